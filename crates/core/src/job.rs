@@ -1,0 +1,95 @@
+//! Work for an executor, and how it ended.
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+
+use crate::{notice::MirrorId, path::TreePath, queue::PlaceSet};
+
+/// One job of the run of the daemon. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// One piece of work for the executor of a mirror.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its name in logs, metrics and status.
+    pub id: JobId,
+    /// Whose target is worked on.
+    pub mirror: MirrorId,
+    /// What has to be done.
+    pub work: Work,
+}
+
+/// What an executor can be asked to do.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Bring the whole target to the state of the source.
+    Full,
+    /// Bring these places of the target to the state of the source.
+    Batch {
+        /// The places.
+        places: Arc<PlaceSet>,
+        /// Renames that may save transfers, oldest first. Both ends of each are among the places,
+        /// so a hint that turns out wrong can be dropped.
+        moves: Arc<[Rename]>,
+    },
+}
+
+/// A rename that was seen at the source: a hint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The name before.
+    pub from: TreePath,
+    /// The name now.
+    pub to: TreePath,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it is on the target.
+    Done,
+    /// All but these places, which are tried again.
+    Partly(Vec<(Place, Failure)>),
+    /// The target is away, or nothing is known: the whole job is tried again later.
+    Again(Failure),
+    /// The user's exit codes, or the program's own, say that trying again is of no use.
+    Fatal(Failure),
+    /// The root of the source is not what it was: nothing was done.
+    SourceGone(Failure),
+}
+
+/// Why a job, or a part of it, failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code of the program, where one ran and returned.
+    pub code: Option<i32>,
+    /// What happened, as a sentence without a full stop, names escaped.
+    pub why: String,
+}
+
+impl Failure {
+    /// A failure without an exit code.
+    #[must_use]
+    pub fn new(why: impl Into<String>) -> Self {
+        Self { code: None, why: why.into() }
+    }
+}
+
+/// A place to look at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Where.
+    pub path: TreePath,
+    /// How much of it.
+    pub scope: Scope,
+}
+
+/// How much of a place has to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// The entry itself: what it is, its content if it is a file, its attributes. Not what a
+    /// directory lists.
+    Entry,
+    /// The entry and everything below it.
+    Tree,
+}

@@ -1,0 +1,5 @@
+//! What waits to be carried out.
+
+mod index;
+
+pub use index::PlaceSet;

@@ -1,0 +1,162 @@
+//! Directories held open, so that no name is looked up twice and no link is followed.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use rustix::{
+    fs::{self, AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags},
+    io::Errno,
+};
+
+/// The longest path that is given to the kernel in one piece; `PATH_MAX` is 4096 with its NUL.
+const PIECE: usize = 4000;
+
+/// What an entry is and when it changed: `statx(2)` of the entry itself, never of what a link
+/// points to.
+pub type Stat = Statx;
+
+/// An open directory. All names are looked up below it, and no symbolic link is followed.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+}
+
+impl Dir {
+    /// Opens a directory by its path. Links in this path are followed: it is the user's own.
+    ///
+    /// # Errors
+    ///
+    /// As `open(2)`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { fd: fs::open(path, flags, Mode::empty())? })
+    }
+
+    /// Opens the directory at `path` below this one; the empty path is this directory itself.
+    ///
+    /// Any length of path will do, it is walked in pieces.
+    ///
+    /// # Errors
+    ///
+    /// As `openat2(2)`. `ELOOP` or `ENOTDIR` if there is a symbolic link on the way, and `EXDEV`
+    /// if the path leads out.
+    pub fn open_below(&self, path: &[u8]) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = self.open_with(path, flags, Mode::empty())?;
+        Ok(Self { fd })
+    }
+
+    /// Opens the entry at `path` below this directory with `flags`; see `openat2(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_below`](Self::open_below).
+    pub fn open_with(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let on_the_way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut rest = path;
+        let mut held: Option<OwnedFd> = None;
+        loop {
+            let at = held.as_ref().map_or_else(|| self.fd.as_fd(), AsFd::as_fd);
+            let (piece, left) = split(rest)?;
+            let piece = OsStr::from_bytes(if piece.is_empty() { b"." } else { piece });
+            if left.is_empty() {
+                let flags = flags | OFlags::CLOEXEC;
+                return Ok(retry(|| fs::openat2(at, piece, flags, mode, resolve))?);
+            }
+            let fd = retry(|| fs::openat2(at, piece, on_the_way, Mode::empty(), resolve))?;
+            rest = left;
+            held = Some(fd);
+        }
+    }
+
+    /// What the entry `name` of this directory is; the empty name is the directory itself.
+    ///
+    /// # Errors
+    ///
+    /// As `statx(2)`.
+    pub fn stat(&self, name: &[u8]) -> io::Result<Stat> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+        let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+        Ok(fs::statx(&self.fd, OsStr::from_bytes(name), flags, mask)?)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// `openat2(2)` answers `EAGAIN` when a rename elsewhere makes it unsure that it stayed below.
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    const TRIES: usize = 100;
+    for _ in 0..TRIES {
+        match call() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            done => return done,
+        }
+    }
+    call()
+}
+
+/// Splits a path into what the kernel takes in one piece, and the rest.
+fn split(path: &[u8]) -> io::Result<(&[u8], &[u8])> {
+    if path.len() <= PIECE {
+        return Ok((path, b""));
+    }
+    let start = path.get(..PIECE).unwrap_or(path);
+    let end = start
+        .iter()
+        .rposition(|&b| b == b'/')
+        .ok_or_else(|| io::Error::from(Errno::NAMETOOLONG))?;
+    let (piece, rest) = path.split_at(end);
+    Ok((piece, rest.strip_prefix(b"/").unwrap_or(rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink};
+
+    #[test]
+    fn no_link_is_followed_below() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("a/b")).unwrap();
+        symlink("/etc", place.path().join("out")).unwrap();
+        symlink("a", place.path().join("in")).unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        assert!(dir.open_below(b"a/b").is_ok());
+        assert!(dir.open_below(b"").is_ok());
+        for link in [&b"out"[..], b"in", b"in/b", b"out/ssl", b"../x", b"/etc"] {
+            assert!(dir.open_below(link).is_err(), "{link:?}");
+        }
+        assert_eq!(dir.stat(b"out").unwrap().stx_mode & 0o170_000, 0o120_000);
+    }
+
+    #[test]
+    fn a_path_may_be_longer_than_the_kernel_takes() {
+        let place = tempfile::tempdir().unwrap();
+        let root = Dir::open(place.path()).unwrap();
+        let name = [b'n'; 200];
+        let mut path = Vec::new();
+        for _ in 0..30 {
+            let here = root.open_below(&path).unwrap();
+            rustix::fs::mkdirat(&here, OsStr::from_bytes(&name), Mode::RWXU).unwrap();
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&name);
+        }
+        assert!(path.len() > 4096);
+        assert!(root.open_below(&path).is_ok());
+    }
+}

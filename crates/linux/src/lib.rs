@@ -1,0 +1,6 @@
+//! Safe wrappers of the Linux calls that a mirror daemon needs.
+//!
+//! Here is the only unsafe code of the program. Calls that `rustix` or `nix` already have are
+//! used from there.
+
+pub mod dir;

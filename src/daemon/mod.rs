@@ -1,0 +1,1 @@
+//! What makes a process a daemon: detaching, the pidfile, signals.

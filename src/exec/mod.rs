@@ -1,0 +1,17 @@
+//! Who carries jobs out.
+
+pub mod source;
+pub mod stop;
+
+use mirror_core::job::{Job, Outcome};
+
+use stop::Stop;
+
+/// Carries out the jobs of one mirror.
+pub trait Executor: Send + Sync {
+    /// Carries `job` out on the calling thread, a worker of the engine, and tells how it ended.
+    ///
+    /// There is no error: whatever goes wrong, from a missing program to a full disk, is an
+    /// [`Outcome`]. It ends early, with [`Outcome::Again`], when `stop` asks for it.
+    fn run(&self, job: &Job, stop: &Stop) -> Outcome;
+}
