@@ -19,3 +19,6 @@ pub mod notice;
 pub mod filter;
 pub mod job;
 pub mod queue;
+
+#[cfg(test)]
+mod sim;
