@@ -27,38 +27,62 @@ fn queue() -> Places {
     Places::with_limits(Pace::default(), limits)
 }
 
-/// All the way through the queue: marked, taken, marked again, settled, taken.
-fn steps(files: &[TreePath]) -> usize {
+fn mark(queue: &mut Places, files: &[TreePath]) {
+    for file in files {
+        queue.mark(file, Scope::Entry, at(0));
+    }
+}
+
+/// Marked, taken, read, put back.
+fn once(files: &[TreePath]) -> usize {
     let mut queue = queue();
     count(|| {
-        for file in files {
-            queue.mark(file, Scope::Entry, at(0));
-        }
+        mark(&mut queue, files);
         let batch = queue.take_due(at(1_000)).unwrap();
-        assert_eq!(batch.places().len(), files.len());
-        for file in files {
-            queue.mark(file, Scope::Entry, at(1_000));
-        }
-        queue.settle(batch, Settled::All, at(1_000));
-        let batch = queue.take_due(at(2_000)).unwrap();
         assert_eq!(batch.places().iter().count(), files.len());
         queue.settle(batch, Settled::Nothing, at(2_000));
         assert_eq!(queue.waiting(), files.len());
     })
 }
 
-#[test]
-fn a_mark_costs_the_same_in_a_long_queue() {
-    for directories in [1, 1_000] {
-        for up in [true, false] {
-            let few = steps(&files(MANY / 20, directories, up));
-            let many = steps(&files(MANY, directories, up));
-            // A hash table doubles now and then, so not exactly 20 times.
-            assert!(many <= few * 25, "{directories} directories: {few} steps grew to {many}");
-            let each = many / MANY;
-            assert!(each <= 25, "{directories} directories: {each} steps for each file");
-        }
+/// Marked again while in flight, and let go of.
+fn behind(files: &[TreePath]) -> usize {
+    let mut queue = queue();
+    mark(&mut queue, files);
+    let batch = queue.take_due(at(1_000)).unwrap();
+    count(|| {
+        mark(&mut queue, files);
+        assert_eq!(queue.counts().behind, files.len());
+        queue.settle(batch, Settled::All, at(1_000));
+        assert_eq!(queue.waiting(), files.len());
+    })
+}
+
+/// `work` takes a few steps for each of `many` files, and no more than for few of them.
+fn check(work: impl Fn(&[TreePath]) -> usize, many: usize, directories: usize) {
+    for up in [true, false] {
+        let few = work(&files(many / 20, directories, up));
+        let steps = work(&files(many, directories, up));
+        // A hash table doubles now and then, so not exactly 20 times.
+        assert!(steps <= few * 25, "{few} steps grew to {steps}");
+        assert!(steps / many <= 12, "{} steps for each file", steps / many);
     }
+}
+
+#[test]
+fn a_mark_costs_the_same_in_a_full_directory() {
+    check(once, MANY, 1);
+}
+
+#[test]
+fn a_mark_costs_the_same_over_many_directories() {
+    check(once, MANY, 1_000);
+}
+
+#[test]
+fn a_mark_costs_the_same_behind_a_flight() {
+    check(behind, MANY / 8, 1);
+    check(behind, MANY / 8, 1_000);
 }
 
 #[test]
