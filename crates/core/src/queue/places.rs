@@ -200,10 +200,15 @@ impl Places {
 
     /// Takes all that waits or rests, due or not.
     pub fn take_all(&mut self, now: Moment) -> Option<Batch> {
+        self.retry_now(now);
+        self.take()
+    }
+
+    /// Ends the rest of all that failed: it waits with the others.
+    pub fn retry_now(&mut self, now: Moment) {
         for place in self.failures.wake_all() {
             self.admit(&place, Span::woken(now));
         }
-        self.take()
     }
 
     /// Takes a batch back, and lets go of what was kept behind it.
