@@ -2,6 +2,7 @@
 
 pub mod source;
 pub mod stop;
+pub mod survey;
 
 use mirror_core::job::{Job, Outcome};
 
