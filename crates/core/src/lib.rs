@@ -18,4 +18,5 @@ pub mod notice;
 
 pub mod filter;
 pub mod job;
+pub mod plan;
 pub mod queue;
