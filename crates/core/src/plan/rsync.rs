@@ -97,6 +97,13 @@ impl Default for RsyncOptions {
 }
 
 impl RsyncOptions {
+    /// Whether the times of directories may travel. The user's own words may say anything.
+    #[must_use]
+    pub fn mirrors_times_of_directories(&self) -> bool {
+        let on = |letter| self.short.contains(&letter);
+        !self.extra.is_empty() || on(b't') && !on(b'O')
+    }
+
     fn computed(&self) -> Words {
         let mut words = Words::default();
         if !self.short.is_empty() {
@@ -211,6 +218,7 @@ impl RsyncPlan {
     #[must_use]
     pub fn root(&self) -> Call {
         let mut words = self.options.computed();
+        words.add(b"--modify-window=-1");
         words.add(b"-d");
         words.add(b"--exclude=/*");
         self.call(words, None)

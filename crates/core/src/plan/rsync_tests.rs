@@ -132,7 +132,10 @@ fn trees_go_in_one_call_with_the_rules_as_words() {
 #[test]
 fn the_root_alone() {
     let plan = plan(RsyncOptions::default());
-    assert_eq!(text(&plan.root()), "[-lts] [-d] [--exclude=/*] [/src/] [/dst/]");
+    assert_eq!(
+        text(&plan.root()),
+        "[-lts] [--modify-window=-1] [-d] [--exclude=/*] [/src/] [/dst/]"
+    );
 }
 
 #[test]
