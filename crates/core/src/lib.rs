@@ -20,6 +20,7 @@ pub mod input;
 
 pub mod filter;
 pub mod job;
+pub mod plan;
 pub mod queue;
 
 pub mod effect;
