@@ -4,3 +4,4 @@
 //! used from there.
 
 pub mod dir;
+pub mod entries;
