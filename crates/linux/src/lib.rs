@@ -5,3 +5,6 @@
 
 pub mod dir;
 pub mod entries;
+pub mod fanotify;
+pub mod handle;
+pub mod inotify;
