@@ -127,11 +127,7 @@ impl Inotify {
                 self.look_for_wanted(child, found);
                 self.tell(at, Edit::Create, Kind::Directory, found);
             }
-            Found::Gone => {
-                self.put_aside(child);
-                self.tell(at, Edit::Create, Kind::Directory, found);
-            }
-            Found::Nothing => self.tell(at, Edit::Create, Kind::Directory, found),
+            Found::Gone | Found::Nothing => self.tell(at, Edit::Create, Kind::Directory, found),
         }
     }
 
@@ -193,7 +189,7 @@ impl Inotify {
         let place = self.forest.child_or_new(at.0, at.1, State::Pending);
         let arrived = self.examine(place, found);
         if arrived == Found::Gone {
-            self.follow(half, place);
+            self.follow(half, at);
         }
         self.look_back(half, found);
         self.tell_move(half, at, found);
@@ -213,27 +209,23 @@ impl Inotify {
 
     /// Believes an event whose directory has gone on since: it is moved along the way that the
     /// events tell, so that the next of them finds it.
-    fn follow(&mut self, half: &Half, place: u32) {
-        let (Some(moved), Some(parent)) = (self.left(half), self.forest.parent(place)) else {
-            return self.put_aside(place);
-        };
-        if self.forest.way_up(parent).any(|above| above == moved) {
+    fn follow(&mut self, half: &Half, at: (u32, &[u8])) {
+        let Some(moved) = self.left(half) else { return };
+        if self.forest.way_up(at.0).any(|above| above == moved) {
             return self.doubt_everything();
         }
-        let name = self.forest.name(place).to_vec();
-        self.put_aside(place);
-        if self.forest.child(parent, &name).is_none() {
-            self.forest.relocate(moved, parent, &name);
+        self.depart(moved);
+        if let Some(place) = self.forest.child(at.0, at.1) {
+            self.put_aside(place);
         }
+        self.forest.relocate(moved, at.0, at.1);
     }
 
     /// Sees to what is still called by the old name: another directory, or nothing.
     fn look_back(&mut self, half: &Half, found: &mut Findings) {
         let Some(old) = self.left(half) else { return };
-        match self.examine(old, found) {
-            Found::Gone => self.put_aside(old),
-            Found::New(node) => self.walk_new(node, Then::Lost(self.forest.ticket(node)), found),
-            Found::Known(_) | Found::Nothing => {}
+        if let Found::New(node) = self.examine(old, found) {
+            self.walk_new(node, Then::Lost(self.forest.ticket(node)), found);
         }
     }
 
@@ -313,9 +305,8 @@ impl Inotify {
 
     /// Tells a rename out of all that is watched.
     fn settle_half(&mut self, half: &Half, found: &mut Findings) {
-        if let Some(left) = self.left(half) {
-            self.put_aside(left);
-        }
+        // Another directory may have come there at once, as with RENAME_EXCHANGE.
+        self.look_back(half, found);
         if let Some(directory) = self.forest.resolve(half.directory) {
             self.tell((directory, &half.name), Edit::Delete, half.kind, found);
         }

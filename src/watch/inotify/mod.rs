@@ -64,6 +64,10 @@ pub(super) struct Inotify {
     halves: Vec<Half>,
     /// Directories in limbo, and the drain in which they came there.
     aside: Vec<(Ticket, u64)>,
+    /// Directories that may not be where they are thought to be.
+    suspects: Vec<Ticket>,
+    /// Whether anything was looked for that was not known, since the suspects were verified.
+    unsure: bool,
     unmounted: Vec<Ticket>,
     /// The files whose content was told to have changed since anything else was told.
     modified: Vec<(u32, Box<[u8]>)>,
@@ -89,6 +93,8 @@ impl Inotify {
             walks: VecDeque::new(),
             halves: Vec::new(),
             aside: Vec::new(),
+            suspects: Vec::new(),
+            unsure: false,
             unmounted: Vec::new(),
             modified: Vec::new(),
             drains: 0,
@@ -147,6 +153,9 @@ impl Source for Inotify {
         let result = self.drain_with(&mut buffer, found);
         self.buffer = buffer;
         self.tell_unmounted(found);
+        if matches!(result, Ok(Ready::Nothing)) {
+            self.verify_suspects();
+        }
         result
     }
 

@@ -50,6 +50,8 @@ pub(super) enum Then {
     Lost(Ticket),
     /// All mirrors are told to be read again.
     AllLost,
+    /// Directories that turn out not to have been watched are told to be read again.
+    Verify(Vec<Ticket>),
 }
 
 impl Walk {
@@ -97,9 +99,15 @@ impl Inotify {
         }
         let dir = match self.open(node) {
             Ok(dir) => dir,
-            Err(error) => return self.not_opened(node, &error, found),
+            Err(error) if !is_gone(&error) => return self.cannot_watch(node, &error, found),
+            Err(_) if matches!(walk.then, Then::Verify(_)) => return self.put_aside(node),
+            Err(_) => return self.vanish(node),
         };
-        if let Found::New(node) | Found::Known(node) = self.watch(node, &dir, found) {
+        let watched = self.watch(node, &dir, found);
+        if let (Found::New(node), Then::Verify(new)) = (watched, &mut walk.then) {
+            new.push(self.forest.ticket(node));
+        }
+        if let Found::New(node) | Found::Known(node) = watched {
             self.read(node, &dir, walk, found);
         }
     }
@@ -113,9 +121,12 @@ impl Inotify {
         }
         match self.open(node) {
             Ok(dir) => self.watch(node, &dir, found),
-            Err(error) if is_gone(&error) => Found::Gone,
+            Err(error) if is_gone(&error) => {
+                self.vanish(node);
+                Found::Gone
+            }
             Err(error) => {
-                self.not_opened(node, &error, found);
+                self.cannot_watch(node, &error, found);
                 Found::Nothing
             }
         }
@@ -124,13 +135,6 @@ impl Inotify {
     fn open(&self, node: u32) -> io::Result<Dir> {
         let path = self.forest.path(node).ok_or(io::ErrorKind::NotFound)?;
         self.base.open_below(&path)
-    }
-
-    fn not_opened(&mut self, node: u32, error: &io::Error, found: &mut Findings) {
-        if is_gone(error) {
-            return self.put_aside(node);
-        }
-        self.cannot_watch(node, error, found);
     }
 
     /// Watches what was found at the place of `node`.
@@ -186,6 +190,7 @@ impl Inotify {
         }
         let name = self.forest.name(node).to_vec();
         self.put_aside(node);
+        self.depart(moved);
         self.forest.relocate(moved, parent, &name);
         self.confirm(moved);
         Found::Known(moved)
@@ -205,6 +210,7 @@ impl Inotify {
                 here = self.forest.child_or_new(parent, &name, State::Pending);
             }
         }
+        self.unsure = true;
         self.forest.bind(here, watch);
         self.forest.set_state(here, State::Pending);
         here
@@ -278,11 +284,10 @@ impl Inotify {
                     self.tell((parent, &name), Edit::Create, Kind::Directory, found);
                 }
             }
-            Then::Lost(ticket) => {
-                if let Some(node) = self.forest.resolve(*ticket) {
-                    for (mirror, path) in self.places(node) {
-                        found.tell(*mirror, News::Lost(path.clone()));
-                    }
+            Then::Lost(ticket) => self.tell_lost(*ticket, found),
+            Then::Verify(new) => {
+                for &ticket in new {
+                    self.tell_lost(ticket, found);
                 }
             }
             Then::AllLost => {
@@ -290,6 +295,13 @@ impl Inotify {
                     found.tell(mirror, News::Lost(TreePath::root()));
                 }
             }
+        }
+    }
+
+    fn tell_lost(&mut self, directory: Ticket, found: &mut Findings) {
+        let Some(node) = self.forest.resolve(directory) else { return };
+        for (mirror, path) in self.places(node) {
+            found.tell(*mirror, News::Lost(path.clone()));
         }
     }
 
@@ -319,6 +331,57 @@ impl Inotify {
             }
         }
         self.walks.push_back(Walk { rest: tops, then: Then::AllLost, verify: true, read: 0 });
+    }
+}
+
+/// What is not where it was expected.
+///
+/// A walk sees the tree as it is, and events tell how it became so. Between a walk and the events
+/// that were queued before it, names may be out of date, and then a directory is looked for at
+/// the wrong place, or another one is taken for it. So whatever was looked for in vain, and
+/// whatever was moved, is a suspect, and is verified when no event is left.
+impl Inotify {
+    /// There is nothing at the place of `node`, or its place has another name by now.
+    pub(super) fn vanish(&mut self, node: u32) {
+        self.unsure = true;
+        let Some(parent) = self.forest.parent(node) else { return };
+        let name = self.forest.name(node).to_vec();
+        self.put_aside(node);
+        self.suspect(parent, &name);
+    }
+
+    /// `moved` is about to leave its place.
+    pub(super) fn depart(&mut self, moved: u32) {
+        self.suspects.push(self.forest.ticket(moved));
+        let Some(parent) = self.forest.parent(moved).filter(|&parent| parent != LIMBO) else {
+            return;
+        };
+        let name = self.forest.name(moved).to_vec();
+        self.forest.put_aside(moved);
+        self.suspect(parent, &name);
+    }
+
+    fn suspect(&mut self, parent: u32, name: &[u8]) {
+        if parent != LIMBO {
+            let place = self.forest.child_or_new(parent, name, State::Pending);
+            self.suspects.push(self.forest.ticket(place));
+        }
+    }
+
+    /// Verifies the suspects, when no event is left.
+    pub(super) fn verify_suspects(&mut self) {
+        let mut suspects = std::mem::take(&mut self.suspects);
+        let unsure = std::mem::take(&mut self.unsure);
+        // A rename alone, in quiet times, is believed.
+        suspects.retain(|&suspect| {
+            let node = self.forest.resolve(suspect);
+            node.is_some_and(|node| unsure || self.forest.state(node) != State::Watched)
+        });
+        suspects.dedup();
+        if !suspects.is_empty() {
+            let then = Then::Verify(Vec::new());
+            self.walks.push_back(Walk { rest: suspects, then, verify: true, read: 0 });
+        }
     }
 }
 
