@@ -2,6 +2,7 @@
 //!
 //! `FILTER_CASES=20000` runs more cases than usual, `FILTER_SEED=7` starts at that one. A failure
 //! prints its seed.
+#![cfg(test)]
 
 use std::{
     collections::BTreeSet,
@@ -164,7 +165,7 @@ fn random_tree(random: &mut Random) -> Vec<Entry> {
 fn random_pattern(random: &mut Random, tree: &[Entry]) -> Vec<u8> {
     let mut pattern = Vec::new();
     if random.chance(12) || tree.is_empty() {
-        for _ in 0..1 + random.below(5) {
+        for _ in 0..=random.below(5) {
             let pieces = if random.chance(50) { NAME_PIECES } else { WILD_PIECES };
             pattern.extend_from_slice(random.pick(pieces));
             if random.chance(15) {
@@ -330,7 +331,7 @@ fn random_line(random: &mut Random, tree: &[Entry], odd: usize) -> Vec<u8> {
 /// Contents of a file of rules or, without rule names, of patterns.
 fn random_file(random: &mut Random, tree: &[Entry], named: bool) -> Vec<u8> {
     let mut text = Vec::new();
-    for _ in 0..1 + random.below(4) {
+    for _ in 0..=random.below(4) {
         match random.below(20) {
             0 => text.extend_from_slice(b"# a\n"),
             1 => text.extend_from_slice(b"; a"),
@@ -352,7 +353,7 @@ fn random_file(random: &mut Random, tree: &[Entry], named: bool) -> Vec<u8> {
 
 fn random_rules(random: &mut Random, tree: &[Entry], place: &Place, builder: Builder) -> Rules {
     let mut rules = Rules { arguments: Vec::new(), builder, refused: None };
-    for number in 0..1 + random.below(6) {
+    for number in 0..=random.below(6) {
         let file = place.path("rules").join(number.to_string());
         let name = file.as_os_str().as_bytes();
         match random.below(20) {
@@ -435,15 +436,14 @@ fn missing(root: &Path, tree: &[Entry]) -> BTreeSet<Vec<u8>> {
 fn unescaped(mut text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     while let Some((&byte, rest)) = text.split_first() {
-        match text {
-            [b'\\', b'#', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
-                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-                text = after;
-            }
-            _ => {
-                bytes.push(byte);
-                text = rest;
-            }
+        text = rest;
+        if let [b'#', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] = rest
+            && byte == b'\\'
+        {
+            bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+            text = after;
+        } else {
+            bytes.push(byte);
         }
     }
     bytes
