@@ -207,11 +207,10 @@ impl Builder {
         self.items.extend(words.map(|word| Item::Rule(Rule::new(action, modifiers.clone(), word))));
     }
 
-    /// Excludes a merged file itself (modifier `e`), at both sides.
+    /// Excludes a merged file itself (modifier `e`).
     fn exclude_file(&mut self, path: &[u8]) {
         let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
-        let modifiers = Modifiers::default().with(b"sr");
-        self.items.push(Item::Rule(Rule::new(Action::Exclude, modifiers, name)));
+        self.items.push(Item::Rule(Rule::new(Action::Exclude, Modifiers::default(), name)));
     }
 }
 

@@ -7,6 +7,7 @@
 mod build;
 mod class;
 mod error;
+mod index;
 mod pattern;
 mod rule;
 mod table;
@@ -166,3 +167,6 @@ fn levels(path: &TreePath, kind: Kind) -> impl Iterator<Item = (&[u8], Kind)> {
     let above = slashes.filter_map(|at| Some((bytes.get(..at)?, Kind::Directory)));
     above.chain((!path.is_root()).then_some((bytes, kind)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,21 +114,50 @@ impl Pattern {
         self.only_directories
     }
 
-    /// Of a pattern without wildcards: what has to be equal to it.
-    pub(super) fn literal(&self) -> Option<(Reach, &[u8])> {
-        match &self.form {
-            Form::Literal(literal) => Some((self.reach, literal)),
-            Form::Wild { .. } | Form::Nothing => None,
+    /// By what the pattern can be looked up. `None` if it has to be tried.
+    pub(super) fn key(&self) -> Option<Key<'_>> {
+        match (&self.form, self.reach) {
+            (Form::Literal(literal), Reach::Tail(components)) => {
+                Some(Key::Tail(literal, components))
+            }
+            (Form::Literal(literal), Reach::Whole | Reach::AnyTail) => Some(Key::Whole(literal)),
+            (Form::Wild { wild, .. }, Reach::Tail(NonZeroUsize::MIN)) => {
+                wild.ending().map(Key::Ending)
+            }
+            (Form::Wild { .. } | Form::Nothing, _) => None,
         }
     }
 
-    /// The byte with which each path that matches ends, if there is only one.
-    pub(super) fn last_byte(&self) -> Option<u8> {
-        match &self.form {
-            Form::Literal(literal) => literal.last().copied(),
-            Form::Wild { wild, .. } => wild.last_byte(),
-            Form::Nothing => None,
-        }
+    /// The bytes with which the names of all entries start and end that match, if there is only one.
+    pub(super) fn ends(&self) -> Ends {
+        let Form::Wild { wild, .. } = &self.form else { return Ends::default() };
+        let first = wild.first_byte().filter(|_| self.is_for_names());
+        Ends { first, last: wild.last_byte() }
+    }
+}
+
+/// What can be looked up instead of trying a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Key<'a> {
+    /// All of a path.
+    Whole(&'a [u8]),
+    /// So many last components.
+    Tail(&'a [u8], NonZeroUsize),
+    /// The end of a name.
+    Ending(Box<[u8]>),
+}
+
+/// Bytes at the ends of a name. `None` stands for any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) struct Ends {
+    first: Option<u8>,
+    last: Option<u8>,
+}
+
+impl Ends {
+    pub(super) fn allow(self, name: &[u8]) -> bool {
+        let allows = |asked: Option<u8>, is: Option<&u8>| asked.is_none() || asked.as_ref() == is;
+        allows(self.last, name.last()) && allows(self.first, name.first())
     }
 }
 
@@ -168,4 +197,127 @@ pub(super) fn tail(path: &[u8], components: NonZeroUsize) -> Option<&[u8]> {
         start = before.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
     }
     path.get(start..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{format, string::String, vec::Vec};
+
+    /// Which of the paths match; a slash at the end of a path says that it is a directory.
+    fn check(pattern: &str, paths: &str, expected: &str) {
+        let compiled = Pattern::new(pattern.as_bytes(), Base::Mirror);
+        let matches = |path: &&str| match path.strip_suffix('/') {
+            Some(path) => compiled.matches(path.as_bytes(), Kind::Directory),
+            None => compiled.matches(path.as_bytes(), Kind::Other),
+        };
+        let found: Vec<&str> = paths.split(' ').filter(matches).collect();
+        assert_eq!(found.join(" "), expected, "{pattern}");
+    }
+
+    #[test]
+    fn a_name_matches_at_any_depth_and_as_a_whole() {
+        check("foo", "foo foo/ d/foo d/e/foo foobar xfoo foo/in", "foo foo/ d/foo d/e/foo");
+        check("*.o", "a.o d/a.o .o a.oo o", "a.o d/a.o .o");
+        check("f?o", "foo f/o fo d/fxo", "foo d/fxo");
+    }
+
+    #[test]
+    fn a_slash_inside_makes_it_match_the_last_components() {
+        check("a/b", "a/b x/a/b xa/b b a/b/c", "a/b x/a/b");
+        check("a/*", "a/b x/a/b a/b/c a", "a/b x/a/b");
+        check("*/b", "b x/b x/y/b", "x/b x/y/b");
+    }
+
+    #[test]
+    fn a_slash_at_the_start_anchors_it() {
+        check("/foo", "foo d/foo", "foo");
+        check("/a/*.c", "a/x.c b/a/x.c a/b/x.c", "a/x.c");
+        check("/", "a a/", "");
+    }
+
+    #[test]
+    fn a_slash_at_the_end_asks_for_a_directory() {
+        check("foo/", "foo foo/ d/foo/ d/foo", "foo/ d/foo/");
+        check("*/", "a a/ b/c/", "a/ b/c/");
+        check("foo//", "foo foo/", "");
+    }
+
+    #[test]
+    fn two_stars_match_slashes() {
+        check("/d/**", "d/ d/a d/a/b e/d/a", "d/a d/a/b");
+        check("d/**/e", "d/e d/x/e d/x/y/e f/d/x/e", "d/x/e d/x/y/e f/d/x/e");
+        check("**/e", "e d/e d/f/e de", "e d/e d/f/e");
+        check("/**/e", "e d/e d/f/e", "d/e d/f/e");
+        check("**e", "e d/e de d/ef", "e d/e de");
+        check("a**b", "ab a/b axb/ x/ay/b xa/b", "ab a/b axb/ x/ay/b");
+    }
+
+    #[test]
+    fn three_stars_at_the_end_take_the_directory_too() {
+        check("d/***", "d d/ d/a d/a/b e/d/ e/d", "d/ d/a d/a/b e/d/");
+        check("/d/***", "d d/ d/a e/d/", "d/ d/a");
+        check("d***", "d d/ da/ d/a x/d", "d d/ da/ d/a x/d");
+    }
+
+    #[test]
+    fn classes() {
+        check("[a-c]x", "ax bx dx -x", "ax bx");
+        check("[!a-c]x", "ax dx /x", "dx");
+        check("[^a]", "a b", "b");
+        check("[]a]", "] a [", "] a");
+        check("[!]a]", "] a [", "[");
+        check("[a-]", "a - b", "a -");
+        check(r"[\]]", r"] \", "]");
+        check(r"[\\]", r"] \", r"\");
+        check("[[:digit:]x]", "1 x : d", "1 x");
+        check("[![:upper:]]", "A a", "a");
+        check("[[:]", "[ : a", "[ :");
+        check("[a/b]c", "ac bc /c x/bc", "");
+        check("x[/]y", "x/y", "");
+    }
+
+    #[test]
+    fn what_is_malformed_matches_nothing() {
+        check("[", "[ a", "");
+        check("[]", "[] ]", "");
+        check("a[", "a[ a", "");
+        check("[[:nope:]]", "n [", "");
+        check(r"*\", r"a\ a", "");
+    }
+
+    #[test]
+    fn a_backslash_escapes_only_where_there_is_a_wildcard() {
+        check(r"a\b", r"a\b ab", r"a\b");
+        check(r"a\b*", r"a\b ab abc", "ab abc");
+        check(r"\*", r"* \* a", "*");
+        check(r"a\[", r"a[ a\[", "a[");
+        check(r"a\]", r"a] a\]", r"a\]");
+    }
+
+    #[test]
+    fn bytes_are_bytes() {
+        let pattern = Pattern::new(b"?\xff[\x80-\xfe]\n*", Base::Mirror);
+        assert!(pattern.matches(b"\n\xff\x90\n", Kind::Other));
+        assert!(!pattern.matches("é\u{ff}\n".as_bytes(), Kind::Other));
+        check("?", "é", "");
+    }
+
+    #[test]
+    fn absolute_paths_have_no_slash_before_them() {
+        let pattern = |text: &str| Pattern::new(text.as_bytes(), Base::FileSystem);
+        assert!(pattern("/srv/*/x").matches(b"srv/www/x", Kind::Other));
+        assert!(pattern("**/www").matches(b"srv/www", Kind::Other));
+        assert!(!pattern("**/srv").matches(b"srv", Kind::Other));
+    }
+
+    #[test]
+    fn the_tail_of_a_path() {
+        let tail = |path: &'static str, components| {
+            let tail = tail(path.as_bytes(), NonZeroUsize::new(components).unwrap());
+            tail.map(|tail| String::from_utf8(tail.into()).unwrap())
+        };
+        let found = [1, 2, 3, 4].map(|components| tail("a/bc/d", components));
+        assert_eq!(format!("{found:?}"), r#"[Some("d"), Some("bc/d"), Some("a/bc/d"), None]"#);
+    }
 }

@@ -1,11 +1,12 @@
 //! The rules of one side, compiled so that the first one that matches is found fast.
 
-use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::num::NonZeroUsize;
 
 use super::{
     Item,
-    pattern::{self, Base, Reach},
+    index::{Hit, Index},
+    pattern::{self, Base, Ends, Key},
     rule::{Action, Rule, Side},
 };
 use crate::notice::Kind;
@@ -38,17 +39,16 @@ pub(super) enum Verdict {
 
 /// The rules of one side.
 ///
-/// Patterns without wildcards are looked up; the others are tried in their order, as long as
-/// they stand before the first one that was found. So the time depends on how many patterns have
-/// wildcards, and hardly on how many there are.
+/// Patterns without wildcards, and those for the end of a name (`*.o`), are looked up; the others
+/// are tried in their order, as long as they stand before the rule that was found.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// Literal patterns that have to equal all of a path.
-    whole: BTreeMap<Box<[u8]>, First>,
+    whole: Index,
     /// Literal patterns that have to equal the last components of a path.
-    tails: BTreeMap<Box<[u8]>, First>,
-    /// How many components the keys of `tails` have: each number once, in order.
-    lengths: Vec<NonZeroUsize>,
+    tails: Index,
+    /// What names have to end with.
+    endings: Index,
     /// The rules that have to be tried.
     tried: Vec<Tried>,
     /// The root to which paths are added for rules with [`Base::FileSystem`].
@@ -57,25 +57,11 @@ pub(super) struct Table {
     undecided: Option<usize>,
 }
 
-/// The numbers of the first rules with one literal pattern.
-#[derive(Clone, Copy, Debug, Default)]
-struct First {
-    for_any: Option<Hit>,
-    for_directories: Option<Hit>,
-}
-
-/// A rule that matches.
-#[derive(Clone, Copy, Debug)]
-struct Hit {
-    number: usize,
-    action: Action,
-}
-
 #[derive(Debug)]
 struct Tried {
     hit: Hit,
-    /// The byte with which all that matches ends, if there is only one: most are told by it.
-    last_byte: Option<u8>,
+    /// What most entries are told by.
+    ends: Ends,
     rule: Rule,
 }
 
@@ -101,20 +87,17 @@ impl Table {
 
     fn add(&mut self, number: usize, rule: &Rule) {
         let hit = Hit { number, action: rule.action() };
-        let literal = rule.pattern().literal();
-        match literal.filter(|_| !rule.is_negated() && rule.base() == Base::Mirror) {
-            Some((Reach::Tail(components), literal)) => {
-                if let Err(at) = self.lengths.binary_search(&components) {
-                    self.lengths.insert(at, components);
-                }
-                self.tails.entry(literal.into()).or_default().note(hit, rule);
+        let key =
+            rule.pattern().key().filter(|_| !rule.is_negated() && rule.base() == Base::Mirror);
+        match key {
+            Some(Key::Whole(path)) => self.whole.add(path, path.len(), hit, rule),
+            Some(Key::Tail(tail, components)) => {
+                self.tails.add(tail, components.get(), hit, rule);
             }
-            Some((Reach::Whole | Reach::AnyTail, literal)) => {
-                self.whole.entry(literal.into()).or_default().note(hit, rule);
-            }
+            Some(Key::Ending(ending)) => self.endings.add(&ending, ending.len(), hit, rule),
             None => {
-                let last_byte = rule.pattern().last_byte().filter(|_| !rule.is_negated());
-                self.tried.push(Tried { hit, last_byte, rule: rule.clone() });
+                let ends = if rule.is_negated() { Ends::default() } else { rule.pattern().ends() };
+                self.tried.push(Tried { hit, ends, rule: rule.clone() });
             }
         }
     }
@@ -122,6 +105,12 @@ impl Table {
     /// The number of the first rule that can't be decided here.
     pub(super) fn undecided(&self) -> Option<usize> {
         self.undecided
+    }
+
+    /// How many rules have to be tried one by one.
+    #[cfg(test)]
+    pub(super) fn tried(&self) -> usize {
+        self.tried.len()
     }
 
     /// What the rules say of the entry at `path`, regardless of the directories above it.
@@ -135,29 +124,28 @@ impl Table {
     }
 
     fn first(&self, path: &[u8], kind: Kind) -> Option<Hit> {
-        let found = self.first_literal(path, kind);
-        let last_byte = path.last().copied();
+        let name = pattern::tail(path, NonZeroUsize::MIN).unwrap_or(path);
+        let found = self.first_found(path, name, kind);
         let before = |tried: &&Tried| found.is_none_or(|found| tried.hit.number < found.number);
         let earlier = self
             .tried
             .iter()
             .take_while(before)
-            .find(|tried| {
-                tried.last_byte.is_none_or(|b| Some(b) == last_byte)
-                    && self.tries(tried, path, kind)
-            })
-            .map(|tried| tried.hit);
-        earlier.or(found)
+            .find(|tried| tried.ends.allow(name) && self.tries(tried, path, kind));
+        earlier.map(|tried| tried.hit).or(found)
     }
 
-    fn first_literal(&self, path: &[u8], kind: Kind) -> Option<Hit> {
-        let whole = self.whole.get(path).and_then(|first| first.hit(kind));
-        self.lengths
-            .iter()
-            .map_while(|&components| pattern::tail(path, components))
-            .filter_map(|tail| self.tails.get(tail)?.hit(kind))
-            .chain(whole)
-            .min_by_key(|hit| hit.number)
+    /// The first of the rules that are looked up.
+    fn first_found(&self, path: &[u8], name: &[u8], kind: Kind) -> Option<Hit> {
+        let whole =
+            self.whole.find(path, kind, |path, length| (path.len() >= length).then_some(path));
+        let tails = self.tails.find(path, kind, |path, components| {
+            pattern::tail(path, NonZeroUsize::new(components)?)
+        });
+        let endings = self
+            .endings
+            .find(name, kind, |name, length| name.get(name.len().checked_sub(length)?..));
+        [whole, tails, endings].into_iter().flatten().min_by_key(|hit| hit.number)
     }
 
     fn tries(&self, tried: &Tried, path: &[u8], kind: Kind) -> bool {
@@ -175,21 +163,5 @@ impl Scope<'_> {
     fn has(&self, rule: &Rule) -> bool {
         rule.counts_at(self.side, self.delete_excluded)
             && !(self.in_removed && rule.is_perishable())
-    }
-}
-
-impl First {
-    fn note(&mut self, hit: Hit, rule: &Rule) {
-        let slot = if rule.pattern().is_for_directories() {
-            &mut self.for_directories
-        } else {
-            &mut self.for_any
-        };
-        slot.get_or_insert(hit);
-    }
-
-    fn hit(self, kind: Kind) -> Option<Hit> {
-        let for_directories = self.for_directories.filter(|_| kind == Kind::Directory);
-        self.for_any.into_iter().chain(for_directories).min_by_key(|hit| hit.number)
     }
 }

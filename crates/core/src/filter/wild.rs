@@ -124,6 +124,24 @@ impl Wild {
         }
     }
 
+    /// The byte with which every text that matches starts, if there is only one.
+    pub(super) fn first_byte(&self) -> Option<u8> {
+        match self.tokens.first() {
+            Some(Token::Byte(byte)) => Some(*byte),
+            _ => None,
+        }
+    }
+
+    /// Of `*` and plain bytes: these bytes, with which each name that matches ends.
+    pub(super) fn ending(&self) -> Option<Box<[u8]>> {
+        let [Token::Star, plain @ ..] = &*self.tokens else { return None };
+        let byte = |token: &Token| match token {
+            Token::Byte(byte) => Some(*byte),
+            Token::Any | Token::Set(_) | Token::Star | Token::Stars => None,
+        };
+        plain.iter().map(byte).collect::<Option<Box<[u8]>>>().filter(|bytes| !bytes.is_empty())
+    }
+
     /// If the pattern starts with `**/`: what follows. A path with a slash before it
     /// matches the whole exactly if the rest matches from the start of one of its components on.
     pub(super) fn after_any_directories(&self) -> Option<Self> {
@@ -211,4 +229,95 @@ impl Resume {
 /// after it started at `first_star` in vain.
 fn leap(text: Text, first_star: Option<usize>) -> Option<usize> {
     first_star.map_or(Some(1), |start| text.to_next_component(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    /// The meaning without the art: every way is tried.
+    fn naive(tokens: &[Token], text: &[u8]) -> bool {
+        match (tokens, text) {
+            ([], text) => text.is_empty(),
+            ([Token::Star, rest @ ..], text) => {
+                let longest = text.iter().position(|&b| b == b'/').unwrap_or(text.len());
+                (0..=longest).any(|at| naive(rest, &text[at..]))
+            }
+            ([Token::Stars, rest @ ..], text) => {
+                (0..=text.len()).any(|at| naive(rest, &text[at..]))
+            }
+            ([_, ..], []) => false,
+            ([token, tokens @ ..], [byte, text @ ..]) => {
+                token.accepts(*byte) && naive(tokens, text)
+            }
+        }
+    }
+
+    fn naive_tail(tokens: &[Token], text: &[u8]) -> bool {
+        let starts = (0..=text.len()).filter(|&at| at == 0 || text[at - 1] == b'/');
+        starts.into_iter().any(|at| naive(tokens, &text[at..]))
+    }
+
+    /// xorshift, and one of `from`.
+    fn pick<'a>(state: &mut u64, from: &[&'a [u8]]) -> &'a [u8] {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        from[usize::try_from(*state >> 32).unwrap() % from.len()]
+    }
+
+    fn joined(state: &mut u64, from: &[&[u8]], most: u64) -> Vec<u8> {
+        pick(state, &[b""]);
+        (0..*state % most).flat_map(|_| pick(state, from)).copied().collect()
+    }
+
+    #[test]
+    fn going_back_to_two_places_finds_what_trying_every_way_finds() {
+        let pieces: &[&[u8]] =
+            &[b"a", b"b", b"aa", b"/", b"*", b"*", b"**", b"?", b"[ab]", b"[!a]", b"*/", b"**/"];
+        let letters: &[&[u8]] = &[b"a", b"a", b"b", b"a/b", b"/"];
+        let mut state = 1;
+        let mut matches = 0;
+        for _ in 0..200_000 {
+            let pattern = joined(&mut state, pieces, 9);
+            let bytes = joined(&mut state, letters, 12);
+            let wild = Wild::compile(&pattern).unwrap();
+            for closed in [false, true] {
+                let text = [bytes.as_slice(), if closed { b"/" } else { b"" }].concat();
+                let expected = naive(&wild.tokens, &text);
+                let why = format!("{:?} {:?}", pattern.escape_ascii(), text.escape_ascii());
+                assert_eq!(wild.matches(Text { bytes: &bytes, closed }), expected, "{why}");
+                matches += usize::from(expected);
+            }
+            if !bytes.is_empty() {
+                let text = Text { bytes: &bytes, closed: false };
+                assert_eq!(wild.matches_tail(text), naive_tail(&wild.tokens, &bytes));
+            }
+        }
+        assert!(matches > 20_000, "only {matches} pairs match");
+    }
+
+    #[test]
+    fn no_pattern_takes_more_time_than_the_text_is_long() {
+        // Each of these takes years if every way is tried.
+        let stars = b"*a".repeat(40);
+        let flat = b"a".repeat(4000);
+        let deep = b"aaaa/".repeat(800);
+        for pattern in [
+            [&stars[..], b"b"].concat(),
+            [b"**", &stars[..], b"b"].concat(),
+            [&b"**a".repeat(40)[..], b"b"].concat(),
+            [&b"a**".repeat(40)[..], b"b"].concat(),
+            [&b"**/*a".repeat(40)[..], b"b"].concat(),
+            [&b"**?*a*".repeat(40)[..], b"[b]"].concat(),
+        ] {
+            let wild = Wild::compile(&pattern).unwrap();
+            for bytes in [&flat, &deep] {
+                let text = Text { bytes, closed: false };
+                assert!(!wild.matches(text));
+                assert!(!wild.matches_tail(text));
+            }
+        }
+    }
 }
