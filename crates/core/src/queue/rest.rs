@@ -100,9 +100,7 @@ impl Failures {
         since: Stamp,
         now: Moment,
     ) {
-        let on_their_way = |path: &TreePath, failed: &mut Failed| {
-            failed.until.is_none() && batch.covers(path, failed.scope)
-        };
+        let on_their_way = |path: &TreePath, failed: &mut Failed| batch.covers(path, failed.scope);
         let mut before: BTreeMap<_, _> = self.places.extract_if(.., on_their_way).collect();
         let all: PlaceSet = failed.iter().collect();
         let failed = failed.into_iter().map(|it| (before.remove(&it.path), it));
