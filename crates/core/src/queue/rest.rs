@@ -100,7 +100,11 @@ impl Failures {
         since: Stamp,
         now: Moment,
     ) {
-        let on_their_way = |path: &TreePath, failed: &mut Failed| batch.covers(path, failed.scope);
+        // One that rests within the batch was joined from smaller ones while the batch flew, and
+        // may have been marked since.
+        let on_their_way = |path: &TreePath, failed: &mut Failed| {
+            failed.until.is_none() && batch.covers(path, failed.scope)
+        };
         let mut before: BTreeMap<_, _> = self.places.extract_if(.., on_their_way).collect();
         let all: PlaceSet = failed.iter().collect();
         let failed = failed.into_iter().map(|it| (before.remove(&it.path), it));
