@@ -81,6 +81,18 @@ fn a_quiet_rsync_deletes_as_well() {
 }
 
 #[test]
+fn deletions_that_may_be_missing_are_made_up_for_later() {
+    let mut fixture = Fixture::new();
+    fs::write(fixture.source("a"), "").unwrap();
+    // Also the second call does not get through.
+    fixture.use_script(
+        "echo \"rsync: [sender] opendir \\\"$PLACE/src/d\\\" failed: Permission denied (13)\" >&2\n\
+         exit 23",
+    );
+    assert_eq!(partly(&fixture.full()), ["/ Tree", "/d Tree"]);
+}
+
+#[test]
 fn without_deletion_one_call_is_enough() {
     let Some(mut fixture) = with_shut_directory() else { return };
     fixture.options.delete = mirror_core::plan::rsync::DeletePolicy::Never;
