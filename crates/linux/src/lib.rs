@@ -4,3 +4,5 @@
 //! used from there.
 
 pub mod dir;
+pub mod fork;
+pub mod lock;
