@@ -3,6 +3,11 @@
 //! This program is both sides: without [`ROLE`] in its environment it tests, and with it it is a
 //! daemon that does nothing but wait for a signal. It has a `main` of its own because the usual
 //! one starts threads, and a process with threads can't detach.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test, though clippy does not know one by a main of its own"
+)]
 
 use std::{
     env, fs,
@@ -39,7 +44,9 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-const TESTS: &[(&str, fn(&Place))] = &[
+type Test = (&'static str, fn(&Place));
+
+const TESTS: &[Test] = &[
     ("what_is_asked_for_is_printed", what_is_asked_for_is_printed),
     ("what_is_wrong_is_told_on_stderr", what_is_wrong_is_told_on_stderr),
     ("the_foreground_has_clock_and_streams", the_foreground_has_clock_and_streams),
@@ -70,7 +77,9 @@ fn run() -> Result<ExitCode, ExitCode> {
 /// Tells what a test wants to see, and waits for a signal to end.
 fn wait(log: &Log) -> io::Result<Signal> {
     let (sender, signals) = mpsc::channel();
-    daemon::watch_signals(move |signal| drop(sender.send(signal)))?;
+    daemon::watch_signals(move |signal| {
+        let _ = sender.send(signal);
+    })?;
     log.say(Category::Warn, format_args!("works in {}", env::current_dir()?.display()));
     for stream in 0..3 {
         let open = fs::read_link(format!("/proc/self/fd/{stream}"))?;

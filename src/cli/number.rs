@@ -7,8 +7,7 @@ pub(super) fn parse(word: &[u8]) -> Option<f64> {
     let word = trim(word);
     let (sign, digits) = match word {
         [b'-', rest @ ..] => (-1.0, rest),
-        [b'+', rest @ ..] => (1.0, rest),
-        rest => (1.0, rest),
+        _ => (1.0, word.strip_prefix(b"+").unwrap_or(word)),
     };
     let value = match digits {
         [b'0', b'x' | b'X', rest @ ..] => hexadecimal(rest),
@@ -27,14 +26,17 @@ fn trim(word: &[u8]) -> &[u8] {
 
 fn decimal(word: &[u8]) -> Option<f64> {
     let (mantissa, exponent) = split_exponent(word, b'e');
-    let exponent_is_right = exponent.is_none_or(|digits| is_integer(digits));
-    let digits = mantissa.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let points = mantissa.iter().filter(|&&byte| byte == b'.').count();
-    let is_right = digits > 0 && points <= 1 && digits + points == mantissa.len();
-    // The shapes that pass are a part of those that Rust reads.
-    (is_right && exponent_is_right)
-        .then_some(word)
-        .and_then(|word| str::from_utf8(word).ok()?.parse().ok())
+    let exponent_is_right = exponent.is_none_or(is_integer);
+    let mut parts = mantissa.splitn(2, |&byte| byte == b'.');
+    let whole = parts.next().unwrap_or_default();
+    let fraction = parts.next().unwrap_or_default();
+    let has_digits = !whole.is_empty() || !fraction.is_empty();
+    let is_right = has_digits && whole.iter().chain(fraction).all(u8::is_ascii_digit);
+    if !is_right || !exponent_is_right {
+        return None;
+    }
+    // The shapes that get here are a part of those that Rust reads.
+    str::from_utf8(word).ok()?.parse().ok()
 }
 
 /// What follows `0x`. The exponent is one of two, and itself decimal.

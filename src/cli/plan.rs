@@ -17,7 +17,7 @@ use super::{
 use crate::report::Mode;
 
 /// The longest delay that is told apart from for ever: about a hundred years.
-const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 86_400);
+const LONGEST_DELAY: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// What is to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,13 +12,13 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
+use mirror_linux::fork::{Side, fork};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use pidfile::{Pidfile, PidfileError};
 pub use signals::{Signal, watch_signals};
 
 use crate::report::{Category, Log, Mode};
-use detach::Detached;
 
 /// The exit code of a failed start: `exit(-1)`.
 const FAILURE: u8 = 255;
@@ -76,11 +76,11 @@ pub fn start(life: Life, log: &Log) -> Result<Living, ExitCode> {
         Mode::Foreground => write_pidfile(life.pidfile.as_deref())?,
         Mode::Daemon => {
             let cannot = |error: io::Error| failed(format!("cannot become a daemon: {error}"));
-            match detach::fork().map_err(cannot)? {
-                Detached::Parent => return Err(ExitCode::SUCCESS),
-                Detached::Child(child) => {
+            match fork().map_err(cannot)? {
+                Side::Parent => return Err(ExitCode::SUCCESS),
+                Side::Child => {
                     let pidfile = write_pidfile(life.pidfile.as_deref())?;
-                    child.leave_session(log).map_err(cannot)?;
+                    detach::leave_session(log).map_err(cannot)?;
                     pidfile
                 }
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Category;
 
 /// For how long a message is only counted after it was told.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Which message was told last, and how often it came since.
 #[derive(Debug, Default)]
