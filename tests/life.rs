@@ -5,7 +5,6 @@
 //! one starts threads, and a process with threads can't detach.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a test, though clippy does not know one by a main of its own"
 )]
 
@@ -347,7 +346,7 @@ fn a_second_daemon_is_kept_out(place: &Place) {
     let second = place.output("-logfile log2 -pidfile pid -rsync src host:");
     assert_eq!(second.status.code(), Some(0));
     assert_eq!(without_clock(&second.stdout), ["Normal: --- Startup, daemonizing ---"]);
-    assert_eq!(without_clock(&second.stderr), [refused.clone()]);
+    assert_eq!(without_clock(&second.stderr), [refused.as_str()]);
     assert!(place.log_until("log2", "pidfile").ends_with(&refused));
 
     let third = place.output("-nodaemon -pidfile pid -rsync src host:");
