@@ -6,5 +6,7 @@
 pub mod dir;
 pub mod entries;
 pub mod fanotify;
+pub mod fork;
 pub mod handle;
 pub mod inotify;
+pub mod lock;
