@@ -8,3 +8,4 @@ pub mod entries;
 pub mod fanotify;
 pub mod handle;
 pub mod inotify;
+pub mod mounts;
