@@ -15,6 +15,7 @@ use mirror_core::{
 };
 
 use super::{
+    fanotify::Fanotify,
     inotify::{Inotify, Limits},
     source::{Findings, Ready, Skip, Source, Tree},
 };
@@ -292,5 +293,36 @@ mod inotify_passes {
     #[test]
     fn random_changes_of_others_at_the_same_time() {
         converge_in_a_race(source(Limits { buffer: 0, ..Limits::default() }), 40);
+    }
+}
+
+mod fanotify_passes {
+    use super::*;
+    use mirror_linux::fanotify::Queue;
+
+    /// `None` without the rights; then the test is skipped, or fails where `CI` is set.
+    fn source() -> Option<Box<dyn Source>> {
+        match Fanotify::new(Queue::Unlimited) {
+            Ok(source) => Some(Box::new(source)),
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "fanotify: {error}");
+                eprintln!("skipped: fanotify: {error}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn random_changes() {
+        for seed in 1..=8 {
+            let Some(source) = source() else { return };
+            converge(source, seed * 0x9e37_79b9, 40);
+        }
+    }
+
+    #[test]
+    fn random_changes_of_others_at_the_same_time() {
+        let Some(source) = source() else { return };
+        converge_in_a_race(source, 40);
     }
 }

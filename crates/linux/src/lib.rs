@@ -10,3 +10,4 @@ pub mod fork;
 pub mod handle;
 pub mod inotify;
 pub mod lock;
+pub mod mounts;
