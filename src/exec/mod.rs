@@ -1,7 +1,9 @@
 //! Who carries jobs out.
 
+pub mod rsync;
 pub mod source;
 pub mod stop;
+pub mod survey;
 
 use mirror_core::job::{Job, Outcome};
 

@@ -4,3 +4,7 @@
 //! used from there.
 
 pub mod dir;
+pub mod entries;
+pub mod fanotify;
+pub mod handle;
+pub mod inotify;

@@ -1,0 +1,172 @@
+//! What a directory lists, read with a buffer that can be used again.
+
+use std::{ffi::CStr, io, mem::MaybeUninit};
+
+use rustix::{
+    fs::{self, FileType, RawDir, SeekFrom},
+    io::Errno,
+};
+
+use crate::dir::Dir;
+
+/// The size of a [`ReadBuffer`] in bytes: some hundred names at a call.
+const BUFFER: usize = 32 * 1024;
+
+/// An entry of a directory. `.` and `..` are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// What it was when it was listed; never [`FileType::Unknown`].
+    pub file_type: FileType,
+    /// The number of its inode, as the directory lists it. At a mount point it is that of the
+    /// directory below the mount.
+    pub inode: u64,
+}
+
+/// Memory for [`Dir::read`]. Whoever reads many directories makes one and uses it again.
+#[derive(Debug)]
+pub struct ReadBuffer {
+    bytes: Box<[MaybeUninit<u8>]>,
+}
+
+impl ReadBuffer {
+    /// A buffer of the usual size.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { bytes: Box::new_uninit_slice(BUFFER) }
+    }
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Dir {
+    /// Tells `each` what this directory lists, from its beginning, in the order of the disk.
+    ///
+    /// Where the file system does not say what an entry is, the entry is asked; if it is gone by
+    /// then, it is left out. An entry that is made, removed or renamed meanwhile may come or not.
+    ///
+    /// Two threads can't read one `Dir` at the same time: it has one position.
+    ///
+    /// # Errors
+    ///
+    /// As `getdents64(2)`, or the error of `each`, which ends the reading.
+    pub fn read(
+        &self,
+        buffer: &mut ReadBuffer,
+        mut each: impl FnMut(Entry<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        fs::seek(self, SeekFrom::Start(0))?;
+        let mut raw = RawDir::new(self, &mut buffer.bytes);
+        while let Some(listed) = raw.next() {
+            let listed = match listed {
+                // The directory itself was removed: it lists nothing, and libc says so too.
+                Err(Errno::NOENT) => break,
+                listed => listed?,
+            };
+            let name = CStr::to_bytes(listed.file_name());
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if let Some(file_type) = self.type_of(name, listed.file_type())? {
+                each(Entry { name, file_type, inode: listed.ino() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the entry `name` is, if the listing does not say it. `None` if it is gone.
+    fn type_of(&self, name: &[u8], listed: FileType) -> io::Result<Option<FileType>> {
+        if listed != FileType::Unknown {
+            return Ok(Some(listed));
+        }
+        match self.stat(name) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.stx_mode.into()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        collections::BTreeMap,
+        ffi::OsStr,
+        os::unix::{ffi::OsStrExt, fs::symlink},
+    };
+
+    fn list(dir: &Dir) -> BTreeMap<Vec<u8>, FileType> {
+        let mut seen = BTreeMap::new();
+        dir.read(&mut ReadBuffer::new(), |entry| {
+            assert_ne!(entry.inode, 0);
+            assert_eq!(seen.insert(entry.name.to_vec(), entry.file_type), None);
+            Ok(())
+        })
+        .unwrap();
+        seen
+    }
+
+    #[test]
+    fn every_entry_comes_once_with_its_type() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("d")).unwrap();
+        symlink("d", place.path().join("l")).unwrap();
+        std::fs::write(place.path().join(OsStr::from_bytes(b"\xff\n")), b"").unwrap();
+        let expected = [
+            (b"d".to_vec(), FileType::Directory),
+            (b"l".to_vec(), FileType::Symlink),
+            (b"\xff\n".to_vec(), FileType::RegularFile),
+        ];
+        let dir = Dir::open(place.path()).unwrap();
+        assert_eq!(list(&dir), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn what_a_listing_does_not_say_is_asked() {
+        let place = tempfile::tempdir().unwrap();
+        symlink("nowhere", place.path().join("l")).unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        assert_eq!(dir.type_of(b"l", FileType::Unknown).unwrap(), Some(FileType::Symlink));
+        assert_eq!(dir.type_of(b"gone", FileType::Unknown).unwrap(), None);
+    }
+
+    #[test]
+    fn a_directory_larger_than_the_buffer_is_read_whole_and_again() {
+        let place = tempfile::tempdir().unwrap();
+        for n in 0..2000 {
+            std::fs::write(place.path().join(format!("{n:0>200}")), b"").unwrap();
+        }
+        let dir = Dir::open(place.path()).unwrap();
+        assert_eq!(list(&dir).len(), 2000);
+        assert_eq!(list(&dir).len(), 2000);
+    }
+
+    #[test]
+    fn the_error_of_the_receiver_ends_the_reading() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("a"), b"").unwrap();
+        std::fs::write(place.path().join("b"), b"").unwrap();
+        let mut calls = 0;
+        let result = Dir::open(place.path()).unwrap().read(&mut ReadBuffer::new(), |_| {
+            calls += 1;
+            Err(io::Error::other("enough"))
+        });
+        assert_eq!((result.unwrap_err().to_string(), calls), ("enough".into(), 1));
+    }
+
+    #[test]
+    fn a_removed_directory_lists_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("d");
+        std::fs::create_dir(&path).unwrap();
+        let dir = Dir::open(&path).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+        assert!(list(&dir).is_empty());
+    }
+}
