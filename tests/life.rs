@@ -21,9 +21,10 @@ use std::{
 
 use lsyncd::{
     cli, daemon,
-    daemon::{Life, Signal},
+    daemon::Life,
     report::{Category, Log},
 };
+use mirror_core::input::Signal;
 use rustix::process::{Pid, Signal as Raw, kill_process, test_kill_process};
 
 const ROLE: &str = "LSYNCD_TEST_DAEMON";
@@ -70,7 +71,7 @@ fn run() -> Result<ExitCode, ExitCode> {
         ExitCode::FAILURE
     })?;
     log.say(Category::Normal, format_args!("--- {} signal, fading ---", signal.name()));
-    Ok(daemon::exit_code(signal))
+    Ok(ExitCode::from(128 + signal.number()))
 }
 
 /// Tells what a test wants to see, and waits for a signal to end.
@@ -91,7 +92,7 @@ fn wait(log: &Log) -> io::Result<Signal> {
     log.say(Category::Error, "ready");
     loop {
         match signals.recv().map_err(io::Error::other)? {
-            Signal::HangUp => log.say(Category::Normal, "--- HUP signal, resetting ---"),
+            Signal::Hangup => log.say(Category::Normal, "--- HUP signal, resetting ---"),
             end @ (Signal::Terminate | Signal::Interrupt) => return Ok(end),
         }
     }

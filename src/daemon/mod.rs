@@ -16,7 +16,7 @@ use mirror_linux::fork::{Side, fork};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use pidfile::{Pidfile, PidfileError};
-pub use signals::{Signal, watch_signals};
+pub use signals::watch_signals;
 
 use crate::report::{Category, Log, Mode};
 
@@ -88,12 +88,6 @@ pub fn start(life: Life, log: &Log) -> Result<Living, ExitCode> {
     };
     raise_descriptor_limit(log);
     Ok(Living { _pidfile: pidfile })
-}
-
-/// The exit code of a daemon that was ended by a signal: 143 or 130.
-#[must_use]
-pub fn exit_code(signal: Signal) -> ExitCode {
-    ExitCode::from(128 + signal.number())
 }
 
 /// A mirror of many targets has many pipes and sockets, and the usual limit of 1024 is for the

@@ -3,6 +3,7 @@
 //! Here is the only unsafe code of the program. Calls that `rustix` or `nix` already have are
 //! used from there.
 
+pub mod content;
 pub mod dir;
 pub mod entries;
 pub mod fanotify;
@@ -11,3 +12,4 @@ pub mod handle;
 pub mod inotify;
 pub mod lock;
 pub mod mounts;
+pub mod spot;
