@@ -315,8 +315,21 @@ fn read(name: &[u8]) -> Result<Vec<u8>, String> {
     fs::read(OsStr::from_bytes(name)).map_err(|error| error.to_string())
 }
 
-fn random_line(random: &mut Random, tree: &[Entry], odd: usize) -> Vec<u8> {
+/// A pattern for absolute paths that has a chance to match at the source or the target.
+fn absolute(random: &mut Random, root: &Path, pattern: &[u8]) -> Vec<u8> {
+    let side = random.pick(&[&b"source"[..], b"target", b"*", b"[st]*", b"**"]);
+    let root = root.as_os_str().as_bytes();
+    let parent = root.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    let head = random.pick(&[root, parent, b"/**", b"**"]);
+    [head, b"/", side, b"/", pattern.strip_prefix(b"/").unwrap_or(pattern)].concat()
+}
+
+fn random_line(random: &mut Random, tree: &[Entry], root: &Path, odd: usize) -> Vec<u8> {
     let pattern = random_pattern(random, tree);
+    if random.chance(5) {
+        let name = random.pick(&[&b"-/ "[..], b"-/s ", b"+/_", b"P/ ", b"-!/ ", b"exclude,/ "]);
+        return [name, &absolute(random, root, &pattern)].concat();
+    }
     if random.chance(odd) {
         let gap: &[u8] = random.pick(&[b" ", b"_", b"", b"\t"]);
         return [random.pick(ODD_NAMES), gap, &pattern].concat();
@@ -329,7 +342,7 @@ fn random_line(random: &mut Random, tree: &[Entry], odd: usize) -> Vec<u8> {
 }
 
 /// Contents of a file of rules or, without rule names, of patterns.
-fn random_file(random: &mut Random, tree: &[Entry], named: bool) -> Vec<u8> {
+fn random_file(random: &mut Random, tree: &[Entry], root: &Path, named: bool) -> Vec<u8> {
     let mut text = Vec::new();
     for _ in 0..=random.below(4) {
         match random.below(20) {
@@ -342,7 +355,7 @@ fn random_file(random: &mut Random, tree: &[Entry], named: bool) -> Vec<u8> {
             _ => {}
         }
         let mut line =
-            if named { random_line(random, tree, 1) } else { random_pattern(random, tree) };
+            if named { random_line(random, tree, root, 1) } else { random_pattern(random, tree) };
         // Half a pattern is seldom a rule.
         line.retain(|&b| !named || (b != b'\n' && b != b'\r'));
         text.extend(line);
@@ -353,6 +366,7 @@ fn random_file(random: &mut Random, tree: &[Entry], named: bool) -> Vec<u8> {
 
 fn random_rules(random: &mut Random, tree: &[Entry], place: &Place, builder: Builder) -> Rules {
     let mut rules = Rules { arguments: Vec::new(), builder, refused: None };
+    let root = &place.root;
     for number in 0..=random.below(6) {
         let file = place.path("rules").join(number.to_string());
         let name = file.as_os_str().as_bytes();
@@ -366,7 +380,7 @@ fn random_rules(random: &mut Random, tree: &[Entry], place: &Place, builder: Bui
                 rules.add("--include", &pattern, |builder| builder.include(&pattern));
             }
             8 => {
-                let contents = random_file(random, tree, false);
+                let contents = random_file(random, tree, root, false);
                 fs::write(&file, &contents).unwrap();
                 rules.add("--exclude-from", name, |builder| builder.exclude_from(&contents));
             }
@@ -390,12 +404,12 @@ fn random_rules(random: &mut Random, tree: &[Entry], place: &Place, builder: Bui
                 ];
                 let kind = random.pick(kinds);
                 let bare = kind.iter().any(|b| b"-+C".contains(b));
-                fs::write(&file, random_file(random, tree, !bare)).unwrap();
+                fs::write(&file, random_file(random, tree, root, !bare)).unwrap();
                 let rule = [kind, b" ", name].concat();
                 rules.add("--filter", &rule, |builder| builder.rule(&rule, &mut read));
             }
             _ => {
-                let line = random_line(random, tree, 1);
+                let line = random_line(random, tree, root, 1);
                 rules.add("--filter", &line, |builder| builder.rule(&line, &mut read));
             }
         }

@@ -1,6 +1,6 @@
 //! One pattern of a rule, and what it is compared with.
 
-use alloc::boxed::Box;
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::num::NonZeroUsize;
 
 use super::wild::{Text, Wild};
@@ -118,9 +118,14 @@ impl Pattern {
     pub(super) fn key(&self) -> Option<Key<'_>> {
         match (&self.form, self.reach) {
             (Form::Literal(literal), Reach::Tail(components)) => {
-                Some(Key::Tail(literal, components))
+                Some(Key::Tail(Cow::Borrowed(literal), components))
             }
             (Form::Literal(literal), Reach::Whole | Reach::AnyTail) => Some(Key::Whole(literal)),
+            (Form::Wild { wild, .. }, Reach::AnyTail) => {
+                let literal = wild.literal()?;
+                let components = components(&literal);
+                Some(Key::Tail(Cow::Owned(literal), components))
+            }
             (Form::Wild { wild, .. }, Reach::Tail(NonZeroUsize::MIN)) => {
                 wild.ending().map(Key::Ending)
             }
@@ -128,11 +133,15 @@ impl Pattern {
         }
     }
 
-    /// The bytes with which the names of all entries start and end that match, if there is only one.
+    /// What can be told of all paths that match.
     pub(super) fn ends(&self) -> Ends {
         let Form::Wild { wild, .. } = &self.form else { return Ends::default() };
-        let first = wild.first_byte().filter(|_| self.is_for_names());
-        Ends { first, last: wild.last_byte() }
+        let first = wild.first_byte();
+        Ends {
+            of_path: first.filter(|_| self.reach == Reach::Whole),
+            of_name: first.filter(|_| self.is_for_names()),
+            last: wild.last_byte(),
+        }
     }
 }
 
@@ -142,35 +151,46 @@ pub(super) enum Key<'a> {
     /// All of a path.
     Whole(&'a [u8]),
     /// So many last components.
-    Tail(&'a [u8], NonZeroUsize),
+    Tail(Cow<'a, [u8]>, NonZeroUsize),
     /// The end of a name.
-    Ending(Box<[u8]>),
+    Ending(Vec<u8>),
 }
 
-/// Bytes at the ends of a name. `None` stands for any.
+/// The bytes at the ends of all paths that match, where there is only one such byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(super) struct Ends {
-    first: Option<u8>,
+    /// With which the path starts.
+    of_path: Option<u8>,
+    /// With which the name starts.
+    of_name: Option<u8>,
+    /// With which both end.
     last: Option<u8>,
 }
 
 impl Ends {
-    pub(super) fn allow(self, name: &[u8]) -> bool {
+    /// Whether the entry `name` at `path` may match.
+    pub(super) fn allow(self, path: &[u8], name: &[u8]) -> bool {
         let allows = |asked: Option<u8>, is: Option<&u8>| asked.is_none() || asked.as_ref() == is;
-        allows(self.last, name.last()) && allows(self.first, name.first())
+        allows(self.last, name.last())
+            && allows(self.of_name, name.first())
+            && allows(self.of_path, path.first())
     }
 }
 
 /// What has to match a pattern that was rid of its trailing slash. `wide`: there is a `**` in it.
 fn reach(body: &[u8], wide: bool) -> Reach {
-    let slashes = body.split(|&b| b == b'/').skip(1).count();
     if body.starts_with(b"/") || (wide && body.starts_with(b"**")) {
         Reach::Whole
     } else if wide {
         Reach::AnyTail
     } else {
-        Reach::Tail(NonZeroUsize::MIN.saturating_add(slashes))
+        Reach::Tail(components(body))
     }
+}
+
+/// How many components a relative path has.
+fn components(path: &[u8]) -> NonZeroUsize {
+    NonZeroUsize::MIN.saturating_add(path.split(|&b| b == b'/').skip(1).count())
 }
 
 fn wild_form(body: &[u8], reach: Reach, base: Base, closes: bool) -> (Form, Reach) {
@@ -202,7 +222,7 @@ pub(super) fn tail(path: &[u8], components: NonZeroUsize) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{format, string::String, vec::Vec};
+    use std::{format, string::String};
 
     /// Which of the paths match; a slash at the end of a path says that it is a directory.
     fn check(pattern: &str, paths: &str, expected: &str) {

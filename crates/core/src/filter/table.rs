@@ -87,16 +87,17 @@ impl Table {
 
     fn add(&mut self, number: usize, rule: &Rule) {
         let hit = Hit { number, action: rule.action() };
-        let key =
-            rule.pattern().key().filter(|_| !rule.is_negated() && rule.base() == Base::Mirror);
+        // What a pattern says of the path of an entry, neither of these says.
+        let plain = !rule.is_negated() && rule.base() == Base::Mirror;
+        let key = rule.pattern().key().filter(|_| plain);
         match key {
             Some(Key::Whole(path)) => self.whole.add(path, path.len(), hit, rule),
             Some(Key::Tail(tail, components)) => {
-                self.tails.add(tail, components.get(), hit, rule);
+                self.tails.add(&tail, components.get(), hit, rule);
             }
             Some(Key::Ending(ending)) => self.endings.add(&ending, ending.len(), hit, rule),
             None => {
-                let ends = if rule.is_negated() { Ends::default() } else { rule.pattern().ends() };
+                let ends = if plain { rule.pattern().ends() } else { Ends::default() };
                 self.tried.push(Tried { hit, ends, rule: rule.clone() });
             }
         }
@@ -131,7 +132,7 @@ impl Table {
             .tried
             .iter()
             .take_while(before)
-            .find(|tried| tried.ends.allow(name) && self.tries(tried, path, kind));
+            .find(|tried| tried.ends.allow(path, name) && self.tries(tried, path, kind));
         earlier.map(|tried| tried.hit).or(found)
     }
 

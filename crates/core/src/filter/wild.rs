@@ -132,14 +132,17 @@ impl Wild {
         }
     }
 
+    /// The only text that matches, if there are no wildcards left.
+    pub(super) fn literal(&self) -> Option<Vec<u8>> {
+        literal(&self.tokens)
+    }
+
     /// Of `*` and plain bytes: these bytes, with which each name that matches ends.
-    pub(super) fn ending(&self) -> Option<Box<[u8]>> {
-        let [Token::Star, plain @ ..] = &*self.tokens else { return None };
-        let byte = |token: &Token| match token {
-            Token::Byte(byte) => Some(*byte),
-            Token::Any | Token::Set(_) | Token::Star | Token::Stars => None,
-        };
-        plain.iter().map(byte).collect::<Option<Box<[u8]>>>().filter(|bytes| !bytes.is_empty())
+    pub(super) fn ending(&self) -> Option<Vec<u8>> {
+        match &*self.tokens {
+            [Token::Star, plain @ ..] => literal(plain).filter(|bytes| !bytes.is_empty()),
+            _ => None,
+        }
     }
 
     /// If the pattern starts with `**/`: what follows. A path with a slash before it
@@ -223,6 +226,14 @@ impl Resume {
     fn can_grow(&self, text: Text) -> bool {
         text.at(self.text).is_some_and(|byte| byte != b'/')
     }
+}
+
+fn literal(tokens: &[Token]) -> Option<Vec<u8>> {
+    let byte = |token: &Token| match token {
+        Token::Byte(byte) => Some(*byte),
+        Token::Any | Token::Set(_) | Token::Star | Token::Stars => None,
+    };
+    tokens.iter().map(byte).collect()
 }
 
 /// How many more bytes `**` has to take before another attempt makes sense, when the first `*`
