@@ -61,13 +61,24 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits until a file called `name` is complete.
+    /// Waits until the file `name` in `directory` has `length` bytes.
+    ///
+    /// It is looked at with each event that names it: a file may be written in place, renamed, or
+    /// linked into its place as a whole.
     ///
     /// # Errors
     ///
     /// When it takes too long.
-    pub(crate) fn wait_for_file(&mut self, name: &[u8]) -> io::Result<()> {
-        self.read_until(|event, found| event.intersects(COMPLETE) && found == name)
+    pub(crate) fn wait_for_file(
+        &mut self,
+        directory: &Path,
+        name: &str,
+        length: u64,
+    ) -> io::Result<()> {
+        let path = directory.join(name);
+        self.read_until(|_, found| {
+            found == name.as_bytes() && fs::metadata(&path).is_ok_and(|it| it.len() == length)
+        })
     }
 
     /// Reads events until `is_last` says so.
@@ -94,7 +105,7 @@ impl Watch {
     }
 }
 
-/// The events after which a file is as it will be: written in place, or renamed into it.
+/// The events after which a file of ours is complete.
 const COMPLETE: ReadFlags = ReadFlags::CLOSE_WRITE.union(ReadFlags::MOVED_TO);
 
 /// Plays one of the programs; returns nothing when `task` is none of them.
