@@ -46,14 +46,14 @@ impl Counted {
 impl Repeat {
     /// What to do with a message that came at `now`.
     ///
-    /// Those that are only shown on request are never counted: who asks for them wants to see
-    /// each.
+    /// Only trouble is counted. Scripts and people count what goes well, such as the startup of
+    /// each sync; and who asks for the messages of a category wants to see each.
     pub(super) fn judge(&mut self, category: Category, text: &str, now: Instant) -> Verdict {
         if let Some(last) = &mut self.last
             && last.category == category
             && last.text == text
             && now.saturating_duration_since(last.told) < QUIET
-            && !matches!(category, Category::Debug(_))
+            && matches!(category, Category::Warn | Category::Error)
         {
             last.count += 1;
             return Verdict::Counted;
@@ -94,7 +94,7 @@ mod tests {
     fn the_same_message_is_told_once_a_minute() {
         let seconds: Vec<(u64, &str)> = (0..90).map(|second| (second, "a")).collect();
         check(
-            Category::Normal,
+            Category::Warn,
             &seconds,
             &["a", "last message repeated 59 times", "a", "last message repeated 29 times"],
         );

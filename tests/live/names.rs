@@ -79,7 +79,7 @@ fn names_of_any_bytes_are_mirrored(mode: Mode) {
     live.expect_mirrored();
 }
 
-/// Long enough names, often enough, for a path beyond PATH_MAX.
+/// Long enough names, often enough, for a path beyond `PATH_MAX`.
 const LONG: (usize, usize) = (250, 20);
 
 fn make_deep(root: &Path) -> OwnedFd {

@@ -55,7 +55,7 @@ impl Server {
             target.display()
         );
         fs::write(directory.join("rsyncd.conf"), settings).unwrap();
-        Self::start(directory, rsync_daemon)
+        Self::start(&directory, rsync_daemon)
     }
 
     /// An ssh server that lets in whoever has the key of [`Server::remote_shell`].
@@ -73,7 +73,7 @@ impl Server {
         // does not have.
         let _ = fs::DirBuilder::new().create("/run/sshd");
         fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
-        Self::start(directory, |directory, port| {
+        Self::start(&directory, |directory, port| {
             let file = |name: &str| directory.join(name).display().to_string();
             let settings = format!(
                 "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
@@ -88,17 +88,17 @@ impl Server {
         })
     }
 
-    fn start(directory: PathBuf, command: impl Fn(&Path, u16) -> Command) -> Self {
+    fn start(directory: &Path, command: impl Fn(&Path, u16) -> Command) -> Self {
         for _ in 0..ATTEMPTS {
             let port = free_port();
             let log = File::create(directory.join("log")).unwrap();
-            let child = command(&directory, port)
+            let child = command(directory, port)
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().unwrap())
                 .stderr(log)
                 .spawn()
                 .unwrap();
-            let mut server = Self { child, port, directory: directory.clone() };
+            let mut server = Self { child, port, directory: directory.to_owned() };
             if server.listens() {
                 return server;
             }
