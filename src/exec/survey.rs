@@ -59,7 +59,7 @@ impl Survey {
 pub fn survey(root: &Dir, places: &PlaceSet, filter: &Filter) -> Survey {
     let mut surveyor = Surveyor { root, filter, found: Survey::default(), obstacle: None };
     let mut below: Vec<Marked> = Vec::with_capacity(places.len());
-    for place in places.iter() {
+    for place in places {
         match Marked::new(place) {
             Ok(marked) => below.push(marked),
             Err(root) => surveyor.found.root = Some(root),

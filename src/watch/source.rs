@@ -80,9 +80,13 @@ pub(super) trait Source: AsFd + Send {
     /// Tells what waited for its other half.
     fn settle(&mut self, found: &mut Findings);
 
-    /// Reads the tree below a directory again, given as an absolute path, since something was
-    /// mounted there or overlooked.
-    fn reread(&mut self, directory: &[u8]);
+    /// A file system was mounted at this directory, an absolute path. If it lies in a tree, what
+    /// is below it has to be watched and told.
+    fn mounted(&mut self, directory: &[u8]);
+
+    /// What was mounted at this directory is not any more. If it lies in a tree, that is told to
+    /// people, and nothing of it as deleted.
+    fn unmounted(&mut self, directory: &[u8], found: &mut Findings);
 }
 
 /// How much a [`Source::drain`] has left.
@@ -105,11 +109,22 @@ pub(super) struct Findings {
     pub(super) failed: Vec<(MirrorId, io::Error)>,
     /// Directories that could not be watched, with all that is below them.
     pub(super) unwatched: Vec<Unwatched>,
+    /// How many events of the kernel were read, whether they led to anything or not.
+    pub(super) events: usize,
     /// What somebody should know.
     pub(super) warnings: Vec<String>,
 }
 
 impl Findings {
+    /// Whether there is nothing.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.notices.is_empty()
+            && self.covered.is_empty()
+            && self.failed.is_empty()
+            && self.unwatched.is_empty()
+            && self.warnings.is_empty()
+    }
+
     /// Adds a notice.
     pub(super) fn tell(&mut self, mirror: MirrorId, news: News) {
         self.notices.push(Notice { mirror, news });
@@ -125,4 +140,26 @@ pub(super) struct Unwatched {
     pub(super) path: TreePath,
     /// Why it can't be watched.
     pub(super) error: io::Error,
+}
+
+/// What is left of the absolute path `path` below `root`, without slashes at its ends. `None` if
+/// it does not lie there.
+pub(super) fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let root = root.strip_suffix(b"/").unwrap_or(root);
+    let rest = path.strip_prefix(root)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_lies_below_its_root_and_not_below_a_namesake() {
+        assert_eq!(below(b"/srv", b"/srv/www"), Some(&b"www"[..]));
+        assert_eq!(below(b"/srv", b"/srv"), Some(&b""[..]));
+        assert_eq!(below(b"/srv", b"/srv2"), None);
+        assert_eq!(below(b"/", b"/srv"), Some(&b"srv"[..]));
+        assert_eq!(below(b"/srv", b"/"), None);
+    }
 }

@@ -15,6 +15,7 @@ use mirror_core::{
 };
 
 use super::{
+    fanotify::Fanotify,
     inotify::{Inotify, Limits},
     source::{Findings, Ready, Skip, Source, Tree},
 };
@@ -268,8 +269,63 @@ pub(super) fn converge_in_a_race(source: Box<dyn Source>, rounds: u64) {
     }
 }
 
+/// More changes than the kernel's queue holds, and then some of which no event tells.
+pub(super) fn survive_an_overflow(source: Box<dyn Source>, limit: &str) {
+    let place = place();
+    let root = place.path().join("in");
+    let mut trial = Trial::new(source);
+    trial.cover(0, &root);
+    let limit: usize = fs::read_to_string(limit).unwrap().trim().parse().unwrap();
+    // Each file is at least one event.
+    (0..=limit).for_each(|n| drop(fs::File::create(root.join(n.to_string())).unwrap()));
+    fs::create_dir_all(root.join("unseen/a/b")).unwrap();
+    fs::remove_dir(root.join("nest")).unwrap();
+    let notices = trial.check();
+    let lost = News::Lost(TreePath::root());
+    assert!(notices.iter().any(|notice| notice.news == lost), "nothing overflowed");
+    fs::create_dir(root.join("unseen/a/b/c")).unwrap();
+    trial.check();
+}
+
 mod inotify_passes {
     use super::*;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
+    #[test]
+    fn an_overflow() {
+        let limit = "/proc/sys/fs/inotify/max_queued_events";
+        survive_an_overflow(source(Limits::default()), limit);
+    }
+
+    /// Does something without the right to read what others may not, on this thread.
+    fn without_rights<T>(act: impl FnOnce() -> T) -> T {
+        let before = capabilities(None).unwrap();
+        let mut less = before;
+        less.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        set_capabilities(None, less).unwrap();
+        let result = act();
+        set_capabilities(None, before).unwrap();
+        result
+    }
+
+    #[test]
+    fn a_directory_that_becomes_readable() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = place();
+        let path = place.path().join("in/a");
+        let set_mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode));
+        fs::create_dir_all(path.join("b")).unwrap();
+        set_mode(0).unwrap();
+        let mut trial = Trial::new(source(Limits::default()));
+        without_rights(|| {
+            trial.cover(0, &place.path().join("in"));
+            assert!(trial.found.warnings.iter().any(|text| text.contains("in/a:")));
+            set_mode(0o755).unwrap();
+            trial.check();
+            fs::create_dir(path.join("b/c")).unwrap();
+            trial.check();
+        });
+    }
 
     fn source(limits: Limits) -> Box<dyn Source> {
         Box::new(Inotify::new(limits).unwrap())
@@ -292,5 +348,43 @@ mod inotify_passes {
     #[test]
     fn random_changes_of_others_at_the_same_time() {
         converge_in_a_race(source(Limits { buffer: 0, ..Limits::default() }), 40);
+    }
+}
+
+mod fanotify_passes {
+    use super::*;
+    use mirror_linux::fanotify::Queue;
+
+    #[test]
+    fn an_overflow() {
+        let Some(_) = source() else { return };
+        let limit = "/proc/sys/fs/fanotify/max_queued_events";
+        survive_an_overflow(Box::new(Fanotify::new(Queue::Limited).unwrap()), limit);
+    }
+
+    /// `None` without the rights; then the test is skipped, or fails where `CI` is set.
+    fn source() -> Option<Box<dyn Source>> {
+        match Fanotify::new(Queue::Unlimited) {
+            Ok(source) => Some(Box::new(source)),
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "fanotify: {error}");
+                eprintln!("skipped: fanotify: {error}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn random_changes() {
+        for seed in 1..=8 {
+            let Some(source) = source() else { return };
+            converge(source, seed * 0x9e37_79b9, 40);
+        }
+    }
+
+    #[test]
+    fn random_changes_of_others_at_the_same_time() {
+        let Some(source) = source() else { return };
+        converge_in_a_race(source, 40);
     }
 }

@@ -3,11 +3,11 @@
 use std::{
     fs::{self, File, Permissions},
     os::unix::fs::{PermissionsExt, symlink},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
-use crate::support::{Daemon, Mode, Sandbox, in_both_modes};
+use crate::support::{Live, Mode, in_both_modes};
 
 in_both_modes!(
     a_file_comes_changes_and_goes,
@@ -20,36 +20,6 @@ in_both_modes!(
     times_set_by_hand_are_mirrored,
     a_deleted_directory_made_anew_has_only_the_new_content,
 );
-
-/// A daemon that is live on a small tree.
-struct Live {
-    sandbox: Sandbox,
-    mode: Mode,
-    source: PathBuf,
-    target: PathBuf,
-    daemon: Daemon,
-}
-
-impl Live {
-    fn start(mode: Mode) -> Self {
-        let sandbox = Sandbox::new();
-        let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
-        fs::create_dir_all(source.join("old/deep")).unwrap();
-        fs::write(source.join("old/deep/file"), "old").unwrap();
-        let daemon = sandbox.daemon().mirror(mode, &source, &target).start();
-        daemon.wait_live();
-        Self { sandbox, mode, source, target, daemon }
-    }
-
-    #[track_caller]
-    fn expect_mirrored(&self) {
-        self.daemon.wait_mirrored(self.mode, &self.source, &self.target);
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.source.join(name)
-    }
-}
 
 fn a_file_comes_changes_and_goes(mode: Mode) {
     let live = Live::start(mode);

@@ -7,7 +7,7 @@ mod bench;
 mod test;
 mod tidy;
 
-use std::{env, process::ExitCode};
+use std::{env, ffi::OsString, process::ExitCode};
 
 const USAGE: &str = "\
 usage: cargo xtask TASK
@@ -20,9 +20,14 @@ usage: cargo xtask TASK
                       in temporary directories below DIRECTORY (default: /dev/shm)";
 
 fn main() -> ExitCode {
-    let mut words = env::args().skip(1);
-    let task = words.next().unwrap_or_default();
-    let rest: Vec<String> = words.collect();
+    let mut words = env::args_os().skip(1);
+    let task = words.next().unwrap_or_default().to_string_lossy().into_owned();
+    let rest: Vec<OsString> = words.collect();
+    if let Some(error) = bench::running::become_leashed(&task, &rest) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    let rest: Vec<String> = rest.iter().map(|it| it.to_string_lossy().into_owned()).collect();
     if let Some(played) = bench::floor::play(&task, &rest) {
         return if played.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }

@@ -43,3 +43,25 @@ pub enum Signal {
     /// `SIGHUP`: try again now what waits for a later try.
     Hangup,
 }
+
+impl Signal {
+    /// Its name in messages, without `SIG`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "TERM",
+            Self::Interrupt => "INT",
+            Self::Hangup => "HUP",
+        }
+    }
+
+    /// Its number, the same on every Linux.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Hangup => 1,
+            Self::Interrupt => 2,
+            Self::Terminate => 15,
+        }
+    }
+}

@@ -3,8 +3,13 @@
 //! Here is the only unsafe code of the program. Calls that `rustix` or `nix` already have are
 //! used from there.
 
+pub mod content;
 pub mod dir;
 pub mod entries;
 pub mod fanotify;
+pub mod fork;
 pub mod handle;
 pub mod inotify;
+pub mod lock;
+pub mod mounts;
+pub mod spot;

@@ -149,23 +149,25 @@ impl<'a> Run<'a> {
     }
 
     /// A call that deletes what the source does not have. After an error at the source rsync
-    /// deletes nothing at all, so it is called once more without the places that it could not read:
+    /// deletes nothing more, so it is called once more without the places that it could not read:
     /// these stay, and all else that is gone goes.
     fn sweep(
         &mut self,
         covered: Covered<'_>,
-        call: impl Fn(&[TreePath]) -> Call,
+        make: impl Fn(&[TreePath]) -> Call,
     ) -> Result<(), Outcome> {
-        let (end, mut findings) = self.call(&call(&[]))?;
+        let call = make(&[]);
+        let deletes = call.args.iter().any(|word| word.starts_with(b"--del"));
+        let (end, mut findings) = self.call(&call)?;
         self.settle(&end, &findings, covered)?;
         let hidden = hidden(&findings);
-        if findings.deletions_skipped && !hidden.is_empty() {
+        if deletes && findings.kept_from_deleting() && !hidden.is_empty() {
             let end;
-            (end, findings) = self.call(&call(&hidden))?;
+            (end, findings) = self.call(&make(&hidden))?;
             self.settle(&end, &findings, covered)?;
         }
-        if findings.deletions_skipped {
-            let failure = findings.failure(None, "nothing was deleted");
+        if deletes && findings.kept_from_deleting() {
+            let failure = findings.failure(None, "what is gone may not be deleted");
             self.failed.extend(covered.places().map(|place| (place, failure.clone())));
         }
         Ok(())

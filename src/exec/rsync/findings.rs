@@ -53,8 +53,7 @@ pub(super) struct Findings {
     first: Option<String>,
     /// The last line of all.
     last: Option<String>,
-    /// Nothing was deleted, since something could not be read.
-    pub(super) deletions_skipped: bool,
+    deletions_skipped: bool,
     /// The receiver can't delete by a list.
     pub(super) broken_receiver: bool,
     remedy: Option<&'static str>,
@@ -93,6 +92,14 @@ impl Findings {
         for path in paths {
             self.failed.entry(path).or_insert_with(&text);
         }
+    }
+
+    /// Whether a call that deletes may have left something out, since the source could not be read
+    /// completely.
+    ///
+    /// That rsync says so can't be relied upon: it says it on stdout, and with `-q` not at all.
+    pub(super) fn kept_from_deleting(&self) -> bool {
+        self.deletions_skipped || !self.unread.is_empty()
     }
 
     /// Why the call as a whole failed; `what` is the start of the sentence.

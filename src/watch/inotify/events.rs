@@ -37,6 +37,7 @@ pub(super) struct Half {
 
 impl Inotify {
     pub(super) fn handle(&mut self, event: &Event<'_>, found: &mut Findings) {
+        found.events += 1;
         if event.what == What::Overflow {
             found.warnings.push("the kernel's queue of events was full: reading all again".into());
             return self.doubt_everything();

@@ -187,21 +187,32 @@ impl Source for Inotify {
         }
     }
 
-    fn reread(&mut self, directory: &[u8]) {
-        let names = directory.split(|&b| b == b'/').filter(|name| !name.is_empty());
-        let mut node = TOP;
-        for name in names {
-            let Some(child) = self.forest.child(node, name) else { return };
-            node = child;
-        }
+    fn mounted(&mut self, directory: &[u8]) {
+        let Some(node) = self.find(directory).filter(|&node| self.wanted(node)) else { return };
         let ticket = self.forest.ticket(node);
         let mut walk = Walk::new(ticket, Then::Lost(ticket));
         walk.verify = true;
         self.walks.push_back(walk);
     }
+
+    fn unmounted(&mut self, directory: &[u8], found: &mut Findings) {
+        let Some(node) = self.find(directory) else { return };
+        if self.forest.state(node) == State::Watched && !self.forest.is_root(node) {
+            self.stop_watching_below(node);
+            self.forest.set_state(node, State::Unmounted);
+            self.unmounted.push(self.forest.ticket(node));
+            self.tell_unmounted(found);
+        }
+    }
 }
 
 impl Inotify {
+    /// The directory at an absolute path.
+    fn find(&self, path: &[u8]) -> Option<u32> {
+        let mut names = path.split(|&b| b == b'/').filter(|name| !name.is_empty());
+        names.try_fold(TOP, |parent, name| self.forest.child(parent, name))
+    }
+
     fn drain_with(&mut self, buffer: &mut [u8], found: &mut Findings) -> io::Result<Ready> {
         let mut reads = MOST_AT_A_DRAIN / buffer.len();
         loop {

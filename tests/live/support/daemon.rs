@@ -1,7 +1,7 @@
 //! A daemon under test.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsStr,
     fs::{self, File},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::{Mode, Sandbox, differences, wait_until};
+use super::{Mode, Sandbox, detached::Detached, differences, wait_until};
 
 /// How much of a long log is shown when a test fails.
 const SHOWN_LINES: usize = 80;
@@ -22,14 +22,15 @@ pub(crate) struct Start<'a> {
     sandbox: &'a Sandbox,
     command: Command,
     syncs: usize,
+    detaches: bool,
 }
 
 impl<'a> Start<'a> {
     pub(super) fn new(sandbox: &'a Sandbox) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lsyncd"));
         // A group of its own, so that its children can be ended with it.
-        command.arg("-nodaemon").process_group(0).stdin(Stdio::null()).current_dir("/");
-        Self { sandbox, command, syncs: 0 }
+        command.process_group(0).stdin(Stdio::null()).current_dir("/");
+        Self { sandbox, command, syncs: 0, detaches: false }
     }
 
     /// Mirrors `source` to `target`, two places in the sandbox.
@@ -74,10 +75,26 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Lets it become a daemon: it goes on in the background, with this pidfile and logfile.
+    #[track_caller]
+    pub(crate) fn start_detached(mut self, pidfile: &Path, log: &Path) -> Detached {
+        self.detaches = true;
+        self.sandbox.check(pidfile);
+        self.sandbox.check(log);
+        let words =
+            [OsStr::new("-pidfile"), pidfile.as_os_str(), "-logfile".as_ref(), log.as_ref()];
+        let mut parent = self.with(words).start();
+        assert_eq!(exit_code(parent.wait_end()), 0, "the parent succeeds: {}", parent.log());
+        Detached::find(pidfile, log)
+    }
+
     /// Starts it.
     #[track_caller]
     pub(crate) fn start(mut self) -> Daemon {
         assert!(self.syncs > 0, "a daemon without a sync has nothing to do");
+        if !self.detaches {
+            self.command.arg("-nodaemon");
+        }
         let log = self.sandbox.fresh_path("log");
         let file = File::create(&log).unwrap();
         let child = self.command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
@@ -196,11 +213,4 @@ fn tail(log: &Path) -> String {
     let log = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
-}
-
-/// A search path with `directory` before everything else.
-pub(crate) fn path_with(directory: &Path) -> OsString {
-    let old = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&old));
-    std::env::join_paths(all).unwrap()
 }

@@ -150,7 +150,7 @@ pub(crate) fn cost_of_reading(
 ) -> io::Result<f64> {
     let mut command = Command::new(&bench.own_program);
     command.arg(READER).arg(directory.path());
-    let mut reader = start(command, arena)?;
+    let mut reader = start(&command, arena)?;
     change()?;
     let last: PathBuf = directory.path().join(LAST);
     fs::write(&last, "")?;
@@ -171,10 +171,10 @@ pub(crate) fn start_copier(
 ) -> io::Result<Running> {
     let mut command = Command::new(&bench.own_program);
     command.arg(COPIER).args([from.path(), to.path()]);
-    start(command, arena)
+    start(&command, arena)
 }
 
-fn start(command: Command, arena: &Arena) -> io::Result<Running> {
+fn start(command: &Command, arena: &Arena) -> io::Result<Running> {
     let mut running = Running::start(command, &arena.place("floor")?)?;
     running.wait_until("the floor is ready", |running| running.output().contains("ready"))?;
     Ok(running)

@@ -10,7 +10,7 @@ mod measure;
 mod place;
 mod report;
 mod rows;
-mod running;
+pub(crate) mod running;
 mod scene;
 mod tool;
 mod usage;

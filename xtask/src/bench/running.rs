@@ -1,6 +1,8 @@
 //! A running program whose use of the machine is counted.
 
 use std::{
+    env,
+    ffi::OsString,
     fs::{self, File},
     io,
     os::unix::process::CommandExt,
@@ -10,12 +12,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, set_parent_process_death_signal, waitid,
+};
 
 use super::{
     place::Place,
     usage::{self, Usage},
 };
+
+/// The task of the command line that runs a program on a leash.
+const LEASH: &str = "on-a-leash";
 
 /// How long a program may take for what it should do, before the run is given up.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
@@ -37,10 +44,10 @@ impl Running {
     /// # Errors
     ///
     /// When it cannot be started.
-    pub(crate) fn start(mut command: Command, output: &Place) -> io::Result<Self> {
+    pub(crate) fn start(command: &Command, output: &Place) -> io::Result<Self> {
         let file = File::create(output.path())?;
         // A group of its own, so that its children can be ended with it.
-        let leader = command
+        let leader = leashed(command)?
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -121,6 +128,29 @@ impl Running {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
     }
+}
+
+/// The command, run so that it ends when this process does, even if this process is killed.
+fn leashed(command: &Command) -> io::Result<Command> {
+    let mut leashed = Command::new(env::current_exe()?);
+    leashed.arg(LEASH).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => leashed.env(name, value),
+            None => leashed.env_remove(name),
+        };
+    }
+    Ok(leashed)
+}
+
+/// Becomes the program of a leashed command. Returns nothing when `task` is something else, and
+/// otherwise only when it fails.
+pub(crate) fn become_leashed(task: &str, words: &[OsString]) -> Option<io::Error> {
+    let (program, arguments) = words.split_first().filter(|_| task == LEASH)?;
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+        return Some(error.into());
+    }
+    Some(Command::new(program).args(arguments).exec())
 }
 
 impl Drop for Running {

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs,
+    fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -116,29 +116,36 @@ pub(crate) fn start(
     if let Some(programs) = order.programs {
         command.env("PATH", path_with(programs.path())?);
     }
-    Running::start(command, &arena.place("output")?)
+    Running::start(&command, &arena.place("output")?)
 }
 
 fn original(order: &Order<'_>, arena: &Arena) -> io::Result<Command> {
     let mut command = Command::new("lsyncd");
     command.arg("-nodaemon");
     let delay = order.delay.unwrap_or(0);
-    let Some(excluded) = order.excluded else {
+    if order.excluded.is_none() && order.programs.is_none() {
         command.arg("-delay").arg(delay.to_string());
         add_syncs(&mut command, order);
         return Ok(command);
-    };
-    // It has no option for what is left out, so it gets a configuration file.
-    let file = arena.place("original.lua")?;
-    let target = order.targets.first().ok_or_else(|| io::Error::other("no target"))?;
-    let sync = format!(
-        "sync {{ default.rsync, source = [[{}]], target = [[{}]], delay = {delay}, \
-         exclude = {{ [[{excluded}]] }} }}\n",
-        order.source.path().display(),
-        target.path().display(),
-    );
-    fs::write(file.path(), sync)?;
-    command.arg(file.path());
+    }
+    // It has no options for what is left out, nor for another rsync than that in /usr/bin, so it
+    // gets a configuration file.
+    let exclude = order.excluded.map(|it| format!("exclude = {{ [[{it}]] }},"));
+    let rsync = order.programs.map(|programs| {
+        format!("rsync = {{ binary = [[{}]] }},", programs.path().join("rsync").display())
+    });
+    let mut file = File::create(arena.place("original.lua")?.path())?;
+    for target in order.targets {
+        writeln!(
+            file,
+            "sync {{ default.rsync, source = [[{}]], target = [[{}]], delay = {delay}, {} {} }}",
+            order.source.path().display(),
+            target.path().display(),
+            exclude.as_deref().unwrap_or_default(),
+            rsync.as_deref().unwrap_or_default(),
+        )?;
+    }
+    command.arg(arena.place("original.lua")?.path());
     Ok(command)
 }
 
@@ -188,7 +195,7 @@ fn watchman(order: &Order<'_>, arena: &Arena) -> io::Result<Running> {
     {
         server.arg(format!("--{option}={}", file(name).display()));
     }
-    let mut running = Running::start(server, &arena.place("output")?)?;
+    let mut running = Running::start(&server, &arena.place("output")?)?;
     let socket = file("socket");
     running.wait_until("watchman listens", |_| socket.exists())?;
     let target = order.targets.first().ok_or_else(|| io::Error::other("no target"))?;

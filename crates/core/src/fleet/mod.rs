@@ -120,11 +120,10 @@ impl Fleet {
     }
 
     fn signal(&mut self, signal: Signal, now: Moment, effects: &mut Vec<Effect>) {
-        let code = match signal {
-            Signal::Terminate => 128 + 15,
-            Signal::Interrupt => 128 + 2,
-            Signal::Hangup => return self.hangup(now, effects),
-        };
+        if signal == Signal::Hangup {
+            return self.hangup(now, effects);
+        }
+        let code = 128 + signal.number();
         self.phase = match self.phase {
             Phase::Running => {
                 effects.push(Effect::Report(Event::Draining(signal, self.busy())));

@@ -100,6 +100,8 @@ impl Failures {
         since: Stamp,
         now: Moment,
     ) {
+        // One that rests within the batch was joined from smaller ones while the batch flew, and
+        // may have been marked since.
         let on_their_way = |path: &TreePath, failed: &mut Failed| {
             failed.until.is_none() && batch.covers(path, failed.scope)
         };

@@ -6,6 +6,7 @@
 
 mod change;
 mod converge;
+mod crew;
 pub(crate) mod random;
 mod script;
 mod tree;

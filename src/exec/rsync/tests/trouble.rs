@@ -20,10 +20,11 @@ const NOBODY: u32 = 65_534;
 /// not have.
 fn with_shut_directory() -> Option<Fixture> {
     let mut fixture = Fixture::with_rsync()?;
-    for name in ["t/shut/secret", "t/open", "other"] {
+    for name in ["t/shut/secret", "t/open", "t/z/f", "other"] {
         fixture.on_both(name);
     }
-    for name in ["stale", "t/stale", "t/shut/kept"] {
+    // rsync goes through the directories in this order, and stops to delete at the shut one.
+    for name in ["stale", "t/stale", "t/shut/kept", "t/z/stale"] {
         fs::write(fixture.target(name), "").unwrap();
     }
     if rustix::process::geteuid().is_root() {
@@ -42,7 +43,7 @@ fn assert_only_the_unreadable_stayed(fixture: &Fixture, outcome: &Outcome) {
     fs::set_permissions(fixture.source("t/shut"), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(partly(outcome), ["/t/shut Tree"]);
     assert!(fixture.target("t/shut/secret").exists() && fixture.target("t/shut/kept").exists());
-    assert!(!fixture.target("t/stale").exists());
+    assert!(!fixture.target("t/stale").exists() && !fixture.target("t/z/stale").exists());
 }
 
 #[test]
@@ -69,6 +70,36 @@ fn to_delete_what_is_excluded_does_not_mean_what_cannot_be_read() {
     let outcome = fixture.full();
     assert!(!fixture.target("t/open").exists());
     assert_only_the_unreadable_stayed(&fixture, &outcome);
+}
+
+#[test]
+fn a_quiet_rsync_deletes_as_well() {
+    let Some(mut fixture) = with_shut_directory() else { return };
+    fixture.options.short.push(b'q');
+    let outcome = fixture.full();
+    assert_only_the_unreadable_stayed(&fixture, &outcome);
+}
+
+#[test]
+fn deletions_that_may_be_missing_are_made_up_for_later() {
+    let mut fixture = Fixture::new();
+    fs::write(fixture.source("a"), "").unwrap();
+    // Also the second call does not get through.
+    fixture.use_script(
+        "echo \"rsync: [sender] opendir \\\"$PLACE/src/d\\\" failed: Permission denied (13)\" >&2\n\
+         exit 23",
+    );
+    assert_eq!(partly(&fixture.full()), ["/ Tree", "/d Tree"]);
+}
+
+#[test]
+fn without_deletion_one_call_is_enough() {
+    let Some(mut fixture) = with_shut_directory() else { return };
+    fixture.options.delete = mirror_core::plan::rsync::DeletePolicy::Never;
+    let outcome = fixture.full();
+    fs::set_permissions(fixture.source("t/shut"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(partly(&outcome), ["/t/shut Tree"]);
+    assert!(fixture.target("t/z/stale").exists());
 }
 
 #[test]

@@ -460,3 +460,26 @@ fn too_many_failures_rest_together() {
          1006 counts -> 0 0 0 0",
     );
 }
+
+#[test]
+fn failures_that_join_during_a_flight_outlive_it() {
+    check(
+        "0    mark /d/a
+         0    mark /d/b
+         0    mark /d/c
+         0    mark /d/d
+         10   take -> /d/a /d/b /d/c /d/d
+         10   settle 1 except /d/a /d/b /d/c /d/d
+         1009 mark /d/
+         1010 take -> /d/
+         1010 mark /e/a
+         1020 take -> /e/a
+         1021 settle 3 except /e/a
+         1021 counts -> 0 0 1 2
+         1022 mark /d/
+         1023 settle 2 all
+         1023 counts -> 0 0 0 2
+         1023 oldest -> 0
+         2021 take -> /d/ /e/",
+    );
+}
