@@ -42,8 +42,8 @@ impl Source {
     }
 }
 
-/// The sources of these paths and texts. They have to come together, as what a `mod` line says counts for
-/// other files.
+/// The sources of these paths and texts. They have to come together, as what a `mod` line says
+/// counts for other files.
 pub(super) fn all(files: Vec<(String, String)>) -> Vec<Source> {
     let mut sources: Vec<Source> = files
         .into_iter()
