@@ -61,13 +61,19 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits until a file called `name` is complete.
+    /// Waits until the file at `path`, in the directory that is watched, has `length` bytes.
+    ///
+    /// Some tools write it in place, others give it its name when it is complete: by a rename or
+    /// by a link. So each event of that name is only a reason to look.
     ///
     /// # Errors
     ///
     /// When it takes too long.
-    pub(crate) fn wait_for_file(&mut self, name: &[u8]) -> io::Result<()> {
-        self.read_until(|event, found| event.intersects(COMPLETE) && found == name)
+    pub(crate) fn wait_for_file(&mut self, path: &Path, length: u64) -> io::Result<()> {
+        let name = path.file_name().map_or(&b""[..], OsStrExt::as_bytes);
+        self.read_until(|_, found| {
+            found == name && path.symlink_metadata().is_ok_and(|it| it.len() == length)
+        })
     }
 
     /// Reads events until `is_last` says so.

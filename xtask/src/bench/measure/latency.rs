@@ -16,6 +16,8 @@ use crate::bench::{
 
 /// How many changes are measured.
 const CHANGES: usize = 200;
+/// The bytes of each.
+const LENGTH: usize = 1024;
 /// The quiet time before each, so that each is alone.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -50,8 +52,8 @@ pub(crate) fn measure(bench: &Bench, tool: Tool) -> io::Result<Sample> {
         thread::sleep(PAUSE);
         let name = format!("change{number}");
         let started = Instant::now();
-        fs::write(source.path().join(&name), [b'x'; 1024])?;
-        watch.wait_for_file(name.as_bytes())?;
+        fs::write(source.path().join(&name), [b'x'; LENGTH])?;
+        watch.wait_for_file(&target.path().join(&name), LENGTH as u64)?;
         times.push(started.elapsed().as_secs_f64() * 1000.0);
     }
     summary(&mut times, &mut running)
