@@ -1,5 +1,6 @@
 //! Who carries jobs out.
 
+pub mod direct;
 pub mod source;
 pub mod stop;
 

@@ -1,0 +1,122 @@
+//! The copy of a regular file.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use mirror_linux::{
+    content::Copy,
+    dir::{Dir, Stat},
+    spot::Spot,
+};
+use rustix::{
+    fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags},
+    io::Errno,
+};
+
+use super::{
+    attributes::{self, Ends, file_type},
+    draft::Draft,
+    entry::Subject,
+    folder::Folder,
+    grain::{nanoseconds, time},
+    trouble::{self, Trouble},
+};
+
+/// How often a file is copied that changes meanwhile.
+const TRIES: usize = 3;
+/// What `stx_blocks` counts in.
+const BLOCK: u64 = 512;
+
+/// Copies a file with all its attributes. It appears at the target when it is whole.
+///
+/// A file that was written meanwhile is copied again, and then left for later. One that only grew,
+/// as a log does, is put there as far as it was when the copy began, with the time that it had
+/// then: who waits for a log to be still waits for ever.
+pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Trouble> {
+    for tried in 1..=TRIES {
+        let (draft, steady) = match draft(folder, subject) {
+            // Shorter than it was, or gone: the next try tells.
+            Err(Trouble::Changed) if tried < TRIES => continue,
+            made => made?,
+        };
+        if steady != Steady::No && (steady == Steady::Yes || tried == TRIES) {
+            draft.publish(subject.name).map_err(trouble::target("write"))?;
+        }
+        if steady == Steady::Yes {
+            return Ok(());
+        }
+    }
+    Err(Trouble::Busy)
+}
+
+/// What happened to a file while it was copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Steady {
+    Yes,
+    Grew,
+    No,
+}
+
+impl Steady {
+    fn of(before: &Stat, after: &Stat) -> Self {
+        let changed = |stat: &Stat| (stat.stx_size, time(stat), nanoseconds(&stat.stx_ctime));
+        match changed(before) == changed(after) {
+            true => Self::Yes,
+            false if after.stx_size > before.stx_size => Self::Grew,
+            false => Self::No,
+        }
+    }
+}
+
+/// A whole copy that is not yet under its name.
+fn draft<'a>(folder: &Folder<'a>, subject: &Subject<'_>) -> Result<(Draft<'a>, Steady), Trouble> {
+    let pair = folder.pair;
+    let file = open(&pair.source, subject.name, folder.pass.direct.privileged)
+        .map_err(trouble::source("open"))?;
+    let before = stat(&file).map_err(trouble::source("look at"))?;
+    if file_type(&before) != FileType::RegularFile {
+        return Err(Trouble::Changed);
+    }
+    let create = if subject.is_new() { Draft::unnamed } else { Draft::new };
+    let draft = create(&pair.target, subject.name).map_err(trouble::target("write"))?;
+    let sparse = before.stx_blocks.saturating_mul(BLOCK) < before.stx_size;
+    let size = before.stx_size;
+    Copy { from: file.as_fd(), to: draft.as_fd(), size, sparse }.run(&|| folder.pass.goes_on())?;
+    let empty = draft.stat().map_err(trouble::target("look at"))?;
+    let ends = Ends {
+        source: (Spot::Open(file.as_fd()), &before),
+        target: (Spot::Open(draft.as_fd()), &empty),
+        bare: pair.bare,
+    };
+    attributes::copy(folder.pass, ends)?;
+    let after = stat(&file).map_err(trouble::source("look at"))?;
+    Ok((draft, Steady::of(&before, &after)))
+}
+
+fn stat(file: &OwnedFd) -> io::Result<Stat> {
+    Ok(fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
+}
+
+/// Opens a file of the source without changing when it was last read, where that is allowed: it
+/// would cost a write for each file.
+fn open(dir: &Dir, name: &[u8], privileged: bool) -> io::Result<OwnedFd> {
+    // Without NONBLOCK, a fifo that took the name would be waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if privileged {
+        match fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+            Err(Errno::PERM) => {}
+            opened => return opened.map_err(|error| absent_if_special(error).into()),
+        }
+    }
+    fs::openat(dir, name, flags, Mode::empty()).map_err(|error| absent_if_special(error).into())
+}
+
+/// A socket or a device without a driver took the name: the file is not there any more.
+const fn absent_if_special(error: Errno) -> Errno {
+    match error {
+        Errno::NXIO | Errno::NODEV => Errno::NOENT,
+        error => error,
+    }
+}

@@ -1,0 +1,342 @@
+//! A directory on both sides: what it lists, what is too much at the target, who does the rest.
+
+use std::{
+    ffi::CString,
+    io, mem,
+    os::fd::AsFd,
+    sync::{Arc, OnceLock},
+};
+
+use hashbrown::HashMap;
+use mirror_core::{
+    job::{Place, Scope},
+    notice::Kind,
+    path::TreePath,
+};
+use mirror_linux::{dir::Dir, entries::ReadBuffer, spot::Spot};
+use rustix::{
+    fs::{AtFlags, FileType, unlinkat},
+    io::Errno,
+};
+
+use super::{
+    attributes::{self, Ends},
+    branch::Branch,
+    crew::Crew,
+    draft,
+    pass::Pass,
+    trouble::{self, Trouble, is_absent},
+    warn::Topic,
+};
+
+/// How many entries of one directory are a task of their own.
+const PART: usize = 256;
+/// How often a directory that turns out to be something else is looked at again.
+const TRIES: usize = 3;
+
+/// Something to do in a directory.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// All that it lists, on either side.
+    All(Arc<Branch>),
+    /// Some names. The directory is opened if it is not yet.
+    Some(Arc<Branch>, Option<Arc<Pair>>, Vec<Item>),
+}
+
+/// A name in a directory.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// The name.
+    pub(super) name: Box<[u8]>,
+    /// How much of it has to be looked at.
+    pub(super) scope: Scope,
+    /// Whether the target was seen not to have it.
+    pub(super) absent: bool,
+}
+
+/// A directory, open on both sides.
+#[derive(Debug)]
+pub(super) struct Pair {
+    /// That of the source.
+    pub(super) source: Dir,
+    /// That of the target.
+    pub(super) target: Dir,
+    /// Whether what is made in it gets no ACL by itself.
+    pub(super) bare: bool,
+    /// The names that share an inode with another name in the directory of the source, by inode;
+    /// listed once it is asked for.
+    twins: OnceLock<HashMap<u64, Vec<Box<[u8]>>>>,
+}
+
+impl Pair {
+    /// Opens the directory at `path`. One that is missing on either side has changed.
+    pub(super) fn open(pass: &Pass<'_>, path: &TreePath) -> Result<Self, Trouble> {
+        let source = pass.source.open_below(path.as_bytes()).map_err(trouble::source("open"))?;
+        let target = open_target(pass, path).map_err(|error| {
+            if is_absent(&error) { Trouble::Changed } else { Trouble::Target("open", error) }
+        })?;
+        if !pass.direct.privileged {
+            make_workable(&target);
+        }
+        let inherited = |name: &CString| name.as_bytes() == b"system.posix_acl_default";
+        let names = Spot::Open(target.as_fd()).xattr_names();
+        let bare = names.is_ok_and(|names| !names.iter().any(inherited));
+        Ok(Self { source, target, bare, twins: OnceLock::new() })
+    }
+
+    /// The other names in this directory of the source that have this inode. A guess.
+    pub(super) fn twins(&self, inode: u64) -> &[Box<[u8]>] {
+        let twins = self.twins.get_or_init(|| {
+            let mut names: HashMap<u64, Vec<Box<[u8]>>> = HashMap::new();
+            let _ = self.source.read(&mut ReadBuffer::new(), |entry| {
+                names.entry(entry.inode).or_default().push(entry.name.into());
+                Ok(())
+            });
+            names.retain(|_, names| names.len() > 1);
+            names
+        });
+        twins.get(&inode).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Makes the attributes of the directory itself those of its source.
+    fn finish(&self, pass: &Pass<'_>) -> Result<(), Trouble> {
+        let source = self.source.stat(b"").map_err(trouble::source("look at"))?;
+        let target = self.target.stat(b"").map_err(trouble::target("look at"))?;
+        let (from, to) = (Spot::Open(self.source.as_fd()), Spot::Open(self.target.as_fd()));
+        let (source, target) = ((from, &source), (to, &target));
+        attributes::copy(pass, Ends { source, target, bare: false })
+    }
+}
+
+/// Opens a directory of the target, even if its mode forbids it to its owner, who is not root.
+fn open_target(pass: &Pass<'_>, path: &TreePath) -> io::Result<Dir> {
+    match pass.target.open_below(path.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
+                return Err(error);
+            };
+            let parent = pass.target.open_below(parent.as_bytes())?;
+            Spot::Named(parent.as_fd(), name).chmod(0o700)?;
+            pass.target.open_below(path.as_bytes())
+        }
+        opened => opened,
+    }
+}
+
+/// Lets the owner of a directory work in it, who is not root. Its mode is set again at the end.
+fn make_workable(dir: &Dir) {
+    const ALL: u32 = 0o700;
+    if let Ok(stat) = dir.stat(b"") {
+        let mode = u32::from(stat.stx_mode) & 0o7777;
+        if mode & ALL != ALL {
+            // If this is not allowed, the work itself will tell.
+            let _ = Spot::Open(dir.as_fd()).chmod(mode | ALL);
+        }
+    }
+}
+
+/// A directory that is worked on.
+#[derive(Clone, Copy)]
+pub(super) struct Folder<'a> {
+    /// The job.
+    pub(super) pass: &'a Pass<'a>,
+    /// Who takes what is left to others.
+    pub(super) crew: &'a Crew<Task>,
+    /// The directory among those in work.
+    pub(super) branch: &'a Arc<Branch>,
+    /// Where it is.
+    pub(super) path: &'a TreePath,
+    /// The directory itself.
+    pub(super) pair: &'a Arc<Pair>,
+}
+
+/// Carries out a task.
+pub(super) fn work(pass: &Pass<'_>, crew: &Crew<Task>, task: Task) {
+    if !pass.goes_on() {
+        return;
+    }
+    let (branch, pair, items) = match task {
+        Task::All(branch) => (branch, None, None),
+        Task::Some(branch, pair, items) => (branch, pair, Some(items)),
+    };
+    let path = branch.path();
+    let is_part = pair.is_some();
+    let mut pair = match pair.map_or_else(|| Pair::open(pass, &path).map(Arc::new), Ok) {
+        Ok(pair) => Some(pair),
+        Err(trouble) => {
+            misfit(pass, crew, (&branch, &path), &trouble);
+            None
+        }
+    };
+    if let Some(pair) = &pair {
+        let folder = Folder { pass, crew, branch: &branch, path: &path, pair };
+        match items {
+            None => folder.all(),
+            Some(items) if is_part => folder.each(&items),
+            Some(items) => folder.share(items),
+        }
+    }
+    let mut failed = pair.is_none();
+    branch.done(|branch| {
+        if !mem::take(&mut failed) {
+            finish(pass, branch, pair.take());
+        }
+    });
+}
+
+/// A directory that could not be opened. If it is not there any more, its parent tells what is.
+fn misfit(
+    pass: &Pass<'_>,
+    crew: &Crew<Task>,
+    (branch, path): (&Arc<Branch>, &TreePath),
+    trouble: &Trouble,
+) {
+    if let (Trouble::Changed, Some(parent), Some(name)) = (trouble, branch.parent(), path.name())
+        && branch.tries < TRIES
+        && let Some(above) = path.parent()
+        && let Ok(pair) = Pair::open(pass, &above).map(Arc::new)
+    {
+        let folder = Folder { pass, crew, branch: parent, path: &above, pair: &pair };
+        return folder.entry(&Item { name: name.into(), scope: Scope::Tree, absent: false });
+    }
+    pass.note(Place { path: path.clone(), scope: Scope::Tree }, trouble);
+}
+
+/// Sets the attributes of a directory in which all is done.
+fn finish(pass: &Pass<'_>, branch: &Branch, pair: Option<Arc<Pair>>) {
+    if !pass.goes_on() {
+        return;
+    }
+    let path = branch.path();
+    let pair = pair.map_or_else(|| Pair::open(pass, &path).map(Arc::new), Ok);
+    match pair.and_then(|pair| pair.finish(pass)) {
+        // If it is gone, this was told, or its parent will tell.
+        Ok(()) | Err(Trouble::Changed) => {}
+        Err(trouble) => pass.note(Place { path, scope: Scope::Entry }, &trouble),
+    }
+}
+
+impl Folder<'_> {
+    /// Brings all that this directory lists to the state of the source.
+    fn all(&self) {
+        match self.compare() {
+            Ok(items) => self.share(items),
+            Err(trouble) => {
+                self.pass.note(Place { path: self.path.clone(), scope: Scope::Tree }, &trouble);
+            }
+        }
+    }
+
+    /// What the source lists, after what it does not list has been removed from the target.
+    fn compare(&self) -> Result<Vec<Item>, Trouble> {
+        let stat = self.pair.source.stat(b"").map_err(trouble::source("look at"))?;
+        self.pass.direct.mounts.learn(self.path, &stat);
+        let mut buffer = ReadBuffer::new();
+        let mut items = Vec::new();
+        let listed = self.pair.source.read(&mut buffer, |entry| {
+            if !draft::is_temporary(entry.name) {
+                let (name, kind) = (Box::from(entry.name), kind(entry.file_type));
+                items.push((Item { name, scope: Scope::Tree, absent: true }, kind));
+            }
+            Ok(())
+        });
+        listed.map_err(trouble::source("list"))?;
+        let mut there = HashMap::new();
+        if !self.branch.fresh {
+            let listed = self.pair.target.read(&mut buffer, |entry| {
+                there.insert(Box::from(entry.name), kind(entry.file_type));
+                Ok(())
+            });
+            listed.map_err(trouble::target("list"))?;
+            for (item, _) in &mut items {
+                item.absent = there.remove(&item.name).is_none();
+            }
+        }
+        self.remove_rest(&items, &there);
+        Ok(items.into_iter().map(|(item, _)| item).collect())
+    }
+
+    /// Removes what only the target has. Not if the source has nothing at all: that is more often
+    /// a disk that is not mounted than a wish (law 2).
+    fn remove_rest(&self, items: &[(Item, Kind)], rest: &HashMap<Box<[u8]>, Kind>) {
+        let spare = self.path.is_root() && self.is_bare(items, rest);
+        for name in rest.keys() {
+            if !self.pass.goes_on() {
+                return;
+            }
+            if draft::is_temporary(name) {
+                self.remove_left_over(name);
+            } else if !spare {
+                self.entry(&Item { name: name.clone(), scope: Scope::Tree, absent: false });
+            }
+        }
+    }
+
+    /// Whether the root of the source has nothing that is mirrored.
+    fn is_bare(&self, items: &[(Item, Kind)], rest: &HashMap<Box<[u8]>, Kind>) -> bool {
+        let pass = self.pass;
+        let is_mirrored = |(item, kind): &(Item, Kind)| {
+            self.path.join(&item.name).is_some_and(|path| !pass.excludes(&path, *kind))
+        };
+        if items.iter().any(is_mirrored) {
+            pass.direct.warnings.renew(&Topic::EmptySource);
+            return false;
+        }
+        let would_go = rest.iter().any(|(name, kind)| {
+            let path = self.path.join(name).filter(|_| !draft::is_temporary(name));
+            path.is_some_and(|path| !pass.protects(&path, *kind))
+        });
+        if pass.delete && would_go {
+            let text =
+                "the source is empty: nothing is deleted here until there is something in it";
+            pass.warn_once(Topic::EmptySource, text);
+        }
+        true
+    }
+
+    /// Removes what a process that ended too early left.
+    fn remove_left_over(&self, name: &[u8]) {
+        if !draft::is_own(name) {
+            // If it can't be removed, it does no harm, and the next pass tries again.
+            let _ = unlinkat(&self.pair.target, name, AtFlags::empty());
+        }
+    }
+
+    /// Works on these names, and leaves a part to others if there are many.
+    fn share(&self, mut items: Vec<Item>) {
+        let mut parts = Vec::new();
+        if self.pass.direct.settings.workers.get() > 1 {
+            while items.len() > 2 * PART {
+                let part = items.split_off(items.len() - PART);
+                let (branch, pair) = (Arc::clone(self.branch), Arc::clone(self.pair));
+                parts.push(Task::Some(branch, Some(pair), part));
+            }
+        }
+        self.branch.add(parts.len());
+        self.crew.push(parts);
+        self.each(&items);
+    }
+
+    fn each(&self, items: &[Item]) {
+        for item in items {
+            if !self.pass.goes_on() {
+                return;
+            }
+            self.entry(item);
+        }
+    }
+}
+
+/// What the filter calls a kind.
+pub(super) fn kind(file_type: FileType) -> Kind {
+    if file_type == FileType::Directory { Kind::Directory } else { Kind::Other }
+}
+
+/// The answer to a look at something that may be missing.
+pub(super) fn existing<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

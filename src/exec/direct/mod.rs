@@ -1,0 +1,172 @@
+//! The copier in this process: mirrors a tree onto a path of this machine.
+//!
+//! It works through directory handles below both roots and never follows a symbolic link out of
+//! either. Nothing is visible at the target under its own name before it is whole. What it leaves
+//! to others: when to look, and where.
+//!
+//! The modules in the order in which a job passes: [`places`](self) and moves make tasks for the
+//! crew, a folder is listed and compared, an entry is copied, linked or removed, its attributes
+//! are set, and the directory's own when all in it is done.
+
+mod attributes;
+mod branch;
+mod crew;
+mod draft;
+mod entry;
+mod file;
+mod folder;
+mod grain;
+mod links;
+mod mounts;
+mod moves;
+mod pass;
+mod places;
+mod remove;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod warn;
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    thread,
+};
+
+use mirror_core::{
+    filter::Filter,
+    job::{Failure, Job, Outcome, Work},
+    path::Escaped,
+};
+use mirror_linux::dir::Dir;
+use rustix::{fs::Mode, process};
+
+use super::{Executor, source::SourceRoot, stop::Stop};
+use crate::report::Log;
+use grain::Grain;
+use links::Links;
+use mounts::Mounts;
+use pass::Pass;
+use warn::Warnings;
+
+/// The most threads that help to copy if nothing else is said: more only wait for one disk.
+const MOST_WORKERS: usize = 8;
+
+/// When what the source does not have is deleted at the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// By the first transfer of everything.
+    pub startup: bool,
+    /// By the changes after it.
+    pub running: bool,
+}
+
+/// What a user can say about a target of the copier.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The root of the target. It is made if only its parent exists.
+    pub target: PathBuf,
+    /// What does not concern the mirror, on either side.
+    pub filter: Arc<Filter>,
+    /// When to delete.
+    pub delete: Delete,
+    /// How many threads copy one job, the caller included; [`default_workers`] if in doubt.
+    pub workers: NonZeroUsize,
+}
+
+/// As many threads as there are processors, within reason.
+#[must_use]
+pub fn default_workers() -> NonZeroUsize {
+    const LEAST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+    let processors = thread::available_parallelism().unwrap_or(LEAST);
+    NonZeroUsize::new(MOST_WORKERS).map_or(LEAST, |most| processors.clamp(LEAST, most))
+}
+
+/// Carries jobs out by copying in this process.
+///
+/// One job at a time: two at once on the same places would undo each other's temporary names.
+#[derive(Debug)]
+pub struct DirectExecutor {
+    source: Arc<SourceRoot>,
+    settings: Settings,
+    log: Log,
+    /// Whether owners, devices and all extended attributes can be expected to travel.
+    privileged: bool,
+    links: Links,
+    mounts: Mounts,
+    warnings: Warnings,
+    grain: OnceLock<Grain>,
+}
+
+impl DirectExecutor {
+    /// An executor that has touched nothing yet.
+    #[must_use]
+    pub fn new(source: Arc<SourceRoot>, settings: Settings, log: Log) -> Self {
+        Self {
+            source,
+            settings,
+            log,
+            privileged: process::geteuid().is_root(),
+            links: Links::default(),
+            mounts: Mounts::default(),
+            warnings: Warnings::default(),
+            grain: OnceLock::new(),
+        }
+    }
+
+    /// Opens the root of the target, made if it is missing.
+    fn open_target(&self) -> Result<Dir, Outcome> {
+        let path = &self.settings.target;
+        open_or_make(path).map_err(|error| {
+            let remedy = if error.kind() == io::ErrorKind::NotFound {
+                ": make the directory that it lies in, or mount what belongs there"
+            } else {
+                ""
+            };
+            let (path, said) = (path_text(path), trouble::said(&error));
+            Outcome::Again(Failure::new(format!("cannot open the target {path}: {said}{remedy}")))
+        })
+    }
+}
+
+impl Executor for DirectExecutor {
+    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+        let source = match self.source.open() {
+            Ok(source) => source,
+            Err(outcome) => return outcome,
+        };
+        let target = match self.open_target() {
+            Ok(target) => target,
+            Err(outcome) => return outcome,
+        };
+        self.grain.get_or_init(|| Grain::of(&target));
+        let delete = match job.work {
+            Work::Full => self.settings.delete.startup,
+            Work::Batch { .. } => self.settings.delete.running,
+        };
+        let pass = Pass::new(self, (source, target), delete, stop);
+        match &job.work {
+            Work::Full => places::full(&pass),
+            Work::Batch { places, moves } => places::batch(&pass, places, moves),
+        }
+        pass.into_outcome()
+    }
+}
+
+fn open_or_make(path: &Path) -> io::Result<Dir> {
+    match Dir::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            rustix::fs::mkdir(path, Mode::RWXU)?;
+            Dir::open(path)
+        }
+        opened => opened,
+    }
+}
+
+/// A path of the user's own as text for people, without a slash at its end.
+fn path_text(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    Escaped(bytes.strip_suffix(b"/").unwrap_or(bytes)).to_string()
+}

@@ -1,0 +1,193 @@
+//! Renames at the target that save copies. All of them are hints: what comes of them is looked at
+//! afterwards like anything else.
+
+use std::io;
+
+use mirror_core::{
+    job::{Place, Rename, Scope},
+    notice::Kind,
+    path::TreePath,
+};
+use mirror_linux::dir::{Dir, Stat};
+use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
+
+use super::{attributes::file_type, draft, folder::kind, grain::Grain, pass::Pass};
+
+/// Carries out the renames that still make sense. Returns places that have to be looked at
+/// because of it.
+pub(super) fn carry_out(pass: &Pass<'_>, moves: &[Rename]) -> Vec<Place> {
+    let mut hints = joined(moves);
+    let mut made = Vec::new();
+    while !hints.is_empty() && pass.goes_on() {
+        let hint = hints.remove(0);
+        let back = hints.iter().position(|other| other.from == hint.to && other.to == hint.from);
+        if let Some(Step::Swapped) = step(pass, &hint, back.is_some(), &mut made)
+            && let Some(back) = back
+        {
+            hints.remove(back);
+        }
+    }
+    made
+}
+
+/// What was done about a hint.
+enum Step {
+    Moved,
+    Swapped,
+}
+
+/// The hints with what was renamed twice as one rename: the name between is gone. What was moved
+/// into a directory that was renamed later comes after it.
+fn joined(moves: &[Rename]) -> Vec<Rename> {
+    let mut hints: Vec<Rename> = Vec::with_capacity(moves.len());
+    for hint in moves {
+        match hints.iter_mut().rev().find(|earlier| earlier.to == hint.from) {
+            Some(earlier) => earlier.to = hint.to.clone(),
+            None => hints.push(hint.clone()),
+        }
+        let is_inside =
+            |earlier: &mut Rename| earlier.to != hint.from && hint.from.contains(&earlier.to);
+        let inside: Vec<Rename> = hints.extract_if(.., is_inside).collect();
+        hints.extend(inside.into_iter().map(|Rename { from, to }| {
+            let to = to.rebase(&hint.from, &hint.to).unwrap_or(to);
+            Rename { from, to }
+        }));
+    }
+    hints.retain(|hint| !hint.from.contains(&hint.to) && !hint.to.contains(&hint.from));
+    hints
+}
+
+/// One end of a rename, on both sides.
+struct End<'a> {
+    name: &'a [u8],
+    /// The directory of the target that lists it.
+    dir: Dir,
+    source: Option<Stat>,
+    target: Option<Stat>,
+}
+
+/// Renames at the target, if what is there and what is in the source tell that it is right.
+/// `None`, and nothing is changed, if not.
+fn step(pass: &Pass<'_>, hint: &Rename, is_swap: bool, made: &mut Vec<Place>) -> Option<Step> {
+    let from = End::new(pass, &hint.from).ok()?;
+    let moved = from.target?;
+    let kind = kind(file_type(&moved));
+    let ends = [&hint.from, &hint.to];
+    if ends.into_iter().any(|path| is_none_of_ours(pass, path, kind)) {
+        return None;
+    }
+    let to = if let Ok(end) = End::new(pass, &hint.to) {
+        end
+    } else {
+        // Before directories are made for it: there has to be something to rename.
+        source_stat(pass, &hint.to).ok()?;
+        made.push(make_parents(pass, &hint.to)?);
+        End::new(pass, &hint.to).ok()?
+    };
+    let wanted = to.source.filter(|stat| file_type(stat) == file_type(&moved))?;
+    let flags = match file_type(&moved) {
+        FileType::Directory => directory(&from, &to, is_swap)?,
+        FileType::RegularFile => file(pass.grain(), &from, &to, &wanted)?,
+        _ => return None,
+    };
+    renameat_with(&from.dir, from.name, &to.dir, to.name, flags).ok()?;
+    Some(if flags == RenameFlags::EXCHANGE { Step::Swapped } else { Step::Moved })
+}
+
+/// How to rename a directory: what is in it is not known, so the names have to tell.
+fn directory(from: &End<'_>, to: &End<'_>, is_swap: bool) -> Option<RenameFlags> {
+    let is_directory =
+        |stat: &Option<Stat>| stat.as_ref().is_some_and(|s| file_type(s) == FileType::Directory);
+    match (from.source.is_some(), to.target.is_some()) {
+        (false, false) => Some(RenameFlags::NOREPLACE),
+        (true, true) if is_swap && is_directory(&from.source) && is_directory(&to.target) => {
+            Some(RenameFlags::EXCHANGE)
+        }
+        _ => None,
+    }
+}
+
+/// How to rename a file: size and time tell whether it is the one that is wanted there, and
+/// whether what it would replace, or leave, is still of use.
+fn file(grain: Grain, from: &End<'_>, to: &End<'_>, wanted: &Stat) -> Option<RenameFlags> {
+    let same = |source: &Option<Stat>, target: &Option<Stat>| match (source, target) {
+        (Some(source), Some(target)) => {
+            file_type(source) == file_type(target)
+                && source.stx_size == target.stx_size
+                && grain.same(source, target)
+        }
+        _ => false,
+    };
+    if !same(&Some(*wanted), &from.target)
+        || same(&from.source, &from.target)
+        || same(&to.source, &to.target)
+    {
+        return None;
+    }
+    match &to.target {
+        None => Some(RenameFlags::NOREPLACE),
+        Some(_) if same(&from.source, &to.target) => Some(RenameFlags::EXCHANGE),
+        Some(there) if file_type(there) == FileType::Directory => None,
+        Some(_) => Some(RenameFlags::empty()),
+    }
+}
+
+fn is_none_of_ours(pass: &Pass<'_>, path: &TreePath, kind: Kind) -> bool {
+    pass.excludes(path, kind) || path.name().is_none_or(draft::is_temporary)
+}
+
+impl<'a> End<'a> {
+    fn new(pass: &Pass<'_>, path: &'a TreePath) -> io::Result<Self> {
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        let (parent, name) = path.parent().zip(path.name()).ok_or_else(absent)?;
+        let dir = pass.target.open_below(parent.as_bytes())?;
+        let target = dir.stat(name).ok();
+        Ok(Self { name, dir, source: source_stat(pass, path).ok(), target })
+    }
+}
+
+fn source_stat(pass: &Pass<'_>, path: &TreePath) -> io::Result<Stat> {
+    let parent = path.parent().unwrap_or_default();
+    pass.source.open_below(parent.as_bytes())?.stat(path.name().unwrap_or_default())
+}
+
+/// Makes the directories above `path` that the target lacks. The place to look at because of it.
+fn make_parents(pass: &Pass<'_>, path: &TreePath) -> Option<Place> {
+    let (mut here, mut first) = (TreePath::root(), None);
+    for name in path.parent()?.components() {
+        let dir = pass.target.open_below(here.as_bytes()).ok()?;
+        here.push(name)?;
+        if pass.excludes(&here, Kind::Directory) {
+            return None;
+        }
+        match mkdirat(&dir, name, Mode::RWXU) {
+            Ok(()) => first = first.or_else(|| Some(here.clone())),
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(_) => return None,
+        }
+    }
+    first.map(|path| Place { path, scope: Scope::Tree })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renames(text: &str) -> Vec<Rename> {
+        let path = |text: &str| TreePath::new(text.as_bytes()).unwrap();
+        text.split_whitespace()
+            .map(|hint| hint.split_once('>').unwrap())
+            .map(|(from, to)| Rename { from: path(from), to: path(to) })
+            .collect()
+    }
+
+    #[test]
+    fn renames_of_one_thing_are_one_rename() {
+        assert_eq!(joined(&renames("a>b b>c")), renames("a>c"));
+        assert_eq!(joined(&renames("a>t b>a t>b")), renames("a>b b>a"));
+        assert_eq!(joined(&renames("2>3 1>2 0>1")), renames("2>3 1>2 0>1"));
+        assert_eq!(joined(&renames("a>b b>a")), []);
+        assert_eq!(joined(&renames("a>a/b")), []);
+        assert_eq!(joined(&renames("x>d/x d>e e>f")), renames("d>f x>f/x"));
+    }
+}

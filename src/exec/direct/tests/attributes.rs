@@ -1,0 +1,313 @@
+//! Everything that an entry has besides its name.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{Seek, SeekFrom, Write as _},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown, lchown, symlink},
+        net::UnixListener,
+    },
+    path::Path,
+    process::Command,
+};
+
+use mirror_core::job::Outcome;
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, makedev, mknodat, setxattr};
+
+use super::{Mirror, age, is_root};
+
+fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_tree_arrives_with_modes_and_times_of_files_links_and_directories() {
+    let mirror = Mirror::new();
+    fs::create_dir_all(mirror.source("a/b/c")).unwrap();
+    fs::write(mirror.source("a/b/file"), b"content").unwrap();
+    fs::write(mirror.source("a/empty"), b"").unwrap();
+    symlink("b/file", mirror.source("a/link")).unwrap();
+    symlink("/nowhere", mirror.source("dangling")).unwrap();
+    chmod(&mirror.source("a/b/file"), 0o640);
+    chmod(&mirror.source("a/b/c"), 0o1777);
+    chmod(&mirror.source("a/b"), 0o2750);
+    for (n, name) in ["a/b/file", "a/empty", "a/link", "dangling", "a/b/c", "a/b", "a", ""]
+        .into_iter()
+        .enumerate()
+    {
+        age(&mirror.source(name), i64::try_from(n).unwrap());
+    }
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn owners_travel_and_the_set_user_bit_survives_them() {
+    if !is_root() {
+        return;
+    }
+    let mirror = Mirror::new();
+    fs::write(mirror.source("program"), b"#!").unwrap();
+    fs::create_dir(mirror.source("directory")).unwrap();
+    symlink("program", mirror.source("link")).unwrap();
+    lchown(mirror.source("link"), Some(1234), Some(4321)).unwrap();
+    chown(mirror.source("program"), Some(1000), Some(1001)).unwrap();
+    chown(mirror.source("directory"), Some(7), Some(8)).unwrap();
+    chmod(&mirror.source("program"), 0o6755);
+    mirror.assert_mirrored();
+    // Of one that is already there, only the owner changes, and that clears the bits.
+    chown(mirror.source("program"), Some(1002), None).unwrap();
+    chmod(&mirror.source("program"), 0o4711);
+    assert_eq!(mirror.batch("program"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn fifos_sockets_and_devices_are_made_anew() {
+    if !is_root() {
+        return;
+    }
+    let mirror = Mirror::new();
+    let _socket = UnixListener::bind(mirror.source("socket")).unwrap();
+    let device = makedev(1, 3);
+    for (name, file_type, device) in [
+        ("fifo", FileType::Fifo, 0),
+        ("null", FileType::CharacterDevice, device),
+        ("disk", FileType::BlockDevice, makedev(7, 200)),
+    ] {
+        mknodat(CWD, mirror.source(name), file_type, Mode::from_raw_mode(0o642), device).unwrap();
+        chown(mirror.source(name), Some(5), Some(6)).unwrap();
+        age(&mirror.source(name), 7);
+    }
+    mirror.assert_mirrored();
+    // Another device under the same name.
+    fs::remove_file(mirror.source("null")).unwrap();
+    let zero = makedev(1, 5);
+    mknodat(CWD, mirror.source("null"), FileType::CharacterDevice, Mode::RUSR, zero).unwrap();
+    chmod(&mirror.source("fifo"), 0o600);
+    assert_eq!(mirror.batch("null fifo"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn extended_attributes_and_acls_come_change_and_go() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"content").unwrap();
+    fs::create_dir(mirror.source("directory")).unwrap();
+    for name in ["file", "directory"] {
+        let path = mirror.source(name);
+        setxattr(&path, "user.one", b"1", XattrFlags::empty()).unwrap();
+        setxattr(&path, "user.large", &[7; 2000], XattrFlags::empty()).unwrap();
+    }
+    let acl = |words: &[&str]| {
+        assert!(Command::new("setfacl").args(words).status().unwrap().success(), "{words:?}");
+    };
+    let (file, directory) = (mirror.source("file"), mirror.source("directory"));
+    let (file, directory) = (file.to_str().unwrap(), directory.to_str().unwrap());
+    acl(&["-m", "u:1234:rw,g:99:r", file]);
+    acl(&["-m", "u:1234:rwx,d:g:99:rwx", directory]);
+    mirror.assert_mirrored();
+    // What is made in a directory with a default ACL has an ACL by itself, unless its source has
+    // none.
+    fs::write(mirror.source("directory/inherits"), b"").unwrap();
+    fs::write(mirror.source("directory/bare"), b"").unwrap();
+    acl(&["-b", mirror.source("directory/bare").to_str().unwrap()]);
+    assert_eq!(mirror.batch("directory/inherits directory/bare"), Outcome::Done);
+    mirror.assert_same();
+    acl(&["-b", file]);
+    acl(&["-k", directory]);
+    rustix::fs::removexattr(file, "user.large").unwrap();
+    setxattr(file, "user.one", b"2", XattrFlags::empty()).unwrap();
+    assert_eq!(mirror.batch("file directory"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn what_only_root_may_set_travels_for_root() {
+    if !is_root() {
+        return;
+    }
+    let mirror = Mirror::new();
+    fs::write(mirror.source("program"), b"").unwrap();
+    symlink("program", mirror.source("link")).unwrap();
+    // cap_net_raw=ep, as the kernel stores it.
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let path = mirror.source("program");
+    setxattr(&path, "security.capability", &capability, XattrFlags::empty()).unwrap();
+    setxattr(&path, "trusted.mine", b"1", XattrFlags::empty()).unwrap();
+    lsetxattr(mirror.source("link"), "trusted.mine", b"2", XattrFlags::empty()).unwrap();
+    mirror.assert_mirrored();
+    // A new owner clears the capability, at the source and at the target: it is set again.
+    chown(&path, Some(1000), None).unwrap();
+    setxattr(&path, "security.capability", &capability, XattrFlags::empty()).unwrap();
+    assert_eq!(mirror.batch("program"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn a_change_of_attributes_touches_no_data() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"content").unwrap();
+    age(&mirror.source("file"), 1);
+    mirror.assert_mirrored();
+    let before = fs::metadata(mirror.target("file")).unwrap();
+    chmod(&mirror.source("file"), 0o600);
+    setxattr(mirror.source("file"), "user.a", b"1", XattrFlags::empty()).unwrap();
+    assert_eq!(mirror.batch("file"), Outcome::Done);
+    mirror.assert_same();
+    assert_eq!(fs::metadata(mirror.target("file")).unwrap().ino(), before.ino());
+}
+
+#[test]
+fn a_file_of_the_same_size_and_time_is_not_read() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"source").unwrap();
+    fs::write(mirror.target("file"), b"target").unwrap();
+    age(&mirror.source("file"), 1);
+    age(&mirror.target("file"), 1);
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert_eq!(fs::read(mirror.target("file")).unwrap(), b"target");
+    // A nanosecond is enough.
+    let file = File::options().write(true).open(mirror.source("file")).unwrap();
+    file.set_modified(
+        file.metadata().unwrap().modified().unwrap() + std::time::Duration::from_nanos(1),
+    )
+    .unwrap();
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn a_copy_that_was_made_at_once_is_not_trusted() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"before").unwrap();
+    let modified = fs::metadata(mirror.source("file")).unwrap().modified().unwrap();
+    assert_eq!(mirror.batch("file"), Outcome::Done);
+    // Written again in the same tick of a coarse clock, or by the same call.
+    fs::write(mirror.source("file"), b"behind").unwrap();
+    let file = File::options().write(true).open(mirror.source("file")).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(mirror.batch("file"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn holes_stay_holes() {
+    let mirror = Mirror::new();
+    let mut file = File::create(mirror.source("disk.img")).unwrap();
+    for offset in [0, 30 << 20, 60 << 20] {
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.write_all(b"here").unwrap();
+    }
+    file.set_len(100 << 20).unwrap();
+    drop(file);
+    mirror.assert_mirrored();
+    let blocks = fs::metadata(mirror.target("disk.img")).unwrap().blocks();
+    assert!(blocks < 1000, "{blocks}");
+}
+
+#[test]
+fn every_type_can_become_every_other() {
+    type Make = fn(&Path);
+    let make: [(&str, Make); 4] = [
+        ("file", |path| fs::write(path, b"content").unwrap()),
+        ("directory", |path| {
+            fs::create_dir_all(path.join("in/side")).unwrap();
+            fs::write(path.join("in/file"), b"content").unwrap();
+        }),
+        ("link", |path| symlink("somewhere", path).unwrap()),
+        ("fifo", |path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap()),
+    ];
+    for whole in [true, false] {
+        for (from, before) in make {
+            for (to, after) in make {
+                let mirror = Mirror::new();
+                before(&mirror.source("entry"));
+                fs::write(mirror.source("other"), b"").unwrap();
+                mirror.assert_mirrored();
+                if from == "directory" {
+                    fs::remove_dir_all(mirror.source("entry")).unwrap();
+                } else {
+                    fs::remove_file(mirror.source("entry")).unwrap();
+                }
+                after(&mirror.source("entry"));
+                // A directory that is made is told as all of it.
+                let place = if to == "directory" { "entry/" } else { "entry" };
+                let outcome = if whole { mirror.full() } else { mirror.batch(place) };
+                assert_eq!(outcome, Outcome::Done, "{from} -> {to}");
+                mirror.assert_same();
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_one_file_are_names_of_one_file_at_the_target() {
+    let mirror = Mirror::new();
+    fs::create_dir_all(mirror.source("a/b")).unwrap();
+    fs::write(mirror.source("a/one"), b"content").unwrap();
+    for name in ["two", "a/three", "a/b/four"] {
+        fs::hard_link(mirror.source("a/one"), mirror.source(name)).unwrap();
+    }
+    mirror.assert_mirrored();
+    // Written under one name, and only that one is reported: all have it.
+    fs::write(mirror.source("a/three"), b"other content").unwrap();
+    assert_eq!(mirror.batch("a/three"), Outcome::Done);
+    mirror.assert_same();
+    // One name gets a file of its own.
+    fs::remove_file(mirror.source("two")).unwrap();
+    fs::write(mirror.source("two"), b"other content").unwrap();
+    assert_eq!(mirror.batch("two"), Outcome::Done);
+    mirror.assert_same();
+    // One goes, one comes beside a name that nobody reported.
+    fs::remove_file(mirror.source("a/one")).unwrap();
+    fs::hard_link(mirror.source("a/b/four"), mirror.source("a/b/five")).unwrap();
+    assert_eq!(mirror.batch("a/one a/b/five"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn what_was_written_under_a_name_that_is_gone_since_arrives_under_the_others() {
+    let mirror = Mirror::new();
+    fs::create_dir(mirror.source("a")).unwrap();
+    fs::write(mirror.source("a/one"), b"content").unwrap();
+    for name in ["two", "three"] {
+        fs::hard_link(mirror.source("a/one"), mirror.source(name)).unwrap();
+    }
+    mirror.assert_mirrored();
+    fs::write(mirror.source("two"), b"other content").unwrap();
+    fs::remove_file(mirror.source("two")).unwrap();
+    assert_eq!(mirror.batch("two"), Outcome::Done);
+    mirror.assert_same();
+    fs::write(mirror.source("three"), b"more content").unwrap();
+    fs::remove_file(mirror.source("three")).unwrap();
+    fs::write(mirror.source("three"), b"a file of its own").unwrap();
+    assert_eq!(mirror.batch("three"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn a_name_that_was_copied_alone_is_linked_by_the_next_full_pass() {
+    let mirror = Mirror::new();
+    fs::create_dir(mirror.source("a")).unwrap();
+    fs::write(mirror.source("a/one"), b"content").unwrap();
+    age(&mirror.source("a/one"), 1);
+    mirror.assert_mirrored();
+    fs::hard_link(mirror.source("a/one"), mirror.source("two")).unwrap();
+    assert_eq!(mirror.batch("two"), Outcome::Done);
+    assert_eq!(fs::read(mirror.target("two")).unwrap(), b"content");
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn a_change_does_not_reach_names_of_the_file_outside_of_the_mirror() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"content").unwrap();
+    age(&mirror.source("file"), 1);
+    mirror.assert_mirrored();
+    // As backups are made that share their unchanged files.
+    let backup = mirror.target.parent().unwrap().join("backup");
+    fs::hard_link(mirror.target("file"), &backup).unwrap();
+    chmod(&mirror.source("file"), 0o600);
+    assert_eq!(mirror.batch("file"), Outcome::Done);
+    assert_ne!(fs::metadata(&backup).unwrap().mode() & 0o777, 0o600);
+    mirror.assert_same();
+}

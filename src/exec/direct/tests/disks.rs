@@ -1,0 +1,171 @@
+//! File systems that are full, read-only, unmounted, or mounted inside one another.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use mirror_core::job::{Outcome, Work};
+
+use super::{ALWAYS, Mirror, executor, failures, is_root};
+use crate::exec::{Executor, stop::Stop};
+
+/// A file system in memory, unmounted at the end.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// `None` if that is not allowed here. In CI it has to be.
+    fn mount(path: &Path, options: &str) -> Option<Self> {
+        if !is_root() {
+            return None;
+        }
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(path)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        assert!(mounted || std::env::var_os("CI").is_none(), "cannot mount anything here");
+        mounted.then(|| Self(path.to_owned()))
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        assert!(
+            Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success()
+        );
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[track_caller]
+fn again(outcome: Outcome) -> String {
+    let Outcome::Again(failure) = outcome else { panic!("{outcome:?}") };
+    failure.why
+}
+
+#[test]
+fn a_full_disk_is_told_and_used_again_once_there_is_room() {
+    let mirror = Mirror::new();
+    let Some(disk) = Disk::mount(&mirror.target, "size=1m") else { return };
+    fs::write(mirror.source("small"), b"content").unwrap();
+    fs::write(mirror.source("large"), vec![7; 3 << 20]).unwrap();
+    let why = again(mirror.full());
+    assert!(why.starts_with("cannot write "), "{why}");
+    assert!(why.ends_with("target/large: No space left on device: free some space there"), "{why}");
+    let left: Vec<_> =
+        fs::read_dir(&mirror.target).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == "small"), "{left:?}");
+    let why = again(mirror.batch("large"));
+    assert!(why.contains("No space left"), "{why}");
+    disk.remount("size=10m");
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn a_target_without_inodes_is_told() {
+    let mirror = Mirror::new();
+    let Some(_disk) = Disk::mount(&mirror.target, "nr_inodes=10") else { return };
+    for n in 0..30 {
+        fs::create_dir(mirror.source(&n.to_string())).unwrap();
+    }
+    let why = again(mirror.full());
+    assert!(why.contains("cannot make ") && why.contains("No space left"), "{why}");
+}
+
+#[test]
+fn a_target_that_is_read_only_is_told_and_nothing_else_is_tried() {
+    let mirror = Mirror::new();
+    let Some(disk) = Disk::mount(&mirror.target, "size=10m") else { return };
+    for name in ["file", "gone", "mode"] {
+        fs::write(mirror.source(name), b"content").unwrap();
+    }
+    mirror.assert_mirrored();
+    disk.remount("ro");
+    fs::write(mirror.source("file"), b"changed it").unwrap();
+    let why = again(mirror.batch("file"));
+    assert!(why.ends_with("target/file: Read-only file system: mount it for writing"), "{why}");
+    fs::remove_file(mirror.source("gone")).unwrap();
+    let why = again(mirror.batch("gone"));
+    assert!(why.contains("cannot remove ") && why.contains("Read-only"), "{why}");
+    disk.remount("rw");
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn a_source_that_is_unmounted_deletes_nothing() {
+    let mirror = Mirror::new();
+    let Some(disk) = Disk::mount(&mirror.source, "size=10m") else { return };
+    fs::write(mirror.source("file"), b"content").unwrap();
+    let executor = executor(&mirror.source, &mirror.target, ALWAYS);
+    let job = |work| mirror_core::job::Job {
+        id: mirror_core::job::JobId(1),
+        mirror: mirror_core::notice::MirrorId(0),
+        work,
+    };
+    assert_eq!(executor.run(&job(Work::Full), &Stop::default()), Outcome::Done);
+    drop(disk);
+    let gone = executor.run(&job(Work::Full), &Stop::default());
+    assert!(matches!(gone, Outcome::SourceGone(_)), "{gone:?}");
+    assert!(fs::exists(mirror.target("file")).unwrap());
+}
+
+#[test]
+fn what_is_mounted_in_the_source_is_copied_and_stays_when_it_is_unmounted() {
+    let mirror = Mirror::new();
+    fs::create_dir_all(mirror.source("a/disk")).unwrap();
+    let Some(disk) = Disk::mount(&mirror.source("a/disk"), "size=10m") else { return };
+    fs::create_dir(mirror.source("a/disk/b")).unwrap();
+    fs::write(mirror.source("a/disk/b/file"), b"content").unwrap();
+    mirror.assert_mirrored();
+    drop(disk);
+    fs::write(mirror.source("a/other"), b"").unwrap();
+    for outcome in [mirror.full(), mirror.batch("a/disk/b/file a/disk/"), mirror.batch("a/")] {
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(fs::read(mirror.target("a/disk/b/file")).unwrap(), b"content");
+        assert!(fs::exists(mirror.target("a/other")).unwrap());
+    }
+    // Not even when the mount point goes too.
+    fs::remove_dir(mirror.source("a/disk")).unwrap();
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert!(fs::exists(mirror.target("a/disk/b/file")).unwrap());
+    // Mounted again, it is mirrored again.
+    fs::create_dir(mirror.source("a/disk")).unwrap();
+    let _disk = Disk::mount(&mirror.source("a/disk"), "size=10m").unwrap();
+    fs::write(mirror.source("a/disk/new"), b"content").unwrap();
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn what_is_mounted_in_the_target_is_not_deleted() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("kept"), b"").unwrap();
+    fs::create_dir_all(mirror.target("old/disk")).unwrap();
+    fs::write(mirror.target("old/file"), b"").unwrap();
+    let Some(_disk) = Disk::mount(&mirror.target("old/disk"), "size=10m") else { return };
+    fs::write(mirror.target("old/disk/precious"), b"").unwrap();
+    let failures = failures(mirror.full());
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(failures[0].1.contains("target/old: something is mounted there"), "{failures:?}");
+    assert!(fs::exists(mirror.target("old/disk/precious")).unwrap());
+    assert!(!fs::exists(mirror.target("old/file")).unwrap());
+}
+
+#[test]
+fn a_target_on_another_file_system_gets_everything_as_well() {
+    let mirror = Mirror::new();
+    let Some(_disk) = Disk::mount(&mirror.target, "size=100m") else { return };
+    fs::create_dir(mirror.source("a")).unwrap();
+    for size in [0, 1, 4096, 300_000, 20 << 20] {
+        let content: Vec<u8> = (0..size).map(|n: u32| (n % 251).to_le_bytes()[0]).collect();
+        fs::write(mirror.source(&format!("a/{size}")), content).unwrap();
+    }
+    fs::hard_link(mirror.source("a/1"), mirror.source("one")).unwrap();
+    mirror.assert_mirrored();
+}

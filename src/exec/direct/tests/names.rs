@@ -1,0 +1,121 @@
+//! Names and paths of any kind.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+    path::PathBuf,
+};
+
+use mirror_core::{
+    job::{Outcome, Place, Scope},
+    path::TreePath,
+};
+use mirror_linux::dir::Dir;
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
+
+use super::{Mirror, work};
+
+const ODD: [&[u8]; 14] = [
+    b"\n",
+    b"-rf",
+    b"*",
+    b"?[a]\\",
+    b"'\"`$(x);&",
+    b" ",
+    b"\xff\xfe",
+    b"...",
+    b"~",
+    b"a\rb",
+    b"\x1b[31m",
+    b".a.lsyncd",
+    b"%s%n",
+    &[0xc3; 255],
+];
+
+#[test]
+fn names_of_any_bytes_are_copied_changed_and_removed() {
+    let mirror = Mirror::new();
+    let below = |root: &str, name: &[u8]| PathBuf::from(root).join(OsStr::from_bytes(name));
+    for name in ODD {
+        fs::create_dir(mirror.source.join(below("", name))).unwrap();
+        for inner in ODD {
+            let path = mirror.source.join(below("", name)).join(OsStr::from_bytes(inner));
+            fs::write(path, inner).unwrap();
+        }
+    }
+    mirror.assert_mirrored();
+    let mut places = Vec::new();
+    for (n, name) in ODD.into_iter().enumerate() {
+        let at = |inner: &[u8]| TreePath::new(&[name, b"/", inner].concat()).unwrap();
+        let file = mirror.source.join(below("", name)).join(OsStr::from_bytes(ODD[n]));
+        fs::write(file, b"changed").unwrap();
+        places.push(Place { path: at(ODD[n]), scope: Scope::Entry });
+        let next = ODD[(n + 1) % ODD.len()];
+        fs::remove_file(mirror.source.join(below("", name)).join(OsStr::from_bytes(next))).unwrap();
+        places.push(Place { path: at(next), scope: Scope::Entry });
+    }
+    assert_eq!(mirror.run(work(&places, &[])), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn a_path_may_be_longer_than_any_call_takes() {
+    const DEPTH: usize = 60;
+    let mirror = Mirror::new();
+    let name = [b'd'; 200];
+    let root = Dir::open(&mirror.source).unwrap();
+    let mut path = Vec::new();
+    for _ in 0..DEPTH {
+        let here = root.open_below(&path).unwrap();
+        mkdirat(&here, &name[..], Mode::RWXU).unwrap();
+        path = [&path[..], b"/", &name].concat();
+        path = path.strip_prefix(b"/").unwrap_or(&path).to_vec();
+    }
+    let deepest = root.open_below(&path).unwrap();
+    let write = |dir: &Dir, content: &[u8]| {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC;
+        let file = openat(dir, c"file", flags, Mode::RUSR | Mode::WUSR).unwrap();
+        rustix::io::write(&file, content).unwrap();
+    };
+    let content = |dir: &Dir| {
+        let file = openat(dir, c"file", OFlags::RDONLY, Mode::empty()).unwrap();
+        let mut bytes = vec![0; 100];
+        let length = rustix::io::read(&file, &mut *bytes).unwrap();
+        bytes.truncate(length);
+        bytes
+    };
+    write(&deepest, b"deep down");
+    assert_eq!(mirror.full(), Outcome::Done);
+    let target = Dir::open(&mirror.target).unwrap();
+    assert_eq!(content(&target.open_below(&path).unwrap()), b"deep down");
+    // A lone change down there.
+    write(&deepest, b"changed down there");
+    let place = Place {
+        path: TreePath::new(&[&path[..], b"/file"].concat()).unwrap(),
+        scope: Scope::Entry,
+    };
+    assert_eq!(mirror.run(work(&[place], &[])), Outcome::Done);
+    assert_eq!(content(&target.open_below(&path).unwrap()), b"changed down there");
+    // And all of it goes again.
+    fs::remove_dir_all(mirror.source.join(OsStr::from_bytes(&name))).unwrap();
+    fs::write(mirror.source("left"), b"").unwrap();
+    assert_eq!(mirror.full(), Outcome::Done);
+    let names: Vec<_> =
+        fs::read_dir(&mirror.target).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["left"]);
+}
+
+#[test]
+fn loops_of_links_are_copied_and_not_followed() {
+    let mirror = Mirror::new();
+    fs::create_dir(mirror.source("a")).unwrap();
+    symlink("..", mirror.source("a/up")).unwrap();
+    symlink("self", mirror.source("self")).unwrap();
+    symlink("two", mirror.source("one")).unwrap();
+    symlink("one", mirror.source("two")).unwrap();
+    mirror.assert_mirrored();
+    // A change that is reported through such a link is none.
+    assert_eq!(mirror.batch("a/up/a/up/self self one/x"), Outcome::Done);
+    mirror.assert_same();
+}

@@ -1,0 +1,179 @@
+//! Others at work in the trees while they are copied.
+
+use std::{
+    fs,
+    io::{Seek, SeekFrom, Write as _},
+    os::unix::fs::{FileExt, symlink},
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+use mirror_core::job::Outcome;
+use mirror_linux::dir::Dir;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{Mirror, failures};
+
+/// Runs `meddle` over and over in a thread of its own while `work` is done.
+fn meanwhile<T>(meddle: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                meddle();
+                thread::yield_now();
+            }
+        });
+        let _end = End(&done);
+        work()
+    })
+}
+
+/// Ends the meddling, also when the work fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn exchange(one: &Path, other: &Path) {
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+}
+
+#[test]
+fn a_link_in_the_place_of_a_directory_of_the_source_leads_nowhere() {
+    let mirror = Mirror::new();
+    let outside = mirror.source.with_file_name("outside");
+    fs::create_dir_all(outside.join("b/c")).unwrap();
+    fs::write(outside.join("b/c/secret"), b"").unwrap();
+    fs::create_dir_all(mirror.source("a/b/c")).unwrap();
+    fs::write(mirror.source("a/b/c/file"), b"").unwrap();
+    let link = mirror.source.with_file_name("link");
+    symlink(&outside, &link).unwrap();
+    meanwhile(
+        || exchange(&link, &mirror.source("a")),
+        || {
+            for round in 0..300 {
+                let outcome = if round % 2 == 0 {
+                    mirror.full()
+                } else {
+                    mirror.batch("a/b/c/secret a/b/c/file")
+                };
+                assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");
+                // The link itself may be mirrored, and is not to be followed here.
+                let dir = Dir::open(&mirror.target).unwrap().open_below(b"a/b/c");
+                assert!(dir.and_then(|dir| dir.stat(b"secret")).is_err());
+            }
+        },
+    );
+}
+
+#[test]
+fn a_link_in_the_place_of_a_directory_of_the_target_leads_nowhere() {
+    let mirror = Mirror::new();
+    let outside = mirror.source.with_file_name("outside");
+    fs::create_dir_all(outside.join("b")).unwrap();
+    fs::write(outside.join("b/precious"), b"").unwrap();
+    fs::create_dir_all(mirror.source("a/b")).unwrap();
+    fs::write(mirror.source("a/b/file"), b"content").unwrap();
+    let link = mirror.source.with_file_name("link");
+    meanwhile(
+        || {
+            // The copier removes the link, so it has to come anew each time.
+            let _ = symlink(&outside, &link);
+            let _ = renameat_with(CWD, &link, CWD, mirror.target("a"), RenameFlags::EXCHANGE);
+            let _ = fs::remove_dir_all(&link);
+            let _ = fs::remove_file(&link);
+        },
+        || {
+            for round in 0..300 {
+                let outcome =
+                    if round % 2 == 0 { mirror.full() } else { mirror.batch("a/b/file a/b/x") };
+                assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");
+            }
+        },
+    );
+    assert!(fs::exists(outside.join("b/precious")).unwrap());
+    assert!(!fs::exists(outside.join("b/file")).unwrap());
+    let _ = fs::remove_file(&link);
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn entries_that_come_and_go_break_nothing() {
+    let mirror = Mirror::new();
+    fs::create_dir(mirror.source("kept")).unwrap();
+    let name = |n: usize| mirror.source(&format!("kept/{}", n % 50));
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    meanwhile(
+        || {
+            let n = count.fetch_add(1, Ordering::Relaxed);
+            let path = name(n * 7);
+            let _ = fs::remove_file(&path);
+            let _ = fs::remove_dir_all(&path);
+            match n % 4 {
+                0 => drop(fs::write(&path, b"content")),
+                1 => drop(fs::create_dir_all(path.join("in"))),
+                2 => drop(symlink("x", &path)),
+                _ => drop(fs::rename(name(n * 3), &path)),
+            }
+        },
+        || {
+            for _ in 0..200 {
+                let outcome = mirror.full();
+                assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");
+            }
+        },
+    );
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn a_file_that_is_written_meanwhile_is_copied_whole_or_not_at_all() {
+    const SIZE: u64 = 4 << 20;
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), vec![0; usize::try_from(SIZE).unwrap()]).unwrap();
+    let file = fs::File::options().write(true).open(mirror.source("file")).unwrap();
+    let count = AtomicU64::new(0);
+    meanwhile(
+        || {
+            let n = count.fetch_add(1, Ordering::Relaxed);
+            file.write_all_at(&n.to_le_bytes(), n * 4093 % (SIZE - 8)).unwrap();
+        },
+        || {
+            for _ in 0..50 {
+                let before = fs::read(mirror.target("file")).ok();
+                let outcome = mirror.batch("file");
+                if outcome != Outcome::Done {
+                    let failures = failures(outcome);
+                    assert!(failures[0].1.ends_with("it changes while it is copied"));
+                    assert!(fs::read(mirror.target("file")).ok() == before, "it was touched");
+                }
+                let names: Vec<_> = fs::read_dir(&mirror.target).unwrap().collect();
+                assert!(names.len() <= 1, "{names:?}");
+            }
+        },
+    );
+    // The event of the last call.
+    assert_eq!(mirror.batch("file"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn a_log_that_never_rests_arrives_as_far_as_it_was() {
+    let mirror = Mirror::new();
+    let path = mirror.source("log");
+    fs::write(&path, vec![b'.'; 8 << 20]).unwrap();
+    let log = std::sync::Mutex::new(fs::File::options().append(true).open(&path).unwrap());
+    let outcome =
+        meanwhile(|| log.lock().unwrap().write_all(b"a line\n").unwrap(), || mirror.batch("log"));
+    let copied = fs::read(mirror.target("log")).unwrap();
+    let written = fs::read(&path).unwrap();
+    assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");
+    assert!(copied.len() >= 8 << 20 && written.starts_with(&copied));
+    log.lock().unwrap().seek(SeekFrom::Start(0)).unwrap();
+    mirror.assert_mirrored();
+}

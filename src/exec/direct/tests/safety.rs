@@ -1,0 +1,240 @@
+//! What must never be deleted, and what must be.
+
+use std::{fs, num::NonZeroUsize, os::unix::fs::symlink, sync::Arc, time::Duration};
+
+use mirror_core::job::{Job, JobId, Outcome, Work};
+use mirror_core::notice::MirrorId;
+
+use super::{ALWAYS, Delete, Mirror, age, failures};
+use crate::exec::{Executor, direct::default_workers, stop::Stop};
+
+fn names(path: &std::path::Path) -> Vec<String> {
+    let entries = fs::read_dir(path).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_the_source_does_not_have_goes() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("kept"), b"").unwrap();
+    fs::create_dir_all(mirror.target("a/b/c")).unwrap();
+    fs::write(mirror.target("a/b/file"), b"").unwrap();
+    fs::write(mirror.target("file"), b"").unwrap();
+    symlink("/etc", mirror.target("link")).unwrap();
+    symlink("/etc", mirror.target("a/link")).unwrap();
+    mirror.assert_mirrored();
+    assert!(fs::exists("/etc/passwd").unwrap());
+}
+
+#[test]
+fn an_empty_source_deletes_nothing() {
+    let mirror = Mirror::new();
+    fs::write(mirror.target("precious"), b"").unwrap();
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert_eq!(mirror.batch("/"), Outcome::Done);
+    assert_eq!(names(&mirror.target), ["precious"]);
+    // One file that was reported to be gone and is: that is no accident.
+    fs::write(mirror.target("other"), b"").unwrap();
+    assert_eq!(mirror.batch("other"), Outcome::Done);
+    assert_eq!(names(&mirror.target), ["precious"]);
+    fs::write(mirror.source("new"), b"").unwrap();
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn a_source_that_was_replaced_or_is_gone_is_told_and_nothing_is_done() {
+    let mirror = Mirror::new();
+    fs::write(mirror.target("precious"), b"").unwrap();
+    fs::write(mirror.source("file"), b"").unwrap();
+    let aside = mirror.source.with_file_name("aside");
+    fs::rename(&mirror.source, &aside).unwrap();
+    assert!(matches!(mirror.full(), Outcome::SourceGone(_)));
+    fs::create_dir(&mirror.source).unwrap();
+    assert!(matches!(mirror.batch("precious"), Outcome::SourceGone(_)));
+    assert_eq!(names(&mirror.target), ["precious"]);
+    fs::remove_dir(&mirror.source).unwrap();
+    fs::rename(&aside, &mirror.source).unwrap();
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn deleting_is_done_when_it_is_asked_for() {
+    for (startup, running) in [(false, false), (true, false), (false, true)] {
+        let mirror = Mirror::with(Delete { startup, running });
+        fs::write(mirror.source("kept"), b"").unwrap();
+        fs::create_dir(mirror.target("old")).unwrap();
+        fs::write(mirror.target("gone"), b"").unwrap();
+        assert_eq!(mirror.batch("gone"), Outcome::Done);
+        assert_eq!(fs::exists(mirror.target("gone")).unwrap(), !running);
+        assert_eq!(mirror.full(), Outcome::Done);
+        assert_eq!(fs::exists(mirror.target("old")).unwrap(), !startup);
+    }
+}
+
+#[test]
+fn without_deleting_a_full_directory_is_not_replaced_and_an_empty_one_is() {
+    let mirror = Mirror::with(Delete { startup: false, running: false });
+    for name in ["full", "empty"] {
+        fs::write(mirror.source(name), b"content").unwrap();
+        fs::create_dir(mirror.target(name)).unwrap();
+    }
+    fs::write(mirror.target("full/precious"), b"").unwrap();
+    let failures = failures(mirror.full());
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].0, "/full");
+    assert!(failures[0].1.ends_with("it is a directory that holds what is not to be deleted"));
+    assert!(fs::exists(mirror.target("full/precious")).unwrap());
+    assert_eq!(fs::read(mirror.target("empty")).unwrap(), b"content");
+}
+
+#[test]
+fn what_vanishes_before_it_is_looked_at_goes_at_the_target() {
+    let mirror = Mirror::new();
+    fs::create_dir_all(mirror.source("a/b/c")).unwrap();
+    fs::write(mirror.source("a/b/c/file"), b"").unwrap();
+    fs::write(mirror.source("kept"), b"").unwrap();
+    mirror.assert_mirrored();
+    // The deepest place was reported, but by now all above it is gone.
+    fs::remove_dir_all(mirror.source("a")).unwrap();
+    assert_eq!(mirror.batch("a/b/c/file"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn missing_parents_come_with_all_that_is_in_them() {
+    let mirror = Mirror::new();
+    fs::create_dir_all(mirror.source("a/b/c")).unwrap();
+    fs::write(mirror.source("a/b/c/file"), b"").unwrap();
+    fs::write(mirror.source("a/other"), b"").unwrap();
+    for name in ["a/b/c", "a/b", "a", ""] {
+        age(&mirror.source(name), 5);
+    }
+    assert_eq!(mirror.batch("a/b/c/file a/b"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn a_directory_that_is_reported_itself_is_not_walked() {
+    let mirror = Mirror::new();
+    fs::create_dir(mirror.source("a")).unwrap();
+    fs::write(mirror.source("a/file"), b"before").unwrap();
+    mirror.assert_mirrored();
+    fs::write(mirror.source("a/file"), b"longer than before").unwrap();
+    age(&mirror.source("a"), 9);
+    assert_eq!(mirror.batch("a"), Outcome::Done);
+    assert_eq!(fs::read(mirror.target("a/file")).unwrap(), b"before");
+    assert_eq!(
+        fs::metadata(mirror.target("a")).unwrap().modified().unwrap(),
+        fs::metadata(mirror.source("a")).unwrap().modified().unwrap()
+    );
+    assert_eq!(mirror.batch("a/"), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn left_overs_of_a_crash_go_and_are_never_mirrored() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"").unwrap();
+    fs::write(mirror.source(".copy.lsyncd-aaaaaabbbbbb"), b"").unwrap();
+    fs::write(mirror.target(".file.lsyncd-aaaaaabbbbbb"), b"half").unwrap();
+    for _ in 0..2 {
+        assert_eq!(mirror.batch(".copy.lsyncd-aaaaaabbbbbb"), Outcome::Done);
+        assert_eq!(mirror.full(), Outcome::Done);
+        assert_eq!(names(&mirror.target), ["file"]);
+    }
+}
+
+#[test]
+fn the_root_of_the_target_is_made_if_its_parent_is_there() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"").unwrap();
+    age(&mirror.source, 3);
+    fs::remove_dir(&mirror.target).unwrap();
+    mirror.assert_mirrored();
+    let executor = super::executor(&mirror.source, &mirror.target("no/parent"), ALWAYS);
+    let job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    let Outcome::Again(failure) = executor.run(&job, &Stop::default()) else { panic!() };
+    assert!(failure.why.contains("no/parent: No such file or directory: make"), "{}", failure.why);
+    assert_eq!(failure.code, None);
+}
+
+#[test]
+fn a_target_in_its_source_is_not_copied_into_itself() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"").unwrap();
+    fs::create_dir(mirror.source("inside")).unwrap();
+    let executor = super::executor(&mirror.source, &mirror.source("inside"), ALWAYS);
+    let job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    assert_eq!(executor.run(&job, &Stop::default()), Outcome::Done);
+    assert_eq!(names(&mirror.source("inside")), ["file"]);
+}
+
+#[test]
+fn a_job_that_is_asked_to_end_does() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"").unwrap();
+    let (job, stop) =
+        (Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full }, Stop::default());
+    stop.ask();
+    assert!(matches!(mirror.executor.run(&job, &stop), Outcome::Again(_)));
+    assert!(names(&mirror.target).is_empty());
+}
+
+#[test]
+fn a_large_copy_ends_soon_after_it_is_asked_to_and_leaves_nothing() {
+    let mirror = Mirror::new();
+    // Half a minute of work for any disk, but for the holes that it consists of: so that it takes
+    // time, every block of it has a byte.
+    let mirror = Arc::new(mirror);
+    let chunk = vec![7; 4 << 20];
+    let mut file = fs::File::create(mirror.source("large")).unwrap();
+    for _ in 0..50 {
+        std::io::Write::write_all(&mut file, &chunk).unwrap();
+    }
+    drop(file);
+    let stop = Stop::default();
+    let asker = {
+        let (stop, target) = (stop.clone(), mirror.target.clone());
+        std::thread::spawn(move || {
+            // As soon as anything happens at the target, or it was too fast for us.
+            while fs::metadata(&target).unwrap().modified().unwrap().elapsed().unwrap_or_default()
+                < Duration::from_millis(1)
+            {
+                std::thread::yield_now();
+            }
+            stop.ask();
+        })
+    };
+    let job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    let outcome = mirror.executor.run(&job, &stop);
+    asker.join().unwrap();
+    match outcome {
+        Outcome::Done => assert_eq!(names(&mirror.target), ["large"]),
+        Outcome::Again(_) => assert!(names(&mirror.target).is_empty()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn many_failures_are_told_as_fewer_larger_places() {
+    let mirror = Mirror::with(Delete { startup: false, running: false });
+    for n in 0..3000 {
+        fs::create_dir_all(mirror.target(&format!("d/{n}/precious"))).unwrap();
+    }
+    fs::create_dir(mirror.source("d")).unwrap();
+    for n in 0..3000 {
+        fs::write(mirror.source(&format!("d/{n}")), b"").unwrap();
+    }
+    let failures = failures(mirror.full());
+    assert_eq!(failures.len(), 1001);
+    assert_eq!(failures[0].0, "/d");
+}
+
+#[test]
+fn there_are_workers_for_any_machine() {
+    assert!((2..=8).contains(&default_workers().get()));
+    assert_ne!(default_workers(), NonZeroUsize::MIN);
+}
