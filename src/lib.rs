@@ -1,8 +1,18 @@
-//! The daemon: everything that acts. The modules stand in the order in which a change passes.
+//! The daemon: everything that acts.
+//!
+//! [`run`] puts it together: the command line says what is wanted, [`watch`] tells the [`engine`]
+//! what changes, the engine has it carried out by [`exec`], and [`report`] tells people.
 #![forbid(unsafe_code)]
 
 pub mod cli;
-pub mod daemon;
-pub mod exec;
-pub mod report;
+pub mod run;
+
 pub mod watch;
+
+pub mod engine;
+
+pub mod exec;
+
+pub mod report;
+
+pub mod daemon;

@@ -3,6 +3,7 @@
 pub mod direct;
 pub mod source;
 pub mod stop;
+pub mod survey;
 
 use mirror_core::job::{Job, Outcome};
 

@@ -1,6 +1,14 @@
 //! What people and machines are told.
 
-use std::fmt::Display;
+mod file;
+pub mod filter;
+mod log;
+mod repeat;
+mod text;
+
+pub use file::CannotOpen;
+pub use filter::Filter;
+pub use log::{ChildOutput, Log, Mode};
 
 /// The kind of a log message. The names are the original's, since monitoring matches them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,19 +23,15 @@ pub enum Category {
     Debug(&'static str),
 }
 
-/// Where messages go. Cheap to clone, and usable from every thread.
-#[derive(Clone, Debug, Default)]
-pub struct Log {}
-
-impl Log {
-    /// Writes a message.
-    pub fn say(&self, category: Category, message: impl Display) {
-        eprintln!("{category:?}: {message}");
-    }
-
-    /// Whether messages of this category are wanted. Ask before making a costly one.
+impl Category {
+    /// Its name in a line of the log, and on the command line after `-log`.
     #[must_use]
-    pub const fn wants(&self, _category: Category) -> bool {
-        true
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warn => "Warn",
+            Self::Error => "Error",
+            Self::Debug(name) => name,
+        }
     }
 }

@@ -16,6 +16,18 @@ pub mod time;
 
 pub mod notice;
 
+pub mod input;
+
 pub mod filter;
 pub mod job;
+pub mod plan;
 pub mod queue;
+
+pub mod effect;
+pub mod event;
+
+pub mod fleet;
+pub mod mirror;
+
+#[cfg(test)]
+mod sim;

@@ -53,6 +53,17 @@ impl Dir {
         Ok(Self { fd })
     }
 
+    /// As [`open_below`](Self::open_below), but only to look names up in it: that takes the
+    /// permission to search the directory, not the one to read it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_below`](Self::open_below).
+    pub fn search_below(&self, path: &[u8]) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self { fd: self.open_with(path, flags, Mode::empty())? })
+    }
+
     /// Opens the entry at `path` below this directory with `flags`; see `openat2(2)`.
     ///
     /// # Errors

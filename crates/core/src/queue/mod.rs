@@ -1,5 +1,23 @@
 //! What waits to be carried out.
 
+mod group;
+mod hints;
 mod index;
+mod pace;
+mod places;
+mod rest;
+mod status;
+mod steps;
+mod walk;
 
-pub use index::PlaceSet;
+#[cfg(test)]
+mod tests;
+
+pub use index::{Inserted, PlaceSet};
+pub use pace::Pace;
+pub use places::{
+    Batch, Limits, MOST_FAILURES, MOST_HINTS, MOST_IN_DIRECTORY, MOST_PLACES, Places, Seq, Settled,
+};
+pub use rest::{FIRST_REST, LONGEST_REST};
+pub use status::{Counts, Stage};
+pub use walk::Iter;

@@ -1,0 +1,56 @@
+//! What is worth telling.
+
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
+
+use crate::{
+    input::Signal,
+    job::{Failure, Place},
+    notice::MirrorId,
+    path::TreePath,
+};
+
+/// Something that people or machines may want to know. `engine::words` gives each its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Something about one mirror.
+    Mirror(MirrorId, MirrorEvent),
+    /// The daemon was asked to end, and lets this many jobs end first.
+    Draining(Signal, usize),
+    /// The daemon was asked to try again now what waits for a later try.
+    Hangup,
+    /// So many jobs were asked to end, since the time that they were given is over.
+    Stopping(usize),
+    /// All mirrors are equal to their sources, and that was all that was asked for.
+    OnepassDone,
+}
+
+/// Something about one mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MirrorEvent {
+    /// The first full transfer is done.
+    StartupFinished,
+    /// The first full transfer failed, and is tried again after this time.
+    StartupRetry(Failure, Duration),
+    /// The first full transfer failed, and the daemon ends since it was not told to insist.
+    StartupGivenUp(Failure),
+    /// The first full transfer failed in a way that no later try can mend; the daemon ends.
+    StartupFatal(Failure),
+    /// A batch is on the target.
+    BatchFinished,
+    /// A batch failed, and is tried again after this time.
+    BatchRetry(Failure, Duration),
+    /// A batch failed in a way that looks as if no later try can mend it. It is tried again all
+    /// the same, after this time: a daemon that runs does not end for one target.
+    BatchFatal(Failure, Duration),
+    /// These places failed, and are tried again later.
+    PlacesFailed(Vec<(Place, Failure)>),
+    /// Changes below this path may have been missed, so it is read again.
+    Lost(TreePath),
+    /// The source is gone: nothing is done until it is back.
+    SourceGone(String),
+    /// The source is still gone, or something else stands in its place.
+    SourceStillGone(String),
+    /// The source is back, and a full transfer follows.
+    SourceBack,
+}

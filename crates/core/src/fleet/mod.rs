@@ -1,0 +1,231 @@
+//! All mirrors of a daemon: what they share, and how they end.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::{
+    effect::Effect,
+    event::Event,
+    input::{Input, Signal},
+    job::{JobId, Outcome},
+    mirror::{Mirror, Settings, State, Verdict},
+    notice::MirrorId,
+    time::Moment,
+};
+
+/// How long running jobs may take to end by themselves once the daemon was asked to end.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// How long they may take once they were asked to end, before the daemon leaves them alone.
+pub const LAST_GRACE: Duration = Duration::from_secs(5);
+
+/// The exit code of everything that goes wrong: `exit(-1)` of the original.
+pub const EXIT_FAILURE: u8 = 255;
+
+/// All mirrors.
+///
+/// [`handle`](Self::handle) takes in what happened; [`advance`](Self::advance), which has to be
+/// called after it and when [`next_wakeup`](Self::next_wakeup) has come, does what is due.
+#[derive(Debug)]
+pub struct Fleet {
+    mirrors: Vec<Mirror>,
+    limits: Limits,
+    phase: Phase,
+    next_job: u64,
+    turn: usize,
+}
+
+/// What holds for all mirrors together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// The most jobs at once; `None` for as many as there are mirrors.
+    pub max_jobs: Option<usize>,
+    /// Whether the daemon ends when all first transfers are done.
+    pub onepass: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// No job is started, and those that run may end by themselves until `until`.
+    Draining {
+        until: Moment,
+        code: u8,
+    },
+    /// They have been asked to end.
+    Stopping {
+        until: Moment,
+        code: u8,
+    },
+    Over,
+}
+
+impl Fleet {
+    /// A fleet of mirrors with these settings. The index in `settings` is the mirror's name.
+    #[must_use]
+    pub fn new(settings: Vec<Settings>, limits: Limits) -> Self {
+        let mirrors = (0..).zip(settings).map(|(n, settings)| Mirror::new(MirrorId(n), settings));
+        Self { mirrors: mirrors.collect(), limits, phase: Phase::Running, next_job: 0, turn: 0 }
+    }
+
+    /// The mirrors, in the order of their names.
+    #[must_use]
+    pub fn mirrors(&self) -> &[Mirror] {
+        &self.mirrors
+    }
+
+    /// Starts all mirrors.
+    pub fn begin(&mut self, effects: &mut Vec<Effect>) {
+        for mirror in &mut self.mirrors {
+            mirror.begin(effects);
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Covered(id) => self.with(id, |mirror| mirror.covered(now, effects)),
+            Input::CannotCover { mirror, why } => {
+                self.with(mirror, |mirror| mirror.cannot_cover(why, now, effects));
+            }
+            Input::Notice(notice) => {
+                self.with(notice.mirror, |mirror| mirror.hear(notice.news, now, effects));
+            }
+            Input::JobEnded { job, outcome } => self.job_ended(job, outcome, now, effects),
+            Input::Signal(signal) => self.signal(signal, now, effects),
+        }
+    }
+
+    fn with(&mut self, id: MirrorId, act: impl FnOnce(&mut Mirror)) {
+        if let Some(mirror) = self.mirrors.get_mut(id.0 as usize) {
+            act(mirror);
+        }
+    }
+
+    fn job_ended(&mut self, job: JobId, outcome: Outcome, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(mirror) = self.mirrors.iter_mut().find(|mirror| mirror.job() == Some(job)) else {
+            return;
+        };
+        // A job that was asked to end did not fail, whatever it says.
+        let stopping = matches!(self.phase, Phase::Stopping { .. });
+        let mut said = Vec::new();
+        let verdict = mirror.job_ended(job, outcome, now, &mut said);
+        if stopping {
+            return;
+        }
+        effects.append(&mut said);
+        if verdict == Verdict::EndDaemon && self.phase == Phase::Running {
+            self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, now: Moment, effects: &mut Vec<Effect>) {
+        if signal == Signal::Hangup {
+            return self.hangup(now, effects);
+        }
+        let code = 128 + signal.number();
+        self.phase = match self.phase {
+            Phase::Running => {
+                effects.push(Effect::Report(Event::Draining(signal, self.busy())));
+                Phase::Draining { until: now + GRACE, code }
+            }
+            // Asked a second time: at once.
+            Phase::Draining { code, .. } => Phase::Draining { until: now, code },
+            Phase::Stopping { code, .. } => Phase::Stopping { until: now, code },
+            Phase::Over => Phase::Over,
+        };
+    }
+
+    fn hangup(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Report(Event::Hangup));
+        for mirror in &mut self.mirrors {
+            mirror.hangup(now, effects);
+        }
+    }
+
+    fn busy(&self) -> usize {
+        self.mirrors.iter().filter(|mirror| mirror.is_busy()).count()
+    }
+
+    /// When [`advance`](Self::advance) has to be called next. `None`: not before something happens.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::Running if self.is_full() => None,
+            Phase::Running => self.mirrors.iter().filter_map(Mirror::next_wakeup).min(),
+            Phase::Draining { until, .. } | Phase::Stopping { until, .. } => Some(until),
+            Phase::Over => None,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.limits.max_jobs.is_some_and(|most| self.busy() >= most)
+    }
+
+    /// Does what is due at `now`.
+    pub fn advance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Running {
+            self.start_jobs(now, effects);
+            self.end_onepass(now, effects);
+        }
+        match self.phase {
+            Phase::Draining { code, .. } | Phase::Stopping { code, .. } if self.busy() == 0 => {
+                self.end(code, effects);
+            }
+            Phase::Draining { until, code } if until <= now => {
+                effects.push(Effect::Report(Event::Stopping(self.busy())));
+                effects.extend(self.mirrors.iter().filter_map(Mirror::job).map(Effect::Stop));
+                self.phase = Phase::Stopping { until: now + LAST_GRACE, code };
+            }
+            Phase::Stopping { until, code } if until <= now => self.end(code, effects),
+            Phase::Running | Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Over => {}
+        }
+    }
+
+    /// Starts what is due. Each round begins with another mirror, so that none starves under a
+    /// limit.
+    fn start_jobs(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.turn = (self.turn + 1).checked_rem(self.mirrors.len()).unwrap_or(0);
+        for n in 0..self.mirrors.len() {
+            if self.is_full() {
+                break;
+            }
+            let index = (self.turn + n) % self.mirrors.len();
+            let job = JobId(self.next_job);
+            let Some(mirror) = self.mirrors.get_mut(index) else { continue };
+            if mirror.advance(job, now, effects) {
+                self.next_job += 1;
+            }
+        }
+    }
+
+    fn end_onepass(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if !self.limits.onepass {
+            return;
+        }
+        if self.mirrors.iter().all(is_done) {
+            effects.push(Effect::Report(Event::OnepassDone));
+            self.end(0, effects);
+        } else if self.mirrors.iter().any(is_held) {
+            // Nobody knows whether it ever comes back, and one pass is not to take for ever.
+            self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
+        }
+    }
+
+    fn end(&mut self, code: u8, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Over;
+        effects.push(Effect::Exit(code));
+    }
+}
+
+/// Whether the first transfer is done and nothing runs.
+fn is_done(mirror: &Mirror) -> bool {
+    *mirror.state() == State::Live && !mirror.is_busy()
+}
+
+fn is_held(mirror: &Mirror) -> bool {
+    matches!(mirror.state(), State::Held { .. })
+}
+
+#[cfg(test)]
+mod tests;

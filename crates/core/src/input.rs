@@ -1,0 +1,67 @@
+//! What comes in.
+
+use alloc::string::String;
+
+use crate::{
+    job::{JobId, Outcome},
+    notice::{MirrorId, Notice},
+};
+
+/// Everything that can happen to the fleet.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// From now on the watcher tells what happens in the tree of this mirror.
+    Covered(MirrorId),
+    /// The tree of this mirror can't be watched now, since its root is not there or not the one
+    /// that was agreed on.
+    CannotCover {
+        /// Which mirror.
+        mirror: MirrorId,
+        /// Why, as a sentence without a full stop.
+        why: String,
+    },
+    /// Something happened in a tree.
+    Notice(Notice),
+    /// A job is over.
+    JobEnded {
+        /// Which job.
+        job: JobId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Somebody wants the daemon to do something.
+    Signal(Signal),
+}
+
+/// What a person or a service manager can ask for by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// `SIGTERM`: end.
+    Terminate,
+    /// `SIGINT`: end.
+    Interrupt,
+    /// `SIGHUP`: try again now what waits for a later try.
+    Hangup,
+}
+
+impl Signal {
+    /// Its name in messages, without `SIG`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "TERM",
+            Self::Interrupt => "INT",
+            Self::Hangup => "HUP",
+        }
+    }
+
+    /// Its number, the same on every Linux.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Hangup => 1,
+            Self::Interrupt => 2,
+            Self::Terminate => 15,
+        }
+    }
+}

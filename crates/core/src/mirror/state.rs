@@ -1,0 +1,61 @@
+//! The states of a mirror.
+
+use alloc::string::String;
+
+use crate::time::Moment;
+
+/// The state of a mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The source is being watched, for the first time.
+    Covering,
+    /// The first full transfer is due or runs; changes gather behind it.
+    Starting,
+    /// Changes are carried out as they become due.
+    Live,
+    /// The target can't be reached; it is tried again.
+    Away(Away),
+    /// The source is gone. Nothing is done, least of all a delete, until it is back.
+    Held {
+        /// What is wrong with it.
+        why: String,
+        /// How it is found out that it is back.
+        look: Look,
+    },
+}
+
+/// A target that can't be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// When it is tried again.
+    pub until: Moment,
+    /// What is tried.
+    pub resume: Resume,
+}
+
+/// What goes on when a target is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// The first full transfer.
+    Starting,
+    /// The batches.
+    Live,
+}
+
+/// How it is found out that a source is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It is looked at again at this time.
+    At(Moment),
+    /// Somebody is looking, and will tell.
+    Asked,
+}
+
+impl From<Resume> for State {
+    fn from(resume: Resume) -> Self {
+        match resume {
+            Resume::Starting => Self::Starting,
+            Resume::Live => Self::Live,
+        }
+    }
+}

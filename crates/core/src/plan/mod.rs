@@ -1,0 +1,10 @@
+//! What has to be done, as the exact words of the programs that do it, and what those programs say.
+
+pub mod complaint;
+pub mod exit;
+pub mod rsync;
+pub mod target;
+
+#[cfg(test)]
+#[path = "rsync_tests.rs"]
+mod rsync_tests;

@@ -1,0 +1,369 @@
+//! The exact words of the calls of rsync.
+//!
+//! Which words are right was measured on 3.1.3 to 3.5.0. Source and target are always the last two
+//! words: wrapper scripts rely on it.
+
+use alloc::{vec, vec::Vec};
+
+use super::target::Target;
+use crate::path::TreePath;
+
+/// When what the source does not have is deleted on the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeletePolicy {
+    /// Never.
+    Never,
+    /// At startup and while the mirror runs.
+    #[default]
+    Always,
+    /// At startup only.
+    Startup,
+    /// While the mirror runs only.
+    Running,
+}
+
+impl DeletePolicy {
+    /// Whether something is deleted in this phase.
+    #[must_use]
+    pub const fn applies(self, phase: Phase) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::Startup => matches!(phase, Phase::Startup),
+            Self::Running => matches!(phase, Phase::Running),
+        }
+    }
+}
+
+/// When a whole tree is mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// When the mirror starts.
+    Startup,
+    /// Since changes may have been missed.
+    Running,
+}
+
+/// Whether a call may delete, where the policy wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletions {
+    /// It may.
+    Allowed,
+    /// It must not: what is missing may only be out of sight.
+    Withheld,
+}
+
+/// The user's exclusions, in the words of the user.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Rules {
+    /// There are none.
+    #[default]
+    None,
+    /// Patterns, one a line of rsync's `--exclude-from`.
+    Excludes(Vec<Vec<u8>>),
+    /// Rules such as `- *.tmp`, in their order.
+    Filters(Vec<Vec<u8>>),
+}
+
+/// What the user said about how rsync is to be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RsyncOptions {
+    /// The letters of the short options that are on. No word is made of none.
+    pub short: Vec<u8>,
+    /// The user's own words, which follow them.
+    pub extra: Vec<Vec<u8>>,
+    /// Long options with their values, which follow those, in the order of the original.
+    pub long: Vec<Vec<u8>>,
+    /// When to delete.
+    pub delete: DeletePolicy,
+    /// Whether a startup also deletes what is excluded.
+    pub delete_excluded: bool,
+    /// What is excluded.
+    pub rules: Rules,
+}
+
+/// Those of the command line: links, times, and names as they are.
+impl Default for RsyncOptions {
+    fn default() -> Self {
+        Self {
+            short: b"lts".to_vec(),
+            extra: Vec::new(),
+            long: Vec::new(),
+            delete: DeletePolicy::Always,
+            delete_excluded: false,
+            rules: Rules::None,
+        }
+    }
+}
+
+impl RsyncOptions {
+    /// Whether the times of directories may travel. The user's own words may say anything.
+    #[must_use]
+    pub fn mirrors_times_of_directories(&self) -> bool {
+        let on = |letter| self.short.contains(&letter);
+        !self.extra.is_empty() || on(b't') && !on(b'O')
+    }
+
+    fn computed(&self) -> Words {
+        let mut words = Words::default();
+        if !self.short.is_empty() {
+            words.0.push([b"-", self.short.as_slice()].concat());
+        }
+        words.0.extend(self.extra.iter().chain(&self.long).cloned());
+        words
+    }
+}
+
+/// One call of rsync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The words after the name of the program.
+    pub args: Vec<Vec<u8>>,
+    /// What it reads. `None` if it reads nothing.
+    pub stdin: Option<Vec<u8>>,
+}
+
+/// The calls of rsync for one mirror.
+#[derive(Clone, Debug)]
+pub struct RsyncPlan {
+    /// What the user said.
+    pub options: RsyncOptions,
+    source: Vec<u8>,
+    target: Target,
+}
+
+impl RsyncPlan {
+    /// The calls that mirror the directory at the absolute path `source` to `target`.
+    #[must_use]
+    pub fn new(options: RsyncOptions, source: &[u8], target: Target) -> Self {
+        let mut source = source.to_vec();
+        if !source.ends_with(b"/") {
+            source.push(b'/');
+        }
+        Self { options, source, target }
+    }
+
+    /// The word for the source, which ends in `/`.
+    #[must_use]
+    pub fn source(&self) -> &[u8] {
+        &self.source
+    }
+
+    /// The target.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Everything. What is `hidden` is neither sent nor deleted.
+    ///
+    /// Unlike the original it has no `--ignore-errors`, with which rsync deletes what it could
+    /// not read.
+    #[must_use]
+    pub fn full(&self, phase: Phase, deletions: Deletions, hidden: &[TreePath]) -> Call {
+        let deletes = self.options.delete.applies(phase) && deletions == Deletions::Allowed;
+        let mut words = Words::default();
+        words.hide(hidden);
+        let stdin = words.rules_from_stdin(&self.options.rules);
+        words.add_if(deletes, b"--delete");
+        let excluded = self.options.delete_excluded && deletions == Deletions::Allowed;
+        words.add_if(excluded && phase == Phase::Startup, b"--delete-excluded");
+        words.0.append(&mut self.options.computed().0);
+        if phase == Phase::Running {
+            words.add(b"--modify-window=-1");
+            words.add(b"--force");
+        }
+        words.add(b"-r");
+        self.call(words, stdin)
+    }
+
+    /// These `entries`, of directories only themselves, and the deletion of what is `gone`.
+    ///
+    /// `--modify-window=-1` compares nanoseconds: without it the second change of a second is
+    /// never seen if it keeps the size. `--force` is for directories that became something else,
+    /// and for those that are gone, which otherwise stay, with exit code 0, if they are not empty.
+    #[must_use]
+    pub fn list(&self, entries: &[TreePath], gone: &[TreePath]) -> Call {
+        let mut words = self.options.computed();
+        for word in [&b"--modify-window=-1"[..], b"--from0", b"--files-from=-"] {
+            words.add(word);
+        }
+        let deletes = self.options.delete.applies(Phase::Running);
+        words.add_if(deletes, b"--delete-missing-args");
+        words.add(b"--force");
+        let gone = if deletes { gone } else { &[] };
+        self.call(words, Some(names(entries.iter().chain(gone))))
+    }
+
+    /// These directories with all that is below them. What is `hidden` is neither sent nor
+    /// deleted.
+    #[must_use]
+    pub fn trees(&self, trees: &[TreePath], deletions: Deletions, hidden: &[TreePath]) -> Call {
+        let mut words = Words::default();
+        words.hide(hidden);
+        words.rules(&self.options.rules);
+        words.add(b"-r");
+        words.0.append(&mut self.options.computed().0);
+        words.add(b"--modify-window=-1");
+        let deletes = self.options.delete.applies(Phase::Running);
+        words.add_if(deletes && deletions == Deletions::Allowed, b"--delete");
+        for word in [&b"--force"[..], b"--from0", b"--files-from=-"] {
+            words.add(word);
+        }
+        self.call(words, Some(names(trees)))
+    }
+
+    /// The attributes of the root and nothing else: in a list, `.` would bring all that the root
+    /// lists.
+    #[must_use]
+    pub fn root(&self) -> Call {
+        let mut words = self.options.computed();
+        words.add(b"--modify-window=-1");
+        words.add(b"-d");
+        words.add(b"--exclude=/*");
+        self.call(words, None)
+    }
+
+    /// The deletion of what is `gone`, in the original's form, for the receivers that refuse that
+    /// of [`list`](Self::list): 3.4.3 and what Debian and Ubuntu made of its patch.
+    ///
+    /// It is slow: rsync matches each name in each of these directories with each pattern.
+    #[must_use]
+    pub fn deletions(&self, gone: &[TreePath]) -> Call {
+        let mut words = self.options.computed();
+        for word in [
+            &b"--modify-window=-1"[..],
+            b"-r",
+            b"--delete",
+            b"--force",
+            b"--from0",
+            b"--include-from=-",
+            b"--exclude=*",
+        ] {
+            words.add(word);
+        }
+        self.call(words, Some(patterns(gone)))
+    }
+
+    fn call(&self, mut words: Words, stdin: Option<Vec<u8>>) -> Call {
+        words.add(&self.source);
+        words.add(self.target.word());
+        Call { args: words.0, stdin }
+    }
+}
+
+#[derive(Default)]
+struct Words(Vec<Vec<u8>>);
+
+impl Words {
+    fn add(&mut self, word: &[u8]) {
+        self.0.push(word.to_vec());
+    }
+
+    fn add_if(&mut self, condition: bool, word: &[u8]) {
+        if condition {
+            self.add(word);
+        }
+    }
+
+    fn add_all(&mut self, option: &[u8], values: &[Vec<u8>]) {
+        self.0.extend(values.iter().map(|value| [option, value].concat()));
+    }
+
+    /// The sender must not even try to read what is hidden: an error, and it deletes nothing at
+    /// all. The receiver has to be told apart, since with `--delete-excluded` what is hidden is
+    /// deleted.
+    fn hide(&mut self, paths: &[TreePath]) {
+        for path in paths {
+            let pattern = anchored(path);
+            self.0.push([b"--filter=H ", pattern.as_slice()].concat());
+            self.0.push([b"--filter=P ", pattern.as_slice()].concat());
+        }
+    }
+
+    fn rules(&mut self, rules: &Rules) {
+        match rules {
+            Rules::None => {}
+            Rules::Excludes(patterns) => {
+                let in_effect = |line: &&Vec<u8>| !matches!(line.first(), None | Some(b'#' | b';'));
+                let patterns: Vec<_> = patterns.iter().filter(in_effect).cloned().collect();
+                self.add_all(b"--exclude=", &patterns);
+            }
+            Rules::Filters(rules) => self.add_all(b"--filter=", rules),
+        }
+    }
+
+    /// The form of the original, where the rules do not need stdin for something else.
+    fn rules_from_stdin(&mut self, rules: &Rules) -> Option<Vec<u8>> {
+        let (word, lines) = match rules {
+            Rules::None => return None,
+            Rules::Excludes(patterns) => (&b"--exclude-from=-"[..], patterns),
+            Rules::Filters(rules) => (&b"--filter=. -"[..], rules),
+        };
+        if lines.iter().any(|line| line.contains(&b'\n')) {
+            self.rules(rules);
+            return None;
+        }
+        self.add(word);
+        Some(lines.join(&b'\n'))
+    }
+}
+
+/// The names for `--from0 --files-from=-`. The slash in front is needed: a name that begins with
+/// `#` or `;` is a comment even there.
+fn names<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for path in paths {
+        text.push(b'/');
+        text.extend_from_slice(path.as_bytes());
+        text.push(0);
+    }
+    text
+}
+
+/// A pattern for this path only.
+///
+/// In a pattern without one of `*?[` a backslash stands for itself, in others it escapes.
+fn anchored(path: &TreePath) -> Vec<u8> {
+    if path.as_bytes().iter().any(|b| b"*?[".contains(b)) {
+        return escaped(path);
+    }
+    [b"/", path.as_bytes()].concat()
+}
+
+fn escaped(path: &TreePath) -> Vec<u8> {
+    let mut pattern = vec![b'/'];
+    for &byte in path.as_bytes() {
+        if b"\\*?[".contains(&byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
+    }
+    pattern
+}
+
+/// Each path, all that is below it on the target, and the directories that lead there.
+fn patterns(gone: &[TreePath]) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut parents = alloc::collections::BTreeSet::new();
+    let mut add = |pattern: &[u8]| {
+        text.extend_from_slice(pattern);
+        text.push(0);
+    };
+    for path in gone {
+        add(&anchored(path));
+        add(&[escaped(path), b"/***".to_vec()].concat());
+        let mut parent = path.parent();
+        while let Some(path) = parent.take().filter(|path| !path.is_root()) {
+            parent = path.parent();
+            if !parents.insert(path) {
+                break;
+            }
+        }
+    }
+    for parent in parents {
+        add(&[anchored(&parent), b"/".to_vec()].concat());
+    }
+    add(b"/");
+    text
+}

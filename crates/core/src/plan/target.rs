@@ -1,0 +1,163 @@
+//! Where a mirror goes, as rsync is told.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The target of an rsync, a word that rsync certainly takes for one.
+///
+/// **Invariants.** It is not empty, has no NUL, does not begin with `-`, ends in `/` or `:`, and is
+/// not the root directory of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target(Vec<u8>);
+
+/// Why something can't be a target. Its text is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadTarget {
+    /// There is nothing: with the slash that is appended it would be the root directory.
+    Empty,
+    /// It is the root directory, so the source lies in it, and mirroring deletes the machine.
+    Root,
+    /// No argument of a program can have a NUL.
+    Nul,
+}
+
+impl fmt::Display for BadTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the target is empty",
+            Self::Root => "the target is the root directory, which contains the source",
+            Self::Nul => "the target contains a NUL",
+        })
+    }
+}
+
+impl core::error::Error for BadTarget {}
+
+/// The part of a target that names a place on its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetPath<'a> {
+    /// From the root of its machine, or of its daemon's module. Ends in `/`.
+    Absolute(&'a [u8]),
+    /// From a directory that is not known here. Ends in `/`.
+    Relative(&'a [u8]),
+    /// That directory itself.
+    Unknown,
+}
+
+impl Target {
+    /// The target that a user named. A `/` is appended unless it ends in `/` or `:`, as the
+    /// original does.
+    ///
+    /// # Errors
+    ///
+    /// If it is nothing that a source can be mirrored to. The original takes the empty target
+    /// for `/`, and deletes the machine.
+    pub fn new(said: &[u8]) -> Result<Self, BadTarget> {
+        if said.is_empty() {
+            return Err(BadTarget::Empty);
+        }
+        if said.contains(&0) {
+            return Err(BadTarget::Nul);
+        }
+        let mut components = said.split(|&b| b == b'/');
+        if said.starts_with(b"/") && components.all(|name| name.is_empty() || name == b".") {
+            return Err(BadTarget::Root);
+        }
+        // rsync would take it for an option.
+        let mut word = if said.starts_with(b"-") { b"./".to_vec() } else { Vec::new() };
+        word.extend_from_slice(said);
+        if !word.ends_with(b"/") && !word.ends_with(b":") {
+            word.push(b'/');
+        }
+        Ok(Self(word))
+    }
+
+    /// The word for rsync.
+    #[must_use]
+    pub fn word(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The path in it: behind `host:`, `host::module` or `rsync://host/module`, if it has that.
+    #[must_use]
+    pub fn path(&self) -> TargetPath<'_> {
+        if let Some(rest) = self.0.strip_prefix(b"rsync://") {
+            return in_module(after(rest, b'/'));
+        }
+        let first = self.0.iter().position(|&b| b == b'/' || b == b':');
+        let Some(colon) = first.filter(|&at| self.0.get(at) == Some(&b':')) else {
+            return plain(&self.0);
+        };
+        let rest = self.0.get(colon + 1..).unwrap_or_default();
+        match rest.strip_prefix(b":") {
+            Some(module) => in_module(module),
+            None => plain(rest),
+        }
+    }
+}
+
+fn plain(path: &[u8]) -> TargetPath<'_> {
+    match path.strip_prefix(b"./").unwrap_or(path) {
+        b"" => TargetPath::Unknown,
+        path if path.starts_with(b"/") => TargetPath::Absolute(path),
+        path => TargetPath::Relative(path),
+    }
+}
+
+/// A daemon names paths from the root of the module on.
+fn in_module(module_and_path: &[u8]) -> TargetPath<'_> {
+    let slash = module_and_path.iter().position(|&b| b == b'/');
+    slash.and_then(|at| module_and_path.get(at..)).map_or(TargetPath::Unknown, TargetPath::Absolute)
+}
+
+fn after(bytes: &[u8], mark: u8) -> &[u8] {
+    let at = bytes.iter().position(|&b| b == mark);
+    at.and_then(|at| bytes.get(at + 1..)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_is_appended_as_the_original_does() {
+        for (said, word) in [
+            ("/a", "/a/"),
+            ("/a/", "/a/"),
+            ("a", "a/"),
+            ("host:", "host:"),
+            ("host::mod", "host::mod/"),
+            ("-e evil", "./-e evil/"),
+        ] {
+            assert_eq!(Target::new(said.as_bytes()).unwrap().word(), word.as_bytes());
+        }
+    }
+
+    #[test]
+    fn nothing_and_the_root_directory_are_refused() {
+        assert_eq!(Target::new(b""), Err(BadTarget::Empty));
+        assert_eq!(Target::new(b"a\0b"), Err(BadTarget::Nul));
+        for root in ["/", "//", "/.", "/./"] {
+            assert_eq!(Target::new(root.as_bytes()), Err(BadTarget::Root));
+        }
+        assert!(Target::new(b"host:/").is_ok());
+    }
+
+    #[test]
+    fn the_path_of_a_target() {
+        use TargetPath::{Absolute, Relative, Unknown};
+        for (said, path) in [
+            ("/a/b", Absolute(b"/a/b/")),
+            ("a/b:c", Relative(b"a/b:c/")),
+            ("./a", Relative(b"a/")),
+            ("u@host:/srv", Absolute(b"/srv/")),
+            ("host:srv", Relative(b"srv/")),
+            ("host:", Unknown),
+            ("host::mod", Absolute(b"/")),
+            ("host::mod/x", Absolute(b"/x/")),
+            ("rsync://host:1/mod/x", Absolute(b"/x/")),
+        ] {
+            assert_eq!(Target::new(said.as_bytes()).unwrap().path(), path, "{said}");
+        }
+    }
+}

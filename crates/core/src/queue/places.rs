@@ -1,0 +1,404 @@
+//! The queue of a mirror with a built-in target: the set of places that have to be looked at.
+//!
+//! What is in it is no list of events, so nothing has an order, nothing blocks anything else for
+//! longer than a batch takes, and a storm in one directory is one place in the end (law 3 of
+//! `docs/architecture.md`).
+
+use alloc::{sync::Arc, vec::Vec};
+use core::mem;
+
+use crate::{
+    job::{Place, Rename, Scope, Work},
+    notice::Kind,
+    path::TreePath,
+    queue::{
+        Pace, PlaceSet,
+        group::{Group, Grown, Span, Stamp},
+        hints::Hints,
+        rest::Failures,
+        status::{Counts, Stage},
+    },
+    time::Moment,
+};
+
+/// How many places lie directly in one directory at most; with more, the directory is one place.
+pub const MOST_IN_DIRECTORY: usize = 65_536;
+
+/// How many places wait for one thing at most; with more, at most half of that many larger ones.
+pub const MOST_PLACES: usize = 262_144;
+
+/// How many places that failed are remembered at most; with more, at most half of that many
+/// larger ones.
+pub const MOST_FAILURES: usize = 4_096;
+
+/// How many renames are remembered at most; further ones are two places each and no more.
+pub const MOST_HINTS: usize = 10_000;
+
+/// The bounds of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// See [`MOST_IN_DIRECTORY`].
+    pub in_directory: usize,
+    /// See [`MOST_PLACES`]. At least 2.
+    pub places: usize,
+    /// See [`MOST_FAILURES`]. At least 2.
+    pub failures: usize,
+    /// See [`MOST_HINTS`].
+    pub hints: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_directory: MOST_IN_DIRECTORY,
+            places: MOST_PLACES,
+            failures: MOST_FAILURES,
+            hints: MOST_HINTS,
+        }
+    }
+}
+
+/// The number of a mark: how many were made up to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(pub(super) u64);
+
+/// Places that left the queue together and come back to it together.
+///
+/// It can't be copied, and only [`Places::settle`] takes it: so no batch is settled twice, and one
+/// that is forgotten is a warning of the compiler.
+#[must_use = "a batch that is not settled blocks its places for ever"]
+#[derive(Debug)]
+pub struct Batch {
+    number: u64,
+    places: Arc<PlaceSet>,
+    moves: Arc<[Rename]>,
+}
+
+impl Batch {
+    /// The places.
+    #[must_use]
+    pub const fn places(&self) -> &Arc<PlaceSet> {
+        &self.places
+    }
+
+    /// Renames that may save transfers, oldest first. Both ends of each are among the places.
+    #[must_use]
+    pub const fn moves(&self) -> &Arc<[Rename]> {
+        &self.moves
+    }
+
+    /// The batch as work for an executor.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        Work::Batch { places: Arc::clone(&self.places), moves: Arc::clone(&self.moves) }
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// All of it is on the target.
+    All,
+    /// All but these places, which rest and then wait again.
+    Except(Vec<Place>),
+    /// Nothing is known to be on the target: the whole batch waits again, from now on and as old
+    /// as it was. When to try again is for the caller to say.
+    Nothing,
+}
+
+/// The places of one mirror that have to be looked at.
+///
+/// Pure: time comes in as an argument and does not run backwards.
+///
+/// **Invariants.**
+/// 1. No two batches in flight touch the same place, and no place that waits touches one in
+///    flight: what does is kept behind that flight until it is settled.
+/// 2. A mark is not absorbed by what is in flight.
+/// 3. What was marked leaves only by being settled, or by joining a place that covers it.
+/// 4. Nothing starves: what would touch a place that is kept behind a flight joins it there.
+///
+/// A mark costs O(depth of its path) for each batch in flight, and one more for the set that it
+/// joins. Memory is bounded by [`Limits`], for what waits and for what is behind each flight.
+#[derive(Debug, Default)]
+pub struct Places {
+    pace: Pace,
+    limits: Limits,
+    /// The last mark.
+    seq: Seq,
+    /// How many batches were taken.
+    batches: u64,
+    waiting: Group,
+    flights: Vec<Flight>,
+    failures: Failures,
+}
+
+/// A batch that was taken and is not settled yet.
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    places: Arc<PlaceSet>,
+    hints: Hints,
+    span: Span,
+    /// What was marked since, and has to wait for this batch.
+    behind: Group,
+}
+
+impl Places {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(pace: Pace) -> Self {
+        Self::with_limits(pace, Limits::default())
+    }
+
+    /// An empty queue with bounds of its own.
+    #[must_use]
+    pub fn with_limits(pace: Pace, limits: Limits) -> Self {
+        Self { pace, limits, ..Self::default() }
+    }
+
+    /// Notes that a place may have changed at `now`.
+    pub fn mark(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        let span = Span::mark(self.stamp(now));
+        if !self.failures.join(path, scope) {
+            self.admit(&Place { path: path.clone(), scope }, span);
+        }
+    }
+
+    /// Notes that an entry got another name at `now`.
+    ///
+    /// Both names are marked, and the rename is kept as a hint.
+    pub fn mark_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
+        let scope = match kind {
+            Kind::Directory => Scope::Tree,
+            Kind::Other => Scope::Entry,
+        };
+        if self.failures.join(from, scope) {
+            return self.mark(to, scope, now);
+        }
+        if self.failures.join(to, scope) {
+            return self.mark(from, scope, now);
+        }
+        let span = Span::mark(self.stamp(now));
+        self.admit_move(Rename { from: from.clone(), to: to.clone() }, scope, span);
+    }
+
+    /// When [`take_due`](Self::take_due) may next have something. `None`: not before the next
+    /// mark or settlement.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Moment> {
+        self.waiting.due(self.pace).into_iter().chain(self.failures.first_end()).min()
+    }
+
+    /// Takes all that waits, if it is due at `now`. What is behind a flight does not wait.
+    pub fn take_due(&mut self, now: Moment) -> Option<Batch> {
+        for place in self.failures.wake(now) {
+            self.admit(&place, Span::woken(now));
+        }
+        self.waiting.due(self.pace).filter(|&due| due <= now)?;
+        self.take()
+    }
+
+    /// Takes all that waits or rests, due or not.
+    pub fn take_all(&mut self, now: Moment) -> Option<Batch> {
+        self.retry_now(now);
+        self.take()
+    }
+
+    /// Ends the rest of all that failed: it waits with the others.
+    pub fn retry_now(&mut self, now: Moment) {
+        for place in self.failures.wake_all() {
+            self.admit(&place, Span::woken(now));
+        }
+    }
+
+    /// Takes a batch back, and lets go of what was kept behind it.
+    pub fn settle(&mut self, batch: Batch, settled: Settled, now: Moment) {
+        let Some(at) = self.flights.iter().position(|flight| flight.number == batch.number) else {
+            debug_assert!(false, "a batch of another queue");
+            return;
+        };
+        drop(batch);
+        let Flight { places, hints, span, behind, .. } = self.flights.remove(at);
+        let failed = match settled {
+            Settled::All => Vec::new(),
+            Settled::Except(failed) => failed,
+            Settled::Nothing => {
+                self.readmit(behind);
+                self.readmit(Group { places: Arc::unwrap_or_clone(places), hints, span });
+                return;
+            }
+        };
+        let since = span.first.unwrap_or(Stamp { seq: self.seq, at: now });
+        self.failures.settle(&places, failed, since, now);
+        self.failures.bound(self.limits.failures, now);
+        self.readmit(behind);
+    }
+
+    /// A barrier behind all marks so far.
+    #[must_use]
+    pub const fn mark_of_now(&self) -> Seq {
+        self.seq
+    }
+
+    /// Whether all that was marked up to this barrier is on the target.
+    ///
+    /// It may say no for somewhat longer than needed where batches overlap, never for less.
+    #[must_use]
+    pub fn is_settled(&self, barrier: Seq) -> bool {
+        self.first().is_none_or(|first| first.seq > barrier)
+    }
+
+    /// When the oldest change was marked that is not known to be on the target. `None`: the target
+    /// has all.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Moment> {
+        self.first().map(|first| first.at)
+    }
+
+    /// How many places could be taken now, if they were due.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.waiting.places.len()
+    }
+
+    /// Whether nothing waits, rests or is in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// How many places are at which stage.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            waiting: self.waiting(),
+            behind: self.flights.iter().map(|flight| flight.behind.places.len()).sum(),
+            in_flight: self.flights.iter().map(|flight| flight.places.len()).sum(),
+            resting: self.resting().count(),
+        }
+    }
+
+    /// About how many bytes of memory the places take.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let flights = self.flights.iter();
+        let flights = flights.map(|it| it.places.memory() + it.behind.places.memory());
+        self.waiting.places.memory() + flights.sum::<usize>()
+    }
+
+    /// All places, for `status`. One that was marked while it was in flight comes twice.
+    pub fn iter(&self) -> impl Iterator<Item = (Place, Stage)> {
+        let waiting = self.waiting.places.iter().map(|place| (place, Stage::Waiting));
+        let flights = self.flights.iter().flat_map(|flight| {
+            let behind = flight.behind.places.iter().map(|place| (place, Stage::Behind));
+            flight.places.iter().map(|place| (place, Stage::InFlight)).chain(behind)
+        });
+        waiting.chain(flights).chain(self.resting())
+    }
+
+    fn resting(&self) -> impl Iterator<Item = (Place, Stage)> {
+        self.failures.iter().filter_map(|(place, failed)| {
+            let tries = failed.tries;
+            failed.until.map(|until| (place, Stage::Resting { until, tries }))
+        })
+    }
+}
+
+/// Ways from one group to another.
+impl Places {
+    fn stamp(&mut self, now: Moment) -> Stamp {
+        self.seq.0 += 1;
+        Stamp { seq: self.seq, at: now }
+    }
+
+    /// The flight that a place has to wait for.
+    fn blocker(&self, place: &Place) -> Option<usize> {
+        let Place { path, scope } = place;
+        let mut flights = self.flights.iter();
+        // Who joins what is kept behind a flight cannot get ahead of it again and again.
+        flights
+            .clone()
+            .position(|flight| flight.behind.places.covers(path, *scope))
+            .or_else(|| flights.position(|flight| flight.places.overlaps(path, *scope)))
+    }
+
+    fn admit(&mut self, place: &Place, span: Span) {
+        self.put(self.blocker(place), place, span);
+    }
+
+    /// Both ends go the same way, so that they leave together.
+    fn admit_move(&mut self, hint: Rename, scope: Scope, span: Span) {
+        let from = Place { path: hint.from.clone(), scope };
+        let to = Place { path: hint.to.clone(), scope };
+        let blocker = self.blocker(&from).or_else(|| self.blocker(&to));
+        self.put(blocker, &from, span);
+        self.put(blocker, &to, span);
+        let limits = self.limits;
+        let group = self.group(blocker);
+        if group.places.covers(&from.path, scope) && group.places.covers(&to.path, scope) {
+            group.hint(hint, &limits);
+        }
+    }
+
+    fn group(&mut self, blocker: Option<usize>) -> &mut Group {
+        let flight = blocker.and_then(|at| self.flights.get_mut(at));
+        flight.map_or(&mut self.waiting, |flight| &mut flight.behind)
+    }
+
+    fn put(&mut self, blocker: Option<usize>, place: &Place, span: Span) {
+        let limits = self.limits;
+        let grown = self.group(blocker).add(place, span, &limits);
+        if grown == Grown::Yes && blocker.is_none() {
+            self.sort_out();
+        }
+    }
+
+    /// Keeps the first invariant when what waits has grown: it may touch a flight now.
+    fn sort_out(&mut self) {
+        if !self.flights.is_empty() {
+            let waiting = mem::take(&mut self.waiting);
+            self.readmit(waiting);
+        }
+    }
+
+    fn readmit(&mut self, group: Group) {
+        if self.flights.is_empty() {
+            let _ = self.waiting.append_older(group, &self.limits);
+            return;
+        }
+        for hint in group.hints.iter() {
+            self.admit_move(hint.clone(), group.scope_of(&hint.from), group.span);
+        }
+        for place in &group.places {
+            self.admit(&place, group.span);
+        }
+    }
+
+    fn take(&mut self) -> Option<Batch> {
+        if self.waiting.places.is_empty() {
+            return None;
+        }
+        let group = mem::take(&mut self.waiting);
+        self.failures.wake_within(&group.places);
+        let moves = group.hints.share();
+        let places = Arc::new(group.places);
+        self.batches += 1;
+        let number = self.batches;
+        self.flights.push(Flight {
+            number,
+            places: Arc::clone(&places),
+            hints: group.hints,
+            span: group.span,
+            behind: Group::default(),
+        });
+        Some(Batch { number, places, moves })
+    }
+
+    /// The oldest change that is not known to be on the target.
+    fn first(&self) -> Option<Stamp> {
+        let flights = self.flights.iter();
+        let flights = flights.flat_map(|flight| [flight.span.first, flight.behind.span.first]);
+        let groups = flights.chain([self.waiting.span.first]).flatten();
+        groups.chain(self.failures.oldest()).reduce(Stamp::oldest)
+    }
+}

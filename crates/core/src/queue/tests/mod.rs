@@ -1,0 +1,8 @@
+//! Scripts that a queue plays, and what it has to answer.
+
+mod index;
+mod random;
+mod rows;
+mod script;
+mod speed;
+mod twin;

@@ -1,0 +1,160 @@
+//! An executor that works in small steps on a source that changes meanwhile, and that can fail at
+//! any of them.
+
+use alloc::{collections::VecDeque, string::String, vec, vec::Vec};
+
+use crate::{
+    job::{Failure, Outcome, Place, Rename, Scope, Work},
+    path::TreePath,
+    sim::{
+        random::Random,
+        tree::{Node, PLAIN, Tree},
+    },
+};
+
+/// How a job will end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It does all that it finds to do.
+    Good,
+    /// Some steps fail. The number says which.
+    Partly(u64),
+    /// After so many steps nobody knows what is on the target.
+    Again(usize),
+    /// After so many steps it gives up for good.
+    Fatal(usize),
+}
+
+/// One job on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Worker {
+    moves: VecDeque<Rename>,
+    todo: VecDeque<Place>,
+    fate: Fate,
+    failing: Random,
+    steps: usize,
+    failed: Vec<Place>,
+}
+
+/// A source and its target.
+pub(crate) struct Trees<'a> {
+    /// `None` while it is not mounted.
+    pub(crate) source: Option<&'a Tree>,
+    pub(crate) target: &'a mut Tree,
+}
+
+impl Worker {
+    pub(crate) fn new(work: &Work, fate: Fate) -> Self {
+        let (moves, todo) = match work {
+            Work::Full => {
+                let all = Place { path: TreePath::root(), scope: Scope::Tree };
+                (VecDeque::new(), VecDeque::from([all]))
+            }
+            Work::Batch { places, moves } => {
+                (moves.iter().cloned().collect(), places.iter().collect())
+            }
+        };
+        let seed = if let Fate::Partly(seed) = fate { seed } else { 0 };
+        Self { moves, todo, fate, failing: Random::new(seed), steps: 0, failed: vec![] }
+    }
+
+    /// Does one step. The outcome, if it was the last one.
+    ///
+    /// # Errors
+    ///
+    /// If the step took something from the target that the source still has.
+    pub(crate) fn step(&mut self, trees: &mut Trees<'_>) -> Result<Option<Outcome>, String> {
+        let Some(source) = trees.source else {
+            return Ok(Some(Outcome::SourceGone(failure())));
+        };
+        match self.fate {
+            Fate::Again(steps) if steps <= self.steps => {
+                return Ok(Some(Outcome::Again(failure())));
+            }
+            Fate::Fatal(steps) if steps <= self.steps => {
+                return Ok(Some(Outcome::Fatal(failure())));
+            }
+            Fate::Good | Fate::Partly(_) | Fate::Again(_) | Fate::Fatal(_) => {}
+        }
+        self.steps += 1;
+        let before = trees.target.clone();
+        if let Some(hint) = self.moves.pop_front() {
+            follow(&hint, source, trees.target);
+        } else if let Some(place) = self.todo.pop_front() {
+            self.bring(place, source, trees.target);
+        } else {
+            return Ok(Some(self.outcome()));
+        }
+        check_deletes(&before, trees.target, source)?;
+        Ok(None)
+    }
+
+    /// Asks the job to end: nobody knows what is on the target.
+    pub(crate) const fn stop(&mut self) {
+        self.fate = Fate::Again(0);
+    }
+
+    fn outcome(&mut self) -> Outcome {
+        if self.failed.is_empty() {
+            return Outcome::Done;
+        }
+        Outcome::Partly(self.failed.drain(..).map(|place| (place, failure())).collect())
+    }
+
+    fn bring(&mut self, place: Place, source: &Tree, target: &mut Tree) {
+        if matches!(self.fate, Fate::Partly(_)) && self.failing.once_in(3) {
+            self.failed.push(place);
+            return;
+        }
+        let Place { path, scope } = place;
+        let path = source.survey(path);
+        bring_parents(&path, source, target);
+        match source.get(&path) {
+            Some(node) => target.put(&path, node),
+            None => target.remove(&path),
+        }
+        if source.is_dir(&path) && scope == Scope::Tree {
+            // What is read now is done later, when it may be wrong: then it was marked again.
+            let mut below = [source.children(&path), target.children(&path)].concat();
+            below.sort();
+            below.dedup();
+            self.todo.extend(below.into_iter().map(|path| Place { path, scope }));
+        }
+    }
+}
+
+fn failure() -> Failure {
+    Failure::new("as it was meant to")
+}
+
+/// Makes the directories above `path` at the target, as they are at the source.
+fn bring_parents(path: &TreePath, source: &Tree, target: &mut Tree) {
+    let mut top = TreePath::root();
+    for name in path.components() {
+        if !target.is_dir(&top) {
+            target.put(&top, source.get(&top).unwrap_or(PLAIN));
+        }
+        top.push(name).unwrap();
+    }
+}
+
+/// Does a rename at the target, if both trees say that it is one.
+fn follow(hint: &Rename, source: &Tree, target: &mut Tree) {
+    let Rename { from, to } = hint;
+    let is_dir = |node| matches!(node, Node::Directory { .. });
+    let (Some(have), Some(want)) = (target.get(from), source.get(to)) else { return };
+    let in_the_way = target.get(to).is_some_and(is_dir) || is_dir(have) != is_dir(want);
+    let there = source.get(from).is_some() || target.get(to).is_some_and(|_| is_dir(have));
+    if !in_the_way && !there && target.has_room_at(to) && !from.contains(to) {
+        target.rename(from, to);
+    }
+}
+
+/// A name may go from the target only if the source does not have it.
+fn check_deletes(before: &Tree, after: &Tree, source: &Tree) -> Result<(), String> {
+    let gone = before.paths().filter(|path| after.get(path).is_none());
+    match gone.into_iter().find(|path| source.get(path).is_some()) {
+        Some(path) => Err(alloc::format!("{path} was deleted, and the source has it")),
+        None => Ok(()),
+    }
+}

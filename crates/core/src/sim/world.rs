@@ -1,0 +1,289 @@
+//! A fleet with its sources, targets, witnesses and workers, and a clock that a script moves.
+
+use alloc::{
+    format,
+    string::{String, ToString as _},
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
+use core::{mem, time::Duration};
+
+use crate::{
+    effect::Effect,
+    fleet::{Fleet, Limits},
+    input::{Input, Signal},
+    job::{Job, JobId, Work},
+    mirror::{Settings, State},
+    notice::{Gone, MirrorId, News, Notice},
+    queue::Pace,
+    sim::{
+        random::Random,
+        script::{Script, Step},
+        tree::Tree,
+        witness::{Loss, Witness},
+        worker::{Fate, Trees, Worker},
+    },
+    time::Moment,
+};
+
+/// Everything there is.
+pub(crate) struct World {
+    now: Moment,
+    fleet: Fleet,
+    source: Tree,
+    is_mounted: bool,
+    sides: Vec<Side>,
+    /// How the next jobs will end.
+    fates: Vec<Fate>,
+}
+
+/// What belongs to one mirror.
+struct Side {
+    target: Tree,
+    witness: Witness,
+    /// Whether the fleet was told that the source is covered, and did not take it back.
+    is_covered: bool,
+    /// Whether the witness sees anything.
+    is_watched: bool,
+    job: Option<(JobId, Worker)>,
+}
+
+/// What is found wrong.
+type Found = Result<(), String>;
+
+/// Plays a script to its end, and on until all is quiet.
+///
+/// # Errors
+///
+/// If a law was broken on the way, or a target is not equal to its source in the end.
+pub(crate) fn play(script: &Script, loss: Loss) -> Found {
+    let mut world = World::new(script, loss);
+    let mut effects = Vec::new();
+    world.fleet.begin(&mut effects);
+    world.perform(effects)?;
+    for step in &script.steps {
+        world.step(step).map_err(|why| format!("{step}: {why}"))?;
+        world.check_honesty().map_err(|why| format!("{step}: {why}"))?;
+    }
+    world.end()
+}
+
+impl World {
+    fn new(script: &Script, loss: Loss) -> Self {
+        let settings = Settings { pace: Pace::default(), insist: true, filter: Arc::default() };
+        let limits = Limits { max_jobs: script.max_jobs, onepass: false };
+        let side = || Side {
+            target: Tree::new(),
+            witness: Witness::new(loss),
+            is_covered: false,
+            is_watched: false,
+            job: None,
+        };
+        Self {
+            now: Moment::ORIGIN,
+            fleet: Fleet::new(vec![settings; script.mirrors], limits),
+            source: Tree::new(),
+            is_mounted: true,
+            sides: (0..script.mirrors).map(|_| side()).collect(),
+            fates: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Found {
+        match step {
+            Step::Change(change) if self.is_mounted => {
+                let news = change.apply(&mut self.source);
+                for side in self.sides.iter_mut().filter(|side| side.is_watched) {
+                    side.witness.see(news.iter().cloned());
+                }
+            }
+            Step::Change(_) => {}
+            Step::Tell(seed) => return self.tell(&mut Random::new(*seed)),
+            Step::Wait(wait) => return self.wait(*wait),
+            Step::Work(steps) => {
+                for _ in 0..*steps {
+                    self.work()?;
+                }
+            }
+            Step::Fate(fate) => self.fates.push(*fate),
+            Step::Unmount => self.unmount(),
+            Step::Mount => self.is_mounted = true,
+            Step::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
+        }
+        Ok(())
+    }
+
+    fn unmount(&mut self) {
+        self.is_mounted = false;
+        for side in &mut self.sides {
+            if mem::take(&mut side.is_watched) {
+                side.witness.see([News::Gone(Gone::Unmounted)]);
+            }
+        }
+    }
+
+    fn tell(&mut self, random: &mut Random) -> Found {
+        for (n, at) in (0..).zip(0..self.sides.len()) {
+            for news in self.sides[at].witness.tell(random) {
+                self.handle(Input::Notice(Notice { mirror: MirrorId(n), news }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, wait: Duration) -> Found {
+        let end = self.now + wait;
+        for _ in 0..1_000 {
+            let Some(at) = self.fleet.next_wakeup().filter(|&at| at <= end) else {
+                self.now = end;
+                return Ok(());
+            };
+            self.wake_up(at)?;
+        }
+        Err("it wakes up all the time".into())
+    }
+
+    fn wake_up(&mut self, at: Moment) -> Found {
+        self.now = self.now.max(at);
+        let mut effects = Vec::new();
+        self.fleet.advance(self.now, &mut effects);
+        self.perform(effects)
+    }
+
+    /// One step of each job.
+    fn work(&mut self) -> Found {
+        for at in 0..self.sides.len() {
+            let Self { source, is_mounted, sides, .. } = self;
+            let Side { target, job, .. } = &mut sides[at];
+            let Some((name, worker)) = job else { continue };
+            let (job_name, source) = (*name, is_mounted.then_some(&*source));
+            if let Some(outcome) = worker.step(&mut Trees { source, target })? {
+                *job = None;
+                self.handle(Input::JobEnded { job: job_name, outcome })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, input: Input) -> Found {
+        let mut effects = Vec::new();
+        self.fleet.handle(input, self.now, &mut effects);
+        self.fleet.advance(self.now, &mut effects);
+        self.perform(effects)
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) -> Found {
+        for effect in effects {
+            match effect {
+                Effect::Cover { mirror, .. } => self.cover(mirror)?,
+                Effect::Uncover(mirror) => {
+                    let side = self.side(mirror);
+                    side.is_covered = false;
+                    side.is_watched = false;
+                }
+                Effect::Start(job) => self.start(&job)?,
+                Effect::Stop(job) => self.stop(job),
+                Effect::Report(_) => {}
+                Effect::Exit(code) => return Err(format!("the daemon ended with {code}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn side(&mut self, mirror: MirrorId) -> &mut Side {
+        &mut self.sides[mirror.0 as usize]
+    }
+
+    fn cover(&mut self, mirror: MirrorId) -> Found {
+        let is_mounted = self.is_mounted;
+        let side = self.side(mirror);
+        side.is_covered = is_mounted;
+        side.is_watched = is_mounted;
+        self.handle(if is_mounted {
+            Input::Covered(mirror)
+        } else {
+            Input::CannotCover { mirror, why: "it is not mounted".to_string() }
+        })
+    }
+
+    fn start(&mut self, job: &Job) -> Found {
+        let mut fate = if self.fates.is_empty() { Fate::Good } else { self.fates.remove(0) };
+        if let (Fate::Fatal(steps), Work::Full) = (fate, &job.work) {
+            // At the start it would end the daemon, as it should.
+            fate = Fate::Again(steps);
+        }
+        let side = self.side(job.mirror);
+        if !side.is_covered {
+            return Err(format!("job {} began without a source", job.id.0));
+        }
+        if side.job.is_some() {
+            return Err(format!("job {} began while another one runs", job.id.0));
+        }
+        side.job = Some((job.id, Worker::new(&job.work, fate)));
+        Ok(())
+    }
+
+    fn stop(&mut self, stopped: JobId) {
+        for (name, worker) in self.sides.iter_mut().filter_map(|side| side.job.as_mut()) {
+            if *name == stopped {
+                worker.stop();
+            }
+        }
+    }
+
+    /// "In sync" is said only when it is so.
+    fn check_honesty(&self) -> Found {
+        for (mirror, side) in self.fleet.mirrors().iter().zip(&self.sides) {
+            let queue = mirror.queue();
+            let all_told = side.is_watched && side.witness.is_done();
+            let claims = *mirror.state() == State::Live && queue.oldest().is_none();
+            if all_told && claims && side.target != self.source {
+                return Err(self.difference(side));
+            }
+            if queue.oldest().is_none() && !queue.is_empty() {
+                return Err("something waits that has no age".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn difference(&self, side: &Side) -> String {
+        let paths = self.source.paths().chain(side.target.paths());
+        let mut different = paths.filter(|it| self.source.get(it) != side.target.get(it));
+        different.next().map_or(String::new(), |path| {
+            let (is, should) = (side.target.get(path), self.source.get(path));
+            format!("{path} is {is:?} and should be {should:?}")
+        })
+    }
+
+    /// Lets everything come to rest. Then the targets are equal to the source, and nothing stirs.
+    fn end(mut self) -> Found {
+        self.fates.clear();
+        self.is_mounted = true;
+        self.tell(&mut Random::new(0))?;
+        for _ in 0..1_000 {
+            while self.sides.iter().any(|side| side.job.is_some()) {
+                self.work()?;
+            }
+            self.check_honesty()?;
+            let Some(at) = self.fleet.next_wakeup() else {
+                return self.check_quiet();
+            };
+            self.wake_up(at)?;
+        }
+        Err("it never comes to rest".into())
+    }
+
+    fn check_quiet(&self) -> Found {
+        for (mirror, side) in self.fleet.mirrors().iter().zip(&self.sides) {
+            if side.target != self.source {
+                return Err(format!("in the end {}", self.difference(side)));
+            }
+            if *mirror.state() != State::Live || !mirror.queue().is_empty() {
+                return Err(format!("in the end it is {:?}", mirror.state()));
+            }
+        }
+        Ok(())
+    }
+}

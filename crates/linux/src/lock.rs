@@ -1,0 +1,69 @@
+//! Record locks of whole files: `F_OFD_SETLK` of `fcntl(2)`.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
+
+/// Locks the whole file, from its start to wherever it will end, for this open file alone.
+///
+/// It shuts out the record locks of POSIX (`lockf`) too, and is shut out by them. Unlike those it
+/// is not lost when another part of the process opens and closes the same file.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::WouldBlock`] if somebody else holds a lock; otherwise as `fcntl(2)`.
+pub fn lock_whole_file(file: impl AsFd) -> io::Result<()> {
+    #[expect(clippy::cast_possible_truncation, reason = "the constants are 0 and 1")]
+    // A length of 0 means: to the end, however far the file grows. Where a lock starts, its end
+    // and its process (which has to be 0 here) are 0 as well.
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is borrowed for the call, and the kernel only reads the struct.
+    match unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const whole) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_lock_shuts_out_another_open_file_until_it_is_closed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let first = File::create(&path).unwrap();
+        lock_whole_file(&first).unwrap();
+        // A POSIX lock would be gone after this.
+        drop(File::open(&path).unwrap());
+        let second = File::options().write(true).open(&path).unwrap();
+        let refused = lock_whole_file(&second).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        drop(first);
+        lock_whole_file(&second).unwrap();
+    }
+
+    #[test]
+    fn a_lock_of_posix_and_ours_shut_each_other_out() {
+        use rustix::fs::{FlockOperation, fcntl_lock};
+
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let ours = File::create(&path).unwrap();
+        lock_whole_file(&ours).unwrap();
+        let theirs = File::options().write(true).open(&path).unwrap();
+        assert!(fcntl_lock(&theirs, FlockOperation::NonBlockingLockExclusive).is_err());
+        drop(ours);
+        fcntl_lock(&theirs, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(lock_whole_file(File::options().write(true).open(&path).unwrap()).is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! The command line: the original's, and two options of our own.
+//!
+//! [`words`] reads what was said, [`plan`] looks up what it means, and here is what is printed and
+//! how it ends. Starting anything is left to others.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use crate::report::{Category, Log};
+
+mod help;
+mod number;
+pub mod place;
+pub mod plan;
+pub mod words;
+
+pub use plan::{Kind, Plan, Sync};
+pub use words::{Invocation, Watch};
+
+use words::Ending;
+
+/// The exit code of everything that is not a success: `exit(-1)`.
+const FAILURE: u8 = 255;
+
+/// Reads the words behind the name of the program, looks up what they mean, and prints what there
+/// is to say. The log has its categories, and still writes to stderr.
+///
+/// # Errors
+///
+/// The exit code, if there is nothing to run. Everything was printed then.
+pub fn run_stages(words: &[OsString]) -> Result<(Plan, Log), ExitCode> {
+    let invocation = Invocation::parse(words).map_err(|ending| end(&ending))?;
+    let log = Log::new(invocation.filter.clone());
+    let here = env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
+    let plan = Plan::make(&invocation, &here).map_err(|ending| end(&ending))?;
+    for warning in &plan.warnings {
+        log.say(Category::Warn, warning);
+    }
+    Ok((plan, log))
+}
+
+/// Prints why there is nothing to run.
+fn end(ending: &Ending) -> ExitCode {
+    match ending {
+        Ending::Help => print(&help::text()),
+        Ending::Version => {
+            print(&format!("Version: {}\n", help::VERSION));
+            return ExitCode::SUCCESS;
+        }
+        Ending::Monitors => print(help::MONITORS),
+        Ending::Refused(reasons) => {
+            let log = Log::default();
+            for reason in reasons {
+                log.say(Category::Error, reason);
+            }
+        }
+    }
+    ExitCode::from(FAILURE)
+}
+
+fn print(text: &str) {
+    // Whoever closed our stdout does not want to know.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}

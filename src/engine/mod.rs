@@ -1,0 +1,224 @@
+//! The one loop: receive, handle, perform.
+//!
+//! The engine's thread owns the fleet, so there is no lock. It decides nothing: the fleet does.
+
+mod jobs;
+mod roster;
+mod words;
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::Instant,
+};
+
+use mirror_core::{
+    effect::{Accept, Effect},
+    fleet::{Fleet, Limits},
+    input::{Input, Signal},
+    notice::MirrorId,
+    path::TreePath,
+    time::Moment,
+};
+
+use crate::{
+    report::{Category, Log},
+    watch::{Told, Tree, Watch},
+};
+
+use jobs::Jobs;
+pub use roster::{Kind, Member, Roster};
+
+/// The most messages that are taken in before what is due is done.
+const MOST_AT_ONCE: usize = 1024;
+
+/// What comes into the inbox of the engine.
+#[derive(Debug)]
+pub enum Message {
+    /// The watcher has something to tell. It says so once until it is asked.
+    Watch,
+    /// Something that the fleet takes in as it is.
+    Input(Input),
+}
+
+/// The door to the engine, for those that have something to tell.
+#[derive(Clone, Debug)]
+pub struct Inbox(Sender<Message>);
+
+impl Inbox {
+    /// Sends a message. The engine hangs up only when it ends; then nobody needs it.
+    pub fn send(&self, message: Message) {
+        let _ = self.0.send(message);
+    }
+
+    /// Passes a signal on.
+    pub fn signal(&self, signal: Signal) {
+        self.send(Message::Input(Input::Signal(signal)));
+    }
+}
+
+/// An inbox and its receiving end.
+#[must_use]
+pub fn inbox() -> (Inbox, Receiver<Message>) {
+    let (sender, receiver) = channel();
+    (Inbox(sender), receiver)
+}
+
+/// The engine.
+pub struct Engine {
+    fleet: Fleet,
+    roster: Roster,
+    watch: Watch,
+    jobs: Jobs,
+    receiver: Receiver<Message>,
+    /// What performing an effect has answered at once.
+    answers: Vec<Input>,
+    log: Log,
+    started: Instant,
+}
+
+impl Engine {
+    /// An engine for the mirrors of `roster`. The two ends of `channel` belong together.
+    #[must_use]
+    pub fn new(
+        roster: Roster,
+        limits: Limits,
+        watch: Watch,
+        channel: (Inbox, Receiver<Message>),
+        log: Log,
+    ) -> Self {
+        let (inbox, receiver) = channel;
+        let settings = roster.iter().map(|member| member.settings.clone()).collect();
+        Self {
+            fleet: Fleet::new(settings, limits),
+            jobs: Jobs::new(inbox),
+            roster,
+            watch,
+            receiver,
+            answers: Vec::new(),
+            log,
+            started: Instant::now(),
+        }
+    }
+
+    /// Runs until the fleet says with which code to end.
+    #[must_use]
+    pub fn run(mut self) -> ExitCode {
+        let mut effects = Vec::new();
+        self.fleet.begin(&mut effects);
+        loop {
+            if let Some(code) = self.perform(&mut effects) {
+                return code.into();
+            }
+            if self.answers.is_empty() && !self.receive(&mut effects) {
+                return ExitCode::FAILURE;
+            }
+            let now = self.now();
+            for input in std::mem::take(&mut self.answers) {
+                self.fleet.handle(input, now, &mut effects);
+            }
+            self.fleet.advance(now, &mut effects);
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::new(self.started.elapsed())
+    }
+
+    /// Waits for the next message or wake-up, and takes in what has come. `false` if nothing can
+    /// ever come again.
+    fn receive(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let first = match self.fleet.next_wakeup() {
+            None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => self.receiver.recv_timeout(at - self.now()),
+        };
+        match first {
+            Ok(message) => self.take_in(message, effects),
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        for _ in 1..MOST_AT_ONCE {
+            let Ok(message) = self.receiver.try_recv() else { break };
+            self.take_in(message, effects);
+        }
+        true
+    }
+
+    fn take_in(&mut self, message: Message, effects: &mut Vec<Effect>) {
+        let now = self.now();
+        match message {
+            Message::Watch => {
+                for told in self.watch.take() {
+                    if let Some(input) = self.translate(told) {
+                        self.fleet.handle(input, now, effects);
+                    }
+                }
+            }
+            Message::Input(input) => {
+                if let Input::JobEnded { job, .. } = &input {
+                    self.jobs.ended(*job);
+                }
+                self.fleet.handle(input, now, effects);
+            }
+        }
+    }
+
+    fn translate(&self, told: Told) -> Option<Input> {
+        match told {
+            Told::Notice(notice) => Some(Input::Notice(notice)),
+            Told::Covered { mirror, coverage } => {
+                if let Some(member) = self.roster.get(mirror) {
+                    let source = member.source_text();
+                    let text = format_args!("{source} is watched: {}", coverage.reason);
+                    self.log.say(Category::Debug("Inotify"), text);
+                }
+                Some(Input::Covered(mirror))
+            }
+            Told::CannotCover { mirror, why } => Some(Input::CannotCover { mirror, why }),
+            Told::Drained(_) => None,
+        }
+    }
+
+    /// Performs effects. The exit code, if one of them ends the process.
+    fn perform(&mut self, effects: &mut Vec<Effect>) -> Option<u8> {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Cover { mirror, accept } => {
+                    if let Err(why) = cover(&self.roster, &mut self.watch, mirror, accept) {
+                        self.answers.push(Input::CannotCover { mirror, why });
+                    }
+                }
+                Effect::Uncover(mirror) => self.watch.uncover(mirror),
+                Effect::Start(job) => {
+                    if let Some(member) = self.roster.get(job.mirror) {
+                        self.jobs.start(job, Arc::clone(&member.executor));
+                    }
+                }
+                Effect::Stop(job) => self.jobs.stop(job),
+                Effect::Report(event) => words::say(&self.log, &self.roster, &event),
+                Effect::Exit(code) => return Some(code),
+            }
+        }
+        None
+    }
+}
+
+/// Pins the root of a mirror and has it watched: in this order, so that what is watched is what
+/// the executor will accept.
+fn cover(roster: &Roster, watch: &mut Watch, id: MirrorId, accept: Accept) -> Result<(), String> {
+    let member = roster.get(id).ok_or_else(|| String::from("there is no such sync"))?;
+    match accept {
+        Accept::Any => member.source.pin(),
+        Accept::Successor => member.source.pin_successor(),
+    }?;
+    let filter = Arc::clone(&member.settings.filter);
+    watch.cover(Tree {
+        mirror: id,
+        root: member.source.path().to_owned(),
+        skip: Arc::new(move |path: &TreePath| filter.prunes(path)),
+    });
+    Ok(())
+}

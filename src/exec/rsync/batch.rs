@@ -1,0 +1,346 @@
+//! The calls of one job.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use mirror_core::{
+    job::{Failure, Outcome, Place, Scope},
+    path::{Escaped, TreePath},
+    plan::{
+        complaint::Names,
+        exit::ExitClass,
+        rsync::{Call, Deletions, Phase, Rules},
+    },
+    queue::PlaceSet,
+};
+use mirror_linux::dir::Dir;
+
+use super::{
+    RsyncExecutor,
+    child::End,
+    findings::{Covered, Findings},
+};
+use crate::{
+    exec::{
+        stop::Stop,
+        survey::{Survey, survey},
+    },
+    report::Category,
+};
+
+/// `PATH_MAX` with its NUL. rsync cuts longer names off and acts on what is left.
+const PATH_MAX: usize = 4096;
+
+/// The longest path that is hidden by a rule; a longer one is hidden with its directory.
+const LONGEST_HIDDEN: usize = 1000;
+
+/// The most paths that are hidden, each by two words, ..
+const MOST_HIDDEN: usize = 2000;
+
+/// .. and the most bytes of them: a command line takes 2 MB by default, with the environment.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// The most names that a log message lists.
+const MOST_NAMES: usize = 100;
+
+/// One job while it runs.
+pub(super) struct Run<'a> {
+    of: &'a RsyncExecutor,
+    stop: &'a Stop,
+    root: &'a Dir,
+    failed: Vec<(Place, Failure)>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) const fn new(of: &'a RsyncExecutor, stop: &'a Stop, root: &'a Dir) -> Self {
+        Self { of, stop, root, failed: Vec::new() }
+    }
+
+    /// The outcome of a job of which all calls were made.
+    pub(super) fn outcome(self) -> Outcome {
+        if self.failed.is_empty() { Outcome::Done } else { Outcome::Partly(self.failed) }
+    }
+
+    /// Brings the whole target to the state of the source.
+    pub(super) fn full(&mut self, phase: Phase) -> Result<(), Outcome> {
+        let plan = &self.of.plan;
+        let deletions = self.deletions_from_root();
+        let mut message = format!(
+            "recursive full rsync: {} -> {}",
+            Escaped(plan.source()),
+            Escaped(plan.target().word())
+        );
+        let (what, rules): (_, &[Vec<u8>]) = match &plan.options.rules {
+            Rules::None => ("", &[]),
+            Rules::Excludes(rules) => (" excluding", rules),
+            Rules::Filters(rules) => (" filtering", rules),
+        };
+        message += what;
+        append_capped(&mut message, rules.iter().map(|rule| Escaped(rule).to_string()));
+        self.of.log.say(Category::Normal, message);
+        self.sweep(Covered::Root(Scope::Tree), |hidden| plan.full(phase, deletions, hidden))
+    }
+
+    /// Brings `places` of the target to the state of the source.
+    pub(super) fn batch(&mut self, places: &PlaceSet) -> Result<(), Outcome> {
+        let found = survey(self.root, places, &self.of.filter);
+        if found.root == Some(Scope::Tree) {
+            return self.full(Phase::Running);
+        }
+        let found = self.without_what_rsync_cannot_take(found);
+        self.tell(&found);
+        self.list(&found)?;
+        self.trees(&found.trees)?;
+        self.root_itself(&found)
+    }
+
+    /// The entries themselves. First, since a directory may have to make way for one of the trees.
+    fn list(&mut self, found: &Survey) -> Result<(), Outcome> {
+        let plan = &self.of.plan;
+        let (entries, gone) = (found.entries.as_slice(), found.gone.as_slice());
+        let gone = if plan.options.delete.applies(Phase::Running) { gone } else { &[] };
+        if entries.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        let broken = &self.of.broken_receiver;
+        if gone.is_empty() || !broken.load(Ordering::Relaxed) {
+            let (end, findings) = self.call(&plan.list(entries, gone))?;
+            if !findings.broken_receiver {
+                return self.settle(&end, &findings, Covered::List { entries, gone });
+            }
+            self.tell_broken_receiver(broken);
+        }
+        if !gone.is_empty() {
+            let (end, findings) = self.call(&plan.deletions(gone))?;
+            self.settle(&end, &findings, Covered::List { entries: &[], gone })?;
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (end, findings) = self.call(&plan.list(entries, &[]))?;
+        self.settle(&end, &findings, Covered::List { entries, gone: &[] })
+    }
+
+    fn trees(&mut self, trees: &[TreePath]) -> Result<(), Outcome> {
+        if trees.is_empty() {
+            return Ok(());
+        }
+        let plan = &self.of.plan;
+        let call = |hidden: &[TreePath]| plan.trees(trees, Deletions::Allowed, hidden);
+        self.sweep(Covered::Trees(trees), call)
+    }
+
+    /// The attributes of the root: its times change with each entry that comes or goes in it, and
+    /// no event tells it.
+    fn root_itself(&mut self, found: &Survey) -> Result<(), Outcome> {
+        let plan = &self.of.plan;
+        let lists = [&found.entries, &found.trees, &found.gone];
+        let in_root = |path: &TreePath| !path.as_bytes().contains(&b'/');
+        let touched = plan.options.mirrors_times_of_directories()
+            && lists.iter().any(|list| list.iter().any(in_root));
+        if found.root.is_none() && !touched {
+            return Ok(());
+        }
+        let (end, findings) = self.call(&plan.root())?;
+        self.settle(&end, &findings, Covered::Root(Scope::Entry))
+    }
+
+    /// A call that deletes what the source does not have. After an error at the source rsync
+    /// deletes nothing more, so it is called once more without the places that it could not read:
+    /// these stay, and all else that is gone goes.
+    fn sweep(
+        &mut self,
+        covered: Covered<'_>,
+        make: impl Fn(&[TreePath]) -> Call,
+    ) -> Result<(), Outcome> {
+        let call = make(&[]);
+        let deletes = call.args.iter().any(|word| word.starts_with(b"--del"));
+        let (end, mut findings) = self.call(&call)?;
+        self.settle(&end, &findings, covered)?;
+        let hidden = hidden(&findings);
+        if deletes && findings.kept_from_deleting() && !hidden.is_empty() {
+            let end;
+            (end, findings) = self.call(&make(&hidden))?;
+            self.settle(&end, &findings, covered)?;
+        }
+        if deletes && findings.kept_from_deleting() {
+            let failure = findings.failure(None, "what is gone may not be deleted");
+            self.failed.extend(covered.places().map(|place| (place, failure.clone())));
+        }
+        Ok(())
+    }
+
+    /// Makes a call, unless the job has to end.
+    fn call(&self, call: &Call) -> Result<(End, Findings), Outcome> {
+        let stopped = || Outcome::Again(Failure::new("rsync was stopped"));
+        if self.stop.is_asked() {
+            return Err(stopped());
+        }
+        self.tell_call(call);
+        let plan = &self.of.plan;
+        let names = Names { source: plan.source(), target: plan.target() };
+        let mut findings = Findings::default();
+        let end =
+            self.of.program.run(call, self.stop, &mut |line: &[u8]| findings.hear(&names, line));
+        if self.stop.is_asked() && !matches!(end, End::Exited(0)) {
+            return Err(stopped());
+        }
+        Ok((end, findings))
+    }
+
+    /// What the end of a call means.
+    fn settle(
+        &mut self,
+        end: &End,
+        findings: &Findings,
+        covered: Covered<'_>,
+    ) -> Result<(), Outcome> {
+        let binary = Escaped(self.of.program.binary.as_encoded_bytes()).to_string();
+        let code = match end {
+            End::Exited(code) => *code,
+            End::Killed(signal) => {
+                let what = format!("{binary} was ended by signal {signal}");
+                return Err(Outcome::Again(findings.failure(None, &what)));
+            }
+            End::NotStarted(error) => {
+                let message = format!("Failed executing [ {binary} ]!");
+                self.of.log.say(Category::Error, &message);
+                let failure = Failure { code: Some(255), why: format!("{message} {error}") };
+                return Err(Outcome::Again(failure));
+            }
+            End::Lost(error) => {
+                let why = format!("cannot follow {binary}: {error}");
+                return Err(Outcome::Again(Failure::new(why)));
+            }
+        };
+        let failure = || findings.failure(Some(code), &format!("{binary} failed"));
+        match self.of.codes.class(code) {
+            ExitClass::Ok => {}
+            ExitClass::Partial | ExitClass::Vanished => {
+                self.failed.extend(findings.failed_places(covered, code));
+            }
+            ExitClass::Again => return Err(Outcome::Again(failure())),
+            ExitClass::Fatal => return Err(Outcome::Fatal(failure())),
+        }
+        Ok(())
+    }
+
+    /// An empty root is more likely a disk that is not mounted than a wish to lose the mirror.
+    fn deletions_from_root(&self) -> Deletions {
+        let is_entry = |name: &[u8]| name != b"." && name != b"..";
+        let mut listing = rustix::fs::Dir::read_from(self.root).into_iter().flatten();
+        // What can't be read is left to rsync, which then deletes nothing.
+        let empty = !listing
+            .any(|entry| entry.map_or(true, |entry| is_entry(entry.file_name().to_bytes())));
+        let told = self.of.told_empty.swap(empty, Ordering::Relaxed);
+        if !empty {
+            return Deletions::Allowed;
+        }
+        if !told {
+            let source = Escaped(self.of.plan.source());
+            let message = format!("the source {source} is empty: nothing is deleted on the target");
+            self.of.log.say(Category::Warn, message);
+        }
+        Deletions::Withheld
+    }
+
+    /// Takes out the paths that are too long for rsync, and notes them as failed.
+    fn without_what_rsync_cannot_take(&mut self, mut found: Survey) -> Survey {
+        self.failed.append(&mut found.unreadable);
+        let source = self.of.plan.source().len();
+        let failed = &mut self.failed;
+        for (list, scope) in [
+            (&mut found.entries, Scope::Entry),
+            (&mut found.gone, Scope::Entry),
+            (&mut found.trees, Scope::Tree),
+        ] {
+            list.retain(|path| {
+                let fits = source + path.as_bytes().len() < PATH_MAX;
+                if !fits {
+                    let why = format!(
+                        "cannot mirror {path}: rsync can't take such a long path: mirror it with -direct"
+                    );
+                    failed.push((Place { path: path.clone(), scope }, Failure::new(why)));
+                }
+                fits
+            });
+        }
+        found
+    }
+
+    fn tell_broken_receiver(&self, broken: &AtomicBool) {
+        if !broken.swap(true, Ordering::Relaxed) {
+            let target = Escaped(self.of.plan.target().word());
+            let message = format!(
+                "the rsync at {target} can't delete by a list (rsync 3.4.3 and patched 3.2.7): \
+                 deleting in a slower way; update rsync there"
+            );
+            self.of.log.say(Category::Warn, message);
+        }
+    }
+
+    fn tell(&self, found: &Survey) {
+        let lists = [&found.entries, &found.trees, &found.gone];
+        if lists.iter().all(|list| list.is_empty()) || !self.of.log.wants(Category::Normal) {
+            return;
+        }
+        let mut message = "Calling rsync with filter-list of new/modified files/dirs".to_owned();
+        append_capped(&mut message, lists.into_iter().flatten().map(ToString::to_string));
+        self.of.log.say(Category::Normal, message);
+    }
+
+    fn tell_call(&self, call: &Call) {
+        let category = Category::Debug("Exec");
+        if !self.of.log.wants(category) {
+            return;
+        }
+        let mut message = Escaped(self.of.program.binary.as_encoded_bytes()).to_string();
+        for word in &call.args {
+            // Writing to a string does not fail.
+            let _ = write!(message, " [{}]", Escaped(word));
+        }
+        if let Some(stdin) = &call.stdin {
+            let names = stdin.split(|&b| b == 0).filter(|name| !name.is_empty());
+            message += " [<]";
+            append_capped(&mut message, names.map(|name| Escaped(name).to_string()));
+        }
+        self.of.log.say(category, message);
+    }
+}
+
+/// What rsync has to leave alone so that it deletes the rest. Nothing if the root is among it, or
+/// if it is more than a command line takes.
+fn hidden(findings: &Findings) -> Vec<TreePath> {
+    let shortened = findings.unread.iter().cloned().map(|mut path| {
+        while path.as_bytes().len() > LONGEST_HIDDEN {
+            path.pop();
+        }
+        path
+    });
+    let hidden: BTreeSet<TreePath> = shortened.collect();
+    let length: usize = hidden.iter().map(|path| path.as_bytes().len()).sum();
+    if hidden.iter().any(TreePath::is_root) || hidden.len() > MOST_HIDDEN || length > MOST_BYTES {
+        return Vec::new();
+    }
+    hidden.into_iter().collect()
+}
+
+/// Appends names, a line each, but not more than a person reads.
+fn append_capped(message: &mut String, names: impl Iterator<Item = String>) {
+    let mut more = 0_usize;
+    for (number, name) in names.enumerate() {
+        if number < MOST_NAMES {
+            message.push('\n');
+            message.push_str(&name);
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        // Writing to a string does not fail.
+        let _ = write!(message, "\n... and {more} more");
+    }
+}

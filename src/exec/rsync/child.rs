@@ -1,0 +1,322 @@
+//! One rsync as a child process: fed, listened to, and waited for by one thread.
+//!
+//! The child stays in our process group and session, as with the original: ssh may ask on the
+//! terminal, and Ctrl-C ends it as well. The standard library gives it an empty signal mask and the
+//! default action of SIGPIPE.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{ffi::OsStrExt, process::ExitStatusExt},
+    },
+    path::PathBuf,
+    process::{Child, ChildStderr, ChildStdin, Command, Stdio},
+};
+
+use mirror_core::plan::rsync::Call;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::{Errno, ioctl_fionbio},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+use crate::exec::stop::Stop;
+
+/// Where that goes which a child writes to stdout and stderr. What it means is read all the same.
+#[derive(Clone, Debug)]
+pub enum ChildOutput {
+    /// To our own, as in the foreground.
+    Inherit,
+    /// To the end of this file, as of a daemon with a log file.
+    File(PathBuf),
+    /// Nowhere, as of a daemon without.
+    Null,
+}
+
+/// How a child ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It returned this code.
+    Exited(i32),
+    /// This signal ended it.
+    Killed(i32),
+    /// It was never started.
+    NotStarted(io::Error),
+    /// It could not be followed, and was killed.
+    Lost(io::Error),
+}
+
+/// The program, and where its output goes.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    pub(super) binary: OsString,
+    pub(super) output: ChildOutput,
+}
+
+impl Program {
+    /// Runs the program and gives each line of its stderr, without the line feed, to `read`.
+    pub(super) fn run(&self, call: &Call, stop: &Stop, read: &mut dyn FnMut(&[u8])) -> End {
+        let (stdout, mut copy) = self.output();
+        let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        let mut command = Command::new(&self.binary);
+        command.args(call.args.iter().map(|word| OsStr::from_bytes(word)));
+        let spawned = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn();
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(error) => return End::NotStarted(error),
+        };
+        let feed = call.stdin.as_deref().unwrap_or_default();
+        let mut hear = |line: &[u8]| {
+            // A full disk under the log is no reason to stop mirroring.
+            let _ = copy.write_all(line).and_then(|()| copy.write_all(b"\n"));
+            read(line);
+        };
+        match follow(&mut child, feed, stop, &mut hear) {
+            Ok(end) => end,
+            Err(error) => {
+                // It fails only when the child has ended by itself.
+                let _ = child.kill();
+                let _ = child.wait();
+                End::Lost(error)
+            }
+        }
+    }
+
+    /// stdout of the child, and where a copy of its stderr goes.
+    fn output(&self) -> (Stdio, Box<dyn io::Write>) {
+        let nowhere = || (Stdio::null(), Box::new(io::sink()) as Box<dyn io::Write>);
+        match &self.output {
+            ChildOutput::Inherit => (Stdio::inherit(), Box::new(io::stderr())),
+            ChildOutput::Null => nowhere(),
+            ChildOutput::File(path) => {
+                let open = OpenOptions::new().append(true).create(true).open(path);
+                let both = open.and_then(|file: File| Ok((file.try_clone()?, file)));
+                both.map_or_else(|_| nowhere(), |(file, copy)| (file.into(), Box::new(copy)))
+            }
+        }
+    }
+}
+
+/// Feeds the child and listens to it until it ends.
+///
+/// The end is that of the process, not that of its stderr: an ssh that it leaves in the background
+/// keeps that open.
+fn follow(
+    child: &mut Child,
+    feed: &[u8],
+    stop: &Stop,
+    hear: &mut dyn FnMut(&[u8]),
+) -> io::Result<End> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::from(Errno::SRCH))?;
+    let watched = stop.watch(pid)?;
+    let ended = pidfd_open(pid, PidfdFlags::empty())?;
+    let mut stdin = Feed::new(child.stdin.take(), feed)?;
+    let mut stderr = Lines::new(child.stderr.take())?;
+    while !wait_for_news(&ended, &stdin, &stderr)? {
+        stdin.write();
+        stderr.read(hear);
+    }
+    stderr.read(hear);
+    stderr.finish(hear);
+    drop(watched);
+    let status = child.wait()?;
+    Ok(match status.code() {
+        Some(code) => End::Exited(code),
+        None => End::Killed(status.signal().unwrap_or_default()),
+    })
+}
+
+/// Waits until something can be written or read; `true` when the child has ended.
+fn wait_for_news(ended: &OwnedFd, stdin: &Feed<'_>, stderr: &Lines) -> io::Result<bool> {
+    let mut fds = vec![PollFd::new(ended, PollFlags::IN)];
+    fds.extend(stdin.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
+    fds.extend(stderr.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(fds.first().is_some_and(|ended| !ended.revents().is_empty()))
+}
+
+/// What the child has yet to be fed. The pipe is closed at the end, or when the child closed it.
+struct Feed<'a> {
+    pipe: Option<ChildStdin>,
+    rest: &'a [u8],
+}
+
+impl<'a> Feed<'a> {
+    fn new(pipe: Option<ChildStdin>, rest: &'a [u8]) -> io::Result<Self> {
+        pipe.iter().try_for_each(do_not_block)?;
+        let pipe = pipe.filter(|_| !rest.is_empty());
+        Ok(Self { pipe, rest })
+    }
+
+    fn write(&mut self) {
+        while let Some(pipe) = &mut self.pipe {
+            match pipe.write(self.rest) {
+                Ok(written) => self.rest = self.rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // It does not want the rest: its exit code will tell.
+                Err(_) => self.rest = b"",
+            }
+            if self.rest.is_empty() {
+                self.pipe = None;
+            }
+        }
+    }
+}
+
+/// The lines of a pipe. Of a longer line than [`Lines::LONGEST`] only the start is given.
+struct Lines {
+    pipe: Option<ChildStderr>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    /// Two of the longest paths with each byte escaped, and some words.
+    const LONGEST: usize = 64 * 1024;
+
+    /// The most that is read at once, so that the end of a child is seen whoever else writes.
+    const GULP: usize = 1024 * 1024;
+
+    fn new(pipe: Option<ChildStderr>) -> io::Result<Self> {
+        pipe.iter().try_for_each(do_not_block)?;
+        Ok(Self { pipe, line: Vec::new() })
+    }
+
+    /// Reads what is there now.
+    fn read(&mut self, hear: &mut dyn FnMut(&[u8])) {
+        let mut buffer = [0; 16 * 1024];
+        let mut total = 0;
+        while let Some(pipe) = self.pipe.as_mut().filter(|_| total < Self::GULP) {
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(length) => {
+                    total += length;
+                    self.take(buffer.get(..length).unwrap_or_default(), hear);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&[u8])) {
+        for part in bytes.split_inclusive(|&b| b == b'\n') {
+            let text = part.strip_suffix(b"\n").unwrap_or(part);
+            let room = Self::LONGEST.saturating_sub(self.line.len());
+            self.line.extend_from_slice(text.get(..room).unwrap_or(text));
+            if text.len() < part.len() {
+                hear(&self.line);
+                self.line.clear();
+            }
+        }
+    }
+
+    fn finish(&mut self, hear: &mut dyn FnMut(&[u8])) {
+        if !self.line.is_empty() {
+            hear(&self.line);
+        }
+    }
+}
+
+fn do_not_block(pipe: &impl AsFd) -> io::Result<()> {
+    Ok(ioctl_fionbio(pipe, true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `script` with a shell, and gives the end and the lines.
+    fn run(script: &str, stdin: Option<Vec<u8>>, output: ChildOutput) -> (End, Vec<String>) {
+        let program = Program { binary: "sh".into(), output };
+        let call = Call { args: vec![b"-c".to_vec(), script.into()], stdin };
+        let mut lines = Vec::new();
+        let mut read = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
+        let end = program.run(&call, &Stop::default(), &mut read);
+        (end, lines)
+    }
+
+    #[test]
+    fn stderr_comes_line_by_line_and_the_code_at_the_end() {
+        let (end, lines) = run("printf 'a\\nb\\n\\nc' >&2; exit 23", None, ChildOutput::Null);
+        assert!(matches!(end, End::Exited(23)), "{end:?}");
+        assert_eq!(lines, ["a", "b", "", "c"]);
+    }
+
+    #[test]
+    fn a_child_that_reads_nothing_blocks_nobody() {
+        let text = vec![b'x'; 1 << 20];
+        let noise = "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; \
+                     i=$((i+1)); done >&2";
+        let (end, lines) = run(noise, Some(text.clone()), ChildOutput::Null);
+        assert!(matches!(end, End::Exited(0)), "{end:?}");
+        assert_eq!(lines.len(), 3000);
+        let (end, _) = run("exec 0<&-; exit 5", Some(text), ChildOutput::Null);
+        assert!(matches!(end, End::Exited(5)), "{end:?}");
+    }
+
+    #[test]
+    fn a_child_gets_all_of_its_stdin() {
+        let (_, lines) = run("wc -c >&2", Some(vec![b'x'; 300_000]), ChildOutput::Null);
+        assert_eq!(lines.concat().trim(), "300000");
+    }
+
+    #[test]
+    fn who_keeps_stderr_open_is_not_waited_for() {
+        // The child in the background ends when the write end of its stdin, held here, is closed.
+        let (reader, writer) = io::pipe().unwrap();
+        let program = Program { binary: "sh".into(), output: ChildOutput::Null };
+        let script = format!("cat </proc/{}/fd/{} & exit 7", std::process::id(), {
+            use std::os::fd::AsRawFd as _;
+            reader.as_raw_fd()
+        });
+        let call = Call { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None };
+        let end = program.run(&call, &Stop::default(), &mut |_| ());
+        assert!(matches!(end, End::Exited(7)), "{end:?}");
+        drop(writer);
+    }
+
+    #[test]
+    fn a_killed_child_is_no_success() {
+        let (end, _) = run("kill -KILL $$", None, ChildOutput::Null);
+        assert!(matches!(end, End::Killed(9)), "{end:?}");
+    }
+
+    #[test]
+    fn signals_are_as_usual_in_the_child() {
+        let (_, lines) =
+            run("grep -E 'SigBlk|SigIgn' /proc/self/status >&2", None, ChildOutput::Null);
+        let masks: Vec<u64> = lines
+            .iter()
+            .map(|line| u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap())
+            .collect();
+        let sigpipe = 1 << (13 - 1);
+        assert_eq!((masks[0], masks[1] & sigpipe), (0, 0), "{lines:?}");
+    }
+
+    #[test]
+    fn output_goes_to_the_end_of_the_file() {
+        let place = tempfile::tempdir().unwrap();
+        let log = place.path().join("log");
+        std::fs::write(&log, "before\n").unwrap();
+        run("echo out; echo err >&2", None, ChildOutput::File(log.clone()));
+        let text = std::fs::read_to_string(log).unwrap();
+        assert!(text.starts_with("before\n") && text.contains("out\n") && text.contains("err\n"));
+    }
+
+    #[test]
+    fn a_missing_program_is_told() {
+        let program = Program { binary: "/nonexistent/rsync".into(), output: ChildOutput::Null };
+        let call = Call { args: vec![], stdin: None };
+        let end = program.run(&call, &Stop::default(), &mut |_| ());
+        assert!(matches!(end, End::NotStarted(error) if error.kind() == io::ErrorKind::NotFound));
+    }
+}

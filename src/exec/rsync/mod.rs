@@ -1,0 +1,110 @@
+//! Mirrors with rsync as a child process.
+//!
+//! The words are made by [`mirror_core::plan::rsync`]; here is in which order the calls are made,
+//! and what their ends mean.
+
+mod batch;
+mod child;
+mod findings;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStrExt,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use mirror_core::{
+    filter::Filter,
+    job::{Job, Outcome, Work},
+    plan::{
+        exit::ExitCodes,
+        rsync::{Phase, RsyncOptions, RsyncPlan},
+        target::Target,
+    },
+};
+
+use super::{Executor, source::SourceRoot, stop::Stop};
+use crate::report::Log;
+use batch::Run;
+use child::Program;
+
+pub use child::ChildOutput;
+
+/// What an [`RsyncExecutor`] is made of.
+#[derive(Debug)]
+pub struct RsyncConfig {
+    /// The source.
+    pub root: Arc<SourceRoot>,
+    /// Where it goes.
+    pub target: Target,
+    /// What the user said about how rsync is to be called.
+    pub options: RsyncOptions,
+    /// What is left out of a batch. It has to say the same as the rules of `options`.
+    pub filter: Arc<Filter>,
+    /// The program, looked up in `PATH` if it has no slash.
+    pub binary: OsString,
+    /// What its exit codes mean.
+    pub codes: ExitCodes,
+    /// Where its output goes.
+    pub output: ChildOutput,
+    /// Where ours goes.
+    pub log: Log,
+}
+
+/// Mirrors one source to one target with rsync.
+#[derive(Debug)]
+pub struct RsyncExecutor {
+    root: Arc<SourceRoot>,
+    plan: RsyncPlan,
+    filter: Arc<Filter>,
+    program: Program,
+    codes: ExitCodes,
+    log: Log,
+    /// The receiver refuses deletions by a list. It is found out once.
+    broken_receiver: AtomicBool,
+    /// Somebody was told that the source is empty.
+    told_empty: AtomicBool,
+}
+
+impl RsyncExecutor {
+    /// An executor for one mirror. Nothing is started yet.
+    #[must_use]
+    pub fn new(config: RsyncConfig) -> Self {
+        let RsyncConfig { root, target, options, filter, binary, codes, output, log } = config;
+        let plan = RsyncPlan::new(options, root.path().as_os_str().as_bytes(), target);
+        Self {
+            root,
+            plan,
+            filter,
+            program: Program { binary, output },
+            codes,
+            log,
+            broken_receiver: AtomicBool::new(false),
+            told_empty: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Executor for RsyncExecutor {
+    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+        // As long as it is open, the file system of the source can't be unmounted.
+        // RACE: rsync opens the source by its name. If another directory gets that name between
+        // this look and rsync's, rsync mirrors that one; the look afterwards tells it.
+        let root = match self.root.open() {
+            Ok(root) => root,
+            Err(outcome) => return outcome,
+        };
+        let mut run = Run::new(self, stop, &root);
+        let done = match &job.work {
+            Work::Full => run.full(Phase::Startup),
+            // rsync has no renames: both ends of each are among the places.
+            Work::Batch { places, moves: _ } => run.batch(places),
+        };
+        match (done, self.root.open()) {
+            (_, Err(outcome @ Outcome::SourceGone(_))) | (Err(outcome), _) => outcome,
+            (Ok(()), _) => run.outcome(),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Whatever happens to a source, after a batch the target is equal.
+
+use std::{fmt::Write as _, os::unix::fs::symlink};
+
+use super::*;
+
+/// Names that a shell, a pattern, a list or a terminal could take for something else.
+const NAMES: [&[u8]; 22] = [
+    b"a",
+    b"b",
+    b"c",
+    b"d",
+    b"new\nline",
+    b"-rf",
+    b"--delete",
+    b"#comment",
+    b";comment",
+    b"*",
+    b"?x",
+    b"[a-z]",
+    b"x]y",
+    b"back\\slash",
+    b"back\\*",
+    b"\\#012",
+    b"quo\"te'",
+    b" blank ",
+    b"$HOME`id`",
+    b"\xff\xfe",
+    b"...",
+    b"{a,b}",
+];
+
+/// A generator of numbers (xorshift64*).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(number).unwrap() % end
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+}
+
+struct Churn<'a> {
+    fixture: &'a Fixture,
+    dice: Dice,
+    places: PlaceSet,
+    history: String,
+}
+
+impl Churn<'_> {
+    fn mark(&mut self, path: &TreePath, scope: Scope) {
+        writeln!(self.history, "  mark {path} {scope:?}").unwrap();
+        self.places.insert(path, scope);
+    }
+
+    fn at(&self, path: &TreePath) -> PathBuf {
+        self.fixture.source(path.as_bytes())
+    }
+
+    fn directories(&self) -> Vec<TreePath> {
+        self.paths(fs::Metadata::is_dir)
+    }
+
+    fn paths(&self, wanted: impl Fn(&fs::Metadata) -> bool) -> Vec<TreePath> {
+        let root = self.fixture.root.path();
+        let paths = snapshot(root).into_keys();
+        paths
+            .filter(|path| wanted(&fs::symlink_metadata(root.join(path)).unwrap()))
+            .map(|path| TreePath::new(path.as_os_str().as_bytes()).unwrap())
+            .collect()
+    }
+
+    /// A name in a directory, taken or not.
+    fn name(&mut self) -> TreePath {
+        let directories = self.directories();
+        let name = self.dice.pick(&NAMES);
+        self.dice.pick(&directories).join(name).unwrap()
+    }
+
+    fn remove(&mut self, path: &TreePath) {
+        let at = self.at(path);
+        match fs::symlink_metadata(&at) {
+            Ok(about) if about.is_dir() => fs::remove_dir_all(at).unwrap(),
+            Ok(_) => fs::remove_file(at).unwrap(),
+            Err(_) => {}
+        }
+    }
+
+    fn step(&mut self) {
+        let path = self.name();
+        let what = self.dice.below(8);
+        writeln!(self.history, "step {what} {path}").unwrap();
+        if what != 6 {
+            self.remove(&path);
+        }
+        let scope = match what {
+            0 | 1 => {
+                let content = self.dice.below(1000).to_string();
+                fs::write(self.at(&path), content).unwrap();
+                Scope::Entry
+            }
+            2 => {
+                symlink(OsStr::from_bytes(self.dice.pick(&NAMES)), self.at(&path)).unwrap();
+                Scope::Entry
+            }
+            3 | 4 => {
+                let name = self.dice.pick(&NAMES);
+                let inner = path.join(name).unwrap();
+                fs::create_dir_all(self.at(&inner)).unwrap();
+                fs::write(self.at(&inner.join(b"f").unwrap()), "in it").unwrap();
+                Scope::Tree
+            }
+            5 => Scope::Entry,
+            6 => return self.change(),
+            _ => return self.rename(&path),
+        };
+        self.mark(&path, scope);
+    }
+
+    /// Changes a file, and keeps its size and its second.
+    fn change(&mut self) {
+        let files = self.paths(fs::Metadata::is_file);
+        if files.is_empty() {
+            return;
+        }
+        let file = self.dice.pick(&files);
+        let mut content = fs::read(self.at(&file)).unwrap();
+        content[0] ^= 1;
+        fs::write(self.at(&file), content).unwrap();
+        self.mark(&file, Scope::Entry);
+    }
+
+    fn rename(&mut self, to: &TreePath) {
+        let paths = self.paths(|_| true);
+        let from = self.dice.pick(&paths);
+        let possible =
+            !from.is_root() && !from.contains(to) && self.at(to).parent().unwrap().exists();
+        if possible && fs::rename(self.at(&from), self.at(to)).is_ok() {
+            self.mark(&from, Scope::Entry);
+            self.mark(to, Scope::Tree);
+        }
+        // The place to move to was made free.
+        self.mark(to, Scope::Entry);
+    }
+
+    fn mark_something_wrong(&mut self) {
+        let mut path = self.name();
+        let name = self.dice.pick(&NAMES);
+        path.push(name).unwrap();
+        let scope = self.dice.pick(&[Scope::Entry, Scope::Tree]);
+        self.mark(&path, scope);
+    }
+}
+
+fn converges(seed: u64) {
+    let Some(fixture) = Fixture::with_rsync() else { return };
+    let executor = fixture.executor();
+    let dice = Dice(seed);
+    let mut churn =
+        Churn { fixture: &fixture, dice, places: PlaceSet::new(), history: String::new() };
+    fixture.on_both("first");
+    assert_eq!(fixture.full(), Outcome::Done);
+    for _ in 0..20 {
+        for _ in 0..=churn.dice.below(12) {
+            churn.step();
+        }
+        churn.mark_something_wrong();
+        let places = Arc::new(std::mem::take(&mut churn.places));
+        let work = Work::Batch { places, moves: Arc::default() };
+        let outcome = executor.run(&job(work), &Stop::default());
+        assert_eq!(outcome, Outcome::Done, "seed {seed}:\n{}", churn.history);
+        let history = format!("seed {seed}:\n{}", churn.history);
+        assert_same(&snapshot(fixture.root.path()), &snapshot(&fixture.target("")), &history);
+        churn.history.clear();
+    }
+}
+
+#[test]
+fn a_tree_that_changes_at_random_is_followed() {
+    converges(1);
+}
+
+#[test]
+fn another_tree_is_followed() {
+    converges(20_240_607);
+}
+
+#[test]
+fn a_third_tree_is_followed() {
+    converges(99);
+}
+
+#[test]
+fn every_name_comes_changes_and_goes() {
+    let Some(fixture) = Fixture::with_rsync() else { return };
+    let long = [b'n'; 255];
+    let names: Vec<&[u8]> = NAMES.into_iter().chain([&long[..]]).collect();
+    let inner: Vec<Vec<u8>> =
+        names.iter().map(|name| [b"d/", *name].concat()).chain([b"keep".to_vec()]).collect();
+    let marks: Vec<&[u8]> = names.iter().copied().chain(inner.iter().map(Vec::as_slice)).collect();
+    fs::create_dir(fixture.source("d")).unwrap();
+    for content in ["1", "2"] {
+        for mark in &marks {
+            if *mark != b"d" {
+                fs::write(fixture.source(mark), content).unwrap();
+            }
+        }
+        assert_eq!(fixture.batch(&marks), Outcome::Done);
+        fixture.assert_equal();
+    }
+    for mark in marks.iter().filter(|mark| **mark != b"d" && **mark != b"keep") {
+        fs::remove_file(fixture.source(mark)).unwrap();
+    }
+    assert_eq!(fixture.batch(&marks), Outcome::Done);
+    fixture.assert_equal();
+}
+
+#[test]
+fn anything_becomes_anything() {
+    let Some(fixture) = Fixture::with_rsync() else { return };
+    let make: [fn(&Path); 5] = [
+        |path| fs::write(path, "file").unwrap(),
+        |path| {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("in"), "it").unwrap();
+        },
+        |path| symlink("nowhere", path).unwrap(),
+        |path| symlink("../outside", path).unwrap(),
+        |_| {},
+    ];
+    let outside = fixture.place.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("in"), "precious").unwrap();
+    let path = fixture.source("x");
+    for before in make {
+        for after in make {
+            for make in [before, after] {
+                if fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir()) {
+                    fs::remove_dir_all(&path).unwrap();
+                } else {
+                    let _ = fs::remove_file(&path);
+                }
+                make(&path);
+                assert_eq!(fixture.batch(&[b"x/", b"x"]), Outcome::Done);
+                fixture.assert_equal();
+            }
+            // A mark below what is no directory any more.
+            assert_eq!(fixture.batch(&[b"x/in"]), Outcome::Done);
+            fixture.assert_equal();
+        }
+    }
+    assert_eq!(fs::read(outside.join("in")).unwrap(), b"precious");
+}

@@ -1,0 +1,193 @@
+//! With the real rsync, or with a script in its place.
+
+mod churn;
+mod trouble;
+mod words;
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use mirror_core::{
+    job::{JobId, Scope},
+    notice::MirrorId,
+    path::TreePath,
+    queue::PlaceSet,
+};
+use tempfile::TempDir;
+
+use super::*;
+
+/// A source, a target, and an executor between them.
+struct Fixture {
+    place: TempDir,
+    binary: OsString,
+    options: RsyncOptions,
+    root: Arc<SourceRoot>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let source = place.path().canonicalize().unwrap().join("src");
+        fs::create_dir(&source).unwrap();
+        fs::create_dir(place.path().join("dst")).unwrap();
+        let root = Arc::new(SourceRoot::new(source));
+        root.pin().unwrap();
+        Self { place, binary: "rsync".into(), options: RsyncOptions::default(), root }
+    }
+
+    /// `None`, said aloud, where there is no rsync.
+    fn with_rsync() -> Option<Self> {
+        let version = Command::new("rsync").arg("--version").stdout(Stdio::null()).status();
+        if version.is_err() {
+            assert!(std::env::var_os("CI").is_none(), "there has to be an rsync");
+            println!("skipped: there is no rsync");
+        }
+        version.ok().map(|_| Self::new())
+    }
+
+    fn source(&self, name: impl AsRef<[u8]>) -> PathBuf {
+        self.root.path().join(OsStr::from_bytes(name.as_ref()))
+    }
+
+    fn target(&self, name: impl AsRef<[u8]>) -> PathBuf {
+        let target = self.root.path().with_file_name("dst");
+        target.join(OsStr::from_bytes(name.as_ref()))
+    }
+
+    /// The same file at the source and at the target, an old one: what is written in one tick of
+    /// the kernel's clock has the same time, and with the same size rsync takes it for the same.
+    fn on_both(&self, name: &str) {
+        for path in [self.source(name), self.target(name)] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, name).unwrap();
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        }
+    }
+
+    /// Puts a shell script in the place of rsync. In it `$PLACE` is the fixture's directory.
+    fn use_script(&mut self, script: &str) {
+        let path = self.place.path().join("rsync.sh");
+        let text = format!("#!/bin/sh\nPLACE='{}'\n{script}\n", self.place.path().display());
+        // Were it written here, a test that forks meanwhile would keep it from being run.
+        let write = "printf '%s' \"$1\" >\"$2\" && chmod 755 \"$2\"";
+        let status = Command::new("sh").args(["-c", write, "sh", &text]).arg(&path).status();
+        assert!(status.unwrap().success());
+        self.binary = path.into();
+    }
+
+    /// Lets the real rsync run, and notes its words.
+    fn record(&mut self) {
+        self.use_script(RECORD);
+    }
+
+    /// The calls so far, the paths of the fixture left out.
+    fn calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.place.path().join("calls")).unwrap_or_default();
+        let place = self.root.path().parent().unwrap().to_str().unwrap().to_owned();
+        text.lines().map(|line| line.replace(&place, "")).collect()
+    }
+
+    fn executor(&self) -> RsyncExecutor {
+        RsyncExecutor::new(RsyncConfig {
+            root: Arc::clone(&self.root),
+            target: Target::new(self.target("").as_os_str().as_bytes()).unwrap(),
+            options: self.options.clone(),
+            filter: Arc::default(),
+            binary: self.binary.clone(),
+            codes: ExitCodes::rsync(),
+            output: ChildOutput::Null,
+            log: Log::default(),
+        })
+    }
+
+    fn run(&self, work: Work) -> Outcome {
+        self.executor().run(&job(work), &Stop::default())
+    }
+
+    fn full(&self) -> Outcome {
+        self.run(Work::Full)
+    }
+
+    fn batch(&self, marks: &[&[u8]]) -> Outcome {
+        self.run(batch(marks))
+    }
+
+    fn assert_equal(&self) {
+        assert_same(&snapshot(self.root.path()), &snapshot(&self.target("")), "");
+    }
+}
+
+const RECORD: &str = r#"for word; do printf '[%s] ' "$word"; done >>"$PLACE/calls"
+echo >>"$PLACE/calls"
+exec rsync "$@""#;
+
+fn job(work: Work) -> Job {
+    Job { id: JobId(1), mirror: MirrorId(1), work }
+}
+
+/// `a/b` is an entry, `a/b/` a tree.
+fn batch(marks: &[&[u8]]) -> Work {
+    let mut places = PlaceSet::new();
+    for mark in marks {
+        let scope = if mark.ends_with(b"/") { Scope::Tree } else { Scope::Entry };
+        places.insert(&TreePath::new(mark).unwrap(), scope);
+    }
+    Work::Batch { places: Arc::new(places), moves: Arc::default() }
+}
+
+/// What an outcome says of places: `/a Entry`.
+fn partly(outcome: &Outcome) -> Vec<String> {
+    let Outcome::Partly(failed) = outcome else { panic!("{outcome:?}") };
+    let mut failed: Vec<_> =
+        failed.iter().map(|(place, _)| format!("{} {:?}", place.path, place.scope)).collect();
+    failed.sort();
+    failed.dedup();
+    failed
+}
+
+/// What is in a tree: type and content, and the time of the last change.
+type Snapshot = BTreeMap<PathBuf, (String, i64, i64)>;
+
+fn snapshot(root: &Path) -> Snapshot {
+    let mut found = Snapshot::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let about = fs::symlink_metadata(&path).unwrap();
+        let what = if about.is_dir() {
+            waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            "directory".to_owned()
+        } else if about.is_symlink() {
+            format!("link to {:?}", fs::read_link(&path).unwrap())
+        } else {
+            format!("file {:?}", fs::read(&path).unwrap())
+        };
+        let name = path.strip_prefix(root).unwrap().to_owned();
+        found.insert(name, (what, about.mtime(), about.mtime_nsec()));
+    }
+    found
+}
+
+fn assert_same(source: &Snapshot, target: &Snapshot, history: &str) {
+    let differences: Vec<_> = source
+        .iter()
+        .filter(|(path, what)| target.get(*path) != Some(what))
+        .map(|(path, what)| format!("{path:?}: {what:?}, on the target {:?}", target.get(path)))
+        .chain(
+            target
+                .keys()
+                .filter(|path| !source.contains_key(*path))
+                .map(|path| format!("{path:?} is on the target only")),
+        )
+        .collect();
+    assert!(differences.is_empty(), "{}\n{history}", differences.join("\n"));
+}

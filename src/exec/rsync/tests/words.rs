@@ -1,0 +1,76 @@
+//! Which calls are made for what.
+
+use super::*;
+
+/// The call for the attributes of the root.
+const ROOT: &str = "[-lts] [--modify-window=-1] [-d] [--exclude=/*] [/src/] [/dst/] ";
+
+#[test]
+fn a_batch_is_a_list_and_the_root_where_it_changed() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.record();
+    fixture.on_both("d/f");
+    fs::write(fixture.source("d/f"), "new").unwrap();
+    assert_eq!(fixture.batch(&[b"d/f"]), Outcome::Done);
+    let list = "[-lts] [--modify-window=-1] [--from0] [--files-from=-] [--delete-missing-args] \
+                [--force] [/src/] [/dst/] ";
+    assert_eq!(fixture.calls(), [list]);
+    fs::write(fixture.source("top"), "new").unwrap();
+    assert_eq!(fixture.batch(&[b"top"]), Outcome::Done);
+    assert_eq!(fixture.calls(), [list, list, ROOT]);
+    fixture.assert_equal();
+}
+
+#[test]
+fn new_trees_take_one_call() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.record();
+    fixture.on_both("d/f");
+    for name in ["d/x/y/z", "d/w/v"] {
+        fs::create_dir_all(fixture.source(name)).unwrap();
+    }
+    assert_eq!(fixture.batch(&[b"d/x/", b"d/w/"]), Outcome::Done);
+    let trees = "[-r] [-lts] [--modify-window=-1] [--delete] [--force] [--from0] [--files-from=-] \
+                 [/src/] [/dst/] ";
+    assert_eq!(fixture.calls(), [trees]);
+    assert!(fixture.target("d/x/y/z").is_dir() && fixture.target("d/w/v").is_dir());
+}
+
+#[test]
+fn nothing_to_do_is_no_call() {
+    let mut fixture = Fixture::new();
+    fixture.use_script("touch \"$PLACE/calls\"; exit 1");
+    fixture.options.delete = mirror_core::plan::rsync::DeletePolicy::Startup;
+    assert_eq!(fixture.batch(&[]), Outcome::Done);
+    fixture.options.short.clear();
+    assert_eq!(fixture.batch(&[b"gone"]), Outcome::Done);
+    assert!(!fixture.place.path().join("calls").exists());
+}
+
+#[test]
+fn without_deletion_what_is_gone_stays() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.options.delete = mirror_core::plan::rsync::DeletePolicy::Never;
+    fixture.on_both("a");
+    fixture.on_both("t/b");
+    for name in ["a", "t/b"] {
+        fs::remove_file(fixture.source(name)).unwrap();
+    }
+    assert_eq!(fixture.batch(&[b"a", b"t/"]), Outcome::Done);
+    assert_eq!(fixture.full(), Outcome::Done);
+    assert!(fixture.target("a").exists() && fixture.target("t/b").exists());
+}
+
+#[test]
+fn a_marked_root_is_all_of_it_or_itself() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.record();
+    fixture.on_both("a");
+    fs::write(fixture.target("stale"), "").unwrap();
+    assert_eq!(fixture.batch(&[b""]), Outcome::Done);
+    assert!(fixture.target("stale").exists());
+    assert_eq!(fixture.batch(&[b"/"]), Outcome::Done);
+    fixture.assert_equal();
+    let all = "[--delete] [-lts] [--modify-window=-1] [--force] [-r] [/src/] [/dst/] ";
+    assert_eq!(fixture.calls(), [ROOT, all]);
+}

@@ -1,0 +1,184 @@
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::Mode;
+use tempfile::TempDir;
+
+use super::*;
+
+fn path(text: impl AsRef<[u8]>) -> TreePath {
+    TreePath::new(text.as_ref()).unwrap()
+}
+
+/// A tree of files (`a/b`), directories (`a/`) and links (`a -> b`), one word or line each.
+fn tree(lines: &str) -> TempDir {
+    let place = tempfile::tempdir().unwrap();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let at = |name: &str| place.path().join(name);
+        if let Some((link, to)) = line.split_once(" -> ") {
+            symlink(to, at(link)).unwrap();
+        } else if line.ends_with('/') {
+            fs::create_dir_all(at(line)).unwrap();
+        } else {
+            fs::write(at(line), line).unwrap();
+        }
+    }
+    place
+}
+
+/// Marks `a/b` as an entry and `a/b/` as a tree, the empty word is the root as an entry, and says what was found, in the same way:
+/// `-a` is gone.
+fn found(place: &Path, marks: &[&str]) -> Vec<String> {
+    let mut places = PlaceSet::new();
+    for mark in marks {
+        let scope = if mark.ends_with('/') { Scope::Tree } else { Scope::Entry };
+        places.insert(&path(mark), scope);
+    }
+    let found = survey(&Dir::open(place).unwrap(), &places, &Filter::default());
+    assert_eq!(found.unreadable, []);
+    let root = found.root.map(|scope| format!("root {scope:?}"));
+    let text = |list: &[TreePath], before: &str, after: &str| {
+        list.iter().map(|path| format!("{before}{path}{after}")).collect::<Vec<_>>()
+    };
+    let lists = [
+        text(&found.entries, "", ""),
+        text(&found.trees, "", "/"),
+        text(&found.gone, "-", ""),
+        root.into_iter().collect(),
+    ];
+    lists.concat()
+}
+
+#[test]
+fn what_is_there_is_an_entry_whatever_it_is() {
+    let place = tree("d/\nd/f\nl -> nowhere\nloop -> loop");
+    assert_eq!(found(place.path(), &["d", "d/f", "l", "loop"]), ["/d", "/d/f", "/l", "/loop"]);
+}
+
+#[test]
+fn a_tree_is_a_directory_and_anything_else_an_entry() {
+    let place = tree("d/\nf\nl -> d");
+    assert_eq!(found(place.path(), &["d/", "f/", "l/", "x/"]), ["/f", "/l", "/d/", "-/x"]);
+}
+
+#[test]
+fn of_what_is_gone_the_topmost_path_is_told_once() {
+    let place = tree("d/");
+    let marks = ["a/b/c", "a/b", "a/d/", "d/x/y/z", "d/x/w", "d/x-y", "q"];
+    assert_eq!(found(place.path(), &marks), ["-/a", "-/d/x", "-/d/x-y", "-/q"]);
+}
+
+#[test]
+fn what_stands_in_place_of_a_directory_is_told_and_no_link_is_followed() {
+    let place = tree("f\nreal/\nreal/x\nl -> real\nd/\nd/m -> ../real");
+    assert_eq!(
+        found(place.path(), &["f/a", "f/b/c", "l/x", "l/y/", "d/m/x", "d"]),
+        ["/d", "/d/m", "/f", "/l"]
+    );
+}
+
+#[test]
+fn the_root_is_told_apart() {
+    let place = tree("f");
+    assert_eq!(found(place.path(), &["", "f"]), ["/f", "root Entry"]);
+    let mut places = PlaceSet::new();
+    places.insert(&TreePath::root(), Scope::Tree);
+    let root = survey(&Dir::open(place.path()).unwrap(), &places, &Filter::default());
+    assert_eq!(root, Survey { root: Some(Scope::Tree), ..Survey::default() });
+    assert!(!root.is_empty());
+    let nothing = survey(&Dir::open(place.path()).unwrap(), &PlaceSet::new(), &Filter::default());
+    assert!(nothing.is_empty());
+}
+
+#[test]
+fn names_are_any_bytes() {
+    let place = tempfile::tempdir().unwrap();
+    let names: [&[u8]; 6] = [b"new\nline", b"-rf", b"\xff\xfe", b"*?[]\\", b"#x", &[b'n'; 255]];
+    let mut places = PlaceSet::new();
+    for name in names {
+        fs::write(place.path().join(OsStr::from_bytes(name)), "").unwrap();
+        places.insert(&path(name), Scope::Entry);
+        places.insert(&path("gone").join(name).unwrap(), Scope::Entry);
+    }
+    // No file system has it, so it is certainly not there.
+    places.insert(&path([b'o'; 256]), Scope::Entry);
+    let found = survey(&Dir::open(place.path()).unwrap(), &places, &Filter::default());
+    assert_eq!(found.entries.len(), names.len());
+    assert_eq!(found.gone, [path("gone"), path([b'o'; 256])]);
+}
+
+#[test]
+fn a_path_may_be_longer_than_path_max() {
+    let place = tempfile::tempdir().unwrap();
+    let root = Dir::open(place.path()).unwrap();
+    let mut deep = TreePath::root();
+    for _ in 0..30 {
+        let here = root.open_below(deep.as_bytes()).unwrap();
+        rustix::fs::mkdirat(&here, OsStr::from_bytes(&[b'n'; 200]), Mode::RWXU).unwrap();
+        deep.push(&[b'n'; 200]).unwrap();
+    }
+    let mut places = PlaceSet::new();
+    places.insert(&deep, Scope::Entry);
+    places.insert(&deep.join(b"x").unwrap().join(b"y").unwrap(), Scope::Entry);
+    let found = survey(&root, &places, &Filter::default());
+    assert_eq!((found.entries, found.gone), (vec![deep.clone()], vec![deep.join(b"x").unwrap()]));
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_gone() {
+    // Root may look everywhere, so the test calls itself as somebody else.
+    const PLACE: &str = "SURVEY_TEST_PLACE";
+    if let Some(place) = std::env::var_os(PLACE) {
+        let mut places = PlaceSet::new();
+        for mark in ["shut/a", "shut/b/c", "open/x"] {
+            places.insert(&path(mark), Scope::Entry);
+        }
+        let found = survey(&Dir::open(Path::new(&place)).unwrap(), &places, &Filter::default());
+        let unreadable: Vec<_> =
+            found.unreadable.iter().map(|(place, _)| place.path.to_string()).collect();
+        assert_eq!(unreadable, ["/shut/a", "/shut/b/c"]);
+        assert!(found.unreadable[0].1.why.contains("Permission denied"), "{found:?}");
+        assert_eq!(found.gone, [path("open/x")]);
+        return;
+    }
+    let place = tree("shut/\nshut/a\nopen/");
+    let name = std::thread::current().name().unwrap().to_owned();
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+        command.arg(std::env::current_exe().unwrap());
+        command
+    } else {
+        Command::new(std::env::current_exe().unwrap())
+    };
+    for (name, mode) in [("", Mode::from(0o755)), ("shut", Mode::empty())] {
+        rustix::fs::chmod(place.path().join(name), mode).unwrap();
+    }
+    let output = command.args(["--exact", &name]).env(PLACE, place.path()).output().unwrap();
+    rustix::fs::chmod(place.path().join("shut"), Mode::RWXU).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+}
+
+#[test]
+fn the_work_grows_with_the_places_only() {
+    let place = tempfile::tempdir().unwrap();
+    let mut places = PlaceSet::new();
+    for number in 0..20_000 {
+        fs::write(place.path().join(number.to_string()), "").unwrap();
+        places.insert(&path(number.to_string()), Scope::Entry);
+        places.insert(&path(format!("gone/{number}/x")), Scope::Entry);
+    }
+    let root = Dir::open(place.path()).unwrap();
+    let start = Instant::now();
+    let found = survey(&root, &places, &Filter::default());
+    assert_eq!((found.entries.len(), found.gone), (20_000, vec![path("gone")]));
+    // Generous: a debug build on a loaded machine. Quadratic work would take minutes.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}

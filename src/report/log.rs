@@ -1,0 +1,374 @@
+//! Where messages go.
+
+use std::{
+    fmt::{self, Display},
+    fs::File,
+    io::{self, Write},
+    mem,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use nix::syslog::{self, Facility, LogFlags, Severity};
+
+use super::{
+    CannotOpen, Category, Filter,
+    file::LogFile,
+    repeat::{Repeat, Verdict},
+    text::{self, Message},
+};
+
+/// Where messages go. Cheap to clone, and usable from every thread; a line is written whole.
+///
+/// It begins with everything on stderr, without the time. [`begin`](Self::begin) gives it the
+/// sinks of a running daemon, and [`leave_terminal`](Self::leave_terminal) those of a detached one.
+/// Writing never fails: what can't be written is dropped, or goes to another sink.
+///
+/// Texts must not hold control characters of foreign names: those are escaped by the caller.
+#[derive(Clone, Default)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    filter: Filter,
+    output: Mutex<Output>,
+}
+
+/// How the process lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Detached from the terminal.
+    #[default]
+    Daemon,
+    /// As a child of who started it: `-nodaemon`.
+    Foreground,
+}
+
+/// Where what child processes write goes.
+#[derive(Debug)]
+pub enum ChildOutput {
+    /// To where ours goes.
+    Inherit,
+    /// To the logfile.
+    Append(File),
+    /// Nowhere.
+    Null,
+}
+
+impl ChildOutput {
+    /// One stream of a child. It has two of them, each with its own descriptor.
+    #[must_use]
+    pub fn stream(&self) -> Stdio {
+        match self {
+            Self::Inherit => Stdio::inherit(),
+            Self::Append(file) => file.try_clone().map_or_else(|_| Stdio::null(), Stdio::from),
+            Self::Null => Stdio::null(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Output {
+    stage: Stage,
+    mode: Mode,
+    file: Option<LogFile>,
+    file_fails: bool,
+    repeat: Repeat,
+}
+
+/// How far the start has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Everything goes to stderr, as it is.
+    #[default]
+    Starting,
+    /// The terminal is there, and the sinks of the mode are there too.
+    Attached,
+    /// Without the terminal.
+    Detached,
+}
+
+impl Log {
+    /// A log that shows what `filter` wants.
+    #[must_use]
+    pub fn new(filter: Filter) -> Self {
+        Self { shared: Arc::new(Shared { filter, output: Mutex::default() }) }
+    }
+
+    /// Writes a message.
+    pub fn say(&self, category: Category, message: impl Display) {
+        if self.wants(category) {
+            self.output().say(category, &message.to_string());
+        }
+    }
+
+    /// Whether messages of this category are wanted. Ask before making a costly one.
+    #[must_use]
+    pub fn wants(&self, category: Category) -> bool {
+        self.shared.filter.wants(category)
+    }
+
+    /// Says `greeting` with all that the mode has: the terminal, and the logfile (an absolute
+    /// path) or the system's log. From now on messages have the time.
+    ///
+    /// # Errors
+    ///
+    /// If the logfile can't be opened. The greeting is on the terminal even then.
+    pub fn begin(
+        &self,
+        mode: Mode,
+        logfile: Option<PathBuf>,
+        greeting: &str,
+    ) -> Result<(), CannotOpen> {
+        let mut output = self.output();
+        output.mode = mode;
+        output.stage = Stage::Attached;
+        if mode == Mode::Daemon {
+            // It only notes the name, so there is nothing that could fail.
+            let _ = syslog::openlog(Some(c"lsyncd"), LogFlags::empty(), Facility::LOG_USER);
+        }
+        if self.wants(Category::Normal) {
+            to_terminal(Message { category: Category::Normal, text: greeting });
+        }
+        if let Some(path) = logfile {
+            let mut file = LogFile::new(path);
+            file.duplicate()
+                .map_err(|source| CannotOpen { path: file.path().to_owned(), source })?;
+            output.file = Some(file);
+        }
+        if self.wants(Category::Normal) {
+            output.behind_terminal(Category::Normal, greeting);
+        }
+        Ok(())
+    }
+
+    /// The terminal is not used any more.
+    pub fn leave_terminal(&self) {
+        self.output().stage = Stage::Detached;
+    }
+
+    /// Where what child processes write goes.
+    #[must_use]
+    pub fn child_output(&self) -> ChildOutput {
+        let mut output = self.output();
+        match (output.stage, &mut output.file) {
+            (Stage::Starting | Stage::Attached, _) => ChildOutput::Inherit,
+            (Stage::Detached, None) => ChildOutput::Null,
+            (Stage::Detached, Some(file)) => {
+                file.duplicate().map_or(ChildOutput::Null, ChildOutput::Append)
+            }
+        }
+    }
+
+    fn output(&self) -> MutexGuard<'_, Output> {
+        self.shared.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("filter", &self.shared.filter).finish_non_exhaustive()
+    }
+}
+
+/// The last count is told when nobody can say anything any more.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let output = self.output.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counted) = output.repeat.take() {
+            output.write(counted.category, &counted.text());
+        }
+    }
+}
+
+impl Output {
+    fn say(&mut self, category: Category, text: &str) {
+        if self.stage == Stage::Starting {
+            return to_stderr(&Message { category, text }.plain());
+        }
+        if let Verdict::Tell(counted) = self.repeat.judge(category, text, Instant::now()) {
+            if let Some(counted) = counted {
+                self.write(counted.category, &counted.text());
+            }
+            self.write(category, text);
+        }
+    }
+
+    fn write(&mut self, category: Category, text: &str) {
+        if self.stage == Stage::Attached {
+            to_terminal(Message { category, text });
+        }
+        self.behind_terminal(category, text);
+    }
+
+    /// The logfile; or the system's log, for a daemon that has none.
+    fn behind_terminal(&mut self, category: Category, text: &str) {
+        let message = Message { category, text };
+        match &mut self.file {
+            None if self.mode == Mode::Foreground => {}
+            None => to_syslog(message),
+            Some(file) => {
+                let appended = file.append(&message.with_date(&text::now()));
+                self.settle(message, appended);
+            }
+        }
+    }
+
+    /// What the logfile did not take goes elsewhere, and this is told once for each time of
+    /// trouble.
+    fn settle(&mut self, message: Message<'_>, appended: io::Result<()>) {
+        let Err(source) = appended else {
+            self.file_fails = false;
+            return;
+        };
+        let elsewhere = match self.mode {
+            Mode::Daemon => to_syslog,
+            Mode::Foreground => to_terminal,
+        };
+        if !mem::replace(&mut self.file_fails, true)
+            && let Some(file) = &self.file
+        {
+            let error = CannotOpen { path: file.path().to_owned(), source };
+            let text = format!("{error} ({})", error.source);
+            elsewhere(Message { category: Category::Error, text: &text });
+        }
+        // In the foreground the message itself is on the terminal already.
+        if self.mode == Mode::Daemon {
+            to_syslog(message);
+        }
+    }
+}
+
+fn to_terminal(message: Message<'_>) {
+    let line = message.with_clock(&text::now());
+    match message.category {
+        Category::Error => to_stderr(&line),
+        Category::Normal | Category::Warn | Category::Debug(_) => {
+            // Nobody may be reading: a closed pipe is no reason for a mirror to end.
+            let mut out = io::stdout().lock();
+            let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        }
+    }
+}
+
+fn to_stderr(line: &str) {
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+fn to_syslog(message: Message<'_>) {
+    let severity = match message.category {
+        Category::Error => Severity::LOG_ERR,
+        Category::Warn => Severity::LOG_WARNING,
+        Category::Debug("Exec") => Severity::LOG_DEBUG,
+        Category::Normal | Category::Debug(_) => Severity::LOG_NOTICE,
+    };
+    // It can't fail with a text that has no NUL.
+    let _ = syslog::syslog(severity, &message.for_syslog());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, thread};
+
+    fn detached(path: PathBuf) -> Log {
+        let log = Log::default();
+        log.begin(Mode::Daemon, Some(path), "--- Startup, daemonizing ---").unwrap();
+        log.leave_terminal();
+        log
+    }
+
+    /// The lines of a logfile without their dates.
+    fn texts(file: &str) -> Vec<&str> {
+        let date = "Mon Nov  2 22:04:05 2026 ".len();
+        file.lines().map(|line| &line[date..]).collect()
+    }
+
+    #[test]
+    fn several_threads_write_whole_lines() {
+        const THREADS: usize = 8;
+        const LINES: usize = 200;
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let log = detached(path.clone());
+        thread::scope(|scope| {
+            for name in 0..THREADS {
+                let log = log.clone();
+                scope.spawn(move || {
+                    for line in 0..LINES {
+                        log.say(Category::Warn, format_args!("{name} {line} {}", "x".repeat(300)));
+                    }
+                });
+            }
+        });
+        let file = fs::read_to_string(&path).unwrap();
+        let mut lines = texts(&file);
+        assert_eq!(lines.remove(0), "Normal: --- Startup, daemonizing ---");
+        lines.sort_unstable();
+        let end = "x".repeat(300);
+        let mut expected: Vec<String> = (0..THREADS * LINES)
+            .map(|n| format!("Warn: {} {} {end}", n / LINES, n % LINES))
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_count_is_told_at_the_end() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let log = detached(path.clone());
+        for _ in 0..3 {
+            log.say(Category::Error, "no");
+        }
+        log.say(Category::Debug("Exec"), "not asked for");
+        drop(log);
+        let file = fs::read_to_string(&path).unwrap();
+        let end = ["Error: no", "Error: last message repeated 2 times"];
+        assert_eq!(texts(&file)[1..], end);
+    }
+
+    #[test]
+    fn a_logfile_that_cannot_be_opened_is_told_with_its_name() {
+        let path = PathBuf::from("/nonexistent/log");
+        let error = Log::default().begin(Mode::Foreground, Some(path), "--- Startup ---");
+        assert_eq!(error.unwrap_err().to_string(), "Cannot open logfile [/nonexistent/log]!");
+    }
+
+    #[test]
+    fn trouble_with_the_logfile_while_running_ends_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let log = Log::default();
+        log.begin(Mode::Foreground, Some(path.clone()), "--- Startup ---").unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        log.say(Category::Normal, "one");
+        log.say(Category::Normal, "two");
+        assert!(log.output().file_fails);
+        fs::remove_dir(&path).unwrap();
+        log.say(Category::Normal, "three");
+        assert!(!log.output().file_fails);
+        assert_eq!(texts(&fs::read_to_string(&path).unwrap()), ["Normal: three"]);
+    }
+
+    #[test]
+    fn children_write_where_the_daemon_does() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let log = Log::default();
+        assert!(matches!(log.child_output(), ChildOutput::Inherit));
+        log.begin(Mode::Daemon, None, "--- Startup, daemonizing ---").unwrap();
+        log.leave_terminal();
+        assert!(matches!(log.child_output(), ChildOutput::Null));
+        let ChildOutput::Append(mut file) = detached(path.clone()).child_output() else {
+            panic!("not the logfile");
+        };
+        file.write_all(b"rsync: no\n").unwrap();
+        assert!(fs::read_to_string(&path).unwrap().ends_with("\nrsync: no\n"));
+    }
+}

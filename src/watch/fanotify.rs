@@ -1,0 +1,449 @@
+//! fanotify as a source: one mark for a whole file system, whatever the number of directories.
+//!
+//! An event names a directory by its handle. What its path is now, is asked and remembered until
+//! any directory is renamed or removed. Events are joined in the kernel's queue, so they only say
+//! where to look.
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hashbrown::HashMap;
+use mirror_core::{
+    notice::{Change, Edit, Kind, MirrorId, News},
+    path::TreePath,
+};
+use mirror_linux::{
+    dir::{Dir, Stat},
+    fanotify::{Event, Group, Place, Queue, SMALLEST_BUFFER},
+    handle::{self, Handle},
+    mounts::Mounts,
+};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+
+use super::source::{Findings, Ready, Source, Tree, Unwatched, below};
+
+/// How many bytes of events are read at a time.
+const BUFFER: usize = 256 * 1024;
+
+/// How many reads a drain does at most.
+const MOST_READS: usize = 256;
+
+/// How many directories are remembered.
+const MOST_KNOWN: usize = 8192;
+
+/// The source.
+#[derive(Debug)]
+pub(super) struct Fanotify {
+    group: Group,
+    mirrors: Vec<Mirror>,
+    views: Vec<View>,
+    known: HashMap<Box<[u8]>, Arc<Known>>,
+    /// Mount points that appeared below roots.
+    mounted: Vec<Vec<u8>>,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Mirror {
+    tree: Tree,
+    live: bool,
+    /// The mounts that it consists of.
+    views: Vec<View>,
+}
+
+/// A mount through which handles become paths.
+///
+/// It is opened for each drain anew: a descriptor that is held keeps the mount from being
+/// unmounted.
+#[derive(Debug)]
+struct View {
+    path: PathBuf,
+    mount: u64,
+    device: (u32, u32),
+    open: Option<Dir>,
+}
+
+impl Clone for View {
+    /// The same view, not open.
+    fn clone(&self) -> Self {
+        Self { path: self.path.clone(), open: None, ..*self }
+    }
+}
+
+/// What a directory is called in the mirrors that want it.
+#[derive(Debug, Default)]
+struct Known {
+    places: Vec<(MirrorId, TreePath)>,
+    /// Whether these are only directories above it, as its own path is too long for the kernel.
+    vague: bool,
+}
+
+impl Fanotify {
+    /// A source that covers nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// As `fanotify_init(2)`: without the rights, or the support of the kernel.
+    pub(super) fn new(queue: Queue) -> io::Result<Self> {
+        Ok(Self {
+            group: Group::new(queue)?,
+            mirrors: Vec::new(),
+            views: Vec::new(),
+            known: HashMap::new(),
+            mounted: Vec::new(),
+            buffer: vec![0; BUFFER.max(SMALLEST_BUFFER)],
+        })
+    }
+
+    /// Marks the file system that is mounted at `path`, and sees to it that handles of it can be
+    /// resolved.
+    fn view(&self, path: &Path) -> io::Result<View> {
+        let dir = Dir::open(path)?;
+        let stat = dir.stat(b"")?;
+        self.group.mark(&dir)?;
+        let handle = Handle::of(&dir)?;
+        let found = path_of(&handle::open(&dir, handle.as_bytes())?)?;
+        if found != path.as_os_str().as_bytes() {
+            return Err(io::Error::other("a directory is not found by its handle"));
+        }
+        Ok(View { path: path.into(), mount: stat.stx_mnt_id, device: device(&stat), open: None })
+    }
+
+    /// The views of a tree: its root, and what is mounted below it.
+    fn views_of(&self, tree: &Tree) -> io::Result<Vec<View>> {
+        let root = tree.root.as_os_str().as_bytes();
+        let mut views = vec![self.view(&tree.root)?];
+        for mount in Mounts::open()?.read()? {
+            if below(root, &mount.point).is_some_and(|path| !path.is_empty()) {
+                views.push(self.view(Path::new(OsStr::from_bytes(&mount.point)))?);
+            }
+        }
+        Ok(views)
+    }
+
+    /// Finds the views that the mirrors need, one for each mount, and takes away the marks that
+    /// none needs.
+    fn choose_views(&mut self) {
+        let mut views: Vec<View> = Vec::new();
+        for view in self.mirrors.iter().flat_map(|mirror| &mirror.views) {
+            if !views.iter().any(|known| known.mount == view.mount) {
+                views.push(view.clone());
+            }
+        }
+        for gone in &self.views {
+            if !views.iter().any(|view| view.device == gone.device) {
+                // A mark on what is not mounted any more has gone with it.
+                let _ = Dir::open(&gone.path).map(|dir| self.group.unmark(dir));
+            }
+        }
+        self.views = views;
+        self.known.clear();
+    }
+
+    /// What a directory is called now.
+    fn resolve(&mut self, place: &Place<'_>, found: &mut Findings) -> Arc<Known> {
+        if let Some(known) = self.known.get(place.key()) {
+            return known.clone();
+        }
+        let mut known = Known::default();
+        for at in 0..self.views.len() {
+            match self.look_through(at, place.handle()) {
+                Ok(Some((path, vague))) => {
+                    known.vague |= vague;
+                    self.add_places(&path, &mut known);
+                }
+                Ok(None) => {}
+                Err(error) => self.lose_everything(&format!("a directory: {error}"), found),
+            }
+        }
+        if self.known.len() >= MOST_KNOWN {
+            self.known.clear();
+        }
+        let known = Arc::new(known);
+        self.known.insert(place.key().into(), known.clone());
+        known
+    }
+
+    /// The path of a directory through a view, or of the nearest one above it that the kernel can
+    /// name. `None` if it is not there.
+    fn look_through(&mut self, view: usize, handle: &[u8]) -> io::Result<Option<(Vec<u8>, bool)>> {
+        let Some(view) = self.views.get_mut(view) else { return Ok(None) };
+        let Some(mount) = view.open() else { return Ok(None) };
+        let mut fd = match handle::open(mount, handle) {
+            Ok(fd) => fd,
+            // Deleted: its parent tells that. Or it belongs to another file system.
+            Err(error)
+                if matches!(
+                    Errno::from_io_error(&error),
+                    Some(Errno::STALE | Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP)
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut vague = false;
+        loop {
+            match path_of(&fd) {
+                // Out of a bind mount all that lies outside is called "/".
+                Ok(path) if path == b"/" && !is_top(&fd) => return Ok(None),
+                Ok(path) => return Ok(Some((path, vague))),
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG) => {
+                    vague = true;
+                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                    fd = rustix::fs::openat(&fd, "..", flags, Mode::empty())?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn add_places(&self, path: &[u8], known: &mut Known) {
+        for mirror in self.mirrors.iter().filter(|mirror| mirror.live) {
+            let root = mirror.tree.root.as_os_str().as_bytes();
+            let Some(path) = below(root, path).and_then(TreePath::new) else { continue };
+            if path.is_root() || !(mirror.tree.skip)(&path) {
+                let place = (mirror.tree.mirror, path);
+                if !known.places.contains(&place) {
+                    known.places.push(place);
+                }
+            }
+        }
+    }
+
+    fn lose_everything(&self, why: &str, found: &mut Findings) {
+        found.warnings.push(format!("fanotify lost sight of {why}: reading all again"));
+        for mirror in self.mirrors.iter().filter(|mirror| mirror.live) {
+            found.tell(mirror.tree.mirror, News::Lost(TreePath::root()));
+        }
+    }
+}
+
+/// File systems that are mounted while they are watched.
+impl Fanotify {
+    fn on_mounted(&mut self, point: &[u8], found: &mut Findings) {
+        let result = self.view(Path::new(OsStr::from_bytes(point)));
+        for mirror in &mut self.mirrors {
+            let root = mirror.tree.root.as_os_str().as_bytes();
+            let Some(path) = below(root, point).and_then(TreePath::new) else { continue };
+            let id = mirror.tree.mirror;
+            match &result {
+                Ok(view) => mirror.views.push(view.clone()),
+                Err(error) => {
+                    let error = io::Error::from(error.kind());
+                    found.unwatched.push(Unwatched { mirror: id, path: path.clone(), error });
+                }
+            }
+            found.tell(id, News::Lost(path));
+        }
+        self.choose_views();
+    }
+}
+
+impl View {
+    fn open(&mut self) -> Option<&Dir> {
+        if self.open.is_none() {
+            // If something else is there by now, the sentinel tells that the root is gone.
+            let dir = Dir::open(&self.path).ok()?;
+            let is_it = dir.stat(b"").is_ok_and(|stat| stat.stx_mnt_id == self.mount);
+            self.open = is_it.then_some(dir);
+        }
+        self.open.as_ref()
+    }
+}
+
+/// Events.
+impl Fanotify {
+    fn handle(&mut self, event: &Event<'_>, found: &mut Findings) {
+        found.events += 1;
+        if event.what.overflow {
+            return self.lose_everything("changes, as the kernel's queue was full", found);
+        }
+        // Without a name it is about an inode, and whoever changed that has told it by name.
+        let Some(place) = event.place else { return };
+        if event.what.is_directory && (event.what.rename || event.what.delete) {
+            self.forget_paths(&place, event.renamed_to.as_ref());
+        }
+        let kind = if event.what.is_directory { Kind::Directory } else { Kind::Other };
+        let here = self.resolve(&place, found);
+        match event.renamed_to {
+            Some(to) => {
+                let there = self.resolve(&to, found);
+                tell_move((&here, place.name), (&there, to.name), kind, found);
+            }
+            None => tell((&here, place.name), edit(event), kind, found),
+        }
+    }
+
+    /// A directory got another name, or lost it: what is known of those below it may be wrong.
+    ///
+    /// What happens where no mirror is, can't bring anything into a mirror.
+    fn forget_paths(&mut self, from: &Place<'_>, to: Option<&Place<'_>>) {
+        let is_outside = |place: &Place<'_>| {
+            self.known.get(place.key()).is_some_and(|known| known.places.is_empty())
+        };
+        if !(is_outside(from) && to.is_none_or(is_outside)) {
+            self.known.clear();
+        }
+    }
+}
+
+/// What an event most likely means.
+const fn edit(event: &Event<'_>) -> Edit {
+    let what = event.what;
+    if what.create {
+        // With a removal joined to it, it may be there or not: one looks.
+        Edit::Create
+    } else if what.delete {
+        Edit::Delete
+    } else if what.modify {
+        Edit::Modify
+    } else {
+        Edit::Attrib
+    }
+}
+
+fn tell((known, name): (&Known, &[u8]), edit: Edit, kind: Kind, found: &mut Findings) {
+    for (mirror, directory) in &known.places {
+        let path = if name == b"." { Some(directory.clone()) } else { directory.join(name) };
+        let news = match path {
+            Some(path) if !known.vague => News::Changed(Change { edit, kind, path }),
+            _ => News::Lost(directory.clone()),
+        };
+        found.tell(*mirror, news);
+    }
+}
+
+fn tell_move(from: (&Known, &[u8]), to: (&Known, &[u8]), kind: Kind, found: &mut Findings) {
+    let is_vague = from.0.vague || to.0.vague;
+    for (mirror, directory) in &from.0.places {
+        let there = to.0.places.iter().find(|(other, _)| other == mirror);
+        let new = there.and_then(|(_, directory)| directory.join(to.1));
+        match (directory.join(from.1), new) {
+            (Some(from), Some(to)) if !is_vague => {
+                found.tell(*mirror, News::Moved { from, to, kind });
+            }
+            (Some(path), _) if !from.0.vague => {
+                found.tell(*mirror, News::Changed(Change { edit: Edit::Delete, kind, path }));
+            }
+            _ => found.tell(*mirror, News::Lost(directory.clone())),
+        }
+    }
+    for (mirror, directory) in &to.0.places {
+        if !is_vague && from.0.places.iter().any(|(other, _)| other == mirror) {
+            continue;
+        }
+        let news = match directory.join(to.1) {
+            Some(path) if !to.0.vague => News::Changed(Change { edit: Edit::Create, kind, path }),
+            _ => News::Lost(directory.clone()),
+        };
+        found.tell(*mirror, news);
+    }
+}
+
+impl AsFd for Fanotify {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.group.as_fd()
+    }
+}
+
+impl Source for Fanotify {
+    fn name(&self) -> &'static str {
+        "fanotify"
+    }
+
+    fn cover(&mut self, tree: &Tree) -> io::Result<()> {
+        self.uncover(tree.mirror);
+        let views = self.views_of(tree)?;
+        self.mirrors.push(Mirror { tree: tree.clone(), live: false, views });
+        self.choose_views();
+        Ok(())
+    }
+
+    fn uncover(&mut self, mirror: MirrorId) {
+        let before = self.mirrors.len();
+        self.mirrors.retain(|known| known.tree.mirror != mirror);
+        if self.mirrors.len() != before {
+            self.choose_views();
+        }
+    }
+
+    fn drain(&mut self, found: &mut Findings) -> io::Result<Ready> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut result = Ok(Ready::More);
+        for _ in 0..MOST_READS {
+            match self.group.read(&mut buffer) {
+                Ok(Some(events)) => events.for_each(|event| self.handle(&event, found)),
+                Ok(None) => {
+                    result = Ok(Ready::Nothing);
+                    break;
+                }
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+        self.views.iter_mut().for_each(|view| view.open = None);
+        result
+    }
+
+    fn work(&mut self, found: &mut Findings) -> bool {
+        for point in std::mem::take(&mut self.mounted) {
+            self.on_mounted(&point, found);
+        }
+        for mirror in self.mirrors.iter_mut().filter(|mirror| !mirror.live) {
+            mirror.live = true;
+            self.known.clear();
+            found.covered.push((mirror.tree.mirror, 0));
+        }
+        false
+    }
+
+    fn awaits(&self) -> bool {
+        false
+    }
+
+    fn settle(&mut self, _found: &mut Findings) {}
+
+    fn mounted(&mut self, directory: &[u8]) {
+        self.mounted.push(directory.into());
+    }
+
+    fn unmounted(&mut self, directory: &[u8], _found: &mut Findings) {
+        let path = Path::new(OsStr::from_bytes(directory));
+        for mirror in &mut self.mirrors {
+            mirror.views.retain(|view| view.path != path || view.path == mirror.tree.root);
+        }
+        self.choose_views();
+    }
+}
+
+const fn device(stat: &Stat) -> (u32, u32) {
+    (stat.stx_dev_major, stat.stx_dev_minor)
+}
+
+/// The path of an open directory, as the kernel sees it now.
+fn path_of(fd: &OwnedFd) -> io::Result<Vec<u8>> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    Ok(rustix::fs::readlink(link, Vec::new())?.into_bytes())
+}
+
+/// Whether it is the root directory of this process.
+fn is_top(fd: &OwnedFd) -> bool {
+    let top = rustix::fs::stat("/").map(|stat| (stat.st_dev, stat.st_ino));
+    let this = rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    this.is_ok() && this == top
+}

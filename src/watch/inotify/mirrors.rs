@@ -1,0 +1,134 @@
+//! Which mirrors want a directory, and under which path.
+
+use mirror_core::{
+    notice::{Change, Edit, Kind, MirrorId, News},
+    path::TreePath,
+};
+
+use super::{
+    super::{
+        forest::{Forest, Ticket},
+        source::{Findings, Skip, Tree},
+    },
+    Inotify,
+};
+
+/// The mirrors whose trees are covered, or are being so.
+#[derive(Debug, Default)]
+pub(super) struct Mirrors {
+    all: Vec<Mirror>,
+    version: u64,
+}
+
+struct Mirror {
+    id: MirrorId,
+    root: Ticket,
+    skip: Skip,
+    live: bool,
+}
+
+impl std::fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mirror").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The directory that had the last event, and what it is called in the mirrors.
+///
+/// Events come in runs from one directory, so that this spares most of the climbing.
+#[derive(Debug, Default)]
+pub(super) struct Here {
+    of: Option<(u32, u64, u64)>,
+    places: Vec<(MirrorId, TreePath)>,
+}
+
+impl Mirrors {
+    pub(super) fn add(&mut self, tree: &Tree, root: Ticket) {
+        let skip = tree.skip.clone();
+        self.all.push(Mirror { id: tree.mirror, root, skip, live: false });
+        self.version += 1;
+    }
+
+    /// Forgets a mirror. Returns its root.
+    pub(super) fn remove(&mut self, mirror: MirrorId) -> Option<Ticket> {
+        let at = self.all.iter().position(|known| known.id == mirror)?;
+        self.version += 1;
+        Some(self.all.remove(at).root)
+    }
+
+    pub(super) fn has_root(&self, root: Ticket) -> bool {
+        self.all.iter().any(|mirror| mirror.root == root)
+    }
+
+    pub(super) fn root(&self, id: MirrorId) -> Option<Ticket> {
+        self.all.iter().find(|mirror| mirror.id == id).map(|mirror| mirror.root)
+    }
+
+    /// From now on a mirror is told what happens.
+    pub(super) fn enliven(&mut self, id: MirrorId) {
+        self.version += 1;
+        for mirror in self.all.iter_mut().filter(|mirror| mirror.id == id) {
+            mirror.live = true;
+        }
+    }
+
+    /// The mirrors that are told what happens, and their roots.
+    pub(super) fn live(&self) -> impl Iterator<Item = (MirrorId, Ticket)> {
+        self.all.iter().filter(|mirror| mirror.live).map(|mirror| (mirror.id, mirror.root))
+    }
+
+    /// The mirrors that want a directory, alive or not, and what it is called there.
+    fn wanting(&self, forest: &Forest, node: u32) -> impl Iterator<Item = (&Mirror, TreePath)> {
+        let way: Vec<u32> = forest.way_up(node).collect();
+        let roots: Vec<usize> =
+            (0..way.len()).filter(|&at| way.get(at).is_some_and(|&n| forest.is_root(n))).collect();
+        roots.into_iter().flat_map(move |at| {
+            let (below, from) = way.split_at(at);
+            let root = from.first().map(|&node| forest.ticket(node));
+            let mut path = TreePath::root();
+            let whole = below.iter().rev().all(|&node| path.push(forest.name(node)).is_some());
+            let own = self.all.iter().filter(move |mirror| whole && Some(mirror.root) == root);
+            own.filter_map(move |mirror| {
+                let wanted = path.is_root() || !(mirror.skip)(&path);
+                wanted.then(|| (mirror, path.clone()))
+            })
+        })
+    }
+}
+
+impl Inotify {
+    /// Whether some mirror wants the directory.
+    pub(super) fn wanted(&self, node: u32) -> bool {
+        self.mirrors.wanting(&self.forest, node).next().is_some()
+    }
+
+    /// What the directory is called in the mirrors that want it, alive or not.
+    pub(super) fn all_places(&self, node: u32) -> Vec<(MirrorId, TreePath)> {
+        let wanting = self.mirrors.wanting(&self.forest, node);
+        wanting.map(|(mirror, path)| (mirror.id, path)).collect()
+    }
+
+    /// What the directory is called in the mirrors that want it and are alive.
+    pub(super) fn places(&mut self, node: u32) -> &[(MirrorId, TreePath)] {
+        let now = (node, self.forest.version(), self.mirrors.version);
+        if self.here.of != Some(now) {
+            let wanting = self.mirrors.wanting(&self.forest, node);
+            self.here.places = wanting
+                .filter(|(mirror, _)| mirror.live)
+                .map(|(mirror, path)| (mirror.id, path))
+                .collect();
+            self.here.of = Some(now);
+        }
+        &self.here.places
+    }
+
+    /// Tells that something happened to the entry `name` of a directory.
+    pub(super) fn tell(&mut self, at: (u32, &[u8]), edit: Edit, kind: Kind, found: &mut Findings) {
+        let (node, name) = at;
+        for (mirror, directory) in self.places(node) {
+            if let Some(path) = directory.join(name) {
+                found.tell(*mirror, News::Changed(Change { edit, kind, path }));
+            }
+        }
+    }
+}

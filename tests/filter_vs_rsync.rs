@@ -1,0 +1,596 @@
+//! The filter decides as the installed rsync does: random trees and rules, entry by entry.
+//!
+//! `FILTER_CASES=20000` runs more cases than usual, `FILTER_SEED=7` starts at that one. A failure
+//! prints its seed.
+#![cfg(test)]
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fmt::Write as _,
+    fs, io,
+    ops::Range,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::Mutex,
+    thread,
+};
+
+use mirror_core::{
+    filter::{Builder, Filter, RuleError},
+    notice::Kind,
+    path::{Escaped, TreePath},
+};
+
+/// Numbers that look random: splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.below(from.len())]
+    }
+}
+
+type Entry = (TreePath, Kind);
+
+const NAME_PIECES: &[&[u8]] = &[
+    b"a",
+    b"a",
+    b"a",
+    b"b",
+    b"b",
+    b"b",
+    b"c",
+    b"ab",
+    b"foo",
+    b".",
+    b".c",
+    b"-",
+    b" ",
+    b"#",
+    b";",
+    b"!",
+    b"+",
+    b"[",
+    b"]",
+    b"\\",
+    b"\\",
+    b"*",
+    b"?",
+    b"\n",
+    b"\r",
+    b"^",
+    b"_",
+    b"\xc3\xa9",
+    b"\xff",
+    b"\t",
+    b"A",
+    b"1",
+    b":",
+    b",",
+    b"\x01",
+    b"\\#134",
+    b"$",
+    b"~",
+];
+
+const WILD_PIECES: &[&[u8]] = &[
+    b"*",
+    b"*",
+    b"*",
+    b"**",
+    b"**",
+    b"***",
+    b"****",
+    b"?",
+    b"?",
+    b"[ab]",
+    b"[!a]",
+    b"[^b]",
+    b"[a-c]",
+    b"[]a]",
+    b"[!]a]",
+    b"[a-]",
+    b"[-b]",
+    b"[\\]b]",
+    b"[\\\\]",
+    b"[[]",
+    b"[/a]",
+    b"[**]",
+    b"[[:alpha:]]",
+    b"[[:punct:]]",
+    b"[^[:space:]]",
+    b"[[:cntrl:]a]",
+    b"[[:nope:]]",
+    b"[[:a]",
+    b"[",
+    b"[]",
+    b"\\",
+    b"\\*",
+    b"\\\\",
+    b"\\?",
+    b"\\[",
+    b"[!/]",
+    b"[b-a]",
+    b"[a-\\c]",
+    b"[[:upper:]-z]",
+    b"[%--]",
+    b"[\x80-\xff]",
+    b"[[:blank:][:digit:]]",
+    b"[[:]",
+    b"[[::]]",
+];
+
+fn name(random: &mut Random) -> Vec<u8> {
+    let pieces = 1 + random.below(3);
+    (0..pieces).flat_map(|_| random.pick(NAME_PIECES)).copied().collect()
+}
+
+fn random_tree(random: &mut Random) -> Vec<Entry> {
+    let mut directories = vec![TreePath::root()];
+    let mut entries: Vec<Entry> = Vec::new();
+    for _ in 0..4 + random.below(24) {
+        let parent = &directories[random.below(directories.len())];
+        let Some(path) = parent.join(&name(random)) else { continue };
+        if entries.iter().any(|(known, _)| *known == path) {
+            continue;
+        }
+        let kind = if random.chance(50) { Kind::Directory } else { Kind::Other };
+        if kind == Kind::Directory {
+            directories.push(path.clone());
+        }
+        entries.push((path, kind));
+    }
+    entries
+}
+
+/// A pattern that has a chance to match something: a path of the tree with wildcards put in.
+fn random_pattern(random: &mut Random, tree: &[Entry]) -> Vec<u8> {
+    let mut pattern = Vec::new();
+    if random.chance(12) || tree.is_empty() {
+        for _ in 0..=random.below(5) {
+            let pieces = if random.chance(50) { NAME_PIECES } else { WILD_PIECES };
+            pattern.extend_from_slice(random.pick(pieces));
+            if random.chance(15) {
+                pattern.push(b'/');
+            }
+        }
+    } else {
+        let path = tree[random.below(tree.len())].0.as_bytes();
+        let names: Vec<&[u8]> = path.split(|&b| b == b'/').collect();
+        let from = if random.chance(40) { names.len() - 1 } else { random.below(names.len()) };
+        let to = from + 1 + random.below(names.len() - from);
+        let wildness = random.pick(&[&0, &0, &10, &25, &50]);
+        for &byte in &names[from..to].join(&b'/') {
+            match random.below(100) {
+                roll if roll < *wildness => pattern.extend_from_slice(random.pick(WILD_PIECES)),
+                roll if roll < wildness + 2 => {}
+                roll if roll < wildness + 10 && *wildness > 0 && b"*?[\\]".contains(&byte) => {
+                    pattern.extend([b'\\', byte]);
+                }
+                _ => pattern.push(byte),
+            }
+        }
+        if random.chance(20) {
+            pattern.insert(0, b'/');
+        }
+    }
+    let head: &[u8] =
+        if random.chance(85) { b"" } else { random.pick(&[b"**/", b"**", b"*", b"/**/", b"/*"]) };
+    let end: &[u8] = if random.chance(60) {
+        b""
+    } else {
+        random.pick(&[b"/", b"/", b"/***", b"/**", b"*", b"**", b"/*", b"***", b"//"])
+    };
+    [head, &pattern, end].concat()
+}
+
+const RULE_NAMES: &[&[u8]] = &[
+    b"-",
+    b"-",
+    b"-",
+    b"-",
+    b"+",
+    b"+",
+    b"H",
+    b"S",
+    b"P",
+    b"R",
+    b"exclude",
+    b"include",
+    b"hide",
+    b"show",
+    b"protect",
+    b"risk",
+    b"-s",
+    b"-r",
+    b"+s",
+    b"+r",
+    b"-p",
+    b"-!",
+    b"+!",
+    b"-/",
+    b"P/",
+    b"-sr",
+    b"-x",
+    b"-,p",
+    b"exclude,!",
+    b"Pp",
+    b"hide,!/",
+];
+
+/// Names and modifiers that rsync refuses, mostly.
+const ODD_NAMES: &[&[u8]] = &[
+    b"|",
+    b"Hs",
+    b"-s,p",
+    b"-e",
+    b"-n",
+    b"excludes",
+    b"X",
+    b"",
+    b"clear",
+    b"!",
+    b"! ",
+    b"!,",
+    b".!",
+    b"protect,r",
+    b"--",
+    b"-+",
+    b"-w",
+    b"clear,s",
+];
+
+/// Where the files of a case are.
+struct Place {
+    _keep: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let keep = tempfile::tempdir().unwrap();
+        // rsync finds its working directory by its real path.
+        let root = keep.path().canonicalize().unwrap();
+        for name in ["source", "target", "empty", "rules"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        Self { _keep: keep, root }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+fn plant(root: &Path, tree: &[Entry]) {
+    for (path, kind) in tree {
+        let path = root.join(OsStr::from_bytes(path.as_bytes()));
+        match kind {
+            Kind::Directory => fs::create_dir(path).unwrap(),
+            Kind::Other => drop(fs::File::create(path).unwrap()),
+        }
+    }
+}
+
+/// The same rules for both: arguments for rsync, and our filter if it takes them.
+struct Rules {
+    arguments: Vec<Vec<u8>>,
+    builder: Builder,
+    refused: Option<RuleError>,
+}
+
+impl Rules {
+    fn add(
+        &mut self,
+        option: &str,
+        value: &[u8],
+        result: impl FnOnce(&mut Builder) -> Result<(), RuleError>,
+    ) {
+        self.arguments.push([option.as_bytes(), b"=", value].concat());
+        if self.refused.is_none() {
+            self.refused = result(&mut self.builder).err();
+        }
+    }
+}
+
+fn read(name: &[u8]) -> Result<Vec<u8>, String> {
+    fs::read(OsStr::from_bytes(name)).map_err(|error| error.to_string())
+}
+
+/// A pattern for absolute paths that has a chance to match at the source or the target.
+fn absolute(random: &mut Random, root: &Path, pattern: &[u8]) -> Vec<u8> {
+    let side = random.pick(&[&b"source"[..], b"target", b"*", b"[st]*", b"**"]);
+    let root = root.as_os_str().as_bytes();
+    let parent = root.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    let head = random.pick(&[root, parent, b"/**", b"**"]);
+    [head, b"/", side, b"/", pattern.strip_prefix(b"/").unwrap_or(pattern)].concat()
+}
+
+fn random_line(random: &mut Random, tree: &[Entry], root: &Path, odd: usize) -> Vec<u8> {
+    let pattern = random_pattern(random, tree);
+    if random.chance(5) {
+        let name = random.pick(&[&b"-/ "[..], b"-/s ", b"+/_", b"P/ ", b"-!/ ", b"exclude,/ "]);
+        return [name, &absolute(random, root, &pattern)].concat();
+    }
+    if random.chance(odd) {
+        let gap: &[u8] = random.pick(&[b" ", b"_", b"", b"\t"]);
+        return [random.pick(ODD_NAMES), gap, &pattern].concat();
+    }
+    if random.chance(2) {
+        return random.pick::<[u8]>(&[b"!", b"-C", b"clear", b"-sC", b""]).to_vec();
+    }
+    let gap: &[u8] = if random.chance(90) { b" " } else { b"_" };
+    [random.pick(RULE_NAMES), gap, &pattern].concat()
+}
+
+/// Contents of a file of rules or, without rule names, of patterns.
+fn random_file(random: &mut Random, tree: &[Entry], root: &Path, named: bool) -> Vec<u8> {
+    let mut text = Vec::new();
+    for _ in 0..=random.below(4) {
+        match random.below(20) {
+            0 => text.extend_from_slice(b"# a\n"),
+            1 => text.extend_from_slice(b"; a"),
+            2 => text.extend_from_slice(b"\r"),
+            3 if !named => text.extend_from_slice(b"!"),
+            4 | 5 if !named => text.extend_from_slice(b"+ "),
+            6 if !named => text.extend_from_slice(b"- "),
+            _ => {}
+        }
+        let mut line =
+            if named { random_line(random, tree, root, 1) } else { random_pattern(random, tree) };
+        // Half a pattern is seldom a rule.
+        line.retain(|&b| !named || (b != b'\n' && b != b'\r'));
+        text.extend(line);
+        text.extend_from_slice(random.pick(&[&b"\n"[..], b"\n", b"\n", b"\r\n", b"\n\n"]));
+    }
+    text
+}
+
+fn random_rules(random: &mut Random, tree: &[Entry], place: &Place, builder: Builder) -> Rules {
+    let mut rules = Rules { arguments: Vec::new(), builder, refused: None };
+    let root = &place.root;
+    for number in 0..=random.below(6) {
+        let file = place.path("rules").join(number.to_string());
+        let name = file.as_os_str().as_bytes();
+        match random.below(20) {
+            0..=6 => {
+                let pattern = random_pattern(random, tree);
+                rules.add("--exclude", &pattern, |builder| builder.exclude(&pattern));
+            }
+            7 => {
+                let pattern = random_pattern(random, tree);
+                rules.add("--include", &pattern, |builder| builder.include(&pattern));
+            }
+            8 => {
+                let contents = random_file(random, tree, root, false);
+                fs::write(&file, &contents).unwrap();
+                rules.add("--exclude-from", name, |builder| builder.exclude_from(&contents));
+            }
+            9 | 10 => {
+                let kinds: &[&[u8]] = &[
+                    b".",
+                    b"merge",
+                    b".-",
+                    b".+",
+                    b".s",
+                    b".r",
+                    b".p",
+                    b"./",
+                    b".w-",
+                    b".C",
+                    b".e-",
+                    b"merge,-s",
+                    b".x-",
+                    b".n-",
+                    b".pCs",
+                ];
+                let kind = random.pick(kinds);
+                let bare = kind.iter().any(|b| b"-+C".contains(b));
+                fs::write(&file, random_file(random, tree, root, !bare)).unwrap();
+                let rule = [kind, b" ", name].concat();
+                rules.add("--filter", &rule, |builder| builder.rule(&rule, &mut read));
+            }
+            _ => {
+                let line = random_line(random, tree, root, 1);
+                rules.add("--filter", &line, |builder| builder.rule(&line, &mut read));
+            }
+        }
+    }
+    rules
+}
+
+fn rsync(arguments: &[Vec<u8>], from: &Path, to: &Path) -> io::Result<Output> {
+    let slashed = |path: &Path| [path.as_os_str().as_bytes(), b"/"].concat();
+    Command::new("rsync")
+        .args(["-r", "--out-format=%n"])
+        .args(arguments.iter().map(|word| OsStr::from_bytes(word)))
+        .arg(OsStr::from_bytes(&slashed(from)))
+        .arg(OsStr::from_bytes(&slashed(to)))
+        .env("LC_ALL", "C")
+        // Where -C would find more rules.
+        .env_remove("CVSIGNORE")
+        .env("HOME", from)
+        .env("RSYNC_OLD_ARGS", "0")
+        .current_dir(to)
+        .stdin(Stdio::null())
+        .output()
+}
+
+/// The paths in rsync's output.
+fn listed(output: &[u8]) -> BTreeSet<Vec<u8>> {
+    let paths = output.split(|&b| b == b'\n').filter(|path| !path.is_empty() && *path != b"./");
+    paths.map(|path| unescaped(path.strip_suffix(b"/").unwrap_or(path))).collect()
+}
+
+/// Which entries of the tree are not below `root` any more.
+fn missing(root: &Path, tree: &[Entry]) -> BTreeSet<Vec<u8>> {
+    let is_missing = |path: &&[u8]| root.join(OsStr::from_bytes(path)).symlink_metadata().is_err();
+    tree.iter().map(|(path, _)| path.as_bytes()).filter(is_missing).map(<[u8]>::to_vec).collect()
+}
+
+/// rsync writes odd bytes as `\#` and three octal digits, a backslash before such as well.
+fn unescaped(mut text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some((&byte, rest)) = text.split_first() {
+        text = rest;
+        if let [b'#', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] = rest
+            && byte == b'\\'
+        {
+            bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
+            text = after;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    bytes
+}
+
+/// What a transfer of the tree should list.
+fn sent(filter: &Filter, tree: &[Entry]) -> BTreeSet<Vec<u8>> {
+    let kept = tree.iter().filter(|(path, kind)| !filter.excludes(path, *kind));
+    kept.map(|(path, _)| path.as_bytes().to_vec()).collect()
+}
+
+/// What a transfer of an empty directory over the tree should delete.
+fn deleted(filter: &Filter, tree: &[Entry]) -> BTreeSet<Vec<u8>> {
+    let stays = |(path, kind): &Entry| {
+        let top = TreePath::new(path.components().next().unwrap()).unwrap();
+        let top_kind = if top == *path { *kind } else { Kind::Directory };
+        filter.protects(&top, top_kind) || filter.protects_in_removed(&top, path, *kind)
+    };
+    let staying: Vec<&TreePath> = tree.iter().filter(|e| stays(e)).map(|(path, _)| path).collect();
+    let gone = tree.iter().filter(|(path, _)| !staying.iter().any(|stays| path.contains(stays)));
+    gone.map(|(path, _)| path.as_bytes().to_vec()).collect()
+}
+
+/// What was tried, for the message of a failure.
+fn report(arguments: &[Vec<u8>], tree: &[Entry]) -> String {
+    let mut text = String::from("rsync");
+    for word in arguments {
+        let _ = write!(text, " '{}'", Escaped(word));
+    }
+    for (path, kind) in tree {
+        let _ = write!(text, "\n  {path} {kind:?}");
+    }
+    text
+}
+
+fn compare(ours: &BTreeSet<Vec<u8>>, rsyncs: &BTreeSet<Vec<u8>>, what: &str) -> Result<(), String> {
+    let names = |set: &mut dyn Iterator<Item = &Vec<u8>>| {
+        set.map(|path| Escaped(path).to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let (only_ours, only_rsyncs) =
+        (names(&mut ours.difference(rsyncs)), names(&mut rsyncs.difference(ours)));
+    if only_ours.is_empty() && only_rsyncs.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{what} only by us: [{only_ours}], only by rsync: [{only_rsyncs}]"))
+}
+
+/// How a case ended: whether the rules were taken.
+#[derive(PartialEq, Eq)]
+enum Case {
+    Compared,
+    Refused,
+}
+
+fn case(seed: u64) -> Result<Case, String> {
+    let random = &mut Random(seed);
+    let place = Place::new();
+    let tree = random_tree(random);
+    let deletes = random.chance(40);
+    let delete_excluded = deletes && random.chance(20);
+    let mut builder = Filter::builder()
+        .source(place.path("source").as_os_str().as_bytes())
+        .target(place.path("target").as_os_str().as_bytes());
+    let mut arguments: Vec<Vec<u8>> = Vec::new();
+    // What a dry run says of deletes is too much: it does not see that a directory stays in use.
+    arguments.push(if deletes { b"--delete".to_vec() } else { b"--dry-run".to_vec() });
+    if delete_excluded {
+        arguments.push(b"--delete-excluded".to_vec());
+        builder = builder.delete_excluded();
+    }
+    let rules = random_rules(random, &tree, &place, builder);
+    let filter = rules.refused.is_none().then(|| rules.builder.build());
+    match &filter {
+        // Half of the time rsync is told the rules as we give them back.
+        Some(filter) if random.chance(50) => arguments
+            .extend(filter.to_rsync_rules().map(|rule| [b"--filter=", rule.as_slice()].concat())),
+        _ => arguments.extend(rules.arguments),
+    }
+    let fail = |why: String| format!("seed {seed}: {why}\n{}", report(&arguments, &tree));
+    plant(&place.path(if deletes { "target" } else { "source" }), &tree);
+    let from = place.path(if deletes { "empty" } else { "source" });
+    let output = rsync(&arguments, &from, &place.path("target")).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let Some(filter) = filter else {
+        let why = rules.refused.unwrap().to_string();
+        let taken = output.status.success();
+        return if taken { Err(fail(format!("only we refuse: {why}"))) } else { Ok(Case::Refused) };
+    };
+    if !output.status.success() && output.status.code() != Some(23) {
+        return Err(fail(format!("only rsync refuses: {stderr}")));
+    }
+    if deletes {
+        compare(&deleted(&filter, &tree), &missing(&place.path("target"), &tree), "deleted")
+    } else {
+        compare(&sent(&filter, &tree), &listed(&output.stdout), "sent")
+    }
+    .map(|()| Case::Compared)
+    .map_err(fail)
+}
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn the_filter_and_rsync_decide_alike() {
+    if let Err(error) = Command::new("rsync").arg("--version").output() {
+        assert!(env::var_os("CI").is_none(), "rsync is missing: {error}");
+        eprintln!("skipped: no rsync: {error}");
+        return;
+    }
+    let first = number("FILTER_SEED").unwrap_or(0);
+    let count = number("FILTER_CASES").unwrap_or(600);
+    let compared = all_cases(first..first + count).unwrap_or_else(|why| panic!("{why}"));
+    assert!(compared * 10 >= count * 8 || count < 50, "only {compared} of {count} cases compare");
+}
+
+/// Runs the cases, a few at a time as rsync mostly waits for itself, until one fails. Gives the
+/// number of those in which rules were compared.
+fn all_cases(seeds: Range<u64>) -> Result<u64, String> {
+    let seeds = Mutex::new(seeds);
+    let worker = || {
+        let mut compared = 0;
+        while let Some(seed) = { seeds.lock().unwrap().next() } {
+            // When one has failed, the others need not go on.
+            let end = case(seed).inspect_err(|_| *seeds.lock().unwrap() = 0..0)?;
+            compared += u64::from(end == Case::Compared);
+        }
+        Ok(compared)
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    })
+}

@@ -1,0 +1,123 @@
+//! From the start of the process to its end.
+
+use std::{fs, path::PathBuf, thread, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::support::{FakeRsync, Live, Mode, Sandbox, exit_code, in_both_modes, needs, wait_until};
+
+in_both_modes!(
+    a_signal_ends_it_with_the_code_that_shells_expect,
+    onepass_ends_when_all_is_equal,
+    a_daemon_detaches_writes_its_pidfile_and_removes_it,
+    a_second_daemon_with_the_same_pidfile_gives_up,
+    a_log_in_the_watched_tree_does_not_feed_itself,
+);
+
+fn a_signal_ends_it_with_the_code_that_shells_expect(mode: Mode) {
+    for (signal, code, name) in [(Signal::TERM, 143, "TERM"), (Signal::INT, 130, "INT")] {
+        let mut live = Live::start(mode);
+        live.daemon.signal(signal);
+        assert_eq!(exit_code(live.daemon.wait_end()), code);
+        live.daemon.wait_for_log(&format!("--- {name} signal, fading ---"));
+    }
+}
+
+fn onepass_ends_when_all_is_equal(mode: Mode) {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("source");
+    let targets = ["one", "two"].map(|name| sandbox.directory(name));
+    fs::write(source.join("file"), "").unwrap();
+    let start = sandbox.daemon().with(["-onepass"]);
+    let start = targets.iter().fold(start, |start, target| start.mirror(mode, &source, target));
+    let mut daemon = start.start();
+    assert_eq!(exit_code(daemon.wait_end()), 0, "{}", daemon.log());
+    for target in targets {
+        daemon.wait_mirrored(mode, &source, &target);
+    }
+}
+
+#[test]
+fn onepass_fails_when_a_startup_does() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let rsync = FakeRsync::new(&sandbox);
+    rsync.set_failing(true);
+    let start = sandbox.daemon().mirror(Mode::Rsync, &source, &target).with(["-onepass"]);
+    let mut daemon = start.environment("PATH", rsync.path()).start();
+    assert_eq!(exit_code(daemon.wait_end()), 255);
+}
+
+fn a_daemon_detaches_writes_its_pidfile_and_removes_it(mode: Mode) {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let [pidfile, log] = ["pid", "log"].map(|name| sandbox.path(name));
+    fs::write(source.join("file"), "").unwrap();
+    let start = sandbox.daemon().mirror(mode, &source, &target);
+    let daemon = start.start_detached(&pidfile, &log);
+    daemon.wait_until("the startup is logged", || daemon.log().contains("Startup of"));
+    assert!(daemon.log().contains("--- Startup, daemonizing ---"), "{}", daemon.log());
+    let directory = fs::read_link(format!("/proc/{}/cwd", daemon.pid())).unwrap();
+    assert_eq!(directory, PathBuf::from("/"));
+    fs::write(source.join("later"), "").unwrap();
+    let later = target.join("later");
+    daemon.wait_until("a change is mirrored", || later.exists());
+    daemon.signal(Signal::TERM);
+    daemon.wait_until("it ends", || !daemon.runs());
+    assert!(!pidfile.exists(), "the pidfile is removed");
+    assert!(daemon.log().contains("--- TERM signal, fading ---"), "{}", daemon.log());
+}
+
+fn a_second_daemon_with_the_same_pidfile_gives_up(mode: Mode) {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let [pidfile, log, other] = ["pid", "log", "other-log"].map(|name| sandbox.path(name));
+    let first = sandbox.daemon().mirror(mode, &source, &target).start_detached(&pidfile, &log);
+    let start = sandbox.daemon().mirror(mode, &source, &target);
+    let second = start.start_detached(&pidfile, &other);
+    // It finds the file of the first, which it must neither change nor remove.
+    assert_eq!(second.pid(), first.pid());
+    second.wait_until("it says why", || second.log().contains("Cannot lock pidfile"));
+    assert!(first.runs());
+    assert!(pidfile.exists());
+}
+
+fn a_log_in_the_watched_tree_does_not_feed_itself(mode: Mode) {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let log = source.join("own.log");
+    let words = ["-log", "all", "-logfile", log.to_str().unwrap()];
+    let daemon = sandbox.daemon().mirror(mode, &source, &target).with(words).start();
+    daemon.wait_live();
+    fs::write(source.join("file"), "").unwrap();
+    let file = target.join("file");
+    daemon.wait_until("a change is mirrored", || file.exists());
+    // It has to fall silent: the same length over many looks.
+    let mut last = (0, 0);
+    daemon.wait_until("the log no longer grows", || {
+        thread::sleep(Duration::from_millis(20));
+        let length = fs::metadata(&log).unwrap().len();
+        last = if length == last.0 { (length, last.1 + 1) } else { (length, 0) };
+        last.1 >= 50
+    });
+    assert!(last.0 < 1 << 20, "the log has {} bytes", last.0);
+}
+
+#[test]
+fn a_rotated_log_is_begun_anew() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let log = sandbox.path("log");
+    let live = Live::start_with(sandbox, Mode::Rsync, &["-logfile", log.to_str().unwrap()]);
+    let has =
+        |path: &PathBuf, text: &str| fs::read_to_string(path).unwrap_or_default().contains(text);
+    assert!(has(&log, "Startup of"), "the logfile has what was said so far");
+    let rotated = live.sandbox.path("log.1");
+    fs::rename(&log, &rotated).unwrap();
+    fs::write(live.at("file"), "").unwrap();
+    live.expect_mirrored();
+    let finished = "Finished a list after exitcode: 0";
+    wait_until("the new log has the new lines", || live.daemon.log(), || has(&log, finished));
+    assert!(!has(&rotated, finished));
+}

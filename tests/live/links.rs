@@ -1,0 +1,93 @@
+//! Links must not lead out of either root.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use crate::support::{Live, Mode, differences, in_both_modes};
+
+in_both_modes!(
+    a_link_in_the_target_does_not_lead_out_of_it,
+    a_delete_does_not_follow_a_link_in_the_target,
+    a_directory_swapped_for_a_link_does_not_leak,
+);
+
+/// A directory beside the trees, with a file that nobody may touch.
+fn victim(live: &Live) -> std::path::PathBuf {
+    let outside = live.sandbox.directory("outside");
+    fs::write(outside.join("file"), "untouched").unwrap();
+    outside
+}
+
+#[track_caller]
+fn expect_untouched(outside: &Path) {
+    let names: Vec<_> = fs::read_dir(outside).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(names, ["file"]);
+    assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "untouched");
+}
+
+fn a_link_in_the_target_does_not_lead_out_of_it(mode: Mode) {
+    let live = Live::start(mode);
+    let outside = victim(&live);
+    fs::remove_dir_all(live.target.join("old/deep")).unwrap();
+    symlink(&outside, live.target.join("old/deep")).unwrap();
+    fs::write(live.at("old/deep/file"), "changed").unwrap();
+    fs::write(live.at("old/deep/new"), "new").unwrap();
+    live.expect_mirrored();
+    expect_untouched(&outside);
+}
+
+fn a_delete_does_not_follow_a_link_in_the_target(mode: Mode) {
+    let live = Live::start(mode);
+    let outside = victim(&live);
+    fs::remove_dir_all(live.target.join("old")).unwrap();
+    symlink(&outside, live.target.join("old")).unwrap();
+    fs::create_dir(outside.join("deep")).unwrap();
+    fs::write(outside.join("deep/file"), "untouched").unwrap();
+    fs::remove_dir_all(live.at("old/deep")).unwrap();
+    fs::write(live.at("last"), "").unwrap();
+    let last = live.target.join("last");
+    live.daemon.wait_until("a later change arrives", || last.exists());
+    assert_eq!(fs::read_to_string(outside.join("deep/file")).unwrap(), "untouched");
+}
+
+fn a_directory_swapped_for_a_link_does_not_leak(mode: Mode) {
+    let live = Live::start(mode);
+    let outside = victim(&live);
+    fs::write(outside.join("file"), "secret").unwrap();
+    let (place, aside) = (live.at("old/deep"), live.sandbox.path("aside"));
+    let leaked = AtomicBool::new(false);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let mirrored = live.target.join("old/deep");
+                // Looked at through a link it is the secret itself, which is no leak.
+                let is_link = mirrored.is_symlink();
+                let content = fs::read(mirrored.join("file")).unwrap_or_default();
+                if !is_link && content == b"secret" && !mirrored.is_symlink() {
+                    leaked.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        for round in 0..300 {
+            fs::write(place.join("file"), format!("ours {round}")).unwrap();
+            fs::rename(&place, &aside).unwrap();
+            symlink(&outside, &place).unwrap();
+            fs::remove_file(&place).unwrap();
+            fs::rename(&aside, &place).unwrap();
+            if round % 30 == 0 {
+                let equal = || differences(mode, &live.source, &live.target).is_empty();
+                live.daemon.wait_until("a round is mirrored", equal);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    live.expect_mirrored();
+    assert!(!leaked.load(Ordering::Relaxed), "what lies outside came into the target");
+    assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "secret");
+}

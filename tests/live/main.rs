@@ -1,0 +1,38 @@
+//! The real binary with real programs: each test starts its own daemon on its own directories.
+//!
+//! Tests wait for conditions, never for a time. What a test needs and does not find makes it say
+//! `skipped: ..`, which `cargo xtask test` counts.
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod changes;
+#[cfg(test)]
+mod churn;
+#[cfg(test)]
+mod excludes;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod links;
+#[cfg(test)]
+mod many;
+#[cfg(test)]
+mod names;
+#[cfg(test)]
+mod overflow;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod remote;
+#[cfg(test)]
+mod rights;
+#[cfg(test)]
+mod roots;
+#[cfg(test)]
+mod rsync_trouble;
+#[cfg(test)]
+mod startup;
+#[cfg(test)]
+mod target_trouble;

@@ -1,0 +1,66 @@
+//! Targets behind rsync's own protocol and behind ssh.
+
+use std::fs;
+
+use crate::support::{Churn, Mode, Need, Sandbox, Server, needs};
+
+#[test]
+fn a_module_of_an_rsync_daemon_is_a_target() {
+    needs!(Mode::Rsync.need(), Need::Root);
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let server = Server::rsync(&sandbox, &target);
+    let port = server.port();
+    let mut churn = Churn::new(&source, 21);
+    churn.change(50);
+    let to = format!("rsync://127.0.0.1:{port}/mirror");
+    let daemon = sandbox.daemon().mirror_to_server(&source, &to).start();
+    daemon.wait_live();
+    churn.change(100);
+    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+    fs::remove_dir_all(source.join("a")).or_else(|_| fs::remove_file(source.join("a"))).ok();
+    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+}
+
+#[test]
+fn a_server_that_was_down_gets_everything_when_it_is_up() {
+    needs!(Mode::Rsync.need(), Need::Root);
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let server = Server::rsync(&sandbox, &target);
+    let to = format!("rsync://127.0.0.1:{}/mirror", server.port());
+    fs::write(source.join("first"), "").unwrap();
+    let daemon = sandbox.daemon().mirror_to_server(&source, &to).start();
+    daemon.wait_live();
+    let stopped = server.stop();
+    fs::write(source.join("second"), "").unwrap();
+    daemon.wait_for_log("Retrying a list");
+    fs::write(source.join("third"), "").unwrap();
+    let _server = stopped.start();
+    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+}
+
+#[test]
+fn a_directory_behind_ssh_is_a_target() {
+    needs!(
+        Mode::Rsync.need(),
+        Need::Root,
+        Need::Program("sshd"),
+        Need::Program("ssh"),
+        Need::Program("ssh-keygen"),
+    );
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target with blank"));
+    let server = Server::ssh(&sandbox);
+    let mut churn = Churn::new(&source, 22);
+    churn.change(50);
+    let to = format!("root@127.0.0.1:{}", target.display());
+    let daemon = sandbox
+        .daemon()
+        .mirror_to_server(&source, &to)
+        .environment("RSYNC_RSH", server.remote_shell())
+        .start();
+    daemon.wait_live();
+    churn.change(100);
+    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+}

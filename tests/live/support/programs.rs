@@ -1,0 +1,72 @@
+//! An rsync that misbehaves on request.
+
+use std::{
+    ffi::OsString,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+};
+
+use rustix::process::Pid;
+
+use super::{Sandbox, needs::find_program};
+
+/// A directory of programs with an `rsync` that can be made to fail or to hang.
+#[derive(Debug)]
+pub(crate) struct FakeRsync {
+    directory: PathBuf,
+}
+
+impl FakeRsync {
+    /// An rsync that works, so far.
+    pub(crate) fn new(sandbox: &Sandbox) -> Self {
+        let directory = sandbox.directory("programs");
+        let fake = Self { directory };
+        let real = find_program("rsync").expect("the test asked for rsync");
+        // The daemon waits for the shell, which becomes rsync.
+        let script = format!(
+            "#!/bin/sh\n\
+             here='{here}'\n\
+             if [ -e \"$here/fails\" ]; then exit 12; fi\n\
+             if [ -e \"$here/hangs\" ]; then\n\
+                 echo $$ > \"$here/new\"; mv \"$here/new\" \"$here/pid\"\n\
+                 while [ -e \"$here/hangs\" ]; do sleep 0.1; done\n\
+             fi\n\
+             exec '{real}' \"$@\"\n",
+            here = fake.directory.display(),
+            real = real.display(),
+        );
+        fs::write(fake.directory.join("rsync"), script).unwrap();
+        let executable = Permissions::from_mode(0o755);
+        fs::set_permissions(fake.directory.join("rsync"), executable).unwrap();
+        fake
+    }
+
+    /// The search path in which it comes first.
+    pub(crate) fn path(&self) -> OsString {
+        let old = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(self.directory.clone()).chain(std::env::split_paths(&old));
+        std::env::join_paths(all).unwrap()
+    }
+
+    /// Makes it fail with exit code 12, or no longer.
+    pub(crate) fn set_failing(&self, failing: bool) {
+        self.set("fails", failing);
+    }
+
+    /// Makes it hang, or no longer.
+    pub(crate) fn set_hanging(&self, hanging: bool) {
+        self.set("hangs", hanging);
+    }
+
+    /// The process that hangs.
+    pub(crate) fn hanging_process(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.directory.join("pid")).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
+    }
+
+    fn set(&self, name: &str, on: bool) {
+        let flag = self.directory.join(name);
+        if on { fs::write(flag, "").unwrap() } else { fs::remove_file(flag).unwrap() }
+    }
+}

@@ -1,0 +1,163 @@
+//! Servers of our own on the loopback device.
+
+use std::{
+    fs::{self, File, Permissions},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use super::{Sandbox, needs::find_program, wait_until};
+
+/// How often another port is tried, should somebody else have taken ours meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// A server, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+    directory: PathBuf,
+}
+
+/// How to start a server again on the port that it had.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    command: Command,
+    port: u16,
+    directory: PathBuf,
+}
+
+impl Stopped {
+    /// Starts it.
+    pub(crate) fn start(mut self) -> Server {
+        let child = self.command.spawn().unwrap();
+        let mut server = Server { child, port: self.port, directory: self.directory };
+        assert!(server.listens(), "somebody else took the port");
+        server
+    }
+}
+
+/// A port on which nobody listens at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+impl Server {
+    /// An rsync daemon that gives out `target`, a place in the sandbox, as the module `mirror`.
+    pub(crate) fn rsync(sandbox: &Sandbox, target: &Path) -> Self {
+        sandbox.check(target);
+        let directory = sandbox.directory("rsyncd");
+        let settings = format!(
+            "use chroot = no\nmunge symlinks = no\nuid = 0\ngid = 0\n\
+             [mirror]\npath = {}\nread only = no\n",
+            target.display()
+        );
+        fs::write(directory.join("rsyncd.conf"), settings).unwrap();
+        Self::start(&directory, rsync_daemon)
+    }
+
+    /// An ssh server that lets in whoever has the key of [`Server::remote_shell`].
+    pub(crate) fn ssh(sandbox: &Sandbox) -> Self {
+        let directory = sandbox.directory("sshd");
+        for key in ["host", "user"] {
+            let status = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(directory.join(key))
+                .status()
+                .unwrap();
+            assert!(status.success(), "ssh-keygen: {status}");
+        }
+        // As root sshd wants an empty directory of this name, which a machine that never ran it
+        // does not have.
+        let _ = fs::DirBuilder::new().create("/run/sshd");
+        fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
+        Self::start(&directory, |directory, port| {
+            let file = |name: &str| directory.join(name).display().to_string();
+            let settings = format!(
+                "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+                 StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n",
+                file("host"),
+                file("user.pub"),
+            );
+            fs::write(directory.join("sshd_config"), settings).unwrap();
+            let mut command = Command::new(find_program("sshd").unwrap());
+            command.args(["-D", "-e", "-f"]).arg(directory.join("sshd_config"));
+            command
+        })
+    }
+
+    fn start(directory: &Path, command: impl Fn(&Path, u16) -> Command) -> Self {
+        for _ in 0..ATTEMPTS {
+            let port = free_port();
+            let log = File::create(directory.join("log")).unwrap();
+            let child = command(directory, port)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap();
+            let mut server = Self { child, port, directory: directory.to_owned() };
+            if server.listens() {
+                return server;
+            }
+        }
+        panic!("no server: {}", fs::read_to_string(directory.join("log")).unwrap_or_default());
+    }
+
+    /// Waits until it listens; false when it ended instead.
+    fn listens(&mut self) -> bool {
+        let mut ended = false;
+        let log = self.directory.join("log");
+        wait_until(
+            "the server listens",
+            || fs::read_to_string(log).unwrap_or_default(),
+            || {
+                ended = self.child.try_wait().unwrap().is_some();
+                ended || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
+            },
+        );
+        !ended
+    }
+
+    /// Ends an rsync server, so that it can be started again.
+    pub(crate) fn stop(mut self) -> Stopped {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let command = rsync_daemon(&self.directory, self.port);
+        Stopped { command, port: self.port, directory: self.directory.clone() }
+    }
+
+    /// The port on which it listens.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// For an ssh server: the command that gets to it, as `RSYNC_RSH` wants it.
+    pub(crate) fn remote_shell(&self) -> String {
+        format!(
+            "ssh -F none -p {} -i {} -o BatchMode=yes -o StrictHostKeyChecking=no \
+             -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+            self.port,
+            self.directory.join("user").display(),
+        )
+    }
+}
+
+fn rsync_daemon(directory: &Path, port: u16) -> Command {
+    let mut command = Command::new(find_program("rsync").unwrap());
+    command
+        .args(["--daemon", "--no-detach", "--address=127.0.0.1"])
+        .arg(format!("--port={port}"))
+        .arg(format!("--config={}", directory.join("rsyncd.conf").display()))
+        .stdin(Stdio::null());
+    command
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,67 @@
+//! One change at a time: how long until it is on the target.
+
+use std::{
+    fs, io, thread,
+    time::{Duration, Instant},
+};
+
+use super::{Bench, wait_live};
+use crate::bench::{
+    figure::{Figure, Sample, percentile},
+    floor::{self, Watch},
+    place::Arena,
+    running::Running,
+    tool::{self, Mode, Order, Tool},
+};
+
+/// How many changes are measured.
+const CHANGES: usize = 200;
+/// The quiet time before each, so that each is alone.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Takes `tool` through a number of lone changes without a delay.
+///
+/// # Errors
+///
+/// When a change does not arrive.
+pub(crate) fn measure(bench: &Bench, tool: Tool) -> io::Result<Sample> {
+    let arena = Arena::new(&bench.base)?;
+    let [source, target] = [arena.directory("source")?, arena.directory("target")?];
+    let mut running = if tool == Tool::Floor {
+        floor::start_copier(bench, &arena, &source, &target)?
+    } else {
+        let targets = std::slice::from_ref(&target);
+        let order = Order {
+            mode: Mode::Direct,
+            source: &source,
+            targets,
+            delay: Some(0),
+            excluded: None,
+            ours: &[],
+            programs: None,
+        };
+        let mut running = tool::start(tool, &bench.ours, &order, &arena)?;
+        wait_live(tool, &mut running, &source, targets)?;
+        running
+    };
+    let mut watch = Watch::new(target.path())?;
+    let mut times = Vec::with_capacity(CHANGES);
+    for number in 0..CHANGES {
+        thread::sleep(PAUSE);
+        let name = format!("change{number}");
+        let started = Instant::now();
+        fs::write(source.path().join(&name), [b'x'; 1024])?;
+        watch.wait_for_file(name.as_bytes())?;
+        times.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    summary(&mut times, &mut running)
+}
+
+fn summary(times: &mut [f64], running: &mut Running) -> io::Result<Sample> {
+    times.sort_by(f64::total_cmp);
+    Ok(Sample::from([
+        (Figure::Median, percentile(times, 0.5)),
+        (Figure::Percentile99, percentile(times, 0.99)),
+        (Figure::Memory, running.peak_memory()?),
+    ]))
+}

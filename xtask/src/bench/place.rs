@@ -1,0 +1,86 @@
+//! Where a measurement takes place.
+
+use std::{
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+/// The temporary directory of one measurement, removed with everything in it.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    directory: TempDir,
+}
+
+/// A path below an [`Arena`].
+///
+/// Daemons are given nothing else: a mirror deletes in its target what its source lacks, so a
+/// wrong target would cost the machine.
+///
+/// **Invariants.** Absolute, strictly below the arena, without `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place(PathBuf);
+
+impl Arena {
+    /// Makes a new directory below `base`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub(crate) fn new(base: &Path) -> io::Result<Self> {
+        let base = fs::canonicalize(base)?;
+        Ok(Self { directory: tempfile::Builder::new().prefix("bench-").tempdir_in(base)? })
+    }
+
+    /// The place `name`, whatever is there.
+    ///
+    /// # Errors
+    ///
+    /// When `name` leads out of the arena.
+    pub(crate) fn place(&self, name: &str) -> io::Result<Place> {
+        let path = self.directory.path().join(name);
+        let inside = path.is_absolute()
+            && path != self.directory.path()
+            && path.starts_with(self.directory.path())
+            && !path.components().any(|part| part == Component::ParentDir);
+        if inside { Ok(Place(path)) } else { Err(io::Error::other(format!("{name:?} leads out"))) }
+    }
+
+    /// A new directory in the arena.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arena::place`] and `mkdir(2)`.
+    pub(crate) fn directory(&self, name: &str) -> io::Result<Place> {
+        let place = self.place(name)?;
+        fs::create_dir_all(&place.0)?;
+        Ok(place)
+    }
+}
+
+impl Place {
+    /// The path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path with a slash at its end: for rsync "what is in it".
+    pub(crate) fn content(&self) -> PathBuf {
+        self.0.join("")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_outside_of_the_arena_is_a_place() {
+        let arena = Arena::new(&std::env::temp_dir()).unwrap();
+        for outside in ["", "/", ".", "..", "a/../..", "/etc"] {
+            assert!(arena.place(outside).is_err(), "{outside:?}");
+        }
+        assert!(arena.place("source").is_ok());
+    }
+}
