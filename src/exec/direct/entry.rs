@@ -16,10 +16,11 @@ use rustix::{
 };
 
 use super::{
-    attributes::{self, Ends, Plan, file_type, same_file},
+    attributes::{self, Ends, Plan, file_type},
     draft::{self, Temporary},
     file,
     folder::{Folder, Item, Task, existing, kind},
+    grain::same_file,
     links,
     remove::{Removed, remove},
     trouble::{self, Trouble, target_call},
@@ -71,6 +72,7 @@ impl Folder<'_> {
             return Ok(());
         }
         let source = existing(self.pair.source.stat(name)).map_err(trouble::source("look at"))?;
+        links::look_at_former(self, path, source.as_ref());
         let target = if absent { Ok(None) } else { existing(self.pair.target.stat(name)) };
         let target = target.map_err(trouble::target("look at"))?;
         let Some(source) = source else {
@@ -162,7 +164,7 @@ impl Folder<'_> {
         }
         let device = |stat: &Stat| (stat.stx_rdev_major, stat.stx_rdev_minor);
         Ok(match file_type(source) {
-            FileType::RegularFile => same_file(self.pass, source, target),
+            FileType::RegularFile => same_file(self.pass.grain(), source, target),
             FileType::Symlink => {
                 let there = read_link(&self.pair.target, subject.name);
                 let there = there.map_err(trouble::target("read"))?;
