@@ -5,6 +5,7 @@
 
 mod bench;
 mod test;
+mod tidy;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
@@ -13,6 +14,7 @@ usage: cargo xtask TASK
 
   test [ARGUMENT ..]  installs what the tests need, runs all of them and counts the skipped ones;
                       the arguments go to `cargo test`. With CI=true a skipped test is a failure
+  tidy                checks licences, who knows whom, `unsafe`, the length of files and more
   bench [ROW ..] [--runs N] [--json FILE] [--directory DIRECTORY]
                       measures our daemon beside the original, its rivals and the floor,
                       in temporary directories below DIRECTORY (default: /dev/shm)";
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     }
     let result = match task.as_str() {
         "test" => test::run(&rest),
+        "tidy" => tidy::run(),
         "bench" => bench::run(&rest),
         _ => Err(vec![USAGE.to_owned()]),
     };

@@ -23,11 +23,10 @@ pub type Reader<'a> = dyn FnMut(&[u8]) -> Result<Vec<u8>, String> + 'a;
 /// | `foo/` | a directory and all in it | the directory, not what is in it |
 /// | `a/***` | `a` and all in it | only what is in it |
 /// | `x$` | a name that is `x$` | also names that start with `x$` |
-/// | `d/**/e` | not `d/e` | not `d/e` |
 /// | directory excluded, entry in it included | excluded | included |
 /// | exclude `+ foo`, `- foo`, `!` | include, exclude, clear | the pattern as it stands |
 /// | file of excludes: line starting with `;` | a comment | a pattern |
-/// | file of excludes: line starting with `+` | with a blank: an include; else a pattern | skipped |
+/// | file of excludes: line starting with `+` | with a blank: an include | skipped |
 /// | file of excludes: line `-x` | the pattern `-x` | the pattern `x` |
 /// | file of excludes: blanks at the start of a line | belong to the pattern | are skipped |
 /// | file of excludes or rules: CR at the end of a line | ends the line | belongs to the pattern |

@@ -1,8 +1,8 @@
 //! rsync's exclude and filter rules, on bytes, compiled once.
 //!
-//! One matcher answers for all: what is watched, which events count, what the copier of
-//! this process copies and deletes, and, by [`Filter::to_rsync_rules`], what rsync is told. That it decides as
-//! rsync does is proved against a real rsync by `tests/filter_vs_rsync.rs`.
+//! One matcher answers for all: what is watched, which events count, what the copier of this
+//! process copies and deletes, and, by [`Filter::to_rsync_rules`], what rsync is told. That it
+//! decides as rsync does is proved against a real rsync by `tests/filter_vs_rsync`.
 
 mod build;
 mod class;
@@ -29,9 +29,9 @@ pub use rule::{Action, Rule, Side};
 /// The default has no rules and excludes nothing. The root is never excluded. A clone is cheap.
 ///
 /// Two kinds of rules can't be decided here: those that are read from files in each directory
-/// (`dir-merge`), and those about absolute paths (modifier `/`) where the root is not known. At such a rule the answer
-/// is the safe one for whatever no rule before decides: an entry is not excluded, so that rsync gets to see it,
-/// and it is protected. [`Filter::undecided`] tells whether there is one.
+/// (`dir-merge`), and those about absolute paths (modifier `/`) where the root is not known. Where
+/// no rule before such a one decides, the answer is the safe one: an entry is not excluded, so that
+/// rsync gets to see it, and it is protected. [`Filter::undecided`] tells whether there is one.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     items: Arc<[Item]>,
@@ -109,10 +109,11 @@ impl Filter {
         protects(&self.protected, levels(path, kind))
     }
 
-    /// Whether an entry must stay though the directory that has it is removed, which then stays as well.
+    /// Whether an entry must stay though the directory that has it is removed. Then that directory
+    /// stays as well.
     ///
-    /// Perishable rules (modifier `p`) do not count here. `removed` is the topmost directory that is
-    /// removed, for which [`Self::protects`] said no; `path` lies below it.
+    /// Perishable rules (modifier `p`) do not count here. `removed` is the topmost directory that
+    /// is removed, for which [`Self::protects`] said no; `path` lies below it.
     #[must_use]
     pub fn protects_in_removed(&self, removed: &TreePath, path: &TreePath, kind: Kind) -> bool {
         let above = removed.as_bytes().len();
@@ -120,8 +121,8 @@ impl Filter {
         protects(&self.protected_in_removed, below)
     }
 
-    /// The first rule that can't be decided here, in rsync's form. A target that is not written by rsync can't do with such
-    /// a rule.
+    /// The first rule that can't be decided here, in rsync's form. Where it is not rsync that
+    /// writes the target, such a rule has to be refused.
     #[must_use]
     pub fn undecided(&self) -> Option<Vec<u8>> {
         let tables = [&self.hidden, &self.protected];

@@ -43,8 +43,8 @@ enum Form {
     Literal(Box<[u8]>),
     Wild {
         wild: Wild,
-        /// Whether the pattern ends in `***`: a directory is compared with a slash after it, so that `d/***`
-        /// takes the directory and all that is in it.
+        /// Whether the pattern ends in `***`: a directory is compared with a slash after it, so
+        /// that `d/***` takes the directory and all that is in it.
         closes: bool,
     },
     /// Malformed, and so without any match.

@@ -145,8 +145,8 @@ impl Wild {
         }
     }
 
-    /// If the pattern starts with `**/`: what follows. A path with a slash before it
-    /// matches the whole exactly if the rest matches from the start of one of its components on.
+    /// If the pattern starts with `**/`: what follows. A path with a slash before it matches the
+    /// whole exactly if the rest matches from the start of one of its components on.
     pub(super) fn after_any_directories(&self) -> Option<Self> {
         match &*self.tokens {
             [Token::Stars, Token::Byte(b'/'), rest @ ..] => Some(Self { tokens: rest.into() }),
@@ -174,10 +174,10 @@ impl Wild {
 
     /// The match proper.
     ///
-    /// It is enough to go back to the last `*` and to the last `**`: the earlier the part before a star
-    /// matches, the more is left to the star. When a `*` runs into a slash, all starts of
-    /// the first `*` after the last `**` in the same component fail as well, so `**` leaps over them. The time is
-    /// O(text x tokens x slashes in the pattern).
+    /// It is enough to go back to the last `*` and to the last `**`: the earlier the part before a
+    /// star matches, the more is left to the star. When a `*` runs into a slash in vain, so does
+    /// each other start of the first `*` after `**` in the same component, and `**` leaps over
+    /// them. The time is O(text x tokens x slashes in the pattern).
     fn run(&self, text: Text) -> Verdict {
         let (mut token, mut at) = (0, 0);
         let mut star: Option<Resume> = None;

@@ -1,0 +1,170 @@
+//! Rules that each look at one file.
+
+use super::source::Source;
+
+/// How long a file may be, without its tests.
+const LONGEST: usize = 500;
+
+/// Where alone `unsafe` may stand.
+const UNSAFE_PACKAGE: &str = "crates/linux/";
+
+/// Test files that may sleep, how often that stands in them, and why.
+const SLEEPS: [(&str, usize, &str); 4] = [
+    ("tests/live/support/wait.rs", 1, "between two looks whether a condition holds"),
+    ("tests/life.rs", 1, "between two looks whether a condition holds"),
+    ("tests/live/lifecycle.rs", 1, "that nothing happens shows only in time"),
+    ("src/exec/direct/tests/races.rs", 1, "the pace of the one that disturbs"),
+];
+
+/// `unsafe` stands in one package only.
+pub(super) fn unsafe_elsewhere(source: &Source) -> Vec<String> {
+    if source.path.starts_with(UNSAFE_PACKAGE) {
+        return Vec::new();
+    }
+    let found = source.tokens.iter().filter(|token| token.text == "unsafe");
+    found.map(|token| source.problem(token.line, "`unsafe` belongs into crates/linux")).collect()
+}
+
+/// The compiler is told so, in the root of each crate.
+pub(super) fn unsafe_not_forbidden(source: &Source) -> Vec<String> {
+    let path = &source.path;
+    let is_root = path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");
+    let forbids = ["forbid", "(", "unsafe_code", ")"];
+    let texts: Vec<&str> = source.tokens.iter().map(|token| &*token.text).collect();
+    let is_told = texts.windows(forbids.len()).any(|window| window == forbids);
+    if !is_root || is_told || path.starts_with(UNSAFE_PACKAGE) {
+        return Vec::new();
+    }
+    vec![source.problem(1, "#![forbid(unsafe_code)] is missing")]
+}
+
+/// A file has at most 500 lines, its tests not counted.
+pub(super) fn too_long(source: &Source) -> Vec<String> {
+    let lines = source.lines().filter(|(number, _)| !source.is_test(*number)).count();
+    if lines <= LONGEST {
+        return Vec::new();
+    }
+    let what =
+        format!("{lines} lines without tests, more than {LONGEST}: find the part with a name");
+    vec![source.problem(1, &what)]
+}
+
+/// What is to be done is done, or is an issue.
+pub(super) fn reminders(source: &Source) -> Vec<String> {
+    // Put together so that this file does not have them.
+    let words = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
+    let has_one = |line: &str| {
+        line.split(|c: char| !c.is_alphanumeric()).any(|word| words.iter().any(|w| w == word))
+    };
+    let found = source.lines().filter(|(_, line)| has_one(line));
+    found.map(|(line, _)| source.problem(line, "a reminder: do it or open an issue")).collect()
+}
+
+/// Tests wait for conditions, not for times.
+pub(super) fn sleeping_tests(source: &Source) -> Vec<String> {
+    let entry = SLEEPS.iter().find(|(path, ..)| *path == source.path);
+    let allowed = entry.map_or(0, |(_, count, _)| *count);
+    let calls = source.tokens.windows(2).filter_map(|pair| match pair {
+        [name, open] if name.text == "sleep" && open.text == "(" => Some(name.line),
+        _ => None,
+    });
+    calls
+        .filter(|&line| source.is_test(line))
+        .skip(allowed)
+        .map(|line| source.problem(line, "a test that sleeps: wait for what it waits for"))
+        .collect()
+}
+
+/// Sources know nothing of the machine that they were written on.
+///
+/// In tests a home directory may be an example in what a program says.
+pub(super) fn paths_of_a_machine(source: &Source) -> Vec<String> {
+    // Put together so that this file does not have them.
+    let [home, work, root] = ["home", "work", "root"].map(|name| format!("/{name}/"));
+    let starts_one = |line: &str, directory: &str| {
+        // A directory of that name further down is not meant.
+        let starts =
+            line.match_indices(directory).map(|(at, _)| line.get(..at).unwrap_or_default());
+        starts
+            .into_iter()
+            .any(|before| !before.ends_with(|c: char| c.is_alphanumeric() || "_-.*}/]".contains(c)))
+    };
+    let found = source.lines().filter(|(number, line)| {
+        starts_one(line, &work)
+            || starts_one(line, &root)
+            || (!source.is_test(*number) && starts_one(line, &home))
+    });
+    found.map(|(line, _)| source.problem(line, "a path of one machine")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::source, *};
+
+    /// What a rule says of a file: the lines it names.
+    fn check(rule: fn(&Source) -> Vec<String>, path: &str, text: &str, expected: &[usize]) {
+        let sources = source::all(vec![(path.to_owned(), text.to_owned())]);
+        let problems = rule(&sources[0]);
+        let line = |problem: &String| problem.split(':').nth(1).unwrap().parse().unwrap();
+        let lines: Vec<usize> = problems.iter().map(line).collect();
+        assert_eq!(lines, expected, "{path}: {text}: {problems:?}");
+    }
+
+    #[test]
+    fn unsafe_stands_in_one_package() {
+        check(unsafe_elsewhere, "src/a.rs", "a\nunsafe { b }", &[2]);
+        check(unsafe_elsewhere, "tests/a.rs", "unsafe fn a() {}", &[1]);
+        check(unsafe_elsewhere, "crates/linux/src/a.rs", "unsafe { b }", &[]);
+        check(unsafe_elsewhere, "src/a.rs", "// unsafe\n\"unsafe\" unsafe_code", &[]);
+    }
+
+    #[test]
+    fn the_compiler_is_told() {
+        check(unsafe_not_forbidden, "src/lib.rs", "//! #![forbid(unsafe_code)]", &[1]);
+        check(unsafe_not_forbidden, "xtask/src/main.rs", "mod a;", &[1]);
+        check(unsafe_not_forbidden, "crates/core/src/lib.rs", "#![forbid(unsafe_code)]", &[]);
+        check(unsafe_not_forbidden, "crates/linux/src/lib.rs", "mod a;", &[]);
+        check(unsafe_not_forbidden, "src/exec/mod.rs", "mod a;", &[]);
+    }
+
+    #[test]
+    fn files_are_short() {
+        check(too_long, "src/a.rs", &"a;\n".repeat(501), &[1]);
+        check(too_long, "src/a.rs", &"a;\n".repeat(500), &[]);
+        let tested = |lines| {
+            "a;\n".repeat(lines) + "#[cfg(test)]\nmod tests {\n" + &"b;\n".repeat(400) + "}\n"
+        };
+        check(too_long, "src/a.rs", &tested(500), &[]);
+        check(too_long, "src/a.rs", &tested(501), &[1]);
+        check(too_long, "src/tests.rs", &"a;\n".repeat(900), &[]);
+    }
+
+    #[test]
+    fn nothing_is_left_to_be_done() {
+        let word = ["TO", "DO"].concat();
+        check(reminders, "src/a.rs", &format!("a\n// {word}: b"), &[2]);
+        check(reminders, "tests/a.rs", &format!("{word}!()"), &[1]);
+        check(reminders, "src/a.rs", &format!("{word}S, {}", word.to_lowercase()), &[]);
+    }
+
+    #[test]
+    fn tests_do_not_sleep() {
+        check(sleeping_tests, "tests/a.rs", "std::thread::sleep(TIME);", &[1]);
+        check(sleeping_tests, "src/a.rs", "#[cfg(test)]\nmod tests {\n sleep (x);\n}", &[3]);
+        check(sleeping_tests, "src/a.rs", "thread::sleep(x);", &[]);
+        check(sleeping_tests, "tests/a.rs", "run(\"sleep(1)\"); asleep(1);", &[]);
+        let (path, count, _) = SLEEPS[0];
+        check(sleeping_tests, path, &"thread::sleep(INTERVAL);\n".repeat(count), &[]);
+        check(sleeping_tests, path, &"thread::sleep(A);\n".repeat(count + 1), &[count + 1]);
+    }
+
+    #[test]
+    fn no_file_knows_a_machine() {
+        let [home, work, root] = ["home", "work", "root"].map(|name| format!("/{name}/"));
+        check(paths_of_a_machine, "src/a.rs", &format!("a\n// see {home}me"), &[2]);
+        check(paths_of_a_machine, "tests/a.rs", &format!("open(\"{work}main\")"), &[1]);
+        check(paths_of_a_machine, "src/a.rs", &format!("\"{root}.bashrc\""), &[1]);
+        check(paths_of_a_machine, "tests/a.rs", &format!("\"host:{home}me\""), &[]);
+        check(paths_of_a_machine, "src/a.rs", &format!("\"src{work}x\" b{root}y"), &[]);
+    }
+}
