@@ -1,6 +1,7 @@
 //! Who carries jobs out.
 
 pub mod direct;
+pub mod rsync;
 pub mod source;
 pub mod stop;
 pub mod survey;

@@ -6,4 +6,10 @@
 pub mod content;
 pub mod dir;
 pub mod entries;
+pub mod fanotify;
+pub mod fork;
+pub mod handle;
+pub mod inotify;
+pub mod lock;
+pub mod mounts;
 pub mod spot;
