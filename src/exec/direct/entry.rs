@@ -75,12 +75,11 @@ impl Folder<'_> {
         links::look_at_former(self, path, source.as_ref());
         let target = if absent { Ok(None) } else { existing(self.pair.target.stat(name)) };
         let target = target.map_err(trouble::target("look at"))?;
-        let Some(source) = source else {
+        let is_mirrored =
+            |source: &Stat| !self.pass.filter().excludes_entry(path, kind(file_type(source)));
+        let Some(source) = source.filter(is_mirrored) else {
             return target.map_or(Ok(()), |target| self.gone(path, &target));
         };
-        if self.pass.excludes(path, kind(file_type(&source))) {
-            return Ok(());
-        }
         let subject = Subject { path, name, source, target };
         if file_type(&source) == FileType::Directory {
             return self.directory(&subject, item.scope);
@@ -92,7 +91,7 @@ impl Folder<'_> {
         self.lone(&subject)
     }
 
-    /// Removes what the source does not have any more.
+    /// Removes what the source does not have any more, or hides.
     fn gone(&self, path: &TreePath, target: &Stat) -> Result<(), Trouble> {
         if !self.pass.may_delete(path, kind(file_type(target))) {
             return Ok(());

@@ -133,7 +133,7 @@ fn file(grain: Grain, from: &End<'_>, to: &End<'_>, wanted: &Stat) -> Option<Ren
 }
 
 fn is_none_of_ours(pass: &Pass<'_>, path: &TreePath, kind: Kind) -> bool {
-    pass.excludes(path, kind) || path.name().is_none_or(draft::is_temporary)
+    pass.filter().excludes(path, kind) || path.name().is_none_or(draft::is_temporary)
 }
 
 impl<'a> End<'a> {
@@ -157,7 +157,7 @@ fn make_parents(pass: &Pass<'_>, path: &TreePath) -> Option<Place> {
     for name in path.parent()?.components() {
         let dir = pass.target.open_below(here.as_bytes()).ok()?;
         here.push(name)?;
-        if pass.excludes(&here, Kind::Directory) {
+        if pass.filter().excludes(&here, Kind::Directory) {
             return None;
         }
         match mkdirat(&dir, name, Mode::RWXU) {
