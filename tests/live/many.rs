@@ -24,12 +24,11 @@ fn targets_are_equal(mode: Mode, number: usize) {
     let start =
         targets.iter().fold(sandbox.daemon(), |start, target| start.mirror(mode, &source, target));
     let daemon = start.start();
-    daemon.wait_live();
+    let expect_mirrored =
+        || targets.iter().for_each(|target| daemon.wait_mirrored(mode, &source, target));
+    expect_mirrored();
     churn.change(100);
-    fs::write(source.join("last"), "").unwrap();
-    for target in &targets {
-        daemon.wait_mirrored(mode, &source, target);
-    }
+    expect_mirrored();
 }
 
 fn nested_sources_each_get_theirs(mode: Mode) {

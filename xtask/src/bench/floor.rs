@@ -61,18 +61,23 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits until the file at `path`, in the directory that is watched, has `length` bytes.
+    /// Waits until the file `name` in `directory` has `length` bytes.
     ///
-    /// Some tools write it in place, others give it its name when it is complete: by a rename or
-    /// by a link. So each event of that name is only a reason to look.
+    /// It is looked at with each event that names it: a file may be written in place, renamed, or
+    /// linked into its place as a whole.
     ///
     /// # Errors
     ///
     /// When it takes too long.
-    pub(crate) fn wait_for_file(&mut self, path: &Path, length: u64) -> io::Result<()> {
-        let name = path.file_name().map_or(&b""[..], OsStrExt::as_bytes);
+    pub(crate) fn wait_for_file(
+        &mut self,
+        directory: &Path,
+        name: &str,
+        length: u64,
+    ) -> io::Result<()> {
+        let path = directory.join(name);
         self.read_until(|_, found| {
-            found == name && path.symlink_metadata().is_ok_and(|it| it.len() == length)
+            found == name.as_bytes() && fs::metadata(&path).is_ok_and(|it| it.len() == length)
         })
     }
 
@@ -100,7 +105,7 @@ impl Watch {
     }
 }
 
-/// The events after which a file is as it will be: written in place, or renamed into it.
+/// The events after which a file of ours is complete.
 const COMPLETE: ReadFlags = ReadFlags::CLOSE_WRITE.union(ReadFlags::MOVED_TO);
 
 /// Plays one of the programs; returns nothing when `task` is none of them.

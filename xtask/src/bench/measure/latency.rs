@@ -16,7 +16,7 @@ use crate::bench::{
 
 /// How many changes are measured.
 const CHANGES: usize = 200;
-/// The bytes of each.
+/// How large each is.
 const LENGTH: usize = 1024;
 /// The quiet time before each, so that each is alone.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -53,7 +53,7 @@ pub(crate) fn measure(bench: &Bench, tool: Tool) -> io::Result<Sample> {
         let name = format!("change{number}");
         let started = Instant::now();
         fs::write(source.path().join(&name), [b'x'; LENGTH])?;
-        watch.wait_for_file(&target.path().join(&name), LENGTH as u64)?;
+        watch.wait_for_file(target.path(), &name, LENGTH as u64)?;
         times.push(started.elapsed().as_secs_f64() * 1000.0);
     }
     summary(&mut times, &mut running)
