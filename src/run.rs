@@ -133,10 +133,12 @@ fn rsync_executor(
     log: &Log,
 ) -> Result<rsync::RsyncExecutor, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
-    let rules = if plan.excludes.is_empty() {
+    let rules = if filter.is_empty() {
         Rules::None
     } else {
-        Rules::Excludes(plan.excludes.iter().map(|it| it.as_bytes().to_vec()).collect())
+        // As rules and not as the user's words: among the lines of `--exclude-from`, a pattern
+        // that begins with `#` would be a comment.
+        Rules::Filters(filter.to_rsync_rules().collect())
     };
     let output = match (plan.mode, &plan.logfile) {
         (Mode::Foreground, _) => rsync::ChildOutput::Inherit,

@@ -6,7 +6,6 @@ use mirror_linux::{dir::Stat, spot::Spot};
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
-    grain::time,
     pass::Pass,
     trouble::{self, Trouble},
     warn::Topic,
@@ -233,17 +232,4 @@ fn is_no_data(error: &io::Error) -> bool {
 fn is_not_permitted(error: &io::Error) -> bool {
     // EINVAL: an owner that a user namespace does not map.
     matches!(Errno::from_io_error(error), Some(Errno::PERM | Errno::INVAL))
-}
-
-/// Whether the content of two files can be taken as equal by their size and time.
-///
-/// A copy that was made within a tick of the clock of the last change is not trusted: a change
-/// after it may have left the same time (Linux < 6.13, and file systems without fine times).
-pub(super) fn same_file(pass: &Pass<'_>, source: &Stat, target: &Stat) -> bool {
-    /// Twice the longest tick that kernels are built with, in nanoseconds.
-    const TICKS: i128 = 20_000_000;
-    let copied = super::grain::nanoseconds(&target.stx_ctime) - time(source);
-    source.stx_size == target.stx_size
-        && pass.grain().same(source, target)
-        && !(-TICKS..=TICKS).contains(&copied)
 }

@@ -16,10 +16,11 @@ use rustix::{
 };
 
 use super::{
-    attributes::{self, Ends, Plan, file_type, same_file},
+    attributes::{self, Ends, Plan, file_type},
     draft::{self, Temporary},
     file,
     folder::{Folder, Item, Task, existing, kind},
+    grain::same_file,
     links,
     remove::{Removed, remove},
     trouble::{self, Trouble, target_call},
@@ -71,14 +72,14 @@ impl Folder<'_> {
             return Ok(());
         }
         let source = existing(self.pair.source.stat(name)).map_err(trouble::source("look at"))?;
+        links::look_at_former(self, path, source.as_ref());
         let target = if absent { Ok(None) } else { existing(self.pair.target.stat(name)) };
         let target = target.map_err(trouble::target("look at"))?;
-        let Some(source) = source else {
+        let is_mirrored =
+            |source: &Stat| !self.pass.filter().excludes_entry(path, kind(file_type(source)));
+        let Some(source) = source.filter(is_mirrored) else {
             return target.map_or(Ok(()), |target| self.gone(path, &target));
         };
-        if self.pass.excludes(path, kind(file_type(&source))) {
-            return Ok(());
-        }
         let subject = Subject { path, name, source, target };
         if file_type(&source) == FileType::Directory {
             return self.directory(&subject, item.scope);
@@ -90,7 +91,7 @@ impl Folder<'_> {
         self.lone(&subject)
     }
 
-    /// Removes what the source does not have any more.
+    /// Removes what the source does not have any more, or hides.
     fn gone(&self, path: &TreePath, target: &Stat) -> Result<(), Trouble> {
         if !self.pass.may_delete(path, kind(file_type(target))) {
             return Ok(());
@@ -162,7 +163,7 @@ impl Folder<'_> {
         }
         let device = |stat: &Stat| (stat.stx_rdev_major, stat.stx_rdev_minor);
         Ok(match file_type(source) {
-            FileType::RegularFile => same_file(self.pass, source, target),
+            FileType::RegularFile => same_file(self.pass.grain(), source, target),
             FileType::Symlink => {
                 let there = read_link(&self.pair.target, subject.name);
                 let there = there.map_err(trouble::target("read"))?;

@@ -276,7 +276,9 @@ impl Folder<'_> {
     fn is_bare(&self, items: &[(Item, Kind)], rest: &HashMap<Box<[u8]>, Kind>) -> bool {
         let pass = self.pass;
         let is_mirrored = |(item, kind): &(Item, Kind)| {
-            self.path.join(&item.name).is_some_and(|path| !pass.excludes(&path, *kind))
+            self.path
+                .join(&item.name)
+                .is_some_and(|path| !pass.filter().excludes_entry(&path, *kind))
         };
         if items.iter().any(is_mirrored) {
             pass.direct.warnings.renew(&Topic::EmptySource);
@@ -284,7 +286,7 @@ impl Folder<'_> {
         }
         let would_go = rest.iter().any(|(name, kind)| {
             let path = self.path.join(name).filter(|_| !draft::is_temporary(name));
-            path.is_some_and(|path| !pass.protects(&path, *kind))
+            path.is_some_and(|path| !pass.filter().protects(&path, *kind))
         });
         if pass.delete && would_go {
             let text =

@@ -4,11 +4,14 @@ use std::{
     collections::BTreeSet,
     io,
     os::fd::AsFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use hashbrown::HashMap;
-use mirror_core::path::TreePath;
+use mirror_core::{
+    job::{Place, Scope},
+    path::TreePath,
+};
 use mirror_linux::{
     dir::{Dir, Stat},
     spot::Spot,
@@ -18,7 +21,7 @@ use rustix::fs::{AtFlags, linkat};
 use super::{
     draft::Temporary,
     entry::Subject,
-    folder::{Folder, Pair},
+    folder::{Folder, Item, Pair},
     pass::Pass,
     trouble::{self, Trouble},
 };
@@ -29,7 +32,13 @@ type Names = BTreeSet<TreePath>;
 /// true any more are dropped when they are needed.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    files: Mutex<HashMap<Inode, Arc<Mutex<Names>>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    files: HashMap<Inode, Arc<Mutex<Names>>>,
+    by_name: HashMap<TreePath, Inode>,
 }
 
 /// Which file it is.
@@ -48,13 +57,64 @@ impl Inode {
 impl Links {
     /// Forgets all names: everything is about to be visited.
     pub(super) fn forget(&self) {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.known() = Known::default();
     }
 
-    fn names(&self, inode: Inode) -> Arc<Mutex<Names>> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(files.entry(inode).or_default())
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The names of a file. Whoever holds its lock takes no other but that of what is known.
+    fn names(&self, inode: Inode) -> Arc<Mutex<Names>> {
+        Arc::clone(self.known().files.entry(inode).or_default())
+    }
+
+    fn learn(&self, inode: Inode, names: &Names) {
+        let mut known = self.known();
+        known.by_name.extend(names.iter().map(|name| (name.clone(), inode)));
+    }
+
+    /// Takes note that the entry at `path` is now `now`, or gone. The other names of the file that
+    /// had this one.
+    fn leave(&self, path: &TreePath, now: Option<Inode>) -> Names {
+        let mut known = self.known();
+        let file = known.by_name.get(path).copied().filter(|file| Some(*file) != now);
+        let names = file.and_then(|file| {
+            known.by_name.remove(path);
+            known.files.get(&file).cloned()
+        });
+        drop(known);
+        names.map_or_else(Names::new, |names| {
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.remove(path);
+            names.clone()
+        })
+    }
+}
+
+/// Looks at the other names that a file had whose name is now that of `source`, or of nothing: it
+/// may have been written under this name before, and then nobody has told about the others.
+pub(super) fn look_at_former(folder: &Folder<'_>, path: &TreePath, source: Option<&Stat>) {
+    for other in folder.pass.direct.links.leave(path, source.map(Inode::of)) {
+        let (Some(parent), Some(name)) = (other.parent(), other.name()) else { continue };
+        if let Ok(pair) = Pair::open(folder.pass, &parent).map(Arc::new) {
+            let folder = Folder { path: &parent, pair: &pair, ..*folder };
+            folder.entry(&Item { name: name.into(), scope: Scope::Entry, absent: false });
+            if let Err(trouble) = set_time(&pair) {
+                let place = Place { path: parent.clone(), scope: Scope::Entry };
+                folder.pass.note(place, &trouble);
+            }
+        }
+    }
+}
+
+/// Sets the time of a directory that a file was put into from elsewhere: nobody else may come to
+/// it in this job.
+fn set_time(pair: &Pair) -> Result<(), Trouble> {
+    let stat = pair.source.stat(b"").map_err(trouble::source("look at"))?;
+    Spot::Open(pair.target.as_fd())
+        .set_modified(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)
+        .map_err(trouble::target("set the time of"))
 }
 
 /// Another name of the same file.
@@ -80,6 +140,7 @@ pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Tro
     names.retain(|name| is_name_of(pass, name, &subject.source));
     let twins: Vec<Twin> = names.iter().filter_map(|name| twin(folder, subject, name)).collect();
     names.insert(subject.path.clone());
+    pass.direct.links.learn(Inode::of(&subject.source), &names);
     if !take_over(folder, subject, &twins)? {
         folder.lone(subject)?;
     }
@@ -167,9 +228,5 @@ fn relink(folder: &Folder<'_>, subject: &Subject<'_>, path: &TreePath) -> Result
         let source = pair.source.stat(name).map_err(trouble::source("look at"))?;
         folder.lone(&Subject { path, name, source, target })?;
     }
-    // Nobody else may come to this directory in this job.
-    let stat = pair.source.stat(b"").map_err(trouble::source("look at"))?;
-    Spot::Open(pair.target.as_fd())
-        .set_modified(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)
-        .map_err(trouble::target("set the time of"))
+    set_time(&pair)
 }

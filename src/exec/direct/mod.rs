@@ -4,7 +4,7 @@
 //! either. Nothing is visible at the target under its own name before it is whole. What it leaves
 //! to others: when to look, and where.
 //!
-//! The modules in the order in which a job passes: [`places`](self) and moves make tasks for the
+//! A job passes the modules in this order: `moves` and `places` make tasks for the
 //! crew, a folder is listed and compared, an entry is copied, linked or removed, its attributes
 //! are set, and the directory's own when all in it is done.
 

@@ -36,7 +36,8 @@ enum Step {
     Swapped,
 }
 
-/// The hints with what was renamed twice as one rename: the name between is gone.
+/// The hints with what was renamed twice as one rename: the name between is gone. What was moved
+/// into a directory that was renamed later comes after it.
 fn joined(moves: &[Rename]) -> Vec<Rename> {
     let mut hints: Vec<Rename> = Vec::with_capacity(moves.len());
     for hint in moves {
@@ -44,6 +45,13 @@ fn joined(moves: &[Rename]) -> Vec<Rename> {
             Some(earlier) => earlier.to = hint.to.clone(),
             None => hints.push(hint.clone()),
         }
+        let is_inside =
+            |earlier: &mut Rename| earlier.to != hint.from && hint.from.contains(&earlier.to);
+        let inside: Vec<Rename> = hints.extract_if(.., is_inside).collect();
+        hints.extend(inside.into_iter().map(|Rename { from, to }| {
+            let to = to.rebase(&hint.from, &hint.to).unwrap_or(to);
+            Rename { from, to }
+        }));
     }
     hints.retain(|hint| !hint.from.contains(&hint.to) && !hint.to.contains(&hint.from));
     hints
@@ -125,7 +133,7 @@ fn file(grain: Grain, from: &End<'_>, to: &End<'_>, wanted: &Stat) -> Option<Ren
 }
 
 fn is_none_of_ours(pass: &Pass<'_>, path: &TreePath, kind: Kind) -> bool {
-    pass.excludes(path, kind) || path.name().is_none_or(draft::is_temporary)
+    pass.filter().excludes(path, kind) || path.name().is_none_or(draft::is_temporary)
 }
 
 impl<'a> End<'a> {
@@ -149,7 +157,7 @@ fn make_parents(pass: &Pass<'_>, path: &TreePath) -> Option<Place> {
     for name in path.parent()?.components() {
         let dir = pass.target.open_below(here.as_bytes()).ok()?;
         here.push(name)?;
-        if pass.excludes(&here, Kind::Directory) {
+        if pass.filter().excludes(&here, Kind::Directory) {
             return None;
         }
         match mkdirat(&dir, name, Mode::RWXU) {
@@ -180,5 +188,6 @@ mod tests {
         assert_eq!(joined(&renames("2>3 1>2 0>1")), renames("2>3 1>2 0>1"));
         assert_eq!(joined(&renames("a>b b>a")), []);
         assert_eq!(joined(&renames("a>a/b")), []);
+        assert_eq!(joined(&renames("x>d/x d>e e>f")), renames("d>f x>f/x"));
     }
 }

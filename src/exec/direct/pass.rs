@@ -9,6 +9,7 @@ use std::{
 };
 
 use mirror_core::{
+    filter::Filter,
     job::{Failure, Outcome, Place, Scope},
     notice::Kind,
     path::TreePath,
@@ -95,19 +96,14 @@ impl<'a> Pass<'a> {
         self.target_identity.is_some_and(|target| target == Identity::of(stat))
     }
 
-    /// Whether the filter keeps this path out of the mirror.
-    pub(super) fn excludes(&self, path: &TreePath, kind: Kind) -> bool {
-        self.direct.settings.filter.excludes(path, kind)
-    }
-
-    /// Whether the filter keeps this path of the target from being deleted.
-    pub(super) fn protects(&self, path: &TreePath, kind: Kind) -> bool {
-        self.direct.settings.filter.excludes(path, kind)
+    /// What does not concern the mirror.
+    pub(super) fn filter(&self) -> &Filter {
+        &self.direct.settings.filter
     }
 
     /// Whether the path may be deleted at the target, the source being without it.
     pub(super) fn may_delete(&self, path: &TreePath, kind: Kind) -> bool {
-        if !self.delete || self.protects(path, kind) {
+        if !self.delete || self.filter().protects(path, kind) {
             return false;
         }
         let Some(mount) = self.direct.mounts.lost(&self.source, path) else { return true };

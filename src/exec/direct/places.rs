@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_core::{
     job::{Place, Rename, Scope},
+    notice::Kind,
     path::TreePath,
     queue::PlaceSet,
 };
@@ -68,7 +69,8 @@ fn settled(pass: &Pass<'_>, groups: Groups) -> Groups {
     let mut covered: BTreeSet<TreePath> = BTreeSet::new();
     // A directory comes before all that is below it.
     for (path, names) in groups {
-        if ancestors(&path).any(|path| covered.contains(&path)) {
+        let is_covered = ancestors(&path).any(|path| covered.contains(&path));
+        if is_covered || pass.filter().excludes(&path, Kind::Directory) {
             continue;
         }
         match standing(pass, &path) {

@@ -46,8 +46,8 @@ pub(super) fn remove(
         if parent.stat(b"").is_ok_and(|parent| parent.stx_mnt_id != stat.stx_mnt_id) {
             return Err(Trouble::Mounted);
         }
-        return Removal { pass, mount: stat.stx_mnt_id, buffer: ReadBuffer::new(), trouble: None }
-            .tree(parent, path);
+        let (mount, buffer) = (stat.stx_mnt_id, ReadBuffer::new());
+        return Removal { pass, top: path, mount, buffer, trouble: None }.tree(parent);
     }
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(Removed::All),
@@ -58,6 +58,8 @@ pub(super) fn remove(
 /// A tree that is removed, from its leaves up.
 struct Removal<'a> {
     pass: &'a Pass<'a>,
+    /// Its root.
+    top: &'a TreePath,
     /// The mount that it lies in, and that is not left.
     mount: u64,
     buffer: ReadBuffer,
@@ -78,8 +80,8 @@ struct Level {
 }
 
 impl Removal<'_> {
-    fn tree(mut self, parent: &Dir, path: &TreePath) -> Result<Removed, Trouble> {
-        let mut levels = vec![self.enter(path.clone())];
+    fn tree(mut self, parent: &Dir) -> Result<Removed, Trouble> {
+        let mut levels = vec![self.enter(self.top.clone())];
         let mut kept = false;
         while let Some(level) = levels.last_mut() {
             if !self.pass.goes_on() {
@@ -144,7 +146,7 @@ impl Removal<'_> {
 
     fn entry(&mut self, dir: &Dir, (name, kind): (Box<[u8]>, Kind), level: &mut Level) {
         let Some(path) = level.path.join(&name) else { return };
-        if self.pass.protects(&path, kind) {
+        if self.pass.filter().protects_in_removed(self.top, &path, kind) {
             level.kept = true;
         } else if kind == Kind::Directory {
             level.below.push(name);

@@ -3,6 +3,7 @@
 mod attributes;
 mod churn;
 mod disks;
+mod filters;
 mod moves;
 mod names;
 mod races;
@@ -54,11 +55,16 @@ impl Mirror {
     }
 
     fn with(delete: Delete) -> Self {
+        Self::filtered(delete, Filter::default())
+    }
+
+    fn filtered(delete: Delete, filter: Filter) -> Self {
         let place = tempfile::tempdir().unwrap();
         let (source, target) = (place.path().join("source"), place.path().join("target"));
         fs::create_dir(&source).unwrap();
         fs::create_dir(&target).unwrap();
-        let executor = executor(&source, &target, delete);
+        let mut executor = executor(&source, &target, delete);
+        executor.settings.filter = Arc::new(filter);
         Self { executor, source, target, _place: place }
     }
 

@@ -47,7 +47,9 @@ impl Churn {
     fn path(&mut self) -> String {
         let depth = 1 + self.dice.roll(3);
         let names: Vec<_> = (0..depth).map(|_| ["a", "b", "c", "d"][self.dice.roll(4)]).collect();
-        names.join("/")
+        // Not through a link: what happens there is told where it leads to.
+        let ends = (1..depth).find(|&end| self.at(&names[..end].join("/")).is_symlink());
+        names[..ends.unwrap_or(depth)].join("/")
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -63,7 +65,8 @@ impl Churn {
     fn change(&mut self) {
         let name = self.path();
         let at = self.at(&name);
-        let is_dir = fs::symlink_metadata(&at).is_ok_and(|stat| stat.is_dir());
+        let is_directory = || fs::symlink_metadata(&at).is_ok_and(|stat| stat.is_dir());
+        let is_dir = is_directory();
         let changed = match self.dice.roll(16) {
             0..3 => !is_dir && self.write(&name),
             3 | 4 => fs::create_dir(&at).is_ok(),
@@ -76,13 +79,9 @@ impl Churn {
             12 => {
                 // As editors save: a new file takes the name.
                 let new = at.with_file_name("new");
-                fs::write(&new, format!("saved {}", self.dice.roll(99))).is_ok()
-                    && if is_dir {
-                        fs::remove_file(&new).unwrap();
-                        false
-                    } else {
-                        fs::rename(&new, &at).is_ok()
-                    }
+                !is_dir
+                    && fs::write(&new, format!("saved {}", self.dice.roll(99))).is_ok()
+                    && fs::rename(&new, &at).is_ok()
             }
             13 => {
                 fs::exists(&at).unwrap_or(false) && {
@@ -90,11 +89,19 @@ impl Churn {
                     true
                 }
             }
-            14 => self.remove(&name) && self.write(&name),
-            _ => self.remove(&name) && fs::create_dir(&at).is_ok(),
+            14 => {
+                let removed = self.remove(&name);
+                self.write(&name) || removed
+            }
+            _ => {
+                let removed = self.remove(&name);
+                fs::create_dir(&at).is_ok() || removed
+            }
         };
         if changed {
-            self.saw(&name, Scope::Entry);
+            // One that came or went is told as all of it.
+            let scope = if is_dir || is_directory() { Scope::Tree } else { Scope::Entry };
+            self.saw(&name, scope);
         }
     }
 

@@ -56,7 +56,7 @@ fn a_file_and_a_directory_are_renamed() {
     let mirror = mirror("a/one a/b/two file");
     rename(&mirror, "file", "a/file");
     rename(&mirror, "a", "c");
-    assert_moved(&mirror, "file a/ c/", "file>c/file a>c");
+    assert_moved(&mirror, "file a/ c/", "file>a/file a>c");
 }
 
 #[test]

@@ -1,0 +1,99 @@
+//! What does not concern the mirror, on either side.
+
+use std::fs;
+
+use mirror_core::{filter::Filter, job::Outcome};
+
+use super::{ALWAYS, Mirror};
+
+fn mirror(rules: &str) -> Mirror {
+    let mut builder = Filter::builder();
+    for rule in rules.split_whitespace() {
+        let (kind, pattern) = rule.split_at(1);
+        match kind {
+            "-" => builder.exclude(pattern.as_bytes()),
+            _ => builder.include(pattern.as_bytes()),
+        }
+        .unwrap();
+    }
+    Mirror::filtered(ALWAYS, builder.build())
+}
+
+fn make(mirror: &Mirror, files: &str) {
+    for name in files.split_whitespace() {
+        let path = mirror.source.with_file_name(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+}
+
+fn target(mirror: &Mirror) -> Vec<String> {
+    let tree = super::tree::read(&mirror.target);
+    let names = tree.into_keys().map(|path| path.into_os_string().into_string().unwrap());
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn what_is_excluded_is_neither_copied_nor_deleted() {
+    let all = "source/a source/a.tmp source/cache/x source/d/cache/x source/d/b.tmp source/d/b \
+               target/old target/old.tmp target/cache/kept target/d/old.tmp target/d/old";
+    for whole in [true, false] {
+        let mirror = mirror("-*.tmp -/cache/");
+        make(&mirror, all);
+        let places = "a a.tmp cache/ cache/x d/ d/cache/x d/b.tmp old old.tmp cache/kept d/old.tmp";
+        let outcome = if whole { mirror.full() } else { mirror.batch(places) };
+        assert_eq!(outcome, Outcome::Done);
+        let expected = [
+            "a",
+            "cache",
+            "cache/kept",
+            "d",
+            "d/b",
+            "d/cache",
+            "d/cache/x",
+            "d/old.tmp",
+            "old.tmp",
+        ];
+        assert_eq!(target(&mirror), expected, "{whole}");
+    }
+}
+
+#[test]
+fn a_directory_that_holds_what_is_excluded_stays_for_its_sake() {
+    let mirror = mirror("-*.tmp");
+    make(&mirror, "source/a target/gone/b/kept.tmp target/gone/b/c target/gone/d/e");
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert_eq!(target(&mirror), ["a", "gone", "gone/b", "gone/b/kept.tmp"]);
+    // It can't make way for anything else either.
+    make(&mirror, "source/gone");
+    let Outcome::Partly(failures) = mirror.full() else { panic!() };
+    assert_eq!(failures[0].0.path.to_string(), "/gone");
+    assert_eq!(target(&mirror), ["a", "gone", "gone/b", "gone/b/kept.tmp"]);
+}
+
+#[test]
+fn what_is_included_first_is_copied() {
+    let mirror = mirror("+/keep.tmp -*.tmp");
+    make(&mirror, "source/keep.tmp source/other.tmp source/d/keep.tmp");
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert_eq!(target(&mirror), ["d", "keep.tmp"]);
+}
+
+#[test]
+fn a_source_with_nothing_but_what_is_excluded_is_an_empty_one() {
+    let mirror = mirror("-/lost+found/");
+    make(&mirror, "source/lost+found/x target/precious");
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert_eq!(target(&mirror), ["precious"]);
+}
+
+#[test]
+fn a_rename_does_not_bring_what_is_excluded() {
+    let mirror = mirror("-*.tmp");
+    make(&mirror, "source/a source/x.tmp target/a target/x.tmp");
+    fs::rename(mirror.source("a"), mirror.source("a.tmp")).unwrap();
+    fs::rename(mirror.source("x.tmp"), mirror.source("x")).unwrap();
+    assert_eq!(mirror.batch_with("a a.tmp x x.tmp", "a>a.tmp x.tmp>x"), Outcome::Done);
+    assert_eq!(target(&mirror), ["x", "x.tmp"]);
+    assert_eq!(fs::read(mirror.target("x")).unwrap(), b"source/x.tmp");
+}
