@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::support::{Live, Mode, in_both_modes};
+use crate::support::{Live, Mode, Sandbox, in_both_modes};
 
 in_both_modes!(
     a_file_comes_changes_and_goes,
@@ -82,12 +82,11 @@ fn links_come_change_and_go(mode: Mode) {
     symlink("old/deep/file", live.at("link")).unwrap();
     symlink(".", live.at("loop")).unwrap();
     symlink("itself", live.at("itself")).unwrap();
-    fs::hard_link(live.at("old/deep/file"), live.at("second name")).unwrap();
     live.expect_mirrored();
     fs::remove_file(live.at("link")).unwrap();
     symlink("elsewhere", live.at("link")).unwrap();
     live.expect_mirrored();
-    for name in ["link", "loop", "itself", "second name"] {
+    for name in ["link", "loop", "itself"] {
         fs::remove_file(live.at(name)).unwrap();
     }
     live.expect_mirrored();
@@ -134,6 +133,25 @@ fn a_deleted_directory_made_anew_has_only_the_new_content(mode: Mode) {
     fs::remove_dir_all(live.at("old")).unwrap();
     fs::create_dir(live.at("old")).unwrap();
     fs::write(live.at("old/new"), "").unwrap();
+    live.expect_mirrored();
+}
+
+/// Without `-H` rsync makes files of their own of them.
+#[test]
+fn names_of_one_file_stay_that_directly() {
+    crate::support::needs!(Mode::Direct.need());
+    let sandbox = Sandbox::new();
+    sandbox.directory("source/sub");
+    let [one, two] = ["source/one", "source/sub/two"].map(|name| sandbox.path(name));
+    fs::write(&one, "content").unwrap();
+    fs::hard_link(&one, &two).unwrap();
+    let live = Live::start_with(sandbox, Mode::Direct, &[]);
+    live.expect_mirrored();
+    fs::hard_link(&one, live.at("three")).unwrap();
+    live.expect_mirrored();
+    fs::write(live.at("three"), "changed under one name, but all have it").unwrap();
+    live.expect_mirrored();
+    fs::remove_file(&one).unwrap();
     live.expect_mirrored();
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::{Mode, Sandbox, detached::Detached, differences, wait_until};
+use super::{Mode, Sandbox, detached::Detached, differences, needs::find_program, wait_until};
 
 /// How much of a long log is shown when a test fails.
 const SHOWN_LINES: usize = 80;
@@ -27,7 +27,7 @@ pub(crate) struct Start<'a> {
 
 impl<'a> Start<'a> {
     pub(super) fn new(sandbox: &'a Sandbox) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lsyncd"));
+        let mut command = leashed(env!("CARGO_BIN_EXE_lsyncd"));
         // A group of its own, so that its children can be ended with it.
         command.process_group(0).stdin(Stdio::null()).current_dir("/");
         Self { sandbox, command, syncs: 0, detaches: false }
@@ -100,6 +100,14 @@ impl<'a> Start<'a> {
         let child = self.command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Daemon { child, log, syncs: self.syncs }
     }
+}
+
+/// The program, run so that it ends with the test even if the test is killed.
+fn leashed(program: &str) -> Command {
+    let Some(setpriv) = find_program("setpriv") else { return Command::new(program) };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--", program]);
+    command
 }
 
 /// A running daemon, whose end is also that of its children.
