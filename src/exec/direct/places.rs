@@ -25,6 +25,7 @@ type Groups = BTreeMap<TreePath, BTreeMap<Box<[u8]>, Scope>>;
 /// Brings everything to the state of the source.
 pub(super) fn full(pass: &Pass<'_>) {
     pass.direct.links.forget();
+    pass.visit_all();
     run(pass, vec![Task::All(Branch::new(TreePath::root()))]);
 }
 
