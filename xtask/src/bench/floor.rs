@@ -16,9 +16,8 @@ use rustix::{
 };
 
 use super::{
-    measure::Bench,
     place::{Arena, Place},
-    running::Running,
+    running::{OWN_PROGRAM, Running},
 };
 
 /// The task of the command line that plays the bare reader.
@@ -154,12 +153,11 @@ fn copy_events(from: &Path, to: &Path) -> io::Result<()> {
 ///
 /// When something cannot be done.
 pub(crate) fn cost_of_reading(
-    bench: &Bench,
     arena: &Arena,
     directory: &Place,
     change: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<f64> {
-    let mut command = Command::new(&bench.own_program);
+    let mut command = Command::new(OWN_PROGRAM);
     command.arg(READER).arg(directory.path());
     let mut reader = start(&command, arena)?;
     change()?;
@@ -175,12 +173,11 @@ pub(crate) fn cost_of_reading(
 ///
 /// When it cannot be started.
 pub(crate) fn start_copier(
-    bench: &Bench,
     arena: &Arena,
     from: &Place,
     to: &Place,
 ) -> io::Result<Running> {
-    let mut command = Command::new(&bench.own_program);
+    let mut command = Command::new(OWN_PROGRAM);
     command.arg(COPIER).args([from.path(), to.path()]);
     start(&command, arena)
 }

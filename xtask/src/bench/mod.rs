@@ -104,7 +104,6 @@ fn prepare(request: &Request) -> Result<Bench, String> {
     let built = env::var_os("CARGO_TARGET_DIR").map_or_else(|| top.join("target"), PathBuf::from);
     Ok(Bench {
         ours: built.join("release/lsyncd"),
-        own_program: env::current_exe().map_err(|error| format!("who am I: {error}"))?,
         base: request.base.clone(),
     })
 }

@@ -1,7 +1,6 @@
 //! A running program whose use of the machine is counted.
 
 use std::{
-    env,
     ffi::OsString,
     fs::{self, File},
     io,
@@ -21,6 +20,8 @@ use super::{
     usage::{self, Usage},
 };
 
+/// This very program, also when its file was replaced meanwhile.
+pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
 /// The task of the command line that runs a program on a leash.
 const LEASH: &str = "on-a-leash";
 
@@ -47,7 +48,7 @@ impl Running {
     pub(crate) fn start(command: &Command, output: &Place) -> io::Result<Self> {
         let file = File::create(output.path())?;
         // A group of its own, so that its children can be ended with it.
-        let leader = leashed(command)?
+        let leader = leashed(command)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -131,8 +132,8 @@ impl Running {
 }
 
 /// The command, run so that it ends when this process does, even if this process is killed.
-fn leashed(command: &Command) -> io::Result<Command> {
-    let mut leashed = Command::new(env::current_exe()?);
+fn leashed(command: &Command) -> Command {
+    let mut leashed = Command::new(OWN_PROGRAM);
     leashed.arg(LEASH).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
@@ -140,7 +141,7 @@ fn leashed(command: &Command) -> io::Result<Command> {
             None => leashed.env_remove(name),
         };
     }
-    Ok(leashed)
+    leashed
 }
 
 /// Becomes the program of a leashed command. Returns nothing when `task` is something else, and

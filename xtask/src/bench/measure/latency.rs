@@ -30,7 +30,7 @@ pub(crate) fn measure(bench: &Bench, tool: Tool) -> io::Result<Sample> {
     let arena = Arena::new(&bench.base)?;
     let [source, target] = [arena.directory("source")?, arena.directory("target")?];
     let mut running = if tool == Tool::Floor {
-        floor::start_copier(bench, &arena, &source, &target)?
+        floor::start_copier(&arena, &source, &target)?
     } else {
         let targets = std::slice::from_ref(&target);
         let order = Order {

@@ -29,8 +29,6 @@ const INTERVAL: Duration = Duration::from_millis(1);
 pub(crate) struct Bench {
     /// The release build.
     pub(crate) ours: PathBuf,
-    /// This very program, which also plays the bare event reader.
-    pub(crate) own_program: PathBuf,
     /// Where arenas are made.
     pub(crate) base: PathBuf,
 }

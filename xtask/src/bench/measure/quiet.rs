@@ -46,7 +46,7 @@ impl Excluded {
         let [source, target] = [arena.directory("source")?, arena.directory("target")?];
         fs::create_dir(source.path().join("busy"))?;
         if tool == Tool::Floor {
-            let own = floor::cost_of_reading(bench, &arena, &source, || make_files(&source))?;
+            let own = floor::cost_of_reading(&arena, &source, || make_files(&source))?;
             return Ok(Sample::from([(Figure::OwnCpu, own)]));
         }
         let targets = std::slice::from_ref(&target);

@@ -66,7 +66,7 @@ impl Storm {
     ) -> io::Result<Sample> {
         let ground = self.prepare(bench)?;
         let sample = if tool == Tool::Floor {
-            self.measure_floor(bench, &ground)?
+            self.measure_floor(&ground)?
         } else {
             self.measure_daemon(bench, tool, delay, &ground)?
         };
@@ -153,7 +153,7 @@ impl Storm {
         Ok(Sample::from([(Figure::Wall, wall - waited), (Figure::Waited, waited)]))
     }
 
-    fn measure_floor(&self, bench: &Bench, ground: &Ground) -> io::Result<Sample> {
+    fn measure_floor(&self, ground: &Ground) -> io::Result<Sample> {
         let Ground { arena, source, targets } = ground;
         let mut sample = timed(|| {
             if !self.away {
@@ -169,7 +169,7 @@ impl Storm {
             let other = arena.directory("read")?;
             self.scene.prepare(other.path())?;
             let change = || self.scene.change(other.path());
-            sample.insert(Figure::OwnCpu, floor::cost_of_reading(bench, arena, &other, change)?);
+            sample.insert(Figure::OwnCpu, floor::cost_of_reading(arena, &other, change)?);
         }
         Ok(sample)
     }
