@@ -172,11 +172,7 @@ pub(crate) fn cost_of_reading(
 /// # Errors
 ///
 /// When it cannot be started.
-pub(crate) fn start_copier(
-    arena: &Arena,
-    from: &Place,
-    to: &Place,
-) -> io::Result<Running> {
+pub(crate) fn start_copier(arena: &Arena, from: &Place, to: &Place) -> io::Result<Running> {
     let mut command = Command::new(OWN_PROGRAM);
     command.arg(COPIER).args([from.path(), to.path()]);
     start(&command, arena)

@@ -102,10 +102,7 @@ fn prepare(request: &Request) -> Result<Bench, String> {
         return Err(format!("our daemon could not be built: {status}"));
     }
     let built = env::var_os("CARGO_TARGET_DIR").map_or_else(|| top.join("target"), PathBuf::from);
-    Ok(Bench {
-        ours: built.join("release/lsyncd"),
-        base: request.base.clone(),
-    })
+    Ok(Bench { ours: built.join("release/lsyncd"), base: request.base.clone() })
 }
 
 fn measure_row(row: &Row, bench: &Bench, runs: usize) -> Results {
