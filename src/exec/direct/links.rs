@@ -116,7 +116,7 @@ pub(super) fn look_at_former(folder: &Folder<'_>, path: &TreePath, source: Optio
         let (Some(parent), Some(name)) = (other.parent(), other.name()) else { continue };
         if let Ok(pair) = Pair::open(folder.pass, &parent).map(Arc::new) {
             let folder = Folder { path: &parent, pair: &pair, ..*folder };
-            folder.entry(&Item { name: name.into(), scope: Scope::Entry, absent: false });
+            folder.entry(&Item::new(name, Scope::Entry));
             if let Err(trouble) = set_time(&pair) {
                 let place = Place { path: parent.clone(), scope: Scope::Entry };
                 folder.pass.note(place, &trouble);
@@ -216,7 +216,7 @@ fn take_over(folder: &Folder<'_>, subject: &Subject<'_>, twins: &[Twin]) -> Resu
         return Ok(false);
     }
     let target = folder.pair.target.stat(subject.name).ok();
-    folder.lone(&Subject { target, ..*subject })?;
+    folder.lone(&Subject { target, file: None, ..*subject })?;
     Ok(true)
 }
 
@@ -246,7 +246,7 @@ fn relink(folder: &Folder<'_>, subject: &Subject<'_>, path: &TreePath) -> Result
         let folder = Folder { path: &parent, pair: &pair, ..*folder };
         let target = pair.target.stat(name).ok();
         let source = pair.source.stat(name).map_err(trouble::source("look at"))?;
-        folder.lone(&Subject { path, name, source, target })?;
+        folder.lone(&Subject { path, name, source, target, file: None })?;
     }
     set_time(&pair)
 }
