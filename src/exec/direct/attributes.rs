@@ -22,6 +22,8 @@ pub(super) struct Ends<'a> {
     pub(super) source: (Spot<'a>, &'a Stat),
     /// Where they go, and what is there.
     pub(super) target: (Spot<'a>, &'a Stat),
+    /// Whether the target was just made, so that its time is anything.
+    pub(super) is_new: bool,
     /// Whether the target is known to have no extended attributes, so that they need not be
     /// asked for.
     pub(super) bare: bool,
@@ -69,7 +71,7 @@ impl Plan {
         {
             plan.mode = Some(wanted);
         }
-        if !pass.grain().same(source, target) {
+        if ends.is_new || !pass.grain().same(source, target) {
             plan.modified = Some((source.stx_mtime.tv_sec, source.stx_mtime.tv_nsec));
         }
         Ok(plan)

@@ -1,6 +1,9 @@
 //! One entry of a directory: compared, and made, changed or removed at the target.
 
-use std::{io, os::fd::AsFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use mirror_core::{
     job::{Place, Scope},
@@ -40,6 +43,8 @@ pub(super) struct Subject<'a> {
     pub(super) source: Stat,
     /// What the target has.
     pub(super) target: Option<Stat>,
+    /// The file of the source, where it had to be opened anyway.
+    pub(super) file: Option<OwnedFd>,
 }
 
 impl Subject<'_> {
@@ -71,7 +76,13 @@ impl Folder<'_> {
         if draft::is_temporary(name) {
             return Ok(());
         }
-        let source = existing(self.pair.source.stat(name)).map_err(trouble::source("look at"))?;
+        // What is new has to be opened anyway, and if it can't be, its name tells why.
+        let file = if absent && item.is_file { file::open(self, name).ok() } else { None };
+        let source = match &file {
+            Some(file) => file::stat(file).map(Some),
+            None => existing(self.pair.source.stat(name)),
+        };
+        let source = source.map_err(trouble::source("look at"))?;
         links::look_at_former(self, path, source.as_ref());
         let target = if absent { Ok(None) } else { existing(self.pair.target.stat(name)) };
         let target = target.map_err(trouble::target("look at"))?;
@@ -80,7 +91,7 @@ impl Folder<'_> {
         let Some(source) = source.filter(is_mirrored) else {
             return target.map_or(Ok(()), |target| self.gone(path, &target));
         };
-        let subject = Subject { path, name, source, target };
+        let subject = Subject { path, name, source, target, file };
         if file_type(&source) == FileType::Directory {
             return self.directory(&subject, item.scope);
         }
@@ -178,7 +189,7 @@ impl Folder<'_> {
     fn ends<'b>(&'b self, subject: &'b Subject<'_>, target: &'b Stat) -> Ends<'b> {
         let from = Spot::Named(self.pair.source.as_fd(), subject.name);
         let to = Spot::Named(self.pair.target.as_fd(), subject.name);
-        Ends { source: (from, &subject.source), target: (to, target), bare: false }
+        Ends { source: (from, &subject.source), target: (to, target), is_new: false, bare: false }
     }
 
     /// Removes a directory at the target that stands where something else belongs.
@@ -232,7 +243,7 @@ impl Folder<'_> {
     fn publish(&self, subject: &Subject<'_>, temporary: Temporary<'_>) -> Result<(), Trouble> {
         let stat = self.pair.target.stat(temporary.name()).map_err(trouble::target("look at"))?;
         let to = Spot::Named(self.pair.target.as_fd(), temporary.name());
-        let ends = Ends { target: (to, &stat), ..self.ends(subject, &stat) };
+        let ends = Ends { target: (to, &stat), is_new: true, ..self.ends(subject, &stat) };
         attributes::copy(self.pass, ends)?;
         temporary.publish(subject.name).map_err(trouble::target("make"))
     }

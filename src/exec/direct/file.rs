@@ -5,11 +5,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use mirror_linux::{
-    content::Copy,
-    dir::{Dir, Stat},
-    spot::Spot,
-};
+use mirror_linux::{content::Copy, dir::Stat, spot::Spot};
 use rustix::{
     fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags},
     io::Errno,
@@ -36,7 +32,8 @@ const BLOCK: u64 = 512;
 /// then: who waits for a log to be still waits for ever.
 pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Trouble> {
     for tried in 1..=TRIES {
-        let (draft, steady) = match draft(folder, subject) {
+        let open = subject.file.as_ref().filter(|_| tried == 1);
+        let (draft, steady) = match draft(folder, subject, open) {
             // Shorter than it was, or gone: the next try tells.
             Err(Trouble::Changed) if tried < TRIES => continue,
             made => made?,
@@ -71,40 +68,60 @@ impl Steady {
 }
 
 /// A whole copy that is not yet under its name.
-fn draft<'a>(folder: &Folder<'a>, subject: &Subject<'_>) -> Result<(Draft<'a>, Steady), Trouble> {
+fn draft<'a>(
+    folder: &Folder<'a>,
+    subject: &Subject<'_>,
+    opened: Option<&OwnedFd>,
+) -> Result<(Draft<'a>, Steady), Trouble> {
     let pair = folder.pair;
-    let file = open(&pair.source, subject.name, folder.pass.direct.privileged)
-        .map_err(trouble::source("open"))?;
-    let before = stat(&file).map_err(trouble::source("look at"))?;
+    let reopened;
+    let (file, before) = if let Some(file) = opened {
+        (file, subject.source)
+    } else {
+        reopened = open(folder, subject.name).map_err(trouble::source("open"))?;
+        (&reopened, stat(&reopened).map_err(trouble::source("look at"))?)
+    };
     if file_type(&before) != FileType::RegularFile {
         return Err(Trouble::Changed);
     }
-    let create = if subject.is_new() { Draft::unnamed } else { Draft::new };
+    let create = match subject.is_new() {
+        true if pair.fresh => Draft::in_place,
+        true => Draft::unnamed,
+        false => Draft::new,
+    };
     let draft = create(&pair.target, subject.name).map_err(trouble::target("write"))?;
     let sparse = before.stx_blocks.saturating_mul(BLOCK) < before.stx_size;
     let size = before.stx_size;
     Copy { from: file.as_fd(), to: draft.as_fd(), size, sparse }.run(&|| folder.pass.goes_on())?;
-    let empty = draft.stat().map_err(trouble::target("look at"))?;
+    // The same for all that are made in one directory.
+    let empty = match pair.new_file.get() {
+        Some(stat) => *stat,
+        None => draft.stat().map_err(trouble::target("look at"))?,
+    };
+    let empty = pair.new_file.get_or_init(|| empty);
     let ends = Ends {
         source: (Spot::Open(file.as_fd()), &before),
-        target: (Spot::Open(draft.as_fd()), &empty),
+        target: (Spot::Open(draft.as_fd()), empty),
+        is_new: true,
         bare: pair.bare,
     };
     attributes::copy(folder.pass, ends)?;
-    let after = stat(&file).map_err(trouble::source("look at"))?;
+    let after = stat(file).map_err(trouble::source("look at"))?;
     Ok((draft, Steady::of(&before, &after)))
 }
 
-fn stat(file: &OwnedFd) -> io::Result<Stat> {
+/// What an open file is.
+pub(super) fn stat(file: &OwnedFd) -> io::Result<Stat> {
     Ok(fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
 }
 
 /// Opens a file of the source without changing when it was last read, where that is allowed: it
 /// would cost a write for each file.
-fn open(dir: &Dir, name: &[u8], privileged: bool) -> io::Result<OwnedFd> {
+pub(super) fn open(folder: &Folder<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    let dir = &folder.pair.source;
     // Without NONBLOCK, a fifo that took the name would be waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if privileged {
+    if folder.pass.direct.privileged {
         match fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
             Err(Errno::PERM) => {}
             opened => return opened.map_err(|error| absent_if_special(error).into()),

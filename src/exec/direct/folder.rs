@@ -13,7 +13,11 @@ use mirror_core::{
     notice::Kind,
     path::TreePath,
 };
-use mirror_linux::{dir::Dir, entries::ReadBuffer, spot::Spot};
+use mirror_linux::{
+    dir::{Dir, Stat},
+    entries::ReadBuffer,
+    spot::Spot,
+};
 use rustix::{
     fs::{AtFlags, FileType, unlinkat},
     io::Errno,
@@ -52,6 +56,15 @@ pub(super) struct Item {
     pub(super) scope: Scope,
     /// Whether the target was seen not to have it.
     pub(super) absent: bool,
+    /// Whether the source lists it as a regular file.
+    pub(super) is_file: bool,
+}
+
+impl Item {
+    /// A name of which nothing else is known.
+    pub(super) fn new(name: &[u8], scope: Scope) -> Self {
+        Self { name: name.into(), scope, absent: false, is_file: false }
+    }
 }
 
 /// A directory, open on both sides.
@@ -63,6 +76,10 @@ pub(super) struct Pair {
     pub(super) target: Dir,
     /// Whether what is made in it gets no ACL by itself.
     pub(super) bare: bool,
+    /// Whether this job made that of the target, so that nobody looks into it yet.
+    pub(super) fresh: bool,
+    /// What a file is that was just made in that of the target: whose, and its mode.
+    pub(super) new_file: OnceLock<Stat>,
     /// The names that share an inode with another name in the directory of the source, by inode;
     /// listed once it is asked for.
     twins: OnceLock<HashMap<u64, Vec<Box<[u8]>>>>,
@@ -81,7 +98,8 @@ impl Pair {
         let inherited = |name: &CString| name.as_bytes() == b"system.posix_acl_default";
         let names = Spot::Open(target.as_fd()).xattr_names();
         let bare = names.is_ok_and(|names| !names.iter().any(inherited));
-        Ok(Self { source, target, bare, twins: OnceLock::new() })
+        let (new_file, twins) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { source, target, bare, fresh: false, new_file, twins })
     }
 
     /// The other names in this directory of the source that have this inode. A guess.
@@ -104,7 +122,7 @@ impl Pair {
         let target = self.target.stat(b"").map_err(trouble::target("look at"))?;
         let (from, to) = (Spot::Open(self.source.as_fd()), Spot::Open(self.target.as_fd()));
         let (source, target) = ((from, &source), (to, &target));
-        attributes::copy(pass, Ends { source, target, bare: false })
+        attributes::copy(pass, Ends { source, target, is_new: false, bare: false })
     }
 }
 
@@ -161,7 +179,8 @@ pub(super) fn work(pass: &Pass<'_>, crew: &Crew<Task>, task: Task) {
     };
     let path = branch.path();
     let is_part = pair.is_some();
-    let mut pair = match pair.map_or_else(|| Pair::open(pass, &path).map(Arc::new), Ok) {
+    let open = || Ok(Arc::new(Pair { fresh: branch.fresh, ..Pair::open(pass, &path)? }));
+    let mut pair = match pair.map_or_else(open, Ok) {
         Ok(pair) => Some(pair),
         Err(trouble) => {
             misfit(pass, crew, (&branch, &path), &trouble);
@@ -197,7 +216,7 @@ fn misfit(
         && let Ok(pair) = Pair::open(pass, &above).map(Arc::new)
     {
         let folder = Folder { pass, crew, branch: parent, path: &above, pair: &pair };
-        return folder.entry(&Item { name: name.into(), scope: Scope::Tree, absent: false });
+        return folder.entry(&Item::new(name, Scope::Tree));
     }
     pass.note(Place { path: path.clone(), scope: Scope::Tree }, trouble);
 }
@@ -235,8 +254,9 @@ impl Folder<'_> {
         let mut items = Vec::new();
         let listed = self.pair.source.read(&mut buffer, |entry| {
             if !draft::is_temporary(entry.name) {
-                let (name, kind) = (Box::from(entry.name), kind(entry.file_type));
-                items.push((Item { name, scope: Scope::Tree, absent: true }, kind));
+                let is_file = entry.file_type == FileType::RegularFile;
+                let item = Item { absent: true, is_file, ..Item::new(entry.name, Scope::Tree) };
+                items.push((item, kind(entry.file_type)));
             }
             Ok(())
         });
@@ -267,7 +287,7 @@ impl Folder<'_> {
             if draft::is_temporary(name) {
                 self.remove_left_over(name);
             } else if !spare {
-                self.entry(&Item { name: name.clone(), scope: Scope::Tree, absent: false });
+                self.entry(&Item::new(name, Scope::Tree));
             }
         }
     }

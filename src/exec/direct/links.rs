@@ -38,18 +38,21 @@ pub(super) struct Links {
 #[derive(Debug, Default)]
 struct Known {
     files: HashMap<Inode, Arc<Mutex<Names>>>,
+    /// Files that have names elsewhere, outside of the tree: how many names they had in all when
+    /// the whole tree was searched for them.
+    elsewhere: HashMap<Inode, u32>,
     by_name: HashMap<TreePath, Inode>,
 }
 
 /// Which file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Inode {
+pub(super) struct Inode {
     device: (u32, u32),
     number: u64,
 }
 
 impl Inode {
-    const fn of(stat: &Stat) -> Self {
+    pub(super) const fn of(stat: &Stat) -> Self {
         Self { device: (stat.stx_dev_major, stat.stx_dev_minor), number: stat.stx_ino }
     }
 }
@@ -67,6 +70,20 @@ impl Links {
     /// The names of a file. Whoever holds its lock takes no other but that of what is known.
     fn names(&self, inode: Inode) -> Arc<Mutex<Names>> {
         Arc::clone(self.known().files.entry(inode).or_default())
+    }
+
+    /// The names that the source has for a file of which fewer are `known` than there are.
+    fn search<'a>(&self, pass: &'a Pass<'_>, stat: &Stat, known: usize) -> &'a [TreePath] {
+        let (inode, links) = (Inode::of(stat), stat.stx_nlink);
+        let searched = self.known().elsewhere.get(&inode) == Some(&links);
+        if searched || known >= links as usize || pass.visits_all() {
+            return &[];
+        }
+        let names = pass.search.names(pass, inode);
+        if names.len() < links as usize {
+            self.known().elsewhere.insert(inode, links);
+        }
+        names
     }
 
     fn learn(&self, inode: Inode, names: &Names) {
@@ -99,7 +116,7 @@ pub(super) fn look_at_former(folder: &Folder<'_>, path: &TreePath, source: Optio
         let (Some(parent), Some(name)) = (other.parent(), other.name()) else { continue };
         if let Ok(pair) = Pair::open(folder.pass, &parent).map(Arc::new) {
             let folder = Folder { path: &parent, pair: &pair, ..*folder };
-            folder.entry(&Item { name: name.into(), scope: Scope::Entry, absent: false });
+            folder.entry(&Item::new(name, Scope::Entry));
             if let Err(trouble) = set_time(&pair) {
                 let place = Place { path: parent.clone(), scope: Scope::Entry };
                 folder.pass.note(place, &trouble);
@@ -136,6 +153,9 @@ pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Tro
         let twins = folder.pair.twins(subject.source.stx_ino);
         names.extend(twins.iter().filter_map(|name| folder.path.join(name)));
     }
+    names.insert(subject.path.clone());
+    let more = pass.direct.links.search(pass, &subject.source, names.len());
+    names.extend(more.iter().cloned());
     names.remove(subject.path);
     names.retain(|name| is_name_of(pass, name, &subject.source));
     let twins: Vec<Twin> = names.iter().filter_map(|name| twin(folder, subject, name)).collect();
@@ -196,7 +216,7 @@ fn take_over(folder: &Folder<'_>, subject: &Subject<'_>, twins: &[Twin]) -> Resu
         return Ok(false);
     }
     let target = folder.pair.target.stat(subject.name).ok();
-    folder.lone(&Subject { target, ..*subject })?;
+    folder.lone(&Subject { target, file: None, ..*subject })?;
     Ok(true)
 }
 
@@ -226,7 +246,7 @@ fn relink(folder: &Folder<'_>, subject: &Subject<'_>, path: &TreePath) -> Result
         let folder = Folder { path: &parent, pair: &pair, ..*folder };
         let target = pair.target.stat(name).ok();
         let source = pair.source.stat(name).map_err(trouble::source("look at"))?;
-        folder.lone(&Subject { path, name, source, target })?;
+        folder.lone(&Subject { path, name, source, target, file: None })?;
     }
     set_time(&pair)
 }

@@ -22,6 +22,7 @@ mod moves;
 mod pass;
 mod places;
 mod remove;
+mod search;
 #[cfg(test)]
 mod tests;
 mod trouble;

@@ -21,6 +21,7 @@ use super::{
     DirectExecutor,
     grain::Grain,
     path_text,
+    search::Search,
     trouble::Trouble,
     warn::Topic,
 };
@@ -41,7 +42,10 @@ pub(super) struct Pass<'a> {
     pub(super) target: Dir,
     /// Whether what the source does not have is deleted.
     pub(super) delete: bool,
+    /// The files with several names, if they had to be searched for.
+    pub(super) search: Search,
     target_identity: Option<Identity>,
+    visits_all: AtomicBool,
     stop: &'a Stop,
     ended: AtomicBool,
     findings: Mutex<Findings>,
@@ -66,7 +70,28 @@ impl<'a> Pass<'a> {
         let (source, target) = roots;
         let (ended, findings) = (AtomicBool::new(false), Mutex::default());
         let target_identity = target.stat(b"").ok().map(|stat| Identity::of(&stat));
-        Self { direct, source, target, delete, target_identity, stop, ended, findings }
+        Self {
+            direct,
+            source,
+            target,
+            delete,
+            search: Search::default(),
+            target_identity,
+            visits_all: AtomicBool::new(false),
+            stop,
+            ended,
+            findings,
+        }
+    }
+
+    /// From now on the job comes to everything that there is.
+    pub(super) fn visit_all(&self) {
+        self.visits_all.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the job comes to everything that there is.
+    pub(super) fn visits_all(&self) -> bool {
+        self.visits_all.load(Ordering::Relaxed)
     }
 
     /// Whether there is any use in going on.

@@ -25,6 +25,7 @@ type Groups = BTreeMap<TreePath, BTreeMap<Box<[u8]>, Scope>>;
 /// Brings everything to the state of the source.
 pub(super) fn full(pass: &Pass<'_>) {
     pass.direct.links.forget();
+    pass.visit_all();
     run(pass, vec![Task::All(Branch::new(TreePath::root()))]);
 }
 
@@ -40,7 +41,7 @@ pub(super) fn batch(pass: &Pass<'_>, places: &PlaceSet, renames: &[Rename]) {
     }
     let groups = settled(pass, groups);
     let tasks = groups.into_iter().rev().map(|(path, names)| {
-        let item = |(name, scope)| Item { name, scope, absent: false };
+        let item = |(name, scope): (Box<[u8]>, _)| Item::new(&name, scope);
         Task::Some(Branch::new(path), None, names.into_iter().map(item).collect())
     });
     run(pass, tasks.collect());
