@@ -147,6 +147,8 @@ fn names_of_one_file_stay_that_directly() {
     fs::hard_link(&one, &two).unwrap();
     let live = Live::start_with(sandbox, Mode::Direct, &[]);
     live.expect_mirrored();
+    fs::hard_link(live.at("old/deep/file"), live.at("a second name")).unwrap();
+    live.expect_mirrored();
     fs::hard_link(&one, live.at("three")).unwrap();
     live.expect_mirrored();
     fs::write(live.at("three"), "changed under one name, but all have it").unwrap();

@@ -42,8 +42,7 @@ impl Churn {
             // Also whole trees, also over what is there.
             5 | 6 => fs::rename(&path, &other).is_ok(),
             7 => symlink(other.file_name().unwrap_or_default(), &path).is_ok(),
-            // A file that was mirrored while it had one name gets its second one as a copy.
-            8 => self.write(&path) && fs::hard_link(&path, &other).is_ok(),
+            8 => fs::hard_link(&path, &other).is_ok(),
             _ => remove(&path) && self.write(&path),
         }
     }
