@@ -43,8 +43,8 @@ const TRIES: usize = 3;
 pub(super) enum Task {
     /// All that it lists, on either side.
     All(Arc<Branch>),
-    /// Some names. The directory is opened if it is not yet.
-    Some(Arc<Branch>, Option<Arc<Pair>>, Vec<Item>),
+    /// Some names. The directory is not held open: many tasks can wait.
+    Some(Arc<Branch>, Vec<Item>),
 }
 
 /// A name in a directory.
@@ -173,15 +173,13 @@ pub(super) fn work(pass: &Pass<'_>, crew: &Crew<Task>, task: Task) {
     if !pass.goes_on() {
         return;
     }
-    let (branch, pair, items) = match task {
-        Task::All(branch) => (branch, None, None),
-        Task::Some(branch, pair, items) => (branch, pair, Some(items)),
+    let (branch, items) = match task {
+        Task::All(branch) => (branch, None),
+        Task::Some(branch, items) => (branch, Some(items)),
     };
     let path = branch.path();
-    let is_part = pair.is_some();
-    let open = || Ok(Arc::new(Pair { fresh: branch.fresh, ..Pair::open(pass, &path)? }));
-    let mut pair = match pair.map_or_else(open, Ok) {
-        Ok(pair) => Some(pair),
+    let mut pair = match Pair::open(pass, &path) {
+        Ok(pair) => Some(Arc::new(Pair { fresh: branch.fresh, ..pair })),
         Err(trouble) => {
             misfit(pass, crew, (&branch, &path), &trouble);
             None
@@ -191,7 +189,6 @@ pub(super) fn work(pass: &Pass<'_>, crew: &Crew<Task>, task: Task) {
         let folder = Folder { pass, crew, branch: &branch, path: &path, pair };
         match items {
             None => folder.all(),
-            Some(items) if is_part => folder.each(&items),
             Some(items) => folder.share(items),
         }
     }
@@ -330,8 +327,7 @@ impl Folder<'_> {
         if self.pass.direct.settings.workers.get() > 1 {
             while items.len() > 2 * PART {
                 let part = items.split_off(items.len() - PART);
-                let (branch, pair) = (Arc::clone(self.branch), Arc::clone(self.pair));
-                parts.push(Task::Some(branch, Some(pair), part));
+                parts.push(Task::Some(Arc::clone(self.branch), part));
             }
         }
         self.branch.add(parts.len());

@@ -28,6 +28,14 @@ use super::{
 
 type Names = BTreeSet<TreePath>;
 
+/// A file of the source with several names.
+#[derive(Debug, Default)]
+struct File {
+    names: Names,
+    /// A name under which a pass over everything has been at it, and what it is at the target.
+    done: Option<(TreePath, Inode)>,
+}
+
 /// The names that files of the source with more than one are known to have. Names that are not
 /// true any more are dropped when they are needed.
 #[derive(Debug, Default)]
@@ -37,7 +45,7 @@ pub(super) struct Links {
 
 #[derive(Debug, Default)]
 struct Known {
-    files: HashMap<Inode, Arc<Mutex<Names>>>,
+    files: HashMap<Inode, Arc<Mutex<File>>>,
     /// Files that have names elsewhere, outside of the tree: how many names they had in all when
     /// the whole tree was searched for them.
     elsewhere: HashMap<Inode, u32>,
@@ -55,6 +63,11 @@ impl Inode {
     pub(super) const fn of(stat: &Stat) -> Self {
         Self { device: (stat.stx_dev_major, stat.stx_dev_minor), number: stat.stx_ino }
     }
+
+    /// Whether it has this number; another file may have it on another device.
+    pub(super) const fn has_number(self, number: u64) -> bool {
+        self.number == number
+    }
 }
 
 impl Links {
@@ -67,17 +80,17 @@ impl Links {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The names of a file. Whoever holds its lock takes no other but that of what is known.
-    fn names(&self, inode: Inode) -> Arc<Mutex<Names>> {
+    /// What is known of a file. Whoever holds its lock takes no other but that of what is known.
+    fn file(&self, inode: Inode) -> Arc<Mutex<File>> {
         Arc::clone(self.known().files.entry(inode).or_default())
     }
 
     /// The names that the source has for a file of which fewer are `known` than there are.
-    fn search<'a>(&self, pass: &'a Pass<'_>, stat: &Stat, known: usize) -> &'a [TreePath] {
+    fn search(&self, pass: &Pass<'_>, stat: &Stat, known: usize) -> Vec<TreePath> {
         let (inode, links) = (Inode::of(stat), stat.stx_nlink);
         let searched = self.known().elsewhere.get(&inode) == Some(&links);
-        if searched || known >= links as usize || pass.visits_all() {
-            return &[];
+        if searched || known >= links as usize {
+            return Vec::new();
         }
         let names = pass.search.names(pass, inode);
         if names.len() < links as usize {
@@ -86,9 +99,9 @@ impl Links {
         names
     }
 
-    fn learn(&self, inode: Inode, names: &Names) {
+    fn learn<'a>(&self, inode: Inode, names: impl IntoIterator<Item = &'a TreePath>) {
         let mut known = self.known();
-        known.by_name.extend(names.iter().map(|name| (name.clone(), inode)));
+        known.by_name.extend(names.into_iter().map(|name| (name.clone(), inode)));
     }
 
     /// Takes note that the entry at `path` is now `now`, or gone. The other names of the file that
@@ -96,15 +109,15 @@ impl Links {
     fn leave(&self, path: &TreePath, now: Option<Inode>) -> Names {
         let mut known = self.known();
         let file = known.by_name.get(path).copied().filter(|file| Some(*file) != now);
-        let names = file.and_then(|file| {
+        let file = file.and_then(|file| {
             known.by_name.remove(path);
             known.files.get(&file).cloned()
         });
         drop(known);
-        names.map_or_else(Names::new, |names| {
-            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-            names.remove(path);
-            names.clone()
+        file.map_or_else(Names::new, |file| {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.names.remove(path);
+            file.names.clone()
         })
     }
 }
@@ -143,34 +156,106 @@ struct Twin {
     current: bool,
 }
 
-/// Brings a file with several names to the state of the source, under all names that are known.
+/// Brings a file with several names to the state of the source. If its content changed, it does
+/// so under all its names: nobody tells under which of them it was written.
 pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Trouble> {
-    let pass = folder.pass;
-    let names = pass.direct.links.names(Inode::of(&subject.source));
+    let links = &folder.pass.direct.links;
+    let inode = Inode::of(&subject.source);
+    let file = links.file(inode);
     // Held during the work: two threads at two names of one file would copy it twice.
-    let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
-    if names.iter().all(|name| name == subject.path) {
-        let twins = folder.pair.twins(subject.source.stx_ino);
-        names.extend(twins.iter().filter_map(|name| folder.path.join(name)));
+    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+    file.names.insert(subject.path.clone());
+    links.learn(inode, [subject.path]);
+    if folder.pass.visits_all() {
+        return visit(folder, subject, &mut file);
     }
-    names.insert(subject.path.clone());
-    let more = pass.direct.links.search(pass, &subject.source, names.len());
-    names.extend(more.iter().cloned());
-    names.remove(subject.path);
-    names.retain(|name| is_name_of(pass, name, &subject.source));
-    let twins: Vec<Twin> = names.iter().filter_map(|name| twin(folder, subject, name)).collect();
-    names.insert(subject.path.clone());
-    pass.direct.links.learn(Inode::of(&subject.source), &names);
-    if !take_over(folder, subject, &twins)? {
+    let own = match &subject.target {
+        Some(own) if folder.same_content(subject, own)? => Some(own),
+        _ => None,
+    };
+    if own.is_some_and(|own| own.stx_nlink == subject.source.stx_nlink) {
+        return folder.lone(subject);
+    }
+    if own.is_none() && join_any(folder, subject, &file.names)? {
+        return Ok(());
+    }
+    complete(folder, subject, &mut file);
+    links.learn(inode, &file.names);
+    let others = file.names.iter().filter(|name| *name != subject.path);
+    let twins: Vec<Twin> = others.filter_map(|name| twin(folder, subject, name)).collect();
+    unite(folder, subject, &twins)
+}
+
+/// One of many visits to a file, in a pass that comes to all its names. The first one copies.
+fn visit(folder: &Folder<'_>, subject: &Subject<'_>, file: &mut File) -> Result<(), Trouble> {
+    if let Some((path, inode)) = &file.done
+        && target_stat(folder.pass, path).is_some_and(|stat| Inode::of(&stat) == *inode)
+    {
+        if subject.target.as_ref().map(Inode::of) == Some(*inode) {
+            return Ok(());
+        }
+        folder.make_way(subject)?;
+        if link_from(folder, path, subject).is_ok() {
+            return Ok(());
+        }
+        // Too many links, or another file system: a copy of its own is the next best.
+    }
+    folder.lone(subject)?;
+    let stat = folder.pair.target.stat(subject.name).map_err(trouble::target("look at"))?;
+    file.done = Some((subject.path.clone(), Inode::of(&stat)));
+    Ok(())
+}
+
+/// Makes the name one of the file that any other name has at the target already, if that one has
+/// the content. Whether there is one.
+fn join_any(folder: &Folder<'_>, subject: &Subject<'_>, names: &Names) -> Result<bool, Trouble> {
+    let others = names.iter().filter(|name| *name != subject.path);
+    let current = others
+        .filter(|name| is_name_of(folder.pass, name, &subject.source))
+        .filter_map(|name| twin(folder, subject, name))
+        .find(|twin| twin.current);
+    current.map_or(Ok(false), |twin| join(folder, subject, &twin.path))
+}
+
+/// Makes the name one of the file at `path` in the target. Whether that was possible.
+fn join(folder: &Folder<'_>, subject: &Subject<'_>, path: &TreePath) -> Result<bool, Trouble> {
+    folder.make_way(subject)?;
+    if link_from(folder, path, subject).is_err() {
+        // Too many links, or another file system: a copy of its own is the next best.
+        return Ok(false);
+    }
+    let target = folder.pair.target.stat(subject.name).ok();
+    folder.lone(&Subject { target, file: None, ..*subject })?;
+    Ok(true)
+}
+
+/// Finds all names that the source has for the file.
+fn complete(folder: &Folder<'_>, subject: &Subject<'_>, file: &mut File) {
+    let stat = &subject.source;
+    let beside = folder.pair.twins(stat.stx_ino);
+    file.names.extend(beside.iter().filter_map(|name| folder.path.join(name)));
+    file.names.retain(|name| name == subject.path || is_name_of(folder.pass, name, stat));
+    file.names.extend(folder.pass.direct.links.search(folder.pass, stat, file.names.len()));
+}
+
+/// Makes all names of a file names of one file at the target.
+fn unite(folder: &Folder<'_>, subject: &Subject<'_>, twins: &[Twin]) -> Result<(), Trouble> {
+    if !take_over(folder, subject, twins)? {
         folder.lone(subject)?;
     }
     let now = folder.pair.target.stat(subject.name).map_err(trouble::target("look at"))?;
-    for twin in &twins {
+    for twin in twins {
         if twin.target.as_ref().map(Inode::of) != Some(Inode::of(&now)) {
             relink(folder, subject, &twin.path)?;
         }
     }
     Ok(())
+}
+
+/// What the target has at `path`.
+fn target_stat(pass: &Pass<'_>, path: &TreePath) -> Option<Stat> {
+    let dir = pass.target.open_below(path.parent()?.as_bytes()).ok()?;
+    dir.stat(path.name()?).ok()
 }
 
 fn is_name_of(pass: &Pass<'_>, path: &TreePath, stat: &Stat) -> bool {
@@ -210,14 +295,7 @@ fn take_over(folder: &Folder<'_>, subject: &Subject<'_>, twins: &[Twin]) -> Resu
     {
         return Ok(false);
     }
-    folder.make_way(subject)?;
-    if link_from(folder, &best.path, subject).is_err() {
-        // Too many links, or another file system: a copy of its own is the next best.
-        return Ok(false);
-    }
-    let target = folder.pair.target.stat(subject.name).ok();
-    folder.lone(&Subject { target, file: None, ..*subject })?;
-    Ok(true)
+    join(folder, subject, &best.path)
 }
 
 /// Links the file at `from` in the target to the name of `subject`.

@@ -42,7 +42,7 @@ pub(super) fn batch(pass: &Pass<'_>, places: &PlaceSet, renames: &[Rename]) {
     let groups = settled(pass, groups);
     let tasks = groups.into_iter().rev().map(|(path, names)| {
         let item = |(name, scope): (Box<[u8]>, _)| Item::new(&name, scope);
-        Task::Some(Branch::new(path), None, names.into_iter().map(item).collect())
+        Task::Some(Branch::new(path), names.into_iter().map(item).collect())
     });
     run(pass, tasks.collect());
 }

@@ -54,10 +54,7 @@ impl From<CopyError> for Trouble {
 
 /// Whether there is no such entry, or not of the kind that was asked for.
 pub(super) fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE)
-    )
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
 
 impl Trouble {

@@ -285,7 +285,7 @@ fn what_was_written_under_a_name_that_is_gone_since_arrives_under_the_others() {
 }
 
 #[test]
-fn a_name_that_was_copied_alone_is_linked_by_the_next_full_pass() {
+fn a_link_to_a_file_that_had_one_name_is_found_wherever_that_is() {
     let mirror = Mirror::new();
     fs::create_dir(mirror.source("a")).unwrap();
     fs::write(mirror.source("a/one"), b"content").unwrap();
@@ -293,8 +293,35 @@ fn a_name_that_was_copied_alone_is_linked_by_the_next_full_pass() {
     mirror.assert_mirrored();
     fs::hard_link(mirror.source("a/one"), mirror.source("two")).unwrap();
     assert_eq!(mirror.batch("two"), Outcome::Done);
-    assert_eq!(fs::read(mirror.target("two")).unwrap(), b"content");
+    mirror.assert_same();
+    // Names that were copied one by one become one in a pass over everything.
+    let names = ["two", "three", "a/four", "five", "a/six"];
+    for name in &names[1..] {
+        fs::hard_link(mirror.source("two"), mirror.source(name)).unwrap();
+    }
+    for name in names {
+        fs::remove_file(mirror.target(name)).unwrap_or_default();
+        fs::copy(mirror.source("two"), mirror.target(name)).unwrap();
+        age(&mirror.target(name), 1);
+    }
     mirror.assert_mirrored();
+}
+
+#[test]
+fn many_new_links_are_found_in_one_walk() {
+    let mirror = Mirror::new();
+    fs::create_dir(mirror.source("a")).unwrap();
+    for n in 0..20 {
+        fs::write(mirror.source(&format!("a/{n}")), vec![b'x'; n]).unwrap();
+        age(&mirror.source(&format!("a/{n}")), 1);
+    }
+    mirror.assert_mirrored();
+    let places: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    for name in &places {
+        fs::hard_link(mirror.source(&format!("a/{name}")), mirror.source(name)).unwrap();
+    }
+    assert_eq!(mirror.batch(&places.join(" ")), Outcome::Done);
+    mirror.assert_same();
 }
 
 #[test]

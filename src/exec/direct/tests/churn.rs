@@ -146,9 +146,8 @@ impl Churn {
         if fs::symlink_metadata(self.at(from)).is_ok_and(|stat| stat.is_file())
             && fs::hard_link(self.at(from), self.at(&to)).is_ok()
         {
+            // Nobody tells about the first name.
             self.saw(&to, Scope::Entry);
-            // No watcher sees the first name if it was the only one, but a full pass does.
-            self.saw(from, Scope::Entry);
         }
     }
 
