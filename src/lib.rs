@@ -4,6 +4,8 @@
 //! what changes, the engine has it carried out by [`exec`], and [`report`] tells people.
 #![forbid(unsafe_code)]
 
+pub mod setup;
+
 pub mod cli;
 pub mod run;
 

@@ -7,38 +7,22 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, mpsc::Receiver},
-    time::Duration,
 };
 
 use mirror_core::{
-    filter::Filter,
     fleet::{EXIT_FAILURE, Limits},
-    mirror::Settings,
-    path::Escaped,
-    plan::{
-        exit::ExitCodes,
-        rsync::{RsyncOptions, Rules},
-        target::Target,
-    },
-    queue::Pace,
+    plan::{rsync::Phase, target::Target},
 };
 
 use crate::{
-    cli::{self, Plan, Sync},
+    cli,
     daemon::{self, Life},
-    engine::{Engine, Inbox, Kind, Member, Message, Roster, inbox},
+    engine::{Engine, Inbox, Member, Message, Roster, inbox},
     exec::{Executor, direct, rsync, source::SourceRoot},
     report::{Category, Log, Mode},
+    setup::{self, Daemon, Kind, Setup, Sync},
     watch::{Preference, Watch},
 };
-
-/// With so many changes waiting, all of them go out, whatever delay was given: `maxDelays`.
-const MOST_WAITING: usize = 1000;
-
-/// Where no delay was given: a change goes out once nothing new came for `quiet`, and at the
-/// latest after `ceiling`. See `docs/decisions/0004-pace.md`.
-const PACE: Pace =
-    Pace::Quiet { quiet: Duration::from_millis(100), ceiling: Duration::from_secs(1) };
 
 /// Runs the daemon as the words of the command line say, until it ends.
 #[must_use]
@@ -47,100 +31,72 @@ pub fn run(words: &[OsString]) -> ExitCode {
 }
 
 fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
-    let (plan, log) = cli::run_stages(words)?;
+    let (setup, log) = cli::run_stages(words)?;
     let failed = |why: String| {
         log.say(Category::Error, why);
         ExitCode::from(EXIT_FAILURE)
     };
-    // A bad pattern is found while there is still a terminal to say so.
-    let filter = Arc::new(filter(&plan).map_err(failed)?);
-    let life =
-        Life { mode: plan.mode, logfile: plan.logfile.clone(), pidfile: plan.pidfile.clone() };
-    let _living = daemon::start(life, &log)?;
+    let Daemon { mode, logfile, pidfile, .. } = setup.daemon.clone();
+    let _living = daemon::start(Life { mode, logfile, pidfile }, &log)?;
     let (inbox, receiver) = inbox();
     let signals = inbox.clone();
     daemon::watch_signals(move |signal| signals.signal(signal))
         .map_err(|error| failed(cannot("handle signals", &error)))?;
-    Ok(engine(&plan, &filter, &log, (inbox, receiver)).map_err(failed)?.run())
+    Ok(engine(setup, &log, (inbox, receiver)).map_err(failed)?.run())
 }
 
-fn engine(
-    plan: &Plan,
-    filter: &Arc<Filter>,
-    log: &Log,
-    channel: (Inbox, Receiver<Message>),
-) -> Result<Engine, String> {
-    let watch = start_watch(plan, log, channel.0.clone())?;
-    let members = plan.syncs.iter().map(|sync| member(plan, sync, filter, log));
+fn engine(setup: Setup, log: &Log, channel: (Inbox, Receiver<Message>)) -> Result<Engine, String> {
+    let Setup { daemon, syncs } = setup;
+    let watch = start_watch(&daemon, log, channel.0.clone())?;
+    let members = syncs.into_iter().map(|sync| member(&daemon, sync, log));
     let roster = Roster::new(members.collect::<Result<_, _>>()?);
-    let limits = Limits { max_jobs: None, onepass: plan.onepass };
+    let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
     Ok(Engine::new(roster, limits, watch, channel, log.clone()))
 }
 
-fn start_watch(plan: &Plan, log: &Log, inbox: Inbox) -> Result<Watch, String> {
-    let preference = match plan.watch {
-        cli::Watch::Auto => Preference::Auto,
-        cli::Watch::Inotify => Preference::Inotify,
-        cli::Watch::Fanotify => Preference::Fanotify,
+fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String> {
+    let preference = match daemon.watch {
+        setup::Watch::Auto => Preference::Auto,
+        setup::Watch::Inotify => Preference::Inotify,
+        setup::Watch::Fanotify => Preference::Fanotify,
     };
     let wake = Box::new(move || inbox.send(Message::Watch));
     let watch = Watch::start(preference, log.clone(), wake)
         .map_err(|error| cannot("watch anything", &error))?;
-    for own in [&plan.logfile, &plan.pidfile].into_iter().flatten() {
+    for own in [&daemon.logfile, &daemon.pidfile].into_iter().flatten() {
         watch.ignore(own.clone());
     }
     Ok(watch)
 }
 
-fn filter(plan: &Plan) -> Result<Filter, String> {
-    let mut builder = Filter::builder();
-    for pattern in &plan.excludes {
-        let pattern = pattern.as_bytes();
-        builder
-            .exclude(pattern)
-            .map_err(|error| format!("cannot use -exclude {}: {error}", Escaped(pattern)))?;
-    }
-    Ok(builder.build())
-}
-
-fn member(plan: &Plan, sync: &Sync, filter: &Arc<Filter>, log: &Log) -> Result<Member, String> {
+fn member(daemon: &Daemon, sync: Sync, log: &Log) -> Result<Member, String> {
     let source = Arc::new(SourceRoot::new(sync.source.clone()));
-    let (kind, executor): (_, Arc<dyn Executor>) = match sync.kind {
-        cli::Kind::Rsync => {
-            (Kind::Rsync, Arc::new(rsync_executor(plan, sync, &source, filter, log)?))
-        }
-        cli::Kind::Direct => {
+    let executor: Arc<dyn Executor> = match sync.kind {
+        Kind::Rsync | Kind::Rsyncssh => Arc::new(rsync_executor(daemon, &sync, &source, log)?),
+        Kind::Direct => {
             let settings = direct::Settings {
                 target: PathBuf::from(&sync.target),
-                filter: Arc::clone(filter),
-                delete: direct::Delete { startup: true, running: true },
+                filter: Arc::clone(&sync.filter),
+                delete: direct::Delete {
+                    startup: sync.delete.applies(Phase::Startup),
+                    running: sync.delete.applies(Phase::Running),
+                },
                 workers: direct::default_workers(),
             };
-            let executor = direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone());
-            (Kind::Direct, Arc::new(executor))
+            Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))
         }
     };
-    let pace = plan.delay.map_or(PACE, |delay| Pace::Fixed { delay, max_waiting: MOST_WAITING });
-    let settings = Settings { pace, insist: plan.insist, filter: Arc::clone(filter) };
-    Ok(Member { kind, source, target: sync.target.clone(), executor, settings })
+    Ok(Member { sync, source, executor })
 }
 
 fn rsync_executor(
-    plan: &Plan,
+    daemon: &Daemon,
     sync: &Sync,
     source: &Arc<SourceRoot>,
-    filter: &Arc<Filter>,
     log: &Log,
 ) -> Result<rsync::RsyncExecutor, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
-    let rules = if filter.is_empty() {
-        Rules::None
-    } else {
-        // As rules and not as the user's words: among the lines of `--exclude-from`, a pattern
-        // that begins with `#` would be a comment.
-        Rules::Filters(filter.to_rsync_rules().collect())
-    };
-    let output = match (plan.mode, &plan.logfile) {
+    let output = match (daemon.mode, &daemon.logfile) {
         (Mode::Foreground, _) => rsync::ChildOutput::Inherit,
         (Mode::Daemon, Some(file)) => rsync::ChildOutput::File(file.clone()),
         (Mode::Daemon, None) => rsync::ChildOutput::Null,
@@ -148,10 +104,10 @@ fn rsync_executor(
     Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
         root: Arc::clone(source),
         target,
-        options: RsyncOptions { rules, ..RsyncOptions::default() },
-        filter: Arc::clone(filter),
-        binary: "rsync".into(),
-        codes: ExitCodes::rsync(),
+        options: sync.rsync.clone(),
+        filter: Arc::clone(&sync.filter),
+        binary: sync.binary.clone(),
+        codes: sync.codes.clone(),
         output,
         log: log.clone(),
     }))

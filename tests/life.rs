@@ -23,6 +23,7 @@ use lsyncd::{
     cli, daemon,
     daemon::Life,
     report::{Category, Log},
+    setup::{Daemon, Setup},
 };
 use mirror_core::input::Signal;
 use rustix::process::{Pid, Signal as Raw, kill_process, test_kill_process};
@@ -63,8 +64,9 @@ const TESTS: &[Test] = &[
 /// The shape of the real `main`, with a wait in the place of the mirrors.
 fn run() -> Result<ExitCode, ExitCode> {
     let words: Vec<_> = env::args_os().skip(1).collect();
-    let (plan, log) = cli::run_stages(&words)?;
-    let life = Life { mode: plan.mode, logfile: plan.logfile, pidfile: plan.pidfile };
+    let (Setup { daemon: Daemon { mode, logfile, pidfile, .. }, .. }, log) =
+        cli::run_stages(&words)?;
+    let life = Life { mode, logfile, pidfile };
     let _living = daemon::start(life, &log)?;
     let signal = wait(&log).map_err(|error| {
         log.say(Category::Error, error);

@@ -11,16 +11,18 @@ use std::{
     process::ExitCode,
 };
 
-use crate::report::{Category, Log};
+use crate::{
+    report::{Category, Log},
+    setup::Setup,
+};
 
 mod help;
 mod number;
-pub mod place;
 pub mod plan;
 pub mod words;
 
-pub use plan::{Kind, Plan, Sync};
-pub use words::{Invocation, Watch};
+pub use plan::Plan;
+pub use words::Invocation;
 
 use words::Ending;
 
@@ -33,7 +35,7 @@ const FAILURE: u8 = 255;
 /// # Errors
 ///
 /// The exit code, if there is nothing to run. Everything was printed then.
-pub fn run_stages(words: &[OsString]) -> Result<(Plan, Log), ExitCode> {
+pub fn run_stages(words: &[OsString]) -> Result<(Setup, Log), ExitCode> {
     let invocation = Invocation::parse(words).map_err(|ending| end(&ending))?;
     let log = Log::new(invocation.filter.clone());
     let here = env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
@@ -41,7 +43,7 @@ pub fn run_stages(words: &[OsString]) -> Result<(Plan, Log), ExitCode> {
     for warning in &plan.warnings {
         log.say(Category::Warn, warning);
     }
-    Ok((plan, log))
+    Ok((plan.setup, log))
 }
 
 /// Prints why there is nothing to run.

@@ -2,71 +2,39 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt, fs, io,
+    fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use mirror_core::path::Escaped;
-
-use super::{
-    place::{self, Conflict},
-    words::{Ending, Invocation, SyncWords, Watch},
+use mirror_core::{
+    filter::Filter,
+    path::Escaped,
+    plan::{
+        exit::ExitCodes,
+        rsync::{DeletePolicy, RsyncOptions, Rules},
+    },
+    queue::Pace,
 };
-use crate::report::Mode;
 
-/// The longest delay that is told apart from for ever: about a hundred years.
-const LONGEST_DELAY: Duration = Duration::from_hours(100 * 365 * 24);
+use super::words::{Ending, Invocation, SyncWords};
+use crate::{
+    report::Mode,
+    setup::{
+        Base, Daemon, Exclusions, Kind, LONGEST_DELAY, MOST_WAITING, PACE, Setup, Sync,
+        canonical_source, check_target, place,
+    },
+};
 
-/// What is to be run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the command line asks for.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// In the order in which they were given, at least one.
-    pub syncs: Vec<Sync>,
-    /// What `-delay` gave; without it a change goes out after a short quiet time.
-    pub delay: Option<Duration>,
-    /// Patterns of rsync that hold for all syncs, in their order.
-    pub excludes: Vec<OsString>,
-    /// How changes are noticed.
-    pub watch: Watch,
-    /// Whether a failed startup is tried again.
-    pub insist: bool,
-    /// Whether to end after the startup of all syncs.
-    pub onepass: bool,
-    /// Whether to detach.
-    pub mode: Mode,
-    /// Absolute.
-    pub logfile: Option<PathBuf>,
-    /// Absolute.
-    pub pidfile: Option<PathBuf>,
+    /// What is to be run.
+    pub setup: Setup,
     /// What is odd, but no reason to refuse it.
     pub warnings: Vec<String>,
-}
-
-/// One sync.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sync {
-    /// Who carries it out.
-    pub kind: Kind,
-    /// A canonical path of a directory, without a slash at the end unless it is the root.
-    pub source: PathBuf,
-    /// For rsync a target in rsync's syntax; for direct a path. As it was given, with a slash at
-    /// the end unless it ends in `:`. A relative one is resolved where it is used: a daemon works
-    /// in `/`.
-    ///
-    /// **Invariants.** It is not empty. A local one is neither the root of this machine nor the
-    /// source, and neither lies in the other.
-    pub target: OsString,
-}
-
-/// Who carries out a sync.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The program rsync.
-    Rsync,
-    /// The copier in this process.
-    Direct,
 }
 
 impl Plan {
@@ -77,20 +45,10 @@ impl Plan {
     /// Why it can't be run.
     pub fn make(invocation: &Invocation, here: &Path) -> Result<Self, Ending> {
         refuse_what_comes_later(invocation)?;
-        let mode = if invocation.nodaemon { Mode::Foreground } else { Mode::Daemon };
-        let mut plan = Self {
-            syncs: Vec::new(),
-            delay: None,
-            excludes: invocation.excludes.clone(),
-            watch: invocation.watch,
-            insist: invocation.insist,
-            onepass: invocation.onepass,
-            mode,
-            logfile: invocation.logfile.as_deref().map(|path| absolute(here, path)),
-            pidfile: invocation.pidfile.as_deref().map(|path| absolute(here, path)),
-            warnings: Vec::new(),
-        };
-        for words in &invocation.syncs {
+        let daemon = daemon(invocation, here);
+        let base = Base { mode: daemon.mode, here };
+        let mut plan = Self { setup: Setup { daemon, syncs: Vec::new() }, warnings: Vec::new() };
+        for (words, number) in invocation.syncs.iter().zip(1..) {
             let (kind, source, target) = match words {
                 SyncWords::Rsync { source, target } => (Kind::Rsync, source, target),
                 SyncWords::Direct { source, target } => (Kind::Direct, source, target),
@@ -98,46 +56,43 @@ impl Plan {
                     return Err(Ending::refused("rsyncssh is not supported yet"));
                 }
             };
-            let source = canonical(here, source)?;
+            let source = canonical_source(here, source).map_err(|bad| Ending::Refused(bad.0))?;
             check_monitor(invocation.monitor.as_deref())?;
-            plan.delay = invocation.delay.map(delay).transpose()?;
-            plan.check_target(kind, &source, target, here)?;
-            plan.syncs.push(Sync { kind, source, target: place::with_slash(target) });
+            let pace = pace(invocation.delay)?;
+            let odd = check_target(kind, &source, target, base).map_err(Ending::refused)?;
+            plan.warnings.extend(odd);
+            let filter = Arc::new(filter(&invocation.excludes)?);
+            let rules = rules(&filter);
+            plan.setup.syncs.push(Sync {
+                name: format!("Sync{number}"),
+                kind,
+                source,
+                target: place::with_slash(target),
+                pace,
+                insist: invocation.insist,
+                init: true,
+                delete: DeletePolicy::Always,
+                filter,
+                exclusions: exclusions(&invocation.excludes),
+                rsync: RsyncOptions { rules, ..RsyncOptions::default() },
+                binary: "rsync".into(),
+                codes: ExitCodes::rsync(),
+                batch_size_limit: None,
+                crontab: Vec::new(),
+            });
         }
         Ok(plan)
     }
+}
 
-    fn check_target(
-        &mut self,
-        kind: Kind,
-        source: &Path,
-        target: &OsStr,
-        here: &Path,
-    ) -> Result<(), Ending> {
-        if target.is_empty() {
-            let source = Escaped(source.as_os_str().as_bytes());
-            return Err(Ending::refused(format!("the target for the source '{source}' is empty")));
-        }
-        let named = Escaped(target.as_bytes());
-        if place::is_remote(target) {
-            return match kind {
-                Kind::Rsync => Ok(()),
-                Kind::Direct => Err(Ending::refused(format!(
-                    "the target '{named}' is not on this machine: direct needs a directory here; \
-                     use rsync, or write './{named}' for a directory of that name"
-                ))),
-            };
-        }
-        let base = match self.mode {
-            Mode::Daemon => Path::new("/"),
-            Mode::Foreground => here,
-        };
-        if self.mode == Mode::Daemon && !target.as_bytes().starts_with(b"/") {
-            self.warnings.push(format!(
-                "the target '{named}' is relative: a daemon works in /, so it is '/{named}'"
-            ));
-        }
-        refuse_conflict(source, target, &base.join(target))
+fn daemon(invocation: &Invocation, here: &Path) -> Daemon {
+    Daemon {
+        mode: if invocation.nodaemon { Mode::Foreground } else { Mode::Daemon },
+        logfile: invocation.logfile.as_deref().map(|path| absolute(here, path)),
+        pidfile: invocation.pidfile.as_deref().map(|path| absolute(here, path)),
+        onepass: invocation.onepass,
+        watch: invocation.watch,
+        ..Daemon::default()
     }
 }
 
@@ -157,26 +112,6 @@ fn refuse_what_comes_later(invocation: &Invocation) -> Result<(), Ending> {
     Ok(())
 }
 
-/// The words are the original's.
-fn canonical(here: &Path, source: &OsStr) -> Result<PathBuf, Ending> {
-    let named = Escaped(source.as_bytes());
-    let refused = |why: String| {
-        Ending::Refused(vec![why, format!("Cannot access source directory: {named}")])
-    };
-    // `join` would make the directory itself of an empty word.
-    let found = if source.is_empty() {
-        Err(io::ErrorKind::NotFound.into())
-    } else {
-        fs::canonicalize(here.join(source))
-    };
-    let found =
-        found.map_err(|_| refused(format!("failure getting absolute path of [{named}]")))?;
-    if found.is_dir() {
-        return Ok(found);
-    }
-    Err(refused(format!("cannot get absolute path of dir '{named}': is not a directory")))
-}
-
 /// Where changes come from is chosen with `-watch`; the original's names are only checked.
 fn check_monitor(name: Option<&OsStr>) -> Result<(), Ending> {
     match name.map(OsStrExt::as_bytes) {
@@ -187,28 +122,40 @@ fn check_monitor(name: Option<&OsStr>) -> Result<(), Ending> {
     }
 }
 
-fn delay(seconds: f64) -> Result<Duration, Ending> {
+fn pace(seconds: Option<f64>) -> Result<Pace, Ending> {
+    let Some(seconds) = seconds else { return Ok(PACE) };
     if seconds < 0.0 {
         return Err(Ending::refused("delay must be a number and >= 0"));
     }
     // What is left that can't be a duration is too long, even infinite.
-    Ok(Duration::try_from_secs_f64(seconds).map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY)))
+    let delay = Duration::try_from_secs_f64(seconds)
+        .map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY));
+    Ok(Pace::Fixed { delay, max_waiting: MOST_WAITING })
 }
 
-fn refuse_conflict(source: &Path, target: &OsStr, path: &Path) -> Result<(), Ending> {
-    let found = place::conflict(source, path);
-    let (source, target) = (Escaped(source.as_os_str().as_bytes()), Escaped(target.as_bytes()));
-    let found = found.map_err(|error| {
-        Ending::refused(format!("cannot look up the target '{target}': {error}"))
-    })?;
-    let why: &dyn fmt::Display = match found {
-        None => return Ok(()),
-        Some(Conflict::IsRoot) => &"is the root directory of this machine: all of it would go",
-        Some(Conflict::IsSource) => &format_args!("is the same directory as its source '{source}'"),
-        Some(Conflict::InSource) => &format_args!("lies inside its source '{source}'"),
-        Some(Conflict::HoldsSource) => &format_args!("holds its source '{source}'"),
-    };
-    Err(Ending::refused(format!("the target '{target}' {why}")))
+fn filter(excludes: &[OsString]) -> Result<Filter, Ending> {
+    let mut builder = Filter::builder();
+    for pattern in excludes {
+        let pattern = pattern.as_bytes();
+        builder.exclude(pattern).map_err(|error| {
+            Ending::refused(format!("cannot use -exclude {}: {error}", Escaped(pattern)))
+        })?;
+    }
+    Ok(builder.build())
+}
+
+fn rules(filter: &Filter) -> Rules {
+    if filter.is_empty() {
+        return Rules::None;
+    }
+    // As rules and not as the user's words: among the lines of `--exclude-from`, a pattern that
+    // begins with `#` would be a comment.
+    Rules::Filters(filter.to_rsync_rules().collect())
+}
+
+fn exclusions(excludes: &[OsString]) -> Exclusions {
+    let excludes = excludes.iter().map(|pattern| pattern.as_bytes().to_vec()).collect();
+    Exclusions { filters: Vec::new(), excludes }
 }
 
 /// An empty path stays so, and can't be opened.
@@ -252,17 +199,21 @@ mod tests {
             "-nodaemon -rsync link host:x -rsync src/in/.. host: -direct @/src dst",
             |top, plan| {
                 let plan = plan.unwrap();
-                let sync = |kind, target: &str| Sync {
-                    kind,
-                    source: top.join("src"),
-                    target: target.into(),
-                };
+                let found: Vec<_> = plan
+                    .setup
+                    .syncs
+                    .iter()
+                    .map(|sync| {
+                        assert_eq!(sync.source, top.join("src"));
+                        (&*sync.name, sync.kind, sync.target.to_str().unwrap())
+                    })
+                    .collect();
                 let expected = [
-                    sync(Kind::Rsync, "host:x/"),
-                    sync(Kind::Rsync, "host:"),
-                    sync(Kind::Direct, "dst/"),
+                    ("Sync1", Kind::Rsync, "host:x/"),
+                    ("Sync2", Kind::Rsync, "host:"),
+                    ("Sync3", Kind::Direct, "dst/"),
                 ];
-                assert_eq!(plan.syncs, expected);
+                assert_eq!(found, expected);
                 assert_eq!(plan.warnings, [""; 0]);
             },
         );
@@ -284,9 +235,9 @@ mod tests {
     #[test]
     fn files_of_our_own_are_found_from_anywhere() {
         plan("-logfile log -pidfile /run/x.pid -rsync src host:", |top, plan| {
-            let plan = plan.unwrap();
-            assert_eq!(plan.logfile, Some(top.join("log")));
-            assert_eq!(plan.pidfile, Some("/run/x.pid".into()));
+            let daemon = plan.unwrap().setup.daemon;
+            assert_eq!(daemon.logfile, Some(top.join("log")));
+            assert_eq!(daemon.pidfile, Some("/run/x.pid".into()));
         });
     }
 
@@ -300,7 +251,8 @@ mod tests {
             ("99999999999999999999", LONGEST_DELAY),
         ] {
             plan(&format!("-delay {word} -rsync src host:"), |_, plan| {
-                assert_eq!(plan.unwrap().delay, Some(delay), "{word}");
+                let pace = plan.unwrap().setup.syncs[0].pace;
+                assert_eq!(pace, Pace::Fixed { delay, max_waiting: MOST_WAITING }, "{word}");
             });
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use mirror_core::path::Escaped;
 
 use super::number;
-use crate::report::Filter;
+use crate::{report::Filter, setup::Watch};
 
 /// What the command line says. Nothing of it was looked up or checked against the disk.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,18 +70,6 @@ pub enum SyncWords {
         /// Another directory of this machine.
         target: OsString,
     },
-}
-
-/// How changes are noticed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Watch {
-    /// Whatever is best for a source.
-    #[default]
-    Auto,
-    /// One watch for each directory.
-    Inotify,
-    /// One mark for a whole file system.
-    Fanotify,
 }
 
 /// Why the command line leads to no daemon.

@@ -30,7 +30,7 @@ use crate::{
 };
 
 use jobs::Jobs;
-pub use roster::{Kind, Member, Roster};
+pub use roster::{Member, Roster};
 
 /// The most messages that are taken in before what is due is done.
 const MOST_AT_ONCE: usize = 1024;
@@ -91,7 +91,7 @@ impl Engine {
         log: Log,
     ) -> Self {
         let (inbox, receiver) = channel;
-        let settings = roster.iter().map(|member| member.settings.clone()).collect();
+        let settings = roster.iter().map(Member::settings).collect();
         Self {
             fleet: Fleet::new(settings, limits),
             jobs: Jobs::new(inbox),
@@ -214,7 +214,7 @@ fn cover(roster: &Roster, watch: &mut Watch, id: MirrorId, accept: Accept) -> Re
         Accept::Any => member.source.pin(),
         Accept::Successor => member.source.pin_successor(),
     }?;
-    let filter = Arc::clone(&member.settings.filter);
+    let filter = Arc::clone(&member.sync.filter);
     watch.cover(Tree {
         mirror: id,
         root: member.source.path().to_owned(),

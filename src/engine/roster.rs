@@ -1,35 +1,32 @@
 //! The mirrors as the engine knows them: who carries out their jobs, and what they are called.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{os::unix::ffi::OsStrExt, sync::Arc};
 
 use mirror_core::{mirror::Settings, notice::MirrorId, path::Escaped};
 
-use crate::exec::{Executor, source::SourceRoot};
-
-/// What kind of sync it is, which decides the words of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `default.rsync`.
-    Rsync,
-    /// `default.direct`.
-    Direct,
-}
+use crate::{
+    exec::{Executor, source::SourceRoot},
+    setup::Sync,
+};
 
 /// One mirror as the engine knows it.
 pub struct Member {
-    /// Its kind.
-    pub kind: Kind,
+    /// What was said of it.
+    pub sync: Sync,
     /// Where it comes from.
     pub source: Arc<SourceRoot>,
-    /// Where it goes to, as it stands in the log.
-    pub target: OsString,
     /// Who carries out its jobs.
     pub executor: Arc<dyn Executor>,
-    /// What the core has to know of it.
-    pub settings: Settings,
 }
 
 impl Member {
+    /// What the core has to know of it.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let Sync { pace, insist, filter, .. } = &self.sync;
+        Settings { pace: *pace, insist: *insist, filter: Arc::clone(filter) }
+    }
+
     /// The source as it stands in the log: with a slash at its end.
     #[must_use]
     pub fn source_text(&self) -> String {
@@ -39,7 +36,7 @@ impl Member {
     /// The target as it stands in the log.
     #[must_use]
     pub fn target_text(&self) -> String {
-        Escaped(self.target.as_bytes()).to_string()
+        Escaped(self.sync.target.as_bytes()).to_string()
     }
 }
 

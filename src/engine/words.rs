@@ -11,8 +11,11 @@ use mirror_core::{
     job::{Failure, Place},
 };
 
-use super::roster::{Kind, Member, Roster};
-use crate::report::{Category, Log};
+use super::roster::{Member, Roster};
+use crate::{
+    report::{Category, Log},
+    setup::Kind,
+};
 
 /// The most failed places that are named; the others are counted.
 const MOST_NAMED: usize = 20;
@@ -50,7 +53,7 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
         | MirrorEvent::StartupGivenUp(_)
         | MirrorEvent::StartupFatal(_) => say_of_startup(log, member, event),
         MirrorEvent::BatchFinished => {
-            if member.kind == Kind::Rsync {
+            if member.sync.kind != Kind::Direct {
                 log.say(Category::Normal, "Finished a list after exitcode: 0");
             }
         }
@@ -76,8 +79,8 @@ fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
     let route = route(member);
     match event {
         MirrorEvent::StartupFinished => {
-            let end = match member.kind {
-                Kind::Rsync => "finished.",
+            let end = match member.sync.kind {
+                Kind::Rsync | Kind::Rsyncssh => "finished.",
                 Kind::Direct => "finished: 0",
             };
             log.say(Category::Normal, format_args!("Startup of {route} {end}"));
@@ -97,8 +100,8 @@ fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
         }
         MirrorEvent::StartupFatal(failure) => {
             log.say(Category::Error, &failure.why);
-            let text = match member.kind {
-                Kind::Rsync => format!("Failure on startup of {route}."),
+            let text = match member.sync.kind {
+                Kind::Rsync | Kind::Rsyncssh => format!("Failure on startup of {route}."),
                 Kind::Direct => format!("Failure on startup of {route}: {}", code(failure)),
             };
             log.say(Category::Error, text);
@@ -134,8 +137,8 @@ fn say_of_source(log: &Log, member: &Member, event: &MirrorEvent) {
 /// How the original names a sync in what it says of its startup.
 fn route(member: &Member) -> String {
     let source = member.source_text();
-    match member.kind {
-        Kind::Rsync => format!("{source} -> {}", member.target_text()),
+    match member.sync.kind {
+        Kind::Rsync | Kind::Rsyncssh => format!("{source} -> {}", member.target_text()),
         Kind::Direct => format!("\"{source}\""),
     }
 }

@@ -12,9 +12,10 @@ struct Row {
 }
 
 /// What puts the daemon together may name all; the others are here.
-const TABLE: [Row; 8] = [
-    Row { module: "cli", modules: &["report"], packages: &["mirror_core"] },
-    Row { module: "config", modules: &["report"], packages: &["mirror_core"] },
+const TABLE: [Row; 9] = [
+    Row { module: "setup", modules: &["report"], packages: &["mirror_core"] },
+    Row { module: "cli", modules: &["report", "setup"], packages: &["mirror_core"] },
+    Row { module: "config", modules: &["report", "setup"], packages: &["mirror_core"] },
     Row { module: "script", modules: &["report"], packages: &["mirror_core"] },
     Row { module: "watch", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
     Row { module: "exec", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },

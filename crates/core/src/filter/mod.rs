@@ -35,6 +35,8 @@ pub use rule::{Action, Rule, Side};
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     items: Arc<[Item]>,
+    /// The source and the target, where rules about absolute paths need them.
+    roots: [Option<Arc<[u8]>>; 2],
     /// What the sender hides.
     hidden: Arc<Table>,
     /// What the receiver protects.
@@ -50,6 +52,15 @@ enum Item {
     /// The rules in the files of this name.
     PerDirectory(Modifiers, Box<[u8]>),
 }
+
+/// Two filters are equal if they were built from the same rules for the same roots.
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.items == other.items && self.roots == other.roots
+    }
+}
+
+impl Eq for Filter {}
 
 impl Filter {
     /// Gathers rules.
@@ -71,7 +82,8 @@ impl Filter {
         let hidden = Arc::new(Table::new(&items, sender));
         let protected = Arc::new(Table::new(&items, receiver));
         let protected_in_removed = Arc::new(Table::new(&items, in_removed));
-        Self { items: items.into(), hidden, protected, protected_in_removed }
+        let roots = [&builder.source, &builder.target].map(|root| root.as_deref().map(Arc::from));
+        Self { items: items.into(), roots, hidden, protected, protected_in_removed }
     }
 
     /// Whether there are no rules.

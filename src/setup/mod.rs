@@ -1,0 +1,158 @@
+//! What the daemon is to do, whoever said it: the command line or a configuration file.
+//!
+//! All of it is checked and looked up: what is in a [`Setup`] can be run. Two setups can be compared,
+//! so that a reload touches only what changed.
+
+pub mod place;
+mod source;
+mod target;
+
+use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+
+use mirror_core::{
+    filter::Filter,
+    plan::{
+        exit::ExitCodes,
+        rsync::{DeletePolicy, RsyncOptions},
+    },
+    queue::Pace,
+};
+
+use crate::report::Mode;
+
+pub use source::{BadSource, canonical_source};
+pub use target::{Base, check_target};
+
+/// Where no delay was given: a change goes out once nothing new came for `quiet`, and at the
+/// latest after `ceiling`. See `docs/decisions/0004-pace.md`.
+pub const PACE: Pace =
+    Pace::Quiet { quiet: Duration::from_millis(100), ceiling: Duration::from_secs(1) };
+
+/// With so many changes waiting, all of them go out, whatever delay was given: `maxDelays`.
+pub const MOST_WAITING: usize = 1000;
+
+/// The longest delay that is told apart from for ever: about a hundred years.
+pub const LONGEST_DELAY: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// What is to be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// What holds for the whole process.
+    pub daemon: Daemon,
+    /// In the order in which they were given, at least one.
+    pub syncs: Vec<Sync>,
+}
+
+/// What holds for the whole process: `settings{}` and the options of the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// Whether to detach.
+    pub mode: Mode,
+    /// Absolute.
+    pub logfile: Option<PathBuf>,
+    /// Absolute.
+    pub pidfile: Option<PathBuf>,
+    /// Absolute.
+    pub status_file: Option<PathBuf>,
+    /// The time between two writes of the status file while something happens.
+    pub status_interval: Duration,
+    /// The facility for the system's log, one of those that `report` knows.
+    pub log_facility: String,
+    /// The name in the system's log.
+    pub log_ident: String,
+    /// Whether to end after the startup of all syncs.
+    pub onepass: bool,
+    /// The most jobs at once, of all syncs together.
+    pub max_processes: Option<usize>,
+    /// How changes are noticed.
+    pub watch: Watch,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Daemon,
+            logfile: None,
+            pidfile: None,
+            status_file: None,
+            status_interval: Duration::from_secs(10),
+            log_facility: "user".into(),
+            log_ident: "lsyncd".into(),
+            onepass: false,
+            max_processes: None,
+            watch: Watch::Auto,
+        }
+    }
+}
+
+/// How changes are noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// Whatever is best for a source.
+    #[default]
+    Auto,
+    /// One watch for each directory.
+    Inotify,
+    /// One mark for a whole file system.
+    Fanotify,
+}
+
+/// One sync.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sync {
+    /// Its name in the status and in messages: `Sync1` for the first.
+    pub name: String,
+    /// Who carries it out.
+    pub kind: Kind,
+    /// A canonical path of a directory, without a slash at the end unless it is the root.
+    pub source: PathBuf,
+    /// For rsync a target in rsync's syntax; for direct a path. As it was given, with a slash at
+    /// the end unless it ends in `:`. A relative one is resolved where it is used: a daemon works
+    /// in `/`.
+    ///
+    /// **Invariants.** It is not empty. A local one is neither the root of this machine nor the
+    /// source, and neither lies in the other.
+    pub target: OsString,
+    /// When changes go out.
+    pub pace: Pace,
+    /// Whether a failed startup is tried again.
+    pub insist: bool,
+    /// Whether it begins with a full transfer: `init`.
+    pub init: bool,
+    /// When what the source does not have is deleted.
+    pub delete: DeletePolicy,
+    /// What is left out, compiled from `exclusions`.
+    pub filter: Arc<Filter>,
+    /// What is left out, in the words of the user.
+    pub exclusions: Exclusions,
+    /// How rsync is called. Its `delete` and `rules` say the same as those here.
+    pub rsync: RsyncOptions,
+    /// The program rsync, looked up in `PATH` if it has no slash.
+    pub binary: OsString,
+    /// What its exit codes mean.
+    pub codes: ExitCodes,
+    /// Files of more bytes are transferred after all others, each by a call of its own.
+    pub batch_size_limit: Option<u64>,
+    /// When a full transfer is made, as six fields of cron in local time. They were checked.
+    pub crontab: Vec<String>,
+}
+
+/// Who carries out a sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The program rsync.
+    Rsync,
+    /// The program rsync, to a directory behind ssh.
+    Rsyncssh,
+    /// The copier in this process.
+    Direct,
+}
+
+/// What is left out of a sync, in the words of the user, as the status shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exclusions {
+    /// Rules such as `- *.tmp`: they come first.
+    pub filters: Vec<Vec<u8>>,
+    /// Patterns.
+    pub excludes: Vec<Vec<u8>>,
+}
