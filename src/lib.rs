@@ -7,6 +7,8 @@
 pub mod setup;
 
 pub mod cli;
+pub mod config;
+pub mod load;
 pub mod run;
 
 pub mod watch;

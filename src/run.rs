@@ -19,6 +19,7 @@ use crate::{
     daemon::{self, Life},
     engine::{Engine, Inbox, Member, Message, Roster, inbox},
     exec::{Executor, direct, rsync, source::SourceRoot},
+    load::Loader,
     report::{Category, Log, Mode},
     setup::{self, Daemon, Kind, Setup, Sync},
     watch::{Preference, Watch},
@@ -31,7 +32,9 @@ pub fn run(words: &[OsString]) -> ExitCode {
 }
 
 fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
-    let (setup, log) = cli::run_stages(words)?;
+    let (invocation, log) = cli::read(words)?;
+    let loader = Loader::new(invocation, log.clone());
+    let setup = loader.start()?;
     let failed = |why: String| {
         log.say(Category::Error, why);
         ExitCode::from(EXIT_FAILURE)

@@ -22,8 +22,9 @@ use std::{
 use lsyncd::{
     cli, daemon,
     daemon::Life,
+    load::Loader,
     report::{Category, Log},
-    setup::{Daemon, Setup},
+    setup::Daemon,
 };
 use mirror_core::input::Signal;
 use rustix::process::{Pid, Signal as Raw, kill_process, test_kill_process};
@@ -64,8 +65,9 @@ const TESTS: &[Test] = &[
 /// The shape of the real `main`, with a wait in the place of the mirrors.
 fn run() -> Result<ExitCode, ExitCode> {
     let words: Vec<_> = env::args_os().skip(1).collect();
-    let (Setup { daemon: Daemon { mode, logfile, pidfile, .. }, .. }, log) =
-        cli::run_stages(&words)?;
+    let (invocation, log) = cli::read(&words)?;
+    let setup = Loader::new(invocation, log.clone()).start()?;
+    let Daemon { mode, logfile, pidfile, .. } = setup.daemon;
     let life = Life { mode, logfile, pidfile };
     let _living = daemon::start(life, &log)?;
     let signal = wait(&log).map_err(|error| {

@@ -4,17 +4,12 @@
 //! how it ends. Starting anything is left to others.
 
 use std::{
-    env,
     ffi::OsString,
     io::{self, Write},
-    path::Path,
     process::ExitCode,
 };
 
-use crate::{
-    report::{Category, Log},
-    setup::Setup,
-};
+use crate::report::{Category, Log};
 
 mod help;
 mod number;
@@ -22,28 +17,21 @@ pub mod plan;
 pub mod words;
 
 pub use plan::Plan;
-pub use words::Invocation;
-
-use words::Ending;
+pub use words::{Ending, Invocation};
 
 /// The exit code of everything that is not a success: `exit(-1)`.
 const FAILURE: u8 = 255;
 
-/// Reads the words behind the name of the program, looks up what they mean, and prints what there
-/// is to say. The log has its categories, and still writes to stderr.
+/// Reads the words behind the name of the program, and prints what there is to say. The log has its
+/// categories, and still writes to stderr.
 ///
 /// # Errors
 ///
 /// The exit code, if there is nothing to run. Everything was printed then.
-pub fn run_stages(words: &[OsString]) -> Result<(Setup, Log), ExitCode> {
+pub fn read(words: &[OsString]) -> Result<(Invocation, Log), ExitCode> {
     let invocation = Invocation::parse(words).map_err(|ending| end(&ending))?;
     let log = Log::new(invocation.filter.clone());
-    let here = env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
-    let plan = Plan::make(&invocation, &here).map_err(|ending| end(&ending))?;
-    for warning in &plan.warnings {
-        log.say(Category::Warn, warning);
-    }
-    Ok((plan.setup, log))
+    Ok((invocation, log))
 }
 
 /// Prints why there is nothing to run.

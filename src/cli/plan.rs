@@ -2,7 +2,6 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -44,7 +43,6 @@ impl Plan {
     ///
     /// Why it can't be run.
     pub fn make(invocation: &Invocation, here: &Path) -> Result<Self, Ending> {
-        refuse_what_comes_later(invocation)?;
         let daemon = daemon(invocation, here);
         let base = Base { mode: daemon.mode, here };
         let mut plan = Self { setup: Setup { daemon, syncs: Vec::new() }, warnings: Vec::new() };
@@ -53,7 +51,7 @@ impl Plan {
                 SyncWords::Rsync { source, target } => (Kind::Rsync, source, target),
                 SyncWords::Direct { source, target } => (Kind::Direct, source, target),
                 SyncWords::Rsyncssh { .. } => {
-                    return Err(Ending::refused("rsyncssh is not supported yet"));
+                    return Err(Ending::refused("-rsyncssh is not supported yet"));
                 }
             };
             let source = canonical_source(here, source).map_err(|bad| Ending::Refused(bad.0))?;
@@ -94,22 +92,6 @@ fn daemon(invocation: &Invocation, here: &Path) -> Daemon {
         watch: invocation.watch,
         ..Daemon::default()
     }
-}
-
-/// What is read, but not built yet.
-fn refuse_what_comes_later(invocation: &Invocation) -> Result<(), Ending> {
-    if let Some(script) = invocation.scripts.first() {
-        let script = Escaped(script.as_bytes());
-        return Err(Ending::refused(format!("scripts are not supported yet: '{script}'")));
-    }
-    if let Some(config) = &invocation.config {
-        let named = Escaped(config.as_bytes());
-        return Err(Ending::refused(match fs::metadata(config) {
-            Ok(_) => format!("configuration files are not supported yet: '{named}'"),
-            Err(_) => format!("Cannot find config file at '{named}'."),
-        }));
-    }
-    Ok(())
 }
 
 /// Where changes come from is chosen with `-watch`; the original's names are only checked.
@@ -166,7 +148,7 @@ fn absolute(here: &Path, path: &OsStr) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
 
     /// The plan, or the lines of the refusal, for words in which `@` stands for a place that
     /// holds the directories `src` and `src/in`, the file `file`, and `link` to `src`.
@@ -320,10 +302,6 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_told() {
-        refused("@/file", &["configuration files are not supported yet: '@/file'"]);
-        refused("@/no", &["Cannot find config file at '@/no'."]);
-        refused("''", &["Cannot find config file at ''."]);
-        refused("-script a -rsync no /", &["scripts are not supported yet: 'a'"]);
-        refused("-rsyncssh src host dir", &["rsyncssh is not supported yet"]);
+        refused("-rsyncssh src host dir", &["-rsyncssh is not supported yet"]);
     }
 }

@@ -1,5 +1,10 @@
 //! What people and machines are told.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
 mod file;
 pub mod filter;
 mod log;
@@ -24,6 +29,25 @@ pub enum Category {
 }
 
 impl Category {
+    /// The category of this name, which a user may have made up.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        /// The names that were made up. There are few: somebody wrote each into a file.
+        static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+        match name {
+            "Normal" => Self::Normal,
+            "Warn" => Self::Warn,
+            "Error" => Self::Error,
+            name => {
+                let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = names.get(name).copied();
+                let name = known.unwrap_or_else(|| String::leak(name.to_owned()));
+                names.insert(name);
+                Self::Debug(name)
+            }
+        }
+    }
+
     /// Its name in a line of the log, and on the command line after `-log`.
     #[must_use]
     pub const fn name(self) -> &'static str {

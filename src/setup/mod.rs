@@ -85,6 +85,25 @@ impl Default for Daemon {
     }
 }
 
+/// What the command line says, and what comes before what a configuration file says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Seconds, for every sync.
+    pub delay: Option<f64>,
+    /// Whether a failed startup is tried again.
+    pub insist: bool,
+    /// Whether to stay in the foreground.
+    pub nodaemon: bool,
+    /// Whether to end after the startup of all syncs.
+    pub onepass: bool,
+    /// Absolute.
+    pub logfile: Option<PathBuf>,
+    /// Absolute.
+    pub pidfile: Option<PathBuf>,
+    /// How changes are noticed.
+    pub watch: Option<Watch>,
+}
+
 /// How changes are noticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Watch {

@@ -14,6 +14,8 @@ extern crate std;
 pub mod path;
 pub mod time;
 
+pub mod settings;
+
 pub mod notice;
 
 pub mod input;

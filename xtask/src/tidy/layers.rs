@@ -25,7 +25,7 @@ const TABLE: [Row; 9] = [
 ];
 
 /// The modules that know all others, and that only `lib.rs` and the programs know.
-const TOP: [&str; 2] = ["engine", "run"];
+const TOP: [&str; 3] = ["engine", "load", "run"];
 
 /// The packages of the workspace.
 const PACKAGES: [&str; 3] = ["mirror_core", "mirror_linux", "lsyncd"];

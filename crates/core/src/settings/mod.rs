@@ -1,0 +1,202 @@
+//! Every setting of a configuration file, in one table.
+//!
+//! From it come the check for unknown names, the suggestions, the words for rsync, and the manual.
+
+mod suggest;
+mod table;
+
+pub use suggest::Hint;
+pub use table::SETTINGS;
+
+/// One setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name, as it is written.
+    pub name: &'static str,
+    /// Where it stands.
+    pub scope: Scope,
+    /// What it takes.
+    pub takes: Takes,
+    /// Its default, as it is written; empty if there is none.
+    pub default: &'static str,
+    /// What it does: one sentence without a full stop.
+    pub doc: &'static str,
+    /// What rsync is told.
+    pub word: Word,
+}
+
+/// Where a setting stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In `settings{}`.
+    Settings,
+    /// In `sync{}`, for syncs of these kinds.
+    Sync(&'static [Base]),
+    /// In the table `rsync` of a sync.
+    Rsync,
+    /// In the table `ssh` of a sync.
+    Ssh,
+}
+
+/// A table of the settings, without the kinds of syncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// `settings{}`
+    Settings,
+    /// `sync{}`
+    Sync,
+    /// `rsync = {}`
+    Rsync,
+    /// `ssh = {}`
+    Ssh,
+}
+
+/// On what a sync is based.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// On nothing: all is the user's own.
+    Own,
+    /// `default.rsync`
+    Rsync,
+    /// `default.rsyncssh`
+    Rsyncssh,
+    /// `default.direct`
+    Direct,
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Anything that is true for Lua switches it on.
+    Flag,
+    /// A number that is not less than this, or a text that spells one.
+    Number(u32),
+    /// A text or a number.
+    Text,
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// A path.
+    Path,
+    /// A list of texts.
+    List,
+    /// A text or a list of texts.
+    Patterns,
+    /// When to delete: `true`, `false`, `"startup"` or `"running"`.
+    Delete,
+    /// A table of further settings.
+    Table,
+    /// A table from exit codes to `"ok"`, `"again"` or `"die"`.
+    Codes,
+    /// A function of the user's.
+    Function,
+    /// A switch, or a function in the place of what it switches.
+    FlagOrFunction,
+}
+
+/// What rsync is told if a setting is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Nothing.
+    None,
+    /// This letter, in the word of the short options.
+    Short(u8),
+    /// This word.
+    Long(&'static str),
+    /// This word, and right behind it the value.
+    Value(&'static str),
+}
+
+impl Setting {
+    /// The table in which it stands.
+    #[must_use]
+    pub const fn table(&self) -> Table {
+        match self.scope {
+            Scope::Settings => Table::Settings,
+            Scope::Sync(_) => Table::Sync,
+            Scope::Rsync => Table::Rsync,
+            Scope::Ssh => Table::Ssh,
+        }
+    }
+
+    /// Whether a sync on this base knows it.
+    #[must_use]
+    pub fn is_for(&self, base: Base) -> bool {
+        match self.scope {
+            Scope::Sync(bases) => bases.contains(&base),
+            Scope::Rsync => base != Base::Own,
+            Scope::Ssh => base == Base::Rsyncssh,
+            Scope::Settings => false,
+        }
+    }
+}
+
+/// The settings of one table, in their order.
+pub fn of(table: Table) -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(move |setting| setting.table() == table)
+}
+
+/// What there is to say to somebody who wrote a `name` in this table that no setting has.
+#[must_use]
+pub fn hint(table: Table, name: &str) -> Option<Hint> {
+    suggest::hint(table, name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_name_stands_once_in_a_table() {
+        for table in [Table::Settings, Table::Sync, Table::Rsync, Table::Ssh] {
+            let mut names = BTreeSet::new();
+            for setting in of(table) {
+                assert!(names.insert(setting.name), "{table:?}: {}", setting.name);
+            }
+            assert!(!names.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_doc_is_a_sentence_without_a_full_stop() {
+        for setting in SETTINGS {
+            assert!(!setting.doc.is_empty() && !setting.doc.ends_with('.'), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn no_letter_and_no_word_means_two_things() {
+        let mut seen = BTreeSet::new();
+        for setting in SETTINGS {
+            let word = match setting.word {
+                Word::None => continue,
+                Word::Short(letter) => std::format!("-{}", char::from(letter)),
+                Word::Long(word) | Word::Value(word) => word.into(),
+            };
+            assert_eq!(setting.scope, Scope::Rsync, "{}", setting.name);
+            assert!(seen.insert(word), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn old_and_mistyped_names_get_a_hint() {
+        use Hint::{Instead, Perhaps};
+        let check = |table, name: &str, hint: Option<Hint>| {
+            assert_eq!(super::hint(table, name), hint, "{name}");
+        };
+        check(Table::Settings, "insisit", Some(Perhaps("insist")));
+        check(Table::Settings, "statusfile", Some(Perhaps("statusFile")));
+        check(Table::Settings, "xyzzy", None);
+        check(Table::Rsync, "bwlimt", Some(Perhaps("bwlimit")));
+        check(Table::Ssh, "identityfile", Some(Perhaps("identityFile")));
+        for (table, name) in [
+            (Table::Settings, "delay"),
+            (Table::Settings, "log"),
+            (Table::Sync, "rsyncOps"),
+            (Table::Sync, "rsyncOpts"),
+            (Table::Rsync, "delete"),
+        ] {
+            assert!(matches!(super::hint(table, name), Some(Instead(_))), "{name}");
+        }
+    }
+}

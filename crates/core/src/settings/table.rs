@@ -1,0 +1,173 @@
+//! The table.
+
+use super::{
+    Base, Scope, Setting,
+    Takes::{
+        self, Codes, Delete, Flag, FlagOrFunction, Function, List, Number, OneOf, Path, Patterns,
+        Table, Text,
+    },
+    Word,
+};
+
+const ALL: &[Base] = &[Base::Own, Base::Rsync, Base::Rsyncssh, Base::Direct];
+const BUILT_IN: &[Base] = &[Base::Rsync, Base::Rsyncssh, Base::Direct];
+const NOT_SSH: &[Base] = &[Base::Own, Base::Rsync, Base::Direct];
+const SSH: &[Base] = &[Base::Rsyncssh];
+const OWN: &[Base] = &[Base::Own];
+const NOT_RSYNC: &[Base] = &[Base::Own, Base::Rsyncssh, Base::Direct];
+const WITH_RSYNC_CODES: &[Base] = &[Base::Rsyncssh, Base::Direct];
+
+const fn global(
+    name: &'static str,
+    takes: Takes,
+    default: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting { name, scope: Scope::Settings, takes, default, doc, word: Word::None }
+}
+
+/// A setting of the syncs on some bases. It has no default, or [`or`](Setting::or) adds it.
+const fn sync(
+    bases: &'static [Base],
+    name: &'static str,
+    takes: Takes,
+    doc: &'static str,
+) -> Setting {
+    Setting { name, scope: Scope::Sync(bases), takes, default: "", doc, word: Word::None }
+}
+
+const fn ssh(name: &'static str, takes: Takes, doc: &'static str) -> Setting {
+    Setting { name, scope: Scope::Ssh, takes, default: "", doc, word: Word::None }
+}
+
+const fn rsync(name: &'static str, takes: Takes, doc: &'static str) -> Setting {
+    Setting { name, scope: Scope::Rsync, takes, default: "", doc, word: Word::None }
+}
+
+const fn short(name: &'static str, letter: u8, doc: &'static str) -> Setting {
+    let word = Word::Short(letter);
+    Setting { name, scope: Scope::Rsync, takes: Flag, default: "false", doc, word }
+}
+
+const fn long(name: &'static str, word: &'static str, doc: &'static str) -> Setting {
+    let word = Word::Long(word);
+    Setting { name, scope: Scope::Rsync, takes: Flag, default: "false", doc, word }
+}
+
+const fn value(name: &'static str, word: &'static str, takes: Takes, doc: &'static str) -> Setting {
+    Setting { name, scope: Scope::Rsync, takes, default: "", doc, word: Word::Value(word) }
+}
+
+impl Setting {
+    const fn or(self, default: &'static str) -> Self {
+        Self { default, ..self }
+    }
+}
+
+/// All settings. The words for rsync come in this order, which is the original's.
+pub const SETTINGS: &[Setting] = &[
+    global("logfile", Path, "", "where messages go, beside the terminal in the foreground; opened anew when it was rotated"),
+    global("pidfile", Path, "", "where the number of the process is written and locked"),
+    global("nodaemon", Flag, "false", "stay in the foreground"),
+    global("onepass", Flag, "false", "end with 0 when all syncs have made their first transfer"),
+    global("statusFile", Path, "", "where the state of all syncs is written"),
+    global("statusInterval", Number(0), "10", "seconds between two writes of the status file while something happens; 0 for each time"),
+    global("statusIntervall", Number(0), "", "an old spelling of statusInterval"),
+    global("logfacility", Text, "\"user\"", "the facility in the system's log"),
+    global("logident", Text, "\"lsyncd\"", "the name in the system's log"),
+    global("insist", Flag, "false", "try a failed startup again, rather than ending"),
+    global("inotifyMode", OneOf(&["", "CloseWrite", "Modify", "CloseWrite or Modify"]), "\"CloseWrite\"", "accepted and checked; a change is noticed when it is written and when the file is closed"),
+    global("maxProcesses", Number(1), "", "the most transfers at once, of all syncs together"),
+    global("maxDelays", Number(1), "", "overrides maxDelays of the syncs that follow"),
+    global("watch", OneOf(&["auto", "inotify", "fanotify"]), "\"auto\"", "how changes are noticed"),
+    sync(ALL, "name", Text, "its name in the status file and in messages").or("\"Sync1\""),
+    sync(ALL, "source", Path, "the directory that is mirrored"),
+    sync(NOT_SSH, "target", Text, "where it goes: for rsync whatever rsync takes, for direct a directory"),
+    sync(SSH, "host", Text, "the machine that ssh reaches"),
+    sync(SSH, "targetdir", Text, "the directory on that machine"),
+    sync(ALL, "delay", Number(0), "seconds until the oldest change goes out, with all others; without it changes go out after 0.1 s of quiet, at the latest after 1 s"),
+    sync(ALL, "maxDelays", Number(1), "with so many changes waiting, all of them go out").or("1000"),
+    sync(ALL, "maxProcesses", Number(1), "the most transfers of this sync at once").or("1"),
+    sync(BUILT_IN, "delete", Delete, "whether what the source does not have is deleted on the target").or("true"),
+    sync(ALL, "init", FlagOrFunction, "whether it begins with a full transfer").or("true"),
+    sync(BUILT_IN, "exclude", Patterns, "what is left out, as patterns of rsync"),
+    sync(BUILT_IN, "excludeFrom", Path, "a file of such patterns, one a line"),
+    sync(BUILT_IN, "filter", Patterns, "what is left out, as filter rules of rsync; they come before all patterns"),
+    sync(BUILT_IN, "filterFrom", Path, "a file of such rules, one a line"),
+    sync(ALL, "crontab", List, "when a full transfer is made: second minute hour day month weekday, in local time"),
+    sync(BUILT_IN, "batchSizeLimit", Number(0), "files of more bytes are transferred after all others, each by a call of its own"),
+    sync(BUILT_IN, "rsync", Table, "how rsync is called"),
+    sync(SSH, "ssh", Table, "how ssh is called"),
+    sync(ALL, "exitcodes", Codes, "what the exit codes of the program mean"),
+    sync(WITH_RSYNC_CODES, "rsyncExitCodes", Codes, "what the exit codes of rsync mean"),
+    sync(SSH, "sshExitCodes", Codes, "what the exit codes of ssh mean"),
+    sync(ALL, "tunnel", Table, "a tunnel that has to stand before anything is transferred"),
+    sync(ALL, "checkgauge", Table, "further names that this sync may have; false for any"),
+    sync(ALL, "action", Function, "what is done when changes are due"),
+    sync(ALL, "collect", Function, "what the end of a program means"),
+    sync(ALL, "prepare", Function, "a last look at the settings of the sync"),
+    sync(ALL, "full", Function, "what is done for a full transfer"),
+    sync(ALL, "onFull", Function, "what is done for a full transfer"),
+    sync(ALL, "onAttrib", Function, "what is done when attributes changed"),
+    sync(OWN, "onCreate", Function, "what is done for what was made"),
+    sync(OWN, "onModify", Function, "what is done for what was changed"),
+    sync(OWN, "onDelete", Function, "what is done for what was deleted"),
+    sync(OWN, "onStartup", Function, "what is done at the startup"),
+    sync(NOT_RSYNC, "onMove", FlagOrFunction, "what is done for what was renamed"),
+    rsync("binary", Text, "the program, looked up in PATH if it has no slash").or("\"rsync\""),
+    rsync("archive", Flag, "switches links, perms, times, group, owner, devices and specials on where nothing else is said").or("false"),
+    short("links", b'l', "symbolic links as such").or("true"),
+    short("times", b't', "times of files").or("true"),
+    short("protect_args", b's', "names reach the other side as they are").or("true"),
+    short("perms", b'p', "permissions"),
+    short("group", b'g', "groups"),
+    short("owner", b'o', "owners"),
+    short("acls", b'A', "access control lists"),
+    short("backup", b'b', "keep what is replaced or deleted"),
+    short("checksum", b'c', "compare contents rather than sizes and times"),
+    short("compress", b'z', "compress what is sent"),
+    short("copy_dirlinks", b'k', "links to directories as directories"),
+    short("copy_links", b'L', "links as what they point to"),
+    short("cvs_exclude", b'C', "leave out what CVS does"),
+    short("dry_run", b'n', "transfer nothing"),
+    short("executability", b'E', "whether files can be executed"),
+    short("hard_links", b'H', "hard links as such"),
+    short("ignore_times", b'I', "transfer what is equal in size and time, too"),
+    short("ipv4", b'4', "use IPv4"),
+    short("ipv6", b'6', "use IPv6"),
+    short("keep_dirlinks", b'K', "follow links to directories on the target"),
+    short("one_file_system", b'x', "stay on one file system"),
+    short("omit_dir_times", b'O', "no times of directories"),
+    short("omit_link_times", b'J', "no times of links"),
+    short("prune_empty_dirs", b'm', "no empty directories"),
+    short("quiet", b'q', "say less"),
+    short("sparse", b'S', "holes stay holes"),
+    short("update", b'u', "leave what is newer on the target"),
+    short("verbose", b'v', "say more"),
+    short("whole_file", b'W', "send whole files, not differences"),
+    short("xattrs", b'X', "extended attributes"),
+    rsync("delete_excluded", Flag, "a full transfer deletes also what is excluded").or("false"),
+    long("append", "--append", "append to shorter files"),
+    long("append_verify", "--append-verify", "append to shorter files, and check the whole"),
+    value("backup_dir", "--backup-dir=", Text, "where backups go"),
+    value("bwlimit", "--bwlimit=", Text, "the most that is sent in a second"),
+    value("chmod", "--chmod=", Text, "changes of permissions on the way"),
+    value("chown", "--chown=", Text, "owner and group on the target"),
+    long("copy_unsafe_links", "--copy-unsafe-links", "links out of the tree as what they point to"),
+    value("groupmap", "--groupmap=", Text, "groups on the target"),
+    long("existing", "--existing", "make no new files"),
+    long("inplace", "--inplace", "write into the files themselves"),
+    value("password_file", "--password-file=", Path, "the password for an rsync daemon"),
+    value("rsh", "--rsh=", Text, "the program that reaches the other side"),
+    value("rsync_path", "--rsync-path=", Text, "the program rsync on the other side"),
+    value("suffix", "--suffix=", Text, "the end of the names of backups"),
+    value("temp_dir", "--temp-dir=", Text, "where unfinished files are kept"),
+    value("timeout", "--timeout=", Number(0), "seconds of silence after which a transfer has failed"),
+    value("usermap", "--usermap=", Text, "owners on the target"),
+    rsync("_extra", List, "further words for rsync"),
+    ssh("binary", Text, "the program, looked up in PATH if it has no slash").or("\"ssh\""),
+    ssh("identityFile", Path, "the key to log in with"),
+    ssh("options", Table, "options of ssh_config, by their names"),
+    ssh("port", Text, "the port of the other side"),
+    ssh("_extra", List, "further words for ssh"),
+];

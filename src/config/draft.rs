@@ -1,0 +1,199 @@
+//! One `sync{}` of the file, before it is known how the process is to live.
+
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use mirror_core::{
+    path::Escaped,
+    plan::{
+        exit::{ExitClass, ExitCodes},
+        rsync::{DeletePolicy, RsyncOptions},
+    },
+    queue::Pace,
+    settings::Base,
+};
+use mlua::{Table, Value};
+
+use super::{
+    fields::{Fields, quoted, text},
+    host::RSYNC_CODES,
+    patterns::{Patterns, Roots},
+    words::Words,
+};
+use crate::setup::{Kind, LONGEST_DELAY, MOST_WAITING, PACE, Sync, place};
+
+/// What is wrong with a sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The original raises an error in Lua for it, which gets a position and the file's name.
+    Lua(String),
+    /// The original says just this, and ends.
+    Fatal(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Lua(why)
+    }
+}
+
+/// What the prelude gathered of a sync.
+pub(super) struct Draft<'a> {
+    pub(super) config: &'a Table,
+    pub(super) base: Base,
+    /// Its place among the syncs, from 1 on.
+    pub(super) number: usize,
+    pub(super) here: &'a Path,
+    pub(super) insist: bool,
+}
+
+impl Draft<'_> {
+    /// The sync, and what is odd about it. Its target is not checked yet.
+    pub(super) fn read(&self) -> Result<(Sync, Vec<String>), Fault> {
+        let fields = Fields::new(self.config, "");
+        let source = source(fields)?;
+        let (kind, target) = self.target(fields)?;
+        let (rsync, ssh) = (fields.table("rsync")?, fields.table("ssh")?);
+        let ssh = ssh.as_ref().filter(|_| kind == Kind::Rsyncssh);
+        let empty = self.config;
+        let rsync = Fields::new(rsync.as_ref().unwrap_or(empty), "rsync.");
+        let words = Words::read(rsync, ssh.map(|ssh| Fields::new(ssh, "ssh.")))?;
+        let delete = delete(fields);
+        let delete_excluded = words.options.delete_excluded;
+        let roots = Roots { here: self.here, source: &source, delete_excluded };
+        let patterns = Patterns::read(fields, roots)?;
+        let codes = if kind == Kind::Rsync { "exitcodes" } else { "rsyncExitCodes" };
+        let sync = Sync {
+            name: self.name(fields)?,
+            kind,
+            source,
+            target: place::with_slash(&target),
+            pace: pace(fields)?,
+            insist: self.insist,
+            init: !matches!(fields.value("init"), Value::Boolean(false)),
+            delete,
+            filter: patterns.filter,
+            exclusions: patterns.exclusions,
+            rsync: RsyncOptions { delete, rules: patterns.rules, ..words.options },
+            binary: binary(rsync)?,
+            codes: exit_codes(fields, codes)?,
+            batch_size_limit: fields.whole("batchSizeLimit", 0)?,
+            crontab: crontab(fields)?,
+        };
+        fields.whole("maxProcesses", 1)?;
+        Ok((sync, words.warnings))
+    }
+
+    fn name(&self, fields: Fields<'_>) -> Result<String, Fault> {
+        let name = fields.text("name")?;
+        Ok(name.map_or_else(|| format!("Sync{}", self.number), |name| Escaped(&name).to_string()))
+    }
+
+    fn target(&self, fields: Fields<'_>) -> Result<(Kind, OsString), Fault> {
+        let kind = match self.base {
+            Base::Rsync | Base::Own => Kind::Rsync,
+            Base::Rsyncssh => Kind::Rsyncssh,
+            Base::Direct => Kind::Direct,
+        };
+        let text = |name| fields.text(name).map(Option::unwrap_or_default);
+        let target = match kind {
+            Kind::Rsync | Kind::Direct => text("target")?,
+            Kind::Rsyncssh => {
+                let (host, directory) = (text("host")?, text("targetdir")?);
+                for (name, value) in [("host", &host), ("targetdir", &directory)] {
+                    // With the slash that is appended it would be the root of the other machine.
+                    if value.is_empty() {
+                        return Err(Fault::Lua(format!("{name} is empty")));
+                    }
+                }
+                [host, b":".to_vec(), directory].concat()
+            }
+        };
+        Ok((kind, OsString::from_vec(target)))
+    }
+}
+
+/// The prelude has made it canonical, with a slash at its end.
+fn source(fields: Fields<'_>) -> Result<PathBuf, Fault> {
+    let mut source = fields.text("source")?.unwrap_or_default();
+    if source.len() > 1 && source.ends_with(b"/") {
+        source.pop();
+    }
+    Ok(PathBuf::from(OsString::from_vec(source)))
+}
+
+fn pace(fields: Fields<'_>) -> Result<Pace, Fault> {
+    let most = fields.whole("maxDelays", 1)?;
+    let Some(seconds) = fields.number("delay", 0.0)? else { return Ok(PACE) };
+    let delay = Duration::try_from_secs_f64(seconds)
+        .map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY));
+    let max_waiting = most.map_or(MOST_WAITING, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    Ok(Pace::Fixed { delay, max_waiting })
+}
+
+/// Only these values delete: a text such as `"false"` does not.
+fn delete(fields: Fields<'_>) -> DeletePolicy {
+    match fields.value("delete") {
+        Value::Boolean(true) => DeletePolicy::Always,
+        Value::String(text) => match &*text.as_bytes() {
+            b"startup" => DeletePolicy::Startup,
+            b"running" => DeletePolicy::Running,
+            _ => DeletePolicy::Never,
+        },
+        _ => DeletePolicy::Never,
+    }
+}
+
+fn binary(rsync: Fields<'_>) -> Result<OsString, Fault> {
+    let binary = rsync.text("binary")?.unwrap_or_else(|| b"rsync".to_vec());
+    if binary.is_empty() {
+        return Err(Fault::Lua("rsync.binary is empty".into()));
+    }
+    Ok(OsString::from_vec(binary))
+}
+
+/// The user's own table takes the place of the default as a whole.
+fn exit_codes(fields: Fields<'_>, name: &str) -> Result<ExitCodes, Fault> {
+    let Some(table) = fields.table(name)? else { return Ok(ExitCodes::rsync()) };
+    let mut given = Vec::new();
+    for pair in table.pairs::<Value, Value>() {
+        let (code, class) = pair.map_err(|error| error.to_string())?;
+        let (Value::Integer(code), Some(class)) = (&code, text(&class)) else { continue };
+        let code = i32::try_from(*code).map_err(|_| format!("{name}: {code} is no exit code"))?;
+        given.push((code, class));
+    }
+    given.sort_unstable();
+    let standard = RSYNC_CODES.iter().map(|(code, class)| (*code, class.as_bytes().to_vec()));
+    if given.iter().cloned().eq(standard) {
+        return Ok(ExitCodes::rsync());
+    }
+    let classes = given.iter().map(|(code, class)| {
+        let class = match &**class {
+            b"ok" => ExitClass::Ok,
+            b"again" => ExitClass::Again,
+            b"die" => ExitClass::Fatal,
+            other => {
+                let other = quoted(other);
+                return Err(Fault::Lua(format!(
+                    "{name}[{code}] must be \"ok\", \"again\" or \"die\", not {other}"
+                )));
+            }
+        };
+        Ok((*code, class))
+    });
+    let mut codes = ExitCodes::rsync();
+    for class in classes {
+        let (code, class) = class?;
+        codes.set(code, class);
+    }
+    Ok(codes)
+}
+
+fn crontab(fields: Fields<'_>) -> Result<Vec<String>, Fault> {
+    let rules = fields.texts("crontab")?;
+    Ok(rules.iter().map(|rule| String::from_utf8_lossy(rule).into_owned()).collect())
+}

@@ -1,0 +1,29 @@
+//! Why a configuration file can't be taken.
+
+use mlua::Error;
+
+/// Why there is nothing to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// For these reasons: lines for people.
+    Because(Vec<String>),
+    /// The file itself asked to end, with this code.
+    Exit(u8),
+}
+
+impl Refusal {
+    pub(super) fn because(why: impl Into<String>) -> Self {
+        Self::Because(vec![why.into()])
+    }
+}
+
+/// What Lua says, without the way by which it came there.
+pub(super) fn message(error: &Error) -> String {
+    let text = match error {
+        Error::SyntaxError { message, .. } | Error::RuntimeError(message) => message.clone(),
+        Error::CallbackError { cause, .. } => return message(cause),
+        other => other.to_string(),
+    };
+    let end = text.find("\nstack traceback:").unwrap_or(text.len());
+    text.get(..end).unwrap_or_default().to_owned()
+}

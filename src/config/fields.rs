@@ -1,0 +1,184 @@
+//! A table of Lua as typed values.
+//!
+//! What the original lets pass is taken: numbers as texts, texts as numbers, anything for a switch.
+
+use mirror_core::path::Escaped;
+use mlua::{Table, Value};
+
+/// The values of a table, by their names.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    table: &'a Table,
+    /// What stands in front of a name in messages: `rsync.`
+    path: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) const fn new(table: &'a Table, path: &'a str) -> Self {
+        Self { table, path }
+    }
+
+    /// The value of this name, `nil` if there is none.
+    pub(super) fn value(self, name: &str) -> Value {
+        // It fails only if there is no memory for the name.
+        self.table.raw_get(name).unwrap_or(Value::Nil)
+    }
+
+    /// Whether a switch is on: anything but `nil` and `false` is true for Lua.
+    pub(super) fn is_on(self, name: &str) -> bool {
+        !matches!(self.value(name), Value::Nil | Value::Boolean(false))
+    }
+
+    /// A text, or a number as it is written. `false` is nothing.
+    pub(super) fn text(self, name: &str) -> Result<Option<Vec<u8>>, String> {
+        match self.value(name) {
+            Value::Nil | Value::Boolean(false) => Ok(None),
+            value => text(&value).map(Some).ok_or_else(|| self.wrong(name, "a text", &value)),
+        }
+    }
+
+    /// A number that is not less than `least`.
+    pub(super) fn number(self, name: &str, least: f64) -> Result<Option<f64>, String> {
+        let value = self.value(name);
+        let number = match &value {
+            Value::Nil | Value::Boolean(false) => return Ok(None),
+            #[expect(clippy::cast_precision_loss, reason = "nobody means such numbers exactly")]
+            Value::Integer(number) => Some(*number as f64),
+            Value::Number(number) => Some(*number),
+            Value::String(text) => text.to_string_lossy().trim().parse().ok(),
+            _ => None,
+        };
+        match number.filter(|number| *number >= least) {
+            Some(number) => Ok(Some(number)),
+            None => Err(format!("{}{name} must be a number and >= {least}", self.path)),
+        }
+    }
+
+    /// A whole number that is not less than `least`.
+    pub(super) fn whole(self, name: &str, least: u32) -> Result<Option<u64>, String> {
+        let Some(number) = self.number(name, f64::from(least))? else { return Ok(None) };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is not negative, and what is too large becomes the largest"
+        )]
+        Ok(Some(number as u64))
+    }
+
+    /// A list of texts; a text alone is a list of one.
+    pub(super) fn texts(self, name: &str) -> Result<Vec<Vec<u8>>, String> {
+        match self.value(name) {
+            Value::Nil | Value::Boolean(false) => Ok(Vec::new()),
+            Value::Table(list) => self.list(name, &list),
+            Value::String(text) => Ok(vec![text.as_bytes().to_vec()]),
+            _ => Err(format!("type for {}{name} must be table or string", self.path)),
+        }
+    }
+
+    fn list(self, name: &str, list: &Table) -> Result<Vec<Vec<u8>>, String> {
+        let items = list.sequence_values::<Value>().map(|item| {
+            let item = item.unwrap_or(Value::Nil);
+            text(&item).ok_or_else(|| {
+                format!(
+                    "{}{name} must be a list of texts, not of a {}",
+                    self.path,
+                    item.type_name()
+                )
+            })
+        });
+        items.collect()
+    }
+
+    /// The table of this name.
+    pub(super) fn table(self, name: &str) -> Result<Option<Table>, String> {
+        match self.value(name) {
+            Value::Nil | Value::Boolean(false) => Ok(None),
+            Value::Table(table) => Ok(Some(table)),
+            value => Err(self.wrong(name, "a table", &value)),
+        }
+    }
+
+    fn wrong(self, name: &str, wanted: &str, value: &Value) -> String {
+        format!("{}{name} must be {wanted}, not a {}", self.path, value.type_name())
+    }
+}
+
+/// A text, or a number as a program reads it: without the `.0` that Lua puts behind a whole one.
+pub(super) fn text(value: &Value) -> Option<Vec<u8>> {
+    Some(match value {
+        Value::String(text) => text.as_bytes().to_vec(),
+        Value::Integer(number) => number.to_string().into_bytes(),
+        Value::Number(number) => number.to_string().into_bytes(),
+        _ => return None,
+    })
+}
+
+/// A text for people, in quotes.
+pub(super) fn quoted(text: &[u8]) -> String {
+    format!("\"{}\"", Escaped(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlua::Lua;
+
+    fn with(chunk: &str, check: impl FnOnce(Fields<'_>)) {
+        let lua = Lua::new();
+        let table: Table = lua.load(format!("return {{ {chunk} }}")).eval().unwrap();
+        check(Fields::new(&table, "rsync."));
+    }
+
+    #[test]
+    fn a_number_is_a_text_as_a_program_reads_it() {
+        with("a = 5, b = 10/2, c = 1.5, d = 'x', e = false, f = '', g = 1e15", |fields| {
+            for (name, text) in [
+                ("a", "5"),
+                ("b", "5"),
+                ("c", "1.5"),
+                ("d", "x"),
+                ("f", ""),
+                ("g", "1000000000000000"),
+            ] {
+                assert_eq!(fields.text(name), Ok(Some(text.into())), "{name}");
+            }
+            assert_eq!(fields.text("e"), Ok(None));
+            assert_eq!(fields.text("nope"), Ok(None));
+        });
+    }
+
+    #[test]
+    fn a_text_is_a_number_if_it_spells_one() {
+        with("a = '10', b = ' 0.5 ', c = 'x', d = -1, e = {}, f = 0", |fields| {
+            assert_eq!(fields.number("a", 0.0), Ok(Some(10.0)));
+            assert_eq!(fields.number("b", 0.0), Ok(Some(0.5)));
+            assert_eq!(fields.whole("f", 0), Ok(Some(0)));
+            for name in ["c", "d", "e"] {
+                let why = format!("rsync.{name} must be a number and >= 0");
+                assert_eq!(fields.number(name, 0.0), Err(why));
+            }
+            assert_eq!(fields.whole("f", 1), Err("rsync.f must be a number and >= 1".into()));
+        });
+    }
+
+    #[test]
+    fn a_list_is_a_list_of_texts() {
+        with("a = {'x', 2}, b = 'x', c = {{}}, d = true, e = {'x', nil, 'y'}", |fields| {
+            assert_eq!(fields.texts("a"), Ok(vec![b"x".to_vec(), b"2".to_vec()]));
+            assert_eq!(fields.texts("b"), Ok(vec![b"x".to_vec()]));
+            assert_eq!(fields.texts("e"), Ok(vec![b"x".to_vec()]));
+            let why = "rsync.c must be a list of texts, not of a table";
+            assert_eq!(fields.texts("c"), Err(why.into()));
+            assert_eq!(fields.texts("d"), Err("type for rsync.d must be table or string".into()));
+        });
+    }
+
+    #[test]
+    fn what_is_true_for_lua_is_on() {
+        with("a = 1, b = 'false', c = false, d = true", |fields| {
+            for (name, on) in [("a", true), ("b", true), ("c", false), ("d", true), ("e", false)] {
+                assert_eq!(fields.is_on(name), on, "{name}");
+            }
+        });
+    }
+}

@@ -1,0 +1,146 @@
+//! `filter`, `exclude`, `filterFrom` and `excludeFrom`.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use mirror_core::{
+    filter::{Builder, Filter},
+    path::Escaped,
+    plan::rsync::Rules,
+};
+
+use super::{
+    draft::Fault,
+    fields::{Fields, quoted},
+};
+use crate::setup::Exclusions;
+
+/// What is left out of a sync, in all the forms in which it is needed.
+pub(super) struct Patterns {
+    pub(super) exclusions: Exclusions,
+    pub(super) filter: Arc<Filter>,
+    pub(super) rules: Rules,
+}
+
+/// The roots that rules about absolute paths need.
+#[derive(Clone, Copy)]
+pub(super) struct Roots<'a> {
+    pub(super) here: &'a Path,
+    pub(super) source: &'a Path,
+    pub(super) delete_excluded: bool,
+}
+
+impl Patterns {
+    /// The rules of a sync. Filters come before excludes, and those of the file behind those that
+    /// stand in the configuration.
+    pub(super) fn read(fields: Fields<'_>, roots: Roots<'_>) -> Result<Self, Fault> {
+        let exclusions = Exclusions {
+            filters: filters(fields, roots.here)?,
+            excludes: excludes(fields, roots.here)?,
+        };
+        let mut builder = Builder::new().source(roots.source.as_os_str().as_bytes());
+        if roots.delete_excluded {
+            builder = builder.delete_excluded();
+        }
+        for rule in &exclusions.filters {
+            add_rule(&mut builder, rule, roots.here)?;
+        }
+        for pattern in &exclusions.excludes {
+            builder.exclude(pattern).map_err(|error| {
+                Fault::Fatal(format!("cannot exclude {}: {error}", quoted(pattern)))
+            })?;
+        }
+        let filter = builder.build();
+        let rules = rules(&exclusions, &filter);
+        Ok(Self { exclusions, filter: Arc::new(filter), rules })
+    }
+}
+
+/// As the user's own words where these mean the same to rsync, as the original gives them to it.
+fn rules(exclusions: &Exclusions, filter: &Filter) -> Rules {
+    if filter.is_empty() {
+        return Rules::None;
+    }
+    // A line of `--exclude-from` that begins so is a comment, a rule or a command to forget all.
+    let is_plain = |pattern: &Vec<u8>| {
+        !pattern.contains(&b'\n')
+            && !pattern.contains(&b'\r')
+            && !matches!(&**pattern, [b'#' | b';', ..] | [b'+' | b'-', b' ', ..] | b"!")
+    };
+    if exclusions.filters.is_empty() && exclusions.excludes.iter().all(is_plain) {
+        Rules::Excludes(exclusions.excludes.clone())
+    } else {
+        Rules::Filters(filter.to_rsync_rules().collect())
+    }
+}
+
+fn add_rule(builder: &mut Builder, rule: &[u8], here: &Path) -> Result<(), Fault> {
+    let mut read = |name: &[u8]| {
+        fs::read(here.join(OsStr::from_bytes(name))).map_err(|error| error.to_string())
+    };
+    let Err(error) = builder.rule(rule, &mut read) else { return Ok(()) };
+    // The original takes the rule without a blank, too: `-*.tmp`.
+    if let [name @ (b'+' | b'-'), pattern @ ..] = rule
+        && builder.rule(&[&[*name, b' '], pattern].concat(), &mut read).is_ok()
+    {
+        return Ok(());
+    }
+    Err(Fault::Fatal(format!("Unknown filter rule: {}: {}", quoted(rule), error.fault)))
+}
+
+fn filters(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut filters: Vec<Vec<u8>> =
+        fields.texts("filter")?.iter().map(|rule| trimmed(rule).to_vec()).collect();
+    if let Some(text) = file(fields, "filterFrom", "filter", here)? {
+        filters.extend(lines(&text).filter(|line| !line.starts_with(b"#")).map(<[u8]>::to_vec));
+    }
+    Ok(filters)
+}
+
+/// Each pattern once: the first that matches decides, so a second one of the same text is idle.
+fn excludes(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut excludes = fields.texts("exclude")?;
+    excludes.retain(|pattern| !pattern.is_empty());
+    if let Some(text) = file(fields, "excludeFrom", "exclude", here)? {
+        let is_pattern = |line: &&[u8]| !line.starts_with(b"#") && !line.starts_with(b";");
+        excludes.extend(lines(&text).filter(is_pattern).map(<[u8]>::to_vec));
+    }
+    let mut seen = std::collections::HashSet::new();
+    excludes.retain(|pattern| seen.insert(pattern.clone()));
+    Ok(excludes)
+}
+
+fn file(fields: Fields<'_>, name: &str, what: &str, here: &Path) -> Result<Option<Vec<u8>>, Fault> {
+    let Some(path) = fields.text(name)? else { return Ok(None) };
+    let named = Escaped(&path);
+    let path: PathBuf = here.join(OsStr::from_bytes(&path));
+    let cannot = |error: io::Error| {
+        let why = reason(&error);
+        Fault::Fatal(format!("Cannot open {what} file \"{named}\": {named}: {why}"))
+    };
+    fs::read(path).map(Some).map_err(cannot)
+}
+
+/// What the system says, as the C library words it.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// The lines that say something, without the blanks in front and the end of line of other systems.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = text.split(|&byte| byte == b'\n');
+    lines
+        .map(|line| trimmed(line.strip_suffix(b"\r").unwrap_or(line)))
+        .filter(|line| !line.is_empty())
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(line.len());
+    line.get(start..).unwrap_or_default()
+}

@@ -1,0 +1,349 @@
+-- What a configuration file finds when it runs: settings, sync, default and the rest of the
+-- original's names. It gathers what the file says; Rust reads it afterwards.
+--
+-- `host` has what only Rust can do: see host.rs.
+
+local host = ...
+
+local error, ipairs, next, pairs, pcall = error, ipairs, next, pairs, pcall
+local rawget, rawset, select, setmetatable = rawget, rawset, select, setmetatable
+local tostring, type = tostring, type
+
+-- What older versions of Lua had, since files are older than this program.
+
+unpack = table.unpack
+loadstring = load
+table.getn = function(list) return #list end
+math.pow = function(base, exponent) return base ^ exponent end
+
+-- What the original adds to Lua.
+
+function string.starts(text, start) return text:sub(1, #start) == start end
+
+function string.ends(text, ending) return ending == "" or text:sub(-#ending) == ending end
+
+function table.contains(list, wanted)
+    for _, value in pairs(list) do
+        if value == wanted then return true end
+    end
+    return false
+end
+
+lsyncd_version = "2.3.1"
+readdir = host.readdir
+
+local function shown(value)
+    local kind = type(value)
+    if kind == "boolean" or kind == "nil" then return "(" .. tostring(value) .. ")" end
+    if kind == "table" then return "(Table: " .. tostring(value):match("0x%x+") .. ")" end
+    if kind == "function" then error("cannot log a function", 3) end
+    return tostring(value)
+end
+
+function log(category, ...)
+    local texts = {}
+    for n = 1, select("#", ...) do texts[n] = shown((select(n, ...))) end
+    host.log(category, table.concat(texts))
+end
+
+function terminate(code) host.exit(code) end
+
+os.exit = function(code)
+    if code == nil or code == true then code = 0 elseif code == false then code = 1 end
+    host.exit(code)
+end
+
+function dump(value, indent)
+    indent = indent or ""
+    for key, inner in pairs(value) do
+        print(indent .. tostring(key) .. " = " .. tostring(inner))
+        if type(inner) == "table" then dump(inner, indent .. "  ") end
+    end
+end
+
+debug = {
+    getinfo = host.getinfo,
+    traceback = function(message) return message end,
+}
+
+lsyncd = { log = log, terminate = terminate, readdir = readdir, realdir = host.realdir, dump = dump }
+
+for _, name in ipairs { "spawn", "spawnShell", "alarm", "now", "observefd", "nonobservefd", "tunnel" } do
+    _G[name] = function() error(name .. " is not supported yet", 2) end
+    lsyncd[name] = _G[name]
+end
+
+-- The position of a function on the stack, as Lua writes it in front of a message: 1 is who calls.
+local function where(level)
+    local _, text = pcall(error, "", level + 2)
+    return text
+end
+
+-- settings
+
+local values = {}
+
+local function set(name, value)
+    local hint = host.unknown("settings", name)
+    if hint then error('setting "' .. tostring(name) .. '" unknown.' .. hint, 3) end
+    if name == "statusIntervall" then name = "statusInterval" end
+    values[name] = value
+end
+
+local function call_settings(_, given)
+    if type(given) == "string" then return values[given] end
+    if type(given) ~= "table" then error("settings takes a table: settings{ .. }", 2) end
+    for name, value in pairs(given) do
+        if type(name) == "number" then set(value, true) else set(name, value) end
+    end
+end
+
+local the_settings = setmetatable({}, {
+    __call = call_settings,
+    __index = values,
+    __newindex = function(_, name, value) set(name, value) end,
+})
+settings = the_settings
+
+-- What was written before version 2.1 is told, since it would be lost in silence.
+local function check_settings(blanks)
+    if rawget(_G, "settings") ~= the_settings then
+        host.doom("Do not use settings = { ... }\n"
+            .. "      please use settings{ ... } (" .. blanks .. "without the equal sign" .. blanks .. ")")
+    end
+end
+
+-- Where one configuration inherits from another. What is there already stays; tables are merged,
+-- lists are joined.
+
+local codes = { exitcodes = true, rsyncExitCodes = true, sshExitCodes = true }
+
+local inherit
+
+local function inherit_key(to, key, value)
+    local there = to[key]
+    if type(value) ~= "table" or key == "tunnel" then
+        if there == nil then to[key] = value end
+    elseif there == nil then
+        to[key] = inherit({}, value, codes[key])
+    elseif type(there) == "table" and value._merge ~= false then
+        inherit(there, value, codes[key])
+    end
+end
+
+function inherit(to, from, verbatim)
+    verbatim = verbatim or from._verbatim
+    local only = from._merge
+    for key, value in pairs(from) do
+        local is_key = verbatim or math.type(key) ~= "integer"
+        local is_wanted = type(only) ~= "table" or only[key]
+        if is_key and is_wanted and key ~= "_merge" and key ~= "_verbatim" then
+            inherit_key(to, key, value)
+        end
+    end
+    if verbatim then return to end
+    for _, layer in ipairs(from) do
+        if type(layer) == "table" then inherit(to, layer) else to[#to + 1] = layer end
+    end
+    return to
+end
+
+-- Checks
+
+-- The position of the sync{} that is being made.
+local place = ""
+
+local function fail(text) error(place .. text, 0) end
+
+local function check_names(config, gauge, path)
+    for name, value in pairs(config) do
+        local known = gauge[name]
+        local full = path .. tostring(name)
+        if not known then
+            local hint = host.unknown(path == "" and "sync" or path, name, place)
+            error('Parameter "' .. full
+                .. '" unknown. ( if this is not a typo add it to checkgauge )' .. (hint or ""), 0)
+        end
+        if type(known) == "table" then
+            if type(value) ~= "table" then error('Parameter "' .. full .. '" must be a table.', 0) end
+            check_names(value, known, full .. ".")
+        end
+    end
+end
+
+local function check(config)
+    if config.checkgauge then check_names(config, config.checkgauge, "") end
+end
+
+local function need(config, base, name)
+    if config[name] == nil then fail("default." .. base .. ' needs "' .. name .. '" configured') end
+end
+
+-- The defaults
+
+local function not_yet(name)
+    return function() error(name .. ": user scripts are not supported yet", 2) end
+end
+
+default = {
+    action = not_yet("default.action"),
+    collect = not_yet("default.collect"),
+    init = not_yet("default.init"),
+    full = not_yet("default.full"),
+    checkgauge = host.gauge("own"),
+    maxDelays = 1000,
+    maxProcesses = 1,
+    prepare = function(config) check(config) end,
+}
+
+for _, base in ipairs { "rsync", "rsyncssh", "direct" } do
+    default[base] = {
+        action = not_yet("default." .. base .. ".action"),
+        collect = not_yet("default." .. base .. ".collect"),
+        init = not_yet("default." .. base .. ".init"),
+        full = not_yet("default." .. base .. ".full"),
+        checkgauge = host.gauge(base),
+        delete = true,
+        rsync = { binary = "rsync", links = true, times = true, protect_args = true },
+    }
+end
+
+local rsync_codes = { _merge = false, _verbatim = true }
+for code, class in pairs(host.rsync_codes) do rsync_codes[code] = class end
+
+default.rsync.exitcodes = rsync_codes
+default.rsync.prepare = function(config)
+    check(config)
+    need(config, "rsync", "target")
+end
+
+default.rsyncssh.exitcodes = false
+default.rsyncssh.rsyncExitCodes = rsync_codes
+default.rsyncssh.sshExitCodes = { _merge = false, _verbatim = true, [0] = "ok", [255] = "again" }
+default.rsyncssh.onMove = true
+default.rsyncssh.ssh = { binary = "ssh" }
+default.rsyncssh.prepare = function(config)
+    check(config)
+    need(config, "rsyncssh", "host")
+    need(config, "rsyncssh", "targetdir")
+    if config.maxProcesses ~= 1 then fail("default.rsyncssh must have maxProcesses set to 1.") end
+end
+
+default.direct.rsyncExitCodes = rsync_codes
+default.direct.onMove = true
+default.direct.prepare = function(config)
+    check(config)
+    need(config, "direct", "target")
+end
+
+-- Which table of defaults a sync is based on, by its action; and which functions are still those.
+
+local base_of = { [default.action] = "own" }
+for _, base in ipairs { "rsync", "rsyncssh", "direct" } do base_of[default[base].action] = base end
+
+local function own_function(config, base)
+    local theirs = default[base]
+    for _, name in ipairs { "init", "collect", "full" } do
+        local value = config[name]
+        if type(value) == "function" and value ~= theirs[name] then return name end
+    end
+end
+
+-- What sync{} returns.
+
+local function list_of(config, name)
+    local list = config[name]
+    if type(list) ~= "table" then list = { list } end
+    config[name] = list
+    return list
+end
+
+local function inlet(config)
+    local functions = {
+        getConfig = function() return config end,
+        addExclude = function(pattern) table.insert(list_of(config, "exclude"), pattern) end,
+        appendFilter = function(rule) table.insert(list_of(config, "filter"), rule) end,
+        getExcludes = function() return { table.unpack(list_of(config, "exclude")) } end,
+        rmExclude = function(pattern)
+            local list = list_of(config, "exclude")
+            for n = #list, 1, -1 do
+                if list[n] == pattern then return table.remove(list, n) end
+            end
+            log("Normal", 'Removing not excluded exclude "' .. tostring(pattern) .. '"')
+        end,
+    }
+    return setmetatable(functions, {
+        __index = function(_, name)
+            error('inlet does not have function "' .. tostring(name) .. '"', 2)
+        end,
+    })
+end
+
+-- sync
+
+local syncs = {}
+local is_sealed = false
+
+local function inherit_defaults(config)
+    for _, name in ipairs { "action", "checkgauge", "collect", "delay", "init", "maxDelays", "maxProcesses", "prepare" } do
+        if config[name] == nil then config[name] = default[name] end
+    end
+end
+
+local function override(config)
+    if values.maxDelays then config.maxDelays = values.maxDelays end
+    -- A sync by way of ssh has a limit of its own.
+    if values.maxProcesses and base_of[config.action] ~= "rsyncssh" then
+        config.maxProcesses = values.maxProcesses
+    end
+    if host.delay then config.delay = host.delay end
+end
+
+local function check_script(config, base)
+    if base == nil or base == "own" then
+        fail("this sync has actions of its own: user scripts are not supported yet")
+    end
+    local own = own_function(config, base)
+    if own then fail('this sync has its own "' .. own .. '": user scripts are not supported yet') end
+    if config.tunnel then fail("tunnels are not supported yet") end
+end
+
+function sync(given)
+    if is_sealed then error("Sync can only be created during initialization.", 2) end
+    if type(given) ~= "table" then error("sync takes a table: sync{ default.rsync, .. }", 2) end
+    check_settings("")
+    place = where(2)
+    local config = inherit({}, given)
+    inherit_defaults(config)
+    override(config)
+    if type(config.prepare) == "function" then config.prepare(config, 4) end
+    if config.source == nil then host.doom(place .. "source missing from sync.") end
+    config._source = config.source
+    config.source = host.source(config.source)
+    if not config.action then host.doom(place .. "no actions specified.") end
+    local base = base_of[config.action]
+    check_script(config, base)
+    syncs[#syncs + 1] = { config = config, base = base, place = place }
+    return inlet(config)
+end
+
+-- From now on globals can neither be made nor missed.
+local function seal()
+    check_settings(" ")
+    is_sealed = true
+    setmetatable(_G, {
+        __index = function(_, name)
+            if name == "_" or type(name) == "string" and name:sub(1, 2) == "__" then return nil end
+            error('Access of non-existing global "' .. tostring(name) .. '"', 2)
+        end,
+        __newindex = function(table, name, value)
+            if name == "_" or type(name) == "string" and name:sub(1, 2) == "__" then
+                return rawset(table, name, value)
+            end
+            error('Lsyncd does not allow GLOBALS to be created on the fly. Declare "'
+                .. tostring(name) .. '" local or declare global on load.', 2)
+        end,
+    })
+end
+
+return { values = values, syncs = syncs, seal = seal }

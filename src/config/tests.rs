@@ -1,0 +1,449 @@
+//! What files say.
+
+use std::{fs, time::Duration};
+
+use mirror_core::{
+    plan::{
+        exit::ExitClass,
+        rsync::{DeletePolicy, Rules},
+    },
+    queue::Pace,
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    report::Mode,
+    setup::{Kind, MOST_WAITING, PACE, Watch},
+};
+
+/// A place with the directory `src`, and what `conf.lua` with this text says there. `@` stands for
+/// the place. The text of a refusal has it again.
+struct Trial {
+    place: TempDir,
+    request: Request,
+}
+
+impl Trial {
+    fn new(text: &[u8]) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let here = place.path().canonicalize().unwrap();
+        fs::create_dir(here.join("src")).unwrap();
+        let file = here.join("conf.lua");
+        let at = here.as_os_str().as_bytes();
+        let text: Vec<u8> = text
+            .iter()
+            .flat_map(|byte| if *byte == b'@' { at.to_vec() } else { vec![*byte] })
+            .collect();
+        fs::write(&file, text).unwrap();
+        let request = Request {
+            scripts: Vec::new(),
+            file: Some(file),
+            overrides: Overrides::default(),
+            here,
+            pretend: false,
+        };
+        Self { place, request }
+    }
+
+    fn load(&self) -> Result<Loaded, Refusal> {
+        load(&self.request, &Log::default())
+    }
+
+    /// The lines of the refusal.
+    fn refusal(&self) -> Vec<String> {
+        let here = self.request.here.to_str().unwrap();
+        match self.load() {
+            Err(Refusal::Because(lines)) => {
+                lines.iter().map(|line| line.replace(here, "@")).collect()
+            }
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+/// What a file with this text says.
+fn says(text: &str) -> Setup {
+    Trial::new(text.as_bytes()).load().unwrap_or_else(|why| panic!("{text}: {why:?}")).setup
+}
+
+/// The only sync of a file with this in it.
+fn sync(text: &str) -> crate::setup::Sync {
+    let mut setup = says(&format!("sync{{ default.rsync, source='@/src', target='/t', {text} }}"));
+    assert_eq!(setup.syncs.len(), 1);
+    setup.syncs.remove(0)
+}
+
+fn refused(text: &str, lines: &[&str]) {
+    assert_eq!(Trial::new(text.as_bytes()).refusal(), lines, "{text}");
+}
+
+/// A text is refused as the original does what fails in Lua: with the name of the file.
+fn fails(text: &str, why: &str) {
+    refused(text, &[&format!("error preparing @/conf.lua: {why}")]);
+}
+
+#[test]
+fn a_plain_sync_has_the_defaults() {
+    let setup = says("sync{ default.rsync, source='@/src', target='host:dst' }");
+    let [sync] = &*setup.syncs else { panic!("{setup:?}") };
+    assert_eq!((&*sync.name, sync.kind), ("Sync1", Kind::Rsync));
+    assert!(sync.source.ends_with("src") && sync.source.is_absolute());
+    assert_eq!(sync.target, "host:dst/");
+    assert_eq!(sync.pace, PACE);
+    assert!(sync.init && !sync.insist && sync.filter.is_empty());
+    assert_eq!(sync.delete, DeletePolicy::Always);
+    assert_eq!(sync.rsync.short, b"lts");
+    assert_eq!(sync.binary, "rsync");
+    assert_eq!(setup.daemon, crate::setup::Daemon::default());
+}
+
+#[test]
+fn settings_are_gathered_from_calls_and_assignments() {
+    let daemon = says(
+        "settings{ logfile='log', 'nodaemon', statusInterval='3', maxProcesses=4 }
+         settings{ statusFile='/run/s', logfacility='daemon', logident='x' }
+         settings.onepass = 1
+         assert(settings('statusInterval') == '3' and settings.onepass == 1)
+         sync{ default.rsync, source='@/src', target='h:' }",
+    )
+    .daemon;
+    assert_eq!(daemon.mode, Mode::Foreground);
+    assert!(daemon.logfile.unwrap().is_absolute());
+    assert_eq!(daemon.status_file.unwrap().to_str(), Some("/run/s"));
+    assert_eq!(daemon.status_interval, Duration::from_secs(3));
+    assert_eq!((daemon.log_facility, daemon.log_ident), ("daemon".into(), "x".into()));
+    assert_eq!((daemon.max_processes, daemon.onepass), (Some(4), true));
+    assert_eq!(daemon.watch, Watch::Auto);
+}
+
+#[test]
+fn the_command_line_comes_before_the_file() {
+    let mut trial = Trial::new(
+        b"settings{ logfile='a', insist=false }
+          sync{ default.rsync, source='@/src', target='h:', delay=5 }",
+    );
+    trial.request.overrides = Overrides {
+        delay: Some(0.5),
+        insist: true,
+        nodaemon: true,
+        onepass: true,
+        logfile: Some("/b".into()),
+        pidfile: Some("/c".into()),
+        watch: Some(Watch::Inotify),
+    };
+    let Setup { daemon, syncs } = trial.load().unwrap().setup;
+    assert_eq!(daemon.logfile, Some("/b".into()));
+    assert_eq!(daemon.pidfile, Some("/c".into()));
+    assert!(daemon.onepass && daemon.mode == Mode::Foreground && daemon.watch == Watch::Inotify);
+    let delay = Duration::from_millis(500);
+    assert_eq!(syncs[0].pace, Pace::Fixed { delay, max_waiting: MOST_WAITING });
+    assert!(syncs[0].insist);
+}
+
+#[test]
+fn an_explicit_key_wins_and_then_the_layer_that_comes_first() {
+    let target = |text: &str| {
+        let setup =
+            says(&format!("{text} sync{{ {{target='h:c'}}, default.rsync, source='@/src' }}"));
+        setup.syncs[0].target.clone()
+    };
+    assert_eq!(target(""), "h:c/");
+    assert_eq!(target("default.rsync.target = 'h:d'"), "h:c/");
+    let setup = says(
+        "web = { default.rsync, rsync = { compress = true }, exclude = { 'a' } }
+         sync{ web, source='@/src', target='h:1', exclude = { 'b' }, rsync = { links = false } }
+         sync{ default.rsync, { rsync = { links = false } }, source='@/src', target='h:2' }
+         sync{ { rsync = { links = false } }, default.rsync, source='@/src', target='h:3' }
+         assert(#web.exclude == 1 and web.rsync.links == nil)",
+    );
+    let [one, two, three] = &*setup.syncs else { panic!() };
+    assert_eq!(one.rsync.short, b"tsz");
+    assert_eq!(one.exclusions.excludes, [b"b".to_vec(), b"a".to_vec()]);
+    assert_eq!((&*two.rsync.short, &*three.rsync.short), (&b"lts"[..], &b"ts"[..]));
+    assert_eq!(three.name, "Sync3");
+}
+
+#[test]
+fn what_merges_is_said_by_the_table_that_is_merged() {
+    let setup = says(
+        "local base = { rsync = { _merge = false, perms = true } }
+         sync{ default.rsync, base, source='@/src', target='h:1' }
+         local only = { _merge = { target = true }, target = 'h:2', delay = 5 }
+         sync{ only, default.rsync, source='@/src' }",
+    );
+    assert_eq!(setup.syncs[0].rsync.short, b"lts");
+    assert_eq!((&setup.syncs[1].target, setup.syncs[1].pace), (&"h:2/".into(), PACE));
+}
+
+#[test]
+fn the_order_of_settings_and_syncs_matters() {
+    let setup = says(
+        "sync{ default.rsync, source='@/src', target='h:1', delay=1, maxDelays=7 }
+         settings{ maxDelays=3, maxProcesses=2 }
+         sync{ default.rsync, source='@/src', target='h:2', delay=1, maxDelays=7 }
+         sync{ default.rsyncssh, source='@/src', host='h', targetdir='3' }",
+    );
+    let delay = Duration::from_secs(1);
+    assert_eq!(setup.syncs[0].pace, Pace::Fixed { delay, max_waiting: 7 });
+    assert_eq!(setup.syncs[1].pace, Pace::Fixed { delay, max_waiting: 3 });
+}
+
+#[test]
+fn only_true_and_two_words_delete() {
+    for (text, policy) in [
+        ("delete=true", DeletePolicy::Always),
+        ("delete='startup'", DeletePolicy::Startup),
+        ("delete='running'", DeletePolicy::Running),
+        ("delete=false", DeletePolicy::Never),
+        ("delete='false'", DeletePolicy::Never),
+        ("delete=1", DeletePolicy::Never),
+        // No quotes: nothing was said.
+        ("delete=running", DeletePolicy::Always),
+    ] {
+        let sync = sync(text);
+        assert_eq!((sync.delete, sync.rsync.delete), (policy, policy), "{text}");
+    }
+}
+
+#[test]
+fn a_sync_behind_ssh_is_an_rsync_to_its_host() {
+    let setup = says(
+        "sync{ default.rsyncssh, source='@/src', host='h', targetdir='~/x',
+               ssh = { port=2222, identityFile='/k' } }",
+    );
+    let sync = &setup.syncs[0];
+    assert_eq!((sync.kind, sync.target.to_str()), (Kind::Rsyncssh, Some("h:~/x/")));
+    assert_eq!(sync.rsync.long, [b"--rsh=ssh -i /k -p 2222".to_vec()]);
+    for (text, name) in
+        [("host='', targetdir='x'", "host"), ("host='h', targetdir=''", "targetdir")]
+    {
+        let text = format!("sync{{ default.rsyncssh, source='@/src', {text} }}");
+        fails(&text, &format!("@/conf.lua:1: {name} is empty"));
+    }
+}
+
+#[test]
+fn a_users_exit_codes_take_the_place_of_all() {
+    let codes = sync("exitcodes = { [0]='ok', [1]='again', [13]='die' }").codes;
+    assert_eq!(codes.class(13), ExitClass::Fatal);
+    assert_eq!(codes.class(1), ExitClass::Again);
+    assert_eq!(sync("").codes, mirror_core::plan::exit::ExitCodes::rsync());
+    fails(
+        "sync{ default.rsync, source='@/src', target='h:', exitcodes={[1]='maybe'} }",
+        "@/conf.lua:1: exitcodes[1] must be \"ok\", \"again\" or \"die\", not \"maybe\"",
+    );
+}
+
+#[test]
+fn patterns_come_from_lists_and_files() {
+    let trial = Trial::new(
+        b"sync{ default.rsync, source='@/src', target='h:', exclude={'a','*.o','a'}, excludeFrom='ex' }
+          sync{ default.rsync, source='@/src', target='h:', exclude='.git', filter={'+ /x', ' -/y'}, filterFrom='fi' }
+          sync{ default.rsync, source='@/src', target='h:', exclude={'#x', '- y'} }",
+    );
+    let here = &trial.request.here;
+    fs::write(here.join("ex"), "# no\n; no\n\n  b c \r\n*.o\n").unwrap();
+    fs::write(here.join("fi"), "# no\n- z\n").unwrap();
+    let setup = trial.load().unwrap().setup;
+    let texts = |texts: &[&str]| -> Vec<Vec<u8>> { texts.iter().map(|t| (*t).into()).collect() };
+    let [one, two, three] = &*setup.syncs else { panic!() };
+    assert_eq!(one.rsync.rules, Rules::Excludes(texts(&["a", "*.o", "b c "])));
+    assert_eq!(two.exclusions.filters, texts(&["+ /x", "-/y", "- z"]));
+    assert_eq!(two.rsync.rules, Rules::Filters(texts(&["+ /x", "- /y", "- z", "- .git"])));
+    // These would be a comment and a rule in a list of patterns.
+    assert_eq!(three.rsync.rules, Rules::Filters(texts(&["- #x", "- y"])));
+}
+
+#[test]
+fn what_the_original_refuses_is_refused_with_its_words() {
+    let a = "default.rsync, source='@/src', target='h:'";
+    refused("sync{default.rsync, target='x'}", &["@/conf.lua:1: source missing from sync."]);
+    refused(
+        "sync{default.rsync, source='no', target='x'}",
+        &["failure getting absolute path of [no]", "Cannot access source directory: no"],
+    );
+    refused(&format!("sync{{{a}, action=false}}"), &["@/conf.lua:1: no actions specified."]);
+    refused("x = = 1", &["error loading @/conf.lua: @/conf.lua:1: unexpected symbol near '='"]);
+    fails("\nerror('boom')", "@/conf.lua:2: boom");
+    fails("settings{foo=1}", "@/conf.lua:1: setting \"foo\" unknown.");
+    fails("settings{'foo'}", "@/conf.lua:1: setting \"foo\" unknown.");
+    fails(
+        &format!("sync{{{a}, rsync={{foo=1}}}}"),
+        "Parameter \"rsync.foo\" unknown. ( if this is not a typo add it to checkgauge )",
+    );
+    fails(&format!("sync{{{a}, rsync=1}}"), "Parameter \"rsync\" must be a table.");
+    fails(&format!("sync{{{a}, delay=-1}}"), "@/conf.lua:1: delay must be a number and >= 0");
+    fails(
+        &format!("sync{{{a}, exclude=5}}"),
+        "@/conf.lua:1: type for exclude must be table or string",
+    );
+    fails(
+        "sync{default.rsync, source='@/src'}",
+        "@/conf.lua:1: default.rsync needs \"target\" configured",
+    );
+    refused(
+        &format!("sync{{{a}, excludeFrom='/no'}}"),
+        &["Cannot open exclude file \"/no\": /no: No such file or directory"],
+    );
+}
+
+#[test]
+fn a_refusal_that_is_caught_is_one_all_the_same() {
+    refused("pcall(sync, {default.rsync, target='x'})", &["source missing from sync."]);
+}
+
+#[test]
+fn old_and_mistyped_names_are_told_what_to_write() {
+    fails(
+        "settings{insisit=true}",
+        "@/conf.lua:1: setting \"insisit\" unknown. Did you mean \"insist\"?",
+    );
+    fails(
+        "settings{delay=1}",
+        "@/conf.lua:1: setting \"delay\" unknown. Hint: write delay in each sync{}, \
+         or -delay on the command line.",
+    );
+    fails(
+        "sync{default.rsync, source='@/src', target='h:', rsyncOps={}}",
+        "Parameter \"rsyncOps\" unknown. ( if this is not a typo add it to checkgauge ) \
+         Hint: write rsync = {..} with its options, such as archive = true.",
+    );
+    let old = [
+        "Do not use settings = { ... }\n      please use settings{ ... } (without the equal sign)",
+    ];
+    refused("settings = {} sync{default.rsync, source='@/src', target='h:'}", &old);
+}
+
+#[test]
+fn a_gauge_of_the_users_own_lets_names_pass() {
+    sync("checkgauge = { default.rsync.checkgauge, mine = true }, mine = 5");
+    sync("checkgauge = false, mine = 5");
+    sync("prepare = function(config, level) default.rsync.prepare(config, level + 6) end");
+}
+
+#[test]
+fn user_scripts_are_refused_until_they_are_built() {
+    for (text, name) in [("init = function() end", "init"), ("collect = function() end", "collect")]
+    {
+        fails(
+            &format!("sync{{default.rsync, source='@/src', target='h:', {text}}}"),
+            &format!(
+                "@/conf.lua:1: this sync has its own \"{name}\": user scripts are not supported yet"
+            ),
+        );
+    }
+    let own = "@/conf.lua:1: this sync has actions of its own: user scripts are not supported yet";
+    fails("sync{source='@/src', onCreate='echo'}", own);
+    sync("init = true");
+    assert!(!sync("init = false").init);
+}
+
+#[test]
+fn a_file_is_read_as_lua_reads_it() {
+    for start in
+        [&b"#!/usr/bin/lsyncd\n"[..], b"\xef\xbb\xbf", b"\xef\xbb\xbf# x\n", b"-- caf\xe9\r\n"]
+    {
+        let text = [start, b"sync{default.rsync, source='@/src', target='h:'}\r\n"].concat();
+        assert_eq!(Trial::new(&text).load().unwrap().setup.syncs.len(), 1, "{start:?}");
+    }
+    // Lines are counted with the one that was left out.
+    refused(
+        "# x\nx = = 1",
+        &["error loading @/conf.lua: @/conf.lua:2: unexpected symbol near '='"],
+    );
+}
+
+#[test]
+fn a_file_can_ask_where_it_is_and_read_others() {
+    let trial = Trial::new(
+        b"local me = debug.getinfo(1).source
+          assert(me == '@@/conf.lua', me)
+          assert(debug.getinfo(1).currentline == 3)
+          dofile('@/more.lua')
+          for name, is_dir in pairs(readdir('@')) do
+              if is_dir then sync{ default.rsync, source='@/' .. name, target='h:' .. name } end
+          end
+          assert(string.starts('abc', 'ab') and string.ends('abc', 'bc') and table.contains({1}, 1))"
+    );
+    fs::write(trial.request.here.join("more.lua"), "more = 1").unwrap();
+    // The first `@` is Lua's own mark.
+    let file = trial.request.file.as_ref().unwrap();
+    let text = fs::read_to_string(file).unwrap();
+    let here = trial.request.here.to_str().unwrap();
+    fs::write(file, text.replace(&format!("{here}{here}/conf"), &format!("@{here}/conf"))).unwrap();
+    assert_eq!(trial.load().unwrap().setup.syncs.len(), 1);
+}
+
+#[test]
+fn a_file_may_end_the_program() {
+    for (text, code) in
+        [("os.exit(3)", 3), ("os.exit(true)", 0), ("pcall(os.exit, 300)", 44), ("terminate(2)", 2)]
+    {
+        assert_eq!(Trial::new(text.as_bytes()).load(), Err(Refusal::Exit(code)), "{text}");
+    }
+}
+
+#[test]
+fn a_look_changes_nothing() {
+    let mut trial = Trial::new(
+        b"os.execute('touch @/touched')
+          os.remove('@/conf.lua')
+          os.rename('@/conf.lua', '@/x')
+          local file = io.open('@/written', 'w') file:write('x') file:close()
+          local names = io.popen('echo src'):read()
+          sync{ default.rsync, source='@/' .. names, target='h:' }",
+    );
+    trial.request.pretend = true;
+    let loaded = trial.load().unwrap();
+    assert_eq!(loaded.setup.syncs.len(), 1);
+    assert_eq!(loaded.warnings.len(), 4, "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].starts_with("not carried out for a check: os.execute(\"touch "));
+    let mut names: Vec<_> =
+        fs::read_dir(trial.place.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["conf.lua", "src"]);
+}
+
+#[test]
+fn globals_are_closed_after_loading() {
+    let lua = Lua::new();
+    let trial = Trial::new(b"");
+    let host = Host::new(Log::default(), trial.request.here.clone());
+    let front = prepare(&lua, &host, &trial.request).unwrap();
+    lua.load("known = 1").exec().unwrap();
+    front.get::<Function>("seal").unwrap().call::<()>(()).unwrap();
+    lua.load("assert(known == 1) known = 2 _ = 1 __x = 2 assert(__y == nil)").exec().unwrap();
+    for (text, why) in [
+        ("return nope", "Access of non-existing global \"nope\""),
+        (
+            "nope = 1",
+            "Lsyncd does not allow GLOBALS to be created on the fly. \
+                      Declare \"nope\" local or declare global on load.",
+        ),
+        ("sync{}", "Sync can only be created during initialization."),
+    ] {
+        let error = lua.load(text).set_name("=x").exec().unwrap_err();
+        assert_eq!(error::message(&error), format!("x:1: {why}"));
+    }
+}
+
+#[test]
+fn two_loads_of_a_file_say_the_same() {
+    let trial = Trial::new(
+        b"sync{ default.rsync, source='@/src', target='h:', exclude={'a','b','c'}, rsync={archive=true, compress=true} }
+          sync{ default.rsyncssh, source='@/src', host='h', targetdir='x', ssh={options={A=1,B=2,C=3,D=4}} }",
+    );
+    assert_eq!(trial.load(), trial.load());
+}
+
+#[test]
+fn what_sync_returns_can_still_change_what_is_excluded() {
+    let setup = says(
+        "local s = sync{ default.rsync, source='@/src', target='h:', exclude={'a','b'} }
+         s.rmExclude('a')
+         s.addExclude('c')
+         assert(#s.getExcludes() == 2 and s.getConfig().target == 'h:')",
+    );
+    assert_eq!(setup.syncs[0].exclusions.excludes, [b"b".to_vec(), b"c".to_vec()]);
+}
