@@ -11,7 +11,7 @@ use mirror_core::{
     path::Escaped,
     plan::{
         exit::{ExitClass, ExitCodes},
-        rsync::{DeletePolicy, RsyncOptions},
+        rsync::{DeletePolicy, ListForm, RsyncOptions},
     },
     queue::Pace,
     settings::Base,
@@ -78,7 +78,12 @@ impl Draft<'_> {
             delete,
             filter: patterns.filter,
             exclusions: patterns.exclusions,
-            rsync: RsyncOptions { delete, rules: patterns.rules, ..words.options },
+            rsync: RsyncOptions {
+                delete,
+                rules: patterns.rules,
+                form: list_form(fields)?,
+                ..words.options
+            },
             binary: binary(rsync)?,
             codes: exit_codes(fields, codes)?,
             batch_size_limit: fields.whole("batchSizeLimit", 0)?,
@@ -133,6 +138,17 @@ fn pace(fields: Fields<'_>) -> Result<Pace, Fault> {
         .map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY));
     let max_waiting = most.map_or(MOST_WAITING, |most| usize::try_from(most).unwrap_or(usize::MAX));
     Ok(Pace::Fixed { delay, max_waiting })
+}
+
+fn list_form(fields: Fields<'_>) -> Result<ListForm, Fault> {
+    match fields.text("listForm")?.as_deref() {
+        None | Some(b"files-from") => Ok(ListForm::FilesFrom),
+        Some(b"filter") => Ok(ListForm::Filter),
+        Some(other) => {
+            let other = quoted(other);
+            Err(Fault::Lua(format!("listForm must be \"files-from\" or \"filter\", not {other}")))
+        }
+    }
 }
 
 /// Only these values delete: a text such as `"false"` does not.

@@ -1,7 +1,7 @@
 //! How rsync and ssh are called: the tables `rsync` and `ssh` of a sync.
 
 use mirror_core::{
-    plan::rsync::{DeletePolicy, RsyncOptions, Rules},
+    plan::rsync::{DeletePolicy, ListForm, RsyncOptions, Rules},
     settings::{self, Setting, Table as Names, Word},
 };
 use mlua::Value;
@@ -28,6 +28,7 @@ impl Words {
             // Only the value itself counts in the original, and this deletes.
             delete_excluded: rsync.value("delete_excluded") == Value::Boolean(true),
             rules: Rules::None,
+            form: ListForm::FilesFrom,
         };
         let archive = rsync.is_on("archive");
         for setting in settings::of(Names::Rsync) {

@@ -12,7 +12,7 @@ use mirror_core::{
     plan::{
         complaint::Names,
         exit::ExitClass,
-        rsync::{Call, Deletions, Phase, Rules},
+        rsync::{Call, Deletions, ListForm, Phase, Rules},
     },
     queue::PlaceSet,
 };
@@ -109,7 +109,9 @@ impl<'a> Run<'a> {
         if gone.is_empty() || !broken.load(Ordering::Relaxed) {
             let (end, findings) = self.call(&plan.list(entries, gone))?;
             if !findings.broken_receiver {
-                return self.settle(&end, &findings, Covered::List { entries, gone });
+                let known = self.failed.len();
+                self.settle(&end, &findings, Covered::List { entries, gone })?;
+                return self.make_way(known);
             }
             self.tell_broken_receiver(broken);
         }
@@ -122,6 +124,20 @@ impl<'a> Run<'a> {
         }
         let (end, findings) = self.call(&plan.list(entries, &[]))?;
         self.settle(&end, &findings, Covered::List { entries, gone: &[] })
+    }
+
+    /// A list of rules protects what it does not name, so that a directory on the target does not
+    /// make way for a file: the places that failed are tried once more with all that is below them.
+    /// The first `known` of the failed ones failed for other reasons.
+    fn make_way(&mut self, known: usize) -> Result<(), Outcome> {
+        let plan = &self.of.plan;
+        if plan.options.form == ListForm::FilesFrom || self.failed.len() == known {
+            return Ok(());
+        }
+        let failed = self.failed.split_off(known);
+        let failed: Vec<TreePath> = failed.into_iter().map(|(place, _)| place.path).collect();
+        let (end, findings) = self.call(&plan.trees(&failed, Deletions::Allowed, &[]))?;
+        self.settle(&end, &findings, Covered::List { entries: &failed, gone: &[] })
     }
 
     fn trees(&mut self, trees: &[TreePath]) -> Result<(), Outcome> {
@@ -138,6 +154,10 @@ impl<'a> Run<'a> {
     fn root_itself(&mut self, found: &Survey) -> Result<(), Outcome> {
         let plan = &self.of.plan;
         let lists = [&found.entries, &found.trees, &found.gone];
+        // Rules lead through the root, so that it was among what they brought.
+        if plan.options.form == ListForm::Filter && lists.iter().any(|list| !list.is_empty()) {
+            return Ok(());
+        }
         let in_root = |path: &TreePath| !path.as_bytes().contains(&b'/');
         let touched = plan.options.mirrors_times_of_directories()
             && lists.iter().any(|list| list.iter().any(in_root));

@@ -53,6 +53,17 @@ pub enum Deletions {
     Withheld,
 }
 
+/// How a batch names its files to rsync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ListForm {
+    /// By a list for `--files-from`, which rsync looks up one by one.
+    #[default]
+    FilesFrom,
+    /// By filter rules, as the original does. It is slow, since rsync matches each entry of each
+    /// directory with each rule; programs that stand in the place of rsync may expect it.
+    Filter,
+}
+
 /// The user's exclusions, in the words of the user.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Rules {
@@ -80,6 +91,8 @@ pub struct RsyncOptions {
     pub delete_excluded: bool,
     /// What is excluded.
     pub rules: Rules,
+    /// How a batch names its files.
+    pub form: ListForm,
 }
 
 /// Those of the command line: links, times, and names as they are.
@@ -92,6 +105,7 @@ impl Default for RsyncOptions {
             delete: DeletePolicy::Always,
             delete_excluded: false,
             rules: Rules::None,
+            form: ListForm::FilesFrom,
         }
     }
 }
@@ -184,6 +198,10 @@ impl RsyncPlan {
     /// and for those that are gone, which otherwise stay, with exit code 0, if they are not empty.
     #[must_use]
     pub fn list(&self, entries: &[TreePath], gone: &[TreePath]) -> Call {
+        if self.options.form == ListForm::Filter {
+            let words = self.filter_words(Words::default(), Deletions::Allowed);
+            return self.call(words, Some(patterns(entries, gone)));
+        }
         let mut words = self.options.computed();
         for word in [&b"--modify-window=-1"[..], b"--from0", b"--files-from=-"] {
             words.add(word);
@@ -202,6 +220,10 @@ impl RsyncPlan {
         let mut words = Words::default();
         words.hide(hidden);
         words.rules(&self.options.rules);
+        if self.options.form == ListForm::Filter {
+            let words = self.filter_words(words, deletions);
+            return self.call(words, Some(patterns(&[], trees)));
+        }
         words.add(b"-r");
         words.0.append(&mut self.options.computed().0);
         words.add(b"--modify-window=-1");
@@ -230,19 +252,21 @@ impl RsyncPlan {
     /// It is slow: rsync matches each name in each of these directories with each pattern.
     #[must_use]
     pub fn deletions(&self, gone: &[TreePath]) -> Call {
-        let mut words = self.options.computed();
-        for word in [
-            &b"--modify-window=-1"[..],
-            b"-r",
-            b"--delete",
-            b"--force",
-            b"--from0",
-            b"--include-from=-",
-            b"--exclude=*",
-        ] {
+        let words = self.filter_words(Words::default(), Deletions::Allowed);
+        self.call(words, Some(patterns(&[], gone)))
+    }
+
+    /// The words for a list of filter rules, in the order of the original.
+    fn filter_words(&self, mut words: Words, deletions: Deletions) -> Words {
+        words.0.append(&mut self.options.computed().0);
+        words.add(b"--modify-window=-1");
+        words.add(b"-r");
+        let deletes = self.options.delete.applies(Phase::Running);
+        words.add_if(deletes && deletions == Deletions::Allowed, b"--delete");
+        for word in [&b"--force"[..], b"--from0", b"--include-from=-", b"--exclude=*"] {
             words.add(word);
         }
-        self.call(words, Some(patterns(gone)))
+        words
     }
 
     fn call(&self, mut words: Words, stdin: Option<Vec<u8>>) -> Call {
@@ -342,17 +366,17 @@ fn escaped(path: &TreePath) -> Vec<u8> {
     pattern
 }
 
-/// Each path, all that is below it on the target, and the directories that lead there.
-fn patterns(gone: &[TreePath]) -> Vec<u8> {
+/// The `entries` themselves, the `trees` and all that is below them at either end, and the
+/// directories that lead there.
+fn patterns(entries: &[TreePath], trees: &[TreePath]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut parents = alloc::collections::BTreeSet::new();
     let mut add = |pattern: &[u8]| {
         text.extend_from_slice(pattern);
         text.push(0);
     };
-    for path in gone {
+    for path in entries.iter().chain(trees) {
         add(&anchored(path));
-        add(&[escaped(path), b"/***".to_vec()].concat());
         let mut parent = path.parent();
         while let Some(path) = parent.take().filter(|path| !path.is_root()) {
             parent = path.parent();
@@ -360,6 +384,9 @@ fn patterns(gone: &[TreePath]) -> Vec<u8> {
                 break;
             }
         }
+    }
+    for path in trees {
+        add(&[escaped(path), b"/***".to_vec()].concat());
     }
     for parent in parents {
         add(&[anchored(&parent), b"/".to_vec()].concat());

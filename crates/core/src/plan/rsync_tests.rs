@@ -3,7 +3,7 @@
 use alloc::{borrow::ToOwned, format, string::String, vec::Vec};
 
 use super::{
-    rsync::{Call, DeletePolicy, Deletions, Phase, RsyncOptions, RsyncPlan, Rules},
+    rsync::{Call, DeletePolicy, Deletions, ListForm, Phase, RsyncOptions, RsyncPlan, Rules},
     target::Target,
 };
 use crate::path::TreePath;
@@ -144,7 +144,30 @@ fn deletions_for_a_broken_receiver_list_each_parent_once() {
     let call = plan.deletions(&paths(&["d/e/x]", "d/e/b\\s", "w*\\"]));
     let head = "[-lts] [--modify-window=-1] [-r] [--delete] [--force] [--from0] \
                 [--include-from=-] [--exclude=*] [/src/] [/dst/] < ";
-    let patterns = "/d/e/x]|/d/e/x]/***|/d/e/b\\s|/d/e/b\\\\s/***|/w\\*\\\\|/w\\*\\\\/***|\
+    let patterns = "/d/e/x]|/d/e/b\\s|/w\\*\\\\|/d/e/x]/***|/d/e/b\\\\s/***|/w\\*\\\\/***|\
                     /d/|/d/e/|/|";
     assert_eq!(text(&call), head.to_owned() + patterns);
+}
+
+#[test]
+fn a_batch_by_rules_is_called_as_by_the_original_but_for_ignore_errors() {
+    let options = RsyncOptions { form: ListForm::Filter, ..RsyncOptions::default() };
+    let options = RsyncOptions { rules: Rules::Excludes(bytes(&["*.tmp"])), ..options };
+    let plan = plan(options);
+    let tail = "[-lts] [--modify-window=-1] [-r] [--delete] [--force] [--from0] \
+                [--include-from=-] [--exclude=*] [/src/] [/dst/] < ";
+    assert_eq!(
+        text(&plan.list(&paths(&["a/x]", "a/w*", "b"]), &paths(&["a/gone"]))),
+        tail.to_owned() + "/a/x]|/a/w\\*|/b|/a/gone|/a/gone/***|/a/|/|"
+    );
+    // What is excluded in a tree is not named by anybody.
+    assert_eq!(
+        text(&plan.trees(&paths(&["a/d"]), Deletions::Allowed, &paths(&["a/d/no"]))),
+        "[--filter=H /a/d/no] [--filter=P /a/d/no] [--exclude=*.tmp] ".to_owned()
+            + tail
+            + "/a/d|/a/d/***|/a/|/|"
+    );
+    let options = RsyncOptions { delete: DeletePolicy::Never, ..plan.options };
+    let plan = self::plan(options);
+    assert!(!text(&plan.list(&paths(&["a"]), &paths(&["b"]))).contains("--delete"));
 }

@@ -96,6 +96,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(BUILT_IN, "filterFrom", Path, "a file of such rules, one a line"),
     sync(ALL, "crontab", List, "when a full transfer is made: second minute hour day month weekday, in local time"),
     sync(BUILT_IN, "batchSizeLimit", Number(0), "files of more bytes are transferred after all others, each by a call of its own"),
+    sync(BUILT_IN, "listForm", OneOf(&["files-from", "filter"]), "how a batch names its files to rsync; programs in the place of rsync may expect filter rules, as the original gives them").or("\"files-from\""),
     sync(BUILT_IN, "rsync", Table, "how rsync is called"),
     sync(SSH, "ssh", Table, "how ssh is called"),
     sync(ALL, "exitcodes", Codes, "what the exit codes of the program mean"),

@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, os::unix::fs::symlink};
 
+use mirror_core::plan::rsync::ListForm;
+
 use super::*;
 
 /// Names that a shell, a pattern, a list or a terminal could take for something else.
@@ -159,8 +161,9 @@ impl Churn<'_> {
     }
 }
 
-fn converges(seed: u64) {
-    let Some(fixture) = Fixture::with_rsync() else { return };
+fn converges(seed: u64, form: ListForm) {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.options.form = form;
     let executor = fixture.executor();
     let dice = Dice(seed);
     let mut churn =
@@ -184,17 +187,27 @@ fn converges(seed: u64) {
 
 #[test]
 fn a_tree_that_changes_at_random_is_followed() {
-    converges(1);
+    converges(1, ListForm::FilesFrom);
 }
 
 #[test]
 fn another_tree_is_followed() {
-    converges(20_240_607);
+    converges(20_240_607, ListForm::FilesFrom);
 }
 
 #[test]
 fn a_third_tree_is_followed() {
-    converges(99);
+    converges(99, ListForm::FilesFrom);
+}
+
+#[test]
+fn a_tree_is_followed_by_rules_too() {
+    converges(2, ListForm::Filter);
+}
+
+#[test]
+fn another_tree_is_followed_by_rules_too() {
+    converges(20_261_123, ListForm::Filter);
 }
 
 #[test]
