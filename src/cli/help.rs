@@ -17,7 +17,7 @@ pub(super) fn text() -> String {
 
 const USAGE: &str = "\
 USAGE:
-  from a configuration file (not supported yet):
+  from a configuration file:
     lsyncd [OPTIONS] CONFIG-FILE
   by rsync, to whatever rsync takes as a target:
     lsyncd [OPTIONS] -rsync SOURCE TARGET
@@ -43,7 +43,7 @@ OPTIONS: (one dash or two)
   -nodaemon             stay in the foreground
   -onepass              end once all targets are equal to their sources
   -pidfile FILE         write the process id to FILE, and lock it
-  -script FILE          run a Lua file first (not supported yet); repeatable
+  -script FILE          run a Lua file first; repeatable
   -sshopts WORDS        more words for the ssh of -rsyncssh
   -version              print the version
   -watch HOW            auto (the best for a source), inotify or fanotify

@@ -447,3 +447,54 @@ fn what_sync_returns_can_still_change_what_is_excluded() {
     );
     assert_eq!(setup.syncs[0].exclusions.excludes, [b"b".to_vec(), b"c".to_vec()]);
 }
+
+#[test]
+fn a_setting_of_the_original_or_ours_is_known() {
+    let mine = sync("name = 'web', listForm = 'filter'");
+    assert_eq!(mine.name, "web");
+    assert_eq!(mine.rsync.form, mirror_core::plan::rsync::ListForm::Filter);
+    let daemon = says(
+        "settings{ statusIntervall = 4, watch = 'inotify' }
+         sync{ default.rsync, source='@/src', target='h:' }",
+    )
+    .daemon;
+    assert_eq!(daemon.status_interval, Duration::from_secs(4));
+    assert_eq!(daemon.watch, Watch::Inotify);
+}
+
+#[test]
+fn what_is_checked_at_once_is_refused_at_once() {
+    let a = "default.rsync, source='@/src', target='h:'";
+    for mode in ["CloseWrite", "Modify", "CloseWrite or Modify", ""] {
+        says(&format!("settings{{ inotifyMode = '{mode}' }} sync{{ {a} }}"));
+    }
+    refused(
+        &format!("settings{{ inotifyMode = 'Foo' }} sync{{ {a} }}"),
+        &["'Foo' not a valid inotfiyMode."],
+    );
+    fails(
+        &format!("sync{{ {a}, maxProcesses = 0 }}"),
+        "@/conf.lua:1: maxProcesses must be a number and >= 1",
+    );
+    says(&format!("sync{{ {a}, maxProcesses = 4 }}"));
+    fails(
+        &format!("sync{{ {a}, listForm = 'x' }}"),
+        "@/conf.lua:1: listForm must be \"files-from\" or \"filter\", not \"x\"",
+    );
+}
+
+#[test]
+fn what_is_odd_is_told() {
+    let warnings = |text: &str| {
+        let text = format!("sync{{ default.rsync, source='@/src', target='h:', {text} }}");
+        Trial::new(text.as_bytes()).load().unwrap().warnings
+    };
+    assert_eq!(warnings(""), [""; 0]);
+    assert_eq!(
+        warnings("rsync = { _extra = '--bwlimit=1' }"),
+        ["Sync1: rsync._extra is ignored: it must be a list, _extra = { \"..\" }"]
+    );
+    // Of a key that is written twice the last one counts.
+    let relative = warnings("target = 'here'");
+    assert!(relative[0].starts_with("Sync1: the target 'here/' is relative"), "{relative:?}");
+}
