@@ -21,7 +21,7 @@ USAGE:
     lsyncd [OPTIONS] CONFIG-FILE
   by rsync, to whatever rsync takes as a target:
     lsyncd [OPTIONS] -rsync SOURCE TARGET
-  by rsync and, for moves, ssh (not supported yet):
+  by rsync, to a directory behind ssh:
     lsyncd [OPTIONS] -rsyncssh SOURCE HOST TARGETDIR
   to another directory of this machine, without rsync:
     lsyncd [OPTIONS] -direct SOURCE TARGET

@@ -14,6 +14,7 @@ use mirror_core::{
     plan::{
         exit::ExitCodes,
         rsync::{DeletePolicy, RsyncOptions, Rules},
+        ssh,
     },
     queue::Pace,
 };
@@ -23,7 +24,7 @@ use crate::{
     report::Mode,
     setup::{
         Base, Daemon, Exclusions, Kind, LONGEST_DELAY, MOST_WAITING, PACE, Setup, Sync,
-        canonical_source, check_target, place,
+        canonical_source, check_target, place::with_slash,
     },
 };
 
@@ -47,40 +48,77 @@ impl Plan {
         let base = Base { mode: daemon.mode, here };
         let mut plan = Self { setup: Setup { daemon, syncs: Vec::new() }, warnings: Vec::new() };
         for (words, number) in invocation.syncs.iter().zip(1..) {
-            let (kind, source, target) = match words {
-                SyncWords::Rsync { source, target } => (Kind::Rsync, source, target),
-                SyncWords::Direct { source, target } => (Kind::Direct, source, target),
-                SyncWords::Rsyncssh { .. } => {
-                    return Err(Ending::refused("-rsyncssh is not supported yet"));
-                }
-            };
-            let source = canonical_source(here, source).map_err(|bad| Ending::Refused(bad.0))?;
-            check_monitor(invocation.monitor.as_deref())?;
-            let pace = pace(invocation.delay)?;
-            let odd = check_target(kind, &source, target, base).map_err(Ending::refused)?;
-            plan.warnings.extend(odd);
-            let filter = Arc::new(filter(&invocation.excludes)?);
-            let rules = rules(&filter);
-            plan.setup.syncs.push(Sync {
-                name: format!("Sync{number}"),
-                kind,
-                source,
-                target: place::with_slash(target),
-                pace,
-                insist: invocation.insist,
-                init: true,
-                delete: DeletePolicy::Always,
-                filter,
-                exclusions: exclusions(&invocation.excludes),
-                rsync: RsyncOptions { rules, ..RsyncOptions::default() },
-                binary: "rsync".into(),
-                codes: ExitCodes::rsync(),
-                batch_size_limit: None,
-                crontab: Vec::new(),
-            });
+            let sync = sync(invocation, words, number, here)?;
+            let odd = check_target(sync.kind, &sync.source, &sync.target, base);
+            plan.warnings.extend(odd.map_err(Ending::refused)?);
+            plan.setup.syncs.push(Sync { target: with_slash(&sync.target), ..sync });
         }
         Ok(plan)
     }
+}
+
+/// A sync of the command line, with the target as it was given, which is not checked yet.
+fn sync(
+    invocation: &Invocation,
+    words: &SyncWords,
+    number: usize,
+    here: &Path,
+) -> Result<Sync, Ending> {
+    let (kind, source, target) = match words {
+        SyncWords::Rsync { source, target } => (Kind::Rsync, source, target.clone()),
+        SyncWords::Direct { source, target } => (Kind::Direct, source, target.clone()),
+        SyncWords::Rsyncssh { source, host, targetdir } => {
+            (Kind::Rsyncssh, source, behind_ssh(host, targetdir)?)
+        }
+    };
+    let source = canonical_source(here, source).map_err(|bad| Ending::Refused(bad.0))?;
+    check_monitor(invocation.monitor.as_deref())?;
+    let pace = pace(invocation.delay)?;
+    let filter = Arc::new(filter(&invocation.excludes)?);
+    let mut rsync = RsyncOptions { rules: rules(&filter), ..RsyncOptions::default() };
+    if let (Kind::Rsyncssh, Some(words)) = (kind, &invocation.sshopts) {
+        rsync.long.push(remote_shell(words)?);
+    }
+    Ok(Sync {
+        name: format!("Sync{number}"),
+        kind,
+        source,
+        target,
+        pace,
+        insist: invocation.insist,
+        init: true,
+        delete: DeletePolicy::Always,
+        filter,
+        exclusions: exclusions(&invocation.excludes),
+        rsync,
+        binary: "rsync".into(),
+        codes: ExitCodes::rsync(),
+        batch_size_limit: None,
+        crontab: Vec::new(),
+    })
+}
+
+/// With the slash that is appended, an empty directory would be the root of the other machine.
+fn behind_ssh(host: &OsStr, targetdir: &OsStr) -> Result<OsString, Ending> {
+    for (name, word) in [("host", host), ("target directory", targetdir)] {
+        if word.is_empty() {
+            return Err(Ending::refused(format!("the {name} of -rsyncssh is empty")));
+        }
+    }
+    let mut target = host.to_owned();
+    target.push(":");
+    target.push(targetdir);
+    Ok(target)
+}
+
+fn remote_shell(words: &OsStr) -> Result<Vec<u8>, Ending> {
+    let mut all = vec![b"ssh".to_vec()];
+    let words = ssh::split_words(words.as_bytes()).map_err(|quote| {
+        let (words, quote) = (Escaped(words.as_bytes()), char::from(quote));
+        Ending::refused(format!("missing the second {quote} in -sshopts [{words}]"))
+    })?;
+    all.extend(words);
+    Ok(ssh::rsh_word(&all))
 }
 
 fn daemon(invocation: &Invocation, here: &Path) -> Daemon {
@@ -301,7 +339,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_yet_is_told() {
-        refused("-rsyncssh src host dir", &["-rsyncssh is not supported yet"]);
+    fn a_sync_behind_ssh_has_its_host_and_its_words() {
+        let place = tempfile::tempdir().unwrap();
+        let here = place.path().canonicalize().unwrap();
+        fs::create_dir(here.join("src")).unwrap();
+        let check = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            Plan::make(&Invocation::parse(&words).unwrap(), &here).map(|plan| plan.setup.syncs)
+        };
+        let words = ["-sshopts", "-p 22 -o 'A=b c'", "-rsyncssh", "src", "me@h", "~/x"];
+        let syncs = check(&words).unwrap();
+        assert_eq!((syncs[0].kind, &*syncs[0].target), (Kind::Rsyncssh, OsStr::new("me@h:~/x/")));
+        assert_eq!(syncs[0].rsync.long, [b"--rsh=ssh -p 22 -o 'A=b c'".to_vec()]);
+        for (sshopts, host, directory, why) in [
+            ("'", "h", "x", "missing the second ' in -sshopts [']"),
+            ("", "", "x", "the host of -rsyncssh is empty"),
+            ("", "h", "", "the target directory of -rsyncssh is empty"),
+        ] {
+            let words = ["-sshopts", sshopts, "-rsyncssh", "src", host, directory];
+            assert_eq!(check(&words), Err(Ending::refused(why)));
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! How rsync and ssh are called: the tables `rsync` and `ssh` of a sync.
 
 use mirror_core::{
-    plan::rsync::{DeletePolicy, ListForm, RsyncOptions, Rules},
+    plan::{
+        rsync::{DeletePolicy, ListForm, RsyncOptions, Rules},
+        ssh::rsh_word,
+    },
     settings::{self, Setting, Table as Names, Word},
 };
 use mlua::Value;
@@ -105,24 +108,7 @@ fn remote_shell(ssh: Fields<'_>) -> Result<Option<Vec<u8>>, String> {
         return Ok(None);
     }
     words.insert(0, binary);
-    let words: Vec<Vec<u8>> = words.iter().map(|word| quoted(word)).collect();
-    Ok(Some([b"--rsh=".to_vec(), words.join(&b' ')].concat()))
-}
-
-/// One word of `--rsh`: in it a quote that is doubled stands for itself (`man rsync`).
-fn quoted(word: &[u8]) -> Vec<u8> {
-    if !word.is_empty() && !word.iter().any(|byte| b" '\"".contains(byte)) {
-        return word.to_vec();
-    }
-    let mut text = vec![b'\''];
-    for &byte in word {
-        text.push(byte);
-        if byte == b'\'' {
-            text.push(byte);
-        }
-    }
-    text.push(b'\'');
-    text
+    Ok(Some(rsh_word(&words)))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod complaint;
 pub mod exit;
 pub mod rsync;
+pub mod ssh;
 pub mod target;
 
 #[cfg(test)]

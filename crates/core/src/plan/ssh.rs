@@ -1,0 +1,86 @@
+//! How rsync is told which ssh to use.
+
+use alloc::{vec, vec::Vec};
+
+/// The word `--rsh=..` for a program and its words. rsync splits it at blanks, and knows quotes.
+#[must_use]
+pub fn rsh_word(words: &[Vec<u8>]) -> Vec<u8> {
+    let words: Vec<Vec<u8>> = words.iter().map(|word| quoted(word)).collect();
+    [b"--rsh=".to_vec(), words.join(&b' ')].concat()
+}
+
+/// One word of `--rsh`: a quote that is doubled stands for itself (`man rsync`).
+fn quoted(word: &[u8]) -> Vec<u8> {
+    if !word.is_empty() && !word.iter().any(|byte| b" '\"".contains(byte)) {
+        return word.to_vec();
+    }
+    let mut text = vec![b'\''];
+    for &byte in word {
+        text.push(byte);
+        if byte == b'\'' {
+            text.push(byte);
+        }
+    }
+    text.push(b'\'');
+    text
+}
+
+/// The words of `-sshopts`: they are separated by blanks, and quotes keep blanks together.
+///
+/// # Errors
+///
+/// The quote that has no end.
+pub fn split_words(text: &[u8]) -> Result<Vec<Vec<u8>>, u8> {
+    let mut words = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut quote = None;
+    for &byte in text {
+        match (quote, byte) {
+            (Some(open), byte) if open == byte => quote = None,
+            (None, b'\'' | b'"') => {
+                quote = Some(byte);
+                word.get_or_insert_default();
+            }
+            (None, byte) if byte.is_ascii_whitespace() => words.extend(word.take()),
+            (_, byte) => word.get_or_insert_default().push(byte),
+        }
+    }
+    words.extend(word);
+    quote.map_or(Ok(words), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+
+    fn words(texts: &[&str]) -> Vec<Vec<u8>> {
+        texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn a_word_stays_one_word() {
+        for (texts, word) in [
+            (&["ssh"][..], "--rsh=ssh"),
+            (&["ssh", "-i", "/a b"], "--rsh=ssh -i '/a b'"),
+            (&["ssh", "o'k", ""], "--rsh=ssh 'o''k' ''"),
+        ] {
+            assert_eq!(String::from_utf8(rsh_word(&words(texts))).unwrap(), word);
+        }
+    }
+
+    #[test]
+    fn quotes_keep_blanks_together() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("  ", &[]),
+            ("-p 22\t-T", &["-p", "22", "-T"]),
+            ("-o 'Proxy  Command=a b' x", &["-o", "Proxy  Command=a b", "x"]),
+            ("-o\"User=x y\"", &["-oUser=x y"]),
+            ("'' \"it's\"", &["", "it's"]),
+        ] {
+            assert_eq!(split_words(text.as_bytes()), Ok(words(expected)), "{text}");
+        }
+        assert_eq!(split_words(b"a 'b c"), Err(b'\''));
+    }
+}
