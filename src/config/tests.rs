@@ -41,7 +41,7 @@ impl Trial {
             file: Some(file),
             overrides: Overrides::default(),
             here,
-            pretend: false,
+            purpose: Purpose::Run,
         };
         Self { place, request }
     }
@@ -394,7 +394,7 @@ fn a_look_changes_nothing() {
           local names = io.popen('echo src'):read()
           sync{ default.rsync, source='@/' .. names, target='h:' }",
     );
-    trial.request.pretend = true;
+    trial.request.purpose = Purpose::Check;
     let loaded = trial.load().unwrap();
     assert_eq!(loaded.setup.syncs.len(), 1);
     assert_eq!(loaded.warnings.len(), 4, "{:?}", loaded.warnings);
