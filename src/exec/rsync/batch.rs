@@ -22,6 +22,7 @@ use super::{
     RsyncExecutor,
     child::End,
     findings::{Covered, Findings},
+    large::take_large,
 };
 use crate::{
     exec::{
@@ -90,10 +91,18 @@ impl<'a> Run<'a> {
         if found.root == Some(Scope::Tree) {
             return self.full(Phase::Running);
         }
-        let found = self.without_what_rsync_cannot_take(found);
+        let mut found = self.without_what_rsync_cannot_take(found);
+        let limit = self.of.batch_size_limit;
+        let large = limit.map(|limit| take_large(self.root, &mut found.entries, limit));
         self.tell(&found);
         self.list(&found)?;
         self.trees(&found.trees)?;
+        for path in large.into_iter().flatten() {
+            let alone = Survey { entries: vec![path], ..Survey::default() };
+            self.tell(&alone);
+            self.list(&alone)?;
+            found.entries.extend(alone.entries);
+        }
         self.root_itself(&found)
     }
 
@@ -223,7 +232,7 @@ impl<'a> Run<'a> {
                 self.failed.extend(findings.failed_places(covered, code));
             }
             ExitClass::Again => return Err(Outcome::Again(failure())),
-            ExitClass::Fatal => return Err(Outcome::Fatal(failure())),
+            ExitClass::Fatal(grounds) => return Err(Outcome::Fatal(failure(), grounds)),
         }
         Ok(())
     }

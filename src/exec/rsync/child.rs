@@ -6,13 +6,11 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{ffi::OsStrExt, process::ExitStatusExt},
     },
-    path::PathBuf,
     process::{Child, ChildStderr, ChildStdin, Command, Stdio},
 };
 
@@ -23,16 +21,17 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::exec::stop::Stop;
+use crate::{
+    exec::stop::Stop,
+    report::{self, Log},
+};
 
 /// Where that goes which a child writes to stdout and stderr. What it means is read all the same.
 #[derive(Clone, Debug)]
 pub enum ChildOutput {
-    /// To our own, as in the foreground.
-    Inherit,
-    /// To the end of this file, as of a daemon with a log file.
-    File(PathBuf),
-    /// Nowhere, as of a daemon without.
+    /// To where this log says at that time.
+    Log(Log),
+    /// Nowhere.
     Null,
 }
 
@@ -88,14 +87,13 @@ impl Program {
     /// stdout of the child, and where a copy of its stderr goes.
     fn output(&self) -> (Stdio, Box<dyn io::Write>) {
         let nowhere = || (Stdio::null(), Box::new(io::sink()) as Box<dyn io::Write>);
-        match &self.output {
-            ChildOutput::Inherit => (Stdio::inherit(), Box::new(io::stderr())),
-            ChildOutput::Null => nowhere(),
-            ChildOutput::File(path) => {
-                let open = OpenOptions::new().append(true).create(true).open(path);
-                let both = open.and_then(|file: File| Ok((file.try_clone()?, file)));
-                both.map_or_else(|_| nowhere(), |(file, copy)| (file.into(), Box::new(copy)))
-            }
+        let ChildOutput::Log(log) = &self.output else { return nowhere() };
+        let output = log.child_output();
+        let stdout = output.stream();
+        match output {
+            report::ChildOutput::Inherit => (stdout, Box::new(io::stderr())),
+            report::ChildOutput::Append(file) => (stdout, Box::new(file)),
+            report::ChildOutput::Null => nowhere(),
         }
     }
 }
@@ -307,7 +305,10 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let log = place.path().join("log");
         std::fs::write(&log, "before\n").unwrap();
-        run("echo out; echo err >&2", None, ChildOutput::File(log.clone()));
+        let to_file = Log::default();
+        to_file.begin(report::Mode::Daemon, Some(log.clone()), "--- Startup ---").unwrap();
+        to_file.leave_terminal();
+        run("echo out; echo err >&2", None, ChildOutput::Log(to_file));
         let text = std::fs::read_to_string(log).unwrap();
         assert!(text.starts_with("before\n") && text.contains("out\n") && text.contains("err\n"));
     }

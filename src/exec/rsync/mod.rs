@@ -6,6 +6,7 @@
 mod batch;
 mod child;
 mod findings;
+mod large;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +48,8 @@ pub struct RsyncConfig {
     pub binary: OsString,
     /// What its exit codes mean.
     pub codes: ExitCodes,
+    /// Files of a batch with more bytes go after all others, each by a call of its own.
+    pub batch_size_limit: Option<u64>,
     /// Where its output goes.
     pub output: ChildOutput,
     /// Where ours goes.
@@ -61,6 +64,7 @@ pub struct RsyncExecutor {
     filter: Arc<Filter>,
     program: Program,
     codes: ExitCodes,
+    batch_size_limit: Option<u64>,
     log: Log,
     /// The receiver refuses deletions by a list. It is found out once.
     broken_receiver: AtomicBool,
@@ -72,15 +76,15 @@ impl RsyncExecutor {
     /// An executor for one mirror. Nothing is started yet.
     #[must_use]
     pub fn new(config: RsyncConfig) -> Self {
-        let RsyncConfig { root, target, options, filter, binary, codes, output, log } = config;
-        let plan = RsyncPlan::new(options, root.path().as_os_str().as_bytes(), target);
+        let source = config.root.path().as_os_str().as_bytes();
         Self {
-            root,
-            plan,
-            filter,
-            program: Program { binary, output },
-            codes,
-            log,
+            plan: RsyncPlan::new(config.options, source, config.target),
+            root: config.root,
+            filter: config.filter,
+            program: Program { binary: config.binary, output: config.output },
+            codes: config.codes,
+            batch_size_limit: config.batch_size_limit,
+            log: config.log,
             broken_receiver: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
         }

@@ -30,6 +30,8 @@ struct Fixture {
     place: TempDir,
     binary: OsString,
     options: RsyncOptions,
+    codes: ExitCodes,
+    batch_size_limit: Option<u64>,
     root: Arc<SourceRoot>,
 }
 
@@ -41,7 +43,14 @@ impl Fixture {
         fs::create_dir(place.path().join("dst")).unwrap();
         let root = Arc::new(SourceRoot::new(source));
         root.pin().unwrap();
-        Self { place, binary: "rsync".into(), options: RsyncOptions::default(), root }
+        Self {
+            place,
+            binary: "rsync".into(),
+            options: RsyncOptions::default(),
+            codes: ExitCodes::rsync(),
+            batch_size_limit: None,
+            root,
+        }
     }
 
     /// `None`, said aloud, where there is no rsync.
@@ -104,7 +113,8 @@ impl Fixture {
             options: self.options.clone(),
             filter: Arc::default(),
             binary: self.binary.clone(),
-            codes: ExitCodes::rsync(),
+            codes: self.codes.clone(),
+            batch_size_limit: self.batch_size_limit,
             output: ChildOutput::Null,
             log: Log::default(),
         })
