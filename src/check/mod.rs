@@ -87,7 +87,7 @@ fn describe(text: &mut String, sync: &Sync) {
     ];
     let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
     lines.extend(limit);
-    lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.clone())));
+    lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.to_string())));
     let listed = |texts: &[Vec<u8>]| -> Vec<String> {
         texts.iter().map(|text| Escaped(text).to_string()).collect()
     };
