@@ -9,7 +9,7 @@ use crate::{
     daemon::{self, Life},
     engine::{Engine, Inbox, Load, Message, Reload, inbox},
     load::Loader,
-    report::{Category, Log},
+    report::{Category, Log, temporary_name},
     setup::{self, Daemon, Setup},
     watch::{Preference, Watch},
 };
@@ -84,8 +84,11 @@ fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String
     let wake = Box::new(move || inbox.send(Message::Watch));
     let watch = Watch::start(preference, log.clone(), wake)
         .map_err(|error| cannot("watch anything", &error))?;
-    for own in [&daemon.logfile, &daemon.pidfile].into_iter().flatten() {
+    for own in [&daemon.logfile, &daemon.pidfile, &daemon.status_file].into_iter().flatten() {
         watch.ignore(own.clone());
+    }
+    if let Some(status) = &daemon.status_file {
+        watch.ignore(temporary_name(status));
     }
     Ok(watch)
 }
