@@ -67,7 +67,7 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     ];
     let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
     lines.extend(limit);
-    lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.clone())));
+    lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.to_string())));
     if sync.codes != ExitCodes::rsync() {
         lines.push(("exitcodes", "of the configuration".into()));
     }
