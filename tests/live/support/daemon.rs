@@ -52,6 +52,19 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Lets a configuration file say what is mirrored. These are its syncs, two places in the
+    /// sandbox each, which is where it is started.
+    #[track_caller]
+    pub(crate) fn configured(mut self, file: &Path, syncs: &[(PathBuf, PathBuf)]) -> Self {
+        for (source, target) in syncs {
+            self.sandbox.check(source);
+            self.sandbox.check(target);
+        }
+        self.command.arg(file).current_dir(self.sandbox.top());
+        self.syncs += syncs.len();
+        self
+    }
+
     /// Adds words to the command line. Syncs are not given this way.
     #[track_caller]
     pub(crate) fn with<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Self {
