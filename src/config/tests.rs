@@ -473,6 +473,13 @@ fn what_is_checked_at_once_is_refused_at_once() {
         &format!("settings{{ inotifyMode = 'Foo' }} sync{{ {a} }}"),
         &["'Foo' not a valid inotfiyMode."],
     );
+    for (value, why) in [
+        ("'foo'", "Logging facility 'foo' unknown."),
+        ("3", "Logging facility '3' unknown."),
+        ("{}", "Logging facility must be a number or string"),
+    ] {
+        refused(&format!("settings{{ logfacility = {value} }} sync{{ {a} }}"), &[why]);
+    }
     fails(
         &format!("sync{{ {a}, maxProcesses = 0 }}"),
         "@/conf.lua:1: maxProcesses must be a number and >= 1",
