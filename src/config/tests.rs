@@ -216,6 +216,7 @@ fn a_sync_behind_ssh_is_an_rsync_to_its_host() {
     let sync = &setup.syncs[0];
     assert_eq!((sync.kind, sync.target.to_str()), (Kind::Rsyncssh, Some("h:~/x/")));
     assert_eq!(sync.rsync.long, [b"--rsh=ssh -i /k -p 2222".to_vec()]);
+    fails("sync{ default.rsync, source='@/src', target='' }", "@/conf.lua:1: target is empty");
     for (text, name) in
         [("host='', targetdir='x'", "host"), ("host='h', targetdir=''", "targetdir")]
     {
@@ -473,6 +474,13 @@ fn what_is_checked_at_once_is_refused_at_once() {
         &format!("settings{{ inotifyMode = 'Foo' }} sync{{ {a} }}"),
         &["'Foo' not a valid inotfiyMode."],
     );
+    for (value, why) in [
+        ("'foo'", "Logging facility 'foo' unknown."),
+        ("3", "Logging facility '3' unknown."),
+        ("{}", "Logging facility must be a number or string"),
+    ] {
+        refused(&format!("settings{{ logfacility = {value} }} sync{{ {a} }}"), &[why]);
+    }
     fails(
         &format!("sync{{ {a}, maxProcesses = 0 }}"),
         "@/conf.lua:1: maxProcesses must be a number and >= 1",

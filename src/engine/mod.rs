@@ -7,6 +7,7 @@ mod jobs;
 mod member;
 mod reload;
 mod roster;
+mod status;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -35,7 +36,7 @@ use mirror_core::{
 use crate::{
     report::{Category, Log},
     setup::{Daemon, Setup},
-    watch::{Told, Tree, Watch},
+    watch::{Told, Tree, Watch, Watched},
 };
 
 use calendar::Calendar;
@@ -43,6 +44,7 @@ use jobs::Jobs;
 use member::Member;
 pub use reload::{Adapt, Load, Reload};
 use roster::Roster;
+use status::{Facts, Status};
 
 /// The most messages that are taken in before what is due is done.
 const MOST_AT_ONCE: usize = 1024;
@@ -54,6 +56,8 @@ pub enum Message {
     Watch,
     /// Something that the fleet takes in as it is.
     Input(Input),
+    /// A child of a job began or ended, as the status tells.
+    Child,
 }
 
 /// The door to the engine, for those that have something to tell.
@@ -92,6 +96,7 @@ pub struct Engine {
     receiver: Receiver<Message>,
     /// What performing an effect has answered at once.
     answers: Vec<Input>,
+    status: Option<Status>,
     log: Log,
     started: Instant,
 }
@@ -119,6 +124,7 @@ impl Engine {
         names.iter().zip(members).for_each(|(&name, member)| roster.add(name, member));
         roster.line_up(names);
         let (inbox, receiver) = channel;
+        let status = Status::new(&daemon);
         let mut engine = Self {
             fleet,
             roster,
@@ -129,6 +135,7 @@ impl Engine {
             jobs: Jobs::new(inbox),
             receiver,
             answers: Vec::new(),
+            status,
             log,
             started: Instant::now(),
         };
@@ -154,6 +161,25 @@ impl Engine {
             }
             self.ring(&mut effects);
             self.fleet.advance(now, &mut effects);
+            self.ask_for_status(now);
+        }
+    }
+
+    /// The status is written when the watcher has answered what it watches. While the daemon ends
+    /// nobody waits for that.
+    fn ask_for_status(&mut self, now: Moment) {
+        if self.fleet.is_running()
+            && self.status.as_mut().is_some_and(|status| status.take_due(now))
+        {
+            self.watch.list();
+        }
+    }
+
+    fn write_status(&mut self, watched: &Watched) {
+        let children = self.jobs.children();
+        let (fleet, roster, now) = (&self.fleet, &self.roster, self.now());
+        if let Some(status) = &mut self.status {
+            status.write(&Facts { fleet, roster, children, watched, now }, &self.log);
         }
     }
 
@@ -170,7 +196,10 @@ impl Engine {
         };
         match first {
             Ok(message) => self.take_in(message, effects),
-            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Timeout) => {
+                self.touch_status();
+                return true;
+            }
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         for _ in 1..MOST_AT_ONCE {
@@ -185,7 +214,8 @@ impl Engine {
         let wakeup = self.fleet.next_wakeup().map(|at| at - self.now());
         let calendar =
             if self.calendar.is_empty() { None } else { self.calendar.wait(&Zoned::now()) };
-        wakeup.into_iter().chain(calendar).min()
+        let status = self.status.as_ref().and_then(Status::due).map(|at| at - self.now());
+        wakeup.into_iter().chain(calendar).chain(status).min()
     }
 
     fn take_in(&mut self, message: Message, effects: &mut Vec<Effect>) {
@@ -194,6 +224,7 @@ impl Engine {
             Message::Watch => {
                 for told in self.watch.take() {
                     if let Some(input) = self.translate(told) {
+                        self.touch_status();
                         self.fleet.handle(input, now, effects);
                     }
                 }
@@ -201,9 +232,12 @@ impl Engine {
             Message::Input(Input::Signal(Signal::Hangup))
                 if self.reload.is_some() && self.fleet.is_running() =>
             {
+                self.touch_status();
                 self.reload(effects);
             }
+            Message::Child => self.touch_status(),
             Message::Input(input) => {
+                self.touch_status();
                 if let Input::JobEnded { job, .. } = &input {
                     self.jobs.ended(*job);
                 }
@@ -228,7 +262,14 @@ impl Engine {
         self.calendar.plan(rules);
     }
 
-    fn translate(&self, told: Told) -> Option<Input> {
+    fn touch_status(&mut self) {
+        let now = self.now();
+        if let Some(status) = &mut self.status {
+            status.touch(now);
+        }
+    }
+
+    fn translate(&mut self, told: Told) -> Option<Input> {
         match told {
             Told::Notice(notice) => Some(Input::Notice(notice)),
             Told::Covered { mirror, coverage } => {
@@ -241,6 +282,10 @@ impl Engine {
             }
             Told::CannotCover { mirror, why } => Some(Input::CannotCover { mirror, why }),
             Told::Drained(_) => None,
+            Told::Watched(watched) => {
+                self.write_status(&watched);
+                None
+            }
         }
     }
 

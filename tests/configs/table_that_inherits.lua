@@ -15,4 +15,4 @@ careful = {
 hasty = { careful, delay = 0.2 }
 
 sync { careful, source = "/srv/place/www",  target = "/srv/place/copies/www",  exclude = { ".git/" } }
-sync { hasty,   source = "/srv/place/home", target = "/srv/place/copies/home", exclude = ".git" }
+sync { hasty,   source = "/srv/place/home", target = "/srv/place/copies/home", exclude = { ".git" } }
