@@ -12,13 +12,16 @@ use crate::setup::{Setup, Sync, Watch};
 /// What other programs of the same user watch is not known here.
 pub(super) fn too_many(setup: &Setup, can_mark: fn(&Path) -> bool) -> Option<String> {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").ok()?;
-    let limit = limit.trim().parse().ok()?;
+    beyond(limit.trim().parse().ok()?, setup, can_mark)
+}
+
+fn beyond(limit: usize, setup: &Setup, can_mark: fn(&Path) -> bool) -> Option<String> {
     let by_inotify = |sync: &&Sync| setup.daemon.watch == Watch::Inotify || !can_mark(&sync.source);
     // A directory of two sources is watched once.
     let mut watched: Vec<&Sync> = setup.syncs.iter().filter(by_inotify).collect();
     watched.sort_unstable_by_key(|sync| &sync.source);
     watched.dedup_by(|inner, outer| inner.source.starts_with(&outer.source));
-    let mut left: usize = limit;
+    let mut left = limit;
     for sync in watched {
         let there = directories(&sync.source, &sync.filter, left + 1);
         let Some(rest) = left.checked_sub(there) else {

@@ -245,7 +245,10 @@ local function own_function(config, base)
     local theirs = default[base]
     for _, name in ipairs { "init", "collect", "full" } do
         local value = config[name]
-        if type(value) == "function" and value ~= theirs[name] then return name end
+        -- What a sync has if nothing is said does the same for what ends; but it begins with no
+        -- transfer.
+        local is_common = name ~= "init" and value == default[name]
+        if type(value) == "function" and value ~= theirs[name] and not is_common then return name end
     end
 end
 

@@ -337,6 +337,8 @@ fn user_scripts_are_refused_until_they_are_built() {
     }
     let own = "@/conf.lua:1: this sync has actions of its own: user scripts are not supported yet";
     fails("sync{source='@/src', onCreate='echo'}", own);
+    // With the function that ends every sync, as if nothing were said.
+    says("sync{{action=default.rsync.action, init=default.rsync.init}, source='@/src', target='h:'}");
     sync("init = true");
     assert!(!sync("init = false").init);
 }

@@ -138,7 +138,9 @@ impl Case {
     /// Runs it: all that a source has arrives, then a change, and then it is ended.
     fn live(&self, told: &Told, syncs: &[(PathBuf, PathBuf)], code: i32) {
         for (source, _) in syncs {
-            SEEDS.iter().for_each(|name| put(&source.join(name), name));
+            for name in SEEDS {
+                put(&source.join(name), name);
+            }
         }
         // Nobody wants to wait as long as people let their syncs wait.
         let words: &[&str] = if told.waits_long() { &["-delay", "0.1"] } else { &[] };
@@ -148,10 +150,13 @@ impl Case {
         }
         let mut daemon = start.start();
         let arrives = |name: &str| !self.header.leaves_out.iter().any(|out| out == name);
-        let seeds = SEEDS.into_iter().filter(|name| arrives(name));
-        seeds.for_each(|name| wait_for(&daemon, syncs, name));
+        for name in SEEDS.into_iter().filter(|name| arrives(name)) {
+            wait_for(&daemon, syncs, name);
+        }
         if code != 0 {
-            syncs.iter().for_each(|(source, _)| put(&source.join(CHANGE), "changed"));
+            for (source, _) in syncs {
+                put(&source.join(CHANGE), "changed");
+            }
             wait_for(&daemon, syncs, CHANGE);
             daemon.signal(Signal::TERM);
         }
