@@ -325,6 +325,20 @@ fn a_gauge_of_the_users_own_lets_names_pass() {
 }
 
 #[test]
+fn single_functions_of_a_default_may_be_taken() {
+    let setup = says(
+        "sync{ action = default.rsync.action, prepare = default.rsync.prepare, init = default.init,
+               checkgauge = default.rsync.checkgauge, source='@/src', target='h:x',
+               rsync = { binary = '/usr/bin/rsync', times = true } }",
+    );
+    assert_eq!(setup.syncs[0].rsync.short, b"t");
+    assert_eq!(
+        (setup.syncs[0].kind, &*setup.syncs[0].binary),
+        (Kind::Rsync, "/usr/bin/rsync".as_ref())
+    );
+}
+
+#[test]
 fn user_scripts_are_refused_until_they_are_built() {
     for (text, name) in [("init = function() end", "init"), ("collect = function() end", "collect")]
     {
@@ -338,7 +352,9 @@ fn user_scripts_are_refused_until_they_are_built() {
     let own = "@/conf.lua:1: this sync has actions of its own: user scripts are not supported yet";
     fails("sync{source='@/src', onCreate='echo'}", own);
     // With the function that ends every sync, as if nothing were said.
-    says("sync{{action=default.rsync.action, init=default.rsync.init}, source='@/src', target='h:'}");
+    says(
+        "sync{{action=default.rsync.action, init=default.rsync.init}, source='@/src', target='h:'}",
+    );
     sync("init = true");
     assert!(!sync("init = false").init);
 }

@@ -51,10 +51,10 @@ fn as_many_files_as_may_be_can_be_open() {
     let live = Live::start(Mode::Direct);
     let pid = live.daemon.pid().as_raw_nonzero();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    let [soft, hard] = [3, 4].map(|word| line.split_whitespace().nth(word).unwrap());
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|word| files.split_whitespace().nth(word).unwrap());
     let most: u64 = hard.parse().unwrap_or(u64::MAX).min(1 << 20);
-    assert!(soft == "unlimited" || soft.parse::<u64>().unwrap() >= most, "{line}");
+    assert!(soft == "unlimited" || soft.parse::<u64>().unwrap() >= most, "{files}");
 }
 
 /// The system's log of this test alone: a `/dev` of its own, in which a socket listens.
