@@ -193,4 +193,4 @@ fn remote(syncs: &[Sync]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

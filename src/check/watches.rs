@@ -65,6 +65,24 @@ fn directories(root: &Path, filter: &Filter, most: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{check::odd::tests::sync, setup::Daemon};
+
+    #[test]
+    fn more_directories_than_inotify_may_watch_are_told_where_nothing_else_can() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path();
+        fs::create_dir_all(root.join("a/b/c")).unwrap();
+        fs::create_dir_all(root.join("d")).unwrap();
+        // The second source lies in the first one, and costs nothing more.
+        let syncs = vec![sync(1, root, "/t/"), sync(2, &root.join("a"), "/u/")];
+        let mut setup = Setup { daemon: Daemon::default(), syncs };
+        assert_eq!(beyond(5, &setup, |_| false), None);
+        let why = beyond(4, &setup, |_| false).unwrap();
+        assert!(why.contains("has more directories than fs.inotify.max_user_watches = 4"), "{why}");
+        assert_eq!(beyond(4, &setup, |_| true), None);
+        setup.daemon.watch = Watch::Inotify;
+        assert!(beyond(4, &setup, |_| true).is_some());
+    }
 
     #[test]
     fn directories_are_counted_without_what_is_excluded_and_behind_links() {

@@ -11,7 +11,7 @@ use super::*;
 use crate::setup::{Exclusions, PACE};
 
 /// A sync of `source` and `target` that is like any other.
-fn sync(number: u32, source: &Path, target: &str) -> Sync {
+pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
     Sync {
         name: format!("Sync{number}"),
         kind: Kind::Rsync,
