@@ -91,7 +91,11 @@ pub fn conflict(source: &Path, target: &Path) -> io::Result<Option<Conflict>> {
 
 /// The absolute `path` without links and dots, as far as it exists; the rest is taken as it is
 /// spelled.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
+///
+/// # Errors
+///
+/// If symbolic links lead in a circle.
+pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut resolved = PathBuf::from("/");
     let mut links = 0;
     let mut rest: VecDeque<OsString> = names(path).collect();
