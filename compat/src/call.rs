@@ -159,11 +159,11 @@ impl Call {
         if wanted.entries.is_empty() {
             return self.stdin.is_empty();
         }
-        let rest = match self.stdin.strip_suffix(&[wanted.separator]) {
-            Some(rest) if wanted.ends => rest,
-            None if !wanted.ends => &self.stdin,
-            _ => return false,
-        };
+        let stripped = self.stdin.strip_suffix(&[wanted.separator]);
+        if wanted.ends.is_some_and(|ends| ends != stripped.is_some()) {
+            return false;
+        }
+        let rest = stripped.unwrap_or(&self.stdin);
         let mut entries: Vec<_> = rest
             .split(|&byte| byte == wanted.separator)
             .map(|entry| String::from_utf8_lossy(entry).into_owned())
@@ -248,12 +248,15 @@ mod tests {
         let check = |read: &[u8], wanted, expected| {
             assert_eq!(call("a", read).has_read(&wanted), expected, "{read:?} {wanted:?}");
         };
-        check(b"", wanted(0, false, false, &[]), true);
-        check(b"a", wanted(0, false, false, &[]), false);
-        check(b"b\0a", wanted(0, false, false, &["a", "b"]), true);
-        check(b"b\0a\0", wanted(0, false, false, &["a", "b"]), false);
-        check(b"b\0a\0", wanted(0, true, false, &["a", "b"]), true);
-        check(b"b\na", wanted(b'\n', false, true, &["a", "b"]), false);
-        check(b"a\na", wanted(b'\n', false, false, &["a"]), false);
+        let (joined, ended) = (Some(false), Some(true));
+        check(b"", wanted(0, None, false, &[]), true);
+        check(b"a", wanted(0, None, false, &[]), false);
+        check(b"b\0a", wanted(0, joined, false, &["a", "b"]), true);
+        check(b"b\0a", wanted(0, ended, false, &["a", "b"]), false);
+        check(b"b\0a\0", wanted(0, joined, false, &["a", "b"]), false);
+        check(b"b\0a\0", wanted(0, ended, false, &["a", "b"]), true);
+        check(b"b\0a\0", wanted(0, None, false, &["a", "b"]), true);
+        check(b"b\na", wanted(b'\n', joined, true, &["a", "b"]), false);
+        check(b"a\na", wanted(b'\n', joined, false, &["a"]), false);
     }
 }

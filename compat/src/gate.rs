@@ -20,12 +20,16 @@ pub enum Expected {
 /// `version` is that of the original.
 #[must_use]
 pub fn expected(mark: &Mark, side: Side, version: &str) -> Option<Expected> {
+    let is_lacking = match mark.reason() {
+        Some(Reason::Lacking(lacking)) => is_version(version, lacking),
+        _ => false,
+    };
     match (mark, side) {
+        // An original that has it would pass a case of ours; one that lacks it proves nothing.
+        (Mark::Ours(Reason::Lacking(_)), Side::Theirs) if !is_lacking => None,
+        (Mark::NotYet(_), Side::Theirs) if is_lacking => None,
         (Mark::Both, _) | (Mark::Ours(_), Side::Ours) | (Mark::NotYet(_), Side::Theirs) => {
             Some(Expected::Pass)
-        }
-        (Mark::Ours(Reason::Lacking(lacking)), Side::Theirs) if !is_version(version, lacking) => {
-            None
         }
         (Mark::Ours(_), Side::Theirs) | (Mark::NotYet(_), Side::Ours) => Some(Expected::Fail),
     }
@@ -92,6 +96,8 @@ mod tests {
         check("ours lacking 2.2", "2.2.3", "-+");
         check("ours lacking 2.2", "2.3.1", ".+");
         check("ours lacking 2.2", "2.20", ".+");
+        check("not-yet lacking 2.2", "2.2.3", ".-");
+        check("not-yet lacking 2.2", "2.3.1", "+-");
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub enum Sight {
     Call(u32, Vec<String>),
     /// Any call of this program with these words.
     Called(Vec<String>),
+    /// No call of this program with these words so far.
+    NotCalled(Vec<String>),
     /// What the call of this number read.
     Stdin(u32, Stdin),
     /// So many calls, and no more.
@@ -99,8 +101,8 @@ pub enum Sight {
 pub struct Stdin {
     /// What stands between two entries.
     pub separator: u8,
-    /// Whether it stands behind the last one, too.
-    pub ends: bool,
+    /// Whether it stands behind the last one, too. `None`: it may.
+    pub ends: Option<bool>,
     /// Whether the order counts.
     pub ordered: bool,
     /// The entries. None of them: it reads nothing.
@@ -170,11 +172,12 @@ fn with_block(keyword: &str, rest: &str, block: &[String]) -> Result<Option<Step
 
 fn stdin(form: &str, block: &[String]) -> Result<Stdin, String> {
     let (separator, ends, ordered) = match form {
-        "names" => (0, false, false),
-        "names-ended" => (0, true, false),
-        "lines" => (b'\n', false, false),
-        "ordered-lines" => (b'\n', false, true),
-        "nothing" if block.is_empty() => (b'\n', false, false),
+        "names" => (0, None, false),
+        "names-joined" => (0, Some(false), false),
+        "names-ended" => (0, Some(true), false),
+        "lines" => (b'\n', Some(false), false),
+        "ordered-lines" => (b'\n', Some(false), true),
+        "nothing" if block.is_empty() => (b'\n', None, false),
         _ => return Err(format!("no form of stdin: {form}")),
     };
     Ok(Stdin { separator, ends, ordered, entries: block.to_vec() })
@@ -240,6 +243,7 @@ fn seeing(keyword: &str, words: &[&str]) -> Option<Sight> {
     Some(match (keyword, words) {
         ("call", [number, words @ ..]) => Sight::Call(number.parse().ok()?, own(words)),
         ("called", words) => Sight::Called(own(words)),
+        ("not-called", words) => Sight::NotCalled(own(words)),
         ("calls", [count]) => Sight::Calls(count.parse().ok()?),
         ("exit", [code]) => Sight::Exit(code.parse().ok()?),
         ("daemon-exit", [code]) => Sight::DaemonExit(code.parse().ok()?),
@@ -292,7 +296,7 @@ mod tests {
         let text = Change::Write("x".into(), "a\nb\n".into());
         assert_eq!(Step::parse("file x", &block), Ok(Step::Change(text)));
         let entries = block.to_vec();
-        let stdin = Stdin { separator: 0, ends: true, ordered: false, entries };
+        let stdin = Stdin { separator: 0, ends: Some(true), ordered: false, entries };
         let parsed = Step::parse("stdin 3 names-ended", &block);
         assert_eq!(parsed, Ok(Step::See(Sight::Stdin(3, stdin))));
         assert!(Step::parse("mkdir x", &block).is_err());

@@ -25,9 +25,12 @@ pub(super) fn at(sight: &Sight, stage: &Stage, daemon: Option<&Daemon>) -> Look 
             with_call(stage, *number, |call| is_call(stage, call, wanted))
         }
         Sight::Called(wanted) => {
-            let wanted = filled(stage, wanted);
-            let called = stage.calls().all().iter().any(|call| call.has_words(&wanted));
-            seen_or(called, || Look::NotYet(format!("no call: {}", words::join(&wanted))))
+            let what = words::join(&filled(stage, wanted));
+            seen_or(is_called(stage, wanted), || Look::NotYet(format!("no call: {what}")))
+        }
+        Sight::NotCalled(wanted) => {
+            let what = words::join(&filled(stage, wanted));
+            seen_or(!is_called(stage, wanted), || Look::Never(format!("a call: {what}")))
         }
         Sight::Stdin(number, wanted) => {
             with_call(stage, *number, |call| has_read(stage, *number, call, wanted))
@@ -55,6 +58,11 @@ fn seen_or(seen: bool, otherwise: impl FnOnce() -> Look) -> Look {
 
 fn filled(stage: &Stage, words: &[String]) -> Vec<String> {
     words.iter().map(|word| stage.filled(word)).collect()
+}
+
+fn is_called(stage: &Stage, wanted: &[String]) -> bool {
+    let wanted = filled(stage, wanted);
+    stage.calls().all().iter().any(|call| call.has_words(&wanted))
 }
 
 fn with_call(stage: &Stage, number: u32, look: impl FnOnce(&Call) -> Look) -> Look {
