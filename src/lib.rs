@@ -6,6 +6,7 @@
 
 pub mod setup;
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod load;

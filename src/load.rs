@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    io::{self, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,8 +13,9 @@ use std::{
 use mirror_core::path::Escaped;
 
 use crate::{
-    cli::{Ending, Invocation, Plan},
-    config::{self, Refusal, Request},
+    check::{Report, Subject},
+    cli::{Check, Ending, Invocation, Plan},
+    config::{self, Loaded, Purpose, Refusal, Request},
     report::{Category, Log},
     setup::{Overrides, Setup, Watch},
 };
@@ -44,21 +46,42 @@ impl Loader {
         self.invocation.config.is_some() || !self.invocation.scripts.is_empty()
     }
 
-    /// Loads at the start, and says why it can't.
+    /// Loads at the start, and says why it can't. If only a check was asked for, it is made.
     ///
     /// # Errors
     ///
     /// The exit code.
     pub fn start(&self) -> Result<Setup, ExitCode> {
-        self.load().map_err(|refusal| match refusal {
+        let purpose = match self.invocation.check {
+            Check::No => Purpose::Run,
+            Check::Look | Check::Reach => Purpose::Check,
+        };
+        let loaded = self.load(purpose).map_err(|refusal| match refusal {
             Refusal::Exit(code) => ExitCode::from(code),
-            Refusal::Because(lines) => {
-                for line in lines {
-                    self.log.say(Category::Error, line);
-                }
-                ExitCode::from(FAILURE)
-            }
-        })
+            Refusal::Because(lines) => self.fail(&lines),
+        })?;
+        if purpose == Purpose::Check {
+            return Err(self.check(&loaded));
+        }
+        config::say_warnings(&loaded.warnings, &self.log);
+        Ok(loaded.setup)
+    }
+
+    fn fail(&self, lines: &[String]) -> ExitCode {
+        for line in lines {
+            self.log.say(Category::Error, line);
+        }
+        ExitCode::from(FAILURE)
+    }
+
+    fn check(&self, loaded: &Loaded) -> ExitCode {
+        let file = self.invocation.config.as_ref().map(|file| self.here.join(file));
+        let Loaded { setup, warnings } = loaded;
+        let reach = self.invocation.check == Check::Reach;
+        let report = Report::of(Subject { setup, file: file.as_deref(), warnings, reach });
+        // Whoever closed our stdout does not want to know.
+        let _ = io::stdout().lock().write_all(report.text.as_bytes());
+        if report.errors.is_empty() { ExitCode::SUCCESS } else { self.fail(&report.errors) }
     }
 
     /// Loads again while the daemon runs.
@@ -70,23 +93,25 @@ impl Loader {
         // The file may name others by relative paths, and a daemon has left the directory.
         let working_directory = env::current_dir();
         let moved = env::set_current_dir(&self.here);
-        let loaded = self.load();
+        let loaded = self.load(Purpose::Run);
         if let (Ok(directory), Ok(())) = (working_directory, moved) {
             // It was left a moment ago.
             let _ = env::set_current_dir(directory);
         }
-        loaded.map_err(|refusal| match refusal {
+        let loaded = loaded.map_err(|refusal| match refusal {
             Refusal::Exit(code) => vec![format!("the configuration asked to end with code {code}")],
             Refusal::Because(lines) => lines,
-        })
+        })?;
+        config::say_warnings(&loaded.warnings, &self.log);
+        Ok(loaded.setup)
     }
 
-    fn load(&self) -> Result<Setup, Refusal> {
+    fn load(&self, purpose: Purpose) -> Result<Loaded, Refusal> {
         let plan = Plan::make(&self.invocation, &self.here).map_err(refusal)?;
         let mut warnings = plan.warnings;
         let mut setup = plan.setup;
         if self.has_files() {
-            let loaded = config::load(&self.request(false)?, &self.log)?;
+            let loaded = config::load(&self.request(purpose)?, &self.log)?;
             warnings.extend(loaded.warnings);
             // A script may add syncs to those of the command line, which come behind it.
             let of_command_line = std::mem::replace(&mut setup, loaded.setup).syncs;
@@ -98,22 +123,16 @@ impl Loader {
                 },
             ));
         }
-        config::say_warnings(&warnings, &self.log);
         if setup.syncs.is_empty() {
             return Err(Refusal::Because(vec!["Nothing to watch!".into()]));
         }
-        Ok(setup)
+        Ok(Loaded { setup, warnings })
     }
 
-    /// What is to be asked of the files. To `pretend` is to look at them only.
-    ///
-    /// # Errors
-    ///
-    /// If the configuration file is not there.
-    pub fn request(&self, pretend: bool) -> Result<Request, Refusal> {
+    fn request(&self, purpose: Purpose) -> Result<Request, Refusal> {
         let file = self.invocation.config.as_deref().map(|file| self.find(file)).transpose()?;
         let scripts = self.invocation.scripts.iter().map(|script| self.here.join(script)).collect();
-        Ok(Request { scripts, file, overrides: self.overrides(), here: self.here.clone(), pretend })
+        Ok(Request { scripts, file, overrides: self.overrides(), here: self.here.clone(), purpose })
     }
 
     fn find(&self, file: &OsStr) -> Result<PathBuf, Refusal> {

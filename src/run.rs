@@ -1,27 +1,16 @@
 //! From the command line to the engine: what has to be there is made, in the right order.
 
-use std::{
-    ffi::OsString,
-    io,
-    os::unix::ffi::OsStrExt,
-    path::PathBuf,
-    process::ExitCode,
-    sync::{Arc, mpsc::Receiver},
-};
+use std::{ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
 
-use mirror_core::{
-    fleet::{EXIT_FAILURE, Limits},
-    plan::{rsync::Phase, target::Target},
-};
+use mirror_core::fleet::EXIT_FAILURE;
 
 use crate::{
     cli,
     daemon::{self, Life},
-    engine::{Engine, Inbox, Member, Message, Roster, inbox},
-    exec::{Executor, direct, rsync, source::SourceRoot},
+    engine::{Engine, Inbox, Load, Message, Reload, inbox},
     load::Loader,
-    report::{Category, Log, Mode},
-    setup::{self, Daemon, Kind, Setup, Sync},
+    report::{Category, Log, temporary_name},
+    setup::{self, Daemon, Setup},
     watch::{Preference, Watch},
 };
 
@@ -45,16 +34,45 @@ fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
     let signals = inbox.clone();
     daemon::watch_signals(move |signal| signals.signal(signal))
         .map_err(|error| failed(cannot("handle signals", &error)))?;
-    Ok(engine(setup, &log, (inbox, receiver)).map_err(failed)?.run())
+    // The command line can't have changed: without a file there is nothing to be read again.
+    let load = loader.has_files().then(|| Box::new(move || loader.reload()) as Load);
+    Ok(engine(setup, load, &log, (inbox, receiver)).map_err(failed)?.run())
 }
 
-fn engine(setup: Setup, log: &Log, channel: (Inbox, Receiver<Message>)) -> Result<Engine, String> {
-    let Setup { daemon, syncs } = setup;
-    let watch = start_watch(&daemon, log, channel.0.clone())?;
-    let members = syncs.into_iter().map(|sync| member(&daemon, sync, log));
-    let roster = Roster::new(members.collect::<Result<_, _>>()?);
-    let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
-    Ok(Engine::new(roster, limits, watch, channel, log.clone()))
+fn engine(
+    setup: Setup,
+    load: Option<Load>,
+    log: &Log,
+    channel: (Inbox, Receiver<Message>),
+) -> Result<Engine, String> {
+    let watch = start_watch(&setup.daemon, log, channel.0.clone())?;
+    let reload = load.map(|load| {
+        let log = log.clone();
+        Reload { load, adapt: Box::new(move |was, wanted| adapt(&log, was, wanted)) }
+    });
+    Engine::new(setup, reload, watch, channel, log.clone())
+}
+
+/// Takes over the settings of the process that were read again, and returns those that are in
+/// force. What can't change while it runs is told.
+fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
+    let in_force = Daemon { max_processes: wanted.max_processes, ..was.clone() };
+    for (name, changed) in [
+        ("nodaemon", was.mode != wanted.mode),
+        ("pidfile", was.pidfile != wanted.pidfile),
+        ("logfile", was.logfile != wanted.logfile),
+        ("logfacility", was.log_facility != wanted.log_facility),
+        ("logident", was.log_ident != wanted.log_ident),
+        ("statusFile", was.status_file != wanted.status_file),
+        ("statusInterval", was.status_interval != wanted.status_interval),
+        ("watch", was.watch != wanted.watch),
+    ] {
+        if changed {
+            let text = format!("{name} has changed: that takes effect when lsyncd is restarted");
+            log.say(Category::Warn, text);
+        }
+    }
+    in_force
 }
 
 fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String> {
@@ -66,56 +84,28 @@ fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String
     let wake = Box::new(move || inbox.send(Message::Watch));
     let watch = Watch::start(preference, log.clone(), wake)
         .map_err(|error| cannot("watch anything", &error))?;
-    for own in [&daemon.logfile, &daemon.pidfile].into_iter().flatten() {
+    for own in [&daemon.logfile, &daemon.pidfile, &daemon.status_file].into_iter().flatten() {
         watch.ignore(own.clone());
+    }
+    if let Some(status) = &daemon.status_file {
+        watch.ignore(temporary_name(status));
     }
     Ok(watch)
 }
 
-fn member(daemon: &Daemon, sync: Sync, log: &Log) -> Result<Member, String> {
-    let source = Arc::new(SourceRoot::new(sync.source.clone()));
-    let executor: Arc<dyn Executor> = match sync.kind {
-        Kind::Rsync | Kind::Rsyncssh => Arc::new(rsync_executor(daemon, &sync, &source, log)?),
-        Kind::Direct => {
-            let settings = direct::Settings {
-                target: PathBuf::from(&sync.target),
-                filter: Arc::clone(&sync.filter),
-                delete: direct::Delete {
-                    startup: sync.delete.applies(Phase::Startup),
-                    running: sync.delete.applies(Phase::Running),
-                },
-                workers: direct::default_workers(),
-            };
-            Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))
-        }
-    };
-    Ok(Member { sync, source, executor })
-}
-
-fn rsync_executor(
-    daemon: &Daemon,
-    sync: &Sync,
-    source: &Arc<SourceRoot>,
-    log: &Log,
-) -> Result<rsync::RsyncExecutor, String> {
-    let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
-    let output = match (daemon.mode, &daemon.logfile) {
-        (Mode::Foreground, _) => rsync::ChildOutput::Inherit,
-        (Mode::Daemon, Some(file)) => rsync::ChildOutput::File(file.clone()),
-        (Mode::Daemon, None) => rsync::ChildOutput::Null,
-    };
-    Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
-        root: Arc::clone(source),
-        target,
-        options: sync.rsync.clone(),
-        filter: Arc::clone(&sync.filter),
-        binary: sync.binary.clone(),
-        codes: sync.codes.clone(),
-        output,
-        log: log.clone(),
-    }))
-}
-
 fn cannot(what: &str, error: &io::Error) -> String {
     format!("cannot {what}: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_process_only_the_number_of_jobs_changes_while_it_runs() {
+        let was = Daemon { pidfile: Some("/run/a.pid".into()), ..Daemon::default() };
+        let wanted = Daemon { max_processes: Some(3), onepass: true, ..Daemon::default() };
+        let in_force = adapt(&Log::default(), &was, &wanted);
+        assert_eq!(in_force, Daemon { max_processes: Some(3), ..was });
+    }
 }

@@ -30,6 +30,7 @@ USAGE:
 
 const OPTIONS: &str = "\
 OPTIONS: (one dash or two)
+  -check                say what would be done and what looks wrong, and do nothing
   -delay SECONDS        how long to gather changes; without it a change goes out
                         after a short quiet time
   -exclude PATTERN      leave out what matches, with rsync's meaning; repeatable
@@ -45,6 +46,7 @@ OPTIONS: (one dash or two)
   -pidfile FILE         write the process id to FILE, and lock it
   -script FILE          run a Lua file first; repeatable
   -sshopts WORDS        more words for the ssh of -rsyncssh
+  -try                  as -check, and reach each target
   -version              print the version
   -watch HOW            auto (the best for a source), inotify or fanotify
 ";

@@ -17,7 +17,7 @@ pub mod plan;
 pub mod words;
 
 pub use plan::Plan;
-pub use words::{Ending, Invocation};
+pub use words::{Check, Ending, Invocation};
 
 /// The exit code of everything that is not a success: `exit(-1)`.
 const FAILURE: u8 = 255;

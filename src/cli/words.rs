@@ -42,6 +42,20 @@ pub struct Invocation {
     pub excludes: Vec<OsString>,
     /// `-watch`.
     pub watch: Watch,
+    /// `-check` and `-try`.
+    pub check: Check,
+}
+
+/// Whether only to say what would be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// No: it is to be done.
+    #[default]
+    No,
+    /// `-check`: without reaching any target.
+    Look,
+    /// `-try`: the targets are reached, too.
+    Reach,
 }
 
 /// A sync of the command line.
@@ -149,6 +163,9 @@ impl Invocation {
             b"sshopts" => self.sshopts = Some(arguments.one()?),
             b"exclude" => self.excludes.push(arguments.one()?),
             b"watch" => self.watch = watch(&arguments.one()?)?,
+            b"check" if self.check == Check::No => self.check = Check::Look,
+            b"check" => {}
+            b"try" => self.check = Check::Reach,
             // Whatever follows is the name, even if it looks like an option.
             b"monitor" => {
                 self.monitor = Some(arguments.rest.next().cloned().ok_or(Ending::Monitors)?);
@@ -289,6 +306,8 @@ mod tests {
         for dash in ["-", "--"] {
             says(&format!("{dash}insist"), |i| i.insist = true);
             says(&format!("{dash}nodaemon"), |i| i.nodaemon = true);
+            says(&format!("{dash}check"), |i| i.check = Check::Look);
+            says(&format!("{dash}try"), |i| i.check = Check::Reach);
             says(&format!("{dash}onepass"), |i| i.onepass = true);
             says(&format!("{dash}delay 0x10"), |i| i.delay = Some(16.0));
             says(&format!("{dash}delay -1"), |i| i.delay = Some(-1.0));

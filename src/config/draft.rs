@@ -10,7 +10,7 @@ use std::{
 use mirror_core::{
     path::Escaped,
     plan::{
-        exit::{ExitClass, ExitCodes},
+        exit::{ExitCodes, Meaning},
         rsync::{DeletePolicy, ListForm, RsyncOptions},
     },
     queue::Pace,
@@ -24,7 +24,7 @@ use super::{
     patterns::{Patterns, Roots},
     words::Words,
 };
-use crate::setup::{Kind, LONGEST_DELAY, MOST_WAITING, PACE, Sync, place};
+use crate::setup::{Kind, LONGEST_DELAY, MOST_WAITING, PACE, Sync, cron::Rule, place};
 
 /// What is wrong with a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +67,10 @@ impl Draft<'_> {
         let roots = Roots { here: self.here, source: &source, delete_excluded };
         let patterns = Patterns::read(fields, roots)?;
         let codes = if kind == Kind::Rsync { "exitcodes" } else { "rsyncExitCodes" };
+        let name = self.name(fields)?;
+        let crontab = crontab(fields, &name)?;
         let sync = Sync {
-            name: self.name(fields)?,
+            name,
             kind,
             source,
             target: place::with_slash(&target),
@@ -87,7 +89,7 @@ impl Draft<'_> {
             binary: binary(rsync)?,
             codes: exit_codes(fields, codes)?,
             batch_size_limit: fields.whole("batchSizeLimit", 0)?,
-            crontab: crontab(fields)?,
+            crontab,
         };
         fields.whole("maxProcesses", 1)?;
         Ok((sync, words.warnings))
@@ -187,11 +189,11 @@ fn exit_codes(fields: Fields<'_>, name: &str) -> Result<ExitCodes, Fault> {
     if given.iter().cloned().eq(standard) {
         return Ok(ExitCodes::rsync());
     }
-    let classes = given.iter().map(|(code, class)| {
-        let class = match &**class {
-            b"ok" => ExitClass::Ok,
-            b"again" => ExitClass::Again,
-            b"die" => ExitClass::Fatal,
+    let meanings = given.iter().map(|(code, class)| {
+        let meaning = match &**class {
+            b"ok" => Meaning::Ok,
+            b"again" => Meaning::Again,
+            b"die" => Meaning::Die,
             other => {
                 let other = quoted(other);
                 return Err(Fault::Lua(format!(
@@ -199,17 +201,21 @@ fn exit_codes(fields: Fields<'_>, name: &str) -> Result<ExitCodes, Fault> {
                 )));
             }
         };
-        Ok((*code, class))
+        Ok((*code, meaning))
     });
-    let mut codes = ExitCodes::rsync();
-    for class in classes {
-        let (code, class) = class?;
-        codes.set(code, class);
-    }
-    Ok(codes)
+    Ok(ExitCodes::from_table(&meanings.collect::<Result<Vec<_>, _>>()?))
 }
 
-fn crontab(fields: Fields<'_>) -> Result<Vec<String>, Fault> {
+fn crontab(fields: Fields<'_>, sync: &str) -> Result<Vec<Rule>, Fault> {
     let rules = fields.texts("crontab")?;
-    Ok(rules.iter().map(|rule| String::from_utf8_lossy(rule).into_owned()).collect())
+    let parsed = rules.iter().zip(1..).map(|(rule, number)| {
+        let text = String::from_utf8_lossy(rule);
+        text.parse().map_err(|why| {
+            let text = Escaped(rule);
+            Fault::Lua(format!(
+                "Sync: {sync} - crontab rule {number} is not valid: {why} . Rule: {text}"
+            ))
+        })
+    });
+    parsed.collect()
 }

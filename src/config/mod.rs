@@ -42,9 +42,17 @@ pub struct Request {
     pub overrides: Overrides,
     /// The directory from which relative paths count.
     pub here: PathBuf,
-    /// Whether the file is only to be looked at: then it can neither run programs for their
-    /// effects nor change files.
-    pub pretend: bool,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What a file is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be run.
+    Run,
+    /// To be looked at: then it can neither run programs for their effects nor change files.
+    Check,
 }
 
 /// What a file says.
@@ -66,7 +74,7 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
     let lua =
         Lua::new_with(StdLib::ALL_SAFE, LuaOptions::default()).map_err(|error| bug(&error))?;
     let front = prepare(&lua, &host, request).map_err(|error| bug(&error))?;
-    let noted = if request.pretend {
+    let noted = if request.purpose == Purpose::Check {
         Some(pretend::install(&lua).map_err(|error| bug(&error))?)
     } else {
         None

@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use mirror_core::{
+    job::Grounds,
     plan::{
         exit::ExitClass,
         rsync::{DeletePolicy, Rules},
@@ -41,7 +42,7 @@ impl Trial {
             file: Some(file),
             overrides: Overrides::default(),
             here,
-            pretend: false,
+            purpose: Purpose::Run,
         };
         Self { place, request }
     }
@@ -226,7 +227,7 @@ fn a_sync_behind_ssh_is_an_rsync_to_its_host() {
 #[test]
 fn a_users_exit_codes_take_the_place_of_all() {
     let codes = sync("exitcodes = { [0]='ok', [1]='again', [13]='die' }").codes;
-    assert_eq!(codes.class(13), ExitClass::Fatal);
+    assert_eq!(codes.class(13), ExitClass::Fatal(Grounds::User));
     assert_eq!(codes.class(1), ExitClass::Again);
     assert_eq!(sync("").codes, mirror_core::plan::exit::ExitCodes::rsync());
     fails(
@@ -394,7 +395,7 @@ fn a_look_changes_nothing() {
           local names = io.popen('echo src'):read()
           sync{ default.rsync, source='@/' .. names, target='h:' }",
     );
-    trial.request.pretend = true;
+    trial.request.purpose = Purpose::Check;
     let loaded = trial.load().unwrap();
     assert_eq!(loaded.setup.syncs.len(), 1);
     assert_eq!(loaded.warnings.len(), 4, "{:?}", loaded.warnings);
@@ -497,4 +498,14 @@ fn what_is_odd_is_told() {
     // Of a key that is written twice the last one counts.
     let relative = warnings("target = 'here'");
     assert!(relative[0].starts_with("Sync1: the target 'here/' is relative"), "{relative:?}");
+}
+
+#[test]
+fn a_crontab_is_checked_rule_by_rule() {
+    assert_eq!(sync("crontab = { '0 30 4 * * *', '0 0 */2 1 JAN *' }").crontab.len(), 2);
+    let text = "sync{ default.rsync, source='@/src', target='h:', crontab={'* * * * * *', '* *'} }";
+    let lines = Trial::new(text.as_bytes()).refusal();
+    let start =
+        "error preparing @/conf.lua: @/conf.lua:1: Sync: Sync1 - crontab rule 2 is not valid: ";
+    assert!(lines[0].starts_with(start) && lines[0].ends_with(" . Rule: * *"), "{lines:?}");
 }

@@ -1,11 +1,12 @@
 //! The jobs that run, each on a thread of its own.
 
-use std::{collections::HashMap, sync::Arc, thread};
+use std::{collections::HashMap, sync::Arc, thread, time::Instant};
 
 use mirror_core::{
     input::Input,
     job::{Failure, Job, JobId, Outcome},
 };
+use rustix::process::Pid;
 
 use super::{Inbox, Message};
 use crate::exec::{Executor, stop::Stop};
@@ -23,7 +24,8 @@ impl Jobs {
 
     /// Starts a job. Its end comes through the inbox, whatever happens.
     pub(super) fn start(&mut self, job: Job, executor: Arc<dyn Executor>) {
-        let stop = Stop::default();
+        let inbox = self.inbox.clone();
+        let stop = Stop::telling(move || inbox.send(Message::Child));
         let reply = Reply { job: job.id, inbox: Some(self.inbox.clone()) };
         self.running.insert(job.id, stop.clone());
         let work = move || {
@@ -41,6 +43,13 @@ impl Jobs {
         if let Some(stop) = self.running.get(&job) {
             stop.ask();
         }
+    }
+
+    /// The children that do the work of jobs, each with its start.
+    pub(super) fn children(&self) -> Vec<(Pid, Instant)> {
+        let mut children: Vec<_> = self.running.values().filter_map(Stop::child).collect();
+        children.sort_unstable_by_key(|(_, since)| *since);
+        children
     }
 
     pub(super) fn ended(&mut self, job: JobId) {

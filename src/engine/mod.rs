@@ -2,8 +2,14 @@
 //!
 //! The engine's thread owns the fleet, so there is no lock. It decides nothing: the fleet does.
 
+mod calendar;
 mod jobs;
+mod member;
+mod reload;
 mod roster;
+mod status;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::{
@@ -12,13 +18,16 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+use jiff::Zoned;
 
 use mirror_core::{
     effect::{Accept, Effect},
     fleet::{Fleet, Limits},
     input::{Input, Signal},
+    mirror::Mirror,
     notice::MirrorId,
     path::TreePath,
     time::Moment,
@@ -26,11 +35,16 @@ use mirror_core::{
 
 use crate::{
     report::{Category, Log},
-    watch::{Told, Tree, Watch},
+    setup::{Daemon, Setup},
+    watch::{Told, Tree, Watch, Watched},
 };
 
+use calendar::Calendar;
 use jobs::Jobs;
-pub use roster::{Member, Roster};
+use member::Member;
+pub use reload::{Adapt, Load, Reload};
+use roster::Roster;
+use status::{Facts, Status};
 
 /// The most messages that are taken in before what is due is done.
 const MOST_AT_ONCE: usize = 1024;
@@ -42,6 +56,8 @@ pub enum Message {
     Watch,
     /// Something that the fleet takes in as it is.
     Input(Input),
+    /// A child of a job began or ended, as the status tells.
+    Child,
 }
 
 /// The door to the engine, for those that have something to tell.
@@ -71,37 +87,60 @@ pub fn inbox() -> (Inbox, Receiver<Message>) {
 pub struct Engine {
     fleet: Fleet,
     roster: Roster,
+    /// The settings of the process that are in force.
+    daemon: Daemon,
+    reload: Option<Reload>,
+    calendar: Calendar,
     watch: Watch,
     jobs: Jobs,
     receiver: Receiver<Message>,
     /// What performing an effect has answered at once.
     answers: Vec<Input>,
+    status: Option<Status>,
     log: Log,
     started: Instant,
 }
 
 impl Engine {
-    /// An engine for the mirrors of `roster`. The two ends of `channel` belong together.
-    #[must_use]
+    /// An engine for what is to be run. The two ends of `channel` belong together.
+    ///
+    /// # Errors
+    ///
+    /// If one of the syncs can't be run: a sentence for people.
     pub fn new(
-        roster: Roster,
-        limits: Limits,
+        setup: Setup,
+        reload: Option<Reload>,
         watch: Watch,
         channel: (Inbox, Receiver<Message>),
         log: Log,
-    ) -> Self {
+    ) -> Result<Self, String> {
+        let Setup { daemon, syncs } = setup;
+        let members = syncs.into_iter().map(|sync| Member::new(sync, &log));
+        let members = members.collect::<Result<Vec<_>, _>>()?;
+        let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
+        let fleet = Fleet::new(members.iter().map(Member::settings).collect(), limits);
+        let mut roster = Roster::default();
+        let names: Vec<_> = fleet.mirrors().iter().map(Mirror::id).collect();
+        names.iter().zip(members).for_each(|(&name, member)| roster.add(name, member));
+        roster.line_up(names);
         let (inbox, receiver) = channel;
-        let settings = roster.iter().map(Member::settings).collect();
-        Self {
-            fleet: Fleet::new(settings, limits),
-            jobs: Jobs::new(inbox),
+        let status = Status::new(&daemon);
+        let mut engine = Self {
+            fleet,
             roster,
+            daemon,
+            reload,
+            calendar: Calendar::new(Zoned::now()),
             watch,
+            jobs: Jobs::new(inbox),
             receiver,
             answers: Vec::new(),
+            status,
             log,
             started: Instant::now(),
-        }
+        };
+        engine.plan_calendar();
+        Ok(engine)
     }
 
     /// Runs until the fleet says with which code to end.
@@ -120,7 +159,27 @@ impl Engine {
             for input in std::mem::take(&mut self.answers) {
                 self.fleet.handle(input, now, &mut effects);
             }
+            self.ring(&mut effects);
             self.fleet.advance(now, &mut effects);
+            self.ask_for_status(now);
+        }
+    }
+
+    /// The status is written when the watcher has answered what it watches. While the daemon ends
+    /// nobody waits for that.
+    fn ask_for_status(&mut self, now: Moment) {
+        if self.fleet.is_running()
+            && self.status.as_mut().is_some_and(|status| status.take_due(now))
+        {
+            self.watch.list();
+        }
+    }
+
+    fn write_status(&mut self, watched: &Watched) {
+        let children = self.jobs.children();
+        let (fleet, roster, now) = (&self.fleet, &self.roster, self.now());
+        if let Some(status) = &mut self.status {
+            status.write(&Facts { fleet, roster, children, watched, now }, &self.log);
         }
     }
 
@@ -131,13 +190,16 @@ impl Engine {
     /// Waits for the next message or wake-up, and takes in what has come. `false` if nothing can
     /// ever come again.
     fn receive(&mut self, effects: &mut Vec<Effect>) -> bool {
-        let first = match self.fleet.next_wakeup() {
+        let first = match self.next_wait() {
             None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(at) => self.receiver.recv_timeout(at - self.now()),
+            Some(wait) => self.receiver.recv_timeout(wait),
         };
         match first {
             Ok(message) => self.take_in(message, effects),
-            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Timeout) => {
+                self.touch_status();
+                return true;
+            }
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         for _ in 1..MOST_AT_ONCE {
@@ -147,17 +209,35 @@ impl Engine {
         true
     }
 
+    /// How long there is nothing to do unless something comes. `None`: for ever.
+    fn next_wait(&self) -> Option<Duration> {
+        let wakeup = self.fleet.next_wakeup().map(|at| at - self.now());
+        let calendar =
+            if self.calendar.is_empty() { None } else { self.calendar.wait(&Zoned::now()) };
+        let status = self.status.as_ref().and_then(Status::due).map(|at| at - self.now());
+        wakeup.into_iter().chain(calendar).chain(status).min()
+    }
+
     fn take_in(&mut self, message: Message, effects: &mut Vec<Effect>) {
         let now = self.now();
         match message {
             Message::Watch => {
                 for told in self.watch.take() {
                     if let Some(input) = self.translate(told) {
+                        self.touch_status();
                         self.fleet.handle(input, now, effects);
                     }
                 }
             }
+            Message::Input(Input::Signal(Signal::Hangup))
+                if self.reload.is_some() && self.fleet.is_running() =>
+            {
+                self.touch_status();
+                self.reload(effects);
+            }
+            Message::Child => self.touch_status(),
             Message::Input(input) => {
+                self.touch_status();
                 if let Input::JobEnded { job, .. } = &input {
                     self.jobs.ended(*job);
                 }
@@ -166,7 +246,30 @@ impl Engine {
         }
     }
 
-    fn translate(&self, told: Told) -> Option<Input> {
+    /// Tells the fleet which full transfers are due by the calendar.
+    fn ring(&mut self, effects: &mut Vec<Effect>) {
+        if self.calendar.is_empty() {
+            return;
+        }
+        let now = self.now();
+        for mirror in self.calendar.take_due(Zoned::now()) {
+            self.fleet.handle(Input::FullDue(mirror), now, effects);
+        }
+    }
+
+    fn plan_calendar(&mut self) {
+        let rules = self.roster.iter().map(|(id, member)| (id, member.sync.crontab.as_slice()));
+        self.calendar.plan(rules);
+    }
+
+    fn touch_status(&mut self) {
+        let now = self.now();
+        if let Some(status) = &mut self.status {
+            status.touch(now);
+        }
+    }
+
+    fn translate(&mut self, told: Told) -> Option<Input> {
         match told {
             Told::Notice(notice) => Some(Input::Notice(notice)),
             Told::Covered { mirror, coverage } => {
@@ -179,6 +282,10 @@ impl Engine {
             }
             Told::CannotCover { mirror, why } => Some(Input::CannotCover { mirror, why }),
             Told::Drained(_) => None,
+            Told::Watched(watched) => {
+                self.write_status(&watched);
+                None
+            }
         }
     }
 
@@ -198,6 +305,7 @@ impl Engine {
                     }
                 }
                 Effect::Stop(job) => self.jobs.stop(job),
+                Effect::Dismiss(mirror) => self.roster.dismiss(mirror),
                 Effect::Report(event) => words::say(&self.log, &self.roster, &event),
                 Effect::Exit(code) => return Some(code),
             }

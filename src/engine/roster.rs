@@ -1,64 +1,53 @@
-//! The mirrors as the engine knows them: who carries out their jobs, and what they are called.
+//! The mirrors as the engine knows them, by their names.
 
-use std::{os::unix::ffi::OsStrExt, sync::Arc};
+use std::collections::BTreeMap;
 
-use mirror_core::{mirror::Settings, notice::MirrorId, path::Escaped};
+use mirror_core::notice::MirrorId;
 
-use crate::{
-    exec::{Executor, source::SourceRoot},
-    setup::Sync,
-};
+use super::member::Member;
 
-/// One mirror as the engine knows it.
-pub struct Member {
-    /// What was said of it.
-    pub sync: Sync,
-    /// Where it comes from.
-    pub source: Arc<SourceRoot>,
-    /// Who carries out its jobs.
-    pub executor: Arc<dyn Executor>,
-}
-
-impl Member {
-    /// What the core has to know of it.
-    #[must_use]
-    pub fn settings(&self) -> Settings {
-        let Sync { pace, insist, filter, .. } = &self.sync;
-        Settings { pace: *pace, insist: *insist, filter: Arc::clone(filter) }
-    }
-
-    /// The source as it stands in the log: with a slash at its end.
-    #[must_use]
-    pub fn source_text(&self) -> String {
-        format!("{}/", Escaped(self.source.path().as_os_str().as_bytes()))
-    }
-
-    /// The target as it stands in the log.
-    #[must_use]
-    pub fn target_text(&self) -> String {
-        Escaped(self.sync.target.as_bytes()).to_string()
-    }
-}
-
-/// All mirrors, by their names.
+/// The mirrors that there are, and those that were replaced and still have a job.
 #[derive(Default)]
-pub struct Roster(Vec<Member>);
+pub(super) struct Roster {
+    members: BTreeMap<MirrorId, Member>,
+    order: Vec<MirrorId>,
+}
 
 impl Roster {
-    /// A roster in which the names are the places in the list.
-    #[must_use]
-    pub const fn new(members: Vec<Member>) -> Self {
-        Self(members)
-    }
-
     /// The mirror of this name.
-    #[must_use]
-    pub fn get(&self, id: MirrorId) -> Option<&Member> {
-        self.0.get(id.0 as usize)
+    pub(super) fn get(&self, id: MirrorId) -> Option<&Member> {
+        self.members.get(&id)
     }
 
-    /// The mirrors in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.0.iter()
+    /// The mirrors that there are, in the order in which they were given.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (MirrorId, &Member)> {
+        self.order.iter().filter_map(|id| Some((*id, self.members.get(id)?)))
+    }
+
+    /// All mirrors, also those that were replaced and are not dismissed yet.
+    pub(super) fn all(&self) -> impl Iterator<Item = (MirrorId, &Member)> {
+        self.members.iter().map(|(id, member)| (*id, member))
+    }
+
+    /// Adds a mirror, or puts it in the place of the one that has its name.
+    pub(super) fn add(&mut self, id: MirrorId, member: Member) {
+        self.members.insert(id, member);
+    }
+
+    /// From now on the mirrors are these, in this order. The others stay until they are dismissed.
+    pub(super) fn line_up(&mut self, order: Vec<MirrorId>) {
+        self.order = order;
+    }
+
+    /// Gives the mirror `id` another name for people.
+    pub(super) fn rename(&mut self, id: MirrorId, name: String) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.sync.name = name;
+        }
+    }
+
+    /// Drops a mirror.
+    pub(super) fn dismiss(&mut self, id: MirrorId) {
+        self.members.remove(&id);
     }
 }

@@ -8,14 +8,17 @@ use std::time::Duration;
 use mirror_core::{
     event::{Event, MirrorEvent},
     fleet::GRACE,
-    job::{Failure, Place},
+    job::{Failure, Grounds, Place},
 };
 
-use super::roster::{Member, Roster};
+use super::{member::Member, reload::Counts, roster::Roster};
 use crate::{
     report::{Category, Log},
     setup::Kind,
 };
+
+/// What the original says last when an exit code ends it.
+const CRITICAL: &str = "Critical exitcode.";
 
 /// The most failed places that are named; the others are counted.
 const MOST_NAMED: usize = 20;
@@ -46,12 +49,32 @@ pub(super) fn say(log: &Log, roster: &Roster, event: &Event) {
     }
 }
 
+/// Tells what a reload did. That a count is zero is not worth a line.
+pub(super) fn say_reloaded(log: &Log, counts: Counts) {
+    let what = [
+        (counts.kept, "kept as it is", "kept as they are"),
+        (counts.started, "new or changed: it starts", "new or changed: they start"),
+        (counts.ended, "gone or changed: it ends", "gone or changed: they end"),
+    ];
+    for (count, one, many) in what {
+        match count {
+            0 => {}
+            1 => log.say(Category::Normal, format_args!("1 sync is {one}")),
+            _ => log.say(Category::Normal, format_args!("{count} syncs are {many}")),
+        }
+    }
+}
+
 fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
     match event {
         MirrorEvent::StartupFinished
         | MirrorEvent::StartupRetry(..)
         | MirrorEvent::StartupGivenUp(_)
-        | MirrorEvent::StartupFatal(_) => say_of_startup(log, member, event),
+        | MirrorEvent::StartupFatal(..) => say_of_startup(log, member, event),
+        MirrorEvent::FullDue
+        | MirrorEvent::FullFinished
+        | MirrorEvent::FullRetry(..)
+        | MirrorEvent::FullFatal(_) => say_of_full(log, member, event),
         MirrorEvent::BatchFinished => {
             if member.sync.kind != Kind::Direct {
                 log.say(Category::Normal, "Finished a list after exitcode: 0");
@@ -62,10 +85,11 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
             log.say(Category::Normal, text);
             say_why(log, failure, *wait);
         }
-        MirrorEvent::BatchFatal(failure, wait) => {
+        MirrorEvent::BatchFatal(failure) => {
+            log.say(Category::Error, &failure.why);
             let text = format!("Failure with a list with exitcode = {}", code(failure));
             log.say(Category::Error, text);
-            say_why(log, failure, *wait);
+            log.say(Category::Error, CRITICAL);
         }
         MirrorEvent::PlacesFailed(failed) => say_failed(log, failed),
         MirrorEvent::Lost(_)
@@ -98,13 +122,44 @@ fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
             );
             log.say(Category::Error, text);
         }
-        MirrorEvent::StartupFatal(failure) => {
+        MirrorEvent::StartupFatal(failure, grounds) => {
             log.say(Category::Error, &failure.why);
-            let text = match member.sync.kind {
-                Kind::Rsync | Kind::Rsyncssh => format!("Failure on startup of {route}."),
-                Kind::Direct => format!("Failure on startup of {route}: {}", code(failure)),
-            };
+            let code = code(failure);
+            match (grounds, member.sync.kind) {
+                (Grounds::Unknown, _) => {
+                    let text = format!("Unknown exitcode \"{code}\" on startup of {route}.");
+                    log.say(Category::Error, text);
+                    log.say(Category::Error, CRITICAL);
+                }
+                (Grounds::User | Grounds::Program, Kind::Rsync | Kind::Rsyncssh) => {
+                    log.say(Category::Error, format_args!("Failure on startup of {route}."));
+                }
+                (Grounds::User | Grounds::Program, Kind::Direct) => {
+                    log.say(Category::Error, format_args!("Failure on startup of {route}: {code}"));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn say_of_full(log: &Log, member: &Member, event: &MirrorEvent) {
+    let source = member.source_text();
+    match event {
+        MirrorEvent::FullDue => log.say(Category::Debug("Info"), "Crontab triggered full sync"),
+        MirrorEvent::FullFinished => {
+            log.say(Category::Normal, format_args!("Finished Full on {source} = 0"));
+        }
+        MirrorEvent::FullRetry(failure, wait) => {
+            let text = format!("Retrying Full on {source} = {}", code(failure));
+            log.say(Category::Normal, text);
+            say_why(log, failure, *wait);
+        }
+        MirrorEvent::FullFatal(failure) => {
+            log.say(Category::Error, &failure.why);
+            let text = format!("Failure with Full on {source} = {}", code(failure));
             log.say(Category::Error, text);
+            log.say(Category::Error, CRITICAL);
         }
         _ => {}
     }

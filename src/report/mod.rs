@@ -10,10 +10,12 @@ pub mod filter;
 mod log;
 mod repeat;
 mod text;
+mod whole;
 
 pub use file::CannotOpen;
 pub use filter::Filter;
 pub use log::{ChildOutput, Log, Mode};
+pub use whole::{temporary_name, write_whole};
 
 /// The kind of a log message. The names are the original's, since monitoring matches them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 //! All of it is checked and looked up: what is in a [`Setup`] can be run. Two setups can be compared,
 //! so that a reload touches only what changed.
 
+pub mod cron;
 pub mod place;
 mod source;
 mod target;
@@ -152,8 +153,8 @@ pub struct Sync {
     pub codes: ExitCodes,
     /// Files of more bytes are transferred after all others, each by a call of its own.
     pub batch_size_limit: Option<u64>,
-    /// When a full transfer is made, as six fields of cron in local time. They were checked.
-    pub crontab: Vec<String>,
+    /// When a full transfer is made, in local time.
+    pub crontab: Vec<cron::Rule>,
 }
 
 /// Who carries out a sync.

@@ -313,6 +313,11 @@ impl Forest {
         (watch >= 0).then_some(WatchId(watch))
     }
 
+    /// All watches, each with one of its nodes.
+    pub(super) fn all_watches(&self) -> impl Iterator<Item = (WatchId, u32)> {
+        self.watches.iter().map(|&node| (WatchId(self.node(node).watch), node))
+    }
+
     /// A node with that watch; the others are its twins.
     pub(super) fn watched_by(&self, watch: WatchId) -> Option<u32> {
         let hash = self.hasher.hash_one(watch.0);

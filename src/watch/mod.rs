@@ -65,6 +65,18 @@ pub struct Coverage {
     pub polled: usize,
 }
 
+/// What is watched at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// The directories that inotify watches: the kernel's name for the watch, and an absolute path.
+    pub directories: Vec<(i32, Vec<u8>)>,
+    /// How many directories are polled.
+    pub polled: usize,
+    /// What to do, if the kernel did not let us watch all that we wanted: a sentence without a
+    /// full stop.
+    pub remedy: Option<String>,
+}
+
 /// Somebody's wish to know that all is told that happened before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Barrier(pub u64);
@@ -132,6 +144,11 @@ impl Watch {
     /// Asks to be told, as [`Told::Drained`], when all is told that has happened till now.
     pub fn drain(&self, barrier: Barrier) {
         self.asks.send(Command::Drain(barrier));
+    }
+
+    /// Asks for what is watched, which is told as [`Told::Watched`].
+    pub fn list(&self) {
+        self.asks.send(Command::List);
     }
 
     /// What there is to be told, in order.

@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use super::{
-    Asks, Barrier, Preference, Told,
+    Asks, Barrier, Preference, Told, Watched,
     choose::{Sources, is_remote},
     outbox::Outbox,
     poll::{Answer, Order},
@@ -54,6 +54,7 @@ pub(super) enum Command {
     Uncover(MirrorId),
     Ignore(PathBuf),
     Drain(Barrier),
+    List,
     Polled(Vec<Answer>),
     Stop,
 }
@@ -187,10 +188,18 @@ impl Reader {
                     }
                 }
                 Command::Drain(barrier) => self.drain_all(barrier),
+                Command::List => self.list(),
                 Command::Polled(answers) => self.hear(answers),
             }
         }
         true
+    }
+
+    fn list(&mut self) {
+        let directories = self.sources.all().flat_map(|source| source.watched()).collect();
+        let polled = self.mirrors.values().map(|mirror| mirror.polled).sum();
+        let remedy = self.limit_was_told.then(remedy_for_limit);
+        self.told.push(Told::Watched(Watched { directories, polled, remedy }));
     }
 
     fn cover(&mut self, tree: &Tree) {
@@ -444,14 +453,22 @@ fn shown(tree: &Tree) -> String {
 
 /// What to say when the kernel watches no more directories.
 fn too_many_watches(path: &str) -> String {
+    format!(
+        "cannot watch {path}, and maybe others: {}; until the next start what is not watched is \
+         polled",
+        remedy_for_limit()
+    )
+}
+
+/// The limit of watches, and how it is raised.
+fn remedy_for_limit() -> String {
     const LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
     const USUAL: u64 = 524_288;
     let present = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok());
     let present: u64 = present.unwrap_or_default();
     let wanted = USUAL.max(present.saturating_mul(2));
     format!(
-        "cannot watch {path}, and maybe others: fs.inotify.max_user_watches is {present}: raise \
-         it with: sysctl fs.inotify.max_user_watches={wanted}; until the next start what is not \
-         watched is polled"
+        "fs.inotify.max_user_watches is {present}: raise it with: \
+         sysctl fs.inotify.max_user_watches={wanted}"
     )
 }

@@ -11,6 +11,8 @@ mod changes;
 #[cfg(test)]
 mod churn;
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod excludes;
 #[cfg(test)]
 mod lifecycle;

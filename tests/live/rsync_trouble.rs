@@ -92,6 +92,41 @@ fn without_insist_a_startup_that_fails_ends_the_daemon() {
 }
 
 #[test]
+fn exit_codes_without_hope_end_a_startup_even_with_insist() {
+    needs!(Mode::Rsync.need());
+    for (code, words) in [
+        (2, &["Failure on startup of "][..]),
+        (13, &["Unknown exitcode \"13\" on startup of ", "Error: Critical exitcode."]),
+    ] {
+        let sandbox = Sandbox::new();
+        let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+        let rsync = FakeRsync::new(&sandbox);
+        rsync.fail_with(code);
+        let start = sandbox.daemon().mirror(Mode::Rsync, &source, &target).with(["-insist"]);
+        let mut daemon = start.environment("PATH", rsync.path()).start();
+        assert_eq!(exit_code(daemon.wait_end()), 255);
+        for words in words {
+            daemon.wait_for_log(words);
+        }
+    }
+}
+
+#[test]
+fn exit_codes_without_hope_end_nothing_while_it_runs() {
+    needs!(Mode::Rsync.need());
+    let setup = Setup::start();
+    for code in [13, 1] {
+        setup.rsync.fail_with(code);
+        setup.write(&format!("file{code}"));
+        setup.daemon.wait_for_log(&format!("Retrying a list after exitcode = {code}"));
+        // Somebody who mended it need not wait.
+        setup.rsync.set_failing(false);
+        setup.daemon.signal(Signal::HUP);
+        setup.expect_mirrored();
+    }
+}
+
+#[test]
 fn with_insist_a_startup_that_fails_is_tried_again() {
     needs!(Mode::Rsync.need());
     let sandbox = Sandbox::new();

@@ -24,6 +24,8 @@ pub enum Effect {
     Start(Job),
     /// Ask a running job to end. Its end still comes.
     Stop(JobId),
+    /// Nothing more is asked of this mirror, which was replaced, and none of its jobs runs.
+    Dismiss(MirrorId),
     /// Tell people and machines.
     Report(Event),
     /// End the process with this code.

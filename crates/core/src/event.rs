@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::{
     input::Signal,
-    job::{Failure, Place},
+    job::{Failure, Grounds, Place},
     notice::MirrorId,
     path::TreePath,
 };
@@ -35,14 +35,21 @@ pub enum MirrorEvent {
     /// The first full transfer failed, and the daemon ends since it was not told to insist.
     StartupGivenUp(Failure),
     /// The first full transfer failed in a way that no later try can mend; the daemon ends.
-    StartupFatal(Failure),
+    StartupFatal(Failure, Grounds),
     /// A batch is on the target.
     BatchFinished,
     /// A batch failed, and is tried again after this time.
     BatchRetry(Failure, Duration),
-    /// A batch failed in a way that looks as if no later try can mend it. It is tried again all
-    /// the same, after this time: a daemon that runs does not end for one target.
-    BatchFatal(Failure, Duration),
+    /// A batch failed with an exit code for which the user wants the daemon to end.
+    BatchFatal(Failure),
+    /// The time has come at which the user wants everything to be mirrored.
+    FullDue,
+    /// A full transfer, not the first one, is done.
+    FullFinished,
+    /// It failed, and is tried again after this time.
+    FullRetry(Failure, Duration),
+    /// It failed with an exit code for which the user wants the daemon to end.
+    FullFatal(Failure),
     /// These places failed, and are tried again later.
     PlacesFailed(Vec<(Place, Failure)>),
     /// Changes below this path may have been missed, so it is read again.

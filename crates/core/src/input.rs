@@ -29,6 +29,8 @@ pub enum Input {
         /// How it ended.
         outcome: Outcome,
     },
+    /// The time has come at which everything of this mirror is to be mirrored.
+    FullDue(MirrorId),
     /// Somebody wants the daemon to do something.
     Signal(Signal),
 }
@@ -40,7 +42,8 @@ pub enum Signal {
     Terminate,
     /// `SIGINT`: end.
     Interrupt,
-    /// `SIGHUP`: try again now what waits for a later try.
+    /// `SIGHUP`: try again now what waits for a later try. Where there is something to be read
+    /// again, the engine does that before.
     Hangup,
 }
 

@@ -22,7 +22,8 @@ pub struct Job {
 /// What an executor can be asked to do.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// Bring the whole target to the state of the source.
+    /// Bring the whole target to the state of the source, as a mirror begins. Later that is a
+    /// batch with all of the root.
     Full,
     /// Bring these places of the target to the state of the source.
     Batch {
@@ -52,10 +53,22 @@ pub enum Outcome {
     Partly(Vec<(Place, Failure)>),
     /// The target is away, or nothing is known: the whole job is tried again later.
     Again(Failure),
-    /// The user's exit codes, or the program's own, say that trying again is of no use.
-    Fatal(Failure),
+    /// Its exit code says that to try again is of no use. What follows from that depends on who
+    /// says so, and on whether the mirror has been live.
+    Fatal(Failure, Grounds),
     /// The root of the source is not what it was: nothing was done.
     SourceGone(Failure),
+}
+
+/// Why a failure is taken for one that no later try can mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grounds {
+    /// The user said so of this exit code: `die`.
+    User,
+    /// What the program means by this exit code: a wrong word on its command line, say.
+    Program,
+    /// Nobody knows what this exit code means.
+    Unknown,
 }
 
 /// Why a job, or a part of it, failed.

@@ -22,6 +22,7 @@ use super::{
     RsyncExecutor,
     child::End,
     findings::{Covered, Findings},
+    large::take_large,
 };
 use crate::{
     exec::{
@@ -90,10 +91,18 @@ impl<'a> Run<'a> {
         if found.root == Some(Scope::Tree) {
             return self.full(Phase::Running);
         }
-        let found = self.without_what_rsync_cannot_take(found);
+        let mut found = self.without_what_rsync_cannot_take(found);
+        let limit = self.of.batch_size_limit;
+        let large = limit.map(|limit| take_large(self.root, &mut found.entries, limit));
         self.tell(&found);
         self.list(&found)?;
         self.trees(&found.trees)?;
+        for path in large.into_iter().flatten() {
+            let alone = Survey { entries: vec![path], ..Survey::default() };
+            self.tell(&alone);
+            self.list(&alone)?;
+            found.entries.extend(alone.entries);
+        }
         self.root_itself(&found)
     }
 
@@ -149,19 +158,13 @@ impl<'a> Run<'a> {
         self.sweep(Covered::Trees(trees), call)
     }
 
-    /// The attributes of the root: its times change with each entry that comes or goes in it, and
-    /// no event tells it.
+    /// The attributes of the root, if they were marked and did not come with something else.
     fn root_itself(&mut self, found: &Survey) -> Result<(), Outcome> {
         let plan = &self.of.plan;
-        let lists = [&found.entries, &found.trees, &found.gone];
-        // Rules lead through the root, so that it was among what they brought.
-        if plan.options.form == ListForm::Filter && lists.iter().any(|list| !list.is_empty()) {
-            return Ok(());
-        }
-        let in_root = |path: &TreePath| !path.as_bytes().contains(&b'/');
-        let touched = plan.options.mirrors_times_of_directories()
-            && lists.iter().any(|list| list.iter().any(in_root));
-        if found.root.is_none() && !touched {
+        let deletes = plan.options.delete.applies(Phase::Running);
+        let gone = if deletes { &*found.gone } else { &[] };
+        let places = found.entries.iter().chain(&found.trees).chain(gone);
+        if found.root.is_none() || plan.options.brings_root(places) {
             return Ok(());
         }
         let (end, findings) = self.call(&plan.root())?;
@@ -243,7 +246,7 @@ impl<'a> Run<'a> {
                 self.failed.extend(findings.failed_places(covered, code));
             }
             ExitClass::Again => return Err(Outcome::Again(failure())),
-            ExitClass::Fatal => return Err(Outcome::Fatal(failure())),
+            ExitClass::Fatal(grounds) => return Err(Outcome::Fatal(failure(), grounds)),
         }
         Ok(())
     }

@@ -6,7 +6,6 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::{
         fd::{AsFd, OwnedFd},
@@ -23,16 +22,17 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::exec::stop::Stop;
+use crate::{
+    exec::stop::Stop,
+    report::{self, Log},
+};
 
 /// Where that goes which a child writes to stdout and stderr. What it means is read all the same.
 #[derive(Clone, Debug)]
 pub enum ChildOutput {
-    /// To our own, as in the foreground.
-    Inherit,
-    /// To the end of this file, as of a daemon with a log file.
-    File(PathBuf),
-    /// Nowhere, as of a daemon without.
+    /// To where this log says at that time.
+    Log(Log),
+    /// Nowhere.
     Null,
 }
 
@@ -49,10 +49,13 @@ pub(super) enum End {
     Lost(io::Error),
 }
 
-/// The program, and where its output goes.
+/// The program, where it works, and where its output goes.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) binary: OsString,
+    /// From here relative targets count. Our own working directory may be another for a moment,
+    /// while a configuration is read again.
+    pub(super) directory: PathBuf,
     pub(super) output: ChildOutput,
 }
 
@@ -62,6 +65,7 @@ impl Program {
         let (stdout, mut copy) = self.output();
         let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut command = Command::new(&self.binary);
+        command.current_dir(&self.directory);
         command.args(call.args.iter().map(|word| OsStr::from_bytes(word)));
         let spawned = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn();
         let mut child = match spawned {
@@ -88,14 +92,13 @@ impl Program {
     /// stdout of the child, and where a copy of its stderr goes.
     fn output(&self) -> (Stdio, Box<dyn io::Write>) {
         let nowhere = || (Stdio::null(), Box::new(io::sink()) as Box<dyn io::Write>);
-        match &self.output {
-            ChildOutput::Inherit => (Stdio::inherit(), Box::new(io::stderr())),
-            ChildOutput::Null => nowhere(),
-            ChildOutput::File(path) => {
-                let open = OpenOptions::new().append(true).create(true).open(path);
-                let both = open.and_then(|file: File| Ok((file.try_clone()?, file)));
-                both.map_or_else(|_| nowhere(), |(file, copy)| (file.into(), Box::new(copy)))
-            }
+        let ChildOutput::Log(log) = &self.output else { return nowhere() };
+        let output = log.child_output();
+        let stdout = output.stream();
+        match output {
+            report::ChildOutput::Inherit => (stdout, Box::new(io::stderr())),
+            report::ChildOutput::Append(file) => (stdout, Box::new(file)),
+            report::ChildOutput::Null => nowhere(),
         }
     }
 }
@@ -236,7 +239,7 @@ mod tests {
 
     /// Runs `script` with a shell, and gives the end and the lines.
     fn run(script: &str, stdin: Option<Vec<u8>>, output: ChildOutput) -> (End, Vec<String>) {
-        let program = Program { binary: "sh".into(), output };
+        let program = Program { binary: "sh".into(), directory: "/".into(), output };
         let call = Call { args: vec![b"-c".to_vec(), script.into()], stdin };
         let mut lines = Vec::new();
         let mut read = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
@@ -273,7 +276,8 @@ mod tests {
     fn who_keeps_stderr_open_is_not_waited_for() {
         // The child in the background ends when the write end of its stdin, held here, is closed.
         let (reader, writer) = io::pipe().unwrap();
-        let program = Program { binary: "sh".into(), output: ChildOutput::Null };
+        let program =
+            Program { binary: "sh".into(), directory: "/".into(), output: ChildOutput::Null };
         let script = format!("cat </proc/{}/fd/{} & exit 7", std::process::id(), {
             use std::os::fd::AsRawFd as _;
             reader.as_raw_fd()
@@ -307,14 +311,21 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let log = place.path().join("log");
         std::fs::write(&log, "before\n").unwrap();
-        run("echo out; echo err >&2", None, ChildOutput::File(log.clone()));
+        let to_file = Log::default();
+        to_file.begin(report::Mode::Daemon, Some(log.clone()), "--- Startup ---").unwrap();
+        to_file.leave_terminal();
+        run("echo out; echo err >&2", None, ChildOutput::Log(to_file));
         let text = std::fs::read_to_string(log).unwrap();
         assert!(text.starts_with("before\n") && text.contains("out\n") && text.contains("err\n"));
     }
 
     #[test]
     fn a_missing_program_is_told() {
-        let program = Program { binary: "/nonexistent/rsync".into(), output: ChildOutput::Null };
+        let program = Program {
+            binary: "/nonexistent/rsync".into(),
+            directory: "/".into(),
+            output: ChildOutput::Null,
+        };
         let call = Call { args: vec![], stdin: None };
         let end = program.run(&call, &Stop::default(), &mut |_| ());
         assert!(matches!(end, End::NotStarted(error) if error.kind() == io::ErrorKind::NotFound));

@@ -130,7 +130,10 @@ impl Findings {
             return covered.places().map(|place| (place, failure.clone())).collect();
         }
         let complained = self.failed.iter().map(|(path, why)| {
-            (Place { path: path.clone(), scope: covered.scope() }, failure(why))
+            // The attributes of the root come along with what is in it.
+            let only_itself = path.is_root() && !matches!(covered, Covered::Root(_));
+            let scope = if only_itself { Scope::Entry } else { covered.scope() };
+            (Place { path: path.clone(), scope }, failure(why))
         });
         let below = covered.places().filter_map(|place| {
             let why = self.failed_above(&place.path)?;
@@ -140,8 +143,9 @@ impl Findings {
     }
 
     fn failed_above(&self, path: &TreePath) -> Option<&String> {
+        // That something is wrong with the root itself keeps nothing else from coming.
         let mut above = path.parent();
-        while let Some(path) = above {
+        while let Some(path) = above.filter(|path| !path.is_root()) {
             if let Some(why) = self.failed.get(&path) {
                 return Some(why);
             }
@@ -200,6 +204,16 @@ mod tests {
         let line = r#"rsync: [generator] recv_generator: mkdir "/dst/d" failed: No such file (2)"#;
         let places = ["/d Entry", "/d/x Entry", "/d/e/y Entry", "/d/z Entry"];
         assert_eq!(failed(&[line, END], covered), places);
+    }
+
+    #[test]
+    fn of_the_root_it_is_only_itself() {
+        let (entries, trees) = (paths(&["a"]), paths(&["d"]));
+        let line =
+            r#"rsync: [generator] failed to set times on "/dst/.": Operation not permitted (1)"#;
+        let list = Covered::List { entries: &entries, gone: &[] };
+        assert_eq!(failed(&[line, END], list), ["/ Entry"]);
+        assert_eq!(failed(&[line, END], Covered::Trees(&trees)), ["/ Entry"]);
     }
 
     #[test]

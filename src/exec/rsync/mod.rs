@@ -6,12 +6,14 @@
 mod batch;
 mod child;
 mod findings;
+mod large;
 #[cfg(test)]
 mod tests;
 
 use std::{
     ffi::OsString,
     os::unix::ffi::OsStrExt,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -45,8 +47,12 @@ pub struct RsyncConfig {
     pub filter: Arc<Filter>,
     /// The program, looked up in `PATH` if it has no slash.
     pub binary: OsString,
+    /// Where it works, an absolute path: from there relative targets count.
+    pub directory: PathBuf,
     /// What its exit codes mean.
     pub codes: ExitCodes,
+    /// Files of a batch with more bytes go after all others, each by a call of its own.
+    pub batch_size_limit: Option<u64>,
     /// Where its output goes.
     pub output: ChildOutput,
     /// Where ours goes.
@@ -61,6 +67,7 @@ pub struct RsyncExecutor {
     filter: Arc<Filter>,
     program: Program,
     codes: ExitCodes,
+    batch_size_limit: Option<u64>,
     log: Log,
     /// The receiver refuses deletions by a list. It is found out once.
     broken_receiver: AtomicBool,
@@ -72,15 +79,19 @@ impl RsyncExecutor {
     /// An executor for one mirror. Nothing is started yet.
     #[must_use]
     pub fn new(config: RsyncConfig) -> Self {
-        let RsyncConfig { root, target, options, filter, binary, codes, output, log } = config;
-        let plan = RsyncPlan::new(options, root.path().as_os_str().as_bytes(), target);
+        let source = config.root.path().as_os_str().as_bytes();
         Self {
-            root,
-            plan,
-            filter,
-            program: Program { binary, output },
-            codes,
-            log,
+            plan: RsyncPlan::new(config.options, source, config.target),
+            root: config.root,
+            filter: config.filter,
+            program: Program {
+                binary: config.binary,
+                directory: config.directory,
+                output: config.output,
+            },
+            codes: config.codes,
+            batch_size_limit: config.batch_size_limit,
+            log: config.log,
             broken_receiver: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
         }

@@ -187,6 +187,15 @@ impl Source for Inotify {
         }
     }
 
+    fn watched(&self) -> Vec<(i32, Vec<u8>)> {
+        let all = self.forest.all_watches();
+        let absolute = |node| Some([b"/", self.forest.path(node)?.as_slice()].concat());
+        let mut watched: Vec<_> =
+            all.filter_map(|(watch, node)| Some((watch.0, absolute(node)?))).collect();
+        watched.sort_unstable();
+        watched
+    }
+
     fn mounted(&mut self, directory: &[u8]) {
         let Some(node) = self.find(directory).filter(|&node| self.wanted(node)) else { return };
         let ticket = self.forest.ticket(node);

@@ -52,6 +52,15 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Runs a configuration file with this text, which has so many syncs. See
+    /// [`Sandbox::write_config`].
+    #[track_caller]
+    pub(crate) fn config(mut self, text: &str, syncs: usize) -> Self {
+        self.command.arg(self.sandbox.write_config(text));
+        self.syncs += syncs;
+        self
+    }
+
     /// Adds words to the command line. Syncs are not given this way.
     #[track_caller]
     pub(crate) fn with<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Self {

@@ -27,7 +27,7 @@ impl FakeRsync {
         let script = format!(
             "#!/bin/sh\n\
              here='{here}'\n\
-             if [ -e \"$here/fails\" ]; then exit 12; fi\n\
+             if [ -e \"$here/fails\" ]; then read code <\"$here/fails\"; exit \"$code\"; fi\n\
              if [ -e \"$here/hangs\" ]; then\n\
                  echo $$ > \"$here/new\"; mv \"$here/new\" \"$here/pid\"\n\
                  while [ -e \"$here/hangs\" ]; do sleep 0.1; done\n\
@@ -51,7 +51,15 @@ impl FakeRsync {
 
     /// Makes it fail with exit code 12, or no longer.
     pub(crate) fn set_failing(&self, failing: bool) {
-        self.set("fails", failing);
+        if failing { self.fail_with(12) } else { self.set("fails", false) }
+    }
+
+    /// Makes it fail with this exit code.
+    pub(crate) fn fail_with(&self, code: i32) {
+        // It may be read at any time.
+        let new = self.directory.join("fails.new");
+        fs::write(&new, format!("{code}\n")).unwrap();
+        fs::rename(new, self.directory.join("fails")).unwrap();
     }
 
     /// Makes it hang, or no longer.

@@ -1,6 +1,8 @@
-//! All mirrors of a daemon: what they share, and how they end.
+//! All mirrors of a daemon: what they share, how they are replaced, and how they end.
 
-use alloc::vec::Vec;
+mod lineup;
+
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
 use crate::{
@@ -12,6 +14,9 @@ use crate::{
     notice::MirrorId,
     time::Moment,
 };
+
+pub use lineup::Entrant;
+use lineup::Retired;
 
 /// How long running jobs may take to end by themselves once the daemon was asked to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -29,8 +34,13 @@ pub const EXIT_FAILURE: u8 = 255;
 #[derive(Debug)]
 pub struct Fleet {
     mirrors: Vec<Mirror>,
+    /// Where each of them is in the list.
+    places: BTreeMap<MirrorId, usize>,
+    /// Those that were replaced, and still have a job.
+    retired: Vec<Retired>,
     limits: Limits,
     phase: Phase,
+    next_mirror: u32,
     next_job: u64,
     turn: usize,
 }
@@ -64,11 +74,22 @@ impl Fleet {
     /// A fleet of mirrors with these settings. The index in `settings` is the mirror's name.
     #[must_use]
     pub fn new(settings: Vec<Settings>, limits: Limits) -> Self {
-        let mirrors = (0..).zip(settings).map(|(n, settings)| Mirror::new(MirrorId(n), settings));
-        Self { mirrors: mirrors.collect(), limits, phase: Phase::Running, next_job: 0, turn: 0 }
+        let mut fleet = Self {
+            mirrors: Vec::new(),
+            places: BTreeMap::new(),
+            retired: Vec::new(),
+            limits,
+            phase: Phase::Running,
+            next_mirror: 0,
+            next_job: 0,
+            turn: 0,
+        };
+        let mirrors = settings.into_iter().map(|settings| fleet.make(settings)).collect();
+        fleet.line_up(mirrors);
+        fleet
     }
 
-    /// The mirrors, in the order of their names.
+    /// The mirrors, in the order in which they were given.
     #[must_use]
     pub fn mirrors(&self) -> &[Mirror] {
         &self.mirrors
@@ -92,17 +113,23 @@ impl Fleet {
                 self.with(notice.mirror, |mirror| mirror.hear(notice.news, now, effects));
             }
             Input::JobEnded { job, outcome } => self.job_ended(job, outcome, now, effects),
+            Input::FullDue(id) => self.with(id, |mirror| mirror.full_due(now, effects)),
             Input::Signal(signal) => self.signal(signal, now, effects),
         }
     }
 
     fn with(&mut self, id: MirrorId, act: impl FnOnce(&mut Mirror)) {
-        if let Some(mirror) = self.mirrors.get_mut(id.0 as usize) {
+        // Of one that was replaced, something may still be told.
+        let place = self.places.get(&id);
+        if let Some(mirror) = place.and_then(|&place| self.mirrors.get_mut(place)) {
             act(mirror);
         }
     }
 
     fn job_ended(&mut self, job: JobId, outcome: Outcome, now: Moment, effects: &mut Vec<Effect>) {
+        if self.retired_ended(job, effects) {
+            return;
+        }
         let Some(mirror) = self.mirrors.iter_mut().find(|mirror| mirror.job() == Some(job)) else {
             return;
         };
@@ -121,7 +148,8 @@ impl Fleet {
 
     fn signal(&mut self, signal: Signal, now: Moment, effects: &mut Vec<Effect>) {
         if signal == Signal::Hangup {
-            return self.hangup(now, effects);
+            effects.push(Effect::Report(Event::Hangup));
+            return self.retry(now, effects);
         }
         let code = 128 + signal.number();
         self.phase = match self.phase {
@@ -136,15 +164,31 @@ impl Fleet {
         };
     }
 
-    fn hangup(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Report(Event::Hangup));
+    /// Tries again at once what waits for a later try.
+    pub fn retry(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         for mirror in &mut self.mirrors {
             mirror.hangup(now, effects);
         }
     }
 
+    /// Whether nobody has asked the daemon to end yet.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// From now on at most so many jobs run at once; `None` for as many as there are mirrors.
+    pub const fn limit_jobs(&mut self, most: Option<usize>) {
+        self.limits.max_jobs = most;
+    }
+
+    fn jobs(&self) -> impl Iterator<Item = JobId> {
+        let retired = self.retired.iter().map(Retired::job);
+        self.mirrors.iter().filter_map(Mirror::job).chain(retired)
+    }
+
     fn busy(&self) -> usize {
-        self.mirrors.iter().filter(|mirror| mirror.is_busy()).count()
+        self.jobs().count()
     }
 
     /// When [`advance`](Self::advance) has to be called next. `None`: not before something happens.
@@ -174,7 +218,7 @@ impl Fleet {
             }
             Phase::Draining { until, code } if until <= now => {
                 effects.push(Effect::Report(Event::Stopping(self.busy())));
-                effects.extend(self.mirrors.iter().filter_map(Mirror::job).map(Effect::Stop));
+                effects.extend(self.jobs().map(Effect::Stop));
                 self.phase = Phase::Stopping { until: now + LAST_GRACE, code };
             }
             Phase::Stopping { until, code } if until <= now => self.end(code, effects),
@@ -203,7 +247,7 @@ impl Fleet {
         if !self.limits.onepass {
             return;
         }
-        if self.mirrors.iter().all(is_done) {
+        if self.mirrors.iter().all(is_done) && self.retired.is_empty() {
             effects.push(Effect::Report(Event::OnepassDone));
             self.end(0, effects);
         } else if self.mirrors.iter().any(is_held) {

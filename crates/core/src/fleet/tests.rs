@@ -9,7 +9,8 @@ use core::time::Duration;
 use super::*;
 use crate::{
     event::MirrorEvent,
-    job::{Failure, Place, Scope, Work},
+    job::{Failure, Grounds, Place, Scope, Work},
+    mirror::Insist,
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
     queue::Pace,
@@ -20,12 +21,20 @@ const QUIET: Pace =
 
 /// Plays a script on a fleet of one mirror that insists.
 fn check(script: &str) {
-    play(fleet(1, true, Limits::default()), script);
+    play(fleet(1, Insist::Yes, Limits::default()), script);
 }
 
-fn fleet(mirrors: usize, insist: bool, limits: Limits) -> Fleet {
-    let settings = Settings { pace: QUIET, insist, filter: Arc::default() };
-    Fleet::new(vec![settings; mirrors], limits)
+fn fleet(mirrors: usize, insist: Insist, limits: Limits) -> Fleet {
+    Fleet::new(vec![settings(insist); mirrors], limits)
+}
+
+fn settings(insist: Insist) -> Settings {
+    Settings { pace: QUIET, init: true, insist, filter: Arc::default() }
+}
+
+/// A fleet of one mirror that does not begin with a full transfer.
+fn without_init(limits: Limits) -> Fleet {
+    Fleet::new(vec![Settings { init: false, ..settings(Insist::No) }], limits)
 }
 
 fn play(mut fleet: Fleet, script: &str) {
@@ -52,6 +61,11 @@ fn tell(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
         }
         ["term"] => Input::Signal(Signal::Terminate),
         ["hup"] => Input::Signal(Signal::Hangup),
+        ["full", n] => Input::FullDue(MirrorId(n.parse().unwrap())),
+        ["replace", entrants @ ..] => {
+            fleet.replace(entrants.iter().map(|it| entrant(it)).collect(), now, effects);
+            return;
+        }
         ["job", n, how @ ..] => {
             Input::JobEnded { job: JobId(n.parse().unwrap()), outcome: outcome(how) }
         }
@@ -62,12 +76,22 @@ fn tell(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
     fleet.handle(input, now, effects);
 }
 
+/// `0` stays; `new` joins, `new:0,1` when these are done.
+fn entrant(word: &str) -> Entrant {
+    let id = |text: &str| MirrorId(text.parse().unwrap());
+    let Some(after) = word.strip_prefix("new") else { return Entrant::Stays(id(word)) };
+    let after = after.trim_start_matches(':').split(',').filter(|it| !it.is_empty()).map(id);
+    Entrant::Joins { settings: settings(Insist::Always), after: after.collect() }
+}
+
 fn outcome(words: &[&str]) -> Outcome {
     let failure = || Failure { code: Some(12), why: "no".into() };
     match words {
         ["done"] => Outcome::Done,
         ["again"] => Outcome::Again(failure()),
-        ["fatal"] => Outcome::Fatal(failure()),
+        ["die"] => Outcome::Fatal(failure(), Grounds::User),
+        ["fatal"] => Outcome::Fatal(failure(), Grounds::Program),
+        ["unknown"] => Outcome::Fatal(failure(), Grounds::Unknown),
         ["gone"] => Outcome::SourceGone(failure()),
         ["but", path] => {
             Outcome::Partly(vec![(Place { path: at(path), scope: Scope::Entry }, failure())])
@@ -99,6 +123,7 @@ fn show(effect: &Effect) -> String {
         Effect::Uncover(mirror) => format!("uncover {}", mirror.0),
         Effect::Start(job) => format!("start {} {}", job.mirror.0, show_work(&job.work)),
         Effect::Stop(job) => format!("stop {}", job.0),
+        Effect::Dismiss(mirror) => format!("dismiss {}", mirror.0),
         Effect::Exit(code) => format!("exit {code}"),
         Effect::Report(Event::Mirror(_, event)) => show_event(event),
         Effect::Report(event) => format!("{event:?}"),
@@ -122,9 +147,11 @@ fn show_event(event: &MirrorEvent) -> String {
     match event {
         MirrorEvent::StartupRetry(_, wait) => format!("retry startup in {}", wait.as_millis()),
         MirrorEvent::BatchRetry(_, wait) => format!("retry in {}", wait.as_millis()),
-        MirrorEvent::BatchFatal(_, wait) => format!("fatal, retry in {}", wait.as_millis()),
+        MirrorEvent::FullRetry(_, wait) => format!("retry all in {}", wait.as_millis()),
+        MirrorEvent::BatchFatal(_) => "batch fatal".into(),
+        MirrorEvent::FullFatal(_) => "full fatal".into(),
         MirrorEvent::StartupGivenUp(_) => "given up".into(),
-        MirrorEvent::StartupFatal(_) => "startup fatal".into(),
+        MirrorEvent::StartupFatal(_, grounds) => format!("startup fatal: {grounds:?}"),
         MirrorEvent::PlacesFailed(failed) => format!("{} failed", failed.len()),
         MirrorEvent::Lost(path) => format!("lost {path}"),
         MirrorEvent::SourceGone(why) => format!("gone: {why}"),
@@ -198,7 +225,7 @@ fn a_target_that_is_away_is_tried_again_later_and_later() {
          300  0 write /b
          1199
          1200              -> start 0 /a+/b
-         1300 job 2 fatal  -> fatal, retry in 1630
+         1300 job 2 fatal  -> retry in 1630
          2000 hup          -> Hangup, start 0 /a+/b
          2100 job 3 done   -> BatchFinished",
     );
@@ -223,14 +250,187 @@ fn a_first_transfer_that_fails_ends_the_daemon_unless_told_to_insist() {
     let script = "0  begin       -> cover 0 Any
                   0  covered 0   -> start 0 all
                   9  job 0 again -> given up, exit 255";
-    play(fleet(1, false, Limits::default()), script);
+    play(fleet(1, Insist::No, Limits::default()), script);
     check(
         "0    begin       -> cover 0 Any
          0    covered 0   -> start 0 all
          9    job 0 again -> retry startup in 1000
          1009             -> start 0 all
-         1010 job 1 fatal -> startup fatal, exit 255",
+         1010 job 1 fatal -> startup fatal: Program, exit 255",
     );
+}
+
+#[test]
+fn an_exit_code_without_hope_ends_the_daemon_at_startup_only() {
+    check(
+        "0    begin         -> cover 0 Any
+         0    covered 0     -> start 0 all
+         10   job 0 unknown -> startup fatal: Unknown, exit 255",
+    );
+    check(
+        "0    begin         -> cover 0 Any
+         0    covered 0     -> start 0 all
+         10   job 0 done    -> StartupFinished
+         10   0 write /a
+         110                -> start 0 /a
+         120  job 1 unknown -> retry in 1000
+         1120               -> start 0 /a
+         1130 job 2 fatal   -> retry in 1630
+         2760               -> start 0 /a
+         2770 job 3 die     -> batch fatal, exit 255",
+    );
+}
+
+#[test]
+fn a_mirror_that_has_been_live_does_not_end_the_daemon_when_its_source_is_back() {
+    play(
+        fleet(1, Insist::No, Limits::default()),
+        "0    begin          -> cover 0 Any
+         0    covered 0      -> start 0 all
+         0    job 0 done     -> StartupFinished
+         10   0 unmounted    -> uncover 0, gone: its file system was unmounted
+         1010                -> cover 0 Successor
+         1020 covered 0      -> SourceBack, start 0 //**
+         1030 job 1 unknown  -> retry all in 1000
+         2030                -> start 0 //**
+         2040 job 2 again    -> retry all in 1630
+         3670                -> start 0 //**
+         3680 job 3 die      -> full fatal, exit 255",
+    );
+}
+
+#[test]
+fn without_init_a_mirror_is_live_once_it_is_covered() {
+    play(
+        without_init(Limits::default()),
+        "0    begin          -> cover 0 Any
+         1    0 write /a
+         5    covered 0
+         101                 -> start 0 /a
+         110  job 0 unknown  -> retry in 1000
+         1110                -> start 0 /a
+         1120 job 1 done     -> BatchFinished
+         2000 0 unmounted    -> uncover 0, gone: its file system was unmounted
+         3000                -> cover 0 Successor
+         3010 covered 0      -> SourceBack, start 0 //**
+         3020 job 2 done     -> FullFinished",
+    );
+}
+
+#[test]
+fn without_init_one_pass_is_done_at_once() {
+    play(
+        without_init(Limits { onepass: true, max_jobs: None }),
+        "0  begin      -> cover 0 Any
+         5  covered 0  -> OnepassDone, exit 0",
+    );
+}
+
+#[test]
+fn a_full_transfer_is_made_when_its_time_comes_and_takes_all_that_waits() {
+    check(
+        "0    begin       -> cover 0 Any
+         0    covered 0   -> start 0 all
+         0    job 0 done  -> StartupFinished
+         10   0 write /a
+         20   full 0      -> FullDue, start 0 //**
+         30   0 write /b
+         35   full 0      -> FullDue
+         40   job 1 done  -> FullFinished
+         130              -> start 0 /b
+         140  full 0      -> FullDue
+         150  job 2 done  -> BatchFinished, start 0 //**
+         160  job 3 again -> retry all in 1000
+         200  full 0      -> FullDue
+         1160             -> start 0 //**
+         1170 job 4 done  -> FullFinished
+         9000",
+    );
+}
+
+#[test]
+fn a_full_transfer_is_not_made_twice_at_the_start() {
+    check(
+        "0    begin       -> cover 0 Any
+         1    full 0      -> FullDue
+         5    covered 0   -> start 0 all
+         6    full 0      -> FullDue
+         9    job 0 again -> retry startup in 1000
+         10   full 0      -> FullDue
+         1009             -> start 0 all
+         1010 job 1 done  -> StartupFinished
+         9000",
+    );
+}
+
+#[test]
+fn what_stays_is_left_alone_and_what_does_not_is_ended() {
+    play(
+        fleet(3, Insist::Yes, Limits::default()),
+        "0    begin           -> cover 0 Any, cover 1 Any, cover 2 Any
+         0    covered 0       -> start 0 all
+         0    covered 1       -> start 1 all
+         0    covered 2       -> start 2 all
+         5    job 2 done      -> StartupFinished
+         10   2 write /a
+         20   replace new 1   -> uncover 0, stop 0, uncover 2, dismiss 2, cover 3 Any
+         30   0 write /b
+         30   2 write /b
+         30   covered 0
+         40   job 1 done      -> StartupFinished
+         50   covered 3       -> start 3 all
+         60   job 0 again     -> dismiss 0
+         70   1 write /c
+         170                  -> start 1 /c
+         180  job 3 done      -> StartupFinished
+         190  job 4 done      -> BatchFinished
+         9000",
+    );
+}
+
+#[test]
+fn who_inherits_a_target_waits_for_the_job_that_works_there() {
+    play(
+        fleet(2, Insist::Yes, Limits::default()),
+        "0    begin           -> cover 0 Any, cover 1 Any
+         0    covered 0       -> start 0 all
+         0    covered 1       -> start 1 all
+         10   replace new:0,1 -> uncover 0, stop 0, uncover 1, stop 1
+         20   replace 2       ->
+         30   job 1 again     -> dismiss 1
+         40   replace new:0,2 -> uncover 2, dismiss 2
+         50   job 0 done      -> dismiss 0, cover 3 Any
+         60   covered 3       -> start 3 all
+         70   job 2 fatal     -> retry startup in 1000",
+    );
+}
+
+#[test]
+fn a_replaced_mirror_counts_until_its_job_has_ended() {
+    let limits = Limits { max_jobs: Some(1), onepass: true };
+    play(
+        fleet(1, Insist::Yes, limits),
+        "0     begin       -> cover 0 Any
+         0     covered 0   -> start 0 all
+         10    replace new -> uncover 0, stop 0, cover 1 Any
+         20    covered 1
+         30    term        -> Draining(Terminate, 1)
+         10030             -> Stopping(1), stop 0
+         10040 job 0 again -> dismiss 0, exit 143",
+    );
+}
+
+#[test]
+fn names_of_mirrors_are_not_used_twice() {
+    let mut fleet = fleet(2, Insist::Yes, Limits::default());
+    let now = Moment::ORIGIN;
+    let entrants = ["1", "new", "new"].map(entrant).to_vec();
+    let names = fleet.replace(entrants, now, &mut Vec::new());
+    assert_eq!(names, [1, 2, 3].map(MirrorId));
+    let names = fleet.replace(vec![entrant("3"), entrant("new")], now, &mut Vec::new());
+    assert_eq!(names, [3, 4].map(MirrorId));
+    let order: Vec<_> = fleet.mirrors().iter().map(Mirror::id).collect();
+    assert_eq!(order, names);
 }
 
 #[test]
@@ -248,8 +448,8 @@ fn nothing_is_done_while_the_source_is_gone() {
          2061 cannot 0 why
          2100 hup            -> Hangup, cover 0 Any
          5000
-         5001 covered 0      -> SourceBack, start 0 all
-         5002 job 1 done     -> StartupFinished
+         5001 covered 0      -> SourceBack, start 0 //**
+         5002 job 1 done     -> FullFinished
          9000",
     );
 }
@@ -307,7 +507,7 @@ fn the_daemon_lets_jobs_end_then_asks_them_then_leaves_them() {
 fn one_pass_ends_when_all_first_transfers_are_done() {
     let limits = Limits { onepass: true, max_jobs: None };
     play(
-        fleet(2, false, limits),
+        fleet(2, Insist::No, limits),
         "0  begin      -> cover 0 Any, cover 1 Any
          0  covered 0  -> start 0 all
          0  covered 1  -> start 1 all
@@ -320,7 +520,7 @@ fn one_pass_ends_when_all_first_transfers_are_done() {
 fn a_limit_of_jobs_is_shared_in_turn() {
     let limits = Limits { onepass: false, max_jobs: Some(1) };
     play(
-        fleet(3, false, limits),
+        fleet(3, Insist::No, limits),
         "0  begin      -> cover 0 Any, cover 1 Any, cover 2 Any
          0  covered 0  -> start 0 all
          0  covered 1
@@ -334,7 +534,7 @@ fn a_limit_of_jobs_is_shared_in_turn() {
 #[test]
 fn one_dead_target_costs_the_others_nothing() {
     play(
-        fleet(2, true, Limits::default()),
+        fleet(2, Insist::Yes, Limits::default()),
         "0    begin       -> cover 0 Any, cover 1 Any
          0    covered 0   -> start 0 all
          0    covered 1   -> start 1 all

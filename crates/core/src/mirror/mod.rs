@@ -17,7 +17,7 @@ use crate::{
     effect::{Accept, Effect},
     event::{Event, MirrorEvent},
     filter::Filter,
-    job::{Failure, Job, JobId, Outcome, Scope, Work},
+    job::{Failure, Grounds, Job, JobId, Outcome, Scope, Work},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
     queue::{Batch, Pace, Places, Settled},
@@ -35,10 +35,23 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// When changes are carried out.
     pub pace: Pace,
-    /// Whether a failed first transfer is tried again, rather than ending the daemon.
-    pub insist: bool,
+    /// Whether it begins with a full transfer.
+    pub init: bool,
+    /// What a first transfer that fails means for the daemon.
+    pub insist: Insist,
     /// What does not concern this mirror.
     pub filter: Arc<Filter>,
+}
+
+/// What a first transfer that fails means for the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insist {
+    /// It ends, as the original does.
+    No,
+    /// It ends for an exit code that says that no later try can help, else it tries again.
+    Yes,
+    /// It tries again: it was running before there was this mirror, and others depend on it.
+    Always,
 }
 
 /// One sync.
@@ -63,8 +76,10 @@ struct Flight {
 /// What a running job is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// The first full transfer since the source was covered.
+    /// The first full transfer.
     Startup,
+    /// Another full transfer.
+    Full,
     /// Changes.
     Changes,
     /// Nothing any more: the source went while it ran, and a full transfer will follow.
@@ -77,15 +92,8 @@ enum Purpose {
 pub enum Verdict {
     /// It goes on.
     GoOn,
-    /// It ends, as the original does when a first transfer fails and it was not told to insist.
+    /// It ends, since that is what the user asked for.
     EndDaemon,
-}
-
-/// Whether a later try may help, by what the program that failed says of itself.
-#[derive(Clone, Copy, Debug)]
-enum Hope {
-    Some,
-    None,
 }
 
 impl Mirror {
@@ -104,6 +112,12 @@ impl Mirror {
             retry: Retry::new(first, u64::from(id.0) + 1),
             settings,
         }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> MirrorId {
+        self.id
     }
 
     /// Asks for the source to be watched; all else follows from the answer.
@@ -178,21 +192,37 @@ impl Mirror {
         }
     }
 
-    /// The source is watched from now on: what it holds has to be brought to the target.
+    /// The source is watched from now on. What it holds has to be brought to the target, unless
+    /// it was not watched for the first time and nobody wants a full transfer then.
     pub fn covered(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         match self.state {
-            State::Covering => {}
-            State::Held { .. } => self.report(MirrorEvent::SourceBack, effects),
+            State::Covering if !self.settings.init => {
+                self.state = State::Live;
+                return;
+            }
+            State::Covering => self.state = State::Starting,
+            State::Held { resume, .. } => {
+                self.report(MirrorEvent::SourceBack, effects);
+                self.state = resume.into();
+            }
             // A second answer to one question says nothing new.
             State::Starting | State::Live | State::Away(_) => return,
         }
-        self.state = State::Starting;
-        self.queue.mark(&TreePath::root(), Scope::Tree, now);
+        self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
+    }
+
+    /// The time for a full transfer has come. One that is due or runs is not doubled.
+    pub fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.report(MirrorEvent::FullDue, effects);
+        let purpose = self.flight.as_ref().map(|flight| flight.purpose);
+        if !matches!(purpose, Some(Purpose::Startup | Purpose::Full)) {
+            self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
+        }
     }
 
     /// The source is not there, or not the one that was agreed on.
     pub fn cannot_cover(&mut self, why: String, now: Moment, effects: &mut Vec<Effect>) {
-        let State::Held { why: known, look } = &mut self.state else {
+        let State::Held { why: known, look, .. } = &mut self.state else {
             self.lose_source(why, now, effects);
             return;
         };
@@ -204,16 +234,28 @@ impl Mirror {
     }
 
     fn lose_source(&mut self, why: String, now: Moment, effects: &mut Vec<Effect>) {
-        if matches!(self.state, State::Held { .. }) {
-            return;
-        }
+        let resume = match self.state {
+            State::Held { .. } => return,
+            State::Covering if self.settings.init => Resume::Starting,
+            State::Starting => Resume::Starting,
+            State::Covering | State::Live => Resume::Live,
+            State::Away(away) => away.resume,
+        };
         effects.push(Effect::Uncover(self.id));
         if let Some(flight) = &mut self.flight {
             flight.purpose = Purpose::Outlived;
             effects.push(Effect::Stop(flight.job));
         }
         self.report(MirrorEvent::SourceGone(why.clone()), effects);
-        self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN) };
+        self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN), resume };
+    }
+
+    /// Ends this mirror. If it answers with a job, that still runs, and was asked to end.
+    pub fn retire(self, effects: &mut Vec<Effect>) -> Option<JobId> {
+        effects.push(Effect::Uncover(self.id));
+        let job = self.job();
+        effects.extend(job.map(Effect::Stop));
+        job
     }
 
     /// A person wants it tried again now.
@@ -263,15 +305,18 @@ impl Mirror {
             }
             self.state = resume.into();
         }
-        let (batch, purpose) = match self.state {
-            State::Starting => (self.queue.take_all(now), Purpose::Startup),
-            State::Live => (self.queue.take_due(now), Purpose::Changes),
+        let batch = match self.state {
+            State::Starting => self.queue.take_all(now),
+            State::Live => self.queue.take_due(now),
             State::Covering | State::Away(_) | State::Held { .. } => return false,
         };
         let Some(batch) = batch else { return false };
-        let work = match purpose {
-            Purpose::Startup => Work::Full,
-            Purpose::Changes | Purpose::Outlived => batch.work(),
+        let (purpose, work) = if self.state == State::Starting {
+            (Purpose::Startup, Work::Full)
+        } else if batch.places().covers(&TreePath::root(), Scope::Tree) {
+            (Purpose::Full, batch.work())
+        } else {
+            (Purpose::Changes, batch.work())
         };
         effects.push(Effect::Start(Job { id: job, mirror: self.id, work }));
         self.flight = Some(Flight { job, batch, purpose });
@@ -289,70 +334,88 @@ impl Mirror {
         let Some(flight) = self.flight.take_if(|flight| flight.job == job) else {
             return Verdict::GoOn;
         };
-        let resume = match flight.purpose {
-            Purpose::Startup => Resume::Starting,
-            Purpose::Changes => Resume::Live,
-            Purpose::Outlived => {
-                self.queue.settle(flight.batch, Settled::Nothing, now);
-                return Verdict::GoOn;
-            }
-        };
+        if flight.purpose == Purpose::Outlived {
+            self.queue.settle(flight.batch, Settled::Nothing, now);
+            return Verdict::GoOn;
+        }
+        let purpose = flight.purpose;
         self.queue.settle(flight.batch, settled(&outcome), now);
         match outcome {
-            Outcome::Done => self.succeed(resume, effects),
+            Outcome::Done => self.succeed(purpose, effects),
             Outcome::Partly(failed) => {
                 self.report(MirrorEvent::PlacesFailed(failed), effects);
-                self.succeed(resume, effects);
+                self.succeed(purpose, effects);
             }
             Outcome::SourceGone(failure) => self.lose_source(failure.why, now, effects),
-            Outcome::Again(failure) => {
-                return self.fail(resume, (failure, Hope::Some), now, effects);
-            }
-            Outcome::Fatal(failure) => {
-                return self.fail(resume, (failure, Hope::None), now, effects);
+            Outcome::Again(failure) => return self.fail(purpose, (failure, None), now, effects),
+            Outcome::Fatal(failure, grounds) => {
+                return self.fail(purpose, (failure, Some(grounds)), now, effects);
             }
         }
         Verdict::GoOn
     }
 
-    fn succeed(&mut self, was: Resume, effects: &mut Vec<Effect>) {
+    fn succeed(&mut self, purpose: Purpose, effects: &mut Vec<Effect>) {
         self.retry.reset();
         self.state = State::Live;
-        let event = match was {
-            Resume::Starting => MirrorEvent::StartupFinished,
-            Resume::Live => MirrorEvent::BatchFinished,
+        let event = match purpose {
+            Purpose::Startup => MirrorEvent::StartupFinished,
+            Purpose::Full => MirrorEvent::FullFinished,
+            Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchFinished,
         };
         self.report(event, effects);
     }
 
-    /// Leaves the target alone for a while, or gives up at the start.
+    /// Ends the daemon, where that was asked for, or leaves the target alone for a while. There are
+    /// grounds if no later try can help.
     fn fail(
         &mut self,
-        resume: Resume,
-        (failure, hope): (Failure, Hope),
+        purpose: Purpose,
+        (failure, grounds): (Failure, Option<Grounds>),
         now: Moment,
         effects: &mut Vec<Effect>,
     ) -> Verdict {
-        match (resume, hope) {
-            (Resume::Starting, Hope::None) => {
-                self.report(MirrorEvent::StartupFatal(failure), effects);
-                return Verdict::EndDaemon;
-            }
-            (Resume::Starting, Hope::Some) if !self.settings.insist => {
-                self.report(MirrorEvent::StartupGivenUp(failure), effects);
-                return Verdict::EndDaemon;
-            }
-            (Resume::Starting | Resume::Live, _) => {}
+        if let Some(event) = self.last_words(purpose, &failure, grounds) {
+            self.report(event, effects);
+            return Verdict::EndDaemon;
         }
         let wait = self.retry.next_wait();
-        self.state = State::Away(Away { until: now + wait, resume });
-        let event = match (resume, hope) {
-            (Resume::Starting, _) => MirrorEvent::StartupRetry(failure, wait),
-            (Resume::Live, Hope::Some) => MirrorEvent::BatchRetry(failure, wait),
-            (Resume::Live, Hope::None) => MirrorEvent::BatchFatal(failure, wait),
+        let (resume, event) = match purpose {
+            Purpose::Startup => (Resume::Starting, MirrorEvent::StartupRetry(failure, wait)),
+            Purpose::Full => (Resume::Live, MirrorEvent::FullRetry(failure, wait)),
+            Purpose::Changes | Purpose::Outlived => {
+                (Resume::Live, MirrorEvent::BatchRetry(failure, wait))
+            }
         };
+        self.state = State::Away(Away { until: now + wait, resume });
         self.report(event, effects);
         Verdict::GoOn
+    }
+
+    /// What is to be said of a failure for which the daemon ends. `None` if it goes on: once a
+    /// mirror has been live, only the user's own word ends the daemon.
+    fn last_words(
+        &self,
+        purpose: Purpose,
+        failure: &Failure,
+        grounds: Option<Grounds>,
+    ) -> Option<MirrorEvent> {
+        let failure = failure.clone();
+        let insist = self.settings.insist;
+        match (purpose, grounds) {
+            (Purpose::Startup, Some(Grounds::User)) => {
+                Some(MirrorEvent::StartupFatal(failure, Grounds::User))
+            }
+            (Purpose::Full, Some(Grounds::User)) => Some(MirrorEvent::FullFatal(failure)),
+            (_, Some(Grounds::User)) => Some(MirrorEvent::BatchFatal(failure)),
+            (Purpose::Startup, Some(grounds)) if insist != Insist::Always => {
+                Some(MirrorEvent::StartupFatal(failure, grounds))
+            }
+            (Purpose::Startup, None) if insist == Insist::No => {
+                Some(MirrorEvent::StartupGivenUp(failure))
+            }
+            _ => None,
+        }
     }
 
     fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
@@ -367,6 +430,6 @@ fn settled(outcome: &Outcome) -> Settled {
         Outcome::Partly(failed) => {
             Settled::Except(failed.iter().map(|(place, _)| place.clone()).collect())
         }
-        Outcome::Again(_) | Outcome::Fatal(_) | Outcome::SourceGone(_) => Settled::Nothing,
+        Outcome::Again(_) | Outcome::Fatal(..) | Outcome::SourceGone(_) => Settled::Nothing,
     }
 }

@@ -21,6 +21,8 @@ pub enum State {
         why: String,
         /// How it is found out that it is back.
         look: Look,
+        /// What goes on then.
+        resume: Resume,
     },
 }
 
@@ -33,12 +35,12 @@ pub struct Away {
     pub resume: Resume,
 }
 
-/// What goes on when a target is back.
+/// What goes on when a target or a source is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
     /// The first full transfer.
     Starting,
-    /// The batches.
+    /// What is made once that is done.
     Live,
 }
 

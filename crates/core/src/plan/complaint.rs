@@ -110,26 +110,31 @@ impl Names<'_> {
         let said = unescape(said);
         let mut paths = Vec::new();
         if let Some(path) = said.strip_prefix(self.source) {
-            paths.extend(TreePath::new(path));
+            paths.extend(place(path));
         }
         match self.target.path() {
             TargetPath::Absolute(target) => {
-                paths.extend(said.strip_prefix(target).and_then(TreePath::new));
+                paths.extend(said.strip_prefix(target).and_then(place));
             }
             TargetPath::Relative(target) => {
                 let target = [b"/", target].concat();
                 let below = find(&said, &target).and_then(|at| said.get(at + target.len()..));
-                paths.extend(below.and_then(TreePath::new));
+                paths.extend(below.and_then(place));
             }
             TargetPath::Unknown => {}
         }
         if !said.starts_with(b"/") {
-            paths.extend(TreePath::new(&said));
+            paths.extend(place(&said));
         }
         let finals: Vec<_> = paths.iter().filter_map(final_name).collect();
         paths.extend(finals);
         paths
     }
+}
+
+/// The place behind the name of a root. Of the root itself rsync says `.` there.
+fn place(said: &[u8]) -> Option<TreePath> {
+    if said == b"." { Some(TreePath::root()) } else { TreePath::new(said) }
 }
 
 /// Where a temporary file `.NAME.abcDEF` of the receiver goes. The temporary name stays among the

@@ -2,7 +2,9 @@
 
 use alloc::collections::BTreeMap;
 
-/// What an exit code of a program means while a mirror runs.
+use crate::job::Grounds;
+
+/// What an exit code of a program means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitClass {
     /// All of it was done.
@@ -11,60 +13,68 @@ pub enum ExitClass {
     Partial,
     /// Something vanished while it was looked at; the program said what.
     Vanished,
-    /// The target is away, or nothing is known. So is every code without a class: one that we do
-    /// not know must not end a mirror.
+    /// The target is away, or nothing is known.
     Again,
-    /// To try again is of no use.
-    Fatal,
+    /// To try again is of no use, at least at the start of a mirror.
+    Fatal(Grounds),
+}
+
+/// What a user can say of an exit code: `exitcodes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// `"ok"`: all of it was done.
+    Ok,
+    /// `"again"`: it is tried again.
+    Again,
+    /// `"die"`: the daemon ends.
+    Die,
 }
 
 /// What the exit codes of a program mean to one mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitCodes {
+    /// A code that is not here is unknown.
     classes: BTreeMap<i32, ExitClass>,
 }
 
 impl ExitCodes {
-    /// rsync's: 0 is ok, 23 is partial and 24 vanished; all else is tried again.
+    /// rsync's, with the meaning that they have to the original at the startup of a mirror; but of
+    /// 23 (partial) and 24 (vanished), which are ok to it, the rest is tried again.
     #[must_use]
     pub fn rsync() -> Self {
-        let classes = [(0, ExitClass::Ok), (23, ExitClass::Partial), (24, ExitClass::Vanished)];
-        Self { classes: classes.into() }
+        let done = [(0, ExitClass::Ok), (23, ExitClass::Partial), (24, ExitClass::Vanished)];
+        let fatal = [1, 2, 4, 25].map(|code| (code, ExitClass::Fatal(Grounds::Program)));
+        let again = [3, 5, 6, 10, 11, 12, 14, 20, 21, 22, 30, 35, 255];
+        let again = again.map(|code| (code, ExitClass::Again));
+        Self { classes: done.into_iter().chain(fatal).chain(again).collect() }
     }
 
-    /// Says what `code` means, as the user does in a configuration.
-    pub fn set(&mut self, code: i32, class: ExitClass) {
-        self.classes.insert(code, class);
+    /// Those of a user, in place of rsync's: a code that is not named is unknown. Only 0 is ok
+    /// unless it is said to be something else.
+    ///
+    /// Who calls 23 and 24 ok wants the mirror to go on. What rsync left out is tried again all
+    /// the same.
+    #[must_use]
+    pub fn from_table(table: &[(i32, Meaning)]) -> Self {
+        let class = |&(code, meaning)| {
+            let class = match (code, meaning) {
+                (23, Meaning::Ok) => ExitClass::Partial,
+                (24, Meaning::Ok) => ExitClass::Vanished,
+                (_, Meaning::Ok) => ExitClass::Ok,
+                (_, Meaning::Again) => ExitClass::Again,
+                (_, Meaning::Die) => ExitClass::Fatal(Grounds::User),
+            };
+            (code, class)
+        };
+        let ok = [(0, ExitClass::Ok)];
+        Self { classes: ok.into_iter().chain(table.iter().map(class)).collect() }
     }
 
     /// What `code` means.
     #[must_use]
     pub fn class(&self, code: i32) -> ExitClass {
-        self.classes.get(&code).copied().unwrap_or(ExitClass::Again)
+        self.classes.get(&code).copied().unwrap_or(ExitClass::Fatal(Grounds::Unknown))
     }
-}
-
-/// What the original makes of an exit code of rsync that is not ok.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// It tries again.
-    Again,
-    /// It ends.
-    Die,
-    /// It does not know the code, and ends.
-    Unknown,
-}
-
-/// What an rsync that fails with `code` means at the *startup* of a mirror, where users expect the
-/// daemon to end. `None` if it does not fail.
-#[must_use]
-pub const fn rsync_severity(code: i32) -> Option<Severity> {
-    Some(match code {
-        0 | 23 | 24 => return None,
-        1 | 2 | 4 | 25 => Severity::Die,
-        3 | 5 | 6 | 10 | 11 | 12 | 14 | 20 | 21 | 22 | 30 | 35 | 255 => Severity::Again,
-        _ => Severity::Unknown,
-    })
 }
 
 #[cfg(test)]
@@ -72,20 +82,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_code_is_tried_again_until_the_user_says_otherwise() {
-        let mut codes = ExitCodes::rsync();
-        assert_eq!(codes.class(0), ExitClass::Ok);
-        assert_eq!(codes.class(24), ExitClass::Vanished);
-        assert_eq!(codes.class(13), ExitClass::Again);
-        codes.set(13, ExitClass::Fatal);
-        assert_eq!(codes.class(13), ExitClass::Fatal);
+    fn codes_of_rsync_mean_what_they_mean_to_the_original() {
+        let codes = ExitCodes::rsync();
+        for (code, class) in [
+            (0, ExitClass::Ok),
+            (23, ExitClass::Partial),
+            (24, ExitClass::Vanished),
+            (12, ExitClass::Again),
+            (255, ExitClass::Again),
+            (1, ExitClass::Fatal(Grounds::Program)),
+            (25, ExitClass::Fatal(Grounds::Program)),
+            (13, ExitClass::Fatal(Grounds::Unknown)),
+            (127, ExitClass::Fatal(Grounds::Unknown)),
+        ] {
+            assert_eq!(codes.class(code), class, "{code}");
+        }
     }
 
     #[test]
-    fn at_startup_the_codes_mean_what_they_mean_to_the_original() {
-        assert_eq!(rsync_severity(24), None);
-        assert_eq!(rsync_severity(25), Some(Severity::Die));
-        assert_eq!(rsync_severity(255), Some(Severity::Again));
-        assert_eq!(rsync_severity(127), Some(Severity::Unknown));
+    fn the_table_of_a_user_takes_the_place_of_all() {
+        let table = [(23, Meaning::Ok), (5, Meaning::Die), (13, Meaning::Again), (99, Meaning::Ok)];
+        let codes = ExitCodes::from_table(&table);
+        assert_eq!(codes.class(0), ExitClass::Ok);
+        assert_eq!(codes.class(23), ExitClass::Partial);
+        assert_eq!(codes.class(99), ExitClass::Ok);
+        assert_eq!(codes.class(13), ExitClass::Again);
+        assert_eq!(codes.class(5), ExitClass::Fatal(Grounds::User));
+        assert_eq!(codes.class(12), ExitClass::Fatal(Grounds::Unknown));
+        assert_eq!(ExitCodes::from_table(&[(0, Meaning::Again)]).class(0), ExitClass::Again);
     }
 }

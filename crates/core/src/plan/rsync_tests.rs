@@ -109,10 +109,10 @@ fn a_list_names_what_is_there_and_what_is_gone() {
     assert_eq!(
         list(DeletePolicy::Always),
         "[-lts] [--modify-window=-1] [--from0] [--files-from=-] [--delete-missing-args] [--force] \
-         [/src/] [/dst/] < /#a|/d/b*|/gone|"
+         [/src/] [/dst/] < /./#a|/d/b*|/./gone|"
     );
     let without = "[-lts] [--modify-window=-1] [--from0] [--files-from=-] [--force] \
-                   [/src/] [/dst/] < /#a|/d/b*|";
+                   [/src/] [/dst/] < /./#a|/d/b*|";
     assert_eq!(list(DeletePolicy::Never), without);
     assert_eq!(list(DeletePolicy::Startup), without);
 }
@@ -125,7 +125,7 @@ fn trees_go_in_one_call_with_the_rules_as_words() {
         text(&plan.trees(&paths(&["a", "b/c"]), Deletions::Allowed, &paths(&["a/shut"]))),
         "[--filter=H /a/shut] [--filter=P /a/shut] [--exclude=*.o] [-r] [-lts] \
          [--modify-window=-1] [--delete] [--force] [--from0] [--files-from=-] \
-         [/src/] [/dst/] < /a|/b/c|"
+         [/src/] [/dst/] < /./a|/b/c|"
     );
 }
 

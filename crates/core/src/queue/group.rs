@@ -39,6 +39,11 @@ impl Span {
         Self { first: Some(stamp), newest: stamp.at, ripe: None }
     }
 
+    /// The span of one mark that is due at once.
+    pub(super) const fn ripe(stamp: Stamp) -> Self {
+        Self { first: Some(stamp), newest: stamp.at, ripe: Some(stamp.at) }
+    }
+
     /// The span of a place whose rest ended at `now`.
     pub(super) const fn woken(now: Moment) -> Self {
         Self { first: None, newest: Moment::ORIGIN, ripe: Some(now) }

@@ -164,6 +164,13 @@ impl Places {
         }
     }
 
+    /// Notes that a place is to be looked at, and makes all that waits due at once. If it rests
+    /// after a failure, its rest is over.
+    pub fn mark_due(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        let span = Span::ripe(self.stamp(now));
+        self.admit(&Place { path: path.clone(), scope }, span);
+    }
+
     /// Notes that an entry got another name at `now`.
     ///
     /// Both names are marked, and the rename is kept as a hint.

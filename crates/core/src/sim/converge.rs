@@ -79,7 +79,7 @@ fn a_random_history_can_be_written_and_read() {
 #[test]
 fn a_directory_that_is_renamed_while_it_is_copied() {
     replay(
-        "mirrors 1 jobs any
+        "mirrors 1 jobs any init true
          work 9
          move-in /a 2
          tell 5
@@ -98,7 +98,7 @@ fn a_directory_that_is_renamed_while_it_is_copied() {
 #[test]
 fn a_source_that_is_unmounted_during_a_job_empties_nothing() {
     replay(
-        "mirrors 2 jobs 1
+        "mirrors 2 jobs 1 init true
          work 9
          move-in /a 2
          tell 5
@@ -118,7 +118,7 @@ fn a_source_that_is_unmounted_during_a_job_empties_nothing() {
 #[test]
 fn a_file_that_becomes_a_directory_in_a_target_that_fails() {
     replay(
-        "mirrors 1 jobs any
+        "mirrors 1 jobs any init true
          work 9
          write /a 1
          tell 1

@@ -70,7 +70,7 @@ impl Crew {
             }
             Step::Fate(fate) => self.fates.push(*fate),
             Step::Hangup => self.queue.retry_now(self.now),
-            Step::Unmount | Step::Mount => {}
+            Step::Unmount | Step::Mount | Step::Full | Step::Replace(_) => {}
         }
         self.check_honesty()
     }
@@ -123,7 +123,7 @@ impl Crew {
                 Some(Outcome::Partly(failed)) => {
                     Settled::Except(failed.into_iter().map(|(place, _)| place).collect())
                 }
-                Some(Outcome::Again(_) | Outcome::Fatal(_) | Outcome::SourceGone(_)) => {
+                Some(Outcome::Again(_) | Outcome::Fatal(..) | Outcome::SourceGone(_)) => {
                     Settled::Nothing
                 }
             };

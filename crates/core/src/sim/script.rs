@@ -32,6 +32,10 @@ pub(crate) enum Step {
     Mount,
     /// Somebody sends `SIGHUP`.
     Hangup,
+    /// The time for a full transfer has come.
+    Full,
+    /// Some mirrors are replaced, as this seed says.
+    Replace(u64),
 }
 
 /// A history.
@@ -41,6 +45,8 @@ pub(crate) struct Script {
     pub(crate) mirrors: usize,
     /// How many jobs may run at once.
     pub(crate) max_jobs: Option<usize>,
+    /// Whether they begin with a full transfer.
+    pub(crate) init: bool,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -50,6 +56,7 @@ impl Script {
         let mut random = Random::new(seed);
         let mirrors = 1 + random.below(2);
         let max_jobs = random.pick(&[None, Some(1)]);
+        let init = !random.once_in(4);
         // What the source is like without unmounts, so that most changes are possible.
         let mut tree = Tree::new();
         let mut steps = Vec::new();
@@ -60,17 +67,20 @@ impl Script {
             }
             steps.push(step);
         }
-        Self { mirrors, max_jobs, steps }
+        Self { mirrors, max_jobs, init, steps }
     }
 
     /// The history that is written so.
     pub(crate) fn parse(text: &str) -> Self {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let header: Vec<_> = lines.next().unwrap().split_whitespace().collect();
-        let ["mirrors", mirrors, "jobs", jobs] = *header else { panic!("no header: {header:?}") };
+        let ["mirrors", mirrors, "jobs", jobs, "init", init] = *header else {
+            panic!("no header: {header:?}")
+        };
         Self {
             mirrors: mirrors.parse().unwrap(),
             max_jobs: jobs.parse().ok(),
+            init: init.parse().unwrap(),
             steps: lines.map(Step::parse).collect(),
         }
     }
@@ -109,9 +119,13 @@ impl Step {
             25..28 => Self::Work(1 + steps),
             28 => Self::Fate(Fate::Partly(seed)),
             29 => Self::Fate(Fate::Again(steps)),
-            30 => {
-                random.pick(&[Self::Hangup, Self::Fate(Fate::Fatal(steps)), Self::Fate(Fate::Good)])
-            }
+            30 => random.pick(&[
+                Self::Hangup,
+                Self::Full,
+                Self::Replace(seed),
+                Self::Fate(Fate::Fatal(steps)),
+                Self::Fate(Fate::Good),
+            ]),
             _ if random.once_in(2) => Self::Unmount,
             _ => Self::Mount,
         }
@@ -130,6 +144,8 @@ impl Step {
             ["unmount"] => Self::Unmount,
             ["mount"] => Self::Mount,
             ["hup"] => Self::Hangup,
+            ["full"] => Self::Full,
+            ["replace", seed] => Self::Replace(seed.parse().unwrap()),
             _ => match change::parse(&words) {
                 Some(change) => Self::Change(change),
                 None => panic!("no step: {line}"),
@@ -152,6 +168,8 @@ impl fmt::Display for Step {
             Self::Unmount => f.write_str("unmount"),
             Self::Mount => f.write_str("mount"),
             Self::Hangup => f.write_str("hup"),
+            Self::Full => f.write_str("full"),
+            Self::Replace(seed) => write!(f, "replace {seed}"),
         }
     }
 }
@@ -159,7 +177,7 @@ impl fmt::Display for Step {
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let jobs = self.max_jobs.map_or(String::from("any"), |most| most.to_string());
-        writeln!(f, "mirrors {} jobs {jobs}", self.mirrors)?;
+        writeln!(f, "mirrors {} jobs {jobs} init {}", self.mirrors, self.init)?;
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
 }

@@ -35,6 +35,11 @@ impl Witness {
         self.seen.extend(news);
     }
 
+    /// Tells nothing of what it saw so far.
+    pub(crate) fn forget(&mut self) {
+        self.seen.clear();
+    }
+
     /// Whether all was told.
     pub(crate) const fn is_done(&self) -> bool {
         self.seen.is_empty()

@@ -4,7 +4,7 @@
 use alloc::{collections::VecDeque, string::String, vec, vec::Vec};
 
 use crate::{
-    job::{Failure, Outcome, Place, Rename, Scope, Work},
+    job::{Failure, Grounds, Outcome, Place, Rename, Scope, Work},
     path::TreePath,
     sim::{
         random::Random,
@@ -21,7 +21,7 @@ pub(crate) enum Fate {
     Partly(u64),
     /// After so many steps nobody knows what is on the target.
     Again(usize),
-    /// After so many steps it gives up for good.
+    /// After so many steps it ends in a way that nobody knows.
     Fatal(usize),
 }
 
@@ -72,7 +72,7 @@ impl Worker {
                 return Ok(Some(Outcome::Again(failure())));
             }
             Fate::Fatal(steps) if steps <= self.steps => {
-                return Ok(Some(Outcome::Fatal(failure())));
+                return Ok(Some(Outcome::Fatal(failure(), Grounds::Unknown)));
             }
             Fate::Good | Fate::Partly(_) | Fate::Again(_) | Fate::Fatal(_) => {}
         }

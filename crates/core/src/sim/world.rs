@@ -11,10 +11,10 @@ use core::{mem, time::Duration};
 
 use crate::{
     effect::Effect,
-    fleet::{Fleet, Limits},
+    fleet::{Entrant, Fleet, Limits},
     input::{Input, Signal},
-    job::{Job, JobId, Work},
-    mirror::{Settings, State},
+    job::{Job, JobId},
+    mirror::{Insist, Mirror, Settings, State},
     notice::{Gone, MirrorId, News, Notice},
     queue::Pace,
     sim::{
@@ -38,8 +38,9 @@ pub(crate) struct World {
     fates: Vec<Fate>,
 }
 
-/// What belongs to one mirror.
+/// What belongs to one mirror, and to that which it replaced.
 struct Side {
+    mirror: MirrorId,
     target: Tree,
     witness: Witness,
     /// Whether the fleet was told that the source is covered, and did not take it back.
@@ -47,6 +48,8 @@ struct Side {
     /// Whether the witness sees anything.
     is_watched: bool,
     job: Option<(JobId, Worker)>,
+    /// Whose job it is.
+    jobs_mirror: Option<MirrorId>,
 }
 
 /// What is found wrong.
@@ -69,23 +72,32 @@ pub(crate) fn play(script: &Script, loss: Loss) -> Found {
     world.end()
 }
 
+/// Whatever fails, the world goes on.
+fn settings(init: bool) -> Settings {
+    Settings { pace: Pace::default(), init, insist: Insist::Always, filter: Arc::default() }
+}
+
 impl World {
     fn new(script: &Script, loss: Loss) -> Self {
-        let settings = Settings { pace: Pace::default(), insist: true, filter: Arc::default() };
+        // In the beginning the targets are as empty as the source.
+        let settings = settings(script.init);
         let limits = Limits { max_jobs: script.max_jobs, onepass: false };
-        let side = || Side {
+        let fleet = Fleet::new(vec![settings; script.mirrors], limits);
+        let side = |mirror: &Mirror| Side {
+            mirror: mirror.id(),
             target: Tree::new(),
             witness: Witness::new(loss),
             is_covered: false,
             is_watched: false,
             job: None,
+            jobs_mirror: None,
         };
         Self {
             now: Moment::ORIGIN,
-            fleet: Fleet::new(vec![settings; script.mirrors], limits),
+            sides: fleet.mirrors().iter().map(side).collect(),
+            fleet,
             source: Tree::new(),
             is_mounted: true,
-            sides: (0..script.mirrors).map(|_| side()).collect(),
             fates: Vec::new(),
         }
     }
@@ -110,8 +122,46 @@ impl World {
             Step::Unmount => self.unmount(),
             Step::Mount => self.is_mounted = true,
             Step::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
+            Step::Full => {
+                for at in 0..self.sides.len() {
+                    self.handle(Input::FullDue(self.sides[at].mirror))?;
+                }
+            }
+            Step::Replace(seed) => return self.replace(&mut Random::new(*seed)),
         }
         Ok(())
+    }
+
+    /// Replaces some of the mirrors, and turns their order.
+    fn replace(&mut self, random: &mut Random) -> Found {
+        let all: Vec<_> = self.fleet.mirrors().iter().map(Mirror::id).collect();
+        let mut entrants = Vec::new();
+        let mut sides: Vec<_> = all.iter().map(|&it| self.side_of(it)).collect();
+        sides.rotate_left(random.below(all.len()));
+        for &at in &sides {
+            let side = &mut self.sides[at];
+            if random.once_in(2) {
+                entrants.push(Entrant::Stays(side.mirror));
+                continue;
+            }
+            // Who has the target of another one has to know of all before it.
+            let after = side.jobs_mirror.into_iter().chain([side.mirror]).collect();
+            entrants.push(Entrant::Joins { settings: settings(true), after });
+            side.is_covered = false;
+            side.is_watched = false;
+            side.witness.forget();
+        }
+        let mut effects = Vec::new();
+        let names = self.fleet.replace(entrants, self.now, &mut effects);
+        for (at, name) in sides.into_iter().zip(names) {
+            self.sides[at].mirror = name;
+        }
+        self.fleet.advance(self.now, &mut effects);
+        self.perform(effects)
+    }
+
+    fn side_of(&self, mirror: MirrorId) -> usize {
+        self.sides.iter().position(|side| side.mirror == mirror).unwrap()
     }
 
     fn unmount(&mut self) {
@@ -124,9 +174,10 @@ impl World {
     }
 
     fn tell(&mut self, random: &mut Random) -> Found {
-        for (n, at) in (0..).zip(0..self.sides.len()) {
+        for at in 0..self.sides.len() {
+            let mirror = self.sides[at].mirror;
             for news in self.sides[at].witness.tell(random) {
-                self.handle(Input::Notice(Notice { mirror: MirrorId(n), news }))?;
+                self.handle(Input::Notice(Notice { mirror, news }))?;
             }
         }
         Ok(())
@@ -160,6 +211,7 @@ impl World {
             let (job_name, source) = (*name, is_mounted.then_some(&*source));
             if let Some(outcome) = worker.step(&mut Trees { source, target })? {
                 *job = None;
+                self.sides[at].jobs_mirror = None;
                 self.handle(Input::JobEnded { job: job_name, outcome })?;
             }
         }
@@ -178,12 +230,18 @@ impl World {
             match effect {
                 Effect::Cover { mirror, .. } => self.cover(mirror)?,
                 Effect::Uncover(mirror) => {
-                    let side = self.side(mirror);
-                    side.is_covered = false;
-                    side.is_watched = false;
+                    for side in self.sides.iter_mut().filter(|side| side.mirror == mirror) {
+                        side.is_covered = false;
+                        side.is_watched = false;
+                    }
                 }
                 Effect::Start(job) => self.start(&job)?,
                 Effect::Stop(job) => self.stop(job),
+                Effect::Dismiss(mirror) => {
+                    if self.sides.iter().any(|side| side.jobs_mirror == Some(mirror)) {
+                        return Err(format!("mirror {} was dismissed too soon", mirror.0));
+                    }
+                }
                 Effect::Report(_) => {}
                 Effect::Exit(code) => return Err(format!("the daemon ended with {code}")),
             }
@@ -192,7 +250,8 @@ impl World {
     }
 
     fn side(&mut self, mirror: MirrorId) -> &mut Side {
-        &mut self.sides[mirror.0 as usize]
+        let at = self.side_of(mirror);
+        &mut self.sides[at]
     }
 
     fn cover(&mut self, mirror: MirrorId) -> Found {
@@ -208,11 +267,7 @@ impl World {
     }
 
     fn start(&mut self, job: &Job) -> Found {
-        let mut fate = if self.fates.is_empty() { Fate::Good } else { self.fates.remove(0) };
-        if let (Fate::Fatal(steps), Work::Full) = (fate, &job.work) {
-            // At the start it would end the daemon, as it should.
-            fate = Fate::Again(steps);
-        }
+        let fate = if self.fates.is_empty() { Fate::Good } else { self.fates.remove(0) };
         let side = self.side(job.mirror);
         if !side.is_covered {
             return Err(format!("job {} began without a source", job.id.0));
@@ -221,6 +276,7 @@ impl World {
             return Err(format!("job {} began while another one runs", job.id.0));
         }
         side.job = Some((job.id, Worker::new(&job.work, fate)));
+        side.jobs_mirror = Some(job.mirror);
         Ok(())
     }
 
@@ -234,7 +290,8 @@ impl World {
 
     /// "In sync" is said only when it is so.
     fn check_honesty(&self) -> Found {
-        for (mirror, side) in self.fleet.mirrors().iter().zip(&self.sides) {
+        for mirror in self.fleet.mirrors() {
+            let side = &self.sides[self.side_of(mirror.id())];
             let queue = mirror.queue();
             let all_told = side.is_watched && side.witness.is_done();
             let claims = *mirror.state() == State::Live && queue.oldest().is_none();
@@ -276,7 +333,8 @@ impl World {
     }
 
     fn check_quiet(&self) -> Found {
-        for (mirror, side) in self.fleet.mirrors().iter().zip(&self.sides) {
+        for mirror in self.fleet.mirrors() {
+            let side = &self.sides[self.side_of(mirror.id())];
             if side.target != self.source {
                 return Err(format!("in the end {}", self.difference(side)));
             }

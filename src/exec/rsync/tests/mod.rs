@@ -30,6 +30,8 @@ struct Fixture {
     place: TempDir,
     binary: OsString,
     options: RsyncOptions,
+    codes: ExitCodes,
+    batch_size_limit: Option<u64>,
     root: Arc<SourceRoot>,
 }
 
@@ -41,7 +43,14 @@ impl Fixture {
         fs::create_dir(place.path().join("dst")).unwrap();
         let root = Arc::new(SourceRoot::new(source));
         root.pin().unwrap();
-        Self { place, binary: "rsync".into(), options: RsyncOptions::default(), root }
+        Self {
+            place,
+            binary: "rsync".into(),
+            options: RsyncOptions::default(),
+            codes: ExitCodes::rsync(),
+            batch_size_limit: None,
+            root,
+        }
     }
 
     /// `None`, said aloud, where there is no rsync.
@@ -99,12 +108,14 @@ impl Fixture {
 
     fn executor(&self) -> RsyncExecutor {
         RsyncExecutor::new(RsyncConfig {
+            directory: "/".into(),
             root: Arc::clone(&self.root),
             target: Target::new(self.target("").as_os_str().as_bytes()).unwrap(),
             options: self.options.clone(),
             filter: Arc::default(),
             binary: self.binary.clone(),
-            codes: ExitCodes::rsync(),
+            codes: self.codes.clone(),
+            batch_size_limit: self.batch_size_limit,
             output: ChildOutput::Null,
             log: Log::default(),
         })

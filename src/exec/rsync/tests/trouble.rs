@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mirror_core::{job::Failure, plan::rsync::Rules};
+use mirror_core::{
+    job::{Failure, Grounds},
+    plan::{exit::Meaning, rsync::Rules},
+};
 use mirror_linux::dir::Dir;
 use rustix::fs::Mode;
 
@@ -175,15 +178,45 @@ fn a_missing_rsync_is_tried_again_as_code_255() {
 }
 
 #[test]
-fn codes_that_end_the_original_are_tried_again() {
-    for code in [1, 2, 5, 12, 13, 127, 255] {
+fn what_a_code_means_is_told_with_it() {
+    let program = Some(Grounds::Program);
+    let unknown = Some(Grounds::Unknown);
+    let codes = [
+        (1, program),
+        (2, program),
+        (5, None),
+        (12, None),
+        (13, unknown),
+        (127, unknown),
+        (255, None),
+    ];
+    for (code, grounds) in codes {
         let mut fixture = Fixture::new();
         fs::write(fixture.source("a"), "").unwrap();
         fixture.use_script(&format!("echo 'rsync: [sender] all is lost' >&2; exit {code}"));
-        let outcome = fixture.batch(&[b"a"]);
-        assert_eq!(again(&outcome).code, Some(code));
-        assert!(again(&outcome).why.contains("all is lost"), "{outcome:?}");
+        for outcome in [fixture.full(), fixture.batch(&[b"a"])] {
+            let (failure, said) = match &outcome {
+                Outcome::Again(failure) => (failure, None),
+                Outcome::Fatal(failure, grounds) => (failure, Some(*grounds)),
+                _ => panic!("{outcome:?}"),
+            };
+            assert_eq!((failure.code, said), (Some(code), grounds));
+            assert!(failure.why.contains("all is lost"), "{outcome:?}");
+        }
     }
+}
+
+#[test]
+fn codes_mean_what_the_user_says() {
+    let mut fixture = Fixture::new();
+    fs::write(fixture.source("a"), "").unwrap();
+    fixture.codes = ExitCodes::from_table(&[(7, Meaning::Ok), (8, Meaning::Die)]);
+    fixture.use_script("exit 7");
+    assert_eq!(fixture.batch(&[b"a"]), Outcome::Done);
+    fixture.use_script("exit 8");
+    assert!(matches!(fixture.batch(&[b"a"]), Outcome::Fatal(_, Grounds::User)));
+    fixture.use_script("exit 12");
+    assert!(matches!(fixture.batch(&[b"a"]), Outcome::Fatal(_, Grounds::Unknown)));
 }
 
 #[test]

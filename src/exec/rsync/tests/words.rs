@@ -6,7 +6,7 @@ use super::*;
 const ROOT: &str = "[-lts] [--modify-window=-1] [-d] [--exclude=/*] [/src/] [/dst/] ";
 
 #[test]
-fn a_batch_is_a_list_and_the_root_where_it_changed() {
+fn a_batch_is_one_call() {
     let Some(mut fixture) = Fixture::with_rsync() else { return };
     fixture.record();
     fixture.on_both("d/f");
@@ -17,7 +17,8 @@ fn a_batch_is_a_list_and_the_root_where_it_changed() {
     assert_eq!(fixture.calls(), [list]);
     fs::write(fixture.source("top"), "new").unwrap();
     assert_eq!(fixture.batch(&[b"top"]), Outcome::Done);
-    assert_eq!(fixture.calls(), [list, list, ROOT]);
+    // The attributes of the root came along.
+    assert_eq!(fixture.calls(), [list, list]);
     fixture.assert_equal();
 }
 
@@ -73,4 +74,39 @@ fn a_marked_root_is_all_of_it_or_itself() {
     fixture.assert_equal();
     let all = "[--delete] [-lts] [--modify-window=-1] [--force] [-r] [/src/] [/dst/] ";
     assert_eq!(fixture.calls(), [ROOT, all]);
+}
+
+#[test]
+fn a_large_file_goes_alone_after_all_others() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.batch_size_limit = Some(1000);
+    // The lists, one a line.
+    fixture.use_script(
+        "cat >\"$PLACE/list\"; tr '\\0' ' ' <\"$PLACE/list\" >>\"$PLACE/calls\"\n\
+         echo >>\"$PLACE/calls\"; exec rsync \"$@\" <\"$PLACE/list\"",
+    );
+    for (name, size) in [("a-large", 1001), ("d/large", 5000), ("d/small", 1000), ("small", 0)] {
+        fs::create_dir_all(fixture.source(name).parent().unwrap()).unwrap();
+        fs::write(fixture.source(name), vec![b'x'; size]).unwrap();
+    }
+    std::os::unix::fs::symlink("a-large", fixture.source("link")).unwrap();
+    let names: [&[u8]; 6] = [b"a-large", b"d", b"d/large", b"d/small", b"link", b"small"];
+    assert_eq!(fixture.batch(&names), Outcome::Done);
+    let calls = ["/./d /d/small /./link /./small ", "/./a-large ", "/d/large "];
+    assert_eq!(fixture.calls(), calls);
+    fixture.assert_equal();
+}
+
+#[test]
+fn a_large_file_that_fails_keeps_no_other_from_its_target() {
+    let mut fixture = Fixture::new();
+    fixture.batch_size_limit = Some(1);
+    fixture.use_script("grep -q large && exit 12; echo done >>\"$PLACE/calls\"");
+    for name in ["large", "s"] {
+        fs::write(fixture.source(name), name).unwrap();
+    }
+    assert!(matches!(fixture.batch(&[b"large"]), Outcome::Again(_)));
+    fs::write(fixture.source("s"), "").unwrap();
+    assert!(matches!(fixture.batch(&[b"large", b"s"]), Outcome::Again(_)));
+    assert_eq!(fixture.calls(), ["done"]);
 }

@@ -103,7 +103,8 @@ impl History {
 
     fn step(&mut self) -> Step {
         match self.random.below(20) {
-            0..8 => Step::Mark(self.place()),
+            0..7 => Step::Mark(self.place()),
+            7 => Step::Hurry(self.place()),
             8 | 9 => {
                 let scope = self.random.pick(&[Scope::Tree, Scope::Entry]);
                 let [from, to] = [self.path(), self.path()].map(|path| Place { path, scope });
@@ -129,7 +130,7 @@ impl History {
     /// Keeps the books for the invariants.
     fn note(&mut self, step: &Step, answer: &str) {
         match step {
-            Step::Mark(place) => self.mark(place),
+            Step::Mark(place) | Step::Hurry(place) => self.mark(place),
             Step::Move { from, to } => {
                 self.mark(from);
                 self.mark(to);

@@ -42,6 +42,26 @@ fn the_oldest_mark_takes_the_whole_queue_along() {
 }
 
 #[test]
+fn what_is_in_a_hurry_takes_the_whole_queue_along_at_once() {
+    check(
+        "0  mark /a
+         3  hurry /
+         3  due -> 3
+         3  take -> /
+         4  hurry /b
+         4  due -> none
+         5  settle 1 all
+         5  due -> 4
+         5  take -> /b
+         5  settle 2 except /b
+         6  hurry /b
+         6  take -> /b
+         7  settle 3 all
+         7  counts -> 0 0 0 0",
+    );
+}
+
+#[test]
 fn a_full_queue_is_due_at_once() {
     check(
         "0  mark /a

@@ -22,6 +22,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Mark(Place),
+    Hurry(Place),
     Move { from: Place, to: Place },
     Take,
     Flush,
@@ -89,6 +90,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mark(place) => write!(f, "mark {}", Written(place)),
+            Self::Hurry(place) => write!(f, "hurry {}", Written(place)),
             Self::Move { from, to } => write!(f, "move {} {}", Written(from), Written(to)),
             Self::Take => f.write_str("take"),
             Self::Flush => f.write_str("flush"),
@@ -114,6 +116,7 @@ impl FromStr for Step {
         let words: Vec<_> = text.split_whitespace().collect();
         Ok(match *words {
             ["mark", it] => Self::Mark(place(it)),
+            ["hurry", it] => Self::Hurry(place(it)),
             ["move", from, to] => Self::Move { from: place(from), to: place(to) },
             ["take"] => Self::Take,
             ["flush"] => Self::Flush,
@@ -160,6 +163,7 @@ impl Player for Real {
     fn play(&mut self, step: &Step, now: Moment) -> String {
         match step {
             Step::Mark(place) => self.queue.mark(&place.path, place.scope, now),
+            Step::Hurry(place) => self.queue.mark_due(&place.path, place.scope, now),
             Step::Move { from, to } => {
                 let is_dir = from.scope == Scope::Tree;
                 let kind = if is_dir { Kind::Directory } else { Kind::Other };

@@ -402,6 +402,10 @@ impl Player for Twin {
                     self.put(self.blocker(place), place, when);
                 }
             }
+            Step::Hurry(place) => {
+                let when = When { ripe: Some(now), ..self.when(now) };
+                self.put(self.blocker(place), place, when);
+            }
             Step::Move { from, to } => {
                 let when = self.when(now);
                 let ends = [from.clone(), to.clone()];

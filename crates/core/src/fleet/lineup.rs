@@ -1,0 +1,123 @@
+//! Another set of mirrors in place of the one that runs.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use super::Fleet;
+use crate::{
+    effect::Effect,
+    job::JobId,
+    mirror::{Mirror, Settings},
+    notice::MirrorId,
+    time::Moment,
+};
+
+/// One mirror of a new set.
+#[derive(Clone, Debug)]
+pub enum Entrant {
+    /// One that is there goes on as if nothing had happened.
+    Stays(MirrorId),
+    /// A new one.
+    Joins {
+        /// What it has to know.
+        settings: Settings,
+        /// Those that have something of its target, too. It does not begin before the jobs of
+        /// those among them that do not stay have ended.
+        after: Vec<MirrorId>,
+    },
+}
+
+/// A mirror that was replaced while it had a job.
+#[derive(Debug)]
+pub(super) struct Retired {
+    mirror: MirrorId,
+    job: JobId,
+    /// Those that begin when the job has ended.
+    heirs: Vec<MirrorId>,
+}
+
+impl Retired {
+    pub(super) const fn job(&self) -> JobId {
+        self.job
+    }
+}
+
+impl Fleet {
+    /// Replaces the mirrors by these, in this order. Returns their names; that of a new one was
+    /// never used before.
+    ///
+    /// What does not stay is uncovered, its job is asked to end, and it is dismissed when that has
+    /// ended. What joins begins with the effects of this.
+    pub fn replace(
+        &mut self,
+        entrants: Vec<Entrant>,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<MirrorId> {
+        let was = core::mem::take(&mut self.mirrors);
+        let mut was: BTreeMap<_, _> = was.into_iter().map(|it| (it.id(), it)).collect();
+        let mut mirrors = Vec::with_capacity(entrants.len());
+        let mut joined = Vec::new();
+        for entrant in entrants {
+            match entrant {
+                Entrant::Stays(id) => {
+                    let mirror = was.remove(&id);
+                    debug_assert!(mirror.is_some(), "who stays has to be there");
+                    mirrors.extend(mirror);
+                }
+                Entrant::Joins { settings, after } => {
+                    let mirror = self.make(settings);
+                    joined.push((mirror.id(), after));
+                    mirrors.push(mirror);
+                }
+            }
+        }
+        for (_, mirror) in was {
+            self.retire(mirror, effects);
+        }
+        let names = mirrors.iter().map(Mirror::id).collect();
+        self.line_up(mirrors);
+        for (mirror, after) in joined {
+            let ahead = self.retired.iter_mut().filter(|it| after.contains(&it.mirror));
+            ahead.for_each(|it| it.heirs.push(mirror));
+            self.begin_unless_it_waits(mirror, effects);
+        }
+        self.retry(now, effects);
+        names
+    }
+
+    /// Takes in the end of a job of a retired mirror. `false` if it is of another one.
+    pub(super) fn retired_ended(&mut self, job: JobId, effects: &mut Vec<Effect>) -> bool {
+        let Some(at) = self.retired.iter().position(|it| it.job == job) else { return false };
+        let Retired { mirror, heirs, .. } = self.retired.remove(at);
+        effects.push(Effect::Dismiss(mirror));
+        for heir in heirs {
+            self.begin_unless_it_waits(heir, effects);
+        }
+        true
+    }
+
+    pub(super) fn make(&mut self, settings: Settings) -> Mirror {
+        let id = MirrorId(self.next_mirror);
+        self.next_mirror += 1;
+        Mirror::new(id, settings)
+    }
+
+    pub(super) fn line_up(&mut self, mirrors: Vec<Mirror>) {
+        self.places = mirrors.iter().map(Mirror::id).zip(0..).collect();
+        self.mirrors = mirrors;
+    }
+
+    fn retire(&mut self, mirror: Mirror, effects: &mut Vec<Effect>) {
+        let id = mirror.id();
+        match mirror.retire(effects) {
+            Some(job) => self.retired.push(Retired { mirror: id, job, heirs: Vec::new() }),
+            None => effects.push(Effect::Dismiss(id)),
+        }
+    }
+
+    fn begin_unless_it_waits(&mut self, id: MirrorId, effects: &mut Vec<Effect>) {
+        if self.is_running() && !self.retired.iter().any(|it| it.heirs.contains(&id)) {
+            self.with(id, |mirror| mirror.begin(effects));
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Keys that a table constructor of Lua has twice: the last one wins, in silence.
+
+use std::collections::HashMap;
+
+/// A key that is written again in one constructor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Repeated {
+    pub(super) key: String,
+    /// The line where it was written first.
+    pub(super) first: usize,
+    /// The line where it is written again.
+    pub(super) again: usize,
+}
+
+/// The repeated keys of a chunk. It need not be right: what can't be read is passed over.
+pub(super) fn repeated_keys(text: &[u8]) -> Vec<Repeated> {
+    let tokens = Tokens { rest: text, line: 1 }.collect::<Vec<_>>();
+    let mut open: Vec<Open> = Vec::new();
+    let mut found = Vec::new();
+    let mut before = None;
+    for (at, (token, line)) in tokens.iter().enumerate() {
+        let starts_field = matches!(before, Some(Token::Sign(b'{' | b',' | b';')));
+        if let (Some(Open::Table(keys)), true) = (open.last_mut(), starts_field)
+            && let Some(key) = key(tokens.get(at..).unwrap_or_default())
+            && let Some(first) = keys.insert(key.clone(), *line)
+        {
+            found.push(Repeated { key, first, again: *line });
+        }
+        match token {
+            Token::Sign(b'{') => open.push(Open::Table(HashMap::new())),
+            Token::Name(b"function" | b"do" | b"if" | b"repeat") | Token::Sign(b'(') => {
+                open.push(Open::Other);
+            }
+            Token::Sign(b'}' | b')') | Token::Name(b"end" | b"until") => drop(open.pop()),
+            _ => {}
+        }
+        before = Some(*token);
+    }
+    found
+}
+
+/// What was opened and not closed yet.
+enum Open {
+    /// A table constructor, and the lines of its keys.
+    Table(HashMap<String, usize>),
+    Other,
+}
+
+/// The key with which a field begins: `name =` or `["name"] =`.
+fn key(tokens: &[(Token<'_>, usize)]) -> Option<String> {
+    let mut tokens = tokens.iter().map(|(token, _)| *token);
+    let name = match tokens.next()? {
+        Token::Name(name) => name,
+        Token::Sign(b'[') => {
+            let Token::Text(name) = tokens.next()? else { return None };
+            matches!(tokens.next()?, Token::Sign(b']')).then_some(name)?
+        }
+        _ => return None,
+    };
+    let is_key = matches!(tokens.next()?, Token::Sign(b'='));
+    is_key.then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// What matters here of Lua's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'a> {
+    Name(&'a [u8]),
+    /// What stands between the quotes.
+    Text(&'a [u8]),
+    /// A sign of one byte. `==` and the like are no such signs.
+    Sign(u8),
+    /// Numbers, and signs of several bytes.
+    Other,
+}
+
+/// The words of a chunk, each with its line.
+struct Tokens<'a> {
+    rest: &'a [u8],
+    line: usize,
+}
+
+impl<'a> Tokens<'a> {
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.rest.split_at_checked(length).unwrap_or((self.rest, b""));
+        self.rest = rest;
+        self.line += taken.split(|&byte| byte == b'\n').count() - 1;
+        taken
+    }
+
+    fn take_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a [u8] {
+        let length = self.rest.iter().position(|&byte| !wanted(byte));
+        self.take(length.unwrap_or(self.rest.len()))
+    }
+
+    /// `[[..]]`, `[==[..]==]`: what is in it, if one begins `skip` bytes ahead.
+    fn take_long(&mut self, skip: usize) -> Option<&'a [u8]> {
+        let text = self.rest.get(skip..)?.strip_prefix(b"[")?;
+        let level = text.iter().position(|&byte| byte != b'=')?;
+        let inner = text.get(level..)?.strip_prefix(b"[")?;
+        let end = [b"]", vec![b'='; level].as_slice(), b"]"].concat();
+        let at = inner.windows(end.len()).position(|part| part == end);
+        let at = at.unwrap_or(inner.len());
+        self.take(skip + level + 2 + at + end.len());
+        inner.get(..at)
+    }
+
+    fn skip_blanks_and_comments(&mut self) {
+        loop {
+            self.take_while(|byte| byte.is_ascii_whitespace());
+            if !self.rest.starts_with(b"--") {
+                return;
+            }
+            if self.take_long(2).is_none() {
+                self.take_while(|byte| byte != b'\n');
+            }
+        }
+    }
+
+    fn take_quoted(&mut self, quote: u8) -> &'a [u8] {
+        let text = self.rest.get(1..).unwrap_or_default();
+        let mut escaped = false;
+        let end = text.iter().position(|&byte| {
+            let ends = !escaped && (byte == quote || byte == b'\n');
+            escaped = !escaped && byte == b'\\';
+            ends
+        });
+        let end = end.unwrap_or(text.len());
+        self.take(end + 2);
+        text.get(..end).unwrap_or_default()
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = (Token<'a>, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.skip_blanks_and_comments();
+        let line = self.line;
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let token = match *self.rest.first()? {
+            quote @ (b'"' | b'\'') => Token::Text(self.take_quoted(quote)),
+            b'[' => self.take_long(0).map_or_else(
+                || Token::Sign(self.take(1).first().copied().unwrap_or_default()),
+                Token::Text,
+            ),
+            first if first.is_ascii_digit() => {
+                self.take_while(|byte| is_word(byte) || byte == b'.');
+                Token::Other
+            }
+            first if is_word(first) => Token::Name(self.take_while(is_word)),
+            first => {
+                let doubled = self.rest.get(1) == Some(&b'=') && b"=~<>".contains(&first);
+                self.take(if doubled { 2 } else { 1 });
+                if doubled { Token::Other } else { Token::Sign(first) }
+            }
+        };
+        Some((token, line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[(&str, usize, usize)]) {
+        let found = repeated_keys(text.as_bytes());
+        let found: Vec<_> = found.iter().map(|it| (&*it.key, it.first, it.again)).collect();
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn a_key_that_is_written_twice_is_found() {
+        check("sync{ a = 1,\n b = 2,\n a = 3 }", &[("a", 1, 3)]);
+        check("sync{ a = 1; ['a'] = 2, [\"a\"] = 3 }", &[("a", 1, 1), ("a", 1, 1)]);
+        check("x = { { a = 1, a = 2 }, a = 3 }", &[("a", 1, 1)]);
+    }
+
+    #[test]
+    fn keys_of_other_tables_are_others() {
+        check("sync{ a = 1, b = { a = 2 }, c = { a = 3 } } sync{ a = 4 }", &[]);
+        check("t = { [1] = 2, [x] = 3, [x] = 4, a == b, a ~= c }", &[]);
+    }
+
+    #[test]
+    fn code_in_a_table_has_no_keys() {
+        check("t = { f = function() a = 1; a = 2; if a then b = 1; b = 2 end end, g = 1 }", &[]);
+        check(
+            "t = { f = function() for i = 1, 2 do a = 1; a = 2 end return { x = 1 } end, x = 2 }",
+            &[],
+        );
+    }
+
+    #[test]
+    fn texts_and_comments_are_passed_over() {
+        check(
+            "t = { a = '{ a = 1', -- , a = 2\n b = [[, a = 3 ]], --[==[ , a = 4 ]] ]==] c = \"\\\", a = 5\" }",
+            &[],
+        );
+        check("t = {\n a = [[\n\n]],\n a = 1 }", &[("a", 2, 5)]);
+        check("t = { a = 'open\n, b = 1, b = 2", &[("b", 2, 2)]);
+        check("\u{e9} } ) end { a = 1, a = 2", &[("a", 1, 1)]);
+    }
+}

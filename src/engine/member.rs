@@ -1,0 +1,92 @@
+//! One mirror as the engine knows it: who carries out its jobs, and what it is called.
+
+use std::{env, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc};
+
+use mirror_core::{
+    mirror::{Insist, Settings},
+    path::Escaped,
+    plan::{rsync::Phase, target::Target},
+};
+
+use crate::{
+    exec::{Executor, direct, rsync, source::SourceRoot},
+    report::Log,
+    setup::{Kind, Sync},
+};
+
+/// One mirror as the engine knows it.
+pub(super) struct Member {
+    /// What was said of it.
+    pub(super) sync: Sync,
+    /// Where it comes from.
+    pub(super) source: Arc<SourceRoot>,
+    /// Who carries out its jobs.
+    pub(super) executor: Arc<dyn Executor>,
+}
+
+impl Member {
+    /// A member that has touched nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// If its target is none: a sentence for people.
+    pub(super) fn new(sync: Sync, log: &Log) -> Result<Self, String> {
+        // From here relative targets count, whatever happens later.
+        let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let source = Arc::new(SourceRoot::new(sync.source.clone()));
+        let executor: Arc<dyn Executor> = match sync.kind {
+            Kind::Rsync | Kind::Rsyncssh => Arc::new(rsync_executor(&sync, &source, here, log)?),
+            Kind::Direct => {
+                let settings = direct::Settings {
+                    target: here.join(&sync.target),
+                    filter: Arc::clone(&sync.filter),
+                    delete: direct::Delete {
+                        startup: sync.delete.applies(Phase::Startup),
+                        running: sync.delete.applies(Phase::Running),
+                    },
+                    workers: direct::default_workers(),
+                };
+                Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))
+            }
+        };
+        Ok(Self { sync, source, executor })
+    }
+
+    /// What the core has to know of it when the daemon starts.
+    pub(super) fn settings(&self) -> Settings {
+        let Sync { pace, init, insist, filter, .. } = &self.sync;
+        let insist = if *insist { Insist::Yes } else { Insist::No };
+        Settings { pace: *pace, init: *init, insist, filter: Arc::clone(filter) }
+    }
+
+    /// The source as it stands in the log: with a slash at its end.
+    pub(super) fn source_text(&self) -> String {
+        format!("{}/", Escaped(self.source.path().as_os_str().as_bytes()))
+    }
+
+    /// The target as it stands in the log.
+    pub(super) fn target_text(&self) -> String {
+        Escaped(self.sync.target.as_bytes()).to_string()
+    }
+}
+
+fn rsync_executor(
+    sync: &Sync,
+    source: &Arc<SourceRoot>,
+    directory: PathBuf,
+    log: &Log,
+) -> Result<rsync::RsyncExecutor, String> {
+    let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
+        root: Arc::clone(source),
+        target,
+        options: sync.rsync.clone(),
+        filter: Arc::clone(&sync.filter),
+        binary: sync.binary.clone(),
+        directory,
+        codes: sync.codes.clone(),
+        batch_size_limit: sync.batch_size_limit,
+        output: rsync::ChildOutput::Log(log.clone()),
+        log: log.clone(),
+    }))
+}

@@ -1,0 +1,165 @@
+//! What is to be run is read again while it runs: who stays, who goes, who comes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+};
+
+use mirror_core::{
+    effect::Effect,
+    fleet::Entrant,
+    mirror::{Insist, Settings},
+    notice::MirrorId,
+};
+
+use super::{Engine, member::Member, roster::Roster, words};
+use crate::{
+    report::{Category, Log},
+    setup::{Daemon, Setup, Sync},
+};
+
+/// Reads what is to be run. If it can't be run, the lines that say why.
+pub type Load = Box<dyn FnMut() -> Result<Setup, Vec<String>>>;
+
+/// Takes over the settings of the process, as far as they can change while it runs. It is given
+/// those that are in force and those that are wanted, and returns those that are in force then.
+pub type Adapt = Box<dyn FnMut(&Daemon, &Daemon) -> Daemon>;
+
+/// How what is to be run is read again when somebody asks for it.
+pub struct Reload {
+    /// Reads it.
+    pub load: Load,
+    /// Takes over the settings of the process.
+    pub adapt: Adapt,
+}
+
+/// How many mirrors a reload kept, started and ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) kept: usize,
+    pub(super) started: usize,
+    pub(super) ended: usize,
+}
+
+/// What becomes of one sync of the new setup.
+enum Slot {
+    /// It is the same as this one, but for the name.
+    Kept(MirrorId, String),
+    /// It is new, or not the same as before.
+    New(Box<Member>),
+}
+
+impl Engine {
+    /// Somebody sent `SIGHUP` to a daemon that has something to read again.
+    ///
+    /// What can't be run changes nothing. In any case what waits for a later try is tried at once.
+    pub(super) fn reload(&mut self, effects: &mut Vec<Effect>) {
+        let Some(Reload { load, adapt }) = &mut self.reload else { return };
+        self.log.say(Category::Normal, "--- HUP signal, resetting ---");
+        let read = load().and_then(|setup| {
+            let slots = slots(&self.roster, setup.syncs, &self.log).map_err(|why| vec![why])?;
+            Ok((setup.daemon, slots))
+        });
+        let (daemon, slots) = match read {
+            Ok(read) => read,
+            Err(lines) => {
+                for line in lines {
+                    self.log.say(Category::Error, line);
+                }
+                let text = "the configuration can't be used: the one before stays in force";
+                self.log.say(Category::Error, text);
+                return self.fleet.retry(self.now(), effects);
+            }
+        };
+        self.daemon = adapt(&self.daemon, &daemon);
+        self.fleet.limit_jobs(self.daemon.max_processes);
+        // What came due while it was read.
+        self.ring(effects);
+        let counts = self.replace(slots, effects);
+        self.plan_calendar();
+        words::say_reloaded(&self.log, counts);
+    }
+
+    fn replace(&mut self, slots: Vec<Slot>, effects: &mut Vec<Effect>) -> Counts {
+        let kept: BTreeSet<MirrorId> = slots.iter().filter_map(Slot::kept).collect();
+        let ended = self.roster.iter().count() - kept.len();
+        let counts = Counts { kept: kept.len(), started: slots.len() - kept.len(), ended };
+        let entrant = |slot: &Slot| match slot {
+            Slot::Kept(id, _) => Entrant::Stays(*id),
+            Slot::New(member) => joins(member, &self.roster, &kept),
+        };
+        let entrants = slots.iter().map(entrant).collect();
+        let names = self.fleet.replace(entrants, self.now(), effects);
+        for (slot, id) in slots.into_iter().zip(&names) {
+            match slot {
+                Slot::Kept(id, name) => self.roster.rename(id, name),
+                Slot::New(member) => self.roster.add(*id, *member),
+            }
+        }
+        self.roster.line_up(names);
+        counts
+    }
+}
+
+impl Slot {
+    const fn kept(&self) -> Option<MirrorId> {
+        match self {
+            Self::Kept(id, _) => Some(*id),
+            Self::New(_) => None,
+        }
+    }
+}
+
+/// Finds for each sync the mirror that is the same but for the name; no mirror is found twice.
+fn slots(roster: &Roster, syncs: Vec<Sync>, log: &Log) -> Result<Vec<Slot>, String> {
+    let mut free: BTreeMap<Route, Vec<(MirrorId, &Member)>> = BTreeMap::new();
+    for (id, member) in roster.iter() {
+        free.entry(route(&member.sync)).or_default().push((id, member));
+    }
+    let slot = |sync: Sync| {
+        let same = free.get_mut(&route(&sync)).and_then(|free| {
+            let at = free.iter().position(|(_, member)| is_same(&member.sync, &sync))?;
+            Some(free.remove(at).0)
+        });
+        match same {
+            Some(id) => Ok(Slot::Kept(id, sync.name)),
+            None => Member::new(sync, log).map(|member| Slot::New(Box::new(member))),
+        }
+    };
+    syncs.into_iter().map(slot).collect()
+}
+
+/// From where to where.
+type Route = (PathBuf, OsString);
+
+fn route(sync: &Sync) -> Route {
+    (sync.source.clone(), sync.target.clone())
+}
+
+fn is_same(one: &Sync, other: &Sync) -> bool {
+    *one == Sync { name: one.name.clone(), ..other.clone() }
+}
+
+/// How a new mirror takes its place.
+fn joins(member: &Member, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Entrant {
+    let sync = &member.sync;
+    let leaving: Vec<_> = roster.all().filter(|(id, _)| !kept.contains(id)).collect();
+    let after = leaving.iter().filter(|(_, it)| overlap(&it.sync.target, &sync.target));
+    // What waited in the one before, and what happens until the new one is watched, is in no
+    // queue.
+    let succeeds = leaving.iter().any(|(_, it)| route(&it.sync) == route(sync));
+    let settings = member.settings();
+    Entrant::Joins {
+        after: after.map(|(id, _)| *id).collect(),
+        settings: Settings { init: settings.init || succeeds, insist: Insist::Always, ..settings },
+    }
+}
+
+/// Whether two targets have something in common, as far as their words tell. They end in `/` or
+/// `:`.
+fn overlap(one: &OsStr, other: &OsStr) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    one.starts_with(other) || other.starts_with(one)
+}
