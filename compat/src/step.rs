@@ -86,6 +86,8 @@ pub enum Sight {
     DaemonExit(i32),
     /// A line that is like this pattern.
     Line(Stream, String),
+    /// A line in the file at this path that is like this pattern.
+    LineOf(String, String),
     /// No line that is like this pattern.
     NoLine(Stream, String),
     /// A file with these lines, each a pattern, and no others.
@@ -189,6 +191,10 @@ fn line_of_stream(keyword: &str, rest: &str) -> Result<Option<Sight>, String> {
         let stream = Stream::named(name).ok_or_else(|| format!("no stream: {name}"))?;
         return Ok(Some(Sight::NoLine(stream, pattern.to_owned())));
     }
+    if keyword == "line" {
+        let (path, pattern) = rest.split_once(' ').ok_or("line PATH PATTERN")?;
+        return Ok(Some(Sight::LineOf(path.to_owned(), pattern.to_owned())));
+    }
     Ok(Stream::named(keyword).map(|stream| Sight::Line(stream, rest.to_owned())))
 }
 
@@ -284,6 +290,7 @@ mod tests {
             ("call 1 rsync -r", Step::See(Sight::Call(1, own(&["rsync", "-r"])))),
             ("exit 255", Step::See(Sight::Exit(255))),
             ("stderr a  \"b", Step::See(Sight::Line(Stream::Stderr, "a  \"b".into()))),
+            ("line @/s a b", Step::See(Sight::LineOf("@/s".into(), "a b".into()))),
             ("no log a b", Step::See(Sight::NoLine(Stream::Log, "a b".into()))),
         ] {
             assert_eq!(step(line), expected, "{line}");

@@ -42,6 +42,7 @@ pub(super) fn at(sight: &Sight, stage: &Stage, daemon: Option<&Daemon>) -> Look 
             let found = has_line(stage, *stream, pattern);
             seen_or(found, || Look::NotYet(format!("no line in {stream:?}: {pattern}")))
         }
+        Sight::LineOf(path, pattern) => line_of(stage, path, pattern),
         Sight::NoLine(stream, pattern) => {
             let found = has_line(stage, *stream, pattern);
             seen_or(!found, || Look::Never(format!("a line in {stream:?}: {pattern}")))
@@ -118,6 +119,14 @@ fn has_line(stage: &Stage, stream: Stream, pattern: &str) -> bool {
         Stream::Log => in_file("log"),
         Stream::Syslog => stage.syslog().iter().any(|line| fits(line)),
     }
+}
+
+fn line_of(stage: &Stage, path: &str, pattern: &str) -> Look {
+    let Ok(path) = stage.path(path) else { return Look::Never(format!("no path: {path}")) };
+    let pattern = stage.filled(pattern);
+    let text = stage.text(&path.to_string_lossy());
+    let found = text.lines().any(|line| pattern::matches(&pattern, line));
+    seen_or(found, || Look::NotYet(format!("no line in {}: {pattern}", path.display())))
 }
 
 fn whole(stage: &Stage, path: &str, wanted: &[String]) -> Look {
