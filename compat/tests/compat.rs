@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     match program_version(place.path(), Side::Ours, Path::new(env!("CARGO_BIN_EXE_compat-ours"))) {
         Ok(_) => play(&cases, place.path(), began),
         Err(Verdict::Impossible(why)) => {
-            println!("skipped: {} cases, as there can be no jail: {why}", cases.len());
+            skip(&format!("{} cases, as there can be no jail: {why}", cases.len()));
             conclude(1, 0, began)
         }
         Err(other) => {
@@ -65,10 +65,10 @@ fn play(cases: &BTreeMap<String, Case>, place: &Path, began: Instant) -> ExitCod
     let original = find_original(place);
     match &original {
         Ok((_, version)) => println!("running {} cases with {version} and ours", cases.len()),
-        Err(why) => println!(
-            "running {} cases with ours only\nskipped: all that is played with the original: {why}",
-            cases.len()
-        ),
+        Err(why) => {
+            println!("running {} cases with ours only", cases.len());
+            skip(&format!("all that is played with the original: {why}"));
+        }
     }
     let objections = play_all(trials(cases, original.as_ref().ok()), place);
     for (name, objections) in &objections {
@@ -77,6 +77,11 @@ fn play(cases: &BTreeMap<String, Case>, place: &Path, began: Instant) -> ExitCod
     // Like one test that could not look at what it is there for.
     let skipped = usize::from(original.is_err());
     conclude(cases.len() - objections.len() + skipped, objections.len(), began)
+}
+
+/// Tells what could not be looked at, as `cargo xtask test` expects it.
+fn skip(why: &str) {
+    println!("---- compat stdout ----\nskipped: {why}");
 }
 
 fn conclude(passed: usize, failed: usize, began: Instant) -> ExitCode {
@@ -137,7 +142,7 @@ fn find_original(place: &Path) -> Result<(PathBuf, String), String> {
 }
 
 fn program_version(place: &Path, side: Side, tested: &Path) -> Result<String, Verdict> {
-    let verdict = send(errand(place, None, side, tested));
+    let verdict = send(&errand(place, None, side, tested));
     if let Verdict::Passed(said) = verdict { Ok(said) } else { Err(verdict) }
 }
 
@@ -157,8 +162,8 @@ fn errand(place: &Path, case: Option<&str>, side: Side, tested: &Path) -> Errand
     }
 }
 
-fn send(errand: Errand) -> Verdict {
-    jail::send(&errand).unwrap_or_else(|error| Verdict::Impossible(error.to_string()))
+fn send(errand: &Errand) -> Verdict {
+    jail::send(errand).unwrap_or_else(|error| Verdict::Impossible(error.to_string()))
 }
 
 /// What has to be played. First what takes long: what must not be seen is waited for.
@@ -213,6 +218,6 @@ impl Trial<'_> {
         if self.expected == Expected::Fail {
             errand.patience = SHORT_PATIENCE;
         }
-        gate::objection(self.case, self.side, self.expected, &send(errand))
+        gate::objection(self.case, self.side, self.expected, &send(&errand))
     }
 }

@@ -7,8 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_move, mount_remount,
+use rustix::{
+    io::Errno,
+    mount::{
+        MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_move,
+        mount_remount,
+    },
 };
 
 use super::Errand;
@@ -67,8 +71,9 @@ fn try_to<T>(what: &str, act: impl FnOnce() -> io::Result<T>) -> Result<T, Strin
 
 fn read_only(at: &Path, flags: MountFlags) -> io::Result<()> {
     match mount_remount(at, MountFlags::BIND | MountFlags::RDONLY | flags, "") {
-        // Nobody can reach what lies below another mount; all that can be reached is tried later.
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::INVAL) => Ok(()),
+        // Nobody can reach what lies below another mount or a closed directory; all that can be
+        // reached is tried later.
+        Err(Errno::NOENT | Errno::INVAL | Errno::ACCESS) => Ok(()),
         result => Ok(result?),
     }
 }

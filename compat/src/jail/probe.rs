@@ -88,3 +88,23 @@ fn no_disks() -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside_of_a_jail_nothing_would_be_started() {
+        let place = tempfile::tempdir().unwrap();
+        // The directory that it is in can be written to, since it was made there.
+        assert!(check(place.path()).unwrap_err().contains("can be written to"));
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_root_is_no_place_for_a_case() {
+        for place in ["/", "relative", ""] {
+            assert!(check(Path::new(place)).unwrap_err().contains("cannot be the place"));
+        }
+    }
+}

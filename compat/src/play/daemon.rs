@@ -21,8 +21,8 @@ const NAME: &str = "lsyncd";
 pub(super) struct Daemon {
     started: Pid,
     exit: Option<i32>,
-    /// How the one in the background ended.
-    daemon_exit: Option<i32>,
+    /// How the one that was left in the background ended.
+    left_exit: Option<i32>,
 }
 
 impl Daemon {
@@ -42,7 +42,7 @@ impl Daemon {
             .stdout(output("stdout")?)
             .stderr(output("stderr")?)
             .spawn()?;
-        Ok(Self { started: Pid::from_child(&child), exit: None, daemon_exit: None })
+        Ok(Self { started: Pid::from_child(&child), exit: None, left_exit: None })
     }
 
     /// The exit code of what was started.
@@ -52,7 +52,7 @@ impl Daemon {
 
     /// The exit code of what went on in the background.
     pub(super) const fn daemon_exit(&self) -> Option<i32> {
-        self.daemon_exit
+        self.left_exit
     }
 
     /// Whether neither it nor a daemon runs any more.
@@ -66,7 +66,7 @@ impl Daemon {
             if process == self.started {
                 self.exit = Some(code(status));
             } else if daemons.contains(&process) {
-                self.daemon_exit = Some(code(status));
+                self.left_exit = Some(code(status));
             }
         }
     }
@@ -91,7 +91,7 @@ impl Daemon {
         format!(
             "exit code: {}, of a daemon: {}{}",
             shown(self.exit),
-            shown(self.daemon_exit),
+            shown(self.left_exit),
             if runs { "; it runs" } else { "" }
         )
     }

@@ -26,7 +26,7 @@ use look::Look;
 use stage::Stage;
 
 /// The longest that a case may take.
-const TIME_LIMIT: Duration = Duration::from_secs(120);
+const TIME_LIMIT: Duration = Duration::from_mins(2);
 
 /// Plays the errand's case, or prints the version of the tested program if there is none.
 ///
