@@ -9,7 +9,7 @@ use crate::{
     daemon::{self, Life},
     engine::{Engine, Inbox, Load, Message, Reload, inbox},
     load::Loader,
-    report::{Category, Log, temporary_name},
+    report::{Category, Log, Marks, temporary_name},
     setup::{self, Daemon, Setup},
     watch::{Preference, Watch},
 };
@@ -28,6 +28,7 @@ fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
         log.say(Category::Error, why);
         ExitCode::from(EXIT_FAILURE)
     };
+    log.mark_for_syslog(marks(&setup.daemon));
     let Daemon { mode, logfile, pidfile, .. } = setup.daemon.clone();
     let _living = daemon::start(Life { mode, logfile, pidfile }, &log)?;
     let (inbox, receiver) = inbox();
@@ -56,13 +57,9 @@ fn engine(
 /// Takes over the settings of the process that were read again, and returns those that are in
 /// force. What can't change while it runs is told.
 fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
-    let in_force = Daemon { max_processes: wanted.max_processes, ..was.clone() };
     for (name, changed) in [
         ("nodaemon", was.mode != wanted.mode),
         ("pidfile", was.pidfile != wanted.pidfile),
-        ("logfile", was.logfile != wanted.logfile),
-        ("logfacility", was.log_facility != wanted.log_facility),
-        ("logident", was.log_ident != wanted.log_ident),
         ("statusFile", was.status_file != wanted.status_file),
         ("statusInterval", was.status_interval != wanted.status_interval),
         ("watch", was.watch != wanted.watch),
@@ -72,7 +69,23 @@ fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
             log.say(Category::Warn, text);
         }
     }
+    let mut in_force = Daemon { max_processes: wanted.max_processes, ..was.clone() };
+    if was.logfile != wanted.logfile {
+        match log.change_file(wanted.logfile.clone()) {
+            Ok(()) => in_force.logfile.clone_from(&wanted.logfile),
+            Err(error) => log.say(Category::Error, error),
+        }
+    }
+    if marks(was) != marks(wanted) {
+        log.mark_for_syslog(marks(wanted));
+        in_force.log_facility.clone_from(&wanted.log_facility);
+        in_force.log_ident.clone_from(&wanted.log_ident);
+    }
     in_force
+}
+
+fn marks(daemon: &Daemon) -> Marks {
+    Marks { facility: daemon.log_facility.clone(), ident: daemon.log_ident.clone() }
 }
 
 fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String> {
@@ -102,10 +115,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_the_process_only_the_number_of_jobs_changes_while_it_runs() {
+    fn of_the_process_the_log_and_the_number_of_jobs_change_while_it_runs() {
+        let place = tempfile::tempdir().unwrap();
         let was = Daemon { pidfile: Some("/run/a.pid".into()), ..Daemon::default() };
-        let wanted = Daemon { max_processes: Some(3), onepass: true, ..Daemon::default() };
+        let changed = Daemon {
+            max_processes: Some(3),
+            log_ident: "x".into(),
+            log_facility: "cron".into(),
+            logfile: Some(place.path().join("log")),
+            ..Daemon::default()
+        };
+        let wanted = Daemon { onepass: true, ..changed.clone() };
         let in_force = adapt(&Log::default(), &was, &wanted);
-        assert_eq!(in_force, Daemon { max_processes: Some(3), ..was });
+        assert_eq!(in_force, Daemon { pidfile: was.pidfile.clone(), ..changed });
+        let wanted = Daemon { logfile: Some("/nonexistent/log".into()), ..was.clone() };
+        assert_eq!(adapt(&Log::default(), &was, &wanted), was);
     }
 }

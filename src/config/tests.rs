@@ -324,6 +324,20 @@ fn a_gauge_of_the_users_own_lets_names_pass() {
 }
 
 #[test]
+fn single_functions_of_a_default_may_be_taken() {
+    let setup = says(
+        "sync{ action = default.rsync.action, prepare = default.rsync.prepare, init = default.init,
+               checkgauge = default.rsync.checkgauge, source='@/src', target='h:x',
+               rsync = { binary = '/usr/bin/rsync', times = true } }",
+    );
+    assert_eq!(setup.syncs[0].rsync.short, b"t");
+    assert_eq!(
+        (setup.syncs[0].kind, &*setup.syncs[0].binary),
+        (Kind::Rsync, "/usr/bin/rsync".as_ref())
+    );
+}
+
+#[test]
 fn user_scripts_are_refused_until_they_are_built() {
     for (text, name) in [("init = function() end", "init"), ("collect = function() end", "collect")]
     {
@@ -473,6 +487,13 @@ fn what_is_checked_at_once_is_refused_at_once() {
         &format!("settings{{ inotifyMode = 'Foo' }} sync{{ {a} }}"),
         &["'Foo' not a valid inotfiyMode."],
     );
+    for (value, why) in [
+        ("'foo'", "Logging facility 'foo' unknown."),
+        ("3", "Logging facility '3' unknown."),
+        ("{}", "Logging facility must be a number or string"),
+    ] {
+        refused(&format!("settings{{ logfacility = {value} }} sync{{ {a} }}"), &[why]);
+    }
     fails(
         &format!("sync{{ {a}, maxProcesses = 0 }}"),
         "@/conf.lua:1: maxProcesses must be a number and >= 1",

@@ -6,11 +6,14 @@ use mirror_core::{
     path::Escaped,
     settings::{self, Table as Names, Takes},
 };
-use mlua::{Table, Value};
+use mlua::Table;
 
-use super::{Request, absolute, fields::Fields};
+use super::{
+    Request, absolute,
+    fields::{Fields, text},
+};
 use crate::{
-    report::Mode,
+    report::{Mode, is_facility},
     setup::{Daemon, Watch},
 };
 
@@ -24,10 +27,7 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
     };
     let foreground = overrides.nodaemon || fields.is_on("nodaemon");
     let standard = Daemon::default();
-    let text = |name: &str, standard: String| {
-        let text = fields.text(name)?;
-        Ok::<_, String>(text.map_or(standard, |text| Escaped(&text).to_string()))
-    };
+    let ident = fields.text("logident")?.map(|ident| Escaped(&ident).to_string());
     check_choice(fields, "inotifyMode", |given| {
         if given.0 == b"CloseWrite after Modify" {
             "'CloseWrite after Modify' not implemented.".into()
@@ -46,7 +46,7 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
                 Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
             }),
         log_facility: facility(fields, standard.log_facility)?,
-        log_ident: text("logident", standard.log_ident)?,
+        log_ident: ident.unwrap_or(standard.log_ident),
         onepass: overrides.onepass || fields.is_on("onepass"),
         max_processes: fields
             .whole("maxProcesses", 1)?
@@ -61,15 +61,16 @@ pub(super) fn insist(values: &Table, request: &Request) -> bool {
 }
 
 fn facility(fields: Fields<'_>, standard: String) -> Result<String, String> {
-    match fields.value("logfacility") {
-        Value::Nil => Ok(standard),
-        Value::String(name) => Ok(Escaped(&name.as_bytes()).to_string()),
-        Value::Integer(_) | Value::Number(_) => {
-            let number = fields.text("logfacility")?.unwrap_or_default();
-            Ok(Escaped(&number).to_string())
-        }
-        _ => Err("Logging facility must be a number or string".into()),
+    let value = fields.value("logfacility");
+    if value.is_nil() {
+        return Ok(standard);
     }
+    let name = text(&value).ok_or("Logging facility must be a number or string")?;
+    let name = Escaped(&name).to_string();
+    if is_facility(&name) {
+        return Ok(name.to_ascii_lowercase());
+    }
+    Err(format!("Logging facility '{name}' unknown."))
 }
 
 fn watch(fields: Fields<'_>, request: &Request) -> Result<Watch, String> {

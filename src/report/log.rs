@@ -11,12 +11,11 @@ use std::{
     time::Instant,
 };
 
-use nix::syslog::{self, Facility, LogFlags, Severity};
-
 use super::{
-    CannotOpen, Category, Filter,
+    CannotOpen, Category, Filter, Marks,
     file::LogFile,
     repeat::{Repeat, Verdict},
+    syslog::Syslog,
     text::{self, Message},
 };
 
@@ -77,6 +76,7 @@ struct Output {
     mode: Mode,
     file: Option<LogFile>,
     file_fails: bool,
+    syslog: Syslog,
     repeat: Repeat,
 }
 
@@ -127,10 +127,6 @@ impl Log {
         let mut output = self.output();
         output.mode = mode;
         output.stage = Stage::Attached;
-        if mode == Mode::Daemon {
-            // It only notes the name, so there is nothing that could fail.
-            let _ = syslog::openlog(Some(c"lsyncd"), LogFlags::empty(), Facility::LOG_USER);
-        }
         if self.wants(Category::Normal) {
             to_terminal(Message { category: Category::Normal, text: greeting });
         }
@@ -143,6 +139,31 @@ impl Log {
         if self.wants(Category::Normal) {
             output.behind_terminal(Category::Normal, greeting);
         }
+        Ok(())
+    }
+
+    /// Says how messages are marked in the system's log.
+    pub fn mark_for_syslog(&self, marks: Marks) {
+        self.output().syslog.marks = marks;
+    }
+
+    /// From now on messages go to this logfile, an absolute path, in the place of the one before.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be opened. Then everything stays as it is.
+    pub fn change_file(&self, logfile: Option<PathBuf>) -> Result<(), CannotOpen> {
+        let file = logfile.map(|path| {
+            let mut file = LogFile::new(path);
+            match file.duplicate() {
+                Ok(_) => Ok(file),
+                Err(source) => Err(CannotOpen { path: file.path().to_owned(), source }),
+            }
+        });
+        let file = file.transpose()?;
+        let mut output = self.output();
+        output.file = file;
+        output.file_fails = false;
         Ok(())
     }
 
@@ -210,7 +231,7 @@ impl Output {
         let message = Message { category, text };
         match &mut self.file {
             None if self.mode == Mode::Foreground => {}
-            None => to_syslog(message),
+            None => self.syslog.send(message),
             Some(file) => {
                 let appended = file.append(&message.with_date(&text::now()));
                 self.settle(message, appended);
@@ -225,20 +246,20 @@ impl Output {
             self.file_fails = false;
             return;
         };
-        let elsewhere = match self.mode {
-            Mode::Daemon => to_syslog,
-            Mode::Foreground => to_terminal,
-        };
         if !mem::replace(&mut self.file_fails, true)
             && let Some(file) = &self.file
         {
             let error = CannotOpen { path: file.path().to_owned(), source };
             let text = format!("{error} ({})", error.source);
-            elsewhere(Message { category: Category::Error, text: &text });
+            let message = Message { category: Category::Error, text: &text };
+            match self.mode {
+                Mode::Daemon => self.syslog.send(message),
+                Mode::Foreground => to_terminal(message),
+            }
         }
         // In the foreground the message itself is on the terminal already.
         if self.mode == Mode::Daemon {
-            to_syslog(message);
+            self.syslog.send(message);
         }
     }
 }
@@ -257,17 +278,6 @@ fn to_terminal(message: Message<'_>) {
 
 fn to_stderr(line: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
-}
-
-fn to_syslog(message: Message<'_>) {
-    let severity = match message.category {
-        Category::Error => Severity::LOG_ERR,
-        Category::Warn => Severity::LOG_WARNING,
-        Category::Debug("Exec") => Severity::LOG_DEBUG,
-        Category::Normal | Category::Debug(_) => Severity::LOG_NOTICE,
-    };
-    // It can't fail with a text that has no NUL.
-    let _ = syslog::syslog(severity, &message.for_syslog());
 }
 
 #[cfg(test)]
@@ -354,6 +364,21 @@ mod tests {
         log.say(Category::Normal, "three");
         assert!(!log.output().file_fails);
         assert_eq!(texts(&fs::read_to_string(&path).unwrap()), ["Normal: three"]);
+    }
+
+    #[test]
+    fn another_logfile_takes_the_place_of_the_first() {
+        let place = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| place.path().join(name));
+        let log = detached(one.clone());
+        log.change_file(Some(two.clone())).unwrap();
+        log.say(Category::Normal, "here");
+        let error = log.change_file(Some("/nonexistent/log".into())).unwrap_err();
+        assert_eq!(error.to_string(), "Cannot open logfile [/nonexistent/log]!");
+        log.say(Category::Normal, "still here");
+        assert_eq!(texts(&fs::read_to_string(&one).unwrap()).len(), 1);
+        let lines = ["Normal: here", "Normal: still here"];
+        assert_eq!(texts(&fs::read_to_string(&two).unwrap()), lines);
     }
 
     #[test]

@@ -9,12 +9,14 @@ mod file;
 pub mod filter;
 mod log;
 mod repeat;
+mod syslog;
 mod text;
 mod whole;
 
 pub use file::CannotOpen;
 pub use filter::Filter;
 pub use log::{ChildOutput, Log, Mode};
+pub use syslog::{Marks, is_facility};
 pub use whole::{temporary_name, write_whole};
 
 /// The kind of a log message. The names are the original's, since monitoring matches them.

@@ -97,6 +97,15 @@ impl<'a> Start<'a> {
         Detached::find(pidfile, log)
     }
 
+    /// Lets a configuration file make it a daemon without a logfile, with this pidfile.
+    #[track_caller]
+    pub(crate) fn start_detached_without_log(mut self, pidfile: &Path) -> Detached {
+        self.detaches = true;
+        let mut parent = self.start();
+        assert_eq!(exit_code(parent.wait_end()), 0, "the parent succeeds: {}", parent.log());
+        Detached::find(pidfile, Path::new("/dev/null"))
+    }
+
     /// Starts it.
     #[track_caller]
     pub(crate) fn start(mut self) -> Daemon {
