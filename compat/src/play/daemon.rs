@@ -4,15 +4,24 @@ use std::{
     fs::{self, File},
     io,
     process::{Command, Stdio},
+    thread,
 };
 
 use rustix::process::{Pid, WaitOptions, WaitStatus, kill_process, wait};
 
 use super::stage::Stage;
-use crate::{call, step::Signal};
+use crate::{
+    call::{self, INTERVAL},
+    step::Signal,
+};
 
 /// The program's name, and that of its file.
 const NAME: &str = "lsyncd";
+
+/// How often in a row it must be seen at rest before it is sent a signal.
+const LOOKS_AT_REST: u32 = 5;
+/// How often it is looked at. One that never rests gets its signal nevertheless.
+const MOST_LOOKS: u32 = 400;
 
 /// A program that was started.
 ///
@@ -72,7 +81,18 @@ impl Daemon {
     }
 
     /// Sends a signal to all that runs of it.
+    ///
+    /// Lsyncd 2.2.3 may miss a signal that comes while it works, so it is sent when it waits.
     pub(super) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        let mut looks_at_rest = 0;
+        for _ in 0..MOST_LOOKS {
+            looks_at_rest =
+                if children().into_iter().all(is_asleep) { looks_at_rest + 1 } else { 0 };
+            if looks_at_rest == LOOKS_AT_REST {
+                break;
+            }
+            thread::sleep(INTERVAL);
+        }
         if self.has_ended() {
             return Err(io::Error::other("it has ended"));
         }
@@ -95,6 +115,12 @@ impl Daemon {
             if runs { "; it runs" } else { "" }
         )
     }
+}
+
+/// Whether a process waits for something.
+fn is_asleep(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
 /// The exit code as a shell would show it.
