@@ -23,7 +23,7 @@ use mirror_core::path::Escaped;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::{
-    report::{Category, Log},
+    report::{Category, Log, reason},
     setup::{Base, Overrides, Setup, check_target},
 };
 use draft::{Draft, Fault};
@@ -98,7 +98,8 @@ fn prepare(lua: &Lua, host: &Host, request: &Request) -> mlua::Result<Table> {
 fn run(lua: &Lua, host: &Host, file: &Path) -> Result<(), Refusal> {
     let named = Escaped(file.as_os_str().as_bytes()).to_string();
     let text = fs::read(file).map_err(|error| {
-        Refusal::because(format!("error loading {named}: cannot read {named}: {error}"))
+        let why = reason(&error);
+        Refusal::because(format!("error loading {named}: cannot read {named}: {why}"))
     })?;
     let name = [b"@", file.as_os_str().as_bytes()].concat();
     let chunk = lua.load(chunk(&text)).set_name(String::from_utf8_lossy(&name));

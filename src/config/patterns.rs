@@ -18,7 +18,7 @@ use super::{
     draft::Fault,
     fields::{Fields, quoted},
 };
-use crate::setup::Exclusions;
+use crate::{report::reason, setup::Exclusions};
 
 /// What is left out of a sync, in all the forms in which it is needed.
 pub(super) struct Patterns {
@@ -124,12 +124,6 @@ fn file(fields: Fields<'_>, name: &str, what: &str, here: &Path) -> Result<Optio
         Fault::Fatal(format!("Cannot open {what} file \"{named}\": {named}: {why}"))
     };
     fs::read(path).map(Some).map_err(cannot)
-}
-
-/// What the system says, as the C library words it.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// The lines that say something, without the blanks in front and the end of line of other systems.

@@ -26,7 +26,7 @@ use rustix::{
 
 use super::{member::Member, roster::Roster};
 use crate::{
-    report::{Category, Log, write_whole},
+    report::{Category, Log, reason, write_whole},
     setup::Daemon,
     watch::Watched,
 };
@@ -93,7 +93,7 @@ impl Status {
 /// The words are the original's.
 fn cannot_write(path: &Path, error: &io::Error) -> String {
     let path = Escaped(path.as_os_str().as_bytes());
-    format!("Cannot open status file \"{path}\" :{path}: {error}")
+    format!("Cannot open status file \"{path}\" :{path}: {}", reason(error))
 }
 
 fn report(file: &mut dyn Write, facts: &Facts<'_>, now: &Zoned) -> io::Result<()> {

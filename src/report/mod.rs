@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     sync::{Mutex, PoisonError},
 };
 
@@ -18,6 +19,13 @@ pub use filter::Filter;
 pub use log::{ChildOutput, Log, Mode};
 pub use syslog::{Marks, is_facility};
 pub use whole::{temporary_name, write_whole};
+
+/// What the system says of an error, as the C library words it: without the number.
+#[must_use]
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
 
 /// The kind of a log message. The names are the original's, since monitoring matches them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

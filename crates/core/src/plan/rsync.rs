@@ -383,12 +383,9 @@ fn escaped(path: &TreePath) -> Vec<u8> {
 /// The `entries` themselves, the `trees` and all that is below them at either end, and the
 /// directories that lead there.
 fn patterns(entries: &[TreePath], trees: &[TreePath]) -> Vec<u8> {
-    let mut text = Vec::new();
+    let mut all: Vec<Vec<u8>> = Vec::new();
     let mut parents = alloc::collections::BTreeSet::new();
-    let mut add = |pattern: &[u8]| {
-        text.extend_from_slice(pattern);
-        text.push(0);
-    };
+    let mut add = |pattern: &[u8]| all.push(pattern.to_vec());
     for path in entries.iter().chain(trees) {
         add(&anchored(path));
         let mut parent = path.parent();
@@ -406,5 +403,5 @@ fn patterns(entries: &[TreePath], trees: &[TreePath]) -> Vec<u8> {
         add(&[anchored(&parent), b"/".to_vec()].concat());
     }
     add(b"/");
-    text
+    all.join(&0)
 }

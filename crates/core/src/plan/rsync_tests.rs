@@ -145,7 +145,7 @@ fn deletions_for_a_broken_receiver_list_each_parent_once() {
     let head = "[-lts] [--modify-window=-1] [-r] [--delete] [--force] [--from0] \
                 [--include-from=-] [--exclude=*] [/src/] [/dst/] < ";
     let patterns = "/d/e/x]|/d/e/b\\s|/w\\*\\\\|/d/e/x]/***|/d/e/b\\\\s/***|/w\\*\\\\/***|\
-                    /d/|/d/e/|/|";
+                    /d/|/d/e/|/";
     assert_eq!(text(&call), head.to_owned() + patterns);
 }
 
@@ -158,14 +158,14 @@ fn a_batch_by_rules_is_called_as_by_the_original_but_for_ignore_errors() {
                 [--include-from=-] [--exclude=*] [/src/] [/dst/] < ";
     assert_eq!(
         text(&plan.list(&paths(&["a/x]", "a/w*", "b"]), &paths(&["a/gone"]))),
-        tail.to_owned() + "/a/x]|/a/w\\*|/b|/a/gone|/a/gone/***|/a/|/|"
+        tail.to_owned() + "/a/x]|/a/w\\*|/b|/a/gone|/a/gone/***|/a/|/"
     );
     // What is excluded in a tree is not named by anybody.
     assert_eq!(
         text(&plan.trees(&paths(&["a/d"]), Deletions::Allowed, &paths(&["a/d/no"]))),
         "[--filter=H /a/d/no] [--filter=P /a/d/no] [--exclude=*.tmp] ".to_owned()
             + tail
-            + "/a/d|/a/d/***|/a/|/|"
+            + "/a/d|/a/d/***|/a/|/"
     );
     let options = RsyncOptions { delete: DeletePolicy::Never, ..plan.options };
     let plan = self::plan(options);
