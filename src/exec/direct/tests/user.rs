@@ -33,7 +33,10 @@ fn is_somebody(test: &str) -> bool {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), Permissions::from_mode(0o777)).unwrap();
     let program = place.path().join("test");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    // By another process: a child that some other test starts meanwhile would keep the file that we
+    // write open, and a file that is open for writing can't be run.
+    let copied = Command::new("cp").arg(env::current_exe().unwrap()).arg(&program).status();
+    assert!(copied.unwrap().success(), "the program can't be copied");
     let output = Command::new(program)
         .args(["--exact", &format!("exec::direct::tests::user::{test}")])
         .env(CHILD, "1")
