@@ -1,6 +1,6 @@
 //! From the command line to the engine: what has to be there is made, in the right order.
 
-use std::{ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
+use std::{error::Error, ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
 
 use mirror_core::fleet::EXIT_FAILURE;
 
@@ -28,8 +28,8 @@ fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
         log.say(Category::Error, why);
         ExitCode::from(EXIT_FAILURE)
     };
-    let Daemon { mode, logfile, pidfile, .. } = setup.daemon.clone();
-    let _living = daemon::start(Life { mode, logfile, pidfile }, &log)?;
+    let Daemon { mode, logfile, pidfile, syslog, .. } = setup.daemon.clone();
+    let _living = daemon::start(Life { mode, logfile, pidfile, syslog }, &log)?;
     let (inbox, receiver) = inbox();
     let signals = inbox.clone();
     daemon::watch_signals(move |signal| signals.signal(signal))
@@ -56,15 +56,29 @@ fn engine(
 /// Takes over the settings of the process that were read again, and returns those that are in
 /// force. What can't change while it runs is told.
 fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
-    let in_force = Daemon { max_processes: wanted.max_processes, ..was.clone() };
+    if was.syslog != wanted.syslog {
+        log.set_syslog(wanted.syslog.clone());
+    }
+    let mut in_force = Daemon {
+        mode: was.mode,
+        logfile: was.logfile.clone(),
+        pidfile: was.pidfile.clone(),
+        onepass: was.onepass,
+        watch: was.watch,
+        ..wanted.clone()
+    };
+    if was.logfile != wanted.logfile {
+        match log.set_logfile(wanted.logfile.clone()) {
+            Ok(()) => in_force.logfile.clone_from(&wanted.logfile),
+            Err(error) => {
+                let why = error.source().map_or_else(String::new, |why| format!(" ({why})"));
+                log.say(Category::Error, format_args!("{error}{why}"));
+            }
+        }
+    }
     for (name, changed) in [
         ("nodaemon", was.mode != wanted.mode),
         ("pidfile", was.pidfile != wanted.pidfile),
-        ("logfile", was.logfile != wanted.logfile),
-        ("logfacility", was.log_facility != wanted.log_facility),
-        ("logident", was.log_ident != wanted.log_ident),
-        ("statusFile", was.status_file != wanted.status_file),
-        ("statusInterval", was.status_interval != wanted.status_interval),
         ("watch", was.watch != wanted.watch),
     ] {
         if changed {
@@ -82,12 +96,7 @@ fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String
         setup::Watch::Fanotify => Preference::Fanotify,
     };
     let wake = Box::new(move || inbox.send(Message::Watch));
-    let watch = Watch::start(preference, log.clone(), wake)
-        .map_err(|error| cannot("watch anything", &error))?;
-    for own in [&daemon.logfile, &daemon.pidfile].into_iter().flatten() {
-        watch.ignore(own.clone());
-    }
-    Ok(watch)
+    Watch::start(preference, log.clone(), wake).map_err(|error| cannot("watch anything", &error))
 }
 
 fn cannot(what: &str, error: &io::Error) -> String {
@@ -97,12 +106,28 @@ fn cannot(what: &str, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Syslog;
+    use std::time::Duration;
 
     #[test]
-    fn of_the_process_only_the_number_of_jobs_changes_while_it_runs() {
+    fn what_is_no_longer_the_same_process_does_not_change_while_it_runs() {
+        let place = tempfile::tempdir().unwrap();
         let was = Daemon { pidfile: Some("/run/a.pid".into()), ..Daemon::default() };
-        let wanted = Daemon { max_processes: Some(3), onepass: true, ..Daemon::default() };
-        let in_force = adapt(&Log::default(), &was, &wanted);
-        assert_eq!(in_force, Daemon { max_processes: Some(3), ..was });
+        let wanted = Daemon {
+            max_processes: Some(3),
+            onepass: true,
+            logfile: Some(place.path().join("log")),
+            status_file: Some("/run/status".into()),
+            status_interval: Duration::ZERO,
+            syslog: Syslog { ident: "other".into(), ..Syslog::default() },
+            ..Daemon::default()
+        };
+        let log = Log::default();
+        let in_force = adapt(&log, &was, &wanted);
+        let kept = Daemon { pidfile: was.pidfile.clone(), onepass: false, ..wanted };
+        assert_eq!(in_force, kept);
+        let unusable = Some(place.path().join("none/log"));
+        let in_force = adapt(&log, &kept, &Daemon { logfile: unusable, ..kept.clone() });
+        assert_eq!(in_force, kept);
     }
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    report::Mode,
+    report::{Mode, Syslog},
     setup::{Kind, MOST_WAITING, PACE, Watch},
 };
 
@@ -113,7 +113,8 @@ fn settings_are_gathered_from_calls_and_assignments() {
     assert!(daemon.logfile.unwrap().is_absolute());
     assert_eq!(daemon.status_file.unwrap().to_str(), Some("/run/s"));
     assert_eq!(daemon.status_interval, Duration::from_secs(3));
-    assert_eq!((daemon.log_facility, daemon.log_ident), ("daemon".into(), "x".into()));
+    let Syslog { facility, ident } = daemon.syslog;
+    assert_eq!((facility.to_string(), &*ident), ("daemon".into(), "x"));
     assert_eq!((daemon.max_processes, daemon.onepass), (Some(4), true));
     assert_eq!(daemon.watch, Watch::Auto);
 }

@@ -10,7 +10,7 @@ use mlua::{Table, Value};
 
 use super::{Request, absolute, fields::Fields};
 use crate::{
-    report::Mode,
+    report::{Facility, Mode, Syslog, UnknownFacility},
     setup::{Daemon, Watch},
 };
 
@@ -24,10 +24,6 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
     };
     let foreground = overrides.nodaemon || fields.is_on("nodaemon");
     let standard = Daemon::default();
-    let text = |name: &str, standard: String| {
-        let text = fields.text(name)?;
-        Ok::<_, String>(text.map_or(standard, |text| Escaped(&text).to_string()))
-    };
     check_choice(fields, "inotifyMode", |given| {
         if given.0 == b"CloseWrite after Modify" {
             "'CloseWrite after Modify' not implemented.".into()
@@ -45,8 +41,7 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
             .map_or(standard.status_interval, |seconds| {
                 Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
             }),
-        log_facility: facility(fields, standard.log_facility)?,
-        log_ident: text("logident", standard.log_ident)?,
+        syslog: Syslog { facility: facility(fields)?, ident: ident(fields)? },
         onepass: overrides.onepass || fields.is_on("onepass"),
         max_processes: fields
             .whole("maxProcesses", 1)?
@@ -60,16 +55,20 @@ pub(super) fn insist(values: &Table, request: &Request) -> bool {
     request.overrides.insist || Fields::new(values, "").is_on("insist")
 }
 
-fn facility(fields: Fields<'_>, standard: String) -> Result<String, String> {
-    match fields.value("logfacility") {
-        Value::Nil => Ok(standard),
-        Value::String(name) => Ok(Escaped(&name.as_bytes()).to_string()),
-        Value::Integer(_) | Value::Number(_) => {
-            let number = fields.text("logfacility")?.unwrap_or_default();
-            Ok(Escaped(&number).to_string())
-        }
-        _ => Err("Logging facility must be a number or string".into()),
-    }
+fn facility(fields: Fields<'_>) -> Result<Facility, String> {
+    let name = match fields.value("logfacility") {
+        Value::Nil => return Ok(Facility::default()),
+        Value::String(_) | Value::Integer(_) | Value::Number(_) => fields.text("logfacility")?,
+        _ => return Err("Logging facility must be a number or string".into()),
+    };
+    let name = name.unwrap_or_default();
+    let facility = Escaped(&name).to_string().parse();
+    facility.map_err(|unknown: UnknownFacility| unknown.to_string())
+}
+
+fn ident(fields: Fields<'_>) -> Result<String, String> {
+    let ident = fields.text("logident")?.map(|ident| Escaped(&ident).to_string());
+    Ok(ident.unwrap_or_else(|| Syslog::default().ident))
 }
 
 fn watch(fields: Fields<'_>, request: &Request) -> Result<Watch, String> {

@@ -8,7 +8,10 @@ use mirror_core::{
 };
 
 use super::{Inbox, Message};
-use crate::exec::{Executor, stop::Stop};
+use crate::exec::{
+    Executor,
+    stop::{Running, Stop},
+};
 
 /// The jobs that run. There are at most as many as mirrors: the fleet sees to it.
 pub(super) struct Jobs {
@@ -41,6 +44,11 @@ impl Jobs {
         if let Some(stop) = self.running.get(&job) {
             stop.ask();
         }
+    }
+
+    /// The programs that run.
+    pub(super) fn programs(&self) -> impl Iterator<Item = Running> {
+        self.running.values().filter_map(Stop::child)
     }
 
     pub(super) fn ended(&mut self, job: JobId) {

@@ -7,6 +7,7 @@ mod jobs;
 mod member;
 mod reload;
 mod roster;
+mod status;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -43,6 +44,7 @@ use jobs::Jobs;
 use member::Member;
 pub use reload::{Adapt, Load, Reload};
 use roster::Roster;
+use status::Status;
 
 /// The most messages that are taken in before what is due is done.
 const MOST_AT_ONCE: usize = 1024;
@@ -87,6 +89,7 @@ pub struct Engine {
     daemon: Daemon,
     reload: Option<Reload>,
     calendar: Calendar,
+    status: Option<Status>,
     watch: Watch,
     jobs: Jobs,
     receiver: Receiver<Message>,
@@ -119,12 +122,14 @@ impl Engine {
         names.iter().zip(members).for_each(|(&name, member)| roster.add(name, member));
         roster.line_up(names);
         let (inbox, receiver) = channel;
+        let status = Status::new(&daemon, Moment::ORIGIN);
         let mut engine = Self {
             fleet,
             roster,
             daemon,
             reload,
             calendar: Calendar::new(Zoned::now()),
+            status,
             watch,
             jobs: Jobs::new(inbox),
             receiver,
@@ -133,6 +138,7 @@ impl Engine {
             started: Instant::now(),
         };
         engine.plan_calendar();
+        engine.ignore_own_files();
         Ok(engine)
     }
 
@@ -142,9 +148,13 @@ impl Engine {
         let mut effects = Vec::new();
         self.fleet.begin(&mut effects);
         loop {
+            if !effects.is_empty() {
+                self.touch_status();
+            }
             if let Some(code) = self.perform(&mut effects) {
                 return code.into();
             }
+            self.keep_status();
             if self.answers.is_empty() && !self.receive(&mut effects) {
                 return ExitCode::FAILURE;
             }
@@ -182,7 +192,8 @@ impl Engine {
 
     /// How long there is nothing to do unless something comes. `None`: for ever.
     fn next_wait(&self) -> Option<Duration> {
-        let wakeup = self.fleet.next_wakeup().map(|at| at - self.now());
+        let wakeup = self.fleet.next_wakeup().into_iter().chain(self.status_due()).min();
+        let wakeup = wakeup.map(|at| at - self.now());
         let calendar =
             if self.calendar.is_empty() { None } else { self.calendar.wait(&Zoned::now()) };
         wakeup.into_iter().chain(calendar).min()
@@ -194,6 +205,7 @@ impl Engine {
             Message::Watch => {
                 for told in self.watch.take() {
                     if let Some(input) = self.translate(told) {
+                        self.touch_status();
                         self.fleet.handle(input, now, effects);
                     }
                 }
@@ -204,6 +216,7 @@ impl Engine {
                 self.reload(effects);
             }
             Message::Input(input) => {
+                self.touch_status();
                 if let Input::JobEnded { job, .. } = &input {
                     self.jobs.ended(*job);
                 }
@@ -228,7 +241,7 @@ impl Engine {
         self.calendar.plan(rules);
     }
 
-    fn translate(&self, told: Told) -> Option<Input> {
+    fn translate(&mut self, told: Told) -> Option<Input> {
         match told {
             Told::Notice(notice) => Some(Input::Notice(notice)),
             Told::Covered { mirror, coverage } => {
@@ -241,6 +254,11 @@ impl Engine {
             }
             Told::CannotCover { mirror, why } => Some(Input::CannotCover { mirror, why }),
             Told::Drained(_) => None,
+            Told::Listed(inventory) => {
+                let now = self.now();
+                self.status.as_mut()?.hear(inventory, now);
+                None
+            }
         }
     }
 

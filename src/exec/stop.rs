@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use mirror_linux::clock::ticks;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Asks a running job to end, from another thread.
@@ -20,7 +21,22 @@ pub struct Stop {
 #[derive(Debug, Default)]
 struct Shared {
     asked: AtomicBool,
-    child: Mutex<Option<OwnedFd>>,
+    child: Mutex<Option<Child>>,
+}
+
+#[derive(Debug)]
+struct Child {
+    fd: OwnedFd,
+    program: Running,
+}
+
+/// A program that runs for a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its number.
+    pub pid: Pid,
+    /// When it was started, in ticks of `times(2)`.
+    pub started: u64,
 }
 
 impl Stop {
@@ -36,8 +52,15 @@ impl Stop {
         self.shared.asked.store(true, Ordering::Relaxed);
         if let Some(child) = &*child {
             // It fails only when the child has ended by itself.
-            let _ = pidfd_send_signal(child, Signal::TERM);
+            let _ = pidfd_send_signal(&child.fd, Signal::TERM);
         }
+    }
+
+    /// The child that does the work now.
+    #[must_use]
+    pub fn child(&self) -> Option<Running> {
+        let child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
+        child.as_ref().map(|child| child.program)
     }
 
     /// Names the child that does the work, until the guard is dropped. The child must not have
@@ -52,7 +75,7 @@ impl Stop {
         if self.is_asked() {
             let _ = pidfd_send_signal(&fd, Signal::TERM);
         }
-        *child = Some(fd);
+        *child = Some(Child { fd, program: Running { pid, started: ticks() } });
         drop(child);
         Ok(Watched { stop: self })
     }

@@ -11,12 +11,11 @@ use std::{
     time::Instant,
 };
 
-use nix::syslog::{self, Facility, LogFlags, Severity};
-
 use super::{
     CannotOpen, Category, Filter,
     file::LogFile,
     repeat::{Repeat, Verdict},
+    syslog::Syslog,
     text::{self, Message},
 };
 
@@ -75,6 +74,7 @@ impl ChildOutput {
 struct Output {
     stage: Stage,
     mode: Mode,
+    syslog: Syslog,
     file: Option<LogFile>,
     file_fails: bool,
     repeat: Repeat,
@@ -112,6 +112,15 @@ impl Log {
         self.shared.filter.wants(category)
     }
 
+    /// From now on messages in the system's log come from `syslog`.
+    pub fn set_syslog(&self, syslog: Syslog) {
+        let mut output = self.output();
+        output.syslog = syslog;
+        if output.stage != Stage::Starting {
+            output.syslog.open();
+        }
+    }
+
     /// Says `greeting` with all that the mode has: the terminal, and the logfile (an absolute
     /// path) or the system's log. From now on messages have the time.
     ///
@@ -127,22 +136,30 @@ impl Log {
         let mut output = self.output();
         output.mode = mode;
         output.stage = Stage::Attached;
-        if mode == Mode::Daemon {
-            // It only notes the name, so there is nothing that could fail.
-            let _ = syslog::openlog(Some(c"lsyncd"), LogFlags::empty(), Facility::LOG_USER);
-        }
+        output.syslog.open();
         if self.wants(Category::Normal) {
             to_terminal(Message { category: Category::Normal, text: greeting });
         }
-        if let Some(path) = logfile {
-            let mut file = LogFile::new(path);
-            file.duplicate()
-                .map_err(|source| CannotOpen { path: file.path().to_owned(), source })?;
-            output.file = Some(file);
-        }
+        output.file = logfile.map(LogFile::open).transpose()?;
         if self.wants(Category::Normal) {
             output.behind_terminal(Category::Normal, greeting);
         }
+        Ok(())
+    }
+
+    /// Messages go to this logfile (an absolute path) from now on, or to none; where they go
+    /// otherwise does not change. It is for a log that has begun.
+    ///
+    /// # Errors
+    ///
+    /// If the logfile can't be opened. Then nothing changes.
+    pub fn set_logfile(&self, logfile: Option<PathBuf>) -> Result<(), CannotOpen> {
+        let file = logfile.map(LogFile::open).transpose()?;
+        let mut output = self.output();
+        // What was counted belongs to where it was told.
+        output.tell_count();
+        output.file = file;
+        output.file_fails = false;
         Ok(())
     }
 
@@ -179,9 +196,7 @@ impl fmt::Debug for Log {
 impl Drop for Shared {
     fn drop(&mut self) {
         let output = self.output.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counted) = output.repeat.take() {
-            output.write(counted.category, &counted.text());
-        }
+        output.tell_count();
     }
 }
 
@@ -198,6 +213,13 @@ impl Output {
         }
     }
 
+    /// Tells how often the last message was repeated, if it was.
+    fn tell_count(&mut self) {
+        if let Some(counted) = self.repeat.take() {
+            self.write(counted.category, &counted.text());
+        }
+    }
+
     fn write(&mut self, category: Category, text: &str) {
         if self.stage == Stage::Attached {
             to_terminal(Message { category, text });
@@ -210,7 +232,7 @@ impl Output {
         let message = Message { category, text };
         match &mut self.file {
             None if self.mode == Mode::Foreground => {}
-            None => to_syslog(message),
+            None => self.syslog.write(message),
             Some(file) => {
                 let appended = file.append(&message.with_date(&text::now()));
                 self.settle(message, appended);
@@ -225,20 +247,20 @@ impl Output {
             self.file_fails = false;
             return;
         };
-        let elsewhere = match self.mode {
-            Mode::Daemon => to_syslog,
-            Mode::Foreground => to_terminal,
-        };
         if !mem::replace(&mut self.file_fails, true)
             && let Some(file) = &self.file
         {
             let error = CannotOpen { path: file.path().to_owned(), source };
             let text = format!("{error} ({})", error.source);
-            elsewhere(Message { category: Category::Error, text: &text });
+            let trouble = Message { category: Category::Error, text: &text };
+            match self.mode {
+                Mode::Daemon => self.syslog.write(trouble),
+                Mode::Foreground => to_terminal(trouble),
+            }
         }
         // In the foreground the message itself is on the terminal already.
         if self.mode == Mode::Daemon {
-            to_syslog(message);
+            self.syslog.write(message);
         }
     }
 }
@@ -257,17 +279,6 @@ fn to_terminal(message: Message<'_>) {
 
 fn to_stderr(line: &str) {
     let _ = io::stderr().lock().write_all(line.as_bytes());
-}
-
-fn to_syslog(message: Message<'_>) {
-    let severity = match message.category {
-        Category::Error => Severity::LOG_ERR,
-        Category::Warn => Severity::LOG_WARNING,
-        Category::Debug("Exec") => Severity::LOG_DEBUG,
-        Category::Normal | Category::Debug(_) => Severity::LOG_NOTICE,
-    };
-    // It can't fail with a text that has no NUL.
-    let _ = syslog::syslog(severity, &message.for_syslog());
 }
 
 #[cfg(test)]
@@ -354,6 +365,25 @@ mod tests {
         log.say(Category::Normal, "three");
         assert!(!log.output().file_fails);
         assert_eq!(texts(&fs::read_to_string(&path).unwrap()), ["Normal: three"]);
+    }
+
+    #[test]
+    fn a_log_that_runs_can_be_given_another_file() {
+        let place = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| place.path().join(name));
+        let log = detached(one.clone());
+        log.say(Category::Warn, "again");
+        log.say(Category::Warn, "again");
+        log.set_logfile(Some(other.clone())).unwrap();
+        log.say(Category::Normal, "later");
+        let error = log.set_logfile(Some(place.path().join("none/log"))).unwrap_err();
+        assert!(error.to_string().starts_with("Cannot open logfile ["), "{error}");
+        log.say(Category::Normal, "still there");
+        log.set_logfile(None).unwrap();
+        assert!(matches!(log.child_output(), ChildOutput::Null));
+        let [one, other] = [one, other].map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(texts(&one)[1..], ["Warn: again", "Warn: last message repeated 1 times"]);
+        assert_eq!(texts(&other), ["Normal: later", "Normal: still there"]);
     }
 
     #[test]

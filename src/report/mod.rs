@@ -9,11 +9,15 @@ mod file;
 pub mod filter;
 mod log;
 mod repeat;
+pub mod status;
+mod syslog;
 mod text;
 
 pub use file::CannotOpen;
 pub use filter::Filter;
 pub use log::{ChildOutput, Log, Mode};
+pub use syslog::{Facility, Syslog, UnknownFacility};
+pub(crate) use text::now;
 
 /// The kind of a log message. The names are the original's, since monitoring matches them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

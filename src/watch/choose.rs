@@ -190,6 +190,14 @@ impl Sources {
         Coverage { by, reason, directories, polled }
     }
 
+    /// What inotify watches, as [`Inotify::list`] has it, and the mirrors that fanotify serves.
+    pub(super) fn list(&self, most: usize) -> (usize, Vec<(i32, Vec<u8>)>, Vec<MirrorId>) {
+        let (count, listed) = self.inotify.list(most);
+        let choices = self.choices.iter();
+        let marked = choices.filter(|(_, choice)| choice.by == By::Fanotify);
+        (count, listed, marked.map(|(&mirror, _)| mirror).collect())
+    }
+
     /// The tree of a mirror.
     pub(super) fn tree(&self, mirror: MirrorId) -> Option<&Tree> {
         self.choices.get(&mirror).map(|choice| &choice.tree)

@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use super::{
-    Asks, Barrier, Preference, Told,
+    Asks, Barrier, Inventory, MOST_LISTED, Preference, Told,
     choose::{Sources, is_remote},
     outbox::Outbox,
     poll::{Answer, Order},
@@ -54,6 +54,7 @@ pub(super) enum Command {
     Uncover(MirrorId),
     Ignore(PathBuf),
     Drain(Barrier),
+    List,
     Polled(Vec<Answer>),
     Stop,
 }
@@ -187,10 +188,19 @@ impl Reader {
                     }
                 }
                 Command::Drain(barrier) => self.drain_all(barrier),
+                Command::List => self.told.push(Told::Listed(self.inventory())),
                 Command::Polled(answers) => self.hear(answers),
             }
         }
         true
+    }
+
+    fn inventory(&self) -> Inventory {
+        let (watched, watches, marked) = self.sources.list(MOST_LISTED);
+        let polled = self.mirrors.iter().map(|(&id, mirror)| (id, mirror.polled));
+        let polled: Vec<_> = polled.filter(|(_, polled)| *polled > 0).collect();
+        let is_limited = self.limit_was_told && !polled.is_empty();
+        Inventory { watched, watches, marked, polled, advice: is_limited.then(raise_limit) }
     }
 
     fn cover(&mut self, tree: &Tree) {
@@ -444,14 +454,22 @@ fn shown(tree: &Tree) -> String {
 
 /// What to say when the kernel watches no more directories.
 fn too_many_watches(path: &str) -> String {
+    let raise = raise_limit();
+    format!(
+        "cannot watch {path}, and maybe others: {raise}; until the next start what is not \
+         watched is polled"
+    )
+}
+
+/// The limit of watches, and what to do about it.
+fn raise_limit() -> String {
     const LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
     const USUAL: u64 = 524_288;
     let present = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok());
     let present: u64 = present.unwrap_or_default();
     let wanted = USUAL.max(present.saturating_mul(2));
     format!(
-        "cannot watch {path}, and maybe others: fs.inotify.max_user_watches is {present}: raise \
-         it with: sysctl fs.inotify.max_user_watches={wanted}; until the next start what is not \
-         watched is polled"
+        "fs.inotify.max_user_watches is {present}: raise it with: \
+         sysctl fs.inotify.max_user_watches={wanted}"
     )
 }

@@ -207,6 +207,12 @@ impl Source for Inotify {
 }
 
 impl Inotify {
+    /// How many watches there are, and at most `most` of them with their directories: absolute
+    /// paths without a slash at the end.
+    pub(super) fn list(&self, most: usize) -> (usize, Vec<(i32, Vec<u8>)>) {
+        (self.watches, self.forest.list(most))
+    }
+
     /// The directory at an absolute path.
     fn find(&self, path: &[u8]) -> Option<u32> {
         let mut names = path.split(|&b| b == b'/').filter(|name| !name.is_empty());

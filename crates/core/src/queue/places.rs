@@ -312,7 +312,8 @@ impl Places {
         flights.chain(waiting).chain(self.resting())
     }
 
-    fn resting(&self) -> impl Iterator<Item = (Place, Stage)> {
+    /// The places that failed and rest, with [`Stage::Resting`].
+    pub fn resting(&self) -> impl Iterator<Item = (Place, Stage)> {
         self.failures.iter().filter_map(|(place, failed)| {
             let tries = failed.tries;
             failed.until.map(|until| (place, Stage::Resting { until, tries }))
