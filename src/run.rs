@@ -1,6 +1,6 @@
 //! From the command line to the engine: what has to be there is made, in the right order.
 
-use std::{error::Error, ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
+use std::{ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
 
 use mirror_core::fleet::EXIT_FAILURE;
 
@@ -9,7 +9,7 @@ use crate::{
     daemon::{self, Life},
     engine::{Engine, Inbox, Load, Message, Reload, inbox},
     load::Loader,
-    report::{Category, Log},
+    report::{Category, Log, Marks},
     setup::{self, Daemon, Setup},
     watch::{Preference, Watch},
 };
@@ -28,8 +28,9 @@ fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
         log.say(Category::Error, why);
         ExitCode::from(EXIT_FAILURE)
     };
-    let Daemon { mode, logfile, pidfile, syslog, .. } = setup.daemon.clone();
-    let _living = daemon::start(Life { mode, logfile, pidfile, syslog }, &log)?;
+    log.mark_for_syslog(marks(&setup.daemon));
+    let Daemon { mode, logfile, pidfile, .. } = setup.daemon.clone();
+    let _living = daemon::start(Life { mode, logfile, pidfile }, &log)?;
     let (inbox, receiver) = inbox();
     let signals = inbox.clone();
     daemon::watch_signals(move |signal| signals.signal(signal))
@@ -56,26 +57,6 @@ fn engine(
 /// Takes over the settings of the process that were read again, and returns those that are in
 /// force. What can't change while it runs is told.
 fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
-    if was.syslog != wanted.syslog {
-        log.set_syslog(wanted.syslog.clone());
-    }
-    let mut in_force = Daemon {
-        mode: was.mode,
-        logfile: was.logfile.clone(),
-        pidfile: was.pidfile.clone(),
-        onepass: was.onepass,
-        watch: was.watch,
-        ..wanted.clone()
-    };
-    if was.logfile != wanted.logfile {
-        match log.set_logfile(wanted.logfile.clone()) {
-            Ok(()) => in_force.logfile.clone_from(&wanted.logfile),
-            Err(error) => {
-                let why = error.source().map_or_else(String::new, |why| format!(" ({why})"));
-                log.say(Category::Error, format_args!("{error}{why}"));
-            }
-        }
-    }
     for (name, changed) in [
         ("nodaemon", was.mode != wanted.mode),
         ("pidfile", was.pidfile != wanted.pidfile),
@@ -86,7 +67,28 @@ fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
             log.say(Category::Warn, text);
         }
     }
+    let mut in_force = Daemon {
+        max_processes: wanted.max_processes,
+        status_file: wanted.status_file.clone(),
+        status_interval: wanted.status_interval,
+        ..was.clone()
+    };
+    if was.logfile != wanted.logfile {
+        match log.change_file(wanted.logfile.clone()) {
+            Ok(()) => in_force.logfile.clone_from(&wanted.logfile),
+            Err(error) => log.say(Category::Error, error),
+        }
+    }
+    if marks(was) != marks(wanted) {
+        log.mark_for_syslog(marks(wanted));
+        in_force.log_facility.clone_from(&wanted.log_facility);
+        in_force.log_ident.clone_from(&wanted.log_ident);
+    }
     in_force
+}
+
+fn marks(daemon: &Daemon) -> Marks {
+    Marks { facility: daemon.log_facility.clone(), ident: daemon.log_ident.clone() }
 }
 
 fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String> {
@@ -106,28 +108,23 @@ fn cannot(what: &str, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Syslog;
-    use std::time::Duration;
 
     #[test]
-    fn what_is_no_longer_the_same_process_does_not_change_while_it_runs() {
+    fn of_the_process_the_log_the_status_and_the_number_of_jobs_change_while_it_runs() {
         let place = tempfile::tempdir().unwrap();
         let was = Daemon { pidfile: Some("/run/a.pid".into()), ..Daemon::default() };
-        let wanted = Daemon {
+        let changed = Daemon {
             max_processes: Some(3),
-            onepass: true,
+            log_ident: "x".into(),
+            log_facility: "cron".into(),
             logfile: Some(place.path().join("log")),
             status_file: Some("/run/status".into()),
-            status_interval: Duration::ZERO,
-            syslog: Syslog { ident: "other".into(), ..Syslog::default() },
             ..Daemon::default()
         };
-        let log = Log::default();
-        let in_force = adapt(&log, &was, &wanted);
-        let kept = Daemon { pidfile: was.pidfile.clone(), onepass: false, ..wanted };
-        assert_eq!(in_force, kept);
-        let unusable = Some(place.path().join("none/log"));
-        let in_force = adapt(&log, &kept, &Daemon { logfile: unusable, ..kept.clone() });
-        assert_eq!(in_force, kept);
+        let wanted = Daemon { onepass: true, ..changed.clone() };
+        let in_force = adapt(&Log::default(), &was, &wanted);
+        assert_eq!(in_force, Daemon { pidfile: was.pidfile.clone(), ..changed });
+        let wanted = Daemon { logfile: Some("/nonexistent/log".into()), ..was.clone() };
+        assert_eq!(adapt(&Log::default(), &was, &wanted), was);
     }
 }

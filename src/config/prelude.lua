@@ -236,16 +236,23 @@ default.direct.prepare = function(config)
     need(config, "direct", "target")
 end
 
--- Which table of defaults a sync is based on, by its action; and which functions are still those.
+-- Which table of defaults a sync is based on, by its action; and which functions are ours. A file
+-- may take single ones out of a default.
 
 local base_of = { [default.action] = "own" }
 for _, base in ipairs { "rsync", "rsyncssh", "direct" } do base_of[default[base].action] = base end
 
-local function own_function(config, base)
-    local theirs = default[base]
+local is_ours = {}
+for _, theirs in ipairs { default, default.rsync, default.rsyncssh, default.direct } do
+    for _, value in pairs(theirs) do
+        if type(value) == "function" then is_ours[value] = true end
+    end
+end
+
+local function own_function(config)
     for _, name in ipairs { "init", "collect", "full" } do
         local value = config[name]
-        if type(value) == "function" and value ~= theirs[name] then return name end
+        if type(value) == "function" and not is_ours[value] then return name end
     end
 end
 
@@ -303,7 +310,7 @@ local function check_script(config, base)
     if base == nil or base == "own" then
         fail("this sync has actions of its own: user scripts are not supported yet")
     end
-    local own = own_function(config, base)
+    local own = own_function(config)
     if own then fail('this sync has its own "' .. own .. '": user scripts are not supported yet') end
     if config.tunnel then fail("tunnels are not supported yet") end
 end

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    report::{Mode, Syslog},
+    report::Mode,
     setup::{Kind, MOST_WAITING, PACE, Watch},
 };
 
@@ -103,7 +103,7 @@ fn a_plain_sync_has_the_defaults() {
 fn settings_are_gathered_from_calls_and_assignments() {
     let daemon = says(
         "settings{ logfile='log', 'nodaemon', statusInterval='3', maxProcesses=4 }
-         settings{ statusFile='/run/s', logfacility='daemon', logident='x' }
+         settings{ statusFile='run/s', logfacility='daemon', logident='x' }
          settings.onepass = 1
          assert(settings('statusInterval') == '3' and settings.onepass == 1)
          sync{ default.rsync, source='@/src', target='h:' }",
@@ -111,10 +111,10 @@ fn settings_are_gathered_from_calls_and_assignments() {
     .daemon;
     assert_eq!(daemon.mode, Mode::Foreground);
     assert!(daemon.logfile.unwrap().is_absolute());
-    assert_eq!(daemon.status_file.unwrap().to_str(), Some("/run/s"));
+    let status = daemon.status_file.unwrap();
+    assert!(status.is_absolute() && status.ends_with("run/s"), "{}", status.display());
     assert_eq!(daemon.status_interval, Duration::from_secs(3));
-    let Syslog { facility, ident } = daemon.syslog;
-    assert_eq!((facility.to_string(), &*ident), ("daemon".into(), "x"));
+    assert_eq!((daemon.log_facility, daemon.log_ident), ("daemon".into(), "x".into()));
     assert_eq!((daemon.max_processes, daemon.onepass), (Some(4), true));
     assert_eq!(daemon.watch, Watch::Auto);
 }
@@ -325,6 +325,20 @@ fn a_gauge_of_the_users_own_lets_names_pass() {
 }
 
 #[test]
+fn single_functions_of_a_default_may_be_taken() {
+    let setup = says(
+        "sync{ action = default.rsync.action, prepare = default.rsync.prepare, init = default.init,
+               checkgauge = default.rsync.checkgauge, source='@/src', target='h:x',
+               rsync = { binary = '/usr/bin/rsync', times = true } }",
+    );
+    assert_eq!(setup.syncs[0].rsync.short, b"t");
+    assert_eq!(
+        (setup.syncs[0].kind, &*setup.syncs[0].binary),
+        (Kind::Rsync, "/usr/bin/rsync".as_ref())
+    );
+}
+
+#[test]
 fn user_scripts_are_refused_until_they_are_built() {
     for (text, name) in [("init = function() end", "init"), ("collect = function() end", "collect")]
     {
@@ -474,6 +488,13 @@ fn what_is_checked_at_once_is_refused_at_once() {
         &format!("settings{{ inotifyMode = 'Foo' }} sync{{ {a} }}"),
         &["'Foo' not a valid inotfiyMode."],
     );
+    for (value, why) in [
+        ("'foo'", "Logging facility 'foo' unknown."),
+        ("3", "Logging facility '3' unknown."),
+        ("{}", "Logging facility must be a number or string"),
+    ] {
+        refused(&format!("settings{{ logfacility = {value} }} sync{{ {a} }}"), &[why]);
+    }
     fails(
         &format!("sync{{ {a}, maxProcesses = 0 }}"),
         "@/conf.lua:1: maxProcesses must be a number and >= 1",

@@ -6,11 +6,14 @@ use mirror_core::{
     path::Escaped,
     settings::{self, Table as Names, Takes},
 };
-use mlua::{Table, Value};
+use mlua::Table;
 
-use super::{Request, absolute, fields::Fields};
+use super::{
+    Request, absolute,
+    fields::{Fields, text},
+};
 use crate::{
-    report::{Facility, Mode, Syslog, UnknownFacility},
+    report::{Mode, is_facility},
     setup::{Daemon, Watch},
 };
 
@@ -24,6 +27,7 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
     };
     let foreground = overrides.nodaemon || fields.is_on("nodaemon");
     let standard = Daemon::default();
+    let ident = fields.text("logident")?.map(|ident| Escaped(&ident).to_string());
     check_choice(fields, "inotifyMode", |given| {
         if given.0 == b"CloseWrite after Modify" {
             "'CloseWrite after Modify' not implemented.".into()
@@ -41,7 +45,8 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
             .map_or(standard.status_interval, |seconds| {
                 Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
             }),
-        syslog: Syslog { facility: facility(fields)?, ident: ident(fields)? },
+        log_facility: facility(fields, standard.log_facility)?,
+        log_ident: ident.unwrap_or(standard.log_ident),
         onepass: overrides.onepass || fields.is_on("onepass"),
         max_processes: fields
             .whole("maxProcesses", 1)?
@@ -55,20 +60,17 @@ pub(super) fn insist(values: &Table, request: &Request) -> bool {
     request.overrides.insist || Fields::new(values, "").is_on("insist")
 }
 
-fn facility(fields: Fields<'_>) -> Result<Facility, String> {
-    let name = match fields.value("logfacility") {
-        Value::Nil => return Ok(Facility::default()),
-        Value::String(_) | Value::Integer(_) | Value::Number(_) => fields.text("logfacility")?,
-        _ => return Err("Logging facility must be a number or string".into()),
-    };
-    let name = name.unwrap_or_default();
-    let facility = Escaped(&name).to_string().parse();
-    facility.map_err(|unknown: UnknownFacility| unknown.to_string())
-}
-
-fn ident(fields: Fields<'_>) -> Result<String, String> {
-    let ident = fields.text("logident")?.map(|ident| Escaped(&ident).to_string());
-    Ok(ident.unwrap_or_else(|| Syslog::default().ident))
+fn facility(fields: Fields<'_>, standard: String) -> Result<String, String> {
+    let value = fields.value("logfacility");
+    if value.is_nil() {
+        return Ok(standard);
+    }
+    let name = text(&value).ok_or("Logging facility must be a number or string")?;
+    let name = Escaped(&name).to_string();
+    if is_facility(&name) {
+        return Ok(name.to_ascii_lowercase());
+    }
+    Err(format!("Logging facility '{name}' unknown."))
 }
 
 fn watch(fields: Fields<'_>, request: &Request) -> Result<Watch, String> {

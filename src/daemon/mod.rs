@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use pidfile::{Pidfile, PidfileError};
 pub use signals::watch_signals;
 
-use crate::report::{Category, Log, Mode, Syslog};
+use crate::report::{Category, Log, Mode};
 
 /// The exit code of a failed start: `exit(-1)`.
 const FAILURE: u8 = 255;
@@ -36,8 +36,6 @@ pub struct Life {
     pub logfile: Option<PathBuf>,
     /// An absolute path.
     pub pidfile: Option<PathBuf>,
-    /// As whom it writes to the system's log.
-    pub syslog: Syslog,
 }
 
 /// The process lives as it should. It has to be kept as long as the daemon runs: the pidfile goes
@@ -62,7 +60,6 @@ pub fn start(life: Life, log: &Log) -> Result<Living, ExitCode> {
         Mode::Daemon => "--- Startup, daemonizing ---",
         Mode::Foreground => "--- Startup ---",
     };
-    log.set_syslog(life.syslog);
     log.begin(life.mode, life.logfile, greeting).map_err(|error| {
         // The original has it without a category.
         eprintln!("{error}");

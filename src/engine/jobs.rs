@@ -6,12 +6,10 @@ use mirror_core::{
     input::Input,
     job::{Failure, Job, JobId, Outcome},
 };
+use rustix::process::Pid;
 
 use super::{Inbox, Message};
-use crate::exec::{
-    Executor,
-    stop::{Running, Stop},
-};
+use crate::exec::{Executor, stop::Stop};
 
 /// The jobs that run. There are at most as many as mirrors: the fleet sees to it.
 pub(super) struct Jobs {
@@ -26,7 +24,8 @@ impl Jobs {
 
     /// Starts a job. Its end comes through the inbox, whatever happens.
     pub(super) fn start(&mut self, job: Job, executor: Arc<dyn Executor>) {
-        let stop = Stop::default();
+        let inbox = self.inbox.clone();
+        let stop = Stop::telling(move || inbox.send(Message::Child));
         let reply = Reply { job: job.id, inbox: Some(self.inbox.clone()) };
         self.running.insert(job.id, stop.clone());
         let work = move || {
@@ -46,9 +45,12 @@ impl Jobs {
         }
     }
 
-    /// The programs that run.
-    pub(super) fn programs(&self) -> impl Iterator<Item = Running> {
-        self.running.values().filter_map(Stop::child)
+    /// The children that do the work of jobs, each with its start in ticks of `times(2)`, the
+    /// oldest first.
+    pub(super) fn children(&self) -> Vec<(Pid, u64)> {
+        let mut children: Vec<_> = self.running.values().filter_map(Stop::child).collect();
+        children.sort_unstable_by_key(|(_, started)| *started);
+        children
     }
 
     pub(super) fn ended(&mut self, job: JobId) {

@@ -56,6 +56,8 @@ pub enum Message {
     Watch,
     /// Something that the fleet takes in as it is.
     Input(Input),
+    /// A child of a job began or ended, as the status tells.
+    Child,
 }
 
 /// The door to the engine, for those that have something to tell.
@@ -215,6 +217,7 @@ impl Engine {
             {
                 self.reload(effects);
             }
+            Message::Child => self.touch_status(),
             Message::Input(input) => {
                 self.touch_status();
                 if let Input::JobEnded { job, .. } = &input {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use mirror_core::time::Moment;
+use rustix::process::Pid;
 
 use super::{Engine, roster::Roster};
 use crate::{
@@ -155,14 +156,13 @@ impl Engine {
                 source: &sync.source,
                 filters: &sync.exclusions.filters,
                 excludes: &sync.exclusions.excludes,
+                target: &sync.target,
                 mirror,
             })
         });
-        let programs = self.jobs.programs();
-        let processes = programs.map(|program| Process {
-            pid: program.pid.as_raw_nonzero().get(),
-            started: program.started,
-        });
+        let process =
+            |(pid, started): (Pid, u64)| Process { pid: pid.as_raw_nonzero().get(), started };
+        let processes = self.jobs.children().into_iter().map(process);
         let status = status::Status {
             syncs: syncs.collect(),
             processes: processes.collect(),

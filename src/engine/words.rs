@@ -75,21 +75,8 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
         | MirrorEvent::FullFinished
         | MirrorEvent::FullRetry(..)
         | MirrorEvent::FullFatal(_) => say_of_full(log, member, event),
-        MirrorEvent::BatchFinished => {
-            if member.sync.kind != Kind::Direct {
-                log.say(Category::Normal, "Finished a list after exitcode: 0");
-            }
-        }
-        MirrorEvent::BatchRetry(failure, wait) => {
-            let text = format!("Retrying a list after exitcode = {}", code(failure));
-            log.say(Category::Normal, text);
-            say_why(log, failure, *wait);
-        }
-        MirrorEvent::BatchFatal(failure) => {
-            log.say(Category::Error, &failure.why);
-            let text = format!("Failure with a list with exitcode = {}", code(failure));
-            log.say(Category::Error, text);
-            log.say(Category::Error, CRITICAL);
+        MirrorEvent::BatchFinished | MirrorEvent::BatchRetry(..) | MirrorEvent::BatchFatal(_) => {
+            say_of_batch(log, member.sync.kind, event);
         }
         MirrorEvent::PlacesFailed(failed) => say_failed(log, failed),
         MirrorEvent::Lost(_)
@@ -99,13 +86,44 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
     }
 }
 
+fn say_of_batch(log: &Log, kind: Kind, event: &MirrorEvent) {
+    match event {
+        MirrorEvent::BatchFinished => {
+            let text = match kind {
+                Kind::Rsync => "Finished a list after exitcode: 0",
+                Kind::Rsyncssh => "Finished (list): 0",
+                Kind::Direct => return,
+            };
+            log.say(Category::Normal, text);
+        }
+        MirrorEvent::BatchRetry(failure, wait) => {
+            let text = match kind {
+                Kind::Rsync | Kind::Direct => "Retrying a list after exitcode = ",
+                Kind::Rsyncssh => "Retrying (list): ",
+            };
+            log.say(Category::Normal, format_args!("{text}{}", code(failure)));
+            say_why(log, failure, *wait);
+        }
+        MirrorEvent::BatchFatal(failure) => {
+            log.say(Category::Error, &failure.why);
+            let text = match kind {
+                Kind::Rsync | Kind::Direct => "Failure with a list with exitcode = ",
+                Kind::Rsyncssh => "Failure (list): ",
+            };
+            log.say(Category::Error, format_args!("{text}{}", code(failure)));
+            log.say(Category::Error, CRITICAL);
+        }
+        _ => {}
+    }
+}
+
 fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
     let route = route(member);
     match event {
         MirrorEvent::StartupFinished => {
             let end = match member.sync.kind {
-                Kind::Rsync | Kind::Rsyncssh => "finished.",
-                Kind::Direct => "finished: 0",
+                Kind::Rsync => "finished.",
+                Kind::Rsyncssh | Kind::Direct => "finished: 0",
             };
             log.say(Category::Normal, format_args!("Startup of {route} {end}"));
         }
@@ -131,11 +149,12 @@ fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
                     log.say(Category::Error, text);
                     log.say(Category::Error, CRITICAL);
                 }
-                (Grounds::User | Grounds::Program, Kind::Rsync | Kind::Rsyncssh) => {
+                (Grounds::User | Grounds::Program, Kind::Rsync) => {
                     log.say(Category::Error, format_args!("Failure on startup of {route}."));
                 }
-                (Grounds::User | Grounds::Program, Kind::Direct) => {
+                (Grounds::User | Grounds::Program, Kind::Rsyncssh | Kind::Direct) => {
                     log.say(Category::Error, format_args!("Failure on startup of {route}: {code}"));
+                    log.say(Category::Error, CRITICAL);
                 }
             }
         }
@@ -193,8 +212,8 @@ fn say_of_source(log: &Log, member: &Member, event: &MirrorEvent) {
 fn route(member: &Member) -> String {
     let source = member.source_text();
     match member.sync.kind {
-        Kind::Rsync | Kind::Rsyncssh => format!("{source} -> {}", member.target_text()),
-        Kind::Direct => format!("\"{source}\""),
+        Kind::Rsync => format!("{source} -> {}", member.target_text()),
+        Kind::Rsyncssh | Kind::Direct => format!("\"{source}\""),
     }
 }
 

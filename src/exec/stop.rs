@@ -1,7 +1,7 @@
 //! How a running job is asked to end.
 
 use std::{
-    io,
+    fmt, io,
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,28 +18,44 @@ pub struct Stop {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     asked: AtomicBool,
     child: Mutex<Option<Child>>,
+    /// Called when a child begins or ends to do the work.
+    on_child: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Shared {
+    fn tell(&self) {
+        if let Some(tell) = &self.on_child {
+            tell();
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, child, on_child: _ } = self;
+        f.debug_struct("Shared").field("asked", asked).field("child", child).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
 struct Child {
-    fd: OwnedFd,
-    program: Running,
-}
-
-/// A program that runs for a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Running {
-    /// Its number.
-    pub pid: Pid,
-    /// When it was started, in ticks of `times(2)`.
-    pub started: u64,
+    pid: Pid,
+    handle: OwnedFd,
+    started: u64,
 }
 
 impl Stop {
+    /// One that calls `on_child`, on the job's thread, when a child begins or ends to do the work.
+    #[must_use]
+    pub fn telling(on_child: impl Fn() + Send + Sync + 'static) -> Self {
+        let on_child: Option<Box<dyn Fn() + Send + Sync>> = Some(Box::new(on_child));
+        Self { shared: Arc::new(Shared { on_child, ..Shared::default() }) }
+    }
+
     /// Whether the job should end. A job without a child looks here between its steps.
     #[must_use]
     pub fn is_asked(&self) -> bool {
@@ -52,15 +68,15 @@ impl Stop {
         self.shared.asked.store(true, Ordering::Relaxed);
         if let Some(child) = &*child {
             // It fails only when the child has ended by itself.
-            let _ = pidfd_send_signal(&child.fd, Signal::TERM);
+            let _ = pidfd_send_signal(&child.handle, Signal::TERM);
         }
     }
 
-    /// The child that does the work now.
+    /// The child that does the work, and when it was started, in ticks of `times(2)`.
     #[must_use]
-    pub fn child(&self) -> Option<Running> {
+    pub fn child(&self) -> Option<(Pid, u64)> {
         let child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
-        child.as_ref().map(|child| child.program)
+        child.as_ref().map(|child| (child.pid, child.started))
     }
 
     /// Names the child that does the work, until the guard is dropped. The child must not have
@@ -75,8 +91,9 @@ impl Stop {
         if self.is_asked() {
             let _ = pidfd_send_signal(&fd, Signal::TERM);
         }
-        *child = Some(Child { fd, program: Running { pid, started: ticks() } });
+        *child = Some(Child { pid, handle: fd, started: ticks() });
         drop(child);
+        self.shared.tell();
         Ok(Watched { stop: self })
     }
 }
@@ -90,5 +107,6 @@ pub struct Watched<'a> {
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
         *self.stop.shared.child.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.stop.shared.tell();
     }
 }

@@ -33,19 +33,6 @@ impl LogFile {
         Self { path, open: None }
     }
 
-    /// The file at an absolute path, which is made if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// If lines can't be appended to it.
-    pub(super) fn open(path: PathBuf) -> Result<Self, CannotOpen> {
-        let mut file = Self::new(path);
-        match file.current().map(drop) {
-            Ok(()) => Ok(file),
-            Err(source) => Err(CannotOpen { path: file.path, source }),
-        }
-    }
-
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    CannotOpen, Category, Filter,
+    CannotOpen, Category, Filter, Marks,
     file::LogFile,
     repeat::{Repeat, Verdict},
     syslog::Syslog,
@@ -74,9 +74,9 @@ impl ChildOutput {
 struct Output {
     stage: Stage,
     mode: Mode,
-    syslog: Syslog,
     file: Option<LogFile>,
     file_fails: bool,
+    syslog: Syslog,
     repeat: Repeat,
 }
 
@@ -112,15 +112,6 @@ impl Log {
         self.shared.filter.wants(category)
     }
 
-    /// From now on messages in the system's log come from `syslog`.
-    pub fn set_syslog(&self, syslog: Syslog) {
-        let mut output = self.output();
-        output.syslog = syslog;
-        if output.stage != Stage::Starting {
-            output.syslog.open();
-        }
-    }
-
     /// Says `greeting` with all that the mode has: the terminal, and the logfile (an absolute
     /// path) or the system's log. From now on messages have the time.
     ///
@@ -136,28 +127,41 @@ impl Log {
         let mut output = self.output();
         output.mode = mode;
         output.stage = Stage::Attached;
-        output.syslog.open();
         if self.wants(Category::Normal) {
             to_terminal(Message { category: Category::Normal, text: greeting });
         }
-        output.file = logfile.map(LogFile::open).transpose()?;
+        if let Some(path) = logfile {
+            let mut file = LogFile::new(path);
+            file.duplicate()
+                .map_err(|source| CannotOpen { path: file.path().to_owned(), source })?;
+            output.file = Some(file);
+        }
         if self.wants(Category::Normal) {
             output.behind_terminal(Category::Normal, greeting);
         }
         Ok(())
     }
 
-    /// Messages go to this logfile (an absolute path) from now on, or to none; where they go
-    /// otherwise does not change. It is for a log that has begun.
+    /// Says how messages are marked in the system's log.
+    pub fn mark_for_syslog(&self, marks: Marks) {
+        self.output().syslog.marks = marks;
+    }
+
+    /// From now on messages go to this logfile, an absolute path, in the place of the one before.
     ///
     /// # Errors
     ///
-    /// If the logfile can't be opened. Then nothing changes.
-    pub fn set_logfile(&self, logfile: Option<PathBuf>) -> Result<(), CannotOpen> {
-        let file = logfile.map(LogFile::open).transpose()?;
+    /// If it can't be opened. Then everything stays as it is.
+    pub fn change_file(&self, logfile: Option<PathBuf>) -> Result<(), CannotOpen> {
+        let file = logfile.map(|path| {
+            let mut file = LogFile::new(path);
+            match file.duplicate() {
+                Ok(_) => Ok(file),
+                Err(source) => Err(CannotOpen { path: file.path().to_owned(), source }),
+            }
+        });
+        let file = file.transpose()?;
         let mut output = self.output();
-        // What was counted belongs to where it was told.
-        output.tell_count();
         output.file = file;
         output.file_fails = false;
         Ok(())
@@ -196,7 +200,9 @@ impl fmt::Debug for Log {
 impl Drop for Shared {
     fn drop(&mut self) {
         let output = self.output.get_mut().unwrap_or_else(PoisonError::into_inner);
-        output.tell_count();
+        if let Some(counted) = output.repeat.take() {
+            output.write(counted.category, &counted.text());
+        }
     }
 }
 
@@ -213,13 +219,6 @@ impl Output {
         }
     }
 
-    /// Tells how often the last message was repeated, if it was.
-    fn tell_count(&mut self) {
-        if let Some(counted) = self.repeat.take() {
-            self.write(counted.category, &counted.text());
-        }
-    }
-
     fn write(&mut self, category: Category, text: &str) {
         if self.stage == Stage::Attached {
             to_terminal(Message { category, text });
@@ -232,7 +231,7 @@ impl Output {
         let message = Message { category, text };
         match &mut self.file {
             None if self.mode == Mode::Foreground => {}
-            None => self.syslog.write(message),
+            None => self.syslog.send(message),
             Some(file) => {
                 let appended = file.append(&message.with_date(&text::now()));
                 self.settle(message, appended);
@@ -252,15 +251,15 @@ impl Output {
         {
             let error = CannotOpen { path: file.path().to_owned(), source };
             let text = format!("{error} ({})", error.source);
-            let trouble = Message { category: Category::Error, text: &text };
+            let message = Message { category: Category::Error, text: &text };
             match self.mode {
-                Mode::Daemon => self.syslog.write(trouble),
-                Mode::Foreground => to_terminal(trouble),
+                Mode::Daemon => self.syslog.send(message),
+                Mode::Foreground => to_terminal(message),
             }
         }
         // In the foreground the message itself is on the terminal already.
         if self.mode == Mode::Daemon {
-            self.syslog.write(message);
+            self.syslog.send(message);
         }
     }
 }
@@ -368,22 +367,18 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_runs_can_be_given_another_file() {
+    fn another_logfile_takes_the_place_of_the_first() {
         let place = tempfile::tempdir().unwrap();
-        let [one, other] = ["one", "other"].map(|name| place.path().join(name));
+        let [one, two] = ["one", "two"].map(|name| place.path().join(name));
         let log = detached(one.clone());
-        log.say(Category::Warn, "again");
-        log.say(Category::Warn, "again");
-        log.set_logfile(Some(other.clone())).unwrap();
-        log.say(Category::Normal, "later");
-        let error = log.set_logfile(Some(place.path().join("none/log"))).unwrap_err();
-        assert!(error.to_string().starts_with("Cannot open logfile ["), "{error}");
-        log.say(Category::Normal, "still there");
-        log.set_logfile(None).unwrap();
-        assert!(matches!(log.child_output(), ChildOutput::Null));
-        let [one, other] = [one, other].map(|path| fs::read_to_string(path).unwrap());
-        assert_eq!(texts(&one)[1..], ["Warn: again", "Warn: last message repeated 1 times"]);
-        assert_eq!(texts(&other), ["Normal: later", "Normal: still there"]);
+        log.change_file(Some(two.clone())).unwrap();
+        log.say(Category::Normal, "here");
+        let error = log.change_file(Some("/nonexistent/log".into())).unwrap_err();
+        assert_eq!(error.to_string(), "Cannot open logfile [/nonexistent/log]!");
+        log.say(Category::Normal, "still here");
+        assert_eq!(texts(&fs::read_to_string(&one).unwrap()).len(), 1);
+        let lines = ["Normal: here", "Normal: still here"];
+        assert_eq!(texts(&fs::read_to_string(&two).unwrap()), lines);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod text;
 pub use file::CannotOpen;
 pub use filter::Filter;
 pub use log::{ChildOutput, Log, Mode};
-pub use syslog::{Facility, Syslog, UnknownFacility};
+pub use syslog::{Marks, is_facility};
 pub(crate) use text::now;
 
 /// The kind of a log message. The names are the original's, since monitoring matches them.

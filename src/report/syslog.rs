@@ -1,35 +1,30 @@
-//! The system's log: as whom we write there.
+//! The system's log: the socket at which it listens (RFC 3164, as the C library speaks it).
 
-use std::{
-    collections::BTreeSet,
-    error::Error,
-    ffi::{CStr, CString},
-    fmt,
-    str::FromStr,
-    sync::{Mutex, PoisonError},
+use std::os::unix::net::UnixDatagram;
+
+use super::{
+    Category,
+    text::{self, Message},
 };
 
-use mirror_core::path::Escaped;
-use mirror_linux::syslog::{self, Severity};
+/// Where it listens, be it syslogd or the journal.
+const SOCKET: &str = "/dev/log";
 
-use super::{Category, text::Message};
-
-/// The names of the facilities, as the original takes them, with their numbers. It is for the kernel alone to write as
-/// `kern`: of others the C library makes that `user`, and so do we, at once.
+/// The names of facilities and their numbers (`syslog(3)`).
 const FACILITIES: [(&str, u8); 21] = [
+    ("kern", 0),
     ("user", 1),
-    ("auth", 4),
-    ("authpriv", 10),
-    ("cron", 9),
-    ("daemon", 3),
-    ("ftp", 11),
-    ("kern", 1),
-    ("lpr", 6),
     ("mail", 2),
-    ("news", 7),
+    ("daemon", 3),
+    ("auth", 4),
     ("security", 4),
     ("syslog", 5),
+    ("lpr", 6),
+    ("news", 7),
     ("uucp", 8),
+    ("cron", 9),
+    ("authpriv", 10),
+    ("ftp", 11),
     ("local0", 16),
     ("local1", 17),
     ("local2", 18),
@@ -40,94 +35,72 @@ const FACILITIES: [(&str, u8); 21] = [
     ("local7", 23),
 ];
 
-/// A facility of the system's log: a class of programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facility {
-    name: &'static str,
-    code: u8,
+/// Whether there is a facility of this name, in letters of any case.
+#[must_use]
+pub fn is_facility(name: &str) -> bool {
+    number(name).is_some()
 }
 
-impl Default for Facility {
-    fn default() -> Self {
-        Self { name: "user", code: 1 }
-    }
+fn number(name: &str) -> Option<u8> {
+    let found = FACILITIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, number)| *number)
 }
 
-impl fmt::Display for Facility {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl FromStr for Facility {
-    type Err = UnknownFacility;
-
-    /// The facility of this name, in whatever case.
-    fn from_str(name: &str) -> Result<Self, UnknownFacility> {
-        let found = FACILITIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found
-            .map(|&(name, code)| Self { name, code })
-            .ok_or_else(|| UnknownFacility(Escaped(name.as_bytes()).to_string()))
-    }
-}
-
-/// No facility has this name. The text is the original's.
+/// How messages are marked in the system's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownFacility(String);
-
-impl fmt::Display for UnknownFacility {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Logging facility '{}' unknown.", self.0)
-    }
-}
-
-impl Error for UnknownFacility {}
-
-/// As whom we write to the system's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Syslog {
-    /// The class of programs.
-    pub facility: Facility,
-    /// The name of the program.
+pub struct Marks {
+    /// The name of a facility. [`is_facility`] tells which there are.
+    pub facility: String,
+    /// The name of the sender.
     pub ident: String,
 }
 
-impl Default for Syslog {
+impl Default for Marks {
     fn default() -> Self {
-        Self { facility: Facility::default(), ident: "lsyncd".into() }
+        Self { facility: "user".into(), ident: "lsyncd".into() }
     }
+}
+
+/// The way to the system's log.
+#[derive(Debug, Default)]
+pub(super) struct Syslog {
+    pub(super) marks: Marks,
+    socket: Option<UnixDatagram>,
 }
 
 impl Syslog {
-    /// From now on all that is written comes from us.
-    pub(super) fn open(&self) {
-        syslog::open(kept(&self.ident));
-    }
-
-    /// Writes a message.
-    pub(super) fn write(&self, message: Message<'_>) {
-        let severity = match message.category {
-            Category::Error => Severity::Error,
-            Category::Warn => Severity::Warning,
-            Category::Debug("Exec") => Severity::Debug,
-            Category::Normal | Category::Debug(_) => Severity::Notice,
-        };
-        let text = CString::new(message.for_syslog()).unwrap_or_default();
-        syslog::write(self.facility.code, severity, &text);
+    /// Sends a message. If nobody listens it is lost: there is no other place for it.
+    pub(super) fn send(&mut self, message: Message<'_>) {
+        let Marks { facility, ident } = &self.marks;
+        let priority = number(facility).unwrap_or(1) * 8 + severity(message.category);
+        let now = text::now();
+        let date = now.strftime("%b %e %T");
+        let message = format!("<{priority}>{date} {ident}: {}", message.for_syslog());
+        // Whoever listened may have been started anew since the last message.
+        for _ in 0..2 {
+            let socket = self.socket.take().or_else(connect);
+            if let Some(socket) = socket.filter(|socket| socket.send(message.as_bytes()).is_ok()) {
+                self.socket = Some(socket);
+                return;
+            }
+        }
     }
 }
 
-/// The name for the C library, which does not copy it.
-fn kept(ident: &str) -> &'static CStr {
-    /// Those that were given. There are few: somebody wrote each into a file.
-    static NAMES: Mutex<BTreeSet<&'static CStr>> = Mutex::new(BTreeSet::new());
-    // It comes as text for people, so there is no NUL in it.
-    let ident = CString::new(ident).unwrap_or_default();
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = names.get(&*ident).copied();
-    let name: &'static CStr = known.unwrap_or_else(|| Box::leak(ident.into_boxed_c_str()));
-    names.insert(name);
-    name
+/// The number of how important it is (`syslog(3)`).
+fn severity(category: Category) -> u8 {
+    match category {
+        Category::Error => 3,
+        Category::Warn => 4,
+        Category::Debug("Exec") => 7,
+        Category::Normal | Category::Debug(_) => 5,
+    }
+}
+
+fn connect() -> Option<UnixDatagram> {
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.connect(SOCKET).ok()?;
+    Some(socket)
 }
 
 #[cfg(test)]
@@ -135,23 +108,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_facility_is_known_by_its_name_in_any_case() {
-        for (name, code) in FACILITIES {
-            for name in [name.to_owned(), name.to_uppercase()] {
-                assert_eq!(name.parse::<Facility>().map(|it| it.code), Ok(code), "{name}");
-            }
+    fn a_facility_is_known_in_letters_of_any_case() {
+        for name in ["daemon", "DAEMON", "Local7", "user", "security", "authpriv", "cron"] {
+            assert!(is_facility(name), "{name}");
         }
-        assert_eq!("Local3".parse::<Facility>().unwrap().to_string(), "local3");
-        for name in ["foo", "", "local8", " user", "1", "LOG_USER"] {
-            let unknown = name.parse::<Facility>().unwrap_err().to_string();
-            assert_eq!(unknown, format!("Logging facility '{name}' unknown."));
+        for name in ["", "3", "foo", "local8", "daemon "] {
+            assert!(!is_facility(name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_name_is_kept_once() {
-        let (one, other) = (kept("a name"), kept(&String::from("a name")));
-        assert!(std::ptr::eq(one, other));
-        assert_eq!(one, c"a name");
     }
 }

@@ -19,7 +19,7 @@ use mirror_core::{
     queue::Pace,
 };
 
-use crate::report::{Mode, Syslog};
+use crate::report::Mode;
 
 pub use source::{BadSource, canonical_source};
 pub use target::{Base, check_target};
@@ -57,8 +57,10 @@ pub struct Daemon {
     pub status_file: Option<PathBuf>,
     /// The time between two writes of the status file while something happens.
     pub status_interval: Duration,
-    /// As whom it writes to the system's log: `logfacility`, `logident`.
-    pub syslog: Syslog,
+    /// The facility for the system's log, one of those that `report` knows.
+    pub log_facility: String,
+    /// The name in the system's log.
+    pub log_ident: String,
     /// Whether to end after the startup of all syncs.
     pub onepass: bool,
     /// The most jobs at once, of all syncs together.
@@ -75,7 +77,8 @@ impl Default for Daemon {
             pidfile: None,
             status_file: None,
             status_interval: Duration::from_secs(10),
-            syslog: Syslog::default(),
+            log_facility: "user".into(),
+            log_ident: "lsyncd".into(),
             onepass: false,
             max_processes: None,
             watch: Watch::Auto,

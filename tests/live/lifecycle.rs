@@ -1,10 +1,19 @@
 //! From the start of the process to its end.
 
-use std::{fs, path::PathBuf, thread, time::Duration};
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
-use crate::support::{FakeRsync, Live, Mode, Sandbox, exit_code, in_both_modes, needs, wait_until};
+use crate::support::{
+    FakeRsync, Live, Mode, Need, Sandbox, exit_code, in_both_modes, needs, wait_until,
+    with_private_mounts,
+};
 
 in_both_modes!(
     a_signal_ends_it_with_the_code_that_shells_expect,
@@ -35,6 +44,49 @@ fn onepass_ends_when_all_is_equal(mode: Mode) {
     for target in targets {
         daemon.wait_mirrored(mode, &source, &target);
     }
+}
+
+#[test]
+fn as_many_files_as_may_be_can_be_open() {
+    let live = Live::start(Mode::Direct);
+    let pid = live.daemon.pid().as_raw_nonzero();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = [3, 4].map(|word| files.split_whitespace().nth(word).unwrap());
+    let most: u64 = hard.parse().unwrap_or(u64::MAX).min(1 << 20);
+    assert!(soft == "unlimited" || soft.parse::<u64>().unwrap() >= most, "{files}");
+}
+
+/// The system's log of this test alone: a `/dev` of its own, in which a socket listens.
+#[test]
+fn a_daemon_without_a_logfile_tells_the_systems_log() {
+    needs!(Need::Mounts);
+    with_private_mounts(|| {
+        let sandbox = Sandbox::new();
+        let dev = sandbox.directory("dev");
+        fs::write(dev.join("null"), "").unwrap();
+        let bind = |from: &Path, to: &Path| rustix::mount::mount_bind(from, to).unwrap();
+        bind(Path::new("/dev/null"), &dev.join("null"));
+        let socket = UnixDatagram::bind(dev.join("log")).unwrap();
+        rustix::mount::mount_bind_recursive(&dev, "/dev").unwrap();
+        sandbox.directory("a");
+        let text = "settings{ logfacility = 'Local3', logident = 'mine', pidfile = '@/pid' }
+            sync{ default.direct, source = '@/a', target = '@/b' }";
+        let daemon = sandbox.daemon().with(["-log", "all"]).config(text, 1);
+        let daemon = daemon.start_detached_without_log(&sandbox.path("pid"));
+        let mut said = Vec::new();
+        let mut buffer = [0; 4096];
+        while !said.iter().any(|line: &String| line.contains("finished")) {
+            let length = socket.recv(&mut buffer).unwrap();
+            said.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        // local3 is 19: 19 * 8 + 5 for what is normal, also of the categories that were asked for.
+        assert!(said.iter().all(|line| line.starts_with("<157>")), "{said:#?}");
+        assert!(said[0].ends_with(" mine: Normal, --- Startup, daemonizing ---"), "{said:#?}");
+        assert!(said.iter().any(|line| line.contains(" mine: Inotify, ")), "{said:#?}");
+        daemon.signal(Signal::TERM);
+        daemon.wait_until("it ends", || !daemon.runs());
+    });
 }
 
 #[test]

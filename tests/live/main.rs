@@ -11,6 +11,8 @@ mod changes;
 #[cfg(test)]
 mod churn;
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod excludes;
 #[cfg(test)]
 mod lifecycle;
@@ -34,5 +36,7 @@ mod roots;
 mod rsync_trouble;
 #[cfg(test)]
 mod startup;
+#[cfg(test)]
+mod status;
 #[cfg(test)]
 mod target_trouble;

@@ -64,3 +64,37 @@ fn a_directory_behind_ssh_is_a_target() {
     churn.change(100);
     daemon.wait_mirrored(Mode::Rsync, &source, &target);
 }
+
+#[test]
+fn a_sync_behind_ssh_takes_the_words_for_ssh() {
+    needs!(
+        Mode::Rsync.need(),
+        Need::Root,
+        Need::Program("sshd"),
+        Need::Program("ssh"),
+        Need::Program("ssh-keygen"),
+    );
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    fs::write(source.join("first"), "").unwrap();
+    let server = Server::ssh(&sandbox);
+    let shell = server.remote_shell();
+    let words: Vec<String> =
+        shell.split_whitespace().skip(1).map(|word| format!("[[{word}]]")).collect();
+    let text = format!(
+        "sync{{ default.rsyncssh, source = '@/src', host = 'root@127.0.0.1'
+               , targetdir = '@/dst', ssh = {{ _extra = {{ {} }} }} }}",
+        words.join(", ")
+    );
+    // The sign of the address is no place in the sandbox.
+    let text = text.replace("root@", "root\\x40");
+    let daemon = sandbox.daemon().config(&text, 1).start();
+    daemon.wait_live();
+    daemon.wait_for_log(&format!("Startup of \"{}/\" finished: 0", source.display()));
+    fs::rename(source.join("first"), source.join("second")).unwrap();
+    let target = sandbox.path("dst");
+    daemon.wait_until("a rename is mirrored", || {
+        target.join("second").exists() && !target.join("first").exists()
+    });
+    daemon.wait_for_log("Finished (list): 0");
+}

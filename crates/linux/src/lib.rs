@@ -14,4 +14,3 @@ pub mod inotify;
 pub mod lock;
 pub mod mounts;
 pub mod spot;
-pub mod syslog;

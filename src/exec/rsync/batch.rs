@@ -367,3 +367,21 @@ fn append_capped(message: &mut String, names: impl Iterator<Item = String>) {
         let _ = write!(message, "\n... and {more} more");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_named_in_part_and_counted() {
+        let message = |number: usize| {
+            let mut message = "names:".to_owned();
+            append_capped(&mut message, (0..number).map(|name| name.to_string()));
+            message
+        };
+        assert_eq!(message(0), "names:");
+        assert_eq!(message(2), "names:\n0\n1");
+        assert!(message(MOST_NAMES).ends_with("\n98\n99"));
+        assert!(message(MOST_NAMES + 7).ends_with("\n99\n... and 7 more"));
+    }
+}

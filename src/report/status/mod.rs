@@ -8,6 +8,7 @@ mod file;
 mod tests;
 
 use std::{
+    ffi::OsStr,
     io::{self, Write},
     os::unix::ffi::OsStrExt,
     path::Path,
@@ -15,7 +16,7 @@ use std::{
 
 use jiff::{SignedDuration, Zoned};
 use mirror_core::{
-    job::Scope,
+    job::{Failure, Scope},
     mirror::{Delay, Mirror, State, What},
     path::Escaped,
     queue::Stage,
@@ -60,6 +61,8 @@ pub struct SyncStatus<'a> {
     pub source: &'a Path,
     /// The rules of the user.
     pub filters: &'a [Vec<u8>],
+    /// Its target.
+    pub target: &'a OsStr,
     /// The patterns of the user.
     pub excludes: &'a [Vec<u8>],
     /// What it is about.
@@ -109,32 +112,34 @@ impl Status<'_> {
         for Process { pid, started } in &self.processes {
             writeln!(out, "  pid={pid} type=1 started={started}.000000")?;
         }
-        writeln!(out, "\nStates:")?;
+        writeln!(out, "\nSyncs:")?;
         self.syncs.iter().try_for_each(|sync| self.write_state(sync, out))
     }
 
     /// In words, how a sync is.
     fn write_state(&self, sync: &SyncStatus<'_>, out: &mut Vec<u8>) -> io::Result<()> {
         let mirror = sync.mirror;
-        write!(out, "  {}: ", Escaped(sync.name.as_bytes()))?;
+        let (name, target) = (Escaped(sync.name.as_bytes()), Escaped(sync.target.as_bytes()));
+        let count = mirror.delay_count();
+        write!(out, "{name} -> {target}: ")?;
         match mirror.state() {
             State::Covering => write!(out, "its source is being watched for the first time")?,
-            State::Starting => write!(out, "starting")?,
+            State::Starting => write!(out, "the first full transfer")?,
+            State::Live if count == 0 => write!(out, "in sync")?,
             State::Live => write!(out, "live")?,
-            State::Away(away) => write!(out, "away until {}", self.date(away.until))?,
-            State::Held { why, .. } => write!(out, "held, {why}")?,
-        }
-        if let (State::Away(_), Some(trouble)) = (mirror.state(), mirror.trouble()) {
-            write!(out, ", {}", trouble.why)?;
-        }
-        match mirror.queue().oldest() {
-            Some(oldest) => {
-                let age = self.now.since(oldest).as_secs();
-                writeln!(out, "; the oldest change that is not on the target is {age} s old")?;
+            State::Away(away) => {
+                write!(out, "the target is away, next try at {}", self.date(away.until))?;
+                write_trouble(mirror.trouble(), out)?;
             }
-            None if matches!(mirror.state(), State::Live) => writeln!(out, "; nothing waits")?,
-            None => writeln!(out)?,
+            State::Held { why, .. } => write!(out, "the source is lost, {why}")?,
         }
+        if count > 0 {
+            write!(out, ", {count} not on the target")?;
+        }
+        if let Some(oldest) = mirror.queue().oldest() {
+            write!(out, ", oldest change {} s ago", self.now.since(oldest).as_secs())?;
+        }
+        writeln!(out)?;
         self.write_failed(mirror, out)
     }
 
@@ -143,9 +148,9 @@ impl Status<'_> {
         for (place, stage) in mirror.queue().resting().take(MOST_FAILED) {
             let Stage::Resting { until, tries } = stage else { continue };
             let (date, path) = (self.date(until), place.path);
-            writeln!(out, "    failed, try {tries}, the next at {date}: {path}")?;
+            writeln!(out, "  failed, try {tries}, the next at {date}: {path}")?;
         }
-        tell_rest(out, all.saturating_sub(MOST_FAILED), "  ")
+        tell_rest(out, all.saturating_sub(MOST_FAILED), "")
     }
 
     /// A moment as a date.
@@ -188,10 +193,18 @@ impl Watches<'_> {
     }
 }
 
+fn write_trouble(trouble: Option<&Failure>, out: &mut Vec<u8>) -> io::Result<()> {
+    let Some(Failure { code, why }) = trouble else { return Ok(()) };
+    write!(out, ", {why}")?;
+    code.map_or(Ok(()), |code| write!(out, " (exit code {code})"))
+}
+
 fn write_lines(lines: &[Vec<u8>], out: &mut Vec<u8>) -> io::Result<()> {
     lines.iter().try_for_each(|line| writeln!(out, "{}", Escaped(line)))
 }
 
+/// What has to be done is found out when it is done, so the type is that of the place: `Modify` for
+/// an entry, `Create` for all of a directory.
 fn write_delay(delay: &Delay, out: &mut Vec<u8>) -> io::Result<()> {
     let stage = match delay.stage {
         Stage::Waiting | Stage::Resting { .. } => "wait",
@@ -204,8 +217,8 @@ fn write_delay(delay: &Delay, out: &mut Vec<u8>) -> io::Result<()> {
         What::Init => writeln!(out, "Init "),
         What::Full => writeln!(out, "Full /"),
         What::Place(place) => match place.scope {
-            Scope::Entry => writeln!(out, "Entry {}", place.path),
-            Scope::Tree => writeln!(out, "Tree {}/", place.path),
+            Scope::Entry => writeln!(out, "Modify {}", place.path),
+            Scope::Tree => writeln!(out, "Create {}/", place.path),
         },
     }
 }

@@ -52,6 +52,15 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Runs a configuration file with this text, which has so many syncs. See
+    /// [`Sandbox::write_config`].
+    #[track_caller]
+    pub(crate) fn config(mut self, text: &str, syncs: usize) -> Self {
+        self.command.arg(self.sandbox.write_config(text));
+        self.syncs += syncs;
+        self
+    }
+
     /// Adds words to the command line. Syncs are not given this way.
     #[track_caller]
     pub(crate) fn with<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Self {
@@ -86,6 +95,15 @@ impl<'a> Start<'a> {
         let mut parent = self.with(words).start();
         assert_eq!(exit_code(parent.wait_end()), 0, "the parent succeeds: {}", parent.log());
         Detached::find(pidfile, log)
+    }
+
+    /// Lets a configuration file make it a daemon without a logfile, with this pidfile.
+    #[track_caller]
+    pub(crate) fn start_detached_without_log(mut self, pidfile: &Path) -> Detached {
+        self.detaches = true;
+        let mut parent = self.start();
+        assert_eq!(exit_code(parent.wait_end()), 0, "the parent succeeds: {}", parent.log());
+        Detached::find(pidfile, Path::new("/dev/null"))
     }
 
     /// Starts it.

@@ -54,6 +54,18 @@ impl Sandbox {
         path
     }
 
+    /// Writes the configuration file of this test. In it `@` stands for the sandbox; other absolute
+    /// paths are not allowed, since they could be targets.
+    #[track_caller]
+    pub(crate) fn write_config(&self, text: &str) -> PathBuf {
+        assert!(!text.contains("\"/") && !text.contains("'/"), "paths begin with @: {text}");
+        assert!(!text.contains("@/.."), "paths stay in the sandbox: {text}");
+        let path = self.path("conf.lua");
+        let text = text.replace('@', self.directory.path().to_str().unwrap());
+        fs::write(&path, text).unwrap();
+        path
+    }
+
     /// A path that was not given out before.
     pub(crate) fn fresh_path(&self, stem: &str) -> PathBuf {
         let number = self.files_made.get();

@@ -1,0 +1,196 @@
+//! Configuration files.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::support::{FakeRsync, Mode, Sandbox, exit_code, needs};
+
+/// Two direct syncs from sources of their own, the second to `target`.
+fn two(target: &str) -> String {
+    format!(
+        "for name, target in pairs{{ a = 'one', b = '{target}' }} do
+             sync{{ default.direct, source = '@/' .. name, target = '@/' .. target }}
+         end"
+    )
+}
+
+#[test]
+fn a_file_is_carried_out() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    fs::write(source.join("kept"), "").unwrap();
+    fs::write(source.join("left.tmp"), "").unwrap();
+    let text = "settings{ logfile = '@/own-log', pidfile = '@/own-pid' }
+        for _, base in ipairs{ 'rsync', 'direct' } do
+            sync{ default[base], source = '@/src', target = '@/' .. base, delay = 0,
+                  exclude = { '*.tmp' }, rsync = { archive = true } }
+        end
+        sync{ default.rsync, source = '@/src', target = '@/rules', listForm = 'filter',
+              excludeFrom = '@/patterns', rsync = { archive = true } }";
+    fs::write(sandbox.path("patterns"), "# none of these\n*.tmp\n").unwrap();
+    let daemon = sandbox.daemon().config(text, 3).start();
+    daemon.wait_live();
+    fs::create_dir_all(source.join("new/inner")).unwrap();
+    fs::write(source.join("new/inner/file"), "later").unwrap();
+    fs::write(source.join("new/no.tmp"), "").unwrap();
+    for target in ["rsync", "direct", "rules"] {
+        let target = sandbox.path(target);
+        daemon.wait_until("the change is mirrored", || target.join("new/inner/file").exists());
+        assert!(target.join("kept").exists() && !target.join("left.tmp").exists());
+        assert!(!target.join("new/no.tmp").exists());
+    }
+    assert!(sandbox.path("own-log").exists() && sandbox.path("own-pid").exists());
+}
+
+#[test]
+fn the_status_file_tells_where_everything_stands() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    fs::create_dir(source.join("in")).unwrap();
+    let rsync = FakeRsync::new(&sandbox);
+    rsync.set_hanging(true);
+    let text = "settings{ statusFile = '@/status', statusInterval = 0, watch = 'inotify' }
+        sync{ default.rsync, source = '@/src', target = '@/dst', delay = 3600,
+              exclude = 'x*', filter = { '- *.tmp' } }";
+    let daemon = sandbox.daemon().config(text, 1).environment("PATH", rsync.path()).start();
+    let status = || fs::read_to_string(sandbox.path("status")).unwrap_or_default();
+    let has = |wanted: &str| {
+        let wanted = wanted.replace('@', source.parent().unwrap().to_str().unwrap());
+        daemon.wait_until(&format!("the status has {wanted:?}"), || status().contains(&wanted));
+    };
+    has("\n\nSync1 source=@/src/\nThere are 1 delays\nactive Init \n");
+    has("Filtering:\n- *.tmp\nFrom excludes:\nx*\n\n\nInotify watching 2 directories\n  ");
+    has("\n\nRunning processes: 1\n  pid=");
+    has(": @/src/in/\n");
+    has("Sync1 -> @/dst/: the first full transfer, 1 not on the target, oldest change ");
+    rsync.set_hanging(false);
+    daemon.wait_live();
+    has("There are 0 delays\n");
+    has("Running processes: 0\n");
+    has("Sync1 -> @/dst/: in sync\n");
+    fs::write(source.join("in/file"), "").unwrap();
+    fs::create_dir(source.join("made")).unwrap();
+    has("There are 2 delays\nwait   Modify /in/file\nwait   Create /made/\n");
+    has("Sync1 -> @/dst/: live, 2 not on the target, oldest change ");
+    assert!(status().starts_with("Lsyncd status report at "));
+}
+
+#[test]
+fn a_hangup_exchanges_only_what_changed() {
+    let sandbox = Sandbox::new();
+    let [a, b] = ["a", "b"].map(|name| sandbox.directory(name));
+    fs::write(a.join("file"), "").unwrap();
+    fs::write(b.join("file"), "").unwrap();
+    let daemon = sandbox.daemon().config(&two("two"), 2).start();
+    daemon.wait_live();
+    sandbox.write_config(&two("three"));
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("--- HUP signal, resetting ---");
+    daemon.wait_until("the new target is filled", || sandbox.path("three/file").exists());
+    let startups = |source: &str| {
+        let text = format!("Startup of \"{}/\" finished", sandbox.path(source).display());
+        daemon.log().matches(&text).count()
+    };
+    daemon.wait_until("the new sync is live", || startups("b") == 2);
+    assert_eq!(startups("a"), 1, "{}", daemon.log());
+    for (source, target) in [(&a, "one"), (&b, "three")] {
+        fs::write(source.join("later"), "").unwrap();
+        let later = sandbox.path(target).join("later");
+        daemon.wait_until("a change is mirrored", || later.exists());
+    }
+    assert!(!sandbox.path("two/later").exists(), "{}", daemon.log());
+}
+
+#[test]
+fn a_file_that_cannot_be_used_changes_nothing_at_a_hangup() {
+    let sandbox = Sandbox::new();
+    let [a, _b] = ["a", "b"].map(|name| sandbox.directory(name));
+    let mut daemon = sandbox.daemon().config(&two("two"), 2).start();
+    daemon.wait_live();
+    for (text, why) in [
+        ("sync{ = }", "Error: error loading "),
+        ("settings{ foo = 1 }", "setting \"foo\" unknown."),
+        ("sync{ default.direct, source = '@/b', target = '@/b/in' }", "lies inside its source"),
+        ("os.exit(3)", "the configuration asked to end with code 3"),
+        ("", "Nothing to watch!"),
+    ] {
+        sandbox.write_config(text);
+        let told = daemon.log().matches("the one before stays in force").count();
+        daemon.signal(Signal::HUP);
+        daemon.wait_until("it is told", || {
+            daemon.log().matches("the one before stays in force").count() > told
+        });
+        assert!(daemon.log().contains(why), "{why}: {}", daemon.log());
+    }
+    fs::write(a.join("later"), "").unwrap();
+    daemon.wait_until("it goes on", || sandbox.path("one/later").exists());
+    assert!(daemon.runs());
+}
+
+#[test]
+fn a_file_that_cannot_be_used_ends_the_start() {
+    for (text, why) in [
+        ("sync{ default.rsync, target = 'x' }", "conf.lua:1: source missing from sync."),
+        ("\nerror('boom')", "conf.lua:2: boom"),
+        ("settings{ nodaemon = true }", "Error: Nothing to watch!"),
+    ] {
+        let sandbox = Sandbox::new();
+        let mut daemon = sandbox.daemon().config(text, 1).start();
+        assert_eq!(exit_code(daemon.wait_end()), 255);
+        assert!(daemon.log().contains(why), "{}", daemon.log());
+    }
+}
+
+#[test]
+fn scripts_run_before_the_file() {
+    let sandbox = Sandbox::new();
+    sandbox.directory("a");
+    sandbox.directory("b");
+    let script = sandbox.path("script.lua");
+    fs::write(&script, "from_script = 'seen'").unwrap();
+    let text = format!("assert(from_script == 'seen') {}", two("two"));
+    let words = [script.to_str().unwrap()];
+    let daemon = sandbox.daemon().with(["-script"]).with(words).config(&text, 2).start();
+    daemon.wait_live();
+    fs::write(&script, "os.exit(7)").unwrap();
+    let start = sandbox.daemon().with(["-script"]).with(words);
+    let mut daemon = start.config(&text, 2).start();
+    assert_eq!(exit_code(daemon.wait_end()), 7, "{}", daemon.log());
+}
+
+#[test]
+fn a_check_tells_and_does_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.directory("a");
+    sandbox.directory("b");
+    let text = format!(
+        "settings{{ logfile = '@/own-log', statusFile = '@/status', pidfile = '@/own-pid' }}
+         os.execute('touch @/touched')
+         {}
+         sync{{ default.rsync, source = '@/a', target = 'host:dst', delay = 5, delay = 6,
+                rsync = {{ archive = true, rsh = 'ssh -p 22' }} }}",
+        two("two")
+    );
+    let mut daemon = sandbox.daemon().with(["-check"]).config(&text, 3).start();
+    assert_eq!(exit_code(daemon.wait_end()), 0, "{}", daemon.log());
+    let source = sandbox.path("a");
+    let said = daemon.log();
+    for line in [
+        format!(
+            "    rsync --delete -ltspgoD '--rsh=ssh -p 22' -r {}/ host:dst/\n",
+            source.display()
+        ),
+        "conf.lua:6: delay is written again, it stands in line 6 already".into(),
+        "not carried out for a check: os.execute(\"touch ".into(),
+        "Sync3: the target is on another machine, and insist is not set".into(),
+        "\nOK\n".into(),
+    ] {
+        assert!(said.contains(&line), "{line:?} is missing: {said}");
+    }
+    for name in ["own-log", "own-pid", "status", "touched", "one", "two"] {
+        assert!(!sandbox.path(name).exists(), "{name} was made");
+    }
+}
