@@ -166,7 +166,7 @@ impl Engine {
         let status = status::Status {
             syncs: syncs.collect(),
             processes: processes.collect(),
-            watches: Watches { count: inventory.watched, listed: &inventory.watches },
+            watches: Watches { count: inventory.watched, listed: &inventory.listed },
             notes: notes(inventory, &self.roster),
             now,
             clock: report::now(),

@@ -190,12 +190,15 @@ impl Sources {
         Coverage { by, reason, directories, polled }
     }
 
-    /// What inotify watches, as [`Inotify::list`] has it, and the mirrors that fanotify serves.
-    pub(super) fn list(&self, most: usize) -> (usize, Vec<(i32, Vec<u8>)>, Vec<MirrorId>) {
-        let (count, listed) = self.inotify.list(most);
+    /// What inotify watches, as [`Inotify::list`] has it.
+    pub(super) fn list(&self, most: usize) -> (usize, Vec<(i32, Vec<u8>)>) {
+        self.inotify.list(most)
+    }
+
+    /// The mirrors that fanotify serves.
+    pub(super) fn marked(&self) -> impl Iterator<Item = MirrorId> {
         let choices = self.choices.iter();
-        let marked = choices.filter(|(_, choice)| choice.by == By::Fanotify);
-        (count, listed, marked.map(|(&mirror, _)| mirror).collect())
+        choices.filter(|(_, choice)| choice.by == By::Fanotify).map(|(&mirror, _)| mirror)
     }
 
     /// The tree of a mirror.

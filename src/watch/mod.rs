@@ -72,7 +72,7 @@ pub struct Inventory {
     pub watched: usize,
     /// At most [`MOST_LISTED`] of them: the number of the watch, and the absolute path without a
     /// slash at the end.
-    pub watches: Vec<(i32, Vec<u8>)>,
+    pub listed: Vec<(i32, Vec<u8>)>,
     /// The mirrors that are served by a mark on their file system.
     pub marked: Vec<MirrorId>,
     /// The mirrors of which so many directories are polled.

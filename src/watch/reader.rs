@@ -196,11 +196,12 @@ impl Reader {
     }
 
     fn inventory(&self) -> Inventory {
-        let (watched, watches, marked) = self.sources.list(MOST_LISTED);
+        let (watched, listed) = self.sources.list(MOST_LISTED);
+        let marked = self.sources.marked().collect();
         let polled = self.mirrors.iter().map(|(&id, mirror)| (id, mirror.polled));
         let polled: Vec<_> = polled.filter(|(_, polled)| *polled > 0).collect();
         let is_limited = self.limit_was_told && !polled.is_empty();
-        Inventory { watched, watches, marked, polled, advice: is_limited.then(raise_limit) }
+        Inventory { watched, listed, marked, polled, advice: is_limited.then(raise_limit) }
     }
 
     fn cover(&mut self, tree: &Tree) {

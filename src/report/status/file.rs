@@ -41,8 +41,11 @@ impl StatusFile {
         self.path.with_file_name(std::ffi::OsStr::from_bytes(&draft))
     }
 
-    /// Writes a status. Returns what is to be told, if it can't be written: only the first time,
-    /// until it can again.
+    /// Writes a status.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written. What is to be told comes only the first time, until it can again.
     pub fn write(&mut self, text: &[u8]) -> Result<(), Option<String>> {
         let written = self.replace(text);
         let was_failing = std::mem::replace(&mut self.fails, written.is_err());
@@ -100,13 +103,13 @@ fn new_file(path: &Path) -> io::Result<File> {
 /// Writes the text. Who may read the file before it may read the new one.
 fn fill(mut file: File, text: &[u8], before: Option<&Metadata>) -> io::Result<()> {
     file.write_all(text)?;
-    let made = file.metadata()?;
-    let Some(before) = before.filter(|before| before.uid() == made.uid()) else { return Ok(()) };
+    let new = file.metadata()?;
+    let Some(before) = before.filter(|before| before.uid() == new.uid()) else { return Ok(()) };
     let mode = before.mode() & 0o777;
-    if before.gid() != made.gid() && fchown(&file, None, Some(before.gid())).is_err() {
+    if before.gid() != new.gid() && fchown(&file, None, Some(before.gid())).is_err() {
         return Ok(());
     }
-    if mode != made.mode() & 0o777 {
+    if mode != new.mode() & 0o777 {
         file.set_permissions(Permissions::from_mode(mode))?;
     }
     Ok(())

@@ -27,7 +27,7 @@ use super::text::DATE;
 pub use file::StatusFile;
 
 /// How many delays are listed at most, of all syncs together; the others are counted.
-const MOST_DELAYS: usize = 20_000;
+const MOST_DELAYS: usize = 10_000;
 
 /// So many delays of a sync are listed in any case.
 const FEWEST_DELAYS: usize = 20;
