@@ -11,6 +11,10 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
+use mirror_linux::{
+    dir::Dir,
+    fanotify::{Group, Queue},
+};
 
 use crate::{
     check::{Report, Subject},
@@ -57,6 +61,8 @@ impl Loader {
             Check::Look | Check::Reach => Purpose::Check,
         };
         let loaded = self.load(purpose).map_err(|refusal| match refusal {
+            // Else a file that only says `os.exit(0)` would look as if all were well with it.
+            Refusal::Exit(code) if purpose == Purpose::Check => self.fail(&[asked_to_end(code)]),
             Refusal::Exit(code) => ExitCode::from(code),
             Refusal::Because(lines) => self.fail(&lines),
         })?;
@@ -75,10 +81,12 @@ impl Loader {
     }
 
     fn check(&self, loaded: &Loaded) -> ExitCode {
-        let file = self.invocation.config.as_ref().map(|file| self.here.join(file));
+        let said = &self.invocation;
+        let files: Vec<PathBuf> =
+            said.scripts.iter().chain(&said.config).map(|file| self.here.join(file)).collect();
         let Loaded { setup, warnings } = loaded;
-        let reach = self.invocation.check == Check::Reach;
-        let report = Report::of(Subject { setup, file: file.as_deref(), warnings, reach });
+        let (reach, here) = (said.check == Check::Reach, &*self.here);
+        let report = Report::of(Subject { setup, files: &files, here, warnings, reach, can_mark });
         // Whoever closed our stdout does not want to know.
         let _ = io::stdout().lock().write_all(report.text.as_bytes());
         if report.errors.is_empty() { ExitCode::SUCCESS } else { self.fail(&report.errors) }
@@ -99,7 +107,7 @@ impl Loader {
             let _ = env::set_current_dir(directory);
         }
         let loaded = loaded.map_err(|refusal| match refusal {
-            Refusal::Exit(code) => vec![format!("the configuration asked to end with code {code}")],
+            Refusal::Exit(code) => vec![asked_to_end(code)],
             Refusal::Because(lines) => lines,
         })?;
         config::say_warnings(&loaded.warnings, &self.log);
@@ -160,6 +168,16 @@ impl Loader {
             watch: (said.watch != Watch::Auto).then_some(said.watch),
         }
     }
+}
+
+fn asked_to_end(code: u8) -> String {
+    format!("the configuration asked to end with code {code}")
+}
+
+/// Whether the file system that holds a directory can be watched as a whole.
+fn can_mark(directory: &Path) -> bool {
+    let mark = |group: Group| group.mark(Dir::open(directory)?);
+    Group::new(Queue::Unlimited).and_then(mark).is_ok()
 }
 
 fn refusal(ending: Ending) -> Refusal {

@@ -1,16 +1,22 @@
 //! What can be asked of the machine: which rsync it has, and whether targets can be reached.
 
 use std::{
+    env,
     ffi::{OsStr, OsString},
-    fs, io,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    path::PathBuf,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use mirror_core::path::Escaped;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::setup::{Kind, Sync};
 
@@ -23,6 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What is odd about a program that is to be rsync.
 pub(super) fn odd_rsync(binary: &OsStr) -> Option<String> {
     let named = Escaped(binary.as_bytes());
+    if is_script(binary) {
+        // It need not know the question, and might do its work.
+        return None;
+    }
     let output = match Command::new(binary).arg("--version").stdin(Stdio::null()).output() {
         Ok(output) => output,
         Err(error) => {
@@ -32,13 +42,26 @@ pub(super) fn odd_rsync(binary: &OsStr) -> Option<String> {
         }
     };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // A program that stands in the place of rsync need not know the question.
+    // A program that stands in the place of rsync need not answer.
     let version = version(&text)?;
     (version < OLDEST).then(|| {
         let (major, minor) = version;
         let (least, of) = OLDEST;
         format!("{named} is version {major}.{minor}: at least {least}.{of} is needed")
     })
+}
+
+/// Whether this program is a script, such as one that calls rsync and does something of its own.
+fn is_script(binary: &OsStr) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = if binary.as_bytes().contains(&b'/') {
+        Some(PathBuf::from(binary))
+    } else {
+        env::split_paths(&path).map(|directory| directory.join(binary)).find(|path| path.is_file())
+    };
+    let mut start = [0; 2];
+    let read = found.and_then(|path| File::open(path).ok()?.read_exact(&mut start).ok());
+    read.is_some() && start == *b"#!"
 }
 
 /// The first two numbers behind `version`.
@@ -48,18 +71,22 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Tries to reach the target of a sync without changing anything there. What went wrong.
-pub(super) fn try_target(sync: &Sync) -> Result<(), String> {
+/// Tries to reach the target of a sync from the directory `here`, without changing anything there.
+///
+/// # Errors
+///
+/// What went wrong.
+pub(super) fn try_target(sync: &Sync, here: &Path) -> Result<(), String> {
+    let tried = match sync.kind {
+        Kind::Direct => try_directory(sync, here),
+        Kind::Rsync | Kind::Rsyncssh => try_rsync(sync, here),
+    };
     let target = Escaped(sync.target.as_bytes());
-    match sync.kind {
-        Kind::Direct => try_directory(sync),
-        Kind::Rsync | Kind::Rsyncssh => try_rsync(sync),
-    }
-    .map_err(|why| format!("cannot reach the target {target}: {why}"))
+    tried.map_err(|why| format!("{}: cannot reach the target {target}: {why}", sync.name))
 }
 
-fn try_directory(sync: &Sync) -> Result<(), String> {
-    let path = PathBuf::from(&sync.target);
+fn try_directory(sync: &Sync, here: &Path) -> Result<(), String> {
+    let path = here.join(&sync.target);
     let above = path.ancestors().find_map(|above| fs::metadata(above).ok());
     match above {
         Some(found) if found.is_dir() => Ok(()),
@@ -68,16 +95,20 @@ fn try_directory(sync: &Sync) -> Result<(), String> {
     }
 }
 
-/// A dry run from an empty directory, which can send and delete nothing.
-fn try_rsync(sync: &Sync) -> Result<(), String> {
+/// A dry run from an empty directory, which can send and delete nothing. That it is one comes last:
+/// the user's own words can't change it.
+fn try_rsync(sync: &Sync, here: &Path) -> Result<(), String> {
     let empty = EmptyDirectory::new().map_err(|error| error.to_string())?;
     let words = sync.rsync.extra.iter().chain(&sync.rsync.long);
     let child = Command::new(&sync.binary)
-        .arg("--dry-run")
         .arg("-d")
         .args(words.map(|word| OsString::from_vec(word.clone())))
+        .arg("--dry-run")
         .arg(empty.0.join(""))
         .arg(&sync.target)
+        .current_dir(here)
+        // With an ssh that would wait for a password it is ended as a whole.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -98,7 +129,8 @@ fn ends_in_time(child: &mut Child) -> io::Result<bool> {
     let end = Instant::now() + PATIENCE;
     while child.try_wait()?.is_none() {
         if Instant::now() > end {
-            child.kill()?;
+            // The group was made for this child, which has not been waited for.
+            kill_process_group(Pid::from_child(child), Signal::KILL)?;
             child.wait()?;
             return Ok(false);
         }
@@ -128,12 +160,24 @@ impl Drop for EmptyDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_version_is_found_behind_its_word() {
         assert_eq!(version("rsync  version 3.2.7  protocol version 31\n"), Some((3, 2)));
         assert_eq!(version("rsync  version v3.4.1  protocol version 32"), Some((3, 4)));
         assert_eq!(version("something else"), None);
+    }
+
+    #[test]
+    fn a_script_is_not_asked() {
+        let place = tempfile::tempdir().unwrap();
+        let script = place.path().join("wrapper");
+        let touched = place.path().join("touched");
+        fs::write(&script, format!("#!/bin/sh\ntouch {}\n", touched.display())).unwrap();
+        fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(odd_rsync(script.as_os_str()), None);
+        assert!(!touched.exists());
     }
 
     #[test]

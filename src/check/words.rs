@@ -1,9 +1,20 @@
-//! Words of a command for people, who may paste them into a shell.
+//! Calls for people, who may paste them into a shell.
+
+use mirror_core::plan::rsync::Call;
+
+/// A call of `binary`. What it reads is written by a `printf` in front of it.
+pub(super) fn of_call(binary: &[u8], call: &Call) -> String {
+    let words = line(std::iter::once(binary).chain(call.args.iter().map(Vec::as_slice)));
+    let Some(stdin) = &call.stdin else { return words };
+    // Names end in a NUL, and the rules of a startup stand in lines.
+    let (separator, format) = if stdin.contains(&0) { (0, "%s\\0") } else { (b'\n', "%s\\n") };
+    let parts = stdin.split(|&byte| byte == separator).filter(|part| !part.is_empty());
+    format!("printf '{format}' {} | {words}", line(parts))
+}
 
 /// The words as a line of a shell.
-pub(super) fn line(words: impl IntoIterator<Item = Vec<u8>>) -> String {
-    let words: Vec<String> = words.into_iter().map(|word| quoted(&word)).collect();
-    words.join(" ")
+fn line<'a>(words: impl Iterator<Item = &'a [u8]>) -> String {
+    words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// One word. Of bytes that are no text a shell could not be told the same in a line of text: they
@@ -26,9 +37,10 @@ fn quoted(word: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
 
     #[test]
-    fn a_shell_reads_the_same_words() {
+    fn a_word_is_quoted_where_a_shell_would_change_it() {
         for (word, text) in [
             (&b"--exclude=*"[..], "'--exclude=*'"),
             (b"/srv/www/", "/srv/www/"),
@@ -39,6 +51,38 @@ mod tests {
         ] {
             assert_eq!(quoted(word), text);
         }
-        assert_eq!(line([b"a".to_vec(), b"b c".to_vec()]), "a 'b c'");
+    }
+
+    #[test]
+    fn what_is_read_comes_from_a_printf() {
+        let call = |stdin: &[u8]| Call {
+            args: vec![b"-a".to_vec(), b"b c".to_vec()],
+            stdin: Some(stdin.to_vec()),
+        };
+        assert_eq!(
+            of_call(b"rsync", &call(b"/x\0/y z\0")),
+            "printf '%s\\0' /x '/y z' | rsync -a 'b c'"
+        );
+        assert_eq!(
+            of_call(b"rsync", &call(b"*.o\n/c")),
+            "printf '%s\\n' '*.o' /c | rsync -a 'b c'"
+        );
+        let silent = Call { stdin: None, ..call(b"") };
+        assert_eq!(of_call(b"rsync", &silent), "rsync -a 'b c'");
+    }
+
+    #[test]
+    fn a_shell_reads_the_same() {
+        let names: [&[u8]; 4] =
+            [b"/a b", b"/it's $HOME `x` \\n %s", b"/\"q\"*", "/\u{e9}".as_bytes()];
+        let call = Call {
+            args: vec![b"it's $HOME".to_vec(), b"\\".to_vec()],
+            stdin: Some(names.iter().flat_map(|name| [name, &b"\0"[..]].concat()).collect()),
+        };
+        // The program tells its words, and then what it reads.
+        let script = format!("f() {{ printf '%s\\0' \"$@\"; cat; }}\n{}", of_call(b"f", &call));
+        let shell = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap();
+        let expected = [&b"it's $HOME\0\\\0"[..], &call.stdin.unwrap()].concat();
+        assert_eq!(shell.stdout, expected, "{script}");
     }
 }

@@ -106,19 +106,14 @@ impl Draft<'_> {
             Base::Rsyncssh => Kind::Rsyncssh,
             Base::Direct => Kind::Direct,
         };
-        let text = |name| fields.text(name).map(Option::unwrap_or_default);
+        // With the slash that is appended, nothing would be the root of this or the other machine.
+        let text = |name| {
+            let text = fields.text(name)?.filter(|text| !text.is_empty());
+            text.ok_or_else(|| Fault::Lua(format!("{name} is empty")))
+        };
         let target = match kind {
             Kind::Rsync | Kind::Direct => text("target")?,
-            Kind::Rsyncssh => {
-                let (host, directory) = (text("host")?, text("targetdir")?);
-                for (name, value) in [("host", &host), ("targetdir", &directory)] {
-                    // With the slash that is appended it would be the root of the other machine.
-                    if value.is_empty() {
-                        return Err(Fault::Lua(format!("{name} is empty")));
-                    }
-                }
-                [host, b":".to_vec(), directory].concat()
-            }
+            Kind::Rsyncssh => [text("host")?, b":".to_vec(), text("targetdir")?].concat(),
         };
         Ok((kind, OsString::from_vec(target)))
     }

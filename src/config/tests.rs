@@ -217,6 +217,7 @@ fn a_sync_behind_ssh_is_an_rsync_to_its_host() {
     let sync = &setup.syncs[0];
     assert_eq!((sync.kind, sync.target.to_str()), (Kind::Rsyncssh, Some("h:~/x/")));
     assert_eq!(sync.rsync.long, [b"--rsh=ssh -i /k -p 2222".to_vec()]);
+    fails("sync{ default.rsync, source='@/src', target='' }", "@/conf.lua:1: target is empty");
     for (text, name) in
         [("host='', targetdir='x'", "host"), ("host='h', targetdir=''", "targetdir")]
     {
@@ -351,6 +352,10 @@ fn user_scripts_are_refused_until_they_are_built() {
     }
     let own = "@/conf.lua:1: this sync has actions of its own: user scripts are not supported yet";
     fails("sync{source='@/src', onCreate='echo'}", own);
+    // With the function that ends every sync, as if nothing were said.
+    says(
+        "sync{{action=default.rsync.action, init=default.rsync.init}, source='@/src', target='h:'}",
+    );
     sync("init = true");
     assert!(!sync("init = false").init);
 }

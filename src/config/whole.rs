@@ -52,6 +52,8 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
             .whole("maxProcesses", 1)?
             .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         watch: watch(fields, request)?,
+        share_connections: fields.value("shareConnections").is_nil()
+            || fields.is_on("shareConnections"),
     })
 }
 

@@ -1,17 +1,27 @@
 //! One mirror as the engine knows it: who carries out its jobs, and what it is called.
 
-use std::{env, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use mirror_core::{
     mirror::{Insist, Settings},
     path::Escaped,
-    plan::{rsync::Phase, target::Target},
+    plan::{
+        rsync::{Phase, RsyncOptions},
+        ssh::rsh_word,
+        target::Target,
+    },
 };
 
 use crate::{
-    exec::{Executor, direct, rsync, source::SourceRoot},
+    exec::{Executor, direct, rsync, source::SourceRoot, ssh::Connections},
     report::Log,
-    setup::{Kind, Sync},
+    setup::{Kind, Sync, place::is_behind_ssh},
 };
 
 /// One mirror as the engine knows it.
@@ -30,12 +40,18 @@ impl Member {
     /// # Errors
     ///
     /// If its target is none: a sentence for people.
-    pub(super) fn new(sync: Sync, log: &Log) -> Result<Self, String> {
+    pub(super) fn new(
+        sync: Sync,
+        connections: Option<&Connections>,
+        log: &Log,
+    ) -> Result<Self, String> {
         // From here relative targets count, whatever happens later.
         let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let source = Arc::new(SourceRoot::new(sync.source.clone()));
         let executor: Arc<dyn Executor> = match sync.kind {
-            Kind::Rsync | Kind::Rsyncssh => Arc::new(rsync_executor(&sync, &source, here, log)?),
+            Kind::Rsync | Kind::Rsyncssh => {
+                Arc::new(rsync_executor(&sync, &source, (here, connections), log)?)
+            }
             Kind::Direct => {
                 let settings = direct::Settings {
                     target: here.join(&sync.target),
@@ -73,20 +89,46 @@ impl Member {
 fn rsync_executor(
     sync: &Sync,
     source: &Arc<SourceRoot>,
-    directory: PathBuf,
+    (directory, connections): (PathBuf, Option<&Connections>),
     log: &Log,
 ) -> Result<rsync::RsyncExecutor, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
+    let mut options = sync.rsync.clone();
+    let shared = connections.filter(|_| is_behind_ssh(&sync.target));
+    let shared = shared.map(Connections::words).unwrap_or_default();
+    let remote_shell = share(&mut options, sync.kind, &shared);
     Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
         root: Arc::clone(source),
         target,
-        options: sync.rsync.clone(),
+        options,
         filter: Arc::clone(&sync.filter),
         binary: sync.binary.clone(),
         directory,
+        remote_shell,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
         output: rsync::ChildOutput::Log(log.clone()),
         log: log.clone(),
     }))
+}
+
+/// Has a sync go through a shared connection by these further words for ssh: by the word `--rsh` that
+/// a sync of `default.rsyncssh` has of its own, or by the program for `RSYNC_RSH`. A program that
+/// the user named stays as it is.
+fn share(options: &mut RsyncOptions, kind: Kind, words: &[Vec<u8>]) -> Option<OsString> {
+    const START: &[u8] = b"--rsh=";
+    if words.is_empty() || env::var_os("RSYNC_RSH").is_some() {
+        return None;
+    }
+    let further = rsh_word(words);
+    let further = further.strip_prefix(START).unwrap_or_default();
+    if kind == Kind::Rsyncssh
+        && let Some(last) = options.long.last_mut().filter(|word| word.starts_with(START))
+    {
+        last.push(b' ');
+        last.extend_from_slice(further);
+        return None;
+    }
+    let ssh = [&b"ssh "[..], further].concat();
+    Some(OsString::from_vec(ssh))
 }

@@ -39,6 +39,7 @@ use crate::{
     watch::{Told, Tree, Watch},
 };
 
+use crate::exec::ssh::Connections;
 use calendar::Calendar;
 use jobs::Jobs;
 use member::Member;
@@ -97,6 +98,8 @@ pub struct Engine {
     receiver: Receiver<Message>,
     /// What performing an effect has answered at once.
     answers: Vec<Input>,
+    /// Through which the syncs behind ssh go, unless each is to have its own.
+    connections: Option<Connections>,
     log: Log,
     started: Instant,
 }
@@ -115,7 +118,8 @@ impl Engine {
         log: Log,
     ) -> Result<Self, String> {
         let Setup { daemon, syncs } = setup;
-        let members = syncs.into_iter().map(|sync| Member::new(sync, &log));
+        let connections = daemon.share_connections.then(Connections::default);
+        let members = syncs.into_iter().map(|sync| Member::new(sync, connections.as_ref(), &log));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
         let fleet = Fleet::new(members.iter().map(Member::settings).collect(), limits);
@@ -136,6 +140,7 @@ impl Engine {
             jobs: Jobs::new(inbox),
             receiver,
             answers: Vec::new(),
+            connections,
             log,
             started: Instant::now(),
         };

@@ -16,9 +16,12 @@ use mirror_core::{
 
 use super::{Engine, member::Member, roster::Roster, words};
 use crate::{
-    report::{Category, Log},
+    report::Category,
     setup::{Daemon, Setup, Sync},
 };
+
+/// Makes the mirror of a sync.
+type Make<'a> = &'a dyn Fn(Sync) -> Result<Member, String>;
 
 /// Reads what is to be run. If it can't be run, the lines that say why.
 pub type Load = Box<dyn FnMut() -> Result<Setup, Vec<String>>>;
@@ -59,7 +62,8 @@ impl Engine {
         let Some(Reload { load, adapt }) = &mut self.reload else { return };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         let read = load().and_then(|setup| {
-            let slots = slots(&self.roster, setup.syncs, &self.log).map_err(|why| vec![why])?;
+            let make = |sync| Member::new(sync, self.connections.as_ref(), &self.log);
+            let slots = Self::slots(&self.roster, setup.syncs, &make).map_err(|why| vec![why])?;
             Ok((setup.daemon, slots))
         });
         let (daemon, slots) = match read {
@@ -105,6 +109,25 @@ impl Engine {
         self.roster.line_up(names);
         counts
     }
+
+    /// Finds for each sync the mirror that is the same but for the name; no mirror is found twice.
+    fn slots(roster: &Roster, syncs: Vec<Sync>, make: Make<'_>) -> Result<Vec<Slot>, String> {
+        let mut free: BTreeMap<Route, Vec<(MirrorId, &Member)>> = BTreeMap::new();
+        for (id, member) in roster.iter() {
+            free.entry(route(&member.sync)).or_default().push((id, member));
+        }
+        let slot = |sync: Sync| {
+            let same = free.get_mut(&route(&sync)).and_then(|free| {
+                let at = free.iter().position(|(_, member)| is_same(&member.sync, &sync))?;
+                Some(free.remove(at).0)
+            });
+            match same {
+                Some(id) => Ok(Slot::Kept(id, sync.name)),
+                None => make(sync).map(|member| Slot::New(Box::new(member))),
+            }
+        };
+        syncs.into_iter().map(slot).collect()
+    }
 }
 
 impl Slot {
@@ -114,25 +137,6 @@ impl Slot {
             Self::New(_) => None,
         }
     }
-}
-
-/// Finds for each sync the mirror that is the same but for the name; no mirror is found twice.
-fn slots(roster: &Roster, syncs: Vec<Sync>, log: &Log) -> Result<Vec<Slot>, String> {
-    let mut free: BTreeMap<Route, Vec<(MirrorId, &Member)>> = BTreeMap::new();
-    for (id, member) in roster.iter() {
-        free.entry(route(&member.sync)).or_default().push((id, member));
-    }
-    let slot = |sync: Sync| {
-        let same = free.get_mut(&route(&sync)).and_then(|free| {
-            let at = free.iter().position(|(_, member)| is_same(&member.sync, &sync))?;
-            Some(free.remove(at).0)
-        });
-        match same {
-            Some(id) => Ok(Slot::Kept(id, sync.name)),
-            None => Member::new(sync, log).map(|member| Slot::New(Box::new(member))),
-        }
-    };
-    syncs.into_iter().map(slot).collect()
 }
 
 /// From where to where.

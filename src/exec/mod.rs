@@ -3,6 +3,7 @@
 pub mod direct;
 pub mod rsync;
 pub mod source;
+pub mod ssh;
 pub mod stop;
 pub mod survey;
 

@@ -67,6 +67,8 @@ pub struct Daemon {
     pub max_processes: Option<usize>,
     /// How changes are noticed.
     pub watch: Watch,
+    /// Whether all syncs to one host share a connection.
+    pub share_connections: bool,
 }
 
 impl Default for Daemon {
@@ -82,6 +84,7 @@ impl Default for Daemon {
             onepass: false,
             max_processes: None,
             watch: Watch::Auto,
+            share_connections: true,
         }
     }
 }

@@ -27,6 +27,7 @@ pub(super) struct Forest {
     watches: HashTable<u32>,
     hasher: DefaultHashBuilder,
     version: u64,
+    departures: u64,
 }
 
 #[derive(Debug)]
@@ -108,6 +109,7 @@ impl Forest {
             watches: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             version: 0,
+            departures: 0,
         };
         forest.allocate(b"", State::Way);
         forest.allocate(b"", State::Way);
@@ -117,6 +119,11 @@ impl Forest {
     /// Changes whenever a node gets another place.
     pub(super) const fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Changes whenever a node leaves its place.
+    pub(super) const fn departures(&self) -> u64 {
+        self.departures
     }
 
     fn node(&self, index: u32) -> &Node {
@@ -299,6 +306,7 @@ impl Forest {
             self.node_mut(next).previous = previous;
         }
         self.version += 1;
+        self.departures += 1;
     }
 
     fn hash(&self, parent: u32, name: &[u8]) -> u64 {

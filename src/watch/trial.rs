@@ -349,6 +349,23 @@ mod inotify_passes {
     fn random_changes_of_others_at_the_same_time() {
         converge_in_a_race(source(Limits { buffer: 0, ..Limits::default() }), 40);
     }
+
+    /// Scouts are sent even to a single directory, and changes come in between.
+    fn with_scouts() -> Box<dyn Source> {
+        source(Limits { at_once: 0, scouted: 1, ..Limits::default() })
+    }
+
+    #[test]
+    fn random_changes_seen_by_scouts() {
+        for seed in 1..=8 {
+            converge(with_scouts(), seed * 0x9e37_79b9, 40);
+        }
+    }
+
+    #[test]
+    fn random_changes_of_others_while_scouts_are_out() {
+        converge_in_a_race(with_scouts(), 40);
+    }
 }
 
 mod fanotify_passes {

@@ -9,9 +9,13 @@ mod support;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod churn;
 #[cfg(test)]
 mod config;
+#[cfg(test)]
+mod corpus;
 #[cfg(test)]
 mod excludes;
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::support::{Churn, Mode, Need, Sandbox, Server, needs};
+use rustix::process::Signal;
+
+use crate::support::{Churn, Mode, Need, Sandbox, Server, exit_code, needs};
 
 #[test]
 fn a_module_of_an_rsync_daemon_is_a_target() {
@@ -78,23 +80,75 @@ fn a_sync_behind_ssh_takes_the_words_for_ssh() {
     let source = sandbox.directory("src");
     fs::write(source.join("first"), "").unwrap();
     let server = Server::ssh(&sandbox);
-    let shell = server.remote_shell();
-    let words: Vec<String> =
-        shell.split_whitespace().skip(1).map(|word| format!("[[{word}]]")).collect();
-    let text = format!(
-        "sync{{ default.rsyncssh, source = '@/src', host = 'root@127.0.0.1'
-               , targetdir = '@/dst', ssh = {{ _extra = {{ {} }} }} }}",
-        words.join(", ")
-    );
-    // The sign of the address is no place in the sandbox.
-    let text = text.replace("root@", "root\\x40");
-    let daemon = sandbox.daemon().config(&text, 1).start();
+    let text = behind_ssh(&server);
+    let mut daemon = sandbox.daemon().config(&text, 1).start();
     daemon.wait_live();
     daemon.wait_for_log(&format!("Startup of \"{}/\" finished: 0", source.display()));
+    let sockets = std::env::temp_dir().join(format!("lsyncd-{}-0", daemon.pid()));
+    assert_eq!(fs::read_dir(&sockets).unwrap().count(), 1, "there is a master");
     fs::rename(source.join("first"), source.join("second")).unwrap();
     let target = sandbox.path("dst");
     daemon.wait_until("a rename is mirrored", || {
         target.join("second").exists() && !target.join("first").exists()
     });
     daemon.wait_for_log("Finished (list): 0");
+    assert_eq!(server.logins(), 1, "all goes through one connection");
+    daemon.signal(Signal::TERM);
+    assert_eq!(exit_code(daemon.wait_end()), 143);
+    assert!(!sockets.exists(), "the connection ends with the daemon");
+}
+
+#[test]
+fn a_connection_that_breaks_is_made_anew() {
+    needs!(
+        Mode::Rsync.need(),
+        Need::Root,
+        Need::Program("sshd"),
+        Need::Program("ssh"),
+        Need::Program("ssh-keygen"),
+    );
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let server = Server::ssh(&sandbox);
+    let daemon = sandbox.daemon().config(&behind_ssh(&server), 1).start();
+    daemon.wait_live();
+    server.cut_connections();
+    fs::write(source.join("file"), "").unwrap();
+    let file = sandbox.path("dst/file");
+    daemon.wait_until("it is mirrored all the same", || file.exists());
+    assert_eq!(server.logins(), 2);
+}
+
+#[test]
+fn connections_are_not_shared_if_that_is_not_wanted() {
+    needs!(
+        Mode::Rsync.need(),
+        Need::Root,
+        Need::Program("sshd"),
+        Need::Program("ssh"),
+        Need::Program("ssh-keygen"),
+    );
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let server = Server::ssh(&sandbox);
+    let text = format!("settings{{ shareConnections = false }} {}", behind_ssh(&server));
+    let daemon = sandbox.daemon().config(&text, 1).start();
+    daemon.wait_live();
+    fs::write(source.join("file"), "").unwrap();
+    let file = sandbox.path("dst/file");
+    daemon.wait_until("it is mirrored", || file.exists());
+    assert_eq!(server.logins(), 2);
+}
+
+/// A file with one sync, from `src` to `dst` by way of `server`.
+fn behind_ssh(server: &Server) -> String {
+    let shell = server.remote_shell();
+    let words: Vec<String> =
+        shell.split_whitespace().skip(1).map(|word| format!("[[{word}]]")).collect();
+    // The sign of the address would stand for the sandbox.
+    format!(
+        "sync{{ default.rsyncssh, source = '@/src', host = 'root\\x40127.0.0.1'
+               , targetdir = '@/dst', ssh = {{ _extra = {{ {} }} }} }}",
+        words.join(", ")
+    )
 }

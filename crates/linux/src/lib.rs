@@ -14,3 +14,4 @@ pub mod inotify;
 pub mod lock;
 pub mod mounts;
 pub mod spot;
+pub mod stand;

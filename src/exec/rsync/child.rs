@@ -56,6 +56,8 @@ pub(super) struct Program {
     /// From here relative targets count. Our own working directory may be another for a moment,
     /// while a configuration is read again.
     pub(super) directory: PathBuf,
+    /// For `RSYNC_RSH`; `--rsh` among the words of a call comes before it.
+    pub(super) remote_shell: Option<OsString>,
     pub(super) output: ChildOutput,
 }
 
@@ -66,6 +68,9 @@ impl Program {
         let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut command = Command::new(&self.binary);
         command.current_dir(&self.directory);
+        if let Some(shell) = &self.remote_shell {
+            command.env("RSYNC_RSH", shell);
+        }
         command.args(call.args.iter().map(|word| OsStr::from_bytes(word)));
         let spawned = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn();
         let mut child = match spawned {
@@ -239,7 +244,8 @@ mod tests {
 
     /// Runs `script` with a shell, and gives the end and the lines.
     fn run(script: &str, stdin: Option<Vec<u8>>, output: ChildOutput) -> (End, Vec<String>) {
-        let program = Program { binary: "sh".into(), directory: "/".into(), output };
+        let program =
+            Program { binary: "sh".into(), directory: "/".into(), remote_shell: None, output };
         let call = Call { args: vec![b"-c".to_vec(), script.into()], stdin };
         let mut lines = Vec::new();
         let mut read = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
@@ -276,8 +282,12 @@ mod tests {
     fn who_keeps_stderr_open_is_not_waited_for() {
         // The child in the background ends when the write end of its stdin, held here, is closed.
         let (reader, writer) = io::pipe().unwrap();
-        let program =
-            Program { binary: "sh".into(), directory: "/".into(), output: ChildOutput::Null };
+        let program = Program {
+            binary: "sh".into(),
+            directory: "/".into(),
+            remote_shell: None,
+            output: ChildOutput::Null,
+        };
         let script = format!("cat </proc/{}/fd/{} & exit 7", std::process::id(), {
             use std::os::fd::AsRawFd as _;
             reader.as_raw_fd()
@@ -324,6 +334,7 @@ mod tests {
         let program = Program {
             binary: "/nonexistent/rsync".into(),
             directory: "/".into(),
+            remote_shell: None,
             output: ChildOutput::Null,
         };
         let call = Call { args: vec![], stdin: None };

@@ -49,6 +49,8 @@ pub struct RsyncConfig {
     pub binary: OsString,
     /// Where it works, an absolute path: from there relative targets count.
     pub directory: PathBuf,
+    /// The program that reaches the other side, if the user did not say another one.
+    pub remote_shell: Option<OsString>,
     /// What its exit codes mean.
     pub codes: ExitCodes,
     /// Files of a batch with more bytes go after all others, each by a call of its own.
@@ -87,6 +89,7 @@ impl RsyncExecutor {
             program: Program {
                 binary: config.binary,
                 directory: config.directory,
+                remote_shell: config.remote_shell,
                 output: config.output,
             },
             codes: config.codes,

@@ -20,7 +20,7 @@ pub(super) struct Mirrors {
     version: u64,
 }
 
-struct Mirror {
+pub(super) struct Mirror {
     id: MirrorId,
     root: Ticket,
     skip: Skip,
@@ -40,6 +40,13 @@ impl std::fmt::Debug for Mirror {
 pub(super) struct Here {
     of: Option<(u32, u64, u64)>,
     places: Vec<(MirrorId, TreePath)>,
+}
+
+impl Mirror {
+    /// Whether it wants the directory at this path, which is not its root.
+    pub(super) fn wants(&self, path: &TreePath) -> bool {
+        !(self.skip)(path)
+    }
 }
 
 impl Mirrors {
@@ -78,7 +85,11 @@ impl Mirrors {
     }
 
     /// The mirrors that want a directory, alive or not, and what it is called there.
-    fn wanting(&self, forest: &Forest, node: u32) -> impl Iterator<Item = (&Mirror, TreePath)> {
+    pub(super) fn wanting(
+        &self,
+        forest: &Forest,
+        node: u32,
+    ) -> impl Iterator<Item = (&Mirror, TreePath)> {
         let way: Vec<u32> = forest.way_up(node).collect();
         let roots: Vec<usize> =
             (0..way.len()).filter(|&at| way.get(at).is_some_and(|&n| forest.is_root(n))).collect();
@@ -89,7 +100,7 @@ impl Mirrors {
             let whole = below.iter().rev().all(|&node| path.push(forest.name(node)).is_some());
             let own = self.all.iter().filter(move |mirror| whole && Some(mirror.root) == root);
             own.filter_map(move |mirror| {
-                let wanted = path.is_root() || !(mirror.skip)(&path);
+                let wanted = path.is_root() || mirror.wants(&path);
                 wanted.then(|| (mirror, path.clone()))
             })
         })

@@ -2,6 +2,7 @@
 
 mod events;
 mod mirrors;
+mod scout;
 mod walk;
 
 use std::{
@@ -42,11 +43,16 @@ pub(super) struct Limits {
     pub(super) buffer: usize,
     /// How many watches there may be, before the kernel's own limit.
     pub(super) watches: usize,
+    /// How many directories are read at once when a directory comes into being. Only larger trees
+    /// are told later than what happens meanwhile elsewhere.
+    pub(super) at_once: usize,
+    /// From how many directories on scouts are sent.
+    pub(super) scouted: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { buffer: BUFFER, watches: usize::MAX }
+        Self { buffer: BUFFER, watches: usize::MAX, at_once: 256, scouted: 128 }
     }
 }
 
@@ -161,7 +167,12 @@ impl Source for Inotify {
 
     fn work(&mut self, found: &mut Findings) -> bool {
         if let Some(mut walk) = self.walks.pop_front() {
-            if self.step(&mut walk, found) {
+            let is_done = if self.is_for_scouts(&walk) {
+                self.leap(&mut walk, found)
+            } else {
+                self.step(&mut walk, found)
+            };
+            if is_done {
                 self.finish(&walk, found);
             } else {
                 self.walks.push_back(walk);

@@ -23,14 +23,10 @@ use super::{
 /// How many directories a step looks at.
 const STEP: usize = 64;
 
-/// How many directories are read at once when a directory comes into being. Only larger trees
-/// are told later than what happens meanwhile elsewhere.
-const AT_ONCE: usize = 256;
-
 /// Directories that are still to be watched and read.
 #[derive(Debug)]
 pub(super) struct Walk {
-    rest: Vec<Ticket>,
+    pub(super) rest: Vec<Ticket>,
     /// What is to be done when all is watched.
     pub(super) then: Then,
     /// Whether directories that are watched are read again.
@@ -85,7 +81,7 @@ impl Inotify {
         walk.rest.is_empty()
     }
 
-    fn visit(&mut self, node: u32, walk: &mut Walk, found: &mut Findings) {
+    pub(super) fn visit(&mut self, node: u32, walk: &mut Walk, found: &mut Findings) {
         if self.forest.state(node) == State::Watched && !walk.verify {
             walk.read += 1;
             let Self { forest, .. } = self;
@@ -197,7 +193,7 @@ impl Inotify {
     }
 
     /// Gives the place of `node` to a directory that has not been known.
-    fn occupy(&mut self, node: u32, watch: WatchId) -> u32 {
+    pub(super) fn occupy(&mut self, node: u32, watch: WatchId) -> u32 {
         let mut here = node;
         if self.forest.watch(node).is_some() {
             let parent = self.forest.parent(node).unwrap_or(LIMBO);
@@ -266,7 +262,7 @@ impl Inotify {
     /// Reads a directory that came into being, and tells it when all below it is watched.
     pub(super) fn walk_new(&mut self, node: u32, then: Then, found: &mut Findings) {
         let mut walk = Walk::new(self.forest.ticket(node), then);
-        while walk.read < AT_ONCE {
+        while walk.read < self.limits.at_once {
             if self.step(&mut walk, found) {
                 return self.finish(&walk, found);
             }

@@ -52,6 +52,19 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Lets a configuration file say what is mirrored. These are its syncs, two places in the
+    /// sandbox each, which is where it is started.
+    #[track_caller]
+    pub(crate) fn configured(mut self, file: &Path, syncs: &[(PathBuf, PathBuf)]) -> Self {
+        for (source, target) in syncs {
+            self.sandbox.check(source);
+            self.sandbox.check(target);
+        }
+        self.command.arg(file).current_dir(self.sandbox.top());
+        self.syncs += syncs.len();
+        self
+    }
+
     /// Runs a configuration file with this text, which has so many syncs. See
     /// [`Sandbox::write_config`].
     #[track_caller]

@@ -40,6 +40,11 @@ impl Sandbox {
         Self { directory, files_made: Cell::new(0) }
     }
 
+    /// The directory itself, which is neither a source nor a target.
+    pub(crate) fn top(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The path `name` in the sandbox, whatever is there.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);

@@ -8,6 +8,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{Sandbox, needs::find_program, wait_until};
 
 /// How often another port is tried, should somebody else have taken ours meanwhile.
@@ -132,6 +134,22 @@ impl Server {
     /// The port on which it listens.
     pub(crate) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// For an ssh server: how many logins it has seen.
+    pub(crate) fn logins(&self) -> usize {
+        let log = fs::read_to_string(self.directory.join("log")).unwrap();
+        log.matches("Accepted publickey").count()
+    }
+
+    /// For an ssh server: ends all connections, as a broken network does.
+    pub(crate) fn cut_connections(&self) {
+        let listener = self.child.id();
+        let children = format!("/proc/{listener}/task/{listener}/children");
+        for child in fs::read_to_string(children).unwrap().split_whitespace() {
+            let child = Pid::from_raw(child.parse().unwrap()).unwrap();
+            kill_process(child, Signal::KILL).unwrap();
+        }
     }
 
     /// For an ssh server: the command that gets to it, as `RSYNC_RSH` wants it.

@@ -5,6 +5,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 use tempfile::TempDir;
 
 /// The temporary directory of one measurement, removed with everything in it.
@@ -69,6 +73,25 @@ impl Place {
     pub(crate) fn content(&self) -> PathBuf {
         self.0.join("")
     }
+
+    /// Mounts an empty file system here, in memory, that only this thread and the programs that it
+    /// starts see. It goes when they have ended.
+    ///
+    /// # Errors
+    ///
+    /// As `unshare(2)` and `mount(2)`; commonly that the right is missing.
+    pub(crate) fn mount_for_this_thread(&self) -> io::Result<()> {
+        const NONE: Option<&str> = None;
+        let here = self.path();
+        let mounted = unshare(CloneFlags::CLONE_NEWNS)
+            .and_then(|()| mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE))
+            .and_then(|()| mount(Some("bench"), here, Some("tmpfs"), MsFlags::empty(), NONE));
+        mounted.map_err(|error| {
+            let error = io::Error::from(error);
+            let why = format!("cannot mount a file system of its own: {error}: run it as root");
+            io::Error::new(error.kind(), why)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -82,5 +105,25 @@ mod tests {
             assert!(arena.place(outside).is_err(), "{outside:?}");
         }
         assert!(arena.place("source").is_ok());
+    }
+
+    #[test]
+    fn what_a_thread_mounts_is_for_itself() {
+        let arena = Arena::new(&std::env::temp_dir()).unwrap();
+        let place = arena.directory("mount").unwrap();
+        let inside = || {
+            place.mount_for_this_thread()?;
+            fs::write(place.path().join("f"), "")?;
+            Arena::new(place.path())
+        };
+        let inner = std::thread::scope(|scope| scope.spawn(inside).join().unwrap());
+        match inner {
+            Ok(_) => assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                assert!(std::env::var_os("CI").is_none(), "{error}");
+                println!("skipped: {error}");
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 }

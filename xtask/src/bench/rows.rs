@@ -211,7 +211,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "idle",
-        title: "idle for 30 s, 10,000 directories",
+        title: "idle for 30 s, 10,000 directories, on a file system that nobody else uses",
         work: Work::Idle,
         delay: None,
         tools: &[Tool::Original, Tool::Ours],

@@ -13,11 +13,16 @@ struct Program {
     needed_for: &'static str,
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 5] = [
     Program { name: "rsync", debian_package: "rsync", needed_for: "everything with -rsync" },
     Program { name: "sshd", debian_package: "openssh-server", needed_for: "targets behind ssh" },
     Program { name: "setfacl", debian_package: "acl", needed_for: "access control lists" },
     Program { name: "setfattr", debian_package: "attr", needed_for: "extended attributes" },
+    Program {
+        name: "lsyncd",
+        debian_package: "lsyncd",
+        needed_for: "all that is compared with it",
+    },
 ];
 
 /// Installs what is missing, if it may, and returns a line for each program that stays missing.

@@ -72,6 +72,14 @@ impl Pattern {
         Self { text: text.into(), only_directories: body.len() < text.len(), reach, form }
     }
 
+    /// Whether no path can match, so that whoever wrote it meant something else.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        let body = self.text.strip_suffix(b"/").unwrap_or(&self.text);
+        let mut names = unanchored(body).split(|&byte| byte == b'/');
+        self.form == Form::Nothing || names.any(|name| matches!(name, b"" | b"." | b".."))
+    }
+
     /// The pattern as it was written.
     #[must_use]
     pub fn text(&self) -> &[u8] {

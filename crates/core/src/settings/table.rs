@@ -80,6 +80,7 @@ pub const SETTINGS: &[Setting] = &[
     global("maxProcesses", Number(1), "", "the most transfers at once, of all syncs together"),
     global("maxDelays", Number(1), "", "overrides maxDelays of the syncs that follow"),
     global("watch", OneOf(&["auto", "inotify", "fanotify"]), "\"auto\"", "how changes are noticed"),
+    global("shareConnections", Flag, "true", "all syncs to one host share one connection of ssh, unless they have an rsh of their own"),
     sync(ALL, "name", Text, "its name in the status file and in messages").or("\"Sync1\""),
     sync(ALL, "source", Path, "the directory that is mirrored"),
     sync(NOT_SSH, "target", Text, "where it goes: for rsync whatever rsync takes, for direct a directory"),

@@ -109,6 +109,7 @@ impl Fixture {
     fn executor(&self) -> RsyncExecutor {
         RsyncExecutor::new(RsyncConfig {
             directory: "/".into(),
+            remote_shell: None,
             root: Arc::clone(&self.root),
             target: Target::new(self.target("").as_os_str().as_bytes()).unwrap(),
             options: self.options.clone(),

@@ -82,10 +82,24 @@ fn make_files(source: &Place) -> io::Result<()> {
 
 /// Watches an idle `tool`.
 ///
+/// It gets a file system of its own: a mark of fanotify on one that others use wakes it for their
+/// changes, which is no idling.
+///
 /// # Errors
 ///
 /// When something cannot be done.
 pub(crate) fn measure_idle(bench: &Bench, tool: Tool) -> io::Result<Sample> {
+    let arena = Arena::new(&bench.base)?;
+    let alone = arena.directory("alone")?;
+    let measure = || {
+        alone.mount_for_this_thread()?;
+        measure_idle_here(&Bench { base: alone.path().to_owned(), ..bench.clone() }, tool)
+    };
+    let measured = thread::scope(|scope| scope.spawn(measure).join());
+    measured.unwrap_or_else(|_| Err(io::Error::other("the measurement ended before its time")))
+}
+
+fn measure_idle_here(bench: &Bench, tool: Tool) -> io::Result<Sample> {
     let (duration, directories) = IDLE;
     let arena = Arena::new(&bench.base)?;
     let [source, target] = [arena.directory("source")?, arena.directory("target")?];

@@ -1,0 +1,134 @@
+//! What would be done.
+
+use std::{fmt::Write as _, os::unix::ffi::OsStrExt};
+
+use mirror_core::{
+    path::{Escaped, TreePath},
+    plan::{
+        exit::ExitCodes,
+        rsync::{Call, DeletePolicy, Deletions, Phase, RsyncPlan},
+        target::Target,
+    },
+    queue::Pace,
+};
+
+use super::{shown, words};
+use crate::{
+    report::Mode,
+    setup::{Daemon, Kind, Sync, Watch},
+};
+
+/// What holds for the whole process.
+pub(super) fn daemon(text: &mut String, daemon: &Daemon) {
+    let mut lines = Vec::new();
+    let paths = [("logfile", &daemon.logfile), ("pidfile", &daemon.pidfile)];
+    for (name, path) in paths {
+        lines.extend(path.as_deref().map(|path| (name, shown(path))));
+    }
+    if daemon.mode == Mode::Daemon && daemon.logfile.is_none() {
+        lines.push(("syslog", format!("{} as {}", daemon.log_facility, daemon.log_ident)));
+    }
+    lines.extend(daemon.status_file.as_deref().map(|path| {
+        let seconds = daemon.status_interval.as_secs_f64();
+        ("statusFile", format!("{}, every {seconds} s", shown(path)))
+    }));
+    lines.extend(daemon.max_processes.map(|most| ("maxProcesses", most.to_string())));
+    if daemon.onepass {
+        lines.push(("onepass", "ends when all is transferred".into()));
+    }
+    let watch = match daemon.watch {
+        Watch::Auto => "auto",
+        Watch::Inotify => "inotify",
+        Watch::Fanotify => "fanotify",
+    };
+    lines.push(("watch", watch.into()));
+    let mode = match daemon.mode {
+        Mode::Daemon => "a daemon in the background",
+        Mode::Foreground => "stays in the foreground",
+    };
+    section(text, &format!("lsyncd: {mode}"), &lines);
+    text.push('\n');
+}
+
+/// One sync, and how it calls rsync.
+pub(super) fn sync(text: &mut String, sync: &Sync) {
+    let kind = match sync.kind {
+        Kind::Rsync => "default.rsync",
+        Kind::Rsyncssh => "default.rsyncssh",
+        Kind::Direct => "default.direct",
+    };
+    let mut lines = vec![
+        ("source", format!("{}/", shown(&sync.source).trim_end_matches('/'))),
+        ("target", Escaped(sync.target.as_bytes()).to_string()),
+        ("delay", delay(sync.pace)),
+        ("delete", delete(sync.delete).to_owned()),
+        ("init", if sync.init { "a full transfer" } else { "none" }.to_owned()),
+        ("insist", if sync.insist { "yes" } else { "no" }.to_owned()),
+    ];
+    let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
+    lines.extend(limit);
+    lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.to_string())));
+    if sync.codes != ExitCodes::rsync() {
+        lines.push(("exitcodes", "of the configuration".into()));
+    }
+    let listed = |name: &'static str, texts: &[Vec<u8>]| -> Vec<(&str, String)> {
+        texts.iter().map(|text| (name, Escaped(text).to_string())).collect()
+    };
+    lines.extend(listed("filter", &sync.exclusions.filters));
+    lines.extend(listed("exclude", &sync.exclusions.excludes));
+    section(text, &format!("{}: {kind}", sync.name), &lines);
+    calls(text, sync);
+    text.push('\n');
+}
+
+fn section(text: &mut String, title: &str, lines: &[(&str, String)]) {
+    // Writing to a text can't fail, here and below.
+    let _ = writeln!(text, "{title}");
+    for (name, value) in lines {
+        let _ = writeln!(text, "  {name:<8} {value}");
+    }
+}
+
+fn calls(text: &mut String, sync: &Sync) {
+    let Ok(target) = Target::new(sync.target.as_bytes()) else { return };
+    if sync.kind == Kind::Direct {
+        *text += "  carried out by this program, without others\n";
+        return;
+    }
+    let plan = RsyncPlan::new(sync.rsync.clone(), sync.source.as_os_str().as_bytes(), target);
+    let name = |name: &[u8]| -> Vec<TreePath> { TreePath::new(name).into_iter().collect() };
+    let (changed, gone) = (name(b"CHANGED"), name(b"GONE"));
+    let mut tell = |what: &str, call: &Call| {
+        let _ = writeln!(text, "  {what}\n    {}", words::of_call(sync.binary.as_bytes(), call));
+    };
+    if sync.init {
+        tell("at the start", &plan.full(Phase::Startup, Deletions::Allowed, &[]));
+    }
+    tell("for what changed or is gone", &plan.list(&changed, &gone));
+    tell("for new directories", &plan.trees(&name(b"NEW"), Deletions::Allowed, &[]));
+    if sync.delete.applies(Phase::Running) {
+        let what = "for what is gone, where the other side refuses it in that list";
+        tell(what, &plan.deletions(&gone));
+    }
+}
+
+fn delay(pace: Pace) -> String {
+    match pace {
+        Pace::Fixed { delay, max_waiting } => {
+            format!("{} s, or {max_waiting} changes", delay.as_secs_f64())
+        }
+        Pace::Quiet { quiet, ceiling } => {
+            let (quiet, ceiling) = (quiet.as_secs_f64(), ceiling.as_secs_f64());
+            format!("{quiet} s after the last change, at most {ceiling} s")
+        }
+    }
+}
+
+const fn delete(policy: DeletePolicy) -> &'static str {
+    match policy {
+        DeletePolicy::Never => "never",
+        DeletePolicy::Always => "always",
+        DeletePolicy::Startup => "at the start only",
+        DeletePolicy::Running => "after the start only",
+    }
+}

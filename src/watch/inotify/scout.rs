@@ -1,0 +1,305 @@
+//! Many directories that are new, watched and read by several threads at once.
+//!
+//! Nearly all of what a walk costs are calls of the kernel for directories that have nothing
+//! to do with each other. Scouts make these calls and change nothing that the source knows; what
+//! they saw is taken in afterwards, in the order in which the walk would have come by. They see
+//! to the plain case only, a directory that was found at its place, is wanted, can be read, and was
+//! watched by nobody. Everything else is left to the walk, as if nobody had looked.
+
+use std::{sync::Mutex, thread};
+
+use mirror_core::path::TreePath;
+use mirror_linux::{
+    dir::Dir,
+    entries::ReadBuffer,
+    inotify::{Inotify as Kernel, Subject, WatchId},
+    stand::Stand,
+};
+use rustix::fs::FileType;
+
+use super::{
+    super::{
+        forest::{Forest, State, Ticket},
+        source::Findings,
+    },
+    Inotify,
+    mirrors::{Mirror, Mirrors},
+    walk::Walk,
+};
+
+/// How many directories are scouted before the source looks for events again: some milliseconds.
+const LEAP: usize = 1024;
+
+/// How many directories a scout takes at a time.
+const PIECE: usize = 32;
+
+/// More threads than this would only wait for each other: the kernel adds one watch at a time.
+const MOST_SCOUTS: usize = 4;
+
+/// A directory to be scouted, and what was seen there in the plain case.
+struct Errand {
+    ticket: Ticket,
+    seen: Option<Seen>,
+}
+
+/// A directory that is watched from now on, by nobody before, and was read thereafter.
+struct Seen {
+    watch: WatchId,
+    /// The names of the directories in it, each with a NUL at its end.
+    directories: Vec<u8>,
+}
+
+/// What each scout has for itself.
+struct Pack {
+    stand: Option<Stand>,
+    buffer: ReadBuffer,
+}
+
+/// What the scouts share.
+struct Scouts<'a> {
+    kernel: &'a Kernel,
+    base: &'a Dir,
+    forest: &'a Forest,
+    mirrors: &'a Mirrors,
+}
+
+impl Pack {
+    fn new(stand: Option<Stand>) -> Self {
+        Self { stand, buffer: ReadBuffer::new() }
+    }
+}
+
+impl Inotify {
+    /// Whether so much of a walk is left that it is worth to send scouts.
+    pub(super) fn is_for_scouts(&self, walk: &Walk) -> bool {
+        let room = self.limits.watches.saturating_sub(self.watches);
+        !walk.verify && walk.rest.len() >= self.limits.scouted && room >= LEAP
+    }
+
+    /// Does a large piece of a walk. Returns whether it is at its end.
+    pub(super) fn leap(&mut self, walk: &mut Walk, found: &mut Findings) -> bool {
+        let first = walk.rest.len().saturating_sub(LEAP);
+        let ahead = walk.rest.drain(first..).rev();
+        let mut errands: Vec<Errand> = ahead.map(|ticket| Errand { ticket, seen: None }).collect();
+        let Self { kernel, base, forest, mirrors, .. } = self;
+        Scouts { kernel, base, forest, mirrors }.run(&mut errands);
+        let departures = self.forest.departures();
+        for Errand { ticket, seen } in errands {
+            let node = self.forest.resolve(ticket);
+            match (node, seen) {
+                (Some(node), Some(seen)) if self.holds(&seen, departures) => {
+                    self.take_in(node, &seen, walk);
+                }
+                (node, seen) => {
+                    if let Some(seen) = seen {
+                        self.let_go(&seen);
+                    }
+                    if let Some(node) = node {
+                        self.visit(node, walk, found);
+                    }
+                }
+            }
+        }
+        walk.rest.is_empty()
+    }
+
+    /// Whether what a scout saw is what the walk would see: no directory was found elsewhere
+    /// meanwhile, this one included.
+    fn holds(&self, seen: &Seen, departures: u64) -> bool {
+        self.forest.departures() == departures && self.forest.watched_by(seen.watch).is_none()
+    }
+
+    fn take_in(&mut self, node: u32, seen: &Seen, walk: &mut Walk) {
+        self.watches += 1;
+        let node = self.occupy(node, seen.watch);
+        for name in seen.directories.split(|&b| b == 0).filter(|name| !name.is_empty()) {
+            let child = self.forest.child_or_new(node, name, State::Pending);
+            walk.rest.push(self.forest.ticket(child));
+        }
+        self.forest.set_state(node, State::Watched);
+        walk.read += 1;
+    }
+
+    /// Ends a watch that belongs to no node, so that the directory is new to whoever looks next.
+    fn let_go(&self, seen: &Seen) {
+        if self.forest.watched_by(seen.watch).is_none() {
+            // It fails if the directory was deleted: then the kernel has ended the watch.
+            let _ = self.kernel.unwatch(seen.watch);
+        }
+    }
+}
+
+impl Scouts<'_> {
+    /// Runs all errands.
+    fn run(&self, errands: &mut [Errand]) {
+        let number = thread::available_parallelism().map_or(1, |n| n.get().min(MOST_SCOUTS));
+        let pieces = Mutex::new(errands.chunks_mut(PIECE));
+        thread::scope(|scope| {
+            let scout = || self.scout(&pieces, &mut Pack::new(Stand::part().ok()));
+            let sent = (0..number).filter(|_| {
+                let thread = thread::Builder::new().name("scout".into());
+                thread.spawn_scoped(scope, scout).is_ok()
+            });
+            if sent.count() == 0 {
+                self.scout(&pieces, &mut Pack::new(None));
+            }
+        });
+    }
+
+    /// Runs errands until there are no more.
+    fn scout<'e>(&self, pieces: &Mutex<impl Iterator<Item = &'e mut [Errand]>>, pack: &mut Pack) {
+        let next = || pieces.lock().ok()?.next();
+        while let Some(piece) = next() {
+            for family in piece.chunk_by_mut(|a, b| self.parent(a) == self.parent(b)) {
+                self.see_family(family, pack);
+            }
+        }
+    }
+
+    fn parent(&self, errand: &Errand) -> Option<u32> {
+        self.forest.parent(self.forest.resolve(errand.ticket)?)
+    }
+
+    /// Runs the errands to the children of one directory.
+    fn see_family(&self, family: &mut [Errand], pack: &mut Pack) -> Option<()> {
+        let parent = self.parent(family.first()?)?;
+        let mut wanting: Vec<_> = self.mirrors.wanting(self.forest, parent).collect();
+        let dir = self.base.search_below(&self.forest.path(parent)?).ok()?;
+        for errand in family {
+            let Some(node) = self.forest.resolve(errand.ticket) else { continue };
+            let is_plain = self.forest.state(node) == State::Pending
+                && self.forest.watch(node).is_none()
+                && !self.forest.is_root(node);
+            let name = self.forest.name(node);
+            let mut is_wanted = || wanting.iter_mut().any(|(m, path)| wants(m, path, name));
+            if is_plain && is_wanted() {
+                errand.seen = self.see(&dir, name, pack);
+            }
+        }
+        Some(())
+    }
+    /// First watches a directory and then reads it.
+    fn see(&self, parent: &Dir, name: &[u8], pack: &mut Pack) -> Option<Seen> {
+        let dir = parent.open_below(name).ok()?;
+        let watch = self.kernel.watch_new(&dir, Subject::Entries, pack.stand.as_ref()).ok()?;
+        let mut directories = Vec::new();
+        let read = dir.read(&mut pack.buffer, |entry| {
+            if entry.file_type == FileType::Directory {
+                directories.extend_from_slice(entry.name);
+                directories.push(0);
+            }
+            Ok(())
+        });
+        if read.is_err() {
+            let _ = self.kernel.unwatch(watch);
+            return None;
+        }
+        Some(Seen { watch, directories })
+    }
+}
+
+/// Whether a mirror wants the directory `name` of the one at `path`, which it wants.
+fn wants(mirror: &Mirror, path: &mut TreePath, name: &[u8]) -> bool {
+    if path.push(name).is_none() {
+        return false;
+    }
+    let wants = mirror.wants(path);
+    path.pop();
+    wants
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            super::source::{Source, Tree},
+            Limits,
+        },
+        *,
+    };
+    use mirror_core::notice::{MirrorId, News, Notice};
+    use std::{fs, path::PathBuf, sync::Arc};
+
+    const DIRECTORIES: usize = 3000;
+
+    /// A place with a wide and deep tree at `tree`, and a source.
+    fn ground() -> (tempfile::TempDir, PathBuf, Inotify) {
+        let place = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(place.path()).unwrap().join("tree");
+        for number in 0..DIRECTORIES / 2 {
+            fs::create_dir_all(root.join(format!("{}/{number}/below", number % 7))).unwrap();
+        }
+        fs::create_dir_all(root.join("6/skipped/below")).unwrap();
+        (place, root, Inotify::new(Limits::default()).unwrap())
+    }
+
+    fn cover(source: &mut Inotify, id: u32, root: &std::path::Path) -> Findings {
+        let skip = Arc::new(|path: &TreePath| {
+            path.as_bytes().split(|&b| b == b'/').any(|name| name == b"skipped")
+        });
+        let mut found = Findings::default();
+        source.cover(&Tree { mirror: MirrorId(id), root: root.into(), skip }).unwrap();
+        while source.work(&mut found) {}
+        found
+    }
+
+    /// The paths that are told.
+    fn told(source: &mut Inotify) -> Vec<(MirrorId, String)> {
+        let mut found = Findings::default();
+        source.drain(&mut found).unwrap();
+        let mut told: Vec<_> = found
+            .notices
+            .into_iter()
+            .map(|Notice { mirror, news }| match news {
+                News::Changed(change) => (mirror, change.path.to_string()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        told.sort_unstable();
+        told.dedup();
+        told
+    }
+
+    #[test]
+    fn each_wanted_directory_of_a_large_tree_is_watched() {
+        let (_place, root, mut source) = ground();
+        let found = cover(&mut source, 0, &root);
+        assert_eq!(found.covered, [(MirrorId(0), 1 + 7 + DIRECTORIES)]);
+        assert_eq!(source.watches, 1 + 7 + DIRECTORIES);
+        let numbers =
+            (0..DIRECTORIES / 2).map(|number| format!("/{}/{number}/below/f", number % 7));
+        let mut files: Vec<String> = numbers.collect();
+        for file in &files {
+            fs::write(root.join(&file[1..]), "").unwrap();
+        }
+        fs::write(root.join("6/skipped/below/f"), "").unwrap();
+        files.sort_unstable();
+        let told: Vec<String> = told(&mut source).into_iter().map(|(_, path)| path).collect();
+        assert!(told == files, "told {} of {}", told.len(), files.len());
+    }
+
+    #[test]
+    fn a_root_within_a_root_is_told_to_both() {
+        let (_place, root, mut source) = ground();
+        assert_eq!(cover(&mut source, 0, &root.join("3")).covered.len(), 1);
+        assert_eq!(cover(&mut source, 1, &root).covered, [(MirrorId(1), 1 + 7 + DIRECTORIES)]);
+        assert_eq!(source.watches, 1 + 7 + DIRECTORIES);
+        fs::write(root.join("3/10/below/f"), "").unwrap();
+        let expected = [(0, "/10/below/f"), (1, "/3/10/below/f")];
+        assert_eq!(told(&mut source), expected.map(|(id, path)| (MirrorId(id), path.into())));
+    }
+
+    #[test]
+    fn what_scouts_saw_of_a_directory_that_went_meanwhile_is_let_go() {
+        let (_place, root, mut source) = ground();
+        cover(&mut source, 0, &root);
+        let before = source.watches;
+        let new = root.join("new");
+        fs::create_dir(&new).unwrap();
+        let dir = Dir::open(&new).unwrap();
+        let watch = source.kernel.watch_new(&dir, Subject::Entries, None).unwrap();
+        source.let_go(&Seen { watch, directories: Vec::new() });
+        assert!(source.kernel.watch_new(&dir, Subject::Entries, None).is_ok());
+        assert_eq!(source.watches, before);
+    }
+}

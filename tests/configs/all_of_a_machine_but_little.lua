@@ -1,0 +1,14 @@
+-- The source is the root directory, of which one part is wanted.
+-- expect: exit 0
+-- expect: says source   /
+-- expect: words rsync '--filter=. -' --delete -ltspgoD -r / backup.example.net:/srv/machines/here/
+
+settings { insist = true }
+
+sync {
+    default.rsync,
+    source = "/",
+    target = "backup.example.net:/srv/machines/here",
+    filter = { "+ /etc/***", "- /*" },
+    rsync  = { archive = true },
+}

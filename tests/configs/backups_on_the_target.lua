@@ -1,0 +1,18 @@
+-- What is replaced or deleted is kept for a while.
+-- expect: exit 0
+-- expect: live 143
+-- expect: words rsync --exclude-from=- --delete -ltspgobD --backup-dir=/srv/place/old --suffix=.kept -r /srv/place/www/ /srv/place/mirror/
+-- make: old
+
+sync {
+    default.rsync,
+    source  = "/srv/place/www",
+    target  = "/srv/place/mirror",
+    exclude = { "lost+found" },
+    rsync   = {
+        archive    = true,
+        backup     = true,
+        backup_dir = "/srv/place/old",
+        suffix     = ".kept",
+    },
+}

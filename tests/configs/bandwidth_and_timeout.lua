@@ -1,0 +1,17 @@
+-- expect: exit 0
+-- expect: live 143
+-- expect: words rsync --delete -lts --bwlimit=4096 --temp-dir=/srv/place/tmp --timeout=30 -r /srv/place/www/ /srv/place/mirror/
+-- make: tmp
+
+local megabytes = 4
+
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "/srv/place/mirror",
+    rsync  = {
+        bwlimit  = megabytes * 1024,
+        timeout  = 60 / 2,
+        temp_dir = "/srv/place/tmp",
+    },
+}

@@ -1,0 +1,15 @@
+-- expect: exit 0
+-- expect: words rsync --delete -ltsp --chmod=666 --chown=www-data:www-data -r /srv/place/www/ web.example.net:/srv/www/
+
+settings { insist = true }
+
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "web.example.net:/srv/www",
+    rsync  = {
+        perms = true,
+        chmod = 666,
+        chown = "www-data:www-data",
+    },
+}

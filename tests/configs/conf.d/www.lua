@@ -1,0 +1,5 @@
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "/srv/place/copies/www",
+}

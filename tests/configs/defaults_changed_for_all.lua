@@ -1,0 +1,16 @@
+-- expect: exit 0
+-- expect: live 143
+-- expect: says delay    0.4 s
+-- expect: says delete   never
+-- expect: words rsync -lspu -r /srv/place/home/ /srv/place/copies/home/
+-- make: copies
+
+default.rsync.delete       = false
+default.rsync.delay        = 0.4
+default.rsync.rsync.times  = false
+default.rsync.rsync.perms  = true
+default.rsync.rsync.update = true
+
+for _, name in ipairs { "www", "home" } do
+    sync { default.rsync, source = "/srv/place/" .. name, target = "/srv/place/copies/" .. name }
+end

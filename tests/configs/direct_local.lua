@@ -1,0 +1,17 @@
+-- expect: exit 0
+-- expect: live 143
+-- expect: says carried out by this program, without others
+-- expect: leaves out scratch.tmp
+
+settings {
+    logfile    = "/srv/place/var/lsyncd.log",
+    statusFile = "/srv/place/var/status",
+    inotifyMode = "CloseWrite or Modify",
+}
+
+sync {
+    default.direct,
+    source  = "/srv/place/www",
+    target  = "/srv/place/mirror",
+    exclude = { "*.tmp" },
+}

@@ -1,0 +1,13 @@
+-- expect: exit 0
+-- expect: live 143
+-- expect: words rsync --delete -ltsv --omit-dir-times --no-perms --whole-file -r /srv/place/www/ /srv/place/mirror/
+
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "/srv/place/mirror",
+    rsync  = {
+        verbose = true,
+        _extra  = { "--omit-dir-times", "--no-perms", "--whole-file" },
+    },
+}

@@ -1,0 +1,10 @@
+-- expect: exit 0
+-- expect: live 143
+-- expect: words rsync --delete -r /srv/place/www/ /srv/place/mirror/
+
+sync {
+    { rsync = { links = false, times = false, protect_args = false } },
+    default.rsync,
+    source = "/srv/place/www",
+    target = "/srv/place/mirror",
+}

@@ -1,0 +1,11 @@
+-- expect: exit 0
+-- expect: live 143
+-- expect: says source   /srv/place/Fotos/Zürich-2024/
+-- expect: words rsync --delete -lts -r '/srv/place/Fotos/Zürich-2024/' '/srv/place/写真/チューリッヒ/'
+-- make: Fotos/Zürich-2024 写真
+
+sync {
+    default.rsync,
+    source = "/srv/place/Fotos/Zürich-2024",
+    target = "/srv/place/写真/チューリッヒ",
+}

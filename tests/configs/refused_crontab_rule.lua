@@ -1,0 +1,9 @@
+-- expect: exit 255
+-- expect: says crontab rule "30 3 * * *" has 5 fields and needs 6
+
+sync {
+    default.rsync,
+    source  = "/srv/place/www",
+    target  = "/srv/place/mirror",
+    crontab = { "30 3 * * *" },
+}

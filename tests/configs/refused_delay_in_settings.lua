@@ -1,0 +1,9 @@
+-- expect: exit 255
+-- expect: says refused_delay_in_settings.lua:4: setting "delay" unknown. Hint: write delay in each sync{}, or -delay on the command line.
+
+settings {
+    logfile = "/srv/place/var/lsyncd.log",
+    delay   = 1,
+}
+
+sync { default.rsync, source = "/srv/place/www", target = "/srv/place/mirror" }

@@ -1,0 +1,9 @@
+-- expect: exit 255
+-- expect: says targetdir is empty
+
+sync {
+    default.rsyncssh,
+    source    = "/srv/place/www",
+    host      = "web.example.net",
+    targetdir = "",
+}

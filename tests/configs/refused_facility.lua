@@ -1,0 +1,6 @@
+-- expect: exit 255
+-- expect: says Logging facility 'daemons' unknown.
+
+settings { logfacility = "daemons", logident = "mirror" }
+
+sync { default.rsync, source = "/srv/place/www", target = "/srv/place/mirror" }

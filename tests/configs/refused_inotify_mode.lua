@@ -1,0 +1,6 @@
+-- expect: exit 255
+-- expect: says 'Close Write' not a valid inotfiyMode.
+
+settings { inotifyMode = "Close Write" }
+
+sync { default.rsync, source = "/srv/place/www", target = "/srv/place/mirror" }

@@ -1,0 +1,6 @@
+-- expect: exit 255
+-- expect: says setting "log" unknown. Hint: write -log CATEGORY on the command line.
+
+settings { log = "all" }
+
+sync { default.rsync, source = "/srv/place/www", target = "/srv/place/mirror" }

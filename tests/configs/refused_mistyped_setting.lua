@@ -1,0 +1,6 @@
+-- expect: exit 255
+-- expect: says setting "insisit" unknown. Did you mean "insist"?
+
+settings { insisit = true }
+
+sync { default.rsync, source = "/srv/place/www", target = "/srv/place/mirror" }

@@ -1,0 +1,10 @@
+-- expect: exit 255
+-- expect: says Parameter "rsync.ssh" unknown.
+-- expect: says use default.rsyncssh with ssh = {..}
+
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "web.example.net:/srv/www",
+    rsync  = { ssh = { port = 2222 } },
+}

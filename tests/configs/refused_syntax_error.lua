@@ -1,0 +1,9 @@
+-- expect: exit 255
+-- expect: says refused_syntax_error.lua:8: '}' expected (to close '{' at line 5) near 'target'
+-- expect: lacks stack traceback
+
+sync {
+    default.rsync,
+    source = "/srv/place/www"
+    target = "/srv/place/mirror",
+}

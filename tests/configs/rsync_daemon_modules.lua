@@ -1,0 +1,17 @@
+-- Two modules of an rsync daemon, in both ways to write it.
+-- expect: exit 0
+-- expect: says target   mirror@store.example.net::www/
+-- expect: says target   rsync://mirror@store.example.net/home/
+-- expect: words rsync --delete -lts --bwlimit=2000 --password-file=/srv/place/etc/rsync.secret -r /srv/place/www/ mirror@store.example.net::www/
+
+local common = {
+    default.rsync,
+    delay = 3,
+    rsync = {
+        password_file = "/srv/place/etc/rsync.secret",
+        bwlimit       = 2000,
+    },
+}
+
+sync { common, source = "/srv/place/www",  target = "mirror@store.example.net::www" }
+sync { common, source = "/srv/place/home", target = "rsync://mirror@store.example.net/home" }

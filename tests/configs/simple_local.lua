@@ -1,0 +1,19 @@
+-- expect: exit 0
+-- expect: live 143
+-- expect: says statusFile /srv/place/var/lsyncd.status, every 20 s
+-- expect: says delay    15 s, or 1000 changes
+-- expect: words rsync --delete -lts -r /srv/place/www/ /srv/place/backup/www/
+-- make: backup
+
+settings {
+    logfile        = "/srv/place/var/lsyncd.log",
+    statusFile     = "/srv/place/var/lsyncd.status",
+    statusInterval = 20,
+}
+
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "/srv/place/backup/www",
+    delay  = 15,
+}

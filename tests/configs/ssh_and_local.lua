@@ -1,0 +1,9 @@
+-- expect: exit 0
+-- expect: says Sync1: default.rsyncssh
+-- expect: says Sync2: default.rsync
+-- expect: says Sync1: the target is on another machine
+
+local source = "/srv/place/www"
+
+sync { default.rsyncssh, source = source, host = "far.example.net", targetdir = "/srv/www" }
+sync { default.rsync, source = source, target = "/srv/place/near" }

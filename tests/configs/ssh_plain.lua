@@ -1,0 +1,11 @@
+-- expect: exit 0
+-- expect: says target   backup.example.net:/srv/backup/www/
+-- expect: words rsync --delete -lts -r /srv/place/www/ backup.example.net:/srv/backup/www/
+-- expect: lacks _extra
+
+sync {
+    default.rsyncssh,
+    source    = "/srv/place/www",
+    host      = "backup.example.net",
+    targetdir = "/srv/backup/www",
+}

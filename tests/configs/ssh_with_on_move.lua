@@ -1,0 +1,16 @@
+-- expect: exit 0
+-- expect: says Sync1: default.rsyncssh
+-- expect: words rsync --delete -lts --rsh=/usr/bin/ssh -r /srv/place/www/ web.example.net:./
+
+settings { insist = true }
+
+sync {
+    default.rsyncssh,
+    source    = "/srv/place/www",
+    host      = "web.example.net",
+    targetdir = ".",
+    onMove    = true,
+    maxProcesses = 1,
+    rsyncExitCodes = { [0] = "ok", [23] = "ok", [24] = "ok", [255] = "again" },
+    ssh       = { binary = "/usr/bin/ssh" },
+}

@@ -1,0 +1,34 @@
+-- One source, a web server for each name.
+-- expect: exit 0
+-- expect: says Sync3: default.rsync
+-- expect: says target   web-c.example.net:/var/www/html/
+-- expect: says Sync1, Sync2, Sync3: the target is on another machine, and insist is not set
+-- expect: words rsync --exclude-from=- --delete -ltspgozD -r /srv/place/www/ web-a.example.net:/var/www/html/
+-- expect: words rsync -ltspgozD --modify-window=-1 --from0 --files-from=- --delete-missing-args --force /srv/place/www/ web-b.example.net:/var/www/html/
+
+local webservers = {
+    "web-a.example.net",
+    "web-b.example.net",
+    "web-c.example.net",
+}
+
+settings {
+    logfile    = "/srv/place/var/lsyncd.log",
+    statusFile = "/srv/place/var/lsyncd-status.log",
+    insist     = false,
+    maxProcesses = 3,
+}
+
+for _, server in ipairs(webservers) do
+    sync {
+        default.rsync,
+        source  = "/srv/place/www",
+        target  = server .. ":/var/www/html",
+        exclude = { "*.tmp", ".git", "/cache/" },
+        delay   = 5,
+        rsync   = {
+            archive  = true,
+            compress = true,
+        },
+    }
+end

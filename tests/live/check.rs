@@ -1,0 +1,102 @@
+//! `-check` and `-try` change nothing, and say whether all is well.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::support::{Mode, Need, Sandbox, Server, exit_code, free_port, needs};
+
+/// The exit code and all that is said for these words, behind which nothing is detached or kept.
+fn told(sandbox: &Sandbox, words: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_lsyncd"))
+        .args(words)
+        .current_dir(sandbox.top())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (exit_code(output.status), text)
+}
+
+fn is_empty(directory: &Path) -> bool {
+    fs::read_dir(directory).unwrap().next().is_none()
+}
+
+#[test]
+fn a_check_of_the_command_line_starts_and_writes_nothing() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    sandbox.directory("source");
+    fs::write(sandbox.path("source/file"), "").unwrap();
+    let words = "-check -pidfile pid -logfile log -delay 3 -rsync source /nowhere/a -direct source \
+                 /nowhere/b";
+    let words: Vec<&str> = words.split(' ').collect();
+    let (code, text) = told(&sandbox, &words);
+    assert_eq!(code, 0, "{text}");
+    for part in ["Sync1: default.rsync\n", "Sync2: default.direct\n", "  delay    3 s,", "\nOK\n"] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    let names: Vec<_> = fs::read_dir(sandbox.top()).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn what_cannot_be_run_fails_the_check() {
+    let sandbox = Sandbox::new();
+    let (code, text) = told(&sandbox, &["-check", "-direct", "source", "target"]);
+    assert_eq!(code, 255, "{text}");
+    assert!(text.contains("Cannot access source directory: source"), "{text}");
+    assert!(!text.contains("OK"), "{text}");
+}
+
+#[test]
+fn a_target_that_answers_is_reached_and_left_as_it_is() {
+    needs!(Mode::Rsync.need(), Need::Root);
+    let sandbox = Sandbox::new();
+    let target = sandbox.directory("target");
+    sandbox.directory("source");
+    fs::write(target.join("kept"), "").unwrap();
+    fs::write(sandbox.path("source/file"), "").unwrap();
+    let server = Server::rsync(&sandbox, &target);
+    let url = format!("rsync://127.0.0.1:{}/mirror", server.port());
+    let here = target.to_str().unwrap();
+    let words = ["-check", "-try", "-rsync", "source", &url, "-rsync", "source", here];
+    let (code, text) = told(&sandbox, &[&words[..], &["-direct", "source", here]].concat());
+    assert_eq!(code, 0, "{text}");
+    assert!(text.ends_with("OK\n"), "{text}");
+    let names: Vec<_> = fs::read_dir(&target).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["kept"]);
+}
+
+#[test]
+fn a_target_that_does_not_answer_fails_a_try_and_no_check() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("source");
+    let url = format!("rsync://127.0.0.1:{}/mirror", free_port());
+    let (code, text) = told(&sandbox, &["-check", "-rsync", "source", &url]);
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = told(&sandbox, &["-try", "-rsync", "source", &url]);
+    assert_eq!(code, 255, "{text}");
+    let why = format!("Error: Sync1: cannot reach the target {url}/: ");
+    assert!(text.contains(&why) && !text.contains("OK"), "{text}");
+    assert!(is_empty(&source));
+}
+
+#[test]
+fn the_users_own_words_cannot_make_a_try_delete() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    sandbox.directory("source");
+    let target = sandbox.directory("target");
+    fs::write(target.join("kept"), "").unwrap();
+    let config = sandbox.path("lsyncd.lua");
+    let text = "sync{ default.rsync, source = 'source', target = 'TARGET',
+                      rsync = { _extra = { '--delete', '-r' } } }";
+    fs::write(&config, text.replace("TARGET", target.to_str().unwrap())).unwrap();
+    let (code, text) = told(&sandbox, &["-check", "-try", config.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    assert!(target.join("kept").exists(), "{text}");
+}
