@@ -9,7 +9,7 @@ use crate::{
     daemon::{self, Life},
     engine::{Engine, Inbox, Load, Message, Reload, inbox},
     load::Loader,
-    report::{Category, Log, Marks, temporary_name},
+    report::{Category, Log, Marks},
     setup::{self, Daemon, Setup},
     watch::{Preference, Watch},
 };
@@ -60,8 +60,6 @@ fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
     for (name, changed) in [
         ("nodaemon", was.mode != wanted.mode),
         ("pidfile", was.pidfile != wanted.pidfile),
-        ("statusFile", was.status_file != wanted.status_file),
-        ("statusInterval", was.status_interval != wanted.status_interval),
         ("watch", was.watch != wanted.watch),
     ] {
         if changed {
@@ -69,7 +67,12 @@ fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
             log.say(Category::Warn, text);
         }
     }
-    let mut in_force = Daemon { max_processes: wanted.max_processes, ..was.clone() };
+    let mut in_force = Daemon {
+        max_processes: wanted.max_processes,
+        status_file: wanted.status_file.clone(),
+        status_interval: wanted.status_interval,
+        ..was.clone()
+    };
     if was.logfile != wanted.logfile {
         match log.change_file(wanted.logfile.clone()) {
             Ok(()) => in_force.logfile.clone_from(&wanted.logfile),
@@ -95,15 +98,7 @@ fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String
         setup::Watch::Fanotify => Preference::Fanotify,
     };
     let wake = Box::new(move || inbox.send(Message::Watch));
-    let watch = Watch::start(preference, log.clone(), wake)
-        .map_err(|error| cannot("watch anything", &error))?;
-    for own in [&daemon.logfile, &daemon.pidfile, &daemon.status_file].into_iter().flatten() {
-        watch.ignore(own.clone());
-    }
-    if let Some(status) = &daemon.status_file {
-        watch.ignore(temporary_name(status));
-    }
-    Ok(watch)
+    Watch::start(preference, log.clone(), wake).map_err(|error| cannot("watch anything", &error))
 }
 
 fn cannot(what: &str, error: &io::Error) -> String {
@@ -115,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_the_process_the_log_and_the_number_of_jobs_change_while_it_runs() {
+    fn of_the_process_the_log_the_status_and_the_number_of_jobs_change_while_it_runs() {
         let place = tempfile::tempdir().unwrap();
         let was = Daemon { pidfile: Some("/run/a.pid".into()), ..Daemon::default() };
         let changed = Daemon {
@@ -123,6 +118,7 @@ mod tests {
             log_ident: "x".into(),
             log_facility: "cron".into(),
             logfile: Some(place.path().join("log")),
+            status_file: Some("/run/status".into()),
             ..Daemon::default()
         };
         let wanted = Daemon { onepass: true, ..changed.clone() };

@@ -1,6 +1,6 @@
 //! The jobs that run, each on a thread of its own.
 
-use std::{collections::HashMap, sync::Arc, thread, time::Instant};
+use std::{collections::HashMap, sync::Arc, thread};
 
 use mirror_core::{
     input::Input,
@@ -45,10 +45,11 @@ impl Jobs {
         }
     }
 
-    /// The children that do the work of jobs, each with its start.
-    pub(super) fn children(&self) -> Vec<(Pid, Instant)> {
+    /// The children that do the work of jobs, each with its start in ticks of `times(2)`, the
+    /// oldest first.
+    pub(super) fn children(&self) -> Vec<(Pid, u64)> {
         let mut children: Vec<_> = self.running.values().filter_map(Stop::child).collect();
-        children.sort_unstable_by_key(|(_, since)| *since);
+        children.sort_unstable_by_key(|(_, started)| *started);
         children
     }
 

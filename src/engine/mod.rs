@@ -36,7 +36,7 @@ use mirror_core::{
 use crate::{
     report::{Category, Log},
     setup::{Daemon, Setup},
-    watch::{Told, Tree, Watch, Watched},
+    watch::{Told, Tree, Watch},
 };
 
 use crate::exec::ssh::Connections;
@@ -45,7 +45,7 @@ use jobs::Jobs;
 use member::Member;
 pub use reload::{Adapt, Load, Reload};
 use roster::Roster;
-use status::{Facts, Status};
+use status::Status;
 
 /// The most messages that are taken in before what is due is done.
 const MOST_AT_ONCE: usize = 1024;
@@ -92,12 +92,12 @@ pub struct Engine {
     daemon: Daemon,
     reload: Option<Reload>,
     calendar: Calendar,
+    status: Option<Status>,
     watch: Watch,
     jobs: Jobs,
     receiver: Receiver<Message>,
     /// What performing an effect has answered at once.
     answers: Vec<Input>,
-    status: Option<Status>,
     /// Through which the syncs behind ssh go, unless each is to have its own.
     connections: Option<Connections>,
     log: Log,
@@ -128,23 +128,24 @@ impl Engine {
         names.iter().zip(members).for_each(|(&name, member)| roster.add(name, member));
         roster.line_up(names);
         let (inbox, receiver) = channel;
-        let status = Status::new(&daemon);
+        let status = Status::new(&daemon, Moment::ORIGIN);
         let mut engine = Self {
             fleet,
             roster,
             daemon,
             reload,
             calendar: Calendar::new(Zoned::now()),
+            status,
             watch,
             jobs: Jobs::new(inbox),
             receiver,
             answers: Vec::new(),
-            status,
             connections,
             log,
             started: Instant::now(),
         };
         engine.plan_calendar();
+        engine.ignore_own_files();
         Ok(engine)
     }
 
@@ -154,9 +155,13 @@ impl Engine {
         let mut effects = Vec::new();
         self.fleet.begin(&mut effects);
         loop {
+            if !effects.is_empty() {
+                self.touch_status();
+            }
             if let Some(code) = self.perform(&mut effects) {
                 return code.into();
             }
+            self.keep_status();
             if self.answers.is_empty() && !self.receive(&mut effects) {
                 return ExitCode::FAILURE;
             }
@@ -166,25 +171,6 @@ impl Engine {
             }
             self.ring(&mut effects);
             self.fleet.advance(now, &mut effects);
-            self.ask_for_status(now);
-        }
-    }
-
-    /// The status is written when the watcher has answered what it watches. While the daemon ends
-    /// nobody waits for that.
-    fn ask_for_status(&mut self, now: Moment) {
-        if self.fleet.is_running()
-            && self.status.as_mut().is_some_and(|status| status.take_due(now))
-        {
-            self.watch.list();
-        }
-    }
-
-    fn write_status(&mut self, watched: &Watched) {
-        let children = self.jobs.children();
-        let (fleet, roster, now) = (&self.fleet, &self.roster, self.now());
-        if let Some(status) = &mut self.status {
-            status.write(&Facts { fleet, roster, children, watched, now }, &self.log);
         }
     }
 
@@ -201,10 +187,7 @@ impl Engine {
         };
         match first {
             Ok(message) => self.take_in(message, effects),
-            Err(RecvTimeoutError::Timeout) => {
-                self.touch_status();
-                return true;
-            }
+            Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         for _ in 1..MOST_AT_ONCE {
@@ -216,11 +199,11 @@ impl Engine {
 
     /// How long there is nothing to do unless something comes. `None`: for ever.
     fn next_wait(&self) -> Option<Duration> {
-        let wakeup = self.fleet.next_wakeup().map(|at| at - self.now());
+        let wakeup = self.fleet.next_wakeup().into_iter().chain(self.status_due()).min();
+        let wakeup = wakeup.map(|at| at - self.now());
         let calendar =
             if self.calendar.is_empty() { None } else { self.calendar.wait(&Zoned::now()) };
-        let status = self.status.as_ref().and_then(Status::due).map(|at| at - self.now());
-        wakeup.into_iter().chain(calendar).chain(status).min()
+        wakeup.into_iter().chain(calendar).min()
     }
 
     fn take_in(&mut self, message: Message, effects: &mut Vec<Effect>) {
@@ -237,7 +220,6 @@ impl Engine {
             Message::Input(Input::Signal(Signal::Hangup))
                 if self.reload.is_some() && self.fleet.is_running() =>
             {
-                self.touch_status();
                 self.reload(effects);
             }
             Message::Child => self.touch_status(),
@@ -267,13 +249,6 @@ impl Engine {
         self.calendar.plan(rules);
     }
 
-    fn touch_status(&mut self) {
-        let now = self.now();
-        if let Some(status) = &mut self.status {
-            status.touch(now);
-        }
-    }
-
     fn translate(&mut self, told: Told) -> Option<Input> {
         match told {
             Told::Notice(notice) => Some(Input::Notice(notice)),
@@ -287,8 +262,9 @@ impl Engine {
             }
             Told::CannotCover { mirror, why } => Some(Input::CannotCover { mirror, why }),
             Told::Drained(_) => None,
-            Told::Watched(watched) => {
-                self.write_status(&watched);
+            Told::Listed(inventory) => {
+                let now = self.now();
+                self.status.as_mut()?.hear(inventory, now);
                 None
             }
         }

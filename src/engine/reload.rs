@@ -77,7 +77,11 @@ impl Engine {
                 return self.fleet.retry(self.now(), effects);
             }
         };
-        self.daemon = adapt(&self.daemon, &daemon);
+        let in_force = adapt(&self.daemon, &daemon);
+        let was = std::mem::replace(&mut self.daemon, in_force);
+        self.renew_status(&was);
+        self.ignore_own_files();
+        self.touch_status();
         self.fleet.limit_jobs(self.daemon.max_processes);
         // What came due while it was read.
         self.ring(effects);

@@ -1,239 +1,289 @@
-//! The status file: where everything stands, in the layout of the original.
-//!
-//! What the original does not tell follows behind what it does, so that programs that read its
-//! file read this one, too.
+//! When the status file is written, and where what is in it comes from.
 
 use std::{
-    io::{self, Write},
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use jiff::Zoned;
-use mirror_core::{
-    fleet::Fleet,
-    job::{Place, Scope},
-    mirror::{Mirror, State},
-    path::Escaped,
-    queue::Stage,
-    time::Moment,
-};
-use rustix::{
-    process::Pid,
-    time::{ClockId, clock_gettime},
-};
+use mirror_core::time::Moment;
+use rustix::process::Pid;
 
-use super::{member::Member, roster::Roster};
+use super::{Engine, roster::Roster};
 use crate::{
-    report::{Category, Log, reason, write_whole},
+    report::{
+        self, Category,
+        status::{self, Process, StatusFile, SyncStatus, Watches},
+    },
     setup::Daemon,
-    watch::Watched,
+    watch::Inventory,
 };
 
-/// The most delays, and the most directories, that are listed one by one.
-const MOST_LISTED: usize = 100_000;
+/// How long the watcher may take to say what it watches. Then what it said last is written: a
+/// status that is partly old is better than none.
+const PATIENCE: Duration = Duration::from_millis(500);
 
-/// When the status file is written, and whether it can be.
+/// Writing the status takes at most this part of the time, whatever the interval is.
+const SHARE: u32 = 20;
+
+/// The status file, and when it is written.
+///
+/// It is written once when all begins, and after something has happened: an interval later, with
+/// all that has happened meanwhile.
 #[derive(Debug)]
 pub(super) struct Status {
-    path: PathBuf,
+    file: StatusFile,
     interval: Duration,
-    /// When it is written next; `None` if nothing happened since.
-    due: Option<Moment>,
-    is_failing: bool,
+    next: Next,
+    /// Before this it is not written again.
+    rest: Moment,
+    /// What was watched when somebody asked last.
+    inventory: Inventory,
 }
 
-/// What is told beside what the fleet knows.
-pub(super) struct Facts<'a> {
-    pub(super) fleet: &'a Fleet,
-    pub(super) roster: &'a Roster,
-    pub(super) children: Vec<(Pid, Instant)>,
-    pub(super) watched: &'a Watched,
-    pub(super) now: Moment,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing has happened since the last time.
+    Idle,
+    /// It is written then.
+    At(Moment),
+    /// The watcher was asked what it watches, and has time until then.
+    Asked(Moment),
+}
+
+/// What has to be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Nothing,
+    /// Ask the watcher what it watches.
+    Ask,
+    Write,
 }
 
 impl Status {
-    /// A status that is due at once, if it is wanted.
-    pub(super) fn new(daemon: &Daemon) -> Option<Self> {
-        let path = daemon.status_file.clone()?;
-        let interval = daemon.status_interval;
-        Some(Self { path, interval, due: Some(Moment::ORIGIN), is_failing: false })
+    /// The status file that the settings ask for. It is due at `now`.
+    pub(super) fn new(daemon: &Daemon, now: Moment) -> Option<Self> {
+        let file = StatusFile::new(daemon.status_file.clone()?);
+        let (interval, inventory) = (daemon.status_interval, Inventory::default());
+        Some(Self { file, interval, next: Next::At(now), rest: now, inventory })
     }
 
-    /// Something happened: it is written at the latest after the interval.
+    /// Something has happened.
     pub(super) fn touch(&mut self, now: Moment) {
-        self.due.get_or_insert(now + self.interval);
+        if self.next == Next::Idle {
+            self.next = Next::At((now + self.interval).max(self.rest));
+        }
     }
 
-    /// When it is written next.
+    /// When there is something to do. `None`: not before something happens.
     pub(super) const fn due(&self) -> Option<Moment> {
-        self.due
+        match self.next {
+            Next::Idle => None,
+            Next::At(at) | Next::Asked(at) => Some(at),
+        }
     }
 
-    /// Whether it is to be written now; then the next one is due when something happens.
-    pub(super) fn take_due(&mut self, now: Moment) -> bool {
-        self.due.take_if(|due| *due <= now).is_some()
-    }
-
-    /// Writes the file. That it can't be written is told once.
-    pub(super) fn write(&mut self, facts: &Facts<'_>, log: &Log) {
-        let written = write_whole(&self.path, |file| report(file, facts, &Zoned::now()));
-        match written {
-            Ok(()) => self.is_failing = false,
-            Err(error) if !self.is_failing => {
-                self.is_failing = true;
-                log.say(Category::Error, cannot_write(&self.path, &error));
+    /// What has to be done at `now`.
+    pub(super) fn step(&mut self, now: Moment) -> Step {
+        match self.next {
+            Next::At(at) if at <= now => {
+                self.next = Next::Asked(now + PATIENCE);
+                Step::Ask
             }
-            Err(_) => {}
+            Next::Asked(until) if until <= now => Step::Write,
+            Next::Idle | Next::At(_) | Next::Asked(_) => Step::Nothing,
+        }
+    }
+
+    /// The watcher has answered.
+    pub(super) fn hear(&mut self, inventory: Inventory, now: Moment) {
+        self.inventory = inventory;
+        if let Next::Asked(until) = &mut self.next {
+            *until = now;
+        }
+    }
+
+    /// It was written at `now`, which took `cost`.
+    fn written(&mut self, now: Moment, cost: Duration) {
+        self.next = Next::Idle;
+        self.rest = now + cost * SHARE;
+    }
+}
+
+/// The status of this engine.
+impl Engine {
+    /// Writes the status file if it is time. A daemon that ends has other things to do.
+    pub(super) fn keep_status(&mut self) {
+        let now = self.now();
+        let Some(status) = self.status.as_mut().filter(|_| self.fleet.is_running()) else { return };
+        match status.step(now) {
+            Step::Nothing => {}
+            Step::Ask => self.watch.list(),
+            Step::Write => self.write_status(now),
+        }
+    }
+
+    /// When the status file needs somebody.
+    pub(super) fn status_due(&self) -> Option<Moment> {
+        let status = self.status.as_ref().filter(|_| self.fleet.is_running());
+        status.and_then(Status::due)
+    }
+
+    /// Something has happened that the status may tell.
+    pub(super) fn touch_status(&mut self) {
+        let now = self.now();
+        if let Some(status) = &mut self.status {
+            status.touch(now);
+        }
+    }
+
+    fn write_status(&mut self, now: Moment) {
+        let began = Instant::now();
+        let Some(inventory) = self.status.as_ref().map(|status| &status.inventory) else { return };
+        let text = self.status_text(inventory, now);
+        let Some(status) = &mut self.status else { return };
+        if let Err(Some(why)) = status.file.write(&text) {
+            self.log.say(Category::Error, why);
+        }
+        status.written(now, began.elapsed());
+    }
+
+    fn status_text(&self, inventory: &Inventory, now: Moment) -> Vec<u8> {
+        let mirrors = self.fleet.mirrors().iter();
+        let syncs = mirrors.filter_map(|mirror| {
+            let sync = &self.roster.get(mirror.id())?.sync;
+            Some(SyncStatus {
+                name: &sync.name,
+                source: &sync.source,
+                filters: &sync.exclusions.filters,
+                excludes: &sync.exclusions.excludes,
+                target: &sync.target,
+                mirror,
+            })
+        });
+        let process =
+            |(pid, started): (Pid, u64)| Process { pid: pid.as_raw_nonzero().get(), started };
+        let processes = self.jobs.children().into_iter().map(process);
+        let status = status::Status {
+            syncs: syncs.collect(),
+            processes: processes.collect(),
+            watches: Watches { count: inventory.watched, listed: &inventory.listed },
+            notes: notes(inventory, &self.roster),
+            now,
+            clock: report::now(),
+        };
+        status.text()
+    }
+
+    /// From now on the files of our own are not told as changes of a source.
+    pub(super) fn ignore_own_files(&self) {
+        let status = self.status.as_ref();
+        let status = status.map(|status| [status.file.path().to_owned(), status.file.draft()]);
+        let daemon = &self.daemon;
+        let own = [&daemon.logfile, &daemon.pidfile].into_iter().flatten().cloned();
+        for path in own.chain(status.into_iter().flatten()) {
+            if let Some(real) = real_path(&path) {
+                self.watch.ignore(real);
+            }
+            self.watch.ignore(path);
+        }
+    }
+
+    /// Takes over what the settings say of the status file.
+    pub(super) fn renew_status(&mut self, was: &Daemon) {
+        let daemon = &self.daemon;
+        if (&was.status_file, was.status_interval) != (&daemon.status_file, daemon.status_interval)
+        {
+            self.status = Status::new(daemon, self.now());
         }
     }
 }
 
-/// The words are the original's.
-fn cannot_write(path: &Path, error: &io::Error) -> String {
-    let path = Escaped(path.as_os_str().as_bytes());
-    format!("Cannot open status file \"{path}\" :{path}: {}", reason(error))
+/// What else there is to say of the watching.
+fn notes(inventory: &Inventory, roster: &Roster) -> Vec<String> {
+    let name = |id| roster.get(id).map(|member| &*member.sync.name);
+    let marked = inventory.marked.iter().filter_map(|&id| name(id));
+    let marked = marked.map(|name| format!("Fanotify watching the file system of {name}"));
+    let polled = inventory.polled.iter().filter_map(|&(id, count)| Some((name(id)?, count)));
+    let polled = polled.map(|(name, count)| format!("Polling {count} directories of {name}"));
+    marked.chain(polled).chain(inventory.advice.clone()).collect()
 }
 
-fn report(file: &mut dyn Write, facts: &Facts<'_>, now: &Zoned) -> io::Result<()> {
-    let date = now.strftime("%a %b %e %H:%M:%S %Y");
-    write!(file, "Lsyncd status report at {date}\n\n")?;
-    let mut room = MOST_LISTED;
-    for mirror in facts.fleet.mirrors() {
-        if let Some(member) = facts.roster.get(mirror.id()) {
-            sync(file, mirror, member, &mut room)?;
+/// The path of a file by which the kernel knows it, where links lead to its directory.
+fn real_path(path: &std::path::Path) -> Option<PathBuf> {
+    let directory = path.parent()?.canonicalize().ok()?;
+    Some(directory.join(path.file_name()?)).filter(|real| real != path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::new(Duration::from_millis(millis))
+    }
+
+    fn status(interval: Duration) -> Status {
+        let daemon = Daemon {
+            status_file: Some("/nonexistent/status".into()),
+            status_interval: interval,
+            ..Daemon::default()
+        };
+        Status::new(&daemon, Moment::ORIGIN).unwrap()
+    }
+
+    /// Asks, hears and writes at once.
+    fn write(status: &mut Status, millis: u64) {
+        assert_eq!(status.step(at(millis)), Step::Ask);
+        assert_eq!(status.step(at(millis)), Step::Nothing);
+        status.hear(Inventory::default(), at(millis));
+        assert_eq!(status.step(at(millis)), Step::Write);
+        status.written(at(millis), Duration::ZERO);
+    }
+
+    #[test]
+    fn it_is_written_at_once_then_an_interval_after_the_first_thing_that_happens() {
+        let mut status = status(Duration::from_secs(2));
+        write(&mut status, 0);
+        assert_eq!(status.due(), None);
+        status.touch(at(5500));
+        status.touch(at(6000));
+        assert_eq!(status.due(), Some(at(7500)));
+        assert_eq!(status.step(at(7499)), Step::Nothing);
+        write(&mut status, 7500);
+        assert_eq!((status.due(), status.step(at(60_000))), (None, Step::Nothing));
+    }
+
+    #[test]
+    fn without_an_interval_it_is_written_after_each_turn_in_which_something_happened() {
+        let mut status = status(Duration::ZERO);
+        write(&mut status, 0);
+        for millis in [3, 4, 9] {
+            status.touch(at(millis));
+            write(&mut status, millis);
         }
     }
-    processes(file, &facts.children)?;
-    watches(file, facts.watched)?;
-    writeln!(file, "\nSyncs:")?;
-    for mirror in facts.fleet.mirrors() {
-        if let Some(member) = facts.roster.get(mirror.id()) {
-            state(file, mirror, member, facts.now)?;
-        }
-    }
-    Ok(())
-}
 
-fn sync(
-    file: &mut dyn Write,
-    mirror: &Mirror,
-    member: &Member,
-    room: &mut usize,
-) -> io::Result<()> {
-    writeln!(file, "{} source={}", member.sync.name, member.source_text())?;
-    let queue = mirror.queue();
-    let all = queue.counts().total();
-    // What the full transfer will be about is known when the source is watched.
-    let is_to_come = *mirror.state() == State::Covering && member.sync.init;
-    writeln!(file, "There are {} delays", all + usize::from(is_to_come))?;
-    if is_to_come {
-        writeln!(file, "{:<7}Init ", "wait")?;
+    #[test]
+    fn it_is_not_written_all_the_time() {
+        let mut status = status(Duration::ZERO);
+        assert_eq!(status.step(at(0)), Step::Ask);
+        status.written(at(0), Duration::from_millis(30));
+        status.touch(at(1));
+        assert_eq!(status.due(), Some(at(600)));
     }
-    let listed = all.min(*room);
-    *room -= listed;
-    let is_starting = *mirror.state() == State::Starting;
-    for (place, stage) in queue.iter().take(listed) {
-        delay(file, &place, stage, is_starting)?;
-    }
-    if listed < all {
-        writeln!(file, "and {} more", all - listed)?;
-    }
-    exclusions(file, member)?;
-    file.write_all(b"\n\n")
-}
 
-/// What has to be done is known when it is looked at, so the type is that of the place: `Modify`
-/// for an entry, `Create` for all of a directory, `Init` and `Full` for all of the source.
-fn delay(file: &mut dyn Write, place: &Place, stage: Stage, is_starting: bool) -> io::Result<()> {
-    let stage = match stage {
-        Stage::Waiting | Stage::Resting { .. } => "wait",
-        Stage::Behind => "block",
-        Stage::InFlight => "active",
-    };
-    let Place { path, scope } = place;
-    match scope {
-        Scope::Tree if path.is_root() && is_starting => writeln!(file, "{stage:<7}Init "),
-        Scope::Tree if path.is_root() => writeln!(file, "{stage:<7}Full /"),
-        Scope::Tree => writeln!(file, "{stage:<7}Create {path}/"),
-        Scope::Entry => writeln!(file, "{stage:<7}Modify {path}"),
+    #[test]
+    fn a_watcher_that_does_not_answer_is_not_waited_for() {
+        let mut status = status(Duration::ZERO);
+        assert_eq!(status.step(at(1)), Step::Ask);
+        // What happens meanwhile is in what is written then.
+        status.touch(at(100));
+        assert_eq!(status.due(), Some(at(501)));
+        assert_eq!(status.step(at(501)), Step::Write);
     }
-}
 
-fn exclusions(file: &mut dyn Write, member: &Member) -> io::Result<()> {
-    let exclusions = &member.sync.exclusions;
-    writeln!(file, "Filtering:")?;
-    for rule in &exclusions.filters {
-        writeln!(file, "{}", Escaped(rule))?;
+    #[test]
+    fn without_a_name_there_is_no_file() {
+        assert!(Status::new(&Daemon::default(), Moment::ORIGIN).is_none());
     }
-    if !exclusions.excludes.is_empty() {
-        writeln!(file, "From excludes:")?;
-        for pattern in &exclusions.excludes {
-            writeln!(file, "{}", Escaped(pattern))?;
-        }
-    } else if exclusions.filters.is_empty() {
-        writeln!(file, "  nothing.")?;
-    }
-    Ok(())
-}
-
-fn processes(file: &mut dyn Write, children: &[(Pid, Instant)]) -> io::Result<()> {
-    let monotonic = clock_gettime(ClockId::Monotonic);
-    let now = Duration::try_from(monotonic).unwrap_or_default();
-    writeln!(file, "Running processes: {}", children.len())?;
-    for (pid, since) in children {
-        // In hundredths of a second since the machine started, as `times(2)` counts.
-        let ticks = now.saturating_sub(since.elapsed()).as_millis() / 10;
-        writeln!(file, "  pid={} type=1 started={ticks}.000000", pid.as_raw_nonzero())?;
-    }
-    file.write_all(b"\n\n")
-}
-
-fn watches(file: &mut dyn Write, watched: &Watched) -> io::Result<()> {
-    let all = watched.directories.len();
-    writeln!(file, "Inotify watching {all} directories")?;
-    for (watch, path) in watched.directories.iter().take(MOST_LISTED) {
-        writeln!(file, "  {watch}: {}/", Escaped(path).to_string().trim_end_matches('/'))?;
-    }
-    if all > MOST_LISTED {
-        writeln!(file, "  and {} more", all - MOST_LISTED)?;
-    }
-    if watched.polled > 0 {
-        writeln!(file, "Polling {} directories", watched.polled)?;
-    }
-    if let Some(remedy) = &watched.remedy {
-        writeln!(file, "  {remedy}")?;
-    }
-    Ok(())
-}
-
-/// One line: the state in words, what is not on the target, and how old the oldest of it is.
-fn state(file: &mut dyn Write, mirror: &Mirror, member: &Member, now: Moment) -> io::Result<()> {
-    let counts = mirror.queue().counts();
-    let state = match mirror.state() {
-        State::Covering => "its source is being watched for the first time".into(),
-        State::Starting => "the first full transfer".into(),
-        State::Live if counts.total() == 0 => "in sync".into(),
-        State::Live => "live".into(),
-        State::Away(away) => {
-            format!("the target is away, next try in {:.0} s", seconds(away.until - now))
-        }
-        State::Held { why, .. } => format!("the source is lost, {why}"),
-    };
-    write!(file, "{} -> {}: {state}", member.sync.name, member.target_text())?;
-    if counts.total() > 0 {
-        write!(file, ", {} not on the target", counts.total())?;
-    }
-    if counts.resting > 0 {
-        write!(file, ", {} failed and tried again", counts.resting)?;
-    }
-    if let Some(oldest) = mirror.queue().oldest() {
-        write!(file, ", oldest change {:.0} s ago", seconds(now - oldest))?;
-    }
-    writeln!(file)
-}
-
-fn seconds(duration: Duration) -> f64 {
-    duration.as_secs_f64()
 }

@@ -7,9 +7,9 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
 };
 
+use mirror_linux::clock::ticks;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Asks a running job to end, from another thread.
@@ -45,7 +45,7 @@ impl fmt::Debug for Shared {
 struct Child {
     pid: Pid,
     handle: OwnedFd,
-    since: Instant,
+    started: u64,
 }
 
 impl Stop {
@@ -72,11 +72,11 @@ impl Stop {
         }
     }
 
-    /// The child that does the work, and since when.
+    /// The child that does the work, and when it was started, in ticks of `times(2)`.
     #[must_use]
-    pub fn child(&self) -> Option<(Pid, Instant)> {
+    pub fn child(&self) -> Option<(Pid, u64)> {
         let child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
-        child.as_ref().map(|child| (child.pid, child.since))
+        child.as_ref().map(|child| (child.pid, child.started))
     }
 
     /// Names the child that does the work, until the guard is dropped. The child must not have
@@ -91,7 +91,7 @@ impl Stop {
         if self.is_asked() {
             let _ = pidfd_send_signal(&fd, Signal::TERM);
         }
-        *child = Some(Child { pid, handle: fd, since: Instant::now() });
+        *child = Some(Child { pid, handle: fd, started: ticks() });
         drop(child);
         self.shared.tell();
         Ok(Watched { stop: self })

@@ -10,15 +10,15 @@ mod file;
 pub mod filter;
 mod log;
 mod repeat;
+pub mod status;
 mod syslog;
 mod text;
-mod whole;
 
 pub use file::CannotOpen;
 pub use filter::Filter;
 pub use log::{ChildOutput, Log, Mode};
 pub use syslog::{Marks, is_facility};
-pub use whole::{temporary_name, write_whole};
+pub(crate) use text::now;
 
 /// What the system says of an error, as the C library words it: without the number.
 #[must_use]

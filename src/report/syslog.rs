@@ -1,6 +1,6 @@
 //! The system's log: the socket at which it listens (RFC 3164, as the C library speaks it).
 
-use std::os::unix::net::UnixDatagram;
+use std::{os::unix::net::UnixDatagram, time::Duration};
 
 use super::{
     Category,
@@ -9,6 +9,9 @@ use super::{
 
 /// Where it listens, be it syslogd or the journal.
 const SOCKET: &str = "/dev/log";
+
+/// How long a message waits for whoever listens. A mirror must not hang because a log does.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The names of facilities and their numbers (`syslog(3)`).
 const FACILITIES: [(&str, u8); 21] = [
@@ -100,6 +103,7 @@ fn severity(category: Category) -> u8 {
 fn connect() -> Option<UnixDatagram> {
     let socket = UnixDatagram::unbound().ok()?;
     socket.connect(SOCKET).ok()?;
+    socket.set_write_timeout(Some(PATIENCE)).ok()?;
     Some(socket)
 }
 

@@ -6,6 +6,9 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 
 use super::Category;
 
+/// A date as `ctime(3)` has it.
+pub(super) const DATE: &str = "%a %b %e %H:%M:%S %Y";
+
 /// A message before it has the shape of a sink.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
@@ -24,9 +27,9 @@ impl Message<'_> {
         format!("{} {}", now.strftime("%H:%M:%S"), self.plain())
     }
 
-    /// In the logfile: the date as `ctime(3)` has it.
+    /// In the logfile.
     pub(super) fn with_date(&self, now: &Zoned) -> String {
-        format!("{} {}", now.strftime("%a %b %e %H:%M:%S %Y"), self.plain())
+        format!("{} {}", now.strftime(DATE), self.plain())
     }
 
     /// In the system's log, which knows the time itself. It is cut at a NUL, which no text has
@@ -37,7 +40,7 @@ impl Message<'_> {
 }
 
 /// The local time. Where the zone can't be found it is UTC.
-pub(super) fn now() -> Zoned {
+pub(crate) fn now() -> Zoned {
     static ZONE: LazyLock<TimeZone> =
         LazyLock::new(|| TimeZone::try_system().unwrap_or(TimeZone::UTC));
     Timestamp::now().to_zoned(ZONE.clone())

@@ -190,6 +190,17 @@ impl Sources {
         Coverage { by, reason, directories, polled }
     }
 
+    /// What inotify watches, as [`Inotify::list`] has it.
+    pub(super) fn list(&self, most: usize) -> (usize, Vec<(i32, Vec<u8>)>) {
+        self.inotify.list(most)
+    }
+
+    /// The mirrors that fanotify serves.
+    pub(super) fn marked(&self) -> impl Iterator<Item = MirrorId> {
+        let choices = self.choices.iter();
+        choices.filter(|(_, choice)| choice.by == By::Fanotify).map(|(&mirror, _)| mirror)
+    }
+
     /// The tree of a mirror.
     pub(super) fn tree(&self, mirror: MirrorId) -> Option<&Tree> {
         self.choices.get(&mirror).map(|choice| &choice.tree)

@@ -418,11 +418,6 @@ impl Source for Fanotify {
 
     fn settle(&mut self, _found: &mut Findings) {}
 
-    fn watched(&self) -> Vec<(i32, Vec<u8>)> {
-        // One mark for each file system, and none for a directory.
-        Vec::new()
-    }
-
     fn mounted(&mut self, directory: &[u8]) {
         self.mounted.push(directory.into());
     }

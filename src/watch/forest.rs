@@ -321,11 +321,6 @@ impl Forest {
         (watch >= 0).then_some(WatchId(watch))
     }
 
-    /// All watches, each with one of its nodes.
-    pub(super) fn all_watches(&self) -> impl Iterator<Item = (WatchId, u32)> {
-        self.watches.iter().map(|&node| (WatchId(self.node(node).watch), node))
-    }
-
     /// A node with that watch; the others are its twins.
     pub(super) fn watched_by(&self, watch: WatchId) -> Option<u32> {
         let hash = self.hasher.hash_one(watch.0);
@@ -335,6 +330,27 @@ impl Forest {
     /// The next node with the same watch.
     pub(super) fn twin(&self, node: u32) -> Option<u32> {
         some(self.node(node).twin)
+    }
+
+    /// At most `most` watches, each with the absolute path of a directory that has it, without a
+    /// slash at the end. It looks at no more nodes than it has to.
+    pub(super) fn list(&self, most: usize) -> Vec<(i32, Vec<u8>)> {
+        let mut listed = Vec::new();
+        let mut path = Vec::new();
+        // A node, and the length of the path of its parent.
+        let mut rest = vec![(TOP, 0)];
+        while let Some((node, above)) = rest.pop().filter(|_| listed.len() < most) {
+            path.truncate(above);
+            if node != TOP {
+                path.push(b'/');
+                path.extend_from_slice(self.name(node));
+            }
+            if let Some(watch) = self.watch(node).filter(|&it| self.watched_by(it) == Some(node)) {
+                listed.push((watch.0, path.clone()));
+            }
+            rest.extend(self.children(node).map(|child| (child, path.len())));
+        }
+        listed
     }
 
     /// Binds a node that has no watch to one. Others that have it stay bound to it.
@@ -425,6 +441,8 @@ mod tests {
         for node in nodes {
             forest.bind(node, watch);
         }
+        let listed = forest.list(10);
+        assert!(matches!(&*listed, [(7, _)]), "{listed:?}");
         let all = |forest: &Forest| {
             let mut all: Vec<u32> =
                 std::iter::successors(forest.watched_by(watch), |&n| forest.twin(n)).collect();
@@ -437,6 +455,25 @@ mod tests {
         assert_eq!(forest.unbind(nodes[2]), None);
         assert_eq!(forest.unbind(nodes[1]), Some(watch));
         assert_eq!(forest.watched_by(watch), None);
+    }
+
+    #[test]
+    fn watches_are_listed_with_their_directories() {
+        let mut forest = Forest::new();
+        let a = forest.child_or_new(TOP, b"a", State::Way);
+        let b = forest.child_or_new(a, b"b", State::Watched);
+        let c = forest.child_or_new(b, b"c", State::Watched);
+        let d = forest.child_or_new(TOP, b"d", State::Watched);
+        for (node, watch) in [(b, 1), (c, 2), (d, 3)] {
+            forest.bind(node, WatchId(watch));
+        }
+        let expected: [(i32, &[u8]); 3] = [(1, b"/a/b"), (2, b"/a/b/c"), (3, b"/d")];
+        let listed = forest.list(10);
+        let shown: Vec<(i32, &[u8])> = listed.iter().map(|(n, path)| (*n, &**path)).collect();
+        assert_eq!(shown, expected);
+        assert_eq!(forest.list(2), listed[..2]);
+        forest.put_aside(b);
+        assert_eq!(forest.list(10), listed[2..]);
     }
 
     #[test]

@@ -65,17 +65,25 @@ pub struct Coverage {
     pub polled: usize,
 }
 
-/// What is watched at a moment.
+/// What is watched at a moment, for the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watched {
-    /// The directories that inotify watches: the kernel's name for the watch, and an absolute path.
-    pub directories: Vec<(i32, Vec<u8>)>,
-    /// How many directories are polled.
-    pub polled: usize,
-    /// What to do, if the kernel did not let us watch all that we wanted: a sentence without a
-    /// full stop.
-    pub remedy: Option<String>,
+pub struct Inventory {
+    /// How many directories are watched one by one.
+    pub watched: usize,
+    /// At most [`MOST_LISTED`] of them: the number of the watch, and the absolute path without a
+    /// slash at the end.
+    pub listed: Vec<(i32, Vec<u8>)>,
+    /// The mirrors that are served by a mark on their file system.
+    pub marked: Vec<MirrorId>,
+    /// The mirrors of which so many directories are polled.
+    pub polled: Vec<(MirrorId, usize)>,
+    /// What to raise so that less has to be polled, as a sentence without a full stop.
+    pub advice: Option<String>,
 }
+
+/// The most watched directories that are listed one by one: a list must not hold up the reading of
+/// events.
+pub const MOST_LISTED: usize = 10_000;
 
 /// Somebody's wish to know that all is told that happened before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,7 +154,7 @@ impl Watch {
         self.asks.send(Command::Drain(barrier));
     }
 
-    /// Asks for what is watched, which is told as [`Told::Watched`].
+    /// Asks to be told, as [`Told::Listed`], what is watched.
     pub fn list(&self) {
         self.asks.send(Command::List);
     }

@@ -10,7 +10,7 @@ use mirror_core::{
     path::TreePath,
 };
 
-use super::{Barrier, Coverage, Watched};
+use super::{Barrier, Coverage, Inventory};
 
 /// How many notices of one mirror wait at most: about one second of a storm, and 20 MB.
 const MOST: usize = 200_000;
@@ -36,8 +36,8 @@ pub enum Told {
     },
     /// All that happened before this was asked for has been told.
     Drained(Barrier),
-    /// What is watched, as was asked.
-    Watched(Watched),
+    /// What is watched.
+    Listed(Inventory),
 }
 
 /// The list.

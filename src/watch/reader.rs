@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use super::{
-    Asks, Barrier, Preference, Told, Watched,
+    Asks, Barrier, Inventory, MOST_LISTED, Preference, Told,
     choose::{Sources, is_remote},
     outbox::Outbox,
     poll::{Answer, Order},
@@ -188,18 +188,20 @@ impl Reader {
                     }
                 }
                 Command::Drain(barrier) => self.drain_all(barrier),
-                Command::List => self.list(),
+                Command::List => self.told.push(Told::Listed(self.inventory())),
                 Command::Polled(answers) => self.hear(answers),
             }
         }
         true
     }
 
-    fn list(&mut self) {
-        let directories = self.sources.all().flat_map(|source| source.watched()).collect();
-        let polled = self.mirrors.values().map(|mirror| mirror.polled).sum();
-        let remedy = self.limit_was_told.then(remedy_for_limit);
-        self.told.push(Told::Watched(Watched { directories, polled, remedy }));
+    fn inventory(&self) -> Inventory {
+        let (watched, listed) = self.sources.list(MOST_LISTED);
+        let marked = self.sources.marked().collect();
+        let polled = self.mirrors.iter().map(|(&id, mirror)| (id, mirror.polled));
+        let polled: Vec<_> = polled.filter(|(_, polled)| *polled > 0).collect();
+        let is_limited = self.limit_was_told && !polled.is_empty();
+        Inventory { watched, listed, marked, polled, advice: is_limited.then(raise_limit) }
     }
 
     fn cover(&mut self, tree: &Tree) {
@@ -453,15 +455,15 @@ fn shown(tree: &Tree) -> String {
 
 /// What to say when the kernel watches no more directories.
 fn too_many_watches(path: &str) -> String {
+    let raise = raise_limit();
     format!(
-        "cannot watch {path}, and maybe others: {}; until the next start what is not watched is \
-         polled",
-        remedy_for_limit()
+        "cannot watch {path}, and maybe others: {raise}; until the next start what is not \
+         watched is polled"
     )
 }
 
-/// The limit of watches, and how it is raised.
-fn remedy_for_limit() -> String {
+/// The limit of watches, and what to do about it.
+fn raise_limit() -> String {
     const LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
     const USUAL: u64 = 524_288;
     let present = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok());

@@ -80,9 +80,6 @@ pub(super) trait Source: AsFd + Send {
     /// Tells what waited for its other half.
     fn settle(&mut self, found: &mut Findings);
 
-    /// The directories that have a watch of their own, by the kernel's names for these.
-    fn watched(&self) -> Vec<(i32, Vec<u8>)>;
-
     /// A file system was mounted at this directory, an absolute path. If it lies in a tree, what
     /// is below it has to be watched and told.
     fn mounted(&mut self, directory: &[u8]);

@@ -62,8 +62,8 @@ fn the_status_file_tells_where_everything_stands() {
         daemon.wait_until(&format!("the status has {wanted:?}"), || status().contains(&wanted));
     };
     has("\n\nSync1 source=@/src/\nThere are 1 delays\nactive Init \n");
-    has("Filtering:\n- *.tmp\nFrom excludes:\nx*\n\n\nRunning processes: 1\n  pid=");
-    has("Inotify watching 2 directories\n  ");
+    has("Filtering:\n- *.tmp\nFrom excludes:\nx*\n\n\nInotify watching 2 directories\n  ");
+    has("\n\nRunning processes: 1\n  pid=");
     has(": @/src/in/\n");
     has("Sync1 -> @/dst/: the first full transfer, 1 not on the target, oldest change ");
     rsync.set_hanging(false);

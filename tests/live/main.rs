@@ -41,4 +41,6 @@ mod rsync_trouble;
 #[cfg(test)]
 mod startup;
 #[cfg(test)]
+mod status;
+#[cfg(test)]
 mod target_trouble;

@@ -134,12 +134,11 @@ pub struct Escaped<'a>(pub &'a [u8]);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() {
-                    write!(f, "{}", c.escape_default())?;
-                } else {
-                    f.write_char(c)?;
-                }
+            // Nearly all names are as they should be, and a status has thousands of them.
+            if chunk.valid().chars().any(char::is_control) {
+                escape_controls(chunk.valid(), f)?;
+            } else {
+                f.write_str(chunk.valid())?;
             }
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
@@ -150,6 +149,17 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// With a leading slash, as everywhere in logs.
+fn escape_controls(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for c in text.chars() {
+        if c.is_control() {
+            write!(f, "{}", c.escape_default())?;
+        } else {
+            f.write_char(c)?;
+        }
+    }
+    Ok(())
+}
+
 impl fmt::Display for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}", Escaped(&self.0))

@@ -3,6 +3,7 @@
 //! Here is the only unsafe code of the program. Calls that `rustix` or `nix` already have are
 //! used from there.
 
+pub mod clock;
 pub mod content;
 pub mod dir;
 pub mod entries;

@@ -198,15 +198,6 @@ impl Source for Inotify {
         }
     }
 
-    fn watched(&self) -> Vec<(i32, Vec<u8>)> {
-        let all = self.forest.all_watches();
-        let absolute = |node| Some([b"/", self.forest.path(node)?.as_slice()].concat());
-        let mut watched: Vec<_> =
-            all.filter_map(|(watch, node)| Some((watch.0, absolute(node)?))).collect();
-        watched.sort_unstable();
-        watched
-    }
-
     fn mounted(&mut self, directory: &[u8]) {
         let Some(node) = self.find(directory).filter(|&node| self.wanted(node)) else { return };
         let ticket = self.forest.ticket(node);
@@ -227,6 +218,12 @@ impl Source for Inotify {
 }
 
 impl Inotify {
+    /// How many watches there are, and at most `most` of them with their directories: absolute
+    /// paths without a slash at the end.
+    pub(super) fn list(&self, most: usize) -> (usize, Vec<(i32, Vec<u8>)>) {
+        (self.watches, self.forest.list(most))
+    }
+
     /// The directory at an absolute path.
     fn find(&self, path: &[u8]) -> Option<u32> {
         let mut names = path.split(|&b| b == b'/').filter(|name| !name.is_empty());

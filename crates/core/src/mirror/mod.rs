@@ -5,6 +5,7 @@
 
 mod retry;
 mod state;
+mod status;
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
@@ -12,6 +13,7 @@ use core::time::Duration;
 pub use retry::LONGEST as LONGEST_RETRY;
 use retry::Retry;
 pub use state::{Away, Look, Resume, State};
+pub use status::{Delay, What};
 
 use crate::{
     effect::{Accept, Effect},
@@ -63,6 +65,8 @@ pub struct Mirror {
     queue: Places,
     flight: Option<Flight>,
     retry: Retry,
+    /// Why the last job failed, if it did.
+    trouble: Option<Failure>,
 }
 
 /// A batch that is being carried out.
@@ -110,6 +114,7 @@ impl Mirror {
             queue: Places::new(settings.pace),
             flight: None,
             retry: Retry::new(first, u64::from(id.0) + 1),
+            trouble: None,
             settings,
         }
     }
@@ -357,6 +362,7 @@ impl Mirror {
 
     fn succeed(&mut self, purpose: Purpose, effects: &mut Vec<Effect>) {
         self.retry.reset();
+        self.trouble = None;
         self.state = State::Live;
         let event = match purpose {
             Purpose::Startup => MirrorEvent::StartupFinished,
@@ -380,6 +386,7 @@ impl Mirror {
             return Verdict::EndDaemon;
         }
         let wait = self.retry.next_wait();
+        self.trouble = Some(failure.clone());
         let (resume, event) = match purpose {
             Purpose::Startup => (Resume::Starting, MirrorEvent::StartupRetry(failure, wait)),
             Purpose::Full => (Resume::Live, MirrorEvent::FullRetry(failure, wait)),

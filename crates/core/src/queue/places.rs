@@ -293,17 +293,27 @@ impl Places {
         self.waiting.places.memory() + flights.sum::<usize>()
     }
 
-    /// All places, for `status`. One that was marked while it was in flight comes twice.
+    /// Whether all of the mirror waits or is in flight, as one place.
+    #[must_use]
+    pub fn holds_all(&self) -> bool {
+        let flights = self.flights.iter().map(|flight| &*flight.places);
+        let mut sets = flights.chain([&self.waiting.places]);
+        sets.any(|set| set.covers(&TreePath::root(), Scope::Tree))
+    }
+
+    /// All places, for `status`: those in flight and behind them first, then those that wait, then
+    /// those that rest. One that was marked while it was in flight comes twice.
     pub fn iter(&self) -> impl Iterator<Item = (Place, Stage)> {
         let waiting = self.waiting.places.iter().map(|place| (place, Stage::Waiting));
         let flights = self.flights.iter().flat_map(|flight| {
             let behind = flight.behind.places.iter().map(|place| (place, Stage::Behind));
             flight.places.iter().map(|place| (place, Stage::InFlight)).chain(behind)
         });
-        waiting.chain(flights).chain(self.resting())
+        flights.chain(waiting).chain(self.resting())
     }
 
-    fn resting(&self) -> impl Iterator<Item = (Place, Stage)> {
+    /// The places that failed and rest, with [`Stage::Resting`].
+    pub fn resting(&self) -> impl Iterator<Item = (Place, Stage)> {
         self.failures.iter().filter_map(|(place, failed)| {
             let tries = failed.tries;
             failed.until.map(|until| (place, Stage::Resting { until, tries }))

@@ -1,0 +1,33 @@
+//! The clock by which the original counts: `times(2)`.
+
+/// The ticks since some point in the past, the same for every process of this machine. There are
+/// as many to a second as `sysconf(_SC_CLK_TCK)` says.
+#[must_use]
+pub fn ticks() -> u64 {
+    // Linux takes a null pointer for "only the clock", and can't fail then: what looks like an
+    // error in libc's eyes is a value near the overflow.
+    // SAFETY: nothing is written through a null pointer.
+    let ticks = unsafe { libc::times(std::ptr::null_mut()) };
+    ticks.cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn ticks_go_on_with_the_time() {
+        // SAFETY: it takes a number and gives one.
+        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        let per_second = f64::from(u32::try_from(per_second).expect("a small number"));
+        let (began, first) = (Instant::now(), ticks());
+        while began.elapsed() < Duration::from_millis(50) {
+            std::thread::yield_now();
+        }
+        let passed = u32::try_from(ticks() - first).expect("a short time");
+        let seconds = began.elapsed().as_secs_f64();
+        let difference = f64::from(passed) / per_second - seconds;
+        assert!(difference.abs() < 0.5, "{passed} ticks in {seconds} seconds");
+    }
+}
