@@ -356,6 +356,34 @@ mod inotify_passes {
     }
 
     #[test]
+    fn a_directory_that_comes_out_of_a_tree_that_is_still_being_watched() {
+        let place = place();
+        let (from, to) = (place.path().join("in/from"), place.path().join("other/to"));
+        fs::create_dir_all(from.join("a/b")).unwrap();
+        let mut trial = Trial::new(with_scouts());
+        trial.cover(0, &place.path().join("other"));
+        let root = fs::canonicalize(place.path().join("in")).unwrap();
+        let tree = Tree { mirror: MirrorId(1), root, skip: Arc::new(|_| false) };
+        trial.source.cover(&tree).unwrap();
+        let mut listen = |work: usize| {
+            assert!((0..work).all(|_| trial.source.work(&mut trial.found)), "all is watched");
+            assert_eq!(trial.source.drain(&mut trial.found).unwrap(), Ready::Nothing);
+            trial.apply();
+        };
+        // Each time one more level is watched, so that `a` is known and not yet watched.
+        listen(3);
+        fs::rename(&from, &to).unwrap();
+        listen(0);
+        fs::write(to.join("a/b/f"), "").unwrap();
+        trial.check();
+    }
+
+    #[test]
+    fn random_changes_of_others_while_walks_wait() {
+        converge_in_a_race(source(Limits { at_once: 0, ..Limits::default() }), 40);
+    }
+
+    #[test]
     fn random_changes_seen_by_scouts() {
         for seed in 1..=8 {
             converge(with_scouts(), seed * 0x9e37_79b9, 40);

@@ -298,8 +298,8 @@ impl<'a> Run<'a> {
         if !broken.swap(true, Ordering::Relaxed) {
             let target = Escaped(self.of.plan.target().word());
             let message = format!(
-                "the rsync at {target} can't delete by a list (rsync 3.4.3 and patched 3.2.7): \
-                 deleting in a slower way; update rsync there"
+                "the rsync at {target} can't delete by a list (3.4.3, and older versions with its \
+                 security patch): deleting in a slower way; update rsync there"
             );
             self.of.log.say(Category::Warn, message);
         }

@@ -113,7 +113,7 @@ impl Inotify {
         if self.forest.state(child) == State::Watched {
             // A walk was here before its event.
             self.confirm(child);
-            return self.tell(at, Edit::Create, kind, found);
+            return self.tell_whole(at, child, found);
         }
         self.on_arrival(at, child, found);
     }
@@ -126,10 +126,25 @@ impl Inotify {
             }
             Found::Known(child) => {
                 self.look_for_wanted(child, found);
-                self.tell(at, Edit::Create, Kind::Directory, found);
+                self.tell_whole(at, child, found);
             }
             Found::Gone | Found::Nothing => self.tell(at, Edit::Create, Kind::Directory, found),
         }
+    }
+
+    /// Tells a directory that is watched already, as soon as all below it is.
+    fn tell_whole(&mut self, at: (u32, &[u8]), child: u32, found: &mut Findings) {
+        if self.is_whole(child) {
+            return self.tell(at, Edit::Create, Kind::Directory, found);
+        }
+        self.walk_new(child, Then::Create(self.forest.ticket(child)), found);
+    }
+
+    /// Whether no walk has something left to do below a directory. If one has, and the directory
+    /// comes to another place, then the end of that walk is not told there.
+    fn is_whole(&self, directory: u32) -> bool {
+        let is_pending = |node: &u32| self.forest.state(*node) == State::Pending;
+        self.walks.is_empty() || !self.forest.subtree(directory).iter().any(is_pending)
     }
 
     fn on_delete(&mut self, at: (u32, &[u8]), kind: Kind, found: &mut Findings) {
@@ -200,7 +215,7 @@ impl Inotify {
             }
             Found::Known(node) => {
                 self.look_for_wanted(node, found);
-                if half.disturbed {
+                if half.disturbed || !self.is_whole(node) {
                     self.walk_new(node, Then::Lost(self.forest.ticket(node)), found);
                 }
             }

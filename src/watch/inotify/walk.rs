@@ -100,8 +100,17 @@ impl Inotify {
             Err(_) => return self.vanish(node),
         };
         let watched = self.watch(node, &dir, found);
-        if let (Found::New(node), Then::Verify(new)) = (watched, &mut walk.then) {
-            new.push(self.forest.ticket(node));
+        match (watched, &mut walk.then) {
+            (Found::New(new), Then::Verify(found)) => found.push(self.forest.ticket(new)),
+            // It was thought to be elsewhere, and that is where its events were told.
+            (Found::Known(moved), Then::Verify(found)) if moved != node => {
+                found.push(self.forest.ticket(moved));
+            }
+            (Found::Known(moved), Then::Cover(_)) if moved != node => {
+                let ticket = self.forest.ticket(moved);
+                self.walks.push_back(Walk::new(ticket, Then::Lost(ticket)));
+            }
+            _ => {}
         }
         if let Found::New(node) | Found::Known(node) = watched {
             self.read(node, &dir, walk, found);

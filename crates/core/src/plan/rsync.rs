@@ -251,7 +251,8 @@ impl RsyncPlan {
     }
 
     /// The deletion of what is `gone`, in the original's form, for the receivers that refuse that
-    /// of [`list`](Self::list): 3.4.3 and what Debian and Ubuntu made of its patch.
+    /// of [`list`](Self::list): 3.4.3, and what Debian (3.2.7-1+deb12u6, 3.4.1+ds1-5+deb13u4) and
+    /// Ubuntu made of its patch.
     ///
     /// It is slow: rsync matches each name in each of these directories with each pattern.
     #[must_use]
