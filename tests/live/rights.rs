@@ -72,7 +72,7 @@ fn what_cannot_be_read_at_the_start_is_kept_told_and_tried_again(mode: Mode) {
     let [source, target] = trees(&sandbox);
     set_locked(&source, true);
     write(&source.join("open"), "");
-    let daemon = sandbox.daemon().mirror(mode, &source, &target).run_by(NOBODY).start();
+    let daemon = sandbox.daemon().run_by(NOBODY).mirror(mode, &source, &target).start();
     expect_told(&daemon, &target);
     expect_kept(&target, OLD);
     set_locked(&source, false);
@@ -83,7 +83,7 @@ fn what_can_no_longer_be_read_is_kept_told_and_tried_again(mode: Mode) {
     needs!(Need::Root);
     let sandbox = Sandbox::new();
     let [source, target] = trees(&sandbox);
-    let daemon = sandbox.daemon().mirror(mode, &source, &target).run_by(NOBODY).start();
+    let daemon = sandbox.daemon().run_by(NOBODY).mirror(mode, &source, &target).start();
     daemon.wait_live();
     daemon.wait_mirrored(mode, &source, &target);
 

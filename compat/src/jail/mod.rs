@@ -66,9 +66,10 @@ fn verdict(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Verdict {
 
 /// The program `compat-jail`: first around the jail, then within.
 ///
-/// `play` does what is to be done in it, and tells what was wrong.
+/// `play` does what is to be done in it, and tells what was wrong. It is given the text of the case,
+/// which may lie where the jail can't look.
 #[must_use]
-pub fn main(play: impl FnOnce(&Errand, UnixDatagram) -> Result<(), String>) -> i32 {
+pub fn main(play: impl FnOnce(&Errand, Option<&str>, UnixDatagram) -> Result<(), String>) -> i32 {
     let words: Vec<String> = env::args().skip(1).collect();
     let (within, words) = match words.split_first() {
         Some((first, rest)) if first == WITHIN => (true, rest),
@@ -78,10 +79,17 @@ pub fn main(play: impl FnOnce(&Errand, UnixDatagram) -> Result<(), String>) -> i
         eprintln!("this is started by the suite");
         return IMPOSSIBLE;
     };
+    let text = match errand.case.as_ref().map(fs::read_to_string).transpose() {
+        Ok(text) => text,
+        Err(error) => {
+            println!("cannot be read: {error}");
+            return IMPOSSIBLE;
+        }
+    };
     let result = if within { stay(&errand) } else { enter(&errand) };
     match result {
         Ok(Stage::Around(code)) => code,
-        Ok(Stage::Within(syslog)) => match play(&errand, syslog) {
+        Ok(Stage::Within(syslog)) => match play(&errand, text.as_deref(), syslog) {
             Ok(()) => 0,
             Err(report) => {
                 println!("{report}");

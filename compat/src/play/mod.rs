@@ -7,7 +7,6 @@ mod stage;
 
 use std::{
     fmt::Write,
-    fs,
     os::unix::net::UnixDatagram,
     path::Path,
     process::{self, Command},
@@ -33,11 +32,10 @@ const TIME_LIMIT: Duration = Duration::from_mins(2);
 /// # Errors
 ///
 /// What was not as the case says, with all that was seen.
-pub fn play(errand: &Errand, syslog: UnixDatagram) -> Result<(), String> {
-    let Some(case) = &errand.case else { return tell_version(&errand.place) };
+pub fn play(errand: &Errand, case: Option<&str>, syslog: UnixDatagram) -> Result<(), String> {
+    let Some(case) = case else { return tell_version(&errand.place) };
     end_in_time();
-    let text = fs::read_to_string(case).map_err(|error| format!("cannot be read: {error}"))?;
-    let case = Case::parse(&text)?;
+    let case = Case::parse(case)?;
     let stage = Stage::new(&errand.place, syslog).map_err(|error| format!("no stage: {error}"))?;
     let mut player = Player { stage, daemon: None, patience: errand.patience };
     for line in case.lines_for(errand.side) {

@@ -27,9 +27,7 @@ pub(crate) struct Start<'a> {
 
 impl<'a> Start<'a> {
     pub(super) fn new(sandbox: &'a Sandbox) -> Self {
-        let mut command = leashed(env!("CARGO_BIN_EXE_lsyncd"));
-        // A group of its own, so that its children can be ended with it.
-        command.process_group(0).stdin(Stdio::null()).current_dir("/");
+        let command = own_group(Path::new(env!("CARGO_BIN_EXE_lsyncd")));
         Self { sandbox, command, syncs: 0, detaches: false }
     }
 
@@ -91,8 +89,17 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Runs it as a user without rights.
+    /// Runs it as a user without rights: a copy of it, since that user may not get to where it was
+    /// built. To be called first.
+    #[track_caller]
     pub(crate) fn run_by(mut self, user: u32) -> Self {
+        assert_eq!(self.syncs, 0, "the user comes first");
+        let copy = self.sandbox.path("lsyncd");
+        // By another process: what this one has open for writing, a child of another test keeps
+        // open, and nobody can run it.
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_lsyncd")).arg(&copy).status();
+        assert!(copied.unwrap().success(), "the program can't be copied");
+        self.command = own_group(&copy);
         self.command.uid(user).gid(user);
         self
     }
@@ -133,11 +140,18 @@ impl<'a> Start<'a> {
     }
 }
 
+/// The program, in a group of its own, so that its children can be ended with it.
+fn own_group(program: &Path) -> Command {
+    let mut command = leashed(program);
+    command.process_group(0).stdin(Stdio::null()).current_dir("/");
+    command
+}
+
 /// The program, run so that it ends with the test even if the test is killed.
-fn leashed(program: &str) -> Command {
+fn leashed(program: &Path) -> Command {
     let Some(setpriv) = find_program("setpriv") else { return Command::new(program) };
     let mut command = Command::new(setpriv);
-    command.args(["--pdeathsig", "KILL", "--", program]);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 
