@@ -21,7 +21,7 @@ use crate::{
     cli::{Check, Ending, Invocation, Plan},
     config::{self, Loaded, Purpose, Refusal, Request},
     report::{Category, Log},
-    setup::{Overrides, Setup, Watch},
+    setup::{Overrides, Setup, Watch, absolute},
 };
 
 /// The exit code of a failed start: `exit(-1)`.
@@ -156,8 +156,9 @@ impl Loader {
 
     fn overrides(&self) -> Overrides {
         let said = &self.invocation;
-        let path =
-            |path: &Option<std::ffi::OsString>| path.as_ref().map(|path| self.here.join(path));
+        let path = |path: &Option<std::ffi::OsString>| {
+            path.as_ref().map(|path| absolute(&self.here, path))
+        };
         Overrides {
             delay: said.delay,
             insist: said.insist,

@@ -3,9 +3,8 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use mirror_core::{
@@ -23,8 +22,8 @@ use super::words::{Ending, Invocation, SyncWords};
 use crate::{
     report::Mode,
     setup::{
-        Base, Daemon, Exclusions, Kind, LONGEST_DELAY, MOST_WAITING, PACE, Setup, Sync,
-        canonical_source, check_target, place::with_slash,
+        Base, Daemon, Exclusions, Kind, MOST_WAITING, PACE, Setup, Sync, absolute,
+        canonical_source, check_target, delay, place::with_slash,
     },
 };
 
@@ -147,10 +146,7 @@ fn pace(seconds: Option<f64>) -> Result<Pace, Ending> {
     if seconds < 0.0 {
         return Err(Ending::refused("delay must be a number and >= 0"));
     }
-    // What is left that can't be a duration is too long, even infinite.
-    let delay = Duration::try_from_secs_f64(seconds)
-        .map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY));
-    Ok(Pace::Fixed { delay, max_waiting: MOST_WAITING })
+    Ok(Pace::Fixed { delay: delay(seconds), max_waiting: MOST_WAITING })
 }
 
 fn filter(excludes: &[OsString]) -> Result<Filter, Ending> {
@@ -178,15 +174,11 @@ fn exclusions(excludes: &[OsString]) -> Exclusions {
     Exclusions { filters: Vec::new(), excludes }
 }
 
-/// An empty path stays so, and can't be opened.
-fn absolute(here: &Path, path: &OsStr) -> PathBuf {
-    if path.is_empty() { PathBuf::new() } else { here.join(path) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, os::unix::fs::symlink};
+    use crate::setup::LONGEST_DELAY;
+    use std::{fs, os::unix::fs::symlink, time::Duration};
 
     /// The plan, or the lines of the refusal, for words in which `@` stands for a place that
     /// holds the directories `src` and `src/in`, the file `file`, and `link` to `src`.

@@ -4,7 +4,6 @@ use std::{
     ffi::OsString,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use mirror_core::{
@@ -24,7 +23,7 @@ use super::{
     patterns::{Patterns, Roots},
     words::Words,
 };
-use crate::setup::{Kind, LONGEST_DELAY, MOST_WAITING, PACE, Sync, cron::Rule, place};
+use crate::setup::{self, Kind, MOST_WAITING, PACE, Sync, cron::Rule, place};
 
 /// What is wrong with a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +58,7 @@ impl Draft<'_> {
         let (kind, target) = self.target(fields)?;
         let (rsync, ssh) = (fields.table("rsync")?, fields.table("ssh")?);
         let ssh = ssh.as_ref().filter(|_| kind == Kind::Rsyncssh);
-        let empty = self.config;
-        let rsync = Fields::new(rsync.as_ref().unwrap_or(empty), "rsync.");
+        let rsync = rsync.as_ref().map_or(Fields::EMPTY, |rsync| Fields::new(rsync, "rsync."));
         let words = Words::read(rsync, ssh.map(|ssh| Fields::new(ssh, "ssh.")))?;
         let delete = delete(fields);
         let delete_excluded = words.options.delete_excluded;
@@ -131,8 +129,7 @@ fn source(fields: Fields<'_>) -> Result<PathBuf, Fault> {
 fn pace(fields: Fields<'_>) -> Result<Pace, Fault> {
     let most = fields.whole("maxDelays", 1)?;
     let Some(seconds) = fields.number("delay", 0.0)? else { return Ok(PACE) };
-    let delay = Duration::try_from_secs_f64(seconds)
-        .map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY));
+    let delay = setup::delay(seconds);
     let max_waiting = most.map_or(MOST_WAITING, |most| usize::try_from(most).unwrap_or(usize::MAX));
     Ok(Pace::Fixed { delay, max_waiting })
 }

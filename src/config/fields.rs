@@ -8,20 +8,23 @@ use mlua::{Table, Value};
 /// The values of a table, by their names.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
-    table: &'a Table,
+    table: Option<&'a Table>,
     /// What stands in front of a name in messages: `rsync.`
     path: &'a str,
 }
 
 impl<'a> Fields<'a> {
+    /// Of a table that is not there.
+    pub(super) const EMPTY: Self = Self { table: None, path: "" };
+
     pub(super) const fn new(table: &'a Table, path: &'a str) -> Self {
-        Self { table, path }
+        Self { table: Some(table), path }
     }
 
     /// The value of this name, `nil` if there is none.
     pub(super) fn value(self, name: &str) -> Value {
         // It fails only if there is no memory for the name.
-        self.table.raw_get(name).unwrap_or(Value::Nil)
+        self.table.and_then(|table| table.raw_get(name).ok()).unwrap_or(Value::Nil)
     }
 
     /// Whether a switch is on: anything but `nil` and `false` is true for Lua.

@@ -13,7 +13,6 @@ mod whole;
 mod words;
 
 use std::{
-    ffi::OsStr,
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -83,7 +82,7 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
         run(&lua, &host, file)?;
     }
     let seal: Function = front.get("seal").map_err(|error| bug(&error))?;
-    seal.call::<()>(()).map_err(|error| refusal(&host, &error, ""))?;
+    seal.call::<()>(()).map_err(|error| refusal(&host, &error))?;
     let mut loaded = read(&front, request)?;
     loaded.warnings.extend(noted.into_iter().flat_map(|noted| noted.take()));
     Ok(loaded)
@@ -172,18 +171,13 @@ fn add_sync(
     Ok(())
 }
 
-fn refusal(host: &Host, error: &mlua::Error, place: &str) -> Refusal {
-    host.doom().unwrap_or_else(|| Refusal::because(format!("{place}{}", error::message(error))))
+fn refusal(host: &Host, error: &mlua::Error) -> Refusal {
+    host.doom().unwrap_or_else(|| Refusal::because(error::message(error)))
 }
 
 /// What can only fail for want of memory, or by a mistake of ours.
 fn bug(error: &mlua::Error) -> Refusal {
     Refusal::because(format!("cannot run Lua: {}", error::message(error)))
-}
-
-/// An absolute path; an empty one stays so, and can't be opened.
-fn absolute(here: &Path, path: &[u8]) -> PathBuf {
-    if path.is_empty() { PathBuf::new() } else { here.join(OsStr::from_bytes(path)) }
 }
 
 /// Says what is odd about a configuration.

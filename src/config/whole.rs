@@ -1,6 +1,6 @@
 //! What holds for the whole process: `settings{}`, and the command line before it.
 
-use std::time::Duration;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::Duration};
 
 use mirror_core::{
     path::Escaped,
@@ -9,12 +9,12 @@ use mirror_core::{
 use mlua::Table;
 
 use super::{
-    Request, absolute,
+    Request,
     fields::{Fields, text},
 };
 use crate::{
     report::{Mode, is_facility},
-    setup::{Daemon, Watch},
+    setup::{Daemon, Watch, absolute},
 };
 
 /// What the settings say.
@@ -22,7 +22,8 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
     let fields = Fields::new(values, "");
     let (overrides, here) = (&request.overrides, &*request.here);
     let path = |name: &str, given: &Option<std::path::PathBuf>| {
-        let set = fields.text(name).map(|path| path.map(|path| absolute(here, &path)));
+        let set =
+            fields.text(name).map(|path| path.map(|path| absolute(here, OsStr::from_bytes(&path))));
         set.map(|set| given.clone().or(set))
     };
     let foreground = overrides.nodaemon || fields.is_on("nodaemon");

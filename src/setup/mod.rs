@@ -8,7 +8,12 @@ pub mod place;
 mod source;
 mod target;
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use mirror_core::{
     filter::Filter,
@@ -34,6 +39,20 @@ pub const MOST_WAITING: usize = 1000;
 
 /// The longest delay that is told apart from for ever: about a hundred years.
 pub const LONGEST_DELAY: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// A delay of so many seconds, which are not negative. What is too long for a duration, even
+/// infinite, is the longest.
+#[must_use]
+pub fn delay(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY))
+}
+
+/// The absolute path that somebody in the directory `here` means. An empty one stays so, and can't
+/// be opened.
+#[must_use]
+pub fn absolute(here: &Path, path: &OsStr) -> PathBuf {
+    if path.is_empty() { PathBuf::new() } else { here.join(path) }
+}
 
 /// What is to be run.
 #[derive(Clone, Debug, PartialEq)]
