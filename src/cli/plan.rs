@@ -87,6 +87,7 @@ fn sync(
         insist: invocation.insist,
         init: true,
         delete: DeletePolicy::Always,
+        moves: true,
         filter,
         exclusions: exclusions(&invocation.excludes),
         rsync,

@@ -76,6 +76,7 @@ impl Draft<'_> {
             insist: self.insist,
             init: !matches!(fields.value("init"), Value::Boolean(false)),
             delete,
+            moves: !matches!(fields.value("onMove"), Value::Boolean(false)),
             filter: patterns.filter,
             exclusions: patterns.exclusions,
             rsync: RsyncOptions {

@@ -13,15 +13,15 @@ use mirror_core::{
     path::Escaped,
     plan::{
         rsync::{Phase, RsyncOptions},
-        ssh::rsh_word,
-        target::Target,
+        ssh::{remote_shell, rsh_word, split_rsh},
+        target::{Target, TargetPath},
     },
 };
 
 use crate::{
     exec::{Executor, direct, rsync, source::SourceRoot, ssh::Connections},
     report::Log,
-    setup::{Kind, Sync, place::is_behind_ssh},
+    setup::{Kind, Sync},
 };
 
 /// One mirror as the engine knows it.
@@ -40,11 +40,7 @@ impl Member {
     /// # Errors
     ///
     /// If its target is none: a sentence for people.
-    pub(super) fn new(
-        sync: Sync,
-        connections: Option<&Connections>,
-        log: &Log,
-    ) -> Result<Self, String> {
+    pub(super) fn new(sync: Sync, connections: &Connections, log: &Log) -> Result<Self, String> {
         // From here relative targets count, whatever happens later.
         let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let source = Arc::new(SourceRoot::new(sync.source.clone()));
@@ -89,13 +85,13 @@ impl Member {
 fn rsync_executor(
     sync: &Sync,
     source: &Arc<SourceRoot>,
-    (directory, connections): (PathBuf, Option<&Connections>),
+    (directory, connections): (PathBuf, &Connections),
     log: &Log,
 ) -> Result<rsync::RsyncExecutor, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
-    let shared = connections.filter(|_| is_behind_ssh(&sync.target));
-    let shared = shared.map(Connections::words).unwrap_or_default();
+    let renames = renames(sync, &target, connections, log);
+    let shared = if target.host().is_some() { connections.words() } else { Vec::new() };
     let remote_shell = share(&mut options, sync.kind, &shared);
     Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
         root: Arc::clone(source),
@@ -107,9 +103,36 @@ fn rsync_executor(
         remote_shell,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
+        renames,
         output: rsync::ChildOutput::Log(log.clone()),
         log: log.clone(),
     }))
+}
+
+/// Who repeats renames at the target of `default.rsyncssh`. Nobody if it is not sure that a shell
+/// sees the same places there as rsync does.
+fn renames(
+    sync: &Sync,
+    target: &Target,
+    connections: &Connections,
+    log: &Log,
+) -> Option<rsync::Renames> {
+    // Such as `sudo chroot /srv rsync`.
+    let goes_elsewhere = |word: &Vec<u8>| word.starts_with(b"--rsync-path") && word.contains(&b' ');
+    let mut words = sync.rsync.extra.iter().chain(&sync.rsync.long);
+    if sync.kind != Kind::Rsyncssh || !sync.moves || words.any(goes_elsewhere) {
+        return None;
+    }
+    let directory = match target.path() {
+        // A home of somebody else, as far as a shell on the way does not change that.
+        TargetPath::Relative([b'~', ..]) => return None,
+        TargetPath::Absolute(path) | TargetPath::Relative(path) => path,
+        TargetPath::Unknown => b".",
+    };
+    let usual = || env::var_os("RSYNC_RSH").map(OsString::into_vec);
+    let program = remote_shell(&sync.rsync).or_else(usual).unwrap_or_else(|| b"ssh".to_vec());
+    let shell = connections.shell(&split_rsh(&program), target.host()?, log)?;
+    Some(rsync::Renames { shell, directory: directory.to_vec() })
 }
 
 /// Has a sync go through a shared connection by these further words for ssh: by the word `--rsh` that

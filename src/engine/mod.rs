@@ -98,8 +98,8 @@ pub struct Engine {
     receiver: Receiver<Message>,
     /// What performing an effect has answered at once.
     answers: Vec<Input>,
-    /// Through which the syncs behind ssh go, unless each is to have its own.
-    connections: Option<Connections>,
+    /// Through which the syncs behind ssh go. Behind `roster`, whose shells end before them.
+    connections: Connections,
     log: Log,
     started: Instant,
 }
@@ -118,8 +118,8 @@ impl Engine {
         log: Log,
     ) -> Result<Self, String> {
         let Setup { daemon, syncs } = setup;
-        let connections = daemon.share_connections.then(Connections::default);
-        let members = syncs.into_iter().map(|sync| Member::new(sync, connections.as_ref(), &log));
+        let connections = Connections::new(daemon.share_connections);
+        let members = syncs.into_iter().map(|sync| Member::new(sync, &connections, &log));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
         let fleet = Fleet::new(members.iter().map(Member::settings).collect(), limits);

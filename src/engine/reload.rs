@@ -62,7 +62,7 @@ impl Engine {
         let Some(Reload { load, adapt }) = &mut self.reload else { return };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         let read = load().and_then(|setup| {
-            let make = |sync| Member::new(sync, self.connections.as_ref(), &self.log);
+            let make = |sync| Member::new(sync, &self.connections, &self.log);
             let slots = Self::slots(&self.roster, setup.syncs, &make).map_err(|why| vec![why])?;
             Ok((setup.daemon, slots))
         });

@@ -63,6 +63,7 @@ impl Place {
             insist: false,
             init: true,
             delete: DeletePolicy::Always,
+            moves: true,
             filter: Arc::default(),
             exclusions: Exclusions::default(),
             rsync: RsyncOptions::default(),

@@ -1,6 +1,7 @@
 //! Who carries jobs out.
 
 pub mod direct;
+mod pipe;
 pub mod rsync;
 pub mod source;
 pub mod ssh;

@@ -212,6 +212,18 @@ fn walk(root: &Dir, path: &TreePath) -> Result<Dir, Obstacle> {
     Ok(dir)
 }
 
+/// What is at a path below `root`. `None` if there is certainly nothing.
+pub(super) fn kind_at(root: &Dir, path: &TreePath) -> io::Result<Option<Kind>> {
+    let parent = path.parent().unwrap_or_default();
+    let found = root.search_below(parent.as_bytes());
+    let found = found.and_then(|dir| kind_of(&dir, path.name().unwrap_or_default()));
+    match found {
+        Ok(kind) => Ok(Some(kind)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn kind_of(dir: &Dir, name: &[u8]) -> io::Result<Kind> {
     let stat = dir.stat(name)?;
     Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {

@@ -163,6 +163,9 @@ pub struct Sync {
     pub init: bool,
     /// When what the source does not have is deleted.
     pub delete: DeletePolicy,
+    /// Whether what is renamed in the source may be renamed at the target, where that can be done:
+    /// `onMove`.
+    pub moves: bool,
     /// What is left out, compiled from `exclusions`.
     pub filter: Arc<Filter>,
     /// What is left out, in the words of the user.

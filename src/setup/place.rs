@@ -26,16 +26,6 @@ pub fn is_remote(target: &OsStr) -> bool {
     target.iter().find(|byte| matches!(byte, b':' | b'/')) == Some(&b':')
 }
 
-/// Whether rsync reaches this target by ssh, or what stands in its place: `host:path`.
-#[must_use]
-pub fn is_behind_ssh(target: &OsStr) -> bool {
-    let bytes = target.as_bytes();
-    let colon = bytes.iter().position(|&byte| byte == b':');
-    let is_module = colon.is_some_and(|at| bytes.get(at + 1) == Some(&b':'));
-    let is_url = bytes.windows(3).any(|part| part == b"://");
-    is_remote(target) && !is_module && !is_url
-}
-
 /// The target as the programs get it: with a slash at the end, unless it ends in `:` and so means
 /// a home.
 #[must_use]
@@ -155,21 +145,6 @@ mod tests {
         }
         for local in ["", "/", "dir", "/a:b", "./a:b", "a/b:c", "rsync", "/rsync://x", "/x::y"] {
             assert!(!is_remote(OsStr::new(local)), "{local:?}");
-        }
-    }
-
-    #[test]
-    fn a_target_is_behind_ssh_if_it_is_no_module() {
-        for (target, is) in [
-            ("host:", true),
-            ("u@host:/p", true),
-            ("host:a::b", true),
-            ("host::mod", false),
-            ("rsync://host/mod", false),
-            ("/a:b", false),
-            ("dir", false),
-        ] {
-            assert_eq!(is_behind_ssh(OsStr::new(target)), is, "{target}");
         }
     }
 

@@ -7,6 +7,7 @@ use mirror_core::{
     job::{Place, Rename, Scope},
     notice::Kind,
     path::TreePath,
+    plan::moves::joined,
 };
 use mirror_linux::dir::{Dir, Stat};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
@@ -34,27 +35,6 @@ pub(super) fn carry_out(pass: &Pass<'_>, moves: &[Rename]) -> Vec<Place> {
 enum Step {
     Moved,
     Swapped,
-}
-
-/// The hints with what was renamed twice as one rename: the name between is gone. What was moved
-/// into a directory that was renamed later comes after it.
-fn joined(moves: &[Rename]) -> Vec<Rename> {
-    let mut hints: Vec<Rename> = Vec::with_capacity(moves.len());
-    for hint in moves {
-        match hints.iter_mut().rev().find(|earlier| earlier.to == hint.from) {
-            Some(earlier) => earlier.to = hint.to.clone(),
-            None => hints.push(hint.clone()),
-        }
-        let is_inside =
-            |earlier: &mut Rename| earlier.to != hint.from && hint.from.contains(&earlier.to);
-        let inside: Vec<Rename> = hints.extract_if(.., is_inside).collect();
-        hints.extend(inside.into_iter().map(|Rename { from, to }| {
-            let to = to.rebase(&hint.from, &hint.to).unwrap_or(to);
-            Rename { from, to }
-        }));
-    }
-    hints.retain(|hint| !hint.from.contains(&hint.to) && !hint.to.contains(&hint.from));
-    hints
 }
 
 /// One end of a rename, on both sides.
@@ -167,27 +147,4 @@ fn make_parents(pass: &Pass<'_>, path: &TreePath) -> Option<Place> {
         }
     }
     first.map(|path| Place { path, scope: Scope::Tree })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn renames(text: &str) -> Vec<Rename> {
-        let path = |text: &str| TreePath::new(text.as_bytes()).unwrap();
-        text.split_whitespace()
-            .map(|hint| hint.split_once('>').unwrap())
-            .map(|(from, to)| Rename { from: path(from), to: path(to) })
-            .collect()
-    }
-
-    #[test]
-    fn renames_of_one_thing_are_one_rename() {
-        assert_eq!(joined(&renames("a>b b>c")), renames("a>c"));
-        assert_eq!(joined(&renames("a>t b>a t>b")), renames("a>b b>a"));
-        assert_eq!(joined(&renames("2>3 1>2 0>1")), renames("2>3 1>2 0>1"));
-        assert_eq!(joined(&renames("a>b b>a")), []);
-        assert_eq!(joined(&renames("a>a/b")), []);
-        assert_eq!(joined(&renames("x>d/x d>e e>f")), renames("d>f x>f/x"));
-    }
 }

@@ -1,13 +1,14 @@
 //! The calls of one job.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     fmt::Write as _,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use mirror_core::{
-    job::{Failure, Outcome, Place, Scope},
+    job::{Failure, Outcome, Place, Rename, Scope},
     path::{Escaped, TreePath},
     plan::{
         complaint::Names,
@@ -45,7 +46,7 @@ const MOST_HIDDEN: usize = 2000;
 const MOST_BYTES: usize = 256 * 1024;
 
 /// The most names that a log message lists.
-const MOST_NAMES: usize = 100;
+pub(super) const MOST_NAMES: usize = 100;
 
 /// One job while it runs.
 pub(super) struct Run<'a> {
@@ -86,8 +87,9 @@ impl<'a> Run<'a> {
     }
 
     /// Brings `places` of the target to the state of the source.
-    pub(super) fn batch(&mut self, places: &PlaceSet) -> Result<(), Outcome> {
-        let found = survey(self.root, places, &self.of.filter);
+    pub(super) fn batch(&mut self, places: &PlaceSet, moves: &[Rename]) -> Result<(), Outcome> {
+        let places = self.rename(places, moves)?;
+        let found = survey(self.root, &places, &self.of.filter);
         if found.root == Some(Scope::Tree) {
             return self.full(Phase::Running);
         }
@@ -104,6 +106,23 @@ impl<'a> Run<'a> {
             found.entries.extend(alone.entries);
         }
         self.root_itself(&found)
+    }
+
+    /// Renames at the target what has another name now. The places that are still to be looked at.
+    fn rename<'p>(
+        &self,
+        places: &'p PlaceSet,
+        moves: &[Rename],
+    ) -> Result<Cow<'p, PlaceSet>, Outcome> {
+        let mut places = Cow::Borrowed(places);
+        if let Some(renames) = self.of.renames.as_ref().filter(|_| !moves.is_empty()) {
+            for Place { path, scope } in
+                renames.carry_out(self.root, moves, (&self.of.log, self.stop))?
+            {
+                places.to_mut().insert(&path, scope);
+            }
+        }
+        Ok(places)
     }
 
     /// The entries themselves. First, since a directory may have to make way for one of the trees.

@@ -6,9 +6,9 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::OwnedFd,
         unix::{ffi::OsStrExt, process::ExitStatusExt},
     },
     path::PathBuf,
@@ -18,12 +18,15 @@ use std::{
 use mirror_core::plan::rsync::Call;
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    io::{Errno, ioctl_fionbio},
+    io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
 use crate::{
-    exec::stop::Stop,
+    exec::{
+        pipe::{Lines, do_not_block},
+        stop::Stop,
+    },
     report::{self, Log},
 };
 
@@ -139,10 +142,14 @@ fn follow(
 }
 
 /// Waits until something can be written or read; `true` when the child has ended.
-fn wait_for_news(ended: &OwnedFd, stdin: &Feed<'_>, stderr: &Lines) -> io::Result<bool> {
+fn wait_for_news(
+    ended: &OwnedFd,
+    stdin: &Feed<'_>,
+    stderr: &Lines<ChildStderr>,
+) -> io::Result<bool> {
     let mut fds = vec![PollFd::new(ended, PollFlags::IN)];
     fds.extend(stdin.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
-    fds.extend(stderr.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+    fds.extend(stderr.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     match poll(&mut fds, None) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error.into()),
@@ -177,65 +184,6 @@ impl<'a> Feed<'a> {
             }
         }
     }
-}
-
-/// The lines of a pipe. Of a longer line than [`Lines::LONGEST`] only the start is given.
-struct Lines {
-    pipe: Option<ChildStderr>,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    /// Two of the longest paths with each byte escaped, and some words.
-    const LONGEST: usize = 64 * 1024;
-
-    /// The most that is read at once, so that the end of a child is seen whoever else writes.
-    const GULP: usize = 1024 * 1024;
-
-    fn new(pipe: Option<ChildStderr>) -> io::Result<Self> {
-        pipe.iter().try_for_each(do_not_block)?;
-        Ok(Self { pipe, line: Vec::new() })
-    }
-
-    /// Reads what is there now.
-    fn read(&mut self, hear: &mut dyn FnMut(&[u8])) {
-        let mut buffer = [0; 16 * 1024];
-        let mut total = 0;
-        while let Some(pipe) = self.pipe.as_mut().filter(|_| total < Self::GULP) {
-            match pipe.read(&mut buffer) {
-                Ok(0) => self.pipe = None,
-                Ok(length) => {
-                    total += length;
-                    self.take(buffer.get(..length).unwrap_or_default(), hear);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => self.pipe = None,
-            }
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8], hear: &mut dyn FnMut(&[u8])) {
-        for part in bytes.split_inclusive(|&b| b == b'\n') {
-            let text = part.strip_suffix(b"\n").unwrap_or(part);
-            let room = Self::LONGEST.saturating_sub(self.line.len());
-            self.line.extend_from_slice(text.get(..room).unwrap_or(text));
-            if text.len() < part.len() {
-                hear(&self.line);
-                self.line.clear();
-            }
-        }
-    }
-
-    fn finish(&mut self, hear: &mut dyn FnMut(&[u8])) {
-        if !self.line.is_empty() {
-            hear(&self.line);
-        }
-    }
-}
-
-fn do_not_block(pipe: &impl AsFd) -> io::Result<()> {
-    Ok(ioctl_fionbio(pipe, true)?)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod batch;
 mod child;
 mod findings;
 mod large;
+mod moves;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use batch::Run;
 use child::Program;
 
 pub use child::ChildOutput;
+pub use moves::Renames;
 
 /// What an [`RsyncExecutor`] is made of.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub struct RsyncConfig {
     pub codes: ExitCodes,
     /// Files of a batch with more bytes go after all others, each by a call of its own.
     pub batch_size_limit: Option<u64>,
+    /// Who repeats renames at the target. rsync has none.
+    pub renames: Option<Renames>,
     /// Where its output goes.
     pub output: ChildOutput,
     /// Where ours goes.
@@ -70,6 +74,7 @@ pub struct RsyncExecutor {
     program: Program,
     codes: ExitCodes,
     batch_size_limit: Option<u64>,
+    renames: Option<Renames>,
     log: Log,
     /// The receiver refuses deletions by a list. It is found out once.
     broken_receiver: AtomicBool,
@@ -94,6 +99,7 @@ impl RsyncExecutor {
             },
             codes: config.codes,
             batch_size_limit: config.batch_size_limit,
+            renames: config.renames,
             log: config.log,
             broken_receiver: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
@@ -110,11 +116,13 @@ impl Executor for RsyncExecutor {
             Ok(root) => root,
             Err(outcome) => return outcome,
         };
+        if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(stop)) {
+            return outcome;
+        }
         let mut run = Run::new(self, stop, &root);
         let done = match &job.work {
             Work::Full => run.full(Phase::Startup),
-            // rsync has no renames: both ends of each are among the places.
-            Work::Batch { places, moves: _ } => run.batch(places),
+            Work::Batch { places, moves } => run.batch(places, moves),
         };
         match (done, self.root.open()) {
             (_, Err(outcome @ Outcome::SourceGone(_))) | (Err(outcome), _) => outcome,

@@ -115,6 +115,23 @@ impl Filter {
         self.excludes(directory, Kind::Directory)
     }
 
+    /// Whether what is below one of these directories is surely decided as what has the same name
+    /// below the other.
+    ///
+    /// If not, a directory that gets the other name may leave something behind that is protected
+    /// there, or lose something that was.
+    #[must_use]
+    pub fn decides_alike_below(&self, one: &TreePath, other: &TreePath) -> bool {
+        self.items.iter().all(|item| match item {
+            Item::Rule(rule) => {
+                let pattern = rule.pattern();
+                let knows = |directory| pattern.knows_places_below(directory);
+                rule.base() == Base::Mirror && !knows(one) && !knows(other)
+            }
+            Item::PerDirectory(..) => false,
+        })
+    }
+
     /// Whether an entry of the target must not be deleted though the source does not have it.
     #[must_use]
     pub fn protects(&self, path: &TreePath, kind: Kind) -> bool {

@@ -4,7 +4,7 @@ use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::num::NonZeroUsize;
 
 use super::wild::{Text, Wild};
-use crate::notice::Kind;
+use crate::{notice::Kind, path::TreePath};
 
 /// A pattern with rsync's meaning (`man rsync`, PATTERN MATCHING RULES), compiled.
 ///
@@ -116,6 +116,19 @@ impl Pattern {
     /// Whether only the name of an entry counts, not where it is.
     pub(super) fn is_for_names(&self) -> bool {
         self.reach == Reach::Tail(NonZeroUsize::MIN)
+    }
+
+    /// Whether it may matter to an entry below `directory` where that directory is. A doubt is a yes.
+    pub(super) fn knows_places_below(&self, directory: &TreePath) -> bool {
+        match self.reach {
+            Reach::Tail(components) => components > NonZeroUsize::MIN,
+            Reach::AnyTail => true,
+            Reach::Whole => {
+                let names = unanchored(&self.text).split(|&byte| byte == b'/');
+                let literal = names.take_while(|name| !name.iter().any(|b| b"*?[".contains(b)));
+                literal.zip(directory.components()).all(|(name, at)| name == at)
+            }
+        }
     }
 
     pub(super) fn is_for_directories(&self) -> bool {

@@ -334,3 +334,22 @@ fn what_it_costs() {
     assert!(!filter.excludes(&deep, Kind::Other));
     std::println!("3 patterns with `**`, 2,000 levels: one call in {:?}", start.elapsed());
 }
+
+#[test]
+fn rules_about_places_may_tell_two_directories_apart() {
+    for (rules, alike) in [
+        ("- *.o\n- cache/\n+ kept", true),
+        ("- /var/log", true),
+        ("- /d/x", false),
+        ("- /f/e/*.o", false),
+        ("- /f/g/*.o", true),
+        ("- /*/x", false),
+        ("- d/x", false),
+        ("- **/d/x", false),
+        ("-/ /x", false),
+        (": .rules", false),
+    ] {
+        let alike_below = filter(rules).decides_alike_below(&path("d"), &path("f/e"));
+        assert_eq!(alike_below, alike, "{rules}");
+    }
+}

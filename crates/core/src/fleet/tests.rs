@@ -9,6 +9,7 @@ use core::time::Duration;
 use super::*;
 use crate::{
     event::MirrorEvent,
+    filter::Filter,
     job::{Failure, Grounds, Place, Scope, Work},
     mirror::Insist,
     notice::{Change, Edit, Gone, Kind, News, Notice},
@@ -107,6 +108,7 @@ fn heard(words: &[&str]) -> News {
         ["mkdir", path] => change(Edit::Create, Kind::Directory, path),
         ["chmod-dir", path] => change(Edit::Attrib, Kind::Directory, path),
         ["mv", from, to] => News::Moved { from: at(from), to: at(to), kind: Kind::Other },
+        ["mv-dir", from, to] => News::Moved { from: at(from), to: at(to), kind: Kind::Directory },
         ["lost", path] => News::Lost(at(path)),
         ["unmounted"] => News::Gone(Gone::Unmounted),
         _ => panic!("no such news: {words:?}"),
@@ -170,6 +172,28 @@ fn a_mirror_covers_then_brings_all_then_changes() {
          119
          120               -> start 0 /a
          130  job 1 done   -> BatchFinished",
+    );
+}
+
+#[test]
+fn a_directory_moves_unless_a_rule_is_about_places_in_it() {
+    let mut rules = Filter::builder();
+    rules.exclude(b"/kept/cache").unwrap();
+    let filter = Arc::new(rules.build());
+    let fleet = Fleet::new(vec![Settings { filter, ..settings(Insist::Yes) }], Limits::default());
+    play(
+        fleet,
+        "0    begin               -> cover 0 Any
+         0    covered 0           -> start 0 all
+         0    job 0 done          -> StartupFinished
+         0    0 mv-dir /a /b
+         100                      -> start 0 /a/**+/b/**+/a=>/b
+         100  job 1 done          -> BatchFinished
+         200  0 mv-dir /b /kept
+         300                      -> start 0 /b/**+/kept/**
+         300  0 mv /x /kept/y
+         300  job 2 done          -> BatchFinished
+         400                      -> start 0 /kept/y+/x+/x=>/kept/y",
     );
 }
 

@@ -188,12 +188,19 @@ impl Mirror {
             Kind::Directory => Scope::Tree,
             Kind::Other => Scope::Entry,
         };
-        let excludes = |path| self.settings.filter.excludes(path, kind);
+        let filter = &self.settings.filter;
+        let excludes = |path| filter.excludes(path, kind);
         match (excludes(from), excludes(to)) {
             (true, true) => {}
             (true, false) => self.queue.mark(to, scope, now),
             (false, true) => self.queue.mark(from, scope, now),
-            (false, false) => self.queue.mark_move(from, to, kind, now),
+            (false, false) if scope == Scope::Entry || filter.decides_alike_below(from, to) => {
+                self.queue.mark_move(from, to, kind, now);
+            }
+            (false, false) => {
+                self.queue.mark(from, scope, now);
+                self.queue.mark(to, scope, now);
+            }
         }
     }
 

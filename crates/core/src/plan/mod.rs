@@ -2,7 +2,9 @@
 
 pub mod complaint;
 pub mod exit;
+pub mod moves;
 pub mod rsync;
+pub mod shell;
 pub mod ssh;
 pub mod target;
 

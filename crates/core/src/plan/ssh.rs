@@ -2,6 +2,8 @@
 
 use alloc::{vec, vec::Vec};
 
+use super::rsync::RsyncOptions;
+
 /// The word `--rsh=..` for a program and its words. rsync splits it at blanks, and knows quotes.
 #[must_use]
 pub fn rsh_word(words: &[Vec<u8>]) -> Vec<u8> {
@@ -23,6 +25,49 @@ fn quoted(word: &[u8]) -> Vec<u8> {
     }
     text.push(b'\'');
     text
+}
+
+/// The value of `--rsh` or `-e` among the user's words, the last of several. `None` if there is none.
+#[must_use]
+pub fn remote_shell(options: &RsyncOptions) -> Option<Vec<u8>> {
+    let mut words = options.extra.iter().chain(&options.long);
+    let mut found = None;
+    while let Some(word) = words.next() {
+        match &**word {
+            b"-e" | b"--rsh" => found = words.next().cloned(),
+            [b'-', b'e', value @ ..] => found = Some(value.to_vec()),
+            word => found = word.strip_prefix(b"--rsh=").map(<[u8]>::to_vec).or(found),
+        }
+    }
+    found
+}
+
+/// The program and its words that rsync makes of the value of `--rsh`.
+#[must_use]
+pub fn split_rsh(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut quote = None;
+    let mut bytes = text.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (quote, byte) {
+            (Some(open), byte) if open == byte => {
+                if bytes.next_if_eq(&open).is_some() {
+                    word.get_or_insert_default().push(byte);
+                } else {
+                    quote = None;
+                }
+            }
+            (None, b'\'' | b'"') => {
+                quote = Some(byte);
+                word.get_or_insert_default();
+            }
+            (None, b' ') => words.extend(word.take()),
+            (_, byte) => word.get_or_insert_default().push(byte),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 /// The words of `-sshopts`: they are separated by blanks, and quotes keep blanks together.
@@ -66,6 +111,21 @@ mod tests {
             (&["ssh", "o'k", ""], "--rsh=ssh 'o''k' ''"),
         ] {
             assert_eq!(String::from_utf8(rsh_word(&words(texts))).unwrap(), word);
+            assert_eq!(split_rsh(word.strip_prefix("--rsh=").unwrap().as_bytes()), words(texts));
+        }
+    }
+
+    #[test]
+    fn the_last_word_for_a_remote_shell_counts() {
+        for (extra, long, program) in [
+            (&["-x"][..], &["--rsync-path=x"][..], None),
+            (&["-e", "ssh -p 1"], &[], Some("ssh -p 1")),
+            (&["-essh", "--rsh", "rsh"], &[], Some("rsh")),
+            (&["-e", "ssh"], &["--rsh=ssh -p 2", "--stats"], Some("ssh -p 2")),
+        ] {
+            let options =
+                RsyncOptions { extra: words(extra), long: words(long), ..RsyncOptions::default() };
+            assert_eq!(remote_shell(&options), program.map(|it| it.as_bytes().to_vec()));
         }
     }
 

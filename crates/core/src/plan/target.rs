@@ -46,7 +46,7 @@ pub enum TargetPath<'a> {
 
 impl Target {
     /// The target that a user named. A `/` is appended unless it ends in `/` or `:`, as the
-    /// original does.
+    /// original does, and a home, `~/`, is left out: it is where a relative path begins.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl Target {
         }
         // rsync would take it for an option.
         let mut word = if said.starts_with(b"-") { b"./".to_vec() } else { Vec::new() };
-        word.extend_from_slice(said);
+        word.extend(without_home(said));
         if !word.ends_with(b"/") && !word.ends_with(b":") {
             word.push(b'/');
         }
@@ -78,22 +78,66 @@ impl Target {
         &self.0
     }
 
+    /// The host that is reached by ssh, or by what stands in its place: `user@host`. `None` if
+    /// the target is on this machine or a module of a daemon.
+    #[must_use]
+    pub fn host(&self) -> Option<&[u8]> {
+        let colon = colon(&self.0)?;
+        let is_module = self.0.get(colon + 1) == Some(&b':');
+        self.0.get(..colon).filter(|_| !is_module && !is_url(&self.0))
+    }
+
     /// The path in it: behind `host:`, `host::module` or `rsync://host/module`, if it has that.
     #[must_use]
     pub fn path(&self) -> TargetPath<'_> {
-        if let Some(rest) = self.0.strip_prefix(b"rsync://") {
+        if let Some(rest) = self.0.strip_prefix(URL) {
             return in_module(after(rest, b'/'));
         }
-        let first = self.0.iter().position(|&b| b == b'/' || b == b':');
-        let Some(colon) = first.filter(|&at| self.0.get(at) == Some(&b':')) else {
-            return plain(&self.0);
-        };
+        let Some(colon) = colon(&self.0) else { return plain(&self.0) };
         let rest = self.0.get(colon + 1..).unwrap_or_default();
         match rest.strip_prefix(b":") {
             Some(module) => in_module(module),
             None => plain(rest),
         }
     }
+}
+
+const URL: &[u8] = b"rsync://";
+
+fn is_url(word: &[u8]) -> bool {
+    word.get(..URL.len()).is_some_and(|start| start.eq_ignore_ascii_case(URL))
+}
+
+/// Where the colon behind a host is, if there is one. An address in brackets has its own.
+fn colon(word: &[u8]) -> Option<usize> {
+    let mut in_brackets = false;
+    for (at, byte) in word.iter().enumerate() {
+        match byte {
+            b'[' => in_brackets = true,
+            b']' => in_brackets = false,
+            b':' if !in_brackets => return Some(at),
+            b'/' => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `host:~/x` as `host:x`, which is the same: rsync works in the home there. What begins with `~`
+/// it takes as it is, unless a shell on the way changes that.
+fn without_home(word: &[u8]) -> Vec<u8> {
+    if let Some(colon) = colon(word).filter(|_| !is_url(word)) {
+        let (host, path) = word.split_at_checked(colon + 1).unwrap_or_default();
+        match path {
+            b"~" => return host.to_vec(),
+            [b'~', b'/', path @ ..] => {
+                let slashes = path.iter().take_while(|&&byte| byte == b'/').count();
+                return [host, path.get(slashes..).unwrap_or_default()].concat();
+            }
+            _ => {}
+        }
+    }
+    word.to_vec()
 }
 
 fn plain(path: &[u8]) -> TargetPath<'_> {
@@ -128,6 +172,14 @@ mod tests {
             ("host:", "host:"),
             ("host::mod", "host::mod/"),
             ("-e evil", "./-e evil/"),
+            ("u@host:~/a b", "u@host:a b/"),
+            ("host:~//a", "host:a/"),
+            ("host:~", "host:"),
+            ("host:~/", "host:"),
+            ("host:~user/a", "host:~user/a/"),
+            ("~/a", "~/a/"),
+            ("[::1]:~/a", "[::1]:a/"),
+            ("host::~/a", "host::~/a/"),
         ] {
             assert_eq!(Target::new(said.as_bytes()).unwrap().word(), word.as_bytes());
         }
@@ -151,6 +203,7 @@ mod tests {
             ("a/b:c", Relative(b"a/b:c/")),
             ("./a", Relative(b"a/")),
             ("u@host:/srv", Absolute(b"/srv/")),
+            ("u@[fe80::1]:/srv", Absolute(b"/srv/")),
             ("host:srv", Relative(b"srv/")),
             ("host:", Unknown),
             ("host::mod", Absolute(b"/")),
@@ -158,6 +211,24 @@ mod tests {
             ("rsync://host:1/mod/x", Absolute(b"/x/")),
         ] {
             assert_eq!(Target::new(said.as_bytes()).unwrap().path(), path, "{said}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_target() {
+        for (said, host) in [
+            ("host:", Some("host")),
+            ("u@host:/p", Some("u@host")),
+            ("host:a::b", Some("host")),
+            ("u@[::1]:p", Some("u@[::1]")),
+            ("host::mod", None),
+            ("rsync://host/mod", None),
+            ("RSYNC://host:1/mod", None),
+            ("/a:b", None),
+            ("dir", None),
+        ] {
+            let target = Target::new(said.as_bytes()).unwrap();
+            assert_eq!(target.host(), host.map(str::as_bytes), "{said}");
         }
     }
 }

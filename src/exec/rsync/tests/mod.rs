@@ -117,6 +117,7 @@ impl Fixture {
             binary: self.binary.clone(),
             codes: self.codes.clone(),
             batch_size_limit: self.batch_size_limit,
+            renames: None,
             output: ChildOutput::Null,
             log: Log::default(),
         })

@@ -1,17 +1,34 @@
-//! One connection for all syncs to one host.
+//! One connection for all syncs to one host, and one shell there.
 //!
 //! A login takes half a second and a line in the logs of the other side, and a batch comes every
 //! second. So the first ssh to a host stays as a master (`ControlMaster` in `ssh_config(5)`), and
 //! the others go through it. ssh itself does all of it: if the master is gone, the next one becomes
 //! it, and if there can't be one, each has a connection of its own.
 
+mod channel;
+mod shell;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    env, fs, io,
-    os::unix::fs::DirBuilderExt,
+    collections::BTreeMap,
+    env,
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::DirBuilderExt,
+    },
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
+
+pub use channel::{Done, Step, StepKind};
+pub use shell::{Shell, Unsettled};
+
+use crate::report::Log;
+use channel::Route;
 
 /// How long a master stays without work, in seconds.
 const PERSIST: u32 = 600;
@@ -24,17 +41,30 @@ const ALIVE: u32 = 15;
 const LONGEST: usize = 107 - 17 - 40 - 1;
 
 /// The connections of this process. They end when it is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connections {
+    /// Whether the programs that go to one host share one.
+    shared: bool,
     /// Where the sockets are, made with the first sync that needs it. `None` if it can't be.
     directory: OnceLock<Option<PathBuf>>,
+    /// The shells that somebody uses.
+    shells: Mutex<BTreeMap<Route, Weak<Shell>>>,
 }
 
 impl Connections {
-    /// The words behind those of the user with which an ssh shares its connection. None if there
-    /// is no place for sockets.
+    /// No connection yet.
+    #[must_use]
+    pub const fn new(shared: bool) -> Self {
+        Self { shared, directory: OnceLock::new(), shells: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// The words behind those of the user with which an ssh shares its connection. None if it is
+    /// not to be shared, or if there is no place for sockets.
     #[must_use]
     pub fn words(&self) -> Vec<Vec<u8>> {
+        if !self.shared {
+            return Vec::new();
+        }
         let directory = self.directory.get_or_init(|| private_directory().ok());
         let Some(directory) = directory else { return Vec::new() };
         let options = [
@@ -44,6 +74,41 @@ impl Connections {
             format!("ServerAliveInterval={ALIVE}"),
         ];
         options.into_iter().flat_map(|option| [b"-o".to_vec(), option.into_bytes()]).collect()
+    }
+
+    /// The shell at `host`, reached by `command`: ssh with the user's words. `None` if no ssh takes
+    /// that for a host.
+    #[must_use]
+    pub fn shell(&self, command: &[Vec<u8>], host: &[u8], log: &Log) -> Option<Arc<Shell>> {
+        // rsync takes an address in brackets, ssh one without.
+        let (user, name) = match host.iter().rposition(|&byte| byte == b'@') {
+            Some(at) => host.split_at_checked(at + 1)?,
+            None => (&b""[..], host),
+        };
+        let name = name.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]")).unwrap_or(name);
+        let host = [user, name].concat();
+        if host.is_empty() || host.starts_with(b"-") {
+            return None;
+        }
+        let mut command = command.to_vec();
+        let program = command.first().map(|program| Path::new(OsStr::from_bytes(program)));
+        if program.and_then(Path::file_name) == Some(OsStr::new("ssh")) {
+            command.extend(self.words());
+            // Nobody is there to be asked for a password in the middle of a night, no screen, and
+            // no terminal.
+            command.extend([&b"-o"[..], b"BatchMode=yes", b"-x", b"-T"].map(<[u8]>::to_vec));
+        }
+        let command = command.into_iter().map(OsString::from_vec).collect();
+        let route = Route { command, host: OsString::from_vec(host) };
+        let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shell) = shells.get(&route).and_then(Weak::upgrade) {
+            return Some(shell);
+        }
+        let shell = Arc::new(Shell::new(route.clone(), log.clone()));
+        shells.retain(|_, shell| shell.strong_count() > 0);
+        shells.insert(route, Arc::downgrade(&shell));
+        drop(shells);
+        Some(shell)
     }
 }
 
@@ -91,26 +156,4 @@ fn end_master(socket: &Path) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn the_sockets_are_in_a_directory_of_our_own_that_goes_with_us() {
-        let connections = Connections::default();
-        let words = connections.words();
-        assert_eq!(connections.words(), words);
-        let path = words.iter().find_map(|word| word.strip_prefix(b"ControlPath=")).unwrap();
-        let directory = PathBuf::from(str::from_utf8(path).unwrap().strip_suffix("/%C").unwrap());
-        let mode = fs::metadata(&directory).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700);
-        assert!(directory.as_os_str().len() <= LONGEST);
-        let other = Connections::default();
-        assert_ne!(other.words(), words);
-        drop(connections);
-        assert!(!directory.exists());
-    }
 }

@@ -1,0 +1,93 @@
+# What the shell at the other end of a channel knows. Sent to its standard input, and then calls of
+# hello, enter and step. POSIX, with no more than what every system has.
+
+unset CDPATH
+LC_ALL=C
+export LC_ALL
+home=$(pwd -P)
+token=
+ready=
+trap 'exit 1' 1 2 15
+trap 'rm -f -- "$token"' 0
+
+# hello NUMBER NUMBER [TOKEN]: takes the token of another shell away, so that it does nothing more,
+# and says our own, behind a sum that no echo of these lines can know.
+hello() {
+    [ -z "$3" ] || rm -f -- "$3" || exit 3
+    token=$(mktemp "${TMPDIR:-/tmp}/lsyncd.XXXXXXXXXX") || exit 3
+    printf '\nlsyncd %s %s\n' "$(($1 + $2))" "$token"
+}
+
+# enter NUMBER DIRECTORY: where the paths of the next steps begin.
+enter() {
+    ready=
+    s=1
+    cd -- "$home" && cd -- "$2" && ready=1 s=0
+    printf '%s %s 0\n' "$1" "$s"
+} 2>/dev/null
+
+# above PATH [make]: whether none of the directories above it is a link. Those that are missing may
+# be made; $made is the number of the first of them.
+above() {
+    rest=$1
+    dir=.
+    depth=0
+    while :; do
+        case $rest in
+        */*) ;;
+        *) return 0 ;;
+        esac
+        dir=$dir/${rest%%/*}
+        rest=${rest#*/}
+        depth=$((depth + 1))
+        [ -L "$dir" ] && return 1
+        [ -d "$dir" ] && continue
+        [ -n "$2" ] && mkdir -m 700 -- "$dir" || return 1
+        [ "$made" -gt 0 ] || made=$depth
+    done
+}
+
+is_there() {
+    [ -e "$1" ] || [ -L "$1" ]
+}
+
+is_directory() {
+    [ -d "$1" ] && ! [ -L "$1" ]
+}
+
+# With a directory at its end, mv moves into it: so there must be none.
+move() {
+    above "$1" && is_there "./$1" || return 1
+    case $3 in
+    directory) is_directory "./$1" && ! is_there "./$2" ;;
+    *) ! is_directory "./$1" && ! [ -d "./$2" ] ;;
+    esac && above "$2" make && mv -f -- "./$1" "./$2"
+}
+
+swap() {
+    other=./.lsyncd-swap.$$
+    above "$1" && above "$2" && is_there "./$1" && is_there "./$2" && ! is_there "$other" &&
+        mv -f -- "./$1" "$other" || return 1
+    if mv -f -- "./$2" "./$1"; then
+        mv -f -- "$other" "./$2" && return 0
+        mv -f -- "./$1" "./$2"
+    fi
+    mv -f -- "$other" "./$1"
+    return 1
+}
+
+# step NUMBER KIND FROM TO: answers with NUMBER, 0 if it was done, and the number of the first
+# directory that was made. 9: our token was taken away.
+step() {
+    made=0
+    s=1
+    if ! [ -e "$token" ]; then
+        s=9
+    elif [ -n "$ready" ]; then
+        case $2 in
+        swap) swap "$3" "$4" && s=0 ;;
+        *) move "$3" "$4" "$2" && s=0 ;;
+        esac
+    fi
+    printf '%s %s %s\n' "$1" "$s" "$made"
+} 2>/dev/null </dev/null
