@@ -25,6 +25,8 @@ mod links;
 #[cfg(test)]
 mod many;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod overflow;

@@ -80,7 +80,7 @@ fn a_sync_behind_ssh_takes_the_words_for_ssh() {
     let source = sandbox.directory("src");
     fs::write(source.join("first"), "").unwrap();
     let server = Server::ssh(&sandbox);
-    let text = behind_ssh(&server);
+    let text = server.sync_to_it("");
     let mut daemon = sandbox.daemon().config(&text, 1).start();
     daemon.wait_live();
     daemon.wait_for_log(&format!("Startup of \"{}/\" finished: 0", source.display()));
@@ -110,7 +110,7 @@ fn a_connection_that_breaks_is_made_anew() {
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
     let server = Server::ssh(&sandbox);
-    let daemon = sandbox.daemon().config(&behind_ssh(&server), 1).start();
+    let daemon = sandbox.daemon().config(&server.sync_to_it(""), 1).start();
     daemon.wait_live();
     server.cut_connections();
     fs::write(source.join("file"), "").unwrap();
@@ -131,24 +131,11 @@ fn connections_are_not_shared_if_that_is_not_wanted() {
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
     let server = Server::ssh(&sandbox);
-    let text = format!("settings{{ shareConnections = false }} {}", behind_ssh(&server));
+    let text = format!("settings{{ shareConnections = false }} {}", server.sync_to_it(""));
     let daemon = sandbox.daemon().config(&text, 1).start();
     daemon.wait_live();
     fs::write(source.join("file"), "").unwrap();
     let file = sandbox.path("dst/file");
     daemon.wait_until("it is mirrored", || file.exists());
     assert_eq!(server.logins(), 2);
-}
-
-/// A file with one sync, from `src` to `dst` by way of `server`.
-fn behind_ssh(server: &Server) -> String {
-    let shell = server.remote_shell();
-    let words: Vec<String> =
-        shell.split_whitespace().skip(1).map(|word| format!("[[{word}]]")).collect();
-    // The sign of the address would stand for the sandbox.
-    format!(
-        "sync{{ default.rsyncssh, source = '@/src', host = 'root\\x40127.0.0.1'
-               , targetdir = '@/dst', ssh = {{ _extra = {{ {} }} }} }}",
-        words.join(", ")
-    )
 }

@@ -36,7 +36,7 @@ pub enum Work {
 }
 
 /// A rename that was seen at the source: a hint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rename {
     /// The name before.
     pub from: TreePath,

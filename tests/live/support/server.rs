@@ -146,9 +146,10 @@ impl Server {
     pub(crate) fn cut_connections(&self) {
         let listener = self.child.id();
         let children = format!("/proc/{listener}/task/{listener}/children");
-        for child in fs::read_to_string(children).unwrap().split_whitespace() {
+        for child in fs::read_to_string(children).unwrap_or_default().split_whitespace() {
             let child = Pid::from_raw(child.parse().unwrap()).unwrap();
-            kill_process(child, Signal::KILL).unwrap();
+            // It may have ended by itself.
+            let _ = kill_process(child, Signal::KILL);
         }
     }
 
@@ -160,6 +161,32 @@ impl Server {
             self.port,
             self.directory.join("user").display(),
         )
+    }
+}
+
+impl Server {
+    /// For an ssh server: a sync of `default.rsyncssh` from `src` to `dst` by way of it, with these
+    /// further settings.
+    pub(crate) fn sync_to_it(&self, more: &str) -> String {
+        let shell = self.remote_shell();
+        let words: Vec<String> =
+            shell.split_whitespace().skip(1).map(|word| format!("[[{word}]]")).collect();
+        // The sign of the address would stand for the sandbox.
+        format!(
+            "sync{{ default.rsyncssh, source = '@/src', host = 'root\\x40127.0.0.1'
+                   , ssh = {{ _extra = {{ {} }} }}, targetdir = '@/dst', {more} }}",
+            words.join(", ")
+        )
+    }
+
+    /// For an ssh server: whoever comes from now on gets this shell command instead of the one that
+    /// is wanted, which is in `$SSH_ORIGINAL_COMMAND`.
+    pub(crate) fn force(&self, command: &str) {
+        let key = fs::read_to_string(self.directory.join("user.pub")).unwrap();
+        let key = key.split_once("ssh-").unwrap().1;
+        let command = command.replace('"', "\\\"");
+        let line = format!("restrict,command=\"{command}\" ssh-{key}");
+        fs::write(self.directory.join("user.pub"), line).unwrap();
     }
 }
 
@@ -175,6 +202,8 @@ fn rsync_daemon(directory: &Path, port: u16) -> Command {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Else the connection of a daemon that was killed stays for minutes.
+        self.cut_connections();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

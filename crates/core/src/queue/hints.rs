@@ -2,30 +2,29 @@
 
 use alloc::{collections::BTreeMap, sync::Arc};
 
-use crate::{job::Rename, path::TreePath};
+use crate::job::Rename;
 
 /// Renames, oldest first, as hints: whoever uses one checks it, so a wrong or a missing one costs
 /// a transfer and nothing else.
 ///
-/// Chains are folded, so that each leads from a name that the target may have to one that the
-/// source may have: `a -> b` and `b -> c` become `a -> c`. One of two that lead to the same name is
-/// outdated, and it is the older.
+/// They are kept as they were seen, since what several of them come to depends on their order; see
+/// [`joined`](crate::plan::moves::joined). One that is seen again counts where it was seen last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hints {
     by_age: BTreeMap<u64, Rename>,
-    by_goal: BTreeMap<TreePath, u64>,
+    ages: BTreeMap<Rename, u64>,
     next: u64,
 }
 
 impl Hints {
     /// Adds a rename, unless there are `limit` hints already.
     pub(super) fn add(&mut self, hint: Rename, limit: usize) {
-        let Rename { from, to } = hint;
-        let from = self.remove(&from).map_or(from, |earlier| earlier.from);
-        self.remove(&to);
-        if from != to && self.by_age.len() < limit {
-            self.by_goal.insert(to.clone(), self.next);
-            self.by_age.insert(self.next, Rename { from, to });
+        if let Some(age) = self.ages.remove(&hint) {
+            self.by_age.remove(&age);
+        }
+        if hint.from != hint.to && self.by_age.len() < limit {
+            self.ages.insert(hint.clone(), self.next);
+            self.by_age.insert(self.next, hint);
             self.next += 1;
         }
     }
@@ -38,10 +37,5 @@ impl Hints {
     /// The hints, oldest first, to be shared with a job.
     pub(super) fn share(&self) -> Arc<[Rename]> {
         self.iter().cloned().collect()
-    }
-
-    fn remove(&mut self, to: &TreePath) -> Option<Rename> {
-        let age = self.by_goal.remove(to)?;
-        self.by_age.remove(&age)
     }
 }

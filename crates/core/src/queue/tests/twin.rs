@@ -123,11 +123,8 @@ impl Gathered {
         grown
     }
 
-    fn hint(&mut self, mut hint: Rename, limits: &Limits) {
-        if let Some(at) = self.hints.iter().position(|it| it.to == hint.from) {
-            hint.from = self.hints.remove(at).from;
-        }
-        self.hints.retain(|it| it.to != hint.to);
+    fn hint(&mut self, hint: Rename, limits: &Limits) {
+        self.hints.retain(|it| *it != hint);
         if hint.from != hint.to && self.hints.len() < limits.hints {
             self.hints.push(hint);
         }
