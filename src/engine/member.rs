@@ -56,6 +56,7 @@ impl Member {
                         startup: sync.delete.applies(Phase::Startup),
                         running: sync.delete.applies(Phase::Running),
                     },
+                    moves: sync.moves,
                     workers: direct::default_workers(),
                 };
                 Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))

@@ -73,6 +73,8 @@ pub struct Settings {
     pub filter: Arc<Filter>,
     /// When to delete.
     pub delete: Delete,
+    /// Whether what was renamed is renamed at the target.
+    pub moves: bool,
     /// How many threads copy one job, the caller included; [`default_workers`] if in doubt.
     pub workers: NonZeroUsize,
 }
@@ -150,7 +152,10 @@ impl Executor for DirectExecutor {
         let pass = Pass::new(self, (source, target), delete, stop);
         match &job.work {
             Work::Full => places::full(&pass),
-            Work::Batch { places, moves } => places::batch(&pass, places, moves),
+            Work::Batch { places, moves } => {
+                let moves = if self.settings.moves { moves } else { &[][..] };
+                places::batch(&pass, places, moves);
+            }
         }
         pass.into_outcome()
     }

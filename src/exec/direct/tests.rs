@@ -116,7 +116,7 @@ fn executor(source: &Path, target: &Path, delete: Delete) -> DirectExecutor {
     root.pin().unwrap();
     let filter = Arc::new(Filter::default());
     let workers = NonZeroUsize::new(3).unwrap();
-    let settings = Settings { target: target.to_path_buf(), filter, delete, workers };
+    let settings = Settings { target: target.to_path_buf(), filter, delete, moves: true, workers };
     DirectExecutor::new(root, settings, Log::default())
 }
 

@@ -115,7 +115,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(OWN, "onModify", Function, "what is done for what was changed"),
     sync(OWN, "onDelete", Function, "what is done for what was deleted"),
     sync(OWN, "onStartup", Function, "what is done at the startup"),
-    sync(NOT_RSYNC, "onMove", FlagOrFunction, "what is done for what was renamed"),
+    sync(NOT_RSYNC, "onMove", FlagOrFunction, "what is done for what was renamed; false: it is sent again and deleted"),
     rsync("binary", Text, "the program, looked up in PATH if it has no slash").or("\"rsync\""),
     rsync("archive", Flag, "switches links, perms, times, group, owner, devices and specials on where nothing else is said").or("false"),
     short("links", b'l', "symbolic links as such").or("true"),

@@ -52,6 +52,17 @@ fn rename(mirror: &Mirror, from: &str, to: &str) {
 }
 
 #[test]
+fn nothing_is_renamed_if_that_is_not_wanted() {
+    let mut mirror = mirror("file");
+    mirror.executor.settings.moves = false;
+    let before = inodes(&mirror.target);
+    rename(&mirror, "file", "other");
+    assert_eq!(mirror.batch_with("file other", "file>other"), Outcome::Done);
+    mirror.assert_same();
+    assert_ne!(inodes(&mirror.target), before);
+}
+
+#[test]
 fn a_file_and_a_directory_are_renamed() {
     let mirror = mirror("a/one a/b/two file");
     rename(&mirror, "file", "a/file");
