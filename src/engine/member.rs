@@ -19,7 +19,11 @@ use mirror_core::{
 };
 
 use crate::{
-    exec::{Executor, direct, rsync, source::SourceRoot, ssh::Connections},
+    exec::{
+        Executor, direct, rsync,
+        source::SourceRoot,
+        ssh::{Connections, is_ssh},
+    },
     report::Log,
     setup::{Kind, Sync},
 };
@@ -136,9 +140,9 @@ fn renames(
     Some(rsync::Renames { shell, directory: directory.to_vec() })
 }
 
-/// Has a sync go through a shared connection by these further words for ssh: by the word `--rsh` that
-/// a sync of `default.rsyncssh` has of its own, or by the program for `RSYNC_RSH`. A program that
-/// the user named stays as it is.
+/// Has a sync go through a shared connection by these further words for ssh: behind those of the
+/// word `--rsh`, if there is one, or by the program for `RSYNC_RSH`. A program of the user's that
+/// is not ssh stays as it is.
 fn share(options: &mut RsyncOptions, kind: Kind, words: &[Vec<u8>]) -> Option<OsString> {
     const START: &[u8] = b"--rsh=";
     if words.is_empty() || env::var_os("RSYNC_RSH").is_some() {
@@ -146,11 +150,12 @@ fn share(options: &mut RsyncOptions, kind: Kind, words: &[Vec<u8>]) -> Option<Os
     }
     let further = rsh_word(words);
     let further = further.strip_prefix(START).unwrap_or_default();
-    if kind == Kind::Rsyncssh
-        && let Some(last) = options.long.last_mut().filter(|word| word.starts_with(START))
-    {
-        last.push(b' ');
-        last.extend_from_slice(further);
+    if let Some(last) = options.long.iter_mut().rfind(|word| word.starts_with(START)) {
+        let program = split_rsh(last.strip_prefix(START).unwrap_or_default());
+        if kind == Kind::Rsyncssh || program.first().is_some_and(|program| is_ssh(program)) {
+            last.push(b' ');
+            last.extend_from_slice(further);
+        }
         return None;
     }
     let ssh = [&b"ssh "[..], further].concat();
