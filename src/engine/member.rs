@@ -9,7 +9,7 @@ use std::{
 };
 
 use mirror_core::{
-    mirror::{Insist, Settings},
+    mirror::{Connection, Insist, Settings},
     path::Escaped,
     plan::{
         rsync::{Phase, RsyncOptions},
@@ -24,6 +24,9 @@ use crate::{
     setup::{Kind, Sync},
 };
 
+/// With this begins the word that names a remote shell for rsync.
+const RSH: &[u8] = b"--rsh=";
+
 /// One mirror as the engine knows it.
 pub(super) struct Member {
     /// What was said of it.
@@ -32,6 +35,8 @@ pub(super) struct Member {
     pub(super) source: Arc<SourceRoot>,
     /// Who carries out its jobs.
     pub(super) executor: Arc<dyn Executor>,
+    /// The connection that they share with those of others.
+    connection: Option<Connection>,
 }
 
 impl Member {
@@ -44,9 +49,12 @@ impl Member {
         // From here relative targets count, whatever happens later.
         let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let source = Arc::new(SourceRoot::new(sync.source.clone()));
+        let mut connection = None;
         let executor: Arc<dyn Executor> = match sync.kind {
             Kind::Rsync | Kind::Rsyncssh => {
-                Arc::new(rsync_executor(&sync, &source, (here, connections), log)?)
+                let config = rsync_config(&sync, &source, (here, connections), log)?;
+                connection = shared_connection(&config, connections);
+                Arc::new(rsync::RsyncExecutor::new(config))
             }
             Kind::Direct => {
                 let settings = direct::Settings {
@@ -62,14 +70,20 @@ impl Member {
                 Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))
             }
         };
-        Ok(Self { sync, source, executor })
+        Ok(Self { sync, source, executor, connection })
     }
 
     /// What the core has to know of it when the daemon starts.
     pub(super) fn settings(&self) -> Settings {
-        let Sync { pace, init, insist, filter, .. } = &self.sync;
-        let insist = if *insist { Insist::Yes } else { Insist::No };
-        Settings { pace: *pace, init: *init, insist, filter: Arc::clone(filter) }
+        let sync = &self.sync;
+        Settings {
+            pace: sync.pace,
+            init: sync.init,
+            insist: if sync.insist { Insist::Yes } else { Insist::No },
+            filter: Arc::clone(&sync.filter),
+            max_jobs: sync.max_processes,
+            connection: self.connection.clone(),
+        }
     }
 
     /// The source as it stands in the log: with a slash at its end.
@@ -83,18 +97,18 @@ impl Member {
     }
 }
 
-fn rsync_executor(
+fn rsync_config(
     sync: &Sync,
     source: &Arc<SourceRoot>,
     (directory, connections): (PathBuf, &Connections),
     log: &Log,
-) -> Result<rsync::RsyncExecutor, String> {
+) -> Result<rsync::RsyncConfig, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
     let renames = renames(sync, &target, connections, log);
     let shared = if target.host().is_some() { connections.words() } else { Vec::new() };
     let remote_shell = share(&mut options, sync.kind, &shared);
-    Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
+    Ok(rsync::RsyncConfig {
         root: Arc::clone(source),
         target,
         options,
@@ -104,10 +118,22 @@ fn rsync_executor(
         remote_shell,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
+        large_apart: sync.max_processes > 1,
         renames,
         output: rsync::ChildOutput::Log(log.clone()),
         log: log.clone(),
-    }))
+    })
+}
+
+/// The connection that the calls of rsync share with others: by what they reach the host, and the
+/// host. `None` if each makes its own.
+fn shared_connection(config: &rsync::RsyncConfig, connections: &Connections) -> Option<Connection> {
+    let host = config.target.host()?;
+    let usual = config.remote_shell.as_ref().map(|shell| shell.as_bytes().to_vec());
+    let shell = remote_shell(&config.options).or(usual)?;
+    let shared = rsh_word(&connections.words());
+    let shared = shared.strip_prefix(RSH).filter(|words| !words.is_empty())?;
+    shell.ends_with(shared).then(|| [&shell, host].join(&b' ').into())
 }
 
 /// Who repeats renames at the target of `default.rsyncssh`. Nobody if it is not sure that a shell
@@ -140,14 +166,13 @@ fn renames(
 /// a sync of `default.rsyncssh` has of its own, or by the program for `RSYNC_RSH`. A program that
 /// the user named stays as it is.
 fn share(options: &mut RsyncOptions, kind: Kind, words: &[Vec<u8>]) -> Option<OsString> {
-    const START: &[u8] = b"--rsh=";
     if words.is_empty() || env::var_os("RSYNC_RSH").is_some() {
         return None;
     }
     let further = rsh_word(words);
-    let further = further.strip_prefix(START).unwrap_or_default();
+    let further = further.strip_prefix(RSH).unwrap_or_default();
     if kind == Kind::Rsyncssh
-        && let Some(last) = options.long.last_mut().filter(|word| word.starts_with(START))
+        && let Some(last) = options.long.last_mut().filter(|word| word.starts_with(RSH))
     {
         last.push(b' ');
         last.extend_from_slice(further);
