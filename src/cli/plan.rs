@@ -95,6 +95,7 @@ fn sync(
         codes: ExitCodes::rsync(),
         batch_size_limit: None,
         max_processes: 1,
+        hook: None,
         crontab: Vec::new(),
     })
 }

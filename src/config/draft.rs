@@ -19,6 +19,7 @@ use mlua::{Table, Value};
 
 use super::{
     fields::{Fields, quoted, text},
+    hook,
     host::RSYNC_CODES,
     patterns::{Patterns, Roots},
     words::Words,
@@ -90,6 +91,7 @@ impl Draft<'_> {
             batch_size_limit: fields.whole("batchSizeLimit", 0)?,
             max_processes: max_processes(fields, kind)?,
             crontab,
+            hook: hook::read(fields)?,
         };
         Ok((sync, words.warnings))
     }

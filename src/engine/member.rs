@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use mirror_core::{
@@ -19,9 +19,17 @@ use mirror_core::{
 };
 
 use crate::{
-    exec::{Executor, direct, rsync, source::SourceRoot, ssh::Connections},
+    exec::{
+        Executor,
+        child::{ChildOutput, Program},
+        direct,
+        hook::Hooked,
+        rsync,
+        source::SourceRoot,
+        ssh::{Connections, is_ssh},
+    },
     report::Log,
-    setup::{Kind, Sync},
+    setup::{Hook, Kind, Sync},
 };
 
 /// With this begins the word that names a remote shell for rsync.
@@ -69,6 +77,10 @@ impl Member {
                 };
                 Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))
             }
+        };
+        let executor = match &sync.hook {
+            Some(hook) => Arc::new(hooked(executor, &sync, hook, log)),
+            None => executor,
         };
         Ok(Self { sync, source, executor, connection })
     }
@@ -120,7 +132,7 @@ fn rsync_config(
         batch_size_limit: sync.batch_size_limit,
         large_apart: sync.max_processes > 1,
         renames,
-        output: rsync::ChildOutput::Log(log.clone()),
+        output: ChildOutput::Log(log.clone()),
         log: log.clone(),
     })
 }
@@ -134,6 +146,29 @@ fn shared_connection(config: &rsync::RsyncConfig, connections: &Connections) -> 
     let shared = rsh_word(&connections.words());
     let shared = shared.strip_prefix(RSH).filter(|words| !words.is_empty())?;
     shell.ends_with(shared).then(|| [&shell, host].join(&b' ').into())
+}
+
+fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hooked {
+    let target = sync.target.as_bytes();
+    let environment = vec![
+        ("LSYNCD_SYNC".into(), sync.name.clone().into()),
+        ("LSYNCD_SOURCE".into(), sync.source.clone().into()),
+        ("LSYNCD_TARGET".into(), OsString::from_vec(target.to_vec())),
+    ];
+    let program = Program {
+        binary: hook.program.clone(),
+        directory: sync.source.clone(),
+        environment,
+        output: ChildOutput::Log(log.clone()),
+    };
+    Hooked {
+        inner,
+        program,
+        words: hook.words.clone(),
+        on_failure: hook.on_failure,
+        log: log.clone(),
+        turn: Mutex::default(),
+    }
 }
 
 /// Who repeats renames at the target of `default.rsyncssh`. Nobody if it is not sure that a shell
@@ -162,20 +197,21 @@ fn renames(
     Some(rsync::Renames { shell, directory: directory.to_vec() })
 }
 
-/// Has a sync go through a shared connection by these further words for ssh: by the word `--rsh` that
-/// a sync of `default.rsyncssh` has of its own, or by the program for `RSYNC_RSH`. A program that
-/// the user named stays as it is.
+/// Has a sync go through a shared connection by these further words for ssh: behind those of the
+/// word `--rsh`, if there is one, or by the program for `RSYNC_RSH`. A program of the user's that
+/// is not ssh stays as it is.
 fn share(options: &mut RsyncOptions, kind: Kind, words: &[Vec<u8>]) -> Option<OsString> {
     if words.is_empty() || env::var_os("RSYNC_RSH").is_some() {
         return None;
     }
     let further = rsh_word(words);
     let further = further.strip_prefix(RSH).unwrap_or_default();
-    if kind == Kind::Rsyncssh
-        && let Some(last) = options.long.last_mut().filter(|word| word.starts_with(RSH))
-    {
-        last.push(b' ');
-        last.extend_from_slice(further);
+    if let Some(last) = options.long.iter_mut().rfind(|word| word.starts_with(RSH)) {
+        let program = split_rsh(last.strip_prefix(RSH).unwrap_or_default());
+        if kind == Kind::Rsyncssh || program.first().is_some_and(|program| is_ssh(program)) {
+            last.push(b' ');
+            last.extend_from_slice(further);
+        }
         return None;
     }
     let ssh = [&b"ssh "[..], further].concat();

@@ -71,6 +71,7 @@ impl Place {
             codes: ExitCodes::rsync(),
             batch_size_limit: None,
             max_processes: 1,
+            hook: None,
             crontab: Vec::new(),
         }
     }

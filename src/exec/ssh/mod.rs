@@ -13,12 +13,9 @@ mod tests;
 use std::{
     collections::BTreeMap,
     env,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs, io,
-    os::unix::{
-        ffi::{OsStrExt, OsStringExt},
-        fs::DirBuilderExt,
-    },
+    os::unix::{ffi::OsStringExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
@@ -91,8 +88,7 @@ impl Connections {
             return None;
         }
         let mut command = command.to_vec();
-        let program = command.first().map(|program| Path::new(OsStr::from_bytes(program)));
-        if program.and_then(Path::file_name) == Some(OsStr::new("ssh")) {
+        if command.first().is_some_and(|program| is_ssh(program)) {
             command.extend(self.words());
             // Nobody is there to be asked for a password in the middle of a night, no screen, and
             // no terminal.
@@ -110,6 +106,12 @@ impl Connections {
         drop(shells);
         Some(shell)
     }
+}
+
+/// Whether a program takes the words of ssh.
+#[must_use]
+pub fn is_ssh(program: &[u8]) -> bool {
+    program.rsplit(|&byte| byte == b'/').next() == Some(b"ssh")
 }
 
 impl Drop for Connections {

@@ -7,8 +7,12 @@ use super::{
 use crate::exec::stop::Stop;
 use mirror_core::plan::shell::quoted;
 use std::{
+    ffi::OsStr,
     io::Write as _,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{PermissionsExt, symlink},
+    },
 };
 use tempfile::TempDir;
 

@@ -48,7 +48,10 @@ pub(crate) fn settled(outcome: &Outcome) -> Settled {
         Outcome::Partly(failed) | Outcome::Split { failed, .. } => {
             Settled::Except(failed.iter().map(|(place, _)| place.clone()).collect())
         }
-        Outcome::Again(_) | Outcome::Fatal(..) | Outcome::SourceGone(_) => Settled::Nothing,
+        Outcome::Again(_)
+        | Outcome::Fatal(..)
+        | Outcome::HookFailed(..)
+        | Outcome::SourceGone(_) => Settled::Nothing,
     }
 }
 

@@ -15,14 +15,14 @@ use flight::{Flight, Purpose};
 pub(crate) use flight::{left, settled};
 pub use retry::LONGEST as LONGEST_RETRY;
 use retry::Retry;
-pub use state::{Away, Look, Resume, State};
+pub use state::{Away, Cause, Look, Resume, State};
 pub use status::{Delay, What};
 
 use crate::{
     effect::{Accept, Effect},
     event::{Event, MirrorEvent},
     filter::Filter,
-    job::{Failure, Grounds, Job, JobId, Outcome, Scope, Work},
+    job::{AfterHook, Failure, Grounds, Job, JobId, Outcome, Scope, Work},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
     queue::{Batch, Pace, Places, Settled},
@@ -291,7 +291,7 @@ impl Mirror {
                 Some(Moment::ORIGIN)
             }
             State::Live => self.queue.next_due(),
-            State::Away(away) => Some(away.until),
+            State::Away(away) => Some(away.until).filter(|&until| until != Moment::NEVER),
         }
     }
 
@@ -319,7 +319,7 @@ impl Mirror {
             return false;
         }
         let Some(job) = job.filter(|_| self.has_room()) else { return false };
-        if let State::Away(Away { until, resume }) = self.state {
+        if let State::Away(Away { until, resume, .. }) = self.state {
             if until > now {
                 return false;
             }
@@ -373,6 +373,10 @@ impl Mirror {
                 self.succeed(purpose, effects);
             }
             Outcome::SourceGone(failure) => self.lose_source(failure.why, now, effects),
+            Outcome::HookFailed(failure, then) => {
+                self.tell_success(purpose, effects);
+                self.rest_after_hook(failure, then, now, effects);
+            }
             Outcome::Again(failure) => return self.fail(purpose, (failure, None), now, effects),
             Outcome::Fatal(failure, grounds) => {
                 return self.fail(purpose, (failure, Some(grounds)), now, effects);
@@ -391,12 +395,30 @@ impl Mirror {
         if self.state == State::Starting {
             self.state = State::Live;
         }
+        self.tell_success(purpose, effects);
+    }
+
+    fn tell_success(&self, purpose: Purpose, effects: &mut Vec<Effect>) {
         let event = match purpose {
             Purpose::Startup => MirrorEvent::StartupFinished,
             Purpose::Full => MirrorEvent::FullFinished,
             Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchFinished,
         };
         self.report(event, effects);
+    }
+
+    /// What comes after it is done again with the batch, so it is left alone for a while as if the
+    /// target were away.
+    fn rest_after_hook(
+        &mut self,
+        failure: Failure,
+        then: AfterHook,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let wait = self.leave_alone(Resume::Live, (Cause::Hook, then == AfterHook::Hold), now);
+        self.trouble = Some(failure.clone());
+        self.report(MirrorEvent::HookFailed(failure, wait), effects);
     }
 
     /// Ends the daemon, where that was asked for, or leaves the target alone for a while. There are
@@ -412,22 +434,36 @@ impl Mirror {
             self.report(event, effects);
             return Verdict::EndDaemon;
         }
-        // Of several jobs that fail together, only the first makes the pause longer.
-        let wait = match self.state {
-            State::Away(away) => away.until - now,
-            _ => self.retry.next_wait(),
-        };
         self.trouble = Some(failure.clone());
-        let (resume, event) = match purpose {
-            Purpose::Startup => (Resume::Starting, MirrorEvent::StartupRetry(failure, wait)),
-            Purpose::Full => (Resume::Live, MirrorEvent::FullRetry(failure, wait)),
-            Purpose::Changes | Purpose::Outlived => {
-                (Resume::Live, MirrorEvent::BatchRetry(failure, wait))
-            }
+        let resume = if purpose == Purpose::Startup { Resume::Starting } else { Resume::Live };
+        let Some(wait) = self.leave_alone(resume, (Cause::Target, false), now) else {
+            return Verdict::GoOn;
         };
-        self.state = State::Away(Away { until: now + wait, resume });
+        let event = match purpose {
+            Purpose::Startup => MirrorEvent::StartupRetry(failure, wait),
+            Purpose::Full => MirrorEvent::FullRetry(failure, wait),
+            Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchRetry(failure, wait),
+        };
         self.report(event, effects);
         Verdict::GoOn
+    }
+
+    /// Leaves the target alone for a while, or until somebody says so if it is held. Returns for
+    /// how long, `None` until then.
+    fn leave_alone(
+        &mut self,
+        resume: Resume,
+        (cause, hold): (Cause, bool),
+        now: Moment,
+    ) -> Option<Duration> {
+        let away = match self.state {
+            // Of several jobs that fail together, only the first makes the pause longer.
+            State::Away(away) if !hold => away,
+            _ if hold => Away { until: Moment::NEVER, resume, cause },
+            _ => Away { until: now + self.retry.next_wait(), resume, cause },
+        };
+        self.state = State::Away(away);
+        (away.until != Moment::NEVER).then(|| away.until - now)
     }
 
     /// What is to be said of a failure for which the daemon ends. `None` if it goes on: once a

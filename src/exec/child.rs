@@ -1,4 +1,4 @@
-//! One rsync as a child process: fed, listened to, and waited for by one thread.
+//! A program as a child process: fed, listened to, and waited for by one thread.
 //!
 //! The child stays in our process group and session, as with the original: ssh may ask on the
 //! terminal, and Ctrl-C ends it as well. The standard library gives it an empty signal mask and the
@@ -41,7 +41,7 @@ pub enum ChildOutput {
 
 /// How a child ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub enum End {
     /// It returned this code.
     Exited(i32),
     /// This signal ended it.
@@ -54,26 +54,26 @@ pub(super) enum End {
 
 /// The program, where it works, and where its output goes.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
-    pub(super) binary: OsString,
-    /// From here relative targets count. Our own working directory may be another for a moment,
-    /// while a configuration is read again.
-    pub(super) directory: PathBuf,
-    /// For `RSYNC_RSH`; `--rsh` among the words of a call comes before it.
-    pub(super) remote_shell: Option<OsString>,
-    pub(super) output: ChildOutput,
+pub struct Program {
+    /// Looked up in `PATH` if it has no slash.
+    pub binary: OsString,
+    /// From here relative paths count. Our own working directory may be another for a moment, while
+    /// a configuration is read again.
+    pub directory: PathBuf,
+    /// Variables that it gets beside ours.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where its output goes.
+    pub output: ChildOutput,
 }
 
 impl Program {
     /// Runs the program and gives each line of its stderr, without the line feed, to `read`.
-    pub(super) fn run(&self, call: &Call, stop: &Stop, read: &mut dyn FnMut(&[u8])) -> End {
+    pub fn run(&self, call: &Call, stop: &Stop, read: &mut dyn FnMut(&[u8])) -> End {
         let (stdout, mut copy) = self.output();
         let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut command = Command::new(&self.binary);
         command.current_dir(&self.directory);
-        if let Some(shell) = &self.remote_shell {
-            command.env("RSYNC_RSH", shell);
-        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(call.args.iter().map(|word| OsStr::from_bytes(word)));
         let spawned = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn();
         let mut child = match spawned {
@@ -193,7 +193,7 @@ mod tests {
     /// Runs `script` with a shell, and gives the end and the lines.
     fn run(script: &str, stdin: Option<Vec<u8>>, output: ChildOutput) -> (End, Vec<String>) {
         let program =
-            Program { binary: "sh".into(), directory: "/".into(), remote_shell: None, output };
+            Program { binary: "sh".into(), directory: "/".into(), environment: Vec::new(), output };
         let call = Call { args: vec![b"-c".to_vec(), script.into()], stdin };
         let mut lines = Vec::new();
         let mut read = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
@@ -233,7 +233,7 @@ mod tests {
         let program = Program {
             binary: "sh".into(),
             directory: "/".into(),
-            remote_shell: None,
+            environment: Vec::new(),
             output: ChildOutput::Null,
         };
         let script = format!("cat </proc/{}/fd/{} & exit 7", std::process::id(), {
@@ -282,7 +282,7 @@ mod tests {
         let program = Program {
             binary: "/nonexistent/rsync".into(),
             directory: "/".into(),
-            remote_shell: None,
+            environment: Vec::new(),
             output: ChildOutput::Null,
         };
         let call = Call { args: vec![], stdin: None };
