@@ -5,11 +5,11 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use mirror_core::{
-    mirror::{Gate, Insist, Settings},
+    mirror::{Connection, Gate, Insist, Settings},
     path::Escaped,
     plan::{
         rsync::{Phase, RsyncOptions},
@@ -35,6 +35,9 @@ use crate::{
     setup::{Hook, Kind, Sync},
 };
 
+/// With this begins the word that names a remote shell for rsync.
+const RSH: &[u8] = b"--rsh=";
+
 /// What members have in common.
 pub(super) struct Ground<'a> {
     /// From here relative targets count, whatever happens later.
@@ -57,6 +60,8 @@ pub(super) struct Member {
     pub(super) executor: Arc<dyn Executor>,
     /// What its target is reached through.
     pub(super) tunnel: Option<Arc<Tunnel>>,
+    /// The connection that they share with those of others.
+    connection: Option<Connection>,
 }
 
 impl Member {
@@ -69,11 +74,17 @@ impl Member {
         let Ground { log, tunnels, .. } = ground;
         let source = Arc::new(SourceRoot::new(sync.source.clone()));
         let tunnel = sync.tunnel.as_ref().and_then(|plan| tunnels.get(plan));
+        let mut connection = None;
         let executor: Arc<dyn Executor> = match sync.kind {
-            Kind::Rsync | Kind::Rsyncssh => match tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
-                Some(tunnel) => Arc::new(through(tunnel, &sync, &source, ground)),
-                None => Arc::new(rsync_executor(&sync, &source, ground)?),
-            },
+            Kind::Rsync | Kind::Rsyncssh => {
+                if let Some(tunnel) = tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
+                    Arc::new(through(tunnel, &sync, &source, ground))
+                } else {
+                    let config = rsync_config(&sync, &source, ground)?;
+                    connection = shared_connection(&config, ground.connections);
+                    Arc::new(rsync::RsyncExecutor::new(config))
+                }
+            }
             Kind::Direct => {
                 let settings = direct::Settings {
                     target: ground.here.join(&sync.target),
@@ -92,16 +103,22 @@ impl Member {
             Some(hook) => Arc::new(hooked(executor, &sync, hook, log)),
             None => executor,
         };
-        Ok(Self { sync, source, executor, tunnel })
+        Ok(Self { sync, source, executor, tunnel, connection })
     }
 
     /// What the core has to know of it when the daemon starts.
     pub(super) fn settings(&self) -> Settings {
-        let Sync { pace, init, insist, filter, .. } = &self.sync;
-        // A tunnel that breaks is no reason to end.
-        let insist = *insist || self.tunnel.is_some();
-        let insist = if insist { Insist::Yes } else { Insist::No };
-        Settings { pace: *pace, init: *init, insist, filter: Arc::clone(filter), gate: self.gate() }
+        let sync = &self.sync;
+        Settings {
+            pace: sync.pace,
+            init: sync.init,
+            // A tunnel that breaks is no reason to end.
+            insist: if sync.insist || self.tunnel.is_some() { Insist::Yes } else { Insist::No },
+            filter: Arc::clone(&sync.filter),
+            gate: self.gate(),
+            max_jobs: sync.max_processes,
+            connection: self.connection.clone(),
+        }
     }
 
     /// Whether there is a way to the target.
@@ -150,21 +167,22 @@ fn through(
             tunnels: &Tunnels::default(),
             log: &log,
         };
-        Ok(Arc::new(rsync_executor(&sync, &source, &ground)?))
+        let config = rsync_config(&sync, &source, &ground)?;
+        Ok(Arc::new(rsync::RsyncExecutor::new(config)))
     })
 }
 
-fn rsync_executor(
+fn rsync_config(
     sync: &Sync,
     source: &Arc<SourceRoot>,
     Ground { here, connections, log, .. }: &Ground<'_>,
-) -> Result<rsync::RsyncExecutor, String> {
+) -> Result<rsync::RsyncConfig, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
     let renames = renames(sync, &target, connections, log);
     let shared = if target.host().is_some() { connections.words() } else { Vec::new() };
     let remote_shell = share(&mut options, sync.kind, &shared);
-    Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
+    Ok(rsync::RsyncConfig {
         root: Arc::clone(source),
         target,
         options,
@@ -174,10 +192,22 @@ fn rsync_executor(
         remote_shell,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
+        large_apart: sync.max_processes > 1,
         renames,
         output: ChildOutput::Log((*log).clone()),
         log: (*log).clone(),
-    }))
+    })
+}
+
+/// The connection that the calls of rsync share with others: by what they reach the host, and the
+/// host. `None` if each makes its own.
+fn shared_connection(config: &rsync::RsyncConfig, connections: &Connections) -> Option<Connection> {
+    let host = config.target.host()?;
+    let usual = config.remote_shell.as_ref().map(|shell| shell.as_bytes().to_vec());
+    let shell = remote_shell(&config.options).or(usual)?;
+    let shared = rsh_word(&connections.words());
+    let shared = shared.strip_prefix(RSH).filter(|words| !words.is_empty())?;
+    shell.ends_with(shared).then(|| [&shell, host].join(&b' ').into())
 }
 
 fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hooked {
@@ -199,6 +229,7 @@ fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hook
         words: hook.words.clone(),
         on_failure: hook.on_failure,
         log: log.clone(),
+        turn: Mutex::default(),
     }
 }
 
@@ -232,14 +263,13 @@ fn renames(
 /// word `--rsh`, if there is one, or by the program for `RSYNC_RSH`. A program of the user's that
 /// is not ssh stays as it is.
 fn share(options: &mut RsyncOptions, kind: Kind, words: &[Vec<u8>]) -> Option<OsString> {
-    const START: &[u8] = b"--rsh=";
     if words.is_empty() || env::var_os("RSYNC_RSH").is_some() {
         return None;
     }
     let further = rsh_word(words);
-    let further = further.strip_prefix(START).unwrap_or_default();
-    if let Some(last) = options.long.iter_mut().rfind(|word| word.starts_with(START)) {
-        let program = split_rsh(last.strip_prefix(START).unwrap_or_default());
+    let further = further.strip_prefix(RSH).unwrap_or_default();
+    if let Some(last) = options.long.iter_mut().rfind(|word| word.starts_with(RSH)) {
+        let program = split_rsh(last.strip_prefix(RSH).unwrap_or_default());
         if kind == Kind::Rsyncssh || program.first().is_some_and(|program| is_ssh(program)) {
             last.push(b' ');
             last.extend_from_slice(further);
