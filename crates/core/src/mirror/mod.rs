@@ -225,14 +225,23 @@ impl Mirror {
         self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN), resume };
     }
 
-    /// The way to the target has come up or gone down. What waited for it goes out at once.
-    pub fn set_gate(&mut self, gate: Gate, now: Moment) {
-        let was = core::mem::replace(&mut self.settings.gate, gate);
-        if (was, gate) == (Gate::Closed, Gate::Open) {
-            self.retry.reset();
-            if let State::Away(Away { until, cause: Cause::Target, .. }) = &mut self.state {
-                *until = now;
+    /// The way to the target has come up or gone down. What waited for it goes out at once; what
+    /// runs on it is asked to end, and made again.
+    pub fn set_gate(&mut self, gate: Gate, now: Moment, effects: &mut Vec<Effect>) {
+        match (core::mem::replace(&mut self.settings.gate, gate), gate) {
+            (Gate::Closed, Gate::Open) => {
+                self.retry.reset();
+                if let State::Away(Away { until, cause: Cause::Target, .. }) = &mut self.state {
+                    *until = now;
+                }
             }
+            (Gate::Open, Gate::Closed) => {
+                for flight in &mut self.flights {
+                    flight.lost_way = true;
+                    effects.push(Effect::Stop(flight.job));
+                }
+            }
+            (Gate::Open, Gate::Open) | (Gate::Closed, Gate::Closed) => {}
         }
     }
 
@@ -324,7 +333,7 @@ impl Mirror {
             (Purpose::of(&batch), batch.work())
         };
         effects.push(Effect::Start(Job { id: job, mirror: self.id, work }));
-        self.flights.push(Flight { job, batch, purpose });
+        self.flights.push(Flight { job, batch, purpose, lost_way: false });
         true
     }
 
@@ -345,7 +354,7 @@ impl Mirror {
             return Verdict::GoOn;
         };
         let flight = self.flights.remove(at);
-        if flight.purpose == Purpose::Outlived {
+        if flight.was_in_vain(&outcome) {
             self.queue.settle(flight.batch, Settled::Nothing, now);
             return Verdict::GoOn;
         }
