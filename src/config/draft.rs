@@ -14,6 +14,7 @@ use mirror_core::{
     },
     queue::Pace,
     settings::Base,
+    tunnel,
 };
 use mlua::{Table, Value};
 
@@ -49,6 +50,7 @@ pub(super) struct Draft<'a> {
     pub(super) number: usize,
     pub(super) here: &'a Path,
     pub(super) insist: bool,
+    pub(super) tunnels: &'a [tunnel::Plan],
 }
 
 impl Draft<'_> {
@@ -92,6 +94,7 @@ impl Draft<'_> {
             max_processes: max_processes(fields, kind)?,
             crontab,
             hook: hook::read(fields)?,
+            tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
         Ok((sync, words.warnings))
     }

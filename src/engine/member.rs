@@ -9,7 +9,7 @@ use std::{
 };
 
 use mirror_core::{
-    mirror::{Connection, Insist, Settings},
+    mirror::{Connection, Gate, Insist, Settings},
     path::Escaped,
     plan::{
         rsync::{Phase, RsyncOptions},
@@ -18,6 +18,7 @@ use mirror_core::{
     },
 };
 
+use super::tunnels::Tunnels;
 use crate::{
     exec::{
         Executor,
@@ -27,6 +28,8 @@ use crate::{
         rsync,
         source::SourceRoot,
         ssh::{Connections, is_ssh},
+        through::Through,
+        tunnel::{Tunnel, Way},
     },
     report::Log,
     setup::{Hook, Kind, Sync},
@@ -34,6 +37,18 @@ use crate::{
 
 /// With this begins the word that names a remote shell for rsync.
 const RSH: &[u8] = b"--rsh=";
+
+/// What members have in common.
+pub(super) struct Ground<'a> {
+    /// From here relative targets count, whatever happens later.
+    pub(super) here: PathBuf,
+    /// Through which the syncs behind ssh go.
+    pub(super) connections: &'a Arc<Connections>,
+    /// The tunnels that there are.
+    pub(super) tunnels: &'a Tunnels,
+    /// Where all of it is told.
+    pub(super) log: &'a Log,
+}
 
 /// One mirror as the engine knows it.
 pub(super) struct Member {
@@ -45,6 +60,8 @@ pub(super) struct Member {
     pub(super) executor: Arc<dyn Executor>,
     /// The connection that they share with those of others.
     connection: Option<Connection>,
+    /// What its target is reached through.
+    pub(super) tunnel: Option<Arc<Tunnel>>,
 }
 
 impl Member {
@@ -53,20 +70,24 @@ impl Member {
     /// # Errors
     ///
     /// If its target is none: a sentence for people.
-    pub(super) fn new(sync: Sync, connections: &Connections, log: &Log) -> Result<Self, String> {
-        // From here relative targets count, whatever happens later.
-        let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    pub(super) fn new(sync: Sync, ground: &Ground<'_>) -> Result<Self, String> {
+        let Ground { log, tunnels, .. } = ground;
         let source = Arc::new(SourceRoot::new(sync.source.clone()));
+        let tunnel = sync.tunnel.as_ref().and_then(|plan| tunnels.get(plan));
         let mut connection = None;
         let executor: Arc<dyn Executor> = match sync.kind {
             Kind::Rsync | Kind::Rsyncssh => {
-                let config = rsync_config(&sync, &source, (here, connections), log)?;
-                connection = shared_connection(&config, connections);
-                Arc::new(rsync::RsyncExecutor::new(config))
+                if let Some(tunnel) = tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
+                    Arc::new(through(tunnel, &sync, &source, ground))
+                } else {
+                    let config = rsync_config(&sync, &source, ground)?;
+                    connection = shared_connection(&config, ground.connections);
+                    Arc::new(rsync::RsyncExecutor::new(config))
+                }
             }
             Kind::Direct => {
                 let settings = direct::Settings {
-                    target: here.join(&sync.target),
+                    target: ground.here.join(&sync.target),
                     filter: Arc::clone(&sync.filter),
                     delete: direct::Delete {
                         startup: sync.delete.applies(Phase::Startup),
@@ -75,26 +96,37 @@ impl Member {
                     moves: sync.moves,
                     workers: direct::default_workers(),
                 };
-                Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))
+                Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, (*log).clone()))
             }
         };
         let executor = match &sync.hook {
             Some(hook) => Arc::new(hooked(executor, &sync, hook, log)),
             None => executor,
         };
-        Ok(Self { sync, source, executor, connection })
+        Ok(Self { sync, source, executor, connection, tunnel })
     }
 
     /// What the core has to know of it when the daemon starts.
     pub(super) fn settings(&self) -> Settings {
         let sync = &self.sync;
+        // A tunnel that breaks is no reason to end.
+        let insist = sync.insist || self.tunnel.is_some();
         Settings {
             pace: sync.pace,
             init: sync.init,
-            insist: if sync.insist { Insist::Yes } else { Insist::No },
+            insist: if insist { Insist::Yes } else { Insist::No },
             filter: Arc::clone(&sync.filter),
             max_jobs: sync.max_processes,
             connection: self.connection.clone(),
+            gate: self.gate(),
+        }
+    }
+
+    /// Whether there is a way to the target.
+    pub(super) fn gate(&self) -> Gate {
+        match &self.tunnel {
+            Some(tunnel) if !tunnel.is_up() => Gate::Closed,
+            Some(_) | None => Gate::Open,
         }
     }
 
@@ -109,11 +141,42 @@ impl Member {
     }
 }
 
+/// Whether its target, or how it is reached, is another for each transfer.
+fn is_on_a_way(sync: &Sync) -> bool {
+    let words = sync.rsync.extra.iter().chain(&sync.rsync.long);
+    Way::concerns(sync.target.as_bytes()) || words.into_iter().any(|word| Way::concerns(word))
+}
+
+fn through(
+    tunnel: &Arc<Tunnel>,
+    sync: &Sync,
+    source: &Arc<SourceRoot>,
+    ground: &Ground<'_>,
+) -> Through {
+    let (sync, source) = (sync.clone(), Arc::clone(source));
+    let (here, connections) = (ground.here.clone(), Arc::clone(ground.connections));
+    let log = ground.log.clone();
+    Through::new(Arc::clone(tunnel), move |way| {
+        let mut sync = sync.clone();
+        sync.target = OsString::from_vec(way.put_into(sync.target.as_bytes()));
+        for word in sync.rsync.extra.iter_mut().chain(&mut sync.rsync.long) {
+            *word = way.put_into(word);
+        }
+        let ground = Ground {
+            here: here.clone(),
+            connections: &connections,
+            tunnels: &Tunnels::default(),
+            log: &log,
+        };
+        let config = rsync_config(&sync, &source, &ground)?;
+        Ok(Arc::new(rsync::RsyncExecutor::new(config)))
+    })
+}
+
 fn rsync_config(
     sync: &Sync,
     source: &Arc<SourceRoot>,
-    (directory, connections): (PathBuf, &Connections),
-    log: &Log,
+    Ground { here, connections, log, .. }: &Ground<'_>,
 ) -> Result<rsync::RsyncConfig, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
@@ -126,14 +189,14 @@ fn rsync_config(
         options,
         filter: Arc::clone(&sync.filter),
         binary: sync.binary.clone(),
-        directory,
+        directory: here.clone(),
         remote_shell,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
         large_apart: sync.max_processes > 1,
         renames,
-        output: ChildOutput::Log(log.clone()),
-        log: log.clone(),
+        output: ChildOutput::Log((*log).clone()),
+        log: (*log).clone(),
     })
 }
 

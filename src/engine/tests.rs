@@ -72,6 +72,7 @@ impl Place {
             batch_size_limit: None,
             max_processes: 1,
             hook: None,
+            tunnel: None,
             crontab: Vec::new(),
         }
     }
@@ -95,7 +96,7 @@ impl Place {
 }
 
 fn setup(syncs: impl IntoIterator<Item = Sync>) -> Setup {
-    Setup { daemon: Daemon::default(), syncs: syncs.into_iter().collect() }
+    Setup { daemon: Daemon::default(), syncs: syncs.into_iter().collect(), tunnels: Vec::new() }
 }
 
 impl Running {

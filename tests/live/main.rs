@@ -48,3 +48,5 @@ mod startup;
 mod status;
 #[cfg(test)]
 mod target_trouble;
+#[cfg(test)]
+mod tunnels;

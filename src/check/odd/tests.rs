@@ -30,6 +30,7 @@ pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
         batch_size_limit: None,
         max_processes: 1,
         hook: None,
+        tunnel: None,
         crontab: Vec::new(),
     }
 }

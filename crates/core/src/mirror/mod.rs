@@ -15,7 +15,7 @@ use flight::{Flight, Purpose};
 pub(crate) use flight::{left, settled};
 pub use retry::LONGEST as LONGEST_RETRY;
 use retry::Retry;
-pub use state::{Away, Cause, Look, Resume, State};
+pub use state::{Away, Cause, Gate, Look, Resume, State};
 pub use status::{Delay, What};
 
 use crate::{
@@ -50,6 +50,8 @@ pub struct Settings {
     pub max_jobs: usize,
     /// Through which connection its jobs go. `None` if each has its own, or none.
     pub connection: Option<Connection>,
+    /// Whether there is a way to the target yet.
+    pub gate: Gate,
 }
 
 /// The name of a connection that the jobs of several mirrors share.
@@ -255,6 +257,23 @@ impl Mirror {
         self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN), resume };
     }
 
+    /// The way to the target has come up or gone down. What waited for it goes out at once.
+    pub fn set_gate(&mut self, gate: Gate, now: Moment) {
+        let was = core::mem::replace(&mut self.settings.gate, gate);
+        if (was, gate) == (Gate::Closed, Gate::Open) {
+            self.retry.reset();
+            if let State::Away(Away { until, cause: Cause::Target, .. }) = &mut self.state {
+                *until = now;
+            }
+        }
+    }
+
+    /// Whether there is a way to the target.
+    #[must_use]
+    pub const fn gate(&self) -> Gate {
+        self.settings.gate
+    }
+
     /// Ends this mirror. The jobs that it answers with still run, and were asked to end.
     pub fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
         effects.push(Effect::Uncover(self.id));
@@ -295,11 +314,11 @@ impl Mirror {
         }
     }
 
-    /// Whether one more job may run. The first transfer runs alone; so does a later full one, since
+    /// Whether there is a way for one more job. The first transfer runs alone; so does a later full one, since
     /// the queue has nothing else to give then.
     fn has_room(&self) -> bool {
         let most = if self.state == State::Starting { 1 } else { self.settings.max_jobs };
-        self.flights.len() < most
+        self.settings.gate == Gate::Open && self.flights.len() < most
     }
 
     /// Whether one of the jobs may be for a large file: one place is kept for the small ones.

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::{
         job::{JobId, Outcome},
-        mirror::{Insist, Settings},
+        mirror::{Gate, Insist, Settings},
         notice::{Change, Edit, Gone, Kind, MirrorId, News},
         path::TreePath,
         queue::Pace,
@@ -103,8 +103,9 @@ mod tests {
         fn new(init: bool) -> Self {
             let pace = Pace::Fixed { delay: Duration::from_secs(1), max_waiting: 1000 };
             let filter = Arc::default();
-            let (insist, max_jobs, connection) = (Insist::Yes, 1, None);
-            let settings = Settings { pace, init, insist, filter, max_jobs, connection };
+            let (insist, gate) = (Insist::Yes, Gate::Open);
+            let settings =
+                Settings { pace, init, insist, filter, max_jobs: 1, connection: None, gate };
             let mut mirror = Mirror::new(MirrorId(0), settings);
             mirror.begin(&mut Vec::new());
             Self(mirror, 0)

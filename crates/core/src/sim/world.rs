@@ -14,7 +14,7 @@ use crate::{
     fleet::{Entrant, Fleet, Limits},
     input::{Input, Signal},
     job::{Job, JobId, Outcome, Place, Scope, Work},
-    mirror::{Insist, Mirror, Settings, State},
+    mirror::{Gate, Insist, Mirror, Settings, State},
     notice::{Gone, MirrorId, News, Notice},
     path::TreePath,
     queue::Pace,
@@ -84,7 +84,7 @@ pub(crate) fn play(script: &Script, loss: Loss) -> Found {
 /// Whatever fails, the world goes on.
 fn settings(init: bool, max_jobs: usize) -> Settings {
     let (pace, filter, connection) = (Pace::default(), Arc::default(), None);
-    Settings { pace, init, insist: Insist::Always, filter, max_jobs, connection }
+    Settings { pace, init, insist: Insist::Always, filter, max_jobs, connection, gate: Gate::Open }
 }
 
 impl World {
