@@ -1,23 +1,17 @@
 //! One mirror as the engine knows it: who carries out its jobs, and what it is called.
 
-use std::{
-    env,
-    ffi::OsString,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{env, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc};
 
 use mirror_core::{
     mirror::{Insist, Settings},
     path::Escaped,
     plan::{
-        rsync::{Phase, RsyncOptions},
-        ssh::{remote_shell, rsh_word, split_rsh},
+        rsync::Phase,
         target::{Target, TargetPath},
     },
 };
 
+use super::way::Way;
 use crate::{
     exec::{Executor, direct, rsync, source::SourceRoot, ssh::Connections},
     report::Log,
@@ -91,9 +85,9 @@ fn rsync_executor(
 ) -> Result<rsync::RsyncExecutor, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
-    let renames = renames(sync, &target, connections, log);
-    let shared = if target.host().is_some() { connections.words() } else { Vec::new() };
-    let remote_shell = share(&mut options, sync.kind, &shared);
+    let way = target.host().map(|host| Way::to(host, &mut options, sync.kind, (connections, log)));
+    let renames = way.as_ref().and_then(|way| renames(sync, &target, way, (connections, log)));
+    let (remote_shell, master) = way.map(|way| (way.remote_shell, way.master)).unwrap_or_default();
     Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
         root: Arc::clone(source),
         target,
@@ -102,6 +96,7 @@ fn rsync_executor(
         binary: sync.binary.clone(),
         directory,
         remote_shell,
+        master,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
         renames,
@@ -115,8 +110,8 @@ fn rsync_executor(
 fn renames(
     sync: &Sync,
     target: &Target,
-    connections: &Connections,
-    log: &Log,
+    way: &Way,
+    (connections, log): (&Connections, &Log),
 ) -> Option<rsync::Renames> {
     // Such as `sudo chroot /srv rsync`.
     let goes_elsewhere = |word: &Vec<u8>| word.starts_with(b"--rsync-path") && word.contains(&b' ');
@@ -130,29 +125,6 @@ fn renames(
         TargetPath::Absolute(path) | TargetPath::Relative(path) => path,
         TargetPath::Unknown => b".",
     };
-    let usual = || env::var_os("RSYNC_RSH").map(OsString::into_vec);
-    let program = remote_shell(&sync.rsync).or_else(usual).unwrap_or_else(|| b"ssh".to_vec());
-    let shell = connections.shell(&split_rsh(&program), target.host()?, log)?;
+    let shell = connections.shell(&way.command, target.host()?, log)?;
     Some(rsync::Renames { shell, directory: directory.to_vec() })
-}
-
-/// Has a sync go through a shared connection by these further words for ssh: by the word `--rsh` that
-/// a sync of `default.rsyncssh` has of its own, or by the program for `RSYNC_RSH`. A program that
-/// the user named stays as it is.
-fn share(options: &mut RsyncOptions, kind: Kind, words: &[Vec<u8>]) -> Option<OsString> {
-    const START: &[u8] = b"--rsh=";
-    if words.is_empty() || env::var_os("RSYNC_RSH").is_some() {
-        return None;
-    }
-    let further = rsh_word(words);
-    let further = further.strip_prefix(START).unwrap_or_default();
-    if kind == Kind::Rsyncssh
-        && let Some(last) = options.long.last_mut().filter(|word| word.starts_with(START))
-    {
-        last.push(b' ');
-        last.extend_from_slice(further);
-        return None;
-    }
-    let ssh = [&b"ssh "[..], further].concat();
-    Some(OsString::from_vec(ssh))
 }

@@ -10,6 +10,7 @@ mod roster;
 mod status;
 #[cfg(test)]
 mod tests;
+mod way;
 mod words;
 
 use std::{

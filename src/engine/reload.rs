@@ -61,6 +61,7 @@ impl Engine {
     pub(super) fn reload(&mut self, effects: &mut Vec<Effect>) {
         let Some(Reload { load, adapt }) = &mut self.reload else { return };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
+        self.connections.try_again();
         let read = load().and_then(|setup| {
             let make = |sync| Member::new(sync, &self.connections, &self.log);
             let slots = Self::slots(&self.roster, setup.syncs, &make).map_err(|why| vec![why])?;

@@ -20,15 +20,15 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
-    job::{Job, Outcome, Work},
+    job::{Failure, Job, Outcome, Work},
     plan::{
-        exit::ExitCodes,
+        exit::{ExitClass, ExitCodes},
         rsync::{Phase, RsyncOptions, RsyncPlan},
         target::Target,
     },
 };
 
-use super::{Executor, source::SourceRoot, stop::Stop};
+use super::{Executor, source::SourceRoot, ssh::Master, stop::Stop};
 use crate::report::Log;
 use batch::Run;
 use child::Program;
@@ -53,6 +53,8 @@ pub struct RsyncConfig {
     pub directory: PathBuf,
     /// The program that reaches the other side, if the user did not say another one.
     pub remote_shell: Option<OsString>,
+    /// The connection through which it goes. Without one the program above sees for itself.
+    pub master: Option<Arc<Master>>,
     /// What its exit codes mean.
     pub codes: ExitCodes,
     /// Files of a batch with more bytes go after all others, each by a call of its own.
@@ -72,6 +74,7 @@ pub struct RsyncExecutor {
     plan: RsyncPlan,
     filter: Arc<Filter>,
     program: Program,
+    master: Option<Arc<Master>>,
     codes: ExitCodes,
     batch_size_limit: Option<u64>,
     renames: Option<Renames>,
@@ -97,12 +100,27 @@ impl RsyncExecutor {
                 remote_shell: config.remote_shell,
                 output: config.output,
             },
+            master: config.master,
             codes: config.codes,
             batch_size_limit: config.batch_size_limit,
             renames: config.renames,
             log: config.log,
             broken_receiver: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
+        }
+    }
+}
+
+impl RsyncExecutor {
+    /// What it means that there is no connection: the same as if rsync said it of its ssh.
+    fn away(&self, why: String) -> Outcome {
+        let code = 255;
+        let failure = Failure { code: Some(code), why };
+        match self.codes.class(code) {
+            ExitClass::Fatal(grounds) => Outcome::Fatal(failure, grounds),
+            ExitClass::Ok | ExitClass::Partial | ExitClass::Vanished | ExitClass::Again => {
+                Outcome::Again(failure)
+            }
         }
     }
 }
@@ -116,6 +134,10 @@ impl Executor for RsyncExecutor {
             Ok(root) => root,
             Err(outcome) => return outcome,
         };
+        let place = self.master.as_ref().map(|master| master.enter(stop));
+        if let Some(Err(why)) = place {
+            return self.away(why);
+        }
         if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(stop)) {
             return outcome;
         }
