@@ -85,7 +85,7 @@ fn rsync_executor(
 ) -> Result<rsync::RsyncExecutor, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
-    let way = target.host().map(|host| Way::to(host, &mut options, sync.kind, (connections, log)));
+    let way = target.host().map(|host| Way::to(host, &mut options, connections, log));
     let renames = way.as_ref().and_then(|way| renames(sync, &target, way, (connections, log)));
     let (remote_shell, master) = way.map(|way| (way.remote_shell, way.master)).unwrap_or_default();
     Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {

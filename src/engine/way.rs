@@ -10,7 +10,6 @@ use mirror_core::plan::{
 use crate::{
     exec::ssh::{Connections, Master, is_ssh, keep_alive},
     report::Log,
-    setup::Kind,
 };
 
 /// How the programs of one sync get to its host.
@@ -27,31 +26,27 @@ pub(super) struct Way {
 impl Way {
     /// The way to `host`. What `options` say of it gets further words behind those of the user.
     ///
-    /// A program that the user named has no part in a shared connection, and if it is not plainly
-    /// ssh it stays as it is.
+    /// What is not plainly ssh stays as it is, and what `RSYNC_RSH` says has no part in a shared
+    /// connection.
     pub(super) fn to(
         host: &[u8],
         options: &mut RsyncOptions,
-        kind: Kind,
-        (connections, log): (&Connections, &Log),
+        connections: &Connections,
+        log: &Log,
     ) -> Self {
         let said = remote_shell(options);
         let environment = || env::var_os("RSYNC_RSH").map(OsString::into_vec);
-        // `default.rsyncssh` makes a word of the settings of ssh, the last of all.
-        let last = options.long.last();
-        let is_ours = kind == Kind::Rsyncssh && last.is_some_and(|it| it.starts_with(b"--rsh="));
-        let users = if is_ours { None } else { said.clone().or_else(environment) };
-        let text = users.as_ref().or(said.as_ref()).map_or(&b"ssh"[..], Vec::as_slice);
+        let environment = if said.is_none() { environment() } else { None };
+        let text = said.as_ref().or(environment.as_ref()).map_or(&b"ssh"[..], Vec::as_slice);
         let mut command = split_rsh(text);
         if !is_ssh(&command) {
             return Self { command, remote_shell: None, master: None };
         }
         let mut further: Vec<_> = keep_alive().collect();
-        let master = users.is_none().then(|| {
-            let command = [&*command, &*further].concat();
-            connections.master(&command, host, log)
-        });
-        let master = master.flatten();
+        let master = match environment {
+            Some(_) => None,
+            None => connections.master(&[&*command, &*further].concat(), host, log),
+        };
         further.extend(master.iter().flat_map(|master| master.words()));
         let more = rsh_text(&further);
         command.append(&mut further);

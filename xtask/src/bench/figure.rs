@@ -23,6 +23,10 @@ pub(crate) enum Figure {
     WakeUps,
     /// Queue overflows that the log tells of.
     Overflows,
+    /// Megabytes that went over the line, both ways together.
+    Wire,
+    /// Connections that were made, from the start of the daemon on.
+    Logins,
     /// Seconds until the first try after the target was back.
     Waited,
 }
@@ -39,6 +43,8 @@ impl Figure {
             Self::Percentile99 => "p99 ms",
             Self::WakeUps => "wake-ups",
             Self::Overflows => "overflows",
+            Self::Wire => "wire MB",
+            Self::Logins => "logins",
             Self::Waited => "waited s",
         }
     }

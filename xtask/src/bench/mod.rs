@@ -12,6 +12,7 @@ mod report;
 mod rows;
 pub(crate) mod running;
 mod scene;
+mod sshd;
 mod tool;
 mod usage;
 

@@ -1,12 +1,13 @@
 //! The rows of the table, as data.
 
-use std::io;
+use std::{io, time::Duration};
 
 use super::{
     figure::{Bound, Figure, Limit, Sample},
     measure::{
         Bench, latency,
         quiet::{self, Excluded},
+        ssh::Ssh,
         startup::Startup,
         storm::{Floor, Storm},
     },
@@ -35,6 +36,7 @@ enum Work {
     Storm(Storm),
     Startup(Startup),
     Latency,
+    Ssh(Ssh),
     Excluded(Excluded),
     Idle,
 }
@@ -50,6 +52,7 @@ impl Row {
             Work::Storm(storm) => storm.measure(bench, tool, self.delay),
             Work::Startup(startup) => startup.measure(bench, tool),
             Work::Latency => latency::measure(bench, tool),
+            Work::Ssh(ssh) => ssh.measure(bench, tool, self.delay),
             Work::Excluded(excluded) => excluded.measure(bench, tool),
             Work::Idle => quiet::measure_idle(bench, tool),
         }
@@ -90,6 +93,15 @@ const fn rsync(scene: Scene, floor: Floor) -> Storm {
 
 const fn direct(scene: Scene) -> Storm {
     Storm { scene, mode: Mode::Direct, floor: Floor::SameCalls, targets: 1, away: false }
+}
+
+const SSH_CHANGES: &[Bound] = &[
+    bound(Figure::Median, Limit::Times(1.3, Tool::Floor)),
+    bound(Figure::Logins, Limit::AtMost(1.0)),
+];
+
+const fn ssh_changes(name: &'static str, title: &'static str, work: Ssh) -> Row {
+    Row { name, title, work: Work::Ssh(work), delay: Some(0), tools: MAIN, bounds: SSH_CHANGES }
 }
 
 /// All rows, in the order of the table in the issue.
@@ -208,6 +220,40 @@ pub(crate) const ROWS: &[Row] = &[
         delay: Some(0),
         tools: MAIN,
         bounds: &[bound(Figure::OwnCpu, Limit::AtMost(0.15))],
+    },
+    Row {
+        name: "rename-ssh",
+        title: "directory of 10,000 files, 1 GB, renamed (default.rsyncssh)",
+        work: Work::Ssh(Ssh::Rename),
+        delay: Some(1),
+        tools: MAIN,
+        bounds: &[
+            bound(Figure::Wall, Limit::TimesPlusDelay(3.0, Tool::Floor)),
+            bound(Figure::Wire, Limit::AtMost(1.0)),
+        ],
+    },
+    ssh_changes(
+        "latency-rsyncssh",
+        "one change, delay 0: until on the target (default.rsyncssh)",
+        Ssh::Changes("default.rsyncssh", 100, Duration::ZERO),
+    ),
+    ssh_changes(
+        "latency-rsync-ssh",
+        "one change, delay 0: until on the target (default.rsync, host:)",
+        Ssh::Changes("default.rsync", 100, Duration::ZERO),
+    ),
+    ssh_changes(
+        "latency-50ms",
+        "the same over a line of 50 ms there and back (default.rsyncssh)",
+        Ssh::Changes("default.rsyncssh", 50, Duration::from_millis(25)),
+    ),
+    Row {
+        name: "logins",
+        title: "1,000 batches behind ssh (default.rsyncssh)",
+        work: Work::Ssh(Ssh::Changes("default.rsyncssh", 1000, Duration::ZERO)),
+        delay: Some(0),
+        tools: &[Tool::Ours],
+        bounds: &[bound(Figure::Logins, Limit::AtMost(1.0))],
     },
     Row {
         name: "idle",

@@ -2,6 +2,7 @@
 
 pub(crate) mod latency;
 pub(crate) mod quiet;
+pub(crate) mod ssh;
 pub(crate) mod startup;
 pub(crate) mod storm;
 
@@ -87,7 +88,8 @@ fn rsync(source: &Place, target: &Place) -> Command {
     command
 }
 
-fn run(mut command: Command) -> io::Result<()> {
+/// Runs a program to its end.
+pub(crate) fn run(mut command: Command) -> io::Result<()> {
     let status = command.stdin(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("{command:?}: {status}"))) }
 }
