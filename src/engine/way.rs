@@ -59,3 +59,43 @@ impl Way {
         Self { command, remote_shell, master }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words `--rsh` and `RSYNC_RSH` of a sync whose user said `said`.
+    fn way(said: &[&str], shared: bool) -> (Vec<String>, String) {
+        let long = said.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let mut options = RsyncOptions { long, ..RsyncOptions::default() };
+        let connections = Connections::new(shared);
+        let way = Way::to(b"host", &mut options, &connections, &Log::default());
+        assert_eq!(way.master.is_some(), shared && !said.iter().any(|it| it.contains("plink")));
+        let socket = way.master.as_ref().map(|master| master.words().concat());
+        let socket = String::from_utf8(socket.unwrap_or_default()).unwrap();
+        let socket = socket.rsplit('=').next().unwrap();
+        let text = |bytes: &[u8]| {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            if socket.is_empty() { text } else { text.replace(socket, "SOCKET") }
+        };
+        let remote_shell = way.remote_shell.map(OsString::into_vec).unwrap_or_default();
+        (options.long.iter().map(|word| text(word)).collect(), text(&remote_shell))
+    }
+
+    #[test]
+    fn every_ssh_notices_that_its_host_is_away_and_the_words_of_the_user_come_first() {
+        if env::var_os("RSYNC_RSH").is_some() {
+            println!("skipped: RSYNC_RSH is set");
+            return;
+        }
+        let alive = "-o ServerAliveInterval=15 -o ConnectTimeout=30";
+        let shared = "-o ControlMaster=no -o ControlPath=SOCKET";
+        assert_eq!(way(&[], false), (vec![], format!("ssh {alive}")));
+        assert_eq!(way(&[], true), (vec![], format!("ssh {alive} {shared}")));
+        let own = "--rsh=/usr/bin/ssh -p 22";
+        assert_eq!(way(&[own], false), (vec![format!("{own} {alive}")], String::new()));
+        assert_eq!(way(&[own], true), (vec![format!("{own} {alive} {shared}")], String::new()));
+        let other = "--rsh=plink -P 22";
+        assert_eq!(way(&[other], true), (vec![other.to_owned()], String::new()));
+    }
+}
