@@ -63,7 +63,7 @@ fn takes(takes: Takes) -> String {
         }
         Takes::Path => "a path",
         Takes::List => "a list of texts",
-        Takes::Patterns => "a text or a list of texts",
+        Takes::Patterns | Takes::Command => "a text or a list of texts",
         Takes::Delete => "`true`, `false`, `\"startup\"`, `\"running\"`",
         Takes::Table => "a table",
         Takes::Codes => "a table from codes to `\"ok\"`, `\"again\"`, `\"die\"`",

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, os::unix::ffi::OsStrExt};
 
 use mirror_core::{
+    job::AfterHook,
     path::{Escaped, TreePath},
     plan::{
         exit::ExitCodes,
@@ -15,7 +16,7 @@ use mirror_core::{
 use super::{shown, words};
 use crate::{
     report::Mode,
-    setup::{Daemon, Kind, Sync, Watch},
+    setup::{Daemon, Hook, Kind, Sync, Watch},
 };
 
 /// What holds for the whole process.
@@ -67,6 +68,7 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     ];
     let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
     lines.extend(limit);
+    lines.extend(sync.hook.as_ref().map(|hook| ("onSynced", described(hook))));
     lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.to_string())));
     if sync.codes != ExitCodes::rsync() {
         lines.push(("exitcodes", "of the configuration".into()));
@@ -79,6 +81,16 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     section(text, &format!("{}: {kind}", sync.name), &lines);
     calls(text, sync);
     text.push('\n');
+}
+
+fn described(hook: &Hook) -> String {
+    let words = std::iter::once(&hook.program).chain(&hook.words).map(|word| word.as_bytes());
+    let then = match hook.on_failure {
+        None => "a warning if it fails",
+        Some(AfterHook::Retry) => "again if it fails",
+        Some(AfterHook::Hold) => "nothing more if it fails",
+    };
+    format!("{}, {then}", words::line(words))
 }
 
 fn section(text: &mut String, title: &str, lines: &[(&str, String)]) {

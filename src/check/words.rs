@@ -13,7 +13,7 @@ pub(super) fn of_call(binary: &[u8], call: &Call) -> String {
 }
 
 /// The words as a line of a shell.
-fn line<'a>(words: impl Iterator<Item = &'a [u8]>) -> String {
+pub(super) fn line<'a>(words: impl Iterator<Item = &'a [u8]>) -> String {
     words.map(quoted).collect::<Vec<_>>().join(" ")
 }
 

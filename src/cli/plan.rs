@@ -94,6 +94,7 @@ fn sync(
         binary: "rsync".into(),
         codes: ExitCodes::rsync(),
         batch_size_limit: None,
+        hook: None,
         crontab: Vec::new(),
     })
 }

@@ -19,6 +19,7 @@ use mlua::{Table, Value};
 
 use super::{
     fields::{Fields, quoted, text},
+    hook,
     host::RSYNC_CODES,
     patterns::{Patterns, Roots},
     words::Words,
@@ -89,6 +90,7 @@ impl Draft<'_> {
             codes: exit_codes(fields, codes)?,
             batch_size_limit: fields.whole("batchSizeLimit", 0)?,
             crontab,
+            hook: hook::read(fields)?,
         };
         fields.whole("maxProcesses", 1)?;
         Ok((sync, words.warnings))

@@ -6,6 +6,7 @@
 mod draft;
 mod error;
 mod fields;
+mod hook;
 mod host;
 mod patterns;
 mod pretend;

@@ -1,6 +1,12 @@
 //! One mirror as the engine knows it: who carries out its jobs, and what it is called.
 
-use std::{env, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use mirror_core::{
     mirror::{Insist, Settings},
@@ -13,9 +19,17 @@ use mirror_core::{
 
 use super::way::Way;
 use crate::{
-    exec::{Executor, direct, rsync, source::SourceRoot, ssh::Connections},
+    exec::{
+        Executor,
+        child::{ChildOutput, Program},
+        direct,
+        hook::Hooked,
+        rsync,
+        source::SourceRoot,
+        ssh::Connections,
+    },
     report::Log,
-    setup::{Kind, Sync},
+    setup::{Hook, Kind, Sync},
 };
 
 /// One mirror as the engine knows it.
@@ -55,6 +69,10 @@ impl Member {
                 };
                 Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))
             }
+        };
+        let executor = match &sync.hook {
+            Some(hook) => Arc::new(hooked(executor, &sync, hook, log)),
+            None => executor,
         };
         Ok(Self { sync, source, executor })
     }
@@ -100,9 +118,31 @@ fn rsync_executor(
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
         renames,
-        output: rsync::ChildOutput::Log(log.clone()),
+        output: ChildOutput::Log(log.clone()),
         log: log.clone(),
     }))
+}
+
+fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hooked {
+    let target = sync.target.as_bytes();
+    let environment = vec![
+        ("LSYNCD_SYNC".into(), sync.name.clone().into()),
+        ("LSYNCD_SOURCE".into(), sync.source.clone().into()),
+        ("LSYNCD_TARGET".into(), OsString::from_vec(target.to_vec())),
+    ];
+    let program = Program {
+        binary: hook.program.clone(),
+        directory: sync.source.clone(),
+        environment,
+        output: ChildOutput::Log(log.clone()),
+    };
+    Hooked {
+        inner,
+        program,
+        words: hook.words.clone(),
+        on_failure: hook.on_failure,
+        log: log.clone(),
+    }
 }
 
 /// Who repeats renames at the target of `default.rsyncssh`. Nobody if it is not sure that a shell

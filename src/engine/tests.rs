@@ -70,6 +70,7 @@ impl Place {
             binary: "rsync".into(),
             codes: ExitCodes::rsync(),
             batch_size_limit: None,
+            hook: None,
             crontab: Vec::new(),
         }
     }

@@ -78,6 +78,11 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
         MirrorEvent::BatchFinished | MirrorEvent::BatchRetry(..) | MirrorEvent::BatchFatal(_) => {
             say_of_batch(log, member.sync.kind, event);
         }
+        MirrorEvent::HookFailed(failure, Some(wait)) => say_why(log, failure, *wait),
+        MirrorEvent::HookFailed(failure, None) => {
+            let text = format!("{}; {} waits for SIGHUP", failure.why, member.sync.name);
+            log.say(Category::Error, text);
+        }
         MirrorEvent::PlacesFailed(failed) => say_failed(log, failed),
         MirrorEvent::Lost(_)
         | MirrorEvent::SourceGone(_)

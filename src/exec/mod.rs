@@ -1,6 +1,8 @@
 //! Who carries jobs out.
 
+pub mod child;
 pub mod direct;
+pub mod hook;
 mod pipe;
 pub mod rsync;
 pub mod source;

@@ -17,6 +17,7 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
+    job::AfterHook,
     plan::{
         exit::ExitCodes,
         rsync::{DeletePolicy, RsyncOptions},
@@ -180,6 +181,19 @@ pub struct Sync {
     pub batch_size_limit: Option<u64>,
     /// When a full transfer is made, in local time.
     pub crontab: Vec<cron::Rule>,
+    /// What is done when a batch is on the target.
+    pub hook: Option<Hook>,
+}
+
+/// What is done when a batch is on the target: `onSynced`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// A program, looked up in `PATH` if it has no slash.
+    pub program: OsString,
+    /// Its words.
+    pub words: Vec<OsString>,
+    /// What follows if it fails. `None`: nothing but a warning.
+    pub on_failure: Option<AfterHook>,
 }
 
 /// Who carries out a sync.

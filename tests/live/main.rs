@@ -19,6 +19,8 @@ mod corpus;
 #[cfg(test)]
 mod excludes;
 #[cfg(test)]
+mod hooks;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod links;

@@ -38,7 +38,7 @@ on_each_line!(
     a_line_that_passes_nothing_is_given_up_and_used_again,
     a_host_that_stands_still_is_given_up_and_used_again,
     a_full_disk_is_filled_once_there_is_room,
-    a_target_that_is_removed_is_made_again,
+    a_change_reaches_a_target_that_was_removed,
 );
 
 /// A daemon that mirrors `src` to `dst`, by way of a server behind a network.
@@ -181,7 +181,7 @@ fn a_full_disk_is_filled_once_there_is_room(line: Line) {
     });
 }
 
-fn a_target_that_is_removed_is_made_again(line: Line) {
+fn a_change_reaches_a_target_that_was_removed(line: Line) {
     needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let mirror = Mirror::start(&sandbox, line, "", |source| {
@@ -224,6 +224,30 @@ fn a_master_that_hangs_is_made_anew() {
     assert_eq!(mirror.server.logins(), 2);
     mirror.daemon.wait_until("the old one is gone", || test_kill_process(hanging).is_err());
     assert!(master(&mirror.daemon).is_some());
+}
+
+/// Nobody gave rsync a time limit: it is ssh that notices.
+#[test]
+fn a_connection_that_passes_nothing_ends_and_the_words_of_the_user_say_when() {
+    needs!(Need::Ssh);
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let server = Server::ssh(&sandbox);
+    let network = Network::to(server.port());
+    let server = server.behind(&network);
+    let words = "_extra = { [[-o]], [[ServerAliveInterval=1]],";
+    let text = server.sync_to_it("").replace("_extra = {", words);
+    let daemon = sandbox.daemon().config(&text, 1).start();
+    daemon.wait_live();
+    let old = master(&daemon).unwrap();
+    network.set(Weather::Stalled);
+    fs::write(source.join("file"), "").unwrap();
+    daemon.wait_for_log("next try in");
+    daemon.wait_until("the connection has ended", || test_kill_process(old).is_err());
+    network.set(Weather::Fine);
+    daemon.signal(Signal::HUP);
+    daemon.wait_mirrored(Mode::Rsync, &source, &sandbox.path("dst"));
+    assert_eq!(server.logins(), 2);
 }
 
 /// sshd takes ten sessions in one connection, and starts to refuse logins when ten are under way.

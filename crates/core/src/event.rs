@@ -50,6 +50,9 @@ pub enum MirrorEvent {
     FullRetry(Failure, Duration),
     /// It failed with an exit code for which the user wants the daemon to end.
     FullFatal(Failure),
+    /// What the user wants done when a batch is on the target has failed. It is tried again after
+    /// this time, or, without one, when somebody says so.
+    HookFailed(Failure, Option<Duration>),
     /// These places failed, and are tried again later.
     PlacesFailed(Vec<(Place, Failure)>),
     /// Changes below this path may have been missed, so it is read again.

@@ -56,8 +56,20 @@ pub enum Outcome {
     /// Its exit code says that to try again is of no use. What follows from that depends on who
     /// says so, and on whether the mirror has been live.
     Fatal(Failure, Grounds),
+    /// All of it is on the target, or all but what failed, but what the user wants done then has
+    /// failed: it is all done again, at once or when somebody says so.
+    HookFailed(Failure, AfterHook),
     /// The root of the source is not what it was: nothing was done.
     SourceGone(Failure),
+}
+
+/// What follows if the user's own program fails that is called when a batch is on the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterHook {
+    /// The batch is made again later, and the program called again.
+    Retry,
+    /// Nothing more is done until somebody says so.
+    Hold,
 }
 
 /// Why a failure is taken for one that no later try can mend.

@@ -14,6 +14,9 @@ impl Moment {
     /// The origin of the clock.
     pub const ORIGIN: Self = Self(Duration::ZERO);
 
+    /// The point that is never reached.
+    pub const NEVER: Self = Self(Duration::MAX);
+
     /// The point `since_origin` after the origin.
     #[must_use]
     pub const fn new(since_origin: Duration) -> Self {

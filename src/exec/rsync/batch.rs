@@ -21,12 +21,12 @@ use mirror_linux::dir::Dir;
 
 use super::{
     RsyncExecutor,
-    child::End,
     findings::{Covered, Findings},
     large::take_large,
 };
 use crate::{
     exec::{
+        child::End,
         stop::Stop,
         survey::{Survey, survey},
     },

@@ -4,7 +4,6 @@
 //! and what their ends mean.
 
 mod batch;
-mod child;
 mod findings;
 mod large;
 mod moves;
@@ -28,12 +27,15 @@ use mirror_core::{
     },
 };
 
-use super::{Executor, source::SourceRoot, ssh::Master, stop::Stop};
+use super::{
+    Executor,
+    child::{ChildOutput, Program},
+    source::SourceRoot,
+    ssh::Master,
+    stop::Stop,
+};
 use crate::report::Log;
 use batch::Run;
-use child::Program;
-
-pub use child::ChildOutput;
 pub use moves::Renames;
 
 /// What an [`RsyncExecutor`] is made of.
@@ -90,6 +92,8 @@ impl RsyncExecutor {
     #[must_use]
     pub fn new(config: RsyncConfig) -> Self {
         let source = config.root.path().as_os_str().as_bytes();
+        // `--rsh` among the words of a call comes before it.
+        let remote_shell = config.remote_shell.into_iter().map(|it| ("RSYNC_RSH".into(), it));
         Self {
             plan: RsyncPlan::new(config.options, source, config.target),
             root: config.root,
@@ -97,7 +101,7 @@ impl RsyncExecutor {
             program: Program {
                 binary: config.binary,
                 directory: config.directory,
-                remote_shell: config.remote_shell,
+                environment: remote_shell.collect(),
                 output: config.output,
             },
             master: config.master,

@@ -5,6 +5,7 @@
 //! is away.
 
 use std::{
+    env,
     ffi::{OsStr, OsString},
     fmt::Display,
     fs,
@@ -16,7 +17,6 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    process::Command,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -62,6 +62,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 pub struct Master {
     route: Route,
     socket: PathBuf,
+    /// From here relative paths of the user count.
+    directory: PathBuf,
     state: Mutex<State>,
     changed: Condvar,
     log: Log,
@@ -96,7 +98,8 @@ impl Master {
     /// One that is not open yet. Its socket will be at `socket`.
     pub(super) fn new(route: Route, socket: PathBuf, log: Log) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { route, socket, state, changed, log }
+        let directory = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        Self { route, socket, directory, state, changed, log }
     }
 
     /// Sees to it that there is a connection, and takes a place in it.
@@ -182,14 +185,12 @@ impl Master {
     }
 
     fn open(&self, stop: &Stop) -> Result<(), String> {
-        let Some((program, words)) = self.route.command.split_first() else { return Ok(()) };
         let persist = format!("ControlPersist={PERSIST}");
-        let mut ssh = Command::new(program);
-        ssh.args(words).args(["-o", "ControlMaster=yes", "-o", &persist]);
-        ssh.arg("-o").arg(control_path(&self.socket));
         // Nobody has to let us have a shell for it.
-        ssh.args(["-f", "-N", "-T", "-x"]).arg(&self.route.host);
-        log_in(&mut ssh, stop, &self.log)
+        let words = ["-o", "ControlMaster=yes", "-o", &persist, "-f", "-N", "-T", "-x", "-o"];
+        let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+        words.push(control_path(&self.socket));
+        log_in(&self.route, &words, self.directory.clone(), (stop, &self.log))
     }
 
     /// Has the connection end.

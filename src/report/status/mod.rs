@@ -17,7 +17,7 @@ use std::{
 use jiff::{SignedDuration, Zoned};
 use mirror_core::{
     job::{Failure, Scope},
-    mirror::{Delay, Mirror, State, What},
+    mirror::{Cause, Delay, Mirror, State, What},
     path::Escaped,
     queue::Stage,
     time::Moment,
@@ -128,7 +128,15 @@ impl Status<'_> {
             State::Live if count == 0 => write!(out, "in sync")?,
             State::Live => write!(out, "live")?,
             State::Away(away) => {
-                write!(out, "the target is away, next try at {}", self.date(away.until))?;
+                let what = match away.cause {
+                    Cause::Target => "the target is away",
+                    Cause::Hook => "what follows a batch failed",
+                };
+                if away.until == Moment::NEVER {
+                    write!(out, "{what}, waits for SIGHUP")?;
+                } else {
+                    write!(out, "{what}, next try at {}", self.date(away.until))?;
+                }
                 write_trouble(mirror.trouble(), out)?;
             }
             State::Held { why, .. } => write!(out, "the source is lost, {why}")?,

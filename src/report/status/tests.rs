@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use mirror_core::{
-    job::{Failure, JobId, Outcome, Place},
+    job::{AfterHook, Failure, JobId, Outcome, Place},
     mirror::{Insist, Settings},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
@@ -174,6 +174,19 @@ fn the_state_is_told_in_words() {
     end(&mut mirror, Outcome::Partly(vec![(failed, failure())]), 121);
     let next = "failed, try 1, the next at Mon Nov  2 20:04:27 2026: /a";
     check(&mirror, &format!("Sync1 -> /dst/: live, {rest}\n  {next}\n"));
+    for (then, next) in [
+        (AfterHook::Retry, "next try at Mon Nov  2 20:04:17 2026"),
+        (AfterHook::Hold, "waits for SIGHUP"),
+    ] {
+        mirror.hangup(at(125), &mut Vec::new());
+        start(&mut mirror, 125);
+        end(&mut mirror, Outcome::HookFailed(failure(), then), 107);
+        let text = text(&status(vec![sync("Sync1", &mirror)]));
+        let expected = format!(
+            "Sync1 -> /dst/: what follows a batch failed, {next}, rsync failed (exit code 12), "
+        );
+        assert!(text.contains(&expected), "{text}");
+    }
     mirror.cannot_cover("it is not there".into(), at(130), &mut Vec::new());
     let held = text(&status(vec![sync("Sync1", &mirror)]));
     assert!(held.contains("Sync1 -> /dst/: the source is lost, it is not there, 1 not"), "{held}");

@@ -267,8 +267,13 @@ fn is_done(mirror: &Mirror) -> bool {
     *mirror.state() == State::Live && !mirror.is_busy()
 }
 
+/// Whether only somebody from outside can bring it on.
 fn is_held(mirror: &Mirror) -> bool {
-    matches!(mirror.state(), State::Held { .. })
+    match mirror.state() {
+        State::Held { .. } => true,
+        State::Away(away) => away.until == Moment::NEVER,
+        State::Covering | State::Starting | State::Live => false,
+    }
 }
 
 #[cfg(test)]

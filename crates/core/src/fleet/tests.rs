@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     event::MirrorEvent,
     filter::Filter,
-    job::{Failure, Grounds, Place, Scope, Work},
+    job::{AfterHook, Failure, Grounds, Place, Scope, Work},
     mirror::Insist,
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
@@ -91,6 +91,8 @@ fn outcome(words: &[&str]) -> Outcome {
         ["done"] => Outcome::Done,
         ["again"] => Outcome::Again(failure()),
         ["die"] => Outcome::Fatal(failure(), Grounds::User),
+        ["hook", "retry"] => Outcome::HookFailed(failure(), AfterHook::Retry),
+        ["hook", "hold"] => Outcome::HookFailed(failure(), AfterHook::Hold),
         ["fatal"] => Outcome::Fatal(failure(), Grounds::Program),
         ["unknown"] => Outcome::Fatal(failure(), Grounds::Unknown),
         ["gone"] => Outcome::SourceGone(failure()),
@@ -150,6 +152,8 @@ fn show_event(event: &MirrorEvent) -> String {
         MirrorEvent::StartupRetry(_, wait) => format!("retry startup in {}", wait.as_millis()),
         MirrorEvent::BatchRetry(_, wait) => format!("retry in {}", wait.as_millis()),
         MirrorEvent::FullRetry(_, wait) => format!("retry all in {}", wait.as_millis()),
+        MirrorEvent::HookFailed(_, Some(wait)) => format!("hook again in {}", wait.as_millis()),
+        MirrorEvent::HookFailed(_, None) => "hook holds".into(),
         MirrorEvent::BatchFatal(_) => "batch fatal".into(),
         MirrorEvent::FullFatal(_) => "full fatal".into(),
         MirrorEvent::StartupGivenUp(_) => "given up".into(),
@@ -194,6 +198,34 @@ fn a_directory_moves_unless_a_rule_is_about_places_in_it() {
          300  0 mv /x /kept/y
          300  job 2 done          -> BatchFinished
          400                      -> start 0 /kept/y+/x+/x=>/kept/y",
+    );
+}
+
+#[test]
+fn a_batch_is_made_again_until_what_comes_after_it_succeeds() {
+    play(
+        fleet(1, Insist::No, Limits::default()),
+        "0    begin            -> cover 0 Any
+         0    covered 0        -> start 0 all
+         0    job 0 hook retry -> StartupFinished, hook again in 1000
+         10   0 write /a
+         999
+         1000                  -> start 0 //**
+         1000 job 1 hook hold  -> FullFinished, hook holds
+         1000 0 write /b
+         900000
+         900000 hup            -> Hangup, start 0 //**
+         900000 job 2 done     -> FullFinished",
+    );
+}
+
+#[test]
+fn one_pass_does_not_wait_for_a_person() {
+    play(
+        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        "0    begin            -> cover 0 Any
+         0    covered 0        -> start 0 all
+         0    job 0 hook hold  -> StartupFinished, hook holds, exit 255",
     );
 }
 

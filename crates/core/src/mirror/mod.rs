@@ -12,14 +12,14 @@ use core::time::Duration;
 
 pub use retry::LONGEST as LONGEST_RETRY;
 use retry::Retry;
-pub use state::{Away, Look, Resume, State};
+pub use state::{Away, Cause, Look, Resume, State};
 pub use status::{Delay, What};
 
 use crate::{
     effect::{Accept, Effect},
     event::{Event, MirrorEvent},
     filter::Filter,
-    job::{Failure, Grounds, Job, JobId, Outcome, Scope, Work},
+    job::{AfterHook, Failure, Grounds, Job, JobId, Outcome, Scope, Work},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
     queue::{Batch, Pace, Places, Settled},
@@ -294,7 +294,7 @@ impl Mirror {
             State::Starting | State::Live | State::Away(_) if self.is_busy() => None,
             State::Starting => Some(Moment::ORIGIN),
             State::Live => self.queue.next_due(),
-            State::Away(away) => Some(away.until),
+            State::Away(away) => Some(away.until).filter(|&until| until != Moment::NEVER),
         }
     }
 
@@ -311,7 +311,7 @@ impl Mirror {
         if self.is_busy() {
             return false;
         }
-        if let State::Away(Away { until, resume }) = self.state {
+        if let State::Away(Away { until, resume, .. }) = self.state {
             if until > now {
                 return false;
             }
@@ -359,6 +359,10 @@ impl Mirror {
                 self.succeed(purpose, effects);
             }
             Outcome::SourceGone(failure) => self.lose_source(failure.why, now, effects),
+            Outcome::HookFailed(failure, then) => {
+                self.tell_success(purpose, effects);
+                self.rest_after_hook(failure, then, now, effects);
+            }
             Outcome::Again(failure) => return self.fail(purpose, (failure, None), now, effects),
             Outcome::Fatal(failure, grounds) => {
                 return self.fail(purpose, (failure, Some(grounds)), now, effects);
@@ -371,12 +375,35 @@ impl Mirror {
         self.retry.reset();
         self.trouble = None;
         self.state = State::Live;
+        self.tell_success(purpose, effects);
+    }
+
+    fn tell_success(&self, purpose: Purpose, effects: &mut Vec<Effect>) {
         let event = match purpose {
             Purpose::Startup => MirrorEvent::StartupFinished,
             Purpose::Full => MirrorEvent::FullFinished,
             Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchFinished,
         };
         self.report(event, effects);
+    }
+
+    /// What comes after it is done again with the batch, so it is left alone for a while as if the
+    /// target were away.
+    fn rest_after_hook(
+        &mut self,
+        failure: Failure,
+        then: AfterHook,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let wait = match then {
+            AfterHook::Retry => Some(self.retry.next_wait()),
+            AfterHook::Hold => None,
+        };
+        let until = wait.map_or(Moment::NEVER, |wait| now + wait);
+        self.trouble = Some(failure.clone());
+        self.state = State::Away(Away { until, resume: Resume::Live, cause: Cause::Hook });
+        self.report(MirrorEvent::HookFailed(failure, wait), effects);
     }
 
     /// Ends the daemon, where that was asked for, or leaves the target alone for a while. There are
@@ -401,7 +428,7 @@ impl Mirror {
                 (Resume::Live, MirrorEvent::BatchRetry(failure, wait))
             }
         };
-        self.state = State::Away(Away { until: now + wait, resume });
+        self.state = State::Away(Away { until: now + wait, resume, cause: Cause::Target });
         self.report(event, effects);
         Verdict::GoOn
     }
@@ -444,6 +471,9 @@ fn settled(outcome: &Outcome) -> Settled {
         Outcome::Partly(failed) => {
             Settled::Except(failed.iter().map(|(place, _)| place.clone()).collect())
         }
-        Outcome::Again(_) | Outcome::Fatal(..) | Outcome::SourceGone(_) => Settled::Nothing,
+        Outcome::Again(_)
+        | Outcome::Fatal(..)
+        | Outcome::HookFailed(..)
+        | Outcome::SourceGone(_) => Settled::Nothing,
     }
 }

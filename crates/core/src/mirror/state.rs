@@ -13,7 +13,7 @@ pub enum State {
     Starting,
     /// Changes are carried out as they become due.
     Live,
-    /// The target can't be reached; it is tried again.
+    /// The target can't be reached, or what comes after it failed; it is tried again.
     Away(Away),
     /// The source is gone. Nothing is done, least of all a delete, until it is back.
     Held {
@@ -26,13 +26,24 @@ pub enum State {
     },
 }
 
-/// A target that can't be reached.
+/// A target that is left alone for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Away {
-    /// When it is tried again.
+    /// When it is tried again. [`Moment::NEVER`]: when somebody says so.
     pub until: Moment,
     /// What is tried.
     pub resume: Resume,
+    /// What was wrong.
+    pub cause: Cause,
+}
+
+/// Why a target is left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It can't be reached, or not be written.
+    Target,
+    /// What the user wants done after a batch has failed.
+    Hook,
 }
 
 /// What goes on when a target or a source is back.

@@ -91,6 +91,8 @@ pub enum Takes {
     Function,
     /// A switch, or a function in the place of what it switches.
     FlagOrFunction,
+    /// A shell command as a text, or a program and its words as a list.
+    Command,
 }
 
 /// What rsync is told if a setting is on.

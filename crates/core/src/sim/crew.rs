@@ -123,9 +123,7 @@ impl Crew {
                 Some(Outcome::Partly(failed)) => {
                     Settled::Except(failed.into_iter().map(|(place, _)| place).collect())
                 }
-                Some(Outcome::Again(_) | Outcome::Fatal(..) | Outcome::SourceGone(_)) => {
-                    Settled::Nothing
-                }
+                Some(_) => Settled::Nothing,
             };
             self.queue.settle(batch, settled, self.now);
         }

@@ -1,4 +1,4 @@
-//! One rsync as a child process: fed, listened to, and waited for by one thread.
+//! A program as a child process: fed, listened to, and waited for by one thread.
 //!
 //! The child stays in our process group and session, as with the original: ssh may ask on the
 //! terminal, and Ctrl-C ends it as well. The standard library gives it an empty signal mask and the
@@ -13,11 +13,12 @@ use std::{
     },
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdin, Command, Stdio},
+    time::Instant,
 };
 
 use mirror_core::plan::rsync::Call;
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
@@ -41,7 +42,7 @@ pub enum ChildOutput {
 
 /// How a child ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub enum End {
     /// It returned this code.
     Exited(i32),
     /// This signal ended it.
@@ -54,26 +55,37 @@ pub(super) enum End {
 
 /// The program, where it works, and where its output goes.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
-    pub(super) binary: OsString,
-    /// From here relative targets count. Our own working directory may be another for a moment,
-    /// while a configuration is read again.
-    pub(super) directory: PathBuf,
-    /// For `RSYNC_RSH`; `--rsh` among the words of a call comes before it.
-    pub(super) remote_shell: Option<OsString>,
-    pub(super) output: ChildOutput,
+pub struct Program {
+    /// Looked up in `PATH` if it has no slash.
+    pub binary: OsString,
+    /// From here relative paths count. Our own working directory may be another for a moment, while
+    /// a configuration is read again.
+    pub directory: PathBuf,
+    /// Variables that it gets beside ours.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where its output goes.
+    pub output: ChildOutput,
 }
 
 impl Program {
     /// Runs the program and gives each line of its stderr, without the line feed, to `read`.
-    pub(super) fn run(&self, call: &Call, stop: &Stop, read: &mut dyn FnMut(&[u8])) -> End {
+    pub fn run(&self, call: &Call, stop: &Stop, read: &mut dyn FnMut(&[u8])) -> End {
+        self.run_until(None, call, stop, read)
+    }
+
+    /// The same, and kills it if it still runs at that time.
+    pub fn run_until(
+        &self,
+        until: Option<Instant>,
+        call: &Call,
+        stop: &Stop,
+        read: &mut dyn FnMut(&[u8]),
+    ) -> End {
         let (stdout, mut copy) = self.output();
         let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut command = Command::new(&self.binary);
         command.current_dir(&self.directory);
-        if let Some(shell) = &self.remote_shell {
-            command.env("RSYNC_RSH", shell);
-        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(call.args.iter().map(|word| OsStr::from_bytes(word)));
         let spawned = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn();
         let mut child = match spawned {
@@ -86,7 +98,7 @@ impl Program {
             let _ = copy.write_all(line).and_then(|()| copy.write_all(b"\n"));
             read(line);
         };
-        match follow(&mut child, feed, stop, &mut hear) {
+        match follow(&mut child, (feed, until), stop, &mut hear) {
             Ok(end) => end,
             Err(error) => {
                 // It fails only when the child has ended by itself.
@@ -111,13 +123,13 @@ impl Program {
     }
 }
 
-/// Feeds the child and listens to it until it ends.
+/// Feeds the child and listens to it until it ends, or has to.
 ///
 /// The end is that of the process, not that of its stderr: an ssh that it leaves in the background
 /// keeps that open.
 fn follow(
     child: &mut Child,
-    feed: &[u8],
+    (feed, mut until): (&[u8], Option<Instant>),
     stop: &Stop,
     hear: &mut dyn FnMut(&[u8]),
 ) -> io::Result<End> {
@@ -127,9 +139,12 @@ fn follow(
     let ended = pidfd_open(pid, PidfdFlags::empty())?;
     let mut stdin = Feed::new(child.stdin.take(), feed)?;
     let mut stderr = Lines::new(child.stderr.take())?;
-    while !wait_for_news(&ended, &stdin, &stderr)? {
+    while !wait_for_news(&ended, &stdin, &stderr, until)? {
         stdin.write();
         stderr.read(hear);
+        if until.take_if(|until| *until <= Instant::now()).is_some() {
+            child.kill()?;
+        }
     }
     stderr.read(hear);
     stderr.finish(hear);
@@ -141,16 +156,20 @@ fn follow(
     })
 }
 
-/// Waits until something can be written or read; `true` when the child has ended.
+/// Waits until something can be written or read, or it is that time; `true` when the child has
+/// ended.
 fn wait_for_news(
     ended: &OwnedFd,
     stdin: &Feed<'_>,
     stderr: &Lines<ChildStderr>,
+    until: Option<Instant>,
 ) -> io::Result<bool> {
     let mut fds = vec![PollFd::new(ended, PollFlags::IN)];
     fds.extend(stdin.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
     fds.extend(stderr.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-    match poll(&mut fds, None) {
+    let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+    match poll(&mut fds, wait.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
@@ -193,7 +212,7 @@ mod tests {
     /// Runs `script` with a shell, and gives the end and the lines.
     fn run(script: &str, stdin: Option<Vec<u8>>, output: ChildOutput) -> (End, Vec<String>) {
         let program =
-            Program { binary: "sh".into(), directory: "/".into(), remote_shell: None, output };
+            Program { binary: "sh".into(), directory: "/".into(), environment: Vec::new(), output };
         let call = Call { args: vec![b"-c".to_vec(), script.into()], stdin };
         let mut lines = Vec::new();
         let mut read = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
@@ -233,7 +252,7 @@ mod tests {
         let program = Program {
             binary: "sh".into(),
             directory: "/".into(),
-            remote_shell: None,
+            environment: Vec::new(),
             output: ChildOutput::Null,
         };
         let script = format!("cat </proc/{}/fd/{} & exit 7", std::process::id(), {
@@ -249,6 +268,20 @@ mod tests {
     #[test]
     fn a_killed_child_is_no_success() {
         let (end, _) = run("kill -KILL $$", None, ChildOutput::Null);
+        assert!(matches!(end, End::Killed(9)), "{end:?}");
+    }
+
+    #[test]
+    fn a_child_that_takes_too_long_is_killed() {
+        let program = Program {
+            binary: "sh".into(),
+            directory: "/".into(),
+            environment: Vec::new(),
+            output: ChildOutput::Null,
+        };
+        let words = [&b"-c"[..], b"trap '' TERM; exec sleep 600"];
+        let call = Call { args: words.map(<[u8]>::to_vec).into(), stdin: None };
+        let end = program.run_until(Some(Instant::now()), &call, &Stop::default(), &mut |_| ());
         assert!(matches!(end, End::Killed(9)), "{end:?}");
     }
 
@@ -282,7 +315,7 @@ mod tests {
         let program = Program {
             binary: "/nonexistent/rsync".into(),
             directory: "/".into(),
-            remote_shell: None,
+            environment: Vec::new(),
             output: ChildOutput::Null,
         };
         let call = Call { args: vec![], stdin: None };

@@ -1,0 +1,183 @@
+//! What a user wants done whenever a batch is on the target.
+
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, sync::Arc};
+
+use mirror_core::{
+    job::{AfterHook, Failure, Job, Outcome, Place, Scope, Work},
+    path::Escaped,
+    plan::rsync::Call,
+};
+
+use super::{
+    Executor,
+    child::{End, Program},
+    stop::Stop,
+};
+use crate::report::{Category, Log};
+
+/// Carries jobs out by somebody else, and then calls a program, with what was looked at on its
+/// standard input: paths below the source, each with a NUL behind it, those that stand for all that
+/// is below them with a slash before that. `./` is all of it.
+///
+/// The next batch of the mirror waits for it, so one that takes long is called once for all that
+/// came meanwhile.
+pub struct Hooked {
+    /// Who carries jobs out.
+    pub inner: Arc<dyn Executor>,
+    /// The program, where it works and what it is told.
+    pub program: Program,
+    /// Its words.
+    pub words: Vec<OsString>,
+    /// What follows if it fails. `None`: nothing but a warning.
+    pub on_failure: Option<AfterHook>,
+    /// Where the warning goes.
+    pub log: Log,
+}
+
+impl Executor for Hooked {
+    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+        let outcome = self.inner.run(job, stop);
+        let failed = match &outcome {
+            Outcome::Done => &[][..],
+            Outcome::Partly(failed) => failed,
+            _ => return outcome,
+        };
+        let names = names(&job.work, failed);
+        if names.is_empty() {
+            return outcome;
+        }
+        match (self.call(names, stop), self.on_failure) {
+            (Ok(()), _) => outcome,
+            (Err(failure), Some(then)) => Outcome::HookFailed(failure, then),
+            (Err(failure), None) => {
+                self.log.say(Category::Warn, &failure.why);
+                outcome
+            }
+        }
+    }
+}
+
+impl Hooked {
+    fn call(&self, names: Vec<u8>, stop: &Stop) -> Result<(), Failure> {
+        let args = self.words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let call = Call { args, stdin: Some(names) };
+        let failed = |code, what: String| Err(Failure { code, why: format!("onSynced: {what}") });
+        let program = Escaped(self.program.binary.as_bytes());
+        match self.program.run(&call, stop, &mut |_| ()) {
+            End::Exited(0) => Ok(()),
+            End::Exited(code) => failed(Some(code), format!("{program} ended with code {code}")),
+            End::Killed(signal) => failed(None, format!("{program} was ended by signal {signal}")),
+            End::NotStarted(error) => failed(None, format!("cannot start {program}: {error}")),
+            End::Lost(error) => failed(None, format!("cannot follow {program}: {error}")),
+        }
+    }
+}
+
+/// What was looked at and did not fail.
+fn names(work: &Work, failed: &[(Place, Failure)]) -> Vec<u8> {
+    let Work::Batch { places, .. } = work else { return b"./\0".to_vec() };
+    let mut names = Vec::new();
+    for place in &**places {
+        if failed.iter().any(|(other, _)| *other == place) {
+            continue;
+        }
+        names.extend_from_slice(if place.path.is_root() { b"." } else { place.path.as_bytes() });
+        let end: &[u8] = if place.scope == Scope::Tree { b"/\0" } else { b"\0" };
+        names.extend_from_slice(end);
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use mirror_core::{job::JobId, notice::MirrorId, path::TreePath, queue::PlaceSet};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::exec::child::ChildOutput;
+
+    /// Who does nothing, and says that.
+    struct Says(Outcome);
+
+    impl Executor for Says {
+        fn run(&self, _: &Job, _: &Stop) -> Outcome {
+            self.0.clone()
+        }
+    }
+
+    fn place(text: &str) -> Place {
+        let path = TreePath::new(text.trim_end_matches('/').as_bytes()).unwrap();
+        Place { path, scope: if text.ends_with('/') { Scope::Tree } else { Scope::Entry } }
+    }
+
+    fn failure() -> Failure {
+        Failure::new("no")
+    }
+
+    /// Runs a hook that writes what it reads to `read` and then does `script`, after a job for the
+    /// places that ended so.
+    fn run(
+        (place_of_test, script): (&Path, &str),
+        (places, outcome): (&str, Outcome),
+        on_failure: Option<AfterHook>,
+    ) -> Outcome {
+        let script = format!("cat > '{}'; {script}", place_of_test.join("read").display());
+        let hooked = Hooked {
+            inner: Arc::new(Says(outcome)),
+            program: Program {
+                binary: "sh".into(),
+                directory: "/".into(),
+                environment: vec![("LSYNCD_SYNC".into(), "Sync1".into())],
+                output: ChildOutput::Null,
+            },
+            words: vec!["-c".into(), script.into()],
+            on_failure,
+            log: Log::default(),
+        };
+        let work = if places == "all" {
+            Work::Full
+        } else {
+            let places: PlaceSet =
+                places.split(' ').map(place).collect::<Vec<_>>().iter().collect();
+            Work::Batch { places: Arc::new(places), moves: Arc::new([]) }
+        };
+        hooked.run(&Job { id: JobId(0), mirror: MirrorId(0), work }, &Stop::default())
+    }
+
+    fn read(place: &TempDir) -> Option<String> {
+        let read = fs::read_to_string(place.path().join("read")).ok();
+        read.map(|text| text.replace('\0', "|"))
+    }
+
+    #[test]
+    fn it_reads_what_was_looked_at() {
+        for (places, outcome, names) in [
+            ("all", Outcome::Done, Some("./|")),
+            ("a b/c d/", Outcome::Done, Some("a|b/c|d/|")),
+            ("/", Outcome::Done, Some("./|")),
+            ("a b", Outcome::Partly(vec![(place("a"), failure())]), Some("b|")),
+            ("a", Outcome::Partly(vec![(place("a"), failure())]), None),
+            ("a", Outcome::Again(failure()), None),
+        ] {
+            let place = tempfile::tempdir().unwrap();
+            let ended = run((place.path(), ":"), (places, outcome.clone()), Some(AfterHook::Hold));
+            assert_eq!(ended, outcome, "{places}");
+            assert_eq!(read(&place).as_deref(), names, "{places}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_failure_is_what_was_said() {
+        let place = tempfile::tempdir().unwrap();
+        let ended = |script, then| run((place.path(), script), ("a", Outcome::Done), then);
+        assert_eq!(ended("exit 3", None), Outcome::Done);
+        for then in [AfterHook::Retry, AfterHook::Hold] {
+            let Outcome::HookFailed(failure, said) = ended("exit 3", Some(then)) else { panic!() };
+            assert_eq!((failure.code, said), (Some(3), then));
+            assert_eq!(failure.why, "onSynced: sh ended with code 3");
+        }
+        assert_eq!(ended("test \"$LSYNCD_SYNC\" = Sync1", Some(AfterHook::Hold)), Outcome::Done);
+    }
+}
