@@ -17,6 +17,7 @@ fn the_page_has_every_setting() {
         ("sync", Table::Sync),
         ("rsync", Table::Rsync),
         ("ssh", Table::Ssh),
+        ("tunnel", Table::Tunnel),
     ] {
         let start = format!("<!-- {name} -->\n");
         let (before, rest) = expected.split_once(&start).expect(name);
@@ -34,7 +35,7 @@ fn rows(table: Table) -> String {
     let last = match table {
         Table::Rsync => " | rsync's word",
         Table::Sync => " | for",
-        Table::Settings | Table::Ssh => "",
+        Table::Settings | Table::Ssh | Table::Tunnel => "",
     };
     let mut text = format!("| name | takes | default | what it does{last} |\n");
     text += if last.is_empty() { "|---|---|---|---|\n" } else { "|---|---|---|---|---|\n" };
@@ -89,6 +90,6 @@ fn last_cell(setting: &Setting) -> String {
             };
             format!(" | {}", bases.iter().map(name).collect::<Vec<_>>().join(", "))
         }
-        (Scope::Settings | Scope::Ssh, _) => String::new(),
+        (Scope::Settings | Scope::Ssh | Scope::Tunnel, _) => String::new(),
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 
 /// All that looks wrong.
 pub(super) fn warnings(subject: Subject<'_>) -> Vec<String> {
-    let Setup { daemon, syncs } = subject.setup;
+    let Setup { daemon, syncs, .. } = subject.setup;
     let mut found = Vec::new();
     found.extend(subject.files.iter().flat_map(|file| repeated_keys(file)));
     found.extend(syncs.iter().flat_map(patterns::that_never_match));

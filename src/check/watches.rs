@@ -75,7 +75,7 @@ mod tests {
         fs::create_dir_all(root.join("d")).unwrap();
         // The second source lies in the first one, and costs nothing more.
         let syncs = vec![sync(1, root, "/t/"), sync(2, &root.join("a"), "/u/")];
-        let mut setup = Setup { daemon: Daemon::default(), syncs };
+        let mut setup = Setup { daemon: Daemon::default(), syncs, tunnels: Vec::new() };
         assert_eq!(beyond(5, &setup, |_| false), None);
         let why = beyond(4, &setup, |_| false).unwrap();
         assert!(why.contains("has more directories than fs.inotify.max_user_watches = 4"), "{why}");

@@ -45,7 +45,10 @@ impl Plan {
     pub fn make(invocation: &Invocation, here: &Path) -> Result<Self, Ending> {
         let daemon = daemon(invocation, here);
         let base = Base { mode: daemon.mode, here };
-        let mut plan = Self { setup: Setup { daemon, syncs: Vec::new() }, warnings: Vec::new() };
+        let mut plan = Self {
+            setup: Setup { daemon, syncs: Vec::new(), tunnels: Vec::new() },
+            warnings: Vec::new(),
+        };
         for (words, number) in invocation.syncs.iter().zip(1..) {
             let sync = sync(invocation, words, number, here)?;
             let odd = check_target(sync.kind, &sync.source, &sync.target, base);
@@ -95,6 +98,7 @@ fn sync(
         codes: ExitCodes::rsync(),
         batch_size_limit: None,
         hook: None,
+        tunnel: None,
         crontab: Vec::new(),
     })
 }

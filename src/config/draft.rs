@@ -14,6 +14,7 @@ use mirror_core::{
     },
     queue::Pace,
     settings::Base,
+    tunnel,
 };
 use mlua::{Table, Value};
 
@@ -49,6 +50,7 @@ pub(super) struct Draft<'a> {
     pub(super) number: usize,
     pub(super) here: &'a Path,
     pub(super) insist: bool,
+    pub(super) tunnels: &'a [tunnel::Plan],
 }
 
 impl Draft<'_> {
@@ -91,6 +93,7 @@ impl Draft<'_> {
             batch_size_limit: fields.whole("batchSizeLimit", 0)?,
             crontab,
             hook: hook::read(fields)?,
+            tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
         fields.whole("maxProcesses", 1)?;
         Ok((sync, words.warnings))

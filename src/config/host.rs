@@ -167,8 +167,11 @@ fn with_slash(lua: &Lua, path: &std::path::Path) -> Result<LuaString> {
     lua.create_string(bytes)
 }
 
-/// The names that a sync on a base may have.
+/// The names that a sync on a base may have, or a tunnel.
 fn gauge(lua: &Lua, base: &str) -> Result<Table> {
+    if base == "tunnel" {
+        return inner_gauge(lua, Names::Tunnel);
+    }
     let base = base_named(base).ok_or_else(|| Error::runtime("no such base"))?;
     let table = lua.create_table()?;
     for setting in settings::of(Names::Sync).filter(|setting| setting.is_for(base)) {
@@ -203,6 +206,7 @@ fn unknown(table: &str, name: &Value) -> Option<String> {
         "sync" => Names::Sync,
         "rsync." => Names::Rsync,
         "ssh." => Names::Ssh,
+        "tunnel." => Names::Tunnel,
         _ => return Some(String::new()),
     };
     let Value::String(name) = name else { return Some(String::new()) };

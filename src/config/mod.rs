@@ -10,6 +10,7 @@ mod hook;
 mod host;
 mod patterns;
 mod pretend;
+mod tunnel;
 mod whole;
 mod words;
 
@@ -133,7 +134,10 @@ fn read(front: &Table, request: &Request) -> Result<Loaded, Refusal> {
     let values: Table = front.get("values").map_err(|error| bug(&error))?;
     let daemon = whole::daemon(&values, request).map_err(Refusal::because)?;
     let insist = whole::insist(&values, request);
-    let mut loaded = Loaded { setup: Setup { daemon, syncs: Vec::new() }, warnings: Vec::new() };
+    let gathered: Table = front.get("tunnels").map_err(|error| bug(&error))?;
+    let tunnels = tunnel::read(&gathered).map_err(Refusal::because)?;
+    let setup = Setup { daemon, syncs: Vec::new(), tunnels };
+    let mut loaded = Loaded { setup, warnings: Vec::new() };
     let syncs: Table = front.get("syncs").map_err(|error| bug(&error))?;
     for (made, number) in syncs.sequence_values::<Table>().zip(1..) {
         let made = made.map_err(|error| bug(&error))?;
@@ -162,7 +166,8 @@ fn add_sync(
     let config: Table = made.get("config").map_err(wrong)?;
     let base: String = made.get("base").map_err(wrong)?;
     let base = host::base_named(&base).ok_or_else(|| Fault::Lua("no such base".into()))?;
-    let draft = Draft { config: &config, base, number, here: &request.here, insist };
+    let (here, tunnels) = (&*request.here, &*loaded.setup.tunnels);
+    let draft = Draft { config: &config, base, number, here, insist, tunnels };
     let (sync, warnings) = draft.read()?;
     let target_base = Base { mode: loaded.setup.daemon.mode, here: &request.here };
     let odd = check_target(sync.kind, &sync.source, &sync.target, target_base)?;

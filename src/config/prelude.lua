@@ -68,7 +68,7 @@ debug = {
 
 lsyncd = { log = log, terminate = terminate, readdir = readdir, realdir = host.realdir, dump = dump }
 
-for _, name in ipairs { "spawn", "spawnShell", "alarm", "now", "observefd", "nonobservefd", "tunnel" } do
+for _, name in ipairs { "spawn", "spawnShell", "alarm", "now", "observefd", "nonobservefd" } do
     _G[name] = function() error(name .. " is not supported yet", 2) end
     lsyncd[name] = _G[name]
 end
@@ -286,10 +286,39 @@ local function inlet(config)
     })
 end
 
+local is_sealed = false
+
+-- tunnel
+
+local tunnels = {}
+
+local function check_tunnel(given)
+    local gauge = host.gauge("tunnel")
+    for name in pairs(given) do
+        if not gauge[name] then
+            local hint = host.unknown("tunnel.", name)
+            error('Parameter "' .. tostring(name) .. '" of tunnel unknown.' .. (hint or ""), 3)
+        end
+    end
+end
+
+function tunnel(given)
+    if is_sealed then error("Tunnel can only be created during initialization.", 2) end
+    if type(given) ~= "table" then error("tunnel takes a table: tunnel{ command = {..}, .. }", 2) end
+    check_tunnel(given)
+    local made = {}
+    for name, value in pairs(given) do made[name] = value end
+    tunnels[#tunnels + 1] = made
+    made._number, made._place = #tunnels, where(2)
+    made.name = made.name or "Tunnel" .. #tunnels
+    return made
+end
+
+lsyncd.tunnel = tunnel
+
 -- sync
 
 local syncs = {}
-local is_sealed = false
 
 local function inherit_defaults(config)
     for _, name in ipairs { "action", "checkgauge", "collect", "delay", "init", "maxDelays", "maxProcesses", "prepare" } do
@@ -312,7 +341,6 @@ local function check_script(config, base)
     end
     local own = own_function(config)
     if own then fail('this sync has its own "' .. own .. '": user scripts are not supported yet') end
-    if config.tunnel then fail("tunnels are not supported yet") end
 end
 
 function sync(given)
@@ -353,4 +381,4 @@ local function seal()
     })
 end
 
-return { values = values, syncs = syncs, seal = seal }
+return { values = values, syncs = syncs, tunnels = tunnels, seal = seal }

@@ -134,7 +134,7 @@ fn the_command_line_comes_before_the_file() {
         pidfile: Some("/c".into()),
         watch: Some(Watch::Inotify),
     };
-    let Setup { daemon, syncs } = trial.load().unwrap().setup;
+    let Setup { daemon, syncs, .. } = trial.load().unwrap().setup;
     assert_eq!(daemon.logfile, Some("/b".into()));
     assert_eq!(daemon.pidfile, Some("/c".into()));
     assert!(daemon.onepass && daemon.mode == Mode::Foreground && daemon.watch == Watch::Inotify);

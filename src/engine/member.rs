@@ -1,7 +1,6 @@
 //! One mirror as the engine knows it: who carries out its jobs, and what it is called.
 
 use std::{
-    env,
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
@@ -9,7 +8,7 @@ use std::{
 };
 
 use mirror_core::{
-    mirror::{Insist, Settings},
+    mirror::{Gate, Insist, Settings},
     path::Escaped,
     plan::{
         rsync::Phase,
@@ -17,7 +16,7 @@ use mirror_core::{
     },
 };
 
-use super::way::Way;
+use super::{line::Line, tunnels::Tunnels};
 use crate::{
     exec::{
         Executor,
@@ -27,10 +26,24 @@ use crate::{
         rsync,
         source::SourceRoot,
         ssh::Connections,
+        through::Through,
+        tunnel::{Tunnel, Way},
     },
     report::Log,
     setup::{Hook, Kind, Sync},
 };
+
+/// What members have in common.
+pub(super) struct Ground<'a> {
+    /// From here relative targets count, whatever happens later.
+    pub(super) here: PathBuf,
+    /// Through which the syncs behind ssh go.
+    pub(super) connections: &'a Arc<Connections>,
+    /// The tunnels that there are.
+    pub(super) tunnels: &'a Tunnels,
+    /// Where all of it is told.
+    pub(super) log: &'a Log,
+}
 
 /// One mirror as the engine knows it.
 pub(super) struct Member {
@@ -40,6 +53,8 @@ pub(super) struct Member {
     pub(super) source: Arc<SourceRoot>,
     /// Who carries out its jobs.
     pub(super) executor: Arc<dyn Executor>,
+    /// What its target is reached through.
+    pub(super) tunnel: Option<Arc<Tunnel>>,
 }
 
 impl Member {
@@ -48,17 +63,18 @@ impl Member {
     /// # Errors
     ///
     /// If its target is none: a sentence for people.
-    pub(super) fn new(sync: Sync, connections: &Connections, log: &Log) -> Result<Self, String> {
-        // From here relative targets count, whatever happens later.
-        let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    pub(super) fn new(sync: Sync, ground: &Ground<'_>) -> Result<Self, String> {
+        let Ground { log, tunnels, .. } = ground;
         let source = Arc::new(SourceRoot::new(sync.source.clone()));
+        let tunnel = sync.tunnel.as_ref().and_then(|plan| tunnels.get(plan));
         let executor: Arc<dyn Executor> = match sync.kind {
-            Kind::Rsync | Kind::Rsyncssh => {
-                Arc::new(rsync_executor(&sync, &source, (here, connections), log)?)
-            }
+            Kind::Rsync | Kind::Rsyncssh => match tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
+                Some(tunnel) => Arc::new(through(tunnel, &sync, &source, ground)),
+                None => Arc::new(rsync_executor(&sync, &source, ground)?),
+            },
             Kind::Direct => {
                 let settings = direct::Settings {
-                    target: here.join(&sync.target),
+                    target: ground.here.join(&sync.target),
                     filter: Arc::clone(&sync.filter),
                     delete: direct::Delete {
                         startup: sync.delete.applies(Phase::Startup),
@@ -67,21 +83,31 @@ impl Member {
                     moves: sync.moves,
                     workers: direct::default_workers(),
                 };
-                Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, log.clone()))
+                Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, (*log).clone()))
             }
         };
         let executor = match &sync.hook {
             Some(hook) => Arc::new(hooked(executor, &sync, hook, log)),
             None => executor,
         };
-        Ok(Self { sync, source, executor })
+        Ok(Self { sync, source, executor, tunnel })
     }
 
     /// What the core has to know of it when the daemon starts.
     pub(super) fn settings(&self) -> Settings {
         let Sync { pace, init, insist, filter, .. } = &self.sync;
-        let insist = if *insist { Insist::Yes } else { Insist::No };
-        Settings { pace: *pace, init: *init, insist, filter: Arc::clone(filter) }
+        // A tunnel that breaks is no reason to end.
+        let insist = *insist || self.tunnel.is_some();
+        let insist = if insist { Insist::Yes } else { Insist::No };
+        Settings { pace: *pace, init: *init, insist, filter: Arc::clone(filter), gate: self.gate() }
+    }
+
+    /// Whether there is a way to the target.
+    pub(super) fn gate(&self) -> Gate {
+        match &self.tunnel {
+            Some(tunnel) if !tunnel.is_up() => Gate::Closed,
+            Some(_) | None => Gate::Open,
+        }
     }
 
     /// The source as it stands in the log: with a slash at its end.
@@ -95,31 +121,62 @@ impl Member {
     }
 }
 
+/// Whether its target, or how it is reached, is another for each transfer.
+fn is_on_a_way(sync: &Sync) -> bool {
+    let words = sync.rsync.extra.iter().chain(&sync.rsync.long);
+    Way::concerns(sync.target.as_bytes()) || words.into_iter().any(|word| Way::concerns(word))
+}
+
+fn through(
+    tunnel: &Arc<Tunnel>,
+    sync: &Sync,
+    source: &Arc<SourceRoot>,
+    ground: &Ground<'_>,
+) -> Through {
+    let (sync, source) = (sync.clone(), Arc::clone(source));
+    let (here, connections) = (ground.here.clone(), Arc::clone(ground.connections));
+    let log = ground.log.clone();
+    Through::new(Arc::clone(tunnel), move |way| {
+        let mut sync = sync.clone();
+        sync.target = OsString::from_vec(way.put_into(sync.target.as_bytes()));
+        for word in sync.rsync.extra.iter_mut().chain(&mut sync.rsync.long) {
+            *word = way.put_into(word);
+        }
+        let ground = Ground {
+            here: here.clone(),
+            connections: &connections,
+            tunnels: &Tunnels::default(),
+            log: &log,
+        };
+        Ok(Arc::new(rsync_executor(&sync, &source, &ground)?))
+    })
+}
+
 fn rsync_executor(
     sync: &Sync,
     source: &Arc<SourceRoot>,
-    (directory, connections): (PathBuf, &Connections),
-    log: &Log,
+    Ground { here, connections, log, .. }: &Ground<'_>,
 ) -> Result<rsync::RsyncExecutor, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
-    let way = target.host().map(|host| Way::to(host, &mut options, connections, log));
-    let renames = way.as_ref().and_then(|way| renames(sync, &target, way, (connections, log)));
-    let (remote_shell, master) = way.map(|way| (way.remote_shell, way.master)).unwrap_or_default();
+    let line = target.host().map(|host| Line::to(host, &mut options, connections, log));
+    let renames = line.as_ref().and_then(|line| renames(sync, &target, line, (connections, log)));
+    let (remote_shell, master) =
+        line.map(|line| (line.remote_shell, line.master)).unwrap_or_default();
     Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
         root: Arc::clone(source),
         target,
         options,
         filter: Arc::clone(&sync.filter),
         binary: sync.binary.clone(),
-        directory,
+        directory: here.clone(),
         remote_shell,
         master,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
         renames,
-        output: ChildOutput::Log(log.clone()),
-        log: log.clone(),
+        output: ChildOutput::Log((*log).clone()),
+        log: (*log).clone(),
     }))
 }
 
@@ -150,7 +207,7 @@ fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hook
 fn renames(
     sync: &Sync,
     target: &Target,
-    way: &Way,
+    line: &Line,
     (connections, log): (&Connections, &Log),
 ) -> Option<rsync::Renames> {
     // Such as `sudo chroot /srv rsync`.
@@ -165,6 +222,6 @@ fn renames(
         TargetPath::Absolute(path) | TargetPath::Relative(path) => path,
         TargetPath::Unknown => b".",
     };
-    let shell = connections.shell(&way.command, target.host()?, log)?;
+    let shell = connections.shell(&line.command, target.host()?, log)?;
     Some(rsync::Renames { shell, directory: directory.to_vec() })
 }

@@ -4,16 +4,19 @@
 
 mod calendar;
 mod jobs;
+mod line;
 mod member;
 mod reload;
 mod roster;
 mod status;
 #[cfg(test)]
 mod tests;
-mod way;
+mod tunnels;
 mod words;
 
 use std::{
+    env,
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
@@ -43,10 +46,11 @@ use crate::{
 use crate::exec::ssh::Connections;
 use calendar::Calendar;
 use jobs::Jobs;
-use member::Member;
+use member::{Ground, Member};
 pub use reload::{Adapt, Load, Reload};
 use roster::Roster;
 use status::Status;
+use tunnels::Tunnels;
 
 /// The most messages that are taken in before what is due is done.
 const MOST_AT_ONCE: usize = 1024;
@@ -60,6 +64,8 @@ pub enum Message {
     Input(Input),
     /// A child of a job began or ended, as the status tells.
     Child,
+    /// A tunnel came up or went down.
+    Tunnel,
 }
 
 /// The door to the engine, for those that have something to tell.
@@ -100,7 +106,9 @@ pub struct Engine {
     /// What performing an effect has answered at once.
     answers: Vec<Input>,
     /// Through which the syncs behind ssh go. Behind `roster`, whose shells end before them.
-    connections: Connections,
+    connections: Arc<Connections>,
+    tunnels: Tunnels,
+    inbox: Inbox,
     log: Log,
     started: Instant,
 }
@@ -118,9 +126,13 @@ impl Engine {
         channel: (Inbox, Receiver<Message>),
         log: Log,
     ) -> Result<Self, String> {
-        let Setup { daemon, syncs } = setup;
-        let connections = Connections::new(daemon.share_connections);
-        let members = syncs.into_iter().map(|sync| Member::new(sync, &connections, &log));
+        let Setup { daemon, syncs, tunnels } = setup;
+        let (inbox, receiver) = channel;
+        let connections = Arc::new(Connections::new(daemon.share_connections));
+        let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
+        let ground =
+            Ground { here: here(), connections: &connections, tunnels: &tunnels, log: &log };
+        let members = syncs.into_iter().map(|sync| Member::new(sync, &ground));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
         let fleet = Fleet::new(members.iter().map(Member::settings).collect(), limits);
@@ -128,7 +140,6 @@ impl Engine {
         let names: Vec<_> = fleet.mirrors().iter().map(Mirror::id).collect();
         names.iter().zip(members).for_each(|(&name, member)| roster.add(name, member));
         roster.line_up(names);
-        let (inbox, receiver) = channel;
         let status = Status::new(&daemon, Moment::ORIGIN);
         let mut engine = Self {
             fleet,
@@ -138,10 +149,12 @@ impl Engine {
             calendar: Calendar::new(Zoned::now()),
             status,
             watch,
-            jobs: Jobs::new(inbox),
+            jobs: Jobs::new(inbox.clone()),
             receiver,
             answers: Vec::new(),
             connections,
+            tunnels,
+            inbox,
             log,
             started: Instant::now(),
         };
@@ -224,6 +237,12 @@ impl Engine {
                 self.reload(effects);
             }
             Message::Child => self.touch_status(),
+            Message::Tunnel => {
+                self.touch_status();
+                for gate in self.pass_gates() {
+                    self.fleet.handle(gate, now, effects);
+                }
+            }
             Message::Input(input) => {
                 self.touch_status();
                 if let Input::JobEnded { job, .. } = &input {
@@ -294,6 +313,11 @@ impl Engine {
         }
         None
     }
+}
+
+/// The directory from which relative targets count.
+fn here() -> PathBuf {
+    env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
 /// Pins the root of a mirror and has it watched: in this order, so that what is watched is what

@@ -14,7 +14,13 @@ use mirror_core::{
     notice::MirrorId,
 };
 
-use super::{Engine, member::Member, roster::Roster, words};
+use super::{
+    Engine, here,
+    member::{Ground, Member},
+    roster::Roster,
+    tunnels::Tunnels,
+    words,
+};
 use crate::{
     report::Category,
     setup::{Daemon, Setup, Sync},
@@ -63,11 +69,15 @@ impl Engine {
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.try_again();
         let read = load().and_then(|setup| {
-            let make = |sync| Member::new(sync, &self.connections, &self.log);
+            let Self { tunnels, inbox, log, connections, .. } = self;
+            let tunnels = Tunnels::start(&setup.tunnels, tunnels, inbox, log);
+            let tunnels = tunnels.map_err(|why| vec![why])?;
+            let ground = Ground { here: here(), connections, tunnels: &tunnels, log };
+            let make = |sync| Member::new(sync, &ground);
             let slots = Self::slots(&self.roster, setup.syncs, &make).map_err(|why| vec![why])?;
-            Ok((setup.daemon, slots))
+            Ok((setup.daemon, slots, tunnels))
         });
-        let (daemon, slots) = match read {
+        let (daemon, slots, tunnels) = match read {
             Ok(read) => read,
             Err(lines) => {
                 for line in lines {
@@ -75,9 +85,12 @@ impl Engine {
                 }
                 let text = "the configuration can't be used: the one before stays in force";
                 self.log.say(Category::Error, text);
+                self.tunnels.hangup();
                 return self.fleet.retry(self.now(), effects);
             }
         };
+        self.tunnels = tunnels;
+        self.tunnels.hangup();
         let in_force = adapt(&self.daemon, &daemon);
         let was = std::mem::replace(&mut self.daemon, in_force);
         self.renew_status(&was);

@@ -167,7 +167,7 @@ impl Engine {
             syncs: syncs.collect(),
             processes: processes.collect(),
             watches: Watches { count: inventory.watched, listed: &inventory.listed },
-            notes: notes(inventory, &self.roster),
+            notes: [notes(inventory, &self.roster), self.tunnels.notes()].concat(),
             now,
             clock: report::now(),
         };

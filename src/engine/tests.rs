@@ -71,6 +71,7 @@ impl Place {
             codes: ExitCodes::rsync(),
             batch_size_limit: None,
             hook: None,
+            tunnel: None,
             crontab: Vec::new(),
         }
     }
@@ -94,7 +95,7 @@ impl Place {
 }
 
 fn setup(syncs: impl IntoIterator<Item = Sync>) -> Setup {
-    Setup { daemon: Daemon::default(), syncs: syncs.into_iter().collect() }
+    Setup { daemon: Daemon::default(), syncs: syncs.into_iter().collect(), tunnels: Vec::new() }
 }
 
 impl Running {

@@ -9,6 +9,8 @@ pub mod source;
 pub mod ssh;
 pub mod stop;
 pub mod survey;
+pub mod through;
+pub mod tunnel;
 
 use mirror_core::job::{Job, Outcome};
 

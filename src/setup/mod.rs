@@ -23,6 +23,7 @@ use mirror_core::{
         rsync::{DeletePolicy, RsyncOptions},
     },
     queue::Pace,
+    tunnel,
 };
 
 use crate::report::Mode;
@@ -62,6 +63,8 @@ pub struct Setup {
     pub daemon: Daemon,
     /// In the order in which they were given, at least one.
     pub syncs: Vec<Sync>,
+    /// The tunnels that are kept standing, whoever uses them.
+    pub tunnels: Vec<tunnel::Plan>,
 }
 
 /// What holds for the whole process: `settings{}` and the options of the command line.
@@ -183,6 +186,8 @@ pub struct Sync {
     pub crontab: Vec<cron::Rule>,
     /// What is done when a batch is on the target.
     pub hook: Option<Hook>,
+    /// What the target is reached through.
+    pub tunnel: Option<tunnel::Plan>,
 }
 
 /// What is done when a batch is on the target: `onSynced`.

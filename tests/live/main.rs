@@ -52,3 +52,5 @@ mod startup;
 mod status;
 #[cfg(test)]
 mod target_trouble;
+#[cfg(test)]
+mod tunnels;

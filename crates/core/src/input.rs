@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use crate::{
     job::{JobId, Outcome},
+    mirror::Gate,
     notice::{MirrorId, Notice},
 };
 
@@ -20,6 +21,8 @@ pub enum Input {
         /// Why, as a sentence without a full stop.
         why: String,
     },
+    /// The way to the target of this mirror has come up or gone down.
+    Gate(MirrorId, Gate),
     /// Something happened in a tree.
     Notice(Notice),
     /// A job is over.

@@ -31,5 +31,7 @@ pub mod event;
 pub mod fleet;
 pub mod mirror;
 
+pub mod tunnel;
+
 #[cfg(test)]
 mod sim;

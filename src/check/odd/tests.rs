@@ -29,6 +29,7 @@ pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
         moves: true,
         batch_size_limit: None,
         hook: None,
+        tunnel: None,
         crontab: Vec::new(),
     }
 }

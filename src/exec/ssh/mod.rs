@@ -45,8 +45,8 @@ pub struct Connections {
     shared: bool,
     /// Where the sockets are, made with the first sync that needs it. `None` if it can't be.
     directory: OnceLock<Option<PathBuf>>,
-    /// All that there ever were, each with a socket whose name is its number.
-    masters: Mutex<Vec<Arc<Master>>>,
+    /// Those that somebody uses, and the number of the next one, which is the name of its socket.
+    masters: Mutex<(Vec<Arc<Master>>, u64)>,
     /// The shells that somebody uses.
     shells: Mutex<BTreeMap<Route, Weak<Shell>>>,
 }
@@ -58,7 +58,7 @@ impl Connections {
         Self {
             shared,
             directory: OnceLock::new(),
-            masters: Mutex::new(Vec::new()),
+            masters: Mutex::new((Vec::new(), 0)),
             shells: Mutex::new(BTreeMap::new()),
         }
     }
@@ -72,20 +72,24 @@ impl Connections {
         }
         let directory = self.directory.get_or_init(|| private_directory().ok()).as_ref()?;
         let route = Route::new(command.to_vec(), host)?;
-        let mut masters = lock(&self.masters);
+        let mut guard = lock(&self.masters);
+        let (masters, next) = &mut *guard;
         if let Some(master) = masters.iter().find(|master| *master.route() == route) {
             return Some(Arc::clone(master));
         }
-        let socket = directory.join(masters.len().to_string());
+        let unused = masters.extract_if(.., |master| Arc::strong_count(master) == 1);
+        unused.for_each(|master| master.end());
+        let socket = directory.join(next.to_string());
+        *next += 1;
         let master = Arc::new(Master::new(route, socket, log.clone()));
         masters.push(Arc::clone(&master));
-        drop(masters);
+        drop(guard);
         Some(master)
     }
 
     /// Hosts that were away are tried again at once.
     pub fn try_again(&self) {
-        lock(&self.masters).iter().for_each(|master| master.forget_failures());
+        lock(&self.masters).0.iter().for_each(|master| master.forget_failures());
     }
 
     /// The shell at `host`, reached by `command`: ssh with all its words. `None` if no ssh takes
@@ -113,7 +117,7 @@ impl Connections {
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        lock(&self.masters).iter().for_each(|master| master.end());
+        lock(&self.masters).0.iter().for_each(|master| master.end());
         let Some(Some(directory)) = self.directory.get() else { return };
         // What is left is of no use to anybody.
         let _ = fs::remove_dir_all(directory);

@@ -17,7 +17,7 @@ use std::{
 use jiff::{SignedDuration, Zoned};
 use mirror_core::{
     job::{Failure, Scope},
-    mirror::{Cause, Delay, Mirror, State, What},
+    mirror::{Cause, Delay, Gate, Mirror, State, What},
     path::Escaped,
     queue::Stage,
     time::Moment,
@@ -122,6 +122,9 @@ impl Status<'_> {
         let (name, target) = (Escaped(sync.name.as_bytes()), Escaped(sync.target.as_bytes()));
         let count = mirror.delay_count();
         write!(out, "{name} -> {target}: ")?;
+        if mirror.gate() == Gate::Closed {
+            write!(out, "waits for its tunnel, ")?;
+        }
         match mirror.state() {
             State::Covering => write!(out, "its source is being watched for the first time")?,
             State::Starting => write!(out, "the first full transfer")?,

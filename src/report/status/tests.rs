@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::tz::TimeZone;
 use mirror_core::{
     job::{AfterHook, Failure, JobId, Outcome, Place},
-    mirror::{Insist, Settings},
+    mirror::{Gate, Insist, Settings},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
     queue::Pace,
@@ -15,7 +15,8 @@ use super::*;
 
 fn mirror(init: bool) -> Mirror {
     let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 1_000_000 };
-    let settings = Settings { pace, init, insist: Insist::Yes, filter: Arc::default() };
+    let settings =
+        Settings { pace, init, insist: Insist::Yes, filter: Arc::default(), gate: Gate::Open };
     let mut mirror = Mirror::new(MirrorId(0), settings);
     mirror.begin(&mut Vec::new());
     mirror

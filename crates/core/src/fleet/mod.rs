@@ -109,6 +109,7 @@ impl Fleet {
             Input::CannotCover { mirror, why } => {
                 self.with(mirror, |mirror| mirror.cannot_cover(why, now, effects));
             }
+            Input::Gate(id, gate) => self.with(id, |mirror| mirror.set_gate(gate, now)),
             Input::Notice(notice) => {
                 self.with(notice.mirror, |mirror| mirror.hear(notice.news, now, effects));
             }

@@ -11,7 +11,7 @@ use crate::{
     event::MirrorEvent,
     filter::Filter,
     job::{AfterHook, Failure, Grounds, Place, Scope, Work},
-    mirror::Insist,
+    mirror::{Gate, Insist},
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
     queue::Pace,
@@ -30,7 +30,7 @@ fn fleet(mirrors: usize, insist: Insist, limits: Limits) -> Fleet {
 }
 
 fn settings(insist: Insist) -> Settings {
-    Settings { pace: QUIET, init: true, insist, filter: Arc::default() }
+    Settings { pace: QUIET, init: true, insist, filter: Arc::default(), gate: Gate::Open }
 }
 
 /// A fleet of one mirror that does not begin with a full transfer.
@@ -60,6 +60,8 @@ fn tell(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
         ["cannot", n, why] => {
             Input::CannotCover { mirror: MirrorId(n.parse().unwrap()), why: String::from(*why) }
         }
+        ["gate", n, "opens"] => Input::Gate(MirrorId(n.parse().unwrap()), Gate::Open),
+        ["gate", n, "closes"] => Input::Gate(MirrorId(n.parse().unwrap()), Gate::Closed),
         ["term"] => Input::Signal(Signal::Terminate),
         ["hup"] => Input::Signal(Signal::Hangup),
         ["full", n] => Input::FullDue(MirrorId(n.parse().unwrap())),
@@ -216,6 +218,28 @@ fn a_batch_is_made_again_until_what_comes_after_it_succeeds() {
          900000
          900000 hup            -> Hangup, start 0 //**
          900000 job 2 done     -> FullFinished",
+    );
+}
+
+#[test]
+fn without_a_way_to_the_target_no_job_starts_and_nothing_is_lost() {
+    let closed = Settings { gate: Gate::Closed, ..settings(Insist::Yes) };
+    play(
+        Fleet::new(vec![closed], Limits::default()),
+        "0    begin          -> cover 0 Any
+         0    covered 0
+         500  0 write /a
+         5000
+         5000 gate 0 opens   -> start 0 all
+         5000 gate 0 closes
+         5000 job 0 again    -> retry startup in 1000
+         9000
+         9500 gate 0 opens   -> start 0 all
+         9500 gate 0 closes
+         9500 job 1 done     -> StartupFinished
+         9500 0 write /b
+         9999
+         9999 gate 0 opens   -> start 0 /b",
     );
 }
 

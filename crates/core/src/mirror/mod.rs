@@ -12,7 +12,7 @@ use core::time::Duration;
 
 pub use retry::LONGEST as LONGEST_RETRY;
 use retry::Retry;
-pub use state::{Away, Cause, Look, Resume, State};
+pub use state::{Away, Cause, Gate, Look, Resume, State};
 pub use status::{Delay, What};
 
 use crate::{
@@ -43,6 +43,8 @@ pub struct Settings {
     pub insist: Insist,
     /// What does not concern this mirror.
     pub filter: Arc<Filter>,
+    /// Whether there is a way to the target yet.
+    pub gate: Gate,
 }
 
 /// What a first transfer that fails means for the daemon.
@@ -262,6 +264,23 @@ impl Mirror {
         self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN), resume };
     }
 
+    /// The way to the target has come up or gone down. What waited for it goes out at once.
+    pub fn set_gate(&mut self, gate: Gate, now: Moment) {
+        let was = core::mem::replace(&mut self.settings.gate, gate);
+        if (was, gate) == (Gate::Closed, Gate::Open) {
+            self.retry.reset();
+            if let State::Away(Away { until, cause: Cause::Target, .. }) = &mut self.state {
+                *until = now;
+            }
+        }
+    }
+
+    /// Whether there is a way to the target.
+    #[must_use]
+    pub const fn gate(&self) -> Gate {
+        self.settings.gate
+    }
+
     /// Ends this mirror. If it answers with a job, that still runs, and was asked to end.
     pub fn retire(self, effects: &mut Vec<Effect>) -> Option<JobId> {
         effects.push(Effect::Uncover(self.id));
@@ -291,7 +310,11 @@ impl Mirror {
         match &self.state {
             State::Held { look: Look::At(at), .. } => Some(*at),
             State::Held { look: Look::Asked, .. } | State::Covering => None,
-            State::Starting | State::Live | State::Away(_) if self.is_busy() => None,
+            State::Starting | State::Live | State::Away(_)
+                if self.is_busy() || self.settings.gate == Gate::Closed =>
+            {
+                None
+            }
             State::Starting => Some(Moment::ORIGIN),
             State::Live => self.queue.next_due(),
             State::Away(away) => Some(away.until).filter(|&until| until != Moment::NEVER),
@@ -308,7 +331,7 @@ impl Mirror {
             }
             return false;
         }
-        if self.is_busy() {
+        if self.is_busy() || self.settings.gate == Gate::Closed {
             return false;
         }
         if let State::Away(Away { until, resume, .. }) = self.state {

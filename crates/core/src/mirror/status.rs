@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::{
         job::{JobId, Outcome},
-        mirror::{Insist, Settings},
+        mirror::{Gate, Insist, Settings},
         notice::{Change, Edit, Gone, Kind, MirrorId, News},
         path::TreePath,
         queue::Pace,
@@ -105,7 +105,7 @@ mod tests {
         fn new(init: bool) -> Self {
             let pace = Pace::Fixed { delay: Duration::from_secs(1), max_waiting: 1000 };
             let filter = Arc::default();
-            let settings = Settings { pace, init, insist: Insist::Yes, filter };
+            let settings = Settings { pace, init, insist: Insist::Yes, filter, gate: Gate::Open };
             let mut mirror = Mirror::new(MirrorId(0), settings);
             mirror.begin(&mut Vec::new());
             Self(mirror, 0)

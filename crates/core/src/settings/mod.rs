@@ -36,6 +36,8 @@ pub enum Scope {
     Rsync,
     /// In the table `ssh` of a sync.
     Ssh,
+    /// In `tunnel{}`.
+    Tunnel,
 }
 
 /// A table of the settings, without the kinds of syncs.
@@ -49,6 +51,8 @@ pub enum Table {
     Rsync,
     /// `ssh = {}`
     Ssh,
+    /// `tunnel{}`
+    Tunnel,
 }
 
 /// On what a sync is based.
@@ -117,6 +121,7 @@ impl Setting {
             Scope::Sync(_) => Table::Sync,
             Scope::Rsync => Table::Rsync,
             Scope::Ssh => Table::Ssh,
+            Scope::Tunnel => Table::Tunnel,
         }
     }
 
@@ -127,7 +132,7 @@ impl Setting {
             Scope::Sync(bases) => bases.contains(&base),
             Scope::Rsync => base != Base::Own,
             Scope::Ssh => base == Base::Rsyncssh,
-            Scope::Settings => false,
+            Scope::Settings | Scope::Tunnel => false,
         }
     }
 }
@@ -150,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_name_stands_once_in_a_table() {
-        for table in [Table::Settings, Table::Sync, Table::Rsync, Table::Ssh] {
+        for table in [Table::Settings, Table::Sync, Table::Rsync, Table::Ssh, Table::Tunnel] {
             let mut names = BTreeSet::new();
             for setting in of(table) {
                 assert!(names.insert(setting.name), "{table:?}: {}", setting.name);

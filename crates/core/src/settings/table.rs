@@ -40,6 +40,10 @@ const fn ssh(name: &'static str, takes: Takes, doc: &'static str) -> Setting {
     Setting { name, scope: Scope::Ssh, takes, default: "", doc, word: Word::None }
 }
 
+const fn tunnel(name: &'static str, takes: Takes, doc: &'static str) -> Setting {
+    Setting { name, scope: Scope::Tunnel, takes, default: "", doc, word: Word::None }
+}
+
 const fn rsync(name: &'static str, takes: Takes, doc: &'static str) -> Setting {
     Setting { name, scope: Scope::Rsync, takes, default: "", doc, word: Word::None }
 }
@@ -174,4 +178,15 @@ pub const SETTINGS: &[Setting] = &[
     ssh("options", Table, "options of ssh_config, by their names"),
     ssh("port", Text, "the port of the other side"),
     ssh("_extra", List, "further words for ssh"),
+    tunnel("name", Text, "its name in the status file and in messages").or("\"Tunnel1\""),
+    tunnel("mode", OneOf(&["command", "pool"]), "whether each program gets a port of its own, ^localport").or("\"command\""),
+    tunnel("command", Command, "the program that makes it, as a list or as a text that is split at blanks"),
+    tunnel("parallel", Number(1), "how many of it run beside each other").or("1"),
+    tunnel("retryDelay", Number(0), "seconds until a program that ended before it was ready is started again; then twice as long each time, up to 5 minutes").or("10"),
+    tunnel("readyDelay", Number(0), "seconds that a program has to live until it counts as ready; in a pool it does before if something listens on its port").or("5"),
+    tunnel("localhost", Text, "what ^localhost stands for").or("\"localhost\""),
+    tunnel("checkCommand", Text, "accepted, without effect"),
+    tunnel("checkExitCodes", Table, "accepted, without effect"),
+    tunnel("checkMaxFailed", Number(0), "accepted, without effect"),
+    tunnel("distribution", OneOf(&["rr"]), "in which turn transfers take the programs of a pool").or("\"rr\""),
 ];

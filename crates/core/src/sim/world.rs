@@ -14,7 +14,7 @@ use crate::{
     fleet::{Entrant, Fleet, Limits},
     input::{Input, Signal},
     job::{Job, JobId},
-    mirror::{Insist, Mirror, Settings, State},
+    mirror::{Gate, Insist, Mirror, Settings, State},
     notice::{Gone, MirrorId, News, Notice},
     queue::Pace,
     sim::{
@@ -74,7 +74,13 @@ pub(crate) fn play(script: &Script, loss: Loss) -> Found {
 
 /// Whatever fails, the world goes on.
 fn settings(init: bool) -> Settings {
-    Settings { pace: Pace::default(), init, insist: Insist::Always, filter: Arc::default() }
+    Settings {
+        pace: Pace::default(),
+        init,
+        insist: Insist::Always,
+        filter: Arc::default(),
+        gate: Gate::Open,
+    }
 }
 
 impl World {

@@ -14,7 +14,7 @@ use crate::{
 
 /// How the programs of one sync get to its host.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct Line {
     /// The program that gets there, with all its words.
     pub(super) command: Vec<Vec<u8>>,
     /// The same for `RSYNC_RSH`, where `options` do not say it.
@@ -23,8 +23,8 @@ pub(super) struct Way {
     pub(super) master: Option<Arc<Master>>,
 }
 
-impl Way {
-    /// The way to `host`. What `options` say of it gets further words behind those of the user.
+impl Line {
+    /// The line to `host`. What `options` say of it gets further words behind those of the user.
     ///
     /// What is not plainly ssh stays as it is, and what `RSYNC_RSH` says has no part in a shared
     /// connection.
@@ -65,20 +65,20 @@ mod tests {
     use super::*;
 
     /// The words `--rsh` and `RSYNC_RSH` of a sync whose user said `said`.
-    fn way(said: &[&str], shared: bool) -> (Vec<String>, String) {
+    fn line(said: &[&str], shared: bool) -> (Vec<String>, String) {
         let long = said.iter().map(|word| word.as_bytes().to_vec()).collect();
         let mut options = RsyncOptions { long, ..RsyncOptions::default() };
         let connections = Connections::new(shared);
-        let way = Way::to(b"host", &mut options, &connections, &Log::default());
-        assert_eq!(way.master.is_some(), shared && !said.iter().any(|it| it.contains("plink")));
-        let socket = way.master.as_ref().map(|master| master.words().concat());
+        let line = Line::to(b"host", &mut options, &connections, &Log::default());
+        assert_eq!(line.master.is_some(), shared && !said.iter().any(|it| it.contains("plink")));
+        let socket = line.master.as_ref().map(|master| master.words().concat());
         let socket = String::from_utf8(socket.unwrap_or_default()).unwrap();
         let socket = socket.rsplit('=').next().unwrap();
         let text = |bytes: &[u8]| {
             let text = String::from_utf8(bytes.to_vec()).unwrap();
             if socket.is_empty() { text } else { text.replace(socket, "SOCKET") }
         };
-        let remote_shell = way.remote_shell.map(OsString::into_vec).unwrap_or_default();
+        let remote_shell = line.remote_shell.map(OsString::into_vec).unwrap_or_default();
         (options.long.iter().map(|word| text(word)).collect(), text(&remote_shell))
     }
 
@@ -90,12 +90,12 @@ mod tests {
         }
         let alive = "-o ServerAliveInterval=15 -o ConnectTimeout=30";
         let shared = "-o ControlMaster=no -o ControlPath=SOCKET";
-        assert_eq!(way(&[], false), (vec![], format!("ssh {alive}")));
-        assert_eq!(way(&[], true), (vec![], format!("ssh {alive} {shared}")));
+        assert_eq!(line(&[], false), (vec![], format!("ssh {alive}")));
+        assert_eq!(line(&[], true), (vec![], format!("ssh {alive} {shared}")));
         let own = "--rsh=/usr/bin/ssh -p 22";
-        assert_eq!(way(&[own], false), (vec![format!("{own} {alive}")], String::new()));
-        assert_eq!(way(&[own], true), (vec![format!("{own} {alive} {shared}")], String::new()));
+        assert_eq!(line(&[own], false), (vec![format!("{own} {alive}")], String::new()));
+        assert_eq!(line(&[own], true), (vec![format!("{own} {alive} {shared}")], String::new()));
         let other = "--rsh=plink -P 22";
-        assert_eq!(way(&[other], true), (vec![other.to_owned()], String::new()));
+        assert_eq!(line(&[other], true), (vec![other.to_owned()], String::new()));
     }
 }
