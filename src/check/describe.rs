@@ -68,6 +68,9 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     ];
     let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
     lines.extend(limit);
+    if sync.max_processes > 1 {
+        lines.push(("maxProcesses", sync.max_processes.to_string()));
+    }
     lines.extend(sync.hook.as_ref().map(|hook| ("onSynced", described(hook))));
     lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.to_string())));
     if sync.codes != ExitCodes::rsync() {

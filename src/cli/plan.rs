@@ -97,6 +97,7 @@ fn sync(
         binary: "rsync".into(),
         codes: ExitCodes::rsync(),
         batch_size_limit: None,
+        max_processes: 1,
         hook: None,
         tunnel: None,
         crontab: Vec::new(),

@@ -91,11 +91,11 @@ impl Draft<'_> {
             binary: binary(rsync)?,
             codes: exit_codes(fields, codes)?,
             batch_size_limit: fields.whole("batchSizeLimit", 0)?,
+            max_processes: max_processes(fields, kind)?,
             crontab,
             hook: hook::read(fields)?,
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
-        fields.whole("maxProcesses", 1)?;
         Ok((sync, words.warnings))
     }
 
@@ -138,6 +138,12 @@ fn pace(fields: Fields<'_>) -> Result<Pace, Fault> {
     let delay = setup::delay(seconds);
     let max_waiting = most.map_or(MOST_WAITING, |most| usize::try_from(most).unwrap_or(usize::MAX));
     Ok(Pace::Fixed { delay, max_waiting })
+}
+
+/// How many transfers run at once. A direct sync uses several threads anyway.
+fn max_processes(fields: Fields<'_>, kind: Kind) -> Result<usize, Fault> {
+    let most = fields.whole("maxProcesses", 1)?.unwrap_or(1);
+    Ok(if kind == Kind::Rsync { usize::try_from(most).unwrap_or(usize::MAX) } else { 1 })
 }
 
 fn list_form(fields: Fields<'_>) -> Result<ListForm, Fault> {

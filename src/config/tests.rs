@@ -189,6 +189,8 @@ fn the_order_of_settings_and_syncs_matters() {
     let delay = Duration::from_secs(1);
     assert_eq!(setup.syncs[0].pace, Pace::Fixed { delay, max_waiting: 7 });
     assert_eq!(setup.syncs[1].pace, Pace::Fixed { delay, max_waiting: 3 });
+    let most: Vec<_> = setup.syncs.iter().map(|sync| sync.max_processes).collect();
+    assert_eq!(most, [1, 2, 1]);
 }
 
 #[test]
@@ -504,7 +506,7 @@ fn what_is_checked_at_once_is_refused_at_once() {
         &format!("sync{{ {a}, maxProcesses = 0 }}"),
         "@/conf.lua:1: maxProcesses must be a number and >= 1",
     );
-    says(&format!("sync{{ {a}, maxProcesses = 4 }}"));
+    assert_eq!(says(&format!("sync{{ {a}, maxProcesses = 4 }}")).syncs[0].max_processes, 4);
     fails(
         &format!("sync{{ {a}, listForm = 'x' }}"),
         "@/conf.lua:1: listForm must be \"files-from\" or \"filter\", not \"x\"",

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use super::{Inbox, Message};
 use crate::exec::{Executor, stop::Stop};
 
-/// The jobs that run. There are at most as many as mirrors: the fleet sees to it.
+/// The jobs that run. The fleet sees to it that they are not too many.
 pub(super) struct Jobs {
     inbox: Inbox,
     running: HashMap<JobId, Stop>,

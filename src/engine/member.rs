@@ -4,11 +4,11 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use mirror_core::{
-    mirror::{Gate, Insist, Settings},
+    mirror::{Connection, Gate, Insist, Settings},
     path::Escaped,
     plan::{
         rsync::Phase,
@@ -55,6 +55,8 @@ pub(super) struct Member {
     pub(super) executor: Arc<dyn Executor>,
     /// What its target is reached through.
     pub(super) tunnel: Option<Arc<Tunnel>>,
+    /// The connection that they share with those of others.
+    connection: Option<Connection>,
 }
 
 impl Member {
@@ -67,11 +69,18 @@ impl Member {
         let Ground { log, tunnels, .. } = ground;
         let source = Arc::new(SourceRoot::new(sync.source.clone()));
         let tunnel = sync.tunnel.as_ref().and_then(|plan| tunnels.get(plan));
+        let mut connection = None;
         let executor: Arc<dyn Executor> = match sync.kind {
-            Kind::Rsync | Kind::Rsyncssh => match tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
-                Some(tunnel) => Arc::new(through(tunnel, &sync, &source, ground)),
-                None => Arc::new(rsync_executor(&sync, &source, ground)?),
-            },
+            Kind::Rsync | Kind::Rsyncssh => {
+                if let Some(tunnel) = tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
+                    Arc::new(through(tunnel, &sync, &source, ground))
+                } else {
+                    let config = rsync_config(&sync, &source, ground)?;
+                    let master = config.master.as_ref();
+                    connection = master.map(|master| master.words().concat().into());
+                    Arc::new(rsync::RsyncExecutor::new(config))
+                }
+            }
             Kind::Direct => {
                 let settings = direct::Settings {
                     target: ground.here.join(&sync.target),
@@ -90,16 +99,22 @@ impl Member {
             Some(hook) => Arc::new(hooked(executor, &sync, hook, log)),
             None => executor,
         };
-        Ok(Self { sync, source, executor, tunnel })
+        Ok(Self { sync, source, executor, tunnel, connection })
     }
 
     /// What the core has to know of it when the daemon starts.
     pub(super) fn settings(&self) -> Settings {
-        let Sync { pace, init, insist, filter, .. } = &self.sync;
-        // A tunnel that breaks is no reason to end.
-        let insist = *insist || self.tunnel.is_some();
-        let insist = if insist { Insist::Yes } else { Insist::No };
-        Settings { pace: *pace, init: *init, insist, filter: Arc::clone(filter), gate: self.gate() }
+        let sync = &self.sync;
+        Settings {
+            pace: sync.pace,
+            init: sync.init,
+            // A tunnel that breaks is no reason to end.
+            insist: if sync.insist || self.tunnel.is_some() { Insist::Yes } else { Insist::No },
+            filter: Arc::clone(&sync.filter),
+            gate: self.gate(),
+            max_jobs: sync.max_processes,
+            connection: self.connection.clone(),
+        }
     }
 
     /// Whether there is a way to the target.
@@ -148,22 +163,23 @@ fn through(
             tunnels: &Tunnels::default(),
             log: &log,
         };
-        Ok(Arc::new(rsync_executor(&sync, &source, &ground)?))
+        let config = rsync_config(&sync, &source, &ground)?;
+        Ok(Arc::new(rsync::RsyncExecutor::new(config)))
     })
 }
 
-fn rsync_executor(
+fn rsync_config(
     sync: &Sync,
     source: &Arc<SourceRoot>,
     Ground { here, connections, log, .. }: &Ground<'_>,
-) -> Result<rsync::RsyncExecutor, String> {
+) -> Result<rsync::RsyncConfig, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
     let line = target.host().map(|host| Line::to(host, &mut options, connections, log));
     let renames = line.as_ref().and_then(|line| renames(sync, &target, line, (connections, log)));
     let (remote_shell, master) =
         line.map(|line| (line.remote_shell, line.master)).unwrap_or_default();
-    Ok(rsync::RsyncExecutor::new(rsync::RsyncConfig {
+    Ok(rsync::RsyncConfig {
         root: Arc::clone(source),
         target,
         options,
@@ -174,10 +190,11 @@ fn rsync_executor(
         master,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
+        large_apart: sync.max_processes > 1,
         renames,
         output: ChildOutput::Log((*log).clone()),
         log: (*log).clone(),
-    }))
+    })
 }
 
 fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hooked {
@@ -199,6 +216,7 @@ fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hook
         words: hook.words.clone(),
         on_failure: hook.on_failure,
         log: log.clone(),
+        turn: Mutex::default(),
     }
 }
 

@@ -70,6 +70,7 @@ impl Place {
             binary: "rsync".into(),
             codes: ExitCodes::rsync(),
             batch_size_limit: None,
+            max_processes: 1,
             hook: None,
             tunnel: None,
             crontab: Vec::new(),

@@ -1,11 +1,17 @@
 //! What a user wants done whenever a batch is on the target.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt, sync::Arc};
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    os::unix::ffi::OsStrExt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use mirror_core::{
     job::{AfterHook, Failure, Job, Outcome, Place, Scope, Work},
-    path::Escaped,
+    path::{Escaped, TreePath},
     plan::rsync::Call,
+    queue::PlaceSet,
 };
 
 use super::{
@@ -20,7 +26,8 @@ use crate::report::{Category, Log};
 /// is below them with a slash before that. `./` is all of it.
 ///
 /// The next batch of the mirror waits for it, so one that takes long is called once for all that
-/// came meanwhile.
+/// came meanwhile. Where several jobs of the mirror run at once, it is called for one after the
+/// other.
 pub struct Hooked {
     /// Who carries jobs out.
     pub inner: Arc<dyn Executor>,
@@ -32,6 +39,8 @@ pub struct Hooked {
     pub on_failure: Option<AfterHook>,
     /// Where the warning goes.
     pub log: Log,
+    /// Who holds it may call: one job at a time.
+    pub turn: Mutex<()>,
 }
 
 impl Executor for Hooked {
@@ -39,10 +48,11 @@ impl Executor for Hooked {
         let outcome = self.inner.run(job, stop);
         let failed = match &outcome {
             Outcome::Done => &[][..],
-            Outcome::Partly(failed) => failed,
+            Outcome::Partly(failed) | Outcome::Split { failed, .. } => failed,
             _ => return outcome,
         };
-        let names = names(&job.work, failed);
+        let left = if let Outcome::Split { large, .. } = &outcome { large } else { &[][..] };
+        let names = names(&job.work, failed, left);
         if names.is_empty() {
             return outcome;
         }
@@ -59,6 +69,7 @@ impl Executor for Hooked {
 
 impl Hooked {
     fn call(&self, names: Vec<u8>, stop: &Stop) -> Result<(), Failure> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let args = self.words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let call = Call { args, stdin: Some(names) };
         let failed = |code, what: String| Err(Failure { code, why: format!("onSynced: {what}") });
@@ -73,12 +84,16 @@ impl Hooked {
     }
 }
 
-/// What was looked at and did not fail.
-fn names(work: &Work, failed: &[(Place, Failure)]) -> Vec<u8> {
-    let Work::Batch { places, .. } = work else { return b"./\0".to_vec() };
+/// What was looked at, did not fail and was not left to other jobs.
+fn names(work: &Work, failed: &[(Place, Failure)], left: &[TreePath]) -> Vec<u8> {
+    let places = match work {
+        Work::Full => return b"./\0".to_vec(),
+        Work::Batch { places, .. } => Cow::Borrowed(&**places),
+        Work::Large(path) => Cow::Owned(PlaceSet::entry(path)),
+    };
     let mut names = Vec::new();
-    for place in &**places {
-        if failed.iter().any(|(other, _)| *other == place) {
+    for place in &*places {
+        if failed.iter().any(|(other, _)| *other == place) || left.contains(&place.path) {
             continue;
         }
         names.extend_from_slice(if place.path.is_root() { b"." } else { place.path.as_bytes() });
@@ -92,7 +107,7 @@ fn names(work: &Work, failed: &[(Place, Failure)]) -> Vec<u8> {
 mod tests {
     use std::{fs, path::Path};
 
-    use mirror_core::{job::JobId, notice::MirrorId, path::TreePath, queue::PlaceSet};
+    use mirror_core::{job::JobId, notice::MirrorId};
     use tempfile::TempDir;
 
     use super::*;
@@ -135,9 +150,12 @@ mod tests {
             words: vec!["-c".into(), script.into()],
             on_failure,
             log: Log::default(),
+            turn: Mutex::default(),
         };
         let work = if places == "all" {
             Work::Full
+        } else if let Some(file) = places.strip_prefix("large ") {
+            Work::Large(place(file).path)
         } else {
             let places: PlaceSet =
                 places.split(' ').map(place).collect::<Vec<_>>().iter().collect();
@@ -160,6 +178,8 @@ mod tests {
             ("a b", Outcome::Partly(vec![(place("a"), failure())]), Some("b|")),
             ("a", Outcome::Partly(vec![(place("a"), failure())]), None),
             ("a", Outcome::Again(failure()), None),
+            ("a b", Outcome::Split { large: vec![place("a").path], failed: vec![] }, Some("b|")),
+            ("large a", Outcome::Done, Some("a|")),
         ] {
             let place = tempfile::tempdir().unwrap();
             let ended = run((place.path(), ":"), (places, outcome.clone()), Some(AfterHook::Hold));

@@ -180,8 +180,12 @@ pub struct Sync {
     pub binary: OsString,
     /// What its exit codes mean.
     pub codes: ExitCodes,
-    /// Files of more bytes are transferred after all others, each by a call of its own.
+    /// Files of more bytes are transferred each by a call of its own: beside the others where more
+    /// than one transfer runs at once, else after them.
     pub batch_size_limit: Option<u64>,
+    /// How many transfers run at once, at least one. A direct sync uses several threads anyway, and
+    /// has one.
+    pub max_processes: usize,
     /// When a full transfer is made, in local time.
     pub crontab: Vec<cron::Rule>,
     /// What is done when a batch is on the target.

@@ -1,6 +1,6 @@
 //! Configuration files.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use rustix::process::Signal;
 
@@ -193,4 +193,63 @@ fn a_check_tells_and_does_nothing() {
     for name in ["own-log", "own-pid", "status", "touched", "one", "two"] {
         assert!(!sandbox.path(name).exists(), "{name} was made");
     }
+}
+
+#[test]
+fn the_calendar_brings_a_full_transfer_to_each_target() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    // Nothing that happens while it runs tells of this.
+    fs::write(source.join("before"), "").unwrap();
+    let text = "for _, base in ipairs{ 'rsync', 'direct' } do
+            sync{ default[base], source = '@/src', target = '@/' .. base, init = false,
+                  crontab = { '* * * * * *' } }
+        end";
+    let targets = ["rsync", "direct"].map(|name| sandbox.directory(name).join("before"));
+    let daemon = sandbox.daemon().config(text, 2).start();
+    for target in targets {
+        daemon.wait_until("all is mirrored", || target.exists());
+    }
+}
+
+#[test]
+fn small_files_do_not_wait_for_a_large_one() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("src"), sandbox.directory("dst"));
+    let (runs, go) = (sandbox.path("runs"), sandbox.path("go"));
+    let script = format!(
+        "#!/bin/sh\n\
+         list='{here}'/list.$$\n\
+         cat >\"$list\"\n\
+         if grep -q large \"$list\"; then\n\
+             : >'{runs}'\n\
+             while [ ! -e '{go}' ]; do sleep 0.1; done\n\
+         fi\n\
+         exec rsync \"$@\" <\"$list\"\n",
+        here = sandbox.top().display(),
+        runs = runs.display(),
+        go = go.display(),
+    );
+    fs::write(sandbox.path("slow-rsync"), script).unwrap();
+    fs::set_permissions(sandbox.path("slow-rsync"), fs::Permissions::from_mode(0o755)).unwrap();
+    let text = "sync{ default.rsync, source = '@/src', target = '@/dst', maxProcesses = 2,
+                      batchSizeLimit = 1000, rsync = { binary = '@/slow-rsync' } }";
+    let daemon = sandbox.daemon().config(text, 1).start();
+    daemon.wait_live();
+    fs::write(source.join("large"), [b'1'; 2000]).unwrap();
+    daemon.wait_until("the large file is on its way", || runs.exists());
+    for name in ["one", "two"] {
+        fs::write(source.join(name), "").unwrap();
+        daemon.wait_until("a small file is mirrored", || target.join(name).exists());
+    }
+    assert!(!target.join("large").exists(), "the large file still waits");
+    let changed = [b'2'; 3000];
+    fs::write(source.join("large"), changed).unwrap();
+    fs::write(go, "").unwrap();
+    let large = target.join("large");
+    daemon.wait_until("the large file as it is now", || {
+        fs::read(&large).is_ok_and(|content| content == changed)
+    });
 }

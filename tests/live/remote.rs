@@ -115,3 +115,22 @@ fn connections_are_not_shared_if_that_is_not_wanted() {
     daemon.wait_until("it is mirrored", || file.exists());
     assert_eq!(server.logins(), 2);
 }
+
+#[test]
+fn the_calendar_brings_a_full_transfer_to_a_target_behind_ssh() {
+    needs!(
+        Mode::Rsync.need(),
+        Need::Root,
+        Need::Program("sshd"),
+        Need::Program("ssh"),
+        Need::Program("ssh-keygen"),
+    );
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    fs::write(source.join("before"), "").unwrap();
+    let server = Server::ssh(&sandbox);
+    let text = server.sync_to_it("init = false, crontab = { '* * * * * *' }");
+    let daemon = sandbox.daemon().config(&text, 1).start();
+    let target = sandbox.path("dst/before");
+    daemon.wait_until("all is mirrored", || target.exists());
+}

@@ -33,6 +33,8 @@ pub enum Work {
         /// so a hint that turns out wrong can be dropped.
         moves: Arc<[Rename]>,
     },
+    /// Bring this file, which was left out of a batch for its size.
+    Large(TreePath),
 }
 
 /// A rename that was seen at the source: a hint.
@@ -51,6 +53,14 @@ pub enum Outcome {
     Done,
     /// All but these places, which are tried again.
     Partly(Vec<(Place, Failure)>),
+    /// All but these files, which would keep the others waiting and are to go by a [`Work::Large`]
+    /// each, and but the places that failed, which are tried again.
+    Split {
+        /// The files. Each was a place of the batch.
+        large: Vec<TreePath>,
+        /// The places that failed.
+        failed: Vec<(Place, Failure)>,
+    },
     /// The target is away, or nothing is known: the whole job is tried again later.
     Again(Failure),
     /// Its exit code says that to try again is of no use. What follows from that depends on who

@@ -28,6 +28,7 @@ pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
         codes: ExitCodes::rsync(),
         moves: true,
         batch_size_limit: None,
+        max_processes: 1,
         hook: None,
         tunnel: None,
         crontab: Vec::new(),

@@ -40,6 +40,7 @@ use mirror_core::{
     filter::Filter,
     job::{Failure, Job, Outcome, Work},
     path::Escaped,
+    queue::PlaceSet,
 };
 use mirror_linux::dir::Dir;
 use rustix::{fs::Mode, process};
@@ -147,7 +148,7 @@ impl Executor for DirectExecutor {
         self.grain.get_or_init(|| Grain::of(&target));
         let delete = match job.work {
             Work::Full => self.settings.delete.startup,
-            Work::Batch { .. } => self.settings.delete.running,
+            Work::Batch { .. } | Work::Large(_) => self.settings.delete.running,
         };
         let pass = Pass::new(self, (source, target), delete, stop);
         match &job.work {
@@ -156,6 +157,7 @@ impl Executor for DirectExecutor {
                 let moves = if self.settings.moves { moves } else { &[][..] };
                 places::batch(&pass, places, moves);
             }
+            Work::Large(path) => places::batch(&pass, &PlaceSet::entry(path), &[]),
         }
         pass.into_outcome()
     }

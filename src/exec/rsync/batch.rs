@@ -54,16 +54,23 @@ pub(super) struct Run<'a> {
     stop: &'a Stop,
     root: &'a Dir,
     failed: Vec<(Place, Failure)>,
+    /// Files that are left to jobs of their own.
+    left: Vec<TreePath>,
 }
 
 impl<'a> Run<'a> {
     pub(super) const fn new(of: &'a RsyncExecutor, stop: &'a Stop, root: &'a Dir) -> Self {
-        Self { of, stop, root, failed: Vec::new() }
+        Self { of, stop, root, failed: Vec::new(), left: Vec::new() }
     }
 
     /// The outcome of a job of which all calls were made.
     pub(super) fn outcome(self) -> Outcome {
-        if self.failed.is_empty() { Outcome::Done } else { Outcome::Partly(self.failed) }
+        let Self { failed, left: large, .. } = self;
+        match (failed.is_empty(), large.is_empty()) {
+            (true, true) => Outcome::Done,
+            (false, true) => Outcome::Partly(failed),
+            (_, false) => Outcome::Split { large, failed },
+        }
     }
 
     /// Brings the whole target to the state of the source.
@@ -96,15 +103,29 @@ impl<'a> Run<'a> {
         let mut found = self.without_what_rsync_cannot_take(found);
         let limit = self.of.batch_size_limit;
         let large = limit.map(|limit| take_large(self.root, &mut found.entries, limit));
+        let mut large = large.unwrap_or_default();
+        if self.of.large_apart {
+            self.left.append(&mut large);
+        }
         self.tell(&found);
         self.list(&found)?;
         self.trees(&found.trees)?;
-        for path in large.into_iter().flatten() {
+        for path in large {
             let alone = Survey { entries: vec![path], ..Survey::default() };
             self.tell(&alone);
             self.list(&alone)?;
             found.entries.extend(alone.entries);
         }
+        self.root_itself(&found)
+    }
+
+    /// Brings one file, however large it is.
+    pub(super) fn large(&mut self, path: &TreePath) -> Result<(), Outcome> {
+        let found = survey(self.root, &PlaceSet::entry(path), &self.of.filter);
+        let found = self.without_what_rsync_cannot_take(found);
+        self.tell(&found);
+        self.list(&found)?;
+        self.trees(&found.trees)?;
         self.root_itself(&found)
     }
 

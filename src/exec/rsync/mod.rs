@@ -61,6 +61,8 @@ pub struct RsyncConfig {
     pub codes: ExitCodes,
     /// Files of a batch with more bytes go after all others, each by a call of its own.
     pub batch_size_limit: Option<u64>,
+    /// Whether such files are left to jobs of their own, beside which others run.
+    pub large_apart: bool,
     /// Who repeats renames at the target. rsync has none.
     pub renames: Option<Renames>,
     /// Where its output goes.
@@ -79,6 +81,7 @@ pub struct RsyncExecutor {
     master: Option<Arc<Master>>,
     codes: ExitCodes,
     batch_size_limit: Option<u64>,
+    large_apart: bool,
     renames: Option<Renames>,
     log: Log,
     /// The receiver refuses deletions by a list. It is found out once.
@@ -107,6 +110,7 @@ impl RsyncExecutor {
             master: config.master,
             codes: config.codes,
             batch_size_limit: config.batch_size_limit,
+            large_apart: config.large_apart,
             renames: config.renames,
             log: config.log,
             broken_receiver: AtomicBool::new(false),
@@ -149,6 +153,7 @@ impl Executor for RsyncExecutor {
         let done = match &job.work {
             Work::Full => run.full(Phase::Startup),
             Work::Batch { places, moves } => run.batch(places, moves),
+            Work::Large(path) => run.large(path),
         };
         match (done, self.root.open()) {
             (_, Err(outcome @ Outcome::SourceGone(_))) | (Err(outcome), _) => outcome,

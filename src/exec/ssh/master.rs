@@ -35,7 +35,8 @@ use crate::{
 };
 
 /// How many jobs go through one connection: sshd allows ten sessions by default, and the shell for
-/// renames is one of them.
+/// renames is one of them. The fleet starts no more where it knows the connection before; by way of a
+/// tunnel it does not.
 const MOST: usize = 8;
 
 /// How long a job waits for a place. After that ssh sees for itself how it gets there, so that

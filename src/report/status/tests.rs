@@ -15,8 +15,9 @@ use super::*;
 
 fn mirror(init: bool) -> Mirror {
     let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 1_000_000 };
+    let (insist, filter) = (Insist::Yes, Arc::default());
     let settings =
-        Settings { pace, init, insist: Insist::Yes, filter: Arc::default(), gate: Gate::Open };
+        Settings { pace, init, insist, filter, gate: Gate::Open, max_jobs: 1, connection: None };
     let mut mirror = Mirror::new(MirrorId(0), settings);
     mirror.begin(&mut Vec::new());
     mirror
@@ -36,11 +37,11 @@ fn change(mirror: &mut Mirror, name: &str, kind: Kind, second: u64) {
 }
 
 fn start(mirror: &mut Mirror, second: u64) {
-    assert!(mirror.advance(JobId(second), at(second), &mut Vec::new()));
+    assert!(mirror.advance(Some(JobId(second)), at(second), &mut Vec::new()));
 }
 
 fn end(mirror: &mut Mirror, outcome: Outcome, second: u64) {
-    let job = mirror.job().unwrap();
+    let job = mirror.jobs().next().unwrap();
     let _ = mirror.job_ended(job, outcome, at(second), &mut Vec::new());
 }
 

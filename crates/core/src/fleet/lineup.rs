@@ -6,7 +6,7 @@ use super::Fleet;
 use crate::{
     effect::Effect,
     job::JobId,
-    mirror::{Mirror, Settings},
+    mirror::{Connection, Mirror, Settings},
     notice::MirrorId,
     time::Moment,
 };
@@ -26,18 +26,23 @@ pub enum Entrant {
     },
 }
 
-/// A mirror that was replaced while it had a job.
+/// A mirror that was replaced while it had jobs.
 #[derive(Debug)]
 pub(super) struct Retired {
     mirror: MirrorId,
-    job: JobId,
-    /// Those that begin when the job has ended.
+    jobs: Vec<JobId>,
+    connection: Option<Connection>,
+    /// Those that begin when the jobs have ended.
     heirs: Vec<MirrorId>,
 }
 
 impl Retired {
-    pub(super) const fn job(&self) -> JobId {
-        self.job
+    pub(super) fn jobs(&self) -> impl Iterator<Item = JobId> {
+        self.jobs.iter().copied()
+    }
+
+    pub(super) const fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
     }
 }
 
@@ -45,8 +50,8 @@ impl Fleet {
     /// Replaces the mirrors by these, in this order. Returns their names; that of a new one was
     /// never used before.
     ///
-    /// What does not stay is uncovered, its job is asked to end, and it is dismissed when that has
-    /// ended. What joins begins with the effects of this.
+    /// What does not stay is uncovered, its jobs are asked to end, and it is dismissed when they
+    /// have ended. What joins begins with the effects of this.
     pub fn replace(
         &mut self,
         entrants: Vec<Entrant>,
@@ -87,7 +92,15 @@ impl Fleet {
 
     /// Takes in the end of a job of a retired mirror. `false` if it is of another one.
     pub(super) fn retired_ended(&mut self, job: JobId, effects: &mut Vec<Effect>) -> bool {
-        let Some(at) = self.retired.iter().position(|it| it.job == job) else { return false };
+        let Some(at) = self.retired.iter().position(|it| it.jobs.contains(&job)) else {
+            return false;
+        };
+        if let Some(retired) = self.retired.get_mut(at) {
+            retired.jobs.retain(|it| *it != job);
+            if !retired.jobs.is_empty() {
+                return true;
+            }
+        }
         let Retired { mirror, heirs, .. } = self.retired.remove(at);
         effects.push(Effect::Dismiss(mirror));
         for heir in heirs {
@@ -104,14 +117,17 @@ impl Fleet {
 
     pub(super) fn line_up(&mut self, mirrors: Vec<Mirror>) {
         self.places = mirrors.iter().map(Mirror::id).zip(0..).collect();
+        self.turns = (0..mirrors.len()).collect();
         self.mirrors = mirrors;
     }
 
     fn retire(&mut self, mirror: Mirror, effects: &mut Vec<Effect>) {
-        let id = mirror.id();
-        match mirror.retire(effects) {
-            Some(job) => self.retired.push(Retired { mirror: id, job, heirs: Vec::new() }),
-            None => effects.push(Effect::Dismiss(id)),
+        let (id, connection) = (mirror.id(), mirror.connection().cloned());
+        let jobs = mirror.retire(effects);
+        if jobs.is_empty() {
+            effects.push(Effect::Dismiss(id));
+        } else {
+            self.retired.push(Retired { mirror: id, jobs, connection, heirs: Vec::new() });
         }
     }
 

@@ -1,6 +1,7 @@
 //! All mirrors of a daemon: what they share, how they are replaced, and how they end.
 
 mod lineup;
+mod load;
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
@@ -17,6 +18,8 @@ use crate::{
 
 pub use lineup::Entrant;
 use lineup::Retired;
+use load::Load;
+pub use load::MOST_THROUGH_CONNECTION;
 
 /// How long running jobs may take to end by themselves once the daemon was asked to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -42,13 +45,14 @@ pub struct Fleet {
     phase: Phase,
     next_mirror: u32,
     next_job: u64,
-    turn: usize,
+    /// The indices of the mirrors, that which started a job last at the end.
+    turns: Vec<usize>,
 }
 
 /// What holds for all mirrors together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// The most jobs at once; `None` for as many as there are mirrors.
+    /// The most jobs at once; `None` for as many as the mirrors may have together.
     pub max_jobs: Option<usize>,
     /// Whether the daemon ends when all first transfers are done.
     pub onepass: bool,
@@ -82,7 +86,7 @@ impl Fleet {
             phase: Phase::Running,
             next_mirror: 0,
             next_job: 0,
-            turn: 0,
+            turns: Vec::new(),
         };
         let mirrors = settings.into_iter().map(|settings| fleet.make(settings)).collect();
         fleet.line_up(mirrors);
@@ -131,7 +135,8 @@ impl Fleet {
         if self.retired_ended(job, effects) {
             return;
         }
-        let Some(mirror) = self.mirrors.iter_mut().find(|mirror| mirror.job() == Some(job)) else {
+        let Some(mirror) = self.mirrors.iter_mut().find(|mirror| mirror.jobs().any(|it| it == job))
+        else {
             return;
         };
         // A job that was asked to end did not fail, whatever it says.
@@ -178,14 +183,14 @@ impl Fleet {
         self.phase == Phase::Running
     }
 
-    /// From now on at most so many jobs run at once; `None` for as many as there are mirrors.
+    /// From now on at most so many jobs run at once; `None` for as many as the mirrors may have.
     pub const fn limit_jobs(&mut self, most: Option<usize>) {
         self.limits.max_jobs = most;
     }
 
     fn jobs(&self) -> impl Iterator<Item = JobId> {
-        let retired = self.retired.iter().map(Retired::job);
-        self.mirrors.iter().filter_map(Mirror::job).chain(retired)
+        let retired = self.retired.iter().flat_map(Retired::jobs);
+        self.mirrors.iter().flat_map(Mirror::jobs).chain(retired)
     }
 
     fn busy(&self) -> usize {
@@ -196,15 +201,25 @@ impl Fleet {
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Running if self.is_full() => None,
-            Phase::Running => self.mirrors.iter().filter_map(Mirror::next_wakeup).min(),
+            Phase::Running => {
+                let load = self.load();
+                let next = |it: &Mirror| it.next_wakeup(load.has_room(it.connection()));
+                self.mirrors.iter().filter_map(next).min()
+            }
             Phase::Draining { until, .. } | Phase::Stopping { until, .. } => Some(until),
             Phase::Over => None,
         }
     }
 
-    fn is_full(&self) -> bool {
-        self.limits.max_jobs.is_some_and(|most| self.busy() >= most)
+    fn load(&self) -> Load {
+        let mut load = Load::new(self.limits.max_jobs);
+        for mirror in &self.mirrors {
+            load.add(mirror.connection(), mirror.jobs().count());
+        }
+        for retired in &self.retired {
+            load.add(retired.connection(), retired.jobs().count());
+        }
+        load
     }
 
     /// Does what is due at `now`.
@@ -227,21 +242,29 @@ impl Fleet {
         }
     }
 
-    /// Starts what is due. Each round begins with another mirror, so that none starves under a
-    /// limit.
+    /// Starts what is due. Under a limit, who started something last comes last, so that none
+    /// starves.
     fn start_jobs(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        self.turn = (self.turn + 1).checked_rem(self.mirrors.len()).unwrap_or(0);
-        for n in 0..self.mirrors.len() {
-            if self.is_full() {
-                break;
-            }
-            let index = (self.turn + n) % self.mirrors.len();
-            let job = JobId(self.next_job);
+        let mut load = self.load();
+        while self.start_round(&mut load, now, effects) {}
+    }
+
+    /// Starts at most one job of each mirror. Whether there was one.
+    fn start_round(&mut self, load: &mut Load, now: Moment, effects: &mut Vec<Effect>) -> bool {
+        let mut started = Vec::new();
+        for &index in &self.turns {
             let Some(mirror) = self.mirrors.get_mut(index) else { continue };
+            let job = load.has_room(mirror.connection()).then_some(JobId(self.next_job));
             if mirror.advance(job, now, effects) {
+                load.add(mirror.connection(), 1);
                 self.next_job += 1;
+                started.push(index);
             }
         }
+        let mut next = started.iter().peekable();
+        self.turns.retain(|index| next.next_if_eq(&index).is_none());
+        self.turns.extend_from_slice(&started);
+        !started.is_empty()
     }
 
     fn end_onepass(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -277,5 +300,7 @@ fn is_held(mirror: &Mirror) -> bool {
     }
 }
 
+#[cfg(test)]
+mod limit_tests;
 #[cfg(test)]
 mod tests;

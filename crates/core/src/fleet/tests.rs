@@ -29,8 +29,9 @@ fn fleet(mirrors: usize, insist: Insist, limits: Limits) -> Fleet {
     Fleet::new(vec![settings(insist); mirrors], limits)
 }
 
-fn settings(insist: Insist) -> Settings {
-    Settings { pace: QUIET, init: true, insist, filter: Arc::default(), gate: Gate::Open }
+pub(super) fn settings(insist: Insist) -> Settings {
+    let (filter, max_jobs, connection) = (Arc::default(), 1, None);
+    Settings { pace: QUIET, init: true, insist, filter, gate: Gate::Open, max_jobs, connection }
 }
 
 /// A fleet of one mirror that does not begin with a full transfer.
@@ -38,7 +39,7 @@ fn without_init(limits: Limits) -> Fleet {
     Fleet::new(vec![Settings { init: false, ..settings(Insist::No) }], limits)
 }
 
-fn play(mut fleet: Fleet, script: &str) {
+pub(super) fn play(mut fleet: Fleet, script: &str) {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (said, wanted) = line.split_once("->").unwrap_or((line, ""));
         let mut words = said.split_whitespace();
@@ -101,6 +102,7 @@ fn outcome(words: &[&str]) -> Outcome {
         ["but", path] => {
             Outcome::Partly(vec![(Place { path: at(path), scope: Scope::Entry }, failure())])
         }
+        ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![] },
         _ => panic!("no such outcome: {words:?}"),
     }
 }
@@ -137,7 +139,11 @@ fn show(effect: &Effect) -> String {
 }
 
 fn show_work(work: &Work) -> String {
-    let Work::Batch { places, moves } = work else { return "all".into() };
+    let (places, moves) = match work {
+        Work::Full => return "all".into(),
+        Work::Large(path) => return format!("large {path}"),
+        Work::Batch { places, moves } => (places, moves),
+    };
     let mut words: Vec<_> = places
         .iter()
         .map(|place| match place.scope {
@@ -605,8 +611,8 @@ fn a_limit_of_jobs_is_shared_in_turn() {
          0  covered 0  -> start 0 all
          0  covered 1
          0  covered 2
-         5  job 0 done -> StartupFinished, start 2 all
-         6  job 1 done -> StartupFinished, start 1 all
+         5  job 0 done -> StartupFinished, start 1 all
+         6  job 1 done -> StartupFinished, start 2 all
          7  job 2 done -> StartupFinished",
     );
 }

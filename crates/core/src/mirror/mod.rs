@@ -3,22 +3,26 @@
 //! A mirror decides; it neither watches nor copies. It is told what happened, and says what is to
 //! be done.
 
+mod flight;
 mod retry;
+mod settings;
 mod state;
 mod status;
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
+use flight::{Flight, Purpose};
+pub(crate) use flight::{left, settled};
 pub use retry::LONGEST as LONGEST_RETRY;
 use retry::Retry;
+pub use settings::{Connection, Insist, Settings};
 pub use state::{Away, Cause, Gate, Look, Resume, State};
 pub use status::{Delay, What};
 
 use crate::{
     effect::{Accept, Effect},
     event::{Event, MirrorEvent},
-    filter::Filter,
     job::{AfterHook, Failure, Grounds, Job, JobId, Outcome, Scope, Work},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
@@ -32,32 +36,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// How long to wait before looking again whether a lost source is back.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a mirror has to know beforehand.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// When changes are carried out.
-    pub pace: Pace,
-    /// Whether it begins with a full transfer.
-    pub init: bool,
-    /// What a first transfer that fails means for the daemon.
-    pub insist: Insist,
-    /// What does not concern this mirror.
-    pub filter: Arc<Filter>,
-    /// Whether there is a way to the target yet.
-    pub gate: Gate,
-}
-
-/// What a first transfer that fails means for the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Insist {
-    /// It ends, as the original does.
-    No,
-    /// It ends for an exit code that says that no later try can help, else it tries again.
-    Yes,
-    /// It tries again: it was running before there was this mirror, and others depend on it.
-    Always,
-}
-
 /// One sync.
 #[derive(Debug)]
 pub struct Mirror {
@@ -65,31 +43,10 @@ pub struct Mirror {
     settings: Settings,
     state: State,
     queue: Places,
-    flight: Option<Flight>,
+    flights: Vec<Flight>,
     retry: Retry,
     /// Why the last job failed, if it did.
     trouble: Option<Failure>,
-}
-
-/// A batch that is being carried out.
-#[derive(Debug)]
-struct Flight {
-    job: JobId,
-    batch: Batch,
-    purpose: Purpose,
-}
-
-/// What a running job is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    /// The first full transfer.
-    Startup,
-    /// Another full transfer.
-    Full,
-    /// Changes.
-    Changes,
-    /// Nothing any more: the source went while it ran, and a full transfer will follow.
-    Outlived,
 }
 
 /// What the end of a job means for the daemon.
@@ -114,7 +71,7 @@ impl Mirror {
             id,
             state: State::Covering,
             queue: Places::new(settings.pace),
-            flight: None,
+            flights: Vec::new(),
             retry: Retry::new(first, u64::from(id.0) + 1),
             trouble: None,
             settings,
@@ -145,16 +102,21 @@ impl Mirror {
         &self.queue
     }
 
-    /// The job that is running.
-    #[must_use]
-    pub fn job(&self) -> Option<JobId> {
-        self.flight.as_ref().map(|flight| flight.job)
+    /// The jobs that are running.
+    pub fn jobs(&self) -> impl Iterator<Item = JobId> {
+        self.flights.iter().map(|flight| flight.job)
     }
 
     /// Whether a job of this mirror is running.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        self.flight.is_some()
+        !self.flights.is_empty()
+    }
+
+    /// Through which connection its jobs go.
+    #[must_use]
+    pub const fn connection(&self) -> Option<&Connection> {
+        self.settings.connection.as_ref()
     }
 
     /// Takes in what a source of changes says.
@@ -228,8 +190,7 @@ impl Mirror {
     /// The time for a full transfer has come. One that is due or runs is not doubled.
     pub fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.report(MirrorEvent::FullDue, effects);
-        let purpose = self.flight.as_ref().map(|flight| flight.purpose);
-        if !matches!(purpose, Some(Purpose::Startup | Purpose::Full)) {
+        if !self.flights.iter().any(|flight| flight.purpose.is_full()) {
             self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
         }
     }
@@ -256,7 +217,7 @@ impl Mirror {
             State::Away(away) => away.resume,
         };
         effects.push(Effect::Uncover(self.id));
-        if let Some(flight) = &mut self.flight {
+        for flight in &mut self.flights {
             flight.purpose = Purpose::Outlived;
             effects.push(Effect::Stop(flight.job));
         }
@@ -281,12 +242,11 @@ impl Mirror {
         self.settings.gate
     }
 
-    /// Ends this mirror. If it answers with a job, that still runs, and was asked to end.
-    pub fn retire(self, effects: &mut Vec<Effect>) -> Option<JobId> {
+    /// Ends this mirror. The jobs that it answers with still run, and were asked to end.
+    pub fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
         effects.push(Effect::Uncover(self.id));
-        let job = self.job();
-        effects.extend(job.map(Effect::Stop));
-        job
+        effects.extend(self.jobs().map(Effect::Stop));
+        self.jobs().collect()
     }
 
     /// A person wants it tried again now.
@@ -303,27 +263,41 @@ impl Mirror {
         }
     }
 
-    /// When [`advance`](Self::advance) may next have something to do. `None`: not before
-    /// something happens.
+    /// When [`advance`](Self::advance) may next have something to do, if it may start a job or not.
+    /// `None`: not before something happens.
     #[must_use]
-    pub fn next_wakeup(&self) -> Option<Moment> {
+    pub fn next_wakeup(&self, may_start: bool) -> Option<Moment> {
         match &self.state {
             State::Held { look: Look::At(at), .. } => Some(*at),
             State::Held { look: Look::Asked, .. } | State::Covering => None,
-            State::Starting | State::Live | State::Away(_)
-                if self.is_busy() || self.settings.gate == Gate::Closed =>
-            {
+            State::Starting | State::Live | State::Away(_) if !may_start || !self.has_room() => {
                 None
             }
             State::Starting => Some(Moment::ORIGIN),
+            State::Live if self.has_room_for_large() && self.queue.has_large() => {
+                Some(Moment::ORIGIN)
+            }
             State::Live => self.queue.next_due(),
             State::Away(away) => Some(away.until).filter(|&until| until != Moment::NEVER),
         }
     }
 
-    /// Does what is due at `now`. `job` is the name for the job that this may start; the answer
-    /// tells whether it was used.
-    pub fn advance(&mut self, job: JobId, now: Moment, effects: &mut Vec<Effect>) -> bool {
+    /// Whether one more job may run. The first transfer runs alone; so does a later full one, since
+    /// the queue has nothing else to give then.
+    fn has_room(&self) -> bool {
+        let most = if self.state == State::Starting { 1 } else { self.settings.max_jobs };
+        self.flights.len() < most && self.settings.gate == Gate::Open
+    }
+
+    /// Whether one of the jobs may be for a large file: one place is kept for the small ones.
+    fn has_room_for_large(&self) -> bool {
+        let large = self.flights.iter().filter(|flight| flight.batch.is_large()).count();
+        self.has_room() && large + 1 < self.settings.max_jobs.max(2)
+    }
+
+    /// Does what is due at `now`. `job` is the name for the job that this may start, if it may; the
+    /// answer tells whether it was used.
+    pub fn advance(&mut self, job: Option<JobId>, now: Moment, effects: &mut Vec<Effect>) -> bool {
         if let State::Held { look, .. } = &mut self.state {
             if matches!(look, Look::At(at) if *at <= now) {
                 *look = Look::Asked;
@@ -331,9 +305,7 @@ impl Mirror {
             }
             return false;
         }
-        if self.is_busy() || self.settings.gate == Gate::Closed {
-            return false;
-        }
+        let Some(job) = job.filter(|_| self.has_room()) else { return false };
         if let State::Away(Away { until, resume, .. }) = self.state {
             if until > now {
                 return false;
@@ -342,20 +314,23 @@ impl Mirror {
         }
         let batch = match self.state {
             State::Starting => self.queue.take_all(now),
-            State::Live => self.queue.take_due(now),
+            State::Live => self.take_next(now),
             State::Covering | State::Away(_) | State::Held { .. } => return false,
         };
         let Some(batch) = batch else { return false };
         let (purpose, work) = if self.state == State::Starting {
             (Purpose::Startup, Work::Full)
-        } else if batch.places().covers(&TreePath::root(), Scope::Tree) {
-            (Purpose::Full, batch.work())
         } else {
-            (Purpose::Changes, batch.work())
+            (Purpose::of(&batch), batch.work())
         };
         effects.push(Effect::Start(Job { id: job, mirror: self.id, work }));
-        self.flight = Some(Flight { job, batch, purpose });
+        self.flights.push(Flight { job, batch, purpose });
         true
+    }
+
+    fn take_next(&mut self, now: Moment) -> Option<Batch> {
+        let batch = self.queue.take_due(now);
+        if batch.is_none() && self.has_room_for_large() { self.queue.take_large() } else { batch }
     }
 
     /// Takes in how a job ended.
@@ -366,19 +341,22 @@ impl Mirror {
         now: Moment,
         effects: &mut Vec<Effect>,
     ) -> Verdict {
-        let Some(flight) = self.flight.take_if(|flight| flight.job == job) else {
+        let Some(at) = self.jobs().position(|running| running == job) else {
             return Verdict::GoOn;
         };
+        let flight = self.flights.remove(at);
         if flight.purpose == Purpose::Outlived {
             self.queue.settle(flight.batch, Settled::Nothing, now);
             return Verdict::GoOn;
         }
         let purpose = flight.purpose;
-        self.queue.settle(flight.batch, settled(&outcome), now);
+        self.queue.settle_but(flight.batch, settled(&outcome), left(&outcome), now);
         match outcome {
             Outcome::Done => self.succeed(purpose, effects),
-            Outcome::Partly(failed) => {
-                self.report(MirrorEvent::PlacesFailed(failed), effects);
+            Outcome::Partly(failed) | Outcome::Split { failed, .. } => {
+                if !failed.is_empty() {
+                    self.report(MirrorEvent::PlacesFailed(failed), effects);
+                }
                 self.succeed(purpose, effects);
             }
             Outcome::SourceGone(failure) => self.lose_source(failure.why, now, effects),
@@ -395,9 +373,15 @@ impl Mirror {
     }
 
     fn succeed(&mut self, purpose: Purpose, effects: &mut Vec<Effect>) {
-        self.retry.reset();
-        self.trouble = None;
-        self.state = State::Live;
+        // The others may still fail, and what failed is not to be tried at once because others did
+        // not: else what always fails would be tried without a pause.
+        if self.flights.is_empty() && !matches!(self.state, State::Away(_)) {
+            self.retry.reset();
+            self.trouble = None;
+        }
+        if self.state == State::Starting {
+            self.state = State::Live;
+        }
         self.tell_success(purpose, effects);
     }
 
@@ -419,13 +403,8 @@ impl Mirror {
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let wait = match then {
-            AfterHook::Retry => Some(self.retry.next_wait()),
-            AfterHook::Hold => None,
-        };
-        let until = wait.map_or(Moment::NEVER, |wait| now + wait);
+        let wait = self.leave_alone(Resume::Live, (Cause::Hook, then == AfterHook::Hold), now);
         self.trouble = Some(failure.clone());
-        self.state = State::Away(Away { until, resume: Resume::Live, cause: Cause::Hook });
         self.report(MirrorEvent::HookFailed(failure, wait), effects);
     }
 
@@ -442,18 +421,36 @@ impl Mirror {
             self.report(event, effects);
             return Verdict::EndDaemon;
         }
-        let wait = self.retry.next_wait();
         self.trouble = Some(failure.clone());
-        let (resume, event) = match purpose {
-            Purpose::Startup => (Resume::Starting, MirrorEvent::StartupRetry(failure, wait)),
-            Purpose::Full => (Resume::Live, MirrorEvent::FullRetry(failure, wait)),
-            Purpose::Changes | Purpose::Outlived => {
-                (Resume::Live, MirrorEvent::BatchRetry(failure, wait))
-            }
+        let resume = if purpose == Purpose::Startup { Resume::Starting } else { Resume::Live };
+        let Some(wait) = self.leave_alone(resume, (Cause::Target, false), now) else {
+            return Verdict::GoOn;
         };
-        self.state = State::Away(Away { until: now + wait, resume, cause: Cause::Target });
+        let event = match purpose {
+            Purpose::Startup => MirrorEvent::StartupRetry(failure, wait),
+            Purpose::Full => MirrorEvent::FullRetry(failure, wait),
+            Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchRetry(failure, wait),
+        };
         self.report(event, effects);
         Verdict::GoOn
+    }
+
+    /// Leaves the target alone for a while, or until somebody says so if it is held. Returns for
+    /// how long, `None` until then.
+    fn leave_alone(
+        &mut self,
+        resume: Resume,
+        (cause, hold): (Cause, bool),
+        now: Moment,
+    ) -> Option<Duration> {
+        let away = match self.state {
+            // Of several jobs that fail together, only the first makes the pause longer.
+            State::Away(away) if !hold => away,
+            _ if hold => Away { until: Moment::NEVER, resume, cause },
+            _ => Away { until: now + self.retry.next_wait(), resume, cause },
+        };
+        self.state = State::Away(away);
+        (away.until != Moment::NEVER).then(|| away.until - now)
     }
 
     /// What is to be said of a failure for which the daemon ends. `None` if it goes on: once a
@@ -484,19 +481,5 @@ impl Mirror {
 
     fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
         effects.push(Effect::Report(Event::Mirror(self.id, event)));
-    }
-}
-
-/// What an outcome means for the places of the job.
-fn settled(outcome: &Outcome) -> Settled {
-    match outcome {
-        Outcome::Done => Settled::All,
-        Outcome::Partly(failed) => {
-            Settled::Except(failed.iter().map(|(place, _)| place.clone()).collect())
-        }
-        Outcome::Again(_)
-        | Outcome::Fatal(..)
-        | Outcome::HookFailed(..)
-        | Outcome::SourceGone(_) => Settled::Nothing,
     }
 }

@@ -1,6 +1,6 @@
 //! What a mirror tells about itself.
 
-use super::{Mirror, Purpose, Resume, State};
+use super::{Flight, Mirror, Purpose, Resume, State};
 use crate::{
     job::{Failure, Place, Scope},
     queue::Stage,
@@ -72,10 +72,8 @@ impl Mirror {
     }
 
     fn startup_stage(&self) -> Stage {
-        match &self.flight {
-            Some(flight) if flight.purpose == Purpose::Startup => Stage::InFlight,
-            _ => Stage::Waiting,
-        }
+        let is_startup = |flight: &Flight| flight.purpose == Purpose::Startup;
+        if self.flights.iter().any(is_startup) { Stage::InFlight } else { Stage::Waiting }
     }
 }
 
@@ -105,7 +103,9 @@ mod tests {
         fn new(init: bool) -> Self {
             let pace = Pace::Fixed { delay: Duration::from_secs(1), max_waiting: 1000 };
             let filter = Arc::default();
-            let settings = Settings { pace, init, insist: Insist::Yes, filter, gate: Gate::Open };
+            let (insist, max_jobs, connection) = (Insist::Yes, 1, None);
+            let settings =
+                Settings { pace, init, insist, filter, gate: Gate::Open, max_jobs, connection };
             let mut mirror = Mirror::new(MirrorId(0), settings);
             mirror.begin(&mut Vec::new());
             Self(mirror, 0)
@@ -118,7 +118,10 @@ mod tests {
         /// Two seconds later: what is due starts.
         fn advance(&mut self) {
             self.1 += 2;
-            assert!(self.0.advance(JobId(self.1), self.now(), &mut Vec::new()), "a job starts");
+            assert!(
+                self.0.advance(Some(JobId(self.1)), self.now(), &mut Vec::new()),
+                "a job starts"
+            );
         }
 
         fn cover(&mut self) {
@@ -126,7 +129,7 @@ mod tests {
         }
 
         fn end(&mut self, outcome: Outcome) {
-            let job = self.0.job().unwrap();
+            let job = self.0.jobs().next().unwrap();
             let _ = self.0.job_ended(job, outcome, self.now(), &mut Vec::new());
         }
 

@@ -49,7 +49,7 @@ impl Span {
         Self { first: None, newest: Moment::ORIGIN, ripe: Some(now) }
     }
 
-    fn join(&mut self, other: Self) {
+    pub(super) fn join(&mut self, other: Self) {
         self.first = self.first.into_iter().chain(other.first).reduce(Stamp::oldest);
         self.newest = self.newest.max(other.newest);
         self.ripe = self.ripe.into_iter().chain(other.ripe).min();

@@ -92,6 +92,14 @@ impl PlaceSet {
         }
     }
 
+    /// One entry.
+    #[must_use]
+    pub fn entry(path: &TreePath) -> Self {
+        let mut set = Self::new();
+        set.insert(path, Scope::Entry);
+        set
+    }
+
     /// Adds a place, and drops what it covers.
     pub fn insert(&mut self, path: &TreePath, scope: Scope) -> Inserted {
         let mut at = NodeId::ROOT;

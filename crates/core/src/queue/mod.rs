@@ -3,6 +3,7 @@
 mod group;
 mod hints;
 mod index;
+mod large;
 mod pace;
 mod places;
 mod rest;

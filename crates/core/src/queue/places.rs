@@ -4,7 +4,7 @@
 //! longer than a batch takes, and a storm in one directory is one place in the end (law 3 of
 //! `docs/architecture.md`).
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::mem;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         Pace, PlaceSet,
         group::{Group, Grown, Span, Stamp},
         hints::Hints,
+        large::Large,
         rest::Failures,
         status::{Counts, Stage},
     },
@@ -28,7 +29,7 @@ pub const MOST_IN_DIRECTORY: usize = 65_536;
 pub const MOST_PLACES: usize = 262_144;
 
 /// How many places that failed are remembered at most; with more, at most half of that many
-/// larger ones.
+/// larger ones. Of large files, as many wait to go alone; with more, their directories are places.
 pub const MOST_FAILURES: usize = 4_096;
 
 /// How many renames are remembered at most; further ones are two places each and no more.
@@ -72,6 +73,8 @@ pub struct Batch {
     number: u64,
     places: Arc<PlaceSet>,
     moves: Arc<[Rename]>,
+    /// The file, if it is all there is, since it is too large to go with others.
+    large: Option<TreePath>,
 }
 
 impl Batch {
@@ -87,9 +90,18 @@ impl Batch {
         &self.moves
     }
 
+    /// Whether it is one large file.
+    #[must_use]
+    pub const fn is_large(&self) -> bool {
+        self.large.is_some()
+    }
+
     /// The batch as work for an executor.
     #[must_use]
     pub fn work(&self) -> Work {
+        if let Some(file) = &self.large {
+            return Work::Large(file.clone());
+        }
         Work::Batch { places: Arc::clone(&self.places), moves: Arc::clone(&self.moves) }
     }
 }
@@ -130,6 +142,7 @@ pub struct Places {
     waiting: Group,
     flights: Vec<Flight>,
     failures: Failures,
+    large: Large,
 }
 
 /// A batch that was taken and is not settled yet.
@@ -205,6 +218,22 @@ impl Places {
         self.take()
     }
 
+    /// Whether a large file can be taken. One that goes with what waits anyway can't.
+    #[must_use]
+    pub fn has_large(&self) -> bool {
+        self.next_large().is_some()
+    }
+
+    /// Takes a large file.
+    pub fn take_large(&mut self) -> Option<Batch> {
+        let path = self.next_large()?.clone();
+        let since = self.large.take(&path)?;
+        let mut group = Group::default();
+        let place = Place { path: path.clone(), scope: Scope::Entry };
+        let _ = group.add(&place, Span::mark(since), &self.limits);
+        Some(self.depart(group, Some(path)))
+    }
+
     /// Takes all that waits or rests, due or not.
     pub fn take_all(&mut self, now: Moment) -> Option<Batch> {
         self.retry_now(now);
@@ -220,6 +249,18 @@ impl Places {
 
     /// Takes a batch back, and lets go of what was kept behind it.
     pub fn settle(&mut self, batch: Batch, settled: Settled, now: Moment) {
+        self.settle_but(batch, settled, BTreeSet::new(), now);
+    }
+
+    /// Takes a batch back but for these of its files, which are too large to go with others and
+    /// wait to go alone.
+    pub fn settle_but(
+        &mut self,
+        batch: Batch,
+        settled: Settled,
+        large: BTreeSet<TreePath>,
+        now: Moment,
+    ) {
         let Some(at) = self.flights.iter().position(|flight| flight.number == batch.number) else {
             debug_assert!(false, "a batch of another queue");
             return;
@@ -236,8 +277,9 @@ impl Places {
             }
         };
         let since = span.first.unwrap_or(Stamp { seq: self.seq, at: now });
-        self.failures.settle(&places, failed, since, now);
+        self.failures.settle(&places, (&large, failed), since, now);
         self.failures.bound(self.limits.failures, now);
+        self.set_apart(large, since);
         self.readmit(behind);
     }
 
@@ -278,7 +320,7 @@ impl Places {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
-            waiting: self.waiting(),
+            waiting: self.waiting() + self.large.len(),
             behind: self.flights.iter().map(|flight| flight.behind.places.len()).sum(),
             in_flight: self.flights.iter().map(|flight| flight.places.len()).sum(),
             resting: self.resting().count(),
@@ -304,7 +346,8 @@ impl Places {
     /// All places, for `status`: those in flight and behind them first, then those that wait, then
     /// those that rest. One that was marked while it was in flight comes twice.
     pub fn iter(&self) -> impl Iterator<Item = (Place, Stage)> {
-        let waiting = self.waiting.places.iter().map(|place| (place, Stage::Waiting));
+        let large = self.large.iter().map(|path| Place { path: path.clone(), scope: Scope::Entry });
+        let waiting = self.waiting.places.iter().chain(large).map(|place| (place, Stage::Waiting));
         let flights = self.flights.iter().flat_map(|flight| {
             let behind = flight.behind.places.iter().map(|place| (place, Stage::Behind));
             flight.places.iter().map(|place| (place, Stage::InFlight)).chain(behind)
@@ -340,7 +383,9 @@ impl Places {
     }
 
     fn admit(&mut self, place: &Place, span: Span) {
-        self.put(self.blocker(place), place, span);
+        if !self.large.covers(place) {
+            self.put(self.blocker(place), place, span);
+        }
     }
 
     /// Both ends go the same way, so that they leave together.
@@ -395,7 +440,14 @@ impl Places {
         if self.waiting.places.is_empty() {
             return None;
         }
-        let group = mem::take(&mut self.waiting);
+        let mut group = mem::take(&mut self.waiting);
+        if let Some(since) = self.large.take_within(&group.places) {
+            group.span.join(Span::mark(since));
+        }
+        Some(self.depart(group, None))
+    }
+
+    fn depart(&mut self, group: Group, large: Option<TreePath>) -> Batch {
         self.failures.wake_within(&group.places);
         let moves = group.hints.share();
         let places = Arc::new(group.places);
@@ -408,7 +460,27 @@ impl Places {
             span: group.span,
             behind: Group::default(),
         });
-        Some(Batch { number, places, moves })
+        Batch { number, places, moves, large }
+    }
+
+    fn next_large(&self) -> Option<&TreePath> {
+        let flights = self.flights.iter().map(|flight| &*flight.places);
+        self.large.iter().find(|path| {
+            let mut sets = flights.clone().chain([&self.waiting.places]);
+            !sets.any(|set| set.overlaps(path, Scope::Entry))
+        })
+    }
+
+    /// Has files wait to go alone. Those past the limit go with all of their directory.
+    fn set_apart(&mut self, files: BTreeSet<TreePath>, since: Stamp) {
+        for path in files {
+            match path.parent() {
+                Some(path) if self.large.len() >= self.limits.failures => {
+                    self.admit(&Place { path, scope: Scope::Tree }, Span::ripe(since));
+                }
+                _ => self.large.add(path, since),
+            }
+        }
     }
 
     /// The oldest change that is not known to be on the target.
@@ -416,6 +488,6 @@ impl Places {
         let flights = self.flights.iter();
         let flights = flights.flat_map(|flight| [flight.span.first, flight.behind.span.first]);
         let groups = flights.chain([self.waiting.span.first]).flatten();
-        groups.chain(self.failures.oldest()).reduce(Stamp::oldest)
+        groups.chain(self.failures.oldest()).chain(self.large.oldest()).reduce(Stamp::oldest)
     }
 }

@@ -1,6 +1,9 @@
 //! The places that failed, and when each is tried again.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use core::time::Duration;
 
 use crate::{
@@ -90,20 +93,21 @@ impl Failures {
         self.find_first_end();
     }
 
-    /// Notes how `batch` went: these places failed at `now`, and the others are well again.
+    /// Notes how `batch` went: these places failed at `now`, nothing is known of the large files
+    /// that were left out, and the others are well again.
     ///
     /// They may stand for changes since `since`: nobody knows which places are that old.
     pub(super) fn settle(
         &mut self,
         batch: &PlaceSet,
-        failed: Vec<Place>,
+        (large, failed): (&BTreeSet<TreePath>, Vec<Place>),
         since: Stamp,
         now: Moment,
     ) {
         // One that rests within the batch was joined from smaller ones while the batch flew, and
         // may have been marked since.
         let on_their_way = |path: &TreePath, failed: &mut Failed| {
-            failed.until.is_none() && batch.covers(path, failed.scope)
+            failed.until.is_none() && batch.covers(path, failed.scope) && !large.contains(path)
         };
         let mut before: BTreeMap<_, _> = self.places.extract_if(.., on_their_way).collect();
         let all: PlaceSet = failed.iter().collect();

@@ -8,10 +8,11 @@ use alloc::{
 use core::time::Duration;
 
 use crate::{
-    job::{Outcome, Scope},
+    job::Scope,
+    mirror::{left, settled},
     notice::{Edit, Kind, News},
     path::TreePath,
-    queue::{Batch, Limits, Pace, Places, Settled},
+    queue::{Batch, Limits, Pace, Places},
     sim::{
         random::Random,
         script::{Script, Step},
@@ -94,7 +95,8 @@ impl Crew {
 
     fn take(&mut self) -> Result<(), String> {
         while self.jobs.len() < HANDS {
-            let Some(batch) = self.queue.take_due(self.now) else { break };
+            let batch = self.queue.take_due(self.now).or_else(|| self.queue.take_large());
+            let Some(batch) = batch else { break };
             for (other, _) in &self.jobs {
                 for place in batch.places().iter() {
                     if other.places().overlaps(&place.path, place.scope) {
@@ -103,7 +105,7 @@ impl Crew {
                 }
             }
             let fate = if self.fates.is_empty() { Fate::Good } else { self.fates.remove(0) };
-            let worker = Worker::new(&batch.work(), fate);
+            let worker = Worker::new(&batch.work(), fate, true);
             self.jobs.push((batch, worker));
         }
         Ok(())
@@ -114,18 +116,11 @@ impl Crew {
         let mut going = Vec::new();
         for (batch, mut worker) in core::mem::take(&mut self.jobs) {
             let mut trees = Trees { source: Some(&self.source), target: &mut self.target };
-            let settled = match worker.step(&mut trees)? {
-                None => {
-                    going.push((batch, worker));
-                    continue;
-                }
-                Some(Outcome::Done) => Settled::All,
-                Some(Outcome::Partly(failed)) => {
-                    Settled::Except(failed.into_iter().map(|(place, _)| place).collect())
-                }
-                Some(_) => Settled::Nothing,
+            let Some(outcome) = worker.step(&mut trees)? else {
+                going.push((batch, worker));
+                continue;
             };
-            self.queue.settle(batch, settled, self.now);
+            self.queue.settle_but(batch, settled(&outcome), left(&outcome), self.now);
         }
         self.jobs = going;
         Ok(())

@@ -45,6 +45,8 @@ pub(crate) struct Script {
     pub(crate) mirrors: usize,
     /// How many jobs may run at once.
     pub(crate) max_jobs: Option<usize>,
+    /// How many jobs each mirror may have.
+    pub(crate) hands: usize,
     /// Whether they begin with a full transfer.
     pub(crate) init: bool,
     pub(crate) steps: Vec<Step>,
@@ -57,6 +59,7 @@ impl Script {
         let mirrors = 1 + random.below(2);
         let max_jobs = random.pick(&[None, Some(1)]);
         let init = !random.once_in(4);
+        let hands = 1 + random.below(4);
         // What the source is like without unmounts, so that most changes are possible.
         let mut tree = Tree::new();
         let mut steps = Vec::new();
@@ -67,19 +70,20 @@ impl Script {
             }
             steps.push(step);
         }
-        Self { mirrors, max_jobs, init, steps }
+        Self { mirrors, max_jobs, hands, init, steps }
     }
 
     /// The history that is written so.
     pub(crate) fn parse(text: &str) -> Self {
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let header: Vec<_> = lines.next().unwrap().split_whitespace().collect();
-        let ["mirrors", mirrors, "jobs", jobs, "init", init] = *header else {
+        let ["mirrors", mirrors, "jobs", jobs, "hands", hands, "init", init] = *header else {
             panic!("no header: {header:?}")
         };
         Self {
             mirrors: mirrors.parse().unwrap(),
             max_jobs: jobs.parse().ok(),
+            hands: hands.parse().unwrap(),
             init: init.parse().unwrap(),
             steps: lines.map(Step::parse).collect(),
         }
@@ -177,7 +181,11 @@ impl fmt::Display for Step {
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let jobs = self.max_jobs.map_or(String::from("any"), |most| most.to_string());
-        writeln!(f, "mirrors {} jobs {jobs} init {}", self.mirrors, self.init)?;
+        writeln!(
+            f,
+            "mirrors {} jobs {jobs} hands {} init {}",
+            self.mirrors, self.hands, self.init
+        )?;
         self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
     }
 }

@@ -2,6 +2,7 @@
 //! any of them.
 
 use alloc::{collections::VecDeque, string::String, vec, vec::Vec};
+use core::mem;
 
 use crate::{
     job::{Failure, Grounds, Outcome, Place, Rename, Scope, Work},
@@ -34,6 +35,9 @@ pub(crate) struct Worker {
     failing: Random,
     steps: usize,
     failed: Vec<Place>,
+    /// Whether it leaves large files out.
+    splits: bool,
+    large: Vec<TreePath>,
 }
 
 /// A source and its target.
@@ -44,7 +48,8 @@ pub(crate) struct Trees<'a> {
 }
 
 impl Worker {
-    pub(crate) fn new(work: &Work, fate: Fate) -> Self {
+    /// A worker that leaves large files out of a batch, if it `splits`.
+    pub(crate) fn new(work: &Work, fate: Fate, splits: bool) -> Self {
         let (moves, todo) = match work {
             Work::Full => {
                 let all = Place { path: TreePath::root(), scope: Scope::Tree };
@@ -53,9 +58,15 @@ impl Worker {
             Work::Batch { places, moves } => {
                 (moves.iter().cloned().collect(), places.iter().collect())
             }
+            Work::Large(path) => {
+                let file = Place { path: path.clone(), scope: Scope::Entry };
+                (VecDeque::new(), VecDeque::from([file]))
+            }
         };
         let seed = if let Fate::Partly(seed) = fate { seed } else { 0 };
-        Self { moves, todo, fate, failing: Random::new(seed), steps: 0, failed: vec![] }
+        let splits = splits && matches!(work, Work::Batch { .. });
+        let failing = Random::new(seed);
+        Self { moves, todo, fate, failing, steps: 0, failed: vec![], splits, large: vec![] }
     }
 
     /// Does one step. The outcome, if it was the last one.
@@ -95,10 +106,12 @@ impl Worker {
     }
 
     fn outcome(&mut self) -> Outcome {
-        if self.failed.is_empty() {
-            return Outcome::Done;
+        let failed: Vec<_> = self.failed.drain(..).map(|place| (place, failure())).collect();
+        match (failed.is_empty(), self.large.is_empty()) {
+            (true, true) => Outcome::Done,
+            (false, true) => Outcome::Partly(failed),
+            (_, false) => Outcome::Split { large: mem::take(&mut self.large), failed },
         }
-        Outcome::Partly(self.failed.drain(..).map(|place| (place, failure())).collect())
     }
 
     fn bring(&mut self, place: Place, source: &Tree, target: &mut Tree) {
@@ -107,6 +120,10 @@ impl Worker {
             return;
         }
         let Place { path, scope } = place;
+        if self.splits && scope == Scope::Entry && source.get(&path).is_some_and(is_large) {
+            self.large.push(path);
+            return;
+        }
         let path = source.survey(path);
         bring_parents(&path, source, target);
         match source.get(&path) {
@@ -121,6 +138,11 @@ impl Worker {
             self.todo.extend(below.into_iter().map(|path| Place { path, scope }));
         }
     }
+}
+
+/// Some of the files are large.
+fn is_large(node: Node) -> bool {
+    matches!(node, Node::File { content, .. } if content % 3 == 0)
 }
 
 fn failure() -> Failure {

@@ -13,9 +13,10 @@ use crate::{
     effect::Effect,
     fleet::{Entrant, Fleet, Limits},
     input::{Input, Signal},
-    job::{Job, JobId},
+    job::{Job, JobId, Outcome, Place, Scope, Work},
     mirror::{Gate, Insist, Mirror, Settings, State},
     notice::{Gone, MirrorId, News, Notice},
+    path::TreePath,
     queue::Pace,
     sim::{
         random::Random,
@@ -34,6 +35,8 @@ pub(crate) struct World {
     source: Tree,
     is_mounted: bool,
     sides: Vec<Side>,
+    /// How many jobs each mirror may have.
+    hands: usize,
     /// How the next jobs will end.
     fates: Vec<Fate>,
 }
@@ -47,9 +50,15 @@ struct Side {
     is_covered: bool,
     /// Whether the witness sees anything.
     is_watched: bool,
-    job: Option<(JobId, Worker)>,
-    /// Whose job it is.
-    jobs_mirror: Option<MirrorId>,
+    jobs: Vec<Running>,
+}
+
+/// A job that runs.
+struct Running {
+    name: JobId,
+    mirror: MirrorId,
+    work: Work,
+    worker: Worker,
 }
 
 /// What is found wrong.
@@ -73,20 +82,15 @@ pub(crate) fn play(script: &Script, loss: Loss) -> Found {
 }
 
 /// Whatever fails, the world goes on.
-fn settings(init: bool) -> Settings {
-    Settings {
-        pace: Pace::default(),
-        init,
-        insist: Insist::Always,
-        filter: Arc::default(),
-        gate: Gate::Open,
-    }
+fn settings(init: bool, max_jobs: usize) -> Settings {
+    let (pace, filter, connection) = (Pace::default(), Arc::default(), None);
+    Settings { pace, init, insist: Insist::Always, filter, gate: Gate::Open, max_jobs, connection }
 }
 
 impl World {
     fn new(script: &Script, loss: Loss) -> Self {
         // In the beginning the targets are as empty as the source.
-        let settings = settings(script.init);
+        let settings = settings(script.init, script.hands);
         let limits = Limits { max_jobs: script.max_jobs, onepass: false };
         let fleet = Fleet::new(vec![settings; script.mirrors], limits);
         let side = |mirror: &Mirror| Side {
@@ -95,8 +99,7 @@ impl World {
             witness: Witness::new(loss),
             is_covered: false,
             is_watched: false,
-            job: None,
-            jobs_mirror: None,
+            jobs: Vec::new(),
         };
         Self {
             now: Moment::ORIGIN,
@@ -104,6 +107,7 @@ impl World {
             fleet,
             source: Tree::new(),
             is_mounted: true,
+            hands: script.hands,
             fates: Vec::new(),
         }
     }
@@ -151,8 +155,8 @@ impl World {
                 continue;
             }
             // Who has the target of another one has to know of all before it.
-            let after = side.jobs_mirror.into_iter().chain([side.mirror]).collect();
-            entrants.push(Entrant::Joins { settings: settings(true), after });
+            let after = side.jobs.iter().map(|it| it.mirror).chain([side.mirror]).collect();
+            entrants.push(Entrant::Joins { settings: settings(true, self.hands), after });
             side.is_covered = false;
             side.is_watched = false;
             side.witness.forget();
@@ -211,17 +215,26 @@ impl World {
     /// One step of each job.
     fn work(&mut self) -> Found {
         for at in 0..self.sides.len() {
-            let Self { source, is_mounted, sides, .. } = self;
-            let Side { target, job, .. } = &mut sides[at];
-            let Some((name, worker)) = job else { continue };
-            let (job_name, source) = (*name, is_mounted.then_some(&*source));
-            if let Some(outcome) = worker.step(&mut Trees { source, target })? {
-                *job = None;
-                self.sides[at].jobs_mirror = None;
-                self.handle(Input::JobEnded { job: job_name, outcome })?;
+            let names: Vec<_> = self.sides[at].jobs.iter().map(|it| it.name).collect();
+            for job in names {
+                if let Some(outcome) = self.work_on(at, job)? {
+                    self.handle(Input::JobEnded { job, outcome })?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn work_on(&mut self, side: usize, job: JobId) -> Result<Option<Outcome>, String> {
+        let Self { source, is_mounted, sides, .. } = self;
+        let Side { target, jobs, .. } = &mut sides[side];
+        let Some(at) = jobs.iter().position(|it| it.name == job) else { return Ok(None) };
+        let source = is_mounted.then_some(&*source);
+        let outcome = jobs[at].worker.step(&mut Trees { source, target })?;
+        if outcome.is_some() {
+            jobs.remove(at);
+        }
+        Ok(outcome)
     }
 
     fn handle(&mut self, input: Input) -> Found {
@@ -244,7 +257,8 @@ impl World {
                 Effect::Start(job) => self.start(&job)?,
                 Effect::Stop(job) => self.stop(job),
                 Effect::Dismiss(mirror) => {
-                    if self.sides.iter().any(|side| side.jobs_mirror == Some(mirror)) {
+                    let mut jobs = self.sides.iter().flat_map(|side| &side.jobs);
+                    if jobs.any(|job| job.mirror == mirror) {
                         return Err(format!("mirror {} was dismissed too soon", mirror.0));
                     }
                 }
@@ -274,22 +288,26 @@ impl World {
 
     fn start(&mut self, job: &Job) -> Found {
         let fate = if self.fates.is_empty() { Fate::Good } else { self.fates.remove(0) };
+        let hands = self.hands;
         let side = self.side(job.mirror);
         if !side.is_covered {
             return Err(format!("job {} began without a source", job.id.0));
         }
-        if side.job.is_some() {
-            return Err(format!("job {} began while another one runs", job.id.0));
+        if let Some(other) = side.jobs.iter().find(|it| may_meet(it, job)) {
+            return Err(format!("job {} began where job {} works", job.id.0, other.name.0));
         }
-        side.job = Some((job.id, Worker::new(&job.work, fate)));
-        side.jobs_mirror = Some(job.mirror);
+        if side.jobs.len() >= hands {
+            return Err(format!("job {} is one too many", job.id.0));
+        }
+        let (work, worker) = (job.work.clone(), Worker::new(&job.work, fate, hands > 1));
+        side.jobs.push(Running { name: job.id, mirror: job.mirror, work, worker });
         Ok(())
     }
 
     fn stop(&mut self, stopped: JobId) {
-        for (name, worker) in self.sides.iter_mut().filter_map(|side| side.job.as_mut()) {
-            if *name == stopped {
-                worker.stop();
+        for job in self.sides.iter_mut().flat_map(|side| &mut side.jobs) {
+            if job.name == stopped {
+                job.worker.stop();
             }
         }
     }
@@ -326,7 +344,7 @@ impl World {
         self.is_mounted = true;
         self.tell(&mut Random::new(0))?;
         for _ in 0..1_000 {
-            while self.sides.iter().any(|side| side.job.is_some()) {
+            while self.sides.iter().any(|side| !side.jobs.is_empty()) {
                 self.work()?;
             }
             self.check_honesty()?;
@@ -349,5 +367,27 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether two jobs could be at one place.
+fn may_meet(running: &Running, job: &Job) -> bool {
+    let places = places(&job.work);
+    running.mirror != job.mirror
+        || places.iter().any(|it| {
+            self::places(&running.work).iter().any(|other| {
+                let holds = |one: &Place, two: &Place| {
+                    one.path == two.path || one.scope == Scope::Tree && one.path.contains(&two.path)
+                };
+                holds(it, other) || holds(other, it)
+            })
+        })
+}
+
+fn places(work: &Work) -> Vec<Place> {
+    match work {
+        Work::Full => vec![Place { path: TreePath::root(), scope: Scope::Tree }],
+        Work::Batch { places, .. } => places.iter().collect(),
+        Work::Large(path) => vec![Place { path: path.clone(), scope: Scope::Entry }],
     }
 }

@@ -32,6 +32,7 @@ struct Fixture {
     options: RsyncOptions,
     codes: ExitCodes,
     batch_size_limit: Option<u64>,
+    large_apart: bool,
     root: Arc<SourceRoot>,
 }
 
@@ -49,6 +50,7 @@ impl Fixture {
             options: RsyncOptions::default(),
             codes: ExitCodes::rsync(),
             batch_size_limit: None,
+            large_apart: false,
             root,
         }
     }
@@ -118,6 +120,7 @@ impl Fixture {
             binary: self.binary.clone(),
             codes: self.codes.clone(),
             batch_size_limit: self.batch_size_limit,
+            large_apart: self.large_apart,
             renames: None,
             output: ChildOutput::Null,
             log: Log::default(),

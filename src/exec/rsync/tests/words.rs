@@ -98,6 +98,21 @@ fn a_large_file_goes_alone_after_all_others() {
 }
 
 #[test]
+fn a_large_file_is_left_to_a_job_of_its_own_where_that_can_be() {
+    let mut fixture = Fixture::new();
+    (fixture.batch_size_limit, fixture.large_apart) = (Some(1), true);
+    fixture.use_script("tr '\\0' ' ' >>\"$PLACE/calls\"; echo >>\"$PLACE/calls\"");
+    for name in ["large", "s"] {
+        fs::write(fixture.source(name), name).unwrap();
+    }
+    let large = TreePath::new(b"large").unwrap();
+    let outcome = fixture.batch(&[b"large", b"s"]);
+    assert_eq!(outcome, Outcome::Split { large: vec![large.clone()], failed: vec![] });
+    assert_eq!(fixture.run(Work::Large(large)), Outcome::Done);
+    assert_eq!(fixture.calls(), ["/./s ", "/./large "]);
+}
+
+#[test]
 fn a_large_file_that_fails_keeps_no_other_from_its_target() {
     let mut fixture = Fixture::new();
     fixture.batch_size_limit = Some(1);
