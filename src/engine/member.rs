@@ -1,7 +1,6 @@
 //! One mirror as the engine knows it: who carries out its jobs, and what it is called.
 
 use std::{
-    env,
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
@@ -12,13 +11,12 @@ use mirror_core::{
     mirror::{Connection, Gate, Insist, Settings},
     path::Escaped,
     plan::{
-        rsync::{Phase, RsyncOptions},
-        ssh::{remote_shell, rsh_word, split_rsh},
+        rsync::Phase,
         target::{Target, TargetPath},
     },
 };
 
-use super::tunnels::Tunnels;
+use super::{line::Line, tunnels::Tunnels};
 use crate::{
     exec::{
         Executor,
@@ -27,16 +25,13 @@ use crate::{
         hook::Hooked,
         rsync,
         source::SourceRoot,
-        ssh::{Connections, is_ssh},
+        ssh::Connections,
         through::Through,
         tunnel::{Tunnel, Way},
     },
     report::Log,
     setup::{Hook, Kind, Sync},
 };
-
-/// With this begins the word that names a remote shell for rsync.
-const RSH: &[u8] = b"--rsh=";
 
 /// What members have in common.
 pub(super) struct Ground<'a> {
@@ -81,7 +76,8 @@ impl Member {
                     Arc::new(through(tunnel, &sync, &source, ground))
                 } else {
                     let config = rsync_config(&sync, &source, ground)?;
-                    connection = shared_connection(&config, ground.connections);
+                    let master = config.master.as_ref();
+                    connection = master.map(|master| master.words().concat().into());
                     Arc::new(rsync::RsyncExecutor::new(config))
                 }
             }
@@ -179,9 +175,10 @@ fn rsync_config(
 ) -> Result<rsync::RsyncConfig, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
-    let renames = renames(sync, &target, connections, log);
-    let shared = if target.host().is_some() { connections.words() } else { Vec::new() };
-    let remote_shell = share(&mut options, sync.kind, &shared);
+    let line = target.host().map(|host| Line::to(host, &mut options, connections, log));
+    let renames = line.as_ref().and_then(|line| renames(sync, &target, line, (connections, log)));
+    let (remote_shell, master) =
+        line.map(|line| (line.remote_shell, line.master)).unwrap_or_default();
     Ok(rsync::RsyncConfig {
         root: Arc::clone(source),
         target,
@@ -190,6 +187,7 @@ fn rsync_config(
         binary: sync.binary.clone(),
         directory: here.clone(),
         remote_shell,
+        master,
         codes: sync.codes.clone(),
         batch_size_limit: sync.batch_size_limit,
         large_apart: sync.max_processes > 1,
@@ -197,17 +195,6 @@ fn rsync_config(
         output: ChildOutput::Log((*log).clone()),
         log: (*log).clone(),
     })
-}
-
-/// The connection that the calls of rsync share with others: by what they reach the host, and the
-/// host. `None` if each makes its own.
-fn shared_connection(config: &rsync::RsyncConfig, connections: &Connections) -> Option<Connection> {
-    let host = config.target.host()?;
-    let usual = config.remote_shell.as_ref().map(|shell| shell.as_bytes().to_vec());
-    let shell = remote_shell(&config.options).or(usual)?;
-    let shared = rsh_word(&connections.words());
-    let shared = shared.strip_prefix(RSH).filter(|words| !words.is_empty())?;
-    shell.ends_with(shared).then(|| [&shell, host].join(&b' ').into())
 }
 
 fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hooked {
@@ -238,8 +225,8 @@ fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hook
 fn renames(
     sync: &Sync,
     target: &Target,
-    connections: &Connections,
-    log: &Log,
+    line: &Line,
+    (connections, log): (&Connections, &Log),
 ) -> Option<rsync::Renames> {
     // Such as `sudo chroot /srv rsync`.
     let goes_elsewhere = |word: &Vec<u8>| word.starts_with(b"--rsync-path") && word.contains(&b' ');
@@ -253,29 +240,6 @@ fn renames(
         TargetPath::Absolute(path) | TargetPath::Relative(path) => path,
         TargetPath::Unknown => b".",
     };
-    let usual = || env::var_os("RSYNC_RSH").map(OsString::into_vec);
-    let program = remote_shell(&sync.rsync).or_else(usual).unwrap_or_else(|| b"ssh".to_vec());
-    let shell = connections.shell(&split_rsh(&program), target.host()?, log)?;
+    let shell = connections.shell(&line.command, target.host()?, log)?;
     Some(rsync::Renames { shell, directory: directory.to_vec() })
-}
-
-/// Has a sync go through a shared connection by these further words for ssh: behind those of the
-/// word `--rsh`, if there is one, or by the program for `RSYNC_RSH`. A program of the user's that
-/// is not ssh stays as it is.
-fn share(options: &mut RsyncOptions, kind: Kind, words: &[Vec<u8>]) -> Option<OsString> {
-    if words.is_empty() || env::var_os("RSYNC_RSH").is_some() {
-        return None;
-    }
-    let further = rsh_word(words);
-    let further = further.strip_prefix(RSH).unwrap_or_default();
-    if let Some(last) = options.long.iter_mut().rfind(|word| word.starts_with(RSH)) {
-        let program = split_rsh(last.strip_prefix(RSH).unwrap_or_default());
-        if kind == Kind::Rsyncssh || program.first().is_some_and(|program| is_ssh(program)) {
-            last.push(b' ');
-            last.extend_from_slice(further);
-        }
-        return None;
-    }
-    let ssh = [&b"ssh "[..], further].concat();
-    Some(OsString::from_vec(ssh))
 }

@@ -4,6 +4,7 @@
 
 mod calendar;
 mod jobs;
+mod line;
 mod member;
 mod reload;
 mod roster;

@@ -67,6 +67,7 @@ impl Engine {
     pub(super) fn reload(&mut self, effects: &mut Vec<Effect>) {
         let Some(Reload { load, adapt }) = &mut self.reload else { return };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
+        self.connections.try_again();
         let read = load().and_then(|setup| {
             let Self { tunnels, inbox, log, connections, .. } = self;
             let tunnels = Tunnels::start(&setup.tunnels, tunnels, inbox, log);

@@ -253,6 +253,23 @@ fn a_changed_sync_does_not_begin_before_the_running_job_has_ended() {
     running.wait_for_log("finished.");
 }
 
+#[test]
+fn a_job_that_does_not_listen_is_killed_and_its_heir_begins() {
+    let place = Place::new();
+    let script = format!(
+        "#!/bin/sh\ncd '{}'\n\
+         if [ -e hangs ]; then trap '' TERM; rm hangs; exec sleep 600; fi\n",
+        place.path("").display()
+    );
+    let binary = executable(&place.path("rsync.sh"), &script);
+    place.write("hangs");
+    let a = Sync { kind: Kind::Rsync, binary: binary.into(), ..place.sync("a") };
+    let running = Running::start(place, [a.clone()]);
+    running.place.wait_until("begun", || !running.place.path("hangs").exists());
+    running.reload(Ok(setup([Sync { insist: !a.insist, ..a }])));
+    running.wait_for_log("finished.");
+}
+
 /// Writes a program. Were it written by this process, a test that forks meanwhile would keep it from
 /// being run.
 fn executable(path: &Path, text: &str) -> PathBuf {

@@ -13,11 +13,12 @@ use std::{
     },
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdin, Command, Stdio},
+    time::Instant,
 };
 
 use mirror_core::plan::rsync::Call;
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
@@ -69,6 +70,17 @@ pub struct Program {
 impl Program {
     /// Runs the program and gives each line of its stderr, without the line feed, to `read`.
     pub fn run(&self, call: &Call, stop: &Stop, read: &mut dyn FnMut(&[u8])) -> End {
+        self.run_until(None, call, stop, read)
+    }
+
+    /// The same, and kills it if it still runs at that time.
+    pub fn run_until(
+        &self,
+        until: Option<Instant>,
+        call: &Call,
+        stop: &Stop,
+        read: &mut dyn FnMut(&[u8]),
+    ) -> End {
         let (stdout, mut copy) = self.output();
         let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         let mut command = Command::new(&self.binary);
@@ -86,7 +98,7 @@ impl Program {
             let _ = copy.write_all(line).and_then(|()| copy.write_all(b"\n"));
             read(line);
         };
-        match follow(&mut child, feed, stop, &mut hear) {
+        match follow(&mut child, (feed, until), stop, &mut hear) {
             Ok(end) => end,
             Err(error) => {
                 // It fails only when the child has ended by itself.
@@ -111,13 +123,13 @@ impl Program {
     }
 }
 
-/// Feeds the child and listens to it until it ends.
+/// Feeds the child and listens to it until it ends, or has to.
 ///
 /// The end is that of the process, not that of its stderr: an ssh that it leaves in the background
 /// keeps that open.
 fn follow(
     child: &mut Child,
-    feed: &[u8],
+    (feed, mut until): (&[u8], Option<Instant>),
     stop: &Stop,
     hear: &mut dyn FnMut(&[u8]),
 ) -> io::Result<End> {
@@ -127,9 +139,12 @@ fn follow(
     let ended = pidfd_open(pid, PidfdFlags::empty())?;
     let mut stdin = Feed::new(child.stdin.take(), feed)?;
     let mut stderr = Lines::new(child.stderr.take())?;
-    while !wait_for_news(&ended, &stdin, &stderr)? {
+    while !wait_for_news(&ended, &stdin, &stderr, until)? {
         stdin.write();
         stderr.read(hear);
+        if until.take_if(|until| *until <= Instant::now()).is_some() {
+            child.kill()?;
+        }
     }
     stderr.read(hear);
     stderr.finish(hear);
@@ -141,16 +156,20 @@ fn follow(
     })
 }
 
-/// Waits until something can be written or read; `true` when the child has ended.
+/// Waits until something can be written or read, or it is that time; `true` when the child has
+/// ended.
 fn wait_for_news(
     ended: &OwnedFd,
     stdin: &Feed<'_>,
     stderr: &Lines<ChildStderr>,
+    until: Option<Instant>,
 ) -> io::Result<bool> {
     let mut fds = vec![PollFd::new(ended, PollFlags::IN)];
     fds.extend(stdin.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
     fds.extend(stderr.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-    match poll(&mut fds, None) {
+    let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+    match poll(&mut fds, wait.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
@@ -249,6 +268,20 @@ mod tests {
     #[test]
     fn a_killed_child_is_no_success() {
         let (end, _) = run("kill -KILL $$", None, ChildOutput::Null);
+        assert!(matches!(end, End::Killed(9)), "{end:?}");
+    }
+
+    #[test]
+    fn a_child_that_takes_too_long_is_killed() {
+        let program = Program {
+            binary: "sh".into(),
+            directory: "/".into(),
+            environment: Vec::new(),
+            output: ChildOutput::Null,
+        };
+        let words = [&b"-c"[..], b"trap '' TERM; exec sleep 600"];
+        let call = Call { args: words.map(<[u8]>::to_vec).into(), stdin: None };
+        let end = program.run_until(Some(Instant::now()), &call, &Stop::default(), &mut |_| ());
         assert!(matches!(end, End::Killed(9)), "{end:?}");
     }
 

@@ -7,10 +7,18 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use mirror_linux::clock::ticks;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+/// How long a child may go on after SIGTERM. rsync takes it to keep what it has of a file.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Asks a running job to end, from another thread.
 #[derive(Clone, Debug, Default)]
@@ -62,13 +70,12 @@ impl Stop {
         self.shared.asked.load(Ordering::Relaxed)
     }
 
-    /// Asks the job to end: a child gets SIGTERM.
+    /// Asks the job to end: a child gets SIGTERM, and SIGKILL if that does not help.
     pub fn ask(&self) {
         let child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.asked.store(true, Ordering::Relaxed);
         if let Some(child) = &*child {
-            // It fails only when the child has ended by itself.
-            let _ = pidfd_send_signal(&child.handle, Signal::TERM);
+            end(&child.handle, GRACE);
         }
     }
 
@@ -89,13 +96,34 @@ impl Stop {
         let fd = pidfd_open(pid, PidfdFlags::empty())?;
         let mut child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_asked() {
-            let _ = pidfd_send_signal(&fd, Signal::TERM);
+            end(&fd, GRACE);
         }
         *child = Some(Child { pid, handle: fd, started: ticks() });
         drop(child);
         self.shared.tell();
         Ok(Watched { stop: self })
     }
+}
+
+/// Has a child end: by SIGTERM, and after `grace` by SIGKILL, since a job that never ends holds back
+/// whoever waits for its place.
+fn end(child: &OwnedFd, grace: Duration) {
+    // It fails only when the child has ended by itself.
+    let _ = pidfd_send_signal(child, Signal::TERM);
+    let Ok(child) = child.try_clone() else { return };
+    let kill = move || {
+        if !ends_within(&child, grace) {
+            let _ = pidfd_send_signal(&child, Signal::KILL);
+        }
+    };
+    // Without a thread it is left to the child.
+    let _ = thread::Builder::new().name("stop".into()).spawn(kill);
+}
+
+fn ends_within(child: &OwnedFd, grace: Duration) -> bool {
+    let Ok(grace) = Timespec::try_from(grace) else { return false };
+    let mut ended = [PollFd::new(child, PollFlags::IN)];
+    poll(&mut ended, Some(&grace)).is_ok_and(|number| number > 0)
 }
 
 /// The time during which a child gets the signal of [`Stop::ask`].
@@ -108,5 +136,41 @@ impl Drop for Watched<'_> {
     fn drop(&mut self) {
         *self.stop.shared.child.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.stop.shared.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::process::ExitStatusExt,
+        process::{Command, Stdio},
+    };
+
+    /// What ends a child that has done `first` and then waits.
+    fn ended_by(first: &str, grace: Duration) -> Option<i32> {
+        let script = format!("{first}; echo; exec cat");
+        let child = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.unwrap();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut String::new()).unwrap();
+        let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        // `wait` closes stdin, and cat would end.
+        let stdin = child.stdin.take();
+        end(&handle, grace);
+        let signal = child.wait().unwrap().signal();
+        drop(stdin);
+        signal
+    }
+
+    #[test]
+    fn a_child_that_does_not_listen_is_killed() {
+        assert_eq!(ended_by("trap '' TERM", Duration::from_millis(20)), Some(9));
+        assert_eq!(ended_by(":", Duration::from_mins(10)), Some(15));
     }
 }

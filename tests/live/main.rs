@@ -27,9 +27,13 @@ mod links;
 #[cfg(test)]
 mod many;
 #[cfg(test)]
+mod modules;
+#[cfg(test)]
 mod moves;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+mod network;
 #[cfg(test)]
 mod overflow;
 #[cfg(test)]

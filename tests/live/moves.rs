@@ -8,18 +8,6 @@ use std::{
 
 use crate::support::{Churn, Daemon, Mode, Need, Sandbox, Server, needs};
 
-macro_rules! needs_ssh {
-    () => {
-        needs!(
-            Mode::Rsync.need(),
-            Need::Root,
-            Need::Program("sshd"),
-            Need::Program("ssh"),
-            Need::Program("ssh-keygen"),
-        )
-    };
-}
-
 /// A source and its mirror behind ssh, which is on this machine as well, so that it can be looked
 /// at.
 struct Mirror {
@@ -69,7 +57,7 @@ fn write(root: &Path, names: &str) {
 
 #[test]
 fn files_and_directories_are_renamed_and_not_sent_again() {
-    needs_ssh!();
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let mirror = Mirror::start(&sandbox, "", |source| {
         write(source, "file it's d/deep/one d/two chain over there old/x new/er/x");
@@ -93,7 +81,7 @@ fn files_and_directories_are_renamed_and_not_sent_again() {
 
 #[test]
 fn what_changes_places_is_not_sent_again() {
-    needs_ssh!();
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let mirror = Mirror::start(&sandbox, "", |source| write(source, "a b d/one e/two"));
     let before = ["a", "b", "d/one", "e/two"].map(|name| mirror.inode(name));
@@ -108,7 +96,7 @@ fn what_changes_places_is_not_sent_again() {
 
 #[test]
 fn what_is_renamed_into_an_excluded_place_or_out_of_it_converges() {
-    needs_ssh!();
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let more = "exclude = { [[*.tmp]], [[/kept/cache]], [[/hidden]] }";
     let mirror = Mirror::start(&sandbox, more, |source| {
@@ -132,7 +120,7 @@ fn what_is_renamed_into_an_excluded_place_or_out_of_it_converges() {
 
 #[test]
 fn a_key_that_allows_no_shell_is_enough() {
-    needs_ssh!();
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let server = Server::ssh(&sandbox);
     server.force(
@@ -151,7 +139,7 @@ fn a_key_that_allows_no_shell_is_enough() {
 
 #[test]
 fn a_home_is_where_both_begin() {
-    needs_ssh!();
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let server = Server::ssh(&sandbox);
     let home = sandbox.directory("home");
@@ -171,7 +159,7 @@ fn a_home_is_where_both_begin() {
 
 #[test]
 fn renames_that_nobody_wants_are_transfers() {
-    needs_ssh!();
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let mirror = Mirror::start(&sandbox, "onMove = false", |source| write(source, "a"));
     mirror.rename("a", "b");
@@ -181,7 +169,7 @@ fn renames_that_nobody_wants_are_transfers() {
 
 #[test]
 fn a_connection_that_breaks_among_renames_loses_nothing() {
-    needs_ssh!();
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let mirror = Mirror::start(&sandbox, "", |source| {
         for number in 0..300 {
@@ -202,7 +190,7 @@ fn a_connection_that_breaks_among_renames_loses_nothing() {
 
 #[test]
 fn random_changes_converge_behind_ssh() {
-    needs_ssh!();
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let mirror = Mirror::start(&sandbox, "", |_| ());
     let mut churn = Churn::new(&mirror.source, 23);

@@ -44,13 +44,7 @@ fn a_server_that_was_down_gets_everything_when_it_is_up() {
 
 #[test]
 fn a_directory_behind_ssh_is_a_target() {
-    needs!(
-        Mode::Rsync.need(),
-        Need::Root,
-        Need::Program("sshd"),
-        Need::Program("ssh"),
-        Need::Program("ssh-keygen"),
-    );
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let (source, target) = (sandbox.directory("source"), sandbox.directory("target with blank"));
     let server = Server::ssh(&sandbox);
@@ -69,13 +63,7 @@ fn a_directory_behind_ssh_is_a_target() {
 
 #[test]
 fn a_sync_behind_ssh_takes_the_words_for_ssh() {
-    needs!(
-        Mode::Rsync.need(),
-        Need::Root,
-        Need::Program("sshd"),
-        Need::Program("ssh"),
-        Need::Program("ssh-keygen"),
-    );
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
     fs::write(source.join("first"), "").unwrap();
@@ -100,13 +88,7 @@ fn a_sync_behind_ssh_takes_the_words_for_ssh() {
 
 #[test]
 fn a_connection_that_breaks_is_made_anew() {
-    needs!(
-        Mode::Rsync.need(),
-        Need::Root,
-        Need::Program("sshd"),
-        Need::Program("ssh"),
-        Need::Program("ssh-keygen"),
-    );
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
     let server = Server::ssh(&sandbox);
@@ -121,13 +103,7 @@ fn a_connection_that_breaks_is_made_anew() {
 
 #[test]
 fn connections_are_not_shared_if_that_is_not_wanted() {
-    needs!(
-        Mode::Rsync.need(),
-        Need::Root,
-        Need::Program("sshd"),
-        Need::Program("ssh"),
-        Need::Program("ssh-keygen"),
-    );
+    needs!(Need::Ssh);
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
     let server = Server::ssh(&sandbox);

@@ -19,9 +19,9 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
-    job::{Job, Outcome, Work},
+    job::{Failure, Job, Outcome, Work},
     plan::{
-        exit::ExitCodes,
+        exit::{ExitClass, ExitCodes},
         rsync::{Phase, RsyncOptions, RsyncPlan},
         target::Target,
     },
@@ -31,6 +31,7 @@ use super::{
     Executor,
     child::{ChildOutput, Program},
     source::SourceRoot,
+    ssh::Master,
     stop::Stop,
 };
 use crate::report::Log;
@@ -54,6 +55,8 @@ pub struct RsyncConfig {
     pub directory: PathBuf,
     /// The program that reaches the other side, if the user did not say another one.
     pub remote_shell: Option<OsString>,
+    /// The connection through which it goes. Without one the program above sees for itself.
+    pub master: Option<Arc<Master>>,
     /// What its exit codes mean.
     pub codes: ExitCodes,
     /// Files of a batch with more bytes go after all others, each by a call of its own.
@@ -75,6 +78,7 @@ pub struct RsyncExecutor {
     plan: RsyncPlan,
     filter: Arc<Filter>,
     program: Program,
+    master: Option<Arc<Master>>,
     codes: ExitCodes,
     batch_size_limit: Option<u64>,
     large_apart: bool,
@@ -103,6 +107,7 @@ impl RsyncExecutor {
                 environment: remote_shell.collect(),
                 output: config.output,
             },
+            master: config.master,
             codes: config.codes,
             batch_size_limit: config.batch_size_limit,
             large_apart: config.large_apart,
@@ -110,6 +115,20 @@ impl RsyncExecutor {
             log: config.log,
             broken_receiver: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
+        }
+    }
+}
+
+impl RsyncExecutor {
+    /// What it means that there is no connection: the same as if rsync said it of its ssh.
+    fn away(&self, why: String) -> Outcome {
+        let code = 255;
+        let failure = Failure { code: Some(code), why };
+        match self.codes.class(code) {
+            ExitClass::Fatal(grounds) => Outcome::Fatal(failure, grounds),
+            ExitClass::Ok | ExitClass::Partial | ExitClass::Vanished | ExitClass::Again => {
+                Outcome::Again(failure)
+            }
         }
     }
 }
@@ -123,6 +142,10 @@ impl Executor for RsyncExecutor {
             Ok(root) => root,
             Err(outcome) => return outcome,
         };
+        let place = self.master.as_ref().map(|master| master.enter(stop));
+        if let Some(Err(why)) = place {
+            return self.away(why);
+        }
         if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(stop)) {
             return outcome;
         }

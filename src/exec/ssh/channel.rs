@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     ffi::OsString,
     io::{self, Write as _},
+    os::unix::ffi::OsStringExt,
     process::{self, Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -48,6 +49,24 @@ pub(super) struct Route {
     pub(super) command: Vec<OsString>,
     /// As ssh takes it. It does not begin with `-`.
     pub(super) host: OsString,
+}
+
+impl Route {
+    /// The way of `command` to a host as rsync takes it. `None` if no ssh takes that for a host.
+    pub(super) fn new(command: Vec<Vec<u8>>, host: &[u8]) -> Option<Self> {
+        // rsync takes an address in brackets, ssh one without.
+        let (user, name) = match host.iter().rposition(|&byte| byte == b'@') {
+            Some(at) => host.split_at_checked(at + 1)?,
+            None => (&b""[..], host),
+        };
+        let name = name.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]")).unwrap_or(name);
+        let host = [user, name].concat();
+        if host.is_empty() || host.starts_with(b"-") {
+            return None;
+        }
+        let command = command.into_iter().map(OsString::from_vec).collect();
+        Some(Self { command, host: OsString::from_vec(host) })
+    }
 }
 
 /// One rename.

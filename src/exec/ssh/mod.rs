@@ -1,11 +1,14 @@
 //! One connection for all syncs to one host, and one shell there.
 //!
 //! A login takes half a second and a line in the logs of the other side, and a batch comes every
-//! second. So the first ssh to a host stays as a master (`ControlMaster` in `ssh_config(5)`), and
-//! the others go through it. ssh itself does all of it: if the master is gone, the next one becomes
-//! it, and if there can't be one, each has a connection of its own.
+//! second. So a [`Master`] stays (`ControlMaster` in `ssh_config(5)`), and the others go through it.
+//! If it is gone, the next job has it opened again, and an ssh that finds no place in it has a
+//! connection of its own.
 
 mod channel;
+mod login;
+mod master;
+mod mux;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -13,29 +16,27 @@ mod tests;
 use std::{
     collections::BTreeMap,
     env,
-    ffi::OsString,
+    ffi::OsStr,
     fs, io,
-    os::unix::{ffi::OsStringExt, fs::DirBuilderExt},
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
-    process::{self, Command, Stdio},
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    process,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
 pub use channel::{Done, Step, StepKind};
+pub use master::Master;
 pub use shell::{Shell, Unsettled};
 
 use crate::report::Log;
 use channel::Route;
 
-/// How long a master stays without work, in seconds.
-const PERSIST: u32 = 600;
+/// With these a host that is not there, or says nothing for three times so many seconds, is away.
+const KEEP_ALIVE: [&str; 2] = ["ServerAliveInterval=15", "ConnectTimeout=30"];
 
-/// A host that says nothing for three times so many seconds is away.
-const ALIVE: u32 = 15;
-
-/// The longest directory for sockets: the name of one has 40 letters, ssh adds 17 while it makes
-/// it, and the kernel takes 107 (`unix(7)`).
-const LONGEST: usize = 107 - 17 - 40 - 1;
+/// The longest directory for sockets: the name of one has up to 20 digits, ssh adds 17 letters while
+/// it makes it, and the kernel takes 107 (`unix(7)`).
+const LONGEST: usize = 107 - 17 - 20 - 1;
 
 /// The connections of this process. They end when it is dropped.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Connections {
     shared: bool,
     /// Where the sockets are, made with the first sync that needs it. `None` if it can't be.
     directory: OnceLock<Option<PathBuf>>,
+    /// Those that somebody uses, and the number of the next one, which is the name of its socket.
+    masters: Mutex<(Vec<Arc<Master>>, u64)>,
     /// The shells that somebody uses.
     shells: Mutex<BTreeMap<Route, Weak<Shell>>>,
 }
@@ -52,51 +55,55 @@ impl Connections {
     /// No connection yet.
     #[must_use]
     pub const fn new(shared: bool) -> Self {
-        Self { shared, directory: OnceLock::new(), shells: Mutex::new(BTreeMap::new()) }
-    }
-
-    /// The words behind those of the user with which an ssh shares its connection. None if it is
-    /// not to be shared, or if there is no place for sockets.
-    #[must_use]
-    pub fn words(&self) -> Vec<Vec<u8>> {
-        if !self.shared {
-            return Vec::new();
+        Self {
+            shared,
+            directory: OnceLock::new(),
+            masters: Mutex::new((Vec::new(), 0)),
+            shells: Mutex::new(BTreeMap::new()),
         }
-        let directory = self.directory.get_or_init(|| private_directory().ok());
-        let Some(directory) = directory else { return Vec::new() };
-        let options = [
-            "ControlMaster=auto".to_owned(),
-            format!("ControlPath={}/%C", directory.display()),
-            format!("ControlPersist={PERSIST}"),
-            format!("ServerAliveInterval={ALIVE}"),
-        ];
-        options.into_iter().flat_map(|option| [b"-o".to_vec(), option.into_bytes()]).collect()
     }
 
-    /// The shell at `host`, reached by `command`: ssh with the user's words. `None` if no ssh takes
+    /// The connection to `host` for `command`: ssh with its words. `None` if it is not to be shared,
+    /// if the user's words share one, or if there is no place for sockets.
+    #[must_use]
+    pub fn master(&self, command: &[Vec<u8>], host: &[u8], log: &Log) -> Option<Arc<Master>> {
+        if !self.shared || command.iter().any(|word| is_about_sharing(word)) {
+            return None;
+        }
+        let directory = self.directory.get_or_init(|| private_directory().ok()).as_ref()?;
+        let route = Route::new(command.to_vec(), host)?;
+        let mut guard = lock(&self.masters);
+        let (masters, next) = &mut *guard;
+        if let Some(master) = masters.iter().find(|master| *master.route() == route) {
+            return Some(Arc::clone(master));
+        }
+        let unused = masters.extract_if(.., |master| Arc::strong_count(master) == 1);
+        unused.for_each(|master| master.end());
+        let socket = directory.join(next.to_string());
+        *next += 1;
+        let master = Arc::new(Master::new(route, socket, log.clone()));
+        masters.push(Arc::clone(&master));
+        drop(guard);
+        Some(master)
+    }
+
+    /// Hosts that were away are tried again at once.
+    pub fn try_again(&self) {
+        lock(&self.masters).0.iter().for_each(|master| master.forget_failures());
+    }
+
+    /// The shell at `host`, reached by `command`: ssh with all its words. `None` if no ssh takes
     /// that for a host.
     #[must_use]
     pub fn shell(&self, command: &[Vec<u8>], host: &[u8], log: &Log) -> Option<Arc<Shell>> {
-        // rsync takes an address in brackets, ssh one without.
-        let (user, name) = match host.iter().rposition(|&byte| byte == b'@') {
-            Some(at) => host.split_at_checked(at + 1)?,
-            None => (&b""[..], host),
-        };
-        let name = name.strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]")).unwrap_or(name);
-        let host = [user, name].concat();
-        if host.is_empty() || host.starts_with(b"-") {
-            return None;
-        }
         let mut command = command.to_vec();
-        if command.first().is_some_and(|program| is_ssh(program)) {
-            command.extend(self.words());
+        if is_ssh(&command) {
             // Nobody is there to be asked for a password in the middle of a night, no screen, and
             // no terminal.
             command.extend([&b"-o"[..], b"BatchMode=yes", b"-x", b"-T"].map(<[u8]>::to_vec));
         }
-        let command = command.into_iter().map(OsString::from_vec).collect();
-        let route = Route { command, host: OsString::from_vec(host) };
-        let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
+        let route = Route::new(command, host)?;
+        let mut shells = lock(&self.shells);
         if let Some(shell) = shells.get(&route).and_then(Weak::upgrade) {
             return Some(shell);
         }
@@ -108,21 +115,36 @@ impl Connections {
     }
 }
 
-/// Whether a program takes the words of ssh.
-#[must_use]
-pub fn is_ssh(program: &[u8]) -> bool {
-    program.rsplit(|&byte| byte == b'/').next() == Some(b"ssh")
-}
-
 impl Drop for Connections {
     fn drop(&mut self) {
+        lock(&self.masters).0.iter().for_each(|master| master.end());
         let Some(Some(directory)) = self.directory.get() else { return };
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            end_master(&entry.path());
-        }
         // What is left is of no use to anybody.
         let _ = fs::remove_dir_all(directory);
     }
+}
+
+/// Whether a program with its words is plainly ssh.
+#[must_use]
+pub fn is_ssh(command: &[Vec<u8>]) -> bool {
+    let program = command.first().map(|program| Path::new(OsStr::from_bytes(program)));
+    program.and_then(Path::file_name) == Some(OsStr::new("ssh"))
+}
+
+/// The words behind those of the user with which an ssh notices that its host is away.
+pub fn keep_alive() -> impl Iterator<Item = Vec<u8>> {
+    KEEP_ALIVE.iter().flat_map(|option| [b"-o".to_vec(), option.as_bytes().to_vec()])
+}
+
+/// Whether a word for ssh says how connections are shared: such as `-S`, or `-o ControlPath=..`.
+fn is_about_sharing(word: &[u8]) -> bool {
+    let word = word.to_ascii_lowercase();
+    let word = word.strip_prefix(b"-o").unwrap_or(&word).trim_ascii_start();
+    word.starts_with(b"-s") || word.starts_with(b"-m") || word.starts_with(b"control")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A directory that only we can enter, with a short name.
@@ -143,19 +165,4 @@ fn private_directory() -> io::Result<PathBuf> {
         }
     }
     Err(last)
-}
-
-/// Asks the master behind a socket to end. One that is gone already can't be asked.
-fn end_master(socket: &Path) {
-    let mut path = std::ffi::OsString::from("ControlPath=");
-    path.push(socket);
-    // The name of the host is not looked at.
-    let _ = Command::new("ssh")
-        .args(["-F", "none", "-O", "exit", "-o"])
-        .arg(path)
-        .arg("host")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
 }

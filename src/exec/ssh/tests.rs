@@ -7,29 +7,102 @@ use super::{
 use crate::exec::stop::Stop;
 use mirror_core::plan::shell::quoted;
 use std::{
-    ffi::OsStr,
     io::Write as _,
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{PermissionsExt, symlink},
-    },
+    os::unix::fs::{PermissionsExt, symlink},
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
 };
 use tempfile::TempDir;
+
+fn command(text: &str) -> Vec<Vec<u8>> {
+    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// The socket of the connection for this program.
+fn socket(connections: &Connections, text: &str, host: &str) -> Option<PathBuf> {
+    let master = connections.master(&command(text), host.as_bytes(), &Log::default())?;
+    let words = master.words();
+    let path = words.iter().find_map(|word| word.strip_prefix(b"ControlPath="));
+    Some(PathBuf::from(str::from_utf8(path.unwrap()).unwrap()))
+}
 
 #[test]
 fn the_sockets_are_in_a_directory_of_our_own_that_goes_with_us() {
     let connections = Connections::new(true);
-    let words = connections.words();
-    assert_eq!(connections.words(), words);
-    let path = words.iter().find_map(|word| word.strip_prefix(b"ControlPath=")).unwrap();
-    let directory = PathBuf::from(str::from_utf8(path).unwrap().strip_suffix("/%C").unwrap());
+    let path = socket(&connections, "ssh -p 1", "u@h").unwrap();
+    let directory = path.parent().unwrap().to_owned();
     let mode = fs::metadata(&directory).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     assert!(directory.as_os_str().len() <= LONGEST);
     let other = Connections::new(true);
-    assert_ne!(other.words(), words);
+    assert_ne!(socket(&other, "ssh -p 1", "u@h").unwrap(), path);
     drop(connections);
     assert!(!directory.exists());
+}
+
+#[test]
+fn all_syncs_to_a_host_have_one_connection_unless_the_user_shares_them() {
+    let connections = Connections::new(true);
+    let one = socket(&connections, "ssh -p 1", "u@h").unwrap();
+    assert_eq!(socket(&connections, "ssh -p 1", "u@h").unwrap(), one);
+    assert_ne!(socket(&connections, "ssh -p 2", "u@h").unwrap(), one);
+    assert_ne!(socket(&connections, "ssh -p 1", "h").unwrap(), one);
+    for users in ["-S none", "-M", "-o ControlPath=/x", "-oControlMaster=auto", "-o controlpath /x"]
+    {
+        assert_eq!(socket(&connections, &format!("ssh {users}"), "h"), None, "{users}");
+    }
+    assert_eq!(socket(&Connections::new(false), "ssh", "h"), None);
+}
+
+/// What an ssh that logs in does here.
+fn master(connections: &Connections, place: &TempDir, script: &str) -> Arc<Master> {
+    let home = place.path().display();
+    fs::write(place.path().join("ssh"), format!("cd '{home}'; {script}")).unwrap();
+    let text = format!("sh {home}/ssh");
+    connections.master(&command(&text), b"h", &Log::default()).unwrap()
+}
+
+#[test]
+fn so_many_that_want_a_connection_try_once_if_it_fails() {
+    let (connections, place) = (Connections::new(true), tempfile::tempdir().unwrap());
+    let master = master(
+        &connections,
+        &place,
+        "echo >>tries; until [ -e go ]; do sleep 0.01; done; echo no >&2; exit 255",
+    );
+    thread::scope(|scope| {
+        let tries: Vec<_> =
+            (0..20).map(|_| scope.spawn(|| master.enter(&Stop::default()).map(drop))).collect();
+        // What comes later than the end of the try may try by itself, but not at once.
+        fs::write(place.path().join("go"), "").unwrap();
+        for try_ in tries {
+            assert_eq!(try_.join().unwrap().unwrap_err(), "no");
+        }
+    });
+    let tries = || fs::read_to_string(place.path().join("tries")).unwrap().lines().count();
+    assert_eq!(tries(), 1);
+    master.forget_failures();
+    assert!(master.enter(&Stop::default()).is_err());
+    assert_eq!(tries(), 2);
+}
+
+#[test]
+fn who_waits_for_a_connection_can_be_stopped() {
+    let (connections, place) = (Connections::new(true), tempfile::tempdir().unwrap());
+    let master = master(&connections, &place, "exec sleep 600");
+    let (begins, began) = mpsc::channel();
+    // Only one of them logs in.
+    let stops =
+        [begins.clone(), begins].map(|begins| Stop::telling(move || begins.send(()).unwrap()));
+    thread::scope(|scope| {
+        let tries = stops.each_ref().map(|stop| scope.spawn(|| master.enter(stop).map(drop)));
+        began.recv().unwrap();
+        stops.iter().for_each(Stop::ask);
+        for waits in tries {
+            assert!(waits.join().unwrap().is_err());
+        }
+    });
 }
 
 /// A machine that is a directory: what stands in the place of ssh runs the command there.
@@ -322,8 +395,7 @@ fn names_of_any_bytes_are_renamed_as_they_are() {
 fn all_syncs_to_a_host_have_one_shell() {
     let connections = Connections::new(false);
     let shell = |command: &str, host: &str| {
-        let command: Vec<_> = command.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-        connections.shell(&command, host.as_bytes(), &Log::default())
+        connections.shell(&self::command(command), host.as_bytes(), &Log::default())
     };
     let one = shell("ssh -p 1", "u@h").unwrap();
     assert!(Arc::ptr_eq(&one, &shell("ssh -p 1", "u@h").unwrap()));

@@ -68,7 +68,7 @@ impl Churn {
     }
 
     /// A number below `limit`, by xorshift.
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;

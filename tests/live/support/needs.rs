@@ -16,9 +16,14 @@ pub(crate) enum Need {
     Mounts,
     /// Marks on whole file systems.
     Fanotify,
+    /// All that it takes to mirror to an ssh server of one's own.
+    Ssh,
     /// A program on the path.
     Program(&'static str),
 }
+
+/// The programs for an ssh server of one's own, and for what goes through it.
+const SSH: [&str; 4] = ["rsync", "sshd", "ssh", "ssh-keygen"];
 
 /// What of `needs` is not there, in words.
 pub(crate) fn lacks(needs: &[Need]) -> Option<String> {
@@ -27,6 +32,7 @@ pub(crate) fn lacks(needs: &[Need]) -> Option<String> {
             Need::Root => (rustix::process::geteuid().is_root(), "the rights of root"),
             Need::Mounts => (may_mount(), "the right to mount"),
             Need::Fanotify => (fanotify_base().is_some(), "fanotify on a file system"),
+            Need::Ssh => (has_ssh(), "the rights of root, rsync, sshd, ssh and ssh-keygen"),
             Need::Program(name) => (find_program(name).is_some(), *name),
         };
         (!there).then(|| format!("this needs {name}"))
@@ -51,6 +57,11 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
         .map(|directory| directory.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+fn has_ssh() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    root && SSH.iter().all(|program| find_program(program).is_some())
 }
 
 fn may_mount() -> bool {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, Permissions},
+    io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -10,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Sandbox, needs::find_program, wait_until};
+use super::{Network, Sandbox, needs::find_program, wait_until};
 
 /// How often another port is tried, should somebody else have taken ours meanwhile.
 const ATTEMPTS: usize = 5;
@@ -19,6 +20,9 @@ const ATTEMPTS: usize = 5;
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    /// Where it listens.
+    own_port: u16,
+    /// Where those come in who are told of it.
     port: u16,
     directory: PathBuf,
 }
@@ -35,7 +39,8 @@ impl Stopped {
     /// Starts it.
     pub(crate) fn start(mut self) -> Server {
         let child = self.command.spawn().unwrap();
-        let mut server = Server { child, port: self.port, directory: self.directory };
+        let mut server =
+            Server { child, own_port: self.port, port: self.port, directory: self.directory };
         assert!(server.listens(), "somebody else took the port");
         server
     }
@@ -51,12 +56,7 @@ impl Server {
     pub(crate) fn rsync(sandbox: &Sandbox, target: &Path) -> Self {
         sandbox.check(target);
         let directory = sandbox.directory("rsyncd");
-        let settings = format!(
-            "use chroot = no\nmunge symlinks = no\nuid = 0\ngid = 0\n\
-             [mirror]\npath = {}\nread only = no\n",
-            target.display()
-        );
-        fs::write(directory.join("rsyncd.conf"), settings).unwrap();
+        fs::write(directory.join("rsyncd.conf"), module(target, "")).unwrap();
         Self::start(&directory, rsync_daemon)
     }
 
@@ -100,7 +100,7 @@ impl Server {
                 .stderr(log)
                 .spawn()
                 .unwrap();
-            let mut server = Self { child, port, directory: directory.to_owned() };
+            let mut server = Self { child, own_port: port, port, directory: directory.to_owned() };
             if server.listens() {
                 return server;
             }
@@ -117,7 +117,7 @@ impl Server {
             || fs::read_to_string(log).unwrap_or_default(),
             || {
                 ended = self.child.try_wait().unwrap().is_some();
-                ended || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
+                ended || TcpStream::connect((Ipv4Addr::LOCALHOST, self.own_port)).is_ok()
             },
         );
         !ended
@@ -127,13 +127,56 @@ impl Server {
     pub(crate) fn stop(mut self) -> Stopped {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let command = rsync_daemon(&self.directory, self.port);
-        Stopped { command, port: self.port, directory: self.directory.clone() }
+        let command = rsync_daemon(&self.directory, self.own_port);
+        Stopped { command, port: self.own_port, directory: self.directory.clone() }
     }
 
-    /// The port on which it listens.
+    /// The port through which it is entered.
     pub(crate) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// From now on who is told how to get there goes through this network.
+    #[must_use]
+    pub(crate) fn behind(mut self, network: &Network) -> Self {
+        self.port = network.port();
+        self
+    }
+
+    /// For an rsync server: who comes from now on meets the module with these further lines.
+    pub(crate) fn configure(&self, target: &Path, lines: &str) {
+        // It is read for each connection.
+        let new = self.directory.join("rsyncd.conf.new");
+        fs::write(&new, module(target, lines)).unwrap();
+        fs::rename(new, self.directory.join("rsyncd.conf")).unwrap();
+    }
+
+    /// For an rsync server: somebody who is in the module, until this is dropped.
+    pub(crate) fn guest(&self) -> TcpStream {
+        let mut guest = TcpStream::connect((Ipv4Addr::LOCALHOST, self.own_port)).unwrap();
+        guest.write_all(b"@RSYNCD: 31.0 md5\nmirror\n").unwrap();
+        let mut lines = BufReader::new(guest.try_clone().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "@RSYNCD: OK"), "the guest is not let in");
+        guest
+    }
+
+    /// Has it and all that it started stand still.
+    pub(crate) fn freeze(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Has it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let mut left = vec![Pid::from_child(&self.child)];
+        while let Some(process) = left.pop() {
+            // A parent that stands still starts no more children.
+            let _ = kill_process(process, signal);
+            left.extend(children(process));
+        }
     }
 
     /// For an ssh server: how many logins it has seen.
@@ -144,10 +187,7 @@ impl Server {
 
     /// For an ssh server: ends all connections, as a broken network does.
     pub(crate) fn cut_connections(&self) {
-        let listener = self.child.id();
-        let children = format!("/proc/{listener}/task/{listener}/children");
-        for child in fs::read_to_string(children).unwrap_or_default().split_whitespace() {
-            let child = Pid::from_raw(child.parse().unwrap()).unwrap();
+        for child in children(Pid::from_child(&self.child)) {
             // It may have ended by itself.
             let _ = kill_process(child, Signal::KILL);
         }
@@ -190,6 +230,21 @@ impl Server {
     }
 }
 
+fn children(of: Pid) -> Vec<Pid> {
+    let of = of.as_raw_nonzero();
+    let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)).collect()
+}
+
+/// The settings of an rsync server, with further lines for its module.
+fn module(target: &Path, lines: &str) -> String {
+    format!(
+        "use chroot = no\nmunge symlinks = no\nuid = 0\ngid = 0\n\
+         [mirror]\npath = {}\nread only = no\n{lines}\n",
+        target.display()
+    )
+}
+
 fn rsync_daemon(directory: &Path, port: u16) -> Command {
     let mut command = Command::new(find_program("rsync").unwrap());
     command
@@ -202,6 +257,7 @@ fn rsync_daemon(directory: &Path, port: u16) -> Command {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.thaw();
         // Else the connection of a daemon that was killed stays for minutes.
         self.cut_connections();
         let _ = self.child.kill();

@@ -60,7 +60,10 @@ impl Names<'_> {
             return paths;
         }
         if text.len() == line.len() {
-            return Complaint::Chatter;
+            // A daemon, rsync itself and ssh say so why there is no transfer at all.
+            let reasons = [&b"@ERROR: "[..], b"ERROR: ", b"ssh: "];
+            let is_reason = reasons.iter().any(|reason| line.starts_with(reason));
+            return if is_reason { Complaint::Unplaced } else { Complaint::Chatter };
         }
         let paths: Vec<_> = spans(text).iter().flat_map(|span| self.places(span)).collect();
         match speaker {

@@ -22,6 +22,10 @@ fn read(target: &str, line: &str) -> String {
 const SAYINGS: &[(&str, &str)] = &[
     (r#"rsync: [sender] send_files failed to open "/src/a": Permission denied (13)"#, "unread /a"),
     (r#"rsync: send_files failed to open "/src/a b": Permission denied (13)"#, "unread /a b"),
+    ("@ERROR: auth failed on module mirror", "Unplaced"),
+    ("ERROR: password file must not be other-accessible", "Unplaced"),
+    ("ssh: connect to host h port 22: Connection refused", "Unplaced"),
+    ("Welcome to the server", "Chatter"),
     (r#"rsync: [sender] opendir "/src/d" failed: Permission denied (13)"#, "unread /d"),
     (r#"rsync: [sender] link_stat "/src/d/x" failed: Not a directory (20)"#, "unread /d/x"),
     (r#"rsync: [sender] readlink_stat("/src/d/x") failed: Permission denied (13)"#, "unread /d/x"),

@@ -3,6 +3,7 @@
 pub mod complaint;
 pub mod exit;
 pub mod moves;
+mod patience;
 pub mod rsync;
 pub mod shell;
 pub mod ssh;

@@ -5,7 +5,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::target::Target;
+use super::{patience::patience, target::Target};
 use crate::path::TreePath;
 
 /// When what the source does not have is deleted on the target.
@@ -122,13 +122,9 @@ impl RsyncOptions {
         }
     }
 
-    fn computed(&self) -> Words {
-        let mut words = Words::default();
-        if !self.short.is_empty() {
-            words.0.push([b"-", self.short.as_slice()].concat());
-        }
-        words.0.extend(self.extra.iter().chain(&self.long).cloned());
-        words
+    /// The user's own words and the long options.
+    pub(super) fn words(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.extra.iter().chain(&self.long)
     }
 }
 
@@ -186,7 +182,7 @@ impl RsyncPlan {
         words.add_if(deletes, b"--delete");
         let excluded = self.options.delete_excluded && deletions == Deletions::Allowed;
         words.add_if(excluded && phase == Phase::Startup, b"--delete-excluded");
-        words.0.append(&mut self.options.computed().0);
+        words.0.append(&mut self.computed().0);
         if phase == Phase::Running {
             words.add(b"--modify-window=-1");
             words.add(b"--force");
@@ -206,7 +202,7 @@ impl RsyncPlan {
             let words = self.filter_words(Words::default(), Deletions::Allowed);
             return self.call(words, Some(patterns(entries, gone)));
         }
-        let mut words = self.options.computed();
+        let mut words = self.computed();
         for word in [&b"--modify-window=-1"[..], b"--from0", b"--files-from=-"] {
             words.add(word);
         }
@@ -229,7 +225,7 @@ impl RsyncPlan {
             return self.call(words, Some(patterns(&[], trees)));
         }
         words.add(b"-r");
-        words.0.append(&mut self.options.computed().0);
+        words.0.append(&mut self.computed().0);
         words.add(b"--modify-window=-1");
         let deletes = self.options.delete.applies(Phase::Running);
         words.add_if(deletes && deletions == Deletions::Allowed, b"--delete");
@@ -243,7 +239,7 @@ impl RsyncPlan {
     /// lists.
     #[must_use]
     pub fn root(&self) -> Call {
-        let mut words = self.options.computed();
+        let mut words = self.computed();
         words.add(b"--modify-window=-1");
         words.add(b"-d");
         words.add(b"--exclude=/*");
@@ -263,7 +259,7 @@ impl RsyncPlan {
 
     /// The words for a list of filter rules, in the order of the original.
     fn filter_words(&self, mut words: Words, deletions: Deletions) -> Words {
-        words.0.append(&mut self.options.computed().0);
+        words.0.append(&mut self.computed().0);
         words.add(b"--modify-window=-1");
         words.add(b"-r");
         let deletes = self.options.delete.applies(Phase::Running);
@@ -271,6 +267,17 @@ impl RsyncPlan {
         for word in [&b"--force"[..], b"--from0", b"--include-from=-", b"--exclude=*"] {
             words.add(word);
         }
+        words
+    }
+
+    /// What the user said, and how long rsync waits for another machine.
+    fn computed(&self) -> Words {
+        let mut words = Words::default();
+        if !self.options.short.is_empty() {
+            words.0.push([b"-", self.options.short.as_slice()].concat());
+        }
+        words.0.extend(self.options.words().cloned());
+        patience(&self.options, &self.target).for_each(|word| words.add(word));
         words
     }
 

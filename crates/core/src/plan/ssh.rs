@@ -7,8 +7,14 @@ use super::rsync::RsyncOptions;
 /// The word `--rsh=..` for a program and its words. rsync splits it at blanks, and knows quotes.
 #[must_use]
 pub fn rsh_word(words: &[Vec<u8>]) -> Vec<u8> {
+    [b"--rsh=".to_vec(), rsh_text(words)].concat()
+}
+
+/// The value of `--rsh` for a program and its words, or a part of it.
+#[must_use]
+pub fn rsh_text(words: &[Vec<u8>]) -> Vec<u8> {
     let words: Vec<Vec<u8>> = words.iter().map(|word| quoted(word)).collect();
-    [b"--rsh=".to_vec(), words.join(&b' ')].concat()
+    words.join(&b' ')
 }
 
 /// One word of `--rsh`: a quote that is doubled stands for itself (`man rsync`).
@@ -30,7 +36,7 @@ fn quoted(word: &[u8]) -> Vec<u8> {
 /// The value of `--rsh` or `-e` among the user's words, the last of several. `None` if there is none.
 #[must_use]
 pub fn remote_shell(options: &RsyncOptions) -> Option<Vec<u8>> {
-    let mut words = options.extra.iter().chain(&options.long);
+    let mut words = options.words();
     let mut found = None;
     while let Some(word) = words.next() {
         match &**word {
@@ -40,6 +46,23 @@ pub fn remote_shell(options: &RsyncOptions) -> Option<Vec<u8>> {
         }
     }
     found
+}
+
+/// Appends to the value that [`remote_shell`] finds.
+pub fn add_to_remote_shell(options: &mut RsyncOptions, text: &[u8]) {
+    let mut words = options.extra.iter_mut().chain(&mut options.long);
+    let mut found = None;
+    while let Some(word) = words.next() {
+        match &**word {
+            b"-e" | b"--rsh" => found = words.next(),
+            value if value.starts_with(b"-e") || value.starts_with(b"--rsh=") => found = Some(word),
+            _ => {}
+        }
+    }
+    if let Some(value) = found {
+        value.push(b' ');
+        value.extend_from_slice(text);
+    }
 }
 
 /// The program and its words that rsync makes of the value of `--rsh`.
@@ -123,9 +146,12 @@ mod tests {
             (&["-essh", "--rsh", "rsh"], &[], Some("rsh")),
             (&["-e", "ssh"], &["--rsh=ssh -p 2", "--stats"], Some("ssh -p 2")),
         ] {
-            let options =
+            let mut options =
                 RsyncOptions { extra: words(extra), long: words(long), ..RsyncOptions::default() };
             assert_eq!(remote_shell(&options), program.map(|it| it.as_bytes().to_vec()));
+            add_to_remote_shell(&mut options, b"-x");
+            let longer = program.map(|it| [it.as_bytes(), b" -x"].concat());
+            assert_eq!(remote_shell(&options), longer);
         }
     }
 

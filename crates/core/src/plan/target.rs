@@ -83,8 +83,17 @@ impl Target {
     #[must_use]
     pub fn host(&self) -> Option<&[u8]> {
         let colon = colon(&self.0)?;
-        let is_module = self.0.get(colon + 1) == Some(&b':');
-        self.0.get(..colon).filter(|_| !is_module && !is_url(&self.0))
+        self.0.get(..colon).filter(|_| !self.is_module())
+    }
+
+    /// Whether it is given out by a daemon of rsync.
+    #[must_use]
+    pub fn is_module(&self) -> bool {
+        let two_colons = || {
+            let colon = colon(&self.0)?;
+            Some(self.0.get(colon + 1) == Some(&b':'))
+        };
+        is_url(&self.0) || two_colons() == Some(true)
     }
 
     /// The path in it: behind `host:`, `host::module` or `rsync://host/module`, if it has that.
@@ -229,6 +238,8 @@ mod tests {
         ] {
             let target = Target::new(said.as_bytes()).unwrap();
             assert_eq!(target.host(), host.map(str::as_bytes), "{said}");
+            let is_local = !said.contains(':') || said.starts_with('/');
+            assert_eq!(target.is_module(), !is_local && host.is_none(), "{said}");
         }
     }
 }

@@ -112,6 +112,7 @@ impl Fixture {
         RsyncExecutor::new(RsyncConfig {
             directory: "/".into(),
             remote_shell: None,
+            master: None,
             root: Arc::clone(&self.root),
             target: Target::new(self.target("").as_os_str().as_bytes()).unwrap(),
             options: self.options.clone(),
