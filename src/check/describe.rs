@@ -13,7 +13,7 @@ use mirror_core::{
     queue::Pace,
 };
 
-use super::{shown, words};
+use super::{shown, tunnels, words};
 use crate::{
     report::Mode,
     setup::{Daemon, Hook, Kind, Sync, Watch},
@@ -71,6 +71,7 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     if sync.max_processes > 1 {
         lines.push(("maxProcesses", sync.max_processes.to_string()));
     }
+    lines.extend(sync.tunnel.as_ref().map(|plan| ("tunnel", tunnels::described(plan))));
     lines.extend(sync.hook.as_ref().map(|hook| ("onSynced", described(hook))));
     lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.to_string())));
     if sync.codes != ExitCodes::rsync() {

@@ -8,6 +8,7 @@ mod odd;
 mod patterns;
 mod programs;
 mod repeated;
+mod tunnels;
 mod watches;
 mod words;
 

@@ -15,7 +15,7 @@ use mirror_core::{
     queue::Pace,
 };
 
-use super::{Subject, patterns, programs, repeated, shown, watches};
+use super::{Subject, patterns, programs, repeated, shown, tunnels, watches};
 use crate::{
     report::Mode,
     setup::{Daemon, Kind, Setup, Sync, place},
@@ -34,6 +34,7 @@ pub(super) fn warnings(subject: Subject<'_>) -> Vec<String> {
     found.extend(own_files(daemon, syncs));
     found.extend(watches::too_many(subject.setup, subject.can_mark));
     found.extend(remote(syncs));
+    found.extend(tunnels::odd(subject.setup));
     found
 }
 
@@ -180,7 +181,7 @@ fn remote(syncs: &[Sync]) -> Vec<String> {
     let hasty = hasty.map(|names| {
         format!(
             "{names}: the target is on another machine, and delay is 0: each change is a \
-             connection of its own; leave delay out, or set it to 1"
+             transfer of its own; leave delay out, or set it to 1"
         )
     });
     let faint = faint.map(|names| {

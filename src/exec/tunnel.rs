@@ -293,7 +293,8 @@ impl Keeper {
         for lane in connecting {
             let port = self.running.get(&lane).and_then(|program| program.port);
             if port.is_some_and(|port| listening.contains(&port)) {
-                self.tunnel.listens(lane);
+                let now = self.now();
+                self.tunnel.listens(lane, now);
             }
         }
     }

@@ -50,8 +50,10 @@ pub struct Tunnel {
 #[derive(Clone, Copy, Debug)]
 struct Lane {
     state: State,
-    /// How often in a row it ended before it was ready.
+    /// How often in a row it ended before it was of use for long.
     failures: u32,
+    /// How long it was waited the last time.
+    waited: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,15 +62,16 @@ enum State {
     Down(Moment),
     /// It runs since then, and is not known to be of use.
     Connecting(Moment),
-    /// It is of use.
-    Ready,
+    /// It is of use since then.
+    Ready(Moment),
 }
 
 impl Tunnel {
     /// A tunnel of which nothing runs yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let lane = Lane { state: State::Down(Moment::ORIGIN), failures: 0 };
+        let state = State::Down(Moment::ORIGIN);
+        let lane = Lane { state, failures: 0, waited: Duration::ZERO };
         Self { settings, lanes: alloc::vec![lane; settings.parallel.max(1)] }
     }
 
@@ -80,7 +83,7 @@ impl Tunnel {
 
     /// The lanes that are ready.
     pub fn ready(&self) -> impl Iterator<Item = usize> {
-        self.lanes_that(|state| state == State::Ready)
+        self.lanes_that(|state| matches!(state, State::Ready(_)))
     }
 
     /// The lanes that run and are not ready.
@@ -103,28 +106,35 @@ impl Tunnel {
                     lane.state = State::Connecting(now);
                     due.push(number);
                 }
-                State::Connecting(since) if since + self.settings.ready <= now => lane.is_ready(),
-                State::Down(_) | State::Connecting(_) | State::Ready => {}
+                State::Connecting(since) if since + self.settings.ready <= now => {
+                    lane.state = State::Ready(now);
+                }
+                State::Down(_) | State::Connecting(_) | State::Ready(_) => {}
             }
         }
         due
     }
 
     /// Something tells that what was started in this lane is ready.
-    pub fn listens(&mut self, lane: usize) {
+    pub fn listens(&mut self, lane: usize, now: Moment) {
         if let Some(lane) = self.lanes.get_mut(lane)
             && let State::Connecting(_) = lane.state
         {
-            lane.is_ready();
+            lane.state = State::Ready(now);
         }
     }
 
     /// The program of this lane ended, or could not be started. How long until it is started
-    /// again: one that was ready soon, one that never was later and later.
+    /// again: soon if it was ready for longer than it was waited for, else later and later.
     pub fn ended(&mut self, lane: usize, now: Moment) -> Duration {
         let settings = self.settings;
         let Some(lane) = self.lanes.get_mut(lane) else { return Duration::ZERO };
-        let wait = if lane.state == State::Ready {
+        let stood = match lane.state {
+            State::Ready(since) => Some(now - since),
+            State::Down(_) | State::Connecting(_) => None,
+        };
+        let wait = if stood.is_some_and(|stood| stood >= lane.waited) {
+            lane.failures = 0;
             SHORTEST_WAIT
         } else {
             let factor = 1_u32.checked_shl(lane.failures).unwrap_or(u32::MAX);
@@ -133,6 +143,7 @@ impl Tunnel {
             settings.retry.max(SHORTEST_WAIT).saturating_mul(factor).min(most)
         };
         lane.state = State::Down(now + wait);
+        lane.waited = wait;
         wait
     }
 
@@ -142,6 +153,7 @@ impl Tunnel {
             if let State::Down(at) = &mut lane.state {
                 *at = now;
                 lane.failures = 0;
+                lane.waited = Duration::ZERO;
             }
         }
     }
@@ -152,16 +164,9 @@ impl Tunnel {
         let at = |lane: &Lane| match lane.state {
             State::Down(at) => Some(at),
             State::Connecting(since) => Some(since + self.settings.ready),
-            State::Ready => None,
+            State::Ready(_) => None,
         };
         self.lanes.iter().filter_map(at).min()
-    }
-}
-
-impl Lane {
-    const fn is_ready(&mut self) {
-        self.state = State::Ready;
-        self.failures = 0;
     }
 }
 
@@ -184,7 +189,7 @@ mod tests {
         assert_eq!(tunnel.advance(at(0)), [0, 1]);
         assert_eq!(tunnel.advance(at(1)), [0; 0]);
         assert!(!tunnel.is_up());
-        tunnel.listens(1);
+        tunnel.listens(1, at(1));
         assert_eq!(tunnel.ready().collect::<Vec<_>>(), [1]);
         assert_eq!(tunnel.next_wakeup(), Some(at(5)));
         tunnel.advance(at(5));
@@ -221,8 +226,21 @@ mod tests {
         assert_eq!(tunnel.advance(at(10)), [0]);
         tunnel.ended(1, at(10));
         assert!(!tunnel.is_up());
-        tunnel.listens(0);
+        tunnel.listens(0, at(10));
         assert!(tunnel.is_up());
+    }
+
+    #[test]
+    fn what_is_ready_and_falls_soon_is_tried_later_and_later() {
+        let mut tunnel = tunnel(1);
+        let mut now = 0;
+        for (stood, wait) in [(0, 1), (0, 10), (9, 20), (3, 40), (40, 1), (0, 10)] {
+            assert_eq!(tunnel.advance(at(now)), [0]);
+            tunnel.listens(0, at(now));
+            now += stood;
+            assert_eq!(tunnel.ended(0, at(now)), Duration::from_secs(wait));
+            now += wait;
+        }
     }
 
     #[test]
@@ -235,6 +253,6 @@ mod tests {
         assert_eq!(tunnel.advance(at(1)), [0]);
         tunnel.advance(at(1));
         assert!(tunnel.is_up());
-        assert_eq!(tunnel.ended(0, at(1)), SHORTEST_WAIT);
+        assert_eq!(tunnel.ended(0, at(1)), 2 * SHORTEST_WAIT);
     }
 }

@@ -113,7 +113,7 @@ impl Fleet {
             Input::CannotCover { mirror, why } => {
                 self.with(mirror, |mirror| mirror.cannot_cover(why, now, effects));
             }
-            Input::Gate(id, gate) => self.with(id, |mirror| mirror.set_gate(gate, now)),
+            Input::Gate(id, gate) => self.with(id, |mirror| mirror.set_gate(gate, now, effects)),
             Input::Notice(notice) => {
                 self.with(notice.mirror, |mirror| mirror.hear(notice.news, now, effects));
             }

@@ -237,12 +237,15 @@ fn without_a_way_to_the_target_no_job_starts_and_nothing_is_lost() {
          500  0 write /a
          5000
          5000 gate 0 opens   -> start 0 all
-         5000 gate 0 closes
-         5000 job 0 again    -> retry startup in 1000
+         5000 gate 0 closes  -> stop 0
+         5000 job 0 unknown
          9000
          9500 gate 0 opens   -> start 0 all
-         9500 gate 0 closes
-         9500 job 1 done     -> StartupFinished
+         9500 gate 0 closes  -> stop 1
+         9500 gate 0 opens
+         9500 job 1 fatal    -> start 0 all
+         9500 gate 0 closes  -> stop 2
+         9500 job 2 done     -> StartupFinished
          9500 0 write /b
          9999
          9999 gate 0 opens   -> start 0 /b",

@@ -14,6 +14,17 @@ pub(super) struct Flight {
     pub(super) job: JobId,
     pub(super) batch: Batch,
     pub(super) purpose: Purpose,
+    /// The way to the target was lost while it ran: if it fails, that says nothing.
+    pub(super) lost_way: bool,
+}
+
+impl Flight {
+    /// Whether this outcome says nothing of the target or its changes.
+    pub(super) const fn was_in_vain(&self, outcome: &Outcome) -> bool {
+        let failed =
+            matches!(outcome, Outcome::Again(_) | Outcome::Fatal(..) | Outcome::HookFailed(..));
+        matches!(self.purpose, Purpose::Outlived) || self.lost_way && failed
+    }
 }
 
 /// What a running job is for.

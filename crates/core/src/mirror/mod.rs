@@ -8,6 +8,7 @@ mod retry;
 mod settings;
 mod state;
 mod status;
+mod trouble;
 
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
@@ -225,14 +226,23 @@ impl Mirror {
         self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN), resume };
     }
 
-    /// The way to the target has come up or gone down. What waited for it goes out at once.
-    pub fn set_gate(&mut self, gate: Gate, now: Moment) {
-        let was = core::mem::replace(&mut self.settings.gate, gate);
-        if (was, gate) == (Gate::Closed, Gate::Open) {
-            self.retry.reset();
-            if let State::Away(Away { until, cause: Cause::Target, .. }) = &mut self.state {
-                *until = now;
+    /// The way to the target has come up or gone down. What waited for it goes out at once; what
+    /// runs on it is asked to end, and made again.
+    pub fn set_gate(&mut self, gate: Gate, now: Moment, effects: &mut Vec<Effect>) {
+        match (core::mem::replace(&mut self.settings.gate, gate), gate) {
+            (Gate::Closed, Gate::Open) => {
+                self.retry.reset();
+                if let State::Away(Away { until, cause: Cause::Target, .. }) = &mut self.state {
+                    *until = now;
+                }
             }
+            (Gate::Open, Gate::Closed) => {
+                for flight in &mut self.flights {
+                    flight.lost_way = true;
+                    effects.push(Effect::Stop(flight.job));
+                }
+            }
+            (Gate::Open, Gate::Open) | (Gate::Closed, Gate::Closed) => {}
         }
     }
 
@@ -282,7 +292,7 @@ impl Mirror {
         }
     }
 
-    /// Whether one more job may run. The first transfer runs alone; so does a later full one, since
+    /// Whether there is a way for one more job. The first transfer runs alone; so does a later full one, since
     /// the queue has nothing else to give then.
     fn has_room(&self) -> bool {
         let most = if self.state == State::Starting { 1 } else { self.settings.max_jobs };
@@ -324,7 +334,7 @@ impl Mirror {
             (Purpose::of(&batch), batch.work())
         };
         effects.push(Effect::Start(Job { id: job, mirror: self.id, work }));
-        self.flights.push(Flight { job, batch, purpose });
+        self.flights.push(Flight { job, batch, purpose, lost_way: false });
         true
     }
 
@@ -345,7 +355,7 @@ impl Mirror {
             return Verdict::GoOn;
         };
         let flight = self.flights.remove(at);
-        if flight.purpose == Purpose::Outlived {
+        if flight.was_in_vain(&outcome) {
             self.queue.settle(flight.batch, Settled::Nothing, now);
             return Verdict::GoOn;
         }
@@ -433,50 +443,6 @@ impl Mirror {
         };
         self.report(event, effects);
         Verdict::GoOn
-    }
-
-    /// Leaves the target alone for a while, or until somebody says so if it is held. Returns for
-    /// how long, `None` until then.
-    fn leave_alone(
-        &mut self,
-        resume: Resume,
-        (cause, hold): (Cause, bool),
-        now: Moment,
-    ) -> Option<Duration> {
-        let away = match self.state {
-            // Of several jobs that fail together, only the first makes the pause longer.
-            State::Away(away) if !hold => away,
-            _ if hold => Away { until: Moment::NEVER, resume, cause },
-            _ => Away { until: now + self.retry.next_wait(), resume, cause },
-        };
-        self.state = State::Away(away);
-        (away.until != Moment::NEVER).then(|| away.until - now)
-    }
-
-    /// What is to be said of a failure for which the daemon ends. `None` if it goes on: once a
-    /// mirror has been live, only the user's own word ends the daemon.
-    fn last_words(
-        &self,
-        purpose: Purpose,
-        failure: &Failure,
-        grounds: Option<Grounds>,
-    ) -> Option<MirrorEvent> {
-        let failure = failure.clone();
-        let insist = self.settings.insist;
-        match (purpose, grounds) {
-            (Purpose::Startup, Some(Grounds::User)) => {
-                Some(MirrorEvent::StartupFatal(failure, Grounds::User))
-            }
-            (Purpose::Full, Some(Grounds::User)) => Some(MirrorEvent::FullFatal(failure)),
-            (_, Some(Grounds::User)) => Some(MirrorEvent::BatchFatal(failure)),
-            (Purpose::Startup, Some(grounds)) if insist != Insist::Always => {
-                Some(MirrorEvent::StartupFatal(failure, grounds))
-            }
-            (Purpose::Startup, None) if insist == Insist::No => {
-                Some(MirrorEvent::StartupGivenUp(failure))
-            }
-            _ => None,
-        }
     }
 
     fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {

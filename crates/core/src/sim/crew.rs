@@ -71,7 +71,7 @@ impl Crew {
             }
             Step::Fate(fate) => self.fates.push(*fate),
             Step::Hangup => self.queue.retry_now(self.now),
-            Step::Unmount | Step::Mount | Step::Full | Step::Replace(_) => {}
+            Step::Unmount | Step::Mount | Step::Way(_) | Step::Full | Step::Replace(_) => {}
         }
         self.check_honesty()
     }

@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Unmount,
     /// It comes back as it was.
     Mount,
+    /// The way to the targets is open, or is lost.
+    Way(bool),
     /// Somebody sends `SIGHUP`.
     Hangup,
     /// The time for a full transfer has come.
@@ -113,7 +115,7 @@ impl Step {
     fn random(tree: &Tree, random: &mut Random) -> Self {
         let seed = u64::try_from(random.below(1_000_000)).unwrap();
         let steps = random.below(8);
-        match random.below(32) {
+        match random.below(33) {
             0..16 => Self::Change(Change::random(tree, random)),
             16..21 => Self::Tell(seed),
             21..25 => {
@@ -130,6 +132,7 @@ impl Step {
                 Self::Fate(Fate::Fatal(steps)),
                 Self::Fate(Fate::Good),
             ]),
+            31 => Self::Way(random.once_in(2)),
             _ if random.once_in(2) => Self::Unmount,
             _ => Self::Mount,
         }
@@ -147,6 +150,8 @@ impl Step {
             ["fate", "fatal", steps] => Self::Fate(Fate::Fatal(steps.parse().unwrap())),
             ["unmount"] => Self::Unmount,
             ["mount"] => Self::Mount,
+            ["way", "open"] => Self::Way(true),
+            ["way", "lost"] => Self::Way(false),
             ["hup"] => Self::Hangup,
             ["full"] => Self::Full,
             ["replace", seed] => Self::Replace(seed.parse().unwrap()),
@@ -171,6 +176,8 @@ impl fmt::Display for Step {
             Self::Fate(Fate::Fatal(steps)) => write!(f, "fate fatal {steps}"),
             Self::Unmount => f.write_str("unmount"),
             Self::Mount => f.write_str("mount"),
+            Self::Way(true) => f.write_str("way open"),
+            Self::Way(false) => f.write_str("way lost"),
             Self::Hangup => f.write_str("hup"),
             Self::Full => f.write_str("full"),
             Self::Replace(seed) => write!(f, "replace {seed}"),

@@ -34,6 +34,8 @@ pub(crate) struct World {
     fleet: Fleet,
     source: Tree,
     is_mounted: bool,
+    /// Whether the targets can be reached.
+    has_way: bool,
     sides: Vec<Side>,
     /// How many jobs each mirror may have.
     hands: usize,
@@ -107,6 +109,7 @@ impl World {
             fleet,
             source: Tree::new(),
             is_mounted: true,
+            has_way: true,
             hands: script.hands,
             fates: Vec::new(),
         }
@@ -131,6 +134,7 @@ impl World {
             Step::Fate(fate) => self.fates.push(*fate),
             Step::Unmount => self.unmount(),
             Step::Mount => self.is_mounted = true,
+            Step::Way(open) => return self.way_is(*open),
             Step::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
             Step::Full => {
                 for at in 0..self.sides.len() {
@@ -165,6 +169,7 @@ impl World {
         let names = self.fleet.replace(entrants, self.now, &mut effects);
         for (at, name) in sides.into_iter().zip(names) {
             self.sides[at].mirror = name;
+            self.fleet.handle(Input::Gate(name, self.gate()), self.now, &mut effects);
         }
         self.fleet.advance(self.now, &mut effects);
         self.perform(effects)
@@ -172,6 +177,18 @@ impl World {
 
     fn side_of(&self, mirror: MirrorId) -> usize {
         self.sides.iter().position(|side| side.mirror == mirror).unwrap()
+    }
+
+    fn way_is(&mut self, open: bool) -> Found {
+        self.has_way = open;
+        for at in 0..self.sides.len() {
+            self.handle(Input::Gate(self.sides[at].mirror, self.gate()))?;
+        }
+        Ok(())
+    }
+
+    fn gate(&self) -> Gate {
+        if self.has_way { Gate::Open } else { Gate::Closed }
     }
 
     fn unmount(&mut self) {
@@ -287,6 +304,9 @@ impl World {
     }
 
     fn start(&mut self, job: &Job) -> Found {
+        if !self.has_way {
+            return Err(format!("job {} began without a way to its target", job.id.0));
+        }
         let fate = if self.fates.is_empty() { Fate::Good } else { self.fates.remove(0) };
         let hands = self.hands;
         let side = self.side(job.mirror);
@@ -342,6 +362,7 @@ impl World {
     fn end(mut self) -> Found {
         self.fates.clear();
         self.is_mounted = true;
+        self.way_is(true)?;
         self.tell(&mut Random::new(0))?;
         for _ in 0..1_000 {
             while self.sides.iter().any(|side| !side.jobs.is_empty()) {
