@@ -9,7 +9,21 @@ use crate::support::{
 in_both_modes!(
     a_full_target_is_filled_once_there_is_room,
     a_read_only_target_is_mirrored_to_once_it_is_writable,
+    a_target_that_was_removed_gets_everything_again,
 );
+
+fn a_target_that_was_removed_gets_everything_again(mode: Mode) {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    fs::write(source.join("old"), "").unwrap();
+    let daemon = sandbox.daemon().mirror(mode, &source, &target).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &source, &target);
+    fs::remove_dir_all(&target).unwrap();
+    fs::write(source.join("new"), "").unwrap();
+    daemon.wait_mirrored(mode, &source, &target);
+    daemon.wait_for_log("is gone: all of the source goes there again");
+}
 
 fn a_full_target_is_filled_once_there_is_room(mode: Mode) {
     needs!(Need::Mounts);

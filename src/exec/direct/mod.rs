@@ -32,7 +32,10 @@ use std::{
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -46,7 +49,7 @@ use mirror_linux::dir::Dir;
 use rustix::{fs::Mode, process};
 
 use super::{Executor, source::SourceRoot, stop::Stop};
-use crate::report::Log;
+use crate::report::{Category, Log};
 use grain::Grain;
 use links::Links;
 use mounts::Mounts;
@@ -102,6 +105,8 @@ pub struct DirectExecutor {
     mounts: Mounts,
     warnings: Warnings,
     grain: OnceLock<Grain>,
+    /// The target was there once.
+    seen_target: AtomicBool,
 }
 
 impl DirectExecutor {
@@ -117,11 +122,13 @@ impl DirectExecutor {
             mounts: Mounts::default(),
             warnings: Warnings::default(),
             grain: OnceLock::new(),
+            seen_target: AtomicBool::new(false),
         }
     }
 
     /// Opens the root of the target, made if it is missing.
-    fn open_target(&self) -> Result<Dir, Outcome> {
+    /// The target, and whether it had to be made.
+    fn open_target(&self) -> Result<(Dir, bool), Outcome> {
         let path = &self.settings.target;
         open_or_make(path).map_err(|error| {
             let remedy = if error.kind() == io::ErrorKind::NotFound {
@@ -141,10 +148,16 @@ impl Executor for DirectExecutor {
             Ok(source) => source,
             Err(outcome) => return outcome,
         };
-        let target = match self.open_target() {
-            Ok(target) => target,
+        let (target, made) = match self.open_target() {
+            Ok(opened) => opened,
             Err(outcome) => return outcome,
         };
+        let was_there = self.seen_target.swap(true, Ordering::Relaxed);
+        if made && was_there {
+            let path = path_text(&self.settings.target);
+            let text = format!("the target {path} is gone: all of the source goes there again");
+            self.log.say(Category::Warn, text);
+        }
         self.grain.get_or_init(|| Grain::of(&target));
         let delete = match job.work {
             Work::Full => self.settings.delete.startup,
@@ -153,6 +166,7 @@ impl Executor for DirectExecutor {
         let pass = Pass::new(self, (source, target), delete, stop);
         match &job.work {
             Work::Full => places::full(&pass),
+            Work::Batch { .. } | Work::Large(_) if made && was_there => places::full(&pass),
             Work::Batch { places, moves } => {
                 let moves = if self.settings.moves { moves } else { &[][..] };
                 places::batch(&pass, places, moves);
@@ -163,13 +177,13 @@ impl Executor for DirectExecutor {
     }
 }
 
-fn open_or_make(path: &Path) -> io::Result<Dir> {
+fn open_or_make(path: &Path) -> io::Result<(Dir, bool)> {
     match Dir::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             rustix::fs::mkdir(path, Mode::RWXU)?;
-            Dir::open(path)
+            Ok((Dir::open(path)?, true))
         }
-        opened => opened,
+        opened => Ok((opened?, false)),
     }
 }
 

@@ -11,15 +11,20 @@ mod moves;
 mod tests;
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
+    fs, io,
     os::unix::ffi::OsStrExt,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use mirror_core::{
     filter::Filter,
     job::{Failure, Job, Outcome, Work},
+    path::Escaped,
     plan::{
         exit::{ExitClass, ExitCodes},
         rsync::{Phase, RsyncOptions, RsyncPlan},
@@ -34,7 +39,7 @@ use super::{
     ssh::Master,
     stop::Stop,
 };
-use crate::report::Log;
+use crate::report::{Category, Log};
 use batch::Run;
 pub use moves::Renames;
 
@@ -88,6 +93,8 @@ pub struct RsyncExecutor {
     broken_receiver: AtomicBool,
     /// Somebody was told that the source is empty.
     told_empty: AtomicBool,
+    /// The target was there once, as far as that can be seen from here.
+    seen_target: AtomicBool,
 }
 
 impl RsyncExecutor {
@@ -115,11 +122,26 @@ impl RsyncExecutor {
             log: config.log,
             broken_receiver: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
+            seen_target: AtomicBool::new(false),
         }
     }
 }
 
 impl RsyncExecutor {
+    /// Whether a target on this machine was there and is not there any more.
+    fn target_is_gone(&self) -> bool {
+        let Some(path) = self.plan.target().local() else { return false };
+        let path = self.program.directory.join(OsStr::from_bytes(path));
+        let is_gone = fs::metadata(&path).is_err_and(|it| it.kind() == io::ErrorKind::NotFound);
+        let is_gone = is_gone && self.seen_target.load(Ordering::Relaxed);
+        if is_gone {
+            let target = Escaped(self.plan.target().word());
+            let text = format!("the target {target} is gone: all of the source goes there again");
+            self.log.say(Category::Warn, text);
+        }
+        is_gone
+    }
+
     /// What it means that there is no connection: the same as if rsync said it of its ssh.
     fn away(&self, why: String) -> Outcome {
         let code = 255;
@@ -150,11 +172,17 @@ impl Executor for RsyncExecutor {
             return outcome;
         }
         let mut run = Run::new(self, stop, &root);
+        let target_is_gone = self.target_is_gone();
         let done = match &job.work {
+            // rsync makes it again, and brings what it is asked for: that has to be all.
+            Work::Batch { .. } | Work::Large(_) if target_is_gone => run.full(Phase::Running),
             Work::Full => run.full(Phase::Startup),
             Work::Batch { places, moves } => run.batch(places, moves),
             Work::Large(path) => run.large(path),
         };
+        if done.is_ok() {
+            self.seen_target.store(true, Ordering::Relaxed);
+        }
         match (done, self.root.open()) {
             (_, Err(outcome @ Outcome::SourceGone(_))) | (Err(outcome), _) => outcome,
             (Ok(()), _) => run.outcome(),

@@ -96,6 +96,12 @@ impl Target {
         is_url(&self.0) || two_colons() == Some(true)
     }
 
+    /// Its path if it is on this machine. A relative one counts from where rsync works.
+    #[must_use]
+    pub fn local(&self) -> Option<&[u8]> {
+        (!is_url(&self.0) && colon(&self.0).is_none()).then_some(&*self.0)
+    }
+
     /// The path in it: behind `host:`, `host::module` or `rsync://host/module`, if it has that.
     #[must_use]
     pub fn path(&self) -> TargetPath<'_> {
@@ -238,6 +244,7 @@ mod tests {
         ] {
             let target = Target::new(said.as_bytes()).unwrap();
             assert_eq!(target.host(), host.map(str::as_bytes), "{said}");
+            assert_eq!(target.local().is_some(), ["/a:b", "dir"].contains(&said), "{said}");
             let is_local = !said.contains(':') || said.starts_with('/');
             assert_eq!(target.is_module(), !is_local && host.is_none(), "{said}");
         }
