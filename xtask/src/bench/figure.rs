@@ -25,6 +25,8 @@ pub(crate) enum Figure {
     Overflows,
     /// Megabytes that went over the line, both ways together.
     Wire,
+    /// Kilobytes of memory for each further target.
+    PerTarget,
     /// Connections that were made, from the start of the daemon on.
     Logins,
     /// Seconds until the first try after the target was back.
@@ -44,6 +46,7 @@ impl Figure {
             Self::WakeUps => "wake-ups",
             Self::Overflows => "overflows",
             Self::Wire => "wire MB",
+            Self::PerTarget => "kB/target",
             Self::Logins => "logins",
             Self::Waited => "waited s",
         }

@@ -10,6 +10,7 @@ use super::{
         ssh::Ssh,
         startup::Startup,
         storm::{Floor, Storm},
+        targets::Targets,
     },
     scene::Scene,
     tool::{Mode, Tool},
@@ -37,6 +38,7 @@ enum Work {
     Startup(Startup),
     Latency,
     Ssh(Ssh),
+    Targets(Targets),
     Excluded(Excluded),
     Idle,
 }
@@ -53,6 +55,7 @@ impl Row {
             Work::Startup(startup) => startup.measure(bench, tool),
             Work::Latency => latency::measure(bench, tool),
             Work::Ssh(ssh) => ssh.measure(bench, tool, self.delay),
+            Work::Targets(targets) => targets.measure(bench, tool),
             Work::Excluded(excluded) => excluded.measure(bench, tool),
             Work::Idle => quiet::measure_idle(bench, tool),
         }
@@ -220,6 +223,22 @@ pub(crate) const ROWS: &[Row] = &[
         delay: Some(0),
         tools: MAIN,
         bounds: &[bound(Figure::OwnCpu, Limit::AtMost(0.15))],
+    },
+    Row {
+        name: "dead",
+        title: "5 changes to 99 targets beside a dead and a hanging one; floor: without these (-rsync)",
+        work: Work::Targets(Targets::Dead(99)),
+        delay: Some(0),
+        tools: &[Tool::Floor, Tool::Ours],
+        bounds: &[bound(Figure::Wall, Limit::Times(1.05, Tool::Floor))],
+    },
+    Row {
+        name: "target-memory",
+        title: "memory of each further target: 20 and 120 idle ones (-rsync)",
+        work: Work::Targets(Targets::Memory(20, 120)),
+        delay: Some(0),
+        tools: &[Tool::Ours],
+        bounds: &[bound(Figure::PerTarget, Limit::AtMost(200.0))],
     },
     Row {
         name: "rename-ssh",

@@ -5,6 +5,7 @@ pub(crate) mod quiet;
 pub(crate) mod ssh;
 pub(crate) mod startup;
 pub(crate) mod storm;
+pub(crate) mod targets;
 
 use std::{
     io,
