@@ -137,6 +137,34 @@ fn a_key_that_allows_no_shell_is_enough() {
     assert!(!log.contains("Moving"), "{log}");
 }
 
+/// As `rrsync` does, which is not everywhere: it knows neither all options nor any other program.
+#[test]
+fn a_key_that_is_bound_to_rrsync_is_enough() {
+    needs!(Mode::Rsync.need(), Need::Root, Need::Ssh);
+    let sandbox = Sandbox::new();
+    let server = Server::ssh(&sandbox);
+    server.force(
+        "case $SSH_ORIGINAL_COMMAND in *' -@'*) \
+         echo 'rrsync error: invalid rsync-command syntax or options' >&2; exit 1 ;; \
+         'rsync --server'*) exec $SSH_ORIGINAL_COMMAND ;; *) echo 'only rsync' >&2; exit 1 ;; esac",
+    );
+    let mirror =
+        Mirror::start_with(&sandbox, server, "rsync = { protect_args = false }", |source| {
+            write(source, "a d/x gone");
+        });
+    mirror.rename("a", "b");
+    mirror.rename("d", "e");
+    fs::remove_file(mirror.source.join("gone")).unwrap();
+    mirror.expect_mirrored();
+    for content in ["one", "two"] {
+        // The same size within one second.
+        fs::write(mirror.source.join("b"), content).unwrap();
+        mirror.expect_mirrored();
+    }
+    let log = mirror.daemon.log();
+    assert_eq!(log.matches("is behind rrsync").count(), 1, "it is told once: {log}");
+}
+
 #[test]
 fn a_home_is_where_both_begin() {
     needs!(Need::Ssh);

@@ -236,8 +236,26 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes a call, unless the job has to end.
+    /// Makes a call, unless the job has to end. Where the other side refuses an option that we can
+    /// do without, it is made without it.
     fn call(&self, call: &Call) -> Result<(End, Findings), Outcome> {
+        let restricted = &self.of.restricted;
+        if restricted.load(Ordering::Relaxed) {
+            return self.call_once(&call.clone().without_window());
+        }
+        let (end, findings) = self.call_once(call)?;
+        let narrower = call.clone().without_window();
+        if !findings.restricted || narrower == *call {
+            return Ok((end, findings));
+        }
+        restricted.store(true, Ordering::Relaxed);
+        let target = Escaped(self.of.plan.target().word());
+        let message = format!("{target} is behind rrsync: times are compared by whole seconds");
+        self.of.log.say(Category::Normal, message);
+        self.call_once(&narrower)
+    }
+
+    fn call_once(&self, call: &Call) -> Result<(End, Findings), Outcome> {
         let stopped = || Outcome::Again(Failure::new("rsync was stopped"));
         if self.stop.is_asked() {
             return Err(stopped());

@@ -56,6 +56,8 @@ pub(super) struct Findings {
     deletions_skipped: bool,
     /// The receiver can't delete by a list.
     pub(super) broken_receiver: bool,
+    /// The other side does not know one of the options.
+    pub(super) restricted: bool,
     remedy: Option<&'static str>,
 }
 
@@ -72,6 +74,7 @@ impl Findings {
             Complaint::Chatter => return,
             Complaint::DeletionsSkipped => self.deletions_skipped = true,
             Complaint::BrokenReceiver => self.broken_receiver = true,
+            Complaint::Restricted => self.restricted = true,
             Complaint::Unplaced => self.unplaced = self.unplaced.take().or_else(|| Some(text())),
             Complaint::Unwritten(paths) | Complaint::Vanished(paths) => self.add(paths, text),
             Complaint::Unread(paths) => {
@@ -161,7 +164,11 @@ impl Findings {
 
 /// What a person can do about it.
 fn remedy(line: &[u8]) -> Option<&'static str> {
-    let remedies: [(&[u8], &str); 4] = [
+    let remedies: [(&[u8], &str); 5] = [
+        (
+            b"option -s has been disabled on this server",
+            "write rsync = { protect_args = false } for rrsync",
+        ),
         (b"No space left on device", "the target is full: free space there"),
         (b"Disk quota exceeded", "the quota of the target is used up: raise it or free space"),
         (b"Read-only file system", "the target is read-only: mount it for writing"),

@@ -91,6 +91,8 @@ pub struct RsyncExecutor {
     log: Log,
     /// The receiver refuses deletions by a list. It is found out once.
     broken_receiver: AtomicBool,
+    /// The other side is `rrsync`, which does not know all options. It is found out once.
+    restricted: AtomicBool,
     /// Somebody was told that the source is empty.
     told_empty: AtomicBool,
     /// The target was there once, as far as that can be seen from here.
@@ -121,6 +123,7 @@ impl RsyncExecutor {
             renames: config.renames,
             log: config.log,
             broken_receiver: AtomicBool::new(false),
+            restricted: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
             seen_target: AtomicBool::new(false),
         }

@@ -26,6 +26,8 @@ pub enum Complaint {
     DeletionsSkipped,
     /// The receiver can't delete what a list says is missing.
     BrokenReceiver,
+    /// The key is bound to `rrsync`, which does not know one of the options.
+    Restricted,
     /// Nothing that matters.
     Chatter,
 }
@@ -46,6 +48,9 @@ impl Names<'_> {
         if contains(line, b"invalid file mode 00") {
             return Complaint::BrokenReceiver;
         }
+        if contains(line, b"rrsync error: invalid rsync-command") {
+            return Complaint::Restricted;
+        }
         if line.starts_with(b"IO error encountered -- skipping file deletion") {
             return Complaint::DeletionsSkipped;
         }
@@ -62,7 +67,8 @@ impl Names<'_> {
         if text.len() == line.len() {
             // A daemon, rsync itself and ssh say so why there is no transfer at all.
             let reasons = [&b"@ERROR: "[..], b"ERROR: ", b"ssh: "];
-            let is_reason = reasons.iter().any(|reason| line.starts_with(reason));
+            let is_reason = reasons.iter().any(|reason| line.starts_with(reason))
+                || contains(line, b"rrsync error: ");
             return if is_reason { Complaint::Unplaced } else { Complaint::Chatter };
         }
         let paths: Vec<_> = spans(text).iter().flat_map(|span| self.places(span)).collect();

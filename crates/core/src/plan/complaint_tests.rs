@@ -62,6 +62,8 @@ const SAYINGS: &[(&str, &str)] = &[
     ("rsync: connection unexpectedly closed (0 bytes received so far) [sender]", "Unplaced"),
     ("IO error encountered -- skipping file deletion", "DeletionsSkipped"),
     ("invalid file mode 00 for gone [Receiver]", "BrokenReceiver"),
+    ("/usr/bin/rrsync error: invalid rsync-command syntax or options", "Restricted"),
+    ("/usr/bin/rrsync error: option -s has been disabled on this server.", "Unplaced"),
     ("rsync error: some files/attrs were not transferred (code 23) at main.c(1394)", "Chatter"),
     ("*** Skipping any contents from this failed directory ***", "Chatter"),
     ("Warning: Permanently added 'host' to the list of known hosts.", "Chatter"),

@@ -137,6 +137,26 @@ pub struct Call {
     pub stdin: Option<Vec<u8>>,
 }
 
+impl Call {
+    /// The same without the comparison of nanoseconds, which the other side has to know of and
+    /// `rrsync` does not. What a list names is sent whatever its time; in a tree whole seconds
+    /// count.
+    #[must_use]
+    pub fn without_window(mut self) -> Self {
+        let is_tree = self.args.iter().any(|word| word == b"-r");
+        if let Some(at) = self.args.iter().position(|word| word == WINDOW) {
+            self.args.remove(at);
+            if !is_tree {
+                self.args.insert(at, b"--ignore-times".to_vec());
+            }
+        }
+        self
+    }
+}
+
+/// Has rsync compare times by nanoseconds.
+const WINDOW: &[u8] = b"--modify-window=-1";
+
 /// The calls of rsync for one mirror.
 #[derive(Clone, Debug)]
 pub struct RsyncPlan {
@@ -184,7 +204,7 @@ impl RsyncPlan {
         words.add_if(excluded && phase == Phase::Startup, b"--delete-excluded");
         words.0.append(&mut self.computed().0);
         if phase == Phase::Running {
-            words.add(b"--modify-window=-1");
+            words.add(WINDOW);
             words.add(b"--force");
         }
         words.add(b"-r");
@@ -203,7 +223,7 @@ impl RsyncPlan {
             return self.call(words, Some(patterns(entries, gone)));
         }
         let mut words = self.computed();
-        for word in [&b"--modify-window=-1"[..], b"--from0", b"--files-from=-"] {
+        for word in [WINDOW, b"--from0", b"--files-from=-"] {
             words.add(word);
         }
         let deletes = self.options.delete.applies(Phase::Running);
@@ -226,7 +246,7 @@ impl RsyncPlan {
         }
         words.add(b"-r");
         words.0.append(&mut self.computed().0);
-        words.add(b"--modify-window=-1");
+        words.add(WINDOW);
         let deletes = self.options.delete.applies(Phase::Running);
         words.add_if(deletes && deletions == Deletions::Allowed, b"--delete");
         for word in [&b"--force"[..], b"--from0", b"--files-from=-"] {
@@ -240,7 +260,7 @@ impl RsyncPlan {
     #[must_use]
     pub fn root(&self) -> Call {
         let mut words = self.computed();
-        words.add(b"--modify-window=-1");
+        words.add(WINDOW);
         words.add(b"-d");
         words.add(b"--exclude=/*");
         self.call(words, None)
@@ -260,7 +280,7 @@ impl RsyncPlan {
     /// The words for a list of filter rules, in the order of the original.
     fn filter_words(&self, mut words: Words, deletions: Deletions) -> Words {
         words.0.append(&mut self.computed().0);
-        words.add(b"--modify-window=-1");
+        words.add(WINDOW);
         words.add(b"-r");
         let deletes = self.options.delete.applies(Phase::Running);
         words.add_if(deletes && deletions == Deletions::Allowed, b"--delete");

@@ -139,6 +139,20 @@ fn the_root_alone() {
 }
 
 #[test]
+fn a_call_can_do_without_the_comparison_of_nanoseconds() {
+    let plan = RsyncPlan::new(RsyncOptions::default(), b"/s", Target::new(b"/t").unwrap());
+    let path = [TreePath::new(b"a").unwrap()];
+    let words = |call: Call| -> String {
+        let words = call.without_window().args;
+        words.iter().map(|word| core::str::from_utf8(word).unwrap()).collect::<Vec<_>>().join(" ")
+    };
+    assert!(words(plan.list(&path, &[])).starts_with("-lts --ignore-times --from0 --files-from=-"));
+    assert!(words(plan.trees(&path, Deletions::Allowed, &[])).starts_with("-r -lts --delete"));
+    let full = plan.full(Phase::Startup, Deletions::Allowed, &[]);
+    assert_eq!(full.clone().without_window(), full);
+}
+
+#[test]
 fn deletions_for_a_broken_receiver_list_each_parent_once() {
     let plan = plan(RsyncOptions::default());
     let call = plan.deletions(&paths(&["d/e/x]", "d/e/b\\s", "w*\\"]));
