@@ -161,10 +161,11 @@ impl Ordered {
         self.place(Subject { etype, path: change.path.clone(), kind, to: None }, now);
     }
 
-    /// Takes in that an entry got another name.
-    pub fn push_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
+    /// Takes in that an entry got another name. Whether that is one event, not a delete and a
+    /// create.
+    pub fn push_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) -> bool {
         let (path, to) = (from.clone(), Some(to.clone()));
-        self.place(Subject { etype: Etype::Move, path, kind, to }, now);
+        self.place(Subject { etype: Etype::Move, path, kind, to }, now)
     }
 
     /// Adds the event by which a mirror begins. It is due at once.
@@ -187,12 +188,13 @@ impl Ordered {
         self.append(subject, Moment::ORIGIN, None)
     }
 
-    /// Places a new event by what it has to do with the newest one that it meets.
-    fn place(&mut self, new: Subject, now: Moment) {
+    /// Places a new event by what it has to do with the newest one that it meets. Whether it is
+    /// still one.
+    fn place(&mut self, new: Subject, now: Moment) -> bool {
         let met = self.newest(&new, Turn::END);
         let Some((turn, old)) = met.and_then(|turn| Some((turn, self.slots.get(&turn)?))) else {
             self.arrive(new, now, None);
-            return;
+            return true;
         };
         let is_active = old.entry.status == Status::Active;
         match relation(&old.entry.subject, &new, self.pace.bond) {
@@ -208,11 +210,13 @@ impl Ordered {
                 if let Some(path) = to {
                     self.place(Subject { etype: Etype::Create, path, kind, to: None }, now);
                 }
+                return false;
             }
             Relation::None | Relation::Stack | Relation::Replace | Relation::ToDelete => {
                 self.arrive(new, now, Some(turn));
             }
         }
+        true
     }
 
     fn newest(&self, new: &Subject, before: Turn) -> Option<Turn> {
