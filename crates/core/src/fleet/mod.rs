@@ -335,4 +335,6 @@ fn is_held(mirror: &Member) -> bool {
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
+mod script_tests;
+#[cfg(test)]
 mod tests;

@@ -37,10 +37,10 @@ impl Fleet {
     /// If the child must not be started. Nothing has changed then.
     pub fn spawn(&mut self, id: MirrorId, events: &[EventId]) -> Result<JobId, Spawned> {
         if self.phase != Phase::Running {
-            return Err(Spawned::Ending);
+            return Err(Spawned::NotNow);
         }
         let job = JobId(self.next_job);
-        self.scripted(id).ok_or(Spawned::Ending)?.start(job, events)?;
+        self.scripted(id).ok_or(Spawned::NotNow)?.start(job, events)?;
         self.next_job += 1;
         Ok(job)
     }

@@ -121,7 +121,7 @@ fn heard(words: &[&str]) -> News {
     }
 }
 
-fn at(path: &str) -> TreePath {
+pub(super) fn at(path: &str) -> TreePath {
     TreePath::new(path.as_bytes()).unwrap()
 }
 

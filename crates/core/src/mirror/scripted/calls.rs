@@ -35,8 +35,8 @@ pub enum Answer {
 /// Why a child must not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spawned {
-    /// The daemon is asked to end, or there is no such mirror any more.
-    Ending,
+    /// The daemon is asked to end, the source is gone, or there is no such mirror any more.
+    NotNow,
     /// As many run as may.
     TooMany,
     /// An event for it can't be worked on.

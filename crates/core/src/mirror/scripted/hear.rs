@@ -6,6 +6,7 @@ use super::{MOST_EVENTS, Scripted};
 use crate::{
     effect::Effect,
     event::MirrorEvent,
+    mirror::State,
     notice::{Change, Edit, Kind, News},
     path::{TreePath, is_name},
     time::Moment,
@@ -17,7 +18,7 @@ impl Scripted {
         match news {
             News::Gone(gone) => return self.lose_source(gone.sentence().into(), now, effects),
             // The beginning will make up for it.
-            _ if self.reset => return,
+            _ if self.reset || matches!(self.state, State::Held { .. }) => return,
             News::Changed(change) => self.hear_change(&change, now, effects),
             News::Moved { from, to, kind } => self.hear_move((from, to), kind, now, effects),
             News::Lost(path) => self.hear_lost(path, effects),
@@ -46,7 +47,8 @@ impl Scripted {
     }
 
     /// Where one of the names does not concern the mirror, the other is told as if the entry had
-    /// come or gone.
+    /// come or gone. So is every move before the beginning is done: what that brings to the target
+    /// may have its new name already, and then another entry would be moved.
     fn hear_move(
         &mut self,
         (from, to): (TreePath, TreePath),
@@ -56,7 +58,8 @@ impl Scripted {
     ) {
         let filter = &self.settings.filter;
         let concerns = |path: &TreePath| !filter.excludes(path, kind);
-        if self.settings.moves && concerns(&from) && concerns(&to) {
+        let may_move = self.settings.moves && self.init.is_none();
+        if may_move && concerns(&from) && concerns(&to) {
             let stays_whole = self.queue.push_move(&from, &to, kind, now);
             if kind == Kind::Directory && !stays_whole {
                 self.list(&to, effects);

@@ -319,6 +319,9 @@ impl Scripted {
     ///
     /// If no more children are allowed, or one of the events can't be worked on now.
     pub(crate) fn start(&mut self, job: JobId, ids: &[EventId]) -> Result<(), Spawned> {
+        if matches!(self.state, State::Held { .. }) {
+            return Err(Spawned::NotNow);
+        }
         if self.jobs.len() >= self.settings.max_jobs {
             return Err(Spawned::TooMany);
         }

@@ -135,13 +135,17 @@ impl Index {
     ) -> Option<Turn> {
         let node = self.nodes.get(path)?;
         let classes: &[Class] = match (bond, class, etype) {
-            (Bond::Tight, _, _) => &ALL,
-            (Bond::Loose, Class::Directory, _) => &[Class::Directory],
-            (Bond::Loose, Class::From, _) => &[Class::Delete, Class::Plain, Class::From, Class::To],
+            (Bond::Tight, ..) | (Bond::Loose, Class::Directory | Class::From, _) => &ALL,
             // Two moves to one name do not know of each other.
-            (Bond::Loose, Class::To, _) => &[Class::Delete, Class::Plain, Class::From],
-            (Bond::Loose, _, Etype::Create) => &[Class::Delete, Class::From, Class::To],
-            (Bond::Loose, Class::Delete | Class::Plain, _) => &[Class::From, Class::To],
+            (Bond::Loose, Class::To, _) => {
+                &[Class::Directory, Class::Delete, Class::Plain, Class::From]
+            }
+            (Bond::Loose, _, Etype::Create) => {
+                &[Class::Directory, Class::Delete, Class::From, Class::To]
+            }
+            (Bond::Loose, Class::Delete | Class::Plain, _) => {
+                &[Class::Directory, Class::From, Class::To]
+            }
         };
         classes.iter().filter_map(|&class| node.newest(class, before)).max()
     }

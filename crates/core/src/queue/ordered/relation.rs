@@ -1,4 +1,7 @@
 //! Which events have to do with one another, as the original sees it (lsyncd-behaviour.md 7.5).
+//!
+//! In one thing it differs: a name is the same whether a directory bears it or a file. Else the
+//! delete of a directory could come after the create of the file that took its name.
 
 use super::entry::{Etype, Subject};
 use crate::{notice::Kind, path::TreePath};
@@ -36,9 +39,13 @@ struct End<'a> {
 }
 
 impl End<'_> {
-    /// Whether both are spelled the same, with the slash at the end of a directory.
-    fn is(self, other: Self, bond: Bond) -> bool {
-        self.path == other.path && (self.kind == other.kind || bond == Bond::Tight)
+    fn is(self, other: Self) -> bool {
+        self.path == other.path
+    }
+
+    /// Whether two events of this one name wait for one another.
+    fn binds(self, other: Self, bond: Bond) -> bool {
+        self.is(other) && (bond == Bond::Tight || self.kind != other.kind)
     }
 
     /// Whether one of them is a directory that holds the other.
@@ -52,8 +59,8 @@ impl End<'_> {
             && (self.path != other.path || other.kind == Kind::Directory)
     }
 
-    fn meets(self, other: Self, bond: Bond) -> bool {
-        self.is(other, bond) || self.nests(other)
+    fn meets(self, other: Self) -> bool {
+        self.is(other) || self.nests(other)
     }
 }
 
@@ -69,14 +76,13 @@ pub(super) fn relation(old: &Subject, new: &Subject, bond: Bond) -> Relation {
     let (from, at) = (end(old, &old.path), end(new, &new.path));
     match (&old.to, &new.to) {
         (None, None) => same_or_near(from, at, (old.etype, new.etype), bond),
-        (Some(to), None) => behind_move((from, end(old, to)), at, new.etype, bond),
+        (Some(to), None) => behind_move((from, end(old, to)), at, new.etype),
         (old_to, Some(to)) => {
             let to = end(new, to);
-            let mut meets = from.meets(at, bond) || from.meets(to, bond);
+            let mut meets = from.meets(at) || from.meets(to);
             if let Some(old_to) = old_to {
                 let old_to = end(old, old_to);
-                let same_goal = bond == Bond::Tight && old_to.is(to, bond);
-                meets |= old_to.meets(at, bond) || old_to.nests(to) || same_goal;
+                meets |= old_to.meets(at) || old_to.nests(to) || old_to.binds(to, bond);
             }
             if meets { Relation::Split } else { Relation::None }
         }
@@ -85,21 +91,20 @@ pub(super) fn relation(old: &Subject, new: &Subject, bond: Bond) -> Relation {
 
 fn same_or_near(old: End<'_>, new: End<'_>, etypes: (Etype, Etype), bond: Bond) -> Relation {
     let is_file = old.kind == Kind::Other && new.kind == Kind::Other;
-    if old.path == new.path && is_file && etypes == (Etype::Delete, Etype::Create) {
+    if old.is(new) && is_file && etypes == (Etype::Delete, Etype::Create) {
         return Relation::Replace;
     }
-    let meets = old.nests(new) || bond == Bond::Tight && old.is(new, bond);
-    if meets { Relation::Stack } else { Relation::None }
+    if old.nests(new) || old.binds(new, bond) { Relation::Stack } else { Relation::None }
 }
 
-fn behind_move((from, to): (End<'_>, End<'_>), new: End<'_>, etype: Etype, bond: Bond) -> Relation {
-    if from.meets(new, bond) {
+fn behind_move((from, to): (End<'_>, End<'_>), new: End<'_>, etype: Etype) -> Relation {
+    if from.meets(new) {
         return Relation::Stack;
     }
     let is_other = matches!(etype, Etype::Create | Etype::Delete);
-    if to.is(new, bond) && is_other {
+    if to.is(new) && is_other {
         Relation::ToDelete
-    } else if to.meets(new, bond) {
+    } else if to.meets(new) {
         Relation::Stack
     } else {
         Relation::None

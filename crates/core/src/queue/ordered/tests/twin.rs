@@ -105,9 +105,9 @@ impl Twin {
 
     fn action(&self, old: &Item, etype: Etype, from: &str, to: Option<&str>) -> Action {
         let tight = self.pace.bond == Bond::Tight;
-        let same = |one: &str, other: &str| {
-            one == other || tight && one.trim_end_matches('/') == other.trim_end_matches('/')
-        };
+        let same =
+            |one: &str, other: &str| one.trim_end_matches('/') == other.trim_end_matches('/');
+        let binds = |one: &str, other: &str| same(one, other) && (tight || one != other);
         let near = |one: &str, other: &str| {
             one.ends_with('/') && other.starts_with(one)
                 || other.ends_with('/') && one.starts_with(other)
@@ -123,7 +123,7 @@ impl Twin {
                     || met(&old.from, to)
                     || met(old_to, from)
                     || near(old_to, to)
-                    || tight && same(old_to, to);
+                    || binds(old_to, to);
                 when(met, Action::Split)
             }
             (_, Some(_), None) if met(&old.from, from) => Action::Stack,
@@ -137,7 +137,7 @@ impl Twin {
                 if is_file && (was, etype) == (Etype::Delete, Etype::Create) {
                     return Action::Replace;
                 }
-                let stacks = near(&old.from, from) || tight && same(&old.from, from);
+                let stacks = near(&old.from, from) || binds(&old.from, from);
                 when(stacks, Action::Stack)
             }
         }
