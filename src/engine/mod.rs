@@ -29,9 +29,8 @@ use jiff::Zoned;
 
 use mirror_core::{
     effect::{Accept, Effect},
-    fleet::{Fleet, Limits},
+    fleet::{self, Fleet, Limits},
     input::{Input, Signal},
-    mirror::Mirror,
     notice::MirrorId,
     path::TreePath,
     time::Moment,
@@ -137,7 +136,7 @@ impl Engine {
         let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
         let fleet = Fleet::new(members.iter().map(Member::settings).collect(), limits);
         let mut roster = Roster::default();
-        let names: Vec<_> = fleet.mirrors().iter().map(Mirror::id).collect();
+        let names: Vec<_> = fleet.members().iter().map(fleet::Member::id).collect();
         names.iter().zip(members).for_each(|(&name, member)| roster.add(name, member));
         roster.line_up(names);
         let status = Status::new(&daemon, Moment::ORIGIN);
@@ -305,6 +304,8 @@ impl Engine {
                         self.jobs.start(job, Arc::clone(&member.executor));
                     }
                 }
+                // Of those that a setup names, no sync has a script.
+                Effect::Script(..) | Effect::List { .. } => {}
                 Effect::Stop(job) => self.jobs.stop(job),
                 Effect::Dismiss(mirror) => self.roster.dismiss(mirror),
                 Effect::Report(event) => words::say(&self.log, &self.roster, &event),

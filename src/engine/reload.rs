@@ -173,10 +173,9 @@ fn joins(member: &Member, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Entrant
     // queue.
     let succeeds = leaving.iter().any(|(_, it)| route(&it.sync) == route(sync));
     let settings = member.settings();
-    Entrant::Joins {
-        after: after.map(|(id, _)| *id).collect(),
-        settings: Settings { init: settings.init || succeeds, insist: Insist::Always, ..settings },
-    }
+    let init = settings.init || succeeds;
+    let settings = Settings { init, insist: Insist::Always, ..settings };
+    Entrant::Joins { after: after.map(|(id, _)| *id).collect(), settings: settings.into() }
 }
 
 /// Whether two targets have something in common, as far as their words tell. They end in `/` or

@@ -148,7 +148,7 @@ impl Engine {
     }
 
     fn status_text(&self, inventory: &Inventory, now: Moment) -> Vec<u8> {
-        let mirrors = self.fleet.mirrors().iter();
+        let mirrors = self.fleet.mirrors();
         let syncs = mirrors.filter_map(|mirror| {
             let sync = &self.roster.get(mirror.id())?.sync;
             Some(SyncStatus {

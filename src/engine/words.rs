@@ -84,6 +84,9 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
             log.say(Category::Error, text);
         }
         MirrorEvent::PlacesFailed(failed) => say_failed(log, failed),
+        MirrorEvent::ScriptFailed(..) | MirrorEvent::ScriptIdle | MirrorEvent::ChildKilled(_) => {
+            say_of_script(log, member, event);
+        }
         MirrorEvent::Lost(_)
         | MirrorEvent::SourceGone(_)
         | MirrorEvent::SourceStillGone(_)
@@ -208,6 +211,28 @@ fn say_of_source(log: &Log, member: &Member, event: &MirrorEvent) {
         }
         MirrorEvent::SourceBack => {
             log.say(Category::Normal, format_args!("the source {source} is back"));
+        }
+        _ => {}
+    }
+}
+
+fn say_of_script(log: &Log, member: &Member, event: &MirrorEvent) {
+    let name = &member.sync.name;
+    match event {
+        MirrorEvent::ScriptFailed(failure, wait) => {
+            log.say(Category::Error, format_args!("{name}: {}", failure.why));
+            if let Some(wait) = wait {
+                let text = format!("{name}: next try in {:.1} seconds", wait.as_secs_f64());
+                log.say(Category::Normal, text);
+            }
+        }
+        MirrorEvent::ScriptIdle => {
+            let text = "the script neither spawns nor discards what is due: it waits for changes";
+            log.say(Category::Warn, format_args!("{name}: {text}"));
+        }
+        MirrorEvent::ChildKilled(signal) => {
+            let text = format!("{name}: a child was killed by signal {signal}: trying again");
+            log.say(Category::Warn, text);
         }
         _ => {}
     }

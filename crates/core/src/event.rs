@@ -55,6 +55,14 @@ pub enum MirrorEvent {
     HookFailed(Failure, Option<Duration>),
     /// These places failed, and are tried again later.
     PlacesFailed(Vec<(Place, Failure)>),
+    /// A function of the script failed. What it was called for is tried again after this time, if
+    /// that still waits.
+    ScriptFailed(Failure, Option<Duration>),
+    /// The script did nothing with what is due: it is called again when something changes, or
+    /// after a while.
+    ScriptIdle,
+    /// A child of the script was killed by this signal; what it worked on is tried again.
+    ChildKilled(i32),
     /// Changes below this path may have been missed, so it is read again.
     Lost(TreePath),
     /// The source is gone: nothing is done until it is back.

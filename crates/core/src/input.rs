@@ -1,11 +1,15 @@
 //! What comes in.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 use crate::{
-    job::{JobId, Outcome},
-    mirror::Gate,
-    notice::{MirrorId, Notice},
+    job::{Failure, JobId, Outcome},
+    mirror::{
+        Gate,
+        scripted::{Answer, ChildExit},
+    },
+    notice::{Kind, MirrorId, Notice},
+    path::TreePath,
 };
 
 /// Everything that can happen to the fleet.
@@ -31,6 +35,37 @@ pub enum Input {
         job: JobId,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// The call of a script is over, for which an
+    /// [`Effect::Script`](crate::effect::Effect::Script) asked.
+    Called {
+        /// Of which mirror.
+        mirror: MirrorId,
+        /// What the script failed with, if it did.
+        result: Result<(), Failure>,
+    },
+    /// A child of a script has ended.
+    ChildEnded {
+        /// Which job it was.
+        job: JobId,
+        /// How it ended.
+        exit: ChildExit,
+    },
+    /// A script has been told of the end of a child.
+    Collected {
+        /// Which job it was.
+        job: JobId,
+        /// What it says of it, or what it failed with.
+        result: Result<Answer, Failure>,
+    },
+    /// What a directory of a source lists.
+    Listed {
+        /// Of which mirror.
+        mirror: MirrorId,
+        /// Which directory.
+        path: TreePath,
+        /// The names and what they are. None, if the directory is gone.
+        entries: Vec<(Vec<u8>, Kind)>,
     },
     /// The time has come at which everything of this mirror is to be mirrored.
     FullDue(MirrorId),

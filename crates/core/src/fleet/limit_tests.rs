@@ -6,7 +6,7 @@ use super::{
     tests::{play, settings},
     *,
 };
-use crate::mirror::Insist;
+use crate::mirror::{Insist, Settings};
 
 /// A fleet of one mirror with so many jobs at once, and no full transfer at the beginning.
 fn of_jobs(max_jobs: usize) -> Fleet {

@@ -2,14 +2,8 @@
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use super::Fleet;
-use crate::{
-    effect::Effect,
-    job::JobId,
-    mirror::{Connection, Mirror, Settings},
-    notice::MirrorId,
-    time::Moment,
-};
+use super::{Charter, Fleet, Member};
+use crate::{effect::Effect, job::JobId, mirror::Connection, notice::MirrorId, time::Moment};
 
 /// One mirror of a new set.
 #[derive(Clone, Debug)]
@@ -19,7 +13,7 @@ pub enum Entrant {
     /// A new one.
     Joins {
         /// What it has to know.
-        settings: Settings,
+        settings: Charter,
         /// Those that have something of its target, too. It does not begin before the jobs of
         /// those among them that do not stay have ended.
         after: Vec<MirrorId>,
@@ -79,7 +73,7 @@ impl Fleet {
         for (_, mirror) in was {
             self.retire(mirror, effects);
         }
-        let names = mirrors.iter().map(Mirror::id).collect();
+        let names = mirrors.iter().map(Member::id).collect();
         self.line_up(mirrors);
         for (mirror, after) in joined {
             let ahead = self.retired.iter_mut().filter(|it| after.contains(&it.mirror));
@@ -109,19 +103,19 @@ impl Fleet {
         true
     }
 
-    pub(super) fn make(&mut self, settings: Settings) -> Mirror {
+    pub(super) fn make(&mut self, charter: Charter) -> Member {
         let id = MirrorId(self.next_mirror);
         self.next_mirror += 1;
-        Mirror::new(id, settings)
+        Member::new(id, charter)
     }
 
-    pub(super) fn line_up(&mut self, mirrors: Vec<Mirror>) {
-        self.places = mirrors.iter().map(Mirror::id).zip(0..).collect();
+    pub(super) fn line_up(&mut self, mirrors: Vec<Member>) {
+        self.places = mirrors.iter().map(Member::id).zip(0..).collect();
         self.turns = (0..mirrors.len()).collect();
         self.mirrors = mirrors;
     }
 
-    fn retire(&mut self, mirror: Mirror, effects: &mut Vec<Effect>) {
+    fn retire(&mut self, mirror: Member, effects: &mut Vec<Effect>) {
         let (id, connection) = (mirror.id(), mirror.connection().cloned());
         let jobs = mirror.retire(effects);
         if jobs.is_empty() {

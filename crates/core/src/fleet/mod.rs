@@ -2,6 +2,8 @@
 
 mod lineup;
 mod load;
+mod member;
+mod scripts;
 
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
@@ -11,7 +13,7 @@ use crate::{
     event::Event,
     input::{Input, Signal},
     job::{JobId, Outcome},
-    mirror::{Mirror, Settings, State, Verdict},
+    mirror::{Mirror, State, Verdict},
     notice::MirrorId,
     time::Moment,
 };
@@ -20,6 +22,7 @@ pub use lineup::Entrant;
 use lineup::Retired;
 use load::Load;
 pub use load::MOST_THROUGH_CONNECTION;
+pub use member::{Charter, Member};
 
 /// How long running jobs may take to end by themselves once the daemon was asked to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -36,7 +39,7 @@ pub const EXIT_FAILURE: u8 = 255;
 /// called after it and when [`next_wakeup`](Self::next_wakeup) has come, does what is due.
 #[derive(Debug)]
 pub struct Fleet {
-    mirrors: Vec<Mirror>,
+    mirrors: Vec<Member>,
     /// Where each of them is in the list.
     places: BTreeMap<MirrorId, usize>,
     /// Those that were replaced, and still have a job.
@@ -77,7 +80,7 @@ enum Phase {
 impl Fleet {
     /// A fleet of mirrors with these settings. The index in `settings` is the mirror's name.
     #[must_use]
-    pub fn new(settings: Vec<Settings>, limits: Limits) -> Self {
+    pub fn new<C: Into<Charter>>(settings: Vec<C>, limits: Limits) -> Self {
         let mut fleet = Self {
             mirrors: Vec::new(),
             places: BTreeMap::new(),
@@ -88,15 +91,23 @@ impl Fleet {
             next_job: 0,
             turns: Vec::new(),
         };
-        let mirrors = settings.into_iter().map(|settings| fleet.make(settings)).collect();
+        let mirrors = settings.into_iter().map(|charter| fleet.make(charter.into())).collect();
         fleet.line_up(mirrors);
         fleet
     }
 
     /// The mirrors, in the order in which they were given.
     #[must_use]
-    pub fn mirrors(&self) -> &[Mirror] {
+    pub fn members(&self) -> &[Member] {
         &self.mirrors
+    }
+
+    /// Those of them that have a target of ours.
+    pub fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
+        self.mirrors.iter().filter_map(|member| match member {
+            Member::Built(mirror) => Some(&**mirror),
+            Member::Scripted(_) => None,
+        })
     }
 
     /// Starts all mirrors.
@@ -120,10 +131,14 @@ impl Fleet {
             Input::JobEnded { job, outcome } => self.job_ended(job, outcome, now, effects),
             Input::FullDue(id) => self.with(id, |mirror| mirror.full_due(now, effects)),
             Input::Signal(signal) => self.signal(signal, now, effects),
+            Input::Called { .. }
+            | Input::ChildEnded { .. }
+            | Input::Collected { .. }
+            | Input::Listed { .. } => self.handle_script(input, now, effects),
         }
     }
 
-    fn with(&mut self, id: MirrorId, act: impl FnOnce(&mut Mirror)) {
+    fn with(&mut self, id: MirrorId, act: impl FnOnce(&mut Member)) {
         // Of one that was replaced, something may still be told.
         let place = self.places.get(&id);
         if let Some(mirror) = place.and_then(|&place| self.mirrors.get_mut(place)) {
@@ -135,8 +150,11 @@ impl Fleet {
         if self.retired_ended(job, effects) {
             return;
         }
-        let Some(mirror) = self.mirrors.iter_mut().find(|mirror| mirror.jobs().any(|it| it == job))
-        else {
+        let mut built = self.mirrors.iter_mut().filter_map(|member| match member {
+            Member::Built(mirror) => Some(mirror),
+            Member::Scripted(_) => None,
+        });
+        let Some(mirror) = built.find(|mirror| mirror.jobs().any(|it| it == job)) else {
             return;
         };
         // A job that was asked to end did not fail, whatever it says.
@@ -147,7 +165,14 @@ impl Fleet {
             return;
         }
         effects.append(&mut said);
-        if verdict == Verdict::EndDaemon && self.phase == Phase::Running {
+        if verdict == Verdict::EndDaemon {
+            self.end_for_failure(now);
+        }
+    }
+
+    /// The daemon ends, since that is what the user asked for.
+    fn end_for_failure(&mut self, now: Moment) {
+        if self.phase == Phase::Running {
             self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
         }
     }
@@ -190,7 +215,7 @@ impl Fleet {
 
     fn jobs(&self) -> impl Iterator<Item = JobId> {
         let retired = self.retired.iter().flat_map(Retired::jobs);
-        self.mirrors.iter().flat_map(Mirror::jobs).chain(retired)
+        self.mirrors.iter().flat_map(Member::jobs).chain(retired)
     }
 
     fn busy(&self) -> usize {
@@ -203,7 +228,7 @@ impl Fleet {
         match self.phase {
             Phase::Running => {
                 let load = self.load();
-                let next = |it: &Mirror| it.next_wakeup(load.has_room(it.connection()));
+                let next = |it: &Member| it.next_wakeup(load.has_room(it.connection()));
                 self.mirrors.iter().filter_map(next).min()
             }
             Phase::Draining { until, .. } | Phase::Stopping { until, .. } => Some(until),
@@ -214,7 +239,7 @@ impl Fleet {
     fn load(&self) -> Load {
         let mut load = Load::new(self.limits.max_jobs);
         for mirror in &self.mirrors {
-            load.add(mirror.connection(), mirror.jobs().count());
+            load.add(mirror.connection(), mirror.load());
         }
         for retired in &self.retired {
             load.add(retired.connection(), retired.jobs().count());
@@ -254,8 +279,15 @@ impl Fleet {
         let mut started = Vec::new();
         for &index in &self.turns {
             let Some(mirror) = self.mirrors.get_mut(index) else { continue };
-            let job = load.has_room(mirror.connection()).then_some(JobId(self.next_job));
-            if mirror.advance(job, now, effects) {
+            let has_room = load.has_room(mirror.connection());
+            let has_started = match mirror {
+                Member::Built(mirror) => {
+                    let job = has_room.then_some(JobId(self.next_job));
+                    mirror.advance(job, now, effects)
+                }
+                Member::Scripted(mirror) => mirror.advance(has_room, now, effects),
+            };
+            if has_started {
                 load.add(mirror.connection(), 1);
                 self.next_job += 1;
                 started.push(index);
@@ -287,12 +319,12 @@ impl Fleet {
 }
 
 /// Whether the first transfer is done and nothing runs.
-fn is_done(mirror: &Mirror) -> bool {
+fn is_done(mirror: &Member) -> bool {
     *mirror.state() == State::Live && !mirror.is_busy()
 }
 
 /// Whether only somebody from outside can bring it on.
-fn is_held(mirror: &Mirror) -> bool {
+fn is_held(mirror: &Member) -> bool {
     match mirror.state() {
         State::Held { .. } => true,
         State::Away(away) => away.until == Moment::NEVER,
@@ -302,5 +334,7 @@ fn is_held(mirror: &Mirror) -> bool {
 
 #[cfg(test)]
 mod limit_tests;
+#[cfg(test)]
+mod script_tests;
 #[cfg(test)]
 mod tests;

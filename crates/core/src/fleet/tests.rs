@@ -11,7 +11,7 @@ use crate::{
     event::MirrorEvent,
     filter::Filter,
     job::{AfterHook, Failure, Grounds, Place, Scope, Work},
-    mirror::{Gate, Insist},
+    mirror::{Gate, Insist, Settings},
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
     queue::Pace,
@@ -85,7 +85,7 @@ fn entrant(word: &str) -> Entrant {
     let id = |text: &str| MirrorId(text.parse().unwrap());
     let Some(after) = word.strip_prefix("new") else { return Entrant::Stays(id(word)) };
     let after = after.trim_start_matches(':').split(',').filter(|it| !it.is_empty()).map(id);
-    Entrant::Joins { settings: settings(Insist::Always), after: after.collect() }
+    Entrant::Joins { settings: settings(Insist::Always).into(), after: after.collect() }
 }
 
 fn outcome(words: &[&str]) -> Outcome {
@@ -121,7 +121,7 @@ fn heard(words: &[&str]) -> News {
     }
 }
 
-fn at(path: &str) -> TreePath {
+pub(super) fn at(path: &str) -> TreePath {
     TreePath::new(path.as_bytes()).unwrap()
 }
 
@@ -132,6 +132,7 @@ fn show(effect: &Effect) -> String {
         Effect::Start(job) => format!("start {} {}", job.mirror.0, show_work(&job.work)),
         Effect::Stop(job) => format!("stop {}", job.0),
         Effect::Dismiss(mirror) => format!("dismiss {}", mirror.0),
+        Effect::Script(..) | Effect::List { .. } => format!("{effect:?}"),
         Effect::Exit(code) => format!("exit {code}"),
         Effect::Report(Event::Mirror(_, event)) => show_event(event),
         Effect::Report(event) => format!("{event:?}"),
@@ -518,7 +519,7 @@ fn names_of_mirrors_are_not_used_twice() {
     assert_eq!(names, [1, 2, 3].map(MirrorId));
     let names = fleet.replace(vec![entrant("3"), entrant("new")], now, &mut Vec::new());
     assert_eq!(names, [3, 4].map(MirrorId));
-    let order: Vec<_> = fleet.mirrors().iter().map(Mirror::id).collect();
+    let order: Vec<_> = fleet.mirrors().map(Mirror::id).collect();
     assert_eq!(order, names);
 }
 

@@ -5,6 +5,7 @@
 
 mod flight;
 mod retry;
+pub mod scripted;
 mod settings;
 mod state;
 mod status;

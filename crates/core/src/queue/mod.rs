@@ -4,6 +4,7 @@ mod group;
 mod hints;
 mod index;
 mod large;
+pub mod ordered;
 mod pace;
 mod places;
 mod rest;

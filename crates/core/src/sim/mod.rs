@@ -9,6 +9,7 @@ mod converge;
 mod crew;
 pub(crate) mod random;
 mod script;
+mod scripted;
 mod tree;
 mod witness;
 mod worker;

@@ -105,7 +105,7 @@ impl World {
         };
         Self {
             now: Moment::ORIGIN,
-            sides: fleet.mirrors().iter().map(side).collect(),
+            sides: fleet.mirrors().map(side).collect(),
             fleet,
             source: Tree::new(),
             is_mounted: true,
@@ -148,7 +148,7 @@ impl World {
 
     /// Replaces some of the mirrors, and turns their order.
     fn replace(&mut self, random: &mut Random) -> Found {
-        let all: Vec<_> = self.fleet.mirrors().iter().map(Mirror::id).collect();
+        let all: Vec<_> = self.fleet.mirrors().map(Mirror::id).collect();
         let mut entrants = Vec::new();
         let mut sides: Vec<_> = all.iter().map(|&it| self.side_of(it)).collect();
         sides.rotate_left(random.below(all.len()));
@@ -160,7 +160,7 @@ impl World {
             }
             // Who has the target of another one has to know of all before it.
             let after = side.jobs.iter().map(|it| it.mirror).chain([side.mirror]).collect();
-            entrants.push(Entrant::Joins { settings: settings(true, self.hands), after });
+            entrants.push(Entrant::Joins { settings: settings(true, self.hands).into(), after });
             side.is_covered = false;
             side.is_watched = false;
             side.witness.forget();
@@ -278,6 +278,9 @@ impl World {
                     if jobs.any(|job| job.mirror == mirror) {
                         return Err(format!("mirror {} was dismissed too soon", mirror.0));
                     }
+                }
+                Effect::Script(..) | Effect::List { .. } => {
+                    return Err("there is no script here".into());
                 }
                 Effect::Report(_) => {}
                 Effect::Exit(code) => return Err(format!("the daemon ended with {code}")),

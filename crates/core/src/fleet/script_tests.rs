@@ -1,0 +1,427 @@
+//! Mirrors with scripts in a fleet: when a script is called, and what comes of what it does.
+
+use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
+use core::time::Duration;
+
+use super::{
+    tests::{at, settings},
+    *,
+};
+use crate::{
+    effect::Call,
+    event::MirrorEvent,
+    filter::Filter,
+    job::Failure,
+    mirror::{
+        Gate, Insist, Settings,
+        scripted::{Answer, ChildExit, MOST_EVENTS, ScriptSettings, Scripted, Spawned},
+    },
+    notice::{Change, Edit, Gone, Kind, News, Notice},
+    queue::ordered::{Entry, EventId, Refused, Status},
+};
+
+/// A fleet, the time in milliseconds, and what the last step made it say.
+struct Played {
+    fleet: Fleet,
+    now: u64,
+}
+
+fn script_settings() -> ScriptSettings {
+    let (filter, gate) = (Arc::default(), Gate::Open);
+    let delay = Duration::from_secs(5);
+    ScriptSettings { delay, max_delays: 1_000, max_jobs: 1, moves: true, full: true, filter, gate }
+}
+
+impl Played {
+    fn new(settings: Vec<Charter>, limits: Limits) -> Self {
+        let mut played = Self { fleet: Fleet::new(settings, limits), now: 0 };
+        let mut effects = Vec::new();
+        played.fleet.begin(&mut effects);
+        played
+    }
+
+    /// One mirror, whose beginning is done.
+    fn live(settings: ScriptSettings) -> Self {
+        let mut played = Self::new(vec![settings.into()], Limits::default());
+        played.begin(0);
+        played
+    }
+
+    fn begin(&mut self, mirror: u32) {
+        let said = self.handle(Input::Covered(MirrorId(mirror)));
+        let init = self.first(mirror);
+        assert_eq!(said, [format!("init {mirror} {}", init.0)]);
+        assert_eq!(self.scripted(mirror).discard(init), Ok(()));
+        assert!(self.called(mirror).is_empty());
+    }
+
+    fn scripted(&mut self, mirror: u32) -> &mut Scripted {
+        self.fleet.scripted(MirrorId(mirror)).unwrap()
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::new(Duration::from_millis(self.now))
+    }
+
+    fn handle(&mut self, input: Input) -> Vec<String> {
+        let mut effects = Vec::new();
+        self.fleet.handle(input, self.moment(), &mut effects);
+        self.fleet.advance(self.moment(), &mut effects);
+        effects.iter().map(show).collect()
+    }
+
+    fn wait(&mut self, milliseconds: u64) -> Vec<String> {
+        self.now += milliseconds;
+        let mut effects = Vec::new();
+        self.fleet.advance(self.moment(), &mut effects);
+        effects.iter().map(show).collect()
+    }
+
+    /// How long it sleeps if nothing happens.
+    fn sleeps(&self) -> Option<u64> {
+        let until = self.fleet.next_wakeup()?.since_origin().as_millis();
+        Some(u64::try_from(until).unwrap().saturating_sub(self.now))
+    }
+
+    fn hear(&mut self, edit: Edit, path: &str) -> Vec<String> {
+        let kind = if path.ends_with('/') { Kind::Directory } else { Kind::Other };
+        self.tell(News::Changed(Change { edit, kind, path: at(path) }))
+    }
+
+    fn tell(&mut self, news: News) -> Vec<String> {
+        self.handle(Input::Notice(Notice { mirror: MirrorId(0), news }))
+    }
+
+    fn first(&mut self, mirror: u32) -> EventId {
+        let now = self.moment();
+        self.scripted(mirror).queue().first_due(now).map(Entry::id).unwrap()
+    }
+
+    /// The script starts a child for what is due first.
+    fn spawn(&mut self, mirror: u32) -> JobId {
+        let id = self.first(mirror);
+        self.fleet.spawn(MirrorId(mirror), &[id]).unwrap()
+    }
+
+    fn called(&mut self, mirror: u32) -> Vec<String> {
+        self.handle(Input::Called { mirror: MirrorId(mirror), result: Ok(()) })
+    }
+
+    fn failed(&mut self) -> Vec<String> {
+        let result = Err(Failure::new("no such field"));
+        self.handle(Input::Called { mirror: MirrorId(0), result })
+    }
+
+    fn ended(&mut self, job: JobId, code: i32) -> Vec<String> {
+        self.handle(Input::ChildEnded { job, exit: ChildExit::Code(code) })
+    }
+
+    fn collected(&mut self, job: JobId, answer: Answer) -> Vec<String> {
+        self.handle(Input::Collected { job, result: Ok(answer) })
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        let show = |entry: &Entry| {
+            let to = entry.to().map_or(String::new(), |to| format!(" {to}"));
+            format!("{} {}{to} {}", entry.etype().name(), entry.path(), entry.status().name())
+        };
+        self.scripted(0).queue().iter().map(show).collect()
+    }
+}
+
+fn show(effect: &Effect) -> String {
+    match effect {
+        Effect::Script(mirror, Call::Init(id)) => format!("init {} {}", mirror.0, id.0),
+        Effect::Script(mirror, Call::Full(id)) => format!("full {} {}", mirror.0, id.0),
+        Effect::Script(mirror, Call::Action) => format!("action {}", mirror.0),
+        Effect::Script(_, Call::Collect { job, code, .. }) => format!("collect {} {code}", job.0),
+        Effect::List { path, .. } => format!("list {path}"),
+        Effect::Report(Event::Mirror(_, MirrorEvent::ScriptFailed(_, wait))) => {
+            format!("failed {wait:?}")
+        }
+        Effect::Report(Event::Mirror(_, event)) => format!("{event:?}"),
+        Effect::Stop(job) => format!("stop {}", job.0),
+        Effect::Exit(code) => format!("exit {code}"),
+        effect => format!("{effect:?}"),
+    }
+}
+
+#[test]
+fn a_script_is_called_when_its_delay_is_over_and_asked_what_its_child_did() {
+    let mut played = Played::live(script_settings());
+    assert!(played.hear(Edit::Create, "a").is_empty());
+    assert_eq!(played.sleeps(), Some(5_000));
+    assert_eq!(played.wait(5_000), ["action 0"]);
+    let job = played.spawn(0);
+    assert!(played.called(0).is_empty());
+    assert_eq!(played.sleeps(), None);
+    assert_eq!(played.ended(job, 3), [format!("collect {} 3", job.0)]);
+    assert!(played.collected(job, Answer::Again).is_empty());
+    assert_eq!(played.events(), ["Create /a wait"]);
+    assert_eq!(played.sleeps(), Some(5_000));
+    assert_eq!(played.wait(5_000), ["action 0"]);
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 0);
+    played.collected(job, Answer::Done);
+    assert!(played.events().is_empty());
+}
+
+#[test]
+fn everything_waits_for_the_beginning_which_is_tried_again() {
+    let mut played = Played::new(vec![script_settings().into()], Limits::default());
+    played.handle(Input::Covered(MirrorId(0)));
+    let job = played.spawn(0);
+    played.called(0);
+    played.hear(Edit::Create, "a");
+    // What the beginning brings may have the new name already.
+    played.tell(News::Moved { from: at("a"), to: at("b"), kind: Kind::Other });
+    let seen = ["Init / active", "Create /a block", "Delete /a block", "Create /b block"];
+    assert_eq!(played.events(), seen);
+    played.ended(job, 10);
+    played.collected(job, Answer::Again);
+    assert_eq!(*played.scripted(0).state(), State::Starting);
+    assert_eq!(played.sleeps(), Some(5_000));
+    assert_eq!(played.wait(5_000).len(), 1);
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 0);
+    assert_eq!(played.collected(job, Answer::Done), ["action 0"]);
+    assert_eq!(*played.scripted(0).state(), State::Live);
+}
+
+#[test]
+fn a_script_that_does_nothing_is_not_called_all_the_time() {
+    let mut played = Played::live(script_settings());
+    played.hear(Edit::Create, "a");
+    assert_eq!(played.wait(5_000), ["action 0"]);
+    assert_eq!(played.called(0), ["ScriptIdle"]);
+    assert_eq!(played.sleeps(), Some(1_000));
+    assert_eq!(played.wait(1_000), ["action 0"]);
+    assert!(played.called(0).is_empty(), "told once");
+    // Something changes.
+    assert_eq!(played.hear(Edit::Create, "b"), ["action 0"]);
+}
+
+#[test]
+fn a_script_that_fails_is_called_again_after_growing_pauses() {
+    let mut played = Played::live(script_settings());
+    played.hear(Edit::Create, "a");
+    assert_eq!(played.wait(5_000), ["action 0"]);
+    assert_eq!(played.failed(), ["failed Some(1s)"]);
+    assert_eq!(played.sleeps(), Some(1_000));
+    assert_eq!(played.wait(1_000), ["action 0"]);
+    played.failed();
+    assert!((1_500..=2_000).contains(&played.sleeps().unwrap()));
+    played.handle(Input::Signal(Signal::Hangup));
+    // What it failed with after it had begun something is told, and that goes on.
+    let job = played.spawn(0);
+    assert_eq!(played.failed(), ["failed None"]);
+    played.ended(job, 0);
+    let result = Err(Failure::new("no"));
+    let said = played.handle(Input::Collected { job, result });
+    assert!(said[0].starts_with("failed Some(1."), "a little less than two seconds: {said:?}");
+    assert_eq!(played.events(), ["Create /a wait"]);
+}
+
+#[test]
+fn a_child_that_was_killed_has_not_done_its_work() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    assert_eq!(played.hear(Edit::Create, "a"), ["action 0"]);
+    let job = played.spawn(0);
+    played.called(0);
+    let exit = ChildExit::Signal(9);
+    assert_eq!(played.handle(Input::ChildEnded { job, exit }), ["ChildKilled(9)"]);
+    assert_eq!(played.events(), ["Create /a wait"]);
+    assert_eq!(played.sleeps(), Some(1_000));
+}
+
+#[test]
+fn a_script_may_start_as_many_children_as_it_is_allowed() {
+    let mut played = Played::live(ScriptSettings { max_jobs: 2, ..script_settings() });
+    for path in ["a", "b", "c"] {
+        played.hear(Edit::Create, path);
+    }
+    assert_eq!(played.wait(5_000), ["action 0"]);
+    let a = played.spawn(0);
+    let b = played.spawn(0);
+    let c = played.first(0);
+    assert_eq!(played.fleet.spawn(MirrorId(0), &[c]), Err(Spawned::TooMany));
+    assert!(played.called(0).is_empty());
+    played.ended(b, 0);
+    assert_eq!(played.collected(b, Answer::Done), ["action 0"]);
+    let active = played.fleet.spawn(MirrorId(0), &[EventId(2)]);
+    assert_eq!(active, Err(Spawned::Not(Refused::Is(Status::Active))));
+    played.spawn(0);
+    played.called(0);
+    assert_ne!(a, b);
+    assert_eq!(played.fleet.busy(), 2);
+}
+
+#[test]
+fn scripts_and_others_share_the_limit_of_all() {
+    let limits = Limits { max_jobs: Some(1), onepass: false };
+    let mut played = Played::new(vec![script_settings().into(); 2], limits);
+    played.begin(0);
+    played.begin(1);
+    for mirror in [0, 1] {
+        let change = Change { edit: Edit::Create, kind: Kind::Other, path: at("a") };
+        let news = News::Changed(change);
+        played.handle(Input::Notice(Notice { mirror: MirrorId(mirror), news }));
+    }
+    assert_eq!(played.wait(5_000), ["action 0"]);
+    let job = played.spawn(0);
+    assert!(played.called(0).is_empty());
+    played.ended(job, 0);
+    assert_eq!(played.collected(job, Answer::Done), ["action 1"]);
+}
+
+#[test]
+fn one_pass_is_over_when_all_beginnings_are_done() {
+    let limits = Limits { max_jobs: None, onepass: true };
+    let built = Settings { init: false, ..settings(Insist::Yes) };
+    let mut played = Played::new(vec![script_settings().into(), built.into()], limits);
+    played.handle(Input::Covered(MirrorId(1)));
+    played.handle(Input::Covered(MirrorId(0)));
+    let job = played.spawn(0);
+    assert!(played.called(0).is_empty());
+    played.ended(job, 0);
+    assert_eq!(played.collected(job, Answer::Done), ["Report(OnepassDone)", "exit 0"]);
+}
+
+#[test]
+fn nothing_is_begun_while_the_daemon_ends_and_the_children_are_collected() {
+    let mut played = Played::live(ScriptSettings { max_jobs: 2, ..script_settings() });
+    played.hear(Edit::Create, "a");
+    played.hear(Edit::Create, "b");
+    played.wait(5_000);
+    let job = played.spawn(0);
+    let b = played.first(0);
+    played.called(0);
+    played.handle(Input::Signal(Signal::Terminate));
+    assert_eq!(played.fleet.spawn(MirrorId(0), &[b]), Err(Spawned::NotNow));
+    assert_eq!(played.ended(job, 0), [format!("collect {} 0", job.0)]);
+    assert_eq!(played.collected(job, Answer::Done), ["exit 143"]);
+}
+
+#[test]
+fn the_daemon_ends_when_a_script_says_die() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    played.hear(Edit::Create, "a");
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 1);
+    assert_eq!(played.collected(job, Answer::Die), ["exit 255"]);
+}
+
+#[test]
+fn who_is_replaced_is_dismissed_when_its_children_have_ended() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    played.hear(Edit::Create, "a");
+    let job = played.spawn(0);
+    played.called(0);
+    let after = vec![MirrorId(0)];
+    let joins = Entrant::Joins { settings: script_settings().into(), after };
+    let mut effects = Vec::new();
+    let now = played.moment();
+    played.fleet.replace(vec![joins], now, &mut effects);
+    let said: Vec<_> = effects.iter().map(show).collect();
+    assert_eq!(said, ["Uncover(MirrorId(0))".into(), format!("stop {}", job.0)]);
+    let said = played.ended(job, 0);
+    assert_eq!(said[0], "Dismiss(MirrorId(0))");
+    assert!(said[1].starts_with("Cover { mirror: MirrorId(1)"), "{said:?}");
+}
+
+#[test]
+fn a_move_of_which_one_end_does_not_concern_the_mirror_is_a_create_or_a_delete() {
+    let mut rules = Filter::builder();
+    rules.exclude(b"*.tmp").unwrap();
+    let filter = Arc::new(rules.build());
+    let mut played = Played::live(ScriptSettings { filter, ..script_settings() });
+    for (from, to) in [("a.tmp", "a"), ("b", "b.tmp"), ("c.tmp", "d.tmp"), ("e", "f")] {
+        played.tell(News::Moved { from: at(from), to: at(to), kind: Kind::Other });
+    }
+    assert_eq!(played.events(), ["Create /a wait", "Delete /b wait", "Move /e /f wait"]);
+}
+
+#[test]
+fn who_wants_no_moves_is_told_of_a_delete_and_a_create() {
+    let mut played = Played::live(ScriptSettings { moves: false, ..script_settings() });
+    let said = played.tell(News::Moved { from: at("d"), to: at("e"), kind: Kind::Directory });
+    assert_eq!(said, ["list /e"]);
+    assert_eq!(played.events(), ["Delete /d wait", "Create /e wait"]);
+}
+
+#[test]
+fn what_a_new_directory_holds_is_told_as_made() {
+    let mut played = Played::live(script_settings());
+    assert_eq!(played.hear(Edit::Create, "d/"), ["list /d"]);
+    let entries = vec![(b"f".to_vec(), Kind::Other), (b"e".to_vec(), Kind::Directory)];
+    let listed = Input::Listed { mirror: MirrorId(0), path: at("d"), entries };
+    assert_eq!(played.handle(listed), ["list /d/e"]);
+    assert_eq!(played.events(), ["Create /d wait", "Create /d/f block", "Create /d/e block"]);
+}
+
+#[test]
+fn what_was_missed_is_told_as_a_whole_or_listed() {
+    let mut played = Played::live(script_settings());
+    let said = played.tell(News::Lost(at("d")));
+    assert_eq!(said[0], "Lost(/d)");
+    assert!(said[1].starts_with("full 0"), "{said:?}");
+    let mut played = Played::live(ScriptSettings { full: false, ..script_settings() });
+    assert_eq!(played.tell(News::Lost(at("d"))), ["list /d", "Lost(/d)"]);
+}
+
+#[test]
+fn what_was_missed_everywhere_is_a_beginning_once_nothing_runs() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    played.hear(Edit::Create, "a");
+    let job = played.spawn(0);
+    played.called(0);
+    played.hear(Edit::Create, "b");
+    assert_eq!(played.tell(News::Lost(at(""))), ["Lost(/)"]);
+    played.hear(Edit::Create, "c");
+    played.ended(job, 0);
+    let said = played.collected(job, Answer::Done);
+    assert!(said[0].starts_with("init 0"), "{said:?}");
+    assert_eq!(played.events(), ["Init / wait"]);
+}
+
+#[test]
+fn too_much_becomes_a_beginning() {
+    let mut played = Played::live(script_settings());
+    played.handle(Input::Gate(MirrorId(0), Gate::Closed));
+    for _ in 0..MOST_EVENTS {
+        played.scripted(0).push_full(at("d"));
+    }
+    assert_eq!(played.scripted(0).queue().len(), MOST_EVENTS);
+    assert_eq!(played.hear(Edit::Create, "one"), ["Lost(/)"]);
+    assert_eq!(played.events(), ["Init / wait"]);
+}
+
+#[test]
+fn a_source_that_is_gone_begins_anew_when_it_is_back() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    played.hear(Edit::Create, "a");
+    let job = played.spawn(0);
+    played.called(0);
+    let said = played.tell(News::Gone(Gone::Removed));
+    assert!(said.contains(&format!("stop {}", job.0)), "{said:?}");
+    played.handle(Input::ChildEnded { job, exit: ChildExit::Signal(15) });
+    assert!(played.tell(News::Lost(at(""))).is_empty());
+    assert_eq!(played.sleeps(), Some(1_000));
+    played.wait(1_000);
+    let said = played.handle(Input::Covered(MirrorId(0)));
+    assert_eq!(said[0], "SourceBack");
+    assert!(said[1].starts_with("init 0"), "{said:?}");
+    assert_eq!(played.events(), ["Init / wait"]);
+}
+
+#[test]
+fn a_full_event_goes_to_its_function_and_by_the_calendar() {
+    let mut played = Played::live(script_settings());
+    let said = played.handle(Input::FullDue(MirrorId(0)));
+    assert!(said[0].starts_with("full 0"), "{said:?}");
+    let mut played = Played::live(ScriptSettings { full: false, ..script_settings() });
+    assert_eq!(played.handle(Input::FullDue(MirrorId(0))), ["action 0"]);
+}

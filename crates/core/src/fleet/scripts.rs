@@ -1,0 +1,84 @@
+//! What goes on between a fleet and the scripts of its mirrors.
+
+use alloc::vec::Vec;
+
+use super::{Fleet, Member, Phase};
+use crate::{
+    effect::Effect,
+    input::Input,
+    job::JobId,
+    mirror::{
+        Verdict,
+        scripted::{Scripted, Spawned},
+    },
+    notice::MirrorId,
+    queue::ordered::EventId,
+    time::Moment,
+};
+
+impl Fleet {
+    /// The mirror of this name, if it has a script. While that is called, it is asked here for what
+    /// the script needs.
+    pub fn scripted(&mut self, id: MirrorId) -> Option<&mut Scripted> {
+        match self.mirrors.get_mut(*self.places.get(&id)?)? {
+            Member::Scripted(mirror) => Some(mirror),
+            Member::Built(_) => None,
+        }
+    }
+
+    /// The script of this mirror is about to start a child for these events. Returns the name of
+    /// the job, with whose end an [`Input::ChildEnded`] has to come.
+    ///
+    /// Whether all jobs together are fewer than may run was asked before the script was called: a
+    /// script may start several children at once.
+    ///
+    /// # Errors
+    ///
+    /// If the child must not be started. Nothing has changed then.
+    pub fn spawn(&mut self, id: MirrorId, events: &[EventId]) -> Result<JobId, Spawned> {
+        if self.phase != Phase::Running {
+            return Err(Spawned::NotNow);
+        }
+        let job = JobId(self.next_job);
+        self.scripted(id).ok_or(Spawned::NotNow)?.start(job, events)?;
+        self.next_job += 1;
+        Ok(job)
+    }
+
+    /// Takes in what concerns scripts.
+    pub(super) fn handle_script(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Called { mirror, result } => {
+                if let Some(mirror) = self.scripted(mirror) {
+                    mirror.called(result, now, effects);
+                }
+            }
+            Input::Listed { mirror, path, entries } => {
+                if let Some(mirror) = self.scripted(mirror) {
+                    mirror.listed(&path, entries, now, effects);
+                }
+            }
+            Input::ChildEnded { job, exit } if !self.retired_ended(job, effects) => {
+                if let Some(mirror) = self.worker(job) {
+                    mirror.child_ended(job, exit, now, effects);
+                }
+            }
+            Input::Collected { job, result } if !self.retired_ended(job, effects) => {
+                let Some(mirror) = self.worker(job) else { return };
+                if mirror.collected(job, result, now, effects) == Verdict::EndDaemon {
+                    self.end_for_failure(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The mirror whose script started this job.
+    fn worker(&mut self, job: JobId) -> Option<&mut Scripted> {
+        let scripted = self.mirrors.iter_mut().filter_map(|member| match member {
+            Member::Scripted(mirror) => Some(mirror),
+            Member::Built(_) => None,
+        });
+        scripted.map(|mirror| &mut **mirror).find(|mirror| mirror.has(job))
+    }
+}

@@ -1,0 +1,131 @@
+//! What came of a call of the script, and of its children.
+
+use alloc::vec::Vec;
+
+use super::{IDLE, Idle, Scripted};
+use crate::{
+    effect::{Call, Effect},
+    event::MirrorEvent,
+    job::{Failure, JobId},
+    mirror::{FIRST_RETRY, Verdict},
+    queue::ordered::{Ended, Refused, Status},
+    time::Moment,
+};
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildExit {
+    /// It returned this code.
+    Code(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+}
+
+/// What a script says of the end of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Its events are done.
+    Done,
+    /// They are to be tried again.
+    Again,
+    /// The daemon ends.
+    Die,
+}
+
+/// Why a child must not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spawned {
+    /// The daemon is asked to end, the source is gone, or there is no such mirror any more.
+    NotNow,
+    /// As many run as may.
+    TooMany,
+    /// An event for it can't be worked on.
+    Not(Refused),
+}
+
+impl Scripted {
+    /// The call is over, for which an [`Effect::Script`] asked. What the script failed with is told,
+    /// and what it was called for rests.
+    pub fn called(&mut self, result: Result<(), Failure>, now: Moment, effects: &mut Vec<Effect>) {
+        let Some(calling) = self.calling.take() else { return };
+        let head = self.queue.get(calling.head);
+        let is_left = head.is_some_and(|head| head.status() == Status::Wait);
+        self.see_beginning();
+        if let Err(failure) = result {
+            let wait = self.retry.next_wait();
+            if is_left {
+                self.queue.settle(&[calling.head], Ended::Again(now + wait));
+            }
+            self.report(MirrorEvent::ScriptFailed(failure, is_left.then_some(wait)), effects);
+            return;
+        }
+        self.retry.reset();
+        if is_left && !calling.has_acted {
+            self.rest_idle(now, effects);
+        }
+    }
+
+    /// To call it at once again would be of no use, and cost all of a processor.
+    fn rest_idle(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if !self.idle.is_told {
+            self.report(MirrorEvent::ScriptIdle, effects);
+        }
+        self.idle = Idle { until: Some(now + IDLE), is_told: true };
+    }
+
+    /// A child has ended. What that means the script says, unless something killed the child: then
+    /// nobody can know what it did, and its events are tried again.
+    pub fn child_ended(
+        &mut self,
+        job: JobId,
+        exit: ChildExit,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        match exit {
+            ChildExit::Code(code) => {
+                let Some(events) = self.jobs.get(&job).cloned() else { return };
+                effects.push(Effect::Script(self.id, Call::Collect { job, events, code }));
+            }
+            ChildExit::Signal(signal) => {
+                self.report(MirrorEvent::ChildKilled(signal), effects);
+                self.end_job(job, Ended::Again(self.again_at(now)));
+            }
+        }
+    }
+
+    /// What the script says of the end of a child. If it failed at that, its events are tried again.
+    pub fn collected(
+        &mut self,
+        job: JobId,
+        result: Result<Answer, Failure>,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> Verdict {
+        match result {
+            Ok(Answer::Done) => self.end_job(job, Ended::Done),
+            Ok(Answer::Again) => self.end_job(job, Ended::Again(self.again_at(now))),
+            Ok(Answer::Die) => {
+                self.end_job(job, Ended::Again(self.again_at(now)));
+                return Verdict::EndDaemon;
+            }
+            Err(failure) => {
+                let wait = self.retry.next_wait();
+                self.report(MirrorEvent::ScriptFailed(failure, Some(wait)), effects);
+                self.end_job(job, Ended::Again(now + wait));
+            }
+        }
+        Verdict::GoOn
+    }
+
+    fn again_at(&self, now: Moment) -> Moment {
+        now + self.settings.delay.max(FIRST_RETRY)
+    }
+
+    fn end_job(&mut self, job: JobId, ended: Ended) {
+        let Some(events) = self.jobs.remove(&job) else { return };
+        self.queue.settle(&events, ended);
+        self.wake();
+        self.see_beginning();
+    }
+}

@@ -1,0 +1,108 @@
+//! What becomes of news: events in the queue, in the words of the original.
+
+use alloc::vec::Vec;
+
+use super::{MOST_EVENTS, Scripted};
+use crate::{
+    effect::Effect,
+    event::MirrorEvent,
+    mirror::State,
+    notice::{Change, Edit, Kind, News},
+    path::{TreePath, is_name},
+    time::Moment,
+};
+
+impl Scripted {
+    /// Takes in what a source of changes says.
+    pub fn hear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+        match news {
+            News::Gone(gone) => return self.lose_source(gone.sentence().into(), now, effects),
+            // The beginning will make up for it.
+            _ if self.reset || matches!(self.state, State::Held { .. }) => return,
+            News::Changed(change) => self.hear_change(&change, now, effects),
+            News::Moved { from, to, kind } => self.hear_move((from, to), kind, now, effects),
+            News::Lost(path) => self.hear_lost(path, effects),
+        }
+        if self.queue.len() > MOST_EVENTS {
+            self.hear_lost(TreePath::root(), effects);
+        }
+        self.wake();
+    }
+
+    fn hear_change(&mut self, change: &Change, now: Moment, effects: &mut Vec<Effect>) {
+        let Change { edit, kind, path } = change;
+        // The original tells nothing of the root itself.
+        if path.is_root() || self.settings.filter.excludes(path, *kind) {
+            return;
+        }
+        match (kind, edit) {
+            // No event says that; what is there may have changed.
+            (Kind::Directory, Edit::Modify) => self.list(path, effects),
+            (Kind::Directory, Edit::Create) => {
+                self.queue.push(change, now);
+                self.list(path, effects);
+            }
+            _ => self.queue.push(change, now),
+        }
+    }
+
+    /// Where one of the names does not concern the mirror, the other is told as if the entry had
+    /// come or gone. So is every move before the beginning is done: what that brings to the target
+    /// may have its new name already, and then another entry would be moved.
+    fn hear_move(
+        &mut self,
+        (from, to): (TreePath, TreePath),
+        kind: Kind,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        let filter = &self.settings.filter;
+        let concerns = |path: &TreePath| !filter.excludes(path, kind);
+        let may_move = self.settings.moves && self.init.is_none();
+        if may_move && concerns(&from) && concerns(&to) {
+            let stays_whole = self.queue.push_move(&from, &to, kind, now);
+            if kind == Kind::Directory && !stays_whole {
+                self.list(&to, effects);
+            }
+            return;
+        }
+        let went = Change { edit: Edit::Delete, kind, path: from };
+        let came = Change { edit: Edit::Create, kind, path: to };
+        self.hear_change(&went, now, effects);
+        self.hear_change(&came, now, effects);
+    }
+
+    fn hear_lost(&mut self, path: TreePath, effects: &mut Vec<Effect>) {
+        if path.is_root() {
+            self.begin_anew();
+        } else if self.settings.filter.excludes(&path, Kind::Directory) {
+            return;
+        } else if self.settings.full {
+            self.queue.push_full(path.clone());
+        } else {
+            self.list(&path, effects);
+        }
+        self.report(MirrorEvent::Lost(path), effects);
+    }
+
+    fn list(&self, path: &TreePath, effects: &mut Vec<Effect>) {
+        effects.push(Effect::List { mirror: self.id, path: path.clone() });
+    }
+
+    /// Takes in what a directory holds, of which that was asked: it is told as if it had just been
+    /// made. Of a directory that is gone meanwhile, that is nothing.
+    pub fn listed(
+        &mut self,
+        path: &TreePath,
+        entries: Vec<(Vec<u8>, Kind)>,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (name, kind) in entries.into_iter().filter(|(name, _)| is_name(name)) {
+            if let Some(path) = path.join(&name) {
+                let change = Change { edit: Edit::Create, kind, path };
+                self.hear(News::Changed(change), now, effects);
+            }
+        }
+    }
+}

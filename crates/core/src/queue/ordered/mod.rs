@@ -1,0 +1,422 @@
+//! The queue of a mirror whose changes are told to a script, one by one and in order.
+//!
+//! Scripts see what the original shows them: every event, and which one waits for which. So the
+//! rules by which events meet are its own ([`relation`]), while what they cost is ours: a push
+//! takes steps in proportion to the depth of its path, wherever in the line the event is that it
+//! meets.
+//!
+//! What goes wrong there does not here:
+//!
+//! - Whatever is taken out of the middle, the rest stays as it is.
+//! - What takes the place of another one takes over what waits for that, what that waits for, and
+//!   its time: what is behind it is not held up by a file that comes and goes.
+//! - What has waited for one event and meets another one before it goes on waiting, for that.
+//! - What is tried again keeps its place, and still waits for what it waited for.
+//! - The time of the next wake-up is the time at which something can be begun, not the earliest of
+//!   all alarms.
+//! - With much in the queue nothing waits for its delay, but what has failed still rests.
+
+mod clock;
+mod entry;
+mod index;
+mod relation;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::time::Duration;
+
+pub use entry::{Entry, Etype, EventId, Status};
+pub use relation::Bond;
+
+use crate::{
+    notice::{Change, Kind},
+    path::TreePath,
+    time::Moment,
+};
+use clock::{Clock, Count};
+use entry::Subject;
+use index::{Index, Turn};
+use relation::{Relation, relation};
+
+/// Events in the order in which they came.
+#[derive(Debug)]
+pub struct Ordered {
+    pace: OrderedPace,
+    slots: BTreeMap<Turn, Slot>,
+    turns: BTreeMap<EventId, Turn>,
+    /// The turns of all that can be worked on when its time has come.
+    waiting: BTreeSet<Turn>,
+    index: Index,
+    clock: Clock,
+    next: u64,
+}
+
+/// When events are due, and which wait for which.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderedPace {
+    /// How old an event becomes before it is due.
+    pub delay: Duration,
+    /// With this many events all are due at once.
+    pub max_delays: usize,
+    /// How closely events of one name are bound together.
+    pub bond: Bond,
+}
+
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    /// What it waits for, or has waited for when it was taken together with that.
+    blocker: Option<Turn>,
+    /// What waits for it.
+    blocks: Vec<Turn>,
+}
+
+/// How the work on events ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It is done.
+    Done,
+    /// It is to be tried again, not before this time.
+    Again(Moment),
+}
+
+/// Why something cannot be done to an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such event any more.
+    Gone,
+    /// It has another status than it would need.
+    Is(Status),
+}
+
+/// What a script wants of an event that a list could take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// It goes into the list.
+    Take,
+    /// It does not, nor does what waits for it.
+    Skip,
+    /// Nor does anything behind it.
+    Stop,
+}
+
+impl Ordered {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(pace: OrderedPace) -> Self {
+        Self {
+            pace,
+            slots: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            index: Index::default(),
+            clock: Clock::default(),
+            next: 1,
+        }
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// All events, oldest first.
+    #[must_use]
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.slots.values().map(|slot| &slot.entry)
+    }
+
+    /// The event of this name. `None` if it is done, discarded or became another one.
+    #[must_use]
+    pub fn get(&self, id: EventId) -> Option<&Entry> {
+        Some(&self.slot(id)?.entry)
+    }
+
+    /// What this event waits for.
+    #[must_use]
+    pub fn blocker(&self, id: EventId) -> Option<EventId> {
+        let blocker = self.slot(id)?.blocker?;
+        self.slots.get(&blocker).map(|slot| slot.entry.id)
+    }
+
+    fn slot(&self, id: EventId) -> Option<&Slot> {
+        self.slots.get(self.turns.get(&id)?)
+    }
+
+    /// Takes in a change of one entry.
+    pub fn push(&mut self, change: &Change, now: Moment) {
+        let (etype, kind) = (change.edit.into(), change.kind);
+        self.place(Subject { etype, path: change.path.clone(), kind, to: None }, now);
+    }
+
+    /// Takes in that an entry got another name. Whether that is one event, not a delete and a
+    /// create.
+    pub fn push_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) -> bool {
+        let (path, to) = (from.clone(), Some(to.clone()));
+        self.place(Subject { etype: Etype::Move, path, kind, to }, now)
+    }
+
+    /// Adds the event by which a mirror begins. It is due at once.
+    pub fn push_init(&mut self) -> EventId {
+        self.push_at_once(Etype::Init, TreePath::root())
+    }
+
+    /// Adds an event for which all waits that comes later. It waits for nothing itself.
+    pub fn push_blanket(&mut self) -> EventId {
+        self.push_at_once(Etype::Blanket, TreePath::root())
+    }
+
+    /// Adds an event that says that all at and below `path` is to be mirrored.
+    pub fn push_full(&mut self, path: TreePath) -> EventId {
+        self.push_at_once(Etype::Full, path)
+    }
+
+    fn push_at_once(&mut self, etype: Etype, path: TreePath) -> EventId {
+        let subject = Subject { etype, path, kind: Kind::Directory, to: None };
+        self.append(subject, Moment::ORIGIN, None)
+    }
+
+    /// Places a new event by what it has to do with the newest one that it meets. Whether it is
+    /// still one.
+    fn place(&mut self, new: Subject, now: Moment) -> bool {
+        let met = self.newest(&new, Turn::END);
+        let Some((turn, old)) = met.and_then(|turn| Some((turn, self.slots.get(&turn)?))) else {
+            self.arrive(new, now, None);
+            return true;
+        };
+        let is_active = old.entry.status == Status::Active;
+        match relation(&old.entry.subject, &new, self.pace.bond) {
+            Relation::Replace if !is_active => self.exchange(turn, new),
+            Relation::ToDelete if !is_active => {
+                let Subject { path, kind, .. } = old.entry.subject.clone();
+                self.exchange(turn, Subject { etype: Etype::Delete, path, kind, to: None });
+                self.arrive(new, now, Some(turn));
+            }
+            Relation::Split => {
+                let Subject { path, kind, to, .. } = new;
+                self.place(Subject { etype: Etype::Delete, path, kind, to: None }, now);
+                if let Some(path) = to {
+                    self.place(Subject { etype: Etype::Create, path, kind, to: None }, now);
+                }
+                return false;
+            }
+            Relation::None | Relation::Stack | Relation::Replace | Relation::ToDelete => {
+                self.arrive(new, now, Some(turn));
+            }
+        }
+        true
+    }
+
+    fn newest(&self, new: &Subject, before: Turn) -> Option<Turn> {
+        self.index.newest(new, before, self.pace.bond)
+    }
+
+    fn arrive(&mut self, subject: Subject, now: Moment, blocker: Option<Turn>) {
+        let alarm = self.clock.arrive(Turn(self.next), now + self.pace.delay);
+        self.append(subject, alarm, blocker);
+    }
+
+    fn append(&mut self, subject: Subject, alarm: Moment, blocker: Option<Turn>) -> EventId {
+        let (id, turn) = (EventId(self.next), Turn(self.next));
+        self.next += 1;
+        self.index.add(turn, &subject);
+        let entry = Entry { id, subject, status: Status::Wait, alarm };
+        self.slots.insert(turn, Slot { entry, blocker: None, blocks: Vec::new() });
+        self.turns.insert(id, turn);
+        self.wait_for(turn, blocker);
+        id
+    }
+
+    /// Lets an event wait for another one, or for none.
+    fn wait_for(&mut self, turn: Turn, blocker: Option<Turn>) {
+        let Some(slot) = self.slots.get_mut(&turn) else { return };
+        slot.blocker = blocker;
+        slot.entry.status = if blocker.is_some() { Status::Block } else { Status::Wait };
+        match blocker.and_then(|blocker| self.slots.get_mut(&blocker)) {
+            Some(blocker) => {
+                blocker.blocks.push(turn);
+                self.waiting.remove(&turn);
+            }
+            None => {
+                self.waiting.insert(turn);
+            }
+        }
+    }
+
+    /// Puts an event of another name into the place of this one.
+    fn exchange(&mut self, turn: Turn, subject: Subject) {
+        let Some(slot) = self.slots.get_mut(&turn) else { return };
+        self.index.remove(turn, &slot.entry.subject);
+        self.index.add(turn, &subject);
+        self.turns.remove(&slot.entry.id);
+        slot.entry.id = EventId(self.next);
+        slot.entry.subject = subject;
+        self.turns.insert(slot.entry.id, turn);
+        self.next += 1;
+    }
+
+    /// When [`first_due`](Self::first_due) will have an answer, if nothing happens before.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Moment> {
+        let first = self.waiting.first()?;
+        Some(self.clock.ready_at(*first, self.count()))
+    }
+
+    /// All events up to the first whose time has not come, oldest first.
+    pub fn due(&self, now: Moment) -> impl Iterator<Item = &Entry> {
+        let end = self.clock.first_early(now, self.count());
+        self.slots.range(..end).map(|(_, slot)| &slot.entry)
+    }
+
+    /// The oldest event that is due and waits for nothing.
+    #[must_use]
+    pub fn first_due(&self, now: Moment) -> Option<&Entry> {
+        let turn = self.waiting.first()?;
+        let is_due = *turn < self.clock.first_early(now, self.count());
+        is_due.then(|| self.slots.get(turn)).flatten().map(|slot| &slot.entry)
+    }
+
+    fn count(&self) -> Count {
+        if self.len() < self.pace.max_delays { Count::All } else { Count::Resting }
+    }
+
+    /// The events that one list takes, whether they are due or not: neither what is being worked
+    /// on nor what is not wanted, and nothing that waits for any of that.
+    pub fn select(&self, mut pick: impl FnMut(&Entry) -> Pick) -> Vec<EventId> {
+        let mut taken = Vec::new();
+        let mut left = BTreeSet::new();
+        for (&turn, slot) in &self.slots {
+            let waits = slot.blocker.is_some_and(|blocker| left.contains(&blocker));
+            if waits || slot.entry.status == Status::Active {
+                left.insert(turn);
+                continue;
+            }
+            match pick(&slot.entry) {
+                Pick::Take => taken.push(slot.entry.id),
+                Pick::Skip => {
+                    left.insert(turn);
+                }
+                Pick::Stop => break,
+            }
+        }
+        taken
+    }
+
+    /// These events are being worked on from now on, all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is being worked on already, or waits for one that is not among them.
+    pub fn activate(&mut self, ids: &[EventId]) -> Result<(), Refused> {
+        let mut turns = BTreeSet::new();
+        for id in ids {
+            turns.insert(*self.turns.get(id).ok_or(Refused::Gone)?);
+        }
+        for slot in turns.iter().filter_map(|turn| self.slots.get(turn)) {
+            let outside = |blocker: Turn| !turns.contains(&blocker);
+            if slot.entry.status == Status::Active || slot.blocker.is_some_and(outside) {
+                return Err(Refused::Is(slot.entry.status));
+            }
+        }
+        for turn in turns {
+            let Some(slot) = self.slots.get_mut(&turn) else { continue };
+            slot.entry.status = Status::Active;
+            self.clock.remove(turn, slot.entry.alarm);
+            self.waiting.remove(&turn);
+        }
+        Ok(())
+    }
+
+    /// Drops an event that waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// If it is being worked on, or waits for another one.
+    pub fn discard(&mut self, id: EventId) -> Result<(), Refused> {
+        match self.get(id).ok_or(Refused::Gone)?.status {
+            Status::Wait => self.settle(&[id], Ended::Done),
+            status => return Err(Refused::Is(status)),
+        }
+        Ok(())
+    }
+
+    /// Takes in how the work on these events ended. Those that are not there any more do not
+    /// matter.
+    pub fn settle(&mut self, ids: &[EventId], ended: Ended) {
+        match ended {
+            Ended::Done => self.finish(ids),
+            Ended::Again(alarm) => {
+                for id in ids {
+                    self.rest(*id, alarm);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, ids: &[EventId]) {
+        let mut freed = Vec::new();
+        for id in ids {
+            let Some(turn) = self.turns.remove(id) else { continue };
+            let Some(slot) = self.slots.remove(&turn) else { continue };
+            self.index.remove(turn, &slot.entry.subject);
+            self.clock.remove(turn, slot.entry.alarm);
+            self.waiting.remove(&turn);
+            freed.extend(slot.blocks.into_iter().map(|it| (turn, it)));
+        }
+        for (blocker, turn) in freed {
+            self.free(turn, blocker);
+        }
+    }
+
+    /// What this event waited for is done: it goes on waiting if it meets another one before it.
+    fn free(&mut self, turn: Turn, blocker: Turn) {
+        let Some(slot) = self.slots.get_mut(&turn) else { return };
+        if slot.blocker != Some(blocker) {
+            return;
+        }
+        slot.blocker = None;
+        if slot.entry.status == Status::Block {
+            let next = self.index.newest(&slot.entry.subject, turn, self.pace.bond);
+            self.wait_for(turn, next);
+        }
+    }
+
+    fn rest(&mut self, id: EventId, alarm: Moment) {
+        let Some(&turn) = self.turns.get(&id) else { return };
+        let Some(slot) = self.slots.get_mut(&turn) else { return };
+        self.clock.remove(turn, slot.entry.alarm);
+        self.clock.rest(turn, alarm);
+        slot.entry.alarm = alarm;
+        if slot.blocker.is_some() {
+            slot.entry.status = Status::Block;
+        } else {
+            slot.entry.status = Status::Wait;
+            self.waiting.insert(turn);
+        }
+    }
+
+    /// What has failed is due at once.
+    pub fn retry_now(&mut self) {
+        for turn in self.clock.take_resting() {
+            let Some(slot) = self.slots.get_mut(&turn) else { continue };
+            slot.entry.alarm = Moment::ORIGIN;
+        }
+    }
+
+    /// Drops everything, also what is being worked on: how that ends does not matter any more.
+    pub fn clear(&mut self) {
+        *self = Self { next: self.next, ..Self::new(self.pace) };
+    }
+}

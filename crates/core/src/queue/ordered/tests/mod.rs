@@ -1,0 +1,4 @@
+mod random;
+mod rows;
+mod speed;
+mod twin;
