@@ -142,7 +142,7 @@ impl World {
             is_watched: false,
             seen: Vec::new(),
             children: Vec::new(),
-            takes: random.pick(&[Takes::OneByOne, Takes::Lists]),
+            takes: random.pick(&[Takes::Lists, Takes::OneByOne]),
             is_failing: true,
             failing: random,
         }

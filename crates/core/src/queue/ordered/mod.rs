@@ -293,20 +293,24 @@ impl Ordered {
     }
 
     /// The events that one list takes, whether they are due or not: neither what is being worked
-    /// on nor what is not wanted, and nothing that waits for any of that.
+    /// on nor what is not wanted, and nothing that waits for any of that or would have to.
     pub fn select(&self, mut pick: impl FnMut(&Entry) -> Pick) -> Vec<EventId> {
         let mut taken = Vec::new();
         let mut left = BTreeSet::new();
+        // What an event waits for may be taken, and not what it met besides.
+        let mut met = Index::default();
         for (&turn, slot) in &self.slots {
+            let Entry { id, subject, status, .. } = &slot.entry;
             let waits = slot.blocker.is_some_and(|blocker| left.contains(&blocker));
-            if waits || slot.entry.status == Status::Active {
-                left.insert(turn);
-                continue;
-            }
-            match pick(&slot.entry) {
-                Pick::Take => taken.push(slot.entry.id),
+            let is_held = *status == Status::Active
+                || waits
+                || met.newest(subject, turn, self.pace.bond).is_some();
+            let wanted = if is_held { Pick::Skip } else { pick(&slot.entry) };
+            match wanted {
+                Pick::Take => taken.push(*id),
                 Pick::Skip => {
                     left.insert(turn);
+                    met.add(turn, subject);
                 }
                 Pick::Stop => break,
             }

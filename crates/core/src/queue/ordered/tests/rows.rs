@@ -178,6 +178,19 @@ fn a_list_leaves_out_what_waits_for_what_it_leaves_out() {
 }
 
 #[test]
+fn a_list_leaves_out_what_has_met_something_that_is_worked_on() {
+    let delay = Duration::ZERO;
+    let mut queue = Ordered::new(OrderedPace { delay, max_delays: 1_000, bond: Bond::Tight });
+    push(&mut queue, "Create d/a", 0);
+    let create = first(&queue, 0);
+    assert_eq!(queue.activate(&[create]), Ok(()));
+    push(&mut queue, "Delete d/b, Delete d/", 0);
+    let taken = queue.select(|_| Pick::Take);
+    let names = taken.iter().map(|&id| queue.get(id).unwrap().path().to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["/d/b"]);
+}
+
+#[test]
 fn what_is_taken_out_of_the_middle_leaves_the_rest() {
     let mut queue = queue();
     push(&mut queue, "Create a, Create b, Create c", 0);

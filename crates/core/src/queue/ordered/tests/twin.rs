@@ -168,9 +168,16 @@ impl Twin {
     /// What is wanted of everything but what waits for something that is not.
     pub(super) fn select(&self, mut wants: impl FnMut(u64) -> bool) -> Vec<u64> {
         let mut taken: Vec<u64> = Vec::new();
-        for item in self.items.iter().filter(|item| item.status != "active") {
-            let is_free = item.blocker.is_none_or(|blocker| taken.contains(&blocker));
-            if is_free && wants(item.id) {
+        let mut left: Vec<&Item> = Vec::new();
+        for item in &self.items {
+            let Item { etype, from, to, blocker, .. } = item;
+            let is_met = |it: &&Item| {
+                Some(it.id) == *blocker
+                    || self.action(it, *etype, from, to.as_deref()) != Action::None
+            };
+            if item.status == "active" || left.iter().any(is_met) || !wants(item.id) {
+                left.push(item);
+            } else {
                 taken.push(item.id);
             }
         }
