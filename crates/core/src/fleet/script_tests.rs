@@ -345,6 +345,20 @@ fn a_move_of_which_one_end_does_not_concern_the_mirror_is_a_create_or_a_delete()
 }
 
 #[test]
+fn a_move_beside_a_full_event_is_a_delete_and_a_create() {
+    let mut played = Played::live(script_settings());
+    played.handle(Input::FullDue(MirrorId(0)));
+    let job = played.spawn(0);
+    played.called(0);
+    played.tell(News::Moved { from: at("a"), to: at("b"), kind: Kind::Other });
+    assert_eq!(played.events(), ["Full / active", "Delete /a wait", "Create /b wait"]);
+    played.ended(job, 0);
+    played.collected(job, Answer::Done);
+    played.tell(News::Moved { from: at("c"), to: at("d"), kind: Kind::Other });
+    assert_eq!(played.events()[2], "Move /c /d wait");
+}
+
+#[test]
 fn who_wants_no_moves_is_told_of_a_delete_and_a_create() {
     let mut played = Played::live(ScriptSettings { moves: false, ..script_settings() });
     let said = played.tell(News::Moved { from: at("d"), to: at("e"), kind: Kind::Directory });

@@ -47,8 +47,8 @@ impl Scripted {
     }
 
     /// Where one of the names does not concern the mirror, the other is told as if the entry had
-    /// come or gone. So is every move before the beginning is done: what that brings to the target
-    /// may have its new name already, and then another entry would be moved.
+    /// come or gone. So is every move while the beginning or a full event is not done: what that brings
+    /// to the target may have its new name already, and then another entry would be moved.
     fn hear_move(
         &mut self,
         (from, to): (TreePath, TreePath),
@@ -58,7 +58,7 @@ impl Scripted {
     ) {
         let filter = &self.settings.filter;
         let concerns = |path: &TreePath| !filter.excludes(path, kind);
-        let may_move = self.settings.moves && self.init.is_none();
+        let may_move = self.settings.moves && self.init.is_none() && !self.queue.has_full();
         if may_move && concerns(&from) && concerns(&to) {
             let stays_whole = self.queue.push_move(&from, &to, kind, now);
             if kind == Kind::Directory && !stays_whole {

@@ -61,12 +61,15 @@ impl Node {
 pub(super) struct Index {
     nodes: BTreeMap<TreePath, Node>,
     barriers: BTreeSet<Turn>,
+    fulls: BTreeSet<Turn>,
 }
 
 impl Index {
     pub(super) fn add(&mut self, turn: Turn, subject: &Subject) {
         match subject.etype {
-            Etype::Full => {}
+            Etype::Full => {
+                self.fulls.insert(turn);
+            }
             Etype::Init | Etype::Blanket => {
                 self.barriers.insert(turn);
             }
@@ -83,10 +86,16 @@ impl Index {
 
     pub(super) fn remove(&mut self, turn: Turn, subject: &Subject) {
         self.barriers.remove(&turn);
+        self.fulls.remove(&turn);
         for (path, class) in ends(subject) {
             self.strip(path, |node| node.here.remove(&(class, turn)));
             each_above(path, |above| self.strip(&above, |node| node.below.remove(&turn)));
         }
+    }
+
+    /// Whether there is an event that says that all of something is to be mirrored.
+    pub(super) fn has_full(&self) -> bool {
+        !self.fulls.is_empty()
     }
 
     fn node(&mut self, path: &TreePath) -> &mut Node {

@@ -1,7 +1,7 @@
 //! The queue of a mirror whose changes are told to a script, one by one and in order.
 //!
 //! Scripts see what the original shows them: every event, and which one waits for which. So the
-//! rules by which events meet are its own ([`relation`]), while what they cost is ours: a push
+//! rules by which events meet are its own (`relation`), while what they cost is ours: a push
 //! takes steps in proportion to the depth of its path, wherever in the line the event is that it
 //! meets.
 //!
@@ -265,6 +265,12 @@ impl Ordered {
         slot.entry.subject = subject;
         self.turns.insert(slot.entry.id, turn);
         self.next += 1;
+    }
+
+    /// Whether there is a full event that is not done.
+    #[must_use]
+    pub fn has_full(&self) -> bool {
+        self.index.has_full()
     }
 
     /// When [`first_due`](Self::first_due) will have an answer, if nothing happens before.
