@@ -212,10 +212,17 @@ end
 local rsync_codes = { _merge = false, _verbatim = true }
 for code, class in pairs(host.rsync_codes) do rsync_codes[code] = class end
 
+-- What has no slash at its end could be the name of a file.
+local function add_slash(config, name)
+    local target = config[name]
+    if type(target) == "string" and target:find("[^/:]$") then config[name] = target .. "/" end
+end
+
 default.rsync.exitcodes = rsync_codes
 default.rsync.prepare = function(config)
     check(config)
     need(config, "rsync", "target")
+    add_slash(config, "target")
 end
 
 default.rsyncssh.exitcodes = false
@@ -235,6 +242,7 @@ default.direct.onMove = true
 default.direct.prepare = function(config)
     check(config)
     need(config, "direct", "target")
+    add_slash(config, "target")
 end
 
 -- Which table of defaults a sync is based on: by its action, or by what it inherits from. And which

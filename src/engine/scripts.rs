@@ -84,7 +84,9 @@ impl Engine {
 
     fn after(&mut self, what: &str, began: Instant, result: Result<(), Failure>) {
         self.say_if_slow(what, began);
-        if let Err(failure) = result {
+        // Who asked to end has failed at nothing.
+        let goes_on = self.scripts.as_ref().is_some_and(|scripts| scripts.exit().is_none());
+        if let (true, Err(failure)) = (goes_on, result) {
             self.log.say(Category::Error, format_args!("{what}: {}", failure.why));
         }
         self.carry_out_orders();

@@ -50,7 +50,9 @@ local event_meta = {
     __index = function(event, name)
         local get = field[name]
         if not get then error('event does not have field "' .. tostring(name) .. '"', 2) end
-        return get(rawget(event, OWN))
+        -- Not a tail call, so that an error has the position of who asked.
+        local value = get(rawget(event, OWN))
+        return value
     end,
 }
 
