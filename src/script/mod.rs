@@ -220,6 +220,23 @@ impl Scripts {
         Ok(())
     }
 
+    /// Calls `onSynced` of the sync of this number, for names that have a NUL behind each.
+    ///
+    /// # Errors
+    ///
+    /// What it failed with.
+    pub fn synced(
+        &self,
+        fleet: &mut Fleet,
+        (number, names): (usize, &[u8]),
+        now: Moment,
+    ) -> Result<(), Failure> {
+        let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        let names = names.map(|name| self.lua.create_string(name)).collect::<LuaResult<Vec<_>>>();
+        let names = names.map_err(|error| Failure::new(said(&error)))?;
+        self.run(fleet, now, "synced", (number, names))
+    }
+
     /// Calls one of the functions of `runtime.lua`, which has the fleet meanwhile.
     fn run<R: FromLuaMulti>(
         &self,

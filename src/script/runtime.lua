@@ -39,6 +39,13 @@ function calls.collect(number, job, code)
     return answer
 end
 
+-- A batch is on the target: `names` says what was looked at. `false` says that the function failed.
+function calls.synced(number, names)
+    local config = syncs[number].config
+    local is_fine, why = config.onSynced(names, config)
+    if is_fine == false then error(why or "the function returned false", 0) end
+end
+
 -- The commands of a sync that are written as texts become functions. `place` is where it stands.
 local function translate(config, place)
     for _, name in ipairs { "onAttrib", "onCreate", "onDelete", "onModify", "onMove", "onStartup" } do
