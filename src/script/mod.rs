@@ -2,7 +2,7 @@
 //!
 //! The state of Lua in which a configuration file ran stays, on the engine's thread, as long as the
 //! file has scripts. What belongs to the language is written in it, in the files of Lua beside this
-//! one; it stands on a few functions of Rust ([`host`]). A script that takes long holds up the
+//! one; it stands on a few functions of Rust (`host`). A script that takes long holds up the
 //! decisions and nothing else: what happens meanwhile is kept by the watcher.
 
 mod descriptors;
@@ -234,7 +234,10 @@ impl Scripts {
         let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
         let names = names.map(|name| self.lua.create_string(name)).collect::<LuaResult<Vec<_>>>();
         let names = names.map_err(|error| Failure::new(said(&error)))?;
-        self.run(fleet, now, "synced", (number, names))
+        match self.run::<Option<String>>(fleet, now, "synced", (number, names))? {
+            None => Ok(()),
+            Some(why) => Err(Failure::new(why)),
+        }
     }
 
     /// Calls one of the functions of `runtime.lua`, which has the fleet meanwhile.
