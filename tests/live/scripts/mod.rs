@@ -1,0 +1,30 @@
+//! The files in `examples`, as they are.
+
+mod defaults;
+
+use std::path::{Path, PathBuf};
+
+use crate::support::{Daemon, Sandbox};
+
+/// An example that runs, with the two places that it is given.
+struct Example {
+    source: PathBuf,
+    target: PathBuf,
+    daemon: Daemon,
+}
+
+impl Example {
+    /// Starts the example of this name from `src` to `dst`, with these variables.
+    #[track_caller]
+    fn start(sandbox: &Sandbox, name: &str, variables: &[(&str, &str)]) -> Self {
+        let (source, target) = (sandbox.directory("src"), sandbox.directory("dst"));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+        let places = [(source.clone(), target.clone())];
+        let mut start = sandbox.daemon().with(["-log", "Inotify"]).configured(&file, &places);
+        let [from, to] = [&source, &target].map(|path| path.to_str().unwrap());
+        for (name, value) in [("SOURCE", from), ("TARGET", to)].iter().chain(variables) {
+            start = start.environment(name, value);
+        }
+        Self { daemon: start.start(), source, target }
+    }
+}
