@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod load;
 pub mod run;
+pub mod script;
 
 pub mod watch;
 

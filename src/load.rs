@@ -20,8 +20,9 @@ use crate::{
     check::{Report, Subject},
     cli::{Check, Ending, Invocation, Plan},
     config::{self, Loaded, Purpose, Refusal, Request},
+    engine::Wanted,
     report::{Category, Log},
-    setup::{Overrides, Setup, Watch, absolute},
+    setup::{Overrides, Watch, absolute},
 };
 
 /// The exit code of a failed start: `exit(-1)`.
@@ -55,7 +56,7 @@ impl Loader {
     /// # Errors
     ///
     /// The exit code.
-    pub fn start(&self) -> Result<Setup, ExitCode> {
+    pub fn start(&self) -> Result<Wanted, ExitCode> {
         let purpose = match self.invocation.check {
             Check::No => Purpose::Run,
             Check::Look | Check::Reach => Purpose::Check,
@@ -70,7 +71,7 @@ impl Loader {
             return Err(self.check(&loaded));
         }
         config::say_warnings(&loaded.warnings, &self.log);
-        Ok(loaded.setup)
+        Ok(Wanted { setup: loaded.setup, scripts: loaded.scripts })
     }
 
     fn fail(&self, lines: &[String]) -> ExitCode {
@@ -84,7 +85,7 @@ impl Loader {
         let said = &self.invocation;
         let files: Vec<PathBuf> =
             said.scripts.iter().chain(&said.config).map(|file| self.here.join(file)).collect();
-        let Loaded { setup, warnings } = loaded;
+        let Loaded { setup, warnings, .. } = loaded;
         let (reach, here) = (said.check == Check::Reach, &*self.here);
         let report = Report::of(Subject { setup, files: &files, here, warnings, reach, can_mark });
         // Whoever closed our stdout does not want to know.
@@ -97,7 +98,7 @@ impl Loader {
     /// # Errors
     ///
     /// Why it can't: lines for people. Nothing has changed then.
-    pub fn reload(&self) -> Result<Setup, Vec<String>> {
+    pub fn reload(&self) -> Result<Wanted, Vec<String>> {
         // The file may name others by relative paths, and a daemon has left the directory.
         let working_directory = env::current_dir();
         let moved = env::set_current_dir(&self.here);
@@ -111,16 +112,17 @@ impl Loader {
             Refusal::Because(lines) => lines,
         })?;
         config::say_warnings(&loaded.warnings, &self.log);
-        Ok(loaded.setup)
+        Ok(Wanted { setup: loaded.setup, scripts: loaded.scripts })
     }
 
     fn load(&self, purpose: Purpose) -> Result<Loaded, Refusal> {
         let plan = Plan::make(&self.invocation, &self.here).map_err(refusal)?;
         let mut warnings = plan.warnings;
-        let mut setup = plan.setup;
+        let (mut setup, mut scripts) = (plan.setup, None);
         if self.has_files() {
             let loaded = config::load(&self.request(purpose)?, &self.log)?;
             warnings.extend(loaded.warnings);
+            scripts = loaded.scripts;
             // A script may add syncs to those of the command line, which come behind it.
             let of_command_line = std::mem::replace(&mut setup, loaded.setup).syncs;
             let numbers = setup.syncs.len() + 1..;
@@ -134,7 +136,7 @@ impl Loader {
         if setup.syncs.is_empty() {
             return Err(Refusal::Because(vec!["Nothing to watch!".into()]));
         }
-        Ok(Loaded { setup, warnings })
+        Ok(Loaded { setup, warnings, scripts })
     }
 
     fn request(&self, purpose: Purpose) -> Result<Request, Refusal> {

@@ -7,10 +7,10 @@ use mirror_core::fleet::EXIT_FAILURE;
 use crate::{
     cli,
     daemon::{self, Life},
-    engine::{Engine, Inbox, Load, Message, Reload, inbox},
+    engine::{Engine, Inbox, Load, Message, Reload, Wanted, inbox},
     load::Loader,
     report::{Category, Log, Marks},
-    setup::{self, Daemon, Setup},
+    setup::{self, Daemon},
     watch::{Preference, Watch},
 };
 
@@ -23,7 +23,8 @@ pub fn run(words: &[OsString]) -> ExitCode {
 fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
     let (invocation, log) = cli::read(words)?;
     let loader = Loader::new(invocation, log.clone());
-    let setup = loader.start()?;
+    let wanted = loader.start()?;
+    let setup = &wanted.setup;
     let failed = |why: String| {
         log.say(Category::Error, why);
         ExitCode::from(EXIT_FAILURE)
@@ -37,21 +38,21 @@ fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
         .map_err(|error| failed(cannot("handle signals", &error)))?;
     // The command line can't have changed: without a file there is nothing to be read again.
     let load = loader.has_files().then(|| Box::new(move || loader.reload()) as Load);
-    Ok(engine(setup, load, &log, (inbox, receiver)).map_err(failed)?.run())
+    Ok(engine(wanted, load, &log, (inbox, receiver)).map_err(failed)?.run())
 }
 
 fn engine(
-    setup: Setup,
+    wanted: Wanted,
     load: Option<Load>,
     log: &Log,
     channel: (Inbox, Receiver<Message>),
 ) -> Result<Engine, String> {
-    let watch = start_watch(&setup.daemon, log, channel.0.clone())?;
+    let watch = start_watch(&wanted.setup.daemon, log, channel.0.clone())?;
     let reload = load.map(|load| {
         let log = log.clone();
         Reload { load, adapt: Box::new(move |was, wanted| adapt(&log, was, wanted)) }
     });
-    Engine::new(setup, reload, watch, channel, log.clone())
+    Engine::new(wanted, reload, watch, channel, log.clone())
 }
 
 /// Takes over the settings of the process that were read again, and returns those that are in

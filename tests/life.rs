@@ -67,7 +67,7 @@ fn run() -> Result<ExitCode, ExitCode> {
     let words: Vec<_> = env::args_os().skip(1).collect();
     let (invocation, log) = cli::read(&words)?;
     let setup = Loader::new(invocation, log.clone()).start()?;
-    let Daemon { mode, logfile, pidfile, .. } = setup.daemon;
+    let Daemon { mode, logfile, pidfile, .. } = setup.setup.daemon;
     let life = Life { mode, logfile, pidfile };
     let _living = daemon::start(life, &log)?;
     let signal = wait(&log).map_err(|error| {

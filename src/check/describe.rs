@@ -57,6 +57,7 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
         Kind::Rsync => "default.rsync",
         Kind::Rsyncssh => "default.rsyncssh",
         Kind::Direct => "default.direct",
+        Kind::Own => "a script",
     };
     let mut lines = vec![
         ("source", format!("{}/", shown(&sync.source).trim_end_matches('/'))),
@@ -109,6 +110,8 @@ fn calls(text: &mut String, sync: &Sync) {
     let Ok(target) = Target::new(sync.target.as_bytes()) else { return };
     if sync.kind == Kind::Direct {
         *text += "  carried out by this program, without others\n";
+    }
+    if matches!(sync.kind, Kind::Direct | Kind::Own) {
         return;
     }
     let plan = RsyncPlan::new(sync.rsync.clone(), sync.source.as_os_str().as_bytes(), target);

@@ -28,7 +28,7 @@ pub(super) fn warnings(subject: Subject<'_>) -> Vec<String> {
     found.extend(subject.files.iter().flat_map(|file| repeated_keys(file)));
     found.extend(syncs.iter().flat_map(patterns::that_never_match));
     found.extend(targets(&Place::of_all(daemon.mode, subject.here, syncs)));
-    let called = syncs.iter().filter(|sync| sync.kind != Kind::Direct);
+    let called = syncs.iter().filter(|sync| matches!(sync.kind, Kind::Rsync | Kind::Rsyncssh));
     let binaries: BTreeSet<&OsStr> = called.map(|sync| sync.binary.as_os_str()).collect();
     found.extend(binaries.into_iter().filter_map(programs::odd_rsync));
     found.extend(own_files(daemon, syncs));

@@ -80,6 +80,8 @@ pub(super) fn try_target(sync: &Sync, here: &Path) -> Result<(), String> {
     let tried = match sync.kind {
         Kind::Direct => try_directory(sync, here),
         Kind::Rsync | Kind::Rsyncssh => try_rsync(sync, here),
+        // Only its script knows what it is.
+        Kind::Own => Ok(()),
     };
     let target = Escaped(sync.target.as_bytes());
     tried.map_err(|why| format!("{}: cannot reach the target {target}: {why}", sync.name))

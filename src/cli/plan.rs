@@ -82,6 +82,7 @@ fn sync(
         rsync.long.push(remote_shell(words)?);
     }
     Ok(Sync {
+        script: None,
         name: format!("Sync{number}"),
         kind,
         source,

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use mirror_core::{
@@ -25,7 +26,7 @@ use super::{
     patterns::{Patterns, Roots},
     words::Words,
 };
-use crate::setup::{self, Kind, MOST_WAITING, PACE, Sync, cron::Rule, place};
+use crate::setup::{self, Kind, MOST_WAITING, PACE, Script, Sync, cron::Rule, place};
 
 /// What is wrong with a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ impl From<String> for Fault {
 pub(super) struct Draft<'a> {
     pub(super) config: &'a Table,
     pub(super) base: Base,
+    /// Whether functions of the user say what is done.
+    pub(super) has_script: bool,
     /// Its place among the syncs, from 1 on.
     pub(super) number: usize,
     pub(super) here: &'a Path,
@@ -74,7 +77,7 @@ impl Draft<'_> {
             name,
             kind,
             source,
-            target: place::with_slash(&target),
+            target: if kind == Kind::Own { target } else { place::with_slash(&target) },
             pace: pace(fields)?,
             insist: self.insist,
             init: !matches!(fields.value("init"), Value::Boolean(false)),
@@ -94,9 +97,36 @@ impl Draft<'_> {
             max_processes: max_processes(fields, kind)?,
             crontab,
             hook: hook::read(fields)?,
+            script: self.script(fields)?,
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
         Ok((sync, words.warnings))
+    }
+
+    fn script(&self, fields: Fields<'_>) -> Result<Option<Script>, Fault> {
+        if !self.has_script {
+            return Ok(None);
+        }
+        let most = |name| {
+            Ok::<_, String>(
+                fields.whole(name, 1)?.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            )
+        };
+        let delay = match (fields.number("delay", 0.0)?, self.base) {
+            (Some(seconds), _) => setup::delay(seconds),
+            (None, Base::Own) => Duration::ZERO,
+            // What it brings is a batch: the more, the better.
+            (None, _) => Duration::from_secs(1),
+        };
+        Ok(Some(Script {
+            number: self.number,
+            delay,
+            max_delays: most("maxDelays")?.unwrap_or(MOST_WAITING),
+            max_jobs: most("maxProcesses")?.unwrap_or(1),
+            moves: fields.is_on("onMove"),
+            full: matches!(fields.value("full"), Value::Function(_)),
+            subdirectories: !matches!(fields.value("subdirs"), Value::Boolean(false)),
+        }))
     }
 
     fn name(&self, fields: Fields<'_>) -> Result<String, Fault> {
@@ -106,7 +136,8 @@ impl Draft<'_> {
 
     fn target(&self, fields: Fields<'_>) -> Result<(Kind, OsString), Fault> {
         let kind = match self.base {
-            Base::Rsync | Base::Own => Kind::Rsync,
+            Base::Own => Kind::Own,
+            Base::Rsync => Kind::Rsync,
             Base::Rsyncssh => Kind::Rsyncssh,
             Base::Direct => Kind::Direct,
         };
@@ -116,6 +147,9 @@ impl Draft<'_> {
             text.ok_or_else(|| Fault::Lua(format!("{name} is empty")))
         };
         let target = match kind {
+            Kind::Own => {
+                return Ok((kind, OsString::from_vec(fields.text("target")?.unwrap_or_default())));
+            }
             Kind::Rsync | Kind::Direct => text("target")?,
             Kind::Rsyncssh => [text("host")?, b":".to_vec(), text("targetdir")?].concat(),
         };

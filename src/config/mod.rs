@@ -25,7 +25,8 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::{
     report::{Category, Log, reason},
-    setup::{Base, Overrides, Setup, check_target},
+    script::{Reread, Scripts},
+    setup::{Base, Overrides, Setup, Sync, check_target},
 };
 use draft::{Draft, Fault};
 use host::Host;
@@ -57,12 +58,14 @@ pub enum Purpose {
 }
 
 /// What a file says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Loaded {
     /// What is to be run. There may be no sync in it.
     pub setup: Setup,
     /// What is odd, but no reason to refuse it.
     pub warnings: Vec<String>,
+    /// The scripts of the user, if there are any.
+    pub scripts: Option<Scripts>,
 }
 
 /// Runs the files of `request`, and reads what they say.
@@ -74,7 +77,9 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
     let host = Host::new(log.clone(), request.here.clone());
     let lua =
         Lua::new_with(StdLib::ALL_SAFE, LuaOptions::default()).map_err(|error| bug(&error))?;
-    let front = prepare(&lua, &host, request).map_err(|error| bug(&error))?;
+    let mut scripts = Scripts::new(&lua).map_err(|error| bug(&error))?;
+    let table = host.table(&lua, request.overrides.delay).map_err(|error| bug(&error))?;
+    let front = prepare(&lua, &table, &scripts).map_err(|error| bug(&error))?;
     let noted = if request.purpose == Purpose::Check {
         Some(pretend::install(&lua).map_err(|error| bug(&error))?)
     } else {
@@ -87,12 +92,34 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
     seal.call::<()>(()).map_err(|error| refusal(&host, &error))?;
     let mut loaded = read(&front, request)?;
     loaded.warnings.extend(noted.into_iter().flat_map(|noted| noted.take()));
+    let has_script = loaded.setup.syncs.iter().any(|sync| sync.script.is_some());
+    if has_script || scripts.has_plans() {
+        // What ended the loading ends the daemon from now on.
+        let exit = scripts.exit_function().and_then(|exit| table.set("exit", exit));
+        exit.map_err(|error| bug(&error))?;
+        scripts.set_reread(reread(front, request.clone(), loaded.setup.clone()));
+        loaded.scripts = Some(scripts);
+    }
     Ok(loaded)
 }
 
-fn prepare(lua: &Lua, host: &Host, request: &Request) -> mlua::Result<Table> {
-    let table = host.table(lua, request.overrides.delay)?;
-    lua.load(include_str!("prelude.lua")).set_name("=prelude").call(table)
+fn prepare(lua: &Lua, host: &Table, scripts: &Scripts) -> mlua::Result<Table> {
+    let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude");
+    prelude.call((host, scripts.loader()?))
+}
+
+/// How a sync is read again whose script has changed what it leaves out.
+fn reread(front: Table, request: Request, setup: Setup) -> Reread {
+    Box::new(move |number| {
+        let why = |error: mlua::Error| error.to_string();
+        let syncs: Table = front.get("syncs").map_err(why)?;
+        let made: Table = syncs.get(number).map_err(why)?;
+        let insist = setup.syncs.iter().any(|sync| sync.insist);
+        let read = read_sync(&setup, &request, (&made, number), insist);
+        read.map(|(sync, _)| sync).map_err(|fault| match fault {
+            Fault::Lua(why) | Fault::Fatal(why) => why,
+        })
+    })
 }
 
 /// Runs one file.
@@ -137,12 +164,13 @@ fn read(front: &Table, request: &Request) -> Result<Loaded, Refusal> {
     let gathered: Table = front.get("tunnels").map_err(|error| bug(&error))?;
     let tunnels = tunnel::read(&gathered).map_err(Refusal::because)?;
     let setup = Setup { daemon, syncs: Vec::new(), tunnels };
-    let mut loaded = Loaded { setup, warnings: Vec::new() };
+    let mut loaded = Loaded { setup, warnings: Vec::new(), scripts: None };
     let syncs: Table = front.get("syncs").map_err(|error| bug(&error))?;
     for (made, number) in syncs.sequence_values::<Table>().zip(1..) {
         let made = made.map_err(|error| bug(&error))?;
         let place: String = made.get("place").unwrap_or_default();
-        add_sync(&mut loaded, request, (&made, number), insist).map_err(|fault| {
+        let read = read_sync(&loaded.setup, request, (&made, number), insist);
+        let (sync, warnings) = read.map_err(|fault| {
             Refusal::Because(vec![match (fault, &request.file) {
                 (Fault::Lua(why), Some(file)) => {
                     let file = Escaped(file.as_os_str().as_bytes());
@@ -152,29 +180,31 @@ fn read(front: &Table, request: &Request) -> Result<Loaded, Refusal> {
                 (Fault::Fatal(why), _) => why,
             }])
         })?;
+        let warnings = warnings.into_iter().map(|warning| format!("{}: {warning}", sync.name));
+        loaded.warnings.extend(warnings);
+        loaded.setup.syncs.push(sync);
     }
     Ok(loaded)
 }
 
-fn add_sync(
-    loaded: &mut Loaded,
+/// The sync, and what is odd about it.
+fn read_sync(
+    setup: &Setup,
     request: &Request,
     (made, number): (&Table, usize),
     insist: bool,
-) -> Result<(), Fault> {
+) -> Result<(Sync, Vec<String>), Fault> {
     let wrong = |error: mlua::Error| Fault::Lua(error.to_string());
     let config: Table = made.get("config").map_err(wrong)?;
     let base: String = made.get("base").map_err(wrong)?;
     let base = host::base_named(&base).ok_or_else(|| Fault::Lua("no such base".into()))?;
-    let (here, tunnels) = (&*request.here, &*loaded.setup.tunnels);
-    let draft = Draft { config: &config, base, number, here, insist, tunnels };
-    let (sync, warnings) = draft.read()?;
-    let target_base = Base { mode: loaded.setup.daemon.mode, here: &request.here };
-    let odd = check_target(sync.kind, &sync.source, &sync.target, target_base)?;
-    let warnings = warnings.into_iter().chain(odd);
-    loaded.warnings.extend(warnings.map(|warning| format!("{}: {warning}", sync.name)));
-    loaded.setup.syncs.push(sync);
-    Ok(())
+    let (here, tunnels) = (&*request.here, &*setup.tunnels);
+    let has_script = made.get("has_script").map_err(wrong)?;
+    let draft = Draft { config: &config, base, has_script, number, here, insist, tunnels };
+    let (sync, mut warnings) = draft.read()?;
+    let target_base = Base { mode: setup.daemon.mode, here: &request.here };
+    warnings.extend(check_target(sync.kind, &sync.source, &sync.target, target_base)?);
+    Ok((sync, warnings))
 }
 
 fn refusal(host: &Host, error: &mlua::Error) -> Refusal {

@@ -1,9 +1,9 @@
 -- What a configuration file finds when it runs: settings, sync, default and the rest of the
 -- original's names. It gathers what the file says; Rust reads it afterwards.
 --
--- `host` has what only Rust can do: see host.rs.
+-- `host` has what only Rust can do: see host.rs. `load_scripts` adds what scripts can do.
 
-local host = ...
+local host, load_scripts = ...
 
 local error, ipairs, next, pairs, pcall = error, ipairs, next, pairs, pcall
 local rawget, rawset, select, setmetatable = rawget, rawset, select, setmetatable
@@ -32,8 +32,12 @@ end
 lsyncd_version = "2.3.1"
 readdir = host.readdir
 
+local syncs = {}
+local scripts
+
 local function shown(value)
     local kind = type(value)
+    if scripts and scripts.is_stamp(value) then return "(Timestamp: " .. value.string .. ")" end
     if kind == "boolean" or kind == "nil" then return "(" .. tostring(value) .. ")" end
     if kind == "table" then return "(Table: " .. tostring(value):match("0x%x+") .. ")" end
     if kind == "function" then error("cannot log a function", 3) end
@@ -68,10 +72,9 @@ debug = {
 
 lsyncd = { log = log, terminate = terminate, readdir = readdir, realdir = host.realdir, dump = dump }
 
-for _, name in ipairs { "spawn", "spawnShell", "alarm", "now", "observefd", "nonobservefd" } do
-    _G[name] = function() error(name .. " is not supported yet", 2) end
-    lsyncd[name] = _G[name]
-end
+scripts = load_scripts(syncs)
+for name, it in pairs(scripts.globals) do _G[name] = it end
+for name, it in pairs(scripts.of_lsyncd) do lsyncd[name] = it end
 
 -- The position of a function on the stack, as Lua writes it in front of a message: 1 is who calls.
 local function where(level)
@@ -181,15 +184,13 @@ end
 
 -- The defaults
 
-local function not_yet(name)
-    return function() error(name .. ": user scripts are not supported yet", 2) end
-end
+local its = scripts.defaults
 
 default = {
-    action = not_yet("default.action"),
-    collect = not_yet("default.collect"),
-    init = not_yet("default.init"),
-    full = not_yet("default.full"),
+    action = its.own.action,
+    collect = its.own.collect,
+    init = its.own.init,
+    full = its.own.full,
     checkgauge = host.gauge("own"),
     maxDelays = 1000,
     maxProcesses = 1,
@@ -198,10 +199,10 @@ default = {
 
 for _, base in ipairs { "rsync", "rsyncssh", "direct" } do
     default[base] = {
-        action = not_yet("default." .. base .. ".action"),
-        collect = not_yet("default." .. base .. ".collect"),
-        init = not_yet("default." .. base .. ".init"),
-        full = not_yet("default." .. base .. ".full"),
+        action = its[base].action,
+        collect = its[base].collect,
+        init = its[base].init,
+        full = its[base].full,
         checkgauge = host.gauge(base),
         delete = true,
         rsync = { binary = "rsync", links = true, times = true, protect_args = true },
@@ -211,10 +212,17 @@ end
 local rsync_codes = { _merge = false, _verbatim = true }
 for code, class in pairs(host.rsync_codes) do rsync_codes[code] = class end
 
+-- What has no slash at its end could be the name of a file.
+local function add_slash(config, name)
+    local target = config[name]
+    if type(target) == "string" and target:find("[^/:]$") then config[name] = target .. "/" end
+end
+
 default.rsync.exitcodes = rsync_codes
 default.rsync.prepare = function(config)
     check(config)
     need(config, "rsync", "target")
+    add_slash(config, "target")
 end
 
 default.rsyncssh.exitcodes = false
@@ -234,13 +242,29 @@ default.direct.onMove = true
 default.direct.prepare = function(config)
     check(config)
     need(config, "direct", "target")
+    add_slash(config, "target")
 end
 
--- Which table of defaults a sync is based on, by its action; and which functions are ours. A file
--- may take single ones out of a default.
+-- Which table of defaults a sync is based on: by its action, or by what it inherits from. And which
+-- functions are ours: a file may take single ones out of a default.
 
-local base_of = { [default.action] = "own" }
-for _, base in ipairs { "rsync", "rsyncssh", "direct" } do base_of[default[base].action] = base end
+local base_of = {}
+for _, base in ipairs { "rsync", "rsyncssh", "direct" } do
+    base_of[default[base].action] = base
+    base_of[default[base]] = base
+end
+
+local function base_in(layers)
+    for _, layer in ipairs(layers) do
+        local base = base_of[layer] or type(layer) == "table" and base_in(layer)
+        if base then return base end
+    end
+end
+
+local function has_target(config, base)
+    if base == "rsyncssh" then return config.host ~= nil and config.targetdir ~= nil end
+    return config.target ~= nil
+end
 
 local is_ours = {}
 for _, theirs in ipairs { default, default.rsync, default.rsyncssh, default.direct } do
@@ -249,41 +273,14 @@ for _, theirs in ipairs { default, default.rsync, default.rsyncssh, default.dire
     end
 end
 
-local function own_function(config)
-    for _, name in ipairs { "init", "collect", "full" } do
+-- Whether the user's functions say what is done, all of it or some.
+local function has_script(config, base)
+    if base == "own" then return true end
+    for _, name in ipairs { "action", "collect", "full", "init" } do
         local value = config[name]
-        if type(value) == "function" and not is_ours[value] then return name end
+        if type(value) == "function" and not is_ours[value] then return true end
     end
-end
-
--- What sync{} returns.
-
-local function list_of(config, name)
-    local list = config[name]
-    if type(list) ~= "table" then list = { list } end
-    config[name] = list
-    return list
-end
-
-local function inlet(config)
-    local functions = {
-        getConfig = function() return config end,
-        addExclude = function(pattern) table.insert(list_of(config, "exclude"), pattern) end,
-        appendFilter = function(rule) table.insert(list_of(config, "filter"), rule) end,
-        getExcludes = function() return { table.unpack(list_of(config, "exclude")) } end,
-        rmExclude = function(pattern)
-            local list = list_of(config, "exclude")
-            for n = #list, 1, -1 do
-                if list[n] == pattern then return table.remove(list, n) end
-            end
-            log("Normal", 'Removing not excluded exclude "' .. tostring(pattern) .. '"')
-        end,
-    }
-    return setmetatable(functions, {
-        __index = function(_, name)
-            error('inlet does not have function "' .. tostring(name) .. '"', 2)
-        end,
-    })
+    return false
 end
 
 local is_sealed = false
@@ -318,8 +315,6 @@ lsyncd.tunnel = tunnel
 
 -- sync
 
-local syncs = {}
-
 local function inherit_defaults(config)
     for _, name in ipairs { "action", "checkgauge", "collect", "delay", "init", "maxDelays", "maxProcesses", "prepare" } do
         if config[name] == nil then config[name] = default[name] end
@@ -335,14 +330,6 @@ local function override(config)
     if host.delay then config.delay = host.delay end
 end
 
-local function check_script(config, base)
-    if base == nil or base == "own" then
-        fail("this sync has actions of its own: user scripts are not supported yet")
-    end
-    local own = own_function(config)
-    if own then fail('this sync has its own "' .. own .. '": user scripts are not supported yet') end
-end
-
 function sync(given)
     if is_sealed then error("Sync can only be created during initialization.", 2) end
     if type(given) ~= "table" then error("sync takes a table: sync{ default.rsync, .. }", 2) end
@@ -356,10 +343,14 @@ function sync(given)
     config._source = config.source
     config.source = host.source(config.source)
     if not config.action then host.doom(place .. "no actions specified.") end
-    local base = base_of[config.action]
-    check_script(config, base)
-    syncs[#syncs + 1] = { config = config, base = base, place = place }
-    return inlet(config)
+    local base = base_of[config.action] or base_in(given)
+    if not (base and has_target(config, base)) then base = "own" end
+    local has_script = has_script(config, base)
+    if has_script then scripts.translate(config, place) end
+    local number = #syncs + 1
+    local inlet = scripts.inlet_of(number)
+    syncs[number] = { config = config, base = base, place = place, inlet = inlet, has_script = has_script }
+    return inlet
 end
 
 -- From now on globals can neither be made nor missed.

@@ -342,18 +342,18 @@ fn single_functions_of_a_default_may_be_taken() {
 }
 
 #[test]
-fn user_scripts_are_refused_until_they_are_built() {
-    for (text, name) in [("init = function() end", "init"), ("collect = function() end", "collect")]
-    {
-        fails(
-            &format!("sync{{default.rsync, source='@/src', target='h:', {text}}}"),
-            &format!(
-                "@/conf.lua:1: this sync has its own \"{name}\": user scripts are not supported yet"
-            ),
-        );
+fn who_has_functions_of_his_own_has_a_script() {
+    for text in ["init = function() end", "collect = function() end", "action = function() end"] {
+        let setup = says(&format!("sync{{default.rsync, source='@/src', target='h:', {text}}}"));
+        let sync = &setup.syncs[0];
+        let script = sync.script.as_ref().map(|script| (script.number, script.moves, script.full));
+        assert_eq!((sync.kind, script), (Kind::Rsync, Some((1, false, true))), "{text}");
     }
-    let own = "@/conf.lua:1: this sync has actions of its own: user scripts are not supported yet";
-    fails("sync{source='@/src', onCreate='echo'}", own);
+    let setup = says("sync{source='@/src', onCreate='echo', onMove='mv', delay=2, subdirs=false}");
+    let script = setup.syncs[0].script.clone().unwrap();
+    assert_eq!(setup.syncs[0].kind, Kind::Own);
+    assert!(script.moves && !script.full && !script.subdirectories);
+    assert_eq!(script.delay, Duration::from_secs(2));
     // With the function that ends every sync, as if nothing were said.
     says(
         "sync{{action=default.rsync.action, init=default.rsync.init}, source='@/src', target='h:'}",
@@ -403,7 +403,7 @@ fn a_file_may_end_the_program() {
     for (text, code) in
         [("os.exit(3)", 3), ("os.exit(true)", 0), ("pcall(os.exit, 300)", 44), ("terminate(2)", 2)]
     {
-        assert_eq!(Trial::new(text.as_bytes()).load(), Err(Refusal::Exit(code)), "{text}");
+        assert_eq!(Trial::new(text.as_bytes()).load().err(), Some(Refusal::Exit(code)), "{text}");
     }
 }
 
@@ -433,7 +433,8 @@ fn globals_are_closed_after_loading() {
     let lua = Lua::new();
     let trial = Trial::new(b"");
     let host = Host::new(Log::default(), trial.request.here.clone());
-    let front = prepare(&lua, &host, &trial.request).unwrap();
+    let table = host.table(&lua, None).unwrap();
+    let front = prepare(&lua, &table, &Scripts::new(&lua).unwrap()).unwrap();
     lua.load("known = 1").exec().unwrap();
     front.get::<Function>("seal").unwrap().call::<()>(()).unwrap();
     lua.load("assert(known == 1) known = 2 _ = 1 __x = 2 assert(__y == nil)").exec().unwrap();
@@ -457,7 +458,8 @@ fn two_loads_of_a_file_say_the_same() {
         b"sync{ default.rsync, source='@/src', target='h:', exclude={'a','b','c'}, rsync={archive=true, compress=true} }
           sync{ default.rsyncssh, source='@/src', host='h', targetdir='x', ssh={options={A=1,B=2,C=3,D=4}} }",
     );
-    assert_eq!(trial.load(), trial.load());
+    let setup = || trial.load().unwrap().setup;
+    assert_eq!(setup(), setup());
 }
 
 #[test]

@@ -1,15 +1,25 @@
 //! The jobs that run, each on a thread of its own.
 
-use std::{collections::HashMap, sync::Arc, thread};
+use std::{collections::HashMap, os::unix::ffi::OsStrExt, sync::Arc, thread};
 
 use mirror_core::{
     input::Input,
-    job::{Failure, Job, JobId, Outcome},
+    job::{Failure, Job, JobId, Outcome, Place, Scope, Work},
+    mirror::scripted::ChildExit,
+    path::{Escaped, TreePath},
+    plan::rsync::Call,
 };
 use rustix::process::Pid;
 
 use super::{Inbox, Message};
-use crate::exec::{Executor, stop::Stop};
+use crate::{
+    exec::{
+        Executor,
+        child::{End, Program},
+        stop::Stop,
+    },
+    report::{Category, Log},
+};
 
 /// The jobs that run. The fleet sees to it that they are not too many.
 pub(super) struct Jobs {
@@ -24,17 +34,54 @@ impl Jobs {
 
     /// Starts a job. Its end comes through the inbox, whatever happens.
     pub(super) fn start(&mut self, job: Job, executor: Arc<dyn Executor>) {
-        let inbox = self.inbox.clone();
-        let stop = Stop::telling(move || inbox.send(Message::Child));
-        let reply = Reply { job: job.id, inbox: Some(self.inbox.clone()) };
-        self.running.insert(job.id, stop.clone());
-        let work = move || {
-            let outcome = executor.run(&job, &stop);
+        let id = job.id;
+        let abandoned = Outcome::Again(Failure::new("the job was abandoned: no thread, or a bug"));
+        let ended = move |outcome| Input::JobEnded { job: id, outcome };
+        self.run(id, ended(abandoned), move |stop| {
+            let outcome = executor.run(&job, stop);
             // What the job shares with its batch is given back before the batch is settled.
             drop(job);
-            reply.send(outcome);
-        };
+            ended(outcome)
+        });
+    }
+
+    /// Starts a child of a script.
+    pub(super) fn spawn(&mut self, job: JobId, program: Program, call: Call, log: Log) {
+        let ended = move |exit| Input::ChildEnded { job, exit };
+        self.run(job, ended(NOT_STARTED), move |stop| {
+            ended(match program.run(&call, stop, &mut |_| ()) {
+                End::Exited(code) => ChildExit::Code(code),
+                End::Killed(signal) => ChildExit::Signal(signal),
+                End::NotStarted(error) | End::Lost(error) => {
+                    let name = Escaped(program.binary.as_bytes());
+                    log.say(Category::Error, format_args!("cannot run {name}: {error}"));
+                    NOT_STARTED
+                }
+            })
+        });
+    }
+
+    /// Starts what a script wants done with a target of ours. Its end is told as that of a child.
+    pub(super) fn transfer(&mut self, job: Job, executor: Arc<dyn Executor>, log: Log) {
+        let id = job.id;
+        let ended = move |exit| Input::ChildEnded { job: id, exit };
+        self.run(id, ended(NOT_STARTED), move |stop| ended(exit_of(&job, &*executor, stop, &log)));
+    }
+
+    /// Works on a thread. If there can be none, or the work panics, `abandoned` is told: a job can
+    /// fail, but it can't vanish and leave its mirror waiting for ever.
+    fn run(
+        &mut self,
+        job: JobId,
+        abandoned: Input,
+        work: impl FnOnce(&Stop) -> Input + Send + 'static,
+    ) {
+        let inbox = self.inbox.clone();
+        let stop = Stop::telling(move || inbox.send(Message::Child));
+        let reply = Reply { input: Some(abandoned), inbox: self.inbox.clone() };
+        self.running.insert(job, stop.clone());
         // If there can be no thread, the reply is dropped with the closure, and answers.
+        let work = move || reply.send(work(&stop));
         let _ = thread::Builder::new().name("job".into()).spawn(work);
     }
 
@@ -58,31 +105,55 @@ impl Jobs {
     }
 }
 
-/// The one answer that a job owes the engine.
-///
-/// Dropped unused, as on a panic of the executor, it answers [`Outcome::Again`]: a job can fail,
-/// but it can't vanish and leave its mirror waiting for ever.
+/// What a child that could not be started returns, as the original has it.
+const NOT_STARTED: ChildExit = ChildExit::Code(255);
+
+/// Carries out a job for a script, all of it, and tells of it as if it were a program.
+fn exit_of(job: &Job, executor: &dyn Executor, stop: &Stop, log: &Log) -> ChildExit {
+    let mut left: Vec<Work> = vec![job.work.clone()];
+    let mut failed = Vec::new();
+    while let Some(work) = left.pop() {
+        match executor.run(&Job { work, ..job.clone() }, stop) {
+            Outcome::Done => {}
+            Outcome::Partly(more) => failed.extend(more),
+            Outcome::Split { large, failed: more } => {
+                failed.extend(more);
+                left.extend(large.into_iter().map(Work::Large));
+            }
+            Outcome::SourceGone(failure) => {
+                let all = Place { path: TreePath::root(), scope: Scope::Tree };
+                return ChildExit::Partly(vec![(all, failure)]);
+            }
+            Outcome::Again(failure)
+            | Outcome::Fatal(failure, _)
+            | Outcome::HookFailed(failure, _) => {
+                log.say(Category::Warn, &failure.why);
+                return ChildExit::Code(failure.code.unwrap_or(255));
+            }
+        }
+    }
+    if failed.is_empty() { ChildExit::Code(0) } else { ChildExit::Partly(failed) }
+}
+
+/// The one answer that a job owes the engine. Dropped unused, as on a panic, it is the one that it
+/// was made with.
 #[must_use = "a job owes an answer"]
 struct Reply {
-    job: JobId,
-    inbox: Option<Inbox>,
+    input: Option<Input>,
+    inbox: Inbox,
 }
 
 impl Reply {
-    fn send(mut self, outcome: Outcome) {
-        self.deliver(outcome);
-    }
-
-    fn deliver(&mut self, outcome: Outcome) {
-        if let Some(inbox) = self.inbox.take() {
-            inbox.send(Message::Input(Input::JobEnded { job: self.job, outcome }));
-        }
+    fn send(mut self, input: Input) {
+        self.input = Some(input);
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        self.deliver(Outcome::Again(Failure::new("the job was abandoned: no thread, or a bug")));
+        if let Some(input) = self.input.take() {
+            self.inbox.send(Message::Input(input));
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 };
 
 use mirror_core::{
-    mirror::{Connection, Gate, Insist, Settings},
+    fleet::Charter,
+    mirror::{Connection, Gate, Insist, Settings, scripted::ScriptSettings},
     path::Escaped,
     plan::{
         rsync::Phase,
@@ -51,8 +52,8 @@ pub(super) struct Member {
     pub(super) sync: Sync,
     /// Where it comes from.
     pub(super) source: Arc<SourceRoot>,
-    /// Who carries out its jobs.
-    pub(super) executor: Arc<dyn Executor>,
+    /// Who carries out its jobs, unless only its script knows what to do.
+    pub(super) executor: Option<Arc<dyn Executor>>,
     /// What its target is reached through.
     pub(super) tunnel: Option<Arc<Tunnel>>,
     /// The connection that they share with those of others.
@@ -66,19 +67,34 @@ impl Member {
     ///
     /// If its target is none: a sentence for people.
     pub(super) fn new(sync: Sync, ground: &Ground<'_>) -> Result<Self, String> {
-        let Ground { log, tunnels, .. } = ground;
         let source = Arc::new(SourceRoot::new(sync.source.clone()));
+        Self::from(sync, source, ground)
+    }
+
+    /// From now on this is what was said of it. Its source is the same.
+    ///
+    /// # Errors
+    ///
+    /// As for a new one. Nothing has changed then.
+    pub(super) fn renew(&mut self, sync: Sync, ground: &Ground<'_>) -> Result<(), String> {
+        *self = Self::from(sync, Arc::clone(&self.source), ground)?;
+        Ok(())
+    }
+
+    fn from(sync: Sync, source: Arc<SourceRoot>, ground: &Ground<'_>) -> Result<Self, String> {
+        let Ground { log, tunnels, .. } = ground;
         let tunnel = sync.tunnel.as_ref().and_then(|plan| tunnels.get(plan));
         let mut connection = None;
-        let executor: Arc<dyn Executor> = match sync.kind {
+        let executor: Option<Arc<dyn Executor>> = match sync.kind {
+            Kind::Own => None,
             Kind::Rsync | Kind::Rsyncssh => {
                 if let Some(tunnel) = tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
-                    Arc::new(through(tunnel, &sync, &source, ground))
+                    Some(Arc::new(through(tunnel, &sync, &source, ground)))
                 } else {
                     let config = rsync_config(&sync, &source, ground)?;
                     let master = config.master.as_ref();
                     connection = master.map(|master| master.words().concat().into());
-                    Arc::new(rsync::RsyncExecutor::new(config))
+                    Some(Arc::new(rsync::RsyncExecutor::new(config)))
                 }
             }
             Kind::Direct => {
@@ -92,20 +108,33 @@ impl Member {
                     moves: sync.moves,
                     workers: direct::default_workers(),
                 };
-                Arc::new(direct::DirectExecutor::new(Arc::clone(&source), settings, (*log).clone()))
+                let source = Arc::clone(&source);
+                Some(Arc::new(direct::DirectExecutor::new(source, settings, (*log).clone())))
             }
         };
-        let executor = match &sync.hook {
-            Some(hook) => Arc::new(hooked(executor, &sync, hook, log)),
+        let executor = executor.map(|executor| match &sync.hook {
+            Some(hook) => Arc::new(hooked(executor, &sync, hook, log)) as Arc<dyn Executor>,
             None => executor,
-        };
+        });
         Ok(Self { sync, source, executor, tunnel, connection })
     }
 
     /// What the core has to know of it when the daemon starts.
-    pub(super) fn settings(&self) -> Settings {
+    pub(super) fn charter(&self) -> Charter {
         let sync = &self.sync;
-        Settings {
+        if let Some(script) = &sync.script {
+            return Charter::Scripted(ScriptSettings {
+                delay: script.delay,
+                max_delays: script.max_delays,
+                max_jobs: script.max_jobs,
+                moves: script.moves,
+                subdirectories: script.subdirectories,
+                full: script.full,
+                filter: Arc::clone(&sync.filter),
+                gate: self.gate(),
+            });
+        }
+        Charter::Built(Settings {
             pace: sync.pace,
             init: sync.init,
             // A tunnel that breaks is no reason to end.
@@ -114,7 +143,7 @@ impl Member {
             gate: self.gate(),
             max_jobs: sync.max_processes,
             connection: self.connection.clone(),
-        }
+        })
     }
 
     /// Whether there is a way to the target.

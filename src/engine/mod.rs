@@ -8,6 +8,7 @@ mod line;
 mod member;
 mod reload;
 mod roster;
+mod scripts;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod words;
 
 use std::{
     env,
+    os::fd::RawFd,
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -38,6 +40,7 @@ use mirror_core::{
 
 use crate::{
     report::{Category, Log},
+    script::{Descriptors, Ready, Scripts},
     setup::{Daemon, Setup},
     watch::{Told, Tree, Watch},
 };
@@ -46,7 +49,7 @@ use crate::exec::ssh::Connections;
 use calendar::Calendar;
 use jobs::Jobs;
 use member::{Ground, Member};
-pub use reload::{Adapt, Load, Reload};
+pub use reload::{Adapt, Load, Reload, Wanted};
 use roster::Roster;
 use status::Status;
 use tunnels::Tunnels;
@@ -65,6 +68,8 @@ pub enum Message {
     Child,
     /// A tunnel came up or went down.
     Tunnel,
+    /// A descriptor is ready that scripts observe.
+    Descriptor(RawFd, Ready),
 }
 
 /// The door to the engine, for those that have something to tell.
@@ -107,6 +112,9 @@ pub struct Engine {
     /// Through which the syncs behind ssh go. Behind `roster`, whose shells end before them.
     connections: Arc<Connections>,
     tunnels: Tunnels,
+    scripts: Option<Scripts>,
+    /// What scripts observe, once there is something.
+    descriptors: Option<Descriptors>,
     inbox: Inbox,
     log: Log,
     started: Instant,
@@ -119,13 +127,13 @@ impl Engine {
     ///
     /// If one of the syncs can't be run: a sentence for people.
     pub fn new(
-        setup: Setup,
+        wanted: Wanted,
         reload: Option<Reload>,
         watch: Watch,
         channel: (Inbox, Receiver<Message>),
         log: Log,
     ) -> Result<Self, String> {
-        let Setup { daemon, syncs, tunnels } = setup;
+        let Wanted { setup: Setup { daemon, syncs, tunnels }, scripts } = wanted;
         let (inbox, receiver) = channel;
         let connections = Arc::new(Connections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
@@ -134,11 +142,11 @@ impl Engine {
         let members = syncs.into_iter().map(|sync| Member::new(sync, &ground));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
-        let fleet = Fleet::new(members.iter().map(Member::settings).collect(), limits);
+        let fleet = Fleet::new(members.iter().map(Member::charter).collect(), limits);
         let mut roster = Roster::default();
         let names: Vec<_> = fleet.members().iter().map(fleet::Member::id).collect();
         names.iter().zip(members).for_each(|(&name, member)| roster.add(name, member));
-        roster.line_up(names);
+        roster.line_up(names.clone());
         let status = Status::new(&daemon, Moment::ORIGIN);
         let mut engine = Self {
             fleet,
@@ -153,10 +161,14 @@ impl Engine {
             answers: Vec::new(),
             connections,
             tunnels,
+            scripts,
+            descriptors: None,
             inbox,
             log,
             started: Instant::now(),
         };
+        engine.seat_scripts(&names, false);
+        engine.carry_out_orders();
         engine.plan_calendar();
         engine.ignore_own_files();
         Ok(engine)
@@ -183,6 +195,10 @@ impl Engine {
                 self.fleet.handle(input, now, &mut effects);
             }
             self.ring(&mut effects);
+            self.ring_alarms();
+            if let Some(code) = self.scripts.as_ref().and_then(Scripts::exit) {
+                return code.into();
+            }
             self.fleet.advance(now, &mut effects);
         }
     }
@@ -216,7 +232,9 @@ impl Engine {
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar =
             if self.calendar.is_empty() { None } else { self.calendar.wait(&Zoned::now()) };
-        wakeup.into_iter().chain(calendar).min()
+        let alarm = self.scripts.as_ref().and_then(Scripts::next_alarm);
+        let alarm = alarm.filter(|_| self.fleet.is_running());
+        wakeup.into_iter().chain(calendar).chain(alarm).min()
     }
 
     fn take_in(&mut self, message: Message, effects: &mut Vec<Effect>) {
@@ -236,6 +254,7 @@ impl Engine {
                 self.reload(effects);
             }
             Message::Child => self.touch_status(),
+            Message::Descriptor(fd, what) => self.descriptor_ready(fd, what),
             Message::Tunnel => {
                 self.touch_status();
                 for gate in self.pass_gates() {
@@ -244,7 +263,7 @@ impl Engine {
             }
             Message::Input(input) => {
                 self.touch_status();
-                if let Input::JobEnded { job, .. } = &input {
+                if let Input::JobEnded { job, .. } | Input::ChildEnded { job, .. } = &input {
                     self.jobs.ended(*job);
                 }
                 self.fleet.handle(input, now, effects);
@@ -300,12 +319,18 @@ impl Engine {
                 }
                 Effect::Uncover(mirror) => self.watch.uncover(mirror),
                 Effect::Start(job) => {
-                    if let Some(member) = self.roster.get(job.mirror) {
-                        self.jobs.start(job, Arc::clone(&member.executor));
+                    let member = self.roster.get(job.mirror);
+                    if let Some(executor) = member.and_then(|member| member.executor.as_ref()) {
+                        self.jobs.start(job, Arc::clone(executor));
                     }
                 }
-                // Of those that a setup names, no sync has a script.
-                Effect::Script(..) | Effect::List { .. } => {}
+                Effect::Script(mirror, call) => {
+                    self.call_script(mirror, &call);
+                    if let Some(code) = self.scripts.as_ref().and_then(Scripts::exit) {
+                        return Some(code);
+                    }
+                }
+                Effect::List { mirror, path } => self.list(mirror, path),
                 Effect::Stop(job) => self.jobs.stop(job),
                 Effect::Dismiss(mirror) => self.roster.dismiss(mirror),
                 Effect::Report(event) => words::say(&self.log, &self.roster, &event),
@@ -330,10 +355,15 @@ fn cover(roster: &Roster, watch: &mut Watch, id: MirrorId, accept: Accept) -> Re
         Accept::Successor => member.source.pin_successor(),
     }?;
     let filter = Arc::clone(&member.sync.filter);
+    let script = member.sync.script.as_ref();
+    let only_root = script.is_some_and(|script| !script.subdirectories);
     watch.cover(Tree {
         mirror: id,
         root: member.source.path().to_owned(),
-        skip: Arc::new(move |path: &TreePath| filter.prunes(path)),
+        skip: Arc::new(move |path: &TreePath| {
+            (only_root && !path.is_root()) || filter.prunes(path)
+        }),
+        exact: script.is_some(),
     });
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 
 use mirror_core::{
     effect::Effect,
-    fleet::Entrant,
+    fleet::{Charter, Entrant},
     mirror::{Insist, Settings},
     notice::MirrorId,
 };
@@ -23,14 +23,24 @@ use super::{
 };
 use crate::{
     report::Category,
+    script::Scripts,
     setup::{Daemon, Setup, Sync},
 };
 
 /// Makes the mirror of a sync.
 type Make<'a> = &'a dyn Fn(Sync) -> Result<Member, String>;
 
+/// What is to be run.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What was said of it.
+    pub setup: Setup,
+    /// The scripts of the user, if there are any.
+    pub scripts: Option<Scripts>,
+}
+
 /// Reads what is to be run. If it can't be run, the lines that say why.
-pub type Load = Box<dyn FnMut() -> Result<Setup, Vec<String>>>;
+pub type Load = Box<dyn FnMut() -> Result<Wanted, Vec<String>>>;
 
 /// Takes over the settings of the process, as far as they can change while it runs. It is given
 /// those that are in force and those that are wanted, and returns those that are in force then.
@@ -68,16 +78,16 @@ impl Engine {
         let Some(Reload { load, adapt }) = &mut self.reload else { return };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.try_again();
-        let read = load().and_then(|setup| {
+        let read = load().and_then(|Wanted { setup, scripts }| {
             let Self { tunnels, inbox, log, connections, .. } = self;
             let tunnels = Tunnels::start(&setup.tunnels, tunnels, inbox, log);
             let tunnels = tunnels.map_err(|why| vec![why])?;
             let ground = Ground { here: here(), connections, tunnels: &tunnels, log };
             let make = |sync| Member::new(sync, &ground);
             let slots = Self::slots(&self.roster, setup.syncs, &make).map_err(|why| vec![why])?;
-            Ok((setup.daemon, slots, tunnels))
+            Ok((setup.daemon, slots, tunnels, scripts))
         });
-        let (daemon, slots, tunnels) = match read {
+        let (daemon, slots, tunnels, scripts) = match read {
             Ok(read) => read,
             Err(lines) => {
                 for line in lines {
@@ -99,6 +109,9 @@ impl Engine {
         self.fleet.limit_jobs(self.daemon.max_processes);
         // What came due while it was read.
         self.ring(effects);
+        // What the scripts before had planned goes with them.
+        self.descriptors = None;
+        self.scripts = scripts;
         let counts = self.replace(slots, effects);
         self.plan_calendar();
         words::say_reloaded(&self.log, counts);
@@ -120,6 +133,8 @@ impl Engine {
                 Slot::New(member) => self.roster.add(*id, *member),
             }
         }
+        self.seat_scripts(&names, true);
+        self.carry_out_orders();
         self.roster.line_up(names);
         counts
     }
@@ -160,8 +175,9 @@ fn route(sync: &Sync) -> Route {
     (sync.source.clone(), sync.target.clone())
 }
 
+/// A script is never the same: it is in another state of Lua.
 fn is_same(one: &Sync, other: &Sync) -> bool {
-    *one == Sync { name: one.name.clone(), ..other.clone() }
+    one.script.is_none() && *one == Sync { name: one.name.clone(), ..other.clone() }
 }
 
 /// How a new mirror takes its place.
@@ -172,10 +188,14 @@ fn joins(member: &Member, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Entrant
     // What waited in the one before, and what happens until the new one is watched, is in no
     // queue.
     let succeeds = leaving.iter().any(|(_, it)| route(&it.sync) == route(sync));
-    let settings = member.settings();
-    let init = settings.init || succeeds;
-    let settings = Settings { init, insist: Insist::Always, ..settings };
-    Entrant::Joins { after: after.map(|(id, _)| *id).collect(), settings: settings.into() }
+    let settings = match member.charter() {
+        Charter::Built(settings) => {
+            let init = settings.init || succeeds;
+            Settings { init, insist: Insist::Always, ..settings }.into()
+        }
+        scripted @ Charter::Scripted(_) => scripted,
+    };
+    Entrant::Joins { after: after.map(|(id, _)| *id).collect(), settings }
 }
 
 /// Whether two targets have something in common, as far as their words tell. They end in `/` or

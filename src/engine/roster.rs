@@ -19,6 +19,11 @@ impl Roster {
         self.members.get(&id)
     }
 
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, id: MirrorId) -> Option<&mut Member> {
+        self.members.get_mut(&id)
+    }
+
     /// The mirrors that there are, in the order in which they were given.
     pub(super) fn iter(&self) -> impl Iterator<Item = (MirrorId, &Member)> {
         self.order.iter().filter_map(|id| Some((*id, self.members.get(id)?)))

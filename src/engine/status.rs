@@ -148,8 +148,8 @@ impl Engine {
     }
 
     fn status_text(&self, inventory: &Inventory, now: Moment) -> Vec<u8> {
-        let mirrors = self.fleet.mirrors();
-        let syncs = mirrors.filter_map(|mirror| {
+        let members = self.fleet.members().iter();
+        let syncs = members.filter_map(|mirror| {
             let sync = &self.roster.get(mirror.id())?.sync;
             Some(SyncStatus {
                 name: &sync.name,
@@ -157,7 +157,7 @@ impl Engine {
                 filters: &sync.exclusions.filters,
                 excludes: &sync.exclusions.excludes,
                 target: &sync.target,
-                mirror,
+                mirror: mirror.into(),
             })
         });
         let process =

@@ -55,6 +55,7 @@ impl Place {
     /// A sync from the directory `name` to `of-name`.
     fn sync(&self, name: &str) -> Sync {
         Sync {
+            script: None,
             name: name.to_owned(),
             kind: Kind::Direct,
             source: self.path(name),
@@ -113,13 +114,15 @@ impl Running {
         let run = move || {
             let load = Box::new(move || {
                 let mut readings = read.lock().unwrap_or_else(PoisonError::into_inner);
-                readings.pop_front().expect("it is read as often as somebody asks")
+                let setup = readings.pop_front().expect("it is read as often as somebody asks");
+                Ok(Wanted { setup: setup?, scripts: None })
             });
             let reload = Reload { load, adapt: Box::new(|_, wanted| wanted.clone()) };
             let bell = to_engine.clone();
             let wake = Box::new(move || bell.send(Message::Watch));
             let watch = Watch::start(Preference::Inotify, log.clone(), wake).unwrap();
-            let engine = Engine::new(setup, Some(reload), watch, (to_engine, receiver), log);
+            let wanted = Wanted { setup, scripts: None };
+            let engine = Engine::new(wanted, Some(reload), watch, (to_engine, receiver), log);
             let _ = engine.unwrap().run();
         };
         let thread = Some(thread::spawn(run));

@@ -100,13 +100,13 @@ fn say_of_batch(log: &Log, kind: Kind, event: &MirrorEvent) {
             let text = match kind {
                 Kind::Rsync => "Finished a list after exitcode: 0",
                 Kind::Rsyncssh => "Finished (list): 0",
-                Kind::Direct => return,
+                Kind::Direct | Kind::Own => return,
             };
             log.say(Category::Normal, text);
         }
         MirrorEvent::BatchRetry(failure, wait) => {
             let text = match kind {
-                Kind::Rsync | Kind::Direct => "Retrying a list after exitcode = ",
+                Kind::Rsync | Kind::Direct | Kind::Own => "Retrying a list after exitcode = ",
                 Kind::Rsyncssh => "Retrying (list): ",
             };
             log.say(Category::Normal, format_args!("{text}{}", code(failure)));
@@ -115,7 +115,7 @@ fn say_of_batch(log: &Log, kind: Kind, event: &MirrorEvent) {
         MirrorEvent::BatchFatal(failure) => {
             log.say(Category::Error, &failure.why);
             let text = match kind {
-                Kind::Rsync | Kind::Direct => "Failure with a list with exitcode = ",
+                Kind::Rsync | Kind::Direct | Kind::Own => "Failure with a list with exitcode = ",
                 Kind::Rsyncssh => "Failure (list): ",
             };
             log.say(Category::Error, format_args!("{text}{}", code(failure)));
@@ -131,7 +131,7 @@ fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
         MirrorEvent::StartupFinished => {
             let end = match member.sync.kind {
                 Kind::Rsync => "finished.",
-                Kind::Rsyncssh | Kind::Direct => "finished: 0",
+                Kind::Rsyncssh | Kind::Direct | Kind::Own => "finished: 0",
             };
             log.say(Category::Normal, format_args!("Startup of {route} {end}"));
         }
@@ -160,7 +160,7 @@ fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
                 (Grounds::User | Grounds::Program, Kind::Rsync) => {
                     log.say(Category::Error, format_args!("Failure on startup of {route}."));
                 }
-                (Grounds::User | Grounds::Program, Kind::Rsyncssh | Kind::Direct) => {
+                (Grounds::User | Grounds::Program, Kind::Rsyncssh | Kind::Direct | Kind::Own) => {
                     log.say(Category::Error, format_args!("Failure on startup of {route}: {code}"));
                     log.say(Category::Error, CRITICAL);
                 }
@@ -243,7 +243,7 @@ fn route(member: &Member) -> String {
     let source = member.source_text();
     match member.sync.kind {
         Kind::Rsync => format!("{source} -> {}", member.target_text()),
-        Kind::Rsyncssh | Kind::Direct => format!("\"{source}\""),
+        Kind::Rsyncssh | Kind::Direct | Kind::Own => format!("\"{source}\""),
     }
 }
 

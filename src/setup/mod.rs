@@ -192,6 +192,28 @@ pub struct Sync {
     pub hook: Option<Hook>,
     /// What the target is reached through.
     pub tunnel: Option<tunnel::Plan>,
+    /// The script to which its changes are told. It has the same settings then, as far as its
+    /// functions use what we do with a target.
+    pub script: Option<Script>,
+}
+
+/// What has to be known of a script beforehand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// The number of the sync in its file, from 1 on.
+    pub number: usize,
+    /// How old an event becomes before it is due.
+    pub delay: Duration,
+    /// With so many events all are due at once.
+    pub max_delays: usize,
+    /// The most children at once.
+    pub max_jobs: usize,
+    /// Whether it wants to be told of moves.
+    pub moves: bool,
+    /// Whether it has a function for full transfers.
+    pub full: bool,
+    /// Whether it wants to be told of what is below the directories of its source.
+    pub subdirectories: bool,
 }
 
 /// What is done when a batch is on the target: `onSynced`.
@@ -214,6 +236,8 @@ pub enum Kind {
     Rsyncssh,
     /// The copier in this process.
     Direct,
+    /// Nobody but its script.
+    Own,
 }
 
 /// What is left out of a sync, in the words of the user, as the status shows it.

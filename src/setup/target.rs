@@ -30,6 +30,10 @@ pub fn check_target(
     target: &OsStr,
     base: Base<'_>,
 ) -> Result<Option<String>, String> {
+    // What its script makes of it, nobody knows.
+    if kind == Kind::Own {
+        return Ok(None);
+    }
     if target.is_empty() {
         let source = Escaped(source.as_os_str().as_bytes());
         return Err(format!("the target for the source '{source}' is empty"));
@@ -37,7 +41,7 @@ pub fn check_target(
     let named = Escaped(target.as_bytes());
     if place::is_remote(target) {
         return match kind {
-            Kind::Rsync | Kind::Rsyncssh => Ok(None),
+            Kind::Rsync | Kind::Rsyncssh | Kind::Own => Ok(None),
             Kind::Direct => Err(format!(
                 "the target '{named}' is not on this machine: direct needs a directory here; \
                  use rsync, or write './{named}' for a directory of that name"

@@ -86,6 +86,7 @@ impl Sources {
             .values()
             .any(|choice| choice.tree.root == tree.root && choice.by == By::Fanotify);
         let wants_fanotify = match self.preference {
+            _ if tree.exact => false,
             Preference::Auto => shared,
             Preference::Inotify => false,
             Preference::Fanotify => true,
@@ -103,7 +104,8 @@ impl Sources {
                 Err(error) => choice.reason = Some(not_possible(tree, &error)),
             }
         }
-        choice.open = self.preference == Preference::Auto && !is_remote(&tree.root);
+        let is_free = self.preference == Preference::Auto && !tree.exact;
+        choice.open = is_free && !is_remote(&tree.root);
         self.inotify.cover(tree)?;
         self.choices.insert(tree.mirror, choice);
         Ok(())

@@ -20,6 +20,9 @@ pub struct Tree {
     pub root: PathBuf,
     /// The directories of which nothing is wanted. A source may spare their watches, and need not.
     pub skip: Skip,
+    /// Whether each event matters, in order: then a source that tells of several as one is of no
+    /// use.
+    pub exact: bool,
 }
 
 impl fmt::Debug for Tree {

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod content;
+pub mod descriptor;
 pub mod dir;
 pub mod entries;
 pub mod fanotify;

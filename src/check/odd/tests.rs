@@ -13,6 +13,7 @@ use crate::setup::{Exclusions, PACE};
 /// A sync of `source` and `target` that is like any other.
 pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
     Sync {
+        script: None,
         name: format!("Sync{number}"),
         kind: Kind::Rsync,
         source: source.to_owned(),

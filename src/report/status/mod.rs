@@ -4,6 +4,7 @@
 //! When it is written, the engine says.
 
 mod file;
+mod script;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +17,9 @@ use std::{
 
 use jiff::{SignedDuration, Zoned};
 use mirror_core::{
+    fleet::Member,
     job::{Failure, Scope},
-    mirror::{Cause, Delay, Gate, Mirror, State, What},
+    mirror::{Cause, Delay, Gate, Mirror, State, What, scripted::Scripted},
     path::Escaped,
     queue::Stage,
     time::Moment,
@@ -66,7 +68,25 @@ pub struct SyncStatus<'a> {
     /// The patterns of the user.
     pub excludes: &'a [Vec<u8>],
     /// What it is about.
-    pub mirror: &'a Mirror,
+    pub mirror: Tracked<'a>,
+}
+
+/// A mirror of either sort.
+#[derive(Clone, Copy, Debug)]
+pub enum Tracked<'a> {
+    /// With a target of ours.
+    Built(&'a Mirror),
+    /// With a script.
+    Scripted(&'a Scripted),
+}
+
+impl<'a> From<&'a Member> for Tracked<'a> {
+    fn from(member: &'a Member) -> Self {
+        match member {
+            Member::Built(mirror) => Self::Built(mirror),
+            Member::Scripted(mirror) => Self::Scripted(mirror),
+        }
+    }
 }
 
 /// A program that runs.
@@ -118,8 +138,14 @@ impl Status<'_> {
 
     /// In words, how a sync is.
     fn write_state(&self, sync: &SyncStatus<'_>, out: &mut Vec<u8>) -> io::Result<()> {
-        let mirror = sync.mirror;
         let (name, target) = (Escaped(sync.name.as_bytes()), Escaped(sync.target.as_bytes()));
+        let mirror = match sync.mirror {
+            Tracked::Built(mirror) => mirror,
+            Tracked::Scripted(mirror) => {
+                write!(out, "{name}, a script: ")?;
+                return script::write_state(mirror, out);
+            }
+        };
         let count = mirror.delay_count();
         write!(out, "{name} -> {target}: ")?;
         if mirror.gate() == Gate::Closed {
@@ -176,10 +202,21 @@ impl Status<'_> {
 impl SyncStatus<'_> {
     fn write(&self, out: &mut Vec<u8>, most: usize) -> io::Result<()> {
         let (name, source) = (self.name.as_bytes(), self.source.as_os_str().as_bytes());
-        let count = self.mirror.delay_count();
+        let count = match self.mirror {
+            Tracked::Built(mirror) => mirror.delay_count(),
+            Tracked::Scripted(mirror) => mirror.queue().len(),
+        };
         writeln!(out, "{} source={}/", Escaped(name), Escaped(source))?;
         writeln!(out, "There are {count} delays")?;
-        self.mirror.delays().take(most).try_for_each(|delay| write_delay(&delay, out))?;
+        match self.mirror {
+            Tracked::Built(mirror) => {
+                mirror.delays().take(most).try_for_each(|delay| write_delay(&delay, out))?;
+            }
+            Tracked::Scripted(mirror) => {
+                let mut entries = mirror.queue().iter().take(most);
+                entries.try_for_each(|entry| script::write_entry(entry, out))?;
+            }
+        }
         tell_rest(out, count.saturating_sub(most), "")?;
         writeln!(out, "Filtering:")?;
         write_lines(self.filters, out)?;

@@ -52,6 +52,7 @@ fn failure() -> Failure {
 fn sync<'a>(name: &'a str, mirror: &'a Mirror) -> SyncStatus<'a> {
     let source = Path::new("/srv/www");
     let target = OsStr::new("/dst/");
+    let mirror = Tracked::Built(mirror);
     SyncStatus { name, source, target, filters: &[], excludes: &[], mirror }
 }
 

@@ -15,9 +15,13 @@ struct Row {
 const TABLE: [Row; 10] = [
     Row { module: "setup", modules: &["report"], packages: &["mirror_core"] },
     Row { module: "cli", modules: &["report", "setup"], packages: &["mirror_core"] },
-    Row { module: "config", modules: &["report", "setup"], packages: &["mirror_core"] },
+    Row { module: "config", modules: &["report", "script", "setup"], packages: &["mirror_core"] },
     Row { module: "check", modules: &["report", "setup"], packages: &["mirror_core"] },
-    Row { module: "script", modules: &["report"], packages: &["mirror_core"] },
+    Row {
+        module: "script",
+        modules: &["report", "setup"],
+        packages: &["mirror_core", "mirror_linux"],
+    },
     Row { module: "watch", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
     Row { module: "exec", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
     Row { module: "control", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },

@@ -29,7 +29,16 @@ struct Played {
 fn script_settings() -> ScriptSettings {
     let (filter, gate) = (Arc::default(), Gate::Open);
     let delay = Duration::from_secs(5);
-    ScriptSettings { delay, max_delays: 1_000, max_jobs: 1, moves: true, full: true, filter, gate }
+    ScriptSettings {
+        delay,
+        max_delays: 1_000,
+        max_jobs: 1,
+        moves: true,
+        full: true,
+        filter,
+        subdirectories: true,
+        gate,
+    }
 }
 
 impl Played {
@@ -438,4 +447,14 @@ fn a_full_event_goes_to_its_function_and_by_the_calendar() {
     assert!(said[0].starts_with("full 0"), "{said:?}");
     let mut played = Played::live(ScriptSettings { full: false, ..script_settings() });
     assert_eq!(played.handle(Input::FullDue(MirrorId(0))), ["action 0"]);
+}
+
+#[test]
+fn who_wants_the_root_only_is_told_nothing_of_what_is_below_its_directories() {
+    let mut played = Played::live(ScriptSettings { subdirectories: false, ..script_settings() });
+    // Nor is the directory listed.
+    assert!(played.hear(Edit::Create, "d/").is_empty());
+    played.hear(Edit::Create, "d/f");
+    played.tell(News::Moved { from: at("d/g"), to: at("g"), kind: Kind::Other });
+    assert_eq!(played.events(), ["Create /d wait", "Create /g wait"]);
 }

@@ -26,6 +26,15 @@ impl Fleet {
         }
     }
 
+    /// The mirror of this name, if it has a script, to be looked at.
+    #[must_use]
+    pub fn script(&self, id: MirrorId) -> Option<&Scripted> {
+        match self.mirrors.get(*self.places.get(&id)?)? {
+            Member::Scripted(mirror) => Some(mirror),
+            Member::Built(_) => None,
+        }
+    }
+
     /// The script of this mirror is about to start a child for these events. Returns the name of
     /// the job, with whose end an [`Input::ChildEnded`] has to come.
     ///

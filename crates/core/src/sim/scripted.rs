@@ -129,6 +129,7 @@ impl World {
             max_delays: random.pick(&[1_000, 3]),
             max_jobs,
             moves: random.once_in(2),
+            subdirectories: true,
             full: max_jobs == 1,
             filter: alloc::sync::Arc::default(),
             gate: Gate::Open,

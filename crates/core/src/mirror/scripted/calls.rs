@@ -6,19 +6,21 @@ use super::{IDLE, Idle, Scripted};
 use crate::{
     effect::{Call, Effect},
     event::MirrorEvent,
-    job::{Failure, JobId},
+    job::{Failure, JobId, Place},
     mirror::{FIRST_RETRY, Verdict},
     queue::ordered::{Ended, Refused, Status},
     time::Moment,
 };
 
 /// How a child ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildExit {
     /// It returned this code.
     Code(i32),
     /// It was killed by this signal.
     Signal(i32),
+    /// It was work of ours, and all is done but this.
+    Partly(Vec<(Place, Failure)>),
 }
 
 /// What a script says of the end of a child.
@@ -73,8 +75,9 @@ impl Scripted {
         self.idle = Idle { until: Some(now + IDLE), is_told: true };
     }
 
-    /// A child has ended. What that means the script says, unless something killed the child: then
-    /// nobody can know what it did, and its events are tried again.
+    /// A child has ended. What that means the script says, unless something killed the child, and
+    /// nobody can know what it did, or it is known that not all is done: then its events are tried
+    /// again.
     pub fn child_ended(
         &mut self,
         job: JobId,
@@ -89,6 +92,10 @@ impl Scripted {
             }
             ChildExit::Signal(signal) => {
                 self.report(MirrorEvent::ChildKilled(signal), effects);
+                self.end_job(job, Ended::Again(self.again_at(now)));
+            }
+            ChildExit::Partly(failed) => {
+                self.report(MirrorEvent::PlacesFailed(failed), effects);
                 self.end_job(job, Ended::Again(self.again_at(now)));
             }
         }

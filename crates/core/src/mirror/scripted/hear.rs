@@ -31,8 +31,7 @@ impl Scripted {
 
     fn hear_change(&mut self, change: &Change, now: Moment, effects: &mut Vec<Effect>) {
         let Change { edit, kind, path } = change;
-        // The original tells nothing of the root itself.
-        if path.is_root() || self.settings.filter.excludes(path, *kind) {
+        if !self.concerns(path, *kind) {
             return;
         }
         match (kind, edit) {
@@ -56,10 +55,8 @@ impl Scripted {
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let filter = &self.settings.filter;
-        let concerns = |path: &TreePath| !filter.excludes(path, kind);
         let may_move = self.settings.moves && self.init.is_none() && !self.queue.has_full();
-        if may_move && concerns(&from) && concerns(&to) {
+        if may_move && self.concerns(&from, kind) && self.concerns(&to, kind) {
             let stays_whole = self.queue.push_move(&from, &to, kind, now);
             if kind == Kind::Directory && !stays_whole {
                 self.list(&to, effects);
@@ -75,7 +72,7 @@ impl Scripted {
     fn hear_lost(&mut self, path: TreePath, effects: &mut Vec<Effect>) {
         if path.is_root() {
             self.begin_anew();
-        } else if self.settings.filter.excludes(&path, Kind::Directory) {
+        } else if !self.concerns(&path, Kind::Directory) {
             return;
         } else if self.settings.full {
             self.queue.push_full(path.clone());
@@ -85,7 +82,20 @@ impl Scripted {
         self.report(MirrorEvent::Lost(path), effects);
     }
 
+    /// Whether the script is told of this entry. As with the original, it is told nothing of the
+    /// root itself.
+    fn concerns(&self, path: &TreePath, kind: Kind) -> bool {
+        let is_near = || path.components().nth(1).is_none();
+        !path.is_root()
+            && (self.settings.subdirectories || is_near())
+            && !self.settings.filter.excludes(path, kind)
+    }
+
+    /// What a directory of which nothing is told holds, need not be known.
     fn list(&self, path: &TreePath, effects: &mut Vec<Effect>) {
+        if !self.settings.subdirectories {
+            return;
+        }
         effects.push(Effect::List { mirror: self.id, path: path.clone() });
     }
 

@@ -50,6 +50,8 @@ pub struct ScriptSettings {
     pub full: bool,
     /// What does not concern this mirror.
     pub filter: Arc<Filter>,
+    /// Whether what is below the directories of the source concerns it.
+    pub subdirectories: bool,
     /// Whether there is a way to the target now.
     pub gate: Gate,
 }

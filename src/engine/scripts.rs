@@ -1,0 +1,206 @@
+//! Scripts of the user: they are called, and what they want done is done.
+
+use std::{os::fd::RawFd, sync::Arc, thread, time::Instant};
+
+use mirror_core::{
+    effect::Call,
+    input::Input,
+    job::{Failure, Job},
+    notice::{Kind, MirrorId},
+    path::TreePath,
+    plan::rsync::Call as Words,
+};
+
+use super::{Engine, Message, here, member::Ground};
+use mirror_linux::entries::ReadBuffer;
+use rustix::fs::FileType;
+
+use crate::{
+    exec::{
+        child::{ChildOutput, Program},
+        source::SourceRoot,
+    },
+    report::Category,
+    script::{Called, Descriptors, Order, Ready, SLOW, Scripts, Seat, Spawn},
+};
+
+impl Engine {
+    /// The mirrors of the syncs, in their order, are these. A script whose mirror begins after a
+    /// reload tries its beginning again if that fails, as nobody looks on.
+    pub(super) fn seat_scripts(&mut self, mirrors: &[MirrorId], is_reload: bool) {
+        let Some(scripts) = &mut self.scripts else { return };
+        for (number, &mirror) in (1..).zip(mirrors) {
+            let insists = self.roster.get(mirror).is_some_and(|member| member.sync.insist);
+            scripts.assign(number, Seat { mirror, insists: is_reload || insists });
+        }
+    }
+
+    /// Calls the script of a mirror.
+    pub(super) fn call_script(&mut self, mirror: MirrorId, call: &Call) {
+        let Some(scripts) = &self.scripts else { return };
+        let (now, began) = (self.now(), Instant::now());
+        let called = scripts.call(&mut self.fleet, mirror, call, now);
+        let name = match call {
+            Call::Init(_) => "init",
+            Call::Full(_) => "full",
+            Call::Action => "action",
+            Call::Collect { .. } => "collect",
+        };
+        let of = self.roster.get(mirror).map(|member| member.sync.name.clone());
+        self.say_if_slow(&format!("{} of {}", name, of.unwrap_or_default()), began);
+        self.carry_out_orders();
+        self.answers.push(match called {
+            Called::Done(result) => Input::Called { mirror, result },
+            Called::Collected(job, result) => Input::Collected { job, result },
+        });
+    }
+
+    /// Calls the alarms that are due.
+    pub(super) fn ring_alarms(&mut self) {
+        let is_due = |wait: std::time::Duration| wait.is_zero();
+        let Some(scripts) = self.scripts.as_ref().filter(|it| it.next_alarm().is_some_and(is_due))
+        else {
+            return;
+        };
+        if self.fleet.is_running() {
+            let (now, began) = (self.now(), Instant::now());
+            let rung = scripts.ring(&mut self.fleet, now);
+            self.after("an alarm", began, rung);
+        }
+    }
+
+    /// A descriptor is ready that scripts observe.
+    pub(super) fn descriptor_ready(&mut self, fd: RawFd, what: Ready) {
+        let Some(scripts) = &self.scripts else { return };
+        if self.fleet.is_running() {
+            let (now, began) = (self.now(), Instant::now());
+            let told = scripts.ready(&mut self.fleet, (fd, what), now);
+            self.after("a function for a descriptor", began, told);
+            if let Some(descriptors) = &self.descriptors {
+                descriptors.rearm(fd);
+            }
+        }
+    }
+
+    fn after(&mut self, what: &str, began: Instant, result: Result<(), Failure>) {
+        self.say_if_slow(what, began);
+        // Who asked to end has failed at nothing.
+        let goes_on = self.scripts.as_ref().is_some_and(|scripts| scripts.exit().is_none());
+        if let (true, Err(failure)) = (goes_on, result) {
+            self.log.say(Category::Error, format_args!("{what}: {}", failure.why));
+        }
+        self.carry_out_orders();
+    }
+
+    /// Nothing is decided while a script is called, which its author may want to know.
+    fn say_if_slow(&self, what: &str, began: Instant) {
+        let took = began.elapsed();
+        if took >= SLOW {
+            let seconds = took.as_secs_f64();
+            let text = format!("{what} took {seconds:.1} seconds: so long nothing else is begun");
+            self.log.say(Category::Warn, text);
+        }
+    }
+
+    /// Does what scripts want done. At the start that is what the files wanted while they ran.
+    pub(super) fn carry_out_orders(&mut self) {
+        let orders = self.scripts.as_ref().map(Scripts::take_orders);
+        for order in orders.into_iter().flatten() {
+            match order {
+                Order::Spawn(spawn) => self.spawn(spawn),
+                Order::Transfer(job) => self.transfer(job),
+                Order::Full(mirror) => self.answers.push(Input::FullDue(mirror)),
+                Order::Refilter(number) => self.refilter(number),
+                Order::Observe { fd, read, write } => self.observe(fd, Ready { read, write }),
+                Order::Forget(fd) => {
+                    if let Some(descriptors) = &self.descriptors {
+                        descriptors.forget(fd);
+                    }
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, spawn: Spawn) {
+        let Spawn { job, program, words, stdin } = spawn;
+        let output = ChildOutput::Log(self.log.clone());
+        let program =
+            Program { binary: program, directory: here(), environment: Vec::new(), output };
+        self.jobs.spawn(job, program, Words { args: words, stdin }, self.log.clone());
+    }
+
+    fn transfer(&mut self, job: Job) {
+        let member = self.roster.get(job.mirror);
+        let executor = member.and_then(|member| member.executor.as_ref().map(Arc::clone));
+        // Who has no target of ours was told so when it asked.
+        if let Some(executor) = executor {
+            self.jobs.transfer(job, executor, self.log.clone());
+        }
+    }
+
+    /// A script has changed what its sync leaves out: that holds for what comes.
+    fn refilter(&mut self, number: usize) {
+        let Some(scripts) = &self.scripts else { return };
+        let Some(mirror) = scripts.mirror(number) else { return };
+        let sync = scripts.reread(number);
+        let Self { roster, tunnels, connections, log, .. } = self;
+        let ground = Ground { here: here(), connections, tunnels, log };
+        let Some(member) = roster.get_mut(mirror) else { return };
+        match sync.and_then(|sync| member.renew(sync, &ground)) {
+            Ok(()) => {
+                let filter = Arc::clone(&member.sync.filter);
+                if let Some(mirror) = self.fleet.scripted(mirror) {
+                    mirror.set_filter(filter);
+                }
+            }
+            Err(why) => self.log.say(Category::Error, format_args!("{}: {why}", member.sync.name)),
+        }
+    }
+
+    fn observe(&mut self, fd: RawFd, wanted: Ready) {
+        if self.descriptors.is_none() {
+            let inbox = self.inbox.clone();
+            let tell = move |fd, what| inbox.send(Message::Descriptor(fd, what));
+            match Descriptors::start(tell) {
+                Ok(descriptors) => self.descriptors = Some(descriptors),
+                Err(error) => {
+                    let text = format!("observefd({fd}): cannot observe anything: {error}");
+                    return self.log.say(Category::Error, text);
+                }
+            }
+        }
+        if let Some(Err(error)) = self.descriptors.as_ref().map(|it| it.observe(fd, wanted)) {
+            self.log.say(Category::Error, format_args!("observefd({fd}): {error}"));
+        }
+    }
+
+    /// Reads what a directory lists, on a thread of its own, as a disk may be slow.
+    pub(super) fn list(&self, mirror: MirrorId, path: TreePath) {
+        let Some(member) = self.roster.get(mirror) else { return };
+        let (source, inbox) = (Arc::clone(&member.source), self.inbox.clone());
+        let read = move || {
+            let entries = entries(&source, &path);
+            inbox.send(Message::Input(Input::Listed { mirror, path, entries }));
+        };
+        let _ = thread::Builder::new().name("list".into()).spawn(read);
+    }
+}
+
+/// What a directory of a source lists. Nothing, if it is not there.
+fn entries(source: &SourceRoot, path: &TreePath) -> Vec<(Vec<u8>, Kind)> {
+    let mut entries = Vec::new();
+    let Ok(dir) = source.open().map(|root| root.open_below(path.as_bytes())) else {
+        return entries;
+    };
+    let read = dir.and_then(|dir| {
+        dir.read(&mut ReadBuffer::new(), |entry| {
+            let is_directory = entry.file_type == FileType::Directory;
+            let kind = if is_directory { Kind::Directory } else { Kind::Other };
+            entries.push((entry.name.to_vec(), kind));
+            Ok(())
+        })
+    });
+    // One that went meanwhile is told by an event of its own.
+    let _ = read;
+    entries
+}

@@ -1,0 +1,45 @@
+//! What there is to tell of a sync with a script: the events as the original lists them.
+
+use std::io::{self, Write};
+
+use mirror_core::{
+    mirror::{Gate, State, scripted::Scripted},
+    notice::Kind,
+    path::TreePath,
+    queue::ordered::Entry,
+};
+
+/// One event that waits or is worked on.
+pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
+    let slash = if entry.kind() == Kind::Directory { "/" } else { "" };
+    let named = |path: &TreePath| format!("{path}{slash}");
+    write!(out, "{:<7}{} ", entry.status().name(), entry.etype().name())?;
+    // The blank at the end is the original's.
+    if !entry.etype().is_barrier() {
+        let is_all = entry.path().is_root();
+        write!(out, "{}", if is_all { "/".into() } else { named(entry.path()) })?;
+    }
+    if let Some(to) = entry.to() {
+        write!(out, " -> {}", named(to))?;
+    }
+    writeln!(out)
+}
+
+/// In words, how it is. What its script makes of the events, nobody knows.
+pub(super) fn write_state(mirror: &Scripted, out: &mut Vec<u8>) -> io::Result<()> {
+    let count = mirror.queue().len();
+    if mirror.gate() == Gate::Closed {
+        write!(out, "waits for its tunnel, ")?;
+    }
+    match mirror.state() {
+        State::Covering => write!(out, "its source is being watched for the first time")?,
+        State::Starting => write!(out, "the beginning")?,
+        State::Live | State::Away(_) => write!(out, "live")?,
+        State::Held { why, .. } => write!(out, "the source is lost, {why}")?,
+    }
+    match count {
+        0 => writeln!(out, ", all events are done"),
+        1 => writeln!(out, ", 1 event waits or is worked on"),
+        _ => writeln!(out, ", {count} events wait or are worked on"),
+    }
+}

@@ -1,0 +1,258 @@
+-- Children of scripts: spawn and spawnShell, and the commands that are written as texts.
+--
+-- Values never become part of the text that a shell reads: they are its arguments.
+
+local host, events = ...
+
+local error, ipairs, log, select, tostring, type = error, ipairs, log, select, tostring, type
+
+-- What the children work on, by the numbers of their jobs.
+local agents = {}
+
+-- The words of a program: `nil` is skipped, tables are one level of words.
+local function words_of(given, count, position)
+    local words = {}
+    local function add(value)
+        if type(value) == "number" or type(value) == "string" then
+            words[#words + 1] = math.type(value) == "float" and ("%.14g"):format(value) or tostring(value)
+        elseif value ~= nil then
+            error("spawn: a word of the program is a " .. type(value), position + 1)
+        end
+    end
+    for n = 1, count do
+        local value = given[n]
+        if type(value) == "table" then
+            for _, inner in ipairs(value) do add(inner) end
+        else
+            add(value)
+        end
+    end
+    return words
+end
+
+local function start(agent, binary, position, ...)
+    if agent == nil or type(agent) ~= "table" then error("spawning with an invalid agent", position) end
+    local own = events.own_of(agent)
+    if not own then error("spawning with an unknown agent", position) end
+    if type(binary) ~= "string" then
+        error("calling spawn(agent, binary, ...): binary is not a string", position)
+    end
+    local given, count, stdin = { ... }, select("#", ...), nil
+    if given[1] == "<" then
+        stdin = given[2]
+        if type(stdin) ~= "string" then error("spawn: what is to be piped is not a text", position) end
+        given = { select(3, ...) }
+        count = count - 2
+    end
+    local words = words_of(given, count, position)
+    local job, why = host.spawn(own.number, own.ids or own.id, binary, words, stdin)
+    if job then
+        agents[job] = agent
+    elseif why == "now" then
+        log("Normal", "ignored process spawning while fading")
+    elseif why == "many" then
+        error("Spawned too much processes!", position)
+    else
+        error("spawn() called on an non-waiting event" .. (own.ids and " list" or ""), position)
+    end
+end
+
+local function spawn(agent, binary, ...) start(agent, binary, 3, ...) end
+
+local function spawn_shell(agent, command, ...) start(agent, "sh", 3, "-c", command, "sh", ...) end
+
+-- Commands as texts. The order of the names is that in which the original numbers them.
+
+local names = {
+    "pathname", "pathdir", "path",
+    "sourcePathname", "sourcePathdir", "sourcePath", "source",
+    "targetPathname", "targetPathdir", "targetPath", "target",
+}
+
+-- The variables: the name behind the `^`, and what each is of the event and of the one for the new
+-- name.
+local variables = {}
+for _, front in ipairs { "", "o.", "d." } do
+    for _, name in ipairs(names) do
+        local get = events.field[name]
+        variables[#variables + 1] = {
+            text = "^" .. front .. name,
+            value = function(event, to)
+                if front == "d." then event = to end
+                if event == nil then error("^d. is there for onMove only", 0) end
+                local value = event[name]
+                if value == nil then error("^" .. front .. name .. ": the sync has no " .. name, 0) end
+                return value
+            end,
+        }
+    end
+end
+
+-- Finds the variable that stands at `at`: of those that fit, the longest.
+local function variable_at(text, at)
+    local found
+    for _, variable in ipairs(variables) do
+        if text:sub(at, at + #variable.text - 1) == variable.text
+            and (not found or #variable.text > #found.text) then
+            found = variable
+        end
+    end
+    return found
+end
+
+-- Cuts a text into what stands there and variables.
+local function parts_of(text)
+    local parts, from, at = {}, 1, 1
+    while true do
+        at = text:find("^", at, true)
+        local variable = at and variable_at(text, at)
+        if not at then break end
+        if variable then
+            parts[#parts + 1] = text:sub(from, at - 1)
+            parts[#parts + 1] = variable
+            from = at + #variable.text
+            at = from
+        else
+            at = at + 1
+        end
+    end
+    parts[#parts + 1] = text:sub(from)
+    return parts
+end
+
+-- A text with the values in their places: for people, and for a word of a program.
+local function filled(parts, value)
+    local texts = {}
+    for n, part in ipairs(parts) do
+        texts[n] = type(part) == "table" and value(part) or part
+    end
+    return table.concat(texts)
+end
+
+-- A program and its words. Quotes keep blanks together, and stay.
+local function split(text)
+    local words, word, in_quotes = {}, {}, false
+    for char in text:gmatch(".") do
+        if char == '"' then in_quotes = not in_quotes end
+        if char:find("%s") and not in_quotes then
+            if #word > 0 then words[#words + 1] = table.concat(word) end
+            word = {}
+        else
+            word[#word + 1] = char
+        end
+    end
+    if #word > 0 then words[#words + 1] = table.concat(word) end
+    return words
+end
+
+local function binary_form(text)
+    local words = {}
+    for n, word in ipairs(split(text)) do words[n] = parts_of(word) end
+    return function(event, to)
+        log("Normal", "Event ", event.etype, ' spawns action "', text, '"')
+        local value = function(variable) return variable.value(event, to) end
+        local given = {}
+        for n, parts in ipairs(words) do given[n] = filled(parts, value) end
+        spawn(event, table.unpack(given))
+    end
+end
+
+-- How the code of a shell is read, as far as it decides whether a blank in a value cuts a word in
+-- two. `stack` has what is open: `"`, `'`, `(` or a backquote.
+local Shell = {}
+Shell.__index = Shell
+
+function Shell.new() return setmetatable({ stack = {}, before = " " }, Shell) end
+
+function Shell:top() return self.stack[#self.stack] end
+
+function Shell:toggle(what)
+    if self:top() == what then table.remove(self.stack) else table.insert(self.stack, what) end
+end
+
+function Shell:read(text)
+    local at = 1
+    while at <= #text do
+        local char, top = text:sub(at, at), self:top()
+        if top == "#" then
+            if char == "\n" then table.remove(self.stack) end
+        elseif top == "'" then
+            if char == "'" then table.remove(self.stack) end
+        elseif char == "\\" then
+            at = at + 1
+        elseif char == '"' or char == "`" then
+            self:toggle(char)
+        elseif char == "(" and (top ~= '"' or self.before == "$") then
+            table.insert(self.stack, "(")
+        elseif top == '"' then
+            -- Nothing else means anything here.
+        elseif char == "'" then
+            table.insert(self.stack, "'")
+        elseif char == ")" and top == "(" then
+            table.remove(self.stack)
+        elseif char == "#" and self.before:find("[%s;&|(]") then
+            table.insert(self.stack, "#")
+        end
+        self.before = text:sub(at, at)
+        at = at + 1
+    end
+end
+
+-- How a value is named at this place of the code.
+function Shell:named(n)
+    local name = n < 10 and "$" .. n or "${" .. n .. "}"
+    if self:top() == '"' then return "${" .. n .. "}" end
+    return '"' .. name .. '"'
+end
+
+local function used_in(parts)
+    local is_used, used = {}, {}
+    for _, part in ipairs(parts) do is_used[part] = true end
+    for _, variable in ipairs(variables) do
+        if is_used[variable] then
+            used[#used + 1] = variable
+            is_used[variable] = #used
+        end
+    end
+    return used, is_used
+end
+
+local function shell_form(text, said_at)
+    local parts = parts_of(text)
+    local used, number_of = used_in(parts)
+    local shell, code = Shell.new(), {}
+    for n, part in ipairs(parts) do
+        if type(part) == "table" then
+            if shell:top() == "'" then
+                log("Warn", said_at, part.text, " inside single quotes does not",
+                    " become the name: a shell reads what they enclose as it stands")
+            end
+            code[n] = shell:named(number_of[part])
+            shell.before = "x"
+        else
+            shell:read(part)
+            code[n] = part
+        end
+    end
+    code = table.concat(code)
+    return function(event, to)
+        local values, shown = {}, {}
+        for n, variable in ipairs(used) do
+            values[n] = variable.value(event, to)
+            shown[variable] = host.escaped(values[n])
+        end
+        local said = filled(parts, function(variable) return shown[variable] end)
+        log("Normal", "Event ", event.etype, ' spawns shell "', said, '"')
+        spawn_shell(event, code, table.unpack(values, 1, #used))
+    end
+end
+
+-- The function for a command that is written as a text. `said_at` is where it stands, for people.
+local function translate(text, said_at)
+    text = text:match("^%s*(.-)%s*$")
+    if text:sub(1, 1) == "/" then return binary_form(text) end
+    if text:sub(1, 1) == "^" and not variable_at(text, 1) then text = text:sub(2) end
+    return shell_form(text, said_at)
+end
+
+return { spawn = spawn, spawn_shell = spawn_shell, translate = translate, agents = agents }

@@ -1,0 +1,152 @@
+-- What the defaults do where a sync has functions of its own beside them.
+
+local host, syncs, events, inherits = ...
+
+local error, ipairs, log, tostring, type = error, ipairs, log, tostring, type
+
+-- Calls the function of the user for one event.
+local function action(inlet)
+    local event, to = inlet.getEvent()
+    if not event then return end
+    local act = event.config["on" .. event.etype]
+    if type(act) == "function" then act(event, to) end
+    if event.status == "wait" then inlet.discardEvent(event) end
+end
+
+local function discard(event)
+    if event.status == "wait" then event.inlet.discardEvent(event) end
+end
+
+local function init(event)
+    local act = event.config.onStartup
+    if type(act) == "function" then act(event) end
+    discard(event)
+end
+
+local function full(event)
+    local act = event.config.onFull
+    if type(act) == "function" then act(event) end
+    discard(event)
+end
+
+-- What an exit code means. What is not known ends the daemon, unless the program is known to us.
+local function class_of(codes, code, unknown)
+    if not codes then return code == 0 and "ok" or "die" end
+    return codes[code] or unknown
+end
+
+local function startup(event, code, class)
+    local config = event.config
+    local route = host.escaped(config.source) .. " -> " .. host.escaped(tostring(config.target))
+    if class == "ok" then
+        log("Normal", "Startup of ", route, " finished.")
+        return "ok"
+    elseif class == "again" then
+        if host.insists(events.own_of(event).number) then
+            log("Normal", "Retrying startup of ", route, ": ", code)
+            return "again"
+        end
+        log("Error", "Temporary or permanent failure on startup of ", route,
+            '. Terminating since "insist" is not set.')
+        return "die", "told"
+    elseif class == "die" then
+        log("Error", "Failure on startup of ", route, ".")
+        return "die", "told"
+    end
+    log("Error", 'Unknown exitcode "', code, '" on startup of ', route, ".")
+    return "die"
+end
+
+local function list(code, class)
+    if class == "ok" then
+        log("Normal", "Finished a list after exitcode: ", code)
+    elseif class == "again" then
+        log("Normal", "Retrying a list after exitcode = ", code)
+    elseif class == "die" then
+        log("Error", "Failure with a list with exitcode = ", code)
+    else
+        log("Error", 'Unknown exitcode "', code, '" with a list')
+        return "die"
+    end
+    return class
+end
+
+local function single(event, code, class)
+    local what = event.etype .. " on " .. host.escaped(event.sourcePath) .. " = " .. code
+    if class == "ok" then
+        log("Normal", "Finished ", what)
+    elseif class == "again" then
+        log("Normal", "Retrying ", what)
+    elseif class == "die" then
+        log("Error", "Failure with ", what)
+    else
+        log("Error", 'Unknown exitcode "', code, '" with ', what)
+        return "die"
+    end
+    return class
+end
+
+local function judge(agent, code, class)
+    if agent.isList then return list(code, class) end
+    if agent.etype == "Init" then return startup(agent, code, class) end
+    return single(agent, code, class)
+end
+
+local function collect(agent, code)
+    return judge(agent, code, class_of(agent.config.exitcodes, code))
+end
+
+-- The functions of a default with a target of ours. What it brings is decided by the disk, not by
+-- what an event says.
+local function with_target(base, codes_of)
+    local function needs(number)
+        if inherits(number) ~= base then
+            error("this sync does not take default." .. base .. ", so its functions cannot be used", 3)
+        end
+    end
+
+    local function transfer(agent, is_full)
+        local own = events.own_of(agent)
+        needs(own.number)
+        local job, why = host.transfer(own.number, own.ids or own.id, is_full)
+        if job then
+            host.agents[job] = agent
+        elseif why == "now" then
+            log("Normal", "ignored process spawning while fading")
+        else
+            error("the event is being worked on already, or as much runs as may", 3)
+        end
+    end
+
+    local function is_ordinary(event)
+        local etype = event.etype
+        return etype ~= "Init" and etype ~= "Blanket" and etype ~= "Full"
+    end
+
+    local its = {}
+
+    function its.init(event) transfer(event, true) end
+
+    function its.full(event) transfer(event, true) end
+
+    function its.action(inlet)
+        local first = inlet.getEvent()
+        if not first then return end
+        if first.etype == "Full" then return transfer(first, true) end
+        if first.etype == "Blanket" then return inlet.discardEvent(first) end
+        transfer(inlet.getEvents(is_ordinary), false)
+    end
+
+    function its.collect(agent, code)
+        return judge(agent, code, class_of(agent.config[codes_of], code, "again"))
+    end
+
+    return its
+end
+
+return {
+    own = { action = action, init = init, full = full, collect = collect },
+    rsync = with_target("rsync", "exitcodes"),
+    rsyncssh = with_target("rsyncssh", "rsyncExitCodes"),
+    direct = with_target("direct", "rsyncExitCodes"),
+}

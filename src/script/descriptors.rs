@@ -1,0 +1,225 @@
+//! Descriptors that scripts want to be told of when they are ready.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{OwnedFd, RawFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use mirror_linux::descriptor::duplicate;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+/// What a descriptor is ready for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Something can be read, or it is at its end.
+    pub read: bool,
+    /// Something can be written.
+    pub write: bool,
+}
+
+/// Polls descriptors on a thread. What was told once is not told again before
+/// [`rearm`](Self::rearm).
+#[derive(Debug)]
+pub struct Descriptors {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    set: Mutex<Set>,
+    /// Rung when the set has changed.
+    bell: OwnedFd,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    observed: BTreeMap<RawFd, Observed>,
+    is_over: bool,
+}
+
+/// One descriptor. What is polled is a copy, so that the poll never sees another one that got the
+/// number meanwhile.
+#[derive(Debug)]
+struct Observed {
+    copy: Arc<OwnedFd>,
+    wanted: Ready,
+    is_told: bool,
+}
+
+impl Shared {
+    fn set(&self) -> MutexGuard<'_, Set> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        // The bell can't be too full: it counts to 2^64 - 2 before it blocks.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Descriptors {
+    /// Starts to poll, nothing yet. `tell` is called on another thread.
+    ///
+    /// # Errors
+    ///
+    /// As `eventfd(2)`, or if there can be no thread.
+    pub fn start(tell: impl Fn(RawFd, Ready) + Send + 'static) -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let shared = Arc::new(Shared { set: Mutex::default(), bell });
+        let its = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("descriptors".into()).spawn(move || {
+            while let Some(ready) = its.wait() {
+                for (fd, what) in ready {
+                    tell(fd, what);
+                }
+            }
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// From now on tells when this descriptor is ready for that.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such descriptor.
+    pub fn observe(&self, fd: RawFd, wanted: Ready) -> io::Result<()> {
+        let copy = Arc::new(duplicate(fd)?);
+        self.shared.set().observed.insert(fd, Observed { copy, wanted, is_told: false });
+        self.shared.ring();
+        Ok(())
+    }
+
+    /// What was told of this descriptor has been seen to.
+    pub fn rearm(&self, fd: RawFd) {
+        if let Some(observed) = self.shared.set().observed.get_mut(&fd) {
+            observed.is_told = false;
+        }
+        self.shared.ring();
+    }
+
+    /// Tells nothing of this descriptor any more.
+    pub fn forget(&self, fd: RawFd) {
+        self.shared.set().observed.remove(&fd);
+        self.shared.ring();
+    }
+}
+
+impl Drop for Descriptors {
+    fn drop(&mut self) {
+        self.shared.set().is_over = true;
+        self.shared.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Waits until a descriptor is ready. `None` when all is over.
+    fn wait(&self) -> Option<Vec<(RawFd, Ready)>> {
+        let polled: Vec<(RawFd, Arc<OwnedFd>, Ready)> = {
+            let set = self.set();
+            if set.is_over {
+                return None;
+            }
+            let awaited = set.observed.iter().filter(|(_, observed)| !observed.is_told);
+            awaited.map(|(fd, it)| (*fd, Arc::clone(&it.copy), it.wanted)).collect()
+        };
+        let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
+        fds.extend(polled.iter().map(|(_, copy, wanted)| PollFd::new(&**copy, flags(*wanted))));
+        // Interrupted, it looks again.
+        let _ = poll(&mut fds, None);
+        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        let found = polled.iter().zip(fds.iter().skip(1));
+        let ready = found.filter_map(|((fd, _, wanted), polled)| {
+            Some((*fd, ready_for(*wanted, polled.revents())?))
+        });
+        let ready: Vec<(RawFd, Ready)> = ready.collect();
+        let mut set = self.set();
+        for (fd, _) in &ready {
+            if let Some(observed) = set.observed.get_mut(fd) {
+                observed.is_told = true;
+            }
+        }
+        Some(ready)
+    }
+}
+
+fn flags(wanted: Ready) -> PollFlags {
+    let read = if wanted.read { PollFlags::IN } else { PollFlags::empty() };
+    read | if wanted.write { PollFlags::OUT } else { PollFlags::empty() }
+}
+
+/// What of that it is ready for. An end or an error shows when it is read, or written.
+fn ready_for(wanted: Ready, seen: PollFlags) -> Option<Ready> {
+    let ended = seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
+    let read = wanted.read && (ended || seen.contains(PollFlags::IN));
+    let write = wanted.write && (ended || seen.contains(PollFlags::OUT));
+    (read || write).then_some(Ready { read, write })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        os::fd::AsRawFd,
+        sync::mpsc::channel,
+    };
+
+    const TO_READ: Ready = Ready { read: true, write: false };
+
+    #[test]
+    fn what_is_ready_is_told_once_until_it_is_seen_to() {
+        let (sender, told) = channel();
+        let descriptors = Descriptors::start(move |fd, what| sender.send((fd, what)).unwrap());
+        let descriptors = descriptors.unwrap();
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        let fd = reader.as_raw_fd();
+        descriptors.observe(fd, TO_READ).unwrap();
+        writer.write_all(b"one").unwrap();
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        // Another one wakes the thread: of the first nothing is told again.
+        let (other, mut to_other) = io::pipe().unwrap();
+        descriptors.observe(other.as_raw_fd(), TO_READ).unwrap();
+        to_other.write_all(b"x").unwrap();
+        assert_eq!(told.recv(), Ok((other.as_raw_fd(), TO_READ)));
+        let mut text = [0; 3];
+        reader.read_exact(&mut text).unwrap();
+        writer.write_all(b"two").unwrap();
+        descriptors.rearm(fd);
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        // An end can be read as well.
+        reader.read_exact(&mut text).unwrap();
+        drop(writer);
+        descriptors.rearm(fd);
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        drop(descriptors);
+        assert!(told.recv().is_err());
+    }
+
+    #[test]
+    fn what_was_forgotten_is_not_told() {
+        let (sender, told) = channel();
+        let descriptors = Descriptors::start(move |fd, what| sender.send((fd, what)).unwrap());
+        let descriptors = descriptors.unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        descriptors.observe(reader.as_raw_fd(), TO_READ).unwrap();
+        descriptors.forget(reader.as_raw_fd());
+        writer.write_all(b"x").unwrap();
+        let to_write = Ready { read: false, write: true };
+        descriptors.observe(writer.as_raw_fd(), to_write).unwrap();
+        assert_eq!(told.recv(), Ok((writer.as_raw_fd(), to_write)));
+    }
+
+    #[test]
+    fn a_number_that_names_nothing_is_refused() {
+        let descriptors = Descriptors::start(|_, _| ()).unwrap();
+        assert!(descriptors.observe(-1, TO_READ).is_err());
+    }
+}

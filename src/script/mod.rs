@@ -1,0 +1,261 @@
+//! User scripts: Lua code that is called while the daemon runs.
+//!
+//! The state of Lua in which a configuration file ran stays, on the engine's thread, as long as the
+//! file has scripts. What belongs to the language is written in it, in the files of Lua beside this
+//! one; it stands on a few functions of Rust ([`host`]). A script that takes long holds up the
+//! decisions and nothing else: what happens meanwhile is kept by the watcher.
+
+mod descriptors;
+mod desk;
+mod host;
+
+use std::{cell::RefCell, collections::BTreeMap, fmt, os::fd::RawFd, rc::Rc, time::Duration};
+
+use mirror_core::{
+    effect::Call,
+    fleet::{Charter, Fleet, Limits},
+    job::{Failure, JobId},
+    mirror::scripted::Answer,
+    notice::MirrorId,
+    queue::ordered::EventId,
+    time::Moment,
+};
+use mirror_linux::clock::{ticks, ticks_per_second};
+use mlua::{Error, FromLuaMulti, Function, IntoLuaMulti, Lua, Result as LuaResult, Table, Value};
+
+use crate::setup::Sync;
+
+pub use descriptors::{Descriptors, Ready};
+pub use desk::{Order, Seat, Spawn};
+
+use desk::Desk;
+
+/// How long a function may take before that is told.
+pub const SLOW: Duration = Duration::from_secs(1);
+
+/// The code of Lua beside this file.
+const FILES: [(&str, &str); 6] = [
+    ("commands", include_str!("commands.lua")),
+    ("defaults", include_str!("defaults.lua")),
+    ("events", include_str!("events.lua")),
+    ("extras", include_str!("extras.lua")),
+    ("runtime", include_str!("runtime.lua")),
+    ("times", include_str!("times.lua")),
+];
+
+/// Reads the sync of this number again. If it can't be run any more, why.
+pub type Reread = Box<dyn Fn(usize) -> Result<Sync, String>>;
+
+/// The scripts of one configuration.
+pub struct Scripts {
+    lua: Lua,
+    desk: Rc<Desk>,
+    host: Table,
+    /// The functions of `runtime.lua` that are called from here.
+    calls: Rc<RefCell<Option<Table>>>,
+    /// The numbers of the mirrors, by which they are called.
+    numbers: BTreeMap<MirrorId, usize>,
+    reread: Option<Reread>,
+}
+
+impl fmt::Debug for Scripts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scripts").field("desk", &self.desk).finish_non_exhaustive()
+    }
+}
+
+/// What a script answered to a call.
+#[derive(Debug)]
+pub enum Called {
+    /// The function for something that is due has returned.
+    Done(Result<(), Failure>),
+    /// What it says of the end of a child.
+    Collected(JobId, Result<Answer, Failure>),
+}
+
+impl Scripts {
+    /// Scripts in this state of Lua, none yet.
+    ///
+    /// # Errors
+    ///
+    /// For want of memory only.
+    pub fn new(lua: &Lua) -> LuaResult<Self> {
+        let desk = Rc::new(Desk::default());
+        let host = host::table(lua, &desk)?;
+        let (calls, numbers) = (Rc::default(), BTreeMap::new());
+        Ok(Self { lua: lua.clone(), desk, host, calls, numbers, reread: None })
+    }
+
+    /// A function for Lua that loads what scripts need. It takes the table of the syncs, and returns
+    /// what `runtime.lua` does.
+    ///
+    /// # Errors
+    ///
+    /// For want of memory only.
+    pub fn loader(&self) -> LuaResult<Function> {
+        let chunk = self.lua.create_function(|lua, name: String| {
+            let found = FILES.iter().find(|(file, _)| *file == name);
+            let (_, text) = found.ok_or_else(|| Error::runtime("no such file"))?;
+            lua.load(*text).set_name(format!("={name}")).into_function()
+        })?;
+        let (host, calls) = (self.host.clone(), Rc::clone(&self.calls));
+        self.lua.create_function(move |_, syncs: Table| {
+            let runtime: Function = chunk.call("runtime")?;
+            let made: Table = runtime.call((&host, syncs, &chunk))?;
+            *calls.borrow_mut() = Some(made.get("calls")?);
+            Ok(made)
+        })
+    }
+
+    /// What ends the daemon from now on, where loading was ended before: a function for Lua.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn exit_function(&self) -> LuaResult<Function> {
+        self.host.get("exit")
+    }
+
+    /// How a sync is read again when a script has changed what it leaves out.
+    pub fn set_reread(&mut self, reread: Reread) {
+        self.reread = Some(reread);
+    }
+
+    /// The sync of this number, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be run any more.
+    pub fn reread(&self, number: usize) -> Result<Sync, String> {
+        match &self.reread {
+            Some(reread) => reread(number),
+            None => Err("it cannot be read again".into()),
+        }
+    }
+
+    /// Whether something waits for its time, or for a descriptor.
+    #[must_use]
+    pub fn has_plans(&self) -> bool {
+        self.desk.wake_at.get().is_some() || !self.desk.orders.borrow().is_empty()
+    }
+
+    /// The mirror of the sync of this number is this one.
+    pub fn assign(&mut self, number: usize, seat: Seat) {
+        self.numbers.insert(seat.mirror, number);
+        self.desk.seats.borrow_mut().insert(number, seat);
+    }
+
+    /// The mirror of the sync of this number.
+    #[must_use]
+    pub fn mirror(&self, number: usize) -> Option<MirrorId> {
+        self.desk.seat(number).ok().map(|seat| seat.mirror)
+    }
+
+    /// What scripts want done, in the order in which they said so.
+    #[must_use]
+    pub fn take_orders(&self) -> Vec<Order> {
+        self.desk.orders.take()
+    }
+
+    /// The code with which a script wants the daemon to end.
+    #[must_use]
+    pub fn exit(&self) -> Option<u8> {
+        self.desk.exit.get()
+    }
+
+    /// How long until an alarm is due.
+    #[must_use]
+    pub fn next_alarm(&self) -> Option<Duration> {
+        #[expect(clippy::cast_precision_loss, reason = "exact for millions of years")]
+        let left = self.desk.wake_at.get()? - ticks() as f64;
+        let seconds = (left / f64::from(ticks_per_second())).max(0.0);
+        Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    }
+
+    /// Calls the script of a mirror.
+    pub fn call(&self, fleet: &mut Fleet, mirror: MirrorId, call: &Call, now: Moment) -> Called {
+        // Who is called has a number, or there would be no such call.
+        let number = self.numbers.get(&mirror).copied().unwrap_or_default();
+        let done = |fleet: &mut Fleet, name, id: Option<EventId>| {
+            let id = id.map(|id| id.0);
+            Called::Done(self.run(fleet, now, name, (number, id)).map(|_: Value| ()))
+        };
+        match call {
+            Call::Init(id) => done(fleet, "init", Some(*id)),
+            Call::Full(id) => done(fleet, "full", Some(*id)),
+            Call::Action => done(fleet, "action", None),
+            Call::Collect { job, code, .. } => {
+                let given = (number, job.0, *code);
+                Called::Collected(*job, self.run(fleet, now, "collect", given).map(answer))
+            }
+        }
+    }
+
+    /// Calls the alarms that are due.
+    ///
+    /// # Errors
+    ///
+    /// What one of them failed with. The others were called all the same.
+    pub fn ring(&self, fleet: &mut Fleet, now: Moment) -> Result<(), Failure> {
+        self.run(fleet, now, "ring", ())
+    }
+
+    /// Calls the functions for a descriptor that is ready.
+    ///
+    /// # Errors
+    ///
+    /// What one of them failed with.
+    pub fn ready(
+        &self,
+        fleet: &mut Fleet,
+        (fd, what): (RawFd, Ready),
+        now: Moment,
+    ) -> Result<(), Failure> {
+        if what.read {
+            self.run::<()>(fleet, now, "ready", (fd, "ready"))?;
+        }
+        if what.write {
+            self.run::<()>(fleet, now, "ready", (fd, "writey"))?;
+        }
+        Ok(())
+    }
+
+    /// Calls one of the functions of `runtime.lua`, which has the fleet meanwhile.
+    fn run<R: FromLuaMulti>(
+        &self,
+        fleet: &mut Fleet,
+        now: Moment,
+        name: &str,
+        given: impl IntoLuaMulti,
+    ) -> Result<R, Failure> {
+        let calls = self.calls.borrow().clone();
+        let function = calls.map(|calls| calls.get::<Function>(name));
+        let Some(Ok(function)) = function else {
+            return Err(Failure::new(format!("there is no function {name}")));
+        };
+        let nobody = Fleet::new(Vec::<Charter>::new(), Limits::default());
+        self.desk.fleet.replace(Some(std::mem::replace(fleet, nobody)));
+        self.desk.now.set(now);
+        let returned = function.call::<R>(given);
+        if let Some(back) = self.desk.fleet.take() {
+            *fleet = back;
+        }
+        returned.map_err(|error| Failure::new(said(&error)))
+    }
+}
+
+fn answer(answer: Value) -> Answer {
+    match answer {
+        Value::String(text) if text.as_bytes() == b"again" => Answer::Again,
+        Value::String(text) if text.as_bytes() == b"die" => Answer::Die,
+        _ => Answer::Done,
+    }
+}
+
+/// What Lua says, with the way by which it came there.
+fn said(error: &Error) -> String {
+    match error {
+        Error::RuntimeError(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

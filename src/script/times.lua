@@ -1,0 +1,125 @@
+-- What scripts do at a time of theirs, or when a descriptor of theirs is ready.
+
+local host = ...
+
+local error, getmetatable, ipairs, rawget, setmetatable = error, getmetatable, ipairs, rawget, setmetatable
+local tonumber, tostring, type, xpcall = tonumber, tostring, type, xpcall
+
+-- Timestamps count the ticks of `times(2)`, as the original's do.
+
+local stamp_meta = { __name = "timestamp" }
+
+local function stamp(ticks) return setmetatable({ ticks = ticks }, stamp_meta) end
+
+local function is_stamp(value) return getmetatable(value) == stamp_meta end
+
+local function seconds_of(value, position)
+    local seconds = tonumber(value)
+    if not seconds then error("a timestamp and a " .. type(value) .. " do not go together", position + 1) end
+    return seconds
+end
+
+function stamp_meta.__add(one, other)
+    if is_stamp(one) and is_stamp(other) then error("two timestamps cannot be added", 2) end
+    if is_stamp(other) then one, other = other, one end
+    return stamp(one.ticks + seconds_of(other, 2) * host.ticks_per_second)
+end
+
+function stamp_meta.__sub(one, other)
+    if not is_stamp(one) then error("a timestamp cannot be taken from a " .. type(one), 2) end
+    if is_stamp(other) then return (one.ticks - other.ticks) / host.ticks_per_second end
+    return stamp(one.ticks - seconds_of(other, 2) * host.ticks_per_second)
+end
+
+local function both(one, other)
+    if not (is_stamp(one) and is_stamp(other)) then
+        error("a timestamp can be compared with a timestamp only", 3)
+    end
+    return one.ticks, other.ticks
+end
+
+function stamp_meta.__lt(one, other)
+    one, other = both(one, other)
+    return one < other
+end
+
+function stamp_meta.__le(one, other)
+    one, other = both(one, other)
+    return one <= other
+end
+
+function stamp_meta.__eq(one, other) return one.ticks == other.ticks end
+
+function stamp_meta.__concat(one, other)
+    local function text(value) return is_stamp(value) and ("%f"):format(value.ticks) or tostring(value) end
+    return text(one) .. text(other)
+end
+
+function stamp_meta.__index(it, name)
+    local seconds = rawget(it, "ticks") // host.ticks_per_second
+    if name == "seconds" then return math.tointeger(seconds) end
+    if name == "string" then return tostring(math.tointeger(seconds)) end
+end
+
+local function now() return stamp(host.ticks()) end
+
+-- Alarms, the earliest first; of one time in the order in which they were set.
+
+local alarms = {}
+
+local function wake() host.wake_at(alarms[1] and alarms[1].at.ticks) end
+
+local function alarm(at, act, extra)
+    if not is_stamp(at) then error("alarm takes a timestamp, a function and a value for it", 2) end
+    if type(act) ~= "function" then error("alarm: what is to be called is not a function", 2) end
+    local place = #alarms + 1
+    while place > 1 and at < alarms[place - 1].at do place = place - 1 end
+    table.insert(alarms, place, { at = at, act = act, extra = extra })
+    wake()
+end
+
+-- Calls what is due, once each, and what is set meanwhile not before the next time.
+local function ring()
+    local time = now()
+    local due = {}
+    while alarms[1] and alarms[1].at <= time do due[#due + 1] = table.remove(alarms, 1) end
+    wake()
+    local failed
+    for _, it in ipairs(due) do
+        local is_fine, why = xpcall(it.act, host.traced, it.at, it.extra)
+        if not is_fine then failed = why end
+    end
+    if failed then error(failed, 0) end
+end
+
+-- Descriptors
+
+local observed = {}
+
+local function observefd(fd, ready, writey)
+    fd = math.tointeger(fd)
+    if not fd then error("observefd takes the number of a descriptor", 2) end
+    for _, act in ipairs { ready or nil, writey or nil } do
+        if type(act) ~= "function" then error("observefd takes functions", 2) end
+    end
+    host.observe(fd, ready and true or false, writey and true or false)
+    observed[fd] = { ready = ready, writey = writey }
+end
+
+local function nonobservefd(fd)
+    fd = math.tointeger(fd)
+    if not (fd and observed[fd]) then error("this descriptor is not observed", 2) end
+    observed[fd] = nil
+    host.forget(fd)
+end
+
+-- A descriptor is ready. It may have been forgotten meanwhile.
+local function ready(fd, what)
+    local it = observed[fd]
+    if it and it[what] then it[what](fd) end
+end
+
+return {
+    now = now, alarm = alarm, ring = ring, is_stamp = is_stamp,
+    observefd = observefd, nonobservefd = nonobservefd, ready = ready,
+}
