@@ -65,6 +65,7 @@ fn takes(takes: Takes) -> String {
         Takes::Path => "a path",
         Takes::List => "a list of texts",
         Takes::Patterns | Takes::Command => "a text or a list of texts",
+        Takes::CommandOrFunction => "a text, a list of texts or a function",
         Takes::Delete => "`true`, `false`, `\"startup\"`, `\"running\"`",
         Takes::Table => "a table",
         Takes::Codes => "a table from codes to `\"ok\"`, `\"again\"`, `\"die\"`",

@@ -16,7 +16,7 @@ use mirror_core::{
 use super::{shown, tunnels, words};
 use crate::{
     report::Mode,
-    setup::{Daemon, Hook, Kind, Sync, Watch},
+    setup::{Daemon, Hook, HookCall, Kind, Sync, Watch},
 };
 
 /// What holds for the whole process.
@@ -89,13 +89,18 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
 }
 
 fn described(hook: &Hook) -> String {
-    let words = std::iter::once(&hook.program).chain(&hook.words).map(|word| word.as_bytes());
+    let called = match &hook.call {
+        HookCall::Function(_) => "a function".into(),
+        HookCall::Program(program, words) => {
+            words::line(std::iter::once(program).chain(words).map(|word| word.as_bytes()))
+        }
+    };
     let then = match hook.on_failure {
         None => "a warning if it fails",
         Some(AfterHook::Retry) => "again if it fails",
         Some(AfterHook::Hold) => "nothing more if it fails",
     };
-    format!("{}, {then}", words::line(words))
+    format!("{called}, {then}")
 }
 
 fn section(text: &mut String, title: &str, lines: &[(&str, String)]) {

@@ -96,7 +96,7 @@ impl Draft<'_> {
             batch_size_limit: fields.whole("batchSizeLimit", 0)?,
             max_processes: max_processes(fields, kind)?,
             crontab,
-            hook: hook::read(fields)?,
+            hook: hook::read(fields, self.number)?,
             script: self.script(fields)?,
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };

@@ -9,10 +9,11 @@ use super::{
     draft::Fault,
     fields::{Fields, quoted},
 };
-use crate::setup::Hook;
+use crate::setup::{Hook, HookCall};
 
-/// The hook, if there is one. A text is for a shell, a list is a program with its words.
-pub(super) fn read(fields: Fields<'_>) -> Result<Option<Hook>, Fault> {
+/// The hook of the sync of this number, if there is one. A text is for a shell, a list is a program
+/// with its words.
+pub(super) fn read(fields: Fields<'_>, number: usize) -> Result<Option<Hook>, Fault> {
     let on_failure = match fields.text("onSyncedFailure")?.as_deref() {
         None | Some(b"warn") => None,
         Some(b"retry") => Some(AfterHook::Retry),
@@ -24,6 +25,9 @@ pub(super) fn read(fields: Fields<'_>) -> Result<Option<Hook>, Fault> {
             return Err(Fault::Lua(why));
         }
     };
+    if let Value::Function(_) = fields.value("onSynced") {
+        return Ok(Some(Hook { call: HookCall::Function(number), on_failure }));
+    }
     let mut words: Vec<OsString> =
         fields.texts("onSynced")?.into_iter().map(OsString::from_vec).collect();
     if let Value::String(_) = fields.value("onSynced") {
@@ -31,7 +35,7 @@ pub(super) fn read(fields: Fields<'_>) -> Result<Option<Hook>, Fault> {
     }
     let mut words = words.into_iter();
     let Some(program) = words.next() else { return Ok(None) };
-    Ok(Some(Hook { program, words: words.collect(), on_failure }))
+    Ok(Some(Hook { call: HookCall::Program(program, words.collect()), on_failure }))
 }
 
 #[cfg(test)]
@@ -42,7 +46,7 @@ mod tests {
     fn hook(text: &str) -> Result<Option<Hook>, Fault> {
         let lua = Lua::new();
         let table: Table = lua.load(format!("return {{ {text} }}")).eval().unwrap();
-        read(Fields::new(&table, ""))
+        read(Fields::new(&table, ""), 3)
     }
 
     #[test]
@@ -55,9 +59,12 @@ mod tests {
         ] {
             let mut words = words.iter().map(OsString::from);
             let program = words.next().unwrap();
-            let wanted = Hook { program, words: words.collect(), on_failure };
+            let call = HookCall::Program(program, words.collect());
+            let wanted = Hook { call, on_failure };
             assert_eq!(hook(text), Ok(Some(wanted)), "{text}");
         }
+        let wanted = Hook { call: HookCall::Function(3), on_failure: None };
+        assert_eq!(hook("onSynced = function() end"), Ok(Some(wanted)));
         assert_eq!(hook(""), Ok(None));
         let why = "onSyncedFailure must be \"warn\", \"retry\" or \"hold\", not \"x\"";
         assert_eq!(hook("onSyncedFailure = 'x'"), Err(Fault::Lua(why.into())));

@@ -92,7 +92,7 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
     seal.call::<()>(()).map_err(|error| refusal(&host, &error))?;
     let mut loaded = read(&front, request)?;
     loaded.warnings.extend(noted.into_iter().flat_map(|noted| noted.take()));
-    let has_script = loaded.setup.syncs.iter().any(|sync| sync.script.is_some());
+    let has_script = loaded.setup.syncs.iter().any(Sync::has_script);
     if has_script || scripts.has_plans() {
         // What ended the loading ends the daemon from now on.
         let exit = scripts.exit_function().and_then(|exit| table.set("exit", exit));

@@ -49,6 +49,7 @@ impl Jobs {
     pub(super) fn spawn(&mut self, job: JobId, program: Program, call: Call, log: Log) {
         let ended = move |exit| Input::ChildEnded { job, exit };
         self.run(job, ended(NOT_STARTED), move |stop| {
+            log.say(Category::Debug("Exec"), program.line(&call));
             ended(match program.run(&call, stop, &mut |_| ()) {
                 End::Exited(code) => ChildExit::Code(code),
                 End::Killed(signal) => ChildExit::Signal(signal),

@@ -17,13 +17,13 @@ use mirror_core::{
     },
 };
 
-use super::{line::Line, tunnels::Tunnels};
+use super::{line::Line, scripts::Synced, tunnels::Tunnels};
 use crate::{
     exec::{
         Executor,
         child::{ChildOutput, Program},
         direct,
-        hook::Hooked,
+        hook::{Hooked, Then},
         rsync,
         source::SourceRoot,
         ssh::Connections,
@@ -31,7 +31,7 @@ use crate::{
         tunnel::{Tunnel, Way},
     },
     report::Log,
-    setup::{Hook, Kind, Sync},
+    setup::{Hook, HookCall, Kind, Sync},
 };
 
 /// What members have in common.
@@ -42,6 +42,8 @@ pub(super) struct Ground<'a> {
     pub(super) connections: &'a Arc<Connections>,
     /// The tunnels that there are.
     pub(super) tunnels: &'a Tunnels,
+    /// How functions are called when a batch is on the target.
+    pub(super) synced: Synced,
     /// Where all of it is told.
     pub(super) log: &'a Log,
 }
@@ -113,7 +115,7 @@ impl Member {
             }
         };
         let executor = executor.map(|executor| match &sync.hook {
-            Some(hook) => Arc::new(hooked(executor, &sync, hook, log)) as Arc<dyn Executor>,
+            Some(hook) => Arc::new(hooked(executor, &sync, hook, ground)) as Arc<dyn Executor>,
             None => executor,
         });
         Ok(Self { sync, source, executor, tunnel, connection })
@@ -179,7 +181,7 @@ fn through(
 ) -> Through {
     let (sync, source) = (sync.clone(), Arc::clone(source));
     let (here, connections) = (ground.here.clone(), Arc::clone(ground.connections));
-    let log = ground.log.clone();
+    let (log, synced) = (ground.log.clone(), ground.synced.clone());
     Through::new(Arc::clone(tunnel), move |way| {
         let mut sync = sync.clone();
         sync.target = OsString::from_vec(way.put_into(sync.target.as_bytes()));
@@ -190,6 +192,7 @@ fn through(
             here: here.clone(),
             connections: &connections,
             tunnels: &Tunnels::default(),
+            synced: synced.clone(),
             log: &log,
         };
         let config = rsync_config(&sync, &source, &ground)?;
@@ -226,27 +229,27 @@ fn rsync_config(
     })
 }
 
-fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, log: &Log) -> Hooked {
+fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, ground: &Ground<'_>) -> Hooked {
+    let log = ground.log;
+    let then = match &hook.call {
+        HookCall::Function(number) => Then::Function(ground.synced.function(*number)),
+        HookCall::Program(program, words) => {
+            Then::Program(hook_program(sync, program.clone(), log), words.clone())
+        }
+    };
+    let (on_failure, log) = (hook.on_failure, log.clone());
+    Hooked { inner, then, on_failure, log, turn: Mutex::default() }
+}
+
+fn hook_program(sync: &Sync, binary: OsString, log: &Log) -> Program {
     let target = sync.target.as_bytes();
     let environment = vec![
         ("LSYNCD_SYNC".into(), sync.name.clone().into()),
         ("LSYNCD_SOURCE".into(), sync.source.clone().into()),
         ("LSYNCD_TARGET".into(), OsString::from_vec(target.to_vec())),
     ];
-    let program = Program {
-        binary: hook.program.clone(),
-        directory: sync.source.clone(),
-        environment,
-        output: ChildOutput::Log(log.clone()),
-    };
-    Hooked {
-        inner,
-        program,
-        words: hook.words.clone(),
-        on_failure: hook.on_failure,
-        log: log.clone(),
-        turn: Mutex::default(),
-    }
+    let output = ChildOutput::Log(log.clone());
+    Program { binary, directory: sync.source.clone(), environment, output }
 }
 
 /// Who repeats renames at the target of `default.rsyncssh`. Nobody if it is not sure that a shell

@@ -8,6 +8,8 @@ mod line;
 mod member;
 mod reload;
 mod roster;
+#[cfg(test)]
+mod script_tests;
 mod scripts;
 mod status;
 #[cfg(test)]
@@ -51,6 +53,8 @@ use jobs::Jobs;
 use member::{Ground, Member};
 pub use reload::{Adapt, Load, Reload, Wanted};
 use roster::Roster;
+pub use scripts::Question;
+use scripts::Synced;
 use status::Status;
 use tunnels::Tunnels;
 
@@ -70,6 +74,8 @@ pub enum Message {
     Tunnel,
     /// A descriptor is ready that scripts observe.
     Descriptor(RawFd, Ready),
+    /// A function is to be called for a batch that is on the target.
+    Synced(Question),
 }
 
 /// The door to the engine, for those that have something to tell.
@@ -113,6 +119,8 @@ pub struct Engine {
     connections: Arc<Connections>,
     tunnels: Tunnels,
     scripts: Option<Scripts>,
+    /// How often the configuration was exchanged.
+    generation: u64,
     /// What scripts observe, once there is something.
     descriptors: Option<Descriptors>,
     inbox: Inbox,
@@ -137,8 +145,10 @@ impl Engine {
         let (inbox, receiver) = channel;
         let connections = Arc::new(Connections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
+        let synced = Synced { inbox: inbox.clone(), generation: 0 };
+        let (connections_of, here) = (&connections, here());
         let ground =
-            Ground { here: here(), connections: &connections, tunnels: &tunnels, log: &log };
+            Ground { here, connections: connections_of, tunnels: &tunnels, synced, log: &log };
         let members = syncs.into_iter().map(|sync| Member::new(sync, &ground));
         let members = members.collect::<Result<Vec<_>, _>>()?;
         let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
@@ -162,6 +172,7 @@ impl Engine {
             connections,
             tunnels,
             scripts,
+            generation: 0,
             descriptors: None,
             inbox,
             log,
@@ -254,6 +265,7 @@ impl Engine {
                 self.reload(effects);
             }
             Message::Child => self.touch_status(),
+            Message::Synced(question) => self.ask_synced(question),
             Message::Descriptor(fd, what) => self.descriptor_ready(fd, what),
             Message::Tunnel => {
                 self.touch_status();

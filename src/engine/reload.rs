@@ -18,6 +18,7 @@ use super::{
     Engine, here,
     member::{Ground, Member},
     roster::Roster,
+    scripts::Synced,
     tunnels::Tunnels,
     words,
 };
@@ -78,11 +79,12 @@ impl Engine {
         let Some(Reload { load, adapt }) = &mut self.reload else { return };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.try_again();
+        let synced = Synced { inbox: self.inbox.clone(), generation: self.generation + 1 };
         let read = load().and_then(|Wanted { setup, scripts }| {
             let Self { tunnels, inbox, log, connections, .. } = self;
             let tunnels = Tunnels::start(&setup.tunnels, tunnels, inbox, log);
             let tunnels = tunnels.map_err(|why| vec![why])?;
-            let ground = Ground { here: here(), connections, tunnels: &tunnels, log };
+            let ground = Ground { here: here(), connections, tunnels: &tunnels, synced, log };
             let make = |sync| Member::new(sync, &ground);
             let slots = Self::slots(&self.roster, setup.syncs, &make).map_err(|why| vec![why])?;
             Ok((setup.daemon, slots, tunnels, scripts))
@@ -112,6 +114,7 @@ impl Engine {
         // What the scripts before had planned goes with them.
         self.descriptors = None;
         self.scripts = scripts;
+        self.generation += 1;
         let counts = self.replace(slots, effects);
         self.plan_calendar();
         words::say_reloaded(&self.log, counts);
@@ -177,7 +180,7 @@ fn route(sync: &Sync) -> Route {
 
 /// A script is never the same: it is in another state of Lua.
 fn is_same(one: &Sync, other: &Sync) -> bool {
-    one.script.is_none() && *one == Sync { name: one.name.clone(), ..other.clone() }
+    !one.has_script() && *one == Sync { name: one.name.clone(), ..other.clone() }
 }
 
 /// How a new mirror takes its place.

@@ -1,6 +1,14 @@
 //! Scripts of the user: they are called, and what they want done is done.
 
-use std::{os::fd::RawFd, sync::Arc, thread, time::Instant};
+use std::{
+    os::fd::RawFd,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    thread,
+    time::Instant,
+};
 
 use mirror_core::{
     effect::Call,
@@ -11,7 +19,7 @@ use mirror_core::{
     plan::rsync::Call as Words,
 };
 
-use super::{Engine, Message, here, member::Ground};
+use super::{Engine, Inbox, Message, here, member::Ground};
 use mirror_linux::entries::ReadBuffer;
 use rustix::fs::FileType;
 
@@ -24,7 +32,55 @@ use crate::{
     script::{Called, Descriptors, Order, Ready, SLOW, Scripts, Seat, Spawn},
 };
 
+/// The way from a job to the functions of `onSynced`, of one configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Synced {
+    pub(super) inbox: Inbox,
+    pub(super) generation: u64,
+}
+
+/// A batch is on the target, and a function is to be called for it.
+#[derive(Debug)]
+pub struct Question {
+    /// The number of its sync.
+    number: usize,
+    /// Which configuration the sync is from.
+    generation: u64,
+    /// What was looked at.
+    names: Vec<u8>,
+    answer: Sender<Result<(), String>>,
+}
+
+impl Synced {
+    /// Calls the function of the sync of this number, and waits for it.
+    pub(super) fn function(
+        &self,
+        number: usize,
+    ) -> Box<dyn Fn(Vec<u8>) -> Result<(), String> + Send + Sync> {
+        let Self { inbox, generation } = self.clone();
+        Box::new(move |names| {
+            let (answer, answered) = channel();
+            inbox.send(Message::Synced(Question { number, generation, names, answer }));
+            // Nobody answers when all is over.
+            answered.recv().unwrap_or(Ok(()))
+        })
+    }
+}
+
 impl Engine {
+    /// Calls a function for what is on the target. That of a configuration which is in force no
+    /// more is not called: for that in its place everything is new.
+    pub(super) fn ask_synced(&mut self, question: Question) {
+        let Question { number, generation, names, answer } = question;
+        let scripts = self.scripts.as_ref().filter(|_| generation == self.generation);
+        let (now, began) = (self.now(), Instant::now());
+        let called = scripts.map(|it| it.synced(&mut self.fleet, (number, &names), now));
+        self.say_if_slow("onSynced", began);
+        self.carry_out_orders();
+        // The job waits, unless it was ended.
+        let _ = answer.send(called.unwrap_or(Ok(())).map_err(|failure| failure.why));
+    }
+
     /// The mirrors of the syncs, in their order, are these. A script whose mirror begins after a
     /// reload tries its beginning again if that fails, as nobody looks on.
     pub(super) fn seat_scripts(&mut self, mirrors: &[MirrorId], is_reload: bool) {
@@ -33,6 +89,11 @@ impl Engine {
             let insists = self.roster.get(mirror).is_some_and(|member| member.sync.insist);
             scripts.assign(number, Seat { mirror, insists: is_reload || insists });
         }
+    }
+
+    /// The way to the functions of the configuration that is in force.
+    pub(super) fn synced(&self) -> Synced {
+        Synced { inbox: self.inbox.clone(), generation: self.generation }
     }
 
     /// Calls the script of a mirror.
@@ -143,8 +204,9 @@ impl Engine {
         let Some(scripts) = &self.scripts else { return };
         let Some(mirror) = scripts.mirror(number) else { return };
         let sync = scripts.reread(number);
+        let synced = self.synced();
         let Self { roster, tunnels, connections, log, .. } = self;
-        let ground = Ground { here: here(), connections, tunnels, log };
+        let ground = Ground { here: here(), connections, tunnels, synced, log };
         let Some(member) = roster.get_mut(mirror) else { return };
         match sync.and_then(|sync| member.renew(sync, &ground)) {
             Ok(()) => {

@@ -248,8 +248,10 @@ fn route(member: &Member) -> String {
 }
 
 fn say_why(log: &Log, failure: &Failure, wait: Duration) {
-    let text = format!("{}; next try in {:.1} seconds", failure.why, wait.as_secs_f64());
-    log.say(Category::Warn, text);
+    // What Lua says has many lines.
+    let (first, rest) = failure.why.split_once('\n').unwrap_or((&failure.why, ""));
+    let text = format!("{first}; next try in {:.1} seconds", wait.as_secs_f64());
+    log.say(Category::Warn, if rest.is_empty() { text } else { format!("{text}\n{rest}") });
 }
 
 fn say_failed(log: &Log, failed: &[(Place, Failure)]) {

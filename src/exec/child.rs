@@ -6,6 +6,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fmt::Write as _,
     io::{self, Write as _},
     os::{
         fd::OwnedFd,
@@ -16,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use mirror_core::plan::rsync::Call;
+use mirror_core::{path::Escaped, plan::rsync::Call};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -68,6 +69,17 @@ pub struct Program {
 }
 
 impl Program {
+    /// The call for people, each word in brackets.
+    #[must_use]
+    pub fn line(&self, call: &Call) -> String {
+        let mut line = Escaped(self.binary.as_bytes()).to_string();
+        for word in &call.args {
+            // Writing to a text can't fail.
+            let _ = write!(line, " [{}]", Escaped(word));
+        }
+        line
+    }
+
     /// Runs the program and gives each line of its stderr, without the line feed, to `read`.
     pub fn run(&self, call: &Call, stop: &Stop, read: &mut dyn FnMut(&[u8])) -> End {
         self.run_until(None, call, stop, read)

@@ -1,4 +1,4 @@
-//! What a user wants done whenever a batch is on the target.
+//! What a user wants done whenever a batch is on the target: a program or a function.
 
 use std::{
     borrow::Cow,
@@ -22,8 +22,8 @@ use super::{
 use crate::report::{Category, Log};
 
 /// Carries jobs out by somebody else, and then calls a program, with what was looked at on its
-/// standard input: paths below the source, each with a NUL behind it, those that stand for all that
-/// is below them with a slash before that. `./` is all of it.
+/// standard input, or a function: paths below the source, each with a NUL behind it, those that
+/// stand for all that is below them with a slash before that. `./` is all of it.
 ///
 /// The next batch of the mirror waits for it, so one that takes long is called once for all that
 /// came meanwhile. Where several jobs of the mirror run at once, it is called for one after the
@@ -31,16 +31,22 @@ use crate::report::{Category, Log};
 pub struct Hooked {
     /// Who carries jobs out.
     pub inner: Arc<dyn Executor>,
-    /// The program, where it works and what it is told.
-    pub program: Program,
-    /// Its words.
-    pub words: Vec<OsString>,
+    /// What is called.
+    pub then: Then,
     /// What follows if it fails. `None`: nothing but a warning.
     pub on_failure: Option<AfterHook>,
     /// Where the warning goes.
     pub log: Log,
     /// Who holds it may call: one job at a time.
     pub turn: Mutex<()>,
+}
+
+/// What is called when a batch is on the target.
+pub enum Then {
+    /// A program, where it works and what it is told, with these words.
+    Program(Program, Vec<OsString>),
+    /// Who calls the function, and waits until it has returned.
+    Function(Box<dyn Fn(Vec<u8>) -> Result<(), String> + Send + Sync>),
 }
 
 impl Executor for Hooked {
@@ -70,11 +76,15 @@ impl Executor for Hooked {
 impl Hooked {
     fn call(&self, names: Vec<u8>, stop: &Stop) -> Result<(), Failure> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let args = self.words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let call = Call { args, stdin: Some(names) };
         let failed = |code, what: String| Err(Failure { code, why: format!("onSynced: {what}") });
-        let program = Escaped(self.program.binary.as_bytes());
-        match self.program.run(&call, stop, &mut |_| ()) {
+        let (program, words) = match &self.then {
+            Then::Function(ask) => return ask(names).or_else(|why| failed(None, why)),
+            Then::Program(program, words) => (program, words),
+        };
+        let args = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let call = Call { args, stdin: Some(names) };
+        let (runs, program) = (program, Escaped(program.binary.as_bytes()));
+        match runs.run(&call, stop, &mut |_| ()) {
             End::Exited(0) => Ok(()),
             End::Exited(code) => failed(Some(code), format!("{program} ended with code {code}")),
             End::Killed(signal) => failed(None, format!("{program} was ended by signal {signal}")),
@@ -139,15 +149,15 @@ mod tests {
         on_failure: Option<AfterHook>,
     ) -> Outcome {
         let script = format!("cat > '{}'; {script}", place_of_test.join("read").display());
+        let program = Program {
+            binary: "sh".into(),
+            directory: "/".into(),
+            environment: vec![("LSYNCD_SYNC".into(), "Sync1".into())],
+            output: ChildOutput::Null,
+        };
         let hooked = Hooked {
             inner: Arc::new(Says(outcome)),
-            program: Program {
-                binary: "sh".into(),
-                directory: "/".into(),
-                environment: vec![("LSYNCD_SYNC".into(), "Sync1".into())],
-                output: ChildOutput::Null,
-            },
-            words: vec!["-c".into(), script.into()],
+            then: Then::Program(program, vec!["-c".into(), script.into()]),
             on_failure,
             log: Log::default(),
             turn: Mutex::default(),

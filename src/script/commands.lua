@@ -16,7 +16,7 @@ local function words_of(given, count, position)
         if type(value) == "number" or type(value) == "string" then
             words[#words + 1] = math.type(value) == "float" and ("%.14g"):format(value) or tostring(value)
         elseif value ~= nil then
-            error("spawn: a word of the program is a " .. type(value), position + 1)
+            error("spawn: a word of the program is a " .. type(value), position + 2)
         end
     end
     for n = 1, count do

@@ -2,7 +2,7 @@
 //!
 //! The state of Lua in which a configuration file ran stays, on the engine's thread, as long as the
 //! file has scripts. What belongs to the language is written in it, in the files of Lua beside this
-//! one; it stands on a few functions of Rust ([`host`]). A script that takes long holds up the
+//! one; it stands on a few functions of Rust (`host`). A script that takes long holds up the
 //! decisions and nothing else: what happens meanwhile is kept by the watcher.
 
 mod descriptors;
@@ -218,6 +218,26 @@ impl Scripts {
             self.run::<()>(fleet, now, "ready", (fd, "writey"))?;
         }
         Ok(())
+    }
+
+    /// Calls `onSynced` of the sync of this number, for names that have a NUL behind each.
+    ///
+    /// # Errors
+    ///
+    /// What it failed with.
+    pub fn synced(
+        &self,
+        fleet: &mut Fleet,
+        (number, names): (usize, &[u8]),
+        now: Moment,
+    ) -> Result<(), Failure> {
+        let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        let names = names.map(|name| self.lua.create_string(name)).collect::<LuaResult<Vec<_>>>();
+        let names = names.map_err(|error| Failure::new(said(&error)))?;
+        match self.run::<Option<String>>(fleet, now, "synced", (number, names))? {
+            None => Ok(()),
+            Some(why) => Err(Failure::new(why)),
+        }
     }
 
     /// Calls one of the functions of `runtime.lua`, which has the fleet meanwhile.

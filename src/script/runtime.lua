@@ -5,7 +5,7 @@
 
 local host, syncs, chunk = ...
 
-local error, ipairs, log, pairs, type = error, ipairs, log, pairs, type
+local error, ipairs, log, pairs, tostring, type = error, ipairs, log, pairs, tostring, type
 
 local events = chunk("events")(host, syncs)
 local times = chunk("times")(host)
@@ -37,6 +37,14 @@ function calls.collect(number, job, code)
     local answer, is_told = act(agent, code)
     if answer == "die" and not is_told then log("Error", "Critical exitcode.") end
     return answer
+end
+
+-- A batch is on the target: `names` says what was looked at. Returns why the function failed, if it
+-- says that it did.
+function calls.synced(number, names)
+    local config = syncs[number].config
+    local is_fine, why = config.onSynced(names, config)
+    if is_fine == false then return tostring(why or "the function returned false") end
 end
 
 -- The commands of a sync that are written as texts become functions. `place` is where it stands.

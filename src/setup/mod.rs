@@ -197,6 +197,15 @@ pub struct Sync {
     pub script: Option<Script>,
 }
 
+impl Sync {
+    /// Whether functions of a file are called for it.
+    #[must_use]
+    pub fn has_script(&self) -> bool {
+        let calls = |hook: &Hook| matches!(hook.call, HookCall::Function(_));
+        self.script.is_some() || self.hook.as_ref().is_some_and(calls)
+    }
+}
+
 /// What has to be known of a script beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
@@ -219,12 +228,19 @@ pub struct Script {
 /// What is done when a batch is on the target: `onSynced`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// A program, looked up in `PATH` if it has no slash.
-    pub program: OsString,
-    /// Its words.
-    pub words: Vec<OsString>,
+    /// What is called.
+    pub call: HookCall,
     /// What follows if it fails. `None`: nothing but a warning.
     pub on_failure: Option<AfterHook>,
+}
+
+/// What is called when a batch is on the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookCall {
+    /// A program with its words, looked up in `PATH` if it has no slash.
+    Program(OsString, Vec<OsString>),
+    /// A function of the script of the sync of this number.
+    Function(usize),
 }
 
 /// Who carries out a sync.

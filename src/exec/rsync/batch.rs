@@ -378,11 +378,7 @@ impl<'a> Run<'a> {
         if !self.of.log.wants(category) {
             return;
         }
-        let mut message = Escaped(self.of.program.binary.as_encoded_bytes()).to_string();
-        for word in &call.args {
-            // Writing to a string does not fail.
-            let _ = write!(message, " [{}]", Escaped(word));
-        }
+        let mut message = self.of.program.line(call);
         if let Some(stdin) = &call.stdin {
             let names = stdin.split(|&b| b == 0).filter(|name| !name.is_empty());
             message += " [<]";

@@ -97,6 +97,8 @@ pub enum Takes {
     FlagOrFunction,
     /// A shell command as a text, or a program and its words as a list.
     Command,
+    /// A program for a shell, a list of the program and its words, or a function.
+    CommandOrFunction,
 }
 
 /// What rsync is told if a setting is on.

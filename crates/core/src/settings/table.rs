@@ -3,8 +3,8 @@
 use super::{
     Base, Scope, Setting,
     Takes::{
-        self, Codes, Command, Delete, Flag, FlagOrFunction, Function, List, Number, OneOf, Path,
-        Patterns, Table, Text,
+        self, Codes, Command, CommandOrFunction, Delete, Flag, FlagOrFunction, Function, List,
+        Number, OneOf, Path, Patterns, Table, Text,
     },
     Word,
 };
@@ -107,7 +107,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(ALL, "exitcodes", Codes, "what the exit codes of the program mean"),
     sync(WITH_RSYNC_CODES, "rsyncExitCodes", Codes, "what the exit codes of rsync mean"),
     sync(SSH, "sshExitCodes", Codes, "what the exit codes of ssh mean"),
-    sync(BUILT_IN, "onSynced", Command, "what is done whenever a batch is on the target: a shell command, or a program and its words"),
+    sync(BUILT_IN, "onSynced", CommandOrFunction, "what is done whenever a batch is on the target: a shell command, a program and its words, or a function"),
     sync(BUILT_IN, "onSyncedFailure", OneOf(&["warn", "retry", "hold"]), "what follows if that fails: a warning, the batch and it once more, or nothing until SIGHUP").or("\"warn\""),
     sync(ALL, "tunnel", Table, "a tunnel that has to stand before anything is transferred"),
     sync(ALL, "checkgauge", Table, "further names that this sync may have; false for any"),
