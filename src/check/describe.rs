@@ -16,7 +16,7 @@ use mirror_core::{
 use super::{shown, tunnels, words};
 use crate::{
     report::Mode,
-    setup::{Daemon, Hook, HookCall, Kind, Sync, Watch},
+    setup::{Daemon, Hook, HookCall, Kind, Script, Sync, Watch},
 };
 
 /// What holds for the whole process.
@@ -62,14 +62,20 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     let mut lines = vec![
         ("source", format!("{}/", shown(&sync.source).trim_end_matches('/'))),
         ("target", Escaped(sync.target.as_bytes()).to_string()),
-        ("delay", delay(sync.pace)),
-        ("delete", delete(sync.delete).to_owned()),
-        ("init", if sync.init { "a full transfer" } else { "none" }.to_owned()),
-        ("insist", if sync.insist { "yes" } else { "no" }.to_owned()),
     ];
+    if let Some(told) = &sync.script {
+        lines.extend(script(told));
+    } else {
+        lines.push(("delay", delay(sync.pace)));
+    }
+    if sync.kind != Kind::Own {
+        lines.push(("delete", delete(sync.delete).to_owned()));
+        lines.push(("init", if sync.init { "a full transfer" } else { "none" }.to_owned()));
+    }
+    lines.push(("insist", if sync.insist { "yes" } else { "no" }.to_owned()));
     let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
     lines.extend(limit);
-    if sync.max_processes > 1 {
+    if sync.max_processes > 1 && sync.script.is_none() {
         lines.push(("maxProcesses", sync.max_processes.to_string()));
     }
     lines.extend(sync.tunnel.as_ref().map(|plan| ("tunnel", tunnels::described(plan))));
@@ -83,9 +89,27 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     };
     lines.extend(listed("filter", &sync.exclusions.filters));
     lines.extend(listed("exclude", &sync.exclusions.excludes));
-    section(text, &format!("{}: {kind}", sync.name), &lines);
-    calls(text, sync);
+    let own = if sync.script.is_some() && sync.kind != Kind::Own { ", with a script" } else { "" };
+    section(text, &format!("{}: {kind}{own}", sync.name), &lines);
+    if sync.script.is_none() {
+        calls(text, sync);
+    }
     text.push('\n');
+}
+
+/// What a script is told, and when.
+fn script(script: &Script) -> Vec<(&'static str, String)> {
+    let Script { delay, max_delays, .. } = script;
+    let mut lines = vec![("delay", format!("{} s, or {max_delays} events", delay.as_secs_f64()))];
+    if script.max_jobs > 1 {
+        lines.push(("maxProcesses", script.max_jobs.to_string()));
+    }
+    let moves = if script.moves { "are told" } else { "are told as a delete and a create" };
+    lines.push(("moves", moves.to_owned()));
+    if !script.subdirectories {
+        lines.push(("subdirs", "nothing is told of what is below the directories".to_owned()));
+    }
+    lines
 }
 
 fn described(hook: &Hook) -> String {
@@ -115,8 +139,6 @@ fn calls(text: &mut String, sync: &Sync) {
     let Ok(target) = Target::new(sync.target.as_bytes()) else { return };
     if sync.kind == Kind::Direct {
         *text += "  carried out by this program, without others\n";
-    }
-    if matches!(sync.kind, Kind::Direct | Kind::Own) {
         return;
     }
     let plan = RsyncPlan::new(sync.rsync.clone(), sync.source.as_os_str().as_bytes(), target);

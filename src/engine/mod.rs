@@ -24,6 +24,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
@@ -80,17 +81,30 @@ pub enum Message {
 
 /// The door to the engine, for those that have something to tell.
 #[derive(Clone, Debug)]
-pub struct Inbox(Sender<Message>);
+pub struct Inbox {
+    sender: Sender<Message>,
+    /// Whether somebody has asked the daemon to end, for those who can't read messages meanwhile.
+    ending: Arc<AtomicBool>,
+}
 
 impl Inbox {
     /// Sends a message. The engine hangs up only when it ends; then nobody needs it.
     pub fn send(&self, message: Message) {
-        let _ = self.0.send(message);
+        let _ = self.sender.send(message);
     }
 
     /// Passes a signal on.
     pub fn signal(&self, signal: Signal) {
+        if signal != Signal::Hangup {
+            self.ending.store(true, Ordering::Relaxed);
+        }
         self.send(Message::Input(Input::Signal(signal)));
+    }
+}
+
+impl Inbox {
+    fn ending(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.ending)
     }
 }
 
@@ -98,7 +112,7 @@ impl Inbox {
 #[must_use]
 pub fn inbox() -> (Inbox, Receiver<Message>) {
     let (sender, receiver) = channel();
-    (Inbox(sender), receiver)
+    (Inbox { sender, ending: Arc::default() }, receiver)
 }
 
 /// The engine.
@@ -143,6 +157,7 @@ impl Engine {
     ) -> Result<Self, String> {
         let Wanted { setup: Setup { daemon, syncs, tunnels }, scripts } = wanted;
         let (inbox, receiver) = channel;
+        let scripts = Self::adopt(scripts, &inbox, &log)?;
         let connections = Arc::new(Connections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
         let synced = Synced { inbox: inbox.clone(), generation: 0 };
@@ -277,6 +292,9 @@ impl Engine {
                 self.touch_status();
                 if let Input::JobEnded { job, .. } | Input::ChildEnded { job, .. } = &input {
                     self.jobs.ended(*job);
+                }
+                if let Input::ChildEnded { job, exit } = &input {
+                    self.child_ended(*job, exit);
                 }
                 self.fleet.handle(input, now, effects);
             }

@@ -82,6 +82,7 @@ impl Engine {
         let synced = Synced { inbox: self.inbox.clone(), generation: self.generation + 1 };
         let read = load().and_then(|Wanted { setup, scripts }| {
             let Self { tunnels, inbox, log, connections, .. } = self;
+            let scripts = Self::adopt(scripts, inbox, log).map_err(|why| vec![why])?;
             let tunnels = Tunnels::start(&setup.tunnels, tunnels, inbox, log);
             let tunnels = tunnels.map_err(|why| vec![why])?;
             let ground = Ground { here: here(), connections, tunnels: &tunnels, synced, log };

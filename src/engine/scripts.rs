@@ -7,13 +7,13 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread,
-    time::Instant,
 };
 
 use mirror_core::{
     effect::Call,
     input::Input,
-    job::{Failure, Job},
+    job::{Failure, Job, JobId},
+    mirror::scripted::ChildExit,
     notice::{Kind, MirrorId},
     path::TreePath,
     plan::rsync::Call as Words,
@@ -28,8 +28,8 @@ use crate::{
         child::{ChildOutput, Program},
         source::SourceRoot,
     },
-    report::Category,
-    script::{Called, Descriptors, Order, Ready, SLOW, Scripts, Seat, Spawn},
+    report::{Category, Log},
+    script::{Called, Descriptors, Order, Ready, Scripts, Seat, Spawn},
 };
 
 /// The way from a job to the functions of `onSynced`, of one configuration.
@@ -73,9 +73,8 @@ impl Engine {
     pub(super) fn ask_synced(&mut self, question: Question) {
         let Question { number, generation, names, answer } = question;
         let scripts = self.scripts.as_ref().filter(|_| generation == self.generation);
-        let (now, began) = (self.now(), Instant::now());
+        let now = self.now();
         let called = scripts.map(|it| it.synced(&mut self.fleet, (number, &names), now));
-        self.say_if_slow("onSynced", began);
         self.carry_out_orders();
         // The job waits, unless it was ended.
         let _ = answer.send(called.unwrap_or(Ok(())).map_err(|failure| failure.why));
@@ -96,19 +95,34 @@ impl Engine {
         Synced { inbox: self.inbox.clone(), generation: self.generation }
     }
 
+    /// From now on these scripts are called.
+    pub(super) fn adopt(
+        scripts: Option<Scripts>,
+        inbox: &Inbox,
+        log: &Log,
+    ) -> Result<Option<Scripts>, String> {
+        let Some(mut scripts) = scripts else { return Ok(None) };
+        let watched = scripts.watch_over(log.clone(), inbox.ending());
+        watched.map_err(|error| format!("cannot run scripts: {error}"))?;
+        Ok(Some(scripts))
+    }
+
+    /// A child has ended. A script that is not called for that keeps nothing of it.
+    pub(super) fn child_ended(&mut self, job: JobId, exit: &ChildExit) {
+        let now = self.now();
+        if let (Some(scripts), ChildExit::Signal(_) | ChildExit::Partly(_)) = (&self.scripts, exit)
+        {
+            scripts.forget(&mut self.fleet, job, now);
+        }
+    }
+
     /// Calls the script of a mirror.
     pub(super) fn call_script(&mut self, mirror: MirrorId, call: &Call) {
         let Some(scripts) = &self.scripts else { return };
-        let (now, began) = (self.now(), Instant::now());
-        let called = scripts.call(&mut self.fleet, mirror, call, now);
-        let name = match call {
-            Call::Init(_) => "init",
-            Call::Full(_) => "full",
-            Call::Action => "action",
-            Call::Collect { .. } => "collect",
-        };
-        let of = self.roster.get(mirror).map(|member| member.sync.name.clone());
-        self.say_if_slow(&format!("{} of {}", name, of.unwrap_or_default()), began);
+        let now = self.now();
+        let sync = self.roster.get(mirror).map(|member| &*member.sync.name);
+        let about = (mirror, sync.unwrap_or_default());
+        let called = scripts.call(&mut self.fleet, about, call, now);
         self.carry_out_orders();
         self.answers.push(match called {
             Called::Done(result) => Input::Called { mirror, result },
@@ -124,9 +138,9 @@ impl Engine {
             return;
         };
         if self.fleet.is_running() {
-            let (now, began) = (self.now(), Instant::now());
+            let now = self.now();
             let rung = scripts.ring(&mut self.fleet, now);
-            self.after("an alarm", began, rung);
+            self.after("an alarm", rung);
         }
     }
 
@@ -134,33 +148,22 @@ impl Engine {
     pub(super) fn descriptor_ready(&mut self, fd: RawFd, what: Ready) {
         let Some(scripts) = &self.scripts else { return };
         if self.fleet.is_running() {
-            let (now, began) = (self.now(), Instant::now());
+            let now = self.now();
             let told = scripts.ready(&mut self.fleet, (fd, what), now);
-            self.after("a function for a descriptor", began, told);
+            self.after("a function for a descriptor", told);
             if let Some(descriptors) = &self.descriptors {
                 descriptors.rearm(fd);
             }
         }
     }
 
-    fn after(&mut self, what: &str, began: Instant, result: Result<(), Failure>) {
-        self.say_if_slow(what, began);
+    fn after(&mut self, what: &str, result: Result<(), Failure>) {
         // Who asked to end has failed at nothing.
         let goes_on = self.scripts.as_ref().is_some_and(|scripts| scripts.exit().is_none());
         if let (true, Err(failure)) = (goes_on, result) {
             self.log.say(Category::Error, format_args!("{what}: {}", failure.why));
         }
         self.carry_out_orders();
-    }
-
-    /// Nothing is decided while a script is called, which its author may want to know.
-    fn say_if_slow(&self, what: &str, began: Instant) {
-        let took = began.elapsed();
-        if took >= SLOW {
-            let seconds = took.as_secs_f64();
-            let text = format!("{what} took {seconds:.1} seconds: so long nothing else is begun");
-            self.log.say(Category::Warn, text);
-        }
     }
 
     /// Does what scripts want done. At the start that is what the files wanted while they ran.

@@ -7,9 +7,18 @@
 
 mod descriptors;
 mod desk;
+mod guard;
 mod host;
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, os::fd::RawFd, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fmt,
+    os::fd::RawFd,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use mirror_core::{
     effect::Call,
@@ -17,21 +26,18 @@ use mirror_core::{
     job::{Failure, JobId},
     mirror::scripted::Answer,
     notice::MirrorId,
-    queue::ordered::EventId,
     time::Moment,
 };
 use mirror_linux::clock::{ticks, ticks_per_second};
 use mlua::{Error, FromLuaMulti, Function, IntoLuaMulti, Lua, Result as LuaResult, Table, Value};
 
-use crate::setup::Sync;
+use crate::{report::Log, setup::Sync};
 
 pub use descriptors::{Descriptors, Ready};
 pub use desk::{Order, Seat, Spawn};
 
 use desk::Desk;
-
-/// How long a function may take before that is told.
-pub const SLOW: Duration = Duration::from_secs(1);
+use guard::Guard;
 
 /// The code of Lua beside this file.
 const FILES: [(&str, &str); 6] = [
@@ -56,6 +62,7 @@ pub struct Scripts {
     /// The numbers of the mirrors, by which they are called.
     numbers: BTreeMap<MirrorId, usize>,
     reread: Option<Reread>,
+    guard: Rc<Guard>,
 }
 
 impl fmt::Debug for Scripts {
@@ -83,7 +90,8 @@ impl Scripts {
         let desk = Rc::new(Desk::default());
         let host = host::table(lua, &desk)?;
         let (calls, numbers) = (Rc::default(), BTreeMap::new());
-        Ok(Self { lua: lua.clone(), desk, host, calls, numbers, reread: None })
+        let guard = Rc::default();
+        Ok(Self { lua: lua.clone(), desk, host, calls, numbers, reread: None, guard })
     }
 
     /// A function for Lua that loads what scripts need. It takes the table of the syncs, and returns
@@ -114,6 +122,17 @@ impl Scripts {
     /// If there is none.
     pub fn exit_function(&self) -> LuaResult<Function> {
         self.host.get("exit")
+    }
+
+    /// From now on calls are watched: what takes long is told to `log`, and what does not return is
+    /// ended some time after `ending` is set.
+    ///
+    /// # Errors
+    ///
+    /// For want of memory only.
+    pub fn watch_over(&mut self, log: Log, ending: Arc<AtomicBool>) -> LuaResult<()> {
+        self.guard = Guard::install(&self.lua, log, ending)?;
+        Ok(())
     }
 
     /// How a sync is read again when a script has changed what it leaves out.
@@ -172,23 +191,34 @@ impl Scripts {
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     }
 
-    /// Calls the script of a mirror.
-    pub fn call(&self, fleet: &mut Fleet, mirror: MirrorId, call: &Call, now: Moment) -> Called {
+    /// A child has ended, and its script is not called for that.
+    pub fn forget(&self, fleet: &mut Fleet, job: JobId, now: Moment) {
+        // It drops an entry of a table: it can't fail.
+        let _ = self.run::<()>((fleet, now), "", "forget", job.0);
+    }
+
+    /// Calls the script of a mirror, whose sync has this name.
+    pub fn call(
+        &self,
+        fleet: &mut Fleet,
+        (mirror, sync): (MirrorId, &str),
+        call: &Call,
+        now: Moment,
+    ) -> Called {
         // Who is called has a number, or there would be no such call.
         let number = self.numbers.get(&mirror).copied().unwrap_or_default();
-        let done = |fleet: &mut Fleet, name, id: Option<EventId>| {
-            let id = id.map(|id| id.0);
-            Called::Done(self.run(fleet, now, name, (number, id)).map(|_: Value| ()))
-        };
-        match call {
-            Call::Init(id) => done(fleet, "init", Some(*id)),
-            Call::Full(id) => done(fleet, "full", Some(*id)),
-            Call::Action => done(fleet, "action", None),
+        let (name, id) = match call {
+            Call::Init(id) => ("init", Some(id.0)),
+            Call::Full(id) => ("full", Some(id.0)),
+            Call::Action => ("action", None),
             Call::Collect { job, code, .. } => {
-                let given = (number, job.0, *code);
-                Called::Collected(*job, self.run(fleet, now, "collect", given).map(answer))
+                let (what, given) = (format!("collect of {sync}"), (number, job.0, *code));
+                let said = self.run((fleet, now), &what, "collect", given);
+                return Called::Collected(*job, said.map(answer));
             }
-        }
+        };
+        let said = self.run((fleet, now), &format!("{name} of {sync}"), name, (number, id));
+        Called::Done(said.map(|_: Value| ()))
     }
 
     /// Calls the alarms that are due.
@@ -197,7 +227,7 @@ impl Scripts {
     ///
     /// What one of them failed with. The others were called all the same.
     pub fn ring(&self, fleet: &mut Fleet, now: Moment) -> Result<(), Failure> {
-        self.run(fleet, now, "ring", ())
+        self.run((fleet, now), "an alarm", "ring", ())
     }
 
     /// Calls the functions for a descriptor that is ready.
@@ -211,11 +241,12 @@ impl Scripts {
         (fd, what): (RawFd, Ready),
         now: Moment,
     ) -> Result<(), Failure> {
+        let called = "a function for a descriptor";
         if what.read {
-            self.run::<()>(fleet, now, "ready", (fd, "ready"))?;
+            self.run::<()>((fleet, now), called, "ready", (fd, "ready"))?;
         }
         if what.write {
-            self.run::<()>(fleet, now, "ready", (fd, "writey"))?;
+            self.run::<()>((fleet, now), called, "ready", (fd, "writey"))?;
         }
         Ok(())
     }
@@ -234,17 +265,19 @@ impl Scripts {
         let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
         let names = names.map(|name| self.lua.create_string(name)).collect::<LuaResult<Vec<_>>>();
         let names = names.map_err(|error| Failure::new(said(&error)))?;
-        match self.run::<Option<String>>(fleet, now, "synced", (number, names))? {
+        let said = self.run::<Option<String>>((fleet, now), "onSynced", "synced", (number, names));
+        match said? {
             None => Ok(()),
             Some(why) => Err(Failure::new(why)),
         }
     }
 
-    /// Calls one of the functions of `runtime.lua`, which has the fleet meanwhile.
+    /// Calls one of the functions of `runtime.lua`, which has the fleet meanwhile. `what` is what
+    /// people call it.
     fn run<R: FromLuaMulti>(
         &self,
-        fleet: &mut Fleet,
-        now: Moment,
+        (fleet, now): (&mut Fleet, Moment),
+        what: &str,
         name: &str,
         given: impl IntoLuaMulti,
     ) -> Result<R, Failure> {
@@ -256,7 +289,9 @@ impl Scripts {
         let nobody = Fleet::new(Vec::<Charter>::new(), Limits::default());
         self.desk.fleet.replace(Some(std::mem::replace(fleet, nobody)));
         self.desk.now.set(now);
+        self.guard.enter(what);
         let returned = function.call::<R>(given);
+        self.guard.leave();
         if let Some(back) = self.desk.fleet.take() {
             *fleet = back;
         }

@@ -39,6 +39,8 @@ function calls.collect(number, job, code)
     return answer
 end
 
+function calls.forget(job) commands.agents[job] = nil end
+
 -- A batch is on the target: `names` says what was looked at. Returns why the function failed, if it
 -- says that it did.
 function calls.synced(number, names)

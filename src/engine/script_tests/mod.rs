@@ -117,7 +117,7 @@ impl Played {
     }
 
     fn call(&mut self, mirror: MirrorId, call: &Call) -> Input {
-        let called = self.scripts.call(&mut self.fleet, mirror, call, self.now);
+        let called = self.scripts.call(&mut self.fleet, (mirror, "Sync1"), call, self.now);
         self.orders.extend(self.scripts.take_orders());
         let result = match called {
             Called::Collected(job, result) => return Input::Collected { job, result },
