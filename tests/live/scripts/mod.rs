@@ -1,6 +1,9 @@
-//! The files in `examples`, as they are.
+//! Users' scripts: the files in `examples`, as they are, and what scripts stumble over.
 
+mod calls;
 mod defaults;
+mod lists;
+mod names;
 
 use std::path::{Path, PathBuf};
 
