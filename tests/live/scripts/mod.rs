@@ -1,9 +1,13 @@
 //! Users' scripts: the files in `examples`, as they are, and what scripts stumble over.
 
 mod calls;
+mod churn;
 mod defaults;
+mod examples;
+mod images;
 mod lists;
 mod names;
+mod upload;
 
 use std::path::{Path, PathBuf};
 
