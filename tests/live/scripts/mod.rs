@@ -4,6 +4,7 @@ mod calls;
 mod churn;
 mod defaults;
 mod examples;
+mod guide;
 mod images;
 mod lists;
 mod names;
