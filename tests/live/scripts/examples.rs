@@ -7,10 +7,34 @@ use std::{
 };
 
 use super::Example;
-use crate::support::{Mode, Need, Recorder, Sandbox, needs};
+use crate::support::{Mode, Need, Recorder, Sandbox, exit_code, needs};
 
 fn content(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
+}
+
+#[test]
+fn a_check_finds_nothing_wrong_with_them() {
+    needs!(Need::Program("rsync"), Need::Program("ssh"));
+    let sandbox = Sandbox::new();
+    let target = format!("{}/HOST", sandbox.path("dst").display());
+    let mut found = 0;
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "lua") {
+            continue;
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap().to_owned();
+        found += 1;
+        let mut example = Example::start_with(&sandbox, &name, &[("TARGET", &target)], &["-check"]);
+        let code = exit_code(example.daemon.wait_end());
+        let log = example.daemon.log();
+        assert!(code == 0 && log.ends_with("OK\n"), "{name}: {log}");
+        // What is opened for writing is not.
+        let is_odd = |line: &&str| line.starts_with("Warning") && !line.contains("io.open");
+        assert_eq!(log.lines().filter(is_odd).collect::<Vec<_>>(), [""; 0], "{name}");
+    }
+    assert!(found >= 10, "there are {found}");
 }
 
 #[test]
