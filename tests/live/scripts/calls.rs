@@ -143,7 +143,7 @@ fn a_function_that_takes_long_is_named_and_costs_no_change() {
 }
 
 #[test]
-fn a_program_that_is_missing_or_killed_ends_nothing() {
+fn a_program_that_cannot_be_started_or_is_killed_ends_nothing() {
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
     let text = "
@@ -154,6 +154,9 @@ fn a_program_that_is_missing_or_killed_ends_nothing() {
               end
             , onCreate = function(event)
                   if event.name == 'missing' then return spawn(event, '@/missing') end
+                  if event.name == 'long' then
+                      return spawn(event, 'true', string.rep('too long', 1000000))
+                  end
                   spawnShell(event, 'echo call >> @/calls; test -e @/go || kill -KILL $$')
               end
             , collect = function(event, code)
@@ -163,6 +166,8 @@ fn a_program_that_is_missing_or_killed_ends_nothing() {
     daemon.wait_for_log("ready");
     fs::write(source.join("missing"), "").unwrap();
     daemon.wait_for_log("collected missing 255");
+    fs::write(source.join("long"), "").unwrap();
+    daemon.wait_for_log("collected long 255");
     fs::write(source.join("killed"), "").unwrap();
     let calls = sandbox.path("calls");
     daemon.wait_until("it runs again", || written(&calls).lines().count() >= 2);
