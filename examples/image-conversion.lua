@@ -1,27 +1,30 @@
 -- Keeps each image of a directory in several formats: who saves photo.png finds photo.jpg beside it, and
 -- the other way round.
 --
--- What to learn from it: an action of your own, which takes all that waits for one file together, and how
--- a script works in the very tree that it watches. What a program is about to write is excluded before it
--- starts; else one image would be made from the other without an end.
+-- What to learn from it: an action of your own, which takes many events at once and knows which of them are
+-- about one file; and how a script works in the very tree that it watches. What a program is about to
+-- write is excluded before it starts; else one image would be made from the other without an end.
 --
 -- To try it:    SOURCE=/tmp/images lsyncd -nodaemon examples/image-conversion.lua
--- To change:    the formats. SOURCE; SUBDIRS=no for the directory alone; CONVERT, which is called with the
---               image that is there and the one that is to be made.
+-- To change:    the formats. SOURCE; DELAY; SUBDIRS=no for the directory alone; CONVERT, which is called with
+--               the image that is there and the one that is to be made.
 -- It needs:     ImageMagick, or any other program for CONVERT.
 
 local source = os.getenv("SOURCE") or "/tmp/images"
 local convert = os.getenv("CONVERT") or "convert"
-local subdirs = os.getenv("SUBDIRS") ~= "no"
 
 local formats = { "png", "jpg" }
 
--- How long after a program has ended news of what it wrote may come, in seconds.
+-- How many images are converted by one call of the shell.
+local most = 50
+
+-- How long after that news of what it wrote may come, in seconds.
 local aftermath = 2
 
--- The images that belong to one with this path; nothing if it is none.
-local function siblings(path)
-    local stem, suffix = path:match("^(.*[^/])%.(%w+)$")
+-- The images that belong to the one that an event is about; nothing if there is none.
+local function siblings(event)
+    if event.isdir or event.etype ~= "Create" and event.etype ~= "Modify" then return nil end
+    local stem, suffix = event.path:match("^(.*[^/])%.(%w+)$")
     if not stem or not table.contains(formats, suffix:lower()) then return nil end
     local paths = {}
     for _, format in ipairs(formats) do
@@ -36,59 +39,67 @@ local function exactly(path)
     return "/" .. path
 end
 
+local inlet
+
 -- How many have excluded a path and not yet released it.
 local holders = {}
 
-local function hold(inlet, path)
+local function hold(path)
     if not holders[path] then inlet.addExclude(exactly(path)) end
     holders[path] = (holders[path] or 0) + 1
 end
 
-local function release(inlet, path)
+local function release(path)
     holders[path] = holders[path] - 1
     if holders[path] > 0 then return end
     holders[path] = nil
     inlet.rmExclude(exactly(path))
 end
 
--- What is to be done after the conversion of an image, by its path.
-local afterwards = {}
+-- What is being made.
+local making = {}
 
-sync {
+inlet = sync {
     source  = source,
-    subdirs = subdirs,
+    subdirs = os.getenv("SUBDIRS") ~= "no",
     -- So that what comes of one saving is one conversion.
     delay   = tonumber(os.getenv("DELAY") or 1),
 
-    action = function(inlet)
-        local event = inlet.getEvent()
-        local image = event.pathname
-        local is_new = event.etype == "Create" or event.etype == "Modify"
-        local images = is_new and not event.isdir and siblings(image)
-        if not images then
-            inlet.discardEvent(event)
+    action = function()
+        local first = inlet.getEvent()
+        if not siblings(first) then
+            inlet.discardEvent(first)
             return
         end
-        for _, path in ipairs(images) do hold(inlet, path) end
-        afterwards[image] = function()
-            for _, path in ipairs(images) do release(inlet, path) end
-        end
-        -- A new file was created and modified: that is one image.
-        local events = inlet.getEvents(function(other) return other.pathname == image end)
-        spawnShell(
-            events,
-            [[cd "$1" && convert=$2 image=$3 && shift 3 || exit
-              for path; do "$convert" "./$image" "./$path" || exit; done]],
-            source, convert, image, images
-        )
+        local words, is_known, count = {}, {}, 0
+        making = {}
+        local events = inlet.getEvents(function(event)
+            local paths = not is_known[event.path] and siblings(event)
+            if not paths then return true end
+            if count == most then return "break" end
+            count = count + 1
+            is_known[event.path] = true
+            for _, path in ipairs(paths) do
+                making[#making + 1] = path
+                words[#words + 1] = "./" .. event.path
+                words[#words + 1] = "./" .. path
+            end
+            return true
+        end)
+        for _, path in ipairs(making) do hold(path) end
+        -- What can't be converted leaves the others as they are.
+        spawnShell(events, [[
+            cd "$1" && convert=$2 && shift 2 || exit
+            while [ $# -gt 0 ]; do
+                "$convert" "$1" "$2" || echo "$1 is not converted" >&2
+                shift 2
+            done
+        ]], source, convert, words)
     end,
 
-    collect = function(events, exitcode)
-        local image = events.getPaths()[1]:sub(2)
-        if exitcode ~= 0 then
-            log("Error", convert, " ended with ", exitcode, " for ", image)
-        end
-        alarm(now() + aftermath, afterwards[image])
-        afterwards[image] = nil
+    collect = function()
+        alarm(now() + aftermath, function(_, paths)
+            for _, path in ipairs(paths) do release(path) end
+        end, making)
     end,
 }

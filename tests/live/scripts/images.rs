@@ -34,7 +34,7 @@ fn each_image_is_converted_once_and_what_was_made_is_not() {
     // Enough time for what would be made from those is that in which the next one is made.
     fs::write(source.join("note.txt"), "").unwrap();
     fs::write(source.join("bad.png"), "bad").unwrap();
-    example.daemon.wait_for_log("ended with 1 for bad.png");
+    example.daemon.wait_for_log("./bad.png is not converted");
     calls.push("./bad.png ./bad.jpg".into());
     assert_eq!(tool.lines(), calls);
     // After a while the results are images like others.
@@ -62,4 +62,23 @@ fn without_subdirectories_only_those_at_the_top_are_converted() {
         example.daemon.wait_until("it is converted", || made.exists());
     }
     assert!(tool.lines().iter().all(|line| !line.contains("album")), "{:?}", tool.lines());
+}
+
+#[test]
+fn many_images_are_converted_by_and_by() {
+    let sandbox = Sandbox::new();
+    let tool = converter(&sandbox);
+    let source = sandbox.directory("src");
+    let variables = [("CONVERT", tool.program().to_str().unwrap()), ("DELAY", "0.3")];
+    let example = Example::start(&sandbox, "image-conversion.lua", &variables);
+    example.daemon.wait_watched();
+    for number in 0..200 {
+        fs::write(source.join(format!("{number}.png")), "image\n").unwrap();
+    }
+    let made = |number| source.join(format!("{number}.jpg")).exists();
+    example.daemon.wait_until("all are converted", || (0..200).all(made));
+    fs::write(source.join("last.png"), "image\n").unwrap();
+    let last = source.join("last.jpg");
+    example.daemon.wait_until("so is a later one", || last.exists());
+    assert_eq!(tool.lines().len(), 201);
 }
