@@ -176,3 +176,24 @@ fn a_program_that_cannot_be_started_or_is_killed_ends_nothing() {
     daemon.wait_for_log("collected killed 0");
     end(daemon);
 }
+
+#[test]
+fn a_child_is_asked_to_end_before_its_sync_begins_anew() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let text = "
+        sync{ source = '@/src', exitcodes = { [0] = 'ok' }
+            , onStartup = 'echo start >> @/noted'
+            , onCreate = [[
+                  trap 'echo asked >> @/noted; exit 0' TERM
+                  echo runs >> @/noted
+                  while true; do sleep 0.05; done ]] }";
+    let daemon = sandbox.daemon().config(text, 1).start();
+    let noted = || written(&sandbox.path("noted"));
+    daemon.wait_until("it is live", || noted() == "start\n");
+    fs::write(source.join("file"), "").unwrap();
+    daemon.wait_until("the child runs", || noted() == "start\nruns\n");
+    daemon.signal(Signal::HUP);
+    daemon.wait_until("all begins anew", || noted() == "start\nruns\nasked\nstart\n");
+    end(daemon);
+}
