@@ -14,7 +14,7 @@ use crate::{
     job::Failure,
     mirror::{
         Gate, Insist, Settings,
-        scripted::{Answer, ChildExit, MOST_EVENTS, ScriptSettings, Scripted, Spawned},
+        scripted::{Answer, ChildExit, MOST_EVENTS, Reset, ScriptSettings, Scripted, Spawned},
     },
     notice::{Change, Edit, Gone, Kind, News, Notice},
     queue::ordered::{Entry, EventId, Refused, Status},
@@ -35,6 +35,7 @@ fn script_settings() -> ScriptSettings {
         max_jobs: 1,
         moves: true,
         full: true,
+        anew: Reset::Clear,
         filter,
         subdirectories: true,
         gate,
@@ -210,6 +211,12 @@ fn a_script_that_does_nothing_is_not_called_all_the_time() {
     assert!(played.called(0).is_empty(), "told once");
     // Something changes.
     assert_eq!(played.hear(Edit::Create, "b"), ["action 0"]);
+    assert!(played.called(0).is_empty());
+    // It may be meant so, and another function does what is to be done.
+    let first = played.first(0);
+    assert_eq!(played.scripted(0).discard(first), Ok(()));
+    played.wait(5_000);
+    assert!(played.called(0).is_empty(), "told once");
 }
 
 #[test]
@@ -228,9 +235,28 @@ fn a_script_that_fails_is_called_again_after_growing_pauses() {
     assert_eq!(played.failed(), ["failed None"]);
     played.ended(job, 0);
     let result = Err(Failure::new("no"));
-    let said = played.handle(Input::Collected { job, result });
-    assert!(said[0].starts_with("failed Some(1."), "a little less than two seconds: {said:?}");
+    assert_eq!(played.handle(Input::Collected { job, result }), ["failed Some(5s)"]);
     assert_eq!(played.events(), ["Create /a wait"]);
+}
+
+#[test]
+fn what_fails_with_the_end_of_each_child_is_tried_again_after_growing_pauses() {
+    let failed = |job| Input::Collected { job, result: Err(Failure::new("no")) };
+    let killed = |job| Input::ChildEnded { job, exit: ChildExit::Signal(9) };
+    let ends: [&dyn Fn(JobId) -> Input; 2] = [&failed, &killed];
+    for end in ends {
+        let mut played =
+            Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+        played.hear(Edit::Create, "a");
+        for pause in [1_000..=1_000, 1_500..=2_000, 3_000..=4_000] {
+            let job = played.spawn(0);
+            played.called(0);
+            played.handle(end(job));
+            let sleeps = played.sleeps().unwrap();
+            assert!(pause.contains(&sleeps), "{sleeps} in {pause:?}");
+            assert_eq!(played.wait(sleeps), ["action 0"]);
+        }
+    }
 }
 
 #[test]
@@ -296,6 +322,22 @@ fn one_pass_is_over_when_all_beginnings_are_done() {
     assert!(played.called(0).is_empty());
     played.ended(job, 0);
     assert_eq!(played.collected(job, Answer::Done), ["Report(OnepassDone)", "exit 0"]);
+}
+
+#[test]
+fn one_pass_is_over_when_the_script_of_a_beginning_fails() {
+    let limits = Limits { max_jobs: None, onepass: true };
+    let mut played = Played::new(vec![script_settings().into()], limits);
+    played.handle(Input::Covered(MirrorId(0)));
+    assert_eq!(played.failed(), ["failed Some(1s)", "exit 255"]);
+    let mut played = Played::new(vec![script_settings().into()], limits);
+    played.handle(Input::Covered(MirrorId(0)));
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 0);
+    let result = Err(Failure::new("no"));
+    let said = played.handle(Input::Collected { job, result });
+    assert_eq!(said, ["failed Some(5s)", "exit 255"]);
 }
 
 #[test]
@@ -411,6 +453,29 @@ fn what_was_missed_everywhere_is_a_beginning_once_nothing_runs() {
 }
 
 #[test]
+fn who_has_no_function_for_the_beginning_loses_nothing_by_one() {
+    let mut played = Played::live(ScriptSettings {
+        delay: Duration::ZERO,
+        anew: Reset::Keep,
+        ..script_settings()
+    });
+    played.hear(Edit::Create, "a");
+    let job = played.spawn(0);
+    played.called(0);
+    played.hear(Edit::Create, "b");
+    assert_eq!(played.tell(News::Lost(at(""))), ["Lost(/)"]);
+    played.hear(Edit::Create, "c");
+    played.ended(job, 0);
+    assert_eq!(played.collected(job, Answer::Done), ["action 0"]);
+    assert_eq!(played.events(), ["Create /b wait", "Create /c wait", "Init / wait"]);
+    played.tell(News::Gone(Gone::Removed));
+    played.wait(1_000);
+    played.called(0);
+    played.handle(Input::Covered(MirrorId(0)));
+    assert_eq!(played.events(), ["Create /b wait", "Create /c wait", "Init / wait"]);
+}
+
+#[test]
 fn too_much_becomes_a_beginning() {
     let mut played = Played::live(script_settings());
     played.handle(Input::Gate(MirrorId(0), Gate::Closed));
@@ -418,6 +483,17 @@ fn too_much_becomes_a_beginning() {
         played.scripted(0).push_full(at("d"));
     }
     assert_eq!(played.scripted(0).queue().len(), MOST_EVENTS);
+    assert_eq!(played.hear(Edit::Create, "one"), ["Lost(/)"]);
+    assert_eq!(played.events(), ["Init / wait"]);
+}
+
+#[test]
+fn too_much_is_not_kept_for_anybody() {
+    let mut played = Played::live(ScriptSettings { anew: Reset::Keep, ..script_settings() });
+    played.handle(Input::Gate(MirrorId(0), Gate::Closed));
+    for _ in 0..MOST_EVENTS {
+        played.scripted(0).push_full(at("d"));
+    }
     assert_eq!(played.hear(Edit::Create, "one"), ["Lost(/)"]);
     assert_eq!(played.events(), ["Init / wait"]);
 }

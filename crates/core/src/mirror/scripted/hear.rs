@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{MOST_EVENTS, Scripted};
+use super::{MOST_EVENTS, Reset, Scripted};
 use crate::{
     effect::Effect,
     event::MirrorEvent,
@@ -18,13 +18,16 @@ impl Scripted {
         match news {
             News::Gone(gone) => return self.lose_source(gone.sentence().into(), now, effects),
             // The beginning will make up for it.
-            _ if self.reset || matches!(self.state, State::Held { .. }) => return,
+            _ if self.reset == Some(Reset::Clear) || matches!(self.state, State::Held { .. }) => {
+                return;
+            }
             News::Changed(change) => self.hear_change(&change, now, effects),
             News::Moved { from, to, kind } => self.hear_move((from, to), kind, now, effects),
             News::Lost(path) => self.hear_lost(path, effects),
         }
         if self.queue.len() > MOST_EVENTS {
-            self.hear_lost(TreePath::root(), effects);
+            self.begin_anew(Reset::Clear);
+            self.report(MirrorEvent::Lost(TreePath::root()), effects);
         }
         self.wake();
     }
@@ -71,7 +74,7 @@ impl Scripted {
 
     fn hear_lost(&mut self, path: TreePath, effects: &mut Vec<Effect>) {
         if path.is_root() {
-            self.begin_anew();
+            self.begin_anew(self.settings.anew);
         } else if !self.concerns(&path, Kind::Directory) {
             return;
         } else if self.settings.full {
