@@ -457,22 +457,34 @@ fn who_has_no_function_for_the_beginning_loses_nothing_by_one() {
     let mut played = Played::live(ScriptSettings {
         delay: Duration::ZERO,
         anew: Reset::Keep,
+        full: false,
         ..script_settings()
     });
     played.hear(Edit::Create, "a");
     let job = played.spawn(0);
     played.called(0);
     played.hear(Edit::Create, "b");
-    assert_eq!(played.tell(News::Lost(at(""))), ["Lost(/)"]);
+    assert_eq!(played.tell(News::Lost(at(""))), ["list /", "Lost(/)"]);
     played.hear(Edit::Create, "c");
     played.ended(job, 0);
     assert_eq!(played.collected(job, Answer::Done), ["action 0"]);
-    assert_eq!(played.events(), ["Create /b wait", "Create /c wait", "Init / wait"]);
+    assert_eq!(played.events(), ["Create /b wait", "Create /c wait"]);
     played.tell(News::Gone(Gone::Removed));
     played.wait(1_000);
     played.called(0);
     played.handle(Input::Covered(MirrorId(0)));
     assert_eq!(played.events(), ["Create /b wait", "Create /c wait", "Init / wait"]);
+}
+
+#[test]
+fn what_was_missed_is_listed_also_for_who_wants_the_root_only() {
+    let mut played = Played::live(ScriptSettings {
+        subdirectories: false,
+        anew: Reset::Keep,
+        full: false,
+        ..script_settings()
+    });
+    assert_eq!(played.tell(News::Lost(at(""))), ["list /", "Lost(/)"]);
 }
 
 #[test]

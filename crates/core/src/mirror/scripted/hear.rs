@@ -73,9 +73,10 @@ impl Scripted {
     }
 
     fn hear_lost(&mut self, path: TreePath, effects: &mut Vec<Effect>) {
-        if path.is_root() {
-            self.begin_anew(self.settings.anew);
-        } else if !self.concerns(&path, Kind::Directory) {
+        let is_root = path.is_root();
+        if is_root && self.settings.anew == Reset::Clear {
+            self.begin_anew(Reset::Clear);
+        } else if !is_root && !self.concerns(&path, Kind::Directory) {
             return;
         } else if self.settings.full {
             self.queue.push_full(path.clone());
@@ -96,7 +97,7 @@ impl Scripted {
 
     /// What a directory of which nothing is told holds, need not be known.
     fn list(&self, path: &TreePath, effects: &mut Vec<Effect>) {
-        if !self.settings.subdirectories {
+        if !self.settings.subdirectories && !path.is_root() {
             return;
         }
         effects.push(Effect::List { mirror: self.id, path: path.clone() });

@@ -7,7 +7,7 @@
 //! The truth stays on the disk. What may have been missed in a directory is told as a full event
 //! where the script has a function for that, else as if all that is there had just been made; what
 //! went meanwhile nobody knows. What may have been missed in all of the source is told as a
-//! beginning; a script that has no function for that keeps what it was told.
+//! beginning, if the script has a function for that, else in the same way.
 
 mod calls;
 mod hear;
