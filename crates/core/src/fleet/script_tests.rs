@@ -372,15 +372,25 @@ fn who_is_replaced_is_dismissed_when_its_children_have_ended() {
     let job = played.spawn(0);
     played.called(0);
     let after = vec![MirrorId(0)];
-    let joins = Entrant::Joins { settings: script_settings().into(), after };
+    let heir_of = Some(MirrorId(0));
+    played.hear(Edit::Create, "b");
+    played.hear(Edit::Create, "d/");
+    let settings = ScriptSettings { delay: Duration::ZERO, anew: Reset::Keep, ..script_settings() };
+    let joins = Entrant::Joins { settings: settings.into(), after, heir_of };
     let mut effects = Vec::new();
     let now = played.moment();
     played.fleet.replace(vec![joins], now, &mut effects);
     let said: Vec<_> = effects.iter().map(show).collect();
-    assert_eq!(said, ["Uncover(MirrorId(0))".into(), format!("stop {}", job.0)]);
-    let said = played.ended(job, 0);
-    assert_eq!(said[0], "Dismiss(MirrorId(0))");
-    assert!(said[1].starts_with("Cover { mirror: MirrorId(1)"), "{said:?}");
+    let cover = "Cover { mirror: MirrorId(1), accept: Any }";
+    let stop = format!("stop {}", job.0);
+    assert_eq!(said, ["Uncover(MirrorId(0))", &*stop, cover, "list /d"]);
+    // It is watched, but the script is not called before the children of the one before have ended.
+    assert!(played.handle(Input::Covered(MirrorId(1))).is_empty());
+    assert_eq!(played.sleeps(), None);
+    assert_eq!(played.ended(job, 0), ["Dismiss(MirrorId(0))", "action 1"]);
+    let queue = played.scripted(1).queue();
+    let events: Vec<_> = queue.iter().map(|it| format!("{}", it.path())).collect();
+    assert_eq!(events, ["/a", "/b", "/d", "/"]);
 }
 
 #[test]

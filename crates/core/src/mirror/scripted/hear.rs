@@ -9,6 +9,7 @@ use crate::{
     mirror::State,
     notice::{Change, Edit, Kind, News},
     path::{TreePath, is_name},
+    queue::ordered::{Entry, Etype},
     time::Moment,
 };
 
@@ -30,6 +31,18 @@ impl Scripted {
             self.report(MirrorEvent::Lost(TreePath::root()), effects);
         }
         self.wake();
+    }
+
+    /// Takes in what another mirror of this source was told and is not done. What is being worked on
+    /// is not done either: its child was asked to end.
+    pub(crate) fn take_over(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
+        for entry in other.queue.iter() {
+            if entry.etype() == Etype::Full {
+                self.queue.push_full(entry.path().clone());
+            } else if let Some(news) = news_of(entry) {
+                self.hear(news, now, effects);
+            }
+        }
     }
 
     fn hear_change(&mut self, change: &Change, now: Moment, effects: &mut Vec<Effect>) {
@@ -119,4 +132,18 @@ impl Scripted {
             }
         }
     }
+}
+
+/// What was heard when this event was made.
+fn news_of(entry: &Entry) -> Option<News> {
+    let (path, kind) = (entry.path().clone(), entry.kind());
+    let edit = match entry.etype() {
+        Etype::Attrib => Edit::Attrib,
+        Etype::Create => Edit::Create,
+        Etype::Modify => Edit::Modify,
+        Etype::Delete => Edit::Delete,
+        Etype::Move => return Some(News::Moved { from: path, to: entry.to()?.clone(), kind }),
+        Etype::Init | Etype::Blanket | Etype::Full => return None,
+    };
+    Some(News::Changed(Change { edit, kind, path }))
 }
