@@ -156,13 +156,13 @@ impl Step {
 fn with_block(keyword: &str, rest: &str, block: &[String]) -> Result<Option<Step>, String> {
     let text = || block.iter().flat_map(|line| [line, "\n"]).collect();
     let file = |path: &str| Some(Step::Change(Change::Write(path.to_owned(), text())));
+    let whole = |path: &str| Some(Step::See(Sight::Whole(path.to_owned(), block.to_vec())));
     Ok(match keyword {
         "config" if rest.is_empty() => file("@/config.lua"),
         "file" => file(rest),
-        "status" if rest.is_empty() => {
-            Some(Step::See(Sight::Whole("@/status".to_owned(), block.to_vec())))
-        }
-        "whole" => Some(Step::See(Sight::Whole(rest.to_owned(), block.to_vec()))),
+        "status" if rest.is_empty() => whole("@/status"),
+        "told" if rest.is_empty() => whole("@/told"),
+        "whole" => whole(rest),
         "stdin" => {
             let (number, form) = rest.split_once(' ').ok_or("stdin NUMBER FORM")?;
             let number = number.parse().map_err(|_| format!("no number of a call: {number}"))?;

@@ -348,6 +348,7 @@ function sync(given)
     local has_script = has_script(config, base)
     if has_script then scripts.translate(config, place) end
     local number = #syncs + 1
+    if config.name == nil then config.name = "Sync" .. number end
     local inlet = scripts.inlet_of(number)
     syncs[number] = { config = config, base = base, place = place, inlet = inlet, has_script = has_script }
     return inlet

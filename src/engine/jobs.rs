@@ -53,9 +53,15 @@ impl Jobs {
             ended(match program.run(&call, stop, &mut |_| ()) {
                 End::Exited(code) => ChildExit::Code(code),
                 End::Killed(signal) => ChildExit::Signal(signal),
-                End::NotStarted(error) | End::Lost(error) => {
+                End::NotStarted(error) => {
                     let name = Escaped(program.binary.as_bytes());
-                    log.say(Category::Error, format_args!("cannot run {name}: {error}"));
+                    let text = format_args!("Failed executing [ {name} ]! {error}");
+                    log.say(Category::Error, text);
+                    NOT_STARTED
+                }
+                End::Lost(error) => {
+                    let name = Escaped(program.binary.as_bytes());
+                    log.say(Category::Error, format_args!("cannot follow {name}: {error}"));
                     NOT_STARTED
                 }
             })

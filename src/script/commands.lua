@@ -74,15 +74,16 @@ local names = {
 local variables = {}
 for _, front in ipairs { "", "o.", "d." } do
     for _, name in ipairs(names) do
-        local get = events.field[name]
+        local is_of_target = name:find("^target") ~= nil
         variables[#variables + 1] = {
             text = "^" .. front .. name,
             value = function(event, to)
                 if front == "d." then event = to end
                 if event == nil then error("^d. is there for onMove only", 0) end
-                local value = event[name]
-                if value == nil then error("^" .. front .. name .. ": the sync has no " .. name, 0) end
-                return value
+                if is_of_target and event.target == nil then
+                    error("^" .. front .. name .. ": the sync has no target", 0)
+                end
+                return event[name]
             end,
         }
     end

@@ -37,7 +37,8 @@ end
 
 local function startup(event, code, class)
     local config = event.config
-    local route = host.escaped(config.source) .. " -> " .. host.escaped(tostring(config.target))
+    local target = config.target == nil and "(nil)" or host.escaped(tostring(config.target))
+    local route = host.escaped(config.source) .. " -> " .. target
     if class == "ok" then
         log("Normal", "Startup of ", route, " finished.")
         return "ok"

@@ -115,7 +115,7 @@ impl Player {
         for (call, number) in self.stage.calls().all().iter().zip(1..) {
             let _ = writeln!(report, "call {number}: {}", call.shown());
         }
-        for name in ["stdout", "stderr", "log", "status"] {
+        for name in ["stdout", "stderr", "log", "status", "told"] {
             let text = self.stage.text(name);
             for line in text.lines() {
                 let _ = writeln!(report, "{name}: {line}");

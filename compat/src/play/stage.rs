@@ -12,11 +12,14 @@ use crate::call::Calls;
 /// How the place of a case is written in it.
 const PLACE: &str = "@/";
 
+/// What scripts tell things with, `@/tell.lua`.
+const TELL: &str = include_str!("tell.lua");
+
 /// The largest message to the log of the system that is looked at.
 const LONGEST_MESSAGE: usize = 64 * 1024;
 
-/// The directory of one case: a source `src` with one file, an empty target `trg`, and what the
-/// programs leave.
+/// The directory of one case: a source `src` with one file, an empty target `trg`, what scripts tell
+/// things with, and what the programs leave.
 pub(super) struct Stage {
     place: PathBuf,
     syslog: UnixDatagram,
@@ -30,7 +33,9 @@ impl Stage {
         }
         fs::write(place.join("src/seed"), "seed\n")?;
         syslog.set_nonblocking(true)?;
-        Ok(Self { place: place.to_owned(), syslog, heard: RefCell::default() })
+        let stage = Self { place: place.to_owned(), syslog, heard: RefCell::default() };
+        fs::write(place.join("tell.lua"), stage.filled(TELL))?;
+        Ok(stage)
     }
 
     /// The directory itself.

@@ -1,6 +1,10 @@
 //! Functions of a user that fail or take their time, and programs that do not listen.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
@@ -196,4 +200,27 @@ fn a_child_is_asked_to_end_before_its_sync_begins_anew() {
     daemon.signal(Signal::HUP);
     daemon.wait_until("all begins anew", || noted() == "start\nruns\nasked\nstart\n");
     end(daemon);
+}
+
+#[test]
+fn a_daemon_with_much_to_tell_its_script_still_listens() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let text = "sync{ source = '@/src'
+        , onStartup = function() log('Normal', 'ready') end
+        , onCreate = function(event)
+              log('Normal', 'told')
+              local time = os.clock() + 0.02
+              while os.clock() < time do end
+          end }";
+    let daemon = sandbox.daemon().config(text, 1).start();
+    daemon.wait_for_log("ready");
+    for number in 0..5000 {
+        fs::write(source.join(number.to_string()), "").unwrap();
+    }
+    daemon.wait_for_log("told");
+    // It has work for a hundred seconds, which it does not do before it listens.
+    let asked = Instant::now();
+    end(daemon);
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
 }

@@ -256,11 +256,11 @@ fn a_script_may_start_as_many_children_as_it_is_allowed() {
     let b = played.spawn(0);
     let c = played.first(0);
     assert_eq!(played.fleet.spawn(MirrorId(0), &[c]), Err(Spawned::TooMany));
+    let active = Err(Spawned::Not(Refused::Is(Status::Active)));
+    assert_eq!(played.fleet.spawn(MirrorId(0), &[EventId(2)]), active);
     assert!(played.called(0).is_empty());
     played.ended(b, 0);
     assert_eq!(played.collected(b, Answer::Done), ["action 0"]);
-    let active = played.fleet.spawn(MirrorId(0), &[EventId(2)]);
-    assert_eq!(active, Err(Spawned::Not(Refused::Is(Status::Active))));
     played.spawn(0);
     played.called(0);
     assert_ne!(a, b);

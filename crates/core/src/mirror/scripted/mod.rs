@@ -324,6 +324,8 @@ impl Scripted {
         if matches!(self.state, State::Held { .. }) {
             return Err(Spawned::NotNow);
         }
+        // What is wrong with the events is told first.
+        self.queue.may_activate(ids).map_err(Spawned::Not)?;
         if self.jobs.len() >= self.settings.max_jobs {
             return Err(Spawned::TooMany);
         }

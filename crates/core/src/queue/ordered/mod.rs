@@ -330,6 +330,25 @@ impl Ordered {
     ///
     /// If one of them is being worked on already, or waits for one that is not among them.
     pub fn activate(&mut self, ids: &[EventId]) -> Result<(), Refused> {
+        for turn in self.ready(ids)? {
+            let Some(slot) = self.slots.get_mut(&turn) else { continue };
+            slot.entry.status = Status::Active;
+            self.clock.remove(turn, slot.entry.alarm);
+            self.waiting.remove(&turn);
+        }
+        Ok(())
+    }
+
+    /// Whether these events could be worked on now, all of them.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is being worked on already, or waits for one that is not among them.
+    pub fn may_activate(&self, ids: &[EventId]) -> Result<(), Refused> {
+        self.ready(ids).map(|_| ())
+    }
+
+    fn ready(&self, ids: &[EventId]) -> Result<BTreeSet<Turn>, Refused> {
         let mut turns = BTreeSet::new();
         for id in ids {
             turns.insert(*self.turns.get(id).ok_or(Refused::Gone)?);
@@ -340,13 +359,7 @@ impl Ordered {
                 return Err(Refused::Is(slot.entry.status));
             }
         }
-        for turn in turns {
-            let Some(slot) = self.slots.get_mut(&turn) else { continue };
-            slot.entry.status = Status::Active;
-            self.clock.remove(turn, slot.entry.alarm);
-            self.waiting.remove(&turn);
-        }
-        Ok(())
+        Ok(turns)
     }
 
     /// Drops an event that waits for nothing.
