@@ -30,7 +30,9 @@ use mirror_core::{
     time::Moment,
 };
 use mirror_linux::clock::{ticks, ticks_per_second};
-use mlua::{Error, FromLuaMulti, Function, IntoLuaMulti, Lua, Result as LuaResult, Table, Value};
+use mlua::{
+    Error, FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, Result as LuaResult, Table, Value,
+};
 
 use crate::{report::Log, setup::Sync};
 
@@ -228,9 +230,10 @@ impl Scripts {
     ///
     /// # Errors
     ///
-    /// What one of them failed with. The others were called all the same.
+    /// What some of them failed with. The others were called all the same.
     pub fn ring(&self, fleet: &mut Fleet, now: Moment) -> Result<(), Failure> {
-        self.run((fleet, now), "an alarm", "ring", ())
+        let failed: Option<LuaString> = self.run((fleet, now), "an alarm", "ring", ())?;
+        failed.map_or(Ok(()), |why| Err(Failure::new(why.to_string_lossy())))
     }
 
     /// Calls the functions for a descriptor that is ready.
