@@ -75,11 +75,15 @@ function connect()
     observefd(connection:getfd(), read)
 end
 
+local has_begun = false
+
 sync {
     source = os.getenv("SOURCE") or "/tmp/watched",
 
+    -- Also when events got lost and all begins anew.
     init = function(event)
-        connect()
+        if has_begun then tell("something has changed") else connect() end
+        has_begun = true
         event.inlet.discardEvent(event)
     end,
 
