@@ -72,7 +72,7 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
         lines.push(("delete", delete(sync.delete).to_owned()));
         lines.push(("init", if sync.init { "a full transfer" } else { "none" }.to_owned()));
     }
-    lines.push(("insist", if sync.insist { "yes" } else { "no" }.to_owned()));
+    lines.push(("insist", if sync.insists() { "yes" } else { "no" }.to_owned()));
     let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
     lines.extend(limit);
     if sync.max_processes > 1 && sync.script.is_none() {

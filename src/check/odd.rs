@@ -177,7 +177,7 @@ fn remote(syncs: &[Sync]) -> Vec<String> {
         (!names.is_empty()).then(|| names.join(", "))
     };
     let hasty = names(&|sync| matches!(sync.pace, Pace::Fixed { delay, .. } if delay.is_zero()));
-    let faint = names(&|sync| sync.init && !sync.insist);
+    let faint = names(&|sync| sync.init && !sync.insists());
     let hasty = hasty.map(|names| {
         format!(
             "{names}: the target is on another machine, and delay is 0: each change is a \

@@ -62,11 +62,13 @@ impl Draft<'_> {
         let fields = Fields::new(self.config, "");
         let source = source(fields)?;
         let (kind, target) = self.target(fields)?;
-        let (rsync, ssh) = (fields.table("rsync")?, fields.table("ssh")?);
+        // What a script of its own means by such names is its own affair.
+        let ours = if kind == Kind::Own { Fields::EMPTY } else { fields };
+        let (rsync, ssh) = (ours.table("rsync")?, ours.table("ssh")?);
         let ssh = ssh.as_ref().filter(|_| kind == Kind::Rsyncssh);
         let rsync = rsync.as_ref().map_or(Fields::EMPTY, |rsync| Fields::new(rsync, "rsync."));
         let words = Words::read(rsync, ssh.map(|ssh| Fields::new(ssh, "ssh.")))?;
-        let delete = delete(fields);
+        let delete = delete(ours);
         let delete_excluded = words.options.delete_excluded;
         let roots = Roots { here: self.here, source: &source, delete_excluded };
         let patterns = Patterns::read(fields, roots)?;
@@ -88,15 +90,15 @@ impl Draft<'_> {
             rsync: RsyncOptions {
                 delete,
                 rules: patterns.rules,
-                form: list_form(fields)?,
+                form: list_form(ours)?,
                 ..words.options
             },
             binary: binary(rsync)?,
-            codes: exit_codes(fields, codes)?,
-            batch_size_limit: fields.whole("batchSizeLimit", 0)?,
+            codes: exit_codes(ours, codes)?,
+            batch_size_limit: ours.whole("batchSizeLimit", 0)?,
             max_processes: max_processes(fields, kind)?,
             crontab,
-            hook: hook::read(fields, self.number)?,
+            hook: hook::read(ours, self.number)?,
             script: self.script(fields)?,
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
@@ -148,7 +150,8 @@ impl Draft<'_> {
         };
         let target = match kind {
             Kind::Own => {
-                return Ok((kind, OsString::from_vec(fields.text("target")?.unwrap_or_default())));
+                let target = fields.text("target").ok().flatten();
+                return Ok((kind, OsString::from_vec(target.unwrap_or_default())));
             }
             Kind::Rsync | Kind::Direct => text("target")?,
             Kind::Rsyncssh => [text("host")?, b":".to_vec(), text("targetdir")?].concat(),

@@ -354,6 +354,10 @@ fn who_has_functions_of_his_own_has_a_script() {
     assert_eq!(setup.syncs[0].kind, Kind::Own);
     assert!(script.moves && !script.full && !script.subdirectories);
     assert_eq!(script.delay, Duration::from_secs(2));
+    // What such a one means by the names of ours is its own affair.
+    says(
+        "sync{source='@/src', onCreate='echo', target={1}, rsync=1, exitcodes={[0]='fine'}, checkgauge=false}",
+    );
     // With the function that ends every sync, as if nothing were said.
     says(
         "sync{{action=default.rsync.action, init=default.rsync.init}, source='@/src', target='h:'}",

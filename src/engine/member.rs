@@ -139,8 +139,7 @@ impl Member {
         Charter::Built(Settings {
             pace: sync.pace,
             init: sync.init,
-            // A tunnel that breaks is no reason to end.
-            insist: if sync.insist || self.tunnel.is_some() { Insist::Yes } else { Insist::No },
+            insist: if sync.insists() { Insist::Yes } else { Insist::No },
             filter: Arc::clone(&sync.filter),
             gate: self.gate(),
             max_jobs: sync.max_processes,

@@ -213,9 +213,11 @@ impl Engine {
                 return code.into();
             }
             self.keep_status();
-            if self.answers.is_empty() && !self.receive(&mut effects) {
+            if self.answers.is_empty() && !self.wait(&mut effects) {
                 return ExitCode::FAILURE;
             }
+            // Also while scripts have much to do, signals and the ends of children are heard.
+            self.receive(&mut effects);
             let now = self.now();
             for input in std::mem::take(&mut self.answers) {
                 self.fleet.handle(input, now, &mut effects);
@@ -233,23 +235,27 @@ impl Engine {
         Moment::new(self.started.elapsed())
     }
 
-    /// Waits for the next message or wake-up, and takes in what has come. `false` if nothing can
-    /// ever come again.
-    fn receive(&mut self, effects: &mut Vec<Effect>) -> bool {
+    /// Waits for the next message, which it takes in, or wake-up. `false` if nothing can ever come
+    /// again.
+    fn wait(&mut self, effects: &mut Vec<Effect>) -> bool {
         let first = match self.next_wait() {
             None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(wait) => self.receiver.recv_timeout(wait),
         };
         match first {
             Ok(message) => self.take_in(message, effects),
-            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return false,
         }
+        true
+    }
+
+    /// Takes in what has come.
+    fn receive(&mut self, effects: &mut Vec<Effect>) {
         for _ in 1..MOST_AT_ONCE {
             let Ok(message) = self.receiver.try_recv() else { break };
             self.take_in(message, effects);
         }
-        true
     }
 
     /// How long there is nothing to do unless something comes. `None`: for ever.

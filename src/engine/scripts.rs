@@ -85,7 +85,7 @@ impl Engine {
     pub(super) fn seat_scripts(&mut self, mirrors: &[MirrorId], is_reload: bool) {
         let Some(scripts) = &mut self.scripts else { return };
         for (number, &mirror) in (1..).zip(mirrors) {
-            let insists = self.roster.get(mirror).is_some_and(|member| member.sync.insist);
+            let insists = self.roster.get(mirror).is_some_and(|member| member.sync.insists());
             scripts.assign(number, Seat { mirror, insists: is_reload || insists });
         }
     }

@@ -135,7 +135,8 @@ local function with_target(base, codes_of)
         if not first then return end
         if first.etype == "Full" then return transfer(first, true) end
         if first.etype == "Blanket" then return inlet.discardEvent(first) end
-        transfer(inlet.getEvents(is_ordinary), false)
+        local list = inlet.getEvents(is_ordinary)
+        if list.size() > 0 then transfer(list, false) end
     end
 
     function its.collect(agent, code)

@@ -9,6 +9,7 @@ mod descriptors;
 mod desk;
 mod guard;
 mod host;
+mod socket;
 
 use std::{
     cell::RefCell,
@@ -90,6 +91,8 @@ impl Scripts {
         let desk = Rc::new(Desk::default());
         let host = host::table(lua, &desk)?;
         let (calls, numbers) = (Rc::default(), BTreeMap::new());
+        let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
+        preload.set("socket", lua.create_function(|lua, ()| socket::module(lua))?)?;
         let guard = Rc::default();
         Ok(Self { lua: lua.clone(), desk, host, calls, numbers, reread: None, guard })
     }

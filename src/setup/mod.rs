@@ -117,7 +117,7 @@ impl Default for Daemon {
 pub struct Overrides {
     /// Seconds, for every sync.
     pub delay: Option<f64>,
-    /// Whether a failed startup is tried again.
+    /// Whether a failed startup is to be tried again; see [`Sync::insists`].
     pub insist: bool,
     /// Whether to stay in the foreground.
     pub nodaemon: bool,
@@ -198,6 +198,12 @@ pub struct Sync {
 }
 
 impl Sync {
+    /// Whether a failed startup is tried again: a tunnel that breaks is no reason to end.
+    #[must_use]
+    pub const fn insists(&self) -> bool {
+        self.insist || self.tunnel.is_some()
+    }
+
     /// Whether functions of a file are called for it.
     #[must_use]
     pub fn has_script(&self) -> bool {

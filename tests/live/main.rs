@@ -47,6 +47,8 @@ mod roots;
 #[cfg(test)]
 mod rsync_trouble;
 #[cfg(test)]
+mod scripts;
+#[cfg(test)]
 mod startup;
 #[cfg(test)]
 mod status;

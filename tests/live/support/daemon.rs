@@ -89,6 +89,12 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Lets it read from `input`.
+    pub(crate) fn reading(mut self, input: impl Into<Stdio>) -> Self {
+        self.command.stdin(input);
+        self
+    }
+
     /// Runs it as a user without rights: a copy of it, since that user may not get to where it was
     /// built. To be called first.
     #[track_caller]
@@ -190,6 +196,14 @@ impl Daemon {
                 .filter(|line| line.contains("Startup of") && line.contains("finished"))
                 .count()
                 >= self.syncs
+        });
+    }
+
+    /// Waits until the source of every sync is watched, which it says with `-log Inotify`.
+    #[track_caller]
+    pub(crate) fn wait_watched(&self) {
+        self.wait_until("all sources are watched", || {
+            self.log().lines().filter(|line| line.contains(" is watched: ")).count() >= self.syncs
         });
     }
 

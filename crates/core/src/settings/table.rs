@@ -119,6 +119,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(ALL, "full", Function, "what is done for a full transfer"),
     sync(ALL, "onFull", Function, "what is done for a full transfer"),
     sync(ALL, "onAttrib", Function, "what is done when attributes changed"),
+    sync(OWN, "collapse", Flag, "accepted, without effect"),
     sync(OWN, "onCreate", Function, "what is done for what was made"),
     sync(OWN, "onModify", Function, "what is done for what was changed"),
     sync(OWN, "onDelete", Function, "what is done for what was deleted"),

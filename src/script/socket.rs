@@ -1,0 +1,253 @@
+//! The part of the module `socket` that scripts use beside `observefd`: a client of TCP.
+//!
+//! Modules in C can't be loaded (decision 9), and that one is in C. What is here behaves as its
+//! manual says (`LuaSocket` 3): errors are `nil` and a word, and what has come of a line or a number of
+//! bytes is given with them.
+
+use std::{
+    io::{self, Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    os::fd::AsRawFd,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use mlua::{
+    IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Result, Table, UserData, UserDataMethods,
+    Value,
+};
+
+/// What `require "socket"` gives.
+pub(super) fn module(lua: &Lua) -> Result<Table> {
+    let table = lua.create_table()?;
+    table.set(
+        "connect",
+        lua.create_function(|lua, (host, port): (String, u16)| {
+            match Client::connect(&host, port) {
+                Ok(client) => lua.create_userdata(client)?.into_lua_multi(lua),
+                Err(error) => failed(lua, &error, b""),
+            }
+        })?,
+    )?;
+    table.set(
+        "gettime",
+        lua.create_function(|_, ()| {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            Ok(since.unwrap_or_default().as_secs_f64())
+        })?,
+    )?;
+    table.set(
+        "sleep",
+        lua.create_function(|_, seconds: f64| {
+            thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+            Ok(())
+        })?,
+    )?;
+    Ok(table)
+}
+
+/// A connection.
+struct Client {
+    /// `None` once it is closed.
+    stream: Option<TcpStream>,
+    /// What has come and was not asked for yet.
+    waiting: Vec<u8>,
+}
+
+/// How much is to be received.
+enum Amount {
+    Line,
+    All,
+    Bytes(usize),
+}
+
+impl Amount {
+    fn of(pattern: &Value) -> Option<Self> {
+        match pattern {
+            Value::Nil => Some(Self::Line),
+            Value::Integer(count) => usize::try_from(*count).ok().map(Self::Bytes),
+            Value::String(text) => match &*text.as_bytes() {
+                b"*l" | b"l" => Some(Self::Line),
+                b"*a" | b"a" => Some(Self::All),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Where it ends in what has come, and how much of the end is not given.
+    fn end_in(&self, waiting: &[u8]) -> Option<usize> {
+        match self {
+            Self::Line => waiting.iter().position(|&byte| byte == b'\n').map(|at| at + 1),
+            Self::All => None,
+            Self::Bytes(count) => (waiting.len() >= *count).then_some(*count),
+        }
+    }
+}
+
+impl Client {
+    fn connect(host: &str, port: u16) -> io::Result<Self> {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in (host, port).to_socket_addrs()? {
+            match TcpStream::connect(address) {
+                Ok(stream) => return Ok(Self { stream: Some(stream), waiting: Vec::new() }),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn stream(&mut self) -> io::Result<&mut TcpStream> {
+        self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// `None`: as long as it takes.
+    fn set_timeout(&mut self, seconds: Option<f64>) -> io::Result<()> {
+        let stream = self.stream()?;
+        let limit = seconds.filter(|seconds| *seconds >= 0.0);
+        stream.set_nonblocking(limit == Some(0.0))?;
+        let limit = limit.filter(|seconds| *seconds > 0.0);
+        let limit = limit.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        stream.set_read_timeout(limit)?;
+        stream.set_write_timeout(limit)
+    }
+
+    /// What was asked for, or why not, with what has come of it.
+    fn receive(&mut self, amount: &Amount) -> std::result::Result<Vec<u8>, (io::Error, Vec<u8>)> {
+        let mut buffer = [0; 8192];
+        loop {
+            if let Some(end) = amount.end_in(&self.waiting) {
+                let mut text: Vec<u8> = self.waiting.drain(..end).collect();
+                if matches!(amount, Amount::Line) {
+                    text.retain(|byte| !matches!(byte, b'\r' | b'\n'));
+                }
+                return Ok(text);
+            }
+            match self.stream().and_then(|stream| stream.read(&mut buffer)) {
+                Ok(0) if matches!(amount, Amount::All) => {
+                    return Ok(std::mem::take(&mut self.waiting));
+                }
+                Ok(0) => {
+                    let closed = io::ErrorKind::UnexpectedEof.into();
+                    return Err((closed, std::mem::take(&mut self.waiting)));
+                }
+                Ok(count) => {
+                    self.waiting.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((error, std::mem::take(&mut self.waiting))),
+            }
+        }
+    }
+
+    /// How many bytes went, and what stopped it before the end.
+    fn send(&mut self, text: &[u8]) -> (usize, Option<io::Error>) {
+        let mut sent = 0;
+        while let Some(rest) = text.get(sent..).filter(|rest| !rest.is_empty()) {
+            match self.stream().and_then(|stream| stream.write(rest)) {
+                Ok(0) => return (sent, Some(io::ErrorKind::WriteZero.into())),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (sent, Some(error)),
+            }
+        }
+        (sent, None)
+    }
+}
+
+impl UserData for Client {
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_method_mut("settimeout", |_, client, seconds: Option<f64>| {
+            Ok(client.set_timeout(seconds).is_ok())
+        });
+        methods.add_method_mut("receive", |lua, client, pattern: Value| {
+            let Some(amount) = Amount::of(&pattern) else {
+                return Err(mlua::Error::runtime("receive takes \"*l\", \"*a\" or a number"));
+            };
+            match client.receive(&amount) {
+                Ok(text) => lua.create_string(text)?.into_lua_multi(lua),
+                Err((error, part)) => failed(lua, &error, &part),
+            }
+        });
+        methods.add_method_mut("send", |lua, client, text: LuaString| {
+            match client.send(&text.as_bytes()) {
+                (sent, None) => sent.into_lua_multi(lua),
+                (sent, Some(error)) => (Value::Nil, word(&error), sent).into_lua_multi(lua),
+            }
+        });
+        methods.add_method("getfd", |_, client, ()| {
+            Ok(client.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd))
+        });
+        methods.add_method_mut("close", |_, client, ()| {
+            client.stream = None;
+            Ok(true)
+        });
+    }
+}
+
+fn failed(lua: &Lua, error: &io::Error, part: &[u8]) -> Result<MultiValue> {
+    let part = lua.create_string(part)?.into_lua(lua)?;
+    (Value::Nil, word(error), part).into_lua_multi(lua)
+}
+
+/// The word that scripts compare with.
+fn word(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timeout".into(),
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionReset => "closed".into(),
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_script_talks_to_a_server() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut text = [0; 6];
+            peer.read_exact(&mut text).unwrap();
+            assert_eq!(&text, b"hello\n");
+            peer.write_all(b"one\r\ntwo\n12345rest").unwrap();
+        });
+        let lua = Lua::new();
+        let socket = module(&lua).unwrap();
+        lua.globals().set("socket", socket).unwrap();
+        lua.globals().set("port", port).unwrap();
+        lua.load(
+            r#"
+            local it = assert(socket.connect("127.0.0.1", port))
+            it:settimeout(0)
+            local text, why, part = it:receive("*l")
+            assert(text == nil and why == "timeout" and part == "", why)
+            it:settimeout(nil)
+            assert(it:getfd() > 2)
+            assert(it:send("hello\n") == 6)
+            assert(it:receive() == "one")
+            assert(it:receive("*l") == "two")
+            assert(it:receive(5) == "12345")
+            text, why, part = it:receive("*l")
+            assert(text == nil and why == "closed" and part == "rest", part)
+            it:close()
+            text, why = it:receive()
+            assert(text == nil and why == "closed" and it:getfd() == -1)
+            assert(not pcall(it.receive, it, "*x"))
+            "#,
+        )
+        .exec()
+        .unwrap();
+        server.join().unwrap();
+        let refused = lua.load(r#"return socket.connect("127.0.0.1", port)"#);
+        let (none, why): (Value, String) = refused.eval().unwrap();
+        assert_eq!((none.is_nil(), &*why), (true, "connection refused"));
+    }
+}

@@ -1,0 +1,226 @@
+//! Functions of a user that fail or take their time, and programs that do not listen.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::support::{Daemon, Recorder, Sandbox, exit_code};
+
+#[track_caller]
+fn end(mut daemon: Daemon) {
+    daemon.signal(Signal::TERM);
+    assert_eq!(exit_code(daemon.wait_end()), 143, "{}", daemon.log());
+}
+
+/// What a program of a test has written so far.
+fn written(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// A script that gives eight million bytes to `tool` for each file that is created.
+fn pouring(tool: &Recorder, top: &Path) -> String {
+    let tool = tool.program().display().to_string().replace(top.to_str().unwrap(), "@");
+    format!(
+        "sync{{ source = '@/src', maxProcesses = 3
+              , init = function(event)
+                    event.inlet.discardEvent(event)
+                    log('Normal', 'ready')
+                end
+              , action = function(inlet)
+                    local event = inlet.getEvent()
+                    if event.etype ~= 'Create' then return inlet.discardEvent(event) end
+                    spawn(event, '{tool}', '<', string.rep('12345678', 1000000), event.name)
+                end
+              , collect = function(event, code)
+                    log('Normal', 'collected ', event.name, ' ', code)
+                end }}"
+    )
+}
+
+#[test]
+fn a_program_that_reads_slowly_or_not_at_all_holds_nobody_up() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let tool = Recorder::new(
+        &sandbox,
+        "case $1 in
+            deaf) exit 7 ;;
+            idle) exec <&-; until test -e go; do sleep 0.05; done ;;
+            slow) until test -e go; do sleep 0.05; done
+                  for n in 1 2 3 4 5 6 7 8 9; do head -c 5000 >> slow.got; sleep 0.02; done
+                  cat >> slow.got; echo done > slow.done ;;
+            *) cat > \"$1.got\" ;;
+        esac",
+    );
+    let daemon = sandbox.daemon().config(&pouring(&tool, sandbox.top()), 1).start();
+    daemon.wait_for_log("ready");
+    fs::write(source.join("slow"), "").unwrap();
+    fs::write(source.join("idle"), "").unwrap();
+    daemon.wait_until("both run", || tool.lines().len() == 2);
+    // The third place is left for those that do not read, one after the other.
+    fs::write(source.join("deaf"), "").unwrap();
+    daemon.wait_for_log("collected deaf 7");
+    fs::write(source.join("quick"), "").unwrap();
+    daemon.wait_for_log("collected quick 0");
+    assert_eq!(fs::metadata(sandbox.path("quick.got")).unwrap().len(), 8_000_000);
+    fs::write(sandbox.path("go"), "").unwrap();
+    daemon.wait_for_log("collected idle 0");
+    daemon.wait_for_log("collected slow 0");
+    assert_eq!(written(&sandbox.path("slow.done")), "done\n");
+    let got = written(&sandbox.path("slow.got"));
+    assert!(got == "12345678".repeat(1_000_000), "{} bytes have arrived", got.len());
+    end(daemon);
+}
+
+#[test]
+fn a_function_that_fails_is_told_with_its_way_and_called_again() {
+    let sandbox = Sandbox::new();
+    let (source, other) = (sandbox.directory("src"), sandbox.directory("other"));
+    let text = "
+        local function note(event)
+            spawnShell(event, 'echo \"$1\" >> @/noted', event.pathname)
+        end
+        local function read_what_is_needed()
+            local file = io.open('@/needed')
+            file:close()
+        end
+        sync{ source = '@/src', delay = 0, exitcodes = { [0] = 'ok' }
+            , onStartup = note
+            , onCreate = function(event)
+                  if event.name == 'bad' then read_what_is_needed() end
+                  note(event)
+              end }
+        sync{ source = '@/other', delay = 0, onStartup = note, onCreate = note }";
+    let daemon = sandbox.daemon().config(text, 2).start();
+    let noted = || written(&sandbox.path("noted"));
+    daemon.wait_until("both are live", || noted() == "\n\n");
+    fs::write(source.join("bad"), "").unwrap();
+    daemon.wait_for_log("stack traceback");
+    let log = daemon.log();
+    assert!(log.contains("Error") && log.contains("conf.lua:7"), "{log}");
+    assert!(log.contains("read_what_is_needed"), "{log}");
+    fs::write(other.join("elsewhere"), "").unwrap();
+    daemon.wait_until("the other one goes on", || noted().contains("elsewhere\n"));
+    // As events are told in their order, this one waits.
+    fs::write(source.join("good"), "").unwrap();
+    fs::write(sandbox.path("needed"), "").unwrap();
+    daemon.wait_until("it is called again", || noted().ends_with("bad\ngood\n"));
+    end(daemon);
+}
+
+#[test]
+fn a_function_that_takes_long_is_named_and_costs_no_change() {
+    let sandbox = Sandbox::new();
+    let (source, other) = (sandbox.directory("src"), sandbox.directory("other"));
+    let text = "
+        local function note(event)
+            spawnShell(event, 'echo \"$1\" >> @/noted', event.pathname)
+        end
+        sync{ source = '@/src', delay = 0, onStartup = note
+            , onCreate = function(event)
+                  if event.name == 'long' then
+                      io.open('@/begun', 'w'):close()
+                      os.execute('sleep 1.5')
+                  end
+                  note(event)
+              end }
+        sync{ source = '@/other', delay = 0, onStartup = note, onCreate = note }";
+    let daemon = sandbox.daemon().config(text, 2).start();
+    let noted = || written(&sandbox.path("noted"));
+    daemon.wait_until("both are live", || noted() == "\n\n");
+    fs::write(source.join("long"), "").unwrap();
+    let begun = sandbox.path("begun");
+    daemon.wait_until("it has begun", || begun.exists());
+    for number in 0..50 {
+        fs::write(source.join(format!("a{number}")), "").unwrap();
+        fs::write(other.join(format!("b{number}")), "").unwrap();
+    }
+    daemon.wait_until("nothing is lost", || noted().lines().count() == 2 + 1 + 100);
+    let log = daemon.log();
+    let is_told = |line: &str| line.contains("Warn: action of Sync1 took 1.");
+    assert!(log.lines().any(is_told), "{log}");
+    end(daemon);
+}
+
+#[test]
+fn a_program_that_cannot_be_started_or_is_killed_ends_nothing() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let text = "
+        sync{ source = '@/src', delay = 0
+            , init = function(event)
+                  event.inlet.discardEvent(event)
+                  log('Normal', 'ready')
+              end
+            , onCreate = function(event)
+                  if event.name == 'missing' then return spawn(event, '@/missing') end
+                  if event.name == 'long' then
+                      return spawn(event, 'true', string.rep('too long', 1000000))
+                  end
+                  spawnShell(event, 'echo call >> @/calls; test -e @/go || kill -KILL $$')
+              end
+            , collect = function(event, code)
+                  log('Normal', 'collected ', event.name, ' ', code)
+              end }";
+    let daemon = sandbox.daemon().config(text, 1).start();
+    daemon.wait_for_log("ready");
+    fs::write(source.join("missing"), "").unwrap();
+    daemon.wait_for_log("collected missing 255");
+    fs::write(source.join("long"), "").unwrap();
+    daemon.wait_for_log("collected long 255");
+    fs::write(source.join("killed"), "").unwrap();
+    let calls = sandbox.path("calls");
+    daemon.wait_until("it runs again", || written(&calls).lines().count() >= 2);
+    assert!(!daemon.log().contains("collected killed"), "{}", daemon.log());
+    fs::write(sandbox.path("go"), "").unwrap();
+    daemon.wait_for_log("collected killed 0");
+    end(daemon);
+}
+
+#[test]
+fn a_child_is_asked_to_end_before_its_sync_begins_anew() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let text = "
+        sync{ source = '@/src', exitcodes = { [0] = 'ok' }
+            , onStartup = 'echo start >> @/noted'
+            , onCreate = [[
+                  trap 'echo asked >> @/noted; exit 0' TERM
+                  echo runs >> @/noted
+                  while true; do sleep 0.05; done ]] }";
+    let daemon = sandbox.daemon().config(text, 1).start();
+    let noted = || written(&sandbox.path("noted"));
+    daemon.wait_until("it is live", || noted() == "start\n");
+    fs::write(source.join("file"), "").unwrap();
+    daemon.wait_until("the child runs", || noted() == "start\nruns\n");
+    daemon.signal(Signal::HUP);
+    daemon.wait_until("all begins anew", || noted() == "start\nruns\nasked\nstart\n");
+    end(daemon);
+}
+
+#[test]
+fn a_daemon_with_much_to_tell_its_script_still_listens() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let text = "sync{ source = '@/src'
+        , onStartup = function() log('Normal', 'ready') end
+        , onCreate = function(event)
+              log('Normal', 'told')
+              local time = os.clock() + 0.02
+              while os.clock() < time do end
+          end }";
+    let daemon = sandbox.daemon().config(text, 1).start();
+    daemon.wait_for_log("ready");
+    for number in 0..5000 {
+        fs::write(source.join(number.to_string()), "").unwrap();
+    }
+    daemon.wait_for_log("told");
+    // It has work for a hundred seconds, which it does not do before it listens.
+    let asked = Instant::now();
+    end(daemon);
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+}

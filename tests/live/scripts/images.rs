@@ -1,0 +1,84 @@
+//! The script that writes into the tree that it watches.
+
+use std::{fs, path::Path};
+
+use super::Example;
+use crate::support::{Recorder, Sandbox};
+
+/// A converter that makes a copy; it refuses what is bad.
+fn converter(sandbox: &Sandbox) -> Recorder {
+    Recorder::new(sandbox, "cd src && grep -qv bad \"$1\" && cp \"$1\" \"$2\"")
+}
+
+fn content(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+#[test]
+fn each_image_is_converted_once_and_what_was_made_is_not() {
+    let sandbox = Sandbox::new();
+    let tool = converter(&sandbox);
+    let source = sandbox.directory("src");
+    fs::create_dir(source.join("album")).unwrap();
+    let variables = [("CONVERT", tool.program().to_str().unwrap()), ("DELAY", "0.3")];
+    let example = Example::start(&sandbox, "image-conversion.lua", &variables);
+    example.daemon.wait_watched();
+    let odd = "album/[x] \\*$(touch pwned)";
+    let mut calls = Vec::new();
+    for (name, text) in [(odd, "first"), ("-n", "second"), ("plain", "third")] {
+        let made = source.join(format!("{name}.jpg"));
+        fs::write(source.join(format!("{name}.png")), text).unwrap();
+        example.daemon.wait_until("it is converted", || content(&made) == text);
+        calls.push(format!("./{name}.png ./{name}.jpg"));
+    }
+    // Enough time for what would be made from those is that in which the next one is made.
+    fs::write(source.join("note.txt"), "").unwrap();
+    fs::write(source.join("bad.png"), "bad").unwrap();
+    example.daemon.wait_for_log("./bad.png is not converted");
+    calls.push("./bad.png ./bad.jpg".into());
+    assert_eq!(tool.lines(), calls);
+    // After a while the results are images like others.
+    example.daemon.wait_until("it goes the other way round, too", || {
+        fs::write(source.join("plain.jpg"), "fourth").unwrap();
+        content(&source.join("plain.png")) == "fourth"
+    });
+    assert!(!sandbox.path("pwned").exists() && !source.join("pwned").exists());
+}
+
+#[test]
+fn without_subdirectories_only_those_at_the_top_are_converted() {
+    let sandbox = Sandbox::new();
+    let tool = converter(&sandbox);
+    let source = sandbox.directory("src");
+    fs::create_dir(source.join("album")).unwrap();
+    let program = tool.program().to_str().unwrap();
+    let variables = [("CONVERT", program), ("DELAY", "0"), ("SUBDIRS", "no")];
+    let example = Example::start(&sandbox, "image-conversion.lua", &variables);
+    example.daemon.wait_watched();
+    for number in 0..3 {
+        fs::write(source.join(format!("album/{number}.png")), "").unwrap();
+        fs::write(source.join(format!("{number}.png")), "image\n").unwrap();
+        let made = source.join(format!("{number}.jpg"));
+        example.daemon.wait_until("it is converted", || made.exists());
+    }
+    assert!(tool.lines().iter().all(|line| !line.contains("album")), "{:?}", tool.lines());
+}
+
+#[test]
+fn many_images_are_converted_by_and_by() {
+    let sandbox = Sandbox::new();
+    let tool = converter(&sandbox);
+    let source = sandbox.directory("src");
+    let variables = [("CONVERT", tool.program().to_str().unwrap()), ("DELAY", "0.3")];
+    let example = Example::start(&sandbox, "image-conversion.lua", &variables);
+    example.daemon.wait_watched();
+    for number in 0..200 {
+        fs::write(source.join(format!("{number}.png")), "image\n").unwrap();
+    }
+    let made = |number| source.join(format!("{number}.jpg")).exists();
+    example.daemon.wait_until("all are converted", || (0..200).all(made));
+    fs::write(source.join("last.png"), "image\n").unwrap();
+    let last = source.join("last.jpg");
+    example.daemon.wait_until("so is a later one", || last.exists());
+    assert_eq!(tool.lines().len(), 201);
+}
