@@ -69,7 +69,7 @@ impl Trial {
     fn tree(&self, mirror: u32, below: &str) -> Tree {
         let root = self.path(below);
         fs::create_dir_all(&root).unwrap();
-        Tree { mirror: MirrorId(mirror), root, skip: Arc::new(|_| false), exact: false }
+        Tree { mirror: MirrorId(mirror), root, skip: Arc::new(|_| false), exact: None }
     }
 
     /// What comes, up to the first that is `last`.
