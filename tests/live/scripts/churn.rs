@@ -93,8 +93,7 @@ fn a_copy_that_meets_another_file_than_was_meant_is_put_right() {
     fs::create_dir(source.join("old")).unwrap();
     fs::write(source.join("old/file"), "first").unwrap();
     let mirror = Example::start(&sandbox, "shell-mirror.lua", &[("DELAY", "0"), ("PATH", &path)]);
-    mirror.daemon.wait_mirrored(Mode::Rsync, &source, &mirror.target);
-    mirror.daemon.wait_watched();
+    mirror.daemon.wait_live();
     let done = || fs::read_to_string(sandbox.path("done")).unwrap().lines().count();
     let (calls, copies) = (tool.calls().len(), done());
     fs::write(sandbox.path("hold"), "").unwrap();
