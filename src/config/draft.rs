@@ -8,6 +8,7 @@ use std::{
 };
 
 use mirror_core::{
+    notice::Writes,
     path::Escaped,
     plan::{
         exit::{ExitCodes, Meaning},
@@ -53,6 +54,7 @@ pub(super) struct Draft<'a> {
     pub(super) number: usize,
     pub(super) here: &'a Path,
     pub(super) insist: bool,
+    pub(super) writes: Writes,
     pub(super) tunnels: &'a [tunnel::Plan],
 }
 
@@ -128,6 +130,7 @@ impl Draft<'_> {
             moves: fields.is_on("onMove"),
             full: matches!(fields.value("full"), Value::Function(_)),
             subdirectories: !matches!(fields.value("subdirs"), Value::Boolean(false)),
+            writes: self.writes,
         }))
     }
 

@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use mirror_core::{
     job::Grounds,
+    notice::Writes,
     plan::{
         exit::ExitClass,
         rsync::{DeletePolicy, Rules},
@@ -348,6 +349,14 @@ fn who_has_functions_of_his_own_has_a_script() {
         let sync = &setup.syncs[0];
         let script = sync.script.as_ref().map(|script| (script.number, script.moves, script.full));
         assert_eq!((sync.kind, script), (Kind::Rsync, Some((1, false, true))), "{text}");
+    }
+    for (mode, writes) in
+        [("", Writes::Closed), ("Modify", Writes::Written), ("CloseWrite or Modify", Writes::Both)]
+    {
+        let setup = says(&format!(
+            "settings{{inotifyMode='{mode}'}} sync{{source='@/src', onCreate='echo'}}"
+        ));
+        assert_eq!(setup.syncs[0].script.as_ref().map(|script| script.writes), Some(writes));
     }
     let setup = says("sync{source='@/src', onCreate='echo', onMove='mv', delay=2, subdirs=false}");
     let script = setup.syncs[0].script.clone().unwrap();

@@ -18,6 +18,7 @@ use std::{
 use mirror_core::{
     filter::Filter,
     job::AfterHook,
+    notice::Writes,
     plan::{
         exit::ExitCodes,
         rsync::{DeletePolicy, RsyncOptions},
@@ -90,6 +91,8 @@ pub struct Daemon {
     pub max_processes: Option<usize>,
     /// How changes are noticed.
     pub watch: Watch,
+    /// Which events of a file tell scripts that its content changed.
+    pub writes: Writes,
     /// Whether all syncs to one host share a connection.
     pub share_connections: bool,
 }
@@ -107,6 +110,7 @@ impl Default for Daemon {
             onepass: false,
             max_processes: None,
             watch: Watch::Auto,
+            writes: Writes::default(),
             share_connections: true,
         }
     }
@@ -229,6 +233,8 @@ pub struct Script {
     pub full: bool,
     /// Whether it wants to be told of what is below the directories of its source.
     pub subdirectories: bool,
+    /// Which events of a file tell it that the content changed.
+    pub writes: Writes,
 }
 
 /// What is done when a batch is on the target: `onSynced`.
