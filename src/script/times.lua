@@ -71,6 +71,8 @@ local function wake() host.wake_at(alarms[1] and alarms[1].at.ticks) end
 
 local function alarm(at, act, extra)
     if not is_stamp(at) then error("alarm takes a timestamp, a function and a value for it", 2) end
+    -- A time that is no number would never come, and always be due.
+    if at.ticks ~= at.ticks then error("alarm: the time is not a number", 2) end
     if type(act) ~= "function" then error("alarm: what is to be called is not a function", 2) end
     local place = #alarms + 1
     while place > 1 and at < alarms[place - 1].at do place = place - 1 end
