@@ -30,7 +30,8 @@ local function words_of(given, count, position)
     return words
 end
 
-local function start(agent, binary, position, ...)
+-- `is_piped` says that the first word is `<`, and the second what the child reads.
+local function start(agent, binary, is_piped, position, ...)
     if agent == nil or type(agent) ~= "table" then error("spawning with an invalid agent", position) end
     local own = events.own_of(agent)
     if not own then error("spawning with an unknown agent", position) end
@@ -38,7 +39,7 @@ local function start(agent, binary, position, ...)
         error("calling spawn(agent, binary, ...): binary is not a string", position)
     end
     local given, count, stdin = { ... }, select("#", ...), nil
-    if given[1] == "<" then
+    if is_piped then
         stdin = given[2]
         if type(stdin) ~= "string" then error("spawn: what is to be piped is not a text", position) end
         given = { select(3, ...) }
@@ -57,9 +58,11 @@ local function start(agent, binary, position, ...)
     end
 end
 
-local function spawn(agent, binary, ...) start(agent, binary, 3, ...) end
+local function spawn(agent, binary, ...) start(agent, binary, (...) == "<", 3, ...) end
 
-local function spawn_shell(agent, command, ...) start(agent, "sh", 3, "-c", command, "sh", ...) end
+local function spawn_shell(agent, command, ...)
+    start(agent, "sh", false, 3, "-c", command, "sh", ...)
+end
 
 -- Commands as texts. The order of the names is that in which the original numbers them.
 
@@ -149,12 +152,14 @@ end
 local function binary_form(text)
     local words = {}
     for n, word in ipairs(split(text)) do words[n] = parts_of(word) end
+    -- A file may be named `<`.
+    local is_piped = words[2] ~= nil and #words[2] == 1 and words[2][1] == "<"
     return function(event, to)
         log("Normal", "Event ", event.etype, ' spawns action "', text, '"')
         local value = function(variable) return variable.value(event, to) end
         local given = {}
         for n, parts in ipairs(words) do given[n] = filled(parts, value) end
-        spawn(event, table.unpack(given))
+        start(event, given[1], is_piped, 3, table.unpack(given, 2))
     end
 end
 
@@ -180,7 +185,9 @@ function Shell:read(text)
         elseif top == "'" then
             if char == "'" then table.remove(self.stack) end
         elseif char == "\\" then
+            -- What it stands before is a part of a word; a line that it ends goes on.
             at = at + 1
+            char = text:sub(at, at) == "\n" and self.before or "x"
         elseif char == '"' or char == "`" then
             self:toggle(char)
         elseif char == "(" and (top ~= '"' or self.before == "$") then
@@ -194,7 +201,7 @@ function Shell:read(text)
         elseif char == "#" and self.before:find("[%s;&|(]") then
             table.insert(self.stack, "#")
         end
-        self.before = text:sub(at, at)
+        self.before = char
         at = at + 1
     end
 end

@@ -92,6 +92,7 @@ fn commands() -> Vec<(String, &'static [&'static str])> {
         (format!("{print} \"$(printf '%sX' \"^path\")\""), &["|X"]),
         (format!("# it's a comment ^path\\n{print} ^path"), &[""]),
         (format!("{print} it\\\\'s ^path"), &["!it's", ""]),
+        (format!("{print} a\\\\ #b \"^path\" # it's"), &["!a #b", ""]),
         (format!("^{print} ^path"), &[""]),
         ("/usr/bin/printf %s\\\\0 ^path x^path".to_owned(), &["", "x"]),
         // More than nine.
@@ -141,4 +142,19 @@ fn no_name_becomes_a_part_of_a_command() {
             played.end(0);
         }
     }
+}
+
+#[test]
+fn a_name_does_not_say_what_a_child_reads() {
+    let mut played = Played::new(
+        "{ target = 't', onCreate = '/bin/echo ^path ^target', onModify = '/bin/cat < ^path' }",
+    );
+    played.hear(Edit::Create, b"<");
+    let Some(Order::Spawn(spawn)) = played.orders.last() else { panic!("{:?}", played.failures) };
+    assert_eq!((&spawn.words[..], &spawn.stdin), (&[b"<".to_vec(), b"t".to_vec()][..], &None));
+    played.end(0);
+    // What the text of the command says does.
+    played.hear(Edit::Modify, b"f");
+    let Some(Order::Spawn(spawn)) = played.orders.last() else { panic!("{:?}", played.failures) };
+    assert_eq!((spawn.words.len(), spawn.stdin.as_deref()), (0, Some(&b"f"[..])));
 }
