@@ -86,6 +86,7 @@ local function ring()
     wake()
     local failed
     for _, it in ipairs(due) do
+        if host.ends() then break end
         local is_fine, why = xpcall(it.act, host.traced, it.at, it.extra)
         if not is_fine then failed = why end
     end
