@@ -287,6 +287,9 @@ impl Scripts {
         name: &str,
         given: impl IntoLuaMulti,
     ) -> Result<R, Failure> {
+        if self.exit().is_some() {
+            return Err(Failure::new("the script asked to end"));
+        }
         let calls = self.calls.borrow().clone();
         let function = calls.map(|calls| calls.get::<Function>(name));
         let Some(Ok(function)) = function else {

@@ -89,6 +89,7 @@ local function ring()
     wake()
     local failed = {}
     for _, it in ipairs(due) do
+        if host.ends() then break end
         local is_fine, why = xpcall(it.act, host.traced, it.at, it.extra)
         if not is_fine then failed[#failed + 1] = why end
     end

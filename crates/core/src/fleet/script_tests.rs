@@ -414,6 +414,23 @@ fn what_a_new_directory_holds_is_told_as_made() {
 }
 
 #[test]
+fn what_is_heard_of_a_directory_that_is_being_listed_is_newer() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    played.hear(Edit::Create, "d/");
+    let id = played.first(0);
+    assert_eq!(played.scripted(0).discard(id), Ok(()));
+    played.hear(Edit::Delete, "d/gone");
+    // Nobody has told the script of the old name.
+    played.tell(News::Moved { from: at("d/a"), to: at("d/b"), kind: Kind::Other });
+    let entries = ["gone", "a", "f"].map(|name| (name.as_bytes().to_vec(), Kind::Other)).into();
+    played.handle(Input::Listed { mirror: MirrorId(0), path: at("d"), entries });
+    assert_eq!(
+        played.events(),
+        ["Delete /d/gone wait", "Delete /d/a wait", "Create /d/b wait", "Create /d/f wait"]
+    );
+}
+
+#[test]
 fn what_was_missed_is_told_as_a_whole_or_listed() {
     let mut played = Played::live(script_settings());
     let said = played.tell(News::Lost(at("d")));

@@ -11,11 +11,14 @@
 
 mod calls;
 mod hear;
+mod listings;
 
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 pub use calls::{Answer, ChildExit, Spawned};
+
+use listings::Listings;
 
 use super::{FIRST_RETRY, Gate, LOOK_AGAIN, Look, Resume, State, retry::Retry};
 use crate::{
@@ -72,6 +75,7 @@ pub struct Scripted {
     reset: bool,
     retry: Retry,
     idle: Idle,
+    listings: Listings,
 }
 
 /// A call of the script for something that is due.
@@ -108,6 +112,7 @@ impl Scripted {
             reset: false,
             retry: Retry::new(FIRST_RETRY, u64::from(id.0) + 1),
             idle: Idle::default(),
+            listings: Listings::default(),
             settings,
         }
     }
