@@ -9,6 +9,7 @@ use std::{
 
 use mirror_core::{
     mirror::scripted::Reset,
+    notice::Writes,
     path::Escaped,
     plan::{
         exit::{ExitCodes, Meaning},
@@ -56,6 +57,7 @@ pub(super) struct Draft<'a> {
     pub(super) number: usize,
     pub(super) here: &'a Path,
     pub(super) insist: bool,
+    pub(super) writes: Writes,
     pub(super) tunnels: &'a [tunnel::Plan],
 }
 
@@ -132,6 +134,7 @@ impl Draft<'_> {
             full: matches!(fields.value("full"), Value::Function(_)),
             anew: if self.begins { Reset::Clear } else { Reset::Keep },
             subdirectories: !matches!(fields.value("subdirs"), Value::Boolean(false)),
+            writes: self.writes,
         }))
     }
 

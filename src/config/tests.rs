@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 use mirror_core::{
     job::Grounds,
     mirror::scripted::Reset,
+    notice::Writes,
     plan::{
         exit::ExitClass,
         rsync::{DeletePolicy, Rules},
@@ -358,6 +359,14 @@ fn who_has_functions_of_his_own_has_a_script() {
     ] {
         let setup = says(&format!("sync{{source='@/src', {text}}}"));
         assert_eq!(setup.syncs[0].script.as_ref().map(|it| it.anew), Some(anew), "{text}");
+    }
+    for (mode, writes) in
+        [("", Writes::Closed), ("Modify", Writes::Written), ("CloseWrite or Modify", Writes::Both)]
+    {
+        let setup = says(&format!(
+            "settings{{inotifyMode='{mode}'}} sync{{source='@/src', onCreate='echo'}}"
+        ));
+        assert_eq!(setup.syncs[0].script.as_ref().map(|script| script.writes), Some(writes));
     }
     let setup = says("sync{source='@/src', onCreate='echo', onMove='mv', delay=2, subdirs=false}");
     let script = setup.syncs[0].script.clone().unwrap();

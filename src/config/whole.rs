@@ -3,6 +3,7 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::Duration};
 
 use mirror_core::{
+    notice::Writes,
     path::Escaped,
     settings::{self, Table as Names, Takes},
 };
@@ -29,13 +30,6 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
     let foreground = overrides.nodaemon || fields.is_on("nodaemon");
     let standard = Daemon::default();
     let ident = fields.text("logident")?.map(|ident| Escaped(&ident).to_string());
-    check_choice(fields, "inotifyMode", |given| {
-        if given.0 == b"CloseWrite after Modify" {
-            "'CloseWrite after Modify' not implemented.".into()
-        } else {
-            format!("'{given}' not a valid inotfiyMode.")
-        }
-    })?;
     Ok(Daemon {
         mode: if foreground { Mode::Foreground } else { Mode::Daemon },
         logfile: path("logfile", &overrides.logfile)?,
@@ -53,6 +47,7 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
             .whole("maxProcesses", 1)?
             .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
         watch: watch(fields, request)?,
+        writes: writes(fields)?,
         share_connections: fields.value("shareConnections").is_nil()
             || fields.is_on("shareConnections"),
     })
@@ -74,6 +69,21 @@ fn facility(fields: Fields<'_>, standard: String) -> Result<String, String> {
         return Ok(name.to_ascii_lowercase());
     }
     Err(format!("Logging facility '{name}' unknown."))
+}
+
+fn writes(fields: Fields<'_>) -> Result<Writes, String> {
+    check_choice(fields, "inotifyMode", |given| {
+        if given.0 == b"CloseWrite after Modify" {
+            "'CloseWrite after Modify' not implemented.".into()
+        } else {
+            format!("'{given}' not a valid inotfiyMode.")
+        }
+    })?;
+    Ok(match fields.text("inotifyMode")?.as_deref() {
+        Some(b"Modify") => Writes::Written,
+        Some(b"CloseWrite or Modify") => Writes::Both,
+        _ => Writes::Closed,
+    })
 }
 
 fn watch(fields: Fields<'_>, request: &Request) -> Result<Watch, String> {

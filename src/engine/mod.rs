@@ -399,7 +399,7 @@ fn cover(roster: &Roster, watch: &mut Watch, id: MirrorId, accept: Accept) -> Re
         skip: Arc::new(move |path: &TreePath| {
             (only_root && !path.is_root()) || filter.prunes(path)
         }),
-        exact: script.is_some(),
+        exact: script.map(|script| script.writes),
     });
     Ok(())
 }

@@ -166,6 +166,7 @@ impl Host<'_> {
             let fleet = desk.fleet()?;
             Ok(fleet.members().iter().map(|member| member.jobs().count()).sum::<usize>())
         })?;
+        self.add("ends", |_, desk, ()| Ok(desk.exit.get().is_some()))?;
         self.add("exit", |_, desk, code: i64| -> Result<()> {
             desk.exit.set(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
             Err(Error::runtime("the script asked to end"))

@@ -19,6 +19,7 @@ use mirror_core::{
     filter::Filter,
     job::AfterHook,
     mirror::scripted::Reset,
+    notice::Writes,
     plan::{
         exit::ExitCodes,
         rsync::{DeletePolicy, RsyncOptions},
@@ -91,6 +92,8 @@ pub struct Daemon {
     pub max_processes: Option<usize>,
     /// How changes are noticed.
     pub watch: Watch,
+    /// Which events of a file tell scripts that its content changed.
+    pub writes: Writes,
     /// Whether all syncs to one host share a connection.
     pub share_connections: bool,
 }
@@ -108,6 +111,7 @@ impl Default for Daemon {
             onepass: false,
             max_processes: None,
             watch: Watch::Auto,
+            writes: Writes::default(),
             share_connections: true,
         }
     }
@@ -232,6 +236,8 @@ pub struct Script {
     pub anew: Reset,
     /// Whether it wants to be told of what is below the directories of its source.
     pub subdirectories: bool,
+    /// Which events of a file tell it that the content changed.
+    pub writes: Writes,
 }
 
 /// What is done when a batch is on the target: `onSynced`.

@@ -86,7 +86,7 @@ impl Sources {
             .values()
             .any(|choice| choice.tree.root == tree.root && choice.by == By::Fanotify);
         let wants_fanotify = match self.preference {
-            _ if tree.exact => false,
+            _ if tree.exact.is_some() => false,
             Preference::Auto => shared,
             Preference::Inotify => false,
             Preference::Fanotify => true,
@@ -104,7 +104,7 @@ impl Sources {
                 Err(error) => choice.reason = Some(not_possible(tree, &error)),
             }
         }
-        let is_free = self.preference == Preference::Auto && !tree.exact;
+        let is_free = self.preference == Preference::Auto && tree.exact.is_none();
         choice.open = is_free && !is_remote(&tree.root);
         self.inotify.cover(tree)?;
         self.choices.insert(tree.mirror, choice);

@@ -210,7 +210,7 @@ mod tests {
 
     fn order(root: &Path, top: &str) -> Order {
         let skip = Arc::new(|path: &TreePath| path.as_bytes().starts_with(b"skipped"));
-        Order::Add(Tree { mirror: MirrorId(1), root: root.into(), skip, exact: false }, path(top))
+        Order::Add(Tree { mirror: MirrorId(1), root: root.into(), skip, exact: None }, path(top))
     }
 
     fn changed(paths: &[&str]) -> Vec<Answer> {

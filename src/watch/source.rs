@@ -3,7 +3,7 @@
 use std::{fmt, io, os::fd::AsFd, path::PathBuf, sync::Arc};
 
 use mirror_core::{
-    notice::{MirrorId, News, Notice},
+    notice::{MirrorId, News, Notice, Writes},
     path::TreePath,
 };
 
@@ -21,8 +21,8 @@ pub struct Tree {
     /// The directories of which nothing is wanted. A source may spare their watches, and need not.
     pub skip: Skip,
     /// Whether each event matters, in order: then a source that tells of several as one is of no
-    /// use.
-    pub exact: bool,
+    /// use. And which of them count where a file is written to.
+    pub exact: Option<Writes>,
 }
 
 impl fmt::Debug for Tree {

@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Duration,
 };
 
 use mirror_core::{
-    notice::{Change, Edit, Gone, Kind, MirrorId, News, Notice},
+    notice::{Change, Edit, Gone, Kind, MirrorId, News, Notice, Writes},
     path::TreePath,
 };
 
@@ -69,7 +70,7 @@ impl Trial {
     fn tree(&self, mirror: u32, below: &str) -> Tree {
         let root = self.path(below);
         fs::create_dir_all(&root).unwrap();
-        Tree { mirror: MirrorId(mirror), root, skip: Arc::new(|_| false), exact: false }
+        Tree { mirror: MirrorId(mirror), root, skip: Arc::new(|_| false), exact: None }
     }
 
     /// What comes, up to the first that is `last`.
@@ -462,6 +463,41 @@ fn many_changes_are_all_told() {
             .collect();
         assert_eq!(names.len(), 20_000, "{preference:?}");
     }
+}
+
+#[test]
+fn who_wants_each_change_is_told_when_a_file_is_written_or_closed() {
+    let mut trial = Trial::new(Preference::Fanotify);
+    for (mirror, writes) in [(0, Writes::Closed), (1, Writes::Written), (2, Writes::Both)] {
+        let coverage = trial.cover(Tree { exact: Some(writes), ..trial.tree(mirror, "a") });
+        // The other source tells of several changes as one.
+        assert_eq!(coverage.by, "inotify");
+    }
+    trial.cover(trial.tree(3, "b"));
+    let mut files = Vec::new();
+    for root in ["a", "b"] {
+        fs::write(trial.path(root).join("f"), "").unwrap();
+        files.push(fs::File::options().append(true).open(trial.path(root).join("f")).unwrap());
+    }
+    let modified = |trial: &mut Trial| {
+        let mut counts = [0; 4];
+        for (mirror, news) in trial.news() {
+            if matches!(news, News::Changed(Change { edit: Edit::Modify, .. })) {
+                counts[mirror as usize] += 1;
+            }
+        }
+        counts
+    };
+    modified(&mut trial);
+    for file in &mut files {
+        file.write_all(b"x").unwrap();
+    }
+    let [closed, written, both, merged] = modified(&mut trial);
+    assert_eq!((closed, written, both), (0, 1, 1));
+    assert!(merged > 0);
+    drop(files);
+    let [closed, written, both, _] = modified(&mut trial);
+    assert_eq!((closed, written, both), (1, 0, 1));
 }
 
 #[test]

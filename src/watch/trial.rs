@@ -111,7 +111,7 @@ impl Trial {
     pub(super) fn cover_except(&mut self, id: u32, root: &Path, skip: Skip) {
         let mirror = MirrorId(id);
         let root = fs::canonicalize(root).unwrap();
-        self.source.cover(&Tree { mirror, root: root.clone(), skip, exact: false }).unwrap();
+        self.source.cover(&Tree { mirror, root: root.clone(), skip, exact: None }).unwrap();
         while !self.found.covered.iter().any(|(covered, _)| *covered == mirror) {
             self.source.work(&mut self.found);
             assert!(self.found.failed.is_empty(), "{:?}", self.found.failed);
@@ -363,7 +363,7 @@ mod inotify_passes {
         let mut trial = Trial::new(with_scouts());
         trial.cover(0, &place.path().join("other"));
         let root = fs::canonicalize(place.path().join("in")).unwrap();
-        let tree = Tree { mirror: MirrorId(1), root, skip: Arc::new(|_| false), exact: false };
+        let tree = Tree { mirror: MirrorId(1), root, skip: Arc::new(|_| false), exact: None };
         trial.source.cover(&tree).unwrap();
         let mut listen = |work: usize| {
             assert!((0..work).all(|_| trial.source.work(&mut trial.found)), "all is watched");

@@ -62,6 +62,18 @@ pub enum Edit {
     Delete,
 }
 
+/// Which events of a file tell that its content changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writes {
+    /// That it is closed by somebody who could write.
+    #[default]
+    Closed,
+    /// That something is written, or cut off.
+    Written,
+    /// Either.
+    Both,
+}
+
 /// What an entry is, as far as events can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -253,6 +253,21 @@ fn an_event_is_one_object_as_long_as_it_waits_or_is_worked_on() {
 }
 
 #[test]
+fn nothing_is_called_any_more_once_a_script_asked_to_end() {
+    let mut played = Played::new(
+        "{ action = function(inlet)
+               say(inlet.getEvent().path)
+               for n = 1, 2 do alarm(now(), function() say('alarm', n) terminate(7) end) end
+           end }",
+    );
+    played.hear(Edit::Create, b"a");
+    assert!(played.scripts.ring(&mut played.fleet, played.now).is_err());
+    assert_eq!(played.scripts.exit(), Some(7));
+    played.wait(10);
+    assert_eq!(played.said(), ["a", "alarm 1"]);
+}
+
+#[test]
 fn errors_of_a_script_have_a_position_and_the_way_to_it() {
     let mut played = Played::new(
         "{ action = function(inlet)\nlocal event = inlet.getEvent()\nreturn event.targetPath .. '' end }",

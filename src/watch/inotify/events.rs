@@ -1,7 +1,7 @@
 //! What the events of the kernel mean.
 
 use mirror_core::{
-    notice::{Change, Edit, Kind, News},
+    notice::{Change, Edit, Kind, News, Writes},
     path::{Escaped, TreePath},
 };
 use mirror_linux::inotify::{Event, What};
@@ -62,7 +62,8 @@ impl Inotify {
         match event.what {
             What::Attrib if event.name.is_empty() => self.on_own_attributes(node, found),
             What::Attrib => self.on_attributes(at, kind, found),
-            What::Modify | What::CloseWrite => self.on_modify(at, kind, found),
+            What::Modify => self.on_modify(at, kind, Writes::Written, found),
+            What::CloseWrite => self.on_modify(at, kind, Writes::Closed, found),
             What::Create => self.on_create(at, kind, found),
             What::Delete => self.on_delete(at, kind, found),
             What::MovedFrom(cookie) => self.on_moved_from(at, kind, cookie),
@@ -93,16 +94,16 @@ impl Inotify {
         }
     }
 
-    fn on_modify(&mut self, at: (u32, &[u8]), kind: Kind, found: &mut Findings) {
+    fn on_modify(&mut self, at: (u32, &[u8]), kind: Kind, how: Writes, found: &mut Findings) {
         let (node, name) = at;
-        if self.modified.iter().any(|(n, known)| *n == node && **known == *name) {
-            return;
+        let is_news = !self.modified.iter().any(|(n, known)| *n == node && **known == *name);
+        if is_news {
+            if self.modified.len() == MODIFIED {
+                self.modified.remove(0);
+            }
+            self.modified.push((node, name.into()));
         }
-        if self.modified.len() == MODIFIED {
-            self.modified.remove(0);
-        }
-        self.modified.push((node, name.into()));
-        self.tell(at, Edit::Modify, kind, found);
+        self.tell_modified(at, kind, (how, is_news), found);
     }
 
     fn on_create(&mut self, at: (u32, &[u8]), kind: Kind, found: &mut Findings) {

@@ -1,7 +1,9 @@
 //! Which mirrors want a directory, and under which path.
 
+use std::collections::BTreeMap;
+
 use mirror_core::{
-    notice::{Change, Edit, Kind, MirrorId, News},
+    notice::{Change, Edit, Kind, MirrorId, News, Writes},
     path::TreePath,
 };
 
@@ -17,6 +19,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Mirrors {
     all: Vec<Mirror>,
+    /// Those for which each event matters, and what counts for them where a file is written to.
+    exact: BTreeMap<MirrorId, Writes>,
     version: u64,
 }
 
@@ -52,6 +56,7 @@ impl Mirror {
 impl Mirrors {
     pub(super) fn add(&mut self, tree: &Tree, root: Ticket) {
         let skip = tree.skip.clone();
+        self.exact.extend(tree.exact.map(|writes| (tree.mirror, writes)));
         self.all.push(Mirror { id: tree.mirror, root, skip, live: false });
         self.version += 1;
     }
@@ -59,6 +64,7 @@ impl Mirrors {
     /// Forgets a mirror. Returns its root.
     pub(super) fn remove(&mut self, mirror: MirrorId) -> Option<Ticket> {
         let at = self.all.iter().position(|known| known.id == mirror)?;
+        self.exact.remove(&mirror);
         self.version += 1;
         Some(self.all.remove(at).root)
     }
@@ -141,5 +147,70 @@ impl Inotify {
                 found.tell(*mirror, News::Changed(Change { edit, kind, path }));
             }
         }
+    }
+
+    /// Tells that the content of an entry changed: those for which each event matters if `how` is
+    /// what counts for them, the others if `is_news`.
+    pub(super) fn tell_modified(
+        &mut self,
+        at: (u32, &[u8]),
+        kind: Kind,
+        (how, is_news): (Writes, bool),
+        found: &mut Findings,
+    ) {
+        let (node, name) = at;
+        self.places(node);
+        for (mirror, directory) in &self.here.places {
+            let counts = match self.mirrors.exact.get(mirror) {
+                Some(Writes::Both) => true,
+                Some(wanted) => *wanted == how,
+                None => is_news,
+            };
+            if let Some(path) = directory.join(name).filter(|_| counts) {
+                let change = Change { edit: Edit::Modify, kind, path };
+                found.tell(*mirror, News::Changed(change));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write, sync::Arc};
+
+    use super::*;
+    use crate::watch::{inotify::Limits, source::Source};
+
+    fn cover(source: &mut Inotify, tree: &Tree) {
+        source.cover(tree).unwrap();
+        while source.work(&mut Findings::default()) {}
+    }
+
+    /// Who is told that the file `f` was modified.
+    fn told(source: &mut Inotify) -> Vec<u32> {
+        let mut found = Findings::default();
+        source.drain(&mut found).unwrap();
+        let path = TreePath::new(b"f").unwrap();
+        let modified = News::Changed(Change { edit: Edit::Modify, kind: Kind::Other, path });
+        found.notices.into_iter().filter(|it| it.news == modified).map(|it| it.mirror.0).collect()
+    }
+
+    #[test]
+    fn who_wants_each_event_is_told_of_writing_as_he_wants_it() {
+        let place = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(place.path()).unwrap();
+        let mut source = Inotify::new(Limits::default()).unwrap();
+        let wanted = [Some(Writes::Closed), Some(Writes::Written), Some(Writes::Both), None];
+        for (exact, mirror) in wanted.into_iter().zip(0..) {
+            let (mirror, root) = (MirrorId(mirror), root.clone());
+            cover(&mut source, &Tree { mirror, root, skip: Arc::new(|_| false), exact });
+        }
+        let mut file = fs::File::create(root.join("f")).unwrap();
+        for _ in 0..2 {
+            file.write_all(b"more").unwrap();
+            assert_eq!(told(&mut source), [1, 2, 3]);
+        }
+        drop(file);
+        assert_eq!(told(&mut source), [0, 2, 3]);
     }
 }

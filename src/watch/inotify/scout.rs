@@ -238,9 +238,7 @@ mod tests {
             path.as_bytes().split(|&b| b == b'/').any(|name| name == b"skipped")
         });
         let mut found = Findings::default();
-        source
-            .cover(&Tree { mirror: MirrorId(id), root: root.into(), skip, exact: false })
-            .unwrap();
+        source.cover(&Tree { mirror: MirrorId(id), root: root.into(), skip, exact: None }).unwrap();
         while source.work(&mut found) {}
         found
     }

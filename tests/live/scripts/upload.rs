@@ -1,6 +1,11 @@
 //! The script that gives lists of names to a program.
 
-use std::{collections::BTreeSet, fs, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use super::Example;
 use crate::support::{Recorder, Sandbox};
@@ -22,7 +27,8 @@ impl Far {
                           cd \"$4\" && xargs -0 sh -c '
                               for name; do
                                   test -e \"$name\" || continue
-                                  mkdir -p \"$0/$(dirname \"$name\")\" && cp \"$name\" \"$0/$name\"
+                                  mkdir -p \"$0/$(dirname -- \"$name\")\"
+                                  cp -- \"$name\" \"$0/$name\"
                               done' \"$5\" < ../list
                       else cp -r \"$2.\" \"$3\"; fi ;;
                 delete) tr '{separator}' '\\0' > list; cd \"$4\" && xargs -0 rm -f -- < ../list ;;
@@ -38,8 +44,8 @@ impl Far {
         Example::start(sandbox, "batch-upload.lua", &variables)
     }
 
-    /// Of what the source has, the files, and their contents.
-    fn files(root: &std::path::Path) -> BTreeSet<(Vec<u8>, Vec<u8>)> {
+    /// All files below `root` with their contents.
+    fn files(root: &Path) -> BTreeSet<(Vec<u8>, Vec<u8>)> {
         let mut found = BTreeSet::new();
         let mut left = vec![root.to_owned()];
         while let Some(directory) = left.pop() {
@@ -69,7 +75,8 @@ fn many_files_go_by_few_calls_and_deletions_in_their_order() {
     fs::write(source.join("old/deep/file"), "old").unwrap();
     let far = Far::new(&sandbox, "\\n");
     let example = far.start(&sandbox, "");
-    example.daemon.wait_until("all is there at the start", || far.has_all_of(&example));
+    example.daemon.wait_live();
+    assert!(far.has_all_of(&example), "all is there at the start");
     for number in 0..500 {
         fs::write(source.join(format!("file {number}")), number.to_string()).unwrap();
     }
@@ -92,7 +99,7 @@ fn with_nul_behind_each_name_all_names_can_be_told() {
     let source = sandbox.directory("src");
     let far = Far::new(&sandbox, "\\0");
     let example = far.start(&sandbox, "nul");
-    example.daemon.wait_until("the start is over", || far.tool.calls().len() == 1);
+    example.daemon.wait_live();
     for name in ["new\nline", "$(touch pwned)", " blanks ", "quotes'\"", "-rf", "%"] {
         fs::write(source.join(name), name).unwrap();
     }
@@ -107,7 +114,7 @@ fn what_may_pass_is_tried_again_and_what_cannot_be_told_is_named() {
     let source = sandbox.directory("src");
     let far = Far::new(&sandbox, "\\n");
     let example = far.start(&sandbox, "");
-    example.daemon.wait_until("the start is over", || far.tool.calls().len() == 1);
+    example.daemon.wait_live();
     fs::write(sandbox.path("busy"), "").unwrap();
     fs::write(source.join("file"), "").unwrap();
     fs::write(source.join("line\nbreak"), "").unwrap();

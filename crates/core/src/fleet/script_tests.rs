@@ -240,23 +240,45 @@ fn a_script_that_fails_is_called_again_after_growing_pauses() {
 }
 
 #[test]
-fn what_fails_with_the_end_of_each_child_is_tried_again_after_growing_pauses() {
-    let failed = |job| Input::Collected { job, result: Err(Failure::new("no")) };
-    let killed = |job| Input::ChildEnded { job, exit: ChildExit::Signal(9) };
-    let ends: [&dyn Fn(JobId) -> Input; 2] = [&failed, &killed];
-    for end in ends {
-        let mut played =
-            Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
-        played.hear(Edit::Create, "a");
-        for pause in [1_000..=1_000, 1_500..=2_000, 3_000..=4_000] {
-            let job = played.spawn(0);
-            played.called(0);
-            played.handle(end(job));
-            let sleeps = played.sleeps().unwrap();
-            assert!(pause.contains(&sleeps), "{sleeps} in {pause:?}");
-            assert_eq!(played.wait(sleeps), ["action 0"]);
-        }
+fn a_child_that_is_killed_each_time_is_run_again_after_growing_pauses() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    played.hear(Edit::Create, "a");
+    for pause in [1_000..=1_000, 1_500..=2_000, 3_000..=4_000] {
+        let job = played.spawn(0);
+        played.called(0);
+        played.handle(Input::ChildEnded { job, exit: ChildExit::Signal(9) });
+        let sleeps = played.sleeps().unwrap();
+        assert!(pause.contains(&sleeps), "{sleeps} in {pause:?}");
+        assert_eq!(played.wait(sleeps), ["action 0"]);
     }
+}
+
+#[test]
+fn a_child_whose_end_makes_the_script_fail_is_run_again_after_growing_pauses() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    let fail = |played: &mut Played, said: Vec<String>| {
+        assert_eq!(said, ["action 0"]);
+        let job = played.spawn(0);
+        played.called(0);
+        played.ended(job, 0);
+        let result = Err(Failure::new("no"));
+        played.handle(Input::Collected { job, result });
+        played.sleeps().unwrap()
+    };
+    let said = played.hear(Edit::Create, "a");
+    assert_eq!(fail(&mut played, said), 1_000);
+    let said = played.wait(1_000);
+    assert!((1_500..=2_000).contains(&fail(&mut played, said)));
+    let said = played.wait(2_000);
+    assert!((3_000..=4_000).contains(&fail(&mut played, said)));
+    // As soon as it is right once, that is over.
+    assert_eq!(played.wait(4_000), ["action 0"]);
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 0);
+    played.collected(job, Answer::Done);
+    let said = played.hear(Edit::Create, "b");
+    assert_eq!(fail(&mut played, said), 1_000);
 }
 
 #[test]
@@ -435,6 +457,23 @@ fn what_a_new_directory_holds_is_told_as_made() {
     let listed = Input::Listed { mirror: MirrorId(0), path: at("d"), entries };
     assert_eq!(played.handle(listed), ["list /d/e"]);
     assert_eq!(played.events(), ["Create /d wait", "Create /d/f block", "Create /d/e block"]);
+}
+
+#[test]
+fn what_is_heard_of_a_directory_that_is_being_listed_is_newer() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    played.hear(Edit::Create, "d/");
+    let id = played.first(0);
+    assert_eq!(played.scripted(0).discard(id), Ok(()));
+    played.hear(Edit::Delete, "d/gone");
+    // Nobody has told the script of the old name.
+    played.tell(News::Moved { from: at("d/a"), to: at("d/b"), kind: Kind::Other });
+    let entries = ["gone", "a", "f"].map(|name| (name.as_bytes().to_vec(), Kind::Other)).into();
+    played.handle(Input::Listed { mirror: MirrorId(0), path: at("d"), entries });
+    assert_eq!(
+        played.events(),
+        ["Delete /d/gone wait", "Delete /d/a wait", "Create /d/b wait", "Create /d/f wait"]
+    );
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub const SETTINGS: &[Setting] = &[
     global("logfacility", Text, "\"user\"", "the facility in the system's log"),
     global("logident", Text, "\"lsyncd\"", "the name in the system's log"),
     global("insist", Flag, "false", "try a failed startup again, rather than ending"),
-    global("inotifyMode", OneOf(&["", "CloseWrite", "Modify", "CloseWrite or Modify"]), "\"CloseWrite\"", "accepted and checked; a change is noticed when it is written and when the file is closed"),
+    global("inotifyMode", OneOf(&["", "CloseWrite", "Modify", "CloseWrite or Modify"]), "\"CloseWrite\"", "whether scripts are told of a change when the file is closed, or when it is written to; for targets of ours both count"),
     global("maxProcesses", Number(1), "", "the most transfers at once, of all syncs together"),
     global("maxDelays", Number(1), "", "overrides maxDelays of the syncs that follow"),
     global("watch", OneOf(&["auto", "inotify", "fanotify"]), "\"auto\"", "how changes are noticed"),

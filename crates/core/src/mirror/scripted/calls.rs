@@ -62,7 +62,10 @@ impl Scripted {
             self.report(MirrorEvent::ScriptFailed(failure, is_left.then_some(wait)), effects);
             return;
         }
-        self.retry.reset();
+        // The end of a child may be what it fails with each time.
+        if !calling.has_begun {
+            self.retry.reset();
+        }
         if is_left && !calling.has_acted {
             self.rest_idle(now, effects);
         }
@@ -111,7 +114,7 @@ impl Scripted {
         effects: &mut Vec<Effect>,
     ) -> Verdict {
         if result.is_ok() {
-            self.child_retry.reset();
+            self.retry.reset();
         }
         match result {
             Ok(Answer::Done) => self.end_job(job, Ended::Done),
@@ -130,7 +133,7 @@ impl Scripted {
 
     /// What a child did is to be done again, after a pause that grows from time to time.
     fn retry_child(&mut self, job: JobId, now: Moment) -> Duration {
-        let wait = self.child_retry.next_wait().max(self.settings.delay);
+        let wait = self.retry.next_wait().max(self.settings.delay);
         self.end_job(job, Ended::Again(now + wait));
         wait
     }

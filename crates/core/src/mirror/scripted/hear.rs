@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{MOST_EVENTS, Reset, Scripted};
+use super::{MOST_EVENTS, Reset, Scripted, listings::Said};
 use crate::{
     effect::Effect,
     event::MirrorEvent,
@@ -16,6 +16,7 @@ use crate::{
 impl Scripted {
     /// Takes in what a source of changes says.
     pub fn hear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+        self.remember(&news);
         match news {
             News::Gone(gone) => return self.lose_source(gone.sentence().into(), now, effects),
             // The beginning will make up for it.
@@ -45,6 +46,20 @@ impl Scripted {
         }
     }
 
+    /// Notes what came or went in directories that are being listed.
+    fn remember(&mut self, news: &News) {
+        match news {
+            News::Changed(Change { edit: Edit::Create | Edit::Delete, kind, path }) => {
+                self.listings.hear(path, *kind);
+            }
+            News::Moved { from, to, kind } => {
+                self.listings.hear(from, *kind);
+                self.listings.hear(to, *kind);
+            }
+            News::Changed(_) | News::Lost(_) | News::Gone(_) => {}
+        }
+    }
+
     fn hear_change(&mut self, change: &Change, now: Moment, effects: &mut Vec<Effect>) {
         let Change { edit, kind, path } = change;
         if !self.concerns(path, *kind) {
@@ -63,7 +78,8 @@ impl Scripted {
 
     /// Where one of the names does not concern the mirror, the other is told as if the entry had
     /// come or gone. So is every move while the beginning or a full event is not done: what that brings
-    /// to the target may have its new name already, and then another entry would be moved.
+    /// to the target may have its new name already, and then another entry would be moved. And so
+    /// is a move of what the script may not have been told of yet.
     fn hear_move(
         &mut self,
         (from, to): (TreePath, TreePath),
@@ -71,7 +87,10 @@ impl Scripted {
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let may_move = self.settings.moves && self.init.is_none() && !self.queue.has_full();
+        let may_move = self.settings.moves
+            && self.init.is_none()
+            && !self.queue.has_full()
+            && !self.listings.concern(&from);
         if may_move && self.concerns(&from, kind) && self.concerns(&to, kind) {
             let stays_whole = self.queue.push_move(&from, &to, kind, now);
             if kind == Kind::Directory && !stays_whole {
@@ -109,15 +128,17 @@ impl Scripted {
     }
 
     /// What a directory of which nothing is told holds, need not be known.
-    fn list(&self, path: &TreePath, effects: &mut Vec<Effect>) {
+    fn list(&mut self, path: &TreePath, effects: &mut Vec<Effect>) {
         if !self.settings.subdirectories && !path.is_root() {
             return;
         }
+        self.listings.ask(path);
         effects.push(Effect::List { mirror: self.id, path: path.clone() });
     }
 
     /// Takes in what a directory holds, of which that was asked: it is told as if it had just been
-    /// made. Of a directory that is gone meanwhile, that is nothing.
+    /// made. Of a directory that is gone meanwhile, that is nothing. What came or went since then
+    /// was told.
     pub fn listed(
         &mut self,
         path: &TreePath,
@@ -125,7 +146,13 @@ impl Scripted {
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        for (name, kind) in entries.into_iter().filter(|(name, _)| is_name(name)) {
+        let but = match self.listings.answer(path) {
+            Said::Entries { but } => but,
+            Said::Nothing => return,
+            Said::AskAgain => return self.list(path, effects),
+        };
+        let is_told = |name: &[u8]| !is_name(name) || but.contains(name);
+        for (name, kind) in entries.into_iter().filter(|(name, _)| !is_told(name)) {
             if let Some(path) = path.join(&name) {
                 let change = Change { edit: Edit::Create, kind, path };
                 self.hear(News::Changed(change), now, effects);

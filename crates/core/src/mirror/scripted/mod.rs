@@ -11,11 +11,14 @@
 
 mod calls;
 mod hear;
+mod listings;
 
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 pub use calls::{Answer, ChildExit, Spawned};
+
+use listings::Listings;
 
 use super::{FIRST_RETRY, Gate, LOOK_AGAIN, Look, Resume, State, retry::Retry};
 use crate::{
@@ -82,9 +85,8 @@ pub struct Scripted {
     /// Whether it begins anew as soon as nothing runs.
     reset: Option<Reset>,
     retry: Retry,
-    /// That of what fails with the end of a child, however well the calls go that start one.
-    child_retry: Retry,
     idle: Idle,
+    listings: Listings,
 }
 
 /// A call of the script for something that is due.
@@ -94,6 +96,8 @@ struct Pending {
     head: EventId,
     /// Whether the script has begun or dropped something since.
     has_acted: bool,
+    /// Whether it has begun a child, whose end it will be called for.
+    has_begun: bool,
 }
 
 /// Whether the script is left alone since it did nothing.
@@ -118,8 +122,8 @@ impl Scripted {
             init: None,
             reset: None,
             retry: Retry::new(FIRST_RETRY, u64::from(id.0) + 1),
-            child_retry: Retry::new(FIRST_RETRY, u64::from(id.0) + 1),
             idle: Idle::default(),
+            listings: Listings::default(),
             settings,
         }
     }
@@ -254,7 +258,6 @@ impl Scripted {
 
     fn hurry(&mut self) {
         self.retry.reset();
-        self.child_retry.reset();
         self.queue.retry_now();
         self.wake();
     }
@@ -319,7 +322,7 @@ impl Scripted {
             Etype::Full if self.settings.full => Call::Full(head),
             _ => Call::Action,
         };
-        self.calling = Some(Pending { head, has_acted: false });
+        self.calling = Some(Pending { head, has_acted: false, has_begun: false });
         effects.push(Effect::Script(self.id, call));
         true
     }
@@ -351,6 +354,9 @@ impl Scripted {
         }
         self.queue.activate(ids).map_err(Spawned::Not)?;
         self.jobs.insert(job, ids.to_vec());
+        if let Some(calling) = &mut self.calling {
+            calling.has_begun = true;
+        }
         self.act();
         Ok(())
     }
