@@ -206,6 +206,10 @@ function Shell:read(text)
     end
 end
 
+-- Whether all that was begun is at its end. If not, as after a single quote in a here document, it
+-- was not understood.
+function Shell:is_closed() return self:top() == nil or self:top() == "#" and #self.stack == 1 end
+
 -- How a value is named at this place of the code.
 function Shell:named(n)
     local name = n < 10 and "$" .. n or "${" .. n .. "}"
@@ -241,6 +245,10 @@ local function shell_form(text, said_at)
             shell:read(part)
             code[n] = part
         end
+    end
+    if #used > 0 and not shell:is_closed() then
+        log("Warn", said_at, "a quote or bracket seems to be open at the end of the command:",
+            " names that stand in quotes may be cut at their blanks")
     end
     code = table.concat(code)
     return function(event, to)

@@ -43,6 +43,22 @@ fn a_check_of_the_command_line_starts_and_writes_nothing() {
 }
 
 #[test]
+fn commands_in_which_names_may_be_cut_are_warned_of() {
+    let sandbox = Sandbox::new();
+    sandbox.directory("source");
+    let warned = |command: &str| {
+        let text = format!("sync{{ source = 'source', onCreate = [[{command}]] }}");
+        fs::write(sandbox.path("conf.lua"), text).unwrap();
+        let (code, text) = told(&sandbox, &["-check", "conf.lua"]);
+        assert_eq!(code, 0, "{text}");
+        text.contains("conf.lua:1: onCreate: a quote or bracket seems to be open")
+    };
+    assert!(warned("cat << END\n it's ^path\nEND\necho \"^path\""));
+    assert!(!warned("echo \"$(printf '%s' \"^path\")\" ^path # it's"));
+    assert!(!warned("echo it's"));
+}
+
+#[test]
 fn what_cannot_be_run_fails_the_check() {
     let sandbox = Sandbox::new();
     let (code, text) = told(&sandbox, &["-check", "-direct", "source", "target"]);
