@@ -19,11 +19,15 @@ local function ring(due, inlet)
     alarm(due + interval, ring, inlet)
 end
 
+local has_begun = false
+
 sync {
     source = source,
 
+    -- Also when events got lost and all begins anew: one alarm is enough.
     init = function(event)
-        ring(now(), event.inlet)
+        if not has_begun then ring(now(), event.inlet) end
+        has_begun = true
         event.inlet.discardEvent(event)
     end,
 

@@ -4,6 +4,7 @@
 -- What to learn from it: an action of your own, which takes many events at once and knows which of them are
 -- about one file; and how a script works in the very tree that it watches. What a program is about to
 -- write is excluded before it starts; else one image would be made from the other without an end.
+-- Images that are there at the start are left as they are.
 --
 -- To try it:    SOURCE=/tmp/images lsyncd -nodaemon examples/image-conversion.lua
 -- To change:    the formats. SOURCE; DELAY; SUBDIRS=no for the directory alone; CONVERT, which is called with

@@ -150,9 +150,10 @@ impl Engine {
         if self.fleet.is_running() {
             let now = self.now();
             let told = scripts.ready(&mut self.fleet, (fd, what), now);
+            let is_well = told.is_ok();
             self.after("a function for a descriptor", told);
             if let Some(descriptors) = &self.descriptors {
-                descriptors.rearm(fd);
+                descriptors.rearm(fd, is_well);
             }
         }
     }

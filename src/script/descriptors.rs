@@ -6,10 +6,14 @@ use std::{
     os::fd::{OwnedFd, RawFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use mirror_linux::descriptor::duplicate;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    fs::fstat,
+};
 
 /// What a descriptor is ready for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,10 @@ pub struct Ready {
     /// Something can be written.
     pub write: bool,
 }
+
+/// How long a descriptor is left alone when its function has failed: it is as ready as before, and to
+/// call that at once again would cost all of a processor.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Polls descriptors on a thread. What was told once is not told again before
 /// [`rearm`](Self::rearm).
@@ -47,7 +55,34 @@ struct Set {
 struct Observed {
     copy: Arc<OwnedFd>,
     wanted: Ready,
-    is_told: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Polled,
+    /// What was told has not been seen to yet.
+    Told,
+    /// It is left alone until then.
+    Rests(Instant),
+}
+
+impl Phase {
+    fn is_polled(self, now: Instant) -> bool {
+        match self {
+            Self::Polled => true,
+            Self::Told => false,
+            Self::Rests(until) => until <= now,
+        }
+    }
+
+    /// How long it is left alone from now on.
+    fn rest(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Rests(until) if until > now => Some(until - now),
+            _ => None,
+        }
+    }
 }
 
 impl Shared {
@@ -88,16 +123,23 @@ impl Descriptors {
     /// If there is no such descriptor.
     pub fn observe(&self, fd: RawFd, wanted: Ready) -> io::Result<()> {
         let copy = Arc::new(duplicate(fd)?);
-        self.shared.set().observed.insert(fd, Observed { copy, wanted, is_told: false });
+        self.shared.set().observed.insert(fd, Observed { copy, wanted, phase: Phase::Polled });
         self.shared.ring();
         Ok(())
     }
 
-    /// What was told of this descriptor has been seen to.
-    pub fn rearm(&self, fd: RawFd) {
-        if let Some(observed) = self.shared.set().observed.get_mut(&fd) {
-            observed.is_told = false;
+    /// What was told of this descriptor has been seen to, well or not. If it was closed meanwhile, it
+    /// is forgotten: the copy would keep the other side waiting, and be ready for ever.
+    pub fn rearm(&self, fd: RawFd, is_well: bool) {
+        let mut set = self.shared.set();
+        if let Some(observed) = set.observed.get_mut(&fd) {
+            let rest = Phase::Rests(Instant::now() + AFTER_FAILURE);
+            observed.phase = if is_well { Phase::Polled } else { rest };
+            if !observed.is_named(fd) {
+                set.observed.remove(&fd);
+            }
         }
+        drop(set);
         self.shared.ring();
     }
 
@@ -105,6 +147,14 @@ impl Descriptors {
     pub fn forget(&self, fd: RawFd) {
         self.shared.set().observed.remove(&fd);
         self.shared.ring();
+    }
+}
+
+impl Observed {
+    /// Whether this number still names what is observed.
+    fn is_named(&self, fd: RawFd) -> bool {
+        let identity = |fd: &OwnedFd| fstat(fd).ok().map(|found| (found.st_dev, found.st_ino));
+        duplicate(fd).is_ok_and(|named| identity(&named) == identity(&self.copy))
     }
 }
 
@@ -122,18 +172,20 @@ impl Drop for Descriptors {
 impl Shared {
     /// Waits until a descriptor is ready. `None` when all is over.
     fn wait(&self) -> Option<Vec<(RawFd, Ready)>> {
-        let polled: Vec<(RawFd, Arc<OwnedFd>, Ready)> = {
-            let set = self.set();
+        let (polled, rest): (Vec<(RawFd, Arc<OwnedFd>, Ready)>, Option<Duration>) = {
+            let (set, now) = (self.set(), Instant::now());
             if set.is_over {
                 return None;
             }
-            let awaited = set.observed.iter().filter(|(_, observed)| !observed.is_told);
-            awaited.map(|(fd, it)| (*fd, Arc::clone(&it.copy), it.wanted)).collect()
+            let awaited = set.observed.iter().filter(|(_, it)| it.phase.is_polled(now));
+            let awaited = awaited.map(|(fd, it)| (*fd, Arc::clone(&it.copy), it.wanted));
+            (awaited.collect(), set.observed.values().filter_map(|it| it.phase.rest(now)).min())
         };
         let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
         fds.extend(polled.iter().map(|(_, copy, wanted)| PollFd::new(&**copy, flags(*wanted))));
+        let rest = rest.and_then(|rest| Timespec::try_from(rest).ok());
         // Interrupted, it looks again.
-        let _ = poll(&mut fds, None);
+        let _ = poll(&mut fds, rest.as_ref());
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
         let found = polled.iter().zip(fds.iter().skip(1));
         let ready = found.filter_map(|((fd, _, wanted), polled)| {
@@ -143,7 +195,7 @@ impl Shared {
         let mut set = self.set();
         for (fd, _) in &ready {
             if let Some(observed) = set.observed.get_mut(fd) {
-                observed.is_told = true;
+                observed.phase = Phase::Told;
             }
         }
         Some(ready)
@@ -192,12 +244,12 @@ mod tests {
         let mut text = [0; 3];
         reader.read_exact(&mut text).unwrap();
         writer.write_all(b"two").unwrap();
-        descriptors.rearm(fd);
+        descriptors.rearm(fd, true);
         assert_eq!(told.recv(), Ok((fd, TO_READ)));
         // An end can be read as well.
         reader.read_exact(&mut text).unwrap();
         drop(writer);
-        descriptors.rearm(fd);
+        descriptors.rearm(fd, true);
         assert_eq!(told.recv(), Ok((fd, TO_READ)));
         drop(descriptors);
         assert!(told.recv().is_err());
@@ -215,6 +267,40 @@ mod tests {
         let to_write = Ready { read: false, write: true };
         descriptors.observe(writer.as_raw_fd(), to_write).unwrap();
         assert_eq!(told.recv(), Ok((writer.as_raw_fd(), to_write)));
+    }
+
+    #[test]
+    fn what_was_closed_is_forgotten_and_closed_here_too() {
+        let (sender, told) = channel();
+        let descriptors = Descriptors::start(move |fd, what| sender.send((fd, what)).unwrap());
+        let descriptors = descriptors.unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        let fd = reader.as_raw_fd();
+        descriptors.observe(fd, TO_READ).unwrap();
+        writer.write_all(b"x").unwrap();
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        drop(reader);
+        descriptors.rearm(fd, true);
+        // Nobody is left to read.
+        let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(&writer, PollFlags::empty())], Some(&patience));
+        assert_eq!(ended, Ok(1));
+    }
+
+    #[test]
+    fn what_failed_rests() {
+        let (sender, told) = channel();
+        let descriptors = Descriptors::start(move |fd, what| sender.send((fd, what)).unwrap());
+        let descriptors = descriptors.unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        let fd = reader.as_raw_fd();
+        descriptors.observe(fd, TO_READ).unwrap();
+        writer.write_all(b"x").unwrap();
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        let failed = Instant::now();
+        descriptors.rearm(fd, false);
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        assert!(failed.elapsed() >= AFTER_FAILURE);
     }
 
     #[test]

@@ -27,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// After so many steps of Lua it is looked at, some thousand times a second.
 const STEPS: u32 = 100_000;
 
+/// Once it is to end. What catches errors and goes on gets one again outside of that.
+const EACH_STEP: u32 = 1;
+
 /// Watches the calls of one state of Lua.
 #[derive(Default)]
 pub(super) struct Guard {
@@ -51,9 +54,13 @@ impl Guard {
     pub(super) fn install(lua: &Lua, log: Log, ending: Arc<AtomicBool>) -> Result<Rc<Self>> {
         let guard = Rc::new(Self { log, ending, ..Self::default() });
         let its = Rc::clone(&guard);
-        let often = HookTriggers::new().every_nth_instruction(STEPS);
-        lua.set_global_hook(often, move |_, _| its.look())?;
+        its.look_every(STEPS, lua)?;
         Ok(guard)
+    }
+
+    fn look_every(self: Rc<Self>, steps: u32, lua: &Lua) -> Result<()> {
+        let often = HookTriggers::new().every_nth_instruction(steps);
+        lua.set_global_hook(often, move |lua, _| self.look(lua))
     }
 
     /// A call begins, which people know by this name.
@@ -73,7 +80,7 @@ impl Guard {
         }
     }
 
-    fn look(&self) -> Result<VmState> {
+    fn look(self: &Rc<Self>, lua: &Lua) -> Result<VmState> {
         let took = self.began.get().map(|began| began.elapsed()).unwrap_or_default();
         if took >= ENDLESS && !self.is_told.replace(true) {
             let (call, seconds) = (self.call.borrow(), took.as_secs());
@@ -81,6 +88,8 @@ impl Guard {
             self.log.say(Category::Warn, text);
         }
         if took >= GRACE && self.ending.load(Ordering::Relaxed) {
+            // That is for the coroutine which runs, and for those that are made from now on.
+            Rc::clone(self).look_every(EACH_STEP, lua)?;
             return Err(Error::runtime("ended, since the daemon is asked to end"));
         }
         Ok(VmState::Continue)
@@ -102,8 +111,17 @@ mod tests {
 
     #[test]
     fn what_does_not_return_is_ended_with_the_daemon() {
-        let (lua, _guard) = late(true);
-        for code in ["while true do end", "coroutine.wrap(function() while true do end end)()"] {
+        let codes = [
+            "while true do end",
+            "coroutine.wrap(function() while true do end end)()",
+            "while true do pcall(function() while true do end end) end",
+            "local function f() while true do pcall(function() while true do end end) end end
+             while true do pcall(f) end",
+            "local function f() while true do pcall(function() while true do end end) end end
+             while true do pcall(coroutine.wrap(f)) end",
+        ];
+        for code in codes {
+            let (lua, _guard) = late(true);
             let error = lua.load(code).exec().unwrap_err();
             assert!(error.to_string().contains("the daemon is asked to end"), "{error}");
         }

@@ -30,7 +30,9 @@ use mirror_core::{
     time::Moment,
 };
 use mirror_linux::clock::{ticks, ticks_per_second};
-use mlua::{Error, FromLuaMulti, Function, IntoLuaMulti, Lua, Result as LuaResult, Table, Value};
+use mlua::{
+    Error, FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, Result as LuaResult, Table, Value,
+};
 
 use crate::{report::Log, setup::Sync};
 
@@ -228,9 +230,10 @@ impl Scripts {
     ///
     /// # Errors
     ///
-    /// What one of them failed with. The others were called all the same.
+    /// What some of them failed with. The others were called all the same.
     pub fn ring(&self, fleet: &mut Fleet, now: Moment) -> Result<(), Failure> {
-        self.run((fleet, now), "an alarm", "ring", ())
+        let failed: Option<LuaString> = self.run((fleet, now), "an alarm", "ring", ())?;
+        failed.map_or(Ok(()), |why| Err(Failure::new(why.to_string_lossy())))
     }
 
     /// Calls the functions for a descriptor that is ready.
@@ -268,10 +271,10 @@ impl Scripts {
         let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
         let names = names.map(|name| self.lua.create_string(name)).collect::<LuaResult<Vec<_>>>();
         let names = names.map_err(|error| Failure::new(said(&error)))?;
-        let said = self.run::<Option<String>>((fleet, now), "onSynced", "synced", (number, names));
+        let said = self.run::<Option<LuaString>>((fleet, now), "onSynced", "synced", (number, names));
         match said? {
             None => Ok(()),
-            Some(why) => Err(Failure::new(why)),
+            Some(why) => Err(Failure::new(why.to_string_lossy())),
         }
     }
 

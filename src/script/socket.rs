@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::{Shutdown, TcpStream, ToSocketAddrs},
     os::fd::AsRawFd,
     thread,
     time::{Duration, SystemTime},
@@ -179,7 +179,10 @@ impl UserData for Client {
             Ok(client.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd))
         });
         methods.add_method_mut("close", |_, client, ()| {
-            client.stream = None;
+            // Also where it is observed still, through another descriptor.
+            if let Some(stream) = client.stream.take() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
             Ok(true)
         });
     }

@@ -310,6 +310,16 @@ fn what_cannot_be_started_is_an_error_where_it_stands() {
 }
 
 #[test]
+fn an_alarm_at_no_time_is_an_error_where_it_stands() {
+    let mut played = Played::new(
+        "{ onCreate = function() say(pcall(function() alarm(now() + 0 / 0, print) end)) end }",
+    );
+    played.hear(Edit::Create, b"f");
+    played.wait(60);
+    assert_eq!(played.said(), ["false @/conf.lua:8: alarm: the time is not a number"]);
+}
+
+#[test]
 fn a_hundred_thousand_events_go_through_scripts_in_time() {
     let lists = "{ delay = 1, maxDelays = 1e9, collect = function() end,
         action = function(inlet)

@@ -224,3 +224,25 @@ fn a_daemon_with_much_to_tell_its_script_still_listens() {
     end(daemon);
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
 }
+
+#[test]
+fn each_alarm_that_fails_is_told_once() {
+    let sandbox = Sandbox::new();
+    sandbox.directory("src");
+    let text = "
+        local due = now()
+        for _, name in ipairs{ 'one', 'two' } do
+            alarm(due, function() error('the alarm ' .. name) end)
+        end
+        alarm(due + 0.1, function() log('Normal', 'the last alarm') end)
+        sync{ source = '@/src', onCreate = 'true' }";
+    let daemon = sandbox.daemon().config(text, 1).start();
+    daemon.wait_for_log("the last alarm");
+    let log = daemon.log();
+    assert!(
+        log.contains("conf.lua:4: the alarm one\n") && log.contains("conf.lua:4: the alarm two\n"),
+        "{log}"
+    );
+    assert_eq!(log.matches("stack traceback").count(), 2, "{log}");
+    end(daemon);
+}

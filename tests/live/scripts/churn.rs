@@ -6,23 +6,31 @@ use rustix::process::Signal;
 
 use super::Example;
 use crate::support::{
-    Churn, Mode, Need, Recorder, Sandbox, differences, exit_code, find_program, needs,
+    Churn, Mode, Need, Recorder, Sandbox, Server, differences, exit_code, find_program, needs,
 };
 
 /// How many rounds there are, and how many changes in each.
 const ROUNDS: (usize, usize) = (4, 60);
 
+/// Starts a sync from `src` to `dst` with this text.
+#[track_caller]
+fn start(sandbox: &Sandbox, text: &str) -> Example {
+    let (source, target) = (sandbox.directory("src"), sandbox.directory("dst"));
+    let daemon = sandbox.daemon().config(text, 1).start();
+    Example { source, target, daemon }
+}
+
 impl Example {
     /// Changes the source at random; every other round meets a daemon that is still at work.
     #[track_caller]
-    fn converge(&self, seed: u64) {
+    fn converge(&self, mode: Mode, seed: u64) {
         let mut churn = Churn::new(&self.source, seed);
         for _ in 0..ROUNDS.0 {
             churn.change(ROUNDS.1);
-            self.daemon.wait_mirrored(Mode::Rsync, &self.source, &self.target);
+            self.daemon.wait_mirrored(mode, &self.source, &self.target);
             churn.change(ROUNDS.1);
         }
-        self.daemon.wait_mirrored(Mode::Rsync, &self.source, &self.target);
+        self.daemon.wait_mirrored(mode, &self.source, &self.target);
     }
 
     #[track_caller]
@@ -38,7 +46,7 @@ fn a_mirror_by_shell_commands_converges() {
     Churn::new(&sandbox.directory("src"), 40).change(100);
     let mirror = Example::start(&sandbox, "shell-mirror.lua", &[("DELAY", "0")]);
     mirror.daemon.wait_mirrored(Mode::Rsync, &mirror.source, &mirror.target);
-    mirror.converge(41);
+    mirror.converge(Mode::Rsync, 41);
     mirror.end();
 }
 
@@ -61,6 +69,28 @@ fn a_mirror_by_shell_commands_converges_after_it_was_away() {
 }
 
 #[test]
+fn copies_that_a_script_asks_for_converge() {
+    needs!(Mode::Direct.need());
+    let sandbox = Sandbox::new();
+    let text = "sync{ default.direct, source = '@/src', target = '@/dst', delay = 0
+                    , action = function(inlet) default.direct.action(inlet) end }";
+    let mirror = start(&sandbox, text);
+    mirror.converge(Mode::Direct, 44);
+    mirror.end();
+}
+
+#[test]
+fn transfers_behind_ssh_that_a_script_asks_for_converge() {
+    needs!(Need::Ssh);
+    let sandbox = Sandbox::new();
+    let server = Server::ssh(&sandbox);
+    let action = "delay = 0, action = function(inlet) default.rsyncssh.action(inlet) end";
+    let mirror = start(&sandbox, &server.sync_to_it(action));
+    mirror.converge(Mode::Rsync, 45);
+    mirror.end();
+}
+
+#[test]
 fn rsync_with_a_command_converges() {
     needs!(Need::Program("rsync"));
     let sandbox = Sandbox::new();
@@ -68,7 +98,7 @@ fn rsync_with_a_command_converges() {
     let command = "cd \"$2\" && rm -rf ../seen && cp -a . ../seen";
     let variables = [("DELAY", "0.2"), ("COMMAND", command)];
     let mirror = Example::start(&sandbox, "post-command.lua", &variables);
-    mirror.converge(43);
+    mirror.converge(Mode::Rsync, 43);
     let seen = sandbox.path("seen");
     mirror.daemon.wait_mirrored(Mode::Rsync, &mirror.source, &seen);
     fs::write(mirror.source.join("last"), "").unwrap();

@@ -2,6 +2,7 @@
 
 mod beside;
 mod calls;
+mod chat;
 mod churn;
 mod defaults;
 mod examples;

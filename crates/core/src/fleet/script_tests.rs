@@ -234,6 +234,34 @@ fn a_script_that_fails_is_called_again_after_growing_pauses() {
 }
 
 #[test]
+fn a_child_whose_end_makes_the_script_fail_is_run_again_after_growing_pauses() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    let fail = |played: &mut Played, said: Vec<String>| {
+        assert_eq!(said, ["action 0"]);
+        let job = played.spawn(0);
+        played.called(0);
+        played.ended(job, 0);
+        let result = Err(Failure::new("no"));
+        played.handle(Input::Collected { job, result });
+        played.sleeps().unwrap()
+    };
+    let said = played.hear(Edit::Create, "a");
+    assert_eq!(fail(&mut played, said), 1_000);
+    let said = played.wait(1_000);
+    assert!((1_500..=2_000).contains(&fail(&mut played, said)));
+    let said = played.wait(2_000);
+    assert!((3_000..=4_000).contains(&fail(&mut played, said)));
+    // As soon as it is right once, that is over.
+    assert_eq!(played.wait(4_000), ["action 0"]);
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 0);
+    played.collected(job, Answer::Done);
+    let said = played.hear(Edit::Create, "b");
+    assert_eq!(fail(&mut played, said), 1_000);
+}
+
+#[test]
 fn a_child_that_was_killed_has_not_done_its_work() {
     let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
     assert_eq!(played.hear(Edit::Create, "a"), ["action 0"]);

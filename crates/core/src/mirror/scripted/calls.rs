@@ -61,7 +61,10 @@ impl Scripted {
             self.report(MirrorEvent::ScriptFailed(failure, is_left.then_some(wait)), effects);
             return;
         }
-        self.retry.reset();
+        // The end of a child may be what it fails with each time.
+        if !calling.has_begun {
+            self.retry.reset();
+        }
         if is_left && !calling.has_acted {
             self.rest_idle(now, effects);
         }
@@ -109,6 +112,9 @@ impl Scripted {
         now: Moment,
         effects: &mut Vec<Effect>,
     ) -> Verdict {
+        if result.is_ok() {
+            self.retry.reset();
+        }
         match result {
             Ok(Answer::Done) => self.end_job(job, Ended::Done),
             Ok(Answer::Again) => self.end_job(job, Ended::Again(self.again_at(now))),

@@ -85,6 +85,8 @@ struct Pending {
     head: EventId,
     /// Whether the script has begun or dropped something since.
     has_acted: bool,
+    /// Whether it has begun a child, whose end it will be called for.
+    has_begun: bool,
 }
 
 /// Whether the script is left alone since it did nothing.
@@ -304,7 +306,7 @@ impl Scripted {
             Etype::Full if self.settings.full => Call::Full(head),
             _ => Call::Action,
         };
-        self.calling = Some(Pending { head, has_acted: false });
+        self.calling = Some(Pending { head, has_acted: false, has_begun: false });
         effects.push(Effect::Script(self.id, call));
         true
     }
@@ -336,6 +338,9 @@ impl Scripted {
         }
         self.queue.activate(ids).map_err(Spawned::Not)?;
         self.jobs.insert(job, ids.to_vec());
+        if let Some(calling) = &mut self.calling {
+            calling.has_begun = true;
+        }
         self.act();
         Ok(())
     }
