@@ -271,7 +271,8 @@ impl Scripts {
         let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
         let names = names.map(|name| self.lua.create_string(name)).collect::<LuaResult<Vec<_>>>();
         let names = names.map_err(|error| Failure::new(said(&error)))?;
-        let said = self.run::<Option<LuaString>>((fleet, now), "onSynced", "synced", (number, names));
+        let said =
+            self.run::<Option<LuaString>>((fleet, now), "onSynced", "synced", (number, names));
         match said? {
             None => Ok(()),
             Some(why) => Err(Failure::new(why.to_string_lossy())),
