@@ -172,14 +172,17 @@ impl Drop for Descriptors {
 impl Shared {
     /// Waits until a descriptor is ready. `None` when all is over.
     fn wait(&self) -> Option<Vec<(RawFd, Ready)>> {
-        let (polled, rest): (Vec<(RawFd, Arc<OwnedFd>, Ready)>, Option<Duration>) = {
+        let (polled, rest) = {
             let (set, now) = (self.set(), Instant::now());
             if set.is_over {
                 return None;
             }
             let awaited = set.observed.iter().filter(|(_, it)| it.phase.is_polled(now));
             let awaited = awaited.map(|(fd, it)| (*fd, Arc::clone(&it.copy), it.wanted));
-            (awaited.collect(), set.observed.values().filter_map(|it| it.phase.rest(now)).min())
+            (
+                awaited.collect::<Vec<_>>(),
+                set.observed.values().filter_map(|it| it.phase.rest(now)).min(),
+            )
         };
         let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
         fds.extend(polled.iter().map(|(_, copy, wanted)| PollFd::new(&**copy, flags(*wanted))));
