@@ -8,6 +8,7 @@ use std::{
 };
 
 use mirror_core::{
+    mirror::scripted::Reset,
     notice::Writes,
     path::Escaped,
     plan::{
@@ -50,6 +51,8 @@ pub(super) struct Draft<'a> {
     pub(super) base: Base,
     /// Whether functions of the user say what is done.
     pub(super) has_script: bool,
+    /// Whether they have one for the beginning.
+    pub(super) begins: bool,
     /// Its place among the syncs, from 1 on.
     pub(super) number: usize,
     pub(super) here: &'a Path,
@@ -129,6 +132,7 @@ impl Draft<'_> {
             max_jobs: most("maxProcesses")?.unwrap_or(1),
             moves: fields.is_on("onMove"),
             full: matches!(fields.value("full"), Value::Function(_)),
+            anew: if self.begins { Reset::Clear } else { Reset::Keep },
             subdirectories: !matches!(fields.value("subdirs"), Value::Boolean(false)),
             writes: self.writes,
         }))

@@ -284,6 +284,13 @@ local function has_script(config, base)
     return false
 end
 
+-- Whether they make up at the beginning for all that was before.
+local function has_beginning(config)
+    local act = config.init
+    if act == default.init then act = config.onStartup end
+    return type(act) == "function"
+end
+
 local is_sealed = false
 
 -- tunnel
@@ -351,7 +358,14 @@ function sync(given)
     local number = #syncs + 1
     if config.name == nil then config.name = "Sync" .. number end
     local inlet = scripts.inlet_of(number)
-    syncs[number] = { config = config, base = base, place = place, inlet = inlet, has_script = has_script }
+    syncs[number] = {
+        config = config,
+        base = base,
+        place = place,
+        inlet = inlet,
+        has_script = has_script,
+        begins = has_beginning(config),
+    }
     return inlet
 end
 

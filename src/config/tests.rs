@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use mirror_core::{
     job::Grounds,
+    mirror::scripted::Reset,
     notice::Writes,
     plan::{
         exit::ExitClass,
@@ -349,6 +350,15 @@ fn who_has_functions_of_his_own_has_a_script() {
         let sync = &setup.syncs[0];
         let script = sync.script.as_ref().map(|script| (script.number, script.moves, script.full));
         assert_eq!((sync.kind, script), (Kind::Rsync, Some((1, false, true))), "{text}");
+        assert!(sync.script.as_ref().is_some_and(|script| script.anew == Reset::Clear), "{text}");
+    }
+    for (text, anew) in [
+        ("onStartup='echo'", Reset::Clear),
+        ("onCreate='echo'", Reset::Keep),
+        ("onStartup='echo', init=false", Reset::Keep),
+    ] {
+        let setup = says(&format!("sync{{source='@/src', {text}}}"));
+        assert_eq!(setup.syncs[0].script.as_ref().map(|it| it.anew), Some(anew), "{text}");
     }
     for (mode, writes) in
         [("", Writes::Closed), ("Modify", Writes::Written), ("CloseWrite or Modify", Writes::Both)]

@@ -132,6 +132,7 @@ impl Member {
                 moves: script.moves,
                 subdirectories: script.subdirectories,
                 full: script.full,
+                anew: script.anew,
                 filter: Arc::clone(&sync.filter),
                 gate: self.gate(),
             });

@@ -10,7 +10,7 @@ use std::{
 use mirror_core::{
     effect::Effect,
     fleet::{Charter, Entrant},
-    mirror::{Insist, Settings},
+    mirror::{Insist, Settings, scripted::Reset},
     notice::MirrorId,
 };
 
@@ -199,7 +199,20 @@ fn joins(member: &Member, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Entrant
         }
         scripted @ Charter::Scripted(_) => scripted,
     };
-    Entrant::Joins { after: after.map(|(id, _)| *id).collect(), settings }
+    let heir_of = testator(sync, roster, kept);
+    Entrant::Joins { after: after.map(|(id, _)| *id).collect(), settings, heir_of }
+}
+
+/// The one whose events a script takes over, if it has no function for the beginning to make up for
+/// them: the one of its name, or the only one, from where it is to where it goes.
+fn testator(sync: &Sync, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Option<MirrorId> {
+    sync.script.as_ref().filter(|script| script.anew == Reset::Keep)?;
+    let is_like = |it: &Sync| it.has_script() && route(it) == route(sync);
+    let leaving = roster.iter().filter(|(id, it)| !kept.contains(id) && is_like(&it.sync));
+    let leaving: Vec<_> = leaving.collect();
+    let only = leaving.first().filter(|_| leaving.len() == 1);
+    let named = leaving.iter().find(|(_, it)| it.sync.name == sync.name);
+    named.or(only).map(|(id, _)| *id)
 }
 
 /// Whether two targets have something in common, as far as their words tell. They end in `/` or

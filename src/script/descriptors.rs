@@ -150,6 +150,18 @@ impl Descriptors {
     }
 }
 
+impl Set {
+    fn polled(&self, now: Instant) -> Vec<(RawFd, Arc<OwnedFd>, Ready)> {
+        let polled = self.observed.iter().filter(|(_, it)| it.phase.is_polled(now));
+        polled.map(|(fd, it)| (*fd, Arc::clone(&it.copy), it.wanted)).collect()
+    }
+
+    /// How long until one is polled again that was left alone.
+    fn rest(&self, now: Instant) -> Option<Duration> {
+        self.observed.values().filter_map(|it| it.phase.rest(now)).min()
+    }
+}
+
 impl Observed {
     /// Whether this number still names what is observed.
     fn is_named(&self, fd: RawFd) -> bool {
@@ -177,12 +189,7 @@ impl Shared {
             if set.is_over {
                 return None;
             }
-            let awaited = set.observed.iter().filter(|(_, it)| it.phase.is_polled(now));
-            let awaited = awaited.map(|(fd, it)| (*fd, Arc::clone(&it.copy), it.wanted));
-            (
-                awaited.collect::<Vec<_>>(),
-                set.observed.values().filter_map(|it| it.phase.rest(now)).min(),
-            )
+            (set.polled(now), set.rest(now))
         };
         let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];
         fds.extend(polled.iter().map(|(_, copy, wanted)| PollFd::new(&**copy, flags(*wanted))));

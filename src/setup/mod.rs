@@ -18,6 +18,7 @@ use std::{
 use mirror_core::{
     filter::Filter,
     job::AfterHook,
+    mirror::scripted::Reset,
     notice::Writes,
     plan::{
         exit::ExitCodes,
@@ -231,6 +232,8 @@ pub struct Script {
     pub moves: bool,
     /// Whether it has a function for full transfers.
     pub full: bool,
+    /// What becomes of what waits when it begins anew.
+    pub anew: Reset,
     /// Whether it wants to be told of what is below the directories of its source.
     pub subdirectories: bool,
     /// Which events of a file tell it that the content changed.

@@ -78,6 +78,7 @@ impl Played {
             max_jobs: script.max_jobs,
             moves: script.moves,
             full: script.full,
+            anew: script.anew,
             filter: sync.filter.clone(),
             subdirectories: script.subdirectories,
             gate: Gate::Open,

@@ -203,6 +203,36 @@ fn a_child_is_asked_to_end_before_its_sync_begins_anew() {
 }
 
 #[test]
+fn what_waits_is_not_lost_when_the_configuration_is_read_again() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let text = "
+        local inlet = sync{ source = '@/src', exitcodes = { [0] = 'ok' }
+            , onCreate = [[
+                  if [ -e @/second ]; then echo ^pathname >> @/noted; exit 0; fi
+                  touch @/second
+                  while true; do sleep 0.05; done ]] }
+        local function look(time)
+            inlet.getEvents(function(event)
+                if event.path == 'waits' then log('Normal', 'it is heard of') end
+                return false
+            end)
+            alarm(time + 0.05, look)
+        end
+        alarm(now(), look)";
+    let daemon = sandbox.daemon().with(["-log", "Inotify"]).config(text, 1).start();
+    daemon.wait_watched();
+    fs::write(source.join("worked-on"), "").unwrap();
+    daemon.wait_until("the child runs", || sandbox.path("second").exists());
+    fs::write(source.join("waits"), "").unwrap();
+    daemon.wait_for_log("it is heard of");
+    daemon.signal(Signal::HUP);
+    let noted = || written(&sandbox.path("noted"));
+    daemon.wait_until("nothing is lost", || noted().starts_with("worked-on\nwaits\n"));
+    end(daemon);
+}
+
+#[test]
 fn a_daemon_with_much_to_tell_its_script_still_listens() {
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");

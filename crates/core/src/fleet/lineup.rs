@@ -15,8 +15,10 @@ pub enum Entrant {
         /// What it has to know.
         settings: Charter,
         /// Those that have something of its target, too. It does not begin before the jobs of
-        /// those among them that do not stay have ended.
+        /// those among them that do not stay have ended; one with a script is watched meanwhile.
         after: Vec<MirrorId>,
+        /// One with a script that does not stay, and whose events that are not done it takes over.
+        heir_of: Option<MirrorId>,
     },
 }
 
@@ -33,6 +35,10 @@ pub(super) struct Retired {
 impl Retired {
     pub(super) fn jobs(&self) -> impl Iterator<Item = JobId> {
         self.jobs.iter().copied()
+    }
+
+    pub(super) fn has_heir(&self, mirror: MirrorId) -> bool {
+        self.heirs.contains(&mirror)
     }
 
     pub(super) const fn connection(&self) -> Option<&Connection> {
@@ -56,6 +62,8 @@ impl Fleet {
         let mut was: BTreeMap<_, _> = was.into_iter().map(|it| (it.id(), it)).collect();
         let mut mirrors = Vec::with_capacity(entrants.len());
         let mut joined = Vec::new();
+        // These need what is watched.
+        let mut lists = Vec::new();
         for entrant in entrants {
             match entrant {
                 Entrant::Stays(id) => {
@@ -63,8 +71,14 @@ impl Fleet {
                     debug_assert!(mirror.is_some(), "who stays has to be there");
                     mirrors.extend(mirror);
                 }
-                Entrant::Joins { settings, after } => {
-                    let mirror = self.make(settings);
+                Entrant::Joins { settings, after, heir_of } => {
+                    let mut mirror = self.make(settings);
+                    let testator = heir_of.and_then(|id| was.get(&id));
+                    if let (Member::Scripted(heir), Some(Member::Scripted(testator))) =
+                        (&mut mirror, testator)
+                    {
+                        heir.take_over(testator, now, &mut lists);
+                    }
                     joined.push((mirror.id(), after));
                     mirrors.push(mirror);
                 }
@@ -78,8 +92,13 @@ impl Fleet {
         for (mirror, after) in joined {
             let ahead = self.retired.iter_mut().filter(|it| after.contains(&it.mirror));
             ahead.for_each(|it| it.heirs.push(mirror));
-            self.begin_unless_it_waits(mirror, effects);
+            if self.script(mirror).is_some() {
+                self.with(mirror, |mirror| mirror.begin(effects));
+            } else {
+                self.begin_unless_it_waits(mirror, effects);
+            }
         }
+        effects.extend(lists);
         self.retry(now, effects);
         names
     }
@@ -98,7 +117,9 @@ impl Fleet {
         let Retired { mirror, heirs, .. } = self.retired.remove(at);
         effects.push(Effect::Dismiss(mirror));
         for heir in heirs {
-            self.begin_unless_it_waits(heir, effects);
+            if self.script(heir).is_none() {
+                self.begin_unless_it_waits(heir, effects);
+            }
         }
         true
     }
@@ -126,7 +147,7 @@ impl Fleet {
     }
 
     fn begin_unless_it_waits(&mut self, id: MirrorId, effects: &mut Vec<Effect>) {
-        if self.is_running() && !self.retired.iter().any(|it| it.heirs.contains(&id)) {
+        if self.is_running() && !self.waits(id) {
             self.with(id, |mirror| mirror.begin(effects));
         }
     }

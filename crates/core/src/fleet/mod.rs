@@ -228,12 +228,19 @@ impl Fleet {
         match self.phase {
             Phase::Running => {
                 let load = self.load();
-                let next = |it: &Member| it.next_wakeup(load.has_room(it.connection()));
+                let may_start =
+                    |it: &Member| load.has_room(it.connection()) && !self.waits(it.id());
+                let next = |it: &Member| it.next_wakeup(may_start(it));
                 self.mirrors.iter().filter_map(next).min()
             }
             Phase::Draining { until, .. } | Phase::Stopping { until, .. } => Some(until),
             Phase::Over => None,
         }
+    }
+
+    /// Whether this mirror waits for jobs of one that was replaced.
+    fn waits(&self, id: MirrorId) -> bool {
+        self.retired.iter().any(|it| it.has_heir(id))
     }
 
     fn load(&self) -> Load {
@@ -279,7 +286,8 @@ impl Fleet {
         let mut started = Vec::new();
         for &index in &self.turns {
             let Some(mirror) = self.mirrors.get_mut(index) else { continue };
-            let has_room = load.has_room(mirror.connection());
+            let waits = self.retired.iter().any(|it| it.has_heir(mirror.id()));
+            let has_room = load.has_room(mirror.connection()) && !waits;
             let has_started = match mirror {
                 Member::Built(mirror) => {
                     let job = has_room.then_some(JobId(self.next_job));

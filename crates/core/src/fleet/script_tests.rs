@@ -14,7 +14,7 @@ use crate::{
     job::Failure,
     mirror::{
         Gate, Insist, Settings,
-        scripted::{Answer, ChildExit, MOST_EVENTS, ScriptSettings, Scripted, Spawned},
+        scripted::{Answer, ChildExit, MOST_EVENTS, Reset, ScriptSettings, Scripted, Spawned},
     },
     notice::{Change, Edit, Gone, Kind, News, Notice},
     queue::ordered::{Entry, EventId, Refused, Status},
@@ -35,6 +35,7 @@ fn script_settings() -> ScriptSettings {
         max_jobs: 1,
         moves: true,
         full: true,
+        anew: Reset::Clear,
         filter,
         subdirectories: true,
         gate,
@@ -210,6 +211,12 @@ fn a_script_that_does_nothing_is_not_called_all_the_time() {
     assert!(played.called(0).is_empty(), "told once");
     // Something changes.
     assert_eq!(played.hear(Edit::Create, "b"), ["action 0"]);
+    assert!(played.called(0).is_empty());
+    // It may be meant so, and another function does what is to be done.
+    let first = played.first(0);
+    assert_eq!(played.scripted(0).discard(first), Ok(()));
+    played.wait(5_000);
+    assert!(played.called(0).is_empty(), "told once");
 }
 
 #[test]
@@ -228,9 +235,22 @@ fn a_script_that_fails_is_called_again_after_growing_pauses() {
     assert_eq!(played.failed(), ["failed None"]);
     played.ended(job, 0);
     let result = Err(Failure::new("no"));
-    let said = played.handle(Input::Collected { job, result });
-    assert!(said[0].starts_with("failed Some(1."), "a little less than two seconds: {said:?}");
+    assert_eq!(played.handle(Input::Collected { job, result }), ["failed Some(5s)"]);
     assert_eq!(played.events(), ["Create /a wait"]);
+}
+
+#[test]
+fn a_child_that_is_killed_each_time_is_run_again_after_growing_pauses() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    played.hear(Edit::Create, "a");
+    for pause in [1_000..=1_000, 1_500..=2_000, 3_000..=4_000] {
+        let job = played.spawn(0);
+        played.called(0);
+        played.handle(Input::ChildEnded { job, exit: ChildExit::Signal(9) });
+        let sleeps = played.sleeps().unwrap();
+        assert!(pause.contains(&sleeps), "{sleeps} in {pause:?}");
+        assert_eq!(played.wait(sleeps), ["action 0"]);
+    }
 }
 
 #[test]
@@ -327,6 +347,22 @@ fn one_pass_is_over_when_all_beginnings_are_done() {
 }
 
 #[test]
+fn one_pass_is_over_when_the_script_of_a_beginning_fails() {
+    let limits = Limits { max_jobs: None, onepass: true };
+    let mut played = Played::new(vec![script_settings().into()], limits);
+    played.handle(Input::Covered(MirrorId(0)));
+    assert_eq!(played.failed(), ["failed Some(1s)", "exit 255"]);
+    let mut played = Played::new(vec![script_settings().into()], limits);
+    played.handle(Input::Covered(MirrorId(0)));
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 0);
+    let result = Err(Failure::new("no"));
+    let said = played.handle(Input::Collected { job, result });
+    assert_eq!(said, ["failed Some(5s)", "exit 255"]);
+}
+
+#[test]
 fn nothing_is_begun_while_the_daemon_ends_and_the_children_are_collected() {
     let mut played = Played::live(ScriptSettings { max_jobs: 2, ..script_settings() });
     played.hear(Edit::Create, "a");
@@ -358,15 +394,25 @@ fn who_is_replaced_is_dismissed_when_its_children_have_ended() {
     let job = played.spawn(0);
     played.called(0);
     let after = vec![MirrorId(0)];
-    let joins = Entrant::Joins { settings: script_settings().into(), after };
+    let heir_of = Some(MirrorId(0));
+    played.hear(Edit::Create, "b");
+    played.hear(Edit::Create, "d/");
+    let settings = ScriptSettings { delay: Duration::ZERO, anew: Reset::Keep, ..script_settings() };
+    let joins = Entrant::Joins { settings: settings.into(), after, heir_of };
     let mut effects = Vec::new();
     let now = played.moment();
     played.fleet.replace(vec![joins], now, &mut effects);
     let said: Vec<_> = effects.iter().map(show).collect();
-    assert_eq!(said, ["Uncover(MirrorId(0))".into(), format!("stop {}", job.0)]);
-    let said = played.ended(job, 0);
-    assert_eq!(said[0], "Dismiss(MirrorId(0))");
-    assert!(said[1].starts_with("Cover { mirror: MirrorId(1)"), "{said:?}");
+    let cover = "Cover { mirror: MirrorId(1), accept: Any }";
+    let stop = format!("stop {}", job.0);
+    assert_eq!(said, ["Uncover(MirrorId(0))", &*stop, cover, "list /d"]);
+    // It is watched, but the script is not called before the children of the one before have ended.
+    assert!(played.handle(Input::Covered(MirrorId(1))).is_empty());
+    assert_eq!(played.sleeps(), None);
+    assert_eq!(played.ended(job, 0), ["Dismiss(MirrorId(0))", "action 1"]);
+    let queue = played.scripted(1).queue();
+    let events: Vec<_> = queue.iter().map(|it| format!("{}", it.path())).collect();
+    assert_eq!(events, ["/a", "/b", "/d", "/"]);
 }
 
 #[test]
@@ -456,6 +502,41 @@ fn what_was_missed_everywhere_is_a_beginning_once_nothing_runs() {
 }
 
 #[test]
+fn who_has_no_function_for_the_beginning_loses_nothing_by_one() {
+    let mut played = Played::live(ScriptSettings {
+        delay: Duration::ZERO,
+        anew: Reset::Keep,
+        full: false,
+        ..script_settings()
+    });
+    played.hear(Edit::Create, "a");
+    let job = played.spawn(0);
+    played.called(0);
+    played.hear(Edit::Create, "b");
+    assert_eq!(played.tell(News::Lost(at(""))), ["list /", "Lost(/)"]);
+    played.hear(Edit::Create, "c");
+    played.ended(job, 0);
+    assert_eq!(played.collected(job, Answer::Done), ["action 0"]);
+    assert_eq!(played.events(), ["Create /b wait", "Create /c wait"]);
+    played.tell(News::Gone(Gone::Removed));
+    played.wait(1_000);
+    played.called(0);
+    played.handle(Input::Covered(MirrorId(0)));
+    assert_eq!(played.events(), ["Create /b wait", "Create /c wait", "Init / wait"]);
+}
+
+#[test]
+fn what_was_missed_is_listed_also_for_who_wants_the_root_only() {
+    let mut played = Played::live(ScriptSettings {
+        subdirectories: false,
+        anew: Reset::Keep,
+        full: false,
+        ..script_settings()
+    });
+    assert_eq!(played.tell(News::Lost(at(""))), ["list /", "Lost(/)"]);
+}
+
+#[test]
 fn too_much_becomes_a_beginning() {
     let mut played = Played::live(script_settings());
     played.handle(Input::Gate(MirrorId(0), Gate::Closed));
@@ -463,6 +544,17 @@ fn too_much_becomes_a_beginning() {
         played.scripted(0).push_full(at("d"));
     }
     assert_eq!(played.scripted(0).queue().len(), MOST_EVENTS);
+    assert_eq!(played.hear(Edit::Create, "one"), ["Lost(/)"]);
+    assert_eq!(played.events(), ["Init / wait"]);
+}
+
+#[test]
+fn too_much_is_not_kept_for_anybody() {
+    let mut played = Played::live(ScriptSettings { anew: Reset::Keep, ..script_settings() });
+    played.handle(Input::Gate(MirrorId(0), Gate::Closed));
+    for _ in 0..MOST_EVENTS {
+        played.scripted(0).push_full(at("d"));
+    }
     assert_eq!(played.hear(Edit::Create, "one"), ["Lost(/)"]);
     assert_eq!(played.events(), ["Init / wait"]);
 }

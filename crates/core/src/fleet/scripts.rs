@@ -8,7 +8,7 @@ use crate::{
     input::Input,
     job::JobId,
     mirror::{
-        Verdict,
+        State, Verdict,
         scripted::{Scripted, Spawned},
     },
     notice::MirrorId,
@@ -58,8 +58,11 @@ impl Fleet {
     pub(super) fn handle_script(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
         match input {
             Input::Called { mirror, result } => {
+                let has_failed = result.is_err();
                 if let Some(mirror) = self.scripted(mirror) {
                     mirror.called(result, now, effects);
+                    let is_begun = *mirror.state() != State::Starting;
+                    self.give_up_onepass(has_failed && !is_begun, now);
                 }
             }
             Input::Listed { mirror, path, entries } => {
@@ -73,12 +76,22 @@ impl Fleet {
                 }
             }
             Input::Collected { job, result } if !self.retired_ended(job, effects) => {
+                let has_failed = result.is_err();
                 let Some(mirror) = self.worker(job) else { return };
+                let is_begun = *mirror.state() != State::Starting;
                 if mirror.collected(job, result, now, effects) == Verdict::EndDaemon {
                     self.end_for_failure(now);
                 }
+                self.give_up_onepass(has_failed && !is_begun, now);
             }
             _ => {}
+        }
+    }
+
+    /// A script that fails at the beginning fails again, and one pass is not to take for ever.
+    fn give_up_onepass(&mut self, has_failed: bool, now: Moment) {
+        if has_failed && self.limits.onepass {
+            self.end_for_failure(now);
         }
     }
 

@@ -85,7 +85,11 @@ fn entrant(word: &str) -> Entrant {
     let id = |text: &str| MirrorId(text.parse().unwrap());
     let Some(after) = word.strip_prefix("new") else { return Entrant::Stays(id(word)) };
     let after = after.trim_start_matches(':').split(',').filter(|it| !it.is_empty()).map(id);
-    Entrant::Joins { settings: settings(Insist::Always).into(), after: after.collect() }
+    Entrant::Joins {
+        settings: settings(Insist::Always).into(),
+        after: after.collect(),
+        heir_of: None,
+    }
 }
 
 fn outcome(words: &[&str]) -> Outcome {

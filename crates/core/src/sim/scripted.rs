@@ -14,7 +14,7 @@ use crate::{
     job::{Failure, JobId},
     mirror::{
         Gate, State,
-        scripted::{Answer, ChildExit, ScriptSettings, Spawned},
+        scripted::{Answer, ChildExit, Reset, ScriptSettings, Spawned},
     },
     notice::{Gone, Kind, MirrorId, News, Notice},
     path::TreePath,
@@ -131,6 +131,7 @@ impl World {
             moves: random.once_in(2),
             subdirectories: true,
             full: max_jobs == 1,
+            anew: Reset::Clear,
             filter: alloc::sync::Arc::default(),
             gate: Gate::Open,
         };

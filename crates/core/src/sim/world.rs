@@ -160,7 +160,11 @@ impl World {
             }
             // Who has the target of another one has to know of all before it.
             let after = side.jobs.iter().map(|it| it.mirror).chain([side.mirror]).collect();
-            entrants.push(Entrant::Joins { settings: settings(true, self.hands).into(), after });
+            entrants.push(Entrant::Joins {
+                settings: settings(true, self.hands).into(),
+                after,
+                heir_of: None,
+            });
             side.is_covered = false;
             side.is_watched = false;
             side.witness.forget();

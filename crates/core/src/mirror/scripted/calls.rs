@@ -1,6 +1,7 @@
 //! What came of a call of the script, and of its children.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{IDLE, Idle, Scripted};
 use crate::{
@@ -95,11 +96,11 @@ impl Scripted {
             }
             ChildExit::Signal(signal) => {
                 self.report(MirrorEvent::ChildKilled(signal), effects);
-                self.end_job(job, Ended::Again(self.again_at(now)));
+                self.retry_child(job, now);
             }
             ChildExit::Partly(failed) => {
                 self.report(MirrorEvent::PlacesFailed(failed), effects);
-                self.end_job(job, Ended::Again(self.again_at(now)));
+                self.retry_child(job, now);
             }
         }
     }
@@ -123,12 +124,18 @@ impl Scripted {
                 return Verdict::EndDaemon;
             }
             Err(failure) => {
-                let wait = self.retry.next_wait();
+                let wait = self.retry_child(job, now);
                 self.report(MirrorEvent::ScriptFailed(failure, Some(wait)), effects);
-                self.end_job(job, Ended::Again(now + wait));
             }
         }
         Verdict::GoOn
+    }
+
+    /// What a child did is to be done again, after a pause that grows from time to time.
+    fn retry_child(&mut self, job: JobId, now: Moment) -> Duration {
+        let wait = self.retry.next_wait().max(self.settings.delay);
+        self.end_job(job, Ended::Again(now + wait));
+        wait
     }
 
     fn again_at(&self, now: Moment) -> Moment {

@@ -2,13 +2,14 @@
 
 use alloc::vec::Vec;
 
-use super::{MOST_EVENTS, Scripted, listings::Said};
+use super::{MOST_EVENTS, Reset, Scripted, listings::Said};
 use crate::{
     effect::Effect,
     event::MirrorEvent,
     mirror::State,
     notice::{Change, Edit, Kind, News},
     path::{TreePath, is_name},
+    queue::ordered::{Entry, Etype},
     time::Moment,
 };
 
@@ -19,15 +20,30 @@ impl Scripted {
         match news {
             News::Gone(gone) => return self.lose_source(gone.sentence().into(), now, effects),
             // The beginning will make up for it.
-            _ if self.reset || matches!(self.state, State::Held { .. }) => return,
+            _ if self.reset == Some(Reset::Clear) || matches!(self.state, State::Held { .. }) => {
+                return;
+            }
             News::Changed(change) => self.hear_change(&change, now, effects),
             News::Moved { from, to, kind } => self.hear_move((from, to), kind, now, effects),
             News::Lost(path) => self.hear_lost(path, effects),
         }
         if self.queue.len() > MOST_EVENTS {
-            self.hear_lost(TreePath::root(), effects);
+            self.begin_anew(Reset::Clear);
+            self.report(MirrorEvent::Lost(TreePath::root()), effects);
         }
         self.wake();
+    }
+
+    /// Takes in what another mirror of this source was told and is not done. What is being worked on
+    /// is not done either: its child was asked to end.
+    pub(crate) fn take_over(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
+        for entry in other.queue.iter() {
+            if entry.etype() == Etype::Full {
+                self.queue.push_full(entry.path().clone());
+            } else if let Some(news) = news_of(entry) {
+                self.hear(news, now, effects);
+            }
+        }
     }
 
     /// Notes what came or went in directories that are being listed.
@@ -89,9 +105,10 @@ impl Scripted {
     }
 
     fn hear_lost(&mut self, path: TreePath, effects: &mut Vec<Effect>) {
-        if path.is_root() {
-            self.begin_anew();
-        } else if !self.concerns(&path, Kind::Directory) {
+        let is_root = path.is_root();
+        if is_root && self.settings.anew == Reset::Clear {
+            self.begin_anew(Reset::Clear);
+        } else if !is_root && !self.concerns(&path, Kind::Directory) {
             return;
         } else if self.settings.full {
             self.queue.push_full(path.clone());
@@ -112,7 +129,7 @@ impl Scripted {
 
     /// What a directory of which nothing is told holds, need not be known.
     fn list(&mut self, path: &TreePath, effects: &mut Vec<Effect>) {
-        if !self.settings.subdirectories {
+        if !self.settings.subdirectories && !path.is_root() {
             return;
         }
         self.listings.ask(path);
@@ -142,4 +159,18 @@ impl Scripted {
             }
         }
     }
+}
+
+/// What was heard when this event was made.
+fn news_of(entry: &Entry) -> Option<News> {
+    let (path, kind) = (entry.path().clone(), entry.kind());
+    let edit = match entry.etype() {
+        Etype::Attrib => Edit::Attrib,
+        Etype::Create => Edit::Create,
+        Etype::Modify => Edit::Modify,
+        Etype::Delete => Edit::Delete,
+        Etype::Move => return Some(News::Moved { from: path, to: entry.to()?.clone(), kind }),
+        Etype::Init | Etype::Blanket | Etype::Full => return None,
+    };
+    Some(News::Changed(Change { edit, kind, path }))
 }

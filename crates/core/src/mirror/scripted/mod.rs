@@ -7,7 +7,7 @@
 //! The truth stays on the disk. What may have been missed in a directory is told as a full event
 //! where the script has a function for that, else as if all that is there had just been made; what
 //! went meanwhile nobody knows. What may have been missed in all of the source is told as a
-//! beginning.
+//! beginning, if the script has a function for that, else in the same way.
 
 mod calls;
 mod hear;
@@ -51,12 +51,23 @@ pub struct ScriptSettings {
     pub moves: bool,
     /// Whether the script has a function for full events.
     pub full: bool,
+    /// What becomes of events that wait when the mirror begins anew.
+    pub anew: Reset,
     /// What does not concern this mirror.
     pub filter: Arc<Filter>,
     /// Whether what is below the directories of the source concerns it.
     pub subdirectories: bool,
     /// Whether there is a way to the target now.
     pub gate: Gate,
+}
+
+/// How a mirror begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reset {
+    /// What waits stays: the script has no function for the beginning, so nothing makes up for it.
+    Keep,
+    /// What waits is dropped, and so is what comes until then.
+    Clear,
 }
 
 /// One sync with a script.
@@ -72,7 +83,7 @@ pub struct Scripted {
     /// The event by which the mirror begins, until it is done.
     init: Option<EventId>,
     /// Whether it begins anew as soon as nothing runs.
-    reset: bool,
+    reset: Option<Reset>,
     retry: Retry,
     idle: Idle,
     listings: Listings,
@@ -109,7 +120,7 @@ impl Scripted {
             jobs: BTreeMap::new(),
             calling: None,
             init: None,
-            reset: false,
+            reset: None,
             retry: Retry::new(FIRST_RETRY, u64::from(id.0) + 1),
             idle: Idle::default(),
             listings: Listings::default(),
@@ -170,13 +181,13 @@ impl Scripted {
             // A second answer to one question says nothing new.
             State::Starting | State::Live | State::Away(_) => return,
         }
-        self.begin_anew();
+        self.begin_anew(self.settings.anew);
     }
 
-    /// Drops what waits, as a beginning will make up for it once nothing runs any more.
-    fn begin_anew(&mut self) {
+    /// Begins anew once nothing runs any more.
+    fn begin_anew(&mut self, reset: Reset) {
         self.state = State::Starting;
-        self.reset = true;
+        self.reset = self.reset.max(Some(reset));
         self.wake();
     }
 
@@ -263,7 +274,7 @@ impl Scripted {
         match &self.state {
             State::Held { look: Look::At(at), .. } => Some(*at),
             State::Held { look: Look::Asked, .. } | State::Covering => None,
-            _ if self.reset => (!self.is_busy()).then_some(Moment::ORIGIN),
+            _ if self.reset.is_some() => (!self.is_busy()).then_some(Moment::ORIGIN),
             _ if !may_call || !self.may_call() => None,
             _ => Some(self.queue.next_due()?.max(self.idle.until.unwrap_or(Moment::ORIGIN))),
         }
@@ -288,13 +299,18 @@ impl Scripted {
             State::Covering => return false,
             State::Starting | State::Live | State::Away(_) => {}
         }
-        if self.reset {
+        if let Some(reset) = self.reset {
             if self.is_busy() {
                 return false;
             }
-            self.reset = false;
-            self.queue.clear();
-            self.init = Some(self.queue.push_init());
+            self.reset = None;
+            if reset == Reset::Clear {
+                self.queue.clear();
+            }
+            let is_there = self.init.is_some_and(|init| self.queue.get(init).is_some());
+            if !is_there {
+                self.init = Some(self.queue.push_init());
+            }
         }
         if !may_call || !self.may_call() || self.idle.until.is_some_and(|until| until > now) {
             return false;
@@ -314,7 +330,7 @@ impl Scripted {
     /// Whether the event by which it begins is done is seen whenever one may have gone.
     fn see_beginning(&mut self) {
         let is_done = self.init.is_some_and(|init| self.queue.get(init).is_none());
-        if is_done && !self.reset {
+        if is_done && self.reset.is_none() {
             self.init = None;
             if self.state == State::Starting {
                 self.state = State::Live;
@@ -370,10 +386,12 @@ impl Scripted {
     }
 
     fn act(&mut self) {
+        self.wake();
+        // What an alarm does says nothing of the function that is called for what is due.
         if let Some(calling) = &mut self.calling {
             calling.has_acted = true;
+            self.idle.is_told = false;
         }
-        self.idle = Idle::default();
     }
 
     fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
