@@ -234,6 +234,7 @@ default.rsyncssh.prepare = function(config)
     check(config)
     need(config, "rsyncssh", "host")
     need(config, "rsyncssh", "targetdir")
+    add_slash(config, "targetdir")
     if config.maxProcesses ~= 1 then fail("default.rsyncssh must have maxProcesses set to 1.") end
 end
 

@@ -48,7 +48,7 @@ local function start(agent, binary, is_piped, position, ...)
     local words = words_of(given, count, position)
     local job, why = host.spawn(own.number, own.ids or own.id, binary, words, stdin)
     if job then
-        agents[job] = agent
+        agents[job] = events.whole(agent)
     elseif why == "now" then
         log("Normal", "ignored process spawning while fading")
     elseif why == "many" then

@@ -37,7 +37,9 @@ end
 
 local function startup(event, code, class)
     local config = event.config
-    local target = config.target == nil and "(nil)" or host.escaped(tostring(config.target))
+    local target = config.target
+    if target == nil and config.host then target = config.host .. ":" .. config.targetdir end
+    target = target == nil and "(nil)" or host.escaped(tostring(target))
     local route = host.escaped(config.source) .. " -> " .. target
     if class == "ok" then
         log("Normal", "Startup of ", route, " finished.")
@@ -100,8 +102,9 @@ end
 -- The functions of a default with a target of ours. What it brings is decided by the disk, not by
 -- what an event says.
 local function with_target(base, codes_of)
+    -- Which of the defaults it takes does not matter: the original's are made of each other.
     local function needs(number)
-        if inherits(number) ~= base then
+        if inherits(number) == "own" then
             error("this sync does not take default." .. base .. ", so its functions cannot be used", 3)
         end
     end
@@ -111,7 +114,7 @@ local function with_target(base, codes_of)
         needs(own.number)
         local job, why = host.transfer(own.number, own.ids or own.id, is_full)
         if job then
-            host.agents[job] = agent
+            host.agents[job] = events.whole(agent)
         elseif why == "now" then
             log("Normal", "ignored process spawning while fading")
         else

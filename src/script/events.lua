@@ -141,6 +141,12 @@ local function own_of(agent)
     return type(agent) == "table" and rawget(agent, OWN) or nil
 end
 
+-- What a child works on: of a move the event for the old name, whichever was given.
+local function whole(agent)
+    local own = own_of(agent)
+    return own.ids and agent or (find(own.number, own.id))
+end
+
 -- The inlet
 
 local function pick_of(number, test)
@@ -255,4 +261,4 @@ local function inlet_of(number)
     })
 end
 
-return { find = find, own_of = own_of, inlet_of = inlet_of, field = field }
+return { find = find, own_of = own_of, whole = whole, inlet_of = inlet_of, field = field }
