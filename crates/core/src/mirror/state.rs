@@ -1,7 +1,8 @@
 //! The states of a mirror.
 
-use alloc::string::String;
+use alloc::{borrow::ToOwned, string::String};
 
+use super::LOOK_AGAIN;
 use crate::time::Moment;
 
 /// The state of a mirror.
@@ -72,6 +73,31 @@ pub enum Look {
     At(Moment),
     /// Somebody is looking, and will tell.
     Asked,
+}
+
+impl State {
+    /// The source is still gone, and looked at again later. Whether that has another reason than
+    /// before; `None` if the source was not known to be gone.
+    pub(super) fn still_gone(&mut self, why: &str, now: Moment) -> Option<bool> {
+        let Self::Held { why: known, look, .. } = self else { return None };
+        *look = Look::At(now + LOOK_AGAIN);
+        let is_other = known != why;
+        if is_other {
+            why.clone_into(known);
+        }
+        Some(is_other)
+    }
+}
+
+impl Look {
+    /// Whether the time has come to ask somebody to look. From then on that is done.
+    pub(super) fn is_to_be_asked(&mut self, now: Moment) -> bool {
+        let is_due = matches!(self, Self::At(at) if *at <= now);
+        if is_due {
+            *self = Self::Asked;
+        }
+        is_due
+    }
 }
 
 impl From<Resume> for State {

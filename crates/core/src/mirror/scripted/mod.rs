@@ -193,14 +193,10 @@ impl Scripted {
 
     /// The source is not there, or not the one that was agreed on.
     pub fn cannot_cover(&mut self, why: String, now: Moment, effects: &mut Vec<Effect>) {
-        let State::Held { why: known, look, .. } = &mut self.state else {
-            self.lose_source(why, now, effects);
-            return;
-        };
-        *look = Look::At(now + LOOK_AGAIN);
-        if *known != why {
-            known.clone_from(&why);
-            self.report(MirrorEvent::SourceStillGone(why), effects);
+        match self.state.still_gone(&why, now) {
+            None => self.lose_source(why, now, effects),
+            Some(true) => self.report(MirrorEvent::SourceStillGone(why), effects),
+            Some(false) => {}
         }
     }
 
@@ -290,8 +286,7 @@ impl Scripted {
     pub fn advance(&mut self, may_call: bool, now: Moment, effects: &mut Vec<Effect>) -> bool {
         match &mut self.state {
             State::Held { look, .. } => {
-                if matches!(look, Look::At(at) if *at <= now) {
-                    *look = Look::Asked;
+                if look.is_to_be_asked(now) {
                     effects.push(Effect::Cover { mirror: self.id, accept: Accept::Successor });
                 }
                 return false;
