@@ -1,33 +1,25 @@
 -- What the defaults do where a sync has functions of its own beside them.
 
-local host, syncs, events, inherits = ...
+local host, syncs, events = ...
 
 local error, ipairs, log, tostring, type = error, ipairs, log, tostring, type
 
--- Calls the function of the user for one event.
-local function action(inlet)
-    local event, to = inlet.getEvent()
-    if not event then return end
-    local act = event.config["on" .. event.etype]
+-- Calls the function of this name for an event, if there is one. What that does not begin to work on
+-- is done.
+local function tell(name, inlet, event, to)
+    local act = event.config[name]
     if type(act) == "function" then act(event, to) end
     if event.status == "wait" then inlet.discardEvent(event) end
 end
 
-local function discard(event)
-    if event.status == "wait" then event.inlet.discardEvent(event) end
+local function action(inlet)
+    local event, to = inlet.getEvent()
+    if event then tell("on" .. event.etype, inlet, event, to) end
 end
 
-local function init(event)
-    local act = event.config.onStartup
-    if type(act) == "function" then act(event) end
-    discard(event)
-end
+local function init(event) tell("onStartup", event.inlet, event) end
 
-local function full(event)
-    local act = event.config.onFull
-    if type(act) == "function" then act(event) end
-    discard(event)
-end
+local function full(event) tell("onFull", event.inlet, event) end
 
 -- What an exit code means. What is not known ends the daemon, unless the program is known to us.
 local function class_of(codes, code, unknown)
@@ -60,39 +52,30 @@ local function startup(event, code, class)
     return "die"
 end
 
-local function list(code, class)
+-- Says what became of the work on a list or on an event, and returns what follows.
+local function running(code, class, done, again, failed, unknown)
     if class == "ok" then
-        log("Normal", "Finished a list after exitcode: ", code)
+        log("Normal", "Finished ", done)
     elseif class == "again" then
-        log("Normal", "Retrying a list after exitcode = ", code)
+        log("Normal", "Retrying ", again)
     elseif class == "die" then
-        log("Error", "Failure with a list with exitcode = ", code)
+        log("Error", "Failure with ", failed)
     else
-        log("Error", 'Unknown exitcode "', code, '" with a list')
-        return "die"
-    end
-    return class
-end
-
-local function single(event, code, class)
-    local what = event.etype .. " on " .. host.escaped(event.sourcePath) .. " = " .. code
-    if class == "ok" then
-        log("Normal", "Finished ", what)
-    elseif class == "again" then
-        log("Normal", "Retrying ", what)
-    elseif class == "die" then
-        log("Error", "Failure with ", what)
-    else
-        log("Error", 'Unknown exitcode "', code, '" with ', what)
+        log("Error", 'Unknown exitcode "', code, '" with ', unknown)
         return "die"
     end
     return class
 end
 
 local function judge(agent, code, class)
-    if agent.isList then return list(code, class) end
+    if agent.isList then
+        local again = "a list after exitcode = " .. code
+        return running(code, class, "a list after exitcode: " .. code, again,
+            "a list with exitcode = " .. code, "a list")
+    end
     if agent.etype == "Init" then return startup(agent, code, class) end
-    return single(agent, code, class)
+    local what = agent.etype .. " on " .. host.escaped(agent.sourcePath) .. " = " .. code
+    return running(code, class, what, what, what, what)
 end
 
 local function collect(agent, code)
@@ -104,7 +87,7 @@ end
 local function with_target(base, codes_of)
     -- Which of the defaults it takes does not matter: the original's are made of each other.
     local function needs(number)
-        if inherits(number) == "own" then
+        if syncs[number].base == "own" then
             error("this sync does not take default." .. base .. ", so its functions cannot be used", 3)
         end
     end

@@ -100,7 +100,7 @@ end
 local function paths(own, mutator)
     if mutator == nil then return host.paths(own.number, own.ids) end
     local found = {}
-    host.each(own.number, own.ids, function(id)
+    host.each(own.ids, function(id)
         local one, two = mutator(host.event(own.number, id))
         if one ~= nil then found[#found + 1] = one end
         if two ~= nil then found[#found + 1] = two end
@@ -110,7 +110,7 @@ end
 
 local function events(own)
     local found = {}
-    host.each(own.number, own.ids, function(id) found[#found + 1] = find(own.number, id) end)
+    host.each(own.ids, function(id) found[#found + 1] = find(own.number, id) end)
     return found
 end
 

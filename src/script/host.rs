@@ -122,7 +122,7 @@ impl Host<'_> {
             lua.create_userdata(Ids(select(&mirror, test.as_ref())?))
         })?;
         self.add("size", |_, _, ids: AnyUserData| Ok(ids.borrow::<Ids>()?.0.len()))?;
-        self.add("each", |_, _, (_, ids, act): (Number, AnyUserData, Function)| {
+        self.add("each", |_, _, (ids, act): (AnyUserData, Function)| {
             let ids = ids.borrow::<Ids>()?;
             ids.0.iter().try_for_each(|id| act.call::<()>(id.0))
         })?;

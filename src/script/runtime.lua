@@ -11,7 +11,7 @@ local events = chunk("events")(host, syncs)
 local times = chunk("times")(host)
 local commands = chunk("commands")(host, events)
 host.agents = commands.agents
-local defaults = chunk("defaults")(host, syncs, events, function(number) return syncs[number].base end)
+local defaults = chunk("defaults")(host, syncs, events)
 
 -- Calls. Each is called by the daemon, one at a time.
 
