@@ -1,6 +1,7 @@
 //! Scripts of the user: they are called, and what they want done is done.
 
 use std::{
+    io,
     os::fd::RawFd,
     sync::{
         Arc,
@@ -26,7 +27,7 @@ use rustix::fs::FileType;
 use crate::{
     exec::{
         child::{ChildOutput, Program},
-        source::SourceRoot,
+        source::{SourceRoot, is_gone},
     },
     report::{Category, Log},
     script::{Called, Descriptors, Order, Ready, Scripts, Seat, Spawn},
@@ -244,19 +245,24 @@ impl Engine {
     pub(super) fn list(&self, mirror: MirrorId, path: TreePath) {
         let Some(member) = self.roster.get(mirror) else { return };
         let (source, inbox) = (Arc::clone(&member.source), self.inbox.clone());
+        let (name, log) = (member.sync.name.clone(), self.log.clone());
         let read = move || {
-            let entries = entries(&source, &path);
+            let (entries, read) = entries(&source, &path);
+            if let Err(error) = read {
+                log.say(Category::Error, format_args!("{name}: cannot list {path}: {error}"));
+            }
             inbox.send(Message::Input(Input::Listed { mirror, path, entries }));
         };
         let _ = thread::Builder::new().name("list".into()).spawn(read);
     }
 }
 
-/// What a directory of a source lists. Nothing, if it is not there.
-fn entries(source: &SourceRoot, path: &TreePath) -> Vec<(Vec<u8>, Kind)> {
+/// What a directory of a source lists, as far as it can be read. Nothing, if it is not there: that
+/// is told by an event of its own.
+fn entries(source: &SourceRoot, path: &TreePath) -> (Vec<(Vec<u8>, Kind)>, io::Result<()>) {
     let mut entries = Vec::new();
     let Ok(dir) = source.open().map(|root| root.open_below(path.as_bytes())) else {
-        return entries;
+        return (entries, Ok(()));
     };
     let read = dir.and_then(|dir| {
         dir.read(&mut ReadBuffer::new(), |entry| {
@@ -266,7 +272,5 @@ fn entries(source: &SourceRoot, path: &TreePath) -> Vec<(Vec<u8>, Kind)> {
             Ok(())
         })
     });
-    // One that went meanwhile is told by an event of its own.
-    let _ = read;
-    entries
+    (entries, read.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }))
 }

@@ -124,6 +124,7 @@ impl SourceRoot {
     }
 }
 
-fn is_gone(error: &io::Error) -> bool {
+/// Whether this says that there is no directory there any more.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

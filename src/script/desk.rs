@@ -82,6 +82,14 @@ impl Desk {
         self.orders.borrow_mut().push(order);
     }
 
+    /// Has the sync of this number read again, once, however many exclusions one call changes.
+    pub(super) fn order_refilter(&self, number: usize) {
+        let mut orders = self.orders.borrow_mut();
+        if !orders.iter().any(|order| matches!(order, Order::Refilter(known) if *known == number)) {
+            orders.push(Order::Refilter(number));
+        }
+    }
+
     pub(super) fn seat(&self, number: usize) -> Result<Seat> {
         let seat = self.seats.borrow().get(&number).copied();
         seat.ok_or_else(|| Error::runtime("this can be used while the daemon runs only"))

@@ -109,7 +109,7 @@ impl Host<'_> {
             // While the file is loaded nothing has been read of it yet.
             if desk.seat(number).is_ok() {
                 desk.mirror(number)?;
-                desk.order(Order::Refilter(number));
+                desk.order_refilter(number);
             }
             Ok(())
         })

@@ -266,6 +266,20 @@ fn nothing_is_called_any_more_once_a_script_asked_to_end() {
 }
 
 #[test]
+fn many_exclusions_of_one_call_are_read_once() {
+    let mut played = Played::new(
+        "{ action = function(inlet)
+               for n = 1, 100 do inlet.addExclude('x' .. n) end
+               inlet.rmExclude('x1')
+               inlet.discardEvent(inlet.getEvent())
+           end }",
+    );
+    played.hear(Edit::Create, b"a");
+    assert!(matches!(played.orders[..], [Order::Refilter(1)]), "{:?}", played.orders);
+    assert_eq!(played.scripts.reread(1).unwrap().exclusions.excludes.len(), 99);
+}
+
+#[test]
 fn errors_of_a_script_have_a_position_and_the_way_to_it() {
     let mut played = Played::new(
         "{ action = function(inlet)\nlocal event = inlet.getEvent()\nreturn event.targetPath .. '' end }",
