@@ -1,14 +1,15 @@
 //! Functions of a user that fail or take their time, and programs that do not listen.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::Path,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Recorder, Sandbox, exit_code};
+use crate::support::{Daemon, Need, Recorder, Sandbox, exit_code, needs};
 
 #[track_caller]
 fn end(mut daemon: Daemon) {
@@ -275,4 +276,19 @@ fn each_alarm_that_fails_is_told_once() {
     );
     assert_eq!(log.matches("stack traceback").count(), 2, "{log}");
     end(daemon);
+}
+
+#[test]
+fn a_new_directory_that_cannot_be_read_is_told() {
+    needs!(Need::Root);
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    fs::set_permissions(sandbox.top(), Permissions::from_mode(0o755)).unwrap();
+    let text = "sync{ source = '@/src', onStartup = function() log('Normal', 'ready') end }";
+    let daemon = sandbox.daemon().run_by(65_534).config(text, 1).start();
+    daemon.wait_for_log("ready");
+    fs::create_dir(sandbox.path("locked")).unwrap();
+    fs::set_permissions(sandbox.path("locked"), Permissions::from_mode(0o700)).unwrap();
+    fs::rename(sandbox.path("locked"), source.join("locked")).unwrap();
+    daemon.wait_for_log("Error: Sync1: cannot list /locked: Permission denied");
 }
