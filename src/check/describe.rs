@@ -59,10 +59,11 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
         Kind::Direct => "default.direct",
         Kind::Own => "a script",
     };
-    let mut lines = vec![
-        ("source", format!("{}/", shown(&sync.source).trim_end_matches('/'))),
-        ("target", Escaped(sync.target.as_bytes()).to_string()),
-    ];
+    let mut lines = vec![("source", format!("{}/", shown(&sync.source).trim_end_matches('/')))];
+    // A script needs none.
+    if !sync.target.is_empty() {
+        lines.push(("target", Escaped(sync.target.as_bytes()).to_string()));
+    }
     if let Some(told) = &sync.script {
         lines.extend(script(told));
     } else {

@@ -27,8 +27,9 @@ local function class_of(codes, code, unknown)
     return codes[code] or unknown
 end
 
+-- Where it says why the daemon ends, that is all there is to say, whoever returns it.
 local function startup(event, code, class)
-    local config = event.config
+    local own, config = events.own_of(event), event.config
     local target = config.target
     if target == nil and config.host then target = config.host .. ":" .. config.targetdir end
     target = target == nil and "(nil)" or host.escaped(tostring(target))
@@ -37,16 +38,18 @@ local function startup(event, code, class)
         log("Normal", "Startup of ", route, " finished.")
         return "ok"
     elseif class == "again" then
-        if host.insists(events.own_of(event).number) then
+        if host.insists(own.number) then
             log("Normal", "Retrying startup of ", route, ": ", code)
             return "again"
         end
+        own.is_told = true
         log("Error", "Temporary or permanent failure on startup of ", route,
             '. Terminating since "insist" is not set.')
-        return "die", "told"
+        return "die"
     elseif class == "die" then
+        own.is_told = true
         log("Error", "Failure on startup of ", route, ".")
-        return "die", "told"
+        return "die"
     end
     log("Error", 'Unknown exitcode "', code, '" on startup of ', route, ".")
     return "die"

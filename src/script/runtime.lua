@@ -34,8 +34,8 @@ function calls.collect(number, job, code)
     local agent, act = commands.agents[job], syncs[number].config.collect
     commands.agents[job] = nil
     if type(act) ~= "function" then return end
-    local answer, is_told = act(agent, code)
-    if answer == "die" and not is_told then log("Error", "Critical exitcode.") end
+    local answer = act(agent, code)
+    if answer == "die" and not events.own_of(agent).is_told then log("Error", "Critical exitcode.") end
     return answer
 end
 

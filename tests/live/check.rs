@@ -51,6 +51,7 @@ fn commands_in_which_names_may_be_cut_are_warned_of() {
         fs::write(sandbox.path("conf.lua"), text).unwrap();
         let (code, text) = told(&sandbox, &["-check", "conf.lua"]);
         assert_eq!(code, 0, "{text}");
+        assert!(!text.contains("target"), "it has none: {text}");
         text.contains("conf.lua:1: onCreate: a quote or bracket seems to be open")
     };
     assert!(warned("cat << END\n it's ^path\nEND\necho \"^path\""));

@@ -41,6 +41,19 @@ fn an_exit_code_that_nobody_knows_is_no_reason_to_end() {
 }
 
 #[test]
+fn why_a_startup_ends_the_daemon_is_said_once_whoever_passes_it_on() {
+    needs!(Need::Program("rsync"));
+    let sandbox = Sandbox::new();
+    sandbox.directory("src");
+    let text = "sync{ default.rsync, source = '@/src', target = '@/not/there'
+        , collect = function(agent, code) local end_it = default.rsync.collect(agent, code) return end_it end }";
+    let mut daemon = sandbox.daemon().config(text, 1).start();
+    assert_eq!(exit_code(daemon.wait_end()), 255);
+    let log = daemon.log();
+    assert!(log.contains("Terminating since") && !log.contains("Critical exitcode"), "{log}");
+}
+
+#[test]
 fn a_function_can_end_the_daemon() {
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
