@@ -56,10 +56,13 @@ fn nothing_is_renamed_if_that_is_not_wanted() {
     let mut mirror = mirror("file");
     mirror.executor.settings.moves = false;
     let before = inodes(&mirror.target);
+    // As long as it is open, no other file gets its inode number.
+    let kept = fs::File::open(mirror.target("file")).unwrap();
     rename(&mirror, "file", "other");
     assert_eq!(mirror.batch_with("file other", "file>other"), Outcome::Done);
     mirror.assert_same();
     assert_ne!(inodes(&mirror.target), before);
+    drop(kept);
 }
 
 #[test]
