@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a condition may take. It is only reached by a test that fails, so it is generous.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a condition may take. It is only reached by a test that fails, so it is generous: an ssh
+/// that waits for a host that is gone needs one minute of it, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_mins(3);
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(10);
 
