@@ -59,9 +59,9 @@ impl Jobs {
                     log.say(Category::Error, text);
                     NOT_STARTED
                 }
-                End::Lost(error) => {
-                    let name = Escaped(program.binary.as_bytes());
-                    log.say(Category::Error, format_args!("cannot follow {name}: {error}"));
+                end @ (End::Hung(_) | End::Lost(_)) => {
+                    let name = Escaped(program.binary.as_bytes()).to_string();
+                    log.say(Category::Error, end.of(&name));
                     NOT_STARTED
                 }
             })

@@ -14,7 +14,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdin, Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mirror_core::{path::Escaped, plan::rsync::Call};
@@ -27,6 +27,7 @@ use rustix::{
 use crate::{
     exec::{
         pipe::{Lines, do_not_block},
+        pulse::Pulse,
         stop::Stop,
     },
     report::{self, Log},
@@ -48,10 +49,41 @@ pub enum End {
     Exited(i32),
     /// This signal ended it.
     Killed(i32),
+    /// It had done nothing for so long, or a little longer, and was killed.
+    Hung(Duration),
     /// It was never started.
     NotStarted(io::Error),
     /// It could not be followed, and was killed.
     Lost(io::Error),
+}
+
+impl End {
+    /// For people: what happened to this program.
+    #[must_use]
+    pub fn of(&self, program: &str) -> String {
+        match self {
+            Self::Exited(code) => format!("{program} ended with code {code}"),
+            Self::Killed(signal) => format!("{program} was ended by signal {signal}"),
+            Self::Hung(silence) => format!(
+                "{program} was ended: it had neither read nor sent anything for {} seconds",
+                2 * silence.as_secs()
+            ),
+            Self::NotStarted(error) => format!("cannot start {program}: {error}"),
+            Self::Lost(error) => format!("cannot follow {program}: {error}"),
+        }
+    }
+}
+
+/// How long a child may run.
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
+    /// As long as it takes.
+    Endless,
+    /// Until then.
+    Until(Instant),
+    /// As long as each rsync in it gets on: it, or another machine, may be silent for this time,
+    /// that of its `--timeout`. A child in which no rsync is found may take its time.
+    Silence(Duration),
 }
 
 /// The program, where it works, and where its output goes.
@@ -82,13 +114,13 @@ impl Program {
 
     /// Runs the program and gives each line of its stderr, without the line feed, to `read`.
     pub fn run(&self, call: &Call, stop: &Stop, read: &mut dyn FnMut(&[u8])) -> End {
-        self.run_until(None, call, stop, read)
+        self.run_within(Limit::Endless, call, stop, read)
     }
 
-    /// The same, and kills it if it still runs at that time.
-    pub fn run_until(
+    /// The same, and kills it if it takes longer.
+    pub fn run_within(
         &self,
-        until: Option<Instant>,
+        limit: Limit,
         call: &Call,
         stop: &Stop,
         read: &mut dyn FnMut(&[u8]),
@@ -110,7 +142,7 @@ impl Program {
             let _ = copy.write_all(line).and_then(|()| copy.write_all(b"\n"));
             read(line);
         };
-        match follow(&mut child, (feed, until), stop, &mut hear) {
+        match follow(&mut child, (feed, limit), stop, &mut hear) {
             Ok(end) => end,
             Err(error) => {
                 // It fails only when the child has ended by itself.
@@ -141,7 +173,7 @@ impl Program {
 /// keeps that open.
 fn follow(
     child: &mut Child,
-    (feed, mut until): (&[u8], Option<Instant>),
+    (feed, limit): (&[u8], Limit),
     stop: &Stop,
     hear: &mut dyn FnMut(&[u8]),
 ) -> io::Result<End> {
@@ -151,20 +183,29 @@ fn follow(
     let ended = pidfd_open(pid, PidfdFlags::empty())?;
     let mut stdin = Feed::new(child.stdin.take(), feed)?;
     let mut stderr = Lines::new(child.stderr.take())?;
-    while !wait_for_news(&ended, &stdin, &stderr, until)? {
+    let mut until = if let Limit::Until(until) = limit { Some(until) } else { None };
+    let mut pulse =
+        if let Limit::Silence(silence) = limit { Some(Pulse::new(pid, silence)) } else { None };
+    let mut hung = None;
+    while !wait_for_news(&ended, &stdin, &stderr, until.or(pulse.as_ref().map(Pulse::next)))? {
         stdin.write();
         stderr.read(hear);
         if until.take_if(|until| *until <= Instant::now()).is_some() {
             child.kill()?;
+        }
+        if let Some(pulse) = pulse.take_if(Pulse::hangs) {
+            pulse.end();
+            hung = Some(pulse.silence());
         }
     }
     stderr.read(hear);
     stderr.finish(hear);
     drop(watched);
     let status = child.wait()?;
-    Ok(match status.code() {
-        Some(code) => End::Exited(code),
-        None => End::Killed(status.signal().unwrap_or_default()),
+    Ok(match (status.code(), hung) {
+        (Some(code), _) => End::Exited(code),
+        (None, Some(silence)) => End::Hung(silence),
+        (None, None) => End::Killed(status.signal().unwrap_or_default()),
     })
 }
 
@@ -293,8 +334,39 @@ mod tests {
         };
         let words = [&b"-c"[..], b"trap '' TERM; exec sleep 600"];
         let call = Call { args: words.map(<[u8]>::to_vec).into(), stdin: None };
-        let end = program.run_until(Some(Instant::now()), &call, &Stop::default(), &mut |_| ());
+        let end =
+            program.run_within(Limit::Until(Instant::now()), &call, &Stop::default(), &mut |_| ());
         assert!(matches!(end, End::Killed(9)), "{end:?}");
+    }
+
+    /// Runs `script` with a shell that goes by the name of rsync, and may be silent for so long.
+    fn run_as_rsync(script: &str, silence: Duration) -> End {
+        let place = tempfile::tempdir().unwrap();
+        let rsync = place.path().join("rsync");
+        std::fs::copy("/bin/sh", &rsync).unwrap();
+        let program = Program {
+            binary: "sh".into(),
+            directory: "/".into(),
+            environment: vec![("RSYNC".into(), rsync.into())],
+            output: ChildOutput::Null,
+        };
+        let script = format!("\"$RSYNC\" -c '{script}'; exit $?");
+        let call = Call { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None };
+        program.run_within(Limit::Silence(silence), &call, &Stop::default(), &mut |_| ())
+    }
+
+    #[test]
+    fn an_rsync_that_hangs_is_killed_with_all_around_it() {
+        let silence = Duration::from_millis(20);
+        let end = run_as_rsync("sleep 600; :", silence);
+        assert!(matches!(end, End::Hung(it) if it == silence), "{end:?}");
+    }
+
+    #[test]
+    fn an_rsync_that_gets_on_may_be_silent() {
+        let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; exit 7";
+        let end = run_as_rsync(busy, Duration::from_millis(1));
+        assert!(matches!(end, End::Exited(7)), "{end:?}");
     }
 
     #[test]

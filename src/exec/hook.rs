@@ -83,13 +83,12 @@ impl Hooked {
         };
         let args = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let call = Call { args, stdin: Some(names) };
-        let (runs, program) = (program, Escaped(program.binary.as_bytes()));
-        match runs.run(&call, stop, &mut |_| ()) {
+        let end = program.run(&call, stop, &mut |_| ());
+        let what = end.of(&Escaped(program.binary.as_bytes()).to_string());
+        match end {
             End::Exited(0) => Ok(()),
-            End::Exited(code) => failed(Some(code), format!("{program} ended with code {code}")),
-            End::Killed(signal) => failed(None, format!("{program} was ended by signal {signal}")),
-            End::NotStarted(error) => failed(None, format!("cannot start {program}: {error}")),
-            End::Lost(error) => failed(None, format!("cannot follow {program}: {error}")),
+            End::Exited(code) => failed(Some(code), what),
+            _ => failed(None, what),
         }
     }
 }

@@ -145,7 +145,7 @@ fn a_transfer_that_breaks_off_is_made_again(line: Line) {
 fn a_line_that_passes_nothing_is_given_up_and_used_again(line: Line) {
     needs!(Need::Ssh);
     let sandbox = Sandbox::new();
-    let mirror = Mirror::start(&sandbox, line, "timeout = 1", |_| ());
+    let mirror = Mirror::start(&sandbox, line, "timeout = 2", |_| ());
     mirror.network.set(Weather::Stalled);
     mirror.write("file", 10);
     mirror.wait_for_retry();
@@ -156,7 +156,7 @@ fn a_line_that_passes_nothing_is_given_up_and_used_again(line: Line) {
 fn a_host_that_stands_still_is_given_up_and_used_again(line: Line) {
     needs!(Need::Ssh);
     let sandbox = Sandbox::new();
-    let mirror = Mirror::start(&sandbox, line, "timeout = 1", |_| ());
+    let mirror = Mirror::start(&sandbox, line, "timeout = 2", |_| ());
     mirror.server.freeze();
     mirror.write("file", 10);
     mirror.wait_for_retry();

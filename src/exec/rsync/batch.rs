@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     exec::{
-        child::End,
+        child::{End, Limit},
         stop::Stop,
         survey::{Survey, survey},
     },
@@ -44,6 +44,9 @@ const MOST_HIDDEN: usize = 2000;
 
 /// .. and the most bytes of them: a command line takes 2 MB by default, with the environment.
 const MOST_BYTES: usize = 256 * 1024;
+
+/// What rsync returns when its `--timeout` has passed.
+const TIMEOUT: i32 = 30;
 
 /// The most names that a log message lists.
 pub(super) const MOST_NAMES: usize = 100;
@@ -264,8 +267,9 @@ impl<'a> Run<'a> {
         let plan = &self.of.plan;
         let names = Names { source: plan.source(), target: plan.target() };
         let mut findings = Findings::default();
-        let end =
-            self.of.program.run(call, self.stop, &mut |line: &[u8]| findings.hear(&names, line));
+        let limit = plan.silence().map_or(Limit::Endless, Limit::Silence);
+        let mut hear = |line: &[u8]| findings.hear(&names, line);
+        let end = self.of.program.run_within(limit, call, self.stop, &mut hear);
         if self.stop.is_asked() && !matches!(end, End::Exited(0)) {
             return Err(stopped());
         }
@@ -280,11 +284,11 @@ impl<'a> Run<'a> {
         covered: Covered<'_>,
     ) -> Result<(), Outcome> {
         let binary = Escaped(self.of.program.binary.as_encoded_bytes()).to_string();
-        let code = match end {
-            End::Exited(code) => *code,
-            End::Killed(signal) => {
-                let what = format!("{binary} was ended by signal {signal}");
-                return Err(Outcome::Again(findings.failure(None, &what)));
+        let (code, what) = match end {
+            End::Exited(code) => (*code, format!("{binary} failed")),
+            End::Hung(_) => (TIMEOUT, end.of(&binary)),
+            End::Killed(_) | End::Lost(_) => {
+                return Err(Outcome::Again(findings.failure(None, &end.of(&binary))));
             }
             End::NotStarted(error) => {
                 let message = format!("Failed executing [ {binary} ]!");
@@ -292,12 +296,8 @@ impl<'a> Run<'a> {
                 let failure = Failure { code: Some(255), why: format!("{message} {error}") };
                 return Err(Outcome::Again(failure));
             }
-            End::Lost(error) => {
-                let why = format!("cannot follow {binary}: {error}");
-                return Err(Outcome::Again(Failure::new(why)));
-            }
         };
-        let failure = || findings.failure(Some(code), &format!("{binary} failed"));
+        let failure = || findings.failure(Some(code), &what);
         match self.of.codes.class(code) {
             ExitClass::Ok => {}
             ExitClass::Partial | ExitClass::Vanished => {

@@ -12,7 +12,7 @@ use mirror_core::{path::Escaped, plan::rsync::Call};
 use super::channel::Route;
 use crate::{
     exec::{
-        child::{ChildOutput, End, Program},
+        child::{ChildOutput, End, Limit, Program},
         stop::Stop,
     },
     report::Log,
@@ -41,12 +41,10 @@ pub(super) fn log_in(
     let program = Program { binary, directory, environment: Vec::new(), output };
     let mut said = None;
     let mut hear = |line: &[u8]| said = Some(Escaped(line).to_string());
-    let until = Some(Instant::now() + LIMIT);
-    match program.run_until(until, &Call { args, stdin: None }, stop, &mut hear) {
+    let limit = Limit::Until(Instant::now() + LIMIT);
+    match program.run_within(limit, &Call { args, stdin: None }, stop, &mut hear) {
         End::Exited(0) => Ok(()),
-        End::Exited(code) => Err(said.unwrap_or_else(|| format!("{name} failed with {code}"))),
-        End::Killed(signal) => Err(format!("{name} was ended by signal {signal}")),
-        End::NotStarted(error) => Err(format!("{name}: {error}")),
-        End::Lost(error) => Err(format!("cannot follow {name}: {error}")),
+        end @ End::Exited(_) => Err(said.unwrap_or_else(|| end.of(&name))),
+        end => Err(end.of(&name)),
     }
 }

@@ -4,8 +4,12 @@
 //! words: wrapper scripts rely on it.
 
 use alloc::{vec, vec::Vec};
+use core::time::Duration;
 
-use super::{patience::patience, target::Target};
+use super::{
+    patience::{self, patience},
+    target::Target,
+};
 use crate::path::TreePath;
 
 /// When what the source does not have is deleted on the target.
@@ -187,6 +191,13 @@ impl RsyncPlan {
     #[must_use]
     pub const fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// How long an rsync at either end may be silent. It sees to that by itself only in part: one
+    /// that sends takes its own signs of life for those of the other side.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        patience::silence(&self.options, &self.target)
     }
 
     /// Everything. What is `hidden` is neither sent nor deleted.

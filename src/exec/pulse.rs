@@ -1,0 +1,209 @@
+//! Whether an rsync that talks to another machine still gets on.
+//!
+//! Its own `--timeout` does not end one that sends: while it waits for the other side it sends a
+//! sign of life of 4 bytes in half of that time, and takes that it could be sent for an answer
+//! (seen with 3.5.0). So it waits for ever for a host whose processes stand still, and for a line
+//! that takes bytes and passes none on, as long as these few find room in a buffer.
+
+use std::{
+    fs, io,
+    path::Path,
+    str::{self, FromStr},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// As many looks without a sign of life, two in the time of `--timeout`, mean that it hangs. They
+/// are counted, since no child gets on in a machine that sleeps.
+const LOOKS: u32 = 4;
+
+/// What signs of life alone write between two signs of another kind is less.
+const MORE_THAN_SIGNS_OF_LIFE: u64 = 64;
+
+/// What waking up to send them alone takes, in clock ticks, is less.
+const TICKS_OF_WORK: u64 = 2;
+
+/// Watches a child, and what it has started.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    child: Pid,
+    silence: Duration,
+    next: Instant,
+    quiet_looks: u32,
+    /// What was seen when there was a sign of life.
+    last: Option<Vec<Vitals>>,
+}
+
+impl Pulse {
+    /// Watches this child, of which each rsync among it and its descendants may be silent for this
+    /// time, that of `--timeout`.
+    pub(super) fn new(child: Pid, silence: Duration) -> Self {
+        let next = Instant::now() + silence / 2;
+        Self { child, silence, next, quiet_looks: 0, last: None }
+    }
+
+    /// How long a silence is too long. It hangs for twice as long when it is told.
+    pub(super) const fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// When to look the next time.
+    pub(super) const fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Looks, if it is time to: `true` if the child hangs.
+    pub(super) fn hangs(&mut self) -> bool {
+        let now = Instant::now();
+        if now < self.next {
+            return false;
+        }
+        self.next = now + self.silence / 2;
+        let seen = rsyncs(self.child).ok().filter(|seen| !seen.is_empty());
+        let is_quiet = seen.as_ref().zip(self.last.as_ref()).is_some_and(|(seen, last)| {
+            seen.len() == last.len()
+                && seen.iter().zip(last).all(|(seen, last)| seen.is_quiet(last))
+        });
+        if is_quiet {
+            self.quiet_looks += 1;
+        } else {
+            self.quiet_looks = 0;
+            self.last = seen;
+        }
+        self.quiet_looks >= LOOKS
+    }
+
+    /// Ends the child and all that it has started, such as the ssh that would wait on.
+    pub(super) fn end(&self) {
+        for pid in [self.child].into_iter().chain(descendants(self.child)) {
+            // It fails only for one that has ended by itself.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// What tells of a process whether it gets on, from `proc_pid_io(5)` and `proc_pid_stat(5)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Vitals {
+    pid: Pid,
+    /// It waits, for something that may never come: not for a disk, and nobody has stopped it.
+    sleeps: bool,
+    /// Bytes that it has read, of whatever.
+    read: u64,
+    /// Bytes that it has written.
+    written: u64,
+    /// Time of a processor that it has had, in clock ticks.
+    ticks: u64,
+}
+
+impl Vitals {
+    /// `None` if it is no rsync.
+    fn of_rsync(pid: Pid) -> io::Result<Option<Self>> {
+        let proc = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
+        let program = fs::read_link(proc.join("exe"))?;
+        // What was replaced while it runs has a ` (deleted)` behind its name.
+        let name = program.file_name().unwrap_or_default().as_encoded_bytes();
+        if !name.starts_with(b"rsync") {
+            return Ok(None);
+        }
+        let io = fs::read_to_string(proc.join("io"))?;
+        let stat = fs::read_to_string(proc.join("stat"))?;
+        Self::parse(pid, &io, &stat).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn parse(pid: Pid, io: &str, stat: &str) -> Option<Self> {
+        let bytes = |name| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        // The name of the program, in brackets, may hold anything.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| u64::from_str(field).ok());
+        Some(Self {
+            pid,
+            sleeps: *fields.first()? == "S",
+            read: bytes("rchar:")?,
+            written: bytes("wchar:")?,
+            ticks: ticks(11)? + ticks(12)?,
+        })
+    }
+
+    /// Whether it has done nothing since then but to send signs of life.
+    fn is_quiet(&self, since: &Self) -> bool {
+        let written = self.written.saturating_sub(since.written);
+        let ticks = self.ticks.saturating_sub(since.ticks);
+        self.sleeps
+            && (self.pid, self.read) == (since.pid, since.read)
+            && written <= MORE_THAN_SIGNS_OF_LIFE
+            && ticks < TICKS_OF_WORK
+    }
+}
+
+/// Each rsync among this process and its descendants.
+fn rsyncs(child: Pid) -> io::Result<Vec<Vitals>> {
+    let all = [child].into_iter().chain(descendants(child));
+    all.filter_map(|pid| Vitals::of_rsync(pid).transpose()).collect()
+}
+
+/// What a process has started, and so on. Who has gone into the background is not among it.
+fn descendants(of: Pid) -> Vec<Pid> {
+    let mut found = children(of);
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        found.extend(children(pid));
+        next += 1;
+    }
+    found
+}
+
+fn children(of: Pid) -> Vec<Pid> {
+    // A program with several threads is no rsync, and no shell around one.
+    let of = of.as_raw_nonzero();
+    let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+    pids.filter_map(Pid::from_raw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IO: &str = "rchar: 100\nwchar: 200\nsyscr: 7\nread_bytes: 0\n";
+
+    fn vitals(io: &str, state: &str, ticks: (u64, u64)) -> Option<Vitals> {
+        let (user, system) = ticks;
+        let stat =
+            format!("42 (a) S (b) {state} 1 42 42 0 -1 4194560 99 0 0 0 {user} {system} 0 0");
+        Vitals::parse(Pid::from_raw(42).unwrap(), io, &stat)
+    }
+
+    #[test]
+    fn what_the_kernel_tells_is_understood() {
+        let seen = vitals(IO, "S", (3, 4)).unwrap();
+        assert_eq!((seen.sleeps, seen.read, seen.written, seen.ticks), (true, 100, 200, 7));
+        assert!(!vitals(IO, "D", (3, 4)).unwrap().sleeps);
+        assert_eq!(vitals("wchar: 200\n", "S", (3, 4)), None);
+        let myself = rustix::process::getpid();
+        let of_myself = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap();
+        assert!(Vitals::parse(myself, &of_myself("io"), &of_myself("stat")).is_some());
+    }
+
+    #[test]
+    fn only_signs_of_life_are_no_sign_of_life() {
+        let before = vitals(IO, "S", (3, 4)).unwrap();
+        for (io, state, ticks, is_quiet) in [
+            (IO, "S", (3, 4), true),
+            ("rchar: 100\nwchar: 232\n", "S", (3, 5), true),
+            ("rchar: 101\nwchar: 200\n", "S", (3, 4), false),
+            ("rchar: 100\nwchar: 265\n", "S", (3, 4), false),
+            (IO, "S", (4, 5), false),
+            (IO, "D", (3, 4), false),
+            (IO, "R", (3, 4), false),
+            (IO, "T", (3, 4), false),
+        ] {
+            let now = vitals(io, state, ticks).unwrap();
+            assert_eq!(now.is_quiet(&before), is_quiet, "{io} {state} {ticks:?}");
+        }
+        let another = Vitals { pid: Pid::from_raw(43).unwrap(), ..before };
+        assert!(!another.is_quiet(&before));
+    }
+}
