@@ -355,6 +355,25 @@ fn an_alarm_that_sets_itself_again_leaves_time_for_others() {
     assert!(start.elapsed() >= Duration::from_millis(30), "{:?}", start.elapsed());
 }
 
+#[test]
+fn a_script_that_runs_out_of_memory_has_it_again() {
+    let mut played = Played::new(
+        "{ onCreate = function(event)
+               if not package.loaded.full then
+                   package.loaded.full = true
+                   local kept, much = {}, string.rep(string.rep('x', 1000), 100 * 1000)
+                   while true do kept[#kept + 1] = much .. #kept end
+               end
+               say(event.name)
+           end }",
+    );
+    played.hear(Edit::Create, b"a");
+    played.wait(60);
+    assert_eq!(played.failures, ["the scripts need more memory than they may have: 1 GiB"]);
+    played.wait(60);
+    assert_eq!(played.said(), ["a"]);
+}
+
 /// The time that this thread has had, whatever else the machine does.
 fn of_this_thread() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
