@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::process::Signal;
+
 use crate::support::{Churn, Daemon, Mode, Need, Sandbox, Server, needs};
 
 /// A source and its mirror behind ssh, which is on this machine as well, so that it can be looked
@@ -37,6 +39,13 @@ impl Mirror {
         fs::rename(self.source.join(from), self.source.join(to)).unwrap();
     }
 
+    /// Does what the daemon hears of at once, however long it takes.
+    fn at_once(&self, act: impl FnOnce()) {
+        self.daemon.signal(Signal::STOP);
+        act();
+        self.daemon.signal(Signal::CONT);
+    }
+
     #[track_caller]
     fn expect_mirrored(&self) {
         self.daemon.wait_mirrored(Mode::Rsync, &self.source, &self.target);
@@ -64,13 +73,15 @@ fn files_and_directories_are_renamed_and_not_sent_again() {
     });
     let all = ["file", "it's", "d/deep/one", "chain", "over", "old/x"];
     let before = all.map(|name| mirror.inode(name));
-    mirror.rename("file", "$(touch x) `y` \"\n*");
-    mirror.rename("it's", "d/-it'''s");
-    mirror.rename("d", "e");
-    mirror.rename("chain", "chain 2");
-    mirror.rename("chain 2", "chain 3");
-    mirror.rename("over", "there");
-    mirror.rename("old", "new/er/old");
+    mirror.at_once(|| {
+        mirror.rename("file", "$(touch x) `y` \"\n*");
+        mirror.rename("it's", "d/-it'''s");
+        mirror.rename("d", "e");
+        mirror.rename("chain", "chain 2");
+        mirror.rename("chain 2", "chain 3");
+        mirror.rename("over", "there");
+        mirror.rename("old", "new/er/old");
+    });
     mirror.expect_mirrored();
     let all =
         ["$(touch x) `y` \"\n*", "e/-it'''s", "e/deep/one", "chain 3", "there", "new/er/old/x"];
@@ -85,11 +96,13 @@ fn what_changes_places_is_not_sent_again() {
     let sandbox = Sandbox::new();
     let mirror = Mirror::start(&sandbox, "", |source| write(source, "a b d/one e/two"));
     let before = ["a", "b", "d/one", "e/two"].map(|name| mirror.inode(name));
-    for (a, b) in [("a", "b"), ("d", "e")] {
-        mirror.rename(a, "between");
-        mirror.rename(b, a);
-        mirror.rename("between", b);
-    }
+    mirror.at_once(|| {
+        for (a, b) in [("a", "b"), ("d", "e")] {
+            mirror.rename(a, "between");
+            mirror.rename(b, a);
+            mirror.rename("between", b);
+        }
+    });
     mirror.expect_mirrored();
     assert_eq!(["b", "a", "e/one", "d/two"].map(|name| mirror.inode(name)), before);
 }

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::process::Signal;
+
 use super::Example;
 use crate::support::{Recorder, Sandbox};
 
@@ -77,9 +79,12 @@ fn many_files_go_by_few_calls_and_deletions_in_their_order() {
     let example = far.start(&sandbox, "");
     example.daemon.wait_live();
     assert!(far.has_all_of(&example), "all is there at the start");
+    // It hears of all of them at once, however long they take.
+    example.daemon.signal(Signal::STOP);
     for number in 0..500 {
         fs::write(source.join(format!("file {number}")), number.to_string()).unwrap();
     }
+    example.daemon.signal(Signal::CONT);
     example.daemon.wait_until("the new ones are", || far.has_all_of(&example));
     assert!(far.tool.calls().len() < 20, "{:?}", far.tool.lines());
     // A deletion and a creation of the same name, one after the other.
