@@ -10,7 +10,7 @@ use std::{
     io::Write as _,
     os::unix::fs::{PermissionsExt, symlink},
     process::{Command, Stdio},
-    sync::mpsc,
+    sync::{Barrier, mpsc},
     thread,
 };
 use tempfile::TempDir;
@@ -71,9 +71,14 @@ fn so_many_that_want_a_connection_try_once_if_it_fails() {
         &place,
         "echo >>tries; until [ -e go ]; do sleep 0.01; done; echo no >&2; exit 255",
     );
+    let all = Barrier::new(21);
     thread::scope(|scope| {
-        let tries: Vec<_> =
-            (0..20).map(|_| scope.spawn(|| master.enter(&Stop::default()).map(drop))).collect();
+        let try_ = || {
+            all.wait();
+            master.enter(&Stop::default()).map(drop)
+        };
+        let tries: Vec<_> = (0..20).map(|_| scope.spawn(try_)).collect();
+        all.wait();
         // What comes later than the end of the try may try by itself, but not at once.
         fs::write(place.path().join("go"), "").unwrap();
         for try_ in tries {
