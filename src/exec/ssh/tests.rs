@@ -12,6 +12,7 @@ use std::{
     process::{Command, Stdio},
     sync::{Barrier, mpsc},
     thread,
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -320,7 +321,9 @@ fn a_shell_whose_token_was_taken_away_does_nothing_more() {
     assert!(matches!(late, Err(Broken::Fenced)), "{late:?}");
     assert_eq!(machine.holds(), "a=1");
     assert!(next.carry_out(b"target", &[step("other a>c")], &stop).unwrap()[0].renamed);
-    drop((lost, next));
+    for mut channel in [lost, next] {
+        assert!(channel.end(Duration::from_mins(3)).is_some(), "it hears of its end");
+    }
     let left = fs::read_dir(machine.place.path()).unwrap();
     let left =
         left.filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b"lsyncd."));
