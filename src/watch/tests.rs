@@ -200,6 +200,8 @@ fn nested_and_shared_roots_are_all_told() {
         assert_eq!(news, BTreeMap::from([(0, of("b/c")), (1, of("c")), (2, of("c"))]));
         trial.watch.uncover(MirrorId(0));
         trial.watch.uncover(MirrorId(2));
+        // Behind this, it has heard of it.
+        trial.news();
         fs::create_dir(trial.path("a/b/c/d")).unwrap();
         assert_eq!(trial.news(), [(1, of("c/d"))], "{preference:?}");
     }
