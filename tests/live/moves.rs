@@ -6,8 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::Signal;
-
 use crate::support::{Churn, Daemon, Mode, Need, Sandbox, Server, needs};
 
 /// A source and its mirror behind ssh, which is on this machine as well, so that it can be looked
@@ -39,13 +37,6 @@ impl Mirror {
         fs::rename(self.source.join(from), self.source.join(to)).unwrap();
     }
 
-    /// Does what the daemon hears of at once, however long it takes.
-    fn at_once(&self, act: impl FnOnce()) {
-        self.daemon.signal(Signal::STOP);
-        act();
-        self.daemon.signal(Signal::CONT);
-    }
-
     #[track_caller]
     fn expect_mirrored(&self) {
         self.daemon.wait_mirrored(Mode::Rsync, &self.source, &self.target);
@@ -73,7 +64,7 @@ fn files_and_directories_are_renamed_and_not_sent_again() {
     });
     let all = ["file", "it's", "d/deep/one", "chain", "over", "old/x"];
     let before = all.map(|name| mirror.inode(name));
-    mirror.at_once(|| {
+    mirror.daemon.while_stopped(|| {
         mirror.rename("file", "$(touch x) `y` \"\n*");
         mirror.rename("it's", "d/-it'''s");
         mirror.rename("d", "e");
@@ -96,7 +87,7 @@ fn what_changes_places_is_not_sent_again() {
     let sandbox = Sandbox::new();
     let mirror = Mirror::start(&sandbox, "", |source| write(source, "a b d/one e/two"));
     let before = ["a", "b", "d/one", "e/two"].map(|name| mirror.inode(name));
-    mirror.at_once(|| {
+    mirror.daemon.while_stopped(|| {
         for (a, b) in [("a", "b"), ("d", "e")] {
             mirror.rename(a, "between");
             mirror.rename(b, a);

@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use rustix::process::Signal;
-
 use crate::support::{Live, Mode, Need, Sandbox, Tmpfs, in_both_modes, needs, with_private_mounts};
 
 in_both_modes!(
@@ -28,10 +26,7 @@ fn expect_lost(live: &Live) {
 
 fn a_removed_source_costs_the_target_nothing(mode: Mode) {
     let live = Live::start_with(Sandbox::new(), mode, &DELAY);
-    // However long the removal takes.
-    live.daemon.signal(Signal::STOP);
-    fs::remove_dir_all(&live.source).unwrap();
-    live.daemon.signal(Signal::CONT);
+    live.daemon.while_stopped(|| fs::remove_dir_all(&live.source).unwrap());
     expect_lost(&live);
     fs::create_dir(&live.source).unwrap();
     fs::write(live.at("new"), "").unwrap();
