@@ -153,8 +153,11 @@ impl Engine {
             let told = scripts.ready(&mut self.fleet, (fd, what), now);
             let is_well = told.is_ok();
             self.after("a function for a descriptor", told);
-            if let Some(descriptors) = &self.descriptors {
-                descriptors.rearm(fd, is_well);
+            if self.descriptors.as_ref().is_some_and(|it| it.rearm(fd, is_well)) {
+                let text = "is at its end, and its function neither closes nor forgets it: from now \
+                            on that is called once a second";
+                self.log
+                    .say(Category::Warn, format_args!("observefd({fd}): the descriptor {text}"));
             }
         }
     }
