@@ -410,7 +410,8 @@ fn a_hundred_thousand_events_go_through_scripts_in_time() {
         let (few, many) = (took(10_000), took(100_000));
         let rate = 100_000.0 / many.as_secs_f64();
         println!("{rate:.0} events a second");
-        // Ten times as many take about ten times as long.
-        assert!(many < few * 20, "{few:?} for 10,000, {many:?} for 100,000");
+        // Ten times as many take about ten times as long. What grows with their square takes a hundred
+        // times as long; a machine that has others to serve may be slower for some of the time.
+        assert!(many < few * 40, "{few:?} for 10,000, {many:?} for 100,000");
     }
 }

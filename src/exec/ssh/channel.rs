@@ -318,7 +318,7 @@ impl Channel {
 
     /// What to make of it that it never greeted.
     fn was_refused(mut self, why: String) -> NoChannel {
-        let status = self.end();
+        let status = self.end(FAREWELL);
         self.hear();
         let said = (!self.said.is_empty()).then(|| Escaped(&self.said).to_string());
         // `ssh(1)`: 255 is its own, all else comes from the other side.
@@ -330,10 +330,10 @@ impl Channel {
         }
     }
 
-    /// Ends ssh, by the end of its input if it listens. `None` if it had to be killed.
-    fn end(&mut self) -> Option<ExitStatus> {
+    /// Ends ssh, by the end of its input if it listens for so long. `None` if it had to be killed.
+    pub(super) fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.stdin = None;
-        let until = Instant::now() + FAREWELL;
+        let until = Instant::now() + patience;
         while Instant::now() < until {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
@@ -350,7 +350,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.end(FAREWELL);
     }
 }
 
