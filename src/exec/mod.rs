@@ -4,6 +4,7 @@ pub mod child;
 pub mod direct;
 pub mod hook;
 mod pipe;
+mod presence;
 mod pulse;
 pub mod rsync;
 pub mod source;

@@ -40,6 +40,17 @@ impl Covered<'_> {
     }
 }
 
+/// Why another call is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The receiver can't delete by a list.
+    BrokenReceiver,
+    /// The other side does not know one of the options.
+    Restricted,
+    /// The target is not there.
+    TargetGone,
+}
+
 /// What rsync said in one call.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -54,10 +65,8 @@ pub(super) struct Findings {
     /// The last line of all.
     last: Option<String>,
     deletions_skipped: bool,
-    /// The receiver can't delete by a list.
-    pub(super) broken_receiver: bool,
-    /// The other side does not know one of the options.
-    pub(super) restricted: bool,
+    /// Why the other side does not do what this call asks for.
+    pub(super) refusal: Option<Refusal>,
     remedy: Option<&'static str>,
 }
 
@@ -73,8 +82,9 @@ impl Findings {
         match names.read(line) {
             Complaint::Chatter => return,
             Complaint::DeletionsSkipped => self.deletions_skipped = true,
-            Complaint::BrokenReceiver => self.broken_receiver = true,
-            Complaint::Restricted => self.restricted = true,
+            Complaint::BrokenReceiver => self.refusal = Some(Refusal::BrokenReceiver),
+            Complaint::Restricted => self.refusal = Some(Refusal::Restricted),
+            Complaint::TargetGone => self.refusal = Some(Refusal::TargetGone),
             Complaint::Unplaced => self.unplaced = self.unplaced.take().or_else(|| Some(text())),
             Complaint::Unwritten(paths) | Complaint::Vanished(paths) => self.add(paths, text),
             Complaint::Unread(paths) => {
