@@ -363,6 +363,27 @@ fn without_insist_a_host_that_is_away_ends_the_daemon() {
     assert_eq!(network.callers(), 1);
 }
 
+#[test]
+fn a_rename_that_meets_a_code_of_ssh_that_ends_the_daemon_ends_it() {
+    needs!(Need::Ssh);
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    fs::write(source.join("old"), "").unwrap();
+    let server = Server::ssh(&sandbox);
+    let network = Network::to(server.port());
+    let server = server.behind(&network);
+    let text = server.sync_to_it("sshExitCodes = { [0] = 'ok', [255] = 'die' }");
+    let mut daemon = sandbox.daemon().config(&text, 1).start();
+    daemon.wait_live();
+    network.set(Weather::Refusing);
+    network.cut();
+    fs::write(source.join("file"), "").unwrap();
+    daemon.wait_for_log("Retrying (list): 255");
+    fs::rename(source.join("old"), source.join("new")).unwrap();
+    assert_eq!(exit_code(daemon.wait_end()), 255);
+    daemon.wait_for_log("Critical exitcode.");
+}
+
 /// What an older rsync at the other side says of deletions in a list, and what it means.
 #[test]
 fn a_receiver_that_cannot_delete_by_a_list_is_known_from_then_on() {

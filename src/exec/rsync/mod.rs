@@ -148,8 +148,14 @@ impl RsyncExecutor {
     }
 
     /// What it means that there is no connection: the same as if rsync said it of its ssh.
-    fn away(&self, why: String) -> Outcome {
+    /// Where something was renamed, the user may have said what it means of ssh.
+    fn away(&self, job: &Job, why: String) -> Outcome {
         let code = 255;
+        let has_moves = matches!(&job.work, Work::Batch { moves, .. } if !moves.is_empty());
+        let renames = self.renames.as_ref().filter(|_| has_moves);
+        if let Some(outcome) = renames.and_then(|it| it.fatal(code, || why.clone())) {
+            return outcome;
+        }
         let failure = Failure { code: Some(code), why };
         match self.codes.class(code) {
             ExitClass::Fatal(grounds) => Outcome::Fatal(failure, grounds),
@@ -171,7 +177,7 @@ impl Executor for RsyncExecutor {
         };
         let place = self.master.as_ref().map(|master| master.enter(stop));
         if let Some(Err(why)) = place {
-            return self.away(why);
+            return self.away(job, why);
         }
         if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(stop)) {
             return outcome;
