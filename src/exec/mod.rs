@@ -6,6 +6,7 @@ pub mod hook;
 mod pipe;
 mod presence;
 mod pulse;
+mod remedy;
 pub mod rsync;
 pub mod source;
 pub mod ssh;

@@ -8,6 +8,8 @@ use mirror_core::{
     plan::complaint::{Complaint, Names},
 };
 
+use crate::exec::remedy::remedy;
+
 /// The places that a call was about.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Covered<'a> {
@@ -170,25 +172,6 @@ impl Findings {
     fn with_remedy(&self, why: &str) -> String {
         self.remedy.map_or_else(|| why.to_owned(), |remedy| format!("{why}: {remedy}"))
     }
-}
-
-/// What a person can do about it.
-fn remedy(line: &[u8]) -> Option<&'static str> {
-    let remedies: [(&[u8], &str); 5] = [
-        (
-            b"option -s has been disabled on this server",
-            "write rsync = { protect_args = false } for rrsync",
-        ),
-        (b"No space left on device", "the target is full: free space there"),
-        (b"Disk quota exceeded", "the quota of the target is used up: raise it or free space"),
-        (b"Read-only file system", "the target is read-only: mount it for writing"),
-        (
-            b"filename overflows max-path",
-            "rsync can't take such a long path: mirror it with -direct",
-        ),
-    ];
-    let says = |text: &[u8]| line.windows(text.len()).any(|part| part == text);
-    remedies.iter().find(|(text, _)| says(text)).map(|&(_, remedy)| remedy)
 }
 
 #[cfg(test)]
