@@ -1,6 +1,11 @@
 //! The jobs that run, each on a thread of its own.
 
-use std::{collections::HashMap, os::unix::ffi::OsStrExt, sync::Arc, thread};
+use std::{
+    collections::{HashMap, VecDeque},
+    os::unix::ffi::OsStrExt,
+    sync::Arc,
+    thread,
+};
 
 use mirror_core::{
     input::Input,
@@ -9,7 +14,7 @@ use mirror_core::{
     path::{Escaped, TreePath},
     plan::rsync::Call,
 };
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 use super::{Inbox, Message};
 use crate::{
@@ -21,15 +26,34 @@ use crate::{
     report::{Category, Log},
 };
 
-/// The jobs that run. The fleet sees to it that they are not too many.
+/// The jobs that run. The fleet sees to it that they are not too many, but for the children that a
+/// script starts when it likes: those it counts, and here they wait until there is room.
 pub(super) struct Jobs {
     inbox: Inbox,
+    most: Option<usize>,
     running: HashMap<JobId, Stop>,
+    waiting: VecDeque<Spawn>,
+}
+
+/// A child that a script wants.
+#[derive(Debug)]
+pub(super) struct Spawn {
+    pub(super) job: JobId,
+    pub(super) program: Program,
+    pub(super) call: Call,
+    pub(super) log: Log,
 }
 
 impl Jobs {
-    pub(super) fn new(inbox: Inbox) -> Self {
-        Self { inbox, running: HashMap::new() }
+    /// At most so many run at once, if there is a limit.
+    pub(super) fn new(most: Option<usize>, inbox: Inbox) -> Self {
+        Self { inbox, most, running: HashMap::new(), waiting: VecDeque::new() }
+    }
+
+    /// From now on so many run at once.
+    pub(super) fn limit(&mut self, most: Option<usize>) {
+        self.most = most;
+        self.fill();
     }
 
     /// Starts a job. Its end comes through the inbox, whatever happens.
@@ -45,8 +69,22 @@ impl Jobs {
         });
     }
 
-    /// Starts a child of a script.
-    pub(super) fn spawn(&mut self, job: JobId, program: Program, call: Call, log: Log) {
+    /// Starts a child of a script as soon as there is room for it. Those that were wanted earlier
+    /// come first.
+    pub(super) fn spawn(&mut self, spawn: Spawn) {
+        self.waiting.push_back(spawn);
+        self.fill();
+    }
+
+    fn fill(&mut self) {
+        while self.most.is_none_or(|most| self.running.len() < most) {
+            let Some(spawn) = self.waiting.pop_front() else { return };
+            self.start_child(spawn);
+        }
+    }
+
+    fn start_child(&mut self, spawn: Spawn) {
+        let Spawn { job, program, call, log } = spawn;
         let ended = move |exit| Input::ChildEnded { job, exit };
         self.run(job, ended(NOT_STARTED), move |stop| {
             log.say(Category::Debug("Exec"), program.line(&call));
@@ -92,10 +130,15 @@ impl Jobs {
         let _ = thread::Builder::new().name("job".into()).spawn(work);
     }
 
-    /// Asks a job to end.
-    pub(super) fn stop(&self, job: JobId) {
+    /// Asks a job to end. A child that was not started yet has ended, as if it had been started and
+    /// asked to.
+    pub(super) fn stop(&mut self, job: JobId) {
         if let Some(stop) = self.running.get(&job) {
             stop.ask();
+        } else if let Some(at) = self.waiting.iter().position(|spawn| spawn.job == job) {
+            self.waiting.remove(at);
+            let exit = ChildExit::Signal(Signal::TERM.as_raw());
+            self.inbox.send(Message::Input(Input::ChildEnded { job, exit }));
         }
     }
 
@@ -107,8 +150,10 @@ impl Jobs {
         children
     }
 
+    /// A job has ended.
     pub(super) fn ended(&mut self, job: JobId) {
         self.running.remove(&job);
+        self.fill();
     }
 }
 
@@ -168,6 +213,7 @@ impl Drop for Reply {
 mod tests {
     use super::*;
     use crate::engine::inbox;
+    use crate::exec::child::ChildOutput;
     use mirror_core::{job::Work, notice::MirrorId};
 
     struct Panics;
@@ -181,7 +227,7 @@ mod tests {
     #[test]
     fn a_job_that_panics_still_answers() {
         let (inbox, receiver) = inbox();
-        let mut jobs = Jobs::new(inbox);
+        let mut jobs = Jobs::new(None, inbox);
         let job = Job { id: JobId(7), mirror: MirrorId(0), work: Work::Full };
         jobs.start(job, Arc::new(Panics));
         let Message::Input(Input::JobEnded { job, outcome }) = receiver.recv().unwrap() else {
@@ -189,5 +235,40 @@ mod tests {
         };
         assert_eq!(job, JobId(7));
         assert!(matches!(outcome, Outcome::Again(_)));
+    }
+    #[test]
+    fn children_wait_for_room_in_their_order() {
+        let place = tempfile::tempdir().unwrap();
+        let (inbox, receiver) = inbox();
+        let mut jobs = Jobs::new(Some(1), inbox);
+        let mut spawn = |number: u64| {
+            let script = format!("echo {number} >> said; until [ -e go ]; do sleep 0.01; done");
+            jobs.spawn(Spawn {
+                job: JobId(number),
+                program: Program {
+                    binary: "sh".into(),
+                    directory: place.path().into(),
+                    environment: Vec::new(),
+                    output: ChildOutput::Null,
+                },
+                call: Call { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None },
+                log: Log::default(),
+            });
+        };
+        (1..=4).for_each(&mut spawn);
+        let next = || loop {
+            if let Message::Input(Input::ChildEnded { job, exit }) = receiver.recv().unwrap() {
+                return (job, exit);
+            }
+        };
+        jobs.stop(JobId(2));
+        assert_eq!(next(), (JobId(2), ChildExit::Signal(15)));
+        std::fs::write(place.path().join("go"), "").unwrap();
+        for expected in [1, 3, 4].map(JobId) {
+            let (job, exit) = next();
+            assert_eq!((job, exit), (expected, ChildExit::Code(0)));
+            jobs.ended(job);
+        }
+        assert_eq!(std::fs::read_to_string(place.path().join("said")).unwrap(), "1\n3\n4\n");
     }
 }

@@ -181,7 +181,7 @@ impl Engine {
             calendar: Calendar::new(Zoned::now()),
             status,
             watch,
-            jobs: Jobs::new(inbox.clone()),
+            jobs: Jobs::new(limits.max_jobs, inbox.clone()),
             receiver,
             answers: Vec::new(),
             connections,

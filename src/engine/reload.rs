@@ -110,6 +110,7 @@ impl Engine {
         self.ignore_own_files();
         self.touch_status();
         self.fleet.limit_jobs(self.daemon.max_processes);
+        self.jobs.limit(self.daemon.max_processes);
         // What came due while it was read.
         self.ring(effects);
         // What the scripts before had planned goes with them.

@@ -20,7 +20,7 @@ use mirror_core::{
     plan::rsync::Call as Words,
 };
 
-use super::{Engine, Inbox, Message, here, member::Ground};
+use super::{Engine, Inbox, Message, here, jobs::Spawn, member::Ground};
 use mirror_linux::entries::ReadBuffer;
 use rustix::fs::FileType;
 
@@ -30,7 +30,7 @@ use crate::{
         source::{SourceRoot, is_gone},
     },
     report::{Category, Log},
-    script::{Called, Descriptors, Order, Ready, Scripts, Seat, Spawn},
+    script::{Called, Descriptors, Order, Ready, Scripts, Seat, Spawn as Wanted},
 };
 
 /// The way from a job to the functions of `onSynced`, of one configuration.
@@ -153,8 +153,11 @@ impl Engine {
             let told = scripts.ready(&mut self.fleet, (fd, what), now);
             let is_well = told.is_ok();
             self.after("a function for a descriptor", told);
-            if let Some(descriptors) = &self.descriptors {
-                descriptors.rearm(fd, is_well);
+            if self.descriptors.as_ref().is_some_and(|it| it.rearm(fd, is_well)) {
+                let text = "is at its end, and its function neither closes nor forgets it: from now \
+                            on that is called once a second";
+                self.log
+                    .say(Category::Warn, format_args!("observefd({fd}): the descriptor {text}"));
             }
         }
     }
@@ -187,12 +190,13 @@ impl Engine {
         }
     }
 
-    fn spawn(&mut self, spawn: Spawn) {
-        let Spawn { job, program, words, stdin } = spawn;
+    fn spawn(&mut self, spawn: Wanted) {
+        let Wanted { job, program, words, stdin } = spawn;
         let output = ChildOutput::Log(self.log.clone());
         let program =
             Program { binary: program, directory: here(), environment: Vec::new(), output };
-        self.jobs.spawn(job, program, Words { args: words, stdin }, self.log.clone());
+        let call = Words { args: words, stdin };
+        self.jobs.spawn(Spawn { job, program, call, log: self.log.clone() });
     }
 
     fn transfer(&mut self, job: Job) {

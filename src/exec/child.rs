@@ -49,7 +49,7 @@ pub enum End {
     Exited(i32),
     /// This signal ended it.
     Killed(i32),
-    /// It had done nothing for so long, or a little longer, and was killed.
+    /// It had done nothing for so long, and was killed.
     Hung(Duration),
     /// It was never started.
     NotStarted(io::Error),
@@ -64,9 +64,9 @@ impl End {
         match self {
             Self::Exited(code) => format!("{program} ended with code {code}"),
             Self::Killed(signal) => format!("{program} was ended by signal {signal}"),
-            Self::Hung(silence) => format!(
+            Self::Hung(time) => format!(
                 "{program} was ended: it had neither read nor sent anything for {} seconds",
-                2 * silence.as_secs()
+                time.as_secs()
             ),
             Self::NotStarted(error) => format!("cannot start {program}: {error}"),
             Self::Lost(error) => format!("cannot follow {program}: {error}"),
@@ -81,9 +81,14 @@ pub enum Limit {
     Endless,
     /// Until then.
     Until(Instant),
-    /// As long as each rsync in it gets on: it, or another machine, may be silent for this time,
-    /// that of its `--timeout`. A child in which no rsync is found may take its time.
-    Silence(Duration),
+    /// As long as the rsyncs in it get on. A child in which none is found may take its time.
+    Quiet {
+        /// How often they are looked at: whenever they should have sent a sign of life, and no more
+        /// often.
+        every: Duration,
+        /// So many looks, one after the other, that show nothing else are too many.
+        looks: u32,
+    },
 }
 
 /// The program, where it works, and where its output goes.
@@ -184,8 +189,10 @@ fn follow(
     let mut stdin = Feed::new(child.stdin.take(), feed)?;
     let mut stderr = Lines::new(child.stderr.take())?;
     let mut until = if let Limit::Until(until) = limit { Some(until) } else { None };
-    let mut pulse =
-        if let Limit::Silence(silence) = limit { Some(Pulse::new(pid, silence)) } else { None };
+    let mut pulse = match limit {
+        Limit::Quiet { every, looks } => Some(Pulse::new(pid, every, looks)),
+        Limit::Endless | Limit::Until(_) => None,
+    };
     let mut hung = None;
     while !wait_for_news(&ended, &stdin, &stderr, until.or(pulse.as_ref().map(Pulse::next)))? {
         stdin.write();
@@ -195,7 +202,7 @@ fn follow(
         }
         if let Some(pulse) = pulse.take_if(Pulse::hangs) {
             pulse.end();
-            hung = Some(pulse.silence());
+            hung = Some(pulse.most());
         }
     }
     stderr.read(hear);
@@ -204,7 +211,7 @@ fn follow(
     let status = child.wait()?;
     Ok(match (status.code(), hung) {
         (Some(code), _) => End::Exited(code),
-        (None, Some(silence)) => End::Hung(silence),
+        (None, Some(time)) => End::Hung(time),
         (None, None) => End::Killed(status.signal().unwrap_or_default()),
     })
 }
@@ -339,8 +346,8 @@ mod tests {
         assert!(matches!(end, End::Killed(9)), "{end:?}");
     }
 
-    /// Runs `script` with a shell that goes by the name of rsync, and may be silent for so long.
-    fn run_as_rsync(script: &str, silence: Duration) -> End {
+    /// Runs `script` with a shell that goes by the name of rsync, and is looked at so often.
+    fn run_as_rsync(script: &str, every: Duration) -> End {
         let place = tempfile::tempdir().unwrap();
         let rsync = place.path().join("rsync");
         std::fs::copy("/bin/sh", &rsync).unwrap();
@@ -352,14 +359,15 @@ mod tests {
         };
         let script = format!("\"$RSYNC\" -c '{script}'; exit $?");
         let call = Call { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None };
-        program.run_within(Limit::Silence(silence), &call, &Stop::default(), &mut |_| ())
+        let limit = Limit::Quiet { every, looks: 4 };
+        program.run_within(limit, &call, &Stop::default(), &mut |_| ())
     }
 
     #[test]
     fn an_rsync_that_hangs_is_killed_with_all_around_it() {
-        let silence = Duration::from_millis(20);
-        let end = run_as_rsync("sleep 600; :", silence);
-        assert!(matches!(end, End::Hung(it) if it == silence), "{end:?}");
+        let every = Duration::from_millis(10);
+        let end = run_as_rsync("sleep 600; :", every);
+        assert!(matches!(end, End::Hung(it) if it == 4 * every), "{end:?}");
     }
 
     #[test]

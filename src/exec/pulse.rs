@@ -8,44 +8,86 @@
 use std::{
     fs, io,
     path::Path,
-    str::{self, FromStr},
+    str::FromStr,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// As many looks without a sign of life, two in the time of `--timeout`, mean that it hangs. They
-/// are counted, since no child gets on in a machine that sleeps.
+use super::child::{End, Limit};
+
+/// So many looks that show nothing, two in the time of `--timeout`, mean that it hangs. They are
+/// counted, since no child gets on in a machine that sleeps.
 const LOOKS: u32 = 4;
 
-/// What signs of life alone write between two signs of another kind is less.
+/// How often their number is doubled: for a `--timeout` of five minutes, up to ten hours.
+const MOST_DOUBLED: u32 = 6;
+
+/// What signs of life alone write between two looks is less.
 const MORE_THAN_SIGNS_OF_LIFE: u64 = 64;
 
 /// What waking up to send them alone takes, in clock ticks, is less.
 const TICKS_OF_WORK: u64 = 2;
 
+/// How long the rsyncs of one mirror may do nothing.
+///
+/// Where one was ended, the next may take twice as long: the other side may have been at work all
+/// the same, such as an rsync that reads a very large file for `--checksum`, and must come to an end
+/// some time. A host that stands still is none the worse for it, since whoever waits for it goes on
+/// when it does.
+#[derive(Debug)]
+pub(super) struct Patience {
+    silence: Option<Duration>,
+    ended: AtomicU32,
+}
+
+impl Patience {
+    /// With this `--timeout`; `None` if there is none.
+    pub(super) const fn new(silence: Option<Duration>) -> Self {
+        Self { silence, ended: AtomicU32::new(0) }
+    }
+
+    /// What holds for the next rsync.
+    pub(super) fn limit(&self) -> Limit {
+        let doubled = 1 << self.ended.load(Ordering::Relaxed).min(MOST_DOUBLED);
+        self.silence.map_or(Limit::Endless, |silence| Limit::Quiet {
+            every: silence / 2,
+            looks: LOOKS * doubled,
+        })
+    }
+
+    /// So one ended.
+    pub(super) fn learn(&self, end: &End) {
+        if matches!(end, End::Hung(_)) {
+            self.ended.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.ended.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Watches a child, and what it has started.
 #[derive(Debug)]
 pub(super) struct Pulse {
     child: Pid,
-    silence: Duration,
+    every: Duration,
+    most: u32,
     next: Instant,
-    quiet_looks: u32,
-    /// What was seen when there was a sign of life.
+    quiet: u32,
     last: Option<Vec<Vitals>>,
 }
 
 impl Pulse {
-    /// Watches this child, of which each rsync among it and its descendants may be silent for this
-    /// time, that of `--timeout`.
-    pub(super) fn new(child: Pid, silence: Duration) -> Self {
-        let next = Instant::now() + silence / 2;
-        Self { child, silence, next, quiet_looks: 0, last: None }
+    /// Watches this child as [`Limit::Quiet`] says.
+    pub(super) fn new(child: Pid, every: Duration, looks: u32) -> Self {
+        let next = Instant::now() + every;
+        Self { child, every, most: looks, next, quiet: 0, last: None }
     }
 
-    /// How long a silence is too long. It hangs for twice as long when it is told.
-    pub(super) const fn silence(&self) -> Duration {
-        self.silence
+    /// How long it may do nothing.
+    pub(super) fn most(&self) -> Duration {
+        self.every * self.most
     }
 
     /// When to look the next time.
@@ -59,19 +101,15 @@ impl Pulse {
         if now < self.next {
             return false;
         }
-        self.next = now + self.silence / 2;
+        self.next = now + self.every;
         let seen = rsyncs(self.child).ok().filter(|seen| !seen.is_empty());
         let is_quiet = seen.as_ref().zip(self.last.as_ref()).is_some_and(|(seen, last)| {
             seen.len() == last.len()
                 && seen.iter().zip(last).all(|(seen, last)| seen.is_quiet(last))
         });
-        if is_quiet {
-            self.quiet_looks += 1;
-        } else {
-            self.quiet_looks = 0;
-            self.last = seen;
-        }
-        self.quiet_looks >= LOOKS
+        self.quiet = if is_quiet { self.quiet + 1 } else { 0 };
+        self.last = seen;
+        self.quiet >= self.most
     }
 
     /// Ends the child and all that it has started, such as the ssh that would wait on.
@@ -174,6 +212,24 @@ mod tests {
         let stat =
             format!("42 (a) S (b) {state} 1 42 42 0 -1 4194560 99 0 0 0 {user} {system} 0 0");
         Vitals::parse(Pid::from_raw(42).unwrap(), io, &stat)
+    }
+
+    #[test]
+    fn who_was_ended_gets_twice_the_time_until_one_ends_by_itself() {
+        let patience = Patience::new(Some(Duration::from_mins(5)));
+        let minutes = || match patience.limit() {
+            Limit::Quiet { every, looks } => (every * looks).as_secs() / 60,
+            other => panic!("{other:?}"),
+        };
+        let hung = || patience.learn(&End::Hung(Duration::ZERO));
+        assert_eq!(minutes(), 10);
+        hung();
+        assert_eq!(minutes(), 20);
+        (0..20).for_each(|_| hung());
+        assert_eq!(minutes(), 640);
+        patience.learn(&End::Exited(12));
+        assert_eq!(minutes(), 10);
+        assert!(matches!(Patience::new(None).limit(), Limit::Endless));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use mirror_linux::descriptor::duplicate;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fs::fstat,
+    io::ioctl_fionread,
 };
 
 /// What a descriptor is ready for.
@@ -27,6 +28,13 @@ pub struct Ready {
 /// How long a descriptor is left alone when its function has failed: it is as ready as before, and to
 /// call that at once again would cost all of a processor.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// How long one is left alone whose function was called at its end, and neither closed nor forgot it.
+/// It doubles with each call, up to the time after a failure.
+const AT_END: Duration = Duration::from_millis(10);
+
+/// With so many calls that is a second.
+const ENDS_TO_TELL: u32 = 8;
 
 /// Polls descriptors on a thread. What was told once is not told again before
 /// [`rearm`](Self::rearm).
@@ -56,6 +64,8 @@ struct Observed {
     copy: Arc<OwnedFd>,
     wanted: Ready,
     phase: Phase,
+    /// How often it was told, one time after the other, when it was at its end.
+    ends: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,24 +133,34 @@ impl Descriptors {
     /// If there is no such descriptor.
     pub fn observe(&self, fd: RawFd, wanted: Ready) -> io::Result<()> {
         let copy = Arc::new(duplicate(fd)?);
-        self.shared.set().observed.insert(fd, Observed { copy, wanted, phase: Phase::Polled });
+        self.shared
+            .set()
+            .observed
+            .insert(fd, Observed { copy, wanted, phase: Phase::Polled, ends: 0 });
         self.shared.ring();
         Ok(())
     }
 
     /// What was told of this descriptor has been seen to, well or not. If it was closed meanwhile, it
     /// is forgotten: the copy would keep the other side waiting, and be ready for ever.
-    pub fn rearm(&self, fd: RawFd, is_well: bool) {
+    ///
+    /// Returns whether it was left at its end so often that this is to be told. That is so once.
+    #[expect(clippy::must_use_candidate, reason = "what it is called for is done anyway")]
+    pub fn rearm(&self, fd: RawFd, is_well: bool) -> bool {
         let mut set = self.shared.set();
+        let mut is_left = false;
         if let Some(observed) = set.observed.get_mut(&fd) {
-            let rest = Phase::Rests(Instant::now() + AFTER_FAILURE);
-            observed.phase = if is_well { Phase::Polled } else { rest };
-            if !observed.is_named(fd) {
+            let rest = if is_well { observed.rest_at_end() } else { Some(AFTER_FAILURE) };
+            observed.phase = rest.map_or(Phase::Polled, |rest| Phase::Rests(Instant::now() + rest));
+            if observed.is_named(fd) {
+                is_left = is_well && observed.ends == ENDS_TO_TELL;
+            } else {
                 set.observed.remove(&fd);
             }
         }
         drop(set);
         self.shared.ring();
+        is_left
     }
 
     /// Tells nothing of this descriptor any more.
@@ -163,6 +183,12 @@ impl Set {
 }
 
 impl Observed {
+    /// How long it is left alone after its function was called.
+    fn rest_at_end(&self) -> Option<Duration> {
+        let doubled = self.ends.checked_sub(1)?.min(ENDS_TO_TELL);
+        Some((AT_END * 2_u32.pow(doubled)).min(AFTER_FAILURE))
+    }
+
     /// Whether this number still names what is observed.
     fn is_named(&self, fd: RawFd) -> bool {
         let identity = |fd: &OwnedFd| fstat(fd).ok().map(|found| (found.st_dev, found.st_ino));
@@ -197,18 +223,18 @@ impl Shared {
         // Interrupted, it looks again.
         let _ = poll(&mut fds, rest.as_ref());
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        let found = polled.iter().zip(fds.iter().skip(1));
-        let ready = found.filter_map(|((fd, _, wanted), polled)| {
-            Some((*fd, ready_for(*wanted, polled.revents())?))
-        });
-        let ready: Vec<(RawFd, Ready)> = ready.collect();
+        let mut told = Vec::new();
         let mut set = self.set();
-        for (fd, _) in &ready {
+        for ((fd, copy, wanted), polled) in polled.iter().zip(fds.iter().skip(1)) {
+            let Some(ready) = ready_for(*wanted, polled.revents()) else { continue };
             if let Some(observed) = set.observed.get_mut(fd) {
                 observed.phase = Phase::Told;
+                let is_at_end = is_at_end(copy, polled.revents());
+                observed.ends = if is_at_end { observed.ends.saturating_add(1) } else { 0 };
             }
+            told.push((*fd, ready));
         }
-        Some(ready)
+        Some(told)
     }
 }
 
@@ -223,6 +249,13 @@ fn ready_for(wanted: Ready, seen: PollFlags) -> Option<Ready> {
     let read = wanted.read && (ended || seen.contains(PollFlags::IN));
     let write = wanted.write && (ended || seen.contains(PollFlags::OUT));
     (read || write).then_some(Ready { read, write })
+}
+
+/// Whether it is broken, or ready to be read with nothing in it, and so for ever. Of what does not
+/// tell how much is in it nobody knows.
+fn is_at_end(fd: &OwnedFd, seen: PollFlags) -> bool {
+    seen.intersects(PollFlags::ERR | PollFlags::NVAL)
+        || seen.intersects(PollFlags::IN | PollFlags::HUP) && ioctl_fionread(fd) == Ok(0)
 }
 
 #[cfg(test)]
@@ -311,6 +344,39 @@ mod tests {
         descriptors.rearm(fd, false);
         assert_eq!(told.recv(), Ok((fd, TO_READ)));
         assert!(failed.elapsed() >= AFTER_FAILURE);
+    }
+
+    #[test]
+    fn what_is_left_at_its_end_is_told_less_and_less() {
+        let (sender, told) = channel();
+        let descriptors = Descriptors::start(move |fd, what| sender.send((fd, what)).unwrap());
+        let descriptors = descriptors.unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        let fd = reader.as_raw_fd();
+        descriptors.observe(fd, TO_READ).unwrap();
+        // As long as there is something in it, its function may take its time.
+        writer.write_all(b"x").unwrap();
+        for _ in 0..20 {
+            assert_eq!(told.recv(), Ok((fd, TO_READ)));
+            assert!(!descriptors.rearm(fd, true));
+        }
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        (&reader).read_exact(&mut [0]).unwrap();
+        drop(writer);
+        descriptors.rearm(fd, true);
+        let began = Instant::now();
+        let left: Vec<bool> = (0..7)
+            .map(|_| {
+                assert_eq!(told.recv(), Ok((fd, TO_READ)));
+                descriptors.rearm(fd, true)
+            })
+            .collect();
+        // 10 + 20 + .. + 320 milliseconds.
+        assert!(began.elapsed() >= AT_END * 63, "{:?}", began.elapsed());
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        assert!(!left.contains(&true) && descriptors.rearm(fd, true));
+        assert_eq!(told.recv(), Ok((fd, TO_READ)));
+        assert!(!descriptors.rearm(fd, true), "told once");
     }
 
     #[test]

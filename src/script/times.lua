@@ -67,32 +67,39 @@ local function now() return stamp(host.ticks()) end
 
 local alarms = {}
 
-local function wake() host.wake_at(alarms[1] and alarms[1].at.ticks) end
+-- While alarms are called: when those come at the earliest that are set meanwhile. One that sets itself
+-- again for now would take all of a processor.
+local earliest
+
+local function wake() host.wake_at(alarms[1] and alarms[1].due) end
 
 local function alarm(at, act, extra)
     if not is_stamp(at) then error("alarm takes a timestamp, a function and a value for it", 2) end
     -- A time that is no number would never come, and always be due.
     if at.ticks ~= at.ticks then error("alarm: the time is not a number", 2) end
     if type(act) ~= "function" then error("alarm: what is to be called is not a function", 2) end
+    local due = math.max(at.ticks, earliest or at.ticks)
     local place = #alarms + 1
-    while place > 1 and at < alarms[place - 1].at do place = place - 1 end
-    table.insert(alarms, place, { at = at, act = act, extra = extra })
+    while place > 1 and due < alarms[place - 1].due do place = place - 1 end
+    table.insert(alarms, place, { due = due, at = at, act = act, extra = extra })
     wake()
 end
 
 -- Calls what is due, once each, and what is set meanwhile not before the next time. Returns what
 -- failed, as a text.
 local function ring()
-    local time = now()
+    local time = host.ticks()
     local due = {}
-    while alarms[1] and alarms[1].at <= time do due[#due + 1] = table.remove(alarms, 1) end
+    while alarms[1] and alarms[1].due <= time do due[#due + 1] = table.remove(alarms, 1) end
     wake()
+    earliest = time + host.ticks_per_second // 100
     local failed = {}
     for _, it in ipairs(due) do
         if host.ends() then break end
         local is_fine, why = xpcall(it.act, host.traced, it.at, it.extra)
         if not is_fine then failed[#failed + 1] = why end
     end
+    earliest = nil
     return failed[1] and table.concat(failed, "\n")
 end
 

@@ -2,7 +2,11 @@
 
 mod names;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use mirror_core::{
     effect::{Call, Effect},
@@ -330,6 +334,25 @@ fn an_alarm_at_no_time_is_an_error_where_it_stands() {
     played.hear(Edit::Create, b"f");
     played.wait(60);
     assert_eq!(played.said(), ["false @/conf.lua:8: alarm: the time is not a number"]);
+}
+
+#[test]
+fn an_alarm_that_sets_itself_again_leaves_time_for_others() {
+    let mut played = Played::new(
+        "{ onCreate = function()
+               local function again(time) say('alarm') alarm(time, again) end
+               alarm(now(), again)
+           end }",
+    );
+    played.hear(Edit::Create, b"f");
+    played.wait(60);
+    let (start, mut calls) = (Instant::now(), 0);
+    while calls < 5 {
+        played.scripts.ring(&mut played.fleet, played.now).unwrap();
+        calls += played.said().len();
+    }
+    // Four hundredths of a second at least, but for the grain of the clock.
+    assert!(start.elapsed() >= Duration::from_millis(30), "{:?}", start.elapsed());
 }
 
 /// The time that this thread has had, whatever else the machine does.

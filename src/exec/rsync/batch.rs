@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     exec::{
-        child::{End, Limit},
+        child::End,
         stop::Stop,
         survey::{Survey, survey},
     },
@@ -287,9 +287,10 @@ impl<'a> Run<'a> {
         let plan = &self.of.plan;
         let names = Names { source: plan.source(), target: plan.target() };
         let mut findings = Findings::default();
-        let limit = plan.silence().map_or(Limit::Endless, Limit::Silence);
+        let patience = &self.of.patience;
         let mut hear = |line: &[u8]| findings.hear(&names, line);
-        let end = self.of.program.run_within(limit, call, self.stop, &mut hear);
+        let end = self.of.program.run_within(patience.limit(), call, self.stop, &mut hear);
+        patience.learn(&end);
         if self.stop.is_asked() && !matches!(end, End::Exited(0)) {
             return Err(stopped());
         }

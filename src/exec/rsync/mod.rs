@@ -34,6 +34,7 @@ use super::{
     Executor,
     child::{ChildOutput, Program},
     presence::Presence,
+    pulse::Patience,
     source::SourceRoot,
     ssh::Master,
     stop::Stop,
@@ -91,6 +92,7 @@ pub struct RsyncExecutor {
     log: Log,
     /// The receiver refuses deletions by a list. It is found out once.
     broken_receiver: AtomicBool,
+    patience: Patience,
     /// The other side is `rrsync`, which does not know all options. It is found out once.
     restricted: AtomicBool,
     /// Somebody was told that the source is empty.
@@ -108,8 +110,10 @@ impl RsyncExecutor {
         let source = config.root.path().as_os_str().as_bytes();
         // `--rsh` among the words of a call comes before it.
         let remote_shell = config.remote_shell.into_iter().map(|it| ("RSYNC_RSH".into(), it));
+        let plan = RsyncPlan::new(config.options, source, config.target);
+        let patience = Patience::new(plan.silence());
         Self {
-            plan: RsyncPlan::new(config.options, source, config.target),
+            plan,
             root: config.root,
             filter: config.filter,
             program: Program {
@@ -125,6 +129,7 @@ impl RsyncExecutor {
             renames: config.renames,
             log: config.log,
             broken_receiver: AtomicBool::new(false),
+            patience,
             restricted: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
             presence: Presence::default(),

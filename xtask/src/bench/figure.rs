@@ -29,6 +29,8 @@ pub(crate) enum Figure {
     PerTarget,
     /// Connections that were made, from the start of the daemon on.
     Logins,
+    /// How many times as long it took as without what is measured.
+    Times,
     /// Seconds until the first try after the target was back.
     Waited,
 }
@@ -48,6 +50,7 @@ impl Figure {
             Self::Wire => "wire MB",
             Self::PerTarget => "kB/target",
             Self::Logins => "logins",
+            Self::Times => "times",
             Self::Waited => "waited s",
         }
     }

@@ -7,6 +7,7 @@ use super::{
     measure::{
         Bench, latency,
         quiet::{self, Excluded},
+        scripts::Script,
         ssh::Ssh,
         startup::Startup,
         storm::{Floor, Storm},
@@ -39,6 +40,7 @@ enum Work {
     Latency,
     Ssh(Ssh),
     Targets(Targets),
+    Script(Script),
     Excluded(Excluded),
     Idle,
 }
@@ -55,7 +57,8 @@ impl Row {
             Work::Startup(startup) => startup.measure(bench, tool),
             Work::Latency => latency::measure(bench, tool),
             Work::Ssh(ssh) => ssh.measure(bench, tool, self.delay),
-            Work::Targets(targets) => targets.measure(bench, tool),
+            Work::Targets(targets) => targets.measure(bench),
+            Work::Script(script) => script.measure(bench, tool),
             Work::Excluded(excluded) => excluded.measure(bench, tool),
             Work::Idle => quiet::measure_idle(bench, tool),
         }
@@ -63,6 +66,7 @@ impl Row {
 }
 
 const MAIN: &[Tool] = &[Tool::Floor, Tool::Original, Tool::Ours];
+const BESIDE: &[Tool] = &[Tool::Original, Tool::Ours];
 const STORM: &[Tool] =
     &[Tool::Floor, Tool::Original, Tool::Ours, Tool::Watchman, Tool::InotifyLoop];
 
@@ -77,6 +81,11 @@ const CREATE: &[Bound] = &[
     bound(Figure::Wall, Limit::TimesPlusDelay(1.5, Tool::Floor)),
     bound(Figure::OwnCpu, Limit::Times(5.0, Tool::Floor)),
     bound(Figure::Overflows, Limit::AtMost(0.0)),
+];
+
+const NO_SLOWER: &[Bound] = &[
+    bound(Figure::Wall, Limit::Times(1.0, Tool::Original)),
+    bound(Figure::OwnCpu, Limit::Times(1.0, Tool::Original)),
 ];
 
 const fn create(name: &'static str, title: &'static str, files: usize) -> Row {
@@ -226,11 +235,11 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         name: "dead",
-        title: "5 changes to 99 targets beside a dead and a hanging one; floor: without these (-rsync)",
+        title: "20 changes to 99 targets, in turn beside a dead and a hanging one and without these (-rsync)",
         work: Work::Targets(Targets::Dead(99)),
         delay: Some(0),
-        tools: &[Tool::Floor, Tool::Ours],
-        bounds: &[bound(Figure::Wall, Limit::Times(1.05, Tool::Floor))],
+        tools: &[Tool::Ours],
+        bounds: &[bound(Figure::Times, Limit::AtMost(1.05))],
     },
     Row {
         name: "target-memory",
@@ -275,11 +284,27 @@ pub(crate) const ROWS: &[Row] = &[
         bounds: &[bound(Figure::Logins, Limit::AtMost(1.0))],
     },
     Row {
+        name: "script-lists",
+        title: "5,000 files created, as lists for a function",
+        work: Work::Script(Script::Lists(5_000)),
+        delay: Some(0),
+        tools: BESIDE,
+        bounds: NO_SLOWER,
+    },
+    Row {
+        name: "script-commands",
+        title: "1,000 files created, a command for each",
+        work: Work::Script(Script::Commands(1_000)),
+        delay: Some(0),
+        tools: BESIDE,
+        bounds: NO_SLOWER,
+    },
+    Row {
         name: "idle",
         title: "idle for 30 s, 10,000 directories, on a file system that nobody else uses",
         work: Work::Idle,
         delay: None,
-        tools: &[Tool::Original, Tool::Ours],
+        tools: BESIDE,
         bounds: &[bound(Figure::WakeUps, Limit::AtMost(0.0))],
     },
 ];

@@ -12,7 +12,8 @@ use std::{
 };
 
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, set_parent_process_death_signal, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group,
+    set_parent_process_death_signal, waitid,
 };
 
 use super::{
@@ -125,6 +126,24 @@ impl Running {
         usage::wake_ups(self.leader.id())
     }
 
+    /// Has it stand still, but not its children.
+    ///
+    /// # Errors
+    ///
+    /// When the program has ended.
+    pub(crate) fn pause(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.leader), Signal::STOP)?)
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    ///
+    /// When the program has ended.
+    pub(crate) fn resume(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.leader), Signal::CONT)?)
+    }
+
     fn has_ended(pid: Pid) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
@@ -161,6 +180,8 @@ impl Drop for Running {
             return;
         }
         let _ = kill_process_group(leader, Signal::TERM);
+        // One that was paused hears of it only when it goes on.
+        let _ = kill_process_group(leader, Signal::CONT);
         let asked = Instant::now();
         // It is not waited for yet: its number stays ours, and so does that of the group.
         while asked.elapsed() < GRACE && !Self::has_ended(leader) {

@@ -220,6 +220,28 @@ fn a_script_that_does_nothing_is_not_called_all_the_time() {
 }
 
 #[test]
+fn a_script_that_does_an_event_and_makes_another_is_not_called_all_the_time() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    assert_eq!(played.hear(Edit::Create, "a"), ["action 0"]);
+    for _ in 0..3 {
+        let first = played.first(0);
+        assert_eq!(played.scripted(0).discard(first), Ok(()));
+        played.scripted(0).push_blanket();
+        assert!(played.called(0).is_empty());
+        assert_eq!(played.sleeps(), Some(10));
+        assert_eq!(played.wait(10), ["action 0"]);
+    }
+    // One that gets on is.
+    let first = played.first(0);
+    assert_eq!(played.scripted(0).discard(first), Ok(()));
+    played.hear(Edit::Create, "b");
+    let first = played.first(0);
+    assert_eq!(played.scripted(0).discard(first), Ok(()));
+    played.called(0);
+    assert_eq!(played.hear(Edit::Create, "c"), ["action 0"]);
+}
+
+#[test]
 fn a_script_that_fails_is_called_again_after_growing_pauses() {
     let mut played = Played::live(script_settings());
     played.hear(Edit::Create, "a");

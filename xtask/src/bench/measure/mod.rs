@@ -2,6 +2,7 @@
 
 pub(crate) mod latency;
 pub(crate) mod quiet;
+pub(crate) mod scripts;
 pub(crate) mod ssh;
 pub(crate) mod startup;
 pub(crate) mod storm;

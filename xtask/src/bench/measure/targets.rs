@@ -7,13 +7,12 @@ use crate::bench::{
     figure::{Figure, Sample},
     place::{Arena, Place},
     running::Running,
-    tool::Tool,
 };
 
 /// How many changes are made, one after the other.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 20;
 
-/// What is measured. Only our own daemon takes part; as the floor it has no dead targets.
+/// What is measured. Only our own daemon takes part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Targets {
     /// Changes reach so many targets, beside one where nobody listens and one that says nothing.
@@ -28,9 +27,9 @@ impl Targets {
     /// # Errors
     ///
     /// When a change does not arrive.
-    pub(crate) fn measure(self, bench: &Bench, tool: Tool) -> io::Result<Sample> {
+    pub(crate) fn measure(self, bench: &Bench) -> io::Result<Sample> {
         match self {
-            Self::Dead(number) => dead(bench, number, tool == Tool::Ours),
+            Self::Dead(number) => dead(bench, number),
             Self::Memory(few, many) => {
                 let used = |number| Ok::<_, io::Error>(idle(bench, number)? * 1024.0);
                 let more = used(many)? - used(few)?;
@@ -75,36 +74,48 @@ impl Ground {
         })?;
         Ok(running)
     }
+
+    /// Writes a new file, and tells after how many seconds it is on all targets.
+    fn change(&self, name: &str) -> io::Result<f64> {
+        let started = Instant::now();
+        fs::write(self.source.path().join(name), "new")?;
+        let mut left: Vec<&Place> = self.targets.iter().collect();
+        wait_for_arrival(started, || {
+            left.retain(|target| !target.path().join(name).exists());
+            left.is_empty()
+        })
+    }
 }
 
-fn dead(bench: &Bench, number: usize, with_dead: bool) -> io::Result<Sample> {
-    let ground = Ground::new(bench, number)?;
+/// How many times as long a change takes to all targets beside a dead and a hanging one as without
+/// these. Two daemons have the same changes in turn, and stand still in between, so that a machine
+/// that is busy for a while is so for both, and what one does of itself costs the other nothing.
+fn dead(bench: &Bench, number: usize) -> io::Result<Sample> {
     let [refuses, hangs] =
         [TcpListener::bind(("127.0.0.1", 0))?, TcpListener::bind(("127.0.0.1", 0))?];
     let url = |listener: &TcpListener| -> io::Result<String> {
         Ok(format!("rsync://127.0.0.1:{}/nothing/", listener.local_addr()?.port()))
     };
-    let others = if with_dead { vec![url(&refuses)?, url(&hangs)?] } else { Vec::new() };
+    let others = [url(&refuses)?, url(&hangs)?];
     drop(refuses);
-    let running = ground.start(bench, &others)?;
-    let before = running.usage()?;
-    let mut wall = 0.0;
+    let grounds = [Ground::new(bench, number)?, Ground::new(bench, number)?];
+    let [without, with] = &grounds;
+    let daemons = [without.start(bench, &[])?, with.start(bench, &others)?];
+    daemons.iter().try_for_each(Running::pause)?;
+    let mut walls = [0.0; 2];
     for round in 0..ROUNDS {
-        let name = format!("change{round}");
-        let started = Instant::now();
-        fs::write(ground.source.path().join(&name), "new")?;
-        let mut left: Vec<&Place> = ground.targets.iter().collect();
-        wall += wait_for_arrival(started, || {
-            left.retain(|target| !target.path().join(&name).exists());
-            left.is_empty()
-        })?;
+        let mut pairs: Vec<_> = grounds.iter().zip(&daemons).zip(&mut walls).collect();
+        if round % 2 == 1 {
+            pairs.reverse();
+        }
+        for ((ground, daemon), wall) in pairs {
+            daemon.resume()?;
+            *wall += ground.change(&format!("change{round}"))?;
+            daemon.pause()?;
+        }
     }
-    let used = running.usage()?;
-    Ok(Sample::from([
-        (Figure::Wall, wall),
-        (Figure::OwnCpu, used.own - before.own),
-        (Figure::Memory, running.peak_memory()?),
-    ]))
+    let [without, with] = walls;
+    Ok(Sample::from([(Figure::Wall, with), (Figure::Times, with / without)]))
 }
 
 /// The memory of an idle daemon with so many targets, in megabytes.

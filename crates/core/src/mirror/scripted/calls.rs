@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{IDLE, Idle, Scripted};
+use super::{IDLE, Idle, PAUSE, Scripted};
 use crate::{
     effect::{Call, Effect},
     event::MirrorEvent,
@@ -68,6 +68,8 @@ impl Scripted {
         }
         if is_left && !calling.has_acted {
             self.rest_idle(now, effects);
+        } else if !calling.has_begun && self.queue.len() >= calling.length {
+            self.idle.until = Some(now + PAUSE);
         }
     }
 

@@ -38,6 +38,10 @@ pub const MOST_EVENTS: usize = 250_000;
 /// How long a script is left alone that has done nothing with what is due.
 pub const IDLE: Duration = Duration::from_secs(1);
 
+/// How long it is left alone when it has begun no child and as much waits as before: one that makes
+/// a new event each time would be called for ever.
+pub const PAUSE: Duration = Duration::from_millis(10);
+
 /// What a mirror with a script has to know beforehand.
 #[derive(Clone, Debug)]
 pub struct ScriptSettings {
@@ -94,6 +98,8 @@ pub struct Scripted {
 struct Pending {
     /// The oldest event that was due.
     head: EventId,
+    /// How many events there were.
+    length: usize,
     /// Whether the script has begun or dropped something since.
     has_acted: bool,
     /// Whether it has begun a child, whose end it will be called for.
@@ -317,7 +323,8 @@ impl Scripted {
             Etype::Full if self.settings.full => Call::Full(head),
             _ => Call::Action,
         };
-        self.calling = Some(Pending { head, has_acted: false, has_begun: false });
+        self.calling =
+            Some(Pending { head, length: self.queue.len(), has_acted: false, has_begun: false });
         effects.push(Effect::Script(self.id, call));
         true
     }
