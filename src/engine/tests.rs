@@ -70,6 +70,7 @@ impl Place {
             rsync: RsyncOptions::default(),
             binary: "rsync".into(),
             codes: ExitCodes::rsync(),
+            ssh_codes: ExitCodes::rsync(),
             batch_size_limit: None,
             max_processes: 1,
             hook: None,
