@@ -361,7 +361,7 @@ fn a_script_that_runs_out_of_memory_has_it_again() {
         "{ onCreate = function(event)
                if not package.loaded.full then
                    package.loaded.full = true
-                   local kept, much = {}, string.rep(string.rep('x', 1000), 100 * 1000)
+                   local kept, much = {}, string.rep('x', 100 * 1000)
                    while true do kept[#kept + 1] = much .. #kept end
                end
                say(event.name)
