@@ -23,7 +23,7 @@ use tempfile::TempDir;
 /// How many cases are played at once; they mostly wait.
 const AT_ONCE: usize = 8;
 /// How long something may take that must be seen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The same where it must not be seen.
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 

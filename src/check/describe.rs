@@ -151,11 +151,13 @@ fn calls(text: &mut String, sync: &Sync) {
     if sync.init {
         tell("at the start", &plan.full(Phase::Startup, Deletions::Allowed, &[]));
     }
-    tell("for what changed or is gone", &plan.list(&changed, &gone));
-    tell("for new directories", &plan.trees(&name(b"NEW"), Deletions::Allowed, &[]));
+    let existing = |call: Call| plan.to_existing(&call).unwrap_or(call);
+    tell("for what changed or is gone", &existing(plan.list(&changed, &gone)));
+    let trees = plan.trees(&name(b"NEW"), Deletions::Allowed, &[]);
+    tell("for new directories", &existing(trees));
     if sync.delete.applies(Phase::Running) {
         let what = "for what is gone, where the other side refuses it in that list";
-        tell(what, &plan.deletions(&gone));
+        tell(what, &existing(plan.deletions(&gone)));
     }
 }
 

@@ -66,8 +66,16 @@ impl Report {
                 Mode::Daemon => Path::new("/"),
                 Mode::Foreground => subject.here,
             };
-            let tried = subject.setup.syncs.iter().map(|sync| programs::try_target(sync, here));
-            report.errors.extend(tried.filter_map(Result::err));
+            for sync in &subject.setup.syncs {
+                if sync.tunnel.is_some() {
+                    let target = Escaped(sync.target.as_bytes());
+                    let name = &sync.name;
+                    let text = format!("{name}: its tunnel is not up, so {target} was not tried");
+                    let _ = writeln!(report.text, "{text}");
+                } else {
+                    report.errors.extend(programs::try_target(sync, here).err());
+                }
+            }
         }
         if report.errors.is_empty() {
             report.text += "OK\n";

@@ -97,6 +97,7 @@ fn sync(
         rsync,
         binary: "rsync".into(),
         codes: ExitCodes::rsync(),
+        ssh_codes: ExitCodes::rsync(),
         batch_size_limit: None,
         max_processes: 1,
         hook: None,

@@ -100,6 +100,7 @@ impl Draft<'_> {
             },
             binary: binary(rsync)?,
             codes: exit_codes(ours, codes)?,
+            ssh_codes: exit_codes(ours, "sshExitCodes")?,
             batch_size_limit: ours.whole("batchSizeLimit", 0)?,
             max_processes: max_processes(fields, kind)?,
             crontab,

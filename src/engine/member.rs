@@ -273,5 +273,5 @@ fn renames(
         TargetPath::Unknown => b".",
     };
     let shell = connections.shell(&line.command, target.host()?, log)?;
-    Some(rsync::Renames { shell, directory: directory.to_vec() })
+    Some(rsync::Renames { shell, directory: directory.to_vec(), codes: sync.ssh_codes.clone() })
 }

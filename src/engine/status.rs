@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long the watcher may take to say what it watches. Then what it said last is written: a
-/// status that is partly old is better than none.
+/// status that is partly old is better than none. When it has said it, it is written again.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Writing the status takes at most this part of the time, whatever the interval is.
@@ -96,9 +96,12 @@ impl Status {
 
     /// The watcher has answered.
     pub(super) fn hear(&mut self, inventory: Inventory, now: Moment) {
-        self.inventory = inventory;
-        if let Next::Asked(until) = &mut self.next {
-            *until = now;
+        let was = std::mem::replace(&mut self.inventory, inventory);
+        match &mut self.next {
+            Next::Asked(until) => *until = now,
+            // What was written without it is put right.
+            Next::Idle if self.inventory != was => self.touch(now),
+            Next::Idle | Next::At(_) => {}
         }
     }
 
@@ -280,6 +283,20 @@ mod tests {
         status.touch(at(100));
         assert_eq!(status.due(), Some(at(501)));
         assert_eq!(status.step(at(501)), Step::Write);
+    }
+
+    #[test]
+    fn what_a_watcher_says_too_late_is_written_after_all() {
+        let mut status = status(Duration::ZERO);
+        let late = Inventory { watched: 2, ..Inventory::default() };
+        // The second time it says nothing new.
+        for (asked, due) in [(0, Some(at(700))), (700, None)] {
+            assert_eq!(status.step(at(asked)), Step::Ask);
+            assert_eq!(status.step(at(asked + 500)), Step::Write);
+            status.written(at(asked + 500), Duration::ZERO);
+            status.hear(late.clone(), at(asked + 700));
+            assert_eq!(status.due(), due);
+        }
     }
 
     #[test]

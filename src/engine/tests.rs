@@ -70,6 +70,7 @@ impl Place {
             rsync: RsyncOptions::default(),
             binary: "rsync".into(),
             codes: ExitCodes::rsync(),
+            ssh_codes: ExitCodes::rsync(),
             batch_size_limit: None,
             max_processes: 1,
             hook: None,
@@ -90,7 +91,7 @@ impl Place {
     fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
         let start = Instant::now();
         while !condition() {
-            assert!(start.elapsed() < Duration::from_secs(30), "not {what}:\n{}", self.log());
+            assert!(start.elapsed() < Duration::from_mins(3), "not {what}:\n{}", self.log());
             thread::park_timeout(Duration::from_millis(10));
         }
     }
@@ -104,6 +105,7 @@ impl Running {
     fn start(place: Place, syncs: impl IntoIterator<Item = Sync>) -> Self {
         let mut filter = Filter::default();
         filter.add(b"Info").unwrap();
+        filter.add(b"Inotify").unwrap();
         let log = Log::new(filter);
         log.begin(Mode::Foreground, Some(place.path("log")), "--- Startup ---").unwrap();
         log.leave_terminal();
@@ -222,6 +224,7 @@ fn what_waited_in_a_sync_is_not_lost_when_it_is_changed() {
     let slow = Pace::Fixed { delay, max_waiting: 1000 };
     let a = Sync { init: false, pace: slow, ..place.sync("a") };
     let running = Running::start(place, [a.clone()]);
+    running.wait_for_log(" is watched: ");
     running.place.write("a/new");
     running.reload(Ok(setup([Sync { pace: PACE, ..a }])));
     running.wait_for_file("of-a/new");

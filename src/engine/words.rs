@@ -81,14 +81,14 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
         | MirrorEvent::FullRetry(..)
         | MirrorEvent::FullFatal(_) => say_of_full(log, member, event),
         MirrorEvent::BatchFinished | MirrorEvent::BatchRetry(..) | MirrorEvent::BatchFatal(_) => {
-            say_of_batch(log, member.sync.kind, event);
+            say_of_batch(log, member, event);
         }
-        MirrorEvent::HookFailed(failure, Some(wait)) => say_why(log, failure, *wait),
+        MirrorEvent::HookFailed(failure, Some(wait)) => say_why(log, member, failure, *wait),
         MirrorEvent::HookFailed(failure, None) => {
             let text = format!("{}; {} waits for SIGHUP", failure.why, member.sync.name);
             log.say(Category::Error, text);
         }
-        MirrorEvent::PlacesFailed(failed) => say_failed(log, failed),
+        MirrorEvent::PlacesFailed(failed) => say_failed(log, member, failed),
         MirrorEvent::ScriptFailed(..)
         | MirrorEvent::ScriptIdle
         | MirrorEvent::BeginningIdle
@@ -100,7 +100,8 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
     }
 }
 
-fn say_of_batch(log: &Log, kind: Kind, event: &MirrorEvent) {
+fn say_of_batch(log: &Log, member: &Member, event: &MirrorEvent) {
+    let kind = member.sync.kind;
     match event {
         MirrorEvent::BatchFinished => {
             let text = match kind {
@@ -116,7 +117,7 @@ fn say_of_batch(log: &Log, kind: Kind, event: &MirrorEvent) {
                 Kind::Rsyncssh => "Retrying (list): ",
             };
             log.say(Category::Normal, format_args!("{text}{}", code(failure)));
-            say_why(log, failure, *wait);
+            say_why(log, member, failure, *wait);
         }
         MirrorEvent::BatchFatal(failure) => {
             log.say(Category::Error, &failure.why);
@@ -144,7 +145,7 @@ fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
         MirrorEvent::StartupRetry(failure, wait) => {
             let text = format!("Retrying startup of {route}: {}", code(failure));
             log.say(Category::Normal, text);
-            say_why(log, failure, *wait);
+            say_why(log, member, failure, *wait);
         }
         MirrorEvent::StartupGivenUp(failure) => {
             log.say(Category::Error, &failure.why);
@@ -186,7 +187,7 @@ fn say_of_full(log: &Log, member: &Member, event: &MirrorEvent) {
         MirrorEvent::FullRetry(failure, wait) => {
             let text = format!("Retrying Full on {source} = {}", code(failure));
             log.say(Category::Normal, text);
-            say_why(log, failure, *wait);
+            say_why(log, member, failure, *wait);
         }
         MirrorEvent::FullFatal(failure) => {
             log.say(Category::Error, &failure.why);
@@ -257,20 +258,28 @@ fn route(member: &Member) -> String {
     }
 }
 
-fn say_why(log: &Log, failure: &Failure, wait: Duration) {
+/// Whose trouble it is: others may have some at the same time.
+fn whose(member: &Member) -> String {
+    let target = member.target_text();
+    if target.is_empty() { member.sync.name.clone() } else { target }
+}
+
+fn say_why(log: &Log, member: &Member, failure: &Failure, wait: Duration) {
     // What Lua says has many lines.
     let (first, rest) = failure.why.split_once('\n').unwrap_or((&failure.why, ""));
-    let text = format!("{first}; next try in {:.1} seconds", wait.as_secs_f64());
+    let target = whose(member);
+    let text = format!("{target}: {first}; next try in {:.1} seconds", wait.as_secs_f64());
     log.say(Category::Warn, if rest.is_empty() { text } else { format!("{text}\n{rest}") });
 }
 
-fn say_failed(log: &Log, failed: &[(Place, Failure)]) {
+fn say_failed(log: &Log, member: &Member, failed: &[(Place, Failure)]) {
+    let target = whose(member);
     for (place, failure) in failed.iter().take(MOST_NAMED) {
-        let text = format!("{}: {}; it is tried again", place.path, failure.why);
+        let text = format!("{target}: {}: {}; it is tried again", place.path, failure.why);
         log.say(Category::Warn, text);
     }
     if let Some(more @ 1..) = failed.len().checked_sub(MOST_NAMED) {
-        log.say(Category::Warn, format_args!("and {more} more places failed"));
+        log.say(Category::Warn, format_args!("{target}: and {more} more places failed"));
     }
 }
 

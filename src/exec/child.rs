@@ -350,7 +350,10 @@ mod tests {
     fn run_as_rsync(script: &str, every: Duration) -> End {
         let place = tempfile::tempdir().unwrap();
         let rsync = place.path().join("rsync");
-        std::fs::copy("/bin/sh", &rsync).unwrap();
+        // By another process: what this one has open for writing, a child that some other test starts
+        // meanwhile keeps open for a moment, and nobody can run it.
+        let copied = Command::new("cp").arg("/bin/sh").arg(&rsync).status();
+        assert!(copied.unwrap().success());
         let program = Program {
             binary: "sh".into(),
             directory: "/".into(),

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::io::ioctl_fionbio;
 
-/// The lines of a pipe. Of a longer line than [`Lines::LONGEST`] only the start is given.
+/// The lines of a pipe. ssh ends its own with a carriage return, too: it is left out. Of a longer line than [`Lines::LONGEST`] only the start is given.
 #[derive(Debug)]
 pub(super) struct Lines<P> {
     pipe: Option<P>,
@@ -56,7 +56,7 @@ impl<P: Read + AsFd> Lines<P> {
             let room = Self::LONGEST.saturating_sub(self.line.len());
             self.line.extend_from_slice(text.get(..room).unwrap_or(text));
             if text.len() < part.len() {
-                hear(&self.line);
+                hear(without_return(&self.line));
                 self.line.clear();
             }
         }
@@ -65,9 +65,13 @@ impl<P: Read + AsFd> Lines<P> {
     /// Gives what is behind the last line feed.
     pub(super) fn finish(&mut self, hear: &mut dyn FnMut(&[u8])) {
         if !self.line.is_empty() {
-            hear(&self.line);
+            hear(without_return(&self.line));
         }
     }
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Has reads and writes of a pipe return at once, with `EAGAIN` if they would have to wait.

@@ -180,5 +180,5 @@ fn the_work_grows_with_the_places_only() {
     let found = survey(&root, &places, &Filter::default());
     assert_eq!((found.entries.len(), found.gone), (20_000, vec![path("gone")]));
     // Generous: a debug build on a loaded machine. Quadratic work would take minutes.
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
 }

@@ -401,10 +401,13 @@ mod tests {
     use super::*;
     use std::{path::Path, sync::mpsc};
 
-    /// A tunnel of programs that run `script`, and who hears of its changes.
-    fn start(script: &str, pool: bool, parallel: usize) -> (Tunnel, Receiver<()>) {
+    /// Longer than any program runs that ends by itself, on any machine.
+    const LONG: Duration = Duration::from_mins(10);
+
+    /// A tunnel of programs that run `script` and are there after `ready`, and who hears of its
+    /// changes.
+    fn start(script: &str, pool: bool, parallel: usize, ready: Duration) -> (Tunnel, Receiver<()>) {
         let second = Duration::from_secs(1);
-        let ready = if pool { 600 * second } else { Duration::from_millis(10) };
         let plan = Plan {
             name: "Tunnel1".into(),
             command: ["sh", "-c", script].map(|word| word.as_bytes().to_vec()).to_vec(),
@@ -420,7 +423,7 @@ mod tests {
     }
 
     fn wait_until(changes: &Receiver<()>, condition: impl Fn() -> bool) {
-        let until = Instant::now() + Duration::from_mins(1);
+        let until = Instant::now() + Duration::from_mins(3);
         while !condition() {
             assert!(Instant::now() < until, "waited in vain");
             let _ = changes.recv_timeout(Duration::from_millis(100));
@@ -442,7 +445,7 @@ mod tests {
             at("grandchild"),
             at("child")
         );
-        let (tunnel, changes) = start(&script, false, 1);
+        let (tunnel, changes) = start(&script, false, 1, Duration::from_millis(10));
         wait_until(&changes, || tunnel.is_up() && !pid("child").is_empty());
         let first = pid("child");
         let number = Pid::from_raw(first.trim().parse().unwrap()).unwrap();
@@ -471,7 +474,7 @@ mod tests {
                  LocalAddr => \"127.0.0.1\", LocalPort => ^localport); sleep 1000'"
             }
         };
-        let (tunnel, changes) = start(script, true, 3);
+        let (tunnel, changes) = start(script, true, 3, LONG);
         wait_until(&changes, || tunnel.standing().ready() == 3);
         let ways: Vec<_> = (0..6).map(|_| tunnel.next_way().unwrap()).collect();
         assert_eq!(ways[..3], ways[3..]);
@@ -491,7 +494,7 @@ mod tests {
 
     #[test]
     fn one_that_cannot_be_started_is_down() {
-        let (tunnel, _changes) = start("exit 3", false, 1);
+        let (tunnel, _changes) = start("exit 3", false, 1, LONG);
         assert_eq!(tunnel.next_way(), None);
         assert!(!Way::concerns(b"/a/^local") && Way::concerns(b"h:^localport"));
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();

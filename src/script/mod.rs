@@ -52,6 +52,10 @@ const FILES: [(&str, &str); 6] = [
     ("times", include_str!("times.lua")),
 ];
 
+/// What a file and its scripts may use of memory, in bytes. With more they fail: a script that runs
+/// away is not to take the machine with it.
+const MOST_MEMORY: usize = 1 << 30;
+
 /// Reads the sync of this number again. If it can't be run any more, why.
 pub type Reread = Box<dyn Fn(usize) -> Result<Sync, String>>;
 
@@ -90,6 +94,7 @@ impl Scripts {
     ///
     /// For want of memory only.
     pub fn new(lua: &Lua) -> LuaResult<Self> {
+        lua.set_memory_limit(MOST_MEMORY)?;
         let desk = Rc::new(Desk::default());
         let host = host::table(lua, &desk)?;
         let (calls, numbers) = (Rc::default(), BTreeMap::new());
@@ -305,7 +310,14 @@ impl Scripts {
         if let Some(back) = self.desk.fleet.take() {
             *fleet = back;
         }
-        returned.map_err(|error| Failure::new(said(&error)))
+        returned.map_err(|error| {
+            if self.lua.used_memory() > MOST_MEMORY / 2 {
+                // What ran out of memory left it full, and the next call would find none. A collector
+                // that fails leaves it as it was.
+                let _ = self.lua.gc_collect();
+            }
+            Failure::new(said(&error))
+        })
     }
 }
 
@@ -321,6 +333,9 @@ fn answer(answer: Value) -> Answer {
 fn said(error: &Error) -> String {
     match error {
         Error::RuntimeError(text) => text.clone(),
+        Error::MemoryError(_) => {
+            "the scripts need more memory than they may have: 1 GiB".to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -185,6 +185,8 @@ pub struct Sync {
     pub binary: OsString,
     /// What its exit codes mean.
     pub codes: ExitCodes,
+    /// What the user says that the exit codes of an ssh mean that renames something.
+    pub ssh_codes: ExitCodes,
     /// Files of more bytes are transferred each by a call of its own: beside the others where more
     /// than one transfer runs at once, else after them.
     pub batch_size_limit: Option<u64>,

@@ -156,7 +156,7 @@ impl Fanotify {
         if let Some(known) = self.known.get(place.key()) {
             return known.clone();
         }
-        let mut known = Known::default();
+        let (mut known, mut is_sure) = (Known::default(), true);
         for at in 0..self.views.len() {
             match self.look_through(at, place.handle()) {
                 Ok(Some((path, vague))) => {
@@ -164,13 +164,20 @@ impl Fanotify {
                     self.add_places(&path, &mut known);
                 }
                 Ok(None) => {}
-                Err(error) => self.lose_everything(&format!("a directory: {error}"), found),
+                Err(error) => {
+                    self.lose_everything(&format!("a directory: {error}"), found);
+                    is_sure = false;
+                }
             }
+        }
+        let known = Arc::new(known);
+        // Where else it may be, the next event has to find out.
+        if !is_sure {
+            return known;
         }
         if self.known.len() >= MOST_KNOWN {
             self.known.clear();
         }
-        let known = Arc::new(known);
         self.known.insert(place.key().into(), known.clone());
         known
     }

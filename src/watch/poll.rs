@@ -228,7 +228,8 @@ mod tests {
         let known = polled.obey(order(place.path(), "")).unwrap();
         assert_eq!(known, Answer::Known(MirrorId(1), path(""), 4));
         assert_eq!(polled.round(), []);
-        fs::write(place.path().join("a/b/f"), "two").unwrap();
+        // Of another length: in one tick of a coarse clock its time is the same.
+        fs::write(place.path().join("a/b/f"), "another").unwrap();
         fs::write(place.path().join("skipped/f"), "two").unwrap();
         assert_eq!(polled.round(), changed(&["a/b"]));
         fs::create_dir(place.path().join("c/new")).unwrap();

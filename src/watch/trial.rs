@@ -13,6 +13,7 @@ use mirror_core::{
     notice::{Change, Edit, Kind, MirrorId, News, Notice},
     path::TreePath,
 };
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::{
     fanotify::Fanotify,
@@ -287,25 +288,24 @@ pub(super) fn survive_an_overflow(source: Box<dyn Source>, limit: &str) {
     trial.check();
 }
 
+/// Does something without the right to read what others may not, on this thread.
+fn without_rights<T>(act: impl FnOnce() -> T) -> T {
+    let before = capabilities(None).unwrap();
+    let mut less = before;
+    less.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    set_capabilities(None, less).unwrap();
+    let result = act();
+    set_capabilities(None, before).unwrap();
+    result
+}
+
 mod inotify_passes {
     use super::*;
-    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
     #[test]
     fn an_overflow() {
         let limit = "/proc/sys/fs/inotify/max_queued_events";
         survive_an_overflow(source(Limits::default()), limit);
-    }
-
-    /// Does something without the right to read what others may not, on this thread.
-    fn without_rights<T>(act: impl FnOnce() -> T) -> T {
-        let before = capabilities(None).unwrap();
-        let mut less = before;
-        less.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
-        set_capabilities(None, less).unwrap();
-        let result = act();
-        set_capabilities(None, before).unwrap();
-        result
     }
 
     #[test]
@@ -425,6 +425,22 @@ mod fanotify_passes {
             let Some(source) = source() else { return };
             converge(source, seed * 0x9e37_79b9, 40);
         }
+    }
+
+    #[test]
+    fn a_directory_that_could_not_be_looked_for_and_then_can() {
+        let Some(source) = source() else { return };
+        let place = place();
+        let path = place.path().join("in/a");
+        fs::create_dir(&path).unwrap();
+        let mut trial = Trial::new(source);
+        trial.cover(0, &place.path().join("in"));
+        fs::write(path.join("f"), "").unwrap();
+        let notices = without_rights(|| trial.quiesce());
+        let lost = News::Lost(TreePath::root());
+        assert!(notices.iter().any(|notice| notice.news == lost), "{notices:?}");
+        fs::write(path.join("g"), "").unwrap();
+        trial.check();
     }
 
     #[test]

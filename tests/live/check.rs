@@ -117,3 +117,18 @@ fn the_users_own_words_cannot_make_a_try_delete() {
     assert_eq!(code, 0, "{text}");
     assert!(target.join("kept").exists(), "{text}");
 }
+
+#[test]
+fn a_target_behind_a_tunnel_is_not_tried() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    sandbox.directory("source");
+    let config = sandbox.path("config.lua");
+    let text = "sync{ default.rsync, source = 'source', target = 'rsync://^localhost:^localport/m',
+                      tunnel = tunnel{ mode = 'pool', command = 'true ^localport' } }";
+    fs::write(&config, text).unwrap();
+    let (code, text) = told(&sandbox, &["-check", "-try", config.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    let told = "its tunnel is not up, so rsync://^localhost:^localport/m/ was not tried";
+    assert!(text.contains(told), "{text}");
+}

@@ -1,6 +1,6 @@
 //! Configuration files.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::fs;
 
 use rustix::process::Signal;
 
@@ -232,8 +232,7 @@ fn small_files_do_not_wait_for_a_large_one() {
         runs = runs.display(),
         go = go.display(),
     );
-    fs::write(sandbox.path("slow-rsync"), script).unwrap();
-    fs::set_permissions(sandbox.path("slow-rsync"), fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write_program(&sandbox.path("slow-rsync"), script.as_bytes());
     let text = "sync{ default.rsync, source = '@/src', target = '@/dst', maxProcesses = 2,
                       batchSizeLimit = 1000, rsync = { binary = '@/slow-rsync' } }";
     let daemon = sandbox.daemon().config(text, 1).start();

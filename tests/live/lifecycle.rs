@@ -72,14 +72,18 @@ fn a_daemon_without_a_logfile_tells_the_systems_log() {
         sandbox.directory("a");
         let text = "settings{ logfacility = 'Local3', logident = 'mine', pidfile = '@/pid' }
             sync{ default.direct, source = '@/a', target = '@/b' }";
-        let daemon = sandbox.daemon().with(["-log", "all"]).config(text, 1);
+        // So few messages that the socket keeps them all: what nobody reads in time is lost.
+        let daemon = sandbox.daemon().with(["-log", "Inotify"]).config(text, 1);
         let daemon = daemon.start_detached_without_log(&sandbox.path("pid"));
+        socket.set_nonblocking(true).unwrap();
         let mut said = Vec::new();
         let mut buffer = [0; 4096];
-        while !said.iter().any(|line: &String| line.contains("finished")) {
-            let length = socket.recv(&mut buffer).unwrap();
-            said.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
-        }
+        daemon.wait_until("the end of the startup is told", || {
+            while let Ok(length) = socket.recv(&mut buffer) {
+                said.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+            said.iter().any(|line: &String| line.contains("finished"))
+        });
         // local3 is 19: 19 * 8 + 5 for what is normal, also of the categories that were asked for.
         assert!(said.iter().all(|line| line.starts_with("<157>")), "{said:#?}");
         assert!(said[0].ends_with(" mine: Normal, --- Startup, daemonizing ---"), "{said:#?}");
@@ -189,7 +193,8 @@ fn a_rotated_log_is_begun_anew() {
     let live = Live::start_with(sandbox, Mode::Rsync, &["-logfile", log.to_str().unwrap()]);
     let has =
         |path: &PathBuf, text: &str| fs::read_to_string(path).unwrap_or_default().contains(text);
-    assert!(has(&log, "Startup of"), "the logfile has what was said so far");
+    // What is on the terminal is in the logfile soon.
+    wait_until("the logfile has it, too", || live.daemon.log(), || has(&log, "Startup of"));
     let rotated = live.sandbox.path("log.1");
     fs::rename(&log, &rotated).unwrap();
     fs::write(live.at("file"), "").unwrap();

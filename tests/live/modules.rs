@@ -136,15 +136,19 @@ fn a_module_with_too_many_guests_is_tried_again() {
 #[test]
 fn a_server_that_is_killed_in_a_transfer_gets_it_when_it_is_back() {
     needs!(Mode::Rsync.need(), Need::Root);
-    let mirror = Mirror::start("bwlimit = 500", "", |_| ());
+    // It would take twenty seconds.
+    let mirror = Mirror::start("bwlimit = 100", "", |_| ());
     mirror.daemon.wait_live();
-    fs::write(mirror.source.join("large"), vec![b'x'; 2 << 20]).unwrap();
+    let large = mirror.source.join("large");
+    fs::write(&large, vec![b'x'; 2 << 20]).unwrap();
     let begun = || fs::read_dir(&mirror.target).unwrap().count() > 1;
     mirror.daemon.wait_until("a part is there", begun);
     let Mirror { source, target, daemon, server, sandbox: _sandbox } = mirror;
     server.cut_connections();
     let stopped = server.stop();
     daemon.wait_for_log("next try in");
+    // This does not.
+    fs::write(large, "it has become small").unwrap();
     let _server = stopped.start();
     daemon.signal(Signal::HUP);
     daemon.wait_mirrored(Mode::Rsync, &source, &target);

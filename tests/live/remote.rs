@@ -102,6 +102,33 @@ fn a_connection_that_breaks_is_made_anew() {
 }
 
 #[test]
+fn a_key_that_is_not_let_in_any_more_is_told_with_the_target_and_a_remedy() {
+    needs!(Need::Ssh);
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("src"), sandbox.path("dst"));
+    let server = Server::ssh(&sandbox);
+    let daemon = sandbox.daemon().config(&server.sync_to_it(""), 1).start();
+    daemon.wait_live();
+    let keys = sandbox.path("sshd/user.pub");
+    let allowed = fs::read(&keys).unwrap();
+    fs::write(&keys, "").unwrap();
+    server.cut_connections();
+    fs::write(source.join("file"), "").unwrap();
+    let start =
+        format!("root@127.0.0.1:{}/: root@127.0.0.1: Permission denied (", target.display());
+    daemon.wait_until("it is told", || {
+        let log = daemon.log();
+        log.lines().any(|line| {
+            line.contains(&start) && line.contains(": have the key in authorized_keys there")
+        })
+    });
+    assert!(!daemon.log().contains("\\r"), "{}", daemon.log());
+    fs::write(&keys, allowed).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+}
+
+#[test]
 fn connections_are_not_shared_if_that_is_not_wanted() {
     needs!(Need::Ssh);
     let sandbox = Sandbox::new();

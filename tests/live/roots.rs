@@ -26,7 +26,7 @@ fn expect_lost(live: &Live) {
 
 fn a_removed_source_costs_the_target_nothing(mode: Mode) {
     let live = Live::start_with(Sandbox::new(), mode, &DELAY);
-    fs::remove_dir_all(&live.source).unwrap();
+    live.daemon.while_stopped(|| fs::remove_dir_all(&live.source).unwrap());
     expect_lost(&live);
     fs::create_dir(&live.source).unwrap();
     fs::write(live.at("new"), "").unwrap();

@@ -8,7 +8,9 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Churn, Daemon, Mode, Need, Sandbox, Server, exit_code, free_port, needs};
+use crate::support::{
+    Churn, Daemon, Mode, Need, Network, Sandbox, Server, Weather, exit_code, free_port, needs,
+};
 
 macro_rules! needs_ssh {
     () => {
@@ -180,4 +182,38 @@ fn a_reload_keeps_equal_tunnels_and_exchanges_others() {
     let all = ["1/later", "2/later"].map(|name| far.target.join(name));
     daemon.wait_until("both go on", || all.iter().all(|file| file.exists()));
     end(daemon, &["first", "second", "third"].map(|name| sandbox.path(name)));
+}
+
+/// Those that take the same way share one connection there, and what comes of a try.
+#[test]
+fn many_syncs_behind_a_pool_to_a_host_that_is_away_try_it_once_for_each_way() {
+    needs_ssh!();
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    fs::write(source.join("file"), "").unwrap();
+    let server = Server::ssh(&sandbox);
+    let network = Network::to(server.port());
+    network.set(Weather::Refusing);
+    let shell = server.remote_shell();
+    let through = shell.replace(&format!("-p {}", server.port()), "-p ^localport");
+    let forward = format!("-N -L ^localport:127.0.0.1:{}", network.port());
+    let text = format!(
+        "local to = 'root\\x40127.0.0.1'
+         local pool = tunnel{{ mode = 'pool', parallel = 2, readyDelay = 600
+                             , command = [[{shell} {forward} ]] .. to }}
+         for i = 1, 30 do sync{{
+            default.rsync, source = '@/src', target = to .. ':' .. '@/dst' .. i,
+            rsync = {{ rsh = [[{through}]] }}, tunnel = pool
+         }} end"
+    );
+    let daemon = sandbox.daemon().config(&text, 30).start();
+    let told = || daemon.log().matches("Retrying startup").count();
+    daemon.wait_until("all of them failed", || told() >= 30);
+    assert!(network.callers() < 12, "{} tries: {}", network.callers(), daemon.log());
+    network.set(Weather::Fine);
+    daemon.signal(Signal::HUP);
+    for number in 1..=30 {
+        let target = sandbox.path(&format!("dst{number}"));
+        daemon.wait_mirrored(Mode::Rsync, &source, &target);
+    }
 }

@@ -25,7 +25,7 @@ use look::Look;
 use stage::Stage;
 
 /// The longest that a case may take.
-const TIME_LIMIT: Duration = Duration::from_mins(2);
+const TIME_LIMIT: Duration = Duration::from_mins(5);
 
 /// Plays the errand's case, or prints the version of the tested program if there is none.
 ///

@@ -4,6 +4,8 @@ use std::{
     ffi::CStr,
     io,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    thread,
+    time::Duration,
 };
 
 /// The size of `struct file_handle` without its bytes: their number, and the type.
@@ -14,6 +16,10 @@ const MOST: u32 = 128;
 
 /// The size of the largest `struct file_handle`.
 const LARGEST: usize = HEADER + MOST as usize;
+
+/// How long it is tried again where the kernel says that it has no memory: with pauses from the first
+/// of these on, each twice as long as the one before, to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(50));
 
 /// Memory for a `struct file_handle`, which the kernel wants aligned.
 #[repr(C, align(8))]
@@ -88,22 +94,37 @@ pub fn open(mount: impl AsFd, handle: &[u8]) -> io::Result<OwnedFd> {
     if let Some(start) = raw.0.get_mut(..handle.len()) {
         start.copy_from_slice(handle);
     }
-    // SAFETY: `raw` is aligned for and at least as large as a `file_handle` of the size that it
-    // states, which `length` has checked, and lives through the call.
-    let fd = unsafe {
-        libc::open_by_handle_at(mount.as_fd().as_raw_fd(), raw.0.as_mut_ptr().cast(), flags)
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
+    let (mut pause, longest) = PAUSES;
+    loop {
+        // SAFETY: `raw` is aligned for and at least as large as a `file_handle` of the size that it
+        // states, which `length` has checked, and lives through the call.
+        let fd = unsafe {
+            libc::open_by_handle_at(mount.as_fd().as_raw_fd(), raw.0.as_mut_ptr().cast(), flags)
+        };
+        if fd >= 0 {
+            // SAFETY: the call has just made this descriptor, so nobody else owns it.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        let error = io::Error::last_os_error();
+        // ext4 says so of one that is gone, too, while its number is given to a new file: seen with
+        // Linux 6.18. That is soon over.
+        if error.raw_os_error() != Some(libc::ENOMEM) || pause > longest {
+            return Err(error);
+        }
+        thread::sleep(pause);
+        pause *= 2;
     }
-    // SAFETY: the call has just made this descriptor, so nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dir::Dir;
+    use std::{
+        collections::BTreeSet,
+        iter,
+        sync::atomic::{AtomicBool, Ordering},
+    };
 
     #[test]
     fn a_handle_outlives_a_rename_and_not_a_removal() {
@@ -125,6 +146,37 @@ mod tests {
         std::fs::remove_dir(place.path().join("e")).unwrap();
         let error = open(&root, handle.as_bytes()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ESTALE));
+    }
+
+    /// On ext4 the next directory gets the same number.
+    #[test]
+    fn what_is_gone_is_gone_also_while_another_one_gets_its_number() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("d");
+        let root = Dir::open(place.path()).unwrap();
+        let handles: Vec<_> = (0..100)
+            .map(|_| {
+                std::fs::create_dir(&path).unwrap();
+                let handle = Handle::of(Dir::open(&path).unwrap()).unwrap();
+                std::fs::remove_dir(&path).unwrap();
+                handle
+            })
+            .collect();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::fs::create_dir(&path).unwrap();
+                    std::fs::remove_dir(&path).unwrap();
+                }
+            });
+            let open = |handle: &Handle| open(&root, handle.as_bytes()).unwrap_err();
+            let all = iter::repeat_n(&handles, 100).flatten();
+            let errors: BTreeSet<_> = all.map(|handle| open(handle).raw_os_error()).collect();
+            done.store(true, Ordering::Relaxed);
+            let [gone, not_allowed] = [libc::ESTALE, libc::EPERM].map(Some);
+            assert!(errors == [gone].into() || errors == [not_allowed].into(), "{errors:?}");
+        });
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
         rsync: RsyncOptions::default(),
         binary: "rsync".into(),
         codes: ExitCodes::rsync(),
+        ssh_codes: ExitCodes::rsync(),
         moves: true,
         batch_size_limit: None,
         max_processes: 1,

@@ -355,6 +355,25 @@ fn an_alarm_that_sets_itself_again_leaves_time_for_others() {
     assert!(start.elapsed() >= Duration::from_millis(30), "{:?}", start.elapsed());
 }
 
+#[test]
+fn a_script_that_runs_out_of_memory_has_it_again() {
+    let mut played = Played::new(
+        "{ onCreate = function(event)
+               if not package.loaded.full then
+                   package.loaded.full = true
+                   local kept, much = {}, string.rep('x', 100 * 1000)
+                   while true do kept[#kept + 1] = much .. #kept end
+               end
+               say(event.name)
+           end }",
+    );
+    played.hear(Edit::Create, b"a");
+    played.wait(60);
+    assert_eq!(played.failures, ["the scripts need more memory than they may have: 1 GiB"]);
+    played.wait(60);
+    assert_eq!(played.said(), ["a"]);
+}
+
 /// The time that this thread has had, whatever else the machine does.
 fn of_this_thread() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -391,7 +410,8 @@ fn a_hundred_thousand_events_go_through_scripts_in_time() {
         let (few, many) = (took(10_000), took(100_000));
         let rate = 100_000.0 / many.as_secs_f64();
         println!("{rate:.0} events a second");
-        // Ten times as many take about ten times as long.
-        assert!(many < few * 20, "{few:?} for 10,000, {many:?} for 100,000");
+        // Ten times as many take about ten times as long. What grows with their square takes a hundred
+        // times as long; a machine that has others to serve may be slower for some of the time.
+        assert!(many < few * 40, "{few:?} for 10,000, {many:?} for 100,000");
     }
 }

@@ -32,10 +32,7 @@ use std::{
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     thread,
 };
 
@@ -48,8 +45,8 @@ use mirror_core::{
 use mirror_linux::dir::Dir;
 use rustix::{fs::Mode, process};
 
-use super::{Executor, source::SourceRoot, stop::Stop};
-use crate::report::{Category, Log};
+use super::{Executor, presence::Presence, source::SourceRoot, stop::Stop};
+use crate::report::Log;
 use grain::Grain;
 use links::Links;
 use mounts::Mounts;
@@ -105,8 +102,7 @@ pub struct DirectExecutor {
     mounts: Mounts,
     warnings: Warnings,
     grain: OnceLock<Grain>,
-    /// The target was there once.
-    seen_target: AtomicBool,
+    presence: Presence,
 }
 
 impl DirectExecutor {
@@ -122,11 +118,10 @@ impl DirectExecutor {
             mounts: Mounts::default(),
             warnings: Warnings::default(),
             grain: OnceLock::new(),
-            seen_target: AtomicBool::new(false),
+            presence: Presence::default(),
         }
     }
 
-    /// Opens the root of the target, made if it is missing.
     /// The target, and whether it had to be made.
     fn open_target(&self) -> Result<(Dir, bool), Outcome> {
         let path = &self.settings.target;
@@ -152,12 +147,11 @@ impl Executor for DirectExecutor {
             Ok(opened) => opened,
             Err(outcome) => return outcome,
         };
-        let was_there = self.seen_target.swap(true, Ordering::Relaxed);
-        if made && was_there {
-            let path = path_text(&self.settings.target);
-            let text = format!("the target {path} is gone: all of the source goes there again");
-            self.log.say(Category::Warn, text);
+        if made {
+            self.presence.lost(path_text(&self.settings.target), &self.log);
         }
+        self.presence.found();
+        let owed = self.presence.is_owed_all();
         self.grain.get_or_init(|| Grain::of(&target));
         let delete = match job.work {
             Work::Full => self.settings.delete.startup,
@@ -166,14 +160,19 @@ impl Executor for DirectExecutor {
         let pass = Pass::new(self, (source, target), delete, stop);
         match &job.work {
             Work::Full => places::full(&pass),
-            Work::Batch { .. } | Work::Large(_) if made && was_there => places::full(&pass),
+            Work::Batch { .. } | Work::Large(_) if owed => places::full(&pass),
             Work::Batch { places, moves } => {
                 let moves = if self.settings.moves { moves } else { &[][..] };
                 places::batch(&pass, places, moves);
             }
             Work::Large(path) => places::batch(&pass, &PlaceSet::entry(path), &[]),
         }
-        pass.into_outcome()
+        let outcome = pass.into_outcome();
+        let is_full = owed || matches!(job.work, Work::Full);
+        if is_full && matches!(outcome, Outcome::Done | Outcome::Partly(_)) {
+            self.presence.got_all();
+        }
+        outcome
     }
 }
 

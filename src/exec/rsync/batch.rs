@@ -21,7 +21,7 @@ use mirror_linux::dir::Dir;
 
 use super::{
     RsyncExecutor,
-    findings::{Covered, Findings},
+    findings::{Covered, Findings, Refusal},
     large::take_large,
 };
 use crate::{
@@ -59,11 +59,13 @@ pub(super) struct Run<'a> {
     failed: Vec<(Place, Failure)>,
     /// Files that are left to jobs of their own.
     left: Vec<TreePath>,
+    /// All of the source goes, so that nothing is missing where the target has to be made.
+    is_full: bool,
 }
 
 impl<'a> Run<'a> {
     pub(super) const fn new(of: &'a RsyncExecutor, stop: &'a Stop, root: &'a Dir) -> Self {
-        Self { of, stop, root, failed: Vec::new(), left: Vec::new() }
+        Self { of, stop, root, failed: Vec::new(), left: Vec::new(), is_full: false }
     }
 
     /// The outcome of a job of which all calls were made.
@@ -93,7 +95,10 @@ impl<'a> Run<'a> {
         message += what;
         append_capped(&mut message, rules.iter().map(|rule| Escaped(rule).to_string()));
         self.of.log.say(Category::Normal, message);
-        self.sweep(Covered::Root(Scope::Tree), |hidden| plan.full(phase, deletions, hidden))
+        self.is_full = true;
+        self.sweep(Covered::Root(Scope::Tree), |hidden| plan.full(phase, deletions, hidden))?;
+        self.of.presence.got_all();
+        Ok(())
     }
 
     /// Brings `places` of the target to the state of the source.
@@ -160,7 +165,7 @@ impl<'a> Run<'a> {
         let broken = &self.of.broken_receiver;
         if gone.is_empty() || !broken.load(Ordering::Relaxed) {
             let (end, findings) = self.call(&plan.list(entries, gone))?;
-            if !findings.broken_receiver {
+            if findings.refusal != Some(Refusal::BrokenReceiver) {
                 let known = self.failed.len();
                 self.settle(&end, &findings, Covered::List { entries, gone })?;
                 return self.make_way(known);
@@ -239,16 +244,31 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes a call, unless the job has to end. Where the other side refuses an option that we can
-    /// do without, it is made without it.
+    /// Makes a call, unless the job has to end. One that brings only a part fails where the target
+    /// is gone.
     fn call(&self, call: &Call) -> Result<(End, Findings), Outcome> {
+        if self.is_full || !self.of.presence.is_seen() {
+            return self.call_or_narrower(call);
+        }
+        let plan = &self.of.plan;
+        let (end, findings) =
+            self.of.existing.call(plan, call, |call| self.call_or_narrower(call))?;
+        if findings.refusal == Some(Refusal::TargetGone) && !matches!(end, End::Exited(0)) {
+            self.of.lost_target();
+            return Err(Outcome::Again(findings.failure(None, "the target is gone")));
+        }
+        Ok((end, findings))
+    }
+
+    /// Where the other side refuses an option that we can do without, the call is made without it.
+    fn call_or_narrower(&self, call: &Call) -> Result<(End, Findings), Outcome> {
         let restricted = &self.of.restricted;
         if restricted.load(Ordering::Relaxed) {
             return self.call_once(&call.clone().without_window());
         }
         let (end, findings) = self.call_once(call)?;
         let narrower = call.clone().without_window();
-        if !findings.restricted || narrower == *call {
+        if findings.refusal != Some(Refusal::Restricted) || narrower == *call {
             return Ok((end, findings));
         }
         restricted.store(true, Ordering::Relaxed);

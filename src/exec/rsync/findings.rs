@@ -8,6 +8,8 @@ use mirror_core::{
     plan::complaint::{Complaint, Names},
 };
 
+use crate::exec::remedy::remedy;
+
 /// The places that a call was about.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Covered<'a> {
@@ -40,6 +42,17 @@ impl Covered<'_> {
     }
 }
 
+/// Why another call is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The receiver can't delete by a list.
+    BrokenReceiver,
+    /// The other side does not know one of the options.
+    Restricted,
+    /// The target is not there.
+    TargetGone,
+}
+
 /// What rsync said in one call.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -54,10 +67,8 @@ pub(super) struct Findings {
     /// The last line of all.
     last: Option<String>,
     deletions_skipped: bool,
-    /// The receiver can't delete by a list.
-    pub(super) broken_receiver: bool,
-    /// The other side does not know one of the options.
-    pub(super) restricted: bool,
+    /// Why the other side does not do what this call asks for.
+    pub(super) refusal: Option<Refusal>,
     remedy: Option<&'static str>,
 }
 
@@ -73,8 +84,9 @@ impl Findings {
         match names.read(line) {
             Complaint::Chatter => return,
             Complaint::DeletionsSkipped => self.deletions_skipped = true,
-            Complaint::BrokenReceiver => self.broken_receiver = true,
-            Complaint::Restricted => self.restricted = true,
+            Complaint::BrokenReceiver => self.refusal = Some(Refusal::BrokenReceiver),
+            Complaint::Restricted => self.refusal = Some(Refusal::Restricted),
+            Complaint::TargetGone => self.refusal = Some(Refusal::TargetGone),
             Complaint::Unplaced => self.unplaced = self.unplaced.take().or_else(|| Some(text())),
             Complaint::Unwritten(paths) | Complaint::Vanished(paths) => self.add(paths, text),
             Complaint::Unread(paths) => {
@@ -160,25 +172,6 @@ impl Findings {
     fn with_remedy(&self, why: &str) -> String {
         self.remedy.map_or_else(|| why.to_owned(), |remedy| format!("{why}: {remedy}"))
     }
-}
-
-/// What a person can do about it.
-fn remedy(line: &[u8]) -> Option<&'static str> {
-    let remedies: [(&[u8], &str); 5] = [
-        (
-            b"option -s has been disabled on this server",
-            "write rsync = { protect_args = false } for rrsync",
-        ),
-        (b"No space left on device", "the target is full: free space there"),
-        (b"Disk quota exceeded", "the quota of the target is used up: raise it or free space"),
-        (b"Read-only file system", "the target is read-only: mount it for writing"),
-        (
-            b"filename overflows max-path",
-            "rsync can't take such a long path: mirror it with -direct",
-        ),
-    ];
-    let says = |text: &[u8]| line.windows(text.len()).any(|part| part == text);
-    remedies.iter().find(|(text, _)| says(text)).map(|&(_, remedy)| remedy)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! and what their ends mean.
 
 mod batch;
+mod existing;
 mod findings;
 mod large;
 mod moves;
@@ -15,10 +16,7 @@ use std::{
     fs, io,
     os::unix::ffi::OsStrExt,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use mirror_core::{
@@ -35,13 +33,15 @@ use mirror_core::{
 use super::{
     Executor,
     child::{ChildOutput, Program},
+    presence::Presence,
     pulse::Patience,
     source::SourceRoot,
     ssh::Master,
     stop::Stop,
 };
-use crate::report::{Category, Log};
+use crate::report::Log;
 use batch::Run;
+use existing::Existing;
 pub use moves::Renames;
 
 /// What an [`RsyncExecutor`] is made of.
@@ -97,8 +97,10 @@ pub struct RsyncExecutor {
     restricted: AtomicBool,
     /// Somebody was told that the source is empty.
     told_empty: AtomicBool,
-    /// The target was there once, as far as that can be seen from here.
-    seen_target: AtomicBool,
+    /// Whether the target is still the one to which all went.
+    presence: Presence,
+    /// Whether the other side takes the words of a call to a target that has to be there.
+    existing: Existing,
 }
 
 impl RsyncExecutor {
@@ -130,29 +132,35 @@ impl RsyncExecutor {
             patience,
             restricted: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
-            seen_target: AtomicBool::new(false),
+            presence: Presence::default(),
+            existing: Existing::default(),
         }
     }
 }
 
 impl RsyncExecutor {
-    /// Whether a target on this machine was there and is not there any more.
-    fn target_is_gone(&self) -> bool {
-        let Some(path) = self.plan.target().local() else { return false };
+    /// Looks for a target on this machine. On others rsync finds out.
+    fn look_for_target(&self) {
+        let Some(path) = self.plan.target().local() else { return };
         let path = self.program.directory.join(OsStr::from_bytes(path));
-        let is_gone = fs::metadata(&path).is_err_and(|it| it.kind() == io::ErrorKind::NotFound);
-        let is_gone = is_gone && self.seen_target.load(Ordering::Relaxed);
-        if is_gone {
-            let target = Escaped(self.plan.target().word());
-            let text = format!("the target {target} is gone: all of the source goes there again");
-            self.log.say(Category::Warn, text);
+        if fs::metadata(&path).is_err_and(|it| it.kind() == io::ErrorKind::NotFound) {
+            self.lost_target();
         }
-        is_gone
+    }
+
+    fn lost_target(&self) {
+        self.presence.lost(Escaped(self.plan.target().word()), &self.log);
     }
 
     /// What it means that there is no connection: the same as if rsync said it of its ssh.
-    fn away(&self, why: String) -> Outcome {
+    /// Where something was renamed, the user may have said what it means of ssh.
+    fn away(&self, job: &Job, why: String) -> Outcome {
         let code = 255;
+        let has_moves = matches!(&job.work, Work::Batch { moves, .. } if !moves.is_empty());
+        let renames = self.renames.as_ref().filter(|_| has_moves);
+        if let Some(outcome) = renames.and_then(|it| it.fatal(code, || why.clone())) {
+            return outcome;
+        }
         let failure = Failure { code: Some(code), why };
         match self.codes.class(code) {
             ExitClass::Fatal(grounds) => Outcome::Fatal(failure, grounds),
@@ -174,22 +182,26 @@ impl Executor for RsyncExecutor {
         };
         let place = self.master.as_ref().map(|master| master.enter(stop));
         if let Some(Err(why)) = place {
-            return self.away(why);
+            return self.away(job, why);
         }
         if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(stop)) {
             return outcome;
         }
         let mut run = Run::new(self, stop, &root);
-        let target_is_gone = self.target_is_gone();
-        let done = match &job.work {
-            // rsync makes it again, and brings what it is asked for: that has to be all.
-            Work::Batch { .. } | Work::Large(_) if target_is_gone => run.full(Phase::Running),
+        self.look_for_target();
+        let owed = self.presence.is_owed_all();
+        let mut done = match &job.work {
+            Work::Batch { .. } | Work::Large(_) if owed => run.full(Phase::Running),
             Work::Full => run.full(Phase::Startup),
             Work::Batch { places, moves } => run.batch(places, moves),
             Work::Large(path) => run.large(path),
         };
+        if !owed && self.presence.is_owed_all() {
+            run = Run::new(self, stop, &root);
+            done = run.full(Phase::Running);
+        }
         if done.is_ok() {
-            self.seen_target.store(true, Ordering::Relaxed);
+            self.presence.found();
         }
         match (done, self.root.open()) {
             (_, Err(outcome @ Outcome::SourceGone(_))) | (Err(outcome), _) => outcome,

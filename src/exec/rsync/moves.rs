@@ -4,10 +4,13 @@
 use std::{collections::BTreeSet, io, sync::Arc};
 
 use mirror_core::{
-    job::{Failure, Outcome, Place, Rename, Scope},
+    job::{Failure, Grounds, Outcome, Place, Rename, Scope},
     notice::Kind,
     path::{Escaped, TreePath},
-    plan::moves::joined,
+    plan::{
+        exit::{ExitClass, ExitCodes},
+        moves::joined,
+    },
 };
 use mirror_linux::dir::Dir;
 
@@ -28,6 +31,9 @@ pub struct Renames {
     pub shell: Arc<Shell>,
     /// The target on that machine; a relative one counts from where the shell starts.
     pub directory: Vec<u8>,
+    /// What the exit codes of ssh mean to the user. A rename that fails is a transfer, so only
+    /// those count that end the daemon.
+    pub codes: ExitCodes,
 }
 
 impl Renames {
@@ -50,10 +56,22 @@ impl Renames {
             return Ok(Vec::new());
         }
         let Some(done) = self.shell.rename(&self.directory, &steps, stop).map_err(again)? else {
-            return Ok(Vec::new());
+            let why = || "no shell for a rename".into();
+            return self
+                .shell
+                .code()
+                .and_then(|code| self.fatal(code, why))
+                .map_or(Ok(Vec::new()), Err);
         };
         tell(log, steps.iter().zip(&done));
         Ok(steps.iter().zip(&done).filter_map(|(step, done)| made(step, *done)).collect())
+    }
+
+    /// What an exit code of ssh means where the user said that it ends the daemon.
+    pub(super) fn fatal(&self, code: i32, why: impl FnOnce() -> String) -> Option<Outcome> {
+        let grounds = Grounds::User;
+        let is_fatal = self.codes.class(code) == ExitClass::Fatal(grounds);
+        is_fatal.then(|| Outcome::Fatal(Failure { code: Some(code), why: why() }, grounds))
     }
 }
 

@@ -109,9 +109,19 @@ pub(super) struct Token(Vec<u8>);
 #[derive(Debug)]
 pub(super) enum NoChannel {
     /// ssh could not be started, or says that it did not get there.
-    Away(String),
+    Away {
+        /// For people.
+        why: String,
+        /// With what ssh ended, if it was not killed.
+        code: Option<i32>,
+    },
     /// There is no shell for us.
-    NoShell(String),
+    NoShell {
+        /// For people.
+        why: String,
+        /// With what ssh ended.
+        code: i32,
+    },
 }
 
 /// Why a channel is of no more use.
@@ -149,7 +159,8 @@ impl Channel {
     ) -> Result<Self, NoChannel> {
         let mut channel = Self::start(route).map_err(|error| {
             let program = route.command.first().cloned().unwrap_or_default();
-            NoChannel::Away(format!("{}: {error}", Escaped(program.as_encoded_bytes())))
+            let why = format!("{}: {error}", Escaped(program.as_encoded_bytes()));
+            NoChannel::Away { why, code: None }
         })?;
         let numbers = [process::id(), channel.child.id()].map(u64::from);
         let fence = fence.map(|token| quoted(&token.0)).unwrap_or_default();
@@ -318,22 +329,23 @@ impl Channel {
 
     /// What to make of it that it never greeted.
     fn was_refused(mut self, why: String) -> NoChannel {
-        let status = self.end();
+        let status = self.end(FAREWELL);
         self.hear();
         let said = (!self.said.is_empty()).then(|| Escaped(&self.said).to_string());
         // `ssh(1)`: 255 is its own, all else comes from the other side.
         match status.and_then(|status| status.code()) {
-            None | Some(255) => NoChannel::Away(said.unwrap_or(why)),
+            code @ (None | Some(255)) => NoChannel::Away { why: said.unwrap_or(why), code },
             Some(code) => {
-                NoChannel::NoShell(said.unwrap_or_else(|| format!("it ended with code {code}")))
+                let why = said.unwrap_or_else(|| format!("it ended with code {code}"));
+                NoChannel::NoShell { why, code }
             }
         }
     }
 
-    /// Ends ssh, by the end of its input if it listens. `None` if it had to be killed.
-    fn end(&mut self) -> Option<ExitStatus> {
+    /// Ends ssh, by the end of its input if it listens for so long. `None` if it had to be killed.
+    pub(super) fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.stdin = None;
-        let until = Instant::now() + FAREWELL;
+        let until = Instant::now() + patience;
         while Instant::now() < until {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
@@ -350,7 +362,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.end(FAREWELL);
     }
 }
 

@@ -13,6 +13,7 @@ use super::channel::Route;
 use crate::{
     exec::{
         child::{ChildOutput, End, Limit, Program},
+        remedy::remedy,
         stop::Stop,
     },
     report::Log,
@@ -40,7 +41,11 @@ pub(super) fn log_in(
     let output = ChildOutput::Log(log.clone());
     let program = Program { binary, directory, environment: Vec::new(), output };
     let mut said = None;
-    let mut hear = |line: &[u8]| said = Some(Escaped(line).to_string());
+    let mut hear = |line: &[u8]| {
+        let text = Escaped(line).to_string();
+        said =
+            Some(remedy(line).map_or_else(|| text.clone(), |remedy| format!("{text}: {remedy}")));
+    };
     let limit = Limit::Until(Instant::now() + LIMIT);
     match program.run_within(limit, &Call { args, stdin: None }, stop, &mut hear) {
         End::Exited(0) => Ok(()),

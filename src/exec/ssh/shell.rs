@@ -34,8 +34,13 @@ enum State {
     /// It was lost while it had work. What was asked of it may still happen, as long as nobody
     /// took its token away.
     Lost(Token),
-    /// There is none, and it is not tried before this.
-    Without(Instant),
+    /// There is none.
+    Without {
+        /// It is not tried before this.
+        until: Instant,
+        /// With what ssh ended, if it did.
+        code: Option<i32>,
+    },
 }
 
 /// The machine could not be told to forget what it was asked before.
@@ -58,9 +63,9 @@ impl Shell {
         let State::Lost(token) = &*state else { return Ok(()) };
         match Channel::open(&self.route, Some(token), stop) {
             Ok(channel) => *state = State::Open(Box::new(channel)),
-            Err(NoChannel::Away(why)) => return Err(Unsettled(why)),
+            Err(NoChannel::Away { why, .. }) => return Err(Unsettled(why)),
             // Whoever takes the shell away from us has ended the one that we had.
-            Err(NoChannel::NoShell(why)) => self.do_without(&mut state, &why),
+            Err(NoChannel::NoShell { why, code }) => *state = self.do_without(&why, code),
         }
         Ok(())
     }
@@ -96,7 +101,7 @@ impl Shell {
     fn channel<'a>(&self, state: &'a mut State, stop: &Stop) -> Option<&'a mut Channel> {
         let wanted = match state {
             State::Open(channel) => channel.has_ended(),
-            State::Without(until) => *until <= Instant::now(),
+            State::Without { until, .. } => *until <= Instant::now(),
             State::Closed => true,
             // Somebody has to settle that first.
             State::Lost(_) => false,
@@ -104,26 +109,32 @@ impl Shell {
         if wanted {
             match Channel::open(&self.route, None, stop) {
                 Ok(channel) => *state = State::Open(Box::new(channel)),
-                Err(NoChannel::Away(why)) => {
+                Err(NoChannel::Away { why, code }) => {
                     self.say_at_debug(&why);
-                    *state = State::Without(Instant::now() + AWAY);
+                    *state = State::Without { until: Instant::now() + AWAY, code };
                 }
-                Err(NoChannel::NoShell(why)) => self.do_without(state, &why),
+                Err(NoChannel::NoShell { why, code }) => *state = self.do_without(&why, code),
             }
         }
         match state {
             State::Open(channel) => Some(channel),
-            State::Closed | State::Lost(_) | State::Without(_) => None,
+            State::Closed | State::Lost(_) | State::Without { .. } => None,
         }
     }
 
-    fn do_without(&self, state: &mut State, why: &str) {
+    /// With what ssh ended, if there is no shell because of that.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        if let State::Without { code, .. } = *self.lock() { code } else { None }
+    }
+
+    fn do_without(&self, why: &str, code: i32) -> State {
         let host = Escaped(self.route.host.as_encoded_bytes());
         let text = format!(
             "no shell at {host} ({why}): what is renamed here is sent and deleted there instead"
         );
         self.log.say(Category::Normal, text);
-        *state = State::Without(Instant::now() + NO_SHELL);
+        State::Without { until: Instant::now() + NO_SHELL, code: Some(code) }
     }
 
     fn say_at_debug(&self, why: &str) {

@@ -10,8 +10,9 @@ use std::{
     io::Write as _,
     os::unix::fs::{PermissionsExt, symlink},
     process::{Command, Stdio},
-    sync::mpsc,
+    sync::{Barrier, mpsc},
     thread,
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -71,9 +72,14 @@ fn so_many_that_want_a_connection_try_once_if_it_fails() {
         &place,
         "echo >>tries; until [ -e go ]; do sleep 0.01; done; echo no >&2; exit 255",
     );
+    let all = Barrier::new(21);
     thread::scope(|scope| {
-        let tries: Vec<_> =
-            (0..20).map(|_| scope.spawn(|| master.enter(&Stop::default()).map(drop))).collect();
+        let try_ = || {
+            all.wait();
+            master.enter(&Stop::default()).map(drop)
+        };
+        let tries: Vec<_> = (0..20).map(|_| scope.spawn(try_)).collect();
+        all.wait();
         // What comes later than the end of the try may try by itself, but not at once.
         fs::write(place.path().join("go"), "").unwrap();
         for try_ in tries {
@@ -315,7 +321,9 @@ fn a_shell_whose_token_was_taken_away_does_nothing_more() {
     assert!(matches!(late, Err(Broken::Fenced)), "{late:?}");
     assert_eq!(machine.holds(), "a=1");
     assert!(next.carry_out(b"target", &[step("other a>c")], &stop).unwrap()[0].renamed);
-    drop((lost, next));
+    for mut channel in [lost, next] {
+        assert!(channel.end(Duration::from_mins(3)).is_some(), "it hears of its end");
+    }
     let left = fs::read_dir(machine.place.path()).unwrap();
     let left =
         left.filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b"lsyncd."));

@@ -1,8 +1,7 @@
 //! One configuration file under test.
 
 use std::{
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -87,9 +86,11 @@ impl Case {
             rest = &rest[at + PLACE.len()..];
         }
         meant.extend_from_slice(rest);
-        fs::write(path, &meant).unwrap();
-        let mode = if text.starts_with(b"#!") { 0o755 } else { 0o644 };
-        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        if meant.starts_with(b"#!") {
+            self.sandbox.write_program(path, &meant);
+        } else {
+            fs::write(path, &meant).unwrap();
+        }
     }
 
     fn variables(&self) -> impl Iterator<Item = (&str, String)> {

@@ -27,13 +27,16 @@ fn each_image_is_converted_once_and_what_was_made_is_not() {
     let mut calls = Vec::new();
     for (name, text) in [(odd, "first"), ("-n", "second"), ("plain", "third")] {
         let made = source.join(format!("{name}.jpg"));
-        fs::write(source.join(format!("{name}.png")), text).unwrap();
+        let write = || fs::write(source.join(format!("{name}.png")), text).unwrap();
+        example.daemon.while_stopped(write);
         example.daemon.wait_until("it is converted", || content(&made) == text);
         calls.push(format!("./{name}.png ./{name}.jpg"));
     }
     // Enough time for what would be made from those is that in which the next one is made.
-    fs::write(source.join("note.txt"), "").unwrap();
-    fs::write(source.join("bad.png"), "bad").unwrap();
+    example.daemon.while_stopped(|| {
+        fs::write(source.join("note.txt"), "").unwrap();
+        fs::write(source.join("bad.png"), "bad").unwrap();
+    });
     example.daemon.wait_for_log("./bad.png is not converted");
     calls.push("./bad.png ./bad.jpg".into());
     assert_eq!(tool.lines(), calls);
@@ -72,12 +75,12 @@ fn many_images_are_converted_by_and_by() {
     let variables = [("CONVERT", tool.program().to_str().unwrap()), ("DELAY", "0.3")];
     let example = Example::start(&sandbox, "image-conversion.lua", &variables);
     example.daemon.wait_watched();
-    for number in 0..200 {
-        fs::write(source.join(format!("{number}.png")), "image\n").unwrap();
-    }
+    // An image whose file is closed long after it was made is converted twice.
+    let write = |name: &str| fs::write(source.join(name), "image\n").unwrap();
+    example.daemon.while_stopped(|| (0..200).for_each(|number| write(&format!("{number}.png"))));
     let made = |number| source.join(format!("{number}.jpg")).exists();
     example.daemon.wait_until("all are converted", || (0..200).all(made));
-    fs::write(source.join("last.png"), "image\n").unwrap();
+    example.daemon.while_stopped(|| write("last.png"));
     let last = source.join("last.jpg");
     example.daemon.wait_until("so is a later one", || last.exists());
     assert_eq!(tool.lines().len(), 201);

@@ -1,11 +1,6 @@
 //! Very many changes, told to a script as lists.
 
-use std::{
-    collections::HashSet,
-    fs,
-    os::unix::fs::symlink,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, fs, os::unix::fs::symlink};
 
 use rustix::process::Signal;
 
@@ -17,8 +12,6 @@ const CHANGES: (u64, u64) = (100_000, 100);
 const CHUNK: u64 = 5_000;
 /// How long a name is at least, with the end of its line.
 const SHORTEST: u64 = 5;
-/// By far enough; what grows with the square of them would take hours.
-const LIMIT: Duration = Duration::from_secs(50);
 
 #[test]
 fn a_hundred_thousand_names_reach_a_program() {
@@ -48,9 +41,9 @@ fn a_hundred_thousand_names_reach_a_program() {
         }
     }
     fs::write(sandbox.path("go"), "").unwrap();
-    let begun = Instant::now();
     let names = sandbox.path("names");
     let mut found = HashSet::new();
+    // What grows with the square of them would take hours.
     daemon.wait_until("all names have arrived", || {
         let size = fs::metadata(&names).map_or(0, |file| file.len());
         if size >= CHANGES.0 * SHORTEST {
@@ -58,7 +51,6 @@ fn a_hundred_thousand_names_reach_a_program() {
         }
         found.len() as u64 >= CHANGES.0
     });
-    assert!(begun.elapsed() < LIMIT, "it took {:?}", begun.elapsed());
     for number in 0..CHANGES.0 {
         assert!(found.contains(&name(number)), "{} is missing", name(number));
     }

@@ -26,10 +26,8 @@ impl Far {
                           cat > names; tr '{separator}' '\\0' < names > list
                           cd \"$4\" && xargs -0 sh -c '
                               for name; do
-                                  test -e \"$name\" || continue
-                                  mkdir -p \"$0/$(dirname -- \"$name\")\"
-                                  cp -- \"$name\" \"$0/$name\"
-                              done' \"$5\" < ../list
+                                  test -e \"$name\" && printf \"%s\\0\" \"$name\"
+                              done' sh < ../list | xargs -0 -r cp --parents -t \"$5\" --
                       else cp -r \"$2.\" \"$3\"; fi ;;
                 delete) tr '{separator}' '\\0' > list; cd \"$4\" && xargs -0 rm -f -- < ../list ;;
                 purge) test -e \"$2\" || exit 3; rm -rf \"$2\" ;;
@@ -77,9 +75,11 @@ fn many_files_go_by_few_calls_and_deletions_in_their_order() {
     let example = far.start(&sandbox, "");
     example.daemon.wait_live();
     assert!(far.has_all_of(&example), "all is there at the start");
-    for number in 0..500 {
-        fs::write(source.join(format!("file {number}")), number.to_string()).unwrap();
-    }
+    example.daemon.while_stopped(|| {
+        for number in 0..500 {
+            fs::write(source.join(format!("file {number}")), number.to_string()).unwrap();
+        }
+    });
     example.daemon.wait_until("the new ones are", || far.has_all_of(&example));
     assert!(far.tool.calls().len() < 20, "{:?}", far.tool.lines());
     // A deletion and a creation of the same name, one after the other.

@@ -251,6 +251,13 @@ impl Daemon {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    /// Does what it hears of at once, however long that takes: meanwhile it stands still.
+    pub(crate) fn while_stopped(&self, act: impl FnOnce()) {
+        self.signal(Signal::STOP);
+        act();
+        self.signal(Signal::CONT);
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)

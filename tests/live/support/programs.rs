@@ -1,11 +1,6 @@
 //! An rsync that misbehaves on request.
 
-use std::{
-    ffi::OsString,
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
-    path::PathBuf,
-};
+use std::{ffi::OsString, fs, path::PathBuf};
 
 use rustix::process::Pid;
 
@@ -36,9 +31,7 @@ impl FakeRsync {
             here = fake.directory.display(),
             real = real.display(),
         );
-        fs::write(fake.directory.join("rsync"), script).unwrap();
-        let executable = Permissions::from_mode(0o755);
-        fs::set_permissions(fake.directory.join("rsync"), executable).unwrap();
+        sandbox.write_program(&fake.directory.join("rsync"), script.as_bytes());
         fake
     }
 

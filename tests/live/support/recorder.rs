@@ -1,8 +1,7 @@
 //! A program that notes what it is given.
 
 use std::{
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -28,8 +27,7 @@ impl Recorder {
             calls.display(),
             sandbox.top().display(),
         );
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        sandbox.write_program(&program, script.as_bytes());
         Self { program, calls }
     }
 

@@ -3,8 +3,10 @@
 use std::{
     cell::Cell,
     fs::{self, Permissions},
+    io::Write as _,
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
@@ -69,6 +71,22 @@ impl Sandbox {
         let text = text.replace('@', self.directory.path().to_str().unwrap());
         fs::write(&path, text).unwrap();
         path
+    }
+
+    /// Writes a program, a text that begins with `#!`.
+    ///
+    /// By another process: what this one has open for writing, a child that some other test starts
+    /// meanwhile keeps open for a moment, and nobody can run it.
+    #[track_caller]
+    pub(crate) fn write_program(&self, path: &Path, text: &[u8]) {
+        self.check(path);
+        let write = "cat > \"$1\" && chmod 755 \"$1\"";
+        let shell =
+            Command::new("sh").args(["-c", write, "sh"]).arg(path).stdin(Stdio::piped()).spawn();
+        let mut shell = shell.unwrap();
+        shell.stdin.take().unwrap().write_all(text).unwrap();
+        let written = shell.wait().unwrap();
+        assert!(written.success(), "{} can't be written", path.display());
     }
 
     /// A path that was not given out before.

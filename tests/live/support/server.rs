@@ -3,10 +3,13 @@
 use std::{
     fs::{self, File, Permissions},
     io::{BufRead, BufReader, Write},
+    iter,
     net::{Ipv4Addr, TcpListener, TcpStream},
+    ops::Range,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,9 +49,18 @@ impl Stopped {
     }
 }
 
-/// A port on which nobody listens at the moment.
+/// Where ports are looked for: below those that the kernel gives to whoever wants any, so that
+/// nobody else gets one meanwhile.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// A port on which nobody listens. No other test of this run gets it.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicUsize = AtomicUsize::new(0);
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    // Another run begins elsewhere.
+    let begin = usize::try_from(std::process::id()).unwrap() * 101 % PORTS.len();
+    let next = || PORTS.cycle().nth(begin + GIVEN.fetch_add(1, Ordering::Relaxed)).unwrap();
+    iter::repeat_with(next).find(is_free).unwrap()
 }
 
 impl Server {

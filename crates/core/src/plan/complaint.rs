@@ -28,6 +28,8 @@ pub enum Complaint {
     BrokenReceiver,
     /// The key is bound to `rrsync`, which does not know one of the options.
     Restricted,
+    /// The target is not there.
+    TargetGone,
     /// Nothing that matters.
     Chatter,
 }
@@ -53,6 +55,9 @@ impl Names<'_> {
         }
         if line.starts_with(b"IO error encountered -- skipping file deletion") {
             return Complaint::DeletionsSkipped;
+        }
+        if is_of_missing_target(line) {
+            return Complaint::TargetGone;
         }
         let (speaker, text) = match line.strip_prefix(b"rsync: ") {
             Some(text) => speaker(text),
@@ -139,6 +144,18 @@ impl Names<'_> {
         paths.extend(finals);
         paths
     }
+}
+
+/// What says that a target is gone: a receiver that was told to find it, a daemon that can't enter
+/// its module, and `rrsync` that can't enter its directory.
+fn is_of_missing_target(line: &[u8]) -> bool {
+    let after_head = line.strip_prefix(b"rsync: ").map(|text| speaker(text).1);
+    after_head.is_some_and(|text| {
+        let makes_it = text.starts_with(b"mkdir \"") && contains(text, b"/.\" ");
+        makes_it || text.starts_with(b"change_dir#3 ") && text.ends_with(b" (2)")
+    }) || line == b"@ERROR: chdir failed"
+        || contains(line, b"rrsync error: Restricted directory does not exist")
+        || line.starts_with(b"FileNotFoundError: [Errno 2] ")
 }
 
 /// The place behind the name of a root. Of the root itself rsync says `.` there.

@@ -288,6 +288,17 @@ impl RsyncPlan {
         self.call(words, Some(patterns(&[], gone)))
     }
 
+    /// The same call for a target that is known to be there: it fails, with what
+    /// [`Complaint::TargetGone`](super::complaint::Complaint::TargetGone) means, if that is not so.
+    /// `None` if that can't be asked for. Programs that expect the calls of the original get them.
+    #[must_use]
+    pub fn to_existing(&self, call: &Call) -> Option<Call> {
+        let word = self.target.existing().filter(|_| self.options.form == ListForm::FilesFrom)?;
+        let mut call = call.clone();
+        *call.args.last_mut()? = word;
+        Some(call)
+    }
+
     /// The words for a list of filter rules, in the order of the original.
     fn filter_words(&self, mut words: Words, deletions: Deletions) -> Words {
         words.0.append(&mut self.computed().0);

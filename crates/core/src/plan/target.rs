@@ -96,6 +96,21 @@ impl Target {
         is_url(&self.0) || two_colons() == Some(true)
     }
 
+    /// The word with which rsync fails if the target is gone, rather than make its last directory
+    /// again: what is not there has no `.` in it. `None` where rsync makes nothing, and on this
+    /// machine, where that is seen without it.
+    ///
+    /// `rrsync` keeps this one, and drops `./`.
+    #[must_use]
+    pub(super) fn existing(&self) -> Option<Vec<u8>> {
+        let is_made = match self.path() {
+            TargetPath::Absolute(path) => path != b"/",
+            TargetPath::Relative(_) => true,
+            TargetPath::Unknown => false,
+        };
+        (is_made && self.local().is_none()).then(|| [self.word(), b"."].concat())
+    }
+
     /// Its path if it is on this machine. A relative one counts from where rsync works.
     #[must_use]
     pub fn local(&self) -> Option<&[u8]> {
@@ -226,6 +241,24 @@ mod tests {
             ("rsync://host:1/mod/x", Absolute(b"/x/")),
         ] {
             assert_eq!(Target::new(said.as_bytes()).unwrap().path(), path, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_target_elsewhere_that_rsync_may_make_can_be_expected_to_be_there() {
+        for (said, word) in [
+            ("h:/a/b", Some("h:/a/b/.")),
+            ("h:~/a", Some("h:a/.")),
+            ("h::mod/a/", Some("h::mod/a/.")),
+            ("rsync://h/mod/a", Some("rsync://h/mod/a/.")),
+            ("h::mod", None),
+            ("rsync://h/mod/", None),
+            ("h:/", None),
+            ("h:", None),
+            ("/a", None),
+        ] {
+            let word = word.map(|word| word.as_bytes().to_vec());
+            assert_eq!(Target::new(said.as_bytes()).unwrap().existing(), word, "{said}");
         }
     }
 

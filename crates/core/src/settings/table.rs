@@ -106,7 +106,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(SSH, "ssh", Table, "how ssh is called"),
     sync(ALL, "exitcodes", Codes, "what the exit codes of the program mean"),
     sync(WITH_RSYNC_CODES, "rsyncExitCodes", Codes, "what the exit codes of rsync mean"),
-    sync(SSH, "sshExitCodes", Codes, "what the exit codes of ssh mean"),
+    sync(SSH, "sshExitCodes", Codes, "what the exit codes of the ssh mean that renames: only \"die\" counts, since a rename that fails is a transfer"),
     sync(BUILT_IN, "onSynced", CommandOrFunction, "what is done whenever a batch is on the target: a shell command, a program and its words, or a function"),
     sync(BUILT_IN, "onSyncedFailure", OneOf(&["warn", "retry", "hold"]), "what follows if that fails: a warning, the batch and it once more, or nothing until SIGHUP").or("\"warn\""),
     sync(ALL, "tunnel", Table, "a tunnel that has to stand before anything is transferred"),
