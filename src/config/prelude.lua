@@ -246,12 +246,13 @@ default.direct.prepare = function(config)
     add_slash(config, "target")
 end
 
--- Which table of defaults a sync is based on: by its action, or by what it inherits from. And which
--- functions are ours: a file may take single ones out of a default.
+-- Which table of defaults a sync is based on: by its action, by what it inherits from, or by what prepares
+-- it. And which functions are ours: a file may take single ones out of a default.
 
 local base_of = {}
 for _, base in ipairs { "rsync", "rsyncssh", "direct" } do
     base_of[default[base].action] = base
+    base_of[default[base].prepare] = base
     base_of[default[base]] = base
 end
 
@@ -351,7 +352,7 @@ function sync(given)
     config._source = config.source
     config.source = host.source(config.source)
     if not config.action then host.doom(place .. "no actions specified.") end
-    local base = base_of[config.action] or base_in(given)
+    local base = base_of[config.action] or base_in(given) or base_of[config.prepare]
     if not (base and has_target(config, base)) then base = "own" end
     local has_script = has_script(config, base)
     if has_script then scripts.translate(config, place) end

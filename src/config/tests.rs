@@ -196,6 +196,15 @@ fn the_order_of_settings_and_syncs_matters() {
 }
 
 #[test]
+fn who_prepares_a_sync_as_a_default_does_can_use_its_functions() {
+    let setup = says(
+        "sync{ checkgauge = { default.rsync.checkgauge }, prepare = default.rsync.prepare
+             , action = function(inlet) default.rsync.action(inlet) end, source='@/src', target='h:1' }",
+    );
+    assert!(setup.syncs[0].kind == Kind::Rsync && setup.syncs[0].has_script());
+}
+
+#[test]
 fn only_true_and_two_words_delete() {
     for (text, policy) in [
         ("delete=true", DeletePolicy::Always),
