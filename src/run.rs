@@ -34,7 +34,7 @@ fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
     let _living = daemon::start(Life { mode, logfile, pidfile }, &log)?;
     let (inbox, receiver) = inbox();
     let signals = inbox.clone();
-    daemon::watch_signals(move |signal| signals.signal(signal))
+    daemon::watch_signals(log.clone(), move |signal| signals.signal(signal))
         .map_err(|error| failed(cannot("handle signals", &error)))?;
     // The command line can't have changed: without a file there is nothing to be read again.
     let load = loader.has_files().then(|| Box::new(move || loader.reload()) as Load);

@@ -81,7 +81,7 @@ fn run() -> Result<ExitCode, ExitCode> {
 /// Tells what a test wants to see, and waits for a signal to end.
 fn wait(log: &Log) -> io::Result<Signal> {
     let (sender, signals) = mpsc::channel();
-    daemon::watch_signals(move |signal| {
+    daemon::watch_signals(Log::default(), move |signal| {
         let _ = sender.send(signal);
     })?;
     log.say(Category::Warn, format_args!("works in {}", env::current_dir()?.display()));

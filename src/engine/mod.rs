@@ -203,6 +203,13 @@ impl Engine {
     /// Runs until the fleet says with which code to end.
     #[must_use]
     pub fn run(mut self) -> ExitCode {
+        let code = self.run_until_the_end();
+        // To close it, Lua would wait for all programs that scripts read from or write to.
+        std::mem::forget(self.scripts.take());
+        code
+    }
+
+    fn run_until_the_end(&mut self) -> ExitCode {
         let mut effects = Vec::new();
         self.fleet.begin(&mut effects);
         loop {

@@ -183,6 +183,27 @@ fn a_program_that_cannot_be_started_or_is_killed_ends_nothing() {
 }
 
 #[test]
+fn a_program_that_a_script_waits_for_does_not_keep_the_daemon_from_ending() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    let text = "reader = io.popen('sleep 1000')
+        sync{ source = '@/src', delay = 0, onStartup = 'echo ready'
+            , onCreate = function() os.execute('echo waits; sleep 1000') end }";
+    let mut reads = sandbox.daemon().config(text, 1).start();
+    let mut waits = sandbox.daemon().config(text, 1).start();
+    waits.wait_for_log("ready\n");
+    reads.wait_for_log("ready\n");
+    reads.signal(Signal::TERM);
+    assert_eq!(exit_code(reads.wait_end()), 143, "{}", reads.log());
+    assert!(!reads.log().contains("does not return"), "{}", reads.log());
+    fs::write(source.join("file"), "").unwrap();
+    waits.wait_for_log("waits\n");
+    waits.signal(Signal::TERM);
+    assert_eq!(exit_code(waits.wait_end()), 143, "{}", waits.log());
+    assert!(waits.log().contains("a script does not return"), "{}", waits.log());
+}
+
+#[test]
 fn a_child_is_asked_to_end_before_its_sync_begins_anew() {
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
