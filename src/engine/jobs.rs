@@ -26,14 +26,17 @@ use crate::{
     report::{Category, Log},
 };
 
-/// The jobs that run. The fleet sees to it that they are not too many, but for the children that a
-/// script starts when it likes: those it counts, and here they wait until there is room.
+/// The jobs that run. The fleet sees to it that they are not too many, but for what a script starts
+/// when it likes: that it counts, and here it waits until there is room.
 pub(super) struct Jobs {
     inbox: Inbox,
     most: Option<usize>,
     running: HashMap<JobId, Stop>,
-    waiting: VecDeque<Spawn>,
+    waiting: VecDeque<(JobId, Wanted)>,
 }
+
+/// What a script wants done, and how it ended.
+type Wanted = Box<dyn FnOnce(&Stop) -> ChildExit + Send>;
 
 /// A child that a script wants.
 #[derive(Debug)]
@@ -72,23 +75,10 @@ impl Jobs {
     /// Starts a child of a script as soon as there is room for it. Those that were wanted earlier
     /// come first.
     pub(super) fn spawn(&mut self, spawn: Spawn) {
-        self.waiting.push_back(spawn);
-        self.fill();
-    }
-
-    fn fill(&mut self) {
-        while self.most.is_none_or(|most| self.running.len() < most) {
-            let Some(spawn) = self.waiting.pop_front() else { return };
-            self.start_child(spawn);
-        }
-    }
-
-    fn start_child(&mut self, spawn: Spawn) {
         let Spawn { job, program, call, log } = spawn;
-        let ended = move |exit| Input::ChildEnded { job, exit };
-        self.run(job, ended(NOT_STARTED), move |stop| {
+        self.line_up(job, move |stop| {
             log.say(Category::Debug("Exec"), program.line(&call));
-            ended(match program.run(&call, stop, &mut |_| ()) {
+            match program.run(&call, stop, &mut |_| ()) {
                 End::Exited(code) => ChildExit::Code(code),
                 End::Killed(signal) => ChildExit::Signal(signal),
                 End::NotStarted(error) => {
@@ -102,15 +92,26 @@ impl Jobs {
                     log.say(Category::Error, end.of(&name));
                     NOT_STARTED
                 }
-            })
+            }
         });
     }
 
-    /// Starts what a script wants done with a target of ours. Its end is told as that of a child.
+    /// The same with a target of ours. Its end is told as that of a child.
     pub(super) fn transfer(&mut self, job: Job, executor: Arc<dyn Executor>, log: Log) {
-        let id = job.id;
-        let ended = move |exit| Input::ChildEnded { job: id, exit };
-        self.run(id, ended(NOT_STARTED), move |stop| ended(exit_of(&job, &*executor, stop, &log)));
+        self.line_up(job.id, move |stop| exit_of(&job, &*executor, stop, &log));
+    }
+
+    fn line_up(&mut self, job: JobId, work: impl FnOnce(&Stop) -> ChildExit + Send + 'static) {
+        self.waiting.push_back((job, Box::new(work)));
+        self.fill();
+    }
+
+    fn fill(&mut self) {
+        while self.most.is_none_or(|most| self.running.len() < most) {
+            let Some((job, work)) = self.waiting.pop_front() else { return };
+            let ended = move |exit| Input::ChildEnded { job, exit };
+            self.run(job, ended(NOT_STARTED), move |stop| ended(work(stop)));
+        }
     }
 
     /// Works on a thread. If there can be none, or the work panics, `abandoned` is told: a job can
@@ -130,12 +131,12 @@ impl Jobs {
         let _ = thread::Builder::new().name("job".into()).spawn(work);
     }
 
-    /// Asks a job to end. A child that was not started yet has ended, as if it had been started and
-    /// asked to.
+    /// Asks a job to end. What was not started yet has ended, as if it had been started and asked
+    /// to.
     pub(super) fn stop(&mut self, job: JobId) {
         if let Some(stop) = self.running.get(&job) {
             stop.ask();
-        } else if let Some(at) = self.waiting.iter().position(|spawn| spawn.job == job) {
+        } else if let Some(at) = self.waiting.iter().position(|(id, _)| *id == job) {
             self.waiting.remove(at);
             let exit = ChildExit::Signal(Signal::TERM.as_raw());
             self.inbox.send(Message::Input(Input::ChildEnded { job, exit }));
@@ -236,12 +237,21 @@ mod tests {
         assert_eq!(job, JobId(7));
         assert!(matches!(outcome, Outcome::Again(_)));
     }
+
+    struct Works;
+
+    impl Executor for Works {
+        fn run(&self, _: &Job, _: &Stop) -> Outcome {
+            Outcome::Done
+        }
+    }
+
     #[test]
-    fn children_wait_for_room_in_their_order() {
+    fn what_scripts_start_waits_for_room_in_its_order() {
         let place = tempfile::tempdir().unwrap();
         let (inbox, receiver) = inbox();
         let mut jobs = Jobs::new(Some(1), inbox);
-        let mut spawn = |number: u64| {
+        let spawn = |jobs: &mut Jobs, number: u64| {
             let script = format!("echo {number} >> said; until [ -e go ]; do sleep 0.01; done");
             jobs.spawn(Spawn {
                 job: JobId(number),
@@ -255,7 +265,9 @@ mod tests {
                 log: Log::default(),
             });
         };
-        (1..=4).for_each(&mut spawn);
+        (1..=3).for_each(|number| spawn(&mut jobs, number));
+        let job = Job { id: JobId(4), mirror: MirrorId(0), work: Work::Full };
+        jobs.transfer(job, Arc::new(Works), Log::default());
         let next = || loop {
             if let Message::Input(Input::ChildEnded { job, exit }) = receiver.recv().unwrap() {
                 return (job, exit);
@@ -269,6 +281,6 @@ mod tests {
             assert_eq!((job, exit), (expected, ChildExit::Code(0)));
             jobs.ended(job);
         }
-        assert_eq!(std::fs::read_to_string(place.path().join("said")).unwrap(), "1\n3\n4\n");
+        assert_eq!(std::fs::read_to_string(place.path().join("said")).unwrap(), "1\n3\n");
     }
 }

@@ -126,9 +126,15 @@ impl Engine {
         let called = scripts.call(&mut self.fleet, about, call, now);
         self.carry_out_orders();
         self.answers.push(match called {
-            Called::Done(result) => Input::Called { mirror, result },
+            Called::Done(result) => Input::Called { mirror, result, has_plans: self.has_plans() },
             Called::Collected(job, result) => Input::Collected { job, result },
         });
+    }
+
+    /// Whether a script waits for an alarm, or for a descriptor.
+    fn has_plans(&self) -> bool {
+        self.scripts.as_ref().is_some_and(Scripts::has_plans)
+            || self.descriptors.as_ref().is_some_and(|it| !it.is_empty())
     }
 
     /// Calls the alarms that are due.

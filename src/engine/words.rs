@@ -45,6 +45,11 @@ pub(super) fn say(log: &Log, roster: &Roster, event: &Event) {
             let text = format!("ending {jobs} jobs, {} seconds are over", GRACE.as_secs());
             log.say(Category::Warn, text);
         }
+        Event::OnepassStuck(id) => {
+            let name = roster.get(*id).map(|member| &*member.sync.name).unwrap_or_default();
+            let text = "nothing is left that could end the startup, so one pass has no end";
+            log.say(Category::Error, format_args!("{name}: {text}"));
+        }
         Event::OnepassDone => log.say(Category::Normal, "onepass config set, exiting"),
     }
 }
@@ -84,9 +89,10 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
             log.say(Category::Error, text);
         }
         MirrorEvent::PlacesFailed(failed) => say_failed(log, member, failed),
-        MirrorEvent::ScriptFailed(..) | MirrorEvent::ScriptIdle | MirrorEvent::ChildKilled(_) => {
-            say_of_script(log, member, event);
-        }
+        MirrorEvent::ScriptFailed(..)
+        | MirrorEvent::ScriptIdle
+        | MirrorEvent::BeginningIdle
+        | MirrorEvent::ChildKilled(_) => say_of_script(log, member, event),
         MirrorEvent::Lost(_)
         | MirrorEvent::SourceGone(_)
         | MirrorEvent::SourceStillGone(_)
@@ -229,6 +235,10 @@ fn say_of_script(log: &Log, member: &Member, event: &MirrorEvent) {
         }
         MirrorEvent::ScriptIdle => {
             let text = "the script neither spawns nor discards what is due: it waits for changes";
+            log.say(Category::Warn, format_args!("{name}: {text}"));
+        }
+        MirrorEvent::BeginningIdle => {
+            let text = "its init neither spawns nor discards its event: all else waits for that";
             log.say(Category::Warn, format_args!("{name}: {text}"));
         }
         MirrorEvent::ChildKilled(signal) => {

@@ -164,7 +164,7 @@ local function binary_form(text)
 end
 
 -- How the code of a shell is read, as far as it decides whether a blank in a value cuts a word in
--- two. `stack` has what is open: `"`, `'`, `(` or a backquote.
+-- two. `stack` has what is open: `"`, `'`, `(`, a backquote, or `case`, whose patterns end in a `)`.
 local Shell = {}
 Shell.__index = Shell
 
@@ -174,6 +174,12 @@ function Shell:top() return self.stack[#self.stack] end
 
 function Shell:toggle(what)
     if self:top() == what then table.remove(self.stack) else table.insert(self.stack, what) end
+end
+
+-- Whether this word stands here. It may be one that means nothing, as that of `echo case`: then
+-- something seems to be open at the end, and that is told.
+function Shell:begins(text, at, word)
+    return self.before:find("[%s;&|(]") and text:find("^" .. word .. "%f[^%w_]", at)
 end
 
 function Shell:read(text)
@@ -197,6 +203,10 @@ function Shell:read(text)
         elseif char == "'" then
             table.insert(self.stack, "'")
         elseif char == ")" and top == "(" then
+            table.remove(self.stack)
+        elseif char == "c" and (top == "(" or top == "case") and self:begins(text, at, "case") then
+            table.insert(self.stack, "case")
+        elseif char == "e" and top == "case" and self:begins(text, at, "esac") then
             table.remove(self.stack)
         elseif char == "#" and self.before:find("[%s;&|(]") then
             table.insert(self.stack, "#")

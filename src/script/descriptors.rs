@@ -163,6 +163,12 @@ impl Descriptors {
         is_left
     }
 
+    /// Whether none is observed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.shared.set().observed.is_empty()
+    }
+
     /// Tells nothing of this descriptor any more.
     pub fn forget(&self, fd: RawFd) {
         self.shared.set().observed.remove(&fd);

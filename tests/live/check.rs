@@ -56,6 +56,8 @@ fn commands_in_which_names_may_be_cut_are_warned_of() {
     };
     assert!(warned("cat << END\n it's ^path\nEND\necho \"^path\""));
     assert!(!warned("echo \"$(printf '%s' \"^path\")\" ^path # it's"));
+    assert!(warned("echo \"$( echo case )\" \"^path\""));
+    assert!(!warned("echo \"$( case ^path in a*) echo 1;; esac; echo ^path)\" ^path"));
     assert!(!warned("echo it's"));
 }
 

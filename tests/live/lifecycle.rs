@@ -105,6 +105,31 @@ fn onepass_fails_when_a_startup_does() {
     assert_eq!(exit_code(daemon.wait_end()), 255);
 }
 
+#[test]
+fn onepass_does_not_wait_for_a_beginning_that_nobody_ends() {
+    let sandboxes = [Sandbox::new(), Sandbox::new()];
+    let [one, other] = sandboxes.each_ref().map(|sandbox| {
+        sandbox.directory("src");
+        sandbox.daemon().with(["-onepass"])
+    });
+    let sync = |init| format!("sync{{ source = '@/src', init = function(event) {init} end }}");
+    let mut idle = one.config(&sync(""), 1).start();
+    // As long as something is to come, it waits.
+    let late = "if begun then return end begun = true
+        alarm(now() + 13, function() event.inlet.discardEvent(event) end)";
+    let late = format!("begun = false {}", sync(late));
+    let mut late = other.config(&late, 1).start();
+    assert_eq!(exit_code(idle.wait_end()), 255, "{}", idle.log());
+    let lines = [
+        "its init neither spawns nor discards its event: all else waits for that",
+        "nothing is left that could end the startup, so one pass has no end",
+    ];
+    for line in lines {
+        assert_eq!(idle.log().matches(line).count(), 1, "{}", idle.log());
+    }
+    assert_eq!(exit_code(late.wait_end()), 0, "{}", late.log());
+}
+
 fn a_daemon_detaches_writes_its_pidfile_and_removes_it(mode: Mode) {
     let sandbox = Sandbox::new();
     let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));

@@ -23,6 +23,9 @@ pub enum Event {
     Stopping(usize),
     /// All mirrors are equal to their sources, and that was all that was asked for.
     OnepassDone,
+    /// That was all that was asked for, and it can't be reached: the script of this mirror does
+    /// nothing with the event by which it begins, and there is nothing that could.
+    OnepassStuck(MirrorId),
 }
 
 /// Something about one mirror.
@@ -61,6 +64,8 @@ pub enum MirrorEvent {
     /// The script did nothing with what is due: it is called again when something changes, or
     /// after a while.
     ScriptIdle,
+    /// The same of the event by which it begins, for which all else waits.
+    BeginningIdle,
     /// A child of the script was killed by this signal; what it worked on is tried again.
     ChildKilled(i32),
     /// Changes below this path may have been missed, so it is read again.

@@ -43,6 +43,8 @@ pub enum Input {
         mirror: MirrorId,
         /// What the script failed with, if it did.
         result: Result<(), Failure>,
+        /// Whether scripts wait for something else, such as an alarm.
+        has_plans: bool,
     },
     /// A child of a script has ended.
     ChildEnded {

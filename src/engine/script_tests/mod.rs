@@ -127,7 +127,7 @@ impl Played {
             Called::Done(result) => result,
         };
         self.failures.extend(result.as_ref().err().map(|failure| failure.why.clone()));
-        Input::Called { mirror, result }
+        Input::Called { mirror, result, has_plans: false }
     }
 
     fn hear(&mut self, edit: Edit, path: &[u8]) {

@@ -90,6 +90,13 @@ fn commands() -> Vec<(String, &'static [&'static str])> {
         (format!("{print} \"^path\" \"x^pathname y\""), &["", "x| y"]),
         (format!("{print} \"$(printf '%sX' ^path)\""), &["|X"]),
         (format!("{print} \"$(printf '%sX' \"^path\")\""), &["|X"]),
+        // A bracket that ends none.
+        (
+            format!(
+                "{print} \"$(case x in a) :;; *) case x in (a) :;; x) printf '%sX' ^path;; esac;; esac)\""
+            ),
+            &["|X"],
+        ),
         (format!("# it's a comment ^path\\n{print} ^path"), &[""]),
         (format!("{print} it\\\\'s ^path"), &["!it's", ""]),
         (format!("{print} a\\\\ #b \"^path\" # it's"), &["!a #b", ""]),

@@ -14,7 +14,9 @@ use crate::{
     job::Failure,
     mirror::{
         Gate, Insist, Settings,
-        scripted::{Answer, ChildExit, MOST_EVENTS, Reset, ScriptSettings, Scripted, Spawned},
+        scripted::{
+            Answer, ChildExit, MOST_EVENTS, PATIENCE, Reset, ScriptSettings, Scripted, Spawned,
+        },
     },
     notice::{Change, Edit, Gone, Kind, News, Notice},
     queue::ordered::{Entry, EventId, Refused, Status},
@@ -114,12 +116,12 @@ impl Played {
     }
 
     fn called(&mut self, mirror: u32) -> Vec<String> {
-        self.handle(Input::Called { mirror: MirrorId(mirror), result: Ok(()) })
+        self.handle(Input::Called { mirror: MirrorId(mirror), result: Ok(()), has_plans: false })
     }
 
     fn failed(&mut self) -> Vec<String> {
         let result = Err(Failure::new("no such field"));
-        self.handle(Input::Called { mirror: MirrorId(0), result })
+        self.handle(Input::Called { mirror: MirrorId(0), result, has_plans: false })
     }
 
     fn ended(&mut self, job: JobId, code: i32) -> Vec<String> {
@@ -382,6 +384,48 @@ fn one_pass_is_over_when_the_script_of_a_beginning_fails() {
     let result = Err(Failure::new("no"));
     let said = played.handle(Input::Collected { job, result });
     assert_eq!(said, ["failed Some(5s)", "exit 255"]);
+}
+
+#[test]
+fn one_pass_is_over_when_a_beginning_is_left_alone_and_nothing_else_is_to_come() {
+    let limits = Limits { max_jobs: None, onepass: true };
+    let mut played = Played::new(vec![script_settings().into(); 2], limits);
+    played.handle(Input::Covered(MirrorId(0)));
+    assert_eq!(played.called(0), ["BeginningIdle"]);
+    played.handle(Input::Covered(MirrorId(1)));
+    let job = played.spawn(1);
+    assert!(played.called(1).is_empty());
+    for _ in 1..PATIENCE.as_secs() {
+        assert_eq!(played.wait(1_000).len(), 1);
+        assert!(played.called(0).is_empty());
+    }
+    // Who is called for its end may do what is to be done.
+    played.wait(1_000);
+    assert!(played.called(0).is_empty());
+    played.ended(job, 0);
+    assert!(played.collected(job, Answer::Done).is_empty());
+    // So may an alarm.
+    played.wait(1_000);
+    let called = Input::Called { mirror: MirrorId(0), result: Ok(()), has_plans: true };
+    assert!(played.handle(called).is_empty());
+    played.wait(1_000);
+    assert_eq!(played.called(0), ["Report(OnepassStuck(MirrorId(0)))", "exit 255"]);
+}
+
+#[test]
+fn who_does_something_after_all_has_one_pass() {
+    let limits = Limits { max_jobs: None, onepass: true };
+    let mut played = Played::new(vec![script_settings().into()], limits);
+    played.handle(Input::Covered(MirrorId(0)));
+    played.called(0);
+    for _ in 1..PATIENCE.as_secs() {
+        played.wait(1_000);
+        assert!(played.called(0).is_empty());
+    }
+    played.wait(1_000);
+    let init = played.first(0);
+    assert_eq!(played.scripted(0).discard(init), Ok(()));
+    assert_eq!(played.called(0), ["Report(OnepassDone)", "exit 0"]);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Fleet, Member, Phase};
+use super::{EXIT_FAILURE, Fleet, Member, Phase, is_done};
 use crate::{
     effect::Effect,
+    event::Event,
     input::Input,
     job::JobId,
     mirror::{
@@ -57,12 +58,15 @@ impl Fleet {
     /// Takes in what concerns scripts.
     pub(super) fn handle_script(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
         match input {
-            Input::Called { mirror, result } => {
+            Input::Called { mirror, result, has_plans } => {
                 let has_failed = result.is_err();
                 if let Some(mirror) = self.scripted(mirror) {
                     mirror.called(result, now, effects);
                     let is_begun = *mirror.state() != State::Starting;
                     self.give_up_onepass(has_failed && !is_begun, now);
+                    if !has_plans {
+                        self.give_up_what_is_stuck(now, effects);
+                    }
                 }
             }
             Input::Listed { mirror, path, entries } => {
@@ -92,6 +96,21 @@ impl Fleet {
     fn give_up_onepass(&mut self, has_failed: bool, now: Moment) {
         if has_failed && self.limits.onepass {
             self.end_for_failure(now);
+        }
+    }
+
+    /// Nor is it to wait for what does not come: when all but scripts that do nothing with their
+    /// beginning is done, and they have no other plans, nothing will end it.
+    fn give_up_what_is_stuck(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let stuck = |it: &&Member| matches!(it, Member::Scripted(mirror) if mirror.is_stuck(now));
+        let is_over =
+            self.retired.is_empty() && self.mirrors.iter().all(|it| is_done(it) || stuck(&it));
+        if !self.limits.onepass || self.phase != Phase::Running || !is_over {
+            return;
+        }
+        for mirror in self.mirrors.iter().filter(stuck) {
+            effects.push(Effect::Report(Event::OnepassStuck(mirror.id())));
+            self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
         }
     }
 

@@ -294,7 +294,7 @@ impl World {
             }
             Call::Init(_) | Call::Full(_) | Call::Action => {}
         }
-        self.handle(Input::Called { mirror: MIRROR, result: failed })
+        self.handle(Input::Called { mirror: MIRROR, result: failed, has_plans: false })
     }
 
     fn first_due(&mut self) -> Option<&Entry> {

@@ -9,7 +9,7 @@ use crate::{
     event::MirrorEvent,
     job::{Failure, JobId, Place},
     mirror::{FIRST_RETRY, Verdict},
-    queue::ordered::{Ended, Refused, Status},
+    queue::ordered::{Ended, EventId, Refused, Status},
     time::Moment,
 };
 
@@ -67,18 +67,22 @@ impl Scripted {
             self.retry.reset();
         }
         if is_left && !calling.has_acted {
-            self.rest_idle(now, effects);
+            self.rest_idle(calling.head, now, effects);
         } else if !calling.has_begun && self.queue.len() >= calling.length {
             self.idle.until = Some(now + PAUSE);
         }
     }
 
     /// To call it at once again would be of no use, and cost all of a processor.
-    fn rest_idle(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if !self.idle.is_told {
-            self.report(MirrorEvent::ScriptIdle, effects);
+    fn rest_idle(&mut self, head: EventId, now: Moment, effects: &mut Vec<Effect>) {
+        if self.idle.since.is_none() {
+            let is_beginning = self.init == Some(head);
+            let event =
+                if is_beginning { MirrorEvent::BeginningIdle } else { MirrorEvent::ScriptIdle };
+            self.report(event, effects);
         }
-        self.idle = Idle { until: Some(now + IDLE), is_told: true };
+        let since = self.idle.since.or(Some(now));
+        self.idle = Idle { until: Some(now + IDLE), since };
     }
 
     /// A child has ended. What that means the script says, unless something killed the child, and

@@ -28,7 +28,7 @@ use crate::{
     job::JobId,
     notice::MirrorId,
     path::TreePath,
-    queue::ordered::{Bond, Etype, EventId, Ordered, OrderedPace, Refused},
+    queue::ordered::{Bond, Entry, Etype, EventId, Ordered, OrderedPace, Refused},
     time::Moment,
 };
 
@@ -37,6 +37,10 @@ pub const MOST_EVENTS: usize = 250_000;
 
 /// How long a script is left alone that has done nothing with what is due.
 pub const IDLE: Duration = Duration::from_secs(1);
+
+/// When it has done nothing for so long with the event by which it begins, it waits for something
+/// else.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long it is left alone when it has begun no child and as much waits as before: one that makes
 /// a new event each time would be called for ever.
@@ -110,7 +114,8 @@ struct Pending {
 #[derive(Clone, Copy, Debug, Default)]
 struct Idle {
     until: Option<Moment>,
-    is_told: bool,
+    /// Since when it has done nothing, each time when it was called.
+    since: Option<Moment>,
 }
 
 impl Scripted {
@@ -340,6 +345,13 @@ impl Scripted {
         }
     }
 
+    /// Whether it does nothing with the event by which it begins, however often it is called.
+    pub(crate) fn is_stuck(&self, now: Moment) -> bool {
+        let begins = self.init.is_some() && self.init == self.queue.iter().next().map(Entry::id);
+        let is_idle = self.idle.since.is_some_and(|since| since + PATIENCE <= now);
+        begins && is_idle && !self.is_busy()
+    }
+
     /// A child of the script works on these events from now on.
     ///
     /// # Errors
@@ -392,7 +404,7 @@ impl Scripted {
         // What an alarm does says nothing of the function that is called for what is due.
         if let Some(calling) = &mut self.calling {
             calling.has_acted = true;
-            self.idle.is_told = false;
+            self.idle.since = None;
         }
     }
 
