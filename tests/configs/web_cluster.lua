@@ -4,7 +4,7 @@
 -- expect: says target   web-c.example.net:/var/www/html/
 -- expect: says Sync1, Sync2, Sync3: the target is on another machine, and insist is not set
 -- expect: words rsync --exclude-from=- --delete -ltspgozD --timeout=300 -r /srv/place/www/ web-a.example.net:/var/www/html/
--- expect: words rsync -ltspgozD --timeout=300 --modify-window=-1 --from0 --files-from=- --delete-missing-args --force /srv/place/www/ web-b.example.net:/var/www/html/
+-- expect: words rsync -ltspgozD --timeout=300 --modify-window=-1 --from0 --files-from=- --delete-missing-args --force /srv/place/www/ web-b.example.net:/var/www/html/.
 
 local webservers = {
     "web-a.example.net",
