@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Need, Recorder, Sandbox, exit_code, needs};
+use crate::support::{Daemon, Need, Recorder, Sandbox, exit_code, needs, wait_until};
 
 #[track_caller]
 fn end(mut daemon: Daemon) {
@@ -271,12 +271,16 @@ fn what_happens_while_the_configuration_is_read_again_is_told() {
     let daemon = sandbox.daemon().with(["-log", "Inotify"]).config(text, 1).start();
     daemon.wait_watched();
     let is_over = AtomicBool::new(false);
+    let noted = sandbox.path("noted");
     let write = || {
-        let mut names = Vec::new();
+        let mut names: Vec<String> = Vec::new();
         while !is_over.load(Ordering::Relaxed) {
-            names.push(format!("d{}/{}", names.len() % 200, names.len()));
-            fs::write(source.join(names.last().unwrap()), "").unwrap();
-            thread::sleep(Duration::from_micros(100));
+            for _ in 0..200 {
+                names.push(format!("d{}/{}", names.len() % 200, names.len()));
+                fs::write(source.join(names.last().unwrap()), "").unwrap();
+            }
+            let is_near = || written(&noted).lines().count() + 400 > names.len();
+            wait_until("the script is not far behind", || written(&noted), is_near);
         }
         names
     };
@@ -292,7 +296,7 @@ fn what_happens_while_the_configuration_is_read_again_is_told() {
         writer.join().unwrap()
     });
     daemon.wait_until("all is told", || {
-        let noted = written(&sandbox.path("noted"));
+        let noted = written(&noted);
         let noted: BTreeSet<&str> = noted.lines().collect();
         names.iter().all(|name| noted.contains(&**name))
     });
