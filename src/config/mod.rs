@@ -64,7 +64,7 @@ pub struct Loaded {
     pub setup: Setup,
     /// What is odd, but no reason to refuse it.
     pub warnings: Vec<String>,
-    /// The scripts of the user, if there are any.
+    /// The scripts of the user, if there are any, or a program that the file has started runs.
     pub scripts: Option<Scripts>,
 }
 
@@ -93,7 +93,7 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
     let mut loaded = read(&front, request)?;
     loaded.warnings.extend(noted.into_iter().flat_map(|noted| noted.take()));
     let has_script = loaded.setup.syncs.iter().any(Sync::has_script);
-    if has_script || scripts.has_plans() {
+    if has_script || scripts.has_plans() || scripts.has_programs() {
         // What ended the loading ends the daemon from now on.
         let exit = scripts.exit_function().and_then(|exit| table.set("exit", exit));
         exit.map_err(|error| bug(&error))?;

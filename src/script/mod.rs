@@ -9,6 +9,7 @@ mod descriptors;
 mod desk;
 mod guard;
 mod host;
+mod programs;
 mod socket;
 
 use std::{
@@ -41,6 +42,7 @@ pub use desk::{Order, Seat, Spawn};
 
 use desk::Desk;
 use guard::Guard;
+use programs::Programs;
 
 /// The code of Lua beside this file.
 const FILES: [(&str, &str); 6] = [
@@ -70,6 +72,13 @@ pub struct Scripts {
     numbers: BTreeMap<MirrorId, usize>,
     reread: Option<Reread>,
     guard: Rc<Guard>,
+    programs: Rc<Programs>,
+}
+
+impl Drop for Scripts {
+    fn drop(&mut self) {
+        self.programs.end();
+    }
 }
 
 impl fmt::Debug for Scripts {
@@ -100,8 +109,8 @@ impl Scripts {
         let (calls, numbers) = (Rc::default(), BTreeMap::new());
         let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
         preload.set("socket", lua.create_function(|lua, ()| socket::module(lua))?)?;
-        let guard = Rc::default();
-        Ok(Self { lua: lua.clone(), desk, host, calls, numbers, reread: None, guard })
+        let (guard, programs) = (Rc::default(), Programs::watch(lua)?);
+        Ok(Self { lua: lua.clone(), desk, host, calls, numbers, reread: None, guard, programs })
     }
 
     /// A function for Lua that loads what scripts need. It takes the table of the syncs, and returns
@@ -166,6 +175,12 @@ impl Scripts {
     #[must_use]
     pub fn has_plans(&self) -> bool {
         self.desk.wake_at.get().is_some() || !self.desk.orders.borrow().is_empty()
+    }
+
+    /// Whether a program that Lua has started runs. It is asked to end with these scripts.
+    #[must_use]
+    pub fn has_programs(&self) -> bool {
+        self.programs.any_runs()
     }
 
     /// The mirror of the sync of this number is this one.

@@ -189,9 +189,11 @@ fn a_program_that_cannot_be_started_or_is_killed_ends_nothing() {
 fn a_program_that_a_script_waits_for_does_not_keep_the_daemon_from_ending() {
     let sandbox = Sandbox::new();
     let source = sandbox.directory("src");
-    let text = "reader = io.popen('sleep 1000')
+    // The programs outlive the daemon, but not the test.
+    let text = "local forever = 'while [ -e @/src ]; do sleep 0.05; done'
+        reader = io.popen(forever)
         sync{ source = '@/src', delay = 0, onStartup = 'echo ready'
-            , onCreate = function() os.execute('echo waits; sleep 1000') end }";
+            , onCreate = function() os.execute('echo waits; ' .. forever) end }";
     let mut reads = sandbox.daemon().config(text, 1).start();
     let mut waits = sandbox.daemon().config(text, 1).start();
     waits.wait_for_log("ready\n");
@@ -204,6 +206,40 @@ fn a_program_that_a_script_waits_for_does_not_keep_the_daemon_from_ending() {
     waits.signal(Signal::TERM);
     assert_eq!(exit_code(waits.wait_end()), 143, "{}", waits.log());
     assert!(waits.log().contains("a script does not return"), "{}", waits.log());
+}
+
+#[test]
+fn a_program_that_a_file_has_started_does_not_hold_up_its_end() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    sandbox.directory("dst");
+    // The last one outlives the daemon, but not the test.
+    let text = "started = io.popen('echo $$ >> @/started; while [ -e @/src ]; do sleep 0.05; done')
+        sync{ default.direct, source = '@/src', target = '@/dst', delay = 0 }
+        if readdir('@')['scripted'] ~= nil then
+            sync{ source = '@/src', delay = 0, onCreate = 'echo ^pathname' }
+        end";
+    let daemon = sandbox.daemon().with(["-log", "Inotify"]).config(text, 1).start();
+    let is_there = |number: usize| {
+        let started = written(&sandbox.path("started"));
+        let process = started.lines().nth(number).map(|pid| Path::new("/proc").join(pid));
+        process.is_some_and(|process| process.exists())
+    };
+    daemon.wait_until("it runs, though no function needs Lua any more", || is_there(0));
+    fs::write(source.join("first"), "").unwrap();
+    daemon.wait_until("there is a mirror", || sandbox.path("dst/first").exists());
+    assert!(is_there(0));
+    for round in 1..=2 {
+        fs::write(sandbox.path("scripted"), "").unwrap();
+        daemon.signal(Signal::HUP);
+        daemon.wait_until("another runs in its place", || !is_there(round - 1) && is_there(round));
+        let watched = || daemon.log().matches(" is watched: ").count();
+        daemon.wait_until("the script listens", || watched() == 1 + round);
+        let file = format!("file{round}");
+        fs::write(source.join(&file), "").unwrap();
+        daemon.wait_for_log(&format!("{file}\n"));
+    }
+    end(daemon);
 }
 
 #[test]
