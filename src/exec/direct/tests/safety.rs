@@ -238,3 +238,16 @@ fn there_are_workers_for_any_machine() {
     assert!((2..=8).contains(&default_workers().get()));
     assert_ne!(default_workers(), NonZeroUsize::MIN);
 }
+
+#[test]
+fn a_target_that_was_exchanged_gets_everything_again() {
+    let mirror = Mirror::new();
+    for name in ["file", "other"] {
+        fs::write(mirror.source(name), b"content").unwrap();
+    }
+    mirror.assert_mirrored();
+    fs::rename(&mirror.target, mirror.target.with_extension("old")).unwrap();
+    fs::create_dir(&mirror.target).unwrap();
+    assert_eq!(mirror.batch("file"), Outcome::Done);
+    mirror.assert_same();
+}

@@ -378,3 +378,28 @@ fn a_target_that_was_removed_is_owed_everything_until_it_has_it() {
     assert_eq!(executor.run(&job(batch(&[b"a"])), &Stop::default()), Outcome::Done);
     fixture.assert_equal();
 }
+
+#[test]
+fn a_target_that_was_exchanged_is_owed_everything() {
+    for meanwhile in [false, true] {
+        let Some(mut fixture) = Fixture::with_rsync() else { return };
+        let exchange = "mv \"$PLACE/dst\" \"$PLACE/aside\"; mkdir \"$PLACE/dst\"";
+        fixture.use_script(&format!(
+            "if [ -e \"$PLACE/go\" ]; then rm \"$PLACE/go\"; {exchange}; fi; exec rsync \"$@\""
+        ));
+        for name in ["a", "d/b"] {
+            fixture.on_both(name);
+        }
+        let executor = fixture.executor();
+        assert_eq!(executor.run(&job(Work::Full), &Stop::default()), Outcome::Done);
+        fs::write(fixture.source("a"), "changed").unwrap();
+        if meanwhile {
+            fs::write(fixture.place.path().join("go"), "").unwrap();
+        } else {
+            fs::rename(fixture.target(""), fixture.place.path().join("aside")).unwrap();
+            fs::create_dir(fixture.target("")).unwrap();
+        }
+        assert_eq!(executor.run(&job(batch(&[b"a"])), &Stop::default()), Outcome::Done);
+        fixture.assert_equal();
+    }
+}
