@@ -12,7 +12,7 @@ use std::{
 };
 
 use mirror_core::{
-    job::{Failure, Outcome},
+    job::{Failure, Outcome, Work},
     path::Escaped,
 };
 use mirror_linux::handle::Handle;
@@ -75,19 +75,28 @@ impl Presence {
         Self { name, path, log, known: Mutex::default() }
     }
 
-    /// Looks at it before a job. If it is not what it was, all of the source is owed to it.
+    /// Looks at it before a job. If it is not what it was, all of the source is owed to it, and that
+    /// is its `work`.
     ///
     /// # Errors
     ///
     /// The outcome of the job if nothing may be written there: its disk is not mounted any more, and
     /// what lies below may be too small for all of the source.
-    pub(super) fn look(&self) -> Result<Sight, Outcome> {
+    pub(super) fn look(&self, work: &mut Work) -> Result<Sight, Outcome> {
         let now = self.sight();
+        self.compare(&now)?;
+        if self.is_owed_all() && !matches!(work, Work::Full) {
+            *work = Work::all();
+        }
+        Ok(now)
+    }
+
+    fn compare(&self, now: &Sight) -> Result<(), Outcome> {
         let known = self.known();
-        let how = match (&now, &known.was) {
+        let how = match (now, &known.was) {
             (Sight::Nothing, _) if known.seen => "is gone",
             (Sight::Found(now), Some(was)) if now != was => "is another directory than before",
-            _ => return Ok(now),
+            _ => return Ok(()),
         };
         if let Some(point) = known.mounted_on.as_ref().filter(|point| !is_mount_point(point)) {
             let (name, point) = (&self.name, Escaped(point.as_os_str().as_encoded_bytes()));
@@ -97,7 +106,7 @@ impl Presence {
             ))));
         }
         self.lose(known, how);
-        Ok(now)
+        Ok(())
     }
 
     /// Looks at it after a job that did what it should, and before which it was `before`. `all` of
@@ -109,7 +118,7 @@ impl Presence {
     pub(super) fn settle(&self, before: &Sight, all: bool) -> Result<(), Outcome> {
         let now = self.sight();
         if matches!(before, Sight::Found(_)) && now != Sight::Unknown && now != *before {
-            self.look()?;
+            self.compare(&now)?;
             let why = format!("the target {} was exchanged meanwhile", self.name);
             return Err(Outcome::Again(Failure::new(why)));
         }
@@ -199,6 +208,7 @@ fn mount_point(path: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mirror_core::{job::Scope, path::TreePath};
     use std::{fs, os::unix::fs::symlink};
 
     /// A directory `dst` beside others, and what is known of it once all of the source went there.
@@ -217,14 +227,17 @@ mod tests {
 
     /// A job that goes well.
     fn bring(presence: &Presence, all: bool) {
-        let before = presence.look().unwrap();
+        let before = presence.look(&mut Work::Full).unwrap();
         presence.settle(&before, all).unwrap();
     }
 
     /// Whether it is seen to be another one before a part goes there.
     fn is_lost(presence: &Presence) -> bool {
-        presence.look().unwrap();
-        presence.is_owed_all()
+        let mut work = Work::Large(TreePath::root());
+        presence.look(&mut work).unwrap();
+        let is_all = matches!(work, Work::Batch { places, .. } if places.covers(&TreePath::root(), Scope::Tree));
+        assert_eq!(is_all, presence.is_owed_all());
+        is_all
     }
 
     #[test]
@@ -288,7 +301,7 @@ mod tests {
         let presence = at(&target);
         presence.lost();
         assert!(!is_lost(&presence) && !presence.is_seen());
-        let before = presence.look().unwrap();
+        let before = presence.look(&mut Work::Full).unwrap();
         fs::create_dir(&target).unwrap();
         presence.settle(&before, false).unwrap();
         assert!(!is_lost(&presence) && presence.is_seen());
@@ -301,7 +314,7 @@ mod tests {
     fn what_went_there_while_it_was_exchanged_does_not_count() {
         for all in [true, false] {
             let (_place, target, presence) = with_all();
-            let before = presence.look().unwrap();
+            let before = presence.look(&mut Work::Full).unwrap();
             fs::rename(&target, target.with_extension("old")).unwrap();
             fs::create_dir(&target).unwrap();
             let settled = presence.settle(&before, all);

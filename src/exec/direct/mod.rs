@@ -139,12 +139,12 @@ impl DirectExecutor {
 }
 
 impl Executor for DirectExecutor {
-    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
         let source = match self.source.open() {
             Ok(source) => source,
             Err(outcome) => return outcome,
         };
-        let before = match self.presence.look() {
+        let before = match self.presence.look(&mut job.work) {
             Ok(before) => before,
             Err(outcome) => return outcome,
         };
@@ -152,7 +152,6 @@ impl Executor for DirectExecutor {
             Ok(target) => target,
             Err(outcome) => return outcome,
         };
-        let owed = self.presence.is_owed_all();
         self.grain.get_or_init(|| Grain::of(&target));
         let delete = match job.work {
             Work::Full => self.settings.delete.startup,
@@ -161,7 +160,6 @@ impl Executor for DirectExecutor {
         let pass = Pass::new(self, (source, target), delete, stop);
         match &job.work {
             Work::Full => places::full(&pass),
-            Work::Batch { .. } | Work::Large(_) if owed => places::full(&pass),
             Work::Batch { places, moves } => {
                 let moves = if self.settings.moves { moves } else { &[][..] };
                 places::batch(&pass, places, moves);

@@ -142,12 +142,11 @@ impl RsyncExecutor {
 }
 
 impl RsyncExecutor {
-    /// Carries out what `work` asks for, or all of the source where it is owed to the target.
-    fn attempt(&self, run: &mut Run<'_>, work: &Work) -> Result<(), Outcome> {
-        let before = self.presence.look()?;
+    /// Carries out what `work` asks for, all of the source where that is owed to the target.
+    fn attempt(&self, run: &mut Run<'_>, work: &mut Work) -> Result<(), Outcome> {
+        let before = self.presence.look(work)?;
         match work {
             Work::Full => run.full(Phase::Startup)?,
-            _ if self.presence.is_owed_all() => run.full(Phase::Running)?,
             Work::Batch { places, moves } => run.batch(places, moves)?,
             Work::Large(path) => run.large(path)?,
         }
@@ -174,7 +173,7 @@ impl RsyncExecutor {
 }
 
 impl Executor for RsyncExecutor {
-    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
         // As long as it is open, the file system of the source can't be unmounted.
         // RACE: rsync opens the source by its name. If another directory gets that name between
         // this look and rsync's, rsync mirrors that one; the look afterwards tells it.
@@ -190,10 +189,10 @@ impl Executor for RsyncExecutor {
             return outcome;
         }
         let mut run = Run::new(self, stop, &root);
-        let mut done = self.attempt(&mut run, &job.work);
+        let mut done = self.attempt(&mut run, &mut job.work);
         if !run.is_full() && self.presence.is_owed_all() {
             run = Run::new(self, stop, &root);
-            done = self.attempt(&mut run, &job.work);
+            done = self.attempt(&mut run, &mut job.work);
         }
         match (done, self.root.open()) {
             (_, Err(outcome @ Outcome::SourceGone(_))) | (Err(outcome), _) => outcome,

@@ -109,9 +109,9 @@ fn a_source_that_is_unmounted_deletes_nothing() {
         mirror: mirror_core::notice::MirrorId(0),
         work,
     };
-    assert_eq!(executor.run(&job(Work::Full), &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job(Work::Full), &Stop::default()), Outcome::Done);
     drop(disk);
-    let gone = executor.run(&job(Work::Full), &Stop::default());
+    let gone = executor.run(&mut job(Work::Full), &Stop::default());
     assert!(matches!(gone, Outcome::SourceGone(_)), "{gone:?}");
     assert!(fs::exists(mirror.target("file")).unwrap());
 }
@@ -182,7 +182,7 @@ fn a_target_that_is_unmounted_is_waited_for_and_gets_everything_again() {
         let executor = executor(&mirror.source, &target, ALWAYS);
         let run = |work| {
             let (id, mirror) = (mirror_core::job::JobId(1), mirror_core::notice::MirrorId(0));
-            executor.run(&mirror_core::job::Job { id, mirror, work }, &Stop::default())
+            executor.run(&mut mirror_core::job::Job { id, mirror, work }, &Stop::default())
         };
         let batch = || run(super::work(&[super::place("file")], &[]));
         assert_eq!(run(Work::Full), Outcome::Done);
