@@ -69,7 +69,7 @@ pub(super) fn run(orders: &Receiver<Order>, tell: impl Fn(Vec<Answer>)) {
             orders.recv_timeout(wait)
         };
         match order {
-            Ok(order) => tell(polled.obey(order).into_iter().collect()),
+            Ok(order) => tell(polled.obey(order)),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 let began = Instant::now();
@@ -97,11 +97,14 @@ impl Polled {
     }
 
     /// Does what is ordered.
-    pub(super) fn obey(&mut self, order: Order) -> Option<Answer> {
+    ///
+    /// Where each change matters, a mirror may be polled only until another one is, in its place:
+    /// then what differs by now is told of it first.
+    pub(super) fn obey(&mut self, order: Order) -> Vec<Answer> {
         match order {
             Order::Remove(mirror) => {
                 self.subtrees.retain(|subtree| subtree.tree.mirror != mirror);
-                None
+                Vec::new()
             }
             Order::Add(tree, top) => {
                 let mirror = tree.mirror;
@@ -109,23 +112,30 @@ impl Polled {
                     .retain(|known| known.tree.mirror != mirror || !top.contains(&known.top));
                 let is_known =
                     |known: &Subtree| known.tree.mirror == mirror && known.top.contains(&top);
-                let mut count = 0;
+                let (mut count, mut answers) = (0, Vec::new());
                 if !self.subtrees.iter().any(is_known) {
                     let mut subtree = Subtree { tree, top: top.clone(), prints: HashMap::new() };
                     subtree.round(&self.hasher);
                     count = subtree.prints.len();
+                    answers = self.round_of(|other| subtree.may_replace(other));
                     self.subtrees.push(subtree);
                 }
-                Some(Answer::Known(mirror, top, count))
+                answers.push(Answer::Known(mirror, top, count));
+                answers
             }
         }
     }
 
     /// Reads all directories. What differs from the last time is told.
     pub(super) fn round(&mut self) -> Vec<Answer> {
+        self.round_of(|_| true)
+    }
+
+    fn round_of(&mut self, is_wanted: impl Fn(&Subtree) -> bool) -> Vec<Answer> {
         let Self { subtrees, hasher } = self;
         subtrees
             .iter_mut()
+            .filter(|subtree| is_wanted(subtree))
             .flat_map(|subtree| {
                 let mirror = subtree.tree.mirror;
                 let changed = subtree.round(hasher);
@@ -136,6 +146,12 @@ impl Polled {
 }
 
 impl Subtree {
+    fn may_replace(&self, other: &Self) -> bool {
+        let is_exact = self.tree.exact.is_some() && other.tree.exact.is_some();
+        let overlap = self.top.contains(&other.top) || other.top.contains(&self.top);
+        is_exact && overlap && self.tree.root == other.tree.root
+    }
+
     /// Reads all directories. Returns those that are not what they were, and those that were not
     /// there.
     fn round(&mut self, hasher: &DefaultHashBuilder) -> Vec<TreePath> {
@@ -202,15 +218,20 @@ fn look<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + use<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mirror_core::notice::Writes;
     use std::{fs, path::Path, sync::Arc};
 
     fn path(text: &str) -> TreePath {
         TreePath::new(text.as_bytes()).unwrap()
     }
 
-    fn order(root: &Path, top: &str) -> Order {
+    fn tree(mirror: u32, root: &Path) -> Tree {
         let skip = Arc::new(|path: &TreePath| path.as_bytes().starts_with(b"skipped"));
-        Order::Add(Tree { mirror: MirrorId(1), root: root.into(), skip, exact: None }, path(top))
+        Tree { mirror: MirrorId(mirror), root: root.into(), skip, exact: None }
+    }
+
+    fn order(root: &Path, top: &str) -> Order {
+        Order::Add(tree(1, root), path(top))
     }
 
     fn changed(paths: &[&str]) -> Vec<Answer> {
@@ -225,8 +246,8 @@ mod tests {
         }
         fs::write(place.path().join("a/b/f"), "one").unwrap();
         let mut polled = Polled::default();
-        let known = polled.obey(order(place.path(), "")).unwrap();
-        assert_eq!(known, Answer::Known(MirrorId(1), path(""), 4));
+        let known = polled.obey(order(place.path(), ""));
+        assert_eq!(known, [Answer::Known(MirrorId(1), path(""), 4)]);
         assert_eq!(polled.round(), []);
         // Of another length: in one tick of a coarse clock its time is the same.
         fs::write(place.path().join("a/b/f"), "another").unwrap();
@@ -246,10 +267,26 @@ mod tests {
         fs::create_dir_all(place.path().join("a/b")).unwrap();
         let mut polled = Polled::default();
         for top in ["a/b", "a", "a/b", "a"] {
-            assert!(matches!(polled.obey(order(place.path(), top)), Some(Answer::Known(..))));
+            assert!(matches!(&*polled.obey(order(place.path(), top)), [Answer::Known(..)]));
         }
         assert_eq!(polled.subtrees.len(), 1);
         fs::write(place.path().join("a/b/f"), "").unwrap();
         assert_eq!(polled.round(), changed(&["a/b"]));
+    }
+
+    #[test]
+    fn what_differs_when_another_begins_in_its_place_is_told_before() {
+        let place = tempfile::tempdir().unwrap();
+        let mut polled = Polled::default();
+        let add = |polled: &mut Polled, mirror, exact| {
+            polled.obey(Order::Add(Tree { exact, ..tree(mirror, place.path()) }, path("")))
+        };
+        let known = |mirror| Answer::Known(MirrorId(mirror), path(""), 1);
+        assert_eq!(add(&mut polled, 1, Some(Writes::default())), [known(1)]);
+        fs::write(place.path().join("f"), "").unwrap();
+        assert_eq!(add(&mut polled, 2, None), [known(2)]);
+        let changed = Answer::Changed(MirrorId(1), path(""));
+        assert_eq!(add(&mut polled, 3, Some(Writes::default())), [changed, known(3)]);
+        assert_eq!(polled.round(), []);
     }
 }

@@ -1,15 +1,18 @@
 //! Functions of a user that fail or take their time, and programs that do not listen.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Need, Recorder, Sandbox, exit_code, needs};
+use crate::support::{Daemon, Need, Recorder, Sandbox, exit_code, needs, wait_until};
 
 #[track_caller]
 fn end(mut daemon: Daemon) {
@@ -251,6 +254,52 @@ fn what_waits_is_not_lost_when_the_configuration_is_read_again() {
     daemon.signal(Signal::HUP);
     let noted = || written(&sandbox.path("noted"));
     daemon.wait_until("nothing is lost", || noted().starts_with("worked-on\nwaits\n"));
+    end(daemon);
+}
+
+#[test]
+fn what_happens_while_the_configuration_is_read_again_is_told() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    for number in 0..200 {
+        fs::create_dir(source.join(format!("d{number}"))).unwrap();
+    }
+    let text = "sync{ source = '@/src', delay = 0, onCreate = function(event)
+        local noted = io.open('@/noted', 'a')
+        noted:write(event.pathname, '\\n')
+        noted:close() end }";
+    let daemon = sandbox.daemon().with(["-log", "Inotify"]).config(text, 1).start();
+    daemon.wait_watched();
+    let is_over = AtomicBool::new(false);
+    let noted = sandbox.path("noted");
+    let write = || {
+        let mut names: Vec<String> = Vec::new();
+        while !is_over.load(Ordering::Relaxed) {
+            for _ in 0..200 {
+                names.push(format!("d{}/{}", names.len() % 200, names.len()));
+                fs::write(source.join(names.last().unwrap()), "").unwrap();
+            }
+            let is_near = || written(&noted).lines().count() + 400 > names.len();
+            wait_until("the script is not far behind", || written(&noted), is_near);
+        }
+        names
+    };
+    let names = thread::scope(|scope| {
+        let writer = scope.spawn(write);
+        for count in 1..=8 {
+            daemon.signal(Signal::HUP);
+            daemon.wait_until("it begins anew", || {
+                daemon.log().matches(" is watched: ").count() > count
+            });
+        }
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    daemon.wait_until("all is told", || {
+        let noted = written(&noted);
+        let noted: BTreeSet<&str> = noted.lines().collect();
+        names.iter().all(|name| noted.contains(&**name))
+    });
     end(daemon);
 }
 

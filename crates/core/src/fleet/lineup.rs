@@ -50,8 +50,9 @@ impl Fleet {
     /// Replaces the mirrors by these, in this order. Returns their names; that of a new one was
     /// never used before.
     ///
-    /// What does not stay is uncovered, its jobs are asked to end, and it is dismissed when they
-    /// have ended. What joins begins with the effects of this.
+    /// What does not stay is uncovered, but for one with a script until its heir is watched. Its jobs
+    /// are asked to end, and it is dismissed when they have ended. What joins begins with the
+    /// effects of this.
     pub fn replace(
         &mut self,
         entrants: Vec<Entrant>,
@@ -78,6 +79,7 @@ impl Fleet {
                         (&mut mirror, testator)
                     {
                         heir.take_over(testator, now, &mut lists);
+                        self.bridges.build(testator.id(), heir.id());
                     }
                     joined.push((mirror.id(), after));
                     mirrors.push(mirror);
@@ -89,6 +91,8 @@ impl Fleet {
         }
         let names = mirrors.iter().map(Member::id).collect();
         self.line_up(mirrors);
+        let unneeded = self.bridges.end(|heir| !self.places.contains_key(&heir));
+        effects.extend(unneeded.into_iter().map(Effect::Uncover));
         for (mirror, after) in joined {
             let ahead = self.retired.iter_mut().filter(|it| after.contains(&it.mirror));
             ahead.for_each(|it| it.heirs.push(mirror));
@@ -136,8 +140,16 @@ impl Fleet {
         self.mirrors = mirrors;
     }
 
+    /// This mirror is watched, or can't be: nobody else has to be watched for it any more.
+    pub(super) fn end_bridge(&mut self, id: MirrorId, effects: &mut Vec<Effect>) {
+        effects.extend(self.bridges.end(|heir| heir == id).into_iter().map(Effect::Uncover));
+    }
+
     fn retire(&mut self, mirror: Member, effects: &mut Vec<Effect>) {
         let (id, connection) = (mirror.id(), mirror.connection().cloned());
+        if !self.bridges.needs(id) {
+            effects.push(Effect::Uncover(id));
+        }
         let jobs = mirror.retire(effects);
         if jobs.is_empty() {
             effects.push(Effect::Dismiss(id));

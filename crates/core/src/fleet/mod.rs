@@ -1,5 +1,6 @@
 //! All mirrors of a daemon: what they share, how they are replaced, and how they end.
 
+mod bridges;
 mod lineup;
 mod load;
 mod member;
@@ -14,10 +15,11 @@ use crate::{
     input::{Input, Signal},
     job::{JobId, Outcome},
     mirror::{Mirror, State, Verdict},
-    notice::MirrorId,
+    notice::{MirrorId, News, Notice},
     time::Moment,
 };
 
+use bridges::Bridges;
 pub use lineup::Entrant;
 use lineup::Retired;
 use load::Load;
@@ -44,6 +46,7 @@ pub struct Fleet {
     places: BTreeMap<MirrorId, usize>,
     /// Those that were replaced, and still have a job.
     retired: Vec<Retired>,
+    bridges: Bridges,
     limits: Limits,
     phase: Phase,
     next_mirror: u32,
@@ -85,6 +88,7 @@ impl Fleet {
             mirrors: Vec::new(),
             places: BTreeMap::new(),
             retired: Vec::new(),
+            bridges: Bridges::default(),
             limits,
             phase: Phase::Running,
             next_mirror: 0,
@@ -120,14 +124,16 @@ impl Fleet {
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
         match input {
-            Input::Covered(id) => self.with(id, |mirror| mirror.covered(now, effects)),
+            Input::Covered(id) => {
+                self.end_bridge(id, effects);
+                self.with(id, |mirror| mirror.covered(now, effects));
+            }
             Input::CannotCover { mirror, why } => {
+                self.end_bridge(mirror, effects);
                 self.with(mirror, |mirror| mirror.cannot_cover(why, now, effects));
             }
             Input::Gate(id, gate) => self.with(id, |mirror| mirror.set_gate(gate, now, effects)),
-            Input::Notice(notice) => {
-                self.with(notice.mirror, |mirror| mirror.hear(notice.news, now, effects));
-            }
+            Input::Notice(notice) => self.hear(notice, now, effects),
             Input::JobEnded { job, outcome } => self.job_ended(job, outcome, now, effects),
             Input::FullDue(id) => self.with(id, |mirror| mirror.full_due(now, effects)),
             Input::Signal(signal) => self.signal(signal, now, effects),
@@ -136,6 +142,16 @@ impl Fleet {
             | Input::Collected { .. }
             | Input::Listed { .. } => self.handle_script(input, now, effects),
         }
+    }
+
+    fn hear(&mut self, notice: Notice, now: Moment, effects: &mut Vec<Effect>) {
+        let Notice { mirror, news } = notice;
+        let heirs: Vec<_> = self.bridges.heirs_of(mirror).collect();
+        // Whether the source is there, the watching of the heir tells.
+        for heir in heirs.into_iter().filter(|_| !matches!(news, News::Gone(_))) {
+            self.with(heir, |heir| heir.hear(news.clone(), now, effects));
+        }
+        self.with(mirror, |mirror| mirror.hear(news, now, effects));
     }
 
     fn with(&mut self, id: MirrorId, act: impl FnOnce(&mut Member)) {

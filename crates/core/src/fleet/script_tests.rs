@@ -471,14 +471,56 @@ fn who_is_replaced_is_dismissed_when_its_children_have_ended() {
     let said: Vec<_> = effects.iter().map(show).collect();
     let cover = "Cover { mirror: MirrorId(1), accept: Any }";
     let stop = format!("stop {}", job.0);
-    assert_eq!(said, ["Uncover(MirrorId(0))", &*stop, cover, "list /d"]);
+    assert_eq!(said, [&*stop, cover, "list /d"]);
+    // What happens until it is watched is told by the watching of the one before.
+    assert!(played.hear(Edit::Create, "c").is_empty());
     // It is watched, but the script is not called before the children of the one before have ended.
-    assert!(played.handle(Input::Covered(MirrorId(1))).is_empty());
+    assert_eq!(played.handle(Input::Covered(MirrorId(1))), ["Uncover(MirrorId(0))"]);
+    assert!(played.hear(Edit::Create, "late").is_empty());
     assert_eq!(played.sleeps(), None);
     assert_eq!(played.ended(job, 0), ["Dismiss(MirrorId(0))", "action 1"]);
     let queue = played.scripted(1).queue();
     let events: Vec<_> = queue.iter().map(|it| format!("{}", it.path())).collect();
-    assert_eq!(events, ["/a", "/b", "/d", "/"]);
+    assert_eq!(events, ["/a", "/b", "/d", "/c", "/"]);
+}
+
+#[test]
+fn who_is_replaced_again_before_his_heir_is_watched_is_watched_until_the_last_one_is() {
+    let settings = || ScriptSettings { anew: Reset::Keep, full: false, ..script_settings() };
+    let mut played = Played::live(settings());
+    // One of which is being asked what is there.
+    played.tell(News::Lost(at("d")));
+    let replace = |played: &mut Played, heirs: &[u32]| {
+        let joins = |&old: &u32| Entrant::Joins {
+            settings: settings().into(),
+            after: Vec::new(),
+            heir_of: Some(MirrorId(old)),
+        };
+        let mut effects = Vec::new();
+        let now = played.moment();
+        played.fleet.replace(heirs.iter().map(joins).collect(), now, &mut effects);
+        effects.iter().map(show).collect::<Vec<_>>()
+    };
+    let cover = |mirror| format!("Cover {{ mirror: MirrorId({mirror}), accept: Any }}");
+    let dismiss = |mirror| format!("Dismiss(MirrorId({mirror}))");
+    let uncover = |mirror| format!("Uncover(MirrorId({mirror}))");
+    assert_eq!(replace(&mut played, &[0]), [dismiss(0), cover(1), "list /d".into()]);
+    let said = replace(&mut played, &[1, 1]);
+    let lists = ["list /d", "list /d"].map(String::from);
+    assert_eq!(said, [&[uncover(1), dismiss(1), cover(2), cover(3)][..], &lists].concat());
+    played.hear(Edit::Create, "a");
+    assert!(played.handle(Input::Covered(MirrorId(2))).is_empty());
+    played.hear(Edit::Create, "b");
+    let queue = |played: &mut Played, mirror| {
+        let queue = played.scripted(mirror).queue();
+        queue.iter().map(|it| format!("{}", it.path())).collect::<Vec<_>>()
+    };
+    assert_eq!(queue(&mut played, 2), ["/a", "/"]);
+    assert_eq!(queue(&mut played, 3), ["/a", "/b"]);
+    assert_eq!(
+        replace(&mut played, &[]),
+        [uncover(2), dismiss(2), uncover(3), dismiss(3), uncover(0)]
+    );
 }
 
 #[test]

@@ -251,7 +251,6 @@ impl Mirror {
 
     /// Ends this mirror. The jobs that it answers with still run, and were asked to end.
     pub fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
-        effects.push(Effect::Uncover(self.id));
         effects.extend(self.jobs().map(Effect::Stop));
         self.jobs().collect()
     }

@@ -44,6 +44,11 @@ impl Scripted {
                 self.hear(news, now, effects);
             }
         }
+        for directory in other.listings.directories() {
+            if !self.listings.is_asked(&directory) {
+                self.list(&directory, effects);
+            }
+        }
     }
 
     /// Notes what came or went in directories that are being listed.

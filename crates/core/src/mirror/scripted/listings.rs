@@ -52,6 +52,17 @@ impl Listings {
         self.asked.entry(key(directory)).or_default().answers += 1;
     }
 
+    /// Those of which answers are to come.
+    pub(super) fn directories(&self) -> impl Iterator<Item = TreePath> {
+        let names = self.asked.keys().map(|key| key.strip_suffix(b"/").unwrap_or(key));
+        names.filter_map(TreePath::new)
+    }
+
+    /// Whether an answer of this one is to come.
+    pub(super) fn is_asked(&self, directory: &TreePath) -> bool {
+        self.asked.contains_key(&key(directory))
+    }
+
     /// An entry came or went.
     pub(super) fn hear(&mut self, path: &TreePath, kind: Kind) {
         let parent = path.parent().and_then(|parent| self.asked.get_mut(&key(&parent)));
