@@ -60,12 +60,12 @@ impl Jobs {
     }
 
     /// Starts a job. Its end comes through the inbox, whatever happens.
-    pub(super) fn start(&mut self, job: Job, executor: Arc<dyn Executor>) {
+    pub(super) fn start(&mut self, mut job: Job, executor: Arc<dyn Executor>) {
         let id = job.id;
         let abandoned = Outcome::Again(Failure::new("the job was abandoned: no thread, or a bug"));
         let ended = move |outcome| Input::JobEnded { job: id, outcome };
         self.run(id, ended(abandoned), move |stop| {
-            let outcome = executor.run(&job, stop);
+            let outcome = executor.run(&mut job, stop);
             // What the job shares with its batch is given back before the batch is settled.
             drop(job);
             ended(outcome)
@@ -166,7 +166,7 @@ fn exit_of(job: &Job, executor: &dyn Executor, stop: &Stop, log: &Log) -> ChildE
     let mut left: Vec<Work> = vec![job.work.clone()];
     let mut failed = Vec::new();
     while let Some(work) = left.pop() {
-        match executor.run(&Job { work, ..job.clone() }, stop) {
+        match executor.run(&mut Job { work, ..job.clone() }, stop) {
             Outcome::Done => {}
             Outcome::Partly(more) => failed.extend(more),
             Outcome::Split { large, failed: more } => {
@@ -220,7 +220,7 @@ mod tests {
     struct Panics;
 
     impl Executor for Panics {
-        fn run(&self, _: &Job, _: &Stop) -> Outcome {
+        fn run(&self, _: &mut Job, _: &Stop) -> Outcome {
             panic!("on purpose, in a test")
         }
     }
@@ -241,7 +241,7 @@ mod tests {
     struct Works;
 
     impl Executor for Works {
-        fn run(&self, _: &Job, _: &Stop) -> Outcome {
+        fn run(&self, _: &mut Job, _: &Stop) -> Outcome {
             Outcome::Done
         }
     }

@@ -50,7 +50,7 @@ pub enum Then {
 }
 
 impl Executor for Hooked {
-    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
         let outcome = self.inner.run(job, stop);
         let failed = match &outcome {
             Outcome::Done => &[][..],
@@ -126,7 +126,7 @@ mod tests {
     struct Says(Outcome);
 
     impl Executor for Says {
-        fn run(&self, _: &Job, _: &Stop) -> Outcome {
+        fn run(&self, _: &mut Job, _: &Stop) -> Outcome {
             self.0.clone()
         }
     }
@@ -170,7 +170,7 @@ mod tests {
                 places.split(' ').map(place).collect::<Vec<_>>().iter().collect();
             Work::Batch { places: Arc::new(places), moves: Arc::new([]) }
         };
-        hooked.run(&Job { id: JobId(0), mirror: MirrorId(0), work }, &Stop::default())
+        hooked.run(&mut Job { id: JobId(0), mirror: MirrorId(0), work }, &Stop::default())
     }
 
     fn read(place: &TempDir) -> Option<String> {

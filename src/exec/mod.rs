@@ -21,9 +21,10 @@ use stop::Stop;
 
 /// Carries out the jobs of one mirror.
 pub trait Executor: Send + Sync {
-    /// Carries `job` out on the calling thread, a worker of the engine, and tells how it ended.
+    /// Carries `job` out on the calling thread, a worker of the engine, and tells how it ended. Where
+    /// more is owed to the target than it asks for, that is what `job` asks for afterwards.
     ///
     /// There is no error: whatever goes wrong, from a missing program to a full disk, is an
     /// [`Outcome`]. It ends early, with [`Outcome::Again`], when `stop` asks for it.
-    fn run(&self, job: &Job, stop: &Stop) -> Outcome;
+    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome;
 }

@@ -19,6 +19,10 @@ const REMEDIES: &[(&str, &str)] = &[
         "have the key in authorized_keys there, and here in a file without a passphrase or in an agent",
     ),
     ("auth failed on module", "compare password_file with the secrets file of the module"),
+    (
+        "@ERROR: Unknown module",
+        "put that module into rsyncd.conf there, or see whether it lets this host in",
+    ),
     ("@ERROR: chdir failed", "make the path of the module, or mount what belongs there"),
     ("rsync: command not found", "install rsync there, or set rsync.rsync_path"),
     ("rsync: not found", "install rsync there, or set rsync.rsync_path"),

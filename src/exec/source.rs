@@ -44,6 +44,18 @@ impl Identity {
             is_mount: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         }
     }
+
+    /// Whether a file system is mounted on it.
+    #[must_use]
+    pub const fn is_mount(self) -> bool {
+        self.is_mount
+    }
+
+    /// What all directories of its mount have in common.
+    #[must_use]
+    pub const fn of_mount(self) -> Self {
+        Self { inode: 0, is_mount: false, ..self }
+    }
 }
 
 impl SourceRoot {

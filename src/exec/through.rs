@@ -59,7 +59,7 @@ impl Through {
 }
 
 impl Executor for Through {
-    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
         let Some(way) = self.tunnel.next_way() else {
             let why = format!("the tunnel {} is down", self.tunnel.plan().name);
             return Outcome::Again(Failure::new(why));

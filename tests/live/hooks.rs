@@ -8,6 +8,7 @@ use crate::support::{Daemon, Mode, Sandbox, in_both_modes};
 
 in_both_modes!(
     it_is_called_with_what_was_looked_at,
+    it_is_called_with_all_where_all_was_owed_to_the_target,
     the_batch_and_it_are_made_again_until_it_succeeds,
     nothing_more_is_done_until_somebody_says_so,
 );
@@ -40,6 +41,19 @@ fn it_is_called_with_what_was_looked_at(mode: Mode) {
     daemon.wait_until("it is called for a change", || names().starts_with("it's \n|"));
     assert!(names().ends_with("|it's \n\n"), "{}", names());
     daemon.wait_for_log("hook of Sync1");
+}
+
+fn it_is_called_with_all_where_all_was_owed_to_the_target(mode: Mode) {
+    let sandbox = Sandbox::new();
+    let hook = "tr '\\0' '|' >> \"$TOP/names\"; echo >> \"$TOP/names\"";
+    let (daemon, source) = start(&sandbox, mode, hook, "warn");
+    daemon.wait_live();
+    let names = || fs::read_to_string(sandbox.path("names")).unwrap_or_default();
+    daemon.wait_until("it is called for the startup", || names() == "./|\n");
+    fs::rename(sandbox.path("dst"), sandbox.path("aside")).unwrap();
+    fs::write(source.join("new"), "").unwrap();
+    daemon.wait_until("it is called again", || names().lines().count() == 2);
+    assert_eq!(names(), "./|\n./|\n");
 }
 
 fn the_batch_and_it_are_made_again_until_it_succeeds(mode: Mode) {

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::support::{
     Live, Mode, Need, Sandbox, Tmpfs, free_port, in_both_modes, needs, with_private_mounts,
 };
@@ -10,6 +12,8 @@ in_both_modes!(
     a_full_target_is_filled_once_there_is_room,
     a_read_only_target_is_mirrored_to_once_it_is_writable,
     a_target_that_was_removed_gets_everything_again,
+    an_older_copy_in_the_place_of_a_target_gets_everything_again,
+    a_target_whose_disk_is_unmounted_waits_for_it,
 );
 
 fn a_target_that_was_removed_gets_everything_again(mode: Mode) {
@@ -23,6 +27,41 @@ fn a_target_that_was_removed_gets_everything_again(mode: Mode) {
     fs::write(source.join("new"), "").unwrap();
     daemon.wait_mirrored(mode, &source, &target);
     daemon.wait_for_log("is gone: all of the source goes there again");
+}
+
+fn an_older_copy_in_the_place_of_a_target_gets_everything_again(mode: Mode) {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let older = sandbox.directory("older");
+    fs::write(older.join("deleted since"), "").unwrap();
+    fs::write(source.join("changed since"), "").unwrap();
+    let daemon = sandbox.daemon().mirror(mode, &source, &target).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &source, &target);
+    fs::rename(&target, sandbox.path("aside")).unwrap();
+    fs::rename(&older, &target).unwrap();
+    fs::write(source.join("new"), "").unwrap();
+    daemon.wait_mirrored(mode, &source, &target);
+    daemon.wait_for_log("is another directory than before: all of the source goes there again");
+}
+
+/// All of the source may be more than what lies under the mount can take.
+fn a_target_whose_disk_is_unmounted_waits_for_it(mode: Mode) {
+    needs!(Need::Mounts);
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let target = sandbox.directory("target");
+        let disk = Tmpfs::mount(&sandbox, &target, 4 << 20);
+        let live = Live::start_with(sandbox, mode, &[]);
+        drop(disk);
+        fs::write(live.at("file"), "").unwrap();
+        live.daemon.wait_for_log("nothing is mounted on");
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+        let _disk = Tmpfs::mount(&live.sandbox, &target, 4 << 20);
+        live.daemon.signal(Signal::HUP);
+        live.expect_mirrored();
+        live.daemon.wait_for_log("is another directory than before");
+    });
 }
 
 fn a_full_target_is_filled_once_there_is_room(mode: Mode) {

@@ -37,6 +37,15 @@ pub enum Work {
     Large(TreePath),
 }
 
+impl Work {
+    /// A batch with all of the root.
+    #[must_use]
+    pub fn all() -> Self {
+        let all = Place { path: TreePath::root(), scope: Scope::Tree };
+        Self::Batch { places: Arc::new([all].iter().collect()), moves: Arc::new([]) }
+    }
+}
+
 /// A rename that was seen at the source: a hint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rename {

@@ -109,6 +109,8 @@ impl DirectExecutor {
     /// An executor that has touched nothing yet.
     #[must_use]
     pub fn new(source: Arc<SourceRoot>, settings: Settings, log: Log) -> Self {
+        let target = &settings.target;
+        let presence = Presence::new(path_text(target), Some(target.clone()), log.clone());
         Self {
             source,
             settings,
@@ -118,12 +120,11 @@ impl DirectExecutor {
             mounts: Mounts::default(),
             warnings: Warnings::default(),
             grain: OnceLock::new(),
-            presence: Presence::default(),
+            presence,
         }
     }
 
-    /// The target, and whether it had to be made.
-    fn open_target(&self) -> Result<(Dir, bool), Outcome> {
+    fn open_target(&self) -> Result<Dir, Outcome> {
         let path = &self.settings.target;
         open_or_make(path).map_err(|error| {
             let remedy = if error.kind() == io::ErrorKind::NotFound {
@@ -138,20 +139,19 @@ impl DirectExecutor {
 }
 
 impl Executor for DirectExecutor {
-    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
         let source = match self.source.open() {
             Ok(source) => source,
             Err(outcome) => return outcome,
         };
-        let (target, made) = match self.open_target() {
-            Ok(opened) => opened,
+        let before = match self.presence.look(&mut job.work) {
+            Ok(before) => before,
             Err(outcome) => return outcome,
         };
-        if made {
-            self.presence.lost(path_text(&self.settings.target), &self.log);
-        }
-        self.presence.found();
-        let owed = self.presence.is_owed_all();
+        let target = match self.open_target() {
+            Ok(target) => target,
+            Err(outcome) => return outcome,
+        };
         self.grain.get_or_init(|| Grain::of(&target));
         let delete = match job.work {
             Work::Full => self.settings.delete.startup,
@@ -160,29 +160,29 @@ impl Executor for DirectExecutor {
         let pass = Pass::new(self, (source, target), delete, stop);
         match &job.work {
             Work::Full => places::full(&pass),
-            Work::Batch { .. } | Work::Large(_) if owed => places::full(&pass),
             Work::Batch { places, moves } => {
                 let moves = if self.settings.moves { moves } else { &[][..] };
                 places::batch(&pass, places, moves);
             }
             Work::Large(path) => places::batch(&pass, &PlaceSet::entry(path), &[]),
         }
-        let outcome = pass.into_outcome();
-        let is_full = owed || matches!(job.work, Work::Full);
-        if is_full && matches!(outcome, Outcome::Done | Outcome::Partly(_)) {
-            self.presence.got_all();
+        let all = pass.visits_all();
+        match pass.into_outcome() {
+            outcome @ (Outcome::Done | Outcome::Partly(_)) => {
+                self.presence.settle(&before, all).err().unwrap_or(outcome)
+            }
+            outcome => outcome,
         }
-        outcome
     }
 }
 
-fn open_or_make(path: &Path) -> io::Result<(Dir, bool)> {
+fn open_or_make(path: &Path) -> io::Result<Dir> {
     match Dir::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             rustix::fs::mkdir(path, Mode::RWXU)?;
-            Ok((Dir::open(path)?, true))
+            Dir::open(path)
         }
-        opened => Ok((opened?, false)),
+        opened => opened,
     }
 }
 

@@ -93,8 +93,8 @@ impl Mirror {
     }
 
     fn run(&self, work: Work) -> Outcome {
-        let job = Job { id: JobId(1), mirror: MirrorId(0), work };
-        self.executor.run(&job, &Stop::default())
+        let mut job = Job { id: JobId(1), mirror: MirrorId(0), work };
+        self.executor.run(&mut job, &Stop::default())
     }
 
     /// Both trees are the same in all that is mirrored.

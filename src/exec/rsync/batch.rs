@@ -68,6 +68,11 @@ impl<'a> Run<'a> {
         Self { of, stop, root, failed: Vec::new(), left: Vec::new(), is_full: false }
     }
 
+    /// Whether all of the source went.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// The outcome of a job of which all calls were made.
     pub(super) fn outcome(self) -> Outcome {
         let Self { failed, left: large, .. } = self;
@@ -96,9 +101,7 @@ impl<'a> Run<'a> {
         append_capped(&mut message, rules.iter().map(|rule| Escaped(rule).to_string()));
         self.of.log.say(Category::Normal, message);
         self.is_full = true;
-        self.sweep(Covered::Root(Scope::Tree), |hidden| plan.full(phase, deletions, hidden))?;
-        self.of.presence.got_all();
-        Ok(())
+        self.sweep(Covered::Root(Scope::Tree), |hidden| plan.full(phase, deletions, hidden))
     }
 
     /// Brings `places` of the target to the state of the source.
@@ -254,7 +257,7 @@ impl<'a> Run<'a> {
         let (end, findings) =
             self.of.existing.call(plan, call, |call| self.call_or_narrower(call))?;
         if findings.refusal == Some(Refusal::TargetGone) && !matches!(end, End::Exited(0)) {
-            self.of.lost_target();
+            self.of.presence.lost();
             return Err(Outcome::Again(findings.failure(None, "the target is gone")));
         }
         Ok((end, findings))

@@ -237,12 +237,23 @@ mod tests {
     }
 
     #[test]
-    fn a_full_target_comes_with_a_remedy() {
-        let line = r#"rsync: [receiver] write failed on "/dst/a": No space left on device (28)"#;
-        let target = Target::new(b"/dst").unwrap();
-        let mut findings = Findings::default();
-        findings.hear(&Names { source: b"/src/", target: &target }, line.as_bytes());
-        let failure = findings.failure(Some(11), "rsync failed");
-        assert!(failure.why.ends_with("the target is full: free space there"), "{failure:?}");
+    fn what_can_be_mended_comes_with_a_remedy() {
+        for (line, remedy) in [
+            (
+                r#"rsync: [receiver] write failed on "/dst/a": No space left on device (28)"#,
+                "the target is full: free space there",
+            ),
+            (
+                "@ERROR: Unknown module 'www'",
+                "put that module into rsyncd.conf there, or see \
+              whether it lets this host in",
+            ),
+        ] {
+            let target = Target::new(b"/dst").unwrap();
+            let mut findings = Findings::default();
+            findings.hear(&Names { source: b"/src/", target: &target }, line.as_bytes());
+            let failure = findings.failure(Some(11), "rsync failed");
+            assert_eq!(failure.why, format!("rsync failed: {line}: {remedy}"));
+        }
     }
 }

@@ -13,7 +13,6 @@ mod tests;
 
 use std::{
     ffi::{OsStr, OsString},
-    fs, io,
     os::unix::ffi::OsStrExt,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
@@ -112,6 +111,10 @@ impl RsyncExecutor {
         let remote_shell = config.remote_shell.into_iter().map(|it| ("RSYNC_RSH".into(), it));
         let plan = RsyncPlan::new(config.options, source, config.target);
         let patience = Patience::new(plan.silence());
+        let (target, log) = (plan.target(), config.log.clone());
+        // From there rsync counts a relative one.
+        let path = target.local().map(|path| config.directory.join(OsStr::from_bytes(path)));
+        let presence = Presence::new(Escaped(target.word()).to_string(), path, log);
         Self {
             plan,
             root: config.root,
@@ -132,24 +135,22 @@ impl RsyncExecutor {
             patience,
             restricted: AtomicBool::new(false),
             told_empty: AtomicBool::new(false),
-            presence: Presence::default(),
+            presence,
             existing: Existing::default(),
         }
     }
 }
 
 impl RsyncExecutor {
-    /// Looks for a target on this machine. On others rsync finds out.
-    fn look_for_target(&self) {
-        let Some(path) = self.plan.target().local() else { return };
-        let path = self.program.directory.join(OsStr::from_bytes(path));
-        if fs::metadata(&path).is_err_and(|it| it.kind() == io::ErrorKind::NotFound) {
-            self.lost_target();
+    /// Carries out what `work` asks for, all of the source where that is owed to the target.
+    fn attempt(&self, run: &mut Run<'_>, work: &mut Work) -> Result<(), Outcome> {
+        let before = self.presence.look(work)?;
+        match work {
+            Work::Full => run.full(Phase::Startup)?,
+            Work::Batch { places, moves } => run.batch(places, moves)?,
+            Work::Large(path) => run.large(path)?,
         }
-    }
-
-    fn lost_target(&self) {
-        self.presence.lost(Escaped(self.plan.target().word()), &self.log);
+        self.presence.settle(&before, run.is_full())
     }
 
     /// What it means that there is no connection: the same as if rsync said it of its ssh.
@@ -172,7 +173,7 @@ impl RsyncExecutor {
 }
 
 impl Executor for RsyncExecutor {
-    fn run(&self, job: &Job, stop: &Stop) -> Outcome {
+    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
         // As long as it is open, the file system of the source can't be unmounted.
         // RACE: rsync opens the source by its name. If another directory gets that name between
         // this look and rsync's, rsync mirrors that one; the look afterwards tells it.
@@ -188,20 +189,10 @@ impl Executor for RsyncExecutor {
             return outcome;
         }
         let mut run = Run::new(self, stop, &root);
-        self.look_for_target();
-        let owed = self.presence.is_owed_all();
-        let mut done = match &job.work {
-            Work::Batch { .. } | Work::Large(_) if owed => run.full(Phase::Running),
-            Work::Full => run.full(Phase::Startup),
-            Work::Batch { places, moves } => run.batch(places, moves),
-            Work::Large(path) => run.large(path),
-        };
-        if !owed && self.presence.is_owed_all() {
+        let mut done = self.attempt(&mut run, &mut job.work);
+        if !run.is_full() && self.presence.is_owed_all() {
             run = Run::new(self, stop, &root);
-            done = run.full(Phase::Running);
-        }
-        if done.is_ok() {
-            self.presence.found();
+            done = self.attempt(&mut run, &mut job.work);
         }
         match (done, self.root.open()) {
             (_, Err(outcome @ Outcome::SourceGone(_))) | (Err(outcome), _) => outcome,

@@ -109,9 +109,9 @@ fn a_source_that_is_unmounted_deletes_nothing() {
         mirror: mirror_core::notice::MirrorId(0),
         work,
     };
-    assert_eq!(executor.run(&job(Work::Full), &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job(Work::Full), &Stop::default()), Outcome::Done);
     drop(disk);
-    let gone = executor.run(&job(Work::Full), &Stop::default());
+    let gone = executor.run(&mut job(Work::Full), &Stop::default());
     assert!(matches!(gone, Outcome::SourceGone(_)), "{gone:?}");
     assert!(fs::exists(mirror.target("file")).unwrap());
 }
@@ -168,4 +168,31 @@ fn a_target_on_another_file_system_gets_everything_as_well() {
     }
     fs::hard_link(mirror.source("a/1"), mirror.source("one")).unwrap();
     mirror.assert_mirrored();
+}
+
+#[test]
+fn a_target_that_is_unmounted_is_waited_for_and_gets_everything_again() {
+    let mirror = Mirror::new();
+    // The target is the root of the disk, or lies in it.
+    for target in [mirror.target.clone(), mirror.target("inner")] {
+        let Some(disk) = Disk::mount(&mirror.target, "size=10m") else { return };
+        for name in ["file", "other"] {
+            fs::write(mirror.source(name), b"content").unwrap();
+        }
+        let executor = executor(&mirror.source, &target, ALWAYS);
+        let run = |work| {
+            let (id, mirror) = (mirror_core::job::JobId(1), mirror_core::notice::MirrorId(0));
+            executor.run(&mut mirror_core::job::Job { id, mirror, work }, &Stop::default())
+        };
+        let batch = || run(super::work(&[super::place("file")], &[]));
+        assert_eq!(run(Work::Full), Outcome::Done);
+        drop(disk);
+        let why = again(batch());
+        assert!(why.starts_with("nothing is mounted on "), "{why}");
+        assert_eq!(fs::read_dir(&mirror.target).unwrap().count(), 0);
+        // It has the numbers of the first one, but for that of its mount.
+        let _disk = Disk::mount(&mirror.target, "size=10m").unwrap();
+        assert_eq!(batch(), Outcome::Done);
+        super::tree::assert_same(&mirror.source, &target);
+    }
 }

@@ -155,8 +155,8 @@ fn the_root_of_the_target_is_made_if_its_parent_is_there() {
     fs::remove_dir(&mirror.target).unwrap();
     mirror.assert_mirrored();
     let executor = super::executor(&mirror.source, &mirror.target("no/parent"), ALWAYS);
-    let job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
-    let Outcome::Again(failure) = executor.run(&job, &Stop::default()) else { panic!() };
+    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    let Outcome::Again(failure) = executor.run(&mut job, &Stop::default()) else { panic!() };
     assert!(failure.why.contains("no/parent: No such file or directory: make"), "{}", failure.why);
     assert_eq!(failure.code, None);
 }
@@ -167,8 +167,8 @@ fn a_target_in_its_source_is_not_copied_into_itself() {
     fs::write(mirror.source("file"), b"").unwrap();
     fs::create_dir(mirror.source("inside")).unwrap();
     let executor = super::executor(&mirror.source, &mirror.source("inside"), ALWAYS);
-    let job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
-    assert_eq!(executor.run(&job, &Stop::default()), Outcome::Done);
+    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    assert_eq!(executor.run(&mut job, &Stop::default()), Outcome::Done);
     assert_eq!(names(&mirror.source("inside")), ["file"]);
 }
 
@@ -176,10 +176,10 @@ fn a_target_in_its_source_is_not_copied_into_itself() {
 fn a_job_that_is_asked_to_end_does() {
     let mirror = Mirror::new();
     fs::write(mirror.source("file"), b"").unwrap();
-    let (job, stop) =
+    let (mut job, stop) =
         (Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full }, Stop::default());
     stop.ask();
-    assert!(matches!(mirror.executor.run(&job, &stop), Outcome::Again(_)));
+    assert!(matches!(mirror.executor.run(&mut job, &stop), Outcome::Again(_)));
     assert!(names(&mirror.target).is_empty());
 }
 
@@ -208,8 +208,8 @@ fn a_large_copy_ends_soon_after_it_is_asked_to_and_leaves_nothing() {
             stop.ask();
         })
     };
-    let job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
-    let outcome = mirror.executor.run(&job, &stop);
+    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    let outcome = mirror.executor.run(&mut job, &stop);
     asker.join().unwrap();
     match outcome {
         Outcome::Done => assert_eq!(names(&mirror.target), ["large"]),
@@ -237,4 +237,17 @@ fn many_failures_are_told_as_fewer_larger_places() {
 fn there_are_workers_for_any_machine() {
     assert!((2..=8).contains(&default_workers().get()));
     assert_ne!(default_workers(), NonZeroUsize::MIN);
+}
+
+#[test]
+fn a_target_that_was_exchanged_gets_everything_again() {
+    let mirror = Mirror::new();
+    for name in ["file", "other"] {
+        fs::write(mirror.source(name), b"content").unwrap();
+    }
+    mirror.assert_mirrored();
+    fs::rename(&mirror.target, mirror.target.with_extension("old")).unwrap();
+    fs::create_dir(&mirror.target).unwrap();
+    assert_eq!(mirror.batch("file"), Outcome::Done);
+    mirror.assert_same();
 }

@@ -148,13 +148,13 @@ fn a_target_that_may_not_be_written_is_told_for_each_place() {
             "/etc".as_ref(),
             super::Delete { startup: false, running: false },
         );
-        let job = mirror_core::job::Job {
+        let mut job = mirror_core::job::Job {
             id: mirror_core::job::JobId(1),
             mirror: mirror_core::notice::MirrorId(0),
             work: super::work(&[super::place("one"), super::place("two")], &[]),
         };
         let outcome =
-            crate::exec::Executor::run(&executor, &job, &crate::exec::stop::Stop::default());
+            crate::exec::Executor::run(&executor, &mut job, &crate::exec::stop::Stop::default());
         // In a sandbox `/etc` may even be read-only.
         if !matches!(outcome, Outcome::Again(_)) {
             let failures = failures(outcome);
@@ -178,12 +178,13 @@ fn devices_are_left_out_and_owners_are_ones_own() {
     mirror.assert_mirrored();
     // Devices of others can be seen anywhere; only some of them are where anybody can link to.
     let executor = super::executor("/dev".as_ref(), &mirror.target, super::ALWAYS);
-    let job = mirror_core::job::Job {
+    let mut job = mirror_core::job::Job {
         id: mirror_core::job::JobId(1),
         mirror: mirror_core::notice::MirrorId(0),
         work: super::work(&[super::place("null")], &[]),
     };
-    let outcome = crate::exec::Executor::run(&executor, &job, &crate::exec::stop::Stop::default());
+    let outcome =
+        crate::exec::Executor::run(&executor, &mut job, &crate::exec::stop::Stop::default());
     assert!(!fs::exists(mirror.target("null")).unwrap());
     // Only the time and owner of the root of `/dev` may not be set.
     assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");

@@ -128,7 +128,7 @@ impl Fixture {
     }
 
     fn run(&self, work: Work) -> Outcome {
-        self.executor().run(&job(work), &Stop::default())
+        self.executor().run(&mut job(work), &Stop::default())
     }
 
     fn full(&self) -> Outcome {

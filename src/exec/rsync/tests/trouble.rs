@@ -289,7 +289,7 @@ esac
     fs::remove_file(fixture.source("d/c*")).unwrap();
     fs::remove_dir_all(fixture.source("dir")).unwrap();
     fs::write(fixture.source("new"), "").unwrap();
-    let run = |marks: &[&[u8]]| executor.run(&job(batch(marks)), &Stop::default());
+    let run = |marks: &[&[u8]]| executor.run(&mut job(batch(marks)), &Stop::default());
     assert_eq!(run(&[b"d/c*", b"dir", b"new"]), Outcome::Done);
     assert!(!fixture.target("d/c*").exists() && !fixture.target("dir").exists());
     assert!(fixture.target("new").exists() && fixture.target("d/a]b").exists());
@@ -334,7 +334,7 @@ fn a_stopped_rsync_ends_at_once() {
     let (stop, started) = (Stop::default(), fixture.place.path().join("started"));
     let executor = fixture.executor();
     let outcome = thread::scope(|scope| {
-        let running = scope.spawn(|| executor.run(&job(batch(&[b"a"])), &stop));
+        let running = scope.spawn(|| executor.run(&mut job(batch(&[b"a"])), &stop));
         let start = Instant::now();
         while !started.exists() {
             assert!(start.elapsed() < Duration::from_mins(3));
@@ -353,7 +353,7 @@ fn a_job_that_is_stopped_before_it_begins_starts_nothing() {
     fixture.use_script("touch \"$PLACE/started\"");
     let stop = Stop::default();
     stop.ask();
-    let outcome = fixture.executor().run(&job(batch(&[b"a"])), &stop);
+    let outcome = fixture.executor().run(&mut job(batch(&[b"a"])), &stop);
     assert_eq!(again(&outcome).why, "rsync was stopped");
     assert!(!fixture.place.path().join("started").exists());
 }
@@ -367,14 +367,39 @@ fn a_target_that_was_removed_is_owed_everything_until_it_has_it() {
     fixture
         .use_script("[ -e \"$PLACE/fails\" ] || exec rsync \"$@\"; mkdir \"$PLACE/dst\"; exit 12");
     let executor = fixture.executor();
-    assert_eq!(executor.run(&job(Work::Full), &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job(Work::Full), &Stop::default()), Outcome::Done);
     fs::remove_dir_all(fixture.target("")).unwrap();
     let fails = fixture.place.path().join("fails");
     fs::write(&fails, "").unwrap();
-    let again = executor.run(&job(batch(&[b"a"])), &Stop::default());
+    let again = executor.run(&mut job(batch(&[b"a"])), &Stop::default());
     assert!(matches!(again, Outcome::Again(_)), "{again:?}");
     assert!(fixture.target("").exists());
     fs::remove_file(fails).unwrap();
-    assert_eq!(executor.run(&job(batch(&[b"a"])), &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job(batch(&[b"a"])), &Stop::default()), Outcome::Done);
     fixture.assert_equal();
+}
+
+#[test]
+fn a_target_that_was_exchanged_is_owed_everything() {
+    for meanwhile in [false, true] {
+        let Some(mut fixture) = Fixture::with_rsync() else { return };
+        let exchange = "mv \"$PLACE/dst\" \"$PLACE/aside\"; mkdir \"$PLACE/dst\"";
+        fixture.use_script(&format!(
+            "if [ -e \"$PLACE/go\" ]; then rm \"$PLACE/go\"; {exchange}; fi; exec rsync \"$@\""
+        ));
+        for name in ["a", "d/b"] {
+            fixture.on_both(name);
+        }
+        let executor = fixture.executor();
+        assert_eq!(executor.run(&mut job(Work::Full), &Stop::default()), Outcome::Done);
+        fs::write(fixture.source("a"), "changed").unwrap();
+        if meanwhile {
+            fs::write(fixture.place.path().join("go"), "").unwrap();
+        } else {
+            fs::rename(fixture.target(""), fixture.place.path().join("aside")).unwrap();
+            fs::create_dir(fixture.target("")).unwrap();
+        }
+        assert_eq!(executor.run(&mut job(batch(&[b"a"])), &Stop::default()), Outcome::Done);
+        fixture.assert_equal();
+    }
 }
