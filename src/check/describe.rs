@@ -7,7 +7,8 @@ use mirror_core::{
     path::{Escaped, TreePath},
     plan::{
         exit::ExitCodes,
-        rsync::{Call, DeletePolicy, Deletions, Phase, RsyncPlan},
+        options::{DeletePolicy, Phase},
+        rsync::{Call, Deletions, RsyncPlan},
         target::Target,
     },
     queue::Pace,

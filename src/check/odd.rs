@@ -11,7 +11,7 @@ use std::{
 use mirror_core::{
     notice::Kind as EntryKind,
     path::{Escaped, TreePath},
-    plan::rsync::DeletePolicy,
+    plan::options::DeletePolicy,
     queue::Pace,
 };
 

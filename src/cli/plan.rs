@@ -12,7 +12,7 @@ use mirror_core::{
     path::Escaped,
     plan::{
         exit::ExitCodes,
-        rsync::{DeletePolicy, RsyncOptions, Rules},
+        options::{DeletePolicy, RsyncOptions, Rules},
         ssh,
     },
     queue::Pace,

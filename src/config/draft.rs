@@ -13,7 +13,7 @@ use mirror_core::{
     path::Escaped,
     plan::{
         exit::{ExitCodes, Meaning},
-        rsync::{DeletePolicy, ListForm, RsyncOptions},
+        options::{DeletePolicy, ListForm, RsyncOptions},
     },
     queue::Pace,
     settings::Base,
@@ -22,6 +22,7 @@ use mirror_core::{
 use mlua::{Table, Value};
 
 use super::{
+    error::Fault,
     fields::{Fields, quoted, text},
     hook,
     host::RSYNC_CODES,
@@ -29,21 +30,6 @@ use super::{
     words::Words,
 };
 use crate::setup::{self, Kind, MOST_WAITING, PACE, Script, Sync, cron::Rule, place};
-
-/// What is wrong with a sync.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The original raises an error in Lua for it, which gets a position and the file's name.
-    Lua(String),
-    /// The original says just this, and ends.
-    Fatal(String),
-}
-
-impl From<String> for Fault {
-    fn from(why: String) -> Self {
-        Self::Lua(why)
-    }
-}
 
 /// What the prelude gathered of a sync.
 pub(super) struct Draft<'a> {

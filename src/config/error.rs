@@ -17,6 +17,21 @@ impl Refusal {
     }
 }
 
+/// What is wrong with a sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The original raises an error in Lua for it, which gets a position and the file's name.
+    Lua(String),
+    /// The original says just this, and ends.
+    Fatal(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Lua(why)
+    }
+}
+
 /// What Lua says, without the way by which it came there.
 pub(super) fn message(error: &Error) -> String {
     let text = match error {

@@ -6,7 +6,7 @@ use mirror_core::job::AfterHook;
 use mlua::Value;
 
 use super::{
-    draft::Fault,
+    error::Fault,
     fields::{Fields, quoted},
 };
 use crate::setup::{Hook, HookCall};

@@ -28,9 +28,10 @@ use crate::{
     script::{Reread, Scripts},
     setup::{Base, Overrides, Setup, Sync, check_target},
 };
-use draft::{Draft, Fault};
+use draft::Draft;
 use host::Host;
 
+use error::Fault;
 pub use error::Refusal;
 
 /// What is to be loaded, and what the command line says beside it.

@@ -11,11 +11,11 @@ use std::{
 use mirror_core::{
     filter::{Builder, Filter},
     path::Escaped,
-    plan::rsync::Rules,
+    plan::options::Rules,
 };
 
 use super::{
-    draft::Fault,
+    error::Fault,
     fields::{Fields, quoted},
 };
 use crate::{report::reason, setup::Exclusions};

@@ -8,7 +8,7 @@ use mirror_core::{
     notice::Writes,
     plan::{
         exit::ExitClass,
-        rsync::{DeletePolicy, Rules},
+        options::{DeletePolicy, Rules},
     },
     queue::Pace,
 };
@@ -509,7 +509,7 @@ fn what_sync_returns_can_still_change_what_is_excluded() {
 fn a_setting_of_the_original_or_ours_is_known() {
     let mine = sync("name = 'web', listForm = 'filter'");
     assert_eq!(mine.name, "web");
-    assert_eq!(mine.rsync.form, mirror_core::plan::rsync::ListForm::Filter);
+    assert_eq!(mine.rsync.form, mirror_core::plan::options::ListForm::Filter);
     let daemon = says(
         "settings{ statusIntervall = 4, watch = 'inotify' }
          sync{ default.rsync, source='@/src', target='h:' }",

@@ -2,7 +2,7 @@
 
 use mirror_core::{
     plan::{
-        rsync::{DeletePolicy, ListForm, RsyncOptions, Rules},
+        options::{DeletePolicy, ListForm, RsyncOptions, Rules},
         ssh::rsh_word,
     },
     settings::{self, Setting, Table as Names, Word},

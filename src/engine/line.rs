@@ -3,7 +3,7 @@
 use std::{env, ffi::OsString, os::unix::ffi::OsStringExt, sync::Arc};
 
 use mirror_core::plan::{
-    rsync::RsyncOptions,
+    options::RsyncOptions,
     ssh::{add_to_remote_shell, remote_shell, rsh_text, split_rsh},
 };
 

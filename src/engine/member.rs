@@ -12,7 +12,7 @@ use mirror_core::{
     mirror::{Connection, Gate, Insist, Settings, scripted::ScriptSettings},
     path::Escaped,
     plan::{
-        rsync::Phase,
+        options::Phase,
         target::{Target, TargetPath},
     },
 };

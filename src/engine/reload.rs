@@ -20,7 +20,7 @@ use super::{
     roster::Roster,
     scripts::Synced,
     tunnels::Tunnels,
-    words,
+    words::{self, Counts},
 };
 use crate::{
     report::Category,
@@ -53,14 +53,6 @@ pub struct Reload {
     pub load: Load,
     /// Takes over the settings of the process.
     pub adapt: Adapt,
-}
-
-/// How many mirrors a reload kept, started and ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) kept: usize,
-    pub(super) started: usize,
-    pub(super) ended: usize,
 }
 
 /// What becomes of one sync of the new setup.

@@ -12,7 +12,7 @@ use std::{
 use mirror_core::{
     plan::{
         exit::ExitCodes,
-        rsync::{DeletePolicy, RsyncOptions},
+        options::{DeletePolicy, RsyncOptions},
     },
     queue::Pace,
 };

@@ -11,7 +11,7 @@ use mirror_core::{
     job::{Failure, Grounds, Place},
 };
 
-use super::{member::Member, reload::Counts, roster::Roster};
+use super::{member::Member, roster::Roster};
 use crate::{
     report::{Category, Log},
     setup::Kind,
@@ -52,6 +52,14 @@ pub(super) fn say(log: &Log, roster: &Roster, event: &Event) {
         }
         Event::OnepassDone => log.say(Category::Normal, "onepass config set, exiting"),
     }
+}
+
+/// How many mirrors a reload kept, started and ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) kept: usize,
+    pub(super) started: usize,
+    pub(super) ended: usize,
 }
 
 /// Tells what a reload did. That a count is zero is not worth a line.

@@ -22,7 +22,7 @@ use mirror_core::{
     notice::Writes,
     plan::{
         exit::ExitCodes,
-        rsync::{DeletePolicy, RsyncOptions},
+        options::{DeletePolicy, RsyncOptions},
     },
     queue::Pace,
     tunnel,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mirror_core::{
     filter::Filter,
-    plan::{exit::ExitCodes, rsync::RsyncOptions},
+    plan::{exit::ExitCodes, options::RsyncOptions},
 };
 
 use super::*;

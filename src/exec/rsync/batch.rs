@@ -13,7 +13,8 @@ use mirror_core::{
     plan::{
         complaint::Names,
         exit::ExitClass,
-        rsync::{Call, Deletions, ListForm, Phase, Rules},
+        options::{ListForm, Phase, Rules},
+        rsync::{Call, Deletions},
     },
     queue::PlaceSet,
 };

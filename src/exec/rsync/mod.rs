@@ -24,7 +24,8 @@ use mirror_core::{
     path::Escaped,
     plan::{
         exit::{ExitClass, ExitCodes},
-        rsync::{Phase, RsyncOptions, RsyncPlan},
+        options::{Phase, RsyncOptions},
+        rsync::RsyncPlan,
         target::Target,
     },
 };

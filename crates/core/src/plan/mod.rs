@@ -3,6 +3,7 @@
 pub mod complaint;
 pub mod exit;
 pub mod moves;
+pub mod options;
 mod patience;
 pub mod rsync;
 pub mod shell;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{rsync::RsyncOptions, ssh::remote_shell, target::Target};
+use super::{options::RsyncOptions, ssh::remote_shell, target::Target};
 
 /// With it either side that has much to read and nothing to say sends a sign of life in half of
 /// that time, so only who hangs is silent for so long. Without it rsync waits for ever.

@@ -3,7 +3,8 @@
 use alloc::{borrow::ToOwned, format, string::String, vec::Vec};
 
 use super::{
-    rsync::{Call, DeletePolicy, Deletions, ListForm, Phase, RsyncOptions, RsyncPlan, Rules},
+    options::{DeletePolicy, ListForm, Phase, RsyncOptions, Rules},
+    rsync::{Call, Deletions, RsyncPlan},
     target::Target,
 };
 use crate::path::TreePath;

@@ -2,7 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::rsync::RsyncOptions;
+use super::options::RsyncOptions;
 
 /// The word `--rsh=..` for a program and its words. rsync splits it at blanks, and knows quotes.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, os::unix::fs::symlink};
 
-use mirror_core::plan::rsync::ListForm;
+use mirror_core::plan::options::ListForm;
 
 use super::*;
 

@@ -9,7 +9,7 @@ use std::{
 
 use mirror_core::{
     job::{Failure, Grounds},
-    plan::{exit::Meaning, rsync::Rules},
+    plan::{exit::Meaning, options::Rules},
 };
 use mirror_linux::dir::Dir;
 use rustix::fs::Mode;
@@ -98,7 +98,7 @@ fn deletions_that_may_be_missing_are_made_up_for_later() {
 #[test]
 fn without_deletion_one_call_is_enough() {
     let Some(mut fixture) = with_shut_directory() else { return };
-    fixture.options.delete = mirror_core::plan::rsync::DeletePolicy::Never;
+    fixture.options.delete = mirror_core::plan::options::DeletePolicy::Never;
     let outcome = fixture.full();
     fs::set_permissions(fixture.source("t/shut"), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(partly(&outcome), ["/t/shut Tree"]);

@@ -41,7 +41,7 @@ fn new_trees_take_one_call() {
 fn nothing_to_do_is_no_call() {
     let mut fixture = Fixture::new();
     fixture.use_script("touch \"$PLACE/calls\"; exit 1");
-    fixture.options.delete = mirror_core::plan::rsync::DeletePolicy::Startup;
+    fixture.options.delete = mirror_core::plan::options::DeletePolicy::Startup;
     assert_eq!(fixture.batch(&[]), Outcome::Done);
     fixture.options.short.clear();
     assert_eq!(fixture.batch(&[b"gone"]), Outcome::Done);
@@ -51,7 +51,7 @@ fn nothing_to_do_is_no_call() {
 #[test]
 fn without_deletion_what_is_gone_stays() {
     let Some(mut fixture) = Fixture::with_rsync() else { return };
-    fixture.options.delete = mirror_core::plan::rsync::DeletePolicy::Never;
+    fixture.options.delete = mirror_core::plan::options::DeletePolicy::Never;
     fixture.on_both("a");
     fixture.on_both("t/b");
     for name in ["a", "t/b"] {
