@@ -135,6 +135,7 @@ impl Member {
                 anew: script.anew,
                 filter: Arc::clone(&sync.filter),
                 gate: self.gate(),
+                connection: self.connection.clone(),
             });
         }
         Charter::Built(Settings {

@@ -84,6 +84,7 @@ impl Played {
             filter: sync.filter.clone(),
             subdirectories: script.subdirectories,
             gate: Gate::Open,
+            connection: None,
         };
         let fleet = Fleet::new(vec![Charter::Scripted(settings)], Limits::default());
         let mut scripts = loaded.scripts.unwrap();

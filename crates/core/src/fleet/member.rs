@@ -98,7 +98,7 @@ impl Member {
     pub(super) const fn connection(&self) -> Option<&Connection> {
         match self {
             Self::Built(mirror) => mirror.connection(),
-            Self::Scripted(_) => None,
+            Self::Scripted(mirror) => mirror.connection(),
         }
     }
 

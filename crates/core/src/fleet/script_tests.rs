@@ -41,6 +41,7 @@ fn script_settings() -> ScriptSettings {
         filter,
         subdirectories: true,
         gate,
+        connection: None,
     }
 }
 
@@ -426,6 +427,24 @@ fn who_does_something_after_all_has_one_pass() {
     let init = played.first(0);
     assert_eq!(played.scripted(0).discard(init), Ok(()));
     assert_eq!(played.called(0), ["Report(OnepassDone)", "exit 0"]);
+}
+
+#[test]
+fn transfers_of_scripts_count_for_their_connection() {
+    let through = || ScriptSettings { connection: Some(b"host"[..].into()), ..script_settings() };
+    let most = u32::try_from(MOST_THROUGH_CONNECTION).unwrap();
+    let settings = (0..=most).map(|_| through().into()).collect();
+    let mut played = Played::new(settings, Limits::default());
+    let mut jobs = Vec::new();
+    for mirror in 0..most {
+        assert_eq!(played.handle(Input::Covered(MirrorId(mirror))).len(), 1);
+        jobs.push(played.spawn(mirror));
+        played.called(mirror);
+    }
+    assert!(played.handle(Input::Covered(MirrorId(most))).is_empty());
+    assert_eq!(played.ended(jobs[3], 0), [format!("collect {} 0", jobs[3].0)]);
+    let init = played.first(most);
+    assert_eq!(played.collected(jobs[3], Answer::Done), [format!("init {most} {}", init.0)]);
 }
 
 #[test]

@@ -134,6 +134,7 @@ impl World {
             anew: Reset::Clear,
             filter: alloc::sync::Arc::default(),
             gate: Gate::Open,
+            connection: None,
         };
         Self {
             now: Moment::ORIGIN,

@@ -20,7 +20,7 @@ pub use calls::{Answer, ChildExit, Spawned};
 
 use listings::Listings;
 
-use super::{FIRST_RETRY, Gate, LOOK_AGAIN, Look, Resume, State, retry::Retry};
+use super::{Connection, FIRST_RETRY, Gate, LOOK_AGAIN, Look, Resume, State, retry::Retry};
 use crate::{
     effect::{Accept, Call, Effect},
     event::{Event, MirrorEvent},
@@ -67,6 +67,8 @@ pub struct ScriptSettings {
     pub subdirectories: bool,
     /// Whether there is a way to the target now.
     pub gate: Gate,
+    /// Through which connection the script's transfers go. `None` if each has its own, or none.
+    pub connection: Option<Connection>,
 }
 
 /// How a mirror begins anew.
@@ -176,6 +178,11 @@ impl Scripted {
     /// How many jobs run or may begin at any moment.
     pub(crate) fn load(&self) -> usize {
         self.jobs.len() + usize::from(self.calling.is_some())
+    }
+
+    /// Through which connection its transfers go.
+    pub(crate) const fn connection(&self) -> Option<&Connection> {
+        self.settings.connection.as_ref()
     }
 
     /// Asks for the source to be watched; all else follows from the answer.
