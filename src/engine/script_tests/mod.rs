@@ -356,6 +356,27 @@ fn an_alarm_that_sets_itself_again_leaves_time_for_others() {
 }
 
 #[test]
+fn many_alarms_ring_in_time() {
+    let took = |count: u32| {
+        let mut played = Played::new(&format!(
+            "{{ onCreate = function()
+                   local start = now()
+                   for n = 1, {count} do alarm(start, function() COUNT = COUNT + 1 end) end
+                   alarm(start, function() say(COUNT) end)
+               end }} COUNT = 0"
+        ));
+        let began = of_this_thread();
+        played.hear(Edit::Create, b"f");
+        played.wait(60);
+        played.scripts.ring(&mut played.fleet, played.now).unwrap();
+        assert_eq!(played.said(), [count.to_string()]);
+        of_this_thread().saturating_sub(began)
+    };
+    let (few, many) = (took(3_000), took(30_000));
+    assert!(many < few * 40, "{few:?} for 3,000, {many:?} for 30,000");
+}
+
+#[test]
 fn a_script_that_runs_out_of_memory_has_it_again() {
     let mut played = Played::new(
         "{ onCreate = function(event)
