@@ -5,6 +5,7 @@ mod names;
 use std::{
     fs,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -267,6 +268,25 @@ fn nothing_is_called_any_more_once_a_script_asked_to_end() {
     assert_eq!(played.scripts.exit(), Some(7));
     played.wait(10);
     assert_eq!(played.said(), ["a", "alarm 1"]);
+}
+
+#[test]
+fn a_script_that_asked_to_end_does_nothing_more() {
+    for file in [
+        "pcall(terminate, 3) say('on')",
+        "while true do pcall(terminate, 3) end",
+        "pcall(coroutine.wrap(function() terminate(3) end)) while true do end",
+        "coroutine.wrap(function() pcall(terminate, 3) while true do end end)()",
+        "pcall(function() terminate() end)",
+        "pcall(os.exit, 3, true) spawn(inlet.getEvent(), 'true')",
+    ] {
+        let mut played = Played::new(&format!("{{ action = function(inlet) {file} end }}"));
+        played.scripts.watch_over(Log::default(), Arc::default()).unwrap();
+        played.hear(Edit::Create, b"a");
+        let code = if file.contains('3') { 3 } else { 255 };
+        assert_eq!(played.scripts.exit(), Some(code), "{file}");
+        assert!(played.said().is_empty() && played.orders.is_empty(), "{file}");
+    }
 }
 
 #[test]
