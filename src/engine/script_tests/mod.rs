@@ -322,7 +322,7 @@ fn what_cannot_be_started_is_an_error_where_it_stands() {
                    function() spawn(event) end, function() spawn(event, 'x', print) end,
                    function() spawn(event, 'x', '<') end, function() inlet.nope() end,
                    function() inlet.getEvents().nope() end, function() spawnShell(event, 'x') end,
-                   function() spawn(event, 'x') end } do
+                   function() spawn(event, 'x') end, function() inlet.discardEvent(inlet.getEvents()) end } do
                    say(select(2, pcall(what)))
                end
            end }",
@@ -342,6 +342,7 @@ fn what_cannot_be_started_is_an_error_where_it_stands() {
             "13: event list does not have function \"nope\"",
             "",
             "14: spawn() called on an non-waiting event",
+            "14: discardEvent takes an event of the sync whose inlet it is called of",
         ]
     );
 }
