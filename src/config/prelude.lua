@@ -50,11 +50,12 @@ function log(category, ...)
     host.log(category, table.concat(texts))
 end
 
-function terminate(code) host.exit(code) end
+-- What is no code is an error, with which the original ends, too.
+function terminate(code) host.exit(math.tointeger(tonumber(code)) or 255) end
 
 os.exit = function(code)
     if code == nil or code == true then code = 0 elseif code == false then code = 1 end
-    host.exit(code)
+    terminate(code)
 end
 
 function dump(value, indent)

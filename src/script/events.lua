@@ -178,7 +178,9 @@ end
 
 function inlet_functions.discardEvent(number, event)
     local own = own_of(event)
-    if not own then error("discardEvent takes an event", 3) end
+    if not (own and own.id and own.number == number) then
+        error("discardEvent takes an event of the sync whose inlet it is called of", 2)
+    end
     if host.discard(number, own.id) then
         known[number].events[own.id] = nil
     else

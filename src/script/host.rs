@@ -23,7 +23,9 @@ use mirror_core::{
     },
 };
 use mirror_linux::clock::{ticks, ticks_per_second};
-use mlua::{AnyUserData, Error, Function, Lua, LuaString, Result, Table, UserData, Value};
+use mlua::{
+    AnyUserData, Error, Function, HookTriggers, Lua, LuaString, Result, Table, UserData, Value,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -167,9 +169,9 @@ impl Host<'_> {
             Ok(fleet.members().iter().map(|member| member.jobs().count()).sum::<usize>())
         })?;
         self.add("ends", |_, desk, ()| Ok(desk.exit.get().is_some()))?;
-        self.add("exit", |_, desk, code: i64| -> Result<()> {
+        self.add("exit", |lua, desk, code: i64| -> Result<()> {
             desk.exit.set(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
-            Err(Error::runtime("the script asked to end"))
+            Err(asked_to_end(lua))
         })
     }
 
@@ -194,7 +196,7 @@ impl Host<'_> {
     fn add_words(&self) -> Result<()> {
         self.add("escaped", |_, _, text: LuaString| Ok(Escaped(&text.as_bytes()).to_string()))?;
         self.add("traced", |lua, _, why: Value| match why {
-            Value::Error(error) => lua.create_string(error.to_string()),
+            Value::Error(error) => lua.create_string(error.to_string().trim_end()),
             why => lua.traceback(Some(&why.to_string()?), 1),
         })?;
         self.add("free_port", |_, _, ()| {
@@ -213,6 +215,14 @@ impl Host<'_> {
             Ok(path.metadata().ok().map(|found| found.len()))
         })
     }
+}
+
+/// A script that asked to end does nothing more: what catches this error gets one again with the next
+/// step.
+fn asked_to_end(lua: &Lua) -> Error {
+    let each_step = HookTriggers::new().every_nth_instruction(1);
+    let hooked = lua.set_global_hook(each_step, |lua, _| Err(asked_to_end(lua)));
+    hooked.err().unwrap_or_else(|| Error::runtime("the script asked to end"))
 }
 
 /// The events that a script names: one of them, or a list.

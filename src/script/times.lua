@@ -89,8 +89,10 @@ end
 -- failed, as a text.
 local function ring()
     local time = host.ticks()
-    local due = {}
-    while alarms[1] and alarms[1].due <= time do due[#due + 1] = table.remove(alarms, 1) end
+    local count = 0
+    while count < #alarms and alarms[count + 1].due <= time do count = count + 1 end
+    local due = table.move(alarms, 1, count, 1, {})
+    table.move(alarms, count + 1, #alarms + count, 1)
     wake()
     earliest = time + host.ticks_per_second // 100
     local failed = {}

@@ -5,6 +5,7 @@ mod names;
 use std::{
     fs,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -271,6 +272,25 @@ fn nothing_is_called_any_more_once_a_script_asked_to_end() {
 }
 
 #[test]
+fn a_script_that_asked_to_end_does_nothing_more() {
+    for file in [
+        "pcall(terminate, 3) say('on')",
+        "while true do pcall(terminate, 3) end",
+        "pcall(coroutine.wrap(function() terminate(3) end)) while true do end",
+        "coroutine.wrap(function() pcall(terminate, 3) while true do end end)()",
+        "pcall(function() terminate() end)",
+        "pcall(os.exit, 3, true) spawn(inlet.getEvent(), 'true')",
+    ] {
+        let mut played = Played::new(&format!("{{ action = function(inlet) {file} end }}"));
+        played.scripts.watch_over(Log::default(), Arc::default()).unwrap();
+        played.hear(Edit::Create, b"a");
+        let code = if file.contains('3') { 3 } else { 255 };
+        assert_eq!(played.scripts.exit(), Some(code), "{file}");
+        assert!(played.said().is_empty() && played.orders.is_empty(), "{file}");
+    }
+}
+
+#[test]
 fn many_exclusions_of_one_call_are_read_once() {
     let mut played = Played::new(
         "{ action = function(inlet)
@@ -303,7 +323,7 @@ fn what_cannot_be_started_is_an_error_where_it_stands() {
                    function() spawn(event) end, function() spawn(event, 'x', print) end,
                    function() spawn(event, 'x', '<') end, function() inlet.nope() end,
                    function() inlet.getEvents().nope() end, function() spawnShell(event, 'x') end,
-                   function() spawn(event, 'x') end } do
+                   function() spawn(event, 'x') end, function() inlet.discardEvent(inlet.getEvents()) end } do
                    say(select(2, pcall(what)))
                end
            end }",
@@ -323,6 +343,7 @@ fn what_cannot_be_started_is_an_error_where_it_stands() {
             "13: event list does not have function \"nope\"",
             "",
             "14: spawn() called on an non-waiting event",
+            "14: discardEvent takes an event of the sync whose inlet it is called of",
         ]
     );
 }
@@ -354,6 +375,27 @@ fn an_alarm_that_sets_itself_again_leaves_time_for_others() {
     }
     // Four hundredths of a second, but for the grain of the clocks.
     assert!(start.elapsed() >= Duration::from_millis(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn many_alarms_ring_in_time() {
+    let took = |count: u32| {
+        let mut played = Played::new(&format!(
+            "{{ onCreate = function()
+                   local start = now()
+                   for n = 1, {count} do alarm(start, function() COUNT = COUNT + 1 end) end
+                   alarm(start, function() say(COUNT) end)
+               end }} COUNT = 0"
+        ));
+        let began = of_this_thread();
+        played.hear(Edit::Create, b"f");
+        played.wait(60);
+        played.scripts.ring(&mut played.fleet, played.now).unwrap();
+        assert_eq!(played.said(), [count.to_string()]);
+        of_this_thread().saturating_sub(began)
+    };
+    let (few, many) = (took(3_000), took(30_000));
+    assert!(many < few * 40, "{few:?} for 3,000, {many:?} for 30,000");
 }
 
 #[test]

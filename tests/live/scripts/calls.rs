@@ -398,3 +398,27 @@ fn a_new_directory_that_cannot_be_read_is_told() {
     fs::rename(sandbox.path("locked"), source.join("locked")).unwrap();
     daemon.wait_for_log("Error: Sync1: cannot list /locked: Permission denied");
 }
+
+#[test]
+fn the_inlet_of_another_sync_discards_none_of_its_own_events_instead() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    sandbox.directory("other");
+    let text = "
+        local second
+        sync{ source = '@/src', delay = 0
+            , onStartup = function() log('Normal', 'ready') end
+            , action = function(inlet)
+                  local event = inlet.getEvent()
+                  log('Normal', select(2, pcall(second.discardEvent, event)))
+                  inlet.discardEvent(event)
+                  log('Normal', 'discarded ', event.path)
+              end }
+        second = sync{ source = '@/other', delay = 3600, onCreate = 'true' }";
+    let daemon = sandbox.daemon().config(text, 2).start();
+    daemon.wait_for_log("ready");
+    fs::write(source.join("file"), "").unwrap();
+    daemon.wait_for_log("discarded file");
+    assert!(daemon.log().contains("discardEvent takes an event of the sync"), "{}", daemon.log());
+    end(daemon);
+}

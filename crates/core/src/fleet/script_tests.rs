@@ -648,8 +648,25 @@ fn who_has_no_function_for_the_beginning_loses_nothing_by_one() {
     played.tell(News::Gone(Gone::Removed));
     played.wait(1_000);
     played.called(0);
-    played.handle(Input::Covered(MirrorId(0)));
+    // What happened there meanwhile nobody has told.
+    let said = played.handle(Input::Covered(MirrorId(0)));
+    assert_eq!(said[..2], ["SourceBack", "list /"]);
     assert_eq!(played.events(), ["Create /b wait", "Create /c wait", "Init / wait"]);
+}
+
+#[test]
+fn who_takes_the_place_of_one_whose_source_is_gone_is_told_what_is_there() {
+    let settings = ScriptSettings { anew: Reset::Keep, ..script_settings() };
+    let mut played = Played::live(settings.clone());
+    played.tell(News::Gone(Gone::Removed));
+    let joins =
+        Entrant::Joins { settings: settings.into(), after: vec![], heir_of: Some(MirrorId(0)) };
+    let now = played.moment();
+    played.fleet.replace(vec![joins], now, &mut Vec::new());
+    played.handle(Input::Covered(MirrorId(1)));
+    let queue = played.scripted(1).queue();
+    let events: Vec<_> = queue.iter().map(|it| format!("{:?}", it.etype())).collect();
+    assert_eq!(events, ["Full", "Init"]);
 }
 
 #[test]
@@ -676,14 +693,28 @@ fn too_much_becomes_a_beginning() {
 }
 
 #[test]
-fn too_much_is_not_kept_for_anybody() {
-    let mut played = Played::live(ScriptSettings { anew: Reset::Keep, ..script_settings() });
+fn where_nothing_makes_up_for_too_much_it_is_done_and_then_told_what_is_there() {
+    let mut played = Played::live(ScriptSettings {
+        delay: Duration::ZERO,
+        anew: Reset::Keep,
+        full: false,
+        ..script_settings()
+    });
     played.handle(Input::Gate(MirrorId(0), Gate::Closed));
     for _ in 0..MOST_EVENTS {
         played.scripted(0).push_full(at("d"));
     }
     assert_eq!(played.hear(Edit::Create, "one"), ["Lost(/)"]);
-    assert_eq!(played.events(), ["Init / wait"]);
+    assert!(played.hear(Edit::Create, "two").is_empty());
+    assert_eq!(played.scripted(0).queue().len(), MOST_EVENTS + 1);
+    played.handle(Input::Gate(MirrorId(0), Gate::Open));
+    let ids: Vec<_> = played.scripted(0).queue().iter().map(Entry::id).collect();
+    for id in ids {
+        played.scripted(0).discard(id).unwrap();
+    }
+    assert_eq!(played.called(0), ["list /"]);
+    played.hear(Edit::Create, "three");
+    assert_eq!(played.events(), ["Create /three wait"]);
 }
 
 #[test]

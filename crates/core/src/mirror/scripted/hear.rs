@@ -16,20 +16,30 @@ use crate::{
 impl Scripted {
     /// Takes in what a source of changes says.
     pub fn hear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+        self.take_in(news, now, effects);
+        if self.queue.len() > MOST_EVENTS && !self.is_made_up_for() {
+            match self.settings.anew {
+                Reset::Clear => self.begin_anew(Reset::Clear),
+                Reset::Keep => self.is_full = true,
+            }
+            self.report(MirrorEvent::Lost(TreePath::root()), effects);
+        }
+    }
+
+    /// Whether what happens now need not be told, since what makes up for it is still to come.
+    fn is_made_up_for(&self) -> bool {
+        let is_away = matches!(self.state, State::Held { .. });
+        self.reset == Some(Reset::Clear) || self.is_full || is_away
+    }
+
+    fn take_in(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
         self.remember(&news);
         match news {
             News::Gone(gone) => return self.lose_source(gone.sentence().into(), now, effects),
-            // The beginning will make up for it.
-            _ if self.reset == Some(Reset::Clear) || matches!(self.state, State::Held { .. }) => {
-                return;
-            }
+            _ if self.is_made_up_for() => return,
             News::Changed(change) => self.hear_change(&change, now, effects),
             News::Moved { from, to, kind } => self.hear_move((from, to), kind, now, effects),
             News::Lost(path) => self.hear_lost(path, effects),
-        }
-        if self.queue.len() > MOST_EVENTS {
-            self.begin_anew(Reset::Clear);
-            self.report(MirrorEvent::Lost(TreePath::root()), effects);
         }
         self.wake();
     }
@@ -37,6 +47,7 @@ impl Scripted {
     /// Takes in what another mirror of this source was told and is not done. What is being worked on
     /// is not done either: its child was asked to end.
     pub(crate) fn take_over(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
+        self.was_gone |= other.was_gone || other.is_full;
         for entry in other.queue.iter() {
             if entry.etype() == Etype::Full {
                 self.queue.push_full(entry.path().clone());
@@ -115,12 +126,19 @@ impl Scripted {
             self.begin_anew(Reset::Clear);
         } else if !is_root && !self.concerns(&path, Kind::Directory) {
             return;
-        } else if self.settings.full {
-            self.queue.push_full(path.clone());
+        } else {
+            self.tell_again(path.clone(), effects);
+        }
+        self.report(MirrorEvent::Lost(path), effects);
+    }
+
+    /// Tells what is there, since something may have been missed.
+    pub(super) fn tell_again(&mut self, path: TreePath, effects: &mut Vec<Effect>) {
+        if self.settings.full {
+            self.queue.push_full(path);
         } else {
             self.list(&path, effects);
         }
-        self.report(MirrorEvent::Lost(path), effects);
     }
 
     /// Whether the script is told of this entry. As with the original, it is told nothing of the
@@ -160,7 +178,11 @@ impl Scripted {
         for (name, kind) in entries.into_iter().filter(|(name, _)| !is_told(name)) {
             if let Some(path) = path.join(&name) {
                 let change = Change { edit: Edit::Create, kind, path };
-                self.hear(News::Changed(change), now, effects);
+                // Of what is told in the place of events there may be more than of those.
+                match self.settings.anew {
+                    Reset::Clear => self.hear(News::Changed(change), now, effects),
+                    Reset::Keep => self.take_in(News::Changed(change), now, effects),
+                }
             }
         }
     }

@@ -32,7 +32,8 @@ use crate::{
     time::Moment,
 };
 
-/// The most events that are kept. With more the mirror begins anew.
+/// The most events that are kept. With more the mirror begins anew, or with what is there, once they are
+/// done.
 pub const MOST_EVENTS: usize = 250_000;
 
 /// How long a script is left alone that has done nothing with what is due.
@@ -94,6 +95,11 @@ pub struct Scripted {
     init: Option<EventId>,
     /// Whether it begins anew as soon as nothing runs.
     reset: Option<Reset>,
+    /// Whether the source was gone since it was watched last: nobody has told what happened there.
+    was_gone: bool,
+    /// Whether so much waits that nothing is added before all of it is done. Then what is there is told,
+    /// since nothing else makes up for what happened meanwhile.
+    is_full: bool,
     retry: Retry,
     idle: Idle,
     listings: Listings,
@@ -134,6 +140,8 @@ impl Scripted {
             calling: None,
             init: None,
             reset: None,
+            was_gone: false,
+            is_full: false,
             retry: Retry::new(FIRST_RETRY, u64::from(id.0) + 1),
             idle: Idle::default(),
             listings: Listings::default(),
@@ -200,6 +208,9 @@ impl Scripted {
             State::Starting | State::Live | State::Away(_) => return,
         }
         self.begin_anew(self.settings.anew);
+        if core::mem::take(&mut self.was_gone) && self.settings.anew == Reset::Keep {
+            self.tell_again(TreePath::root(), effects);
+        }
     }
 
     /// Begins anew once nothing runs any more.
@@ -222,6 +233,7 @@ impl Scripted {
         if matches!(self.state, State::Held { .. }) {
             return;
         }
+        self.was_gone = true;
         effects.push(Effect::Uncover(self.id));
         effects.extend(self.jobs().map(Effect::Stop));
         self.report(MirrorEvent::SourceGone(why.clone()), effects);
@@ -288,6 +300,7 @@ impl Scripted {
             State::Held { look: Look::At(at), .. } => Some(*at),
             State::Held { look: Look::Asked, .. } | State::Covering => None,
             _ if self.reset.is_some() => (!self.is_busy()).then_some(Moment::ORIGIN),
+            _ if self.is_emptied() => Some(Moment::ORIGIN),
             _ if !may_call || !self.may_call() => None,
             _ => Some(self.queue.next_due()?.max(self.idle.until.unwrap_or(Moment::ORIGIN))),
         }
@@ -324,6 +337,10 @@ impl Scripted {
                 self.init = Some(self.queue.push_init());
             }
         }
+        if self.is_emptied() {
+            self.is_full = false;
+            self.tell_again(TreePath::root(), effects);
+        }
         if !may_call || !self.may_call() || self.idle.until.is_some_and(|until| until > now) {
             return false;
         }
@@ -338,6 +355,11 @@ impl Scripted {
             Some(Pending { head, length: self.queue.len(), has_acted: false, has_begun: false });
         effects.push(Effect::Script(self.id, call));
         true
+    }
+
+    /// Whether there was too much, and all of it is done.
+    fn is_emptied(&self) -> bool {
+        self.is_full && self.queue.is_empty() && self.calling.is_none()
     }
 
     /// Whether the event by which it begins is done is seen whenever one may have gone.
