@@ -8,9 +8,8 @@ use std::{
 };
 
 use mirror_core::{
-    input::Input,
+    input::{ChildExit, Input},
     job::{Failure, Job, JobId, Outcome, Place, Scope, Work},
-    mirror::scripted::ChildExit,
     path::{Escaped, TreePath},
     plan::rsync::Call,
 };

@@ -9,7 +9,8 @@ use std::{
 
 use mirror_core::{
     fleet::Charter,
-    mirror::{Connection, Gate, Insist, Settings, scripted::ScriptSettings},
+    input::Gate,
+    mirror::{Connection, Insist, Settings, scripted::ScriptSettings},
     path::Escaped,
     plan::{
         options::Phase,

@@ -12,9 +12,8 @@ use std::{
 
 use mirror_core::{
     effect::Call,
-    input::Input,
+    input::{ChildExit, Input},
     job::{Failure, Job, JobId},
-    mirror::scripted::ChildExit,
     notice::{Kind, MirrorId},
     path::TreePath,
     plan::rsync::Call as Words,

@@ -25,8 +25,8 @@ use std::{
 use mirror_core::{
     effect::Call,
     fleet::{Charter, Fleet, Limits},
+    input::Answer,
     job::{Failure, JobId},
-    mirror::scripted::Answer,
     notice::MirrorId,
     time::Moment,
 };

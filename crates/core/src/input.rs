@@ -3,11 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use crate::{
-    job::{Failure, JobId, Outcome},
-    mirror::{
-        Gate,
-        scripted::{Answer, ChildExit},
-    },
+    job::{Failure, JobId, Outcome, Place},
     notice::{Kind, MirrorId, Notice},
     path::TreePath,
 };
@@ -73,6 +69,38 @@ pub enum Input {
     FullDue(MirrorId),
     /// Somebody wants the daemon to do something.
     Signal(Signal),
+}
+
+/// Whether there is a way to a target: a tunnel that stands, where there has to be one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gate {
+    /// There is one, or none is needed.
+    #[default]
+    Open,
+    /// There is none: no job is started.
+    Closed,
+}
+
+/// How a child ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChildExit {
+    /// It returned this code.
+    Code(i32),
+    /// It was killed by this signal.
+    Signal(i32),
+    /// It was work of ours, and all is done but this.
+    Partly(Vec<(Place, Failure)>),
+}
+
+/// What a script says of the end of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Its events are done.
+    Done,
+    /// They are to be tried again.
+    Again,
+    /// The daemon ends.
+    Die,
 }
 
 /// What a person or a service manager can ask for by a signal.

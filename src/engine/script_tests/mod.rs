@@ -12,11 +12,8 @@ use std::{
 use mirror_core::{
     effect::{Call, Effect},
     fleet::{Charter, Fleet, Limits},
-    input::Input,
-    mirror::{
-        Gate,
-        scripted::{ChildExit, ScriptSettings},
-    },
+    input::{ChildExit, Gate, Input},
+    mirror::scripted::ScriptSettings,
     notice::{Change, Edit, Kind, MirrorId, News, Notice},
     path::TreePath,
     time::Moment,

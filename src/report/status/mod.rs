@@ -18,8 +18,9 @@ use std::{
 use jiff::{SignedDuration, Zoned};
 use mirror_core::{
     fleet::Member,
+    input::Gate,
     job::{Failure, Scope},
-    mirror::{Cause, Delay, Gate, Mirror, State, What, scripted::Scripted},
+    mirror::{Cause, Delay, Mirror, State, What, scripted::Scripted},
     path::Escaped,
     queue::Stage,
     time::Moment,

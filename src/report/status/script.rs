@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use mirror_core::{
-    mirror::{Gate, State, scripted::Scripted},
+    input::Gate,
+    mirror::{State, scripted::Scripted},
     notice::Kind,
     path::TreePath,
     queue::ordered::Entry,

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use mirror_core::{
+    input::Gate,
     job::{AfterHook, Failure, JobId, Outcome, Place},
-    mirror::{Gate, Insist, Settings},
+    mirror::{Insist, Settings},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
     queue::Pace,

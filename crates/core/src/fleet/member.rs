@@ -4,9 +4,10 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use crate::{
     effect::Effect,
+    input::Gate,
     job::JobId,
     mirror::{
-        Connection, Gate, Mirror, Settings, State,
+        Connection, Mirror, Settings, State,
         scripted::{ScriptSettings, Scripted},
     },
     notice::{MirrorId, News},

@@ -11,12 +11,11 @@ use crate::{
     effect::Call,
     event::MirrorEvent,
     filter::Filter,
+    input::{Answer, ChildExit, Gate},
     job::Failure,
     mirror::{
-        Gate, Insist, Settings,
-        scripted::{
-            Answer, ChildExit, MOST_EVENTS, PATIENCE, Reset, ScriptSettings, Scripted, Spawned,
-        },
+        Insist, Settings,
+        scripted::{MOST_EVENTS, PATIENCE, Reset, ScriptSettings, Scripted, Spawned},
     },
     notice::{Change, Edit, Gone, Kind, News, Notice},
     queue::ordered::{Entry, EventId, Refused, Status},

@@ -10,8 +10,9 @@ use super::*;
 use crate::{
     event::MirrorEvent,
     filter::Filter,
+    input::Gate,
     job::{AfterHook, Failure, Grounds, Place, Scope, Work},
-    mirror::{Gate, Insist, Settings},
+    mirror::{Insist, Settings},
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
     queue::Pace,

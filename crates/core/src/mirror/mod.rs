@@ -19,12 +19,13 @@ pub(crate) use flight::{left, settled};
 pub use retry::LONGEST as LONGEST_RETRY;
 use retry::Retry;
 pub use settings::{Connection, Insist, Settings};
-pub use state::{Away, Cause, Gate, Look, Resume, State};
+pub use state::{Away, Cause, Look, Resume, State};
 pub use status::{Delay, What};
 
 use crate::{
     effect::{Accept, Effect},
     event::{Event, MirrorEvent},
+    input::Gate,
     job::{AfterHook, Failure, Grounds, Job, JobId, Outcome, Scope, Work},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,

@@ -2,8 +2,7 @@
 
 use alloc::sync::Arc;
 
-use super::Gate;
-use crate::{filter::Filter, queue::Pace};
+use crate::{filter::Filter, input::Gate, queue::Pace};
 
 /// What a mirror has to know beforehand.
 #[derive(Clone, Debug)]

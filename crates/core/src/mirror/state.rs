@@ -56,16 +56,6 @@ pub enum Resume {
     Live,
 }
 
-/// Whether there is a way to a target: a tunnel that stands, where there has to be one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gate {
-    /// There is one, or none is needed.
-    #[default]
-    Open,
-    /// There is none: no job is started.
-    Closed,
-}
-
 /// How it is found out that a source is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {

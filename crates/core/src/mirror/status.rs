@@ -88,8 +88,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        input::Gate,
         job::{JobId, Outcome},
-        mirror::{Gate, Insist, Settings},
+        mirror::{Insist, Settings},
         notice::{Change, Edit, Gone, Kind, MirrorId, News},
         path::TreePath,
         queue::Pace,

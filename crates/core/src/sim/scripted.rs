@@ -10,11 +10,11 @@ use core::{mem, ops::Range, panic::AssertUnwindSafe, time::Duration};
 use crate::{
     effect::{Call, Effect},
     fleet::{Fleet, Limits},
-    input::{Input, Signal},
+    input::{Answer, ChildExit, Gate, Input, Signal},
     job::{Failure, JobId},
     mirror::{
-        Gate, State,
-        scripted::{Answer, ChildExit, Reset, ScriptSettings, Spawned},
+        State,
+        scripted::{Reset, ScriptSettings, Spawned},
     },
     notice::{Gone, Kind, MirrorId, News, Notice},
     path::TreePath,

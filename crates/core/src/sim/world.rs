@@ -12,9 +12,9 @@ use core::{mem, time::Duration};
 use crate::{
     effect::Effect,
     fleet::{Entrant, Fleet, Limits},
-    input::{Input, Signal},
+    input::{Gate, Input, Signal},
     job::{Job, JobId, Outcome, Place, Scope, Work},
-    mirror::{Gate, Insist, Mirror, Settings, State},
+    mirror::{Insist, Mirror, Settings, State},
     notice::{Gone, MirrorId, News, Notice},
     path::TreePath,
     queue::Pace,

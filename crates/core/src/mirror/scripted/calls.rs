@@ -7,33 +7,12 @@ use super::{IDLE, Idle, PAUSE, Scripted};
 use crate::{
     effect::{Call, Effect},
     event::MirrorEvent,
-    job::{Failure, JobId, Place},
+    input::{Answer, ChildExit},
+    job::{Failure, JobId},
     mirror::{FIRST_RETRY, Verdict},
     queue::ordered::{Ended, EventId, Refused, Status},
     time::Moment,
 };
-
-/// How a child ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChildExit {
-    /// It returned this code.
-    Code(i32),
-    /// It was killed by this signal.
-    Signal(i32),
-    /// It was work of ours, and all is done but this.
-    Partly(Vec<(Place, Failure)>),
-}
-
-/// What a script says of the end of a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Its events are done.
-    Done,
-    /// They are to be tried again.
-    Again,
-    /// The daemon ends.
-    Die,
-}
 
 /// Why a child must not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,15 +16,16 @@ mod listings;
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 
-pub use calls::{Answer, ChildExit, Spawned};
+pub use calls::Spawned;
 
 use listings::Listings;
 
-use super::{Connection, FIRST_RETRY, Gate, LOOK_AGAIN, Look, Resume, State, retry::Retry};
+use super::{Connection, FIRST_RETRY, LOOK_AGAIN, Look, Resume, State, retry::Retry};
 use crate::{
     effect::{Accept, Call, Effect},
     event::{Event, MirrorEvent},
     filter::Filter,
+    input::Gate,
     job::JobId,
     notice::MirrorId,
     path::TreePath,
