@@ -18,7 +18,7 @@ use mirror_core::{
     },
 };
 
-use super::{line::Line, scripts::Synced, tunnels::Tunnels};
+use super::{line::Line, synced::Synced, tunnels::Tunnels};
 use crate::{
     exec::{
         Executor,

@@ -12,6 +12,7 @@ mod roster;
 mod script_tests;
 mod scripts;
 mod status;
+mod synced;
 #[cfg(test)]
 mod tests;
 mod tunnels;
@@ -54,9 +55,9 @@ use jobs::Jobs;
 use member::{Ground, Member};
 pub use reload::{Adapt, Load, Reload, Wanted};
 use roster::Roster;
-pub use scripts::Question;
-use scripts::Synced;
 use status::Status;
+pub use synced::Question;
+use synced::Synced;
 use tunnels::Tunnels;
 
 /// The most messages that are taken in before what is due is done.

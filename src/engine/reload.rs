@@ -18,7 +18,7 @@ use super::{
     Engine, here,
     member::{Ground, Member},
     roster::Roster,
-    scripts::Synced,
+    synced::Synced,
     tunnels::Tunnels,
     words::{self, Counts},
 };

@@ -1,14 +1,6 @@
 //! Scripts of the user: they are called, and what they want done is done.
 
-use std::{
-    io,
-    os::fd::RawFd,
-    sync::{
-        Arc,
-        mpsc::{Sender, channel},
-    },
-    thread,
-};
+use std::{io, os::fd::RawFd, sync::Arc, thread};
 
 use mirror_core::{
     effect::Call,
@@ -32,54 +24,7 @@ use crate::{
     script::{Called, Descriptors, Order, Ready, Scripts, Seat, Spawn as Wanted},
 };
 
-/// The way from a job to the functions of `onSynced`, of one configuration.
-#[derive(Clone, Debug)]
-pub(super) struct Synced {
-    pub(super) inbox: Inbox,
-    pub(super) generation: u64,
-}
-
-/// A batch is on the target, and a function is to be called for it.
-#[derive(Debug)]
-pub struct Question {
-    /// The number of its sync.
-    number: usize,
-    /// Which configuration the sync is from.
-    generation: u64,
-    /// What was looked at.
-    names: Vec<u8>,
-    answer: Sender<Result<(), String>>,
-}
-
-impl Synced {
-    /// Calls the function of the sync of this number, and waits for it.
-    pub(super) fn function(
-        &self,
-        number: usize,
-    ) -> Box<dyn Fn(Vec<u8>) -> Result<(), String> + Send + Sync> {
-        let Self { inbox, generation } = self.clone();
-        Box::new(move |names| {
-            let (answer, answered) = channel();
-            inbox.send(Message::Synced(Question { number, generation, names, answer }));
-            // Nobody answers when all is over.
-            answered.recv().unwrap_or(Ok(()))
-        })
-    }
-}
-
 impl Engine {
-    /// Calls a function for what is on the target. That of a configuration which is in force no
-    /// more is not called: for that in its place everything is new.
-    pub(super) fn ask_synced(&mut self, question: Question) {
-        let Question { number, generation, names, answer } = question;
-        let scripts = self.scripts.as_ref().filter(|_| generation == self.generation);
-        let now = self.now();
-        let called = scripts.map(|it| it.synced(&mut self.fleet, (number, &names), now));
-        self.carry_out_orders();
-        // The job waits, unless it was ended.
-        let _ = answer.send(called.unwrap_or(Ok(())).map_err(|failure| failure.why));
-    }
-
     /// The mirrors of the syncs, in their order, are these. A script whose mirror begins after a
     /// reload tries its beginning again if that fails, as nobody looks on.
     pub(super) fn seat_scripts(&mut self, mirrors: &[MirrorId], is_reload: bool) {
@@ -88,11 +33,6 @@ impl Engine {
             let insists = self.roster.get(mirror).is_some_and(|member| member.sync.insists());
             scripts.assign(number, Seat { mirror, insists: is_reload || insists });
         }
-    }
-
-    /// The way to the functions of the configuration that is in force.
-    pub(super) fn synced(&self) -> Synced {
-        Synced { inbox: self.inbox.clone(), generation: self.generation }
     }
 
     /// From now on these scripts are called.
