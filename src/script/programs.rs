@@ -124,7 +124,7 @@ mod tests {
         let lua = Lua::new();
         let programs = Programs::watch(&lua).unwrap();
         let code = "
-            kept = io.popen('sleep 1000')
+            kept = io.popen('exec sleep 1000')
             deaf = io.popen([[trap '' TERM; exec sleep 1000]], 'w')
             return io.popen('echo said'):read()";
         assert_eq!(lua.load(code).eval::<String>().unwrap(), "said");
