@@ -15,7 +15,7 @@ use crate::{
     input::{Input, Signal},
     job::{JobId, Outcome},
     mirror::{Mirror, State, Verdict},
-    notice::{MirrorId, News, Notice},
+    notice::{MirrorId, Notice},
     time::Moment,
 };
 
@@ -147,9 +147,10 @@ impl Fleet {
     fn hear(&mut self, notice: Notice, now: Moment, effects: &mut Vec<Effect>) {
         let Notice { mirror, news } = notice;
         let heirs: Vec<_> = self.bridges.heirs_of(mirror).collect();
-        // Whether the source is there, the watching of the heir tells.
-        for heir in heirs.into_iter().filter(|_| !matches!(news, News::Gone(_))) {
-            self.with(heir, |heir| heir.hear(news.clone(), now, effects));
+        for heir in heirs {
+            if let Some(heir) = self.scripted(heir) {
+                heir.overhear(news.clone(), now, effects);
+            }
         }
         self.with(mirror, |mirror| mirror.hear(news, now, effects));
     }

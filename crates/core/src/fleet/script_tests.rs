@@ -654,18 +654,28 @@ fn who_has_no_function_for_the_beginning_loses_nothing_by_one() {
 }
 
 #[test]
-fn who_takes_the_place_of_one_whose_source_is_gone_is_told_what_is_there() {
-    let settings = ScriptSettings { anew: Reset::Keep, ..script_settings() };
-    let mut played = Played::live(settings.clone());
-    played.tell(News::Gone(Gone::Removed));
-    let joins =
-        Entrant::Joins { settings: settings.into(), after: vec![], heir_of: Some(MirrorId(0)) };
-    let now = played.moment();
-    played.fleet.replace(vec![joins], now, &mut Vec::new());
-    played.handle(Input::Covered(MirrorId(1)));
-    let queue = played.scripted(1).queue();
-    let events: Vec<_> = queue.iter().map(|it| format!("{:?}", it.etype())).collect();
-    assert_eq!(events, ["Full", "Init"]);
+fn what_is_missed_while_a_directory_is_listed_that_just_came_is_told() {
+    let settings = ScriptSettings { anew: Reset::Keep, full: false, ..script_settings() };
+    let mut played = Played::live(settings);
+    let listed = |played: &mut Played, path, entries: &[(&[u8], Kind)]| {
+        let entries = entries.iter().map(|(name, kind)| (name.to_vec(), *kind)).collect();
+        played.handle(Input::Listed { mirror: MirrorId(0), path: at(path), entries })
+    };
+    let root: [(&[u8], Kind); 1] = [(b"d", Kind::Directory)];
+    played.tell(News::Lost(at("")));
+    assert_eq!(played.hear(Edit::Create, "d/"), ["list /d"]);
+    listed(&mut played, "d", &[]);
+    // A file in it, as nobody can know.
+    assert_eq!(played.tell(News::Lost(at(""))), ["list /", "Lost(/)"]);
+    assert!(listed(&mut played, "", &root).is_empty());
+    assert_eq!(listed(&mut played, "", &root), ["list /"]);
+    assert_eq!(listed(&mut played, "", &root), ["list /d"]);
+    listed(&mut played, "d", &[(b"f", Kind::Other)]);
+    assert!(
+        played.events().iter().any(|it| it.starts_with("Create /d/f")),
+        "{:?}",
+        played.events()
+    );
 }
 
 #[test]
@@ -732,6 +742,56 @@ fn a_source_that_is_gone_begins_anew_when_it_is_back() {
     assert_eq!(said[0], "SourceBack");
     assert!(said[1].starts_with("init 0"), "{said:?}");
     assert_eq!(played.events(), ["Init / wait"]);
+}
+
+#[test]
+fn what_was_missed_while_a_source_was_gone_is_told_to_who_has_no_function_for_the_beginning() {
+    let listing = || ScriptSettings { anew: Reset::Keep, full: false, ..script_settings() };
+    let comes_back = |settings, means: &str| {
+        let mut played = Played::live(settings);
+        played.tell(News::Gone(Gone::Unmounted));
+        played.wait(1_000);
+        let said = played.handle(Input::Covered(MirrorId(0)));
+        assert_eq!(&*said[0], "SourceBack");
+        assert!(said.iter().any(|it| it.starts_with(means)), "{said:?}");
+    };
+    comes_back(listing(), "list /");
+    comes_back(ScriptSettings { full: true, ..listing() }, "full 0");
+    // Of a source that was never there nothing was missed.
+    let mut played = Played::new(vec![listing().into()], Limits::default());
+    let why = String::from("it is not mounted");
+    played.handle(Input::CannotCover { mirror: MirrorId(0), why });
+    let said = played.handle(Input::Covered(MirrorId(0)));
+    assert!(!said.contains(&String::from("list /")), "{said:?}");
+}
+
+#[test]
+fn what_was_missed_before_one_was_replaced_or_until_his_heir_was_watched_is_told_to_the_heir() {
+    type Happens<'a> = &'a dyn Fn(&mut Played);
+    let settings = || ScriptSettings { anew: Reset::Keep, full: false, ..script_settings() };
+    let tell_gone = |played: &mut Played| _ = played.tell(News::Gone(Gone::Unmounted));
+    let no_source = |played: &mut Played| {
+        let why = String::from("it is not mounted");
+        played.handle(Input::CannotCover { mirror: MirrorId(1), why });
+    };
+    let nothing = |_: &mut Played| {};
+    let cases: [(Happens, Happens, bool); 4] = [
+        (&tell_gone, &nothing, true),
+        (&nothing, &tell_gone, true),
+        (&nothing, &no_source, true),
+        (&nothing, &nothing, false),
+    ];
+    for (at, (before, after, is_listed)) in cases.into_iter().enumerate() {
+        let mut played = Played::live(settings());
+        before(&mut played);
+        let heir_of = Some(MirrorId(0));
+        let settings = settings().into();
+        let joins = Entrant::Joins { settings, after: Vec::new(), heir_of };
+        played.fleet.replace(vec![joins], played.moment(), &mut Vec::new());
+        after(&mut played);
+        let said = played.handle(Input::Covered(MirrorId(1)));
+        assert_eq!(said.contains(&String::from("list /")), is_listed, "case {at}: {said:?}");
+    }
 }
 
 #[test]

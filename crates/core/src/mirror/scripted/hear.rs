@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{MOST_EVENTS, Reset, Scripted, listings::Said};
+use super::{MOST_EVENTS, Reset, Scripted, Sight, listings::Said};
 use crate::{
     effect::Effect,
     event::MirrorEvent,
@@ -44,10 +44,19 @@ impl Scripted {
         self.wake();
     }
 
+    /// Takes in what a source of changes says of the one before, while this one is not watched yet.
+    /// Whether the source is there, its own watching tells.
+    pub(crate) fn overhear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+        match news {
+            News::Gone(_) => self.miss(),
+            news => self.hear(news, now, effects),
+        }
+    }
+
     /// Takes in what another mirror of this source was told and is not done. What is being worked on
     /// is not done either: its child was asked to end.
     pub(crate) fn take_over(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
-        self.was_gone |= other.was_gone || other.is_full;
+        self.sight = if other.is_full { Sight::Broken } else { other.sight };
         for entry in other.queue.iter() {
             if entry.etype() == Etype::Full {
                 self.queue.push_full(entry.path().clone());
@@ -127,17 +136,18 @@ impl Scripted {
         } else if !is_root && !self.concerns(&path, Kind::Directory) {
             return;
         } else {
-            self.tell_again(path.clone(), effects);
+            self.tell_again(&path, effects);
         }
         self.report(MirrorEvent::Lost(path), effects);
     }
 
     /// Tells what is there, since something may have been missed.
-    pub(super) fn tell_again(&mut self, path: TreePath, effects: &mut Vec<Effect>) {
+    pub(super) fn tell_again(&mut self, directory: &TreePath, effects: &mut Vec<Effect>) {
         if self.settings.full {
-            self.queue.push_full(path);
+            self.queue.push_full(directory.clone());
         } else {
-            self.list(&path, effects);
+            self.listings.doubt(directory);
+            self.list(directory, effects);
         }
     }
 

@@ -21,7 +21,8 @@ pub(super) struct Listings {
 struct Listing {
     /// How many answers are to come.
     answers: usize,
-    /// Whether the directory itself came or went: then nobody knows of which one an answer is.
+    /// Whether the directory itself came or went, so that nobody knows of which one an answer is, or
+    /// something in it was missed.
     is_stale: bool,
     /// The entries that came or went.
     heard: BTreeSet<Vec<u8>>,
@@ -75,6 +76,14 @@ impl Listings {
             for (_, listing) in below.take_while(|(key, _)| key.starts_with(&start)) {
                 listing.is_stale = true;
             }
+        }
+    }
+
+    /// Something was missed in this directory: what came into it before may have changed since.
+    pub(super) fn doubt(&mut self, directory: &TreePath) {
+        let start = key(directory);
+        for (key, listing) in &mut self.asked {
+            listing.is_stale |= directory.is_root() || key.starts_with(&start);
         }
     }
 

@@ -6,8 +6,8 @@
 //!
 //! The truth stays on the disk. What may have been missed in a directory is told as a full event
 //! where the script has a function for that, else as if all that is there had just been made; what
-//! went meanwhile nobody knows. What may have been missed in all of the source is told as a
-//! beginning, if the script has a function for that, else in the same way.
+//! went meanwhile nobody knows. What may have been missed in all of the source, as while it was gone,
+//! is told as a beginning, if the script has a function for that, else in the same way.
 
 mod calls;
 mod hear;
@@ -96,14 +96,24 @@ pub struct Scripted {
     init: Option<EventId>,
     /// Whether it begins anew as soon as nothing runs.
     reset: Option<Reset>,
-    /// Whether the source was gone since it was watched last: nobody has told what happened there.
-    was_gone: bool,
+    sight: Sight,
     /// Whether so much waits that nothing is added before all of it is done. Then what is there is told,
     /// since nothing else makes up for what happened meanwhile.
     is_full: bool,
     retry: Retry,
     idle: Idle,
     listings: Listings,
+}
+
+/// How the source was watched up to now, by this mirror or one before it in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// Nobody has watched it yet.
+    None,
+    /// Nothing was missed.
+    Whole,
+    /// For a while nobody did.
+    Broken,
 }
 
 /// A call of the script for something that is due.
@@ -141,7 +151,7 @@ impl Scripted {
             calling: None,
             init: None,
             reset: None,
-            was_gone: false,
+            sight: Sight::None,
             is_full: false,
             retry: Retry::new(FIRST_RETRY, u64::from(id.0) + 1),
             idle: Idle::default(),
@@ -208,9 +218,10 @@ impl Scripted {
             // A second answer to one question says nothing new.
             State::Starting | State::Live | State::Away(_) => return,
         }
+        let sight = core::mem::replace(&mut self.sight, Sight::Whole);
         self.begin_anew(self.settings.anew);
-        if core::mem::take(&mut self.was_gone) && self.settings.anew == Reset::Keep {
-            self.tell_again(TreePath::root(), effects);
+        if sight == Sight::Broken && self.settings.anew == Reset::Keep {
+            self.tell_again(&TreePath::root(), effects);
         }
     }
 
@@ -234,12 +245,19 @@ impl Scripted {
         if matches!(self.state, State::Held { .. }) {
             return;
         }
-        self.was_gone = true;
+        self.miss();
         effects.push(Effect::Uncover(self.id));
         effects.extend(self.jobs().map(Effect::Stop));
         self.report(MirrorEvent::SourceGone(why.clone()), effects);
         let look = Look::At(now + LOOK_AGAIN);
         self.state = State::Held { why, look, resume: Resume::Starting };
+    }
+
+    /// The source is not watched any more.
+    pub(super) fn miss(&mut self) {
+        if self.sight == Sight::Whole {
+            self.sight = Sight::Broken;
+        }
     }
 
     /// The way to the target has come up or gone down.
@@ -340,7 +358,7 @@ impl Scripted {
         }
         if self.is_emptied() {
             self.is_full = false;
-            self.tell_again(TreePath::root(), effects);
+            self.tell_again(&TreePath::root(), effects);
         }
         if !may_call || !self.may_call() || self.idle.until.is_some_and(|until| until > now) {
             return false;
