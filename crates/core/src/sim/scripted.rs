@@ -2,14 +2,20 @@
 //! lists, and whose children read the source when they begin and write when they end.
 //!
 //! News comes in its order and before the script is called, as from inotify: a rename that is
-//! told late can't be repeated rightly by anybody who reads the disk meanwhile.
+//! told late can't be repeated rightly by anybody who reads the disk meanwhile. To watch the source
+//! and to list a directory takes time.
+//!
+//! Another mirror may take the place of the one that is there, and of that one yet another. Whether the
+//! script has a function for the beginning or is told what the one before was not: the target becomes
+//! equal to the source. Only what went unseen may stay there, if nothing says that it went: neither a
+//! beginning nor a full event.
 
 use alloc::{format, string::String, vec, vec::Vec};
 use core::{mem, ops::Range, panic::AssertUnwindSafe, time::Duration};
 
 use crate::{
     effect::{Call, Effect},
-    fleet::{Fleet, Limits},
+    fleet::{Entrant, Fleet, Limits},
     input::{Answer, ChildExit, Gate, Input, Signal},
     job::{Failure, JobId},
     mirror::{
@@ -28,8 +34,6 @@ use crate::{
     time::Moment,
 };
 
-const MIRROR: MirrorId = MirrorId(0);
-
 /// What is found wrong.
 type Found = Result<(), String>;
 
@@ -39,13 +43,31 @@ struct World {
     source: Tree,
     target: Tree,
     is_mounted: bool,
-    is_watched: bool,
-    seen: Vec<News>,
+    /// The one that is there.
+    mirror: MirrorId,
+    settings: ScriptSettings,
+    /// Whose watching stands, and whose does not yet.
+    watched: Vec<MirrorId>,
+    covering: Vec<MirrorId>,
+    /// What the source of changes will tell.
+    seen: Vec<Input>,
+    /// The directories that are being listed.
+    lists: Vec<(MirrorId, TreePath)>,
     children: Vec<Child>,
+    losses: Losses,
     /// What the user and the machine do wrong.
     failing: Random,
     is_failing: bool,
     takes: Takes,
+}
+
+/// Whether something may happen of which nothing is told, since the kernel loses it or the source is
+/// gone.
+#[derive(Clone, Copy, PartialEq)]
+enum Losses {
+    Never,
+    NotYet,
+    Some,
 }
 
 /// How the user takes what is due.
@@ -57,9 +79,11 @@ enum Takes {
 
 struct Child {
     job: JobId,
+    mirror: MirrorId,
     deeds: Vec<Deed>,
     /// The source when it began.
     source: Tree,
+    is_stopped: bool,
 }
 
 /// What an event says is to be done.
@@ -74,12 +98,17 @@ impl Deed {
         Self { etype: entry.etype(), path: entry.path().clone(), to: entry.to().cloned() }
     }
 
-    fn do_to(&self, target: &mut Tree, source: &Tree) {
+    /// A rename among other deeds can't be repeated: there may be something else of the old name.
+    fn do_to(&self, target: &mut Tree, source: &Tree, is_alone: bool) {
         let Self { etype, path, to } = self;
         match (etype, to) {
             (Etype::Init, _) => *target = source.clone(),
             (Etype::Full, _) => bring_tree(path, source, target),
             (Etype::Delete, _) => target.remove(path),
+            (Etype::Move, Some(to)) if !is_alone => {
+                target.remove(path);
+                bring_tree(to, source, target);
+            }
             (Etype::Move, Some(to)) if target.get(path).is_some() && !path.contains(to) => {
                 bring_parents(to, source, target);
                 if target.has_room_at(to) {
@@ -130,21 +159,26 @@ impl World {
             max_jobs,
             moves: random.once_in(2),
             subdirectories: true,
-            full: max_jobs == 1,
-            anew: Reset::Clear,
+            full: max_jobs == 1 && random.once_in(2),
+            anew: random.pick(&[Reset::Clear, Reset::Keep]),
             filter: alloc::sync::Arc::default(),
             gate: Gate::Open,
             connection: None,
         };
         Self {
             now: Moment::ORIGIN,
-            fleet: Fleet::new(vec![settings], Limits::default()),
+            fleet: Fleet::new(vec![settings.clone()], Limits::default()),
+            mirror: MirrorId(0),
+            settings,
             source: Tree::new(),
             target: Tree::new(),
             is_mounted: true,
-            is_watched: false,
+            watched: Vec::new(),
+            covering: Vec::new(),
             seen: Vec::new(),
+            lists: Vec::new(),
             children: Vec::new(),
+            losses: random.pick(&[Losses::Never, Losses::NotYet]),
             takes: random.pick(&[Takes::Lists, Takes::OneByOne]),
             is_failing: true,
             failing: random,
@@ -157,15 +191,16 @@ impl World {
             // what he is told loses one of them, here as with the original.
             Step::Change(Change::Swap(..)) => {}
             Step::Change(change) if self.is_mounted => {
-                let news = change.apply(&mut self.source);
-                if self.is_watched {
-                    self.seen.extend(news);
+                for news in change.apply(&mut self.source) {
+                    self.see(&news);
                 }
             }
-            Step::Change(_) | Step::Fate(_) | Step::Replace(_) | Step::Way(_) => {}
             Step::Tell(seed) => {
-                self.overflow(&mut Random::new(*seed));
-                return self.tell();
+                let random = &mut Random::new(*seed);
+                self.overflow(random);
+                self.watch(|| random.once_in(2));
+                self.tell()?;
+                return self.answer(|| random.once_in(2));
             }
             Step::Wait(wait) => return self.wait(*wait),
             Step::Work(steps) => {
@@ -173,32 +208,87 @@ impl World {
                     self.work()?;
                 }
             }
-            Step::Unmount => {
+            Step::Unmount if self.losses != Losses::Never => {
                 self.is_mounted = false;
-                if mem::take(&mut self.is_watched) {
-                    self.seen.push(News::Gone(Gone::Unmounted));
-                }
+                self.losses = Losses::Some;
+                self.see(&News::Gone(Gone::Unmounted));
+                self.watched.clear();
+                self.watch(|| true);
             }
+            Step::Change(_) | Step::Unmount | Step::Fate(_) | Step::Way(_) => {}
             Step::Mount => self.is_mounted = true,
             Step::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
-            Step::Full => return self.handle(Input::FullDue(MIRROR)),
+            Step::Full => return self.handle(Input::FullDue(self.mirror)),
+            Step::Replace(_) => return self.replace(),
         }
         Ok(())
+    }
+
+    fn see(&mut self, news: &News) {
+        let notice = |&mirror| Input::Notice(Notice { mirror, news: news.clone() });
+        self.seen.extend(self.watched.iter().map(notice));
     }
 
     /// Sometimes the kernel loses what it would have told, and says so.
     fn overflow(&mut self, random: &mut Random) {
-        let is_gone = self.seen.iter().any(|news| matches!(news, News::Gone(_)));
-        if random.once_in(4) && !is_gone {
-            self.seen = vec![News::Lost(TreePath::root())];
+        if self.losses == Losses::Never || !random.once_in(4) {
+            return;
+        }
+        for input in &mut self.seen {
+            if let Input::Notice(Notice { news, .. }) = input
+                && !matches!(news, News::Gone(_))
+            {
+                *news = News::Lost(TreePath::root());
+                self.losses = Losses::Some;
+            }
+        }
+        self.seen.dedup_by(|one, other| match (one, other) {
+            (Input::Notice(one), Input::Notice(other)) => one == other,
+            _ => false,
+        });
+    }
+
+    /// Some of those that are to be watched are, or can't be.
+    fn watch(&mut self, mut is_done: impl FnMut() -> bool) {
+        for mirror in self.covering.extract_if(.., |_| is_done()) {
+            if self.is_mounted {
+                self.watched.push(mirror);
+                self.seen.push(Input::Covered(mirror));
+            } else {
+                let why = String::from("it is not mounted");
+                self.seen.push(Input::CannotCover { mirror, why });
+            }
         }
     }
 
     fn tell(&mut self) -> Found {
-        for news in mem::take(&mut self.seen) {
-            self.handle(Input::Notice(Notice { mirror: MIRROR, news }))?;
-        }
-        Ok(())
+        mem::take(&mut self.seen).into_iter().try_for_each(|input| self.handle(input))
+    }
+
+    /// Tells what some of the directories hold that are being listed.
+    fn answer(&mut self, mut is_done: impl FnMut() -> bool) -> Found {
+        let lists: Vec<_> = self.lists.extract_if(.., |_| is_done()).collect();
+        lists.into_iter().try_for_each(|(mirror, path)| {
+            let kind =
+                |it: &TreePath| if self.source.is_dir(it) { Kind::Directory } else { Kind::Other };
+            let list = self.source.children(&path).into_iter().filter(|_| self.is_mounted);
+            let entries = list.map(|it| (it.name().unwrap().to_vec(), kind(&it))).collect();
+            self.handle(Input::Listed { mirror, path, entries })
+        })
+    }
+
+    /// Another mirror takes the place of the one that is there.
+    fn replace(&mut self) -> Found {
+        let old = self.mirror;
+        let after = self.children.iter().map(|child| child.mirror).chain([old]).collect();
+        let heir_of = (self.settings.anew == Reset::Keep).then_some(old);
+        let settings = self.settings.clone().into();
+        let mut effects = Vec::new();
+        let joins = vec![Entrant::Joins { settings, after, heir_of }];
+        let names = self.fleet.replace(joins, self.now, &mut effects);
+        self.mirror = names[0];
+        self.fleet.advance(self.now, &mut effects);
+        self.perform(effects)
     }
 
     fn wait(&mut self, wait: Duration) -> Found {
@@ -232,29 +322,23 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Cover { mirror, .. } => {
-                    self.is_watched = self.is_mounted;
-                    self.seen.clear();
-                    let why = String::from("it is not mounted");
-                    let lost = Input::CannotCover { mirror, why };
-                    let input = if self.is_mounted { Input::Covered(mirror) } else { lost };
-                    self.handle(input)?;
+                    if !self.covering.contains(&mirror) && !self.watched.contains(&mirror) {
+                        self.covering.push(mirror);
+                    }
                 }
-                Effect::Uncover(_) => self.is_watched = false,
-                Effect::Script(_, call) => self.call(&call)?,
-                Effect::List { mirror, path } => {
-                    let kind = |it: &TreePath| {
-                        if self.source.is_dir(it) { Kind::Directory } else { Kind::Other }
-                    };
-                    let list = self.source.children(&path).into_iter();
-                    let entries = list.map(|it| (it.name().unwrap().to_vec(), kind(&it)));
-                    let entries = if self.is_mounted { entries.collect() } else { vec![] };
-                    self.handle(Input::Listed { mirror, path, entries })?;
+                Effect::Uncover(mirror) => {
+                    self.watched.retain(|it| *it != mirror);
+                    self.covering.retain(|it| *it != mirror);
                 }
+                Effect::Script(mirror, call) if mirror == self.mirror => self.call(&call)?,
+                Effect::List { mirror, path } => self.lists.push((mirror, path)),
                 Effect::Stop(job) => {
-                    let is_there = self.children.iter().any(|child| child.job == job);
-                    self.children.retain(|child| child.job != job);
-                    if is_there {
-                        self.handle(Input::ChildEnded { job, exit: ChildExit::Signal(15) })?;
+                    let children = self.children.iter_mut();
+                    children.filter(|it| it.job == job).for_each(|it| it.is_stopped = true);
+                }
+                Effect::Dismiss(mirror) => {
+                    if self.children.iter().any(|child| child.mirror == mirror) {
+                        return Err(format!("mirror {} was dismissed too soon", mirror.0));
                     }
                 }
                 Effect::Report(_) => {}
@@ -274,14 +358,15 @@ impl World {
                 let answer = if code == 0 { Answer::Done } else { Answer::Again };
                 return self.handle(Input::Collected { job, result: failed.map(|()| answer) });
             }
+            Call::Init(id) if self.settings.anew == Reset::Keep => self.discard(id),
             Call::Init(id) | Call::Full(id) if !is_bad => self.spawn(vec![id])?,
             // There is no function for it.
             Call::Action if self.first_due().is_some_and(|it| it.etype() == Etype::Full) => {
                 let id = self.first_due().map(Entry::id).unwrap();
-                self.fleet.scripted(MIRROR).unwrap().discard(id).unwrap();
+                self.discard(id);
             }
             Call::Action if !is_bad && self.takes == Takes::Lists => {
-                let mirror = self.fleet.scripted(MIRROR).unwrap();
+                let mirror = self.fleet.scripted(self.mirror).unwrap();
                 let is_change = |entry: &Entry| match entry.etype() {
                     Etype::Init | Etype::Blanket | Etype::Full => Pick::Skip,
                     _ => Pick::Take,
@@ -295,28 +380,33 @@ impl World {
             }
             Call::Init(_) | Call::Full(_) | Call::Action => {}
         }
-        self.handle(Input::Called { mirror: MIRROR, result: failed, has_plans: false })
+        self.handle(Input::Called { mirror: self.mirror, result: failed, has_plans: false })
+    }
+
+    fn discard(&mut self, id: EventId) {
+        self.fleet.scripted(self.mirror).unwrap().discard(id).unwrap();
     }
 
     fn first_due(&mut self) -> Option<&Entry> {
         let now = self.now;
-        self.fleet.scripted(MIRROR)?.queue().first_due(now)
+        self.fleet.scripted(self.mirror)?.queue().first_due(now)
     }
 
     fn spawn(&mut self, ids: Vec<EventId>) -> Found {
-        let mirror = self.fleet.scripted(MIRROR).unwrap();
+        let mirror = self.fleet.scripted(self.mirror).unwrap();
         let waits = |id: &EventId| mirror.queue().get(*id).is_some();
         let ids: Vec<_> = ids.into_iter().filter(waits).collect();
         if ids.is_empty() {
             return Ok(());
         }
         let deeds = ids.iter().map(|&id| Deed::of(mirror.queue().get(id).unwrap())).collect();
-        let job = match self.fleet.spawn(MIRROR, &ids) {
+        let job = match self.fleet.spawn(self.mirror, &ids) {
             Ok(job) => job,
             Err(Spawned::NotNow) => return Ok(()),
             Err(why) => return Err(format!("{why:?}: {ids:?}")),
         };
-        self.children.push(Child { job, deeds, source: self.source.clone() });
+        let (mirror, source) = (self.mirror, self.source.clone());
+        self.children.push(Child { job, mirror, deeds, source, is_stopped: false });
         Ok(())
     }
 
@@ -326,14 +416,15 @@ impl World {
             return Ok(());
         }
         let at = self.failing.below(self.children.len());
-        let Child { job, deeds, source } = self.children.remove(at);
+        let Child { job, deeds, source, is_stopped, .. } = self.children.remove(at);
         let fate = if self.is_failing { self.failing.below(8) } else { 7 };
         if fate != 0 && self.is_mounted {
             for deed in &deeds {
-                deed.do_to(&mut self.target, &source);
+                deed.do_to(&mut self.target, &source, deeds.len() == 1);
             }
         }
         let exit = match fate {
+            _ if is_stopped => ChildExit::Signal(15),
             0 | 1 => ChildExit::Code(1),
             2 => ChildExit::Signal(9),
             _ => ChildExit::Code(0),
@@ -343,7 +434,7 @@ impl World {
 
     /// Nothing waits for something that is not there.
     fn check_queue(&mut self) -> Found {
-        let queue = self.fleet.scripted(MIRROR).unwrap().queue();
+        let queue = self.fleet.scripted(self.mirror).unwrap().queue();
         let is_stuck =
             |it: &&Entry| it.status() == Status::Block && queue.blocker(it.id()).is_none();
         match queue.iter().find(is_stuck) {
@@ -352,28 +443,37 @@ impl World {
         }
     }
 
-    /// Lets everything come to rest. Then the target is equal to the source.
+    /// Lets everything come to rest. Then the target is as the source, but for what nobody told.
     fn end(mut self) -> Found {
         self.is_failing = false;
         self.is_mounted = true;
-        self.tell()?;
         for _ in 0..2_000 {
+            self.watch(|| true);
+            self.tell()?;
+            self.answer(|| true)?;
             while !self.children.is_empty() {
                 self.work()?;
             }
             self.check_queue()?;
-            let Some(at) = self.fleet.next_wakeup() else { break };
-            self.wake_up(at)?;
+            match self.fleet.next_wakeup() {
+                Some(at) => self.wake_up(at)?,
+                None if self.covering.is_empty() && self.lists.is_empty() => break,
+                None => {}
+            }
         }
-        let mirror = self.fleet.scripted(MIRROR).unwrap();
+        let mirror = self.fleet.scripted(self.mirror).unwrap();
         if *mirror.state() != State::Live || !mirror.queue().is_empty() {
             let left = mirror.queue().iter().collect::<Vec<_>>();
             return Err(format!("in the end it is {:?}: {left:?}", mirror.state()));
         }
-        let paths = self.source.paths().chain(self.target.paths());
-        // Of the root itself scripts are told nothing.
-        let mut wrong =
-            paths.filter(|it| !it.is_root() && self.source.get(it) != self.target.get(it));
+        let ScriptSettings { anew, full, .. } = self.settings;
+        let may_stay = anew == Reset::Keep && !full && self.losses == Losses::Some;
+        let is_wrong = |it: &&TreePath| {
+            let (is, should) = (self.target.get(it), self.source.get(it));
+            // Of the root itself scripts are told nothing.
+            !it.is_root() && is != should && !(may_stay && should.is_none())
+        };
+        let mut wrong = self.source.paths().chain(self.target.paths()).filter(is_wrong);
         wrong.next().map_or(Ok(()), |path| {
             let (is, should) = (self.target.get(path), self.source.get(path));
             Err(format!("{path} is {is:?} and should be {should:?}"))
@@ -386,6 +486,8 @@ fn play(script: &Script, seed: u64) -> Found {
     let mut effects = Vec::new();
     world.fleet.begin(&mut effects);
     world.perform(effects)?;
+    world.watch(|| true);
+    world.tell()?;
     for step in &script.steps {
         world.step(step).map_err(|why| format!("{step}: {why}"))?;
         world.check_queue()?;
@@ -400,9 +502,18 @@ fn wrong(script: &Script, seed: u64) -> Option<String> {
     }
 }
 
+/// A history in which the mirror is often replaced.
+fn history(seed: u64) -> Script {
+    let mut script = Script::random(seed);
+    for step in script.steps.iter_mut().filter(|step| matches!(step, Step::Fate(_))) {
+        *step = Step::Replace(seed);
+    }
+    script
+}
+
 fn check(seeds: Range<u64>) {
     for seed in seeds {
-        let script = Script::random(seed);
+        let script = history(seed);
         if wrong(&script, seed).is_some() {
             let short = script.shorten(|script| wrong(script, seed).is_some());
             let why = wrong(&short, seed).unwrap_or_default();
