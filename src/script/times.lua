@@ -63,9 +63,38 @@ end
 
 local function now() return stamp(host.ticks()) end
 
--- Alarms, the earliest first; of one time in the order in which they were set.
+-- Alarms, as a heap: the earliest first; of one time in the order in which they were set.
 
-local alarms = {}
+local alarms, count_set = {}, 0
+
+local function is_before(one, other)
+    if one.due ~= other.due then return one.due < other.due end
+    return one.number < other.number
+end
+
+local function push(it)
+    local place = #alarms + 1
+    while place > 1 and is_before(it, alarms[place // 2]) do
+        alarms[place] = alarms[place // 2]
+        place = place // 2
+    end
+    alarms[place] = it
+end
+
+local function pop()
+    local first, it = alarms[1], alarms[#alarms]
+    alarms[#alarms] = nil
+    local place, size = 1, #alarms
+    while place * 2 <= size do
+        local next = place * 2
+        if next < size and is_before(alarms[next + 1], alarms[next]) then next = next + 1 end
+        if is_before(it, alarms[next]) then break end
+        alarms[place] = alarms[next]
+        place = next
+    end
+    if size > 0 then alarms[place] = it end
+    return first
+end
 
 -- While alarms are called: when those come at the earliest that are set meanwhile. One that sets itself
 -- again for now would take all of a processor.
@@ -78,10 +107,8 @@ local function alarm(at, act, extra)
     -- A time that is no number would never come, and always be due.
     if at.ticks ~= at.ticks then error("alarm: the time is not a number", 2) end
     if type(act) ~= "function" then error("alarm: what is to be called is not a function", 2) end
-    local due = math.max(at.ticks, earliest or at.ticks)
-    local place = #alarms + 1
-    while place > 1 and due < alarms[place - 1].due do place = place - 1 end
-    table.insert(alarms, place, { due = due, at = at, act = act, extra = extra })
+    count_set = count_set + 1
+    push { due = math.max(at.ticks, earliest or at.ticks), number = count_set, at = at, act = act, extra = extra }
     wake()
 end
 
@@ -89,10 +116,8 @@ end
 -- failed, as a text.
 local function ring()
     local time = host.ticks()
-    local count = 0
-    while count < #alarms and alarms[count + 1].due <= time do count = count + 1 end
-    local due = table.move(alarms, 1, count, 1, {})
-    table.move(alarms, count + 1, #alarms + count, 1)
+    local due = {}
+    while alarms[1] and alarms[1].due <= time do due[#due + 1] = pop() end
     wake()
     earliest = time + host.ticks_per_second // 100
     local failed = {}

@@ -376,23 +376,29 @@ fn an_alarm_that_sets_itself_again_leaves_time_for_others() {
 
 #[test]
 fn many_alarms_ring_in_time() {
-    let took = |count: u32| {
+    let took = |count: u32, when: &str| {
         let mut played = Played::new(&format!(
             "{{ onCreate = function()
                    local start = now()
-                   for n = 1, {count} do alarm(start, function() COUNT = COUNT + 1 end) end
-                   alarm(start, function() say(COUNT) end)
-               end }} COUNT = 0"
+                   local function ring(at)
+                       if at < LAST then OUT = OUT + 1 end
+                       LAST, COUNT = at, COUNT + 1
+                   end
+                   for n = 1, {count} do alarm(start {when}, ring) end
+                   alarm(start, function() say(COUNT, OUT) end)
+               end }} COUNT, OUT, LAST = 0, 0, now() - 100000"
         ));
         let began = of_this_thread();
         played.hear(Edit::Create, b"f");
         played.wait(60);
         played.scripts.ring(&mut played.fleet, played.now).unwrap();
-        assert_eq!(played.said(), [count.to_string()]);
+        assert_eq!(played.said(), [format!("{count} 0")]);
         of_this_thread().saturating_sub(began)
     };
-    let (few, many) = (took(3_000), took(30_000));
-    assert!(many < few * 40, "{few:?} for 3,000, {many:?} for 30,000");
+    for when in ["", "- n", "- n * 7919 % 1000"] {
+        let (few, many) = (took(3_000, when), took(30_000, when));
+        assert!(many < few * 40, "{few:?} for 3,000, {many:?} for 30,000 at '{when}'");
+    }
 }
 
 #[test]
