@@ -28,6 +28,7 @@ use mirror_core::{
     input::Answer,
     job::{Failure, JobId},
     notice::MirrorId,
+    path::Escaped,
     time::Moment,
 };
 use mirror_linux::clock::{ticks, ticks_per_second};
@@ -253,7 +254,7 @@ impl Scripts {
     /// What some of them failed with. The others were called all the same.
     pub fn ring(&self, fleet: &mut Fleet, now: Moment) -> Result<(), Failure> {
         let failed: Option<LuaString> = self.run((fleet, now), "an alarm", "ring", ())?;
-        failed.map_or(Ok(()), |why| Err(Failure::new(why.to_string_lossy())))
+        failed.map_or(Ok(()), |why| Err(Failure::new(readable(&why.as_bytes()))))
     }
 
     /// Calls the functions for a descriptor that is ready.
@@ -295,7 +296,7 @@ impl Scripts {
             self.run::<Option<LuaString>>((fleet, now), "onSynced", "synced", (number, names));
         match said? {
             None => Ok(()),
-            Some(why) => Err(Failure::new(why.to_string_lossy())),
+            Some(why) => Err(Failure::new(readable(&why.as_bytes()))),
         }
     }
 
@@ -347,10 +348,22 @@ fn answer(answer: Value) -> Answer {
 /// What Lua says, with the way by which it came there.
 fn said(error: &Error) -> String {
     match error {
-        Error::RuntimeError(text) => text.clone(),
+        Error::RuntimeError(text) => readable(text.as_bytes()),
         Error::MemoryError(_) => {
             "the scripts need more memory than they may have: 1 GiB".to_owned()
         }
-        other => other.to_string(),
+        other => readable(other.to_string().as_bytes()),
     }
+}
+
+/// Lines for the log, of which those of a traceback begin with a tab. Names may be in them: nothing
+/// else of their bytes is to tell a terminal anything.
+fn readable(lines: &[u8]) -> String {
+    let is_of_a_traceback = |byte: &u8| matches!(byte, b'\n' | b'\t');
+    let parts = lines.chunk_by(|one, other| is_of_a_traceback(one) == is_of_a_traceback(other));
+    let part = |part: &[u8]| match part.first() {
+        Some(first) if is_of_a_traceback(first) => String::from_utf8_lossy(part).into_owned(),
+        _ => Escaped(part).to_string(),
+    };
+    parts.map(part).collect()
 }

@@ -308,7 +308,23 @@ fn errors_of_a_script_have_a_position_and_the_way_to_it() {
     );
     played.hear(Edit::Create, b"f");
     let why = &played.failures[0];
-    assert!(why.contains("conf.lua:10: the sync has no target\nstack traceback:"), "{why}");
+    assert!(why.contains("conf.lua:10: the sync has no target\nstack traceback:\n\t"), "{why}");
+}
+
+#[test]
+fn names_in_errors_of_a_script_tell_a_terminal_nothing() {
+    let mut played = Played::new(
+        "{ action = function(inlet)
+               local name = inlet.getEvent().name
+               alarm(now(), function() error('\\x1b[1A' .. name) end)
+               error(name)
+           end }",
+    );
+    played.hear(Edit::Create, b"a\x1b[31m");
+    assert!(played.failures[0].contains("conf.lua:11: a\\u{1b}[31m\n"), "{:?}", played.failures);
+    played.wait(10);
+    let rung = played.scripts.ring(&mut played.fleet, played.now).unwrap_err();
+    assert!(rung.why.contains("conf.lua:10: \\u{1b}[1Aa\\u{1b}[31m\n"), "{rung:?}");
 }
 
 #[test]
