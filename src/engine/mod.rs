@@ -232,11 +232,19 @@ impl Engine {
             }
             self.ring(&mut effects);
             self.ring_alarms();
-            if let Some(code) = self.scripts.as_ref().and_then(Scripts::exit) {
+            if let Some(code) = self.end_by_script() {
                 return code.into();
             }
             self.fleet.advance(now, &mut effects);
         }
+    }
+
+    /// The exit code with which a script wants the daemon to end, of which the log is told.
+    fn end_by_script(&self) -> Option<u8> {
+        let code = self.scripts.as_ref()?.exit()?;
+        let text = format_args!("--- A script has called terminate({code}), ending the daemon ---");
+        self.log.say(Category::Normal, text);
+        Some(code)
     }
 
     fn now(&self) -> Moment {
@@ -370,7 +378,7 @@ impl Engine {
                 }
                 Effect::Script(mirror, call) => {
                     self.call_script(mirror, &call);
-                    if let Some(code) = self.scripts.as_ref().and_then(Scripts::exit) {
+                    if let Some(code) = self.end_by_script() {
                         return Some(code);
                     }
                 }

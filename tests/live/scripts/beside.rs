@@ -65,5 +65,10 @@ fn a_function_can_end_the_daemon() {
     assert!(pidfile.exists());
     fs::write(source.join("file"), "").unwrap();
     assert_eq!(exit_code(daemon.wait_end()), 3, "{}", daemon.log());
+    assert!(
+        daemon.log().contains("Normal: --- A script has called terminate(3)"),
+        "{}",
+        daemon.log()
+    );
     assert!(!pidfile.exists(), "the pidfile stays");
 }
