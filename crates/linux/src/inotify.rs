@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{dir::Dir, stand::Stand};
+use crate::stand::Vantage;
 
 /// The smallest buffer that takes every event: a header and a name of 255 bytes with its NULs.
 pub const SMALLEST_BUFFER: usize = HEADER + 256;
@@ -84,27 +84,22 @@ impl Inotify {
         Ok(WatchId(inotify::add_watch(&self.fd, path, subject.mask())?))
     }
 
-    /// As [`watch`](Self::watch), but only if the directory is not watched already. This takes two
-    /// thirds of the time where the thread has a `stand` of its own; it is left there.
+    /// Watches the directory `name` there, which may be no link, if it is not watched already. With a
+    /// stand this takes less than half of the time that it takes to open a directory, to watch it as
+    /// it is open, and to close it.
     ///
     /// # Errors
     ///
-    /// As [`watch`](Self::watch), and `EEXIST` if the directory is watched already; `EACCES`
-    /// without the permission to search the directory, if there is a stand.
+    /// As [`watch`](Self::watch), and `EEXIST` if the directory is watched already; `ENOTDIR` if there
+    /// is something else of that name.
     pub fn watch_new(
         &self,
-        directory: &Dir,
+        there: &Vantage<'_>,
+        name: &[u8],
         subject: Subject,
-        stand: Option<&Stand>,
     ) -> io::Result<WatchId> {
-        let mask = subject.mask() | WatchFlags::MASK_CREATE;
-        let watch = if let Some(stand) = stand {
-            stand.go(directory)?;
-            inotify::add_watch(&self.fd, c".", mask)
-        } else {
-            inotify::add_watch(&self.fd, of_open(directory), mask)
-        };
-        Ok(WatchId(watch?))
+        let mask = subject.mask() | WatchFlags::MASK_CREATE | WatchFlags::DONT_FOLLOW;
+        Ok(WatchId(inotify::add_watch(&self.fd, there.path(name), mask)?))
     }
 
     /// Ends a watch. An `Ignored` event follows, and events that are queued stay so.
@@ -234,7 +229,8 @@ impl<'a> Iterator for Events<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, thread};
+    use crate::{dir::Dir, stand::Stand};
+    use std::{fs, os::unix::fs::symlink, thread};
 
     fn drain(inotify: &Inotify) -> Vec<(What, bool, Vec<u8>)> {
         let mut buffer = [0; SMALLEST_BUFFER];
@@ -308,23 +304,28 @@ mod tests {
     #[test]
     fn a_directory_that_is_watched_is_not_new() {
         let place = tempfile::tempdir().unwrap();
+        let sub = place.path().join("sub");
+        fs::create_dir(&sub).unwrap();
+        symlink("sub", place.path().join("link")).unwrap();
         let inotify = Inotify::new().unwrap();
-        let new = |stand: Option<&Stand>| {
-            inotify.watch_new(&Dir::open(place.path()).unwrap(), Subject::Entries, stand)
-        };
+        let dir = Dir::open(place.path()).unwrap();
         let mut last = None;
-        let mut check = |stand: Option<&Stand>| {
-            let watch = new(stand).unwrap();
+        let mut check = |stand: Option<&mut Stand>| {
+            let there = Vantage::new(&dir, stand).unwrap();
+            let new = |name| inotify.watch_new(&there, name, Subject::Entries);
+            let code = |name| Errno::from_io_error(&new(name).unwrap_err()).unwrap();
+            assert_eq!([code(b"link"), code(b"none")], [Errno::NOTDIR, Errno::NOENT]);
+            let watch = new(b"sub").unwrap();
             assert_ne!(last.replace(watch), Some(watch));
-            assert_eq!(Errno::from_io_error(&new(stand).unwrap_err()), Some(Errno::EXIST));
-            fs::write(place.path().join("f"), b"x").unwrap();
+            assert_eq!(code(b"sub"), Errno::EXIST);
+            fs::write(sub.join("f"), b"x").unwrap();
             assert!(drain(&inotify).contains(&(What::CloseWrite, false, b"f".to_vec())));
             inotify.unwatch(watch).unwrap();
         };
         check(None);
         // The stand would stay with this thread, which has other tests to run.
         thread::scope(|scope| {
-            scope.spawn(|| check(Some(&Stand::part().unwrap())));
+            scope.spawn(|| check(Some(&mut Stand::part().unwrap())));
         });
     }
 }

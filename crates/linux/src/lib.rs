@@ -12,6 +12,7 @@ pub mod fanotify;
 pub mod fork;
 pub mod handle;
 pub mod inotify;
+pub mod leaf;
 pub mod lock;
 pub mod mounts;
 pub mod spot;

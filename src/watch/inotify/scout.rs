@@ -5,15 +5,21 @@
 //! they saw is taken in afterwards, in the order in which the walk would have come by. They see
 //! to the plain case only, a directory that was found at its place, is wanted, can be read, and was
 //! watched by nobody. Everything else is left to the walk, as if nobody had looked.
+//!
+//! They name a directory instead of opening it, and do not read one that holds no others. What was
+//! watched and what was looked at thereafter may so be two directories, if one took the place of the
+//! other in between; then the directory above, which has been watched for longer, tells so, and who
+//! left its place while there is a walk is verified.
 
-use std::{sync::Mutex, thread};
+use std::{io, sync::Mutex, thread};
 
 use mirror_core::path::TreePath;
 use mirror_linux::{
     dir::Dir,
     entries::ReadBuffer,
     inotify::{Inotify as Kernel, Subject, WatchId},
-    stand::Stand,
+    leaf::Leaves,
+    stand::{Stand, Vantage},
 };
 use rustix::fs::FileType;
 
@@ -165,6 +171,9 @@ impl Scouts<'_> {
         let parent = self.parent(family.first()?)?;
         let mut wanting: Vec<_> = self.mirrors.wanting(self.forest, parent).collect();
         let dir = self.base.search_below(&self.forest.path(parent)?).ok()?;
+        let leaves = Leaves::on_file_system_of(&dir).ok()?;
+        let Pack { stand, buffer } = pack;
+        let there = Vantage::new(&dir, stand.as_mut()).ok()?;
         for errand in family {
             let Some(node) = self.forest.resolve(errand.ticket) else { continue };
             let is_plain = self.forest.state(node) == State::Pending
@@ -173,29 +182,47 @@ impl Scouts<'_> {
             let name = self.forest.name(node);
             let mut is_wanted = || wanting.iter_mut().any(|(m, path)| wants(m, path, name));
             if is_plain && is_wanted() {
-                errand.seen = self.see(&dir, name, pack);
+                errand.seen = self.see(&there, name, leaves, buffer);
             }
         }
         Some(())
     }
-    /// First watches a directory and then reads it.
-    fn see(&self, parent: &Dir, name: &[u8], pack: &mut Pack) -> Option<Seen> {
-        let dir = parent.open_below(name).ok()?;
-        let watch = self.kernel.watch_new(&dir, Subject::Entries, pack.stand.as_ref()).ok()?;
-        let mut directories = Vec::new();
-        let read = dir.read(&mut pack.buffer, |entry| {
+
+    /// First watches a directory, and then looks for directories in it.
+    fn see(
+        &self,
+        there: &Vantage<'_>,
+        name: &[u8],
+        leaves: Leaves,
+        buffer: &mut ReadBuffer,
+    ) -> Option<Seen> {
+        let watch = self.kernel.watch_new(there, name, Subject::Entries).ok()?;
+        let Ok(directories) = directories(there.directory(), name, leaves, buffer) else {
+            let _ = self.kernel.unwatch(watch);
+            return None;
+        };
+        Some(Seen { watch, directories })
+    }
+}
+
+/// The names of the directories in the directory `name` of this one, each with a NUL at its end.
+fn directories(
+    parent: &Dir,
+    name: &[u8],
+    leaves: Leaves,
+    buffer: &mut ReadBuffer,
+) -> io::Result<Vec<u8>> {
+    let mut directories = Vec::new();
+    if !leaves.contain(parent, name)? {
+        parent.open_below(name)?.read(buffer, |entry| {
             if entry.file_type == FileType::Directory {
                 directories.extend_from_slice(entry.name);
                 directories.push(0);
             }
             Ok(())
-        });
-        if read.is_err() {
-            let _ = self.kernel.unwatch(watch);
-            return None;
-        }
-        Some(Seen { watch, directories })
+        })?;
     }
+    Ok(directories)
 }
 
 /// Whether a mirror wants the directory `name` of the one at `path`, which it wants.
@@ -296,10 +323,51 @@ mod tests {
         let before = source.watches;
         let new = root.join("new");
         fs::create_dir(&new).unwrap();
-        let dir = Dir::open(&new).unwrap();
-        let watch = source.kernel.watch_new(&dir, Subject::Entries, None).unwrap();
+        let dir = Dir::open(&root).unwrap();
+        let there = Vantage::new(&dir, None).unwrap();
+        let watch = source.kernel.watch_new(&there, b"new", Subject::Entries).unwrap();
         source.let_go(&Seen { watch, directories: Vec::new() });
-        assert!(source.kernel.watch_new(&dir, Subject::Entries, None).is_ok());
+        assert!(source.kernel.watch_new(&there, b"new", Subject::Entries).is_ok());
         assert_eq!(source.watches, before);
+    }
+    #[test]
+    fn one_that_took_the_place_of_another_while_a_scout_looked_hides_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let outside = fs::canonicalize(place.path()).unwrap();
+        let root = outside.join("tree");
+        for directory in [root.join("x/below"), outside.join("y")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        let mut source = Inotify::new(Limits { scouted: 1, ..Limits::default() }).unwrap();
+        let tree = Tree {
+            mirror: MirrorId(0),
+            root: root.clone(),
+            skip: Arc::new(|_| false),
+            exact: None,
+        };
+        source.cover(&tree).unwrap();
+        let mut found = Findings::default();
+        // The root is read, and what is in it is still to be looked at.
+        assert!(source.work(&mut found));
+        let mut walk = source.walks.pop_front().unwrap();
+        let node = source.forest.resolve(walk.rest.pop().unwrap()).unwrap();
+        let dir = Dir::open(&root).unwrap();
+        let there = Vantage::new(&dir, None).unwrap();
+        let watch = source.kernel.watch_new(&there, b"x", Subject::Entries).unwrap();
+        fs::rename(root.join("x"), root.join("z")).unwrap();
+        fs::rename(outside.join("y"), root.join("x")).unwrap();
+        let leaves = Leaves::on_file_system_of(&dir).unwrap();
+        let directories = directories(&dir, b"x", leaves, &mut ReadBuffer::new()).unwrap();
+        assert!(directories.is_empty());
+        source.take_in(node, &Seen { watch, directories }, &mut walk);
+        source.walks.push_back(walk);
+        // What is verified is walked after the next events.
+        for _ in 0..3 {
+            source.drain(&mut found).unwrap();
+            while source.work(&mut found) {}
+        }
+        assert_eq!(source.watches, 4);
+        fs::write(root.join("z/below/f"), "").unwrap();
+        assert_eq!(told(&mut source), [(MirrorId(0), "/z/below/f".into())]);
     }
 }
