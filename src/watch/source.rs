@@ -76,8 +76,9 @@ pub(super) trait Source: AsFd + Send {
     /// watched. Returns whether there is more.
     fn work(&mut self, found: &mut Findings) -> bool;
 
-    /// Whether there are events of which the other half is awaited: then `settle` should be
-    /// called in a few milliseconds.
+    /// Whether the other half of an event is awaited, or something is to be looked at again that no
+    /// event may tell of any more: then it should be drained, and `settle` be called, in a few
+    /// milliseconds.
     fn awaits(&self) -> bool;
 
     /// Tells what waited for its other half.

@@ -182,7 +182,7 @@ impl Source for Inotify {
     }
 
     fn awaits(&self) -> bool {
-        !self.halves.is_empty() || !self.aside.is_empty()
+        !(self.halves.is_empty() && self.aside.is_empty() && self.suspects.is_empty())
     }
 
     fn settle(&mut self, found: &mut Findings) {

@@ -245,7 +245,7 @@ mod tests {
         *,
     };
     use mirror_core::notice::{MirrorId, News, Notice};
-    use std::{fs, path::PathBuf, sync::Arc};
+    use std::{fs, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc};
 
     const DIRECTORIES: usize = 3000;
 
@@ -369,5 +369,17 @@ mod tests {
         assert_eq!(source.watches, 4);
         fs::write(root.join("z/below/f"), "").unwrap();
         assert_eq!(told(&mut source), [(MirrorId(0), "/z/below/f".into())]);
+    }
+    #[test]
+    fn who_is_to_be_verified_is_so_without_another_event() {
+        let (_place, root, mut source) = ground();
+        cover(&mut source, 0, &root);
+        assert!(!source.awaits());
+        let path = root.as_os_str().as_bytes();
+        let node = source.find(path).unwrap();
+        source.suspects.push(source.forest.ticket(node));
+        assert!(source.awaits());
+        source.drain(&mut Findings::default()).unwrap();
+        assert!(!source.awaits());
     }
 }
