@@ -161,13 +161,15 @@ impl Trial {
     /// Quiesces, and holds the models to the trees.
     pub(super) fn check(&mut self) -> Vec<Notice> {
         let notices = self.quiesce();
+        let Findings { warnings, unwatched, .. } = &self.found;
+        let told = format!("{notices:?} {warnings:?} {unwatched:?}");
         for (mirror, model) in &self.models {
             let real = Model::read(&model.root);
             for (path, looks) in &real.known {
-                assert_eq!(model.known.get(path), Some(looks), "{mirror:?}: {path:?} {notices:?}");
+                assert_eq!(model.known.get(path), Some(looks), "{mirror:?}: {path:?} {told}");
             }
             for path in model.known.keys() {
-                assert!(real.known.contains_key(path), "{mirror:?}: {path:?} is gone {notices:?}");
+                assert!(real.known.contains_key(path), "{mirror:?}: {path:?} is gone {told}");
             }
         }
         notices
