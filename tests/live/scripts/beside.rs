@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::support::{FakeRsync, Mode, Need, Sandbox, exit_code, free_port, needs};
 
 #[test]
@@ -18,6 +20,9 @@ fn a_target_that_is_not_there_behind_a_tunnel_is_no_reason_to_end() {
     let mut daemon = sandbox.daemon().config(&text, 1).start();
     daemon.wait_for_log("Retrying startup of");
     assert!(daemon.runs(), "{}", daemon.log());
+    // With it ends its tunnel.
+    daemon.signal(Signal::TERM);
+    daemon.wait_end();
 }
 
 #[test]
