@@ -15,7 +15,7 @@ use mirror_core::{
 };
 use rustix::process::{Pid, Signal};
 
-use super::{Inbox, Message};
+use super::{Inbox, Message, words};
 use crate::{
     exec::{
         Executor,
@@ -168,9 +168,14 @@ fn exit_of(job: &Job, executor: &dyn Executor, stop: &Stop, log: &Log) -> ChildE
         match executor.run(&mut Job { work, ..job.clone() }, stop) {
             Outcome::Done => {}
             Outcome::Partly(more) => failed.extend(more),
-            Outcome::Split { large, failed: more } => {
+            Outcome::Split { large, failed: more, held } => {
                 failed.extend(more);
-                left.extend(large.into_iter().map(Work::Large));
+                let heard = job.work.heard();
+                let alone = |path| Work::Large { path, heard: Arc::clone(heard) };
+                left.extend(large.into_iter().map(alone));
+                for held in &held {
+                    log.say(Category::Warn, words::held(held));
+                }
             }
             Outcome::SourceGone(failure) => {
                 let all = Place { path: TreePath::root(), scope: Scope::Tree };
@@ -228,7 +233,7 @@ mod tests {
     fn a_job_that_panics_still_answers() {
         let (inbox, receiver) = inbox();
         let mut jobs = Jobs::new(None, inbox);
-        let job = Job { id: JobId(7), mirror: MirrorId(0), work: Work::Full };
+        let job = Job { id: JobId(7), mirror: MirrorId(0), work: Work::full() };
         jobs.start(job, Arc::new(Panics));
         let Message::Input(Input::JobEnded { job, outcome }) = receiver.recv().unwrap() else {
             panic!("no end of a job");
@@ -265,7 +270,7 @@ mod tests {
             });
         };
         (1..=3).for_each(|number| spawn(&mut jobs, number));
-        let job = Job { id: JobId(4), mirror: MirrorId(0), work: Work::Full };
+        let job = Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() };
         jobs.transfer(job, Arc::new(Works), Log::default());
         let next = || loop {
             if let Message::Input(Input::ChildEnded { job, exit }) = receiver.recv().unwrap() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mirror_core::{
     event::{Event, MirrorEvent},
     fleet::GRACE,
-    job::{Failure, Grounds, Place},
+    job::{Failure, Grounds, HeldDeletions, Place},
 };
 
 use super::{member::Member, roster::Roster};
@@ -97,6 +97,14 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
             log.say(Category::Error, text);
         }
         MirrorEvent::PlacesFailed(failed) => say_failed(log, member, failed),
+        MirrorEvent::DeletionsHeld(all) => {
+            for it in all {
+                log.say(Category::Warn, format_args!("{}: {}", route(member), held(it)));
+            }
+        }
+        MirrorEvent::NothingHeld => {
+            log.say(Category::Normal, format_args!("{}: no deletions are held", route(member)));
+        }
         MirrorEvent::ScriptFailed(..)
         | MirrorEvent::ScriptIdle
         | MirrorEvent::BeginningIdle
@@ -106,6 +114,23 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
         | MirrorEvent::SourceStillGone(_)
         | MirrorEvent::SourceBack => say_of_source(log, member, event),
     }
+}
+
+/// Deletions that are held, and the remedy.
+pub(super) fn held(held: &HeldDeletions) -> String {
+    let HeldDeletions { place, count, of, names } = held;
+    let of = of.map_or(String::new(), |of| format!(" of {of}"));
+    let place = if place.is_root() { String::new() } else { format!(" in {place}") };
+    let more = if *count > names.len() as u64 { ", .." } else { "" };
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let first =
+        if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) };
+    format!(
+        "{count}{of} entries of the target{place} are missing in the source, and nobody saw them \
+         being deleted: deletions held{first}. To make them, set maxDelete = false in this sync \
+         (or a number of at least {count}) and send SIGHUP; to keep them, bring them back to the \
+         source"
+    )
 }
 
 fn say_of_batch(log: &Log, member: &Member, event: &MirrorEvent) {

@@ -96,9 +96,9 @@ impl Hooked {
 /// What was looked at, did not fail and was not left to other jobs.
 fn names(work: &Work, failed: &[(Place, Failure)], left: &[TreePath]) -> Vec<u8> {
     let places = match work {
-        Work::Full => return b"./\0".to_vec(),
+        Work::Full { .. } => return b"./\0".to_vec(),
         Work::Batch { places, .. } => Cow::Borrowed(&**places),
-        Work::Large(path) => Cow::Owned(PlaceSet::entry(path)),
+        Work::Large { path, .. } => Cow::Owned(PlaceSet::entry(path)),
     };
     let mut names = Vec::new();
     for place in &*places {
@@ -162,13 +162,13 @@ mod tests {
             turn: Mutex::default(),
         };
         let work = if places == "all" {
-            Work::Full
+            Work::full()
         } else if let Some(file) = places.strip_prefix("large ") {
-            Work::Large(place(file).path)
+            Work::Large { path: place(file).path, heard: Arc::default() }
         } else {
             let places: PlaceSet =
                 places.split(' ').map(place).collect::<Vec<_>>().iter().collect();
-            Work::Batch { places: Arc::new(places), moves: Arc::new([]) }
+            Work::Batch { places: Arc::new(places), heard: Arc::default(), moves: Arc::new([]) }
         };
         hooked.run(&mut Job { id: JobId(0), mirror: MirrorId(0), work }, &Stop::default())
     }
@@ -187,7 +187,11 @@ mod tests {
             ("a b", Outcome::Partly(vec![(place("a"), failure())]), Some("b|")),
             ("a", Outcome::Partly(vec![(place("a"), failure())]), None),
             ("a", Outcome::Again(failure()), None),
-            ("a b", Outcome::Split { large: vec![place("a").path], failed: vec![] }, Some("b|")),
+            (
+                "a b",
+                Outcome::Split { large: vec![place("a").path], failed: vec![], held: vec![] },
+                Some("b|"),
+            ),
             ("large a", Outcome::Done, Some("a|")),
         ] {
             let place = tempfile::tempdir().unwrap();

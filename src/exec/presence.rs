@@ -8,7 +8,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use mirror_core::{
@@ -85,8 +85,8 @@ impl Presence {
     pub(super) fn look(&self, work: &mut Work) -> Result<Sight, Outcome> {
         let now = self.sight();
         self.compare(&now)?;
-        if self.is_owed_all() && !matches!(work, Work::Full) {
-            *work = Work::all();
+        if self.is_owed_all() && !matches!(work, Work::Full { .. }) {
+            *work = Work::all(Arc::clone(work.heard()));
         }
         Ok(now)
     }
@@ -227,13 +227,13 @@ mod tests {
 
     /// A job that goes well.
     fn bring(presence: &Presence, all: bool) {
-        let before = presence.look(&mut Work::Full).unwrap();
+        let before = presence.look(&mut Work::full()).unwrap();
         presence.settle(&before, all).unwrap();
     }
 
     /// Whether it is seen to be another one before a part goes there.
     fn is_lost(presence: &Presence) -> bool {
-        let mut work = Work::Large(TreePath::root());
+        let mut work = Work::Large { path: TreePath::root(), heard: Arc::default() };
         presence.look(&mut work).unwrap();
         let is_all = matches!(work, Work::Batch { places, .. } if places.covers(&TreePath::root(), Scope::Tree));
         assert_eq!(is_all, presence.is_owed_all());
@@ -301,7 +301,7 @@ mod tests {
         let presence = at(&target);
         presence.lost();
         assert!(!is_lost(&presence) && !presence.is_seen());
-        let before = presence.look(&mut Work::Full).unwrap();
+        let before = presence.look(&mut Work::full()).unwrap();
         fs::create_dir(&target).unwrap();
         presence.settle(&before, false).unwrap();
         assert!(!is_lost(&presence) && presence.is_seen());
@@ -314,7 +314,7 @@ mod tests {
     fn what_went_there_while_it_was_exchanged_does_not_count() {
         for all in [true, false] {
             let (_place, target, presence) = with_all();
-            let before = presence.look(&mut Work::Full).unwrap();
+            let before = presence.look(&mut Work::full()).unwrap();
             fs::rename(&target, target.with_extension("old")).unwrap();
             fs::create_dir(&target).unwrap();
             let settled = presence.settle(&before, all);

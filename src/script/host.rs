@@ -18,7 +18,7 @@ use mirror_core::{
     notice::Kind,
     path::{Escaped, TreePath},
     queue::{
-        PlaceSet,
+        Heard, Inserted, PlaceSet,
         ordered::{Entry, Etype, EventId, Pick},
     },
 };
@@ -288,18 +288,24 @@ fn tree_path(text: &[u8]) -> Option<TreePath> {
 fn work(mirror: &Scripted, ids: &[EventId], is_full: bool) -> Work {
     let entries: Vec<&Entry> = ids.iter().filter_map(|id| mirror.queue().get(*id)).collect();
     if is_full && entries.iter().any(|entry| entry.etype() == Etype::Init) {
-        return Work::Full;
+        return Work::full();
     }
-    let mut places = PlaceSet::new();
+    let (mut places, mut heard) = (PlaceSet::new(), Heard::default());
     let mut moves = Vec::new();
     for entry in entries {
         let is_whole = entry.kind() == Kind::Directory && entry.etype() != Etype::Attrib;
         let scope = if is_whole { Scope::Tree } else { Scope::Entry };
         places.insert(entry.path(), scope);
+        match entry.etype() {
+            Etype::Create | Etype::Modify => heard.written.insert(entry.path(), scope),
+            Etype::Delete | Etype::Move => heard.gone.insert(entry.path(), Scope::Entry),
+            Etype::Attrib | Etype::Init | Etype::Blanket | Etype::Full => Inserted::Covered,
+        };
         if let Some(to) = entry.to() {
             places.insert(to, scope);
+            heard.moved.insert(to, scope);
             moves.push(Rename { from: entry.path().clone(), to: to.clone() });
         }
     }
-    Work::Batch { places: Arc::new(places), moves: moves.into() }
+    Work::Batch { places: Arc::new(places), heard: Arc::new(heard), moves: moves.into() }
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::{
     input::Signal,
-    job::{Failure, Grounds, Place},
+    job::{Failure, Grounds, HeldDeletions, Place},
     notice::MirrorId,
     path::TreePath,
 };
@@ -58,6 +58,10 @@ pub enum MirrorEvent {
     HookFailed(Failure, Option<Duration>),
     /// These places failed, and are tried again later.
     PlacesFailed(Vec<(Place, Failure)>),
+    /// Unseen deletions that are more than the budget were not made.
+    DeletionsHeld(Vec<HeldDeletions>),
+    /// No deletions are held any more.
+    NothingHeld,
     /// A function of the script failed. What it was called for is tried again after this time, if
     /// that still waits.
     ScriptFailed(Failure, Option<Duration>),

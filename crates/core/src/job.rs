@@ -2,7 +2,11 @@
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
-use crate::{notice::MirrorId, path::TreePath, queue::PlaceSet};
+use crate::{
+    notice::MirrorId,
+    path::TreePath,
+    queue::{Heard, PlaceSet},
+};
 
 /// One job of the run of the daemon. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,25 +28,49 @@ pub struct Job {
 pub enum Work {
     /// Bring the whole target to the state of the source, as a mirror begins. Later that is a
     /// batch with all of the root.
-    Full,
+    Full {
+        /// What was heard meanwhile.
+        heard: Arc<Heard>,
+    },
     /// Bring these places of the target to the state of the source.
     Batch {
         /// The places.
         places: Arc<PlaceSet>,
+        /// What was heard of them.
+        heard: Arc<Heard>,
         /// Renames that may save transfers, oldest first. Both ends of each are among the places,
         /// so a hint that turns out wrong can be dropped.
         moves: Arc<[Rename]>,
     },
     /// Bring this file, which was left out of a batch for its size.
-    Large(TreePath),
+    Large {
+        /// The file.
+        path: TreePath,
+        /// What was heard of it.
+        heard: Arc<Heard>,
+    },
 }
 
 impl Work {
-    /// A batch with all of the root.
+    /// A first full transfer, of which nothing was heard.
     #[must_use]
-    pub fn all() -> Self {
+    pub fn full() -> Self {
+        Self::Full { heard: Arc::default() }
+    }
+
+    /// A batch with all of the root, of which this was heard.
+    #[must_use]
+    pub fn all(heard: Arc<Heard>) -> Self {
         let all = Place { path: TreePath::root(), scope: Scope::Tree };
-        Self::Batch { places: Arc::new([all].iter().collect()), moves: Arc::new([]) }
+        Self::Batch { places: Arc::new([all].iter().collect()), heard, moves: Arc::new([]) }
+    }
+
+    /// What was heard of what is to be looked at.
+    #[must_use]
+    pub const fn heard(&self) -> &Arc<Heard> {
+        match self {
+            Self::Full { heard } | Self::Batch { heard, .. } | Self::Large { heard, .. } => heard,
+        }
     }
 }
 
@@ -62,13 +90,15 @@ pub enum Outcome {
     Done,
     /// All but these places, which are tried again.
     Partly(Vec<(Place, Failure)>),
-    /// All but these files, which would keep the others waiting and are to go by a [`Work::Large`]
-    /// each, and but the places that failed, which are tried again.
+    /// All but what is named here.
     Split {
-        /// The files. Each was a place of the batch.
+        /// Files that would keep the others waiting, and are to go by a [`Work::Large`] each. Each
+        /// was a place of the batch.
         large: Vec<TreePath>,
-        /// The places that failed.
+        /// The places that failed, which are tried again.
         failed: Vec<(Place, Failure)>,
+        /// Unseen deletions that are more than the budget. They are not tried again by themselves.
+        held: Vec<HeldDeletions>,
     },
     /// The target is away, or nothing is known: the whole job is tried again later.
     Again(Failure),
@@ -80,6 +110,28 @@ pub enum Outcome {
     HookFailed(Failure, AfterHook),
     /// The root of the source is not what it was: nothing was done.
     SourceGone(Failure),
+}
+
+/// Deletions that were counted and not made, since nobody saw what was deleted at the source and
+/// they are more than the budget (`maxDelete`).
+///
+/// An executor only returns them: the fleet has them told in the log and in the status, with the
+/// remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldDeletions {
+    /// The tree that was compared: the root for all of the source.
+    pub place: TreePath,
+    /// How many entries of the target would go.
+    pub count: u64,
+    /// How many entries the target holds, where that is known.
+    pub of: Option<u64>,
+    /// The first of those that would go, at most [`MOST_NAMED`](Self::MOST_NAMED).
+    pub names: Vec<TreePath>,
+}
+
+impl HeldDeletions {
+    /// The most names that are kept of deletions that are held.
+    pub const MOST_NAMED: usize = 10;
 }
 
 /// What follows if the user's own program fails that is called when a batch is on the target.

@@ -154,17 +154,17 @@ impl Executor for DirectExecutor {
         };
         self.grain.get_or_init(|| Grain::of(&target));
         let delete = match job.work {
-            Work::Full => self.settings.delete.startup,
-            Work::Batch { .. } | Work::Large(_) => self.settings.delete.running,
+            Work::Full { .. } => self.settings.delete.startup,
+            Work::Batch { .. } | Work::Large { .. } => self.settings.delete.running,
         };
         let pass = Pass::new(self, (source, target), delete, stop);
         match &job.work {
-            Work::Full => places::full(&pass),
-            Work::Batch { places, moves } => {
+            Work::Full { .. } => places::full(&pass),
+            Work::Batch { places, moves, .. } => {
                 let moves = if self.settings.moves { moves } else { &[][..] };
                 places::batch(&pass, places, moves);
             }
-            Work::Large(path) => places::batch(&pass, &PlaceSet::entry(path), &[]),
+            Work::Large { path, .. } => places::batch(&pass, &PlaceSet::entry(path), &[]),
         }
         let all = pass.visits_all();
         match pass.into_outcome() {

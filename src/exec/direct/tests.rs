@@ -77,7 +77,7 @@ impl Mirror {
     }
 
     fn full(&self) -> Outcome {
-        self.run(Work::Full)
+        self.run(Work::full())
     }
 
     /// `a b/` looks at the entry `a` and at all of `b`.
@@ -139,7 +139,7 @@ fn work(places: &[Place], moves: &[Rename]) -> Work {
     for place in places {
         set.insert(&place.path, place.scope);
     }
-    Work::Batch { places: Arc::new(set), moves: moves.into() }
+    Work::Batch { places: Arc::new(set), heard: Arc::default(), moves: moves.into() }
 }
 
 /// What was reported for each place.

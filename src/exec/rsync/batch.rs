@@ -77,10 +77,11 @@ impl<'a> Run<'a> {
     /// The outcome of a job of which all calls were made.
     pub(super) fn outcome(self) -> Outcome {
         let Self { failed, left: large, .. } = self;
+        let held = Vec::new();
         match (failed.is_empty(), large.is_empty()) {
             (true, true) => Outcome::Done,
             (false, true) => Outcome::Partly(failed),
-            (_, false) => Outcome::Split { large, failed },
+            (_, false) => Outcome::Split { large, failed, held },
         }
     }
 

@@ -147,9 +147,9 @@ impl RsyncExecutor {
     fn attempt(&self, run: &mut Run<'_>, work: &mut Work) -> Result<(), Outcome> {
         let before = self.presence.look(work)?;
         match work {
-            Work::Full => run.full(Phase::Startup)?,
-            Work::Batch { places, moves } => run.batch(places, moves)?,
-            Work::Large(path) => run.large(path)?,
+            Work::Full { .. } => run.full(Phase::Startup)?,
+            Work::Batch { places, moves, .. } => run.batch(places, moves)?,
+            Work::Large { path, .. } => run.large(path)?,
         }
         self.presence.settle(&before, run.is_full())
     }

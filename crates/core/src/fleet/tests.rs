@@ -107,7 +107,7 @@ fn outcome(words: &[&str]) -> Outcome {
         ["but", path] => {
             Outcome::Partly(vec![(Place { path: at(path), scope: Scope::Entry }, failure())])
         }
-        ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![] },
+        ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![], held: vec![] },
         _ => panic!("no such outcome: {words:?}"),
     }
 }
@@ -146,9 +146,9 @@ fn show(effect: &Effect) -> String {
 
 fn show_work(work: &Work) -> String {
     let (places, moves) = match work {
-        Work::Full => return "all".into(),
-        Work::Large(path) => return format!("large {path}"),
-        Work::Batch { places, moves } => (places, moves),
+        Work::Full { .. } => return "all".into(),
+        Work::Large { path, .. } => return format!("large {path}"),
+        Work::Batch { places, moves, .. } => (places, moves),
     };
     let mut words: Vec<_> = places
         .iter()
@@ -173,6 +173,10 @@ fn show_event(event: &MirrorEvent) -> String {
         MirrorEvent::StartupGivenUp(_) => "given up".into(),
         MirrorEvent::StartupFatal(_, grounds) => format!("startup fatal: {grounds:?}"),
         MirrorEvent::PlacesFailed(failed) => format!("{} failed", failed.len()),
+        MirrorEvent::DeletionsHeld(held) => {
+            format!("{} held", held.iter().map(|it| it.count).sum::<u64>())
+        }
+        MirrorEvent::NothingHeld => "nothing held".into(),
         MirrorEvent::Lost(path) => format!("lost {path}"),
         MirrorEvent::SourceGone(why) => format!("gone: {why}"),
         MirrorEvent::SourceStillGone(why) => format!("still gone: {why}"),

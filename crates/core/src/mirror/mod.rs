@@ -11,7 +11,7 @@ mod state;
 mod status;
 mod trouble;
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use flight::{Flight, Purpose};
@@ -26,10 +26,10 @@ use crate::{
     effect::{Accept, Effect},
     event::{Event, MirrorEvent},
     input::Gate,
-    job::{AfterHook, Failure, Grounds, Job, JobId, Outcome, Scope, Work},
+    job::{AfterHook, Failure, Grounds, HeldDeletions, Job, JobId, Outcome, Place, Scope, Work},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
-    queue::{Batch, Pace, Places, Settled},
+    queue::{Batch, Pace, PlaceSet, Places, Settled},
     time::Moment,
 };
 
@@ -50,6 +50,8 @@ pub struct Mirror {
     retry: Retry,
     /// Why the last job failed, if it did.
     trouble: Option<Failure>,
+    /// Deletions that wait for a person.
+    held: Vec<HeldDeletions>,
 }
 
 /// What the end of a job means for the daemon.
@@ -77,6 +79,7 @@ impl Mirror {
             flights: Vec::new(),
             retry: Retry::new(first, u64::from(id.0) + 1),
             trouble: None,
+            held: Vec::new(),
             settings,
         }
     }
@@ -103,6 +106,12 @@ impl Mirror {
     #[must_use]
     pub const fn queue(&self) -> &Places {
         &self.queue
+    }
+
+    /// Unseen deletions that are more than the budget. The target keeps what they would delete.
+    #[must_use]
+    pub fn held(&self) -> &[HeldDeletions] {
+        &self.held
     }
 
     /// The jobs that are running.
@@ -138,16 +147,31 @@ impl Mirror {
     }
 
     fn hear_change(&mut self, change: &Change, now: Moment) {
-        if self.settings.filter.excludes(&change.path, change.kind) {
-            return;
-        }
+        let Change { edit, kind, path } = change;
         // A directory that came or went may hold anything by now, and may have done so before; a
         // change of its attributes says nothing of what it lists.
-        let scope = match (change.kind, change.edit) {
+        let scope = match (kind, edit) {
             (Kind::Other, _) | (Kind::Directory, Edit::Attrib) => Scope::Entry,
             (Kind::Directory, Edit::Create | Edit::Modify | Edit::Delete) => Scope::Tree,
         };
-        self.queue.mark(&change.path, scope, now);
+        match edit {
+            _ if self.ignores(path, *kind, *edit) => {}
+            Edit::Attrib => self.queue.mark(path, scope, now),
+            Edit::Create | Edit::Modify => self.queue.mark_written(path, scope, now),
+            Edit::Delete => self.queue.mark_gone(path, scope, now),
+        }
+    }
+
+    /// Returns true if a change of this entry can't matter to the target.
+    ///
+    /// Where something comes or goes, the target may have something of another kind under this name,
+    /// which is not excluded.
+    fn ignores(&self, path: &TreePath, kind: Kind, edit: Edit) -> bool {
+        let excludes = |kind| self.settings.filter.excludes(path, kind);
+        match edit {
+            Edit::Create | Edit::Delete => excludes(Kind::Directory) && excludes(Kind::Other),
+            Edit::Attrib | Edit::Modify => excludes(kind),
+        }
     }
 
     fn hear_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
@@ -156,18 +180,17 @@ impl Mirror {
             Kind::Other => Scope::Entry,
         };
         let filter = &self.settings.filter;
-        let excludes = |path| filter.excludes(path, kind);
-        match (excludes(from), excludes(to)) {
-            (true, true) => {}
-            (true, false) => self.queue.mark(to, scope, now),
-            (false, true) => self.queue.mark(from, scope, now),
-            (false, false) if scope == Scope::Entry || filter.decides_alike_below(from, to) => {
-                self.queue.mark_move(from, to, kind, now);
-            }
-            (false, false) => {
-                self.queue.mark(from, scope, now);
-                self.queue.mark(to, scope, now);
-            }
+        let is_one = !filter.excludes(from, kind)
+            && !filter.excludes(to, kind)
+            && (scope == Scope::Entry || filter.decides_alike_below(from, to));
+        if is_one {
+            return self.queue.mark_move(from, to, kind, now);
+        }
+        if !self.ignores(from, kind, Edit::Delete) {
+            self.queue.mark_gone(from, scope, now);
+        }
+        if !self.ignores(to, kind, Edit::Create) {
+            self.queue.mark_written(to, scope, now);
         }
     }
 
@@ -220,6 +243,8 @@ impl Mirror {
             flight.purpose = Purpose::Outlived;
             effects.push(Effect::Stop(flight.job));
         }
+        // What was told of it while it went is no proof that somebody deleted something.
+        self.queue.forget_deletions();
         self.report(MirrorEvent::SourceGone(why.clone()), effects);
         self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN), resume };
     }
@@ -325,7 +350,7 @@ impl Mirror {
         };
         let Some(batch) = batch else { return false };
         let (purpose, work) = if self.state == State::Starting {
-            (Purpose::Startup, Work::Full)
+            (Purpose::Startup, Work::Full { heard: Arc::clone(batch.heard()) })
         } else {
             (Purpose::of(&batch), batch.work())
         };
@@ -356,14 +381,15 @@ impl Mirror {
             return Verdict::GoOn;
         }
         let purpose = flight.purpose;
+        let places = Arc::clone(flight.batch.places());
         self.queue.settle_but(flight.batch, settled(&outcome), left(&outcome), now);
         match outcome {
-            Outcome::Done => self.succeed(purpose, effects),
-            Outcome::Partly(failed) | Outcome::Split { failed, .. } => {
-                if !failed.is_empty() {
-                    self.report(MirrorEvent::PlacesFailed(failed), effects);
-                }
-                self.succeed(purpose, effects);
+            Outcome::Done => self.succeed(purpose, (&places, Vec::new(), Vec::new()), effects),
+            Outcome::Partly(failed) => {
+                self.succeed(purpose, (&places, failed, Vec::new()), effects);
+            }
+            Outcome::Split { failed, held, .. } => {
+                self.succeed(purpose, (&places, failed, held), effects);
             }
             Outcome::SourceGone(failure) => self.lose_source(failure.why, now, effects),
             Outcome::HookFailed(failure, then) => {
@@ -378,7 +404,17 @@ impl Mirror {
         Verdict::GoOn
     }
 
-    fn succeed(&mut self, purpose: Purpose, effects: &mut Vec<Effect>) {
+    /// Takes in that a job did what it should, but for what failed and what is held.
+    fn succeed(
+        &mut self,
+        purpose: Purpose,
+        (places, failed, held): (&PlaceSet, Vec<(Place, Failure)>, Vec<HeldDeletions>),
+        effects: &mut Vec<Effect>,
+    ) {
+        if !failed.is_empty() {
+            self.report(MirrorEvent::PlacesFailed(failed), effects);
+        }
+        self.hold(places, held, effects);
         // The others may still fail, and what failed is not to be tried at once because others did
         // not: else what always fails would be tried without a pause.
         if self.flights.is_empty() && !matches!(self.state, State::Away(_)) {
@@ -389,6 +425,19 @@ impl Mirror {
             self.state = State::Live;
         }
         self.tell_success(purpose, effects);
+    }
+
+    /// Notes which deletions are held now in these trees, which were compared.
+    fn hold(&mut self, places: &PlaceSet, held: Vec<HeldDeletions>, effects: &mut Vec<Effect>) {
+        let was_held = !self.held.is_empty();
+        let counted = |it: &HeldDeletions| places.covers(&it.place, Scope::Tree);
+        let before: Vec<_> = self.held.extract_if(.., |it| counted(it)).collect();
+        self.held.extend(held.iter().cloned());
+        if !held.is_empty() && held != before {
+            self.report(MirrorEvent::DeletionsHeld(held), effects);
+        } else if was_held && self.held.is_empty() {
+            self.report(MirrorEvent::NothingHeld, effects);
+        }
     }
 
     fn tell_success(&self, purpose: Purpose, effects: &mut Vec<Effect>) {

@@ -146,6 +146,74 @@ impl PlaceSet {
         }
     }
 
+    /// Returns true if the set holds this path or one above it, with whatever scope.
+    #[must_use]
+    pub fn covers_or_leads_to(&self, path: &TreePath) -> bool {
+        let mut at = NodeId::ROOT;
+        for name in path.components() {
+            if self.scope(at).is_some() {
+                return true;
+            }
+            match self.child(at, name) {
+                Some(child) => at = child,
+                None => return false,
+            }
+        }
+        self.scope(at).is_some()
+    }
+
+    /// The place with [`Scope::Tree`] that is this path or above it.
+    pub(super) fn tree_of(&self, path: &TreePath) -> Option<TreePath> {
+        let (mut at, mut top) = (NodeId::ROOT, TreePath::root());
+        for name in path.components() {
+            if self.scope(at) == Some(Scope::Tree) {
+                return Some(top);
+            }
+            at = self.child(at, name)?;
+            top.push(name)?;
+        }
+        (self.scope(at) == Some(Scope::Tree)).then_some(top)
+    }
+
+    /// The places at and below `top`; the whole of `top` if it lies within a place. `None` if there
+    /// are more than `most`.
+    pub(super) fn within(&self, top: &TreePath, most: usize) -> Option<Vec<Place>> {
+        let at = match self.find(top) {
+            Found::Within => return Some(vec![Place { path: top.clone(), scope: Scope::Tree }]),
+            Found::Nothing => return Some(Vec::new()),
+            Found::At(at) => at,
+        };
+        let mut places = Vec::new();
+        let mut stack = vec![(top.clone(), at)];
+        while let Some((path, node)) = stack.pop() {
+            step();
+            let below = self.children(node).filter_map(|it| Some((path.join(self.name(it))?, it)));
+            stack.extend(below);
+            places.extend(self.scope(node).map(|scope| Place { path, scope }));
+            if places.len() > most {
+                return None;
+            }
+        }
+        Some(places)
+    }
+
+    /// Takes out what is covered by `places`.
+    ///
+    /// Costs O(depth) for each place of the set.
+    pub(super) fn take_within(&mut self, places: &Self) -> Self {
+        let is_within = |place: &Place| places.covers(&place.path, place.scope);
+        if places.covers(&TreePath::root(), Scope::Tree) || self.iter().all(|it| is_within(&it)) {
+            return mem::take(self);
+        }
+        let (mut taken, mut kept) = (Self::new(), Self::new());
+        for place in &*self {
+            let set = if is_within(&place) { &mut taken } else { &mut kept };
+            set.insert(&place.path, place.scope);
+        }
+        *self = kept;
+        taken
+    }
+
     /// Whether work on this place could touch a place of the set: whether it is one of them, or
     /// one of the two is a tree that includes the other.
     #[must_use]

@@ -1,9 +1,12 @@
 //! What waits to be carried out.
 
+mod batch;
 mod group;
+mod heard;
 mod hints;
 mod index;
 mod large;
+mod limits;
 pub mod ordered;
 mod pace;
 mod places;
@@ -15,11 +18,12 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Batch, Settled};
+pub use heard::Heard;
 pub use index::{Inserted, PlaceSet};
+pub use limits::{Limits, MOST_FAILURES, MOST_HINTS, MOST_IN_DIRECTORY, MOST_PLACES};
 pub use pace::Pace;
-pub use places::{
-    Batch, Limits, MOST_FAILURES, MOST_HINTS, MOST_IN_DIRECTORY, MOST_PLACES, Places, Seq, Settled,
-};
+pub use places::{Places, Seq};
 pub use rest::{FIRST_REST, LONGEST_REST};
 pub use status::{Counts, Stage};
 pub use walk::Iter;

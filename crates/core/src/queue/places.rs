@@ -8,12 +8,13 @@ use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::mem;
 
 use crate::{
-    job::{Place, Rename, Scope, Work},
+    job::{Place, Rename, Scope},
     notice::Kind,
     path::TreePath,
     queue::{
-        Pace, PlaceSet,
+        Batch, Limits, Pace, PlaceSet, Settled,
         group::{Group, Grown, Span, Stamp},
+        heard::Heard,
         hints::Hints,
         large::Large,
         rest::Failures,
@@ -22,101 +23,9 @@ use crate::{
     time::Moment,
 };
 
-/// How many places lie directly in one directory at most; with more, the directory is one place.
-pub const MOST_IN_DIRECTORY: usize = 65_536;
-
-/// How many places wait for one thing at most; with more, at most half of that many larger ones.
-pub const MOST_PLACES: usize = 262_144;
-
-/// How many places that failed are remembered at most; with more, at most half of that many
-/// larger ones. Of large files, as many wait to go alone; with more, their directories are places.
-pub const MOST_FAILURES: usize = 4_096;
-
-/// How many renames are remembered at most; further ones are two places each and no more.
-pub const MOST_HINTS: usize = 10_000;
-
-/// The bounds of a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// See [`MOST_IN_DIRECTORY`].
-    pub in_directory: usize,
-    /// See [`MOST_PLACES`]. At least 2.
-    pub places: usize,
-    /// See [`MOST_FAILURES`]. At least 2.
-    pub failures: usize,
-    /// See [`MOST_HINTS`].
-    pub hints: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            in_directory: MOST_IN_DIRECTORY,
-            places: MOST_PLACES,
-            failures: MOST_FAILURES,
-            hints: MOST_HINTS,
-        }
-    }
-}
-
 /// The number of a mark: how many were made up to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(pub(super) u64);
-
-/// Places that left the queue together and come back to it together.
-///
-/// It can't be copied, and only [`Places::settle`] takes it: so no batch is settled twice, and one
-/// that is forgotten is a warning of the compiler.
-#[must_use = "a batch that is not settled blocks its places for ever"]
-#[derive(Debug)]
-pub struct Batch {
-    number: u64,
-    places: Arc<PlaceSet>,
-    moves: Arc<[Rename]>,
-    /// The file, if it is all there is, since it is too large to go with others.
-    large: Option<TreePath>,
-}
-
-impl Batch {
-    /// The places.
-    #[must_use]
-    pub const fn places(&self) -> &Arc<PlaceSet> {
-        &self.places
-    }
-
-    /// Renames that may save transfers, oldest first. Both ends of each are among the places.
-    #[must_use]
-    pub const fn moves(&self) -> &Arc<[Rename]> {
-        &self.moves
-    }
-
-    /// Whether it is one large file.
-    #[must_use]
-    pub const fn is_large(&self) -> bool {
-        self.large.is_some()
-    }
-
-    /// The batch as work for an executor.
-    #[must_use]
-    pub fn work(&self) -> Work {
-        if let Some(file) = &self.large {
-            return Work::Large(file.clone());
-        }
-        Work::Batch { places: Arc::clone(&self.places), moves: Arc::clone(&self.moves) }
-    }
-}
-
-/// What became of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// All of it is on the target.
-    All,
-    /// All but these places, which rest and then wait again.
-    Except(Vec<Place>),
-    /// Nothing is known to be on the target: the whole batch waits again, from now on and as old
-    /// as it was. When to try again is for the caller to say.
-    Nothing,
-}
 
 /// The places of one mirror that have to be looked at.
 ///
@@ -140,6 +49,13 @@ pub struct Places {
     /// How many batches were taken.
     batches: u64,
     waiting: Group,
+    /// What was heard of the places that are not in flight.
+    ///
+    /// **Invariant.** Each place of it is covered by one that waits, is behind a flight, failed or is
+    /// a large file: it leaves with that.
+    heard: Heard,
+    /// How many names of it there may be, if that is more than the limit.
+    heard_most: usize,
     flights: Vec<Flight>,
     failures: Failures,
     large: Large,
@@ -150,6 +66,7 @@ pub struct Places {
 struct Flight {
     number: u64,
     places: Arc<PlaceSet>,
+    heard: Arc<Heard>,
     hints: Hints,
     span: Span,
     /// What was marked since, and has to wait for this batch.
@@ -167,6 +84,29 @@ impl Places {
     #[must_use]
     pub fn with_limits(pace: Pace, limits: Limits) -> Self {
         Self { pace, limits, ..Self::default() }
+    }
+
+    /// Notes that something was written, made or moved in here at `now`, so that equal size and time
+    /// prove nothing.
+    pub fn mark_written(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        self.heard.write(&Place { path: path.clone(), scope });
+        self.mark(path, scope, now);
+        self.bound_heard();
+    }
+
+    /// Notes that this name was seen to go at `now`.
+    pub fn mark_gone(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        self.heard.go(&Place { path: path.clone(), scope });
+        self.mark(path, scope, now);
+        self.bound_heard();
+    }
+
+    /// Forgets which names were seen to go: the source may not have been whole.
+    pub fn forget_deletions(&mut self) {
+        self.heard.forget_deletions();
+        for flight in &mut self.flights {
+            Arc::make_mut(&mut flight.heard).forget_deletions();
+        }
     }
 
     /// Notes that a place may have changed at `now`.
@@ -192,14 +132,9 @@ impl Places {
             Kind::Directory => Scope::Tree,
             Kind::Other => Scope::Entry,
         };
-        if self.failures.join(from, scope) {
-            return self.mark(to, scope, now);
-        }
-        if self.failures.join(to, scope) {
-            return self.mark(from, scope, now);
-        }
-        let span = Span::mark(self.stamp(now));
-        self.admit_move(Rename { from: from.clone(), to: to.clone() }, scope, span);
+        self.hear_move(from, &Place { path: to.clone(), scope });
+        self.put_move(from, to, scope, now);
+        self.bound_heard();
     }
 
     /// When [`take_due`](Self::take_due) may next have something. `None`: not before the next
@@ -266,16 +201,24 @@ impl Places {
             return;
         };
         drop(batch);
-        let Flight { places, hints, span, behind, .. } = self.flights.remove(at);
+        let Flight { places, heard, hints, span, behind, .. } = self.flights.remove(at);
+        let heard = Arc::unwrap_or_clone(heard);
         let failed = match settled {
             Settled::All => Vec::new(),
             Settled::Except(failed) => failed,
             Settled::Nothing => {
+                self.heard.append(heard);
                 self.readmit(behind);
                 self.readmit(Group { places: Arc::unwrap_or_clone(places), hints, span });
                 return;
             }
         };
+        let is_whole = failed.is_empty() && large.is_empty();
+        if !is_whole && !heard.is_empty() {
+            let file = |path: &TreePath| Place { path: path.clone(), scope: Scope::Entry };
+            let left = failed.iter().cloned().chain(large.iter().map(file));
+            self.heard.append(heard.restricted(&left.collect()));
+        }
         let since = span.first.unwrap_or(Stamp { seq: self.seq, at: now });
         self.failures.settle(&places, (&large, failed), since, now);
         self.failures.bound(self.limits.failures, now);
@@ -332,7 +275,7 @@ impl Places {
     pub fn memory(&self) -> usize {
         let flights = self.flights.iter();
         let flights = flights.map(|it| it.places.memory() + it.behind.places.memory());
-        self.waiting.places.memory() + flights.sum::<usize>()
+        self.waiting.places.memory() + self.heard.memory() + flights.sum::<usize>()
     }
 
     /// Whether all of the mirror waits or is in flight, as one place.
@@ -364,8 +307,47 @@ impl Places {
     }
 }
 
+/// What is heard.
+impl Places {
+    /// Of what was written under the old name, the content may differ under the new one, too, even
+    /// if the target has renamed it.
+    fn hear_move(&mut self, from: &TreePath, to: &Place) {
+        let in_flight = self.flights.iter().map(|flight| &*flight.heard);
+        let rebased = |heard: &Heard| heard.rebased(from, to);
+        let written: Vec<Place> = in_flight.chain([&self.heard]).flat_map(rebased).collect();
+        self.heard.go(&Place { path: from.clone(), scope: to.scope });
+        self.heard.come(to);
+        for place in &written {
+            self.heard.write(place);
+        }
+    }
+
+    /// Forgets which of the entries of a large place were heard of, once there are too many: then all
+    /// of that place was.
+    fn bound_heard(&mut self) {
+        if self.heard.len() <= self.heard_most.max(self.limits.places) {
+            return;
+        }
+        let Self { heard, waiting, flights, .. } = self;
+        let groups = flights.iter().map(|flight| &flight.behind).chain([&*waiting]);
+        heard.join(|path| groups.clone().find_map(|group| group.places.tree_of(path)));
+        self.heard_most = 2 * self.heard.len();
+    }
+}
+
 /// Ways from one group to another.
 impl Places {
+    fn put_move(&mut self, from: &TreePath, to: &TreePath, scope: Scope, now: Moment) {
+        if self.failures.join(from, scope) {
+            return self.mark(to, scope, now);
+        }
+        if self.failures.join(to, scope) {
+            return self.mark(from, scope, now);
+        }
+        let span = Span::mark(self.stamp(now));
+        self.admit_move(Rename { from: from.clone(), to: to.clone() }, scope, span);
+    }
+
     fn stamp(&mut self, now: Moment) -> Stamp {
         self.seq.0 += 1;
         Stamp { seq: self.seq, at: now }
@@ -450,17 +432,19 @@ impl Places {
     fn depart(&mut self, group: Group, large: Option<TreePath>) -> Batch {
         self.failures.wake_within(&group.places);
         let moves = group.hints.share();
+        let heard = Arc::new(self.heard.take_within(&group.places));
         let places = Arc::new(group.places);
         self.batches += 1;
         let number = self.batches;
         self.flights.push(Flight {
             number,
             places: Arc::clone(&places),
+            heard: Arc::clone(&heard),
             hints: group.hints,
             span: group.span,
             behind: Group::default(),
         });
-        Batch { number, places, moves, large }
+        Batch { number, places, heard, moves, large }
     }
 
     fn next_large(&self) -> Option<&TreePath> {

@@ -51,14 +51,14 @@ impl Worker {
     /// A worker that leaves large files out of a batch, if it `splits`.
     pub(crate) fn new(work: &Work, fate: Fate, splits: bool) -> Self {
         let (moves, todo) = match work {
-            Work::Full => {
+            Work::Full { .. } => {
                 let all = Place { path: TreePath::root(), scope: Scope::Tree };
                 (VecDeque::new(), VecDeque::from([all]))
             }
-            Work::Batch { places, moves } => {
+            Work::Batch { places, moves, .. } => {
                 (moves.iter().cloned().collect(), places.iter().collect())
             }
-            Work::Large(path) => {
+            Work::Large { path, .. } => {
                 let file = Place { path: path.clone(), scope: Scope::Entry };
                 (VecDeque::new(), VecDeque::from([file]))
             }
@@ -110,7 +110,9 @@ impl Worker {
         match (failed.is_empty(), self.large.is_empty()) {
             (true, true) => Outcome::Done,
             (false, true) => Outcome::Partly(failed),
-            (_, false) => Outcome::Split { large: mem::take(&mut self.large), failed },
+            (_, false) => {
+                Outcome::Split { large: mem::take(&mut self.large), failed, held: vec![] }
+            }
         }
     }
 

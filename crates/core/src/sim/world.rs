@@ -414,8 +414,8 @@ fn may_meet(running: &Running, job: &Job) -> bool {
 
 fn places(work: &Work) -> Vec<Place> {
     match work {
-        Work::Full => vec![Place { path: TreePath::root(), scope: Scope::Tree }],
+        Work::Full { .. } => vec![Place { path: TreePath::root(), scope: Scope::Tree }],
         Work::Batch { places, .. } => places.iter().collect(),
-        Work::Large(path) => vec![Place { path: path.clone(), scope: Scope::Entry }],
+        Work::Large { path, .. } => vec![Place { path: path.clone(), scope: Scope::Entry }],
     }
 }

@@ -177,7 +177,7 @@ impl Churn {
             self.places.push(place);
         }
         let work =
-            if self.dice.roll(25) == 0 { Work::Full } else { work(&self.places, &self.moves) };
+            if self.dice.roll(25) == 0 { Work::full() } else { work(&self.places, &self.moves) };
         let outcome = self.mirror.run(work);
         assert_eq!(outcome, Outcome::Done, "{:#?}", self.log);
         (self.places, self.moves) = (Vec::new(), Vec::new());

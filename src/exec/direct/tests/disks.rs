@@ -109,9 +109,9 @@ fn a_source_that_is_unmounted_deletes_nothing() {
         mirror: mirror_core::notice::MirrorId(0),
         work,
     };
-    assert_eq!(executor.run(&mut job(Work::Full), &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job(Work::full()), &Stop::default()), Outcome::Done);
     drop(disk);
-    let gone = executor.run(&mut job(Work::Full), &Stop::default());
+    let gone = executor.run(&mut job(Work::full()), &Stop::default());
     assert!(matches!(gone, Outcome::SourceGone(_)), "{gone:?}");
     assert!(fs::exists(mirror.target("file")).unwrap());
 }
@@ -185,7 +185,7 @@ fn a_target_that_is_unmounted_is_waited_for_and_gets_everything_again() {
             executor.run(&mut mirror_core::job::Job { id, mirror, work }, &Stop::default())
         };
         let batch = || run(super::work(&[super::place("file")], &[]));
-        assert_eq!(run(Work::Full), Outcome::Done);
+        assert_eq!(run(Work::full()), Outcome::Done);
         drop(disk);
         let why = again(batch());
         assert!(why.starts_with("nothing is mounted on "), "{why}");

@@ -155,7 +155,7 @@ fn the_root_of_the_target_is_made_if_its_parent_is_there() {
     fs::remove_dir(&mirror.target).unwrap();
     mirror.assert_mirrored();
     let executor = super::executor(&mirror.source, &mirror.target("no/parent"), ALWAYS);
-    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
     let Outcome::Again(failure) = executor.run(&mut job, &Stop::default()) else { panic!() };
     assert!(failure.why.contains("no/parent: No such file or directory: make"), "{}", failure.why);
     assert_eq!(failure.code, None);
@@ -167,7 +167,7 @@ fn a_target_in_its_source_is_not_copied_into_itself() {
     fs::write(mirror.source("file"), b"").unwrap();
     fs::create_dir(mirror.source("inside")).unwrap();
     let executor = super::executor(&mirror.source, &mirror.source("inside"), ALWAYS);
-    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
     assert_eq!(executor.run(&mut job, &Stop::default()), Outcome::Done);
     assert_eq!(names(&mirror.source("inside")), ["file"]);
 }
@@ -177,7 +177,7 @@ fn a_job_that_is_asked_to_end_does() {
     let mirror = Mirror::new();
     fs::write(mirror.source("file"), b"").unwrap();
     let (mut job, stop) =
-        (Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full }, Stop::default());
+        (Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() }, Stop::default());
     stop.ask();
     assert!(matches!(mirror.executor.run(&mut job, &stop), Outcome::Again(_)));
     assert!(names(&mirror.target).is_empty());
@@ -208,7 +208,7 @@ fn a_large_copy_ends_soon_after_it_is_asked_to_and_leaves_nothing() {
             stop.ask();
         })
     };
-    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::Full };
+    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
     let outcome = mirror.executor.run(&mut job, &stop);
     asker.join().unwrap();
     match outcome {

@@ -176,7 +176,7 @@ fn converges(seed: u64, form: ListForm) {
         }
         churn.mark_something_wrong();
         let places = Arc::new(std::mem::take(&mut churn.places));
-        let work = Work::Batch { places, moves: Arc::default() };
+        let work = Work::Batch { places, heard: Arc::default(), moves: Arc::default() };
         let outcome = executor.run(&mut job(work), &Stop::default());
         assert_eq!(outcome, Outcome::Done, "seed {seed}:\n{}", churn.history);
         let history = format!("seed {seed}:\n{}", churn.history);

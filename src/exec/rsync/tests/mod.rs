@@ -132,7 +132,7 @@ impl Fixture {
     }
 
     fn full(&self) -> Outcome {
-        self.run(Work::Full)
+        self.run(Work::full())
     }
 
     fn batch(&self, marks: &[&[u8]]) -> Outcome {
@@ -159,7 +159,7 @@ fn batch(marks: &[&[u8]]) -> Work {
         let scope = if mark.ends_with(b"/") { Scope::Tree } else { Scope::Entry };
         places.insert(&TreePath::new(mark).unwrap(), scope);
     }
-    Work::Batch { places: Arc::new(places), moves: Arc::default() }
+    Work::Batch { places: Arc::new(places), heard: Arc::default(), moves: Arc::default() }
 }
 
 /// What an outcome says of places: `/a Entry`.

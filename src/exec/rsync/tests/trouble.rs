@@ -367,7 +367,7 @@ fn a_target_that_was_removed_is_owed_everything_until_it_has_it() {
     fixture
         .use_script("[ -e \"$PLACE/fails\" ] || exec rsync \"$@\"; mkdir \"$PLACE/dst\"; exit 12");
     let executor = fixture.executor();
-    assert_eq!(executor.run(&mut job(Work::Full), &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job(Work::full()), &Stop::default()), Outcome::Done);
     fs::remove_dir_all(fixture.target("")).unwrap();
     let fails = fixture.place.path().join("fails");
     fs::write(&fails, "").unwrap();
@@ -391,7 +391,7 @@ fn a_target_that_was_exchanged_is_owed_everything() {
             fixture.on_both(name);
         }
         let executor = fixture.executor();
-        assert_eq!(executor.run(&mut job(Work::Full), &Stop::default()), Outcome::Done);
+        assert_eq!(executor.run(&mut job(Work::full()), &Stop::default()), Outcome::Done);
         fs::write(fixture.source("a"), "changed").unwrap();
         if meanwhile {
             fs::write(fixture.place.path().join("go"), "").unwrap();

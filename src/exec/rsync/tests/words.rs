@@ -107,8 +107,11 @@ fn a_large_file_is_left_to_a_job_of_its_own_where_that_can_be() {
     }
     let large = TreePath::new(b"large").unwrap();
     let outcome = fixture.batch(&[b"large", b"s"]);
-    assert_eq!(outcome, Outcome::Split { large: vec![large.clone()], failed: vec![] });
-    assert_eq!(fixture.run(Work::Large(large)), Outcome::Done);
+    assert_eq!(
+        outcome,
+        Outcome::Split { large: vec![large.clone()], failed: vec![], held: vec![] }
+    );
+    assert_eq!(fixture.run(Work::Large { path: large, heard: Arc::default() }), Outcome::Done);
     assert_eq!(fixture.calls(), ["/./s ", "/./large "]);
 }
 

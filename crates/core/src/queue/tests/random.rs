@@ -23,11 +23,23 @@ struct History {
     twin: Twin,
     /// Marks that are not on the target: their number, place and time.
     open: Vec<(usize, Place, u64)>,
+    /// What each mark says, by its number.
+    said: Vec<Said>,
+    /// A name was seen to go since all was on the target.
+    something_went: bool,
     marks: usize,
     /// The batches taken so far: how many marks there were, the places, and whether it flies.
     batches: Vec<(usize, PlaceSet, bool)>,
     /// The marks at each barrier.
     barriers: Vec<usize>,
+}
+
+/// What a mark says beside that its place is to be looked at.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Nothing,
+    Written,
+    Gone,
 }
 
 fn settings(random: &mut Random) -> (Pace, Limits) {
@@ -51,6 +63,8 @@ impl History {
             real: Real::new(pace, limits),
             twin: Twin::new(pace, limits),
             open: Vec::new(),
+            said: Vec::new(),
+            something_went: false,
             marks: 0,
             batches: Vec::new(),
             barriers: Vec::new(),
@@ -58,11 +72,17 @@ impl History {
     }
 
     fn path(&mut self) -> TreePath {
+        let path = self.below();
+        if self.random.once_in(50) { TreePath::root() } else { path }
+    }
+
+    /// A path that is not the root, which does not go and gets no other name.
+    fn below(&mut self) -> TreePath {
         let mut path = TreePath::root();
         for _ in 0..=self.random.below(3) {
             path.push(self.random.pick(&[b"a", b"b", b"c"])).unwrap();
         }
-        if self.random.once_in(50) { TreePath::root() } else { path }
+        path
     }
 
     fn place(&mut self) -> Place {
@@ -103,11 +123,13 @@ impl History {
 
     fn step(&mut self) -> Step {
         match self.random.below(20) {
-            0..7 => Step::Mark(self.place()),
+            0..3 => Step::Mark(self.place()),
+            3..5 => Step::Write(self.place()),
+            5 | 6 => Step::Remove(Place { path: self.below(), ..self.place() }),
             7 => Step::Hurry(self.place()),
             8 | 9 => {
                 let scope = self.random.pick(&[Scope::Tree, Scope::Entry]);
-                let [from, to] = [self.path(), self.path()].map(|path| Place { path, scope });
+                let [from, to] = [self.below(), self.below()].map(|path| Place { path, scope });
                 Step::Move { from, to }
             }
             10..14 => Step::Take,
@@ -130,15 +152,18 @@ impl History {
     /// Keeps the books for the invariants.
     fn note(&mut self, step: &Step, answer: &str) {
         match step {
-            Step::Mark(place) | Step::Hurry(place) => self.mark(place),
+            Step::Mark(place) | Step::Hurry(place) => self.mark(place, Said::Nothing),
+            Step::Write(place) => self.mark(place, Said::Written),
+            Step::Remove(place) => self.mark(place, Said::Gone),
             Step::Move { from, to } => {
-                self.mark(from);
-                self.mark(to);
+                self.mark(from, Said::Gone);
+                self.mark(to, Said::Written);
             }
             Step::Take | Step::Flush if !answer.is_empty() => {
                 let places = answer.split('|').next().unwrap();
                 let places = super::script::places(places).into_iter().collect();
                 self.check_apart(&places);
+                self.check_heard(&places);
                 self.batches.push((self.marks, places, true));
             }
             Step::Settle(batch, settled) => {
@@ -159,6 +184,7 @@ impl History {
                         (mark, if covers(&it, one) { one.clone() } else { it.clone() }, time)
                     }));
                 }
+                self.something_went &= !open.is_empty();
                 self.open = open;
             }
             Step::Barrier => self.barriers.push(self.marks),
@@ -166,8 +192,10 @@ impl History {
         }
     }
 
-    fn mark(&mut self, place: &Place) {
+    fn mark(&mut self, place: &Place, said: Said) {
         self.marks += 1;
+        self.said.push(said);
+        self.something_went |= matches!(said, Said::Gone);
         self.open.push((self.marks, place.clone(), self.now));
     }
 
@@ -178,6 +206,23 @@ impl History {
                 assert!(!flying.overlaps(&path, scope), "{path} flies twice:\n{}", self.script);
             }
         }
+    }
+
+    /// What was heard comes with its place until that is on the target.
+    fn check_heard(&self, taken: &PlaceSet) {
+        let heard = self.real.heard(self.batches.len() + 1);
+        let open = self.open.iter().filter(|(_, it, _)| taken.covers(&it.path, it.scope));
+        for (mark, Place { path, scope }, _) in open {
+            let is_known = match self.said[mark - 1] {
+                Said::Nothing => true,
+                Said::Written => {
+                    [&heard.written, &heard.moved].iter().any(|set| set.covers(path, *scope))
+                }
+                Said::Gone => heard.is_gone(path),
+            };
+            assert!(is_known, "what was heard of {path} was forgotten:\n{}", self.script);
+        }
+        assert!(self.something_went || heard.gone.is_empty(), "nobody saw that:\n{}", self.script);
     }
 
     /// What is not on the target is known, and is as old as the queue says.

@@ -504,3 +504,75 @@ fn failures_that_join_during_a_flight_outlive_it() {
          2021 take -> /d/ /e/",
     );
 }
+
+#[test]
+fn what_was_heard_stays_with_its_place_until_that_is_on_the_target() {
+    check(
+        "0    write /a
+         0    remove /b
+         0    mark /c
+         10   take -> /a /b /c
+         10   heard 1 -> written /a, gone /b
+         11   write /c
+         11   settle 1 except /a /b
+         21   take -> /c
+         21   heard 2 -> written /c
+         22   settle 2 all
+         1011 take -> /a /b
+         1011 heard 3 -> written /a, gone /b
+         1012 settle 3 nothing
+         1012 take -> /a /b
+         1012 heard 4 -> written /a, gone /b
+         1013 settle 4 all
+         1014 mark /a
+         1014 mark /b
+         1024 take -> /a /b
+         1024 heard 5 ->",
+    );
+}
+
+#[test]
+fn a_rescan_of_a_tree_knows_what_was_heard_in_it() {
+    check(
+        "0    write /d/a
+         0    remove /d/b
+         1    mark /d/
+         10   take -> /d/
+         10   heard 1 -> written /d/a, gone /d/b
+         11   settle 1 except /d/a /d/b/x
+         1011 take -> /d/a /d/b/x
+         1011 heard 2 -> written /d/a, gone /d/b/x",
+    );
+}
+
+#[test]
+fn what_was_written_is_known_by_its_new_name() {
+    check(
+        "0  write /d/a
+         0  move /d/ /e/
+         10 take -> /d/ /e/ | /d=>/e
+         10 heard 1 -> written /d/a /e/a, moved /e/, gone /d/
+         11 move /e/ /f/
+         12 settle 1 all
+         21 take -> /e/ /f/ | /e=>/f
+         21 heard 2 -> written /f/a, moved /f/, gone /e/",
+    );
+}
+
+#[test]
+fn too_many_names_in_a_directory_are_all_that_is_in_it() {
+    check(
+        "0  remove /d/a
+         0  remove /d/b
+         0  remove /d/c
+         0  remove /d/e
+         0  remove /d/f
+         0  remove /d/g
+         0  remove /d/h
+         0  remove /d/i
+         0  remove /d/j
+         1  write /x
+         10 take -> /d/ /x
+         10 heard 1 -> written /x, gone /d/",
+    );
+}

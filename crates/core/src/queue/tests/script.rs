@@ -14,7 +14,7 @@ use crate::{
     job::{Place, Rename, Scope},
     notice::Kind,
     path::TreePath,
-    queue::{Batch, Counts, Limits, Pace, PlaceSet, Places, Seq, Settled},
+    queue::{Batch, Counts, Heard, Limits, Pace, PlaceSet, Places, Seq, Settled},
     time::Moment,
 };
 
@@ -22,6 +22,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Mark(Place),
+    Write(Place),
+    Remove(Place),
     Hurry(Place),
     Move { from: Place, to: Place },
     Take,
@@ -33,6 +35,7 @@ pub(super) enum Step {
     Oldest,
     Barrier,
     IsSettled(usize),
+    Heard(usize),
 }
 
 /// Who plays a script.
@@ -90,6 +93,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mark(place) => write!(f, "mark {}", Written(place)),
+            Self::Write(place) => write!(f, "write {}", Written(place)),
+            Self::Remove(place) => write!(f, "remove {}", Written(place)),
             Self::Hurry(place) => write!(f, "hurry {}", Written(place)),
             Self::Move { from, to } => write!(f, "move {} {}", Written(from), Written(to)),
             Self::Take => f.write_str("take"),
@@ -105,6 +110,7 @@ impl fmt::Display for Step {
             Self::Oldest => f.write_str("oldest"),
             Self::Barrier => f.write_str("barrier"),
             Self::IsSettled(barrier) => write!(f, "settled {barrier}"),
+            Self::Heard(batch) => write!(f, "heard {batch}"),
         }
     }
 }
@@ -116,6 +122,9 @@ impl FromStr for Step {
         let words: Vec<_> = text.split_whitespace().collect();
         Ok(match *words {
             ["mark", it] => Self::Mark(place(it)),
+            ["write", it] => Self::Write(place(it)),
+            ["remove", it] => Self::Remove(place(it)),
+            ["heard", batch] => Self::Heard(batch.parse().unwrap()),
             ["hurry", it] => Self::Hurry(place(it)),
             ["move", from, to] => Self::Move { from: place(from), to: place(to) },
             ["take"] => Self::Take,
@@ -137,6 +146,16 @@ impl FromStr for Step {
     }
 }
 
+fn written_heard(heard: &Heard) -> String {
+    let sets = [("written", &heard.written), ("moved", &heard.moved), ("gone", &heard.gone)];
+    let sets = sets.into_iter().filter(|(_, set)| !set.is_empty());
+    let said = |(name, set): (&str, &PlaceSet)| {
+        let places: Vec<_> = set.iter().collect();
+        [name, &written(&places)].join(" ")
+    };
+    sets.map(said).collect::<Vec<_>>().join(", ")
+}
+
 /// The queue itself as a player.
 pub(super) struct Real {
     pub(super) queue: Places,
@@ -148,6 +167,11 @@ impl Real {
     pub(super) fn new(pace: Pace, limits: Limits) -> Self {
         let queue = Places::with_limits(pace, limits);
         Self { queue, batches: Vec::new(), barriers: Vec::new() }
+    }
+
+    /// What was heard of the places of a batch in flight.
+    pub(super) fn heard(&self, batch: usize) -> &Heard {
+        self.batches[batch - 1].as_ref().unwrap().heard()
     }
 
     fn taken(&mut self, batch: Option<Batch>) -> String {
@@ -163,6 +187,8 @@ impl Player for Real {
     fn play(&mut self, step: &Step, now: Moment) -> String {
         match step {
             Step::Mark(place) => self.queue.mark(&place.path, place.scope, now),
+            Step::Write(place) => self.queue.mark_written(&place.path, place.scope, now),
+            Step::Remove(place) => self.queue.mark_gone(&place.path, place.scope, now),
             Step::Hurry(place) => self.queue.mark_due(&place.path, place.scope, now),
             Step::Move { from, to } => {
                 let is_dir = from.scope == Scope::Tree;
@@ -181,6 +207,7 @@ impl Player for Real {
                 let batch = self.batches[batch - 1].take().unwrap();
                 self.queue.settle(batch, settled.clone(), now);
             }
+            Step::Heard(batch) => return written_heard(self.heard(*batch)),
             Step::Due => return written_moment(self.queue.next_due()),
             Step::Counts => {
                 let Counts { waiting, behind, in_flight, resting } = self.queue.counts();

@@ -393,7 +393,7 @@ impl Twin {
 impl Player for Twin {
     fn play(&mut self, step: &Step, now: Moment) -> String {
         match step {
-            Step::Mark(place) => {
+            Step::Mark(place) | Step::Write(place) | Step::Remove(place) => {
                 let when = self.when(now);
                 if !self.joins_rest(place) {
                     self.put(self.blocker(place), place, when);
@@ -434,7 +434,7 @@ impl Player for Twin {
                 return written(&places);
             }
             Step::Oldest => return written_moment(self.first().map(|(_, at)| at)),
-            Step::Barrier => self.barriers.push(self.marks),
+            Step::Barrier | Step::Heard(_) => self.barriers.push(self.marks),
             Step::IsSettled(barrier) => {
                 let barrier = self.barriers[barrier - 1];
                 let settled = self.first().is_none_or(|(mark, _)| mark > barrier);

@@ -1,0 +1,148 @@
+//! What was heard of places, beyond what the disk shows when they are looked at.
+
+use alloc::{vec, vec::Vec};
+
+use crate::{
+    job::{Place, Scope},
+    path::TreePath,
+    queue::PlaceSet,
+};
+
+/// What the watcher told of places.
+///
+/// The disk tells what is there, but not that a file was written whose size and time are as before,
+/// nor that what is missing was removed by somebody and is not only out of sight.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Somebody wrote, created or moved something here, so equal size and time prove nothing.
+    /// [`Scope::Tree`]: the same for everything below.
+    pub written: PlaceSet,
+    /// The new names of what was renamed. They count as written, unless the rename is repeated on
+    /// the target, which then has the content that it had under the old name.
+    pub moved: PlaceSet,
+    /// Names that were seen to go while the source was whole, and with each of them everything that
+    /// the target holds below it, whatever the scope: these deletions need not be counted.
+    pub gone: PlaceSet,
+}
+
+/// The most places below the old name of a rename that are noted one by one under the new one.
+const MOST_REBASED: usize = 1_000;
+
+impl Heard {
+    /// Returns true if nothing was heard.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.written.is_empty() && self.moved.is_empty() && self.gone.is_empty()
+    }
+
+    /// Returns true if the content of this entry may differ from that on the target though size
+    /// and time are equal.
+    #[must_use]
+    pub fn is_written(&self, path: &TreePath) -> bool {
+        [&self.written, &self.moved].iter().any(|set| set.covers(path, Scope::Entry))
+    }
+
+    /// Returns true if this name, or a directory above it, was seen to go: what the target holds
+    /// here and the source does not may be deleted without being counted.
+    #[must_use]
+    pub fn is_gone(&self, path: &TreePath) -> bool {
+        self.gone.covers_or_leads_to(path)
+    }
+
+    /// Notes that something was written here.
+    pub(super) fn write(&mut self, place: &Place) {
+        self.written.insert(&place.path, place.scope);
+    }
+
+    /// Notes that this name was seen to go.
+    pub(super) fn go(&mut self, place: &Place) {
+        self.gone.insert(&place.path, place.scope);
+    }
+
+    /// Notes that something got the name `to`.
+    pub(super) fn come(&mut self, to: &Place) {
+        self.moved.insert(&to.path, to.scope);
+    }
+
+    /// How many names are kept.
+    pub(super) const fn len(&self) -> usize {
+        self.written.len() + self.moved.len() + self.gone.len()
+    }
+
+    /// Replaces each name by the tree that `tree_of` has for it, if there is one.
+    pub(super) fn join(&mut self, tree_of: impl Fn(&TreePath) -> Option<TreePath>) {
+        for set in [&mut self.written, &mut self.moved, &mut self.gone] {
+            let join = |place: Place| match tree_of(&place.path) {
+                Some(path) => Place { path, scope: Scope::Tree },
+                None => place,
+            };
+            *set = set.iter().map(join).collect();
+        }
+    }
+
+    /// What was written at and below `from`, as far as it is at and below `to` once it has that name.
+    pub(super) fn rebased(&self, from: &TreePath, to: &Place) -> Vec<Place> {
+        if to.scope == Scope::Entry {
+            let is_written = self.written.covers(from, Scope::Entry);
+            return if is_written { vec![to.clone()] } else { Vec::new() };
+        }
+        let Some(below) = self.written.within(from, MOST_REBASED) else {
+            return vec![to.clone()];
+        };
+        let rebase = |place: Place| {
+            Some(Place { path: place.path.rebase(from, &to.path)?, scope: place.scope })
+        };
+        below.into_iter().filter_map(rebase).collect()
+    }
+
+    /// Forgets which names were seen to go: from now on they have to be counted.
+    pub(super) fn forget_deletions(&mut self) {
+        self.gone = PlaceSet::new();
+    }
+
+    /// Takes out what was heard in these places. What was heard of more than them stays as well.
+    pub(super) fn take_within(&mut self, places: &PlaceSet) -> Self {
+        let mut taken = Self {
+            written: self.written.take_within(places),
+            moved: self.moved.take_within(places),
+            gone: self.gone.take_within(places),
+        };
+        taken.append(self.around(places));
+        taken
+    }
+
+    /// What of this concerns these places.
+    pub(super) fn restricted(&self, places: &PlaceSet) -> Self {
+        let mut part = self.around(places);
+        let within = |it: &Place| places.covers(&it.path, it.scope);
+        part.written.append(self.written.iter().filter(within).collect());
+        part.moved.append(self.moved.iter().filter(within).collect());
+        part.gone.append(self.gone.iter().filter(within).collect());
+        part
+    }
+
+    /// Of which of these places something was heard because it was of more than them.
+    fn around(&self, places: &PlaceSet) -> Self {
+        if self.is_empty() {
+            return Self::default();
+        }
+        let of = |is_heard: &dyn Fn(&Place) -> bool| places.iter().filter(is_heard).collect();
+        Self {
+            written: of(&|it| self.written.covers(&it.path, it.scope)),
+            moved: of(&|it| self.moved.covers(&it.path, it.scope)),
+            gone: of(&|it| self.gone.covers_or_leads_to(&it.path)),
+        }
+    }
+
+    /// Adds all that was heard otherwise.
+    pub(super) fn append(&mut self, other: Self) {
+        self.written.append(other.written);
+        self.moved.append(other.moved);
+        self.gone.append(other.gone);
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.written.memory() + self.moved.memory() + self.gone.memory()
+    }
+}
