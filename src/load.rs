@@ -163,6 +163,7 @@ impl Loader {
         };
         Overrides {
             delay: said.delay,
+            max_delete: said.max_delete,
             insist: said.insist,
             nodaemon: said.nodaemon,
             onepass: said.onepass,

@@ -66,6 +66,7 @@ fn takes(takes: Takes) -> String {
         Takes::List => "a list of texts",
         Takes::Patterns | Takes::Command => "a text or a list of texts",
         Takes::CommandOrFunction => "a text, a list of texts or a function",
+        Takes::Budget => "a share such as `\"50%\"`, a number, or `false` for any",
         Takes::Delete => "`true`, `false`, `\"startup\"`, `\"running\"`",
         Takes::Table => "a table",
         Takes::Codes => "a table from codes to `\"ok\"`, `\"again\"`, `\"die\"`",

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, os::unix::ffi::OsStrExt};
 
 use mirror_core::{
+    guard::{MaxDelete, ReplacedSource},
     job::AfterHook,
     path::{Escaped, TreePath},
     plan::{
@@ -72,8 +73,10 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     }
     if sync.kind != Kind::Own {
         lines.push(("delete", delete(sync.delete).to_owned()));
+        lines.push(("maxDelete", budgets(sync)));
         lines.push(("init", if sync.init { "a full transfer" } else { "none" }.to_owned()));
     }
+    lines.extend(source(sync));
     lines.push(("insist", if sync.insists() { "yes" } else { "no" }.to_owned()));
     let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
     lines.extend(limit);
@@ -97,6 +100,36 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
         calls(text, sync);
     }
     text.push('\n');
+}
+
+/// How many deletions are carried out at once.
+fn budgets(sync: &Sync) -> String {
+    let of = |budget: MaxDelete| match budget {
+        MaxDelete::Unlimited => "any number".to_owned(),
+        MaxDelete::Share(percent) => format!("{percent}% of the target"),
+        MaxDelete::Count(most) => most.to_string(),
+    };
+    format!(
+        "{} that nobody saw happen, {} that were seen",
+        of(sync.max_delete),
+        of(sync.max_delete_seen)
+    )
+}
+
+/// What is said about the source, beside where it is, and about the target.
+fn source(sync: &Sync) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if sync.replaced_source != ReplacedSource::default() {
+        lines.push(("replacedSource", sync.replaced_source.name().to_owned()));
+    }
+    let marker = sync.marker.as_deref();
+    lines.extend(marker.map(|name| ("marker", Escaped(name.as_bytes()).to_string())));
+    let window = sync.modify_window.map(|window| window.as_secs_f64());
+    lines.extend(window.map(|seconds| ("modifyWindow", format!("{seconds} s"))));
+    if sync.durable {
+        lines.push(("durable", "each file and its directory are synced".into()));
+    }
+    lines
 }
 
 /// What a script is told, and when.

@@ -40,6 +40,8 @@ OPTIONS: (one dash or two)
   -log scarce           show errors and warnings only
   -log CATEGORY         show this category too, such as Exec; repeatable
   -logfile FILE         append to FILE; a daemon without one uses syslog
+  -maxDelete BUDGET     the most deletions that nobody saw happen: a share such as
+                        50% (the default), a number, or false for any
   -monitor NAME         taken for the sake of old command lines; alone it lists the names
   -nodaemon             stay in the foreground
   -onepass              end once all targets are equal to their sources

@@ -9,6 +9,7 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
+    guard::{MaxDelete, ReplacedSource},
     path::Escaped,
     plan::{
         exit::ExitCodes,
@@ -91,6 +92,12 @@ fn sync(
         insist: invocation.insist,
         init: true,
         delete: DeletePolicy::Always,
+        max_delete: invocation.max_delete.unwrap_or_default(),
+        max_delete_seen: MaxDelete::Unlimited,
+        replaced_source: ReplacedSource::default(),
+        marker: None,
+        modify_window: None,
+        durable: false,
         moves: true,
         filter,
         exclusions: exclusions(&invocation.excludes),

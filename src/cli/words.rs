@@ -6,7 +6,10 @@ use std::{
     slice,
 };
 
-use mirror_core::path::Escaped;
+use mirror_core::{
+    guard::{self, MaxDelete},
+    path::Escaped,
+};
 
 use super::number;
 use crate::{report::Filter, setup::Watch};
@@ -18,6 +21,8 @@ pub struct Invocation {
     pub filter: Filter,
     /// `-delay`: seconds, of any sign and size.
     pub delay: Option<f64>,
+    /// `-maxDelete`: the budget for deletions that nobody saw happen.
+    pub max_delete: Option<MaxDelete>,
     /// `-insist`: whether a failed startup is tried again.
     pub insist: bool,
     /// `-logfile`.
@@ -155,6 +160,7 @@ impl Invocation {
     fn option(&mut self, arguments: &mut Arguments<'_, '_>) -> Result<bool, Ending> {
         match arguments.name {
             b"delay" => self.delay = Some(seconds(&arguments.one()?)?),
+            b"maxDelete" => self.max_delete = Some(max_delete(&arguments.one()?)?),
             // The first pass dealt with it.
             b"log" => drop(arguments.one()?),
             b"logfile" => self.logfile = Some(arguments.one()?),
@@ -261,6 +267,13 @@ fn seconds(word: &OsStr) -> Result<f64, Ending> {
     })
 }
 
+fn max_delete(word: &OsStr) -> Result<MaxDelete, Ending> {
+    MaxDelete::parse(word.as_bytes()).ok_or_else(|| {
+        let given = format!("'{}'", Escaped(word.as_bytes()));
+        Ending::refused(guard::wrong_max_delete("maxDelete", &given))
+    })
+}
+
 fn watch(word: &OsStr) -> Result<Watch, Ending> {
     match word.as_bytes() {
         b"auto" => Ok(Watch::Auto),
@@ -312,6 +325,8 @@ mod tests {
             says(&format!("{dash}delay 0x10"), |i| i.delay = Some(16.0));
             says(&format!("{dash}delay -1"), |i| i.delay = Some(-1.0));
             says(&format!("{dash}logfile f"), |i| i.logfile = Some("f".into()));
+            says(&format!("{dash}maxDelete 10%"), |i| i.max_delete = Some(MaxDelete::Share(10)));
+            says(&format!("{dash}maxDelete false"), |i| i.max_delete = Some(MaxDelete::Unlimited));
             says(&format!("{dash}pidfile f"), |i| i.pidfile = Some("f".into()));
             says(&format!("{dash}monitor m"), |i| i.monitor = Some("m".into()));
             says(&format!("{dash}sshopts s"), |i| i.sshopts = Some("s".into()));
@@ -405,6 +420,10 @@ mod tests {
         refused("-direct", "direct needs 2 arguments");
         refused("-rsyncssh a b", "rsyncssh needs 3 arguments");
         refused("-delay ''", "delay must be a number and >= 0, not ''");
+        refused(
+            "-maxDelete many",
+            "maxDelete must be a share such as \"50%\", a number, or false, not 'many'",
+        );
         refused("-watch poll", "watch must be auto, inotify or fanotify, not 'poll'");
         refused("a b", "There can only be one config file in the command line.");
         refused("a ''", "There can only be one config file in the command line.");

@@ -8,6 +8,7 @@ use std::{
 };
 
 use mirror_core::{
+    guard::{self, MaxDelete, ReplacedSource},
     mirror::scripted::Reset,
     notice::Writes,
     path::Escaped,
@@ -43,6 +44,8 @@ pub(super) struct Draft<'a> {
     pub(super) number: usize,
     pub(super) here: &'a Path,
     pub(super) insist: bool,
+    /// What the command line says.
+    pub(super) max_delete: Option<MaxDelete>,
     pub(super) writes: Writes,
     pub(super) tunnels: &'a [tunnel::Plan],
 }
@@ -63,7 +66,6 @@ impl Draft<'_> {
         let delete_excluded = words.options.delete_excluded;
         let roots = Roots { here: self.here, source: &source, delete_excluded };
         let patterns = Patterns::read(fields, roots)?;
-        let codes = if kind == Kind::Rsync { "exitcodes" } else { "rsyncExitCodes" };
         let name = self.name(fields)?;
         let crontab = crontab(fields, &name)?;
         let sync = Sync {
@@ -73,6 +75,12 @@ impl Draft<'_> {
             target: if kind == Kind::Own { target } else { place::with_slash(&target) },
             pace: pace(fields)?,
             insist: self.insist,
+            max_delete: self.max_delete(ours)?,
+            max_delete_seen: budget(ours, "maxDeleteSeen")?.unwrap_or(MaxDelete::Unlimited),
+            replaced_source: replaced_source(fields)?,
+            marker: marker(fields)?,
+            modify_window: ours.number("modifyWindow", 0.0)?.map(setup::delay),
+            durable: ours.is_on("durable"),
             init: !matches!(fields.value("init"), Value::Boolean(false)),
             delete,
             moves: !matches!(fields.value("onMove"), Value::Boolean(false)),
@@ -85,7 +93,7 @@ impl Draft<'_> {
                 ..words.options
             },
             binary: binary(rsync)?,
-            codes: exit_codes(ours, codes)?,
+            codes: exit_codes(ours, rsync_codes(kind))?,
             ssh_codes: exit_codes(ours, "sshExitCodes")?,
             batch_size_limit: ours.whole("batchSizeLimit", 0)?,
             max_processes: max_processes(fields, kind)?,
@@ -123,6 +131,12 @@ impl Draft<'_> {
             subdirectories: !matches!(fields.value("subdirs"), Value::Boolean(false)),
             writes: self.writes,
         }))
+    }
+
+    /// What the command line says comes first.
+    fn max_delete(&self, fields: Fields<'_>) -> Result<MaxDelete, Fault> {
+        let set = budget(fields, "maxDelete")?.unwrap_or_default();
+        Ok(self.max_delete.unwrap_or(set))
     }
 
     fn name(&self, fields: Fields<'_>) -> Result<String, Fault> {
@@ -175,6 +189,51 @@ fn pace(fields: Fields<'_>) -> Result<Pace, Fault> {
 fn max_processes(fields: Fields<'_>, kind: Kind) -> Result<usize, Fault> {
     let most = fields.whole("maxProcesses", 1)?.unwrap_or(1);
     Ok(if kind == Kind::Rsync { usize::try_from(most).unwrap_or(usize::MAX) } else { 1 })
+}
+
+/// A share, a number, or `false` for any. `None` if nothing is said.
+fn budget(fields: Fields<'_>, name: &str) -> Result<Option<MaxDelete>, Fault> {
+    let value = fields.value(name);
+    let (given, named) = match &value {
+        Value::Nil => return Ok(None),
+        Value::Boolean(false) => (Some(MaxDelete::Unlimited), "false".to_owned()),
+        Value::Boolean(true) => (None, "true".to_owned()),
+        value => match text(value) {
+            Some(text) if matches!(value, Value::String(_)) => {
+                (MaxDelete::parse(&text), quoted(&text))
+            }
+            Some(text) => (MaxDelete::parse(&text), Escaped(&text).to_string()),
+            None => (None, format!("a {}", value.type_name())),
+        },
+    };
+    match given {
+        Some(budget) => Ok(Some(budget)),
+        None => Err(Fault::Lua(guard::wrong_max_delete(name, &named))),
+    }
+}
+
+fn replaced_source(fields: Fields<'_>) -> Result<ReplacedSource, Fault> {
+    let Some(given) = fields.text("replacedSource")? else { return Ok(ReplacedSource::default()) };
+    ReplacedSource::named(&given).ok_or_else(|| {
+        let given = quoted(&given);
+        Fault::Lua(format!(
+            "replacedSource must be \"wait\", \"accept\" or \"budget\", not {given}"
+        ))
+    })
+}
+
+fn marker(fields: Fields<'_>) -> Result<Option<OsString>, Fault> {
+    let Some(name) = fields.text("marker")? else { return Ok(None) };
+    if matches!(&*name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0) {
+        let name = quoted(&name);
+        return Err(Fault::Lua(format!("marker must be one name in the source, not {name}")));
+    }
+    Ok(Some(OsString::from_vec(name)))
+}
+
+/// The name of the table for the exit codes of rsync.
+const fn rsync_codes(kind: Kind) -> &'static str {
+    if matches!(kind, Kind::Rsync) { "exitcodes" } else { "rsyncExitCodes" }
 }
 
 fn list_form(fields: Fields<'_>) -> Result<ListForm, Fault> {

@@ -202,9 +202,19 @@ fn read_sync(
     let (here, tunnels) = (&*request.here, &*setup.tunnels);
     let has_script = made.get("has_script").map_err(wrong)?;
     let begins = made.get("begins").map_err(wrong)?;
-    let writes = setup.daemon.writes;
-    let draft =
-        Draft { config: &config, base, has_script, begins, number, here, insist, writes, tunnels };
+    let (writes, max_delete) = (setup.daemon.writes, request.overrides.max_delete);
+    let draft = Draft {
+        config: &config,
+        base,
+        has_script,
+        begins,
+        number,
+        here,
+        insist,
+        max_delete,
+        writes,
+        tunnels,
+    };
     let (sync, mut warnings) = draft.read()?;
     let target_base = Base { mode: setup.daemon.mode, here: &request.here };
     warnings.extend(check_target(sync.kind, &sync.source, &sync.target, target_base)?);

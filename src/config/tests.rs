@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use mirror_core::{
+    guard::{MaxDelete, ReplacedSource},
     job::Grounds,
     mirror::scripted::Reset,
     notice::Writes,
@@ -125,10 +126,11 @@ fn settings_are_gathered_from_calls_and_assignments() {
 fn the_command_line_comes_before_the_file() {
     let mut trial = Trial::new(
         b"settings{ logfile='a', insist=false }
-          sync{ default.rsync, source='@/src', target='h:', delay=5 }",
+          sync{ default.rsync, source='@/src', target='h:', delay=5, maxDelete=false }",
     );
     trial.request.overrides = Overrides {
         delay: Some(0.5),
+        max_delete: Some(MaxDelete::Count(7)),
         insist: true,
         nodaemon: true,
         onepass: true,
@@ -143,6 +145,7 @@ fn the_command_line_comes_before_the_file() {
     let delay = Duration::from_millis(500);
     assert_eq!(syncs[0].pace, Pace::Fixed { delay, max_waiting: MOST_WAITING });
     assert!(syncs[0].insist);
+    assert_eq!(syncs[0].max_delete, MaxDelete::Count(7));
 }
 
 #[test]
@@ -202,6 +205,60 @@ fn who_prepares_a_sync_as_a_default_does_can_use_its_functions() {
              , action = function(inlet) default.rsync.action(inlet) end, source='@/src', target='h:1' }",
     );
     assert!(setup.syncs[0].kind == Kind::Rsync && setup.syncs[0].has_script());
+}
+
+#[test]
+fn budgets_for_deletions_are_shares_numbers_or_none() {
+    let half = sync("");
+    assert_eq!(
+        (half.max_delete, half.max_delete_seen),
+        (MaxDelete::Share(50), MaxDelete::Unlimited)
+    );
+    for (text, budget) in [
+        ("'10%'", MaxDelete::Share(10)),
+        ("20", MaxDelete::Count(20)),
+        ("'20'", MaxDelete::Count(20)),
+        ("0", MaxDelete::Count(0)),
+        ("false", MaxDelete::Unlimited),
+    ] {
+        let sync = sync(&format!("maxDelete = {text}, maxDeleteSeen = {text}"));
+        assert_eq!((sync.max_delete, sync.max_delete_seen), (budget, budget), "{text}");
+    }
+    for (text, named) in
+        [("true", "true"), ("-1", "-1"), ("0.5", "0.5"), ("'half'", "\"half\""), ("{}", "a table")]
+    {
+        fails(
+            &format!("sync{{ default.rsync, source='@/src', target='h:', maxDelete={text} }}"),
+            &format!(
+                "@/conf.lua:1: maxDelete must be a share such as \"50%\", a number, or false, not {named}"
+            ),
+        );
+    }
+}
+
+#[test]
+fn what_a_source_must_be_is_said_in_the_sync() {
+    let plain = sync("");
+    assert_eq!((plain.replaced_source, plain.marker), (ReplacedSource::Wait, None));
+    let sync = sync("replacedSource='budget', marker='.mounted', modifyWindow=1.5");
+    assert_eq!(sync.replaced_source, ReplacedSource::Budget);
+    assert_eq!(sync.marker, Some(".mounted".into()));
+    assert_eq!(sync.modify_window, Some(Duration::from_millis(1500)));
+    let direct = says("sync{ default.direct, source='@/src', target='/t', durable=true }");
+    assert!(direct.syncs[0].durable && !sync.durable);
+    for (text, why) in [
+        (
+            "replacedSource='x'",
+            "replacedSource must be \"wait\", \"accept\" or \"budget\", not \"x\"",
+        ),
+        ("marker=''", "marker must be one name in the source, not \"\""),
+        ("marker='a/b'", "marker must be one name in the source, not \"a/b\""),
+        ("marker='..'", "marker must be one name in the source, not \"..\""),
+        ("modifyWindow=-1", "modifyWindow must be a number and >= 0"),
+    ] {
+        let text = format!("sync{{ default.rsync, source='@/src', target='h:', {text} }}");
+        fails(&text, &format!("@/conf.lua:1: {why}"));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use mirror_core::{
+    guard::{MaxDelete, ReplacedSource},
     plan::{
         exit::ExitCodes,
         options::{DeletePolicy, RsyncOptions},
@@ -64,6 +65,12 @@ impl Place {
             insist: false,
             init: true,
             delete: DeletePolicy::Always,
+            max_delete: MaxDelete::default(),
+            max_delete_seen: MaxDelete::Unlimited,
+            replaced_source: ReplacedSource::default(),
+            marker: None,
+            modify_window: None,
+            durable: false,
             moves: true,
             filter: Arc::default(),
             exclusions: Exclusions::default(),

@@ -17,6 +17,7 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
+    guard::{MaxDelete, ReplacedSource},
     job::AfterHook,
     mirror::scripted::Reset,
     notice::Writes,
@@ -122,6 +123,8 @@ impl Default for Daemon {
 pub struct Overrides {
     /// Seconds, for every sync.
     pub delay: Option<f64>,
+    /// The most unseen deletions, for every sync.
+    pub max_delete: Option<MaxDelete>,
     /// Whether a failed startup is to be tried again; see [`Sync::insists`].
     pub insist: bool,
     /// Whether to stay in the foreground.
@@ -149,6 +152,7 @@ pub enum Watch {
 }
 
 /// One sync.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sync {
     /// Its name in the status and in messages: `Sync1` for the first.
@@ -172,6 +176,20 @@ pub struct Sync {
     pub init: bool,
     /// When what the source does not have is deleted.
     pub delete: DeletePolicy,
+    /// The most deletions that are carried out though nobody saw them happen.
+    pub max_delete: MaxDelete,
+    /// The most deletions that are carried out of those that were seen to happen.
+    pub max_delete_seen: MaxDelete,
+    /// What to do when another file system stands where the source was.
+    pub replaced_source: ReplacedSource,
+    /// A name that has to be in the source itself, or the sync waits. It is one name, neither
+    /// empty nor `.` nor `..`.
+    pub marker: Option<OsString>,
+    /// By how much times of files may differ and still count as equal. `None`: what the target
+    /// keeps is found out.
+    pub modify_window: Option<Duration>,
+    /// Whether each file and its directory are synced. Only for direct.
+    pub durable: bool,
     /// Whether what is renamed in the source may be renamed at the target, where that can be done:
     /// `onMove`.
     pub moves: bool,

@@ -21,6 +21,7 @@ pub mod notice;
 pub mod input;
 
 pub mod filter;
+pub mod guard;
 pub mod job;
 pub mod plan;
 pub mod queue;

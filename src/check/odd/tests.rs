@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mirror_core::{
     filter::Filter,
+    guard::{MaxDelete, ReplacedSource},
     plan::{exit::ExitCodes, options::RsyncOptions},
 };
 
@@ -28,6 +29,12 @@ pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
         binary: "rsync".into(),
         codes: ExitCodes::rsync(),
         ssh_codes: ExitCodes::rsync(),
+        max_delete: MaxDelete::default(),
+        max_delete_seen: MaxDelete::Unlimited,
+        replaced_source: ReplacedSource::default(),
+        marker: None,
+        modify_window: None,
+        durable: false,
         moves: true,
         batch_size_limit: None,
         max_processes: 1,

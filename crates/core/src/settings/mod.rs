@@ -85,6 +85,8 @@ pub enum Takes {
     List,
     /// A text or a list of texts.
     Patterns,
+    /// The most deletions: a share such as `"50%"`, a number, or `false` for any.
+    Budget,
     /// When to delete: `true`, `false`, `"startup"` or `"running"`.
     Delete,
     /// A table of further settings.

@@ -3,8 +3,8 @@
 use super::{
     Base, Scope, Setting,
     Takes::{
-        self, Codes, Command, CommandOrFunction, Delete, Flag, FlagOrFunction, Function, List,
-        Number, OneOf, Path, Patterns, Table, Text,
+        self, Budget, Codes, Command, CommandOrFunction, Delete, Flag, FlagOrFunction, Function,
+        List, Number, OneOf, Path, Patterns, Table, Text,
     },
     Word,
 };
@@ -13,6 +13,7 @@ const ALL: &[Base] = &[Base::Own, Base::Rsync, Base::Rsyncssh, Base::Direct];
 const BUILT_IN: &[Base] = &[Base::Rsync, Base::Rsyncssh, Base::Direct];
 const NOT_SSH: &[Base] = &[Base::Own, Base::Rsync, Base::Direct];
 const SSH: &[Base] = &[Base::Rsyncssh];
+const DIRECT: &[Base] = &[Base::Direct];
 const OWN: &[Base] = &[Base::Own];
 const NOT_RSYNC: &[Base] = &[Base::Own, Base::Rsyncssh, Base::Direct];
 const WITH_RSYNC_CODES: &[Base] = &[Base::Rsyncssh, Base::Direct];
@@ -94,6 +95,12 @@ pub const SETTINGS: &[Setting] = &[
     sync(ALL, "maxDelays", Number(1), "with so many changes waiting, all of them go out").or("1000"),
     sync(ALL, "maxProcesses", Number(1), "the most transfers of this sync at once; direct has one, of several threads").or("1"),
     sync(BUILT_IN, "delete", Delete, "whether what the source does not have is deleted on the target").or("true"),
+    sync(BUILT_IN, "maxDelete", Budget, "the most deletions that nobody saw happen, such as at a start: a share of what the target holds, which counts from 10 deletions on, or a number; beyond it they are held").or("\"50%\""),
+    sync(BUILT_IN, "maxDeleteSeen", Budget, "the same for deletions that were seen to happen in the source").or("false"),
+    sync(ALL, "replacedSource", OneOf(crate::guard::ReplacedSource::NAMES), "what to do when another file system stands where the source was: wait for the right one, accept it at the next SIGHUP, or take it with maxDelete as the budget").or("\"wait\""),
+    sync(ALL, "marker", Text, "a name that has to be in the source itself: without it the sync waits"),
+    sync(BUILT_IN, "modifyWindow", Number(0), "seconds by which times of files may differ and still count as equal, where the target keeps no fractions; without it that is found out"),
+    sync(DIRECT, "durable", Flag, "whether each file and its directory are on the disk before the next change").or("false"),
     sync(ALL, "init", FlagOrFunction, "whether it begins with a full transfer").or("true"),
     sync(ALL, "exclude", Patterns, "what is left out, as patterns of rsync"),
     sync(ALL, "excludeFrom", Path, "a file of such patterns, one a line"),

@@ -1,0 +1,183 @@
+//! Budgets for deletions, and what to do about a source that was replaced.
+
+use alloc::string::String;
+use core::{fmt, str};
+
+/// The most deletions that are carried out without a person's consent: `maxDelete`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxDelete {
+    /// This percentage of what the target holds, at most 100. Fewer than
+    /// [`FEW`](Self::FEW) deletions are always allowed.
+    Share(u8),
+    /// This number of deletions.
+    Count(u64),
+    /// Any number of deletions.
+    Unlimited,
+}
+
+/// Half of what the target holds.
+impl Default for MaxDelete {
+    fn default() -> Self {
+        Self::Share(50)
+    }
+}
+
+impl MaxDelete {
+    /// The number of deletions from which on a [`Share`](Self::Share) counts: small trees are
+    /// emptied every day.
+    pub const FEW: u64 = 10;
+
+    /// The setting that this text spells: `50%`, `100` or `false`. `None` if it spells none.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(text).ok()?.trim();
+        if text == "false" {
+            return Some(Self::Unlimited);
+        }
+        // `parse` takes a sign, too.
+        if !text.starts_with(|first: char| first.is_ascii_digit()) {
+            return None;
+        }
+        match text.strip_suffix('%') {
+            Some(percent) => {
+                percent.trim_end().parse().ok().filter(|percent| *percent <= 100).map(Self::Share)
+            }
+            None => text.parse().ok().map(Self::Count),
+        }
+    }
+
+    /// Returns true if `count` deletions may be carried out on a target that holds `total` entries
+    /// before the first of them. If `total` is not known, a share allows only a few.
+    #[must_use]
+    pub fn allows(self, count: u64, total: Option<u64>) -> bool {
+        match self {
+            Self::Share(_) if count < Self::FEW => true,
+            Self::Share(percent) => total.is_some_and(|total| {
+                u128::from(count) * 100 <= u128::from(total) * u128::from(percent)
+            }),
+            Self::Count(most) => count <= most,
+            Self::Unlimited => true,
+        }
+    }
+}
+
+/// As it is written in a configuration file, without quotes.
+impl fmt::Display for MaxDelete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share(percent) => write!(f, "{percent}%"),
+            Self::Count(most) => write!(f, "{most}"),
+            Self::Unlimited => f.write_str("false"),
+        }
+    }
+}
+
+/// What to do when another file system stands where the source was: `replacedSource`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReplacedSource {
+    /// The sync waits until the right one is back or a person accepts the other one.
+    #[default]
+    Wait,
+    /// The next `SIGHUP` after this was set accepts the one that is there.
+    Accept,
+    /// It is the source from now on, and its missing names are deletions with the ordinary budget.
+    Budget,
+}
+
+impl ReplacedSource {
+    /// The names of all of them in a configuration file.
+    pub const NAMES: &[&str] = &["wait", "accept", "budget"];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"wait" => Self::Wait,
+            b"accept" => Self::Accept,
+            b"budget" => Self::Budget,
+            _ => return None,
+        })
+    }
+
+    /// Its name in a configuration file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Accept => "accept",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+/// Returns what is wrong with a text for [`MaxDelete`], as a sentence without a full stop.
+#[must_use]
+pub fn wrong_max_delete(name: &str, given: &str) -> String {
+    alloc::format!("{name} must be a share such as \"50%\", a number, or false, not {given}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_share_holds_from_ten_deletions_on() {
+        let half = MaxDelete::default();
+        for (count, total, allowed) in [
+            (0, Some(0), true),
+            (9, Some(9), true),
+            (9, None, true),
+            (10, None, false),
+            (10, Some(10), false),
+            (10, Some(19), false),
+            (10, Some(20), true),
+            (11, Some(21), false),
+            (u64::MAX, Some(u64::MAX), false),
+            (u64::MAX / 2, Some(u64::MAX), true),
+        ] {
+            assert_eq!(half.allows(count, total), allowed, "{count} of {total:?}");
+        }
+        assert!(!MaxDelete::Share(0).allows(10, Some(1_000_000)));
+        assert!(MaxDelete::Share(100).allows(10, Some(10)));
+    }
+
+    #[test]
+    fn a_count_holds_beyond_it_and_no_limit_never() {
+        for (most, count, allowed) in [(0, 0, true), (0, 1, false), (10, 10, true), (10, 11, false)]
+        {
+            for total in [None, Some(1), Some(1000)] {
+                assert_eq!(MaxDelete::Count(most).allows(count, total), allowed);
+            }
+        }
+        assert!(MaxDelete::Unlimited.allows(u64::MAX, None));
+    }
+
+    #[test]
+    fn a_budget_is_spelled_as_it_is_written() {
+        for (text, budget) in [
+            ("50%", MaxDelete::Share(50)),
+            ("0%", MaxDelete::Share(0)),
+            ("100%", MaxDelete::Share(100)),
+            ("0", MaxDelete::Count(0)),
+            ("18446744073709551615", MaxDelete::Count(u64::MAX)),
+            ("false", MaxDelete::Unlimited),
+        ] {
+            assert_eq!(MaxDelete::parse(text.as_bytes()), Some(budget), "{text}");
+            assert_eq!(budget.to_string(), text);
+        }
+        assert_eq!(MaxDelete::parse(b" 50 % "), Some(MaxDelete::Share(50)));
+        for text in ["", "%", "101%", "-1", "+1", "1.5", "true", "x", "5%%", "50 %x"] {
+            assert_eq!(MaxDelete::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(MaxDelete::parse(b"\xff%"), None);
+    }
+
+    #[test]
+    fn a_way_with_replaced_sources_has_a_name() {
+        for name in ReplacedSource::NAMES {
+            assert_eq!(ReplacedSource::named(name.as_bytes()).unwrap().name(), *name);
+        }
+        assert_eq!(ReplacedSource::named(b"Wait"), None);
+    }
+}
