@@ -120,13 +120,14 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
 pub(super) fn held(held: &HeldDeletions) -> String {
     let HeldDeletions { place, count, of, names } = held;
     let of = of.map_or(String::new(), |of| format!(" of {of}"));
-    let place = if place.is_root() { String::new() } else { format!(" in {place}") };
+    let at = &place.path;
+    let at = if at.is_root() { String::new() } else { format!(" in {at}") };
     let more = if *count > names.len() as u64 { ", .." } else { "" };
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let first =
         if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) };
     format!(
-        "{count}{of} entries of the target{place} are missing in the source, and nobody saw them \
+        "{count}{of} entries of the target{at} are missing in the source, and nobody saw them \
          being deleted: deletions held{first}. To make them, set maxDelete = false in this sync \
          (or a number of at least {count}) and send SIGHUP; to keep them, bring them back to the \
          source"

@@ -119,8 +119,8 @@ pub enum Outcome {
 /// remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldDeletions {
-    /// The tree that was compared: the root for all of the source.
-    pub place: TreePath,
+    /// The place that was compared: the tree of the root for all of the source.
+    pub place: Place,
     /// How many entries of the target would go.
     pub count: u64,
     /// How many entries the target holds, where that is known.

@@ -427,10 +427,10 @@ impl Mirror {
         self.tell_success(purpose, effects);
     }
 
-    /// Notes which deletions are held now in these trees, which were compared.
+    /// Notes which deletions are held now in these places, which were compared.
     fn hold(&mut self, places: &PlaceSet, held: Vec<HeldDeletions>, effects: &mut Vec<Effect>) {
         let was_held = !self.held.is_empty();
-        let counted = |it: &HeldDeletions| places.covers(&it.place, Scope::Tree);
+        let counted = |it: &HeldDeletions| places.covers(&it.place.path, it.place.scope);
         let before: Vec<_> = self.held.extract_if(.., |it| counted(it)).collect();
         self.held.extend(held.iter().cloned());
         if !held.is_empty() && held != before {
