@@ -13,6 +13,7 @@ pub mod ssh;
 pub mod stop;
 pub mod survey;
 pub mod through;
+mod trusted;
 pub mod tunnel;
 
 use mirror_core::job::{Job, Outcome};

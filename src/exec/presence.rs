@@ -15,19 +15,13 @@ use mirror_core::{
     job::{Failure, Outcome, Work},
     path::Escaped,
 };
-use mirror_linux::handle::Handle;
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use mirror_linux::identity::{FileSystem, Instance, Node};
 
-use super::source::{Identity, is_gone};
+use super::{
+    source::is_gone,
+    trusted::{self, Refused},
+};
 use crate::report::{Category, Log};
-
-/// `STATX_MNT_ID_UNIQUE`, since Linux 6.8: a number of the mount that no later one gets. Older kernels
-/// pass over it, and give the other one.
-const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-
-/// File systems that give a directory another number after they forgot it for a while: FAT, exFAT,
-/// and those that are programs (`statfs(2)`).
-const FORGETFUL: [u32; 3] = [0x4d44, 0x2011_bab0, 0x6573_5546];
 
 /// What is known of a target.
 #[derive(Debug)]
@@ -45,11 +39,17 @@ struct Known {
     /// It was there once, ..
     seen: bool,
     /// .. and this is what was there.
-    was: Option<Directory>,
+    was: Option<Instance>,
     /// On this its file system was mounted.
     mounted_on: Option<PathBuf>,
     /// It was lost, and not all of the source is known to be there again.
     owed: bool,
+    /// The directory whose content this mirror, or a person, has put there.
+    own: Option<Lasting>,
+    /// The last one that was looked at, ..
+    looked_at: Option<Instance>,
+    /// .. and whether it is another one.
+    foreign: bool,
 }
 
 /// What there is in the place of a target.
@@ -58,15 +58,14 @@ pub(super) enum Sight {
     /// It can't be told: it is on another machine, for one.
     Unknown,
     Nothing,
-    Found(Directory),
+    Found(Instance),
 }
 
-/// A directory, as none before it and none after it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Directory {
-    identity: Identity,
-    /// With it one that was given the number of another is told from that.
-    handle: Option<Handle>,
+/// Directory, wherever its file system is mounted.
+#[derive(Clone, Debug)]
+struct Lasting {
+    file_system: FileSystem,
+    node: Node,
 }
 
 impl Presence {
@@ -83,7 +82,7 @@ impl Presence {
     /// The outcome of the job if nothing may be written there: its disk is not mounted any more, and
     /// what lies below may be too small for all of the source.
     pub(super) fn look(&self, work: &mut Work) -> Result<Sight, Outcome> {
-        let now = self.sight();
+        let now = self.sight()?;
         self.compare(&now)?;
         if self.is_owed_all() && !matches!(work, Work::Full { .. }) {
             *work = Work::all(Arc::clone(work.heard()));
@@ -92,7 +91,14 @@ impl Presence {
     }
 
     fn compare(&self, now: &Sight) -> Result<(), Outcome> {
-        let known = self.known();
+        let mut known = self.known();
+        if let Sight::Found(now) = now
+            && known.looked_at.as_ref() != Some(now)
+        {
+            let own = known.own.as_ref();
+            known.foreign = !own.is_none_or(|own| self.lasting().is_ok_and(|it| own.is(&it)));
+            known.looked_at = Some(now.clone());
+        }
         let how = match (now, &known.was) {
             (Sight::Nothing, _) if known.seen => "is gone",
             (Sight::Found(now), Some(was)) if now != was => "is another directory than before",
@@ -109,6 +115,35 @@ impl Presence {
         Ok(())
     }
 
+    /// Returns true if another directory stands there than the one that this mirror has filled, one
+    /// that somebody put in its place. What it has of its own was never in the source: nothing of it is
+    /// deleted unless that was seen to be deleted (the budget for unseen deletions is zero), until
+    /// [`adopt`](Self::adopt).
+    #[cfg_attr(not(test), expect(dead_code, reason = "the guards of the executors ask for it"))]
+    pub(super) fn is_foreign(&self) -> bool {
+        self.known().foreign
+    }
+
+    /// What stands there now is equal to the source, nothing being held back, or a person has
+    /// agreed that it becomes so: from now on it is no foreign one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the guards of the executors call it"))]
+    pub(super) fn adopt(&self) {
+        let own = self.lasting().ok();
+        let mut known = self.known();
+        if std::mem::take(&mut known.foreign) {
+            known.own = own.or_else(|| known.own.take());
+        }
+    }
+
+    /// Checks that no link leads there that a less trusted user could have put in its way.
+    ///
+    /// # Errors
+    ///
+    /// The outcome of the job if there is one.
+    pub(super) fn check_path(&self) -> Result<(), Outcome> {
+        self.sight().map(drop)
+    }
+
     /// Looks at it after a job that did what it should, and before which it was `before`. `all` of
     /// the source went there, or a part.
     ///
@@ -116,7 +151,7 @@ impl Presence {
     ///
     /// The outcome of the job if it may have gone to another directory.
     pub(super) fn settle(&self, before: &Sight, all: bool) -> Result<(), Outcome> {
-        let now = self.sight();
+        let now = self.sight()?;
         if matches!(before, Sight::Found(_)) && now != Sight::Unknown && now != *before {
             self.compare(&now)?;
             let why = format!("the target {} was exchanged meanwhile", self.name);
@@ -126,6 +161,11 @@ impl Presence {
         known.seen = true;
         if all {
             known.owed = false;
+        }
+        // One that was missing was made by this job.
+        if known.own.is_none() || *before == Sight::Nothing {
+            known.own = self.lasting().ok();
+            known.foreign = false;
         }
         if all || known.was.is_none() {
             known.mounted_on = self.path.as_deref().and_then(mount_point);
@@ -163,12 +203,23 @@ impl Presence {
         }
     }
 
-    fn sight(&self) -> Sight {
-        match self.path.as_deref().map(Directory::at) {
-            Some(Ok(found)) => Sight::Found(found),
-            Some(Err(error)) if is_gone(&error) => Sight::Nothing,
-            Some(Err(_)) | None => Sight::Unknown,
+    fn sight(&self) -> Result<Sight, Outcome> {
+        let Some(path) = self.path.as_deref() else { return Ok(Sight::Unknown) };
+        let found = trusted::find(path);
+        match found.and_then(|found| Ok(Instance::of(found)?)) {
+            Ok(found) => Ok(Sight::Found(found)),
+            Err(Refused::System(error)) if is_gone(&error) => Ok(Sight::Nothing),
+            Err(Refused::System(_)) => Ok(Sight::Unknown),
+            Err(planted @ Refused::Planted(_)) => {
+                let why = format!("the target {} is not written: {planted}", self.name);
+                Err(Outcome::Again(Failure::new(why)))
+            }
         }
+    }
+
+    fn lasting(&self) -> Result<Lasting, Refused> {
+        let path = self.path.as_deref().ok_or(io::Error::from(io::ErrorKind::Unsupported))?;
+        Lasting::of(trusted::find(path)?)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -176,27 +227,24 @@ impl Presence {
     }
 }
 
-impl Directory {
-    fn at(path: &Path) -> io::Result<Self> {
-        let (identity, fd) = identity_at(path)?;
-        let kind = rustix::fs::fstatfs(&fd)?.f_type;
-        if FORGETFUL.iter().any(|&forgetful| i128::from(kind) == i128::from(forgetful)) {
-            return Ok(Self { identity: identity.of_mount(), handle: None });
-        }
-        Ok(Self { identity, handle: Handle::of(&fd).ok() })
+impl Lasting {
+    fn of(directory: OwnedFd) -> Result<Self, Refused> {
+        let node = Instance::of(&directory)?.node().clone();
+        // What can't be read tells less of itself.
+        let file_system = match trusted::readable(&directory) {
+            Ok(directory) => FileSystem::of(directory)?,
+            Err(_) => FileSystem::of(directory)?,
+        };
+        Ok(Self { file_system, node })
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.file_system.is_same_part(&other.file_system) && self.node.is(&other.node)
     }
 }
 
-fn identity_at(path: &Path) -> io::Result<(Identity, OwnedFd)> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty())?;
-    let mask = StatxFlags::INO | StatxFlags::MNT_ID | UNIQUE_MOUNT;
-    let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, mask)?;
-    Ok((Identity::of(&stat), fd))
-}
-
 fn is_mount_point(path: &Path) -> bool {
-    identity_at(path).is_ok_and(|(identity, _)| identity.is_mount())
+    Instance::at(path).is_ok_and(|found| found.is_mount_root())
 }
 
 /// On what the file system is mounted on which `path` lies.
@@ -292,6 +340,61 @@ mod tests {
         fs::remove_file(&link).unwrap();
         symlink(&other, &link).unwrap();
         assert!(is_lost(&presence));
+    }
+
+    #[test]
+    fn one_that_somebody_put_there_is_foreign_until_it_is_adopted() {
+        let (_place, target, presence) = with_all();
+        let old = target.with_extension("old");
+        let is_foreign = || {
+            presence.look(&mut Work::full()).unwrap();
+            presence.is_foreign()
+        };
+        assert!(!is_foreign());
+        fs::rename(&target, &old).unwrap();
+        fs::create_dir(&target).unwrap();
+        assert!(is_foreign());
+        bring(&presence, true);
+        assert!(is_foreign(), "it has all, and more");
+        presence.adopt();
+        assert!(!is_foreign());
+        // The adopted one goes, and the first one comes back, and then the adopted one again.
+        let adopted = target.with_extension("adopted");
+        fs::rename(&target, &adopted).unwrap();
+        fs::rename(&old, &target).unwrap();
+        assert!(is_foreign());
+        fs::rename(&target, &old).unwrap();
+        fs::rename(&adopted, &target).unwrap();
+        assert!(!is_foreign());
+    }
+
+    #[test]
+    fn one_that_a_job_had_to_make_is_not_foreign() {
+        let (_place, target, presence) = with_all();
+        fs::remove_dir(&target).unwrap();
+        let before = presence.look(&mut Work::full()).unwrap();
+        fs::create_dir(&target).unwrap();
+        presence.settle(&before, true).unwrap();
+        presence.look(&mut Work::full()).unwrap();
+        assert!(!presence.is_foreign());
+    }
+
+    #[test]
+    fn a_link_of_others_is_not_followed() {
+        use std::os::unix::fs::PermissionsExt;
+        let (place, target, presence) = with_all();
+        let before = presence.look(&mut Work::full()).unwrap();
+        fs::rename(&target, target.with_extension("old")).unwrap();
+        symlink("/", &target).unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        for outcome in [
+            presence.look(&mut Work::full()).map(drop),
+            presence.check_path(),
+            presence.settle(&before, true),
+        ] {
+            let Err(Outcome::Again(failure)) = outcome else { panic!("{outcome:?}") };
+            assert!(failure.why.contains("is a symbolic link"), "{}", failure.why);
+        }
     }
 
     #[test]

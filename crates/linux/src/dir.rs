@@ -39,6 +39,18 @@ impl Dir {
         Ok(Self { fd: fs::open(path, flags, Mode::empty())? })
     }
 
+    /// Opens the directory at an absolute path in which no component may be a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// As `openat2(2)`: `ELOOP` if there is a link in it, even a last one.
+    pub fn open_unlinked(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd = retry(|| fs::openat2(fs::CWD, path, flags, Mode::empty(), resolve))?;
+        Ok(Self { fd })
+    }
+
     /// Opens the directory at `path` below this one; the empty path is this directory itself.
     ///
     /// Any length of path will do, it is walked in pieces.
@@ -98,6 +110,12 @@ impl Dir {
         let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
         let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
         Ok(fs::statx(&self.fd, OsStr::from_bytes(name), flags, mask)?)
+    }
+}
+
+impl From<OwnedFd> for Dir {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod entries;
 pub mod fanotify;
 pub mod fork;
 pub mod handle;
+pub mod identity;
 pub mod inotify;
 pub mod leaf;
 pub mod lock;

@@ -19,6 +19,8 @@ pub struct Mount {
     pub id: u64,
     /// Where it is: an absolute path.
     pub point: Vec<u8>,
+    /// What is mounted there: a device, the export of a server, or any word.
+    pub source: Vec<u8>,
 }
 
 impl Mounts {
@@ -50,11 +52,14 @@ impl AsFd for Mounts {
     }
 }
 
-/// A line: number, number of the parent, device, root, mount point, and more.
+/// A line: number, number of the parent, device, root, mount point, options, any number of other
+/// fields, a dash, the type of the file system, its source, and more.
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut words = line.split(|&b| b == b' ');
     let id = std::str::from_utf8(words.next()?).ok()?.parse().ok()?;
-    Some(Mount { id, point: unescape(words.nth(3)?) })
+    let point = unescape(words.nth(3)?);
+    words.find(|word| *word == b"-")?;
+    Some(Mount { id, point, source: unescape(words.nth(1)?) })
 }
 
 /// Blanks, tabs, newlines and backslashes stand as `\` with three octal digits.
@@ -84,7 +89,8 @@ mod tests {
     #[test]
     fn a_mount_point_of_any_name_is_read() {
         let line = b"36 35 98:0 /mnt1 /a\\040b\\134c/\xff rw,noatime master:1 - ext3 /dev/root rw";
-        assert_eq!(parse(line), Some(Mount { id: 36, point: b"/a b\\c/\xff".to_vec() }));
+        let (point, source) = (b"/a b\\c/\xff".to_vec(), b"/dev/root".to_vec());
+        assert_eq!(parse(line), Some(Mount { id: 36, point, source }));
         assert_eq!(parse(b""), None);
     }
 
@@ -94,7 +100,7 @@ mod tests {
         let mut mounts = Mounts::open().unwrap();
         for _ in 0..2 {
             let table = mounts.read().unwrap();
-            assert!(table.contains(&Mount { id: id.stx_mnt_id, point: b"/".to_vec() }));
+            assert!(table.iter().any(|it| it.id == id.stx_mnt_id && it.point == b"/"));
         }
     }
 }

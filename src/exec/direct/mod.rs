@@ -43,9 +43,15 @@ use mirror_core::{
     queue::PlaceSet,
 };
 use mirror_linux::dir::Dir;
-use rustix::{fs::Mode, process};
+use rustix::process;
 
-use super::{Executor, presence::Presence, source::SourceRoot, stop::Stop};
+use super::{
+    Executor,
+    presence::Presence,
+    source::SourceRoot,
+    stop::Stop,
+    trusted::{self, Refused},
+};
 use crate::report::Log;
 use grain::Grain;
 use links::Links;
@@ -126,14 +132,17 @@ impl DirectExecutor {
 
     fn open_target(&self) -> Result<Dir, Outcome> {
         let path = &self.settings.target;
-        open_or_make(path).map_err(|error| {
-            let remedy = if error.kind() == io::ErrorKind::NotFound {
-                ": make the directory that it lies in, or mount what belongs there"
-            } else {
-                ""
+        trusted::open_or_make(path).map_err(|refused| {
+            let path = path_text(path);
+            let why = match refused {
+                Refused::System(error) if error.kind() == io::ErrorKind::NotFound => format!(
+                    "{}: make the directory that it lies in, or mount what belongs there",
+                    trouble::said(&error)
+                ),
+                Refused::System(error) => trouble::said(&error),
+                planted @ Refused::Planted(_) => planted.to_string(),
             };
-            let (path, said) = (path_text(path), trouble::said(&error));
-            Outcome::Again(Failure::new(format!("cannot open the target {path}: {said}{remedy}")))
+            Outcome::Again(Failure::new(format!("cannot open the target {path}: {why}")))
         })
     }
 }
@@ -173,16 +182,6 @@ impl Executor for DirectExecutor {
             }
             outcome => outcome,
         }
-    }
-}
-
-fn open_or_make(path: &Path) -> io::Result<Dir> {
-    match Dir::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            rustix::fs::mkdir(path, Mode::RWXU)?;
-            Dir::open(path)
-        }
-        opened => opened,
     }
 }
 

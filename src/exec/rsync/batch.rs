@@ -288,6 +288,8 @@ impl<'a> Run<'a> {
         if self.stop.is_asked() {
             return Err(stopped());
         }
+        // RACE: rsync opens the target by its name; the look afterwards tells what it found.
+        self.of.presence.check_path()?;
         self.tell_call(call);
         let plan = &self.of.plan;
         let names = Names { source: plan.source(), target: plan.target() };
@@ -295,6 +297,7 @@ impl<'a> Run<'a> {
         let patience = &self.of.patience;
         let mut hear = |line: &[u8]| findings.hear(&names, line);
         let end = self.of.program.run_within(patience.limit(), call, self.stop, &mut hear);
+        self.of.presence.check_path()?;
         patience.learn(&end);
         if self.stop.is_asked() && !matches!(end, End::Exited(0)) {
             return Err(stopped());

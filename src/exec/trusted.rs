@@ -1,0 +1,262 @@
+//! Opening a path without following a symbolic link that a less trusted user could have planted.
+//!
+//! A link is trusted if it and the directory that holds it belong to root or to the user of this
+//! process, and nobody else can write in that directory. The sticky bit does not make it trusted:
+//! it only keeps others from removing what is there.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use mirror_core::path::Escaped;
+use mirror_linux::dir::Dir;
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat},
+    io::Errno,
+    process::geteuid,
+};
+
+/// The most links that are followed, as in the kernel.
+const MOST_LINKS: usize = 40;
+
+const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Reason why a path was not opened.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Somebody less trusted could have put this link there.
+    Planted(PathBuf),
+    /// The system refused it.
+    System(io::Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Planted(link) => {
+                let link = Escaped(link.as_os_str().as_bytes());
+                write!(
+                    f,
+                    "{link} is a symbolic link that a less trusted user can put there: it is not \
+                     followed; remove it, or let only root or the user of lsyncd own it and write \
+                     in its directory"
+                )
+            }
+            Self::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: Into<io::Error>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self::System(error.into())
+    }
+}
+
+/// Opens the directory at an absolute path for reading.
+///
+/// # Errors
+///
+/// [`Refused`], as `open(2)` for the rest.
+pub(super) fn open(path: &Path) -> Result<Dir, Refused> {
+    Ok(readable(find(path)?)?)
+}
+
+/// As [`open`], but makes the directory if only the last component of its path is missing.
+///
+/// # Errors
+///
+/// As [`open`], and as `mkdir(2)`.
+pub(super) fn open_or_make(path: &Path) -> Result<Dir, Refused> {
+    match open(path) {
+        Err(Refused::System(error)) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().ok_or(Errno::NOENT)?;
+            mkdirat(find(parent)?, path.file_name().ok_or(Errno::NOENT)?, Mode::RWXU)?;
+            open(path)
+        }
+        opened => opened,
+    }
+}
+
+/// Opens the directory at an absolute path as a path.
+///
+/// # Errors
+///
+/// As [`open`].
+pub(super) fn find(path: &Path) -> Result<OwnedFd, Refused> {
+    let mut walk = Walk::new()?;
+    walk.push(path.as_os_str());
+    while let Some(name) = walk.rest.pop() {
+        walk.enter(&name)?;
+    }
+    Ok(walk.here)
+}
+
+struct Walk {
+    here: OwnedFd,
+    /// The path that led here, for people.
+    path: PathBuf,
+    /// What is left to go, the last name first.
+    rest: Vec<OsString>,
+    links: usize,
+}
+
+impl Walk {
+    fn new() -> io::Result<Self> {
+        Ok(Self { here: root()?, path: "/".into(), rest: Vec::new(), links: 0 })
+    }
+
+    fn push(&mut self, path: &OsStr) {
+        let names = path.as_bytes().split(|&byte| byte == b'/').rev();
+        let names = names.filter(|name| !name.is_empty() && *name != b".");
+        self.rest.extend(names.map(|name| OsStr::from_bytes(name).to_owned()));
+    }
+
+    fn enter(&mut self, name: &OsStr) -> Result<(), Refused> {
+        // With `O_DIRECTORY` a file system is mounted where that is done on demand.
+        match openat(&self.here, name, PATH | OFlags::DIRECTORY, Mode::empty()) {
+            Ok(below) => {
+                self.here = below;
+                if name == ".." {
+                    self.path.pop();
+                } else {
+                    self.path.push(name);
+                }
+                Ok(())
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => self.follow(name),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn follow(&mut self, name: &OsStr) -> Result<(), Refused> {
+        let link = openat(&self.here, name, PATH, Mode::empty())?;
+        let stat = fstat(&link)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            return Err(Errno::NOTDIR.into());
+        }
+        let holder = fstat(&self.here)?;
+        let is_ours = |uid: u32| uid == 0 || uid == geteuid().as_raw();
+        let others = (Mode::WGRP | Mode::WOTH).as_raw_mode();
+        if !is_ours(stat.st_uid) || !is_ours(holder.st_uid) || holder.st_mode & others != 0 {
+            return Err(Refused::Planted(self.path.join(name)));
+        }
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        let target = OsString::from_vec(readlinkat(&link, c"", Vec::new())?.into_bytes());
+        if target.as_bytes().starts_with(b"/") {
+            self.here = root()?;
+            self.path = "/".into();
+        }
+        self.push(&target);
+        Ok(())
+    }
+}
+
+fn root() -> io::Result<OwnedFd> {
+    Ok(openat(CWD, c"/", PATH | OFlags::DIRECTORY, Mode::empty())?)
+}
+
+/// Opens a directory for reading that was opened as a path.
+///
+/// # Errors
+///
+/// As `open(2)`.
+pub(super) fn readable(directory: impl AsFd) -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(directory, c".", flags, Mode::empty())?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    };
+
+    /// A place with a directory `d/e`, as it is really called.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let place = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(path.join("d/e")).unwrap();
+        (place, path)
+    }
+
+    #[track_caller]
+    fn expect(path: &Path, found: &Path) {
+        let inode = open(path).unwrap().stat(b"").unwrap().stx_ino;
+        assert_eq!(inode, fs::metadata(found).unwrap().ino(), "{path:?}");
+    }
+
+    #[test]
+    fn links_of_our_own_are_followed() {
+        let (_place, path) = place();
+        symlink("d/../d/./e", path.join("relative")).unwrap();
+        symlink(path.join("relative"), path.join("absolute")).unwrap();
+        symlink("d", path.join("above")).unwrap();
+        for name in ["d/e", "relative", "absolute", "above/e", "above/../d/e/"] {
+            expect(&path.join(name), &path.join("d/e"));
+        }
+        expect(Path::new("/"), Path::new("/"));
+    }
+
+    #[test]
+    fn a_link_where_others_can_write_is_not_followed() {
+        let (_place, path) = place();
+        symlink("d", path.join("link")).unwrap();
+        for mode in [0o775, 0o1777, 0o757] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            for below in ["link", "link/e"] {
+                let refused = open(&path.join(below)).unwrap_err();
+                let is_it =
+                    matches!(&refused, Refused::Planted(link) if *link == path.join("link"));
+                assert!(is_it, "{mode:o} {below}: {refused}");
+            }
+            expect(&path.join("d/e"), &path.join("d/e"));
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        expect(&path.join("link/e"), &path.join("d/e"));
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_not_followed() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let (_place, path) = place();
+        let link = path.join("link");
+        symlink("d", &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+        assert!(matches!(open(&link), Err(Refused::Planted(_))));
+        std::os::unix::fs::lchown(&link, Some(0), None).unwrap();
+        std::os::unix::fs::lchown(&path, Some(65534), None).unwrap();
+        assert!(matches!(open(&link), Err(Refused::Planted(_))));
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_through_its_parent() {
+        let (_place, path) = place();
+        symlink("d", path.join("link")).unwrap();
+        assert!(open_or_make(&path.join("link/new")).is_ok() && path.join("d/new").is_dir());
+        let missing = |refused| match refused {
+            Refused::System(error) => error.kind() == io::ErrorKind::NotFound,
+            Refused::Planted(_) => false,
+        };
+        assert!(missing(open_or_make(&path.join("no/parent")).unwrap_err()));
+        symlink("nowhere", path.join("dangling")).unwrap();
+        assert!(open_or_make(&path.join("dangling")).is_err());
+        symlink("loop", path.join("loop")).unwrap();
+        assert!(open(&path.join("loop")).is_err());
+        fs::write(path.join("file"), "").unwrap();
+        assert!(open(&path.join("file")).is_err());
+    }
+}
