@@ -12,6 +12,7 @@ use mirror_core::{
     guard::{MaxDelete, ReplacedSource},
     path::Escaped,
     plan::{
+        direct::DirectOptions,
         exit::ExitCodes,
         options::{DeletePolicy, RsyncOptions, Rules},
         ssh,
@@ -98,6 +99,7 @@ fn sync(
         marker: None,
         modify_window: None,
         durable: false,
+        direct: DirectOptions::default(),
         moves: true,
         filter,
         exclusions: exclusions(&invocation.excludes),

@@ -8,11 +8,13 @@ use std::{
 };
 
 use mirror_core::{
+    filter::Filter,
     guard::{self, MaxDelete, ReplacedSource},
     mirror::scripted::Reset,
     notice::Writes,
     path::Escaped,
     plan::{
+        direct::{DirectWords, ExtraRule, Ignored},
         exit::{ExitCodes, Meaning},
         options::{DeletePolicy, ListForm, RsyncOptions},
     },
@@ -58,14 +60,9 @@ impl Draft<'_> {
         let (kind, target) = self.target(fields)?;
         // What a script of its own means by such names is its own affair.
         let ours = if kind == Kind::Own { Fields::EMPTY } else { fields };
-        let (rsync, ssh) = (ours.table("rsync")?, ours.table("ssh")?);
-        let ssh = ssh.as_ref().filter(|_| kind == Kind::Rsyncssh);
-        let rsync = rsync.as_ref().map_or(Fields::EMPTY, |rsync| Fields::new(rsync, "rsync."));
-        let words = Words::read(rsync, ssh.map(|ssh| Fields::new(ssh, "ssh.")))?;
+        let Calls { words, direct, binary } = Calls::read(ours, kind)?;
+        let patterns = self.patterns(fields, kind, &source, (&words.options, &direct.rules))?;
         let delete = delete(ours);
-        let delete_excluded = words.options.delete_excluded;
-        let roots = Roots { here: self.here, source: &source, delete_excluded };
-        let patterns = Patterns::read(fields, roots)?;
         let name = self.name(fields)?;
         let crontab = crontab(fields, &name)?;
         let sync = Sync {
@@ -81,6 +78,7 @@ impl Draft<'_> {
             marker: marker(fields)?,
             modify_window: ours.number("modifyWindow", 0.0)?.map(setup::delay),
             durable: ours.is_on("durable"),
+            direct: direct.options,
             init: !matches!(fields.value("init"), Value::Boolean(false)),
             delete,
             moves: !matches!(fields.value("onMove"), Value::Boolean(false)),
@@ -92,7 +90,7 @@ impl Draft<'_> {
                 form: list_form(ours)?,
                 ..words.options
             },
-            binary: binary(rsync)?,
+            binary,
             codes: exit_codes(ours, rsync_codes(kind))?,
             ssh_codes: exit_codes(ours, "sshExitCodes")?,
             batch_size_limit: ours.whole("batchSizeLimit", 0)?,
@@ -102,7 +100,25 @@ impl Draft<'_> {
             script: self.script(fields)?,
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
-        Ok((sync, words.warnings))
+        let mut warnings = words.warnings;
+        warnings.extend(without_effect(&direct.ignored)?);
+        Ok((sync, warnings))
+    }
+
+    fn patterns(
+        &self,
+        fields: Fields<'_>,
+        kind: Kind,
+        source: &Path,
+        (options, extra): (&RsyncOptions, &[ExtraRule]),
+    ) -> Result<Patterns, Fault> {
+        let delete_excluded = options.delete_excluded;
+        let roots = Roots { here: self.here, source, delete_excluded, extra };
+        let patterns = Patterns::read(fields, roots)?;
+        if kind == Kind::Direct {
+            refuse_undecided(&patterns.filter)?;
+        }
+        Ok(patterns)
     }
 
     fn script(&self, fields: Fields<'_>) -> Result<Option<Script>, Fault> {
@@ -168,6 +184,24 @@ impl Draft<'_> {
     }
 }
 
+/// How rsync is called, or what the same words mean to direct.
+struct Calls {
+    words: Words,
+    direct: DirectWords,
+    binary: OsString,
+}
+
+impl Calls {
+    fn read(fields: Fields<'_>, kind: Kind) -> Result<Self, Fault> {
+        let (rsync, ssh) = (fields.table("rsync")?, fields.table("ssh")?);
+        let ssh = ssh.as_ref().filter(|_| kind == Kind::Rsyncssh);
+        let rsync = rsync.as_ref().map_or(Fields::EMPTY, |rsync| Fields::new(rsync, "rsync."));
+        let words = Words::read(rsync, ssh.map(|ssh| Fields::new(ssh, "ssh.")))?;
+        let direct = direct(kind, rsync, &words.options)?;
+        Ok(Self { words, direct, binary: binary(rsync)? })
+    }
+}
+
 /// The prelude has made it canonical, with a slash at its end.
 fn source(fields: Fields<'_>) -> Result<PathBuf, Fault> {
     let mut source = fields.text("source")?.unwrap_or_default();
@@ -229,6 +263,45 @@ fn marker(fields: Fields<'_>) -> Result<Option<OsString>, Fault> {
         return Err(Fault::Lua(format!("marker must be one name in the source, not {name}")));
     }
     Ok(Some(OsString::from_vec(name)))
+}
+
+/// What the words for rsync mean to direct.
+fn direct(kind: Kind, rsync: Fields<'_>, options: &RsyncOptions) -> Result<DirectWords, Fault> {
+    if kind != Kind::Direct {
+        return Ok(DirectWords::default());
+    }
+    let mut words = DirectWords::read(options)?;
+    for name in ["perms", "owner", "group"] {
+        if rsync.value(name) == Value::Boolean(false) {
+            words.switch_off(name);
+        }
+    }
+    Ok(words)
+}
+
+/// Such a rule would leave out less than the user thinks.
+fn refuse_undecided(filter: &Filter) -> Result<(), Fault> {
+    let Some(rule) = filter.undecided() else { return Ok(()) };
+    Err(Fault::Lua(format!(
+        "default.direct can't follow the filter rule {}: use default.rsync, or write its patterns here",
+        quoted(&rule)
+    )))
+}
+
+/// A warning for what has no effect in direct. What protects something is refused.
+fn without_effect(ignored: &[Ignored]) -> Result<Vec<String>, Fault> {
+    let refused = ignored.iter().filter(|ignored| ignored.protects);
+    let names: Vec<&str> = refused.map(|ignored| &*ignored.name).collect();
+    if !names.is_empty() {
+        return Err(Fault::Lua(format!(
+            "default.direct can't do what {} says, and without it something of the target could be \
+             lost: use default.rsync, or leave it out",
+            names.join(", ")
+        )));
+    }
+    let told =
+        ignored.iter().map(|ignored| format!("{} has no effect in default.direct", ignored.name));
+    Ok(told.collect())
 }
 
 /// The name of the table for the exit codes of rsync.

@@ -11,7 +11,7 @@ use std::{
 use mirror_core::{
     filter::{Builder, Filter},
     path::Escaped,
-    plan::options::Rules,
+    plan::{direct::ExtraRule, options::Rules},
 };
 
 use super::{
@@ -33,6 +33,8 @@ pub(super) struct Roots<'a> {
     pub(super) here: &'a Path,
     pub(super) source: &'a Path,
     pub(super) delete_excluded: bool,
+    /// The rules of the user's words for rsync, where rsync is not given them.
+    pub(super) extra: &'a [ExtraRule],
 }
 
 impl Patterns {
@@ -46,6 +48,9 @@ impl Patterns {
         let mut builder = Builder::new().source(roots.source.as_os_str().as_bytes());
         if roots.delete_excluded {
             builder = builder.delete_excluded();
+        }
+        for rule in roots.extra {
+            add_extra(&mut builder, rule, roots.here)?;
         }
         for rule in &exclusions.filters {
             add_rule(&mut builder, rule, roots.here)?;
@@ -91,6 +96,26 @@ fn add_rule(builder: &mut Builder, rule: &[u8], here: &Path) -> Result<(), Fault
         return Ok(());
     }
     Err(Fault::Fatal(format!("Unknown filter rule: {}: {}", quoted(rule), error.fault)))
+}
+
+/// A rule of the user's own words. They come first, as in a call of rsync.
+fn add_extra(builder: &mut Builder, rule: &ExtraRule, here: &Path) -> Result<(), Fault> {
+    let read = |name: &[u8]| {
+        fs::read(here.join(OsStr::from_bytes(name))).map_err(|error| {
+            let (name, why) = (Escaped(name), reason(&error));
+            Fault::Fatal(format!("Cannot open the file \"{name}\" of rsync._extra: {why}"))
+        })
+    };
+    let (added, text) = match rule {
+        ExtraRule::Filter(rule) => return add_rule(builder, rule, here),
+        ExtraRule::Exclude(pattern) => (builder.exclude(pattern), pattern),
+        ExtraRule::Include(pattern) => (builder.include(pattern), pattern),
+        ExtraRule::ExcludeFrom(file) => (builder.exclude_from(&read(file)?), file),
+        ExtraRule::IncludeFrom(file) => (builder.include_from(&read(file)?), file),
+    };
+    added.map_err(|error| {
+        Fault::Fatal(format!("cannot use {} of rsync._extra: {error}", quoted(text)))
+    })
 }
 
 fn filters(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {

@@ -328,6 +328,65 @@ fn patterns_come_from_lists_and_files() {
     assert_eq!(three.rsync.rules, Rules::Filters(texts(&["- #x", "- y"])));
 }
 
+/// What a direct sync with this table `rsync` says, and its warnings.
+fn direct(rsync: &str) -> (crate::setup::Sync, Vec<String>) {
+    let text =
+        format!("sync{{ default.direct, source='@/src', target='/t', rsync = {{ {rsync} }} }}");
+    let trial = Trial::new(text.as_bytes());
+    fs::write(trial.request.here.join("ex"), "# no\nfrom-file\n").unwrap();
+    let Loaded { mut setup, warnings, .. } = trial.load().unwrap_or_else(|why| panic!("{why:?}"));
+    (setup.syncs.remove(0), warnings)
+}
+
+#[test]
+fn rules_among_the_words_for_rsync_count_in_direct_and_come_first() {
+    let (sync, warnings) = direct(
+        "_extra = { '--include=/keep.o', '--exclude', '*.o', '-f- precious', '--exclude-from=ex' }",
+    );
+    assert_eq!(warnings, [""; 0]);
+    for (name, is_excluded) in
+        [("keep.o", false), ("a.o", true), ("precious", true), ("from-file", true), ("x", false)]
+    {
+        let path = mirror_core::path::TreePath::new(name.as_bytes()).unwrap();
+        let kind = mirror_core::notice::Kind::Other;
+        assert_eq!(sync.filter.excludes(&path, kind), is_excluded, "{name}");
+        assert_eq!(sync.filter.protects(&path, kind), is_excluded, "{name}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_in_direct_is_told_and_what_protects_is_refused() {
+    assert_eq!(direct("archive = true, perms = true, xattrs = true").1, [""; 0]);
+    let (_, warnings) = direct("compress = true, inplace = true, _extra = { '--fsync' }");
+    assert_eq!(
+        warnings,
+        [
+            "Sync1: rsync.compress has no effect in default.direct",
+            "Sync1: rsync.inplace has no effect in default.direct",
+            "Sync1: \"--fsync\" in rsync._extra has no effect in default.direct",
+        ]
+    );
+    let refused = |rsync: &str, why: &str| {
+        let text =
+            format!("sync{{ default.direct, source='@/src', target='/t', rsync = {{ {rsync} }} }}");
+        fails(&text, &format!("@/conf.lua:1: {why}"));
+    };
+    refused(
+        "dry_run = true, _extra = { '--safe-links' }",
+        "default.direct can't do what rsync.dry_run, \"--safe-links\" in rsync._extra says, and \
+         without it something of the target could be lost: use default.rsync, or leave it out",
+    );
+    refused(
+        "_extra = { '-f: .rules' }",
+        "default.direct can't follow the filter rule \": .rules\": use default.rsync, or write its \
+         patterns here",
+    );
+    refused(
+        "_extra = { '--max-size=x' }",
+        "\"--max-size=x\" in rsync._extra has no use for the value \"x\"",
+    );
+}
+
 #[test]
 fn what_the_original_refuses_is_refused_with_its_words() {
     let a = "default.rsync, source='@/src', target='h:'";

@@ -12,6 +12,7 @@ use std::{
 use mirror_core::{
     guard::{MaxDelete, ReplacedSource},
     plan::{
+        direct::DirectOptions,
         exit::ExitCodes,
         options::{DeletePolicy, RsyncOptions},
     },
@@ -71,6 +72,7 @@ impl Place {
             marker: None,
             modify_window: None,
             durable: false,
+            direct: DirectOptions::default(),
             moves: true,
             filter: Arc::default(),
             exclusions: Exclusions::default(),

@@ -22,6 +22,7 @@ use mirror_core::{
     mirror::scripted::Reset,
     notice::Writes,
     plan::{
+        direct::DirectOptions,
         exit::ExitCodes,
         options::{DeletePolicy, RsyncOptions},
     },
@@ -190,6 +191,8 @@ pub struct Sync {
     pub modify_window: Option<Duration>,
     /// Whether each file and its directory are synced. Only for direct.
     pub durable: bool,
+    /// What the words for rsync say to the copier in this process. Its rules are in `filter`.
+    pub direct: DirectOptions,
     /// Whether what is renamed in the source may be renamed at the target, where that can be done:
     /// `onMove`.
     pub moves: bool,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mirror_core::{
     filter::Filter,
     guard::{MaxDelete, ReplacedSource},
-    plan::{exit::ExitCodes, options::RsyncOptions},
+    plan::{direct::DirectOptions, exit::ExitCodes, options::RsyncOptions},
 };
 
 use super::*;
@@ -35,6 +35,7 @@ pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
         marker: None,
         modify_window: None,
         durable: false,
+        direct: DirectOptions::default(),
         moves: true,
         batch_size_limit: None,
         max_processes: 1,

@@ -130,6 +130,16 @@ impl Builder {
         self.merge(contents, Merged { name: None, modifiers, syntax, depth: 0 }, &mut no_file)
     }
 
+    /// Adds the patterns in the contents of a file as rsync's `--include-from` does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::exclude`].
+    pub fn include_from(&mut self, contents: &[u8]) -> Result<(), RuleError> {
+        let (modifiers, syntax) = (&Modifiers::default(), Syntax::Patterns(Action::Include));
+        self.merge(contents, Merged { name: None, modifiers, syntax, depth: 0 }, &mut no_file)
+    }
+
     /// Adds the rules in the contents of a file as rsync's `--filter='. FILE'` does.
     ///
     /// # Errors
