@@ -1,4 +1,4 @@
-//! Tasks of the developers: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask bench`.
+//! Tasks of the developers: `cargo xtask test`, `torture`, `tidy` and `bench`.
 //!
 //! Each task is a module with one `run`; this file only chooses.
 #![forbid(unsafe_code)]
@@ -6,6 +6,7 @@
 mod bench;
 mod test;
 mod tidy;
+mod torture;
 
 use std::{env, ffi::OsString, process::ExitCode};
 
@@ -14,6 +15,11 @@ usage: cargo xtask TASK
 
   test [ARGUMENT ..]  installs what the tests need, runs all of them and counts the skipped ones;
                       the arguments go to `cargo test`. With CI=true a skipped test is a failure
+  torture [--minutes N] [--seed S] [--rounds N] [--jobs N] [--keep-going] [--only TEXT]
+          [--binary PROGRAM] [--directory DIRECTORY]
+                      changes trees wildly while our daemon is stopped, killed and flooded, and
+                      compares; rounds with TEXT in their description only. Seed S is played again
+                      by --seed S --rounds 1
   tidy                checks licences, who knows whom, `unsafe`, the length of files and more
   bench [ROW ..] [--runs N] [--json FILE] [--directory DIRECTORY]
                       measures our daemon beside the original, its rivals and the floor,
@@ -33,6 +39,7 @@ fn main() -> ExitCode {
     }
     let result = match task.as_str() {
         "test" => test::run(&rest),
+        "torture" => torture::run(&rest),
         "tidy" => tidy::run(),
         "bench" => bench::run(&rest),
         _ => Err(vec![USAGE.to_owned()]),

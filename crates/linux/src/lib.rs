@@ -15,6 +15,8 @@ pub mod identity;
 pub mod inotify;
 pub mod leaf;
 pub mod lock;
+#[cfg(feature = "mapping")]
+pub mod mapping;
 pub mod mounts;
 pub mod spot;
 pub mod stand;

@@ -12,6 +12,7 @@ mod programs;
 mod recorder;
 mod sandbox;
 mod server;
+mod snapshot;
 mod tree;
 mod wait;
 

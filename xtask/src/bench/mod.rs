@@ -7,14 +7,14 @@ mod expected;
 mod figure;
 pub(crate) mod floor;
 mod measure;
-mod place;
+pub(crate) mod place;
 mod report;
 mod rows;
 pub(crate) mod running;
 mod scene;
-mod sshd;
-mod tool;
-mod usage;
+pub(crate) mod sshd;
+pub(crate) mod tool;
+pub(crate) mod usage;
 
 use std::{
     collections::BTreeMap,

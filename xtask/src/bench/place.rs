@@ -11,7 +11,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-/// The temporary directory of one measurement, removed with everything in it.
+/// The temporary directory of one measurement or trial, removed with everything in it.
 #[derive(Debug)]
 pub(crate) struct Arena {
     directory: TempDir,
@@ -33,8 +33,23 @@ impl Arena {
     ///
     /// When it cannot be made.
     pub(crate) fn new(base: &Path) -> io::Result<Self> {
+        Self::named("bench-", base)
+    }
+
+    /// As [`Arena::new`], with a beginning of its name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub(crate) fn named(prefix: &str, base: &Path) -> io::Result<Self> {
         let base = fs::canonicalize(base)?;
-        Ok(Self { directory: tempfile::Builder::new().prefix("bench-").tempdir_in(base)? })
+        Ok(Self { directory: tempfile::Builder::new().prefix(prefix).tempdir_in(base)? })
+    }
+
+    /// Has it stay when this is dropped, and returns where it is.
+    pub(crate) fn keep(&mut self) -> &Path {
+        self.directory.disable_cleanup(true);
+        self.directory.path()
     }
 
     /// The place `name`, whatever is there.

@@ -71,7 +71,7 @@ impl Running {
         let started = Instant::now();
         loop {
             // Asked first, so that the last words of a program that ends count.
-            let ended = self.leader.try_wait()?.is_some();
+            let ended = self.has_ended();
             if condition(self) {
                 return Ok(());
             }
@@ -132,7 +132,7 @@ impl Running {
     ///
     /// When the program has ended.
     pub(crate) fn pause(&self) -> io::Result<()> {
-        Ok(kill_process(Pid::from_child(&self.leader), Signal::STOP)?)
+        Ok(kill_process(self.pid(), Signal::STOP)?)
     }
 
     /// Has it go on.
@@ -141,12 +141,36 @@ impl Running {
     ///
     /// When the program has ended.
     pub(crate) fn resume(&self) -> io::Result<()> {
-        Ok(kill_process(Pid::from_child(&self.leader), Signal::CONT)?)
+        Ok(kill_process(self.pid(), Signal::CONT)?)
     }
 
-    fn has_ended(pid: Pid) -> bool {
+    /// Its number, which stays its own until this is dropped.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.leader)
+    }
+
+    /// Sends it a signal, but not its children. One that has ended takes no notice.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let _ = kill_process(self.pid(), signal);
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ending().is_some()
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn ending(&self) -> Option<String> {
+        // It is not waited for: its number stays ours, and so does that of its group.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(waitid(WaitId::Pid(pid), options), Ok(None))
+        match waitid(WaitId::Pid(self.pid()), options) {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("exit code {code}"),
+                (None, signal) => format!("signal {}", signal.unwrap_or_default()),
+            }),
+            Err(error) => Some(error.to_string()),
+        }
     }
 }
 
@@ -175,18 +199,17 @@ pub(crate) fn become_leashed(task: &str, words: &[OsString]) -> Option<io::Error
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let leader = Pid::from_child(&self.leader);
-        if matches!(self.leader.try_wait(), Ok(Some(_))) {
-            return;
+        let leader = self.pid();
+        if !self.has_ended() {
+            let _ = kill_process_group(leader, Signal::TERM);
+            // One that was paused hears of it only when it goes on.
+            let _ = kill_process_group(leader, Signal::CONT);
+            let asked = Instant::now();
+            while asked.elapsed() < GRACE && !self.has_ended() {
+                thread::sleep(INTERVAL);
+            }
         }
-        let _ = kill_process_group(leader, Signal::TERM);
-        // One that was paused hears of it only when it goes on.
-        let _ = kill_process_group(leader, Signal::CONT);
-        let asked = Instant::now();
-        // It is not waited for yet: its number stays ours, and so does that of the group.
-        while asked.elapsed() < GRACE && !Self::has_ended(leader) {
-            thread::sleep(INTERVAL);
-        }
+        // Also those that have outlived the leader.
         let _ = kill_process_group(leader, Signal::KILL);
         let _ = self.leader.wait();
     }

@@ -1,0 +1,222 @@
+//! What is in a tree, and in what an entry differs from another one.
+//!
+//! `cargo xtask torture` compares with this file, too.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::DefaultHasher},
+    fmt::Write as _,
+    fs::File,
+    hash::{Hash, Hasher},
+    io::{self, Read},
+    os::fd::OwnedFd,
+    path::Path,
+};
+
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode as Permissions, OFlags, Stat},
+    io::Errno,
+};
+
+/// The entries of a tree by their paths, which start below its root.
+pub(crate) type Tree = BTreeMap<Vec<u8>, Entry>;
+
+/// What a mirror keeps beside kinds, contents and the times of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Promise {
+    /// The times of directories and links, too.
+    pub(crate) all_times: bool,
+    /// Permissions, owners, devices and extended attributes.
+    pub(crate) attributes: bool,
+    /// Which names are one file.
+    pub(crate) hard_links: bool,
+}
+
+/// One file, directory or whatever else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) kind: FileType,
+    /// A fingerprint of the content of a file, or the target of a link.
+    content: Vec<u8>,
+    permissions: u32,
+    owner: (u32, u32),
+    modified: (i64, u64),
+    device: u64,
+    /// The first path of the same file, where a file has several names.
+    same_as: Option<Vec<u8>>,
+    attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Reads a tree through directory handles, so that no path can be too long.
+///
+/// # Errors
+///
+/// Whatever stops the reading of a directory or a file, such as one that vanishes meanwhile.
+pub(crate) fn snapshot(root: &Path) -> io::Result<Tree> {
+    let mut reader = Reader::default();
+    let directory =
+        rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY, Permissions::empty())?;
+    let status = rustix::fs::fstat(&directory)?;
+    let attributes = attributes(&directory)?;
+    reader.tree.insert(Vec::new(), entry(&status, Vec::new(), attributes, None));
+    reader.read(&directory, b"")?;
+    Ok(reader.tree)
+}
+
+/// What is wrong with `found`, as far as there is a promise that it is like `wanted`.
+pub(crate) fn lack(promise: Promise, wanted: &Entry, found: Option<&Entry>) -> Option<String> {
+    let Some(found) = found else { return Some("is missing".to_owned()) };
+    if found.kind != wanted.kind {
+        return Some(format!("is a {:?} and not a {:?}", found.kind, wanted.kind));
+    }
+    if found.content != wanted.content {
+        return Some("has another content".to_owned());
+    }
+    let is_file = wanted.kind == FileType::RegularFile;
+    if (promise.all_times || is_file) && found.modified != wanted.modified {
+        return Some(format!("was modified at {:?} and not {:?}", found.modified, wanted.modified));
+    }
+    let mut problem = String::new();
+    if promise.attributes {
+        tell_attributes(wanted, found, &mut problem);
+    }
+    if promise.hard_links && found.same_as != wanted.same_as {
+        let name = |path: &Option<Vec<u8>>| path.as_deref().map_or("nothing".into(), text);
+        let (here, there) = (name(&found.same_as), name(&wanted.same_as));
+        let _ = write!(problem, "linked to {here} and not {there} ");
+    }
+    (!problem.is_empty()).then_some(problem)
+}
+
+fn tell_attributes(wanted: &Entry, found: &Entry, problem: &mut String) {
+    if found.permissions != wanted.permissions {
+        let _ = write!(problem, "mode {:o} and not {:o} ", found.permissions, wanted.permissions);
+    }
+    if found.owner != wanted.owner {
+        let _ = write!(problem, "owner {:?} and not {:?} ", found.owner, wanted.owner);
+    }
+    if found.device != wanted.device {
+        let _ = write!(problem, "another device ");
+    }
+    if found.attributes != wanted.attributes {
+        let _ =
+            write!(problem, "attributes {:?} and not {:?}", found.attributes, wanted.attributes);
+    }
+}
+
+/// A path for people.
+pub(crate) fn text(path: &[u8]) -> String {
+    let path = path.escape_ascii().to_string();
+    if path.is_empty() { "the root".to_owned() } else { path }
+}
+
+#[derive(Default)]
+struct Reader {
+    tree: Tree,
+    first_names: HashMap<(u64, u64), Vec<u8>>,
+}
+
+impl Reader {
+    fn read(&mut self, directory: &OwnedFd, prefix: &[u8]) -> io::Result<()> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(directory)? {
+            let name = entry?.file_name().to_owned();
+            if name.as_bytes() != b"." && name.as_bytes() != b".." {
+                names.push(name);
+            }
+        }
+        // The first name of a file has to be the same on both sides.
+        names.sort();
+        for name in names {
+            let path = [prefix, b"/", name.as_bytes()].concat();
+            let status = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            match FileType::from_raw_mode(status.st_mode) {
+                FileType::Directory => {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+                    let inner = rustix::fs::openat(directory, &name, flags, Permissions::empty())?;
+                    self.add(&path, &status, Vec::new(), attributes(&inner)?);
+                    self.read(&inner, &path)?;
+                }
+                FileType::RegularFile => {
+                    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+                    let file = rustix::fs::openat(directory, &name, flags, Permissions::empty())?;
+                    let attributes = attributes(&file)?;
+                    self.add(&path, &status, fingerprint(file.into())?, attributes);
+                }
+                FileType::Symlink => {
+                    let link = rustix::fs::readlinkat(directory, &name, Vec::new())?;
+                    self.add(&path, &status, link.into_bytes(), BTreeMap::new());
+                }
+                _ => self.add(&path, &status, Vec::new(), BTreeMap::new()),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        path: &[u8],
+        status: &Stat,
+        content: Vec<u8>,
+        attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    ) {
+        let several =
+            status.st_nlink > 1 && FileType::from_raw_mode(status.st_mode) != FileType::Directory;
+        let same_as = several.then(|| {
+            self.first_names
+                .entry((status.st_dev, status.st_ino))
+                .or_insert_with(|| path.to_owned())
+                .clone()
+        });
+        self.tree.insert(path.to_owned(), entry(status, content, attributes, same_as));
+    }
+}
+
+fn entry(
+    status: &Stat,
+    content: Vec<u8>,
+    attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    same_as: Option<Vec<u8>>,
+) -> Entry {
+    Entry {
+        kind: FileType::from_raw_mode(status.st_mode),
+        content,
+        permissions: status.st_mode & 0o7777,
+        owner: (status.st_uid, status.st_gid),
+        modified: (status.st_mtime, status.st_mtime_nsec),
+        device: status.st_rdev,
+        same_as,
+        attributes,
+    }
+}
+
+/// The length and a hash of what is in a file.
+fn fingerprint(mut file: File) -> io::Result<Vec<u8>> {
+    let mut hasher = DefaultHasher::new();
+    let mut length = 0_usize;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(format!("{length} bytes, {:x}", hasher.finish()).into_bytes());
+        }
+        length += read;
+        buffer.get(..read).unwrap_or_default().hash(&mut hasher);
+    }
+}
+
+fn attributes(file: &OwnedFd) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut names = vec![0_u8; 1 << 16];
+    let length = match rustix::fs::flistxattr(file, &mut names[..]) {
+        Err(Errno::OPNOTSUPP) => return Ok(BTreeMap::new()),
+        result => result?,
+    };
+    let mut found = BTreeMap::new();
+    names.truncate(length);
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0_u8; 1 << 16];
+        let length = rustix::fs::fgetxattr(file, name, &mut value[..])?;
+        value.truncate(length);
+        found.insert(name.to_owned(), value);
+    }
+    Ok(found)
+}

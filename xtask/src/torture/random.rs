@@ -1,0 +1,49 @@
+//! Numbers that come the same for the same seed.
+
+/// A source of numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// What follows from a seed.
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number, by splitmix64.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    }
+
+    /// A number below `limit`; 0 if there is none.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next().checked_rem(limit).unwrap_or(0)
+    }
+
+    /// True once in so many times.
+    pub(crate) fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of several.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub(crate) fn pick<T: Copy>(&mut self, all: &[T]) -> T {
+        let index = usize::try_from(self.below(all.len() as u64)).unwrap_or(0);
+        *all.get(index).expect("there is something to choose from")
+    }
+
+    /// So many bytes.
+    pub(crate) fn bytes(&mut self, length: u64) -> Vec<u8> {
+        (0..length.div_ceil(8))
+            .flat_map(|_| self.next().to_ne_bytes())
+            .take(usize::try_from(length).unwrap_or(0))
+            .collect()
+    }
+}
