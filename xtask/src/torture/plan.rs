@@ -113,6 +113,7 @@ impl Plan {
         let layout = LAYOUTS.get(turn(6, 1)).copied().unwrap_or(Layout::Single);
         // A shell of its own for each is no other case than the same once.
         let other = random.pick(&[Kind::Direct, Kind::Rsync, Kind::Module]);
+        let excludes = random.once_in(3);
         Self {
             seed,
             kinds: [kind, other],
@@ -122,8 +123,9 @@ impl Plan {
             weather,
             guard: random.pick(&[Guard::Off, Guard::Default]),
             delay: random.pick(&[None, None, Some("0"), Some("0.3"), Some("1")]),
-            excludes: random.once_in(3),
-            links: random.once_in(2) && layout != Layout::Nested,
+            excludes,
+            // What changes by a name that no sync hears of stays old: they don't go together.
+            links: random.once_in(2) && layout != Layout::Nested && !excludes,
             archive: !random.once_in(4),
             more: random.pick(&MORE),
             bursts: 4,

@@ -119,7 +119,8 @@ impl<'a> Actor<'a> {
             }
             32 if self.plan.excludes => self.come_and_go(),
             33 => self.hold_open(&spot?, path),
-            34 => spot?.make_fifo().map(|()| ("made the fifo", vec![path])),
+            // What does not travel leaves what the target has at its name.
+            34 if self.plan.archive => spot?.make_fifo().map(|()| ("made the fifo", vec![path])),
             35 | 36 => self.replace(&spot?, path),
             _ => self.map(&spot?, path),
         }
