@@ -100,6 +100,9 @@ const LAYOUTS: [Layout; 6] =
 /// The settings that a sync may have beside the others, most have none.
 const MORE: [&str; 6] =
     ["", "", "", "batchSizeLimit = 2000, maxProcesses = 3", "maxDelays = 5", "listForm = 'filter'"];
+/// The same for ssh, which has one process.
+const MORE_FOR_SSH: [&str; 4] =
+    ["", "batchSizeLimit = 2000", "maxDelays = 5", "listForm = 'filter'"];
 
 impl Plan {
     /// What follows from a seed. Seeds that follow each other take kinds, watchers, layouts and
@@ -127,7 +130,7 @@ impl Plan {
             // What changes by a name that no sync hears of stays old: they don't go together.
             links: random.once_in(2) && layout != Layout::Nested && !excludes,
             archive: !random.once_in(4),
-            more: random.pick(&MORE),
+            more: if kind == Kind::Ssh { random.pick(&MORE_FOR_SSH) } else { random.pick(&MORE) },
             bursts: 4,
             burst: Duration::from_millis(300 + random.below(900)),
             threads: 3,

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     compare::Terms,
-    plan::{Guard, Kind, Layout, Plan},
+    plan::{Guard, Kind, Layout, Plan, Weather},
     snapshot::Promise,
     storm::{COMING_AND_GOING, INNER, PATTERNS},
     trial::Means,
@@ -118,9 +118,11 @@ impl Scene {
         arena: &Arena,
     ) -> io::Result<String> {
         let mut text = format!(
-            "settings{{ statusFile = [[{}]], statusInterval = 0, watch = '{}' }}\n",
+            "settings{{ statusFile = [[{}]], statusInterval = 0, watch = '{}', {} }}\n",
             arena.place("run/status")?.path().display(),
             plan.watch,
+            // A first transfer that is killed ends a daemon that does not insist.
+            if plan.weather == Weather::Pauses { "insist = true" } else { "" },
         );
         for pair in &self.pairs {
             let _ = write!(text, "sync{{ {}", pair.words(plan, means.sshd)?);
@@ -202,7 +204,8 @@ fn serve(arena: &Arena, target: &Place, number: usize) -> io::Result<(Running, u
     fs::write(
         config.path(),
         format!(
-            "use chroot = no\nmunge symlinks = no\nuid = 0\ngid = 0\n\
+            // Without a root of its own it would change the targets of links.
+            "use chroot = yes\nmunge symlinks = no\nuid = 0\ngid = 0\n\
              [mirror]\npath = {}\nread only = no\n",
             target.path().display()
         ),
