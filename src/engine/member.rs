@@ -74,6 +74,15 @@ impl Member {
         Self::from(sync, source, ground)
     }
 
+    /// The member that goes on with other settings where this one is.
+    ///
+    /// # Errors
+    ///
+    /// As for a new one.
+    pub(super) fn with(&self, sync: Sync, ground: &Ground<'_>) -> Result<Self, String> {
+        Self::from(sync, Arc::clone(&self.source), ground)
+    }
+
     /// From now on this is what was said of it. Its source is the same.
     ///
     /// # Errors

@@ -28,8 +28,8 @@ use crate::{
     setup::{Daemon, Setup, Sync},
 };
 
-/// Makes the mirror of a sync.
-type Make<'a> = &'a dyn Fn(Sync) -> Result<Member, String>;
+/// Makes the mirror of a sync, or that which goes on with other settings.
+type Make<'a> = &'a dyn Fn(Sync, Option<&Member>) -> Result<Member, String>;
 
 /// What is to be run.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ pub struct Reload {
 enum Slot {
     /// It is the same as this one, but for the name.
     Kept(MirrorId, String),
+    /// It differs from this one in nothing that says what the target has to hold.
+    Changed(MirrorId, Box<Member>),
     /// It is new, or not the same as before.
     New(Box<Member>),
 }
@@ -78,7 +80,10 @@ impl Engine {
             let tunnels = Tunnels::start(&setup.tunnels, tunnels, inbox, log);
             let tunnels = tunnels.map_err(|why| vec![why])?;
             let ground = Ground { here: here(), connections, tunnels: &tunnels, synced, log };
-            let make = |sync| Member::new(sync, &ground);
+            let make = |sync, before: Option<&Member>| match before {
+                Some(before) => before.with(sync, &ground),
+                None => Member::new(sync, &ground),
+            };
             let slots = Self::slots(&self.roster, setup.syncs, &make).map_err(|why| vec![why])?;
             Ok((setup.daemon, slots, tunnels, scripts))
         });
@@ -117,9 +122,12 @@ impl Engine {
     fn replace(&mut self, slots: Vec<Slot>, effects: &mut Vec<Effect>) -> Counts {
         let kept: BTreeSet<MirrorId> = slots.iter().filter_map(Slot::kept).collect();
         let ended = self.roster.iter().count() - kept.len();
-        let counts = Counts { kept: kept.len(), started: slots.len() - kept.len(), ended };
+        let changed = slots.iter().filter(|slot| matches!(slot, Slot::Changed(..))).count();
+        let (same, started) = (kept.len() - changed, slots.len() - kept.len());
+        let counts = Counts { kept: same, changed, started, ended };
         let entrant = |slot: &Slot| match slot {
             Slot::Kept(id, _) => Entrant::Stays(*id),
+            Slot::Changed(id, member) => changes(*id, member, &self.roster),
             Slot::New(member) => joins(member, &self.roster, &kept),
         };
         let entrants = slots.iter().map(entrant).collect();
@@ -127,6 +135,7 @@ impl Engine {
         for (slot, id) in slots.into_iter().zip(&names) {
             match slot {
                 Slot::Kept(id, name) => self.roster.rename(id, name),
+                Slot::Changed(id, member) => self.roster.add(id, *member),
                 Slot::New(member) => self.roster.add(*id, *member),
             }
         }
@@ -136,30 +145,38 @@ impl Engine {
         counts
     }
 
-    /// Finds for each sync the mirror that is the same but for the name; no mirror is found twice.
+    /// Finds for each sync the mirror that is the same but for the name, or else one that can go on
+    /// with other settings; no mirror is found twice.
     fn slots(roster: &Roster, syncs: Vec<Sync>, make: Make<'_>) -> Result<Vec<Slot>, String> {
         let mut free: BTreeMap<Route, Vec<(MirrorId, &Member)>> = BTreeMap::new();
         for (id, member) in roster.iter() {
             free.entry(route(&member.sync)).or_default().push((id, member));
         }
-        let slot = |sync: Sync| {
-            let same = free.get_mut(&route(&sync)).and_then(|free| {
-                let at = free.iter().position(|(_, member)| is_same(&member.sync, &sync))?;
-                Some(free.remove(at).0)
-            });
-            match same {
-                Some(id) => Ok(Slot::Kept(id, sync.name)),
-                None => make(sync).map(|member| Slot::New(Box::new(member))),
-            }
+        let mut find = |sync: &Sync, is_like: fn(&Sync, &Sync) -> bool| {
+            let free = free.get_mut(&route(sync))?;
+            let at = free.iter().position(|(_, member)| is_like(&member.sync, sync))?;
+            Some(free.remove(at))
         };
-        syncs.into_iter().map(slot).collect()
+        let same: Vec<_> = syncs.iter().map(|sync| find(sync, is_same)).collect();
+        let slot = |(sync, same): (Sync, Option<(MirrorId, &Member)>)| {
+            if let Some((id, _)) = same {
+                return Ok(Slot::Kept(id, sync.name));
+            }
+            let before = find(&sync, mirrors_alike);
+            let member = Box::new(make(sync, before.map(|(_, member)| member))?);
+            Ok(match before {
+                Some((id, _)) => Slot::Changed(id, member),
+                None => Slot::New(member),
+            })
+        };
+        syncs.into_iter().zip(same).map(slot).collect()
     }
 }
 
 impl Slot {
     const fn kept(&self) -> Option<MirrorId> {
         match self {
-            Self::Kept(id, _) => Some(*id),
+            Self::Kept(id, _) | Self::Changed(id, _) => Some(*id),
             Self::New(_) => None,
         }
     }
@@ -175,6 +192,69 @@ fn route(sync: &Sync) -> Route {
 /// A script is never the same: it is in another state of Lua.
 fn is_same(one: &Sync, other: &Sync) -> bool {
     !one.has_script() && *one == Sync { name: one.name.clone(), ..other.clone() }
+}
+
+/// Returns true if the two say the same of what the target has to hold, and differ only in when and
+/// how it gets there.
+fn mirrors_alike(one: &Sync, other: &Sync) -> bool {
+    let essence = |sync: &Sync| {
+        let mut sync = sync.clone();
+        for words in [&mut sync.rsync.extra, &mut sync.rsync.long] {
+            words.retain(|word| !MANNERS.iter().any(|manner| word.starts_with(manner)));
+        }
+        sync.rsync.short.retain(|letter| !b"hqvWz".contains(letter));
+        sync
+    };
+    let (one, other) = (essence(one), essence(other));
+    !one.has_script()
+        && !other.has_script()
+        && other
+            == Sync {
+                name: other.name.clone(),
+                pace: other.pace,
+                insist: other.insist,
+                init: other.init,
+                max_delete: other.max_delete,
+                max_delete_seen: other.max_delete_seen,
+                replaced_source: other.replaced_source,
+                marker: other.marker.clone(),
+                modify_window: other.modify_window,
+                durable: other.durable,
+                moves: other.moves,
+                codes: other.codes.clone(),
+                ssh_codes: other.ssh_codes.clone(),
+                batch_size_limit: other.batch_size_limit,
+                max_processes: other.max_processes,
+                crontab: other.crontab.clone(),
+                hook: other.hook.clone(),
+                ..one
+            }
+}
+
+/// Words for rsync that say how it works, and not what comes of it.
+const MANNERS: [&[u8]; 8] = [
+    b"--bwlimit=",
+    b"--contimeout=",
+    b"--info=",
+    b"--log-file=",
+    b"--progress",
+    b"--stats",
+    b"--timeout=",
+    b"--verbose",
+];
+
+/// How a mirror goes on with other settings.
+fn changes(id: MirrorId, member: &Member, roster: &Roster) -> Entrant {
+    let budgets = |sync: &Sync| (sync.max_delete, sync.max_delete_seen);
+    let before = roster.get(id).map(|before| budgets(&before.sync));
+    match member.charter() {
+        Charter::Built(settings) => Entrant::Changes {
+            mirror: id,
+            settings: Settings { insist: Insist::Always, ..settings },
+            recount: before != Some(budgets(&member.sync)),
+        },
+        Charter::Scripted(_) => Entrant::Stays(id),
+    }
 }
 
 /// How a new mirror takes its place.

@@ -235,7 +235,7 @@ fn what_waited_in_a_sync_is_not_lost_when_it_is_changed() {
     let running = Running::start(place, [a.clone()]);
     running.wait_for_log(" is watched: ");
     running.place.write("a/new");
-    running.reload(Ok(setup([Sync { pace: PACE, ..a }])));
+    running.reload(Ok(setup([Sync { pace: PACE, delete: DeletePolicy::Never, ..a }])));
     running.wait_for_file("of-a/new");
     running.wait_for_log(STARTUP);
 }
@@ -258,7 +258,7 @@ fn a_changed_sync_does_not_begin_before_the_running_job_has_ended() {
     let running = Running::start(place, [a.clone()]);
     let calls = || fs::read_to_string(running.place.path("calls")).unwrap_or_default();
     running.place.wait_until("begun", || calls() == "begin\n");
-    running.reload(Ok(setup([Sync { init: false, ..a }])));
+    running.reload(Ok(setup([Sync { init: false, delete: DeletePolicy::Never, ..a }])));
     running.wait_for_log("1 sync is new or changed: it starts");
     assert_eq!(calls(), "begin\n");
     running.place.write("may-end");
@@ -281,7 +281,7 @@ fn a_job_that_does_not_listen_is_killed_and_its_heir_begins() {
     let a = Sync { kind: Kind::Rsync, binary: binary.into(), ..place.sync("a") };
     let running = Running::start(place, [a.clone()]);
     running.place.wait_until("begun", || !running.place.path("hangs").exists());
-    running.reload(Ok(setup([Sync { insist: !a.insist, ..a }])));
+    running.reload(Ok(setup([Sync { delete: DeletePolicy::Never, ..a }])));
     running.wait_for_log("finished.");
 }
 

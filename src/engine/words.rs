@@ -54,10 +54,11 @@ pub(super) fn say(log: &Log, roster: &Roster, event: &Event) {
     }
 }
 
-/// How many mirrors a reload kept, started and ended.
+/// How many mirrors a reload kept, kept with other settings, started and ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) kept: usize,
+    pub(super) changed: usize,
     pub(super) started: usize,
     pub(super) ended: usize,
 }
@@ -66,6 +67,7 @@ pub(super) struct Counts {
 pub(super) fn say_reloaded(log: &Log, counts: Counts) {
     let what = [
         (counts.kept, "kept as it is", "kept as they are"),
+        (counts.changed, "kept with other settings", "kept with other settings"),
         (counts.started, "new or changed: it starts", "new or changed: they start"),
         (counts.ended, "gone or changed: it ends", "gone or changed: they end"),
     ];

@@ -105,6 +105,31 @@ fn a_hangup_exchanges_only_what_changed() {
 }
 
 #[test]
+fn a_hangup_that_changes_how_and_when_costs_no_full_transfer() {
+    needs!(Mode::Rsync.need());
+    for kind in ["direct", "rsync"] {
+        let sandbox = Sandbox::new();
+        let source = sandbox.directory("src");
+        fs::write(source.join("file"), "").unwrap();
+        let config = |more: &str| {
+            format!("sync{{ default.{kind}, source = '@/src', target = '@/dst', {more} }}")
+        };
+        let daemon = sandbox.daemon().config(&config("delay = 60"), 1).start();
+        daemon.wait_live();
+        fs::write(source.join("before"), "").unwrap();
+        let more = "delay = 0, maxDelete = 100, onSynced = 'true', crontab = '0 0 0 1 1 *'";
+        sandbox.write_config(&config(more));
+        daemon.signal(Signal::HUP);
+        daemon.wait_for_log("1 sync is kept with other settings");
+        let target = sandbox.path("dst");
+        daemon.wait_until("what waited goes out", || target.join("before").exists());
+        fs::write(source.join("later"), "").unwrap();
+        daemon.wait_until("a change is mirrored", || target.join("later").exists());
+        assert_eq!(daemon.log().matches("Startup of ").count(), 1, "{}", daemon.log());
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_used_changes_nothing_at_a_hangup() {
     let sandbox = Sandbox::new();
     let [a, _b] = ["a", "b"].map(|name| sandbox.directory(name));

@@ -3,13 +3,28 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{Charter, Fleet, Member};
-use crate::{effect::Effect, job::JobId, mirror::Connection, notice::MirrorId, time::Moment};
+use crate::{
+    effect::Effect,
+    job::JobId,
+    mirror::{Connection, Settings},
+    notice::MirrorId,
+    time::Moment,
+};
 
 /// One mirror of a new set.
 #[derive(Clone, Debug)]
 pub enum Entrant {
     /// One that is there goes on as if nothing had happened.
     Stays(MirrorId),
+    /// One that is there goes on with other settings: what it knows of its target stays true.
+    Changes {
+        /// Which one. It has a target of ours.
+        mirror: MirrorId,
+        /// What holds from now on.
+        settings: Settings,
+        /// Whether deletions that are held are counted again, since the budget is another one.
+        recount: bool,
+    },
     /// A new one.
     Joins {
         /// What it has to know.
@@ -71,6 +86,10 @@ impl Fleet {
                     let mirror = was.remove(&id);
                     debug_assert!(mirror.is_some(), "who stays has to be there");
                     mirrors.extend(mirror);
+                }
+                Entrant::Changes { mirror: id, settings, recount } => {
+                    let mirror = was.remove(&id);
+                    mirrors.extend(mirror.map(|it| it.changed(settings, recount, now)));
                 }
                 Entrant::Joins { settings, after, heir_of } => {
                     let mut mirror = self.make(settings);

@@ -154,6 +154,14 @@ impl Member {
         }
     }
 
+    /// The same with other settings. Those of a script never change.
+    pub(super) fn changed(mut self, settings: Settings, recount: bool, now: Moment) -> Self {
+        if let Self::Built(mirror) = &mut self {
+            mirror.change(settings, recount, now);
+        }
+        self
+    }
+
     pub(super) fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
         match self {
             Self::Built(mirror) => mirror.retire(effects),

@@ -329,6 +329,9 @@ impl Fleet {
             return;
         }
         if self.mirrors.iter().all(is_done) && self.retired.is_empty() {
+            if self.mirrors().any(|mirror| !mirror.held().is_empty()) {
+                return self.end(EXIT_FAILURE, effects);
+            }
             effects.push(Effect::Report(Event::OnepassDone));
             self.end(0, effects);
         } else if self.mirrors.iter().any(is_held) {

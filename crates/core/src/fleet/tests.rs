@@ -11,7 +11,7 @@ use crate::{
     event::MirrorEvent,
     filter::Filter,
     input::Gate,
-    job::{AfterHook, Failure, Grounds, Place, Scope, Work},
+    job::{AfterHook, Failure, Grounds, HeldDeletions, Place, Scope, Work},
     mirror::{Insist, Settings},
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
@@ -81,9 +81,15 @@ fn tell(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
     fleet.handle(input, now, effects);
 }
 
-/// `0` stays; `new` joins, `new:0,1` when these are done.
+/// `0` stays; `0~` has other settings, `0!` another budget, too; `new` joins, `new:0,1` when these are done.
 fn entrant(word: &str) -> Entrant {
     let id = |text: &str| MirrorId(text.parse().unwrap());
+    if let Some(changed) = word.strip_suffix(['~', '!']) {
+        let (mirror, settings) = (id(changed), settings(Insist::Always));
+        let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 100 };
+        let recount = word.ends_with('!');
+        return Entrant::Changes { mirror, settings: Settings { pace, ..settings }, recount };
+    }
     let Some(after) = word.strip_prefix("new") else { return Entrant::Stays(id(word)) };
     let after = after.trim_start_matches(':').split(',').filter(|it| !it.is_empty()).map(id);
     Entrant::Joins {
@@ -106,6 +112,12 @@ fn outcome(words: &[&str]) -> Outcome {
         ["gone"] => Outcome::SourceGone(failure()),
         ["but", path] => {
             Outcome::Partly(vec![(Place { path: at(path), scope: Scope::Entry }, failure())])
+        }
+        ["held", count, path] => {
+            let place = Place { path: at(path), scope: Scope::Tree };
+            let (count, of) = (count.parse().unwrap(), None);
+            let held = vec![HeldDeletions { place, count, of, names: vec![] }];
+            Outcome::Split { large: vec![], failed: vec![], held }
         }
         ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![], held: vec![] },
         _ => panic!("no such outcome: {words:?}"),
@@ -194,6 +206,52 @@ fn a_mirror_covers_then_brings_all_then_changes() {
          119
          120               -> start 0 /a
          130  job 1 done   -> BatchFinished",
+    );
+}
+
+#[test]
+fn other_settings_cost_no_transfer() {
+    check(
+        "0    begin        -> cover 0 Any
+         5    covered 0    -> start 0 all
+         30   job 0 done   -> StartupFinished
+         40   0 write /a
+         50   replace 0~
+         5039
+         5040              -> start 0 /a
+         5050 job 1 done   -> BatchFinished
+         9000 replace 0!",
+    );
+}
+
+#[test]
+fn held_deletions_wait_for_another_budget() {
+    check(
+        "0    begin           -> cover 0 Any
+         5    covered 0       -> start 0 all
+         30   job 0 held 20 / -> 20 held, StartupFinished
+         40   hup             -> Hangup
+         50   replace 0~
+         50   0 mkdir /d
+         5050                 -> start 0 /d/**
+         5050 job 1 held 3 /d -> 3 held, BatchFinished
+         6000 0 mkdir /d
+         11000                -> start 0 /d/**
+         11000 job 2 done     -> BatchFinished
+         12000 replace 0!     -> start 0 //**
+         12000 job 3 held 20 / -> FullFinished
+         13000 replace 0!     -> start 0 //**
+         13000 job 4 done     -> nothing held, FullFinished",
+    );
+}
+
+#[test]
+fn one_pass_with_held_deletions_fails() {
+    play(
+        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        "0    begin           -> cover 0 Any
+         5    covered 0       -> start 0 all
+         30   job 0 held 20 / -> 20 held, StartupFinished, exit 255",
     );
 }
 

@@ -4,6 +4,7 @@
 //! be done.
 
 mod flight;
+mod hear;
 mod retry;
 pub mod scripted;
 mod settings;
@@ -27,7 +28,7 @@ use crate::{
     event::{Event, MirrorEvent},
     input::Gate,
     job::{AfterHook, Failure, Grounds, HeldDeletions, Job, JobId, Outcome, Place, Scope, Work},
-    notice::{Change, Edit, Kind, MirrorId, News},
+    notice::MirrorId,
     path::TreePath,
     queue::{Batch, Pace, PlaceSet, Places, Settled},
     time::Moment,
@@ -131,69 +132,6 @@ impl Mirror {
         self.settings.connection.as_ref()
     }
 
-    /// Takes in what a source of changes says.
-    pub fn hear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
-        match news {
-            News::Changed(change) => self.hear_change(&change, now),
-            News::Moved { from, to, kind } => self.hear_move(&from, &to, kind, now),
-            News::Lost(path) => {
-                if !self.settings.filter.excludes(&path, Kind::Directory) {
-                    self.queue.mark(&path, Scope::Tree, now);
-                    self.report(MirrorEvent::Lost(path), effects);
-                }
-            }
-            News::Gone(gone) => self.lose_source(gone.sentence().into(), now, effects),
-        }
-    }
-
-    fn hear_change(&mut self, change: &Change, now: Moment) {
-        let Change { edit, kind, path } = change;
-        // A directory that came or went may hold anything by now, and may have done so before; a
-        // change of its attributes says nothing of what it lists.
-        let scope = match (kind, edit) {
-            (Kind::Other, _) | (Kind::Directory, Edit::Attrib) => Scope::Entry,
-            (Kind::Directory, Edit::Create | Edit::Modify | Edit::Delete) => Scope::Tree,
-        };
-        match edit {
-            _ if self.ignores(path, *kind, *edit) => {}
-            Edit::Attrib => self.queue.mark(path, scope, now),
-            Edit::Create | Edit::Modify => self.queue.mark_written(path, scope, now),
-            Edit::Delete => self.queue.mark_gone(path, scope, now),
-        }
-    }
-
-    /// Returns true if a change of this entry can't matter to the target.
-    ///
-    /// Where something comes or goes, the target may have something of another kind under this name,
-    /// which is not excluded.
-    fn ignores(&self, path: &TreePath, kind: Kind, edit: Edit) -> bool {
-        let excludes = |kind| self.settings.filter.excludes(path, kind);
-        match edit {
-            Edit::Create | Edit::Delete => excludes(Kind::Directory) && excludes(Kind::Other),
-            Edit::Attrib | Edit::Modify => excludes(kind),
-        }
-    }
-
-    fn hear_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
-        let scope = match kind {
-            Kind::Directory => Scope::Tree,
-            Kind::Other => Scope::Entry,
-        };
-        let filter = &self.settings.filter;
-        let is_one = !filter.excludes(from, kind)
-            && !filter.excludes(to, kind)
-            && (scope == Scope::Entry || filter.decides_alike_below(from, to));
-        if is_one {
-            return self.queue.mark_move(from, to, kind, now);
-        }
-        if !self.ignores(from, kind, Edit::Delete) {
-            self.queue.mark_gone(from, scope, now);
-        }
-        if !self.ignores(to, kind, Edit::Create) {
-            self.queue.mark_written(to, scope, now);
-        }
-    }
-
     /// The source is watched from now on. What it holds has to be brought to the target, unless
     /// it was not watched for the first time and nobody wants a full transfer then.
     pub fn covered(&mut self, now: Moment, effects: &mut Vec<Effect>) {
@@ -273,6 +211,18 @@ impl Mirror {
     #[must_use]
     pub const fn gate(&self) -> Gate {
         self.settings.gate
+    }
+
+    /// From now on these settings hold. What is on the target is not in question; where deletions
+    /// are held, they are counted again if `recount`.
+    pub fn change(&mut self, settings: Settings, recount: bool, now: Moment) {
+        self.queue.set_pace(settings.pace);
+        self.settings = Settings { gate: self.settings.gate, ..settings };
+        if recount {
+            for HeldDeletions { place: Place { path, scope }, .. } in &self.held {
+                self.queue.mark_due(path, *scope, now);
+            }
+        }
     }
 
     /// Ends this mirror. The jobs that it answers with still run, and were asked to end.

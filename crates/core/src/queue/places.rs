@@ -86,6 +86,11 @@ impl Places {
         Self { pace, limits, ..Self::default() }
     }
 
+    /// From now on this says when what waits is due.
+    pub const fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
     /// Notes that something was written, made or moved in here at `now`, so that equal size and time
     /// prove nothing.
     pub fn mark_written(&mut self, path: &TreePath, scope: Scope, now: Moment) {

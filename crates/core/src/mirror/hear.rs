@@ -1,0 +1,78 @@
+//! What a mirror makes of what it is told of its source: places to look at.
+
+use alloc::vec::Vec;
+
+use super::Mirror;
+use crate::{
+    effect::Effect,
+    event::MirrorEvent,
+    job::Scope,
+    notice::{Change, Edit, Kind, News},
+    path::TreePath,
+    time::Moment,
+};
+
+impl Mirror {
+    /// Takes in what a source of changes says.
+    pub fn hear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+        match news {
+            News::Changed(change) => self.hear_change(&change, now),
+            News::Moved { from, to, kind } => self.hear_move(&from, &to, kind, now),
+            News::Lost(path) => {
+                if !self.settings.filter.excludes(&path, Kind::Directory) {
+                    self.queue.mark(&path, Scope::Tree, now);
+                    self.report(MirrorEvent::Lost(path), effects);
+                }
+            }
+            News::Gone(gone) => self.lose_source(gone.sentence().into(), now, effects),
+        }
+    }
+
+    fn hear_change(&mut self, change: &Change, now: Moment) {
+        let Change { edit, kind, path } = change;
+        // A directory that came or went may hold anything by now, and may have done so before; a
+        // change of its attributes says nothing of what it lists.
+        let scope = match (kind, edit) {
+            (Kind::Other, _) | (Kind::Directory, Edit::Attrib) => Scope::Entry,
+            (Kind::Directory, Edit::Create | Edit::Modify | Edit::Delete) => Scope::Tree,
+        };
+        match edit {
+            _ if self.ignores(path, *kind, *edit) => {}
+            Edit::Attrib => self.queue.mark(path, scope, now),
+            Edit::Create | Edit::Modify => self.queue.mark_written(path, scope, now),
+            Edit::Delete => self.queue.mark_gone(path, scope, now),
+        }
+    }
+
+    /// Returns true if a change of this entry can't matter to the target.
+    ///
+    /// Where something comes or goes, the target may have something of another kind under this name,
+    /// which is not excluded.
+    fn ignores(&self, path: &TreePath, kind: Kind, edit: Edit) -> bool {
+        let excludes = |kind| self.settings.filter.excludes(path, kind);
+        match edit {
+            Edit::Create | Edit::Delete => excludes(Kind::Directory) && excludes(Kind::Other),
+            Edit::Attrib | Edit::Modify => excludes(kind),
+        }
+    }
+
+    fn hear_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
+        let scope = match kind {
+            Kind::Directory => Scope::Tree,
+            Kind::Other => Scope::Entry,
+        };
+        let filter = &self.settings.filter;
+        let is_one = !filter.excludes(from, kind)
+            && !filter.excludes(to, kind)
+            && (scope == Scope::Entry || filter.decides_alike_below(from, to));
+        if is_one {
+            return self.queue.mark_move(from, to, kind, now);
+        }
+        if !self.ignores(from, kind, Edit::Delete) {
+            self.queue.mark_gone(from, scope, now);
+        }
+        if !self.ignores(to, kind, Edit::Create) {
+            self.queue.mark_written(to, scope, now);
+        }
+    }
+}
