@@ -40,25 +40,32 @@ pub struct Copy<'a> {
 
 impl Copy<'_> {
     /// Copies, by sharing the blocks (reflink) where both files lie on a file system that can.
-    /// `go_on` is asked now and then.
+    /// `go_on` is asked now and then. Returns true if there are holes: then the size of the copy is
+    /// on the disk before its content may be.
     ///
     /// # Errors
     ///
     /// See [`CopyError`]; how much is at the target then is not known.
-    pub fn run(self, go_on: &dyn Fn() -> bool) -> Result<(), CopyError> {
+    pub fn run(self, go_on: &dyn Fn() -> bool) -> Result<bool, CopyError> {
         if !self.sparse {
-            return self.range(0, self.size, go_on);
+            self.range(0, self.size, go_on)?;
+            return Ok(false);
         }
-        let mut at = 0;
+        let (mut at, mut holes) = (0, false);
         while at < self.size {
             let Some(data) = self.seek(SeekFrom::Data(at))? else { break };
             let data = data.min(self.size);
+            holes |= data > at;
             // What the file grew by since its size was asked does not count.
             let hole = self.seek(SeekFrom::Hole(data))?.unwrap_or(self.size).min(self.size);
             self.range(data, hole, go_on)?;
             at = hole;
         }
-        fs::ftruncate(self.to, self.size).map_err(write_error)
+        if at < self.size {
+            holes = true;
+            fs::ftruncate(self.to, self.size).map_err(write_error)?;
+        }
+        Ok(holes)
     }
 
     /// Where the next data or hole is; `None` if there is none.
@@ -131,6 +138,52 @@ impl Copy<'_> {
     }
 }
 
+/// Returns true if the first `size` bytes of two files are the same. `go_on` is asked now and then.
+///
+/// # Errors
+///
+/// [`CopyError::Read`] for the first file, [`CopyError::Write`] for the second one, or
+/// [`CopyError::Stopped`].
+pub fn same(
+    one: BorrowedFd<'_>,
+    other: BorrowedFd<'_>,
+    size: u64,
+    go_on: &dyn Fn() -> bool,
+) -> Result<bool, CopyError> {
+    let wanted = usize::try_from(size).unwrap_or(BUFFER).min(BUFFER);
+    let (mut left, mut right) = (vec![0; wanted], vec![0; wanted]);
+    let mut at = 0;
+    while at < size {
+        if !go_on() {
+            return Err(CopyError::Stopped);
+        }
+        let length = usize::try_from(size - at).unwrap_or(BUFFER).min(BUFFER);
+        let left = left.get_mut(..length).unwrap_or_default();
+        let right = right.get_mut(..length).unwrap_or_default();
+        let filled = fill(one, left, at).map_err(|error| CopyError::Read(error.into()))?;
+        let also = fill(other, right, at).map_err(write_error)?;
+        if !filled || !also || left != right {
+            return Ok(false);
+        }
+        at += length as u64;
+    }
+    Ok(true)
+}
+
+/// Fills `room` with what a file has at `at`. Returns false if it ends before that.
+fn fill(file: BorrowedFd<'_>, room: &mut [u8], at: u64) -> Result<bool, Errno> {
+    let mut read = 0;
+    while let Some(rest) = room.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match pread(file, rest, at + read as u64) {
+            Ok(0) => return Ok(false),
+            Ok(more) => read += more,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 fn write_error(error: Errno) -> CopyError {
     CopyError::Write(error.into())
 }
@@ -147,7 +200,7 @@ mod tests {
 
     const GO: &dyn Fn() -> bool = &|| true;
 
-    fn copy(from: &File, to: &File, sparse: bool) -> Result<(), CopyError> {
+    fn copy(from: &File, to: &File, sparse: bool) -> Result<bool, CopyError> {
         let size = from.metadata().unwrap().len();
         Copy { from: from.as_fd(), to: to.as_fd(), size, sparse }.run(GO)
     }
@@ -193,9 +246,28 @@ mod tests {
         from.write_all(b"in the middle").unwrap();
         from.set_len(50 << 20).unwrap();
         let mut to = tempfile::tempfile().unwrap();
-        copy(&from, &to, true).unwrap();
+        assert!(copy(&from, &to, true).unwrap());
         assert_eq!(content(&mut to), content(&mut from));
         assert!(to.metadata().unwrap().blocks() < 100, "{}", to.metadata().unwrap().blocks());
+    }
+
+    #[test]
+    fn a_file_without_holes_is_told_to_have_none() {
+        let (mut from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        from.write_all(b"content").unwrap();
+        assert!(!copy(&from, &to, true).unwrap() && !copy(&from, &to, false).unwrap());
+    }
+
+    #[test]
+    fn files_are_compared_to_the_last_byte() {
+        let (mut one, mut other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        one.write_all(&vec![7; 600_000]).unwrap();
+        other.write_all(&vec![7; 600_000]).unwrap();
+        let is_same = |other: &File, size| same(one.as_fd(), other.as_fd(), size, GO).unwrap();
+        assert!(is_same(&other, 600_000) && is_same(&other, 0) && !is_same(&other, 600_001));
+        other.seek(io::SeekFrom::End(-1)).unwrap();
+        other.write_all(&[8]).unwrap();
+        assert!(!is_same(&other, 600_000) && is_same(&other, 599_999));
     }
 
     #[test]

@@ -101,6 +101,17 @@ impl Dir {
         }
     }
 
+    /// Opens the directory that lists this one now. It may be another one than before: whoever asks
+    /// compares it with what it should be.
+    ///
+    /// # Errors
+    ///
+    /// As `open(2)`.
+    pub fn up(&self) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self { fd: fs::openat(&self.fd, c"..", flags, Mode::empty())? })
+    }
+
     /// What the entry `name` of this directory is; the empty name is the directory itself.
     ///
     /// # Errors
@@ -169,6 +180,15 @@ mod tests {
             assert!(dir.open_below(link).is_err(), "{link:?}");
         }
         assert_eq!(dir.stat(b"out").unwrap().stx_mode & 0o170_000, 0o120_000);
+    }
+
+    #[test]
+    fn a_directory_is_found_from_what_is_in_it() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("a/b")).unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        let up = dir.open_below(b"a/b").unwrap().up().unwrap();
+        assert_eq!(up.stat(b"").unwrap().stx_ino, dir.stat(b"a").unwrap().stx_ino);
     }
 
     #[test]

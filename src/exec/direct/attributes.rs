@@ -14,6 +14,8 @@ use super::{
 const SET_USER: u32 = 0o4000;
 const SET_GROUP: u32 = 0o2000;
 const MODE: u32 = 0o7777;
+const OTHERS: u32 = 0o077;
+const CAPABILITY: &[u8] = b"security.capability";
 
 /// An entry on both sides.
 #[derive(Clone, Copy)]
@@ -50,6 +52,40 @@ pub(super) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.stx_mode.into())
 }
 
+/// Whether the attributes of the source would lend somebody what he could not read, or rights that he
+/// did not have, if they were set on what the target has: another owner, or the set-user or set-group
+/// bit. Size and time are his to set, so they do not tell that it is a copy.
+pub(super) fn lends_rights(pass: &Pass<'_>, source: &Stat, target: &Stat) -> bool {
+    if !pass.traits().keeps_owners {
+        return false;
+    }
+    let bits = u32::from(source.stx_mode) & !u32::from(target.stx_mode) & (SET_USER | SET_GROUP);
+    source.stx_uid != target.stx_uid || bits != 0
+}
+
+/// Takes from a directory of the target what its source does not give, before anything comes into it.
+/// What it does not give yet is given at the end, where it is told as well if anything fails.
+pub(super) fn tighten(pass: &Pass<'_>, ends: Ends<'_>) {
+    let ((_, source), (to, target)) = (ends.source, ends.target);
+    let (wanted, mode) = (u32::from(source.stx_mode) & MODE, u32::from(target.stx_mode) & MODE);
+    let is_others = pass.traits().keeps_owners
+        && (source.stx_uid, source.stx_gid) != (target.stx_uid, target.stx_gid);
+    let is_open = mode & !wanted & OTHERS != 0;
+    if !is_open && !is_others && ends.bare {
+        return;
+    }
+    let narrow = mode & (wanted | !OTHERS);
+    // Nobody else comes in while its owner and its ACL are changed.
+    let shut = if is_others { narrow & !OTHERS } else { narrow };
+    let _ = to.chmod(shut);
+    if let Ok(plan) = Plan::new(pass, ends)
+        && (plan.changes_owner() || plan.changes_acl())
+    {
+        let _ = Plan { mode: None, modified: None, ..plan }.carry_out(pass, ends);
+        let _ = to.chmod(narrow);
+    }
+}
+
 impl Plan {
     /// What differs.
     pub(super) fn new(pass: &Pass<'_>, ends: Ends<'_>) -> Result<Self, Trouble> {
@@ -75,6 +111,12 @@ impl Plan {
             plan.modified = Some((source.stx_mtime.tv_sec, source.stx_mtime.tv_nsec));
         }
         Ok(plan)
+    }
+
+    /// Whether it would lend the capabilities of the source to what the target has: whoever could
+    /// write that would have them.
+    pub(super) fn lends_rights(&self) -> bool {
+        self.set.iter().any(|(name, _)| name.as_bytes() == CAPABILITY)
     }
 
     /// Whether nothing differs.
@@ -129,7 +171,7 @@ impl Plan {
                 Err(error) => return Err(read(error)),
             };
             // A new owner clears the capabilities.
-            let cleared = self.changes_owner() && name.as_bytes() == b"security.capability";
+            let cleared = self.changes_owner() && name.as_bytes() == CAPABILITY;
             let is_there = present.contains(&name) && !cleared;
             if !is_there || !to.xattr(&name).is_ok_and(|there| there == value) {
                 self.set.push((name, value));
@@ -200,7 +242,7 @@ fn travelling(names: Vec<CString>, privileged: bool) -> Vec<CString> {
             || name == b"system.posix_acl_access"
             || name == b"system.posix_acl_default"
             || privileged
-                && (name == b"security.capability"
+                && (name == CAPABILITY
                     || name.starts_with(b"trusted.") && !name.starts_with(b"trusted.SGI_"))
     };
     names.into_iter().filter(travels).collect()

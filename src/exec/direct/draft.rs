@@ -2,6 +2,7 @@
 
 use std::{
     collections::hash_map::RandomState,
+    ffi::CStr,
     hash::BuildHasher,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -11,48 +12,70 @@ use std::{
     },
 };
 
-use mirror_linux::dir::{Dir, Stat};
+use mirror_linux::{
+    dir::{Dir, Stat},
+    spot::Spot,
+};
 use rustix::{
-    fs::{self, AtFlags, CWD, Mode, OFlags},
+    fs::{self, AtFlags, CWD, FileType, Mode, OFlags},
     io::Errno,
 };
 
+use super::attributes::file_type;
+
 /// What is between the name that is wanted and what makes a temporary name its own.
 const MARK: &[u8] = b".lsyncd-";
-/// How many letters make a temporary name its own: half of them say which process made it.
-const LETTERS: usize = 12;
+/// How many letters make a temporary name its own: a third says which process made it, a third is
+/// random, and the last third is a checksum of all before.
+const LETTERS: usize = 3 * PART;
+const PART: usize = 6;
 /// The letters, five bits each.
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// The longest name that Linux has.
-const NAME_MAX: usize = 255;
+/// How much of the wanted name a temporary name has at most. Some file systems take no long names.
+const ROOM: usize = 64;
 /// How many names are tried before somebody is thought to play with us.
 const TRIES: usize = 16;
+/// Marks a file that is not complete, where the file system can hold the mark.
+const UNFINISHED: &CStr = c"user.lsyncd.unfinished";
 
-/// Whether a name is a temporary one, of this process or of one that ended too early.
-///
-/// Such an entry is never mirrored: whoever mirrors our target on does not want it.
+/// Returns true if a name has the form of a temporary one, of this process or of one that ended too
+/// early. That alone proves nothing: see [`is_unfinished`] and [`is_left_over`].
 pub(super) fn is_temporary(name: &[u8]) -> bool {
-    let Some((mark, letters)) = name
-        .split_last_chunk::<LETTERS>()
-        .and_then(|(rest, letters)| Some((rest.strip_prefix(b".")?.ends_with(MARK), letters)))
-    else {
-        return false;
-    };
-    mark && letters.iter().all(|letter| ALPHABET.contains(letter))
+    let Some((rest, check)) = name.split_last_chunk::<PART>() else { return false };
+    let Some((front, _)) = rest.split_last_chunk::<{ LETTERS - PART }>() else { return false };
+    front.starts_with(b".") && front.ends_with(MARK) && *check == letters(checksum(rest))
 }
 
-/// Whether a name is a temporary one of this process, and so may be in use.
+/// Returns true if a name is a temporary one of this process, and so may be in use.
 pub(super) fn is_own(name: &[u8]) -> bool {
-    is_temporary(name)
-        && name
-            .split_last_chunk::<LETTERS>()
-            .is_some_and(|(_, letters)| letters.starts_with(&OURS.letters))
+    let letters = name.split_last_chunk::<LETTERS>().map(|(_, letters)| letters);
+    is_temporary(name) && letters.is_some_and(|letters| letters.starts_with(&OURS.letters))
+}
+
+/// Returns true if the entry with this temporary name is one that the copier of another mirror works
+/// on: who mirrors our target on does not want it. A user's own file of such a name has no mark.
+pub(super) fn is_unfinished(dir: &Dir, name: &[u8]) -> bool {
+    Spot::Named(dir.as_fd(), name).xattr(UNFINISHED).is_ok()
+}
+
+/// Returns true if the entry with this temporary name was left by a copier that ended too early. A
+/// file is known by its mark, where the file system can hold one.
+pub(super) fn is_left_over(dir: &Dir, name: &[u8]) -> bool {
+    let Ok(stat) = dir.stat(name) else { return false };
+    match file_type(&stat) {
+        FileType::Directory => false,
+        FileType::RegularFile => match Spot::Named(dir.as_fd(), name).xattr(UNFINISHED) {
+            Ok(_) => true,
+            Err(error) => Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP),
+        },
+        _ => true,
+    }
 }
 
 /// What the names of this process have in common.
 struct Ours {
     state: RandomState,
-    letters: [u8; LETTERS / 2],
+    letters: [u8; PART],
     next: AtomicU64,
 }
 
@@ -62,20 +85,34 @@ static OURS: LazyLock<Ours> = LazyLock::new(|| {
     Ours { state, letters, next: AtomicU64::new(0) }
 });
 
-fn letters(mut bits: u64) -> [u8; LETTERS / 2] {
-    [(); LETTERS / 2].map(|()| {
+fn letters(mut bits: u64) -> [u8; PART] {
+    [(); PART].map(|()| {
         let letter = usize::try_from(bits % 32).ok().and_then(|bits| ALPHABET.get(bits));
         bits /= 32;
         letter.copied().unwrap_or(b'a')
     })
 }
 
-/// A temporary name beside `name`, which nobody can foresee. One of 255 bytes is shortened.
+/// The same in every process: FNV-1a, folded to the bits that the letters take.
+fn checksum(bytes: &[u8]) -> u64 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash ^ (hash >> 32)
+}
+
+/// A temporary name beside `name`, which nobody can foresee. A long one is shortened, between two
+/// characters.
 fn temporary(name: &[u8]) -> Vec<u8> {
-    let room = NAME_MAX - 1 - MARK.len() - LETTERS;
+    let mut room = ROOM.min(name.len());
+    while room > 0 && name.get(room).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        room -= 1;
+    }
     let unique = letters(OURS.state.hash_one(OURS.next.fetch_add(1, Ordering::Relaxed)));
-    let name = name.get(..room).unwrap_or(name);
-    [b".", name, MARK, &OURS.letters, &unique].concat()
+    let name = name.get(..room).unwrap_or_default();
+    let rest = [b".", name, MARK, &OURS.letters, &unique].concat();
+    let check = letters(checksum(&rest));
+    [&rest[..], &check].concat()
 }
 
 /// An entry under a temporary name, which is removed if it does not get its own.
@@ -134,16 +171,26 @@ pub(super) struct Draft<'a> {
     dir: &'a Dir,
     file: OwnedFd,
     temporary: Option<Temporary<'a>>,
+    /// Whether the name that it gets is taken.
+    replaces: bool,
+    /// Whether it has the mark of a file that is not complete.
+    marked: bool,
 }
 
 impl<'a> Draft<'a> {
     /// An empty file that only its owner may open, to take the place of the one called `name`.
-    pub(super) fn new(dir: &'a Dir, name: &[u8]) -> io::Result<Self> {
+    pub(super) fn replacing(dir: &'a Dir, name: &[u8]) -> io::Result<Self> {
+        Ok(Self { replaces: true, ..Self::unnamed(dir, name)? })
+    }
+
+    /// An empty file under a temporary name, where the file system can't make one without a name.
+    pub(super) fn named(dir: &'a Dir, name: &[u8]) -> io::Result<Self> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let (temporary, file) = Temporary::new(dir, name, |name| {
             fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)
         })?;
-        Ok(Self { dir, file, temporary: Some(temporary) })
+        let marked = Spot::Open(file.as_fd()).set_xattr(UNFINISHED, b"").is_ok();
+        Ok(Self { dir, file, temporary: Some(temporary), replaces: true, marked })
     }
 
     /// An empty file that has its name already, for a directory that nobody else can look into
@@ -153,9 +200,9 @@ impl<'a> Draft<'a> {
         match fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => {
                 let temporary = Some(Temporary { dir, name: name.to_vec() });
-                Ok(Self { dir, file, temporary })
+                Ok(Self { dir, file, temporary, replaces: false, marked: false })
             }
-            Err(Errno::EXIST) => Self::new(dir, name),
+            Err(Errno::EXIST) => Self::replacing(dir, name),
             Err(error) => Err(error.into()),
         }
     }
@@ -165,13 +212,18 @@ impl<'a> Draft<'a> {
     pub(super) fn unnamed(dir: &'a Dir, name: &[u8]) -> io::Result<Self> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
         match fs::openat(dir, c".", flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => Ok(Self { dir, file, temporary: None }),
+            Ok(file) => Ok(Self { dir, file, temporary: None, replaces: false, marked: false }),
             // What file systems without O_TMPFILE answer.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT | Errno::NOSYS) => {
-                Self::new(dir, name)
+                Self::named(dir, name)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Its temporary name, if it has one.
+    pub(super) fn name(&self) -> Option<&[u8]> {
+        self.temporary.as_ref().map(Temporary::name)
     }
 
     /// What it is now.
@@ -180,12 +232,23 @@ impl<'a> Draft<'a> {
         Ok(fs::statx(&self.file, c"", flags, fs::StatxFlags::BASIC_STATS)?)
     }
 
+    /// Waits until its content is on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(fs::fsync(&self.file)?)
+    }
+
     /// Gives it its name.
     pub(super) fn publish(self, name: &[u8]) -> io::Result<()> {
         if let Some(temporary) = self.temporary {
+            if self.marked {
+                // A mark that stays is no harm: it counts only with a temporary name.
+                let _ = Spot::Open(self.file.as_fd()).remove_xattr(UNFINISHED);
+            }
             return temporary.publish(name);
         }
-        match link(&self.file, self.dir, name) {
+        let direct =
+            if self.replaces { Err(Errno::EXIST) } else { link(&self.file, self.dir, name) };
+        match direct {
             Err(Errno::EXIST) => {
                 let made = Temporary::new(self.dir, name, |name| link(&self.file, self.dir, name));
                 made?.0.publish(name)
@@ -224,21 +287,40 @@ mod tests {
 
     #[test]
     fn temporary_names_are_known_and_others_are_not_taken_for_them() {
-        for name in [&b"a"[..], b"", &[0xff; 255], b".hidden"] {
+        for name in [&b"a"[..], b"", &[0xff; 255], b".hidden", "\u{e9}".repeat(127).as_bytes()] {
             let made = temporary(name);
-            assert!(made.len() <= NAME_MAX);
+            assert!(made.len() <= 100);
             assert!(is_temporary(&made) && is_own(&made), "{made:?}");
             assert_ne!(made, temporary(name));
+            assert!(str::from_utf8(name).is_err() || str::from_utf8(&made).is_ok());
+            // Of another process: its letters are others, and the checksum is right.
+            let mut other = made[..made.len() - PART].to_vec();
+            let at = other.len() - PART - 1;
+            other[at] = if other[at] == b'a' { b'b' } else { b'a' };
+            let check = letters(checksum(&other));
+            other.extend_from_slice(&check);
+            assert!(is_temporary(&other) && !is_own(&other), "{other:?}");
         }
-        assert!(is_temporary(b".a.lsyncd-abcdefghijkl"));
-        assert!(!is_own(b".a.lsyncd-abcdefghijkl"));
-        for name in [
-            &b".a.lsyncd-abcdefghijk"[..],
-            b"a.lsyncd-abcdefghijkl",
-            b".a.lsyncd-abcdefghij1l",
-            b"",
-        ] {
+        for name in
+            [&b".a.lsyncd-abcdefghijklmnopqr"[..], b".a.lsyncd-abcdefghijkl", b".lsyncd-", b""]
+        {
             assert!(!is_temporary(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_left_over_is_known_by_more_than_its_name() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Dir::open(place.path()).unwrap();
+        let draft = Draft::named(&dir, b"name").unwrap();
+        let name = draft.name().unwrap().to_vec();
+        assert!(is_left_over(&dir, &name));
+        assert_eq!(is_unfinished(&dir, &name), draft.marked);
+        if draft.marked {
+            let path = place.path().join(str::from_utf8(&name).unwrap());
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, b"a user's own").unwrap();
+            assert!(!is_left_over(&dir, &name) && !is_unfinished(&dir, &name));
         }
     }
 
@@ -246,20 +328,22 @@ mod tests {
     fn a_draft_that_is_not_published_leaves_nothing() {
         let place = tempfile::tempdir().unwrap();
         let dir = Dir::open(place.path()).unwrap();
-        drop(Draft::new(&dir, b"name").unwrap());
-        drop(Draft::unnamed(&dir, b"name").unwrap());
-        drop(Draft::in_place(&dir, b"name").unwrap());
-        assert!(names(&place).is_empty());
+        for make in [Draft::named, Draft::unnamed, Draft::in_place, Draft::replacing] {
+            drop(make(&dir, b"name").unwrap());
+            assert!(names(&place).is_empty());
+        }
     }
 
     #[test]
     fn a_published_draft_has_its_name_alone_whatever_had_it() {
         let place = tempfile::tempdir().unwrap();
         let dir = Dir::open(place.path()).unwrap();
-        for make in [Draft::new, Draft::unnamed, Draft::in_place] {
+        for make in [Draft::named, Draft::unnamed, Draft::in_place, Draft::replacing] {
             for _ in 0..2 {
                 make(&dir, b"name").unwrap().publish(b"name").unwrap();
                 assert_eq!(names(&place), [b"name"]);
+                let spot = Spot::Named(dir.as_fd(), b"name");
+                assert!(spot.xattr_names().unwrap().is_empty());
             }
         }
     }

@@ -7,10 +7,12 @@ use std::{
 
 use mirror_core::{
     job::{Place, Scope},
+    notice::Kind,
     path::TreePath,
 };
 use mirror_linux::{
     dir::{Dir, Stat},
+    entries::ReadBuffer,
     spot::Spot,
 };
 use rustix::{
@@ -23,10 +25,11 @@ use super::{
     draft::{self, Temporary},
     file,
     folder::{Folder, Item, Task, existing, kind},
-    grain::same_file,
+    grain::{same_file, same_size_and_time},
     links,
-    remove::{Removed, remove},
+    remove::{Removed, count, remove},
     trouble::{self, Trouble, target_call},
+    unseen::{Deletion, Witness},
     warn::Topic,
 };
 
@@ -73,9 +76,6 @@ impl Folder<'_> {
 
     fn look(&self, path: &TreePath, item: &Item, absent: bool) -> Result<(), Trouble> {
         let name = &*item.name;
-        if draft::is_temporary(name) {
-            return Ok(());
-        }
         // What is new has to be opened anyway, and if it can't be, its name tells why.
         let file = if absent && item.is_file { file::open(self, name).ok() } else { None };
         let source = match &file {
@@ -88,9 +88,13 @@ impl Folder<'_> {
         let target = target.map_err(trouble::target("look at"))?;
         let is_mirrored =
             |source: &Stat| !self.pass.filter().excludes_entry(path, kind(file_type(source)));
+        if draft::is_temporary(name) && self.is_of_a_copier(name, source.is_some()) {
+            return Ok(());
+        }
         let Some(source) = source.filter(is_mirrored) else {
             return target.map_or(Ok(()), |target| self.gone(path, &target));
         };
+        self.pass.tally.mirrored(target.is_some());
         let subject = Subject { path, name, source, target, file };
         if file_type(&source) == FileType::Directory {
             return self.directory(&subject, item.scope);
@@ -102,12 +106,65 @@ impl Folder<'_> {
         self.lone(&subject)
     }
 
-    /// Removes what the source does not have any more, or hides.
-    fn gone(&self, path: &TreePath, target: &Stat) -> Result<(), Trouble> {
-        if !self.pass.may_delete(path, kind(file_type(target))) {
-            return Ok(());
+    /// Whether the entry with this temporary name is one that a copier works on, or has left. What was
+    /// left at the target is removed.
+    fn is_of_a_copier(&self, name: &[u8], is_in_source: bool) -> bool {
+        if is_in_source {
+            return draft::is_unfinished(&self.pair.source, name);
         }
-        remove(self.pass, &self.pair.target, path, target).map(drop)
+        draft::is_own(name) || self.remove_left_over(name)
+    }
+
+    /// Removes what a process that ended too early left. Returns false if it is something else.
+    pub(super) fn remove_left_over(&self, name: &[u8]) -> bool {
+        let is_left_over = draft::is_left_over(&self.pair.target, name);
+        if is_left_over {
+            // If it can't be removed, it does no harm, and the next pass tries again.
+            let _ = fs::unlinkat(&self.pair.target, name, AtFlags::empty());
+        }
+        is_left_over
+    }
+
+    /// Removes what the source does not have any more, or hides, or counts it for later.
+    fn gone(&self, path: &TreePath, target: &Stat) -> Result<(), Trouble> {
+        match self.pass.deletion(path, kind(file_type(target))) {
+            Deletion::Never => Ok(()),
+            Deletion::TooLate => Err(Trouble::Unseen),
+            Deletion::Later(witness) => self.put_off(path, target, witness).map(drop),
+            Deletion::Now if self.is_other_name(path) => Ok(()),
+            Deletion::Now => remove(self.pass, &self.pair.target, path, target).map(drop),
+        }
+    }
+
+    /// Counts what is deleted at the end, if at all.
+    fn put_off(
+        &self,
+        path: &TreePath,
+        target: &Stat,
+        witness: Witness,
+    ) -> Result<Removed, Trouble> {
+        let counted = count(self.pass, &self.pair.target, path, target)?;
+        // Where all that is left is protected, nothing goes.
+        if counted.count > 0 {
+            self.pass.counted(witness).add(path, counted.count);
+        }
+        Ok(counted)
+    }
+
+    /// Whether the target has this name only by another one that differs by its case: then what is
+    /// there is what the source has under that one.
+    fn is_other_name(&self, path: &TreePath) -> bool {
+        if !self.pass.traits().folds_case {
+            return false;
+        }
+        let mut is_listed = false;
+        let listed = Dir::open_below(&self.pair.target, b"").and_then(|dir| {
+            dir.read(&mut ReadBuffer::new(), |entry| {
+                is_listed |= Some(entry.name) == path.name();
+                Ok(())
+            })
+        });
+        listed.is_ok() && !is_listed
     }
 
     fn directory(&self, subject: &Subject<'_>, scope: Scope) -> Result<(), Trouble> {
@@ -119,10 +176,10 @@ impl Folder<'_> {
         let target = subject.target.as_ref();
         let there = target.filter(|stat| file_type(stat) == FileType::Directory);
         match (there, scope) {
-            (Some(target), Scope::Entry) => {
+            (Some(target), _) if !self.goes_below(subject, scope) => {
                 return attributes::copy(self.pass, self.ends(subject, target));
             }
-            (Some(_), Scope::Tree) => {}
+            (Some(_), _) => {}
             (None, _) => {
                 if target.is_some() {
                     fs::unlinkat(&self.pair.target, subject.name, AtFlags::empty())
@@ -134,11 +191,21 @@ impl Folder<'_> {
                 }
             }
         }
+        if self.pass.is_elsewhere(&subject.source) {
+            let stat = self.pair.target.stat(subject.name).map_err(trouble::target("look at"))?;
+            return attributes::copy(self.pass, self.ends(subject, &stat));
+        }
         if let Some(name) = TreePath::new(subject.name) {
             let branch = self.branch.child(name, there.is_none(), 0);
             self.crew.push([Task::All(branch)]);
         }
         Ok(())
+    }
+
+    /// Whether what a directory lists is looked at: not if only the directory itself is meant, or if
+    /// it is the root of another file system.
+    fn goes_below(&self, subject: &Subject<'_>, scope: Scope) -> bool {
+        scope == Scope::Tree && !self.pass.is_elsewhere(&subject.source)
     }
 
     /// Brings an entry that is no directory to the state of the source, other names of the same
@@ -150,9 +217,14 @@ impl Folder<'_> {
             let ends = self.ends(subject, target);
             let plan = Plan::new(self.pass, ends)?;
             // What has more names here than there would be changed under names that must not be.
-            if plan.is_empty() || target.stx_nlink <= subject.source.stx_nlink {
+            let is_alone = plan.is_empty() || target.stx_nlink <= subject.source.stx_nlink;
+            if is_alone && !plan.lends_rights() {
                 return plan.carry_out(self.pass, ends);
             }
+        }
+        let is_link = file_type(&subject.source) == FileType::Symlink;
+        if is_link && subject.target.is_some() && self.pass.late.put_off(subject.path) {
+            return Ok(());
         }
         self.make_way(subject)?;
         match file_type(&subject.source) {
@@ -162,11 +234,22 @@ impl Folder<'_> {
         }
     }
 
-    /// Whether the target has the same content, as far as can be told without reading it.
+    /// Whether the target has the same content, as far as can be told without reading it. It is read
+    /// where somebody was heard to write it, which size and time need not tell.
     pub(super) fn same_content(
         &self,
         subject: &Subject<'_>,
         target: &Stat,
+    ) -> Result<bool, Trouble> {
+        self.same_as(subject, target, (&self.pair.target, subject.name))
+    }
+
+    /// As [`same_content`](Self::same_content), for another name of the target.
+    pub(super) fn same_as(
+        &self,
+        subject: &Subject<'_>,
+        target: &Stat,
+        (dir, name): (&Dir, &[u8]),
     ) -> Result<bool, Trouble> {
         let source = &subject.source;
         if file_type(source) != file_type(target) {
@@ -174,10 +257,14 @@ impl Folder<'_> {
         }
         let device = |stat: &Stat| (stat.stx_rdev_major, stat.stx_rdev_minor);
         Ok(match file_type(source) {
+            FileType::RegularFile if attributes::lends_rights(self.pass, source, target) => false,
+            FileType::RegularFile if self.pass.is_written(subject.path) => {
+                same_size_and_time(self.pass.grain(), source, target)
+                    && file::same(self, subject, (dir, name))?
+            }
             FileType::RegularFile => same_file(self.pass.grain(), source, target),
             FileType::Symlink => {
-                let there = read_link(&self.pair.target, subject.name);
-                let there = there.map_err(trouble::target("read"))?;
+                let there = read_link(dir, name).map_err(trouble::target("read"))?;
                 read_link(&self.pair.source, subject.name).map_err(trouble::source("read"))?
                     == there
             }
@@ -198,19 +285,24 @@ impl Folder<'_> {
         if file_type(target) != FileType::Directory {
             return Ok(());
         }
-        let removed = if self.pass.may_delete(subject.path, kind(FileType::Directory)) {
-            remove(self.pass, &self.pair.target, subject.path, target)?
-        } else {
-            match fs::unlinkat(&self.pair.target, subject.name, AtFlags::REMOVEDIR) {
-                Ok(()) => Removed::All,
-                Err(Errno::NOTEMPTY | Errno::EXIST) => Removed::Some,
-                Err(error) => return Err(Trouble::Target("replace", error.into())),
+        let empty = || match fs::unlinkat(&self.pair.target, subject.name, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(error) => Err(Trouble::Target("replace", error.into())),
+        };
+        let kept = match self.pass.deletion(subject.path, Kind::Directory) {
+            Deletion::Now => remove(self.pass, &self.pair.target, subject.path, target)?.kept,
+            _ if empty()? => false,
+            Deletion::Never => true,
+            Deletion::TooLate => return Err(Trouble::Unseen),
+            Deletion::Later(witness) => {
+                if !self.put_off(subject.path, target, witness)?.kept {
+                    return Err(Trouble::Later);
+                }
+                true
             }
         };
-        match removed {
-            Removed::All => Ok(()),
-            Removed::Some => Err(Trouble::Blocked),
-        }
+        if kept { Err(Trouble::Blocked) } else { Ok(()) }
     }
 
     fn symlink(&self, subject: &Subject<'_>) -> Result<(), Trouble> {

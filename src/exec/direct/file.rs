@@ -5,7 +5,11 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use mirror_linux::{content::Copy, dir::Stat, spot::Spot};
+use mirror_linux::{
+    content::{self, Copy, CopyError},
+    dir::{Dir, Stat},
+    spot::Spot,
+};
 use rustix::{
     fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags},
     io::Errno,
@@ -87,12 +91,13 @@ fn draft<'a>(
     let create = match subject.is_new() {
         true if pair.fresh => Draft::in_place,
         true => Draft::unnamed,
-        false => Draft::new,
+        false => Draft::replacing,
     };
     let draft = create(&pair.target, subject.name).map_err(trouble::target("write"))?;
     let sparse = before.stx_blocks.saturating_mul(BLOCK) < before.stx_size;
     let size = before.stx_size;
-    Copy { from: file.as_fd(), to: draft.as_fd(), size, sparse }.run(&|| folder.pass.goes_on())?;
+    let copy = Copy { from: file.as_fd(), to: draft.as_fd(), size, sparse };
+    let holes = copy.run(&|| folder.pass.goes_on())?;
     // The same for all that are made in one directory.
     let empty = match pair.new_file.get() {
         Some(stat) => *stat,
@@ -105,9 +110,31 @@ fn draft<'a>(
         is_new: true,
         bare: pair.bare,
     };
+    // With holes the size would be on the disk before the content is: after a power cut it would
+    // count as equal for ever.
+    if holes || folder.pass.direct.settings.durable {
+        draft.sync().map_err(trouble::target("write"))?;
+    }
     attributes::copy(folder.pass, ends)?;
     let after = stat(file).map_err(trouble::source("look at"))?;
     Ok((draft, Steady::of(&before, &after)))
+}
+
+/// Whether the target has the same content under a name, which is read. What can't be read there is
+/// not the same.
+pub(super) fn same(
+    folder: &Folder<'_>,
+    subject: &Subject<'_>,
+    (dir, name): (&Dir, &[u8]),
+) -> Result<bool, Trouble> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(there) = fs::openat(dir, name, flags, Mode::empty()) else { return Ok(false) };
+    let here = open(folder, subject.name).map_err(trouble::source("open"))?;
+    let size = subject.source.stx_size;
+    match content::same(here.as_fd(), there.as_fd(), size, &|| folder.pass.goes_on()) {
+        Err(CopyError::Write(_)) => Ok(false),
+        compared => Ok(compared?),
+    }
 }
 
 /// What an open file is.

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mirror_core::{
     job::{Place, Scope},
     notice::Kind,
@@ -18,10 +18,7 @@ use mirror_linux::{
     entries::ReadBuffer,
     spot::Spot,
 };
-use rustix::{
-    fs::{AtFlags, FileType, unlinkat},
-    io::Errno,
-};
+use rustix::{fs::FileType, io::Errno};
 
 use super::{
     attributes::{self, Ends},
@@ -30,7 +27,6 @@ use super::{
     draft,
     pass::Pass,
     trouble::{self, Trouble, is_absent},
-    warn::Topic,
 };
 
 /// How many entries of one directory are a task of their own.
@@ -95,11 +91,30 @@ impl Pair {
         if !pass.direct.privileged {
             make_workable(&target);
         }
-        let inherited = |name: &CString| name.as_bytes() == b"system.posix_acl_default";
         let names = Spot::Open(target.as_fd()).xattr_names();
-        let bare = names.is_ok_and(|names| !names.iter().any(inherited));
+        let has_none = |wanted: &[u8]| {
+            let is_it = |name: &CString| name.as_bytes() == wanted;
+            names.as_ref().is_ok_and(|names| !names.iter().any(is_it))
+        };
+        let bare = has_none(b"system.posix_acl_default");
+        let is_plain = has_none(b"system.posix_acl_access");
         let (new_file, twins) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { source, target, bare, fresh: false, new_file, twins })
+        let pair = Self { source, target, bare, fresh: false, new_file, twins };
+        pair.tighten(pass, is_plain)?;
+        Ok(pair)
+    }
+
+    /// Shuts out whoever may not look into the directory of the source.
+    fn tighten(&self, pass: &Pass<'_>, is_plain: bool) -> Result<(), Trouble> {
+        let source = self.source.stat(b"").map_err(trouble::source("look at"))?;
+        if pass.is_elsewhere(&source) {
+            return Err(Trouble::Elsewhere);
+        }
+        let target = self.target.stat(b"").map_err(trouble::target("look at"))?;
+        let (from, to) = (Spot::Open(self.source.as_fd()), Spot::Open(self.target.as_fd()));
+        let (source, target) = ((from, &source), (to, &target));
+        attributes::tighten(pass, Ends { source, target, is_new: false, bare: is_plain });
+        Ok(())
     }
 
     /// The other names in this directory of the source that have this inode. A guess.
@@ -189,7 +204,10 @@ pub(super) fn work(pass: &Pass<'_>, crew: &Crew<Task>, task: Task) {
         let folder = Folder { pass, crew, branch: &branch, path: &path, pair };
         match items {
             None => folder.all(),
-            Some(items) => folder.share(items),
+            Some(items) => {
+                folder.sweep();
+                folder.share(items);
+            }
         }
     }
     let mut failed = pair.is_none();
@@ -246,78 +264,60 @@ impl Folder<'_> {
     /// What the source lists, after what it does not list has been removed from the target.
     fn compare(&self) -> Result<Vec<Item>, Trouble> {
         let stat = self.pair.source.stat(b"").map_err(trouble::source("look at"))?;
-        self.pass.direct.mounts.learn(self.path, &stat);
+        self.pass.direct.learned.mounts.learn(self.path, &stat);
         let mut buffer = ReadBuffer::new();
-        let mut items = Vec::new();
+        let mut items: Vec<Item> = Vec::new();
         let listed = self.pair.source.read(&mut buffer, |entry| {
-            if !draft::is_temporary(entry.name) {
-                let is_file = entry.file_type == FileType::RegularFile;
-                let item = Item { absent: true, is_file, ..Item::new(entry.name, Scope::Tree) };
-                items.push((item, kind(entry.file_type)));
-            }
+            let is_file = entry.file_type == FileType::RegularFile;
+            items.push(Item { absent: true, is_file, ..Item::new(entry.name, Scope::Tree) });
             Ok(())
         });
         listed.map_err(trouble::source("list"))?;
-        let mut there = HashMap::new();
+        let mut there: HashSet<Box<[u8]>> = HashSet::new();
         if !self.branch.fresh {
             let listed = self.pair.target.read(&mut buffer, |entry| {
-                there.insert(Box::from(entry.name), kind(entry.file_type));
+                there.insert(Box::from(entry.name));
                 Ok(())
             });
             listed.map_err(trouble::target("list"))?;
-            for (item, _) in &mut items {
-                item.absent = there.remove(&item.name).is_none();
+            for item in &mut items {
+                item.absent = !there.remove(&item.name);
             }
         }
-        self.remove_rest(&items, &there);
-        Ok(items.into_iter().map(|(item, _)| item).collect())
+        self.remove_rest(there);
+        Ok(items)
     }
 
-    /// Removes what only the target has. Not if the source has nothing at all: that is more often
-    /// a disk that is not mounted than a wish (law 2).
-    fn remove_rest(&self, items: &[(Item, Kind)], rest: &HashMap<Box<[u8]>, Kind>) {
-        let spare = self.path.is_root() && self.is_bare(items, rest);
-        for name in rest.keys() {
+    /// Removes what only the target has, or counts it for later.
+    fn remove_rest(&self, rest: HashSet<Box<[u8]>>) {
+        for name in rest {
             if !self.pass.goes_on() {
                 return;
             }
-            if draft::is_temporary(name) {
-                self.remove_left_over(name);
-            } else if !spare {
-                self.entry(&Item::new(name, Scope::Tree));
-            }
+            self.entry(&Item { name, scope: Scope::Tree, absent: false, is_file: false });
         }
     }
 
-    /// Whether the root of the source has nothing that is mirrored.
-    fn is_bare(&self, items: &[(Item, Kind)], rest: &HashMap<Box<[u8]>, Kind>) -> bool {
-        let pass = self.pass;
-        let is_mirrored = |(item, kind): &(Item, Kind)| {
-            self.path
-                .join(&item.name)
-                .is_some_and(|path| !pass.filter().excludes_entry(&path, *kind))
-        };
-        if items.iter().any(is_mirrored) {
-            pass.direct.warnings.renew(&Topic::EmptySource);
-            return false;
+    /// Removes what a process that ended too early left here, where that can have happened: nobody
+    /// else lists a directory of which some entries changed. Once for each directory.
+    fn sweep(&self) {
+        if !self.pass.traits().names_drafts || !self.pass.direct.learned.is_unswept(self.path) {
+            return;
         }
-        let would_go = rest.iter().any(|(name, kind)| {
-            let path = self.path.join(name).filter(|_| !draft::is_temporary(name));
-            path.is_some_and(|path| !pass.filter().protects(&path, *kind))
+        let mut names = Vec::new();
+        let listed = self.pass.target.open_below(self.path.as_bytes()).and_then(|dir| {
+            dir.read(&mut ReadBuffer::new(), |entry| {
+                if draft::is_temporary(entry.name) && !draft::is_own(entry.name) {
+                    names.push(Box::<[u8]>::from(entry.name));
+                }
+                Ok(())
+            })
         });
-        if pass.delete && would_go {
-            let text =
-                "the source is empty: nothing is deleted here until there is something in it";
-            pass.warn_once(Topic::EmptySource, text);
-        }
-        true
-    }
-
-    /// Removes what a process that ended too early left.
-    fn remove_left_over(&self, name: &[u8]) {
-        if !draft::is_own(name) {
-            // If it can't be removed, it does no harm, and the next pass tries again.
-            let _ = unlinkat(&self.pair.target, name, AtFlags::empty());
+        // If it can't be listed, nothing is known to be left there.
+        for name in names.into_iter().filter(|_| listed.is_ok()) {
+            if self.pair.source.stat(&name).is_err() {
+                self.remove_left_over(&name);
+            }
         }
     }
 

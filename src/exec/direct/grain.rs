@@ -1,11 +1,8 @@
 //! How finely the target keeps times.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, time::Duration};
 
-use mirror_linux::{
-    dir::{Dir, Stat},
-    spot::Spot,
-};
+use mirror_linux::{dir::Stat, spot::Spot};
 use rustix::{
     fs::StatxTimestamp,
     time::{ClockId, clock_gettime},
@@ -18,52 +15,55 @@ const SECOND: i128 = 1_000_000_000;
 /// The step of the times that a file system can hold, in nanoseconds: 1, as nearly all have, or
 /// what FAT (2 s), HFS+ (1 s), SMB and NTFS (100 ns) and the like make of a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grain(i128);
+pub(super) struct Grain {
+    step: i128,
+    /// By how much two times may differ that count as the same.
+    window: i128,
+}
 
 impl Grain {
     /// The finest there is.
-    pub(super) const FINE: Self = Self(1);
+    pub(super) const FINE: Self = Self::of_step(1);
+
+    const fn of_step(step: i128) -> Self {
+        Self { step, window: 0 }
+    }
+
+    /// The same with a window that the user wants, if any.
+    pub(super) fn within(self, window: Option<Duration>) -> Self {
+        let window = window.map_or(0, |it| i128::try_from(it.as_nanos()).unwrap_or(i128::MAX));
+        Self { window, ..self }
+    }
 
     /// The steps that a time can turn out to be rounded down to.
     const STEPS: [i128; 6] = [1, 100, 1_000, 10_000_000, SECOND, 2 * SECOND];
 
-    /// Tries what becomes of a time at `target`. If it can't be tried, times are taken as fine:
-    /// then too much is copied, not too little.
-    pub(super) fn of(target: &Dir) -> Self {
-        let before = target.stat(b"");
-        let grain = Self::tried(target).unwrap_or(Self::FINE);
-        // The trial may have needed a name, and so changed the time of the directory.
-        if let Ok(before) = before {
-            let (seconds, nanoseconds) = (before.stx_mtime.tv_sec, before.stx_mtime.tv_nsec);
-            if target.stat(b"").is_ok_and(|now| time(&now) != time(&before)) {
-                let _ = Spot::Open(target.as_fd()).set_modified(seconds, nanoseconds);
-            }
-        }
-        grain
-    }
-
-    fn tried(target: &Dir) -> Option<Self> {
+    /// Tries what becomes of the time of a file at the target. `None` if it can't be tried.
+    pub(super) fn of(draft: &Draft<'_>) -> Option<Self> {
         const ODD: (i64, u32) = (1_000_000_001, 987_654_321);
-        let draft = Draft::new(target, b"time").ok()?;
         Spot::Open(draft.as_fd()).set_modified(ODD.0, ODD.1).ok()?;
         let kept = time(&draft.stat().ok()?);
         let asked = i128::from(ODD.0) * SECOND + i128::from(ODD.1);
-        Self::STEPS.into_iter().find(|step| asked - asked.rem_euclid(*step) == kept).map(Self)
+        let mut steps = Self::STEPS.into_iter();
+        steps.find(|step| asked - asked.rem_euclid(*step) == kept).map(Self::of_step)
     }
 
     /// Whether the target can't tell these two times apart, the first being the source's.
     pub(super) fn same(self, source: &Stat, target: &Stat) -> bool {
         let (source, target) = (time(source), time(target));
-        source == target || source - source.rem_euclid(self.0) == target
+        (source - target).abs() <= self.window || source - source.rem_euclid(self.step) == target
     }
 }
 
 /// Whether the content of two files can be taken as equal by their size and time.
 pub(super) fn same_file(grain: Grain, source: &Stat, target: &Stat) -> bool {
     let copied = nanoseconds(&target.stx_ctime);
-    source.stx_size == target.stx_size
-        && grain.same(source, target)
-        && is_trusted(time(source), copied, now())
+    same_size_and_time(grain, source, target) && is_trusted(time(source), copied, now())
+}
+
+/// Whether two files have the same size and time.
+pub(super) fn same_size_and_time(grain: Grain, source: &Stat, target: &Stat) -> bool {
+    source.stx_size == target.stx_size && grain.same(source, target)
 }
 
 /// Whether a copy that was made at `copied` surely has what was written at `modified`.
@@ -103,6 +103,7 @@ pub(super) fn nanoseconds(time: &StatxTimestamp) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mirror_linux::dir::Dir;
 
     #[test]
     fn a_copy_is_trusted_if_nothing_can_have_been_written_since_with_the_same_time() {
@@ -125,16 +126,6 @@ mod tests {
     }
 
     #[test]
-    fn the_grain_of_a_file_system_is_found_and_leaves_no_trace() {
-        let place = tempfile::tempdir().unwrap();
-        let dir = Dir::open(place.path()).unwrap();
-        Spot::Open(dir.as_fd()).set_modified(1_000, 1).unwrap();
-        assert_eq!(Grain::of(&dir), Grain::FINE);
-        assert_eq!(time(&dir.stat(b"").unwrap()), 1_000 * SECOND + 1);
-        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
-    }
-
-    #[test]
     fn times_are_the_same_if_the_target_cannot_hold_more() {
         let place = tempfile::tempdir().unwrap();
         let dir = Dir::open(place.path()).unwrap();
@@ -143,10 +134,12 @@ mod tests {
             dir.stat(b"").unwrap()
         };
         let (odd, even) = (stat(1_001, 5), stat(1_000, 0));
-        assert!(Grain(2 * SECOND).same(&odd, &even));
-        assert!(!Grain(SECOND).same(&odd, &even));
-        assert!(Grain(SECOND).same(&odd, &stat(1_001, 0)));
+        assert!(Grain::of_step(2 * SECOND).same(&odd, &even));
+        assert!(!Grain::of_step(SECOND).same(&odd, &even));
+        assert!(Grain::of_step(SECOND).same(&odd, &stat(1_001, 0)));
         assert!(!Grain::FINE.same(&odd, &stat(1_001, 0)));
         assert!(Grain::FINE.same(&odd, &stat(1_001, 5)));
+        let window = Grain::FINE.within(Some(Duration::from_secs(1)));
+        assert!(window.same(&odd, &stat(1_002, 5)) && !window.same(&odd, &stat(1_002, 6)));
     }
 }

@@ -125,7 +125,7 @@ impl Links {
 /// Looks at the other names that a file had whose name is now that of `source`, or of nothing: it
 /// may have been written under this name before, and then nobody has told about the others.
 pub(super) fn look_at_former(folder: &Folder<'_>, path: &TreePath, source: Option<&Stat>) {
-    for other in folder.pass.direct.links.leave(path, source.map(Inode::of)) {
+    for other in folder.pass.direct.learned.links.leave(path, source.map(Inode::of)) {
         let (Some(parent), Some(name)) = (other.parent(), other.name()) else { continue };
         if let Ok(pair) = Pair::open(folder.pass, &parent).map(Arc::new) {
             let folder = Folder { path: &parent, pair: &pair, ..*folder };
@@ -159,7 +159,7 @@ struct Twin {
 /// Brings a file with several names to the state of the source. If its content changed, it does
 /// so under all its names: nobody tells under which of them it was written.
 pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Trouble> {
-    let links = &folder.pass.direct.links;
+    let links = &folder.pass.direct.learned.links;
     let inode = Inode::of(&subject.source);
     let file = links.file(inode);
     // Held during the work: two threads at two names of one file would copy it twice.
@@ -173,8 +173,15 @@ pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Tro
         Some(own) if folder.same_content(subject, own)? => Some(own),
         _ => None,
     };
-    if own.is_some_and(|own| own.stx_nlink == subject.source.stx_nlink) {
-        return folder.lone(subject);
+    if let Some(own) = own.filter(|own| own.stx_nlink == subject.source.stx_nlink) {
+        folder.lone(subject)?;
+        let now = folder.pair.target.stat(subject.name).map_err(trouble::target("look at"))?;
+        if Inode::of(&now) == Inode::of(own) {
+            return Ok(());
+        }
+        // It was copied for its attributes: its other names have to follow.
+        complete(folder, subject, &mut file);
+        return follow(folder, subject, &file.names, Inode::of(own));
     }
     if own.is_none() && join_any(folder, subject, &file.names)? {
         return Ok(());
@@ -186,23 +193,58 @@ pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Tro
     unite(folder, subject, &twins)
 }
 
-/// One of many visits to a file, in a pass that comes to all its names. The first one copies.
+/// One of many visits to a file, in a pass that comes to all its names. The first one copies, and one
+/// under whose name other content was written.
 fn visit(folder: &Folder<'_>, subject: &Subject<'_>, file: &mut File) -> Result<(), Trouble> {
+    let mut done = None;
     if let Some((path, inode)) = &file.done
         && target_stat(folder.pass, path).is_some_and(|stat| Inode::of(&stat) == *inode)
+        && take(folder, subject, path, *inode)?
     {
-        if subject.target.as_ref().map(Inode::of) == Some(*inode) {
+        if !folder.pass.is_written(subject.path) {
             return Ok(());
         }
-        folder.make_way(subject)?;
-        if link_from(folder, path, subject).is_ok() {
+        let stat = folder.pair.target.stat(subject.name).map_err(trouble::target("look at"))?;
+        if folder.same_content(subject, &stat)? {
             return Ok(());
         }
-        // Too many links, or another file system: a copy of its own is the next best.
+        done = Some(*inode);
     }
-    folder.lone(subject)?;
+    let target = folder.pair.target.stat(subject.name).ok();
+    folder.lone(&Subject { target, file: None, ..*subject })?;
     let stat = folder.pair.target.stat(subject.name).map_err(trouble::target("look at"))?;
     file.done = Some((subject.path.clone(), Inode::of(&stat)));
+    done.map_or(Ok(()), |before| follow(folder, subject, &file.names, before))
+}
+
+/// Makes the name one of the file `inode`, which has the name at `path` in the target. Returns false
+/// if it gets a copy of its own.
+fn take(
+    folder: &Folder<'_>,
+    subject: &Subject<'_>,
+    path: &TreePath,
+    inode: Inode,
+) -> Result<bool, Trouble> {
+    if subject.target.as_ref().map(Inode::of) == Some(inode) {
+        return Ok(true);
+    }
+    folder.make_way(subject)?;
+    // Too many links, or another file system: a copy of its own is the next best.
+    Ok(link_from(folder, path, subject).is_ok())
+}
+
+/// Makes all names that the file `before` has in the target names of the one that `subject` is there.
+fn follow(
+    folder: &Folder<'_>,
+    subject: &Subject<'_>,
+    names: &Names,
+    before: Inode,
+) -> Result<(), Trouble> {
+    for path in names.iter().filter(|path| *path != subject.path) {
+        if target_stat(folder.pass, path).is_some_and(|stat| Inode::of(&stat) == before) {
+            relink(folder, subject, path)?;
+        }
+    }
     Ok(())
 }
 
@@ -235,7 +277,7 @@ fn complete(folder: &Folder<'_>, subject: &Subject<'_>, file: &mut File) {
     let beside = folder.pair.twins(stat.stx_ino);
     file.names.extend(beside.iter().filter_map(|name| folder.path.join(name)));
     file.names.retain(|name| name == subject.path || is_name_of(folder.pass, name, stat));
-    file.names.extend(folder.pass.direct.links.search(folder.pass, stat, file.names.len()));
+    file.names.extend(folder.pass.direct.learned.links.search(folder.pass, stat, file.names.len()));
 }
 
 /// Makes all names of a file names of one file at the target.
@@ -266,9 +308,10 @@ fn is_name_of(pass: &Pass<'_>, path: &TreePath, stat: &Stat) -> bool {
 
 /// What the target has under another name; `None` if it does not even have the directory.
 fn twin(folder: &Folder<'_>, subject: &Subject<'_>, path: &TreePath) -> Option<Twin> {
-    let dir = folder.pass.target.open_below(path.parent()?.as_bytes()).ok()?;
-    let target = dir.stat(path.name()?).ok();
-    let same = |stat: &Stat| folder.same_content(subject, stat).unwrap_or(false);
+    let (dir, name) =
+        (folder.pass.target.open_below(path.parent()?.as_bytes()).ok()?, path.name()?);
+    let target = dir.stat(name).ok();
+    let same = |stat: &Stat| folder.same_as(subject, stat, (&dir, name)).unwrap_or(false);
     Some(Twin { path: path.clone(), current: target.as_ref().is_some_and(same), target })
 }
 

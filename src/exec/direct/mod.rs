@@ -16,6 +16,7 @@ mod entry;
 mod file;
 mod folder;
 mod grain;
+mod learned;
 mod links;
 mod mounts;
 mod moves;
@@ -25,19 +26,23 @@ mod remove;
 mod search;
 #[cfg(test)]
 mod tests;
+mod traits;
 mod trouble;
+mod unseen;
 mod warn;
 
 use std::{
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     thread,
+    time::Duration,
 };
 
 use mirror_core::{
     filter::Filter,
+    guard::MaxDelete,
     job::{Failure, Job, Outcome, Work},
     path::Escaped,
     queue::PlaceSet,
@@ -53,11 +58,9 @@ use super::{
     trusted::{self, Refused},
 };
 use crate::report::Log;
-use grain::Grain;
-use links::Links;
-use mounts::Mounts;
 use pass::Pass;
-use warn::Warnings;
+
+pub use learned::Learned;
 
 /// The most threads that help to copy if nothing else is said: more only wait for one disk.
 const MOST_WORKERS: usize = 8;
@@ -82,6 +85,16 @@ pub struct Settings {
     pub delete: Delete,
     /// Whether what was renamed is renamed at the target.
     pub moves: bool,
+    /// The most deletions that are made though nobody saw what was deleted go at the source.
+    pub max_delete: MaxDelete,
+    /// The most deletions that are made of what somebody saw go.
+    pub max_delete_seen: MaxDelete,
+    /// By how much times may differ that count as the same.
+    pub modify_window: Option<Duration>,
+    /// Whether each file and its directory are on the disk before the job ends.
+    pub durable: bool,
+    /// Whether what is mounted in the source is left out.
+    pub one_file_system: bool,
     /// How many threads copy one job, the caller included; [`default_workers`] if in doubt.
     pub workers: NonZeroUsize,
 }
@@ -104,10 +117,7 @@ pub struct DirectExecutor {
     log: Log,
     /// Whether owners, devices and all extended attributes can be expected to travel.
     privileged: bool,
-    links: Links,
-    mounts: Mounts,
-    warnings: Warnings,
-    grain: OnceLock<Grain>,
+    learned: Arc<Learned>,
     presence: Presence,
 }
 
@@ -115,19 +125,26 @@ impl DirectExecutor {
     /// An executor that has touched nothing yet.
     #[must_use]
     pub fn new(source: Arc<SourceRoot>, settings: Settings, log: Log) -> Self {
+        Self::with(source, settings, Arc::default(), log)
+    }
+
+    /// An executor for the same source and target as one before it, which has `learned` this.
+    #[must_use]
+    pub fn with(
+        source: Arc<SourceRoot>,
+        settings: Settings,
+        learned: Arc<Learned>,
+        log: Log,
+    ) -> Self {
         let target = &settings.target;
         let presence = Presence::new(path_text(target), Some(target.clone()), log.clone());
-        Self {
-            source,
-            settings,
-            log,
-            privileged: process::geteuid().is_root(),
-            links: Links::default(),
-            mounts: Mounts::default(),
-            warnings: Warnings::default(),
-            grain: OnceLock::new(),
-            presence,
-        }
+        Self { source, settings, log, privileged: process::geteuid().is_root(), learned, presence }
+    }
+
+    /// What it has found out about its source and its target.
+    #[must_use]
+    pub fn learned(&self) -> Arc<Learned> {
+        Arc::clone(&self.learned)
     }
 
     fn open_target(&self) -> Result<Dir, Outcome> {
@@ -161,23 +178,25 @@ impl Executor for DirectExecutor {
             Ok(target) => target,
             Err(outcome) => return outcome,
         };
-        self.grain.get_or_init(|| Grain::of(&target));
+        self.learned.probe(&target, self.privileged);
         let delete = match job.work {
             Work::Full { .. } => self.settings.delete.startup,
             Work::Batch { .. } | Work::Large { .. } => self.settings.delete.running,
         };
-        let pass = Pass::new(self, (source, target), delete, stop);
+        let heard = Arc::clone(job.work.heard());
+        let pass = Pass::new(self, (source, target), (&heard, delete), stop);
         match &job.work {
             Work::Full { .. } => places::full(&pass),
             Work::Batch { places, moves, .. } => {
-                let moves = if self.settings.moves { moves } else { &[][..] };
+                // The old name of a rename goes.
+                let moves = if self.settings.moves && delete { moves } else { &[][..] };
                 places::batch(&pass, places, moves);
             }
             Work::Large { path, .. } => places::batch(&pass, &PlaceSet::entry(path), &[]),
         }
         let all = pass.visits_all();
         match pass.into_outcome() {
-            outcome @ (Outcome::Done | Outcome::Partly(_)) => {
+            outcome @ (Outcome::Done | Outcome::Partly(_) | Outcome::Split { .. }) => {
                 self.presence.settle(&before, all).err().unwrap_or(outcome)
             }
             outcome => outcome,

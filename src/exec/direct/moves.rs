@@ -1,7 +1,7 @@
 //! Renames at the target that save copies. All of them are hints: what comes of them is looked at
 //! afterwards like anything else.
 
-use std::io;
+use std::{collections::BTreeMap, io, sync::OnceLock};
 
 use mirror_core::{
     job::{Place, Rename, Scope},
@@ -12,22 +12,53 @@ use mirror_core::{
 use mirror_linux::dir::{Dir, Stat};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 
-use super::{attributes::file_type, draft, folder::kind, grain::Grain, pass::Pass};
+use super::{attributes::file_type, draft, folder::kind, grain::Grain, pass::Pass, remove::count};
+
+/// The renames that were repeated on the target, and those that were not.
+#[derive(Debug, Default)]
+pub(super) struct Repeated {
+    /// The new names, and whether the target has there what it had under the old one.
+    names: OnceLock<BTreeMap<TreePath, bool>>,
+}
+
+impl Repeated {
+    /// Whether what is at `path` came there by a rename of ours.
+    pub(super) fn has(&self, path: &TreePath) -> bool {
+        let Some(names) = self.names.get() else { return false };
+        let mut here = path.clone();
+        loop {
+            if let Some(is_repeated) = names.get(&here) {
+                return *is_repeated;
+            }
+            if here.is_root() {
+                return false;
+            }
+            here.pop();
+        }
+    }
+}
 
 /// Carries out the renames that still make sense. Returns places that have to be looked at
 /// because of it.
 pub(super) fn carry_out(pass: &Pass<'_>, moves: &[Rename]) -> Vec<Place> {
     let mut hints = joined(moves);
     let mut made = Vec::new();
+    let mut repeated = BTreeMap::new();
     while !hints.is_empty() && pass.goes_on() {
         let hint = hints.remove(0);
         let back = hints.iter().position(|other| other.from == hint.to && other.to == hint.from);
-        if let Some(Step::Swapped) = step(pass, &hint, back.is_some(), &mut made)
-            && let Some(back) = back
-        {
-            hints.remove(back);
+        let step = step(pass, &hint, back.is_some(), &mut made);
+        repeated.retain(|path, _| !hint.from.contains(path) && !hint.to.contains(path));
+        repeated.insert(hint.to, step.is_some());
+        if let Some(Step::Swapped) = step {
+            // The other half of it, or what was in the way.
+            repeated.insert(hint.from, back.is_some());
+            if let Some(back) = back {
+                hints.remove(back);
+            }
         }
     }
+    let _ = pass.repeated.names.set(repeated);
     made
 }
 
@@ -66,7 +97,14 @@ fn step(pass: &Pass<'_>, hint: &Rename, is_swap: bool, made: &mut Vec<Place>) ->
     };
     let wanted = to.source.filter(|stat| file_type(stat) == file_type(&moved))?;
     let flags = match file_type(&moved) {
-        FileType::Directory => directory(&from, &to, is_swap)?,
+        FileType::Directory => {
+            let flags = directory(&from, &to, is_swap)?;
+            let ends = [(&from, &hint.from), (&to, &hint.to)];
+            if ends.into_iter().any(|(end, path)| end.holds_protected(pass, path)) {
+                return None;
+            }
+            flags
+        }
         FileType::RegularFile => file(pass.grain(), &from, &to, &wanted)?,
         _ => return None,
     };
@@ -123,6 +161,14 @@ impl<'a> End<'a> {
         let dir = pass.target.open_below(parent.as_bytes())?;
         let target = dir.stat(name).ok();
         Ok(Self { name, dir, source: source_stat(pass, path).ok(), target })
+    }
+
+    /// Whether the target has something in it that is excluded: that stays where it is.
+    fn holds_protected(&self, pass: &Pass<'_>, path: &TreePath) -> bool {
+        let Some(stat) = self.target.as_ref().filter(|_| !pass.filter().is_empty()) else {
+            return false;
+        };
+        count(pass, &self.dir, path, stat).is_ok_and(|counted| counted.kept)
     }
 }
 

@@ -2,27 +2,37 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use mirror_core::{
     filter::Filter,
-    job::{Failure, Outcome, Place, Scope},
+    guard::MaxDelete,
+    job::{Failure, HeldDeletions, Outcome, Place, Scope},
     notice::Kind,
     path::TreePath,
+    queue::Heard,
 };
-use mirror_linux::dir::{Dir, Stat};
+use mirror_linux::{
+    dir::{Dir, Stat},
+    entries::ReadBuffer,
+};
 
 use super::{
     super::{source::Identity, stop::Stop},
     DirectExecutor,
+    folder::kind,
     grain::Grain,
+    moves::Repeated,
     path_text,
     search::Search,
+    traits::Traits,
     trouble::Trouble,
+    unseen::{Counted, Deletion, Witness},
     warn::Topic,
 };
 use crate::report::Category;
@@ -40,15 +50,104 @@ pub(super) struct Pass<'a> {
     pub(super) source: Dir,
     /// The root of the target.
     pub(super) target: Dir,
+    /// What was heard of the places of the job.
+    pub(super) heard: &'a Heard,
     /// Whether what the source does not have is deleted.
     pub(super) delete: bool,
     /// The files with several names, if they had to be searched for.
     pub(super) search: Search,
+    /// What only the target has, and is counted: what nobody saw go, ..
+    pub(super) unseen: Counted,
+    /// .. and what somebody did, if there is a budget for that.
+    pub(super) seen: Counted,
+    /// The renames that were repeated on the target.
+    pub(super) repeated: Repeated,
+    /// How many entries were met.
+    pub(super) tally: Tally,
+    /// What waits until all else is done.
+    pub(super) late: Late,
+    source_device: (u32, u32),
     target_identity: Option<Identity>,
+    is_source_empty: OnceLock<bool>,
     visits_all: AtomicBool,
     stop: &'a Stop,
     ended: AtomicBool,
     findings: Mutex<Findings>,
+}
+
+/// How many entries were met by a job.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    both: AtomicU64,
+    added: AtomicU64,
+    removed: AtomicU64,
+    kept: AtomicU64,
+}
+
+impl Tally {
+    /// An entry that the source has, and the target had or not.
+    pub(super) fn mirrored(&self, was_there: bool) {
+        let counter = if was_there { &self.both } else { &self.added };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many entries of the target have gone.
+    pub(super) fn removed(&self, count: u64) {
+        self.removed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Whether anything has gone.
+    pub(super) fn has_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many entries the target held before the job, which came to all, but for those that were
+    /// counted elsewhere.
+    pub(super) fn before(&self) -> u64 {
+        self.both.load(Ordering::Relaxed) + self.removed.load(Ordering::Relaxed)
+    }
+
+    /// How many it holds of those that a job came to, which came to all.
+    pub(super) fn after(&self) -> u64 {
+        let counters = [&self.both, &self.added, &self.kept];
+        counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many it holds after a job that came to some, if it held so many before.
+    pub(super) fn changed(&self, before: u64) -> u64 {
+        let (added, removed) =
+            (self.added.load(Ordering::Relaxed), self.removed.load(Ordering::Relaxed));
+        (before + added).saturating_sub(removed)
+    }
+}
+
+/// What waits until all else is done.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    paths: Mutex<Vec<TreePath>>,
+    is_over: AtomicBool,
+}
+
+impl Late {
+    /// How many paths can wait.
+    const MOST: usize = 65_536;
+
+    /// Puts off what is to be done about the entry at `path`. Returns false if it has to be done now.
+    pub(super) fn put_off(&self, path: &TreePath) -> bool {
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = !self.is_over.load(Ordering::Relaxed) && paths.len() < Self::MOST;
+        if waits {
+            paths.push(path.clone());
+        }
+        waits
+    }
+
+    /// What was put off. From now on nothing is any more.
+    pub(super) fn take(&self) -> Vec<TreePath> {
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_over.store(true, Ordering::Relaxed);
+        std::mem::take(&mut *paths)
+    }
 }
 
 /// What went wrong so far.
@@ -56,31 +155,47 @@ pub(super) struct Pass<'a> {
 struct Findings {
     /// The trouble of the whole target, which ended the job.
     fatal: Option<Failure>,
-    places: BTreeMap<Place, Failure>,
+    places: BTreeMap<Place, (Failure, Cause)>,
+    held: Vec<HeldDeletions>,
+}
+
+/// Why a place failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// There was no room for it.
+    Room,
+    Other,
 }
 
 impl<'a> Pass<'a> {
     /// A job between these two roots, source first.
     pub(super) fn new(
         direct: &'a DirectExecutor,
-        roots: (Dir, Dir),
-        delete: bool,
+        (source, target): (Dir, Dir),
+        (heard, delete): (&'a Heard, bool),
         stop: &'a Stop,
     ) -> Self {
-        let (source, target) = roots;
-        let (ended, findings) = (AtomicBool::new(false), Mutex::default());
         let target_identity = target.stat(b"").ok().map(|stat| Identity::of(&stat));
+        let source_device = source.stat(b"").map(|stat| device(&stat)).unwrap_or_default();
         Self {
             direct,
             source,
             target,
+            heard,
             delete,
             search: Search::default(),
+            unseen: Counted::default(),
+            seen: Counted::default(),
+            repeated: Repeated::default(),
+            tally: Tally::default(),
+            late: Late::default(),
+            source_device,
             target_identity,
+            is_source_empty: OnceLock::new(),
             visits_all: AtomicBool::new(false),
             stop,
-            ended,
-            findings,
+            ended: AtomicBool::new(false),
+            findings: Mutex::default(),
         }
     }
 
@@ -101,19 +216,53 @@ impl<'a> Pass<'a> {
 
     /// Takes note of what went wrong at a place. Trouble of the target as a whole ends the job.
     pub(super) fn note(&self, place: Place, trouble: &Trouble) {
-        if matches!(trouble, Trouble::Stopped) {
+        if trouble.is_silent() {
             return;
         }
         let roots = (path_text(self.direct.source.path()), path_text(&self.direct.settings.target));
         let path = if place.path.is_root() { String::new() } else { place.path.to_string() };
         let failure = Failure::new(trouble.sentence((&roots.0, &roots.1), &path));
-        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut findings = self.findings();
         if trouble.remedy().is_some() {
             self.ended.store(true, Ordering::Relaxed);
             findings.fatal.get_or_insert(failure);
         } else {
-            findings.add(place, failure);
+            let cause = if trouble.wants_room() { Cause::Room } else { Cause::Other };
+            findings.add(place, failure, cause);
         }
+    }
+
+    /// Takes note of deletions that are not made.
+    pub(super) fn hold(&self, held: Vec<HeldDeletions>) {
+        self.findings().held.extend(held);
+    }
+
+    /// Whether there was no room for something.
+    pub(super) fn wants_room(&self) -> bool {
+        self.findings().places.values().any(|(_, cause)| *cause == Cause::Room)
+    }
+
+    /// The places that there was no room for: they are tried again now.
+    pub(super) fn take_without_room(&self) -> Vec<Place> {
+        let mut findings = self.findings();
+        let taken = findings.places.extract_if(.., |_, (_, cause)| *cause == Cause::Room);
+        taken.map(|(place, _)| place).collect()
+    }
+
+    fn findings(&self) -> MutexGuard<'_, Findings> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something lies on another file system than the root of the source, and is not to be
+    /// mirrored because of that.
+    pub(super) fn is_elsewhere(&self, stat: &Stat) -> bool {
+        self.direct.settings.one_file_system && device(stat) != self.source_device
+    }
+
+    /// Whether the content of a file may differ though its size and time are the same.
+    pub(super) fn is_written(&self, path: &TreePath) -> bool {
+        self.heard.written.covers(path, Scope::Entry)
+            || self.heard.moved.covers(path, Scope::Entry) && !self.repeated.has(path)
     }
 
     /// Whether a directory is the target, which can't be copied into itself.
@@ -126,13 +275,36 @@ impl<'a> Pass<'a> {
         &self.direct.settings.filter
     }
 
-    /// Whether the path may be deleted at the target, the source being without it.
-    pub(super) fn may_delete(&self, path: &TreePath, kind: Kind) -> bool {
-        if !self.delete || self.filter().protects(path, kind) {
-            return false;
+    /// What becomes of the path at the target, the source being without it.
+    pub(super) fn deletion(&self, path: &TreePath, kind: Kind) -> Deletion {
+        if !self.delete || self.filter().protects(path, kind) || self.is_unmounted(path) {
+            return Deletion::Never;
         }
-        let Some(mount) = self.direct.mounts.lost(&self.source, path) else { return true };
-        if self.direct.warnings.take(Topic::Unmounted(mount.clone())) {
+        if self.heard.is_gone(path) {
+            return match self.direct.settings.max_delete_seen {
+                MaxDelete::Unlimited => Deletion::Now,
+                _ => self.seen.verdict(Witness::Seen),
+            };
+        }
+        if self.is_source_empty() {
+            return Deletion::Never;
+        }
+        self.unseen.verdict(Witness::Unseen)
+    }
+
+    /// What is counted of this kind.
+    pub(super) const fn counted(&self, witness: Witness) -> &Counted {
+        match witness {
+            Witness::Seen => &self.seen,
+            Witness::Unseen => &self.unseen,
+        }
+    }
+
+    /// Whether the path came from a mount of the source that has gone.
+    fn is_unmounted(&self, path: &TreePath) -> bool {
+        let learned = &self.direct.learned;
+        let Some(mount) = learned.mounts.lost(&self.source, path) else { return false };
+        if learned.warnings.take(Topic::Unmounted(mount.clone())) {
             let root = path_text(self.direct.source.path());
             self.direct.log.say(
                 Category::Warn,
@@ -142,17 +314,77 @@ impl<'a> Pass<'a> {
                 ),
             );
         }
-        false
+        true
     }
 
-    /// How finely the target keeps times.
+    /// Whether the root of the source lists nothing that is mirrored: that is more often a disk that is
+    /// not mounted than a wish (law 2).
+    fn is_source_empty(&self) -> bool {
+        let is_empty = *self.is_source_empty.get_or_init(|| self.lists_nothing());
+        if is_empty {
+            let text =
+                "the source is empty: nothing is deleted here until there is something in it";
+            self.warn_once(Topic::EmptySource, text);
+        }
+        is_empty
+    }
+
+    fn lists_nothing(&self) -> bool {
+        let mut is_empty = true;
+        // What can't be read may be anything: then it counts as empty as well.
+        let _ = self.source.read(&mut ReadBuffer::new(), |entry| {
+            let path = TreePath::root().join(entry.name);
+            let is_mirrored = !is_incidental(entry.name)
+                && path.is_some_and(|path| {
+                    !self.filter().excludes_entry(&path, kind(entry.file_type))
+                });
+            is_empty &= !is_mirrored;
+            if is_mirrored { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+        });
+        if !is_empty {
+            self.direct.learned.warnings.renew(&Topic::EmptySource);
+        }
+        is_empty
+    }
+
+    /// How many entries the target held before the job, as far as it is known.
+    pub(super) fn total(&self) -> Option<u64> {
+        if self.visits_all() { Some(self.tally.before()) } else { self.direct.learned.total() }
+    }
+
+    /// How many deletions are made that nobody saw.
+    pub(super) fn budget(&self) -> MaxDelete {
+        self.direct.settings.max_delete
+    }
+
+    /// So many entries are held: the target still has them.
+    pub(super) fn keep(&self, count: u64) {
+        self.tally.kept.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes note of how many entries the target holds now.
+    fn learn_total(&self) {
+        let learned = &self.direct.learned;
+        if self.visits_all() {
+            learned.set_total(self.tally.after());
+        } else if let Some(before) = learned.total() {
+            learned.set_total(self.tally.changed(before));
+        }
+    }
+
+    /// What the target can hold.
+    pub(super) fn traits(&self) -> Traits {
+        self.direct.learned.traits()
+    }
+
+    /// How finely the target keeps times, or the user wants them compared.
     pub(super) fn grain(&self) -> Grain {
-        self.direct.grain.get().copied().unwrap_or(Grain::FINE)
+        self.traits().grain.within(self.direct.settings.modify_window)
     }
 
     /// Says something once in the life of the executor.
     pub(super) fn warn_once(&self, topic: Topic, text: &str) {
-        if self.direct.warnings.take(topic) {
+        if self.direct.learned.warnings.take(topic) {
             let target = path_text(&self.direct.settings.target);
             self.direct.log.say(Category::Warn, format_args!("{target}: {text}"));
         }
@@ -160,6 +392,7 @@ impl<'a> Pass<'a> {
 
     /// How the job ended.
     pub(super) fn into_outcome(self) -> Outcome {
+        self.learn_total();
         let findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = findings.fatal {
             return Outcome::Again(failure);
@@ -167,15 +400,27 @@ impl<'a> Pass<'a> {
         if self.stop.is_asked() {
             return Outcome::Again(Failure::new("it was asked to stop"));
         }
-        if findings.places.is_empty() {
-            return Outcome::Done;
+        let failed = findings.places.into_iter();
+        let failed: Vec<_> = failed.map(|(place, (failure, _))| (place, failure)).collect();
+        match (failed.is_empty(), findings.held.is_empty()) {
+            (true, true) => Outcome::Done,
+            (false, true) => Outcome::Partly(failed),
+            (_, false) => Outcome::Split { large: Vec::new(), failed, held: findings.held },
         }
-        Outcome::Partly(findings.places.into_iter().collect())
     }
 }
 
+/// Whether a name is one that a fresh file system, or a desktop, makes by itself.
+fn is_incidental(name: &[u8]) -> bool {
+    name == b"lost+found" || name == b"System Volume Information" || name.starts_with(b".Trash-")
+}
+
+const fn device(stat: &Stat) -> (u32, u32) {
+    (stat.stx_dev_major, stat.stx_dev_minor)
+}
+
 impl Findings {
-    fn add(&mut self, place: Place, failure: Failure) {
+    fn add(&mut self, place: Place, failure: Failure, cause: Cause) {
         let place = match (self.places.len(), place.path.parent()) {
             (0..MOST_PLACES, _) => place,
             (_, Some(path)) if self.places.len() < 2 * MOST_PLACES => {
@@ -183,6 +428,6 @@ impl Findings {
             }
             _ => Place { path: TreePath::root(), scope: Scope::Tree },
         };
-        self.places.entry(place).or_insert(failure);
+        self.places.entry(place).or_insert((failure, cause));
     }
 }

@@ -17,6 +17,7 @@ use super::{
     moves,
     pass::Pass,
     trouble::Trouble,
+    unseen::Witness,
 };
 
 /// The places in each directory, by name.
@@ -24,9 +25,9 @@ type Groups = BTreeMap<TreePath, BTreeMap<Box<[u8]>, Scope>>;
 
 /// Brings everything to the state of the source.
 pub(super) fn full(pass: &Pass<'_>) {
-    pass.direct.links.forget();
+    pass.direct.learned.links.forget();
     pass.visit_all();
-    run(pass, vec![Task::All(Branch::new(TreePath::root()))]);
+    run(pass, None, || vec![Task::All(Branch::new(TreePath::root()))]);
 }
 
 /// Brings these places to the state of the source.
@@ -40,14 +41,78 @@ pub(super) fn batch(pass: &Pass<'_>, places: &PlaceSet, renames: &[Rename]) {
         add(&mut groups, place);
     }
     let groups = settled(pass, groups);
+    run(pass, Some(places), || tasks(groups.clone()));
+}
+
+/// Works on the tasks that `all` makes, and then on what they left for later: symbolic links that
+/// replace something, so that none arrives before what it points to, and what was counted before it
+/// is deleted. Where there was no room for something, the deletions come first, and it is tried again.
+fn run(pass: &Pass<'_>, places: Option<&PlaceSet>, all: impl Fn() -> Vec<Task>) {
+    work(pass, all());
+    let wants_room = pass.wants_room();
+    if wants_room {
+        delete_counted(pass, places, &all);
+        if pass.tally.has_removed() {
+            work_on(pass, pass.take_without_room());
+        }
+    }
+    work_on(pass, entries(pass.late.take()));
+    if !wants_room {
+        delete_counted(pass, places, &all);
+    }
+}
+
+/// Deletes what was counted, or holds it if it is more than the budget.
+fn delete_counted(pass: &Pass<'_>, places: Option<&PlaceSet>, all: &impl Fn() -> Vec<Task>) {
+    let total = pass.total();
+    for (witness, budget) in
+        [(Witness::Unseen, pass.budget()), (Witness::Seen, pass.direct.settings.max_delete_seen)]
+    {
+        let mut found = pass.counted(witness).close();
+        let total = match places {
+            Some(_) => total,
+            None => total.map(|total| total + found.count),
+        };
+        if found.count == 0 || !pass.goes_on() {
+            continue;
+        }
+        if budget.allows(found.count, total) {
+            pass.counted(witness).permit();
+            work_on(pass, entries(found.names.into_keys()));
+            if found.more {
+                work(pass, all());
+            }
+            continue;
+        }
+        for path in places.map(|places| found.split_off_others(places)).unwrap_or_default() {
+            pass.note(Place { path, scope: Scope::Tree }, &Trouble::Unseen);
+        }
+        pass.keep(found.count);
+        pass.hold(found.held(places, total));
+    }
+}
+
+fn entries(paths: impl IntoIterator<Item = TreePath>) -> Vec<Place> {
+    paths.into_iter().map(|path| Place { path, scope: Scope::Tree }).collect()
+}
+
+fn work_on(pass: &Pass<'_>, places: Vec<Place>) {
+    let mut groups = Groups::new();
+    for place in places {
+        add(&mut groups, place);
+    }
+    work(pass, tasks(settled(pass, groups)));
+}
+
+fn tasks(groups: Groups) -> Vec<Task> {
     let tasks = groups.into_iter().rev().map(|(path, names)| {
         let item = |(name, scope): (Box<[u8]>, _)| Item::new(&name, scope);
         Task::Some(Branch::new(path), names.into_iter().map(item).collect())
     });
-    run(pass, tasks.collect());
+    tasks.collect()
 }
 
-fn run(pass: &Pass<'_>, tasks: Vec<Task>) {
+fn work(pass: &Pass<'_>, tasks: Vec<Task>) {
     let workers = pass.direct.settings.workers.get();
     Crew::run(workers, tasks, &|crew, task| folder::work(pass, crew, task));
 }
@@ -68,10 +133,17 @@ fn add(groups: &mut Groups, Place { path, scope }: Place) {
 fn settled(pass: &Pass<'_>, groups: Groups) -> Groups {
     let mut settled = Groups::new();
     let mut covered: BTreeSet<TreePath> = BTreeSet::new();
+    shut_out(pass, &groups);
     // A directory comes before all that is below it.
     for (path, names) in groups {
-        let is_covered = ancestors(&path).any(|path| covered.contains(&path));
-        if is_covered || pass.filter().excludes(&path, Kind::Directory) {
+        if ancestors(&path).any(|path| covered.contains(&path)) {
+            continue;
+        }
+        let excluded = |path: &TreePath| pass.filter().excludes_entry(path, Kind::Directory);
+        if let Some(path) = ancestors(&path).find(excluded) {
+            // What the target has there may be something else, which is not excluded.
+            covered.insert(path.clone());
+            add(&mut settled, Place { path, scope: Scope::Entry });
             continue;
         }
         match standing(pass, &path) {
@@ -92,6 +164,21 @@ fn settled(pass: &Pass<'_>, groups: Groups) -> Groups {
         }
     }
     settled
+}
+
+/// Takes from directories of the target what their source does not give, where something is about to
+/// come into them: they may be places as well, and nobody knows which of them is worked on first.
+fn shut_out(pass: &Pass<'_>, groups: &Groups) {
+    for path in groups.keys() {
+        for above in ancestors(path).filter(|above| above != path) {
+            let names = groups.get(&above.parent().unwrap_or_default());
+            if names.is_some_and(|names| above.name().is_some_and(|name| names.contains_key(name)))
+            {
+                // It is opened for what this does by itself. If it can't be, its own task tells.
+                let _ = Pair::open(pass, &above);
+            }
+        }
+    }
 }
 
 /// How it stands with a directory.

@@ -1,6 +1,6 @@
 //! Removing from the target what the source does not have.
 
-use std::os::fd::AsFd;
+use std::{io, os::fd::AsFd};
 
 use mirror_core::{notice::Kind, path::TreePath};
 use mirror_linux::{
@@ -16,17 +16,18 @@ use rustix::{
 use super::{
     attributes::file_type,
     folder::kind,
+    links::Inode,
     pass::Pass,
     trouble::{self, Trouble, is_absent},
 };
 
-/// How much could be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Removed {
-    /// The entry is gone.
-    All,
-    /// What the filter protects is still there, with the directories that hold it.
-    Some,
+/// What came of a tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// How many entries went, or would go.
+    pub(super) count: u64,
+    /// Whether something is left: what the filter protects, with the directories that hold it.
+    pub(super) kept: bool,
 }
 
 /// Removes the entry at `path` from `parent`, the directory of the target that lists it, with all
@@ -46,92 +47,140 @@ pub(super) fn remove(
         if parent.stat(b"").is_ok_and(|parent| parent.stx_mnt_id != stat.stx_mnt_id) {
             return Err(Trouble::Mounted);
         }
-        let (mount, buffer) = (stat.stx_mnt_id, ReadBuffer::new());
-        return Removal { pass, top: path, mount, buffer, trouble: None }.tree(parent);
+        return Removal::new(pass, path, stat, false).tree(parent);
     }
-    match unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(Removed::All),
-        Err(error) => Err(Trouble::Target("remove", error.into())),
+    let removed = unlink(pass, parent, name).map_err(trouble::target("remove"))?;
+    Ok(Removed { count: removed.into(), kept: false })
+}
+
+/// As [`remove`], but nothing is removed: what would be.
+///
+/// # Errors
+///
+/// If the job was asked to end. What can't be read, or is mounted, would stay.
+pub(super) fn count(
+    pass: &Pass<'_>,
+    parent: &Dir,
+    path: &TreePath,
+    stat: &Stat,
+) -> Result<Removed, Trouble> {
+    if file_type(stat) != FileType::Directory {
+        return Ok(Removed { count: 1, kept: false });
+    }
+    match Removal::new(pass, path, stat, true).tree(parent) {
+        Err(Trouble::Stopped) => Err(Trouble::Stopped),
+        counted => Ok(counted.unwrap_or(Removed { count: 1, kept: true })),
+    }
+}
+
+/// Removes an entry that is no directory. Returns false if it was gone.
+fn unlink(pass: &Pass<'_>, dir: &Dir, name: &[u8]) -> io::Result<bool> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) => {
+            pass.tally.removed(1);
+            Ok(true)
+        }
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// A tree that is removed, from its leaves up.
+///
+/// One directory is open at a time, however deep the tree is, and each is found from the one before.
 struct Removal<'a> {
     pass: &'a Pass<'a>,
     /// Its root.
     top: &'a TreePath,
+    /// Where the walk is.
+    path: TreePath,
     /// The mount that it lies in, and that is not left.
     mount: u64,
+    /// Whether it is only counted.
+    dry: bool,
     buffer: ReadBuffer,
+    count: u64,
     /// What went wrong first.
     trouble: Option<Trouble>,
 }
 
-/// What a directory lists.
-type Listed = Vec<(Box<[u8]>, Kind)>;
-
-/// A directory on the way down. It is not held open: the tree may be deeper than there are
-/// descriptors.
+/// A directory on the way down.
 struct Level {
-    path: TreePath,
+    /// Which directory it is.
+    inode: Inode,
     /// The directories in it that are still to be removed.
     below: Vec<Box<[u8]>>,
     kept: bool,
 }
 
-impl Removal<'_> {
+impl<'a> Removal<'a> {
+    fn new(pass: &'a Pass<'a>, top: &'a TreePath, stat: &Stat, dry: bool) -> Self {
+        let (path, mount, buffer) = (top.clone(), stat.stx_mnt_id, ReadBuffer::new());
+        Self { pass, top, path, mount, dry, buffer, count: 0, trouble: None }
+    }
+
     fn tree(mut self, parent: &Dir) -> Result<Removed, Trouble> {
-        let mut levels = vec![self.enter(self.top.clone())];
-        let mut kept = false;
+        let name = self.top.name().unwrap_or_default();
+        let (mut here, first) = self.enter(parent, name)?;
+        let mut levels = vec![first];
         while let Some(level) = levels.last_mut() {
             if !self.pass.goes_on() {
                 return Err(Trouble::Stopped);
             }
-            if let Some(path) = level.below.pop().and_then(|name| level.path.join(&name)) {
-                levels.push(self.enter(path));
+            if let Some(name) = level.below.pop() {
+                if let Some((dir, below)) = self.descend(&here, &name, level) {
+                    levels.push(below);
+                    here = dir;
+                }
                 continue;
             }
             let Some(done) = levels.pop() else { break };
-            kept = done.kept || !self.leave(parent, &done.path, levels.last());
-            if let Some(above) = levels.last_mut() {
-                above.kept |= kept;
-            }
+            let Some(above) = levels.last_mut() else {
+                let kept = done.kept || !self.leave(parent, name);
+                return self.end(kept);
+            };
+            here = self.above(&here, above.inode)?;
+            let name = self.path.name().map(Box::from).unwrap_or_default();
+            self.path.pop();
+            above.kept |= done.kept || !self.leave(&here, &name);
         }
-        match (self.trouble, kept) {
-            (Some(trouble), _) => Err(trouble),
-            (None, true) => Ok(Removed::Some),
-            (None, false) => Ok(Removed::All),
+        self.end(true)
+    }
+
+    fn end(self, kept: bool) -> Result<Removed, Trouble> {
+        match self.trouble {
+            Some(trouble) => Err(trouble),
+            None => Ok(Removed { count: self.count, kept }),
         }
     }
 
-    /// Removes what a directory lists but for its directories.
-    fn enter(&mut self, path: TreePath) -> Level {
-        let mut level = Level { path, below: Vec::new(), kept: false };
-        match self.list(&level.path) {
-            Ok((dir, entries)) => {
-                for (name, kind) in entries {
-                    self.entry(&dir, (name, kind), &mut level);
-                }
-            }
+    /// Goes down into the directory `name` of `here`, if that is possible.
+    fn descend(&mut self, here: &Dir, name: &[u8], level: &mut Level) -> Option<(Dir, Level)> {
+        self.path.push(name)?;
+        match self.enter(here, name) {
+            Ok(entered) => return Some(entered),
             Err(Trouble::Changed) => {}
             Err(trouble) => {
                 level.kept = true;
-                self.trouble.get_or_insert(trouble);
+                self.note(trouble);
             }
         }
-        level
+        self.path.pop();
+        None
     }
 
-    fn list(&mut self, path: &TreePath) -> Result<(Dir, Listed), Trouble> {
+    /// Opens the directory `name` of `parent`, which is at the path, and removes what it lists but for
+    /// its directories.
+    fn enter(&mut self, parent: &Dir, name: &[u8]) -> Result<(Dir, Level), Trouble> {
         let absent = |error| {
             if is_absent(&error) { Trouble::Changed } else { Trouble::Target("remove", error) }
         };
-        let dir = self.pass.target.open_below(path.as_bytes()).map_err(absent)?;
+        let dir = parent.open_below(name).map_err(absent)?;
         let stat = dir.stat(b"").map_err(trouble::target("look at"))?;
         if stat.stx_mnt_id != self.mount {
             return Err(Trouble::Mounted);
         }
-        if !self.pass.direct.privileged && stat.stx_mode & 0o700 != 0o700 {
+        if !self.dry && !self.pass.direct.privileged && stat.stx_mode & 0o700 != 0o700 {
             // If this is not allowed, the removal itself will tell.
             let _ = Spot::Open(dir.as_fd()).chmod(0o700);
         }
@@ -141,44 +190,72 @@ impl Removal<'_> {
             Ok(())
         });
         listed.map_err(trouble::target("list"))?;
-        Ok((dir, entries))
+        let mut level = Level { inode: Inode::of(&stat), below: Vec::new(), kept: false };
+        for (name, kind) in entries {
+            self.entry(&dir, (name, kind), &mut level);
+        }
+        Ok((dir, level))
     }
 
     fn entry(&mut self, dir: &Dir, (name, kind): (Box<[u8]>, Kind), level: &mut Level) {
-        let Some(path) = level.path.join(&name) else { return };
-        if self.pass.filter().protects_in_removed(self.top, &path, kind) {
+        if self.is_protected(&name, kind) {
             level.kept = true;
         } else if kind == Kind::Directory {
             level.below.push(name);
+        } else if self.dry {
+            self.count += 1;
         } else {
-            match unlinkat(dir, &*name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
+            match unlink(self.pass, dir, &name) {
+                Ok(removed) => self.count += u64::from(removed),
                 Err(error) => {
                     level.kept = true;
-                    self.trouble.get_or_insert(Trouble::Target("remove", error.into()));
+                    self.note(Trouble::Target("remove", error));
                 }
             }
         }
     }
 
-    /// Removes an empty directory, of which `above` is the parent, or `parent` for the first one.
-    /// Whether it is gone.
-    fn leave(&mut self, parent: &Dir, path: &TreePath, above: Option<&Level>) -> bool {
-        let name = path.name().unwrap_or_default();
-        let result = match above {
-            None => unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(Into::into),
-            Some(above) => self
-                .pass
-                .target
-                .open_below(above.path.as_bytes())
-                .and_then(|dir| Ok(unlinkat(&dir, name, AtFlags::REMOVEDIR)?)),
-        };
-        match result {
-            Err(error) if !is_absent(&error) => {
-                self.trouble.get_or_insert(Trouble::Target("remove", error));
+    fn is_protected(&self, name: &[u8], kind: Kind) -> bool {
+        let filter = self.pass.filter();
+        let path = if filter.is_empty() { None } else { self.path.join(name) };
+        path.is_some_and(|path| filter.protects_in_removed(self.top, &path, kind))
+    }
+
+    /// The directory above `here`. It is found by its path if `here` was moved or removed.
+    fn above(&self, here: &Dir, inode: Inode) -> Result<Dir, Trouble> {
+        let is_it = |dir: &Dir| dir.stat(b"").is_ok_and(|stat| Inode::of(&stat) == inode);
+        if let Some(dir) = here.up().ok().filter(is_it) {
+            return Ok(dir);
+        }
+        let path = self.path.parent().unwrap_or_default();
+        let dir = self.pass.target.open_below(path.as_bytes());
+        dir.ok().filter(is_it).ok_or(Trouble::Changed)
+    }
+
+    /// Removes the empty directory `name` of `parent`. Returns false if it is still there.
+    fn leave(&mut self, parent: &Dir, name: &[u8]) -> bool {
+        if self.dry {
+            self.count += 1;
+            return true;
+        }
+        match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) => {
+                self.count += 1;
+                self.pass.tally.removed(1);
+                true
+            }
+            Err(error) if is_absent(&error.into()) => true,
+            Err(error) => {
+                self.note(Trouble::Target("remove", error.into()));
                 false
             }
-            _ => true,
+        }
+    }
+
+    /// Takes note of trouble, which is none for whoever only counts.
+    fn note(&mut self, trouble: Trouble) {
+        if !self.dry {
+            self.trouble.get_or_insert(trouble);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The copier on real file systems.
 
 mod attributes;
+mod budget;
 mod churn;
 mod disks;
 mod filters;
+mod heard;
 mod moves;
 mod names;
 mod races;
@@ -20,10 +22,11 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
+    guard::MaxDelete,
     job::{Job, JobId, Outcome, Place, Rename, Scope, Work},
     notice::MirrorId,
     path::TreePath,
-    queue::PlaceSet,
+    queue::{Heard, PlaceSet},
 };
 use rustix::{
     fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat},
@@ -92,6 +95,14 @@ impl Mirror {
         self.run(work(&places, &moves))
     }
 
+    /// As [`batch`](Self::batch), where these names were seen to go and those to be written.
+    fn batch_heard(&self, places: &str, gone: &str, written: &str) -> Outcome {
+        let places: PlaceSet =
+            places.split_whitespace().map(place).collect::<Vec<_>>().iter().collect();
+        let heard = heard(gone, written);
+        self.run(Work::Batch { places: Arc::new(places), heard, moves: Arc::new([]) })
+    }
+
     fn run(&self, work: Work) -> Outcome {
         let mut job = Job { id: JobId(1), mirror: MirrorId(0), work };
         self.executor.run(&mut job, &Stop::default())
@@ -116,8 +127,29 @@ fn executor(source: &Path, target: &Path, delete: Delete) -> DirectExecutor {
     root.pin().unwrap();
     let filter = Arc::new(Filter::default());
     let workers = NonZeroUsize::new(3).unwrap();
-    let settings = Settings { target: target.to_path_buf(), filter, delete, moves: true, workers };
+    let settings = Settings {
+        target: target.to_path_buf(),
+        filter,
+        delete,
+        moves: true,
+        max_delete: MaxDelete::Unlimited,
+        max_delete_seen: MaxDelete::Unlimited,
+        modify_window: None,
+        durable: false,
+        one_file_system: false,
+        workers,
+    };
     DirectExecutor::new(root, settings, Log::default())
+}
+
+/// These names were seen to go, and those to be written.
+fn heard(gone: &str, written: &str) -> Arc<Heard> {
+    let set = |names: &str| names.split_whitespace().map(place).collect::<Vec<_>>();
+    Arc::new(Heard {
+        gone: set(gone).iter().collect(),
+        written: set(written).iter().collect(),
+        ..Heard::default()
+    })
 }
 
 fn path(text: &str) -> TreePath {

@@ -22,6 +22,12 @@ pub(super) enum Trouble {
     Blocked,
     /// Something is mounted on the target, and must not be deleted.
     Mounted,
+    /// What has to go for it was counted, and goes at the end if there is not too much of it.
+    Later,
+    /// Nobody saw it go, and it was found too late to be counted.
+    Unseen,
+    /// It lies on another file system, which is not to be mirrored.
+    Elsewhere,
 }
 
 /// The trouble that an error of a call on the source makes.
@@ -62,14 +68,34 @@ impl Trouble {
     pub(super) fn remedy(&self) -> Option<&'static str> {
         let Self::Target(_, error) = self else { return None };
         match Errno::from_io_error(error)? {
-            Errno::NOSPC => Some("free some space there"),
-            Errno::DQUOT => Some("free some space there, or raise the quota"),
             Errno::ROFS => Some("mount it for writing"),
             Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::NXIO | Errno::HOSTDOWN => {
                 Some("mount it again")
             }
             _ => None,
         }
+    }
+
+    /// What to do if there is no room for this entry.
+    fn lack(&self) -> Option<&'static str> {
+        let Self::Target(_, error) = self else { return None };
+        match Errno::from_io_error(error)? {
+            Errno::NOSPC => Some("free some space there"),
+            Errno::DQUOT => Some("free some space there, or raise the quota"),
+            Errno::FBIG => Some("its file system, or the limit of the daemon, takes no such file"),
+            _ => None,
+        }
+    }
+
+    /// Returns true if there may be room for this entry when others have gone.
+    pub(super) fn wants_room(&self) -> bool {
+        let Self::Target(_, error) = self else { return false };
+        matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
+    }
+
+    /// Returns true if there is nothing to tell.
+    pub(super) const fn is_silent(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Later | Self::Elsewhere)
     }
 
     /// A sentence for people about the entry at `path`, which begins with a slash.
@@ -79,17 +105,26 @@ impl Trouble {
             Self::Changed | Self::Busy => {
                 format!("cannot copy {source}{path}: it changes while it is copied")
             }
-            Self::Stopped => "it was asked to stop".into(),
+            Self::Stopped | Self::Later | Self::Elsewhere => "it was asked to stop".into(),
             Self::Source(action, error) => {
                 format!("cannot {action} {source}{path}: {}", said(error))
             }
             Self::Target(action, error) => {
-                let remedy = self.remedy().map(|text| format!(": {text}")).unwrap_or_default();
+                let remedy = self
+                    .remedy()
+                    .or_else(|| self.lack())
+                    .map(|text| format!(": {text}"))
+                    .unwrap_or_default();
                 format!("cannot {action} {target}{path}: {}{remedy}", said(error))
             }
             Self::Blocked => format!(
                 "cannot replace {target}{path}: it is a directory that holds what is not to be deleted"
             ),
+            Self::Unseen => {
+                format!(
+                    "{source}{path} is missing, and nobody saw it go: {target}{path} stays for now"
+                )
+            }
             Self::Mounted => {
                 format!("cannot remove {target}{path}: something is mounted there: unmount it")
             }

@@ -56,16 +56,37 @@ fn a_full_disk_is_told_and_used_again_once_there_is_room() {
     let Some(disk) = Disk::mount(&mirror.target, "size=1m") else { return };
     fs::write(mirror.source("small"), b"content").unwrap();
     fs::write(mirror.source("large"), vec![7; 3 << 20]).unwrap();
-    let why = again(mirror.full());
+    let failed = failures(mirror.full());
+    let [(place, why)] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!(place, "/large");
     assert!(why.starts_with("cannot write "), "{why}");
     assert!(why.ends_with("target/large: No space left on device: free some space there"), "{why}");
     let left: Vec<_> =
         fs::read_dir(&mirror.target).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "small"), "{left:?}");
-    let why = again(mirror.batch("large"));
-    assert!(why.contains("No space left"), "{why}");
+    // It is its own trouble: what comes after it goes there.
+    fs::write(mirror.source("other"), b"content").unwrap();
+    let failed = failures(mirror.batch("large other"));
+    assert!(failed.len() == 1 && failed[0].1.contains("No space left"), "{failed:?}");
+    assert!(fs::exists(mirror.target("other")).unwrap());
     disk.remount("size=10m");
     mirror.assert_mirrored();
+}
+
+#[test]
+fn a_full_disk_gets_room_by_what_has_gone_from_the_source() {
+    // With and without somebody who saw it, by a full transfer or a part.
+    for (gone, all) in [("old", false), ("", false), ("", true)] {
+        let mirror = Mirror::new();
+        let Some(_disk) = Disk::mount(&mirror.target, "size=4m") else { return };
+        fs::write(mirror.source("old"), vec![7; 3 << 20]).unwrap();
+        mirror.assert_mirrored();
+        fs::remove_file(mirror.source("old")).unwrap();
+        fs::write(mirror.source("new"), vec![8; 7 << 19]).unwrap();
+        let outcome = if all { mirror.full() } else { mirror.batch_heard("new old", gone, "") };
+        assert_eq!(outcome, Outcome::Done);
+        mirror.assert_same();
+    }
 }
 
 #[test]
@@ -75,7 +96,9 @@ fn a_target_without_inodes_is_told() {
     for n in 0..30 {
         fs::create_dir(mirror.source(&n.to_string())).unwrap();
     }
-    let why = again(mirror.full());
+    let failed = failures(mirror.full());
+    assert!(failed.len() > 10, "{failed:?}");
+    let (_, why) = &failed[0];
     assert!(why.contains("cannot make ") && why.contains("No space left"), "{why}");
 }
 
@@ -92,7 +115,7 @@ fn a_target_that_is_read_only_is_told_and_nothing_else_is_tried() {
     let why = again(mirror.batch("file"));
     assert!(why.ends_with("target/file: Read-only file system: mount it for writing"), "{why}");
     fs::remove_file(mirror.source("gone")).unwrap();
-    let why = again(mirror.batch("gone"));
+    let why = again(mirror.batch_heard("gone", "gone", ""));
     assert!(why.contains("cannot remove ") && why.contains("Read-only"), "{why}");
     disk.remount("rw");
     mirror.assert_mirrored();

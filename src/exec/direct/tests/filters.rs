@@ -97,3 +97,46 @@ fn a_rename_does_not_bring_what_is_excluded() {
     assert_eq!(target(&mirror), ["x", "x.tmp"]);
     assert_eq!(fs::read(mirror.target("x")).unwrap(), b"source/x.tmp");
 }
+
+#[test]
+fn what_is_excluded_stays_when_its_directory_gets_another_name_or_becomes_a_file() {
+    for becomes in ["nothing", "renamed", "file"] {
+        let mirror = mirror("-cache -.env");
+        make(&mirror, "source/a/f source/a/b/g target/a/cache/k target/a/b/.env source/left");
+        assert_eq!(mirror.full(), Outcome::Done);
+        let aside = if becomes == "renamed" {
+            mirror.source("new")
+        } else {
+            mirror.source.with_file_name("aside")
+        };
+        fs::rename(mirror.source("a"), aside).unwrap();
+        if becomes == "file" {
+            fs::write(mirror.source("a"), b"").unwrap();
+        }
+        let outcome = mirror.batch_with("a/ new/", "a>new");
+        assert_eq!(outcome == Outcome::Done, becomes != "file", "{outcome:?}");
+        let mut expected = vec!["a", "a/b", "a/b/.env", "a/cache", "a/cache/k", "left"];
+        if becomes == "renamed" {
+            expected.extend(["new", "new/b", "new/b/g", "new/f"]);
+        }
+        assert_eq!(target(&mirror), expected, "{becomes}");
+    }
+}
+
+#[test]
+fn what_becomes_something_excluded_is_judged_by_what_the_target_has() {
+    for places in ["cache", "cache/", "cache/x", "cache cache/x"] {
+        let mirror = mirror("-cache/");
+        make(&mirror, "source/cache source/left");
+        assert_eq!(mirror.full(), Outcome::Done);
+        fs::remove_file(mirror.source("cache")).unwrap();
+        make(&mirror, "source/cache/x");
+        assert_eq!(mirror.batch(places), Outcome::Done);
+        assert_eq!(target(&mirror), ["left"], "{places}");
+        // What the target has of its own under that name is not touched.
+        make(&mirror, "target/cache/precious");
+        assert_eq!(mirror.batch(places), Outcome::Done);
+        assert_eq!(mirror.full(), Outcome::Done);
+        assert_eq!(target(&mirror), ["cache", "cache/precious", "left"], "{places}");
+    }
+}

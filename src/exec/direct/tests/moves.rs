@@ -176,3 +176,16 @@ fn what_was_changed_after_the_rename_is_repaired() {
     assert_eq!(mirror.batch_with("a/ b/", "a>b"), Outcome::Done);
     mirror.assert_same();
 }
+
+#[test]
+fn without_deleting_the_old_name_stays() {
+    for moves in ["file>other", "d>e"] {
+        let mut mirror = mirror("file d/one");
+        mirror.executor.settings.delete.running = false;
+        let (from, to) = moves.split_once('>').unwrap();
+        rename(&mirror, from, to);
+        let places = format!("{from}/ {to}/");
+        assert_eq!(mirror.batch_with(&places, moves), Outcome::Done);
+        assert!(fs::exists(mirror.target(from)).unwrap() && fs::exists(mirror.target(to)).unwrap());
+    }
+}

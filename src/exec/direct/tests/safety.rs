@@ -6,7 +6,14 @@ use mirror_core::job::{Job, JobId, Outcome, Work};
 use mirror_core::notice::MirrorId;
 
 use super::{ALWAYS, Delete, Mirror, age, failures};
-use crate::exec::{Executor, direct::default_workers, stop::Stop};
+use crate::{
+    exec::{
+        Executor,
+        direct::{DirectExecutor, default_workers, draft::Draft, learned::Learned, traits::Traits},
+        stop::Stop,
+    },
+    report::Log,
+};
 
 fn names(path: &std::path::Path) -> Vec<String> {
     let entries = fs::read_dir(path).unwrap();
@@ -38,8 +45,18 @@ fn an_empty_source_deletes_nothing() {
     assert_eq!(names(&mirror.target), ["precious"]);
     // One file that was reported to be gone and is: that is no accident.
     fs::write(mirror.target("other"), b"").unwrap();
-    assert_eq!(mirror.batch("other"), Outcome::Done);
+    assert_eq!(mirror.batch_heard("other", "other", ""), Outcome::Done);
     assert_eq!(names(&mirror.target), ["precious"]);
+    // One that nobody saw go is, as long as the source is empty.
+    assert_eq!(mirror.batch("precious"), Outcome::Done);
+    assert_eq!(names(&mirror.target), ["precious"]);
+    for name in ["lost+found", "System Volume Information", ".Trash-1000"] {
+        fs::create_dir_all(mirror.source(name)).unwrap();
+        fs::create_dir_all(mirror.target(name).join("old")).unwrap();
+        assert_eq!(mirror.full(), Outcome::Done);
+        assert_eq!(names(&mirror.target.join(name)), ["old"]);
+    }
+    assert!(names(&mirror.target).contains(&"precious".into()));
     fs::write(mirror.source("new"), b"").unwrap();
     mirror.assert_mirrored();
 }
@@ -134,17 +151,66 @@ fn a_directory_that_is_reported_itself_is_not_walked() {
     mirror.assert_same();
 }
 
+/// A file that a copier did not complete, under a temporary name of another process.
+fn left_over(dir: &std::path::Path) -> String {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "exec::direct::tests::safety::leaves_something_over", "--ignored"]);
+    assert!(child.env("LSYNCD_TEST_LEAVES", dir).output().unwrap().status.success());
+    names(dir).into_iter().find(|name| name.contains(".lsyncd-")).unwrap()
+}
+
+#[test]
+#[ignore = "a child of another test"]
+fn leaves_something_over() {
+    let Some(path) = std::env::var_os("LSYNCD_TEST_LEAVES") else { return };
+    let dir = mirror_linux::dir::Dir::open(path.as_ref()).unwrap();
+    std::mem::forget(Draft::named(&dir, b"file").unwrap());
+}
+
 #[test]
 fn left_overs_of_a_crash_go_and_are_never_mirrored() {
     let mirror = Mirror::new();
     fs::write(mirror.source("file"), b"").unwrap();
-    fs::write(mirror.source(".copy.lsyncd-aaaaaabbbbbb"), b"").unwrap();
-    fs::write(mirror.target(".file.lsyncd-aaaaaabbbbbb"), b"half").unwrap();
-    for _ in 0..2 {
-        assert_eq!(mirror.batch(".copy.lsyncd-aaaaaabbbbbb"), Outcome::Done);
-        assert_eq!(mirror.full(), Outcome::Done);
+    left_over(&mirror.source);
+    let name = left_over(&mirror.target);
+    for outcome in [mirror.batch(&name), mirror.full(), mirror.full()] {
+        assert_eq!(outcome, Outcome::Done);
         assert_eq!(names(&mirror.target), ["file"]);
     }
+}
+
+#[test]
+fn a_file_of_a_users_own_with_such_a_name_is_mirrored() {
+    let mirror = Mirror::new();
+    let name = left_over(&mirror.target);
+    fs::remove_file(mirror.target(&name)).unwrap();
+    for name in [&*name, ".file.lsyncd-abcdefghijkl"] {
+        fs::write(mirror.source(name), b"content").unwrap();
+        assert_eq!(mirror.batch(name), Outcome::Done);
+        mirror.assert_same();
+        mirror.assert_mirrored();
+    }
+}
+
+#[test]
+fn left_overs_go_without_a_full_transfer_where_there_can_be_any() {
+    let mirror = Mirror::new();
+    fs::create_dir(mirror.source("d")).unwrap();
+    mirror.assert_mirrored();
+    // As on a file system that can't make files without a name.
+    let traits = Traits { names_drafts: true, ..mirror.executor.learned.traits() };
+    let learned = Learned::default();
+    learned.assume(traits);
+    let settings = mirror.executor.settings.clone();
+    let source = Arc::clone(&mirror.executor.source);
+    let executor = DirectExecutor::with(source, settings, Arc::new(learned), Log::default());
+    let left = left_over(&mirror.target("d"));
+    fs::write(mirror.source("d/new"), b"").unwrap();
+    let work = super::work(&[super::place("d/new")], &[]);
+    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work };
+    assert_eq!(executor.run(&mut job, &Stop::default()), Outcome::Done);
+    assert!(!fs::exists(mirror.target("d").join(left)).unwrap());
+    mirror.assert_same();
 }
 
 #[test]

@@ -1,0 +1,66 @@
+//! What was found out about a source and its target while the daemon runs.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use mirror_core::path::TreePath;
+use mirror_linux::dir::Dir;
+
+use super::{links::Links, mounts::Mounts, traits::Traits, warn::Warnings};
+
+/// How many directories are remembered in which nothing was left over.
+const MOST_SWEPT: usize = 65_536;
+
+/// What was found out about a source and its target. It outlives a change of settings.
+#[derive(Debug, Default)]
+pub struct Learned {
+    pub(super) links: Links,
+    pub(super) mounts: Mounts,
+    pub(super) warnings: Warnings,
+    traits: OnceLock<Traits>,
+    total: Mutex<Option<u64>>,
+    swept: Mutex<BTreeSet<TreePath>>,
+}
+
+impl Learned {
+    /// Finds out what the target can hold, once.
+    pub(super) fn probe(&self, target: &Dir, privileged: bool) {
+        self.traits.get_or_init(|| Traits::of(target, privileged));
+    }
+
+    /// Takes this for what the target can hold.
+    #[cfg(test)]
+    pub(super) fn assume(&self, traits: Traits) {
+        let _ = self.traits.set(traits);
+    }
+
+    /// What the target can hold.
+    pub(super) fn traits(&self) -> Traits {
+        self.traits.get().copied().unwrap_or(Traits::USUAL)
+    }
+
+    /// How many entries the target holds, as far as it is known.
+    pub(super) fn total(&self) -> Option<u64> {
+        *lock(&self.total)
+    }
+
+    /// From now on the target holds so many entries.
+    pub(super) fn set_total(&self, total: u64) {
+        *lock(&self.total) = Some(total);
+    }
+
+    /// Whether it is not known yet that nothing was left over in this directory; from now on it is.
+    pub(super) fn is_unswept(&self, path: &TreePath) -> bool {
+        let mut swept = lock(&self.swept);
+        if swept.len() >= MOST_SWEPT {
+            swept.clear();
+        }
+        swept.insert(path.clone())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,187 @@
+//! Deletions that nobody saw are counted first.
+
+use std::fs;
+
+use mirror_core::{
+    guard::MaxDelete,
+    job::{HeldDeletions, Outcome, Scope},
+};
+
+use super::{Delete, Mirror, failures};
+
+/// A mirror of a hundred files in ten directories, with the ordinary budget.
+fn mirror() -> Mirror {
+    let mut mirror = Mirror::new();
+    mirror.executor.settings.max_delete = MaxDelete::default();
+    for n in 0..100 {
+        let path = mirror.source(&format!("d{}/f{n}", n % 10));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"content").unwrap();
+    }
+    mirror.assert_mirrored();
+    mirror
+}
+
+fn lose(mirror: &Mirror, directories: usize) {
+    for n in 0..directories {
+        fs::remove_dir_all(mirror.source(&format!("d{n}"))).unwrap();
+    }
+}
+
+#[track_caller]
+fn held(outcome: Outcome) -> Vec<HeldDeletions> {
+    let Outcome::Split { large, failed, held } = outcome else { panic!("{outcome:?}") };
+    assert!(large.is_empty() && failed.is_empty(), "{failed:?}");
+    held
+}
+
+fn count(mirror: &Mirror) -> usize {
+    fs::read_dir(&mirror.target).unwrap().count()
+}
+
+#[test]
+fn up_to_half_of_the_target_goes_and_more_is_held_while_new_things_come() {
+    let mirror = mirror();
+    lose(&mirror, 5);
+    fs::write(mirror.source("new"), b"").unwrap();
+    mirror.assert_mirrored();
+    for n in 5..9 {
+        fs::remove_dir_all(mirror.source(&format!("d{n}"))).unwrap();
+    }
+    fs::write(mirror.source("newer"), b"").unwrap();
+    let all = held(mirror.full());
+    let [it] = &all[..] else { panic!("{all:?}") };
+    assert!(it.place.path.is_root() && it.place.scope == Scope::Tree);
+    assert_eq!((it.count, it.of), (44, Some(56)));
+    assert_eq!(
+        it.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["/d5", "/d6", "/d7", "/d8"]
+    );
+    assert!(fs::exists(mirror.target("newer")).unwrap());
+    assert_eq!(count(&mirror), 7);
+    // Again, and nothing is lost; and what is brought back is not held any more.
+    assert_eq!(held(mirror.full())[0].count, 44);
+    fs::create_dir(mirror.source("d5")).unwrap();
+    for n in (5..100).step_by(10) {
+        fs::write(mirror.source(&format!("d5/f{n}")), b"").unwrap();
+    }
+    assert_eq!(held(mirror.full())[0].count, 33);
+}
+
+#[test]
+fn what_is_held_goes_when_the_budget_allows_it() {
+    let mut mirror = mirror();
+    lose(&mirror, 9);
+    let settings = [MaxDelete::Count(98), MaxDelete::Share(80), MaxDelete::Count(0)];
+    for budget in settings {
+        mirror.executor.settings.max_delete = budget;
+        assert_eq!(held(mirror.full())[0].count, 99, "{budget}");
+        assert_eq!(count(&mirror), 10);
+    }
+    mirror.executor.settings.max_delete = MaxDelete::Count(99);
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn in_a_part_the_last_total_counts_and_what_was_seen_does_not() {
+    let mirror = mirror();
+    lose(&mirror, 9);
+    let places = "d0/ d1/ d2/ d3/ d4/ d5/ d6/ d7/ d8/";
+    let all = held(mirror.batch(places));
+    assert_eq!(all.iter().map(|it| it.count).collect::<Vec<_>>(), [11; 9]);
+    assert_eq!(all[0].of, Some(110));
+    assert_eq!(count(&mirror), 10);
+    // Of these five nobody saw anything, and they are not more than half.
+    let seen = "d5 d6 d7 d8";
+    assert_eq!(mirror.batch_heard(places, seen, ""), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn what_was_seen_has_a_budget_of_its_own_if_somebody_wants_one() {
+    let mut mirror = mirror();
+    lose(&mirror, 9);
+    mirror.executor.settings.max_delete_seen = MaxDelete::Count(50);
+    let gone = "d0 d1 d2 d3 d4 d5 d6 d7 d8";
+    assert_eq!(held(mirror.batch_heard(gone, gone, "")).len(), 9);
+    assert_eq!(count(&mirror), 10);
+    mirror.executor.settings.max_delete_seen = MaxDelete::Unlimited;
+    assert_eq!(mirror.batch_heard(gone, gone, ""), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn without_a_total_a_part_deletes_only_a_few() {
+    let mirror = mirror();
+    lose(&mirror, 1);
+    let executor =
+        super::executor(&mirror.source, &mirror.target, Delete { startup: true, running: true });
+    let mut mirror = Mirror { executor, ..mirror };
+    mirror.executor.settings.max_delete = MaxDelete::default();
+    let all = held(mirror.batch("d0/"));
+    assert_eq!((all[0].count, all[0].of), (11, None));
+    fs::remove_file(mirror.source("d1/f1")).unwrap();
+    assert_eq!(mirror.batch("d1/f1"), Outcome::Done);
+    assert!(!fs::exists(mirror.target("d1/f1")).unwrap());
+}
+
+#[test]
+fn a_file_that_a_directory_has_to_make_way_for_is_held_with_it() {
+    let mut mirror = mirror();
+    mirror.executor.settings.max_delete = MaxDelete::Count(0);
+    lose(&mirror, 1);
+    fs::write(mirror.source("d0"), b"a file now").unwrap();
+    assert_eq!(held(mirror.full())[0].count, 11);
+    assert!(fs::exists(mirror.target("d0/f0")).unwrap());
+    // Seen, or with a budget, it goes.
+    assert_eq!(mirror.batch_heard("d0/", "d0", "d0"), Outcome::Done);
+    mirror.assert_same();
+    fs::remove_dir_all(mirror.source("d1")).unwrap();
+    fs::write(mirror.source("d1"), b"a file now").unwrap();
+    mirror.executor.settings.max_delete = MaxDelete::Count(11);
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn what_is_excluded_on_the_target_is_not_counted_and_stays() {
+    let mut mirror = mirror();
+    let mut filter = mirror_core::filter::Filter::builder();
+    filter.exclude(b"*.own").unwrap();
+    mirror.executor.settings.filter = std::sync::Arc::new(filter.build());
+    mirror.executor.settings.max_delete = MaxDelete::Count(0);
+    fs::create_dir_all(mirror.target("d0/x")).unwrap();
+    for n in 0..30 {
+        fs::write(mirror.target(&format!("d0/x/{n}.own")), b"").unwrap();
+    }
+    lose(&mirror, 1);
+    assert_eq!(held(mirror.full())[0].count, 10);
+    mirror.executor.settings.max_delete = MaxDelete::Count(10);
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert_eq!(fs::read_dir(mirror.target("d0")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(mirror.target("d0/x")).unwrap().count(), 30);
+}
+
+#[test]
+fn a_directory_above_the_places_that_nobody_saw_go_is_looked_at_once_more() {
+    let mut mirror = mirror();
+    mirror.executor.settings.max_delete = MaxDelete::Count(0);
+    lose(&mirror, 1);
+    // The event of the file came, that of its directory is on its way.
+    let failed = failures(mirror.batch_heard("d0/f0", "d0/f0", ""));
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].0, "/d0");
+    assert!(failed[0].1.contains("nobody saw it go"), "{failed:?}");
+    assert_eq!(mirror.batch_heard("d0/", "d0", ""), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn a_rename_is_no_deletion() {
+    let mut mirror = mirror();
+    mirror.executor.settings.max_delete = MaxDelete::Count(0);
+    fs::rename(mirror.source("d0"), mirror.source("e0")).unwrap();
+    let places: Vec<_> = ["d0/", "e0/"].map(super::place).to_vec();
+    let work = super::work(&places, &[super::rename("d0>e0")]);
+    assert_eq!(mirror.run(work), Outcome::Done);
+    mirror.assert_same();
+}
