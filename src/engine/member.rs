@@ -122,7 +122,7 @@ impl Member {
                     max_delete_seen: sync.max_delete_seen,
                     modify_window: sync.modify_window,
                     durable: sync.durable,
-                    one_file_system: stays_on_one_file_system(&sync),
+                    options: sync.direct.clone(),
                     workers: direct::default_workers(),
                 };
                 let source = Arc::clone(&source);
@@ -187,12 +187,6 @@ impl Member {
 fn is_on_a_way(sync: &Sync) -> bool {
     let words = sync.rsync.extra.iter().chain(&sync.rsync.long);
     Way::concerns(sync.target.as_bytes()) || words.into_iter().any(|word| Way::concerns(word))
-}
-
-/// Whether what is mounted in the source is left out.
-fn stays_on_one_file_system(sync: &Sync) -> bool {
-    let words = [&b"--one-file-system"[..], b"-x"];
-    sync.rsync.short.contains(&b'x') || sync.rsync.extra.iter().any(|it| words.contains(&&**it))
 }
 
 fn through(

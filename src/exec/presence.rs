@@ -119,14 +119,12 @@ impl Presence {
     /// that somebody put in its place. What it has of its own was never in the source: nothing of it is
     /// deleted unless that was seen to be deleted (the budget for unseen deletions is zero), until
     /// [`adopt`](Self::adopt).
-    #[cfg_attr(not(test), expect(dead_code, reason = "the guards of the executors ask for it"))]
     pub(super) fn is_foreign(&self) -> bool {
         self.known().foreign
     }
 
     /// What stands there now is equal to the source, nothing being held back, or a person has
     /// agreed that it becomes so: from now on it is no foreign one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the guards of the executors call it"))]
     pub(super) fn adopt(&self) {
         let own = self.lasting().ok();
         let mut known = self.known();

@@ -36,17 +36,19 @@ pub struct Copy<'a> {
     pub size: u64,
     /// Whether there may be holes, which are kept.
     pub sparse: bool,
+    /// How many bytes are copied between two looks at whether to go on, if not as many as is best.
+    pub piece: Option<u64>,
 }
 
 impl Copy<'_> {
     /// Copies, by sharing the blocks (reflink) where both files lie on a file system that can.
-    /// `go_on` is asked now and then. Returns true if there are holes: then the size of the copy is
+    /// `go_on` is asked before so many bytes are copied each. Returns true if there are holes: then the size of the copy is
     /// on the disk before its content may be.
     ///
     /// # Errors
     ///
     /// See [`CopyError`]; how much is at the target then is not known.
-    pub fn run(self, go_on: &dyn Fn() -> bool) -> Result<bool, CopyError> {
+    pub fn run(self, go_on: &dyn Fn(u64) -> bool) -> Result<bool, CopyError> {
         if !self.sparse {
             self.range(0, self.size, go_on)?;
             return Ok(false);
@@ -78,13 +80,14 @@ impl Copy<'_> {
     }
 
     /// Copies the bytes from `start` to before `end`.
-    fn range(self, start: u64, end: u64, go_on: &dyn Fn() -> bool) -> Result<(), CopyError> {
+    fn range(self, start: u64, end: u64, go_on: &dyn Fn(u64) -> bool) -> Result<(), CopyError> {
         let (mut input, mut output) = (start, start);
         while input < end {
-            if !go_on() {
+            let length = self.piece.unwrap_or(CHUNK).min(end - input);
+            if !go_on(length) {
                 return Err(CopyError::Stopped);
             }
-            let length = usize::try_from(CHUNK.min(end - input)).unwrap_or(BUFFER);
+            let length = usize::try_from(length).unwrap_or(BUFFER);
             let copied = fs::copy_file_range(
                 self.from,
                 Some(&mut input),
@@ -107,14 +110,15 @@ impl Copy<'_> {
     }
 
     /// Copies the bytes from `at` to before `end` through this process.
-    fn by_hand(self, mut at: u64, end: u64, go_on: &dyn Fn() -> bool) -> Result<(), CopyError> {
+    fn by_hand(self, mut at: u64, end: u64, go_on: &dyn Fn(u64) -> bool) -> Result<(), CopyError> {
         let wanted = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
         let mut buffer = vec![0; wanted];
         while at < end {
-            if !go_on() {
+            let piece = self.piece.unwrap_or(u64::MAX).min(end - at);
+            let wanted = usize::try_from(piece).unwrap_or(BUFFER).min(BUFFER);
+            if !go_on(wanted as u64) {
                 return Err(CopyError::Stopped);
             }
-            let wanted = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
             let room = buffer.get_mut(..wanted).unwrap_or_default();
             let read = match pread(self.from, room, at) {
                 Ok(0) => return Err(CopyError::Short),
@@ -198,11 +202,11 @@ mod tests {
         path::Path,
     };
 
-    const GO: &dyn Fn() -> bool = &|| true;
+    const GO: &dyn Fn(u64) -> bool = &|_| true;
 
     fn copy(from: &File, to: &File, sparse: bool) -> Result<bool, CopyError> {
         let size = from.metadata().unwrap().len();
-        Copy { from: from.as_fd(), to: to.as_fd(), size, sparse }.run(GO)
+        Copy { from: from.as_fd(), to: to.as_fd(), size, sparse, piece: None }.run(GO)
     }
 
     fn content(file: &mut File) -> Vec<u8> {
@@ -233,7 +237,7 @@ mod tests {
         let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         from.write_all(&bytes).unwrap();
         let size = bytes.len() as u64;
-        let copy = Copy { from: from.as_fd(), to: to.as_fd(), size, sparse: false };
+        let copy = Copy { from: from.as_fd(), to: to.as_fd(), size, sparse: false, piece: None };
         copy.by_hand(0, size, GO).unwrap();
         assert!(matches!(copy.by_hand(0, size + 1, GO), Err(CopyError::Short)));
         assert_eq!(content(&mut to), bytes);
@@ -263,7 +267,8 @@ mod tests {
         let (mut one, mut other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         one.write_all(&vec![7; 600_000]).unwrap();
         other.write_all(&vec![7; 600_000]).unwrap();
-        let is_same = |other: &File, size| same(one.as_fd(), other.as_fd(), size, GO).unwrap();
+        let is_same =
+            |other: &File, size| same(one.as_fd(), other.as_fd(), size, &|| true).unwrap();
         assert!(is_same(&other, 600_000) && is_same(&other, 0) && !is_same(&other, 600_001));
         other.seek(io::SeekFrom::End(-1)).unwrap();
         other.write_all(&[8]).unwrap();
@@ -274,15 +279,17 @@ mod tests {
     fn a_copy_stops_when_it_is_asked_to() {
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         from.set_len(10).unwrap();
-        let copy = Copy { from: from.as_fd(), to: to.as_fd(), size: 10, sparse: false };
-        assert!(matches!(copy.run(&|| false), Err(CopyError::Stopped)));
+        let copy =
+            Copy { from: from.as_fd(), to: to.as_fd(), size: 10, sparse: false, piece: None };
+        assert!(matches!(copy.run(&|_| false), Err(CopyError::Stopped)));
     }
 
     #[test]
     fn a_source_that_shrank_is_told() {
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         from.set_len(10).unwrap();
-        let copy = Copy { from: from.as_fd(), to: to.as_fd(), size: 11, sparse: false };
+        let copy =
+            Copy { from: from.as_fd(), to: to.as_fd(), size: 11, sparse: false, piece: None };
         assert!(matches!(copy.run(GO), Err(CopyError::Short)));
     }
 }

@@ -6,6 +6,7 @@ use mirror_linux::{dir::Stat, spot::Spot};
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
+    options,
     pass::Pass,
     trouble::{self, Trouble},
     warn::Topic,
@@ -55,10 +56,11 @@ pub(super) fn file_type(stat: &Stat) -> FileType {
 /// Whether the attributes of the source would lend somebody what he could not read, or rights that he
 /// did not have, if they were set on what the target has: another owner, or the set-user or set-group
 /// bit. Size and time are his to set, so they do not tell that it is a copy.
-pub(super) fn lends_rights(pass: &Pass<'_>, source: &Stat, target: &Stat) -> bool {
+pub(super) fn lends_rights(pass: &Pass<'_>, ends: Ends<'_>) -> bool {
     if !pass.traits().keeps_owners {
         return false;
     }
+    let (source, target) = (options::wanted(pass, ends), ends.target.1);
     let bits = u32::from(source.stx_mode) & !u32::from(target.stx_mode) & (SET_USER | SET_GROUP);
     source.stx_uid != target.stx_uid || bits != 0
 }
@@ -66,7 +68,8 @@ pub(super) fn lends_rights(pass: &Pass<'_>, source: &Stat, target: &Stat) -> boo
 /// Takes from a directory of the target what its source does not give, before anything comes into it.
 /// What it does not give yet is given at the end, where it is told as well if anything fails.
 pub(super) fn tighten(pass: &Pass<'_>, ends: Ends<'_>) {
-    let ((_, source), (to, target)) = (ends.source, ends.target);
+    let source = options::wanted(pass, ends);
+    let (to, target) = ends.target;
     let (wanted, mode) = (u32::from(source.stx_mode) & MODE, u32::from(target.stx_mode) & MODE);
     let is_others = pass.traits().keeps_owners
         && (source.stx_uid, source.stx_gid) != (target.stx_uid, target.stx_gid);
@@ -89,7 +92,7 @@ pub(super) fn tighten(pass: &Pass<'_>, ends: Ends<'_>) {
 impl Plan {
     /// What differs.
     pub(super) fn new(pass: &Pass<'_>, ends: Ends<'_>) -> Result<Self, Trouble> {
-        let ((_, source), (_, target)) = (ends.source, ends.target);
+        let (source, target) = (&options::wanted(pass, ends), ends.target.1);
         let mut plan = Self {
             // Only root can give a file away.
             owner: (pass.direct.privileged && source.stx_uid != target.stx_uid)
@@ -107,7 +110,8 @@ impl Plan {
         {
             plan.mode = Some(wanted);
         }
-        if ends.is_new || !pass.grain().same(source, target) {
+        let times = pass.direct.settings.options.times;
+        if times && (ends.is_new || !pass.grain().same(source, target)) {
             plan.modified = Some((source.stx_mtime.tv_sec, source.stx_mtime.tv_nsec));
         }
         Ok(plan)
@@ -183,7 +187,8 @@ impl Plan {
     /// Sets what differs: first the owner, which clears bits of the mode and capabilities; the
     /// mode after the extended attributes, which it may forbid to set; the time last.
     pub(super) fn carry_out(mut self, pass: &Pass<'_>, ends: Ends<'_>) -> Result<(), Trouble> {
-        let ((_, source), (to, target)) = (ends.source, ends.target);
+        let source = &options::wanted(pass, ends);
+        let (to, target) = ends.target;
         if self.changes_owner() && !self.chown(pass, to)? {
             (self.owner, self.group) = (None, None);
             self.mode = self.mode.map(|_| self.mode_for(source, target));
@@ -221,7 +226,8 @@ impl Plan {
 
     /// Who is not root can set extended attributes only on what he may write.
     fn open_for_xattrs(&mut self, pass: &Pass<'_>, ends: Ends<'_>) -> Result<(), Trouble> {
-        let ((_, source), (to, target)) = (ends.source, ends.target);
+        let source = &options::wanted(pass, ends);
+        let (to, target) = ends.target;
         let mode = u32::from(target.stx_mode) & MODE;
         let changes = !self.set.is_empty() || !self.remove.is_empty();
         let is_link = file_type(source) == FileType::Symlink;

@@ -1,11 +1,13 @@
 //! A directory while anything in it is worked on.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
 };
 
 use mirror_core::path::TreePath;
+
+use super::links::Inode;
 
 /// A directory while anything in it is worked on. Its own attributes are set when the last of its
 /// tasks is done, since all that is done in it changes its time, and its mode may forbid it.
@@ -19,6 +21,8 @@ pub(super) struct Branch {
     pub(super) fresh: bool,
     /// How often it was found to be something else while it was opened.
     pub(super) tries: usize,
+    /// Which directories it is, source first, once it was opened.
+    pub(super) inodes: OnceLock<(Inode, Inode)>,
     /// How many tasks are not done yet.
     open: AtomicUsize,
 }
@@ -26,15 +30,23 @@ pub(super) struct Branch {
 impl Branch {
     /// A directory that nothing waits for, with one task.
     pub(super) fn new(path: TreePath) -> Arc<Self> {
-        let open = AtomicUsize::new(1);
-        Arc::new(Self { parent: None, path, fresh: false, tries: 0, open })
+        Self::with(None, path, false, 0)
     }
 
     /// The directory `name` in this one, with one task, which is one more for this one.
     pub(super) fn child(self: &Arc<Self>, name: TreePath, fresh: bool, tries: usize) -> Arc<Self> {
         self.add(1);
-        let open = AtomicUsize::new(1);
-        Arc::new(Self { parent: Some(Arc::clone(self)), path: name, fresh, tries, open })
+        Self::with(Some(Arc::clone(self)), name, fresh, tries)
+    }
+
+    fn with(parent: Option<Arc<Self>>, path: TreePath, fresh: bool, tries: usize) -> Arc<Self> {
+        let (inodes, open) = (OnceLock::new(), AtomicUsize::new(1));
+        Arc::new(Self { parent, path, fresh, tries, inodes, open })
+    }
+
+    /// Its name in the parent, or its path if it has none.
+    pub(super) const fn name(&self) -> &TreePath {
+        &self.path
     }
 
     /// The directory whose task this one is.

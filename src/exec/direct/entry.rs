@@ -26,7 +26,7 @@ use super::{
     file,
     folder::{Folder, Item, Task, existing, kind},
     grain::{same_file, same_size_and_time},
-    links,
+    links, options,
     remove::{Removed, count, remove},
     trouble::{self, Trouble, target_call},
     unseen::{Deletion, Witness},
@@ -95,6 +95,9 @@ impl Folder<'_> {
             return target.map_or(Ok(()), |target| self.gone(path, &target));
         };
         self.pass.tally.mirrored(target.is_some());
+        if options::leaves_alone(self.pass, &source, target.as_ref()) {
+            return Ok(());
+        }
         let subject = Subject { path, name, source, target, file };
         if file_type(&source) == FileType::Directory {
             return self.directory(&subject, item.scope);
@@ -182,8 +185,11 @@ impl Folder<'_> {
             (Some(_), _) => {}
             (None, _) => {
                 if target.is_some() {
-                    fs::unlinkat(&self.pair.target, subject.name, AtFlags::empty())
-                        .map_err(target_call("replace"))?;
+                    self.back_up(subject.path, target)?;
+                    match fs::unlinkat(&self.pair.target, subject.name, AtFlags::empty()) {
+                        Ok(()) | Err(Errno::NOENT) => {}
+                        Err(error) => return Err(target_call("replace")(error)),
+                    }
                 }
                 match fs::mkdirat(&self.pair.target, subject.name, Mode::RWXU) {
                     Err(Errno::EXIST) => return Err(Trouble::Changed),
@@ -227,6 +233,7 @@ impl Folder<'_> {
             return Ok(());
         }
         self.make_way(subject)?;
+        self.back_up(subject.path, subject.target.as_ref())?;
         match file_type(&subject.source) {
             FileType::RegularFile => file::copy(self, subject),
             FileType::Symlink => self.symlink(subject),
@@ -257,7 +264,14 @@ impl Folder<'_> {
         }
         let device = |stat: &Stat| (stat.stx_rdev_major, stat.stx_rdev_minor);
         Ok(match file_type(source) {
-            FileType::RegularFile if attributes::lends_rights(self.pass, source, target) => false,
+            FileType::RegularFile
+                if attributes::lends_rights(self.pass, self.ends(subject, target)) =>
+            {
+                false
+            }
+            FileType::RegularFile if options::reads_all(&self.pass.direct.settings.options) => {
+                source.stx_size == target.stx_size && file::same(self, subject, (dir, name))?
+            }
             FileType::RegularFile if self.pass.is_written(subject.path) => {
                 same_size_and_time(self.pass.grain(), source, target)
                     && file::same(self, subject, (dir, name))?

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mirror_linux::{
-    content::{self, Copy, CopyError},
+    content::{Copy, CopyError},
     dir::{Dir, Stat},
     spot::Spot,
 };
@@ -96,8 +96,7 @@ fn draft<'a>(
     let draft = create(&pair.target, subject.name).map_err(trouble::target("write"))?;
     let sparse = before.stx_blocks.saturating_mul(BLOCK) < before.stx_size;
     let size = before.stx_size;
-    let copy = Copy { from: file.as_fd(), to: draft.as_fd(), size, sparse };
-    let holes = copy.run(&|| folder.pass.goes_on())?;
+    let holes = content(folder, file, &draft, (size, sparse))?;
     // The same for all that are made in one directory.
     let empty = match pair.new_file.get() {
         Some(stat) => *stat,
@@ -120,6 +119,24 @@ fn draft<'a>(
     Ok((draft, Steady::of(&before, &after)))
 }
 
+/// Copies the content, as fast as the user allows. Returns true if it has holes.
+fn content(
+    folder: &Folder<'_>,
+    file: &OwnedFd,
+    draft: &Draft<'_>,
+    (size, sparse): (u64, bool),
+) -> Result<bool, CopyError> {
+    let (from, to) = (file.as_fd(), draft.as_fd());
+    let go_on = || folder.pass.goes_on();
+    match &folder.pass.direct.throttle {
+        None => Copy { from, to, size, sparse, piece: None }.run(&|_| go_on()),
+        Some(throttle) => {
+            let piece = Some(throttle.piece());
+            Copy { from, to, size, sparse, piece }.run(&|bytes| throttle.wait(bytes, &go_on))
+        }
+    }
+}
+
 /// Whether the target has the same content under a name, which is read. What can't be read there is
 /// not the same.
 pub(super) fn same(
@@ -131,7 +148,8 @@ pub(super) fn same(
     let Ok(there) = fs::openat(dir, name, flags, Mode::empty()) else { return Ok(false) };
     let here = open(folder, subject.name).map_err(trouble::source("open"))?;
     let size = subject.source.stx_size;
-    match content::same(here.as_fd(), there.as_fd(), size, &|| folder.pass.goes_on()) {
+    match mirror_linux::content::same(here.as_fd(), there.as_fd(), size, &|| folder.pass.goes_on())
+    {
         Err(CopyError::Write(_)) => Ok(false),
         compared => Ok(compared?),
     }

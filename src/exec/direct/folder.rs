@@ -18,13 +18,17 @@ use mirror_linux::{
     entries::ReadBuffer,
     spot::Spot,
 };
-use rustix::{fs::FileType, io::Errno};
+use rustix::{
+    fs::{FileType, fsync},
+    io::Errno,
+};
 
 use super::{
     attributes::{self, Ends},
     branch::Branch,
     crew::Crew,
     draft,
+    links::Inode,
     pass::Pass,
     trouble::{self, Trouble, is_absent},
 };
@@ -74,6 +78,8 @@ pub(super) struct Pair {
     pub(super) bare: bool,
     /// Whether this job made that of the target, so that nobody looks into it yet.
     pub(super) fresh: bool,
+    /// Which directories they are.
+    inodes: (Inode, Inode),
     /// What a file is that was just made in that of the target: whose, and its mode.
     pub(super) new_file: OnceLock<Stat>,
     /// The names that share an inode with another name in the directory of the source, by inode;
@@ -88,6 +94,34 @@ impl Pair {
         let target = open_target(pass, path).map_err(|error| {
             if is_absent(&error) { Trouble::Changed } else { Trouble::Target("open", error) }
         })?;
+        Self::entered(pass, source, target)
+    }
+
+    /// As [`open`](Self::open), for the directory `name` in this one: that of a deep tree takes no
+    /// longer.
+    fn below(&self, pass: &Pass<'_>, name: &[u8], path: &TreePath) -> Result<Self, Trouble> {
+        match (self.source.open_below(name), self.target.open_below(name)) {
+            (Ok(source), Ok(target)) => Self::entered(pass, source, target),
+            // It is looked at as a whole.
+            _ => Self::open(pass, path),
+        }
+    }
+
+    /// The directory that this one lies in, if it is the one that is meant.
+    fn above(&self, inodes: (Inode, Inode)) -> Option<Self> {
+        let (source, target) = (self.source.up().ok()?, self.target.up().ok()?);
+        let is = |dir: &Dir, inode| dir.stat(b"").is_ok_and(|stat| Inode::of(&stat) == inode);
+        let is_it = is(&source, inodes.0) && is(&target, inodes.1);
+        is_it.then(|| Self::new((source, target), inodes, false))
+    }
+
+    fn new((source, target): (Dir, Dir), inodes: (Inode, Inode), bare: bool) -> Self {
+        let (new_file, twins) = (OnceLock::new(), OnceLock::new());
+        Self { source, target, bare, fresh: false, inodes, new_file, twins }
+    }
+
+    /// Prepares a directory that was opened.
+    fn entered(pass: &Pass<'_>, source: Dir, target: Dir) -> Result<Self, Trouble> {
         if !pass.direct.privileged {
             make_workable(&target);
         }
@@ -98,23 +132,18 @@ impl Pair {
         };
         let bare = has_none(b"system.posix_acl_default");
         let is_plain = has_none(b"system.posix_acl_access");
-        let (new_file, twins) = (OnceLock::new(), OnceLock::new());
-        let pair = Self { source, target, bare, fresh: false, new_file, twins };
-        pair.tighten(pass, is_plain)?;
-        Ok(pair)
-    }
-
-    /// Shuts out whoever may not look into the directory of the source.
-    fn tighten(&self, pass: &Pass<'_>, is_plain: bool) -> Result<(), Trouble> {
-        let source = self.source.stat(b"").map_err(trouble::source("look at"))?;
-        if pass.is_elsewhere(&source) {
+        let stat = source.stat(b"").map_err(trouble::source("look at"))?;
+        if pass.is_elsewhere(&stat) {
             return Err(Trouble::Elsewhere);
         }
-        let target = self.target.stat(b"").map_err(trouble::target("look at"))?;
-        let (from, to) = (Spot::Open(self.source.as_fd()), Spot::Open(self.target.as_fd()));
-        let (source, target) = ((from, &source), (to, &target));
-        attributes::tighten(pass, Ends { source, target, is_new: false, bare: is_plain });
-        Ok(())
+        let there = target.stat(b"").map_err(trouble::target("look at"))?;
+        let (from, to) = (Spot::Open(source.as_fd()), Spot::Open(target.as_fd()));
+        let ends =
+            Ends { source: (from, &stat), target: (to, &there), is_new: false, bare: is_plain };
+        // Whoever may not look into the directory of the source is shut out.
+        attributes::tighten(pass, ends);
+        let inodes = (Inode::of(&stat), Inode::of(&there));
+        Ok(Self::new((source, target), inodes, bare))
     }
 
     /// The other names in this directory of the source that have this inode. A guess.
@@ -137,7 +166,11 @@ impl Pair {
         let target = self.target.stat(b"").map_err(trouble::target("look at"))?;
         let (from, to) = (Spot::Open(self.source.as_fd()), Spot::Open(self.target.as_fd()));
         let (source, target) = ((from, &source), (to, &target));
-        attributes::copy(pass, Ends { source, target, is_new: false, bare: false })
+        attributes::copy(pass, Ends { source, target, is_new: false, bare: false })?;
+        if pass.direct.settings.durable {
+            fsync(&self.target).map_err(trouble::target_call("write"))?;
+        }
+        Ok(())
     }
 }
 
@@ -192,9 +225,9 @@ pub(super) fn work(pass: &Pass<'_>, crew: &Crew<Task>, task: Task) {
         Task::All(branch) => (branch, None),
         Task::Some(branch, items) => (branch, Some(items)),
     };
-    let path = branch.path();
-    let mut pair = match Pair::open(pass, &path) {
-        Ok(pair) => Some(Arc::new(Pair { fresh: branch.fresh, ..pair })),
+    let (path, opened) = open(pass, &branch);
+    let mut pair = match opened {
+        Ok(pair) => Some(pair),
         Err(trouble) => {
             misfit(pass, crew, (&branch, &path), &trouble);
             None
@@ -211,11 +244,38 @@ pub(super) fn work(pass: &Pass<'_>, crew: &Crew<Task>, task: Task) {
         }
     }
     let mut failed = pair.is_none();
+    let mut below = None;
     branch.done(|branch| {
         if !mem::take(&mut failed) {
-            finish(pass, branch, pair.take());
+            finish(pass, branch, pair.take(), &mut below);
         }
+        pass.near.forget(branch);
     });
+}
+
+/// Opens a directory, from the one above it if that was open a moment ago.
+fn open(pass: &Pass<'_>, branch: &Arc<Branch>) -> (Arc<TreePath>, Result<Arc<Pair>, Trouble>) {
+    if let Some((path, pair)) = pass.near.find(branch) {
+        return (path, Ok(pair));
+    }
+    let above = branch.parent().and_then(|parent| pass.near.find(parent));
+    let name = branch.name().as_bytes();
+    let above = above.and_then(|(path, pair)| Some((path.join(name)?, pair)));
+    let (path, opened) = if let Some((path, above)) = above {
+        let opened = above.below(pass, name, &path);
+        (path, opened)
+    } else {
+        let path = branch.path();
+        let opened = Pair::open(pass, &path);
+        (path, opened)
+    };
+    let path = Arc::new(path);
+    let opened = opened.map(|pair| Arc::new(Pair { fresh: branch.fresh, ..pair }));
+    if let Ok(pair) = &opened {
+        let _ = branch.inodes.set(pair.inodes);
+        pass.near.keep(branch, &path, pair);
+    }
+    (path, opened)
 }
 
 /// A directory that could not be opened. If it is not there any more, its parent tells what is.
@@ -236,17 +296,32 @@ fn misfit(
     pass.note(Place { path: path.clone(), scope: Scope::Tree }, trouble);
 }
 
-/// Sets the attributes of a directory in which all is done.
-fn finish(pass: &Pass<'_>, branch: &Branch, pair: Option<Arc<Pair>>) {
+/// Sets the attributes of a directory in which all is done. It is found from the one `below`, in which
+/// all was done just before, if it is not open any more.
+fn finish(
+    pass: &Pass<'_>,
+    branch: &Branch,
+    pair: Option<Arc<Pair>>,
+    below: &mut Option<Arc<Pair>>,
+) {
     if !pass.goes_on() {
         return;
     }
-    let path = branch.path();
-    let pair = pair.map_or_else(|| Pair::open(pass, &path).map(Arc::new), Ok);
-    match pair.and_then(|pair| pair.finish(pass)) {
+    let kept = || pass.near.find(branch).map(|(_, pair)| pair);
+    let above = || below.as_ref()?.above(*branch.inodes.get()?).map(Arc::new);
+    let pair = pair.or_else(kept).or_else(above);
+    let pair = pair.map_or_else(|| Pair::open(pass, &branch.path()).map(Arc::new), Ok);
+    let finished = pair.and_then(|pair| {
+        let finished = pair.finish(pass);
+        *below = Some(pair);
+        finished
+    });
+    match finished {
         // If it is gone, this was told, or its parent will tell.
         Ok(()) | Err(Trouble::Changed) => {}
-        Err(trouble) => pass.note(Place { path, scope: Scope::Entry }, &trouble),
+        Err(trouble) => {
+            pass.note(Place { path: branch.path(), scope: Scope::Entry }, &trouble);
+        }
     }
 }
 

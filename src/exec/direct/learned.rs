@@ -2,13 +2,18 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use mirror_core::path::TreePath;
+use mirror_core::{guard::MaxDelete, path::TreePath};
 use mirror_linux::dir::Dir;
 
-use super::{links::Links, mounts::Mounts, traits::Traits, warn::Warnings};
+use super::{
+    super::presence::Presence, links::Links, mounts::Mounts, path_text, traits::Traits,
+    warn::Warnings,
+};
+use crate::report::Log;
 
 /// How many directories are remembered in which nothing was left over.
 const MOST_SWEPT: usize = 65_536;
@@ -19,12 +24,33 @@ pub struct Learned {
     pub(super) links: Links,
     pub(super) mounts: Mounts,
     pub(super) warnings: Warnings,
+    presence: OnceLock<Arc<Presence>>,
     traits: OnceLock<Traits>,
+    /// The budget that was in force when the target turned out to be another one.
+    foreign: Mutex<Option<MaxDelete>>,
     total: Mutex<Option<u64>>,
     swept: Mutex<BTreeSet<TreePath>>,
 }
 
 impl Learned {
+    /// What is known of the directory that is the target.
+    pub(super) fn presence(&self, target: &Path, log: &Log) -> Arc<Presence> {
+        let new = || Presence::new(path_text(target), Some(target.into()), log.clone());
+        Arc::clone(self.presence.get_or_init(|| Arc::new(new())))
+    }
+
+    /// The budget for a target, of which the user has set `budget`, and which may be another one than
+    /// before: then nothing of its own is deleted until somebody sets another one.
+    pub(super) fn budget(&self, budget: MaxDelete, is_foreign: bool) -> MaxDelete {
+        let mut foreign = lock(&self.foreign);
+        if !is_foreign {
+            *foreign = None;
+            return budget;
+        }
+        let is_agreed = *foreign.get_or_insert(budget) != budget;
+        if is_agreed || budget == MaxDelete::Unlimited { budget } else { MaxDelete::Count(0) }
+    }
+
     /// Finds out what the target can hold, once.
     pub(super) fn probe(&self, target: &Dir, privileged: bool) {
         self.traits.get_or_init(|| Traits::of(target, privileged));

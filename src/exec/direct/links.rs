@@ -22,6 +22,7 @@ use super::{
     draft::Temporary,
     entry::Subject,
     folder::{Folder, Item, Pair},
+    options,
     pass::Pass,
     trouble::{self, Trouble},
 };
@@ -229,6 +230,7 @@ fn take(
         return Ok(true);
     }
     folder.make_way(subject)?;
+    folder.back_up(subject.path, subject.target.as_ref())?;
     // Too many links, or another file system: a copy of its own is the next best.
     Ok(link_from(folder, path, subject).is_ok())
 }
@@ -262,6 +264,7 @@ fn join_any(folder: &Folder<'_>, subject: &Subject<'_>, names: &Names) -> Result
 /// Makes the name one of the file at `path` in the target. Whether that was possible.
 fn join(folder: &Folder<'_>, subject: &Subject<'_>, path: &TreePath) -> Result<bool, Trouble> {
     folder.make_way(subject)?;
+    folder.back_up(subject.path, subject.target.as_ref())?;
     if link_from(folder, path, subject).is_err() {
         // Too many links, or another file system: a copy of its own is the next best.
         return Ok(false);
@@ -349,7 +352,7 @@ fn link_from(folder: &Folder<'_>, from: &TreePath, subject: &Subject<'_>) -> io:
 }
 
 /// Gives a file another name, in the place of what has it.
-fn link(from: (&Dir, &[u8]), to: (&Dir, &[u8])) -> io::Result<()> {
+pub(super) fn link(from: (&Dir, &[u8]), to: (&Dir, &[u8])) -> io::Result<()> {
     let create = |name: &[u8]| linkat(from.0, from.1, to.0, name, AtFlags::empty());
     let (temporary, ()) = Temporary::new(to.0, to.1, create)?;
     temporary.publish(to.1)
@@ -363,8 +366,14 @@ fn relink(folder: &Folder<'_>, subject: &Subject<'_>, path: &TreePath) -> Result
         Err(Trouble::Changed) => return Ok(()),
         pair => Arc::new(pair?),
     };
+    let target = pair.target.stat(name).ok();
+    if options::leaves_alone(folder.pass, &subject.source, target.as_ref()) {
+        return Ok(());
+    }
+    let other = Folder { path: &parent, pair: &pair, ..*folder };
+    other.back_up(path, target.as_ref())?;
     if link((&folder.pair.target, subject.name), (&pair.target, name)).is_err() {
-        let folder = Folder { path: &parent, pair: &pair, ..*folder };
+        let folder = other;
         let target = pair.target.stat(name).ok();
         let source = pair.source.stat(name).map_err(trouble::source("look at"))?;
         folder.lone(&Subject { path, name, source, target, file: None })?;

@@ -20,19 +20,22 @@ mod learned;
 mod links;
 mod mounts;
 mod moves;
+mod near;
+mod options;
 mod pass;
 mod places;
 mod remove;
 mod search;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod traits;
 mod trouble;
 mod unseen;
 mod warn;
 
 use std::{
-    io,
+    fs, io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -45,6 +48,7 @@ use mirror_core::{
     guard::MaxDelete,
     job::{Failure, Job, Outcome, Work},
     path::Escaped,
+    plan::direct::DirectOptions,
     queue::PlaceSet,
 };
 use mirror_linux::dir::Dir;
@@ -59,6 +63,7 @@ use super::{
 };
 use crate::report::Log;
 use pass::Pass;
+use throttle::Throttle;
 
 pub use learned::Learned;
 
@@ -93,8 +98,8 @@ pub struct Settings {
     pub modify_window: Option<Duration>,
     /// Whether each file and its directory are on the disk before the job ends.
     pub durable: bool,
-    /// Whether what is mounted in the source is left out.
-    pub one_file_system: bool,
+    /// What the user says in the words of rsync.
+    pub options: DirectOptions,
     /// How many threads copy one job, the caller included; [`default_workers`] if in doubt.
     pub workers: NonZeroUsize,
 }
@@ -118,7 +123,10 @@ pub struct DirectExecutor {
     /// Whether owners, devices and all extended attributes can be expected to travel.
     privileged: bool,
     learned: Arc<Learned>,
-    presence: Presence,
+    throttle: Option<Throttle>,
+    /// The bits that new files don't get where permissions are not mirrored.
+    umask: u32,
+    presence: Arc<Presence>,
 }
 
 impl DirectExecutor {
@@ -136,9 +144,18 @@ impl DirectExecutor {
         learned: Arc<Learned>,
         log: Log,
     ) -> Self {
-        let target = &settings.target;
-        let presence = Presence::new(path_text(target), Some(target.clone()), log.clone());
-        Self { source, settings, log, privileged: process::geteuid().is_root(), learned, presence }
+        let throttle = settings.options.bwlimit.map(Throttle::new);
+        let presence = learned.presence(&settings.target, &log);
+        Self {
+            source,
+            settings,
+            log,
+            privileged: process::geteuid().is_root(),
+            learned,
+            throttle,
+            umask: umask(),
+            presence,
+        }
     }
 
     /// What it has found out about its source and its target.
@@ -188,8 +205,9 @@ impl Executor for DirectExecutor {
         match &job.work {
             Work::Full { .. } => places::full(&pass),
             Work::Batch { places, moves, .. } => {
-                // The old name of a rename goes.
-                let moves = if self.settings.moves && delete { moves } else { &[][..] };
+                // The old name of a rename goes, and what has the new one.
+                let is_free = delete && !options::is_protected(&self.settings.options);
+                let moves = if self.settings.moves && is_free { moves } else { &[][..] };
                 places::batch(&pass, places, moves);
             }
             Work::Large { path, .. } => places::batch(&pass, &PlaceSet::entry(path), &[]),
@@ -197,11 +215,25 @@ impl Executor for DirectExecutor {
         let all = pass.visits_all();
         match pass.into_outcome() {
             outcome @ (Outcome::Done | Outcome::Partly(_) | Outcome::Split { .. }) => {
-                self.presence.settle(&before, all).err().unwrap_or(outcome)
+                if let Err(outcome) = self.presence.settle(&before, all) {
+                    return outcome;
+                }
+                if all && outcome == Outcome::Done {
+                    self.presence.adopt();
+                }
+                outcome
             }
             outcome => outcome,
         }
     }
+}
+
+/// The mode mask of this process, which can't be asked for without being changed.
+fn umask() -> u32 {
+    const USUAL: u32 = 0o022;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(USUAL)
 }
 
 /// A path of the user's own as text for people, without a slash at its end.

@@ -28,7 +28,8 @@ use super::{
     folder::kind,
     grain::Grain,
     moves::Repeated,
-    path_text,
+    near::Near,
+    options, path_text,
     search::Search,
     traits::Traits,
     trouble::Trouble,
@@ -66,6 +67,8 @@ pub(super) struct Pass<'a> {
     pub(super) tally: Tally,
     /// What waits until all else is done.
     pub(super) late: Late,
+    /// The directories that were opened last.
+    pub(super) near: Near,
     source_device: (u32, u32),
     target_identity: Option<Identity>,
     is_source_empty: OnceLock<bool>,
@@ -82,6 +85,8 @@ pub(super) struct Tally {
     added: AtomicU64,
     removed: AtomicU64,
     kept: AtomicU64,
+    /// How many deletions were asked for, of those that the user allows.
+    allowed: AtomicU64,
 }
 
 impl Tally {
@@ -189,6 +194,7 @@ impl<'a> Pass<'a> {
             repeated: Repeated::default(),
             tally: Tally::default(),
             late: Late::default(),
+            near: Near::default(),
             source_device,
             target_identity,
             is_source_empty: OnceLock::new(),
@@ -256,7 +262,7 @@ impl<'a> Pass<'a> {
     /// Whether something lies on another file system than the root of the source, and is not to be
     /// mirrored because of that.
     pub(super) fn is_elsewhere(&self, stat: &Stat) -> bool {
-        self.direct.settings.one_file_system && device(stat) != self.source_device
+        self.direct.settings.options.one_file_system && device(stat) != self.source_device
     }
 
     /// Whether the content of a file may differ though its size and time are the same.
@@ -277,7 +283,7 @@ impl<'a> Pass<'a> {
 
     /// What becomes of the path at the target, the source being without it.
     pub(super) fn deletion(&self, path: &TreePath, kind: Kind) -> Deletion {
-        if !self.delete || self.filter().protects(path, kind) || self.is_unmounted(path) {
+        if !self.delete || self.protects(path, kind) || self.is_unmounted(path) {
             return Deletion::Never;
         }
         if self.heard.is_gone(path) {
@@ -298,6 +304,35 @@ impl<'a> Pass<'a> {
             Witness::Seen => &self.seen,
             Witness::Unseen => &self.unseen,
         }
+    }
+
+    /// Whether the target's own entry at this path is not to be deleted.
+    fn protects(&self, path: &TreePath, kind: Kind) -> bool {
+        options::is_backup(&self.direct.settings.options, path, kind)
+            || self.filter().protects(path, kind)
+    }
+
+    /// Whether an entry stays though the directory `removed` goes.
+    pub(super) fn protects_in(&self, removed: &TreePath, path: &TreePath, kind: Kind) -> bool {
+        options::is_backup(&self.direct.settings.options, path, kind)
+            || self.filter().protects_in_removed(removed, path, kind)
+    }
+
+    /// Whether nothing below a directory that is removed can have to stay.
+    pub(super) fn protects_nothing(&self) -> bool {
+        self.filter().is_empty() && self.direct.settings.options.backup.is_none()
+    }
+
+    /// Takes one of the deletions that the user allows a job at most. Returns false if there is none
+    /// left.
+    pub(super) fn may_remove(&self) -> bool {
+        let Some(most) = self.direct.settings.options.max_delete else { return true };
+        let may = self.tally.allowed.fetch_add(1, Ordering::Relaxed) < most;
+        if !may {
+            let text = "the most that max-delete allows is deleted: the rest stays";
+            self.warn_once(Topic::MaxDelete, text);
+        }
+        may
     }
 
     /// Whether the path came from a mount of the source that has gone.
@@ -354,7 +389,8 @@ impl<'a> Pass<'a> {
 
     /// How many deletions are made that nobody saw.
     pub(super) fn budget(&self) -> MaxDelete {
-        self.direct.settings.max_delete
+        let is_foreign = self.direct.presence.is_foreign();
+        self.direct.learned.budget(self.direct.settings.max_delete, is_foreign)
     }
 
     /// So many entries are held: the target still has them.

@@ -8,15 +8,13 @@ use mirror_linux::{
     entries::ReadBuffer,
     spot::Spot,
 };
-use rustix::{
-    fs::{AtFlags, FileType, unlinkat},
-    io::Errno,
-};
+use rustix::fs::{AtFlags, FileType, unlinkat};
 
 use super::{
     attributes::file_type,
     folder::kind,
     links::Inode,
+    options::{self, MovedAway},
     pass::Pass,
     trouble::{self, Trouble, is_absent},
 };
@@ -42,15 +40,15 @@ pub(super) fn remove(
     path: &TreePath,
     stat: &Stat,
 ) -> Result<Removed, Trouble> {
-    let name = path.name().unwrap_or_default();
     if file_type(stat) == FileType::Directory {
         if parent.stat(b"").is_ok_and(|parent| parent.stx_mnt_id != stat.stx_mnt_id) {
             return Err(Trouble::Mounted);
         }
         return Removal::new(pass, path, stat, false).tree(parent);
     }
-    let removed = unlink(pass, parent, name).map_err(trouble::target("remove"))?;
-    Ok(Removed { count: removed.into(), kept: false })
+    let removed = unlink(pass, parent, path).map_err(trouble::target("remove"))?;
+    let has_gone = matches!(removed, Unlinked::Yes | Unlinked::Renamed);
+    Ok(Removed { count: has_gone.into(), kept: removed == Unlinked::No })
 }
 
 /// As [`remove`], but nothing is removed: what would be.
@@ -73,15 +71,39 @@ pub(super) fn count(
     }
 }
 
-/// Removes an entry that is no directory. Returns false if it was gone.
-fn unlink(pass: &Pass<'_>, dir: &Dir, name: &[u8]) -> io::Result<bool> {
-    match unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) => {
+/// What came of an entry that is no directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unlinked {
+    Yes,
+    /// It has become a backup in the same directory.
+    Renamed,
+    /// The user allows no more deletions.
+    No,
+    Gone,
+}
+
+/// Removes the entry at `path`, which `dir` lists and which is no directory, or makes it a backup.
+fn unlink(pass: &Pass<'_>, dir: &Dir, path: &TreePath) -> io::Result<Unlinked> {
+    let name = path.name().unwrap_or_default();
+    if !pass.may_remove() {
+        return Ok(Unlinked::No);
+    }
+    let removed = match options::move_away(pass, dir, path) {
+        Ok(MovedAway::Beside) => Ok(Unlinked::Renamed),
+        Ok(MovedAway::Elsewhere) => Ok(Unlinked::Yes),
+        Ok(MovedAway::No) => match unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) => Ok(Unlinked::Yes),
+            Err(error) => Err(error.into()),
+        },
+        Err(error) => Err(error),
+    };
+    match removed {
+        Ok(how) => {
             pass.tally.removed(1);
-            Ok(true)
+            Ok(how)
         }
-        Err(Errno::NOENT) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) if is_absent(&error) => Ok(Unlinked::Gone),
+        Err(error) => Err(error),
     }
 }
 
@@ -197,6 +219,7 @@ impl<'a> Removal<'a> {
         Ok((dir, level))
     }
 
+    /// Removes an entry, or leaves it for later if it is a directory.
     fn entry(&mut self, dir: &Dir, (name, kind): (Box<[u8]>, Kind), level: &mut Level) {
         if self.is_protected(&name, kind) {
             level.kept = true;
@@ -204,9 +227,15 @@ impl<'a> Removal<'a> {
             level.below.push(name);
         } else if self.dry {
             self.count += 1;
-        } else {
-            match unlink(self.pass, dir, &name) {
-                Ok(removed) => self.count += u64::from(removed),
+        } else if let Some(path) = self.path.join(&name) {
+            match unlink(self.pass, dir, &path) {
+                Ok(Unlinked::Yes) => self.count += 1,
+                Ok(Unlinked::Renamed) => {
+                    self.count += 1;
+                    level.kept = true;
+                }
+                Ok(Unlinked::Gone) => {}
+                Ok(Unlinked::No) => level.kept = true,
                 Err(error) => {
                     level.kept = true;
                     self.note(Trouble::Target("remove", error));
@@ -216,9 +245,8 @@ impl<'a> Removal<'a> {
     }
 
     fn is_protected(&self, name: &[u8], kind: Kind) -> bool {
-        let filter = self.pass.filter();
-        let path = if filter.is_empty() { None } else { self.path.join(name) };
-        path.is_some_and(|path| filter.protects_in_removed(self.top, &path, kind))
+        let path = if self.pass.protects_nothing() { None } else { self.path.join(name) };
+        path.is_some_and(|path| self.pass.protects_in(self.top, &path, kind))
     }
 
     /// The directory above `here`. It is found by its path if `here` was moved or removed.
@@ -237,6 +265,9 @@ impl<'a> Removal<'a> {
         if self.dry {
             self.count += 1;
             return true;
+        }
+        if !self.pass.may_remove() {
+            return false;
         }
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) => {

@@ -8,6 +8,7 @@ mod filters;
 mod heard;
 mod moves;
 mod names;
+mod options;
 mod races;
 mod safety;
 mod tree;
@@ -26,6 +27,7 @@ use mirror_core::{
     job::{Job, JobId, Outcome, Place, Rename, Scope, Work},
     notice::MirrorId,
     path::TreePath,
+    plan::direct::DirectOptions,
     queue::{Heard, PlaceSet},
 };
 use rustix::{
@@ -136,7 +138,7 @@ fn executor(source: &Path, target: &Path, delete: Delete) -> DirectExecutor {
         max_delete_seen: MaxDelete::Unlimited,
         modify_window: None,
         durable: false,
-        one_file_system: false,
+        options: DirectOptions::default(),
         workers,
     };
     DirectExecutor::new(root, settings, Log::default())

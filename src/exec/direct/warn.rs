@@ -20,6 +20,8 @@ pub(super) enum Topic {
     Owner,
     /// The target lies in the source.
     Within,
+    /// The user allows no more deletions.
+    MaxDelete,
     /// What was mounted here in the source is not any more.
     Unmounted(TreePath),
 }

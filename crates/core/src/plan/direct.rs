@@ -127,7 +127,21 @@ pub enum Key {
 
 /// Those that the copier carries out. Of the others, those that protect something are refused, and
 /// the rest is warned of.
-pub const EFFECTIVE: &[Key] = &[];
+pub const EFFECTIVE: &[Key] = &[
+    Key::Update,
+    Key::Existing,
+    Key::IgnoreExisting,
+    Key::Links,
+    Key::Size,
+    Key::MaxDelete,
+    Key::Backup,
+    Key::OneFileSystem,
+    Key::Bwlimit,
+    Key::Chmod,
+    Key::Checksum,
+    Key::IgnoreTimes,
+    Key::Attributes,
+];
 
 impl Key {
     /// Returns true if something of the target could be lost where it has no effect.

@@ -338,3 +338,90 @@ fn a_change_does_not_reach_names_of_the_file_outside_of_the_mirror() {
     assert_ne!(fs::metadata(&backup).unwrap().mode() & 0o777, 0o600);
     mirror.assert_same();
 }
+
+#[test]
+fn a_directory_is_never_more_open_than_its_source() {
+    let mirror = Mirror::new();
+    let large = 30 << 20;
+    for name in ["a/b", "c"] {
+        fs::create_dir_all(mirror.source(name)).unwrap();
+        fs::create_dir_all(mirror.target(name)).unwrap();
+        fs::write(mirror.source(name).join("secret"), vec![7; large]).unwrap();
+    }
+    // One is shut itself, the other one by the directory above it.
+    for name in ["a", "c"] {
+        chmod(&mirror.source(name), 0o700);
+        chmod(&mirror.target(name), 0o755);
+    }
+    chmod(&mirror.target("a/b"), 0o777);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                for (name, shut) in [("a/b/secret", "a"), ("c/secret", "c")] {
+                    if fs::exists(mirror.target(name)).unwrap() {
+                        assert_eq!(fs::metadata(mirror.target(shut)).unwrap().mode() & 0o77, 0);
+                    }
+                }
+            }
+        });
+        let outcomes = [mirror.batch("a/b/secret a c"), mirror.full()];
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        look.join().unwrap();
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Done), "{outcomes:?}");
+    });
+    mirror.assert_same();
+}
+
+#[test]
+fn what_would_lend_rights_is_copied_whatever_its_size_and_time_say() {
+    type Change = fn(&Path);
+    if !is_root() {
+        return;
+    }
+    let changes: [Change; 3] = [
+        // What was root's, and is somebody's now.
+        |path| chown(path, Some(1234), None).unwrap(),
+        // What runs with the rights of its owner now.
+        |path| chmod(path, 0o4755),
+        |path| {
+            let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            setxattr(path, "security.capability", &capability, XattrFlags::empty()).unwrap();
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        for names in [&["file"][..], &["file", "other"]] {
+            for whole in [true, false] {
+                let mirror = Mirror::new();
+                fs::write(mirror.source("file"), b"secret").unwrap();
+                age(&mirror.source("file"), 0);
+                for name in &names[1..] {
+                    fs::hard_link(mirror.source("file"), mirror.source(name)).unwrap();
+                }
+                mirror.assert_mirrored();
+                // Somebody else made it what it is, with the same size and time.
+                fs::write(mirror.source("file"), b"public").unwrap();
+                age(&mirror.source("file"), 0);
+                change(&mirror.source("file"));
+                let outcome = if whole { mirror.full() } else { mirror.batch("file") };
+                assert_eq!(outcome, Outcome::Done);
+                let content = fs::read(mirror.target("file")).unwrap();
+                assert_eq!(content, b"public", "{number} {names:?} {whole}");
+                mirror.assert_same();
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_is_on_the_disk_if_that_is_wanted() {
+    let mut mirror = Mirror::new();
+    mirror.executor.settings.durable = true;
+    fs::create_dir_all(mirror.source("a/b")).unwrap();
+    fs::write(mirror.source("a/b/file"), b"content").unwrap();
+    mirror.assert_mirrored();
+    fs::write(mirror.source("a/b/file"), b"changed it").unwrap();
+    fs::remove_dir(mirror.source("gone")).unwrap_err();
+    assert_eq!(mirror.batch("a/b/file gone"), Outcome::Done);
+    mirror.assert_same();
+}

@@ -185,3 +185,24 @@ fn a_rename_is_no_deletion() {
     assert_eq!(mirror.run(work), Outcome::Done);
     mirror.assert_same();
 }
+
+#[test]
+fn what_another_target_has_of_its_own_stays_until_somebody_agrees() {
+    let mut mirror = mirror();
+    let aside = mirror.target.with_extension("old");
+    fs::rename(&mirror.target, &aside).unwrap();
+    fs::create_dir(&mirror.target).unwrap();
+    fs::write(mirror.target("own"), b"").unwrap();
+    fs::write(mirror.source("new"), b"").unwrap();
+    assert_eq!(held(mirror.batch("new"))[0].count, 1);
+    assert!(
+        fs::exists(mirror.target("new")).unwrap() && fs::exists(mirror.target("d9/f99")).unwrap()
+    );
+    // Neither by the same setting once more, nor by what comes later.
+    assert_eq!(held(mirror.full())[0].count, 1);
+    mirror.executor.settings.max_delete = MaxDelete::Count(1);
+    mirror.assert_mirrored();
+    fs::write(mirror.target("own"), b"").unwrap();
+    mirror.executor.settings.max_delete = MaxDelete::default();
+    mirror.assert_mirrored();
+}

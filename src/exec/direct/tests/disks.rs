@@ -219,3 +219,30 @@ fn a_target_that_is_unmounted_is_waited_for_and_gets_everything_again() {
         super::tree::assert_same(&mirror.source, &target);
     }
 }
+
+#[test]
+fn what_is_mounted_in_the_source_is_left_out_if_the_user_says_so() {
+    let mut mirror = Mirror::new();
+    fs::create_dir_all(mirror.source("a/disk")).unwrap();
+    let Some(_disk) = Disk::mount(&mirror.source("a/disk"), "size=10m") else { return };
+    mirror.executor.settings.options.one_file_system = true;
+    fs::create_dir(mirror.source("a/disk/b")).unwrap();
+    fs::write(mirror.source("a/disk/b/file"), b"content").unwrap();
+    fs::write(mirror.source("a/file"), b"content").unwrap();
+    for outcome in [
+        mirror.batch("a/disk/ a/disk/b/file"),
+        mirror.full(),
+        mirror.batch("a/disk/b/ a/disk/b/file a/disk"),
+        mirror.batch("a/"),
+    ] {
+        assert_eq!(outcome, Outcome::Done);
+        assert!(fs::exists(mirror.target("a/disk")).unwrap());
+        assert_eq!(fs::read_dir(mirror.target("a/disk")).unwrap().count(), 0);
+    }
+    // What the target has there is its own.
+    fs::write(mirror.target("a/disk/own"), b"content").unwrap();
+    assert_eq!(mirror.batch("a/disk/own a/disk/"), Outcome::Done);
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert!(fs::exists(mirror.target("a/disk/own")).unwrap());
+    assert!(fs::exists(mirror.target("a/file")).unwrap());
+}

@@ -119,3 +119,31 @@ fn loops_of_links_are_copied_and_not_followed() {
     assert_eq!(mirror.batch("a/up/a/up/self self one/x"), Outcome::Done);
     mirror.assert_same();
 }
+
+#[test]
+fn a_tree_as_deep_as_one_likes_is_copied_and_removed() {
+    const DEPTH: usize = 3_000;
+    let mirror = Mirror::new();
+    let mut here = Dir::open(&mirror.source).unwrap();
+    for _ in 0..DEPTH {
+        mkdirat(&here, c"d", Mode::RWXU).unwrap();
+        here = here.open_below(b"d").unwrap();
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY;
+    drop(openat(&here, c"file", flags, Mode::RUSR | Mode::WUSR).unwrap());
+    let depth = |root: &std::path::Path| {
+        let mut here = Dir::open(root).unwrap();
+        let mut depth = 0;
+        while let Ok(below) = here.open_below(b"d") {
+            (here, depth) = (below, depth + 1);
+        }
+        (depth, here.stat(b"file").is_ok())
+    };
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert_eq!(depth(&mirror.target), (DEPTH, true));
+    let aside = mirror.source.with_file_name("aside");
+    fs::rename(mirror.source("d"), &aside).unwrap();
+    fs::write(mirror.source("left"), b"").unwrap();
+    assert_eq!(mirror.batch_heard("d/ left", "d", ""), Outcome::Done);
+    assert_eq!(depth(&mirror.target), (0, false));
+}
