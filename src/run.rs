@@ -6,7 +6,7 @@ use mirror_core::fleet::EXIT_FAILURE;
 
 use crate::{
     cli,
-    daemon::{self, Life},
+    daemon::{self, Life, Pending},
     engine::{Engine, Inbox, Load, Message, Reload, Wanted, inbox},
     load::Loader,
     report::{Category, Log, Marks},
@@ -15,12 +15,18 @@ use crate::{
 };
 
 /// Runs the daemon as the words of the command line say, until it ends.
+///
+/// It has to be the first thing that the process does: of a signal that comes before, nobody hears.
 #[must_use]
 pub fn run(words: &[OsString]) -> ExitCode {
-    try_run(words).unwrap_or_else(|code| code)
+    let signals = daemon::hold_signals().map_err(|error| {
+        Log::default().say(Category::Error, cannot("handle signals", &error));
+        ExitCode::from(EXIT_FAILURE)
+    });
+    signals.and_then(|signals| try_run(words, signals)).unwrap_or_else(|code| code)
 }
 
-fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
+fn try_run(words: &[OsString], pending: Pending) -> Result<ExitCode, ExitCode> {
     let (invocation, log) = cli::read(words)?;
     let loader = Loader::new(invocation, log.clone());
     let wanted = loader.start()?;
@@ -31,10 +37,10 @@ fn try_run(words: &[OsString]) -> Result<ExitCode, ExitCode> {
     };
     log.mark_for_syslog(marks(&setup.daemon));
     let Daemon { mode, logfile, pidfile, .. } = setup.daemon.clone();
-    let _living = daemon::start(Life { mode, logfile, pidfile }, &log)?;
+    let _living = daemon::start(Life { mode, logfile, pidfile }, &pending, &log)?;
     let (inbox, receiver) = inbox();
     let signals = inbox.clone();
-    daemon::watch_signals(log.clone(), move |signal| signals.signal(signal))
+    daemon::watch_signals(pending, log.clone(), move |signal| signals.signal(signal))
         .map_err(|error| failed(cannot("handle signals", &error)))?;
     // The command line can't have changed: without a file there is nothing to be read again.
     let load = loader.has_files().then(|| Box::new(move || loader.reload()) as Load);

@@ -21,7 +21,7 @@ use std::{
 
 use lsyncd::{
     cli, daemon,
-    daemon::Life,
+    daemon::{Life, Pending},
     load::Loader,
     report::{Category, Log},
     setup::Daemon,
@@ -30,6 +30,15 @@ use mirror_core::input::Signal;
 use rustix::process::{Pid, Signal as Raw, kill_process, test_kill_process};
 
 const ROLE: &str = "LSYNCD_TEST_DAEMON";
+
+/// Names a pipe that the daemon opens for writing before it does anything but hold signals.
+const SLOW: &str = "LSYNCD_TEST_SLOW";
+
+/// Has the daemon say more than the pipes to its reader take.
+const NOISY: &str = "LSYNCD_TEST_NOISY";
+
+/// How often.
+const NOISE: usize = 1000;
 
 /// Nothing here takes that long.
 const TOO_LONG: Duration = Duration::from_mins(3);
@@ -58,6 +67,11 @@ const TESTS: &[Test] = &[
     ("a_daemon_without_standard_streams_is_one_too", a_daemon_without_standard_streams),
     ("a_second_daemon_is_kept_out", a_second_daemon_is_kept_out),
     ("a_signal_has_its_exit_code", a_signal_has_its_exit_code),
+    ("no_signal_is_too_early", no_signal_is_too_early),
+    ("signals_that_mean_nothing_end_nothing", signals_that_mean_nothing_end_nothing),
+    ("a_pidfile_that_cannot_be_made_fails_the_caller", a_pidfile_that_cannot_be_made),
+    ("a_daemon_that_nobody_hears_says_so", a_daemon_that_nobody_hears_says_so),
+    ("a_stream_that_nobody_reads_holds_up_nothing", a_stream_that_nobody_reads),
 ];
 
 // The daemon.
@@ -65,12 +79,17 @@ const TESTS: &[Test] = &[
 /// The shape of the real `main`, with a wait in the place of the mirrors.
 fn run() -> Result<ExitCode, ExitCode> {
     let words: Vec<_> = env::args_os().skip(1).collect();
+    let signals = daemon::hold_signals().map_err(|_| ExitCode::FAILURE)?;
+    if let Some(path) = env::var_os(SLOW) {
+        // Opened as soon as the test reads: till then it has not got any further.
+        let _ = fs::write(path, "");
+    }
     let (invocation, log) = cli::read(&words)?;
     let setup = Loader::new(invocation, log.clone()).start()?;
     let Daemon { mode, logfile, pidfile, .. } = setup.setup.daemon;
     let life = Life { mode, logfile, pidfile };
-    let _living = daemon::start(life, &log)?;
-    let signal = wait(&log).map_err(|error| {
+    let _living = daemon::start(life, &signals, &log)?;
+    let signal = wait(signals, &log).map_err(|error| {
         log.say(Category::Error, error);
         ExitCode::FAILURE
     })?;
@@ -79,9 +98,9 @@ fn run() -> Result<ExitCode, ExitCode> {
 }
 
 /// Tells what a test wants to see, and waits for a signal to end.
-fn wait(log: &Log) -> io::Result<Signal> {
+fn wait(pending: Pending, log: &Log) -> io::Result<Signal> {
     let (sender, signals) = mpsc::channel();
-    daemon::watch_signals(Log::default(), move |signal| {
+    daemon::watch_signals(pending, Log::default(), move |signal| {
         let _ = sender.send(signal);
     })?;
     log.say(Category::Warn, format_args!("works in {}", env::current_dir()?.display()));
@@ -89,10 +108,18 @@ fn wait(log: &Log) -> io::Result<Signal> {
         let open = fs::read_link(format!("/proc/self/fd/{stream}"))?;
         log.say(Category::Debug("Streams"), format_args!("{stream} is {}", open.display()));
     }
-    let output = log.child_output();
-    let mut child = Command::new("sh");
-    child.args(["-c", "echo child speaks"]).stdout(output.stream()).stderr(output.stream());
-    child.status()?;
+    if env::var_os(NOISY).is_some() {
+        for number in 0..NOISE {
+            let category = if number % 2 == 0 { Category::Normal } else { Category::Error };
+            log.say(category, format_args!("nobody reads this {number} {}", "x".repeat(5000)));
+        }
+    }
+    if env::var_os(NOISY).is_none() {
+        let output = log.child_output();
+        let mut child = Command::new("sh");
+        child.args(["-c", "echo child speaks"]).stdout(output.stream()).stderr(output.stream());
+        child.status()?;
+    }
     log.say(Category::Error, "ready");
     loop {
         match signals.recv().map_err(io::Error::other)? {
@@ -349,7 +376,7 @@ fn a_second_daemon_is_kept_out(place: &Place) {
     let refused = format!("Error: Cannot lock pidfile; '{}'", place.path("pid").display());
 
     let second = place.output("-logfile log2 -pidfile pid -rsync src host:");
-    assert_eq!(second.status.code(), Some(0));
+    assert_eq!(second.status.code(), Some(255));
     assert_eq!(without_clock(&second.stdout), ["Normal: --- Startup, daemonizing ---"]);
     assert_eq!(without_clock(&second.stderr), [refused.as_str()]);
     assert!(place.log_until("log2", "pidfile").ends_with(&refused));
@@ -373,4 +400,81 @@ fn a_signal_has_its_exit_code(place: &Place) {
         assert_eq!((status.code(), status.signal()), (Some(code), None));
         place.log_until(&log, &format!("Normal: --- {name} signal, fading ---"));
     }
+}
+
+/// SIGHUP waits for somebody who takes it; who asks the process to end is not kept waiting.
+fn no_signal_is_too_early(place: &Place) {
+    let pipe = place.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    let start = || {
+        let mut command = place.command("-nodaemon -logfile log -rsync src host:");
+        let running = Running(command.env(SLOW, &pipe).spawn().unwrap());
+        let status = format!("/proc/{}/status", running.0.id());
+        until("the handler", || {
+            let text = fs::read_to_string(&status).ok()?;
+            let mask = |name| {
+                let mask = text.lines().find_map(|line| line.strip_prefix(name))?;
+                u64::from_str_radix(mask.trim(), 16).ok()
+            };
+            // SIGHUP, SIGUSR1 and SIGUSR2; and SIGXFSZ is no trouble.
+            (mask("SigCgt:")? & 0xa01 == 0xa01 && mask("SigIgn:")? & 1 << 24 != 0).then_some(())
+        });
+        running
+    };
+    let mut running = start();
+    running.kill(Raw::HUP);
+    drop(fs::File::open(&pipe).unwrap());
+    place.log_until("log", "--- HUP signal, resetting ---");
+    running.kill(Raw::TERM);
+    assert_eq!(running.0.wait().unwrap().code(), Some(143));
+    let mut running = start();
+    running.kill(Raw::TERM);
+    assert_eq!(running.0.wait().unwrap().signal(), Some(15));
+}
+
+fn signals_that_mean_nothing_end_nothing(place: &Place) {
+    let command = place.command("-nodaemon -logfile log -rsync src host:").spawn();
+    let mut running = Running(command.unwrap());
+    place.log_until("log", "ready");
+    for signal in [Raw::USR1, Raw::USR2, Raw::XFSZ, Raw::PIPE, Raw::HUP] {
+        running.kill(signal);
+    }
+    place.log_until("log", "HUP");
+    running.kill(Raw::TERM);
+    assert_eq!(running.0.wait().unwrap().code(), Some(143));
+}
+
+fn a_pidfile_that_cannot_be_made(place: &Place) {
+    std::os::unix::fs::symlink(place.path("victim"), place.path("pid")).unwrap();
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(place.directory.path(), all).unwrap();
+    for pidfile in ["no/pid", "src", "pid"] {
+        let output = place.output(&format!("-logfile log -pidfile {pidfile} -rsync src host:"));
+        assert_eq!(output.status.code(), Some(255), "{pidfile}");
+        let said = without_clock(&output.stderr).join("\n");
+        let refused = format!("Error: Cannot create pidfile; '{}'", place.path(pidfile).display());
+        assert!(said.starts_with(&refused), "{said}");
+    }
+    assert!(!place.path("victim").exists());
+}
+
+fn a_daemon_that_nobody_hears_says_so(place: &Place) {
+    let output = place.output("-pidfile pid -rsync src host:");
+    assert_eq!(output.status.code(), Some(0));
+    let _daemon = Detached(place.pid("pid"));
+    let told = text(&output.stdout).contains("nobody listens at /dev/log");
+    let is_there =
+        |path| std::os::unix::net::UnixDatagram::unbound().unwrap().connect(path).is_ok();
+    assert_eq!(told, !is_there("/dev/log"), "{}", text(&output.stdout));
+}
+
+fn a_stream_that_nobody_reads(place: &Place) {
+    let words = "-nodaemon -log all -logfile log -rsync src host:";
+    let mut running = Running(place.command(words).env(NOISY, "").spawn().unwrap());
+    place.log_until("log", "ready");
+    running.kill(Raw::TERM);
+    assert_eq!(running.0.wait().unwrap().code(), Some(143));
+    let said = place.log_until("log", "fading");
+    assert_eq!(said.matches("nobody reads this").count(), NOISE);
 }

@@ -5,7 +5,7 @@ mod pidfile;
 mod signals;
 
 use std::{
-    io,
+    io::{self, PipeReader, PipeWriter, Read, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -16,7 +16,7 @@ use mirror_linux::fork::{Side, fork};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use pidfile::{Pidfile, PidfileError};
-pub use signals::watch_signals;
+pub use signals::{Pending, hold_signals, watch_signals};
 
 use crate::report::{Category, Log, Mode};
 
@@ -46,16 +46,16 @@ pub struct Living {
     _pidfile: Option<Pidfile>,
 }
 
-/// Starts the life of the daemon: says so in the log, detaches, writes the pidfile.
+/// Starts the life of the daemon: says so in the log, makes the pidfile, detaches.
 ///
-/// No thread may have been started before; and what is watched belongs behind it, since a child
-/// does not inherit everything.
+/// Whoever started it hears of what goes wrong up to here. No thread may have been started before; and
+/// what is watched belongs behind it, since a child does not inherit everything.
 ///
 /// # Errors
 ///
 /// The exit code with which the process has to end at once: 0 for the parent of a daemon, which
 /// has nothing more to do, and 255 after a failure, which was told.
-pub fn start(life: Life, log: &Log) -> Result<Living, ExitCode> {
+pub fn start(life: Life, signals: &Pending, log: &Log) -> Result<Living, ExitCode> {
     let greeting = match life.mode {
         Mode::Daemon => "--- Startup, daemonizing ---",
         Mode::Foreground => "--- Startup ---",
@@ -69,25 +69,49 @@ pub fn start(life: Life, log: &Log) -> Result<Living, ExitCode> {
         log.say(Category::Error, why);
         ExitCode::from(FAILURE)
     };
-    let write_pidfile = |path: Option<&Path>| {
-        path.map(Pidfile::create).transpose().map_err(|error| failed(error.to_string()))
-    };
-    let pidfile = match life.mode {
-        Mode::Foreground => write_pidfile(life.pidfile.as_deref())?,
-        Mode::Daemon => {
-            let cannot = |error: io::Error| failed(format!("cannot become a daemon: {error}"));
-            match fork().map_err(cannot)? {
-                Side::Parent => return Err(ExitCode::SUCCESS),
-                Side::Child => {
-                    let pidfile = write_pidfile(life.pidfile.as_deref())?;
-                    detach::leave_session(log).map_err(cannot)?;
-                    pidfile
-                }
+    let cannot = |what: &str, error: io::Error| failed(format!("cannot {what}: {error}"));
+    signals.listen().map_err(|error| cannot("handle signals", error))?;
+    let pidfile = life.pidfile.as_deref().map(Pidfile::create).transpose();
+    let mut pidfile = pidfile.map_err(|error| failed(error.to_string()))?;
+    if life.mode == Mode::Daemon {
+        if !log.has_listener() {
+            let text = "there is no logfile, and nobody listens at /dev/log: \
+                        from now on nobody hears of what goes wrong";
+            log.say(Category::Warn, text);
+        }
+        let (parent, child) = io::pipe().map_err(|error| cannot("become a daemon", error))?;
+        match fork().map_err(|error| cannot("become a daemon", error))? {
+            Side::Parent => {
+                drop(child);
+                pidfile.into_iter().for_each(Pidfile::leave);
+                return Err(wait_for(parent));
+            }
+            Side::Child => {
+                write(&mut pidfile).map_err(failed)?;
+                detach(child, log).map_err(|error| cannot("become a daemon", error))?;
             }
         }
-    };
+    } else {
+        write(&mut pidfile).map_err(failed)?;
+    }
     raise_descriptor_limit(log);
     Ok(Living { _pidfile: pidfile })
+}
+
+fn write(pidfile: &mut Option<Pidfile>) -> Result<(), String> {
+    pidfile.iter_mut().try_for_each(Pidfile::write).map_err(|error| error.to_string())
+}
+
+/// Leaves the terminal, and tells the parent that it need not wait any more.
+fn detach(mut parent: PipeWriter, log: &Log) -> io::Result<()> {
+    detach::leave_session(log)?;
+    parent.write_all(b".")
+}
+
+/// The exit code of the parent: whether its child has become a daemon. If not, it has said why.
+fn wait_for(mut child: PipeReader) -> ExitCode {
+    let word = child.read_exact(&mut [0]);
+    word.map_or(ExitCode::from(FAILURE), |()| ExitCode::SUCCESS)
 }
 
 /// A mirror of many targets has many pipes and sockets, and the usual limit of 1024 is for the

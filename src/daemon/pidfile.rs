@@ -5,24 +5,27 @@ use std::{
     fmt,
     fs::{self, File, Metadata},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    mem,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process,
 };
 
-use mirror_linux::lock::lock_whole_file;
+use mirror_linux::{lock::lock_whole_file, own};
+use rustix::fs::OFlags;
 
 use super::shown;
 
-/// A locked file that holds the number of this process. It is removed when dropped, unless another
-/// file has its name by then.
+/// A locked file, to hold the number of this process. It is removed when dropped, unless another file
+/// has its name by then.
 #[derive(Debug)]
 pub struct Pidfile {
     path: PathBuf,
     file: File,
 }
 
-/// Why there is no pidfile. The texts are the original's.
+/// Why there is no pidfile. The texts are the original's, which has no reason; ours has it where the
+/// system has none.
 #[derive(Debug)]
 pub struct PidfileError {
     path: PathBuf,
@@ -43,21 +46,39 @@ impl Pidfile {
     ///
     /// # Errors
     ///
-    /// If it can't be opened or written, or another daemon holds it.
+    /// If it can't be opened, or another daemon holds it.
     pub fn create(path: &Path) -> Result<Self, PidfileError> {
         let failed = |step| move |source| PidfileError { path: path.to_owned(), step, source };
-        let mut file = loop {
-            let file = open(path).map_err(failed(Step::Create))?;
+        let file = loop {
+            let file = own::open(path, OFlags::RDWR).map_err(failed(Step::Create))?;
             lock_whole_file(&file).map_err(failed(Step::Lock))?;
             // Who held it may have removed it between the two steps.
             if has_name(&file, path) {
                 break file;
             }
         };
-        file.set_len(0)
-            .and_then(|()| file.write_all(format!("{}\n", process::id()).as_bytes()))
-            .map_err(failed(Step::Write))?;
         Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Writes the number of this process, which holds the lock also if the one that made the file was
+    /// its parent.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written.
+    pub fn write(&mut self) -> Result<(), PidfileError> {
+        let number = format!("{}\n", process::id());
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(number.as_bytes()));
+        written.map_err(|source| PidfileError {
+            path: self.path.clone(),
+            step: Step::Write,
+            source,
+        })
+    }
+
+    /// Leaves it to a child of this process, which has it, too.
+    pub fn leave(self) {
+        mem::forget(self);
     }
 }
 
@@ -70,10 +91,6 @@ impl Drop for Pidfile {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)
 }
 
 /// Whether `file` is what stands at `path`.
@@ -92,7 +109,11 @@ impl fmt::Display for PidfileError {
             Step::Lock => "lock",
             Step::Write => "write",
         };
-        write!(f, "Cannot {step} pidfile; '{}'", shown(&self.path))
+        write!(f, "Cannot {step} pidfile; '{}'", shown(&self.path))?;
+        match self.source.raw_os_error() {
+            Some(_) => Ok(()),
+            None => write!(f, ", {}", self.source),
+        }
     }
 }
 
@@ -107,6 +128,12 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn written(path: &Path) -> Pidfile {
+        let mut pidfile = Pidfile::create(path).unwrap();
+        pidfile.write().unwrap();
+        pidfile
+    }
+
     fn own_line() -> String {
         format!("{}\n", process::id())
     }
@@ -115,9 +142,9 @@ mod tests {
     fn it_holds_the_number_and_goes_with_its_owner() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("pid");
-        let pidfile = Pidfile::create(&path).unwrap();
+        let pidfile = written(&path);
         assert_eq!(fs::read_to_string(&path).unwrap(), own_line());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777 & !0o644, 0);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777 & !0o666, 0);
         drop(pidfile);
         assert!(!path.exists());
     }
@@ -126,7 +153,7 @@ mod tests {
     fn a_second_owner_is_kept_out_and_breaks_nothing() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("pid");
-        let first = Pidfile::create(&path).unwrap();
+        let first = written(&path);
         let error = Pidfile::create(&path).unwrap_err();
         assert_eq!(error.to_string(), format!("Cannot lock pidfile; '{}'", path.display()));
         assert_eq!(fs::read_to_string(&path).unwrap(), own_line());
@@ -139,7 +166,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("pid");
         fs::write(&path, "12345678901234567890\nmore\n").unwrap();
-        let _pidfile = Pidfile::create(&path).unwrap();
+        let _pidfile = written(&path);
         assert_eq!(fs::read_to_string(&path).unwrap(), own_line());
     }
 

@@ -2,9 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    io,
     os::unix::ffi::OsStrExt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use mirror_core::{
@@ -13,7 +15,7 @@ use mirror_core::{
     path::{Escaped, TreePath},
     plan::rsync::Call,
 };
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Signal, getrlimit};
 
 use super::{Inbox, Message, words};
 use crate::{
@@ -25,17 +27,45 @@ use crate::{
     report::{Category, Log},
 };
 
+/// How many descriptors a job may need.
+const PER_JOB: u64 = 24;
+
+/// How many all else may need.
+const FOR_ALL_ELSE: u64 = 56;
+
+/// How long nothing is started after there was no thread for it.
+const REST: Duration = Duration::from_millis(200);
+
 /// The jobs that run. The fleet sees to it that they are not too many, but for what a script starts
 /// when it likes: that it counts, and here it waits until there is room.
+///
+/// Here wait also those for which the process has not enough of something.
 pub(super) struct Jobs {
     inbox: Inbox,
     most: Option<usize>,
+    /// So many are within the limits of the process.
+    room: usize,
     running: HashMap<JobId, Stop>,
-    waiting: VecDeque<(JobId, Wanted)>,
+    waiting: VecDeque<Waiting>,
+    /// Nothing is started before.
+    rest: Option<Instant>,
+    log: Log,
 }
 
-/// What a script wants done, and how it ended.
-type Wanted = Box<dyn FnOnce(&Stop) -> ChildExit + Send>;
+/// Work that was not started yet.
+struct Waiting {
+    job: JobId,
+    task: Task,
+    /// What is answered if it fails to.
+    abandoned: Input,
+    /// What is answered if it is stopped before.
+    stopped: Input,
+    /// A script has started it when it liked.
+    is_uncounted: bool,
+}
+
+/// What is done on a thread, and its answer.
+type Task = Box<dyn FnOnce(&Stop) -> Input + Send>;
 
 /// A child that a script wants.
 #[derive(Debug)]
@@ -48,8 +78,12 @@ pub(super) struct Spawn {
 
 impl Jobs {
     /// At most so many run at once, if there is a limit.
-    pub(super) fn new(most: Option<usize>, inbox: Inbox) -> Self {
-        Self { inbox, most, running: HashMap::new(), waiting: VecDeque::new() }
+    pub(super) fn new(most: Option<usize>, inbox: Inbox, log: Log) -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let room = usize::try_from(files.saturating_sub(FOR_ALL_ELSE) / PER_JOB);
+        let room = room.unwrap_or(usize::MAX).max(1);
+        let (running, waiting) = (HashMap::new(), VecDeque::new());
+        Self { inbox, most, room, running, waiting, rest: None, log }
     }
 
     /// From now on so many run at once.
@@ -58,17 +92,24 @@ impl Jobs {
         self.fill();
     }
 
-    /// Starts a job. Its end comes through the inbox, whatever happens.
+    /// Starts a job as soon as there is room for it. Its end comes through the inbox, whatever happens.
     pub(super) fn start(&mut self, mut job: Job, executor: Arc<dyn Executor>) {
         let id = job.id;
-        let abandoned = Outcome::Again(Failure::new("the job was abandoned: no thread, or a bug"));
         let ended = move |outcome| Input::JobEnded { job: id, outcome };
-        self.run(id, ended(abandoned), move |stop| {
-            let outcome = executor.run(&mut job, stop);
-            // What the job shares with its batch is given back before the batch is settled.
-            drop(job);
-            ended(outcome)
+        let again = |why| ended(Outcome::Again(Failure::new(why)));
+        self.waiting.push_back(Waiting {
+            job: id,
+            task: Box::new(move |stop| {
+                let outcome = executor.run(&mut job, stop);
+                // What the job shares with its batch is given back before the batch is settled.
+                drop(job);
+                ended(outcome)
+            }),
+            abandoned: again("the job was abandoned: a bug"),
+            stopped: again("the job was stopped"),
+            is_uncounted: false,
         });
+        self.fill();
     }
 
     /// Starts a child of a script as soon as there is room for it. Those that were wanted earlier
@@ -101,44 +142,85 @@ impl Jobs {
     }
 
     fn line_up(&mut self, job: JobId, work: impl FnOnce(&Stop) -> ChildExit + Send + 'static) {
-        self.waiting.push_back((job, Box::new(work)));
+        let ended = move |exit| Input::ChildEnded { job, exit };
+        self.waiting.push_back(Waiting {
+            job,
+            task: Box::new(move |stop| ended(work(stop))),
+            abandoned: ended(NOT_STARTED),
+            // As if it had been started and asked to.
+            stopped: ended(ChildExit::Signal(Signal::TERM.as_raw())),
+            is_uncounted: true,
+        });
         self.fill();
     }
 
-    fn fill(&mut self) {
-        while self.most.is_none_or(|most| self.running.len() < most) {
-            let Some((job, work)) = self.waiting.pop_front() else { return };
-            let ended = move |exit| Input::ChildEnded { job, exit };
-            self.run(job, ended(NOT_STARTED), move |stop| ended(work(stop)));
+    /// Starts what there is room for.
+    pub(super) fn fill(&mut self) {
+        if self.waiting.is_empty() || self.wait().is_some() {
+            return;
+        }
+        self.rest = None;
+        while self.running.len() < self.room
+            && let Some(at) = self.waiting.iter().position(|it| self.may_start(it))
+            && let Some(next) = self.waiting.remove(at)
+        {
+            if let Err(failed) = self.run(next) {
+                let (waiting, error) = *failed;
+                if self.rest.is_none() {
+                    let text =
+                        format_args!("no thread for a job yet: {error}; it waits for its turn");
+                    self.log.say(Category::Warn, text);
+                }
+                self.waiting.insert(at, waiting);
+                self.rest = Some(Instant::now() + REST);
+                return;
+            }
         }
     }
 
-    /// Works on a thread. If there can be none, or the work panics, `abandoned` is told: a job can
-    /// fail, but it can't vanish and leave its mirror waiting for ever.
-    fn run(
-        &mut self,
-        job: JobId,
-        abandoned: Input,
-        work: impl FnOnce(&Stop) -> Input + Send + 'static,
-    ) {
-        let inbox = self.inbox.clone();
-        let stop = Stop::telling(move || inbox.send(Message::Child));
-        let reply = Reply { input: Some(abandoned), inbox: self.inbox.clone() };
-        self.running.insert(job, stop.clone());
-        // If there can be no thread, the reply is dropped with the closure, and answers.
-        let work = move || reply.send(work(&stop));
-        let _ = thread::Builder::new().name("job".into()).spawn(work);
+    fn may_start(&self, waiting: &Waiting) -> bool {
+        !waiting.is_uncounted || self.most.is_none_or(|most| self.running.len() < most)
     }
 
-    /// Asks a job to end. What was not started yet has ended, as if it had been started and asked
-    /// to.
+    /// How long nothing can be started that waits. `None` if it depends on what runs.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let rest = self.rest.filter(|_| !self.waiting.is_empty())?;
+        let rest = rest.saturating_duration_since(Instant::now());
+        (!rest.is_zero()).then_some(rest)
+    }
+
+    /// Works on a thread. If the work panics, `abandoned` is told: a job can fail, but it can't vanish
+    /// and leave its mirror waiting for ever.
+    fn run(&mut self, waiting: Waiting) -> Result<(), Box<(Waiting, io::Error)>> {
+        let job = waiting.job;
+        let inbox = self.inbox.clone();
+        let stop = Stop::telling(move || inbox.send(Message::Child));
+        // A thread that can't be had does not give back what it was to do.
+        let desk = Arc::new(Mutex::new(Some(waiting)));
+        let (on_desk, told, inbox) = (Arc::clone(&desk), stop.clone(), self.inbox.clone());
+        let work = move || {
+            if let Some(Waiting { task, abandoned, .. }) = take(&on_desk) {
+                Reply { input: Some(abandoned), inbox }.send(task(&told));
+            }
+        };
+        let spawned = thread::Builder::new().name("job".into()).spawn(work);
+        if let Err(error) = spawned
+            && let Some(waiting) = take(&desk)
+        {
+            return Err(Box::new((waiting, error)));
+        }
+        self.running.insert(job, stop);
+        Ok(())
+    }
+
+    /// Asks a job to end. What was not started yet has ended.
     pub(super) fn stop(&mut self, job: JobId) {
         if let Some(stop) = self.running.get(&job) {
             stop.ask();
-        } else if let Some(at) = self.waiting.iter().position(|(id, _)| *id == job) {
-            self.waiting.remove(at);
-            let exit = ChildExit::Signal(Signal::TERM.as_raw());
-            self.inbox.send(Message::Input(Input::ChildEnded { job, exit }));
+        } else if let Some(at) = self.waiting.iter().position(|it| it.job == job)
+            && let Some(waiting) = self.waiting.remove(at)
+        {
+            self.inbox.send(Message::Input(waiting.stopped));
         }
     }
 
@@ -155,6 +237,10 @@ impl Jobs {
         self.running.remove(&job);
         self.fill();
     }
+}
+
+fn take(desk: &Mutex<Option<Waiting>>) -> Option<Waiting> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// What a child that could not be started returns, as the original has it.
@@ -230,9 +316,38 @@ mod tests {
     }
 
     #[test]
+    fn who_finds_no_room_waits_for_its_turn_and_can_be_stopped() {
+        let (inbox, receiver) = inbox();
+        let mut jobs = Jobs::new(None, inbox, Log::default());
+        jobs.room = 1;
+        let next = || loop {
+            if let Message::Input(Input::JobEnded { job, outcome }) = receiver.recv().unwrap() {
+                return (job.0, outcome);
+            }
+        };
+        for id in [1, 2, 3].map(JobId) {
+            jobs.start(Job { id, mirror: MirrorId(0), work: Work::full() }, Arc::new(Works));
+        }
+        assert_eq!(next(), (1, Outcome::Done));
+        jobs.stop(JobId(2));
+        assert_eq!(next(), (2, Outcome::Again(Failure::new("the job was stopped"))));
+        jobs.ended(JobId(1));
+        assert_eq!(next(), (3, Outcome::Done));
+        // After a shortage of threads.
+        jobs.ended(JobId(3));
+        jobs.rest = Some(Instant::now() + Duration::from_mins(10));
+        jobs.start(Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() }, Arc::new(Works));
+        assert!(jobs.running.is_empty() && jobs.wait().is_some());
+        jobs.rest = Some(Instant::now());
+        jobs.fill();
+        assert_eq!(next(), (4, Outcome::Done));
+        assert_eq!(jobs.wait(), None);
+    }
+
+    #[test]
     fn a_job_that_panics_still_answers() {
         let (inbox, receiver) = inbox();
-        let mut jobs = Jobs::new(None, inbox);
+        let mut jobs = Jobs::new(None, inbox, Log::default());
         let job = Job { id: JobId(7), mirror: MirrorId(0), work: Work::full() };
         jobs.start(job, Arc::new(Panics));
         let Message::Input(Input::JobEnded { job, outcome }) = receiver.recv().unwrap() else {
@@ -254,7 +369,7 @@ mod tests {
     fn what_scripts_start_waits_for_room_in_its_order() {
         let place = tempfile::tempdir().unwrap();
         let (inbox, receiver) = inbox();
-        let mut jobs = Jobs::new(Some(1), inbox);
+        let mut jobs = Jobs::new(Some(1), inbox, Log::default());
         let spawn = |jobs: &mut Jobs, number: u64| {
             let script = format!("echo {number} >> said; until [ -e go ]; do sleep 0.01; done");
             jobs.spawn(Spawn {

@@ -182,7 +182,7 @@ impl Engine {
             calendar: Calendar::new(Zoned::now()),
             status,
             watch,
-            jobs: Jobs::new(limits.max_jobs, inbox.clone()),
+            jobs: Jobs::new(limits.max_jobs, inbox.clone(), log.clone()),
             receiver,
             answers: Vec::new(),
             connections,
@@ -226,6 +226,7 @@ impl Engine {
             }
             // Also while scripts have much to do, signals and the ends of children are heard.
             self.receive(&mut effects);
+            self.jobs.fill();
             let now = self.now();
             for input in std::mem::take(&mut self.answers) {
                 self.fleet.handle(input, now, &mut effects);
@@ -282,7 +283,7 @@ impl Engine {
             if self.calendar.is_empty() { None } else { self.calendar.wait(&Zoned::now()) };
         let alarm = self.scripts.as_ref().and_then(Scripts::next_alarm);
         let alarm = alarm.filter(|_| self.fleet.is_running());
-        wakeup.into_iter().chain(calendar).chain(alarm).min()
+        wakeup.into_iter().chain(calendar).chain(alarm).chain(self.jobs.wait()).min()
     }
 
     fn take_in(&mut self, message: Message, effects: &mut Vec<Effect>) {

@@ -137,7 +137,7 @@ impl Engine {
 
     fn spawn(&mut self, spawn: Wanted) {
         let Wanted { job, program, words, stdin } = spawn;
-        let output = ChildOutput::Log(self.log.clone());
+        let output = ChildOutput::Inherit(self.log.clone());
         let program =
             Program { binary: program, directory: here(), environment: Vec::new(), output };
         let call = Words { args: words, stdin };

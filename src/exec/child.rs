@@ -13,33 +13,48 @@ use std::{
         unix::{ffi::OsStrExt, process::ExitStatusExt},
     },
     path::PathBuf,
-    process::{Child, ChildStderr, ChildStdin, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 use mirror_core::{path::Escaped, plan::rsync::Call};
+use mirror_linux::child::end_with_thread;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, pidfd_open},
 };
 
+pub use crate::report::Stream;
 use crate::{
     exec::{
         pipe::{Lines, do_not_block},
         pulse::Pulse,
         stop::Stop,
     },
-    report::{self, Log},
+    report::{self, Category, Log},
 };
 
 /// Where that goes which a child writes to stdout and stderr. What it means is read all the same.
 #[derive(Clone, Debug)]
 pub enum ChildOutput {
-    /// To where this log says at that time.
+    /// To where this log says at that time, by way of us: whoever reads it does not hold up the child.
     Log(Log),
+    /// To the same place, with stdout as it is, so that what the child leaves in the background can go
+    /// on writing there.
+    Inherit(Log),
     /// Nowhere.
     Null,
+}
+
+impl ChildOutput {
+    const fn log(&self) -> Option<&Log> {
+        match self {
+            Self::Log(log) | Self::Inherit(log) => Some(log),
+            Self::Null => None,
+        }
+    }
 }
 
 /// How a child ended.
@@ -130,24 +145,32 @@ impl Program {
         stop: &Stop,
         read: &mut dyn FnMut(&[u8]),
     ) -> End {
-        let (stdout, mut copy) = self.output();
-        let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
-        let mut command = Command::new(&self.binary);
-        command.current_dir(&self.directory);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.args(call.args.iter().map(|word| OsStr::from_bytes(word)));
-        let spawned = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn();
-        let mut child = match spawned {
+        let of_stderr = &mut |stream, line: &[u8]| {
+            if stream == Stream::Err {
+                read(line);
+            }
+        };
+        self.listen(limit, call, stop, of_stderr)
+    }
+
+    /// The same, and gives the lines of both streams to `hear`.
+    ///
+    /// The calling thread must not end before the child does, which would be the end of the child,
+    /// too; so the child ends also if this process is killed.
+    pub fn listen(
+        &self,
+        limit: Limit,
+        call: &Call,
+        stop: &Stop,
+        hear: &mut dyn FnMut(Stream, &[u8]),
+    ) -> End {
+        let mut child = match self.spawn(call, limit, stop) {
             Ok(child) => child,
             Err(error) => return End::NotStarted(error),
         };
         let feed = call.stdin.as_deref().unwrap_or_default();
-        let mut hear = |line: &[u8]| {
-            // A full disk under the log is no reason to stop mirroring.
-            let _ = copy.write_all(line).and_then(|()| copy.write_all(b"\n"));
-            read(line);
-        };
-        match follow(&mut child, (feed, limit), stop, &mut hear) {
+        let mut ears = Ears { log: self.output.log(), hear };
+        match follow(&mut child, (feed, limit), stop, &mut ears) {
             Ok(end) => end,
             Err(error) => {
                 // It fails only when the child has ended by itself.
@@ -158,17 +181,134 @@ impl Program {
         }
     }
 
-    /// stdout of the child, and where a copy of its stderr goes.
-    fn output(&self) -> (Stdio, Box<dyn io::Write>) {
-        let nowhere = || (Stdio::null(), Box::new(io::sink()) as Box<dyn io::Write>);
-        let ChildOutput::Log(log) = &self.output else { return nowhere() };
-        let output = log.child_output();
-        let stdout = output.stream();
-        match output {
-            report::ChildOutput::Inherit => (stdout, Box::new(io::stderr())),
-            report::ChildOutput::Append(file) => (stdout, Box::new(file)),
-            report::ChildOutput::Null => nowhere(),
+    /// Starts it, as soon as there are a process and descriptors for it.
+    fn spawn(&self, call: &Call, limit: Limit, stop: &Stop) -> io::Result<Child> {
+        let mut turn = Turn::new(stop, limit);
+        loop {
+            let error = match self.try_spawn(call) {
+                Ok(child) => return Ok(child),
+                Err(error) => error,
+            };
+            if !turn.wait_after(&error) {
+                return Err(error);
+            }
+            if let Some(log) = self.output.log().filter(|_| turn.is_first()) {
+                let name = Escaped(self.binary.as_bytes());
+                let text = format_args!("cannot start {name} yet: {error}; it waits for its turn");
+                log.say(Category::Warn, text);
+            }
         }
+    }
+
+    fn try_spawn(&self, call: &Call) -> io::Result<Child> {
+        let stdout = match &self.output {
+            ChildOutput::Null | ChildOutput::Log(_) => Stdio::piped(),
+            ChildOutput::Inherit(log) => match log.child_output() {
+                report::ChildOutput::Pass => Stdio::piped(),
+                output => output.stream(),
+            },
+        };
+        let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+        let mut command = Command::new(&self.binary);
+        command.current_dir(&self.directory);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(call.args.iter().map(|word| OsStr::from_bytes(word)));
+        end_with_thread(&mut command, Signal::TERM);
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()
+    }
+}
+
+/// Whether this says that there is too little of something at the moment: processes, descriptors,
+/// memory.
+fn is_shortage(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(number, Some(Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
+/// Waits for what there is too little of: others have it, and give it back when they are done.
+struct Turn<'a> {
+    stop: &'a Stop,
+    until: Option<Instant>,
+    tries: u32,
+}
+
+impl<'a> Turn<'a> {
+    /// The first of these times; each further one is twice as long.
+    const FIRST: Duration = Duration::from_millis(20);
+
+    /// So often it is doubled: up to a good second.
+    const MOST_DOUBLED: u32 = 6;
+
+    const fn new(stop: &'a Stop, limit: Limit) -> Self {
+        let until = if let Limit::Until(until) = limit { Some(until) } else { None };
+        Self { stop, until, tries: 0 }
+    }
+
+    /// Waits a while after this failure. `false` if it makes no sense to try again.
+    fn wait_after(&mut self, error: &io::Error) -> bool {
+        let is_over = self.until.is_some_and(|until| until <= Instant::now());
+        if !is_shortage(error) || is_over || self.stop.is_asked() {
+            return false;
+        }
+        thread::sleep(Self::FIRST * 2_u32.pow(self.tries.min(Self::MOST_DOUBLED)));
+        self.tries += 1;
+        !self.stop.is_asked()
+    }
+
+    /// Whether it has waited once, so that somebody should be told.
+    const fn is_first(&self) -> bool {
+        self.tries == 1
+    }
+
+    /// Does it as soon as there is enough for it.
+    fn take<T>(&mut self, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match act() {
+                Err(error) if self.wait_after(&error) => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Who listens to a child.
+struct Ears<'a> {
+    /// Where a copy of all goes.
+    log: Option<&'a Log>,
+    hear: &'a mut dyn FnMut(Stream, &[u8]),
+}
+
+impl Ears<'_> {
+    /// Takes in what there is.
+    fn listen(&mut self, stdout: &mut Lines<ChildStdout>, stderr: &mut Lines<ChildStderr>) {
+        let Self { log, hear } = self;
+        let pass = |stream, text: &[u8]| {
+            if let Some(log) = log.filter(|_| !text.is_empty()) {
+                log.pass(stream, text);
+            }
+        };
+        stdout.read(&mut |bytes| pass(Stream::Out, bytes), &mut |line| hear(Stream::Out, line));
+        let mut copy = Vec::new();
+        let mut of_stderr = |line: &[u8]| {
+            // Whole lines, so that those of several children do not mix.
+            copy.extend_from_slice(line);
+            copy.push(b'\n');
+            hear(Stream::Err, line);
+        };
+        stderr.read(&mut |_| (), &mut of_stderr);
+        pass(Stream::Err, &copy);
+    }
+
+    /// Takes in what is behind the last line feeds.
+    fn finish(&mut self, stdout: &mut Lines<ChildStdout>, stderr: &mut Lines<ChildStderr>) {
+        let Self { log, hear } = self;
+        stdout.finish(&mut |line| hear(Stream::Out, line));
+        stderr.finish(&mut |line| {
+            if let Some(log) = log {
+                log.pass(Stream::Err, &[line, b"\n"].concat());
+            }
+            hear(Stream::Err, line);
+        });
     }
 }
 
@@ -180,13 +320,15 @@ fn follow(
     child: &mut Child,
     (feed, limit): (&[u8], Limit),
     stop: &Stop,
-    hear: &mut dyn FnMut(&[u8]),
+    ears: &mut Ears<'_>,
 ) -> io::Result<End> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from(Errno::SRCH))?;
-    let watched = stop.watch(pid)?;
-    let ended = pidfd_open(pid, PidfdFlags::empty())?;
+    let mut turn = Turn::new(stop, limit);
+    let watched = turn.take(|| stop.watch(pid))?;
+    let ended = turn.take(|| Ok(pidfd_open(pid, PidfdFlags::empty())?))?;
     let mut stdin = Feed::new(child.stdin.take(), feed)?;
+    let mut stdout = Lines::new(child.stdout.take())?;
     let mut stderr = Lines::new(child.stderr.take())?;
     let mut until = if let Limit::Until(until) = limit { Some(until) } else { None };
     let mut pulse = match limit {
@@ -194,9 +336,13 @@ fn follow(
         Limit::Endless | Limit::Until(_) => None,
     };
     let mut hung = None;
-    while !wait_for_news(&ended, &stdin, &stderr, until.or(pulse.as_ref().map(Pulse::next)))? {
+    loop {
+        let next = until.or(pulse.as_ref().map(Pulse::next));
+        if wait_for_news(&ended, &stdin, (&stdout, &stderr), next)? {
+            break;
+        }
         stdin.write();
-        stderr.read(hear);
+        ears.listen(&mut stdout, &mut stderr);
         if until.take_if(|until| *until <= Instant::now()).is_some() {
             child.kill()?;
         }
@@ -205,8 +351,8 @@ fn follow(
             hung = Some(pulse.most());
         }
     }
-    stderr.read(hear);
-    stderr.finish(hear);
+    ears.listen(&mut stdout, &mut stderr);
+    ears.finish(&mut stdout, &mut stderr);
     drop(watched);
     let status = child.wait()?;
     Ok(match (status.code(), hung) {
@@ -221,11 +367,12 @@ fn follow(
 fn wait_for_news(
     ended: &OwnedFd,
     stdin: &Feed<'_>,
-    stderr: &Lines<ChildStderr>,
+    (stdout, stderr): (&Lines<ChildStdout>, &Lines<ChildStderr>),
     until: Option<Instant>,
 ) -> io::Result<bool> {
     let mut fds = vec![PollFd::new(ended, PollFlags::IN)];
     fds.extend(stdin.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
+    fds.extend(stdout.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     fds.extend(stderr.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
     let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
@@ -269,10 +416,13 @@ impl<'a> Feed<'a> {
 mod tests {
     use super::*;
 
+    fn shell(output: ChildOutput) -> Program {
+        Program { binary: "sh".into(), directory: "/".into(), environment: Vec::new(), output }
+    }
+
     /// Runs `script` with a shell, and gives the end and the lines.
     fn run(script: &str, stdin: Option<Vec<u8>>, output: ChildOutput) -> (End, Vec<String>) {
-        let program =
-            Program { binary: "sh".into(), directory: "/".into(), environment: Vec::new(), output };
+        let program = shell(output);
         let call = Call { args: vec![b"-c".to_vec(), script.into()], stdin };
         let mut lines = Vec::new();
         let mut read = |line: &[u8]| lines.push(String::from_utf8_lossy(line).into_owned());
@@ -309,12 +459,7 @@ mod tests {
     fn who_keeps_stderr_open_is_not_waited_for() {
         // The child in the background ends when the write end of its stdin, held here, is closed.
         let (reader, writer) = io::pipe().unwrap();
-        let program = Program {
-            binary: "sh".into(),
-            directory: "/".into(),
-            environment: Vec::new(),
-            output: ChildOutput::Null,
-        };
+        let program = shell(ChildOutput::Null);
         let script = format!("cat </proc/{}/fd/{} & exit 7", std::process::id(), {
             use std::os::fd::AsRawFd as _;
             reader.as_raw_fd()
@@ -333,12 +478,7 @@ mod tests {
 
     #[test]
     fn a_child_that_takes_too_long_is_killed() {
-        let program = Program {
-            binary: "sh".into(),
-            directory: "/".into(),
-            environment: Vec::new(),
-            output: ChildOutput::Null,
-        };
+        let program = shell(ChildOutput::Null);
         let words = [&b"-c"[..], b"trap '' TERM; exec sleep 600"];
         let call = Call { args: words.map(<[u8]>::to_vec).into(), stdin: None };
         let end =
@@ -400,8 +540,12 @@ mod tests {
         let to_file = Log::default();
         to_file.begin(report::Mode::Daemon, Some(log.clone()), "--- Startup ---").unwrap();
         to_file.leave_terminal();
-        run("echo out; echo err >&2", None, ChildOutput::Log(to_file));
-        let text = std::fs::read_to_string(log).unwrap();
+        run("echo out; echo err >&2", None, ChildOutput::Log(to_file.clone()));
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(text.starts_with("before\n") && text.contains("out\n") && text.contains("err\n"));
+        run("echo direct; echo err2 >&2", None, ChildOutput::Inherit(to_file));
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(text.contains("direct\n") && text.contains("err2\n"));
         assert!(text.starts_with("before\n") && text.contains("out\n") && text.contains("err\n"));
     }
 
@@ -416,5 +560,67 @@ mod tests {
         let call = Call { args: vec![], stdin: None };
         let end = program.run(&call, &Stop::default(), &mut |_| ());
         assert!(matches!(end, End::NotStarted(error) if error.kind() == io::ErrorKind::NotFound));
+    }
+
+    #[test]
+    fn both_streams_are_heard() {
+        let program = shell(ChildOutput::Null);
+        let call = Call {
+            args: vec![b"-c".to_vec(), b"echo a; echo b >&2; printf c".into()],
+            stdin: None,
+        };
+        let mut heard = Vec::new();
+        let mut hear =
+            |stream, line: &[u8]| heard.push((stream, String::from_utf8_lossy(line).into_owned()));
+        let end = program.listen(Limit::Endless, &call, &Stop::default(), &mut hear);
+        assert!(matches!(end, End::Exited(0)), "{end:?}");
+        let of =
+            |wanted| heard.iter().filter(move |(it, _)| *it == wanted).map(|(_, line)| &**line);
+        assert_eq!(of(Stream::Out).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(of(Stream::Err).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_child_that_writes_without_end_can_be_ended() {
+        for script in ["exec yes noise", "exec yes noise >&2", "yes noise >&2 & exec yes noise"] {
+            let stop = Stop::default();
+            let asked = stop.clone();
+            let mut heard = 0;
+            let mut hear = |_, _: &[u8]| {
+                heard += 1;
+                if heard == 100_000 {
+                    asked.ask();
+                }
+            };
+            let call = Call { args: vec![b"-c".to_vec(), script.into()], stdin: None };
+            let end = shell(ChildOutput::Null).listen(Limit::Endless, &call, &stop, &mut hear);
+            assert!(matches!(end, End::Killed(15)), "{script}: {end:?}");
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_process_or_a_descriptor_gets_it_or_is_stopped() {
+        let stop = Stop::default();
+        let mut turn = Turn::new(&stop, Limit::Endless);
+        let mut left = 3;
+        let done = turn.take(|| {
+            left -= 1;
+            if left == 0 { Ok(7) } else { Err(Errno::MFILE.into()) }
+        });
+        assert_eq!(done.unwrap(), 7);
+        let mut tries = 0;
+        let stopped = turn.take(|| -> io::Result<()> {
+            tries += 1;
+            if tries == 2 {
+                stop.ask();
+            }
+            Err(Errno::AGAIN.into())
+        });
+        assert_eq!(stopped.unwrap_err().raw_os_error(), Some(Errno::AGAIN.raw_os_error()));
+        let mut turn = Turn::new(&stop, Limit::Endless);
+        assert!(turn.take(|| Err::<(), _>(io::Error::from(Errno::NOENT))).is_err());
+        let over = Stop::default();
+        let mut turn = Turn::new(&over, Limit::Until(Instant::now()));
+        assert!(turn.take(|| Err::<(), _>(io::Error::from(Errno::NOMEM))).is_err());
     }
 }

@@ -7,7 +7,8 @@ use std::{
 
 use rustix::io::ioctl_fionbio;
 
-/// The lines of a pipe. ssh ends its own with a carriage return, too: it is left out. Of a longer line than [`Lines::LONGEST`] only the start is given.
+/// The lines of a pipe. ssh ends its own with a carriage return, too: it is left out. Of a longer line
+/// than [`Lines::LONGEST`] only the start is given.
 #[derive(Debug)]
 pub(super) struct Lines<P> {
     pipe: Option<P>,
@@ -32,8 +33,9 @@ impl<P: Read + AsFd> Lines<P> {
         self.pipe.as_ref()
     }
 
-    /// Reads what is there now, and gives each line without its line feed.
-    pub(super) fn read(&mut self, hear: &mut dyn FnMut(&[u8])) {
+    /// Reads what is there now: gives it as it comes to `raw`, and each line without its line feed to
+    /// `hear`.
+    pub(super) fn read(&mut self, raw: &mut dyn FnMut(&[u8]), hear: &mut dyn FnMut(&[u8])) {
         let mut buffer = [0; 16 * 1024];
         let mut total = 0;
         while let Some(pipe) = self.pipe.as_mut().filter(|_| total < Self::GULP) {
@@ -41,7 +43,9 @@ impl<P: Read + AsFd> Lines<P> {
                 Ok(0) => self.pipe = None,
                 Ok(length) => {
                     total += length;
-                    self.take(buffer.get(..length).unwrap_or_default(), hear);
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    raw(bytes);
+                    self.take(bytes, hear);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

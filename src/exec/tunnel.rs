@@ -27,6 +27,7 @@ use mirror_core::{
     time::Moment,
     tunnel::{self, Plan},
 };
+use mirror_linux::child::end_with_thread;
 use rustix::{
     io::Errno,
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
@@ -273,7 +274,10 @@ impl Keeper {
         let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
         self.log.say(Category::Debug("Tunnel"), format!("{}: starting it", self.plan.name));
         let output = self.log.child_output();
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        // This thread ends only when all of them have.
+        end_with_thread(&mut command, Signal::TERM);
+        let child = command
             .args(words)
             // A group of its own, so that what it starts ends with it.
             .process_group(0)

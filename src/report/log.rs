@@ -3,8 +3,7 @@
 use std::{
     fmt::{self, Display},
     fs::File,
-    io::{self, Write},
-    mem,
+    io, mem,
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,6 +15,7 @@ use super::{
     file::LogFile,
     repeat::{Repeat, Verdict},
     syslog::Syslog,
+    terminal::{Stream, Terminal, to_stderr},
     text::{self, Message},
 };
 
@@ -56,6 +56,8 @@ pub enum ChildOutput {
     Append(File),
     /// Nowhere.
     Null,
+    /// To [`Log::pass`], by whoever reads it from the child.
+    Pass,
 }
 
 impl ChildOutput {
@@ -65,7 +67,7 @@ impl ChildOutput {
         match self {
             Self::Inherit => Stdio::inherit(),
             Self::Append(file) => file.try_clone().map_or_else(|_| Stdio::null(), Stdio::from),
-            Self::Null => Stdio::null(),
+            Self::Null | Self::Pass => Stdio::null(),
         }
     }
 }
@@ -77,6 +79,7 @@ struct Output {
     file: Option<LogFile>,
     file_fails: bool,
     syslog: Syslog,
+    terminal: Terminal,
     repeat: Repeat,
 }
 
@@ -128,13 +131,10 @@ impl Log {
         output.mode = mode;
         output.stage = Stage::Attached;
         if self.wants(Category::Normal) {
-            to_terminal(Message { category: Category::Normal, text: greeting });
+            output.on_terminal(Message { category: Category::Normal, text: greeting });
         }
         if let Some(path) = logfile {
-            let mut file = LogFile::new(path);
-            file.duplicate()
-                .map_err(|source| CannotOpen { path: file.path().to_owned(), source })?;
-            output.file = Some(file);
+            output.file = Some(usable(path)?);
         }
         if self.wants(Category::Normal) {
             output.behind_terminal(Category::Normal, greeting);
@@ -153,18 +153,29 @@ impl Log {
     ///
     /// If it can't be opened. Then everything stays as it is.
     pub fn change_file(&self, logfile: Option<PathBuf>) -> Result<(), CannotOpen> {
-        let file = logfile.map(|path| {
-            let mut file = LogFile::new(path);
-            match file.duplicate() {
-                Ok(_) => Ok(file),
-                Err(source) => Err(CannotOpen { path: file.path().to_owned(), source }),
-            }
-        });
-        let file = file.transpose()?;
+        let file = logfile.map(usable).transpose()?;
         let mut output = self.output();
         output.file = file;
         output.file_fails = false;
         Ok(())
+    }
+
+    /// Whether somebody can hear of what is said when the terminal is not used any more.
+    #[must_use]
+    pub fn has_listener(&self) -> bool {
+        let mut output = self.output();
+        output.file.is_some() || output.syslog.is_there()
+    }
+
+    /// Passes on whole lines that a child has written to this stream.
+    pub fn pass(&self, stream: Stream, lines: &[u8]) {
+        let mut output = self.output();
+        match (output.stage, &mut output.file) {
+            (Stage::Starting | Stage::Attached, _) => output.terminal.write(stream, lines),
+            (Stage::Detached, None) => {}
+            // A full disk under the log is no reason to stop mirroring.
+            (Stage::Detached, Some(file)) => drop(file.append(lines)),
+        }
     }
 
     /// The terminal is not used any more.
@@ -179,9 +190,11 @@ impl Log {
         match (output.stage, &mut output.file) {
             (Stage::Starting | Stage::Attached, _) => ChildOutput::Inherit,
             (Stage::Detached, None) => ChildOutput::Null,
-            (Stage::Detached, Some(file)) => {
-                file.duplicate().map_or(ChildOutput::Null, ChildOutput::Append)
-            }
+            (Stage::Detached, Some(file)) => match file.duplicate() {
+                Ok(Some(file)) => ChildOutput::Append(file),
+                Ok(None) => ChildOutput::Pass,
+                Err(_) => ChildOutput::Null,
+            },
         }
     }
 
@@ -221,9 +234,17 @@ impl Output {
 
     fn write(&mut self, category: Category, text: &str) {
         if self.stage == Stage::Attached {
-            to_terminal(Message { category, text });
+            self.on_terminal(Message { category, text });
         }
         self.behind_terminal(category, text);
+    }
+
+    fn on_terminal(&mut self, message: Message<'_>) {
+        let stream = match message.category {
+            Category::Error => Stream::Err,
+            Category::Normal | Category::Warn | Category::Debug(_) => Stream::Out,
+        };
+        self.terminal.write(stream, message.with_clock(&text::now()).as_bytes());
     }
 
     /// The logfile; or the system's log, for a daemon that has none.
@@ -233,7 +254,7 @@ impl Output {
             None if self.mode == Mode::Foreground => {}
             None => self.syslog.send(message),
             Some(file) => {
-                let appended = file.append(&message.with_date(&text::now()));
+                let appended = file.append(message.with_date(&text::now()).as_bytes());
                 self.settle(message, appended);
             }
         }
@@ -254,7 +275,7 @@ impl Output {
             let message = Message { category: Category::Error, text: &text };
             match self.mode {
                 Mode::Daemon => self.syslog.send(message),
-                Mode::Foreground => to_terminal(message),
+                Mode::Foreground => self.on_terminal(message),
             }
         }
         // In the foreground the message itself is on the terminal already.
@@ -264,26 +285,19 @@ impl Output {
     }
 }
 
-fn to_terminal(message: Message<'_>) {
-    let line = message.with_clock(&text::now());
-    match message.category {
-        Category::Error => to_stderr(&line),
-        Category::Normal | Category::Warn | Category::Debug(_) => {
-            // Nobody may be reading: a closed pipe is no reason for a mirror to end.
-            let mut out = io::stdout().lock();
-            let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
-        }
+/// A logfile at this path, if it can be opened.
+fn usable(path: PathBuf) -> Result<LogFile, CannotOpen> {
+    let mut file = LogFile::new(path);
+    match file.check() {
+        Ok(()) => Ok(file),
+        Err(source) => Err(CannotOpen { path: file.path().to_owned(), source }),
     }
-}
-
-fn to_stderr(line: &str) {
-    let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, thread};
+    use std::{fs, io::Write, thread};
 
     fn detached(path: PathBuf) -> Log {
         let log = Log::default();

@@ -12,12 +12,14 @@ mod log;
 mod repeat;
 pub mod status;
 mod syslog;
+mod terminal;
 mod text;
 
 pub use file::CannotOpen;
 pub use filter::Filter;
 pub use log::{ChildOutput, Log, Mode};
 pub use syslog::{Marks, is_facility};
+pub use terminal::Stream;
 pub(crate) use text::now;
 
 /// What the system says of an error, as the C library words it: without the number.

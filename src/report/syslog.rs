@@ -90,6 +90,14 @@ impl Syslog {
     }
 }
 
+impl Syslog {
+    /// Whether somebody listens.
+    pub(super) fn is_there(&mut self) -> bool {
+        self.socket = self.socket.take().or_else(connect);
+        self.socket.is_some()
+    }
+}
+
 /// The number of how important it is (`syslog(3)`).
 fn severity(category: Category) -> u8 {
     match category {

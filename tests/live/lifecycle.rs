@@ -156,12 +156,50 @@ fn a_second_daemon_with_the_same_pidfile_gives_up(mode: Mode) {
     let [pidfile, log, other] = ["pid", "log", "other-log"].map(|name| sandbox.path(name));
     let first = sandbox.daemon().mirror(mode, &source, &target).start_detached(&pidfile, &log);
     let start = sandbox.daemon().mirror(mode, &source, &target);
-    let second = start.start_detached(&pidfile, &other);
     // It finds the file of the first, which it must neither change nor remove.
-    assert_eq!(second.pid(), first.pid());
-    second.wait_until("it says why", || second.log().contains("Cannot lock pidfile"));
+    let said = start.fail_to_detach(&pidfile, &other);
+    assert!(said.contains("Cannot lock pidfile"), "{said}");
+    assert!(fs::read_to_string(&other).unwrap().contains("Cannot lock pidfile"));
     assert!(first.runs());
     assert!(pidfile.exists());
+}
+
+/// A configuration of so many syncs by rsync, with a file in the source of each.
+fn many_syncs(sandbox: &Sandbox, number: usize) -> (Vec<String>, Vec<PathBuf>) {
+    let sync = |number: usize| {
+        let (source, target) = (format!("s{number}"), format!("t{number}"));
+        fs::write(sandbox.directory(&source).join("file"), "").unwrap();
+        let sync = format!("sync{{ default.rsync, source = '@/{source}', target = '@/{target}' }}");
+        (sync, sandbox.path(&target).join("file"))
+    };
+    (0..number).map(sync).unzip::<_, _, Vec<_>, Vec<_>>()
+}
+
+#[test]
+fn few_descriptors_are_enough_for_many_syncs() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let (text, files) = many_syncs(&sandbox, 40);
+    let daemon = sandbox.daemon().limited("ulimit -n 100").config(&text.concat(), 40).start();
+    daemon.wait_live();
+    assert!(files.iter().all(|file| file.exists()));
+}
+
+#[test]
+fn no_child_outlives_a_daemon_that_is_killed() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let rsync = FakeRsync::new(&sandbox);
+    rsync.set_hanging(true);
+    let start = sandbox.daemon().mirror(Mode::Rsync, &source, &target);
+    let mut daemon = start.environment("PATH", rsync.path()).start();
+    daemon.wait_until("the child runs", || rsync.hanging_process().is_some());
+    let child = rsync.hanging_process().unwrap().as_raw_nonzero();
+    daemon.signal(Signal::KILL);
+    daemon.wait_end();
+    let seen = || fs::read_to_string(format!("/proc/{child}/stat"));
+    wait_until("the child ends", String::new, || seen().map_or(true, |it| it.contains(") Z")));
 }
 
 fn a_log_in_the_watched_tree_does_not_feed_itself(mode: Mode) {

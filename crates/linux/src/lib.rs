@@ -3,6 +3,7 @@
 //! Here is the only unsafe code of the program. Calls that `rustix` or `nix` already have are
 //! used from there.
 
+pub mod child;
 pub mod clock;
 pub mod content;
 pub mod descriptor;
@@ -18,5 +19,7 @@ pub mod lock;
 #[cfg(feature = "mapping")]
 pub mod mapping;
 pub mod mounts;
+pub mod own;
+pub mod signal;
 pub mod spot;
 pub mod stand;

@@ -297,8 +297,8 @@ impl Channel {
 
     fn hear(&mut self) {
         let Self { stdout, stderr, heard, said, .. } = self;
-        stdout.read(&mut |line| heard.push_back(line.to_vec()));
-        stderr.read(&mut |line| line.clone_into(said));
+        stdout.read(&mut |_| (), &mut |line| heard.push_back(line.to_vec()));
+        stderr.read(&mut |_| (), &mut |line| line.clone_into(said));
     }
 
     fn wait(&self) -> io::Result<()> {

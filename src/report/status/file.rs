@@ -1,17 +1,20 @@
 //! The file that holds the last status.
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions, Permissions},
+    ffi::{OsStr, OsString},
+    fs::{File, Permissions},
     io::{self, Write},
     os::unix::{
         ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+        fs::{MetadataExt, PermissionsExt, fchown},
     },
     path::{Path, PathBuf},
 };
 
 use mirror_core::path::Escaped;
-use nix::{errno::Errno, libc::O_NONBLOCK};
+use mirror_linux::own::{self, Spot};
+use nix::errno::Errno;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, renameat, statat, unlinkat};
 
 /// A file that is replaced as a whole, so that no reader sees half of it.
 #[derive(Debug)]
@@ -36,9 +39,7 @@ impl StatusFile {
     /// Where the next status is before it gets its name.
     #[must_use]
     pub fn draft(&self) -> PathBuf {
-        let name = self.path.file_name().unwrap_or_default();
-        let draft = [b".".as_slice(), name.as_bytes(), b".new"].concat();
-        self.path.with_file_name(std::ffi::OsStr::from_bytes(&draft))
+        self.path.with_file_name(draft(self.path.file_name().unwrap_or_default()))
     }
 
     /// Writes a status.
@@ -53,32 +54,43 @@ impl StatusFile {
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let present = match fs::symlink_metadata(&self.path) {
-            Ok(present) if present.is_file() => Some(present),
+        let Spot { dir, name } = Spot::of(&self.path)?;
+        let present = match statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(present) if is_file(&present) => Some(present),
             // What a link leads to keeps its place, and so does a device or a pipe.
             Ok(_) => return self.overwrite(text),
             Err(_) => None,
         };
-        let draft = self.draft();
-        let Ok(file) = new_file(&draft) else { return self.overwrite(text) };
-        if let Err(error) = fill(file, text, present.as_ref()) {
+        let draft = draft(&name);
+        let remove_draft = || {
+            let _ = unlinkat(&dir, &draft, AtFlags::empty());
+        };
+        // What a process left behind that was killed. In a directory where others may write, somebody
+        // may have put a link at the name.
+        remove_draft();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let Ok(file) = openat(&dir, &draft, flags, Mode::from_raw_mode(0o666)) else {
+            return self.overwrite(text);
+        };
+        if let Err(error) = fill(file.into(), text, present.as_ref()) {
             // The one before is better than half of a new one.
-            let _ = fs::remove_file(&draft);
+            remove_draft();
             return Err(error);
         }
-        fs::rename(&draft, &self.path).or_else(|_| {
+        renameat(&dir, &draft, &dir, &name).or_else(|_| {
             // Another file system may be mounted at its name.
-            let _ = fs::remove_file(&draft);
+            remove_draft();
             self.overwrite(text)
         })
     }
 
     /// Writes it in place, where there can be no draft.
     fn overwrite(&self, text: &[u8]) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        // Nobody may be reading from a pipe.
-        options.write(true).create(true).truncate(true).custom_flags(O_NONBLOCK);
-        options.open(&self.path)?.write_all(text)
+        let mut file = own::open(&self.path, OFlags::WRONLY)?;
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
+        file.write_all(text)
     }
 
     /// In the words of the original.
@@ -92,21 +104,22 @@ impl StatusFile {
     }
 }
 
-/// A file that was not there. In a directory where others may write, somebody may have put a link
-/// at the name.
-fn new_file(path: &Path) -> io::Result<File> {
-    // What a process left behind that was killed.
-    let _ = fs::remove_file(path);
-    OpenOptions::new().write(true).create_new(true).open(path)
+/// The name of the next status before it gets this one.
+fn draft(name: &OsStr) -> OsString {
+    OsStr::from_bytes(&[b".".as_slice(), name.as_bytes(), b".new"].concat()).to_owned()
+}
+
+fn is_file(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 
 /// Writes the text. Who may read the file before it may read the new one.
-fn fill(mut file: File, text: &[u8], before: Option<&Metadata>) -> io::Result<()> {
+fn fill(mut file: File, text: &[u8], before: Option<&Stat>) -> io::Result<()> {
     file.write_all(text)?;
     let new = file.metadata()?;
-    let Some(before) = before.filter(|before| before.uid() == new.uid()) else { return Ok(()) };
-    let mode = before.mode() & 0o777;
-    if before.gid() != new.gid() && fchown(&file, None, Some(before.gid())).is_err() {
+    let Some(before) = before.filter(|before| before.st_uid == new.uid()) else { return Ok(()) };
+    let mode = before.st_mode & 0o777;
+    if before.st_gid != new.gid() && fchown(&file, None, Some(before.st_gid)).is_err() {
         return Ok(());
     }
     if mode != new.mode() & 0o777 {
@@ -118,7 +131,7 @@ fn fill(mut file: File, text: &[u8], before: Option<&Metadata>) -> io::Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::{fs, os::unix::fs::symlink};
 
     fn names(place: &Path) -> Vec<String> {
         let entries = fs::read_dir(place).unwrap();

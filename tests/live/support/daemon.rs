@@ -110,6 +110,27 @@ impl<'a> Start<'a> {
         self
     }
 
+    /// Runs it within what a shell makes of these words, such as `ulimit`. To be called first.
+    #[track_caller]
+    pub(crate) fn limited(mut self, words: &str) -> Self {
+        assert_eq!(self.syncs, 0, "the limit comes first");
+        self.command = own_group(Path::new("sh"));
+        let script = format!("{words} && exec \"$0\" \"$@\"");
+        self.command.args(["-c", &script, env!("CARGO_BIN_EXE_lsyncd")]);
+        self
+    }
+
+    /// Lets it try to become a daemon with this pidfile and logfile, which fails: what it says.
+    #[track_caller]
+    pub(crate) fn fail_to_detach(mut self, pidfile: &Path, log: &Path) -> String {
+        self.detaches = true;
+        let words =
+            [OsStr::new("-pidfile"), pidfile.as_os_str(), "-logfile".as_ref(), log.as_ref()];
+        let mut parent = self.with(words).start();
+        assert_eq!(exit_code(parent.wait_end()), 255, "the parent fails: {}", parent.log());
+        parent.log()
+    }
+
     /// Lets it become a daemon: it goes on in the background, with this pidfile and logfile.
     #[track_caller]
     pub(crate) fn start_detached(mut self, pidfile: &Path, log: &Path) -> Detached {

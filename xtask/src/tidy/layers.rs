@@ -25,7 +25,7 @@ const TABLE: [Row; 10] = [
     Row { module: "watch", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
     Row { module: "exec", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
     Row { module: "control", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
-    Row { module: "report", modules: &[], packages: &["mirror_core"] },
+    Row { module: "report", modules: &[], packages: &["mirror_core", "mirror_linux"] },
     Row { module: "daemon", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
 ];
 
