@@ -1,7 +1,5 @@
 //! What was heard of places, beyond what the disk shows when they are looked at.
 
-use alloc::{vec, vec::Vec};
-
 use crate::{
     job::{Place, Scope},
     path::TreePath,
@@ -25,7 +23,8 @@ pub struct Heard {
     pub gone: PlaceSet,
 }
 
-/// The most places below the old name of a rename that are noted one by one under the new one.
+/// The most places below the old name of a rename that are noted one by one under the new one. With
+/// more, all counts as written there, and what went has to be counted.
 const MOST_REBASED: usize = 1_000;
 
 impl Heard {
@@ -80,19 +79,27 @@ impl Heard {
         }
     }
 
-    /// What was written at and below `from`, as far as it is at and below `to` once it has that name.
-    pub(super) fn rebased(&self, from: &TreePath, to: &Place) -> Vec<Place> {
+    /// What was heard at and below `from`, by the names that it has once that is called `to`: the
+    /// target may repeat the rename, and then has there what it had before that.
+    pub(super) fn rebased(&self, from: &TreePath, to: &Place) -> Self {
+        let mut rebased = Self::default();
         if to.scope == Scope::Entry {
-            let is_written = self.written.covers(from, Scope::Entry);
-            return if is_written { vec![to.clone()] } else { Vec::new() };
+            if self.written.covers(from, Scope::Entry) {
+                rebased.write(to);
+            }
+            return rebased;
         }
-        let Some(below) = self.written.within(from, MOST_REBASED) else {
-            return vec![to.clone()];
-        };
         let rebase = |place: Place| {
             Some(Place { path: place.path.rebase(from, &to.path)?, scope: place.scope })
         };
-        below.into_iter().filter_map(rebase).collect()
+        match self.written.within(from, MOST_REBASED) {
+            Some(below) => rebased.written = below.into_iter().filter_map(rebase).collect(),
+            None => rebased.write(to),
+        }
+        let gone = self.gone.within(from, MOST_REBASED).into_iter().flatten();
+        let gone = gone.filter(|place| place.path != *from);
+        rebased.gone = gone.filter_map(rebase).collect();
+        rebased
     }
 
     /// Forgets which names were seen to go: from now on they have to be counted.

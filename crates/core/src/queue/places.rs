@@ -314,16 +314,15 @@ impl Places {
 
 /// What is heard.
 impl Places {
-    /// Of what was written under the old name, the content may differ under the new one, too, even
-    /// if the target has renamed it.
+    /// What was heard under the old name counts under the new one, too.
     fn hear_move(&mut self, from: &TreePath, to: &Place) {
         let in_flight = self.flights.iter().map(|flight| &*flight.heard);
-        let rebased = |heard: &Heard| heard.rebased(from, to);
-        let written: Vec<Place> = in_flight.chain([&self.heard]).flat_map(rebased).collect();
+        let heard = in_flight.chain([&self.heard]);
+        let rebased: Vec<_> = heard.map(|heard| heard.rebased(from, to)).collect();
         self.heard.go(&Place { path: from.clone(), scope: to.scope });
         self.heard.come(to);
-        for place in &written {
-            self.heard.write(place);
+        for heard in rebased {
+            self.heard.append(heard);
         }
     }
 

@@ -7,6 +7,7 @@
 mod change;
 mod converge;
 mod crew;
+mod guarded;
 pub(crate) mod random;
 mod script;
 mod scripted;

@@ -16,6 +16,8 @@ pub(crate) enum Loss {
     Told,
     /// Nothing is told: what must never happen, to see whether it would be noticed.
     Silent,
+    /// Nothing is lost, and all is told in its order, as by inotify.
+    Never,
 }
 
 /// Watches a tree, and tells later and badly what happened there.
@@ -57,7 +59,7 @@ impl Witness {
             }
         }
         for at in 1..told.len() {
-            if random.once_in(4) {
+            if self.loss != Loss::Never && random.once_in(4) {
                 told.swap(at, random.below(at));
             }
         }
@@ -70,8 +72,10 @@ impl Witness {
             News::Moved { from, to, .. } => common(from, to),
             News::Lost(_) | News::Gone(_) => return vec![news],
         };
-        if self.loss == Loss::Silent {
-            return vec![];
+        match self.loss {
+            Loss::Silent => return vec![],
+            Loss::Never => return vec![news],
+            Loss::Told => {}
         }
         for _ in 0..random.below(3) {
             top.pop();
@@ -97,10 +101,11 @@ fn blur(news: News) -> Vec<News> {
             News::Changed(Change { edit: Edit::Create, kind, path: to }),
             News::Changed(Change { edit: Edit::Delete, kind, path: from }),
         ],
-        News::Changed(change) => {
-            let edit = if change.edit == Edit::Create { Edit::Delete } else { change.edit };
-            vec![News::Changed(Change { edit, ..change })]
+        News::Changed(change) if change.edit == Edit::Create => {
+            let before = Change { edit: Edit::Delete, ..change.clone() };
+            vec![News::Changed(change), News::Changed(before)]
         }
+        News::Changed(change) => vec![News::Changed(change)],
         News::Lost(_) | News::Gone(_) => vec![news],
     }
 }

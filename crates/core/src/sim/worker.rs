@@ -152,7 +152,7 @@ fn failure() -> Failure {
 }
 
 /// Makes the directories above `path` at the target, as they are at the source.
-fn bring_parents(path: &TreePath, source: &Tree, target: &mut Tree) {
+pub(super) fn bring_parents(path: &TreePath, source: &Tree, target: &mut Tree) {
     let mut top = TreePath::root();
     for name in path.components() {
         if !target.is_dir(&top) {
@@ -162,16 +162,18 @@ fn bring_parents(path: &TreePath, source: &Tree, target: &mut Tree) {
     }
 }
 
-/// Does a rename at the target, if both trees say that it is one.
-fn follow(hint: &Rename, source: &Tree, target: &mut Tree) {
+/// Does a rename at the target, if both trees say that it is one. Whether it did.
+pub(super) fn follow(hint: &Rename, source: &Tree, target: &mut Tree) -> bool {
     let Rename { from, to } = hint;
     let is_dir = |node| matches!(node, Node::Directory { .. });
-    let (Some(have), Some(want)) = (target.get(from), source.get(to)) else { return };
+    let (Some(have), Some(want)) = (target.get(from), source.get(to)) else { return false };
     let in_the_way = target.get(to).is_some_and(is_dir) || is_dir(have) != is_dir(want);
     let there = source.get(from).is_some() || target.get(to).is_some_and(|_| is_dir(have));
-    if !in_the_way && !there && target.has_room_at(to) && !from.contains(to) {
+    let follows = !in_the_way && !there && target.has_room_at(to) && !from.contains(to);
+    if follows {
         target.rename(from, to);
     }
+    follows
 }
 
 /// A name may go from the target only if the source does not have it.

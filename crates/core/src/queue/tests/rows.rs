@@ -560,6 +560,16 @@ fn what_was_written_is_known_by_its_new_name() {
 }
 
 #[test]
+fn what_went_is_known_by_the_new_name_of_its_directory() {
+    check(
+        "0  remove /d/a
+         0  move /d/ /e/
+         10 take -> /d/ /e/ | /d=>/e
+         10 heard 1 -> moved /e/, gone /d/ /e/a",
+    );
+}
+
+#[test]
 fn too_many_names_in_a_directory_are_all_that_is_in_it() {
     check(
         "0  remove /d/a
