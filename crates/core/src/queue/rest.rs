@@ -110,6 +110,13 @@ impl Failures {
             failed.until.is_none() && batch.covers(path, failed.scope) && !large.contains(path)
         };
         let mut before: BTreeMap<_, _> = self.places.extract_if(.., on_their_way).collect();
+        // What failed as a tree and is left out as a large file goes alone as that file: nothing
+        // else would ever make it well again.
+        for file in large {
+            if let Some(failed) = self.places.get_mut(file).filter(|it| it.until.is_none()) {
+                failed.scope = Scope::Entry;
+            }
+        }
         let all: PlaceSet = failed.iter().collect();
         let failed = failed.into_iter().map(|it| (before.remove(&it.path), it));
         let failed: Vec<_> = failed.collect();

@@ -1,6 +1,7 @@
 //! Scripts that a queue plays, and what it has to answer.
 
 mod index;
+mod large;
 mod random;
 mod rows;
 mod script;
