@@ -26,7 +26,7 @@ use crate::{
         direct,
         hook::{Hooked, Then},
         rsync,
-        source::SourceRoot,
+        source::{Rules, SourceRoot},
         ssh::Connections,
         through::Through,
         tunnel::{Tunnel, Way},
@@ -70,7 +70,7 @@ impl Member {
     ///
     /// If its target is none: a sentence for people.
     pub(super) fn new(sync: Sync, ground: &Ground<'_>) -> Result<Self, String> {
-        let source = Arc::new(SourceRoot::new(sync.source.clone()));
+        let source = Arc::new(SourceRoot::with_rules(sync.source.clone(), rules(&sync)));
         Self::from(sync, source, ground)
     }
 
@@ -181,6 +181,11 @@ impl Member {
     pub(super) fn target_text(&self) -> String {
         Escaped(self.sync.target.as_bytes()).to_string()
     }
+}
+
+/// What the user says of the source of a sync.
+pub(super) fn rules(sync: &Sync) -> Rules {
+    Rules { marker: sync.marker.clone(), replaced: sync.replaced_source }
 }
 
 /// Whether its target, or how it is reached, is another for each transfer.

@@ -34,7 +34,7 @@ use std::{
 use jiff::Zoned;
 
 use mirror_core::{
-    effect::{Accept, Effect},
+    effect::Effect,
     fleet::{self, Fleet, Limits},
     input::{Input, Signal},
     notice::MirrorId,
@@ -361,12 +361,31 @@ impl Engine {
         }
     }
 
+    /// Pins the root of a mirror and has it watched: in this order, so that what is watched is what
+    /// the executor will accept.
+    fn cover(&self, id: MirrorId) -> Result<(), String> {
+        let member = self.roster.get(id).ok_or_else(|| String::from("there is no such sync"))?;
+        words::say_found(&self.log, member, &member.source.pin()?);
+        let filter = Arc::clone(&member.sync.filter);
+        let script = member.sync.script.as_ref();
+        let only_root = script.is_some_and(|script| !script.subdirectories);
+        self.watch.cover(Tree {
+            mirror: id,
+            root: member.source.path().to_owned(),
+            skip: Arc::new(move |path: &TreePath| {
+                (only_root && !path.is_root()) || filter.prunes(path)
+            }),
+            exact: script.map(|script| script.writes),
+        });
+        Ok(())
+    }
+
     /// Performs effects. The exit code, if one of them ends the process.
     fn perform(&mut self, effects: &mut Vec<Effect>) -> Option<u8> {
         for effect in effects.drain(..) {
             match effect {
-                Effect::Cover { mirror, accept } => {
-                    if let Err(why) = cover(&self.roster, &mut self.watch, mirror, accept) {
+                Effect::Cover(mirror) => {
+                    if let Err(why) = self.cover(mirror) {
                         self.answers.push(Input::CannotCover { mirror, why });
                     }
                 }
@@ -397,26 +416,4 @@ impl Engine {
 /// The directory from which relative targets count.
 fn here() -> PathBuf {
     env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
-}
-
-/// Pins the root of a mirror and has it watched: in this order, so that what is watched is what
-/// the executor will accept.
-fn cover(roster: &Roster, watch: &mut Watch, id: MirrorId, accept: Accept) -> Result<(), String> {
-    let member = roster.get(id).ok_or_else(|| String::from("there is no such sync"))?;
-    match accept {
-        Accept::Any => member.source.pin(),
-        Accept::Successor => member.source.pin_successor(),
-    }?;
-    let filter = Arc::clone(&member.sync.filter);
-    let script = member.sync.script.as_ref();
-    let only_root = script.is_some_and(|script| !script.subdirectories);
-    watch.cover(Tree {
-        mirror: id,
-        root: member.source.path().to_owned(),
-        skip: Arc::new(move |path: &TreePath| {
-            (only_root && !path.is_root()) || filter.prunes(path)
-        }),
-        exact: script.map(|script| script.writes),
-    });
-    Ok(())
 }

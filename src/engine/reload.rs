@@ -10,13 +10,14 @@ use std::{
 use mirror_core::{
     effect::Effect,
     fleet::{Charter, Entrant},
+    guard::ReplacedSource,
     mirror::{Insist, Settings, scripted::Reset},
     notice::MirrorId,
 };
 
 use super::{
     Engine, here,
-    member::{Ground, Member},
+    member::{Ground, Member, rules},
     roster::Roster,
     synced::Synced,
     tunnels::Tunnels,
@@ -131,6 +132,9 @@ impl Engine {
             Slot::New(member) => joins(member, &self.roster, &kept),
         };
         let entrants = slots.iter().map(entrant).collect();
+        for slot in &slots {
+            slot.agree_on_source(&self.roster);
+        }
         let names = self.fleet.replace(entrants, self.now(), effects);
         for (slot, id) in slots.into_iter().zip(&names) {
             match slot {
@@ -174,6 +178,29 @@ impl Engine {
 }
 
 impl Slot {
+    /// Lets a sync accept no other source than one before it on the same path did, unless a person
+    /// has just said so: that a file is read again is no word about a source.
+    fn agree_on_source(&self, roster: &Roster) {
+        let (member, before) = match self {
+            Self::Kept(..) => return,
+            Self::Changed(id, member) => (member, roster.get(*id)),
+            Self::New(member) => {
+                let is_like = |it: &&Member| it.sync.source == member.sync.source;
+                let before = roster.iter().map(|(_, it)| it).filter(is_like);
+                (member, before.max_by_key(|it| route(&it.sync) == route(&member.sync)))
+            }
+        };
+        let Some(before) = before else { return };
+        match self {
+            Self::New(_) => member.source.succeed(&before.source),
+            Self::Kept(..) | Self::Changed(..) => member.source.set_rules(rules(&member.sync)),
+        }
+        let accepts = |sync: &Sync| sync.replaced_source == ReplacedSource::Accept;
+        if accepts(&member.sync) && !accepts(&before.sync) {
+            member.source.accept();
+        }
+    }
+
     const fn kept(&self) -> Option<MirrorId> {
         match self {
             Self::Kept(id, _) | Self::Changed(id, _) => Some(*id),

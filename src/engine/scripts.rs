@@ -5,7 +5,7 @@ use std::{io, os::fd::RawFd, sync::Arc, thread};
 use mirror_core::{
     effect::Call,
     input::{ChildExit, Input},
-    job::{Failure, Job, JobId},
+    job::{Failure, Job, JobId, Outcome},
     notice::{Kind, MirrorId},
     path::TreePath,
     plan::rsync::Call as Words,
@@ -60,7 +60,17 @@ impl Engine {
     pub(super) fn call_script(&mut self, mirror: MirrorId, call: &Call) {
         let Some(scripts) = &self.scripts else { return };
         let now = self.now();
-        let sync = self.roster.get(mirror).map(|member| &*member.sync.name);
+        let member = self.roster.get(mirror);
+        // What is due may be the deletion of what lies on a disk that is gone.
+        if let Some(Err(Outcome::SourceGone(Failure { why, .. }))) =
+            member.filter(|_| !matches!(call, Call::Collect { .. })).map(|it| it.source.open())
+        {
+            self.answers.push(Input::CannotCover { mirror, why });
+            let has_plans = self.has_plans();
+            self.answers.push(Input::Called { mirror, result: Ok(()), has_plans });
+            return;
+        }
+        let sync = member.map(|member| &*member.sync.name);
         let about = (mirror, sync.unwrap_or_default());
         let called = scripts.call(&mut self.fleet, about, call, now);
         self.carry_out_orders();

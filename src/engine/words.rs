@@ -13,6 +13,7 @@ use mirror_core::{
 
 use super::{member::Member, roster::Roster};
 use crate::{
+    exec::source::Succession,
     report::{Category, Log},
     setup::Kind,
 };
@@ -236,7 +237,7 @@ fn say_of_full(log: &Log, member: &Member, event: &MirrorEvent) {
 }
 
 fn say_of_source(log: &Log, member: &Member, event: &MirrorEvent) {
-    let source = member.source_text();
+    let (source, name) = (member.source_text(), &member.sync.name);
     match event {
         MirrorEvent::Lost(path) if path.is_root() => {
             let text = format!("changes may have been missed: reading {source} again");
@@ -246,17 +247,38 @@ fn say_of_source(log: &Log, member: &Member, event: &MirrorEvent) {
             log.say(Category::Debug("Inotify"), format_args!("{source}: reading {path} again"));
         }
         MirrorEvent::SourceGone(why) => {
-            let text = format!("the source {source} is lost, {why}: the target stays as it is");
+            let text = format!(
+                "source {source} unavailable ({why}): sync suspended, target left untouched ({name})"
+            );
             log.say(Category::Error, text);
         }
         MirrorEvent::SourceStillGone(why) => {
-            log.say(Category::Error, format_args!("the source {source} is not back: {why}"));
+            log.say(
+                Category::Error,
+                format_args!("source {source} still unavailable: {why} ({name})"),
+            );
         }
         MirrorEvent::SourceBack => {
-            log.say(Category::Normal, format_args!("the source {source} is back"));
+            log.say(
+                Category::Normal,
+                format_args!("source {source} is back: full transfer ({name})"),
+            );
         }
         _ => {}
     }
+}
+
+/// Tells that another directory than before is the source from now on.
+pub(super) fn say_found(log: &Log, member: &Member, found: &Succession) {
+    let (source, name) = (member.source_text(), &member.sync.name);
+    let what = match found {
+        Succession::First | Succession::Same => return,
+        Succession::Replaced => "was replaced on its file system",
+        Succession::Accepted => "is another one than before, which was accepted",
+        Succession::Snapshot => "is another mount than before, which replacedSource accepts",
+    };
+    let text = "full transfer, and what it lacks counts as unseen deletions";
+    log.say(Category::Warn, format_args!("source {source} {what}: {text} ({name})"));
 }
 
 fn say_of_script(log: &Log, member: &Member, event: &MirrorEvent) {

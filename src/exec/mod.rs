@@ -1,5 +1,6 @@
 //! Who carries jobs out.
 
+pub mod absent;
 pub mod child;
 pub mod direct;
 pub mod hook;
@@ -12,6 +13,8 @@ pub mod source;
 pub mod ssh;
 pub mod stop;
 pub mod survey;
+#[cfg(test)]
+mod test_mounts;
 pub mod through;
 mod trusted;
 pub mod tunnel;

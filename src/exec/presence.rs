@@ -74,6 +74,11 @@ impl Presence {
         Self { name, path, log, known: Mutex::default() }
     }
 
+    /// Where it is, if it is on this machine.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// Looks at it before a job. If it is not what it was, all of the source is owed to it, and that
     /// is its `work`.
     ///

@@ -12,11 +12,12 @@ use std::{
 
 use mirror_core::notice::{Gone, MirrorId};
 use mirror_linux::{
-    dir::{Dir, Stat},
+    dir::Dir,
+    identity::Instance,
     inotify::{Inotify, Subject, WatchId},
     mounts::{Mount, Mounts},
 };
-use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::io::Errno;
 use std::os::fd::AsFd;
 
 use super::source::below;
@@ -36,25 +37,10 @@ pub(super) struct Sentinel {
 struct Root {
     mirror: MirrorId,
     path: PathBuf,
-    identity: Identity,
-    watches: Vec<WatchId>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: (u32, u32),
-    inode: u64,
+    instance: Instance,
+    /// The number of its mount in the table of mounts.
     mount: u64,
-}
-
-impl Identity {
-    const fn of(stat: &Stat) -> Self {
-        Self {
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
-            inode: stat.stx_ino,
-            mount: stat.stx_mnt_id,
-        }
-    }
+    watches: Vec<WatchId>,
 }
 
 /// What a look at the roots showed.
@@ -102,12 +88,13 @@ impl Sentinel {
     /// only its mount is watched over.
     pub(super) fn add(&mut self, mirror: MirrorId, path: &Path) -> io::Result<()> {
         self.remove(mirror);
-        let identity = Identity::of(&Dir::open(path)?.stat(b"")?);
+        let root = Dir::open_unlinked(path)?;
+        let (instance, mount) = (Instance::of(&root)?, root.stat(b"")?.stx_mnt_id);
         let watches = path
             .ancestors()
             .filter_map(|above| self.kernel.watch(Dir::open(above).ok()?, Subject::Itself).ok())
             .collect();
-        self.roots.push(Root { mirror, path: path.into(), identity, watches });
+        self.roots.push(Root { mirror, path: path.into(), instance, mount, watches });
         let table = self.mounts.read()?;
         self.known = self.below_roots(&table);
         Ok(())
@@ -133,7 +120,7 @@ impl Sentinel {
         // Without the table it can't be told unmounted from replaced, which is no more than a word.
         let table = self.mounts.read().unwrap_or_default();
         for root in &self.roots {
-            let is_mounted = table.iter().any(|mount| mount.id == root.identity.mount);
+            let is_mounted = table.iter().any(|mount| mount.id == root.mount);
             if let Some(gone) = root.gone(is_mounted) {
                 signs.gone.push((root.mirror, gone));
             }
@@ -163,17 +150,17 @@ impl Sentinel {
 
 impl Root {
     fn gone(&self, is_mounted: bool) -> Option<Gone> {
-        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-        let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
-        match rustix::fs::statx(CWD, &self.path, flags, mask) {
-            Ok(stat) if Identity::of(&stat) == self.identity => None,
-            Ok(_) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) if !is_mounted => {
-                Some(Gone::Unmounted)
-            }
-            Ok(_) => Some(Gone::Replaced),
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Some(Gone::Removed),
-            // It can't be told. Whoever reads the tree will see.
-            Err(_) => None,
+        match Dir::find_unlinked(&self.path).and_then(Instance::of) {
+            Ok(now) if now == self.instance => None,
+            Ok(_) if is_mounted => Some(Gone::Replaced),
+            Ok(_) => Some(Gone::Unmounted),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::LOOP) => Some(Gone::Linked),
+                Some(Errno::NOENT | Errno::NOTDIR) if is_mounted => Some(Gone::Removed),
+                Some(Errno::NOENT | Errno::NOTDIR) => Some(Gone::Unmounted),
+                // It can't be told. Whoever reads the tree will see.
+                _ => None,
+            },
         }
     }
 }
@@ -228,6 +215,25 @@ mod tests {
             fs::create_dir(path.join("a/b")).unwrap();
         };
         assert_eq!(after(replace), gone(Gone::Replaced));
+    }
+
+    #[test]
+    fn a_root_that_is_made_again_is_gone() {
+        let make_again = |path: &Path| {
+            fs::remove_dir_all(path.join("a/b")).unwrap();
+            // On ext4 it gets the number of the first one.
+            fs::create_dir(path.join("a/b")).unwrap();
+        };
+        assert_eq!(after(make_again), gone(Gone::Replaced));
+    }
+
+    #[test]
+    fn a_root_is_gone_when_a_link_is_in_its_path() {
+        let link = |path: &Path| {
+            fs::rename(path.join("a"), path.join("x")).unwrap();
+            std::os::unix::fs::symlink("x", path.join("a")).unwrap();
+        };
+        assert_eq!(after(link), gone(Gone::Linked));
     }
 
     #[test]

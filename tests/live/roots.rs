@@ -1,6 +1,8 @@
 //! Sources that go away, and come back.
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
+
+use rustix::process::Signal;
 
 use crate::support::{Live, Mode, Need, Sandbox, Tmpfs, in_both_modes, needs, with_private_mounts};
 
@@ -11,6 +13,7 @@ in_both_modes!(
     an_unmounted_source_costs_the_target_nothing,
     an_empty_source_deletes_nothing_at_the_start,
     the_last_file_of_a_source_may_be_deleted,
+    a_link_in_the_way_to_a_source_is_not_followed,
 );
 
 /// Long enough that nothing goes out between the removal of what is in a root and that of the
@@ -20,7 +23,7 @@ const DELAY: [&str; 2] = ["-delay", "1"];
 /// Waits until the daemon has noticed that its source is lost.
 #[track_caller]
 fn expect_lost(live: &Live) {
-    live.daemon.wait_for_log("is lost");
+    live.daemon.wait_for_log("sync suspended, target left untouched");
     assert_eq!(fs::read_to_string(live.target.join("old/deep/file")).unwrap(), "old");
 }
 
@@ -70,12 +73,14 @@ fn an_unmounted_source_costs_the_target_nothing(mode: Mode) {
         // What lies under the mount must not be taken for the source.
         fs::write(live.at("under the mount"), "").unwrap();
         expect_lost(&live);
-        let again = Tmpfs::mount(&live.sandbox, &live.source, 1 << 20);
-        fs::write(live.at("on the new disk"), "").unwrap();
-        live.expect_mirrored();
+        // Nor is another disk.
+        let other = Tmpfs::mount(&live.sandbox, &live.source, 1 << 20);
+        fs::write(live.at("on another disk"), "").unwrap();
+        live.daemon.wait_for_log("another file system than before is mounted");
+        assert!(live.target.join("old/deep/file").exists());
         assert!(!live.target.join("under the mount").exists());
-        // The daemon holds the disk, but that does not keep it from being taken away.
-        drop(again);
+        assert!(!live.target.join("on another disk").exists());
+        drop(other);
     });
 }
 
@@ -97,4 +102,99 @@ fn the_last_file_of_a_source_may_be_deleted(mode: Mode) {
     fs::remove_dir_all(live.at("old")).unwrap();
     live.expect_mirrored();
     assert!(!live.target.join("old").exists());
+}
+
+#[test]
+fn a_hangup_accepts_no_other_source_unless_the_user_says_so() {
+    needs!(Need::Mounts, Mode::Rsync.need());
+    with_private_mounts(|| {
+        let sandbox = Sandbox::new();
+        let source = sandbox.directory("src");
+        let disk = Tmpfs::mount(&sandbox, &source, 1 << 20);
+        fs::write(source.join("precious"), "").unwrap();
+        let config = |more: &str| {
+            format!(
+                "sync{{ default.rsync, source = '@/src', target = '@/rsync', {more} }}
+                 sync{{ default.direct, source = '@/src', target = '@/direct' }}
+                 sync{{ source = '@/src', target = '@/script', onStartup = 'cp -r ^source/. ^target',
+                        onCreate = 'cp ^sourcePath ^targetPath', onDelete = 'rm ^targetPath' }}"
+            )
+        };
+        let targets = ["rsync", "direct", "script"].map(|name| sandbox.directory(name));
+        let daemon = sandbox.daemon().config(&config(""), 3).start();
+        for target in &targets {
+            let precious = target.join("precious");
+            daemon.wait_until("all is mirrored", || precious.exists());
+        }
+        drop(disk);
+        fs::write(source.join("under the mount"), "").unwrap();
+        let suspended = |times| {
+            daemon.wait_until(&format!("{times} times a sync was suspended"), || {
+                daemon.log().matches("sync suspended, target left untouched").count() == times
+            });
+        };
+        suspended(3);
+        daemon.signal(Signal::HUP);
+        // Only the script begins anew.
+        suspended(4);
+        let _other = Tmpfs::mount(&sandbox, &source, 1 << 20);
+        fs::write(source.join("on another disk"), "").unwrap();
+        daemon.wait_until("the others are not taken for it", || {
+            daemon.log().matches("another file system than before is mounted").count() == 3
+        });
+        sandbox.write_config(&config("replacedSource = 'accept'"));
+        daemon.signal(Signal::HUP);
+        let [accepting, others @ ..] = &targets;
+        daemon.wait_until("the other disk is mirrored", || {
+            accepting.join("on another disk").exists()
+        });
+        for target in others {
+            assert!(target.join("precious").exists());
+            assert!(!target.join("on another disk").exists());
+        }
+        assert!(targets.iter().all(|target| !target.join("under the mount").exists()));
+    });
+}
+
+#[test]
+fn a_source_without_its_marker_is_waited_for() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("src");
+    fs::write(source.join("file"), "").unwrap();
+    let kinds = ["rsync", "direct"];
+    let targets = kinds.map(|name| sandbox.directory(name));
+    let sync = |kind: &str| {
+        format!("sync{{ default.{kind}, source = '@/src', target = '@/{kind}', marker = '.here' }}")
+    };
+    let daemon = sandbox.daemon().config(&kinds.map(sync).join("\n"), 2).start();
+    let waits = |times| {
+        daemon.wait_until("the marker is missed", || {
+            daemon.log().matches("the marker .here is not in").count() == times
+        });
+    };
+    waits(2);
+    assert!(targets.iter().all(|target| !target.join("file").exists()));
+    fs::write(source.join(".here"), "").unwrap();
+    daemon.wait_live();
+    assert!(targets.iter().all(|target| target.join("file").exists()));
+    fs::remove_file(source.join(".here")).unwrap();
+    fs::remove_file(source.join("file")).unwrap();
+    waits(4);
+    assert!(targets.iter().all(|target| target.join("file").exists()));
+}
+
+fn a_link_in_the_way_to_a_source_is_not_followed(mode: Mode) {
+    let live = Live::start_with(Sandbox::new(), mode, &DELAY);
+    let elsewhere = live.sandbox.path("elsewhere");
+    fs::rename(&live.source, &elsewhere).unwrap();
+    symlink(&elsewhere, &live.source).unwrap();
+    expect_lost(&live);
+    fs::write(elsewhere.join("secret"), "").unwrap();
+    live.daemon.signal(Signal::HUP);
+    live.daemon.wait_for_log("HUP signal");
+    fs::remove_file(&live.source).unwrap();
+    fs::remove_file(elsewhere.join("secret")).unwrap();
+    fs::rename(&elsewhere, &live.source).unwrap();
+    live.expect_mirrored();
 }

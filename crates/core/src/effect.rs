@@ -16,12 +16,10 @@ pub enum Effect {
     /// Pin the root of this mirror and watch its tree. The answer is an
     /// [`Input::Covered`](crate::input::Input::Covered) or
     /// [`Input::CannotCover`](crate::input::Input::CannotCover).
-    Cover {
-        /// Which mirror.
-        mirror: MirrorId,
-        /// Which directory may stand at the root.
-        accept: Accept,
-    },
+    ///
+    /// The first time that is whatever directory stands there. From then on only what can follow
+    /// it: no mirror can ask for more, whether it looks again by itself or for a `SIGHUP`.
+    Cover(MirrorId),
     /// Watch the tree of this mirror no more.
     Uncover(MirrorId),
     /// Start a job. Its end is an [`Input::JobEnded`](crate::input::Input::JobEnded).
@@ -67,13 +65,4 @@ pub enum Call {
         /// The code that it returned.
         code: i32,
     },
-}
-
-/// Which directory may stand at the root of a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accept {
-    /// Whatever stands there now: a person has just said so, by starting the daemon or by `SIGHUP`.
-    Any,
-    /// Only what can be the root that was lost, and not the empty place under a lost mount.
-    Successor,
 }

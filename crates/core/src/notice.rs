@@ -92,6 +92,8 @@ pub enum Gone {
     Replaced,
     /// The file system that held it was unmounted.
     Unmounted,
+    /// A symbolic link is in its path.
+    Linked,
 }
 
 impl Gone {
@@ -102,6 +104,7 @@ impl Gone {
             Self::Removed => "it was removed or renamed",
             Self::Replaced => "another directory stands in its place",
             Self::Unmounted => "its file system was unmounted",
+            Self::Linked => "its path leads through a symbolic link now",
         }
     }
 }

@@ -45,10 +45,17 @@ impl Dir {
     ///
     /// As `openat2(2)`: `ELOOP` if there is a link in it, even a last one.
     pub fn open_unlinked(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let fd = retry(|| fs::openat2(fs::CWD, path, flags, Mode::empty(), resolve))?;
-        Ok(Self { fd })
+        Ok(Self { fd: open_unlinked(path, OFlags::RDONLY)? })
+    }
+
+    /// As [`open_unlinked`](Self::open_unlinked), but the directory is opened as a path: no
+    /// permission to read it is needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_unlinked`](Self::open_unlinked).
+    pub fn find_unlinked(path: &Path) -> io::Result<Self> {
+        Ok(Self { fd: open_unlinked(path, OFlags::PATH)? })
     }
 
     /// Opens the directory at `path` below this one; the empty path is this directory itself.
@@ -136,6 +143,12 @@ impl AsFd for Dir {
     }
 }
 
+fn open_unlinked(path: &Path, how: OFlags) -> io::Result<OwnedFd> {
+    let flags = how | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(retry(|| fs::openat2(fs::CWD, path, flags, Mode::empty(), resolve))?)
+}
+
 /// `openat2(2)` answers `EAGAIN` when a rename elsewhere makes it unsure that it stayed below.
 fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     const TRIES: usize = 100;
@@ -189,6 +202,22 @@ mod tests {
         let dir = Dir::open(place.path()).unwrap();
         let up = dir.open_below(b"a/b").unwrap().up().unwrap();
         assert_eq!(up.stat(b"").unwrap().stx_ino, dir.stat(b"a").unwrap().stx_ino);
+    }
+
+    #[test]
+    fn no_link_is_followed_to_a_path_without_links() {
+        let place = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(place.path()).unwrap();
+        fs::create_dir_all(path.join("a/b")).unwrap();
+        symlink("a", path.join("link")).unwrap();
+        assert!(Dir::open_unlinked(&path.join("a/b")).is_ok());
+        for link in ["link", "link/b"] {
+            for opened in
+                [Dir::open_unlinked(&path.join(link)), Dir::find_unlinked(&path.join(link))]
+            {
+                assert_eq!(Errno::from_io_error(&opened.unwrap_err()), Some(Errno::LOOP), "{link}");
+            }
+        }
     }
 
     #[test]

@@ -338,8 +338,6 @@ impl Folder<'_> {
 
     /// What the source lists, after what it does not list has been removed from the target.
     fn compare(&self) -> Result<Vec<Item>, Trouble> {
-        let stat = self.pair.source.stat(b"").map_err(trouble::source("look at"))?;
-        self.pass.direct.learned.mounts.learn(self.path, &stat);
         let mut buffer = ReadBuffer::new();
         let mut items: Vec<Item> = Vec::new();
         let listed = self.pair.source.read(&mut buffer, |entry| {

@@ -9,10 +9,7 @@ use std::{
 use mirror_core::{guard::MaxDelete, path::TreePath};
 use mirror_linux::dir::Dir;
 
-use super::{
-    super::presence::Presence, links::Links, mounts::Mounts, path_text, traits::Traits,
-    warn::Warnings,
-};
+use super::{super::presence::Presence, links::Links, path_text, traits::Traits, warn::Warnings};
 use crate::report::Log;
 
 /// How many directories are remembered in which nothing was left over.
@@ -22,7 +19,6 @@ const MOST_SWEPT: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct Learned {
     pub(super) links: Links,
-    pub(super) mounts: Mounts,
     pub(super) warnings: Warnings,
     presence: OnceLock<Arc<Presence>>,
     traits: OnceLock<Traits>,

@@ -18,7 +18,6 @@ mod folder;
 mod grain;
 mod learned;
 mod links;
-mod mounts;
 mod moves;
 mod near;
 mod options;
@@ -183,7 +182,7 @@ impl DirectExecutor {
 
 impl Executor for DirectExecutor {
     fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
-        let source = match self.source.open() {
+        let source = match self.source.open_for(&job.work, &self.log) {
             Ok(source) => source,
             Err(outcome) => return outcome,
         };
@@ -213,7 +212,11 @@ impl Executor for DirectExecutor {
             Work::Large { path, .. } => places::batch(&pass, &PlaceSet::entry(path), &[]),
         }
         let all = pass.visits_all();
-        match pass.into_outcome() {
+        let outcome = pass.into_outcome();
+        if let Err(gone @ Outcome::SourceGone(_)) = self.source.open() {
+            return gone;
+        }
+        match outcome {
             outcome @ (Outcome::Done | Outcome::Partly(_) | Outcome::Split { .. }) => {
                 if let Err(outcome) = self.presence.settle(&before, all) {
                     return outcome;

@@ -55,6 +55,8 @@ pub(super) struct Pass<'a> {
     pub(super) heard: &'a Heard,
     /// Whether what the source does not have is deleted.
     pub(super) delete: bool,
+    /// Whether anything is, or was, mounted inside the source.
+    has_mounts: bool,
     /// The files with several names, if they had to be searched for.
     pub(super) search: Search,
     /// What only the target has, and is counted: what nobody saw go, ..
@@ -188,6 +190,7 @@ impl<'a> Pass<'a> {
             target,
             heard,
             delete,
+            has_mounts: direct.source.has_mounts(),
             search: Search::default(),
             unseen: Counted::default(),
             seen: Counted::default(),
@@ -316,11 +319,14 @@ impl<'a> Pass<'a> {
     pub(super) fn protects_in(&self, removed: &TreePath, path: &TreePath, kind: Kind) -> bool {
         options::is_backup(&self.direct.settings.options, path, kind)
             || self.filter().protects_in_removed(removed, path, kind)
+            || self.is_unmounted(path)
     }
 
     /// Whether nothing below a directory that is removed can have to stay.
     pub(super) fn protects_nothing(&self) -> bool {
-        self.filter().is_empty() && self.direct.settings.options.backup.is_none()
+        self.filter().is_empty()
+            && self.direct.settings.options.backup.is_none()
+            && !self.has_mounts
     }
 
     /// Takes one of the deletions that the user allows a job at most. Returns false if there is none
@@ -335,21 +341,9 @@ impl<'a> Pass<'a> {
         may
     }
 
-    /// Whether the path came from a mount of the source that has gone.
-    fn is_unmounted(&self, path: &TreePath) -> bool {
-        let learned = &self.direct.learned;
-        let Some(mount) = learned.mounts.lost(&self.source, path) else { return false };
-        if learned.warnings.take(Topic::Unmounted(mount.clone())) {
-            let root = path_text(self.direct.source.path());
-            self.direct.log.say(
-                Category::Warn,
-                format_args!(
-                    "nothing is mounted on {root}{mount} any more: what came from there stays at \
-                     the target until the next start"
-                ),
-            );
-        }
-        true
+    /// Whether the path is of what was mounted in the source and is not any more.
+    pub(super) fn is_unmounted(&self, path: &TreePath) -> bool {
+        self.has_mounts && self.direct.source.is_absent(&self.source, path)
     }
 
     /// Whether the root of the source lists nothing that is mirrored: that is more often a disk that is
@@ -377,7 +371,7 @@ impl<'a> Pass<'a> {
             if is_mirrored { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
         });
         if !is_empty {
-            self.direct.learned.warnings.renew(&Topic::EmptySource);
+            self.direct.learned.warnings.renew(Topic::EmptySource);
         }
         is_empty
     }

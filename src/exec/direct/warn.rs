@@ -5,10 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use mirror_core::path::TreePath;
-
 /// What a warning is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic {
     /// The root of the source lists nothing.
     EmptySource,
@@ -22,8 +20,6 @@ pub(super) enum Topic {
     Within,
     /// The user allows no more deletions.
     MaxDelete,
-    /// What was mounted here in the source is not any more.
-    Unmounted(TreePath),
 }
 
 /// Which warnings were given.
@@ -39,7 +35,7 @@ impl Warnings {
     }
 
     /// The reason is gone: if it comes back, the warning is due again.
-    pub(super) fn renew(&self, topic: &Topic) {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
+    pub(super) fn renew(&self, topic: Topic) {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(&topic);
     }
 }

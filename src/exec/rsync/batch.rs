@@ -54,10 +54,10 @@ pub(super) const MOST_NAMES: usize = 100;
 
 /// One job while it runs.
 pub(super) struct Run<'a> {
-    of: &'a RsyncExecutor,
+    pub(super) of: &'a RsyncExecutor,
     stop: &'a Stop,
-    root: &'a Dir,
-    failed: Vec<(Place, Failure)>,
+    pub(super) root: &'a Dir,
+    pub(super) failed: Vec<(Place, Failure)>,
     /// Files that are left to jobs of their own.
     left: Vec<TreePath>,
     /// All of the source goes, so that nothing is missing where the target has to be made.
@@ -121,6 +121,7 @@ impl<'a> Run<'a> {
             self.left.append(&mut large);
         }
         self.tell(&found);
+        self.delete_around(&mut found)?;
         self.list(&found)?;
         self.trees(&found.trees)?;
         for path in large {
@@ -135,8 +136,9 @@ impl<'a> Run<'a> {
     /// Brings one file, however large it is.
     pub(super) fn large(&mut self, path: &TreePath) -> Result<(), Outcome> {
         let found = survey(self.root, &PlaceSet::entry(path), &self.of.filter);
-        let found = self.without_what_rsync_cannot_take(found);
+        let mut found = self.without_what_rsync_cannot_take(found);
         self.tell(&found);
+        self.delete_around(&mut found)?;
         self.list(&found)?;
         self.trees(&found.trees)?;
         self.root_itself(&found)
@@ -251,7 +253,7 @@ impl<'a> Run<'a> {
 
     /// Makes a call, unless the job has to end. One that brings only a part fails where the target
     /// is gone.
-    fn call(&self, call: &Call) -> Result<(End, Findings), Outcome> {
+    pub(super) fn call(&self, call: &Call) -> Result<(End, Findings), Outcome> {
         if self.is_full || !self.of.presence.is_seen() {
             return self.call_or_narrower(call);
         }
@@ -290,6 +292,7 @@ impl<'a> Run<'a> {
         }
         // RACE: rsync opens the target by its name; the look afterwards tells what it found.
         self.of.presence.check_path()?;
+        let call = &*self.protecting(call);
         self.tell_call(call);
         let plan = &self.of.plan;
         let names = Names { source: plan.source(), target: plan.target() };
@@ -306,7 +309,7 @@ impl<'a> Run<'a> {
     }
 
     /// What the end of a call means.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         end: &End,
         findings: &Findings,

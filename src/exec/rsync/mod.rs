@@ -3,6 +3,7 @@
 //! The words are made by [`mirror_core::plan::rsync`]; here is in which order the calls are made,
 //! and what their ends mean.
 
+mod absent;
 mod batch;
 mod existing;
 mod findings;
@@ -178,7 +179,7 @@ impl Executor for RsyncExecutor {
         // As long as it is open, the file system of the source can't be unmounted.
         // RACE: rsync opens the source by its name. If another directory gets that name between
         // this look and rsync's, rsync mirrors that one; the look afterwards tells it.
-        let root = match self.root.open() {
+        let root = match self.root.open_for(&job.work, &self.log) {
             Ok(root) => root,
             Err(outcome) => return outcome,
         };

@@ -18,7 +18,7 @@ fn of_jobs(max_jobs: usize) -> Fleet {
 fn what_is_due_leaves_while_others_are_under_way() {
     play(
         of_jobs(2),
-        "0    begin      -> cover 0 Any
+        "0    begin      -> cover 0
          0    covered 0
          0    0 write /a
          100             -> start 0 /a
@@ -38,7 +38,7 @@ fn what_is_due_leaves_while_others_are_under_way() {
 fn a_full_transfer_runs_alone() {
     play(
         of_jobs(3),
-        "0    begin      -> cover 0 Any
+        "0    begin      -> cover 0
          0    covered 0
          0    0 write /a
          100             -> start 0 /a
@@ -58,7 +58,7 @@ fn a_full_transfer_runs_alone() {
 fn jobs_that_fail_together_make_the_pause_longer_once() {
     play(
         of_jobs(3),
-        "0    begin       -> cover 0 Any
+        "0    begin       -> cover 0
          0    covered 0
          0    0 write /a
          100              -> start 0 /a
@@ -78,7 +78,7 @@ fn jobs_that_fail_together_make_the_pause_longer_once() {
 fn a_source_that_goes_stops_all_jobs_of_its_mirror() {
     play(
         of_jobs(2),
-        "0    begin        -> cover 0 Any
+        "0    begin        -> cover 0
          0    covered 0
          0    0 write /a
          100               -> start 0 /a
@@ -86,7 +86,7 @@ fn a_source_that_goes_stops_all_jobs_of_its_mirror() {
          200               -> start 0 /b
          300  job 0 gone   -> uncover 0, stop 1, gone: no
          400  job 1 done
-         1300              -> cover 0 Successor
+         1300              -> cover 0
          1300 covered 0    -> SourceBack, start 0 //**",
     );
 }
@@ -95,7 +95,7 @@ fn a_source_that_goes_stops_all_jobs_of_its_mirror() {
 fn who_inherits_a_target_waits_for_all_jobs_that_work_there() {
     play(
         of_jobs(2),
-        "0    begin         -> cover 0 Any
+        "0    begin         -> cover 0
          0    covered 0
          0    0 write /a
          100                -> start 0 /a
@@ -103,7 +103,7 @@ fn who_inherits_a_target_waits_for_all_jobs_that_work_there() {
          200                -> start 0 /b
          300  replace new:0 -> uncover 0, stop 0, stop 1
          400  job 1 done
-         500  job 0 done    -> dismiss 0, cover 1 Any",
+         500  job 0 done    -> dismiss 0, cover 1",
     );
 }
 
@@ -111,7 +111,7 @@ fn who_inherits_a_target_waits_for_all_jobs_that_work_there() {
 fn large_files_go_beside_the_small_ones() {
     play(
         of_jobs(3),
-        "0    begin          -> cover 0 Any
+        "0    begin          -> cover 0
          0    covered 0
          0    0 write /l
          100                 -> start 0 /l
@@ -138,7 +138,7 @@ fn large_files_go_beside_the_small_ones() {
 fn a_large_file_waits_for_no_more_than_what_goes_with_its_directory() {
     play(
         of_jobs(2),
-        "0    begin            -> cover 0 Any
+        "0    begin            -> cover 0
          0    covered 0
          0    0 write /d/l
          0    0 write /d/m
@@ -153,7 +153,7 @@ fn a_large_file_waits_for_no_more_than_what_goes_with_its_directory() {
 fn a_large_file_that_fails_all_the_time_is_tried_less_and_less() {
     play(
         of_jobs(2),
-        "0    begin           -> cover 0 Any
+        "0    begin           -> cover 0
          0    covered 0
          0    0 write /l
          100                  -> start 0 /l

@@ -487,7 +487,7 @@ fn who_is_replaced_is_dismissed_when_its_children_have_ended() {
     let now = played.moment();
     played.fleet.replace(vec![joins], now, &mut effects);
     let said: Vec<_> = effects.iter().map(show).collect();
-    let cover = "Cover { mirror: MirrorId(1), accept: Any }";
+    let cover = "Cover(MirrorId(1))";
     let stop = format!("stop {}", job.0);
     assert_eq!(said, [&*stop, cover, "list /d"]);
     // What happens until it is watched is told by the watching of the one before.
@@ -519,7 +519,7 @@ fn who_is_replaced_again_before_his_heir_is_watched_is_watched_until_the_last_on
         played.fleet.replace(heirs.iter().map(joins).collect(), now, &mut effects);
         effects.iter().map(show).collect::<Vec<_>>()
     };
-    let cover = |mirror| format!("Cover {{ mirror: MirrorId({mirror}), accept: Any }}");
+    let cover = |mirror| format!("Cover(MirrorId({mirror}))");
     let dismiss = |mirror| format!("Dismiss(MirrorId({mirror}))");
     let uncover = |mirror| format!("Uncover(MirrorId({mirror}))");
     assert_eq!(replace(&mut played, &[0]), [dismiss(0), cover(1), "list /d".into()]);

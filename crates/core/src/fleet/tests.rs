@@ -144,7 +144,7 @@ pub(super) fn at(path: &str) -> TreePath {
 
 fn show(effect: &Effect) -> String {
     match effect {
-        Effect::Cover { mirror, accept } => format!("cover {} {accept:?}", mirror.0),
+        Effect::Cover(mirror) => format!("cover {}", mirror.0),
         Effect::Uncover(mirror) => format!("uncover {}", mirror.0),
         Effect::Start(job) => format!("start {} {}", job.mirror.0, show_work(&job.work)),
         Effect::Stop(job) => format!("stop {}", job.0),
@@ -199,7 +199,7 @@ fn show_event(event: &MirrorEvent) -> String {
 #[test]
 fn a_mirror_covers_then_brings_all_then_changes() {
     check(
-        "0    begin        -> cover 0 Any
+        "0    begin        -> cover 0
          5    covered 0    -> start 0 all
          20   0 write /a
          30   job 0 done   -> StartupFinished
@@ -263,7 +263,7 @@ fn a_directory_moves_unless_a_rule_is_about_places_in_it() {
     let fleet = Fleet::new(vec![Settings { filter, ..settings(Insist::Yes) }], Limits::default());
     play(
         fleet,
-        "0    begin               -> cover 0 Any
+        "0    begin               -> cover 0
          0    covered 0           -> start 0 all
          0    job 0 done          -> StartupFinished
          0    0 mv-dir /a /b
@@ -281,7 +281,7 @@ fn a_directory_moves_unless_a_rule_is_about_places_in_it() {
 fn a_batch_is_made_again_until_what_comes_after_it_succeeds() {
     play(
         fleet(1, Insist::No, Limits::default()),
-        "0    begin            -> cover 0 Any
+        "0    begin            -> cover 0
          0    covered 0        -> start 0 all
          0    job 0 hook retry -> StartupFinished, hook again in 1000
          10   0 write /a
@@ -300,7 +300,7 @@ fn without_a_way_to_the_target_no_job_starts_and_nothing_is_lost() {
     let closed = Settings { gate: Gate::Closed, ..settings(Insist::Yes) };
     play(
         Fleet::new(vec![closed], Limits::default()),
-        "0    begin          -> cover 0 Any
+        "0    begin          -> cover 0
          0    covered 0
          500  0 write /a
          5000
@@ -324,7 +324,7 @@ fn without_a_way_to_the_target_no_job_starts_and_nothing_is_lost() {
 fn one_pass_does_not_wait_for_a_person() {
     play(
         fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
-        "0    begin            -> cover 0 Any
+        "0    begin            -> cover 0
          0    covered 0        -> start 0 all
          0    job 0 hook hold  -> StartupFinished, hook holds, exit 255",
     );
@@ -333,7 +333,7 @@ fn one_pass_does_not_wait_for_a_person() {
 #[test]
 fn what_happens_before_the_source_is_covered_goes_with_the_first_transfer() {
     check(
-        "0    begin        -> cover 0 Any
+        "0    begin        -> cover 0
          1    0 write /a
          5    covered 0    -> start 0 all
          30   job 0 done   -> StartupFinished
@@ -344,7 +344,7 @@ fn what_happens_before_the_source_is_covered_goes_with_the_first_transfer() {
 #[test]
 fn a_change_while_a_batch_runs_goes_with_the_next() {
     check(
-        "0    begin        -> cover 0 Any
+        "0    begin        -> cover 0
          0    covered 0    -> start 0 all
          0    job 0 done   -> StartupFinished
          0    0 write /a
@@ -359,7 +359,7 @@ fn a_change_while_a_batch_runs_goes_with_the_next() {
 #[test]
 fn directories_that_come_or_go_are_read_whole() {
     check(
-        "0    begin        -> cover 0 Any
+        "0    begin        -> cover 0
          0    covered 0    -> start 0 all
          0    job 0 done   -> StartupFinished
          0    0 mkdir /d
@@ -373,7 +373,7 @@ fn directories_that_come_or_go_are_read_whole() {
 #[test]
 fn a_target_that_is_away_is_tried_again_later_and_later() {
     check(
-        "0    begin        -> cover 0 Any
+        "0    begin        -> cover 0
          0    covered 0    -> start 0 all
          0    job 0 done   -> StartupFinished
          0    0 write /a
@@ -391,7 +391,7 @@ fn a_target_that_is_away_is_tried_again_later_and_later() {
 #[test]
 fn a_place_that_fails_does_not_hold_up_the_others() {
     check(
-        "0    begin        -> cover 0 Any
+        "0    begin        -> cover 0
          0    covered 0    -> start 0 all
          0    job 0 but /x -> 1 failed, StartupFinished
          100  0 write /a
@@ -404,12 +404,12 @@ fn a_place_that_fails_does_not_hold_up_the_others() {
 
 #[test]
 fn a_first_transfer_that_fails_ends_the_daemon_unless_told_to_insist() {
-    let script = "0  begin       -> cover 0 Any
+    let script = "0  begin       -> cover 0
                   0  covered 0   -> start 0 all
                   9  job 0 again -> given up, exit 255";
     play(fleet(1, Insist::No, Limits::default()), script);
     check(
-        "0    begin       -> cover 0 Any
+        "0    begin       -> cover 0
          0    covered 0   -> start 0 all
          9    job 0 again -> retry startup in 1000
          1009             -> start 0 all
@@ -420,12 +420,12 @@ fn a_first_transfer_that_fails_ends_the_daemon_unless_told_to_insist() {
 #[test]
 fn an_exit_code_without_hope_ends_the_daemon_at_startup_only() {
     check(
-        "0    begin         -> cover 0 Any
+        "0    begin         -> cover 0
          0    covered 0     -> start 0 all
          10   job 0 unknown -> startup fatal: Unknown, exit 255",
     );
     check(
-        "0    begin         -> cover 0 Any
+        "0    begin         -> cover 0
          0    covered 0     -> start 0 all
          10   job 0 done    -> StartupFinished
          10   0 write /a
@@ -442,11 +442,11 @@ fn an_exit_code_without_hope_ends_the_daemon_at_startup_only() {
 fn a_mirror_that_has_been_live_does_not_end_the_daemon_when_its_source_is_back() {
     play(
         fleet(1, Insist::No, Limits::default()),
-        "0    begin          -> cover 0 Any
+        "0    begin          -> cover 0
          0    covered 0      -> start 0 all
          0    job 0 done     -> StartupFinished
          10   0 unmounted    -> uncover 0, gone: its file system was unmounted
-         1010                -> cover 0 Successor
+         1010                -> cover 0
          1020 covered 0      -> SourceBack, start 0 //**
          1030 job 1 unknown  -> retry all in 1000
          2030                -> start 0 //**
@@ -460,7 +460,7 @@ fn a_mirror_that_has_been_live_does_not_end_the_daemon_when_its_source_is_back()
 fn without_init_a_mirror_is_live_once_it_is_covered() {
     play(
         without_init(Limits::default()),
-        "0    begin          -> cover 0 Any
+        "0    begin          -> cover 0
          1    0 write /a
          5    covered 0
          101                 -> start 0 /a
@@ -468,7 +468,7 @@ fn without_init_a_mirror_is_live_once_it_is_covered() {
          1110                -> start 0 /a
          1120 job 1 done     -> BatchFinished
          2000 0 unmounted    -> uncover 0, gone: its file system was unmounted
-         3000                -> cover 0 Successor
+         3000                -> cover 0
          3010 covered 0      -> SourceBack, start 0 //**
          3020 job 2 done     -> FullFinished",
     );
@@ -478,7 +478,7 @@ fn without_init_a_mirror_is_live_once_it_is_covered() {
 fn without_init_one_pass_is_done_at_once() {
     play(
         without_init(Limits { onepass: true, max_jobs: None }),
-        "0  begin      -> cover 0 Any
+        "0  begin      -> cover 0
          5  covered 0  -> OnepassDone, exit 0",
     );
 }
@@ -486,7 +486,7 @@ fn without_init_one_pass_is_done_at_once() {
 #[test]
 fn a_full_transfer_is_made_when_its_time_comes_and_takes_all_that_waits() {
     check(
-        "0    begin       -> cover 0 Any
+        "0    begin       -> cover 0
          0    covered 0   -> start 0 all
          0    job 0 done  -> StartupFinished
          10   0 write /a
@@ -508,7 +508,7 @@ fn a_full_transfer_is_made_when_its_time_comes_and_takes_all_that_waits() {
 #[test]
 fn a_full_transfer_is_not_made_twice_at_the_start() {
     check(
-        "0    begin       -> cover 0 Any
+        "0    begin       -> cover 0
          1    full 0      -> FullDue
          5    covered 0   -> start 0 all
          6    full 0      -> FullDue
@@ -524,13 +524,13 @@ fn a_full_transfer_is_not_made_twice_at_the_start() {
 fn what_stays_is_left_alone_and_what_does_not_is_ended() {
     play(
         fleet(3, Insist::Yes, Limits::default()),
-        "0    begin           -> cover 0 Any, cover 1 Any, cover 2 Any
+        "0    begin           -> cover 0, cover 1, cover 2
          0    covered 0       -> start 0 all
          0    covered 1       -> start 1 all
          0    covered 2       -> start 2 all
          5    job 2 done      -> StartupFinished
          10   2 write /a
-         20   replace new 1   -> uncover 0, stop 0, uncover 2, dismiss 2, cover 3 Any
+         20   replace new 1   -> uncover 0, stop 0, uncover 2, dismiss 2, cover 3
          30   0 write /b
          30   2 write /b
          30   covered 0
@@ -549,14 +549,14 @@ fn what_stays_is_left_alone_and_what_does_not_is_ended() {
 fn who_inherits_a_target_waits_for_the_job_that_works_there() {
     play(
         fleet(2, Insist::Yes, Limits::default()),
-        "0    begin           -> cover 0 Any, cover 1 Any
+        "0    begin           -> cover 0, cover 1
          0    covered 0       -> start 0 all
          0    covered 1       -> start 1 all
          10   replace new:0,1 -> uncover 0, stop 0, uncover 1, stop 1
          20   replace 2       ->
          30   job 1 again     -> dismiss 1
          40   replace new:0,2 -> uncover 2, dismiss 2
-         50   job 0 done      -> dismiss 0, cover 3 Any
+         50   job 0 done      -> dismiss 0, cover 3
          60   covered 3       -> start 3 all
          70   job 2 fatal     -> retry startup in 1000",
     );
@@ -567,9 +567,9 @@ fn a_replaced_mirror_counts_until_its_job_has_ended() {
     let limits = Limits { max_jobs: Some(1), onepass: true };
     play(
         fleet(1, Insist::Yes, limits),
-        "0     begin       -> cover 0 Any
+        "0     begin       -> cover 0
          0     covered 0   -> start 0 all
-         10    replace new -> uncover 0, stop 0, cover 1 Any
+         10    replace new -> uncover 0, stop 0, cover 1
          20    covered 1
          30    term        -> Draining(Terminate, 1)
          10030             -> Stopping(1), stop 0
@@ -593,17 +593,17 @@ fn names_of_mirrors_are_not_used_twice() {
 #[test]
 fn nothing_is_done_while_the_source_is_gone() {
     check(
-        "0    begin          -> cover 0 Any
+        "0    begin          -> cover 0
          0    covered 0      -> start 0 all
          0    job 0 done     -> StartupFinished
          0    0 write /a
          50   0 unmounted    -> uncover 0, gone: its file system was unmounted
          500
-         1050                -> cover 0 Successor
+         1050                -> cover 0
          1060 cannot 0 why   -> still gone: why
-         2060                -> cover 0 Successor
+         2060                -> cover 0
          2061 cannot 0 why
-         2100 hup            -> Hangup, cover 0 Any
+         2100 hup            -> Hangup, cover 0
          5000
          5001 covered 0      -> SourceBack, start 0 //**
          5002 job 1 done     -> FullFinished
@@ -614,10 +614,10 @@ fn nothing_is_done_while_the_source_is_gone() {
 #[test]
 fn a_job_that_outlives_its_source_proves_nothing() {
     check(
-        "0    begin          -> cover 0 Any
+        "0    begin          -> cover 0
          0    covered 0      -> start 0 all
          10   0 unmounted    -> uncover 0, stop 0, gone: its file system was unmounted
-         1010                -> cover 0 Successor
+         1010                -> cover 0
          1020 covered 0      -> SourceBack
          1030 job 0 done     -> start 0 all
          1040 job 1 done     -> StartupFinished",
@@ -627,17 +627,17 @@ fn a_job_that_outlives_its_source_proves_nothing() {
 #[test]
 fn a_job_that_finds_the_source_gone_holds_the_mirror() {
     check(
-        "0    begin          -> cover 0 Any
+        "0    begin          -> cover 0
          0    covered 0      -> start 0 all
          10   job 0 gone     -> uncover 0, gone: no
-         1010                -> cover 0 Successor",
+         1010                -> cover 0",
     );
 }
 
 #[test]
 fn the_daemon_lets_jobs_end_then_asks_them_then_leaves_them() {
     check(
-        "0     begin       -> cover 0 Any
+        "0     begin       -> cover 0
          0     covered 0   -> start 0 all
          10    term        -> Draining(Terminate, 1)
          5000
@@ -646,14 +646,14 @@ fn the_daemon_lets_jobs_end_then_asks_them_then_leaves_them() {
          15010             -> exit 143",
     );
     check(
-        "0     begin       -> cover 0 Any
+        "0     begin       -> cover 0
          0     covered 0   -> start 0 all
          10    term        -> Draining(Terminate, 1)
          20    term        -> Stopping(1), stop 0
          30    job 0 again -> exit 143",
     );
     check(
-        "0     begin       -> cover 0 Any
+        "0     begin       -> cover 0
          0     covered 0   -> start 0 all
          0     job 0 done  -> StartupFinished
          10    term        -> Draining(Terminate, 0), exit 143",
@@ -665,7 +665,7 @@ fn one_pass_ends_when_all_first_transfers_are_done() {
     let limits = Limits { onepass: true, max_jobs: None };
     play(
         fleet(2, Insist::No, limits),
-        "0  begin      -> cover 0 Any, cover 1 Any
+        "0  begin      -> cover 0, cover 1
          0  covered 0  -> start 0 all
          0  covered 1  -> start 1 all
          5  job 0 done -> StartupFinished
@@ -678,7 +678,7 @@ fn a_limit_of_jobs_is_shared_in_turn() {
     let limits = Limits { onepass: false, max_jobs: Some(1) };
     play(
         fleet(3, Insist::No, limits),
-        "0  begin      -> cover 0 Any, cover 1 Any, cover 2 Any
+        "0  begin      -> cover 0, cover 1, cover 2
          0  covered 0  -> start 0 all
          0  covered 1
          0  covered 2
@@ -692,7 +692,7 @@ fn a_limit_of_jobs_is_shared_in_turn() {
 fn one_dead_target_costs_the_others_nothing() {
     play(
         fleet(2, Insist::Yes, Limits::default()),
-        "0    begin       -> cover 0 Any, cover 1 Any
+        "0    begin       -> cover 0, cover 1
          0    covered 0   -> start 0 all
          0    covered 1   -> start 1 all
          5    job 0 again -> retry startup in 1000

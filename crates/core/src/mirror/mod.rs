@@ -24,7 +24,7 @@ pub use state::{Away, Cause, Look, Resume, State};
 pub use status::{Delay, What};
 
 use crate::{
-    effect::{Accept, Effect},
+    effect::Effect,
     event::{Event, MirrorEvent},
     input::Gate,
     job::{AfterHook, Failure, Grounds, HeldDeletions, Job, JobId, Outcome, Place, Scope, Work},
@@ -94,7 +94,7 @@ impl Mirror {
     /// Asks for the source to be watched; all else follows from the answer.
     pub fn begin(&mut self, effects: &mut Vec<Effect>) {
         self.state = State::Covering;
-        effects.push(Effect::Cover { mirror: self.id, accept: Accept::Any });
+        effects.push(Effect::Cover(self.id));
     }
 
     /// The state it is in.
@@ -239,7 +239,7 @@ impl Mirror {
             State::Away(away) => away.until = now,
             State::Held { look, .. } => {
                 *look = Look::Asked;
-                effects.push(Effect::Cover { mirror: self.id, accept: Accept::Any });
+                effects.push(Effect::Cover(self.id));
             }
             State::Covering | State::Starting | State::Live => {}
         }
@@ -282,7 +282,7 @@ impl Mirror {
     pub fn advance(&mut self, job: Option<JobId>, now: Moment, effects: &mut Vec<Effect>) -> bool {
         if let State::Held { look, .. } = &mut self.state {
             if look.is_to_be_asked(now) {
-                effects.push(Effect::Cover { mirror: self.id, accept: Accept::Successor });
+                effects.push(Effect::Cover(self.id));
             }
             return false;
         }

@@ -32,6 +32,15 @@ pub struct Call {
 }
 
 impl Call {
+    /// The same call, but nothing at or below these places is deleted, not even where a directory
+    /// above goes: it comes before all other rules.
+    #[must_use]
+    pub fn protecting<'a>(mut self, places: impl IntoIterator<Item = &'a TreePath>) -> Self {
+        let rule = |path| [&b"--filter=P "[..], &escaped(path), b"/***"].concat();
+        self.args.splice(0..0, places.into_iter().map(rule));
+        self
+    }
+
     /// The same without the comparison of nanoseconds, which the other side has to know of and
     /// `rrsync` does not. What a list names is sent whatever its time; in a tree whole seconds
     /// count.

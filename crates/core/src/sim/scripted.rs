@@ -321,7 +321,7 @@ impl World {
     fn perform(&mut self, effects: Vec<Effect>) -> Found {
         for effect in effects {
             match effect {
-                Effect::Cover { mirror, .. } => {
+                Effect::Cover(mirror) => {
                     if !self.covering.contains(&mirror) && !self.watched.contains(&mirror) {
                         self.covering.push(mirror);
                     }

@@ -268,7 +268,7 @@ impl World {
     fn perform(&mut self, effects: Vec<Effect>) -> Found {
         for effect in effects {
             match effect {
-                Effect::Cover { mirror, .. } => self.cover(mirror)?,
+                Effect::Cover(mirror) => self.cover(mirror)?,
                 Effect::Uncover(mirror) => {
                     for side in self.sides.iter_mut().filter(|side| side.mirror == mirror) {
                         side.is_covered = false;

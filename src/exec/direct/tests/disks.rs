@@ -158,11 +158,40 @@ fn what_is_mounted_in_the_source_is_copied_and_stays_when_it_is_unmounted() {
     fs::remove_dir(mirror.source("a/disk")).unwrap();
     assert_eq!(mirror.full(), Outcome::Done);
     assert!(fs::exists(mirror.target("a/disk/b/file")).unwrap());
-    // Mounted again, it is mirrored again.
+    // What another disk has is copied, but is no reason to delete what that one had.
     fs::create_dir(mirror.source("a/disk")).unwrap();
     let _disk = Disk::mount(&mirror.source("a/disk"), "size=10m").unwrap();
     fs::write(mirror.source("a/disk/new"), b"content").unwrap();
-    mirror.assert_mirrored();
+    assert_eq!(mirror.full(), Outcome::Done);
+    for name in ["a/disk/new", "a/disk/b/file"] {
+        assert_eq!(fs::read(mirror.target(name)).unwrap(), b"content");
+    }
+}
+
+#[test]
+fn what_was_unmounted_stays_when_the_directory_above_it_goes_or_is_renamed() {
+    for renamed in [true, false] {
+        let mirror = Mirror::new();
+        fs::create_dir_all(mirror.source("a/disk")).unwrap();
+        for name in ["a/top", "kept"] {
+            fs::write(mirror.source(name), b"content").unwrap();
+        }
+        let Some(disk) = Disk::mount(&mirror.source("a/disk"), "size=10m") else { return };
+        fs::write(mirror.source("a/disk/file"), b"content").unwrap();
+        mirror.assert_mirrored();
+        drop(disk);
+        let (is_kept, moves) = if renamed {
+            fs::rename(mirror.source("a"), mirror.source("b")).unwrap();
+            ("b/disk/file", "a>b")
+        } else {
+            fs::remove_dir_all(mirror.source("a")).unwrap();
+            ("a/disk/file", "")
+        };
+        assert_eq!(mirror.batch_with("a/ b/", moves), Outcome::Done);
+        assert_eq!(mirror.full(), Outcome::Done);
+        assert!(fs::exists(mirror.target(is_kept)).unwrap(), "{is_kept}");
+        assert!(!fs::exists(mirror.target("a/top")).unwrap());
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! With the real rsync, or with a script in its place.
 
 mod churn;
+mod mounts;
 mod trouble;
 mod words;
 

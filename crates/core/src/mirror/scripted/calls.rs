@@ -9,7 +9,7 @@ use crate::{
     event::MirrorEvent,
     input::{Answer, ChildExit},
     job::{Failure, JobId},
-    mirror::{FIRST_RETRY, Verdict},
+    mirror::{FIRST_RETRY, State, Verdict},
     queue::ordered::{Ended, EventId, Refused, Status},
     time::Moment,
 };
@@ -30,6 +30,10 @@ impl Scripted {
     /// and what it was called for rests.
     pub fn called(&mut self, result: Result<(), Failure>, now: Moment, effects: &mut Vec<Effect>) {
         let Some(calling) = self.calling.take() else { return };
+        // It was not called at all, as its source was found to be gone.
+        if matches!(self.state, State::Held { .. }) && !calling.has_acted && result.is_ok() {
+            return;
+        }
         let head = self.queue.get(calling.head);
         let is_left = head.is_some_and(|head| head.status() == Status::Wait);
         self.see_beginning();

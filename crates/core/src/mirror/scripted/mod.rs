@@ -22,7 +22,7 @@ use listings::Listings;
 
 use super::{Connection, FIRST_RETRY, LOOK_AGAIN, Look, Resume, State, retry::Retry};
 use crate::{
-    effect::{Accept, Call, Effect},
+    effect::{Call, Effect},
     event::{Event, MirrorEvent},
     filter::Filter,
     input::Gate,
@@ -207,7 +207,7 @@ impl Scripted {
     /// Asks for the source to be watched; all else follows from the answer.
     pub fn begin(&mut self, effects: &mut Vec<Effect>) {
         self.state = State::Covering;
-        effects.push(Effect::Cover { mirror: self.id, accept: Accept::Any });
+        effects.push(Effect::Cover(self.id));
     }
 
     /// The source is watched from now on: the mirror begins, or begins anew.
@@ -296,7 +296,7 @@ impl Scripted {
         self.hurry();
         if let State::Held { look, .. } = &mut self.state {
             *look = Look::Asked;
-            effects.push(Effect::Cover { mirror: self.id, accept: Accept::Any });
+            effects.push(Effect::Cover(self.id));
         }
     }
 
@@ -336,7 +336,7 @@ impl Scripted {
         match &mut self.state {
             State::Held { look, .. } => {
                 if look.is_to_be_asked(now) {
-                    effects.push(Effect::Cover { mirror: self.id, accept: Accept::Successor });
+                    effects.push(Effect::Cover(self.id));
                 }
                 return false;
             }
