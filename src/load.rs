@@ -17,7 +17,7 @@ use mirror_linux::{
 };
 
 use crate::{
-    check::{Report, Subject},
+    check::{self, Report, Subject},
     cli::{Check, Ending, Invocation, Plan},
     config::{self, Loaded, Purpose, Refusal, Request},
     engine::Wanted,
@@ -27,6 +27,9 @@ use crate::{
 
 /// The exit code of a failed start: `exit(-1)`.
 const FAILURE: u8 = 255;
+
+/// The exit code of a strict check that has warned.
+const WARNED: u8 = 1;
 
 /// Loads what is to be run, at the start and whenever it is asked again.
 #[derive(Debug)]
@@ -71,7 +74,19 @@ impl Loader {
             return Err(self.check(&loaded));
         }
         config::say_warnings(&loaded.warnings, &self.log);
+        config::say_warnings(&self.odd(&loaded), &self.log);
         Ok(Wanted { setup: loaded.setup, scripts: loaded.scripts })
+    }
+
+    /// What looks wrong about what is to be run.
+    fn odd(&self, loaded: &Loaded) -> Vec<String> {
+        check::warnings_at_start(&loaded.setup, &self.files(), &self.here)
+    }
+
+    /// The files that are run.
+    fn files(&self) -> Vec<PathBuf> {
+        let said = &self.invocation;
+        said.scripts.iter().chain(&said.config).map(|file| self.here.join(file)).collect()
     }
 
     fn fail(&self, lines: &[String]) -> ExitCode {
@@ -83,14 +98,17 @@ impl Loader {
 
     fn check(&self, loaded: &Loaded) -> ExitCode {
         let said = &self.invocation;
-        let files: Vec<PathBuf> =
-            said.scripts.iter().chain(&said.config).map(|file| self.here.join(file)).collect();
+        let files = self.files();
         let Loaded { setup, warnings, .. } = loaded;
         let (reach, here) = (said.check == Check::Reach, &*self.here);
         let report = Report::of(Subject { setup, files: &files, here, warnings, reach, can_mark });
         // Whoever closed our stdout does not want to know.
         let _ = io::stdout().lock().write_all(report.text.as_bytes());
-        if report.errors.is_empty() { ExitCode::SUCCESS } else { self.fail(&report.errors) }
+        match (report.errors.is_empty(), report.warnings) {
+            (false, _) => self.fail(&report.errors),
+            (true, 1..) if said.strict => ExitCode::from(WARNED),
+            (true, _) => ExitCode::SUCCESS,
+        }
     }
 
     /// Loads again while the daemon runs.
@@ -112,6 +130,7 @@ impl Loader {
             Refusal::Because(lines) => lines,
         })?;
         config::say_warnings(&loaded.warnings, &self.log);
+        config::say_warnings(&self.odd(&loaded), &self.log);
         Ok(Wanted { setup: loaded.setup, scripts: loaded.scripts })
     }
 
@@ -134,9 +153,23 @@ impl Loader {
             ));
         }
         if setup.syncs.is_empty() {
-            return Err(Refusal::Because(vec!["Nothing to watch!".into()]));
+            return Err(Refusal::Because(vec!["Nothing to watch!".into(), self.no_sync()]));
         }
         Ok(Loaded { setup, warnings, scripts })
+    }
+
+    /// What a sync looks like, for somebody whose file has none.
+    fn no_sync(&self) -> String {
+        let files: Vec<String> = self
+            .files()
+            .iter()
+            .map(|file| Escaped(file.as_os_str().as_bytes()).to_string())
+            .collect();
+        format!(
+            "{} has no sync{{}}: write for example sync{{ default.rsync, source = \"/srv/www\", \
+             target = \"host:/srv/www\" }}",
+            files.join(", ")
+        )
     }
 
     fn request(&self, purpose: Purpose) -> Result<Request, Refusal> {
@@ -188,6 +221,8 @@ fn refusal(ending: Ending) -> Refusal {
     match ending {
         Ending::Refused(lines) => Refusal::Because(lines),
         // The words were read already, and asked for none of these.
-        Ending::Help | Ending::Version | Ending::Monitors => Refusal::Exit(FAILURE),
+        Ending::Help | Ending::Nothing | Ending::Version | Ending::Monitors => {
+            Refusal::Exit(FAILURE)
+        }
     }
 }

@@ -229,9 +229,18 @@ fn what_is_asked_for_is_printed(place: &Place) {
     let version = place.output("-version -unknown");
     assert_eq!(version.status.code(), Some(0));
     assert_eq!(text(&version.stdout), format!("Version: {}\n", env!("CARGO_PKG_VERSION")));
-    for words in ["", "-nodaemon", "-logfile -help"] {
+    assert_eq!(place.output("--version").status.code(), Some(0));
+    assert_eq!(place.output("-V").stdout, version.stdout);
+    for (words, code) in [
+        ("", 255),
+        ("-nodaemon", 255),
+        ("-logfile -help", 0),
+        ("--help", 0),
+        ("-h", 0),
+        ("-nodaemon -h", 0),
+    ] {
         let help = place.output(words);
-        assert_eq!(help.status.code(), Some(255), "{words:?}");
+        assert_eq!(help.status.code(), Some(code), "{words:?}");
         let shown = text(&help.stdout);
         assert!(shown.starts_with("lsyncd version: "), "{words:?}");
         assert!(shown.contains("\n\nUSAGE:\n") && shown.contains("\nOPTIONS:"), "{words:?}");
@@ -265,7 +274,7 @@ fn what_is_wrong_is_told_on_stderr(place: &Place) {
 }
 
 fn the_foreground_has_clock_and_streams(place: &Place) {
-    let command = place.command("-nodaemon -logfile log -pidfile pid -rsync src host:").spawn();
+    let command = place.command("-nodaemon -logfile log -pidfile pid -rsync src host:dst").spawn();
     let mut running = Running(command.unwrap());
     place.log_until("log", "ready");
     assert_eq!(place.pid("pid"), Pid::from_child(&running.0));
@@ -293,7 +302,7 @@ fn the_foreground_has_clock_and_streams(place: &Place) {
 }
 
 fn a_closed_stdout_ends_nothing(place: &Place) {
-    let mut running = Running(place.command("-nodaemon -rsync src host:").spawn().unwrap());
+    let mut running = Running(place.command("-nodaemon -rsync src host:dst").spawn().unwrap());
     drop(running.0.stdout.take());
     let mut err = BufReader::new(running.0.stderr.take().unwrap());
     let mut line = String::new();
@@ -311,7 +320,7 @@ fn an_unwritable_logfile_ends_the_start(place: &Place) {
         ("-nodaemon", "Normal: --- Startup ---"),
         ("-insist", "Normal: --- Startup, daemonizing ---"),
     ] {
-        let output = place.output(&format!("{mode} -logfile no/log -rsync src host:"));
+        let output = place.output(&format!("{mode} -logfile no/log -rsync src host:dst"));
         assert_eq!(output.status.code(), Some(255));
         assert_eq!(without_clock(&output.stdout), [greeting]);
         let said = format!("Cannot open logfile [{}]!\n", place.path("no/log").display());
@@ -320,7 +329,7 @@ fn an_unwritable_logfile_ends_the_start(place: &Place) {
 }
 
 fn a_daemon_leaves_its_terminal(place: &Place) {
-    let words = "-log Streams -logfile log -pidfile pid -rsync src host:";
+    let words = "-log Streams -logfile log -pidfile pid -rsync src host:dst";
     check_daemon(place, &mut place.command(words));
 }
 
@@ -329,7 +338,7 @@ fn a_daemon_without_standard_streams(place: &Place) {
     let mut shell = Command::new("sh");
     shell.args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh"]);
     shell.arg(env::current_exe().unwrap());
-    shell.args("-log Streams -logfile log -pidfile pid -rsync src host:".split_whitespace());
+    shell.args("-log Streams -logfile log -pidfile pid -rsync src host:dst".split_whitespace());
     shell.env(ROLE, "").current_dir(place.directory.path());
     check_daemon(place, &mut shell);
 }
@@ -369,19 +378,19 @@ fn session(pid: Pid) -> i32 {
 }
 
 fn a_second_daemon_is_kept_out(place: &Place) {
-    let words = "-logfile log -pidfile pid -rsync src host:";
+    let words = "-logfile log -pidfile pid -rsync src host:dst";
     assert_eq!(place.output(words).status.code(), Some(0));
     let daemon = Detached(place.pid("pid"));
     place.log_until("log", "ready");
     let refused = format!("Error: Cannot lock pidfile; '{}'", place.path("pid").display());
 
-    let second = place.output("-logfile log2 -pidfile pid -rsync src host:");
+    let second = place.output("-logfile log2 -pidfile pid -rsync src host:dst");
     assert_eq!(second.status.code(), Some(255));
     assert_eq!(without_clock(&second.stdout), ["Normal: --- Startup, daemonizing ---"]);
     assert_eq!(without_clock(&second.stderr), [refused.as_str()]);
     assert!(place.log_until("log2", "pidfile").ends_with(&refused));
 
-    let third = place.output("-nodaemon -pidfile pid -rsync src host:");
+    let third = place.output("-nodaemon -pidfile pid -rsync src host:dst");
     assert_eq!(third.status.code(), Some(255));
     assert_eq!(without_clock(&third.stderr), [refused]);
 
@@ -392,7 +401,8 @@ fn a_second_daemon_is_kept_out(place: &Place) {
 fn a_signal_has_its_exit_code(place: &Place) {
     for (signal, name, code) in [(Raw::TERM, "TERM", 143), (Raw::INT, "INT", 130)] {
         let log = format!("log-{name}");
-        let command = place.command(&format!("-nodaemon -logfile {log} -rsync src host:")).spawn();
+        let command =
+            place.command(&format!("-nodaemon -logfile {log} -rsync src host:dst")).spawn();
         let mut running = Running(command.unwrap());
         place.log_until(&log, "ready");
         running.kill(signal);
@@ -408,7 +418,7 @@ fn no_signal_is_too_early(place: &Place) {
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
         .unwrap();
     let start = || {
-        let mut command = place.command("-nodaemon -logfile log -rsync src host:");
+        let mut command = place.command("-nodaemon -logfile log -rsync src host:dst");
         let running = Running(command.env(SLOW, &pipe).spawn().unwrap());
         let status = format!("/proc/{}/status", running.0.id());
         until("the handler", || {
@@ -434,7 +444,7 @@ fn no_signal_is_too_early(place: &Place) {
 }
 
 fn signals_that_mean_nothing_end_nothing(place: &Place) {
-    let command = place.command("-nodaemon -logfile log -rsync src host:").spawn();
+    let command = place.command("-nodaemon -logfile log -rsync src host:dst").spawn();
     let mut running = Running(command.unwrap());
     place.log_until("log", "ready");
     for signal in [Raw::USR1, Raw::USR2, Raw::XFSZ, Raw::PIPE, Raw::HUP] {
@@ -450,7 +460,7 @@ fn a_pidfile_that_cannot_be_made(place: &Place) {
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(place.directory.path(), all).unwrap();
     for pidfile in ["no/pid", "src", "pid"] {
-        let output = place.output(&format!("-logfile log -pidfile {pidfile} -rsync src host:"));
+        let output = place.output(&format!("-logfile log -pidfile {pidfile} -rsync src host:dst"));
         assert_eq!(output.status.code(), Some(255), "{pidfile}");
         let said = without_clock(&output.stderr).join("\n");
         let refused = format!("Error: Cannot create pidfile; '{}'", place.path(pidfile).display());
@@ -460,7 +470,7 @@ fn a_pidfile_that_cannot_be_made(place: &Place) {
 }
 
 fn a_daemon_that_nobody_hears_says_so(place: &Place) {
-    let output = place.output("-pidfile pid -rsync src host:");
+    let output = place.output("-pidfile pid -rsync src host:dst");
     assert_eq!(output.status.code(), Some(0));
     let _daemon = Detached(place.pid("pid"));
     let told = text(&output.stdout).contains("nobody listens at /dev/log");
@@ -470,7 +480,7 @@ fn a_daemon_that_nobody_hears_says_so(place: &Place) {
 }
 
 fn a_stream_that_nobody_reads(place: &Place) {
-    let words = "-nodaemon -log all -logfile log -rsync src host:";
+    let words = "-nodaemon -log all -logfile log -rsync src host:dst";
     let mut running = Running(place.command(words).env(NOISY, "").spawn().unwrap());
     place.log_until("log", "ready");
     running.kill(Raw::TERM);

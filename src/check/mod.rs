@@ -5,9 +5,9 @@
 
 mod describe;
 mod odd;
+mod options;
 mod patterns;
 mod programs;
-mod repeated;
 mod tunnels;
 mod watches;
 mod words;
@@ -44,6 +44,8 @@ pub struct Subject<'a> {
 pub struct Report {
     /// What would be done, and what looks wrong.
     pub text: String,
+    /// How many warnings are in it.
+    pub warnings: usize,
     /// Targets that can't be reached.
     pub errors: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Report {
             describe::sync(&mut report.text, sync);
         }
         for warning in subject.warnings.iter().cloned().chain(odd::warnings(subject)) {
+            report.warnings += 1;
             // Writing to a text can't fail.
             let _ = writeln!(report.text, "Warning: {warning}");
         }
@@ -82,6 +85,13 @@ impl Report {
         }
         report
     }
+}
+
+/// What looks wrong about what is about to be run, as far as it is found without work: the daemon
+/// says it when it starts.
+#[must_use]
+pub fn warnings_at_start(setup: &Setup, files: &[PathBuf], here: &Path) -> Vec<String> {
+    odd::at_start(setup, files, here)
 }
 
 fn shown(path: &Path) -> String {

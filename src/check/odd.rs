@@ -13,9 +13,10 @@ use mirror_core::{
     path::{Escaped, TreePath},
     plan::options::DeletePolicy,
     queue::Pace,
+    settings::keys,
 };
 
-use super::{Subject, patterns, programs, repeated, shown, tunnels, watches};
+use super::{Subject, options, patterns, programs, shown, tunnels, watches};
 use crate::{
     report::Mode,
     setup::{Daemon, Kind, Setup, Sync, place},
@@ -24,13 +25,13 @@ use crate::{
 /// All that looks wrong.
 pub(super) fn warnings(subject: Subject<'_>) -> Vec<String> {
     let Setup { daemon, syncs, .. } = subject.setup;
-    let mut found = Vec::new();
-    found.extend(subject.files.iter().flat_map(|file| repeated_keys(file)));
+    let mut found = at_start(subject.setup, subject.files, subject.here);
     found.extend(syncs.iter().flat_map(patterns::that_never_match));
-    found.extend(targets(&Place::of_all(daemon.mode, subject.here, syncs)));
-    let called = syncs.iter().filter(|sync| matches!(sync.kind, Kind::Rsync | Kind::Rsyncssh));
-    let binaries: BTreeSet<&OsStr> = called.map(|sync| sync.binary.as_os_str()).collect();
-    found.extend(binaries.into_iter().filter_map(programs::odd_rsync));
+    let binaries = binaries(syncs).into_iter();
+    // One that is missing is told already.
+    found.extend(
+        binaries.filter(|it| programs::missing(it).is_none()).filter_map(programs::odd_rsync),
+    );
     found.extend(own_files(daemon, syncs));
     found.extend(watches::too_many(subject.setup, subject.can_mark));
     found.extend(remote(syncs));
@@ -38,10 +39,42 @@ pub(super) fn warnings(subject: Subject<'_>) -> Vec<String> {
     found
 }
 
+/// What looks wrong, as far as it is found without work.
+pub(super) fn at_start(setup: &Setup, files: &[PathBuf], here: &Path) -> Vec<String> {
+    let Setup { daemon, syncs, .. } = setup;
+    let mut found = Vec::new();
+    found.extend(files.iter().flat_map(|file| repeated_keys(file)));
+    found.extend(names(syncs));
+    found.extend(targets(&Place::of_all(daemon.mode, here, syncs)));
+    found.extend(syncs.iter().flat_map(options::odd));
+    found.extend(syncs.iter().flat_map(patterns::that_are_misread));
+    found.extend(binaries(syncs).into_iter().filter_map(programs::missing));
+    found
+}
+
+/// The programs that are called in the place of rsync.
+fn binaries(syncs: &[Sync]) -> BTreeSet<&OsStr> {
+    let called = syncs
+        .iter()
+        .filter(|sync| matches!(sync.kind, Kind::Rsync | Kind::Rsyncssh) && sync.script.is_none());
+    called.map(|sync| sync.binary.as_os_str()).collect()
+}
+
+/// Names that several syncs have.
+fn names(syncs: &[Sync]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let again: BTreeSet<&str> =
+        syncs.iter().map(|sync| &*sync.name).filter(|name| !seen.insert(*name)).collect();
+    again
+        .into_iter()
+        .map(|name| format!("several syncs have the name {name}: the log and the status can't tell which is meant"))
+        .collect()
+}
+
 fn repeated_keys(file: &Path) -> Vec<String> {
     let text = fs::read(file).unwrap_or_default();
-    let found = repeated::repeated_keys(&text).into_iter().map(|repeated| {
-        let repeated::Repeated { key, first, again } = repeated;
+    let found = keys::repeated_keys(&text).into_iter().map(|repeated| {
+        let keys::Repeated { key, first, again } = repeated;
         let (file, key) = (shown(file), Escaped(key.as_bytes()));
         format!(
             "{file}:{again}: {key} is written again, it stands in line {first} already: the last \
@@ -64,12 +97,14 @@ impl<'a> Place<'a> {
             Mode::Daemon => Path::new("/"),
             Mode::Foreground => here,
         };
+        // What a target means to a script is its own business.
+        let of_ours = syncs.iter().filter(|sync| sync.script.is_none());
         let target = |sync: &Sync| {
             let is_remote = place::is_remote(&sync.target);
             // Those that can't be looked up were refused.
             if is_remote { None } else { place::resolve(&top.join(&sync.target)).ok() }
         };
-        syncs.iter().map(|sync| Self { sync, target: target(sync) }).collect()
+        of_ours.map(|sync| Self { sync, target: target(sync) }).collect()
     }
 
     fn name(&self) -> &str {

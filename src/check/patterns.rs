@@ -20,6 +20,20 @@ pub(super) fn that_never_match(sync: &Sync) -> Vec<String> {
     found.collect()
 }
 
+/// What is to be said of patterns that other programs read otherwise.
+pub(super) fn that_are_misread(sync: &Sync) -> Vec<String> {
+    let patterns = sync.exclusions.excludes.iter().filter_map(|pattern| pattern.strip_prefix(b"!"));
+    let told = patterns.filter(|rest| !rest.is_empty()).map(|rest| {
+        let rest = Escaped(rest);
+        format!(
+            "{}: the pattern !{rest} leaves out the name \"!{rest}\": it brings nothing back, as it \
+             would for git; write filter = {{ \"+ {rest}\" }}, which comes before all patterns",
+            sync.name
+        )
+    });
+    told.collect()
+}
+
 /// The pattern of a rule that has one and no modifiers: `- *.o`, `+ /x`.
 fn pattern_of_rule(rule: &[u8]) -> Option<&[u8]> {
     match rule {

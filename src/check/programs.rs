@@ -51,13 +51,28 @@ pub(super) fn odd_rsync(binary: &OsStr) -> Option<String> {
     })
 }
 
+/// What is to be said of a program in the place of rsync that is not there.
+pub(super) fn missing(binary: &OsStr) -> Option<String> {
+    let is_there = if binary.as_bytes().contains(&b'/') {
+        Path::new(binary).is_file()
+    } else {
+        in_path(binary).is_some()
+    };
+    let named = Escaped(binary.as_bytes());
+    (!is_there).then(|| format!("cannot find {named}: install rsync, or set rsync.binary"))
+}
+
+fn in_path(binary: &OsStr) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|directory| directory.join(binary)).find(|path| path.is_file())
+}
+
 /// Whether this program is a script, such as one that calls rsync and does something of its own.
 fn is_script(binary: &OsStr) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
     let found = if binary.as_bytes().contains(&b'/') {
         Some(PathBuf::from(binary))
     } else {
-        env::split_paths(&path).map(|directory| directory.join(binary)).find(|path| path.is_file())
+        in_path(binary)
     };
     let mut start = [0; 2];
     let read = found.and_then(|path| File::open(path).ok()?.read_exact(&mut start).ok());
@@ -184,8 +199,11 @@ mod tests {
 
     #[test]
     fn a_missing_rsync_is_told_with_the_remedy() {
-        let why = odd_rsync(OsStr::new("/nonexistent/rsync")).unwrap();
-        assert!(why.starts_with("cannot run /nonexistent/rsync: "), "{why}");
-        assert!(why.ends_with("install rsync, or set rsync.binary"), "{why}");
+        for name in ["/nonexistent/rsync", "no-such-program"] {
+            let why = missing(OsStr::new(name)).unwrap();
+            assert_eq!(why, format!("cannot find {name}: install rsync, or set rsync.binary"));
+        }
+        assert_eq!(missing(OsStr::new("sh")), None);
+        assert_eq!(missing(OsStr::new("/bin/sh")), None);
     }
 }

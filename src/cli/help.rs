@@ -30,11 +30,12 @@ USAGE:
 
 const OPTIONS: &str = "\
 OPTIONS: (one dash or two)
-  -check                say what would be done and what looks wrong, and do nothing
+  -check                say what would be done and what looks wrong, and do nothing;
+                        with -check=strict a warning ends it with 1
   -delay SECONDS        how long to gather changes; without it a change goes out
                         after a short quiet time
   -exclude PATTERN      leave out what matches, with rsync's meaning; repeatable
-  -help                 this text
+  -help, -h             this text
   -insist               keep trying if a startup fails
   -log all              show everything
   -log scarce           show errors and warnings only
@@ -49,7 +50,7 @@ OPTIONS: (one dash or two)
   -script FILE          run a Lua file first; repeatable
   -sshopts WORDS        more words for the ssh of -rsyncssh
   -try                  as -check, and reach each target
-  -version              print the version
+  -version, -V          print the version
   -watch HOW            auto (the best for a source), inotify or fanotify
 ";
 

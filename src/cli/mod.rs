@@ -37,7 +37,11 @@ pub fn read(words: &[OsString]) -> Result<(Invocation, Log), ExitCode> {
 /// Prints why there is nothing to run.
 fn end(ending: &Ending) -> ExitCode {
     match ending {
-        Ending::Help => print(&help::text()),
+        Ending::Help => {
+            print(&help::text());
+            return ExitCode::SUCCESS;
+        }
+        Ending::Nothing => print(&help::text()),
         Ending::Version => {
             print(&format!("Version: {}\n", help::VERSION));
             return ExitCode::SUCCESS;

@@ -53,7 +53,7 @@ impl Plan {
         };
         for (words, number) in invocation.syncs.iter().zip(1..) {
             let sync = sync(invocation, words, number, here)?;
-            let odd = check_target(sync.kind, &sync.source, &sync.target, base);
+            let odd = check_target(sync.kind, &sync.source, &sync.target, &[&*sync.filter], base);
             plan.warnings.extend(odd.map_err(Ending::refused)?);
             plan.setup.syncs.push(Sync { target: with_slash(&sync.target), ..sync });
         }
@@ -244,7 +244,11 @@ mod tests {
                     ("Sync3", Kind::Direct, "dst/"),
                 ];
                 assert_eq!(found, expected);
-                assert_eq!(plan.warnings, [""; 0]);
+                let told = &plan.warnings;
+                assert!(
+                    told.len() == 1 && told[0].contains("'host:' is the whole home"),
+                    "{told:?}"
+                );
             },
         );
     }
@@ -333,8 +337,16 @@ mod tests {
                 "link",
                 "the target 'link' is the same directory as its source '@/src'",
             );
-            check("-nodaemon", "src/x", "the target 'src/x' lies inside its source '@/src'");
-            check("", "@/src/x", "the target '@/src/x' lies inside its source '@/src'");
+            check(
+                "-nodaemon",
+                "src/x",
+                "the target 'src/x' lies inside its source '@/src', and no exclude leaves it out: it would have to hold itself",
+            );
+            check(
+                "",
+                "@/src/x",
+                "the target '@/src/x' lies inside its source '@/src', and no exclude leaves it out: it would have to hold itself",
+            );
             check("", "@", "the target '@' holds its source '@/src'");
         }
     }

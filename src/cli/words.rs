@@ -15,6 +15,7 @@ use super::number;
 use crate::{report::Filter, setup::Watch};
 
 /// What the command line says. Nothing of it was looked up or checked against the disk.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Invocation {
     /// `-log`: which messages are wanted.
@@ -49,10 +50,12 @@ pub struct Invocation {
     pub watch: Watch,
     /// `-check` and `-try`.
     pub check: Check,
+    /// `-check=strict`: whether a warning is a failure.
+    pub strict: bool,
 }
 
 /// Whether only to say what would be done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Check {
     /// No: it is to be done.
     #[default]
@@ -94,8 +97,10 @@ pub enum SyncWords {
 /// Why the command line leads to no daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The help was asked for, or nothing was said.
+    /// The help was asked for.
     Help,
+    /// Nothing was said.
+    Nothing,
     /// The version was asked for.
     Version,
     /// The names for `-monitor` were asked for.
@@ -169,14 +174,19 @@ impl Invocation {
             b"sshopts" => self.sshopts = Some(arguments.one()?),
             b"exclude" => self.excludes.push(arguments.one()?),
             b"watch" => self.watch = watch(&arguments.one()?)?,
-            b"check" if self.check == Check::No => self.check = Check::Look,
-            b"check" => {}
+            b"check=strict" => {
+                self.strict = true;
+                self.check = self.check.max(Check::Look);
+            }
+            b"try=strict" => (self.strict, self.check) = (true, Check::Reach),
+            b"check" => self.check = self.check.max(Check::Look),
             b"try" => self.check = Check::Reach,
             // Whatever follows is the name, even if it looks like an option.
             b"monitor" => {
                 self.monitor = Some(arguments.rest.next().cloned().ok_or(Ending::Monitors)?);
             }
-            b"version" => return Err(Ending::Version),
+            b"version" | b"V" => return Err(Ending::Version),
+            b"h" => return Err(Ending::Help),
             _ => return self.sync(arguments),
         }
         Ok(true)
@@ -206,7 +216,7 @@ impl Invocation {
     fn choose_config(mut self, mut configs: Vec<OsString>) -> Result<Self, Ending> {
         self.config = configs.pop();
         match (&self.config, self.syncs.is_empty()) {
-            (None, true) => Err(Ending::Help),
+            (None, true) => Err(Ending::Nothing),
             (Some(_), false) => Err(Ending::refused(
                 "There cannot be command line syncs and a config file together.",
             )),
@@ -320,6 +330,12 @@ mod tests {
             says(&format!("{dash}insist"), |i| i.insist = true);
             says(&format!("{dash}nodaemon"), |i| i.nodaemon = true);
             says(&format!("{dash}check"), |i| i.check = Check::Look);
+            says(&format!("{dash}check=strict"), |i| {
+                (i.check, i.strict) = (Check::Look, true);
+            });
+            says(&format!("{dash}try {dash}check=strict"), |i| {
+                (i.check, i.strict) = (Check::Reach, true);
+            });
             says(&format!("{dash}try"), |i| i.check = Check::Reach);
             says(&format!("{dash}onepass"), |i| i.onepass = true);
             says(&format!("{dash}delay 0x10"), |i| i.delay = Some(16.0));
@@ -434,8 +450,13 @@ mod tests {
 
     #[test]
     fn without_a_sync_there_is_the_help() {
-        ends("", Ending::Help);
-        ends("-nodaemon -insist", Ending::Help);
+        ends("", Ending::Nothing);
+        ends("-nodaemon -insist", Ending::Nothing);
+        ends("-h", Ending::Help);
+        ends("-V", Ending::Version);
+        says("-logfile -h -pidfile -V", |i| {
+            (i.logfile, i.pidfile) = (Some("-h".into()), Some("-V".into()));
+        });
     }
 
     #[test]

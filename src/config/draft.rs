@@ -1,8 +1,8 @@
 //! One `sync{}` of the file, before it is known how the process is to live.
 
 use std::{
-    ffi::OsString,
-    os::unix::ffi::OsStringExt,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use mirror_core::{
     notice::Writes,
     path::Escaped,
     plan::{
+        args::{Arg, Args},
         direct::{DirectWords, ExtraRule, Ignored},
         exit::{ExitCodes, Meaning},
         options::{DeletePolicy, ListForm, RsyncOptions},
@@ -63,6 +64,7 @@ impl Draft<'_> {
         let Calls { words, direct, binary } = Calls::read(ours, kind)?;
         let patterns = self.patterns(fields, kind, &source, (&words.options, &direct.rules))?;
         let delete = delete(ours);
+        refuse_removal(kind, delete, &words.options)?;
         let name = self.name(fields)?;
         let crontab = crontab(fields, &name)?;
         let sync = Sync {
@@ -102,6 +104,8 @@ impl Draft<'_> {
         };
         let mut warnings = words.warnings;
         warnings.extend(without_effect(&direct.ignored)?);
+        warnings.extend(odd_delete(ours));
+        warnings.extend(odd_binary(ours, &sync.binary, kind));
         Ok((sync, warnings))
     }
 
@@ -125,11 +129,6 @@ impl Draft<'_> {
         if !self.has_script {
             return Ok(None);
         }
-        let most = |name| {
-            Ok::<_, String>(
-                fields.whole(name, 1)?.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
-            )
-        };
         let delay = match (fields.number("delay", 0.0)?, self.base) {
             (Some(seconds), _) => setup::delay(seconds),
             (None, Base::Own) => Duration::ZERO,
@@ -139,8 +138,8 @@ impl Draft<'_> {
         Ok(Some(Script {
             number: self.number,
             delay,
-            max_delays: most("maxDelays")?.unwrap_or(MOST_WAITING),
-            max_jobs: most("maxProcesses")?.unwrap_or(1),
+            max_delays: fields.at_least_one("maxDelays")?.unwrap_or(MOST_WAITING),
+            max_jobs: fields.at_least_one("maxProcesses")?.unwrap_or(1),
             moves: fields.is_on("onMove"),
             full: matches!(fields.value("full"), Value::Function(_)),
             anew: if self.begins { Reset::Clear } else { Reset::Keep },
@@ -212,17 +211,16 @@ fn source(fields: Fields<'_>) -> Result<PathBuf, Fault> {
 }
 
 fn pace(fields: Fields<'_>) -> Result<Pace, Fault> {
-    let most = fields.whole("maxDelays", 1)?;
+    let max_waiting = fields.at_least_one("maxDelays")?.unwrap_or(MOST_WAITING);
     let Some(seconds) = fields.number("delay", 0.0)? else { return Ok(PACE) };
     let delay = setup::delay(seconds);
-    let max_waiting = most.map_or(MOST_WAITING, |most| usize::try_from(most).unwrap_or(usize::MAX));
     Ok(Pace::Fixed { delay, max_waiting })
 }
 
 /// How many transfers run at once. A direct sync uses several threads anyway.
 fn max_processes(fields: Fields<'_>, kind: Kind) -> Result<usize, Fault> {
-    let most = fields.whole("maxProcesses", 1)?.unwrap_or(1);
-    Ok(if kind == Kind::Rsync { usize::try_from(most).unwrap_or(usize::MAX) } else { 1 })
+    let most = fields.at_least_one("maxProcesses")?.unwrap_or(1);
+    Ok(if kind == Kind::Rsync { most } else { 1 })
 }
 
 /// A share, a number, or `false` for any. `None` if nothing is said.
@@ -290,13 +288,16 @@ fn refuse_undecided(filter: &Filter) -> Result<(), Fault> {
 
 /// A warning for what has no effect in direct. What protects something is refused.
 fn without_effect(ignored: &[Ignored]) -> Result<Vec<String>, Fault> {
-    let refused = ignored.iter().filter(|ignored| ignored.protects);
-    let names: Vec<&str> = refused.map(|ignored| &*ignored.name).collect();
-    if !names.is_empty() {
+    let names = |protects: bool| {
+        let found = ignored.iter().filter(|ignored| ignored.protects == protects);
+        found.map(|ignored| &*ignored.name).collect::<Vec<_>>().join(", ")
+    };
+    let (refused, idle) = (names(true), names(false));
+    if !refused.is_empty() {
+        let and = if idle.is_empty() { String::new() } else { format!(" (nor {idle})") };
         return Err(Fault::Lua(format!(
-            "default.direct can't do what {} says, and without it something of the target could be \
-             lost: use default.rsync, or leave it out",
-            names.join(", ")
+            "default.direct can't do what {refused} says{and}, and without it something of the target \
+             could be lost: use default.rsync, or leave it out"
         )));
     }
     let told =
@@ -331,6 +332,54 @@ fn delete(fields: Fields<'_>) -> DeletePolicy {
         },
         _ => DeletePolicy::Never,
     }
+}
+
+/// A text such as `"false"` means what it spells, but only by chance.
+fn odd_delete(fields: Fields<'_>) -> Option<String> {
+    let named = match fields.value("delete") {
+        Value::Nil | Value::Boolean(_) => return None,
+        Value::String(text) if matches!(&*text.as_bytes(), b"startup" | b"running") => return None,
+        Value::String(text) => quoted(&text.as_bytes()),
+        value => text(&value).map_or_else(
+            || format!("a {}", value.type_name()),
+            |number| Escaped(&number).to_string(),
+        ),
+    };
+    Some(format!(
+        "delete = {named} deletes nothing, as all but true, \"startup\" and \"running\": write \
+         delete = false or delete = true"
+    ))
+}
+
+/// A program in the place of rsync that may expect to be called as by the original.
+fn odd_binary(fields: Fields<'_>, binary: &OsStr, kind: Kind) -> Option<String> {
+    let is_rsync = Path::new(binary).file_name() == Some(OsStr::new("rsync"));
+    let calls_it = matches!(kind, Kind::Rsync | Kind::Rsyncssh);
+    (calls_it && !is_rsync && fields.value("listForm").is_nil()).then(|| {
+        let binary = Escaped(binary.as_bytes());
+        format!(
+            "rsync.binary is {binary}: it gets the names of a batch by --files-from; if it expects \
+             filter rules, as 2.x gives them, write listForm = \"filter\", else listForm = \
+             \"files-from\""
+        )
+    })
+}
+
+/// With deletion on it empties both sides: what was sent is removed from the source, and then it is
+/// deleted on the target.
+fn refuse_removal(kind: Kind, delete: DeletePolicy, options: &RsyncOptions) -> Result<(), Fault> {
+    let words: Vec<&[u8]> = options.extra.iter().chain(&options.long).map(Vec::as_slice).collect();
+    let removes = |arg| matches!(arg, Arg::Option { name: b"remove-source-files", .. });
+    let is_called = matches!(kind, Kind::Rsync | Kind::Rsyncssh);
+    let deletes = delete != DeletePolicy::Never;
+    if !is_called || !deletes || !Args::new(&words).any(removes) {
+        return Ok(());
+    }
+    Err(Fault::Lua(
+        "rsync._extra has --remove-source-files while delete is on: what is sent is removed from \
+         the source, and then deleted on the target; write delete = false, or leave it out"
+            .into(),
+    ))
 }
 
 fn binary(rsync: Fields<'_>) -> Result<OsString, Fault> {

@@ -26,6 +26,17 @@ pub(super) enum Fault {
     Fatal(String),
 }
 
+impl Fault {
+    /// The setting whose value is wrong, such as `rsync.binary`: it is named first.
+    pub(super) fn key(&self) -> Option<String> {
+        let Self::Lua(why) = self else { return None };
+        let why = why.strip_prefix("type for ").unwrap_or(why);
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.');
+        let end = why.find(|letter| !is_name(letter)).unwrap_or(why.len());
+        why.get(..end).filter(|name| !name.is_empty()).map(str::to_owned)
+    }
+}
+
 impl From<String> for Fault {
     fn from(why: String) -> Self {
         Self::Lua(why)

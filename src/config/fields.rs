@@ -68,6 +68,19 @@ impl<'a> Fields<'a> {
         Ok(Some(number as u64))
     }
 
+    /// A whole number; what is less than one counts as one, as in the original.
+    pub(super) fn at_least_one(self, name: &str) -> Result<Option<usize>, String> {
+        let number = self
+            .number(name, f64::NEG_INFINITY)
+            .map_err(|_| format!("{}{name} must be a number", self.path))?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is not negative, and what is too large becomes the largest"
+        )]
+        Ok(number.map(|number| number.max(1.0) as usize))
+    }
+
     /// A list of texts; a text alone is a list of one.
     pub(super) fn texts(self, name: &str) -> Result<Vec<Vec<u8>>, String> {
         match self.value(name) {
@@ -147,6 +160,22 @@ mod tests {
             }
             assert_eq!(fields.text("e"), Ok(None));
             assert_eq!(fields.text("nope"), Ok(None));
+        });
+    }
+
+    #[test]
+    fn a_limit_below_one_is_one() {
+        with("a = 0, b = 0.5, c = -3, d = '0', e = 2.9, f = 'x', g = 1e300, h = {}", |fields| {
+            for (name, limit) in
+                [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 2), ("g", usize::MAX)]
+            {
+                assert_eq!(fields.at_least_one(name), Ok(Some(limit)), "{name}");
+            }
+            assert_eq!(fields.at_least_one("nope"), Ok(None));
+            for name in ["f", "h"] {
+                let why = format!("rsync.{name} must be a number");
+                assert_eq!(fields.at_least_one(name), Err(why));
+            }
         });
     }
 

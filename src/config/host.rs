@@ -1,10 +1,17 @@
 //! What Rust does for the Lua code of a configuration file.
 
-use std::{cell::RefCell, ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::PathBuf, rc::Rc};
+use std::{
+    cell::RefCell,
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use mirror_core::{
     path::Escaped,
-    settings::{self, Base, Hint, Table as Names, Takes},
+    settings::{self, Base, Hint, Table as Names, Takes, keys},
 };
 use mlua::{Error, Function, Lua, LuaString, Result, Table, Value};
 
@@ -21,6 +28,12 @@ pub(super) struct Host {
     here: PathBuf,
     /// Why the file can't be taken, though it may have caught the error.
     doom: Rc<RefCell<Option<Refusal>>>,
+    /// What is wrong with it, and did not end it: lines for people.
+    noted: Rc<RefCell<Vec<String>>>,
+    /// What is odd about it.
+    warnings: Rc<RefCell<Vec<String>>>,
+    /// The file that runs.
+    running: Rc<RefCell<PathBuf>>,
 }
 
 /// The exit codes of rsync as the original's default has them.
@@ -49,7 +62,54 @@ pub(super) const RSYNC_CODES: [(i32, &str); 20] = [
 
 impl Host {
     pub(super) fn new(log: Log, here: PathBuf) -> Self {
-        Self { log, here, doom: Rc::default() }
+        Self {
+            log,
+            here,
+            doom: Rc::default(),
+            noted: Rc::default(),
+            warnings: Rc::default(),
+            running: Rc::default(),
+        }
+    }
+
+    /// Says which file runs from now on.
+    pub(super) fn begin(&self, file: &Path) {
+        file.clone_into(&mut self.running.borrow_mut());
+    }
+
+    /// What is wrong with the files, in the order in which it was found. It is given once.
+    pub(super) fn noted(&self) -> Vec<String> {
+        self.noted.take()
+    }
+
+    /// What is odd about the files. It is given once.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.take()
+    }
+
+    /// The place of a key, as Lua writes places: that of the call in which it stands, `place`, but
+    /// with a line of its own if it is found there.
+    pub(super) fn place_of_key(&self, place: &str, key: &str) -> String {
+        let found = || {
+            let (name, line) = place.strip_suffix(": ")?.rsplit_once(':')?;
+            // Lua cuts long names at their start.
+            let end = name.strip_prefix("...").unwrap_or(name);
+            let running = self.running.borrow();
+            let is_running = running.as_os_str().as_bytes().ends_with(end.as_bytes());
+            let file = if is_running { &**running } else { Path::new(name) };
+            let line = line.parse().ok()?;
+            let text = fs::read(self.here.join(file)).ok()?;
+            Some(format!("{name}:{}: ", keys::line_of_key(&text, line, key)?))
+        };
+        found().unwrap_or_else(|| place.to_owned())
+    }
+
+    /// Notes what is wrong with a call that stands at `place`.
+    pub(super) fn note(&self, place: &str, why: &str, key: Option<&str>) {
+        let place = key.map_or_else(|| place.to_owned(), |key| self.place_of_key(place, key));
+        let running = self.running.borrow();
+        let file = Escaped(running.as_os_str().as_bytes());
+        self.noted.borrow_mut().push(format!("error preparing {file}: {place}{why}"));
     }
 
     /// Why the file can't be taken, if something said so for good.
@@ -65,9 +125,16 @@ impl Host {
         table.set("gauge", lua.create_function(|lua, base: String| gauge(lua, &base))?)?;
         table.set(
             "unknown",
-            lua.create_function(|_, (table, name): (String, Value)| Ok(unknown(&table, &name)))?,
+            lua.create_function(|_, (table, name, base): (String, Value, Option<String>)| {
+                Ok(unknown(&table, &name, base.as_deref().and_then(base_named)))
+            })?,
+        )?;
+        table.set(
+            "unknown_default",
+            lua.create_function(|_, name: String| Ok(unknown_default(&name)))?,
         )?;
         table.set("getinfo", lua.create_function(getinfo)?)?;
+        self.add_notes(lua, &table)?;
         self.add_refusals(lua, &table)?;
         self.add_directories(lua, &table)?;
         Ok(table)
@@ -86,6 +153,41 @@ impl Host {
             Err(host.refuse(Refusal::Exit(code)))
         };
         table.set("exit", lua.create_function(exit)?)
+    }
+
+    /// The functions that note what is wrong or odd.
+    fn add_notes(&self, lua: &Lua, table: &Table) -> Result<()> {
+        let host = self.clone();
+        let note = move |_: &Lua, (place, why, key): (LuaString, LuaString, Option<LuaString>)| {
+            let key = key.map(|key| key.to_string_lossy());
+            host.note(&place.to_string_lossy(), &why.to_string_lossy(), key.as_deref());
+            Ok(())
+        };
+        table.set("note", lua.create_function(note)?)?;
+        let host = self.clone();
+        let refuse = move |_: &Lua, why: LuaString| {
+            host.noted.borrow_mut().push(why.to_string_lossy());
+            Ok(())
+        };
+        table.set("refuse", lua.create_function(refuse)?)?;
+        let host = self.clone();
+        let missing = move |_: &Lua, (place, name): (LuaString, LuaString)| {
+            host.warn_of_missing(&place.to_string_lossy(), &name.to_string_lossy());
+            Ok(())
+        };
+        table.set("missing", lua.create_function(missing)?)
+    }
+
+    /// A global was read that is not there. What our own code in Lua reads is its own business.
+    fn warn_of_missing(&self, place: &str, name: &str) {
+        let is_in_file = place.contains(['/', '.']);
+        let text = format!(
+            "{place}there is no global {name}, so this is nil; if a text is meant, write \"{name}\""
+        );
+        let mut warnings = self.warnings.borrow_mut();
+        if is_in_file && !warnings.contains(&text) {
+            warnings.push(text);
+        }
     }
 
     /// The functions that look at directories, and the log.
@@ -112,17 +214,20 @@ impl Host {
     }
 
     /// The canonical path of a source, with a slash at its end.
-    fn source(&self, lua: &Lua, source: &Value) -> Result<LuaString> {
+    /// `None` if there is none, which is noted.
+    fn source(&self, lua: &Lua, source: &Value) -> Result<Option<LuaString>> {
         let Some(text) = lua.coerce_string(source.clone())? else {
             let kind = source.type_name();
-            return Err(
-                self.refuse(Refusal::because(format!("source must be a text, not a {kind}")))
-            );
+            self.noted.borrow_mut().push(format!("source must be a text, not a {kind}"));
+            return Ok(None);
         };
         let found = canonical_source(&self.here, OsStr::from_bytes(&text.as_bytes()));
         match found {
-            Ok(path) => with_slash(lua, &path),
-            Err(BadSource(lines)) => Err(self.refuse(Refusal::Because(lines))),
+            Ok(path) => with_slash(lua, &path).map(Some),
+            Err(BadSource(lines)) => {
+                self.noted.borrow_mut().extend(lines);
+                Ok(None)
+            }
         }
     }
 
@@ -199,8 +304,16 @@ pub(super) fn base_named(name: &str) -> Option<Base> {
     })
 }
 
+/// What there is to say of a default that is not there, behind a blank.
+fn unknown_default(name: &str) -> String {
+    match settings::nearest(name, ["rsync", "rsyncssh", "direct"].into_iter()) {
+        Some(nearest) => format!(" Did you mean \"default.{nearest}\"?"),
+        None => " There are default.rsync, default.rsyncssh and default.direct.".into(),
+    }
+}
+
 /// `None` for a known setting of `settings`; else what there is to say of the name, behind a blank.
-fn unknown(table: &str, name: &Value) -> Option<String> {
+fn unknown(table: &str, name: &Value, base: Option<Base>) -> Option<String> {
     let names = match table {
         "settings" => Names::Settings,
         "sync" => Names::Sync,
@@ -215,9 +328,10 @@ fn unknown(table: &str, name: &Value) -> Option<String> {
     if is_known && names == Names::Settings {
         return None;
     }
-    Some(match settings::hint(names, &name) {
+    Some(match settings::hint(names, &name, base) {
         Some(Hint::Perhaps(other)) if other != name => format!(" Did you mean \"{other}\"?"),
         Some(Hint::Instead(what)) => format!(" Hint: {what}."),
+        Some(Hint::Belongs(place)) => format!(" It belongs into {place}."),
         Some(Hint::Perhaps(_)) | None => String::new(),
     })
 }

@@ -26,7 +26,7 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 use crate::{
     report::{Category, Log, reason},
     script::{Reread, Scripts},
-    setup::{Base, Overrides, Setup, Sync, check_target},
+    setup::{Base, Daemon, Overrides, Setup, Sync, check_target},
 };
 use draft::Draft;
 use host::Host;
@@ -86,12 +86,17 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
     } else {
         None
     };
-    for file in request.scripts.iter().chain(&request.file) {
-        run(&lua, &host, file)?;
-    }
-    let seal: Function = front.get("seal").map_err(|error| bug(&error))?;
-    seal.call::<()>(()).map_err(|error| refusal(&host, &error))?;
-    let mut loaded = read(&front, request)?;
+    let read = run_and_read(&lua, &host, &front, request);
+    let noted_faults = host.noted();
+    let mut loaded = match read {
+        Ok(loaded) if noted_faults.is_empty() => loaded,
+        Ok(_) => return Err(Refusal::Because(noted_faults)),
+        Err(Refusal::Because(lines)) => {
+            return Err(Refusal::Because([noted_faults, lines].concat()));
+        }
+        Err(exit @ Refusal::Exit(_)) => return Err(exit),
+    };
+    loaded.warnings.splice(0..0, host.warnings());
     loaded.warnings.extend(noted.into_iter().flat_map(|noted| noted.take()));
     let has_script = loaded.setup.syncs.iter().any(Sync::has_script);
     if has_script || scripts.has_plans() || scripts.has_programs() {
@@ -102,6 +107,22 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
         loaded.scripts = Some(scripts);
     }
     Ok(loaded)
+}
+
+/// Runs the files, and reads what they said.
+fn run_and_read(
+    lua: &Lua,
+    host: &Host,
+    front: &Table,
+    request: &Request,
+) -> Result<Loaded, Refusal> {
+    for file in request.scripts.iter().chain(&request.file) {
+        host.begin(file);
+        run(lua, host, file)?;
+    }
+    let seal: Function = front.get("seal").map_err(|error| bug(&error))?;
+    seal.call::<()>(()).map_err(|error| refusal(host, &error))?;
+    read(host, front, request)
 }
 
 fn prepare(lua: &Lua, host: &Table, scripts: &Scripts) -> mlua::Result<Table> {
@@ -158,9 +179,14 @@ fn chunk(text: &[u8]) -> &[u8] {
     text.get(end..).unwrap_or_default()
 }
 
-fn read(front: &Table, request: &Request) -> Result<Loaded, Refusal> {
+/// Reads what the files said. What is wrong is noted, so that all of it is told at once.
+fn read(host: &Host, front: &Table, request: &Request) -> Result<Loaded, Refusal> {
     let values: Table = front.get("values").map_err(|error| bug(&error))?;
-    let daemon = whole::daemon(&values, request).map_err(Refusal::because)?;
+    let mut wrong = Vec::new();
+    let daemon = whole::daemon(&values, request).unwrap_or_else(|why| {
+        wrong.push(why);
+        Daemon::default()
+    });
     let insist = whole::insist(&values, request);
     let gathered: Table = front.get("tunnels").map_err(|error| bug(&error))?;
     let tunnels = tunnel::read(&gathered).map_err(Refusal::because)?;
@@ -169,23 +195,75 @@ fn read(front: &Table, request: &Request) -> Result<Loaded, Refusal> {
     let syncs: Table = front.get("syncs").map_err(|error| bug(&error))?;
     for (made, number) in syncs.sequence_values::<Table>().zip(1..) {
         let made = made.map_err(|error| bug(&error))?;
-        let place: String = made.get("place").unwrap_or_default();
-        let read = read_sync(&loaded.setup, request, (&made, number), insist);
-        let (sync, warnings) = read.map_err(|fault| {
-            Refusal::Because(vec![match (fault, &request.file) {
-                (Fault::Lua(why), Some(file)) => {
-                    let file = Escaped(file.as_os_str().as_bytes());
-                    format!("error preparing {file}: {place}{why}")
-                }
-                (Fault::Lua(why), None) => format!("{place}{why}"),
-                (Fault::Fatal(why), _) => why,
-            }])
-        })?;
-        let warnings = warnings.into_iter().map(|warning| format!("{}: {warning}", sync.name));
-        loaded.warnings.extend(warnings);
-        loaded.setup.syncs.push(sync);
+        if made.get("has_failed").unwrap_or_default() {
+            continue;
+        }
+        match read_or_note(host, &loaded.setup, request, (&made, number), insist) {
+            Ok((sync, warnings)) => {
+                let named = warnings.into_iter().map(|warning| format!("{}: {warning}", sync.name));
+                loaded.warnings.extend(named);
+                loaded.setup.syncs.push(sync);
+            }
+            Err(lines) => wrong.extend(lines),
+        }
     }
-    Ok(loaded)
+    if wrong.is_empty() { Ok(loaded) } else { Err(Refusal::Because(wrong)) }
+}
+
+/// Reads a sync. If something is wrong, that is left out and the rest is read again, so that all
+/// that is wrong with it is found.
+fn read_or_note(
+    host: &Host,
+    setup: &Setup,
+    request: &Request,
+    (made, number): (&Table, usize),
+    insist: bool,
+) -> Result<(Sync, Vec<String>), Vec<String>> {
+    let place: String = made.get("place").unwrap_or_default();
+    let mut lines = Vec::new();
+    loop {
+        let fault = match read_sync(setup, request, (made, number), insist) {
+            Ok(read) if lines.is_empty() => return Ok(read),
+            Ok(_) => return Err(lines),
+            Err(fault) => fault,
+        };
+        let key = fault.key();
+        let line = match fault {
+            Fault::Lua(why) => {
+                let place = key
+                    .as_deref()
+                    .map_or_else(|| place.clone(), |key| host.place_of_key(&place, key));
+                match &request.file {
+                    Some(file) => {
+                        let file = Escaped(file.as_os_str().as_bytes());
+                        format!("error preparing {file}: {place}{why}")
+                    }
+                    None => format!("{place}{why}"),
+                }
+            }
+            Fault::Fatal(why) => why,
+        };
+        // What is left out may be missed next.
+        if lines.last() == Some(&line) {
+            return Err(lines);
+        }
+        lines.push(line);
+        if !key.is_some_and(|key| leave_out(made, &key)) {
+            return Err(lines);
+        }
+    }
+}
+
+/// Takes what is wrong out of a sync that can't be used any more. `false` if it is not there.
+fn leave_out(made: &Table, key: &str) -> bool {
+    let (outer, name) = key.rsplit_once('.').unwrap_or(("config", key));
+    let table = made.get::<Table>("config").and_then(|config| match outer {
+        "config" => Ok(config),
+        outer => config.get(outer),
+    });
+    let Ok(table) = table else { return false };
+    let is_there = table.contains_key(name).unwrap_or_default();
+    is_there && table.raw_remove(name).is_ok()
 }
 
 /// The sync, and what is odd about it.
@@ -216,8 +294,14 @@ fn read_sync(
         tunnels,
     };
     let (sync, mut warnings) = draft.read()?;
+    if made.get("acts").unwrap_or_default() {
+        // What a target means to a script is its own business.
+        return Ok((sync, warnings));
+    }
     let target_base = Base { mode: setup.daemon.mode, here: &request.here };
-    warnings.extend(check_target(sync.kind, &sync.source, &sync.target, target_base)?);
+    let extra = patterns::of_extra(&sync, &request.here);
+    let filters = [&*sync.filter, &extra];
+    warnings.extend(check_target(sync.kind, &sync.source, &sync.target, &filters, target_base)?);
     Ok((sync, warnings))
 }
 

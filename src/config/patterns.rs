@@ -11,14 +11,20 @@ use std::{
 use mirror_core::{
     filter::{Builder, Filter},
     path::Escaped,
-    plan::{direct::ExtraRule, options::Rules},
+    plan::{
+        direct::{DirectWords, ExtraRule},
+        options::Rules,
+    },
 };
 
 use super::{
     error::Fault,
     fields::{Fields, quoted},
 };
-use crate::{report::reason, setup::Exclusions};
+use crate::{
+    report::reason,
+    setup::{Exclusions, Sync},
+};
 
 /// What is left out of a sync, in all the forms in which it is needed.
 pub(super) struct Patterns {
@@ -96,6 +102,18 @@ fn add_rule(builder: &mut Builder, rule: &[u8], here: &Path) -> Result<(), Fault
         return Ok(());
     }
     Err(Fault::Fatal(format!("Unknown filter rule: {}: {}", quoted(rule), error.fault)))
+}
+
+/// The rules that rsync is given by the user's own words. Those that can't be read are told by rsync.
+pub(super) fn of_extra(sync: &Sync, here: &Path) -> Filter {
+    let words = DirectWords::read(&sync.rsync).unwrap_or_default();
+    let mut builder = Builder::new().source(sync.source.as_os_str().as_bytes());
+    for rule in &words.rules {
+        if add_extra(&mut builder, rule, here).is_err() {
+            return Filter::default();
+        }
+    }
+    builder.build()
 }
 
 /// A rule of the user's own words. They come first, as in a call of rsync.

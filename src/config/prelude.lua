@@ -16,6 +16,55 @@ loadstring = load
 table.getn = function(list) return #list end
 math.pow = function(base, exponent) return base ^ exponent end
 
+-- The library of Lua 5.2 for numbers of 32 bits.
+local function low(number) return math.tointeger(number // 1) & 0xffffffff end
+
+local function fold(start, act)
+    return function(...)
+        local bits = start
+        for n = 1, select("#", ...) do bits = act(bits, low((select(n, ...)))) end
+        return bits
+    end
+end
+
+local function shift(number, by) return by < 0 and low(number) >> -by or low(low(number) << by) end
+
+local function mask(width) return low((1 << (width or 1)) - 1) end
+
+bit32 = {
+    band = fold(0xffffffff, function(one, other) return one & other end),
+    bor = fold(0, function(one, other) return one | other end),
+    bxor = fold(0, function(one, other) return one ~ other end),
+    bnot = function(number) return low(~low(number)) end,
+    lshift = shift,
+    rshift = function(number, by) return shift(number, -by) end,
+    extract = function(number, at, width) return low(number) >> at & mask(width) end,
+    replace = function(number, value, at, width)
+        local bits = mask(width)
+        return low(low(number) & ~(bits << at) | (low(value) & bits) << at)
+    end,
+}
+bit32.btest = function(...) return bit32.band(...) ~= 0 end
+bit32.lrotate = function(number, by)
+    by = by % 32
+    return low(low(number) << by | low(number) >> 32 - by)
+end
+bit32.rrotate = function(number, by) return bit32.lrotate(number, -by) end
+bit32.arshift = function(number, by)
+    if by <= 0 or low(number) < 0x80000000 then return shift(number, -by) end
+    return low(shift(number, -by) | ~(0xffffffff >> math.min(by, 32)))
+end
+
+-- Modules of Lua alone are found where distributions put them, whatever version they are made for.
+for _, version in ipairs { "5.4", "5.3", "5.1" } do
+    for _, top in ipairs { "/usr/local/share/lua/", "/usr/share/lua/" } do
+        local directory = top .. version
+        if not package.path:find(directory .. "/?.lua", 1, true) then
+            package.path = package.path .. ";" .. directory .. "/?.lua;" .. directory .. "/?/init.lua"
+        end
+    end
+end
+
 -- What the original adds to Lua.
 
 function string.starts(text, start) return text:sub(1, #start) == start end
@@ -83,13 +132,24 @@ local function where(level)
     return text
 end
 
+-- What is wrong is noted and told at the end, so that all of it is told at once. `place` is where
+-- it stands; with `key` the line of that key is looked up.
+local note = host.note
+
 -- settings
 
 local values = {}
 
 local function set(name, value)
+    if type(name) == "table" then
+        note(where(3), "settings takes names, not a table in a table: settings{ logfile = .. }")
+        return
+    end
     local hint = host.unknown("settings", name)
-    if hint then error('setting "' .. tostring(name) .. '" unknown.' .. hint, 3) end
+    if hint then
+        note(where(3), 'setting "' .. tostring(name) .. '" unknown.' .. hint, tostring(name))
+        return
+    end
     if name == "statusIntervall" then name = "statusInterval" end
     values[name] = value
 end
@@ -157,30 +217,59 @@ end
 -- The position of the sync{} that is being made.
 local place = ""
 
-local function fail(text) error(place .. text, 0) end
+-- Whether the sync lacks something without which the rest of it means nothing.
+local is_lacking = false
 
-local function check_names(config, gauge, path)
-    for name, value in pairs(config) do
-        local known = gauge[name]
+local function fail(text, key) note(place, text, key) end
+
+-- The names of a table in an order that is the same each time.
+local function names_of(config)
+    local names = {}
+    for name in pairs(config) do names[#names + 1] = name end
+    table.sort(names, function(one, other) return tostring(one) < tostring(other) end)
+    return names
+end
+
+local function check_name(name, value, path, base)
+    local full = path .. tostring(name)
+    if math.type(name) == "integer" then
+        local what = type(value) == "string" and 'the text "' .. value .. '"' or "a " .. type(value)
+        fail("Parameter \"" .. full .. "\" unknown: " .. what
+            .. " stands where a name belongs: write NAME = VALUE")
+    elseif type(name) ~= "string" then
+        fail("a " .. type(name) .. " stands where a name belongs: write NAME = VALUE")
+    else
+        local hint = host.unknown(path == "" and "sync" or path, name, base)
+        fail('Parameter "' .. full
+            .. '" unknown. ( if this is not a typo add it to checkgauge )' .. (hint or ""), full)
+    end
+end
+
+local function check_names(config, gauge, path, base)
+    for _, name in ipairs(names_of(config)) do
+        local value, known = config[name], gauge[name]
         local full = path .. tostring(name)
         if not known then
-            local hint = host.unknown(path == "" and "sync" or path, name, place)
-            error('Parameter "' .. full
-                .. '" unknown. ( if this is not a typo add it to checkgauge )' .. (hint or ""), 0)
-        end
-        if type(known) == "table" then
-            if type(value) ~= "table" then error('Parameter "' .. full .. '" must be a table.', 0) end
-            check_names(value, known, full .. ".")
+            check_name(name, value, path, base)
+        elseif type(known) == "table" then
+            if type(value) == "table" then
+                check_names(value, known, full .. ".", base)
+            else
+                is_lacking = true
+                fail('Parameter "' .. full .. '" must be a table.', full)
+            end
         end
     end
 end
 
-local function check(config)
-    if config.checkgauge then check_names(config, config.checkgauge, "") end
+local function check(config, base)
+    if config.checkgauge then check_names(config, config.checkgauge, "", base) end
 end
 
 local function need(config, base, name)
-    if config[name] == nil then fail("default." .. base .. ' needs "' .. name .. '" configured') end
+    if config[name] ~= nil then return end
+    is_lacking = true
+    fail("default." .. base .. ' needs "' .. name .. '" configured')
 end
 
 -- The defaults
@@ -195,7 +284,7 @@ default = {
     checkgauge = host.gauge("own"),
     maxDelays = 1000,
     maxProcesses = 1,
-    prepare = function(config) check(config) end,
+    prepare = function(config) check(config, "own") end,
 }
 
 for _, base in ipairs { "rsync", "rsyncssh", "direct" } do
@@ -221,7 +310,7 @@ end
 
 default.rsync.exitcodes = rsync_codes
 default.rsync.prepare = function(config)
-    check(config)
+    check(config, "rsync")
     need(config, "rsync", "target")
     add_slash(config, "target")
 end
@@ -230,19 +319,21 @@ default.rsyncssh.exitcodes = false
 default.rsyncssh.rsyncExitCodes = rsync_codes
 default.rsyncssh.sshExitCodes = { _merge = false, _verbatim = true, [0] = "ok", [255] = "again" }
 default.rsyncssh.onMove = true
-default.rsyncssh.ssh = { binary = "ssh" }
+default.rsyncssh.ssh = { binary = "ssh", _extra = {} }
 default.rsyncssh.prepare = function(config)
-    check(config)
+    check(config, "rsyncssh")
     need(config, "rsyncssh", "host")
     need(config, "rsyncssh", "targetdir")
     add_slash(config, "targetdir")
-    if config.maxProcesses ~= 1 then fail("default.rsyncssh must have maxProcesses set to 1.") end
+    if config.maxProcesses ~= 1 then
+        fail("default.rsyncssh must have maxProcesses set to 1.", "maxProcesses")
+    end
 end
 
 default.direct.rsyncExitCodes = rsync_codes
 default.direct.onMove = true
 default.direct.prepare = function(config)
-    check(config)
+    check(config, "direct")
     need(config, "direct", "target")
     add_slash(config, "target")
 end
@@ -295,16 +386,61 @@ end
 
 local is_sealed = false
 
+-- What the defaults of the original have, for scripts that read them. A sync does not inherit it:
+-- without a delay it has one of ours.
+
+for base, its in pairs {
+    rsync = { delay = 15 },
+    rsyncssh = { delay = 15, maxProcesses = 1 },
+    direct = { delay = 1, maxProcesses = 1 },
+} do
+    setmetatable(default[base], { __index = its })
+end
+
+local also = {
+    rsyncExitCodes = rsync_codes,
+    sshExitCodes = default.rsyncssh.sshExitCodes,
+    statusInterval = 10,
+}
+
+local own_gauge = host.gauge("own")
+
+-- What is read in the place of a default that is not there.
+local unknown_default = {}
+
+local function has_unknown_default(layers)
+    for _, layer in ipairs(layers) do
+        if layer == unknown_default then return true end
+        if type(layer) == "table" and has_unknown_default(layer) then return true end
+    end
+    return false
+end
+
+setmetatable(default, {
+    __index = function(_, name)
+        local is_known = type(name) ~= "string" or name:sub(1, 1) == "_" or own_gauge[name]
+        if also[name] ~= nil or is_known or is_sealed then return also[name] end
+        note(where(2), "default." .. name .. " is unknown." .. host.unknown_default(name))
+        return unknown_default
+    end,
+})
+
+default._merge = {
+    action = true, checkgauge = true, collect = true, delay = true, init = true,
+    maxDelays = true, maxProcesses = true, prepare = true,
+}
+
 -- tunnel
 
 local tunnels = {}
 
 local function check_tunnel(given)
     local gauge = host.gauge("tunnel")
-    for name in pairs(given) do
+    for _, name in ipairs(names_of(given)) do
         if not gauge[name] then
             local hint = host.unknown("tunnel.", name)
-            error('Parameter "' .. tostring(name) .. '" of tunnel unknown.' .. (hint or ""), 3)
+            note(where(3), 'Parameter "' .. tostring(name) .. '" of tunnel unknown.' .. (hint or ""),
+                tostring(name))
         end
     end
 end
@@ -345,18 +481,30 @@ function sync(given)
     if type(given) ~= "table" then error("sync takes a table: sync{ default.rsync, .. }", 2) end
     check_settings("")
     place = where(2)
+    is_lacking = false
     local config = inherit({}, given)
     inherit_defaults(config)
     override(config)
-    if type(config.prepare) == "function" then config.prepare(config, 4) end
-    if config.source == nil then host.doom(place .. "source missing from sync.") end
-    config._source = config.source
-    config.source = host.source(config.source)
-    if not config.action then host.doom(place .. "no actions specified.") end
+    -- What is wrong with a sync on a default that is not there is told already.
+    local is_lost = has_unknown_default(given)
+    if type(config.prepare) == "function" and not is_lost then config.prepare(config, 4) end
+    if config.source == nil then
+        is_lacking = true
+        host.refuse(place .. "source missing from sync.")
+    else
+        config._source = config.source
+        config.source = host.source(config.source)
+        if config.source == nil then is_lacking = true end
+    end
+    if not config.action then
+        is_lacking = true
+        host.refuse(place .. "no actions specified.")
+    end
     local base = base_of[config.action] or base_in(given) or base_of[config.prepare]
     if not (base and has_target(config, base)) then base = "own" end
     local has_script = has_script(config, base)
-    if has_script then scripts.translate(config, place) end
+    local has_failed = is_lost or is_lacking
+    if has_script and not has_failed then scripts.translate(config, place) end
     local number = #syncs + 1
     if config.name == nil then config.name = "Sync" .. number end
     local inlet = scripts.inlet_of(number)
@@ -367,9 +515,37 @@ function sync(given)
         inlet = inlet,
         has_script = has_script,
         begins = has_beginning(config),
+        has_failed = has_failed,
+        acts = type(config.action) == "function" and not is_ours[config.action],
     }
     return inlet
 end
+
+-- A global that is not there is most often a text without its quotes. Modules may look for what
+-- some versions of Lua have, and so may files that are older than this program.
+
+local of_other_versions = { arg = true, bit = true, getfenv = true, jit = true, module = true,
+    newproxy = true, setfenv = true }
+local modules = 0
+
+local load_module = require
+function require(...)
+    modules = modules + 1
+    local found = table.pack(pcall(load_module, ...))
+    modules = modules - 1
+    if not found[1] then error(found[2], 0) end
+    return table.unpack(found, 2, found.n)
+end
+
+setmetatable(_G, {
+    __index = function(_, name)
+        local is_wanted = type(name) == "string" and name:sub(1, 1) ~= "_"
+        if is_wanted and modules == 0 and not of_other_versions[name] then
+            host.missing(where(2), name)
+        end
+        return nil
+    end,
+})
 
 -- From now on globals can neither be made nor missed.
 local function seal()

@@ -402,9 +402,9 @@ fn what_the_original_refuses_is_refused_with_its_words() {
     fails("settings{'foo'}", "@/conf.lua:1: setting \"foo\" unknown.");
     fails(
         &format!("sync{{{a}, rsync={{foo=1}}}}"),
-        "Parameter \"rsync.foo\" unknown. ( if this is not a typo add it to checkgauge )",
+        "@/conf.lua:1: Parameter \"rsync.foo\" unknown. ( if this is not a typo add it to checkgauge )",
     );
-    fails(&format!("sync{{{a}, rsync=1}}"), "Parameter \"rsync\" must be a table.");
+    fails(&format!("sync{{{a}, rsync=1}}"), "@/conf.lua:1: Parameter \"rsync\" must be a table.");
     fails(&format!("sync{{{a}, delay=-1}}"), "@/conf.lua:1: delay must be a number and >= 0");
     fails(
         &format!("sync{{{a}, exclude=5}}"),
@@ -438,7 +438,7 @@ fn old_and_mistyped_names_are_told_what_to_write() {
     );
     fails(
         "sync{default.rsync, source='@/src', target='h:', rsyncOps={}}",
-        "Parameter \"rsyncOps\" unknown. ( if this is not a typo add it to checkgauge ) \
+        "@/conf.lua:1: Parameter \"rsyncOps\" unknown. ( if this is not a typo add it to checkgauge ) \
          Hint: write rsync = {..} with its options, such as archive = true.",
     );
     let old = [
@@ -563,7 +563,7 @@ fn a_look_changes_nothing() {
           os.rename('@/conf.lua', '@/x')
           local file = io.open('@/written', 'w') file:write('x') file:close()
           local names = io.popen('echo src'):read()
-          sync{ default.rsync, source='@/' .. names, target='h:' }",
+          sync{ default.rsync, source='@/' .. names, target='h:t' }",
     );
     trial.request.purpose = Purpose::Check;
     let loaded = trial.load().unwrap();
@@ -652,10 +652,13 @@ fn what_is_checked_at_once_is_refused_at_once() {
     ] {
         refused(&format!("settings{{ logfacility = {value} }} sync{{ {a} }}"), &[why]);
     }
-    fails(
-        &format!("sync{{ {a}, maxProcesses = 0 }}"),
-        "@/conf.lua:1: maxProcesses must be a number and >= 1",
-    );
+    let few = sync("maxProcesses = 0, maxDelays = 0.5, delay = 1");
+    let delay = Duration::from_secs(1);
+    assert_eq!((few.max_processes, few.pace), (1, Pace::Fixed { delay, max_waiting: 1 }));
+    let few =
+        says(&format!("settings{{ maxProcesses = 0, maxDelays = -1 }} sync{{ {a}, delay = 1 }}"));
+    assert_eq!(few.daemon.max_processes, Some(1));
+    assert_eq!(few.syncs[0].pace, Pace::Fixed { delay, max_waiting: 1 });
     assert_eq!(says(&format!("sync{{ {a}, maxProcesses = 4 }}")).syncs[0].max_processes, 4);
     fails(
         &format!("sync{{ {a}, listForm = 'x' }}"),
@@ -666,7 +669,7 @@ fn what_is_checked_at_once_is_refused_at_once() {
 #[test]
 fn what_is_odd_is_told() {
     let warnings = |text: &str| {
-        let text = format!("sync{{ default.rsync, source='@/src', target='h:', {text} }}");
+        let text = format!("sync{{ default.rsync, source='@/src', target='h:t', {text} }}");
         Trial::new(text.as_bytes()).load().unwrap().warnings
     };
     assert_eq!(warnings(""), [""; 0]);
@@ -674,9 +677,212 @@ fn what_is_odd_is_told() {
         warnings("rsync = { _extra = '--bwlimit=1' }"),
         ["Sync1: rsync._extra is ignored: it must be a list, _extra = { \"..\" }"]
     );
+    for value in ["'false'", "1", "'never'"] {
+        let told = warnings(&format!("delete = {value}"));
+        assert!(told.len() == 1 && told[0].contains("deletes nothing"), "{told:?}");
+    }
+    assert_eq!(warnings("delete = 'startup'"), [""; 0]);
+    let missing = warnings("rsync = { password_file = '/nonexistent/x' }");
+    assert_eq!(
+        missing,
+        ["Sync1: password_file: cannot find /nonexistent/x: No such file or directory"]
+    );
+    for (binary, count) in [("/opt/rsync", 0), ("/opt/wrapper", 1)] {
+        let told = warnings(&format!("rsync = {{ binary = '{binary}' }}"));
+        assert_eq!(told.len(), count, "{told:?}");
+        let said = warnings(&format!("rsync = {{ binary = '{binary}' }}, listForm = 'filter'"));
+        assert_eq!(said, [""; 0]);
+    }
     // Of a key that is written twice the last one counts.
     let relative = warnings("target = 'here'");
     assert!(relative[0].starts_with("Sync1: the target 'here/' is relative"), "{relative:?}");
+}
+
+#[test]
+fn a_global_that_is_not_there_is_told_with_its_line() {
+    let warnings = |text: &str| {
+        let text = format!("{text}\nsync{{ default.rsync, source='@/src', target='h:t' }}");
+        let trial = Trial::new(text.as_bytes());
+        fs::write(trial.request.here.join("probing.lua"), "return jit2 or nope").unwrap();
+        let here = trial.request.here.to_str().unwrap().to_owned();
+        let warnings = trial.load().unwrap().warnings;
+        warnings.iter().map(|line| line.replace(&here, "@")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("local x = 1\nlocal y = { delete = running }"),
+        ["@/conf.lua:2: there is no global running, so this is nil; if a text is meant, write \
+          \"running\""]
+    );
+    for text in [
+        "local x = jit or setfenv or _NOTHING",
+        "found = 1 local y = found",
+        "package.path = '@/?.lua' require 'probing'",
+    ] {
+        assert_eq!(warnings(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_file_is_told_at_once_with_its_lines() {
+    refused(
+        "settings{\n  logfile = 'x',\n  lofgile = 'y',\n}
+         sync{\n  default.rsync,\n  source = '@/src',\n  target = '/t',\n  dealy = 5,
+           maxDelete = 'x',\n  rsync = {\n    archiv = true,\n  },\n}
+         sync{ default.rsync, source = 'no', target = '/t' }
+         sync{\n default.direct,\n source = '@/src',\n target = '/t',\n delay = -1,
+           maxDelete = 'y' }
+         sync{ default.rsynk, source = '@/src', target = '/t' }
+         sync{ default.rsync, target = '/t' }",
+        &[
+            "error preparing @/conf.lua: @/conf.lua:3: setting \"lofgile\" unknown. Did you mean \
+             \"logfile\"?",
+            "error preparing @/conf.lua: @/conf.lua:9: Parameter \"dealy\" unknown. ( if this is not \
+             a typo add it to checkgauge ) Did you mean \"delay\"?",
+            "error preparing @/conf.lua: @/conf.lua:12: Parameter \"rsync.archiv\" unknown. ( if \
+             this is not a typo add it to checkgauge ) Did you mean \"archive\"?",
+            "failure getting absolute path of [no]",
+            "Cannot access source directory: no",
+            "error preparing @/conf.lua: @/conf.lua:22: default.rsynk is unknown. Did you mean \
+             \"default.rsync\"?",
+            "@/conf.lua:23: source missing from sync.",
+            "error preparing @/conf.lua: @/conf.lua:10: maxDelete must be a share such as \"50%\", a \
+             number, or false, not \"x\"",
+            "error preparing @/conf.lua: @/conf.lua:20: delay must be a number and >= 0",
+            "error preparing @/conf.lua: @/conf.lua:21: maxDelete must be a share such as \"50%\", a \
+             number, or false, not \"y\"",
+        ],
+    );
+}
+
+#[test]
+fn a_name_belongs_where_it_is_known() {
+    let a = "default.rsync, source='@/src', target='h:t'";
+    let unknown = |name: &str, more: &str| {
+        format!(
+            "@/conf.lua:1: Parameter \"{name}\" unknown. ( if this is not a typo add it to \
+             checkgauge ){more}"
+        )
+    };
+    fails(
+        &format!("sync{{ {a}, insist = true }}"),
+        &unknown("insist", " It belongs into settings{ .. }."),
+    );
+    fails(
+        &format!("sync{{ {a}, compress = true }}"),
+        &unknown("compress", " It belongs into rsync = { .. }."),
+    );
+    let Err(Refusal::Because(lines)) =
+        Trial::new(b"sync{ source='@/src', onCreate='true', rsyncOpts = '-a' }").load()
+    else {
+        panic!("it is taken")
+    };
+    assert!(lines[0].contains("checkgauge = { default.checkgauge, NAME = true }"), "{lines:?}");
+    let lets_pass =
+        "checkgauge = { default.checkgauge, rsyncOpts = true }, rsyncOpts = '-a', rsync = {}";
+    let Err(Refusal::Because(lines)) =
+        Trial::new(format!("sync{{ source='@/src', onCreate='true', {lets_pass} }}").as_bytes())
+            .load()
+    else {
+        panic!("it is taken")
+    };
+    assert!(lines.len() == 1 && lines[0].contains("\"rsync\""), "{lines:?}");
+    fails(
+        "settings{ { logfile = 'x' } } sync{ default.rsync, source='@/src', target='/t' }",
+        "@/conf.lua:1: settings takes names, not a table in a table: settings{ logfile = .. }",
+    );
+    fails(
+        &format!("sync{{ {a}, 'init' }}"),
+        "@/conf.lua:1: Parameter \"1\" unknown: the text \"init\" stands where a name belongs: write \
+         NAME = VALUE",
+    );
+    fails(
+        &format!("sync{{ {a}, [{{}}] = 1 }}"),
+        "@/conf.lua:1: a table stands where a name belongs: write NAME = VALUE",
+    );
+}
+
+#[test]
+fn the_defaults_have_what_scripts_read_and_a_sync_does_not_inherit_it() {
+    says(
+        "assert(default.rsync.delay == 15 and default.rsyncssh.delay == 15)
+         assert(default.direct.delay == 1 and default.direct.maxProcesses == 1)
+         assert(default.rsyncssh.maxProcesses == 1 and default.statusInterval == 10)
+         assert(default.rsyncExitCodes[12] == 'again' and default.sshExitCodes[255] == 'again')
+         assert(type(default.rsyncssh.ssh._extra) == 'table' and default.delay == nil)
+         sync{ default.rsync, source='@/src', target='h:t' }",
+    );
+    assert_eq!(sync("").pace, PACE);
+    let delay = Duration::from_secs(3);
+    let setup = says("default.rsync.delay = 3 sync{ default.rsync, source='@/src', target='h:t' }");
+    assert_eq!(setup.syncs[0].pace, Pace::Fixed { delay, max_waiting: MOST_WAITING });
+}
+
+#[test]
+fn what_older_versions_of_lua_had_is_there() {
+    says(
+        "assert(bit32.band(0xff, 0x0f) == 15 and bit32.bor(1, 2, 4) == 7 and bit32.bxor(5, 1) == 4)
+         assert(bit32.bnot(0) == 0xffffffff and bit32.lshift(1, 31) == 0x80000000)
+         assert(bit32.rshift(0x80000000, 31) == 1 and bit32.lshift(1, 32) == 0)
+         assert(bit32.arshift(0x80000000, 31) == 0xffffffff and bit32.arshift(4, 1) == 2)
+         assert(bit32.lrotate(0x80000001, 1) == 3 and bit32.rrotate(3, 1) == 0x80000001)
+         assert(bit32.extract(0xf0, 4, 4) == 15 and bit32.replace(0, 5, 4, 4) == 0x50)
+         assert(bit32.btest(1, 1) and not bit32.btest(1, 2))
+         for _, version in ipairs{ '5.4', '5.3', '5.1' } do
+             assert(package.path:find('/usr/share/lua/' .. version .. '/?.lua', 1, true))
+         end
+         sync{ default.rsync, source='@/src', target='h:t' }",
+    );
+}
+
+#[test]
+fn a_module_of_the_users_own_goes_before_ours() {
+    let text = "package.path = '@/?.lua;' .. package.path socket = require 'socket'
+                assert(socket.mine == MINE) assert(MINE or socket.dns.toip('127.0.0.1') == '127.0.0.1')
+                assert(MINE or select(2, socket.dns.toip('no-such-host.invalid')) == 'host not found')
+                sync{ default.rsync, source='@/src', target='h:t' }";
+    says(&format!("MINE = nil {text}"));
+    for (module, mine) in [("return { mine = 1 }", "1"), ("return require 'socket.core'", "nil")] {
+        let trial = Trial::new(format!("MINE = {mine} {text}").as_bytes());
+        fs::write(trial.request.here.join("socket.lua"), module).unwrap();
+        trial.load().unwrap_or_else(|why| panic!("{module}: {why:?}"));
+    }
+}
+
+#[test]
+fn what_removes_sources_and_deletes_is_refused() {
+    let text = |more: &str| {
+        format!(
+            "sync{{ default.rsync, source='@/src', target='/t', {more} \
+             rsync = {{ _extra = {{ '--remove-source-files' }} }} }}"
+        )
+    };
+    let Err(Refusal::Because(lines)) = Trial::new(text("").as_bytes()).load() else {
+        panic!("it is taken")
+    };
+    assert!(lines[0].contains("has --remove-source-files while delete is on"), "{lines:?}");
+    says(&text("delete = false,"));
+}
+
+#[test]
+fn a_target_in_its_source_may_be_left_out_by_any_rule() {
+    let text = |base: &str, more: &str| {
+        format!("sync{{ {base}, source='@/src', target='@/src/mnt/backup', {more} }}")
+    };
+    for more in
+        ["exclude = '/mnt'", "filter = '- /**'", "rsync = { _extra = { '--exclude=/mnt' } }"]
+    {
+        says(&text("default.rsync", more));
+        says(&text("default.direct", more));
+    }
+    for base in ["default.rsync", "default.direct"] {
+        let Err(Refusal::Because(lines)) = Trial::new(text(base, "").as_bytes()).load() else {
+            panic!("it is taken")
+        };
+        assert!(lines[0].contains("lies inside its source"), "{lines:?}");
+    }
+    // What a target means to a script is its own business.
+    says(&text("default.rsync", "action = function() end"));
+    says("sync{ source='@/src', target='@/src/x', onCreate='true' }");
 }
 
 #[test]

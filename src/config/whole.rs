@@ -43,9 +43,7 @@ pub(super) fn daemon(values: &Table, request: &Request) -> Result<Daemon, String
         log_facility: facility(fields, standard.log_facility)?,
         log_ident: ident.unwrap_or(standard.log_ident),
         onepass: overrides.onepass || fields.is_on("onepass"),
-        max_processes: fields
-            .whole("maxProcesses", 1)?
-            .map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+        max_processes: fields.at_least_one("maxProcesses")?,
         watch: watch(fields, request)?,
         writes: writes(fields)?,
         share_connections: fields.value("shareConnections").is_nil()

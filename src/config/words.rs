@@ -1,6 +1,9 @@
 //! How rsync and ssh are called: the tables `rsync` and `ssh` of a sync.
 
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
+
 use mirror_core::{
+    path::Escaped,
     plan::{
         options::{DeletePolicy, ListForm, RsyncOptions, Rules},
         ssh::rsh_word,
@@ -9,7 +12,8 @@ use mirror_core::{
 };
 use mlua::Value;
 
-use super::fields::{Fields, text};
+use super::fields::{Fields, quoted, text};
+use crate::report::reason;
 
 /// What `archive` switches on where nothing else is said; what it leaves off needs no word.
 const ARCHIVE: [&str; 5] = ["links", "perms", "times", "group", "owner"];
@@ -52,7 +56,10 @@ impl Words {
         if matches!(rsync.value("_extra"), Value::String(_)) {
             warnings.push("rsync._extra is ignored: it must be a list, _extra = { \"..\" }".into());
         }
+        warnings.extend(missing_file(rsync, "password_file")?);
         if let Some(ssh) = ssh {
+            warnings.extend(missing_file(ssh, "identityFile")?);
+            warnings.extend(odd_ssh_options(ssh)?);
             options.long.extend(remote_shell(ssh)?);
         }
         Ok(Self { options, warnings })
@@ -70,6 +77,30 @@ fn add(options: &mut RsyncOptions, rsync: Fields<'_>, setting: &Setting) -> Resu
         }
     }
     Ok(())
+}
+
+/// A file that is not there. One that a program finds by itself, such as `~/.ssh/key`, is not
+/// looked for.
+fn missing_file(fields: Fields<'_>, name: &str) -> Result<Option<String>, String> {
+    let Some(path) = fields.text(name)?.filter(|path| path.starts_with(b"/")) else {
+        return Ok(None);
+    };
+    let found = fs::metadata(OsStr::from_bytes(&path));
+    let why = found.err().map(|error| reason(&error));
+    Ok(why.map(|why| format!("{name}: cannot find {}: {why}", Escaped(&path))))
+}
+
+/// Options of ssh without their names.
+fn odd_ssh_options(ssh: Fields<'_>) -> Result<Option<String>, String> {
+    let Some(options) = ssh.table("options")? else { return Ok(None) };
+    let listed = options.raw_get::<Option<String>>(1).unwrap_or_default();
+    Ok(listed.map(|option| {
+        format!(
+            "ssh.options has {} without a name: it is taken as a whole option; write \
+             options = {{ NAME = \"VALUE\" }}",
+            quoted(option.as_bytes())
+        )
+    }))
 }
 
 /// The original ignores a text here, so this does.
@@ -90,10 +121,13 @@ fn remote_shell(ssh: Fields<'_>) -> Result<Option<Vec<u8>>, String> {
         let mut pairs = Vec::new();
         for pair in options.pairs::<Value, Value>() {
             let (name, value) = pair.map_err(|error| error.to_string())?;
-            let (Some(name), Some(value)) = (text(&name), text(&value)) else {
+            let (is_listed, name, value) =
+                (matches!(name, Value::Integer(_)), text(&name), text(&value));
+            let (Some(name), Some(value)) = (name, value) else {
                 return Err("ssh.options must be a table of texts".into());
             };
-            pairs.push([name, b"=".to_vec(), value].concat());
+            // In a list each is an option as a whole: "Compression=yes".
+            pairs.push(if is_listed { value } else { [name, b"=".to_vec(), value].concat() });
         }
         // A table of Lua has no order, and two loads of one file must say the same.
         pairs.sort_unstable();
@@ -166,6 +200,7 @@ mod tests {
             ),
             "--rsh=ssh -i '/a b' -o A=it -o User=u -p 22 -T"
         );
+        assert_eq!(words("", Some("options={'A=b', C='d'}")), "--rsh=ssh -o A=b -o C=d");
         assert_eq!(words("", Some("binary='/x/ssh'")), "--rsh=/x/ssh");
         assert_eq!(words("", Some("_extra={[[o'k]]}")), "--rsh=ssh 'o''k'");
     }

@@ -108,8 +108,7 @@ impl Scripts {
         let desk = Rc::new(Desk::default());
         let host = host::table(lua, &desk)?;
         let (calls, numbers) = (Rc::default(), BTreeMap::new());
-        let preload: Table = lua.globals().get::<Table>("package")?.get("preload")?;
-        preload.set("socket", lua.create_function(|lua, ()| socket::module(lua))?)?;
+        socket::add_searcher(lua)?;
         let (guard, programs) = (Rc::default(), Programs::watch(lua)?);
         Ok(Self { lua: lua.clone(), desk, host, calls, numbers, reread: None, guard, programs })
     }

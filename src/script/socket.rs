@@ -5,17 +5,45 @@
 //! bytes is given with them.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
     io::{self, Read, Write},
-    net::{Shutdown, TcpStream, ToSocketAddrs},
-    os::fd::AsRawFd,
+    net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs},
+    os::{fd::AsRawFd, unix::ffi::OsStrExt},
     thread,
     time::{Duration, SystemTime},
 };
 
 use mlua::{
-    IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Result, Table, UserData, UserDataMethods,
-    Value,
+    Function, IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Result, Table, UserData,
+    UserDataMethods, Value,
 };
+
+/// Lets `require` find the module, unless the user has one of that name: not that of `LuaSocket`,
+/// which is there on many machines and needs its part in C.
+pub(super) fn add_searcher(lua: &Lua) -> Result<()> {
+    let searcher = lua.create_function(|lua, name: String| {
+        if name != "socket" || has_own(lua)? {
+            return Ok(Value::Nil);
+        }
+        let loader = lua.create_function(|lua, _: MultiValue| module(lua))?;
+        Ok(Value::Function(loader))
+    })?;
+    let package: Table = lua.globals().get("package")?;
+    // Behind the one for what is loaded beforehand.
+    package.get::<Table>("searchers")?.raw_insert(2, searcher)
+}
+
+fn has_own(lua: &Lua) -> Result<bool> {
+    let package: Table = lua.globals().get("package")?;
+    let search: Function = package.get("searchpath")?;
+    let path: LuaString = package.get("path")?;
+    let found: Option<LuaString> = search.call(("socket", path))?;
+    let text = found.and_then(|file| fs::read(OsStr::from_bytes(&file.as_bytes())).ok());
+    let is_own = |text: Vec<u8>| !text.windows(11).any(|part| part == b"socket.core");
+    Ok(text.is_some_and(is_own))
+}
 
 /// What `require "socket"` gives.
 pub(super) fn module(lua: &Lua) -> Result<Table> {
@@ -41,6 +69,31 @@ pub(super) fn module(lua: &Lua) -> Result<Table> {
         lua.create_function(|_, seconds: f64| {
             thread::sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default());
             Ok(())
+        })?,
+    )?;
+    table.set("dns", dns(lua)?)?;
+    Ok(table)
+}
+
+/// Names and addresses.
+fn dns(lua: &Lua) -> Result<Table> {
+    let table = lua.create_table()?;
+    table.set(
+        "toip",
+        lua.create_function(|lua, host: String| {
+            let found = (&*host, 0).to_socket_addrs().map(|all| {
+                let all = all.map(|address| address.ip()).filter(IpAddr::is_ipv4);
+                all.map(|address| address.to_string()).collect::<BTreeSet<_>>()
+            });
+            let addresses: Vec<String> = found.unwrap_or_default().into_iter().collect();
+            let Some(first) = addresses.first().cloned() else {
+                return (Value::Nil, "host not found").into_lua_multi(lua);
+            };
+            let known = lua.create_table()?;
+            known.set("name", host)?;
+            known.set("alias", lua.create_table()?)?;
+            known.set("ip", addresses)?;
+            (first, known).into_lua_multi(lua)
         })?,
     )?;
     Ok(table)

@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: not live, there is nothing to be called
--- expect: says cannot run /srv/place/etc/no-rsync: No such file or directory
+-- expect: says cannot find /srv/place/etc/no-rsync: install rsync, or set rsync.binary
 
 sync {
     default.rsync,

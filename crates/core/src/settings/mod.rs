@@ -2,6 +2,7 @@
 //!
 //! From it come the check for unknown names, the suggestions, the words for rsync, and the manual.
 
+pub mod keys;
 mod suggest;
 mod table;
 
@@ -146,10 +147,16 @@ pub fn of(table: Table) -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().filter(move |setting| setting.table() == table)
 }
 
-/// What there is to say to somebody who wrote a `name` in this table that no setting has.
+/// What there is to say to somebody who wrote a `name` in this table that no setting has; in a sync,
+/// that none on this base has.
 #[must_use]
-pub fn hint(table: Table, name: &str) -> Option<Hint> {
-    suggest::hint(table, name)
+pub fn hint(table: Table, name: &str, base: Option<Base>) -> Option<Hint> {
+    suggest::hint(table, name, base)
+}
+
+/// The one of these words that a mistyped `name` was probably meant as.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    suggest::nearest(name, known)
 }
 
 #[cfg(test)]
@@ -191,10 +198,25 @@ mod tests {
 
     #[test]
     fn old_and_mistyped_names_get_a_hint() {
-        use Hint::{Instead, Perhaps};
+        use Hint::{Belongs, Instead, Perhaps};
         let check = |table, name: &str, hint: Option<Hint>| {
-            assert_eq!(super::hint(table, name), hint, "{name}");
+            assert_eq!(super::hint(table, name, Some(Base::Rsync)), hint, "{name}");
         };
+        for (table, name, place) in [
+            (Table::Sync, "insist", "settings{ .. }"),
+            (Table::Sync, "nodaemon", "settings{ .. }"),
+            (Table::Sync, "bwlimit", "rsync = { .. }"),
+            (Table::Settings, "source", "sync{ .. }"),
+            (Table::Rsync, "crontab", "sync{ .. }, beside this table"),
+        ] {
+            check(table, name, Some(Belongs(place)));
+        }
+        check(Table::Sync, "colapse", None);
+        let of_script = |name| super::hint(Table::Sync, name, Some(Base::Own));
+        assert_eq!(of_script("colapse"), Some(Perhaps("collapse")));
+        assert!(matches!(of_script("rsyncOpts"), Some(Instead(why)) if !why.contains("rsync = {")));
+        assert_eq!(nearest("rsynk", ["direct", "rsync", "rsyncssh"].into_iter()), Some("rsync"));
+        assert_eq!(nearest("mine", ["direct", "rsync"].into_iter()), None);
         check(Table::Settings, "insisit", Some(Perhaps("insist")));
         check(Table::Settings, "statusfile", Some(Perhaps("statusFile")));
         check(Table::Settings, "xyzzy", None);
@@ -207,7 +229,8 @@ mod tests {
             (Table::Sync, "rsyncOpts"),
             (Table::Rsync, "delete"),
         ] {
-            assert!(matches!(super::hint(table, name), Some(Instead(_))), "{name}");
+            let hint = super::hint(table, name, Some(Base::Rsync));
+            assert!(matches!(hint, Some(Instead(_))), "{name}");
         }
     }
 }

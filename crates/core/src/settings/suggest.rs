@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Table, of};
+use super::{Base, Setting, Table, of};
 
 /// What there is to say of an unknown name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum Hint {
     Perhaps(&'static str),
     /// What is written today: a sentence without a full stop.
     Instead(&'static str),
+    /// It stands in this table.
+    Belongs(&'static str),
 }
 
 /// Names that others tried, or that had a meaning once.
@@ -46,14 +48,46 @@ const OLD: [(Table, &str, &str); 17] = [
     (Table::Rsync, "recursive", "rsync is always called with -r"),
 ];
 
-pub(super) fn hint(table: Table, name: &str) -> Option<Hint> {
+/// What else there is to say of a name in a script's sync: it has no options of rsync.
+const OF_SCRIPT: &str = "a script calls rsync by itself, so this sync has no options of rsync; to use \
+    the name in the script, let it pass with checkgauge = { default.checkgauge, NAME = true }";
+
+/// Names for the options of rsync.
+const RSYNC_OPTIONS: [&str; 4] = ["rsync", "rsyncOps", "rsyncOpts", "rsyncOptions"];
+
+pub(super) fn hint(table: Table, name: &str, base: Option<Base>) -> Option<Hint> {
+    if table == Table::Sync && base == Some(Base::Own) && RSYNC_OPTIONS.contains(&name) {
+        return Some(Hint::Instead(OF_SCRIPT));
+    }
     let old = OLD.iter().find(|(of, old, _)| *of == table && *old == name);
     if let Some((_, _, instead)) = old {
         return Some(Hint::Instead(instead));
     }
-    let known = of(table).map(|setting| setting.name);
+    if let Some(place) = place(table, name, base) {
+        return Some(Hint::Belongs(place));
+    }
+    let is_known = |setting: &&Setting| base.is_none_or(|base| setting.is_for(base));
+    nearest(name, of(table).filter(is_known).map(|setting| setting.name)).map(Hint::Perhaps)
+}
+
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let (steps, nearest) = known.map(|known| (distance(name, known), known)).min()?;
-    (steps <= MOST_STEPS && steps < name.len()).then_some(Hint::Perhaps(nearest))
+    (steps <= MOST_STEPS && steps < name.len()).then_some(nearest)
+}
+
+/// Where a name belongs that is known to another table.
+fn place(table: Table, name: &str, base: Option<Base>) -> Option<&'static str> {
+    let is_of = |other| of(other).any(|setting| setting.name == name);
+    let has = |wanted: &[Base]| base.is_some_and(|base| wanted.contains(&base));
+    let calls_rsync = has(&[Base::Rsync, Base::Rsyncssh, Base::Direct]);
+    match table {
+        Table::Settings if is_of(Table::Sync) => Some("sync{ .. }"),
+        Table::Sync if is_of(Table::Settings) && !is_of(Table::Sync) => Some("settings{ .. }"),
+        Table::Sync if is_of(Table::Rsync) && calls_rsync => Some("rsync = { .. }"),
+        Table::Sync if is_of(Table::Ssh) && has(&[Base::Rsyncssh]) => Some("ssh = { .. }"),
+        Table::Rsync | Table::Ssh if is_of(Table::Sync) => Some("sync{ .. }, beside this table"),
+        _ => None,
+    }
 }
 
 /// More slips than this are no slip.

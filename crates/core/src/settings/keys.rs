@@ -1,19 +1,55 @@
-//! Keys that a table constructor of Lua has twice: the last one wins, in silence.
+//! Where keys stand in the text of a configuration file.
+//!
+//! Lua tells only the line of a call. What is read here need not be right: what can't be read is
+//! passed over.
 
-use std::collections::HashMap;
+use alloc::{collections::BTreeMap, string::String, vec, vec::Vec};
 
-/// A key that is written again in one constructor.
+/// A key that is written again in one table constructor: the last one wins, in silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Repeated {
-    pub(super) key: String,
+pub struct Repeated {
+    /// The key.
+    pub key: String,
     /// The line where it was written first.
-    pub(super) first: usize,
+    pub first: usize,
     /// The line where it is written again.
-    pub(super) again: usize,
+    pub again: usize,
 }
 
-/// The repeated keys of a chunk. It need not be right: what can't be read is passed over.
-pub(super) fn repeated_keys(text: &[u8]) -> Vec<Repeated> {
+/// The line of the key `path`, such as `rsync.bwlimit`, in the table constructors that are opened
+/// in line `line` of this text, the first of which is closed last. `None` if it is not there.
+#[must_use]
+pub fn line_of_key(text: &[u8], line: usize, path: &str) -> Option<usize> {
+    let tokens = Tokens { rest: text, line: 1 }.collect::<Vec<_>>();
+    let mut wanted = path.split('.');
+    let mut name = wanted.next()?;
+    let (mut depth, mut before) = (0_usize, None);
+    for (at, (token, here)) in tokens.iter().enumerate() {
+        if depth == 0 && (*here < line || *token != Token::Sign(b'{')) {
+            continue;
+        }
+        let starts_field = matches!(before, Some(Token::Sign(b'{' | b',' | b';')));
+        let key = starts_field.then(|| key(tokens.get(at..).unwrap_or_default())).flatten();
+        if key.is_some_and(|key| key == name) {
+            match wanted.next() {
+                Some(inner) => name = inner,
+                None => return Some(*here),
+            }
+        }
+        match token {
+            Token::Sign(b'{') => depth += 1,
+            Token::Sign(b'}') if depth == 1 => return None,
+            Token::Sign(b'}') => depth -= 1,
+            _ => {}
+        }
+        before = Some(*token);
+    }
+    None
+}
+
+/// The repeated keys of a chunk.
+#[must_use]
+pub fn repeated_keys(text: &[u8]) -> Vec<Repeated> {
     let tokens = Tokens { rest: text, line: 1 }.collect::<Vec<_>>();
     let mut open: Vec<Open> = Vec::new();
     let mut found = Vec::new();
@@ -27,7 +63,7 @@ pub(super) fn repeated_keys(text: &[u8]) -> Vec<Repeated> {
             found.push(Repeated { key, first, again: *line });
         }
         match token {
-            Token::Sign(b'{') => open.push(Open::Table(HashMap::new())),
+            Token::Sign(b'{') => open.push(Open::Table(BTreeMap::new())),
             Token::Name(b"function" | b"do" | b"if" | b"repeat") | Token::Sign(b'(') => {
                 open.push(Open::Other);
             }
@@ -42,7 +78,7 @@ pub(super) fn repeated_keys(text: &[u8]) -> Vec<Repeated> {
 /// What was opened and not closed yet.
 enum Open {
     /// A table constructor, and the lines of its keys.
-    Table(HashMap<String, usize>),
+    Table(BTreeMap<String, usize>),
     Other,
 }
 
@@ -173,6 +209,24 @@ mod tests {
         check("sync{ a = 1,\n b = 2,\n a = 3 }", &[("a", 1, 3)]);
         check("sync{ a = 1; ['a'] = 2, [\"a\"] = 3 }", &[("a", 1, 1), ("a", 1, 1)]);
         check("x = { { a = 1, a = 2 }, a = 3 }", &[("a", 1, 1)]);
+    }
+
+    #[test]
+    fn a_key_has_a_line_in_the_call_in_which_it_stands() {
+        let text = b"settings{ a = 1 }\nsync{\n  x,\n  a = 2,\n  rsync = {\n    b = f{ a = 1 },\n\
+                     \x20   a = 3,\n  },\n}\nsync{ c = 1 }";
+        for (line, path, expected) in [
+            (1, "a", Some(1)),
+            (2, "a", Some(4)),
+            (2, "rsync", Some(5)),
+            (2, "rsync.b", Some(6)),
+            (2, "rsync.a", Some(6)),
+            (2, "c", None),
+            (10, "c", Some(10)),
+            (11, "c", None),
+        ] {
+            assert_eq!(line_of_key(text, line, path), expected, "{path} from {line}");
+        }
     }
 
     #[test]

@@ -1,0 +1,15 @@
+-- expect: exit 0
+-- expect: says ssh.options has "Compression=yes" without a name
+-- expect: says identityFile: cannot find /srv/place/etc/key
+-- expect: words rsync --delete -lts '--rsh=ssh -i /srv/place/etc/key -o Compression=yes' --timeout=300 -r /srv/place/www/ backup.example.net:www/
+
+sync {
+    default.rsyncssh,
+    source    = "/srv/place/www",
+    host      = "backup.example.net",
+    targetdir = "www",
+    ssh       = {
+        identityFile = "/srv/place/etc/key",
+        options      = { "Compression=yes" },
+    },
+}
