@@ -57,6 +57,8 @@ pub(super) struct Member {
     pub(super) source: Arc<SourceRoot>,
     /// Who carries out its jobs, unless only its script knows what to do.
     pub(super) executor: Option<Arc<dyn Executor>>,
+    /// What the copier has found out about its source and its target.
+    learned: Arc<direct::Learned>,
     /// What its target is reached through.
     pub(super) tunnel: Option<Arc<Tunnel>>,
     /// The connection that they share with those of others.
@@ -71,7 +73,7 @@ impl Member {
     /// If its target is none: a sentence for people.
     pub(super) fn new(sync: Sync, ground: &Ground<'_>) -> Result<Self, String> {
         let source = Arc::new(SourceRoot::with_rules(sync.source.clone(), rules(&sync)));
-        Self::from(sync, source, ground)
+        Self::from(sync, (source, Arc::default()), ground)
     }
 
     /// The member that goes on with other settings where this one is.
@@ -80,7 +82,14 @@ impl Member {
     ///
     /// As for a new one.
     pub(super) fn with(&self, sync: Sync, ground: &Ground<'_>) -> Result<Self, String> {
-        Self::from(sync, Arc::clone(&self.source), ground)
+        let learned = self.learned_for(&sync);
+        Self::from(sync, (Arc::clone(&self.source), learned), ground)
+    }
+
+    /// What was found out, if it is true of this sync as well.
+    fn learned_for(&self, sync: &Sync) -> Arc<direct::Learned> {
+        let is_same = (self.sync.kind, &self.sync.target) == (sync.kind, &sync.target);
+        if is_same { Arc::clone(&self.learned) } else { Arc::default() }
     }
 
     /// From now on this is what was said of it. Its source is the same.
@@ -89,11 +98,15 @@ impl Member {
     ///
     /// As for a new one. Nothing has changed then.
     pub(super) fn renew(&mut self, sync: Sync, ground: &Ground<'_>) -> Result<(), String> {
-        *self = Self::from(sync, Arc::clone(&self.source), ground)?;
+        *self = self.with(sync, ground)?;
         Ok(())
     }
 
-    fn from(sync: Sync, source: Arc<SourceRoot>, ground: &Ground<'_>) -> Result<Self, String> {
+    fn from(
+        sync: Sync,
+        (source, learned): (Arc<SourceRoot>, Arc<direct::Learned>),
+        ground: &Ground<'_>,
+    ) -> Result<Self, String> {
         let Ground { log, tunnels, .. } = ground;
         let tunnel = sync.tunnel.as_ref().and_then(|plan| tunnels.get(plan));
         let mut connection = None;
@@ -125,15 +138,16 @@ impl Member {
                     options: sync.direct.clone(),
                     workers: direct::default_workers(),
                 };
-                let source = Arc::clone(&source);
-                Some(Arc::new(direct::DirectExecutor::new(source, settings, (*log).clone())))
+                let (source, learned) = (Arc::clone(&source), Arc::clone(&learned));
+                let log = (*log).clone();
+                Some(Arc::new(direct::DirectExecutor::with(source, settings, learned, log)))
             }
         };
         let executor = executor.map(|executor| match &sync.hook {
             Some(hook) => Arc::new(hooked(executor, &sync, hook, ground)) as Arc<dyn Executor>,
             None => executor,
         });
-        Ok(Self { sync, source, executor, tunnel, connection })
+        Ok(Self { sync, source, executor, learned, tunnel, connection })
     }
 
     /// What the core has to know of it when the daemon starts.

@@ -206,3 +206,17 @@ fn what_another_target_has_of_its_own_stays_until_somebody_agrees() {
     mirror.executor.settings.max_delete = MaxDelete::default();
     mirror.assert_mirrored();
 }
+
+#[test]
+fn a_change_of_settings_forgets_nothing() {
+    let mut mirror = mirror();
+    let settings =
+        super::Settings { max_delete: MaxDelete::Share(10), ..mirror.executor.settings.clone() };
+    let (source, learned) =
+        (std::sync::Arc::clone(&mirror.executor.source), mirror.executor.learned());
+    mirror.executor = super::DirectExecutor::with(source, settings, learned, super::Log::default());
+    lose(&mirror, 2);
+    let all = held(mirror.batch("d0/ d1/"));
+    assert_eq!((all[0].count, all[0].of), (11, Some(110)));
+    assert_eq!(mirror.batch("d0/"), Outcome::Done);
+}
