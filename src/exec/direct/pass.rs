@@ -89,13 +89,22 @@ pub(super) struct Tally {
     kept: AtomicU64,
     /// How many deletions were asked for, of those that the user allows.
     allowed: AtomicU64,
+    /// Whether what is met now was counted before.
+    is_over: AtomicBool,
 }
 
 impl Tally {
     /// An entry that the source has, and the target had or not.
     pub(super) fn mirrored(&self, was_there: bool) {
-        let counter = if was_there { &self.both } else { &self.added };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if !self.is_over.load(Ordering::Relaxed) {
+            let counter = if was_there { &self.both } else { &self.added };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What the source has is not counted any more: what is met from now on was met before.
+    pub(super) fn close(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 
     /// So many entries of the target have gone.

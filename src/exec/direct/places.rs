@@ -49,6 +49,7 @@ pub(super) fn batch(pass: &Pass<'_>, places: &PlaceSet, renames: &[Rename]) {
 /// is deleted. Where there was no room for something, the deletions come first, and it is tried again.
 fn run(pass: &Pass<'_>, places: Option<&PlaceSet>, all: impl Fn() -> Vec<Task>) {
     work(pass, all());
+    pass.tally.close();
     let wants_room = pass.wants_room();
     if wants_room {
         delete_counted(pass, places, &all);

@@ -220,3 +220,24 @@ fn a_change_of_settings_forgets_nothing() {
     assert_eq!((all[0].count, all[0].of), (11, Some(110)));
     assert_eq!(mirror.batch("d0/"), Outcome::Done);
 }
+
+#[test]
+fn links_that_come_last_are_counted_once() {
+    let mut mirror = Mirror::new();
+    mirror.executor.settings.max_delete = MaxDelete::default();
+    for n in 0..30 {
+        std::os::unix::fs::symlink("old", mirror.source(&format!("l{n}"))).unwrap();
+        fs::write(mirror.source(&format!("f{n}")), b"").unwrap();
+    }
+    mirror.assert_mirrored();
+    for n in 0..30 {
+        fs::remove_file(mirror.source(&format!("l{n}"))).unwrap();
+        std::os::unix::fs::symlink("new", mirror.source(&format!("l{n}"))).unwrap();
+        fs::remove_file(mirror.source(&format!("f{n}"))).unwrap();
+    }
+    for n in 30..62 {
+        fs::write(mirror.target(&format!("f{n}")), b"").unwrap();
+    }
+    let all = held(mirror.full());
+    assert_eq!((all[0].count, all[0].of), (62, Some(92)));
+}
