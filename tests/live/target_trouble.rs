@@ -41,8 +41,16 @@ fn an_older_copy_in_the_place_of_a_target_gets_everything_again(mode: Mode) {
     fs::rename(&target, sandbox.path("aside")).unwrap();
     fs::rename(&older, &target).unwrap();
     fs::write(source.join("new"), "").unwrap();
-    daemon.wait_mirrored(mode, &source, &target);
+    let is_there = |name: &str| target.join(name).exists();
+    daemon.wait_until("all is there", || is_there("new") && is_there("changed since"));
     daemon.wait_for_log("is another directory than before: all of the source goes there again");
+    if mode == Mode::Direct {
+        // What it has of its own is not deleted before somebody agrees.
+        daemon.wait_for_log("deletions held");
+        assert!(is_there("deleted since"));
+    } else {
+        daemon.wait_mirrored(mode, &source, &target);
+    }
 }
 
 /// All of the source may be more than what lies under the mount can take.

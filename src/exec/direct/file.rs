@@ -111,10 +111,13 @@ fn draft<'a>(
     };
     // With holes the size would be on the disk before the content is: after a power cut it would
     // count as equal for ever.
-    if holes || folder.pass.direct.settings.durable {
+    if holes {
         draft.sync().map_err(trouble::target("write"))?;
     }
     attributes::copy(folder.pass, ends)?;
+    if folder.pass.direct.settings.durable {
+        draft.sync().map_err(trouble::target("write"))?;
+    }
     let after = stat(file).map_err(trouble::source("look at"))?;
     Ok((draft, Steady::of(&before, &after)))
 }

@@ -40,6 +40,10 @@ pub(super) fn batch(pass: &Pass<'_>, places: &PlaceSet, renames: &[Rename]) {
         }
         add(&mut groups, place);
     }
+    if places.len() == 1 {
+        // There is nothing to wait for.
+        pass.late.take();
+    }
     let groups = settled(pass, groups);
     run(pass, Some(places), || tasks(groups.clone()));
 }
