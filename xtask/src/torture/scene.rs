@@ -132,6 +132,9 @@ impl Scene {
             if plan.excludes {
                 let _ = write!(text, ", exclude = {PATTERNS}");
             }
+            if plan.guard == Guard::Off {
+                text.push_str(", maxDelete = false");
+            }
             if !plan.more.is_empty() {
                 let _ = write!(text, ", {}", plan.more);
             }
