@@ -29,7 +29,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use plan::{Kind, Plan};
+use plan::{Ground, Kind, Plan};
 use trial::{Means, Trouble};
 
 use crate::bench::{place::Arena, sshd::Sshd, tool::find};
@@ -86,10 +86,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
     if !has_rsync {
         results.skip("all kinds with rsync: it is missing".into());
     }
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        results.skip(
+            "modules and ssh: their servers, and other owners, take the rights of root".into(),
+        );
+    }
     let can = |kind: Kind| match kind {
         Kind::Direct => true,
-        Kind::Rsync | Kind::Module => has_rsync,
-        Kind::Ssh => has_rsync && sshd.is_some(),
+        Kind::Rsync => has_rsync,
+        Kind::Module => has_rsync && is_root,
+        Kind::Ssh => has_rsync && is_root && sshd.is_some(),
     };
     let means = Means { program: &program, memory, disk: &request.directory, sshd: sshd.as_ref() };
     play_all(&request, &means, &can, &results);
@@ -121,7 +128,11 @@ fn play_all(
                 return;
             }
             let began = Instant::now();
-            let played = trial::play(&plan, means);
+            let mut played = trial::play(&plan, means);
+            if plan.ground == Ground::Disk && matches!(played, Err(Trouble::Skipped(_))) {
+                // Where temporary files are may be a file system that fanotify can't watch.
+                played = trial::play(&Plan { ground: Ground::Memory, ..plan.clone() }, means);
+            }
             println!("{plan}: {} ({:.1} s)", results.add(played), began.elapsed().as_secs_f64());
             if results.has_faults() && !request.keep_going {
                 stop.store(true, Ordering::Relaxed);

@@ -1,7 +1,9 @@
 //! One round: bursts of changes, and after each a look at everything.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -323,12 +325,15 @@ impl<'a> Round<'a> {
     }
 }
 
-/// More events than the kernel keeps.
+/// More events than the kernel keeps. Equal ones that follow each other would become one.
 fn flood(source: &Path) -> io::Result<()> {
-    let file = source.join("flood");
-    for _ in 0..OVERFLOW {
-        fs::write(&file, "")?;
-        fs::remove_file(&file)?;
+    let files = ["flood", "and flow"].map(|name| source.join(name));
+    files.iter().try_for_each(|file| fs::write(file, "water"))?;
+    for number in 0..OVERFLOW {
+        for file in &files {
+            let mode = if number % 2 == 0 { 0o600 } else { 0o644 };
+            fs::set_permissions(file, Permissions::from_mode(mode))?;
+        }
     }
     Ok(())
 }
