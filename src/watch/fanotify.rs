@@ -31,7 +31,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::source::{Findings, Ready, Source, Tree, Unwatched, below};
+use super::{
+    limits::Limit,
+    source::{Findings, Ready, Source, Tree, Unwatched, below, unmounted},
+};
 
 /// How many bytes of events are read at a time.
 const BUFFER: usize = 256 * 1024;
@@ -165,7 +168,9 @@ impl Fanotify {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.lose_everything(&format!("a directory: {error}"), found);
+                    let text = format!("fanotify lost sight of a directory: {error}");
+                    found.warnings.push(format!("{text}: reading all again"));
+                    self.lose_everything(found);
                     is_sure = false;
                 }
             }
@@ -229,8 +234,7 @@ impl Fanotify {
         }
     }
 
-    fn lose_everything(&self, why: &str, found: &mut Findings) {
-        found.warnings.push(format!("fanotify lost sight of {why}: reading all again"));
+    fn lose_everything(&self, found: &mut Findings) {
         for mirror in self.mirrors.iter().filter(|mirror| mirror.live) {
             found.tell(mirror.tree.mirror, News::Lost(TreePath::root()));
         }
@@ -275,7 +279,10 @@ impl Fanotify {
     fn handle(&mut self, event: &Event<'_>, found: &mut Findings) {
         found.events += 1;
         if event.what.overflow {
-            return self.lose_everything("changes, as the kernel's queue was full", found);
+            found.overflows.push(Limit::FanotifyQueue);
+            // Among what is missing there may be renames.
+            self.known.clear();
+            return self.lose_everything(found);
         }
         // Without a name it is about an inode, and whoever changed that has told it by name.
         let Some(place) = event.place else { return };
@@ -289,7 +296,11 @@ impl Fanotify {
                 let there = self.resolve(&to, found);
                 tell_move((&here, place.name), (&there, to.name), kind, found);
             }
-            None => tell((&here, place.name), edit(event), kind, found),
+            None => {
+                for edit in edits(event) {
+                    tell((&here, place.name), edit, kind, found);
+                }
+            }
         }
     }
 
@@ -306,19 +317,14 @@ impl Fanotify {
     }
 }
 
-/// What an event most likely means.
-const fn edit(event: &Event<'_>) -> Edit {
+/// What an event means. Where it came into being and went, in whatever order, both was seen.
+fn edits(event: &Event<'_>) -> impl Iterator<Item = Edit> {
     let what = event.what;
-    if what.create {
-        // With a removal joined to it, it may be there or not: one looks.
-        Edit::Create
-    } else if what.delete {
-        Edit::Delete
-    } else if what.modify {
-        Edit::Modify
-    } else {
-        Edit::Attrib
-    }
+    let came_or_went = what.create || what.delete;
+    let content = if what.modify { Edit::Modify } else { Edit::Attrib };
+    let edits =
+        [(what.delete, Edit::Delete), (what.create, Edit::Create), (!came_or_went, content)];
+    edits.into_iter().filter_map(|(is_said, edit)| is_said.then_some(edit))
 }
 
 fn tell((known, name): (&Known, &[u8]), edit: Edit, kind: Kind, found: &mut Findings) {
@@ -429,8 +435,14 @@ impl Source for Fanotify {
         self.mounted.push(directory.into());
     }
 
-    fn unmounted(&mut self, directory: &[u8], _found: &mut Findings) {
+    fn unmounted(&mut self, directory: &[u8], found: &mut Findings) {
         let path = Path::new(OsStr::from_bytes(directory));
+        let is_of = |mirror: &Mirror| {
+            path != mirror.tree.root && mirror.views.iter().any(|view| view.path == path)
+        };
+        if self.mirrors.iter().any(is_of) {
+            found.warnings.push(unmounted(directory));
+        }
         for mirror in &mut self.mirrors {
             mirror.views.retain(|view| view.path != path || view.path == mirror.tree.root);
         }
@@ -453,4 +465,24 @@ fn is_top(fd: &OwnedFd) -> bool {
     let top = rustix::fs::stat("/").map(|stat| (stat.st_dev, stat.st_ino));
     let this = rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
     this.is_ok() && this == top
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mirror_linux::fanotify::What;
+
+    #[test]
+    fn only_what_was_seen_to_go_is_told_as_deleted() {
+        let edits = |what: What| -> Vec<Edit> {
+            edits(&Event { what, place: None, renamed_to: None }).collect()
+        };
+        let none = What::default();
+        assert_eq!(edits(What { create: true, modify: true, ..none }), [Edit::Create]);
+        assert_eq!(edits(What { delete: true, modify: true, ..none }), [Edit::Delete]);
+        let both = What { create: true, delete: true, ..none };
+        assert_eq!(edits(both), [Edit::Delete, Edit::Create]);
+        assert_eq!(edits(What { modify: true, attrib: true, ..none }), [Edit::Modify]);
+        assert_eq!(edits(What { attrib: true, ..none }), [Edit::Attrib]);
+    }
 }

@@ -53,6 +53,8 @@ pub(super) enum State {
     Pending,
     /// It is watched and was read.
     Watched,
+    /// It is watched, and what is in it was asked by its name.
+    Asked,
     /// Nobody wants it.
     Skipped,
     /// It may not be read at the moment.
@@ -64,7 +66,7 @@ pub(super) enum State {
 }
 
 /// A node at a time: it is not mistaken for a later one with the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket {
     index: u32,
     generation: u32,
@@ -140,6 +142,11 @@ impl Forest {
 
     pub(super) fn set_state(&mut self, node: u32, state: State) {
         self.node_mut(node).state = state;
+    }
+
+    /// Whether it is watched and known what is in it.
+    pub(super) fn is_watched(&self, node: u32) -> bool {
+        matches!(self.state(node), State::Watched | State::Asked)
     }
 
     pub(super) fn is_root(&self, node: u32) -> bool {

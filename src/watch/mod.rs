@@ -8,6 +8,7 @@ mod choose;
 mod fanotify;
 mod forest;
 mod inotify;
+mod limits;
 mod outbox;
 mod poll;
 mod reader;
@@ -120,8 +121,8 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// If there can be no inotify instance (`EMFILE`: `fs.inotify.max_user_instances`) or no
-    /// thread.
+    /// If there can be no inotify instance or no thread, or if there is no `/proc`. It says what to
+    /// do about it.
     pub fn start(preference: Preference, log: Log, wake: Box<dyn Fn() + Send>) -> io::Result<Self> {
         let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (commands, inbox) = mpsc::channel();

@@ -212,7 +212,8 @@ fn look<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + use<'a> {
         [stat.stx_mtime, stat.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec));
     // The size and the times of a directory tell of its own entries, which are read anyway.
     let content = (!is_directory).then_some((stat.stx_size, modified, changed));
-    (name, stat.stx_mode, stat.stx_uid, stat.stx_gid, stat.stx_ino, content)
+    let device = (stat.stx_dev_major, stat.stx_dev_minor);
+    (name, stat.stx_mode, stat.stx_uid, stat.stx_gid, (device, stat.stx_ino), content)
 }
 
 #[cfg(test)]

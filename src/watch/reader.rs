@@ -28,6 +28,7 @@ use rustix::{
 use super::{
     Asks, Barrier, Inventory, MOST_LISTED, Preference, Told,
     choose::{Sources, is_remote},
+    limits::Limit,
     outbox::Outbox,
     poll::{Answer, Order},
     sentinel::Sentinel,
@@ -201,7 +202,13 @@ impl Reader {
         let polled = self.mirrors.iter().map(|(&id, mirror)| (id, mirror.polled));
         let polled: Vec<_> = polled.filter(|(_, polled)| *polled > 0).collect();
         let is_limited = self.limit_was_told && !polled.is_empty();
-        Inventory { watched, listed, marked, polled, advice: is_limited.then(raise_limit) }
+        Inventory {
+            watched,
+            listed,
+            marked,
+            polled,
+            advice: is_limited.then(|| Limit::Watches.advice()),
+        }
     }
 
     fn cover(&mut self, tree: &Tree) {
@@ -319,6 +326,12 @@ impl Reader {
             return;
         }
         let mut found = std::mem::take(&mut self.found);
+        found.overflows.dedup();
+        for limit in found.overflows.drain(..) {
+            let [line, more] = limit.overflow();
+            self.log.say(Category::Normal, line);
+            self.log.say(Category::Warn, more);
+        }
         for warning in found.warnings.drain(..) {
             self.log.say(Category::Warn, warning);
         }
@@ -455,22 +468,9 @@ fn shown(tree: &Tree) -> String {
 
 /// What to say when the kernel watches no more directories.
 fn too_many_watches(path: &str) -> String {
-    let raise = raise_limit();
+    let advice = Limit::Watches.advice();
     format!(
-        "cannot watch {path}, and maybe others: {raise}; until the next start what is not \
+        "cannot watch {path}, and maybe others: {advice}; until the next start what is not \
          watched is polled"
-    )
-}
-
-/// The limit of watches, and what to do about it.
-fn raise_limit() -> String {
-    const LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
-    const USUAL: u64 = 524_288;
-    let present = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok());
-    let present: u64 = present.unwrap_or_default();
-    let wanted = USUAL.max(present.saturating_mul(2));
-    format!(
-        "fs.inotify.max_user_watches is {present}: raise it with: \
-         sysctl fs.inotify.max_user_watches={wanted}"
     )
 }

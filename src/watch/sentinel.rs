@@ -20,7 +20,10 @@ use mirror_linux::{
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
-use super::source::below;
+use super::{
+    limits::{no_instance, no_mounts},
+    source::below,
+};
 
 /// Watches over roots.
 #[derive(Debug)]
@@ -62,8 +65,8 @@ impl Sentinel {
     /// As `inotify_init1(2)`, or if there is no `/proc`.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            kernel: Inotify::new()?,
-            mounts: Mounts::open()?,
+            kernel: Inotify::new().map_err(no_instance)?,
+            mounts: Mounts::open().map_err(no_mounts)?,
             known: BTreeMap::new(),
             roots: Vec::new(),
             buffer: vec![0; 4096],
@@ -94,9 +97,12 @@ impl Sentinel {
             .ancestors()
             .filter_map(|above| self.kernel.watch(Dir::open(above).ok()?, Subject::Itself).ok())
             .collect();
-        self.roots.push(Root { mirror, path: path.into(), instance, mount, watches });
         let table = self.mounts.read()?;
-        self.known = self.below_roots(&table);
+        // What appeared below the other roots since the last look is still to be told.
+        let before = self.below_roots(&table);
+        self.roots.push(Root { mirror, path: path.into(), instance, mount, watches });
+        let now = self.below_roots(&table);
+        self.known.extend(now.into_iter().filter(|(id, _)| !before.contains_key(id)));
         Ok(())
     }
 

@@ -4,8 +4,10 @@ use std::{fmt, io, os::fd::AsFd, path::PathBuf, sync::Arc};
 
 use mirror_core::{
     notice::{MirrorId, News, Notice, Writes},
-    path::TreePath,
+    path::{Escaped, TreePath},
 };
+
+use super::limits::Limit;
 
 /// Tells whether nothing is wanted of a directory and of all that is below it. Whoever says so of
 /// a directory must say so of the directories below it.
@@ -115,6 +117,8 @@ pub(super) struct Findings {
     pub(super) unwatched: Vec<Unwatched>,
     /// How many events of the kernel were read, whether they led to anything or not.
     pub(super) events: usize,
+    /// The limits because of which events were lost.
+    pub(super) overflows: Vec<Limit>,
     /// What somebody should know.
     pub(super) warnings: Vec<String>,
 }
@@ -126,6 +130,7 @@ impl Findings {
             && self.covered.is_empty()
             && self.failed.is_empty()
             && self.unwatched.is_empty()
+            && self.overflows.is_empty()
             && self.warnings.is_empty()
     }
 
@@ -144,6 +149,12 @@ pub(super) struct Unwatched {
     pub(super) path: TreePath,
     /// Why it can't be watched.
     pub(super) error: io::Error,
+}
+
+/// What to say when the file system at this absolute path, which lies in a tree, was unmounted.
+pub(super) fn unmounted(path: &[u8]) -> String {
+    let path = Escaped(path);
+    format!("{path} was unmounted: what the targets have of it stays until it is mounted again")
 }
 
 /// What is left of the absolute path `path` below `root`, without slashes at its ends. `None` if

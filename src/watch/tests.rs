@@ -390,6 +390,39 @@ fn what_is_unmounted_below_a_root_is_not_told_as_deleted() {
 }
 
 #[test]
+fn something_full_that_is_mounted_in_a_tree_is_told_and_watched() {
+    for preference in [Preference::Inotify, Preference::Fanotify] {
+        let mut trial = Trial::new(preference);
+        let tree = trial.tree(0, "a");
+        for name in ["a/m/hidden", "full/x/deep"] {
+            fs::create_dir_all(trial.path(name)).unwrap();
+        }
+        trial.cover(tree);
+        let Some(_mounted) = Mounted::bind(&trial.path("full"), &trial.path("a/m")) else { return };
+        let lost = Told::Notice(Notice { mirror: MirrorId(0), news: News::Lost(path("m")) });
+        trial.until(|told| *told == lost);
+        fs::create_dir(trial.path("a/m/x/deep/new")).unwrap();
+        let expected = [(0, changed(Edit::Create, Kind::Directory, "m/x/deep/new"))];
+        assert_eq!(trial.news(), expected, "{preference:?}");
+    }
+}
+
+#[test]
+fn what_is_mounted_is_told_also_if_another_root_comes_at_that_time() {
+    let place = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(place.path()).unwrap();
+    fs::create_dir_all(root.join("a")).unwrap();
+    fs::create_dir_all(root.join("b")).unwrap();
+    let mut sentinel = sentinel::Sentinel::new().unwrap();
+    sentinel.add(MirrorId(0), &root.join("a")).unwrap();
+    let Some(mounted) = Mounted::tmpfs(&root.join("a/m")) else { return };
+    sentinel.add(MirrorId(1), &root.join("b")).unwrap();
+    let point = mounted.0.as_os_str().as_encoded_bytes().to_vec();
+    assert_eq!(sentinel.look().mounted, [point]);
+    assert!(sentinel.look().mounted.is_empty());
+}
+
+#[test]
 fn a_root_behind_a_bind_mount_is_told_under_its_own_name() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
         let mut trial = Trial::new(preference);

@@ -177,6 +177,7 @@ impl Trial {
 }
 
 /// Numbers that look random, and are the same in each run.
+#[derive(Debug)]
 pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
@@ -276,16 +277,22 @@ pub(super) fn converge_in_a_race(source: Box<dyn Source>, rounds: u64) {
 pub(super) fn survive_an_overflow(source: Box<dyn Source>, limit: &str) {
     let place = place();
     let root = place.path().join("in");
+    fs::create_dir(root.join("before")).unwrap();
     let mut trial = Trial::new(source);
     trial.cover(0, &root);
+    fs::write(root.join("before/f"), "").unwrap();
+    trial.check();
     let limit: usize = fs::read_to_string(limit).unwrap().trim().parse().unwrap();
     // Each file is at least one event.
     (0..=limit).for_each(|n| drop(fs::File::create(root.join(n.to_string())).unwrap()));
     fs::create_dir_all(root.join("unseen/a/b")).unwrap();
     fs::remove_dir(root.join("nest")).unwrap();
+    fs::rename(root.join("before"), root.join("after")).unwrap();
     let notices = trial.check();
     let lost = News::Lost(TreePath::root());
     assert!(notices.iter().any(|notice| notice.news == lost), "nothing overflowed");
+    assert!(!trial.found.overflows.is_empty(), "nobody says so");
+    fs::write(root.join("after/f"), "more").unwrap();
     fs::create_dir(root.join("unseen/a/b/c")).unwrap();
     trial.check();
 }

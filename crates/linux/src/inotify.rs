@@ -84,6 +84,15 @@ impl Inotify {
         Ok(WatchId(inotify::add_watch(&self.fd, path, subject.mask())?))
     }
 
+    /// Watches the directory of a vantage. One that is watched already keeps its number.
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Self::watch).
+    pub fn watch_here(&self, there: &Vantage<'_>, subject: Subject) -> io::Result<WatchId> {
+        Ok(WatchId(inotify::add_watch(&self.fd, there.path(b"."), subject.mask())?))
+    }
+
     /// Watches the directory `name` there, which may be no link, if it is not watched already. With a
     /// stand this takes less than half of the time that it takes to open a directory, to watch it as
     /// it is open, and to close it.
@@ -118,7 +127,7 @@ impl Inotify {
     /// As `read(2)`: `EINVAL` if the buffer is smaller than [`SMALLEST_BUFFER`].
     pub fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<Events<'a>>> {
         match rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *buffer)) {
-            Ok(length) => Ok(buffer.get(..length).map(|rest| Events { rest })),
+            Ok(length) => Ok(buffer.get(..length).map(Events::new)),
             Err(Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -206,6 +215,14 @@ impl What {
 #[derive(Clone, Debug)]
 pub struct Events<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Events<'a> {
+    /// The events in these bytes, which are as the kernel writes them; see inotify(7).
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
 }
 
 impl<'a> Iterator for Events<'a> {

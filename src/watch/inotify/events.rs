@@ -2,16 +2,18 @@
 
 use mirror_core::{
     notice::{Change, Edit, Kind, News, Writes},
-    path::{Escaped, TreePath},
+    path::TreePath,
 };
 use mirror_linux::inotify::{Event, What};
 
 use super::{
     super::{
-        forest::{State, Ticket},
-        source::Findings,
+        forest::{LIMBO, State, Ticket},
+        limits::Limit,
+        source::{Findings, unmounted},
     },
     Inotify,
+    kernel::Kernel,
     walk::{Found, Then},
 };
 
@@ -35,11 +37,11 @@ pub(super) struct Half {
     drain: u64,
 }
 
-impl Inotify {
+impl<K: Kernel> Inotify<K> {
     pub(super) fn handle(&mut self, event: &Event<'_>, found: &mut Findings) {
         found.events += 1;
         if event.what == What::Overflow {
-            found.warnings.push("the kernel's queue of events was full: reading all again".into());
+            found.overflows.push(Limit::InotifyQueue);
             return self.doubt_everything();
         }
         // What has no node was let go before its last events came.
@@ -111,7 +113,7 @@ impl Inotify {
             return self.tell(at, Edit::Create, kind, found);
         }
         let child = self.forest.child_or_new(at.0, at.1, State::Pending);
-        if self.forest.state(child) == State::Watched {
+        if self.forest.is_watched(child) {
             // A walk was here before its event.
             self.confirm(child);
             return self.tell_whole(at, child, found);
@@ -125,11 +127,27 @@ impl Inotify {
             Found::New(child) => {
                 self.walk_new(child, Then::Create(self.forest.ticket(child)), found);
             }
-            Found::Known(child) => {
-                self.look_for_wanted(child, found);
-                self.tell_whole(at, child, found);
+            Found::Known(child) => self.tell_whole(at, child, found),
+            arrived => {
+                self.clear_place(child, arrived);
+                self.tell(at, Edit::Create, Kind::Directory, found);
             }
-            Found::Gone | Found::Nothing => self.tell(at, Edit::Create, Kind::Directory, found),
+        }
+    }
+
+    /// Something came to the place of `node` that can't be seen there now: so nothing is there, or it
+    /// is looked up when it can be.
+    fn clear_place(&mut self, node: u32, arrived: Found) {
+        match arrived {
+            Found::Gone if self.forest.watch(node).is_none() => self.put_aside(node),
+            Found::Hidden if self.forest.watch(node).is_some() => {
+                let name = self.forest.name(node).to_vec();
+                if let Some(parent) = self.forest.parent(node) {
+                    self.put_aside(node);
+                    self.forest.child_or_new(parent, &name, State::Pending);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -168,16 +186,19 @@ impl Inotify {
         // It was deleted, and with it all that was below it. That its name is gone, its parent
         // tells.
         self.watches = self.watches.saturating_sub(usize::from(self.forest.unbind(node).is_some()));
-        if self.forest.state(node) == State::Watched {
+        if self.forest.is_watched(node) {
             self.forest.set_state(node, State::Pending);
         }
     }
 }
 
 /// Renames.
-impl Inotify {
+impl<K: Kernel> Inotify<K> {
     fn on_moved_from(&mut self, at: (u32, &[u8]), kind: Kind, cookie: u32) {
         let child = self.forest.child(at.0, at.1).filter(|_| kind == Kind::Directory);
+        if let Some(child) = child {
+            self.depart(child);
+        }
         self.halves.push(Half {
             cookie,
             directory: self.forest.ticket(at.0),
@@ -205,45 +226,83 @@ impl Inotify {
     fn on_moved_directory(&mut self, half: &Half, at: (u32, &[u8]), found: &mut Findings) {
         let place = self.forest.child_or_new(at.0, at.1, State::Pending);
         let arrived = self.examine(place, found);
-        if arrived == Found::Gone {
-            self.follow(half, at);
+        let left = self.look_back(half, found);
+        if matches!(arrived, Found::Gone | Found::Hidden)
+            && !left.is_some_and(|moved| self.follow(moved, at))
+            && let Some(place) = self.forest.child(at.0, at.1)
+        {
+            self.clear_place(place, arrived);
         }
-        self.look_back(half, found);
         self.tell_move(half, at, found);
         match arrived {
             Found::New(node) => {
                 self.walk_new(node, Then::Lost(self.forest.ticket(node)), found);
             }
             Found::Known(node) => {
-                self.look_for_wanted(node, found);
                 if half.disturbed || !self.is_whole(node) {
                     self.walk_new(node, Then::Lost(self.forest.ticket(node)), found);
                 }
             }
-            Found::Nothing | Found::Gone => {}
+            Found::Nothing | Found::Gone | Found::Hidden => {}
         }
     }
 
     /// Believes an event whose directory has gone on since: it is moved along the way that the
-    /// events tell, so that the next of them finds it.
-    fn follow(&mut self, half: &Half, at: (u32, &[u8])) {
-        let Some(moved) = self.left(half) else { return };
+    /// events tell, so that what is told of it meanwhile has a name. Returns whether it was.
+    ///
+    /// It may be another one that went there, so it is looked for when no more is told.
+    fn follow(&mut self, moved: u32, at: (u32, &[u8])) -> bool {
+        // It may have been seen to hold the directory into which it went before.
         if self.forest.way_up(at.0).any(|above| above == moved) {
-            return self.doubt_everything();
+            return false;
         }
-        self.depart(moved);
         if let Some(place) = self.forest.child(at.0, at.1) {
             self.put_aside(place);
         }
         self.forest.relocate(moved, at.0, at.1);
+        self.followed.push((self.forest.ticket(moved), self.drains));
+        true
     }
 
-    /// Sees to what is still called by the old name: another directory, or nothing.
-    fn look_back(&mut self, half: &Half, found: &mut Findings) {
-        let Some(old) = self.left(half) else { return };
-        if let Found::New(node) = self.examine(old, found) {
+    /// Puts aside whoever was believed to be somewhere and was not seen there.
+    pub(super) fn settle_followed(&mut self, found: &mut Findings) {
+        let drains = self.drains;
+        let old: Vec<_> = self.followed.extract_if(.., |(_, since)| *since < drains).collect();
+        for (ticket, _) in old {
+            let Some(node) = self.forest.resolve(ticket) else { continue };
+            if self.forest.parent(node) == Some(LIMBO) {
+                continue;
+            }
+            match self.see_off(node, found) {
+                Found::New(new) => {
+                    self.walk_new(new, Then::Lost(self.forest.ticket(new)), found);
+                }
+                Found::Known(node) => self.look_for_wanted(node, found),
+                _ => {}
+            }
+        }
+    }
+
+    /// Looks whether a directory is at its place, and puts it aside if it is not.
+    fn see_off(&mut self, node: u32, found: &mut Findings) -> Found {
+        let seen = self.examine(node, found);
+        if matches!(seen, Found::Gone | Found::Hidden) {
+            self.put_aside(node);
+        }
+        seen
+    }
+
+    /// Sees to what is still called by the old name: another directory, or nothing. Returns the one
+    /// that was there, if it is not known now where it is.
+    fn look_back(&mut self, half: &Half, found: &mut Findings) -> Option<u32> {
+        let old = self.left(half)?;
+        let ticket = self.forest.ticket(old);
+        // What comes there is told later.
+        if let Found::New(node) = self.see_off(old, found) {
             self.walk_new(node, Then::Lost(self.forest.ticket(node)), found);
         }
+        let old = self.forest.resolve(ticket)?;
+        (self.forest.parent(old) == Some(LIMBO)).then_some(old)
     }
 
     /// The directory that was known at the old place, if it is known there still.
@@ -329,21 +388,31 @@ impl Inotify {
         }
     }
 
-    /// Below a directory that got another name, watches what was not wanted under the old one.
-    fn look_for_wanted(&mut self, top: u32, found: &mut Findings) {
-        for node in self.forest.subtree(top) {
-            let state = self.forest.state(node);
-            if matches!(state, State::Skipped | State::Polled)
-                && let Found::New(node) = self.examine(node, found)
-            {
-                self.walk_new(node, Then::Create(self.forest.ticket(node)), found);
+    /// Below a directory that got another name, watches what was not wanted under the old one, and
+    /// what is not wanted under the new one no more.
+    pub(super) fn look_for_wanted(&mut self, top: u32, found: &mut Findings) {
+        let below = self.forest.subtree(top);
+        let below: Vec<Ticket> = below.into_iter().map(|node| self.forest.ticket(node)).collect();
+        for ticket in below {
+            let Some(node) = self.forest.resolve(ticket) else { continue };
+            match self.forest.state(node) {
+                State::Skipped | State::Polled => {
+                    if let Found::New(new) = self.examine(node, found) {
+                        self.walk_new(new, Then::Create(self.forest.ticket(new)), found);
+                    }
+                }
+                State::Watched | State::Asked if !self.wanted(node) => {
+                    self.stop_watching_below(node);
+                    self.forest.set_state(node, State::Skipped);
+                }
+                _ => {}
             }
         }
     }
 }
 
 /// Unmounted file systems.
-impl Inotify {
+impl<K: Kernel> Inotify<K> {
     fn on_unmount(&mut self, node: u32) {
         self.watches = self.watches.saturating_sub(usize::from(self.forest.unbind(node).is_some()));
         self.forest.set_state(node, State::Unmounted);
@@ -362,11 +431,7 @@ impl Inotify {
             let path = self.forest.path(node).filter(|_| !self.forest.is_root(node));
             self.stop_watching_below(node);
             if let Some(path) = path {
-                found.warnings.push(format!(
-                    "/{} was unmounted: what the targets have of it stays until it is mounted \
-                     again",
-                    Escaped(&path)
-                ));
+                found.warnings.push(unmounted(&[b"/", &*path].concat()));
             }
         }
     }

@@ -13,6 +13,7 @@ use super::{
         source::{Findings, Skip, Tree},
     },
     Inotify,
+    kernel::Kernel,
 };
 
 /// The mirrors whose trees are covered, or are being so.
@@ -113,7 +114,7 @@ impl Mirrors {
     }
 }
 
-impl Inotify {
+impl<K: Kernel> Inotify<K> {
     /// Whether some mirror wants the directory.
     pub(super) fn wanted(&self, node: u32) -> bool {
         self.mirrors.wanting(&self.forest, node).next().is_some()

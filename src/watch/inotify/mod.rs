@@ -1,32 +1,33 @@
 //! inotify as a source: one instance, one watch for each directory that some mirror wants.
 
+mod doubt;
 mod events;
+mod going;
+mod kernel;
 mod mirrors;
 mod scout;
+#[cfg(test)]
+mod sim;
 mod walk;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
 };
 
 use mirror_core::notice::MirrorId;
-use mirror_linux::{
-    dir::Dir,
-    entries::ReadBuffer,
-    inotify::{Inotify as Kernel, SMALLEST_BUFFER},
-};
+use mirror_linux::{entries::ReadBuffer, inotify::SMALLEST_BUFFER};
 
 use super::{
     forest::{Forest, State, TOP, Ticket},
     source::{Findings, Ready, Source, Tree},
 };
 use events::Half;
+use kernel::{Kernel, Real};
 use mirrors::{Here, Mirrors};
 use walk::{Then, Walk};
 
@@ -48,19 +49,20 @@ pub(super) struct Limits {
     pub(super) at_once: usize,
     /// From how many directories on scouts are sent.
     pub(super) scouted: usize,
+    /// How many scouts there are at most; without any, the source looks itself.
+    pub(super) scouts: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { buffer: BUFFER, watches: usize::MAX, at_once: 256, scouted: 128 }
+        Self { buffer: BUFFER, watches: usize::MAX, at_once: 256, scouted: 128, scouts: 4 }
     }
 }
 
 /// The source.
 #[derive(Debug)]
-pub(super) struct Inotify {
-    kernel: Kernel,
-    base: Dir,
+pub(super) struct Inotify<K: Kernel = Real> {
+    kernel: K,
     limits: Limits,
     watches: usize,
     forest: Forest,
@@ -70,10 +72,15 @@ pub(super) struct Inotify {
     halves: Vec<Half>,
     /// Directories in limbo, and the drain in which they came there.
     aside: Vec<(Ticket, u64)>,
-    /// Directories that may not be where they are thought to be.
-    suspects: Vec<Ticket>,
-    /// Whether anything was looked for that was not known, since the suspects were verified.
-    unsure: bool,
+    /// Directories that were moved to where events told and not seen there, and when.
+    followed: Vec<(Ticket, u64)>,
+    /// Directories that could not be reached and are to be read again, and whether all that is below
+    /// them is to be verified.
+    doubts: BTreeMap<Ticket, bool>,
+    /// Whether the walk that goes on at the moment is a verifying one.
+    verifies: bool,
+    /// Whether anything was told or found since the doubts were tried last.
+    stirred: bool,
     unmounted: Vec<Ticket>,
     /// The files whose content was told to have changed since anything else was told.
     modified: Vec<(u32, Box<[u8]>)>,
@@ -89,9 +96,15 @@ impl Inotify {
     ///
     /// As `inotify_init1(2)`.
     pub(super) fn new(limits: Limits) -> io::Result<Self> {
-        Ok(Self {
-            kernel: Kernel::new()?,
-            base: Dir::open(Path::new("/"))?,
+        Ok(Self::with_kernel(Real::new()?, limits))
+    }
+}
+
+impl<K: Kernel> Inotify<K> {
+    /// A source on that kernel.
+    fn with_kernel(kernel: K, limits: Limits) -> Self {
+        Self {
+            kernel,
             watches: 0,
             forest: Forest::new(),
             mirrors: Mirrors::default(),
@@ -99,15 +112,17 @@ impl Inotify {
             walks: VecDeque::new(),
             halves: Vec::new(),
             aside: Vec::new(),
-            suspects: Vec::new(),
-            unsure: false,
+            followed: Vec::new(),
+            doubts: BTreeMap::new(),
+            verifies: false,
+            stirred: false,
             unmounted: Vec::new(),
             modified: Vec::new(),
             drains: 0,
             buffer: vec![0; limits.buffer.max(SMALLEST_BUFFER)],
             entries: ReadBuffer::new(),
             limits,
-        })
+        }
     }
 
     /// How many directories were read for a mirror that is being covered.
@@ -116,13 +131,13 @@ impl Inotify {
     }
 }
 
-impl AsFd for Inotify {
+impl<K: Kernel> AsFd for Inotify<K> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.kernel.as_fd()
     }
 }
 
-impl Source for Inotify {
+impl<K: Kernel> Source for Inotify<K> {
     fn name(&self) -> &'static str {
         "inotify"
     }
@@ -131,19 +146,31 @@ impl Source for Inotify {
         self.uncover(tree.mirror);
         let path = tree.root.as_os_str().as_bytes();
         // Whatever else is wrong with it comes out at the first step of the walk.
-        self.base.open_below(path.strip_prefix(b"/").unwrap_or(path))?;
+        self.kernel.open(path.strip_prefix(b"/").unwrap_or(path))?;
         let names = path.split(|&b| b == b'/').filter(|name| !name.is_empty());
         let root =
             names.fold(TOP, |parent, name| self.forest.child_or_new(parent, name, State::Way));
         self.forest.set_root(root, true);
         let ticket = self.forest.ticket(root);
+        let below = self.forest.subtree(root);
+        let is_shared = self.forest.way_up(root).any(|node| self.is_root_of_another(node, ticket))
+            || below.into_iter().any(|node| self.is_root_of_another(node, ticket))
+            || self.mirrors.has_root(ticket);
         self.mirrors.add(tree, ticket);
-        self.walks.push_back(Walk::new(ticket, Then::Cover(tree.mirror)));
+        let walk = Walk::new(ticket, Then::Cover(tree.mirror));
+        self.walks.push_back(Walk { is_shared, ..walk });
         Ok(())
     }
 
     fn uncover(&mut self, mirror: MirrorId) {
-        self.walks.retain(|walk| walk.then != Then::Cover(mirror));
+        self.walks.retain_mut(|walk| {
+            // What it found others are told all the same.
+            if walk.then == Then::Cover(mirror) && !walk.new.is_empty() {
+                walk.rest.clear();
+                walk.then = Then::Verify;
+            }
+            walk.then != Then::Cover(mirror)
+        });
         let Some(root) = self.mirrors.remove(mirror) else { return };
         let Some(root) = self.forest.resolve(root) else { return };
         if !self.mirrors.has_root(self.forest.ticket(root)) {
@@ -159,9 +186,7 @@ impl Source for Inotify {
         let result = self.drain_with(&mut buffer, found);
         self.buffer = buffer;
         self.tell_unmounted(found);
-        if matches!(result, Ok(Ready::Nothing)) {
-            self.verify_suspects();
-        }
+        self.retry_doubts();
         result
     }
 
@@ -178,15 +203,19 @@ impl Source for Inotify {
                 self.walks.push_back(walk);
             }
         }
+        if self.walks.is_empty() {
+            self.retry_doubts();
+        }
         !self.walks.is_empty()
     }
 
     fn awaits(&self) -> bool {
-        !(self.halves.is_empty() && self.aside.is_empty() && self.suspects.is_empty())
+        !(self.halves.is_empty() && self.aside.is_empty() && self.followed.is_empty())
     }
 
     fn settle(&mut self, found: &mut Findings) {
         self.settle_halves(found);
+        self.settle_followed(found);
         if self.walks.iter().any(|walk| walk.verify) {
             return;
         }
@@ -201,14 +230,12 @@ impl Source for Inotify {
     fn mounted(&mut self, directory: &[u8]) {
         let Some(node) = self.find(directory).filter(|&node| self.wanted(node)) else { return };
         let ticket = self.forest.ticket(node);
-        let mut walk = Walk::new(ticket, Then::Lost(ticket));
-        walk.verify = true;
-        self.walks.push_back(walk);
+        self.walks.push_back(Walk::verifying(vec![ticket], Then::Lost(ticket)));
     }
 
     fn unmounted(&mut self, directory: &[u8], found: &mut Findings) {
         let Some(node) = self.find(directory) else { return };
-        if self.forest.state(node) == State::Watched && !self.forest.is_root(node) {
+        if self.forest.is_watched(node) && !self.forest.is_root(node) {
             self.stop_watching_below(node);
             self.forest.set_state(node, State::Unmounted);
             self.unmounted.push(self.forest.ticket(node));
@@ -217,11 +244,15 @@ impl Source for Inotify {
     }
 }
 
-impl Inotify {
+impl<K: Kernel> Inotify<K> {
     /// How many watches there are, and at most `most` of them with their directories: absolute
     /// paths without a slash at the end.
     pub(super) fn list(&self, most: usize) -> (usize, Vec<(i32, Vec<u8>)>) {
         (self.watches, self.forest.list(most))
+    }
+
+    fn is_root_of_another(&self, node: u32, root: Ticket) -> bool {
+        self.forest.is_root(node) && self.forest.ticket(node) != root
     }
 
     /// The directory at an absolute path.
@@ -234,6 +265,7 @@ impl Inotify {
         let mut reads = MOST_AT_A_DRAIN / buffer.len();
         loop {
             let Some(events) = self.kernel.read(buffer)? else { return Ok(Ready::Nothing) };
+            self.stirred = true;
             for event in events {
                 self.handle(&event, found);
             }

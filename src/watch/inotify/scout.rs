@@ -6,22 +6,16 @@
 //! to the plain case only, a directory that was found at its place, is wanted, can be read, and was
 //! watched by nobody. Everything else is left to the walk, as if nobody had looked.
 //!
-//! They name a directory instead of opening it, and do not read one that holds no others. What was
+//! As the walk does, they look names up only in a directory that they know by its watch. But they
+//! name what they watch instead of opening it, and do not read one that holds no others. What was
 //! watched and what was looked at thereafter may so be two directories, if one took the place of the
-//! other in between; then the directory above, which has been watched for longer, tells so, and who
-//! left its place while there is a walk is verified.
+//! other in between; then the directory above, which has been watched for longer, tells, at any time
+//! later, that the first one left. So what was asked by its name is read when it leaves its place.
 
 use std::{io, sync::Mutex, thread};
 
 use mirror_core::path::TreePath;
-use mirror_linux::{
-    dir::Dir,
-    entries::ReadBuffer,
-    inotify::{Inotify as Kernel, Subject, WatchId},
-    leaf::Leaves,
-    stand::{Stand, Vantage},
-};
-use rustix::fs::FileType;
+use mirror_linux::{entries::ReadBuffer, inotify::WatchId, stand::Stand};
 
 use super::{
     super::{
@@ -29,6 +23,7 @@ use super::{
         source::Findings,
     },
     Inotify,
+    kernel::Kernel,
     mirrors::{Mirror, Mirrors},
     walk::Walk,
 };
@@ -38,9 +33,6 @@ const LEAP: usize = 1024;
 
 /// How many directories a scout takes at a time.
 const PIECE: usize = 32;
-
-/// More threads than this would only wait for each other: the kernel adds one watch at a time.
-const MOST_SCOUTS: usize = 4;
 
 /// A directory to be scouted, and what was seen there in the plain case.
 struct Errand {
@@ -62,11 +54,13 @@ struct Pack {
 }
 
 /// What the scouts share.
-struct Scouts<'a> {
-    kernel: &'a Kernel,
-    base: &'a Dir,
+struct Scouts<'a, K> {
+    kernel: &'a K,
     forest: &'a Forest,
     mirrors: &'a Mirrors,
+    number: usize,
+    /// Watches of directories that were not the expected ones, and that may be nobody's.
+    strays: Mutex<Vec<WatchId>>,
 }
 
 impl Pack {
@@ -75,7 +69,7 @@ impl Pack {
     }
 }
 
-impl Inotify {
+impl<K: Kernel> Inotify<K> {
     /// Whether so much of a walk is left that it is worth to send scouts.
     pub(super) fn is_for_scouts(&self, walk: &Walk) -> bool {
         let room = self.limits.watches.saturating_sub(self.watches);
@@ -87,8 +81,11 @@ impl Inotify {
         let first = walk.rest.len().saturating_sub(LEAP);
         let ahead = walk.rest.drain(first..).rev();
         let mut errands: Vec<Errand> = ahead.map(|ticket| Errand { ticket, seen: None }).collect();
-        let Self { kernel, base, forest, mirrors, .. } = self;
-        Scouts { kernel, base, forest, mirrors }.run(&mut errands);
+        let Self { kernel, forest, mirrors, limits, .. } = self;
+        let strays = Mutex::default();
+        let scouts = Scouts { kernel, forest, mirrors, number: limits.scouts, strays };
+        let strays = scouts.run(&mut errands);
+        let mut held = None;
         let departures = self.forest.departures();
         for Errand { ticket, seen } in errands {
             let node = self.forest.resolve(ticket);
@@ -98,13 +95,16 @@ impl Inotify {
                 }
                 (node, seen) => {
                     if let Some(seen) = seen {
-                        self.let_go(&seen);
+                        self.let_go(seen.watch);
                     }
                     if let Some(node) = node {
-                        self.visit(node, walk, found);
+                        self.visit(node, walk, &mut held, found);
                     }
                 }
             }
+        }
+        for stray in strays {
+            self.let_go(stray);
         }
         walk.rest.is_empty()
     }
@@ -122,23 +122,26 @@ impl Inotify {
             let child = self.forest.child_or_new(node, name, State::Pending);
             walk.rest.push(self.forest.ticket(child));
         }
-        self.forest.set_state(node, State::Watched);
+        self.forest.set_state(node, State::Asked);
         walk.read += 1;
+        if walk.tells_new() {
+            walk.new.push(self.forest.ticket(node));
+        }
     }
 
     /// Ends a watch that belongs to no node, so that the directory is new to whoever looks next.
-    fn let_go(&self, seen: &Seen) {
-        if self.forest.watched_by(seen.watch).is_none() {
+    pub(super) fn let_go(&self, watch: WatchId) {
+        if self.forest.watched_by(watch).is_none() {
             // It fails if the directory was deleted: then the kernel has ended the watch.
-            let _ = self.kernel.unwatch(seen.watch);
+            let _ = self.kernel.unwatch(watch);
         }
     }
 }
 
-impl Scouts<'_> {
-    /// Runs all errands.
-    fn run(&self, errands: &mut [Errand]) {
-        let number = thread::available_parallelism().map_or(1, |n| n.get().min(MOST_SCOUTS));
+impl<K: Kernel> Scouts<'_, K> {
+    /// Runs all errands. Returns the watches that may be nobody's.
+    fn run(self, errands: &mut [Errand]) -> Vec<WatchId> {
+        let number = thread::available_parallelism().map_or(1, |n| n.get().min(self.number));
         let pieces = Mutex::new(errands.chunks_mut(PIECE));
         thread::scope(|scope| {
             let scout = || self.scout(&pieces, &mut Pack::new(Stand::part().ok()));
@@ -150,6 +153,7 @@ impl Scouts<'_> {
                 self.scout(&pieces, &mut Pack::new(None));
             }
         });
+        self.strays.into_inner().unwrap_or_default()
     }
 
     /// Runs errands until there are no more.
@@ -170,10 +174,11 @@ impl Scouts<'_> {
     fn see_family(&self, family: &mut [Errand], pack: &mut Pack) -> Option<()> {
         let parent = self.parent(family.first()?)?;
         let mut wanting: Vec<_> = self.mirrors.wanting(self.forest, parent).collect();
-        let dir = self.base.search_below(&self.forest.path(parent)?).ok()?;
-        let leaves = Leaves::on_file_system_of(&dir).ok()?;
+        let dir = self.kernel.search(&self.forest.path(parent)?).ok()?;
+        let leaves = self.kernel.leaves(&dir).ok()?;
         let Pack { stand, buffer } = pack;
-        let there = Vantage::new(&dir, stand.as_mut()).ok()?;
+        let there = self.kernel.vantage(&dir, stand.as_mut()).ok()?;
+        self.is_at(&there, parent).then_some(())?;
         for errand in family {
             let Some(node) = self.forest.resolve(errand.ticket) else { continue };
             let is_plain = self.forest.state(node) == State::Pending
@@ -182,22 +187,33 @@ impl Scouts<'_> {
             let name = self.forest.name(node);
             let mut is_wanted = || wanting.iter_mut().any(|(m, path)| wants(m, path, name));
             if is_plain && is_wanted() {
-                errand.seen = self.see(&there, name, leaves, buffer);
+                errand.seen = self.see((&dir, &there), name, leaves, buffer);
             }
         }
         Some(())
     }
 
+    /// Whether it is this directory to which a scout has come.
+    fn is_at(&self, there: &K::Vantage<'_>, expected: u32) -> bool {
+        let Ok(watch) = self.kernel.watch_here(there) else { return false };
+        let is_it = self.forest.watch(expected) == Some(watch);
+        // Another scout may find it at its place: whether it is anybody's, is seen at the end.
+        if !is_it && let Ok(mut strays) = self.strays.lock() {
+            strays.push(watch);
+        }
+        is_it
+    }
+
     /// First watches a directory, and then looks for directories in it.
     fn see(
         &self,
-        there: &Vantage<'_>,
+        (parent, there): (&K::Dir, &K::Vantage<'_>),
         name: &[u8],
-        leaves: Leaves,
+        leaves: K::Leaves,
         buffer: &mut ReadBuffer,
     ) -> Option<Seen> {
-        let watch = self.kernel.watch_new(there, name, Subject::Entries).ok()?;
-        let Ok(directories) = directories(there.directory(), name, leaves, buffer) else {
+        let watch = self.kernel.watch_new(there, name).ok()?;
+        let Ok(directories) = directories(self.kernel, (parent, name), leaves, buffer) else {
             let _ = self.kernel.unwatch(watch);
             return None;
         };
@@ -206,20 +222,17 @@ impl Scouts<'_> {
 }
 
 /// The names of the directories in the directory `name` of this one, each with a NUL at its end.
-fn directories(
-    parent: &Dir,
-    name: &[u8],
-    leaves: Leaves,
+fn directories<K: Kernel>(
+    kernel: &K,
+    (parent, name): (&K::Dir, &[u8]),
+    leaves: K::Leaves,
     buffer: &mut ReadBuffer,
 ) -> io::Result<Vec<u8>> {
     let mut directories = Vec::new();
-    if !leaves.contain(parent, name)? {
-        parent.open_below(name)?.read(buffer, |entry| {
-            if entry.file_type == FileType::Directory {
-                directories.extend_from_slice(entry.name);
-                directories.push(0);
-            }
-            Ok(())
+    if !kernel.is_leaf(leaves, parent, name)? {
+        kernel.list(&kernel.open_in(parent, name)?, buffer, |name| {
+            directories.extend_from_slice(name);
+            directories.push(0);
         })?;
     }
     Ok(directories)
@@ -245,7 +258,8 @@ mod tests {
         *,
     };
     use mirror_core::notice::{MirrorId, News, Notice};
-    use std::{fs, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc};
+    use mirror_linux::{dir::Dir, leaf::Leaves, stand::Vantage};
+    use std::{fs, path::PathBuf, sync::Arc};
 
     const DIRECTORIES: usize = 3000;
 
@@ -325,9 +339,9 @@ mod tests {
         fs::create_dir(&new).unwrap();
         let dir = Dir::open(&root).unwrap();
         let there = Vantage::new(&dir, None).unwrap();
-        let watch = source.kernel.watch_new(&there, b"new", Subject::Entries).unwrap();
-        source.let_go(&Seen { watch, directories: Vec::new() });
-        assert!(source.kernel.watch_new(&there, b"new", Subject::Entries).is_ok());
+        let watch = source.kernel.watch_new(&there, b"new").unwrap();
+        source.let_go(watch);
+        assert!(source.kernel.watch_new(&there, b"new").is_ok());
         assert_eq!(source.watches, before);
     }
     #[test]
@@ -353,11 +367,13 @@ mod tests {
         let node = source.forest.resolve(walk.rest.pop().unwrap()).unwrap();
         let dir = Dir::open(&root).unwrap();
         let there = Vantage::new(&dir, None).unwrap();
-        let watch = source.kernel.watch_new(&there, b"x", Subject::Entries).unwrap();
+        let watch = source.kernel.watch_new(&there, b"x").unwrap();
         fs::rename(root.join("x"), root.join("z")).unwrap();
         fs::rename(outside.join("y"), root.join("x")).unwrap();
         let leaves = Leaves::on_file_system_of(&dir).unwrap();
-        let directories = directories(&dir, b"x", leaves, &mut ReadBuffer::new()).unwrap();
+        let kernel = &source.kernel;
+        let directories =
+            directories(kernel, (&dir, b"x"), leaves, &mut ReadBuffer::new()).unwrap();
         assert!(directories.is_empty());
         source.take_in(node, &Seen { watch, directories }, &mut walk);
         source.walks.push_back(walk);
@@ -369,17 +385,5 @@ mod tests {
         assert_eq!(source.watches, 4);
         fs::write(root.join("z/below/f"), "").unwrap();
         assert_eq!(told(&mut source), [(MirrorId(0), "/z/below/f".into())]);
-    }
-    #[test]
-    fn who_is_to_be_verified_is_so_without_another_event() {
-        let (_place, root, mut source) = ground();
-        cover(&mut source, 0, &root);
-        assert!(!source.awaits());
-        let path = root.as_os_str().as_bytes();
-        let node = source.find(path).unwrap();
-        source.suspects.push(source.forest.ticket(node));
-        assert!(source.awaits());
-        source.drain(&mut Findings::default()).unwrap();
-        assert!(!source.awaits());
     }
 }

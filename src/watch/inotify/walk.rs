@@ -6,11 +6,8 @@ use mirror_core::{
     notice::{Edit, Kind, MirrorId, News},
     path::{Escaped, TreePath},
 };
-use mirror_linux::{
-    dir::Dir,
-    inotify::{Subject, WatchId},
-};
-use rustix::{fs::FileType, io::Errno};
+use mirror_linux::inotify::WatchId;
+use rustix::io::Errno;
 
 use super::{
     super::{
@@ -18,6 +15,7 @@ use super::{
         source::{Findings, Unwatched},
     },
     Inotify,
+    kernel::Kernel,
 };
 
 /// How many directories a step looks at.
@@ -27,12 +25,19 @@ const STEP: usize = 64;
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) rest: Vec<Ticket>,
+    /// Directories that are watched, and are to be read again by themselves.
+    pub(super) again: Vec<Ticket>,
     /// What is to be done when all is watched.
     pub(super) then: Then,
-    /// Whether directories that are watched are read again.
+    /// Whether directories that are watched are looked up and read again, as events are missing.
     pub(super) verify: bool,
     /// How many directories were read.
     pub(super) read: usize,
+    /// Whether others than the mirror that is being covered may want what is found.
+    pub(super) is_shared: bool,
+    /// Directories that turned out not to have been watched, or to have been elsewhere: they are
+    /// told to be read again.
+    pub(super) new: Vec<Ticket>,
 }
 
 /// What the end of a walk means.
@@ -46,13 +51,42 @@ pub(super) enum Then {
     Lost(Ticket),
     /// All mirrors are told to be read again.
     AllLost,
-    /// Directories that turn out not to have been watched are told to be read again.
-    Verify(Vec<Ticket>),
+    /// No more than that the new ones are told.
+    Verify,
 }
 
 impl Walk {
     pub(super) fn new(top: Ticket, then: Then) -> Self {
-        Self { rest: vec![top], then, verify: false, read: 0 }
+        Self::from(vec![top], then)
+    }
+
+    pub(super) fn from(rest: Vec<Ticket>, then: Then) -> Self {
+        Self {
+            rest,
+            again: Vec::new(),
+            then,
+            verify: false,
+            read: 0,
+            is_shared: false,
+            new: Vec::new(),
+        }
+    }
+
+    pub(super) fn verifying(rest: Vec<Ticket>, then: Then) -> Self {
+        Self { verify: true, ..Self::from(rest, then) }
+    }
+
+    /// Whether somebody is to be told of what is new.
+    pub(super) fn tells_new(&self) -> bool {
+        self.is_shared || self.then == Then::Verify
+    }
+
+    /// Another directory stands at the place of the first one, and is meant from now on.
+    fn is_replaced(&mut self, old: Ticket, new: Ticket) {
+        match &mut self.then {
+            Then::Create(meant) | Then::Lost(meant) if *meant == old => *meant = new,
+            _ => {}
+        }
     }
 }
 
@@ -67,22 +101,67 @@ pub(super) enum Found {
     Nothing,
     /// None at all.
     Gone,
+    /// It can't be told at the moment, as the directory above is not where it is thought to be.
+    Hidden,
 }
 
-impl Inotify {
+/// A directory that is held open to look its entries up, and its watch, by which it is known.
+pub(super) type Held<K> = Option<(WatchId, <K as Kernel>::Dir)>;
+
+/// Why a directory could not be opened.
+enum Miss {
+    /// The directory above holds none of that name.
+    Gone,
+    /// The directory above is not where it is thought to be.
+    Hidden,
+    /// The kernel refused it.
+    Refused(io::Error),
+}
+
+impl From<io::Error> for Miss {
+    fn from(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Self::Gone,
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+impl<K: Kernel> Inotify<K> {
     /// Does a piece of a walk. Returns whether it is at its end.
     pub(super) fn step(&mut self, walk: &mut Walk, found: &mut Findings) -> bool {
-        for _ in 0..STEP {
-            let Some(ticket) = walk.rest.pop() else { return true };
-            if let Some(node) = self.forest.resolve(ticket) {
-                self.visit(node, walk, found);
-            }
-        }
-        walk.rest.is_empty()
+        let outer = std::mem::replace(&mut self.verifies, walk.verify);
+        let is_done = self.step_with(walk, found);
+        self.verifies = outer;
+        is_done
     }
 
-    pub(super) fn visit(&mut self, node: u32, walk: &mut Walk, found: &mut Findings) {
-        if self.forest.state(node) == State::Watched && !walk.verify {
+    fn step_with(&mut self, walk: &mut Walk, found: &mut Findings) -> bool {
+        // Held for a piece only: a directory that is open keeps its file system mounted.
+        let mut held = None;
+        for _ in 0..STEP {
+            if let Some(ticket) = walk.again.pop() {
+                if let Some(node) = self.forest.resolve(ticket) {
+                    self.read_again(node, walk, found);
+                }
+                continue;
+            }
+            let Some(ticket) = walk.rest.pop() else { return true };
+            if let Some(node) = self.forest.resolve(ticket) {
+                self.visit(node, walk, &mut held, found);
+            }
+        }
+        walk.rest.is_empty() && walk.again.is_empty()
+    }
+
+    pub(super) fn visit(
+        &mut self,
+        node: u32,
+        walk: &mut Walk,
+        held: &mut Held<K>,
+        found: &mut Findings,
+    ) {
+        if self.forest.is_watched(node) && !walk.verify {
             walk.read += 1;
             let Self { forest, .. } = self;
             walk.rest.extend(forest.children(node).map(|child| forest.ticket(child)));
@@ -93,27 +172,28 @@ impl Inotify {
             self.forest.set_state(node, State::Skipped);
             return;
         }
-        let dir = match self.open(node) {
+        let dir = match self.open(node, held, walk.verify) {
             Ok(dir) => dir,
-            Err(error) if !is_gone(&error) => return self.cannot_watch(node, &error, found),
-            Err(_) if matches!(walk.then, Then::Verify(_)) => return self.put_aside(node),
-            Err(_) => return self.vanish(node),
+            Err(Miss::Gone) => return self.miss(node, walk.verify),
+            Err(Miss::Hidden) => return self.is_hidden(node),
+            Err(Miss::Refused(error)) => return self.cannot_watch(node, &error, found),
         };
+        let place = self.forest.ticket(node);
         let watched = self.watch(node, &dir, found);
-        match (watched, &mut walk.then) {
-            (Found::New(new), Then::Verify(found)) => found.push(self.forest.ticket(new)),
+        match watched {
+            Found::New(new) if walk.tells_new() => walk.new.push(self.forest.ticket(new)),
             // It was thought to be elsewhere, and that is where its events were told.
-            (Found::Known(moved), Then::Verify(found)) if moved != node => {
-                found.push(self.forest.ticket(moved));
-            }
-            (Found::Known(moved), Then::Cover(_)) if moved != node => {
-                let ticket = self.forest.ticket(moved);
-                self.walks.push_back(Walk::new(ticket, Then::Lost(ticket)));
-            }
+            Found::Known(moved) if moved != node => walk.new.push(self.forest.ticket(moved)),
             _ => {}
         }
-        if let Found::New(node) | Found::Known(node) = watched {
-            self.read(node, &dir, walk, found);
+        if let Found::New(here) | Found::Known(here) = watched {
+            walk.is_replaced(place, self.forest.ticket(here));
+            let before = walk.rest.len();
+            self.read(here, &dir, walk, found);
+            // What is in it comes next.
+            if let Some(watch) = self.forest.watch(here).filter(|_| walk.rest.len() > before) {
+                *held = Some((watch, dir));
+            }
         }
     }
 
@@ -124,26 +204,63 @@ impl Inotify {
             self.forest.set_state(node, State::Skipped);
             return Found::Nothing;
         }
-        match self.open(node) {
+        match self.open(node, &mut None, false) {
             Ok(dir) => self.watch(node, &dir, found),
-            Err(error) if is_gone(&error) => {
-                self.vanish(node);
-                Found::Gone
+            Err(Miss::Gone) => Found::Gone,
+            Err(Miss::Hidden) => {
+                self.is_hidden(node);
+                Found::Hidden
             }
-            Err(error) => {
+            Err(Miss::Refused(error)) => {
                 self.cannot_watch(node, &error, found);
                 Found::Nothing
             }
         }
     }
 
-    fn open(&self, node: u32) -> io::Result<Dir> {
-        let path = self.forest.path(node).ok_or(io::ErrorKind::NotFound)?;
-        self.base.open_below(&path)
+    /// What is at the place of `node` is looked up when the one above is read again.
+    fn is_hidden(&mut self, node: u32) {
+        if self.forest.watch(node).is_none() {
+            self.forest.set_state(node, State::Pending);
+        }
+    }
+
+    /// Opens a directory by its name in the one above, which is known by its watch. So what is
+    /// found is there, whatever the paths have become; and when it leaves, the one above tells so.
+    ///
+    /// Only roots are opened by their paths, which is what they stand for.
+    fn open(&mut self, node: u32, held: &mut Held<K>, verify: bool) -> Result<K::Dir, Miss> {
+        let parent = self.forest.parent(node).filter(|_| !self.forest.is_root(node));
+        let Some(parent) = parent else {
+            let path = self.forest.path(node).ok_or(Miss::Hidden)?;
+            return Ok(self.kernel.open(&path)?);
+        };
+        // Whoever watches the one above reads it.
+        let Some(watch) = self.forest.watch(parent) else { return Err(Miss::Hidden) };
+        if held.as_ref().is_none_or(|(known, _)| *known != watch) {
+            *held = None;
+            *held = self.reach(parent, watch, verify).map(|dir| (watch, dir));
+        }
+        let (_, dir) = held.as_ref().ok_or(Miss::Hidden)?;
+        Ok(self.kernel.open_in(dir, self.forest.name(node))?)
+    }
+
+    /// Opens a directory that has this watch. If it is not where it is thought to be, that is
+    /// noted down, until it is seen elsewhere or goes.
+    fn reach(&mut self, node: u32, watch: WatchId, verify: bool) -> Option<K::Dir> {
+        let path = self.forest.path(node);
+        let dir = path.and_then(|path| self.kernel.open(&path).ok());
+        let found = dir.as_ref().and_then(|dir| self.kernel.watch(dir).ok());
+        if found == Some(watch) {
+            return dir;
+        }
+        found.inspect(|&other| self.let_go(other));
+        self.doubt(node, verify);
+        None
     }
 
     /// Watches what was found at the place of `node`.
-    fn watch(&mut self, node: u32, dir: &Dir, found: &mut Findings) -> Found {
+    fn watch(&mut self, node: u32, dir: &K::Dir, found: &mut Findings) -> Found {
         let watch = match self.add_watch(dir) {
             Ok(watch) => watch,
             Err(error) => {
@@ -156,32 +273,51 @@ impl Inotify {
             return Found::Known(node);
         }
         match self.forest.watched_by(watch) {
-            Some(other) if self.has_left(other, dir) => self.arrive(other, node),
-            Some(_) => Found::New(self.occupy(node, watch)),
-            None => {
-                self.watches += 1;
-                Found::New(self.occupy(node, watch))
+            Some(other) if !self.is_mounted_twice(other, dir) => {
+                self.leave(other);
+                let arrived = self.arrive(other, node);
+                if let Found::Known(moved) = arrived {
+                    self.look_for_wanted(moved, found);
+                }
+                arrived
+            }
+            other => {
+                self.watches += usize::from(other.is_none());
+                let here = self.occupy(node, watch);
+                // Until it has been read, whatever becomes of the walk that came by.
+                self.doubt(here, false);
+                Found::New(here)
             }
         }
     }
 
-    fn add_watch(&self, dir: &Dir) -> io::Result<WatchId> {
+    fn add_watch(&self, dir: &K::Dir) -> io::Result<WatchId> {
         if self.watches >= self.limits.watches {
             return Err(Errno::NOSPC.into());
         }
-        self.kernel.watch(dir, Subject::Entries)
+        self.kernel.watch(dir)
     }
 
-    /// Whether `other`, which has the watch of `dir`, is not at its place any more. If it is, the
-    /// directory is mounted at both places.
-    fn has_left(&self, other: u32, dir: &Dir) -> bool {
-        let identity = |dir: &Dir| {
-            let stat = dir.stat(b"").ok()?;
-            Some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
-        };
-        match self.open(other) {
-            Ok(there) => identity(&there) != identity(dir),
-            Err(_) => true,
+    /// Whether the directory at the place of `other` is the same as `dir` on another mount. On the
+    /// same one it has only one place: then it has left the other.
+    fn is_mounted_twice(&mut self, other: u32, dir: &K::Dir) -> bool {
+        let Ok(here) = self.kernel.identity(dir) else { return false };
+        let Ok(there) = self.open(other, &mut None, false) else { return false };
+        self.kernel.identity(&there).is_ok_and(|there| {
+            (there.device, there.inode) == (here.device, here.inode) && there.mount != here.mount
+        })
+    }
+
+    /// `moved` was seen elsewhere. If events are missing, or it was never seen at its place, nobody
+    /// tells what stands there.
+    fn leave(&mut self, moved: u32) {
+        let ticket = self.forest.ticket(moved);
+        let is_unsure =
+            self.is_verifying() || self.followed.iter().any(|(followed, _)| *followed == ticket);
+        if let Some(parent) =
+            self.forest.parent(moved).filter(|&parent| is_unsure && parent != LIMBO)
+        {
+            self.doubt(parent, false);
         }
     }
 
@@ -215,34 +351,63 @@ impl Inotify {
                 here = self.forest.child_or_new(parent, &name, State::Pending);
             }
         }
-        self.unsure = true;
+        self.stirred = true;
         self.forest.bind(here, watch);
         self.forest.set_state(here, State::Pending);
         here
     }
 
     /// Reads a directory that is watched.
-    fn read(&mut self, node: u32, dir: &Dir, walk: &mut Walk, found: &mut Findings) {
-        let Self { forest, entries, .. } = self;
+    fn read(&mut self, node: u32, dir: &K::Dir, walk: &mut Walk, found: &mut Findings) {
+        let Self { kernel, forest, entries, .. } = self;
         let mut missing: Vec<u32> =
             if walk.verify { forest.children(node).collect() } else { Vec::new() };
-        let result = dir.read(entries, |entry| {
-            if entry.file_type == FileType::Directory {
-                let child = forest.child_or_new(node, entry.name, State::Pending);
-                walk.rest.push(forest.ticket(child));
-                if walk.verify {
-                    missing.retain(|&known| known != child);
-                }
+        let result = kernel.list(dir, entries, |name| {
+            let child = forest.child_or_new(node, name, State::Pending);
+            walk.rest.push(forest.ticket(child));
+            if walk.verify {
+                missing.retain(|&known| known != child);
             }
-            Ok(())
         });
         if let Err(error) = result {
             return self.cannot_watch(node, &error, found);
         }
+        self.has_been_read(node, walk);
+        for child in missing {
+            self.miss(child, true);
+        }
+    }
+
+    /// Reads a directory that is watched, and looks up what is new in it.
+    fn read_again(&mut self, node: u32, walk: &mut Walk, found: &mut Findings) {
+        let Some(watch) = self.forest.watch(node) else {
+            self.doubts.remove(&self.forest.ticket(node));
+            return;
+        };
+        if !self.wanted(node) {
+            self.stop_watching_below(node);
+            return self.forest.set_state(node, State::Skipped);
+        }
+        let Some(dir) = self.reach(node, watch, false) else { return };
+        let Self { kernel, forest, entries, .. } = self;
+        let result = kernel.list(&dir, entries, |name| {
+            let child = forest.child_or_new(node, name, State::Pending);
+            if forest.state(child) == State::Pending {
+                walk.rest.push(forest.ticket(child));
+            }
+        });
+        match result {
+            Ok(()) => self.has_been_read(node, walk),
+            Err(error) => self.cannot_watch(node, &error, found),
+        }
+    }
+
+    fn has_been_read(&mut self, node: u32, walk: &mut Walk) {
         self.forest.set_state(node, State::Watched);
         walk.read += 1;
-        for child in missing {
-            self.put_aside(child);
+        let ticket = self.forest.ticket(node);
+        if self.doubts.get(&ticket).is_some_and(|&verify| !verify || walk.verify) {
+            self.doubts.remove(&ticket);
         }
     }
 
@@ -267,7 +432,7 @@ impl Inotify {
 }
 
 /// The ends of walks.
-impl Inotify {
+impl<K: Kernel> Inotify<K> {
     /// Reads a directory that came into being, and tells it when all below it is watched.
     pub(super) fn walk_new(&mut self, node: u32, then: Then, found: &mut Findings) {
         let mut walk = Walk::new(self.forest.ticket(node), then);
@@ -280,6 +445,9 @@ impl Inotify {
     }
 
     pub(super) fn finish(&mut self, walk: &Walk, found: &mut Findings) {
+        for &ticket in &walk.new {
+            self.tell_lost(ticket, found);
+        }
         match &walk.then {
             Then::Cover(mirror) => self.finish_cover(*mirror, walk.read, found),
             Then::Create(ticket) => {
@@ -290,11 +458,7 @@ impl Inotify {
                 }
             }
             Then::Lost(ticket) => self.tell_lost(*ticket, found),
-            Then::Verify(new) => {
-                for &ticket in new {
-                    self.tell_lost(ticket, found);
-                }
-            }
+            Then::Verify => {}
             Then::AllLost => {
                 for (mirror, _) in self.mirrors.live() {
                     found.tell(mirror, News::Lost(TreePath::root()));
@@ -313,7 +477,7 @@ impl Inotify {
     fn finish_cover(&mut self, mirror: MirrorId, directories: usize, found: &mut Findings) {
         let root = self.mirrors.root(mirror).and_then(|root| self.forest.resolve(root));
         let state = root.map(|root| self.forest.state(root));
-        if !matches!(state, Some(State::Watched | State::Polled)) {
+        if !matches!(state, Some(State::Watched | State::Asked | State::Polled)) {
             // Even the root could not be read; why, stands among the warnings.
             let error = io::Error::other("its root can't be watched");
             return found.failed.push((mirror, error));
@@ -321,154 +485,4 @@ impl Inotify {
         self.mirrors.enliven(mirror);
         found.covered.push((mirror, directories));
     }
-
-    /// Reads all trees again, since events are missing.
-    pub(super) fn doubt_everything(&mut self) {
-        self.walks.retain(|walk| walk.then != Then::AllLost);
-        let roots: Vec<Ticket> = self.mirrors.live().map(|(_, root)| root).collect();
-        let mut tops: Vec<Ticket> = Vec::new();
-        for &root in &roots {
-            let Some(node) = self.forest.resolve(root) else { continue };
-            let mut above = self.forest.way_up(node).skip(1);
-            let is_covered = above.any(|node| roots.contains(&self.forest.ticket(node)));
-            if !is_covered && !tops.contains(&root) {
-                tops.push(root);
-            }
-        }
-        self.walks.push_back(Walk { rest: tops, then: Then::AllLost, verify: true, read: 0 });
-    }
-}
-
-/// What is not where it was expected.
-///
-/// A walk sees the tree as it is, and events tell how it became so. Between a walk and the events
-/// that were queued before it, names may be out of date, and then a directory is looked for at
-/// the wrong place, or another one is taken for it. So whatever was looked for in vain, and
-/// whatever was moved, is a suspect, and is verified when no event is left.
-impl Inotify {
-    /// There is nothing at the place of `node`, or its place has another name by now.
-    pub(super) fn vanish(&mut self, node: u32) {
-        self.unsure = true;
-        let Some(parent) = self.forest.parent(node) else { return };
-        let name = self.forest.name(node).to_vec();
-        self.put_aside(node);
-        self.suspect(parent, &name);
-    }
-
-    /// `moved` is about to leave its place.
-    pub(super) fn depart(&mut self, moved: u32) {
-        self.suspects.push(self.forest.ticket(moved));
-        let Some(parent) = self.forest.parent(moved).filter(|&parent| parent != LIMBO) else {
-            return;
-        };
-        let name = self.forest.name(moved).to_vec();
-        self.forest.put_aside(moved);
-        self.suspect(parent, &name);
-    }
-
-    fn suspect(&mut self, parent: u32, name: &[u8]) {
-        if parent != LIMBO {
-            let place = self.forest.child_or_new(parent, name, State::Pending);
-            self.suspects.push(self.forest.ticket(place));
-        }
-    }
-
-    /// Verifies the suspects, when no event is left.
-    pub(super) fn verify_suspects(&mut self) {
-        let mut suspects = std::mem::take(&mut self.suspects);
-        let unsure = std::mem::take(&mut self.unsure);
-        // A rename alone, in quiet times, is believed.
-        suspects.retain(|&suspect| {
-            let node = self.forest.resolve(suspect);
-            node.is_some_and(|node| unsure || self.forest.state(node) != State::Watched)
-        });
-        suspects.dedup();
-        if !suspects.is_empty() {
-            let then = Then::Verify(Vec::new());
-            self.walks.push_back(Walk { rest: suspects, then, verify: true, read: 0 });
-        }
-    }
-}
-
-/// Directories that go.
-impl Inotify {
-    /// Takes a directory out of which it is not known where it is, if it is anywhere.
-    pub(super) fn put_aside(&mut self, node: u32) {
-        if self.forest.is_root(node) {
-            return;
-        }
-        if self.forest.watch(node).is_none() && self.forest.children(node).next().is_none() {
-            return self.forest.remove(node);
-        }
-        self.forest.put_aside(node);
-        self.aside.push((self.forest.ticket(node), self.drains));
-    }
-
-    pub(super) fn forget_if_aside(&mut self, ticket: Ticket) {
-        let node = self.forest.resolve(ticket);
-        if let Some(node) = node.filter(|&node| self.forest.parent(node) == Some(LIMBO)) {
-            self.forget(node);
-        }
-    }
-
-    /// Forgets a directory and all that is below it.
-    pub(super) fn forget(&mut self, node: u32) {
-        for gone in self.forest.subtree(node).into_iter().rev() {
-            self.release_watch(gone);
-            self.forest.remove(gone);
-        }
-    }
-
-    /// Forgets what is below a directory, and watches the directory itself no more.
-    pub(super) fn stop_watching_below(&mut self, node: u32) {
-        let children: Vec<u32> = self.forest.children(node).collect();
-        for child in children {
-            if self.forest.subtree(child).iter().any(|&n| self.forest.is_root(n)) {
-                self.prune(child);
-            } else {
-                self.forget(child);
-            }
-        }
-        self.release_watch(node);
-    }
-
-    /// Forgets what is at and below `top` and wanted no more, and what only led there.
-    pub(super) fn prune(&mut self, top: u32) {
-        let mut above = self.forest.parent(top);
-        for node in self.forest.subtree(top).into_iter().rev() {
-            self.prune_one(node);
-        }
-        while let Some(node) = above {
-            above = self.forest.parent(node);
-            if above.is_some() && self.forest.state(node) == State::Way {
-                self.prune_one(node);
-            }
-        }
-    }
-
-    fn prune_one(&mut self, node: u32) {
-        if self.forest.is_root(node) || self.wanted(node) {
-            return;
-        }
-        self.release_watch(node);
-        let is_leaf = self.forest.children(node).next().is_none();
-        if is_leaf && self.forest.parent(node).is_some() {
-            self.forest.remove(node);
-        } else {
-            self.forest.set_state(node, State::Way);
-        }
-    }
-
-    pub(super) fn release_watch(&mut self, node: u32) {
-        if let Some(watch) = self.forest.unbind(node) {
-            self.watches = self.watches.saturating_sub(1);
-            // It fails if the directory was deleted: then the kernel has ended the watch.
-            let _ = self.kernel.unwatch(watch);
-        }
-    }
-}
-
-/// Whether there is no directory at that place.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
