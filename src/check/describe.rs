@@ -9,7 +9,7 @@ use mirror_core::{
     plan::{
         exit::ExitCodes,
         options::{DeletePolicy, Phase},
-        rsync::{Call, Deletions, RsyncPlan},
+        rsync::{Call, Deletions, Equal, Parts, RsyncPlan, Unwanted},
         target::Target,
     },
     queue::Pace,
@@ -182,16 +182,28 @@ fn calls(text: &mut String, sync: &Sync) {
     let mut tell = |what: &str, call: &Call| {
         let _ = writeln!(text, "  {what}\n    {}", words::of_call(sync.binary.as_bytes(), call));
     };
+    let bound = match sync.max_delete {
+        MaxDelete::Unlimited => Deletions::Allowed,
+        MaxDelete::Share(_) | MaxDelete::Count(_) => Deletions::AtMost(0),
+    };
+    let equal = Equal::Nanoseconds;
     if sync.init {
-        tell("at the start", &plan.full(Phase::Startup, Deletions::Allowed, &[]));
+        tell("at the start", &plan.full(Phase::Startup, bound, equal, &[]));
+        if sync.delete.applies(Phase::Startup) && bound != Deletions::Allowed {
+            let allowed = &plan.full(Phase::Startup, Deletions::AtMost(1), equal, &[]);
+            tell("then, if something (here one entry) has to be deleted, and may be", allowed);
+        }
     }
     let existing = |call: Call| plan.to_existing(&call).unwrap_or(call);
-    tell("for what changed or is gone", &existing(plan.list(&changed, &gone)));
-    let trees = plan.trees(&name(b"NEW"), Deletions::Allowed, &[]);
-    tell("for new directories", &existing(trees));
+    let parts = Parts { entries: &changed, gone: &gone, ..Parts::default() };
+    let list = plan.parts(&parts, Deletions::Allowed, Equal::Never);
+    tell("for what changed or is gone", &existing(list));
+    let parts = Parts { trees: &name(b"NEW"), ..Parts::default() };
+    tell("for new directories", &existing(plan.parts(&parts, bound, Equal::Never)));
     if sync.delete.applies(Phase::Running) {
         let what = "for what is gone, where the other side refuses it in that list";
-        tell(what, &existing(plan.deletions(&gone)));
+        let gone: Vec<_> = gone.into_iter().map(|path| (path, Unwanted::Anything)).collect();
+        tell(what, &existing(plan.removal(&gone, Deletions::Allowed)));
     }
 }
 

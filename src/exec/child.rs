@@ -164,12 +164,24 @@ impl Program {
         stop: &Stop,
         hear: &mut dyn FnMut(Stream, &[u8]),
     ) -> End {
+        self.listen_and_keep(limit, call, stop, (hear, None))
+    }
+
+    /// The same. Of stdout only those lines go to the log which `keep` wants; without it all of them
+    /// do, as they come.
+    pub fn listen_and_keep(
+        &self,
+        limit: Limit,
+        call: &Call,
+        stop: &Stop,
+        (hear, keep): (Hear<'_>, Option<Keep<'_>>),
+    ) -> End {
         let mut child = match self.spawn(call, limit, stop) {
             Ok(child) => child,
             Err(error) => return End::NotStarted(error),
         };
         let feed = call.stdin.as_deref().unwrap_or_default();
-        let mut ears = Ears { log: self.output.log(), hear };
+        let mut ears = Ears { log: self.output.log(), hear, keep };
         match follow(&mut child, (feed, limit), stop, &mut ears) {
             Ok(end) => end,
             Err(error) => {
@@ -271,23 +283,43 @@ impl<'a> Turn<'a> {
     }
 }
 
+/// Gets each line of a child, without the line feed.
+pub type Hear<'a> = &'a mut dyn FnMut(Stream, &[u8]);
+
+/// Says of a line of stdout whether it goes to the log.
+pub type Keep<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
+
 /// Who listens to a child.
 struct Ears<'a> {
     /// Where a copy of all goes.
     log: Option<&'a Log>,
-    hear: &'a mut dyn FnMut(Stream, &[u8]),
+    hear: Hear<'a>,
+    keep: Option<Keep<'a>>,
 }
 
 impl Ears<'_> {
     /// Takes in what there is.
     fn listen(&mut self, stdout: &mut Lines<ChildStdout>, stderr: &mut Lines<ChildStderr>) {
-        let Self { log, hear } = self;
+        let Self { log, hear, keep } = self;
         let pass = |stream, text: &[u8]| {
             if let Some(log) = log.filter(|_| !text.is_empty()) {
                 log.pass(stream, text);
             }
         };
-        stdout.read(&mut |bytes| pass(Stream::Out, bytes), &mut |line| hear(Stream::Out, line));
+        if let Some(keep) = keep {
+            let mut copy = Vec::new();
+            let mut of_stdout = |line: &[u8]| {
+                hear(Stream::Out, line);
+                if keep(line) {
+                    copy.extend_from_slice(line);
+                    copy.push(b'\n');
+                }
+            };
+            stdout.read(&mut |_| (), &mut of_stdout);
+            pass(Stream::Out, &copy);
+        } else {
+            stdout.read(&mut |bytes| pass(Stream::Out, bytes), &mut |line| hear(Stream::Out, line));
+        }
         let mut copy = Vec::new();
         let mut of_stderr = |line: &[u8]| {
             // Whole lines, so that those of several children do not mix.
@@ -301,8 +333,15 @@ impl Ears<'_> {
 
     /// Takes in what is behind the last line feeds.
     fn finish(&mut self, stdout: &mut Lines<ChildStdout>, stderr: &mut Lines<ChildStderr>) {
-        let Self { log, hear } = self;
-        stdout.finish(&mut |line| hear(Stream::Out, line));
+        let Self { log, hear, keep } = self;
+        stdout.finish(&mut |line| {
+            hear(Stream::Out, line);
+            if let (Some(log), Some(keep)) = (log, keep.as_mut())
+                && keep(line)
+            {
+                log.pass(Stream::Out, &[line, b"\n"].concat());
+            }
+        });
         stderr.finish(&mut |line| {
             if let Some(log) = log {
                 log.pass(Stream::Err, &[line, b"\n"].concat());
@@ -435,6 +474,37 @@ mod tests {
         let (end, lines) = run("printf 'a\\nb\\n\\nc' >&2; exit 23", None, ChildOutput::Null);
         assert!(matches!(end, End::Exited(23)), "{end:?}");
         assert_eq!(lines, ["a", "b", "", "c"]);
+    }
+
+    #[test]
+    fn of_stdout_goes_on_what_is_wanted() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let log = Log::default();
+        log.begin(report::Mode::Daemon, Some(path.clone()), "--- Startup ---").unwrap();
+        log.leave_terminal();
+        let program = Program {
+            binary: "sh".into(),
+            directory: "/".into(),
+            environment: Vec::new(),
+            output: ChildOutput::Log(log),
+        };
+        let script = b"echo one; echo two >&2; printf three";
+        let call = Call { args: vec![b"-c".to_vec(), script.to_vec()], stdin: None };
+        let mut lines = Vec::new();
+        let mut hear = |stream, line: &[u8]| {
+            let text = String::from_utf8_lossy(line);
+            lines.push(format!("{stream:?} {text}"));
+        };
+        let mut keep = |line: &[u8]| line != b"one";
+        let ears: (Hear<'_>, Option<Keep<'_>>) = (&mut hear, Some(&mut keep));
+        let end = program.listen_and_keep(Limit::Endless, &call, &Stop::default(), ears);
+        assert!(matches!(end, End::Exited(0)), "{end:?}");
+        lines.sort();
+        assert_eq!(lines, ["Err two", "Out one", "Out three"]);
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains("two\n") && text.contains("three\n"), "{text}");
+        assert!(!text.contains("one\n"), "{text}");
     }
 
     #[test]

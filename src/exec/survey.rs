@@ -9,9 +9,13 @@ use mirror_core::{
     job::{Failure, Place, Scope},
     notice::Kind,
     path::TreePath,
-    queue::PlaceSet,
+    plan::rsync::Unwanted,
+    queue::{Heard, PlaceSet},
 };
-use mirror_linux::dir::Dir;
+use mirror_linux::{
+    dir::{Dir, Stat},
+    entries::ReadBuffer,
+};
 use rustix::{fs::FileType, io::Errno};
 
 /// What is at the places of a batch.
@@ -22,15 +26,82 @@ use rustix::{fs::FileType, io::Errno};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// What is there. Of a directory only itself is meant, not what it lists.
-    pub entries: Vec<TreePath>,
+    pub entries: Vec<Entry>,
     /// The directories that are there and are meant with all that is below them.
     pub trees: Vec<TreePath>,
     /// What is missing, the topmost missing path each.
     pub gone: Vec<TreePath>,
+    /// Names under which the target may have something that has to go, but not whatever it is: as
+    /// something else it is excluded.
+    pub unwanted: Vec<(TreePath, Unwanted)>,
     /// How much of the root has to be looked at, if it was marked.
     pub root: Option<Scope>,
     /// The places of which it can't be told whether there is anything. They are not gone.
     pub unreadable: Vec<(Place, Failure)>,
+}
+
+/// An entry that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where.
+    pub path: TreePath,
+    /// What it is.
+    pub what: What,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Which file it is, if that has more names.
+    pub linked: Option<Linked>,
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A regular file.
+    File,
+    /// Something else.
+    Other,
+}
+
+impl What {
+    /// The kind that rules tell apart.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        match self {
+            Self::Directory => Kind::Directory,
+            Self::Link | Self::File | Self::Other => Kind::Other,
+        }
+    }
+}
+
+/// A file with several names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Linked {
+    device: (u32, u32),
+    /// The number of its inode.
+    pub(super) inode: u64,
+    /// How many names it has.
+    pub(super) names: u32,
+}
+
+impl Linked {
+    /// Which file it is, whatever its names.
+    pub(super) const fn file(self) -> ((u32, u32), u64) {
+        (self.device, self.inode)
+    }
+
+    /// `None` if it has one name.
+    pub(super) fn of(stat: &Stat) -> Option<Self> {
+        let is_file = what(stat) == What::File;
+        (is_file && stat.stx_nlink > 1).then_some(Self {
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            names: stat.stx_nlink,
+        })
+    }
 }
 
 impl Survey {
@@ -40,24 +111,25 @@ impl Survey {
         self.entries.is_empty()
             && self.trees.is_empty()
             && self.gone.is_empty()
+            && self.unwanted.is_empty()
             && self.root.is_none()
             && self.unreadable.is_empty()
     }
 }
 
-/// Looks at `places` below `root`, without following a symbolic link.
+/// Looks at `places` below `root`, of which this was `heard`, without following a symbolic link.
 ///
 /// Each place is replaced by its first ancestor that is missing or not a directory: an rsync that
 /// is given a path below such a one aborts (3.1.3) or deletes outside the target (up to 3.4.4).
 ///
-/// What is excluded is left out. Of what is gone it is not known what it was, so it is left out
-/// if it would be excluded as a directory *or* as a file: a target may keep something of its own
-/// under that name.
+/// What is excluded is left out. What is gone, or became something that is excluded, is judged as
+/// what the target may have: it is left out only if that would be excluded as a directory *and* as
+/// something else.
 ///
 /// One directory is open at a time, each once, and each place costs one `statx(2)`.
 #[must_use]
-pub fn survey(root: &Dir, places: &PlaceSet, filter: &Filter) -> Survey {
-    let mut surveyor = Surveyor { root, filter, found: Survey::default(), obstacle: None };
+pub fn survey(root: &Dir, places: &PlaceSet, heard: &Heard, filter: &Filter) -> Survey {
+    let mut surveyor = Surveyor { root, filter, heard, found: Survey::default(), obstacle: None };
     let mut below: Vec<Marked> = Vec::with_capacity(places.len());
     for place in places {
         match Marked::new(place) {
@@ -72,6 +144,37 @@ pub fn survey(root: &Dir, places: &PlaceSet, filter: &Filter) -> Survey {
     }
     surveyor.found.tidy();
     surveyor.found
+}
+
+/// Whether a source lists nothing that is its own: it is more likely a disk that is not mounted, or
+/// a new one, than a wish to lose the mirror.
+///
+/// What can't be read counts as something.
+#[must_use]
+pub fn lists_nothing(root: &Dir, filter: &Filter) -> bool {
+    let mut buffer = ReadBuffer::new();
+    let found = root.read(&mut buffer, |entry| {
+        let kind = match entry.file_type {
+            FileType::Directory => Kind::Directory,
+            _ => Kind::Other,
+        };
+        let excluded = || {
+            let path = TreePath::new(entry.name);
+            path.is_some_and(|path| filter.excludes_entry(&path, kind))
+        };
+        if is_of_the_system(entry.name) || excluded() {
+            return Ok(());
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    });
+    found.is_ok()
+}
+
+/// Whether systems make an entry of this name by themselves at the top of a disk.
+fn is_of_the_system(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 4] =
+        [b"lost+found", b".Trash", b"System Volume Information", b"$RECYCLE.BIN"];
+    NAMES.contains(&name) || name.starts_with(b".Trash-")
 }
 
 /// A place that is not the root, and where its name starts.
@@ -120,6 +223,7 @@ impl Obstacle {
 struct Surveyor<'a> {
     root: &'a Dir,
     filter: &'a Filter,
+    heard: &'a Heard,
     found: Survey,
     /// The last one: the directories below it come right after it.
     obstacle: Option<Obstacle>,
@@ -138,14 +242,21 @@ impl Surveyor<'_> {
                 }
             }
             Err(Obstacle::Missing(path)) => self.add_gone(path),
-            Err(Obstacle::NotDirectory(path)) => self.add_entry(path),
+            Err(Obstacle::NotDirectory(path)) => match stat_at(self.root, &path) {
+                Ok(Some(stat)) => self.add(path, Scope::Entry, &stat),
+                Ok(None) => self.add_gone(path),
+                Err(error) => self.cannot_enter(group, &cannot_look(&path, &error)),
+            },
             Err(Obstacle::Unreadable(path, failure)) => {
                 self.obstacle = Some(Obstacle::Unreadable(path, failure.clone()));
-                for marked in group {
-                    self.found.unreadable.push((marked.place.clone(), failure.clone()));
-                }
+                self.cannot_enter(group, &failure);
             }
         }
+    }
+
+    fn cannot_enter(&mut self, group: &[Marked], failure: &Failure) {
+        let places = group.iter().map(|marked| (marked.place.clone(), failure.clone()));
+        self.found.unreadable.extend(places);
     }
 
     fn enter(&mut self, path: &TreePath) -> Result<Dir, Obstacle> {
@@ -162,11 +273,8 @@ impl Surveyor<'_> {
 
     fn look_at(&mut self, dir: &Dir, marked: &Marked) {
         let Place { path, scope } = &marked.place;
-        match kind_of(dir, marked.name()) {
-            Ok(Kind::Directory) if self.filter.excludes(path, Kind::Directory) => {}
-            Ok(Kind::Directory) if *scope == Scope::Tree => self.found.trees.push(path.clone()),
-            Ok(Kind::Directory) => self.found.entries.push(path.clone()),
-            Ok(Kind::Other) => self.add_entry(path.clone()),
+        match dir.stat(marked.name()) {
+            Ok(stat) => self.add(path.clone(), *scope, &stat),
             Err(error) if is_missing(&error) => self.add_gone(path.clone()),
             Err(error) => {
                 let failure = cannot_look(path, &error);
@@ -175,16 +283,46 @@ impl Surveyor<'_> {
         }
     }
 
-    fn add_entry(&mut self, path: TreePath) {
-        if !self.filter.excludes(&path, Kind::Other) {
-            self.found.entries.push(path);
+    /// Adds what is there.
+    fn add(&mut self, path: TreePath, scope: Scope, stat: &Stat) {
+        let what = what(stat);
+        if self.filter.excludes(&path, what.kind()) {
+            self.add_unwanted(path, what.kind());
+        } else if what == What::Directory && scope == Scope::Tree {
+            self.found.trees.push(path);
+        } else {
+            let (size, linked) = (stat.stx_size, Linked::of(stat));
+            self.found.entries.push(Entry { path, what, size, linked });
+        }
+    }
+
+    /// Adds a name of which the source has something that is excluded as `kind`.
+    ///
+    /// Who only writes there has not taken something else away before.
+    fn add_unwanted(&mut self, path: TreePath, kind: Kind) {
+        let replaces = self.heard.is_gone(&path)
+            || self.heard.moved.covers(&path, Scope::Entry)
+            || !self.heard.written.covers(&path, Scope::Entry);
+        let unwanted = match kind {
+            Kind::Directory => Unwanted::Other,
+            Kind::Other => Unwanted::Directory,
+        };
+        let other = match kind {
+            Kind::Directory => Kind::Other,
+            Kind::Other => Kind::Directory,
+        };
+        if replaces && !self.filter.excludes(&path, other) {
+            self.found.unwanted.push((path, unwanted));
         }
     }
 
     fn add_gone(&mut self, path: TreePath) {
         let excluded = |kind| self.filter.excludes(&path, kind);
-        if !excluded(Kind::Other) && !excluded(Kind::Directory) {
-            self.found.gone.push(path);
+        match (excluded(Kind::Directory), excluded(Kind::Other)) {
+            (true, true) => {}
+            (false, false) => self.found.gone.push(path),
+            (false, true) => self.found.unwanted.push((path, Unwanted::Directory)),
+            (true, false) => self.found.unwanted.push((path, Unwanted::Other)),
         }
     }
 }
@@ -213,23 +351,32 @@ fn walk(root: &Dir, path: &TreePath) -> Result<Dir, Obstacle> {
 }
 
 /// What is at a path below `root`. `None` if there is certainly nothing.
-pub(super) fn kind_at(root: &Dir, path: &TreePath) -> io::Result<Option<Kind>> {
+pub(super) fn what_at(root: &Dir, path: &TreePath) -> io::Result<Option<What>> {
+    Ok(stat_at(root, path)?.as_ref().map(what))
+}
+
+/// What is known of the entry at a path below `root`. `None` if there is certainly nothing.
+pub(super) fn stat_at(root: &Dir, path: &TreePath) -> io::Result<Option<Stat>> {
     let parent = path.parent().unwrap_or_default();
     let found = root.search_below(parent.as_bytes());
-    let found = found.and_then(|dir| kind_of(&dir, path.name().unwrap_or_default()));
-    match found {
-        Ok(kind) => Ok(Some(kind)),
+    match found.and_then(|dir| dir.stat(path.name().unwrap_or_default())) {
+        Ok(stat) => Ok(Some(stat)),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 fn kind_of(dir: &Dir, name: &[u8]) -> io::Result<Kind> {
-    let stat = dir.stat(name)?;
-    Ok(match FileType::from_raw_mode(stat.stx_mode.into()) {
-        FileType::Directory => Kind::Directory,
-        _ => Kind::Other,
-    })
+    Ok(what(&dir.stat(name)?).kind())
+}
+
+fn what(stat: &Stat) -> What {
+    match FileType::from_raw_mode(stat.stx_mode.into()) {
+        FileType::Directory => What::Directory,
+        FileType::Symlink => What::Link,
+        FileType::RegularFile => What::File,
+        _ => What::Other,
+    }
 }
 
 /// Whether there is certainly nothing. A name that is too long for the file system can't be there.
@@ -246,10 +393,10 @@ impl Survey {
     /// Makes the invariants true: what was looked at by way of several places is there several
     /// times, and while it was looked at a directory may have gone.
     fn tidy(&mut self) {
-        for list in [&mut self.entries, &mut self.trees, &mut self.gone] {
-            list.sort_by(|a, b| in_order_of_walk(a.as_bytes(), b.as_bytes()));
-            list.dedup();
-        }
+        tidy(&mut self.entries, |entry| &entry.path);
+        tidy(&mut self.trees, |path| path);
+        tidy(&mut self.gone, |path| path);
+        tidy(&mut self.unwanted, |(path, _)| path);
         let mut last: Option<TreePath> = None;
         self.gone.retain(|path| {
             let covered = last.as_ref().is_some_and(|last| last.contains(path));
@@ -258,21 +405,38 @@ impl Survey {
             }
             !covered
         });
-        drop_covered(&mut self.entries, &self.gone);
-        drop_covered(&mut self.trees, &self.gone);
+        drop_covered(&mut self.entries, &self.gone, |entry| &entry.path);
+        drop_covered(&mut self.trees, &self.gone, |path| path);
+        drop_covered(&mut self.unwanted, &self.gone, |(path, _)| path);
         let trees: BTreeSet<&TreePath> = self.trees.iter().collect();
-        self.entries.retain(|path| !trees.contains(path));
+        self.entries.retain(|entry| !trees.contains(&entry.path));
+    }
+
+    /// Adds what was found at other places, some of which may lie in trees of this one.
+    pub(super) fn append(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+        self.trees.extend(other.trees);
+        self.gone.extend(other.gone);
+        self.unwanted.extend(other.unwanted);
+        self.unreadable.extend(other.unreadable);
+        self.root = self.root.max(other.root);
+        self.tidy();
     }
 }
 
-/// Drops the paths that are, or lie below, one of `above`.
-fn drop_covered(paths: &mut Vec<TreePath>, above: &[TreePath]) {
+fn tidy<T>(list: &mut Vec<T>, path: impl Fn(&T) -> &TreePath) {
+    list.sort_by(|a, b| in_order_of_walk(path(a).as_bytes(), path(b).as_bytes()));
+    list.dedup_by(|a, b| path(a) == path(b));
+}
+
+/// Drops what is, or lies below, one of `above`.
+fn drop_covered<T>(list: &mut Vec<T>, above: &[TreePath], path: impl Fn(&T) -> &TreePath) {
     if above.is_empty() {
         return;
     }
     let above: BTreeSet<&[u8]> = above.iter().map(TreePath::as_bytes).collect();
-    paths.retain(|path| {
-        let mut path = Cow::Borrowed(path);
+    list.retain(|item| {
+        let mut path = Cow::Borrowed(path(item));
         while !path.is_root() {
             if above.contains(path.as_bytes()) {
                 return false;

@@ -32,6 +32,14 @@ fn tree(lines: &str) -> TempDir {
     place
 }
 
+fn look(place: &Path, places: &PlaceSet, filter: &Filter) -> Survey {
+    survey(&Dir::open(place).unwrap(), places, &Heard::default(), filter)
+}
+
+fn entries(found: &Survey) -> Vec<TreePath> {
+    found.entries.iter().map(|entry| entry.path.clone()).collect()
+}
+
 /// Marks `a/b` as an entry and `a/b/` as a tree, the empty word is the root as an entry, and says what was found, in the same way:
 /// `-a` is gone.
 fn found(place: &Path, marks: &[&str]) -> Vec<String> {
@@ -40,14 +48,14 @@ fn found(place: &Path, marks: &[&str]) -> Vec<String> {
         let scope = if mark.ends_with('/') { Scope::Tree } else { Scope::Entry };
         places.insert(&path(mark), scope);
     }
-    let found = survey(&Dir::open(place).unwrap(), &places, &Filter::default());
+    let found = look(place, &places, &Filter::default());
     assert_eq!(found.unreadable, []);
     let root = found.root.map(|scope| format!("root {scope:?}"));
     let text = |list: &[TreePath], before: &str, after: &str| {
         list.iter().map(|path| format!("{before}{path}{after}")).collect::<Vec<_>>()
     };
     let lists = [
-        text(&found.entries, "", ""),
+        text(&entries(&found), "", ""),
         text(&found.trees, "", "/"),
         text(&found.gone, "-", ""),
         root.into_iter().collect(),
@@ -89,10 +97,10 @@ fn the_root_is_told_apart() {
     assert_eq!(found(place.path(), &["", "f"]), ["/f", "root Entry"]);
     let mut places = PlaceSet::new();
     places.insert(&TreePath::root(), Scope::Tree);
-    let root = survey(&Dir::open(place.path()).unwrap(), &places, &Filter::default());
+    let root = look(place.path(), &places, &Filter::default());
     assert_eq!(root, Survey { root: Some(Scope::Tree), ..Survey::default() });
     assert!(!root.is_empty());
-    let nothing = survey(&Dir::open(place.path()).unwrap(), &PlaceSet::new(), &Filter::default());
+    let nothing = look(place.path(), &PlaceSet::new(), &Filter::default());
     assert!(nothing.is_empty());
 }
 
@@ -108,7 +116,7 @@ fn names_are_any_bytes() {
     }
     // No file system has it, so it is certainly not there.
     places.insert(&path([b'o'; 256]), Scope::Entry);
-    let found = survey(&Dir::open(place.path()).unwrap(), &places, &Filter::default());
+    let found = look(place.path(), &places, &Filter::default());
     assert_eq!(found.entries.len(), names.len());
     assert_eq!(found.gone, [path("gone"), path([b'o'; 256])]);
 }
@@ -126,8 +134,9 @@ fn a_path_may_be_longer_than_path_max() {
     let mut places = PlaceSet::new();
     places.insert(&deep, Scope::Entry);
     places.insert(&deep.join(b"x").unwrap().join(b"y").unwrap(), Scope::Entry);
-    let found = survey(&root, &places, &Filter::default());
-    assert_eq!((found.entries, found.gone), (vec![deep.clone()], vec![deep.join(b"x").unwrap()]));
+    let found = survey(&root, &places, &Heard::default(), &Filter::default());
+    assert_eq!(entries(&found), [deep.clone()]);
+    assert_eq!(found.gone, [deep.join(b"x").unwrap()]);
 }
 
 #[test]
@@ -139,7 +148,7 @@ fn what_cannot_be_looked_at_is_not_gone() {
         for mark in ["shut/a", "shut/b/c", "open/x"] {
             places.insert(&path(mark), Scope::Entry);
         }
-        let found = survey(&Dir::open(Path::new(&place)).unwrap(), &places, &Filter::default());
+        let found = look(Path::new(&place), &places, &Filter::default());
         let unreadable: Vec<_> =
             found.unreadable.iter().map(|(place, _)| place.path.to_string()).collect();
         assert_eq!(unreadable, ["/shut/a", "/shut/b/c"]);
@@ -177,8 +186,84 @@ fn the_work_grows_with_the_places_only() {
     }
     let root = Dir::open(place.path()).unwrap();
     let start = Instant::now();
-    let found = survey(&root, &places, &Filter::default());
+    let found = survey(&root, &places, &Heard::default(), &Filter::default());
     assert_eq!((found.entries.len(), found.gone), (20_000, vec![path("gone")]));
     // Generous: a debug build on a loaded machine. Quadratic work would take minutes.
     assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
+}
+
+fn filter(rules: &[&[u8]]) -> Filter {
+    let mut builder = Filter::builder();
+    for rule in rules {
+        builder.rule(rule, &mut |_| Err("no file".into())).unwrap();
+    }
+    builder.build()
+}
+
+#[test]
+fn what_is_gone_is_judged_as_what_the_target_may_have() {
+    let place = tree("");
+    let rules: [&[u8]; 4] = [b"- both", b"+ */", b"+ *.conf", b"- *"];
+    let mut places = PlaceSet::new();
+    for mark in ["both", "name", "a.conf"] {
+        places.insert(&path(mark), Scope::Entry);
+    }
+    let found = look(place.path(), &places, &filter(&rules));
+    assert_eq!(found.gone, [path("a.conf")]);
+    assert_eq!(found.unwanted, [(path("name"), Unwanted::Directory)]);
+    let found = look(place.path(), &places, &filter(&[b"- */"]));
+    let other = |name| (path(name), Unwanted::Other);
+    assert_eq!(found.unwanted, [other("a.conf"), other("both"), other("name")]);
+}
+
+#[test]
+fn what_became_something_excluded_is_unwanted_as_what_it_was() {
+    let place = tree("cache/\nf");
+    let (directory, file) = ((path("cache"), Unwanted::Other), (path("f"), Unwanted::Directory));
+    let places: PlaceSet = [("cache", Scope::Tree), ("f", Scope::Entry)]
+        .map(|(name, scope)| Place { path: path(name), scope })
+        .iter()
+        .collect();
+    let rules = filter(&[b"- cache/", b"+ f/", b"- f"]);
+    let look = |heard: &Heard| {
+        let found = survey(&Dir::open(place.path()).unwrap(), &places, heard, &rules);
+        assert!(found.entries.is_empty() && found.trees.is_empty() && found.gone.is_empty());
+        found.unwanted
+    };
+    assert_eq!(look(&Heard::default()), [directory.clone(), file.clone()]);
+    // Somebody only writes there: that takes nothing away.
+    let mut heard = Heard { written: places.clone(), ..Heard::default() };
+    assert_eq!(look(&heard), []);
+    heard.gone.insert(&path("cache"), Scope::Entry);
+    assert_eq!(look(&heard), [directory]);
+}
+
+#[test]
+fn a_source_that_lists_nothing_of_its_own_is_known() {
+    let rules = filter(&[b"- *.tmp", b"- cache/"]);
+    for (lines, nothing) in [
+        ("", true),
+        ("lost+found/\nSystem Volume Information/\n.Trash-1000/", true),
+        ("x.tmp\ncache/\ncache/f", true),
+        ("x.tmp\nf", false),
+        ("cache", false),
+        ("lost+found/\nd/", false),
+    ] {
+        let place = tree(lines);
+        let root = Dir::open(place.path()).unwrap();
+        assert_eq!(lists_nothing(&root, &rules), nothing, "{lines}");
+    }
+}
+
+#[test]
+fn a_file_with_several_names_is_told_apart() {
+    let place = tree("a\nb");
+    fs::hard_link(place.path().join("a"), place.path().join("c")).unwrap();
+    let places: PlaceSet = ["a", "b", "c"]
+        .map(|name| Place { path: path(name), scope: Scope::Entry })
+        .iter()
+        .collect();
+    let found = look(place.path(), &places, &Filter::default());
+    let [a, b, c] = [0, 1, 2].map(|at| found.entries[at].linked);
+    assert!(a.is_some() && b.is_none() && a == c, "{found:?}");
 }

@@ -48,6 +48,11 @@ impl Grain {
         steps.find(|step| asked - asked.rem_euclid(*step) == kept).map(Self::of_step)
     }
 
+    /// The step in nanoseconds.
+    pub(super) fn step(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(u64::MAX)
+    }
+
     /// Whether the target can't tell these two times apart, the first being the source's.
     pub(super) fn same(self, source: &Stat, target: &Stat) -> bool {
         let (source, target) = (time(source), time(target));

@@ -103,6 +103,12 @@ pub struct Settings {
     pub workers: NonZeroUsize,
 }
 
+/// The step in nanoseconds of the times that files below `target` can have. If it can't be tried, it
+/// is taken as fine.
+pub(super) fn step_of_times(target: &Dir) -> u64 {
+    Grain::of(target).step()
+}
+
 /// As many threads as there are processors, within reason.
 #[must_use]
 pub fn default_workers() -> NonZeroUsize {

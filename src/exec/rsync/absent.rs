@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use mirror_core::{
-    job::{Failure, Outcome, Place, Scope},
-    notice::Kind,
+    job::{Failure, Place, Scope},
+    path::TreePath,
     plan::{options::Phase, rsync::Call},
 };
 
-use super::{batch::Run, findings::Covered};
+use super::batch::Run;
 use crate::exec::{
     absent::Absent,
-    survey::{Survey, kind_at},
+    survey::{Entry, Survey, What},
 };
 
 /// Why a name stays at the target that the source does not have.
@@ -32,47 +32,36 @@ impl Run<'_> {
         Cow::Owned(call.clone().protecting(places))
     }
 
-    /// Takes out what can't be deleted by its name, since something in it has to stay, and deletes
-    /// all that is beside that. The rules of a list of names do not reach a receiver that deletes
-    /// nothing else.
-    pub(super) fn delete_around(&mut self, found: &mut Survey) -> Result<(), Outcome> {
+    /// Takes out what stays at the target, and tells what can't be done because of that. Of a
+    /// directory around it goes what is not protected.
+    pub(super) fn spare(&mut self, found: &mut Survey) {
         let (absent, mounted) = (self.absent(), self.mounted_in_target());
         if absent.is_empty() && mounted.is_empty() {
-            return Ok(());
+            return;
         }
-        let plan = &self.of.plan;
-        let deletes = plan.options.delete.applies(Phase::Running);
-        let (mut around, mut failed) = (Vec::new(), Vec::new());
-        let failure = |path: &_, why: &str| {
-            let place = Place { path: Clone::clone(path), scope: Scope::Entry };
-            (place, Failure::new(format!("{path}: {why}")))
+        let deletes = self.of.plan.options.delete.applies(Phase::Running);
+        let failed = &mut self.failed;
+        let mut fail = |path: &TreePath, why: &str| {
+            let place = Place { path: path.clone(), scope: Scope::Entry };
+            failed.push((place, Failure::new(format!("{path}: {why}"))));
         };
-        found.gone.retain(|path| {
+        let mut may_go = |path: &TreePath| {
             let stays = absent.protects(path) || mounted.protects(path);
-            let holds = absent.lies_below(path) || mounted.lies_below(path);
             if deletes && (mounted.protects(path) || mounted.lies_below(path)) {
-                failed.push(failure(path, MOUNTED));
+                fail(path, MOUNTED);
             }
-            if holds && !stays {
-                around.push(path.clone());
-            }
-            !stays && !holds
-        });
-        found.entries.retain(|path| {
-            let is_file = || matches!(kind_at(self.root, path), Ok(Some(Kind::Other)));
+            !stays
+        };
+        found.gone.retain(|path| may_go(path));
+        found.unwanted.retain(|(path, _)| may_go(path));
+        found.entries.retain(|Entry { path, what, .. }| {
             let holds = absent.lies_below(path) || mounted.lies_below(path);
-            let in_the_way = holds && is_file();
+            let in_the_way = holds && *what != What::Directory;
             if in_the_way {
-                failed.push(failure(path, ABSENT));
+                fail(path, ABSENT);
             }
             !in_the_way
         });
-        self.failed.append(&mut failed);
-        if around.is_empty() || !deletes {
-            return Ok(());
-        }
-        let (end, findings) = self.call(&plan.deletions(&around))?;
-        self.settle(&end, &findings, Covered::List { entries: &[], gone: &around })
     }
 
     fn absent(&self) -> Absent {
@@ -81,6 +70,6 @@ impl Run<'_> {
 
     /// The mounts below a target on this machine that the source has no directory for.
     fn mounted_in_target(&self) -> Absent {
-        self.of.presence.path().map(|path| Absent::of_target(path, self.root)).unwrap_or_default()
+        self.of.learned.presence.path().map(|path| Absent::of_target(path, self.root)).unwrap_or_default()
     }
 }

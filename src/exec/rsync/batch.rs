@@ -1,35 +1,29 @@
-//! The calls of one job.
+//! What is done about the places of one job, and in which order.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeSet,
-    fmt::Write as _,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{cell::OnceCell, fmt::Write as _};
 
 use mirror_core::{
-    job::{Failure, Outcome, Place, Rename, Scope},
+    job::{Failure, HeldDeletions, Outcome, Place, Rename, Scope},
     path::{Escaped, TreePath},
     plan::{
-        complaint::Names,
-        exit::ExitClass,
         options::{ListForm, Phase, Rules},
-        rsync::{Call, Deletions},
+        rsync::{Equal, Parts},
     },
-    queue::PlaceSet,
+    queue::{Heard, PlaceSet},
 };
 use mirror_linux::dir::Dir;
 
 use super::{
     RsyncExecutor,
-    findings::{Covered, Findings, Refusal},
-    large::take_large,
+    findings::Covered,
+    links::{Ground, Links},
+    portions::{Hearing, Portions},
+    sweep::Sweep,
 };
 use crate::{
     exec::{
-        child::End,
         stop::Stop,
-        survey::{Survey, survey},
+        survey::{Entry, Survey, What, lists_nothing, survey},
     },
     report::Category,
 };
@@ -37,36 +31,40 @@ use crate::{
 /// `PATH_MAX` with its NUL. rsync cuts longer names off and acts on what is left.
 const PATH_MAX: usize = 4096;
 
-/// The longest path that is hidden by a rule; a longer one is hidden with its directory.
-const LONGEST_HIDDEN: usize = 1000;
-
-/// The most paths that are hidden, each by two words, ..
-const MOST_HIDDEN: usize = 2000;
-
-/// .. and the most bytes of them: a command line takes 2 MB by default, with the environment.
-const MOST_BYTES: usize = 256 * 1024;
-
-/// What rsync returns when its `--timeout` has passed.
-const TIMEOUT: i32 = 30;
-
 /// The most names that a log message lists.
 pub(super) const MOST_NAMES: usize = 100;
 
 /// One job while it runs.
 pub(super) struct Run<'a> {
     pub(super) of: &'a RsyncExecutor,
-    stop: &'a Stop,
+    pub(super) stop: &'a Stop,
     pub(super) root: &'a Dir,
     pub(super) failed: Vec<(Place, Failure)>,
+    /// Deletions that are not made.
+    pub(super) held: Vec<HeldDeletions>,
     /// Files that are left to jobs of their own.
     left: Vec<TreePath>,
     /// All of the source goes, so that nothing is missing where the target has to be made.
     is_full: bool,
+    /// Large files go with the others.
+    takes_large: bool,
+    /// The target, if it is on this machine.
+    target: OnceCell<Option<Dir>>,
 }
 
 impl<'a> Run<'a> {
     pub(super) const fn new(of: &'a RsyncExecutor, stop: &'a Stop, root: &'a Dir) -> Self {
-        Self { of, stop, root, failed: Vec::new(), left: Vec::new(), is_full: false }
+        Self {
+            of,
+            stop,
+            root,
+            failed: Vec::new(),
+            held: Vec::new(),
+            left: Vec::new(),
+            is_full: false,
+            takes_large: false,
+            target: OnceCell::new(),
+        }
     }
 
     /// Whether all of the source went.
@@ -74,11 +72,15 @@ impl<'a> Run<'a> {
         self.is_full
     }
 
+    /// Whether the target is equal to the source in all that concerns it.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.is_full && self.held.is_empty() && self.failed.is_empty()
+    }
+
     /// The outcome of a job of which all calls were made.
     pub(super) fn outcome(self) -> Outcome {
-        let Self { failed, left: large, .. } = self;
-        let held = Vec::new();
-        match (failed.is_empty(), large.is_empty()) {
+        let Self { failed, left: large, held, .. } = self;
+        match (failed.is_empty(), large.is_empty() && held.is_empty()) {
             (true, true) => Outcome::Done,
             (false, true) => Outcome::Partly(failed),
             (_, false) => Outcome::Split { large, failed, held },
@@ -86,9 +88,41 @@ impl<'a> Run<'a> {
     }
 
     /// Brings the whole target to the state of the source.
-    pub(super) fn full(&mut self, phase: Phase) -> Result<(), Outcome> {
+    pub(super) fn full(&mut self, phase: Phase, heard: &Heard) -> Result<(), Outcome> {
+        self.is_full = true;
+        let hearing = Hearing { heard, renamed: &[] };
+        self.bring_heard(hearing)?;
+        self.all(phase, hearing)
+    }
+
+    /// What was heard of some of what is compared as a whole.
+    fn bring_heard(&mut self, hearing: Hearing<'_>) -> Result<(), Outcome> {
+        let sets = [&hearing.heard.written, &hearing.heard.moved, &hearing.heard.gone];
+        let places: PlaceSet =
+            sets.into_iter().flatten().filter(|place| !place.path.is_root()).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let found = survey(self.root, &places, hearing.heard, &self.of.filter);
+        self.bring(found, hearing)
+    }
+
+    fn all(&mut self, phase: Phase, hearing: Hearing<'_>) -> Result<(), Outcome> {
         let plan = &self.of.plan;
-        let deletions = self.deletions_from_root();
+        self.tell_full();
+        let all_written = hearing.heard.written.covers(&TreePath::root(), Scope::Tree);
+        let equal = if all_written { Equal::Never } else { self.of.equal() };
+        self.guarded(&Sweep {
+            covered: Covered::root(Scope::Tree),
+            make: &|deletions, hidden| plan.full(phase, deletions, equal, hidden),
+            budget: self.of.budget(),
+            deletes: plan.options.delete.applies(phase) || plan.options.deletes_excluded(phase),
+            unseen: true,
+        })
+    }
+
+    fn tell_full(&self) {
+        let plan = &self.of.plan;
         let mut message = format!(
             "recursive full rsync: {} -> {}",
             Escaped(plan.source()),
@@ -102,262 +136,251 @@ impl<'a> Run<'a> {
         message += what;
         append_capped(&mut message, rules.iter().map(|rule| Escaped(rule).to_string()));
         self.of.log.say(Category::Normal, message);
-        self.is_full = true;
-        self.sweep(Covered::Root(Scope::Tree), |hidden| plan.full(phase, deletions, hidden))
     }
 
     /// Brings `places` of the target to the state of the source.
-    pub(super) fn batch(&mut self, places: &PlaceSet, moves: &[Rename]) -> Result<(), Outcome> {
-        let places = self.rename(places, moves)?;
-        let found = survey(self.root, &places, &self.of.filter);
+    pub(super) fn batch(
+        &mut self,
+        places: &PlaceSet,
+        heard: &Heard,
+        moves: &[Rename],
+    ) -> Result<(), Outcome> {
+        let mut places = places.clone();
+        let renamed = self.rename(&mut places, moves)?;
+        let hearing = Hearing { heard, renamed: &renamed };
+        let mut found = survey(self.root, &places, heard, &self.of.filter);
         if found.root == Some(Scope::Tree) {
-            return self.full(Phase::Running);
+            self.is_full = true;
+            self.bring_heard(hearing)?;
+            return self.all(Phase::Running, hearing);
         }
-        let mut found = self.without_what_rsync_cannot_take(found);
-        let limit = self.of.batch_size_limit;
-        let large = limit.map(|limit| take_large(self.root, &mut found.entries, limit));
-        let mut large = large.unwrap_or_default();
-        if self.of.large_apart {
-            self.left.append(&mut large);
+        let inner = within_trees(&places, heard);
+        if !inner.is_empty() {
+            found.append(survey(self.root, &inner, heard, &self.of.filter));
         }
-        self.tell(&found);
-        self.delete_around(&mut found)?;
-        self.list(&found)?;
-        self.trees(&found.trees)?;
-        for path in large {
-            let alone = Survey { entries: vec![path], ..Survey::default() };
-            self.tell(&alone);
-            self.list(&alone)?;
-            found.entries.extend(alone.entries);
-        }
-        self.root_itself(&found)
+        self.bring(found, hearing)
     }
 
     /// Brings one file, however large it is.
-    pub(super) fn large(&mut self, path: &TreePath) -> Result<(), Outcome> {
-        let found = survey(self.root, &PlaceSet::entry(path), &self.of.filter);
+    pub(super) fn one(&mut self, path: &TreePath, heard: &Heard) -> Result<(), Outcome> {
+        self.takes_large = true;
+        self.batch(&PlaceSet::entry(path), heard, &[])
+    }
+
+    /// Renames at the target what has another name now, and adds what has to be looked at because
+    /// of that. The names that are right on the target now.
+    fn rename(&self, places: &mut PlaceSet, moves: &[Rename]) -> Result<Vec<TreePath>, Outcome> {
+        let Some(renames) = self.of.renames.as_ref().filter(|_| !moves.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let (made, names) = renames.carry_out(self.root, moves, (&self.of.log, self.stop))?;
+        for Place { path, scope } in made {
+            places.insert(&path, scope);
+        }
+        Ok(names)
+    }
+
+    /// Brings what was found.
+    fn bring(&mut self, found: Survey, hearing: Hearing<'_>) -> Result<(), Outcome> {
         let mut found = self.without_what_rsync_cannot_take(found);
+        let in_trees = self.linked_in_trees(&found);
+        let entries = self.other_names(&found, &in_trees);
+        found.append(Survey { entries, ..Survey::default() });
+        let large = self.take_large(&mut found.entries);
         self.tell(&found);
-        self.delete_around(&mut found)?;
-        self.list(&found)?;
-        self.trees(&found.trees)?;
-        self.root_itself(&found)
+        self.spare(&mut found);
+        let deletes = self.of.plan.options.delete.applies(Phase::Running);
+        let mut portions = Portions::new(&found, hearing, self.target(), deletes);
+        portions.keep_together(&found.entries, &in_trees);
+        let (touched, links) = self.join(&mut portions);
+        self.changes(&mut portions, &links, hearing)?;
+        self.compared(&portions, &touched)?;
+        self.unwanted(&portions)?;
+        self.links(&portions.links, hearing)?;
+        let mut places = found.entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>();
+        for Entry { path, .. } in large {
+            self.large(&path, hearing)?;
+            places.push(path);
+        }
+        places.extend(found.trees);
+        if deletes {
+            places.extend(found.gone);
+        }
+        self.root_itself(found.root, &places)
     }
 
-    /// Renames at the target what has another name now. The places that are still to be looked at.
-    fn rename<'p>(
-        &self,
-        places: &'p PlaceSet,
-        moves: &[Rename],
-    ) -> Result<Cow<'p, PlaceSet>, Outcome> {
-        let mut places = Cow::Borrowed(places);
-        if let Some(renames) = self.of.renames.as_ref().filter(|_| !moves.is_empty()) {
-            for Place { path, scope } in
-                renames.carry_out(self.root, moves, (&self.of.log, self.stop))?
-            {
-                places.to_mut().insert(&path, scope);
-            }
-        }
-        Ok(places)
+    /// The files with several names in the trees, where all names of a file have to go together.
+    fn linked_in_trees(&self, found: &Survey) -> Vec<Entry> {
+        let together = self.of.plan.options.keeps_links();
+        if together { Links::within(self.ground(), &found.trees) } else { Vec::new() }
     }
 
-    /// The entries themselves. First, since a directory may have to make way for one of the trees.
-    fn list(&mut self, found: &Survey) -> Result<(), Outcome> {
-        let plan = &self.of.plan;
-        let (entries, gone) = (found.entries.as_slice(), found.gone.as_slice());
-        let gone = if plan.options.delete.applies(Phase::Running) { gone } else { &[] };
-        if entries.is_empty() && gone.is_empty() {
-            return Ok(());
-        }
-        let broken = &self.of.broken_receiver;
-        if gone.is_empty() || !broken.load(Ordering::Relaxed) {
-            let (end, findings) = self.call(&plan.list(entries, gone))?;
-            if findings.refusal != Some(Refusal::BrokenReceiver) {
-                let known = self.failed.len();
-                self.settle(&end, &findings, Covered::List { entries, gone })?;
-                return self.make_way(known);
-            }
-            self.tell_broken_receiver(broken);
-        }
-        if !gone.is_empty() {
-            let (end, findings) = self.call(&plan.deletions(gone))?;
-            self.settle(&end, &findings, Covered::List { entries: &[], gone })?;
-        }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let (end, findings) = self.call(&plan.list(entries, &[]))?;
-        self.settle(&end, &findings, Covered::List { entries, gone: &[] })
+    /// The other names of what is there and has several: each of them has changed.
+    fn other_names(&self, found: &Survey, in_trees: &[Entry]) -> Vec<Entry> {
+        let together = self.of.plan.options.keeps_links();
+        let entries: Vec<Entry> = found.entries.iter().chain(in_trees).cloned().collect();
+        let mut others = self.of.learned.links.others(self.ground(), &entries, together);
+        others.retain(|entry| !found.trees.iter().any(|tree| tree.contains(&entry.path)));
+        others
     }
 
-    /// A list of rules protects what it does not name, so that a directory on the target does not
-    /// make way for a file: the places that failed are tried once more with all that is below them.
-    /// The first `known` of the failed ones failed for other reasons.
-    fn make_way(&mut self, known: usize) -> Result<(), Outcome> {
-        let plan = &self.of.plan;
-        if plan.options.form == ListForm::FilesFrom || self.failed.len() == known {
-            return Ok(());
-        }
-        let failed = self.failed.split_off(known);
-        let failed: Vec<TreePath> = failed.into_iter().map(|(place, _)| place.path).collect();
-        let (end, findings) = self.call(&plan.trees(&failed, Deletions::Allowed, &[]))?;
-        self.settle(&end, &findings, Covered::List { entries: &failed, gone: &[] })
+    fn ground(&self) -> Ground<'_> {
+        Ground { root: self.root, filter: &self.of.filter, stop: self.stop }
     }
 
-    fn trees(&mut self, trees: &[TreePath]) -> Result<(), Outcome> {
-        if trees.is_empty() {
+    /// Has those go with the changes that are compared only, where that costs nothing. The entries
+    /// that remain to be compared, and the links that need not wait.
+    fn join(&self, portions: &mut Portions) -> (Vec<TreePath>, Vec<TreePath>) {
+        let links =
+            if portions.is_links_only() { std::mem::take(&mut portions.links) } else { Vec::new() };
+        let mut apart = std::mem::take(&mut portions.touched);
+        let has_trees = !portions.trees.is_empty() || !portions.new_trees.is_empty();
+        // By rules, what a directory lists is no part of it.
+        if has_trees && self.of.plan.options.form == ListForm::FilesFrom {
+            apart.append(&mut portions.directories);
+        }
+        (apart, links)
+    }
+
+    /// What has new content, with what was seen to go: one call, as far as that can be.
+    fn changes(
+        &mut self,
+        portions: &mut Portions,
+        links: &[TreePath],
+        hearing: Hearing<'_>,
+    ) -> Result<(), Outcome> {
+        let deletes = self.of.plan.options.delete.applies(Phase::Running);
+        let mut entries = portions.written.clone();
+        let mut trees = portions.trees.clone();
+        let fresh = !entries.is_empty() || !trees.is_empty();
+        let equal = if fresh { Equal::Never } else { self.of.equal() };
+        entries.extend(links.iter().cloned());
+        entries.append(&mut portions.directories);
+        if deletes && self.of.plan.options.form == ListForm::Filter {
+            // What rules do not name they protect, also in a directory that makes way.
+            trees.extend(entries.extract_if(.., |path| hearing.is_gone(path)));
+        }
+        let gone = self.list_of_gone(&portions.gone, false)?;
+        let seen = deletes
+            && (!gone.is_empty() || entries.iter().chain(&trees).any(|path| hearing.is_gone(path)));
+        let new_trees = &*portions.new_trees;
+        if !seen && !new_trees.is_empty() {
+            trees.extend(new_trees.iter().cloned());
+            let parts = Parts { entries: &entries, trees: &trees, ..Parts::default() };
+            return self.unseen(&parts, Equal::Never);
+        }
+        let blocked = if seen {
+            let holds = self.of.learned.holds.is_set();
+            Portions::take_blocked(&mut entries, hearing, self.target(), holds)
+        } else {
+            Vec::new()
+        };
+        let parts = Parts { entries: &entries, trees: &trees, gone: &gone, hidden: &[] };
+        self.seen(&parts, equal, seen)?;
+        self.unseen(&Parts { entries: &blocked, ..Parts::default() }, equal)?;
+        self.unseen(&Parts { trees: new_trees, ..Parts::default() }, Equal::Never)
+    }
+
+    /// Makes a call that deletes what was `seen` to go, if anything was. What could not come without
+    /// a deletion is brought by another one, for which that is counted.
+    fn seen(&mut self, parts: &Parts<'_>, equal: Equal, seen: bool) -> Result<(), Outcome> {
+        if is_empty(parts) {
             return Ok(());
         }
-        let plan = &self.of.plan;
-        let call = |hidden: &[TreePath]| plan.trees(trees, Deletions::Allowed, hidden);
-        self.sweep(Covered::Trees(trees), call)
+        let make = self.of.making(parts, equal);
+        let (budget, deletes) = (self.of.max_delete_seen, seen);
+        let covered = covered(parts);
+        let sweep = Sweep { covered, make: &make, budget, deletes, unseen: false };
+        if seen || !self.of.plan.options.delete.applies(Phase::Running) {
+            return self.guarded(&sweep);
+        }
+        let blocked = self.withheld(&sweep)?;
+        let blocked: Vec<TreePath> = blocked.into_iter().collect();
+        if self.of.plan.options.form == ListForm::Filter {
+            return self.unseen(&Parts { trees: &blocked, ..Parts::default() }, equal);
+        }
+        self.unseen(&Parts { entries: &blocked, ..Parts::default() }, equal)
+    }
+
+    /// Makes a call of which the deletions are counted first.
+    fn unseen(&mut self, parts: &Parts<'_>, equal: Equal) -> Result<(), Outcome> {
+        if is_empty(parts) {
+            return Ok(());
+        }
+        let make = self.of.making(parts, equal);
+        self.guarded(&Sweep {
+            covered: covered(parts),
+            make: &make,
+            budget: self.of.budget(),
+            deletes: self.of.plan.options.delete.applies(Phase::Running),
+            unseen: true,
+        })
+    }
+
+    /// What is only compared.
+    fn compared(&mut self, portions: &Portions, touched: &[TreePath]) -> Result<(), Outcome> {
+        let equal = self.of.equal();
+        self.seen(&Parts { entries: touched, ..Parts::default() }, equal, false)?;
+        let missing = self.list_of_gone(&portions.missing, true)?;
+        let (trees, gone) = (&*portions.rescans, &*missing);
+        self.unseen(&Parts { trees, gone, ..Parts::default() }, equal)
+    }
+
+    /// Links that come in the place of something else.
+    fn links(&mut self, links: &[TreePath], hearing: Hearing<'_>) -> Result<(), Outcome> {
+        let equal = self.of.equal();
+        let (gone, others): (Vec<_>, Vec<_>) =
+            links.iter().cloned().partition(|path| hearing.is_gone(path));
+        let deletes = self.of.plan.options.delete.applies(Phase::Running);
+        self.seen(&Parts { entries: &others, ..Parts::default() }, equal, false)?;
+        self.seen(&Parts { entries: &gone, ..Parts::default() }, equal, deletes)
+    }
+
+    /// One file, however large it is.
+    fn large(&mut self, path: &TreePath, hearing: Hearing<'_>) -> Result<(), Outcome> {
+        let entries = [path.clone()];
+        self.tell_names(&mut entries.iter());
+        let equal = if hearing.is_written(path) { Equal::Never } else { self.of.equal() };
+        self.seen(&Parts { entries: &entries, ..Parts::default() }, equal, false)
     }
 
     /// The attributes of the root, if they were marked and did not come with something else.
-    fn root_itself(&mut self, found: &Survey) -> Result<(), Outcome> {
+    fn root_itself(&mut self, root: Option<Scope>, places: &[TreePath]) -> Result<(), Outcome> {
         let plan = &self.of.plan;
-        let deletes = plan.options.delete.applies(Phase::Running);
-        let gone = if deletes { &*found.gone } else { &[] };
-        let places = found.entries.iter().chain(&found.trees).chain(gone);
-        if found.root.is_none() || plan.options.brings_root(places) {
+        if root.is_none() || plan.options.brings_root(places) {
             return Ok(());
         }
-        let (end, findings) = self.call(&plan.root())?;
-        self.settle(&end, &findings, Covered::Root(Scope::Entry))
+        self.plain(&plan.root(), Covered::root(Scope::Entry))
     }
 
-    /// A call that deletes what the source does not have. After an error at the source rsync
-    /// deletes nothing more, so it is called once more without the places that it could not read:
-    /// these stay, and all else that is gone goes.
-    fn sweep(
-        &mut self,
-        covered: Covered<'_>,
-        make: impl Fn(&[TreePath]) -> Call,
-    ) -> Result<(), Outcome> {
-        let call = make(&[]);
-        let deletes = call.args.iter().any(|word| word.starts_with(b"--del"));
-        let (end, mut findings) = self.call(&call)?;
-        self.settle(&end, &findings, covered)?;
-        let hidden = hidden(&findings);
-        if deletes && findings.kept_from_deleting() && !hidden.is_empty() {
-            let end;
-            (end, findings) = self.call(&make(&hidden))?;
-            self.settle(&end, &findings, covered)?;
-        }
-        if deletes && findings.kept_from_deleting() {
-            let failure = findings.failure(None, "what is gone may not be deleted");
-            self.failed.extend(covered.places().map(|place| (place, failure.clone())));
-        }
-        Ok(())
-    }
-
-    /// Makes a call, unless the job has to end. One that brings only a part fails where the target
-    /// is gone.
-    pub(super) fn call(&self, call: &Call) -> Result<(End, Findings), Outcome> {
-        if self.is_full || !self.of.presence.is_seen() {
-            return self.call_or_narrower(call);
-        }
-        let plan = &self.of.plan;
-        let (end, findings) =
-            self.of.existing.call(plan, call, |call| self.call_or_narrower(call))?;
-        if findings.refusal == Some(Refusal::TargetGone) && !matches!(end, End::Exited(0)) {
-            self.of.presence.lost();
-            return Err(Outcome::Again(findings.failure(None, "the target is gone")));
-        }
-        Ok((end, findings))
-    }
-
-    /// Where the other side refuses an option that we can do without, the call is made without it.
-    fn call_or_narrower(&self, call: &Call) -> Result<(End, Findings), Outcome> {
-        let restricted = &self.of.restricted;
-        if restricted.load(Ordering::Relaxed) {
-            return self.call_once(&call.clone().without_window());
-        }
-        let (end, findings) = self.call_once(call)?;
-        let narrower = call.clone().without_window();
-        if findings.refusal != Some(Refusal::Restricted) || narrower == *call {
-            return Ok((end, findings));
-        }
-        restricted.store(true, Ordering::Relaxed);
-        let target = Escaped(self.of.plan.target().word());
-        let message = format!("{target} is behind rrsync: times are compared by whole seconds");
-        self.of.log.say(Category::Normal, message);
-        self.call_once(&narrower)
-    }
-
-    fn call_once(&self, call: &Call) -> Result<(End, Findings), Outcome> {
-        let stopped = || Outcome::Again(Failure::new("rsync was stopped"));
-        if self.stop.is_asked() {
-            return Err(stopped());
-        }
-        // RACE: rsync opens the target by its name; the look afterwards tells what it found.
-        self.of.presence.check_path()?;
-        let call = &*self.protecting(call);
-        self.tell_call(call);
-        let plan = &self.of.plan;
-        let names = Names { source: plan.source(), target: plan.target() };
-        let mut findings = Findings::default();
-        let patience = &self.of.patience;
-        let mut hear = |line: &[u8]| findings.hear(&names, line);
-        let end = self.of.program.run_within(patience.limit(), call, self.stop, &mut hear);
-        self.of.presence.check_path()?;
-        patience.learn(&end);
-        if self.stop.is_asked() && !matches!(end, End::Exited(0)) {
-            return Err(stopped());
-        }
-        Ok((end, findings))
-    }
-
-    /// What the end of a call means.
-    pub(super) fn settle(
-        &mut self,
-        end: &End,
-        findings: &Findings,
-        covered: Covered<'_>,
-    ) -> Result<(), Outcome> {
-        let binary = Escaped(self.of.program.binary.as_encoded_bytes()).to_string();
-        let (code, what) = match end {
-            End::Exited(code) => (*code, format!("{binary} failed")),
-            End::Hung(_) => (TIMEOUT, end.of(&binary)),
-            End::Killed(_) | End::Lost(_) => {
-                return Err(Outcome::Again(findings.failure(None, &end.of(&binary))));
-            }
-            End::NotStarted(error) => {
-                let message = format!("Failed executing [ {binary} ]!");
-                self.of.log.say(Category::Error, &message);
-                let failure = Failure { code: Some(255), why: format!("{message} {error}") };
-                return Err(Outcome::Again(failure));
-            }
-        };
-        let failure = || findings.failure(Some(code), &what);
-        match self.of.codes.class(code) {
-            ExitClass::Ok => {}
-            ExitClass::Partial | ExitClass::Vanished => {
-                self.failed.extend(findings.failed_places(covered, code));
-            }
-            ExitClass::Again => return Err(Outcome::Again(failure())),
-            ExitClass::Fatal(grounds) => return Err(Outcome::Fatal(failure(), grounds)),
-        }
-        Ok(())
-    }
-
-    /// An empty root is more likely a disk that is not mounted than a wish to lose the mirror.
-    fn deletions_from_root(&self) -> Deletions {
-        let is_entry = |name: &[u8]| name != b"." && name != b"..";
-        let mut listing = rustix::fs::Dir::read_from(self.root).into_iter().flatten();
-        // What can't be read is left to rsync, which then deletes nothing.
-        let empty = !listing
-            .any(|entry| entry.map_or(true, |entry| is_entry(entry.file_name().to_bytes())));
-        let told = self.of.told_empty.swap(empty, Ordering::Relaxed);
-        if !empty {
-            return Deletions::Allowed;
-        }
-        if !told {
+    /// Whether the source lists nothing, so that nothing unseen may be deleted.
+    pub(super) fn is_blank(&self) -> bool {
+        let blank = lists_nothing(self.root, &self.of.filter);
+        let told = self.of.learned.told_empty.set(blank);
+        if blank && !told {
             let source = Escaped(self.of.plan.source());
             let message = format!("the source {source} is empty: nothing is deleted on the target");
             self.of.log.say(Category::Warn, message);
         }
-        Deletions::Withheld
+        blank
+    }
+
+    fn target(&self) -> Option<&Dir> {
+        self.target.get_or_init(|| self.of.learned.local()).as_ref()
+    }
+
+    /// Takes out the files that are too large to go with the others.
+    fn take_large(&mut self, entries: &mut Vec<Entry>) -> Vec<Entry> {
+        let Some(limit) = self.of.batch_size_limit.filter(|_| !self.takes_large) else {
+            return Vec::new();
+        };
+        let is_large = |entry: &mut Entry| entry.what == What::File && entry.size > limit;
+        let large: Vec<Entry> = entries.extract_if(.., is_large).collect();
+        if self.of.large_apart {
+            self.left.extend(large.into_iter().map(|entry| entry.path));
+            return Vec::new();
+        }
+        large
     }
 
     /// Takes out the paths that are too long for rsync, and notes them as failed.
@@ -365,80 +388,68 @@ impl<'a> Run<'a> {
         self.failed.append(&mut found.unreadable);
         let source = self.of.plan.source().len();
         let failed = &mut self.failed;
-        for (list, scope) in [
-            (&mut found.entries, Scope::Entry),
-            (&mut found.gone, Scope::Entry),
-            (&mut found.trees, Scope::Tree),
-        ] {
-            list.retain(|path| {
-                let fits = source + path.as_bytes().len() < PATH_MAX;
-                if !fits {
-                    let why = format!(
-                        "cannot mirror {path}: rsync can't take such a long path: mirror it with -direct"
-                    );
-                    failed.push((Place { path: path.clone(), scope }, Failure::new(why)));
-                }
-                fits
-            });
-        }
+        let mut fits = |path: &TreePath, scope| {
+            let fits = source + path.as_bytes().len() < PATH_MAX;
+            if !fits {
+                let why = format!(
+                    "cannot mirror {path}: rsync can't take such a long path: mirror it with -direct"
+                );
+                failed.push((Place { path: path.clone(), scope }, Failure::new(why)));
+            }
+            fits
+        };
+        found.entries.retain(|entry| fits(&entry.path, Scope::Entry));
+        found.gone.retain(|path| fits(path, Scope::Entry));
+        found.unwanted.retain(|(path, _)| fits(path, Scope::Entry));
+        found.trees.retain(|path| fits(path, Scope::Tree));
         found
     }
 
-    fn tell_broken_receiver(&self, broken: &AtomicBool) {
-        if !broken.swap(true, Ordering::Relaxed) {
-            let target = Escaped(self.of.plan.target().word());
-            let message = format!(
-                "the rsync at {target} can't delete by a list (3.4.3, and older versions with its \
-                 security patch): deleting in a slower way; update rsync there"
-            );
-            self.of.log.say(Category::Warn, message);
-        }
+    fn tell(&self, found: &Survey) {
+        let entries = found.entries.iter().map(|entry| &entry.path);
+        let unwanted = found.unwanted.iter().map(|(path, _)| path);
+        let mut names = entries.chain(&found.trees).chain(&found.gone).chain(unwanted);
+        self.tell_names(&mut names);
     }
 
-    fn tell(&self, found: &Survey) {
-        let lists = [&found.entries, &found.trees, &found.gone];
-        if lists.iter().all(|list| list.is_empty()) || !self.of.log.wants(Category::Normal) {
+    fn tell_names(&self, names: &mut dyn Iterator<Item = &TreePath>) {
+        let mut names = names.peekable();
+        if names.peek().is_none() || !self.of.log.wants(Category::Normal) {
             return;
         }
         let mut message = "Calling rsync with filter-list of new/modified files/dirs".to_owned();
-        append_capped(&mut message, lists.into_iter().flatten().map(ToString::to_string));
+        append_capped(&mut message, names.map(ToString::to_string));
         self.of.log.say(Category::Normal, message);
-    }
-
-    fn tell_call(&self, call: &Call) {
-        let category = Category::Debug("Exec");
-        if !self.of.log.wants(category) {
-            return;
-        }
-        let mut message = self.of.program.line(call);
-        if let Some(stdin) = &call.stdin {
-            let names = stdin.split(|&b| b == 0).filter(|name| !name.is_empty());
-            message += " [<]";
-            append_capped(&mut message, names.map(|name| Escaped(name).to_string()));
-        }
-        self.of.log.say(category, message);
     }
 }
 
-/// What rsync has to leave alone so that it deletes the rest. Nothing if the root is among it, or
-/// if it is more than a command line takes.
-fn hidden(findings: &Findings) -> Vec<TreePath> {
-    let shortened = findings.unread.iter().cloned().map(|mut path| {
-        while path.as_bytes().len() > LONGEST_HIDDEN {
-            path.pop();
-        }
-        path
-    });
-    let hidden: BTreeSet<TreePath> = shortened.collect();
-    let length: usize = hidden.iter().map(|path| path.as_bytes().len()).sum();
-    if hidden.iter().any(TreePath::is_root) || hidden.len() > MOST_HIDDEN || length > MOST_BYTES {
-        return Vec::new();
-    }
-    hidden.into_iter().collect()
+/// What was heard of places that lie in trees: those are compared, which does not tell it.
+fn within_trees(places: &PlaceSet, heard: &Heard) -> PlaceSet {
+    let is_within = |place: &Place| {
+        let parent = place.path.parent();
+        parent.is_some_and(|parent| places.covers(&parent, Scope::Tree))
+    };
+    // Of a tree that goes as a whole with new content, or that is gone, the rest says nothing more.
+    let is_news = |place: &Place| {
+        let parent = place.path.parent();
+        !parent.is_some_and(|parent| {
+            heard.written.covers(&parent, Scope::Tree) && !heard.is_gone(&place.path)
+        })
+    };
+    let sets = [&heard.written, &heard.moved, &heard.gone];
+    sets.into_iter().flatten().filter(|place| is_within(place) && is_news(place)).collect()
+}
+
+const fn covered<'a>(parts: &Parts<'a>) -> Covered<'a> {
+    Covered { entries: parts.entries, trees: parts.trees, gone: parts.gone, root: None }
+}
+
+const fn is_empty(parts: &Parts<'_>) -> bool {
+    parts.entries.is_empty() && parts.trees.is_empty() && parts.gone.is_empty()
 }
 
 /// Appends names, a line each, but not more than a person reads.
-fn append_capped(message: &mut String, names: impl Iterator<Item = String>) {
+pub(super) fn append_capped(message: &mut String, names: impl Iterator<Item = String>) {
     let mut more = 0_usize;
     for (number, name) in names.enumerate() {
         if number < MOST_NAMES {

@@ -1,44 +1,95 @@
 //! What one call of rsync said, and what that means for the places it was about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use mirror_core::{
-    job::{Failure, Place, Scope},
+    job::{Failure, HeldDeletions, Place, Scope},
     path::{Escaped, TreePath},
-    plan::complaint::{Complaint, Names},
+    plan::complaint::{Complaint, Names, for_people, number, unescape},
 };
 
 use crate::exec::remedy::remedy;
 
 /// The places that a call was about.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Covered<'a> {
-    /// These, of directories only themselves.
-    List { entries: &'a [TreePath], gone: &'a [TreePath] },
-    /// These and what is below them.
-    Trees(&'a [TreePath]),
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Covered<'a> {
+    /// Of these, if they are directories, only themselves.
+    pub(super) entries: &'a [TreePath],
+    /// These with what is below them.
+    pub(super) trees: &'a [TreePath],
+    /// What is gone.
+    pub(super) gone: &'a [TreePath],
     /// The root, or all of it.
-    Root(Scope),
+    pub(super) root: Option<Scope>,
 }
 
 impl Covered<'_> {
-    pub(super) fn places(self) -> impl Iterator<Item = Place> {
-        let (lists, scope, root): (_, _, Option<Scope>) = match self {
-            Self::List { entries, gone } => ([entries, gone], Scope::Entry, None),
-            Self::Trees(trees) => ([trees, &[]], Scope::Tree, None),
-            Self::Root(scope) => ([&[][..], &[]], scope, Some(scope)),
-        };
-        let root = root.map(|scope| Place { path: TreePath::root(), scope });
-        let paths = lists.into_iter().flatten().cloned();
-        root.into_iter().chain(paths.map(move |path| Place { path, scope }))
+    pub(super) const fn root(scope: Scope) -> Self {
+        Self { entries: &[], trees: &[], gone: &[], root: Some(scope) }
     }
 
-    const fn scope(self) -> Scope {
-        match self {
-            Self::List { .. } => Scope::Entry,
-            Self::Trees(_) => Scope::Tree,
-            Self::Root(scope) => scope,
+    pub(super) fn places(self) -> impl Iterator<Item = Place> {
+        let root = self.root.map(|scope| Place { path: TreePath::root(), scope });
+        let place = |scope| move |path: &TreePath| Place { path: path.clone(), scope };
+        let entries = self.entries.iter().chain(self.gone).map(place(Scope::Entry));
+        root.into_iter().chain(entries).chain(self.trees.iter().map(place(Scope::Tree)))
+    }
+}
+
+/// To which place of a call a path belongs.
+#[derive(Debug)]
+pub(super) struct Owners<'a> {
+    of: Covered<'a>,
+    /// The places, and the directories that lead to them.
+    known: OnceCell<(BTreeMap<&'a TreePath, Scope>, BTreeSet<TreePath>)>,
+}
+
+impl<'a> Owners<'a> {
+    pub(super) const fn new(of: Covered<'a>) -> Self {
+        Self { of, known: OnceCell::new() }
+    }
+
+    /// The place of the call that a complaint about `path` is about, if there is one.
+    fn owner(&self, path: &TreePath) -> Option<Place> {
+        if path.is_root() {
+            let scope = self.of.root.unwrap_or(Scope::Entry);
+            return Some(Place { path: path.clone(), scope });
         }
+        if self.of.root == Some(Scope::Tree) {
+            return Some(Place { path: path.clone(), scope: Scope::Tree });
+        }
+        let (places, above) = self.known.get_or_init(|| self.index());
+        let mut at = path.clone();
+        while !at.is_root() {
+            match places.get(&at) {
+                Some(Scope::Tree) => return Some(Place { path: path.clone(), scope: Scope::Tree }),
+                // In a directory that is gone, or that makes way.
+                Some(Scope::Entry) => return Some(Place { path: at, scope: Scope::Entry }),
+                None => at.pop(),
+            }
+        }
+        above.contains(path).then(|| Place { path: path.clone(), scope: Scope::Entry })
+    }
+
+    fn index(&self) -> (BTreeMap<&'a TreePath, Scope>, BTreeSet<TreePath>) {
+        let Covered { entries, trees, gone, .. } = self.of;
+        let entries = entries.iter().chain(gone).map(|path| (path, Scope::Entry));
+        let places: BTreeMap<_, _> =
+            entries.chain(trees.iter().map(|path| (path, Scope::Tree))).collect();
+        let mut above = BTreeSet::new();
+        for path in places.keys() {
+            let mut parent = path.parent();
+            while let Some(path) = parent.take().filter(|path| !path.is_root()) {
+                parent = path.parent();
+                if !above.insert(path) {
+                    break;
+                }
+            }
+        }
+        (places, above)
     }
 }
 
@@ -49,6 +100,8 @@ pub(super) enum Refusal {
     BrokenReceiver,
     /// The other side does not know one of the options.
     Restricted,
+    /// The other side takes no bound for deletions.
+    Limit,
     /// The target is not there.
     TargetGone,
 }
@@ -57,9 +110,23 @@ pub(super) enum Refusal {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// What failed where, and the first line that said so.
-    failed: BTreeMap<TreePath, String>,
+    failed: BTreeMap<TreePath, (Scope, String)>,
     /// Those of them that could not be read at the source.
     pub(super) unread: BTreeSet<TreePath>,
+    /// Those of them that could not be written.
+    pub(super) unwritten: BTreeSet<TreePath>,
+    /// For what a directory did not make way.
+    pub(super) in_the_way: BTreeMap<TreePath, (Scope, String)>,
+    /// The directories that did not go since they are not empty.
+    not_empty: BTreeSet<TreePath>,
+    /// How many deletions a limit kept from being made.
+    pub(super) limited: Option<u64>,
+    /// How many entries there are, ..
+    files: Option<u64>,
+    /// .. and how many of them the target did not have.
+    created: Option<u64>,
+    /// How many entries were said to be deleted, and the first of them.
+    pub(super) deleting: (u64, Vec<TreePath>),
     /// The first line about something that failed somewhere.
     unplaced: Option<String>,
     /// The first line of all that is no chatter.
@@ -77,8 +144,8 @@ impl Findings {
     const MOST: usize = 10_000;
 
     /// Takes in a line of stderr.
-    pub(super) fn hear(&mut self, names: &Names<'_>, line: &[u8]) {
-        let text = || Escaped(line).to_string();
+    pub(super) fn hear(&mut self, names: &Names<'_>, owners: &Owners<'_>, line: &[u8]) {
+        let text = || Escaped(&for_people(line)).to_string();
         self.remedy = self.remedy.or_else(|| remedy(line));
         self.last = Some(text());
         match names.read(line) {
@@ -86,12 +153,34 @@ impl Findings {
             Complaint::DeletionsSkipped => self.deletions_skipped = true,
             Complaint::BrokenReceiver => self.refusal = Some(Refusal::BrokenReceiver),
             Complaint::Restricted => self.refusal = Some(Refusal::Restricted),
+            Complaint::LimitRefused => self.refusal = Some(Refusal::Limit),
             Complaint::TargetGone => self.refusal = Some(Refusal::TargetGone),
-            Complaint::Unplaced => self.unplaced = self.unplaced.take().or_else(|| Some(text())),
-            Complaint::Unwritten(paths) | Complaint::Vanished(paths) => self.add(paths, text),
+            Complaint::Limited(number) => {
+                self.limited = Some(self.limited.unwrap_or(0).max(number));
+                return;
+            }
+            Complaint::NotEmpty(paths) => return self.add_not_empty(paths, owners),
+            Complaint::InTheWay(paths) => {
+                if let Some(Place { path, scope }) = of_the_call(&paths, owners) {
+                    self.in_the_way.entry(path).or_insert_with(|| (scope, text()));
+                } else {
+                    self.blame_all(text);
+                }
+                return;
+            }
+            Complaint::Unplaced => self.blame_all(text),
+            Complaint::Vanished(paths) => self.blame(&paths, owners, text),
+            Complaint::Unwritten(paths) => {
+                if let Some(place) = of_the_call(&paths, owners).filter(|_| !self.is_full()) {
+                    self.unwritten.insert(place.path);
+                }
+                self.blame(&paths, owners, text);
+            }
             Complaint::Unread(paths) => {
-                self.unread.extend(paths.iter().take(Self::MOST).cloned());
-                self.add(paths, text);
+                if let Some(place) = of_the_call(&paths, owners).filter(|_| !self.is_full()) {
+                    self.unread.insert(place.path);
+                }
+                self.blame(&paths, owners, text);
             }
         }
         if self.first.is_none() {
@@ -99,14 +188,53 @@ impl Findings {
         }
     }
 
-    fn add(&mut self, paths: Vec<TreePath>, text: impl Fn() -> String) {
-        if self.failed.len() >= Self::MOST {
-            self.unplaced = self.unplaced.take().or_else(|| Some(text()));
-            return;
+    /// Takes in a line of stdout.
+    pub(super) fn hear_out(&mut self, names: &Names<'_>, owners: &Owners<'_>, line: &[u8]) {
+        if let Some(rest) = line.strip_prefix(DELETED) {
+            self.deleting.0 += 1;
+            if self.deleting.1.len() < HeldDeletions::MOST_NAMED {
+                let name = unescape(rest);
+                self.deleting.1.extend(TreePath::new(&name));
+            }
+        } else if let Some(rest) = line.strip_prefix(FILES) {
+            self.files = number(rest);
+        } else if let Some(rest) = line.strip_prefix(CREATED) {
+            self.created = number(rest);
+        } else if line.starts_with(NOT_EMPTY) {
+            if let Complaint::NotEmpty(paths) = names.read(line) {
+                self.add_not_empty(paths, owners);
+            }
+        } else if line.starts_with(b"IO error encountered -- skipping file deletion") {
+            self.deletions_skipped = true;
         }
-        for path in paths {
-            self.failed.entry(path).or_insert_with(&text);
+    }
+
+    fn is_full(&self) -> bool {
+        self.failed.len() >= Self::MOST
+    }
+
+    fn add_not_empty(&mut self, paths: Vec<TreePath>, owners: &Owners<'_>) {
+        let known = paths.iter().find(|path| owners.owner(path).is_some()).cloned();
+        self.not_empty.extend(known.or_else(|| paths.into_iter().next()));
+    }
+
+    fn blame_all(&mut self, text: impl Fn() -> String) {
+        self.unplaced = self.unplaced.take().or_else(|| Some(text()));
+    }
+
+    /// The first reading that has to do with this call is what failed.
+    fn blame(&mut self, paths: &[TreePath], owners: &Owners<'_>, text: impl Fn() -> String) {
+        match of_the_call(paths, owners).filter(|_| !self.is_full()) {
+            Some(Place { path, scope }) => {
+                self.failed.entry(path).or_insert_with(|| (scope, text()));
+            }
+            None => self.blame_all(text),
         }
+    }
+
+    /// What is tried again since something was in its way.
+    pub(super) fn blocked(&self) -> Vec<(Place, Failure)> {
+        self.failures(&self.in_the_way, None)
     }
 
     /// Whether a call that deletes may have left something out, since the source could not be read
@@ -115,6 +243,29 @@ impl Findings {
     /// That rsync says so can't be relied upon: it says it on stdout, and with `-q` not at all.
     pub(super) fn kept_from_deleting(&self) -> bool {
         self.deletions_skipped || !self.unread.is_empty()
+    }
+
+    /// How many entries a call would have deleted that was to delete none.
+    ///
+    /// rsync leaves the topmost directories that are not empty out of its number.
+    pub(super) fn would_delete(&self) -> u64 {
+        let Some(limited) = self.limited else { return 0 };
+        let mut last: Option<&TreePath> = None;
+        let mut topmost = 0;
+        let mut sorted: Vec<_> = self.not_empty.iter().collect();
+        sorted.sort_by(|a, b| a.components().cmp(b.components()));
+        for path in sorted {
+            if !last.is_some_and(|last| last.contains(path)) {
+                topmost += 1;
+                last = Some(path);
+            }
+        }
+        limited.saturating_add(topmost)
+    }
+
+    /// How many entries the target has of the source.
+    pub(super) fn held_before(&self) -> Option<u64> {
+        Some(self.files?.saturating_sub(self.created?))
     }
 
     /// Why the call as a whole failed; `what` is the start of the sentence.
@@ -128,6 +279,23 @@ impl Findings {
         Failure { code, why }
     }
 
+    /// The places that were complained about.
+    pub(super) fn complained(&self, code: Option<i32>) -> Vec<(Place, Failure)> {
+        self.failures(&self.failed, code)
+    }
+
+    fn failures(
+        &self,
+        failed: &BTreeMap<TreePath, (Scope, String)>,
+        code: Option<i32>,
+    ) -> Vec<(Place, Failure)> {
+        let failure = |(path, (scope, why)): (&TreePath, &(Scope, String))| {
+            let place = Place { path: path.clone(), scope: *scope };
+            (place, Failure { code, why: self.with_remedy(why) })
+        };
+        failed.iter().map(failure).collect()
+    }
+
     /// The places that have to be tried again after a call that ended with `code` and did a part.
     ///
     /// That are the ones it complained about and those below them, which it passes over in silence
@@ -135,7 +303,8 @@ impl Findings {
     /// all, it is all of them.
     pub(super) fn failed_places(&self, covered: Covered<'_>, code: i32) -> Vec<(Place, Failure)> {
         let failure = |why: &String| Failure { code: Some(code), why: self.with_remedy(why) };
-        let nothing_said = self.failed.is_empty();
+        let explained = !self.in_the_way.is_empty() || self.limited.is_some();
+        let nothing_said = self.failed.is_empty() && !explained;
         if let Some(why) = self.unplaced.as_ref().or(self.last.as_ref().filter(|_| nothing_said)) {
             let failure = failure(why);
             return covered.places().map(|place| (place, failure.clone())).collect();
@@ -144,24 +313,18 @@ impl Findings {
             let failure = self.failure(Some(code), "rsync did only a part and did not say which");
             return covered.places().map(|place| (place, failure.clone())).collect();
         }
-        let complained = self.failed.iter().map(|(path, why)| {
-            // The attributes of the root come along with what is in it.
-            let only_itself = path.is_root() && !matches!(covered, Covered::Root(_));
-            let scope = if only_itself { Scope::Entry } else { covered.scope() };
-            (Place { path: path.clone(), scope }, failure(why))
-        });
         let below = covered.places().filter_map(|place| {
             let why = self.failed_above(&place.path)?;
             Some((place, failure(why)))
         });
-        complained.chain(below).collect()
+        self.complained(Some(code)).into_iter().chain(below).collect()
     }
 
     fn failed_above(&self, path: &TreePath) -> Option<&String> {
         // That something is wrong with the root itself keeps nothing else from coming.
         let mut above = path.parent();
         while let Some(path) = above.filter(|path| !path.is_root()) {
-            if let Some(why) = self.failed.get(&path) {
+            if let Some((_, why)) = self.failed.get(&path) {
                 return Some(why);
             }
             above = path.parent();
@@ -171,6 +334,65 @@ impl Findings {
 
     fn with_remedy(&self, why: &str) -> String {
         self.remedy.map_or_else(|| why.to_owned(), |remedy| format!("{why}: {remedy}"))
+    }
+}
+
+fn of_the_call(paths: &[TreePath], owners: &Owners<'_>) -> Option<Place> {
+    paths.iter().find_map(|path| owners.owner(path))
+}
+
+/// How a call that only tells says that something would be deleted.
+const DELETED: &[u8] = b"del. ";
+
+const NOT_EMPTY: &[u8] = b"cannot delete non-empty directory: ";
+
+const FILES: &[u8] = b"Number of files: ";
+
+const CREATED: &[u8] = b"Number of created files: ";
+
+/// What a line of stdout is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Of a deletion that is not made.
+    Deletion,
+    /// A line of `--stats`.
+    Number,
+    /// One of the lines that end the output of an rsync with `-v`.
+    Sum,
+    /// Anything else.
+    Other,
+}
+
+impl Said {
+    pub(super) fn of(line: &[u8]) -> Self {
+        const NUMBERS: [&[u8]; 14] = [
+            FILES,
+            CREATED,
+            b"Number of deleted files: ",
+            b"Number of regular files transferred: ",
+            b"Number of files transferred: ",
+            b"Total file size: ",
+            b"Total transferred file size: ",
+            b"Literal data: ",
+            b"Matched data: ",
+            b"File list size: ",
+            b"File list generation time: ",
+            b"File list transfer time: ",
+            b"Total bytes sent: ",
+            b"Total bytes received: ",
+        ];
+        let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
+        let is_sent = line.starts_with(b"sent ") && has(b" bytes/sec");
+        let is_total = line.starts_with(b"total size is ") && has(b"speedup is ");
+        if line.starts_with(DELETED) || line.starts_with(NOT_EMPTY) {
+            Self::Deletion
+        } else if NUMBERS.iter().any(|head| line.starts_with(head)) {
+            Self::Number
+        } else if line.is_empty() || is_sent || is_total {
+            Self::Sum
+        } else {
+            Self::Other
+        }
     }
 }
 
@@ -187,8 +409,9 @@ mod tests {
         let target = Target::new(b"/dst").unwrap();
         let names = Names { source: b"/src/", target: &target };
         let mut findings = Findings::default();
+        let owners = Owners::new(covered);
         for line in lines {
-            findings.hear(&names, line.as_bytes());
+            findings.hear(&names, &owners, line.as_bytes());
         }
         let failed = findings.failed_places(covered, 23);
         assert!(failed.iter().all(|(_, failure)| failure.code == Some(23)));
@@ -200,7 +423,7 @@ mod tests {
     #[test]
     fn only_what_failed_is_tried_again_and_what_is_below_it() {
         let (entries, gone) = (paths(&["a", "d/x", "d/e/y"]), paths(&["d/z", "q"]));
-        let covered = Covered::List { entries: &entries, gone: &gone };
+        let covered = Covered { entries: &entries, gone: &gone, ..Covered::default() };
         let line = r#"rsync: [generator] recv_generator: mkdir "/dst/d" failed: No such file (2)"#;
         let places = ["/d Entry", "/d/x Entry", "/d/e/y Entry", "/d/z Entry"];
         assert_eq!(failed(&[line, END], covered), places);
@@ -211,29 +434,35 @@ mod tests {
         let (entries, trees) = (paths(&["a"]), paths(&["d"]));
         let line =
             r#"rsync: [generator] failed to set times on "/dst/.": Operation not permitted (1)"#;
-        let list = Covered::List { entries: &entries, gone: &[] };
+        let list = Covered { entries: &entries, ..Covered::default() };
         assert_eq!(failed(&[line, END], list), ["/ Entry"]);
-        assert_eq!(failed(&[line, END], Covered::Trees(&trees)), ["/ Entry"]);
+        assert_eq!(
+            failed(&[line, END], Covered { trees: &trees, ..Covered::default() }),
+            ["/ Entry"]
+        );
     }
 
     #[test]
     fn of_a_tree_it_is_the_tree_below_what_failed() {
         let trees = paths(&["d", "e"]);
         let line = r#"rsync: [sender] opendir "/src/d/shut" failed: Permission denied (13)"#;
-        assert_eq!(failed(&[line, END], Covered::Trees(&trees)), ["/d/shut Tree"]);
-        assert_eq!(failed(&[line, END], Covered::Root(Scope::Tree)), ["/d/shut Tree"]);
+        assert_eq!(
+            failed(&[line, END], Covered { trees: &trees, ..Covered::default() }),
+            ["/d/shut Tree"]
+        );
+        assert_eq!(failed(&[line, END], Covered::root(Scope::Tree)), ["/d/shut Tree"]);
     }
 
     #[test]
     fn what_cannot_be_told_is_everything() {
         let entries = paths(&["a", "b"]);
-        let covered = Covered::List { entries: &entries, gone: &[] };
+        let covered = Covered { entries: &entries, ..Covered::default() };
         let everything = ["/a Entry", "/b Entry"];
         assert_eq!(failed(&[], covered), everything);
         assert_eq!(failed(&[END], covered), everything);
         let lines = ["rsync: something new went wrong", r#"file has vanished: "/src/a""#];
         assert_eq!(failed(&lines, covered), everything);
-        assert_eq!(failed(&[END], Covered::Root(Scope::Tree)), ["/ Tree"]);
+        assert_eq!(failed(&[END], Covered::root(Scope::Tree)), ["/ Tree"]);
     }
 
     #[test]
@@ -251,9 +480,59 @@ mod tests {
         ] {
             let target = Target::new(b"/dst").unwrap();
             let mut findings = Findings::default();
-            findings.hear(&Names { source: b"/src/", target: &target }, line.as_bytes());
+            let names = Names { source: b"/src/", target: &target };
+            let owners = Owners::new(Covered::root(Scope::Tree));
+            findings.hear(&names, &owners, line.as_bytes());
             let failure = findings.failure(Some(11), "rsync failed");
             assert_eq!(failure.why, format!("rsync failed: {line}: {remedy}"));
         }
+    }
+
+    #[test]
+    fn one_line_is_about_one_place_of_the_call() {
+        let entries = paths(&["a", "d/x"]);
+        let covered = Covered { entries: &entries, ..Covered::default() };
+        let line =
+            r#"rsync: [receiver] rename "/dst/.a.aBcDeF" -> "a": Operation not permitted (1)"#;
+        assert_eq!(failed(&[line, END], covered), ["/a Entry"]);
+        let line = r#"rsync: [receiver] mkstemp "/dst/d/.x.aBcDeF" failed: Permission denied (13)"#;
+        assert_eq!(failed(&[line, END], covered), ["/d/x Entry"]);
+        // A name that is not of the call says nothing about what is.
+        let line = r#"rsync: [receiver] mkstemp "/dst/q" failed: Permission denied (13)"#;
+        assert_eq!(failed(&[line, END], covered), ["/a Entry", "/d/x Entry"]);
+        let gone = paths(&["gone"]);
+        let covered = Covered { gone: &gone, ..covered };
+        let line = "rsync: [generator] delete_file: unlink(gone/in/it) failed: Not permitted (1)";
+        assert_eq!(failed(&[line, END], covered), ["/gone Entry"]);
+    }
+
+    #[test]
+    fn what_would_be_deleted_is_counted() {
+        let target = Target::new(b"/dst").unwrap();
+        let names = Names { source: b"/src/", target: &target };
+        let owners = Owners::new(Covered::root(Scope::Tree));
+        let mut findings = Findings::default();
+        assert_eq!(findings.would_delete(), 0);
+        for line in [
+            "cannot delete non-empty directory: a/b",
+            "cannot delete non-empty directory: a-b",
+            "cannot delete non-empty directory: a",
+            "Number of files: 1,005 (reg: 1,000, dir: 5)",
+            "Number of created files: 2 (reg: 1, dir: 1)",
+            "Total file size: 4 bytes",
+            "",
+            "sent 166 bytes  received 367 bytes  1,066.00 bytes/sec",
+        ] {
+            findings.hear_out(&names, &owners, line.as_bytes());
+            assert_ne!(Said::of(line.as_bytes()), Said::Other, "{line}");
+        }
+        assert_eq!(Said::of(b"a/file"), Said::Other);
+        assert_eq!(findings.would_delete(), 0);
+        let line = b"Deletions stopped due to --max-delete limit (13 skipped)";
+        findings.hear(&names, &owners, line);
+        assert_eq!(findings.would_delete(), 15);
+        assert_eq!(findings.held_before(), Some(1003));
+        let places = findings.failed_places(Covered::root(Scope::Tree), 25);
+        assert_eq!(places, []);
     }
 }

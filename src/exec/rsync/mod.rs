@@ -5,28 +5,28 @@
 
 mod absent;
 mod batch;
+mod call;
 mod existing;
 mod findings;
-mod large;
+mod learned;
+mod links;
 mod moves;
+mod portions;
+mod removal;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    ffi::{OsStr, OsString},
-    os::unix::ffi::OsStrExt,
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc, time::Duration};
 
 use mirror_core::{
     filter::Filter,
+    guard::MaxDelete,
     job::{Failure, Job, Outcome, Work},
-    path::Escaped,
     plan::{
         exit::{ExitClass, ExitCodes},
         options::{Phase, RsyncOptions},
-        rsync::RsyncPlan,
+        rsync::{Equal, RsyncPlan},
         target::Target,
     },
 };
@@ -34,7 +34,6 @@ use mirror_core::{
 use super::{
     Executor,
     child::{ChildOutput, Program},
-    presence::Presence,
     pulse::Patience,
     source::SourceRoot,
     ssh::Master,
@@ -42,7 +41,7 @@ use super::{
 };
 use crate::report::Log;
 use batch::Run;
-use existing::Existing;
+pub use learned::Learned;
 pub use moves::Renames;
 
 /// What an [`RsyncExecutor`] is made of.
@@ -70,6 +69,14 @@ pub struct RsyncConfig {
     pub batch_size_limit: Option<u64>,
     /// Whether such files are left to jobs of their own, beside which others run.
     pub large_apart: bool,
+    /// How many deletions are made that nobody saw happen at the source.
+    pub max_delete: MaxDelete,
+    /// The same for those that were seen.
+    pub max_delete_seen: MaxDelete,
+    /// By how much times may differ and still count as equal. Without it that is found out.
+    pub modify_window: Option<Duration>,
+    /// What an earlier executor for this source and target has found out.
+    pub learned: Option<Arc<Learned>>,
     /// Who repeats renames at the target. rsync has none.
     pub renames: Option<Renames>,
     /// Where its output goes.
@@ -89,19 +96,13 @@ pub struct RsyncExecutor {
     codes: ExitCodes,
     batch_size_limit: Option<u64>,
     large_apart: bool,
+    max_delete: MaxDelete,
+    max_delete_seen: MaxDelete,
+    modify_window: Option<Duration>,
     renames: Option<Renames>,
     log: Log,
-    /// The receiver refuses deletions by a list. It is found out once.
-    broken_receiver: AtomicBool,
     patience: Patience,
-    /// The other side is `rrsync`, which does not know all options. It is found out once.
-    restricted: AtomicBool,
-    /// Somebody was told that the source is empty.
-    told_empty: AtomicBool,
-    /// Whether the target is still the one to which all went.
-    presence: Presence,
-    /// Whether the other side takes the words of a call to a target that has to be there.
-    existing: Existing,
+    learned: Arc<Learned>,
 }
 
 impl RsyncExecutor {
@@ -113,10 +114,9 @@ impl RsyncExecutor {
         let remote_shell = config.remote_shell.into_iter().map(|it| ("RSYNC_RSH".into(), it));
         let plan = RsyncPlan::new(config.options, source, config.target);
         let patience = Patience::new(plan.silence());
-        let (target, log) = (plan.target(), config.log.clone());
-        // From there rsync counts a relative one.
-        let path = target.local().map(|path| config.directory.join(OsStr::from_bytes(path)));
-        let presence = Presence::new(Escaped(target.word()).to_string(), path, log);
+        let learned = config.learned.unwrap_or_else(|| {
+            Arc::new(Learned::new(plan.target(), &config.directory, config.log.clone()))
+        });
         Self {
             plan,
             root: config.root,
@@ -131,28 +131,52 @@ impl RsyncExecutor {
             codes: config.codes,
             batch_size_limit: config.batch_size_limit,
             large_apart: config.large_apart,
+            max_delete: config.max_delete,
+            max_delete_seen: config.max_delete_seen,
+            modify_window: config.modify_window,
             renames: config.renames,
             log: config.log,
-            broken_receiver: AtomicBool::new(false),
             patience,
-            restricted: AtomicBool::new(false),
-            told_empty: AtomicBool::new(false),
-            presence,
-            existing: Existing::default(),
+            learned,
         }
+    }
+
+    /// What was found out so far.
+    #[must_use]
+    pub const fn learned(&self) -> &Arc<Learned> {
+        &self.learned
+    }
+
+    /// What makes two files equal where nobody heard of a change.
+    fn equal(&self) -> Equal {
+        let by_user = self.modify_window.map(|window| match window.as_secs() {
+            _ if window.is_zero() => Equal::Nanoseconds,
+            0 => Equal::Seconds,
+            seconds => Equal::Within(u32::try_from(seconds).unwrap_or(u32::MAX)),
+        });
+        let found_out = || {
+            let by_words = self.plan.options.has_window();
+            if by_words { None } else { self.learned.equal() }
+        };
+        by_user.or_else(found_out).unwrap_or_default()
     }
 }
 
 impl RsyncExecutor {
     /// Carries out what `work` asks for, all of the source where that is owed to the target.
     fn attempt(&self, run: &mut Run<'_>, work: &mut Work) -> Result<(), Outcome> {
-        let before = self.presence.look(work)?;
+        let presence = &self.learned.presence;
+        let before = presence.look(work)?;
         match work {
-            Work::Full { .. } => run.full(Phase::Startup)?,
-            Work::Batch { places, moves, .. } => run.batch(places, moves)?,
-            Work::Large { path, .. } => run.large(path)?,
+            Work::Full { heard } => run.full(Phase::Startup, heard)?,
+            Work::Batch { places, heard, moves } => run.batch(places, heard, moves)?,
+            Work::Large { path, heard } => run.one(path, heard)?,
         }
-        self.presence.settle(&before, run.is_full())
+        presence.settle(&before, run.is_full())?;
+        if run.is_complete() {
+            presence.adopt();
+        }
+        Ok(())
     }
 
     /// What it means that there is no connection: the same as if rsync said it of its ssh.
@@ -192,7 +216,7 @@ impl Executor for RsyncExecutor {
         }
         let mut run = Run::new(self, stop, &root);
         let mut done = self.attempt(&mut run, &mut job.work);
-        if !run.is_full() && self.presence.is_owed_all() {
+        if !run.is_full() && self.learned.presence.is_owed_all() {
             run = Run::new(self, stop, &root);
             done = self.attempt(&mut run, &mut job.work);
         }

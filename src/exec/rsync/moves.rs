@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, io, sync::Arc};
 
 use mirror_core::{
     job::{Failure, Grounds, Outcome, Place, Rename, Scope},
-    notice::Kind,
     path::{Escaped, TreePath},
     plan::{
         exit::{ExitClass, ExitCodes},
@@ -19,7 +18,7 @@ use crate::{
     exec::{
         ssh::{Done, Shell, Step, StepKind, Unsettled},
         stop::Stop,
-        survey::kind_at,
+        survey::{What, what_at},
     },
     report::{Category, Log},
 };
@@ -43,17 +42,18 @@ impl Renames {
     }
 
     /// Repeats those that still make sense: the old name is gone from the source and the new one
-    /// is there. Returns places that have to be looked at because of it.
+    /// is there. Returns places that have to be looked at because of it, and the names that what was
+    /// renamed has there now.
     pub(super) fn carry_out(
         &self,
         root: &Dir,
         moves: &[Rename],
         (log, stop): (&Log, &Stop),
-    ) -> Result<Vec<Place>, Outcome> {
+    ) -> Result<(Vec<Place>, Vec<TreePath>), Outcome> {
         let hints = joined(moves);
-        let steps = steps(&hints, |path| kind_at(root, path));
+        let steps = steps(&hints, |path| what_at(root, path));
         if steps.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
         let Some(done) = self.shell.rename(&self.directory, &steps, stop).map_err(again)? else {
             let why = || "no shell for a rename".into();
@@ -61,10 +61,16 @@ impl Renames {
                 .shell
                 .code()
                 .and_then(|code| self.fatal(code, why))
-                .map_or(Ok(Vec::new()), Err);
+                .map_or(Ok(Default::default()), Err);
         };
         tell(log, steps.iter().zip(&done));
-        Ok(steps.iter().zip(&done).filter_map(|(step, done)| made(step, *done)).collect())
+        let places = steps.iter().zip(&done).filter_map(|(step, done)| made(step, *done)).collect();
+        let renamed = steps.iter().zip(&done).filter(|(_, done)| done.renamed);
+        let names = renamed.flat_map(|(step, _)| match step.kind {
+            StepKind::Swap => vec![&step.from, &step.to],
+            StepKind::Directory | StepKind::Other => vec![&step.to],
+        });
+        Ok((places, names.filter_map(|name| TreePath::new(name)).collect()))
     }
 
     /// What an exit code of ssh means where the user said that it ends the daemon.
@@ -80,13 +86,17 @@ fn again(Unsettled(why): Unsettled) -> Outcome {
 }
 
 /// What of the hints can be done, as far as the source tells.
-fn steps(hints: &[Rename], kind_at: impl Fn(&TreePath) -> io::Result<Option<Kind>>) -> Vec<Step> {
+///
+/// A symbolic link is made anew: it must not come before what it may lead to, and is as quickly
+/// made as renamed.
+fn steps(hints: &[Rename], what_at: impl Fn(&TreePath) -> io::Result<Option<What>>) -> Vec<Step> {
     let all: BTreeSet<(&TreePath, &TreePath)> = hints.iter().map(|it| (&it.from, &it.to)).collect();
     let step = |Rename { from, to }: &Rename| {
-        let is = kind_at(to).ok()??;
-        let kind = match (kind_at(from).ok()?, is) {
-            (None, Kind::Directory) => StepKind::Directory,
-            (None, Kind::Other) => StepKind::Other,
+        let is = what_at(to).ok()??;
+        let kind = match (what_at(from).ok()?, is) {
+            (_, What::Link) | (Some(What::Link), _) => return None,
+            (None, What::Directory) => StepKind::Directory,
+            (None, What::File | What::Other) => StepKind::Other,
             // Both hints are one step.
             (Some(_), _) if from < to && all.contains(&(to, from)) => StepKind::Swap,
             (Some(_), _) => return None,
@@ -133,10 +143,11 @@ mod tests {
 
     #[test]
     fn a_rename_is_repeated_if_the_source_does_not_speak_against_it() {
-        // In the source are the directories `d` and `e` and the files `f` and `g`.
-        let kind_at = |path: &TreePath| match path.as_bytes() {
-            b"d" | b"e" => Ok(Some(Kind::Directory)),
-            b"f" | b"g" => Ok(Some(Kind::Other)),
+        // In the source are the directories `d` and `e`, the files `f` and `g` and the link `l`.
+        let what_at = |path: &TreePath| match path.as_bytes() {
+            b"d" | b"e" => Ok(Some(What::Directory)),
+            b"f" | b"g" => Ok(Some(What::File)),
+            b"l" => Ok(Some(What::Link)),
             b"unreadable" => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
             _ => Ok(None),
         };
@@ -146,6 +157,7 @@ mod tests {
             ("f>g d>f", ""),
             ("g>f f>g d>e e>d", "Swap f>g, Swap d>e"),
             ("unreadable>f x>unreadable", ""),
+            ("x>l f>l l>f", ""),
         ] {
             let hints: Vec<Rename> = hints
                 .split(' ')
@@ -156,7 +168,7 @@ mod tests {
                 let [from, to] = [&step.from, &step.to].map(|path| String::from_utf8_lossy(path));
                 format!("{:?} {from}>{to}", step.kind)
             };
-            let steps: Vec<String> = steps(&hints, kind_at).iter().map(text).collect();
+            let steps: Vec<String> = steps(&hints, what_at).iter().map(text).collect();
             assert_eq!(steps.join(", "), expected);
         }
     }

@@ -8,6 +8,7 @@ pub mod exit;
 pub mod moves;
 pub mod options;
 mod patience;
+mod patterns;
 pub mod rsync;
 pub mod shell;
 pub mod ssh;

@@ -1,6 +1,7 @@
 //! What the user says about the calls of rsync.
 
 use alloc::vec::Vec;
+use core::str;
 
 use crate::path::TreePath;
 
@@ -107,6 +108,78 @@ impl RsyncOptions {
             // Rules lead through the root.
             ListForm::Filter => places.next().is_some(),
         }
+    }
+
+    /// Whether what is excluded is deleted by a transfer of everything, and all that the source does
+    /// not have with it.
+    #[must_use]
+    pub const fn deletes_excluded(&self, phase: Phase) -> bool {
+        self.delete_excluded && matches!(phase, Phase::Startup)
+    }
+
+    /// The most deletions of one call that the user allows, in rsync's own words.
+    #[must_use]
+    pub fn max_delete(&self) -> Option<u64> {
+        let mut words = self.words().peekable();
+        let mut most = None;
+        while let Some(word) = words.next() {
+            let Some(rest) = word.strip_prefix(b"--max-delete") else { continue };
+            let value = match rest.strip_prefix(b"=") {
+                Some(value) => Some(value),
+                None if rest.is_empty() => words.peek().map(|word| word.as_slice()),
+                None => None,
+            };
+            let number = value.and_then(|value| str::from_utf8(value).ok()?.parse().ok());
+            most = number.or(most);
+        }
+        most
+    }
+
+    /// Whether the user says which times are equal.
+    #[must_use]
+    pub fn has_window(&self) -> bool {
+        self.words().any(|word| word.starts_with(b"--modify-window") || word.starts_with(b"-@"))
+    }
+
+    /// Whether hard links are kept.
+    #[must_use]
+    pub fn keeps_links(&self) -> bool {
+        self.short.contains(&b'H')
+            || self.words().any(|word| {
+                word == b"--hard-links"
+                    || matches!(word.as_slice(), [b'-', b, rest @ ..]
+                        if *b != b'-' && [*b].iter().chain(rest).any(|b| *b == b'H'))
+            })
+    }
+
+    /// Whether the user wants to see more of what rsync does than its complaints.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        const LONG: [&[u8]; 8] = [
+            b"--verbose",
+            b"--info",
+            b"--debug",
+            b"--progress",
+            b"--itemize",
+            b"--out-format",
+            b"--log-format",
+            b"--stats",
+        ];
+        let in_short = |letters: &[u8]| letters.iter().any(|b| b"viP".contains(b));
+        in_short(&self.short)
+            || self.words().any(|word| {
+                LONG.iter().any(|long| word.starts_with(long))
+                    || matches!(word.as_slice(), [b'-', b, ..] if *b != b'-' && in_short(word))
+            })
+    }
+
+    /// Whether the user wants to see how much was transferred.
+    #[must_use]
+    pub fn tells_numbers(&self) -> bool {
+        self.words().any(|word| {
+            word == b"--stats"
+                || word.starts_with(b"--info=") && word.windows(5).any(|it| it == b"stats")
+        })
     }
 
     /// The user's own words and the long options.

@@ -7,19 +7,66 @@ use alloc::{vec, vec::Vec};
 use core::time::Duration;
 
 use super::{
-    options::{ListForm, Phase, RsyncOptions, Rules, is_in_root},
+    options::{ListForm, Phase, RsyncOptions, Rules},
     patience::{self, patience},
+    patterns::{anchored, names, only, patterns},
     target::Target,
 };
 use crate::path::TreePath;
 
-/// Whether a call may delete, where the policy wants it.
+/// What a call may delete of what the source does not have, where the policy wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletions {
-    /// It may.
+    /// All of it.
     Allowed,
-    /// It must not: what is missing may only be out of sight.
+    /// Nothing: what is missing may only be out of sight.
     Withheld,
+    /// So many entries. Of nothing at all the others are only counted, and it is told how many
+    /// entries there are.
+    AtMost(u64),
+    /// So many entries, and nothing is sent, which makes room on a full target.
+    Only(u64),
+    /// Nothing, and nothing is sent either: the call only tells what would be deleted.
+    Told,
+}
+
+/// What makes two files equal, so that their contents are not compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Equal {
+    /// The size, and the time to the nanosecond.
+    #[default]
+    Nanoseconds,
+    /// The size, and the time to the second.
+    Seconds,
+    /// The size, and a time that differs by so many seconds at most.
+    Within(u32),
+    /// Nothing.
+    Never,
+}
+
+/// What a call brings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts<'a> {
+    /// Entries that are there, of directories only themselves. There must be no directories among
+    /// them if there are trees.
+    pub entries: &'a [TreePath],
+    /// Directories with all that is below them.
+    pub trees: &'a [TreePath],
+    /// What is gone, the topmost missing path each.
+    pub gone: &'a [TreePath],
+    /// What is neither sent nor deleted.
+    pub hidden: &'a [TreePath],
+}
+
+/// What the target must not have under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unwanted {
+    /// Whatever it is.
+    Anything,
+    /// A directory. Something else of this name is excluded.
+    Directory,
+    /// Anything but a directory, which is excluded.
+    Other,
 }
 
 /// One call of rsync.
@@ -49,16 +96,37 @@ impl Call {
         let is_tree = self.args.iter().any(|word| word == b"-r");
         if let Some(at) = self.args.iter().position(|word| word == WINDOW) {
             self.args.remove(at);
-            if !is_tree {
-                self.args.insert(at, b"--ignore-times".to_vec());
+            if !is_tree && !self.args.iter().any(|word| word == IGNORE_TIMES) {
+                self.args.insert(at, IGNORE_TIMES.to_vec());
             }
         }
         self
+    }
+
+    /// Whether what it tells on stdout is wanted by us.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.args.iter().any(|word| word == b"--max-delete=0" || word == b"-n")
+    }
+
+    /// Whether it was asked to delete what the source does not have.
+    #[must_use]
+    pub fn deletes(&self) -> bool {
+        self.args.iter().any(|word| word.starts_with(b"--del"))
     }
 }
 
 /// Has rsync compare times by nanoseconds.
 const WINDOW: &[u8] = b"--modify-window=-1";
+
+/// Has rsync delete what a list names and the source does not have.
+const MISSING: &[u8] = b"--delete-missing-args";
+
+/// rsync takes a number of 32 bits.
+const MOST_DELETIONS: u64 = 2_000_000_000;
+
+/// Has rsync compare no times.
+const IGNORE_TIMES: &[u8] = b"--ignore-times";
 
 /// The calls of rsync for one mirror.
 #[derive(Clone, Debug)]
@@ -104,65 +172,83 @@ impl RsyncPlan {
     /// Unlike the original it has no `--ignore-errors`, with which rsync deletes what it could
     /// not read.
     #[must_use]
-    pub fn full(&self, phase: Phase, deletions: Deletions, hidden: &[TreePath]) -> Call {
-        let deletes = self.options.delete.applies(phase) && deletions == Deletions::Allowed;
+    pub fn full(
+        &self,
+        phase: Phase,
+        deletions: Deletions,
+        equal: Equal,
+        hidden: &[TreePath],
+    ) -> Call {
+        let may = deletions != Deletions::Withheld;
+        let deletes = may && self.options.delete.applies(phase);
+        let deletes_excluded = may && self.options.deletes_excluded(phase);
         let mut words = Words::default();
         words.hide(hidden);
         let stdin = words.rules_from_stdin(&self.options.rules);
         words.add_if(deletes, b"--delete");
-        let excluded = self.options.delete_excluded && deletions == Deletions::Allowed;
-        words.add_if(excluded && phase == Phase::Startup, b"--delete-excluded");
+        words.add_if(deletes_excluded, b"--delete-excluded");
         words.0.append(&mut self.computed().0);
-        if phase == Phase::Running {
-            words.add(WINDOW);
-            words.add(b"--force");
+        words.0.append(&mut self.equality(equal));
+        if deletes || deletes_excluded {
+            words.limit(deletions);
         }
         words.add(b"-r");
         self.call(words, stdin)
     }
 
-    /// These `entries`, of directories only themselves, and the deletion of what is `gone`.
+    /// These parts of the source, and the deletion of what is gone.
     ///
-    /// `--modify-window=-1` compares nanoseconds: without it the second change of a second is
-    /// never seen if it keeps the size. `--force` is for directories that became something else,
-    /// and for those that are gone, which otherwise stay, with exit code 0, if they are not empty.
+    /// `--delete` without `-r` deletes nothing by itself: it has the receiver know the rules, which
+    /// keep what is excluded in a directory that is gone, and has such a directory, or one that
+    /// became something else, go with all that is not excluded. `--force` would spare nothing.
     #[must_use]
-    pub fn list(&self, entries: &[TreePath], gone: &[TreePath]) -> Call {
+    pub fn parts(&self, parts: &Parts<'_>, deletions: Deletions, equal: Equal) -> Call {
+        let may = self.options.delete.applies(Phase::Running) && deletions != Deletions::Withheld;
+        let mut words = Words::default();
+        words.hide(parts.hidden);
         if self.options.form == ListForm::Filter {
-            let words = self.filter_words(Words::default(), Deletions::Allowed);
-            return self.call(words, Some(patterns(entries, gone)));
+            return self.by_rules(words, parts, deletions, equal);
         }
-        let mut words = self.computed();
-        for word in [WINDOW, b"--from0", b"--files-from=-"] {
-            words.add(word);
+        if may || !parts.trees.is_empty() {
+            words.rules(&self.options.rules);
         }
-        let deletes = self.options.delete.applies(Phase::Running);
-        words.add_if(deletes, b"--delete-missing-args");
-        words.add(b"--force");
-        let gone = if deletes { gone } else { &[] };
-        self.call(words, Some(names(entries.iter().chain(gone))))
+        words.add_if(!parts.trees.is_empty(), b"-r");
+        words.0.append(&mut self.computed().0);
+        words.0.append(&mut self.equality(equal));
+        if may {
+            words.add(b"--delete");
+            words.limit(deletions);
+        }
+        words.add(b"--from0");
+        words.add(b"--files-from=-");
+        let gone = if may { parts.gone } else { &[] };
+        // What goes between our look and that of rsync is told by a notice, and looked at then.
+        let missing = if gone.is_empty() { &b"--ignore-missing-args"[..] } else { MISSING };
+        words.add(missing);
+        self.call(words, Some(names(parts.entries.iter().chain(parts.trees).chain(gone))))
     }
 
-    /// These directories with all that is below them. What is `hidden` is neither sent nor
-    /// deleted.
+    /// The deletion of names that are not wanted on the target any more, by a comparison of the
+    /// directories that have them in which nothing else counts.
+    ///
+    /// It is slow, since rsync matches each name in each of these directories with each rule. But
+    /// it can tell what the target has under a name, and the receivers that refuse the deletions of
+    /// a list take it: 3.4.3, and what Debian (3.2.7-1+deb12u6, 3.4.1+ds1-5+deb13u4) and Ubuntu
+    /// made of its patch.
     #[must_use]
-    pub fn trees(&self, trees: &[TreePath], deletions: Deletions, hidden: &[TreePath]) -> Call {
+    pub fn removal(&self, names: &[(TreePath, Unwanted)], deletions: Deletions) -> Call {
         let mut words = Words::default();
-        words.hide(hidden);
+        words.add(b"--from0");
+        words.add(b"--filter=. -");
         words.rules(&self.options.rules);
-        if self.options.form == ListForm::Filter {
-            let words = self.filter_words(words, deletions);
-            return self.call(words, Some(patterns(&[], trees)));
-        }
-        words.add(b"-r");
         words.0.append(&mut self.computed().0);
-        words.add(WINDOW);
+        words.add(b"-r");
         let deletes = self.options.delete.applies(Phase::Running);
-        words.add_if(deletes && deletions == Deletions::Allowed, b"--delete");
-        for word in [&b"--force"[..], b"--from0", b"--files-from=-"] {
-            words.add(word);
+        if deletes && deletions != Deletions::Withheld {
+            words.add(b"--delete");
+            words.limit(deletions);
         }
-        self.call(words, Some(names(trees)))
+        self.call(words, Some(only(names)))
     }
 
     /// The attributes of the root and nothing else: in a list, `.` would bring all that the root
@@ -170,21 +256,10 @@ impl RsyncPlan {
     #[must_use]
     pub fn root(&self) -> Call {
         let mut words = self.computed();
-        words.add(WINDOW);
+        words.0.append(&mut self.equality(Equal::Nanoseconds));
         words.add(b"-d");
         words.add(b"--exclude=/*");
         self.call(words, None)
-    }
-
-    /// The deletion of what is `gone`, in the original's form, for the receivers that refuse that
-    /// of [`list`](Self::list): 3.4.3, and what Debian (3.2.7-1+deb12u6, 3.4.1+ds1-5+deb13u4) and
-    /// Ubuntu made of its patch.
-    ///
-    /// It is slow: rsync matches each name in each of these directories with each pattern.
-    #[must_use]
-    pub fn deletions(&self, gone: &[TreePath]) -> Call {
-        let words = self.filter_words(Words::default(), Deletions::Allowed);
-        self.call(words, Some(patterns(&[], gone)))
     }
 
     /// The same call for a target that is known to be there: it fails, with what
@@ -198,15 +273,52 @@ impl RsyncPlan {
         Some(call)
     }
 
-    /// The words for a list of filter rules, in the order of the original.
-    fn filter_words(&self, mut words: Words, deletions: Deletions) -> Words {
+    /// The parts as a list of filter rules, in the order of the original.
+    ///
+    /// With rules of the user, which have to decide inside of what is gone and of trees, all that
+    /// lies beside them is excluded level by level, so that nothing else is left to those rules.
+    fn by_rules(
+        &self,
+        mut words: Words,
+        parts: &Parts<'_>,
+        deletions: Deletions,
+        equal: Equal,
+    ) -> Call {
+        let deletes =
+            self.options.delete.applies(Phase::Running) && deletions != Deletions::Withheld;
+        let below: Vec<_> = parts.trees.iter().chain(parts.gone).cloned().collect();
+        let has_rules = self.options.rules != Rules::None && !below.is_empty();
         words.0.append(&mut self.computed().0);
-        words.add(WINDOW);
+        words.0.append(&mut self.equality(equal));
         words.add(b"-r");
-        let deletes = self.options.delete.applies(Phase::Running);
-        words.add_if(deletes && deletions == Deletions::Allowed, b"--delete");
-        for word in [&b"--force"[..], b"--from0", b"--include-from=-", b"--exclude=*"] {
-            words.add(word);
+        if deletes {
+            words.add(b"--delete");
+            words.limit(deletions);
+        }
+        words.add(b"--from0");
+        words.add(b"--include-from=-");
+        if has_rules {
+            words.rules(&self.options.rules);
+        } else {
+            words.add(b"--exclude=*");
+        }
+        self.call(words, Some(patterns(parts.entries, &below, has_rules)))
+    }
+
+    /// The words that say which files are equal, as far as the user does not say it.
+    ///
+    /// Also where no files are equal, the times of directories are compared.
+    fn equality(&self, equal: Equal) -> Vec<Vec<u8>> {
+        let mut words = match equal {
+            _ if self.options.has_window() => Vec::new(),
+            Equal::Nanoseconds | Equal::Never => vec![WINDOW.to_vec()],
+            Equal::Within(seconds) => {
+                vec![alloc::format!("--modify-window={seconds}").into_bytes()]
+            }
+            Equal::Seconds => Vec::new(),
+        };
+        if equal == Equal::Never {
+            words.push(IGNORE_TIMES.to_vec());
         }
         words
     }
@@ -240,6 +352,27 @@ impl Words {
     fn add_if(&mut self, condition: bool, word: &[u8]) {
         if condition {
             self.add(word);
+        }
+    }
+
+    /// The bounds of a call that deletes. They come after the user's own, of which the last counts.
+    fn limit(&mut self, deletions: Deletions) {
+        match deletions {
+            Deletions::Allowed | Deletions::Withheld => {}
+            Deletions::AtMost(number) => {
+                self.0.push(alloc::format!("--max-delete={}", number.min(MOST_DELETIONS)).into());
+                self.add_if(number == 0, b"--stats");
+            }
+            Deletions::Only(number) => {
+                self.0.push(alloc::format!("--max-delete={}", number.min(MOST_DELETIONS)).into());
+                self.add(b"--existing");
+                self.add(b"--ignore-existing");
+            }
+            Deletions::Told => {
+                for word in [&b"-n"[..], b"--info=none,del", b"--stats", b"--out-format=%o %n"] {
+                    self.add(word);
+                }
+            }
         }
     }
 
@@ -284,69 +417,4 @@ impl Words {
         self.add(word);
         Some(lines.join(&b'\n'))
     }
-}
-
-/// The names for `--from0 --files-from=-`. The slash in front is needed: a name that begins with
-/// `#` or `;` is a comment even there.
-///
-/// Of a name in the root `/./` makes the root one of the directories that lead there, so that its
-/// attributes come along: its times change with each entry that comes or goes in it, and no event
-/// tells it. It does not bring what else the root lists (tried on 3.2.3, 3.2.7, 3.4.1, 3.5.0 and
-/// 3.5.1).
-fn names<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> Vec<u8> {
-    let mut text = Vec::new();
-    for path in paths {
-        let start: &[u8] = if is_in_root(path) { b"/./" } else { b"/" };
-        text.extend_from_slice(start);
-        text.extend_from_slice(path.as_bytes());
-        text.push(0);
-    }
-    text
-}
-
-/// A pattern for this path only.
-///
-/// In a pattern without one of `*?[` a backslash stands for itself, in others it escapes.
-fn anchored(path: &TreePath) -> Vec<u8> {
-    if path.as_bytes().iter().any(|b| b"*?[".contains(b)) {
-        return escaped(path);
-    }
-    [b"/", path.as_bytes()].concat()
-}
-
-fn escaped(path: &TreePath) -> Vec<u8> {
-    let mut pattern = vec![b'/'];
-    for &byte in path.as_bytes() {
-        if b"\\*?[".contains(&byte) {
-            pattern.push(b'\\');
-        }
-        pattern.push(byte);
-    }
-    pattern
-}
-
-/// The `entries` themselves, the `trees` and all that is below them at either end, and the
-/// directories that lead there.
-fn patterns(entries: &[TreePath], trees: &[TreePath]) -> Vec<u8> {
-    let mut all: Vec<Vec<u8>> = Vec::new();
-    let mut parents = alloc::collections::BTreeSet::new();
-    let mut add = |pattern: &[u8]| all.push(pattern.to_vec());
-    for path in entries.iter().chain(trees) {
-        add(&anchored(path));
-        let mut parent = path.parent();
-        while let Some(path) = parent.take().filter(|path| !path.is_root()) {
-            parent = path.parent();
-            if !parents.insert(path) {
-                break;
-            }
-        }
-    }
-    for path in trees {
-        add(&[escaped(path), b"/***".to_vec()].concat());
-    }
-    for parent in parents {
-        add(&[anchored(&parent), b"/".to_vec()].concat());
-    }
-    add(b"/");
-    all.join(&0)
 }

@@ -20,7 +20,7 @@ use mirror_core::{
     job::{JobId, Scope},
     notice::MirrorId,
     path::TreePath,
-    queue::PlaceSet,
+    queue::{Heard, PlaceSet},
 };
 use tempfile::TempDir;
 
@@ -32,8 +32,11 @@ struct Fixture {
     binary: OsString,
     options: RsyncOptions,
     codes: ExitCodes,
+    filter: Arc<Filter>,
     batch_size_limit: Option<u64>,
     large_apart: bool,
+    max_delete: MaxDelete,
+    max_delete_seen: MaxDelete,
     root: Arc<SourceRoot>,
 }
 
@@ -50,8 +53,11 @@ impl Fixture {
             binary: "rsync".into(),
             options: RsyncOptions::default(),
             codes: ExitCodes::rsync(),
+            filter: Arc::default(),
             batch_size_limit: None,
             large_apart: false,
+            max_delete: MaxDelete::default(),
+            max_delete_seen: MaxDelete::Unlimited,
             root,
         }
     }
@@ -117,11 +123,15 @@ impl Fixture {
             root: Arc::clone(&self.root),
             target: Target::new(self.target("").as_os_str().as_bytes()).unwrap(),
             options: self.options.clone(),
-            filter: Arc::default(),
+            filter: Arc::clone(&self.filter),
             binary: self.binary.clone(),
             codes: self.codes.clone(),
             batch_size_limit: self.batch_size_limit,
             large_apart: self.large_apart,
+            max_delete: self.max_delete,
+            max_delete_seen: self.max_delete_seen,
+            modify_window: None,
+            learned: None,
             renames: None,
             output: ChildOutput::Null,
             log: Log::default(),
@@ -161,6 +171,20 @@ fn batch(marks: &[&[u8]]) -> Work {
         places.insert(&TreePath::new(mark).unwrap(), scope);
     }
     Work::Batch { places: Arc::new(places), heard: Arc::default(), moves: Arc::default() }
+}
+
+/// The same, and somebody wrote at all of these places, or they were seen to go.
+fn heard(marks: &[&[u8]]) -> Work {
+    let Work::Batch { places, moves, .. } = batch(marks) else { panic!() };
+    let (written, gone) = ((*places).clone(), (*places).clone());
+    Work::Batch { places, heard: Arc::new(Heard { written, gone, ..Heard::default() }), moves }
+}
+
+/// Somebody wrote at all of these places, and nothing was seen to go.
+fn written(marks: &[&[u8]]) -> Work {
+    let Work::Batch { places, moves, .. } = batch(marks) else { panic!() };
+    let written = (*places).clone();
+    Work::Batch { places, heard: Arc::new(Heard { written, ..Heard::default() }), moves }
 }
 
 /// What an outcome says of places: `/a Entry`.

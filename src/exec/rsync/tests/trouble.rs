@@ -246,9 +246,12 @@ fn a_full_target_is_tried_again_with_a_remedy() {
          'mount -t tmpfs -o size=64k none \"$0\" && exec rsync \"$@\"' \"$PLACE/dst\" \"$@\"",
     );
     fs::write(fixture.source("big"), vec![7; 1 << 20]).unwrap();
-    let outcome = fixture.batch(&[b"big"]);
-    assert_eq!(again(&outcome).code, Some(11), "{outcome:?}");
-    assert!(again(&outcome).why.ends_with("the target is full: free space there"), "{outcome:?}");
+    fs::write(fixture.source("small"), "").unwrap();
+    let outcome = fixture.batch(&[b"big", b"small"]);
+    assert_eq!(partly(&outcome), ["/big Entry"]);
+    let Outcome::Partly(failed) = &outcome else { panic!() };
+    assert_eq!(failed[0].1.code, Some(11), "{outcome:?}");
+    assert!(failed[0].1.why.ends_with("the target is full: free space there"), "{outcome:?}");
 }
 
 #[test]

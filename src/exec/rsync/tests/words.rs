@@ -12,13 +12,29 @@ fn a_batch_is_one_call() {
     fixture.on_both("d/f");
     fs::write(fixture.source("d/f"), "new").unwrap();
     assert_eq!(fixture.batch(&[b"d/f"]), Outcome::Done);
-    let list = "[-lts] [--modify-window=-1] [--from0] [--files-from=-] [--delete-missing-args] \
-                [--force] [/src/] [/dst/] ";
+    let list = "[-lts] [--modify-window=-1] [--from0] [--files-from=-] [--ignore-missing-args] \
+                [/src/] [/dst/] ";
     assert_eq!(fixture.calls(), [list]);
     fs::write(fixture.source("top"), "new").unwrap();
-    assert_eq!(fixture.batch(&[b"top"]), Outcome::Done);
+    fs::create_dir(fixture.source("e")).unwrap();
+    assert_eq!(fixture.run(written(&[b"top", b"e"])), Outcome::Done);
     // The attributes of the root came along.
-    assert_eq!(fixture.calls(), [list, list]);
+    let anew = list.replace("=-1]", "=-1] [--ignore-times]");
+    assert_eq!(fixture.calls(), [list, &anew]);
+    fixture.assert_equal();
+    // A file, a new directory with what is in it, and something that is gone.
+    fs::create_dir_all(fixture.source("new/in")).unwrap();
+    fs::write(fixture.source("top"), "newer").unwrap();
+    fs::remove_file(fixture.source("d/f")).unwrap();
+    let Work::Batch { places, moves, .. } = batch(&[b"top", b"new/", b"d/f"]) else { panic!() };
+    let Work::Batch { places: gone, .. } = batch(&[b"d/f"]) else { panic!() };
+    let heard = Heard { written: (*places).clone(), gone: (*gone).clone(), ..Heard::default() };
+    let heard = Arc::new(heard);
+    assert_eq!(fixture.run(Work::Batch { places, heard, moves }), Outcome::Done);
+    let all = "[-r] [-lts] [--modify-window=-1] [--ignore-times] [--delete] [--from0] \
+               [--files-from=-] [--delete-missing-args] [/src/] [/dst/] ";
+    assert_eq!(fixture.calls().last().unwrap(), all);
+    assert_eq!(fixture.calls().len(), 3);
     fixture.assert_equal();
 }
 
@@ -31,8 +47,9 @@ fn new_trees_take_one_call() {
         fs::create_dir_all(fixture.source(name)).unwrap();
     }
     assert_eq!(fixture.batch(&[b"d/x/", b"d/w/"]), Outcome::Done);
-    let trees = "[-r] [-lts] [--modify-window=-1] [--delete] [--force] [--from0] [--files-from=-] \
-                 [/src/] [/dst/] ";
+    // What the target may have there that the source does not is counted.
+    let trees = "[-r] [-lts] [--modify-window=-1] [--delete] [--max-delete=0] [--stats] [--from0] \
+                 [--files-from=-] [--ignore-missing-args] [/src/] [/dst/] ";
     assert_eq!(fixture.calls(), [trees]);
     assert!(fixture.target("d/x/y/z").is_dir() && fixture.target("d/w/v").is_dir());
 }
@@ -72,8 +89,14 @@ fn a_marked_root_is_all_of_it_or_itself() {
     assert!(fixture.target("stale").exists());
     assert_eq!(fixture.batch(&[b"/"]), Outcome::Done);
     fixture.assert_equal();
-    let all = "[--delete] [-lts] [--modify-window=-1] [--force] [-r] [/src/] [/dst/] ";
-    assert_eq!(fixture.calls(), [ROOT, all]);
+    let all = |most| {
+        let bound = if most == 0 { "[--max-delete=0] [--stats]" } else { "[--max-delete=1]" };
+        format!("[--delete] [-lts] [--modify-window=-1] {bound} [-r] [/src/] [/dst/] ")
+    };
+    assert_eq!(fixture.calls(), [ROOT.to_owned(), all(0), all(1)]);
+    // What is equal is one call.
+    assert_eq!(fixture.batch(&[b"/"]), Outcome::Done);
+    assert_eq!(fixture.calls().len(), 4);
 }
 
 #[test]
@@ -91,8 +114,8 @@ fn a_large_file_goes_alone_after_all_others() {
     }
     std::os::unix::fs::symlink("a-large", fixture.source("link")).unwrap();
     let names: [&[u8]; 6] = [b"a-large", b"d", b"d/large", b"d/small", b"link", b"small"];
-    assert_eq!(fixture.batch(&names), Outcome::Done);
-    let calls = ["/./d /d/small /./link /./small ", "/./a-large ", "/d/large "];
+    assert_eq!(fixture.run(written(&names)), Outcome::Done);
+    let calls = ["/d/small /./link /./small /./d ", "/./a-large ", "/d/large "];
     assert_eq!(fixture.calls(), calls);
     fixture.assert_equal();
 }

@@ -1,0 +1,185 @@
+//! The names of files that have several.
+//!
+//! Nothing tells which other names a file has, and a write through one name is a change of all. So
+//! the names are kept as they are met, and if some are missing, the source is searched for them.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+use mirror_core::{filter::Filter, notice::Kind, path::TreePath};
+use mirror_linux::{dir::Dir, entries::ReadBuffer};
+use rustix::fs::FileType;
+
+use crate::exec::{
+    stop::Stop,
+    survey::{Entry, Linked, What, stat_at},
+};
+
+/// The most names that are kept.
+const MOST: usize = 100_000;
+
+/// How much longer than a search the time until the next one is, where all names need not go
+/// together.
+const PAUSE: u32 = 20;
+
+type File = ((u32, u32), u64);
+
+/// The names that are known. Those that are not true any more are dropped when they are needed.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    names: HashMap<File, BTreeSet<TreePath>>,
+    /// Files with names outside of the source: how many they had in all when it was searched.
+    outside: HashMap<File, u32>,
+    count: usize,
+    /// When the source may be searched again.
+    next: Option<Instant>,
+}
+
+/// Where links are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ground<'a> {
+    pub(super) root: &'a Dir,
+    pub(super) filter: &'a Filter,
+    pub(super) stop: &'a Stop,
+}
+
+impl Links {
+    /// The other names of the files among `entries`. `all`: they have to go together, whatever it
+    /// takes to find them.
+    pub(super) fn others(&self, ground: Ground<'_>, entries: &[Entry], all: bool) -> Vec<Entry> {
+        let linked: Vec<(&TreePath, Linked)> =
+            entries.iter().filter_map(|entry| Some((&entry.path, entry.linked?))).collect();
+        if linked.is_empty() {
+            return Vec::new();
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (path, file) in &linked {
+            known.add(file.file(), path);
+        }
+        let mut found = known.alive(ground, &linked);
+        let missing = known.missing(&found, &linked);
+        let may = all || known.next.is_none_or(|next| next <= Instant::now());
+        if !missing.is_empty() && may {
+            known.search(ground, &missing);
+            found = known.alive(ground, &linked);
+            for file in known.missing(&found, &linked) {
+                known.outside.insert(file.file(), file.names);
+            }
+        }
+        drop(known);
+        let listed: BTreeSet<&TreePath> = entries.iter().map(|entry| &entry.path).collect();
+        found.retain(|entry| !listed.contains(&entry.path));
+        found
+    }
+
+    /// The files below `trees` that have several names.
+    pub(super) fn within(ground: Ground<'_>, trees: &[TreePath]) -> Vec<Entry> {
+        let mut found = Vec::new();
+        walk(ground, trees.to_vec(), |_| true, |entry| found.push(entry));
+        found
+    }
+}
+
+impl Known {
+    fn add(&mut self, file: File, path: &TreePath) {
+        if self.count >= MOST {
+            *self = Self { next: self.next, ..Self::default() };
+        }
+        if self.names.entry(file).or_default().insert(path.clone()) {
+            self.count += 1;
+        }
+    }
+
+    /// All names of these files that are true now; what is not is forgotten.
+    fn alive(&mut self, ground: Ground<'_>, linked: &[(&TreePath, Linked)]) -> Vec<Entry> {
+        let files: BTreeSet<File> = linked.iter().map(|(_, file)| file.file()).collect();
+        let mut alive = Vec::new();
+        for file in files {
+            let Some(names) = self.names.get_mut(&file) else { continue };
+            let before = names.len();
+            names.retain(|path| {
+                let stat = stat_at(ground.root, path).ok().flatten();
+                let size = stat.as_ref().map_or(0, |stat| stat.stx_size);
+                let linked = stat.as_ref().and_then(Linked::of).filter(|it| it.file() == file);
+                let is = linked.is_some() && !ground.filter.excludes(path, Kind::Other);
+                if is {
+                    alive.push(Entry { path: path.clone(), what: What::File, size, linked });
+                }
+                is
+            });
+            self.count -= before - names.len();
+        }
+        alive
+    }
+
+    /// Of which files names are missing that the source may have.
+    fn missing(&self, found: &[Entry], linked: &[(&TreePath, Linked)]) -> Vec<Linked> {
+        let mut counts: HashMap<File, u32> = HashMap::new();
+        for file in found.iter().filter_map(|entry| entry.linked) {
+            *counts.entry(file.file()).or_default() += 1;
+        }
+        let files: BTreeSet<Linked> = linked.iter().map(|(_, file)| *file).collect();
+        let is_missing = |file: &Linked| {
+            let known = counts.get(&file.file()).copied().unwrap_or_default();
+            known < file.names && self.outside.get(&file.file()) != Some(&file.names)
+        };
+        files.into_iter().filter(is_missing).collect()
+    }
+
+    fn search(&mut self, ground: Ground<'_>, missing: &[Linked]) {
+        let start = Instant::now();
+        let numbers: BTreeSet<u64> = missing.iter().map(|file| file.inode).collect();
+        let files: BTreeSet<File> = missing.iter().map(|file| file.file()).collect();
+        let each = |entry: Entry| {
+            if let Some(file) = entry.linked.filter(|file| files.contains(&file.file())) {
+                self.add(file.file(), &entry.path);
+            }
+        };
+        walk(ground, vec![TreePath::root()], |inode| numbers.contains(&inode), each);
+        let took: Duration = start.elapsed();
+        self.next = Some(Instant::now() + took * PAUSE);
+    }
+}
+
+/// Gives each file below `directories` that has several names, if its number is wanted. A listing
+/// has the numbers, so that nothing else is looked at.
+fn walk(
+    ground: Ground<'_>,
+    mut directories: Vec<TreePath>,
+    wanted: impl Fn(u64) -> bool,
+    mut each: impl FnMut(Entry),
+) {
+    let mut buffer = ReadBuffer::new();
+    while let Some(path) = directories.pop().filter(|_| !ground.stop.is_asked()) {
+        let Ok(directory) = ground.root.open_below(path.as_bytes()) else { continue };
+        // What can't be read can't be sent either.
+        let _ = directory.read(&mut buffer, |listed| {
+            let Some(path) = path.join(listed.name) else { return Ok(()) };
+            match listed.file_type {
+                FileType::Directory if !ground.filter.excludes_entry(&path, Kind::Directory) => {
+                    directories.push(path);
+                }
+                FileType::RegularFile if wanted(listed.inode) => {
+                    let stat = directory.stat(listed.name).ok();
+                    let linked = stat.as_ref().and_then(Linked::of);
+                    let excluded = || ground.filter.excludes_entry(&path, Kind::Other);
+                    if linked.is_some() && !excluded() {
+                        let size = stat.map_or(0, |stat| stat.stx_size);
+                        each(Entry { path, what: What::File, size, linked });
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+    }
+}
