@@ -164,24 +164,33 @@ impl Program {
         stop: &Stop,
         hear: &mut dyn FnMut(Stream, &[u8]),
     ) -> End {
-        self.listen_and_keep(limit, call, stop, (hear, None))
+        let mut hear = |stream, line: &[u8]| {
+            hear(stream, line);
+            true
+        };
+        let log = self.output.log();
+        let ears = Ears { log, hear: &mut hear, picks: false };
+        self.run_with(limit, call, stop, ears)
     }
 
-    /// The same. Of stdout only those lines go to the log which `keep` wants; without it all of them
-    /// do, as they come.
-    pub fn listen_and_keep(
+    /// The same. Of stdout only those lines go to the log for which `hear` says so.
+    pub fn listen_and_pick(
         &self,
         limit: Limit,
         call: &Call,
         stop: &Stop,
-        (hear, keep): (Hear<'_>, Option<Keep<'_>>),
+        hear: &mut dyn FnMut(Stream, &[u8]) -> bool,
     ) -> End {
+        let log = self.output.log();
+        self.run_with(limit, call, stop, Ears { log, hear, picks: true })
+    }
+
+    fn run_with(&self, limit: Limit, call: &Call, stop: &Stop, mut ears: Ears<'_>) -> End {
         let mut child = match self.spawn(call, limit, stop) {
             Ok(child) => child,
             Err(error) => return End::NotStarted(error),
         };
         let feed = call.stdin.as_deref().unwrap_or_default();
-        let mut ears = Ears { log: self.output.log(), hear, keep };
         match follow(&mut child, (feed, limit), stop, &mut ears) {
             Ok(end) => end,
             Err(error) => {
@@ -283,43 +292,40 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// Gets each line of a child, without the line feed.
-pub type Hear<'a> = &'a mut dyn FnMut(Stream, &[u8]);
-
-/// Says of a line of stdout whether it goes to the log.
-pub type Keep<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
-
 /// Who listens to a child.
 struct Ears<'a> {
     /// Where a copy of all goes.
     log: Option<&'a Log>,
-    hear: Hear<'a>,
-    keep: Option<Keep<'a>>,
+    /// Gets each line, without the line feed.
+    hear: &'a mut dyn FnMut(Stream, &[u8]) -> bool,
+    /// Whether it says of each line of stdout whether the log gets it. Otherwise all of stdout goes
+    /// there, as it comes.
+    picks: bool,
 }
 
 impl Ears<'_> {
     /// Takes in what there is.
     fn listen(&mut self, stdout: &mut Lines<ChildStdout>, stderr: &mut Lines<ChildStderr>) {
-        let Self { log, hear, keep } = self;
+        let Self { log, hear, picks } = self;
         let pass = |stream, text: &[u8]| {
             if let Some(log) = log.filter(|_| !text.is_empty()) {
                 log.pass(stream, text);
             }
         };
-        if let Some(keep) = keep {
-            let mut copy = Vec::new();
-            let mut of_stdout = |line: &[u8]| {
-                hear(Stream::Out, line);
-                if keep(line) {
-                    copy.extend_from_slice(line);
-                    copy.push(b'\n');
-                }
-            };
-            stdout.read(&mut |_| (), &mut of_stdout);
-            pass(Stream::Out, &copy);
-        } else {
-            stdout.read(&mut |bytes| pass(Stream::Out, bytes), &mut |line| hear(Stream::Out, line));
-        }
+        let mut picked = Vec::new();
+        let mut of_stdout = |line: &[u8]| {
+            if hear(Stream::Out, line) && *picks {
+                picked.extend_from_slice(line);
+                picked.push(b'\n');
+            }
+        };
+        let raw = |bytes: &[u8]| {
+            if !*picks {
+                pass(Stream::Out, bytes);
+            }
+        };
+        stdout.read(&mut { raw }, &mut of_stdout);
+        pass(Stream::Out, &picked);
         let mut copy = Vec::new();
         let mut of_stderr = |line: &[u8]| {
             // Whole lines, so that those of several children do not mix.
@@ -333,11 +339,11 @@ impl Ears<'_> {
 
     /// Takes in what is behind the last line feeds.
     fn finish(&mut self, stdout: &mut Lines<ChildStdout>, stderr: &mut Lines<ChildStderr>) {
-        let Self { log, hear, keep } = self;
+        let Self { log, hear, picks } = self;
         stdout.finish(&mut |line| {
-            hear(Stream::Out, line);
-            if let (Some(log), Some(keep)) = (log, keep.as_mut())
-                && keep(line)
+            if hear(Stream::Out, line)
+                && *picks
+                && let Some(log) = log
             {
                 log.pass(Stream::Out, &[line, b"\n"].concat());
             }
@@ -495,10 +501,9 @@ mod tests {
         let mut hear = |stream, line: &[u8]| {
             let text = String::from_utf8_lossy(line);
             lines.push(format!("{stream:?} {text}"));
+            line != b"one"
         };
-        let mut keep = |line: &[u8]| line != b"one";
-        let ears: (Hear<'_>, Option<Keep<'_>>) = (&mut hear, Some(&mut keep));
-        let end = program.listen_and_keep(Limit::Endless, &call, &Stop::default(), ears);
+        let end = program.listen_and_pick(Limit::Endless, &call, &Stop::default(), &mut hear);
         assert!(matches!(end, End::Exited(0)), "{end:?}");
         lines.sort();
         assert_eq!(lines, ["Err two", "Out one", "Out three"]);

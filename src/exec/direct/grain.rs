@@ -50,7 +50,7 @@ impl Grain {
 
     /// The step in nanoseconds.
     pub(super) fn step(self) -> u64 {
-        u64::try_from(self.0).unwrap_or(u64::MAX)
+        u64::try_from(self.step).unwrap_or(u64::MAX)
     }
 
     /// Whether the target can't tell these two times apart, the first being the source's.

@@ -106,7 +106,7 @@ pub struct Settings {
 /// The step in nanoseconds of the times that files below `target` can have. If it can't be tried, it
 /// is taken as fine.
 pub(super) fn step_of_times(target: &Dir) -> u64 {
-    Grain::of(target).step()
+    traits::Traits::of(target, false).grain.step()
 }
 
 /// As many threads as there are processors, within reason.

@@ -11,7 +11,7 @@ use super::{
     findings::{Covered, Findings, Owners, Refusal, Said},
 };
 use crate::{
-    exec::child::{End, Keep},
+    exec::child::End,
     report::{Category, Stream},
 };
 
@@ -94,24 +94,30 @@ impl Run<'_> {
         let plan = &self.of.plan;
         let names = Names { source: plan.source(), target: plan.target() };
         let owners = Owners::new(covered);
-        let findings = std::cell::RefCell::new(Findings::default());
+        let mut findings = Findings::default();
         let mut hear = |stream, line: &[u8]| {
-            let mut findings = findings.borrow_mut();
             match stream {
                 Stream::Err => findings.hear(&names, &owners, line),
                 Stream::Out => findings.hear_out(&names, &owners, line),
             }
+            match Said::of(line) {
+                Said::Deletion => false,
+                Said::Number => plan.options.tells_numbers(),
+                Said::Sum => plan.options.tells(),
+                Said::Other => true,
+            }
         };
-        let mut keep = |line: &[u8]| match Said::of(line) {
-            Said::Deletion => false,
-            Said::Number => plan.options.tells_numbers(),
-            Said::Sum => plan.options.tells(),
-            Said::Other => true,
-        };
-        let keep: Option<Keep<'_>> = if call.counts() { Some(&mut keep) } else { None };
         let limit = self.of.patience.limit();
-        let end = self.of.program.listen_and_keep(limit, call, self.stop, (&mut hear, keep));
-        (end, findings.into_inner())
+        let program = &self.of.program;
+        let end = if call.counts() {
+            program.listen_and_pick(limit, call, self.stop, &mut hear)
+        } else {
+            let mut hear = |stream, line: &[u8]| {
+                hear(stream, line);
+            };
+            program.listen(limit, call, self.stop, &mut hear)
+        };
+        (end, findings)
     }
 
     /// What the end of a call means.

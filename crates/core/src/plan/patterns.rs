@@ -33,7 +33,7 @@ pub(super) fn anchored(path: &TreePath) -> Vec<u8> {
     [b"/", path.as_bytes()].concat()
 }
 
-fn escaped(path: &TreePath) -> Vec<u8> {
+pub(super) fn escaped(path: &TreePath) -> Vec<u8> {
     let mut pattern = vec![b'/'];
     for &byte in path.as_bytes() {
         if b"\\*?[".contains(&byte) {

@@ -9,7 +9,7 @@ use core::time::Duration;
 use super::{
     options::{ListForm, Phase, RsyncOptions, Rules},
     patience::{self, patience},
-    patterns::{anchored, names, only, patterns},
+    patterns::{anchored, escaped, names, only, patterns},
     target::Target,
 };
 use crate::path::TreePath;
@@ -369,7 +369,7 @@ impl Words {
                 self.add(b"--ignore-existing");
             }
             Deletions::Told => {
-                for word in [&b"-n"[..], b"--info=none,del", b"--stats", b"--out-format=%o %n"] {
+                for word in [&b"-n"[..], b"--info=none,del,stats2", b"--out-format=%o %n"] {
                     self.add(word);
                 }
             }

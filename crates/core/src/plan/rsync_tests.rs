@@ -111,7 +111,7 @@ fn a_call_that_counts_deletes_nothing_and_tells_how_much_there_is() {
         (Deletions::AtMost(12), "[--max-delete=12] "),
         (Deletions::AtMost(u64::MAX), "[--max-delete=2000000000] "),
         (Deletions::Only(3), "[--max-delete=3] [--existing] [--ignore-existing] "),
-        (Deletions::Told, "[-n] [--info=none,del] [--stats] [--out-format=%o %n] "),
+        (Deletions::Told, "[-n] [--info=none,del,stats2] [--out-format=%o %n] "),
         (Deletions::Allowed, ""),
     ] {
         assert_eq!(full(deletions), format!("{head}{words}{tail}"));

@@ -2,6 +2,7 @@
 
 mod churn;
 mod mounts;
+mod guard;
 mod trouble;
 mod words;
 
@@ -9,7 +10,10 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt as _},
+        fs::MetadataExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -17,7 +21,7 @@ use std::{
 };
 
 use mirror_core::{
-    job::{JobId, Scope},
+    job::{JobId, Place, Scope},
     notice::MirrorId,
     path::TreePath,
     queue::{Heard, PlaceSet},
@@ -37,6 +41,8 @@ struct Fixture {
     large_apart: bool,
     max_delete: MaxDelete,
     max_delete_seen: MaxDelete,
+    /// Another word for the target.
+    word: Option<Vec<u8>>,
     root: Arc<SourceRoot>,
 }
 
@@ -58,6 +64,7 @@ impl Fixture {
             large_apart: false,
             max_delete: MaxDelete::default(),
             max_delete_seen: MaxDelete::Unlimited,
+            word: None,
             root,
         }
     }
@@ -115,13 +122,40 @@ impl Fixture {
         text.lines().map(|line| line.replace(&place, "")).collect()
     }
 
+    /// The target is the same directory, but nobody sees that.
+    fn go_through_a_shell(&mut self) {
+        let shell = self.place.path().join("shell.sh");
+        let write = "printf '#!/bin/sh\\nshift; exec sh -c \"$*\"\\n' >\"$1\" && chmod 755 \"$1\"";
+        let status = Command::new("sh").args(["-c", write, "sh"]).arg(&shell).status();
+        assert!(status.unwrap().success());
+        let word = [b"--rsh=", shell.as_os_str().as_bytes()].concat();
+        self.options.extra.push(word);
+        self.word = Some([b"host:", self.target("").as_os_str().as_bytes()].concat());
+    }
+
+    /// The target is that directory as a module of an rsync daemon with these settings.
+    fn go_to_a_daemon(&mut self, settings: &str) {
+        let path = self.target("");
+        let (path, root) = (path.display(), rustix::process::geteuid().is_root());
+        let user = if root { "uid = root\ngid = root" } else { "" };
+        let text =
+            format!("use chroot = no\n[m]\npath = {path}\nread only = false\n{user}\n{settings}\n");
+        fs::write(self.place.path().join("rsyncd.conf"), text).unwrap();
+        self.use_script(
+            "export RSYNC_CONNECT_PROG=\"rsync --server --daemon --config=$PLACE/rsyncd.conf .\"\n\
+             exec rsync \"$@\"",
+        );
+        self.word = Some(b"rsync://host/m/".to_vec());
+    }
+
     fn executor(&self) -> RsyncExecutor {
+        let target = self.target("").into_os_string().into_vec();
         RsyncExecutor::new(RsyncConfig {
             directory: "/".into(),
             remote_shell: None,
             master: None,
             root: Arc::clone(&self.root),
-            target: Target::new(self.target("").as_os_str().as_bytes()).unwrap(),
+            target: Target::new(self.word.as_ref().unwrap_or(&target)).unwrap(),
             options: self.options.clone(),
             filter: Arc::clone(&self.filter),
             binary: self.binary.clone(),
