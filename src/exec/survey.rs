@@ -355,6 +355,11 @@ pub(super) fn what_at(root: &Dir, path: &TreePath) -> io::Result<Option<What>> {
     Ok(stat_at(root, path)?.as_ref().map(what))
 }
 
+/// The same, as far as rules tell it apart.
+pub(super) fn kind_at(root: &Dir, path: &TreePath) -> io::Result<Option<Kind>> {
+    Ok(what_at(root, path)?.map(What::kind))
+}
+
 /// What is known of the entry at a path below `root`. `None` if there is certainly nothing.
 pub(super) fn stat_at(root: &Dir, path: &TreePath) -> io::Result<Option<Stat>> {
     let parent = path.parent().unwrap_or_default();

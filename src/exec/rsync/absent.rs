@@ -70,6 +70,11 @@ impl Run<'_> {
 
     /// The mounts below a target on this machine that the source has no directory for.
     fn mounted_in_target(&self) -> Absent {
-        self.of.learned.presence.path().map(|path| Absent::of_target(path, self.root)).unwrap_or_default()
+        self.of
+            .learned
+            .presence
+            .path()
+            .map(|path| Absent::of_target(path, self.root))
+            .unwrap_or_default()
     }
 }

@@ -1,8 +1,8 @@
 //! With the real rsync, or with a script in its place.
 
 mod churn;
-mod mounts;
 mod guard;
+mod mounts;
 mod trouble;
 mod words;
 

@@ -12,7 +12,9 @@ fn fixture() -> Option<(Fixture, Mounted)> {
         fs::create_dir_all(path).unwrap();
     }
     fs::write(disk.join("file"), "content").unwrap();
-    fs::write(fixture.source("a/top"), "content").unwrap();
+    for name in ["a/top", "kept"] {
+        fs::write(fixture.source(name), "content").unwrap();
+    }
     let mounted = Mounted::bind(&disk, &fixture.source("a/m"))?;
     Some((fixture, mounted))
 }
