@@ -4,7 +4,7 @@ use std::{io, os::fd::RawFd, sync::Arc, thread};
 
 use mirror_core::{
     effect::Call,
-    input::{ChildExit, Input},
+    input::{ChildExit, Input, Listed},
     job::{Failure, Job, JobId, Outcome},
     notice::{Kind, MirrorId},
     path::TreePath,
@@ -207,21 +207,22 @@ impl Engine {
         let (name, log) = (member.sync.name.clone(), self.log.clone());
         let read = move || {
             let (entries, read) = entries(&source, &path);
-            if let Err(error) = read {
+            if let Err(error) = &read {
                 log.say(Category::Error, format_args!("{name}: cannot list {path}: {error}"));
             }
-            inbox.send(Message::Input(Input::Listed { mirror, path, entries }));
+            let listed = Listed { entries, is_whole: matches!(read, Ok(true)) };
+            inbox.send(Message::Input(Input::Listed { mirror, path, listed }));
         };
         let _ = thread::Builder::new().name("list".into()).spawn(read);
     }
 }
 
-/// What a directory of a source lists, as far as it can be read. Nothing, if it is not there: that
-/// is told by an event of its own.
-fn entries(source: &SourceRoot, path: &TreePath) -> (Vec<(Vec<u8>, Kind)>, io::Result<()>) {
+/// What a directory of a source lists, as far as it can be read, and whether its source was there.
+/// Nothing, if it is not there: that is told by an event of its own.
+fn entries(source: &SourceRoot, path: &TreePath) -> (Vec<(Vec<u8>, Kind)>, io::Result<bool>) {
     let mut entries = Vec::new();
     let Ok(dir) = source.open().map(|root| root.open_below(path.as_bytes())) else {
-        return (entries, Ok(()));
+        return (entries, Ok(false));
     };
     let read = dir.and_then(|dir| {
         dir.read(&mut ReadBuffer::new(), |entry| {
@@ -231,5 +232,6 @@ fn entries(source: &SourceRoot, path: &TreePath) -> (Vec<(Vec<u8>, Kind)>, io::R
             Ok(())
         })
     });
-    (entries, read.or_else(|error| if is_gone(&error) { Ok(()) } else { Err(error) }))
+    let read = read.map(|()| true);
+    (entries, read.or_else(|error| if is_gone(&error) { Ok(true) } else { Err(error) }))
 }

@@ -46,6 +46,16 @@ pub(super) fn say(log: &Log, roster: &Roster, event: &Event) {
             let text = format!("ending {jobs} jobs, {} seconds are over", GRACE.as_secs());
             log.say(Category::Warn, text);
         }
+        Event::OnepassFailed(id, events) => {
+            let name = roster.get(*id).map(|member| &*member.sync.name).unwrap_or_default();
+            for (event, failure) in events.iter().take(MOST_NAMED) {
+                let text = format!("{name}: {event}: not done: {}", failure.why);
+                log.say(Category::Error, text);
+            }
+            if let Some(more @ 1..) = events.len().checked_sub(MOST_NAMED) {
+                log.say(Category::Error, format_args!("{name}: and {more} more events not done"));
+            }
+        }
         Event::OnepassStuck(id) => {
             let name = roster.get(*id).map(|member| &*member.sync.name).unwrap_or_default();
             let text = "nothing is left that could end the startup, so one pass has no end";
@@ -108,10 +118,11 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
         MirrorEvent::NothingHeld => {
             log.say(Category::Normal, format_args!("{}: no deletions are held", route(member)));
         }
-        MirrorEvent::ScriptFailed(..)
+        MirrorEvent::ScriptFailed { .. }
+        | MirrorEvent::ScriptAgain { .. }
         | MirrorEvent::ScriptIdle
         | MirrorEvent::BeginningIdle
-        | MirrorEvent::ChildKilled(_) => say_of_script(log, member, event),
+        | MirrorEvent::ChildKilled { .. } => say_of_script(log, member, event),
         MirrorEvent::Lost(_)
         | MirrorEvent::SourceGone(_)
         | MirrorEvent::SourceStillGone(_)
@@ -284,12 +295,24 @@ pub(super) fn say_found(log: &Log, member: &Member, found: &Succession) {
 fn say_of_script(log: &Log, member: &Member, event: &MirrorEvent) {
     let name = &member.sync.name;
     match event {
-        MirrorEvent::ScriptFailed(failure, wait) => {
-            log.say(Category::Error, format_args!("{name}: {}", failure.why));
-            if let Some(wait) = wait {
-                let text = format!("{name}: next try in {:.1} seconds", wait.as_secs_f64());
+        MirrorEvent::ScriptFailed { about, failure, wait } => {
+            let about = about_of(about.as_ref());
+            log.say(Category::Error, format_args!("{name}: {about}{}", failure.why));
+            if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+                let text = format!("{name}: {about}next try in {:.1} seconds", wait.as_secs_f64());
                 log.say(Category::Normal, text);
             }
+        }
+        MirrorEvent::ScriptAgain { about, failure, wait } => {
+            let (about, why) = (about_of(about.as_ref()), &failure.why);
+            let next = wait.map(|wait| match wait {
+                Duration::ZERO => "; trying shorter lists".into(),
+                _ => format!("; next try in {:.1} seconds", wait.as_secs_f64()),
+            });
+            log.say(
+                Category::Warn,
+                format_args!("{name}: {about}{why}{}", next.unwrap_or_default()),
+            );
         }
         MirrorEvent::ScriptIdle => {
             let text = "the script neither spawns nor discards what is due: it waits for changes";
@@ -299,12 +322,19 @@ fn say_of_script(log: &Log, member: &Member, event: &MirrorEvent) {
             let text = "its init neither spawns nor discards its event: all else waits for that";
             log.say(Category::Warn, format_args!("{name}: {text}"));
         }
-        MirrorEvent::ChildKilled(signal) => {
-            let text = format!("{name}: a child was killed by signal {signal}: trying again");
+        MirrorEvent::ChildKilled { about, signal } => {
+            let about = about_of(about.as_ref());
+            let text =
+                format!("{name}: {about}a child was killed by signal {signal}: trying again");
             log.say(Category::Warn, text);
         }
         _ => {}
     }
+}
+
+/// What failed, in front of why.
+fn about_of(about: Option<&String>) -> String {
+    about.map(|about| format!("{about}: ")).unwrap_or_default()
 }
 
 /// How the original names a sync in what it says of its startup.

@@ -12,6 +12,7 @@ use mirror_core::{
     job::{Job, JobId},
     mirror::scripted::Scripted,
     notice::MirrorId,
+    queue::ordered::EventId,
     time::Moment,
 };
 use mlua::{Error, Result};
@@ -114,6 +115,14 @@ impl Desk {
         let seat = self.seat(number)?;
         let mirror = Ref::filter_map(self.fleet()?, |fleet| fleet.script(seat.mirror));
         mirror.map_err(|_| no_script())
+    }
+
+    /// The script of this sync is being given these events: if it fails now, it is at them.
+    pub(super) fn note_asked(&self, number: usize, ids: &[EventId]) {
+        // While a list is made nothing can be changed, and what fails then is known.
+        if let Ok(mut mirror) = self.mirror_mut(number) {
+            mirror.asked(ids);
+        }
     }
 
     /// To change it.

@@ -21,6 +21,7 @@ use mirror_core::{
         Heard, Inserted, PlaceSet,
         ordered::{Entry, Etype, EventId, Pick},
     },
+    time::Moment,
 };
 use mirror_linux::clock::{ticks, ticks_per_second};
 use mlua::{
@@ -88,7 +89,11 @@ impl Host<'_> {
         self.add("length", |_, desk, number: Number| Ok(desk.mirror(number)?.queue().len()))?;
         self.add("first", |_, desk, number: Number| {
             let now = desk.now.get();
-            Ok(desk.mirror(number)?.queue().first_due(now).map(|entry| entry.id().0))
+            let first = desk.mirror(number)?.queue().first_due(now).map(Entry::id);
+            if let Some(id) = first {
+                desk.note_asked(number, &[id]);
+            }
+            Ok(first.map(|id| id.0))
         })?;
         self.add("discard", |_, desk, (number, id): (Number, u64)| {
             Ok(desk.mirror_mut(number)?.discard(EventId(id)).is_ok())
@@ -120,8 +125,13 @@ impl Host<'_> {
     /// What there is to do with many events.
     fn add_lists(&self) -> Result<()> {
         self.add("select", |lua, desk, (number, test): (Number, Option<Function>)| {
-            let mirror = desk.mirror(number)?;
-            lua.create_userdata(Ids(select(&mirror, test.as_ref())?))
+            let selected = select(&*desk.mirror(number)?, test.as_ref(), desk.now.get());
+            let ids = selected.map_err(|(id, error)| {
+                desk.note_asked(number, &[id]);
+                error
+            })?;
+            desk.note_asked(number, &ids);
+            lua.create_userdata(Ids(ids))
         })?;
         self.add("size", |_, _, ids: AnyUserData| Ok(ids.borrow::<Ids>()?.0.len()))?;
         self.add("each", |_, _, (ids, act): (AnyUserData, Function)| {
@@ -248,16 +258,21 @@ fn begin(
     }))
 }
 
-fn select(mirror: &Scripted, test: Option<&Function>) -> Result<Vec<EventId>> {
+/// What the test of a script takes, or at which event it failed.
+fn select(
+    mirror: &Scripted,
+    test: Option<&Function>,
+    now: Moment,
+) -> std::result::Result<Vec<EventId>, (EventId, Error)> {
     let mut failed = Ok(());
-    let ids = mirror.queue().select(|entry| {
+    let ids = mirror.queue().select(now, |entry| {
         let Some(test) = test else { return Pick::Take };
         match test.call::<Value>(entry.id().0) {
             Ok(Value::Boolean(true)) => Pick::Take,
             Ok(Value::Boolean(false)) => Pick::Skip,
             Ok(_) => Pick::Stop,
             Err(error) => {
-                failed = Err(error);
+                failed = Err((entry.id(), error));
                 Pick::Stop
             }
         }

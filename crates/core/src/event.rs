@@ -23,6 +23,8 @@ pub enum Event {
     Stopping(usize),
     /// All mirrors are equal to their sources, and that was all that was asked for.
     OnepassDone,
+    /// That was all that was asked for, and these events of this mirror, for people, have failed at each try.
+    OnepassFailed(MirrorId, Vec<(String, Failure)>),
     /// That was all that was asked for, and it can't be reached: the script of this mirror does
     /// nothing with the event by which it begins, and there is nothing that could.
     OnepassStuck(MirrorId),
@@ -62,16 +64,36 @@ pub enum MirrorEvent {
     DeletionsHeld(Vec<HeldDeletions>),
     /// No deletions are held any more.
     NothingHeld,
-    /// A function of the script failed. What it was called for is tried again after this time, if
-    /// that still waits.
-    ScriptFailed(Failure, Option<Duration>),
+    /// A function of the script failed.
+    ScriptFailed {
+        /// What it was called for, for people.
+        about: Option<String>,
+        /// What it failed with.
+        failure: Failure,
+        /// When that is tried again, if it still waits.
+        wait: Option<Duration>,
+    },
+    /// The script wants something to be done again.
+    ScriptAgain {
+        /// What, for people.
+        about: Option<String>,
+        /// Why.
+        failure: Failure,
+        /// After which time that is done, if it is.
+        wait: Option<Duration>,
+    },
     /// The script did nothing with what is due: it is called again when something changes, or
     /// after a while.
     ScriptIdle,
     /// The same of the event by which it begins, for which all else waits.
     BeginningIdle,
-    /// A child of the script was killed by this signal; what it worked on is tried again.
-    ChildKilled(i32),
+    /// A child of the script was killed; what it worked on is tried again.
+    ChildKilled {
+        /// What that is, for people.
+        about: Option<String>,
+        /// Which signal has killed it.
+        signal: i32,
+    },
     /// Changes below this path may have been missed, so it is read again.
     Lost(TreePath),
     /// The source is gone: nothing is done until it is back.

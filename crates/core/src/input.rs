@@ -62,8 +62,8 @@ pub enum Input {
         mirror: MirrorId,
         /// Which directory.
         path: TreePath,
-        /// The names and what they are. None, if the directory is gone.
-        entries: Vec<(Vec<u8>, Kind)>,
+        /// What it lists.
+        listed: Listed,
     },
     /// The time has come at which everything of this mirror is to be mirrored.
     FullDue(MirrorId),
@@ -79,6 +79,15 @@ pub enum Gate {
     Open,
     /// There is none: no job is started.
     Closed,
+}
+
+/// What a directory of a source lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// The names and what they are. None, if the directory is gone.
+    pub entries: Vec<(Vec<u8>, Kind)>,
+    /// Whether these are all. If not, something could not be read.
+    pub is_whole: bool,
 }
 
 /// How a child ended.

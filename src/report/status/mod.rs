@@ -144,7 +144,8 @@ impl Status<'_> {
             Tracked::Built(mirror) => mirror,
             Tracked::Scripted(mirror) => {
                 write!(out, "{name}, a script: ")?;
-                return script::write_state(mirror, out);
+                script::write_state(mirror, out)?;
+                return script::write_failed(mirror, |moment| self.date(moment), out);
             }
         };
         let count = mirror.delay_count();

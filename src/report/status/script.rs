@@ -1,14 +1,20 @@
 //! What there is to tell of a sync with a script: the events as the original lists them.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
 
 use mirror_core::{
     input::Gate,
     mirror::{State, scripted::Scripted},
     notice::Kind,
-    path::TreePath,
-    queue::ordered::Entry,
+    path::{Escaped, TreePath},
+    queue::ordered::{Entry, Status},
+    time::Moment,
 };
+
+use super::{MOST_FAILED, tell_rest};
 
 /// One event that waits or is worked on.
 pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
@@ -39,8 +45,32 @@ pub(super) fn write_state(mirror: &Scripted, out: &mut Vec<u8>) -> io::Result<()
         State::Held { why, .. } => write!(out, "the source is lost, {why}")?,
     }
     match count {
-        0 => writeln!(out, ", all events are done"),
-        1 => writeln!(out, ", 1 event waits or is worked on"),
-        _ => writeln!(out, ", {count} events wait or are worked on"),
+        0 => write!(out, ", all events are done")?,
+        1 => write!(out, ", 1 event waits or is worked on")?,
+        _ => write!(out, ", {count} events wait or are worked on")?,
     }
+    match mirror.queue().failed_count() {
+        0 => writeln!(out),
+        failed => writeln!(out, ", {failed} of them failed"),
+    }
+}
+
+/// The events that have failed, with the reason and the time of the next try.
+pub(super) fn write_failed<D: Display>(
+    mirror: &Scripted,
+    date: impl Fn(Moment) -> D,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    let queue = mirror.queue();
+    for (entry, trouble) in queue.failed().take(MOST_FAILED) {
+        let tries = trouble.tries.max(1);
+        write!(out, "  failed, try {tries}, ")?;
+        match entry.status() {
+            Status::Active => write!(out, "tried again now")?,
+            Status::Block => write!(out, "waits for another one")?,
+            Status::Wait => write!(out, "the next at {}", date(entry.alarm()))?,
+        }
+        writeln!(out, ": {}: {}", entry.title(), Escaped(trouble.why.as_bytes()))?;
+    }
+    tell_rest(out, queue.failed_count().saturating_sub(MOST_FAILED), "")
 }

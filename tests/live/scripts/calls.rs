@@ -109,11 +109,71 @@ fn a_function_that_fails_is_told_with_its_way_and_called_again() {
     assert!(log.contains("read_what_is_needed"), "{log}");
     fs::write(other.join("elsewhere"), "").unwrap();
     daemon.wait_until("the other one goes on", || noted().contains("elsewhere\n"));
-    // As events are told in their order, this one waits.
+    assert!(log.contains("Sync1: Create on /bad: "), "{log}");
+    // What has nothing to do with it goes on.
     fs::write(source.join("good"), "").unwrap();
+    daemon.wait_until("another event goes on", || noted().contains("good\n"));
+    assert!(!noted().contains("bad"), "{}", noted());
     fs::write(sandbox.path("needed"), "").unwrap();
-    daemon.wait_until("it is called again", || noted().ends_with("bad\ngood\n"));
+    daemon.wait_until("it is called again", || noted().contains("bad\n"));
     end(daemon);
+}
+
+/// The three ways of scripts, each of which copies what is named as it should be, and fails at `bad`.
+const FAILING: [&str; 3] = [
+    "sync{ source = '@/src', target = '@/dst', delay = 0
+        , exitcodes = { [0] = 'ok', [1] = 'again' }, onStartup = 'echo ready'
+        , onCreate = '[ ^pathname != bad ] && cp ^sourcePathname ^targetPathname'
+        , onDelete = 'rm -f ^targetPathname' }",
+    "sync{ source = '@/src', target = '@/dst', delay = 0, onStartup = 'echo ready'
+        , onCreate = function(event)
+              if event.basename == 'bad' then error('on purpose') end
+              spawn(event, 'cp', event.sourcePathname, event.targetPathname)
+          end
+        , onDelete = function(event) spawn(event, 'rm', '-f', event.targetPathname) end }",
+    "sync{ source = '@/src', target = '@/dst', delay = 0.3
+        , init = function(event) event.inlet.discardEvent(event) log('Normal', 'ready') end
+        , action = function(inlet)
+              local list = inlet.getEvents()
+              spawnShell(list, [[
+                  for path; do
+                      case \"$path\" in *bad*) [ -e @/src/bad ] && exit 3 ;; esac
+                      cp -- \"@/src$path\" \"@/dst$path\" || [ ! -e \"@/src$path\" ] || exit 3
+                  done]], list.getPaths())
+          end
+        , collect = function(agent, code) if code ~= 0 then return 'again' end end }",
+];
+
+#[test]
+fn an_event_that_fails_each_time_is_named_and_waits_alone_until_its_file_is_gone() {
+    for text in FAILING {
+        let sandbox = Sandbox::new();
+        let (source, target) = (sandbox.directory("src"), sandbox.directory("dst"));
+        let status = sandbox.path("status");
+        let text = format!("settings{{ statusFile = '@/status', statusInterval = 0 }} {text}");
+        let daemon = sandbox.daemon().config(&text, 1).start();
+        daemon.wait_for_log("ready");
+        for name in ["a", "bad", "b", "c d"] {
+            fs::write(source.join(name), name).unwrap();
+        }
+        let is_there = |name: &str| target.join(name).exists();
+        daemon.wait_until("the others go on", || ["a", "b", "c d"].iter().all(|it| is_there(it)));
+        daemon.wait_for_log("Create on /bad: ");
+        fs::write(source.join("later"), "").unwrap();
+        daemon.wait_until("what comes later goes on", || is_there("later"));
+        daemon.wait_until("the status names it", || {
+            written(&status)
+                .lines()
+                .any(|it| it.contains("failed, ") && it.contains("Create on /bad: "))
+        });
+        assert!(!is_there("bad"));
+        fs::remove_file(source.join("bad")).unwrap();
+        daemon.wait_until("it goes with its file", || {
+            let status = written(&status);
+            status.contains("all events are done") && !status.contains("failed")
+        });
+        end(daemon);
+    }
 }
 
 #[test]

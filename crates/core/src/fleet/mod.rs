@@ -14,7 +14,7 @@ use crate::{
     event::Event,
     input::{Input, Signal},
     job::{JobId, Outcome},
-    mirror::{Mirror, State, Verdict},
+    mirror::{Mirror, State, Verdict, scripted::OnePass},
     notice::{MirrorId, Notice},
     time::Moment,
 };
@@ -337,6 +337,8 @@ impl Fleet {
         } else if self.mirrors.iter().any(is_held) {
             // Nobody knows whether it ever comes back, and one pass is not to take for ever.
             self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
+        } else {
+            self.give_up_what_fails(now, effects);
         }
     }
 
@@ -348,7 +350,10 @@ impl Fleet {
 
 /// Whether the first transfer is done and nothing runs.
 fn is_done(mirror: &Member) -> bool {
-    *mirror.state() == State::Live && !mirror.is_busy()
+    match mirror {
+        Member::Built(_) => *mirror.state() == State::Live && !mirror.is_busy(),
+        Member::Scripted(mirror) => mirror.one_pass() == OnePass::Done,
+    }
 }
 
 /// Whether only somebody from outside can bring it on.

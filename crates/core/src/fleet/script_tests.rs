@@ -11,14 +11,14 @@ use crate::{
     effect::Call,
     event::MirrorEvent,
     filter::Filter,
-    input::{Answer, ChildExit, Gate},
-    job::Failure,
+    input::{Answer, ChildExit, Gate, Listed},
+    job::{Failure, Place, Scope},
     mirror::{
         Insist, Settings,
         scripted::{MOST_EVENTS, PATIENCE, Reset, ScriptSettings, Scripted, Spawned},
     },
     notice::{Change, Edit, Gone, Kind, News, Notice},
-    queue::ordered::{Entry, EventId, Refused, Status},
+    queue::ordered::{Entry, EventId, Pick, Refused, Status},
 };
 
 /// A fleet, the time in milliseconds, and what the last step made it say.
@@ -148,10 +148,18 @@ fn show(effect: &Effect) -> String {
         Effect::Script(mirror, Call::Action) => format!("action {}", mirror.0),
         Effect::Script(_, Call::Collect { job, code, .. }) => format!("collect {} {code}", job.0),
         Effect::List { path, .. } => format!("list {path}"),
-        Effect::Report(Event::Mirror(_, MirrorEvent::ScriptFailed(_, wait))) => {
-            format!("failed {wait:?}")
-        }
-        Effect::Report(Event::Mirror(_, event)) => format!("{event:?}"),
+        Effect::Report(Event::Mirror(_, event)) => match event {
+            MirrorEvent::ScriptFailed { about, wait, .. } => {
+                format!("{} failed {wait:?}", about.as_deref().unwrap_or("something"))
+            }
+            MirrorEvent::ScriptAgain { about, failure, wait } => {
+                format!("{}: {}; {wait:?}", about.as_deref().unwrap_or("something"), failure.why)
+            }
+            MirrorEvent::ChildKilled { about, signal } => {
+                format!("{} killed by {signal}", about.as_deref().unwrap_or("something"))
+            }
+            event => format!("{event:?}"),
+        },
         Effect::Stop(job) => format!("stop {}", job.0),
         Effect::Exit(code) => format!("exit {code}"),
         effect => format!("{effect:?}"),
@@ -168,7 +176,7 @@ fn a_script_is_called_when_its_delay_is_over_and_asked_what_its_child_did() {
     assert!(played.called(0).is_empty());
     assert_eq!(played.sleeps(), None);
     assert_eq!(played.ended(job, 3), [format!("collect {} 3", job.0)]);
-    assert!(played.collected(job, Answer::Again).is_empty());
+    assert_eq!(played.collected(job, Answer::Again), ["Create on /a: exit code 3; Some(5s)"]);
     assert_eq!(played.events(), ["Create /a wait"]);
     assert_eq!(played.sleeps(), Some(5_000));
     assert_eq!(played.wait(5_000), ["action 0"]);
@@ -248,7 +256,7 @@ fn a_script_that_fails_is_called_again_after_growing_pauses() {
     let mut played = Played::live(script_settings());
     played.hear(Edit::Create, "a");
     assert_eq!(played.wait(5_000), ["action 0"]);
-    assert_eq!(played.failed(), ["failed Some(1s)"]);
+    assert_eq!(played.failed(), ["Create on /a failed Some(1s)"]);
     assert_eq!(played.sleeps(), Some(1_000));
     assert_eq!(played.wait(1_000), ["action 0"]);
     played.failed();
@@ -256,10 +264,11 @@ fn a_script_that_fails_is_called_again_after_growing_pauses() {
     played.handle(Input::Signal(Signal::Hangup));
     // What it failed with after it had begun something is told, and that goes on.
     let job = played.spawn(0);
-    assert_eq!(played.failed(), ["failed None"]);
+    assert_eq!(played.failed(), ["something failed None"]);
     played.ended(job, 0);
     let result = Err(Failure::new("no"));
-    assert_eq!(played.handle(Input::Collected { job, result }), ["failed Some(5s)"]);
+    let said = played.handle(Input::Collected { job, result });
+    assert_eq!(said, ["Create on /a failed Some(5s)"]);
     assert_eq!(played.events(), ["Create /a wait"]);
 }
 
@@ -312,7 +321,7 @@ fn a_child_that_was_killed_has_not_done_its_work() {
     let job = played.spawn(0);
     played.called(0);
     let exit = ChildExit::Signal(9);
-    assert_eq!(played.handle(Input::ChildEnded { job, exit }), ["ChildKilled(9)"]);
+    assert_eq!(played.handle(Input::ChildEnded { job, exit }), ["Create on /a killed by 9"]);
     assert_eq!(played.events(), ["Create /a wait"]);
     assert_eq!(played.sleeps(), Some(1_000));
 }
@@ -371,19 +380,162 @@ fn one_pass_is_over_when_all_beginnings_are_done() {
 }
 
 #[test]
-fn one_pass_is_over_when_the_script_of_a_beginning_fails() {
+fn one_pass_is_over_when_the_script_of_a_beginning_fails_twice() {
     let limits = Limits { max_jobs: None, onepass: true };
+    let names = |said: &[String]| said.join("; ").contains("OnepassFailed(MirrorId(0), [(\"Init\"");
     let mut played = Played::new(vec![script_settings().into()], limits);
     played.handle(Input::Covered(MirrorId(0)));
-    assert_eq!(played.failed(), ["failed Some(1s)", "exit 255"]);
+    assert_eq!(played.failed(), ["Init failed Some(1s)"]);
+    assert_eq!(played.wait(1_000).len(), 1);
+    let said = played.failed();
+    assert!(names(&said) && said.last().unwrap() == "exit 255", "{said:?}");
+    let mut played = Played::new(vec![script_settings().into()], limits);
+    played.handle(Input::Covered(MirrorId(0)));
+    let mut said = Vec::new();
+    for _ in 0..2 {
+        let job = played.spawn(0);
+        played.called(0);
+        played.ended(job, 0);
+        let result = Err(Failure::new("no"));
+        said = played.handle(Input::Collected { job, result });
+        assert_eq!(said[0].split(" Some").next(), Some("Init failed"));
+        played.wait(5_000);
+    }
+    assert!(names(&said) && said.last().unwrap() == "exit 255", "{said:?}");
+}
+
+#[test]
+fn one_pass_does_what_came_until_its_beginning_was_done_and_tries_each_of_it_twice() {
+    let limits = Limits { max_jobs: None, onepass: true };
     let mut played = Played::new(vec![script_settings().into()], limits);
     played.handle(Input::Covered(MirrorId(0)));
     let job = played.spawn(0);
     played.called(0);
+    played.hear(Edit::Create, "bad");
+    played.hear(Edit::Modify, "bad");
+    played.hear(Edit::Create, "good");
     played.ended(job, 0);
-    let result = Err(Failure::new("no"));
-    let said = played.handle(Input::Collected { job, result });
-    assert_eq!(said, ["failed Some(5s)", "exit 255"]);
+    assert!(played.collected(job, Answer::Done).is_empty());
+    // What comes later is not waited for.
+    played.hear(Edit::Create, "later");
+    assert_eq!(played.wait(5_000), ["action 0"]);
+    assert_eq!(played.failed().len(), 2, "it failed, and the next one is due");
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 0);
+    assert_eq!(played.collected(job, Answer::Done), ["action 0"], "what came later is due, too");
+    let later = played.first(0);
+    assert_eq!(played.scripted(0).discard(later), Ok(()));
+    assert!(played.called(0).is_empty());
+    assert_eq!(played.wait(1_000), ["action 0"]);
+    let said = played.failed();
+    assert!(said[2].contains("OnepassFailed(MirrorId(0), [(\"Create on /bad\""), "{said:?}");
+    assert_eq!(said.last().unwrap(), "exit 255");
+}
+
+#[test]
+fn an_event_that_fails_each_time_holds_up_nothing_else() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    assert_eq!(played.hear(Edit::Create, "bad"), ["action 0"]);
+    played.failed();
+    assert_eq!(played.hear(Edit::Create, "good"), ["action 0"]);
+    assert_eq!(played.hear(Edit::Modify, "bad"), [""; 0]);
+    let job = played.spawn(0);
+    played.called(0);
+    played.ended(job, 0);
+    played.collected(job, Answer::Done);
+    assert_eq!(played.events(), ["Create /bad wait", "Modify /bad block"]);
+    // Where the script is given a list, the list is what it fails at.
+    played.wait(1_000);
+    played.hear(Edit::Create, "a");
+    let now = played.moment();
+    let bad = played.first(0);
+    played.scripted(0).asked(&[bad]);
+    let said = played.failed();
+    assert_eq!(said[0], "list /", "it may be gone");
+    assert_eq!(said[1].split(" Some").next(), Some("Create on /bad failed"));
+    let list = played.scripted(0).queue().select(now, |_| Pick::Take);
+    assert_eq!(list.len(), 1);
+    played.scripted(0).discard(list[0]).unwrap();
+    played.called(0);
+    // When it is gone, it is given up.
+    played.hear(Edit::Delete, "bad");
+    assert_eq!(played.events(), ["Delete /bad wait"]);
+}
+
+#[test]
+fn what_fails_and_is_gone_without_a_word_is_given_up() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    for path in ["d/bad", "d/gone"] {
+        assert_eq!(played.hear(Edit::Create, path), ["action 0"]);
+        played.failed();
+    }
+    let list = |played: &mut Played, names: &[&str], is_whole| {
+        let entries = names.iter().map(|it| (it.as_bytes().to_vec(), Kind::Other)).collect();
+        let listed = Listed { entries, is_whole };
+        played.handle(Input::Listed { mirror: MirrorId(0), path: at("d"), listed })
+    };
+    assert_eq!(played.wait(1_000), ["action 0"]);
+    assert_eq!(played.failed()[0], "list /d");
+    // Where not all could be read, nothing is known.
+    list(&mut played, &["bad"], false);
+    assert_eq!(played.events().len(), 2);
+    assert_eq!(played.failed()[0], "list /d");
+    list(&mut played, &["bad", "another"], true);
+    assert_eq!(played.events(), ["Create /d/bad wait"]);
+}
+
+#[test]
+fn so_many_failures_in_a_row_are_followed_by_pauses() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    let mut called = 0;
+    for n in 0..200 {
+        let mut said = played.hear(Edit::Create, &format!("f{n}"));
+        while said.last().is_some_and(|it| it == "action 0") {
+            called += 1;
+            said = played.failed();
+        }
+    }
+    assert!(called <= 25, "{called} calls for nothing");
+    for _ in 0..10 {
+        let mut said = played.wait(1_000);
+        while said.last().is_some_and(|it| it == "action 0") {
+            called += 1;
+            said = played.failed();
+        }
+    }
+    assert!(called <= 40, "{called} calls for nothing");
+    // As soon as one succeeds, all go.
+    let mut said = played.wait(1_000);
+    while said.last().is_some_and(|it| it == "action 0") {
+        let first = played.first(0);
+        assert_eq!(played.scripted(0).discard(first), Ok(()));
+        said = played.called(0);
+    }
+    assert!(played.events().is_empty(), "{:?}", played.events().len());
+}
+
+#[test]
+fn where_our_own_work_has_failed_is_tried_alone_and_the_rest_at_once() {
+    let mut played = Played::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    for path in ["a", "bad", "c"] {
+        played.hear(Edit::Create, path);
+    }
+    let now = played.moment();
+    let list = played.scripted(0).queue().select(now, |_| Pick::Take);
+    let job = played.fleet.spawn(MirrorId(0), &list).unwrap();
+    played.called(0);
+    let place = Place { path: at("bad"), scope: Scope::Entry };
+    let exit = ChildExit::Partly(vec![(place, Failure::new("no"))]);
+    let said = played.handle(Input::ChildEnded { job, exit });
+    assert_eq!(said.last().unwrap(), "action 0");
+    let list = played.scripted(0).queue().select(now, |_| Pick::Take);
+    assert_eq!(list.len(), 2, "its script has not been told that they are done");
+    let job = played.fleet.spawn(MirrorId(0), &list).unwrap();
+    played.called(0);
+    played.ended(job, 0);
+    played.collected(job, Answer::Done);
+    assert_eq!(played.events(), ["Create /bad wait"]);
 }
 
 #[test]
@@ -580,7 +732,11 @@ fn what_a_new_directory_holds_is_told_as_made() {
     let mut played = Played::live(script_settings());
     assert_eq!(played.hear(Edit::Create, "d/"), ["list /d"]);
     let entries = vec![(b"f".to_vec(), Kind::Other), (b"e".to_vec(), Kind::Directory)];
-    let listed = Input::Listed { mirror: MirrorId(0), path: at("d"), entries };
+    let listed = Input::Listed {
+        mirror: MirrorId(0),
+        path: at("d"),
+        listed: Listed { entries, is_whole: true },
+    };
     assert_eq!(played.handle(listed), ["list /d/e"]);
     assert_eq!(played.events(), ["Create /d wait", "Create /d/f block", "Create /d/e block"]);
 }
@@ -595,7 +751,11 @@ fn what_is_heard_of_a_directory_that_is_being_listed_is_newer() {
     // Nobody has told the script of the old name.
     played.tell(News::Moved { from: at("d/a"), to: at("d/b"), kind: Kind::Other });
     let entries = ["gone", "a", "f"].map(|name| (name.as_bytes().to_vec(), Kind::Other)).into();
-    played.handle(Input::Listed { mirror: MirrorId(0), path: at("d"), entries });
+    played.handle(Input::Listed {
+        mirror: MirrorId(0),
+        path: at("d"),
+        listed: Listed { entries, is_whole: true },
+    });
     assert_eq!(
         played.events(),
         ["Delete /d/gone wait", "Delete /d/a wait", "Create /d/b wait", "Create /d/f wait"]
@@ -659,7 +819,11 @@ fn what_is_missed_while_a_directory_is_listed_that_just_came_is_told() {
     let mut played = Played::live(settings);
     let listed = |played: &mut Played, path, entries: &[(&[u8], Kind)]| {
         let entries = entries.iter().map(|(name, kind)| (name.to_vec(), *kind)).collect();
-        played.handle(Input::Listed { mirror: MirrorId(0), path: at(path), entries })
+        played.handle(Input::Listed {
+            mirror: MirrorId(0),
+            path: at(path),
+            listed: Listed { entries, is_whole: true },
+        })
     };
     let root: [(&[u8], Kind); 1] = [(b"d", Kind::Directory)];
     played.tell(News::Lost(at("")));

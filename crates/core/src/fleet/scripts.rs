@@ -9,8 +9,8 @@ use crate::{
     input::Input,
     job::JobId,
     mirror::{
-        State, Verdict,
-        scripted::{Scripted, Spawned},
+        Verdict,
+        scripted::{OnePass, Scripted, Spawned},
     },
     notice::MirrorId,
     queue::ordered::EventId,
@@ -59,19 +59,16 @@ impl Fleet {
     pub(super) fn handle_script(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
         match input {
             Input::Called { mirror, result, has_plans } => {
-                let has_failed = result.is_err();
                 if let Some(mirror) = self.scripted(mirror) {
                     mirror.called(result, now, effects);
-                    let is_begun = *mirror.state() != State::Starting;
-                    self.give_up_onepass(has_failed && !is_begun, now);
                     if !has_plans {
                         self.give_up_what_is_stuck(now, effects);
                     }
                 }
             }
-            Input::Listed { mirror, path, entries } => {
+            Input::Listed { mirror, path, listed } => {
                 if let Some(mirror) = self.scripted(mirror) {
-                    mirror.listed(&path, entries, now, effects);
+                    mirror.listed(&path, listed, now, effects);
                 }
             }
             Input::ChildEnded { job, exit } if !self.retired_ended(job, effects) => {
@@ -80,26 +77,39 @@ impl Fleet {
                 }
             }
             Input::Collected { job, result } if !self.retired_ended(job, effects) => {
-                let has_failed = result.is_err();
                 let Some(mirror) = self.worker(job) else { return };
-                let is_begun = *mirror.state() != State::Starting;
                 if mirror.collected(job, result, now, effects) == Verdict::EndDaemon {
                     self.end_for_failure(now);
                 }
-                self.give_up_onepass(has_failed && !is_begun, now);
             }
             _ => {}
         }
     }
 
-    /// A script that fails at the beginning fails again, and one pass is not to take for ever.
-    fn give_up_onepass(&mut self, has_failed: bool, now: Moment) {
-        if has_failed && self.limits.onepass {
-            self.end_for_failure(now);
+    /// What fails each time may do so for ever, and one pass has an end: when nothing else is left, the daemon
+    /// ends.
+    pub(super) fn give_up_what_fails(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let mut failed = Vec::new();
+        for member in &self.mirrors {
+            match member {
+                Member::Scripted(mirror) => match mirror.one_pass() {
+                    OnePass::Runs => return,
+                    OnePass::Done => {}
+                    OnePass::Failed(events) => failed.push((mirror.id(), events)),
+                },
+                Member::Built(_) if !is_done(member) => return,
+                Member::Built(_) => {}
+            }
         }
+        if failed.is_empty() || !self.retired.is_empty() {
+            return;
+        }
+        let report = |(id, events)| Effect::Report(Event::OnepassFailed(id, events));
+        effects.extend(failed.into_iter().map(report));
+        self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
     }
 
-    /// Nor is it to wait for what does not come: when all but scripts that do nothing with their
+    /// Nor is one pass to wait for what does not come: when all but scripts that do nothing with their
     /// beginning is done, and they have no other plans, nothing will end it.
     fn give_up_what_is_stuck(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let stuck = |it: &&Member| matches!(it, Member::Scripted(mirror) if mirror.is_stuck(now));

@@ -9,6 +9,9 @@
 //! script has a function for the beginning or is told what the one before was not: the target becomes
 //! equal to the source. Only what went unseen may stay there, if nothing says that it went: neither a
 //! beginning nor a full event.
+//!
+//! What is told of one name may fail each time, as long as it is there. Then all is equal that does not
+//! depend on that, and in the end, when it is gone, everything.
 
 use alloc::{format, string::String, vec, vec::Vec};
 use core::{mem, ops::Range, panic::AssertUnwindSafe, time::Duration};
@@ -16,7 +19,7 @@ use core::{mem, ops::Range, panic::AssertUnwindSafe, time::Duration};
 use crate::{
     effect::{Call, Effect},
     fleet::{Entrant, Fleet, Limits},
-    input::{Answer, ChildExit, Gate, Input, Signal},
+    input::{Answer, ChildExit, Gate, Input, Listed, Signal},
     job::{Failure, JobId},
     mirror::{
         State,
@@ -59,7 +62,11 @@ struct World {
     failing: Random,
     is_failing: bool,
     takes: Takes,
+    /// Whatever brings something of this name fails.
+    cursed: Option<&'static [u8]>,
 }
+
+const CURSED: &[u8] = b"b";
 
 /// Whether something may happen of which nothing is told, since the kernel loses it or the source is
 /// gone.
@@ -98,6 +105,15 @@ impl Deed {
         Self { etype: entry.etype(), path: entry.path().clone(), to: entry.to().cloned() }
     }
 
+    /// Whether it brings something of this name.
+    fn brings(&self, name: &[u8]) -> bool {
+        let Self { etype, path, to } = self;
+        let path = to.as_ref().unwrap_or(path);
+        let is_change =
+            matches!(etype, Etype::Create | Etype::Modify | Etype::Attrib | Etype::Move);
+        is_change && has(path, name)
+    }
+
     /// A rename among other deeds can't be repeated: there may be something else of the old name.
     fn do_to(&self, target: &mut Tree, source: &Tree, is_alone: bool) {
         let Self { etype, path, to } = self;
@@ -118,6 +134,10 @@ impl Deed {
             (_, to) => bring(to.as_ref().unwrap_or(path), source, target),
         }
     }
+}
+
+fn has(path: &TreePath, name: &[u8]) -> bool {
+    path.components().any(|it| it == name)
 }
 
 /// `mkdir -p`, as far as there is something at the source.
@@ -181,6 +201,7 @@ impl World {
             losses: random.pick(&[Losses::Never, Losses::NotYet]),
             takes: random.pick(&[Takes::Lists, Takes::OneByOne]),
             is_failing: true,
+            cursed: random.once_in(2).then_some(CURSED),
             failing: random,
         }
     }
@@ -273,7 +294,8 @@ impl World {
                 |it: &TreePath| if self.source.is_dir(it) { Kind::Directory } else { Kind::Other };
             let list = self.source.children(&path).into_iter().filter(|_| self.is_mounted);
             let entries = list.map(|it| (it.name().unwrap().to_vec(), kind(&it))).collect();
-            self.handle(Input::Listed { mirror, path, entries })
+            let listed = Listed { entries, is_whole: self.is_mounted };
+            self.handle(Input::Listed { mirror, path, listed })
         })
     }
 
@@ -371,7 +393,7 @@ impl World {
                     Etype::Init | Etype::Blanket | Etype::Full => Pick::Skip,
                     _ => Pick::Take,
                 };
-                let ids = mirror.queue().select(is_change);
+                let ids = mirror.queue().select(self.now, is_change);
                 self.spawn(ids)?;
             }
             Call::Action if !is_bad => {
@@ -417,7 +439,12 @@ impl World {
         }
         let at = self.failing.below(self.children.len());
         let Child { job, deeds, source, is_stopped, .. } = self.children.remove(at);
-        let fate = if self.is_failing { self.failing.below(8) } else { 7 };
+        let is_cursed = self.cursed.is_some_and(|name| deeds.iter().any(|it| it.brings(name)));
+        let fate = match is_cursed {
+            true => 0,
+            false if self.is_failing => self.failing.below(8),
+            false => 7,
+        };
         if fate != 0 && self.is_mounted {
             for deed in &deeds {
                 deed.do_to(&mut self.target, &source, deeds.len() == 1);
@@ -443,35 +470,79 @@ impl World {
         }
     }
 
+    /// Whether all that is left has failed, and failed alone, or waits for such.
+    fn is_at_rest(&mut self) -> bool {
+        let Some(name) = self.cursed else { return false };
+        let queue = self.fleet.scripted(self.mirror).unwrap().queue();
+        queue.iter().all(|entry| match entry.trouble() {
+            _ if entry.status() == Status::Block => true,
+            Some(trouble) => trouble.is_alone && trouble.tries > 2 && Deed::of(entry).brings(name),
+            None => false,
+        })
+    }
+
     /// Lets everything come to rest. Then the target is as the source, but for what nobody told.
     fn end(mut self) -> Found {
         self.is_failing = false;
         self.is_mounted = true;
-        for _ in 0..2_000 {
-            self.watch(|| true);
-            self.tell()?;
-            self.answer(|| true)?;
-            while !self.children.is_empty() {
-                self.work()?;
+        self.settle()?;
+        if let Some(name) = self.cursed {
+            self.check(|world, path| {
+                let queue = world.fleet.script(world.mirror).unwrap().queue();
+                let mut waiting =
+                    queue.iter().flat_map(|it| it.to().into_iter().chain([it.path()]));
+                has(path, name) || waiting.any(|it| it.contains(path) || path.contains(it))
+            })?;
+            let all: Vec<_> = self.source.paths().cloned().collect();
+            for path in all.iter().filter(|path| path.name() == Some(name)) {
+                for news in Change::Remove(path.clone()).apply(&mut self.source) {
+                    self.see(&news);
+                }
             }
-            self.check_queue()?;
-            match self.fleet.next_wakeup() {
-                Some(at) => self.wake_up(at)?,
-                None if self.covering.is_empty() && self.lists.is_empty() => break,
-                None => {}
-            }
+            self.settle()?;
         }
         let mirror = self.fleet.scripted(self.mirror).unwrap();
         if *mirror.state() != State::Live || !mirror.queue().is_empty() {
             let left = mirror.queue().iter().collect::<Vec<_>>();
             return Err(format!("in the end it is {:?}: {left:?}", mirror.state()));
         }
+        self.check(|_, _| false)
+    }
+
+    fn settle(&mut self) -> Found {
+        for _ in 0..3_000 {
+            self.watch(|| true);
+            self.tell()?;
+            self.answer(|| true)?;
+            while !self.children.is_empty() {
+                self.work()?;
+            }
+            self.answer(|| true)?;
+            self.check_queue()?;
+            let is_told = self.seen.is_empty() && self.covering.is_empty() && self.lists.is_empty();
+            let has_failed = self.fleet.script(self.mirror).unwrap().queue().failed_count() > 0;
+            let is_idle = is_told && self.children.is_empty();
+            if is_idle && has_failed && self.is_at_rest() {
+                break;
+            }
+            match self.fleet.next_wakeup() {
+                Some(at) => self.wake_up(at)?,
+                None if is_idle => break,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the target is as the source, but for what may be different.
+    fn check(&self, may_differ: impl Fn(&Self, &TreePath) -> bool) -> Found {
         let ScriptSettings { anew, full, .. } = self.settings;
         let may_stay = anew == Reset::Keep && !full && self.losses == Losses::Some;
         let is_wrong = |it: &&TreePath| {
             let (is, should) = (self.target.get(it), self.source.get(it));
             // Of the root itself scripts are told nothing.
-            !it.is_root() && is != should && !(may_stay && should.is_none())
+            let is_excused = it.is_root() || may_stay && should.is_none() || may_differ(self, it);
+            is != should && !is_excused
         };
         let mut wrong = self.source.paths().chain(self.target.paths()).filter(is_wrong);
         wrong.next().map_or(Ok(()), |path| {

@@ -1,11 +1,12 @@
 //! What becomes of news: events in the queue, in the words of the original.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::{MOST_EVENTS, Reset, Scripted, Sight, listings::Said};
 use crate::{
     effect::Effect,
     event::MirrorEvent,
+    input::Listed,
     mirror::State,
     notice::{Change, Edit, Kind, News},
     path::{TreePath, is_name},
@@ -65,7 +66,7 @@ impl Scripted {
             }
         }
         for directory in other.listings.directories() {
-            if !self.listings.is_asked(&directory) {
+            if !other.glances.contains(&directory) && !self.listings.is_asked(&directory) {
                 self.list(&directory, effects);
             }
         }
@@ -165,25 +166,47 @@ impl Scripted {
         if !self.settings.subdirectories && !path.is_root() {
             return;
         }
+        self.glances.remove(path);
         self.listings.ask(path);
         effects.push(Effect::List { mirror: self.id, path: path.clone() });
     }
 
+    /// Asks what a directory holds only to see what is not there any more.
+    pub(super) fn look_into(&mut self, path: &TreePath, effects: &mut Vec<Effect>) {
+        if !self.listings.is_asked(path) {
+            self.glances.insert(path.clone());
+            self.listings.ask(path);
+            effects.push(Effect::List { mirror: self.id, path: path.clone() });
+        }
+    }
+
     /// Takes in what a directory holds, of which that was asked: it is told as if it had just been
     /// made. Of a directory that is gone meanwhile, that is nothing. What came or went since then
-    /// was told.
+    /// was told. Where something failed that is not there any more, it is given up.
     pub fn listed(
         &mut self,
         path: &TreePath,
-        entries: Vec<(Vec<u8>, Kind)>,
+        listed: Listed,
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
+        let Listed { entries, is_whole } = listed;
+        let is_glance = self.glances.remove(path);
         let but = match self.listings.answer(path) {
             Said::Entries { but } => but,
             Said::Nothing => return,
+            Said::AskAgain if is_glance => return,
             Said::AskAgain => return self.list(path, effects),
         };
+        if is_whole && self.queue.failed_count() > 0 {
+            let names: BTreeSet<_> = entries.iter().map(|(name, _)| &**name).collect();
+            let holds = |name: &[u8]| names.contains(name) || but.contains(name);
+            self.queue.drop_missing(path, holds, now);
+            self.see_beginning();
+        }
+        if is_glance {
+            return;
+        }
         let is_told = |name: &[u8]| !is_name(name) || but.contains(name);
         for (name, kind) in entries.into_iter().filter(|(name, _)| !is_told(name)) {
             if let Some(path) = path.join(&name) {

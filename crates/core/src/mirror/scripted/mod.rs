@@ -12,15 +12,23 @@
 mod calls;
 mod hear;
 mod listings;
+mod one_pass;
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
 use core::time::Duration;
 
 pub use calls::Spawned;
+pub(crate) use one_pass::OnePass;
 
+use calls::Child;
 use listings::Listings;
 
-use super::{Connection, FIRST_RETRY, LOOK_AGAIN, Look, Resume, State, retry::Retry};
+use super::{Connection, LOOK_AGAIN, Look, Resume, State};
 use crate::{
     effect::{Call, Effect},
     event::{Event, MirrorEvent},
@@ -29,7 +37,7 @@ use crate::{
     job::JobId,
     notice::MirrorId,
     path::TreePath,
-    queue::ordered::{Bond, Entry, Etype, EventId, Ordered, OrderedPace, Refused},
+    queue::ordered::{Bond, Entry, Etype, EventId, Mark, Ordered, OrderedPace, Refused},
     time::Moment,
 };
 
@@ -89,7 +97,7 @@ pub struct Scripted {
     settings: ScriptSettings,
     state: State,
     queue: Ordered,
-    jobs: BTreeMap<JobId, Vec<EventId>>,
+    jobs: BTreeMap<JobId, Child>,
     /// The call that has not been answered yet.
     calling: Option<Pending>,
     /// The event by which the mirror begins, until it is done.
@@ -100,9 +108,16 @@ pub struct Scripted {
     /// Whether so much waits that nothing is added before all of it is done. Then what is there is told,
     /// since nothing else makes up for what happened meanwhile.
     is_full: bool,
-    retry: Retry,
+    /// How many tries have failed since the last one that did not, whatever they were.
+    failures: u32,
+    /// Nothing is tried before this, since so much has failed.
+    pause: Option<Moment>,
+    /// What was there when the beginning was done.
+    begun: Option<Mark>,
     idle: Idle,
     listings: Listings,
+    /// The directories that are listed only to see what is not there any more.
+    glances: BTreeSet<TreePath>,
 }
 
 /// How the source was watched up to now, by this mirror or one before it in its place.
@@ -117,12 +132,14 @@ enum Sight {
 }
 
 /// A call of the script for something that is due.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     /// The oldest event that was due.
     head: EventId,
     /// How many events there were.
     length: usize,
+    /// The events that it was given last.
+    asked: Vec<EventId>,
     /// Whether the script has begun or dropped something since.
     has_acted: bool,
     /// Whether it has begun a child, whose end it will be called for.
@@ -153,9 +170,12 @@ impl Scripted {
             reset: None,
             sight: Sight::None,
             is_full: false,
-            retry: Retry::new(FIRST_RETRY, u64::from(id.0) + 1),
+            failures: 0,
+            pause: None,
+            begun: None,
             idle: Idle::default(),
             listings: Listings::default(),
+            glances: BTreeSet::new(),
             settings,
         }
     }
@@ -301,7 +321,8 @@ impl Scripted {
     }
 
     fn hurry(&mut self) {
-        self.retry.reset();
+        self.failures = 0;
+        self.pause = None;
         self.queue.retry_now();
         self.wake();
     }
@@ -321,8 +342,12 @@ impl Scripted {
             _ if self.reset.is_some() => (!self.is_busy()).then_some(Moment::ORIGIN),
             _ if self.is_emptied() => Some(Moment::ORIGIN),
             _ if !may_call || !self.may_call() => None,
-            _ => Some(self.queue.next_due()?.max(self.idle.until.unwrap_or(Moment::ORIGIN))),
+            _ => Some(self.queue.next_due()?.max(self.left_alone_until())),
         }
+    }
+
+    fn left_alone_until(&self) -> Moment {
+        self.idle.until.max(self.pause).unwrap_or(Moment::ORIGIN)
     }
 
     fn may_call(&self) -> bool {
@@ -360,7 +385,7 @@ impl Scripted {
             self.is_full = false;
             self.tell_again(&TreePath::root(), effects);
         }
-        if !may_call || !self.may_call() || self.idle.until.is_some_and(|until| until > now) {
+        if !may_call || !self.may_call() || self.left_alone_until() > now {
             return false;
         }
         let Some(head) = self.queue.first_due(now) else { return false };
@@ -370,15 +395,21 @@ impl Scripted {
             Etype::Full if self.settings.full => Call::Full(head),
             _ => Call::Action,
         };
-        self.calling =
-            Some(Pending { head, length: self.queue.len(), has_acted: false, has_begun: false });
+        self.calling = Some(Pending {
+            head,
+            length: self.queue.len(),
+            asked: Vec::new(),
+            has_acted: false,
+            has_begun: false,
+        });
         effects.push(Effect::Script(self.id, call));
         true
     }
 
-    /// Whether there was too much, and all of it is done.
+    /// Whether there was too much, and all of it is done but what fails.
     fn is_emptied(&self) -> bool {
-        self.is_full && self.queue.is_empty() && self.calling.is_none()
+        let is_done = || self.queue.only_rests() && self.queue.len() <= MOST_EVENTS / 2;
+        self.is_full && !self.is_busy() && is_done()
     }
 
     /// Whether the event by which it begins is done is seen whenever one may have gone.
@@ -388,6 +419,7 @@ impl Scripted {
             self.init = None;
             if self.state == State::Starting {
                 self.state = State::Live;
+                self.begun.get_or_insert(self.queue.mark());
             }
         }
     }
@@ -414,7 +446,7 @@ impl Scripted {
             return Err(Spawned::TooMany);
         }
         self.queue.activate(ids).map_err(Spawned::Not)?;
-        self.jobs.insert(job, ids.to_vec());
+        self.jobs.insert(job, Child { events: ids.to_vec(), code: None });
         if let Some(calling) = &mut self.calling {
             calling.has_begun = true;
         }

@@ -16,17 +16,9 @@ pub(super) struct Clock {
     arrivals: BTreeMap<Turn, Moment>,
     /// The same, by their alarms.
     order: BTreeSet<(Moment, Turn)>,
-    /// Of those that failed. What failed together has one alarm, so there are few.
+    /// Of those that have an alarm of their own, and hold up nobody who does not depend on them. What
+    /// failed together has one alarm, so there are few.
     resting: BTreeMap<Moment, BTreeSet<Turn>>,
-}
-
-/// Which alarms count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Count {
-    /// All.
-    All,
-    /// Only those of what has failed: so much waits that nobody waits for more.
-    Resting,
 }
 
 impl Clock {
@@ -39,7 +31,7 @@ impl Clock {
         alarm
     }
 
-    /// An event has failed, and is not due before `alarm`.
+    /// An event is not due before `alarm`, whatever comes before or behind it.
     pub(super) fn rest(&mut self, turn: Turn, alarm: Moment) {
         self.resting.entry(alarm).or_default().insert(turn);
     }
@@ -57,33 +49,26 @@ impl Clock {
         }
     }
 
-    /// Forgets all that have failed, and returns them.
+    /// Forgets all that rest, and returns them.
     pub(super) fn take_resting(&mut self) -> impl Iterator<Item = Turn> + use<> {
         mem::take(&mut self.resting).into_values().flatten()
     }
 
-    /// The first that is not due at `now`. All before it are.
-    pub(super) fn first_early(&self, now: Moment, count: Count) -> Turn {
-        let after_now = (Excluded(now), Unbounded);
-        let resting = self.resting.range(after_now).filter_map(|(_, turns)| turns.first());
-        let resting = resting.min().copied().unwrap_or(Turn::END);
-        if count == Count::Resting {
-            return resting;
-        }
-        let after_now = (Excluded((now, Turn::END)), Unbounded);
-        let arrival = self.order.range(after_now).next().map_or(Turn::END, |&(_, turn)| turn);
-        resting.min(arrival)
+    /// The one that rests no more since the longest time, and since when, or which will be the next.
+    pub(super) fn first_resting(&self) -> Option<(Moment, Turn)> {
+        let (alarm, turns) = self.resting.first_key_value()?;
+        Some((*alarm, *turns.first()?))
     }
 
-    /// When this one and all before it are due.
-    pub(super) fn ready_at(&self, turn: Turn, count: Count) -> Moment {
-        let reaches = |turns: &BTreeSet<Turn>| turns.first().is_some_and(|first| *first <= turn);
-        let resting = self.resting.iter().rev().find(|(_, turns)| reaches(turns));
-        let resting = resting.map_or(Moment::ORIGIN, |(alarm, _)| *alarm);
-        let arrival = match count {
-            Count::All => self.arrivals.range(..=turn).next_back(),
-            Count::Resting => None,
-        };
-        arrival.map_or(resting, |(_, alarm)| resting.max(*alarm))
+    /// The first of those that came by themselves that is not due at `now`. All before it are.
+    pub(super) fn first_early(&self, now: Moment) -> Turn {
+        let after_now = (Excluded((now, Turn::END)), Unbounded);
+        self.order.range(after_now).next().map_or(Turn::END, |&(_, turn)| turn)
+    }
+
+    /// When this one and all before it are due that came by themselves.
+    pub(super) fn ready_at(&self, turn: Turn) -> Moment {
+        let last = self.arrivals.range(..=turn).next_back();
+        last.map_or(Moment::ORIGIN, |(_, alarm)| *alarm)
     }
 }

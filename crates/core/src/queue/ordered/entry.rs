@@ -1,5 +1,11 @@
 //! What an ordered queue holds.
 
+use alloc::{
+    format,
+    string::{String, ToString as _},
+    sync::Arc,
+};
+
 use crate::{
     notice::{Edit, Kind},
     path::TreePath,
@@ -104,6 +110,21 @@ pub struct Entry {
     pub(super) subject: Subject,
     pub(super) status: Status,
     pub(super) alarm: Moment,
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// How often the work on an event has failed, and why the last time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// How often it failed alone, or as one that was named. 0 while only lists have failed in which it
+    /// was one of several.
+    pub tries: u32,
+    /// Whether it is to be tried alone, since it failed alone.
+    pub is_alone: bool,
+    /// Why the last try failed.
+    pub why: Arc<str>,
+    /// When news of it may end its rest at the earliest.
+    pub(super) soonest: Moment,
 }
 
 impl Entry {
@@ -141,6 +162,27 @@ impl Entry {
     #[must_use]
     pub const fn status(&self) -> Status {
         self.status
+    }
+
+    /// What it is about, for people.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let etype = self.etype().name();
+        let named = |path: &TreePath| {
+            let slash = self.kind() == Kind::Directory && !path.is_root();
+            format!("{path}{}", if slash { "/" } else { "" })
+        };
+        match self.to() {
+            Some(to) => format!("{etype} of {} to {}", named(self.path()), named(to)),
+            None if self.etype().is_barrier() => etype.to_string(),
+            None => format!("{etype} on {}", named(self.path())),
+        }
+    }
+
+    /// Why it is tried again. `None` if it was not tried yet.
+    #[must_use]
+    pub const fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
     }
 
     /// When it is due; the origin of time if it is at once.

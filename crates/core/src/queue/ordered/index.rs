@@ -1,7 +1,10 @@
 //! Finds the newest event that has to do with a new one, in steps in proportion to the depth of
 //! its path.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{
     entry::{Etype, Subject},
@@ -132,6 +135,34 @@ impl Index {
             });
         }
         newest
+    }
+
+    /// All behind this turn that are about one of exactly these names.
+    pub(super) fn behind(&self, subject: &Subject, turn: Turn) -> BTreeSet<Turn> {
+        let nodes = ends(subject).filter_map(|(path, _)| self.nodes.get(path));
+        let turns = nodes.flat_map(|node| node.here.iter().map(|&(_, it)| it));
+        turns.filter(|&it| it > turn).collect()
+    }
+
+    /// All that are about this name or something below it.
+    pub(super) fn at_and_below(&self, path: &TreePath) -> BTreeSet<Turn> {
+        let Some(node) = self.nodes.get(path) else { return BTreeSet::new() };
+        let here = node.here.iter().map(|&(_, turn)| turn);
+        here.chain(node.below.iter().copied()).collect()
+    }
+
+    /// All behind this turn by which this entry may have gone: it went itself, or something happened to
+    /// a directory that holds it.
+    pub(super) fn may_end(&self, path: &TreePath, turn: Turn) -> Vec<Turn> {
+        let behind = |path: &TreePath, class| {
+            let node = self.nodes.get(path);
+            let turns = node.map(|node| node.here.range((class, turn)..=(class, Turn::END)));
+            turns.into_iter().flatten().map(|&(_, it)| it).filter(move |&it| it > turn)
+        };
+        let here = [Class::Delete, Class::Directory].map(|class| behind(path, class));
+        let mut found: Vec<_> = here.into_iter().flatten().collect();
+        each_above(path, |above| found.extend(behind(&above, Class::Directory)));
+        found
     }
 
     /// The newest of those of exactly this name.

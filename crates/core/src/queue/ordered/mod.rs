@@ -12,12 +12,14 @@
 //!   its time: what is behind it is not held up by a file that comes and goes.
 //! - What has waited for one event and meets another one before it goes on waiting, for that.
 //! - What is tried again keeps its place, and still waits for what it waited for.
+//! - What has failed holds up only what depends on it (`failing`).
 //! - The time of the next wake-up is the time at which something can be begun, not the earliest of
 //!   all alarms.
 //! - With much in the queue nothing waits for its delay, but what has failed still rests.
 
 mod clock;
 mod entry;
+mod failing;
 mod index;
 mod relation;
 
@@ -30,7 +32,8 @@ use alloc::{
 };
 use core::time::Duration;
 
-pub use entry::{Entry, Etype, EventId, Status};
+pub use entry::{Entry, Etype, EventId, Status, Trouble};
+pub use failing::{Attempt, Blame};
 pub use relation::Bond;
 
 use crate::{
@@ -38,8 +41,9 @@ use crate::{
     path::TreePath,
     time::Moment,
 };
-use clock::{Clock, Count};
+use clock::Clock;
 use entry::Subject;
+use failing::Failing;
 use index::{Index, Turn};
 use relation::{Relation, relation};
 
@@ -49,12 +53,17 @@ pub struct Ordered {
     pace: OrderedPace,
     slots: BTreeMap<Turn, Slot>,
     turns: BTreeMap<EventId, Turn>,
-    /// The turns of all that can be worked on when its time has come.
+    /// The turns of all that can be worked on when its time and that of all before it has come.
     waiting: BTreeSet<Turn>,
     index: Index,
+    failing: Failing,
     clock: Clock,
     next: u64,
 }
+
+/// A place in the line: what came before it, and what came behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(Turn);
 
 /// When events are due, and which wait for which.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +79,10 @@ pub struct OrderedPace {
 #[derive(Debug)]
 struct Slot {
     entry: Entry,
+    /// Whether its alarm is its own, and not that of its arrival.
+    rests: bool,
+    /// Whether it is not tried again if it fails, since what it would bring is gone.
+    is_last_try: bool,
     /// What it waits for, or has waited for when it was taken together with that.
     blocker: Option<Turn>,
     /// What waits for it.
@@ -77,12 +90,12 @@ struct Slot {
 }
 
 /// How the work on events ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It is done.
     Done,
-    /// It is to be tried again, not before this time.
-    Again(Moment),
+    /// It is to be tried again.
+    Failed(Attempt),
 }
 
 /// Why something cannot be done to an event.
@@ -115,6 +128,7 @@ impl Ordered {
             turns: BTreeMap::new(),
             waiting: BTreeSet::new(),
             index: Index::default(),
+            failing: Failing::default(),
             clock: Clock::default(),
             next: 1,
         }
@@ -136,6 +150,17 @@ impl Ordered {
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.slots.values().map(|slot| &slot.entry)
+    }
+
+    /// The end of the line as it is now.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark(Turn(self.next))
+    }
+
+    /// All events before this place that are not done, oldest first.
+    pub fn until(&self, mark: Mark) -> impl Iterator<Item = &Entry> {
+        self.slots.range(..mark.0).map(|(_, slot)| &slot.entry)
     }
 
     /// The event of this name. `None` if it is done, discarded or became another one.
@@ -191,6 +216,7 @@ impl Ordered {
     /// Places a new event by what it has to do with the newest one that it meets. Whether it is
     /// still one.
     fn place(&mut self, new: Subject, now: Moment) -> bool {
+        self.take_in_news(&new, now);
         let met = self.newest(&new, Turn::END);
         let Some((turn, old)) = met.and_then(|turn| Some((turn, self.slots.get(&turn)?))) else {
             self.arrive(new, now, None);
@@ -198,10 +224,10 @@ impl Ordered {
         };
         let is_active = old.entry.status == Status::Active;
         match relation(&old.entry.subject, &new, self.pace.bond) {
-            Relation::Replace if !is_active => self.exchange(turn, new),
+            Relation::Replace if !is_active => self.exchange(turn, new, now),
             Relation::ToDelete if !is_active => {
                 let Subject { path, kind, .. } = old.entry.subject.clone();
-                self.exchange(turn, Subject { etype: Etype::Delete, path, kind, to: None });
+                self.exchange(turn, Subject { etype: Etype::Delete, path, kind, to: None }, now);
                 self.arrive(new, now, Some(turn));
             }
             Relation::Split => {
@@ -220,7 +246,8 @@ impl Ordered {
     }
 
     fn newest(&self, new: &Subject, before: Turn) -> Option<Turn> {
-        self.index.newest(new, before, self.pace.bond)
+        let failed = self.failing.index.newest(new, before, Bond::Tight);
+        self.index.newest(new, before, self.pace.bond).max(failed)
     }
 
     fn arrive(&mut self, subject: Subject, now: Moment, blocker: Option<Turn>) {
@@ -232,8 +259,10 @@ impl Ordered {
         let (id, turn) = (EventId(self.next), Turn(self.next));
         self.next += 1;
         self.index.add(turn, &subject);
-        let entry = Entry { id, subject, status: Status::Wait, alarm };
-        self.slots.insert(turn, Slot { entry, blocker: None, blocks: Vec::new() });
+        let entry = Entry { id, subject, status: Status::Wait, alarm, trouble: None };
+        let (rests, is_last_try) = (false, false);
+        let slot = Slot { entry, rests, is_last_try, blocker: None, blocks: Vec::new() };
+        self.slots.insert(turn, slot);
         self.turns.insert(id, turn);
         self.wait_for(turn, blocker);
         id
@@ -244,23 +273,30 @@ impl Ordered {
         let Some(slot) = self.slots.get_mut(&turn) else { return };
         slot.blocker = blocker;
         slot.entry.status = if blocker.is_some() { Status::Block } else { Status::Wait };
+        let (rests, alarm) = (slot.rests, slot.entry.alarm);
         match blocker.and_then(|blocker| self.slots.get_mut(&blocker)) {
             Some(blocker) => {
                 blocker.blocks.push(turn);
                 self.waiting.remove(&turn);
+                if rests {
+                    self.clock.remove(turn, alarm);
+                }
             }
+            None if rests => self.clock.rest(turn, alarm),
             None => {
                 self.waiting.insert(turn);
             }
         }
     }
 
-    /// Puts an event of another name into the place of this one.
-    fn exchange(&mut self, turn: Turn, subject: Subject) {
+    /// Puts an event of another name into the place of this one. It has not failed.
+    fn exchange(&mut self, turn: Turn, subject: Subject, now: Moment) {
+        self.forgive(turn, now + self.pace.delay);
         let Some(slot) = self.slots.get_mut(&turn) else { return };
         self.index.remove(turn, &slot.entry.subject);
         self.index.add(turn, &subject);
         self.turns.remove(&slot.entry.id);
+        slot.is_last_try = false;
         slot.entry.id = EventId(self.next);
         slot.entry.subject = subject;
         self.turns.insert(slot.entry.id, turn);
@@ -276,44 +312,60 @@ impl Ordered {
     /// When [`first_due`](Self::first_due) will have an answer, if nothing happens before.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
-        let first = self.waiting.first()?;
-        Some(self.clock.ready_at(*first, self.count()))
-    }
-
-    /// All events up to the first whose time has not come, oldest first.
-    pub fn due(&self, now: Moment) -> impl Iterator<Item = &Entry> {
-        let end = self.clock.first_early(now, self.count());
-        self.slots.range(..end).map(|(_, slot)| &slot.entry)
+        let ready = |turn: &Turn| {
+            if self.is_crowded() { Moment::ORIGIN } else { self.clock.ready_at(*turn) }
+        };
+        let waiting = self.waiting.first().map(ready);
+        let resting = self.clock.first_resting().map(|(alarm, _)| alarm);
+        waiting.into_iter().chain(resting).min()
     }
 
     /// The oldest event that is due and waits for nothing.
     #[must_use]
     pub fn first_due(&self, now: Moment) -> Option<&Entry> {
-        let turn = self.waiting.first()?;
-        let is_due = *turn < self.clock.first_early(now, self.count());
-        is_due.then(|| self.slots.get(turn)).flatten().map(|slot| &slot.entry)
+        let end = if self.is_crowded() { Turn::END } else { self.clock.first_early(now) };
+        let waiting = self.waiting.first().filter(|turn| **turn < end).copied();
+        let resting = self.clock.first_resting().filter(|&(alarm, _)| alarm <= now);
+        let turn = waiting.into_iter().chain(resting.map(|(_, turn)| turn)).min()?;
+        self.slots.get(&turn).map(|slot| &slot.entry)
     }
 
-    fn count(&self) -> Count {
-        if self.len() < self.pace.max_delays { Count::All } else { Count::Resting }
+    /// Whether there is so much that nothing waits for its delay.
+    fn is_crowded(&self) -> bool {
+        self.len() >= self.pace.max_delays
     }
 
-    /// The events that one list takes, whether they are due or not: neither what is being worked
-    /// on nor what is not wanted, and nothing that waits for any of that or would have to.
-    pub fn select(&self, mut pick: impl FnMut(&Entry) -> Pick) -> Vec<EventId> {
+    /// Whether nothing can be worked on but what has failed, or has an alarm of its own.
+    #[must_use]
+    pub fn only_rests(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The events that one list takes, whether their delay is over or not: neither what is being worked
+    /// on nor what is not wanted, and nothing that waits for any of that or would have to. What has failed
+    /// is not mixed with what has not, nor taken before it is due.
+    pub fn select(&self, now: Moment, mut pick: impl FnMut(&Entry) -> Pick) -> Vec<EventId> {
         let mut taken = Vec::new();
         let mut left = BTreeSet::new();
         // What an event waits for may be taken, and not what it met besides.
         let mut met = Index::default();
+        let mut sort = None;
         for (&turn, slot) in &self.slots {
             let Entry { id, subject, status, .. } = &slot.entry;
+            if self.failing.is_enough(sort, taken.len()) {
+                break;
+            }
             let waits = slot.blocker.is_some_and(|blocker| left.contains(&blocker));
             let is_held = *status == Status::Active
                 || waits
+                || !slot.entry.fits(sort, now)
                 || met.newest(subject, turn, self.pace.bond).is_some();
             let wanted = if is_held { Pick::Skip } else { pick(&slot.entry) };
             match wanted {
-                Pick::Take => taken.push(*id),
+                Pick::Take => {
+                    sort.get_or_insert(slot.entry.sort());
+                    taken.push(*id);
+                }
                 Pick::Skip => {
                     left.insert(turn);
                     met.add(turn, subject);
@@ -379,12 +431,11 @@ impl Ordered {
     /// matter.
     pub fn settle(&mut self, ids: &[EventId], ended: Ended) {
         match ended {
-            Ended::Done => self.finish(ids),
-            Ended::Again(alarm) => {
-                for id in ids {
-                    self.rest(*id, alarm);
-                }
+            Ended::Done => {
+                self.failing.count_success(ids.iter().any(|id| self.has_failed(*id)));
+                self.finish(ids);
             }
+            Ended::Failed(attempt) => self.fail(ids, &attempt),
         }
     }
 
@@ -394,6 +445,9 @@ impl Ordered {
             let Some(turn) = self.turns.remove(id) else { continue };
             let Some(slot) = self.slots.remove(&turn) else { continue };
             self.index.remove(turn, &slot.entry.subject);
+            if slot.entry.trouble.is_some() {
+                self.failing.remove(turn, &slot.entry.subject);
+            }
             self.clock.remove(turn, slot.entry.alarm);
             self.waiting.remove(&turn);
             freed.extend(slot.blocks.into_iter().map(|it| (turn, it)));
@@ -411,30 +465,9 @@ impl Ordered {
         }
         slot.blocker = None;
         if slot.entry.status == Status::Block {
-            let next = self.index.newest(&slot.entry.subject, turn, self.pace.bond);
+            let subject = slot.entry.subject.clone();
+            let next = self.newest(&subject, turn);
             self.wait_for(turn, next);
-        }
-    }
-
-    fn rest(&mut self, id: EventId, alarm: Moment) {
-        let Some(&turn) = self.turns.get(&id) else { return };
-        let Some(slot) = self.slots.get_mut(&turn) else { return };
-        self.clock.remove(turn, slot.entry.alarm);
-        self.clock.rest(turn, alarm);
-        slot.entry.alarm = alarm;
-        if slot.blocker.is_some() {
-            slot.entry.status = Status::Block;
-        } else {
-            slot.entry.status = Status::Wait;
-            self.waiting.insert(turn);
-        }
-    }
-
-    /// What has failed is due at once.
-    pub fn retry_now(&mut self) {
-        for turn in self.clock.take_resting() {
-            let Some(slot) = self.slots.get_mut(&turn) else { continue };
-            slot.entry.alarm = Moment::ORIGIN;
         }
     }
 

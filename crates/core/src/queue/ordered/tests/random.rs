@@ -11,7 +11,9 @@ use super::twin::{Twin, at};
 use crate::{
     notice::{Change, Edit, Kind},
     path::TreePath,
-    queue::ordered::{Bond, Ended, Entry, Etype, EventId, Ordered, OrderedPace, Pick},
+    queue::ordered::{
+        Attempt, Blame, Bond, Ended, Entry, Etype, EventId, Ordered, OrderedPace, Pick,
+    },
     sim::random::Random,
     time::Moment,
 };
@@ -29,7 +31,7 @@ struct Pair {
 
 impl Pair {
     fn step(&mut self, random: &mut Random) -> String {
-        match random.below(16) {
+        match random.below(17) {
             0..6 => self.push(random),
             6..8 => self.push_move(random),
             8 => self.push_at_once(random),
@@ -51,6 +53,11 @@ impl Pair {
                 format!("activate {taken:?}")
             }
             13 => self.discard(random),
+            14 if random.once_in(4) => {
+                self.queue.retry_now();
+                self.twin.retry_now();
+                "try again now".into()
+            }
             _ => self.settle(random),
         }
     }
@@ -94,9 +101,11 @@ impl Pair {
 
     fn select(&self, seed: u64) -> Vec<EventId> {
         let mut random = Random::new(seed);
-        let taken = self.queue.select(|_| if random.once_in(4) { Pick::Skip } else { Pick::Take });
+        let taken = self
+            .queue
+            .select(self.now, |_| if random.once_in(4) { Pick::Skip } else { Pick::Take });
         let mut random = Random::new(seed);
-        assert_eq!(numbers(&taken), self.twin.select(|_| !random.once_in(4)));
+        assert_eq!(numbers(&taken), self.twin.select(self.now, |_| !random.once_in(4)));
         taken
     }
 
@@ -115,7 +124,7 @@ impl Pair {
         let waits = item.status == "wait";
         assert_eq!(self.queue.discard(id).is_ok(), waits);
         if waits {
-            self.twin.settle(&[id.0], None);
+            self.twin.settle(&[id.0], Some(()));
         }
         format!("discard {id:?}")
     }
@@ -124,16 +133,22 @@ impl Pair {
         let active = self.twin.items.iter().filter(|item| item.status == "active");
         let ids: Vec<_> =
             active.filter(|_| random.once_in(2)).map(|item| EventId(item.id)).collect();
-        let again = random.once_in(3).then(|| self.now + Duration::from_secs(2));
-        self.queue.settle(&ids, again.map_or(Ended::Done, Ended::Again));
-        self.twin.settle(&numbers(&ids), again);
-        format!("settle {ids:?} {again:?}")
+        let pause = Duration::from_secs(2);
+        let (is_failed, is_each) = (random.once_in(3), random.once_in(3));
+        if is_failed {
+            let blame = if is_each { Blame::Each } else { Blame::Some };
+            let attempt = Attempt { now: self.now, pause, blame, why: "no".into() };
+            self.queue.settle(&ids, Ended::Failed(attempt));
+            self.twin.fail(&numbers(&ids), (self.now, pause, is_each));
+        } else {
+            self.queue.settle(&ids, Ended::Done);
+            self.twin.settle(&numbers(&ids), Some(()));
+        }
+        format!("settle {ids:?}, failed {is_failed}, each {is_each}")
     }
 
     fn compare(&self) {
         assert_eq!(self.show(), self.twin.show());
-        let due: Vec<_> = self.queue.due(self.now).map(Entry::id).collect();
-        assert_eq!(numbers(&due), self.twin.due(self.now));
         let first = self.queue.first_due(self.now).map(|entry| entry.id().0);
         assert_eq!(first, self.twin.first_due(self.now));
         assert_eq!(self.queue.next_due(), self.twin.next_due());

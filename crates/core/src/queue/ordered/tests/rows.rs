@@ -12,8 +12,10 @@ use crate::{
     notice::{Change, Edit, Kind},
     path::TreePath,
     queue::ordered::{
-        Bond, Ended, Entry, Etype, EventId, Ordered, OrderedPace, Pick, Refused, Status,
+        Attempt, Blame, Bond, Ended, Entry, Etype, EventId, Ordered, OrderedPace, Pick, Refused,
+        Status,
     },
+    time::Moment,
 };
 
 fn queue() -> Ordered {
@@ -135,8 +137,8 @@ fn the_oldest_delay_lets_go_of_itself_and_a_list_takes_all() {
     push(&mut queue, "Create b", 4);
     assert_eq!(queue.next_due(), Some(at(10)));
     assert_eq!(queue.first_due(at(9)), None);
-    assert_eq!(queue.due(at(10)).count(), 1);
-    let all = queue.select(|_| Pick::Take);
+    assert_eq!(queue.first_due(at(10)).unwrap().title(), "Create on /a");
+    let all = queue.select(at(10), |_| Pick::Take);
     assert_eq!(queue.activate(&all), Ok(()));
     assert_eq!(queue.next_due(), None);
     push(&mut queue, "Create c, Modify a", 11);
@@ -152,13 +154,14 @@ fn with_much_in_the_queue_nothing_waits_for_its_delay_but_what_failed_does() {
     push(&mut queue, "Create a, Create b", 5);
     assert_eq!(queue.next_due(), Some(at(35)));
     push(&mut queue, "Create c", 6);
-    assert_eq!(queue.due(at(6)).count(), 3);
-    let a = first(&queue, 6);
-    queue.settle(&[a], Ended::Again(at(8)));
+    assert_eq!(queue.next_due(), Some(Moment::ORIGIN));
+    let all = queue.select(at(6), |_| Pick::Take);
+    assert_eq!(queue.activate(&all), Ok(()));
+    queue.settle(&all, failed(6, 2));
     assert_eq!(queue.first_due(at(7)), None);
     assert_eq!(queue.next_due(), Some(at(8)));
     queue.retry_now();
-    assert_eq!(first(&queue, 7), a);
+    assert_eq!(first(&queue, 7), all[0]);
 }
 
 #[test]
@@ -168,13 +171,13 @@ fn a_list_leaves_out_what_waits_for_what_it_leaves_out() {
     let no_e = |entry: &Entry| {
         if entry.path().as_bytes() == b"d/e" { Pick::Skip } else { Pick::Take }
     };
-    let taken = queue.select(no_e);
+    let taken = queue.select(at(0), no_e);
     let names = taken.iter().map(|&id| queue.get(id).unwrap().path().to_string());
     assert_eq!(names.collect::<Vec<_>>(), ["/d", "/g"]);
     let until_e = |entry: &Entry| {
         if entry.path().as_bytes() == b"d/e" { Pick::Stop } else { Pick::Take }
     };
-    assert_eq!(queue.select(until_e).len(), 1);
+    assert_eq!(queue.select(at(0), until_e).len(), 1);
 }
 
 #[test]
@@ -185,7 +188,7 @@ fn a_list_leaves_out_what_has_met_something_that_is_worked_on() {
     let create = first(&queue, 0);
     assert_eq!(queue.activate(&[create]), Ok(()));
     push(&mut queue, "Delete d/b, Delete d/", 0);
-    let taken = queue.select(|_| Pick::Take);
+    let taken = queue.select(at(0), |_| Pick::Take);
     let names = taken.iter().map(|&id| queue.get(id).unwrap().path().to_string());
     assert_eq!(names.collect::<Vec<_>>(), ["/d/b"]);
 }
@@ -232,7 +235,7 @@ fn what_takes_the_place_of_another_one_has_its_time() {
     push(&mut queue, "Delete a, Create b", 0);
     push(&mut queue, "Create a", 9);
     assert_eq!(show(&queue), "Create a, Create b");
-    assert_eq!(queue.due(at(10)).count(), 2);
+    assert_eq!(queue.next_due(), Some(at(10)));
 }
 
 #[test]
@@ -256,12 +259,156 @@ fn what_is_tried_again_keeps_its_place_and_what_it_waited_for() {
     let mut queue = queue();
     push(&mut queue, "Create d/, Create d/f", 0);
     push(&mut queue, "Create g", 11);
-    let list = queue.select(|_| Pick::Take);
+    let list = queue.select(at(11), |_| Pick::Take);
     assert_eq!(queue.activate(&list), Ok(()));
-    queue.settle(&list, Ended::Again(at(30)));
+    queue.settle(&list, failed(20, 10));
     assert_eq!(show(&queue), "Create d/, Create d/f (block), Create g");
     assert_eq!(queue.next_due(), Some(at(30)));
-    assert_eq!(queue.due(at(30)).count(), 3);
+}
+
+/// A try that failed at this second, after which an event rests for so many at first.
+fn failed(seconds: u64, pause: u64) -> Ended {
+    let (now, pause) = (at(seconds), Duration::from_secs(pause));
+    Ended::Failed(Attempt { now, pause, blame: Blame::Some, why: "no".into() })
+}
+
+/// Lets the event that is due first fail.
+fn fail_first(queue: &mut Ordered, seconds: u64) -> EventId {
+    let id = first(queue, seconds);
+    assert_eq!(queue.activate(&[id]), Ok(()));
+    queue.settle(&[id], failed(seconds, 1));
+    id
+}
+
+#[test]
+fn a_failed_event_holds_up_only_what_depends_on_it() {
+    let mut queue = queue();
+    push(&mut queue, "Create d/, Create d/f, Create g, Modify g, Create h", 0);
+    fail_first(&mut queue, 10);
+    fail_first(&mut queue, 10);
+    let left = "Create d/, Create d/f (block), Create g, Modify g (block), Create h";
+    assert_eq!(show(&queue), left);
+    assert_eq!(queue.first_due(at(10)).unwrap().title(), "Create on /h");
+    push(&mut queue, "Attrib g, Create d/e/, Create i", 10);
+    assert!(show(&queue).ends_with("Attrib g (block), Create d/e/ (block), Create i"));
+    let list = queue.select(at(10), |_| Pick::Take);
+    assert_eq!(list.len(), 2, "h and i");
+}
+
+#[test]
+fn a_failed_event_rests_longer_each_time_but_not_for_ever() {
+    let mut queue = queue();
+    push(&mut queue, "Create a", 0);
+    let (mut now, mut last) = (10, 0);
+    for _ in 0..20 {
+        fail_first(&mut queue, now);
+        let until = queue.next_due().unwrap();
+        let rest = until.since(at(now)).as_secs_f64();
+        assert!(rest <= 300.0 && rest >= f64::from(last).min(220.0), "{rest} after {last}");
+        last = u32::try_from(until.since(at(now)).as_secs()).unwrap();
+        now += u64::from(last) + 1;
+    }
+    assert!(last > 220);
+    // What happens to it may have cured it.
+    push(&mut queue, "Attrib a", now);
+    assert!(queue.next_due().unwrap() <= at(now + 1));
+}
+
+#[test]
+fn what_was_to_be_brought_and_is_gone_is_not_tried_again() {
+    let rows = [
+        ("Create a", "Delete a", "Delete a"),
+        ("Create a", "Attrib a, Delete a", "Delete a"),
+        ("Create d/", "Create d/f, Delete d/f, Delete d/", "Delete d/f, Delete d/ (block)"),
+        ("Create d/f", "Delete d/", "Delete d/"),
+        ("Create a", "Move a b", "Delete a, Create b"),
+        ("Create d/f", "Move d/ e/", "Delete d/, Create e/"),
+        ("Move a b", "Delete b", "Delete a, Delete b"),
+        ("Move a d/b", "Delete d/", "Delete a, Delete d/"),
+        // Nothing makes up for that.
+        ("Delete a", "Create b", "Delete a, Create b"),
+        ("Delete a", "Create a", "Create a"),
+        ("Delete d/", "Create d/", "Delete d/, Create d/ (block)"),
+    ];
+    for (fails, news, wanted) in rows {
+        for is_running in [false, true] {
+            let mut queue = queue();
+            push(&mut queue, fails, 0);
+            let id = fail_first(&mut queue, 10);
+            assert_eq!(queue.activate(&[id]), Ok(()));
+            if is_running {
+                push(&mut queue, news, 10);
+                queue.settle(&[id], failed(10, 1));
+            } else {
+                queue.settle(&[id], failed(10, 1));
+                push(&mut queue, news, 10);
+            }
+            // A create is not joined with what is being worked on.
+            let wanted = match (fails, is_running) {
+                ("Delete a", true) if news == "Create a" => "Delete a, Create a (block)",
+                _ => wanted,
+            };
+            let seen = show(&queue).replace("Attrib a, ", "").replace("Create d/f (block), ", "");
+            let seen = seen.replace("Create d/f, ", "");
+            let seen = if fails.starts_with("Move") { seen.replace(" (block)", "") } else { seen };
+            assert_eq!(seen, wanted, "{fails}; {news}; {is_running}");
+        }
+    }
+}
+
+#[test]
+fn what_has_failed_once_is_tried_again_also_if_it_is_gone() {
+    let mut queue = queue();
+    push(&mut queue, "Create a", 0);
+    fail_first(&mut queue, 10);
+    push(&mut queue, "Delete a", 10);
+    assert_eq!(show(&queue), "Create a, Delete a (block)");
+    assert_eq!(queue.next_due(), Some(at(11)));
+    fail_first(&mut queue, 11);
+    assert_eq!(show(&queue), "Delete a");
+}
+
+#[test]
+fn the_one_of_a_list_that_fails_is_found_and_the_others_go() {
+    for bad in [0, 1, 500, 998, 999] {
+        let mut queue = queue();
+        for n in 0..1_000 {
+            push(&mut queue, &format!("Create f{n:03}"), 0);
+        }
+        let (mut tries, mut now) = (0, 10);
+        while queue.len() > 1 {
+            now = now.max(queue.next_due().unwrap().since_origin().as_secs());
+            let list = queue.select(at(now), |_| Pick::Take);
+            assert_eq!(queue.activate(&list), Ok(()));
+            let is_bad = list.iter().any(|id| {
+                let path = queue.get(*id).unwrap().path().to_string();
+                path == format!("/f{bad:03}")
+            });
+            let ended = if is_bad { failed(now, 1) } else { Ended::Done };
+            queue.settle(&list, ended);
+            tries += 1;
+            assert!(tries < 60 && now < 60, "{tries} tries, {now} s: {bad}");
+        }
+        // What comes later is not mixed with it.
+        push(&mut queue, "Create g, Create h", now);
+        assert!(queue.select(at(now), |_| Pick::Take).len() <= 2);
+    }
+}
+
+#[test]
+fn those_of_a_list_that_are_known_to_have_failed_are_tried_alone() {
+    let mut queue = queue();
+    push(&mut queue, "Create a, Create b, Create c", 0);
+    let list = queue.select(at(10), |_| Pick::Take);
+    assert_eq!(queue.activate(&list), Ok(()));
+    let pause = Duration::from_secs(1);
+    let attempt = Attempt { now: at(10), pause, blame: Blame::Each, why: "no".into() };
+    queue.settle(&list[..2], Ended::Failed(attempt));
+    queue.settle(&list[2..], Ended::Done);
+    assert_eq!(queue.select(at(11), |_| Pick::Take), list[..1]);
+    assert_eq!(queue.failed().map(|(_, trouble)| trouble.tries).collect::<Vec<_>>(), [1, 1]);
+    queue.retry_now();
+    assert_eq!(queue.select(at(11), |_| Pick::Take), list[..2]);
 }
 
 #[test]
