@@ -17,7 +17,7 @@ use mirror_core::{
         options::{DeletePolicy, RsyncOptions, Rules},
         ssh,
     },
-    queue::Pace,
+    queue::{OpenWait, Pace},
 };
 
 use super::words::{Ending, Invocation, SyncWords};
@@ -84,6 +84,7 @@ fn sync(
         rsync.long.push(remote_shell(words)?);
     }
     Ok(Sync {
+        open_wait: OpenWait::default(),
         script: None,
         name: format!("Sync{number}"),
         kind,

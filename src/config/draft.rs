@@ -19,7 +19,7 @@ use mirror_core::{
         exit::{ExitCodes, Meaning},
         options::{DeletePolicy, ListForm, RsyncOptions},
     },
-    queue::Pace,
+    queue::{OpenWait, Pace},
     settings::Base,
     tunnel,
 };
@@ -73,6 +73,7 @@ impl Draft<'_> {
             source,
             target: if kind == Kind::Own { target } else { place::with_slash(&target) },
             pace: pace(fields)?,
+            open_wait: self.open_wait(ours)?,
             insist: self.insist,
             max_delete: self.max_delete(ours)?,
             max_delete_seen: budget(ours, "maxDeleteSeen")?.unwrap_or(MaxDelete::Unlimited),
@@ -104,8 +105,7 @@ impl Draft<'_> {
         };
         let mut warnings = words.warnings;
         warnings.extend(without_effect(&direct.ignored)?);
-        warnings.extend(odd_delete(ours));
-        warnings.extend(odd_binary(ours, &sync.binary, kind));
+        warnings.extend(odd_delete(ours).into_iter().chain(odd_binary(ours, &sync.binary, kind)));
         Ok((sync, warnings))
     }
 
@@ -146,6 +146,20 @@ impl Draft<'_> {
             subdirectories: !matches!(fields.value("subdirs"), Value::Boolean(false)),
             writes: self.writes,
         }))
+    }
+
+    /// Who wants each write to count has nothing held back.
+    fn open_wait(&self, fields: Fields<'_>) -> Result<OpenWait, Fault> {
+        let standard = OpenWait::default();
+        let seconds = |name, standard| {
+            Ok::<_, Fault>(fields.number(name, 0.0)?.map_or(standard, setup::delay))
+        };
+        let quiet = seconds("openQuiet", standard.quiet)?;
+        let max_wait = seconds("openMaxWait", standard.max_wait)?;
+        Ok(match self.writes {
+            Writes::Closed => OpenWait { quiet, max_wait },
+            Writes::Written | Writes::Both => OpenWait::NONE,
+        })
     }
 
     /// What the command line says comes first.

@@ -239,6 +239,7 @@ fn mirrors_alike(one: &Sync, other: &Sync) -> bool {
             == Sync {
                 name: other.name.clone(),
                 pace: other.pace,
+                open_wait: other.open_wait,
                 insist: other.insist,
                 init: other.init,
                 max_delete: other.max_delete,

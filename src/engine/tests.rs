@@ -16,7 +16,7 @@ use mirror_core::{
         exit::ExitCodes,
         options::{DeletePolicy, RsyncOptions},
     },
-    queue::Pace,
+    queue::{OpenWait, Pace},
 };
 use tempfile::TempDir;
 
@@ -63,6 +63,7 @@ impl Place {
             source: self.path(name),
             target: with_slash(self.path(&format!("of-{name}")).as_os_str()),
             pace: PACE,
+            open_wait: OpenWait::default(),
             insist: false,
             init: true,
             delete: DeletePolicy::Always,

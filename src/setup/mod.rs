@@ -26,7 +26,7 @@ use mirror_core::{
         exit::ExitCodes,
         options::{DeletePolicy, RsyncOptions},
     },
-    queue::Pace,
+    queue::{OpenWait, Pace},
     tunnel,
 };
 
@@ -171,6 +171,8 @@ pub struct Sync {
     pub target: OsString,
     /// When changes go out.
     pub pace: Pace,
+    /// How long a file that is being written is left alone.
+    pub open_wait: OpenWait,
     /// Whether a failed startup is tried again.
     pub insist: bool,
     /// Whether it begins with a full transfer: `init`.

@@ -291,15 +291,14 @@ impl Fanotify {
         }
         let kind = if event.what.is_directory { Kind::Directory } else { Kind::Other };
         let here = self.resolve(&place, found);
-        match event.renamed_to {
-            Some(to) => {
-                let there = self.resolve(&to, found);
-                tell_move((&here, place.name), (&there, to.name), kind, found);
-            }
-            None => {
-                for edit in edits(event) {
-                    tell((&here, place.name), edit, kind, found);
-                }
+        if let Some(to) = event.renamed_to {
+            let there = self.resolve(&to, found);
+            tell_move((&here, place.name), (&there, to.name), kind, found);
+        } else {
+            let may_be_open = kind == Kind::Other && !event.what.close;
+            for edit in edits(event) {
+                let is_made = may_be_open && edit == Edit::Create;
+                tell((&here, place.name), (edit, is_made), kind, found);
             }
         }
     }
@@ -321,20 +320,34 @@ impl Fanotify {
 fn edits(event: &Event<'_>) -> impl Iterator<Item = Edit> {
     let what = event.what;
     let came_or_went = what.create || what.delete;
-    let content = if what.modify { Edit::Modify } else { Edit::Attrib };
+    let content = match (what.close, what.modify) {
+        (true, _) => Edit::Modify,
+        (false, true) => Edit::Write,
+        (false, false) => Edit::Attrib,
+    };
     let edits =
         [(what.delete, Edit::Delete), (what.create, Edit::Create), (!came_or_went, content)];
     edits.into_iter().filter_map(|(is_said, edit)| is_said.then_some(edit))
 }
 
-fn tell((known, name): (&Known, &[u8]), edit: Edit, kind: Kind, found: &mut Findings) {
+/// `is_made`: somebody may have it open.
+fn tell(
+    (known, name): (&Known, &[u8]),
+    (edit, is_made): (Edit, bool),
+    kind: Kind,
+    found: &mut Findings,
+) {
     for (mirror, directory) in &known.places {
         let path = if name == b"." { Some(directory.clone()) } else { directory.join(name) };
         let news = match path {
             Some(path) if !known.vague => News::Changed(Change { edit, kind, path }),
             _ => News::Lost(directory.clone()),
         };
-        found.tell(*mirror, news);
+        if is_made && matches!(news, News::Changed(_)) {
+            found.tell_made(*mirror, news);
+        } else {
+            found.tell(*mirror, news);
+        }
     }
 }
 

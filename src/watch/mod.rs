@@ -9,6 +9,7 @@ mod fanotify;
 mod forest;
 mod inotify;
 mod limits;
+mod open;
 mod outbox;
 mod poll;
 mod reader;

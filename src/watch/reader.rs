@@ -29,6 +29,7 @@ use super::{
     Asks, Barrier, Inventory, MOST_LISTED, Preference, Told,
     choose::{Sources, is_remote},
     limits::Limit,
+    open::tell_open,
     outbox::Outbox,
     poll::{Answer, Order},
     sentinel::Sentinel,
@@ -87,6 +88,8 @@ pub(super) struct Reader {
 /// How far the covering of a mirror is.
 #[derive(Debug, Default)]
 struct Mirror {
+    /// Its source. `None` if it wants each event as it is.
+    root: Option<PathBuf>,
     /// The directories that are watched, when all are.
     watched: Option<usize>,
     /// How many subtrees are being read for the first time by the polling.
@@ -219,7 +222,8 @@ impl Reader {
         if let Err(error) = result.and_then(|()| self.sources.cover(tree)) {
             return self.cannot_cover(mirror, &format!("cannot watch {}: {error}", shown(tree)));
         }
-        self.mirrors.insert(mirror, Mirror::default());
+        let root = tree.exact.is_none().then(|| tree.root.clone());
+        self.mirrors.insert(mirror, Mirror { root, ..Mirror::default() });
         self.find_ignored(mirror);
         if is_remote(&tree.root) {
             self.poll_below(tree.clone(), TreePath::root());
@@ -342,6 +346,7 @@ impl Reader {
             self.cannot_cover(mirror, &format!("cannot watch its source: {error}"));
         }
         let mirrors = &self.mirrors;
+        tell_open(&mut found, |mirror| mirrors.get(&mirror)?.root.as_deref());
         let notices = found.notices.drain(..).filter(|notice| {
             let mirror = mirrors.get(&notice.mirror);
             mirror.is_some_and(|mirror| mirror.is_covered && !mirror.ignores(&notice.news))

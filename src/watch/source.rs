@@ -109,6 +109,8 @@ pub(super) enum Ready {
 pub(super) struct Findings {
     /// What happened.
     pub(super) notices: Vec<Notice>,
+    /// Which of them tell of a name that was made, not moved there, in their order.
+    pub(super) made: Vec<usize>,
     /// Mirrors that are covered from here on, with the number of directories that are watched.
     pub(super) covered: Vec<(MirrorId, usize)>,
     /// Mirrors that could not be covered, and why.
@@ -137,6 +139,12 @@ impl Findings {
     /// Adds a notice.
     pub(super) fn tell(&mut self, mirror: MirrorId, news: News) {
         self.notices.push(Notice { mirror, news });
+    }
+
+    /// Adds a notice of a name that was made, by whoever has it open perhaps.
+    pub(super) fn tell_made(&mut self, mirror: MirrorId, news: News) {
+        self.made.push(self.notices.len());
+        self.tell(mirror, news);
     }
 }
 

@@ -35,6 +35,8 @@ mod names;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod open_files;
+#[cfg(test)]
 mod overflow;
 #[cfg(test)]
 mod refusals;

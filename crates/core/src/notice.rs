@@ -58,6 +58,8 @@ pub enum Edit {
     Create,
     /// Its content.
     Modify,
+    /// Its content, by somebody who has not closed it yet.
+    Write,
     /// It went.
     Delete,
 }

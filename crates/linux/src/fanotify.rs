@@ -164,8 +164,10 @@ pub struct What {
     pub create: bool,
     /// An entry was removed.
     pub delete: bool,
-    /// Content changed, or a file that was open for writing was closed.
+    /// Content changed.
     pub modify: bool,
+    /// A file that was open for writing was closed.
+    pub close: bool,
     /// Attributes changed.
     pub attrib: bool,
     /// An entry was renamed.
@@ -179,11 +181,11 @@ pub struct What {
 impl What {
     fn of(mask: u64) -> Self {
         let mask = MaskFlags::from_bits_retain(mask);
-        let modify = MaskFlags::FAN_MODIFY | MaskFlags::FAN_CLOSE_WRITE;
         Self {
             create: mask.contains(MaskFlags::FAN_CREATE),
             delete: mask.contains(MaskFlags::FAN_DELETE),
-            modify: mask.intersects(modify),
+            modify: mask.contains(MaskFlags::FAN_MODIFY),
+            close: mask.contains(MaskFlags::FAN_CLOSE_WRITE),
             attrib: mask.contains(MaskFlags::FAN_ATTRIB),
             rename: mask.bits() & RENAME != 0,
             is_directory: mask.contains(MaskFlags::FAN_ONDIR),

@@ -6,6 +6,7 @@ use mirror_core::{
     filter::Filter,
     guard::{MaxDelete, ReplacedSource},
     plan::{direct::DirectOptions, exit::ExitCodes, options::RsyncOptions},
+    queue::OpenWait,
 };
 
 use super::*;
@@ -14,6 +15,7 @@ use crate::setup::{Exclusions, PACE};
 /// A sync of `source` and `target` that is like any other.
 pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
     Sync {
+        open_wait: OpenWait::default(),
         script: None,
         name: format!("Sync{number}"),
         kind: Kind::Rsync,

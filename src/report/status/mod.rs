@@ -175,7 +175,10 @@ impl Status<'_> {
         if count > 0 {
             write!(out, ", {count} not on the target")?;
         }
-        if let Some(oldest) = mirror.queue().oldest() {
+        if mirror.open_count() > 0 {
+            write!(out, ", {} being written", mirror.open_count())?;
+        }
+        if let Some(oldest) = mirror.oldest() {
             write!(out, ", oldest change {} s ago", self.now.since(oldest).as_secs())?;
         }
         writeln!(out)?;

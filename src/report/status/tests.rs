@@ -9,7 +9,7 @@ use mirror_core::{
     mirror::{Insist, Settings},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
-    queue::Pace,
+    queue::{OpenWait, Pace},
 };
 
 use super::*;
@@ -17,8 +17,16 @@ use super::*;
 fn mirror(init: bool) -> Mirror {
     let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 1_000_000 };
     let (insist, filter) = (Insist::Yes, Arc::default());
-    let settings =
-        Settings { pace, init, insist, filter, gate: Gate::Open, max_jobs: 1, connection: None };
+    let settings = Settings {
+        pace,
+        open_wait: OpenWait::default(),
+        init,
+        insist,
+        filter,
+        gate: Gate::Open,
+        max_jobs: 1,
+        connection: None,
+    };
     let mut mirror = Mirror::new(MirrorId(0), settings);
     mirror.begin(&mut Vec::new());
     mirror

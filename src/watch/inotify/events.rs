@@ -17,7 +17,7 @@ use super::{
     walk::{Found, Then},
 };
 
-/// How many files are remembered to have been told as modified.
+/// How many files are remembered to have been told as modified, and how.
 const MODIFIED: usize = 8;
 
 /// The first half of a rename, whose second is awaited.
@@ -98,19 +98,22 @@ impl<K: Kernel> Inotify<K> {
 
     fn on_modify(&mut self, at: (u32, &[u8]), kind: Kind, how: Writes, found: &mut Findings) {
         let (node, name) = at;
-        let is_news = !self.modified.iter().any(|(n, known)| *n == node && **known == *name);
-        if is_news {
+        let known = self.modified.iter_mut().find(|(n, known, _)| *n == node && **known == *name);
+        let is_news = known.as_ref().is_none_or(|(_, _, before)| *before != how);
+        if let Some((_, _, before)) = known {
+            *before = how;
+        } else {
             if self.modified.len() == MODIFIED {
                 self.modified.remove(0);
             }
-            self.modified.push((node, name.into()));
+            self.modified.push((node, name.into(), how));
         }
         self.tell_modified(at, kind, (how, is_news), found);
     }
 
     fn on_create(&mut self, at: (u32, &[u8]), kind: Kind, found: &mut Findings) {
         if kind == Kind::Other {
-            return self.tell(at, Edit::Create, kind, found);
+            return self.tell_made(at, found);
         }
         let child = self.forest.child_or_new(at.0, at.1, State::Pending);
         if self.forest.is_watched(child) {

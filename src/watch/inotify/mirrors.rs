@@ -150,6 +150,22 @@ impl<K: Kernel> Inotify<K> {
         }
     }
 
+    /// Tells that an entry came into being that is no directory, and was not moved there.
+    pub(super) fn tell_made(&mut self, at: (u32, &[u8]), found: &mut Findings) {
+        let (node, name) = at;
+        self.places(node);
+        for (mirror, directory) in &self.here.places {
+            let Some(path) = directory.join(name) else { continue };
+            let news = News::Changed(Change { edit: Edit::Create, kind: Kind::Other, path });
+            // Whoever wants each event wants it as it is.
+            if self.mirrors.exact.contains_key(mirror) {
+                found.tell(*mirror, news);
+            } else {
+                found.tell_made(*mirror, news);
+            }
+        }
+    }
+
     /// Tells that the content of an entry changed: those for which each event matters if `how` is
     /// what counts for them, the others if `is_news`.
     pub(super) fn tell_modified(
@@ -167,8 +183,10 @@ impl<K: Kernel> Inotify<K> {
                 Some(wanted) => *wanted == how,
                 None => is_news,
             };
+            let is_exact = self.mirrors.exact.contains_key(mirror);
+            let edit = if how == Writes::Written && !is_exact { Edit::Write } else { Edit::Modify };
             if let Some(path) = directory.join(name).filter(|_| counts) {
-                let change = Change { edit: Edit::Modify, kind, path };
+                let change = Change { edit, kind, path };
                 found.tell(*mirror, News::Changed(change));
             }
         }
@@ -192,8 +210,10 @@ mod tests {
         let mut found = Findings::default();
         source.drain(&mut found).unwrap();
         let path = TreePath::new(b"f").unwrap();
-        let modified = News::Changed(Change { edit: Edit::Modify, kind: Kind::Other, path });
-        found.notices.into_iter().filter(|it| it.news == modified).map(|it| it.mirror.0).collect()
+        let modified = [Edit::Modify, Edit::Write]
+            .map(|edit| News::Changed(Change { edit, kind: Kind::Other, path: path.clone() }));
+        let told = found.notices.into_iter().filter(|it| modified.contains(&it.news));
+        told.map(|it| it.mirror.0).collect()
     }
 
     #[test]

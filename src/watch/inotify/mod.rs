@@ -19,7 +19,7 @@ use std::{
     },
 };
 
-use mirror_core::notice::MirrorId;
+use mirror_core::notice::{MirrorId, Writes};
 use mirror_linux::{entries::ReadBuffer, inotify::SMALLEST_BUFFER};
 
 use super::{
@@ -83,7 +83,7 @@ pub(super) struct Inotify<K: Kernel = Real> {
     stirred: bool,
     unmounted: Vec<Ticket>,
     /// The files whose content was told to have changed since anything else was told.
-    modified: Vec<(u32, Box<[u8]>)>,
+    modified: Vec<(u32, Box<[u8]>, Writes)>,
     drains: u64,
     buffer: Vec<u8>,
     entries: ReadBuffer,

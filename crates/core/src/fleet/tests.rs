@@ -15,7 +15,7 @@ use crate::{
     mirror::{Insist, Settings},
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
-    queue::Pace,
+    queue::{OpenWait, Pace},
 };
 
 const QUIET: Pace =
@@ -32,7 +32,17 @@ fn fleet(mirrors: usize, insist: Insist, limits: Limits) -> Fleet {
 
 pub(super) fn settings(insist: Insist) -> Settings {
     let (filter, max_jobs, connection) = (Arc::default(), 1, None);
-    Settings { pace: QUIET, init: true, insist, filter, gate: Gate::Open, max_jobs, connection }
+    let open_wait = OpenWait::default();
+    Settings {
+        pace: QUIET,
+        open_wait,
+        init: true,
+        insist,
+        filter,
+        gate: Gate::Open,
+        max_jobs,
+        connection,
+    }
 }
 
 /// A fleet of one mirror that does not begin with a full transfer.
@@ -128,6 +138,10 @@ fn heard(words: &[&str]) -> News {
     let change = |edit, kind, path: &str| News::Changed(Change { edit, kind, path: at(path) });
     match words {
         ["write", path] => change(Edit::Modify, Kind::Other, path),
+        ["writing", path] => change(Edit::Write, Kind::Other, path),
+        ["chmod", path] => change(Edit::Attrib, Kind::Other, path),
+        ["rm", path] => change(Edit::Delete, Kind::Other, path),
+        ["rm-dir", path] => change(Edit::Delete, Kind::Directory, path),
         ["mkdir", path] => change(Edit::Create, Kind::Directory, path),
         ["chmod-dir", path] => change(Edit::Attrib, Kind::Directory, path),
         ["mv", from, to] => News::Moved { from: at(from), to: at(to), kind: Kind::Other },
@@ -702,4 +716,104 @@ fn one_dead_target_costs_the_others_nothing() {
          110              -> start 1 /a
          120  job 2 done  -> BatchFinished",
     );
+}
+
+/// What is shown of a step of a live mirror, which begins with `0`.
+#[track_caller]
+fn check_live(script: &str) {
+    play(without_init(Limits::default()), &format!("0 begin -> cover 0\n0 covered 0\n{script}"));
+}
+
+#[test]
+fn a_file_that_is_being_written_goes_when_it_is_closed() {
+    check_live(
+        "0 0 writing a
+         500 0 chmod a
+         900 0 writing a
+         1800 0 writing a
+         2000 0 write a
+         2099
+         2100 -> start 0 /a
+         2100 job 0 done -> BatchFinished",
+    );
+}
+
+#[test]
+fn a_file_that_stays_open_goes_when_it_is_quiet_or_has_waited_long() {
+    check_live(
+        "0 0 writing a
+         0 0 write b
+         100 -> start 0 /b
+         100 job 0 done -> BatchFinished
+         999
+         1000 -> start 0 /a
+         1000 job 1 done -> BatchFinished
+         2000 0 writing log
+         2900 0 writing log
+         3800 0 writing log
+         4700 0 writing log
+         5600 0 writing log
+         6500 0 writing log
+         7400 0 writing log
+         8300 0 writing log
+         9200 0 writing log
+         10100 0 writing log
+         11000 0 writing log
+         11900 0 writing log
+         11999
+         12000 -> start 0 /log
+         12000 job 2 done -> BatchFinished
+         20000",
+    );
+}
+
+#[test]
+fn what_is_open_goes_its_way_with_renames_and_deletions() {
+    check_live(
+        "0 0 writing d/a
+         0 0 writing d/b
+         0 0 writing d/c
+         10 0 rm d/b
+         110 -> start 0 /d/b
+         110 job 0 done -> BatchFinished
+         200 0 mv-dir d e
+         300 -> start 0 /d/**+/e/**+/d=>/e
+         300 job 1 done -> BatchFinished
+         400 0 rm e/c
+         500 -> start 0 /e/c
+         500 job 2 done -> BatchFinished
+         1000 -> start 0 /e/a
+         1000 job 3 done -> BatchFinished
+         20000",
+    );
+}
+
+#[test]
+fn a_delay_that_was_asked_for_counts_from_the_first_write_on() {
+    let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 100 };
+    let settings = Settings { pace, init: false, ..settings(Insist::No) };
+    play(
+        Fleet::new(vec![settings], Limits::default()),
+        "0 begin -> cover 0
+         0 covered 0
+         0 0 writing a
+         3000 0 write a
+         4999
+         5000 -> start 0 /a",
+    );
+}
+
+#[test]
+fn what_is_held_back_counts_as_not_on_the_target() {
+    let mut fleet = without_init(Limits::default());
+    let mut effects = Vec::new();
+    fleet.begin(&mut effects);
+    let now = Moment::new(Duration::from_secs(3));
+    fleet.handle(Input::Covered(MirrorId(0)), now, &mut effects);
+    tell(&mut fleet, &["0", "writing", "a"], now, &mut effects);
+    let mirror = fleet.mirrors().next().unwrap();
+    assert_eq!((mirror.delay_count(), mirror.open_count()), (1, 1));
+    assert_eq!(mirror.delays().count(), 1);
+    assert_eq!(mirror.oldest(), Some(now));
+    assert_eq!(fleet.next_wakeup(), Some(now + Duration::from_secs(1)));
 }

@@ -9,6 +9,7 @@ use crate::{
     job::Scope,
     notice::{Change, Edit, Kind, News},
     path::TreePath,
+    queue::Pace,
     time::Moment,
 };
 
@@ -34,13 +35,29 @@ impl Mirror {
         // change of its attributes says nothing of what it lists.
         let scope = match (kind, edit) {
             (Kind::Other, _) | (Kind::Directory, Edit::Attrib) => Scope::Entry,
-            (Kind::Directory, Edit::Create | Edit::Modify | Edit::Delete) => Scope::Tree,
+            (Kind::Directory, Edit::Create | Edit::Modify | Edit::Write | Edit::Delete) => {
+                Scope::Tree
+            }
         };
         match edit {
             _ if self.ignores(path, *kind, *edit) => {}
+            // They go with its content.
+            Edit::Attrib if self.open.holds(path) => {}
             Edit::Attrib => self.queue.mark(path, scope, now),
-            Edit::Create | Edit::Modify => self.queue.mark_written(path, scope, now),
-            Edit::Delete => self.queue.mark_gone(path, scope, now),
+            Edit::Write if *kind == Kind::Other && self.open.write(path, now) => {}
+            Edit::Create | Edit::Modify | Edit::Write => {
+                let first = self.open.close(path);
+                // A delay that was asked for counts from the first change on.
+                let since = match self.settings.pace {
+                    Pace::Fixed { .. } => first.unwrap_or(now),
+                    Pace::Quiet { .. } => now,
+                };
+                self.queue.mark_written(path, scope, since);
+            }
+            Edit::Delete => {
+                self.open.remove(path);
+                self.queue.mark_gone(path, scope, now);
+            }
         }
     }
 
@@ -51,12 +68,15 @@ impl Mirror {
     fn ignores(&self, path: &TreePath, kind: Kind, edit: Edit) -> bool {
         let excludes = |kind| self.settings.filter.excludes(path, kind);
         match edit {
-            Edit::Create | Edit::Delete => excludes(Kind::Directory) && excludes(Kind::Other),
+            Edit::Create | Edit::Write | Edit::Delete => {
+                excludes(Kind::Directory) && excludes(Kind::Other)
+            }
             Edit::Attrib | Edit::Modify => excludes(kind),
         }
     }
 
     fn hear_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
+        self.open.rename(from, to);
         let scope = match kind {
             Kind::Directory => Scope::Tree,
             Kind::Other => Scope::Entry,

@@ -30,7 +30,7 @@ use crate::{
     job::{AfterHook, Failure, Grounds, HeldDeletions, Job, JobId, Outcome, Place, Scope, Work},
     notice::MirrorId,
     path::TreePath,
-    queue::{Batch, Pace, PlaceSet, Places, Settled},
+    queue::{Batch, OpenFiles, Pace, PlaceSet, Places, Settled},
     time::Moment,
 };
 
@@ -47,6 +47,8 @@ pub struct Mirror {
     settings: Settings,
     state: State,
     queue: Places,
+    /// What is held back from the queue, since somebody is writing it.
+    open: OpenFiles,
     flights: Vec<Flight>,
     retry: Retry,
     /// Why the last job failed, if it did.
@@ -77,6 +79,7 @@ impl Mirror {
             id,
             state: State::Covering,
             queue: Places::new(settings.pace),
+            open: OpenFiles::new(settings.open_wait),
             flights: Vec::new(),
             retry: Retry::new(first, u64::from(id.0) + 1),
             trouble: None,
@@ -217,6 +220,7 @@ impl Mirror {
     /// are held, they are counted again if `recount`.
     pub fn change(&mut self, settings: Settings, recount: bool, now: Moment) {
         self.queue.set_pace(settings.pace);
+        self.open.set_wait(settings.open_wait);
         self.settings = Settings { gate: self.settings.gate, ..settings };
         if recount {
             for HeldDeletions { place: Place { path, scope }, .. } in &self.held {
@@ -259,7 +263,7 @@ impl Mirror {
             State::Live if self.has_room_for_large() && self.queue.has_large() => {
                 Some(Moment::ORIGIN)
             }
-            State::Live => self.queue.next_due(),
+            State::Live => self.queue.next_due().into_iter().chain(self.open.next_due()).min(),
             State::Away(away) => Some(away.until).filter(|&until| until != Moment::NEVER),
         }
     }
@@ -310,6 +314,9 @@ impl Mirror {
     }
 
     fn take_next(&mut self, now: Moment) -> Option<Batch> {
+        for (path, since) in self.open.take_due(now) {
+            self.queue.mark_written(&path, Scope::Entry, since);
+        }
         let batch = self.queue.take_due(now);
         if batch.is_none() && self.has_room_for_large() { self.queue.take_large() } else { batch }
     }

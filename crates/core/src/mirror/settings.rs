@@ -2,13 +2,19 @@
 
 use alloc::sync::Arc;
 
-use crate::{filter::Filter, input::Gate, queue::Pace};
+use crate::{
+    filter::Filter,
+    input::Gate,
+    queue::{OpenWait, Pace},
+};
 
 /// What a mirror has to know beforehand.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// When changes are carried out.
     pub pace: Pace,
+    /// How long a file that is being written is left alone.
+    pub open_wait: OpenWait,
     /// Whether it begins with a full transfer.
     pub init: bool,
     /// What a first transfer that fails means for the daemon.

@@ -3,7 +3,9 @@
 use super::{Flight, Mirror, Purpose, Resume, State};
 use crate::{
     job::{Failure, Place, Scope},
+    path::TreePath,
     queue::Stage,
+    time::Moment,
 };
 
 /// Something that is not known to be on the target: what the original calls a delay.
@@ -31,7 +33,7 @@ impl Mirror {
     /// How many delays there are.
     #[must_use]
     pub fn delay_count(&self) -> usize {
-        let queued = self.queue.counts().total();
+        let queued = self.queue.counts().total() + self.open.len();
         if !self.is_starting() {
             return queued;
         }
@@ -47,11 +49,26 @@ impl Mirror {
         let is_init = move |place: &Place, stage: Stage| {
             is_starting && is_all(place) && matches!(stage, Stage::Waiting | Stage::InFlight)
         };
-        let queued = self.queue.iter().filter(move |(place, stage)| !is_init(place, *stage));
+        let file = |path: &TreePath| Place { path: path.clone(), scope: Scope::Entry };
+        let open = self.open.paths().map(move |path| (file(path), Stage::Waiting));
+        let queued = self.queue.iter().chain(open);
+        let queued = queued.filter(move |(place, stage)| !is_init(place, *stage));
         init.into_iter().chain(queued.map(|(place, stage)| {
             let what = if is_all(&place) { What::Full } else { What::Place(place) };
             Delay { what, stage }
         }))
+    }
+
+    /// How many files wait since somebody is writing them.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// When the oldest change was heard of that is not known to be on the target.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Moment> {
+        self.queue.oldest().into_iter().chain(self.open.oldest()).min()
     }
 
     /// Why the last job failed. `None` if it did not.
@@ -93,7 +110,7 @@ mod tests {
         mirror::{Insist, Settings},
         notice::{Change, Edit, Gone, Kind, MirrorId, News},
         path::TreePath,
-        queue::Pace,
+        queue::{OpenWait, Pace},
         time::Moment,
     };
 
@@ -105,8 +122,16 @@ mod tests {
             let pace = Pace::Fixed { delay: Duration::from_secs(1), max_waiting: 1000 };
             let filter = Arc::default();
             let (insist, max_jobs, connection) = (Insist::Yes, 1, None);
-            let settings =
-                Settings { pace, init, insist, filter, gate: Gate::Open, max_jobs, connection };
+            let settings = Settings {
+                pace,
+                open_wait: OpenWait::NONE,
+                init,
+                insist,
+                filter,
+                gate: Gate::Open,
+                max_jobs,
+                connection,
+            };
             let mut mirror = Mirror::new(MirrorId(0), settings);
             mirror.begin(&mut Vec::new());
             Self(mirror, 0)

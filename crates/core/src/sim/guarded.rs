@@ -335,7 +335,7 @@ impl World {
 
     fn is_quiet(&self) -> bool {
         let is_live = *self.mirror.state() == State::Live;
-        is_live && self.jobs.is_empty() && self.mirror.queue().is_empty()
+        is_live && self.jobs.is_empty() && self.mirror.delays().next().is_none()
     }
 
     fn check_honesty(&self) -> Found {
@@ -381,7 +381,16 @@ impl World {
 
 fn settings(pace: Pace) -> Settings {
     let (filter, gate, connection) = (Arc::default(), Gate::Open, None);
-    Settings { pace, init: true, insist: Insist::Always, filter, gate, max_jobs: 2, connection }
+    Settings {
+        pace,
+        open_wait: crate::queue::OpenWait::default(),
+        init: true,
+        insist: Insist::Always,
+        filter,
+        gate,
+        max_jobs: 2,
+        connection,
+    }
 }
 
 /// Plays a history to its end, without a budget, and lets a person accept what is held then.

@@ -86,7 +86,17 @@ pub(crate) fn play(script: &Script, loss: Loss) -> Found {
 /// Whatever fails, the world goes on.
 fn settings(init: bool, max_jobs: usize) -> Settings {
     let (pace, filter, connection) = (Pace::default(), Arc::default(), None);
-    Settings { pace, init, insist: Insist::Always, filter, gate: Gate::Open, max_jobs, connection }
+    let open_wait = crate::queue::OpenWait::default();
+    Settings {
+        pace,
+        open_wait,
+        init,
+        insist: Insist::Always,
+        filter,
+        gate: Gate::Open,
+        max_jobs,
+        connection,
+    }
 }
 
 impl World {
@@ -343,13 +353,12 @@ impl World {
     fn check_honesty(&self) -> Found {
         for mirror in self.fleet.mirrors() {
             let side = &self.sides[self.side_of(mirror.id())];
-            let queue = mirror.queue();
             let all_told = side.is_watched && side.witness.is_done();
-            let claims = *mirror.state() == State::Live && queue.oldest().is_none();
+            let claims = *mirror.state() == State::Live && mirror.oldest().is_none();
             if all_told && claims && side.target != self.source {
                 return Err(self.difference(side));
             }
-            if queue.oldest().is_none() && !queue.is_empty() {
+            if mirror.oldest().is_none() && !mirror.queue().is_empty() {
                 return Err("something waits that has no age".into());
             }
         }
@@ -390,7 +399,7 @@ impl World {
             if side.target != self.source {
                 return Err(format!("in the end {}", self.difference(side)));
             }
-            if *mirror.state() != State::Live || !mirror.queue().is_empty() {
+            if *mirror.state() != State::Live || mirror.delays().next().is_some() {
                 return Err(format!("in the end it is {:?}", mirror.state()));
             }
         }

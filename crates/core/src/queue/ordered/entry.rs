@@ -65,7 +65,7 @@ impl From<Edit> for Etype {
         match edit {
             Edit::Attrib => Self::Attrib,
             Edit::Create => Self::Create,
-            Edit::Modify => Self::Modify,
+            Edit::Modify | Edit::Write => Self::Modify,
             Edit::Delete => Self::Delete,
         }
     }
