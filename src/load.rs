@@ -21,8 +21,8 @@ use crate::{
     cli::{Check, Ending, Invocation, Plan},
     config::{self, Loaded, Purpose, Refusal, Request},
     engine::Wanted,
-    report::{Category, Log},
-    setup::{Overrides, Watch, absolute},
+    report::{Category, Log, Mode},
+    setup::{Overrides, Places, Watch, absolute},
 };
 
 /// The exit code of a failed start: `exit(-1)`.
@@ -54,12 +54,13 @@ impl Loader {
         self.invocation.config.is_some() || !self.invocation.scripts.is_empty()
     }
 
-    /// Loads at the start, and says why it can't. If only a check was asked for, it is made.
+    /// Loads at the start, and says why it can't. If only a check was asked for, it is made. Returns
+    /// also what is to be said once the log is open.
     ///
     /// # Errors
     ///
     /// The exit code.
-    pub fn start(&self) -> Result<Wanted, ExitCode> {
+    pub fn start(&self) -> Result<(Wanted, Vec<String>), ExitCode> {
         let purpose = match self.invocation.check {
             Check::No => Purpose::Run,
             Check::Look | Check::Reach => Purpose::Check,
@@ -73,14 +74,19 @@ impl Loader {
         if purpose == Purpose::Check {
             return Err(self.check(&loaded));
         }
-        config::say_warnings(&loaded.warnings, &self.log);
-        config::say_warnings(&self.odd(&loaded), &self.log);
-        Ok(Wanted { setup: loaded.setup, scripts: loaded.scripts })
+        let warnings = self.warnings(&loaded);
+        if loaded.setup.daemon.mode == Mode::Daemon {
+            // Whoever starts it looks at the terminal, and later at the log.
+            config::say_warnings(&warnings, &self.log);
+        }
+        Ok((Wanted { setup: loaded.setup, scripts: loaded.scripts }, warnings))
     }
 
     /// What looks wrong about what is to be run.
-    fn odd(&self, loaded: &Loaded) -> Vec<String> {
-        check::warnings_at_start(&loaded.setup, &self.files(), &self.here)
+    fn warnings(&self, loaded: &Loaded) -> Vec<String> {
+        let Loaded { setup, warnings, places, .. } = loaded;
+        let odd = check::warnings_at_start(setup, &self.files(), &self.here, places);
+        warnings.iter().cloned().chain(odd).collect()
     }
 
     /// The files that are run.
@@ -99,9 +105,10 @@ impl Loader {
     fn check(&self, loaded: &Loaded) -> ExitCode {
         let said = &self.invocation;
         let files = self.files();
-        let Loaded { setup, warnings, .. } = loaded;
+        let Loaded { setup, warnings, places, .. } = loaded;
         let (reach, here) = (said.check == Check::Reach, &*self.here);
-        let report = Report::of(Subject { setup, files: &files, here, warnings, reach, can_mark });
+        let report =
+            Report::of(Subject { setup, files: &files, here, places, warnings, reach, can_mark });
         // Whoever closed our stdout does not want to know.
         let _ = io::stdout().lock().write_all(report.text.as_bytes());
         match (report.errors.is_empty(), report.warnings) {
@@ -129,19 +136,18 @@ impl Loader {
             Refusal::Exit(code) => vec![asked_to_end(code)],
             Refusal::Because(lines) => lines,
         })?;
-        config::say_warnings(&loaded.warnings, &self.log);
-        config::say_warnings(&self.odd(&loaded), &self.log);
+        config::say_warnings(&self.warnings(&loaded), &self.log);
         Ok(Wanted { setup: loaded.setup, scripts: loaded.scripts })
     }
 
     fn load(&self, purpose: Purpose) -> Result<Loaded, Refusal> {
         let plan = Plan::make(&self.invocation, &self.here).map_err(refusal)?;
         let mut warnings = plan.warnings;
-        let (mut setup, mut scripts) = (plan.setup, None);
+        let (mut setup, mut scripts, mut places) = (plan.setup, None, Places::default());
         if self.has_files() {
             let loaded = config::load(&self.request(purpose)?, &self.log)?;
             warnings.extend(loaded.warnings);
-            scripts = loaded.scripts;
+            (scripts, places) = (loaded.scripts, loaded.places);
             // A script may add syncs to those of the command line, which come behind it.
             let of_command_line = std::mem::replace(&mut setup, loaded.setup).syncs;
             let numbers = setup.syncs.len() + 1..;
@@ -155,7 +161,7 @@ impl Loader {
         if setup.syncs.is_empty() {
             return Err(Refusal::Because(vec!["Nothing to watch!".into(), self.no_sync()]));
         }
-        Ok(Loaded { setup, warnings, scripts })
+        Ok(Loaded { setup, warnings, places, scripts })
     }
 
     /// What a sync looks like, for somebody whose file has none.

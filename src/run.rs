@@ -5,7 +5,7 @@ use std::{ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
 use mirror_core::fleet::EXIT_FAILURE;
 
 use crate::{
-    cli,
+    cli, config,
     daemon::{self, Life, Pending},
     engine::{Engine, Inbox, Load, Message, Reload, Wanted, inbox},
     load::Loader,
@@ -29,7 +29,7 @@ pub fn run(words: &[OsString]) -> ExitCode {
 fn try_run(words: &[OsString], pending: Pending) -> Result<ExitCode, ExitCode> {
     let (invocation, log) = cli::read(words)?;
     let loader = Loader::new(invocation, log.clone());
-    let wanted = loader.start()?;
+    let (wanted, warnings) = loader.start()?;
     let setup = &wanted.setup;
     let failed = |why: String| {
         log.say(Category::Error, why);
@@ -38,6 +38,7 @@ fn try_run(words: &[OsString], pending: Pending) -> Result<ExitCode, ExitCode> {
     log.mark_for_syslog(marks(&setup.daemon));
     let Daemon { mode, logfile, pidfile, .. } = setup.daemon.clone();
     let _living = daemon::start(Life { mode, logfile, pidfile }, &pending, &log)?;
+    config::say_warnings(&warnings, &log);
     let (inbox, receiver) = inbox();
     let signals = inbox.clone();
     daemon::watch_signals(pending, log.clone(), move |signal| signals.signal(signal))

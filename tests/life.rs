@@ -85,7 +85,7 @@ fn run() -> Result<ExitCode, ExitCode> {
         let _ = fs::write(path, "");
     }
     let (invocation, log) = cli::read(&words)?;
-    let setup = Loader::new(invocation, log.clone()).start()?;
+    let (setup, _) = Loader::new(invocation, log.clone()).start()?;
     let Daemon { mode, logfile, pidfile, .. } = setup.setup.daemon;
     let life = Life { mode, logfile, pidfile };
     let _living = daemon::start(life, &signals, &log)?;

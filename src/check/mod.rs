@@ -20,7 +20,10 @@ use std::{
 
 use mirror_core::path::Escaped;
 
-use crate::{report::Mode, setup::Setup};
+use crate::{
+    report::Mode,
+    setup::{Places, Setup},
+};
 
 /// What is to be looked at.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,8 @@ pub struct Subject<'a> {
     pub files: &'a [PathBuf],
     /// The directory from which relative paths count.
     pub here: &'a Path,
+    /// Where the syncs stand.
+    pub places: &'a Places,
     /// What was found odd already.
     pub warnings: &'a [String],
     /// Whether the targets are to be reached.
@@ -59,7 +64,8 @@ impl Report {
         for sync in &subject.setup.syncs {
             describe::sync(&mut report.text, sync);
         }
-        for warning in subject.warnings.iter().cloned().chain(odd::warnings(subject)) {
+        let found = odd::warnings(subject).into_iter().map(|text| subject.places.located(text));
+        for warning in subject.warnings.iter().cloned().chain(found) {
             report.warnings += 1;
             // Writing to a text can't fail.
             let _ = writeln!(report.text, "Warning: {warning}");
@@ -90,8 +96,14 @@ impl Report {
 /// What looks wrong about what is about to be run, as far as it is found without work: the daemon
 /// says it when it starts.
 #[must_use]
-pub fn warnings_at_start(setup: &Setup, files: &[PathBuf], here: &Path) -> Vec<String> {
-    odd::at_start(setup, files, here)
+pub fn warnings_at_start(
+    setup: &Setup,
+    files: &[PathBuf],
+    here: &Path,
+    places: &Places,
+) -> Vec<String> {
+    let found = odd::at_start(setup, files, here);
+    found.into_iter().map(|text| places.located(text)).collect()
 }
 
 fn shown(path: &Path) -> String {

@@ -26,7 +26,6 @@ use crate::{
 pub(super) fn warnings(subject: Subject<'_>) -> Vec<String> {
     let Setup { daemon, syncs, .. } = subject.setup;
     let mut found = at_start(subject.setup, subject.files, subject.here);
-    found.extend(syncs.iter().flat_map(patterns::that_never_match));
     let binaries = binaries(syncs).into_iter();
     // One that is missing is told already.
     found.extend(
@@ -47,6 +46,7 @@ pub(super) fn at_start(setup: &Setup, files: &[PathBuf], here: &Path) -> Vec<Str
     found.extend(names(syncs));
     found.extend(targets(&Place::of_all(daemon.mode, here, syncs)));
     found.extend(syncs.iter().flat_map(options::odd));
+    found.extend(syncs.iter().flat_map(patterns::that_never_match));
     found.extend(syncs.iter().flat_map(patterns::that_are_misread));
     found.extend(binaries(syncs).into_iter().filter_map(programs::missing));
     found

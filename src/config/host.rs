@@ -11,14 +11,14 @@ use std::{
 
 use mirror_core::{
     path::Escaped,
-    settings::{self, Base, Hint, Table as Names, Takes, keys},
+    settings::{self, Base, Hint, Table as Names, Takes},
 };
 use mlua::{Error, Function, Lua, LuaString, Result, Table, Value};
 
 use super::error::Refusal;
 use crate::{
     report::{Category, Log},
-    setup::{BadSource, canonical_source},
+    setup::{BadSource, Places, canonical_source},
 };
 
 /// What the functions share.
@@ -90,18 +90,8 @@ impl Host {
     /// The place of a key, as Lua writes places: that of the call in which it stands, `place`, but
     /// with a line of its own if it is found there.
     pub(super) fn place_of_key(&self, place: &str, key: &str) -> String {
-        let found = || {
-            let (name, line) = place.strip_suffix(": ")?.rsplit_once(':')?;
-            // Lua cuts long names at their start.
-            let end = name.strip_prefix("...").unwrap_or(name);
-            let running = self.running.borrow();
-            let is_running = running.as_os_str().as_bytes().ends_with(end.as_bytes());
-            let file = if is_running { &**running } else { Path::new(name) };
-            let line = line.parse().ok()?;
-            let text = fs::read(self.here.join(file)).ok()?;
-            Some(format!("{name}:{}: ", keys::line_of_key(&text, line, key)?))
-        };
-        found().unwrap_or_else(|| place.to_owned())
+        let places = Places::new(&self.here, vec![self.running.borrow().clone()]);
+        places.of_key(place, key).unwrap_or_else(|| place.to_owned())
     }
 
     /// Notes what is wrong with a call that stands at `place`.
@@ -193,7 +183,12 @@ impl Host {
     /// The functions that look at directories, and the log.
     fn add_directories(&self, lua: &Lua, table: &Table) -> Result<()> {
         let host = self.clone();
-        table.set("source", lua.create_function(move |lua, source| host.source(lua, &source))?)?;
+        table.set(
+            "source",
+            lua.create_function(move |lua, (source, place): (Value, LuaString)| {
+                host.source(lua, &source, &place.to_string_lossy())
+            })?,
+        )?;
         let host = self.clone();
         table.set("realdir", lua.create_function(move |lua, path| host.realdir(lua, &path))?)?;
         let host = self.clone();
@@ -215,17 +210,20 @@ impl Host {
 
     /// The canonical path of a source, with a slash at its end.
     /// `None` if there is none, which is noted.
-    fn source(&self, lua: &Lua, source: &Value) -> Result<Option<LuaString>> {
+    fn source(&self, lua: &Lua, source: &Value, place: &str) -> Result<Option<LuaString>> {
+        let place = self.place_of_key(place, "source");
         let Some(text) = lua.coerce_string(source.clone())? else {
             let kind = source.type_name();
-            self.noted.borrow_mut().push(format!("source must be a text, not a {kind}"));
+            self.noted.borrow_mut().push(format!("{place}source must be a text, not a {kind}"));
             return Ok(None);
         };
         let found = canonical_source(&self.here, OsStr::from_bytes(&text.as_bytes()));
         match found {
             Ok(path) => with_slash(lua, &path).map(Some),
             Err(BadSource(lines)) => {
-                self.noted.borrow_mut().extend(lines);
+                let mut noted = self.noted.borrow_mut();
+                noted.extend(lines);
+                noted.push(format!("{place}the source can't be used"));
                 Ok(None)
             }
         }

@@ -26,7 +26,7 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 use crate::{
     report::{Category, Log, reason},
     script::{Reread, Scripts},
-    setup::{Base, Daemon, Overrides, Setup, Sync, check_target},
+    setup::{Base, Daemon, Overrides, Places, Setup, Sync, check_target},
 };
 use draft::Draft;
 use host::Host;
@@ -65,6 +65,8 @@ pub struct Loaded {
     pub setup: Setup,
     /// What is odd, but no reason to refuse it.
     pub warnings: Vec<String>,
+    /// Where the syncs stand.
+    pub places: Places,
     /// The scripts of the user, if there are any, or a program that the file has started runs.
     pub scripts: Option<Scripts>,
 }
@@ -191,7 +193,9 @@ fn read(host: &Host, front: &Table, request: &Request) -> Result<Loaded, Refusal
     let gathered: Table = front.get("tunnels").map_err(|error| bug(&error))?;
     let tunnels = tunnel::read(&gathered).map_err(Refusal::because)?;
     let setup = Setup { daemon, syncs: Vec::new(), tunnels };
-    let mut loaded = Loaded { setup, warnings: Vec::new(), scripts: None };
+    let files = request.scripts.iter().chain(&request.file).cloned().collect();
+    let places = Places::new(&request.here, files);
+    let mut loaded = Loaded { setup, warnings: Vec::new(), places, scripts: None };
     let syncs: Table = front.get("syncs").map_err(|error| bug(&error))?;
     for (made, number) in syncs.sequence_values::<Table>().zip(1..) {
         let made = made.map_err(|error| bug(&error))?;
@@ -200,8 +204,11 @@ fn read(host: &Host, front: &Table, request: &Request) -> Result<Loaded, Refusal
         }
         match read_or_note(host, &loaded.setup, request, (&made, number), insist) {
             Ok((sync, warnings)) => {
+                let place: String = made.get("place").unwrap_or_default();
+                loaded.places.add(&sync.name, &place);
                 let named = warnings.into_iter().map(|warning| format!("{}: {warning}", sync.name));
-                loaded.warnings.extend(named);
+                let located = named.map(|warning| loaded.places.located(warning));
+                loaded.warnings.extend(located);
                 loaded.setup.syncs.push(sync);
             }
             Err(lines) => wrong.extend(lines),
@@ -230,9 +237,10 @@ fn read_or_note(
         let key = fault.key();
         let line = match fault {
             Fault::Lua(why) => {
-                let place = key
-                    .as_deref()
-                    .map_or_else(|| place.clone(), |key| host.place_of_key(&place, key));
+                let named =
+                    if why.starts_with("the target") { Some("target") } else { key.as_deref() };
+                let place =
+                    named.map_or_else(|| place.clone(), |key| host.place_of_key(&place, key));
                 match &request.file {
                     Some(file) => {
                         let file = Escaped(file.as_os_str().as_bytes());

@@ -493,7 +493,7 @@ function sync(given)
         host.refuse(place .. "source missing from sync.")
     else
         config._source = config.source
-        config.source = host.source(config.source)
+        config.source = host.source(config.source, place)
         if config.source == nil then is_lacking = true end
     end
     if not config.action then

@@ -328,6 +328,15 @@ fn patterns_come_from_lists_and_files() {
     assert_eq!(three.rsync.rules, Rules::Filters(texts(&["- #x", "- y"])));
 }
 
+/// Warnings of the first line of a file without that place in front.
+fn without_places(warnings: Vec<String>) -> Vec<String> {
+    let text = |warning: String| match warning.split_once("/conf.lua:1: ") {
+        Some((_, text)) => text.to_owned(),
+        None => panic!("no place: {warning}"),
+    };
+    warnings.into_iter().map(text).collect()
+}
+
 /// What a direct sync with this table `rsync` says, and its warnings.
 fn direct(rsync: &str) -> (crate::setup::Sync, Vec<String>) {
     let text =
@@ -335,7 +344,7 @@ fn direct(rsync: &str) -> (crate::setup::Sync, Vec<String>) {
     let trial = Trial::new(text.as_bytes());
     fs::write(trial.request.here.join("ex"), "# no\nfrom-file\n").unwrap();
     let Loaded { mut setup, warnings, .. } = trial.load().unwrap_or_else(|why| panic!("{why:?}"));
-    (setup.syncs.remove(0), warnings)
+    (setup.syncs.remove(0), without_places(warnings))
 }
 
 #[test]
@@ -393,7 +402,11 @@ fn what_the_original_refuses_is_refused_with_its_words() {
     refused("sync{default.rsync, target='x'}", &["@/conf.lua:1: source missing from sync."]);
     refused(
         "sync{default.rsync, source='no', target='x'}",
-        &["failure getting absolute path of [no]", "Cannot access source directory: no"],
+        &[
+            "failure getting absolute path of [no]",
+            "Cannot access source directory: no",
+            "@/conf.lua:1: the source can't be used",
+        ],
     );
     refused(&format!("sync{{{a}, action=false}}"), &["@/conf.lua:1: no actions specified."]);
     refused("x = = 1", &["error loading @/conf.lua: @/conf.lua:1: unexpected symbol near '='"]);
@@ -670,7 +683,7 @@ fn what_is_checked_at_once_is_refused_at_once() {
 fn what_is_odd_is_told() {
     let warnings = |text: &str| {
         let text = format!("sync{{ default.rsync, source='@/src', target='h:t', {text} }}");
-        Trial::new(text.as_bytes()).load().unwrap().warnings
+        without_places(Trial::new(text.as_bytes()).load().unwrap().warnings)
     };
     assert_eq!(warnings(""), [""; 0]);
     assert_eq!(
@@ -742,6 +755,7 @@ fn all_that_is_wrong_with_a_file_is_told_at_once_with_its_lines() {
              this is not a typo add it to checkgauge ) Did you mean \"archive\"?",
             "failure getting absolute path of [no]",
             "Cannot access source directory: no",
+            "@/conf.lua:15: the source can't be used",
             "error preparing @/conf.lua: @/conf.lua:22: default.rsynk is unknown. Did you mean \
              \"default.rsync\"?",
             "@/conf.lua:23: source missing from sync.",

@@ -5,6 +5,7 @@
 
 pub mod cron;
 pub mod place;
+mod places;
 mod source;
 mod target;
 
@@ -32,6 +33,7 @@ use mirror_core::{
 
 use crate::report::Mode;
 
+pub use places::Places;
 pub use source::{BadSource, canonical_source};
 pub use target::{Base, check_target};
 

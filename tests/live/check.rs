@@ -62,6 +62,46 @@ fn commands_in_which_names_may_be_cut_are_warned_of() {
 }
 
 #[test]
+fn a_strict_check_fails_where_something_looks_wrong() {
+    let sandbox = Sandbox::new();
+    sandbox.directory("source");
+    let code = |word: &str, more: &str| {
+        let text = format!("sync{{ default.direct, source = 'source', target = '/t', {more} }}");
+        fs::write(sandbox.path("conf.lua"), text).unwrap();
+        told(&sandbox, &[word, "conf.lua"]).0
+    };
+    for (more, plain, strict) in [
+        ("", 0, 0),
+        ("delete = 'false'", 0, 1),
+        ("delete = nothing", 0, 1),
+        ("dealy = 1", 255, 255),
+    ] {
+        assert_eq!(code("-check", more), plain, "{more}");
+        assert_eq!(code("--check=strict", more), strict, "{more}");
+    }
+}
+
+#[test]
+fn what_looks_wrong_is_in_the_log_with_its_line() {
+    let sandbox = Sandbox::new();
+    sandbox.directory("source");
+    sandbox.directory("target");
+    let text =
+        "settings{ logfile = 'log', nodaemon = true, onepass = true }\nsync{\n  default.direct,
+  source = 'source',\n  target = 'target',\n  delete = 'false',\n  exclude = { '!kept' },\n}\n";
+    fs::write(sandbox.path("conf.lua"), text).unwrap();
+    let (code, told) = told(&sandbox, &["conf.lua"]);
+    assert_eq!(code, 0, "{told}");
+    let log = fs::read_to_string(sandbox.path("log")).unwrap();
+    for part in ["conf.lua:6: Sync1: delete = \"false\"", "conf.lua:7: Sync1: the pattern !kept"] {
+        let is_warned = |text: &str| {
+            text.lines().filter(|line| line.contains("Warn: ") && line.contains(part)).count()
+        };
+        assert_eq!((is_warned(&told), is_warned(&log)), (1, 1), "{part}: {told}\n{log}");
+    }
+}
+
+#[test]
 fn what_cannot_be_run_fails_the_check() {
     let sandbox = Sandbox::new();
     let (code, text) = told(&sandbox, &["-check", "-direct", "source", "target"]);
