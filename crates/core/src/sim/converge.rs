@@ -137,3 +137,52 @@ fn a_file_that_becomes_a_directory_in_a_target_that_fails() {
          work 9",
     );
 }
+
+#[test]
+fn another_disk_in_the_place_of_the_source_brings_nothing_until_it_is_accepted() {
+    // It is written to, SIGHUP comes, a mirror is replaced, and the time for a full transfer comes.
+    let other = "disk 1
+         write /b 2
+         wait 5000
+         tell 5
+         hup
+         work 9
+         replace 1
+         full
+         work 9
+         wait 5000
+         work 9";
+    for end in ["mount", "accept", "disk 2\nhup\naccept\nwrite /c 1"] {
+        replay(&format!(
+            "mirrors 2 jobs any hands 1 init true
+             work 9
+             write /a 1
+             tell 5
+             wait 1000
+             work 9
+             {other}
+             {end}
+             wait 5000
+             work 9"
+        ));
+    }
+}
+
+#[test]
+fn a_source_that_is_exchanged_during_a_job_is_brought_whole() {
+    replay(
+        "mirrors 1 jobs any hands 1 init true
+         work 9
+         move-in /a 2
+         tell 5
+         wait 1000
+         work 2
+         exchange 7
+         work 9
+         wait 5000
+         work 9
+         tell 5
+         wait 5000
+         work 9",
+    );
+}

@@ -71,7 +71,14 @@ impl Crew {
             }
             Step::Fate(fate) => self.fates.push(*fate),
             Step::Hangup => self.queue.retry_now(self.now),
-            Step::Unmount | Step::Mount | Step::Way(_) | Step::Full | Step::Replace(_) => {}
+            Step::Unmount
+            | Step::Mount
+            | Step::Disk(_)
+            | Step::Exchange(_)
+            | Step::Accept
+            | Step::Way(_)
+            | Step::Full
+            | Step::Replace(_) => {}
         }
         self.check_honesty()
     }

@@ -230,9 +230,15 @@ impl World {
             Step::Hangup => self.with(Mirror::hangup),
             Step::Full => self.with(Mirror::full_due),
             // What was seen before and waits is not known to be a deletion afterwards.
-            Step::Unmount if loss != Loss::Never => self.unmount(),
+            Step::Unmount | Step::Disk(_) if loss != Loss::Never => self.unmount(),
             Step::Mount => self.is_mounted = true,
-            Step::Change(_) | Step::Unmount | Step::Way(_) | Step::Replace(_) => {}
+            Step::Change(_)
+            | Step::Unmount
+            | Step::Disk(_)
+            | Step::Exchange(_)
+            | Step::Accept
+            | Step::Way(_)
+            | Step::Replace(_) => {}
         }
         self.check_honesty()
     }

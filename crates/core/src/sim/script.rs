@@ -30,6 +30,13 @@ pub(crate) enum Step {
     Unmount,
     /// It comes back as it was.
     Mount,
+    /// Another disk, of this number, stands in the place of the source: as somebody left it there,
+    /// in the beginning a blank one.
+    Disk(usize),
+    /// Another directory, which this seed makes of it, takes the place of the source on its disk.
+    Exchange(u64),
+    /// A person accepts what stands there now.
+    Accept,
     /// The way to the targets is open, or is lost.
     Way(bool),
     /// Somebody sends `SIGHUP`.
@@ -134,7 +141,13 @@ impl Step {
             ]),
             31 => Self::Way(random.once_in(2)),
             _ if random.once_in(2) => Self::Unmount,
-            _ => Self::Mount,
+            _ => match seed % 8 {
+                0 => Self::Disk(1),
+                1 => Self::Disk(2),
+                2 => Self::Exchange(seed),
+                3 => Self::Accept,
+                _ => Self::Mount,
+            },
         }
     }
 
@@ -150,6 +163,9 @@ impl Step {
             ["fate", "fatal", steps] => Self::Fate(Fate::Fatal(steps.parse().unwrap())),
             ["unmount"] => Self::Unmount,
             ["mount"] => Self::Mount,
+            ["disk", number] => Self::Disk(number.parse().unwrap()),
+            ["exchange", seed] => Self::Exchange(seed.parse().unwrap()),
+            ["accept"] => Self::Accept,
             ["way", "open"] => Self::Way(true),
             ["way", "lost"] => Self::Way(false),
             ["hup"] => Self::Hangup,
@@ -176,6 +192,9 @@ impl fmt::Display for Step {
             Self::Fate(Fate::Fatal(steps)) => write!(f, "fate fatal {steps}"),
             Self::Unmount => f.write_str("unmount"),
             Self::Mount => f.write_str("mount"),
+            Self::Disk(number) => write!(f, "disk {number}"),
+            Self::Exchange(seed) => write!(f, "exchange {seed}"),
+            Self::Accept => f.write_str("accept"),
             Self::Way(true) => f.write_str("way open"),
             Self::Way(false) => f.write_str("way lost"),
             Self::Hangup => f.write_str("hup"),

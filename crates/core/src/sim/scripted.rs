@@ -229,20 +229,37 @@ impl World {
                     self.work()?;
                 }
             }
-            Step::Unmount if self.losses != Losses::Never => {
+            Step::Unmount | Step::Disk(_) if self.losses != Losses::Never => {
                 self.is_mounted = false;
-                self.losses = Losses::Some;
-                self.see(&News::Gone(Gone::Unmounted));
-                self.watched.clear();
-                self.watch(|| true);
+                self.lose_sight(Gone::Unmounted);
             }
-            Step::Change(_) | Step::Unmount | Step::Fate(_) | Step::Way(_) => {}
+            Step::Exchange(seed) if self.losses != Losses::Never && self.is_mounted => {
+                let random = &mut Random::new(*seed);
+                for _ in 0..random.below(6) {
+                    Change::random(&self.source, random).apply(&mut self.source);
+                }
+                self.lose_sight(Gone::Replaced);
+            }
+            Step::Change(_)
+            | Step::Unmount
+            | Step::Disk(_)
+            | Step::Exchange(_)
+            | Step::Accept
+            | Step::Fate(_)
+            | Step::Way(_) => {}
             Step::Mount => self.is_mounted = true,
             Step::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
             Step::Full => return self.handle(Input::FullDue(self.mirror)),
             Step::Replace(_) => return self.replace(),
         }
         Ok(())
+    }
+
+    fn lose_sight(&mut self, how: Gone) {
+        self.losses = Losses::Some;
+        self.see(&News::Gone(how));
+        self.watched.clear();
+        self.watch(|| true);
     }
 
     fn see(&mut self, news: &News) {

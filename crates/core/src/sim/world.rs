@@ -13,12 +13,13 @@ use crate::{
     effect::Effect,
     fleet::{Entrant, Fleet, Limits},
     input::{Gate, Input, Signal},
-    job::{Job, JobId, Outcome, Place, Scope, Work},
+    job::{Failure, Job, JobId, Outcome, Place, Scope, Work},
     mirror::{Insist, Mirror, Settings, State},
     notice::{Gone, MirrorId, News, Notice},
     path::TreePath,
     queue::Pace,
     sim::{
+        change::Change,
         random::Random,
         script::{Script, Step},
         tree::Tree,
@@ -28,12 +29,22 @@ use crate::{
     time::Moment,
 };
 
+/// How many disks there are.
+const DISKS: usize = 3;
+
 /// Everything there is.
 pub(crate) struct World {
     now: Moment,
     fleet: Fleet,
-    source: Tree,
-    is_mounted: bool,
+    /// The source, and other disks that may stand in its place.
+    disks: [Tree; DISKS],
+    /// Which of them stands there.
+    standing: Option<usize>,
+    /// Which of them is the source.
+    agreed: usize,
+    /// How often another directory came to stand there: who works with an older one finds out at
+    /// the end.
+    turns: usize,
     /// Whether the targets can be reached.
     has_way: bool,
     sides: Vec<Side>,
@@ -58,6 +69,8 @@ struct Side {
 /// A job that runs.
 struct Running {
     name: JobId,
+    /// The turn in which it began.
+    turn: usize,
     mirror: MirrorId,
     work: Work,
     worker: Worker,
@@ -117,8 +130,10 @@ impl World {
             now: Moment::ORIGIN,
             sides: fleet.mirrors().map(side).collect(),
             fleet,
-            source: Tree::new(),
-            is_mounted: true,
+            disks: core::array::from_fn(|_| Tree::new()),
+            standing: Some(0),
+            agreed: 0,
+            turns: 0,
             has_way: true,
             hands: script.hands,
             fates: Vec::new(),
@@ -127,13 +142,14 @@ impl World {
 
     fn step(&mut self, step: &Step) -> Found {
         match step {
-            Step::Change(change) if self.is_mounted => {
-                let news = change.apply(&mut self.source);
+            Step::Change(change) => {
+                // Nobody watches another disk.
+                let Some(standing) = self.standing else { return Ok(()) };
+                let news = change.apply(&mut self.disks[standing]);
                 for side in self.sides.iter_mut().filter(|side| side.is_watched) {
                     side.witness.see(news.iter().cloned());
                 }
             }
-            Step::Change(_) => {}
             Step::Tell(seed) => return self.tell(&mut Random::new(*seed)),
             Step::Wait(wait) => return self.wait(*wait),
             Step::Work(steps) => {
@@ -142,8 +158,11 @@ impl World {
                 }
             }
             Step::Fate(fate) => self.fates.push(*fate),
-            Step::Unmount => self.unmount(),
-            Step::Mount => self.is_mounted = true,
+            Step::Unmount => self.stand(None, Gone::Unmounted),
+            Step::Mount => self.stand(Some(self.agreed), Gone::Replaced),
+            Step::Disk(number) => self.stand(Some(*number), Gone::Unmounted),
+            Step::Exchange(seed) => self.exchange(&mut Random::new(*seed)),
+            Step::Accept => self.agreed = self.standing.unwrap_or(self.agreed),
             Step::Way(open) => return self.way_is(*open),
             Step::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
             Step::Full => {
@@ -205,13 +224,35 @@ impl World {
         if self.has_way { Gate::Open } else { Gate::Closed }
     }
 
-    fn unmount(&mut self) {
-        self.is_mounted = false;
+    /// Puts a disk into the place of the source, or none.
+    fn stand(&mut self, disk: Option<usize>, how: Gone) {
+        if self.standing != disk {
+            self.standing = disk;
+            self.lose_sight(how);
+        }
+    }
+
+    /// Puts another directory there, on the same disk.
+    fn exchange(&mut self, random: &mut Random) {
+        let Some(disk) = self.standing else { return };
+        for _ in 0..random.below(6) {
+            Change::random(&self.disks[disk], random).apply(&mut self.disks[disk]);
+        }
+        self.lose_sight(Gone::Replaced);
+    }
+
+    fn lose_sight(&mut self, how: Gone) {
+        self.turns += 1;
         for side in &mut self.sides {
             if mem::take(&mut side.is_watched) {
-                side.witness.see([News::Gone(Gone::Unmounted)]);
+                side.witness.see([News::Gone(how)]);
             }
         }
+    }
+
+    /// The tree of the source, if that stands in its place.
+    fn source(&self) -> &Tree {
+        &self.disks[self.agreed]
     }
 
     fn tell(&mut self, random: &mut Random) -> Found {
@@ -257,13 +298,13 @@ impl World {
     }
 
     fn work_on(&mut self, side: usize, job: JobId) -> Result<Option<Outcome>, String> {
-        let Self { source, is_mounted, sides, .. } = self;
+        let Self { disks, standing, agreed, turns, sides, .. } = self;
         let Side { target, jobs, .. } = &mut sides[side];
         let Some(at) = jobs.iter().position(|it| it.name == job) else { return Ok(None) };
-        let source = is_mounted.then_some(&*source);
+        let source = standing.filter(|it| it == agreed).map(|disk| &disks[disk]);
         let outcome = jobs[at].worker.step(&mut Trees { source, target })?;
-        if outcome.is_some() {
-            jobs.remove(at);
+        if outcome.is_some() && jobs.remove(at).turn != *turns {
+            return Ok(Some(Outcome::SourceGone(Failure::new("it was replaced meanwhile"))));
         }
         Ok(outcome)
     }
@@ -309,14 +350,14 @@ impl World {
     }
 
     fn cover(&mut self, mirror: MirrorId) -> Found {
-        let is_mounted = self.is_mounted;
+        let is_right = self.standing == Some(self.agreed);
         let side = self.side(mirror);
-        side.is_covered = is_mounted;
-        side.is_watched = is_mounted;
-        self.handle(if is_mounted {
+        side.is_covered = is_right;
+        side.is_watched = is_right;
+        self.handle(if is_right {
             Input::Covered(mirror)
         } else {
-            Input::CannotCover { mirror, why: "it is not mounted".to_string() }
+            Input::CannotCover { mirror, why: "another one stands there, or none".to_string() }
         })
     }
 
@@ -325,7 +366,7 @@ impl World {
             return Err(format!("job {} began without a way to its target", job.id.0));
         }
         let fate = if self.fates.is_empty() { Fate::Good } else { self.fates.remove(0) };
-        let hands = self.hands;
+        let (hands, turn) = (self.hands, self.turns);
         let side = self.side(job.mirror);
         if !side.is_covered {
             return Err(format!("job {} began without a source", job.id.0));
@@ -337,7 +378,7 @@ impl World {
             return Err(format!("job {} is one too many", job.id.0));
         }
         let (work, worker) = (job.work.clone(), Worker::new(&job.work, fate, hands > 1));
-        side.jobs.push(Running { name: job.id, mirror: job.mirror, work, worker });
+        side.jobs.push(Running { name: job.id, turn, mirror: job.mirror, work, worker });
         Ok(())
     }
 
@@ -355,7 +396,7 @@ impl World {
             let side = &self.sides[self.side_of(mirror.id())];
             let all_told = side.is_watched && side.witness.is_done();
             let claims = *mirror.state() == State::Live && mirror.oldest().is_none();
-            if all_told && claims && side.target != self.source {
+            if all_told && claims && side.target != *self.source() {
                 return Err(self.difference(side));
             }
             if mirror.oldest().is_none() && !mirror.queue().is_empty() {
@@ -366,10 +407,10 @@ impl World {
     }
 
     fn difference(&self, side: &Side) -> String {
-        let paths = self.source.paths().chain(side.target.paths());
-        let mut different = paths.filter(|it| self.source.get(it) != side.target.get(it));
+        let paths = self.source().paths().chain(side.target.paths());
+        let mut different = paths.filter(|it| self.source().get(it) != side.target.get(it));
         different.next().map_or(String::new(), |path| {
-            let (is, should) = (side.target.get(path), self.source.get(path));
+            let (is, should) = (side.target.get(path), self.source().get(path));
             format!("{path} is {is:?} and should be {should:?}")
         })
     }
@@ -377,7 +418,7 @@ impl World {
     /// Lets everything come to rest. Then the targets are equal to the source, and nothing stirs.
     fn end(mut self) -> Found {
         self.fates.clear();
-        self.is_mounted = true;
+        self.stand(Some(self.agreed), Gone::Replaced);
         self.way_is(true)?;
         self.tell(&mut Random::new(0))?;
         for _ in 0..1_000 {
@@ -396,7 +437,7 @@ impl World {
     fn check_quiet(&self) -> Found {
         for mirror in self.fleet.mirrors() {
             let side = &self.sides[self.side_of(mirror.id())];
-            if side.target != self.source {
+            if side.target != *self.source() {
                 return Err(format!("in the end {}", self.difference(side)));
             }
             if *mirror.state() != State::Live || mirror.delays().next().is_some() {
