@@ -75,6 +75,7 @@ fn sync(
             (Kind::Rsyncssh, source, behind_ssh(host, targetdir)?)
         }
     };
+    let given = absolute(here, source);
     let source = canonical_source(here, source).map_err(|bad| Ending::Refused(bad.0))?;
     check_monitor(invocation.monitor.as_deref())?;
     let pace = pace(invocation.delay)?;
@@ -89,6 +90,7 @@ fn sync(
         name: format!("Sync{number}"),
         kind,
         source,
+        given,
         target,
         pace,
         insist: invocation.insist,

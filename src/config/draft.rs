@@ -66,10 +66,11 @@ impl Draft<'_> {
         let delete = delete(ours);
         refuse_removal(kind, delete, &words.options)?;
         let name = self.name(fields)?;
-        let crontab = crontab(fields, &name)?;
         let sync = Sync {
+            crontab: crontab(fields, &name)?,
             name,
             kind,
+            given: given(fields, self.here)?,
             source,
             target: if kind == Kind::Own { target } else { place::with_slash(&target) },
             pace: pace(fields)?,
@@ -98,7 +99,6 @@ impl Draft<'_> {
             ssh_codes: exit_codes(ours, "sshExitCodes")?,
             batch_size_limit: ours.whole("batchSizeLimit", 0)?,
             max_processes: max_processes(fields, kind)?,
-            crontab,
             hook: hook::read(ours, self.number)?,
             script: self.script(fields)?,
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
@@ -213,6 +213,12 @@ impl Calls {
         let direct = direct(kind, rsync, &words.options)?;
         Ok(Self { words, direct, binary: binary(rsync)? })
     }
+}
+
+/// The source in the words of the file, which the prelude keeps.
+fn given(fields: Fields<'_>, here: &Path) -> Result<PathBuf, Fault> {
+    let text = fields.text("_source")?.unwrap_or_default();
+    Ok(setup::absolute(here, &OsString::from_vec(text)))
 }
 
 /// The prelude has made it canonical, with a slash at its end.

@@ -200,7 +200,11 @@ impl Member {
 
 /// What the user says of the source of a sync.
 pub(super) fn rules(sync: &Sync) -> Rules {
-    Rules { marker: sync.marker.clone(), replaced: sync.replaced_source }
+    Rules {
+        marker: sync.marker.clone(),
+        replaced: sync.replaced_source,
+        given: Some(sync.given.clone()),
+    }
 }
 
 /// Whether its target, or how it is reached, is another for each transfer.

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use mirror_core::{
@@ -13,6 +13,7 @@ use mirror_core::{
     guard::ReplacedSource,
     mirror::{Insist, Settings, scripted::Reset},
     notice::MirrorId,
+    path::Escaped,
 };
 
 use super::{
@@ -24,7 +25,8 @@ use super::{
     words::{self, Counts},
 };
 use crate::{
-    report::Category,
+    exec::trusted::{self, Refused},
+    report::{Category, Log},
     script::Scripts,
     setup::{Daemon, Setup, Sync},
 };
@@ -75,7 +77,10 @@ impl Engine {
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.try_again();
         let synced = Synced { inbox: self.inbox.clone(), generation: self.generation + 1 };
-        let read = load().and_then(|Wanted { setup, scripts }| {
+        let read = load().and_then(|Wanted { mut setup, scripts }| {
+            for sync in &mut setup.syncs {
+                follow_link(sync, &self.roster, &self.log);
+            }
             let Self { tunnels, inbox, log, connections, .. } = self;
             let scripts = Self::adopt(scripts, inbox, log).map_err(|why| vec![why])?;
             let tunnels = Tunnels::start(&setup.tunnels, tunnels, inbox, log);
@@ -185,7 +190,11 @@ impl Slot {
             Self::Kept(..) => return,
             Self::Changed(id, member) => (member, roster.get(*id)),
             Self::New(member) => {
-                let is_like = |it: &&Member| it.sync.source == member.sync.source;
+                let sync = &member.sync;
+                let is_like = |it: &&Member| {
+                    it.sync.source == sync.source
+                        || (&it.sync.given, &it.sync.target) == (&sync.given, &sync.target)
+                };
                 let before = roster.iter().map(|(_, it)| it).filter(is_like);
                 (member, before.max_by_key(|it| route(&it.sync) == route(&member.sync)))
             }
@@ -207,6 +216,35 @@ impl Slot {
             Self::New(_) => None,
         }
     }
+}
+
+/// The name of a source may lead to another directory than before.
+///
+/// What was a directory in its path and is a symbolic link now is not followed, nor is a link that
+/// a less trusted user could have put there: then the source stays where it was, and is waited for.
+/// A link of the user's own that was there before is followed: what it leads to replaces the source.
+fn follow_link(sync: &mut Sync, roster: &Roster, log: &Log) {
+    let is_moved = |it: &&Sync| {
+        (&it.given, &it.target, it.kind) == (&sync.given, &sync.target, sync.kind)
+            && it.source != sync.source
+    };
+    let Some(before) = roster.iter().map(|(_, it)| &it.sync).find(is_moved) else { return };
+    let text = |path: &Path| Escaped(path.as_os_str().as_bytes()).to_string();
+    let (given, now, name) = (text(&sync.given), text(&sync.source), &sync.name);
+    let is_new_link = before.source.canonicalize().is_ok_and(|now| now == sync.source);
+    let why = match trusted::find(&sync.given) {
+        _ if is_new_link => "a directory in its path is a symbolic link now".to_owned(),
+        Err(refused @ Refused::Planted(_)) => refused.to_string(),
+        Ok(_) | Err(Refused::System(_)) => {
+            let text = format_args!("source {given} leads to {now} now: full transfer ({name})");
+            return log.say(Category::Warn, text);
+        }
+    };
+    log.say(
+        Category::Warn,
+        format_args!("source {given} leads to {now}, and stays where it was: {why} ({name})"),
+    );
+    sync.source.clone_from(&before.source);
 }
 
 /// From where to where.
@@ -238,6 +276,7 @@ fn mirrors_alike(one: &Sync, other: &Sync) -> bool {
         && other
             == Sync {
                 name: other.name.clone(),
+                given: other.given.clone(),
                 pace: other.pace,
                 open_wait: other.open_wait,
                 insist: other.insist,

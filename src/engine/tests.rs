@@ -61,6 +61,7 @@ impl Place {
             name: name.to_owned(),
             kind: Kind::Direct,
             source: self.path(name),
+            given: self.path(name),
             target: with_slash(self.path(&format!("of-{name}")).as_os_str()),
             pace: PACE,
             open_wait: OpenWait::default(),

@@ -16,7 +16,7 @@ pub mod survey;
 #[cfg(test)]
 mod test_mounts;
 pub mod through;
-mod trusted;
+pub mod trusted;
 pub mod tunnel;
 
 use mirror_core::job::{Job, Outcome};

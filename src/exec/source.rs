@@ -40,6 +40,8 @@ struct Known {
     agreed: Option<Agreed>,
     /// What stood there when a person said that this is right.
     accepted: Option<Agreed>,
+    /// Whether it was told that the name which the user gave leads elsewhere.
+    is_elsewhere: bool,
 }
 
 /// What the user says of a source.
@@ -49,6 +51,8 @@ pub struct Rules {
     pub marker: Option<OsString>,
     /// What to do when another file system stands in its place.
     pub replaced: ReplacedSource,
+    /// How the user named it, maybe by way of symbolic links.
+    pub given: Option<PathBuf>,
 }
 
 /// The directory that a source was taken to be.
@@ -211,6 +215,7 @@ impl SourceRoot {
         if let Work::Batch { moves, .. } = work {
             self.mounts.follow(moves);
         }
+        self.tell_elsewhere(log);
         for path in self.mounts.untold() {
             let root = Escaped(self.path.as_os_str().as_bytes());
             log.say(
@@ -222,6 +227,24 @@ impl SourceRoot {
             );
         }
         Ok(dir)
+    }
+
+    /// Tells once when the name that the user gave leads to another directory.
+    fn tell_elsewhere(&self, log: &Log) {
+        let mut known = self.known();
+        let Some(given) = &known.rules.given else { return };
+        let now = given.canonicalize().ok().filter(|now| *now != self.path);
+        if let Some(now) = now.as_ref().filter(|_| !known.is_elsewhere) {
+            let text = |path: &Path| Escaped(path.as_os_str().as_bytes()).to_string();
+            let (given, path, now) = (text(given), text(&self.path), text(now));
+            log.say(
+                Category::Warn,
+                format_args!(
+                    "source {given} leads to {now} now, and no more to {path}: SIGHUP follows it"
+                ),
+            );
+        }
+        known.is_elsewhere = now.is_some();
     }
 
     /// What was a mount inside the source in this run, and is not mounted now.
@@ -398,7 +421,7 @@ mod tests {
             for name in ["s", "other", "disk"] {
                 fs::create_dir(path.join(name)).unwrap();
             }
-            let rules = Rules { marker: None, replaced };
+            let rules = Rules { replaced, ..Rules::default() };
             Self { dir, source: SourceRoot::with_rules(path.join("s"), rules) }
         }
 

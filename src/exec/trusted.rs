@@ -29,7 +29,7 @@ const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 
 /// Reason why a path was not opened.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub enum Refused {
     /// Somebody less trusted could have put this link there.
     Planted(PathBuf),
     /// The system refused it.
@@ -89,7 +89,7 @@ pub(super) fn open_or_make(path: &Path) -> Result<Dir, Refused> {
 /// # Errors
 ///
 /// As [`open`].
-pub(super) fn find(path: &Path) -> Result<OwnedFd, Refused> {
+pub fn find(path: &Path) -> Result<OwnedFd, Refused> {
     let mut walk = Walk::new()?;
     walk.push(path.as_os_str());
     while let Some(name) = walk.rest.pop() {

@@ -164,6 +164,8 @@ pub struct Sync {
     pub kind: Kind,
     /// A canonical path of a directory, without a slash at the end unless it is the root.
     pub source: PathBuf,
+    /// The same directory as the user named it: absolute, and maybe by way of symbolic links.
+    pub given: PathBuf,
     /// For rsync a target in rsync's syntax; for direct a path. As it was given, with a slash at
     /// the end unless it ends in `:`. A relative one is resolved where it is used: a daemon works
     /// in `/`.

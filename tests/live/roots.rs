@@ -198,3 +198,62 @@ fn a_link_in_the_way_to_a_source_is_not_followed(mode: Mode) {
     fs::rename(&elsewhere, &live.source).unwrap();
     live.expect_mirrored();
 }
+
+#[test]
+fn a_hangup_follows_no_link_that_came_into_the_path_of_a_source() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("user/src");
+    let secret = sandbox.directory("secret/src");
+    fs::write(source.join("file"), "").unwrap();
+    fs::write(secret.join("key"), "").unwrap();
+    let kinds = ["rsync", "direct"];
+    let targets = kinds.map(|name| sandbox.directory(name));
+    let sync = |kind: &str| {
+        format!("sync{{ default.{kind}, source = '@/user/src', target = '@/{kind}' }}")
+    };
+    let daemon = sandbox.daemon().config(&kinds.map(sync).join("\n"), 2).start();
+    daemon.wait_live();
+    fs::rename(sandbox.path("user"), sandbox.path("old")).unwrap();
+    symlink(sandbox.path("secret"), sandbox.path("user")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_until("both links are told of", || {
+        daemon.log().matches("and stays where it was").count() == 2
+    });
+    fs::write(secret.join("another key"), "").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_until("both links are told of again", || {
+        daemon.log().matches("and stays where it was").count() == 4
+    });
+    fs::remove_file(sandbox.path("user")).unwrap();
+    fs::rename(sandbox.path("old"), sandbox.path("user")).unwrap();
+    fs::write(source.join("later"), "").unwrap();
+    for target in targets {
+        daemon.wait_until("it goes on", || target.join("later").exists());
+        assert!(target.join("file").exists() && !target.join("key").exists());
+        assert!(!target.join("another key").exists());
+    }
+}
+
+#[test]
+fn a_hangup_follows_a_link_of_the_user_to_another_release() {
+    let sandbox = Sandbox::new();
+    let releases = ["one", "two"].map(|name| sandbox.directory(name));
+    for (release, name) in releases.iter().zip(["one", "two"]) {
+        fs::write(release.join(name), "").unwrap();
+    }
+    let link = sandbox.path("current");
+    symlink("one", &link).unwrap();
+    let target = sandbox.directory("target");
+    let text = "sync{ default.direct, source = '@/current', target = '@/target' }";
+    let daemon = sandbox.daemon().config(text, 1).start();
+    daemon.wait_live();
+    let next = sandbox.path("next");
+    symlink("two", &next).unwrap();
+    fs::rename(&next, &link).unwrap();
+    fs::write(releases[0].join("late"), "").unwrap();
+    daemon.wait_for_log("SIGHUP follows it");
+    daemon.signal(Signal::HUP);
+    daemon.wait_until("the new release is mirrored", || target.join("two").exists());
+    daemon.wait_until("the old one is not", || !target.join("one").exists());
+}

@@ -20,6 +20,7 @@ pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
         name: format!("Sync{number}"),
         kind: Kind::Rsync,
         source: source.to_owned(),
+        given: source.to_owned(),
         target: target.into(),
         pace: PACE,
         insist: true,
