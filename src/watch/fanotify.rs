@@ -495,7 +495,9 @@ mod tests {
         assert_eq!(edits(What { delete: true, modify: true, ..none }), [Edit::Delete]);
         let both = What { create: true, delete: true, ..none };
         assert_eq!(edits(both), [Edit::Delete, Edit::Create]);
-        assert_eq!(edits(What { modify: true, attrib: true, ..none }), [Edit::Modify]);
+        let closed = What { modify: true, close: true, attrib: true, ..none };
+        assert_eq!(edits(closed), [Edit::Modify]);
+        assert_eq!(edits(What { close: false, ..closed }), [Edit::Write]);
         assert_eq!(edits(What { attrib: true, ..none }), [Edit::Attrib]);
     }
 }

@@ -226,7 +226,7 @@ fn a_mirror_covers_then_brings_all_then_changes() {
 #[test]
 fn other_settings_cost_no_transfer() {
     check(
-        "0    begin        -> cover 0 Any
+        "0    begin        -> cover 0
          5    covered 0    -> start 0 all
          30   job 0 done   -> StartupFinished
          40   0 write /a
@@ -241,7 +241,7 @@ fn other_settings_cost_no_transfer() {
 #[test]
 fn held_deletions_wait_for_another_budget() {
     check(
-        "0    begin           -> cover 0 Any
+        "0    begin           -> cover 0
          5    covered 0       -> start 0 all
          30   job 0 held 20 / -> 20 held, StartupFinished
          40   hup             -> Hangup
@@ -263,7 +263,7 @@ fn held_deletions_wait_for_another_budget() {
 fn one_pass_with_held_deletions_fails() {
     play(
         fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
-        "0    begin           -> cover 0 Any
+        "0    begin           -> cover 0
          5    covered 0       -> start 0 all
          30   job 0 held 20 / -> 20 held, StartupFinished, exit 255",
     );

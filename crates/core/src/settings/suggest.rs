@@ -66,7 +66,10 @@ pub(super) fn hint(table: Table, name: &str, base: Option<Base>) -> Option<Hint>
     if let Some(place) = place(table, name, base) {
         return Some(Hint::Belongs(place));
     }
-    let is_known = |setting: &&Setting| base.is_none_or(|base| setting.is_for(base));
+    let is_known = |setting: &&Setting| {
+        matches!(table, Table::Settings | Table::Ssh)
+            || base.is_none_or(|base| setting.is_for(base))
+    };
     nearest(name, of(table).filter(is_known).map(|setting| setting.name)).map(Hint::Perhaps)
 }
 
