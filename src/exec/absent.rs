@@ -193,7 +193,7 @@ impl Known {
     /// mount lies over it.
     fn find(&self, root: &Dir, path: TreePath) -> Option<Nested> {
         let directory = root.search_below(path.as_bytes()).ok()?;
-        let instance = Instance::of(&directory).ok().filter(Instance::is_mount_root)?;
+        let instance = Instance::of_mount(&directory).ok().filter(Instance::is_mount_root)?;
         let known = self.mounted.iter().find(|it| it.instance == instance);
         let file_system = match known {
             Some(known) => known.file_system.clone(),
@@ -204,7 +204,7 @@ impl Known {
 }
 
 fn instance_at(root: &Dir, path: &TreePath) -> Option<Instance> {
-    Instance::of(root.search_below(path.as_bytes()).ok()?).ok()
+    Instance::of_mount(root.search_below(path.as_bytes()).ok()?).ok()
 }
 
 /// The paths below the directory at the canonical path `root` on which something is mounted.

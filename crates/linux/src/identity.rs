@@ -64,9 +64,25 @@ impl Instance {
     /// As `statx(2)` and `fstatfs(2)`.
     pub fn of(directory: impl AsFd) -> io::Result<Self> {
         let directory = directory.as_fd();
+        let is_forgetful = FORGETFUL.contains(&kind_of(directory)?);
+        Self::look(directory, AtFlags::EMPTY_PATH, is_forgetful)
+    }
+
+    /// As [`of`](Self::of), for the root of a mount, which no file system forgets: a server that is
+    /// away is not asked, and does not hold anything up.
+    ///
+    /// # Errors
+    ///
+    /// As `statx(2)`.
+    pub fn of_mount(directory: impl AsFd) -> io::Result<Self> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        Self::look(directory.as_fd(), flags, false)
+    }
+
+    fn look(directory: BorrowedFd<'_>, flags: AtFlags, is_forgetful: bool) -> io::Result<Self> {
         let mask = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::MNT_ID | UNIQUE_MOUNT;
-        let stat = statx(directory, c"", AtFlags::EMPTY_PATH, mask)?;
-        let node = if FORGETFUL.contains(&kind_of(directory)?) {
+        let stat = statx(directory, c"", flags, mask)?;
+        let node = if is_forgetful {
             Node { inode: 0, birth: None, handle: None }
         } else {
             let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
@@ -273,6 +289,15 @@ mod tests {
         fs::create_dir(&path).unwrap();
         // On ext4 it has the same inode number.
         assert_ne!(Instance::at(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn the_root_of_a_mount_is_the_same_without_asking_its_file_system() {
+        for path in ["/", "/proc"] {
+            let directory = Dir::open(Path::new(path)).unwrap();
+            let mount = Instance::of_mount(&directory).unwrap();
+            assert_eq!(mount, Instance::of(&directory).unwrap());
+        }
     }
 
     #[test]
