@@ -371,9 +371,13 @@ fn odd_delete(fields: Fields<'_>) -> Option<String> {
     ))
 }
 
-/// A program in the place of rsync that may expect to be called as by the original.
+/// A program in the place of rsync that is never called, or may expect to be called as by the
+/// original.
 fn odd_binary(fields: Fields<'_>, binary: &OsStr, kind: Kind) -> Option<String> {
     let is_rsync = Path::new(binary).file_name() == Some(OsStr::new("rsync"));
+    if kind == Kind::Direct && !is_rsync {
+        return Some("rsync.binary has no effect in default.direct".into());
+    }
     let calls_it = matches!(kind, Kind::Rsync | Kind::Rsyncssh);
     (calls_it && !is_rsync && fields.value("listForm").is_nil()).then(|| {
         let binary = Escaped(binary.as_bytes());

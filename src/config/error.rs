@@ -29,12 +29,27 @@ pub(super) enum Fault {
 impl Fault {
     /// The setting whose value is wrong, such as `rsync.binary`: it is named first.
     pub(super) fn key(&self) -> Option<String> {
-        let Self::Lua(why) = self else { return None };
+        let why = match self {
+            Self::Lua(why) => why,
+            Self::Fatal(why) => return key_of_rules(why).map(str::to_owned),
+        };
         let why = why.strip_prefix("type for ").unwrap_or(why);
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.');
         let end = why.find(|letter| !is_name(letter)).unwrap_or(why.len());
         why.get(..end).filter(|name| !name.is_empty()).map(str::to_owned)
     }
+}
+
+/// The setting of which one of our sentences about rules speaks.
+fn key_of_rules(why: &str) -> Option<&'static str> {
+    const STARTS: [(&str, &str); 5] = [
+        ("Cannot open exclude file", "excludeFrom"),
+        ("Cannot open filter file", "filterFrom"),
+        ("Cannot open the file", "rsync._extra"),
+        ("Unknown filter rule", "filter"),
+        ("cannot exclude", "exclude"),
+    ];
+    STARTS.iter().find(|(start, _)| why.starts_with(start)).map(|(_, key)| *key)
 }
 
 impl From<String> for Fault {

@@ -235,29 +235,41 @@ fn read_or_note(
             Err(fault) => fault,
         };
         let key = fault.key();
-        let line = match fault {
-            Fault::Lua(why) => {
-                let named =
-                    if why.starts_with("the target") { Some("target") } else { key.as_deref() };
-                let place =
-                    named.map_or_else(|| place.clone(), |key| host.place_of_key(&place, key));
-                match &request.file {
-                    Some(file) => {
-                        let file = Escaped(file.as_os_str().as_bytes());
-                        format!("error preparing {file}: {place}{why}")
-                    }
-                    None => format!("{place}{why}"),
-                }
-            }
-            Fault::Fatal(why) => why,
-        };
+        let told = told(host, request, &place, fault);
         // What is left out may be missed next.
-        if lines.last() == Some(&line) {
+        if lines.ends_with(&told) {
             return Err(lines);
         }
-        lines.push(line);
+        lines.extend(told);
         if !key.is_some_and(|key| leave_out(made, &key)) {
             return Err(lines);
+        }
+    }
+}
+
+/// What is wrong with the sync at this place, as lines for people.
+fn told(host: &Host, request: &Request, place: &str, fault: Fault) -> Vec<String> {
+    let key = fault.key();
+    let place_of = |key: Option<&str>| {
+        key.map_or_else(|| place.to_owned(), |key| host.place_of_key(place, key))
+    };
+    match fault {
+        Fault::Lua(why) => {
+            let is_target = why.starts_with("the target");
+            let place = place_of(if is_target { Some("target") } else { key.as_deref() });
+            vec![match &request.file {
+                Some(file) => {
+                    let file = Escaped(file.as_os_str().as_bytes());
+                    format!("error preparing {file}: {place}{why}")
+                }
+                None => format!("{place}{why}"),
+            }]
+        }
+        // The original says just the first line.
+        Fault::Fatal(why) => {
+            let place = place_of(key.as_deref());
+            let what = key.as_deref().unwrap_or("this sync");
+            vec![why, format!("{place}{what} can't be used")]
         }
     }
 }

@@ -325,7 +325,9 @@ default.rsyncssh.prepare = function(config)
     need(config, "rsyncssh", "host")
     need(config, "rsyncssh", "targetdir")
     add_slash(config, "targetdir")
-    if config.maxProcesses ~= 1 then
+    -- What is less than one counts as one.
+    local most = tonumber(config.maxProcesses)
+    if most == nil or most >= 2 then
         fail("default.rsyncssh must have maxProcesses set to 1.", "maxProcesses")
     end
 end

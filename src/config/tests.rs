@@ -366,6 +366,13 @@ fn rules_among_the_words_for_rsync_count_in_direct_and_come_first() {
 #[test]
 fn what_has_no_effect_in_direct_is_told_and_what_protects_is_refused() {
     assert_eq!(direct("archive = true, perms = true, xattrs = true").1, [""; 0]);
+    assert_eq!(
+        direct("binary = '/opt/mine', verbose = true").1,
+        [
+            "Sync1: rsync.verbose has no effect in default.direct",
+            "Sync1: rsync.binary has no effect in default.direct",
+        ]
+    );
     let (_, warnings) = direct("compress = true, inplace = true, _extra = { '--fsync' }");
     assert_eq!(
         warnings,
@@ -429,7 +436,10 @@ fn what_the_original_refuses_is_refused_with_its_words() {
     );
     refused(
         &format!("sync{{{a}, excludeFrom='/no'}}"),
-        &["Cannot open exclude file \"/no\": /no: No such file or directory"],
+        &[
+            "Cannot open exclude file \"/no\": /no: No such file or directory",
+            "@/conf.lua:1: excludeFrom can't be used",
+        ],
     );
 }
 

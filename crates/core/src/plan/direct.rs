@@ -199,8 +199,6 @@ pub struct DirectWords {
 
 /// Options that change nothing of what direct leaves on the target.
 const SILENT: &[&str] = &[
-    "verbose",
-    "quiet",
     "archive",
     "recursive",
     "links",
@@ -243,8 +241,6 @@ const SILENT: &[&str] = &[
     "no-compress",
     "no-verbose",
     "fuzzy",
-    "ipv4",
-    "ipv6",
 ];
 
 /// Options by which something of the target stays, and which nobody carries out.
@@ -512,10 +508,7 @@ mod tests {
     #[test]
     fn without_words_nothing_is_otherwise() {
         assert_eq!(read("lts", &[], &[]), DirectWords::default());
-        assert_eq!(
-            read("ltspgoDvHAX", &["--stats", "--delete-after"], &[]),
-            DirectWords::default()
-        );
+        assert_eq!(read("ltspgoDHAX", &["--stats", "--delete-after"], &[]), DirectWords::default());
     }
 
     #[test]
