@@ -166,7 +166,7 @@ impl<K: Kernel> Inotify<K> {
     /// comes to another place, then the end of that walk is not told there.
     fn is_whole(&self, directory: u32) -> bool {
         let is_pending = |node: &u32| self.forest.state(*node) == State::Pending;
-        self.walks.is_empty() || !self.forest.subtree(directory).iter().any(is_pending)
+        !self.forest.subtree(directory).iter().any(is_pending)
     }
 
     fn on_delete(&mut self, at: (u32, &[u8]), kind: Kind, found: &mut Findings) {

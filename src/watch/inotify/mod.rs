@@ -163,14 +163,12 @@ impl<K: Kernel> Source for Inotify<K> {
     }
 
     fn uncover(&mut self, mirror: MirrorId) {
-        self.walks.retain_mut(|walk| {
-            // What it found others are told all the same.
-            if walk.then == Then::Cover(mirror) && !walk.new.is_empty() {
-                walk.rest.clear();
+        for walk in &mut self.walks {
+            // What it has still to look at, and what it found, others may want.
+            if walk.then == Then::Cover(mirror) {
                 walk.then = Then::Verify;
             }
-            walk.then != Then::Cover(mirror)
-        });
+        }
         let Some(root) = self.mirrors.remove(mirror) else { return };
         let Some(root) = self.forest.resolve(root) else { return };
         if !self.mirrors.has_root(self.forest.ticket(root)) {

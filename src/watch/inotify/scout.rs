@@ -173,12 +173,13 @@ impl<K: Kernel> Scouts<'_, K> {
     /// Runs the errands to the children of one directory.
     fn see_family(&self, family: &mut [Errand], pack: &mut Pack) -> Option<()> {
         let parent = self.parent(family.first()?)?;
+        let expected = self.forest.watch(parent)?;
         let mut wanting: Vec<_> = self.mirrors.wanting(self.forest, parent).collect();
         let dir = self.kernel.search(&self.forest.path(parent)?).ok()?;
         let leaves = self.kernel.leaves(&dir).ok()?;
         let Pack { stand, buffer } = pack;
         let there = self.kernel.vantage(&dir, stand.as_mut()).ok()?;
-        self.is_at(&there, parent).then_some(())?;
+        self.is_at(&there, expected).then_some(())?;
         for errand in family {
             let Some(node) = self.forest.resolve(errand.ticket) else { continue };
             let is_plain = self.forest.state(node) == State::Pending
@@ -193,10 +194,10 @@ impl<K: Kernel> Scouts<'_, K> {
         Some(())
     }
 
-    /// Whether it is this directory to which a scout has come.
-    fn is_at(&self, there: &K::Vantage<'_>, expected: u32) -> bool {
+    /// Whether a scout has come to the directory that has this watch.
+    fn is_at(&self, there: &K::Vantage<'_>, expected: WatchId) -> bool {
         let Ok(watch) = self.kernel.watch_here(there) else { return false };
-        let is_it = self.forest.watch(expected) == Some(watch);
+        let is_it = watch == expected;
         // Another scout may find it at its place: whether it is anybody's, is seen at the end.
         if !is_it && let Ok(mut strays) = self.strays.lock() {
             strays.push(watch);
