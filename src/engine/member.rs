@@ -49,6 +49,13 @@ pub(super) struct Ground<'a> {
     pub(super) log: &'a Log,
 }
 
+/// What executors have found out about a source and a target.
+#[derive(Clone, Default)]
+struct Learned {
+    direct: Arc<direct::Learned>,
+    rsync: Option<Arc<rsync::Learned>>,
+}
+
 /// One mirror as the engine knows it.
 pub(super) struct Member {
     /// What was said of it.
@@ -57,8 +64,8 @@ pub(super) struct Member {
     pub(super) source: Arc<SourceRoot>,
     /// Who carries out its jobs, unless only its script knows what to do.
     pub(super) executor: Option<Arc<dyn Executor>>,
-    /// What the copier has found out about its source and its target.
-    learned: Arc<direct::Learned>,
+    /// What was found out about its source and its target.
+    learned: Learned,
     /// What its target is reached through.
     pub(super) tunnel: Option<Arc<Tunnel>>,
     /// The connection that they share with those of others.
@@ -73,7 +80,7 @@ impl Member {
     /// If its target is none: a sentence for people.
     pub(super) fn new(sync: Sync, ground: &Ground<'_>) -> Result<Self, String> {
         let source = Arc::new(SourceRoot::with_rules(sync.source.clone(), rules(&sync)));
-        Self::from(sync, (source, Arc::default()), ground)
+        Self::from(sync, (source, Learned::default()), ground)
     }
 
     /// The member that goes on with other settings where this one is.
@@ -87,9 +94,9 @@ impl Member {
     }
 
     /// What was found out, if it is true of this sync as well.
-    fn learned_for(&self, sync: &Sync) -> Arc<direct::Learned> {
+    fn learned_for(&self, sync: &Sync) -> Learned {
         let is_same = (self.sync.kind, &self.sync.target) == (sync.kind, &sync.target);
-        if is_same { Arc::clone(&self.learned) } else { Arc::default() }
+        if is_same { self.learned.clone() } else { Learned::default() }
     }
 
     /// From now on this is what was said of it. Its source is the same.
@@ -104,7 +111,7 @@ impl Member {
 
     fn from(
         sync: Sync,
-        (source, learned): (Arc<SourceRoot>, Arc<direct::Learned>),
+        (source, mut learned): (Arc<SourceRoot>, Learned),
         ground: &Ground<'_>,
     ) -> Result<Self, String> {
         let Ground { log, tunnels, .. } = ground;
@@ -116,10 +123,16 @@ impl Member {
                 if let Some(tunnel) = tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
                     Some(Arc::new(through(tunnel, &sync, &source, ground)))
                 } else {
-                    let config = rsync_config(&sync, &source, ground)?;
+                    let known = learned.rsync.take();
+                    let config = rsync::RsyncConfig {
+                        learned: known,
+                        ..rsync_config(&sync, &source, ground)?
+                    };
                     let master = config.master.as_ref();
                     connection = master.map(|master| master.words().concat().into());
-                    Some(Arc::new(rsync::RsyncExecutor::new(config)))
+                    let executor = rsync::RsyncExecutor::new(config);
+                    learned.rsync = Some(Arc::clone(executor.learned()));
+                    Some(Arc::new(executor))
                 }
             }
             Kind::Direct => {
@@ -138,7 +151,7 @@ impl Member {
                     options: sync.direct.clone(),
                     workers: direct::default_workers(),
                 };
-                let (source, learned) = (Arc::clone(&source), Arc::clone(&learned));
+                let (source, learned) = (Arc::clone(&source), Arc::clone(&learned.direct));
                 let log = (*log).clone();
                 Some(Arc::new(direct::DirectExecutor::with(source, settings, learned, log)))
             }

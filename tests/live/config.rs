@@ -130,6 +130,31 @@ fn a_hangup_that_changes_how_and_when_costs_no_full_transfer() {
 }
 
 #[test]
+fn what_is_known_of_a_target_outlives_a_change_of_settings() {
+    needs!(Mode::Rsync.need());
+    for kind in ["direct", "rsync"] {
+        let sandbox = Sandbox::new();
+        let source = sandbox.directory("src");
+        fs::write(source.join("old"), "").unwrap();
+        let config = |delay: &str| {
+            format!("sync{{ default.{kind}, source = '@/src', target = '@/dst', delay = {delay} }}")
+        };
+        let daemon = sandbox.daemon().config(&config("1"), 1).start();
+        daemon.wait_live();
+        sandbox.write_config(&config("0"));
+        daemon.signal(Signal::HUP);
+        daemon.wait_for_log("1 sync is kept with other settings");
+        let target = sandbox.path("dst");
+        fs::rename(&target, sandbox.path("before")).unwrap();
+        fs::create_dir(&target).unwrap();
+        fs::write(source.join("new"), "").unwrap();
+        daemon.wait_until("all is in the other target", || {
+            target.join("new").exists() && target.join("old").exists()
+        });
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_used_changes_nothing_at_a_hangup() {
     let sandbox = Sandbox::new();
     let [a, _b] = ["a", "b"].map(|name| sandbox.directory(name));
