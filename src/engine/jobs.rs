@@ -224,6 +224,11 @@ impl Jobs {
         }
     }
 
+    /// Whether there are any.
+    pub(super) fn are_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
     /// The children that do the work of jobs, each with its start in ticks of `times(2)`, the
     /// oldest first.
     pub(super) fn children(&self) -> Vec<(Pid, u64)> {

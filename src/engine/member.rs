@@ -295,7 +295,9 @@ fn hooked(inner: Arc<dyn Executor>, sync: &Sync, hook: &Hook, ground: &Ground<'_
         }
     };
     let (on_failure, log) = (hook.on_failure, log.clone());
-    Hooked { inner, then, on_failure, log, turn: Mutex::default() }
+    let [source, target] = [sync.source.as_os_str(), &sync.target].map(|it| Escaped(it.as_bytes()));
+    let whose = format!("{source} -> {target}");
+    Hooked { inner, then, on_failure, log, whose, turn: Mutex::default() }
 }
 
 fn hook_program(sync: &Sync, binary: OsString, log: &Log) -> Program {

@@ -205,6 +205,7 @@ impl Engine {
     #[must_use]
     pub fn run(mut self) -> ExitCode {
         let code = self.run_until_the_end();
+        self.close_status();
         // To close it, Lua would wait for all programs that scripts read from or write to.
         std::mem::forget(self.scripts.take());
         code

@@ -131,6 +131,15 @@ impl Engine {
         let changed = slots.iter().filter(|slot| matches!(slot, Slot::Changed(..))).count();
         let (same, started) = (kept.len() - changed, slots.len() - kept.len());
         let counts = Counts { kept: same, changed, started, ended };
+        let leaving = self.roster.iter().filter(|(id, _)| !kept.contains(id));
+        let leaving = leaving.map(|(_, member)| &member.sync).collect();
+        let coming: Vec<_> = slots.iter().filter_map(Slot::coming).collect();
+        words::say_exchanged(&self.log, leaving, &coming);
+        for (id, is) in slots.iter().filter_map(Slot::changed) {
+            if let Some(was) = self.roster.get(id) {
+                words::say_changed(&self.log, &was.sync, is);
+            }
+        }
         let entrant = |slot: &Slot| match slot {
             Slot::Kept(id, _) => Entrant::Stays(*id),
             Slot::Changed(id, member) => changes(*id, member, &self.roster),
@@ -214,6 +223,20 @@ impl Slot {
         match self {
             Self::Kept(id, _) | Self::Changed(id, _) => Some(*id),
             Self::New(_) => None,
+        }
+    }
+
+    fn coming(&self) -> Option<&Sync> {
+        match self {
+            Self::Kept(..) | Self::Changed(..) => None,
+            Self::New(member) => Some(&member.sync),
+        }
+    }
+
+    fn changed(&self) -> Option<(MirrorId, &Sync)> {
+        match self {
+            Self::Kept(..) | Self::New(_) => None,
+            Self::Changed(id, member) => Some((*id, &member.sync)),
         }
     }
 }

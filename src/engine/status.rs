@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mirror_core::time::Moment;
+use mirror_core::{fleet::Member, time::Moment};
 use rustix::process::Pid;
 
-use super::{Engine, roster::Roster};
+use super::{Engine, roster::Roster, words};
 use crate::{
     report::{
         self, Category,
@@ -25,15 +25,24 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Writing the status takes at most this part of the time, whatever the interval is.
 const SHARE: u32 = 20;
 
+/// How long it stays as it is at most, so that who reads it sees that the daemon lives, ..
+const SIGN_OF_LIFE: Duration = Duration::from_mins(1);
+
+/// .. and how long at least while a transfer runs and says nothing.
+const WHILE_BUSY: Duration = Duration::from_secs(1);
+
 /// The status file, and when it is written.
 ///
 /// It is written once when all begins, and after something has happened: an interval later, with
-/// all that has happened meanwhile.
+/// all that has happened meanwhile. While jobs run that is all the time; and each minute, as a sign of
+/// life.
 #[derive(Debug)]
 pub(super) struct Status {
     file: StatusFile,
     interval: Duration,
     next: Next,
+    /// When it was written last.
+    last: Moment,
     /// Before this it is not written again.
     rest: Moment,
     /// What was watched when somebody asked last.
@@ -64,7 +73,7 @@ impl Status {
     pub(super) fn new(daemon: &Daemon, now: Moment) -> Option<Self> {
         let file = StatusFile::new(daemon.status_file.clone()?);
         let (interval, inventory) = (daemon.status_interval, Inventory::default());
-        Some(Self { file, interval, next: Next::At(now), rest: now, inventory })
+        Some(Self { file, interval, next: Next::At(now), last: now, rest: now, inventory })
     }
 
     /// Something has happened.
@@ -74,23 +83,26 @@ impl Status {
         }
     }
 
-    /// When there is something to do. `None`: not before something happens.
-    pub(super) const fn due(&self) -> Option<Moment> {
+    /// When there is something to do, while jobs run or not.
+    pub(super) fn due(&self, is_busy: bool) -> Moment {
+        let most = if is_busy { WHILE_BUSY } else { SIGN_OF_LIFE };
         match self.next {
-            Next::Idle => None,
-            Next::At(at) | Next::Asked(at) => Some(at),
+            Next::Idle => (self.last + most.max(self.interval)).max(self.rest),
+            Next::At(at) | Next::Asked(at) => at,
         }
     }
 
-    /// What has to be done at `now`.
-    pub(super) fn step(&mut self, now: Moment) -> Step {
+    /// What has to be done at `now`, while jobs run or not.
+    pub(super) fn step(&mut self, now: Moment, is_busy: bool) -> Step {
+        if now < self.due(is_busy) {
+            return Step::Nothing;
+        }
         match self.next {
-            Next::At(at) if at <= now => {
+            Next::Idle | Next::At(_) => {
                 self.next = Next::Asked(now + PATIENCE);
                 Step::Ask
             }
-            Next::Asked(until) if until <= now => Step::Write,
-            Next::Idle | Next::At(_) | Next::Asked(_) => Step::Nothing,
+            Next::Asked(_) => Step::Write,
         }
     }
 
@@ -108,6 +120,7 @@ impl Status {
     /// It was written at `now`, which took `cost`.
     fn written(&mut self, now: Moment, cost: Duration) {
         self.next = Next::Idle;
+        self.last = now;
         self.rest = now + cost * SHARE;
     }
 }
@@ -118,17 +131,22 @@ impl Engine {
     pub(super) fn keep_status(&mut self) {
         let now = self.now();
         let Some(status) = self.status.as_mut().filter(|_| self.fleet.is_running()) else { return };
-        match status.step(now) {
+        match status.step(now, self.jobs.are_running()) {
             Step::Nothing => {}
             Step::Ask => self.watch.list(),
-            Step::Write => self.write_status(now),
+            Step::Write => self.write_status(now, false),
         }
+    }
+
+    /// Writes the status file for the last time: what is in it does not hold any more.
+    pub(super) fn close_status(&mut self) {
+        self.write_status(self.now(), true);
     }
 
     /// When the status file needs somebody.
     pub(super) fn status_due(&self) -> Option<Moment> {
         let status = self.status.as_ref().filter(|_| self.fleet.is_running());
-        status.and_then(Status::due)
+        status.map(|status| status.due(self.jobs.are_running()))
     }
 
     /// Something has happened that the status may tell.
@@ -139,10 +157,10 @@ impl Engine {
         }
     }
 
-    fn write_status(&mut self, now: Moment) {
+    fn write_status(&mut self, now: Moment, is_last: bool) {
         let began = Instant::now();
         let Some(inventory) = self.status.as_ref().map(|status| &status.inventory) else { return };
-        let text = self.status_text(inventory, now);
+        let text = self.status_text(inventory, now, is_last);
         let Some(status) = &mut self.status else { return };
         if let Err(Some(why)) = status.file.write(&text) {
             self.log.say(Category::Error, why);
@@ -150,7 +168,7 @@ impl Engine {
         status.written(now, began.elapsed());
     }
 
-    fn status_text(&self, inventory: &Inventory, now: Moment) -> Vec<u8> {
+    fn status_text(&self, inventory: &Inventory, now: Moment, is_last: bool) -> Vec<u8> {
         let members = self.fleet.members().iter();
         let syncs = members.filter_map(|mirror| {
             let sync = &self.roster.get(mirror.id())?.sync;
@@ -161,6 +179,10 @@ impl Engine {
                 excludes: &sync.exclusions.excludes,
                 target: &sync.target,
                 mirror: mirror.into(),
+                held: match mirror {
+                    Member::Built(mirror) => mirror.held().iter().map(words::held).collect(),
+                    Member::Scripted(_) => Vec::new(),
+                },
             })
         });
         let process =
@@ -171,6 +193,7 @@ impl Engine {
             processes: processes.collect(),
             watches: Watches { count: inventory.watched, listed: &inventory.listed },
             notes: [notes(inventory, &self.roster), self.tunnels.notes()].concat(),
+            is_last,
             now,
             clock: report::now(),
         };
@@ -236,10 +259,10 @@ mod tests {
 
     /// Asks, hears and writes at once.
     fn write(status: &mut Status, millis: u64) {
-        assert_eq!(status.step(at(millis)), Step::Ask);
-        assert_eq!(status.step(at(millis)), Step::Nothing);
+        assert_eq!(status.step(at(millis), false), Step::Ask);
+        assert_eq!(status.step(at(millis), false), Step::Nothing);
         status.hear(Inventory::default(), at(millis));
-        assert_eq!(status.step(at(millis)), Step::Write);
+        assert_eq!(status.step(at(millis), false), Step::Write);
         status.written(at(millis), Duration::ZERO);
     }
 
@@ -247,13 +270,14 @@ mod tests {
     fn it_is_written_at_once_then_an_interval_after_the_first_thing_that_happens() {
         let mut status = status(Duration::from_secs(2));
         write(&mut status, 0);
-        assert_eq!(status.due(), None);
+        assert_eq!(status.due(false), at(60_000));
         status.touch(at(5500));
         status.touch(at(6000));
-        assert_eq!(status.due(), Some(at(7500)));
-        assert_eq!(status.step(at(7499)), Step::Nothing);
+        assert_eq!(status.due(false), at(7500));
+        assert_eq!(status.step(at(7499), false), Step::Nothing);
         write(&mut status, 7500);
-        assert_eq!((status.due(), status.step(at(60_000))), (None, Step::Nothing));
+        assert_eq!(status.due(false), at(67_500));
+        assert_eq!(status.due(true), at(9500));
     }
 
     #[test]
@@ -269,20 +293,20 @@ mod tests {
     #[test]
     fn it_is_not_written_all_the_time() {
         let mut status = status(Duration::ZERO);
-        assert_eq!(status.step(at(0)), Step::Ask);
+        assert_eq!(status.step(at(0), false), Step::Ask);
         status.written(at(0), Duration::from_millis(30));
         status.touch(at(1));
-        assert_eq!(status.due(), Some(at(600)));
+        assert_eq!(status.due(false), at(600));
     }
 
     #[test]
     fn a_watcher_that_does_not_answer_is_not_waited_for() {
         let mut status = status(Duration::ZERO);
-        assert_eq!(status.step(at(1)), Step::Ask);
+        assert_eq!(status.step(at(1), false), Step::Ask);
         // What happens meanwhile is in what is written then.
         status.touch(at(100));
-        assert_eq!(status.due(), Some(at(501)));
-        assert_eq!(status.step(at(501)), Step::Write);
+        assert_eq!(status.due(false), at(501));
+        assert_eq!(status.step(at(501), false), Step::Write);
     }
 
     #[test]
@@ -290,13 +314,31 @@ mod tests {
         let mut status = status(Duration::ZERO);
         let late = Inventory { watched: 2, ..Inventory::default() };
         // The second time it says nothing new.
-        for (asked, due) in [(0, Some(at(700))), (700, None)] {
-            assert_eq!(status.step(at(asked)), Step::Ask);
-            assert_eq!(status.step(at(asked + 500)), Step::Write);
+        for (asked, due) in [(0, at(700)), (700, at(61_200))] {
+            assert_eq!(status.step(at(asked), false), Step::Ask);
+            assert_eq!(status.step(at(asked + 500), false), Step::Write);
             status.written(at(asked + 500), Duration::ZERO);
             status.hear(late.clone(), at(asked + 700));
-            assert_eq!(status.due(), due);
+            assert_eq!(status.due(false), due);
         }
+    }
+
+    #[test]
+    fn while_jobs_run_and_each_minute_it_is_written_though_nothing_happens() {
+        for (interval, busy) in [(0, 1), (1, 1), (10, 10)] {
+            let mut status = status(Duration::from_secs(interval));
+            write(&mut status, 0);
+            assert_eq!(status.due(true), at(busy * 1000));
+            assert_eq!(status.step(at(busy * 1000 - 1), true), Step::Nothing);
+            assert_eq!(status.step(at(busy * 1000), true), Step::Ask);
+            status.hear(Inventory::default(), at(busy * 1000));
+            assert_eq!(status.step(at(busy * 1000), true), Step::Write);
+            status.written(at(busy * 1000), Duration::ZERO);
+            assert_eq!(status.due(false), at(busy * 1000 + 60_000));
+        }
+        let mut rare = status(Duration::from_mins(5));
+        write(&mut rare, 0);
+        assert_eq!(rare.due(false), at(300_000));
     }
 
     #[test]

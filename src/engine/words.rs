@@ -3,19 +3,21 @@
 //! Where the original has a line for it, that line is kept to the letter, since monitoring matches
 //! it; what it does not tell follows on a line of its own.
 
-use std::time::Duration;
+use std::{os::unix::ffi::OsStrExt, time::Duration};
 
 use mirror_core::{
     event::{Event, MirrorEvent},
     fleet::GRACE,
     job::{Failure, Grounds, HeldDeletions, Place},
+    path::{Escaped, TreePath},
+    plan::options::RsyncOptions,
 };
 
 use super::{member::Member, roster::Roster};
 use crate::{
     exec::source::Succession,
     report::{Category, Log},
-    setup::Kind,
+    setup::{Kind, Sync},
 };
 
 /// What the original says last when an exit code ends it.
@@ -61,8 +63,26 @@ pub(super) fn say(log: &Log, roster: &Roster, event: &Event) {
             let text = "nothing is left that could end the startup, so one pass has no end";
             log.say(Category::Error, format_args!("{name}: {text}"));
         }
+        Event::OnepassLeft(id, names, count) => {
+            if let Some(member) = roster.get(*id) {
+                say_onepass_failed(log, member, names, *count);
+            }
+        }
         Event::OnepassDone => log.say(Category::Normal, "onepass config set, exiting"),
     }
+}
+
+fn say_onepass_failed(log: &Log, member: &Member, names: &[TreePath], count: usize) {
+    let whose = whose(member);
+    let text = if count == 0 {
+        format!("{whose}: not all of it was done in this pass")
+    } else {
+        let more = count.saturating_sub(names.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        format!("{whose}: not on the target after this pass: {}{more}", names.join(", "))
+    };
+    log.say(Category::Error, text);
 }
 
 /// How many mirrors a reload kept, kept with other settings, started and ended.
@@ -89,6 +109,66 @@ pub(super) fn say_reloaded(log: &Log, counts: Counts) {
             _ => log.say(Category::Normal, format_args!("{count} syncs are {many}")),
         }
     }
+}
+
+/// Tells which syncs end with a reload, and which begin: first those that do both.
+pub(super) fn say_exchanged(log: &Log, mut ended: Vec<&Sync>, begun: &[&Sync]) {
+    for sync in begun {
+        let is_like = |it: &&Sync| (&it.source, &it.target) == (&sync.source, &sync.target);
+        let before = ended.iter().position(is_like).map(|at| ended.remove(at));
+        let text = match before {
+            None => "is new and begins".into(),
+            Some(before) => format!("has changed ({}) and begins anew", changes(before, sync)),
+        };
+        log.say(Category::Normal, format_args!("{} {text}", name(sync)));
+    }
+    for sync in ended {
+        log.say(Category::Normal, format_args!("{} is gone and ends", name(sync)));
+    }
+}
+
+/// Tells that a sync goes on with other settings.
+pub(super) fn say_changed(log: &Log, was: &Sync, is: &Sync) {
+    let text = format!("{} has changed ({}) and goes on", name(is), changes(was, is));
+    log.say(Category::Normal, text);
+}
+
+fn name(sync: &Sync) -> String {
+    let [source, target] = [sync.source.as_os_str(), &sync.target].map(|it| Escaped(it.as_bytes()));
+    format!("{}: {source} -> {target}", Escaped(sync.name.as_bytes()))
+}
+
+/// What is different in two syncs, by the names that it has in a configuration.
+fn changes(was: &Sync, is: &Sync) -> String {
+    let was_rules = (&was.filter, &was.exclusions);
+    // It says some of the other things once more.
+    let (rules, delete) = (is.rsync.rules.clone(), is.rsync.delete);
+    let was_rsync = RsyncOptions { rules, delete, ..was.rsync.clone() };
+    let all = [
+        ("kind", was.kind != is.kind),
+        ("delay", was.pace != is.pace),
+        ("insist", was.insist != is.insist),
+        ("init", was.init != is.init),
+        ("delete", was.delete != is.delete),
+        ("maxDelete", was.max_delete != is.max_delete),
+        ("maxDeleteSeen", was.max_delete_seen != is.max_delete_seen),
+        ("replacedSource", was.replaced_source != is.replaced_source),
+        ("marker", was.marker != is.marker),
+        ("modifyWindow", was.modify_window != is.modify_window),
+        ("durable", was.durable != is.durable),
+        ("onMove", was.moves != is.moves),
+        ("exclude or filter", was_rules != (&is.filter, &is.exclusions)),
+        ("rsync", (&was_rsync, &was.binary) != (&is.rsync, &is.binary) || was.direct != is.direct),
+        ("exitcodes", (&was.codes, &was.ssh_codes) != (&is.codes, &is.ssh_codes)),
+        ("batchSizeLimit", was.batch_size_limit != is.batch_size_limit),
+        ("maxProcesses", was.max_processes != is.max_processes),
+        ("crontab", was.crontab != is.crontab),
+        ("onSynced", was.hook != is.hook),
+        ("tunnel", was.tunnel != is.tunnel),
+        ("functions", was.script.is_some() || is.script.is_some()),
+    ];
+    let names: Vec<_> = all.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
+    names.join(", ")
 }
 
 fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
@@ -348,8 +428,8 @@ fn route(member: &Member) -> String {
 
 /// Whose trouble it is: others may have some at the same time.
 fn whose(member: &Member) -> String {
-    let target = member.target_text();
-    if target.is_empty() { member.sync.name.clone() } else { target }
+    let (name, target) = (&member.sync.name, member.target_text());
+    if target.is_empty() { name.clone() } else { format!("{name} -> {target}") }
 }
 
 fn say_why(log: &Log, member: &Member, failure: &Failure, wait: Duration) {

@@ -37,6 +37,8 @@ pub struct Hooked {
     pub on_failure: Option<AfterHook>,
     /// Where the warning goes.
     pub log: Log,
+    /// Whose batches they are, for people.
+    pub whose: String,
     /// Who holds it may call: one job at a time.
     pub turn: Mutex<()>,
 }
@@ -66,7 +68,7 @@ impl Executor for Hooked {
             (Ok(()), _) => outcome,
             (Err(failure), Some(then)) => Outcome::HookFailed(failure, then),
             (Err(failure), None) => {
-                self.log.say(Category::Warn, &failure.why);
+                self.log.say(Category::Warn, format_args!("{}: {}", self.whose, failure.why));
                 outcome
             }
         }
@@ -159,6 +161,7 @@ mod tests {
             then: Then::Program(program, vec!["-c".into(), script.into()]),
             on_failure,
             log: Log::default(),
+            whose: "Sync1".into(),
             turn: Mutex::default(),
         };
         let work = if places == "all" {

@@ -155,6 +155,31 @@ fn what_is_known_of_a_target_outlives_a_change_of_settings() {
 }
 
 #[test]
+fn a_hangup_tells_what_it_changes() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b", "c"] {
+        sandbox.directory(name);
+    }
+    let sync = |name: &str, more: &str| {
+        format!("sync{{ default.direct, source = '@/{name}', target = '@/to-{name}' {more} }}\n")
+    };
+    let text = [sync("a", ""), sync("b", "")].concat();
+    let daemon = sandbox.daemon().config(&text, 2).start();
+    daemon.wait_live();
+    sandbox.write_config(&[sync("c", ""), sync("a", ", exclude = 'x', init = false")].concat());
+    daemon.signal(Signal::HUP);
+    let at = |name: &str| sandbox.path(name).display().to_string();
+    for (number, name, what) in [
+        (1, "c", "is new and begins"),
+        (2, "a", "has changed (init, exclude or filter) and begins anew"),
+        (2, "b", "is gone and ends"),
+    ] {
+        let target = at(&format!("to-{name}"));
+        daemon.wait_for_log(&format!("Sync{number}: {} -> {target}/ {what}", at(name)));
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_used_changes_nothing_at_a_hangup() {
     let sandbox = Sandbox::new();
     let [a, _b] = ["a", "b"].map(|name| sandbox.directory(name));

@@ -105,6 +105,24 @@ fn onepass_fails_when_a_startup_does() {
     assert_eq!(exit_code(daemon.wait_end()), 255);
 }
 
+/// rsync may say that it did a part, and not which.
+#[test]
+fn onepass_fails_when_something_is_not_on_the_target() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let rsync = FakeRsync::new(&sandbox);
+    rsync.fail_with(23);
+    let start = sandbox.daemon().mirror(Mode::Rsync, &source, &target).with(["-onepass"]);
+    let mut daemon = start.environment("PATH", rsync.path()).start();
+    assert_eq!(exit_code(daemon.wait_end()), 255);
+    let log = daemon.log();
+    assert!(
+        log.contains("Sync1 -> ") && log.contains(": not on the target after this pass: /"),
+        "{log}"
+    );
+}
+
 #[test]
 fn onepass_does_not_wait_for_a_beginning_that_nobody_ends() {
     let sandboxes = [Sandbox::new(), Sandbox::new()];

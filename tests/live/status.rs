@@ -65,6 +65,35 @@ fn the_status_of_a_target_that_is_away_says_why() {
 }
 
 #[test]
+fn a_long_transfer_shows_signs_of_life_and_the_end_is_told() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    sandbox.directory("src");
+    let rsync = FakeRsync::new(&sandbox);
+    rsync.set_hanging(true);
+    let text = "settings{ statusFile = '@/status', statusInterval = 0 }
+        sync{ default.rsync, source = '@/src', target = '@/dst' }";
+    let daemon = sandbox.daemon().config(text, 1).environment("PATH", rsync.path()).start();
+    let status = sandbox.path("status");
+    daemon.wait_until("it runs", || rsync.hanging_process().is_some());
+    let mut last = read(&status);
+    for _ in 0..3 {
+        daemon.wait_until("it is written again", || {
+            let now = read(&status);
+            now.contains("Running processes: 1\n") && now != last
+        });
+        last = read(&status);
+    }
+    rsync.set_hanging(false);
+    daemon.wait_until("all is well", || read(&status).contains(": in sync\n"));
+    daemon.signal(Signal::TERM);
+    daemon.wait_until("it says so", || {
+        let last = read(&status);
+        last.contains("The daemon has stopped.\n") && !last.contains("in sync")
+    });
+}
+
+#[test]
 fn a_hangup_gives_the_status_another_file() {
     let sandbox = Sandbox::new();
     sandbox.directory("src");

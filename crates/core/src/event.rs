@@ -25,6 +25,10 @@ pub enum Event {
     OnepassDone,
     /// That was all that was asked for, and these events of this mirror, for people, have failed at each try.
     OnepassFailed(MirrorId, Vec<(String, Failure)>),
+    /// That was all that was asked for, and it was not reached, at a second try either: this mirror has
+    /// so many places that are not on the target, of which the first are named, or deletions that are
+    /// held.
+    OnepassLeft(MirrorId, Vec<TreePath>, usize),
     /// That was all that was asked for, and it can't be reached: the script of this mirror does
     /// nothing with the event by which it begins, and there is nothing that could.
     OnepassStuck(MirrorId),

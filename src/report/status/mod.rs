@@ -1,5 +1,5 @@
-//! The status: the original's blocks to the letter, so that what reads them goes on to, and behind
-//! them what the original does not tell.
+//! The status: the original's blocks to the letter, so that what reads them goes on to; before them a
+//! line for each sync, and behind them what else the original does not tell.
 //!
 //! When it is written, the engine says.
 
@@ -49,6 +49,8 @@ pub struct Status<'a> {
     pub watches: Watches<'a>,
     /// What else there is to say of the watching: lines.
     pub notes: Vec<String>,
+    /// Whether the daemon has ended with this.
+    pub is_last: bool,
     /// The time by the clock of the mirrors.
     pub now: Moment,
     /// The same by the clock on the wall.
@@ -56,7 +58,7 @@ pub struct Status<'a> {
 }
 
 /// One sync.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SyncStatus<'a> {
     /// What people call it.
     pub name: &'a str,
@@ -70,6 +72,8 @@ pub struct SyncStatus<'a> {
     pub excludes: &'a [Vec<u8>],
     /// What it is about.
     pub mirror: Tracked<'a>,
+    /// Which deletions are held, and what to do about it: sentences.
+    pub held: Vec<String>,
 }
 
 /// A mirror of either sort.
@@ -121,6 +125,12 @@ impl Status<'_> {
 
     fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         writeln!(out, "Lsyncd status report at {}\n", self.clock.strftime(DATE))?;
+        if self.is_last {
+            writeln!(out, "The daemon has stopped.\n")?;
+        }
+        writeln!(out, "Syncs:")?;
+        self.syncs.iter().try_for_each(|sync| self.write_state(sync, out))?;
+        writeln!(out)?;
         let most = MOST_DELAYS.checked_div(self.syncs.len()).unwrap_or_default();
         for sync in &self.syncs {
             sync.write(out, most.max(FEWEST_DELAYS))?;
@@ -133,8 +143,7 @@ impl Status<'_> {
         for Process { pid, started } in &self.processes {
             writeln!(out, "  pid={pid} type=1 started={started}.000000")?;
         }
-        writeln!(out, "\nSyncs:")?;
-        self.syncs.iter().try_for_each(|sync| self.write_state(sync, out))
+        Ok(())
     }
 
     /// In words, how a sync is.
@@ -144,20 +153,48 @@ impl Status<'_> {
             Tracked::Built(mirror) => mirror,
             Tracked::Scripted(mirror) => {
                 write!(out, "{name}, a script: ")?;
-                script::write_state(mirror, out)?;
+                if self.is_last {
+                    writeln!(out, "stopped, {}", script::left(mirror))?;
+                } else {
+                    script::write_state(mirror, out)?;
+                }
                 return script::write_failed(mirror, |moment| self.date(moment), out);
             }
         };
         let count = mirror.delay_count();
         write!(out, "{name} -> {target}: ")?;
+        if self.is_last {
+            write!(out, "stopped")?;
+        } else {
+            self.write_phase(mirror, count, out)?;
+        }
+        if !sync.held.is_empty() {
+            let deletions: u64 = mirror.held().iter().map(|held| held.count).sum();
+            write!(out, ", {deletions} deletions held")?;
+        }
+        if count > 0 {
+            write!(out, ", {count} not on the target")?;
+        }
+        if mirror.open_count() > 0 {
+            write!(out, ", {} being written", mirror.open_count())?;
+        }
+        if let Some(oldest) = mirror.oldest() {
+            write!(out, ", oldest change at {}", self.date(oldest))?;
+        }
+        writeln!(out)?;
+        sync.held.iter().try_for_each(|held| writeln!(out, "  {held}"))?;
+        self.write_failed(mirror, out)
+    }
+
+    fn write_phase(&self, mirror: &Mirror, count: usize, out: &mut Vec<u8>) -> io::Result<()> {
         if mirror.gate() == Gate::Closed {
             write!(out, "waits for its tunnel, ")?;
         }
         match mirror.state() {
-            State::Covering => write!(out, "its source is being watched for the first time")?,
-            State::Starting => write!(out, "the first full transfer")?,
-            State::Live if count == 0 => write!(out, "in sync")?,
-            State::Live => write!(out, "live")?,
+            State::Covering => write!(out, "its source is being watched for the first time"),
+            State::Starting => write!(out, "the first full transfer"),
+            State::Live if count == 0 && mirror.held().is_empty() => write!(out, "in sync"),
+            State::Live => write!(out, "live"),
             State::Away(away) => {
                 let what = match away.cause {
                     Cause::Target => "the target is away",
@@ -168,29 +205,19 @@ impl Status<'_> {
                 } else {
                     write!(out, "{what}, next try at {}", self.date(away.until))?;
                 }
-                write_trouble(mirror.trouble(), out)?;
+                write_trouble(mirror.trouble(), out)
             }
-            State::Held { why, .. } => write!(out, "the source is lost, {why}")?,
+            State::Held { why, .. } => write!(out, "the source is lost, {why}"),
         }
-        if count > 0 {
-            write!(out, ", {count} not on the target")?;
-        }
-        if mirror.open_count() > 0 {
-            write!(out, ", {} being written", mirror.open_count())?;
-        }
-        if let Some(oldest) = mirror.oldest() {
-            write!(out, ", oldest change {} s ago", self.now.since(oldest).as_secs())?;
-        }
-        writeln!(out)?;
-        self.write_failed(mirror, out)
     }
 
     fn write_failed(&self, mirror: &Mirror, out: &mut Vec<u8>) -> io::Result<()> {
         let all = mirror.queue().counts().resting;
         for (place, stage) in mirror.queue().resting().take(MOST_FAILED) {
             let Stage::Resting { until, tries } = stage else { continue };
-            let (date, path) = (self.date(until), place.path);
-            writeln!(out, "  failed, try {tries}, the next at {date}: {path}")?;
+            let date = self.date(until);
+            let why = mirror.reason(&place.path).map_or(String::new(), |why| format!(": {why}"));
+            writeln!(out, "  failed, try {tries}, the next at {date}: {}{why}", place.path)?;
         }
         tell_rest(out, all.saturating_sub(MOST_FAILED), "")
     }

@@ -34,7 +34,6 @@ pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
 
 /// In words, how it is. What its script makes of the events, nobody knows.
 pub(super) fn write_state(mirror: &Scripted, out: &mut Vec<u8>) -> io::Result<()> {
-    let count = mirror.queue().len();
     if mirror.gate() == Gate::Closed {
         write!(out, "waits for its tunnel, ")?;
     }
@@ -44,14 +43,19 @@ pub(super) fn write_state(mirror: &Scripted, out: &mut Vec<u8>) -> io::Result<()
         State::Live | State::Away(_) => write!(out, "live")?,
         State::Held { why, .. } => write!(out, "the source is lost, {why}")?,
     }
-    match count {
-        0 => write!(out, ", all events are done")?,
-        1 => write!(out, ", 1 event waits or is worked on")?,
-        _ => write!(out, ", {count} events wait or are worked on")?,
-    }
+    write!(out, ", {}", left(mirror))?;
     match mirror.queue().failed_count() {
         0 => writeln!(out),
         failed => writeln!(out, ", {failed} of them failed"),
+    }
+}
+
+/// What is left to be done.
+pub(super) fn left(mirror: &Scripted) -> String {
+    match mirror.queue().len() {
+        0 => "all events are done".into(),
+        1 => "1 event waits or is worked on".into(),
+        count => format!("{count} events wait or are worked on"),
     }
 }
 

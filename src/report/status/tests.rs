@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::tz::TimeZone;
 use mirror_core::{
     input::Gate,
-    job::{AfterHook, Failure, JobId, Outcome, Place},
+    job::{AfterHook, Failure, HeldDeletions, JobId, Outcome, Place},
     mirror::{Insist, Settings},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
@@ -62,7 +62,7 @@ fn sync<'a>(name: &'a str, mirror: &'a Mirror) -> SyncStatus<'a> {
     let source = Path::new("/srv/www");
     let target = OsStr::new("/dst/");
     let mirror = Tracked::Built(mirror);
-    SyncStatus { name, source, target, filters: &[], excludes: &[], mirror }
+    SyncStatus { name, source, target, filters: &[], excludes: &[], mirror, held: Vec::new() }
 }
 
 fn status(syncs: Vec<SyncStatus<'_>>) -> Status<'_> {
@@ -72,6 +72,7 @@ fn status(syncs: Vec<SyncStatus<'_>>) -> Status<'_> {
         processes: Vec::new(),
         watches: Watches { count: 0, listed: &[] },
         notes: Vec::new(),
+        is_last: false,
         now: at(100),
         clock: clock.to_zoned(TimeZone::UTC),
     }
@@ -97,6 +98,10 @@ fn the_blocks_of_the_original_are_there_to_the_letter() {
     let expected = "\
 Lsyncd status report at Mon Nov  2 20:04:05 2026
 
+Syncs:
+Sync1 -> /dst/: the first full transfer, 1 not on the target, oldest change at Mon Nov  2 20:03:55 2026
+Sync2 -> /dst/: the first full transfer, 1 not on the target, oldest change at Mon Nov  2 20:03:55 2026
+
 Sync1 source=/srv/www/
 There are 1 delays
 active Init\x20
@@ -117,10 +122,6 @@ Inotify watching 2 directories
 
 Running processes: 1
   pid=77 type=1 started=1719592765.000000
-
-Syncs:
-Sync1 -> /dst/: the first full transfer, 1 not on the target, oldest change 10 s ago
-Sync2 -> /dst/: the first full transfer, 1 not on the target, oldest change 10 s ago
 ";
     assert_eq!(text(&status), expected);
 }
@@ -166,7 +167,7 @@ fn the_state_is_told_in_words() {
     let check = |mirror: &Mirror, expected: &str| {
         let text = text(&status(vec![sync("Sync1", mirror)]));
         let states = text.split_once("Syncs:\n").unwrap().1;
-        assert_eq!(states, expected);
+        assert_eq!(states.split_once("\n\n").unwrap().0, expected.trim_end());
     };
     let first = "its source is being watched for the first time, 1 not on the target";
     check(&mirror(true), &format!("Sync1 -> /dst/: {first}\n"));
@@ -176,7 +177,7 @@ fn the_state_is_told_in_words() {
     change(&mut mirror, "a", Kind::Other, 30);
     start(&mut mirror, 40);
     end(&mut mirror, Outcome::Again(failure()), 110);
-    let rest = "1 not on the target, oldest change 70 s ago";
+    let rest = "1 not on the target, oldest change at Mon Nov  2 20:02:55 2026";
     // The first wait is the delay of 5 seconds, and the failure is 10 seconds ahead.
     let away =
         "the target is away, next try at Mon Nov  2 20:04:20 2026, rsync failed (exit code 12)";
@@ -184,7 +185,7 @@ fn the_state_is_told_in_words() {
     start(&mut mirror, 120);
     let failed = Place { path: path("a"), scope: Scope::Entry };
     end(&mut mirror, Outcome::Partly(vec![(failed, failure())]), 121);
-    let next = "failed, try 1, the next at Mon Nov  2 20:04:27 2026: /a";
+    let next = "failed, try 1, the next at Mon Nov  2 20:04:27 2026: /a: rsync failed";
     check(&mirror, &format!("Sync1 -> /dst/: live, {rest}\n  {next}\n"));
     for (then, next) in [
         (AfterHook::Retry, "next try at Mon Nov  2 20:04:17 2026"),
@@ -202,6 +203,24 @@ fn the_state_is_told_in_words() {
     mirror.cannot_cover("it is not there".into(), at(130), &mut Vec::new());
     let held = text(&status(vec![sync("Sync1", &mirror)]));
     assert!(held.contains("Sync1 -> /dst/: the source is lost, it is not there, 1 not"), "{held}");
+}
+
+#[test]
+fn deletions_that_are_held_are_not_in_sync_and_the_end_is_told() {
+    let mut mirror = mirror(true);
+    mirror.covered(at(1), &mut Vec::new());
+    start(&mut mirror, 2);
+    let all = Place { path: TreePath::root(), scope: Scope::Tree };
+    let held = HeldDeletions { place: all, count: 12, of: Some(20), names: vec![path("a")] };
+    end(&mut mirror, Outcome::Split { large: vec![], failed: vec![], held: vec![held] }, 3);
+    let sync = || SyncStatus { held: vec!["set maxDelete".into()], ..sync("Sync1", &mirror) };
+    let said = text(&status(vec![sync()]));
+    let expected = "Syncs:\nSync1 -> /dst/: live, 12 deletions held\n  set maxDelete\n\n";
+    assert!(said.contains(expected), "{said}");
+    let said = text(&Status { is_last: true, ..status(vec![sync()]) });
+    let expected =
+        "2026\n\nThe daemon has stopped.\n\nSyncs:\nSync1 -> /dst/: stopped, 12 deletions";
+    assert!(said.contains(expected) && !said.contains("in sync"), "{said}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bridges;
 mod lineup;
 mod load;
 mod member;
+mod onepass;
 mod scripts;
 
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -14,7 +15,7 @@ use crate::{
     event::Event,
     input::{Input, Signal},
     job::{JobId, Outcome},
-    mirror::{Mirror, State, Verdict, scripted::OnePass},
+    mirror::{Mirror, Verdict},
     notice::{MirrorId, Notice},
     time::Moment,
 };
@@ -25,6 +26,7 @@ use lineup::Retired;
 use load::Load;
 pub use load::MOST_THROUGH_CONNECTION;
 pub use member::{Charter, Member};
+use onepass::Pass;
 
 /// How long running jobs may take to end by themselves once the daemon was asked to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -49,6 +51,7 @@ pub struct Fleet {
     bridges: Bridges,
     limits: Limits,
     phase: Phase,
+    pass: Pass,
     next_mirror: u32,
     next_job: u64,
     /// The indices of the mirrors, that which started a job last at the end.
@@ -91,6 +94,7 @@ impl Fleet {
             bridges: Bridges::default(),
             limits,
             phase: Phase::Running,
+            pass: Pass::First,
             next_mirror: 0,
             next_job: 0,
             turns: Vec::new(),
@@ -314,6 +318,7 @@ impl Fleet {
             };
             if has_started {
                 load.add(mirror.connection(), 1);
+                self.pass.started(mirror.id());
                 self.next_job += 1;
                 started.push(index);
             }
@@ -324,44 +329,9 @@ impl Fleet {
         !started.is_empty()
     }
 
-    fn end_onepass(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if !self.limits.onepass {
-            return;
-        }
-        if self.mirrors.iter().all(is_done) && self.retired.is_empty() {
-            if self.mirrors().any(|mirror| !mirror.held().is_empty()) {
-                return self.end(EXIT_FAILURE, effects);
-            }
-            effects.push(Effect::Report(Event::OnepassDone));
-            self.end(0, effects);
-        } else if self.mirrors.iter().any(is_held) {
-            // Nobody knows whether it ever comes back, and one pass is not to take for ever.
-            self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
-        } else {
-            self.give_up_what_fails(now, effects);
-        }
-    }
-
     fn end(&mut self, code: u8, effects: &mut Vec<Effect>) {
         self.phase = Phase::Over;
         effects.push(Effect::Exit(code));
-    }
-}
-
-/// Whether the first transfer is done and nothing runs.
-fn is_done(mirror: &Member) -> bool {
-    match mirror {
-        Member::Built(_) => *mirror.state() == State::Live && !mirror.is_busy(),
-        Member::Scripted(mirror) => mirror.one_pass() == OnePass::Done,
-    }
-}
-
-/// Whether only somebody from outside can bring it on.
-fn is_held(mirror: &Member) -> bool {
-    match mirror.state() {
-        State::Held { .. } => true,
-        State::Away(away) => away.until == Moment::NEVER,
-        State::Covering | State::Starting | State::Live => false,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     input::{Answer, ChildExit, Gate, Listed},
     job::{Failure, Place, Scope},
     mirror::{
-        Insist, Settings,
+        Insist, Settings, State,
         scripted::{MOST_EVENTS, PATIENCE, Reset, ScriptSettings, Scripted, Spawned},
     },
     notice::{Change, Edit, Gone, Kind, News, Notice},

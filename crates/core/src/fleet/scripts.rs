@@ -2,7 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::{EXIT_FAILURE, Fleet, Member, Phase, is_done};
+use super::{
+    EXIT_FAILURE, Fleet, Member, Phase,
+    onepass::{Pass, is_over},
+};
 use crate::{
     effect::Effect,
     event::Event,
@@ -89,6 +92,7 @@ impl Fleet {
     /// What fails each time may do so for ever, and one pass has an end: when nothing else is left, the daemon
     /// ends.
     pub(super) fn give_up_what_fails(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let is_second = matches!(self.pass, Pass::Again(_));
         let mut failed = Vec::new();
         for member in &self.mirrors {
             match member {
@@ -97,7 +101,7 @@ impl Fleet {
                     OnePass::Done => {}
                     OnePass::Failed(events) => failed.push((mirror.id(), events)),
                 },
-                Member::Built(_) if !is_done(member) => return,
+                Member::Built(_) if !is_over(member, is_second) => return,
                 Member::Built(_) => {}
             }
         }
@@ -113,8 +117,8 @@ impl Fleet {
     /// beginning is done, and they have no other plans, nothing will end it.
     fn give_up_what_is_stuck(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let stuck = |it: &&Member| matches!(it, Member::Scripted(mirror) if mirror.is_stuck(now));
-        let is_over =
-            self.retired.is_empty() && self.mirrors.iter().all(|it| is_done(it) || stuck(&it));
+        let is_over = self.retired.is_empty()
+            && self.mirrors.iter().all(|it| is_over(it, false) || stuck(&it));
         if !self.limits.onepass || self.phase != Phase::Running || !is_over {
             return;
         }

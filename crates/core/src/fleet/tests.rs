@@ -265,7 +265,7 @@ fn one_pass_with_held_deletions_fails() {
         fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
         "0    begin           -> cover 0
          5    covered 0       -> start 0 all
-         30   job 0 held 20 / -> 20 held, StartupFinished, exit 255",
+         30   job 0 held 20 / -> 20 held, StartupFinished, OnepassLeft(MirrorId(0), [], 0), exit 255",
     );
 }
 
@@ -684,6 +684,50 @@ fn one_pass_ends_when_all_first_transfers_are_done() {
          0  covered 1  -> start 1 all
          5  job 0 done -> StartupFinished
          6  job 1 done -> StartupFinished, OnepassDone, exit 0",
+    );
+}
+
+/// Plays one pass of two mirrors.
+fn check_onepass(script: &str) {
+    let begin = "0  begin      -> cover 0, cover 1
+         0  covered 0  -> start 0 all
+         0  covered 1  -> start 1 all\n";
+    let limits = Limits { onepass: true, max_jobs: None };
+    play(fleet(2, Insist::No, limits), &[begin, script].concat());
+}
+
+#[test]
+fn what_failed_in_one_pass_is_tried_once_more() {
+    check_onepass(
+        "5  job 0 but /a -> 1 failed, StartupFinished
+         6  job 1 done   -> StartupFinished, start 0 /a
+         7  job 2 done   -> BatchFinished, OnepassDone, exit 0",
+    );
+    let failed = "OnepassLeft(MirrorId(0), [/a], 1), exit 255";
+    check_onepass(&format!(
+        "5  job 0 but /a -> 1 failed, StartupFinished
+         6  job 1 done   -> StartupFinished, start 0 /a
+         7  job 2 but /a -> 1 failed, BatchFinished, {failed}"
+    ));
+    // What changes all the time keeps nobody from ending, and a target that goes away does not, either.
+    check_onepass(&format!(
+        "5  job 1 but /b -> 1 failed, StartupFinished
+         6  0 write /c
+         6  job 0 but /a -> 1 failed, StartupFinished, start 0 /a+/c, start 1 /b
+         7  0 write /c
+         8  job 3 done   -> BatchFinished
+         9  job 2 again  -> retry in 1000, {}",
+        failed.replace("1)", "2)").replace("/a", "/a, /c")
+    ));
+}
+
+#[test]
+fn what_one_pass_has_left_for_later_is_brought_before_it_ends() {
+    check_onepass(
+        "5  job 0 but /a   -> 1 failed, StartupFinished
+         6  job 1 done     -> StartupFinished, start 0 /a
+         7  job 2 split /a -> BatchFinished, start 0 large /a
+         8  job 3 done     -> BatchFinished, OnepassDone, exit 0",
     );
 }
 

@@ -22,6 +22,7 @@ use retry::Retry;
 pub use settings::{Connection, Insist, Settings};
 pub use state::{Away, Cause, Look, Resume, State};
 pub use status::{Delay, What};
+use trouble::Reasons;
 
 use crate::{
     effect::Effect,
@@ -55,6 +56,7 @@ pub struct Mirror {
     trouble: Option<Failure>,
     /// Deletions that wait for a person.
     held: Vec<HeldDeletions>,
+    reasons: Reasons,
 }
 
 /// What the end of a job means for the daemon.
@@ -84,6 +86,7 @@ impl Mirror {
             retry: Retry::new(first, u64::from(id.0) + 1),
             trouble: None,
             held: Vec::new(),
+            reasons: Reasons::default(),
             settings,
         }
     }
@@ -369,6 +372,7 @@ impl Mirror {
         effects: &mut Vec<Effect>,
     ) {
         if !failed.is_empty() {
+            self.reasons.note(&failed, &self.queue);
             self.report(MirrorEvent::PlacesFailed(failed), effects);
         }
         self.hold(places, held, effects);
