@@ -2,14 +2,17 @@
 
 use std::{env, ffi::OsString, os::unix::ffi::OsStringExt, sync::Arc};
 
-use mirror_core::plan::{
-    options::RsyncOptions,
-    ssh::{add_to_remote_shell, remote_shell, rsh_text, split_rsh},
+use mirror_core::{
+    path::Escaped,
+    plan::{
+        options::RsyncOptions,
+        ssh::{add_to_remote_shell, remote_shell, rsh_text, split_rsh},
+    },
 };
 
 use crate::{
     exec::ssh::{Connections, Master, is_ssh, keep_alive},
-    report::Log,
+    report::{Category, Log},
 };
 
 /// How the programs of one sync get to its host.
@@ -39,8 +42,22 @@ impl Line {
         let environment = if said.is_none() { environment() } else { None };
         let text = said.as_ref().or(environment.as_ref()).map_or(&b"ssh"[..], Vec::as_slice);
         let mut command = split_rsh(text);
+        let tell = |why: &str| {
+            if connections.are_shared() {
+                let (host, program) =
+                    (Escaped(host), Escaped(command.first().map_or(b"", |it| it)));
+                let text = format!(
+                    "each transfer to {host} by {program} has a connection of its own: {why}"
+                );
+                log.say(Category::Normal, text);
+            }
+        };
         if !is_ssh(&command) {
+            tell("it is not ssh");
             return Self { command, remote_shell: None, master: None };
+        }
+        if environment.is_some() {
+            tell("that is what RSYNC_RSH says");
         }
         let mut further: Vec<_> = keep_alive().collect();
         let master = match environment {

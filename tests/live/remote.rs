@@ -69,10 +69,12 @@ fn a_sync_behind_ssh_takes_the_words_for_ssh() {
     fs::write(source.join("first"), "").unwrap();
     let server = Server::ssh(&sandbox);
     let text = server.sync_to_it("");
-    let mut daemon = sandbox.daemon().config(&text, 1).start();
+    let run = sandbox.directory("run");
+    let start = sandbox.daemon().config(&text, 1);
+    let mut daemon = start.environment("RUNTIME_DIRECTORY", &run).start();
     daemon.wait_live();
     daemon.wait_for_log(&format!("Startup of \"{}/\" finished: 0", source.display()));
-    let sockets = std::env::temp_dir().join(format!("lsyncd-{}-0", daemon.pid()));
+    let sockets = run.join(format!("lsyncd-{}-0", daemon.pid()));
     assert_eq!(fs::read_dir(&sockets).unwrap().count(), 1, "there is a master");
     fs::rename(source.join("first"), source.join("second")).unwrap();
     let target = sandbox.path("dst");

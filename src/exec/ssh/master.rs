@@ -1,8 +1,7 @@
 //! The connection to one host through which the programs of all its syncs go.
 //!
-//! It is opened before the first of them starts, by an ssh of its own that goes into the background
-//! as soon as it is let in: so many syncs that begin at once are one login, and one try if the host
-//! is away.
+//! It is opened before the first of them starts, by an ssh of its own that stays: so many syncs that
+//! begin at once are one login, and one try if the host is away.
 
 use std::{
     env,
@@ -11,23 +10,22 @@ use std::{
     fs,
     os::{
         fd::OwnedFd,
-        unix::{
-            ffi::OsStrExt,
-            fs::{DirBuilderExt, MetadataExt},
-        },
+        unix::{ffi::OsStrExt, fs::DirBuilderExt},
     },
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
 use mirror_core::path::Escaped;
-use rustix::process::{PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{
     channel::Route,
-    login::log_in,
+    login::Login,
     mux::{Answer, ask},
+    sockets::is_private,
 };
 use crate::{
     exec::stop::Stop,
@@ -46,8 +44,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a master may think before it answers. It has one thread, which also transfers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a master stays without work, in seconds, should we be killed.
-const PERSIST: u32 = 600;
+/// How long a login may take: sshd gives somebody who types a password two minutes.
+const LOGIN: Duration = Duration::from_mins(2);
+
+/// How often it is looked whether it is done.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// For so long nobody tries again after a first failure; twice as long after each further one.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -174,7 +175,10 @@ impl Master {
         *process = None;
         // What is left would keep the next one from listening there.
         let _ = fs::remove_file(&self.socket);
-        if !self.socket.parent().is_some_and(is_private) {
+        // Somebody may have tidied it away; as a rule it is there.
+        let directory = self.socket.parent();
+        let _ = directory.map(|it| fs::DirBuilder::new().mode(0o700).create(it));
+        if !directory.is_some_and(is_private) {
             // Without a master each ssh has a connection of its own.
             return Ok(());
         }
@@ -185,13 +189,31 @@ impl Master {
         Ok(())
     }
 
+    /// Logs in, and returns as soon as there is a connection.
     fn open(&self, stop: &Stop) -> Result<(), String> {
-        let persist = format!("ControlPersist={PERSIST}");
-        // Nobody has to let us have a shell for it.
-        let words = ["-o", "ControlMaster=yes", "-o", &persist, "-f", "-N", "-T", "-x", "-o"];
+        // Nobody has to let us have a shell for it. It does not go into the background, since it would
+        // stay there if we were killed.
+        let words = ["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-N", "-T", "-x", "-o"];
         let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         words.push(control_path(&self.socket));
-        log_in(&self.route, &words, self.directory.clone(), (stop, &self.log))
+        let login = Login::start(&self.route, &words, self.directory.clone(), self.log.clone());
+        let login = login.map_err(|error| format!("cannot log in: {error}"))?;
+        let began = Instant::now();
+        loop {
+            if let Some(why) = login.end() {
+                return Err(why.to_owned());
+            }
+            if ask(&self.socket, PATIENCE) != Answer::Gone {
+                return Ok(());
+            }
+            let is_over = began.elapsed() >= LOGIN;
+            if is_over || stop.is_asked() {
+                login.stop();
+                let why = if is_over { "the login takes too long" } else { "the job was stopped" };
+                return Err(why.into());
+            }
+            thread::sleep(LOOK);
+        }
     }
 
     /// Has the connection end.
@@ -231,13 +253,4 @@ fn signal(process: &OwnedFd, signal: Signal) {
 
 fn control_path(socket: &Path) -> OsString {
     [OsStr::new("ControlPath="), socket.as_os_str()].into_iter().collect()
-}
-
-/// Whether only we can enter `directory`, which is made again if somebody tidied it away.
-fn is_private(directory: &Path) -> bool {
-    // It is there as a rule.
-    let _ = fs::DirBuilder::new().mode(0o700).create(directory);
-    fs::symlink_metadata(directory).is_ok_and(|found| {
-        found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o777 == 0o700
-    })
 }

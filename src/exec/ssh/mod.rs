@@ -10,33 +10,41 @@ mod login;
 mod master;
 mod mux;
 mod shell;
+mod sockets;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::BTreeMap,
     env,
-    ffi::OsStr,
-    fs, io,
-    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
-    process,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::{Duration, Instant},
 };
+
+use mirror_core::{path::Escaped, plan::rsync::Call};
 
 pub use channel::{Done, Step, StepKind};
 pub use master::Master;
 pub use shell::{Shell, Unsettled};
 
-use crate::report::Log;
+use crate::{
+    exec::{
+        child::{ChildOutput, End, Limit, Program, Stream},
+        stop::Stop,
+    },
+    report::{Category, Log},
+};
 use channel::Route;
+use sockets::Sockets;
 
 /// With these a host that is not there, or says nothing for three times so many seconds, is away.
 const KEEP_ALIVE: [&str; 2] = ["ServerAliveInterval=15", "ConnectTimeout=30"];
 
-/// The longest directory for sockets: the name of one has up to 20 digits, ssh adds 17 letters while
-/// it makes it, and the kernel takes 107 (`unix(7)`).
-const LONGEST: usize = 107 - 17 - 20 - 1;
+/// How long ssh may take to say how it is set up: what a user has written may run programs.
+const SETUP: Duration = Duration::from_secs(2);
 
 /// The connections of this process. They end when it is dropped.
 #[derive(Debug)]
@@ -44,7 +52,9 @@ pub struct Connections {
     /// Whether the programs that go to one host share one.
     shared: bool,
     /// Where the sockets are, made with the first sync that needs it. `None` if it can't be.
-    directory: OnceLock<Option<PathBuf>>,
+    directory: OnceLock<Option<Sockets>>,
+    /// Whether the user's own configuration shares connections of its own on this route.
+    users_own: Mutex<BTreeMap<Route, bool>>,
     /// Those that somebody uses, and the number of the next one, which is the name of its socket.
     masters: Mutex<(Vec<Arc<Master>>, u64)>,
     /// The shells that somebody uses.
@@ -58,6 +68,7 @@ impl Connections {
         Self {
             shared,
             directory: OnceLock::new(),
+            users_own: Mutex::new(BTreeMap::new()),
             masters: Mutex::new((Vec::new(), 0)),
             shells: Mutex::new(BTreeMap::new()),
         }
@@ -70,8 +81,11 @@ impl Connections {
         if !self.shared || command.iter().any(|word| is_about_sharing(word)) {
             return None;
         }
-        let directory = self.directory.get_or_init(|| private_directory().ok()).as_ref()?;
         let route = Route::new(command.to_vec(), host)?;
+        if is_ssh(command) && self.is_shared_by_user(&route, log) {
+            return None;
+        }
+        let directory = self.directory.get_or_init(|| sockets(log)).as_ref()?.path();
         let mut guard = lock(&self.masters);
         let (masters, next) = &mut *guard;
         if let Some(master) = masters.iter().find(|master| *master.route() == route) {
@@ -85,6 +99,27 @@ impl Connections {
         masters.push(Arc::clone(&master));
         drop(guard);
         Some(master)
+    }
+
+    /// Whether programs that go to one host are to share a connection.
+    #[must_use]
+    pub const fn are_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Whether the user's configuration of ssh names a place for shared connections to this host. They
+    /// may be open already, and be the only ones that get there.
+    fn is_shared_by_user(&self, route: &Route, log: &Log) -> bool {
+        let mut known = lock(&self.users_own);
+        *known.entry(route.clone()).or_insert_with(|| {
+            let Some(path) = control_path_of_user(route) else { return false };
+            let host = Escaped(route.host.as_encoded_bytes());
+            let text = format!(
+                "connections to {host} are shared as the configuration of ssh says: ControlPath {path}"
+            );
+            log.say(Category::Normal, text);
+            true
+        })
     }
 
     /// Hosts that were away are tried again at once.
@@ -118,9 +153,6 @@ impl Connections {
 impl Drop for Connections {
     fn drop(&mut self) {
         lock(&self.masters).0.iter().for_each(|master| master.end());
-        let Some(Some(directory)) = self.directory.get() else { return };
-        // What is left is of no use to anybody.
-        let _ = fs::remove_dir_all(directory);
     }
 }
 
@@ -147,22 +179,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory that only we can enter, with a short name.
-fn private_directory() -> io::Result<PathBuf> {
-    let usual = env::temp_dir();
-    let fits = usual.as_os_str().len() + "/lsyncd-4194304-99".len() <= LONGEST;
-    let base = if fits { &usual } else { Path::new("/tmp") };
-    // A name that is there already may be somebody else's.
-    let names = (0..100).map(|number| base.join(format!("lsyncd-{}-{number}", process::id())));
-    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-    for name in names {
-        match fs::DirBuilder::new().mode(0o700).create(&name) {
-            Ok(()) => return Ok(name),
-            Err(error) => last = error,
-        }
-        if last.kind() != io::ErrorKind::AlreadyExists {
-            break;
-        }
+/// A place for sockets. If there is none, that is told.
+fn sockets(log: &Log) -> Option<Sockets> {
+    let sockets = Sockets::new();
+    if let Err(error) = &sockets {
+        let text =
+            format!("connections of ssh can't be shared: no place for their sockets: {error}");
+        log.say(Category::Warn, text);
     }
-    Err(last)
+    sockets.ok()
+}
+
+/// What `ControlPath` is for this route in the configuration of the user, for people.
+fn control_path_of_user(route: &Route) -> Option<String> {
+    let mut words = route.command.iter().cloned();
+    let program = Program {
+        binary: words.next()?,
+        directory: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        environment: Vec::new(),
+        output: ChildOutput::Null,
+    };
+    let args = words.chain(["-G".into(), route.host.clone()]).map(OsString::into_vec).collect();
+    let limit = Limit::Until(Instant::now() + SETUP);
+    let mut path = None;
+    let mut hear = |stream, line: &[u8]| {
+        let value = line.strip_prefix(b"controlpath ").filter(|_| stream == Stream::Out);
+        let value = value.filter(|value| !value.is_empty() && *value != b"none");
+        path = path.take().or(value.map(|value| Escaped(value).to_string()));
+    };
+    match program.listen(limit, &Call { args, stdin: None }, &Stop::default(), &mut hear) {
+        End::Exited(0) => path,
+        // It will say why when it is to connect.
+        _ => None,
+    }
 }

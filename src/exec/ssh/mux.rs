@@ -13,6 +13,7 @@ const HELLO: u32 = 0x0000_0001;
 const VERSION: u32 = 4;
 const ARE_YOU_ALIVE: u32 = 0x1000_0004;
 const ALIVE: u32 = 0x8000_0005;
+const TERMINATE: u32 = 0x1000_0005;
 
 /// The longest answer: it has some numbers, and names of extensions.
 const LONGEST: u32 = 64 * 1024;
@@ -37,6 +38,16 @@ pub(super) fn ask(socket: &Path, patience: Duration) -> Answer {
         Err(error) if has_ended(&error) => Answer::Gone,
         Ok(None) | Err(_) => Answer::Silent,
     }
+}
+
+/// Has the master behind `socket` end, and waits no longer than that for its answer.
+pub(super) fn end(socket: &Path, patience: Duration) {
+    let Ok(mut stream) = UnixStream::connect(socket) else { return };
+    let words = [8, HELLO, VERSION, 8, TERMINATE, 0].map(u32::to_be_bytes).concat();
+    // Who does not listen is left alone.
+    let _ = stream.set_read_timeout(Some(patience));
+    let _ = stream.set_write_timeout(Some(patience));
+    let _ = stream.write_all(&words).and_then(|()| packet(&stream)).and_then(|_| packet(&stream));
 }
 
 fn has_ended(error: &io::Error) -> bool {

@@ -2,17 +2,17 @@
 
 use super::{
     channel::{Broken, Channel},
+    sockets::LONGEST,
     *,
 };
-use crate::exec::stop::Stop;
 use mirror_core::plan::shell::quoted;
 use std::{
+    fs,
     io::Write as _,
     os::unix::fs::{PermissionsExt, symlink},
     process::{Command, Stdio},
-    sync::{Barrier, mpsc},
+    sync::Barrier,
     thread,
-    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -96,19 +96,49 @@ fn so_many_that_want_a_connection_try_once_if_it_fails() {
 #[test]
 fn who_waits_for_a_connection_can_be_stopped() {
     let (connections, place) = (Connections::new(true), tempfile::tempdir().unwrap());
-    let master = master(&connections, &place, "exec sleep 600");
-    let (begins, began) = mpsc::channel();
-    // Only one of them logs in.
-    let stops =
-        [begins.clone(), begins].map(|begins| Stop::telling(move || begins.send(()).unwrap()));
-    thread::scope(|scope| {
+    let master = master(&connections, &place, "echo $$ >new; mv new pid; exec sleep 600");
+    let stops = [Stop::default(), Stop::default()];
+    let pid = || fs::read_to_string(place.path().join("pid")).ok();
+    let child = thread::scope(|scope| {
         let tries = stops.each_ref().map(|stop| scope.spawn(|| master.enter(stop).map(drop)));
-        began.recv().unwrap();
+        // Only one of them logs in.
+        let child = loop {
+            if let Some(pid) = pid() {
+                break pid;
+            }
+            thread::yield_now();
+        };
         stops.iter().for_each(Stop::ask);
         for waits in tries {
             assert!(waits.join().unwrap().is_err());
         }
+        child
     });
+    while fs::exists(format!("/proc/{}", child.trim())).unwrap() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn where_the_user_shares_connections_ours_keep_out() {
+    let place = tempfile::tempdir().unwrap();
+    let ssh = place.path().join("ssh");
+    let script = "#!/bin/sh\nfor host; do :; done\ncase $host in own) echo 'controlpath /x';; \
+                  none) echo 'controlpath none';; bad) echo 'controlpath /x'; exit 255;; \
+                  slow) exec sleep 600;; esac\n";
+    // By another process: what this one has open for writing, a child that some other test starts
+    // meanwhile keeps open for a moment, and nobody can run it.
+    let write = format!("cat > '{0}' && chmod 755 '{0}'", ssh.display());
+    let mut shell = Command::new("sh").args(["-c", &write]).stdin(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+    let connections = Connections::new(true);
+    let program = ssh.display().to_string();
+    for (host, ours) in
+        [("own", false), ("none", true), ("else", true), ("bad", true), ("slow", true)]
+    {
+        assert_eq!(socket(&connections, &program, host).is_some(), ours, "{host}");
+    }
 }
 
 /// A machine that is a directory: what stands in the place of ssh runs the command there.
