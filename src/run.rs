@@ -3,6 +3,7 @@
 use std::{ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
 
 use mirror_core::fleet::EXIT_FAILURE;
+use mirror_linux::house::keep_house;
 
 use crate::{
     cli, config,
@@ -23,7 +24,20 @@ pub fn run(words: &[OsString]) -> ExitCode {
         Log::default().say(Category::Error, cannot("handle signals", &error));
         ExitCode::from(EXIT_FAILURE)
     });
-    signals.and_then(|signals| try_run(words, signals)).unwrap_or_else(|code| code)
+    signals.and_then(|signals| run_here(words, signals)).unwrap_or_else(|code| code)
+}
+
+/// Does the work, or has a child do it where this is the first process of a container.
+fn run_here(words: &[OsString], signals: Pending) -> Result<ExitCode, ExitCode> {
+    match keep_house() {
+        Ok(None) => {}
+        Ok(Some(code)) => return Err(code.into()),
+        Err(error) => {
+            let text = format_args!("nobody waits for programs that others leave behind: {error}");
+            Log::default().say(Category::Warn, text);
+        }
+    }
+    try_run(words, signals)
 }
 
 fn try_run(words: &[OsString], pending: Pending) -> Result<ExitCode, ExitCode> {

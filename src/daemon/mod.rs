@@ -81,7 +81,7 @@ pub fn start(life: Life, signals: &Pending, log: &Log) -> Result<Living, ExitCod
         }
         let (parent, child) = io::pipe().map_err(|error| cannot("become a daemon", error))?;
         match fork().map_err(|error| cannot("become a daemon", error))? {
-            Side::Parent => {
+            Side::Parent(_) => {
                 drop(child);
                 pidfile.into_iter().for_each(Pidfile::leave);
                 return Err(wait_for(parent));

@@ -198,9 +198,53 @@ fn few_descriptors_are_enough_for_many_syncs() {
     needs!(Mode::Rsync.need());
     let sandbox = Sandbox::new();
     let (text, files) = many_syncs(&sandbox, 40);
-    let daemon = sandbox.daemon().limited("ulimit -n 100").config(&text.concat(), 40).start();
+    let daemon =
+        sandbox.daemon().within("ulimit -n 100 && exec").config(&text.concat(), 40).start();
     daemon.wait_live();
     assert!(files.iter().all(|file| file.exists()));
+}
+
+/// The processes of the group of a daemon, each with its state.
+fn group(of: i32) -> Vec<(i32, char)> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let stat = |entry: fs::DirEntry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        let state = fields.next()?.chars().next()?;
+        (fields.nth(1)?.parse::<i32>().ok()? == of).then_some((pid, state))
+    };
+    processes.filter_map(stat).collect()
+}
+
+#[test]
+fn as_the_first_process_of_a_container_it_waits_for_orphans() {
+    needs!(Mode::Rsync.need(), Need::Mounts);
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    // What is in the background outlives the shell around it.
+    let hook = "onSynced = { 'sh', '-c', '(sleep 0.1; true) &' }";
+    let text = format!("sync{{ default.rsync, source = '@/source', target = '@/target', {hook} }}");
+    let start = sandbox.daemon().within("exec unshare --pid --fork --kill-child").config(&text, 1);
+    let mut daemon = start.start();
+    daemon.wait_live();
+    for number in 0..3 {
+        let name = format!("file{number}");
+        fs::write(source.join(&name), "").unwrap();
+        daemon.wait_until("it is there", || target.join(&name).exists());
+    }
+    let pid = daemon.pid().as_raw_nonzero().get();
+    daemon.wait_until("all orphans are gone", || {
+        let group = group(pid);
+        // unshare, the first process, and its child.
+        group.len() == 3 && group.iter().all(|(_, state)| *state != 'Z')
+    });
+    let mut pids: Vec<i32> = group(pid).into_iter().map(|(pid, _)| pid).collect();
+    pids.sort_unstable();
+    let first = rustix::process::Pid::from_raw(pids[1]).unwrap();
+    rustix::process::kill_process(first, Signal::TERM).unwrap();
+    assert_eq!(exit_code(daemon.wait_end()), 143, "{}", daemon.log());
+    daemon.wait_for_log("--- TERM signal, fading ---");
 }
 
 #[test]

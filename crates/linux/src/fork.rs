@@ -3,12 +3,13 @@
 use std::{fs, io};
 
 use nix::unistd::{self, ForkResult};
+use rustix::process::Pid;
 
 /// Which of the two processes this is after a [`fork`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The one that called.
-    Parent,
+    /// The one that called; this is the new one.
+    Parent(Pid),
     /// The new one.
     Child,
 }
@@ -26,7 +27,10 @@ pub fn fork() -> io::Result<Side> {
     // SAFETY: this is the only thread, so no other can have left memory or a lock half changed,
     // and none can be started before the call.
     match unsafe { unistd::fork() }? {
-        ForkResult::Parent { .. } => Ok(Side::Parent),
+        ForkResult::Parent { child } => {
+            let child = Pid::from_raw(child.as_raw()).ok_or(io::ErrorKind::InvalidData)?;
+            Ok(Side::Parent(child))
+        }
         ForkResult::Child => Ok(Side::Child),
     }
 }

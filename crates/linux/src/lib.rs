@@ -12,6 +12,7 @@ pub mod entries;
 pub mod fanotify;
 pub mod fork;
 pub mod handle;
+pub mod house;
 pub mod identity;
 pub mod inotify;
 pub mod leaf;

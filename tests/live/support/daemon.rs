@@ -110,12 +110,13 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Runs it within what a shell makes of these words, such as `ulimit`. To be called first.
+    /// Runs it within what a shell makes of these words: `ulimit -n 9 && exec`, say. To be called
+    /// first.
     #[track_caller]
-    pub(crate) fn limited(mut self, words: &str) -> Self {
-        assert_eq!(self.syncs, 0, "the limit comes first");
+    pub(crate) fn within(mut self, words: &str) -> Self {
+        assert_eq!(self.syncs, 0, "this comes first");
         self.command = own_group(Path::new("sh"));
-        let script = format!("{words} && exec \"$0\" \"$@\"");
+        let script = format!("{words} \"$0\" \"$@\"");
         self.command.args(["-c", &script, env!("CARGO_BIN_EXE_lsyncd")]);
         self
     }
