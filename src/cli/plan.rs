@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -24,7 +24,7 @@ use super::words::{Ending, Invocation, SyncWords};
 use crate::{
     report::Mode,
     setup::{
-        Base, Daemon, Exclusions, Kind, MOST_WAITING, PACE, Setup, Sync, absolute,
+        Base, Daemon, Exclusions, Kind, MOST_WAITING, PACE, Setup, Sync, absolute, awaited_source,
         canonical_source, check_target, delay, place::with_slash,
     },
 };
@@ -76,7 +76,7 @@ fn sync(
         }
     };
     let given = absolute(here, source);
-    let source = canonical_source(here, source).map_err(|bad| Ending::Refused(bad.0))?;
+    let source = present_or_awaited(invocation, source, here)?;
     check_monitor(invocation.monitor.as_deref())?;
     let pace = pace(invocation.delay)?;
     let filter = Arc::new(filter(&invocation.excludes)?);
@@ -115,6 +115,18 @@ fn sync(
         hook: None,
         tunnel: None,
         crontab: Vec::new(),
+    })
+}
+
+/// The path of a source, which with `-insist` need not be there yet.
+fn present_or_awaited(
+    invocation: &Invocation,
+    source: &OsStr,
+    here: &Path,
+) -> Result<PathBuf, Ending> {
+    canonical_source(here, source).or_else(|bad| {
+        let awaited = awaited_source(here, source).filter(|_| invocation.insist);
+        awaited.ok_or(Ending::Refused(bad.0))
     })
 }
 

@@ -18,7 +18,7 @@ use mlua::{Error, Function, Lua, LuaString, Result, Table, Value};
 use super::error::Refusal;
 use crate::{
     report::{Category, Log},
-    setup::{BadSource, Places, canonical_source},
+    setup::{BadSource, Places, awaited_source, canonical_source},
 };
 
 /// What the functions share.
@@ -30,6 +30,8 @@ pub(super) struct Host {
     doom: Rc<RefCell<Option<Refusal>>>,
     /// What is wrong with it, and did not end it: lines for people.
     noted: Rc<RefCell<Vec<String>>>,
+    /// What is wrong with them unless sources are waited for.
+    awaited: Rc<RefCell<Vec<String>>>,
     /// What is odd about it.
     warnings: Rc<RefCell<Vec<String>>>,
     /// The file that runs.
@@ -67,6 +69,7 @@ impl Host {
             here,
             doom: Rc::default(),
             noted: Rc::default(),
+            awaited: Rc::default(),
             warnings: Rc::default(),
             running: Rc::default(),
         }
@@ -80,6 +83,11 @@ impl Host {
     /// What is wrong with the files, in the order in which it was found. It is given once.
     pub(super) fn noted(&self) -> Vec<String> {
         self.noted.take()
+    }
+
+    /// What is wrong with sources that are not there, where nobody waits for them. It is given once.
+    pub(super) fn awaited(&self) -> Vec<String> {
+        self.awaited.take()
     }
 
     /// What is odd about the files. It is given once.
@@ -217,16 +225,20 @@ impl Host {
             self.noted.borrow_mut().push(format!("{place}source must be a text, not a {kind}"));
             return Ok(None);
         };
-        let found = canonical_source(&self.here, OsStr::from_bytes(&text.as_bytes()));
-        match found {
-            Ok(path) => with_slash(lua, &path).map(Some),
-            Err(BadSource(lines)) => {
-                let mut noted = self.noted.borrow_mut();
-                noted.extend(lines);
-                noted.push(format!("{place}the source can't be used"));
-                Ok(None)
-            }
+        let bytes = text.as_bytes();
+        let source = OsStr::from_bytes(&bytes);
+        let mut lines = match canonical_source(&self.here, source) {
+            Ok(path) => return with_slash(lua, &path).map(Some),
+            Err(BadSource(lines)) => lines,
+        };
+        lines.push(format!("{place}the source can't be used"));
+        if let Some(path) = awaited_source(&self.here, source) {
+            // What the settings say of it may come later.
+            self.awaited.borrow_mut().extend(lines);
+            return with_slash(lua, &path).map(Some);
         }
+        self.noted.borrow_mut().extend(lines);
+        Ok(None)
     }
 
     fn realdir(&self, lua: &Lua, path: &LuaString) -> Result<Option<LuaString>> {

@@ -190,6 +190,8 @@ fn read(host: &Host, front: &Table, request: &Request) -> Result<Loaded, Refusal
         Daemon::default()
     });
     let insist = whole::insist(&values, request);
+    // With it a sync waits until its source is there.
+    wrong.extend(host.awaited().into_iter().filter(|_| !insist));
     let gathered: Table = front.get("tunnels").map_err(|error| bug(&error))?;
     let tunnels = tunnel::read(&gathered).map_err(Refusal::because)?;
     let setup = Setup { daemon, syncs: Vec::new(), tunnels };

@@ -763,12 +763,12 @@ fn all_that_is_wrong_with_a_file_is_told_at_once_with_its_lines() {
              a typo add it to checkgauge ) Did you mean \"delay\"?",
             "error preparing @/conf.lua: @/conf.lua:12: Parameter \"rsync.archiv\" unknown. ( if \
              this is not a typo add it to checkgauge ) Did you mean \"archive\"?",
-            "failure getting absolute path of [no]",
-            "Cannot access source directory: no",
-            "@/conf.lua:15: the source can't be used",
             "error preparing @/conf.lua: @/conf.lua:22: default.rsynk is unknown. Did you mean \
              \"default.rsync\"?",
             "@/conf.lua:23: source missing from sync.",
+            "failure getting absolute path of [no]",
+            "Cannot access source directory: no",
+            "@/conf.lua:15: the source can't be used",
             "error preparing @/conf.lua: @/conf.lua:10: maxDelete must be a share such as \"50%\", a \
              number, or false, not \"x\"",
             "error preparing @/conf.lua: @/conf.lua:20: delay must be a number and >= 0",

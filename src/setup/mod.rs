@@ -34,7 +34,7 @@ use mirror_core::{
 use crate::report::Mode;
 
 pub use places::Places;
-pub use source::{BadSource, canonical_source};
+pub use source::{BadSource, awaited_source, canonical_source};
 pub use target::{Base, check_target};
 
 /// Where no delay was given: a change goes out once nothing new came for `quiet`, and at the

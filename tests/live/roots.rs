@@ -4,7 +4,9 @@ use std::{fs, os::unix::fs::symlink};
 
 use rustix::process::Signal;
 
-use crate::support::{Live, Mode, Need, Sandbox, Tmpfs, in_both_modes, needs, with_private_mounts};
+use crate::support::{
+    Live, Mode, Need, Sandbox, Tmpfs, exit_code, in_both_modes, needs, with_private_mounts,
+};
 
 in_both_modes!(
     a_removed_source_costs_the_target_nothing,
@@ -256,4 +258,36 @@ fn a_hangup_follows_a_link_of_the_user_to_another_release() {
     daemon.signal(Signal::HUP);
     daemon.wait_until("the new release is mirrored", || target.join("two").exists());
     daemon.wait_until("the old one is not", || !target.join("one").exists());
+}
+
+#[test]
+fn with_insist_a_source_that_is_not_there_at_the_start_holds_its_sync_only() {
+    for (settings, words) in [("settings{ insist = true }", &[][..]), ("", &["-insist"])] {
+        let sandbox = Sandbox::new();
+        let source = sandbox.directory("there");
+        let text = format!(
+            "{settings} for _, name in ipairs{{ 'there', 'later' }} do
+                 sync{{ default.direct, source = '@/' .. name, target = '@/to-' .. name }}
+             end"
+        );
+        let daemon = sandbox.daemon().with(words).config(&text, 2).start();
+        daemon.wait_for_log("/later/ unavailable (");
+        fs::write(source.join("file"), "").unwrap();
+        let at = |path: &str| sandbox.path(path);
+        daemon.wait_until("the other is mirrored", || at("to-there/file").exists());
+        fs::create_dir(at("new")).unwrap();
+        fs::write(at("new/file"), "").unwrap();
+        fs::rename(at("new"), at("later")).unwrap();
+        daemon.wait_until("it is mirrored when it is there", || at("to-later/file").exists());
+        daemon.wait_live();
+    }
+}
+
+#[test]
+fn without_insist_a_source_that_is_not_there_at_the_start_is_refused() {
+    let sandbox = Sandbox::new();
+    let text = "sync{ default.direct, source = '@/none', target = '@/dst' }";
+    let mut daemon = sandbox.daemon().config(text, 1).start();
+    assert_eq!(exit_code(daemon.wait_end()), 255);
+    daemon.wait_for_log("Cannot access source directory: ");
 }
