@@ -1,7 +1,7 @@
 -- The source is the root directory, of which one part is wanted.
 -- expect: exit 0
 -- expect: says source   /
--- expect: words rsync '--filter=. -' --delete -ltspgoD --timeout=300 -r / backup.example.net:/srv/machines/here/
+-- expect: words rsync '--filter=. -' --delete -ltspgoD --timeout=300 --modify-window=-1 --max-delete=0 --stats -r / backup.example.net:/srv/machines/here/
 
 settings { insist = true }
 

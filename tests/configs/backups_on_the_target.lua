@@ -1,7 +1,7 @@
 -- What is replaced or deleted is kept for a while.
 -- expect: exit 0
 -- expect: live 143
--- expect: words rsync --exclude-from=- --delete -ltspgobD --backup-dir=/srv/place/old --suffix=.kept -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync --exclude-from=- --delete -ltspgobD --backup-dir=/srv/place/old --suffix=.kept --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 -- make: old
 
 sync {

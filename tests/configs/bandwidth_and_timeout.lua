@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: words rsync --delete -lts --bwlimit=4096 --temp-dir=/srv/place/tmp --timeout=30 -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync --delete -lts --bwlimit=4096 --temp-dir=/srv/place/tmp --timeout=30 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 -- make: tmp
 
 local megabytes = 4

@@ -1,5 +1,5 @@
 -- expect: exit 0
--- expect: words rsync --delete -ltsp --chmod=666 --chown=www-data:www-data --timeout=300 -r /srv/place/www/ web.example.net:/srv/www/
+-- expect: words rsync --delete -ltsp --chmod=666 --chown=www-data:www-data --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ web.example.net:/srv/www/
 
 settings { insist = true }
 

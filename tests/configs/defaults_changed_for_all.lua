@@ -2,7 +2,7 @@
 -- expect: live 143
 -- expect: says delay    0.4 s
 -- expect: says delete   never
--- expect: words rsync -lspu -r /srv/place/home/ /srv/place/copies/home/
+-- expect: words rsync -lspu --modify-window=-1 -r /srv/place/home/ /srv/place/copies/home/
 -- make: copies
 
 default.rsync.delete       = false

@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: live 143
 -- expect: says rsync._extra is ignored: it must be a list, _extra = { ".." }
--- expect: words rsync --delete -lts -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 
 sync {
     default.rsync,

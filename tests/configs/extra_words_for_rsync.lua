@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: words rsync --delete -ltsv --omit-dir-times --no-perms --whole-file -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync --delete -ltsv --omit-dir-times --no-perms --whole-file --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 
 sync {
     default.rsync,

@@ -3,7 +3,7 @@
 -- expect: live 143
 -- expect: says Sync1: default.rsync
 -- expect: says delete   never
--- expect: words rsync -ltsp -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync -ltsp --modify-window=-1 -r /srv/place/www/ /srv/place/mirror/
 
 local mirror = {
     action     = default.rsync.action,

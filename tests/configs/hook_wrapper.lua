@@ -2,7 +2,7 @@
 -- expect: exit 0
 -- expect: live 143
 -- expect: makes var/reloads
--- expect: words /srv/place/etc/rsync-and-reload.sh --delete -lts -r /srv/place/www/ /srv/place/mirror/
+-- expect: words /srv/place/etc/rsync-and-reload.sh --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 -- with: rsync-and-reload.sh
 
 settings { statusFile = "/srv/place/var/status" }

@@ -2,7 +2,7 @@
 -- expect: exit 0
 -- expect: live 143
 -- expect: makes var/lists
--- expect: words /srv/place/etc/rsync-and-note.sh -lts --modify-window=-1 -r --delete --force --from0 --include-from=- '--exclude=*' /srv/place/www/ /srv/place/mirror/
+-- expect: words /srv/place/etc/rsync-and-note.sh -lts --modify-window=-1 --ignore-times -r --delete --from0 --include-from=- '--exclude=*' /srv/place/www/ /srv/place/mirror/
 -- with: rsync-and-note.sh
 
 sync {

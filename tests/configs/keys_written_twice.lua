@@ -5,7 +5,7 @@
 -- expect: says keys_written_twice.lua:17: compress is written again, it stands in line 16 already
 -- expect: leaves out cache/old
 -- expect: lacks exclude  *.tmp
--- expect: words rsync --exclude-from=- --delete -lts -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync --exclude-from=- --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 
 sync {
     default.rsync,

@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: words rsync --delete -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync --delete --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 
 sync {
     { rsync = { links = false, times = false, protect_args = false } },

@@ -2,7 +2,7 @@
 -- expect: live 143
 -- expect: says delay    0.5 s, or 100 changes
 -- expect: says statusFile /srv/place/var/status, every 15 s
--- expect: words rsync --delete -lts --timeout=90 -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync --delete -lts --timeout=90 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 
 settings {
     statusFile     = "/srv/place/var/status",

@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: live 143
 -- expect: says source   /srv/place/Fotos/Zürich-2024/
--- expect: words rsync --delete -lts -r '/srv/place/Fotos/Zürich-2024/' '/srv/place/写真/チューリッヒ/'
+-- expect: words rsync --delete -lts --modify-window=-1 --max-delete=0 --stats -r '/srv/place/Fotos/Zürich-2024/' '/srv/place/写真/チューリッヒ/'
 -- make: Fotos/Zürich-2024 写真
 
 sync {

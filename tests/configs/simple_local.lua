@@ -2,7 +2,7 @@
 -- expect: live 143
 -- expect: says statusFile /srv/place/var/lsyncd.status, every 20 s
 -- expect: says delay    15 s, or 1000 changes
--- expect: words rsync --delete -lts -r /srv/place/www/ /srv/place/backup/www/
+-- expect: words rsync --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/backup/www/
 -- make: backup
 
 settings {

@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: says target   backup.example.net:/srv/backup/www/
--- expect: words rsync --delete -lts --timeout=300 -r /srv/place/www/ backup.example.net:/srv/backup/www/
+-- expect: words rsync --delete -lts --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ backup.example.net:/srv/backup/www/
 -- expect: lacks _extra
 
 sync {

@@ -2,7 +2,7 @@
 -- expect: exit 0
 -- expect: says target   ann@laptop.example.net:~/work/
 -- expect: says maxProcesses 8
--- expect: words rsync --exclude-from=- --delete -lts --timeout=300 -r /srv/place/home/ ann@laptop.example.net:work/
+-- expect: words rsync --exclude-from=- --delete -lts --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/home/ ann@laptop.example.net:work/
 
 settings {
     maxProcesses = 8,

@@ -1,5 +1,5 @@
 -- expect: exit 0
--- expect: words rsync --delete -ltspgozD '--rsh=ssh -i /srv/place/etc/id_ed25519 -o IdentitiesOnly=yes -o User=mirror -p 2222 -T' --timeout=300 -r /srv/place/www/ backup.example.net:/srv/backup/www/
+-- expect: words rsync --delete -ltspgozD '--rsh=ssh -i /srv/place/etc/id_ed25519 -o IdentitiesOnly=yes -o User=mirror -p 2222 -T' --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ backup.example.net:/srv/backup/www/
 -- expect: says insist   yes
 
 settings {

@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: says Sync1: default.rsyncssh
--- expect: words rsync --delete -lts --rsh=/usr/bin/ssh --timeout=300 -r /srv/place/www/ web.example.net:./
+-- expect: words rsync --delete -lts --rsh=/usr/bin/ssh --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ web.example.net:./
 
 settings { insist = true }
 

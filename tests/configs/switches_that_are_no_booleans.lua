@@ -3,7 +3,7 @@
 -- expect: says lsyncd: stays in the foreground
 -- expect: says insist   yes
 -- expect: says delete   never
--- expect: words rsync -ltspz -r /srv/place/www/ /srv/place/mirror/
+-- expect: words rsync -ltspz --modify-window=-1 -r /srv/place/www/ /srv/place/mirror/
 
 settings {
     nodaemon = "true",

@@ -2,7 +2,7 @@
 -- expect: live 143
 -- expect: leaves out scratch.tmp .git/config
 -- expect: says exclude  .git/
--- expect: words rsync --exclude-from=- --delete -ltspgoD -r /srv/place/home/ /srv/place/copies/home/
+-- expect: words rsync --exclude-from=- --delete -ltspgoD --modify-window=-1 --max-delete=0 --stats -r /srv/place/home/ /srv/place/copies/home/
 -- make: copies
 
 careful = {

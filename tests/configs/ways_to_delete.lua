@@ -3,9 +3,9 @@
 -- expect: says delete   at the start only
 -- expect: says delete   after the start only
 -- expect: says delete   never
--- expect: words rsync --delete -lts -r /srv/place/www/ /srv/place/copies/startup/
--- expect: words rsync -lts -r /srv/place/www/ /srv/place/copies/running/
--- expect: words rsync -lts --modify-window=-1 --from0 --files-from=- --force /srv/place/www/ /srv/place/copies/never/
+-- expect: words rsync --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/copies/startup/
+-- expect: words rsync -lts --modify-window=-1 -r /srv/place/www/ /srv/place/copies/running/
+-- expect: words rsync -lts --modify-window=-1 --ignore-times --from0 --files-from=- --ignore-missing-args /srv/place/www/ /srv/place/copies/never/
 -- make: copies
 
 for name, when in pairs { startup = "startup", running = "running", never = false } do
