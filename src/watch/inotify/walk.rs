@@ -390,15 +390,21 @@ impl<K: Kernel> Inotify<K> {
         }
         let Some(dir) = self.reach(node, watch, false) else { return };
         let Self { kernel, forest, entries, .. } = self;
+        let mut missing: Vec<u32> = forest.children(node).collect();
+        missing.retain(|&child| forest.state(child) == State::Pending);
         let result = kernel.list(&dir, entries, |name| {
             let child = forest.child_or_new(node, name, State::Pending);
             if forest.state(child) == State::Pending {
                 walk.rest.push(forest.ticket(child));
+                missing.retain(|&known| known != child);
             }
         });
         match result {
             Ok(()) => self.has_been_read(node, walk),
-            Err(error) => self.cannot_watch(node, &error, found),
+            Err(error) => return self.cannot_watch(node, &error, found),
+        }
+        for child in missing {
+            self.miss(child, false);
         }
     }
 
