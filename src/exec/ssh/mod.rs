@@ -82,10 +82,10 @@ impl Connections {
             return None;
         }
         let route = Route::new(command.to_vec(), host)?;
+        let directory = self.directory.get_or_init(|| sockets(log)).as_ref()?.path();
         if is_ssh(command) && self.is_shared_by_user(&route, log) {
             return None;
         }
-        let directory = self.directory.get_or_init(|| sockets(log)).as_ref()?.path();
         let mut guard = lock(&self.masters);
         let (masters, next) = &mut *guard;
         if let Some(master) = masters.iter().find(|master| *master.route() == route) {
