@@ -55,7 +55,10 @@ impl Mirror {
                 self.queue.mark_written(path, scope, since);
             }
             Edit::Delete => {
-                self.open.remove(path);
+                // It may have come again meanwhile: a watcher that joins events tells both.
+                for path in self.open.remove(path) {
+                    self.queue.mark_written(&path, Scope::Entry, now);
+                }
                 self.queue.mark_gone(path, scope, now);
             }
         }

@@ -1,9 +1,12 @@
 //! What was heard of places, beyond what the disk shows when they are looked at.
 
+use core::time::Duration;
+
 use crate::{
     job::{Place, Scope},
     path::TreePath,
     queue::PlaceSet,
+    time::Moment,
 };
 
 /// What the watcher told of places.
@@ -26,6 +29,50 @@ pub struct Heard {
 /// The most places below the old name of a rename that are noted one by one under the new one. With
 /// more, all counts as written there, and what went has to be counted.
 const MOST_REBASED: usize = 1_000;
+
+/// What was heard of the batches that were settled last.
+///
+/// Where a directory or a file got another name before its batch was carried out, nothing was found
+/// there, and the rename is heard only later.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    heard: Heard,
+    since: Moment,
+}
+
+/// How long what was heard is known after its batch at least. A rename is heard much sooner.
+const RECENT: Duration = Duration::from_secs(10);
+
+/// The most names that are kept after their batch.
+const MOST_RECENT: usize = 10_000;
+
+impl Recent {
+    /// Adds what was heard of a batch that was settled at `now`.
+    pub(super) fn add(&mut self, heard: Heard, now: Moment) {
+        let is_old = self.since + RECENT < now;
+        if is_old || self.heard.len() + heard.len() > MOST_RECENT {
+            *self = Self { heard: Heard::default(), since: now };
+        }
+        if heard.len() <= MOST_RECENT {
+            self.heard.append(heard);
+        }
+    }
+
+    /// See [`Heard::forget_deletions`].
+    pub(super) fn forget_deletions(&mut self) {
+        self.heard.forget_deletions();
+    }
+
+    /// What of this concerns the new name of a rename.
+    pub(super) fn rebased(&self, from: &TreePath, to: &Place) -> Heard {
+        let mut rebased = self.heard.written_rebased(from, to);
+        // That `from` itself went is done, and says nothing of what has that name now.
+        if to.scope == Scope::Tree && !self.heard.is_gone(from) {
+            rebased.gone = self.heard.gone_rebased(from, to);
+        }
+        rebased
+    }
+}
 
 impl Heard {
     /// Returns true if nothing was heard.
@@ -82,6 +129,20 @@ impl Heard {
     /// What was heard at and below `from`, by the names that it has once that is called `to`: the
     /// target may repeat the rename, and then has there what it had before that.
     pub(super) fn rebased(&self, from: &TreePath, to: &Place) -> Self {
+        let mut rebased = self.written_rebased(from, to);
+        if to.scope == Scope::Entry {
+            return rebased;
+        }
+        if self.is_gone(from) {
+            // What has this name now is new, and what the target has under it went before that.
+            rebased.go(to);
+        } else {
+            rebased.gone = self.gone_rebased(from, to);
+        }
+        rebased
+    }
+
+    fn written_rebased(&self, from: &TreePath, to: &Place) -> Self {
         let mut rebased = Self::default();
         if to.scope == Scope::Entry {
             if self.written.covers(from, Scope::Entry) {
@@ -89,17 +150,19 @@ impl Heard {
             }
             return rebased;
         }
-        let rebase = |place: Place| {
-            Some(Place { path: place.path.rebase(from, &to.path)?, scope: place.scope })
-        };
         match self.written.within(from, MOST_REBASED) {
-            Some(below) => rebased.written = below.into_iter().filter_map(rebase).collect(),
+            Some(below) => {
+                let below = below.iter().filter_map(|place| rebase(place, from, to));
+                rebased.written = below.collect();
+            }
             None => rebased.write(to),
         }
-        let gone = self.gone.within(from, MOST_REBASED).into_iter().flatten();
-        let gone = gone.filter(|place| place.path != *from);
-        rebased.gone = gone.filter_map(rebase).collect();
         rebased
+    }
+
+    fn gone_rebased(&self, from: &TreePath, to: &Place) -> PlaceSet {
+        let gone = self.gone.within(from, MOST_REBASED).unwrap_or_default();
+        gone.iter().filter_map(|place| rebase(place, from, to)).collect()
     }
 
     /// Forgets which names were seen to go: from now on they have to be counted.
@@ -152,4 +215,8 @@ impl Heard {
     pub(super) fn memory(&self) -> usize {
         self.written.memory() + self.moved.memory() + self.gone.memory()
     }
+}
+
+fn rebase(place: &Place, from: &TreePath, to: &Place) -> Option<Place> {
+    Some(Place { path: place.path.rebase(from, &to.path)?, scope: place.scope })
 }

@@ -105,22 +105,28 @@ impl OpenFiles {
         Some(file.first)
     }
 
-    /// What is at or below this path went.
-    pub(crate) fn remove(&mut self, path: &TreePath) {
-        for path in self.within(path) {
-            self.close(&path);
+    /// What is at or below this path went: it is held back no more. Returns what was.
+    pub(crate) fn remove(&mut self, path: &TreePath) -> Vec<TreePath> {
+        let gone = self.within(path);
+        for path in &gone {
+            self.close(path);
         }
+        gone
     }
 
     /// What is at or below `from` has another name: it is open still.
+    ///
+    /// Of two names that were exchanged each is told to have become the other, so neither is known to
+    /// be free: what is held back under both stays, and what is not there any more costs a look.
     pub(crate) fn rename(&mut self, from: &TreePath, to: &TreePath) {
-        self.remove(to);
         for path in self.within(from) {
-            let file = self.files.get(&path).copied();
-            self.close(&path);
-            if let (Some(file), Some(path)) = (file, path.rebase(from, to)) {
-                self.hold(path, file);
+            let Some(file) = self.files.get(&path).copied() else { continue };
+            let Some(renamed) = path.rebase(from, to) else { continue };
+            if self.len() >= MOST_OPEN {
+                self.close(&path);
             }
+            self.close(&renamed);
+            self.hold(renamed, file);
         }
     }
 
@@ -183,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_renamed_is_open_still_and_one_that_went_is_not() {
+    fn a_file_that_is_renamed_is_open_under_both_names_and_one_that_went_is_not() {
         let mut open = OpenFiles::new(OpenWait::default());
         for path in ["d/a", "d/b/c", "da", "e"] {
             open.write(&at(path), after(0));
@@ -191,9 +197,10 @@ mod tests {
         open.set_wait(OpenWait { quiet: Duration::from_secs(1), max_wait: Duration::from_secs(5) });
         open.rename(&at("d"), &at("new"));
         open.rename(&at("da"), &at("e"));
-        open.remove(&at("new/b"));
+        assert_eq!(open.remove(&at("new/b")), [at("new/b/c")]);
+        assert_eq!(open.remove(&at("d")), [at("d/a"), at("d/b/c")]);
         assert_eq!(taken(&mut open, 999), [""; 0]);
-        assert_eq!(taken(&mut open, 1_000), ["/e", "/new/a"]);
+        assert_eq!(taken(&mut open, 1_000), ["/da", "/e", "/new/a"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     queue::{
         Batch, Limits, Pace, PlaceSet, Settled,
         group::{Group, Grown, Span, Stamp},
-        heard::Heard,
+        heard::{Heard, Recent},
         hints::Hints,
         large::Large,
         rest::Failures,
@@ -56,6 +56,7 @@ pub struct Places {
     heard: Heard,
     /// How many names of it there may be, if that is more than the limit.
     heard_most: usize,
+    recent: Recent,
     flights: Vec<Flight>,
     failures: Failures,
     large: Large,
@@ -109,6 +110,7 @@ impl Places {
     /// Forgets which names were seen to go: the source may not have been whole.
     pub fn forget_deletions(&mut self) {
         self.heard.forget_deletions();
+        self.recent.forget_deletions();
         for flight in &mut self.flights {
             Arc::make_mut(&mut flight.heard).forget_deletions();
         }
@@ -224,6 +226,7 @@ impl Places {
             let left = failed.iter().cloned().chain(large.iter().map(file));
             self.heard.append(heard.restricted(&left.collect()));
         }
+        self.recent.add(heard, now);
         let since = span.first.unwrap_or(Stamp { seq: self.seq, at: now });
         self.failures.settle(&places, (&large, failed), since, now);
         self.failures.bound(self.limits.failures, now);
@@ -318,7 +321,8 @@ impl Places {
     fn hear_move(&mut self, from: &TreePath, to: &Place) {
         let in_flight = self.flights.iter().map(|flight| &*flight.heard);
         let heard = in_flight.chain([&self.heard]);
-        let rebased: Vec<_> = heard.map(|heard| heard.rebased(from, to)).collect();
+        let heard = heard.map(|heard| heard.rebased(from, to));
+        let rebased: Vec<_> = heard.chain([self.recent.rebased(from, to)]).collect();
         self.heard.go(&Place { path: from.clone(), scope: to.scope });
         self.heard.come(to);
         for heard in rebased {
