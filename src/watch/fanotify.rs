@@ -146,8 +146,12 @@ impl Fanotify {
         }
         for gone in &self.views {
             if !views.iter().any(|view| view.device == gone.device) {
-                // A mark on what is not mounted any more has gone with it.
-                let _ = Dir::open(&gone.path).map(|dir| self.group.unmark(dir));
+                // A mark on what is not mounted any more has gone with it, and below is another file
+                // system, whose mark is needed.
+                let same = |dir: &Dir| dir.stat(b"").is_ok_and(|it| device(&it) == gone.device);
+                if let Some(dir) = Dir::open(&gone.path).ok().filter(same) {
+                    let _ = self.group.unmark(dir);
+                }
             }
         }
         self.views = views;

@@ -383,6 +383,10 @@ fn what_is_unmounted_below_a_root_is_not_told_as_deleted() {
         assert_eq!(trial.news(), expected, "{preference:?}");
         mounted.unmount();
         assert_eq!(trial.news(), [], "{preference:?}");
+        // What lies beside it, on the other file system, is still watched.
+        fs::create_dir(trial.path("a/beside")).unwrap();
+        let expected = [(0, changed(Edit::Create, Kind::Directory, "beside"))];
+        assert_eq!(trial.news(), expected, "{preference:?}");
         // Mounted again, it is read again, and then watched.
         let Some(_mounted) = Mounted::tmpfs(&trial.path("a/m")) else { return };
         let lost = Told::Notice(Notice { mirror: MirrorId(0), news: News::Lost(path("m")) });
