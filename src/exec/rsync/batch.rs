@@ -277,8 +277,23 @@ impl<'a> Run<'a> {
         };
         let parts = Parts { entries: &entries, trees: &trees, gone: &gone, hidden: &[] };
         self.seen(&parts, equal, seen)?;
+        self.made_anew(&gone, hearing)?;
         self.unseen(&Parts { entries: &blocked, ..Parts::default() }, equal)?;
         self.unseen(&Parts { trees: new_trees, ..Parts::default() }, Equal::Never)
+    }
+
+    /// What was seen to go and has been made anew since this job looked: rsync found it there and
+    /// deleted nothing, and what is heard of the new one does not tell that the old one went.
+    fn made_anew(&mut self, gone: &[TreePath], hearing: Hearing<'_>) -> Result<(), Outcome> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let place = |path: &TreePath| Place { path: path.clone(), scope: Scope::Tree };
+        let places = gone.iter().map(place).collect();
+        let found = survey(self.root, &places, hearing.heard, &self.of.filter);
+        let entries: Vec<TreePath> = found.entries.into_iter().map(|entry| entry.path).collect();
+        let parts = Parts { entries: &entries, trees: &found.trees, ..Parts::default() };
+        self.seen(&parts, Equal::Never, true)
     }
 
     /// Makes a call that deletes what was `seen` to go, if anything was. What could not come without

@@ -268,6 +268,11 @@ impl Findings {
         Some(self.files?.saturating_sub(self.created?))
     }
 
+    /// How many entries of the source were compared.
+    pub(super) const fn listed(&self) -> Option<u64> {
+        self.files
+    }
+
     /// Why the call as a whole failed; `what` is the start of the sentence.
     pub(super) fn failure(&self, code: Option<i32>, what: &str) -> Failure {
         let mut why = what.to_owned();

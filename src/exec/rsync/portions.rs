@@ -96,7 +96,8 @@ impl Portions {
         let list = match what {
             What::Directory => &mut self.directories,
             What::Link if hearing.replaces(path) => &mut self.links,
-            _ if hearing.is_written(path) => &mut self.written,
+            // What went is made anew, whether that was heard already or not.
+            _ if hearing.is_written(path) || hearing.is_gone(path) => &mut self.written,
             What::Link | What::File | What::Other => &mut self.touched,
         };
         list.push(path.clone());
@@ -110,9 +111,11 @@ impl Portions {
         deletes: bool,
     ) {
         let is_free = || target.is_some_and(|target| matches!(what_at(target, path), Ok(None)));
-        let list = if !hearing.is_written(path) {
+        let list = if deletes && hearing.is_gone(path) {
+            &mut self.trees
+        } else if !hearing.is_written(path) {
             &mut self.rescans
-        } else if !deletes || hearing.is_gone(path) || is_free() {
+        } else if !deletes || is_free() {
             &mut self.trees
         } else {
             &mut self.new_trees

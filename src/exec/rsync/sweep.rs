@@ -28,6 +28,10 @@ const MOST_BYTES: usize = 256 * 1024;
 /// What rsync returns when it can't write a file: it ends at once.
 const CANNOT_WRITE: i32 = 11;
 
+/// What rsync 3.5.0 returns, among others, where a file of several names does not come since a
+/// directory does not make way for it: with `-H` it loses count of the names.
+const PROTOCOL: i32 = 2;
+
 /// How many files that can't be written are left out of a call, one after the other.
 const MOST_STUCK: usize = 16;
 
@@ -199,6 +203,15 @@ impl Run<'_> {
                     continue;
                 }
             }
+            if matches!(end, End::Exited(PROTOCOL)) && stuck < MOST_STUCK {
+                let before = hidden.len();
+                hidden.extend(findings.in_the_way.keys().cloned());
+                if hidden.len() > before {
+                    self.failed.extend(findings.blocked());
+                    stuck += 1;
+                    continue;
+                }
+            }
             self.settle(&end, &findings, sweep.covered)?;
             if !call.deletes() || !findings.kept_from_deleting() {
                 return Ok(findings);
@@ -240,13 +253,18 @@ impl Run<'_> {
         self.call(&(sweep.make)(only, &[]), sweep.covered).map(drop)
     }
 
-    /// How many entries the target holds. `count` of them are not in the source.
+    /// How many entries the target holds before the call, where all of it was compared, else how
+    /// many it held after the last such call. `count` of them are not in the source.
     fn total(&self, sweep: &Sweep<'_>, findings: &Findings, count: u64) -> Option<u64> {
         if sweep.covered.root.is_none() {
             return self.of.learned.total();
         }
         let total = findings.held_before().map(|held| held.saturating_add(count));
-        total.inspect(|total| self.of.learned.learn_total(*total))
+        let stays = if sweep.budget.allows(count, total) { 0 } else { count };
+        if let Some(files) = findings.listed() {
+            self.of.learned.learn_total(files.saturating_add(stays));
+        }
+        total
     }
 
     fn nothing_is_held(&self, sweep: &Sweep<'_>) {

@@ -57,8 +57,10 @@ pub(super) fn patterns(entries: &[TreePath], trees: &[TreePath], others_decide: 
     all.extend(parents.iter().map(|path| [anchored(path), b"/".to_vec()].concat()));
     all.push(b"/".to_vec());
     if others_decide {
-        let root = TreePath::root();
-        let closed = entries.iter().chain(&parents).chain([&root]);
+        let (root, whole) = (TreePath::root(), trees.iter().collect::<BTreeSet<_>>());
+        // What lies in a tree is decided with it.
+        let is_open = |path: &&TreePath| !is_in(path, &whole);
+        let closed = entries.iter().chain(&parents).chain([&root]).filter(is_open);
         all.extend(closed.map(|path| [&b"- "[..], &children(path)].concat()));
     }
     all.join(&0)
@@ -97,6 +99,18 @@ pub(super) fn only(names: &[(TreePath, Unwanted)]) -> Vec<u8> {
     all.join(&0)
 }
 
+/// Returns true if it is one of these trees, or lies in one.
+fn is_in(path: &TreePath, trees: &BTreeSet<&TreePath>) -> bool {
+    let mut at = path.clone();
+    while !trees.contains(&at) {
+        if at.is_root() {
+            return false;
+        }
+        at.pop();
+    }
+    true
+}
+
 /// A pattern for all that a directory lists.
 fn children(directory: &TreePath) -> Vec<u8> {
     if directory.is_root() { b"/*".to_vec() } else { [escaped(directory), b"/*".to_vec()].concat() }
@@ -115,4 +129,19 @@ fn parents<'a>(paths: impl Iterator<Item = &'a TreePath>) -> BTreeSet<TreePath> 
         }
     }
     parents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::borrow::ToOwned as _;
+
+    #[test]
+    fn what_lies_in_a_tree_does_not_shut_it() {
+        let path = |text: &str| TreePath::new(text.as_bytes()).unwrap();
+        let rules = patterns(&[path("a/x"), path("t/x")], &[path("t"), path("t/d/e")], true);
+        let rules: Vec<_> = rules.split(|&byte| byte == 0).map(<[u8]>::to_owned).collect();
+        let shut: Vec<_> = rules.into_iter().filter(|rule| rule.starts_with(b"- ")).collect();
+        assert_eq!(shut, [&b"- /a/x/*"[..], b"- /a/*", b"- /*"]);
+    }
 }

@@ -167,6 +167,43 @@ fn what_was_seen_to_go_goes_and_what_was_not_is_counted() {
 }
 
 #[test]
+fn what_was_seen_to_go_and_is_made_anew_before_that_is_heard_makes_way() {
+    for new in ["d/new", "d"] {
+        let Some(fixture) = Fixture::with_rsync() else { return };
+        fixture.stale("d/e", 30);
+        fixture.on_both("kept");
+        if new.contains('/') {
+            fs::create_dir(fixture.source("d")).unwrap();
+        }
+        fs::write(fixture.source(new), "new").unwrap();
+        let work = batch(&[b"d/"]);
+        let Work::Batch { places, moves, .. } = work else { panic!() };
+        let what = Heard { gone: (*places).clone(), ..Heard::default() };
+        let work = Work::Batch { places, heard: Arc::new(what), moves };
+        assert_eq!(fixture.run(work), Outcome::Done, "{new}");
+        fixture.assert_equal();
+    }
+}
+
+#[test]
+fn a_file_of_several_names_that_is_held_breaks_no_call() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.options.short.push(b'H');
+    for number in 0..40 {
+        let [one, other] = ["a", "b"].map(|name| fixture.source(format!("{name}{number}")));
+        fs::write(&one, "").unwrap();
+        fs::hard_link(&one, &other).unwrap();
+        if number % 3 > 0 {
+            fixture.stale(&format!("{}{number}/d", if number % 3 == 1 { "a" } else { "b" }), 3);
+        }
+    }
+    let outcome = fixture.full();
+    assert!(matches!(outcome, Outcome::Split { .. } | Outcome::Partly(_)), "{outcome:?}");
+    assert!(fixture.target("a0").exists() && fixture.target("b0").exists(), "{outcome:?}");
+    assert_eq!(fixture.listed("a1/d"), 3);
+}
+
+#[test]
 fn a_budget_for_what_was_seen_holds_that_too() {
     let Some(mut fixture) = Fixture::with_rsync() else { return };
     fixture.max_delete_seen = MaxDelete::Count(20);
