@@ -97,11 +97,15 @@ impl Linked {
     pub(super) fn of(stat: &Stat) -> Option<Self> {
         let is_file = what(stat) == What::File;
         (is_file && stat.stx_nlink > 1).then_some(Self {
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            device: device(stat),
             inode: stat.stx_ino,
             names: stat.stx_nlink,
         })
     }
+}
+
+const fn device(stat: &Stat) -> (u32, u32) {
+    (stat.stx_dev_major, stat.stx_dev_minor)
 }
 
 impl Survey {
@@ -126,10 +130,21 @@ impl Survey {
 /// what the target may have: it is left out only if that would be excluded as a directory *and* as
 /// something else.
 ///
+/// If it stays `on_device`, that of the root, what lies in a directory of another one is left out,
+/// and of such a directory only itself is meant.
+///
 /// One directory is open at a time, each once, and each place costs one `statx(2)`.
 #[must_use]
-pub fn survey(root: &Dir, places: &PlaceSet, heard: &Heard, filter: &Filter) -> Survey {
-    let mut surveyor = Surveyor { root, filter, heard, found: Survey::default(), obstacle: None };
+pub fn survey(
+    root: &Dir,
+    places: &PlaceSet,
+    heard: &Heard,
+    filter: &Filter,
+    on_device: bool,
+) -> Survey {
+    let device = root.stat(b"").ok().filter(|_| on_device).map(|stat| device(&stat));
+    let found = Survey::default();
+    let mut surveyor = Surveyor { root, device, filter, heard, found, obstacle: None };
     let mut below: Vec<Marked> = Vec::with_capacity(places.len());
     for place in places {
         match Marked::new(place) {
@@ -222,6 +237,8 @@ impl Obstacle {
 
 struct Surveyor<'a> {
     root: &'a Dir,
+    /// The only device that is looked at, if there is only one.
+    device: Option<(u32, u32)>,
     filter: &'a Filter,
     heard: &'a Heard,
     found: Survey,
@@ -236,11 +253,14 @@ impl Surveyor<'_> {
             return;
         };
         match self.enter(&path) {
+            Ok(dir) if self.is_elsewhere(&dir) => {}
             Ok(dir) => {
                 for marked in group {
                     self.look_at(&dir, marked);
                 }
             }
+            Err(Obstacle::Missing(path) | Obstacle::NotDirectory(path))
+                if self.lies_elsewhere(&path) => {}
             Err(Obstacle::Missing(path)) => self.add_gone(path),
             Err(Obstacle::NotDirectory(path)) => match stat_at(self.root, &path) {
                 Ok(Some(stat)) => self.add(path, Scope::Entry, &stat),
@@ -252,6 +272,17 @@ impl Surveyor<'_> {
                 self.cannot_enter(group, &failure);
             }
         }
+    }
+
+    /// Returns true if this directory lies on a device that is not looked at.
+    fn is_elsewhere(&self, dir: &Dir) -> bool {
+        self.device.is_some_and(|only| dir.stat(b"").is_ok_and(|stat| device(&stat) != only))
+    }
+
+    /// Returns true if the directory of this path lies on a device that is not looked at.
+    fn lies_elsewhere(&self, path: &TreePath) -> bool {
+        let directory = || self.root.search_below(path.parent().unwrap_or_default().as_bytes());
+        self.device.is_some() && directory().is_ok_and(|dir| self.is_elsewhere(&dir))
     }
 
     fn cannot_enter(&mut self, group: &[Marked], failure: &Failure) {
@@ -288,7 +319,10 @@ impl Surveyor<'_> {
         let what = what(stat);
         if self.filter.excludes(&path, what.kind()) {
             self.add_unwanted(path, what.kind());
-        } else if what == What::Directory && scope == Scope::Tree {
+        } else if what == What::Directory
+            && scope == Scope::Tree
+            && self.device.is_none_or(|only| device(stat) == only)
+        {
             self.found.trees.push(path);
         } else {
             let (size, linked) = (stat.stx_size, Linked::of(stat));

@@ -33,7 +33,7 @@ fn tree(lines: &str) -> TempDir {
 }
 
 fn look(place: &Path, places: &PlaceSet, filter: &Filter) -> Survey {
-    survey(&Dir::open(place).unwrap(), places, &Heard::default(), filter)
+    survey(&Dir::open(place).unwrap(), places, &Heard::default(), filter, false)
 }
 
 fn entries(found: &Survey) -> Vec<TreePath> {
@@ -134,7 +134,7 @@ fn a_path_may_be_longer_than_path_max() {
     let mut places = PlaceSet::new();
     places.insert(&deep, Scope::Entry);
     places.insert(&deep.join(b"x").unwrap().join(b"y").unwrap(), Scope::Entry);
-    let found = survey(&root, &places, &Heard::default(), &Filter::default());
+    let found = survey(&root, &places, &Heard::default(), &Filter::default(), false);
     assert_eq!(entries(&found), [deep.clone()]);
     assert_eq!(found.gone, [deep.join(b"x").unwrap()]);
 }
@@ -186,7 +186,7 @@ fn the_work_grows_with_the_places_only() {
     }
     let root = Dir::open(place.path()).unwrap();
     let start = Instant::now();
-    let found = survey(&root, &places, &Heard::default(), &Filter::default());
+    let found = survey(&root, &places, &Heard::default(), &Filter::default(), false);
     assert_eq!((found.entries.len(), found.gone), (20_000, vec![path("gone")]));
     // Generous: a debug build on a loaded machine. Quadratic work would take minutes.
     assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
@@ -226,7 +226,7 @@ fn what_became_something_excluded_is_unwanted_as_what_it_was() {
         .collect();
     let rules = filter(&[b"- cache/", b"+ f/", b"- f"]);
     let look = |heard: &Heard| {
-        let found = survey(&Dir::open(place.path()).unwrap(), &places, heard, &rules);
+        let found = survey(&Dir::open(place.path()).unwrap(), &places, heard, &rules, false);
         assert!(found.entries.is_empty() && found.trees.is_empty() && found.gone.is_empty());
         found.unwanted
     };

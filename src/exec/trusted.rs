@@ -88,7 +88,7 @@ pub(super) fn open_or_make(path: &Path) -> Result<Dir, Refused> {
 ///
 /// # Errors
 ///
-/// As [`open`].
+/// As `open`.
 pub fn find(path: &Path) -> Result<OwnedFd, Refused> {
     let mut walk = Walk::new()?;
     walk.push(path.as_os_str());

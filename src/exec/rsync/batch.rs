@@ -95,6 +95,12 @@ impl<'a> Run<'a> {
         self.all(phase, hearing)
     }
 
+    /// What is at these places.
+    fn survey(&self, places: &PlaceSet, heard: &Heard) -> Survey {
+        let RsyncExecutor { filter, plan, .. } = self.of;
+        survey(self.root, places, heard, filter, plan.options.stays_on_device())
+    }
+
     /// What was heard of some of what is compared as a whole.
     fn bring_heard(&mut self, hearing: Hearing<'_>) -> Result<(), Outcome> {
         let sets = [&hearing.heard.written, &hearing.heard.moved, &hearing.heard.gone];
@@ -103,7 +109,7 @@ impl<'a> Run<'a> {
         if places.is_empty() {
             return Ok(());
         }
-        let found = survey(self.root, &places, hearing.heard, &self.of.filter);
+        let found = self.survey(&places, hearing.heard);
         self.bring(found, hearing)
     }
 
@@ -148,7 +154,7 @@ impl<'a> Run<'a> {
         let mut places = places.clone();
         let renamed = self.rename(&mut places, moves)?;
         let hearing = Hearing { heard, renamed: &renamed };
-        let mut found = survey(self.root, &places, heard, &self.of.filter);
+        let mut found = self.survey(&places, heard);
         if found.root == Some(Scope::Tree) {
             self.is_full = true;
             self.bring_heard(hearing)?;
@@ -156,7 +162,7 @@ impl<'a> Run<'a> {
         }
         let inner = within_trees(&places, heard);
         if !inner.is_empty() {
-            found.append(survey(self.root, &inner, heard, &self.of.filter));
+            found.append(self.survey(&inner, heard));
         }
         self.bring(found, hearing)
     }
@@ -290,7 +296,7 @@ impl<'a> Run<'a> {
         }
         let place = |path: &TreePath| Place { path: path.clone(), scope: Scope::Tree };
         let places = gone.iter().map(place).collect();
-        let found = survey(self.root, &places, hearing.heard, &self.of.filter);
+        let found = self.survey(&places, hearing.heard);
         let entries: Vec<TreePath> = found.entries.into_iter().map(|entry| entry.path).collect();
         let parts = Parts { entries: &entries, trees: &found.trees, ..Parts::default() };
         self.seen(&parts, Equal::Never, true)

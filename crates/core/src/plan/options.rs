@@ -144,11 +144,22 @@ impl RsyncOptions {
     /// Whether hard links are kept.
     #[must_use]
     pub fn keeps_links(&self) -> bool {
-        self.short.contains(&b'H')
+        self.has(b'H', b"--hard-links")
+    }
+
+    /// Returns true if what is mounted in the source is not to be entered.
+    #[must_use]
+    pub fn stays_on_device(&self) -> bool {
+        self.has(b'x', b"--one-file-system")
+    }
+
+    /// Returns true if this letter is among the short options, or one of the words says the same.
+    fn has(&self, letter: u8, long: &[u8]) -> bool {
+        self.short.contains(&letter)
             || self.words().any(|word| {
-                word == b"--hard-links"
+                word == long
                     || matches!(word.as_slice(), [b'-', b, rest @ ..]
-                        if *b != b'-' && [*b].iter().chain(rest).any(|b| *b == b'H'))
+                        if *b != b'-' && [*b].iter().chain(rest).any(|b| *b == letter))
             })
     }
 

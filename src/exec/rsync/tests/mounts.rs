@@ -92,3 +92,23 @@ fn nothing_is_deleted_through_a_mount_in_the_target() {
     assert_eq!(fixture.full(), Outcome::Done);
     assert!(!other.join("gone").exists());
 }
+
+#[test]
+fn on_one_file_system_nothing_of_another_one_goes_live() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.options.short.push(b'x');
+    fs::create_dir_all(fixture.source("a/m")).unwrap();
+    let Some(_mounted) = Mounted::tmpfs(&fixture.source("a/m")) else { return };
+    fs::create_dir(fixture.source("a/m/d")).unwrap();
+    fs::write(fixture.source("a/m/d/file"), "").unwrap();
+    fs::write(fixture.source("a/beside"), "").unwrap();
+    let marks: [&[u8]; 7] =
+        [b"a/m", b"a/m/", b"a/m/d/", b"a/m/d/file", b"a/m/gone", b"a/m/gone/below", b"a/"];
+    for mark in marks {
+        assert_eq!(fixture.run(written(&[mark])), Outcome::Done, "{mark:?}");
+        assert!(!fixture.target("a/m/d").exists(), "{mark:?}");
+    }
+    assert!(fixture.target("a/beside").exists() && fixture.target("a/m").is_dir());
+    assert_eq!(fixture.full(), Outcome::Done);
+    assert!(!fixture.target("a/m/d").exists());
+}
