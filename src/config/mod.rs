@@ -26,7 +26,7 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 use crate::{
     report::{Category, Log, reason},
     script::{Reread, Scripts},
-    setup::{Base, Daemon, Overrides, Places, Setup, Sync, check_target},
+    setup::{Base, Daemon, Kind, Overrides, Places, Setup, Sync, check_target},
 };
 use draft::Draft;
 use host::Host;
@@ -322,6 +322,9 @@ fn read_sync(
     }
     let target_base = Base { mode: setup.daemon.mode, here: &request.here };
     let extra = patterns::of_extra(&sync, &request.here);
+    if matches!(sync.kind, Kind::Rsync | Kind::Rsyncssh) {
+        patterns::refuse_per_directory(&sync, &extra)?;
+    }
     let filters = [&*sync.filter, &extra];
     warnings.extend(check_target(sync.kind, &sync.source, &sync.target, &filters, target_base)?);
     Ok((sync, warnings))

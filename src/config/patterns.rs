@@ -116,6 +116,24 @@ pub(super) fn of_extra(sync: &Sync, here: &Path) -> Filter {
     builder.build()
 }
 
+/// Refuses rules that rsync reads from a file in each directory. It does so where it walks through
+/// the source, and not for the names of a batch: what such a rule hides would be sent once it changes.
+pub(super) fn refuse_per_directory(sync: &Sync, extra: &Filter) -> Result<(), Fault> {
+    let (place, rule) = match (sync.filter.per_directory(), extra.per_directory()) {
+        (Some(rule), _) => ("filter", rule),
+        (None, Some(rule)) if rule == b":C .cvsignore" && sync.rsync.short.contains(&b'C') => {
+            ("rsync.cvs_exclude", rule)
+        }
+        (None, Some(rule)) => ("rsync._extra", rule),
+        (None, None) => return Ok(()),
+    };
+    Err(Fault::Lua(format!(
+        "{place} has the merge rule {}, whose files in each directory are read at a start only, and \
+         not for what changes later: write the patterns into exclude, excludeFrom or filter",
+        quoted(&rule)
+    )))
+}
+
 /// A rule of the user's own words. They come first, as in a call of rsync.
 fn add_extra(builder: &mut Builder, rule: &ExtraRule, here: &Path) -> Result<(), Fault> {
     let read = |name: &[u8]| {

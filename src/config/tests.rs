@@ -404,6 +404,39 @@ fn what_has_no_effect_in_direct_is_told_and_what_protects_is_refused() {
 }
 
 #[test]
+fn rules_that_are_read_in_each_directory_are_refused() {
+    for (more, place) in [
+        ("filter = { ':- .gitignore' }", "filter has the merge rule \":- .gitignore\""),
+        ("filter = { '- *.o', 'dir-merge,e .rules' }", "filter has the merge rule \":e .rules\""),
+        (
+            "rsync = { cvs_exclude = true }",
+            "rsync.cvs_exclude has the merge rule \":C .cvsignore\"",
+        ),
+        ("rsync = { _extra = { '-C' } }", "rsync._extra has the merge rule \":C .cvsignore\""),
+        (
+            "rsync = { _extra = { '--cvs-exclude' } }",
+            "rsync._extra has the merge rule \":C .cvsignore\"",
+        ),
+        ("rsync = { _extra = { '-aF' } }", "rsync._extra has the merge rule \": /.rsync-filter\""),
+        ("rsync = { _extra = { '-FF' } }", "rsync._extra has the merge rule \": /.rsync-filter\""),
+        (
+            "rsync = { _extra = { '-f', ': .rules' } }",
+            "rsync._extra has the merge rule \": .rules\"",
+        ),
+        ("rsync = { _extra = { '--filter=:n .x' } }", "rsync._extra has the merge rule \":n .x\""),
+    ] {
+        for base in ["rsync, target = 'h:'", "rsyncssh, host = 'h', targetdir = 'd'"] {
+            let text = format!("\nsync{{ default.{base}, source = '@/src', {more} }}");
+            let why = format!(
+                "{place}, whose files in each directory are read at a start only, and not for what \
+                 changes later: write the patterns into exclude, excludeFrom or filter"
+            );
+            fails(&text, &format!("@/conf.lua:2: {why}"));
+        }
+    }
+}
+
+#[test]
 fn what_the_original_refuses_is_refused_with_its_words() {
     let a = "default.rsync, source='@/src', target='h:'";
     refused("sync{default.rsync, target='x'}", &["@/conf.lua:1: source missing from sync."]);

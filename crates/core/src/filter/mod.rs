@@ -159,6 +159,13 @@ impl Filter {
         self.items.get(first).map(Item::to_rsync)
     }
 
+    /// The first rule that reads a file in each directory, in rsync's form.
+    #[must_use]
+    pub fn per_directory(&self) -> Option<Vec<u8>> {
+        let first = self.items.iter().find(|item| matches!(item, Item::PerDirectory(..)));
+        first.map(Item::to_rsync)
+    }
+
     /// The rules in rsync's short form and in their order, for one `--filter` each.
     ///
     /// Merged files and `-C` are resolved, so that rsync decides by the rules that were read

@@ -148,7 +148,7 @@ pub const SETTINGS: &[Setting] = &[
     short("compress", b'z', "compress what is sent"),
     short("copy_dirlinks", b'k', "links to directories as directories"),
     short("copy_links", b'L', "links as what they point to"),
-    short("cvs_exclude", b'C', "leave out what CVS does"),
+    short("cvs_exclude", b'C', "leave out what CVS does; refused, since its files in each directory hold at a start only"),
     short("dry_run", b'n', "transfer nothing"),
     short("executability", b'E', "whether files can be executed"),
     short("hard_links", b'H', "hard links as such"),
