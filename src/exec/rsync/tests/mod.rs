@@ -1,6 +1,7 @@
 //! With the real rsync, or with a script in its place.
 
 mod churn;
+mod content;
 mod guard;
 mod mounts;
 mod trouble;

@@ -1,0 +1,112 @@
+//! What arrives though nothing shows on the disk that it has to.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+impl Fixture {
+    /// Another content at the source, of the size and time that a file of both has.
+    fn alter(&self, name: &str) {
+        let path = self.source(name);
+        let content = "x".repeat(fs::metadata(&path).unwrap().size().try_into().unwrap());
+        fs::write(&path, content).unwrap();
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
+
+    fn is_arrived(&self, name: &str) -> bool {
+        fs::read(self.source(name)).unwrap() == fs::read(self.target(name)).unwrap()
+    }
+
+    fn are_one(&self, one: &str, other: &str) -> bool {
+        let inode = |name| fs::metadata(self.target(name)).unwrap().ino();
+        inode(one) == inode(other)
+    }
+}
+
+#[test]
+fn what_was_written_is_not_taken_for_equal_by_its_size_and_time() {
+    let Some(fixture) = Fixture::with_rsync() else { return };
+    let names = ["a", "d/b", "tree/c", "whole/d"];
+    for name in names {
+        fixture.on_both(name);
+        fixture.alter(name);
+    }
+    // To look at them is not enough.
+    assert_eq!(fixture.batch(&[b"a", b"d/b", b"tree/", b"whole/"]), Outcome::Done);
+    assert!(names.iter().all(|name| !fixture.is_arrived(name)));
+    assert_eq!(fixture.run(written(&[b"a", b"tree/"])), Outcome::Done);
+    assert!(fixture.is_arrived("a") && fixture.is_arrived("tree/c"));
+    // In what is compared as a whole, and beside a first transfer of everything.
+    let heard = |work| {
+        let Work::Batch { heard, .. } = work else { panic!() };
+        heard
+    };
+    let Work::Batch { places, moves, .. } = batch(&[b"d/"]) else { panic!() };
+    let within = heard(written(&[b"d/b"]));
+    assert_eq!(fixture.run(Work::Batch { places, heard: within, moves }), Outcome::Done);
+    assert!(fixture.is_arrived("d/b"));
+    assert_eq!(fixture.run(Work::Full { heard: heard(written(&[b"whole/d"])) }), Outcome::Done);
+    assert!(fixture.is_arrived("whole/d"));
+}
+
+#[test]
+fn a_first_transfer_sees_another_time_in_the_same_second() {
+    let Some(fixture) = Fixture::with_rsync() else { return };
+    fixture.on_both("a");
+    fixture.alter("a");
+    let file = fs::File::options().write(true).open(fixture.source("a")).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1)).unwrap();
+    assert_eq!(fixture.full(), Outcome::Done);
+    fixture.assert_equal();
+}
+
+#[test]
+fn a_change_through_one_name_reaches_the_others() {
+    for kept in [true, false] {
+        let Some(mut fixture) = Fixture::with_rsync() else { return };
+        if kept {
+            fixture.options.short.push(b'H');
+        }
+        fixture.on_both("a");
+        fs::create_dir(fixture.source("d")).unwrap();
+        fs::hard_link(fixture.source("a"), fixture.source("d/b")).unwrap();
+        let executor = fixture.executor();
+        let run = |work| executor.run(&mut job(work), &Stop::default());
+        assert_eq!(run(Work::full()), Outcome::Done);
+        fixture.alter("a");
+        assert_eq!(run(written(&[b"a"])), Outcome::Done);
+        assert!(fixture.is_arrived("a") && fixture.is_arrived("d/b"), "{kept}");
+        assert_eq!(fixture.are_one("a", "d/b"), kept);
+        // A new name in a new directory.
+        fs::create_dir(fixture.source("new")).unwrap();
+        fs::hard_link(fixture.source("a"), fixture.source("new/c")).unwrap();
+        assert_eq!(run(written(&[b"new/"])), Outcome::Done);
+        assert!(fixture.is_arrived("new/c"), "{kept}");
+        assert_eq!(fixture.are_one("a", "new/c") && fixture.are_one("a", "d/b"), kept);
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_another_comes_after_what_it_leads_to() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.use_script(
+        "cat >\"$PLACE/list\"; tr '\\0' ' ' <\"$PLACE/list\" >>\"$PLACE/calls\"\n\
+         echo >>\"$PLACE/calls\"; exec rsync \"$@\" <\"$PLACE/list\"",
+    );
+    symlink("one", fixture.target("current")).unwrap();
+    symlink("two", fixture.source("current")).unwrap();
+    symlink("two", fixture.source("fresh")).unwrap();
+    fs::create_dir(fixture.source("two")).unwrap();
+    fs::write(fixture.source("two/file"), "").unwrap();
+    let Work::Batch { places, moves, .. } = batch(&[b"current", b"fresh", b"two/"]) else {
+        panic!()
+    };
+    let Work::Batch { places: moved, .. } = batch(&[b"current"]) else { panic!() };
+    let Work::Batch { places: written, .. } = batch(&[b"fresh", b"two/"]) else { panic!() };
+    let heard = Heard { written: (*written).clone(), moved: (*moved).clone(), ..Heard::default() };
+    let work = Work::Batch { places, heard: Arc::new(heard), moves };
+    assert_eq!(fixture.run(work), Outcome::Done);
+    assert_eq!(fixture.calls(), ["/./fresh /./two ", "/./current "]);
+    fixture.assert_equal();
+}
