@@ -255,7 +255,8 @@ fn a_check_tells_and_does_nothing() {
     let said = daemon.log();
     for line in [
         format!(
-            "    rsync --delete -ltspgoD '--rsh=ssh -p 22' --timeout=300 -r {}/ host:dst/\n",
+            "    rsync --delete -ltspgoD '--rsh=ssh -p 22' --timeout=300 --modify-window=-1 \
+             --max-delete=0 --stats -r {}/ host:dst/\n",
             source.display()
         ),
         "conf.lua:6: delay is written again, it stands in line 6 already".into(),
