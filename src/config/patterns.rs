@@ -109,9 +109,8 @@ pub(super) fn of_extra(sync: &Sync, here: &Path) -> Filter {
     let words = DirectWords::read(&sync.rsync).unwrap_or_default();
     let mut builder = Builder::new().source(sync.source.as_os_str().as_bytes());
     for rule in &words.rules {
-        if add_extra(&mut builder, rule, here).is_err() {
-            return Filter::default();
-        }
+        // Another rule may be one that has to be refused.
+        let _ = add_extra(&mut builder, rule, here);
     }
     builder.build()
 }

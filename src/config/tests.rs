@@ -418,6 +418,10 @@ fn rules_that_are_read_in_each_directory_are_refused() {
             "rsync._extra has the merge rule \":C .cvsignore\"",
         ),
         ("rsync = { _extra = { '-aF' } }", "rsync._extra has the merge rule \": /.rsync-filter\""),
+        (
+            "rsync = { _extra = { '--exclude-from=missing', '-C' } }",
+            "rsync._extra has the merge rule \":C .cvsignore\"",
+        ),
         ("rsync = { _extra = { '-FF' } }", "rsync._extra has the merge rule \": /.rsync-filter\""),
         (
             "rsync = { _extra = { '-f', ': .rules' } }",
