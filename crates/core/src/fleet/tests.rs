@@ -826,7 +826,7 @@ fn what_is_open_goes_its_way_with_renames_and_deletions() {
          400 0 rm e/c
          500 -> start 0 /e/c
          500 job 2 done -> BatchFinished
-         1000 -> start 0 /d/a+/d/c+/e/a
+         1000 -> start 0 /e/a
          1000 job 3 done -> BatchFinished
          20000",
     );

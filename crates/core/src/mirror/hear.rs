@@ -79,7 +79,9 @@ impl Mirror {
     }
 
     fn hear_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
-        self.open.rename(from, to);
+        for path in self.open.rename(from, to) {
+            self.queue.mark_written(&path, Scope::Entry, now);
+        }
         let scope = match kind {
             Kind::Directory => Scope::Tree,
             Kind::Other => Scope::Entry,

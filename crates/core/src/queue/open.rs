@@ -114,20 +114,22 @@ impl OpenFiles {
         gone
     }
 
-    /// What is at or below `from` has another name: it is open still.
+    /// What is at or below `from` has another name: it is open still. Returns what was held back at
+    /// and below both names.
     ///
-    /// Of two names that were exchanged each is told to have become the other, so neither is known to
-    /// be free: what is held back under both stays, and what is not there any more costs a look.
-    pub(crate) fn rename(&mut self, from: &TreePath, to: &TreePath) {
+    /// Of two names that were exchanged each is told to have become the other, one after the other,
+    /// so neither is known to be free: all that is returned has to be looked at.
+    pub(crate) fn rename(&mut self, from: &TreePath, to: &TreePath) -> Vec<TreePath> {
+        let mut held = self.remove(to);
         for path in self.within(from) {
-            let Some(file) = self.files.get(&path).copied() else { continue };
-            let Some(renamed) = path.rebase(from, to) else { continue };
-            if self.len() >= MOST_OPEN {
-                self.close(&path);
+            let file = self.files.get(&path).copied();
+            self.close(&path);
+            if let (Some(file), Some(path)) = (file, path.rebase(from, to)) {
+                self.hold(path, file);
             }
-            self.close(&renamed);
-            self.hold(renamed, file);
+            held.push(path);
         }
+        held
     }
 
     fn within(&self, path: &TreePath) -> Vec<TreePath> {
@@ -189,18 +191,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_renamed_is_open_under_both_names_and_one_that_went_is_not() {
+    fn a_file_that_is_renamed_is_open_still_and_one_that_went_is_not() {
         let mut open = OpenFiles::new(OpenWait::default());
         for path in ["d/a", "d/b/c", "da", "e"] {
             open.write(&at(path), after(0));
         }
         open.set_wait(OpenWait { quiet: Duration::from_secs(1), max_wait: Duration::from_secs(5) });
-        open.rename(&at("d"), &at("new"));
-        open.rename(&at("da"), &at("e"));
+        assert_eq!(open.rename(&at("d"), &at("new")), [at("d/a"), at("d/b/c")]);
+        assert_eq!(open.rename(&at("da"), &at("e")), [at("e"), at("da")]);
         assert_eq!(open.remove(&at("new/b")), [at("new/b/c")]);
-        assert_eq!(open.remove(&at("d")), [at("d/a"), at("d/b/c")]);
         assert_eq!(taken(&mut open, 999), [""; 0]);
-        assert_eq!(taken(&mut open, 1_000), ["/da", "/e", "/new/a"]);
+        assert_eq!(taken(&mut open, 1_000), ["/e", "/new/a"]);
     }
 
     #[test]
