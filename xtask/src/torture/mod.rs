@@ -179,7 +179,7 @@ impl Results {
         let (rounds, changes) = (self.rounds.into_inner(), self.changes.into_inner());
         println!("{rounds} rounds, {changes} changes, {} faults", faults.len());
         for what in &skipped {
-            println!("skipped: {what}");
+            println!("not played: {what}");
         }
         let mut problems: Vec<String> =
             faults.iter().filter_map(|report| Some(report.lines().next()?.to_owned())).collect();
