@@ -18,7 +18,7 @@ use mirror_core::{
     notice::Kind,
     path::{Escaped, TreePath},
     queue::{
-        Heard, Inserted, PlaceSet,
+        Heard, PlaceSet,
         ordered::{Entry, Etype, EventId, Pick},
     },
     time::Moment,
@@ -311,11 +311,16 @@ fn work(mirror: &Scripted, ids: &[EventId], is_full: bool) -> Work {
         let is_whole = entry.kind() == Kind::Directory && entry.etype() != Etype::Attrib;
         let scope = if is_whole { Scope::Tree } else { Scope::Entry };
         places.insert(entry.path(), scope);
+        // One event may stand for several: what comes into being may follow on what went.
+        if entry.etype() == Etype::Create || entry.etype() == Etype::Modify {
+            heard.written.insert(entry.path(), scope);
+        }
         match entry.etype() {
-            Etype::Create | Etype::Modify => heard.written.insert(entry.path(), scope),
-            Etype::Delete | Etype::Move => heard.gone.insert(entry.path(), Scope::Entry),
-            Etype::Attrib | Etype::Init | Etype::Blanket | Etype::Full => Inserted::Covered,
-        };
+            Etype::Create | Etype::Modify | Etype::Delete | Etype::Move => {
+                heard.gone.insert(entry.path(), Scope::Entry);
+            }
+            Etype::Attrib | Etype::Init | Etype::Blanket | Etype::Full => {}
+        }
         if let Some(to) = entry.to() {
             places.insert(to, scope);
             heard.moved.insert(to, scope);
