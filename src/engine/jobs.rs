@@ -14,6 +14,7 @@ use mirror_core::{
     job::{Failure, Job, JobId, Outcome, Place, Scope, Work},
     path::{Escaped, TreePath},
     plan::rsync::Call,
+    queue::PlaceSet,
 };
 use rustix::process::{Pid, Resource, Signal, getrlimit};
 
@@ -252,16 +253,30 @@ fn take(desk: &Mutex<Option<Waiting>>) -> Option<Waiting> {
 const NOT_STARTED: ChildExit = ChildExit::Code(255);
 
 /// Carries out a job for a script, all of it, and tells of it as if it were a program.
+///
+/// What failed above the places of the job is no part of it, and has nobody who would try it again:
+/// it is looked at by itself, once.
 fn exit_of(job: &Job, executor: &dyn Executor, stop: &Stop, log: &Log) -> ChildExit {
+    let heard = job.work.heard();
     let mut left: Vec<Work> = vec![job.work.clone()];
-    let mut failed = Vec::new();
+    let (mut above, mut failed) = (PlaceSet::new(), Vec::new());
+    let mut note = |more: Vec<(Place, Failure)>, left: &mut Vec<Work>| {
+        for (place, failure) in more {
+            if lies_above(&place, &job.work) && !above.covers(&place.path, place.scope) {
+                above.insert(&place.path, place.scope);
+                let places = Arc::new([place].iter().collect());
+                left.push(Work::Batch { places, heard: Arc::clone(heard), moves: Arc::new([]) });
+            } else {
+                failed.push((place, failure));
+            }
+        }
+    };
     while let Some(work) = left.pop() {
         match executor.run(&mut Job { work, ..job.clone() }, stop) {
             Outcome::Done => {}
-            Outcome::Partly(more) => failed.extend(more),
+            Outcome::Partly(more) => note(more, &mut left),
             Outcome::Split { large, failed: more, held } => {
-                failed.extend(more);
-                let heard = job.work.heard();
+                note(more, &mut left);
                 let alone = |path| Work::Large { path, heard: Arc::clone(heard) };
                 left.extend(large.into_iter().map(alone));
                 for held in &held {
@@ -281,6 +296,13 @@ fn exit_of(job: &Job, executor: &dyn Executor, stop: &Stop, log: &Log) -> ChildE
         }
     }
     if failed.is_empty() { ChildExit::Code(0) } else { ChildExit::Partly(failed) }
+}
+
+/// Returns true if this place is no part of the work, and a part of it lies below it.
+fn lies_above(place: &Place, work: &Work) -> bool {
+    let Work::Batch { places, .. } = work else { return false };
+    let Place { path, .. } = place;
+    places.overlaps(path, Scope::Tree) && !places.covers(path, Scope::Entry)
 }
 
 /// The one answer that a job owes the engine. Dropped unused, as on a panic, it is the one that it
@@ -360,6 +382,41 @@ mod tests {
         };
         assert_eq!(job, JobId(7));
         assert!(matches!(outcome, Outcome::Again(_)));
+    }
+
+    /// Fails so often at `b`, and is told to look at these places.
+    struct FailsAbove(usize, Mutex<Vec<PlaceSet>>);
+
+    impl Executor for FailsAbove {
+        fn run(&self, job: &mut Job, _: &Stop) -> Outcome {
+            let Work::Batch { places, .. } = &job.work else { panic!() };
+            let mut asked = self.1.lock().unwrap();
+            asked.push((**places).clone());
+            if asked.len() > self.0 {
+                return Outcome::Done;
+            }
+            let place = Place { path: TreePath::new(b"b").unwrap(), scope: Scope::Tree };
+            Outcome::Partly(vec![(place, Failure::new("no"))])
+        }
+    }
+
+    #[test]
+    fn what_failed_above_the_places_of_a_script_is_looked_at_by_itself_once() {
+        for (fails, exit) in [(0, true), (1, true), (2, false), (3, false)] {
+            let set = |path: &[u8], scope| {
+                [Place { path: TreePath::new(path).unwrap(), scope }].iter().collect::<PlaceSet>()
+            };
+            let asked = set(b"b/x", Scope::Entry);
+            let (heard, moves) = (Arc::default(), Arc::default());
+            let work = Work::Batch { places: Arc::new(asked.clone()), heard, moves };
+            let job = Job { id: JobId(1), mirror: MirrorId(0), work };
+            let executor = FailsAbove(fails, Mutex::default());
+            let end = exit_of(&job, &executor, &Stop::default(), &Log::default());
+            assert_eq!(end == ChildExit::Code(0), exit, "{fails}: {end:?}");
+            let mut expected = vec![asked, set(b"b", Scope::Tree)];
+            expected.truncate(fails + 1);
+            assert_eq!(executor.1.into_inner().unwrap(), expected, "{fails}");
+        }
     }
 
     struct Works;

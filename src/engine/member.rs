@@ -9,7 +9,6 @@ use std::{
 
 use mirror_core::{
     fleet::Charter,
-    guard::MaxDelete,
     input::Gate,
     mirror::{Connection, Insist, Settings, scripted::ScriptSettings},
     path::Escaped,
@@ -145,11 +144,7 @@ impl Member {
                         running: sync.delete.applies(Phase::Running),
                     },
                     moves: sync.moves,
-                    // What a script asks for is told by its events, and asked for once.
-                    max_delete: match &sync.script {
-                        Some(_) => MaxDelete::Unlimited,
-                        None => sync.max_delete,
-                    },
+                    max_delete: sync.max_delete,
                     max_delete_seen: sync.max_delete_seen,
                     modify_window: sync.modify_window,
                     durable: sync.durable,

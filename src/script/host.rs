@@ -323,6 +323,7 @@ fn work(mirror: &Scripted, ids: &[EventId], is_full: bool) -> Work {
         }
         if let Some(to) = entry.to() {
             places.insert(to, scope);
+            heard.gone.insert(to, Scope::Entry);
             heard.moved.insert(to, scope);
             moves.push(Rename { from: entry.path().clone(), to: to.clone() });
         }
