@@ -12,7 +12,7 @@ use std::{
 use mirror_core::{
     input::{ChildExit, Input},
     job::{Failure, Job, JobId, Outcome, Place, Scope, Work},
-    path::{Escaped, TreePath},
+    path::Escaped,
     plan::rsync::Call,
     queue::PlaceSet,
 };
@@ -284,8 +284,7 @@ fn exit_of(job: &Job, executor: &dyn Executor, stop: &Stop, log: &Log) -> ChildE
                 }
             }
             Outcome::SourceGone(failure) => {
-                let all = Place { path: TreePath::root(), scope: Scope::Tree };
-                return ChildExit::Partly(vec![(all, failure)]);
+                return ChildExit::Partly(vec![(Place::all(), failure)]);
             }
             Outcome::Again(failure)
             | Outcome::Fatal(failure, _)
@@ -332,7 +331,7 @@ mod tests {
     use super::*;
     use crate::engine::inbox;
     use crate::exec::child::ChildOutput;
-    use mirror_core::{job::Work, notice::MirrorId};
+    use mirror_core::{job::Work, notice::MirrorId, path::TreePath};
 
     struct Panics;
 

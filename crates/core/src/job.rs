@@ -61,8 +61,8 @@ impl Work {
     /// A batch with all of the root, of which this was heard.
     #[must_use]
     pub fn all(heard: Arc<Heard>) -> Self {
-        let all = Place { path: TreePath::root(), scope: Scope::Tree };
-        Self::Batch { places: Arc::new([all].iter().collect()), heard, moves: Arc::new([]) }
+        let places = Arc::new([Place::all()].iter().collect());
+        Self::Batch { places, heard, moves: Arc::new([]) }
     }
 
     /// What was heard of what is to be looked at.
@@ -178,6 +178,14 @@ pub struct Place {
     pub path: TreePath,
     /// How much of it.
     pub scope: Scope,
+}
+
+impl Place {
+    /// All of a mirror.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { path: TreePath::root(), scope: Scope::Tree }
+    }
 }
 
 /// How much of a place has to be looked at.

@@ -279,8 +279,7 @@ impl<'a> Pass<'a> {
 
     /// Whether the content of a file may differ though its size and time are the same.
     pub(super) fn is_written(&self, path: &TreePath) -> bool {
-        self.heard.written.covers(path, Scope::Entry)
-            || self.heard.moved.covers(path, Scope::Entry) && !self.repeated.has(path)
+        self.heard.is_written(path, || self.repeated.has(path))
     }
 
     /// Whether a directory is the target, which can't be copied into itself.
@@ -465,7 +464,7 @@ impl Findings {
             (_, Some(path)) if self.places.len() < 2 * MOST_PLACES => {
                 Place { path, scope: Scope::Tree }
             }
-            _ => Place { path: TreePath::root(), scope: Scope::Tree },
+            _ => Place::all(),
         };
         self.places.entry(place).or_insert((failure, cause));
     }

@@ -132,7 +132,7 @@ impl Found {
             all.len() > MOST_PLACES
         };
         for (top, path, count) in tops {
-            let place = if is_one { all() } else { top };
+            let place = if is_one { Place::all() } else { top };
             let new = HeldDeletions { place: place.clone(), count: 0, of, names: Vec::new() };
             let group = groups.entry(place).or_insert(new);
             group.count += count;
@@ -147,13 +147,9 @@ impl Found {
     }
 }
 
-fn all() -> Place {
-    Place { path: TreePath::root(), scope: Scope::Tree }
-}
-
 /// The topmost place that was compared and has this path.
 fn top(places: Option<&PlaceSet>, path: &TreePath) -> Place {
-    let Some(places) = places else { return all() };
+    let Some(places) = places else { return Place::all() };
     let mut here = TreePath::root();
     for name in path.components() {
         if places.covers(&here, Scope::Tree) || here.push(name).is_none() {
@@ -199,7 +195,7 @@ mod tests {
             held.iter().map(|it| (it.place.path.to_string(), it.count, it.names.len())).collect();
         assert_eq!(told, [("/a".to_owned(), 4, 2), ("/b/c".to_owned(), 5, 1)]);
         let all = found(&names).held(None, None);
-        assert_eq!((all.len(), all[0].count, all[0].place == super::all()), (1, 16, true));
+        assert_eq!((all.len(), all[0].count, all[0].place == Place::all()), (1, 16, true));
     }
 
     #[test]

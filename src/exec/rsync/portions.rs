@@ -17,9 +17,7 @@ pub(super) struct Hearing<'a> {
 impl Hearing<'_> {
     /// Whether equal size and time prove nothing here.
     pub(super) fn is_written(self, path: &TreePath) -> bool {
-        self.heard.written.covers(path, Scope::Entry)
-            || self.heard.moved.covers(path, Scope::Entry)
-                && !self.renamed.iter().any(|renamed| renamed.contains(path))
+        self.heard.is_written(path, || self.renamed.iter().any(|renamed| renamed.contains(path)))
     }
 
     /// Whether it was seen to go.

@@ -210,7 +210,7 @@ fn deletions_that_are_held_are_not_in_sync_and_the_end_is_told() {
     let mut mirror = mirror(true);
     mirror.covered(at(1), &mut Vec::new());
     start(&mut mirror, 2);
-    let all = Place { path: TreePath::root(), scope: Scope::Tree };
+    let all = Place::all();
     let held = HeldDeletions { place: all, count: 12, of: Some(20), names: vec![path("a")] };
     end(&mut mirror, Outcome::Split { large: vec![], failed: vec![], held: vec![held] }, 3);
     let sync = || SyncStatus { held: vec!["set maxDelete".into()], ..sync("Sync1", &mirror) };

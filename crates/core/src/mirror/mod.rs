@@ -343,39 +343,34 @@ impl Mirror {
         let purpose = flight.purpose;
         let places = Arc::clone(flight.batch.places());
         self.queue.settle_but(flight.batch, settled(&outcome), left(&outcome), now);
-        match outcome {
-            Outcome::Done => self.succeed(purpose, (&places, Vec::new(), Vec::new()), effects),
-            Outcome::Partly(failed) => {
-                self.succeed(purpose, (&places, failed, Vec::new()), effects);
+        let (failed, held) = match outcome {
+            Outcome::Done => Default::default(),
+            Outcome::Partly(failed) => (failed, Vec::new()),
+            Outcome::Split { failed, held, .. } => (failed, held),
+            Outcome::SourceGone(failure) => {
+                self.lose_source(failure.why, now, effects);
+                return Verdict::GoOn;
             }
-            Outcome::Split { failed, held, .. } => {
-                self.succeed(purpose, (&places, failed, held), effects);
-            }
-            Outcome::SourceGone(failure) => self.lose_source(failure.why, now, effects),
             Outcome::HookFailed(failure, then) => {
                 self.tell_success(purpose, effects);
                 self.rest_after_hook(failure, then, now, effects);
+                return Verdict::GoOn;
             }
             Outcome::Again(failure) => return self.fail(purpose, (failure, None), now, effects),
             Outcome::Fatal(failure, grounds) => {
                 return self.fail(purpose, (failure, Some(grounds)), now, effects);
             }
-        }
-        Verdict::GoOn
-    }
-
-    /// Takes in that a job did what it should, but for what failed and what is held.
-    fn succeed(
-        &mut self,
-        purpose: Purpose,
-        (places, failed, held): (&PlaceSet, Vec<(Place, Failure)>, Vec<HeldDeletions>),
-        effects: &mut Vec<Effect>,
-    ) {
+        };
         if !failed.is_empty() {
             self.reasons.note(&failed, &self.queue);
             self.report(MirrorEvent::PlacesFailed(failed), effects);
         }
-        self.hold(places, held, effects);
+        self.hold(&places, held, effects);
+        self.succeed(purpose, effects);
+        Verdict::GoOn
+    }
+
+    fn succeed(&mut self, purpose: Purpose, effects: &mut Vec<Effect>) {
         // The others may still fail, and what failed is not to be tried at once because others did
         // not: else what always fails would be tried without a pause.
         if self.flights.is_empty() && !matches!(self.state, State::Away(_)) {

@@ -3,7 +3,11 @@
 use alloc::{collections::BTreeSet, vec, vec::Vec};
 
 use super::{options::is_in_root, rsync::Unwanted};
-use crate::path::TreePath;
+use crate::{
+    job::{Place, Scope},
+    path::TreePath,
+    queue::PlaceSet,
+};
 
 /// The names for `--from0 --files-from=-`. The slash in front is needed: a name that begins with
 /// `#` or `;` is a comment even there.
@@ -57,9 +61,10 @@ pub(super) fn patterns(entries: &[TreePath], trees: &[TreePath], others_decide: 
     all.extend(parents.iter().map(|path| [anchored(path), b"/".to_vec()].concat()));
     all.push(b"/".to_vec());
     if others_decide {
-        let (root, whole) = (TreePath::root(), trees.iter().collect::<BTreeSet<_>>());
+        let whole = |path: &TreePath| Place { path: path.clone(), scope: Scope::Tree };
+        let (root, whole) = (TreePath::root(), trees.iter().map(whole).collect::<PlaceSet>());
         // What lies in a tree is decided with it.
-        let is_open = |path: &&TreePath| !is_in(path, &whole);
+        let is_open = |path: &&TreePath| !whole.covers(path, Scope::Entry);
         let closed = entries.iter().chain(&parents).chain([&root]).filter(is_open);
         all.extend(closed.map(|path| [&b"- "[..], &children(path)].concat()));
     }
@@ -97,18 +102,6 @@ pub(super) fn only(names: &[(TreePath, Unwanted)]) -> Vec<u8> {
         add(b"P ", &children(parent));
     }
     all.join(&0)
-}
-
-/// Returns true if it is one of these trees, or lies in one.
-fn is_in(path: &TreePath, trees: &BTreeSet<&TreePath>) -> bool {
-    let mut at = path.clone();
-    while !trees.contains(&at) {
-        if at.is_root() {
-            return false;
-        }
-        at.pop();
-    }
-    true
 }
 
 /// A pattern for all that a directory lists.

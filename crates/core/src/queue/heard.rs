@@ -82,10 +82,11 @@ impl Heard {
     }
 
     /// Returns true if the content of this entry may differ from that on the target though size
-    /// and time are equal.
+    /// and time are equal. `is_repeated` tells whether the target has it by a rename, as the source.
     #[must_use]
-    pub fn is_written(&self, path: &TreePath) -> bool {
-        [&self.written, &self.moved].iter().any(|set| set.covers(path, Scope::Entry))
+    pub fn is_written(&self, path: &TreePath, is_repeated: impl FnOnce() -> bool) -> bool {
+        self.written.covers(path, Scope::Entry)
+            || self.moved.covers(path, Scope::Entry) && !is_repeated()
     }
 
     /// Returns true if this name, or a directory above it, was seen to go: what the target holds

@@ -149,30 +149,15 @@ impl PlaceSet {
     /// Returns true if the set holds this path or one above it, with whatever scope.
     #[must_use]
     pub fn covers_or_leads_to(&self, path: &TreePath) -> bool {
-        let mut at = NodeId::ROOT;
-        for name in path.components() {
-            if self.scope(at).is_some() {
-                return true;
-            }
-            match self.child(at, name) {
-                Some(child) => at = child,
-                None => return false,
-            }
-        }
-        self.scope(at).is_some()
+        self.way(path).any(|node| self.scope(node).is_some())
     }
 
     /// The place with [`Scope::Tree`] that is this path or above it.
     pub(super) fn tree_of(&self, path: &TreePath) -> Option<TreePath> {
-        let (mut at, mut top) = (NodeId::ROOT, TreePath::root());
-        for name in path.components() {
-            if self.scope(at) == Some(Scope::Tree) {
-                return Some(top);
-            }
-            at = self.child(at, name)?;
-            top.push(name)?;
-        }
-        (self.scope(at) == Some(Scope::Tree)).then_some(top)
+        let depth = self.way(path).position(|node| self.scope(node) == Some(Scope::Tree))?;
+        let mut top = TreePath::root();
+        path.components().take(depth).try_for_each(|name| top.push(name))?;
+        Some(top)
     }
 
     /// The places at and below `top`; the whole of `top` if it lies within a place. `None` if there
@@ -317,6 +302,16 @@ enum Found {
 
 /// The arena.
 impl PlaceSet {
+    /// The nodes on the way to `path`, the root first, as far as there are any.
+    fn way(&self, path: &TreePath) -> impl Iterator<Item = NodeId> {
+        let mut at = Some(NodeId::ROOT);
+        let below = path.components().map_while(move |name| {
+            at = self.child(at?, name);
+            at
+        });
+        core::iter::once(NodeId::ROOT).chain(below)
+    }
+
     fn find(&self, path: &TreePath) -> Found {
         let mut at = NodeId::ROOT;
         for name in path.components() {

@@ -133,7 +133,10 @@ impl OpenFiles {
     }
 
     fn within(&self, path: &TreePath) -> Vec<TreePath> {
-        self.files.keys().filter(|it| path.contains(it)).cloned().collect()
+        // By their bytes, what lies below a path comes soon after it, and begins with it.
+        let after = self.files.range(path..).map(|(it, _)| it);
+        let near = after.take_while(|it| it.as_bytes().starts_with(path.as_bytes()));
+        near.filter(|it| path.contains(it)).cloned().collect()
     }
 
     /// When the first of them has waited long enough.

@@ -17,7 +17,7 @@ use crate::{
     effect::Effect,
     guard::MaxDelete,
     input::Gate,
-    job::{Failure, HeldDeletions, Job, JobId, Outcome, Place, Rename, Scope, Work},
+    job::{HeldDeletions, Job, JobId, Outcome, Place, Rename, Scope},
     mirror::{Insist, Mirror, Settings, State, Verdict},
     notice::{Edit, Gone, MirrorId, News},
     path::TreePath,
@@ -27,7 +27,7 @@ use crate::{
         script::{Script, Step},
         tree::{Node, Tree},
         witness::{Loss, Witness},
-        worker::{Fate, bring_parents, follow},
+        worker::{Fate, bring_parents, failure, follow, steps},
     },
     time::Moment,
 };
@@ -73,26 +73,9 @@ fn looks(node: Node) -> Node {
     }
 }
 
-fn failure() -> Failure {
-    Failure::new("as it was meant to")
-}
-
-fn all() -> Place {
-    Place { path: TreePath::root(), scope: Scope::Tree }
-}
-
 impl Copier {
     fn new(job: &Job, budget: MaxDelete, fate: Fate) -> Self {
-        let (moves, todo) = match &job.work {
-            Work::Full { .. } => (VecDeque::new(), VecDeque::from([all()])),
-            Work::Batch { places, moves, .. } => {
-                (moves.iter().cloned().collect(), places.iter().collect())
-            }
-            Work::Large { path, .. } => {
-                let file = Place { path: path.clone(), scope: Scope::Entry };
-                (VecDeque::new(), VecDeque::from([file]))
-            }
-        };
+        let (moves, todo) = steps(&job.work);
         let seed = if let Fate::Partly(seed) = fate { seed } else { 0 };
         Self {
             moves,
@@ -172,9 +155,7 @@ impl Copier {
     }
 
     fn is_written(&self, path: &TreePath) -> bool {
-        let is_repeated = self.moved.iter().any(|to| to.contains(path));
-        self.heard.written.covers(path, Scope::Entry)
-            || self.heard.moved.covers(path, Scope::Entry) && !is_repeated
+        self.heard.is_written(path, || self.moved.iter().any(|to| to.contains(path)))
     }
 
     /// Returns false if what stands at `path` has to stay.

@@ -50,19 +50,7 @@ pub(crate) struct Trees<'a> {
 impl Worker {
     /// A worker that leaves large files out of a batch, if it `splits`.
     pub(crate) fn new(work: &Work, fate: Fate, splits: bool) -> Self {
-        let (moves, todo) = match work {
-            Work::Full { .. } => {
-                let all = Place { path: TreePath::root(), scope: Scope::Tree };
-                (VecDeque::new(), VecDeque::from([all]))
-            }
-            Work::Batch { places, moves, .. } => {
-                (moves.iter().cloned().collect(), places.iter().collect())
-            }
-            Work::Large { path, .. } => {
-                let file = Place { path: path.clone(), scope: Scope::Entry };
-                (VecDeque::new(), VecDeque::from([file]))
-            }
-        };
+        let (moves, todo) = steps(work);
         let seed = if let Fate::Partly(seed) = fate { seed } else { 0 };
         let splits = splits && matches!(work, Work::Batch { .. });
         let failing = Random::new(seed);
@@ -142,12 +130,26 @@ impl Worker {
     }
 }
 
+/// The renames of some work, and its places.
+pub(super) fn steps(work: &Work) -> (VecDeque<Rename>, VecDeque<Place>) {
+    match work {
+        Work::Full { .. } => (VecDeque::new(), VecDeque::from([Place::all()])),
+        Work::Batch { places, moves, .. } => {
+            (moves.iter().cloned().collect(), places.iter().collect())
+        }
+        Work::Large { path, .. } => {
+            let file = Place { path: path.clone(), scope: Scope::Entry };
+            (VecDeque::new(), VecDeque::from([file]))
+        }
+    }
+}
+
 /// Some of the files are large.
 fn is_large(node: Node) -> bool {
     matches!(node, Node::File { content, .. } if content % 3 == 0)
 }
 
-fn failure() -> Failure {
+pub(super) fn failure() -> Failure {
     Failure::new("as it was meant to")
 }
 

@@ -13,18 +13,17 @@ use crate::{
     effect::Effect,
     fleet::{Entrant, Fleet, Limits},
     input::{Gate, Input, Signal},
-    job::{Failure, Job, JobId, Outcome, Place, Scope, Work},
+    job::{Failure, Job, JobId, Outcome, Place, Work},
     mirror::{Insist, Mirror, Settings, State},
     notice::{Gone, MirrorId, News, Notice},
-    path::TreePath,
-    queue::Pace,
+    queue::{Pace, PlaceSet},
     sim::{
         change::Change,
         random::Random,
         script::{Script, Step},
         tree::Tree,
         witness::{Loss, Witness},
-        worker::{Fate, Trees, Worker},
+        worker::{Fate, Trees, Worker, steps},
     },
     time::Moment,
 };
@@ -450,22 +449,7 @@ impl World {
 
 /// Whether two jobs could be at one place.
 fn may_meet(running: &Running, job: &Job) -> bool {
-    let places = places(&job.work);
-    running.mirror != job.mirror
-        || places.iter().any(|it| {
-            self::places(&running.work).iter().any(|other| {
-                let holds = |one: &Place, two: &Place| {
-                    one.path == two.path || one.scope == Scope::Tree && one.path.contains(&two.path)
-                };
-                holds(it, other) || holds(other, it)
-            })
-        })
-}
-
-fn places(work: &Work) -> Vec<Place> {
-    match work {
-        Work::Full { .. } => vec![Place { path: TreePath::root(), scope: Scope::Tree }],
-        Work::Batch { places, .. } => places.iter().collect(),
-        Work::Large { path, .. } => vec![Place { path: path.clone(), scope: Scope::Entry }],
-    }
+    let places: PlaceSet = steps(&job.work).1.iter().collect();
+    let meets = |other: &Place| places.overlaps(&other.path, other.scope);
+    running.mirror != job.mirror || steps(&running.work).1.iter().any(meets)
 }
