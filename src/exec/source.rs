@@ -14,7 +14,7 @@ use mirror_core::{
     path::{Escaped, TreePath},
 };
 use mirror_linux::{
-    dir::{Dir, Stat},
+    dir::{Dir, Stat, device},
     identity::{FileSystem, Instance, Node},
 };
 use rustix::io::Errno;
@@ -104,11 +104,7 @@ impl Identity {
     /// The directory that `stat` describes.
     #[must_use]
     pub const fn of(stat: &Stat) -> Self {
-        Self {
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
-            inode: stat.stx_ino,
-            mount: stat.stx_mnt_id,
-        }
+        Self { device: device(stat), inode: stat.stx_ino, mount: stat.stx_mnt_id }
     }
 }
 

@@ -13,7 +13,7 @@ use mirror_core::{
     queue::{Heard, PlaceSet},
 };
 use mirror_linux::{
-    dir::{Dir, Stat},
+    dir::{Dir, Stat, device},
     entries::ReadBuffer,
 };
 use rustix::{fs::FileType, io::Errno};
@@ -104,10 +104,6 @@ impl Linked {
     }
 }
 
-const fn device(stat: &Stat) -> (u32, u32) {
-    (stat.stx_dev_major, stat.stx_dev_minor)
-}
-
 impl Survey {
     /// Whether nothing has to be done.
     #[must_use]
@@ -161,14 +157,15 @@ pub fn survey(
     surveyor.found
 }
 
-/// Whether a source lists nothing that is its own: it is more likely a disk that is not mounted, or
-/// a new one, than a wish to lose the mirror.
+/// Returns true if a source lists nothing that is its own: it is more likely a disk that is not
+/// mounted, or a new one, than a wish to lose the mirror.
 ///
-/// What can't be read counts as something.
-#[must_use]
-pub fn lists_nothing(root: &Dir, filter: &Filter) -> bool {
-    let mut buffer = ReadBuffer::new();
-    let found = root.read(&mut buffer, |entry| {
+/// # Errors
+///
+/// If it can't be read, and what could be read is not its own.
+pub fn lists_nothing(root: &Dir, filter: &Filter) -> io::Result<bool> {
+    let mut found = false;
+    let read = root.read(&mut ReadBuffer::new(), |entry| {
         let kind = match entry.file_type {
             FileType::Directory => Kind::Directory,
             _ => Kind::Other,
@@ -177,12 +174,10 @@ pub fn lists_nothing(root: &Dir, filter: &Filter) -> bool {
             let path = TreePath::new(entry.name);
             path.is_some_and(|path| filter.excludes_entry(&path, kind))
         };
-        if is_of_the_system(entry.name) || excluded() {
-            return Ok(());
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
+        found = !is_of_the_system(entry.name) && !excluded();
+        if found { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
     });
-    found.is_ok()
+    if found { Ok(false) } else { read.map(|()| true) }
 }
 
 /// Whether systems make an entry of this name by themselves at the top of a disk.

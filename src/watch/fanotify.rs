@@ -21,7 +21,7 @@ use mirror_core::{
     path::TreePath,
 };
 use mirror_linux::{
-    dir::{Dir, Stat},
+    dir::{Dir, device},
     fanotify::{Event, Group, Place, Queue, SMALLEST_BUFFER},
     handle::{self, Handle},
     mounts::Mounts,
@@ -465,10 +465,6 @@ impl Source for Fanotify {
         }
         self.choose_views();
     }
-}
-
-const fn device(stat: &Stat) -> (u32, u32) {
-    (stat.stx_dev_major, stat.stx_dev_minor)
 }
 
 /// The path of an open directory, as the kernel sees it now.

@@ -13,7 +13,7 @@ use std::{
 use hashbrown::DefaultHashBuilder;
 use mirror_core::{notice::MirrorId, path::TreePath};
 use mirror_linux::{
-    dir::{Dir, Stat},
+    dir::{Dir, Stat, device},
     entries::ReadBuffer,
 };
 
@@ -212,8 +212,7 @@ fn look<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + use<'a> {
         [stat.stx_mtime, stat.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec));
     // The size and the times of a directory tell of its own entries, which are read anyway.
     let content = (!is_directory).then_some((stat.stx_size, modified, changed));
-    let device = (stat.stx_dev_major, stat.stx_dev_minor);
-    (name, stat.stx_mode, stat.stx_uid, stat.stx_gid, (device, stat.stx_ino), content)
+    (name, stat.stx_mode, stat.stx_uid, stat.stx_gid, (device(stat), stat.stx_ino), content)
 }
 
 #[cfg(test)]

@@ -22,6 +22,12 @@ const PIECE: usize = 4000;
 /// points to.
 pub type Stat = Statx;
 
+/// The device on which an entry lies: its major and its minor number.
+#[must_use]
+pub const fn device(stat: &Stat) -> (u32, u32) {
+    (stat.stx_dev_major, stat.stx_dev_minor)
+}
+
 /// An open directory. All names are looked up below it, and no symbolic link is followed.
 #[derive(Debug)]
 pub struct Dir {

@@ -18,7 +18,7 @@ use rustix::{
     ioctl::{Getter, Opcode, ioctl, opcode},
 };
 
-use crate::{handle::Handle, mounts::Mounts};
+use crate::{dir::device, handle::Handle, mounts::Mounts};
 
 /// `STATX_MNT_ID_UNIQUE`, since Linux 6.8: a number of the mount that no later one gets. Older kernels
 /// pass over it, and give the other one.
@@ -94,7 +94,7 @@ impl Instance {
         };
         Ok(Self {
             mount: stat.stx_mnt_id,
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            device: device(&stat),
             is_mount_root: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
             node,
         })
@@ -179,7 +179,7 @@ impl FileSystem {
     pub fn of(directory: impl AsFd) -> io::Result<Self> {
         let directory = directory.as_fd();
         let stat = statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-        let device = (stat.stx_dev_major, stat.stx_dev_minor);
+        let device = device(&stat);
         let kind = kind_of(directory)?;
         let uuid = uuid_of(directory);
         let fsid = fsid_of(directory)?.filter(|&fsid| fsid != encoded(device));

@@ -8,7 +8,7 @@ use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt};
 
 use rustix::fs::{self, AtFlags, FsWord, Statx, StatxFlags};
 
-use crate::dir::Dir;
+use crate::dir::{Dir, device};
 
 /// The links of a directory that holds no others.
 const LINKS: u32 = 2;
@@ -52,10 +52,6 @@ impl Leaves {
 fn links(dir: &Dir, name: &[u8]) -> io::Result<Statx> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
     Ok(fs::statx(dir, OsStr::from_bytes(name), flags, StatxFlags::NLINK)?)
-}
-
-fn device(stat: &Statx) -> (u32, u32) {
-    (stat.stx_dev_major, stat.stx_dev_minor)
 }
 
 #[cfg(test)]

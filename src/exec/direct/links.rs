@@ -13,7 +13,7 @@ use mirror_core::{
     path::TreePath,
 };
 use mirror_linux::{
-    dir::{Dir, Stat},
+    dir::{Dir, Stat, device},
     spot::Spot,
 };
 use rustix::fs::{AtFlags, linkat};
@@ -62,7 +62,7 @@ pub(super) struct Inode {
 
 impl Inode {
     pub(super) const fn of(stat: &Stat) -> Self {
-        Self { device: (stat.stx_dev_major, stat.stx_dev_minor), number: stat.stx_ino }
+        Self { device: device(stat), number: stat.stx_ino }
     }
 
     /// Whether it has this number; another file may have it on another device.

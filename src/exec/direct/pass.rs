@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,15 +16,11 @@ use mirror_core::{
     path::TreePath,
     queue::Heard,
 };
-use mirror_linux::{
-    dir::{Dir, Stat},
-    entries::ReadBuffer,
-};
+use mirror_linux::dir::{Dir, Stat, device};
 
 use super::{
-    super::{source::Identity, stop::Stop},
+    super::{source::Identity, stop::Stop, survey::lists_nothing},
     DirectExecutor,
-    folder::kind,
     grain::Grain,
     moves::Repeated,
     near::Near,
@@ -367,17 +362,8 @@ impl<'a> Pass<'a> {
     }
 
     fn lists_nothing(&self) -> bool {
-        let mut is_empty = true;
         // What can't be read may be anything: then it counts as empty as well.
-        let _ = self.source.read(&mut ReadBuffer::new(), |entry| {
-            let path = TreePath::root().join(entry.name);
-            let is_mirrored = !is_incidental(entry.name)
-                && path.is_some_and(|path| {
-                    !self.filter().excludes_entry(&path, kind(entry.file_type))
-                });
-            is_empty &= !is_mirrored;
-            if is_mirrored { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
-        });
+        let is_empty = lists_nothing(&self.source, self.filter()).unwrap_or(true);
         if !is_empty {
             self.direct.learned.warnings.renew(Topic::EmptySource);
         }
@@ -446,15 +432,6 @@ impl<'a> Pass<'a> {
             (_, false) => Outcome::Split { large: Vec::new(), failed, held: findings.held },
         }
     }
-}
-
-/// Whether a name is one that a fresh file system, or a desktop, makes by itself.
-fn is_incidental(name: &[u8]) -> bool {
-    name == b"lost+found" || name == b"System Volume Information" || name.starts_with(b".Trash-")
-}
-
-const fn device(stat: &Stat) -> (u32, u32) {
-    (stat.stx_dev_major, stat.stx_dev_minor)
 }
 
 impl Findings {

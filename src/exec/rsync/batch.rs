@@ -376,7 +376,8 @@ impl<'a> Run<'a> {
 
     /// Whether the source lists nothing, so that nothing unseen may be deleted.
     pub(super) fn is_blank(&self) -> bool {
-        let blank = lists_nothing(self.root, &self.of.filter);
+        // What can't be read rsync can't read either, and then it deletes nothing.
+        let blank = lists_nothing(self.root, &self.of.filter).unwrap_or(false);
         let told = self.of.learned.told_empty.set(blank);
         if blank && !told {
             let source = Escaped(self.of.plan.source());

@@ -10,7 +10,7 @@ use std::{
 };
 
 use mirror_linux::{
-    dir::Dir,
+    dir::{Dir, device},
     entries::ReadBuffer,
     inotify::{Events, Inotify, Subject, WatchId},
     leaf::Leaves,
@@ -186,8 +186,7 @@ impl Kernel for Real {
 
     fn identity(&self, dir: &Dir) -> io::Result<Identity> {
         let stat = dir.stat(b"")?;
-        let device = (stat.stx_dev_major, stat.stx_dev_minor);
-        Ok(Identity { device, inode: stat.stx_ino, mount: stat.stx_mnt_id })
+        Ok(Identity { device: device(&stat), inode: stat.stx_ino, mount: stat.stx_mnt_id })
     }
 
     fn list(
