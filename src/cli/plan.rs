@@ -9,15 +9,12 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
-    guard::{MaxDelete, ReplacedSource},
     path::Escaped,
     plan::{
-        direct::DirectOptions,
-        exit::ExitCodes,
-        options::{DeletePolicy, RsyncOptions, Rules},
+        options::{RsyncOptions, Rules},
         ssh,
     },
-    queue::{OpenWait, Pace},
+    queue::Pace,
 };
 
 use super::words::{Ending, Invocation, SyncWords};
@@ -85,36 +82,14 @@ fn sync(
         rsync.long.push(remote_shell(words)?);
     }
     Ok(Sync {
-        open_wait: OpenWait::default(),
-        script: None,
-        name: format!("Sync{number}"),
-        kind,
-        source,
         given,
-        target,
         pace,
         insist: invocation.insist,
-        init: true,
-        delete: DeletePolicy::Always,
         max_delete: invocation.max_delete.unwrap_or_default(),
-        max_delete_seen: MaxDelete::Unlimited,
-        replaced_source: ReplacedSource::default(),
-        marker: None,
-        modify_window: None,
-        durable: false,
-        direct: DirectOptions::default(),
-        moves: true,
         filter,
         exclusions: exclusions(&invocation.excludes),
         rsync,
-        binary: "rsync".into(),
-        codes: ExitCodes::rsync(),
-        ssh_codes: ExitCodes::rsync(),
-        batch_size_limit: None,
-        max_processes: 1,
-        hook: None,
-        tunnel: None,
-        crontab: Vec::new(),
+        ..Sync::new(format!("Sync{number}"), kind, source, target)
     })
 }
 

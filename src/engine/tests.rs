@@ -9,21 +9,13 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use mirror_core::{
-    guard::{MaxDelete, ReplacedSource},
-    plan::{
-        direct::DirectOptions,
-        exit::ExitCodes,
-        options::{DeletePolicy, RsyncOptions},
-    },
-    queue::{OpenWait, Pace},
-};
+use mirror_core::{plan::options::DeletePolicy, queue::Pace};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
     report::{Filter, Mode},
-    setup::{Exclusions, Kind, PACE, Sync, place::with_slash},
+    setup::{Kind, PACE, Sync, place::with_slash},
     watch::Preference,
 };
 
@@ -56,38 +48,8 @@ impl Place {
 
     /// A sync from the directory `name` to `of-name`.
     fn sync(&self, name: &str) -> Sync {
-        Sync {
-            script: None,
-            name: name.to_owned(),
-            kind: Kind::Direct,
-            source: self.path(name),
-            given: self.path(name),
-            target: with_slash(self.path(&format!("of-{name}")).as_os_str()),
-            pace: PACE,
-            open_wait: OpenWait::default(),
-            insist: false,
-            init: true,
-            delete: DeletePolicy::Always,
-            max_delete: MaxDelete::default(),
-            max_delete_seen: MaxDelete::Unlimited,
-            replaced_source: ReplacedSource::default(),
-            marker: None,
-            modify_window: None,
-            durable: false,
-            direct: DirectOptions::default(),
-            moves: true,
-            filter: Arc::default(),
-            exclusions: Exclusions::default(),
-            rsync: RsyncOptions::default(),
-            binary: "rsync".into(),
-            codes: ExitCodes::rsync(),
-            ssh_codes: ExitCodes::rsync(),
-            batch_size_limit: None,
-            max_processes: 1,
-            hook: None,
-            tunnel: None,
-            crontab: Vec::new(),
-        }
+        let target = with_slash(self.path(&format!("of-{name}")).as_os_str());
+        Sync::new(name.to_owned(), Kind::Direct, self.path(name), target)
     }
 
     fn write(&self, name: &str) {

@@ -232,6 +232,43 @@ pub struct Sync {
 }
 
 impl Sync {
+    /// A sync of which nothing more is said. The source has no link in it, and is what was given.
+    #[must_use]
+    pub fn new(name: String, kind: Kind, source: PathBuf, target: OsString) -> Self {
+        Self {
+            name,
+            kind,
+            given: source.clone(),
+            source,
+            target,
+            pace: PACE,
+            open_wait: OpenWait::default(),
+            insist: false,
+            init: true,
+            delete: DeletePolicy::Always,
+            max_delete: MaxDelete::default(),
+            max_delete_seen: MaxDelete::Unlimited,
+            replaced_source: ReplacedSource::default(),
+            marker: None,
+            modify_window: None,
+            durable: false,
+            direct: DirectOptions::default(),
+            moves: true,
+            filter: Arc::default(),
+            exclusions: Exclusions::default(),
+            rsync: RsyncOptions::default(),
+            binary: "rsync".into(),
+            codes: ExitCodes::rsync(),
+            ssh_codes: ExitCodes::rsync(),
+            batch_size_limit: None,
+            max_processes: 1,
+            crontab: Vec::new(),
+            hook: None,
+            tunnel: None,
+            script: None,
+        }
+    }
+
     /// Whether a failed startup is tried again: a tunnel that breaks is no reason to end.
     #[must_use]
     pub const fn insists(&self) -> bool {

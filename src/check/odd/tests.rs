@@ -2,50 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mirror_core::{
-    filter::Filter,
-    guard::{MaxDelete, ReplacedSource},
-    plan::{direct::DirectOptions, exit::ExitCodes, options::RsyncOptions},
-    queue::OpenWait,
-};
+use mirror_core::filter::Filter;
 
 use super::*;
-use crate::setup::{Exclusions, PACE};
 
 /// A sync of `source` and `target` that is like any other.
 pub(in crate::check) fn sync(number: u32, source: &Path, target: &str) -> Sync {
-    Sync {
-        open_wait: OpenWait::default(),
-        script: None,
-        name: format!("Sync{number}"),
-        kind: Kind::Rsync,
-        source: source.to_owned(),
-        given: source.to_owned(),
-        target: target.into(),
-        pace: PACE,
-        insist: true,
-        init: true,
-        delete: DeletePolicy::Always,
-        filter: Arc::default(),
-        exclusions: Exclusions::default(),
-        rsync: RsyncOptions::default(),
-        binary: "rsync".into(),
-        codes: ExitCodes::rsync(),
-        ssh_codes: ExitCodes::rsync(),
-        max_delete: MaxDelete::default(),
-        max_delete_seen: MaxDelete::Unlimited,
-        replaced_source: ReplacedSource::default(),
-        marker: None,
-        modify_window: None,
-        durable: false,
-        direct: DirectOptions::default(),
-        moves: true,
-        batch_size_limit: None,
-        max_processes: 1,
-        hook: None,
-        tunnel: None,
-        crontab: Vec::new(),
-    }
+    let (name, source) = (format!("Sync{number}"), source.to_owned());
+    Sync { insist: true, ..Sync::new(name, Kind::Rsync, source, target.into()) }
 }
 
 fn excluding(pattern: &str, sync: Sync) -> Sync {
