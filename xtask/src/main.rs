@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod build;
 mod test;
 mod tidy;
 mod torture;

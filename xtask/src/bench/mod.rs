@@ -20,7 +20,6 @@ use std::{
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use figure::{Sample, medians};
@@ -28,6 +27,8 @@ use measure::Bench;
 use report::Results;
 use rows::{ROWS, Row};
 use tool::Tool;
+
+use crate::build::{self, Profile};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -46,7 +47,8 @@ struct Request {
 /// A bound that is missed is no error, but part of the result.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
     let request = parse(arguments).map_err(|problem| vec![problem])?;
-    let bench = prepare(&request).map_err(|problem| vec![problem])?;
+    let ours = build::daemon(Profile::Release).map_err(|problem| vec![problem])?;
+    let bench = Bench { ours, base: request.base.clone() };
     let mut all = Vec::new();
     for row in &request.rows {
         let results = measure_row(row, &bench, request.runs);
@@ -88,22 +90,6 @@ fn find_row(name: &str) -> Result<&'static Row, String> {
         let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
         format!("there is no row {name}; there are {}", names.join(", "))
     })
-}
-
-/// Builds our daemon.
-fn prepare(request: &Request) -> Result<Bench, String> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let status = Command::new(cargo)
-        .args(["build", "--release", "--package", "lsyncd", "--bin", "lsyncd"])
-        .current_dir(top)
-        .status()
-        .map_err(|error| format!("cargo could not be run: {error}"))?;
-    if !status.success() {
-        return Err(format!("our daemon could not be built: {status}"));
-    }
-    let built = env::var_os("CARGO_TARGET_DIR").map_or_else(|| top.join("target"), PathBuf::from);
-    Ok(Bench { ours: built.join("release/lsyncd"), base: request.base.clone() })
 }
 
 fn measure_row(row: &Row, bench: &Bench, runs: usize) -> Results {

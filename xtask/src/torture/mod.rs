@@ -20,7 +20,6 @@ mod trial;
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -32,7 +31,10 @@ use std::{
 use plan::{Ground, Kind, Plan};
 use trial::{Means, Trouble};
 
-use crate::bench::{place::Arena, sshd::Sshd, tool::find};
+use crate::{
+    bench::{place::Arena, sshd::Sshd, tool::find},
+    build::{self, Profile},
+};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
@@ -68,7 +70,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
     let request = parse(arguments).map_err(|problem| vec![problem])?;
     let program = match &request.program {
         Some(program) => program.clone(),
-        None => build().map_err(|problem| vec![problem])?,
+        None => build::daemon(Profile::Debug).map_err(|problem| vec![problem])?,
     };
     let memory = Path::new("/dev/shm");
     let memory = if memory.is_dir() { memory } else { &*request.directory };
@@ -229,22 +231,6 @@ fn parse(arguments: &[String]) -> Result<Request, String> {
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text} is no number"))
-}
-
-/// Builds our daemon, with the checks of a debug build.
-fn build() -> Result<PathBuf, String> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let status = Command::new(cargo)
-        .args(["build", "--package", "lsyncd", "--bin", "lsyncd"])
-        .current_dir(top)
-        .status()
-        .map_err(|error| format!("cargo could not be run: {error}"))?;
-    if !status.success() {
-        return Err(format!("our daemon could not be built: {status}"));
-    }
-    let built = env::var_os("CARGO_TARGET_DIR").map_or_else(|| top.join("target"), PathBuf::from);
-    Ok(built.join("debug/lsyncd"))
 }
 
 #[cfg(test)]
