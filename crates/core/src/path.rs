@@ -1,6 +1,6 @@
 //! Paths below the root of a mirror.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::fmt::{self, Write as _};
 
 /// A path below the root of a mirror, in the bytes that the disk has.
@@ -14,6 +14,23 @@ pub struct TreePath(Vec<u8>);
 #[must_use]
 pub fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0)
+}
+
+/// The directories that lead to these paths, without the root.
+#[must_use]
+pub fn directories_above<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> BTreeSet<TreePath> {
+    let mut above = BTreeSet::new();
+    for path in paths {
+        let mut parent = path.parent();
+        while let Some(path) = parent.take().filter(|path| !path.is_root()) {
+            parent = path.parent();
+            // Then so are those above it.
+            if !above.insert(path) {
+                break;
+            }
+        }
+    }
+    above
 }
 
 impl TreePath {

@@ -7,7 +7,7 @@ use std::{
 
 use mirror_core::{
     job::{Failure, HeldDeletions, Place, Scope},
-    path::{Escaped, TreePath},
+    path::{Escaped, TreePath, directories_above},
     plan::complaint::{Complaint, Names, for_people, number, unescape},
 };
 
@@ -79,16 +79,7 @@ impl<'a> Owners<'a> {
         let entries = entries.iter().chain(gone).map(|path| (path, Scope::Entry));
         let places: BTreeMap<_, _> =
             entries.chain(trees.iter().map(|path| (path, Scope::Tree))).collect();
-        let mut above = BTreeSet::new();
-        for path in places.keys() {
-            let mut parent = path.parent();
-            while let Some(path) = parent.take().filter(|path| !path.is_root()) {
-                parent = path.parent();
-                if !above.insert(path) {
-                    break;
-                }
-            }
-        }
+        let above = directories_above(places.keys().copied());
         (places, above)
     }
 }

@@ -1,11 +1,11 @@
 //! How paths are named to rsync: in lists, and by patterns.
 
-use alloc::{collections::BTreeSet, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 
 use super::{options::is_in_root, rsync::Unwanted};
 use crate::{
     job::{Place, Scope},
-    path::TreePath,
+    path::{TreePath, directories_above},
     queue::PlaceSet,
 };
 
@@ -54,7 +54,7 @@ pub(super) fn patterns(entries: &[TreePath], trees: &[TreePath], others_decide: 
     let mut all: Vec<Vec<u8>> = Vec::new();
     let paths = || entries.iter().chain(trees);
     all.extend(paths().map(anchored));
-    let parents = parents(paths());
+    let parents = directories_above(paths());
     if !others_decide {
         all.extend(trees.iter().map(|path| [escaped(path), b"/***".to_vec()].concat()));
     }
@@ -76,7 +76,7 @@ pub(super) fn patterns(entries: &[TreePath], trees: &[TreePath], others_decide: 
 pub(super) fn only(names: &[(TreePath, Unwanted)]) -> Vec<u8> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     let mut add = |rule: &[u8], pattern: &[u8]| all.push([rule, pattern].concat());
-    let parents = parents(names.iter().map(|(path, _)| path));
+    let parents = directories_above(names.iter().map(|(path, _)| path));
     for parent in &parents {
         let pattern = [anchored(parent), b"/".to_vec()].concat();
         add(b"S ", &pattern);
@@ -107,21 +107,6 @@ pub(super) fn only(names: &[(TreePath, Unwanted)]) -> Vec<u8> {
 /// A pattern for all that a directory lists.
 fn children(directory: &TreePath) -> Vec<u8> {
     if directory.is_root() { b"/*".to_vec() } else { [escaped(directory), b"/*".to_vec()].concat() }
-}
-
-/// The directories that lead to these paths, without the root.
-fn parents<'a>(paths: impl Iterator<Item = &'a TreePath>) -> BTreeSet<TreePath> {
-    let mut parents = BTreeSet::new();
-    for path in paths {
-        let mut parent = path.parent();
-        while let Some(path) = parent.take().filter(|path| !path.is_root()) {
-            parent = path.parent();
-            if !parents.insert(path) {
-                break;
-            }
-        }
-    }
-    parents
 }
 
 #[cfg(test)]

@@ -473,10 +473,7 @@ fn a_name_that_cannot_be_converted_is_the_trouble_of_that_file() {
 fn a_full_target_gets_room_by_what_may_be_deleted() {
     for seen in [true, false] {
         let Some(mut fixture) = Fixture::with_rsync() else { return };
-        let alone = ["--user", "--map-root-user", "--mount"];
-        let may = Command::new("unshare").args(alone).arg("true").stderr(Stdio::null()).status();
-        if !may.is_ok_and(|status| status.success()) {
-            println!("skipped: no file system can be mounted here");
+        if !can_mount_alone() {
             return;
         }
         // Each call finds the disk as the one before left it.

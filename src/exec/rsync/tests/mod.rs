@@ -268,3 +268,14 @@ fn assert_same(source: &Snapshot, target: &Snapshot, history: &str) {
         .collect();
     assert!(differences.is_empty(), "{}\n{history}", differences.join("\n"));
 }
+
+/// Returns true if a script can mount a file system in a namespace of its own; if not, that is said.
+fn can_mount_alone() -> bool {
+    let alone = ["--user", "--map-root-user", "--mount"];
+    let may = Command::new("unshare").args(alone).arg("true").stderr(Stdio::null()).status();
+    let may = may.is_ok_and(|status| status.success());
+    if !may {
+        println!("skipped: no file system can be mounted here");
+    }
+    may
+}

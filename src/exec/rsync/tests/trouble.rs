@@ -235,10 +235,7 @@ fn what_vanished_is_looked_at_again() {
 #[test]
 fn a_full_target_is_tried_again_with_a_remedy() {
     let Some(mut fixture) = Fixture::with_rsync() else { return };
-    let alone = ["--user", "--map-root-user", "--mount"];
-    let may = Command::new("unshare").args(alone).arg("true").stderr(Stdio::null()).status();
-    if !may.is_ok_and(|status| status.success()) {
-        println!("skipped: no file system can be mounted here");
+    if !can_mount_alone() {
         return;
     }
     fixture.use_script(
