@@ -16,7 +16,7 @@ use mirror_linux::dir::Dir;
 use super::{
     RsyncExecutor,
     findings::Covered,
-    links::{Ground, Links},
+    links::{Bonds, Ground, Links},
     portions::{Hearing, Portions},
     sweep::Sweep,
 };
@@ -42,6 +42,8 @@ pub(super) struct Run<'a> {
     pub(super) failed: Vec<(Place, Failure)>,
     /// Deletions that are not made.
     pub(super) held: Vec<HeldDeletions>,
+    /// The files with several names, and which of them went apart.
+    bonds: Bonds,
     /// Files that are left to jobs of their own.
     left: Vec<TreePath>,
     /// All of the source goes, so that nothing is missing where the target has to be made.
@@ -53,13 +55,14 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) const fn new(of: &'a RsyncExecutor, stop: &'a Stop, root: &'a Dir) -> Self {
+    pub(super) fn new(of: &'a RsyncExecutor, stop: &'a Stop, root: &'a Dir) -> Self {
         Self {
             of,
             stop,
             root,
             failed: Vec::new(),
             held: Vec::new(),
+            bonds: Bonds::default(),
             left: Vec::new(),
             is_full: false,
             takes_large: false,
@@ -192,6 +195,9 @@ impl<'a> Run<'a> {
         let in_trees = self.linked_in_trees(&found);
         let entries = self.other_names(&found, &in_trees);
         found.append(Survey { entries, ..Survey::default() });
+        if self.of.plan.options.keeps_links() {
+            self.bonds = Bonds::new(found.entries.iter().chain(&in_trees));
+        }
         let large = self.take_large(&mut found.entries);
         self.tell(&found);
         self.spare(&mut found);
@@ -208,6 +214,7 @@ impl<'a> Run<'a> {
             self.large(&path, hearing)?;
             places.push(path);
         }
+        self.join_names()?;
         places.extend(found.trees);
         if deletes {
             places.extend(found.gone);
@@ -308,6 +315,7 @@ impl<'a> Run<'a> {
         if is_empty(parts) {
             return Ok(());
         }
+        self.bonds.note(parts.entries, parts.trees);
         let make = self.of.making(parts, equal);
         let (budget, deletes) = (self.of.max_delete_seen, seen);
         let covered = covered(parts);
@@ -328,6 +336,7 @@ impl<'a> Run<'a> {
         if is_empty(parts) {
             return Ok(());
         }
+        self.bonds.note(parts.entries, parts.trees);
         let make = self.of.making(parts, equal);
         self.guarded(&Sweep {
             covered: covered(parts),
@@ -363,6 +372,22 @@ impl<'a> Run<'a> {
         self.tell_names(&mut entries.iter());
         let equal = if hearing.is_written(path) { Equal::Never } else { self.of.equal() };
         self.seen(&Parts { entries: &entries, ..Parts::default() }, equal, false)
+    }
+
+    /// Makes one file of the names that went apart. All have their content by now, or nothing could
+    /// be done.
+    fn join_names(&mut self) -> Result<(), Outcome> {
+        let names = std::mem::take(&mut self.bonds).split();
+        // What is compared as a whole comes once more.
+        if names.is_empty() || self.is_full {
+            return Ok(());
+        }
+        let parts = Parts { entries: &names, ..Parts::default() };
+        let make = self.of.making(&parts, self.of.equal());
+        let (covered, budget) = (covered(&parts), self.of.budget());
+        // What is in the way of one of them was told by the call that had it first.
+        self.withheld(&Sweep { covered, make: &make, budget, deletes: false, unseen: false })
+            .map(drop)
     }
 
     /// The attributes of the root, if they were marked and did not come with something else.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use mirror_core::{filter::Filter, notice::Kind, path::TreePath};
+use mirror_core::{filter::Filter, job::Scope, notice::Kind, path::TreePath, queue::PlaceSet};
 use mirror_linux::{dir::Dir, entries::ReadBuffer};
 use rustix::fs::FileType;
 
@@ -42,6 +42,49 @@ struct Known {
     count: usize,
     /// When the source may be searched again.
     next: Option<Instant>,
+}
+
+/// The names of files with several of them among what one job brings, which have to go together.
+///
+/// One call can't always bring them all: what counts deletions and what makes those that were seen
+/// are two. So it is noted which names each call had, and what was split is joined at the end.
+#[derive(Debug, Default)]
+pub(super) struct Bonds {
+    names: Vec<(TreePath, File)>,
+    split: BTreeSet<File>,
+}
+
+impl Bonds {
+    /// The files with several names among these entries.
+    pub(super) fn new<'e>(entries: impl Iterator<Item = &'e Entry>) -> Self {
+        let linked = entries.filter_map(|entry| Some((entry.path.clone(), entry.linked?.file())));
+        Self { names: linked.collect(), split: BTreeSet::new() }
+    }
+
+    /// A call brings these entries and trees.
+    pub(super) fn note(&mut self, entries: &[TreePath], trees: &[TreePath]) {
+        if self.names.is_empty() {
+            return;
+        }
+        let mut brought = PlaceSet::new();
+        for (paths, scope) in [(entries, Scope::Entry), (trees, Scope::Tree)] {
+            for path in paths {
+                brought.insert(path, scope);
+            }
+        }
+        let (mut with, mut without) = (BTreeSet::new(), BTreeSet::new());
+        for (path, file) in &self.names {
+            let is_brought = brought.covers(path, Scope::Entry);
+            if is_brought { &mut with } else { &mut without }.insert(*file);
+        }
+        self.split.extend(with.intersection(&without));
+    }
+
+    /// All names of the files of which no call had all.
+    pub(super) fn split(self) -> Vec<TreePath> {
+        let Self { names, split } = self;
+        names.into_iter().filter(|(_, file)| split.contains(file)).map(|(path, _)| path).collect()
+    }
 }
 
 /// Where links are looked for.

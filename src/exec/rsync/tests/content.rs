@@ -88,6 +88,56 @@ fn a_change_through_one_name_reaches_the_others() {
 }
 
 #[test]
+fn the_names_of_a_file_stay_one_over_calls_that_count_and_calls_that_do_not() {
+    for (size_limit, apart) in [(None, false), (Some(1), false), (Some(1), true)] {
+        let Some(mut fixture) = Fixture::with_rsync() else { return };
+        fixture.options.short.push(b'H');
+        (fixture.batch_size_limit, fixture.large_apart) = (size_limit, apart);
+        // In its place the target has something that nobody saw go.
+        fs::create_dir_all(fixture.target("new/mine")).unwrap();
+        fs::write(fixture.target("gone"), "").unwrap();
+        for name in ["new", "looked at"] {
+            fs::create_dir(fixture.source(name)).unwrap();
+        }
+        fs::write(fixture.source("a"), "text").unwrap();
+        for name in ["b", "new/c", "looked at/d", "e"] {
+            fs::hard_link(fixture.source("a"), fixture.source(name)).unwrap();
+        }
+        let executor = fixture.executor();
+        let run = |work| executor.run(&mut job(work), &Stop::default());
+        let Work::Batch { places, moves, .. } =
+            batch(&[b"a", b"b", b"e", b"new/", b"looked at/", b"gone"])
+        else {
+            panic!()
+        };
+        let set = |marks| match batch(marks) {
+            Work::Batch { places, .. } => (*places).clone(),
+            other => panic!("{other:?}"),
+        };
+        let heard = Heard {
+            written: set(&[b"a", b"b", b"new/"]),
+            gone: set(&[b"gone", b"b"]),
+            ..Heard::default()
+        };
+        let work = Work::Batch { places, heard: Arc::new(heard), moves };
+        let mut large = match run(work) {
+            Outcome::Done => Vec::new(),
+            Outcome::Split { large, failed, held } if failed.is_empty() && held.is_empty() => large,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(large.is_empty(), !apart);
+        for path in large.drain(..) {
+            let heard = Arc::new(Heard { written: PlaceSet::entry(&path), ..Heard::default() });
+            assert_eq!(run(Work::Large { path, heard }), Outcome::Done);
+        }
+        for name in ["b", "new/c", "looked at/d", "e"] {
+            assert!(fixture.are_one("a", name), "{name} {size_limit:?} {apart}");
+        }
+        assert!(!fixture.target("gone").exists() && !fixture.target("new/mine").exists());
+    }
+}
+
+#[test]
 fn a_link_in_the_place_of_another_comes_after_what_it_leads_to() {
     let Some(mut fixture) = Fixture::with_rsync() else { return };
     fixture.use_script(
