@@ -16,7 +16,7 @@ use mirror_linux::dir::Dir;
 use super::{
     RsyncExecutor,
     findings::Covered,
-    links::{Bonds, Ground, Links},
+    links::Bonds,
     portions::{Hearing, Portions},
     sweep::Sweep,
 };
@@ -43,7 +43,7 @@ pub(super) struct Run<'a> {
     /// Deletions that are not made.
     pub(super) held: Vec<HeldDeletions>,
     /// The files with several names, and which of them went apart.
-    bonds: Bonds,
+    pub(super) bonds: Bonds,
     /// Files that are left to jobs of their own.
     left: Vec<TreePath>,
     /// All of the source goes, so that nothing is missing where the target has to be made.
@@ -120,6 +120,9 @@ impl<'a> Run<'a> {
         let plan = &self.of.plan;
         self.tell_full();
         let all_written = hearing.heard.written.covers(&TreePath::root(), Scope::Tree);
+        if !all_written {
+            self.learn_times()?;
+        }
         let equal = if all_written { Equal::Never } else { self.of.equal() };
         self.guarded(&Sweep {
             covered: Covered::root(Scope::Tree),
@@ -195,9 +198,7 @@ impl<'a> Run<'a> {
         let in_trees = self.linked_in_trees(&found);
         let entries = self.other_names(&found, &in_trees);
         found.append(Survey { entries, ..Survey::default() });
-        if self.of.plan.options.keeps_links() {
-            self.bonds = Bonds::new(found.entries.iter().chain(&in_trees));
-        }
+        self.bind(found.entries.iter().chain(&in_trees));
         let large = self.take_large(&mut found.entries);
         self.tell(&found);
         self.spare(&mut found);
@@ -220,25 +221,6 @@ impl<'a> Run<'a> {
             places.extend(found.gone);
         }
         self.root_itself(found.root, &places)
-    }
-
-    /// The files with several names in the trees, where all names of a file have to go together.
-    fn linked_in_trees(&self, found: &Survey) -> Vec<Entry> {
-        let together = self.of.plan.options.keeps_links();
-        if together { Links::within(self.ground(), &found.trees) } else { Vec::new() }
-    }
-
-    /// The other names of what is there and has several: each of them has changed.
-    fn other_names(&self, found: &Survey, in_trees: &[Entry]) -> Vec<Entry> {
-        let together = self.of.plan.options.keeps_links();
-        let entries: Vec<Entry> = found.entries.iter().chain(in_trees).cloned().collect();
-        let mut others = self.of.learned.links.others(self.ground(), &entries, together);
-        others.retain(|entry| !found.trees.iter().any(|tree| tree.contains(&entry.path)));
-        others
-    }
-
-    fn ground(&self) -> Ground<'_> {
-        Ground { root: self.root, filter: &self.of.filter, stop: self.stop }
     }
 
     /// Has those go with the changes that are compared only, where that costs nothing. The entries
@@ -374,22 +356,6 @@ impl<'a> Run<'a> {
         self.seen(&Parts { entries: &entries, ..Parts::default() }, equal, false)
     }
 
-    /// Makes one file of the names that went apart. All have their content by now, or nothing could
-    /// be done.
-    fn join_names(&mut self) -> Result<(), Outcome> {
-        let names = std::mem::take(&mut self.bonds).split();
-        // What is compared as a whole comes once more.
-        if names.is_empty() || self.is_full {
-            return Ok(());
-        }
-        let parts = Parts { entries: &names, ..Parts::default() };
-        let make = self.of.making(&parts, self.of.equal());
-        let (covered, budget) = (covered(&parts), self.of.budget());
-        // What is in the way of one of them was told by the call that had it first.
-        self.withheld(&Sweep { covered, make: &make, budget, deletes: false, unseen: false })
-            .map(drop)
-    }
-
     /// The attributes of the root, if they were marked and did not come with something else.
     fn root_itself(&mut self, root: Option<Scope>, places: &[TreePath]) -> Result<(), Outcome> {
         let plan = &self.of.plan;
@@ -487,7 +453,7 @@ fn within_trees(places: &PlaceSet, heard: &Heard) -> PlaceSet {
     sets.into_iter().flatten().filter(|place| is_within(place) && is_news(place)).collect()
 }
 
-const fn covered<'a>(parts: &Parts<'a>) -> Covered<'a> {
+pub(super) const fn covered<'a>(parts: &Parts<'a>) -> Covered<'a> {
     Covered { entries: parts.entries, trees: parts.trees, gone: parts.gone, root: None }
 }
 

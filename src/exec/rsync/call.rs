@@ -101,7 +101,7 @@ impl Run<'_> {
                 Stream::Out => findings.hear_out(&names, &owners, line),
             }
             match Said::of(line) {
-                Said::Deletion => false,
+                Said::Asked => false,
                 Said::Number => plan.options.tells_numbers(),
                 Said::Sum => plan.options.tells(),
                 Said::Other => true,

@@ -8,7 +8,10 @@ use std::{
 use mirror_core::{
     job::{Failure, HeldDeletions, Place, Scope},
     path::{Escaped, TreePath, directories_above},
-    plan::complaint::{Complaint, Names, for_people, number, unescape},
+    plan::{
+        complaint::{Complaint, Names, for_people, number, unescape},
+        rsync::SAME,
+    },
 };
 
 use crate::exec::remedy::remedy;
@@ -118,6 +121,8 @@ pub(super) struct Findings {
     created: Option<u64>,
     /// How many entries were said to be deleted, and the first of them.
     pub(super) deleting: (u64, Vec<TreePath>),
+    /// Of how many files of equal size the time is the same, and of how many it is not.
+    pub(super) times: (u64, u64),
     /// The first line about something that failed somewhere.
     unplaced: Option<String>,
     /// The first line of all that is no chatter.
@@ -191,12 +196,24 @@ impl Findings {
             self.files = number(rest);
         } else if let Some(rest) = line.strip_prefix(CREATED) {
             self.created = number(rest);
+        } else if let Some(rest) = line.strip_prefix(SAME) {
+            self.add_times(rest);
         } else if line.starts_with(NOT_EMPTY) {
             if let Complaint::NotEmpty(paths) = names.read(line) {
                 self.add_not_empty(paths, owners);
             }
         } else if line.starts_with(b"IO error encountered -- skipping file deletion") {
             self.deletions_skipped = true;
+        }
+    }
+
+    /// Takes in what differs at a file: `%i` of rsync(1), `.f..t......` for one.
+    fn add_times(&mut self, differs: &[u8]) {
+        let [_, b'f', _, b'.' | b' ', time, ..] = differs else { return };
+        match time {
+            b'.' | b' ' => self.times.0 += 1,
+            b't' => self.times.1 += 1,
+            _ => {}
         }
     }
 
@@ -349,8 +366,8 @@ const CREATED: &[u8] = b"Number of created files: ";
 /// What a line of stdout is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// Of a deletion that is not made.
-    Deletion,
+    /// Something that only we asked for.
+    Asked,
     /// A line of `--stats`.
     Number,
     /// One of the lines that end the output of an rsync with `-v`.
@@ -380,8 +397,8 @@ impl Said {
         let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
         let is_sent = line.starts_with(b"sent ") && has(b" bytes/sec");
         let is_total = line.starts_with(b"total size is ") && has(b"speedup is ");
-        if line.starts_with(DELETED) || line.starts_with(NOT_EMPTY) {
-            Self::Deletion
+        if [DELETED, NOT_EMPTY, SAME].iter().any(|head| line.starts_with(head)) {
+            Self::Asked
         } else if NUMBERS.iter().any(|head| line.starts_with(head)) {
             Self::Number
         } else if line.is_empty() || is_sent || is_total {

@@ -98,6 +98,11 @@ impl Learned {
         })
     }
 
+    /// What was found out makes files equal there.
+    pub(super) fn learn_equal(&self, equal: Equal) {
+        self.facts().equal = Some(equal);
+    }
+
     fn facts(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }

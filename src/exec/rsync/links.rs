@@ -10,13 +10,24 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use mirror_core::{filter::Filter, job::Scope, notice::Kind, path::TreePath, queue::PlaceSet};
+use mirror_core::{
+    filter::Filter,
+    job::{Outcome, Scope},
+    notice::Kind,
+    path::TreePath,
+    plan::rsync::Parts,
+    queue::PlaceSet,
+};
 use mirror_linux::{dir::Dir, entries::ReadBuffer};
 use rustix::fs::FileType;
 
+use super::{
+    batch::{Run, covered},
+    sweep::Sweep,
+};
 use crate::exec::{
     stop::Stop,
-    survey::{Entry, Linked, What, stat_at},
+    survey::{Entry, Linked, Survey, What, stat_at},
 };
 
 /// The most names that are kept.
@@ -93,6 +104,50 @@ pub(super) struct Ground<'a> {
     pub(super) root: &'a Dir,
     pub(super) filter: &'a Filter,
     pub(super) stop: &'a Stop,
+}
+
+impl Run<'_> {
+    /// From now on it is noted which of these files with several names go together.
+    pub(super) fn bind<'e>(&mut self, entries: impl Iterator<Item = &'e Entry>) {
+        if self.of.plan.options.keeps_links() {
+            self.bonds = Bonds::new(entries);
+        }
+    }
+
+    /// The files with several names in the trees, where all names of a file have to go together.
+    pub(super) fn linked_in_trees(&self, found: &Survey) -> Vec<Entry> {
+        let together = self.of.plan.options.keeps_links();
+        if together { Links::within(self.ground(), &found.trees) } else { Vec::new() }
+    }
+
+    /// The other names of what is there and has several: each of them has changed.
+    pub(super) fn other_names(&self, found: &Survey, in_trees: &[Entry]) -> Vec<Entry> {
+        let together = self.of.plan.options.keeps_links();
+        let entries: Vec<Entry> = found.entries.iter().chain(in_trees).cloned().collect();
+        let mut others = self.of.learned.links.others(self.ground(), &entries, together);
+        others.retain(|entry| !found.trees.iter().any(|tree| tree.contains(&entry.path)));
+        others
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground { root: self.root, filter: &self.of.filter, stop: self.stop }
+    }
+
+    /// Makes one file of the names that went apart. All have their content by now, or nothing could
+    /// be done.
+    pub(super) fn join_names(&mut self) -> Result<(), Outcome> {
+        let names = std::mem::take(&mut self.bonds).split();
+        // What is compared as a whole comes once more.
+        if names.is_empty() || self.is_full() {
+            return Ok(());
+        }
+        let parts = Parts { entries: &names, ..Parts::default() };
+        let make = self.of.making(&parts, self.of.equal());
+        let (covered, budget) = (covered(&parts), self.of.budget());
+        // What is in the way of one of them was told by the call that had it first.
+        self.withheld(&Sweep { covered, make: &make, budget, deletes: false, unseen: false })
+            .map(drop)
+    }
 }
 
 impl Links {

@@ -8,6 +8,7 @@ mod batch;
 mod call;
 mod existing;
 mod findings;
+mod fractions;
 mod learned;
 mod links;
 mod moves;

@@ -147,6 +147,12 @@ impl RsyncOptions {
         self.has(b'H', b"--hard-links")
     }
 
+    /// Returns true if files get the times that they have at the source.
+    #[must_use]
+    pub fn keeps_times(&self) -> bool {
+        self.has(b't', b"--times") || self.has(b'a', b"--archive")
+    }
+
     /// Returns true if what is mounted in the source is not to be entered.
     #[must_use]
     pub fn stays_on_device(&self) -> bool {

@@ -119,6 +119,11 @@ impl Call {
 /// Has rsync compare times by nanoseconds.
 const WINDOW: &[u8] = b"--modify-window=-1";
 
+/// What is in front of what [`RsyncPlan::look_at_times`] has rsync say of a file: `%i` of rsync(1).
+pub const SAME: &[u8] = b"same? ";
+
+const SAME_FORMAT: &[u8] = b"--out-format=same? %i";
+
 /// Has rsync delete what a list names and the source does not have.
 const MISSING: &[u8] = b"--delete-missing-args";
 
@@ -249,6 +254,21 @@ impl RsyncPlan {
             words.limit(deletions);
         }
         self.call(words, Some(only(names)))
+    }
+
+    /// A look at whether these files have the same times at the target, for what `equal` takes for
+    /// the same: nothing is sent, and a line with [`SAME`] tells of each file that is there.
+    #[must_use]
+    pub fn look_at_times(&self, files: &[TreePath], equal: Equal) -> Call {
+        let mut words = self.computed();
+        words.0.append(&mut self.equality(equal));
+        for word in [&b"-n"[..], b"--existing", b"--info=none", b"-ii", SAME_FORMAT] {
+            words.add(word);
+        }
+        for word in [&b"--from0"[..], b"--files-from=-", b"--ignore-missing-args"] {
+            words.add(word);
+        }
+        self.call(words, Some(names(files)))
     }
 
     /// The attributes of the root and nothing else: in a list, `.` would bring all that the root

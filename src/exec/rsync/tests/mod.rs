@@ -2,6 +2,7 @@
 
 mod churn;
 mod content;
+mod fractions;
 mod guard;
 mod mounts;
 mod trouble;
