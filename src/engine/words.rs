@@ -8,7 +8,7 @@ use std::{os::unix::ffi::OsStrExt, time::Duration};
 use mirror_core::{
     event::{Event, MirrorEvent},
     fleet::GRACE,
-    job::{Failure, Grounds, HeldDeletions, Place},
+    job::{Failure, Grounds, HeldDeletions, HeldFor, Place},
     path::{Escaped, TreePath},
     plan::options::RsyncOptions,
 };
@@ -212,7 +212,7 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
 
 /// Deletions that are held, and the remedy.
 pub(super) fn held(held: &HeldDeletions) -> String {
-    let HeldDeletions { place, count, of, names } = held;
+    let HeldDeletions { place, count, of, names, why } = held;
     let of = of.map_or(String::new(), |of| format!(" of {of}"));
     let at = &place.path;
     let at = if at.is_root() { String::new() } else { format!(" in {at}") };
@@ -220,6 +220,13 @@ pub(super) fn held(held: &HeldDeletions) -> String {
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let first =
         if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) };
+    if *why == HeldFor::EmptySource {
+        return format!(
+            "the source is empty, as it is when its disk is not mounted: deletions held of \
+             {count}{of} entries of the target{at}{first}. If that is right, delete them there by \
+             hand, or restart lsyncd when something is in the source"
+        );
+    }
     format!(
         "{count}{of} entries of the target{at} are missing in the source, and nobody saw them \
          being deleted: deletions held{first}. To make them, set maxDelete = false in this sync \

@@ -12,6 +12,7 @@ use std::{
 };
 
 use mirror_core::{
+    guard::MaxDelete,
     job::{Failure, Outcome, Work},
     path::Escaped,
 };
@@ -50,6 +51,8 @@ struct Known {
     looked_at: Option<Instance>,
     /// .. and whether it is another one.
     foreign: bool,
+    /// The budget that was in force when it turned out to be another one.
+    refused: Option<MaxDelete>,
 }
 
 /// What there is in the place of a target.
@@ -120,12 +123,19 @@ impl Presence {
         Ok(())
     }
 
-    /// Returns true if another directory stands there than the one that this mirror has filled, one
-    /// that somebody put in its place. What it has of its own was never in the source: nothing of it is
-    /// deleted unless that was seen to be deleted (the budget for unseen deletions is zero), until
-    /// [`adopt`](Self::adopt).
-    pub(super) fn is_foreign(&self) -> bool {
-        self.known().foreign
+    /// The budget for unseen deletions there, of which the user has set `budget`.
+    ///
+    /// It is zero if another directory stands there than the one that this mirror has filled, one that
+    /// somebody put in its place: what it has of its own was never in the source. That ends when
+    /// somebody sets another budget, and when the target is [adopted](Self::adopt).
+    pub(super) fn budget(&self, budget: MaxDelete) -> MaxDelete {
+        let mut known = self.known();
+        if !known.foreign {
+            known.refused = None;
+            return budget;
+        }
+        let is_agreed = *known.refused.get_or_insert(budget) != budget;
+        if is_agreed || budget == MaxDelete::Unlimited { budget } else { MaxDelete::Count(0) }
     }
 
     /// What stands there now is equal to the source, nothing being held back, or a person has
@@ -351,7 +361,7 @@ mod tests {
         let old = target.with_extension("old");
         let is_foreign = || {
             presence.look(&mut Work::full()).unwrap();
-            presence.is_foreign()
+            presence.budget(MaxDelete::default()) == MaxDelete::Count(0)
         };
         assert!(!is_foreign());
         fs::rename(&target, &old).unwrap();
@@ -359,6 +369,9 @@ mod tests {
         assert!(is_foreign());
         bring(&presence, true);
         assert!(is_foreign(), "it has all, and more");
+        for agreed in [MaxDelete::Count(7), MaxDelete::Unlimited] {
+            assert_eq!(presence.budget(agreed), agreed);
+        }
         presence.adopt();
         assert!(!is_foreign());
         // The adopted one goes, and the first one comes back, and then the adopted one again.
@@ -379,7 +392,7 @@ mod tests {
         fs::create_dir(&target).unwrap();
         presence.settle(&before, true).unwrap();
         presence.look(&mut Work::full()).unwrap();
-        assert!(!presence.is_foreign());
+        assert_eq!(presence.budget(MaxDelete::default()), MaxDelete::default());
     }
 
     #[test]

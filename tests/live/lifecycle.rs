@@ -18,6 +18,7 @@ use crate::support::{
 in_both_modes!(
     a_signal_ends_it_with_the_code_that_shells_expect,
     onepass_ends_when_all_is_equal,
+    onepass_fails_when_the_source_is_empty_and_the_target_is_not,
     a_daemon_detaches_writes_its_pidfile_and_removes_it,
     a_second_daemon_with_the_same_pidfile_gives_up,
     a_log_in_the_watched_tree_does_not_feed_itself,
@@ -121,6 +122,22 @@ fn onepass_fails_when_something_is_not_on_the_target() {
         log.contains("Sync1 -> ") && log.contains(": not on the target after this pass: /"),
         "{log}"
     );
+}
+
+/// An empty source looks like one whose disk is not mounted: what the target has stays, and that is no
+/// success.
+fn onepass_fails_when_the_source_is_empty_and_the_target_is_not(mode: Mode) {
+    needs!(mode.need());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let onepass = || sandbox.daemon().mirror(mode, &source, &target).with(["-onepass"]).start();
+    assert_eq!(exit_code(onepass().wait_end()), 0);
+    fs::write(target.join("precious"), "").unwrap();
+    let mut daemon = onepass();
+    assert_eq!(exit_code(daemon.wait_end()), 255);
+    let log = daemon.log();
+    assert!(log.contains("deletions held of 1 of "), "{log}");
+    assert!(target.join("precious").exists());
 }
 
 #[test]

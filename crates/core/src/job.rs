@@ -113,7 +113,7 @@ pub enum Outcome {
 }
 
 /// Deletions that were counted and not made, since nobody saw what was deleted at the source and
-/// they are more than the budget (`maxDelete`).
+/// they are more than the budget (`maxDelete`), or the source is empty.
 ///
 /// An executor only returns them: the fleet has them told in the log and in the status, with the
 /// remedy.
@@ -127,6 +127,18 @@ pub struct HeldDeletions {
     pub of: Option<u64>,
     /// The first of those that would go, at most [`MOST_NAMED`](Self::MOST_NAMED).
     pub names: Vec<TreePath>,
+    /// Why they are not made.
+    pub why: HeldFor,
+}
+
+/// Why deletions are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeldFor {
+    /// They are more than the budget.
+    #[default]
+    Budget,
+    /// The source lists nothing, as it does when its disk is not mounted: then no budget allows any.
+    EmptySource,
 }
 
 impl HeldDeletions {

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use mirror_core::{guard::MaxDelete, path::TreePath};
+use mirror_core::path::TreePath;
 use mirror_linux::dir::Dir;
 
 use super::{super::presence::Presence, links::Links, path_text, traits::Traits, warn::Warnings};
@@ -22,8 +22,6 @@ pub struct Learned {
     pub(super) warnings: Warnings,
     presence: OnceLock<Arc<Presence>>,
     traits: OnceLock<Traits>,
-    /// The budget that was in force when the target turned out to be another one.
-    foreign: Mutex<Option<MaxDelete>>,
     total: Mutex<Option<u64>>,
     swept: Mutex<BTreeSet<TreePath>>,
 }
@@ -33,18 +31,6 @@ impl Learned {
     pub(super) fn presence(&self, target: &Path, log: &Log) -> Arc<Presence> {
         let new = || Presence::new(path_text(target), Some(target.into()), log.clone());
         Arc::clone(self.presence.get_or_init(|| Arc::new(new())))
-    }
-
-    /// The budget for a target, of which the user has set `budget`, and which may be another one than
-    /// before: then nothing of its own is deleted until somebody sets another one.
-    pub(super) fn budget(&self, budget: MaxDelete, is_foreign: bool) -> MaxDelete {
-        let mut foreign = lock(&self.foreign);
-        if !is_foreign {
-            *foreign = None;
-            return budget;
-        }
-        let is_agreed = *foreign.get_or_insert(budget) != budget;
-        if is_agreed || budget == MaxDelete::Unlimited { budget } else { MaxDelete::Count(0) }
     }
 
     /// Finds out what the target can hold, once.

@@ -11,7 +11,7 @@ use std::{
 use mirror_core::{
     filter::Filter,
     guard::MaxDelete,
-    job::{Failure, HeldDeletions, Outcome, Place, Scope},
+    job::{Failure, HeldDeletions, HeldFor, Outcome, Place, Scope},
     notice::Kind,
     path::TreePath,
     queue::Heard,
@@ -298,9 +298,6 @@ impl<'a> Pass<'a> {
                 _ => self.seen.verdict(Witness::Seen),
             };
         }
-        if self.is_source_empty() {
-            return Deletion::Never;
-        }
         self.unseen.verdict(Witness::Unseen)
     }
 
@@ -375,10 +372,13 @@ impl<'a> Pass<'a> {
         if self.visits_all() { Some(self.tally.before()) } else { self.direct.learned.total() }
     }
 
-    /// How many deletions are made that nobody saw.
-    pub(super) fn budget(&self) -> MaxDelete {
-        let is_foreign = self.direct.presence.is_foreign();
-        self.direct.learned.budget(self.direct.settings.max_delete, is_foreign)
+    /// How many deletions are made that nobody saw, and why others are held.
+    pub(super) fn budget(&self) -> (MaxDelete, HeldFor) {
+        if self.is_source_empty() {
+            return (MaxDelete::Count(0), HeldFor::EmptySource);
+        }
+        let budget = self.direct.presence.budget(self.direct.settings.max_delete);
+        (budget, HeldFor::Budget)
     }
 
     /// So many entries are held: the target still has them.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_core::{
-    job::{Place, Rename, Scope},
+    job::{HeldFor, Place, Rename, Scope},
     notice::Kind,
     path::TreePath,
     queue::PlaceSet,
@@ -70,9 +70,8 @@ fn run(pass: &Pass<'_>, places: Option<&PlaceSet>, all: impl Fn() -> Vec<Task>) 
 /// Deletes what was counted, or holds it if it is more than the budget.
 fn delete_counted(pass: &Pass<'_>, places: Option<&PlaceSet>, all: &impl Fn() -> Vec<Task>) {
     let total = pass.total();
-    for (witness, budget) in
-        [(Witness::Unseen, pass.budget()), (Witness::Seen, pass.direct.settings.max_delete_seen)]
-    {
+    let seen = (pass.direct.settings.max_delete_seen, HeldFor::Budget);
+    for witness in [Witness::Unseen, Witness::Seen] {
         let mut found = pass.counted(witness).close();
         let total = match places {
             Some(_) => total,
@@ -81,6 +80,7 @@ fn delete_counted(pass: &Pass<'_>, places: Option<&PlaceSet>, all: &impl Fn() ->
         if found.count == 0 || !pass.goes_on() {
             continue;
         }
+        let (budget, why) = if witness == Witness::Seen { seen } else { pass.budget() };
         if budget.allows(found.count, total) {
             pass.counted(witness).permit();
             work_on(pass, entries(found.names.into_keys()));
@@ -93,7 +93,7 @@ fn delete_counted(pass: &Pass<'_>, places: Option<&PlaceSet>, all: &impl Fn() ->
             pass.note(Place { path, scope: Scope::Tree }, &Trouble::Unseen);
         }
         pass.keep(found.count);
-        pass.hold(found.held(places, total));
+        pass.hold(found.held(places, total, why));
     }
 }
 

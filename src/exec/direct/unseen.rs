@@ -10,7 +10,7 @@ use std::{
 };
 
 use mirror_core::{
-    job::{HeldDeletions, Place, Scope},
+    job::{HeldDeletions, HeldFor, Place, Scope},
     path::TreePath,
     queue::PlaceSet,
 };
@@ -121,7 +121,12 @@ impl Found {
 
     /// What is to be told of it when it is not deleted, by the places that were compared; `None` is
     /// all. The target held `of` entries.
-    pub(super) fn held(self, places: Option<&PlaceSet>, of: Option<u64>) -> Vec<HeldDeletions> {
+    pub(super) fn held(
+        self,
+        places: Option<&PlaceSet>,
+        of: Option<u64>,
+        why: HeldFor,
+    ) -> Vec<HeldDeletions> {
         let mut groups: BTreeMap<Place, HeldDeletions> = BTreeMap::new();
         let listed: u64 = self.names.values().sum();
         let tops: Vec<_> =
@@ -133,7 +138,7 @@ impl Found {
         };
         for (top, path, count) in tops {
             let place = if is_one { Place::all() } else { top };
-            let new = HeldDeletions { place: place.clone(), count: 0, of, names: Vec::new() };
+            let new = HeldDeletions { place: place.clone(), count: 0, of, names: Vec::new(), why };
             let group = groups.entry(place).or_insert(new);
             group.count += count;
             if group.names.len() < HeldDeletions::MOST_NAMED {
@@ -190,11 +195,11 @@ mod tests {
         let names = [("a/1", 3), ("a/2/x", 1), ("b/c", 5), ("d", 7)];
         let mut some = found(&names);
         assert_eq!(some.split_off_others(&places), [path("d")]);
-        let held = some.held(Some(&places), Some(100));
+        let held = some.held(Some(&places), Some(100), HeldFor::Budget);
         let told: Vec<_> =
             held.iter().map(|it| (it.place.path.to_string(), it.count, it.names.len())).collect();
         assert_eq!(told, [("/a".to_owned(), 4, 2), ("/b/c".to_owned(), 5, 1)]);
-        let all = found(&names).held(None, None);
+        let all = found(&names).held(None, None, HeldFor::Budget);
         assert_eq!((all.len(), all[0].count, all[0].place == Place::all()), (1, 16, true));
     }
 
@@ -206,7 +211,7 @@ mod tests {
         }
         let found = unseen.close();
         assert!(found.more && found.names.len() == MOST_NAMES);
-        let held = found.held(None, None);
+        let held = found.held(None, None, HeldFor::Budget);
         assert_eq!(held[0].count, 2 * (MOST_NAMES as u64 + 10));
         assert_eq!(held[0].names.len(), HeldDeletions::MOST_NAMED);
     }

@@ -3,7 +3,7 @@
 use std::{cell::OnceCell, fmt::Write as _};
 
 use mirror_core::{
-    job::{Failure, HeldDeletions, Outcome, Place, Rename, Scope},
+    job::{Failure, HeldDeletions, HeldFor, Outcome, Place, Rename, Scope},
     path::{Escaped, TreePath},
     plan::{
         options::{ListForm, Phase, Rules},
@@ -130,6 +130,7 @@ impl<'a> Run<'a> {
             budget: self.of.budget(),
             deletes: plan.options.delete.applies(phase) || plan.options.deletes_excluded(phase),
             unseen: true,
+            why: HeldFor::Budget,
         })
     }
 
@@ -301,7 +302,8 @@ impl<'a> Run<'a> {
         let make = self.of.making(parts, equal);
         let (budget, deletes) = (self.of.max_delete_seen, seen);
         let covered = covered(parts);
-        let sweep = Sweep { covered, make: &make, budget, deletes, unseen: false };
+        let sweep =
+            Sweep { covered, make: &make, budget, deletes, unseen: false, why: HeldFor::Budget };
         if seen || !self.of.plan.options.delete.applies(Phase::Running) {
             return self.guarded(&sweep);
         }
@@ -326,6 +328,7 @@ impl<'a> Run<'a> {
             budget: self.of.budget(),
             deletes: self.of.plan.options.delete.applies(Phase::Running),
             unseen: true,
+            why: HeldFor::Budget,
         })
     }
 

@@ -12,7 +12,7 @@ use std::{
 use hashbrown::HashMap;
 use mirror_core::{
     filter::Filter,
-    job::{Outcome, Scope},
+    job::{HeldFor, Outcome, Scope},
     notice::Kind,
     path::TreePath,
     plan::rsync::Parts,
@@ -145,8 +145,15 @@ impl Run<'_> {
         let make = self.of.making(&parts, self.of.equal());
         let (covered, budget) = (covered(&parts), self.of.budget());
         // What is in the way of one of them was told by the call that had it first.
-        self.withheld(&Sweep { covered, make: &make, budget, deletes: false, unseen: false })
-            .map(drop)
+        self.withheld(&Sweep {
+            covered,
+            make: &make,
+            budget,
+            deletes: false,
+            unseen: false,
+            why: HeldFor::Budget,
+        })
+        .map(drop)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Deletions that no list can ask for.
 
-use mirror_core::{job::Outcome, path::TreePath, plan::rsync::Unwanted};
+use mirror_core::{
+    job::{HeldFor, Outcome},
+    path::TreePath,
+    plan::rsync::Unwanted,
+};
 
 use super::{batch::Run, findings::Covered, portions::Portions, sweep::Sweep};
 
@@ -28,7 +32,14 @@ impl Run<'_> {
             plan.removal(&names, deletions)
         };
         let covered = Covered { gone: &gone, ..Covered::default() };
-        self.guarded(&Sweep { covered, make: &make, budget, deletes: true, unseen })
+        self.guarded(&Sweep {
+            covered,
+            make: &make,
+            budget,
+            deletes: true,
+            unseen,
+            why: HeldFor::Budget,
+        })
     }
 
     /// What of this can go by a list: where the receiver can't delete by one, it is deleted

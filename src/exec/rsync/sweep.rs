@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mirror_core::{
     guard::MaxDelete,
-    job::{HeldDeletions, Outcome, Place},
+    job::{HeldDeletions, HeldFor, Outcome, Place},
     path::{Escaped, TreePath},
     plan::rsync::{Call, Deletions, Equal, Parts, Unwanted},
 };
@@ -48,6 +48,8 @@ pub(super) struct Sweep<'s> {
     pub(super) deletes: bool,
     /// Whether nobody saw go what is deleted.
     pub(super) unseen: bool,
+    /// Why what is more than the budget is held.
+    pub(super) why: HeldFor,
 }
 
 impl RsyncExecutor {
@@ -79,11 +81,7 @@ impl RsyncExecutor {
 
     /// How many deletions may be made that nobody saw.
     pub(super) fn budget(&self) -> MaxDelete {
-        match self.max_delete {
-            MaxDelete::Unlimited => MaxDelete::Unlimited,
-            _ if self.learned.presence.is_foreign() => MaxDelete::Count(0),
-            budget => budget,
-        }
+        self.learned.presence.budget(self.max_delete)
     }
 }
 
@@ -93,9 +91,14 @@ impl Run<'_> {
     /// The first deletes nothing and only tells how much it would. If that is something, and may
     /// be, a second one deletes so much.
     pub(super) fn guarded(&mut self, sweep: &Sweep<'_>) -> Result<(), Outcome> {
-        if !sweep.deletes || sweep.unseen && self.is_blank() {
+        if !sweep.deletes {
             return self.blame_what_is_in_the_way(sweep, Deletions::Withheld);
         }
+        let sweep = &if sweep.unseen && self.is_blank() {
+            Sweep { budget: MaxDelete::Count(0), why: HeldFor::EmptySource, ..*sweep }
+        } else {
+            *sweep
+        };
         if sweep.budget == MaxDelete::Unlimited {
             return self.blame_what_is_in_the_way(sweep, Deletions::Allowed);
         }
@@ -295,7 +298,7 @@ impl Run<'_> {
     fn keep(&mut self, sweep: &Sweep<'_>, (count, of): (u64, Option<u64>), names: Vec<TreePath>) {
         self.of.learned.holds.set(true);
         if let Some(place) = largest(sweep.covered) {
-            self.held.push(HeldDeletions { place, count, of, names });
+            self.held.push(HeldDeletions { place, count, of, names, why: sweep.why });
         }
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::tz::TimeZone;
 use mirror_core::{
     input::Gate,
-    job::{AfterHook, Failure, HeldDeletions, JobId, Outcome, Place},
+    job::{AfterHook, Failure, HeldDeletions, HeldFor, JobId, Outcome, Place},
     mirror::{Insist, Settings},
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
@@ -211,7 +211,13 @@ fn deletions_that_are_held_are_not_in_sync_and_the_end_is_told() {
     mirror.covered(at(1), &mut Vec::new());
     start(&mut mirror, 2);
     let all = Place::all();
-    let held = HeldDeletions { place: all, count: 12, of: Some(20), names: vec![path("a")] };
+    let held = HeldDeletions {
+        place: all,
+        count: 12,
+        of: Some(20),
+        names: vec![path("a")],
+        why: HeldFor::Budget,
+    };
     end(&mut mirror, Outcome::Split { large: vec![], failed: vec![], held: vec![held] }, 3);
     let sync = || SyncStatus { held: vec!["set maxDelete".into()], ..sync("Sync1", &mirror) };
     let said = text(&status(vec![sync()]));

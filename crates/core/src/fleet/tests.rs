@@ -11,7 +11,7 @@ use crate::{
     event::MirrorEvent,
     filter::Filter,
     input::Gate,
-    job::{AfterHook, Failure, Grounds, HeldDeletions, Place, Scope, Work},
+    job::{AfterHook, Failure, Grounds, HeldDeletions, HeldFor, Place, Scope, Work},
     mirror::{Insist, Settings},
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
@@ -126,7 +126,8 @@ fn outcome(words: &[&str]) -> Outcome {
         ["held", count, path] => {
             let place = Place { path: at(path), scope: Scope::Tree };
             let (count, of) = (count.parse().unwrap(), None);
-            let held = vec![HeldDeletions { place, count, of, names: vec![] }];
+            let held =
+                vec![HeldDeletions { place, count, of, names: vec![], why: HeldFor::Budget }];
             Outcome::Split { large: vec![], failed: vec![], held }
         }
         ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![], held: vec![] },

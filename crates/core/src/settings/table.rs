@@ -97,7 +97,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(ALL, "maxDelays", Number(0), "with so many changes waiting, all of them go out; less than 1 is 1").or("1000"),
     sync(ALL, "maxProcesses", Number(0), "the most transfers of this sync at once, where less than 1 is 1; direct has one, of several threads").or("1"),
     sync(BUILT_IN, "delete", Delete, "whether what the source does not have is deleted on the target").or("true"),
-    sync(BUILT_IN, "maxDelete", Budget, "the most deletions that nobody saw happen, such as at a start: a share of what the target holds, which counts from 10 deletions on, or a number; beyond it they are held").or("\"50%\""),
+    sync(BUILT_IN, "maxDelete", Budget, "the most deletions that nobody saw happen, such as at a start: a share of what the target holds, which counts from 10 deletions on, or a number; beyond it they are held, and all of them while the source is empty").or("\"50%\""),
     sync(BUILT_IN, "maxDeleteSeen", Budget, "the same for deletions that were seen to happen in the source").or("false"),
     sync(ALL, "replacedSource", OneOf(crate::guard::ReplacedSource::NAMES), "what to do when another file system stands where the source was: wait for the right one, accept it at the next SIGHUP, or take it with maxDelete as the budget").or("\"wait\""),
     sync(ALL, "marker", Text, "a name that has to be in the source itself: without it the sync waits"),

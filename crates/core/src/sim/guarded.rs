@@ -17,7 +17,7 @@ use crate::{
     effect::Effect,
     guard::MaxDelete,
     input::Gate,
-    job::{HeldDeletions, Job, JobId, Outcome, Place, Rename, Scope},
+    job::{HeldDeletions, HeldFor, Job, JobId, Outcome, Place, Rename, Scope},
     mirror::{Insist, Mirror, Settings, State, Verdict},
     notice::{Edit, Gone, MirrorId, News},
     path::TreePath,
@@ -170,7 +170,13 @@ impl Copier {
             target.remove(path);
         } else {
             let place = Place { path: place.clone(), scope: Scope::Entry };
-            self.held.push(HeldDeletions { place, count, of: None, names: Vec::new() });
+            self.held.push(HeldDeletions {
+                place,
+                count,
+                of: None,
+                names: Vec::new(),
+                why: HeldFor::Budget,
+            });
         }
         allowed
     }

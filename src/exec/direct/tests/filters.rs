@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use mirror_core::{filter::Filter, job::Outcome};
+use mirror_core::{
+    filter::Filter,
+    job::{HeldFor, Outcome},
+};
 
 use super::{ALWAYS, Mirror};
 
@@ -83,7 +86,9 @@ fn what_is_included_first_is_copied() {
 fn a_source_with_nothing_but_what_is_excluded_is_an_empty_one() {
     let mirror = mirror("-/lost+found/");
     make(&mirror, "source/lost+found/x target/precious");
-    assert_eq!(mirror.full(), Outcome::Done);
+    let outcome = mirror.full();
+    let Outcome::Split { held, .. } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!((held[0].count, held[0].why), (1, HeldFor::EmptySource));
     assert_eq!(target(&mirror), ["precious"]);
 }
 

@@ -125,9 +125,12 @@ fn an_unreadable_file_is_the_only_one_to_be_tried_again() {
 #[test]
 fn an_empty_source_does_not_empty_the_target() {
     let Some(fixture) = Fixture::with_rsync() else { return };
-    fs::write(fixture.target("precious"), "").unwrap();
     assert_eq!(fixture.full(), Outcome::Done);
-    assert_eq!(fixture.batch(&[b"/"]), Outcome::Done);
+    fs::write(fixture.target("precious"), "").unwrap();
+    for outcome in [fixture.full(), fixture.batch(&[b"/"])] {
+        let Outcome::Split { held, .. } = &outcome else { panic!("{outcome:?}") };
+        assert_eq!((held.len(), held[0].count), (1, 1));
+    }
     assert!(fixture.target("precious").exists());
 }
 
