@@ -286,9 +286,14 @@ fn exit_of(job: &Job, executor: &dyn Executor, stop: &Stop, log: &Log) -> ChildE
             Outcome::SourceGone(failure) => {
                 return ChildExit::Partly(vec![(Place::all(), failure)]);
             }
-            Outcome::Again(failure)
-            | Outcome::Fatal(failure, _)
-            | Outcome::HookFailed(failure, _) => {
+            Outcome::HookFailed { failure, held, .. } => {
+                for held in &held {
+                    log.say(Category::Warn, words::held(held));
+                }
+                log.say(Category::Warn, &failure.why);
+                return ChildExit::Code(failure.code.unwrap_or(255));
+            }
+            Outcome::Again(failure) | Outcome::Fatal(failure, _) => {
                 log.say(Category::Warn, &failure.why);
                 return ChildExit::Code(failure.code.unwrap_or(255));
             }

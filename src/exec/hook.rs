@@ -66,7 +66,11 @@ impl Executor for Hooked {
         }
         match (self.call(names, stop), self.on_failure) {
             (Ok(()), _) => outcome,
-            (Err(failure), Some(then)) => Outcome::HookFailed(failure, then),
+            (Err(failure), Some(then)) => {
+                let held =
+                    if let Outcome::Split { held, .. } = outcome { held } else { Vec::new() };
+                Outcome::HookFailed { failure, then, held }
+            }
             (Err(failure), None) => {
                 self.log.say(Category::Warn, format_args!("{}: {}", self.whose, failure.why));
                 outcome
@@ -118,7 +122,10 @@ fn names(work: &Work, failed: &[(Place, Failure)], left: &[TreePath]) -> Vec<u8>
 mod tests {
     use std::{fs, path::Path};
 
-    use mirror_core::{job::JobId, notice::MirrorId};
+    use mirror_core::{
+        job::{HeldDeletions, HeldFor, JobId},
+        notice::MirrorId,
+    };
     use tempfile::TempDir;
 
     use super::*;
@@ -210,10 +217,28 @@ mod tests {
         let ended = |script, then| run((place.path(), script), ("a", Outcome::Done), then);
         assert_eq!(ended("exit 3", None), Outcome::Done);
         for then in [AfterHook::Retry, AfterHook::Hold] {
-            let Outcome::HookFailed(failure, said) = ended("exit 3", Some(then)) else { panic!() };
+            let ended = ended("exit 3", Some(then));
+            let Outcome::HookFailed { failure, then: said, held } = ended else { panic!() };
+            assert_eq!(held, []);
             assert_eq!((failure.code, said), (Some(3), then));
             assert_eq!(failure.why, "onSynced: sh ended with code 3");
         }
         assert_eq!(ended("test \"$LSYNCD_SYNC\" = Sync1", Some(AfterHook::Hold)), Outcome::Done);
+    }
+
+    #[test]
+    fn deletions_that_were_held_before_it_failed_are_told() {
+        let at = tempfile::tempdir().unwrap();
+        let deletions = vec![HeldDeletions {
+            place: Place::all(),
+            count: 12,
+            of: None,
+            names: vec![],
+            why: HeldFor::Budget,
+        }];
+        let outcome = Outcome::Split { large: vec![], failed: vec![], held: deletions.clone() };
+        let ended = run((at.path(), "exit 3"), ("all", outcome), Some(AfterHook::Retry));
+        let Outcome::HookFailed { held, .. } = ended else { panic!("{ended:?}") };
+        assert_eq!(held, deletions);
     }
 }

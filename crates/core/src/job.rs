@@ -107,7 +107,14 @@ pub enum Outcome {
     Fatal(Failure, Grounds),
     /// All of it is on the target, or all but what failed, but what the user wants done then has
     /// failed: it is all done again, at once or when somebody says so.
-    HookFailed(Failure, AfterHook),
+    HookFailed {
+        /// Why it failed.
+        failure: Failure,
+        /// What follows from that.
+        then: AfterHook,
+        /// Unseen deletions that are more than the budget, as in [`Outcome::Split`].
+        held: Vec<HeldDeletions>,
+    },
     /// The root of the source is not what it was: nothing was done.
     SourceGone(Failure),
 }

@@ -193,7 +193,7 @@ fn the_state_is_told_in_words() {
     ] {
         mirror.hangup(at(125), &mut Vec::new());
         start(&mut mirror, 125);
-        end(&mut mirror, Outcome::HookFailed(failure(), then), 107);
+        end(&mut mirror, Outcome::HookFailed { failure: failure(), then, held: vec![] }, 107);
         let text = text(&status(vec![sync("Sync1", &mirror)]));
         let expected = format!(
             "Sync1 -> /dst/: what follows a batch failed, {next}, rsync failed (exit code 12), "

@@ -115,8 +115,17 @@ fn outcome(words: &[&str]) -> Outcome {
         ["done"] => Outcome::Done,
         ["again"] => Outcome::Again(failure()),
         ["die"] => Outcome::Fatal(failure(), Grounds::User),
-        ["hook", "retry"] => Outcome::HookFailed(failure(), AfterHook::Retry),
-        ["hook", "hold"] => Outcome::HookFailed(failure(), AfterHook::Hold),
+        ["hook", then, rest @ ..] => {
+            let then = if *then == "hold" { AfterHook::Hold } else { AfterHook::Retry };
+            let held = match rest {
+                [] => vec![],
+                rest => match outcome(rest) {
+                    Outcome::Split { held, .. } => held,
+                    other => panic!("no hook after {other:?}"),
+                },
+            };
+            Outcome::HookFailed { failure: failure(), then, held }
+        }
         ["fatal"] => Outcome::Fatal(failure(), Grounds::Program),
         ["unknown"] => Outcome::Fatal(failure(), Grounds::Unknown),
         ["gone"] => Outcome::SourceGone(failure()),
@@ -307,6 +316,26 @@ fn a_batch_is_made_again_until_what_comes_after_it_succeeds() {
          900000
          900000 hup            -> Hangup, start 0 //**
          900000 job 2 done     -> FullFinished",
+    );
+}
+
+#[test]
+fn what_is_held_stays_so_though_what_comes_after_it_fails() {
+    play(
+        fleet(1, Insist::No, Limits::default()),
+        "0    begin                       -> cover 0
+         0    covered 0                   -> start 0 all
+         0    job 0 hook retry held 20 /  -> 20 held, StartupFinished, hook again in 1000
+         1000                             -> start 0 //**
+         1000 job 1 held 20 /             -> FullFinished
+         2000 replace 0!                  -> start 0 //**
+         2000 job 2 hook hold             -> nothing held, FullFinished, hook holds",
+    );
+    play(
+        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        "0    begin                       -> cover 0
+         0    covered 0                   -> start 0 all
+         0    job 0 hook hold held 20 /   -> 20 held, StartupFinished, hook holds, exit 255",
     );
 }
 

@@ -22,7 +22,7 @@ impl Flight {
     /// Whether this outcome says nothing of the target or its changes.
     pub(super) const fn was_in_vain(&self, outcome: &Outcome) -> bool {
         let failed =
-            matches!(outcome, Outcome::Again(_) | Outcome::Fatal(..) | Outcome::HookFailed(..));
+            matches!(outcome, Outcome::Again(_) | Outcome::Fatal(..) | Outcome::HookFailed { .. });
         matches!(self.purpose, Purpose::Outlived) || self.lost_way && failed
     }
 }
@@ -61,7 +61,7 @@ pub(crate) fn settled(outcome: &Outcome) -> Settled {
         }
         Outcome::Again(_)
         | Outcome::Fatal(..)
-        | Outcome::HookFailed(..)
+        | Outcome::HookFailed { .. }
         | Outcome::SourceGone(_) => Settled::Nothing,
     }
 }

@@ -351,7 +351,9 @@ impl Mirror {
                 self.lose_source(failure.why, now, effects);
                 return Verdict::GoOn;
             }
-            Outcome::HookFailed(failure, then) => {
+            Outcome::HookFailed { failure, then, held } => {
+                // The target was compared all the same.
+                self.hold(&places, held, effects);
                 self.tell_success(purpose, effects);
                 self.rest_after_hook(failure, then, now, effects);
                 return Verdict::GoOn;

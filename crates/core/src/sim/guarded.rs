@@ -27,7 +27,7 @@ use crate::{
         script::{Script, Step},
         tree::{Node, Tree},
         witness::{Loss, Witness},
-        worker::{Fate, bring_parents, failure, follow, steps},
+        worker::{Fate, bring_parents, failure, follow, hook_failed, steps},
     },
     time::Moment,
 };
@@ -97,7 +97,7 @@ impl Copier {
             Fate::Again(steps) | Fate::Fatal(steps) if steps <= self.steps => {
                 return Some(Outcome::Again(failure()));
             }
-            Fate::Good | Fate::Partly(_) | Fate::Again(_) | Fate::Fatal(_) => {}
+            Fate::Good | Fate::Partly(_) | Fate::Again(_) | Fate::Fatal(_) | Fate::Hook => {}
         }
         self.steps += 1;
         if let Some(hint) = self.moves.pop_front() {
@@ -111,6 +111,9 @@ impl Copier {
         } else {
             let failed = self.failed.drain(..).map(|place| (place, failure())).collect();
             let held = core::mem::take(&mut self.held);
+            if self.fate == Fate::Hook {
+                return Some(hook_failed(held));
+            }
             return Some(Outcome::Split { large: Vec::new(), failed, held });
         }
         None
@@ -310,9 +313,13 @@ impl World {
                 None => self.jobs.push((job, copier)),
                 Some(outcome) => {
                     let mut effects = Vec::new();
+                    let held = held(&outcome).to_vec();
                     let verdict = self.mirror.job_ended(job, outcome, self.now, &mut effects);
                     if verdict != Verdict::GoOn {
                         return Err("the daemon ended".into());
+                    }
+                    if let Some(held) = held.iter().find(|it| !self.mirror.held().contains(it)) {
+                        return Err(format!("it was forgotten that this is held: {held:?}"));
                     }
                     self.perform(effects);
                 }
@@ -374,6 +381,14 @@ impl World {
             self.advance();
         }
         Err("it never comes to rest".into())
+    }
+}
+
+/// The deletions that a job held.
+const fn held(outcome: &Outcome) -> &[HeldDeletions] {
+    match outcome {
+        Outcome::Split { held, .. } | Outcome::HookFailed { held, .. } => held.as_slice(),
+        _ => &[],
     }
 }
 

@@ -5,7 +5,7 @@ use alloc::{collections::VecDeque, string::String, vec, vec::Vec};
 use core::mem;
 
 use crate::{
-    job::{Failure, Grounds, Outcome, Place, Rename, Scope, Work},
+    job::{AfterHook, Failure, Grounds, HeldDeletions, Outcome, Place, Rename, Scope, Work},
     path::TreePath,
     sim::{
         random::Random,
@@ -24,6 +24,8 @@ pub(crate) enum Fate {
     Again(usize),
     /// After so many steps it ends in a way that nobody knows.
     Fatal(usize),
+    /// It does all that it finds to do, and what comes after it fails.
+    Hook,
 }
 
 /// One job on its way.
@@ -73,7 +75,7 @@ impl Worker {
             Fate::Fatal(steps) if steps <= self.steps => {
                 return Ok(Some(Outcome::Fatal(failure(), Grounds::Unknown)));
             }
-            Fate::Good | Fate::Partly(_) | Fate::Again(_) | Fate::Fatal(_) => {}
+            Fate::Good | Fate::Partly(_) | Fate::Again(_) | Fate::Fatal(_) | Fate::Hook => {}
         }
         self.steps += 1;
         let before = trees.target.clone();
@@ -94,6 +96,9 @@ impl Worker {
     }
 
     fn outcome(&mut self) -> Outcome {
+        if self.fate == Fate::Hook {
+            return hook_failed(Vec::new());
+        }
         let failed: Vec<_> = self.failed.drain(..).map(|place| (place, failure())).collect();
         match (failed.is_empty(), self.large.is_empty()) {
             (true, true) => Outcome::Done,
@@ -128,6 +133,11 @@ impl Worker {
             self.todo.extend(below.into_iter().map(|path| Place { path, scope }));
         }
     }
+}
+
+/// What comes after the job has failed.
+pub(super) fn hook_failed(held: Vec<HeldDeletions>) -> Outcome {
+    Outcome::HookFailed { failure: failure(), then: AfterHook::Retry, held }
 }
 
 /// The renames of some work, and its places.
