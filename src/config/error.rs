@@ -29,15 +29,20 @@ pub(super) enum Fault {
 impl Fault {
     /// The setting whose value is wrong, such as `rsync.binary`: it is named first.
     pub(super) fn key(&self) -> Option<String> {
-        let why = match self {
-            Self::Lua(why) => why,
-            Self::Fatal(why) => return key_of_rules(why).map(str::to_owned),
-        };
-        let why = why.strip_prefix("type for ").unwrap_or(why);
-        let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.');
-        let end = why.find(|letter| !is_name(letter)).unwrap_or(why.len());
-        why.get(..end).filter(|name| !name.is_empty()).map(str::to_owned)
+        match self {
+            Self::Lua(why) if why.contains(" - crontab rule ") => Some("crontab".into()),
+            Self::Lua(why) => key_of(why).map(str::to_owned),
+            Self::Fatal(why) => key_of_rules(why).map(str::to_owned),
+        }
     }
+}
+
+/// The setting whose value is wrong, as such a sentence names it first.
+pub(super) fn key_of(why: &str) -> Option<&str> {
+    let why = why.strip_prefix("type for ").unwrap_or(why);
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.');
+    let end = why.find(|letter| !is_name(letter)).unwrap_or(why.len());
+    why.get(..end).filter(|name| !name.is_empty())
 }
 
 /// The setting of which one of our sentences about rules speaks.

@@ -26,7 +26,7 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 use crate::{
     report::{Category, Log, reason},
     script::{Reread, Scripts},
-    setup::{Base, Daemon, Kind, Overrides, Places, Setup, Sync, check_target},
+    setup::{Base, Kind, Overrides, Places, Setup, Sync, check_target},
 };
 use draft::Draft;
 use host::Host;
@@ -184,16 +184,16 @@ fn chunk(text: &[u8]) -> &[u8] {
 /// Reads what the files said. What is wrong is noted, so that all of it is told at once.
 fn read(host: &Host, front: &Table, request: &Request) -> Result<Loaded, Refusal> {
     let values: Table = front.get("values").map_err(|error| bug(&error))?;
-    let mut wrong = Vec::new();
-    let daemon = whole::daemon(&values, request).unwrap_or_else(|why| {
-        wrong.push(why);
-        Daemon::default()
-    });
+    let value_places: Table = front.get("value_places").map_err(|error| bug(&error))?;
+    let (daemon, faults) = whole::daemon(&values, request);
+    let told = |(name, fault)| told_of_value(host, request, &value_places, (name, fault));
+    let mut wrong: Vec<_> = faults.into_iter().flat_map(told).collect();
     let insist = whole::insist(&values, request);
     // With it a sync waits until its source is there.
     wrong.extend(host.awaited().into_iter().filter(|_| !insist));
     let gathered: Table = front.get("tunnels").map_err(|error| bug(&error))?;
-    let tunnels = tunnel::read(&gathered).map_err(Refusal::because)?;
+    let (tunnels, faults) = tunnel::read(&gathered, host);
+    wrong.extend(faults);
     let setup = Setup { daemon, syncs: Vec::new(), tunnels };
     let files = request.scripts.iter().chain(&request.file).cloned().collect();
     let places = Places::new(&request.here, files);
@@ -252,27 +252,36 @@ fn read_or_note(
 /// What is wrong with the sync at this place, as lines for people.
 fn told(host: &Host, request: &Request, place: &str, fault: Fault) -> Vec<String> {
     let key = fault.key();
-    let place_of = |key: Option<&str>| {
-        key.map_or_else(|| place.to_owned(), |key| host.place_of_key(place, key))
-    };
-    match fault {
-        Fault::Lua(why) => {
-            let is_target = why.starts_with("the target");
-            let place = place_of(if is_target { Some("target") } else { key.as_deref() });
-            vec![match &request.file {
-                Some(file) => {
-                    let file = Escaped(file.as_os_str().as_bytes());
-                    format!("error preparing {file}: {place}{why}")
-                }
-                None => format!("{place}{why}"),
-            }]
+    let is_of_target = matches!(&fault, Fault::Lua(why) if why.starts_with("the target"));
+    let key_there = if is_of_target { Some("target") } else { key.as_deref() };
+    let place = key_there.map_or_else(|| place.to_owned(), |key| host.place_of_key(place, key));
+    lines_of(request, &place, key.as_deref().unwrap_or("this sync"), fault)
+}
+
+/// What is wrong with one of the `settings`, as lines for people.
+fn told_of_value(
+    host: &Host,
+    request: &Request,
+    value_places: &Table,
+    (name, fault): (&str, Fault),
+) -> Vec<String> {
+    let of = value_places.get::<Table>(name);
+    let text = |key| of.as_ref().ok().and_then(|of| of.get::<String>(key).ok());
+    let place = text("place").unwrap_or_default();
+    let place = text("key").map_or(place.clone(), |key| host.place_of_key(&place, &key));
+    lines_of(request, &place, name, fault)
+}
+
+/// Says at which place what is wrong.
+fn lines_of(request: &Request, place: &str, what: &str, fault: Fault) -> Vec<String> {
+    match (fault, &request.file) {
+        (Fault::Lua(why), Some(file)) => {
+            let file = Escaped(file.as_os_str().as_bytes());
+            vec![format!("error preparing {file}: {place}{why}")]
         }
+        (Fault::Lua(why), None) => vec![format!("{place}{why}")],
         // The original says just the first line.
-        Fault::Fatal(why) => {
-            let place = place_of(key.as_deref());
-            let what = key.as_deref().unwrap_or("this sync");
-            vec![why, format!("{place}{what} can't be used")]
-        }
+        (Fault::Fatal(why), _) => vec![why, format!("{place}{what} can't be used")],
     }
 }
 

@@ -140,7 +140,10 @@ local note = host.note
 
 local values = {}
 
-local function set(name, value)
+-- Where each of them stands: the place of the call, and the key as it is written there.
+local value_places = {}
+
+local function set(name, value, is_assigned)
     if type(name) == "table" then
         note(where(3), "settings takes names, not a table in a table: settings{ logfile = .. }")
         return
@@ -150,8 +153,10 @@ local function set(name, value)
         note(where(3), 'setting "' .. tostring(name) .. '" unknown.' .. hint, tostring(name))
         return
     end
+    local spelled = name
     if name == "statusIntervall" then name = "statusInterval" end
     values[name] = value
+    value_places[name] = { place = where(3), key = not is_assigned and spelled or nil }
 end
 
 local function call_settings(_, given)
@@ -165,7 +170,7 @@ end
 local the_settings = setmetatable({}, {
     __call = call_settings,
     __index = values,
-    __newindex = function(_, name, value) set(name, value) end,
+    __newindex = function(_, name, value) set(name, value, true) end,
 })
 settings = the_settings
 
@@ -470,9 +475,10 @@ local function inherit_defaults(config)
 end
 
 local function override(config)
-    if values.maxDelays then config.maxDelays = values.maxDelays end
+    -- What is no number is told where it stands.
+    if tonumber(values.maxDelays) then config.maxDelays = values.maxDelays end
     -- A sync by way of ssh has a limit of its own.
-    if values.maxProcesses and base_of[config.action] ~= "rsyncssh" then
+    if tonumber(values.maxProcesses) and base_of[config.action] ~= "rsyncssh" then
         config.maxProcesses = values.maxProcesses
     end
     if host.delay then config.delay = host.delay end
@@ -568,4 +574,4 @@ local function seal()
     })
 end
 
-return { values = values, syncs = syncs, tunnels = tunnels, seal = seal }
+return { values = values, value_places = value_places, syncs = syncs, tunnels = tunnels, seal = seal }

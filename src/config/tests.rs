@@ -695,6 +695,63 @@ fn a_setting_of_the_original_or_ours_is_known() {
     assert_eq!(daemon.watch, Watch::Inotify);
 }
 
+/// A file in which much is wrong.
+const WRONG: &str = "settings{
+            logfile = {},
+            statusIntervall = 'often',
+            maxProcesses = 'many', maxDelays = 'lots',
+            inotifyMode = 'Foo',
+            watch = 'dnotify',
+        }
+        settings.logident = {}
+        local t = tunnel{
+            command = 'x',
+            mode = 'y',
+        }
+        tunnel{ name = 'x', command = 'x', retryDelay = 'soon' }
+        sync{ default.rsync, source='@/src', target='h:',
+            delay = 'x',
+            maxDelete = 'y',
+            rsync = {
+                bwlimit = {},
+            },
+            tunnel = t,
+        }
+        sync{ default.direct, source='@/src', target='/t',
+            crontab = '* *',
+            marker = {},
+            replacedSource = 'yes',
+        }";
+
+#[test]
+fn all_that_is_wrong_is_told_with_its_line() {
+    let expected = [
+        (2, "logfile must be a text, not a table"),
+        (3, "statusInterval must be a number and >= 0"),
+        (8, "logident must be a text, not a table"),
+        (4, "maxDelays must be a number"),
+        (4, "maxProcesses must be a number"),
+        (6, "watch must be auto, inotify or fanotify, not 'dnotify'"),
+        (0, "'Foo' not a valid inotfiyMode."),
+        (5, "inotifyMode can't be used"),
+        (11, "mode must be \"command\" or \"pool\", not \"y\""),
+        (13, "tunnel.retryDelay must be a number and >= 0"),
+        (18, "rsync.bwlimit must be a text, not a table"),
+        (15, "delay must be a number and >= 0"),
+        (16, "maxDelete must be a share such as \"50%\", a number, or false, not \"y\""),
+        (23, "Sync: Sync2 - crontab rule 1 is not valid: "),
+        (25, "replacedSource must be \"wait\", \"accept\" or \"budget\", not \"yes\""),
+        (24, "marker must be a text, not a table"),
+    ];
+    let lines = Trial::new(WRONG.as_bytes()).refusal();
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (number, why)) in lines.iter().zip(expected) {
+        let line = line.strip_prefix("error preparing @/conf.lua: ").unwrap_or(line);
+        let start = if number == 0 { why.into() } else { format!("@/conf.lua:{number}: {why}") };
+        assert!(line.starts_with(&start), "{line} is not {start}");
+    }
+}
+
 #[test]
 fn what_is_checked_at_once_is_refused_at_once() {
     let a = "default.rsync, source='@/src', target='h:'";
@@ -703,14 +760,17 @@ fn what_is_checked_at_once_is_refused_at_once() {
     }
     refused(
         &format!("settings{{ inotifyMode = 'Foo' }} sync{{ {a} }}"),
-        &["'Foo' not a valid inotfiyMode."],
+        &["'Foo' not a valid inotfiyMode.", "@/conf.lua:1: inotifyMode can't be used"],
     );
     for (value, why) in [
         ("'foo'", "Logging facility 'foo' unknown."),
         ("3", "Logging facility '3' unknown."),
         ("{}", "Logging facility must be a number or string"),
     ] {
-        refused(&format!("settings{{ logfacility = {value} }} sync{{ {a} }}"), &[why]);
+        refused(
+            &format!("settings{{ logfacility = {value} }} sync{{ {a} }}"),
+            &[why, "@/conf.lua:1: logfacility can't be used"],
+        );
     }
     let few = sync("maxProcesses = 0, maxDelays = 0.5, delay = 1");
     let delay = Duration::from_secs(1);

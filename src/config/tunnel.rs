@@ -9,24 +9,41 @@ use mirror_core::{
 };
 use mlua::{Table, Value};
 
-use super::fields::{Fields, quoted};
+use super::{
+    error::key_of,
+    fields::{Fields, quoted},
+    host::Host,
+};
 use crate::setup;
 
-/// The tunnels that the prelude has gathered, in their order; else the place of the one that is
-/// wrong, and why.
-pub(super) fn read(gathered: &Table) -> Result<Vec<Plan>, String> {
-    let mut plans = Vec::new();
+/// The tunnels that the prelude has gathered, in their order, and what is wrong with them. Each has
+/// a plan, so that its number is right for the syncs.
+pub(super) fn read(gathered: &Table, host: &Host) -> (Vec<Plan>, Vec<String>) {
+    let (mut plans, mut wrong) = (Vec::new(), Vec::new());
     let mut names = BTreeSet::new();
-    for made in gathered.sequence_values::<Table>() {
-        let made = made.map_err(|error| error.to_string())?;
+    for made in gathered.sequence_values::<Table>().flatten() {
         let place = made.get::<String>("_place").unwrap_or_default();
-        let plan = plan(Fields::new(&made, "tunnel.")).map_err(|why| format!("{place}{why}"))?;
-        if !names.insert(plan.name.clone()) {
-            return Err(format!("{place}there are two tunnels with the name {}", plan.name));
-        }
-        plans.push(plan);
+        let plan = plan(Fields::new(&made, "tunnel.")).and_then(|plan| {
+            if names.insert(plan.name.clone()) {
+                Ok(plan)
+            } else {
+                Err(format!("name {} is that of another tunnel, too", quoted(plan.name.as_bytes())))
+            }
+        });
+        plans.push(plan.unwrap_or_else(|why| {
+            let key = key_of(&why).map(|key| key.trim_start_matches("tunnel."));
+            let place = key.map_or(place.clone(), |key| host.place_of_key(&place, key));
+            wrong.push(format!("{place}{why}"));
+            useless()
+        }));
     }
-    Ok(plans)
+    (plans, wrong)
+}
+
+/// In the place of a tunnel with which nothing is run.
+fn useless() -> Plan {
+    let settings = Settings { parallel: 1, retry: setup::delay(0.0), ready: setup::delay(0.0) };
+    Plan { name: String::new(), command: Vec::new(), pool: false, settings, localhost: Vec::new() }
 }
 
 /// The tunnel of a sync, one of `plans`.
