@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::str;
 
+use super::args::{Arg, Args};
 use crate::path::TreePath;
 
 /// When what the source does not have is deleted on the target.
@@ -159,14 +160,17 @@ impl RsyncOptions {
         self.has(b'x', b"--one-file-system")
     }
 
-    /// Returns true if this letter is among the short options, or one of the words says the same.
+    /// Returns true if the option of this letter and of this long word is on: as the last of the words
+    /// says that speaks of it, else by the short options.
     fn has(&self, letter: u8, long: &[u8]) -> bool {
-        self.short.contains(&letter)
-            || self.words().any(|word| {
-                word == long
-                    || matches!(word.as_slice(), [b'-', b, rest @ ..]
-                        if *b != b'-' && [*b].iter().chain(rest).any(|b| *b == letter))
-            })
+        let words: Vec<&[u8]> = self.words().map(Vec::as_slice).collect();
+        let long = long.strip_prefix(b"--").unwrap_or(long);
+        let said = Args::new(&words).filter_map(|arg| match arg {
+            Arg::Option { name, .. } if name == long => Some(true),
+            Arg::Option { name, .. } if name.strip_prefix(b"no-") == Some(long) => Some(false),
+            Arg::Option { .. } | Arg::Operand(_) => None,
+        });
+        said.last().unwrap_or_else(|| self.short.contains(&letter))
     }
 
     /// Whether the user wants to see more of what rsync does than its complaints.

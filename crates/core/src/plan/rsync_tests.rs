@@ -284,3 +284,19 @@ fn what_the_user_wants_to_see_is_known() {
     assert_eq!(options(&["--max-delete=x"]).max_delete(), None);
     assert!(options(&["-aHx"]).keeps_links() && !options(&["-ax", "--rsh=H"]).keeps_links());
 }
+
+#[test]
+fn of_what_switches_an_option_on_or_off_the_last_counts() {
+    for (short, extra, stays) in [
+        ("x", &[][..], true),
+        ("x", &["--no-x"][..], false),
+        ("", &["-ax"], true),
+        ("", &["-ax", "--no-one-file-system"], false),
+        ("", &["--no-x", "--one-file-system"], true),
+        ("", &["-e", "ssh -x", "-essh -x", "-f- x", "--exclude", "-x"], false),
+    ] {
+        let default = RsyncOptions::default();
+        let options = RsyncOptions { short: short.into(), extra: bytes(extra), ..default };
+        assert_eq!(options.stays_on_device(), stays, "{short} {extra:?}");
+    }
+}

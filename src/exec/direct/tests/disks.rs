@@ -274,4 +274,16 @@ fn what_is_mounted_in_the_source_is_left_out_if_the_user_says_so() {
     assert_eq!(mirror.full(), Outcome::Done);
     assert!(fs::exists(mirror.target("a/disk/own")).unwrap());
     assert!(fs::exists(mirror.target("a/file")).unwrap());
+    // What is renamed into it is gone, and comes when it is renamed out of it. mv copies it.
+    let mv = |from, to| {
+        let names = [mirror.source(from), mirror.source(to)];
+        assert!(Command::new("mv").args(names).status().unwrap().success());
+    };
+    mv("a/disk/b", "d");
+    assert_eq!(mirror.batch("a/disk/b d/"), Outcome::Done);
+    assert!(fs::exists(mirror.target("d/file")).unwrap());
+    mv("d", "a/disk/d");
+    assert_eq!(mirror.batch("d a/disk/d/"), Outcome::Done);
+    let is_there = |name| fs::exists(mirror.target(name)).unwrap();
+    assert!(!is_there("d") && !is_there("a/disk/d") && is_there("a/disk/own"));
 }

@@ -1,5 +1,7 @@
 //! What is mounted in the source or in the target.
 
+use mirror_core::job::Rename;
+
 use super::*;
 use crate::exec::test_mounts::Mounted;
 
@@ -111,4 +113,81 @@ fn on_one_file_system_nothing_of_another_one_goes_live() {
     assert!(fixture.target("a/beside").exists() && fixture.target("a/m").is_dir());
     assert_eq!(fixture.full(), Outcome::Done);
     assert!(!fixture.target("a/m/d").exists());
+}
+
+/// Names that were seen to come, and one that was seen to go: what mv does between file systems.
+fn moved_over(gone: &[u8], come: &[&[u8]]) -> Work {
+    let marks = [&[gone][..], come].concat();
+    let Work::Batch { places, moves, .. } = batch(&marks) else { panic!() };
+    let Work::Batch { places: gone, .. } = batch(&[gone]) else { panic!() };
+    let Work::Batch { places: written, .. } = batch(come) else { panic!() };
+    let (gone, written) = ((*gone).clone(), (*written).clone());
+    Work::Batch { places, heard: Arc::new(Heard { gone, written, ..Heard::default() }), moves }
+}
+
+#[test]
+fn on_one_file_system_what_is_renamed_into_another_one_goes_and_comes_back() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.options.short.push(b'x');
+    for path in ["a/m", "d/below"] {
+        fs::create_dir_all(fixture.source(path)).unwrap();
+    }
+    fs::write(fixture.source("d/below/file"), "").unwrap();
+    let Some(mounted) = Mounted::tmpfs(&fixture.source("a/m")) else { return };
+    assert_eq!(fixture.full(), Outcome::Done);
+    assert!(fixture.target("d/below/file").exists());
+    // In: it is there no more, and not here either.
+    rename_over(&fixture.source("d"), &fixture.source("a/m/d"));
+    assert_eq!(fixture.run(moved_over(b"d", &[b"a/m/d/", b"a/m/d/below/"])), Outcome::Done);
+    assert!(!fixture.target("d").exists() && !fixture.target("a/m/d").exists());
+    // Out again.
+    rename_over(&fixture.source("a/m/d"), &fixture.source("e"));
+    assert_eq!(fixture.run(moved_over(b"a/m/d", &[b"e/", b"e/below/"])), Outcome::Done);
+    assert!(fixture.target("e/below/file").exists() && fixture.target("a/m").is_dir());
+    // Within it, and with all that is above it.
+    fs::write(fixture.source("a/m/one"), "").unwrap();
+    fs::rename(fixture.source("a/m/one"), fixture.source("a/m/two")).unwrap();
+    assert_eq!(fixture.run(renamed("a/m/one", "a/m/two")), Outcome::Done);
+    fs::rename(fixture.source("a"), fixture.source("b")).unwrap();
+    let _mounted = mounted.moved_to(&fixture.source("b/m"));
+    assert_eq!(fixture.run(renamed("a", "b")), Outcome::Done);
+    assert!(!fixture.target("a").exists() && fixture.target("b/m").is_dir());
+    assert!(!fixture.target("b/m/one").exists() && !fixture.target("b/m/two").exists());
+    assert_eq!(fixture.full(), Outcome::Done);
+    assert!(!fixture.target("b/m/two").exists() && fixture.target("e/below/file").exists());
+}
+
+#[test]
+fn a_directory_of_the_same_file_system_that_is_mounted_is_a_part_of_it() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.options.short.push(b'x');
+    let disk = fixture.place.path().join("disk");
+    for path in [fixture.source("m"), fixture.source("d"), disk.clone()] {
+        fs::create_dir(path).unwrap();
+    }
+    fs::write(fixture.source("d/file"), "").unwrap();
+    let Some(_mounted) = Mounted::bind(&disk, &fixture.source("m")) else { return };
+    assert_eq!(fixture.full(), Outcome::Done);
+    // The kernel renames nothing between mounts, though it is one file system.
+    rename_over(&fixture.source("d"), &fixture.source("m/d"));
+    assert_eq!(fixture.run(moved_over(b"d", &[b"m/d/"])), Outcome::Done);
+    assert!(!fixture.target("d").exists() && fixture.target("m/d/file").exists());
+    assert_eq!(fixture.full(), Outcome::Done);
+    assert!(fixture.target("m/d/file").exists());
+}
+
+/// As mv does it where the kernel does not.
+fn rename_over(from: &Path, to: &Path) {
+    assert!(fs::rename(from, to).is_err(), "there is no mount between them");
+    let moved = Command::new("mv").args([from, to]).status().unwrap();
+    assert!(moved.success());
+}
+
+fn renamed(from: &str, to: &str) -> Work {
+    let trees = [from, to].map(|path| [path.as_bytes(), b"/"].concat());
+    let Work::Batch { places, .. } = batch(&[&trees[0], &trees[1]]) else { panic!() };
+    let [from, to] = [from, to].map(|path| TreePath::new(path.as_bytes()).unwrap());
+    let moved = [Place { path: to.clone(), scope: Scope::Tree }].iter().collect();
+    let heard = Arc::new(Heard { moved, ..Heard::default() });
+    Work::Batch { places, heard, moves: Arc::new([Rename { from, to }]) }
 }
