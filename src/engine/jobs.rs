@@ -214,6 +214,11 @@ impl Jobs {
         Ok(())
     }
 
+    /// Tells those that run that all is to end soon.
+    pub(super) fn hurry(&self) {
+        self.running.values().for_each(Stop::hurry);
+    }
+
     /// Asks a job to end. What was not started yet has ended.
     pub(super) fn stop(&mut self, job: JobId) {
         if let Some(stop) = self.running.get(&job) {

@@ -30,11 +30,11 @@ impl Line {
     /// The line to `host`. What `options` say of it gets further words behind those of the user.
     ///
     /// What is not plainly ssh stays as it is, and what `RSYNC_RSH` says has no part in a shared
-    /// connection.
+    /// connection. Without `connections` none is.
     pub(super) fn to(
         host: &[u8],
         options: &mut RsyncOptions,
-        connections: &Connections,
+        connections: Option<&Connections>,
         log: &Log,
     ) -> Self {
         let said = remote_shell(options);
@@ -43,7 +43,7 @@ impl Line {
         let text = said.as_ref().or(environment.as_ref()).map_or(&b"ssh"[..], Vec::as_slice);
         let mut command = split_rsh(text);
         let tell = |why: &str| {
-            if connections.are_shared() {
+            if connections.is_some_and(Connections::are_shared) {
                 let (host, program) =
                     (Escaped(host), Escaped(command.first().map_or(b"", |it| it)));
                 let text = format!(
@@ -60,10 +60,9 @@ impl Line {
             tell("that is what RSYNC_RSH says");
         }
         let mut further: Vec<_> = keep_alive().collect();
-        let master = match environment {
-            Some(_) => None,
-            None => connections.master(&[&*command, &*further].concat(), host, log),
-        };
+        let connections = connections.filter(|_| environment.is_none());
+        let master =
+            connections.and_then(|it| it.master(&[&*command, &*further].concat(), host, log));
         further.extend(master.iter().flat_map(|master| master.words()));
         let more = rsh_text(&further);
         command.append(&mut further);
@@ -86,7 +85,7 @@ mod tests {
         let long = said.iter().map(|word| word.as_bytes().to_vec()).collect();
         let mut options = RsyncOptions { long, ..RsyncOptions::default() };
         let connections = Connections::new(shared);
-        let line = Line::to(b"host", &mut options, &connections, &Log::default());
+        let line = Line::to(b"host", &mut options, Some(&connections), &Log::default());
         assert_eq!(line.master.is_some(), shared && !said.iter().any(|it| it.contains("plink")));
         let socket = line.master.as_ref().map(|master| master.words().concat());
         let socket = String::from_utf8(socket.unwrap_or_default()).unwrap();

@@ -27,7 +27,7 @@ use crate::{
         hook::{Hooked, Then},
         rsync,
         source::{Rules, SourceRoot},
-        ssh::Connections,
+        ssh::{Choice, Connections},
         through::Through,
         tunnel::{Tunnel, Way},
     },
@@ -124,15 +124,10 @@ impl Member {
                     Some(Arc::new(through(tunnel, &sync, &source, ground)))
                 } else {
                     let known = learned.rsync.take();
-                    let config = rsync::RsyncConfig {
-                        learned: known,
-                        ..rsync_config(&sync, &source, ground)?
-                    };
-                    let master = config.master.as_ref();
-                    connection = master.map(|master| master.words().concat().into());
-                    let executor = rsync::RsyncExecutor::new(config);
-                    learned.rsync = Some(Arc::clone(executor.learned()));
-                    Some(Arc::new(executor))
+                    let by_rsync = by_rsync(&sync, &source, known, ground)?;
+                    learned.rsync = Some(by_rsync.learned);
+                    connection = by_rsync.connection;
+                    Some(by_rsync.executor)
                 }
             }
             Kind::Direct => {
@@ -248,19 +243,54 @@ fn through(
             synced: synced.clone(),
             log: &log,
         };
-        let config = rsync_config(&sync, &source, &ground)?;
-        Ok(Arc::new(rsync::RsyncExecutor::new(config)))
+        Ok(by_rsync(&sync, &source, None, &ground)?.executor)
     })
 }
 
+/// Who carries out the jobs of a sync by rsync.
+struct ByRsync {
+    executor: Arc<dyn Executor>,
+    /// What is found out by that.
+    learned: Arc<rsync::Learned>,
+    /// Through which connection, if we make one.
+    connection: Option<Connection>,
+}
+
+/// Where a connection of ours may be shared, whether the user has it done is found out by the jobs:
+/// that can take long, and here everybody would wait for it.
+fn by_rsync(
+    sync: &Sync,
+    source: &Arc<SourceRoot>,
+    learned: Option<Arc<rsync::Learned>>,
+    ground: &Ground<'_>,
+) -> Result<ByRsync, String> {
+    let config = rsync_config(sync, source, ground, true)?;
+    let master = config.master.clone();
+    let ours = rsync::RsyncExecutor::new(rsync::RsyncConfig { learned, ..config });
+    let learned = Arc::clone(ours.learned());
+    let Some(master) = master else {
+        return Ok(ByRsync { executor: Arc::new(ours), learned, connection: None });
+    };
+    let config = rsync_config(sync, source, ground, false)?;
+    let known = Some(Arc::clone(&learned));
+    let users = rsync::RsyncExecutor::new(rsync::RsyncConfig { learned: known, ..config });
+    let connection = Some(master.words().concat().into());
+    let (connections, log) = (Arc::clone(ground.connections), ground.log.clone());
+    let executor = Arc::new(Choice { connections, master, ours, users, log });
+    Ok(ByRsync { executor, learned, connection })
+}
+
+/// How rsync is called: through a connection of ours, if that is to be shared.
 fn rsync_config(
     sync: &Sync,
     source: &Arc<SourceRoot>,
     Ground { here, connections, log, .. }: &Ground<'_>,
+    is_shared: bool,
 ) -> Result<rsync::RsyncConfig, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
-    let line = target.host().map(|host| Line::to(host, &mut options, connections, log));
+    let shared = is_shared.then_some(&***connections);
+    let line = target.host().map(|host| Line::to(host, &mut options, shared, log));
     let renames = line.as_ref().and_then(|line| renames(sync, &target, line, (connections, log)));
     let (remote_shell, master) =
         line.map(|line| (line.remote_shell, line.master)).unwrap_or_default();

@@ -35,6 +35,7 @@ use jiff::Zoned;
 
 use mirror_core::{
     effect::Effect,
+    event::Event,
     fleet::{self, Fleet, Limits},
     input::{Input, Signal},
     notice::MirrorId,
@@ -406,7 +407,12 @@ impl Engine {
                 Effect::List { mirror, path } => self.list(mirror, path),
                 Effect::Stop(job) => self.jobs.stop(job),
                 Effect::Dismiss(mirror) => self.roster.dismiss(mirror),
-                Effect::Report(event) => words::say(&self.log, &self.roster, &event),
+                Effect::Report(event) => {
+                    if matches!(event, Event::Draining(..)) {
+                        self.jobs.hurry();
+                    }
+                    words::say(&self.log, &self.roster, &event);
+                }
                 Effect::Exit(code) => return Some(code),
             }
         }

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mirror_linux::clock::ticks;
@@ -20,6 +20,9 @@ use rustix::{
 /// How long a child may go on after SIGTERM. rsync takes it to keep what it has of a file.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long a job may wait for something before it begins, such as a login, when all is to end.
+const HURRIED_WAIT: Duration = Duration::from_secs(2);
+
 /// Asks a running job to end, from another thread.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
@@ -29,6 +32,7 @@ pub struct Stop {
 #[derive(Default)]
 struct Shared {
     asked: AtomicBool,
+    hurried: AtomicBool,
     child: Mutex<Option<Child>>,
     /// Called when a child begins or ends to do the work.
     on_child: Option<Box<dyn Fn() + Send + Sync>>,
@@ -44,8 +48,12 @@ impl Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { asked, child, on_child: _ } = self;
-        f.debug_struct("Shared").field("asked", asked).field("child", child).finish_non_exhaustive()
+        let Self { asked, hurried, child, on_child: _ } = self;
+        f.debug_struct("Shared")
+            .field("asked", asked)
+            .field("hurried", hurried)
+            .field("child", child)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,6 +76,20 @@ impl Stop {
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    /// Tells the job that all is to end soon: what it does goes on, and what it waits for may not be
+    /// worth it.
+    pub fn hurry(&self) {
+        self.shared.hurried.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the job should end, or all is to end soon and it waits for something since `began`, which
+    /// should not take so long.
+    #[must_use]
+    pub fn is_asked_of_who_waits(&self, began: Instant) -> bool {
+        let is_hurried = self.shared.hurried.load(Ordering::Relaxed);
+        self.is_asked() || is_hurried && began.elapsed() >= HURRIED_WAIT
     }
 
     /// Asks the job to end: a child gets SIGTERM, and SIGKILL if that does not help.

@@ -113,7 +113,7 @@ impl Master {
         let asked = Instant::now();
         let mut state = self.lock();
         while state.busy || (state.inside >= MOST && asked.elapsed() < LONGEST_WAIT) {
-            if stop.is_asked() {
+            if stop.is_asked_of_who_waits(asked) {
                 return Err("the job was stopped".into());
             }
             let waited = self.changed.wait_timeout(state, GLANCE);
@@ -135,7 +135,7 @@ impl Master {
         match &opened {
             Ok(()) => state.inside += 1,
             // Nobody knows whether it would have been opened.
-            Err(_) if stop.is_asked() => {}
+            Err(_) if stop.is_asked_of_who_waits(asked) => {}
             Err(why) => {
                 let rest = before.map_or(FIRST_REST, |before| LONGEST_REST.min(before.rest * 2));
                 state.failed = Some(Failed { at: Instant::now(), rest, why: why.clone() });
@@ -207,7 +207,7 @@ impl Master {
                 return Ok(());
             }
             let is_over = began.elapsed() >= LOGIN;
-            if is_over || stop.is_asked() {
+            if is_over || stop.is_asked_of_who_waits(began) {
                 login.stop();
                 let why = if is_over { "the login takes too long" } else { "the job was stopped" };
                 return Err(why.into());

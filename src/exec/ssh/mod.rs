@@ -6,6 +6,7 @@
 //! connection of its own.
 
 mod channel;
+mod choice;
 mod login;
 mod master;
 mod mux;
@@ -16,35 +17,30 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    env,
-    ffi::{OsStr, OsString},
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    time::{Duration, Instant},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use mirror_core::{path::Escaped, plan::rsync::Call};
-
 pub use channel::{Done, Step, StepKind};
+pub use choice::Choice;
 pub use master::Master;
 pub use shell::{Shell, Unsettled};
 
 use crate::{
-    exec::{
-        child::{ChildOutput, End, Limit, Program, Stream},
-        stop::Stop,
-    },
+    exec::stop::Stop,
     report::{Category, Log},
 };
 use channel::Route;
+use choice::{Asking, Known};
 use sockets::Sockets;
 
 /// With these a host that is not there, or says nothing for three times so many seconds, is away.
 const KEEP_ALIVE: [&str; 2] = ["ServerAliveInterval=15", "ConnectTimeout=30"];
-
-/// How long ssh may take to say how it is set up: what a user has written may run programs.
-const SETUP: Duration = Duration::from_secs(2);
 
 /// The connections of this process. They end when it is dropped.
 #[derive(Debug)]
@@ -53,8 +49,12 @@ pub struct Connections {
     shared: bool,
     /// Where the sockets are, made with the first sync that needs it. `None` if it can't be.
     directory: OnceLock<Option<Sockets>>,
-    /// Whether the user's own configuration shares connections of its own on this route.
-    users_own: Mutex<BTreeMap<Route, bool>>,
+    /// Whether the user's own configuration shares connections of its own on a route, as far as that was
+    /// asked. Each answer has a lock of its own, so that nobody waits for another host.
+    users_own: Mutex<BTreeMap<Route, Arc<Known>>>,
+    asking: Asking,
+    /// What was answered in an earlier round is asked again.
+    round: AtomicU64,
     /// Those that somebody uses, and the number of the next one, which is the name of its socket.
     masters: Mutex<(Vec<Arc<Master>>, u64)>,
     /// The shells that somebody uses.
@@ -69,13 +69,16 @@ impl Connections {
             shared,
             directory: OnceLock::new(),
             users_own: Mutex::new(BTreeMap::new()),
+            asking: Asking::STANDARD,
+            round: AtomicU64::new(0),
             masters: Mutex::new((Vec::new(), 0)),
             shells: Mutex::new(BTreeMap::new()),
         }
     }
 
     /// The connection to `host` for `command`: ssh with its words. `None` if it is not to be shared,
-    /// if the user's words share one, or if there is no place for sockets.
+    /// if the user's words share one, or if there is no place for sockets. Whether the user's
+    /// configuration shares one is not asked: see [`Choice`].
     #[must_use]
     pub fn master(&self, command: &[Vec<u8>], host: &[u8], log: &Log) -> Option<Arc<Master>> {
         if !self.shared || command.iter().any(|word| is_about_sharing(word)) {
@@ -83,9 +86,6 @@ impl Connections {
         }
         let route = Route::new(command.to_vec(), host)?;
         let directory = self.directory.get_or_init(|| sockets(log)).as_ref()?.path();
-        if is_ssh(command) && self.is_shared_by_user(&route, log) {
-            return None;
-        }
         let mut guard = lock(&self.masters);
         let (masters, next) = &mut *guard;
         if let Some(master) = masters.iter().find(|master| *master.route() == route) {
@@ -107,23 +107,18 @@ impl Connections {
         self.shared
     }
 
-    /// Whether the user's configuration of ssh names a place for shared connections to this host. They
-    /// may be open already, and be the only ones that get there.
-    fn is_shared_by_user(&self, route: &Route, log: &Log) -> bool {
-        let mut known = lock(&self.users_own);
-        *known.entry(route.clone()).or_insert_with(|| {
-            let Some(path) = control_path_of_user(route) else { return false };
-            let host = Escaped(route.host.as_encoded_bytes());
-            let text = format!(
-                "connections to {host} are shared as the configuration of ssh says: ControlPath {path}"
-            );
-            log.say(Category::Normal, text);
-            true
-        })
+    /// Whether the user's configuration of ssh shares connections of its own where `master` goes. `None`
+    /// if the job was stopped.
+    fn are_shared_by_user(&self, master: &Master, stop: &Stop, log: &Log) -> Option<bool> {
+        let route = master.route();
+        let round = self.round.load(Ordering::Relaxed);
+        let known = Arc::clone(lock(&self.users_own).entry(route.clone()).or_default());
+        known.is_users((route, round), self.asking, stop, log)
     }
 
-    /// Hosts that were away are tried again at once.
+    /// Hosts that were away are tried again at once, and ssh is asked again how it is set up.
     pub fn try_again(&self) {
+        self.round.fetch_add(1, Ordering::Relaxed);
         lock(&self.masters).0.iter().for_each(|master| master.forget_failures());
     }
 
@@ -188,28 +183,4 @@ fn sockets(log: &Log) -> Option<Sockets> {
         log.say(Category::Warn, text);
     }
     sockets.ok()
-}
-
-/// What `ControlPath` is for this route in the configuration of the user, for people.
-fn control_path_of_user(route: &Route) -> Option<String> {
-    let mut words = route.command.iter().cloned();
-    let program = Program {
-        binary: words.next()?,
-        directory: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
-        environment: Vec::new(),
-        output: ChildOutput::Null,
-    };
-    let args = words.chain(["-G".into(), route.host.clone()]).map(OsString::into_vec).collect();
-    let limit = Limit::Until(Instant::now() + SETUP);
-    let mut path = None;
-    let mut hear = |stream, line: &[u8]| {
-        let value = line.strip_prefix(b"controlpath ").filter(|_| stream == Stream::Out);
-        let value = value.filter(|value| !value.is_empty() && *value != b"none");
-        path = path.take().or(value.map(|value| Escaped(value).to_string()));
-    };
-    match program.listen(limit, &Call { args, stdin: None }, &Stop::default(), &mut hear) {
-        End::Exited(0) => path,
-        // It will say why when it is to connect.
-        _ => None,
-    }
 }

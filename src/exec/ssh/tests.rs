@@ -10,9 +10,11 @@ use std::{
     fs,
     io::Write as _,
     os::unix::fs::{PermissionsExt, symlink},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::Barrier,
     thread,
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -119,26 +121,90 @@ fn who_waits_for_a_connection_can_be_stopped() {
     }
 }
 
+/// A program that says how it is set up for each host.
+struct Setups {
+    place: TempDir,
+    connections: Connections,
+}
+
+impl Setups {
+    fn new(asking: Asking) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let script = "#!/bin/sh\nfor host; do :; done\ncase $host in own) echo 'controlpath /x';; \
+                      none) echo 'controlpath none';; bad) echo 'controlpath /x'; exit 255;; \
+                      slow) test -e \"${0%/*}/quick\" || { : > \"${0%/*}/began\"; exec sleep 600; }; \
+                      echo 'controlpath /x';; esac\n";
+        let ssh = place.path().join("ssh");
+        // By another process: what this one has open for writing, a child that some other test starts
+        // meanwhile keeps open for a moment, and nobody can run it.
+        let write = format!("cat > '{0}' && chmod 755 '{0}'", ssh.display());
+        let mut shell = Command::new("sh");
+        let mut shell = shell.args(["-c", &write]).stdin(Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success());
+        let mut connections = Connections::new(true);
+        connections.asking = asking;
+        Self { place, connections }
+    }
+
+    fn are_users(&self, host: &str, stop: &Stop) -> Option<bool> {
+        let (program, log) = (self.place.path().join("ssh").display().to_string(), Log::default());
+        let master = self.connections.master(&command(&program), host.as_bytes(), &log).unwrap();
+        self.connections.are_shared_by_user(&master, stop, &log)
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_login_when_all_ends() {
+    let (connections, place) = (Connections::new(true), tempfile::tempdir().unwrap());
+    let master = master(&connections, &place, "exec sleep 600");
+    let stop = Stop::default();
+    stop.hurry();
+    assert_eq!(master.enter(&stop).map(drop), Err("the job was stopped".into()));
+}
+
 #[test]
 fn where_the_user_shares_connections_ours_keep_out() {
-    let place = tempfile::tempdir().unwrap();
-    let ssh = place.path().join("ssh");
-    let script = "#!/bin/sh\nfor host; do :; done\ncase $host in own) echo 'controlpath /x';; \
-                  none) echo 'controlpath none';; bad) echo 'controlpath /x'; exit 255;; \
-                  slow) exec sleep 600;; esac\n";
-    // By another process: what this one has open for writing, a child that some other test starts
-    // meanwhile keeps open for a moment, and nobody can run it.
-    let write = format!("cat > '{0}' && chmod 755 '{0}'", ssh.display());
-    let mut shell = Command::new("sh").args(["-c", &write]).stdin(Stdio::piped()).spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    assert!(shell.wait().unwrap().success());
-    let connections = Connections::new(true);
-    let program = ssh.display().to_string();
-    for (host, ours) in
-        [("own", false), ("none", true), ("else", true), ("bad", true), ("slow", true)]
-    {
-        assert_eq!(socket(&connections, &program, host).is_some(), ours, "{host}");
+    let setups = Setups::new(Asking::STANDARD);
+    for (host, users) in [("own", true), ("none", false), ("else", false), ("bad", false)] {
+        assert_eq!(setups.are_users(host, &Stop::default()), Some(users), "{host}");
     }
+}
+
+#[test]
+fn an_ssh_that_does_not_say_how_it_is_set_up_in_time_is_asked_again() {
+    let setups = Setups::new(Asking { limit: Duration::from_millis(50), again: Duration::ZERO });
+    assert_eq!(setups.are_users("slow", &Stop::default()), Some(false));
+    fs::write(setups.place.path().join("quick"), "").unwrap();
+    let is_users = || setups.are_users("slow", &Stop::default()).unwrap();
+    // On a slow machine that may not be in time, either.
+    while !is_users() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn an_ssh_that_says_nothing_keeps_no_other_host_waiting_and_is_left_when_the_job_ends() {
+    let endless = Duration::from_hours(1);
+    let setups = Setups::new(Asking { limit: endless, again: endless });
+    let (stop, other) = (Stop::default(), Stop::default());
+    thread::scope(|scope| {
+        let asks = scope.spawn(|| setups.are_users("slow", &stop));
+        while !setups.place.path().join("began").exists() {
+            thread::yield_now();
+        }
+        assert_eq!(setups.are_users("own", &other), Some(true));
+        other.ask();
+        let waits = scope.spawn(|| setups.are_users("slow", &other));
+        stop.ask();
+        assert_eq!((asks.join().unwrap(), waits.join().unwrap()), (None, None));
+    });
+    // Nothing is known by that.
+    fs::write(setups.place.path().join("quick"), "").unwrap();
+    assert_eq!(setups.are_users("slow", &Stop::default()), Some(true));
+    setups.connections.try_again();
+    fs::remove_file(setups.place.path().join("ssh")).unwrap();
+    assert_eq!(setups.are_users("slow", &Stop::default()), Some(false));
 }
 
 /// A machine that is a directory: what stands in the place of ssh runs the command there.
