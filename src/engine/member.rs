@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use mirror_core::{
@@ -49,11 +49,15 @@ pub(super) struct Ground<'a> {
     pub(super) log: &'a Log,
 }
 
+/// What was found out about a target of rsync, once there is an executor for it. All ways through a
+/// tunnel lead to one target.
+type KnownOfTarget = Arc<OnceLock<Arc<rsync::Learned>>>;
+
 /// What executors have found out about a source and a target.
 #[derive(Clone, Default)]
 struct Learned {
     direct: Arc<direct::Learned>,
-    rsync: Option<Arc<rsync::Learned>>,
+    rsync: KnownOfTarget,
 }
 
 /// One mirror as the engine knows it.
@@ -111,7 +115,7 @@ impl Member {
 
     fn from(
         sync: Sync,
-        (source, mut learned): (Arc<SourceRoot>, Learned),
+        (source, learned): (Arc<SourceRoot>, Learned),
         ground: &Ground<'_>,
     ) -> Result<Self, String> {
         let Ground { log, tunnels, .. } = ground;
@@ -121,11 +125,9 @@ impl Member {
             Kind::Own => None,
             Kind::Rsync | Kind::Rsyncssh => {
                 if let Some(tunnel) = tunnel.as_ref().filter(|_| is_on_a_way(&sync)) {
-                    Some(Arc::new(through(tunnel, &sync, &source, ground)))
+                    Some(Arc::new(through(tunnel, &sync, (&source, &learned.rsync), ground)))
                 } else {
-                    let known = learned.rsync.take();
-                    let by_rsync = by_rsync(&sync, &source, known, ground)?;
-                    learned.rsync = Some(by_rsync.learned);
+                    let by_rsync = by_rsync(&sync, &source, &learned.rsync, ground)?;
                     connection = by_rsync.connection;
                     Some(by_rsync.executor)
                 }
@@ -224,10 +226,10 @@ fn is_on_a_way(sync: &Sync) -> bool {
 fn through(
     tunnel: &Arc<Tunnel>,
     sync: &Sync,
-    source: &Arc<SourceRoot>,
+    (source, known): (&Arc<SourceRoot>, &KnownOfTarget),
     ground: &Ground<'_>,
 ) -> Through {
-    let (sync, source) = (sync.clone(), Arc::clone(source));
+    let (sync, source, known) = (sync.clone(), Arc::clone(source), Arc::clone(known));
     let (here, connections) = (ground.here.clone(), Arc::clone(ground.connections));
     let (log, synced) = (ground.log.clone(), ground.synced.clone());
     Through::new(Arc::clone(tunnel), move |way| {
@@ -243,15 +245,13 @@ fn through(
             synced: synced.clone(),
             log: &log,
         };
-        Ok(by_rsync(&sync, &source, None, &ground)?.executor)
+        Ok(by_rsync(&sync, &source, &known, &ground)?.executor)
     })
 }
 
 /// Who carries out the jobs of a sync by rsync.
 struct ByRsync {
     executor: Arc<dyn Executor>,
-    /// What is found out by that.
-    learned: Arc<rsync::Learned>,
     /// Through which connection, if we make one.
     connection: Option<Connection>,
 }
@@ -261,23 +261,30 @@ struct ByRsync {
 fn by_rsync(
     sync: &Sync,
     source: &Arc<SourceRoot>,
-    learned: Option<Arc<rsync::Learned>>,
+    known: &KnownOfTarget,
     ground: &Ground<'_>,
 ) -> Result<ByRsync, String> {
     let config = rsync_config(sync, source, ground, true)?;
     let master = config.master.clone();
-    let ours = rsync::RsyncExecutor::new(rsync::RsyncConfig { learned, ..config });
-    let learned = Arc::clone(ours.learned());
+    let ours = rsync_executor(config, known);
     let Some(master) = master else {
-        return Ok(ByRsync { executor: Arc::new(ours), learned, connection: None });
+        return Ok(ByRsync { executor: Arc::new(ours), connection: None });
     };
     let config = rsync_config(sync, source, ground, false)?;
-    let known = Some(Arc::clone(&learned));
-    let users = rsync::RsyncExecutor::new(rsync::RsyncConfig { learned: known, ..config });
+    let users = rsync_executor(config, known);
     let connection = Some(master.words().concat().into());
     let (connections, log) = (Arc::clone(ground.connections), ground.log.clone());
     let executor = Arc::new(Choice { connections, master, ours, users, log });
-    Ok(ByRsync { executor, learned, connection })
+    Ok(ByRsync { executor, connection })
+}
+
+/// An executor that goes on with what is `known` of its target.
+fn rsync_executor(config: rsync::RsyncConfig, known: &KnownOfTarget) -> rsync::RsyncExecutor {
+    let learned = known.get().cloned();
+    let executor = rsync::RsyncExecutor::new(rsync::RsyncConfig { learned, ..config });
+    // Two ways may be taken for the first time at once: then one of them learns for itself.
+    let _ = known.set(Arc::clone(executor.learned()));
+    executor
 }
 
 /// How rsync is called: through a connection of ours, if that is to be shared.

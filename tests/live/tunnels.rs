@@ -111,9 +111,21 @@ fn transfers_take_the_programs_of_a_pool_in_turn() {
               , tunnel = tunnel{{ mode = 'pool', parallel = 3, readyDelay = 600
                                 , command = {{ 'sh', '-c', {command} }} }} }}"
     );
-    fs::write(far.source.join("first"), "").unwrap();
+    for number in 0..60 {
+        fs::write(far.source.join(format!("first{number}")), "").unwrap();
+    }
     let daemon = sandbox.daemon().with(["-log", "Exec", "-log", "Tunnel"]).config(&text, 1).start();
     daemon.wait_for_log("Tunnel1: 3 of 3 ready");
+    daemon.wait_mirrored(Mode::Rsync, &far.source, &far.target);
+    // Whichever way is next, it is known how much the target holds: these are few of it.
+    for name in ["a", "b"] {
+        fs::create_dir(far.target.join(name)).unwrap();
+        for number in 0..12 {
+            fs::write(far.target.join(name).join(format!("strange{number}")), "").unwrap();
+        }
+        fs::create_dir(far.source.join(name)).unwrap();
+        daemon.wait_mirrored(Mode::Rsync, &far.source, &far.target);
+    }
     for number in 0..6 {
         fs::write(far.source.join(format!("file{number}")), "").unwrap();
         daemon.wait_mirrored(Mode::Rsync, &far.source, &far.target);
