@@ -48,16 +48,34 @@ pub(super) fn at_start(setup: &Setup, files: &[PathBuf], here: &Path) -> Vec<Str
     found.extend(syncs.iter().flat_map(options::odd));
     found.extend(syncs.iter().flat_map(patterns::that_never_match));
     found.extend(syncs.iter().flat_map(patterns::that_are_misread));
-    found.extend(binaries(syncs).into_iter().filter_map(programs::missing));
+    found.extend(missing_programs(syncs));
     found
 }
 
-/// The programs that are called in the place of rsync.
-fn binaries(syncs: &[Sync]) -> BTreeSet<&OsStr> {
-    let called = syncs
+/// The syncs that call a program in the place of rsync.
+fn that_call(syncs: &[Sync]) -> impl Iterator<Item = &Sync> {
+    syncs
         .iter()
-        .filter(|sync| matches!(sync.kind, Kind::Rsync | Kind::Rsyncssh) && sync.script.is_none());
-    called.map(|sync| sync.binary.as_os_str()).collect()
+        .filter(|sync| matches!(sync.kind, Kind::Rsync | Kind::Rsyncssh) && sync.script.is_none())
+}
+
+/// These programs.
+fn binaries(syncs: &[Sync]) -> BTreeSet<&OsStr> {
+    that_call(syncs).map(|sync| sync.binary.as_os_str()).collect()
+}
+
+/// Those that are not there.
+fn missing_programs(syncs: &[Sync]) -> Vec<String> {
+    let told = |binary| {
+        let why = programs::missing(binary)?;
+        let whose = that_call(syncs).filter(|sync| sync.binary == binary);
+        Some(format!("{}: {why}", names_of(whose)))
+    };
+    binaries(syncs).into_iter().filter_map(told).collect()
+}
+
+fn names_of<'a>(syncs: impl Iterator<Item = &'a Sync>) -> String {
+    syncs.map(|sync| &*sync.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Names that several syncs have.
@@ -67,7 +85,12 @@ fn names(syncs: &[Sync]) -> Vec<String> {
         syncs.iter().map(|sync| &*sync.name).filter(|name| !seen.insert(*name)).collect();
     again
         .into_iter()
-        .map(|name| format!("several syncs have the name {name}: the log and the status can't tell which is meant"))
+        .map(|name| {
+            format!(
+                "{name}: several syncs have the name {name}: the log and the status can't tell \
+                 which is meant"
+            )
+        })
         .collect()
 }
 
@@ -208,8 +231,8 @@ fn mirrors(sync: &Sync, path: &Path) -> bool {
 fn remote(syncs: &[Sync]) -> Vec<String> {
     let names = |odd: &dyn Fn(&Sync) -> bool| {
         let odd = syncs.iter().filter(|sync| place::is_remote(&sync.target) && odd(sync));
-        let names: Vec<&str> = odd.map(|sync| &*sync.name).collect();
-        (!names.is_empty()).then(|| names.join(", "))
+        let names = names_of(odd);
+        (!names.is_empty()).then_some(names)
     };
     let hasty = names(&|sync| matches!(sync.pace, Pace::Fixed { delay, .. } if delay.is_zero()));
     let faint = names(&|sync| sync.init && !sync.insists());

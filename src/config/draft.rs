@@ -20,7 +20,7 @@ use mirror_core::{
         options::{DeletePolicy, ListForm, RsyncOptions},
     },
     queue::{OpenWait, Pace},
-    settings::Base,
+    settings::{self, Base, Table as Names, Takes},
     tunnel,
 };
 use mlua::{Table, Value};
@@ -103,9 +103,9 @@ impl Draft<'_> {
             script: self.script(fields)?,
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
-        let mut warnings = words.warnings;
-        warnings.extend(without_effect(&direct.ignored)?);
+        let mut warnings = [words.warnings, without_effect(&direct.ignored)?].concat();
         warnings.extend(odd_delete(ours).into_iter().chain(odd_binary(ours, &sync.binary, kind)));
+        warnings.append(&mut odd_switches(fields, self.base)?);
         Ok((sync, warnings))
     }
 
@@ -308,21 +308,23 @@ fn refuse_undecided(filter: &Filter) -> Result<(), Fault> {
 
 /// A warning for what has no effect in direct. What protects something is refused.
 fn without_effect(ignored: &[Ignored]) -> Result<Vec<String>, Fault> {
+    // A word of several letters may be there several times.
     let names = |protects: bool| {
         let found = ignored.iter().filter(|ignored| ignored.protects == protects);
-        found.map(|ignored| &*ignored.name).collect::<Vec<_>>().join(", ")
+        let mut names: Vec<&str> = found.map(|ignored| &*ignored.name).collect();
+        names.dedup();
+        names
     };
-    let (refused, idle) = (names(true), names(false));
+    let (refused, idle) = (names(true).join(", "), names(false));
     if !refused.is_empty() {
-        let and = if idle.is_empty() { String::new() } else { format!(" (nor {idle})") };
+        let and =
+            if idle.is_empty() { String::new() } else { format!(" (nor {})", idle.join(", ")) };
         return Err(Fault::Lua(format!(
             "default.direct can't do what {refused} says{and}, and without it something of the target \
              could be lost: use default.rsync, or leave it out"
         )));
     }
-    let told =
-        ignored.iter().map(|ignored| format!("{} has no effect in default.direct", ignored.name));
-    Ok(told.collect())
+    Ok(idle.into_iter().map(|name| format!("{name} has no effect in default.direct")).collect())
 }
 
 /// The name of the table for the exit codes of rsync.
@@ -369,6 +371,25 @@ fn odd_delete(fields: Fields<'_>) -> Option<String> {
         "delete = {named} deletes nothing, as all but true, \"startup\" and \"running\": write \
          delete = false or delete = true"
     ))
+}
+
+/// Switches that look like off, and are on.
+fn odd_switches(fields: Fields<'_>, base: Base) -> Result<Vec<String>, Fault> {
+    let switches = |table| {
+        settings::of(table).filter(move |it| {
+            it.is_for(base) && matches!(it.takes, Takes::Flag | Takes::FlagOrFunction)
+        })
+    };
+    let mut found: Vec<_> =
+        switches(Names::Sync).filter_map(|it| fields.odd_switch(it.name)).collect();
+    if base != Base::Own
+        && let Some(rsync) = fields.table("rsync")?
+    {
+        let rsync = Fields::new(&rsync, "rsync.");
+        let of_rsync = settings::of(Names::Rsync).filter(|it| it.takes == Takes::Flag);
+        found.extend(of_rsync.filter_map(|it| rsync.odd_switch(it.name)));
+    }
+    Ok(found)
 }
 
 /// A program in the place of rsync that is never called, or may expect to be called as by the

@@ -32,6 +32,23 @@ impl<'a> Fields<'a> {
         !matches!(self.value(name), Value::Nil | Value::Boolean(false))
     }
 
+    /// A warning for a switch that is on though its value looks like off.
+    pub(super) fn odd_switch(self, name: &str) -> Option<String> {
+        let named = match self.value(name) {
+            Value::Integer(0) | Value::Number(0.0) => "0".into(),
+            Value::String(text) => {
+                let word = text.to_string_lossy().trim().to_ascii_lowercase();
+                let is_off = matches!(&*word, "" | "0" | "false" | "no" | "off" | "nil" | "none");
+                is_off.then(|| quoted(&text.as_bytes()))?
+            }
+            _ => return None,
+        };
+        let name = [self.path, name].concat();
+        Some(format!(
+            "{name} = {named} is on, as all but false and nil: write {name} = false or {name} = true"
+        ))
+    }
+
     /// A text, or a number as it is written. `false` is nothing.
     pub(super) fn text(self, name: &str) -> Result<Option<Vec<u8>>, String> {
         match self.value(name) {
@@ -202,6 +219,23 @@ mod tests {
             let why = "rsync.c must be a list of texts, not of a table";
             assert_eq!(fields.texts("c"), Err(why.into()));
             assert_eq!(fields.texts("d"), Err("type for rsync.d must be table or string".into()));
+        });
+    }
+
+    #[test]
+    fn a_switch_that_looks_like_off_is_told() {
+        with("a = 'No', b = 0, c = '', d = 'yes', e = false, f = 1, g = 0.0, h = true", |fields| {
+            let told = |name| fields.odd_switch(name);
+            assert_eq!(
+                told("a").unwrap(),
+                "rsync.a = \"No\" is on, as all but false and nil: write rsync.a = false or rsync.a = true"
+            );
+            for (name, is_odd) in
+                [("b", true), ("c", true), ("d", false), ("e", false), ("f", false), ("g", true)]
+            {
+                assert_eq!(told(name).is_some(), is_odd, "{name}");
+            }
+            assert_eq!((told("h"), told("nope")), (None, None));
         });
     }
 

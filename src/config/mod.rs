@@ -186,8 +186,11 @@ fn read(host: &Host, front: &Table, request: &Request) -> Result<Loaded, Refusal
     let values: Table = front.get("values").map_err(|error| bug(&error))?;
     let value_places: Table = front.get("value_places").map_err(|error| bug(&error))?;
     let (daemon, faults) = whole::daemon(&values, request);
-    let told = |(name, fault)| told_of_value(host, request, &value_places, (name, fault));
+    let place_of = |name| place_of_value(host, &value_places, name);
+    let told = |(name, fault)| lines_of(request, &place_of(name), name, fault);
     let mut wrong: Vec<_> = faults.into_iter().flat_map(told).collect();
+    let odd = whole::odd(&values).map(|(name, why)| format!("{}{why}", place_of(name)));
+    let warnings = odd.collect();
     let insist = whole::insist(&values, request);
     // With it a sync waits until its source is there.
     wrong.extend(host.awaited().into_iter().filter(|_| !insist));
@@ -197,7 +200,7 @@ fn read(host: &Host, front: &Table, request: &Request) -> Result<Loaded, Refusal
     let setup = Setup { daemon, syncs: Vec::new(), tunnels };
     let files = request.scripts.iter().chain(&request.file).cloned().collect();
     let places = Places::new(&request.here, files);
-    let mut loaded = Loaded { setup, warnings: Vec::new(), places, scripts: None };
+    let mut loaded = Loaded { setup, warnings, places, scripts: None };
     let syncs: Table = front.get("syncs").map_err(|error| bug(&error))?;
     for (made, number) in syncs.sequence_values::<Table>().zip(1..) {
         let made = made.map_err(|error| bug(&error))?;
@@ -230,6 +233,7 @@ fn read_or_note(
 ) -> Result<(Sync, Vec<String>), Vec<String>> {
     let place: String = made.get("place").unwrap_or_default();
     let mut lines = Vec::new();
+    let mut left_out = Vec::new();
     loop {
         let fault = match read_sync(setup, request, (made, number), insist) {
             Ok(read) if lines.is_empty() => return Ok(read),
@@ -239,13 +243,12 @@ fn read_or_note(
         let key = fault.key();
         let told = told(host, request, &place, fault);
         // What is left out may be missed next.
-        if lines.ends_with(&told) {
+        if lines.ends_with(&told) || key.as_ref().is_some_and(|key| left_out.contains(key)) {
             return Err(lines);
         }
         lines.extend(told);
-        if !key.is_some_and(|key| leave_out(made, &key)) {
-            return Err(lines);
-        }
+        let Some(key) = key.filter(|key| leave_out(made, key)) else { return Err(lines) };
+        left_out.push(key);
     }
 }
 
@@ -258,18 +261,12 @@ fn told(host: &Host, request: &Request, place: &str, fault: Fault) -> Vec<String
     lines_of(request, &place, key.as_deref().unwrap_or("this sync"), fault)
 }
 
-/// What is wrong with one of the `settings`, as lines for people.
-fn told_of_value(
-    host: &Host,
-    request: &Request,
-    value_places: &Table,
-    (name, fault): (&str, Fault),
-) -> Vec<String> {
+/// Where one of the `settings` stands.
+fn place_of_value(host: &Host, value_places: &Table, name: &str) -> String {
     let of = value_places.get::<Table>(name);
     let text = |key| of.as_ref().ok().and_then(|of| of.get::<String>(key).ok());
     let place = text("place").unwrap_or_default();
-    let place = text("key").map_or(place.clone(), |key| host.place_of_key(&place, &key));
-    lines_of(request, &place, name, fault)
+    text("key").map_or(place.clone(), |key| host.place_of_key(&place, &key))
 }
 
 /// Says at which place what is wrong.

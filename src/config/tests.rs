@@ -753,6 +753,41 @@ fn all_that_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
+fn a_target_that_is_no_text_is_told_once() {
+    fails(
+        "sync{ default.rsync, source='@/src', target={'h:', 'i:'} }",
+        "@/conf.lua:1: target must be a text, not a table",
+    );
+}
+
+#[test]
+fn switches_that_look_like_off_are_told_with_their_lines() {
+    let text = "settings{ insist = true,
+            nodaemon = 'no' }
+        sync{ default.rsync, source='@/src', target='/t',
+            init = 'false',
+            rsync = { archive = true,
+                perms = 0 } }
+        sync{ source='@/src', onMove = 'false', onCreate = 'true', subdirs = 'off' }";
+    let trial = Trial::new(text.as_bytes());
+    let warnings = trial.load().unwrap().warnings;
+    let here = trial.request.here.to_str().unwrap();
+    let starts: Vec<_> = warnings
+        .iter()
+        .map(|warning| warning.replace(here, "@").split_once(" is on").unwrap().0.to_owned())
+        .collect();
+    assert_eq!(
+        starts,
+        [
+            "@/conf.lua:2: nodaemon = \"no\"",
+            "@/conf.lua:4: Sync1: init = \"false\"",
+            "@/conf.lua:6: Sync1: rsync.perms = 0",
+            "@/conf.lua:7: Sync2: subdirs = \"off\"",
+        ]
+    );
+}
+
+#[test]
 fn what_is_checked_at_once_is_refused_at_once() {
     let a = "default.rsync, source='@/src', target='h:'";
     for mode in ["CloseWrite", "Modify", "CloseWrite or Modify", ""] {

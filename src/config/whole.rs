@@ -57,6 +57,14 @@ pub(super) fn daemon(values: &Table, request: &Request) -> (Daemon, Vec<(&'stati
     (daemon, wrong.0)
 }
 
+/// Switches that look like off, and are on.
+pub(super) fn odd(values: &Table) -> impl Iterator<Item = (&'static str, String)> {
+    let switches = settings::of(Names::Settings).filter(|setting| setting.takes == Takes::Flag);
+    switches.filter_map(|setting| {
+        Some((setting.name, Fields::new(values, "").odd_switch(setting.name)?))
+    })
+}
+
 /// What is wrong with settings.
 struct Wrong(Vec<(&'static str, Fault)>);
 
