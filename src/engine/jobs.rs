@@ -450,6 +450,7 @@ mod tests {
                     directory: place.path().into(),
                     environment: Vec::new(),
                     output: ChildOutput::Null,
+                    at_our_end: Signal::TERM,
                 },
                 call: Call { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None },
                 log: Log::default(),

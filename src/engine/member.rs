@@ -18,6 +18,8 @@ use mirror_core::{
     },
 };
 
+use rustix::process::Signal;
+
 use super::{line::Line, synced::Synced, tunnels::Tunnels};
 use crate::{
     exec::{
@@ -345,7 +347,13 @@ fn hook_program(sync: &Sync, binary: OsString, log: &Log) -> Program {
         ("LSYNCD_TARGET".into(), OsString::from_vec(target.to_vec())),
     ];
     let output = ChildOutput::Log(log.clone());
-    Program { binary, directory: sync.source.clone(), environment, output }
+    Program {
+        binary,
+        directory: sync.source.clone(),
+        environment,
+        output,
+        at_our_end: Signal::TERM,
+    }
 }
 
 /// Who repeats renames at the target of `default.rsyncssh`. Nobody if it is not sure that a shell

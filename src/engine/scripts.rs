@@ -11,6 +11,8 @@ use mirror_core::{
     plan::rsync::Call as Words,
 };
 
+use rustix::process::Signal;
+
 use super::{Engine, Inbox, Message, here, jobs::Spawn, member::Ground};
 use mirror_linux::entries::ReadBuffer;
 use rustix::fs::FileType;
@@ -148,8 +150,13 @@ impl Engine {
     fn spawn(&mut self, spawn: Wanted) {
         let Wanted { job, program, words, stdin } = spawn;
         let output = ChildOutput::Inherit(self.log.clone());
-        let program =
-            Program { binary: program, directory: here(), environment: Vec::new(), output };
+        let program = Program {
+            binary: program,
+            directory: here(),
+            environment: Vec::new(),
+            output,
+            at_our_end: Signal::TERM,
+        };
         let call = Words { args: words, stdin };
         self.jobs.spawn(Spawn { job, program, call, log: self.log.clone() });
     }

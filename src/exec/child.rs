@@ -118,6 +118,8 @@ pub struct Program {
     pub environment: Vec<(OsString, OsString)>,
     /// Where its output goes.
     pub output: ChildOutput,
+    /// What it gets when this process is gone, however that came about.
+    pub at_our_end: Signal,
 }
 
 impl Program {
@@ -234,7 +236,7 @@ impl Program {
         command.current_dir(&self.directory);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(call.args.iter().map(|word| OsStr::from_bytes(word)));
-        end_with_thread(&mut command, Signal::TERM);
+        end_with_thread(&mut command, self.at_our_end);
         command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn()
     }
 }
@@ -462,7 +464,13 @@ mod tests {
     use super::*;
 
     fn shell(output: ChildOutput) -> Program {
-        Program { binary: "sh".into(), directory: "/".into(), environment: Vec::new(), output }
+        Program {
+            binary: "sh".into(),
+            directory: "/".into(),
+            environment: Vec::new(),
+            output,
+            at_our_end: Signal::TERM,
+        }
     }
 
     /// Runs `script` with a shell, and gives the end and the lines.
@@ -494,6 +502,7 @@ mod tests {
             directory: "/".into(),
             environment: Vec::new(),
             output: ChildOutput::Log(log),
+            at_our_end: Signal::TERM,
         };
         let script = b"echo one; echo two >&2; printf three";
         let call = Call { args: vec![b"-c".to_vec(), script.to_vec()], stdin: None };
@@ -574,6 +583,7 @@ mod tests {
             directory: "/".into(),
             environment: vec![("RSYNC".into(), rsync.into())],
             output: ChildOutput::Null,
+            at_our_end: Signal::TERM,
         };
         let script = format!("\"$RSYNC\" -c '{script}'; exit $?");
         let call = Call { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None };
@@ -631,6 +641,7 @@ mod tests {
             directory: "/".into(),
             environment: Vec::new(),
             output: ChildOutput::Null,
+            at_our_end: Signal::TERM,
         };
         let call = Call { args: vec![], stdin: None };
         let end = program.run(&call, &Stop::default(), &mut |_| ());

@@ -130,6 +130,7 @@ mod tests {
 
     use super::*;
     use crate::exec::child::ChildOutput;
+    use rustix::process::Signal;
 
     /// Who does nothing, and says that.
     struct Says(Outcome);
@@ -162,6 +163,7 @@ mod tests {
             directory: "/".into(),
             environment: vec![("LSYNCD_SYNC".into(), "Sync1".into())],
             output: ChildOutput::Null,
+            at_our_end: Signal::TERM,
         };
         let hooked = Hooked {
             inner: Arc::new(Says(outcome)),

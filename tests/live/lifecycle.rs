@@ -281,6 +281,32 @@ fn no_child_outlives_a_daemon_that_is_killed() {
     wait_until("the child ends", String::new, || seen().map_or(true, |it| it.contains(") Z")));
 }
 
+/// What an rsync of a killed daemon still wrote would come in between what the next one writes.
+#[test]
+fn nothing_is_written_when_the_daemon_was_killed() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    for number in 0..20_000 {
+        fs::write(source.join(format!("file{number}")), "").unwrap();
+    }
+    let mut daemon = sandbox.daemon().mirror(Mode::Rsync, &source, &target).start();
+    let count = || fs::read_dir(&target).unwrap().count();
+    daemon.wait_until("some are there", || count() > 1000);
+    daemon.signal(Signal::KILL);
+    daemon.wait_end();
+    let before = count();
+    let of_target = target.to_str().unwrap().to_owned();
+    let runs = || {
+        let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let mut lines = processes.filter_map(|it| fs::read(it.path().join("cmdline")).ok());
+        lines.any(|line| String::from_utf8_lossy(&line).contains(&of_target))
+    };
+    wait_until("all of its processes end", String::new, || !runs());
+    // In half a second it was 700 and more.
+    assert!(count() < before + 300, "{before} files and {} later", count());
+}
+
 fn a_log_in_the_watched_tree_does_not_feed_itself(mode: Mode) {
     let sandbox = Sandbox::new();
     let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));

@@ -31,6 +31,7 @@ use mirror_core::{
         target::Target,
     },
 };
+use rustix::process::Signal;
 
 use super::{
     Executor,
@@ -127,6 +128,8 @@ impl RsyncExecutor {
                 directory: config.directory,
                 environment: remote_shell.collect(),
                 output: config.output,
+                // At a SIGTERM it waits for 0.4 s before it ends its other processes, which go on writing.
+                at_our_end: Signal::KILL,
             },
             master: config.master,
             codes: config.codes,

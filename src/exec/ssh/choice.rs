@@ -15,6 +15,8 @@ use mirror_core::{
     plan::rsync::Call,
 };
 
+use rustix::process::Signal;
+
 use super::{Connections, Master, channel::Route, lock};
 use crate::{
     exec::{
@@ -148,6 +150,7 @@ fn control_path_of_user(route: &Route, limit: Duration, stop: &Stop) -> Result<O
         directory: env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         environment: Vec::new(),
         output: ChildOutput::Null,
+        at_our_end: Signal::TERM,
     };
     let args = words.chain(["-G".into(), route.host.clone()]).map(OsString::into_vec).collect();
     let until = Instant::now() + limit;

@@ -11,6 +11,8 @@ use std::{
 
 use mirror_core::{path::Escaped, plan::rsync::Call};
 
+use rustix::process::Signal;
+
 use super::channel::Route;
 use crate::{
     exec::{
@@ -45,8 +47,13 @@ impl Login {
         let mut command = route.command.iter().chain(words).cloned();
         let binary = command.next().unwrap_or_default();
         let args = command.chain([route.host.clone()]).map(OsString::into_vec).collect();
-        let program =
-            Program { binary, directory, environment: Vec::new(), output: ChildOutput::Log(log) };
+        let program = Program {
+            binary,
+            directory,
+            environment: Vec::new(),
+            output: ChildOutput::Log(log),
+            at_our_end: Signal::TERM,
+        };
         let told = login.clone();
         let stay = move || {
             let why = run(&program, &Call { args, stdin: None }, &told.stop);
