@@ -53,7 +53,7 @@ fn measure(
     let meter = Meter::start("covered");
     let watch = Watch::start(preference, Log::default(), wake)?;
     let skip = Arc::new(|path: &mirror_core::path::TreePath| path.as_bytes().starts_with(b"skip"));
-    watch.cover(Tree { mirror: MirrorId(0), root: root.clone(), skip, exact: None });
+    watch.cover(Tree { mirror: MirrorId(0), root: root.clone(), skip, exact: None }, None);
     wait(&watch, &woken, |told| matches!(told, Told::Covered { .. }))?;
     meter.stop();
     for (id, name) in [(1, "storm"), (2, "skip")] {

@@ -3,6 +3,7 @@
 //! The engine's thread owns the fleet, so there is no lock. It decides nothing: the fleet does.
 
 mod calendar;
+mod follow;
 mod jobs;
 mod line;
 mod member;
@@ -79,6 +80,8 @@ pub enum Message {
     Descriptor(RawFd, Ready),
     /// A function is to be called for a batch that is on the target.
     Synced(Question),
+    /// The name of the source of this mirror may lead elsewhere.
+    Elsewhere(MirrorId),
 }
 
 /// The door to the engine, for those that have something to tell.
@@ -195,7 +198,7 @@ impl Engine {
             log,
             started: Instant::now(),
         };
-        engine.seat_scripts(&names, false);
+        engine.seat_scripts(&names, |_| false);
         engine.carry_out_orders();
         engine.plan_calendar();
         engine.ignore_own_files();
@@ -292,13 +295,20 @@ impl Engine {
         let now = self.now();
         match message {
             Message::Watch => {
+                let mut elsewhere = Vec::new();
                 for told in self.watch.take() {
-                    if let Some(input) = self.translate(told) {
+                    if let Told::Elsewhere(mirror) = told {
+                        elsewhere.push(mirror);
+                    } else if let Some(input) = self.translate(told) {
                         self.touch_status();
                         self.fleet.handle(input, now, effects);
                     }
                 }
+                if !elsewhere.is_empty() {
+                    self.follow(&elsewhere, effects);
+                }
             }
+            Message::Elsewhere(mirror) => self.follow(&[mirror], effects),
             Message::Input(Input::Signal(Signal::Hangup))
                 if self.reload.is_some() && self.fleet.is_running() =>
             {
@@ -354,7 +364,7 @@ impl Engine {
                 Some(Input::Covered(mirror))
             }
             Told::CannotCover { mirror, why } => Some(Input::CannotCover { mirror, why }),
-            Told::Drained(_) => None,
+            Told::Drained(_) | Told::Elsewhere(_) => None,
             Told::Listed(inventory) => {
                 let now = self.now();
                 self.status.as_mut()?.hear(inventory, now);
@@ -371,14 +381,17 @@ impl Engine {
         let filter = Arc::clone(&member.sync.filter);
         let script = member.sync.script.as_ref();
         let only_root = script.is_some_and(|script| !script.subdirectories);
-        self.watch.cover(Tree {
+        let given = &member.sync.given;
+        let has_links = !self.daemon.onepass && given != member.source.path();
+        let tree = Tree {
             mirror: id,
             root: member.source.path().to_owned(),
             skip: Arc::new(move |path: &TreePath| {
                 (only_root && !path.is_root()) || filter.prunes(path)
             }),
             exact: script.map(|script| script.writes),
-        });
+        };
+        self.watch.cover(tree, has_links.then(|| given.clone()));
         Ok(())
     }
 
@@ -389,6 +402,8 @@ impl Engine {
                 Effect::Cover(mirror) => {
                     if let Err(why) = self.cover(mirror) {
                         self.answers.push(Input::CannotCover { mirror, why });
+                        // Nobody watches over its name now.
+                        self.inbox.send(Message::Elsewhere(mirror));
                     }
                 }
                 Effect::Uncover(mirror) => self.watch.uncover(mirror),

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use mirror_core::{
@@ -13,11 +13,12 @@ use mirror_core::{
     guard::ReplacedSource,
     mirror::{Insist, Settings, scripted::Reset},
     notice::MirrorId,
-    path::Escaped,
 };
 
 use super::{
-    Engine, here,
+    Engine,
+    follow::follow_link,
+    here,
     member::{Ground, Member, rules},
     roster::Roster,
     synced::Synced,
@@ -25,8 +26,7 @@ use super::{
     words::{self, Counts},
 };
 use crate::{
-    exec::trusted::{self, Refused},
-    report::{Category, Log},
+    report::Category,
     script::Scripts,
     setup::{Daemon, Setup, Sync},
 };
@@ -59,7 +59,7 @@ pub struct Reload {
 }
 
 /// What becomes of one sync of the new setup.
-enum Slot {
+pub(super) enum Slot {
     /// It is the same as this one, but for the name.
     Kept(MirrorId, String),
     /// It differs from this one in nothing that says what the target has to hold.
@@ -125,7 +125,8 @@ impl Engine {
         words::say_reloaded(&self.log, counts);
     }
 
-    fn replace(&mut self, slots: Vec<Slot>, effects: &mut Vec<Effect>) -> Counts {
+    /// Replaces the mirrors by these, in their order, and tells of it.
+    pub(super) fn replace(&mut self, slots: Vec<Slot>, effects: &mut Vec<Effect>) -> Counts {
         let kept: BTreeSet<MirrorId> = slots.iter().filter_map(Slot::kept).collect();
         let ended = self.roster.iter().count() - kept.len();
         let changed = slots.iter().filter(|slot| matches!(slot, Slot::Changed(..))).count();
@@ -157,7 +158,7 @@ impl Engine {
                 Slot::New(member) => self.roster.add(*id, *member),
             }
         }
-        self.seat_scripts(&names, true);
+        self.seat_scripts(&names, |mirror| !kept.contains(&mirror));
         self.carry_out_orders();
         self.roster.line_up(names);
         counts
@@ -200,10 +201,8 @@ impl Slot {
             Self::Changed(id, member) => (member, roster.get(*id)),
             Self::New(member) => {
                 let sync = &member.sync;
-                let is_like = |it: &&Member| {
-                    it.sync.source == sync.source
-                        || (&it.sync.given, &it.sync.target) == (&sync.given, &sync.target)
-                };
+                let is_like =
+                    |it: &&Member| it.sync.source == sync.source || are_named_alike(&it.sync, sync);
                 let before = roster.iter().map(|(_, it)| it).filter(is_like);
                 (member, before.max_by_key(|it| route(&it.sync) == route(&member.sync)))
             }
@@ -241,40 +240,16 @@ impl Slot {
     }
 }
 
-/// The name of a source may lead to another directory than before.
-///
-/// What was a directory in its path and is a symbolic link now is not followed, nor is a link that
-/// a less trusted user could have put there: then the source stays where it was, and is waited for.
-/// A link of the user's own that was there before is followed: what it leads to replaces the source.
-fn follow_link(sync: &mut Sync, roster: &Roster, log: &Log) {
-    let is_moved = |it: &&Sync| {
-        (&it.given, &it.target, it.kind) == (&sync.given, &sync.target, sync.kind)
-            && it.source != sync.source
-    };
-    let Some(before) = roster.iter().map(|(_, it)| &it.sync).find(is_moved) else { return };
-    let text = |path: &Path| Escaped(path.as_os_str().as_bytes()).to_string();
-    let (given, now, name) = (text(&sync.given), text(&sync.source), &sync.name);
-    let is_new_link = before.source.canonicalize().is_ok_and(|now| now == sync.source);
-    let why = match trusted::find(&sync.given) {
-        _ if is_new_link => "a directory in its path is a symbolic link now".to_owned(),
-        Err(refused @ Refused::Planted(_)) => refused.to_string(),
-        Ok(_) | Err(Refused::System(_)) => {
-            let text = format_args!("source {given} leads to {now} now: full transfer ({name})");
-            return log.say(Category::Warn, text);
-        }
-    };
-    log.say(
-        Category::Warn,
-        format_args!("source {given} leads to {now}, and stays where it was: {why} ({name})"),
-    );
-    sync.source.clone_from(&before.source);
-}
-
 /// From where to where.
 type Route = (PathBuf, OsString);
 
 fn route(sync: &Sync) -> Route {
     (sync.source.clone(), sync.target.clone())
+}
+
+/// Returns true if the two name their sources alike, wherever that leads, and have one target.
+fn are_named_alike(one: &Sync, other: &Sync) -> bool {
+    (&one.given, &one.target) == (&other.given, &other.target)
 }
 
 /// A script is never the same: it is in another state of Lua.
@@ -353,8 +328,9 @@ fn joins(member: &Member, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Entrant
     let leaving: Vec<_> = roster.all().filter(|(id, _)| !kept.contains(id)).collect();
     let after = leaving.iter().filter(|(_, it)| overlap(&it.sync.target, &sync.target));
     // What waited in the one before, and what happens until the new one is watched, is in no
-    // queue.
-    let succeeds = leaving.iter().any(|(_, it)| route(&it.sync) == route(sync));
+    // queue; and if the name leads elsewhere, all of it may be another.
+    let is_before = |it: &Sync| route(it) == route(sync) || are_named_alike(it, sync);
+    let succeeds = leaving.iter().any(|(_, it)| is_before(&it.sync));
     let settings = match member.charter() {
         Charter::Built(settings) => {
             let init = settings.init || succeeds;

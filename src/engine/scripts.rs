@@ -27,13 +27,17 @@ use crate::{
 };
 
 impl Engine {
-    /// The mirrors of the syncs, in their order, are these. A script whose mirror begins after a
-    /// reload tries its beginning again if that fails, as nobody looks on.
-    pub(super) fn seat_scripts(&mut self, mirrors: &[MirrorId], is_reload: bool) {
+    /// The mirrors of the syncs, in their order, are these. A script whose mirror begins late, as
+    /// after a reload, tries its beginning again if that fails, as nobody looks on.
+    pub(super) fn seat_scripts(
+        &mut self,
+        mirrors: &[MirrorId],
+        is_late: impl Fn(MirrorId) -> bool,
+    ) {
         let Some(scripts) = &mut self.scripts else { return };
         for (number, &mirror) in (1..).zip(mirrors) {
             let insists = self.roster.get(mirror).is_some_and(|member| member.sync.insists());
-            scripts.assign(number, Seat { mirror, insists: is_reload || insists });
+            scripts.assign(number, Seat { mirror, insists: insists || is_late(mirror) });
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
@@ -247,6 +248,50 @@ fn a_job_that_does_not_listen_is_killed_and_its_heir_begins() {
     running.place.wait_until("begun", || !running.place.path("hangs").exists());
     running.reload(Ok(setup([Sync { delete: DeletePolicy::Never, ..a }])));
     running.wait_for_log("finished.");
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_while_a_job_runs_is_followed_when_that_has_ended() {
+    let place = Place::new();
+    let script = format!(
+        "#!/bin/sh\ncd '{}'\n\
+         trap 'while [ ! -e may-end ]; do sleep 0.02; done; echo end >>calls; exit 20' TERM\n\
+         echo begin $* >>calls\n\
+         while [ -e hangs ]; do sleep 0.02; done\n\
+         echo end >>calls\n",
+        place.path("").display()
+    );
+    let binary = executable(&place.path("rsync.sh"), &script);
+    place.write("hangs");
+    let link = place.path("link");
+    symlink("a", &link).unwrap();
+    let delay = Duration::ZERO;
+    let a = Sync {
+        kind: Kind::Rsync,
+        binary: binary.into(),
+        given: link.clone(),
+        init: false,
+        pace: Pace::Fixed { delay, max_waiting: 1 },
+        ..place.sync("a")
+    };
+    let direct = Sync { kind: Kind::Direct, name: "b".into(), ..a.clone() };
+    let running = Running::start(place, [a, direct]);
+    running.place.wait_until("watched", || running.said(" is watched: ") == 2);
+    let calls = || fs::read_to_string(running.place.path("calls")).unwrap_or_default();
+    running.place.write("a/new");
+    running.place.wait_until("begun", || calls().starts_with("begin"));
+    running.place.write("b/of b");
+    let next = running.place.path("next");
+    symlink("b", &next).unwrap();
+    fs::rename(&next, &link).unwrap();
+    running.place.wait_until("followed", || running.said(": it is followed (") == 2);
+    assert_eq!(running.said("has changed (source) and begins anew"), 2);
+    assert!(!calls().contains("/b/"));
+    running.place.write("may-end");
+    fs::remove_file(running.place.path("hangs")).unwrap();
+    running.place.wait_until("done", || calls().contains("/b/") && calls().ends_with("end\n"));
+    running.wait_for_file("of-a/of b");
+    assert_eq!(running.said("is kept"), 0);
 }
 
 /// Writes a program. Were it written by this process, a test that forks meanwhile would keep it from

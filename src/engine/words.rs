@@ -114,7 +114,9 @@ pub(super) fn say_reloaded(log: &Log, counts: Counts) {
 /// Tells which syncs end with a reload, and which begin: first those that do both.
 pub(super) fn say_exchanged(log: &Log, mut ended: Vec<&Sync>, begun: &[&Sync]) {
     for sync in begun {
-        let is_like = |it: &&Sync| (&it.source, &it.target) == (&sync.source, &sync.target);
+        let is_like = |it: &&Sync| {
+            it.target == sync.target && (it.source == sync.source || it.given == sync.given)
+        };
         let before = ended.iter().position(is_like).map(|at| ended.remove(at));
         let text = match before {
             None => "is new and begins".into(),
@@ -146,6 +148,7 @@ fn changes(was: &Sync, is: &Sync) -> String {
     let was_rsync = RsyncOptions { rules, delete, ..was.rsync.clone() };
     let all = [
         ("kind", was.kind != is.kind),
+        ("source", was.source != is.source),
         ("delay", was.pace != is.pace),
         ("insist", was.insist != is.insist),
         ("init", was.init != is.init),

@@ -40,7 +40,7 @@ struct Known {
     agreed: Option<Agreed>,
     /// What stood there when a person said that this is right.
     accepted: Option<Agreed>,
-    /// Whether it was told that the name which the user gave leads elsewhere.
+    /// Whether the name that the user gave leads elsewhere, which was told.
     is_elsewhere: bool,
 }
 
@@ -58,6 +58,7 @@ pub struct Rules {
 /// The directory that a source was taken to be.
 #[derive(Clone, Debug)]
 struct Agreed {
+    path: PathBuf,
     instance: Instance,
     file_system: FileSystem,
     /// The mount in which it lies: where that is, and which directory is mounted there.
@@ -90,6 +91,8 @@ enum Remounted {
     OtherFileSystem(Option<PathBuf>),
     /// Another directory of the same file system is mounted here.
     OtherDirectory(PathBuf),
+    /// The name leads to another place, which lies in the mount at `is`.
+    Elsewhere { was: PathBuf, is: PathBuf },
 }
 
 /// Which directory it is, among those of this moment.
@@ -225,14 +228,14 @@ impl SourceRoot {
         Ok(dir)
     }
 
-    /// Tells once when the name that the user gave leads to another directory.
+    /// Tells once when the name that the user gave leads to another directory, where nobody could
+    /// watch over that.
     fn tell_elsewhere(&self, log: &Log) {
-        let mut known = self.known();
-        let Some(given) = &known.rules.given else { return };
+        let Some(given) = self.known().rules.given.clone() else { return };
         let now = given.canonicalize().ok().filter(|now| *now != self.path);
-        if let Some(now) = now.as_ref().filter(|_| !known.is_elsewhere) {
+        if let (true, Some(now)) = (self.is_newly_elsewhere(now.is_some()), now) {
             let text = |path: &Path| Escaped(path.as_os_str().as_bytes()).to_string();
-            let (given, path, now) = (text(given), text(&self.path), text(now));
+            let (given, path, now) = (text(&given), text(&self.path), text(&now));
             log.say(
                 Category::Warn,
                 format_args!(
@@ -240,7 +243,19 @@ impl SourceRoot {
                 ),
             );
         }
-        known.is_elsewhere = now.is_some();
+    }
+
+    /// Notes whether the name that the user gave leads elsewhere. Returns true if it does and did not
+    /// before.
+    pub fn is_newly_elsewhere(&self, is_elsewhere: bool) -> bool {
+        let was_elsewhere = std::mem::replace(&mut self.known().is_elsewhere, is_elsewhere);
+        is_elsewhere && !was_elsewhere
+    }
+
+    /// Returns true if a directory was taken for it, by this one or by the one before.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known().agreed.is_some()
     }
 
     /// What was a mount inside the source in this run, and is not mounted now.
@@ -308,8 +323,14 @@ impl Known {
         if self.accepted.as_ref().is_some_and(is_it) {
             return Some(Succession::Accepted);
         }
-        let is_mounted =
-            matches!(why, Remounted::OtherFileSystem(Some(_)) | Remounted::OtherDirectory(_));
+        let is_mounted = match why {
+            Remounted::OtherFileSystem(Some(_)) | Remounted::OtherDirectory(_) => true,
+            // In the place of a mount that was one.
+            Remounted::Elsewhere { was, is } => was.parent().is_some() && is.parent().is_some(),
+            Remounted::OtherFileSystem(None) | Remounted::Unmounted(_) | Remounted::Covered(_) => {
+                false
+            }
+        };
         let is_right = is_mounted && self.rules.replaced == ReplacedSource::Budget;
         is_right.then_some(Succession::Snapshot)
     }
@@ -321,7 +342,8 @@ impl Agreed {
             let instance = Instance::at(above).ok().filter(Instance::is_mount_root)?;
             Some((above.to_owned(), instance.node().clone()))
         });
-        Ok(Self { instance: Instance::of(dir)?, file_system: FileSystem::of(dir)?, mount })
+        let (instance, file_system) = (Instance::of(dir)?, FileSystem::of(dir)?);
+        Ok(Self { path: path.to_owned(), instance, file_system, mount })
     }
 
     /// Tells what `now` is, which stands where this one was.
@@ -330,7 +352,9 @@ impl Agreed {
             && was != is
         {
             let is_deeper = is.starts_with(was);
-            return Err(if is_deeper {
+            return Err(if self.path != now.path {
+                Remounted::Elsewhere { was: was.clone(), is: is.clone() }
+            } else if is_deeper {
                 Remounted::Covered(is.clone())
             } else {
                 Remounted::Unmounted(was.clone())
@@ -367,6 +391,14 @@ impl fmt::Display for Remounted {
             Self::OtherFileSystem(None) => f.write_str("it is on another file system than before"),
             Self::OtherDirectory(point) => {
                 write!(f, "another directory than before is mounted on {}", text(point))
+            }
+            Self::Elsewhere { was, is } => {
+                write!(
+                    f,
+                    "it lies in the mount on {}, and before in that on {}",
+                    text(is),
+                    text(was)
+                )
             }
         }
     }
@@ -613,5 +645,32 @@ mod tests {
         // Another one hides it.
         let _above = Mounted::bind(&place.at("other"), &place.at("s/b/m")).unwrap();
         assert_eq!(absent(), "/b/m");
+    }
+
+    #[test]
+    fn what_its_name_leads_to_on_another_mount_is_not_taken_for_it() {
+        let place = Place::new(ReplacedSource::Wait);
+        let at = |path: &str| SourceRoot::new(place.at(path));
+        let follows = |one: &SourceRoot, next: SourceRoot, replaced| {
+            next.set_rules(Rules { replaced, ..Rules::default() });
+            next.succeed(one);
+            next.pin()
+        };
+        let one = at("s");
+        assert!(!one.is_known());
+        assert_eq!(one.pin(), Ok(Succession::First));
+        assert_eq!(follows(&one, at("other"), ReplacedSource::Wait), Ok(Succession::Replaced));
+        let Some(_disk) = Mounted::bind(&place.at("disk"), &place.at("disk")) else { return };
+        for replaced in [ReplacedSource::Wait, ReplacedSource::Budget] {
+            let refused = follows(&one, at("disk"), replaced).unwrap_err();
+            assert!(refused.starts_with("it lies in the mount on "), "{refused}");
+        }
+        // One mount in the place of another one.
+        let _other = Mounted::bind(&place.at("other"), &place.at("other")).unwrap();
+        let disk = at("disk");
+        assert_eq!(disk.pin(), Ok(Succession::First));
+        assert!(follows(&disk, at("other"), ReplacedSource::Wait).is_err());
+        assert!(follows(&disk, at("s"), ReplacedSource::Wait).is_err());
+        assert_eq!(follows(&disk, at("other"), ReplacedSource::Budget), Ok(Succession::Snapshot));
     }
 }

@@ -6,9 +6,9 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt, io,
+    fmt, fs, io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
@@ -89,13 +89,23 @@ pub(super) fn open_or_make(path: &Path) -> Result<Dir, Refused> {
 /// # Errors
 ///
 /// As `open`.
-pub fn find(path: &Path) -> Result<OwnedFd, Refused> {
+pub(super) fn find(path: &Path) -> Result<OwnedFd, Refused> {
     let mut walk = Walk::new()?;
     walk.push(path.as_os_str());
     while let Some(name) = walk.rest.pop() {
         walk.enter(&name)?;
     }
     Ok(walk.here)
+}
+
+/// Returns the path of the directory at an absolute path, without links in it.
+///
+/// # Errors
+///
+/// As `open`.
+pub fn canonical(path: &Path) -> Result<PathBuf, Refused> {
+    let found = find(path)?;
+    Ok(fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?)
 }
 
 struct Walk {
@@ -193,6 +203,7 @@ mod tests {
 
     #[track_caller]
     fn expect(path: &Path, found: &Path) {
+        assert_eq!(canonical(path).unwrap(), found);
         let inode = open(path).unwrap().stat(b"").unwrap().stx_ino;
         assert_eq!(inode, fs::metadata(found).unwrap().ino(), "{path:?}");
     }

@@ -13,6 +13,7 @@ mod open;
 mod outbox;
 mod poll;
 mod reader;
+mod resolution;
 mod sentinel;
 mod source;
 
@@ -135,9 +136,10 @@ impl Watch {
     }
 
     /// Begins to cover a tree, in place of the one that was covered for that mirror. The end is
-    /// told as [`Told::Covered`] or [`Told::CannotCover`].
-    pub fn cover(&self, tree: Tree) {
-        self.asks.send(Command::Cover(tree));
+    /// told as [`Told::Covered`] or [`Told::CannotCover`]. `given` is another path of its root, with
+    /// symbolic links in it: where that leads elsewhere, [`Told::Elsewhere`] says so.
+    pub fn cover(&self, tree: Tree, given: Option<PathBuf>) {
+        self.asks.send(Command::Cover(tree, given));
     }
 
     /// Ends the covering of a mirror. What was found before may still be told.

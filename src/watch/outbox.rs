@@ -34,6 +34,8 @@ pub enum Told {
         /// Why not, as a sentence without a full stop.
         why: String,
     },
+    /// The given path of the root leads, or has led, to another directory than before.
+    Elsewhere(MirrorId),
     /// All that happened before this was asked for has been told.
     Drained(Barrier),
     /// What is watched.

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     io,
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, Sender},
@@ -52,7 +52,7 @@ const PATIENCE: Duration = Duration::from_millis(3);
 /// What the reader can be asked for.
 #[derive(Debug)]
 pub(super) enum Command {
-    Cover(Tree),
+    Cover(Tree, Option<PathBuf>),
     Uncover(MirrorId),
     Ignore(PathBuf),
     Drain(Barrier),
@@ -135,8 +135,9 @@ impl Reader {
     /// Reads until it is asked to stop.
     pub(super) fn run(mut self) {
         loop {
-            let looked_at = self.wait();
-            if looked_at.roots {
+            let signs = self.wait();
+            // Names come and go beside a link that leads to a root.
+            if signs.table || (signs.events && self.sentinel.has_sign()) {
                 self.look_at_roots();
             }
             if !self.obey() {
@@ -171,8 +172,8 @@ impl Reader {
         let sources = self.sources.descriptors();
         fds.extend(sources.map(|fd| PollFd::from_borrowed_fd(fd, read)));
         while poll(&mut fds, timeout.and_then(timespec).as_ref()) == Err(Errno::INTR) {}
-        let roots = fds.iter().skip(1).take(2).any(|fd| !fd.revents().is_empty());
-        Signs { roots }
+        let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Signs { events: is_ready(1), table: is_ready(2) }
     }
 
     /// Does what it is asked to. Returns whether to go on.
@@ -182,7 +183,7 @@ impl Reader {
         while let Ok(command) = self.inbox.try_recv() {
             match command {
                 Command::Stop => return false,
-                Command::Cover(tree) => self.cover(&tree),
+                Command::Cover(tree, given) => self.cover(&tree, given.as_deref()),
                 Command::Uncover(mirror) => self.uncover(mirror),
                 Command::Ignore(path) => {
                     self.ignored.push(path);
@@ -214,12 +215,16 @@ impl Reader {
         }
     }
 
-    fn cover(&mut self, tree: &Tree) {
+    fn cover(&mut self, tree: &Tree, given: Option<&Path>) {
         let mirror = tree.mirror;
         self.uncover(mirror);
         // First the sentinel, so that what is covered is what it watches over.
-        let result = self.sentinel.add(mirror, &tree.root);
-        if let Err(error) = result.and_then(|()| self.sources.cover(tree)) {
+        let added = self.sentinel.add(mirror, &tree.root, given);
+        let covered = added.and_then(|is_elsewhere| {
+            self.told.extend(is_elsewhere.then_some(Told::Elsewhere(mirror)));
+            self.sources.cover(tree)
+        });
+        if let Err(error) = covered {
             return self.cannot_cover(mirror, &format!("cannot watch {}: {error}", shown(tree)));
         }
         let root = tree.exact.is_none().then(|| tree.root.clone());
@@ -309,6 +314,7 @@ impl Reader {
             self.sources.all().for_each(|source| source.mounted(&point));
             self.busy = true;
         }
+        self.told.extend(signs.elsewhere.into_iter().map(Told::Elsewhere));
         for (mirror, gone) in signs.gone {
             // What was found before goes first.
             self.hand_over();
@@ -460,7 +466,10 @@ impl Mirror {
 
 /// What was ready after a wait.
 struct Signs {
-    roots: bool,
+    /// The watches of the sentinel have something to tell.
+    events: bool,
+    /// Something was mounted or unmounted.
+    table: bool,
 }
 
 fn timespec(duration: Duration) -> Option<Timespec> {

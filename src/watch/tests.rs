@@ -89,7 +89,7 @@ impl Trial {
 
     fn cover(&self, tree: Tree) -> Coverage {
         let mirror = tree.mirror;
-        self.watch.cover(tree);
+        self.watch.cover(tree, None);
         let told = self.until(|told| matches!(told, Told::Covered { .. }));
         match told.last() {
             Some(Told::Covered { mirror: covered, coverage }) if *covered == mirror => {
@@ -265,7 +265,7 @@ fn a_root_that_is_not_there_cannot_be_covered() {
     let trial = Trial::new(Preference::Auto);
     let tree = trial.tree(0, "a");
     fs::remove_dir(trial.path("a")).unwrap();
-    trial.watch.cover(tree);
+    trial.watch.cover(tree, None);
     let told = trial.until(|_| true);
     assert!(matches!(told.as_slice(), [Told::CannotCover { mirror: MirrorId(0), .. }]));
 }
@@ -422,9 +422,9 @@ fn what_is_mounted_is_told_also_if_another_root_comes_at_that_time() {
     fs::create_dir_all(root.join("a")).unwrap();
     fs::create_dir_all(root.join("b")).unwrap();
     let mut sentinel = sentinel::Sentinel::new().unwrap();
-    sentinel.add(MirrorId(0), &root.join("a")).unwrap();
+    sentinel.add(MirrorId(0), &root.join("a"), None).unwrap();
     let Some(mounted) = Mounted::tmpfs(&root.join("a/m")) else { return };
-    sentinel.add(MirrorId(1), &root.join("b")).unwrap();
+    sentinel.add(MirrorId(1), &root.join("b"), None).unwrap();
     let point = mounted.0.as_os_str().as_encoded_bytes().to_vec();
     assert_eq!(sentinel.look().mounted, [point]);
     assert!(sentinel.look().mounted.is_empty());

@@ -1,6 +1,9 @@
 //! Sources that go away, and come back.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
 use rustix::process::Signal;
 
@@ -16,6 +19,10 @@ in_both_modes!(
     an_empty_source_deletes_nothing_at_the_start,
     the_last_file_of_a_source_may_be_deleted,
     a_link_in_the_way_to_a_source_is_not_followed,
+    a_link_in_the_name_of_a_source_is_followed_at_once,
+    a_release_that_is_removed_after_the_next_one_costs_nothing,
+    a_link_to_another_disk_is_not_followed_until_a_person_says_so,
+    a_link_that_others_can_repoint_is_not_followed,
 );
 
 /// Long enough that nothing goes out between the removal of what is in a root and that of the
@@ -237,27 +244,168 @@ fn a_hangup_follows_no_link_that_came_into_the_path_of_a_source() {
     }
 }
 
-#[test]
-fn a_hangup_follows_a_link_of_the_user_to_another_release() {
+/// A sandbox with the directories `one` and `two`, in each of which are a file of its name and one
+/// that both have, of another size, and the link `current` to `one`.
+fn releases() -> Sandbox {
     let sandbox = Sandbox::new();
-    let releases = ["one", "two"].map(|name| sandbox.directory(name));
-    for (release, name) in releases.iter().zip(["one", "two"]) {
-        fs::write(release.join(name), "").unwrap();
+    for (name, both) in [("one", "of one"), ("two", "of the second one")] {
+        let release = sandbox.directory(name);
+        fs::write(release.join(name), name).unwrap();
+        fs::write(release.join("both"), both).unwrap();
     }
-    let link = sandbox.path("current");
-    symlink("one", &link).unwrap();
-    let target = sandbox.directory("target");
-    let text = "sync{ default.direct, source = '@/current', target = '@/target' }";
-    let daemon = sandbox.daemon().config(text, 1).start();
-    daemon.wait_live();
+    symlink("one", sandbox.path("current")).unwrap();
+    sandbox
+}
+
+/// Lets a link lead elsewhere without a moment at which it is not there.
+fn repoint(sandbox: &Sandbox, link: &str, to: &str) {
     let next = sandbox.path("next");
-    symlink("two", &next).unwrap();
-    fs::rename(&next, &link).unwrap();
-    fs::write(releases[0].join("late"), "").unwrap();
-    daemon.wait_for_log("SIGHUP follows it");
+    symlink(to, &next).unwrap();
+    fs::rename(&next, sandbox.path(link)).unwrap();
+}
+
+fn a_link_in_the_name_of_a_source_is_followed_at_once(mode: Mode) {
+    let sandbox = releases();
+    symlink("..", sandbox.path("one/up")).unwrap();
+    symlink("one/up/current", sandbox.path("chain")).unwrap();
+    let (link, target) = (sandbox.path("chain"), sandbox.directory("target"));
+    let daemon = sandbox.daemon().mirror(mode, &link, &target).start();
+    daemon.wait_live();
+    let follows = |release: &str| {
+        daemon.wait_mirrored(mode, &sandbox.path(release), &target);
+        fs::write(sandbox.path(release).join("later"), release).unwrap();
+        daemon.wait_mirrored(mode, &sandbox.path(release), &target);
+    };
+    follows("one");
+    repoint(&sandbox, "current", "two");
+    follows("two");
+    // While it leads nowhere, all stays as it is.
+    fs::remove_file(sandbox.path("current")).unwrap();
+    follows("two");
+    symlink("one", sandbox.path("current")).unwrap();
+    follows("one");
+    // To and fro before anybody looks.
+    daemon.while_stopped(|| {
+        for release in ["two", "one", "two", "one"] {
+            repoint(&sandbox, "current", release);
+        }
+        fs::write(sandbox.path("one/after"), "").unwrap();
+    });
+    follows("one");
+    assert_eq!(daemon.log().matches(": it is followed").count(), 2);
+}
+
+fn a_release_that_is_removed_after_the_next_one_costs_nothing(mode: Mode) {
+    let sandbox = releases();
+    let (link, target) = (sandbox.path("current"), sandbox.directory("target"));
+    let daemon = sandbox.daemon().mirror(mode, &link, &target).start();
+    daemon.wait_live();
+    daemon.while_stopped(|| {
+        repoint(&sandbox, "current", "two");
+        fs::remove_dir_all(sandbox.path("one")).unwrap();
+    });
+    daemon.wait_mirrored(mode, &sandbox.path("two"), &target);
+    // And the other way round.
+    daemon.while_stopped(|| fs::rename(sandbox.path("two"), sandbox.path("away")).unwrap());
+    daemon.wait_for_log("sync suspended, target left untouched");
+    assert!(target.join("two").exists());
+    fs::create_dir(sandbox.path("three")).unwrap();
+    fs::write(sandbox.path("three/three"), "").unwrap();
+    repoint(&sandbox, "current", "three");
+    daemon.wait_mirrored(mode, &sandbox.path("three"), &target);
+}
+
+fn a_link_to_another_disk_is_not_followed_until_a_person_says_so(mode: Mode) {
+    needs!(Need::Mounts);
+    with_private_mounts(move || {
+        let sandbox = releases();
+        let two = sandbox.path("two");
+        let target = sandbox.directory("target");
+        let kind = mode.option().trim_start_matches('-');
+        let text = |more: &str| {
+            format!("sync{{ default.{kind}, source = '@/current', target = '@/target', {more} }}")
+        };
+        let daemon = sandbox.daemon().config(&text(""), 1).start();
+        daemon.wait_live();
+        let _disk = Tmpfs::mount(&sandbox, &two, 1 << 20);
+        fs::write(two.join("on the disk"), "").unwrap();
+        repoint(&sandbox, "current", "two");
+        daemon.wait_for_log("sync suspended, target left untouched");
+        daemon.wait_for_log("it lies in the mount on ");
+        assert!(target.join("one").exists() && !target.join("on the disk").exists());
+        daemon.signal(Signal::HUP);
+        daemon.wait_for_log("HUP signal");
+        // Back again it goes on.
+        fs::write(sandbox.path("one/later"), "").unwrap();
+        repoint(&sandbox, "current", "one");
+        daemon.wait_mirrored(mode, &sandbox.path("one"), &target);
+        repoint(&sandbox, "current", "two");
+        daemon.wait_until("it is suspended again", || {
+            daemon.log().matches("sync suspended, target left untouched").count() == 2
+        });
+        assert!(target.join("one").exists() && !target.join("on the disk").exists());
+        sandbox.write_config(&text("replacedSource = 'accept'"));
+        daemon.signal(Signal::HUP);
+        daemon.wait_mirrored(mode, &two, &target);
+    });
+}
+
+fn a_link_that_others_can_repoint_is_not_followed(mode: Mode) {
+    let sandbox = releases();
+    let open = sandbox.directory("open");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    symlink("../one", open.join("link")).unwrap();
+    let target = sandbox.directory("target");
+    let daemon = sandbox.daemon().mirror(mode, &open.join("link"), &target).start();
+    daemon.wait_live();
+    repoint(&sandbox, "open/link", "../two");
+    daemon.wait_for_log("that a less trusted user can put there");
+    fs::write(sandbox.path("one/later"), "").unwrap();
+    daemon.wait_mirrored(mode, &sandbox.path("one"), &target);
+    assert_eq!(daemon.log().matches("source ").count(), 1, "{}", daemon.log());
+}
+
+#[test]
+fn all_syncs_of_a_link_follow_it_and_scripts_at_a_hangup() {
+    needs!(Mode::Rsync.need());
+    let sandbox = releases();
+    let kinds = ["rsync", "direct", "script"];
+    let targets = kinds.map(|name| sandbox.directory(name));
+    let text = "sync{ default.rsync, source = '@/current', target = '@/rsync' }
+                sync{ default.direct, source = '@/current', target = '@/direct', init = false,
+                      onSynced = function() end }
+                sync{ source = '@/current', target = '@/script', onStartup = 'cp -r ^source/. ^target' }";
+    let daemon = sandbox.daemon().config(text, 3).with(["-log", "Inotify"]).start();
+    let [rsync, direct, script] = &targets;
+    for target in [rsync, script] {
+        daemon.wait_until("all is mirrored", || target.join("one").exists());
+    }
+    daemon.wait_watched();
+    repoint(&sandbox, "current", "two");
+    for target in [rsync, direct] {
+        daemon.wait_until("the link is followed", || {
+            target.join("two").exists() && !target.join("one").exists()
+        });
+    }
+    daemon.wait_for_log("a script follows at SIGHUP");
+    assert!(!script.join("two").exists());
     daemon.signal(Signal::HUP);
-    daemon.wait_until("the new release is mirrored", || target.join("two").exists());
-    daemon.wait_until("the old one is not", || !target.join("one").exists());
+    daemon.wait_until("the script follows", || script.join("two").exists());
+}
+
+#[test]
+fn in_one_pass_no_link_is_followed() {
+    let sandbox = releases();
+    let target = sandbox.directory("target");
+    let slow = "sync{ default.direct, source = '@/current', target = '@/target',
+                      onSynced = 'sleep 0.3' }
+                settings{ onepass = true }";
+    let mut daemon = sandbox.daemon().config(slow, 1).start();
+    daemon.wait_until("it is mirrored", || target.join("one").exists());
+    repoint(&sandbox, "current", "two");
+    assert_eq!(exit_code(daemon.wait_end()), 0);
+    assert!(target.join("one").exists() && !target.join("two").exists());
+    assert!(!daemon.log().contains("followed"));
 }
 
 #[test]
@@ -281,6 +429,21 @@ fn with_insist_a_source_that_is_not_there_at_the_start_holds_its_sync_only() {
         daemon.wait_until("it is mirrored when it is there", || at("to-later/file").exists());
         daemon.wait_live();
     }
+}
+
+#[test]
+fn with_insist_a_link_that_comes_later_is_followed() {
+    let sandbox = releases();
+    fs::rename(sandbox.path("current"), sandbox.path("aside")).unwrap();
+    let text = "settings{ insist = true }
+                sync{ default.direct, source = '@/current', target = '@/target' }";
+    let target = sandbox.directory("target");
+    let daemon = sandbox.daemon().config(text, 1).start();
+    daemon.wait_for_log("/current/ unavailable (");
+    fs::rename(sandbox.path("aside"), sandbox.path("current")).unwrap();
+    daemon.wait_until("it is followed", || target.join("one").exists());
+    repoint(&sandbox, "current", "two");
+    daemon.wait_until("it is followed again", || target.join("two").exists());
 }
 
 #[test]

@@ -34,14 +34,24 @@ pub enum Subject {
     /// The entries of a directory, and the attributes of the directory itself. Files that were
     /// unlinked and are still open are left out.
     Entries,
+    /// Names that come or go in a directory, and what [`Itself`](Self::Itself) tells.
+    Names,
     /// Only that the directory itself is deleted, renamed or unmounted.
     Itself,
 }
 
 impl Subject {
     fn mask(self) -> WatchFlags {
+        let itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
         let events = match self {
-            Self::Itself => WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF,
+            Self::Itself => itself,
+            Self::Names => {
+                itself
+                    | WatchFlags::CREATE
+                    | WatchFlags::DELETE
+                    | WatchFlags::MOVED_FROM
+                    | WatchFlags::MOVED_TO
+            }
             Self::Entries => {
                 WatchFlags::ATTRIB
                     | WatchFlags::MODIFY
@@ -82,8 +92,8 @@ impl Inotify {
     }
 
     /// Watches an open directory. The descriptor need not stay open. A directory that is watched
-    /// already keeps its number, and loses no event; in one instance, all watches of a directory have
-    /// to be for the same subject.
+    /// already keeps its number, and loses no event; in one instance, a directory that is watched for
+    /// several subjects tells what any of them does.
     ///
     /// # Errors
     ///
