@@ -6,6 +6,7 @@
 use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use mirror_core::{effect::Effect, notice::MirrorId, path::Escaped};
@@ -74,7 +75,8 @@ fn moved(member: &Member, mode: Mode, ground: &Ground<'_>) -> Option<Member> {
             (now, "a script follows at SIGHUP".to_owned())
         }
         Lead::Elsewhere(now) => {
-            let sync = Sync { source: now.clone(), ..member.sync.clone() };
+            let filter = Arc::new(member.sync.filter.for_source(now.as_os_str().as_bytes()));
+            let sync = Sync { source: now.clone(), filter, ..member.sync.clone() };
             let base = Base { mode, here: &ground.here };
             let filters = [&*sync.filter];
             let checked = check_target(sync.kind, &now, &sync.target, &filters, base);

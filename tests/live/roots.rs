@@ -436,7 +436,7 @@ fn with_insist_a_link_that_comes_later_is_followed() {
     let sandbox = releases();
     fs::rename(sandbox.path("current"), sandbox.path("aside")).unwrap();
     let text = "settings{ insist = true }
-                sync{ default.direct, source = '@/current', target = '@/target' }";
+                sync{ default.direct, source = '@/current', target = '@/target', exclude = 'x' }";
     let target = sandbox.directory("target");
     let daemon = sandbox.daemon().config(text, 1).start();
     daemon.wait_for_log("/current/ unavailable (");
@@ -444,6 +444,9 @@ fn with_insist_a_link_that_comes_later_is_followed() {
     daemon.wait_until("it is followed", || target.join("one").exists());
     repoint(&sandbox, "current", "two");
     daemon.wait_until("it is followed again", || target.join("two").exists());
+    // The configuration says the same as what runs.
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("1 sync is kept as it is");
 }
 
 #[test]

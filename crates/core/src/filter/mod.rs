@@ -37,6 +37,7 @@ pub struct Filter {
     items: Arc<[Item]>,
     /// The source and the target, where rules about absolute paths need them.
     roots: [Option<Arc<[u8]>>; 2],
+    delete_excluded: bool,
     /// What the sender hides.
     hidden: Arc<Table>,
     /// What the receiver protects.
@@ -83,7 +84,21 @@ impl Filter {
         let protected = Arc::new(Table::new(&items, receiver));
         let protected_in_removed = Arc::new(Table::new(&items, in_removed));
         let roots = [&builder.source, &builder.target].map(|root| root.as_deref().map(Arc::from));
-        Self { items: items.into(), roots, hidden, protected, protected_in_removed }
+        let items = items.into();
+        Self { items, roots, delete_excluded, hidden, protected, protected_in_removed }
+    }
+
+    /// The same rules where the root of the source is another one, an absolute path.
+    #[must_use]
+    pub fn for_source(&self, root: &[u8]) -> Self {
+        let [source, target] = &self.roots;
+        if source.is_none() {
+            return self.clone();
+        }
+        let mut builder = Builder::new().source(root);
+        builder.target = target.as_deref().map(Box::from);
+        builder.delete_excluded = self.delete_excluded;
+        Self::compile(&builder, self.items.to_vec())
     }
 
     /// Whether there are no rules.

@@ -202,6 +202,10 @@ fn absolute_patterns_need_the_root() {
     assert_eq!(chosen("a b c d x/a x/c", |path, kind| filter.excludes(path, kind)), "a b c");
     assert_eq!(chosen("a b c d", |path, kind| filter.protects(path, kind)), "b d");
     assert_eq!(filter.undecided(), None);
+    let elsewhere = filter.for_source(b"/srv/ftp");
+    assert_eq!(chosen("a b c d x/a x/c", |path, kind| elsewhere.excludes(path, kind)), "a b");
+    assert_eq!(chosen("a b c d", |path, kind| elsewhere.protects(path, kind)), "b d");
+    assert_eq!(elsewhere.for_source(b"/srv/www/"), filter);
 }
 
 #[test]
