@@ -39,7 +39,7 @@ use mirror_core::{
     event::Event,
     fleet::{self, Fleet, Limits},
     input::{Input, Signal},
-    notice::MirrorId,
+    notice::{Change, Edit, Kind, MirrorId, News, Notice},
     path::TreePath,
     time::Moment,
 };
@@ -51,7 +51,7 @@ use crate::{
     watch::{Told, Tree, Watch},
 };
 
-use crate::exec::ssh::Connections;
+use crate::exec::{source::Succession, ssh::Connections};
 use calendar::Calendar;
 use jobs::Jobs;
 use member::{Ground, Member};
@@ -375,9 +375,10 @@ impl Engine {
 
     /// Pins the root of a mirror and has it watched: in this order, so that what is watched is what
     /// the executor will accept.
-    fn cover(&self, id: MirrorId) -> Result<(), String> {
+    fn cover(&self, id: MirrorId) -> Result<Succession, String> {
         let member = self.roster.get(id).ok_or_else(|| String::from("there is no such sync"))?;
-        words::say_found(&self.log, member, &member.source.pin()?);
+        let found = member.source.pin()?;
+        words::say_found(&self.log, member, &found);
         let filter = Arc::clone(&member.sync.filter);
         let script = member.sync.script.as_ref();
         let only_root = script.is_some_and(|script| !script.subdirectories);
@@ -392,7 +393,25 @@ impl Engine {
             exact: script.map(|script| script.writes),
         };
         self.watch.cover(tree, has_links.then(|| given.clone()));
-        Ok(())
+        Ok(found)
+    }
+
+    /// Has a mirror covered. Where that can't be, it is told.
+    fn cover_or_tell(&mut self, mirror: MirrorId) {
+        match self.cover(mirror) {
+            // Somebody put all of it there: equal size and time prove nothing.
+            Ok(Succession::Replaced) => {
+                let (kind, path) = (Kind::Directory, TreePath::root());
+                let news = News::Changed(Change { edit: Edit::Create, kind, path });
+                self.answers.push(Input::Notice(Notice { mirror, news }));
+            }
+            Ok(_) => {}
+            Err(why) => {
+                self.answers.push(Input::CannotCover { mirror, why });
+                // Nobody watches over its name now.
+                self.inbox.send(Message::Elsewhere(mirror));
+            }
+        }
     }
 
     /// Performs effects. The exit code, if one of them ends the process.
@@ -400,11 +419,7 @@ impl Engine {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Cover(mirror) => {
-                    if let Err(why) = self.cover(mirror) {
-                        self.answers.push(Input::CannotCover { mirror, why });
-                        // Nobody watches over its name now.
-                        self.inbox.send(Message::Elsewhere(mirror));
-                    }
+                    self.cover_or_tell(mirror);
                 }
                 Effect::Uncover(mirror) => self.watch.uncover(mirror),
                 Effect::Start(job) => {

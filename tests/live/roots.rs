@@ -3,6 +3,8 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    time::{Duration, SystemTime},
 };
 
 use rustix::process::Signal;
@@ -63,9 +65,13 @@ fn a_renamed_source_is_followed_back(mode: Mode) {
 
 fn a_replaced_source_is_taken_when_it_has_content(mode: Mode) {
     let live = Live::start_with(Sandbox::new(), mode, &DELAY);
+    write_old(&live.at("stays"), "one");
+    live.expect_mirrored();
     fs::rename(&live.source, live.sandbox.path("elsewhere")).unwrap();
     fs::create_dir(&live.source).unwrap();
     fs::write(live.at("new"), "").unwrap();
+    // Of the same size and time.
+    write_old(&live.at("stays"), "two");
     live.expect_mirrored();
     fs::write(live.at("newer"), "").unwrap();
     live.expect_mirrored();
@@ -245,16 +251,23 @@ fn a_hangup_follows_no_link_that_came_into_the_path_of_a_source() {
 }
 
 /// A sandbox with the directories `one` and `two`, in each of which are a file of its name and one
-/// that both have, of another size, and the link `current` to `one`.
+/// that both have, of one size and time, and the link `current` to `one`.
 fn releases() -> Sandbox {
     let sandbox = Sandbox::new();
-    for (name, both) in [("one", "of one"), ("two", "of the second one")] {
+    for name in ["one", "two"] {
         let release = sandbox.directory(name);
         fs::write(release.join(name), name).unwrap();
-        fs::write(release.join("both"), both).unwrap();
+        write_old(&release.join("both"), name);
     }
     symlink("one", sandbox.path("current")).unwrap();
     sandbox
+}
+
+/// Writes a file whose time is always the same.
+fn write_old(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
 }
 
 /// Lets a link lead elsewhere without a moment at which it is not there.
