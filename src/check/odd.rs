@@ -1,17 +1,20 @@
 //! What looks wrong, though it can be run.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ffi::OsStr,
-    fs,
+    fs, iter,
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use mirror_core::{
     notice::Kind as EntryKind,
     path::{Escaped, TreePath},
-    plan::options::DeletePolicy,
+    plan::{
+        options::DeletePolicy,
+        target::{Target, TargetPath},
+    },
     queue::Pace,
     settings::keys,
 };
@@ -45,6 +48,7 @@ pub(super) fn at_start(setup: &Setup, files: &[PathBuf], here: &Path) -> Vec<Str
     found.extend(files.iter().flat_map(|file| repeated_keys(file)));
     found.extend(names(syncs));
     found.extend(targets(&Place::of_all(daemon.mode, here, syncs)));
+    found.extend(misread_targets(syncs));
     found.extend(syncs.iter().flat_map(options::odd));
     found.extend(syncs.iter().flat_map(patterns::that_never_match));
     found.extend(syncs.iter().flat_map(patterns::that_are_misread));
@@ -107,11 +111,48 @@ fn repeated_keys(file: &Path) -> Vec<String> {
     found.collect()
 }
 
-/// A sync, and where on this machine its target is.
+/// A sync, and where its target is.
 struct Place<'a> {
     sync: &'a Sync,
-    /// `None` for a target that is reached through a program or the network.
-    target: Option<PathBuf>,
+    target: Spot,
+}
+
+/// Where a target is.
+enum Spot {
+    /// On this machine.
+    Here(PathBuf),
+    /// On the machine of this name: there, or from a home there.
+    There(Vec<u8>, PathBuf),
+    /// Reached in another way.
+    Elsewhere,
+}
+
+impl Spot {
+    fn new(target: &OsStr, top: &Path) -> Self {
+        if !place::is_remote(target) {
+            // Those that can't be looked up were refused.
+            return place::resolve(&top.join(target)).map_or(Self::Elsewhere, Self::Here);
+        }
+        let Ok(target) = Target::new(target.as_bytes()) else { return Self::Elsewhere };
+        let (Some(host), TargetPath::Absolute(path) | TargetPath::Relative(path)) =
+            (target.host(), target.path())
+        else {
+            return Self::Elsewhere;
+        };
+        let parts = Path::new(OsStr::from_bytes(path)).components();
+        Self::There(host.to_vec(), parts.filter(|part| *part != Component::CurDir).collect())
+    }
+
+    /// The way from here to another one that lies in it. Empty if they are one.
+    fn to<'a>(&self, other: &'a Self) -> Option<&'a Path> {
+        match (self, other) {
+            (Self::Here(outer), Self::Here(inner)) => inner.strip_prefix(outer).ok(),
+            (Self::There(host, outer), Self::There(its, inner)) if host == its => {
+                inner.strip_prefix(outer).ok()
+            }
+            _ => None,
+        }
+    }
 }
 
 impl<'a> Place<'a> {
@@ -122,12 +163,7 @@ impl<'a> Place<'a> {
         };
         // What a target means to a script is its own business.
         let of_ours = syncs.iter().filter(|sync| sync.script.is_none());
-        let target = |sync: &Sync| {
-            let is_remote = place::is_remote(&sync.target);
-            // Those that can't be looked up were refused.
-            if is_remote { None } else { place::resolve(&top.join(&sync.target)).ok() }
-        };
-        of_ours.map(|sync| Self { sync, target: target(sync) }).collect()
+        of_ours.map(|sync| Self { sync, target: Spot::new(&sync.target, top) }).collect()
     }
 
     fn name(&self) -> &str {
@@ -139,16 +175,13 @@ impl<'a> Place<'a> {
     }
 
     fn has_same_target(&self, other: &Self) -> bool {
-        match (&self.target, &other.target) {
-            (Some(one), Some(two)) => one == two,
-            (None, None) => self.sync.target == other.sync.target,
-            _ => false,
-        }
+        let way = self.target.to(&other.target);
+        way.map_or(self.sync.target == other.sync.target, |way| way.as_os_str().is_empty())
     }
 
     /// Where in its target that of another lies, if this sync would delete there.
     fn deletes_in(&self, other: &Self) -> Option<TreePath> {
-        let below = other.target.as_ref()?.strip_prefix(self.target.as_ref()?).ok()?;
+        let below = self.target.to(&other.target)?;
         let below = TreePath::new(below.as_os_str().as_bytes()).filter(|path| !path.is_root())?;
         let is_kept = self.sync.filter.protects(&below, EntryKind::Directory);
         (self.deletes() && !is_kept).then_some(below)
@@ -156,9 +189,10 @@ impl<'a> Place<'a> {
 
     /// Whether what this sync writes is what the other one reads.
     fn feeds(&self, other: &Self) -> bool {
-        self.target.as_ref().is_some_and(|target| {
-            target.starts_with(&other.sync.source) || other.sync.source.starts_with(target)
-        })
+        let (Spot::Here(target), source) = (&self.target, &other.sync.source) else { return false };
+        let Ok(below) = target.strip_prefix(source) else { return source.starts_with(target) };
+        let below = TreePath::new(below.as_os_str().as_bytes());
+        !below.is_some_and(|below| other.sync.filter.excludes(&below, EntryKind::Directory))
     }
 }
 
@@ -169,7 +203,82 @@ fn targets(places: &[Place<'_>]) -> Vec<String> {
             found.extend(collision(one, two));
         }
     }
+    found.extend(circles(places));
     found
+}
+
+/// Three syncs or more of which each writes what the next one reads.
+fn circles(places: &[Place<'_>]) -> Vec<String> {
+    let fed = |one: &Place<'_>| {
+        let others = places.iter().enumerate();
+        others.filter(|(_, two)| one.feeds(two)).map(|(at, _)| at).collect::<Vec<_>>()
+    };
+    let fed: Vec<_> = places.iter().map(fed).collect();
+    let circles = (0..places.len()).filter_map(|start| circle(start, &fed));
+    let told = circles.filter(|circle| circle.len() > 2).map(|circle| {
+        let names = names_of(circle.iter().filter_map(|&at| Some(places.get(at)?.sync)));
+        format!(
+            "{names}: each writes what the next one mirrors, and the last one what the first \
+                 does: each change goes round and round"
+        )
+    });
+    told.collect()
+}
+
+/// The shortest way from `start` back to it that leads only to what comes behind it.
+fn circle(start: usize, fed: &[Vec<usize>]) -> Option<Vec<usize>> {
+    let mut from = BTreeMap::new();
+    let mut queue = VecDeque::from([start]);
+    while let Some(at) = queue.pop_front() {
+        for &next in fed.get(at)? {
+            if next == start && at != start {
+                let back = iter::successors(Some(at), |at| from.get(at).copied());
+                let mut circle: Vec<_> = back.collect();
+                circle.reverse();
+                return Some(circle);
+            }
+            if next > start && !from.contains_key(&next) {
+                from.insert(next, at);
+                queue.push_back(next);
+            }
+        }
+    }
+    None
+}
+
+/// Targets that mean something else to rsync than to who wrote them.
+fn misread_targets(syncs: &[Sync]) -> Vec<String> {
+    that_call(syncs).filter_map(misread_target).collect()
+}
+
+fn misread_target(sync: &Sync) -> Option<String> {
+    let target = sync.target.as_bytes();
+    let (name, shown) = (&sync.name, Escaped(target));
+    let (host, rest) = target.split_at_checked(target.iter().position(|&byte| byte == b':')?)?;
+    let rest = rest.get(1..)?;
+    if host.contains(&b'/') || host.contains(&b'[') || host.eq_ignore_ascii_case(b"rsync") {
+        return None;
+    }
+    let host = Escaped(host);
+    if rest.starts_with(b"//") && !shown.0.contains(&b'@') {
+        return Some(format!(
+            "{name}: to rsync, the target '{shown}' is a directory on the machine {host}: write \
+             HOST:DIRECTORY for ssh, or rsync://HOST/MODULE for a daemon of rsync"
+        ));
+    }
+    let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    (digits > 0 && rest.get(digits) == Some(&b':')).then(|| {
+        let port = Escaped(rest.get(..digits).unwrap_or_default());
+        let write = if sync.kind == Kind::Rsyncssh {
+            format!("ssh = {{ port = {port} }}")
+        } else {
+            format!("rsync = {{ rsh = \"ssh -p {port}\" }}")
+        };
+        format!(
+            "{name}: the target '{shown}' is a directory that begins with {port}: on the machine \
+             {host}; if a port is meant, write {write}"
+        )
+    })
 }
 
 fn collision(one: &Place<'_>, two: &Place<'_>) -> Option<String> {
@@ -211,6 +320,8 @@ fn own_files(daemon: &Daemon, syncs: &[Sync]) -> Vec<String> {
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
         if !directory.is_dir() {
             found.push(format!("{name}: there is no directory {}", shown(&directory)));
+        } else if path.is_dir() {
+            found.push(format!("{name}: {} is a directory: name a file in it", shown(path)));
         }
         found.extend(syncs.iter().filter(|sync| mirrors(sync, path)).map(|sync| {
             let (path, source) = (shown(path), shown(&sync.source));

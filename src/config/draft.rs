@@ -16,7 +16,6 @@ use mirror_core::{
     plan::{
         args::{Arg, Args},
         direct::{DirectWords, ExtraRule, Ignored},
-        exit::{ExitCodes, Meaning},
         options::{DeletePolicy, ListForm, RsyncOptions},
     },
     queue::{OpenWait, Pace},
@@ -26,10 +25,10 @@ use mirror_core::{
 use mlua::{Table, Value};
 
 use super::{
+    codes::{exit_codes, odd_codes},
     error::Fault,
     fields::{Fields, quoted, text},
     hook,
-    host::RSYNC_CODES,
     patterns::{Patterns, Roots},
     words::Words,
 };
@@ -104,8 +103,8 @@ impl Draft<'_> {
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
         let mut warnings = [words.warnings, without_effect(&direct.ignored)?].concat();
-        warnings.extend(odd_delete(ours).into_iter().chain(odd_binary(ours, &sync.binary, kind)));
-        warnings.append(&mut odd_switches(fields, self.base)?);
+        let odd = odd_delete(ours).into_iter().chain(odd_binary(ours, &sync.binary, kind));
+        warnings.extend(odd.chain(odd_switches(fields, self.base)?).chain(odd_codes(ours)));
         Ok((sync, warnings))
     }
 
@@ -433,38 +432,6 @@ fn binary(rsync: Fields<'_>) -> Result<OsString, Fault> {
         return Err(Fault::Lua("rsync.binary is empty".into()));
     }
     Ok(OsString::from_vec(binary))
-}
-
-/// The user's own table takes the place of the default as a whole.
-fn exit_codes(fields: Fields<'_>, name: &str) -> Result<ExitCodes, Fault> {
-    let Some(table) = fields.table(name)? else { return Ok(ExitCodes::rsync()) };
-    let mut given = Vec::new();
-    for pair in table.pairs::<Value, Value>() {
-        let (code, class) = pair.map_err(|error| error.to_string())?;
-        let (Value::Integer(code), Some(class)) = (&code, text(&class)) else { continue };
-        let code = i32::try_from(*code).map_err(|_| format!("{name}: {code} is no exit code"))?;
-        given.push((code, class));
-    }
-    given.sort_unstable();
-    let standard = RSYNC_CODES.iter().map(|(code, class)| (*code, class.as_bytes().to_vec()));
-    if given.iter().cloned().eq(standard) {
-        return Ok(ExitCodes::rsync());
-    }
-    let meanings = given.iter().map(|(code, class)| {
-        let meaning = match &**class {
-            b"ok" => Meaning::Ok,
-            b"again" => Meaning::Again,
-            b"die" => Meaning::Die,
-            other => {
-                let other = quoted(other);
-                return Err(Fault::Lua(format!(
-                    "{name}[{code}] must be \"ok\", \"again\" or \"die\", not {other}"
-                )));
-            }
-        };
-        Ok((*code, meaning))
-    });
-    Ok(ExitCodes::from_table(&meanings.collect::<Result<Vec<_>, _>>()?))
 }
 
 fn crontab(fields: Fields<'_>, sync: &str) -> Result<Vec<Rule>, Fault> {

@@ -3,6 +3,7 @@
 //! The file runs with the names that `prelude.lua` gives it; then what it said is read into a
 //! [`Setup`]. Whatever is wrong is found here, before anything is started.
 
+mod codes;
 mod draft;
 mod error;
 mod fields;

@@ -459,7 +459,8 @@ fn what_the_original_refuses_is_refused_with_its_words() {
     fails("settings{'foo'}", "@/conf.lua:1: setting \"foo\" unknown.");
     fails(
         &format!("sync{{{a}, rsync={{foo=1}}}}"),
-        "@/conf.lua:1: Parameter \"rsync.foo\" unknown. ( if this is not a typo add it to checkgauge )",
+        "@/conf.lua:1: Parameter \"rsync.foo\" unknown. ( if this is not a typo add it to checkgauge ) \
+         Hint: what has no name here is written as a word of rsync: _extra = { \"--NAME=VALUE\" }.",
     );
     fails(&format!("sync{{{a}, rsync=1}}"), "@/conf.lua:1: Parameter \"rsync\" must be a table.");
     fails(&format!("sync{{{a}, delay=-1}}"), "@/conf.lua:1: delay must be a number and >= 0");
@@ -758,6 +759,22 @@ fn a_target_that_is_no_text_is_told_once() {
         "sync{ default.rsync, source='@/src', target={'h:', 'i:'} }",
         "@/conf.lua:1: target must be a text, not a table",
     );
+}
+
+#[test]
+fn an_exit_code_that_is_a_text_is_told() {
+    let text = "sync{ default.rsync, source='@/src', target='/t',
+        exitcodes = { [0] = 'ok', ['23'] = 'again', foo = 'die' } }";
+    let trial = Trial::new(text.as_bytes());
+    let here = trial.request.here.to_str().unwrap();
+    let warnings = trial.load().unwrap().warnings.concat().replace(here, "@");
+    for says in [
+        "@/conf.lua:2: Sync1: exitcodes has the key \"23\", which is no number and means nothing: \
+         write [23]",
+        "the key \"foo\"",
+    ] {
+        assert!(warnings.contains(says), "{warnings}");
+    }
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::{os::unix::ffi::OsStrExt, time::Duration};
 
 use mirror_core::{
     event::{Event, MirrorEvent},
-    fleet::GRACE,
     job::{Failure, Grounds, HeldDeletions, HeldFor, Place},
     path::{Escaped, TreePath},
     plan::options::RsyncOptions,
@@ -45,8 +44,7 @@ pub(super) fn say(log: &Log, roster: &Roster, event: &Event) {
             log.say(Category::Normal, "--- HUP signal, trying again at once what waits ---");
         }
         Event::Stopping(jobs) => {
-            let text = format!("ending {jobs} jobs, {} seconds are over", GRACE.as_secs());
-            log.say(Category::Warn, text);
+            log.say(Category::Warn, format_args!("ending {jobs} jobs that still run"));
         }
         Event::OnepassFailed(id, events) => {
             let name = roster.get(*id).map(|member| &*member.sync.name).unwrap_or_default();

@@ -63,6 +63,65 @@ fn syncs_that_feed_each_other_are_told_and_a_chain_is_not() {
 }
 
 #[test]
+fn a_longer_circle_is_told_once_and_what_is_excluded_feeds_nobody() {
+    let circle = |filter: bool| {
+        let [a, b, c] = ["/nonexistent/a", "/nonexistent/b", "/nonexistent/c"].map(Path::new);
+        let last = sync(3, c, "/nonexistent/a/in/");
+        let first = sync(1, a, "/nonexistent/b/");
+        let first = if filter { excluding("/in", first) } else { first };
+        let beside = sync(4, Path::new("/nonexistent/d"), "/nonexistent/a/other/");
+        [first, beside, last, sync(2, b, "/nonexistent/c/")]
+    };
+    let told_of = told(&circle(false));
+    let expected = "Sync1, Sync2, Sync3: each writes what the next one mirrors, and the last one \
+                    what the first does: each change goes round and round";
+    assert_eq!(told_of, [expected]);
+    assert_eq!(told(&circle(true)), [""; 0]);
+    let [a, b] = ["/nonexistent/a", "/nonexistent/b"].map(Path::new);
+    let back = sync(2, b, "/nonexistent/a/in/");
+    assert_eq!(told(&[excluding("/in", sync(1, a, "/nonexistent/b/")), back]), [""; 0]);
+}
+
+#[test]
+fn a_target_on_another_machine_is_compared_with_others_there() {
+    let (a, b) = (Path::new("/nonexistent/a"), Path::new("/nonexistent/b"));
+    for (one, two, is_odd) in [
+        ("h:/t/", "h:/t/in/", true),
+        ("h:/./t//", "h:/t/", true),
+        ("h:t/", "h:./t/in/", true),
+        ("h:/t/", "i:/t/in/", false),
+        ("h:/t/", "h:t/in/", false),
+        ("h:/t/", "h:/tt/", false),
+        ("h::t/", "h::t/in/", false),
+        ("h::t/", "h::t/", true),
+    ] {
+        let told = told(&[sync(1, a, one), sync(2, b, two)]);
+        assert_eq!(!told.is_empty(), is_odd, "{one} {two}: {told:?}");
+    }
+}
+
+#[test]
+fn a_target_that_rsync_reads_otherwise_is_told() {
+    let a = Path::new("/nonexistent/a");
+    for (target, says) in [
+        ("ssh://h/x/", "a directory on the machine ssh"),
+        ("u@h:2222:/x/", "rsync = { rsh = \"ssh -p 2222\" }"),
+        ("rsync://h:873/x/", ""),
+        ("h:/x:1:/", ""),
+        ("h:2222/", ""),
+        ("h::x/", ""),
+        ("[::1]:/x/", ""),
+        ("/a/ssh://x/", ""),
+        ("h:", ""),
+    ] {
+        let told = misread_targets(&[sync(1, a, target)]).concat();
+        assert!(told.contains(says) && told.is_empty() == says.is_empty(), "{target}: {told}");
+    }
+    let ssh = Sync { kind: Kind::Rsyncssh, ..sync(1, a, "u@h:22:/x/") };
+    assert!(misread_targets(&[ssh])[0].ends_with("write ssh = { port = 22 }"));
+}
+
+#[test]
 fn a_file_of_our_own_is_told_where_it_would_be_mirrored_or_can_not_be_written() {
     let place = tempfile::tempdir().unwrap();
     let source = place.path().canonicalize().unwrap();
@@ -77,6 +136,9 @@ fn a_file_of_our_own_is_told_where_it_would_be_mirrored_or_can_not_be_written() 
         told("/nonexistent/log".into(), one),
         ["logfile: there is no directory /nonexistent"]
     );
+    let outside = tempfile::tempdir().unwrap();
+    let told = told(outside.path().to_owned(), sync(1, &source, "/t/"));
+    assert!(told[0].ends_with("is a directory: name a file in it"), "{told:?}");
 }
 
 #[test]

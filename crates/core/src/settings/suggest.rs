@@ -52,6 +52,10 @@ const OLD: [(Table, &str, &str); 17] = [
 const OF_SCRIPT: &str = "a script calls rsync by itself, so this sync has no options of rsync; to use \
     the name in the script, let it pass with checkgauge = { default.checkgauge, NAME = true }";
 
+/// What there is to say of a name that only rsync may know.
+const OF_RSYNC: &str =
+    "what has no name here is written as a word of rsync: _extra = { \"--NAME=VALUE\" }";
+
 /// Names for the options of rsync.
 const RSYNC_OPTIONS: [&str; 4] = ["rsync", "rsyncOps", "rsyncOpts", "rsyncOptions"];
 
@@ -70,7 +74,9 @@ pub(super) fn hint(table: Table, name: &str, base: Option<Base>) -> Option<Hint>
         matches!(table, Table::Settings | Table::Ssh)
             || base.is_none_or(|base| setting.is_for(base))
     };
-    nearest(name, of(table).filter(is_known).map(|setting| setting.name)).map(Hint::Perhaps)
+    let nearest = nearest(name, of(table).filter(is_known).map(|setting| setting.name));
+    let other = (table == Table::Rsync).then_some(Hint::Instead(OF_RSYNC));
+    nearest.map(Hint::Perhaps).or(other)
 }
 
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
