@@ -219,6 +219,14 @@ impl Engine {
         let daemon = &self.daemon;
         if (&was.status_file, was.status_interval) != (&daemon.status_file, daemon.status_interval)
         {
+            if was.status_file != daemon.status_file
+                && let Some(status) = &mut self.status
+            {
+                // What stands there does not hold any more, and there is nothing else to be done if
+                // that can't be written.
+                let text = status::farewell(daemon.status_file.as_deref(), &report::now());
+                let _ = status.file.write(&text);
+            }
             self.status = Status::new(daemon, self.now());
         }
     }

@@ -109,6 +109,10 @@ fn a_hangup_gives_the_status_another_file() {
     sandbox.write_config(&text("other"));
     daemon.signal(Signal::HUP);
     daemon.wait_until("the other file says so", || read(&other).contains(": in sync\n"));
+    // Who reads the first one learns where to look.
+    let left = read(&one);
+    assert!(left.contains(&format!("From now on the status is written to {}.", other.display())));
+    assert!(!left.contains("in sync"), "{left}");
     assert!(!daemon.log().contains("statusFile has changed"), "{}", daemon.log());
 }
 

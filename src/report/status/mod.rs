@@ -57,6 +57,17 @@ pub struct Status<'a> {
     pub clock: Zoned,
 }
 
+/// What is left in a status file in whose place there is another one, or none.
+#[must_use]
+pub fn farewell(other: Option<&Path>, clock: &Zoned) -> Vec<u8> {
+    let date = clock.strftime(DATE);
+    let what = match other {
+        Some(other) => format!("written to {}", Escaped(other.as_os_str().as_bytes())),
+        None => "not written any more".into(),
+    };
+    format!("Lsyncd status report at {date}\n\nFrom now on the status is {what}.\n").into_bytes()
+}
+
 /// One sync.
 #[derive(Clone, Debug)]
 pub struct SyncStatus<'a> {
