@@ -27,7 +27,7 @@ use mlua::{Table, Value};
 use super::{
     codes::{exit_codes, odd_codes},
     error::Fault,
-    fields::{Fields, quoted, text},
+    fields::{Fields, kind, quoted, text},
     hook,
     patterns::{Patterns, Roots},
     words::Words,
@@ -103,9 +103,20 @@ impl Draft<'_> {
             tunnel: super::tunnel::of_sync(fields, self.tunnels)?,
         };
         let mut warnings = [words.warnings, without_effect(&direct.ignored)?].concat();
-        let odd = odd_delete(ours).into_iter().chain(odd_binary(ours, &sync.binary, kind));
-        warnings.extend(odd.chain(odd_switches(fields, self.base)?).chain(odd_codes(ours)));
+        warnings.append(&mut self.odd(fields, ours, (&sync.binary, kind))?);
         Ok((sync, warnings))
+    }
+
+    /// What is odd about values.
+    fn odd(
+        &self,
+        fields: Fields<'_>,
+        ours: Fields<'_>,
+        (binary, kind): (&OsStr, Kind),
+    ) -> Result<Vec<String>, Fault> {
+        let odd = odd_delete(ours).into_iter().chain(odd_binary(ours, binary, kind));
+        let odd = odd.chain(odd_switches(fields, self.base)?).chain(odd_codes(ours));
+        Ok(odd.chain(odd_functions(fields)).collect())
     }
 
     fn patterns(
@@ -370,6 +381,28 @@ fn odd_delete(fields: Fields<'_>) -> Option<String> {
         "delete = {named} deletes nothing, as all but true, \"startup\" and \"running\": write \
          delete = false or delete = true"
     ))
+}
+
+/// What is no function where one belongs. Commands are functions by now.
+fn odd_functions(fields: Fields<'_>) -> impl Iterator<Item = String> {
+    let functions = settings::of(Names::Sync).filter(|it| it.takes == Takes::Function);
+    functions.filter_map(move |it| {
+        let name = it.name;
+        let value = match fields.value(name) {
+            Value::Nil | Value::Function(_) | Value::Boolean(false) => return None,
+            value => kind(&value),
+        };
+        Some(format!("{name} must be a function, not a {value}: it fails when it is called"))
+    })
+}
+
+/// Whether a script says nothing of what is done: what is due to its events is nothing.
+pub(super) fn is_idle(config: &Table) -> bool {
+    let fields = Fields::new(config, "");
+    let of_events = settings::of(Names::Sync).filter(|it| {
+        it.name.starts_with("on") && matches!(it.takes, Takes::Function | Takes::FlagOrFunction)
+    });
+    !fields.is_on("full") && !of_events.into_iter().any(|it| fields.is_on(it.name))
 }
 
 /// Switches that look like off, and are on.

@@ -31,6 +31,9 @@ impl Fault {
     pub(super) fn key(&self) -> Option<String> {
         match self {
             Self::Lua(why) if why.contains(" - crontab rule ") => Some("crontab".into()),
+            Self::Lua(why) if why.starts_with('"') && why.contains(" in rsync._extra") => {
+                Some("rsync._extra".into())
+            }
             Self::Lua(why) => key_of(why).map(str::to_owned),
             Self::Fatal(why) => key_of_rules(why).map(str::to_owned),
         }

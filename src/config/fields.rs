@@ -112,11 +112,7 @@ impl<'a> Fields<'a> {
         let items = list.sequence_values::<Value>().map(|item| {
             let item = item.unwrap_or(Value::Nil);
             text(&item).ok_or_else(|| {
-                format!(
-                    "{}{name} must be a list of texts, not of a {}",
-                    self.path,
-                    item.type_name()
-                )
+                format!("{}{name} must be a list of texts, not of a {}", self.path, kind(&item))
             })
         });
         items.collect()
@@ -132,8 +128,13 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong(self, name: &str, wanted: &str, value: &Value) -> String {
-        format!("{}{name} must be {wanted}, not a {}", self.path, value.type_name())
+        format!("{}{name} must be {wanted}, not a {}", self.path, kind(value))
     }
+}
+
+/// What Lua calls the type of a value.
+pub(super) fn kind(value: &Value) -> &'static str {
+    if matches!(value, Value::Integer(_)) { "number" } else { value.type_name() }
 }
 
 /// A text, or a number as a program reads it: without the `.0` that Lua puts behind a whole one.

@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mirror_core::path::Escaped;
+use mirror_core::{path::Escaped, settings};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::{
@@ -323,7 +323,15 @@ fn read_sync(
         tunnels,
     };
     let (sync, mut warnings) = draft.read()?;
-    if made.get("acts").unwrap_or_default() {
+    let acts: bool = made.get("acts").unwrap_or_default();
+    if base == settings::Base::Own && !acts && !begins && draft::is_idle(&config) {
+        warnings.push(
+            "source is watched, and nothing is done: write default.rsync, default.rsyncssh or \
+             default.direct in front, or functions such as onCreate"
+                .into(),
+        );
+    }
+    if acts {
         // What a target means to a script is its own business.
         return Ok((sync, warnings));
     }

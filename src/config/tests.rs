@@ -762,6 +762,37 @@ fn a_target_that_is_no_text_is_told_once() {
 }
 
 #[test]
+fn a_script_that_does_nothing_or_has_no_function_is_told() {
+    let warnings = |rest: &str| {
+        let trial =
+            Trial::new(format!("sync{{ source='@/src',\n target='x', {rest} }}").as_bytes());
+        let here = trial.request.here.to_str().unwrap();
+        trial.load().unwrap().warnings.iter().map(|it| it.replace(here, "@")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings(""),
+        ["@/conf.lua:1: Sync1: source is watched, and nothing is done: write default.rsync, \
+          default.rsyncssh or default.direct in front, or functions such as onCreate"]
+    );
+    for rest in [
+        "onCreate = 'true'",
+        "onStartup = function() end",
+        "action = function() end",
+        "init = function() end",
+        "onMove = 'true'",
+    ] {
+        assert_eq!(warnings(rest), [""; 0], "{rest}");
+    }
+    assert_eq!(
+        warnings("onCreate = 'true', onModify = 5"),
+        [
+            "@/conf.lua:2: Sync1: onModify must be a function, not a number: it fails when it is called"
+        ]
+    );
+    assert!(warnings("action = 'rsync -a'")[0].contains("action must be a function"));
+}
+
+#[test]
 fn an_exit_code_that_is_a_text_is_told() {
     let text = "sync{ default.rsync, source='@/src', target='/t',
         exitcodes = { [0] = 'ok', ['23'] = 'again', foo = 'die' } }";
