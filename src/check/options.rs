@@ -10,7 +10,7 @@ use std::{
 use mirror_core::{
     path::{Escaped, TreePath},
     plan::{
-        args::{Arg, Args},
+        args::{Arg, Args, size},
         options::DeletePolicy,
     },
 };
@@ -40,8 +40,9 @@ pub(super) fn odd(sync: &Sync) -> Vec<String> {
 }
 
 fn of_table(sync: &Sync, arg: Arg<'_>) -> Option<String> {
-    let Arg::Option { name, .. } = arg else { return None };
-    of_option(sync, name, &format!("rsync.{}", Escaped(name).to_string().replace('-', "_")))
+    let Arg::Option { name, value, .. } = arg else { return None };
+    let named = format!("rsync.{}", Escaped(name).to_string().replace('-', "_"));
+    of_option(sync, name, &named).or_else(|| of_value(name, value, &named))
 }
 
 fn of_words(sync: &Sync, arg: Arg<'_>) -> Option<String> {
@@ -56,10 +57,30 @@ fn of_words(sync: &Sync, arg: Arg<'_>) -> Option<String> {
              own, or --NAME=VALUE",
             Escaped(word)
         )),
-        Arg::Option { name, word, .. } => {
-            of_option(sync, name, &format!("\"{}\" in rsync._extra", Escaped(word)))
+        Arg::Option { name, word, value } => {
+            let named = format!("\"{}\" in rsync._extra", Escaped(word));
+            of_option(sync, name, &named).or_else(|| of_value(name, value, &named))
         }
     }
+}
+
+/// What is to be said of a value with which rsync ends at once.
+fn of_value(name: &[u8], value: Option<&[u8]>, named: &str) -> Option<String> {
+    let value = value.filter(|value| !value.is_empty())?;
+    let is_number = match name {
+        // As `strtol(3)` reads it.
+        b"timeout" | b"contimeout" => {
+            let digits = value.strip_prefix(b"+").unwrap_or(value);
+            digits.starts_with(b"0x") || digits.iter().all(u8::is_ascii_digit)
+        }
+        b"bwlimit" => size(value, b'k').is_some(),
+        b"max-size" | b"min-size" => size(value, b'b').is_some(),
+        _ => true,
+    };
+    (!is_number).then(|| {
+        let value = Escaped(value);
+        format!("{named}: rsync takes a number there, and not \"{value}\": it would end at once")
+    })
 }
 
 /// What is to be said of the option of this name, which is written as `named`.
@@ -154,6 +175,20 @@ mod tests {
             told(&["--delete-after"], keeps),
             ["Sync1: \"--delete-after\" in rsync._extra: it deletes, though delete is false"]
         );
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_told() {
+        let of_table = told(&["--max-size", "big", "--bwlimit=1.5m", "--contimeout=5"], |sync| {
+            sync.rsync.long = ["--timeout=5s", "--bwlimit=quick", "--min-size=3"]
+                .map(|word| word.as_bytes().to_vec())
+                .to_vec();
+        });
+        let starts = ["rsync.timeout: ", "rsync.bwlimit: ", "\"--max-size\" in rsync._extra: "];
+        assert_eq!(of_table.len(), starts.len(), "{of_table:?}");
+        for (told, start) in of_table.iter().zip(starts) {
+            assert!(told.starts_with(&format!("Sync1: {start}rsync takes a number")), "{told}");
+        }
     }
 
     #[test]
