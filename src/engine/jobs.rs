@@ -128,7 +128,7 @@ impl Jobs {
                     log.say(Category::Error, text);
                     NOT_STARTED
                 }
-                end @ (End::Hung(_) | End::Lost(_)) => {
+                end @ (End::Hung(_) | End::Doomed | End::Lost(_)) => {
                     let name = Escaped(program.binary.as_bytes()).to_string();
                     log.say(Category::Error, end.of(&name));
                     NOT_STARTED

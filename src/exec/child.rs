@@ -5,6 +5,7 @@
 //! default action of SIGPIPE.
 
 use std::{
+    cell::Cell,
     ffi::{OsStr, OsString},
     fmt::Write as _,
     io::{self, Write as _},
@@ -30,7 +31,7 @@ pub use crate::report::Stream;
 use crate::{
     exec::{
         pipe::{Lines, do_not_block},
-        pulse::Pulse,
+        pulse::{Pulse, end_all},
         stop::Stop,
     },
     report::{self, Category, Log},
@@ -66,6 +67,8 @@ pub enum End {
     Killed(i32),
     /// It had done nothing for so long, and was killed.
     Hung(Duration),
+    /// It said that which means that it never ends, and was killed.
+    Doomed,
     /// It was never started.
     NotStarted(io::Error),
     /// It could not be followed, and was killed.
@@ -83,6 +86,7 @@ impl End {
                 "{program} was ended: it had neither read nor sent anything for {} seconds",
                 time.as_secs()
             ),
+            Self::Doomed => format!("{program} was ended: it would have waited for ever"),
             Self::NotStarted(error) => format!("cannot start {program}: {error}"),
             Self::Lost(error) => format!("cannot follow {program}: {error}"),
         }
@@ -170,21 +174,27 @@ impl Program {
             hear(stream, line);
             true
         };
-        let log = self.output.log();
-        let ears = Ears { log, hear: &mut hear, picks: false };
+        let doom = Cell::new(None);
+        let ears = Ears { log: self.output.log(), hear: &mut hear, picks: false, doom: &doom };
         self.run_with(limit, call, stop, ears)
     }
 
-    /// The same. Of stdout only those lines go to the log for which `hear` says so.
-    pub fn listen_and_pick(
+    /// The same. Of stdout, where we want to know what is said there, only those lines go to the log
+    /// for which `hear` says so. It may set the time of its `doom`, at which the child is ended with
+    /// all that it has started.
+    pub fn listen_and_judge(
         &self,
-        limit: Limit,
+        (limit, doom): (Limit, &Cell<Option<Instant>>),
         call: &Call,
         stop: &Stop,
         hear: &mut dyn FnMut(Stream, &[u8]) -> bool,
     ) -> End {
-        let log = self.output.log();
-        self.run_with(limit, call, stop, Ears { log, hear, picks: true })
+        self.run_with(
+            limit,
+            call,
+            stop,
+            Ears { log: self.output.log(), hear, picks: call.counts(), doom },
+        )
     }
 
     fn run_with(&self, limit: Limit, call: &Call, stop: &Stop, mut ears: Ears<'_>) -> End {
@@ -303,12 +313,14 @@ struct Ears<'a> {
     /// Whether it says of each line of stdout whether the log gets it. Otherwise all of stdout goes
     /// there, as it comes.
     picks: bool,
+    /// When the child is to be ended, whatever it does.
+    doom: &'a Cell<Option<Instant>>,
 }
 
 impl Ears<'_> {
     /// Takes in what there is.
     fn listen(&mut self, stdout: &mut Lines<ChildStdout>, stderr: &mut Lines<ChildStderr>) {
-        let Self { log, hear, picks } = self;
+        let Self { log, hear, picks, .. } = self;
         let pass = |stream, text: &[u8]| {
             if let Some(log) = log.filter(|_| !text.is_empty()) {
                 log.pass(stream, text);
@@ -341,7 +353,7 @@ impl Ears<'_> {
 
     /// Takes in what is behind the last line feeds.
     fn finish(&mut self, stdout: &mut Lines<ChildStdout>, stderr: &mut Lines<ChildStderr>) {
-        let Self { log, hear, picks } = self;
+        let Self { log, hear, picks, .. } = self;
         stdout.finish(&mut |line| {
             if hear(Stream::Out, line)
                 && *picks
@@ -382,9 +394,10 @@ fn follow(
         Limit::Quiet { every, looks } => Some(Pulse::new(pid, every, looks)),
         Limit::Endless | Limit::Until(_) => None,
     };
-    let mut hung = None;
+    let (mut hung, mut is_doomed) = (None, false);
     loop {
-        let next = until.or(pulse.as_ref().map(Pulse::next));
+        let doom = ears.doom.get().filter(|_| !is_doomed);
+        let next = until.or(pulse.as_ref().map(Pulse::next)).into_iter().chain(doom).min();
         if wait_for_news(&ended, &stdin, (&stdout, &stderr), next)? {
             break;
         }
@@ -394,8 +407,13 @@ fn follow(
             child.kill()?;
         }
         if let Some(pulse) = pulse.take_if(Pulse::hangs) {
-            pulse.end();
+            end_all(pid);
             hung = Some(pulse.most());
+        }
+        // What it has said since may be another one.
+        if !is_doomed && ears.doom.get().is_some_and(|doom| doom <= Instant::now()) {
+            end_all(pid);
+            is_doomed = true;
         }
     }
     ears.listen(&mut stdout, &mut stderr);
@@ -404,6 +422,7 @@ fn follow(
     let status = child.wait()?;
     Ok(match (status.code(), hung) {
         (Some(code), _) => End::Exited(code),
+        (None, _) if is_doomed => End::Doomed,
         (None, Some(time)) => End::Hung(time),
         (None, None) => End::Killed(status.signal().unwrap_or_default()),
     })
@@ -491,6 +510,30 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_doomed_is_ended_with_all_that_it_has_started() {
+        let program = shell(ChildOutput::Null);
+        let script = b"echo alas >&2; sleep 600 & echo $!; wait; true";
+        let call = Call { args: vec![b"-c".to_vec(), script.to_vec()], stdin: None };
+        let (doom, mut child) = (Cell::new(None), None);
+        let mut hear = |stream, line: &[u8]| {
+            if stream == Stream::Out {
+                child = std::str::from_utf8(line).ok().and_then(|it| it.parse::<i32>().ok());
+                doom.set(Some(Instant::now()));
+            }
+            true
+        };
+        let stop = Stop::default();
+        let limit = (Limit::Endless, &doom);
+        let end = program.listen_and_judge(limit, &call, &stop, &mut hear);
+        assert!(matches!(end, End::Doomed), "{end:?}");
+        // Whoever gets its orphans may not have waited for it yet.
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.unwrap()));
+        while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
     fn of_stdout_goes_on_what_is_wanted() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("log");
@@ -505,14 +548,17 @@ mod tests {
             at_our_end: Signal::TERM,
         };
         let script = b"echo one; echo two >&2; printf three";
-        let call = Call { args: vec![b"-c".to_vec(), script.to_vec()], stdin: None };
+        let call =
+            Call { args: vec![b"-c".to_vec(), script.to_vec(), b"-n".to_vec()], stdin: None };
         let mut lines = Vec::new();
         let mut hear = |stream, line: &[u8]| {
             let text = String::from_utf8_lossy(line);
             lines.push(format!("{stream:?} {text}"));
             line != b"one"
         };
-        let end = program.listen_and_pick(Limit::Endless, &call, &Stop::default(), &mut hear);
+        let (doom, stop) = (Cell::new(None), Stop::default());
+        let limit = (Limit::Endless, &doom);
+        let end = program.listen_and_judge(limit, &call, &stop, &mut hear);
         assert!(matches!(end, End::Exited(0)), "{end:?}");
         lines.sort();
         assert_eq!(lines, ["Err two", "Out one", "Out three"]);

@@ -111,13 +111,13 @@ impl Pulse {
         self.last = seen;
         self.quiet >= self.most
     }
+}
 
-    /// Ends the child and all that it has started, such as the ssh that would wait on.
-    pub(super) fn end(&self) {
-        for pid in [self.child].into_iter().chain(descendants(self.child)) {
-            // It fails only for one that has ended by itself.
-            let _ = kill_process(pid, Signal::KILL);
-        }
+/// Ends a child and all that it has started, such as the ssh that would wait on.
+pub(super) fn end_all(child: Pid) {
+    for pid in [child].into_iter().chain(descendants(child)) {
+        // It fails only for one that has ended by itself.
+        let _ = kill_process(pid, Signal::KILL);
     }
 }
 

@@ -189,8 +189,11 @@ fn read(
     hasher: &DefaultHashBuilder,
 ) -> Option<u64> {
     let dir = root.open_below(path.as_bytes()).ok()?;
+    let own = dir.stat(b"").ok()?;
+    // Its times tell of an entry that came and went since, which somebody may have copied meanwhile.
+    let times = [own.stx_mtime, own.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec));
     // A sum, since directories list their entries in no order.
-    let mut print = hasher.hash_one(look(&dir.stat(b"").ok()?, b""));
+    let mut print = hasher.hash_one((look(&own, b""), times));
     dir.read(buffer, |entry| {
         // An entry that is gone by now makes the difference by being absent.
         if let Ok(stat) = dir.stat(entry.name) {
@@ -210,7 +213,7 @@ fn look<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + use<'a> {
     let is_directory = stat.stx_mode & 0o170_000 == 0o040_000;
     let [modified, changed] =
         [stat.stx_mtime, stat.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec));
-    // The size and the times of a directory tell of its own entries, which are read anyway.
+    // The size and the times of a directory tell of its own entries, with which it is read anyway.
     let content = (!is_directory).then_some((stat.stx_size, modified, changed));
     (name, stat.stx_mode, stat.stx_uid, stat.stx_gid, (device(stat), stat.stx_ino), content)
 }
@@ -259,6 +262,22 @@ mod tests {
         assert_eq!(polled.round(), changed(&["c"]));
         polled.obey(Order::Remove(MirrorId(1)));
         assert!(polled.is_empty());
+    }
+
+    #[test]
+    fn what_came_and_went_between_two_rounds_has_changed_its_directory() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("a")).unwrap();
+        let mut polled = Polled::default();
+        polled.obey(order(place.path(), ""));
+        // Where the clock is coarse, it may take a tick until that can be seen.
+        let began = fs::metadata(place.path().join("a")).unwrap().modified().unwrap();
+        while fs::metadata(place.path().join("a")).unwrap().modified().unwrap() == began {
+            fs::write(place.path().join("a/f"), "").unwrap();
+            fs::remove_file(place.path().join("a/f")).unwrap();
+        }
+        assert_eq!(polled.round(), changed(&["a"]));
+        assert_eq!(polled.round(), []);
     }
 
     #[test]

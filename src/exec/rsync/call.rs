@@ -1,5 +1,10 @@
 //! One call of rsync, and what its end means.
 
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
 use mirror_core::{
     job::{Failure, Outcome},
     path::Escaped,
@@ -17,6 +22,10 @@ use crate::{
 
 /// What rsync returns when its `--timeout` has passed.
 const TIMEOUT: i32 = 30;
+
+/// An rsync 3.5.0 with `-H` never ends where a directory does not make way for a file of several
+/// names: it waits for that to come. When it has said nothing more for so long, it is ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What rsync returns when a limit kept it from deleting.
 const LIMIT: i32 = 25;
@@ -95,10 +104,14 @@ impl Run<'_> {
         let names = Names { source: plan.source(), target: plan.target() };
         let owners = Owners::new(covered);
         let mut findings = Findings::default();
+        let (doom, keeps_links) = (Cell::new(None), plan.options.keeps_links());
         let mut hear = |stream, line: &[u8]| {
             match stream {
                 Stream::Err => findings.hear(&names, &owners, line),
                 Stream::Out => findings.hear_out(&names, &owners, line),
+            }
+            if keeps_links && !findings.in_the_way.is_empty() {
+                doom.set(Some(Instant::now() + LAST_WORDS));
             }
             match Said::of(line) {
                 Said::Asked => false,
@@ -107,16 +120,8 @@ impl Run<'_> {
                 Said::Other => true,
             }
         };
-        let limit = self.of.patience.limit();
-        let program = &self.of.program;
-        let end = if call.counts() {
-            program.listen_and_pick(limit, call, self.stop, &mut hear)
-        } else {
-            let mut hear = |stream, line: &[u8]| {
-                hear(stream, line);
-            };
-            program.listen(limit, call, self.stop, &mut hear)
-        };
+        let limit = (self.of.patience.limit(), &doom);
+        let end = self.of.program.listen_and_judge(limit, call, self.stop, &mut hear);
         (end, findings)
     }
 
@@ -131,7 +136,7 @@ impl Run<'_> {
         let (code, what) = match end {
             End::Exited(code) => (*code, format!("{binary} failed")),
             End::Hung(_) => (TIMEOUT, end.of(&binary)),
-            End::Killed(_) | End::Lost(_) => {
+            End::Killed(_) | End::Doomed | End::Lost(_) => {
                 return Err(Outcome::Again(findings.failure(None, &end.of(&binary))));
             }
             End::NotStarted(error) => {

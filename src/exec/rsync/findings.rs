@@ -2,7 +2,8 @@
 
 use std::{
     cell::OnceCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
 };
 
 use mirror_core::{
@@ -121,6 +122,11 @@ pub(super) struct Findings {
     created: Option<u64>,
     /// How many entries were said to be deleted, and the first of them.
     pub(super) deleting: (u64, Vec<TreePath>),
+    /// Which they were: with `-H` rsync may say it twice.
+    deleted: HashSet<u64>,
+    /// For some things a directory did not make way, and they were left out then: what lies in that
+    /// directory was not counted.
+    pub(super) is_incomplete: bool,
     /// Of how many files of equal size the time is the same, and of how many it is not.
     pub(super) times: (u64, u64),
     /// The first line about something that failed somewhere.
@@ -187,6 +193,9 @@ impl Findings {
     /// Takes in a line of stdout.
     pub(super) fn hear_out(&mut self, names: &Names<'_>, owners: &Owners<'_>, line: &[u8]) {
         if let Some(rest) = line.strip_prefix(DELETED) {
+            if !self.deleted.insert(HASHER.hash_one(rest)) {
+                return;
+            }
             self.deleting.0 += 1;
             if self.deleting.1.len() < HeldDeletions::MOST_NAMED {
                 let name = unescape(rest);
@@ -353,6 +362,8 @@ impl Findings {
 fn of_the_call(paths: &[TreePath], owners: &Owners<'_>) -> Option<Place> {
     paths.iter().find_map(|path| owners.owner(path))
 }
+
+const HASHER: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
 
 /// How a call that only tells says that something would be deleted.
 const DELETED: &[u8] = b"del. ";

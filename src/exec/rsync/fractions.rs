@@ -23,7 +23,7 @@ use crate::{exec::child::End, report::Category};
 const FILES: usize = 20;
 
 /// .. of one directory at most, as what somebody works on lies together, ..
-const FILES_OF_ONE: usize = 4;
+const FILES_OF_ONE: usize = 8;
 
 /// .. in how many directories they are looked for, ..
 const DIRECTORIES: usize = 1000;

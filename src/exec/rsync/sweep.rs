@@ -1,12 +1,15 @@
 //! Calls that may delete: what nobody saw go is counted first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_core::{
     guard::MaxDelete,
-    job::{HeldDeletions, HeldFor, Outcome, Place},
+    job::{HeldDeletions, HeldFor, Outcome, Place, Scope},
     path::{Escaped, TreePath},
-    plan::rsync::{Call, Deletions, Equal, Parts, Unwanted},
+    plan::{
+        options::Phase,
+        rsync::{Call, Deletions, Equal, Parts, Unwanted},
+    },
 };
 
 use super::{
@@ -29,7 +32,7 @@ const MOST_BYTES: usize = 256 * 1024;
 const CANNOT_WRITE: i32 = 11;
 
 /// What rsync 3.5.0 returns, among others, where a file of several names does not come since a
-/// directory does not make way for it: with `-H` it loses count of the names.
+/// directory does not make way for it: with `-H` it loses count of the names, if it ends at all.
 const PROTOCOL: i32 = 2;
 
 /// How many files that can't be written are left out of a call, one after the other.
@@ -114,7 +117,17 @@ impl Run<'_> {
             }
             _ => {}
         }
-        let count = findings.would_delete();
+        // With `-H` rsync tries some twice.
+        let is_unsure = findings.is_incomplete
+            || self.of.plan.options.keeps_links() && !findings.in_the_way.is_empty();
+        let told = if is_unsure { Some(self.tell_deletions(sweep)?) } else { None };
+        // What makes way is not told itself.
+        let making_way = findings.in_the_way.len() as u64;
+        let count = match told.as_ref().map(|told| told.deleting.0) {
+            None => findings.would_delete(),
+            Some(0) => 0,
+            Some(told) => told.saturating_add(making_way),
+        };
         let total = self.total(sweep, &findings, count);
         if count == 0 {
             self.failed.extend(findings.blocked());
@@ -124,7 +137,15 @@ impl Run<'_> {
         if sweep.budget.allows(count, total) {
             return self.delete(sweep, count);
         }
-        self.hold(sweep, (count, total))
+        let total = self.total_now(sweep, total)?;
+        if sweep.budget.allows(count, total) {
+            return self.delete(sweep, count);
+        }
+        match told {
+            Some(told) => self.keep(sweep, (count, total), told.deleting.1),
+            None => self.hold(sweep, (count, total))?,
+        }
+        Ok(())
     }
 
     /// Deletes what was counted, and not more.
@@ -148,7 +169,10 @@ impl Run<'_> {
     fn guarded_by_telling(&mut self, sweep: &Sweep<'_>) -> Result<(), Outcome> {
         let told = self.all_calls(sweep, Deletions::Told)?;
         let count = told.deleting.0;
-        let total = self.total(sweep, &told, count);
+        let mut total = self.total(sweep, &told, count);
+        if !sweep.budget.allows(count, total) {
+            total = self.total_now(sweep, total)?;
+        }
         if sweep.budget.allows(count, total) {
             self.nothing_is_held(sweep);
             return self.blame_what_is_in_the_way(sweep, Deletions::Allowed);
@@ -187,10 +211,13 @@ impl Run<'_> {
     /// So it is called once more without what it could not read or write: that stays as it is.
     fn all_calls(&mut self, sweep: &Sweep<'_>, deletions: Deletions) -> Result<Findings, Outcome> {
         let (mut hidden, mut stuck, mut read_again) = (BTreeSet::new(), 0, false);
+        let mut blocked = BTreeMap::new();
         loop {
             let listed: Vec<TreePath> = hidden.iter().cloned().collect();
             let call = (sweep.make)(deletions, &listed);
-            let (end, findings) = self.call(&call, sweep.covered)?;
+            let (end, mut findings) = self.call(&call, sweep.covered)?;
+            findings.is_incomplete = !blocked.is_empty();
+            findings.in_the_way.extend(blocked.clone());
             if matches!(findings.refusal, Some(Refusal::BrokenReceiver | Refusal::Limit)) {
                 return Ok(findings);
             }
@@ -206,11 +233,11 @@ impl Run<'_> {
                     continue;
                 }
             }
-            if matches!(end, End::Exited(PROTOCOL)) && stuck < MOST_STUCK {
+            if matches!(end, End::Exited(PROTOCOL) | End::Doomed) && stuck < MOST_STUCK {
                 let before = hidden.len();
                 hidden.extend(findings.in_the_way.keys().cloned());
                 if hidden.len() > before {
-                    self.failed.extend(findings.blocked());
+                    blocked = findings.in_the_way;
                     stuck += 1;
                     continue;
                 }
@@ -237,7 +264,7 @@ impl Run<'_> {
                 Deletions::Only(self.of.plan.options.max_delete().unwrap_or(u64::MAX))
             }
             Deletions::AtMost(0) => {
-                let told = self.call(&(sweep.make)(Deletions::Told, &[]), sweep.covered)?.1;
+                let told = self.tell_deletions(sweep)?;
                 let count = told.deleting.0;
                 let total = self.total(sweep, &told, count);
                 if count == 0 || !sweep.budget.allows(count, total) {
@@ -270,6 +297,25 @@ impl Run<'_> {
         total
     }
 
+    /// How many entries the target holds, where that would be too few and may have become more since
+    /// all of it was compared: it is looked at once more.
+    fn total_now(&self, sweep: &Sweep<'_>, total: Option<u64>) -> Result<Option<u64>, Outcome> {
+        let is_share = matches!(sweep.budget, MaxDelete::Share(_));
+        if sweep.covered.root.is_some() || !is_share {
+            return Ok(total);
+        }
+        let call = self.of.plan.full(Phase::Running, Deletions::Told, Equal::Seconds, &[]);
+        let told = self.call(&call, Covered::root(Scope::Tree))?.1;
+        let held = told.held_before().map(|held| held.saturating_add(told.deleting.0));
+        held.inspect(|&held| self.of.learned.learn_total(held));
+        Ok(held.or(total))
+    }
+
+    /// What would be deleted.
+    fn tell_deletions(&self, sweep: &Sweep<'_>) -> Result<Findings, Outcome> {
+        Ok(self.call(&(sweep.make)(Deletions::Told, &[]), sweep.covered)?.1)
+    }
+
     fn nothing_is_held(&self, sweep: &Sweep<'_>) {
         if sweep.covered.root.is_some() {
             self.of.learned.holds.set(false);
@@ -277,7 +323,7 @@ impl Run<'_> {
     }
 
     fn hold(&mut self, sweep: &Sweep<'_>, count: (u64, Option<u64>)) -> Result<(), Outcome> {
-        let told = self.call(&(sweep.make)(Deletions::Told, &[]), sweep.covered)?.1;
+        let told = self.tell_deletions(sweep)?;
         self.keep(sweep, count, told.deleting.1);
         Ok(())
     }

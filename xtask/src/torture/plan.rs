@@ -61,6 +61,15 @@ pub(crate) enum Guard {
     Default,
 }
 
+/// How many directories the daemon may watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watches {
+    /// All.
+    All,
+    /// A few: it has to poll the others.
+    Few,
+}
+
 /// One round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -84,6 +93,7 @@ pub(crate) struct Plan {
     pub(crate) links: bool,
     /// Whether rsync keeps everything, or what it keeps by default.
     pub(crate) archive: bool,
+    pub(crate) watches: Watches,
     /// More settings of each sync.
     pub(crate) more: &'static str,
     pub(crate) bursts: u32,
@@ -117,6 +127,10 @@ impl Plan {
         // A shell of its own for each is no other case than the same once.
         let other = random.pick(&[Kind::Direct, Kind::Rsync, Kind::Module]);
         let excludes = random.once_in(3);
+        // In a user namespace, that has its own limit: who logs in there is somebody else.
+        let few = watch == "inotify"
+            && [kind, other].iter().all(|kind| matches!(kind, Kind::Direct | Kind::Rsync))
+            && random.once_in(2);
         Self {
             seed,
             kinds: [kind, other],
@@ -130,6 +144,7 @@ impl Plan {
             // What changes by a name that no sync hears of stays old: they don't go together.
             links: random.once_in(2) && layout != Layout::Nested && !excludes,
             archive: !random.once_in(4),
+            watches: if few { Watches::Few } else { Watches::All },
             more: if kind == Kind::Ssh { random.pick(&MORE_FOR_SSH) } else { random.pick(&MORE) },
             bursts: 4,
             burst: Duration::from_millis(300 + random.below(900)),
@@ -145,7 +160,7 @@ impl Plan {
     /// Whether content may change without a trace in size and time: only if every event is heard,
     /// as nothing else tells of it.
     pub(crate) fn disguises(&self) -> bool {
-        matches!(self.weather, Weather::Calm | Weather::Pauses)
+        matches!(self.weather, Weather::Calm | Weather::Pauses) && self.watches == Watches::All
     }
 }
 
@@ -157,9 +172,12 @@ impl fmt::Display for Plan {
         }
         write!(f, ", {}, {:?}, {:?}", self.watch, self.ground, self.weather)?;
         write!(f, ", guard {:?}, delay {:?}", self.guard, self.delay)?;
-        for (is, what) in
-            [(self.excludes, "excludes"), (self.links, "hard links"), (self.archive, "archive")]
-        {
+        for (is, what) in [
+            (self.excludes, "excludes"),
+            (self.links, "hard links"),
+            (self.archive, "archive"),
+            (self.watches == Watches::Few, "few watches"),
+        ] {
             if is {
                 write!(f, ", {what}")?;
             }
@@ -187,6 +205,7 @@ mod tests {
         for weather in WEATHERS {
             assert!(plans.iter().any(|plan| plan.weather == weather), "{weather:?}");
         }
+        assert!((0..60).map(Plan::new).any(|plan| plan.watches == Watches::Few));
         for layout in LAYOUTS {
             assert!(plans.iter().any(|plan| plan.layout == layout), "{layout:?}");
         }

@@ -13,7 +13,7 @@ use std::{
 use super::{
     hands::{Spot, Tree},
     history::History,
-    plan::{Layout, Plan},
+    plan::{Layout, Plan, Watches},
     random::Random,
 };
 
@@ -271,7 +271,8 @@ impl<'a> Actor<'a> {
                 let mode = self.random.pick(&[0o644, 0o600, 0o755, 0o700, 0o4755, 0o444]);
                 spot.permit(mode).map(|()| ("permitted", vec![path]))
             }
-            1 => {
+            // In a user namespace of one user there are no others.
+            1 if self.plan.watches == Watches::All => {
                 let user = self.random.pick(&[0, 1, 65534]);
                 spot.give_to(user).map(|()| ("gave away", vec![path]))
             }

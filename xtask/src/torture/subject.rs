@@ -11,13 +11,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::random::Random;
+use super::{plan::Watches, random::Random};
 use crate::bench::{place::Arena, running::Running, usage};
 
 /// So many lines of its log are shown.
 const SHOWN: usize = 80;
 /// How long it may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So many directories are watched where they are to be few.
+const FEW: u32 = 25;
 /// More descriptors, more megabytes, or more dead children than it needs for what it does here.
 const MOST_DESCRIPTORS: usize = 400;
 const MOST_MEMORY: f64 = 500.0;
@@ -28,20 +30,24 @@ const MOST_DEAD: usize = 3;
 pub(crate) struct Subject<'a> {
     program: &'a Path,
     arena: &'a Arena,
+    watches: Watches,
     /// The last one runs. The others stay until the end, so that their numbers stay theirs.
     runs: Vec<Running>,
 }
 
 impl<'a> Subject<'a> {
     /// Starts it with the configuration file of the arena.
-    pub(crate) fn start(program: &'a Path, arena: &'a Arena) -> io::Result<Self> {
-        let mut subject = Self { program, arena, runs: Vec::new() };
+    pub(crate) fn start(program: &'a Path, arena: &'a Arena, watches: Watches) -> io::Result<Self> {
+        let mut subject = Self { program, arena, watches, runs: Vec::new() };
         subject.start_again()?;
         Ok(subject)
     }
 
     fn start_again(&mut self) -> io::Result<()> {
-        let mut command = Command::new(self.program);
+        let mut command = match self.watches {
+            Watches::All => Command::new(self.program),
+            Watches::Few => with_few_watches(self.program),
+        };
         command.args(["-nodaemon", "-log", "all"]).arg(self.arena.place("run/config.lua")?.path());
         // The configuration of whoever runs this is no part of it.
         command.env("HOME", self.arena.place("run")?.path());
@@ -144,6 +150,19 @@ impl<'a> Subject<'a> {
     pub(crate) fn logs(&self) -> PathBuf {
         self.arena.place("run").map_or_else(|_| PathBuf::new(), |it| it.path().to_owned())
     }
+}
+
+/// Whether there can be such a daemon.
+pub(crate) fn can_have_few_watches() -> bool {
+    with_few_watches(Path::new("true")).status().is_ok_and(|status| status.success())
+}
+
+/// Runs a program in a user namespace in which few directories may be watched.
+fn with_few_watches(program: &Path) -> Command {
+    let script = format!("echo {FEW} >/proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", &script]).arg(program);
+    command
 }
 
 /// The processes that a process has started, and those that they have.

@@ -15,12 +15,12 @@ use rustix::process::Signal;
 use super::{
     compare::{Difference, differences},
     history::History,
-    plan::{Ground, Layout, Plan, Weather},
+    plan::{Ground, Layout, Plan, Watches, Weather},
     random::Random,
     scene::Scene,
     snapshot::{Tree, snapshot, text},
     storm::{Actor, is_left_out},
-    subject::Subject,
+    subject::{Subject, can_have_few_watches},
 };
 use crate::bench::{place::Arena, sshd::Sshd};
 
@@ -28,6 +28,8 @@ use crate::bench::{place::Arena, sshd::Sshd};
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a daemon may say that it is in sync while it is not: what it has not heard yet.
 const LENIENCE: Duration = Duration::from_secs(6);
+/// The same where much is polled.
+const LENIENCE_OF_FEW: Duration = Duration::from_secs(40);
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_millis(40);
 /// How many differences are told.
@@ -111,7 +113,11 @@ impl<'a> Round<'a> {
         let scene = Scene::set(plan, arena)?;
         let config = scene.config(plan, plan.delay, means, arena)?;
         fs::write(arena.place("run/config.lua")?.path(), config)?;
-        let subject = Subject::start(means.program, arena)?;
+        if plan.watches == Watches::Few && !can_have_few_watches() {
+            let why = format!("{plan}: there can be no user namespace with its own limit here");
+            return Err(Trouble::Skipped(why));
+        }
+        let subject = Subject::start(means.program, arena, plan.watches)?;
         let random = Random::new(plan.seed ^ 0xdead);
         Ok(Self { plan, means, arena, history, scene, subject, random })
     }
@@ -232,6 +238,10 @@ impl<'a> Round<'a> {
         let before = self.surroundings()?;
         let began = Instant::now();
         let mut in_sync_since: Option<Instant> = None;
+        let lenience = match self.plan.watches {
+            Watches::All => LENIENCE,
+            Watches::Few => LENIENCE_OF_FEW,
+        };
         loop {
             if let Some(trouble) = self.subject.trouble() {
                 return Err(Trouble::Fault(trouble));
@@ -245,8 +255,8 @@ impl<'a> Round<'a> {
                 if found.is_empty() && began.elapsed() <= PATIENCE {
                     break;
                 }
-                if for_long > LENIENCE || began.elapsed() > PATIENCE {
-                    let what = if for_long > LENIENCE {
+                if for_long > lenience || began.elapsed() > PATIENCE {
+                    let what = if for_long > lenience {
                         "the daemon says that all is in sync, and it is not"
                     } else {
                         "the daemon does not come to say that all is in sync"

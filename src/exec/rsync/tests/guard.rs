@@ -198,9 +198,40 @@ fn a_file_of_several_names_that_is_held_breaks_no_call() {
         }
     }
     let outcome = fixture.full();
-    assert!(matches!(outcome, Outcome::Split { .. } | Outcome::Partly(_)), "{outcome:?}");
-    assert!(fixture.target("a0").exists() && fixture.target("b0").exists(), "{outcome:?}");
+    assert_eq!(held(&outcome)[0].count, 26 * 5);
+    let one = |fixture: &Fixture, number| {
+        let inode = |name: &str| fs::metadata(fixture.target(name)).unwrap().ino();
+        inode(&format!("a{number}")) == inode(&format!("b{number}"))
+    };
+    assert!(one(&fixture, 0) && one(&fixture, 39));
     assert_eq!(fixture.listed("a1/d"), 3);
+    fixture.max_delete = MaxDelete::Count(26 * 5);
+    assert_eq!(fixture.full(), Outcome::Done);
+    fixture.assert_equal();
+    assert!((0..40).all(|number| one(&fixture, number)));
+}
+
+#[test]
+fn what_never_makes_way_for_a_file_of_several_names_is_told() {
+    let changes: [fn(&mut Fixture); 2] = [
+        |fixture| fixture.options.delete = DeletePolicy::Never,
+        |fixture| fixture.rules(&[b"- stale*"]),
+    ];
+    for change in changes {
+        let Some(mut fixture) = Fixture::with_rsync() else { return };
+        fixture.options.short.push(b'H');
+        change(&mut fixture);
+        fs::write(fixture.source("a"), "").unwrap();
+        for name in ["b", "c"] {
+            fs::hard_link(fixture.source("a"), fixture.source(name)).unwrap();
+        }
+        fixture.stale("b", 3);
+        for outcome in [fixture.full(), fixture.run(written(&[b"a", b"b", b"c"]))] {
+            assert!(partly(&outcome).iter().all(|place| place.starts_with("/b ")), "{outcome:?}");
+            assert!(fixture.target("a").is_file() && fixture.target("c").is_file());
+            assert_eq!(fixture.listed("b"), 3);
+        }
+    }
 }
 
 #[test]
@@ -215,6 +246,26 @@ fn a_budget_for_what_was_seen_holds_that_too() {
     fixture.max_delete_seen = MaxDelete::Count(31);
     assert_eq!(fixture.run(heard(&[b"a"])), Outcome::Done);
     assert!(!fixture.target("a").exists());
+}
+
+#[test]
+fn a_share_is_one_of_what_the_target_holds_now() {
+    let Some(fixture) = Fixture::with_rsync() else { return };
+    fixture.on_both("kept");
+    let executor = fixture.executor();
+    let run = |work| executor.run(&mut job(work), &Stop::default());
+    assert_eq!(run(Work::full()), Outcome::Done);
+    // Since then it has become much more.
+    for number in 0..60 {
+        fixture.on_both(&format!("new/{number}"));
+    }
+    fixture.stale("d", 30);
+    fs::create_dir(fixture.source("d")).unwrap();
+    assert_eq!(run(batch(&[b"d/"])), Outcome::Done);
+    assert_eq!(fixture.listed("d"), 0);
+    // It is still a share.
+    fixture.stale("d", 70);
+    assert_eq!(held(&run(batch(&[b"d/"])))[0].of, Some(134));
 }
 
 #[test]
