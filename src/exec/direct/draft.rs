@@ -1,19 +1,19 @@
 //! What is made at the target before it gets its name.
 
 use std::{
-    collections::hash_map::RandomState,
+    collections::{BTreeSet, hash_map::RandomState},
     ffi::CStr,
     hash::BuildHasher,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{
-        LazyLock,
+        LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use mirror_linux::{
-    dir::{Dir, Stat},
+    dir::{Dir, Stat, device},
     spot::Spot,
 };
 use rustix::{
@@ -46,16 +46,21 @@ pub(super) fn is_temporary(name: &[u8]) -> bool {
     front.starts_with(b".") && front.ends_with(MARK) && *check == letters(checksum(rest))
 }
 
-/// Returns true if a name is a temporary one of this process, and so may be in use.
-pub(super) fn is_own(name: &[u8]) -> bool {
-    let letters = name.split_last_chunk::<LETTERS>().map(|(_, letters)| letters);
-    is_temporary(name) && letters.is_some_and(|letters| letters.starts_with(&OURS.letters))
+/// Returns true if this temporary name is in use in this directory, by this process.
+pub(super) fn is_in_use(dir: &Dir, name: &[u8]) -> bool {
+    is_temporary(name)
+        && place(dir).is_ok_and(|place| lock(&IN_USE).contains(&(place, name.to_vec())))
 }
 
 /// Returns true if the entry with this temporary name is one that the copier of another mirror works
-/// on: who mirrors our target on does not want it. A user's own file of such a name has no mark.
+/// on: who mirrors our target on does not want it. A user's own file of such a name has no mark, nor
+/// has another name of a file that is complete: that is brought, and goes with it.
 pub(super) fn is_unfinished(dir: &Dir, name: &[u8]) -> bool {
-    Spot::Named(dir.as_fd(), name).xattr(UNFINISHED).is_ok()
+    match dir.stat(name).as_ref().map(file_type) {
+        Err(_) | Ok(FileType::Directory) => false,
+        Ok(FileType::RegularFile) => Spot::Named(dir.as_fd(), name).xattr(UNFINISHED).is_ok(),
+        Ok(_) => true,
+    }
 }
 
 /// Returns true if the entry with this temporary name was left by a copier that ended too early. A
@@ -69,6 +74,39 @@ pub(super) fn is_left_over(dir: &Dir, name: &[u8]) -> bool {
             Err(error) => Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP),
         },
         _ => true,
+    }
+}
+
+/// A directory: its device and its inode.
+type Place = ((u32, u32), u64);
+
+fn place(dir: &Dir) -> io::Result<Place> {
+    let stat = dir.stat(b"")?;
+    Ok((device(&stat), stat.stx_ino))
+}
+
+/// The temporary names in use, each in its directory: one of the same name elsewhere is a copy.
+static IN_USE: Mutex<BTreeSet<(Place, Vec<u8>)>> = Mutex::new(BTreeSet::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A temporary name that is in use as long as this lives.
+#[derive(Debug)]
+struct InUse((Place, Vec<u8>));
+
+impl InUse {
+    fn new(place: Place, name: &[u8]) -> Self {
+        let key = (place, name.to_vec());
+        lock(&IN_USE).insert(key.clone());
+        Self(key)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        lock(&IN_USE).remove(&self.0);
     }
 }
 
@@ -120,6 +158,8 @@ fn temporary(name: &[u8]) -> Vec<u8> {
 pub(super) struct Temporary<'a> {
     dir: &'a Dir,
     name: Vec<u8>,
+    /// Until it is gone or has its own name.
+    _in_use: Option<InUse>,
 }
 
 impl<'a> Temporary<'a> {
@@ -129,10 +169,12 @@ impl<'a> Temporary<'a> {
         name: &[u8],
         create: impl Fn(&[u8]) -> Result<T, Errno>,
     ) -> io::Result<(Self, T)> {
+        let place = place(dir)?;
         for _ in 0..TRIES {
             let name = temporary(name);
+            let in_use = InUse::new(place, &name);
             match create(&name) {
-                Ok(made) => return Ok((Self { dir, name }, made)),
+                Ok(made) => return Ok((Self { dir, name, _in_use: Some(in_use) }, made)),
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -199,7 +241,7 @@ impl<'a> Draft<'a> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         match fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => {
-                let temporary = Some(Temporary { dir, name: name.to_vec() });
+                let temporary = Some(Temporary { dir, name: name.to_vec(), _in_use: None });
                 Ok(Self { dir, file, temporary, replaces: false, marked: false })
             }
             Err(Errno::EXIST) => Self::replacing(dir, name),
@@ -290,7 +332,7 @@ mod tests {
         for name in [&b"a"[..], b"", &[0xff; 255], b".hidden", "\u{e9}".repeat(127).as_bytes()] {
             let made = temporary(name);
             assert!(made.len() <= 100);
-            assert!(is_temporary(&made) && is_own(&made), "{made:?}");
+            assert!(is_temporary(&made), "{made:?}");
             assert_ne!(made, temporary(name));
             assert!(str::from_utf8(name).is_err() || str::from_utf8(&made).is_ok());
             // Of another process: its letters are others, and the checksum is right.
@@ -299,7 +341,7 @@ mod tests {
             other[at] = if other[at] == b'a' { b'b' } else { b'a' };
             let check = letters(checksum(&other));
             other.extend_from_slice(&check);
-            assert!(is_temporary(&other) && !is_own(&other), "{other:?}");
+            assert!(is_temporary(&other), "{other:?}");
         }
         for name in
             [&b".a.lsyncd-abcdefghijklmnopqr"[..], b".a.lsyncd-abcdefghijkl", b".lsyncd-", b""]
@@ -314,7 +356,9 @@ mod tests {
         let dir = Dir::open(place.path()).unwrap();
         let draft = Draft::named(&dir, b"name").unwrap();
         let name = draft.name().unwrap().to_vec();
-        assert!(is_left_over(&dir, &name));
+        assert!(is_left_over(&dir, &name) && is_in_use(&dir, &name));
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert!(!is_in_use(&Dir::open(elsewhere.path()).unwrap(), &name));
         assert_eq!(is_unfinished(&dir, &name), draft.marked);
         if draft.marked {
             let path = place.path().join(str::from_utf8(&name).unwrap());
@@ -322,6 +366,8 @@ mod tests {
             std::fs::write(&path, b"a user's own").unwrap();
             assert!(!is_left_over(&dir, &name) && !is_unfinished(&dir, &name));
         }
+        drop(draft);
+        assert!(!is_in_use(&dir, &name));
     }
 
     #[test]

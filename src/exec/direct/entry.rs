@@ -115,7 +115,7 @@ impl Folder<'_> {
         if is_in_source {
             return draft::is_unfinished(&self.pair.source, name);
         }
-        draft::is_own(name) || self.remove_left_over(name)
+        draft::is_in_use(&self.pair.target, name) || self.remove_left_over(name)
     }
 
     /// Removes what a process that ended too early left. Returns false if it is something else.

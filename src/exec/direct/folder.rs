@@ -380,7 +380,7 @@ impl Folder<'_> {
         let mut names = Vec::new();
         let listed = self.pass.target.open_below(self.path.as_bytes()).and_then(|dir| {
             dir.read(&mut ReadBuffer::new(), |entry| {
-                if draft::is_temporary(entry.name) && !draft::is_own(entry.name) {
+                if draft::is_temporary(entry.name) && !draft::is_in_use(&dir, entry.name) {
                     names.push(Box::<[u8]>::from(entry.name));
                 }
                 Ok(())

@@ -9,7 +9,12 @@ use super::{ALWAYS, Delete, Mirror, age, failures};
 use crate::{
     exec::{
         Executor,
-        direct::{DirectExecutor, default_workers, draft::Draft, learned::Learned, traits::Traits},
+        direct::{
+            DirectExecutor, default_workers,
+            draft::{Draft, Temporary},
+            learned::Learned,
+            traits::Traits,
+        },
         stop::Stop,
     },
     report::Log,
@@ -184,6 +189,31 @@ fn left_overs_of_a_crash_go_and_are_never_mirrored() {
         assert_eq!(outcome, Outcome::Done);
         assert_eq!(names(&mirror.target), ["file"]);
     }
+}
+
+/// Where our source is the target of another mirror, which works there.
+#[test]
+fn what_a_copier_of_this_process_works_on_leaves_nothing_elsewhere() {
+    let mirror = Mirror::new();
+    fs::write(mirror.source("file"), b"content").unwrap();
+    let dir = mirror_linux::dir::Dir::open(&mirror.source).unwrap();
+    // Another name of a file that is complete looks like any other.
+    let link = |name: &[u8]| {
+        let flags = rustix::fs::AtFlags::empty();
+        rustix::fs::linkat(&dir, c"file", &dir, name, flags)
+    };
+    let (temporary, ()) = Temporary::new(&dir, b"name", link).unwrap();
+    let name = str::from_utf8(temporary.name()).unwrap().to_owned();
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert!(fs::exists(mirror.target(&name)).unwrap());
+    drop(temporary);
+    assert_eq!(mirror.batch_heard(&name, "", &name), Outcome::Done);
+    assert_eq!(names(&mirror.target), ["file"]);
+    let link = |name: &[u8]| rustix::fs::symlinkat(c"file", &dir, name);
+    let (temporary, ()) = Temporary::new(&dir, b"link", link).unwrap();
+    assert_eq!(mirror.full(), Outcome::Done);
+    assert_eq!(names(&mirror.target), ["file"]);
+    drop(temporary);
 }
 
 #[test]
