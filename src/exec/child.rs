@@ -410,8 +410,10 @@ fn follow(
             end_all(pid);
             hung = Some(pulse.most());
         }
+        let waits = pulse.as_mut().is_some_and(Pulse::waits_for_writer);
         // What it has said since may be another one.
-        if !is_doomed && ears.doom.get().is_some_and(|doom| doom <= Instant::now()) {
+        let is_time = ears.doom.get().is_some_and(|doom| doom <= Instant::now());
+        if !is_doomed && (waits || is_time) {
             end_all(pid);
             is_doomed = true;
         }

@@ -21,6 +21,15 @@ use super::child::{End, Limit};
 /// counted, since no child gets on in a machine that sleeps.
 const LOOKS: u32 = 4;
 
+/// How often it is looked whether one waits for a fifo.
+const GLANCE: Duration = Duration::from_secs(3);
+
+/// So many such looks, one after the other, are enough.
+const GLANCES: u32 = 2;
+
+/// Where a process waits in the kernel that opens a fifo which nobody writes to: `fs/pipe.c`.
+const OPENS_A_FIFO: &str = "wait_for_partner";
+
 /// How often their number is doubled: for a `--timeout` of five minutes, up to ten hours.
 const MOST_DOUBLED: u32 = 6;
 
@@ -76,13 +85,16 @@ pub(super) struct Pulse {
     next: Instant,
     quiet: u32,
     last: Option<Vec<Vitals>>,
+    glance: Instant,
+    waiting: u32,
 }
 
 impl Pulse {
     /// Watches this child as [`Limit::Quiet`] says.
     pub(super) fn new(child: Pid, every: Duration, looks: u32) -> Self {
-        let next = Instant::now() + every;
-        Self { child, every, most: looks, next, quiet: 0, last: None }
+        let now = Instant::now();
+        let (next, glance) = (now + every, now + GLANCE);
+        Self { child, every, most: looks, next, quiet: 0, last: None, glance, waiting: 0 }
     }
 
     /// How long it may do nothing.
@@ -91,8 +103,27 @@ impl Pulse {
     }
 
     /// When to look the next time.
-    pub(super) const fn next(&self) -> Instant {
-        self.next
+    pub(super) fn next(&self) -> Instant {
+        self.next.min(self.glance)
+    }
+
+    /// Looks, if it is time to: `true` if one of them waits until somebody writes to a fifo.
+    ///
+    /// rsync (3.5.0) opens a file so that it waits for ever if that has become a fifo since it was
+    /// listed; with a fifo anybody who may write in the source could keep it from going on.
+    pub(super) fn waits_for_writer(&mut self) -> bool {
+        let now = Instant::now();
+        if now < self.glance {
+            return false;
+        }
+        self.glance = now + GLANCE;
+        let is_waiting = |pid: Pid| {
+            let path = format!("/proc/{}/wchan", pid.as_raw_nonzero());
+            fs::read_to_string(path).is_ok_and(|place| place.trim_end() == OPENS_A_FIFO)
+        };
+        let any = [self.child].into_iter().chain(descendants(self.child)).any(is_waiting);
+        self.waiting = if any { self.waiting + 1 } else { 0 };
+        self.waiting >= GLANCES
     }
 
     /// Looks, if it is time to: `true` if the child hangs.

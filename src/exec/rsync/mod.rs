@@ -46,6 +46,11 @@ use batch::Run;
 pub use learned::Learned;
 pub use moves::Renames;
 
+/// The same as `--timeout` for a target on this machine, where all processes of rsync can be seen: if
+/// none of them does anything for twice that time, and none waits for a disk, then they wait for each
+/// other. So 3.5.0 does at times when directories vanish while it reads them.
+const SILENCE_AT_HOME: Duration = Duration::from_secs(20);
+
 /// What an [`RsyncExecutor`] is made of.
 #[derive(Debug)]
 pub struct RsyncConfig {
@@ -115,7 +120,8 @@ impl RsyncExecutor {
         // `--rsh` among the words of a call comes before it.
         let remote_shell = config.remote_shell.into_iter().map(|it| ("RSYNC_RSH".into(), it));
         let plan = RsyncPlan::new(config.options, source, config.target);
-        let patience = Patience::new(plan.silence());
+        let at_home = plan.target().local().map(|_| SILENCE_AT_HOME);
+        let patience = Patience::new(plan.silence().or(at_home));
         let learned = config.learned.unwrap_or_else(|| {
             Arc::new(Learned::new(plan.target(), &config.directory, config.log.clone()))
         });

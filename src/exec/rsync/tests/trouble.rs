@@ -15,6 +15,7 @@ use mirror_linux::dir::Dir;
 use rustix::fs::Mode;
 
 use super::*;
+use crate::exec::child::Limit;
 
 /// Who has no rights. Root may read everything.
 const NOBODY: u32 = 65_534;
@@ -120,6 +121,54 @@ fn an_unreadable_file_is_the_only_one_to_be_tried_again() {
     assert!(failed[0].1.why.contains("Permission denied"), "{failed:?}");
     assert_eq!(fs::read(fixture.target("other")).unwrap(), b"changed");
     assert_eq!(fs::read(fixture.target("t/open")).unwrap(), b"t/open");
+}
+
+#[test]
+fn an_rsync_that_does_nothing_is_not_waited_for_for_ever() {
+    let mut fixture = Fixture::new();
+    let quiet = |fixture: &Fixture| match fixture.executor().patience.limit() {
+        Limit::Quiet { every, looks } => Some((every * looks).as_secs()),
+        Limit::Endless | Limit::Until(_) => None,
+    };
+    assert_eq!(quiet(&fixture), Some(40));
+    fixture.word = Some(b"host:dst".to_vec());
+    assert_eq!(quiet(&fixture), Some(600));
+    fixture.options.extra.push(b"--no-timeout".to_vec());
+    assert_eq!(quiet(&fixture), None);
+}
+
+#[test]
+fn a_file_that_became_a_fifo_while_rsync_ran_holds_up_nothing() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    // The file list is made when the first file is asked for; the other one is a fifo by then.
+    for name in ["a", "z"] {
+        fs::write(fixture.source(name), vec![b'x'; 3 << 20]).unwrap();
+    }
+    fixture.options.extra.push(b"--bwlimit=1m".to_vec());
+    let (executor, fifo) = (fixture.executor(), fixture.source("z"));
+    let begins = |name: OsString| name.as_bytes().starts_with(b".a.");
+    let written = || {
+        let mut entries = fs::read_dir(fixture.target("")).unwrap().map_while(Result::ok);
+        entries.any(|entry| begins(entry.file_name()))
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !written() {
+                std::thread::yield_now();
+            }
+            let new = fixture.source("new");
+            let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+            rustix::fs::mknodat(rustix::fs::CWD, &new, kind, mode, 0).unwrap();
+            fs::rename(&new, &fifo).unwrap();
+        });
+        let outcome = executor.run(&mut job(Work::full()), &Stop::default());
+        let Outcome::Again(failure) = outcome else { panic!("{outcome:?}") };
+        assert!(failure.why.contains("waited for ever"), "{}", failure.why);
+    });
+    fixture.options.extra.clear();
+    fixture.options.short.push(b'D');
+    assert_eq!(fixture.full(), Outcome::Done);
+    assert!(fixture.target("a").is_file() && fixture.target("z").exists());
 }
 
 #[test]
