@@ -400,7 +400,7 @@ impl Engine {
     fn cover_or_tell(&mut self, mirror: MirrorId) {
         match self.cover(mirror) {
             // Somebody put all of it there: equal size and time prove nothing.
-            Ok(Succession::Replaced) => {
+            Ok(Succession::Replaced | Succession::Accepted) => {
                 let (kind, path) = (Kind::Directory, TreePath::root());
                 let news = News::Changed(Change { edit: Edit::Create, kind, path });
                 self.answers.push(Input::Notice(Notice { mirror, news }));

@@ -213,26 +213,33 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
 
 /// Deletions that are held, and the remedy.
 pub(super) fn held(held: &HeldDeletions) -> String {
-    let HeldDeletions { place, count, of, names, why } = held;
+    let HeldDeletions { place, others, count, of, names, why } = held;
     let of = of.map_or(String::new(), |of| format!(" of {of}"));
     let at = &place.path;
-    let at = if at.is_root() { String::new() } else { format!(" in {at}") };
+    let is_all = at.is_root() || !others.is_empty();
+    let at = if is_all { String::new() } else { format!(" in {at}") };
     let more = if *count > names.len() as u64 { ", .." } else { "" };
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let first =
         if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) };
-    if *why == HeldFor::EmptySource {
-        return format!(
-            "the source is empty, as it is when its disk is not mounted: deletions held of \
-             {count}{of} entries of the target{at}{first}. If that is right, delete them there by \
-             hand, or restart lsyncd when something is in the source"
-        );
-    }
+    let (what, setting) = match why {
+        HeldFor::Budget => {
+            ("are missing in the source, and nobody saw them being deleted", "maxDelete")
+        }
+        HeldFor::Seen => ("were deleted in the source", "maxDeleteSeen"),
+        HeldFor::EmptySource => {
+            return format!(
+                "the source was empty, as it is when its disk is not mounted: deletions held of \
+                 {count}{of} entries of the target{at}{first}. If that is right, delete them there \
+                 by hand; or, once something is in the source, set another maxDelete in this sync \
+                 and send SIGHUP"
+            );
+        }
+    };
     format!(
-        "{count}{of} entries of the target{at} are missing in the source, and nobody saw them \
-         being deleted: deletions held{first}. To make them, set maxDelete = false in this sync \
-         (or a number of at least {count}) and send SIGHUP; to keep them, bring them back to the \
-         source"
+        "{count}{of} entries of the target{at} {what}: deletions held{first}. To make them, set \
+         {setting} = false in this sync (or a number of at least {count}) and send SIGHUP; to keep \
+         them, bring them back to the source"
     )
 }
 

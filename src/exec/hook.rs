@@ -233,6 +233,7 @@ mod tests {
         let at = tempfile::tempdir().unwrap();
         let deletions = vec![HeldDeletions {
             place: Place::all(),
+            others: Vec::new(),
             count: 12,
             of: None,
             names: vec![],

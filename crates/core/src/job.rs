@@ -119,8 +119,8 @@ pub enum Outcome {
     SourceGone(Failure),
 }
 
-/// Deletions that were counted and not made, since nobody saw what was deleted at the source and
-/// they are more than the budget (`maxDelete`), or the source is empty.
+/// Deletions that were counted and not made, since they are more than the budget (`maxDelete`, or
+/// `maxDeleteSeen` for those that were seen to happen at the source), or the source is empty.
 ///
 /// An executor only returns them: the fleet has them told in the log and in the status, with the
 /// remedy.
@@ -128,6 +128,9 @@ pub enum Outcome {
 pub struct HeldDeletions {
     /// The place that was compared: the tree of the root for all of the source.
     pub place: Place,
+    /// The other places that were compared with it, where it is not known in which of them the
+    /// deletions are.
+    pub others: Vec<Place>,
     /// How many entries of the target would go.
     pub count: u64,
     /// How many entries the target holds, where that is known.
@@ -141,14 +144,21 @@ pub struct HeldDeletions {
 /// Why deletions are held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeldFor {
-    /// They are more than the budget.
+    /// Nobody saw them happen, and they are more than the budget for such ones.
     #[default]
     Budget,
+    /// They were seen to happen, and are more than the budget for such ones.
+    Seen,
     /// The source lists nothing, as it does when its disk is not mounted: then no budget allows any.
     EmptySource,
 }
 
 impl HeldDeletions {
+    /// All places in which these deletions may be.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        core::iter::once(&self.place).chain(&self.others)
+    }
+
     /// The most names that are kept of deletions that are held.
     pub const MOST_NAMED: usize = 10;
 }

@@ -70,7 +70,7 @@ fn run(pass: &Pass<'_>, places: Option<&PlaceSet>, all: impl Fn() -> Vec<Task>) 
 /// Deletes what was counted, or holds it if it is more than the budget.
 fn delete_counted(pass: &Pass<'_>, places: Option<&PlaceSet>, all: &impl Fn() -> Vec<Task>) {
     let total = pass.total();
-    let seen = (pass.direct.settings.max_delete_seen, HeldFor::Budget);
+    let seen = (pass.direct.settings.max_delete_seen, HeldFor::Seen);
     for witness in [Witness::Unseen, Witness::Seen] {
         let mut found = pass.counted(witness).close();
         let total = match places {

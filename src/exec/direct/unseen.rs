@@ -138,7 +138,14 @@ impl Found {
         };
         for (top, path, count) in tops {
             let place = if is_one { Place::all() } else { top };
-            let new = HeldDeletions { place: place.clone(), count: 0, of, names: Vec::new(), why };
+            let new = HeldDeletions {
+                place: place.clone(),
+                others: Vec::new(),
+                count: 0,
+                of,
+                names: Vec::new(),
+                why,
+            };
             let group = groups.entry(place).or_insert(new);
             group.count += count;
             if group.names.len() < HeldDeletions::MOST_NAMED {

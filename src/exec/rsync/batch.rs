@@ -1,6 +1,6 @@
 //! What is done about the places of one job, and in which order.
 
-use std::{cell::OnceCell, fmt::Write as _};
+use std::{cell::OnceCell, fmt::Write as _, time::SystemTime};
 
 use mirror_core::{
     job::{Failure, HeldDeletions, HeldFor, Outcome, Place, Rename, Scope},
@@ -17,7 +17,7 @@ use super::{
     RsyncExecutor,
     findings::Covered,
     links::Bonds,
-    portions::{Hearing, Portions},
+    portions::{Hearing, Portions, changed_since},
     sweep::Sweep,
 };
 use crate::{
@@ -50,6 +50,8 @@ pub(super) struct Run<'a> {
     is_full: bool,
     /// Large files go with the others.
     takes_large: bool,
+    /// When it began.
+    began: SystemTime,
     /// The target, if it is on this machine.
     target: OnceCell<Option<Dir>>,
 }
@@ -66,6 +68,7 @@ impl<'a> Run<'a> {
             left: Vec::new(),
             is_full: false,
             takes_large: false,
+            began: SystemTime::now(),
             target: OnceCell::new(),
         }
     }
@@ -303,7 +306,7 @@ impl<'a> Run<'a> {
         let (budget, deletes) = (self.of.max_delete_seen, seen);
         let covered = covered(parts);
         let sweep =
-            Sweep { covered, make: &make, budget, deletes, unseen: false, why: HeldFor::Budget };
+            Sweep { covered, make: &make, budget, deletes, unseen: false, why: HeldFor::Seen };
         if seen || !self.of.plan.options.delete.applies(Phase::Running) {
             return self.guarded(&sweep);
         }
@@ -344,8 +347,10 @@ impl<'a> Run<'a> {
     /// Links that come in the place of something else.
     fn links(&mut self, links: &[TreePath], hearing: Hearing<'_>) -> Result<(), Outcome> {
         let equal = self.of.equal();
+        // One that was switched since leads to what is not in this batch; both are in the next one.
+        let links = links.iter().filter(|path| !changed_since(self.root, path, self.began));
         let (gone, others): (Vec<_>, Vec<_>) =
-            links.iter().cloned().partition(|path| hearing.is_gone(path));
+            links.cloned().partition(|path| hearing.is_gone(path));
         let deletes = self.of.plan.options.delete.applies(Phase::Running);
         self.seen(&Parts { entries: &others, ..Parts::default() }, equal, false)?;
         self.seen(&Parts { entries: &gone, ..Parts::default() }, equal, deletes)

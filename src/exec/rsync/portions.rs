@@ -1,11 +1,14 @@
 //! What of a batch goes together.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use mirror_core::{job::Scope, path::TreePath, plan::rsync::Unwanted, queue::Heard};
 use mirror_linux::dir::Dir;
 
-use crate::exec::survey::{Entry, Survey, What, what_at};
+use crate::exec::survey::{Entry, Survey, What, stat_at, what_at};
 
 /// What was heard of places, and which of them already have another name on the target.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +166,15 @@ impl Portions {
         };
         entries.extract_if(.., |path| !hearing.is_gone(path) && blocked(path)).collect()
     }
+}
+
+/// Returns true if the entry at this path was changed, or came there, after that time by the clock of
+/// the file system.
+pub(super) fn changed_since(root: &Dir, path: &TreePath, time: SystemTime) -> bool {
+    let Ok(Some(stat)) = stat_at(root, path) else { return false };
+    let changed =
+        Duration::new(stat.stx_ctime.tv_sec.try_into().unwrap_or(0), stat.stx_ctime.tv_nsec);
+    SystemTime::UNIX_EPOCH + changed > time
 }
 
 fn may_have(target: &Dir, path: &TreePath, unwanted: Unwanted) -> bool {

@@ -38,7 +38,7 @@ impl Run<'_> {
             budget,
             deletes: true,
             unseen,
-            why: HeldFor::Budget,
+            why: if unseen { HeldFor::Budget } else { HeldFor::Seen },
         })
     }
 

@@ -35,6 +35,9 @@ const CANNOT_WRITE: i32 = 11;
 /// directory does not make way for it: with `-H` it loses count of the names, if it ends at all.
 const PROTOCOL: i32 = 2;
 
+/// The most places that are held with their names.
+const MOST_HELD: usize = 1000;
+
 /// How many files that can't be written are left out of a call, one after the other.
 const MOST_STUCK: usize = 16;
 
@@ -343,8 +346,16 @@ impl Run<'_> {
 
     fn keep(&mut self, sweep: &Sweep<'_>, (count, of): (u64, Option<u64>), names: Vec<TreePath>) {
         self.of.learned.holds.set(true);
-        if let Some(place) = largest(sweep.covered) {
-            self.held.push(HeldDeletions { place, count, of, names, why: sweep.why });
+        let mut places: Vec<Place> = sweep.covered.places().collect();
+        if places.len() > MOST_HELD {
+            places = vec![Place::all()];
+        }
+        // That which is told first is one in which something is held.
+        let has_name = |place: &Place| names.iter().any(|name| place.path.contains(name));
+        places.sort_by_key(|place| (has_name(place), place.scope));
+        if let Some(place) = places.pop() {
+            let others = places;
+            self.held.push(HeldDeletions { place, others, count, of, names, why: sweep.why });
         }
     }
 
@@ -364,11 +375,6 @@ impl Run<'_> {
         let covered = Covered { gone: &[], ..sweep.covered };
         self.guarded(&Sweep { covered, make: &make, ..*sweep })
     }
-}
-
-/// The place by which deletions are known that are held.
-fn largest(covered: Covered<'_>) -> Option<Place> {
-    covered.places().max_by_key(|place| place.scope)
 }
 
 /// What rsync has to leave alone so that it deletes the rest. Nothing if the root is among it, or

@@ -132,11 +132,12 @@ fn outcome(words: &[&str]) -> Outcome {
         ["but", path] => {
             Outcome::Partly(vec![(Place { path: at(path), scope: Scope::Entry }, failure())])
         }
-        ["held", count, path] => {
-            let place = Place { path: at(path), scope: Scope::Tree };
+        ["held", count, path, others @ ..] => {
+            let tree = |path: &&str| Place { path: at(path), scope: Scope::Tree };
+            let (place, others) = (tree(path), others.iter().map(tree).collect());
             let (count, of) = (count.parse().unwrap(), None);
-            let held =
-                vec![HeldDeletions { place, count, of, names: vec![], why: HeldFor::Budget }];
+            let why = HeldFor::Budget;
+            let held = vec![HeldDeletions { place, others, count, of, names: vec![], why }];
             Outcome::Split { large: vec![], failed: vec![], held }
         }
         ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![], held: vec![] },
@@ -266,6 +267,24 @@ fn held_deletions_wait_for_another_budget() {
          12000 job 3 held 20 / -> FullFinished
          13000 replace 0!     -> start 0 //**
          13000 job 4 done     -> nothing held, FullFinished",
+    );
+}
+
+#[test]
+fn all_places_in_which_deletions_may_be_held_are_counted_again() {
+    check(
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 done      -> StartupFinished
+         50   0 mkdir /a
+         50   0 mkdir /b
+         5050                 -> start 0 /a/**+/b/**
+         5050 job 1 held 3 /b /a -> 3 held, BatchFinished
+         6000 0 mkdir /b
+         11000                -> start 0 /b/**
+         11000 job 2 done     -> BatchFinished
+         12000 replace 0!     -> start 0 /a/**+/b/**
+         12000 job 3 done     -> nothing held, BatchFinished",
     );
 }
 

@@ -28,7 +28,10 @@ use crate::{
     effect::Effect,
     event::{Event, MirrorEvent},
     input::Gate,
-    job::{AfterHook, Failure, Grounds, HeldDeletions, Job, JobId, Outcome, Place, Scope, Work},
+    job::{
+        AfterHook, Failure, Grounds, HeldDeletions, HeldFor, Job, JobId, Outcome, Place, Scope,
+        Work,
+    },
     notice::MirrorId,
     path::TreePath,
     queue::{Batch, OpenFiles, Pace, PlaceSet, Places, Settled},
@@ -189,6 +192,9 @@ impl Mirror {
         }
         // What was told of it while it went is no proof that somebody deleted something.
         self.queue.forget_deletions();
+        for held in self.held.iter_mut().filter(|held| held.why == HeldFor::Seen) {
+            held.why = HeldFor::Budget;
+        }
         self.report(MirrorEvent::SourceGone(why.clone()), effects);
         self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN), resume };
     }
@@ -226,8 +232,14 @@ impl Mirror {
         self.open.set_wait(settings.open_wait);
         self.settings = Settings { gate: self.settings.gate, ..settings };
         if recount {
-            for HeldDeletions { place: Place { path, scope }, .. } in &self.held {
-                self.queue.mark_due(path, *scope, now);
+            for held in &self.held {
+                for Place { path, scope } in held.places() {
+                    // As long as the source was whole, what was seen is still true.
+                    if held.why == HeldFor::Seen {
+                        self.queue.mark_gone(path, *scope, now);
+                    }
+                    self.queue.mark_due(path, *scope, now);
+                }
             }
         }
     }
@@ -388,7 +400,8 @@ impl Mirror {
     /// Notes which deletions are held now in these places, which were compared.
     fn hold(&mut self, places: &PlaceSet, held: Vec<HeldDeletions>, effects: &mut Vec<Effect>) {
         let was_held = !self.held.is_empty();
-        let counted = |it: &HeldDeletions| places.covers(&it.place.path, it.place.scope);
+        let counted =
+            |it: &HeldDeletions| it.places().all(|place| places.covers(&place.path, place.scope));
         let before: Vec<_> = self.held.extract_if(.., |it| counted(it)).collect();
         self.held.extend(held.iter().cloned());
         if !held.is_empty() && held != before {

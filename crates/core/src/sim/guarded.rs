@@ -175,6 +175,7 @@ impl Copier {
             let place = Place { path: place.clone(), scope: Scope::Entry };
             self.held.push(HeldDeletions {
                 place,
+                others: Vec::new(),
                 count,
                 of: None,
                 names: Vec::new(),

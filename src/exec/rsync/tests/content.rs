@@ -137,6 +137,39 @@ fn the_names_of_a_file_stay_one_over_calls_that_count_and_calls_that_do_not() {
     }
 }
 
+fn set(marks: &[&[u8]]) -> Arc<PlaceSet> {
+    let Work::Batch { places, .. } = batch(marks) else { panic!() };
+    places
+}
+
+#[test]
+fn a_link_that_is_switched_meanwhile_waits_for_the_next_batch() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    // While the first release is brought, the next one is made and taken into use.
+    fixture.use_script(
+        "mkdir -p \"$PLACE/src/two\"; echo >\"$PLACE/src/two/file\"\n\
+         ln -sfn two \"$PLACE/src/current\"; exec rsync \"$@\"",
+    );
+    symlink("zero", fixture.target("current")).unwrap();
+    symlink("one", fixture.source("current")).unwrap();
+    fs::create_dir(fixture.source("one")).unwrap();
+    fs::write(fixture.source("one/file"), "").unwrap();
+    let work = |written: &[&[u8]]| Work::Batch {
+        places: set(&[&[&b"current"[..]], written].concat()),
+        heard: Arc::new(Heard {
+            written: (*set(written)).clone(),
+            moved: (*set(&[b"current"])).clone(),
+            ..Heard::default()
+        }),
+        moves: Arc::default(),
+    };
+    assert_eq!(fixture.run(work(&[b"one/"])), Outcome::Done);
+    assert_eq!(fs::read_link(fixture.target("current")).unwrap(), Path::new("zero"));
+    fixture.binary = "rsync".into();
+    assert_eq!(fixture.run(work(&[b"two/"])), Outcome::Done);
+    fixture.assert_equal();
+}
+
 #[test]
 fn a_link_in_the_place_of_another_comes_after_what_it_leads_to() {
     let Some(mut fixture) = Fixture::with_rsync() else { return };

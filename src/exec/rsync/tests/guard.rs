@@ -269,6 +269,23 @@ fn a_share_is_one_of_what_the_target_holds_now() {
 }
 
 #[test]
+fn all_places_of_a_call_are_held() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.max_delete_seen = MaxDelete::Count(5);
+    fixture.on_both("kept");
+    for name in ["a", "b", "c"] {
+        fixture.stale(name, 10);
+    }
+    let outcome = fixture.run(heard(&[b"a", b"b", b"c"]));
+    let [held] = held(&outcome) else { panic!("{outcome:?}") };
+    assert_eq!((held.count, held.why), (33, HeldFor::Seen));
+    let mut places: Vec<_> = held.places().map(|place| place.path.to_string()).collect();
+    places.sort();
+    assert_eq!(places, ["/a", "/b", "/c"]);
+    assert!(held.names.iter().any(|name| held.place.path.contains(name)));
+}
+
+#[test]
 fn in_a_new_directory_what_the_target_has_is_counted() {
     let Some(fixture) = Fixture::with_rsync() else { return };
     fixture.on_both("kept");
