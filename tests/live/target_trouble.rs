@@ -14,7 +14,55 @@ in_both_modes!(
     a_target_that_was_removed_gets_everything_again,
     an_older_copy_in_the_place_of_a_target_gets_everything_again,
     a_target_whose_disk_is_unmounted_waits_for_it,
+    what_is_held_goes_in_all_its_places_when_it_may,
 );
+
+/// Of several batches, and of several places in one of them, seen and unseen.
+fn what_is_held_goes_in_all_its_places_when_it_may(mode: Mode) {
+    needs!(mode.need());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let fill = |directory: &std::path::Path, names: &[&str]| {
+        for name in names {
+            fs::create_dir_all(directory.join(name)).unwrap();
+            (0..10).for_each(|n| fs::write(directory.join(format!("{name}/{n}")), "").unwrap());
+        }
+    };
+    fill(&source, &["a", "b", "c", "d"]);
+    let text = |budgets: &str| {
+        let kind = if mode == Mode::Direct { "direct" } else { "rsync" };
+        format!(
+            "settings{{ statusFile = '@/status', statusInterval = 0 }}
+             sync{{ default.{kind}, source = '@/source', target = '@/target', {budgets} }}"
+        )
+    };
+    let held = "maxDelete = 5, maxDeleteSeen = 5";
+    let daemon = sandbox.daemon().config(&text(held), 1).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &source, &target);
+    let is_held = |number: u64| {
+        let status = fs::read_to_string(sandbox.path("status")).unwrap_or_default();
+        status.contains(&format!("{number} deletions held"))
+    };
+    for name in ["a", "b"] {
+        fs::remove_dir_all(source.join(name)).unwrap();
+    }
+    daemon.wait_until("two are held", || is_held(22));
+    fs::remove_dir_all(source.join("c")).unwrap();
+    daemon.wait_until("three are held", || is_held(33));
+    // What nobody saw go is counted when its directory comes.
+    fill(&target, &["x", "y"]);
+    let aside = sandbox.directory("aside");
+    for name in ["x", "y"] {
+        fs::create_dir(aside.join(name)).unwrap();
+        fs::rename(aside.join(name), source.join(name)).unwrap();
+    }
+    daemon.wait_until("all are held", || is_held(53));
+    sandbox.write_config(&text("maxDelete = false, maxDeleteSeen = false"));
+    daemon.signal(Signal::HUP);
+    daemon.wait_mirrored(mode, &source, &target);
+    daemon.wait_for_log("no deletions are held");
+}
 
 fn a_target_that_was_removed_gets_everything_again(mode: Mode) {
     let sandbox = Sandbox::new();

@@ -234,8 +234,9 @@ impl Mirror {
         if recount {
             for held in &self.held {
                 for Place { path, scope } in held.places() {
-                    // As long as the source was whole, what was seen is still true.
-                    if held.why == HeldFor::Seen {
+                    // As long as the source was whole, what was seen is still true; but nobody saw all
+                    // of it go.
+                    if held.why == HeldFor::Seen && !path.is_root() {
                         self.queue.mark_gone(path, *scope, now);
                     }
                     self.queue.mark_due(path, *scope, now);
