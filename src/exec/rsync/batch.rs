@@ -259,6 +259,7 @@ impl<'a> Run<'a> {
             // What rules do not name they protect, also in a directory that makes way.
             trees.extend(entries.extract_if(.., |path| hearing.is_gone(path)));
         }
+        let left = self.take_old_names(&mut portions.gone, hearing);
         let gone = self.list_of_gone(&portions.gone, false)?;
         let seen = deletes
             && (!gone.is_empty() || entries.iter().chain(&trees).any(|path| hearing.is_gone(path)));
@@ -277,6 +278,7 @@ impl<'a> Run<'a> {
         let parts = Parts { entries: &entries, trees: &trees, gone: &gone, hidden: &[] };
         self.seen(&parts, equal, seen)?;
         self.made_anew(&gone, hearing)?;
+        self.delete_old_names(&left)?;
         self.unseen(&Parts { entries: &blocked, ..Parts::default() }, equal)?;
         self.unseen(&Parts { trees: new_trees, ..Parts::default() }, Equal::Never)
     }
@@ -347,10 +349,15 @@ impl<'a> Run<'a> {
     /// Links that come in the place of something else.
     fn links(&mut self, links: &[TreePath], hearing: Hearing<'_>) -> Result<(), Outcome> {
         let equal = self.of.equal();
-        // One that was switched since leads to what is not in this batch; both are in the next one.
-        let links = links.iter().filter(|path| !changed_since(self.root, path, self.began));
+        // One that was switched since leads to what is not in this batch.
+        let (switched, links): (Vec<_>, Vec<_>) =
+            links.iter().cloned().partition(|path| changed_since(self.root, path, self.began));
+        self.failed.extend(switched.into_iter().map(|path| {
+            let why = format!("{path} was switched while its batch was transferred");
+            (Place { path, scope: Scope::Entry }, Failure::new(why))
+        }));
         let (gone, others): (Vec<_>, Vec<_>) =
-            links.cloned().partition(|path| hearing.is_gone(path));
+            links.into_iter().partition(|path| hearing.is_gone(path));
         let deletes = self.of.plan.options.delete.applies(Phase::Running);
         self.seen(&Parts { entries: &others, ..Parts::default() }, equal, false)?;
         self.seen(&Parts { entries: &gone, ..Parts::default() }, equal, deletes)

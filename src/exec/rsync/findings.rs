@@ -78,6 +78,22 @@ impl<'a> Owners<'a> {
         above.contains(path).then(|| Place { path: path.clone(), scope: Scope::Entry })
     }
 
+    /// The place of the call at or below which a path is.
+    fn place_of(&self, path: &TreePath) -> Option<Place> {
+        if self.of.root == Some(Scope::Tree) {
+            return Some(Place::all());
+        }
+        let (places, _) = self.known.get_or_init(|| self.index());
+        let mut at = path.clone();
+        while !at.is_root() {
+            if let Some(scope) = places.get(&at) {
+                return Some(Place { path: at, scope: *scope });
+            }
+            at.pop();
+        }
+        None
+    }
+
     fn index(&self) -> (BTreeMap<&'a TreePath, Scope>, BTreeSet<TreePath>) {
         let Covered { entries, trees, gone, .. } = self.of;
         let entries = entries.iter().chain(gone).map(|path| (path, Scope::Entry));
@@ -122,6 +138,8 @@ pub(super) struct Findings {
     created: Option<u64>,
     /// How many entries were said to be deleted, and the first of them.
     pub(super) deleting: (u64, Vec<TreePath>),
+    /// The places of the call in which they are.
+    pub(super) deleting_in: BTreeSet<Place>,
     /// Which they were: with `-H` rsync may say it twice.
     deleted: HashSet<u64>,
     /// For some things a directory did not make way, and they were left out then: what lies in that
@@ -197,9 +215,10 @@ impl Findings {
                 return;
             }
             self.deleting.0 += 1;
+            let Some(path) = TreePath::new(&unescape(rest)) else { return };
+            self.deleting_in.extend(owners.place_of(&path));
             if self.deleting.1.len() < HeldDeletions::MOST_NAMED {
-                let name = unescape(rest);
-                self.deleting.1.extend(TreePath::new(&name));
+                self.deleting.1.push(path);
             }
         } else if let Some(rest) = line.strip_prefix(FILES) {
             self.files = number(rest);

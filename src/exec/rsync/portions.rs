@@ -168,13 +168,13 @@ impl Portions {
     }
 }
 
-/// Returns true if the entry at this path was changed, or came there, after that time by the clock of
-/// the file system.
+/// Returns true if the entry at this path was changed, or came there, between that time and now. Where
+/// the clock of the file system is ahead of ours, that is not so for what was changed before.
 pub(super) fn changed_since(root: &Dir, path: &TreePath, time: SystemTime) -> bool {
     let Ok(Some(stat)) = stat_at(root, path) else { return false };
-    let changed =
-        Duration::new(stat.stx_ctime.tv_sec.try_into().unwrap_or(0), stat.stx_ctime.tv_nsec);
-    SystemTime::UNIX_EPOCH + changed > time
+    let seconds = stat.stx_ctime.tv_sec.try_into().unwrap_or(0);
+    let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, stat.stx_ctime.tv_nsec);
+    time < changed && changed <= SystemTime::now()
 }
 
 fn may_have(target: &Dir, path: &TreePath, unwanted: Unwanted) -> bool {

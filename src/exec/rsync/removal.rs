@@ -1,12 +1,21 @@
 //! Deletions that no list can ask for.
 
 use mirror_core::{
-    job::{HeldFor, Outcome},
+    guard::MaxDelete,
+    job::{HeldFor, Outcome, Scope},
     path::TreePath,
-    plan::rsync::Unwanted,
+    plan::{
+        options::Phase,
+        rsync::{Equal, Parts, Unwanted},
+    },
 };
 
-use super::{batch::Run, findings::Covered, portions::Portions, sweep::Sweep};
+use super::{
+    batch::{Run, covered},
+    findings::Covered,
+    portions::{Hearing, Portions},
+    sweep::Sweep,
+};
 
 impl Run<'_> {
     /// What the target may have under a name, depending on what it is.
@@ -40,6 +49,32 @@ impl Run<'_> {
             unseen,
             why: if unseen { HeldFor::Budget } else { HeldFor::Seen },
         })
+    }
+
+    /// Takes out the old names of what was renamed, where what was seen to go has a budget: a rename is
+    /// no deletion, but that can't be told from the number of those.
+    pub(super) fn take_old_names(
+        &self,
+        gone: &mut Vec<TreePath>,
+        hearing: Hearing<'_>,
+    ) -> Vec<TreePath> {
+        if self.of.max_delete_seen == MaxDelete::Unlimited {
+            return Vec::new();
+        }
+        gone.extract_if(.., |path| hearing.heard.left.covers(path, Scope::Entry)).collect()
+    }
+
+    /// Deletes what has its new name on the target by now.
+    pub(super) fn delete_old_names(&mut self, left: &[TreePath]) -> Result<(), Outcome> {
+        let gone = self.list_of_gone(left, false)?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let parts = Parts { gone: &gone, ..Parts::default() };
+        let make = self.of.making(&parts, Equal::Never);
+        let deletes = self.of.plan.options.delete.applies(Phase::Running);
+        let (covered, budget, why) = (covered(&parts), MaxDelete::Unlimited, HeldFor::Seen);
+        self.guarded(&Sweep { covered, make: &make, budget, deletes, unseen: false, why })
     }
 
     /// What of this can go by a list: where the receiver can't delete by one, it is deleted

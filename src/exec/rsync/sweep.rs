@@ -145,7 +145,7 @@ impl Run<'_> {
             return self.delete(sweep, count);
         }
         match told {
-            Some(told) => self.keep(sweep, (count, total), told.deleting.1),
+            Some(told) => self.keep(sweep, (count, total), told),
             None => self.hold(sweep, (count, total))?,
         }
         Ok(())
@@ -181,7 +181,7 @@ impl Run<'_> {
             return self.blame_what_is_in_the_way(sweep, Deletions::Allowed);
         }
         self.withheld(sweep)?;
-        self.keep(sweep, (count, total), told.deleting.1);
+        self.keep(sweep, (count, total), told);
         Ok(())
     }
 
@@ -327,7 +327,7 @@ impl Run<'_> {
 
     fn hold(&mut self, sweep: &Sweep<'_>, count: (u64, Option<u64>)) -> Result<(), Outcome> {
         let told = self.tell_deletions(sweep)?;
-        self.keep(sweep, count, told.deleting.1);
+        self.keep(sweep, count, told);
         Ok(())
     }
 
@@ -344,9 +344,13 @@ impl Run<'_> {
         self.hold(sweep, (count, None))
     }
 
-    fn keep(&mut self, sweep: &Sweep<'_>, (count, of): (u64, Option<u64>), names: Vec<TreePath>) {
+    fn keep(&mut self, sweep: &Sweep<'_>, (count, of): (u64, Option<u64>), told: Findings) {
         self.of.learned.holds.set(true);
-        let mut places: Vec<Place> = sweep.covered.places().collect();
+        let Findings { deleting: (_, names), deleting_in, .. } = told;
+        let mut places: Vec<Place> = deleting_in.into_iter().collect();
+        if places.is_empty() {
+            places.extend(sweep.covered.places());
+        }
         if places.len() > MOST_HELD {
             places = vec![Place::all()];
         }

@@ -279,11 +279,11 @@ fn all_places_in_which_deletions_may_be_held_are_counted_again() {
          50   0 mkdir /a
          50   0 mkdir /b
          5050                 -> start 0 /a/**+/b/**
-         5050 job 1 held 3 /b /a -> 3 held, BatchFinished
+         5050 job 1 held 3 /b /a /c -> 3 held, BatchFinished
          6000 0 mkdir /b
          11000                -> start 0 /b/**
          11000 job 2 done     -> BatchFinished
-         12000 replace 0!     -> start 0 /a/**+/b/**
+         12000 replace 0!     -> start 0 /a/**+/c/**
          12000 job 3 done     -> nothing held, BatchFinished",
     );
 }

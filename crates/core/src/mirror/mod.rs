@@ -401,9 +401,18 @@ impl Mirror {
     /// Notes which deletions are held now in these places, which were compared.
     fn hold(&mut self, places: &PlaceSet, held: Vec<HeldDeletions>, effects: &mut Vec<Effect>) {
         let was_held = !self.held.is_empty();
-        let counted =
-            |it: &HeldDeletions| it.places().all(|place| places.covers(&place.path, place.scope));
-        let before: Vec<_> = self.held.extract_if(.., |it| counted(it)).collect();
+        let counted = |it: &mut HeldDeletions| {
+            let is_counted = |place: &Place| places.covers(&place.path, place.scope);
+            it.others.retain(|place| !is_counted(place));
+            while is_counted(&it.place) {
+                match it.others.pop() {
+                    Some(other) => it.place = other,
+                    None => return true,
+                }
+            }
+            false
+        };
+        let before: Vec<_> = self.held.extract_if(.., counted).collect();
         self.held.extend(held.iter().cloned());
         if !held.is_empty() && held != before {
             self.report(MirrorEvent::DeletionsHeld(held), effects);

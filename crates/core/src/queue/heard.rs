@@ -24,6 +24,8 @@ pub struct Heard {
     /// Names that were seen to go while the source was whole, and with each of them everything that
     /// the target holds below it, whatever the scope: these deletions need not be counted.
     pub gone: PlaceSet,
+    /// Those of them whose entry has another name in the source now: a rename is no deletion.
+    pub left: PlaceSet,
 }
 
 /// The most places below the old name of a rename that are noted one by one under the new one. With
@@ -104,6 +106,18 @@ impl Heard {
     /// Notes that this name was seen to go.
     pub(super) fn go(&mut self, place: &Place) {
         self.gone.insert(&place.path, place.scope);
+        // What had another name before may go with it, and it is not known which.
+        let has_come = self.moved.covers(&place.path, Scope::Entry)
+            || self.moved.within(&place.path, 0).is_none();
+        if has_come {
+            self.left = PlaceSet::new();
+        }
+    }
+
+    /// Notes that what had this name has another one in the source.
+    pub(super) fn leave(&mut self, from: &Place) {
+        self.gone.insert(&from.path, from.scope);
+        self.left.insert(&from.path, from.scope);
     }
 
     /// Notes that something got the name `to`.
@@ -113,12 +127,12 @@ impl Heard {
 
     /// How many names are kept.
     pub(super) const fn len(&self) -> usize {
-        self.written.len() + self.moved.len() + self.gone.len()
+        self.written.len() + self.moved.len() + self.gone.len() + self.left.len()
     }
 
     /// Replaces each name by the tree that `tree_of` has for it, if there is one.
     pub(super) fn join(&mut self, tree_of: impl Fn(&TreePath) -> Option<TreePath>) {
-        for set in [&mut self.written, &mut self.moved, &mut self.gone] {
+        for set in [&mut self.written, &mut self.moved, &mut self.gone, &mut self.left] {
             let join = |place: Place| match tree_of(&place.path) {
                 Some(path) => Place { path, scope: Scope::Tree },
                 None => place,
@@ -169,6 +183,7 @@ impl Heard {
     /// Forgets which names were seen to go: from now on they have to be counted.
     pub(super) fn forget_deletions(&mut self) {
         self.gone = PlaceSet::new();
+        self.left = PlaceSet::new();
     }
 
     /// Takes out what was heard in these places. What was heard of more than them stays as well.
@@ -177,6 +192,7 @@ impl Heard {
             written: self.written.take_within(places),
             moved: self.moved.take_within(places),
             gone: self.gone.take_within(places),
+            left: self.left.take_within(places),
         };
         taken.append(self.around(places));
         taken
@@ -189,6 +205,7 @@ impl Heard {
         part.written.append(self.written.iter().filter(within).collect());
         part.moved.append(self.moved.iter().filter(within).collect());
         part.gone.append(self.gone.iter().filter(within).collect());
+        part.left.append(self.left.iter().filter(within).collect());
         part
     }
 
@@ -202,6 +219,7 @@ impl Heard {
             written: of(&|it| self.written.covers(&it.path, it.scope)),
             moved: of(&|it| self.moved.covers(&it.path, it.scope)),
             gone: of(&|it| self.gone.covers_or_leads_to(&it.path)),
+            left: of(&|it| self.left.covers_or_leads_to(&it.path)),
         }
     }
 
@@ -210,14 +228,42 @@ impl Heard {
         self.written.append(other.written);
         self.moved.append(other.moved);
         self.gone.append(other.gone);
+        self.left.append(other.left);
     }
 
     /// About how many bytes of memory it takes.
     pub(super) fn memory(&self) -> usize {
-        self.written.memory() + self.moved.memory() + self.gone.memory()
+        let sets = [&self.written, &self.moved, &self.gone, &self.left];
+        sets.into_iter().map(PlaceSet::memory).sum()
     }
 }
 
 fn rebase(place: &Place, from: &TreePath, to: &Place) -> Option<Place> {
     Some(Place { path: place.path.rebase(from, &to.path)?, scope: place.scope })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &str) -> Place {
+        Place { path: TreePath::new(path.as_bytes()).unwrap(), scope: Scope::Tree }
+    }
+
+    #[test]
+    fn what_has_another_name_is_not_deleted_unless_it_goes_under_that() {
+        for (gone, left) in [(None, true), (Some("other"), true), (Some("new/in"), false)]
+            .into_iter()
+            .chain([(Some("new"), false), (Some(""), false)])
+        {
+            let mut heard = Heard::default();
+            heard.leave(&place("old"));
+            heard.come(&place("new"));
+            if let Some(gone) = gone {
+                heard.go(&place(gone));
+            }
+            assert!(heard.is_gone(&place("old").path));
+            assert_eq!(heard.left.covers(&place("old").path, Scope::Entry), left, "{gone:?}");
+        }
+    }
 }

@@ -323,7 +323,7 @@ impl Places {
         let heard = in_flight.chain([&self.heard]);
         let heard = heard.map(|heard| heard.rebased(from, to));
         let rebased: Vec<_> = heard.chain([self.recent.rebased(from, to)]).collect();
-        self.heard.go(&Place { path: from.clone(), scope: to.scope });
+        self.heard.leave(&Place { path: from.clone(), scope: to.scope });
         self.heard.come(to);
         for heard in rebased {
             self.heard.append(heard);

@@ -98,7 +98,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(ALL, "maxProcesses", Number(0), "the most transfers of this sync at once, where less than 1 is 1; direct has one, of several threads").or("1"),
     sync(BUILT_IN, "delete", Delete, "whether what the source does not have is deleted on the target").or("true"),
     sync(BUILT_IN, "maxDelete", Budget, "the most deletions that nobody saw happen, such as at a start: a share of what the target holds, which counts from 10 deletions on, or a number; beyond it they are held, and all of them while the source is empty").or("\"50%\""),
-    sync(BUILT_IN, "maxDeleteSeen", Budget, "the same for deletions that were seen to happen in the source, with the old names of what rsync can't rename").or("false"),
+    sync(BUILT_IN, "maxDeleteSeen", Budget, "the same for deletions that were seen to happen in the source").or("false"),
     sync(ALL, "replacedSource", OneOf(crate::guard::ReplacedSource::NAMES), "what to do when another file system stands where the source was: wait for the right one, accept it at the next SIGHUP, or take it with maxDelete as the budget").or("\"wait\""),
     sync(ALL, "marker", Text, "a name that has to be in the source itself: without it the sync waits"),
     sync(BUILT_IN, "modifyWindow", Number(0), "seconds by which times of files may differ and still count as equal, where the target keeps no fractions; without it that is found out"),

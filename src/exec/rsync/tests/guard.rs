@@ -269,6 +269,34 @@ fn a_share_is_one_of_what_the_target_holds_now() {
 }
 
 #[test]
+fn a_rename_is_no_deletion() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.max_delete_seen = MaxDelete::Count(5);
+    fixture.stale("old", 10);
+    fixture.stale("gone", 10);
+    for number in 0..10 {
+        fixture.on_both(&format!("new/{number}"));
+    }
+    fs::remove_dir_all(fixture.target("new")).unwrap();
+    let Work::Batch { places, moves, .. } = batch(&[b"old", b"new/", b"gone"]) else { panic!() };
+    let heard = Heard {
+        moved: [tree(b"new")].iter().collect(),
+        gone: [tree(b"old"), tree(b"gone")].iter().collect(),
+        left: [tree(b"old")].iter().collect(),
+        ..Heard::default()
+    };
+    let outcome = fixture.run(Work::Batch { places, heard: Arc::new(heard), moves });
+    let [held] = held(&outcome) else { panic!("{outcome:?}") };
+    assert_eq!((held.count, held.place.path.to_string()), (11, "/gone".to_owned()));
+    assert_eq!((fixture.listed("new"), fixture.target("old").exists()), (10, false));
+    assert_eq!(fixture.listed("gone"), 10);
+}
+
+fn tree(path: &[u8]) -> Place {
+    Place { path: TreePath::new(path).unwrap(), scope: Scope::Tree }
+}
+
+#[test]
 fn all_places_of_a_call_are_held() {
     let Some(mut fixture) = Fixture::with_rsync() else { return };
     fixture.max_delete_seen = MaxDelete::Count(5);
