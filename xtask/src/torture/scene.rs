@@ -156,7 +156,8 @@ impl Pair {
                 ", hard_links = true"
             });
         }
-        let rsync = format!("rsync = {{ {keeps} }}");
+        // An rsync that waits for another one is ended after twice that time: sooner than by default.
+        let rsync = format!("rsync = {{ timeout = 20, {keeps} }}");
         Ok(match self.kind {
             Kind::Direct => format!("default.direct, {source}, target = [[{target}]]"),
             Kind::Rsync => format!("default.rsync, {source}, target = [[{target}]], {rsync}"),
