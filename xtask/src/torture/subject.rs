@@ -81,9 +81,11 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal, once it is the daemon: before that, it is the program that starts it.
     pub(crate) fn signal(&self, signal: Signal) {
-        if let Ok(running) = self.running() {
+        if let Ok(running) = self.running()
+            && (signal != Signal::HUP || !running.output().is_empty())
+        {
             running.signal(signal);
         }
     }
