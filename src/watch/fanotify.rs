@@ -4,6 +4,8 @@
 //! any directory is renamed or removed. Events are joined in the kernel's queue, so they only say
 //! where to look.
 
+mod view;
+
 use std::{
     ffi::OsStr,
     io,
@@ -11,7 +13,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -35,6 +37,7 @@ use super::{
     limits::Limit,
     source::{Findings, Ready, Source, Tree, Unwatched, below, unmounted},
 };
+use view::View;
 
 /// How many bytes of events are read at a time.
 const BUFFER: usize = 256 * 1024;
@@ -63,25 +66,6 @@ struct Mirror {
     live: bool,
     /// The mounts that it consists of.
     views: Vec<View>,
-}
-
-/// A mount through which handles become paths.
-///
-/// It is opened for each drain anew: a descriptor that is held keeps the mount from being
-/// unmounted.
-#[derive(Debug)]
-struct View {
-    path: PathBuf,
-    mount: u64,
-    device: (u32, u32),
-    open: Option<Dir>,
-}
-
-impl Clone for View {
-    /// The same view, not open.
-    fn clone(&self) -> Self {
-        Self { path: self.path.clone(), open: None, ..*self }
-    }
 }
 
 /// What a directory is called in the mirrors that want it.
@@ -120,7 +104,13 @@ impl Fanotify {
         if found != path.as_os_str().as_bytes() {
             return Err(io::Error::other("a directory is not found by its handle"));
         }
-        Ok(View { path: path.into(), mount: stat.stx_mnt_id, device: device(&stat), open: None })
+        Ok(View {
+            path: path.into(),
+            mount: stat.stx_mnt_id,
+            device: device(&stat),
+            open: None,
+            lost: false,
+        })
     }
 
     /// The views of a tree: its root, and what is mounted below it.
@@ -263,18 +253,6 @@ impl Fanotify {
             found.tell(id, News::Lost(path));
         }
         self.choose_views();
-    }
-}
-
-impl View {
-    fn open(&mut self) -> Option<&Dir> {
-        if self.open.is_none() {
-            // If something else is there by now, the sentinel tells that the root is gone.
-            let dir = Dir::open(&self.path).ok()?;
-            let is_it = dir.stat(b"").is_ok_and(|stat| stat.stx_mnt_id == self.mount);
-            self.open = is_it.then_some(dir);
-        }
-        self.open.as_ref()
     }
 }
 

@@ -416,6 +416,41 @@ fn something_full_that_is_mounted_in_a_tree_is_told_and_watched() {
 }
 
 #[test]
+fn what_is_mounted_below_a_directory_that_is_renamed_is_still_watched() {
+    for preference in [Preference::Inotify, Preference::Fanotify] {
+        for before in [true, false] {
+            let mut trial = Trial::new(preference);
+            let tree = trial.tree(0, "a");
+            let point = trial.path("a/r/m");
+            fs::create_dir_all(&point).unwrap();
+            let mount = || Mounted::tmpfs(&point);
+            let mut mounted = if before { Some(mount()) } else { None };
+            trial.cover(tree);
+            if mounted.is_none() {
+                mounted = Some(mount());
+                let lost =
+                    Told::Notice(Notice { mirror: MirrorId(0), news: News::Lost(path("r/m")) });
+                if mounted.as_ref().is_some_and(Option::is_some) {
+                    trial.until(|told| *told == lost);
+                }
+            }
+            let Some(Some(mut mounted)) = mounted else { return };
+            for (from, to) in [("a/r", "a/s"), ("a/s", "a/t")] {
+                fs::rename(trial.path(from), trial.path(to)).unwrap();
+                mounted.0 = trial.path(to).join("m");
+                trial.news();
+                fs::create_dir(mounted.0.join("new")).unwrap();
+                let name = format!("{}/m/new", &to[2..]);
+                let expected = [(0, changed(Edit::Create, Kind::Directory, &name))];
+                assert_eq!(trial.news(), expected, "{preference:?} {before}");
+                fs::remove_dir(mounted.0.join("new")).unwrap();
+                trial.news();
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_mounted_is_told_also_if_another_root_comes_at_that_time() {
     let place = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(place.path()).unwrap();
