@@ -1,19 +1,19 @@
 //! What is made at the target before it gets its name.
 
 use std::{
-    collections::{BTreeSet, hash_map::RandomState},
+    collections::{HashSet, hash_map::RandomState},
     ffi::CStr,
     hash::BuildHasher,
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{
-        LazyLock, Mutex, MutexGuard, PoisonError,
+        LazyLock, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use mirror_linux::{
-    dir::{Dir, Stat, device},
+    dir::{Dir, Stat},
     spot::Spot,
 };
 use rustix::{
@@ -21,7 +21,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::attributes::file_type;
+use super::{attributes::file_type, learned::lock, links::Inode};
 
 /// What is between the name that is wanted and what makes a temporary name its own.
 const MARK: &[u8] = b".lsyncd-";
@@ -48,8 +48,7 @@ pub(super) fn is_temporary(name: &[u8]) -> bool {
 
 /// Returns true if this temporary name is in use in this directory, by this process.
 pub(super) fn is_in_use(dir: &Dir, name: &[u8]) -> bool {
-    is_temporary(name)
-        && place(dir).is_ok_and(|place| lock(&IN_USE).contains(&(place, name.to_vec())))
+    place(dir).is_ok_and(|place| lock(&IN_USE).contains(&(place, name.to_vec())))
 }
 
 /// Returns true if the entry with this temporary name is one that the copier of another mirror works
@@ -77,27 +76,21 @@ pub(super) fn is_left_over(dir: &Dir, name: &[u8]) -> bool {
     }
 }
 
-/// A directory: its device and its inode.
-type Place = ((u32, u32), u64);
+/// A temporary name, in its directory: one of the same name elsewhere is a copy.
+type Located = (Inode, Vec<u8>);
 
-fn place(dir: &Dir) -> io::Result<Place> {
-    let stat = dir.stat(b"")?;
-    Ok((device(&stat), stat.stx_ino))
+fn place(dir: &Dir) -> io::Result<Inode> {
+    Ok(Inode::of(&dir.stat(b"")?))
 }
 
-/// The temporary names in use, each in its directory: one of the same name elsewhere is a copy.
-static IN_USE: Mutex<BTreeSet<(Place, Vec<u8>)>> = Mutex::new(BTreeSet::new());
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static IN_USE: LazyLock<Mutex<HashSet<Located>>> = LazyLock::new(Mutex::default);
 
 /// A temporary name that is in use as long as this lives.
 #[derive(Debug)]
-struct InUse((Place, Vec<u8>));
+struct InUse(Located);
 
 impl InUse {
-    fn new(place: Place, name: &[u8]) -> Self {
+    fn new(place: Inode, name: &[u8]) -> Self {
         let key = (place, name.to_vec());
         lock(&IN_USE).insert(key.clone());
         Self(key)
