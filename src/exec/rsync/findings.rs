@@ -47,9 +47,11 @@ impl Covered<'_> {
 #[derive(Debug)]
 pub(super) struct Owners<'a> {
     of: Covered<'a>,
-    /// The places, and the directories that lead to them.
-    known: OnceCell<(BTreeMap<&'a TreePath, Scope>, BTreeSet<TreePath>)>,
+    known: OnceCell<Index<'a>>,
 }
+
+/// The places of a call, and the directories that lead to them.
+type Index<'a> = (BTreeMap<&'a TreePath, Scope>, BTreeSet<TreePath>);
 
 impl<'a> Owners<'a> {
     pub(super) const fn new(of: Covered<'a>) -> Self {
@@ -62,20 +64,17 @@ impl<'a> Owners<'a> {
             let scope = self.of.root.unwrap_or(Scope::Entry);
             return Some(Place { path: path.clone(), scope });
         }
-        if self.of.root == Some(Scope::Tree) {
-            return Some(Place { path: path.clone(), scope: Scope::Tree });
-        }
-        let (places, above) = self.known.get_or_init(|| self.index());
-        let mut at = path.clone();
-        while !at.is_root() {
-            match places.get(&at) {
-                Some(Scope::Tree) => return Some(Place { path: path.clone(), scope: Scope::Tree }),
-                // In a directory that is gone, or that makes way.
-                Some(Scope::Entry) => return Some(Place { path: at, scope: Scope::Entry }),
-                None => at.pop(),
+        match self.place_of(path) {
+            Some(Place { scope: Scope::Tree, .. }) => {
+                Some(Place { path: path.clone(), scope: Scope::Tree })
+            }
+            // In a directory that is gone, or that makes way.
+            Some(entry) => Some(entry),
+            None => {
+                let (_, above) = self.known();
+                above.contains(path).then(|| Place { path: path.clone(), scope: Scope::Entry })
             }
         }
-        above.contains(path).then(|| Place { path: path.clone(), scope: Scope::Entry })
     }
 
     /// The place of the call at or below which a path is.
@@ -83,7 +82,7 @@ impl<'a> Owners<'a> {
         if self.of.root == Some(Scope::Tree) {
             return Some(Place::all());
         }
-        let (places, _) = self.known.get_or_init(|| self.index());
+        let (places, _) = self.known();
         let mut at = path.clone();
         while !at.is_root() {
             if let Some(scope) = places.get(&at) {
@@ -94,7 +93,11 @@ impl<'a> Owners<'a> {
         None
     }
 
-    fn index(&self) -> (BTreeMap<&'a TreePath, Scope>, BTreeSet<TreePath>) {
+    fn known(&self) -> &Index<'a> {
+        self.known.get_or_init(|| self.index())
+    }
+
+    fn index(&self) -> Index<'a> {
         let Covered { entries, trees, gone, .. } = self.of;
         let entries = entries.iter().chain(gone).map(|path| (path, Scope::Entry));
         let places: BTreeMap<_, _> =
