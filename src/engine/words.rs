@@ -213,11 +213,12 @@ fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
 
 /// Deletions that are held, and the remedy.
 pub(super) fn held(held: &HeldDeletions) -> String {
-    let HeldDeletions { place, others, count, of, names, why } = held;
+    let HeldDeletions { places, count, of, names, why } = held;
     let of = of.map_or(String::new(), |of| format!(" of {of}"));
-    let at = &place.path;
-    let is_all = at.is_root() || !others.is_empty();
-    let at = if is_all { String::new() } else { format!(" in {at}") };
+    let at = match &**places {
+        [Place { path, .. }] if !path.is_root() => format!(" in {path}"),
+        _ => String::new(),
+    };
     let more = if *count > names.len() as u64 { ", .." } else { "" };
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let first =

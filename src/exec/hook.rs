@@ -232,8 +232,7 @@ mod tests {
     fn deletions_that_were_held_before_it_failed_are_told() {
         let at = tempfile::tempdir().unwrap();
         let deletions = vec![HeldDeletions {
-            place: Place::all(),
-            others: Vec::new(),
+            places: vec![Place::all()],
             count: 12,
             of: None,
             names: vec![],

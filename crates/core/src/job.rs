@@ -126,11 +126,9 @@ pub enum Outcome {
 /// remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldDeletions {
-    /// The place that was compared: the tree of the root for all of the source.
-    pub place: Place,
-    /// The other places that were compared with it, where it is not known in which of them the
-    /// deletions are.
-    pub others: Vec<Place>,
+    /// The places that were compared and in which they are, or may be, one at least: the tree of the
+    /// root for all of the source.
+    pub places: Vec<Place>,
     /// How many entries of the target would go.
     pub count: u64,
     /// How many entries the target holds, where that is known.
@@ -142,10 +140,9 @@ pub struct HeldDeletions {
 }
 
 /// Why deletions are held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldFor {
     /// Nobody saw them happen, and they are more than the budget for such ones.
-    #[default]
     Budget,
     /// They were seen to happen, and are more than the budget for such ones.
     Seen,
@@ -154,11 +151,6 @@ pub enum HeldFor {
 }
 
 impl HeldDeletions {
-    /// All places in which these deletions may be.
-    pub fn places(&self) -> impl Iterator<Item = &Place> {
-        core::iter::once(&self.place).chain(&self.others)
-    }
-
     /// The most names that are kept of deletions that are held.
     pub const MOST_NAMED: usize = 10;
 }

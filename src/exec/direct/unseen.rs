@@ -138,14 +138,8 @@ impl Found {
         };
         for (top, path, count) in tops {
             let place = if is_one { Place::all() } else { top };
-            let new = HeldDeletions {
-                place: place.clone(),
-                others: Vec::new(),
-                count: 0,
-                of,
-                names: Vec::new(),
-                why,
-            };
+            let new =
+                HeldDeletions { places: vec![place.clone()], count: 0, of, names: Vec::new(), why };
             let group = groups.entry(place).or_insert(new);
             group.count += count;
             if group.names.len() < HeldDeletions::MOST_NAMED {
@@ -203,11 +197,13 @@ mod tests {
         let mut some = found(&names);
         assert_eq!(some.split_off_others(&places), [path("d")]);
         let held = some.held(Some(&places), Some(100), HeldFor::Budget);
-        let told: Vec<_> =
-            held.iter().map(|it| (it.place.path.to_string(), it.count, it.names.len())).collect();
+        let told: Vec<_> = held
+            .iter()
+            .map(|it| (it.places[0].path.to_string(), it.count, it.names.len()))
+            .collect();
         assert_eq!(told, [("/a".to_owned(), 4, 2), ("/b/c".to_owned(), 5, 1)]);
         let all = found(&names).held(None, None, HeldFor::Budget);
-        assert_eq!((all.len(), all[0].count, all[0].place == Place::all()), (1, 16, true));
+        assert_eq!((all.len(), all[0].count, all[0].places == [Place::all()]), (1, 16, true));
     }
 
     #[test]

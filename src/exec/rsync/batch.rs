@@ -132,7 +132,6 @@ impl<'a> Run<'a> {
             make: &|deletions, hidden| plan.full(phase, deletions, equal, hidden),
             budget: self.of.budget(),
             deletes: plan.options.delete.applies(phase) || plan.options.deletes_excluded(phase),
-            unseen: true,
             why: HeldFor::Budget,
         })
     }
@@ -307,8 +306,7 @@ impl<'a> Run<'a> {
         let make = self.of.making(parts, equal);
         let (budget, deletes) = (self.of.max_delete_seen, seen);
         let covered = covered(parts);
-        let sweep =
-            Sweep { covered, make: &make, budget, deletes, unseen: false, why: HeldFor::Seen };
+        let sweep = Sweep { covered, make: &make, budget, deletes, why: HeldFor::Seen };
         if seen || !self.of.plan.options.delete.applies(Phase::Running) {
             return self.guarded(&sweep);
         }
@@ -332,7 +330,6 @@ impl<'a> Run<'a> {
             make: &make,
             budget: self.of.budget(),
             deletes: self.of.plan.options.delete.applies(Phase::Running),
-            unseen: true,
             why: HeldFor::Budget,
         })
     }

@@ -145,15 +145,8 @@ impl Run<'_> {
         let make = self.of.making(&parts, self.of.equal());
         let (covered, budget) = (covered(&parts), self.of.budget());
         // What is in the way of one of them was told by the call that had it first.
-        self.withheld(&Sweep {
-            covered,
-            make: &make,
-            budget,
-            deletes: false,
-            unseen: false,
-            why: HeldFor::Budget,
-        })
-        .map(drop)
+        self.withheld(&Sweep { covered, make: &make, budget, deletes: false, why: HeldFor::Seen })
+            .map(drop)
     }
 }
 

@@ -46,7 +46,6 @@ impl Run<'_> {
             make: &make,
             budget,
             deletes: true,
-            unseen,
             why: if unseen { HeldFor::Budget } else { HeldFor::Seen },
         })
     }
@@ -74,7 +73,7 @@ impl Run<'_> {
         let make = self.of.making(&parts, Equal::Never);
         let deletes = self.of.plan.options.delete.applies(Phase::Running);
         let (covered, budget, why) = (covered(&parts), MaxDelete::Unlimited, HeldFor::Seen);
-        self.guarded(&Sweep { covered, make: &make, budget, deletes, unseen: false, why })
+        self.guarded(&Sweep { covered, make: &make, budget, deletes, why })
     }
 
     /// What of this can go by a list: where the receiver can't delete by one, it is deleted

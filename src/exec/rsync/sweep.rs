@@ -52,9 +52,7 @@ pub(super) struct Sweep<'s> {
     pub(super) budget: MaxDelete,
     /// Whether anything is deleted.
     pub(super) deletes: bool,
-    /// Whether nobody saw go what is deleted.
-    pub(super) unseen: bool,
-    /// Why what is more than the budget is held.
+    /// Why what is more than the budget is held: for what was seen to go it is another budget.
     pub(super) why: HeldFor,
 }
 
@@ -100,7 +98,7 @@ impl Run<'_> {
         if !sweep.deletes {
             return self.blame_what_is_in_the_way(sweep, Deletions::Withheld);
         }
-        let sweep = &if sweep.unseen && self.is_blank() {
+        let sweep = &if sweep.why != HeldFor::Seen && self.is_blank() {
             Sweep { budget: MaxDelete::Count(0), why: HeldFor::EmptySource, ..*sweep }
         } else {
             *sweep
@@ -354,13 +352,7 @@ impl Run<'_> {
         if places.len() > MOST_HELD {
             places = vec![Place::all()];
         }
-        // That which is told first is one in which something is held.
-        let has_name = |place: &Place| names.iter().any(|name| place.path.contains(name));
-        places.sort_by_key(|place| (has_name(place), place.scope));
-        if let Some(place) = places.pop() {
-            let others = places;
-            self.held.push(HeldDeletions { place, others, count, of, names, why: sweep.why });
-        }
+        self.held.push(HeldDeletions { places, count, of, names, why: sweep.why });
     }
 
     /// Deletes what a list can't have deleted there, and brings the rest.
@@ -368,7 +360,7 @@ impl Run<'_> {
         self.tell_broken_receiver();
         let Covered { entries, trees, gone, .. } = sweep.covered;
         let names: Vec<_> = gone.iter().map(|path| (path.clone(), Unwanted::Anything)).collect();
-        self.remove(&names, sweep.unseen)?;
+        self.remove(&names, sweep.why != HeldFor::Seen)?;
         if entries.is_empty() && trees.is_empty() {
             return Ok(());
         }

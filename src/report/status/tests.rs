@@ -212,8 +212,7 @@ fn deletions_that_are_held_are_not_in_sync_and_the_end_is_told() {
     start(&mut mirror, 2);
     let all = Place::all();
     let held = HeldDeletions {
-        place: all,
-        others: Vec::new(),
+        places: vec![all],
         count: 12,
         of: Some(20),
         names: vec![path("a")],

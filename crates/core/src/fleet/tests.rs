@@ -132,12 +132,12 @@ fn outcome(words: &[&str]) -> Outcome {
         ["but", path] => {
             Outcome::Partly(vec![(Place { path: at(path), scope: Scope::Entry }, failure())])
         }
-        ["held", count, path, others @ ..] => {
+        ["held", count, paths @ ..] => {
             let tree = |path: &&str| Place { path: at(path), scope: Scope::Tree };
-            let (place, others) = (tree(path), others.iter().map(tree).collect());
+            let places = paths.iter().map(tree).collect();
             let (count, of) = (count.parse().unwrap(), None);
             let why = HeldFor::Budget;
-            let held = vec![HeldDeletions { place, others, count, of, names: vec![], why }];
+            let held = vec![HeldDeletions { places, count, of, names: vec![], why }];
             Outcome::Split { large: vec![], failed: vec![], held }
         }
         ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![], held: vec![] },

@@ -233,7 +233,7 @@ impl Mirror {
         self.settings = Settings { gate: self.settings.gate, ..settings };
         if recount {
             for held in &self.held {
-                for Place { path, scope } in held.places() {
+                for Place { path, scope } in &held.places {
                     // As long as the source was whole, what was seen is still true; but nobody saw all
                     // of it go.
                     if held.why == HeldFor::Seen && !path.is_root() {
@@ -401,18 +401,12 @@ impl Mirror {
     /// Notes which deletions are held now in these places, which were compared.
     fn hold(&mut self, places: &PlaceSet, held: Vec<HeldDeletions>, effects: &mut Vec<Effect>) {
         let was_held = !self.held.is_empty();
-        let counted = |it: &mut HeldDeletions| {
-            let is_counted = |place: &Place| places.covers(&place.path, place.scope);
-            it.others.retain(|place| !is_counted(place));
-            while is_counted(&it.place) {
-                match it.others.pop() {
-                    Some(other) => it.place = other,
-                    None => return true,
-                }
-            }
-            false
-        };
-        let before: Vec<_> = self.held.extract_if(.., counted).collect();
+        let counted = |place: &Place| places.covers(&place.path, place.scope);
+        let all_counted = |it: &mut HeldDeletions| it.places.iter().all(counted);
+        let before: Vec<_> = self.held.extract_if(.., all_counted).collect();
+        for it in &mut self.held {
+            it.places.retain(|place| !counted(place));
+        }
         self.held.extend(held.iter().cloned());
         if !held.is_empty() && held != before {
             self.report(MirrorEvent::DeletionsHeld(held), effects);

@@ -174,8 +174,7 @@ impl Copier {
         } else {
             let place = Place { path: place.clone(), scope: Scope::Entry };
             self.held.push(HeldDeletions {
-                place,
-                others: Vec::new(),
+                places: Vec::from([place]),
                 count,
                 of: None,
                 names: Vec::new(),
@@ -352,7 +351,7 @@ impl World {
     /// The target is equal to the source as far as `part` of each node, but for what is held.
     fn check_equal(&self, part: fn(Node) -> Node) -> Found {
         let held = |path: &TreePath| {
-            let mut places = self.mirror.held().iter().map(|it| &it.place.path);
+            let mut places = self.mirror.held().iter().flat_map(|it| &it.places).map(|it| &it.path);
             places.any(|place| place.contains(path))
         };
         let both = self.source.paths().chain(self.target.paths());

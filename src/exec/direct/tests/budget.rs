@@ -4,7 +4,7 @@ use std::fs;
 
 use mirror_core::{
     guard::MaxDelete,
-    job::{HeldDeletions, Outcome, Scope},
+    job::{HeldDeletions, Outcome, Place},
 };
 
 use super::{Delete, Mirror, failures};
@@ -51,7 +51,7 @@ fn up_to_half_of_the_target_goes_and_more_is_held_while_new_things_come() {
     fs::write(mirror.source("newer"), b"").unwrap();
     let all = held(mirror.full());
     let [it] = &all[..] else { panic!("{all:?}") };
-    assert!(it.place.path.is_root() && it.place.scope == Scope::Tree);
+    assert_eq!(it.places, [Place::all()]);
     assert_eq!((it.count, it.of), (44, Some(56)));
     assert_eq!(
         it.names.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -56,7 +56,7 @@ fn more_than_the_budget_is_held_and_the_rest_brought() {
     let [only] = held(&outcome) else { panic!("{outcome:?}") };
     // The files and two directories, of these and the root and one file more.
     assert_eq!((only.count, only.of), (22, Some(24)), "{only:?}");
-    assert!(only.place.path.is_root() && only.place.scope == Scope::Tree);
+    assert_eq!(only.places, [Place::all()]);
     assert_eq!(only.names.len(), HeldDeletions::MOST_NAMED);
     assert!(only.names.iter().all(|name| name.as_bytes().starts_with(b"d/e/stale")), "{only:?}");
     assert!(fixture.target("new").exists());
@@ -287,7 +287,8 @@ fn a_rename_is_no_deletion() {
     };
     let outcome = fixture.run(Work::Batch { places, heard: Arc::new(heard), moves });
     let [held] = held(&outcome) else { panic!("{outcome:?}") };
-    assert_eq!((held.count, held.place.path.to_string()), (11, "/gone".to_owned()));
+    let paths: Vec<_> = held.places.iter().map(|place| place.path.to_string()).collect();
+    assert_eq!((held.count, paths), (11, vec!["/gone".to_owned()]));
     assert_eq!((fixture.listed("new"), fixture.target("old").exists()), (10, false));
     assert_eq!(fixture.listed("gone"), 10);
 }
@@ -307,10 +308,11 @@ fn all_places_of_a_call_are_held() {
     let outcome = fixture.run(heard(&[b"a", b"b", b"c"]));
     let [held] = held(&outcome) else { panic!("{outcome:?}") };
     assert_eq!((held.count, held.why), (33, HeldFor::Seen));
-    let mut places: Vec<_> = held.places().map(|place| place.path.to_string()).collect();
+    let mut places: Vec<_> = held.places.iter().map(|place| place.path.to_string()).collect();
     places.sort();
     assert_eq!(places, ["/a", "/b", "/c"]);
-    assert!(held.names.iter().any(|name| held.place.path.contains(name)));
+    let lies_there = |name| held.places.iter().any(|place| place.path.contains(name));
+    assert!(held.names.iter().all(lies_there));
 }
 
 #[test]
@@ -322,7 +324,7 @@ fn in_a_new_directory_what_the_target_has_is_counted() {
     fs::write(fixture.source("d/new"), "").unwrap();
     let outcome = fixture.run(written(&[b"d/"]));
     assert_eq!(held(&outcome)[0].count, 30);
-    assert_eq!(held(&outcome)[0].place.path, TreePath::new(b"d").unwrap());
+    assert_eq!(held(&outcome)[0].places[0].path, TreePath::new(b"d").unwrap());
     assert_eq!(fixture.listed("d"), 31);
     // With the name all that was below it was seen to go.
     assert_eq!(fixture.run(heard(&[b"d/"])), Outcome::Done);
