@@ -83,14 +83,18 @@ impl Running {
         }
     }
 
-    /// Waits until no child of the program is at work.
+    /// Waits until no child of the program is at work. A connection of ssh that is kept open for what
+    /// is to come is none; who transfers something by ssh is a child itself.
     ///
     /// # Errors
     ///
     /// When it takes too long.
     pub(crate) fn wait_without_children(&mut self) -> io::Result<()> {
         self.wait_until("its children have ended", |this| {
-            usage::children(this.leader.id()).is_empty()
+            let is_connection = |pid: &u32| {
+                fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "ssh\n")
+            };
+            usage::children(this.leader.id()).iter().all(is_connection)
         })
     }
 
