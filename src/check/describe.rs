@@ -188,6 +188,13 @@ fn calls(text: &mut String, sync: &Sync) {
     };
     let equal = Equal::Nanoseconds;
     if sync.init {
+        if sync.modify_window.is_none() && plan.has_to_look_at_times() {
+            let look = plan.look_at_times(&name(b"SOME"), equal);
+            tell(
+                "before the start, to find out whether fractions of seconds are kept there",
+                &look,
+            );
+        }
         tell("at the start", &plan.full(Phase::Startup, bound, equal, &[]));
         if sync.delete.applies(Phase::Startup) && bound != Deletions::Allowed {
             let allowed = &plan.full(Phase::Startup, Deletions::AtMost(1), equal, &[]);

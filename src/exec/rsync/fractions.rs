@@ -11,7 +11,7 @@ use mirror_core::{
     job::Outcome,
     notice::Kind,
     path::{Escaped, TreePath},
-    plan::{options::ListForm, rsync::Equal},
+    plan::rsync::Equal,
 };
 use mirror_linux::entries::ReadBuffer;
 use rustix::fs::FileType;
@@ -34,11 +34,8 @@ const ENTRIES: usize = 10_000;
 impl RsyncExecutor {
     /// Returns true if it matters what the times of the target tell, and nobody knows.
     fn may_learn_times(&self) -> bool {
-        let options = &self.plan.options;
         self.modify_window.is_none()
-            && !options.has_window()
-            && options.keeps_times()
-            && options.form == ListForm::FilesFrom
+            && self.plan.has_to_look_at_times()
             && !self.learned.restricted.is_set()
             && self.learned.equal().is_none()
     }

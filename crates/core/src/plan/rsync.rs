@@ -256,6 +256,17 @@ impl RsyncPlan {
         self.call(words, Some(only(names)))
     }
 
+    /// Returns true if [`look_at_times`](Self::look_at_times) tells something that counts: of a target
+    /// on this machine it can be seen what times it keeps, and the user may have said it.
+    #[must_use]
+    pub fn has_to_look_at_times(&self) -> bool {
+        let options = &self.options;
+        self.target.local().is_none()
+            && !options.has_window()
+            && options.keeps_times()
+            && options.form == ListForm::FilesFrom
+    }
+
     /// A look at whether these files have the same times at the target, for what `equal` takes for
     /// the same: nothing is sent, and a line with [`SAME`] tells of each file that is there.
     #[must_use]

@@ -300,3 +300,18 @@ fn of_what_switches_an_option_on_or_off_the_last_counts() {
         assert_eq!(options.stays_on_device(), stays, "{short} {extra:?}");
     }
 }
+
+#[test]
+fn only_of_another_machine_it_has_to_be_asked_what_times_it_keeps() {
+    let has_to = |target: &[u8], change: fn(&mut RsyncOptions)| {
+        let mut options = RsyncOptions::default();
+        change(&mut options);
+        let target = Target::new(target).unwrap();
+        RsyncPlan::new(options, b"/src", target).has_to_look_at_times()
+    };
+    assert!(has_to(b"host:dst", |_| ()) && has_to(b"rsync://host/m/", |_| ()));
+    assert!(!has_to(b"/dst", |_| ()));
+    assert!(!has_to(b"host:dst", |it| it.short.retain(|letter| *letter != b't')));
+    assert!(!has_to(b"host:dst", |it| it.extra.push(b"--modify-window=1".to_vec())));
+    assert!(!has_to(b"host:dst", |it| it.form = ListForm::Filter));
+}
