@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,6 +16,7 @@ use std::{
 use mirror_core::{guard::ReplacedSource, job::Rename, notice::Kind, path::TreePath};
 use mirror_linux::{
     dir::Dir,
+    entries::ReadBuffer,
     identity::{FileSystem, Instance},
     mounts::Mounts,
 };
@@ -25,6 +27,7 @@ use super::survey::kind_at;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Absent {
     places: BTreeSet<TreePath>,
+    bare: BTreeSet<TreePath>,
 }
 
 impl Absent {
@@ -37,6 +40,18 @@ impl Absent {
     /// The places, each with all below it.
     pub fn places(&self) -> impl Iterator<Item = &TreePath> {
         self.places.iter()
+    }
+
+    /// Those of them where the source shows an empty directory, which the target has already: there
+    /// is nothing to bring but the attributes of the mount point, and those of what was mounted stay.
+    pub fn bare(&self) -> impl Iterator<Item = &TreePath> {
+        self.bare.iter()
+    }
+
+    /// Returns true if `path` is one of [`bare`](Self::bare).
+    #[must_use]
+    pub fn is_bare(&self, path: &TreePath) -> bool {
+        self.bare.contains(path)
     }
 
     /// Returns true if `path` is one of the places or lies below one.
@@ -66,7 +81,7 @@ impl Absent {
 
 impl FromIterator<TreePath> for Absent {
     fn from_iter<I: IntoIterator<Item = TreePath>>(places: I) -> Self {
-        Self { places: places.into_iter().collect() }
+        Self { places: places.into_iter().collect(), bare: BTreeSet::new() }
     }
 }
 
@@ -89,6 +104,8 @@ struct Nested {
     path: TreePath,
     instance: Instance,
     file_system: Option<FileSystem>,
+    /// A directory above it was renamed, and it is not known whether at the target too.
+    is_renamed: bool,
 }
 
 impl Nested {
@@ -137,10 +154,19 @@ impl NestedMounts {
     /// Returns true if `path` is, or lies below, a place where something was mounted that is not
     /// there at this moment.
     pub(super) fn is_absent(&self, root: &Dir, path: &TreePath) -> bool {
+        self.has_absent(root, |place| place.contains(path))
+    }
+
+    /// Returns true if `path` is such a place.
+    pub(super) fn is_absent_place(&self, root: &Dir, path: &TreePath) -> bool {
+        self.has_absent(root, |place| place == path)
+    }
+
+    fn has_absent(&self, root: &Dir, is_meant: impl Fn(&TreePath) -> bool) -> bool {
         let known = self.known();
-        let holds = |it: &&Nested| it.path.contains(path);
-        known.absent.iter().any(|it| holds(&it))
-            || known.mounted.iter().filter(holds).any(|it| {
+        let is_meant = |it: &&Nested| is_meant(&it.path);
+        known.absent.iter().any(|it| is_meant(&it))
+            || known.mounted.iter().filter(is_meant).any(|it| {
                 instance_at(root, &it.path).is_none_or(|instance| instance != it.instance)
             })
     }
@@ -154,7 +180,7 @@ impl NestedMounts {
                 let rest = it.path.as_bytes().strip_prefix(from.as_bytes())?;
                 let is_below = rest.is_empty() || rest.starts_with(b"/");
                 let path = TreePath::new(&[to.as_bytes(), rest].concat()).filter(|_| is_below)?;
-                Some(Nested { path, ..it.clone() })
+                Some(Nested { path, is_renamed: true, ..it.clone() })
             };
             let moved: Vec<_> = known.absent.iter().filter_map(moved).collect();
             for it in moved {
@@ -165,9 +191,13 @@ impl NestedMounts {
         }
     }
 
-    /// The places where something was mounted and is not now.
-    pub(super) fn absent(&self) -> Absent {
-        self.known().absent.iter().map(|it| it.path.clone()).collect()
+    /// The places in the source, open as `root`, where something was mounted and is not now.
+    pub(super) fn absent(&self, root: &Dir) -> Absent {
+        let known = self.known();
+        let path = |it: &Nested| it.path.clone();
+        let is_bare = |it: &&Nested| !it.is_renamed && is_empty(root, &it.path);
+        let bare = known.absent.iter().filter(is_bare).map(path).collect();
+        Absent { places: known.absent.iter().map(path).collect(), bare }
     }
 
     /// A person has said that what is absent is gone.
@@ -199,8 +229,15 @@ impl Known {
             Some(known) => known.file_system.clone(),
             None => FileSystem::of(&directory).ok(),
         };
-        Some(Nested { path, instance, file_system })
+        Some(Nested { path, instance, file_system, is_renamed: false })
     }
+}
+
+/// Returns true if there is a directory at `path` in which nothing is.
+fn is_empty(root: &Dir, path: &TreePath) -> bool {
+    let found = || io::ErrorKind::AlreadyExists.into();
+    let directory = root.open_below(path.as_bytes());
+    directory.and_then(|dir| dir.read(&mut ReadBuffer::new(), |_| Err(found()))).is_ok()
 }
 
 fn instance_at(root: &Dir, path: &TreePath) -> Option<Instance> {
@@ -253,14 +290,17 @@ mod tests {
     fn what_is_absent_may_have_the_path_after_each_rename() {
         let mounts = NestedMounts::default();
         let instance = Instance::at(Path::new("/")).unwrap();
-        let nested = Nested { path: at("a/m"), instance, file_system: None };
+        let nested = Nested { path: at("a/m"), instance, file_system: None, is_renamed: false };
         mounts.known().absent.push(nested);
         let rename = |from, to| Rename { from: at(from), to: at(to) };
         mounts.follow(&[rename("a", "b"), rename("x", "y"), rename("b/m", "c"), rename("ax", "z")]);
-        assert_eq!(mounts.absent(), absent(&["a/m", "b/m", "c"]));
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(place.path().join("b/m")).unwrap();
+        let root = Dir::open(place.path()).unwrap();
+        assert_eq!(mounts.absent(&root), absent(&["a/m", "b/m", "c"]));
         let heir = NestedMounts::default();
         heir.succeed(&mounts);
-        assert_eq!(heir.absent(), mounts.absent());
+        assert_eq!(heir.absent(&root), mounts.absent(&root));
     }
 
     #[test]
@@ -269,6 +309,6 @@ mod tests {
         let root = Dir::open(place.path()).unwrap();
         let mounts = NestedMounts::default();
         mounts.look(&root, place.path(), ReplacedSource::Wait);
-        assert!(mounts.absent().is_empty());
+        assert!(mounts.absent(&root).is_empty());
     }
 }

@@ -261,7 +261,7 @@ impl SourceRoot {
     /// What was a mount inside the source in this run, and is not mounted now.
     pub(super) fn absent(&self, root: &Dir) -> Absent {
         self.look_at_mounts(root);
-        self.mounts.absent()
+        self.mounts.absent(root)
     }
 
     /// Returns true if anything was found to be mounted inside the source in this run.
@@ -273,6 +273,12 @@ impl SourceRoot {
     /// as `root`, and is not now.
     pub(super) fn is_absent(&self, root: &Dir, path: &TreePath) -> bool {
         self.mounts.is_absent(root, path)
+    }
+
+    /// Returns true if `path` is where something was mounted inside the source, which is open as
+    /// `root`, and is not now.
+    pub(super) fn is_absent_place(&self, root: &Dir, path: &TreePath) -> bool {
+        self.mounts.is_absent_place(root, path)
     }
 
     fn open_path(&self) -> io::Result<Dir> {

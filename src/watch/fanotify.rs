@@ -438,6 +438,12 @@ impl Source for Fanotify {
         if self.mirrors.iter().any(is_of) {
             found.warnings.push(unmounted(directory));
         }
+        for mirror in self.mirrors.iter().filter(|mirror| is_of(mirror)) {
+            let root = mirror.tree.root.as_os_str().as_bytes();
+            if let Some(path) = below(root, directory).and_then(TreePath::new) {
+                found.tell(mirror.tree.mirror, News::Lost(path));
+            }
+        }
         for mirror in &mut self.mirrors {
             mirror.views.retain(|view| view.path != path || view.path == mirror.tree.root);
         }

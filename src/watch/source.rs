@@ -91,7 +91,7 @@ pub(super) trait Source: AsFd + Send {
     fn mounted(&mut self, directory: &[u8]);
 
     /// What was mounted at this directory is not any more. If it lies in a tree, that is told to
-    /// people, and nothing of it as deleted.
+    /// people, and nothing of it as deleted; what shows in its place has to be watched and told.
     fn unmounted(&mut self, directory: &[u8], found: &mut Findings);
 }
 

@@ -382,14 +382,19 @@ fn what_is_unmounted_below_a_root_is_not_told_as_deleted() {
         let expected = [(0, changed(Edit::Create, Kind::Directory, "m/d/e"))];
         assert_eq!(trial.news(), expected, "{preference:?}");
         mounted.unmount();
+        let lost = Told::Notice(Notice { mirror: MirrorId(0), news: News::Lost(path("m")) });
+        trial.until(|told| *told == lost);
         assert_eq!(trial.news(), [], "{preference:?}");
         // What lies beside it, on the other file system, is still watched.
         fs::create_dir(trial.path("a/beside")).unwrap();
         let expected = [(0, changed(Edit::Create, Kind::Directory, "beside"))];
         assert_eq!(trial.news(), expected, "{preference:?}");
+        // And so is the directory that shows in its place.
+        fs::create_dir(trial.path("a/m/bare")).unwrap();
+        let expected = [(0, changed(Edit::Create, Kind::Directory, "m/bare"))];
+        assert_eq!(trial.news(), expected, "{preference:?}");
         // Mounted again, it is read again, and then watched.
         let Some(_mounted) = Mounted::tmpfs(&trial.path("a/m")) else { return };
-        let lost = Told::Notice(Notice { mirror: MirrorId(0), news: News::Lost(path("m")) });
         trial.until(|told| *told == lost);
         fs::create_dir(trial.path("a/m/x")).unwrap();
         let expected = [(0, changed(Edit::Create, Kind::Directory, "m/x"))];

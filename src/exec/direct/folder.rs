@@ -311,8 +311,10 @@ fn finish(
     let above = || below.as_ref()?.above(*branch.inodes.get()?).map(Arc::new);
     let pair = pair.or_else(kept).or_else(above);
     let pair = pair.map_or_else(|| Pair::open(pass, &branch.path()).map(Arc::new), Ok);
+    // What shows where something was unmounted would open, or shut, what the target has of that.
+    let is_left = !branch.fresh && pass.is_unmounted_place(&branch.path());
     let finished = pair.and_then(|pair| {
-        let finished = pair.finish(pass);
+        let finished = if is_left { Ok(()) } else { pair.finish(pass) };
         *below = Some(pair);
         finished
     });

@@ -346,6 +346,11 @@ impl<'a> Pass<'a> {
         self.has_mounts && self.direct.source.is_absent(&self.source, path)
     }
 
+    /// Whether the path is where something was mounted in the source and is not any more.
+    pub(super) fn is_unmounted_place(&self, path: &TreePath) -> bool {
+        self.has_mounts && self.direct.source.is_absent_place(&self.source, path)
+    }
+
     /// Whether the root of the source lists nothing that is mirrored: that is more often a disk that is
     /// not mounted than a wish (law 2).
     fn is_source_empty(&self) -> bool {

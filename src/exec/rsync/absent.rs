@@ -29,7 +29,7 @@ impl Run<'_> {
             return Cow::Borrowed(call);
         }
         let places = absent.places().chain(mounted.places());
-        Cow::Owned(call.clone().protecting(places))
+        Cow::Owned(call.clone().protecting(places).hiding(absent.bare()))
     }
 
     /// Takes out what stays at the target, and tells what can't be done because of that. Of a
@@ -60,8 +60,9 @@ impl Run<'_> {
             if in_the_way {
                 fail(path, ABSENT);
             }
-            !in_the_way
+            !in_the_way && !absent.is_bare(path)
         });
+        found.trees.retain(|path| !absent.is_bare(path));
     }
 
     fn absent(&self) -> Absent {

@@ -14,7 +14,7 @@ use super::{
     },
     Inotify,
     kernel::Kernel,
-    walk::{Found, Then},
+    walk::{Found, Then, Walk},
 };
 
 /// How many files are remembered to have been told as modified, and how.
@@ -435,6 +435,8 @@ impl<K: Kernel> Inotify<K> {
             self.stop_watching_below(node);
             if let Some(path) = path {
                 found.warnings.push(unmounted(&[b"/", &*path].concat()));
+                // What shows in its place is a directory like others.
+                self.walks.push_back(Walk::new(ticket, Then::Lost(ticket)));
             }
         }
     }

@@ -232,8 +232,12 @@ impl<K: Kernel> Source for Inotify<K> {
     }
 
     fn unmounted(&mut self, directory: &[u8], found: &mut Findings) {
-        let Some(node) = self.find(directory) else { return };
-        if self.forest.is_watched(node) && !self.forest.is_root(node) {
+        let Some(node) = self.find(directory).filter(|&node| !self.forest.is_root(node)) else {
+            return;
+        };
+        let Some(watch) = self.forest.watch(node) else { return };
+        // The events of the kernel may have told it, and what shows there now be watched already.
+        if self.reach(node, watch, false).is_none() {
             self.stop_watching_below(node);
             self.forest.set_state(node, State::Unmounted);
             self.unmounted.push(self.forest.ticket(node));

@@ -247,7 +247,7 @@ impl<K: Kernel> Inotify<K> {
 
     /// Opens a directory that has this watch. If it is not where it is thought to be, that is
     /// noted down, until it is seen elsewhere or goes.
-    fn reach(&mut self, node: u32, watch: WatchId, verify: bool) -> Option<K::Dir> {
+    pub(super) fn reach(&mut self, node: u32, watch: WatchId, verify: bool) -> Option<K::Dir> {
         let path = self.forest.path(node);
         let dir = path.and_then(|path| self.kernel.open(&path).ok());
         let found = dir.as_ref().and_then(|dir| self.kernel.watch(dir).ok());

@@ -83,9 +83,20 @@ impl Call {
     /// above goes: it comes before all other rules.
     #[must_use]
     pub fn protecting<'a>(mut self, places: impl IntoIterator<Item = &'a TreePath>) -> Self {
-        let rule = |path| [&b"--filter=P "[..], &escaped(path), b"/***"].concat();
-        self.args.splice(0..0, places.into_iter().map(rule));
+        self.put_first(b"P", places);
         self
+    }
+
+    /// The same call, but of these places nothing is sent: to be told before all other rules.
+    #[must_use]
+    pub fn hiding<'a>(mut self, places: impl IntoIterator<Item = &'a TreePath>) -> Self {
+        self.put_first(b"H", places);
+        self
+    }
+
+    fn put_first<'a>(&mut self, rule: &[u8], places: impl IntoIterator<Item = &'a TreePath>) {
+        let rule = |path| [b"--filter=", rule, b" ", &escaped(path), b"/***"].concat();
+        self.args.splice(0..0, places.into_iter().map(rule));
     }
 
     /// The same without the comparison of nanoseconds, which the other side has to know of and

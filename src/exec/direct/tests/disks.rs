@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -146,6 +147,7 @@ fn what_is_mounted_in_the_source_is_copied_and_stays_when_it_is_unmounted() {
     let Some(disk) = Disk::mount(&mirror.source("a/disk"), "size=10m") else { return };
     fs::create_dir(mirror.source("a/disk/b")).unwrap();
     fs::write(mirror.source("a/disk/b/file"), b"content").unwrap();
+    fs::set_permissions(mirror.source("a/disk"), fs::Permissions::from_mode(0o700)).unwrap();
     mirror.assert_mirrored();
     drop(disk);
     fs::write(mirror.source("a/other"), b"").unwrap();
@@ -153,6 +155,8 @@ fn what_is_mounted_in_the_source_is_copied_and_stays_when_it_is_unmounted() {
         assert_eq!(outcome, Outcome::Done);
         assert_eq!(fs::read(mirror.target("a/disk/b/file")).unwrap(), b"content");
         assert!(fs::exists(mirror.target("a/other")).unwrap());
+        let disk = fs::metadata(mirror.target("a/disk")).unwrap();
+        assert_eq!(disk.permissions().mode() & 0o777, 0o700, "of what was mounted");
     }
     // Not even when the mount point goes too.
     fs::remove_dir(mirror.source("a/disk")).unwrap();

@@ -1,5 +1,7 @@
 //! What is mounted in the source or in the target.
 
+use std::os::unix::fs::PermissionsExt;
+
 use mirror_core::job::Rename;
 
 use super::*;
@@ -56,6 +58,24 @@ fn what_was_unmounted_in_the_source_stays_whatever_goes_around_it() {
             assert!(fixture.target("a/m/file").exists(), "{number}");
         }
     }
+}
+
+#[test]
+fn what_shows_in_place_of_a_mount_does_not_open_what_the_target_has_of_it() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let Some((fixture, mounted)) = fixture() else { return };
+    fs::set_permissions(fixture.source("a/m"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(fixture.full(), Outcome::Done);
+    drop(mounted);
+    for transfer in [Fixture::full, |fixture: &Fixture| fixture.batch(&[b"a/m/"])] {
+        assert_eq!(transfer(&fixture), Outcome::Done);
+        assert_eq!(mode(&fixture.target("a/m")), 0o700);
+        assert!(fixture.target("a/m/file").exists());
+    }
+    // What is new there is brought all the same.
+    fs::write(fixture.source("a/m/new"), "content").unwrap();
+    assert_eq!(fixture.batch(&[b"a/m/"]), Outcome::Done);
+    assert!(fixture.target("a/m/new").exists() && fixture.target("a/m/file").exists());
 }
 
 #[test]
