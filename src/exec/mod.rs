@@ -4,6 +4,7 @@ pub mod absent;
 pub mod child;
 pub mod direct;
 pub mod hook;
+pub mod linked;
 mod pipe;
 mod presence;
 mod pulse;

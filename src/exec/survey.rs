@@ -4,6 +4,7 @@
 
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, io};
 
+use super::linked::Linked;
 use mirror_core::{
     filter::Filter,
     job::{Failure, Place, Scope},
@@ -53,6 +54,14 @@ pub struct Entry {
     pub linked: Option<Linked>,
 }
 
+impl Entry {
+    /// What is at `path`. `None` if it has no other names.
+    pub(super) fn linked(path: &TreePath, stat: &Stat) -> Option<Self> {
+        let linked = Some(Linked::of(stat)?);
+        Some(Self { path: path.clone(), what: what(stat), size: stat.stx_size, linked })
+    }
+}
+
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
@@ -74,33 +83,6 @@ impl What {
             Self::Directory => Kind::Directory,
             Self::Link | Self::File | Self::Other => Kind::Other,
         }
-    }
-}
-
-/// A file with several names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Linked {
-    device: (u32, u32),
-    /// The number of its inode.
-    pub(super) inode: u64,
-    /// How many names it has.
-    pub(super) names: u32,
-}
-
-impl Linked {
-    /// Which file it is, whatever its names.
-    pub(super) const fn file(self) -> ((u32, u32), u64) {
-        (self.device, self.inode)
-    }
-
-    /// `None` if it has one name.
-    pub(super) fn of(stat: &Stat) -> Option<Self> {
-        let is_file = what(stat) == What::File;
-        (is_file && stat.stx_nlink > 1).then_some(Self {
-            device: device(stat),
-            inode: stat.stx_ino,
-            names: stat.stx_nlink,
-        })
     }
 }
 
@@ -404,7 +386,7 @@ fn kind_of(dir: &Dir, name: &[u8]) -> io::Result<Kind> {
     Ok(what(&dir.stat(name)?).kind())
 }
 
-fn what(stat: &Stat) -> What {
+pub(super) fn what(stat: &Stat) -> What {
     match FileType::from_raw_mode(stat.stx_mode.into()) {
         FileType::Directory => What::Directory,
         FileType::Symlink => What::Link,

@@ -102,11 +102,18 @@ impl Folder<'_> {
         if file_type(&source) == FileType::Directory {
             return self.directory(&subject, item.scope);
         }
-        // Other kinds can have several names too, but nobody gives them any.
-        if file_type(&source) == FileType::RegularFile && source.stx_nlink > 1 {
-            return links::copy(self, &subject);
+        if source.stx_nlink <= 1 {
+            return self.lone(&subject);
         }
-        self.lone(&subject)
+        // What replaces a link comes later, and its other names with it.
+        if let Some(target) = &subject.target
+            && file_type(&source) == FileType::Symlink
+            && !self.same_content(&subject, target)?
+            && self.pass.late.put_off(path)
+        {
+            return Ok(());
+        }
+        links::copy(self, &subject)
     }
 
     /// Whether the entry with this temporary name is one that a copier works on, or has left. What was

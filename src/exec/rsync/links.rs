@@ -26,8 +26,9 @@ use super::{
     sweep::Sweep,
 };
 use crate::exec::{
+    linked::Linked,
     stop::Stop,
-    survey::{Entry, Linked, Survey, What, stat_at},
+    survey::{Entry, Survey, stat_at},
 };
 
 /// The most names that are kept.
@@ -205,14 +206,14 @@ impl Known {
             let Some(names) = self.names.get_mut(&file) else { continue };
             let before = names.len();
             names.retain(|path| {
-                let stat = stat_at(ground.root, path).ok().flatten();
-                let size = stat.as_ref().map_or(0, |stat| stat.stx_size);
-                let linked = stat.as_ref().and_then(Linked::of).filter(|it| it.file() == file);
-                let is = linked.is_some() && !ground.filter.excludes(path, Kind::Other);
-                if is {
-                    alive.push(Entry { path: path.clone(), what: What::File, size, linked });
-                }
-                is
+                let entry = stat_at(ground.root, path).ok().flatten();
+                let entry = entry.and_then(|stat| Entry::linked(path, &stat));
+                let entry = entry
+                    .filter(|entry| entry.linked.is_some_and(|linked| linked.file() == file))
+                    .filter(|_| !ground.filter.excludes(path, Kind::Other));
+                let is_alive = entry.is_some();
+                alive.extend(entry);
+                is_alive
             });
             self.count -= before - names.len();
         }
@@ -266,13 +267,13 @@ fn walk(
                 FileType::Directory if !ground.filter.excludes_entry(&path, Kind::Directory) => {
                     directories.push(path);
                 }
-                FileType::RegularFile if wanted(listed.inode) => {
+                FileType::Directory => {}
+                _ if wanted(listed.inode) => {
                     let stat = directory.stat(listed.name).ok();
-                    let linked = stat.as_ref().and_then(Linked::of);
+                    let entry = stat.and_then(|stat| Entry::linked(&path, &stat));
                     let excluded = || ground.filter.excludes_entry(&path, Kind::Other);
-                    if linked.is_some() && !excluded() {
-                        let size = stat.map_or(0, |stat| stat.stx_size);
-                        each(Entry { path, what: What::File, size, linked });
+                    if let Some(entry) = entry.filter(|_| !excluded()) {
+                        each(entry);
                     }
                 }
                 _ => {}

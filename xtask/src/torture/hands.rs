@@ -130,12 +130,8 @@ impl Spot {
         Ok(symlinkat(to, &self.directory, &self.name)?)
     }
 
-    /// Gives a file a second name. Direct keeps the names of other things apart.
+    /// Gives a file, a link or a fifo a second name.
     pub(crate) fn link(&self, other: &Self) -> io::Result<()> {
-        let status = statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
         let flags = AtFlags::empty();
         Ok(linkat(&self.directory, &self.name, &other.directory, &other.name, flags)?)
     }

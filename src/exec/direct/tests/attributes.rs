@@ -12,7 +12,9 @@ use std::{
 };
 
 use mirror_core::job::Outcome;
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, makedev, mknodat, setxattr};
+use rustix::fs::{
+    CWD, FileType, Mode, XattrFlags, lsetxattr, makedev, mkfifoat, mknodat, setxattr,
+};
 
 use super::{Mirror, age, is_root};
 
@@ -262,6 +264,33 @@ fn names_of_one_file_are_names_of_one_file_at_the_target() {
     fs::hard_link(mirror.source("a/b/four"), mirror.source("a/b/five")).unwrap();
     assert_eq!(mirror.batch("a/one a/b/five"), Outcome::Done);
     mirror.assert_same();
+}
+
+#[test]
+fn names_of_other_kinds_of_files_stay_one() {
+    let mirror = Mirror::new();
+    fs::create_dir(mirror.source("a")).unwrap();
+    symlink("nowhere", mirror.source("link")).unwrap();
+    mkfifoat(CWD, mirror.source("fifo"), Mode::RWXU).unwrap();
+    for (name, other) in [("link", "a/link"), ("fifo", "a/fifo")] {
+        fs::hard_link(mirror.source(name), mirror.source(other)).unwrap();
+    }
+    mirror.assert_mirrored();
+    for (name, other) in [("link", "a/link2"), ("fifo", "a/fifo2")] {
+        fs::hard_link(mirror.source(name), mirror.source(other)).unwrap();
+        assert_eq!(mirror.batch(other), Outcome::Done);
+        mirror.assert_same();
+    }
+    chmod(&mirror.source("fifo"), 0o640);
+    assert_eq!(mirror.batch("fifo"), Outcome::Done);
+    mirror.assert_same();
+    // A link that replaces something comes late, and its other names with it.
+    fs::remove_file(mirror.source("link")).unwrap();
+    symlink("elsewhere", mirror.source("link")).unwrap();
+    fs::hard_link(mirror.source("link"), mirror.source("a/new")).unwrap();
+    assert_eq!(mirror.batch("link a/new"), Outcome::Done);
+    mirror.assert_same();
+    mirror.assert_mirrored();
 }
 
 #[test]

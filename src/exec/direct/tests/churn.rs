@@ -143,7 +143,7 @@ impl Churn {
 
     fn link(&mut self, from: &str) {
         let to = self.path();
-        if fs::symlink_metadata(self.at(from)).is_ok_and(|stat| stat.is_file())
+        if fs::symlink_metadata(self.at(from)).is_ok_and(|stat| !stat.is_dir())
             && fs::hard_link(self.at(from), self.at(&to)).is_ok()
         {
             // Nobody tells about the first name.

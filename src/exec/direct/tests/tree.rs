@@ -57,7 +57,7 @@ pub(super) fn read(root: &Path) -> BTreeMap<PathBuf, Entry> {
             device: stat.rdev(),
             xattrs: xattrs(&full),
             same_as: PathBuf::from(stat.ino().to_string()),
-            names: if stat.is_file() { stat.nlink() } else { 1 },
+            names: if stat.is_dir() { 1 } else { stat.nlink() },
         };
         tree.insert(path, entry);
     }

@@ -1,6 +1,8 @@
 //! What arrives though nothing shows on the disk that it has to.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use rustix::fs::Mode;
 
 use super::*;
 
@@ -19,7 +21,7 @@ impl Fixture {
     }
 
     fn are_one(&self, one: &str, other: &str) -> bool {
-        let inode = |name| fs::metadata(self.target(name)).unwrap().ino();
+        let inode = |name| fs::symlink_metadata(self.target(name)).unwrap().ino();
         inode(one) == inode(other)
     }
 }
@@ -85,6 +87,42 @@ fn a_change_through_one_name_reaches_the_others() {
         assert!(fixture.is_arrived("new/c"), "{kept}");
         assert_eq!(fixture.are_one("a", "new/c") && fixture.are_one("a", "d/b"), kept);
     }
+}
+
+#[test]
+fn names_of_other_kinds_of_files_stay_one() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.options.short.extend(b"HDp");
+    fs::create_dir(fixture.source("d")).unwrap();
+    symlink("nowhere", fixture.source("link")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, fixture.source("fifo"), Mode::RWXU).unwrap();
+    fs::hard_link(fixture.source("fifo"), fixture.source("d/fifo")).unwrap();
+    let executor = fixture.executor();
+    let run = |work| executor.run(&mut job(work), &Stop::default());
+    assert_eq!(run(Work::full()), Outcome::Done);
+    fs::hard_link(fixture.source("link"), fixture.source("d/link")).unwrap();
+    assert_eq!(run(written(&[b"d/link"])), Outcome::Done);
+    fs::hard_link(fixture.source("fifo"), fixture.source("other fifo")).unwrap();
+    assert_eq!(run(written(&[b"other fifo"])), Outcome::Done);
+    for (one, other) in [("link", "d/link"), ("fifo", "d/fifo"), ("fifo", "other fifo")] {
+        assert!(fixture.are_one(one, other), "{one} {other}");
+    }
+    // What is told of one name is true of all.
+    fs::set_permissions(fixture.source("fifo"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(run(batch(&[b"fifo"])), Outcome::Done);
+    assert!(fixture.are_one("fifo", "d/fifo"));
+    // Names of one link that replace something come with the links that do so, and those that do
+    // not before them.
+    for name in ["link", "d/link"] {
+        fs::remove_file(fixture.source(name)).unwrap();
+    }
+    symlink("elsewhere", fixture.source("link")).unwrap();
+    for name in ["d/link", "d/new"] {
+        fs::hard_link(fixture.source("link"), fixture.source(name)).unwrap();
+    }
+    assert_eq!(run(written(&[b"link", b"d/link", b"d/new"])), Outcome::Done);
+    assert!(fixture.are_one("link", "d/link") && fixture.are_one("link", "d/new"));
+    assert_eq!(fs::read_link(fixture.target("d/new")).unwrap(), Path::new("elsewhere"));
 }
 
 #[test]
