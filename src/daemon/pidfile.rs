@@ -68,12 +68,18 @@ impl Pidfile {
     /// If it can't be written.
     pub fn write(&mut self) -> Result<(), PidfileError> {
         let number = format!("{}\n", process::id());
-        let written = self.file.set_len(0).and_then(|()| self.file.write_all(number.as_bytes()));
+        let emptied = if self.is_regular() { self.file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| self.file.write_all(number.as_bytes()));
         written.map_err(|source| PidfileError {
             path: self.path.clone(),
             step: Step::Write,
             source,
         })
+    }
+
+    /// Returns false for a device such as `/dev/null`, which is not ours to empty or to remove.
+    fn is_regular(&self) -> bool {
+        self.file.metadata().is_ok_and(|found| found.is_file())
     }
 
     /// Leaves it to a child of this process, which has it, too.
@@ -86,7 +92,7 @@ impl Drop for Pidfile {
     fn drop(&mut self) {
         // RACE: a file that gets the name between the two steps is removed. Whoever locked it
         // would run on without a pidfile.
-        if has_name(&self.file, &self.path) {
+        if self.is_regular() && has_name(&self.file, &self.path) {
             // What can't be removed is not locked any more, and will be taken over.
             let _ = fs::remove_file(&self.path);
         }
@@ -136,6 +142,15 @@ mod tests {
 
     fn own_line() -> String {
         format!("{}\n", process::id())
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        drop(written(&path));
+        assert!(path.exists());
     }
 
     #[test]
