@@ -174,15 +174,17 @@ fn changes(was: &Sync, is: &Sync) -> String {
 
 fn say_of(log: &Log, member: &Member, event: &MirrorEvent) {
     match event {
-        MirrorEvent::StartupFinished
+        MirrorEvent::StartupFinished(_)
         | MirrorEvent::StartupRetry(..)
         | MirrorEvent::StartupGivenUp(_)
         | MirrorEvent::StartupFatal(..) => say_of_startup(log, member, event),
         MirrorEvent::FullDue
-        | MirrorEvent::FullFinished
+        | MirrorEvent::FullFinished(_)
         | MirrorEvent::FullRetry(..)
         | MirrorEvent::FullFatal(_) => say_of_full(log, member, event),
-        MirrorEvent::BatchFinished | MirrorEvent::BatchRetry(..) | MirrorEvent::BatchFatal(_) => {
+        MirrorEvent::BatchFinished(_)
+        | MirrorEvent::BatchRetry(..)
+        | MirrorEvent::BatchFatal(_) => {
             say_of_batch(log, member, event);
         }
         MirrorEvent::HookFailed(failure, Some(wait)) => say_why(log, member, failure, *wait),
@@ -247,13 +249,13 @@ pub(super) fn held(held: &HeldDeletions) -> String {
 fn say_of_batch(log: &Log, member: &Member, event: &MirrorEvent) {
     let kind = member.sync.kind;
     match event {
-        MirrorEvent::BatchFinished => {
+        MirrorEvent::BatchFinished(code) => {
             let text = match kind {
-                Kind::Rsync => "Finished a list after exitcode: 0",
-                Kind::Rsyncssh => "Finished (list): 0",
+                Kind::Rsync => "Finished a list after exitcode: ",
+                Kind::Rsyncssh => "Finished (list): ",
                 Kind::Direct | Kind::Own => return,
             };
-            log.say(Category::Normal, text);
+            log.say(Category::Normal, format_args!("{text}{code}"));
         }
         MirrorEvent::BatchRetry(failure, wait) => {
             let text = match kind {
@@ -279,12 +281,12 @@ fn say_of_batch(log: &Log, member: &Member, event: &MirrorEvent) {
 fn say_of_startup(log: &Log, member: &Member, event: &MirrorEvent) {
     let route = route(member);
     match event {
-        MirrorEvent::StartupFinished => {
+        MirrorEvent::StartupFinished(code) => {
             let end = match member.sync.kind {
-                Kind::Rsync => "finished.",
-                Kind::Rsyncssh | Kind::Direct | Kind::Own => "finished: 0",
+                Kind::Rsync => format_args!("."),
+                Kind::Rsyncssh | Kind::Direct | Kind::Own => format_args!(": {code}"),
             };
-            log.say(Category::Normal, format_args!("Startup of {route} {end}"));
+            log.say(Category::Normal, format_args!("Startup of {route} finished{end}"));
         }
         MirrorEvent::StartupRetry(failure, wait) => {
             let text = format!("Retrying startup of {route}: {}", code(failure));
@@ -325,8 +327,8 @@ fn say_of_full(log: &Log, member: &Member, event: &MirrorEvent) {
     let source = member.source_text();
     match event {
         MirrorEvent::FullDue => log.say(Category::Debug("Info"), "Crontab triggered full sync"),
-        MirrorEvent::FullFinished => {
-            log.say(Category::Normal, format_args!("Finished Full on {source} = 0"));
+        MirrorEvent::FullFinished(code) => {
+            log.say(Category::Normal, format_args!("Finished Full on {source} = {code}"));
         }
         MirrorEvent::FullRetry(failure, wait) => {
             let text = format!("Retrying Full on {source} = {}", code(failure));

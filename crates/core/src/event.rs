@@ -37,24 +37,24 @@ pub enum Event {
 /// Something about one mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MirrorEvent {
-    /// The first full transfer is done.
-    StartupFinished,
+    /// The first full transfer is done, with this exit code: 0 unless something failed in it.
+    StartupFinished(i32),
     /// The first full transfer failed, and is tried again after this time.
     StartupRetry(Failure, Duration),
     /// The first full transfer failed, and the daemon ends since it was not told to insist.
     StartupGivenUp(Failure),
     /// The first full transfer failed in a way that no later try can mend; the daemon ends.
     StartupFatal(Failure, Grounds),
-    /// A batch is on the target.
-    BatchFinished,
+    /// A batch is on the target, with such a code.
+    BatchFinished(i32),
     /// A batch failed, and is tried again after this time.
     BatchRetry(Failure, Duration),
     /// A batch failed with an exit code for which the user wants the daemon to end.
     BatchFatal(Failure),
     /// The time has come at which the user wants everything to be mirrored.
     FullDue,
-    /// A full transfer, not the first one, is done.
-    FullFinished,
+    /// A full transfer, not the first one, is done, with such a code.
+    FullFinished(i32),
     /// It failed, and is tried again after this time.
     FullRetry(Failure, Duration),
     /// It failed with an exit code for which the user wants the daemon to end.

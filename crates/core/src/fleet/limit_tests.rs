@@ -158,11 +158,11 @@ fn a_large_file_that_fails_all_the_time_is_tried_less_and_less() {
          0    0 write /l
          100                  -> start 0 /l
          100  job 0 split /l  -> BatchFinished, start 0 large /l
-         100  job 1 but /l    -> 1 failed, BatchFinished
+         100  job 1 but /l    -> 1 failed, BatchFinished(12)
          1099
          1100                 -> start 0 /l
          1100 job 2 split /l  -> BatchFinished, start 0 large /l
-         1100 job 3 but /l    -> 1 failed, BatchFinished
+         1100 job 3 but /l    -> 1 failed, BatchFinished(12)
          3099
          3100                 -> start 0 /l",
     );

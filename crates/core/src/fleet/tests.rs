@@ -209,6 +209,9 @@ fn show_event(event: &MirrorEvent) -> String {
         MirrorEvent::FullFatal(_) => "full fatal".into(),
         MirrorEvent::StartupGivenUp(_) => "given up".into(),
         MirrorEvent::StartupFatal(_, grounds) => format!("startup fatal: {grounds:?}"),
+        MirrorEvent::StartupFinished(0) => String::from("StartupFinished"),
+        MirrorEvent::BatchFinished(0) => String::from("BatchFinished"),
+        MirrorEvent::FullFinished(0) => String::from("FullFinished"),
         MirrorEvent::PlacesFailed(failed) => format!("{} failed", failed.len()),
         MirrorEvent::DeletionsHeld(held) => {
             format!("{} held", held.iter().map(|it| it.count).sum::<u64>())
@@ -456,7 +459,7 @@ fn a_place_that_fails_does_not_hold_up_the_others() {
     check(
         "0    begin        -> cover 0
          0    covered 0    -> start 0 all
-         0    job 0 but /x -> 1 failed, StartupFinished
+         0    job 0 but /x -> 1 failed, StartupFinished(12)
          100  0 write /a
          200               -> start 0 /a
          210  job 1 done   -> BatchFinished
@@ -748,21 +751,21 @@ fn check_onepass(script: &str) {
 #[test]
 fn what_failed_in_one_pass_is_tried_once_more() {
     check_onepass(
-        "5  job 0 but /a -> 1 failed, StartupFinished
+        "5  job 0 but /a -> 1 failed, StartupFinished(12)
          6  job 1 done   -> StartupFinished, start 0 /a
          7  job 2 done   -> BatchFinished, OnepassDone, exit 0",
     );
     let failed = "OnepassLeft(MirrorId(0), [/a], 1), exit 255";
     check_onepass(&format!(
-        "5  job 0 but /a -> 1 failed, StartupFinished
+        "5  job 0 but /a -> 1 failed, StartupFinished(12)
          6  job 1 done   -> StartupFinished, start 0 /a
-         7  job 2 but /a -> 1 failed, BatchFinished, {failed}"
+         7  job 2 but /a -> 1 failed, BatchFinished(12), {failed}"
     ));
     // What changes all the time keeps nobody from ending, and a target that goes away does not, either.
     check_onepass(&format!(
-        "5  job 1 but /b -> 1 failed, StartupFinished
+        "5  job 1 but /b -> 1 failed, StartupFinished(12)
          6  0 write /c
-         6  job 0 but /a -> 1 failed, StartupFinished, start 0 /a+/c, start 1 /b
+         6  job 0 but /a -> 1 failed, StartupFinished(12), start 0 /a+/c, start 1 /b
          7  0 write /c
          8  job 3 done   -> BatchFinished
          9  job 2 again  -> retry in 1000, {}",
@@ -773,7 +776,7 @@ fn what_failed_in_one_pass_is_tried_once_more() {
 #[test]
 fn what_one_pass_has_left_for_later_is_brought_before_it_ends() {
     check_onepass(
-        "5  job 0 but /a   -> 1 failed, StartupFinished
+        "5  job 0 but /a   -> 1 failed, StartupFinished(12)
          6  job 1 done     -> StartupFinished, start 0 /a
          7  job 2 split /a -> BatchFinished, start 0 large /a
          8  job 3 done     -> BatchFinished, OnepassDone, exit 0",

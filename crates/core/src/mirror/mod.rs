@@ -41,6 +41,9 @@ use crate::{
 /// The shortest wait before a failed job is tried again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// rsync's exit code for a transfer of which something failed: `rsync(1)`.
+const PARTIAL_TRANSFER: i32 = 23;
+
 /// How long to wait before looking again whether a lost source is back.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -367,7 +370,7 @@ impl Mirror {
             Outcome::HookFailed { failure, then, held } => {
                 // The target was compared all the same.
                 self.hold(&places, held, effects);
-                self.tell_success(purpose, effects);
+                self.tell_success(purpose, 0, effects);
                 self.rest_after_hook(failure, then, now, effects);
                 return Verdict::GoOn;
             }
@@ -376,16 +379,18 @@ impl Mirror {
                 return self.fail(purpose, (failure, Some(grounds)), now, effects);
             }
         };
+        // Where rsync was not what failed, it is a partial transfer all the same.
+        let code = failed.first().map_or(0, |(_, why)| why.code.unwrap_or(PARTIAL_TRANSFER));
         if !failed.is_empty() {
             self.reasons.note(&failed, &self.queue);
             self.report(MirrorEvent::PlacesFailed(failed), effects);
         }
         self.hold(&places, held, effects);
-        self.succeed(purpose, effects);
+        self.succeed(purpose, code, effects);
         Verdict::GoOn
     }
 
-    fn succeed(&mut self, purpose: Purpose, effects: &mut Vec<Effect>) {
+    fn succeed(&mut self, purpose: Purpose, code: i32, effects: &mut Vec<Effect>) {
         // The others may still fail, and what failed is not to be tried at once because others did
         // not: else what always fails would be tried without a pause.
         if self.flights.is_empty() && !matches!(self.state, State::Away(_)) {
@@ -395,7 +400,7 @@ impl Mirror {
         if self.state == State::Starting {
             self.state = State::Live;
         }
-        self.tell_success(purpose, effects);
+        self.tell_success(purpose, code, effects);
     }
 
     /// Notes which deletions are held now in these places, which were compared.
@@ -415,11 +420,11 @@ impl Mirror {
         }
     }
 
-    fn tell_success(&self, purpose: Purpose, effects: &mut Vec<Effect>) {
+    fn tell_success(&self, purpose: Purpose, code: i32, effects: &mut Vec<Effect>) {
         let event = match purpose {
-            Purpose::Startup => MirrorEvent::StartupFinished,
-            Purpose::Full => MirrorEvent::FullFinished,
-            Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchFinished,
+            Purpose::Startup => MirrorEvent::StartupFinished(code),
+            Purpose::Full => MirrorEvent::FullFinished(code),
+            Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchFinished(code),
         };
         self.report(event, effects);
     }

@@ -39,12 +39,13 @@ pub struct ExitCodes {
 
 impl ExitCodes {
     /// rsync's, with the meaning that they have to the original at the startup of a mirror; but of
-    /// 23 (partial) and 24 (vanished), which are ok to it, the rest is tried again.
+    /// 23 (partial) and 24 (vanished), which are ok to it, the rest is tried again. And it is as if
+    /// rsync itself had crashed or been killed where it says so of one of its processes: 15 and 16.
     #[must_use]
     pub fn rsync() -> Self {
         let done = [(0, ExitClass::Ok), (23, ExitClass::Partial), (24, ExitClass::Vanished)];
         let fatal = [1, 2, 4, 25].map(|code| (code, ExitClass::Fatal(Grounds::Program)));
-        let again = [3, 5, 6, 10, 11, 12, 14, 20, 21, 22, 30, 35, 255];
+        let again = [3, 5, 6, 10, 11, 12, 14, 15, 16, 20, 21, 22, 30, 35, 255];
         let again = again.map(|code| (code, ExitClass::Again));
         Self { classes: done.into_iter().chain(fatal).chain(again).collect() }
     }
@@ -89,6 +90,7 @@ mod tests {
             (23, ExitClass::Partial),
             (24, ExitClass::Vanished),
             (12, ExitClass::Again),
+            (16, ExitClass::Again),
             (255, ExitClass::Again),
             (1, ExitClass::Fatal(Grounds::Program)),
             (25, ExitClass::Fatal(Grounds::Program)),
