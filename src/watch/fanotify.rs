@@ -186,7 +186,7 @@ impl Fanotify {
     fn look_through(&mut self, view: usize, handle: &[u8]) -> io::Result<Option<(Vec<u8>, bool)>> {
         let Some(view) = self.views.get_mut(view) else { return Ok(None) };
         let Some(mount) = view.open() else { return Ok(None) };
-        let mut fd = match handle::open(mount, handle) {
+        let fd = match handle::open(mount, handle) {
             Ok(fd) => fd,
             // Deleted: its parent tells that. Or it belongs to another file system.
             Err(error)
@@ -199,19 +199,12 @@ impl Fanotify {
             }
             Err(error) => return Err(error),
         };
-        let mut vague = false;
-        loop {
-            match path_of(&fd) {
-                // Out of a bind mount all that lies outside is called "/".
-                Ok(path) if path == b"/" && !is_top(&fd) => return Ok(None),
-                Ok(path) => return Ok(Some((path, vague))),
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NAMETOOLONG) => {
-                    vague = true;
-                    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                    fd = rustix::fs::openat(&fd, "..", flags, Mode::empty())?;
-                }
-                Err(error) => return Err(error),
-            }
+        match path_of(&fd) {
+            // Out of a bind mount all that lies outside is called "/".
+            Ok(path) if path == b"/" && !is_top(&fd) => Ok(None),
+            Ok(path) => Ok(Some((path, false))),
+            Err(error) if is_too_long(&error) => Ok(Some((nearest_path(fd)?, true))),
+            Err(error) => Err(error),
         }
     }
 
@@ -448,6 +441,35 @@ impl Source for Fanotify {
             mirror.views.retain(|view| view.path != path || view.path == mirror.tree.root);
         }
         self.choose_views();
+    }
+}
+
+fn is_too_long(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::NAMETOOLONG)
+}
+
+/// The path of the nearest directory above `below` of which the path is not too long.
+///
+/// In a deep tree each event asks for it, and each look takes as long as a longest path is, so that
+/// the steps upward are doubled until they are too long, and then halved.
+fn nearest_path(mut below: OwnedFd) -> io::Result<Vec<u8>> {
+    const LONGEST_STEP: usize = 1024;
+    let (mut step, mut is_growing) = (1, true);
+    loop {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = rustix::fs::openat(&below, "../".repeat(step), flags, Mode::empty())?;
+        match path_of(&above) {
+            Ok(path) if step == 1 => return Ok(path),
+            Ok(_) => {
+                is_growing = false;
+                step /= 2;
+            }
+            Err(error) if is_too_long(&error) => {
+                below = above;
+                step = if is_growing { (step * 2).min(LONGEST_STEP) } else { (step / 2).max(1) };
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
