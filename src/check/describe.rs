@@ -189,7 +189,7 @@ fn calls(text: &mut String, sync: &Sync) {
     let equal = Equal::Nanoseconds;
     if sync.init {
         if sync.modify_window.is_none() && plan.has_to_look_at_times() {
-            let look = plan.look_at_times(&name(b"SOME"), equal);
+            let look = plan.look_at_times(&name(b"SOME"), plan.source());
             tell(
                 "before the start, to find out whether fractions of seconds are kept there",
                 &look,

@@ -240,7 +240,7 @@ impl Findings {
 
     /// Takes in what differs at a file: `%i` of rsync(1), `.f..t......` for one.
     fn add_times(&mut self, differs: &[u8]) {
-        let [_, b'f', _, b'.' | b' ', time, ..] = differs else { return };
+        let [_, b'f', _, _, time, ..] = differs else { return };
         match time {
             b'.' | b' ' => self.times.0 += 1,
             b't' => self.times.1 += 1,

@@ -3,9 +3,20 @@
 //! Many do not: FAT, ext3, a NAS. Compared by nanoseconds all of their files differ, and to compare
 //! them once more at each start costs as much as to read both sides. So some files whose times have a
 //! fraction are looked at before all of the source is compared: one that is equal proves that the
-//! target keeps it, and if they are equal but for the fraction, whole seconds count from then on.
+//! target keeps it. If none is, they are compared with empty files of the same names whose times have
+//! no fraction: one that is equal to such a time proves that the target drops it, and whole seconds
+//! count from then on. That it has some other time within the same second proves nothing: the file
+//! may have been written again.
 
-use std::{collections::VecDeque, io};
+use std::{
+    collections::VecDeque,
+    ffi::OsStr,
+    fs::{self, File},
+    io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use mirror_core::{
     job::Outcome,
@@ -56,16 +67,17 @@ impl Run<'_> {
         if files.is_empty() {
             return Ok(());
         }
-        let (same, others) = self.look_at_times(&files, Equal::Nanoseconds)?;
+        let paths: Vec<TreePath> = files.iter().map(|(path, _)| path.clone()).collect();
+        let (same, others) = self.look_at_times(&paths, self.of.plan.source())?;
         if same > 0 {
             self.of.learned.learn_equal(Equal::Nanoseconds);
         }
         if same > 0 || others == 0 || self.of.learned.restricted.is_set() {
             return Ok(());
         }
-        let (whole, others) = self.look_at_times(&files, Equal::Seconds)?;
+        let whole = self.count_multiples(&files, &paths, 1)?;
         // FAT counts by two seconds.
-        let two = if others > 0 { self.look_at_times(&files, Equal::Within(1))?.0 } else { 0 };
+        let two = self.count_multiples(&files, &paths, 2)?;
         let (equal, what) = match (whole, two) {
             (0, 0) => return Ok(()),
             (whole, two) if two > whole => (Equal::Within(1), "two seconds"),
@@ -80,16 +92,34 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// How many of these files have the same time there, and how many another one.
-    fn look_at_times(&self, files: &[TreePath], equal: Equal) -> Result<(u64, u64), Outcome> {
-        let call = self.of.plan.look_at_times(files, equal);
+    /// How many of these files have at the target exactly the time that is left of theirs where times
+    /// are multiples of so many seconds.
+    fn count_multiples(
+        &self,
+        files: &[(TreePath, i64)],
+        paths: &[TreePath],
+        seconds: i64,
+    ) -> Result<u64, Outcome> {
+        // What can't be found out is left for the next time.
+        let Ok(models) = tempfile::tempdir() else { return Ok(0) };
+        for (path, time) in files {
+            if model(models.path(), path, time - time.rem_euclid(seconds)).is_err() {
+                return Ok(0);
+            }
+        }
+        Ok(self.look_at_times(paths, models.path().as_os_str().as_bytes())?.0)
+    }
+
+    /// How many of these files have the same time there as below `source`, and how many another one.
+    fn look_at_times(&self, files: &[TreePath], source: &[u8]) -> Result<(u64, u64), Outcome> {
+        let call = self.of.plan.look_at_times(files, source);
         let covered = Covered { entries: files, ..Covered::default() };
         let (end, findings) = self.call(&call, covered)?;
         Ok(if matches!(end, End::Exited(0)) { findings.times } else { (0, 0) })
     }
 
-    /// Some files of the source whose times have a fraction.
-    fn with_fractions(&self) -> Vec<TreePath> {
+    /// Some files of the source whose times have a fraction, with the second of each.
+    fn with_fractions(&self) -> Vec<(TreePath, i64)> {
         let mut buffer = ReadBuffer::new();
         let mut found = Vec::new();
         let mut directories = VecDeque::from([TreePath::root()]);
@@ -113,13 +143,13 @@ impl Run<'_> {
                     }
                     FileType::RegularFile
                         if of_it < FILES_OF_ONE
-                            && !self.of.filter.excludes_entry(&path, Kind::Other)
-                            && directory
-                                .stat(listed.name)
-                                .is_ok_and(|stat| stat.stx_mtime.tv_nsec != 0) =>
+                            && !self.of.filter.excludes_entry(&path, Kind::Other) =>
                     {
-                        of_it += 1;
-                        found.push(path);
+                        let time = directory.stat(listed.name).map(|stat| stat.stx_mtime);
+                        if let Some(time) = time.ok().filter(|time| time.tv_nsec != 0) {
+                            of_it += 1;
+                            found.push((path, time.tv_sec));
+                        }
                     }
                     _ => {}
                 }
@@ -128,4 +158,14 @@ impl Run<'_> {
         }
         found
     }
+}
+
+/// Makes an empty file at `path` below `root`, with the time of so many seconds since the epoch.
+fn model(root: &Path, path: &TreePath, time: i64) -> io::Result<()> {
+    let since = Duration::from_secs(time.unsigned_abs());
+    let epoch = SystemTime::UNIX_EPOCH;
+    let time = if time < 0 { epoch.checked_sub(since) } else { epoch.checked_add(since) };
+    let path = root.join(OsStr::from_bytes(path.as_bytes()));
+    fs::create_dir_all(path.parent().unwrap_or(root))?;
+    File::create(path)?.set_modified(time.ok_or(io::ErrorKind::InvalidInput)?)
 }

@@ -157,10 +157,7 @@ impl RsyncPlan {
     /// The calls that mirror the directory at the absolute path `source` to `target`.
     #[must_use]
     pub fn new(options: RsyncOptions, source: &[u8], target: Target) -> Self {
-        let mut source = source.to_vec();
-        if !source.ends_with(b"/") {
-            source.push(b'/');
-        }
+        let source = with_slash(source);
         Self { options, source, target }
     }
 
@@ -278,19 +275,21 @@ impl RsyncPlan {
             && options.form == ListForm::FilesFrom
     }
 
-    /// A look at whether these files have the same times at the target, for what `equal` takes for
-    /// the same: nothing is sent, and a line with [`SAME`] tells of each file that is there.
+    /// A look at whether these files have exactly the times at the target that they have below
+    /// `source`: nothing is sent, and a line with [`SAME`] tells of each file that is there.
     #[must_use]
-    pub fn look_at_times(&self, files: &[TreePath], equal: Equal) -> Call {
+    pub fn look_at_times(&self, files: &[TreePath], source: &[u8]) -> Call {
         let mut words = self.computed();
-        words.0.append(&mut self.equality(equal));
+        words.0.append(&mut self.equality(Equal::Nanoseconds));
         for word in [&b"-n"[..], b"--existing", b"--info=none", b"-ii", SAME_FORMAT] {
             words.add(word);
         }
         for word in [&b"--from0"[..], b"--files-from=-", b"--ignore-missing-args"] {
             words.add(word);
         }
-        self.call(words, Some(names(files)))
+        words.add(&with_slash(source));
+        words.add(self.target.word());
+        Call { args: words.0, stdin: Some(names(files)) }
     }
 
     /// The attributes of the root and nothing else: in a list, `.` would bring all that the root
@@ -381,6 +380,14 @@ impl RsyncPlan {
         words.add(self.target.word());
         Call { args: words.0, stdin }
     }
+}
+
+fn with_slash(path: &[u8]) -> Vec<u8> {
+    let mut path = path.to_vec();
+    if !path.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path
 }
 
 #[derive(Default)]

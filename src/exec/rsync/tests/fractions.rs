@@ -44,6 +44,19 @@ fn where_whole_seconds_are_kept_they_count() {
 }
 
 #[test]
+fn what_was_written_again_within_a_second_proves_nothing() {
+    let Some(mut fixture) = Fixture::with_rsync() else { return };
+    fixture.go_through_a_shell();
+    for (name, before) in [("a", 200), ("d/b", 700), ("d/c", 1100)] {
+        differing(&fixture, name, FRACTION, Duration::from_millis(before));
+    }
+    let executor = fixture.executor();
+    assert_eq!(executor.run(&mut job(Work::full()), &Stop::default()), Outcome::Done);
+    assert_eq!(executor.learned.equal(), None);
+    assert!(["a", "d/b", "d/c"].iter().all(|name| is_arrived(&fixture, name)));
+}
+
+#[test]
 fn where_every_second_second_is_kept_both_are_one() {
     let Some(mut fixture) = Fixture::with_rsync() else { return };
     fixture.go_through_a_shell();
