@@ -342,11 +342,14 @@ fn joins(member: &Member, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Entrant
     Entrant::Joins { after: after.map(|(id, _)| *id).collect(), settings, heir_of }
 }
 
-/// The one whose events a script takes over, if it has no function for the beginning to make up for
-/// them: the one of its name, or the only one, from where it is to where it goes.
+/// The one of which a sync takes over what was told and is not done: the one of its name, or the only
+/// one, from where it is to where it goes. A script that has a function for the beginning makes up
+/// for it by that.
 fn testator(sync: &Sync, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Option<MirrorId> {
-    sync.script.as_ref().filter(|script| script.anew == Reset::Keep)?;
-    let is_like = |it: &Sync| it.has_script() && route(it) == route(sync);
+    if sync.script.as_ref().is_some_and(|script| script.anew != Reset::Keep) {
+        return None;
+    }
+    let is_like = |it: &Sync| it.has_script() == sync.has_script() && route(it) == route(sync);
     let leaving = roster.iter().filter(|(id, it)| !kept.contains(id) && is_like(&it.sync));
     let leaving: Vec<_> = leaving.collect();
     let only = leaving.first().filter(|_| leaving.len() == 1);

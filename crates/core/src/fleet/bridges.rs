@@ -1,4 +1,4 @@
-//! The watching of a script's sync that is replaced goes on until that of its heir stands.
+//! The watching of a sync that is replaced goes on until that of its heir stands.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},

@@ -32,7 +32,8 @@ pub enum Entrant {
         /// Those that have something of its target, too. It does not begin before the jobs of
         /// those among them that do not stay have ended; one with a script is watched meanwhile.
         after: Vec<MirrorId>,
-        /// One with a script that does not stay, and whose events that are not done it takes over.
+        /// One of the same sort and the same source that does not stay: what was told of it and is
+        /// not done it takes over, and what is told of it until this one is watched.
         heir_of: Option<MirrorId>,
     },
 }
@@ -65,7 +66,7 @@ impl Fleet {
     /// Replaces the mirrors by these, in this order. Returns their names; that of a new one was
     /// never used before.
     ///
-    /// What does not stay is uncovered, but for one with a script until its heir is watched. Its jobs
+    /// What does not stay is uncovered, one that has an heir when that is watched. Its jobs
     /// are asked to end, and it is dismissed when they have ended. What joins begins with the
     /// effects of this.
     pub fn replace(
@@ -93,12 +94,9 @@ impl Fleet {
                 }
                 Entrant::Joins { settings, after, heir_of } => {
                     let mut mirror = self.make(settings);
-                    let testator = heir_of.and_then(|id| was.get(&id));
-                    if let (Member::Scripted(heir), Some(Member::Scripted(testator))) =
-                        (&mut mirror, testator)
-                    {
-                        heir.take_over(testator, now, &mut lists);
-                        self.bridges.build(testator.id(), heir.id());
+                    if let Some(testator) = heir_of.and_then(|id| was.get(&id)) {
+                        mirror.take_over(testator, now, &mut lists);
+                        self.bridges.build(testator.id(), mirror.id());
                     }
                     joined.push((mirror.id(), after));
                     mirrors.push(mirror);

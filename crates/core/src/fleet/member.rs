@@ -138,6 +138,23 @@ impl Member {
         }
     }
 
+    /// Takes in what is told of the one before.
+    pub(super) fn overhear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+        match self {
+            Self::Built(mirror) => mirror.overhear(news, now, effects),
+            Self::Scripted(mirror) => mirror.overhear(news, now, effects),
+        }
+    }
+
+    /// Takes over what the one before, of the same sort, has not done.
+    pub(super) fn take_over(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
+        match (self, other) {
+            (Self::Built(heir), Self::Built(other)) => heir.inherit(other, now),
+            (Self::Scripted(heir), Self::Scripted(other)) => heir.take_over(other, now, effects),
+            (Self::Built(_), Self::Scripted(_)) | (Self::Scripted(_), Self::Built(_)) => {}
+        }
+    }
+
     pub(super) fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         match self {
             Self::Built(mirror) => mirror.full_due(now, effects),

@@ -152,9 +152,7 @@ impl Fleet {
         let Notice { mirror, news } = notice;
         let heirs: Vec<_> = self.bridges.heirs_of(mirror).collect();
         for heir in heirs {
-            if let Some(heir) = self.scripted(heir) {
-                heir.overhear(news.clone(), now, effects);
-            }
+            self.with(heir, |heir| heir.overhear(news.clone(), now, effects));
         }
         self.with(mirror, |mirror| mirror.hear(news, now, effects));
     }

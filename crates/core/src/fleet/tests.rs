@@ -629,6 +629,52 @@ fn who_inherits_a_target_waits_for_the_job_that_works_there() {
 }
 
 #[test]
+fn what_a_replaced_mirror_heard_and_did_not_bring_its_heir_knows() {
+    let time = |millis| Moment::new(Duration::from_millis(millis));
+    let mut fleet = fleet(1, Insist::Yes, Limits::default());
+    let mut effects = Vec::new();
+    fleet.begin(&mut effects);
+    let lines: [(u64, &[&str]); 7] = [
+        (0, &["covered", "0"]),
+        (10, &["job", "0", "done"]),
+        (20, &["0", "write", "in-flight"]),
+        (500, &[]),
+        (510, &["0", "write", "waits"]),
+        (510, &["0", "rm", "gone"]),
+        (510, &["0", "writing", "open"]),
+    ];
+    for (millis, words) in lines {
+        tell(&mut fleet, words, time(millis), &mut effects);
+        fleet.advance(time(millis), &mut effects);
+    }
+    effects.clear();
+    let heir = Entrant::Joins {
+        settings: settings(Insist::Always).into(),
+        after: vec![MirrorId(0)],
+        heir_of: Some(MirrorId(0)),
+    };
+    let names = fleet.replace(vec![heir], time(520), &mut effects);
+    let is_watched = |effects: &[Effect]| !effects.iter().any(|it| show(it) == "uncover 0");
+    assert!(is_watched(&effects), "until its heir is");
+    // What is told of it until then is told to the heir.
+    tell(&mut fleet, &["0", "write", "meanwhile"], time(530), &mut effects);
+    tell(&mut fleet, &["job", "1", "done"], time(540), &mut effects);
+    fleet.handle(Input::Covered(names[0]), time(550), &mut effects);
+    fleet.advance(time(550), &mut effects);
+    assert!(!is_watched(&effects));
+    let full = effects.iter().find_map(|effect| match effect {
+        Effect::Start(crate::job::Job { work: Work::Full { heard }, .. }) => Some(heard),
+        _ => None,
+    });
+    let full = full.unwrap();
+    for name in ["in-flight", "waits", "open", "meanwhile"] {
+        assert!(full.is_written(&at(name), || false), "{name}");
+    }
+    assert!(full.is_gone(&at("gone")));
+    assert!(!full.is_written(&at("other"), || false));
+}
+
+#[test]
 fn a_replaced_mirror_counts_until_its_job_has_ended() {
     let limits = Limits { max_jobs: Some(1), onepass: true };
     play(

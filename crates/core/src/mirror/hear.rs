@@ -29,6 +29,25 @@ impl Mirror {
         }
     }
 
+    /// Takes over what `other`, which mirrored the same source to the same target, heard and did not
+    /// bring: the first transfer compares sizes and times, which do not tell it.
+    pub(crate) fn inherit(&mut self, other: &Self, now: Moment) {
+        self.queue.inherit(&other.queue, now);
+        for path in other.open.paths() {
+            self.queue.mark_written(path, Scope::Entry, now);
+        }
+    }
+
+    /// Takes in what is told of the source of the one before, which is watched until that of this
+    /// one is. Whether it is lost, its own will tell.
+    pub(crate) fn overhear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+        match news {
+            // What was told of it while it went is no proof that somebody deleted something.
+            News::Gone(_) => self.queue.forget_deletions(),
+            news => self.hear(news, now, effects),
+        }
+    }
+
     fn hear_change(&mut self, change: &Change, now: Moment) {
         let Change { edit, kind, path } = change;
         // A directory that came or went may hold anything by now, and may have done so before; a

@@ -125,6 +125,11 @@ impl Heard {
         self.moved.insert(&to.path, to.scope);
     }
 
+    /// Each place of which something was heard.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        [&self.written, &self.moved, &self.gone].into_iter().flat_map(PlaceSet::iter)
+    }
+
     /// How many names are kept.
     pub(super) const fn len(&self) -> usize {
         self.written.len() + self.moved.len() + self.gone.len() + self.left.len()

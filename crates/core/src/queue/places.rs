@@ -107,6 +107,20 @@ impl Places {
         self.bound_heard();
     }
 
+    /// Takes over what was heard of places that were not settled in `other`, the queue of another
+    /// mirror of the same source and target.
+    pub fn inherit(&mut self, other: &Self, now: Moment) {
+        let mut heard = other.heard.clone();
+        for flight in &other.flights {
+            heard.append((*flight.heard).clone());
+        }
+        for Place { path, scope } in heard.places() {
+            self.mark(&path, scope, now);
+        }
+        self.heard.append(heard);
+        self.bound_heard();
+    }
+
     /// Forgets which names were seen to go: the source may not have been whole.
     pub fn forget_deletions(&mut self) {
         self.heard.forget_deletions();
