@@ -182,6 +182,7 @@ impl Member {
         Charter::Built(Settings {
             pace: sync.pace,
             open_wait: sync.open_wait,
+            delete: sync.delete,
             init: sync.init,
             insist: if sync.insists() { Insist::Yes } else { Insist::No },
             filter: Arc::clone(&sync.filter),

@@ -20,6 +20,7 @@ fn mirror(init: bool) -> Mirror {
     let settings = Settings {
         pace,
         open_wait: OpenWait::default(),
+        delete: mirror_core::plan::options::DeletePolicy::Always,
         init,
         insist,
         filter,

@@ -15,6 +15,7 @@ use crate::{
     mirror::{Insist, Settings},
     notice::{Change, Edit, Gone, Kind, News, Notice},
     path::TreePath,
+    plan::options::DeletePolicy,
     queue::{OpenWait, Pace},
 };
 
@@ -36,6 +37,7 @@ pub(super) fn settings(insist: Insist) -> Settings {
     Settings {
         pace: QUIET,
         open_wait,
+        delete: DeletePolicy::Always,
         init: true,
         insist,
         filter,
@@ -91,14 +93,16 @@ fn tell(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
     fleet.handle(input, now, effects);
 }
 
-/// `0` stays; `0~` has other settings, `0!` another budget, too; `new` joins, `new:0,1` when these are done.
+/// `0` stays; `0~` has other settings, `0!` another budget, too, `0?` and deletes at a startup only; `new` joins, `new:0,1` when these are done.
 fn entrant(word: &str) -> Entrant {
     let id = |text: &str| MirrorId(text.parse().unwrap());
-    if let Some(changed) = word.strip_suffix(['~', '!']) {
+    if let Some(changed) = word.strip_suffix(['~', '!', '?']) {
         let (mirror, settings) = (id(changed), settings(Insist::Always));
         let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 100 };
-        let recount = word.ends_with('!');
-        return Entrant::Changes { mirror, settings: Settings { pace, ..settings }, recount };
+        let recount = word.ends_with(['!', '?']);
+        let delete = if word.ends_with('?') { DeletePolicy::Startup } else { DeletePolicy::Always };
+        let settings = Settings { pace, delete, ..settings };
+        return Entrant::Changes { mirror, settings, recount };
     }
     let Some(after) = word.strip_prefix("new") else { return Entrant::Stays(id(word)) };
     let after = after.trim_start_matches(':').split(',').filter(|it| !it.is_empty()).map(id);
@@ -137,7 +141,7 @@ fn outcome(words: &[&str]) -> Outcome {
             let places = paths.iter().map(tree).collect();
             let (count, of) = (count.parse().unwrap(), None);
             let why = HeldFor::Budget;
-            let held = vec![HeldDeletions { places, count, of, names: vec![], why }];
+            let held = vec![HeldDeletions { places, count, of, names: vec![at("held/1")], why }];
             Outcome::Split { large: vec![], failed: vec![], held }
         }
         ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![], held: vec![] },
@@ -625,6 +629,43 @@ fn who_inherits_a_target_waits_for_the_job_that_works_there() {
          50   job 0 done      -> dismiss 0, cover 3
          60   covered 3       -> start 3 all
          70   job 2 fatal     -> retry startup in 1000",
+    );
+}
+
+#[test]
+fn what_is_held_is_counted_again_once_some_of_it_is_back() {
+    check(
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 held 20 / -> 20 held, StartupFinished
+         40   0 write /other
+         140                  -> start 0 /other
+         150  job 1 done      -> BatchFinished
+         200  0 write /held/1
+         300                  -> start 0 //**
+         310  job 2 held 19 / -> 19 held, FullFinished
+         400  0 mv-dir /x /held
+         500                  -> start 0 //**+/x=>/held
+         510  job 3 done      -> nothing held, FullFinished",
+    );
+}
+
+#[test]
+fn what_only_a_startup_deletes_is_released_by_one() {
+    let delete = DeletePolicy::Startup;
+    let fleet = Fleet::new(vec![Settings { delete, ..settings(Insist::Yes) }], Limits::default());
+    play(
+        fleet,
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 held 20 / -> 20 held, StartupFinished
+         40   0 lost /        -> lost /
+         140                  -> start 0 //**
+         150  job 1 done      -> FullFinished
+         200  replace 0?      -> start 0 all
+         210  job 2 held 20 / -> StartupFinished
+         300  0 write /held/1 -> start 0 all
+         310  job 3 done      -> nothing held, StartupFinished",
     );
 }
 

@@ -72,6 +72,7 @@ impl Mirror {
                     Pace::Quiet { .. } => now,
                 };
                 self.queue.mark_written(path, scope, since);
+                self.has_come(path, scope, now);
             }
             Edit::Delete => {
                 // It may have come again meanwhile: a watcher that joins events tells both.
@@ -109,6 +110,7 @@ impl Mirror {
         let is_one = !filter.excludes(from, kind)
             && !filter.excludes(to, kind)
             && (scope == Scope::Entry || filter.decides_alike_below(from, to));
+        self.has_come(to, scope, now);
         if is_one {
             return self.queue.mark_move(from, to, kind, now);
         }

@@ -5,6 +5,7 @@
 
 mod flight;
 mod hear;
+mod holding;
 mod retry;
 pub mod scripted;
 mod settings;
@@ -28,13 +29,10 @@ use crate::{
     effect::Effect,
     event::{Event, MirrorEvent},
     input::Gate,
-    job::{
-        AfterHook, Failure, Grounds, HeldDeletions, HeldFor, Job, JobId, Outcome, Place, Scope,
-        Work,
-    },
+    job::{AfterHook, Failure, Grounds, HeldDeletions, HeldFor, Job, JobId, Outcome, Scope, Work},
     notice::MirrorId,
     path::TreePath,
-    queue::{Batch, OpenFiles, Pace, PlaceSet, Places, Settled},
+    queue::{Batch, OpenFiles, Pace, Places, Settled},
     time::Moment,
 };
 
@@ -235,16 +233,7 @@ impl Mirror {
         self.open.set_wait(settings.open_wait);
         self.settings = Settings { gate: self.settings.gate, ..settings };
         if recount {
-            for held in &self.held {
-                for Place { path, scope } in &held.places {
-                    // As long as the source was whole, what was seen is still true; but nobody saw all
-                    // of it go.
-                    if held.why == HeldFor::Seen && !path.is_root() {
-                        self.queue.mark_gone(path, *scope, now);
-                    }
-                    self.queue.mark_due(path, *scope, now);
-                }
-            }
+            self.recount(now);
         }
     }
 
@@ -369,7 +358,7 @@ impl Mirror {
             }
             Outcome::HookFailed { failure, then, held } => {
                 // The target was compared all the same.
-                self.hold(&places, held, effects);
+                self.hold(purpose, &places, held, effects);
                 self.tell_success(purpose, 0, effects);
                 self.rest_after_hook(failure, then, now, effects);
                 return Verdict::GoOn;
@@ -385,7 +374,7 @@ impl Mirror {
             self.reasons.note(&failed, &self.queue);
             self.report(MirrorEvent::PlacesFailed(failed), effects);
         }
-        self.hold(&places, held, effects);
+        self.hold(purpose, &places, held, effects);
         self.succeed(purpose, code, effects);
         Verdict::GoOn
     }
@@ -401,23 +390,6 @@ impl Mirror {
             self.state = State::Live;
         }
         self.tell_success(purpose, code, effects);
-    }
-
-    /// Notes which deletions are held now in these places, which were compared.
-    fn hold(&mut self, places: &PlaceSet, held: Vec<HeldDeletions>, effects: &mut Vec<Effect>) {
-        let was_held = !self.held.is_empty();
-        let counted = |place: &Place| places.covers(&place.path, place.scope);
-        let all_counted = |it: &mut HeldDeletions| it.places.iter().all(counted);
-        let before: Vec<_> = self.held.extract_if(.., all_counted).collect();
-        for it in &mut self.held {
-            it.places.retain(|place| !counted(place));
-        }
-        self.held.extend(held.iter().cloned());
-        if !held.is_empty() && held != before {
-            self.report(MirrorEvent::DeletionsHeld(held), effects);
-        } else if was_held && self.held.is_empty() {
-            self.report(MirrorEvent::NothingHeld, effects);
-        }
     }
 
     fn tell_success(&self, purpose: Purpose, code: i32, effects: &mut Vec<Effect>) {

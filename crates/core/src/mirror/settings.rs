@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use crate::{
     filter::Filter,
     input::Gate,
+    plan::options::DeletePolicy,
     queue::{OpenWait, Pace},
 };
 
@@ -17,6 +18,8 @@ pub struct Settings {
     pub open_wait: OpenWait,
     /// Whether it begins with a full transfer.
     pub init: bool,
+    /// When its jobs delete anything.
+    pub delete: DeletePolicy,
     /// What a first transfer that fails means for the daemon.
     pub insist: Insist,
     /// What does not concern this mirror.

@@ -123,6 +123,7 @@ mod tests {
             let filter = Arc::default();
             let (insist, max_jobs, connection) = (Insist::Yes, 1, None);
             let settings = Settings {
+                delete: crate::plan::options::DeletePolicy::Always,
                 pace,
                 open_wait: OpenWait::NONE,
                 init,

@@ -397,6 +397,7 @@ fn settings(pace: Pace) -> Settings {
     Settings {
         pace,
         open_wait: crate::queue::OpenWait::default(),
+        delete: crate::plan::options::DeletePolicy::Always,
         init: true,
         insist: Insist::Always,
         filter,

@@ -102,6 +102,7 @@ fn settings(init: bool, max_jobs: usize) -> Settings {
     Settings {
         pace,
         open_wait,
+        delete: crate::plan::options::DeletePolicy::Always,
         init,
         insist: Insist::Always,
         filter,
