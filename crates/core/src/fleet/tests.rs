@@ -651,6 +651,34 @@ fn what_is_held_is_counted_again_once_some_of_it_is_back() {
 }
 
 #[test]
+fn what_is_held_does_not_go_with_a_rename_of_its_directory() {
+    let time = |millis| Moment::new(Duration::from_millis(millis));
+    let mut fleet = fleet(1, Insist::Yes, Limits::default());
+    let mut effects = Vec::new();
+    fleet.begin(&mut effects);
+    let lines: [(u64, &[&str]); 5] = [
+        (0, &["covered", "0"]),
+        (10, &["job", "0", "held", "20", "/"]),
+        (20, &["0", "mv-dir", "held", "away"]),
+        (20, &["0", "mv-dir", "other", "new"]),
+        (500, &[]),
+    ];
+    for (millis, words) in lines {
+        tell(&mut fleet, words, time(millis), &mut effects);
+        fleet.advance(time(millis), &mut effects);
+    }
+    let batch = effects.iter().find_map(|effect| match effect {
+        Effect::Start(crate::job::Job { work: Work::Batch { places, heard, .. }, .. }) => {
+            Some((places, heard))
+        }
+        _ => None,
+    });
+    let (places, heard) = batch.unwrap();
+    assert!(places.covers(&at("held"), Scope::Tree));
+    assert!(!heard.is_gone(&at("held")) && heard.is_gone(&at("other")));
+}
+
+#[test]
 fn what_only_a_startup_deletes_is_released_by_one() {
     let delete = DeletePolicy::Startup;
     let fleet = Fleet::new(vec![Settings { delete, ..settings(Insist::Yes) }], Limits::default());

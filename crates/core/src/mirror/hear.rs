@@ -111,11 +111,19 @@ impl Mirror {
             && !filter.excludes(to, kind)
             && (scope == Scope::Entry || filter.decides_alike_below(from, to));
         self.has_come(to, scope, now);
+        let is_counted = self.holds_below(from, now);
+        if is_one && is_counted {
+            return self.queue.mark_counted_move(from, to, kind, now);
+        }
         if is_one {
             return self.queue.mark_move(from, to, kind, now);
         }
         if !self.ignores(from, kind, Edit::Delete) {
-            self.queue.mark_gone(from, scope, now);
+            if is_counted {
+                self.queue.mark(from, scope, now);
+            } else {
+                self.queue.mark_gone(from, scope, now);
+            }
         }
         if !self.ignores(to, kind, Edit::Create) {
             self.queue.mark_written(to, scope, now);

@@ -80,6 +80,25 @@ impl Mirror {
         }
     }
 
+    /// Something of this name gets another one. Returns true if deletions are held below it: nobody saw
+    /// those, so they do not go with the old name. Where it is held that this name itself goes, that is
+    /// the rename.
+    pub(super) fn holds_below(&mut self, from: &TreePath, now: Moment) -> bool {
+        let is_below = |path: &TreePath| path != from && from.contains(path);
+        let is_of_it = |held: &&HeldDeletions| {
+            let mut names = held.names.iter();
+            held.places.iter().any(|place| is_below(&place.path))
+                || names.clone().any(is_below) && !names.any(|name| name.contains(from))
+        };
+        let places = self.held.iter().filter(is_of_it).flat_map(|held| held.places.clone());
+        let places: Vec<Place> = places.collect();
+        // Where the rename is repeated, they have another name at the target now.
+        for Place { path, scope } in &places {
+            self.queue.mark(path, *scope, now);
+        }
+        !places.is_empty()
+    }
+
     /// Only a first transfer deletes, so it is made once more.
     fn start_again(&mut self, now: Moment) {
         match &mut self.state {

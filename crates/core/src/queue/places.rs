@@ -149,12 +149,17 @@ impl Places {
     ///
     /// Both names are marked, and the rename is kept as a hint.
     pub fn mark_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
-        let scope = match kind {
-            Kind::Directory => Scope::Tree,
-            Kind::Other => Scope::Entry,
-        };
-        self.hear_move(from, &Place { path: to.clone(), scope });
-        self.put_move(from, to, scope, now);
+        self.mark_counted_move(from, to, kind, now);
+        self.heard.leave(&place_of(from, kind));
+        self.bound_heard();
+    }
+
+    /// As [`mark_move`](Self::mark_move), but what the target has under the old name it may have for
+    /// another reason: where the rename is not repeated there, its deletion has to be counted.
+    pub fn mark_counted_move(&mut self, from: &TreePath, to: &TreePath, kind: Kind, now: Moment) {
+        let place = place_of(to, kind);
+        self.hear_move(from, &place);
+        self.put_move(from, to, place.scope, now);
         self.bound_heard();
     }
 
@@ -329,6 +334,15 @@ impl Places {
     }
 }
 
+/// An entry of this kind, with all that it holds.
+fn place_of(path: &TreePath, kind: Kind) -> Place {
+    let scope = match kind {
+        Kind::Directory => Scope::Tree,
+        Kind::Other => Scope::Entry,
+    };
+    Place { path: path.clone(), scope }
+}
+
 /// What is heard.
 impl Places {
     /// What was heard under the old name counts under the new one, too.
@@ -337,7 +351,6 @@ impl Places {
         let heard = in_flight.chain([&self.heard]);
         let heard = heard.map(|heard| heard.rebased(from, to));
         let rebased: Vec<_> = heard.chain([self.recent.rebased(from, to)]).collect();
-        self.heard.leave(&Place { path: from.clone(), scope: to.scope });
         self.heard.come(to);
         for heard in rebased {
             self.heard.append(heard);
