@@ -448,13 +448,15 @@ fn refuse_removal(kind: Kind, delete: DeletePolicy, options: &RsyncOptions) -> R
     let words: Vec<&[u8]> = options.extra.iter().chain(&options.long).map(Vec::as_slice).collect();
     let removes = |arg| matches!(arg, Arg::Option { name: b"remove-source-files", .. });
     let is_called = matches!(kind, Kind::Rsync | Kind::Rsyncssh);
-    let deletes = delete != DeletePolicy::Never;
+    let deletion = |arg| matches!(arg, Arg::Option { name, .. } if name.starts_with(b"delete"));
+    let deletes = delete != DeletePolicy::Never || Args::new(&words).any(deletion);
     if !is_called || !deletes || !Args::new(&words).any(removes) {
         return Ok(());
     }
     Err(Fault::Lua(
         "rsync._extra has --remove-source-files while delete is on: what is sent is removed from \
-         the source, and then deleted on the target; write delete = false, or leave it out"
+         the source, and then deleted on the target; write delete = false (and no --delete in \
+         rsync._extra), or leave it out"
             .into(),
     ))
 }

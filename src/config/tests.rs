@@ -1065,6 +1065,10 @@ fn what_removes_sources_and_deletes_is_refused() {
     };
     assert!(lines[0].contains("has --remove-source-files while delete is on"), "{lines:?}");
     says(&text("delete = false,"));
+    for word in ["--delete", "--del", "--delete-after", "--delete-excluded"] {
+        let text = text("delete = false,").replace("files'", &format!("files', '{word}'"));
+        assert!(Trial::new(text.as_bytes()).load().is_err(), "{word}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use mirror_core::{effect::Effect, notice::MirrorId, path::Escaped};
 use super::{
     Engine, here,
     member::{Ground, Member},
-    reload::Slot,
+    reload::{Slot, accepts},
     roster::Roster,
 };
 use crate::{
@@ -113,6 +113,12 @@ pub(super) fn follow_link(sync: &mut Sync, roster: &Roster, log: &Log) {
         }
         Lead::Planted(now, refused) => {
             say_refused(log, &before.sync, &now, &refused.to_string());
+        }
+        // A person has just said that it is right.
+        Lead::Displaced(now) if accepts(sync) && !accepts(&before.sync) => {
+            say_followed(log, &before.sync, &now);
+            sync.source = now;
+            return;
         }
         Lead::Displaced(now) => {
             let why = "a directory in its path is a symbolic link now";

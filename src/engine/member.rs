@@ -358,7 +358,7 @@ fn hook_program(sync: &Sync, binary: OsString, log: &Log) -> Program {
 }
 
 /// Who repeats renames at the target of `default.rsyncssh`. Nobody if it is not sure that a shell
-/// sees the same places there as rsync does.
+/// sees the same places there as rsync does, or if nothing is to be deleted, the old name included.
 fn renames(
     sync: &Sync,
     target: &Target,
@@ -368,7 +368,8 @@ fn renames(
     // Such as `sudo chroot /srv rsync`.
     let goes_elsewhere = |word: &Vec<u8>| word.starts_with(b"--rsync-path") && word.contains(&b' ');
     let mut words = sync.rsync.extra.iter().chain(&sync.rsync.long);
-    if sync.kind != Kind::Rsyncssh || !sync.moves || words.any(goes_elsewhere) {
+    let deletes = sync.delete.applies(Phase::Running);
+    if sync.kind != Kind::Rsyncssh || !sync.moves || !deletes || words.any(goes_elsewhere) {
         return None;
     }
     let directory = match target.path() {

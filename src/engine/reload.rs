@@ -212,7 +212,6 @@ impl Slot {
             Self::New(_) => member.source.succeed(&before.source),
             Self::Kept(..) | Self::Changed(..) => member.source.set_rules(rules(&member.sync)),
         }
-        let accepts = |sync: &Sync| sync.replaced_source == ReplacedSource::Accept;
         if accepts(&member.sync) && !accepts(&before.sync) {
             member.source.accept();
         }
@@ -238,6 +237,11 @@ impl Slot {
             Self::Changed(id, member) => Some((*id, &member.sync)),
         }
     }
+}
+
+/// Whether whatever stands at the path of the source is taken for it, once that is said.
+pub(super) fn accepts(sync: &Sync) -> bool {
+    sync.replaced_source == ReplacedSource::Accept
 }
 
 /// From where to where.

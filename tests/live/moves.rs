@@ -82,6 +82,24 @@ fn files_and_directories_are_renamed_and_not_sent_again() {
 }
 
 #[test]
+fn without_deletion_a_renamed_file_keeps_its_old_name() {
+    needs!(Need::Ssh);
+    for delete in ["false", "'startup'"] {
+        let sandbox = Sandbox::new();
+        let more = format!("delete = {delete}");
+        let mirror = Mirror::start(&sandbox, &more, |source| write(source, "file d/one"));
+        mirror.rename("file", "other");
+        mirror.rename("d", "e");
+        for name in ["other", "e/one"] {
+            mirror.daemon.wait_until("it comes", || mirror.target.join(name).exists());
+        }
+        for name in ["file", "d/one"] {
+            assert!(mirror.target.join(name).exists(), "{name} {delete}");
+        }
+    }
+}
+
+#[test]
 fn what_changes_places_is_not_sent_again() {
     needs!(Need::Ssh);
     let sandbox = Sandbox::new();

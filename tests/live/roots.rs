@@ -250,6 +250,36 @@ fn a_hangup_follows_no_link_that_came_into_the_path_of_a_source() {
     }
 }
 
+#[test]
+fn a_link_that_came_into_the_path_of_a_source_is_followed_once_a_person_says_so() {
+    needs!(Mode::Rsync.need());
+    let sandbox = Sandbox::new();
+    let source = sandbox.directory("user/src");
+    let other = sandbox.directory("other/src");
+    fs::write(source.join("file"), "").unwrap();
+    fs::write(other.join("new"), "").unwrap();
+    let kinds = ["rsync", "direct"];
+    let targets = kinds.map(|name| sandbox.directory(name));
+    let syncs = |more: &str| {
+        let sync = |kind: &str| {
+            format!("sync{{ default.{kind}, source = '@/user/src', target = '@/{kind}' {more} }}")
+        };
+        kinds.map(sync).join("\n")
+    };
+    let daemon = sandbox.daemon().config(&syncs(""), 2).start();
+    daemon.wait_live();
+    fs::rename(sandbox.path("user"), sandbox.path("old")).unwrap();
+    symlink(sandbox.path("other"), sandbox.path("user")).unwrap();
+    sandbox.write_config(&syncs(", replacedSource = 'accept'"));
+    daemon.signal(Signal::HUP);
+    for target in targets {
+        daemon.wait_until("it is followed", || target.join("new").exists());
+        daemon.wait_until("what it lacks goes", || !target.join("file").exists());
+    }
+    fs::write(other.join("later"), "").unwrap();
+    daemon.wait_until("it is live", || sandbox.path("direct/later").exists());
+}
+
 /// A sandbox with the directories `one` and `two`, in each of which are a file of its name and one
 /// that both have, of one size and time, and the link `current` to `one`.
 fn releases() -> Sandbox {

@@ -321,6 +321,12 @@ impl DirectWords {
         };
         let name = str::from_utf8(name).unwrap_or_default();
         let named = origin.named(name, word);
+        // rsync does not know it, and the user thinks that it leaves out something.
+        if name.contains(' ') {
+            let name = format!("{named} (one word with a blank in it)");
+            self.ignored.push(Ignored { name, protects: true });
+            return Ok(());
+        }
         if self.take_rule(name, value) || backup.take(name, value) {
             let is_backup = matches!(name, "backup" | "backup-dir" | "suffix");
             if is_backup {

@@ -4,6 +4,8 @@
 //! longer than a batch takes, and a storm in one directory is one place in the end (law 3 of
 //! `docs/architecture.md`).
 
+mod hear;
+
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::mem;
 
@@ -105,29 +107,6 @@ impl Places {
         self.heard.go(&Place { path: path.clone(), scope });
         self.mark(path, scope, now);
         self.bound_heard();
-    }
-
-    /// Takes over what was heard of places that were not settled in `other`, the queue of another
-    /// mirror of the same source and target.
-    pub fn inherit(&mut self, other: &Self, now: Moment) {
-        let mut heard = other.heard.clone();
-        for flight in &other.flights {
-            heard.append((*flight.heard).clone());
-        }
-        for Place { path, scope } in heard.places() {
-            self.mark(&path, scope, now);
-        }
-        self.heard.append(heard);
-        self.bound_heard();
-    }
-
-    /// Forgets which names were seen to go: the source may not have been whole.
-    pub fn forget_deletions(&mut self) {
-        self.heard.forget_deletions();
-        self.recent.forget_deletions();
-        for flight in &mut self.flights {
-            Arc::make_mut(&mut flight.heard).forget_deletions();
-        }
     }
 
     /// Notes that a place may have changed at `now`.
@@ -341,33 +320,6 @@ fn place_of(path: &TreePath, kind: Kind) -> Place {
         Kind::Other => Scope::Entry,
     };
     Place { path: path.clone(), scope }
-}
-
-/// What is heard.
-impl Places {
-    /// What was heard under the old name counts under the new one, too.
-    fn hear_move(&mut self, from: &TreePath, to: &Place) {
-        let in_flight = self.flights.iter().map(|flight| &*flight.heard);
-        let heard = in_flight.chain([&self.heard]);
-        let heard = heard.map(|heard| heard.rebased(from, to));
-        let rebased: Vec<_> = heard.chain([self.recent.rebased(from, to)]).collect();
-        self.heard.come(to);
-        for heard in rebased {
-            self.heard.append(heard);
-        }
-    }
-
-    /// Forgets which of the entries of a large place were heard of, once there are too many: then all
-    /// of that place was.
-    fn bound_heard(&mut self) {
-        if self.heard.len() <= self.heard_most.max(self.limits.places) {
-            return;
-        }
-        let Self { heard, waiting, flights, .. } = self;
-        let groups = flights.iter().map(|flight| &flight.behind).chain([&*waiting]);
-        heard.join(|path| groups.clone().find_map(|group| group.places.tree_of(path)));
-        self.heard_most = 2 * self.heard.len();
-    }
 }
 
 /// Ways from one group to another.
