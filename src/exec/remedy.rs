@@ -46,7 +46,9 @@ pub(super) fn remedy(line: &[u8]) -> Option<&'static str> {
     if says("mkdir \"") && says("failed: No such file or directory (2)") {
         return Some(PARENT);
     }
-    REMEDIES.iter().find(|(text, _)| says(text)).map(|&(_, remedy)| remedy)
+    // Names stand in quotes, and may be called anything.
+    let reason = line.rsplit(|&byte| byte == b'"').next().unwrap_or(line);
+    REMEDIES.iter().find(|(text, _)| find(reason, text).is_some()).map(|&(_, remedy)| remedy)
 }
 
 /// Whether this is what ssh says: with the ways of a login that are left, and not, as all others do,

@@ -169,7 +169,10 @@ impl Findings {
     /// Takes in a line of stderr.
     pub(super) fn hear(&mut self, names: &Names<'_>, owners: &Owners<'_>, line: &[u8]) {
         let text = || Escaped(&for_people(line)).to_string();
-        self.remedy = self.remedy.or_else(|| remedy(line));
+        // What to do about one file may be of no use to another.
+        let own = remedy(line);
+        let with_own = || own.map_or_else(text, |own| format!("{}: {own}", text()));
+        self.remedy = self.remedy.or(own);
         self.last = Some(text());
         match names.read(line) {
             Complaint::Chatter => return,
@@ -185,25 +188,25 @@ impl Findings {
             Complaint::NotEmpty(paths) => return self.add_not_empty(paths, owners),
             Complaint::InTheWay(paths) => {
                 if let Some(Place { path, scope }) = of_the_call(&paths, owners) {
-                    self.in_the_way.entry(path).or_insert_with(|| (scope, text()));
+                    self.in_the_way.entry(path).or_insert_with(|| (scope, with_own()));
                 } else {
-                    self.blame_all(text);
+                    self.blame_all(with_own);
                 }
                 return;
             }
-            Complaint::Unplaced => self.blame_all(text),
-            Complaint::Vanished(paths) => self.blame(&paths, owners, text),
+            Complaint::Unplaced => self.blame_all(with_own),
+            Complaint::Vanished(paths) => self.blame(&paths, owners, with_own),
             Complaint::Unwritten(paths) => {
                 if let Some(place) = of_the_call(&paths, owners).filter(|_| !self.is_full()) {
                     self.unwritten.insert(place.path);
                 }
-                self.blame(&paths, owners, text);
+                self.blame(&paths, owners, with_own);
             }
             Complaint::Unread(paths) => {
                 if let Some(place) = of_the_call(&paths, owners).filter(|_| !self.is_full()) {
                     self.unread.insert(place.path);
                 }
-                self.blame(&paths, owners, text);
+                self.blame(&paths, owners, with_own);
             }
         }
         if self.first.is_none() {
@@ -273,7 +276,7 @@ impl Findings {
 
     /// What is tried again since something was in its way.
     pub(super) fn blocked(&self) -> Vec<(Place, Failure)> {
-        self.failures(&self.in_the_way, None)
+        Self::failures(&self.in_the_way, None)
     }
 
     /// Whether a call that deletes may have left something out, since the source could not be read
@@ -325,17 +328,16 @@ impl Findings {
 
     /// The places that were complained about.
     pub(super) fn complained(&self, code: Option<i32>) -> Vec<(Place, Failure)> {
-        self.failures(&self.failed, code)
+        Self::failures(&self.failed, code)
     }
 
     fn failures(
-        &self,
         failed: &BTreeMap<TreePath, (Scope, String)>,
         code: Option<i32>,
     ) -> Vec<(Place, Failure)> {
         let failure = |(path, (scope, why)): (&TreePath, &(Scope, String))| {
             let place = Place { path: path.clone(), scope: *scope };
-            (place, Failure { code, why: self.with_remedy(why) })
+            (place, Failure { code, why: why.clone() })
         };
         failed.iter().map(failure).collect()
     }
@@ -346,11 +348,12 @@ impl Findings {
     /// when it can't make their directory. If there is a complaint that names no place, or none at
     /// all, it is all of them.
     pub(super) fn failed_places(&self, covered: Covered<'_>, code: i32) -> Vec<(Place, Failure)> {
-        let failure = |why: &String| Failure { code: Some(code), why: self.with_remedy(why) };
+        let failure = |why: &String| Failure { code: Some(code), why: why.clone() };
         let explained = !self.in_the_way.is_empty() || self.limited.is_some();
         let nothing_said = self.failed.is_empty() && !explained;
-        if let Some(why) = self.unplaced.as_ref().or(self.last.as_ref().filter(|_| nothing_said)) {
-            let failure = failure(why);
+        let last = || self.last.as_ref().filter(|_| nothing_said).map(|why| self.with_remedy(why));
+        if let Some(why) = self.unplaced.clone().or_else(last) {
+            let failure = failure(&why);
             return covered.places().map(|place| (place, failure.clone())).collect();
         }
         if nothing_said {
@@ -532,6 +535,28 @@ mod tests {
             let failure = findings.failure(Some(11), "rsync failed");
             assert_eq!(failure.why, format!("rsync failed: {line}: {remedy}"));
         }
+    }
+
+    #[test]
+    fn a_remedy_is_of_the_file_that_it_was_said_of() {
+        let entries = paths(&["big", "unread", "Disk quota exceeded"]);
+        let covered = Covered { entries: &entries, ..Covered::default() };
+        let target = Target::new(b"/dst").unwrap();
+        let names = Names { source: b"/src/", target: &target };
+        let (mut findings, owners) = (Findings::default(), Owners::new(covered));
+        for line in [
+            r#"rsync: [receiver] write failed on "/dst/big": No space left on device (28)"#,
+            r#"rsync: [sender] send_files failed to open "/src/unread": Permission denied (13)"#,
+            r#"rsync: [sender] send_files failed to open "/src/Disk quota exceeded": Permission denied (13)"#,
+        ] {
+            findings.hear(&names, &owners, line.as_bytes());
+        }
+        let failed = findings.complained(Some(23));
+        let is_mended =
+            |(place, why): &(Place, Failure)| (place.path.to_string(), !why.why.ends_with(')'));
+        let wanted = [("/Disk quota exceeded", false), ("/big", true), ("/unread", false)];
+        let wanted = wanted.map(|(path, is_mended)| (path.to_owned(), is_mended));
+        assert_eq!(failed.iter().map(is_mended).collect::<Vec<_>>(), wanted);
     }
 
     #[test]
