@@ -31,6 +31,10 @@ use crate::{
 /// How many descriptors a job may need.
 const PER_JOB: u64 = 24;
 
+/// How many processes a job may need: its thread, three of rsync, and an ssh or another program of the
+/// user, over what the others of this user are.
+const PROCESSES_PER_JOB: u64 = 6;
+
 /// How many all else may need.
 const FOR_ALL_ELSE: u64 = 56;
 
@@ -80,9 +84,11 @@ pub(super) struct Spawn {
 impl Jobs {
     /// At most so many run at once, if there is a limit.
     pub(super) fn new(most: Option<usize>, inbox: Inbox, log: Log) -> Self {
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let room = usize::try_from(files.saturating_sub(FOR_ALL_ELSE) / PER_JOB);
-        let room = room.unwrap_or(usize::MAX).max(1);
+        let (files, processes) = (getrlimit(Resource::Nofile), getrlimit(Resource::Nproc));
+        let files = files.current.map(|most| most.saturating_sub(FOR_ALL_ELSE) / PER_JOB);
+        let processes = processes.current.map(|most| most / PROCESSES_PER_JOB);
+        let room = files.into_iter().chain(processes).min();
+        let room = room.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1);
         let (running, waiting) = (HashMap::new(), VecDeque::new());
         Self { inbox, most, room, running, waiting, rest: None, log }
     }

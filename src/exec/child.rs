@@ -259,7 +259,8 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// Waits for what there is too little of: others have it, and give it back when they are done.
-struct Turn<'a> {
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
     stop: &'a Stop,
     until: Option<Instant>,
     tries: u32,
@@ -272,13 +273,13 @@ impl<'a> Turn<'a> {
     /// So often it is doubled: up to a good second.
     const MOST_DOUBLED: u32 = 6;
 
-    const fn new(stop: &'a Stop, limit: Limit) -> Self {
+    pub(super) const fn new(stop: &'a Stop, limit: Limit) -> Self {
         let until = if let Limit::Until(until) = limit { Some(until) } else { None };
         Self { stop, until, tries: 0 }
     }
 
     /// Waits a while after this failure. `false` if it makes no sense to try again.
-    fn wait_after(&mut self, error: &io::Error) -> bool {
+    pub(super) fn wait_after(&mut self, error: &io::Error) -> bool {
         let is_over = self.until.is_some_and(|until| until <= Instant::now());
         if !is_shortage(error) || is_over || self.stop.is_asked() {
             return false;
@@ -289,7 +290,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether it has waited once, so that somebody should be told.
-    const fn is_first(&self) -> bool {
+    pub(super) const fn is_first(&self) -> bool {
         self.tries == 1
     }
 

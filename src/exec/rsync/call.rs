@@ -11,14 +11,19 @@ use mirror_core::{
     plan::{complaint::Names, exit::ExitClass, rsync::Call},
 };
 
+use rustix::io::Errno;
+
 use super::{
     batch::{Run, append_capped},
     findings::{Covered, Findings, Owners, Refusal, Said},
 };
 use crate::{
-    exec::child::End,
+    exec::child::{End, Limit, Turn},
     report::{Category, Stream},
 };
+
+/// What rsync returns when it can't start one of its own processes.
+const IPC: i32 = 14;
 
 /// What rsync returns when its `--timeout` has passed.
 const TIMEOUT: i32 = 30;
@@ -89,7 +94,23 @@ impl Run<'_> {
         self.of.learned.presence.check_path()?;
         let call = &*self.protecting(call);
         self.tell_call(call);
-        let (end, findings) = self.listen(call, covered);
+        let mut turn = Turn::new(self.stop, Limit::Endless);
+        let (end, findings) = loop {
+            let (end, findings) = self.listen(call, covered);
+            let Some(shortage) =
+                findings.shortage.as_ref().filter(|_| matches!(end, End::Exited(IPC)))
+            else {
+                break (end, findings);
+            };
+            // Nothing was done. Others have what it needs, and give it back when they are done.
+            if !turn.wait_after(&Errno::AGAIN.into()) {
+                break (end, findings);
+            }
+            if turn.is_first() {
+                let text = format_args!("{shortage}: it waits for its turn");
+                self.of.log.say(Category::Warn, text);
+            }
+        };
         self.of.learned.presence.check_path()?;
         self.of.patience.learn(&end);
         if self.stop.is_asked() && !matches!(end, End::Exited(0)) {

@@ -157,6 +157,8 @@ pub(super) struct Findings {
     /// The last line of all.
     last: Option<String>,
     deletions_skipped: bool,
+    /// What rsync says if there is no process or descriptor for a part of it.
+    pub(super) shortage: Option<String>,
     /// Why the other side does not do what this call asks for.
     pub(super) refusal: Option<Refusal>,
     remedy: Option<&'static str>,
@@ -174,6 +176,9 @@ impl Findings {
         let with_own = || own.map_or_else(text, |own| format!("{}: {own}", text()));
         self.remedy = self.remedy.or(own);
         self.last = Some(text());
+        if is_of_a_shortage(line) {
+            self.shortage.get_or_insert_with(text);
+        }
         match names.read(line) {
             Complaint::Chatter => return,
             Complaint::DeletionsSkipped => self.deletions_skipped = true,
@@ -384,6 +389,22 @@ impl Findings {
     }
 }
 
+/// Whether rsync could not start a part of it, as there was too little of something at the moment.
+fn is_of_a_shortage(line: &[u8]) -> bool {
+    let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
+    let failed: [&[u8]; 4] = [b" fork failed in ", b" fork: ", b" pipe failed in ", b" pipe: "];
+    let too_little: [&[u8]; 3] = [
+        b"Resource temporarily unavailable (11)",
+        b"Cannot allocate memory (12)",
+        b"Too many open files (24)",
+    ];
+    // What has a name in it, in quotes, is about that.
+    line.starts_with(b"rsync: ")
+        && !line.contains(&b'"')
+        && failed.iter().any(|part| has(part))
+        && too_little.iter().any(|end| line.ends_with(end))
+}
+
 fn of_the_call(paths: &[TreePath], owners: &Owners<'_>) -> Option<Place> {
     paths.iter().find_map(|path| owners.owner(path))
 }
@@ -534,6 +555,22 @@ mod tests {
             findings.hear(&names, &owners, line.as_bytes());
             let failure = findings.failure(Some(11), "rsync failed");
             assert_eq!(failure.why, format!("rsync failed: {line}: {remedy}"));
+        }
+    }
+
+    #[test]
+    fn a_shortage_is_told_from_all_else() {
+        for (line, is_it) in [
+            (
+                "rsync: [Receiver] fork failed in do_recv: Resource temporarily unavailable (11)",
+                true,
+            ),
+            ("rsync: [sender] pipe: Too many open files (24)", true),
+            ("rsync: [sender] fork failed in do_recv: Operation not permitted (1)", false),
+            (r#"rsync: [sender] opendir "/src/ fork: a" failed: Too many open files (24)"#, false),
+            ("rsync: [receiver] read error: Resource temporarily unavailable (11)", false),
+        ] {
+            assert_eq!(is_of_a_shortage(line.as_bytes()), is_it, "{line}");
         }
     }
 
