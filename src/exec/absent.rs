@@ -97,6 +97,8 @@ struct Known {
     absent: Vec<Nested>,
     /// Those of them that nobody was told of.
     untold: Vec<TreePath>,
+    /// Where something was absent that is mounted again elsewhere: what the target has there may go.
+    left: Vec<TreePath>,
 }
 
 #[derive(Clone, Debug)]
@@ -137,6 +139,8 @@ impl NestedMounts {
         let back = known.absent.iter().filter(|it| is_back(it));
         let back: BTreeSet<TreePath> = back.map(|it| it.path.clone()).collect();
         known.absent.retain(|it| !back.contains(&it.path));
+        let is_left = |path: &TreePath| !mounted.iter().any(|now| now.path == *path);
+        known.left.extend(back.into_iter().filter(is_left));
         known.mounted = mounted;
     }
 
@@ -149,6 +153,16 @@ impl NestedMounts {
     /// The places that are absent and were not asked for here before.
     pub(super) fn untold(&self) -> Vec<TreePath> {
         std::mem::take(&mut self.known().untold)
+    }
+
+    /// The places that were absent until what was mounted there was mounted elsewhere.
+    pub(super) fn left(&self) -> Vec<TreePath> {
+        self.known().left.clone()
+    }
+
+    /// These were compared since.
+    pub(super) fn settle_left(&self, places: &[TreePath]) {
+        self.known().left.retain(|path| !places.contains(path));
     }
 
     /// Returns true if `path` is, or lies below, a place where something was mounted that is not
@@ -205,6 +219,7 @@ impl NestedMounts {
         let mut known = self.known();
         known.absent.clear();
         known.untold.clear();
+        known.left.clear();
     }
 
     /// Takes over what is known of the same source.

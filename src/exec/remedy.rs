@@ -37,6 +37,10 @@ const KEY: &str =
 const PARENT: &str = "make the directory above the target, or see whether its disk is mounted; with \
                       rsync = { _extra = {\"--mkpath\"} } rsync makes it";
 
+/// What to do if the time of something of another user can't be set.
+const OWNER: &str = "only its owner may set a time: write to the target as its owner, or leave times out \
+                     with rsync = { omit_dir_times = true } or times = false";
+
 /// What a person can do about this line.
 pub(super) fn remedy(line: &[u8]) -> Option<&'static str> {
     let says = |text: &str| find(line, text).is_some();
@@ -45,6 +49,9 @@ pub(super) fn remedy(line: &[u8]) -> Option<&'static str> {
     }
     if says("mkdir \"") && says("failed: No such file or directory (2)") {
         return Some(PARENT);
+    }
+    if says("failed to set times on \"") && says("\": Operation not permitted (1)") {
+        return Some(OWNER);
     }
     // Names stand in quotes, and may be called anything.
     let reason = line.rsplit(|&byte| byte == b'"').next().unwrap_or(line);

@@ -264,6 +264,17 @@ impl SourceRoot {
         self.mounts.absent(root)
     }
 
+    /// Where something was absent that is mounted again elsewhere: nobody else tells that what the
+    /// target has there may go.
+    pub(super) fn left(&self) -> Vec<TreePath> {
+        self.mounts.left()
+    }
+
+    /// These places were compared since.
+    pub(super) fn settle_left(&self, places: &[TreePath]) {
+        self.mounts.settle_left(places);
+    }
+
     /// Returns true if anything was found to be mounted inside the source in this run.
     pub(super) fn has_mounts(&self) -> bool {
         !self.mounts.is_empty()

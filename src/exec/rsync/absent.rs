@@ -58,7 +58,7 @@ impl Run<'_> {
             let holds = absent.lies_below(path) || mounted.lies_below(path);
             let in_the_way = holds && *what != What::Directory;
             if in_the_way {
-                fail(path, ABSENT);
+                fail(path, if absent.lies_below(path) { ABSENT } else { MOUNTED });
             }
             !in_the_way && !absent.is_bare(path)
         });

@@ -202,10 +202,7 @@ impl Findings {
             Complaint::Unplaced => self.blame_all(with_own),
             Complaint::Vanished(paths) => self.blame(&paths, owners, with_own),
             Complaint::Unwritten(paths) => {
-                if let Some(place) = of_the_call(&paths, owners).filter(|_| !self.is_full()) {
-                    self.unwritten.insert(place.path);
-                }
-                self.blame(&paths, owners, with_own);
+                self.add_unwritten(&paths, owners, with_own);
             }
             Complaint::Unread(paths) => {
                 if let Some(place) = of_the_call(&paths, owners).filter(|_| !self.is_full()) {
@@ -263,6 +260,22 @@ impl Findings {
     fn add_not_empty(&mut self, paths: Vec<TreePath>, owners: &Owners<'_>) {
         let known = paths.iter().find(|path| owners.owner(path).is_some()).cloned();
         self.not_empty.extend(known.or_else(|| paths.into_iter().next()));
+    }
+
+    fn add_unwritten(
+        &mut self,
+        paths: &[TreePath],
+        owners: &Owners<'_>,
+        text: impl Fn() -> String,
+    ) {
+        if let Some(Place { path, .. }) = of_the_call(paths, owners).filter(|_| !self.is_full()) {
+            // Of the root only attributes are written.
+            if path.is_root() {
+                self.failed.entry(path.clone()).or_insert_with(|| (Scope::Entry, text()));
+            }
+            self.unwritten.insert(path);
+        }
+        self.blame(paths, owners, text);
     }
 
     fn blame_all(&mut self, text: impl Fn() -> String) {
@@ -556,6 +569,13 @@ mod tests {
             let failure = findings.failure(Some(11), "rsync failed");
             assert_eq!(failure.why, format!("rsync failed: {line}: {remedy}"));
         }
+    }
+
+    #[test]
+    fn that_attributes_of_the_root_are_not_set_is_no_reason_to_compare_all() {
+        let line =
+            r#"rsync: [generator] failed to set times on "/dst/.": Operation not permitted (1)"#;
+        assert_eq!(failed(&[line, END], Covered::root(Scope::Tree)), ["/ Entry"]);
     }
 
     #[test]

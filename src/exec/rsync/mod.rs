@@ -23,7 +23,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc, time
 use mirror_core::{
     filter::Filter,
     guard::MaxDelete,
-    job::{Failure, Job, Outcome, Work},
+    job::{Failure, Job, Outcome, Scope, Work},
     plan::{
         exit::{ExitClass, ExitCodes},
         options::{Phase, RsyncOptions},
@@ -177,12 +177,24 @@ impl RsyncExecutor {
     fn attempt(&self, run: &mut Run<'_>, work: &mut Work) -> Result<(), Outcome> {
         let presence = &self.learned.presence;
         let before = presence.look(work)?;
+        let left = self.root.left();
+        if let Work::Batch { places, .. } = work
+            && !left.is_empty()
+        {
+            let places = Arc::make_mut(places);
+            for path in &left {
+                places.insert(path, Scope::Tree);
+            }
+        }
         match work {
             Work::Full { heard } => run.full(Phase::Startup, heard)?,
             Work::Batch { places, heard, moves } => run.batch(places, heard, moves)?,
             Work::Large { path, heard } => run.one(path, heard)?,
         }
         presence.settle(&before, run.is_full())?;
+        if !matches!(work, Work::Large { .. }) {
+            self.root.settle_left(&left);
+        }
         if run.is_complete() {
             presence.adopt();
         }

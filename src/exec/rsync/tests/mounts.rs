@@ -92,6 +92,24 @@ fn what_is_mounted_again_in_the_source_is_mirrored_as_before() {
 }
 
 #[test]
+fn what_is_mounted_again_below_another_name_is_not_kept_below_the_old_one() {
+    let Some((fixture, mounted)) = fixture() else { return };
+    let executor = fixture.executor();
+    let run = |work| executor.run(&mut job(work), &Stop::default());
+    assert_eq!(run(Work::full()), Outcome::Done);
+    drop(mounted);
+    fs::rename(fixture.source("a"), fixture.source("b")).unwrap();
+    assert_eq!(run(batch(&[b"a", b"b/"])), Outcome::Done);
+    assert!(fixture.target("a/m/file").exists());
+    let disk = fixture.place.path().join("disk");
+    let _again = Mounted::bind(&disk, &fixture.source("b/m")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(run(batch(&[b"b/m/"])), Outcome::Done);
+    }
+    assert!(fixture.target("b/m/file").exists() && !fixture.target("a").exists());
+}
+
+#[test]
 fn nothing_is_deleted_through_a_mount_in_the_target() {
     let Some(fixture) = Fixture::with_rsync() else { return };
     let disk = fixture.place.path().join("disk");
