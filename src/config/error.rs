@@ -50,10 +50,11 @@ pub(super) fn key_of(why: &str) -> Option<&str> {
 
 /// The setting of which one of our sentences about rules speaks.
 fn key_of_rules(why: &str) -> Option<&'static str> {
-    const STARTS: [(&str, &str); 5] = [
+    const STARTS: [(&str, &str); 6] = [
         ("Cannot open exclude file", "excludeFrom"),
         ("Cannot open filter file", "filterFrom"),
         ("Cannot open the file", "rsync._extra"),
+        ("Unknown filter rule in ", "filterFrom"),
         ("Unknown filter rule", "filter"),
         ("cannot exclude", "exclude"),
     ];

@@ -91,6 +91,10 @@ pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
     };
     let read = run_and_read(&lua, &host, &front, request);
     let noted_faults = host.noted();
+    if read.is_err() || !noted_faults.is_empty() {
+        // A global that is not there may be the cause.
+        say_warnings(&host.warnings(), log);
+    }
     let mut loaded = match read {
         Ok(loaded) if noted_faults.is_empty() => loaded,
         Ok(_) => return Err(Refusal::Because(noted_faults)),

@@ -157,7 +157,20 @@ fn filters(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {
     let mut filters: Vec<Vec<u8>> =
         fields.texts("filter")?.iter().map(|rule| trimmed(rule).to_vec()).collect();
     if let Some(text) = file(fields, "filterFrom", "filter", here)? {
-        filters.extend(lines(&text).filter(|line| !line.starts_with(b"#")).map(<[u8]>::to_vec));
+        let name = fields.text("filterFrom")?.unwrap_or_default();
+        for (number, line) in lines(&text).filter(|(_, line)| !line.starts_with(b"#")) {
+            // Here it is known where it stands.
+            if let Err(Fault::Fatal(why)) = add_rule(&mut Builder::new(), line, here) {
+                let name = Escaped(&name);
+                let why = why.replacen(
+                    "Unknown filter rule",
+                    &format!("Unknown filter rule in {name}:{number}"),
+                    1,
+                );
+                return Err(Fault::Fatal(why));
+            }
+            filters.push(line.to_vec());
+        }
     }
     Ok(filters)
 }
@@ -168,7 +181,7 @@ fn excludes(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {
     excludes.retain(|pattern| !pattern.is_empty());
     if let Some(text) = file(fields, "excludeFrom", "exclude", here)? {
         let is_pattern = |line: &&[u8]| !line.starts_with(b"#") && !line.starts_with(b";");
-        excludes.extend(lines(&text).filter(is_pattern).map(<[u8]>::to_vec));
+        excludes.extend(lines(&text).map(|(_, line)| line).filter(is_pattern).map(<[u8]>::to_vec));
     }
     let mut seen = std::collections::HashSet::new();
     excludes.retain(|pattern| seen.insert(pattern.clone()));
@@ -186,12 +199,13 @@ fn file(fields: Fields<'_>, name: &str, what: &str, here: &Path) -> Result<Optio
     fs::read(path).map(Some).map_err(cannot)
 }
 
-/// The lines that say something, without the blanks in front and the end of line of other systems.
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let lines = text.split(|&byte| byte == b'\n');
+/// The lines that say something, with their numbers from 1, without the blanks in front and the end of
+/// line of other systems.
+fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = (1..).zip(text.split(|&byte| byte == b'\n'));
     lines
-        .map(|line| trimmed(line.strip_suffix(b"\r").unwrap_or(line)))
-        .filter(|line| !line.is_empty())
+        .map(|(number, line)| (number, trimmed(line.strip_suffix(b"\r").unwrap_or(line))))
+        .filter(|(_, line)| !line.is_empty())
 }
 
 fn trimmed(line: &[u8]) -> &[u8] {
