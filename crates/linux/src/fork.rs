@@ -21,7 +21,11 @@ pub enum Side {
 /// As `fork(2)`; and if this process has more than one thread, or it can't be told, since a lock
 /// that another thread held would stay locked in the child for ever.
 pub fn fork() -> io::Result<Side> {
-    if fs::read_dir("/proc/self/task")?.count() != 1 {
+    let threads = fs::read_dir("/proc/self/task").map_err(|error| {
+        let text = format!("/proc/self/task: {error}: /proc has to be mounted");
+        io::Error::new(error.kind(), text)
+    })?;
+    if threads.count() != 1 {
         return Err(io::Error::other("cannot fork: the process has more than one thread"));
     }
     // SAFETY: this is the only thread, so no other can have left memory or a lock half changed,
