@@ -134,13 +134,34 @@ impl Spot {
             return place::resolve(&top.join(target)).map_or(Self::Elsewhere, Self::Here);
         }
         let Ok(target) = Target::new(target.as_bytes()) else { return Self::Elsewhere };
-        let (Some(host), TargetPath::Absolute(path) | TargetPath::Relative(path)) =
-            (target.host(), target.path())
-        else {
-            return Self::Elsewhere;
+        if target.is_module() {
+            return Self::in_module(target.word());
+        }
+        let Some(host) = target.host() else { return Self::Elsewhere };
+        let machine = host.rsplit(|&byte| byte == b'@').next().unwrap_or(host).to_ascii_lowercase();
+        match target.path() {
+            TargetPath::Absolute(path) if is_here(&machine) => {
+                let path = Path::new(OsStr::from_bytes(path));
+                place::resolve(path).map_or(Self::Elsewhere, Self::Here)
+            }
+            TargetPath::Absolute(path) => Self::There(machine, plain(path)),
+            // In the home of that user.
+            TargetPath::Relative(path) => Self::There(host.to_ascii_lowercase(), plain(path)),
+            TargetPath::Unknown => Self::Elsewhere,
+        }
+    }
+
+    /// In a module of a daemon: `rsync://HOST:PORT/MODULE/PATH` or `HOST::MODULE/PATH`.
+    fn in_module(word: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(word);
+        let parts = match text.strip_prefix("rsync://") {
+            Some(rest) => rest.split_once('/'),
+            None => text.split_once("::"),
         };
-        let parts = Path::new(OsStr::from_bytes(path)).components();
-        Self::There(host.to_vec(), parts.filter(|part| *part != Component::CurDir).collect())
+        let Some((host, path)) = parts else { return Self::Elsewhere };
+        let host = host.rsplit('@').next().unwrap_or(host).to_ascii_lowercase();
+        let host = host.strip_suffix(":873").unwrap_or(&host);
+        Self::There(format!("{host}::").into_bytes(), plain(path.as_bytes()))
     }
 
     /// The way from here to another one that lies in it. Empty if they are one.
@@ -153,6 +174,26 @@ impl Spot {
             _ => None,
         }
     }
+}
+
+/// Whether this name is always one of this machine.
+fn is_here(machine: &[u8]) -> bool {
+    matches!(machine, b"localhost" | b"127.0.0.1" | b"[::1]")
+}
+
+/// A path without what leads nowhere, as far as its words tell.
+fn plain(path: &[u8]) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in Path::new(OsStr::from_bytes(path)).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if plain.file_name().is_some() => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 impl<'a> Place<'a> {
@@ -187,6 +228,12 @@ impl<'a> Place<'a> {
         (self.deletes() && !is_kept).then_some(below)
     }
 
+    /// Whether it writes into what it reads.
+    fn feeds_itself(&self) -> bool {
+        let is_inside = |target: &Path| target.starts_with(&self.sync.source);
+        matches!(&self.target, Spot::Here(target) if is_inside(target)) && self.feeds(self)
+    }
+
     /// Whether what this sync writes is what the other one reads.
     fn feeds(&self, other: &Self) -> bool {
         let (Spot::Here(target), source) = (&self.target, &other.sync.source) else { return false };
@@ -203,6 +250,10 @@ fn targets(places: &[Place<'_>]) -> Vec<String> {
             found.extend(collision(one, two));
         }
     }
+    // One that is written as a path was refused.
+    found.extend(places.iter().filter(|place| place.feeds_itself()).map(|place| {
+        format!("{}: its target lies in its source: each change goes round and round", place.name())
+    }));
     found.extend(circles(places));
     found
 }

@@ -1,10 +1,11 @@
 //! Patterns that leave nothing out, whatever was meant.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
 use mirror_core::{
     filter::{Base, Pattern},
     path::Escaped,
+    plan::direct::{DirectWords, ExtraRule},
 };
 
 use crate::setup::Sync;
@@ -13,16 +14,43 @@ use crate::setup::Sync;
 pub(super) fn that_never_match(sync: &Sync) -> Vec<String> {
     let rules = sync.exclusions.filters.iter().filter_map(|rule| pattern_of_rule(rule));
     let patterns = rules.chain(sync.exclusions.excludes.iter().map(Vec::as_slice));
+    let words = of_words(sync);
+    let patterns = patterns.chain(words.iter().map(|(pattern, _)| pattern.as_slice()));
     let found = patterns.filter_map(|pattern| {
-        let why = why_never(pattern, &sync.source)?;
+        let why = why_never(pattern, &sync.source).or_else(|| why_never(pattern, &sync.given))?;
         Some(format!("{}: the pattern {} never matches: {why}", sync.name, Escaped(pattern)))
     });
     found.collect()
 }
 
+/// The patterns among the user's own words for rsync, and of which of them `!` is a part.
+fn of_words(sync: &Sync) -> Vec<(Vec<u8>, bool)> {
+    let words = DirectWords::read(&sync.rsync).unwrap_or_default();
+    let mut found = Vec::new();
+    for rule in words.rules {
+        match rule {
+            ExtraRule::Exclude(pattern) | ExtraRule::Include(pattern) => {
+                found.push((pattern, true));
+            }
+            ExtraRule::Filter(rule) => {
+                found.extend(pattern_of_rule(&rule).map(|pattern| (pattern.to_vec(), false)));
+            }
+            ExtraRule::ExcludeFrom(file) | ExtraRule::IncludeFrom(file) => {
+                let text = fs::read(OsStr::from_bytes(&file)).unwrap_or_default();
+                let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+                found.extend(lines.map(|line| (line.to_vec(), true)));
+            }
+        }
+    }
+    found
+}
+
 /// What is to be said of patterns that other programs read otherwise.
 pub(super) fn that_are_misread(sync: &Sync) -> Vec<String> {
-    let patterns = sync.exclusions.excludes.iter().filter_map(|pattern| pattern.strip_prefix(b"!"));
+    let words = of_words(sync);
+    let words = words.iter().filter(|(_, is_whole)| *is_whole).map(|(pattern, _)| pattern);
+    let patterns = sync.exclusions.excludes.iter().chain(words);
+    let patterns = patterns.filter_map(|pattern| pattern.strip_prefix(b"!"));
     let told = patterns.filter(|rest| !rest.is_empty()).map(|rest| {
         let rest = Escaped(rest);
         format!(

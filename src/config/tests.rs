@@ -890,6 +890,17 @@ fn what_is_odd_is_told() {
         missing,
         ["Sync1: password_file: cannot find /nonexistent/x: No such file or directory"]
     );
+    for text in [
+        "rsync = { _extra = { '--password-file=/nonexistent/x' } }",
+        "ssh = { _extra = { '-i', '/nonexistent/x' } }",
+        "ssh = { _extra = { '-i/nonexistent/x' } }",
+        "ssh = { options = { identityfile = '/nonexistent/x' } }",
+    ] {
+        let text =
+            format!("sync{{ default.rsyncssh, source='@/src', host='h', targetdir='/t', {text} }}");
+        let told = without_places(Trial::new(text.as_bytes()).load().unwrap().warnings);
+        assert!(told.len() == 1 && told[0].contains("cannot find /nonexistent/x"), "{told:?}");
+    }
     for (binary, count) in [("/opt/rsync", 0), ("/opt/wrapper", 1)] {
         let told = warnings(&format!("rsync = {{ binary = '{binary}' }}"));
         assert_eq!(told.len(), count, "{told:?}");

@@ -57,8 +57,13 @@ impl Words {
             warnings.push("rsync._extra is ignored: it must be a list, _extra = { \"..\" }".into());
         }
         warnings.extend(missing_file(rsync, "password_file")?);
+        warnings.extend(options.extra.iter().filter_map(|word| {
+            let path = word.strip_prefix(b"--password-file=")?;
+            missing("--password-file in rsync._extra", path)
+        }));
         if let Some(ssh) = ssh {
             warnings.extend(missing_file(ssh, "identityFile")?);
+            warnings.extend(missing_keys(ssh)?);
             warnings.extend(odd_ssh_options(ssh)?);
             options.long.extend(remote_shell(ssh)?);
         }
@@ -79,15 +84,38 @@ fn add(options: &mut RsyncOptions, rsync: Fields<'_>, setting: &Setting) -> Resu
     Ok(())
 }
 
+fn missing_file(fields: Fields<'_>, name: &str) -> Result<Option<String>, String> {
+    Ok(fields.text(name)?.and_then(|path| missing(name, &path)))
+}
+
 /// A file that is not there. One that a program finds by itself, such as `~/.ssh/key`, is not
 /// looked for.
-fn missing_file(fields: Fields<'_>, name: &str) -> Result<Option<String>, String> {
-    let Some(path) = fields.text(name)?.filter(|path| path.starts_with(b"/")) else {
-        return Ok(None);
-    };
-    let found = fs::metadata(OsStr::from_bytes(&path));
-    let why = found.err().map(|error| reason(&error));
-    Ok(why.map(|why| format!("{name}: cannot find {}: {why}", Escaped(&path))))
+fn missing(name: &str, path: &[u8]) -> Option<String> {
+    let named = Some(path).filter(|path| path.starts_with(b"/"))?;
+    let why = reason(&fs::metadata(OsStr::from_bytes(named)).err()?);
+    Some(format!("{name}: cannot find {}: {why}", Escaped(path)))
+}
+
+/// Keys that ssh is given by words of its own.
+fn missing_keys(ssh: Fields<'_>) -> Result<Vec<String>, String> {
+    let words = extra(ssh)?;
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let key = match word.strip_prefix(b"-i") {
+            Some(b"") => words.get(at + 1).map(Vec::as_slice),
+            key => key,
+        };
+        found.extend(key.and_then(|key| missing("-i in ssh._extra", key)));
+    }
+    if let Some(options) = ssh.table("options")? {
+        for pair in options.pairs::<Value, Value>() {
+            let (name, value) = pair.map_err(|error| error.to_string())?;
+            let is_key = text(&name).is_some_and(|it| it.eq_ignore_ascii_case(b"identityfile"));
+            let key = text(&value).filter(|_| is_key);
+            found.extend(key.and_then(|key| missing("IdentityFile in ssh.options", &key)));
+        }
+    }
+    Ok(found)
 }
 
 /// Options of ssh without their names.

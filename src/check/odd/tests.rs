@@ -63,6 +63,16 @@ fn syncs_that_feed_each_other_are_told_and_a_chain_is_not() {
 }
 
 #[test]
+fn a_target_in_its_source_by_another_name_is_told() {
+    let a = Path::new("/nonexistent/a");
+    let told = |target| told(&[sync(1, a, target)]);
+    assert!(told("localhost:/nonexistent/a/in/")[0].contains("its target lies in its source"));
+    for target in ["h:/nonexistent/a/in/", "localhost:/nonexistent/", "localhost:in/"] {
+        assert_eq!(told(target), [""; 0], "{target}");
+    }
+}
+
+#[test]
 fn a_longer_circle_is_told_once_and_what_is_excluded_feeds_nobody() {
     let circle = |filter: bool| {
         let [a, b, c] = ["/nonexistent/a", "/nonexistent/b", "/nonexistent/c"].map(Path::new);
@@ -92,8 +102,16 @@ fn a_target_on_another_machine_is_compared_with_others_there() {
         ("h:/t/", "i:/t/in/", false),
         ("h:/t/", "h:t/in/", false),
         ("h:/t/", "h:/tt/", false),
-        ("h::t/", "h::t/in/", false),
+        ("h::t/", "h::t/in/", true),
+        ("h::t/", "h::u/in/", false),
         ("h::t/", "h::t/", true),
+        ("rsync://h/t/", "h::t/", true),
+        ("rsync://h/t/", "rsync://u@h:873/t/in/", true),
+        ("rsync://h/t/", "rsync://h:874/t/", false),
+        ("h:/y/../x/", "h:/x/", true),
+        ("H:/x/", "u@h:/x/", true),
+        ("h:x/", "u@h:x/", false),
+        ("localhost:/nonexistent/t/", "/nonexistent/t/", true),
     ] {
         let told = told(&[sync(1, a, one), sync(2, b, two)]);
         assert_eq!(!told.is_empty(), is_odd, "{one} {two}: {told:?}");
