@@ -91,7 +91,8 @@ pub fn watch_signals(
 fn end_at_last(log: Log, signal: Signal) {
     let end = move || {
         thread::sleep(LAST_RESORT);
-        let text = "a script does not return, as it seems: the daemon ends without it";
+        let text = "the daemon has not come to its end since the signal, as where a script does not \
+                    return: it ends at once";
         log.say(Category::Error, text);
         // Not as usual: that could wait for what the script has open.
         low_level::exit((128 + signal.number()).into());

@@ -15,6 +15,7 @@ use std::{
     },
     path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use hashbrown::HashMap;
@@ -41,6 +42,10 @@ use view::View;
 
 /// How many bytes of events are read at a time.
 const BUFFER: usize = 256 * 1024;
+
+/// How long a drain takes at most, and the events of one read more: each event of a very deep tree takes
+/// its time, and somebody may want the thread to do something else.
+const LONGEST_DRAIN: Duration = Duration::from_millis(100);
 
 /// How many reads a drain does at most.
 const MOST_READS: usize = 256;
@@ -383,7 +388,11 @@ impl Source for Fanotify {
     fn drain(&mut self, found: &mut Findings) -> io::Result<Ready> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut result = Ok(Ready::More);
+        let until = Instant::now() + LONGEST_DRAIN;
         for _ in 0..MOST_READS {
+            if Instant::now() > until {
+                break;
+            }
             match self.group.read(&mut buffer) {
                 Ok(Some(events)) => events.for_each(|event| self.handle(&event, found)),
                 Ok(None) => {
