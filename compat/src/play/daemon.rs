@@ -104,6 +104,28 @@ impl Daemon {
         children().into_iter().try_for_each(|process| Ok(kill_process(process, signal)?))
     }
 
+    /// Does something while all that runs of it stands still, so that what the kernel tells of it in
+    /// two events is read at once: the original takes half a rename for something else.
+    pub(super) fn while_it_stands_still<T>(act: impl FnOnce() -> T) -> T {
+        let all = children();
+        let send = |signal| {
+            for &process in &all {
+                // One that has ended reads nothing.
+                let _ = kill_process(process, signal);
+            }
+        };
+        send(rustix::process::Signal::STOP);
+        for _ in 0..MOST_LOOKS {
+            if all.iter().all(|&process| !matches!(state_of(process), Some('R' | 'S' | 'D'))) {
+                break;
+            }
+            thread::sleep(INTERVAL);
+        }
+        let done = act();
+        send(rustix::process::Signal::CONT);
+        done
+    }
+
     /// In words.
     pub(super) fn state(&mut self) -> String {
         let runs = !self.has_ended();
@@ -119,8 +141,13 @@ impl Daemon {
 
 /// Whether a process waits for something.
 fn is_asleep(process: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+    state_of(process) == Some('S')
+}
+
+/// The letter of its state: `proc_pid_stat(5)`.
+fn state_of(process: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// The exit code as a shell would show it.

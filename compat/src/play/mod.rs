@@ -18,7 +18,7 @@ use crate::{
     call::INTERVAL,
     case::{Case, Line},
     jail::Errand,
-    step::{Sight, Step},
+    step::{Change, Sight, Step},
 };
 use daemon::Daemon;
 use look::Look;
@@ -73,7 +73,12 @@ impl Player {
     fn step(&mut self, line: &Line) -> Result<(), String> {
         match &line.step {
             Step::Change(change) => {
-                change::make(&self.stage, change).map_err(|error| error.to_string())
+                let act = || change::make(&self.stage, change);
+                let result = match (&self.daemon, change) {
+                    (Some(_), Change::Rename(..)) => Daemon::while_it_stands_still(act),
+                    _ => act(),
+                };
+                result.map_err(|error| error.to_string())
             }
             Step::Order { call, order } => {
                 self.stage.calls().tell(*call, order).map_err(|error| error.to_string())
