@@ -134,6 +134,22 @@ fn a_module_with_too_many_guests_is_tried_again() {
 }
 
 #[test]
+fn what_a_module_refuses_is_no_trouble_once_it_is_gone() {
+    needs!(Mode::Rsync.need(), Need::Root);
+    let mirror = Mirror::start("", "exclude = secret", |_| ());
+    mirror.daemon.wait_live();
+    // What the module hides is nobody's to delete.
+    fs::write(mirror.target.join("secret"), "of the module").unwrap();
+    fs::write(mirror.source.join("secret"), "").unwrap();
+    mirror.daemon.wait_until("it is refused", || {
+        mirror.daemon.log().lines().any(|line| line.contains("/secret: ERROR: daemon refused"))
+    });
+    fs::remove_file(mirror.source.join("secret")).unwrap();
+    mirror.daemon.wait_for_log("Finished a list after exitcode: 0");
+    assert!(mirror.target.join("secret").exists());
+}
+
+#[test]
 fn a_server_that_is_killed_in_a_transfer_gets_it_when_it_is_back() {
     needs!(Mode::Rsync.need(), Need::Root);
     // It would take twenty seconds.

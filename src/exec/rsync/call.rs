@@ -7,7 +7,7 @@ use std::{
 
 use mirror_core::{
     job::{Failure, Outcome},
-    path::Escaped,
+    path::{Escaped, TreePath},
     plan::{complaint::Names, exit::ExitClass, rsync::Call},
 };
 
@@ -184,6 +184,10 @@ impl Run<'_> {
             // To try these again would go on deleting beyond the limit.
             failed.retain(|(place, _)| !covered.gone.contains(&place.path));
         }
+        // What is excluded there stays there, if it is there at all.
+        let is_kept =
+            |path: &TreePath| covered.gone.contains(path) && findings.refused.contains(path);
+        failed.retain(|(place, _)| !is_kept(&place.path));
         self.failed.append(&mut failed);
         Ok(())
     }

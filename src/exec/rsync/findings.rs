@@ -157,6 +157,8 @@ pub(super) struct Findings {
     /// The last line of all.
     last: Option<String>,
     deletions_skipped: bool,
+    /// What the module takes from nobody, and deletes for nobody.
+    pub(super) refused: BTreeSet<TreePath>,
     /// What rsync says if there is no process or descriptor for a part of it.
     pub(super) shortage: Option<String>,
     /// Why the other side does not do what this call asks for.
@@ -202,7 +204,7 @@ impl Findings {
             Complaint::Unplaced => self.blame_all(with_own),
             Complaint::Vanished(paths) => self.blame(&paths, owners, with_own),
             Complaint::Unwritten(paths) => {
-                self.add_unwritten(&paths, owners, with_own);
+                self.add_unwritten(line, &paths, owners, with_own);
             }
             Complaint::Unread(paths) => {
                 if let Some(place) = of_the_call(&paths, owners).filter(|_| !self.is_full()) {
@@ -264,11 +266,15 @@ impl Findings {
 
     fn add_unwritten(
         &mut self,
+        line: &[u8],
         paths: &[TreePath],
         owners: &Owners<'_>,
         text: impl Fn() -> String,
     ) {
         if let Some(Place { path, .. }) = of_the_call(paths, owners).filter(|_| !self.is_full()) {
+            if line.starts_with(b"ERROR: daemon refused to receive ") {
+                self.refused.insert(path.clone());
+            }
             // Of the root only attributes are written.
             if path.is_root() {
                 self.failed.entry(path.clone()).or_insert_with(|| (Scope::Entry, text()));
