@@ -4,12 +4,10 @@
 //! what changes, the engine has it carried out by [`exec`], and [`report`] tells people.
 #![forbid(unsafe_code)]
 
-pub mod setup;
+pub mod config;
 
 pub mod check;
-pub mod cli;
-pub mod config;
-pub mod load;
+pub mod frontend;
 pub mod run;
 pub mod script;
 

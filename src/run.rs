@@ -3,15 +3,14 @@
 use std::{ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
 
 use mirror_core::fleet::EXIT_FAILURE;
-use mirror_linux::house::keep_house;
+use mirror_platform::house::keep_house;
 
 use crate::{
-    cli, config,
+    config::{self, Daemon},
     daemon::{self, Life, Pending},
-    engine::{Engine, Inbox, Load, Message, Reload, Wanted, inbox},
-    load::Loader,
+    engine::{Engine, Inbox, Load, Message, Reload, inbox},
+    frontend::{Loaded, cli, load::Loader, lua},
     report::{Category, Log, Marks},
-    setup::{self, Daemon},
     watch::{Preference, Watch},
 };
 
@@ -43,8 +42,8 @@ fn run_here(words: &[OsString], signals: Pending) -> Result<ExitCode, ExitCode> 
 fn try_run(words: &[OsString], pending: Pending) -> Result<ExitCode, ExitCode> {
     let (invocation, log) = cli::read(words)?;
     let loader = Loader::new(invocation, log.clone());
-    let (wanted, warnings) = loader.start()?;
-    let setup = &wanted.setup;
+    let loaded = loader.start()?;
+    let setup = &loaded.setup;
     let failed = |why: String| {
         log.say(Category::Error, why);
         ExitCode::from(EXIT_FAILURE)
@@ -52,28 +51,28 @@ fn try_run(words: &[OsString], pending: Pending) -> Result<ExitCode, ExitCode> {
     log.mark_for_syslog(marks(&setup.daemon));
     let Daemon { mode, logfile, pidfile, .. } = setup.daemon.clone();
     let _living = daemon::start(Life { mode, logfile, pidfile }, &pending, &log)?;
-    config::say_warnings(&warnings, &log);
+    lua::say_warnings(&loaded.warnings, &log);
     let (inbox, receiver) = inbox();
     let signals = inbox.clone();
     daemon::watch_signals(pending, log.clone(), move |signal| signals.signal(signal))
         .map_err(|error| failed(cannot("handle signals", &error)))?;
     // The command line can't have changed: without a file there is nothing to be read again.
     let load = loader.has_files().then(|| Box::new(move || loader.reload()) as Load);
-    Ok(engine(wanted, load, &log, (inbox, receiver)).map_err(failed)?.run())
+    Ok(engine(loaded, load, &log, (inbox, receiver)).map_err(failed)?.run())
 }
 
 fn engine(
-    wanted: Wanted,
+    loaded: Loaded,
     load: Option<Load>,
     log: &Log,
     channel: (Inbox, Receiver<Message>),
 ) -> Result<Engine, String> {
-    let watch = start_watch(&wanted.setup.daemon, log, channel.0.clone())?;
+    let watch = start_watch(&loaded.setup.daemon, log, channel.0.clone())?;
     let reload = load.map(|load| {
         let log = log.clone();
         Reload { load, adapt: Box::new(move |was, wanted| adapt(&log, was, wanted)) }
     });
-    Engine::new(wanted, reload, watch, channel, log.clone())
+    Engine::new(loaded, reload, watch, channel, log.clone())
 }
 
 /// Takes over the settings of the process that were read again, and returns those that are in
@@ -115,9 +114,9 @@ fn marks(daemon: &Daemon) -> Marks {
 
 fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String> {
     let preference = match daemon.watch {
-        setup::Watch::Auto => Preference::Auto,
-        setup::Watch::Inotify => Preference::Inotify,
-        setup::Watch::Fanotify => Preference::Fanotify,
+        config::Watch::Auto => Preference::Auto,
+        config::Watch::Inotify => Preference::Inotify,
+        config::Watch::Fanotify => Preference::Fanotify,
     };
     let wake = Box::new(move || inbox.send(Message::Watch));
     Watch::start(preference, log.clone(), wake).map_err(|error| cannot("watch anything", &error))

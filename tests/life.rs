@@ -20,11 +20,10 @@ use std::{
 };
 
 use lsyncd::{
-    cli, daemon,
-    daemon::{Life, Pending},
-    load::Loader,
+    config::Daemon,
+    daemon::{self, Life, Pending},
+    frontend::{cli, load::Loader},
     report::{Category, Log},
-    setup::Daemon,
 };
 use mirror_core::input::Signal;
 use rustix::process::{Pid, Signal as Raw, kill_process, test_kill_process};
@@ -85,8 +84,8 @@ fn run() -> Result<ExitCode, ExitCode> {
         let _ = fs::write(path, "");
     }
     let (invocation, log) = cli::read(&words)?;
-    let (setup, _) = Loader::new(invocation, log.clone()).start()?;
-    let Daemon { mode, logfile, pidfile, .. } = setup.setup.daemon;
+    let loaded = Loader::new(invocation, log.clone()).start()?;
+    let Daemon { mode, logfile, pidfile, .. } = loaded.setup.daemon;
     let life = Life { mode, logfile, pidfile };
     let _living = daemon::start(life, &signals, &log)?;
     let signal = wait(signals, &log).map_err(|error| {

@@ -17,8 +17,8 @@ use mirror_core::{
 
 use super::{shown, tunnels, words};
 use crate::{
+    config::{Daemon, Hook, HookCall, Kind, Script, Sync, Watch},
     report::Mode,
-    setup::{Daemon, Hook, HookCall, Kind, Script, Sync, Watch},
 };
 
 /// What holds for the whole process.

@@ -21,8 +21,8 @@ use std::{
 use mirror_core::path::Escaped;
 
 use crate::{
+    config::{Places, Setup},
     report::Mode,
-    setup::{Places, Setup},
 };
 
 /// What is to be looked at.

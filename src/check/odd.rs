@@ -21,8 +21,8 @@ use mirror_core::{
 
 use super::{Subject, options, patterns, programs, shown, tunnels, watches};
 use crate::{
+    config::{Daemon, Kind, Setup, Sync, place},
     report::Mode,
-    setup::{Daemon, Kind, Setup, Sync, place},
 };
 
 /// All that looks wrong.

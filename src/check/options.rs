@@ -16,7 +16,7 @@ use mirror_core::{
 };
 
 use super::shown;
-use crate::setup::{Kind, Sync};
+use crate::config::{Kind, Sync};
 
 /// How many entries of a source, and for how long, a link is searched that leads out of it.
 const MOST_ENTRIES: usize = 20_000;

@@ -8,7 +8,7 @@ use mirror_core::{
     plan::direct::{DirectWords, ExtraRule},
 };
 
-use crate::setup::Sync;
+use crate::config::Sync;
 
 /// What is to be said of the patterns of a sync that can never match.
 pub(super) fn that_never_match(sync: &Sync) -> Vec<String> {

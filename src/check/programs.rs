@@ -18,7 +18,7 @@ use std::{
 use mirror_core::path::Escaped;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::setup::{Kind, Sync};
+use crate::config::{Kind, Sync};
 
 /// The oldest rsync on which the calls were proved.
 const OLDEST: (u32, u32) = (3, 1);

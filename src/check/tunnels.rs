@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use mirror_core::{path::Escaped, tunnel::Plan};
 
 use super::words;
-use crate::setup::{Setup, Sync};
+use crate::config::{Setup, Sync};
 
 /// How a file may spell what is replaced, and did in an example of old, without effect.
 const NOT_REPLACED: [&[u8]; 2] = [b"${localport}", b"${localhost}"];
@@ -70,7 +70,7 @@ mod tests {
     use mirror_core::tunnel::Settings;
 
     use super::*;
-    use crate::{check::odd::tests::sync, setup::Daemon};
+    use crate::{check::odd::tests::sync, config::Daemon};
 
     #[test]
     fn what_stands_for_nothing_is_told() {

@@ -5,7 +5,7 @@ use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 use mirror_core::{filter::Filter, path::TreePath};
 
 use super::shown;
-use crate::setup::{Setup, Sync, Watch};
+use crate::config::{Setup, Sync, Watch};
 
 /// What is to be said if the sources have more directories than inotify may watch.
 ///
@@ -65,7 +65,7 @@ fn directories(root: &Path, filter: &Filter, most: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{check::odd::tests::sync, setup::Daemon};
+    use crate::{check::odd::tests::sync, config::Daemon};
 
     #[test]
     fn more_directories_than_inotify_may_watch_are_told_where_nothing_else_can() {

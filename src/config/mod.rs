@@ -1,369 +1,347 @@
-//! A configuration file: Lua code that says what is to be run.
+//! What the daemon is to do, whoever said it: the command line or a configuration file.
 //!
-//! The file runs with the names that `prelude.lua` gives it; then what it said is read into a
-//! [`Setup`]. Whatever is wrong is found here, before anything is started.
+//! All of it is checked and looked up: what is in a [`Setup`] can be run. Two setups can be compared,
+//! so that a reload touches only what changed.
 
-mod codes;
-mod draft;
-mod error;
-mod fields;
-mod hook;
-mod host;
-mod patterns;
-mod pretend;
-mod tunnel;
-mod whole;
-mod words;
+pub mod cron;
+pub mod place;
+mod places;
+mod source;
+mod target;
 
 use std::{
-    fs,
-    os::unix::ffi::OsStrExt,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
-use mirror_core::{path::Escaped, settings};
-use mlua::{Function, Lua, LuaOptions, StdLib, Table};
-
-use crate::{
-    report::{Category, Log, reason},
-    script::{Reread, Scripts},
-    setup::{Base, Kind, Overrides, Places, Setup, Sync, check_target},
+use mirror_core::{
+    filter::Filter,
+    guard::{MaxDelete, ReplacedSource},
+    job::AfterHook,
+    mirror::scripted::Reset,
+    notice::Writes,
+    plan::{
+        direct::DirectOptions,
+        exit::ExitCodes,
+        options::{DeletePolicy, RsyncOptions},
+    },
+    queue::{OpenWait, Pace},
+    tunnel,
 };
-use draft::Draft;
-use host::Host;
 
-use error::Fault;
-pub use error::Refusal;
+use crate::report::Mode;
 
-/// What is to be loaded, and what the command line says beside it.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// Lua files that run before the configuration, in their order.
-    pub scripts: Vec<PathBuf>,
-    /// The configuration file.
-    pub file: Option<PathBuf>,
-    /// What comes before the file's own settings.
-    pub overrides: Overrides,
-    /// The directory from which relative paths count.
-    pub here: PathBuf,
-    /// What for.
-    pub purpose: Purpose,
+pub use places::Places;
+pub use source::{BadSource, awaited_source, canonical_source};
+pub use target::{Base, check_target};
+
+/// Where no delay was given: a change goes out once nothing new came for `quiet`, and at the
+/// latest after `ceiling`. See `docs/decisions/0004-pace.md`.
+pub const PACE: Pace =
+    Pace::Quiet { quiet: Duration::from_millis(100), ceiling: Duration::from_secs(1) };
+
+/// With so many changes waiting, all of them go out, whatever delay was given: `maxDelays`.
+pub const MOST_WAITING: usize = 1000;
+
+/// The longest delay that is told apart from for ever: about a hundred years.
+pub const LONGEST_DELAY: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// A delay of so many seconds, which are not negative. What is too long for a duration, even
+/// infinite, is the longest.
+#[must_use]
+pub fn delay(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY))
 }
 
-/// What a file is loaded for.
+/// The absolute path that somebody in the directory `here` means. An empty one stays so, and can't
+/// be opened.
+#[must_use]
+pub fn absolute(here: &Path, path: &OsStr) -> PathBuf {
+    if path.is_empty() { PathBuf::new() } else { here.join(path) }
+}
+
+/// What is to be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// What holds for the whole process.
+    pub daemon: Daemon,
+    /// In the order in which they were given, at least one.
+    pub syncs: Vec<Sync>,
+    /// The tunnels that are kept standing, whoever uses them.
+    pub tunnels: Vec<tunnel::Plan>,
+}
+
+/// What holds for the whole process: `settings{}` and the options of the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// Whether to detach.
+    pub mode: Mode,
+    /// Absolute.
+    pub logfile: Option<PathBuf>,
+    /// Absolute.
+    pub pidfile: Option<PathBuf>,
+    /// Absolute.
+    pub status_file: Option<PathBuf>,
+    /// The time between two writes of the status file while something happens.
+    pub status_interval: Duration,
+    /// The facility for the system's log, one of those that `report` knows.
+    pub log_facility: String,
+    /// The name in the system's log.
+    pub log_ident: String,
+    /// Whether to end after the startup of all syncs.
+    pub onepass: bool,
+    /// The most jobs at once, of all syncs together.
+    pub max_processes: Option<usize>,
+    /// How changes are noticed.
+    pub watch: Watch,
+    /// Which events of a file tell scripts that its content changed.
+    pub writes: Writes,
+    /// Whether all syncs to one host share a connection.
+    pub share_connections: bool,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Daemon,
+            logfile: None,
+            pidfile: None,
+            status_file: None,
+            status_interval: Duration::from_secs(10),
+            log_facility: "user".into(),
+            log_ident: "lsyncd".into(),
+            onepass: false,
+            max_processes: None,
+            watch: Watch::Auto,
+            writes: Writes::default(),
+            share_connections: true,
+        }
+    }
+}
+
+/// What the command line says, and what comes before what a configuration file says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Seconds, for every sync.
+    pub delay: Option<f64>,
+    /// The most unseen deletions, for every sync.
+    pub max_delete: Option<MaxDelete>,
+    /// Whether a failed startup is to be tried again; see [`Sync::insists`].
+    pub insist: bool,
+    /// Whether to stay in the foreground.
+    pub nodaemon: bool,
+    /// Whether to end after the startup of all syncs.
+    pub onepass: bool,
+    /// Absolute.
+    pub logfile: Option<PathBuf>,
+    /// Absolute.
+    pub pidfile: Option<PathBuf>,
+    /// How changes are noticed.
+    pub watch: Option<Watch>,
+}
+
+/// How changes are noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// Whatever is best for a source.
+    #[default]
+    Auto,
+    /// One watch for each directory.
+    Inotify,
+    /// One mark for a whole file system.
+    Fanotify,
+}
+
+/// One sync.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration")]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sync {
+    /// Its name in the status and in messages: `Sync1` for the first.
+    pub name: String,
+    /// Who carries it out.
+    pub kind: Kind,
+    /// A canonical path of a directory, without a slash at the end unless it is the root.
+    pub source: PathBuf,
+    /// The same directory as the user named it: absolute, and maybe by way of symbolic links.
+    pub given: PathBuf,
+    /// For rsync a target in rsync's syntax; for direct a path. As it was given, with a slash at
+    /// the end unless it ends in `:`. A relative one is resolved where it is used: a daemon works
+    /// in `/`.
+    ///
+    /// **Invariants.** It is not empty. A local one is neither the root of this machine nor the
+    /// source, and neither lies in the other.
+    pub target: OsString,
+    /// When changes go out.
+    pub pace: Pace,
+    /// How long a file that is being written is left alone.
+    pub open_wait: OpenWait,
+    /// Whether a failed startup is tried again.
+    pub insist: bool,
+    /// Whether it begins with a full transfer: `init`.
+    pub init: bool,
+    /// When what the source does not have is deleted.
+    pub delete: DeletePolicy,
+    /// The most deletions that are carried out though nobody saw them happen.
+    pub max_delete: MaxDelete,
+    /// The most deletions that are carried out of those that were seen to happen.
+    pub max_delete_seen: MaxDelete,
+    /// What to do when another file system stands where the source was.
+    pub replaced_source: ReplacedSource,
+    /// A name that has to be in the source itself, or the sync waits. It is one name, neither
+    /// empty nor `.` nor `..`.
+    pub marker: Option<OsString>,
+    /// By how much times of files may differ and still count as equal. `None`: what the target
+    /// keeps is found out.
+    pub modify_window: Option<Duration>,
+    /// Whether each file and its directory are synced. Only for direct.
+    pub durable: bool,
+    /// What the words for rsync say to the copier in this process. Its rules are in `filter`.
+    pub direct: DirectOptions,
+    /// Whether what is renamed in the source may be renamed at the target, where that can be done:
+    /// `onMove`.
+    pub moves: bool,
+    /// What is left out, compiled from `exclusions`.
+    pub filter: Arc<Filter>,
+    /// What is left out, in the words of the user.
+    pub exclusions: Exclusions,
+    /// How rsync is called. Its `delete` and `rules` say the same as those here.
+    pub rsync: RsyncOptions,
+    /// The program rsync, looked up in `PATH` if it has no slash.
+    pub binary: OsString,
+    /// What its exit codes mean.
+    pub codes: ExitCodes,
+    /// What the user says that the exit codes of an ssh mean that renames something.
+    pub ssh_codes: ExitCodes,
+    /// Files of more bytes are transferred each by a call of its own: beside the others where more
+    /// than one transfer runs at once, else after them.
+    pub batch_size_limit: Option<u64>,
+    /// How many transfers run at once, at least one. A direct sync uses several threads anyway, and
+    /// has one.
+    pub max_processes: usize,
+    /// When a full transfer is made, in local time.
+    pub crontab: Vec<cron::Rule>,
+    /// What is done when a batch is on the target.
+    pub hook: Option<Hook>,
+    /// What the target is reached through.
+    pub tunnel: Option<tunnel::Plan>,
+    /// The script to which its changes are told. It has the same settings then, as far as its
+    /// functions use what we do with a target.
+    pub script: Option<Script>,
+}
+
+impl Sync {
+    /// A sync of which nothing more is said. The source has no link in it, and is what was given.
+    #[must_use]
+    pub fn new(name: String, kind: Kind, source: PathBuf, target: OsString) -> Self {
+        Self {
+            name,
+            kind,
+            given: source.clone(),
+            source,
+            target,
+            pace: PACE,
+            open_wait: OpenWait::default(),
+            insist: false,
+            init: true,
+            delete: DeletePolicy::Always,
+            max_delete: MaxDelete::default(),
+            max_delete_seen: MaxDelete::Unlimited,
+            replaced_source: ReplacedSource::default(),
+            marker: None,
+            modify_window: None,
+            durable: false,
+            direct: DirectOptions::default(),
+            moves: true,
+            filter: Arc::default(),
+            exclusions: Exclusions::default(),
+            rsync: RsyncOptions::default(),
+            binary: "rsync".into(),
+            codes: ExitCodes::rsync(),
+            ssh_codes: ExitCodes::rsync(),
+            batch_size_limit: None,
+            max_processes: 1,
+            crontab: Vec::new(),
+            hook: None,
+            tunnel: None,
+            script: None,
+        }
+    }
+
+    /// Whether a failed startup is tried again: a tunnel that breaks is no reason to end.
+    #[must_use]
+    pub const fn insists(&self) -> bool {
+        self.insist || self.tunnel.is_some()
+    }
+
+    /// Whether functions of a file are called for it.
+    #[must_use]
+    pub fn has_script(&self) -> bool {
+        let calls = |hook: &Hook| matches!(hook.call, HookCall::Function(_));
+        self.script.is_some() || self.hook.as_ref().is_some_and(calls)
+    }
+}
+
+/// What has to be known of a script beforehand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// The number of the sync in its file, from 1 on.
+    pub number: usize,
+    /// How old an event becomes before it is due.
+    pub delay: Duration,
+    /// With so many events all are due at once.
+    pub max_delays: usize,
+    /// The most children at once.
+    pub max_jobs: usize,
+    /// Whether it wants to be told of moves.
+    pub moves: bool,
+    /// Whether it has a function for full transfers.
+    pub full: bool,
+    /// What becomes of what waits when it begins anew.
+    pub anew: Reset,
+    /// Whether it wants to be told of what is below the directories of its source.
+    pub subdirectories: bool,
+    /// Which events of a file tell it that the content changed.
+    pub writes: Writes,
+}
+
+/// What is done when a batch is on the target: `onSynced`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// What is called.
+    pub call: HookCall,
+    /// What follows if it fails. `None`: nothing but a warning.
+    pub on_failure: Option<AfterHook>,
+}
+
+/// What is called when a batch is on the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookCall {
+    /// A program with its words, looked up in `PATH` if it has no slash.
+    Program(OsString, Vec<OsString>),
+    /// A function of the script of the sync of this number.
+    Function(usize),
+}
+
+/// Who carries out a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To be run.
-    Run,
-    /// To be looked at: then it can neither run programs for their effects nor change files.
-    Check,
+pub enum Kind {
+    /// The program rsync.
+    Rsync,
+    /// The program rsync, to a directory behind ssh.
+    Rsyncssh,
+    /// The copier in this process.
+    Direct,
+    /// Nobody but its script.
+    Own,
 }
 
-/// What a file says.
-#[derive(Debug)]
-pub struct Loaded {
-    /// What is to be run. There may be no sync in it.
-    pub setup: Setup,
-    /// What is odd, but no reason to refuse it.
-    pub warnings: Vec<String>,
-    /// Where the syncs stand.
-    pub places: Places,
-    /// The scripts of the user, if there are any, or a program that the file has started runs.
-    pub scripts: Option<Scripts>,
+/// What is left out of a sync, in the words of the user, as the status shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exclusions {
+    /// Rules such as `- *.tmp`: they come first.
+    pub filters: Vec<Vec<u8>>,
+    /// Patterns.
+    pub excludes: Vec<Vec<u8>>,
 }
-
-/// Runs the files of `request`, and reads what they say.
-///
-/// # Errors
-///
-/// Why there is nothing to run.
-pub fn load(request: &Request, log: &Log) -> Result<Loaded, Refusal> {
-    let host = Host::new(log.clone(), request.here.clone());
-    let lua =
-        Lua::new_with(StdLib::ALL_SAFE, LuaOptions::default()).map_err(|error| bug(&error))?;
-    let mut scripts = Scripts::new(&lua).map_err(|error| bug(&error))?;
-    let table = host.table(&lua, request.overrides.delay).map_err(|error| bug(&error))?;
-    let front = prepare(&lua, &table, &scripts).map_err(|error| bug(&error))?;
-    let noted = if request.purpose == Purpose::Check {
-        Some(pretend::install(&lua).map_err(|error| bug(&error))?)
-    } else {
-        None
-    };
-    let read = run_and_read(&lua, &host, &front, request);
-    let noted_faults = host.noted();
-    if read.is_err() || !noted_faults.is_empty() {
-        // A global that is not there may be the cause.
-        say_warnings(&host.warnings(), log);
-    }
-    let mut loaded = match read {
-        Ok(loaded) if noted_faults.is_empty() => loaded,
-        Ok(_) => return Err(Refusal::Because(noted_faults)),
-        Err(Refusal::Because(lines)) => {
-            return Err(Refusal::Because([noted_faults, lines].concat()));
-        }
-        Err(exit @ Refusal::Exit(_)) => return Err(exit),
-    };
-    loaded.warnings.splice(0..0, host.warnings());
-    loaded.warnings.extend(noted.into_iter().flat_map(|noted| noted.take()));
-    let has_script = loaded.setup.syncs.iter().any(Sync::has_script);
-    if has_script || scripts.has_plans() || scripts.has_programs() {
-        // What ended the loading ends the daemon from now on.
-        let exit = scripts.exit_function().and_then(|exit| table.set("exit", exit));
-        exit.map_err(|error| bug(&error))?;
-        scripts.set_reread(reread(front, request.clone(), loaded.setup.clone()));
-        loaded.scripts = Some(scripts);
-    }
-    Ok(loaded)
-}
-
-/// Runs the files, and reads what they said.
-fn run_and_read(
-    lua: &Lua,
-    host: &Host,
-    front: &Table,
-    request: &Request,
-) -> Result<Loaded, Refusal> {
-    for file in request.scripts.iter().chain(&request.file) {
-        host.begin(file);
-        run(lua, host, file)?;
-    }
-    let seal: Function = front.get("seal").map_err(|error| bug(&error))?;
-    seal.call::<()>(()).map_err(|error| refusal(host, &error))?;
-    read(host, front, request)
-}
-
-fn prepare(lua: &Lua, host: &Table, scripts: &Scripts) -> mlua::Result<Table> {
-    let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude");
-    prelude.call((host, scripts.loader()?))
-}
-
-/// How a sync is read again whose script has changed what it leaves out.
-fn reread(front: Table, request: Request, setup: Setup) -> Reread {
-    Box::new(move |number| {
-        let why = |error: mlua::Error| error.to_string();
-        let syncs: Table = front.get("syncs").map_err(why)?;
-        let made: Table = syncs.get(number).map_err(why)?;
-        let insist = setup.syncs.iter().any(|sync| sync.insist);
-        let read = read_sync(&setup, &request, (&made, number), insist);
-        read.map(|(sync, _)| sync).map_err(|fault| match fault {
-            Fault::Lua(why) | Fault::Fatal(why) => why,
-        })
-    })
-}
-
-/// Runs one file.
-fn run(lua: &Lua, host: &Host, file: &Path) -> Result<(), Refusal> {
-    let named = Escaped(file.as_os_str().as_bytes()).to_string();
-    let text = fs::read(file).map_err(|error| {
-        let why = reason(&error);
-        Refusal::because(format!("error loading {named}: cannot read {named}: {why}"))
-    })?;
-    let name = [b"@", file.as_os_str().as_bytes()].concat();
-    let chunk = lua.load(chunk(&text)).set_name(String::from_utf8_lossy(&name));
-    let chunk = chunk.set_mode(mlua::chunk::ChunkMode::Text).into_function().map_err(|error| {
-        Refusal::because(format!("error loading {named}: {}", error::message(&error)))
-    })?;
-    let ended = chunk.call::<()>(());
-    match (host.doom(), ended) {
-        (Some(why), _) => Err(why),
-        (None, Err(error)) => {
-            let why = error::message(&error);
-            Err(Refusal::because(format!("error preparing {named}: {why}")))
-        }
-        (None, Ok(())) => Ok(()),
-    }
-}
-
-/// The code of a file, as Lua's own loader takes it: without a byte order mark, and without a
-/// first line that begins with `#`.
-fn chunk(text: &[u8]) -> &[u8] {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    if !text.starts_with(b"#") {
-        return text;
-    }
-    // The line feed stays, so that the numbers of lines are right.
-    let end = text.iter().position(|&byte| byte == b'\n').unwrap_or(text.len());
-    text.get(end..).unwrap_or_default()
-}
-
-/// Reads what the files said. What is wrong is noted, so that all of it is told at once.
-fn read(host: &Host, front: &Table, request: &Request) -> Result<Loaded, Refusal> {
-    let values: Table = front.get("values").map_err(|error| bug(&error))?;
-    let value_places: Table = front.get("value_places").map_err(|error| bug(&error))?;
-    let (daemon, faults) = whole::daemon(&values, request);
-    let place_of = |name| place_of_value(host, &value_places, name);
-    let told = |(name, fault)| lines_of(request, &place_of(name), name, fault);
-    let mut wrong: Vec<_> = faults.into_iter().flat_map(told).collect();
-    let odd = whole::odd(&values).map(|(name, why)| format!("{}{why}", place_of(name)));
-    let warnings = odd.collect();
-    let insist = whole::insist(&values, request);
-    // With it a sync waits until its source is there.
-    wrong.extend(host.awaited().into_iter().filter(|_| !insist));
-    let gathered: Table = front.get("tunnels").map_err(|error| bug(&error))?;
-    let (tunnels, faults) = tunnel::read(&gathered, host);
-    wrong.extend(faults);
-    let setup = Setup { daemon, syncs: Vec::new(), tunnels };
-    let files = request.scripts.iter().chain(&request.file).cloned().collect();
-    let places = Places::new(&request.here, files);
-    let mut loaded = Loaded { setup, warnings, places, scripts: None };
-    let syncs: Table = front.get("syncs").map_err(|error| bug(&error))?;
-    for (made, number) in syncs.sequence_values::<Table>().zip(1..) {
-        let made = made.map_err(|error| bug(&error))?;
-        if made.get("has_failed").unwrap_or_default() {
-            continue;
-        }
-        match read_or_note(host, &loaded.setup, request, (&made, number), insist) {
-            Ok((sync, warnings)) => {
-                let place: String = made.get("place").unwrap_or_default();
-                loaded.places.add(&sync.name, &place);
-                let named = warnings.into_iter().map(|warning| format!("{}: {warning}", sync.name));
-                let located = named.map(|warning| loaded.places.located(warning));
-                loaded.warnings.extend(located);
-                loaded.setup.syncs.push(sync);
-            }
-            Err(lines) => wrong.extend(lines),
-        }
-    }
-    if wrong.is_empty() { Ok(loaded) } else { Err(Refusal::Because(wrong)) }
-}
-
-/// Reads a sync. If something is wrong, that is left out and the rest is read again, so that all
-/// that is wrong with it is found.
-fn read_or_note(
-    host: &Host,
-    setup: &Setup,
-    request: &Request,
-    (made, number): (&Table, usize),
-    insist: bool,
-) -> Result<(Sync, Vec<String>), Vec<String>> {
-    let place: String = made.get("place").unwrap_or_default();
-    let mut lines = Vec::new();
-    let mut left_out = Vec::new();
-    loop {
-        let fault = match read_sync(setup, request, (made, number), insist) {
-            Ok(read) if lines.is_empty() => return Ok(read),
-            Ok(_) => return Err(lines),
-            Err(fault) => fault,
-        };
-        let key = fault.key();
-        let told = told(host, request, &place, fault);
-        // What is left out may be missed next.
-        if lines.ends_with(&told) || key.as_ref().is_some_and(|key| left_out.contains(key)) {
-            return Err(lines);
-        }
-        lines.extend(told);
-        let Some(key) = key.filter(|key| leave_out(made, key)) else { return Err(lines) };
-        left_out.push(key);
-    }
-}
-
-/// What is wrong with the sync at this place, as lines for people.
-fn told(host: &Host, request: &Request, place: &str, fault: Fault) -> Vec<String> {
-    let key = fault.key();
-    let is_of_target = matches!(&fault, Fault::Lua(why) if why.starts_with("the target"));
-    let key_there = if is_of_target { Some("target") } else { key.as_deref() };
-    let place = key_there.map_or_else(|| place.to_owned(), |key| host.place_of_key(place, key));
-    lines_of(request, &place, key.as_deref().unwrap_or("this sync"), fault)
-}
-
-/// Where one of the `settings` stands.
-fn place_of_value(host: &Host, value_places: &Table, name: &str) -> String {
-    let of = value_places.get::<Table>(name);
-    let text = |key| of.as_ref().ok().and_then(|of| of.get::<String>(key).ok());
-    let place = text("place").unwrap_or_default();
-    text("key").map_or(place.clone(), |key| host.place_of_key(&place, &key))
-}
-
-/// Says at which place what is wrong.
-fn lines_of(request: &Request, place: &str, what: &str, fault: Fault) -> Vec<String> {
-    match (fault, &request.file) {
-        (Fault::Lua(why), Some(file)) => {
-            let file = Escaped(file.as_os_str().as_bytes());
-            vec![format!("error preparing {file}: {place}{why}")]
-        }
-        (Fault::Lua(why), None) => vec![format!("{place}{why}")],
-        // The original says just the first line.
-        (Fault::Fatal(why), _) => vec![why, format!("{place}{what} can't be used")],
-    }
-}
-
-/// Takes what is wrong out of a sync that can't be used any more. `false` if it is not there.
-fn leave_out(made: &Table, key: &str) -> bool {
-    let (outer, name) = key.rsplit_once('.').unwrap_or(("config", key));
-    let table = made.get::<Table>("config").and_then(|config| match outer {
-        "config" => Ok(config),
-        outer => config.get(outer),
-    });
-    let Ok(table) = table else { return false };
-    let is_there = table.contains_key(name).unwrap_or_default();
-    is_there && table.raw_remove(name).is_ok()
-}
-
-/// The sync, and what is odd about it.
-fn read_sync(
-    setup: &Setup,
-    request: &Request,
-    (made, number): (&Table, usize),
-    insist: bool,
-) -> Result<(Sync, Vec<String>), Fault> {
-    let wrong = |error: mlua::Error| Fault::Lua(error.to_string());
-    let config: Table = made.get("config").map_err(wrong)?;
-    let base: String = made.get("base").map_err(wrong)?;
-    let base = host::base_named(&base).ok_or_else(|| Fault::Lua("no such base".into()))?;
-    let (here, tunnels) = (&*request.here, &*setup.tunnels);
-    let has_script = made.get("has_script").map_err(wrong)?;
-    let begins = made.get("begins").map_err(wrong)?;
-    let (writes, max_delete) = (setup.daemon.writes, request.overrides.max_delete);
-    let draft = Draft {
-        config: &config,
-        base,
-        has_script,
-        begins,
-        number,
-        here,
-        insist,
-        max_delete,
-        writes,
-        tunnels,
-    };
-    let (sync, mut warnings) = draft.read()?;
-    let acts: bool = made.get("acts").unwrap_or_default();
-    if base == settings::Base::Own && !acts && !begins && draft::is_idle(&config) {
-        warnings.push(
-            "source is watched, and nothing is done: write default.rsync, default.rsyncssh or \
-             default.direct in front, or functions such as onCreate"
-                .into(),
-        );
-    }
-    if acts {
-        // What a target means to a script is its own business.
-        return Ok((sync, warnings));
-    }
-    let target_base = Base { mode: setup.daemon.mode, here: &request.here };
-    let extra = patterns::of_extra(&sync, &request.here);
-    if matches!(sync.kind, Kind::Rsync | Kind::Rsyncssh) {
-        patterns::refuse_per_directory(&sync, &extra)?;
-    }
-    let filters = [&*sync.filter, &extra];
-    warnings.extend(check_target(sync.kind, &sync.source, &sync.target, &filters, target_base)?);
-    Ok((sync, warnings))
-}
-
-fn refusal(host: &Host, error: &mlua::Error) -> Refusal {
-    host.doom().unwrap_or_else(|| Refusal::because(error::message(error)))
-}
-
-/// What can only fail for want of memory, or by a mistake of ours.
-fn bug(error: &mlua::Error) -> Refusal {
-    Refusal::because(format!("cannot run Lua: {}", error::message(error)))
-}
-
-/// Says what is odd about a configuration.
-pub fn say_warnings(warnings: &[String], log: &Log) {
-    for warning in warnings {
-        log.say(Category::Warn, warning);
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_linux::fork::{Side, fork};
+use mirror_platform::fork::{Side, fork};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use pidfile::{Pidfile, PidfileError};

@@ -11,7 +11,7 @@ use std::{
     process,
 };
 
-use mirror_linux::{lock::lock_whole_file, own};
+use mirror_platform::{lock::lock_whole_file, own};
 use rustix::fs::OFlags;
 
 use super::shown;

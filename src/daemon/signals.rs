@@ -11,7 +11,7 @@ use mirror_core::{
     fleet::{GRACE, LAST_GRACE},
     input::Signal,
 };
-use mirror_linux::signal::{hold_back_none, survive_large_files};
+use mirror_platform::signal::{hold_back_none, survive_large_files};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2},
     flag,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Zoned};
 use mirror_core::notice::MirrorId;
 
-use crate::setup::cron::Rule;
+use crate::config::cron::Rule;
 
 /// The clock on the wall can be set, and goes on while the machine sleeps; the one by which we wait
 /// does neither. So it is looked at again after this time.

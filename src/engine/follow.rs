@@ -18,9 +18,9 @@ use super::{
     roster::Roster,
 };
 use crate::{
+    config::{Base, Sync, check_target},
     exec::trusted::{self, Refused},
     report::{Category, Log, Mode},
-    setup::{Base, Sync, check_target},
 };
 
 /// Directory to which the name of a source leads.

@@ -22,8 +22,10 @@ use super::{Inbox, Message, words};
 use crate::{
     exec::{
         Executor,
-        child::{End, Program},
-        stop::Stop,
+        process::{
+            cancel::Stop,
+            child::{End, Program},
+        },
     },
     report::{Category, Log},
 };
@@ -346,7 +348,7 @@ impl Drop for Reply {
 mod tests {
     use super::*;
     use crate::engine::inbox;
-    use crate::exec::child::ChildOutput;
+    use crate::exec::process::child::ChildOutput;
     use mirror_core::{job::Work, notice::MirrorId, path::TreePath};
 
     struct Panics;

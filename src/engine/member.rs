@@ -22,19 +22,17 @@ use rustix::process::Signal;
 
 use super::{line::Line, synced::Synced, tunnels::Tunnels};
 use crate::{
+    config::{Hook, HookCall, Kind, Sync},
     exec::{
-        Executor,
-        child::{ChildOutput, Program},
-        direct,
+        Executor, direct,
         hook::{Hooked, Then},
+        process::child::{ChildOutput, Program},
         rsync,
-        source::{Rules, SourceRoot},
+        source_root::{Rules, SourceRoot},
         ssh::{Choice, Connections},
-        through::Through,
-        tunnel::{Tunnel, Way},
+        tunnel::{Tunnel, Way, via::Through},
     },
     report::Log,
-    setup::{Hook, HookCall, Kind, Sync},
 };
 
 /// What members have in common.

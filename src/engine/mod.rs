@@ -9,8 +9,6 @@ mod line;
 mod member;
 mod reload;
 mod roster;
-#[cfg(test)]
-mod script_tests;
 mod scripts;
 mod status;
 mod synced;
@@ -45,17 +43,18 @@ use mirror_core::{
 };
 
 use crate::{
+    config::{Daemon, Setup},
+    frontend::Loaded,
     report::{Category, Log},
     script::{Descriptors, Ready, Scripts},
-    setup::{Daemon, Setup},
     watch::{Told, Tree, Watch},
 };
 
-use crate::exec::{source::Succession, ssh::Connections};
+use crate::exec::{source_root::Succession, ssh::Connections};
 use calendar::Calendar;
 use jobs::Jobs;
 use member::{Ground, Member};
-pub use reload::{Adapt, Load, Reload, Wanted};
+pub use reload::{Adapt, Load, Reload};
 use roster::Roster;
 use status::Status;
 pub use synced::Question;
@@ -154,13 +153,13 @@ impl Engine {
     ///
     /// If one of the syncs can't be run: a sentence for people.
     pub fn new(
-        wanted: Wanted,
+        loaded: Loaded,
         reload: Option<Reload>,
         watch: Watch,
         channel: (Inbox, Receiver<Message>),
         log: Log,
     ) -> Result<Self, String> {
-        let Wanted { setup: Setup { daemon, syncs, tunnels }, scripts } = wanted;
+        let Loaded { setup: Setup { daemon, syncs, tunnels }, scripts, .. } = loaded;
         let (inbox, receiver) = channel;
         let scripts = Self::adopt(scripts, &inbox, &log)?;
         let connections = Arc::new(Connections::new(daemon.share_connections));

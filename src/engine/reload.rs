@@ -26,25 +26,16 @@ use super::{
     words::{self, Counts},
 };
 use crate::{
+    config::{Daemon, Sync},
+    frontend::Loaded,
     report::Category,
-    script::Scripts,
-    setup::{Daemon, Setup, Sync},
 };
 
 /// Makes the mirror of a sync, or that which goes on with other settings.
 type Make<'a> = &'a dyn Fn(Sync, Option<&Member>) -> Result<Member, String>;
 
-/// What is to be run.
-#[derive(Debug)]
-pub struct Wanted {
-    /// What was said of it.
-    pub setup: Setup,
-    /// The scripts of the user, if there are any.
-    pub scripts: Option<Scripts>,
-}
-
 /// Reads what is to be run. If it can't be run, the lines that say why.
-pub type Load = Box<dyn FnMut() -> Result<Wanted, Vec<String>>>;
+pub type Load = Box<dyn FnMut() -> Result<Loaded, Vec<String>>>;
 
 /// Takes over the settings of the process, as far as they can change while it runs. It is given
 /// those that are in force and those that are wanted, and returns those that are in force then.
@@ -77,7 +68,7 @@ impl Engine {
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.try_again();
         let synced = Synced { inbox: self.inbox.clone(), generation: self.generation + 1 };
-        let read = load().and_then(|Wanted { mut setup, scripts }| {
+        let read = load().and_then(|Loaded { mut setup, scripts, .. }| {
             for sync in &mut setup.syncs {
                 follow_link(sync, &self.roster, &self.log);
             }

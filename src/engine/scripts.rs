@@ -14,13 +14,13 @@ use mirror_core::{
 use rustix::process::Signal;
 
 use super::{Engine, Inbox, Message, here, jobs::Spawn, member::Ground};
-use mirror_linux::entries::ReadBuffer;
+use mirror_platform::entries::ReadBuffer;
 use rustix::fs::FileType;
 
 use crate::{
     exec::{
-        child::{ChildOutput, Program},
-        source::{SourceRoot, is_gone},
+        process::child::{ChildOutput, Program},
+        source_root::{SourceRoot, is_gone},
     },
     report::{Category, Log},
     script::{Called, Descriptors, Order, Ready, Scripts, Seat, Spawn as Wanted},

@@ -10,11 +10,11 @@ use rustix::process::Pid;
 
 use super::{Engine, roster::Roster, words};
 use crate::{
+    config::Daemon,
     report::{
         self, Category,
         status::{self, Process, StatusFile, SyncStatus, Watches},
     },
-    setup::Daemon,
     watch::Inventory,
 };
 

@@ -14,9 +14,9 @@ use mirror_core::{
 
 use super::{member::Member, roster::Roster};
 use crate::{
-    exec::source::Succession,
+    config::{Kind, Sync},
+    exec::source_root::Succession,
     report::{Category, Log},
-    setup::{Kind, Sync},
 };
 
 /// What the original says last when an exit code ends it.

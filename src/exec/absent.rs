@@ -14,7 +14,7 @@ use std::{
 };
 
 use mirror_core::{guard::ReplacedSource, job::Rename, notice::Kind, path::TreePath};
-use mirror_linux::{
+use mirror_platform::{
     dir::Dir,
     entries::ReadBuffer,
     identity::{FileSystem, Instance},

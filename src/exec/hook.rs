@@ -16,8 +16,8 @@ use mirror_core::{
 
 use super::{
     Executor,
-    child::{End, Program},
-    stop::Stop,
+    process::cancel::Stop,
+    process::child::{End, Program},
 };
 use crate::report::{Category, Log};
 
@@ -129,7 +129,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::exec::child::ChildOutput;
+    use crate::exec::process::child::ChildOutput;
     use rustix::process::Signal;
 
     /// Who does nothing, and says that.

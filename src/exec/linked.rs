@@ -1,6 +1,6 @@
 //! Which file a name is of.
 
-use mirror_linux::dir::{Stat, device};
+use mirror_platform::dir::{Stat, device};
 
 use super::survey::{What, what};
 

@@ -1,28 +1,23 @@
 //! Who carries jobs out.
 
 pub mod absent;
-pub mod child;
 pub mod direct;
 pub mod hook;
 pub mod linked;
-mod pipe;
-mod presence;
-mod pulse;
-mod remedy;
+pub mod process;
 pub mod rsync;
-pub mod source;
+pub mod source_root;
 pub mod ssh;
-pub mod stop;
 pub mod survey;
+mod target_identity;
 #[cfg(test)]
 mod test_mounts;
-pub mod through;
 pub mod trusted;
 pub mod tunnel;
 
 use mirror_core::job::{Job, Outcome};
 
-use stop::Stop;
+use process::cancel::Stop;
 
 /// Carries out the jobs of one mirror.
 pub trait Executor: Send + Sync {

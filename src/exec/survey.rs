@@ -13,7 +13,7 @@ use mirror_core::{
     plan::rsync::Unwanted,
     queue::{Heard, PlaceSet},
 };
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, Stat, device},
     entries::ReadBuffer,
 };
@@ -475,5 +475,4 @@ fn in_order_of_walk(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 #[cfg(test)]
-#[path = "survey_tests.rs"]
 mod tests;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 use rustix::{
     fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat},
     io::Errno,

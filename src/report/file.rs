@@ -10,7 +10,7 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_linux::own;
+use mirror_platform::own;
 use rustix::{fs::OFlags, io::Errno};
 
 /// A file to which lines are appended.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mirror_linux::descriptor::duplicate;
+use mirror_platform::descriptor::duplicate;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fs::fstat,

@@ -23,7 +23,7 @@ use mirror_core::{
     },
     time::Moment,
 };
-use mirror_linux::clock::{ticks, ticks_per_second};
+use mirror_platform::clock::{ticks, ticks_per_second};
 use mlua::{
     AnyUserData, Error, Function, HookTriggers, Lua, LuaString, Result, Table, UserData, Value,
 };

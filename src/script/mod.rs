@@ -31,12 +31,12 @@ use mirror_core::{
     path::Escaped,
     time::Moment,
 };
-use mirror_linux::clock::{ticks, ticks_per_second};
+use mirror_platform::clock::{ticks, ticks_per_second};
 use mlua::{
     Error, FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, Result as LuaResult, Table, Value,
 };
 
-use crate::{report::Log, setup::Sync};
+use crate::{config::Sync, report::Log};
 
 pub use descriptors::{Descriptors, Ready};
 pub use desk::{Order, Seat, Spawn};

@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, io, path::Path};
 
 use mirror_core::notice::MirrorId;
-use mirror_linux::fanotify::Queue;
+use mirror_platform::fanotify::Queue;
 
 use super::{
     Coverage, Preference,

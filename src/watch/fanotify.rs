@@ -23,7 +23,7 @@ use mirror_core::{
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
 };
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, device},
     fanotify::{Event, Group, Place, Queue, SMALLEST_BUFFER},
     handle::{self, Handle},
@@ -498,7 +498,7 @@ fn is_top(fd: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mirror_linux::fanotify::What;
+    use mirror_platform::fanotify::What;
 
     #[test]
     fn only_what_was_seen_to_go_is_told_as_deleted() {

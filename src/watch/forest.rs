@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use mirror_linux::inotify::WatchId;
+use mirror_platform::inotify::WatchId;
 
 /// No node.
 const NONE: u32 = u32::MAX;

@@ -19,8 +19,6 @@ mod source;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod trial;
 
 use std::{
     io,

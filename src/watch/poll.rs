@@ -12,7 +12,7 @@ use std::{
 
 use hashbrown::DefaultHashBuilder;
 use mirror_core::{notice::MirrorId, path::TreePath};
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, Stat, device},
     entries::ReadBuffer,
 };

@@ -13,7 +13,7 @@ use std::{
 };
 
 use mirror_core::notice::{Gone, MirrorId};
-use mirror_linux::{
+use mirror_platform::{
     dir::Dir,
     identity::Instance,
     inotify::{Event, Inotify, Subject, WatchId, What},

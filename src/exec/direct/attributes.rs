@@ -2,7 +2,7 @@
 
 use std::{ffi::CString, io};
 
-use mirror_linux::{dir::Stat, spot::Spot};
+use mirror_platform::{dir::Stat, spot::Spot};
 use rustix::{fs::FileType, io::Errno};
 
 use super::{

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, Stat},
     spot::Spot,
 };

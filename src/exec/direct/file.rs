@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use mirror_linux::{
+use mirror_platform::{
     content::{Copy, CopyError},
     dir::{Dir, Stat},
     spot::Spot,
@@ -151,8 +151,9 @@ pub(super) fn same(
     let Ok(there) = fs::openat(dir, name, flags, Mode::empty()) else { return Ok(false) };
     let here = open(folder, subject.name).map_err(trouble::source("open"))?;
     let size = subject.source.stx_size;
-    match mirror_linux::content::same(here.as_fd(), there.as_fd(), size, &|| folder.pass.goes_on())
-    {
+    match mirror_platform::content::same(here.as_fd(), there.as_fd(), size, &|| {
+        folder.pass.goes_on()
+    }) {
         Err(CopyError::Write(_)) => Ok(false),
         compared => Ok(compared?),
     }

@@ -13,7 +13,7 @@ use mirror_core::{
     notice::Kind,
     path::TreePath,
 };
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, Stat},
     entries::ReadBuffer,
     spot::Spot,

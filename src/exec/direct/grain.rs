@@ -2,7 +2,7 @@
 
 use std::{os::fd::AsFd, time::Duration};
 
-use mirror_linux::{dir::Stat, spot::Spot};
+use mirror_platform::{dir::Stat, spot::Spot};
 use rustix::{
     fs::StatxTimestamp,
     time::{ClockId, clock_gettime},
@@ -108,7 +108,7 @@ pub(super) fn nanoseconds(time: &StatxTimestamp) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mirror_linux::dir::Dir;
+    use mirror_platform::dir::Dir;
 
     #[test]
     fn a_copy_is_trusted_if_nothing_can_have_been_written_since_with_the_same_time() {

@@ -7,9 +7,11 @@ use std::{
 };
 
 use mirror_core::path::TreePath;
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 
-use super::{super::presence::Presence, links::Links, path_text, traits::Traits, warn::Warnings};
+use super::{
+    super::target_identity::Presence, links::Links, path_text, traits::Traits, warn::Warnings,
+};
 use crate::report::Log;
 
 /// How many directories are remembered in which nothing was left over.

@@ -12,7 +12,7 @@ use mirror_core::{
     job::{Place, Scope},
     path::TreePath,
 };
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, Stat, device},
     spot::Spot,
 };

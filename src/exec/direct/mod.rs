@@ -50,14 +50,14 @@ use mirror_core::{
     plan::direct::DirectOptions,
     queue::PlaceSet,
 };
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 use rustix::process;
 
 use super::{
     Executor,
-    presence::Presence,
-    source::SourceRoot,
-    stop::Stop,
+    process::cancel::Stop,
+    source_root::SourceRoot,
+    target_identity::Presence,
     trusted::{self, Refused},
 };
 use crate::report::Log;

@@ -9,7 +9,7 @@ use mirror_core::{
     path::TreePath,
     plan::moves::joined,
 };
-use mirror_linux::dir::{Dir, Stat};
+use mirror_platform::dir::{Dir, Stat};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 
 use super::{attributes::file_type, draft, folder::kind, grain::Grain, pass::Pass, remove::count};

@@ -7,7 +7,7 @@ use mirror_core::{
     path::TreePath,
     plan::direct::{Backup, DirectOptions},
 };
-use mirror_linux::dir::{Dir, Stat};
+use mirror_platform::dir::{Dir, Stat};
 use rustix::{
     fs::{FileType, Mode, mkdirat, renameat},
     io::Errno,

@@ -16,10 +16,10 @@ use mirror_core::{
     path::TreePath,
     queue::Heard,
 };
-use mirror_linux::dir::{Dir, Stat, device};
+use mirror_platform::dir::{Dir, Stat, device};
 
 use super::{
-    super::{source::Identity, stop::Stop, survey::lists_nothing},
+    super::{process::cancel::Stop, source_root::Identity, survey::lists_nothing},
     DirectExecutor,
     grain::Grain,
     moves::Repeated,

@@ -8,7 +8,7 @@ use mirror_core::{
     path::TreePath,
     queue::PlaceSet,
 };
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 
 use super::{
     branch::Branch,

@@ -3,7 +3,7 @@
 use std::{io, os::fd::AsFd};
 
 use mirror_core::{notice::Kind, path::TreePath};
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, Stat},
     entries::ReadBuffer,
     spot::Spot,

@@ -11,7 +11,7 @@ use std::sync::{
 
 use hashbrown::HashMap;
 use mirror_core::{notice::Kind, path::TreePath};
-use mirror_linux::{dir::Dir, entries::ReadBuffer};
+use mirror_platform::{dir::Dir, entries::ReadBuffer};
 use rustix::fs::FileType;
 
 use super::{links::Inode, pass::Pass};

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, Stat},
     spot::Spot,
 };

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mirror_linux::content::CopyError;
+use mirror_platform::content::CopyError;
 use rustix::io::Errno;
 
 /// Why an entry is not yet on the target.

@@ -11,7 +11,7 @@ use mirror_core::{
     },
     queue::{Heard, PlaceSet},
 };
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 
 use super::{
     RsyncExecutor,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     exec::{
-        stop::Stop,
+        process::cancel::Stop,
         survey::{Entry, Survey, What, lists_nothing, survey},
     },
     report::Category,

@@ -18,7 +18,7 @@ use super::{
     findings::{Covered, Findings, Owners, Refusal, Said},
 };
 use crate::{
-    exec::child::{End, Limit, Turn},
+    exec::process::child::{End, Limit, Turn},
     report::{Category, Stream},
 };
 

@@ -11,7 +11,7 @@ use mirror_core::{
 };
 
 use super::findings::Findings;
-use crate::exec::child::End;
+use crate::exec::process::child::End;
 
 /// What rsync returns when the other side hangs up.
 const HUNG_UP: i32 = 12;

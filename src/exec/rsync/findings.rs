@@ -15,7 +15,7 @@ use mirror_core::{
     },
 };
 
-use crate::exec::remedy::remedy;
+use crate::exec::process::remedy::remedy;
 
 /// The places that a call was about.
 #[derive(Clone, Copy, Debug, Default)]

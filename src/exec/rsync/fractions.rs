@@ -24,11 +24,11 @@ use mirror_core::{
     path::{Escaped, TreePath},
     plan::rsync::Equal,
 };
-use mirror_linux::entries::ReadBuffer;
+use mirror_platform::entries::ReadBuffer;
 use rustix::fs::FileType;
 
 use super::{RsyncExecutor, batch::Run, findings::Covered};
-use crate::{exec::child::End, report::Category};
+use crate::{exec::process::child::End, report::Category};
 
 /// How many files are looked at, ..
 const FILES: usize = 20;

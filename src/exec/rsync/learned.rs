@@ -14,11 +14,11 @@ use mirror_core::{
     path::Escaped,
     plan::{rsync::Equal, target::Target},
 };
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 
 use super::{existing::Existing, links::Links};
 use crate::{
-    exec::{direct::step_of_times, presence::Presence},
+    exec::{direct::step_of_times, target_identity::Presence},
     report::Log,
 };
 

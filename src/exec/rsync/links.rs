@@ -18,7 +18,7 @@ use mirror_core::{
     plan::rsync::Parts,
     queue::PlaceSet,
 };
-use mirror_linux::{dir::Dir, entries::ReadBuffer};
+use mirror_platform::{dir::Dir, entries::ReadBuffer};
 use rustix::fs::FileType;
 
 use super::{
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::exec::{
     linked::Linked,
-    stop::Stop,
+    process::cancel::Stop,
     survey::{Entry, Survey, stat_at},
 };
 

@@ -35,11 +35,11 @@ use rustix::process::Signal;
 
 use super::{
     Executor,
-    child::{ChildOutput, Program},
-    pulse::Patience,
-    source::SourceRoot,
+    process::cancel::Stop,
+    process::child::{ChildOutput, Program},
+    process::stall::Patience,
+    source_root::SourceRoot,
     ssh::Master,
-    stop::Stop,
 };
 use crate::report::Log;
 use batch::Run;

@@ -11,13 +11,13 @@ use mirror_core::{
         moves::joined,
     },
 };
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 
 use super::batch::MOST_NAMES;
 use crate::{
     exec::{
+        process::cancel::Stop,
         ssh::{Done, Shell, Step, StepKind, Unsettled},
-        stop::Stop,
         survey::{What, what_at},
     },
     report::{Category, Log},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mirror_core::{job::Scope, path::TreePath, plan::rsync::Unwanted, queue::Heard};
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 
 use crate::exec::survey::{Entry, Survey, What, stat_at, what_at};
 

@@ -17,7 +17,7 @@ use super::{
     batch::Run,
     findings::{Covered, Findings, Refusal},
 };
-use crate::{exec::child::End, report::Category};
+use crate::{exec::process::child::End, report::Category};
 
 /// The longest path that is hidden by a rule; a longer one is hidden with its directory.
 const LONGEST_HIDDEN: usize = 1000;

@@ -17,9 +17,9 @@ use rustix::{
     io::Errno,
 };
 
-use crate::exec::{
+use crate::exec::process::{
+    cancel::Stop,
     pipe::{Lines, do_not_block},
-    stop::Stop,
 };
 
 /// What the shell is told first.

@@ -21,8 +21,10 @@ use super::{Connections, Master, channel::Route, lock};
 use crate::{
     exec::{
         Executor,
-        child::{ChildOutput, End, Limit, Program, Stream},
-        stop::Stop,
+        process::{
+            cancel::Stop,
+            child::{ChildOutput, End, Limit, Program, Stream},
+        },
     },
     report::{Category, Log},
 };

@@ -15,10 +15,10 @@ use rustix::process::Signal;
 
 use super::channel::Route;
 use crate::{
-    exec::{
+    exec::process::{
+        cancel::Stop,
         child::{ChildOutput, End, Limit, Program, Stream},
         remedy::remedy,
-        stop::Stop,
     },
     report::Log,
 };

@@ -28,7 +28,7 @@ use super::{
     sockets::is_private,
 };
 use crate::{
-    exec::stop::Stop,
+    exec::process::cancel::Stop,
     report::{Category, Log},
 };
 

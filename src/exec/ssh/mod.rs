@@ -32,7 +32,7 @@ pub use master::Master;
 pub use shell::{Shell, Unsettled};
 
 use crate::{
-    exec::stop::Stop,
+    exec::process::cancel::Stop,
     report::{Category, Log},
 };
 use channel::Route;

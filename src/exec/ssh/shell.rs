@@ -9,7 +9,7 @@ use mirror_core::path::Escaped;
 
 use super::channel::{Broken, Channel, Done, NoChannel, Route, Step, Token};
 use crate::{
-    exec::stop::Stop,
+    exec::process::cancel::Stop,
     report::{Category, Log},
 };
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_linux::own::{self, Spot};
+use mirror_platform::own::{self, Spot};
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, renameat, statat, unlinkat};
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mirror_linux::{dir::Dir, mounts::Mounts};
+use mirror_platform::{dir::Dir, mounts::Mounts};
 
 /// A mount through which handles become paths.
 ///

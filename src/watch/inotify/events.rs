@@ -4,7 +4,7 @@ use mirror_core::{
     notice::{Change, Edit, Kind, News, Writes},
     path::TreePath,
 };
-use mirror_linux::inotify::{Event, What};
+use mirror_platform::inotify::{Event, What};
 
 use super::{
     super::{

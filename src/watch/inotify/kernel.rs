@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use mirror_linux::{
+use mirror_platform::{
     dir::{Dir, device},
     entries::ReadBuffer,
     inotify::{Events, Inotify, Subject, WatchId},

@@ -20,7 +20,7 @@ use std::{
 };
 
 use mirror_core::notice::{MirrorId, Writes};
-use mirror_linux::{entries::ReadBuffer, inotify::SMALLEST_BUFFER};
+use mirror_platform::{entries::ReadBuffer, inotify::SMALLEST_BUFFER};
 
 use super::{
     forest::{Forest, State, TOP, Ticket},

@@ -15,7 +15,7 @@
 use std::{io, sync::Mutex, thread};
 
 use mirror_core::path::TreePath;
-use mirror_linux::{entries::ReadBuffer, inotify::WatchId, stand::Stand};
+use mirror_platform::{entries::ReadBuffer, inotify::WatchId, stand::Stand};
 
 use super::{
     super::{
@@ -259,7 +259,7 @@ mod tests {
         *,
     };
     use mirror_core::notice::{MirrorId, News, Notice};
-    use mirror_linux::{dir::Dir, leaf::Leaves, stand::Vantage};
+    use mirror_platform::{dir::Dir, leaf::Leaves, stand::Vantage};
     use std::{fs, path::PathBuf, sync::Arc};
 
     const DIRECTORIES: usize = 3000;

@@ -6,7 +6,7 @@ use mirror_core::{
     notice::{Edit, Kind, MirrorId, News},
     path::{Escaped, TreePath},
 };
-use mirror_linux::inotify::WatchId;
+use mirror_platform::inotify::WatchId;
 use rustix::io::Errno;
 
 use super::{

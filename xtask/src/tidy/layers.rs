@@ -12,28 +12,30 @@ struct Row {
 }
 
 /// What puts the daemon together may name all; the others are here.
-const TABLE: [Row; 10] = [
-    Row { module: "setup", modules: &["report"], packages: &["mirror_core"] },
-    Row { module: "cli", modules: &["report", "setup"], packages: &["mirror_core"] },
-    Row { module: "config", modules: &["report", "script", "setup"], packages: &["mirror_core"] },
-    Row { module: "check", modules: &["report", "setup"], packages: &["mirror_core"] },
+const TABLE: [Row; 8] = [
+    Row { module: "config", modules: &["report"], packages: &["mirror_core"] },
+    Row { module: "check", modules: &["config", "report"], packages: &["mirror_core"] },
+    Row {
+        module: "frontend",
+        modules: &["check", "config", "report", "script"],
+        packages: &["mirror_core", "mirror_platform"],
+    },
     Row {
         module: "script",
-        modules: &["report", "setup"],
-        packages: &["mirror_core", "mirror_linux"],
+        modules: &["config", "report"],
+        packages: &["mirror_core", "mirror_platform"],
     },
-    Row { module: "watch", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
-    Row { module: "exec", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
-    Row { module: "control", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
-    Row { module: "report", modules: &[], packages: &["mirror_core", "mirror_linux"] },
-    Row { module: "daemon", modules: &["report"], packages: &["mirror_core", "mirror_linux"] },
+    Row { module: "watch", modules: &["report"], packages: &["mirror_core", "mirror_platform"] },
+    Row { module: "exec", modules: &["report"], packages: &["mirror_core", "mirror_platform"] },
+    Row { module: "report", modules: &[], packages: &["mirror_core", "mirror_platform"] },
+    Row { module: "daemon", modules: &["report"], packages: &["mirror_core", "mirror_platform"] },
 ];
 
 /// The modules that know all others, and that only `lib.rs` and the programs know.
-const TOP: [&str; 3] = ["engine", "load", "run"];
+const TOP: [&str; 2] = ["engine", "run"];
 
 /// The packages of the workspace.
-const PACKAGES: [&str; 3] = ["mirror_core", "mirror_linux", "lsyncd"];
+const PACKAGES: [&str; 3] = ["mirror_core", "mirror_platform", "lsyncd"];
 
 /// A name right below a root of names.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ enum Root {
 pub(super) fn problems(source: &Source) -> Vec<String> {
     let parts: Vec<&str> = source.path.split('/').collect();
     let (packages, modules): (&[&str], Option<Module>) = match &*parts {
-        ["crates", "core" | "linux", ..] => (&[], None),
+        ["crates", "core" | "platform", ..] => (&[], None),
         ["src", "lib.rs"] | ["src", "bin", ..] => return Vec::new(),
         ["src", path @ ..] => {
             let module = Module::of(path);
@@ -188,16 +190,16 @@ mod tests {
     fn core_and_linux_know_nobody() {
         check(
             "crates/core/src/a.rs",
-            "use crate::b;\nuse mirror_linux::Dir;",
-            &["2: must not know `mirror_linux`"],
+            "use crate::b;\nuse mirror_platform::Dir;",
+            &["2: must not know `mirror_platform`"],
         );
         check(
-            "crates/linux/src/a.rs",
+            "crates/platform/src/a.rs",
             "fn a(x: mirror_core::path::TreePath) {}",
             &["1: must not know `mirror_core`"],
         );
-        check("crates/linux/src/a.rs", "lsyncd::a()", &["1: must not know `lsyncd`"]);
-        check("crates/core/src/a.rs", "// mirror_linux::a\nlet lsyncd = 1;", &[]);
+        check("crates/platform/src/a.rs", "lsyncd::a()", &["1: must not know `lsyncd`"]);
+        check("crates/core/src/a.rs", "// mirror_platform::a\nlet lsyncd = 1;", &[]);
     }
 
     #[test]
@@ -205,19 +207,27 @@ mod tests {
         check("src/watch/a.rs", "use crate::exec::b;", &["1: must not know `exec`"]);
         check(
             "src/watch/a.rs",
-            "use crate::{report::Log,\n watch::b, cli};",
-            &["2: must not know `cli`"],
+            "use crate::{report::Log,\n watch::b, frontend};",
+            &["2: must not know `frontend`"],
         );
         check("src/watch/a.rs", "use crate::{report::{exec, cli}, watch::{self, b}};", &[]);
-        check("src/cli.rs", "fn a() { crate::daemon::b() }", &["1: must not know `daemon`"]);
-        check("src/report/mod.rs", "use crate::cli::Level;", &["1: must not know `cli`"]);
+        check(
+            "src/frontend/cli.rs",
+            "fn a() { crate::daemon::b() }",
+            &["1: must not know `daemon`"],
+        );
+        check("src/report/mod.rs", "use crate::frontend::Level;", &["1: must not know `frontend`"]);
         check("src/exec/mod.rs", "use crate::engine::Inbox;", &["1: must not know `engine`"]);
         check(
             "src/exec/mod.rs",
-            "use mirror_core::a;\nuse mirror_linux::b;\nuse crate::report::Log;",
+            "use mirror_core::a;\nuse mirror_platform::b;\nuse crate::report::Log;",
             &[],
         );
-        check("src/config/mod.rs", "use mirror_linux::b;", &["1: must not know `mirror_linux`"]);
+        check(
+            "src/config/mod.rs",
+            "use mirror_platform::b;",
+            &["1: must not know `mirror_platform`"],
+        );
     }
 
     #[test]
@@ -230,7 +240,11 @@ mod tests {
             &["1: must not know `watch`"],
         );
         check("src/exec/rsync/a.rs", "use super::super::{stop, source};", &[]);
-        check("src/exec/a.rs", "use super::super::{exec, cli::B};", &["1: must not know `cli`"]);
+        check(
+            "src/exec/a.rs",
+            "use super::super::{exec, config::B};",
+            &["1: must not know `config`"],
+        );
     }
 
     #[test]
@@ -238,7 +252,7 @@ mod tests {
         for path in
             ["src/engine/mod.rs", "src/run.rs", "src/lib.rs", "src/bin/lsyncd.rs", "tests/a.rs"]
         {
-            check(path, "use crate::{exec, watch};\nuse lsyncd::cli;", &[]);
+            check(path, "use crate::{exec, watch};\nuse lsyncd::frontend::cli;", &[]);
         }
     }
 

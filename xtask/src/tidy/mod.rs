@@ -78,7 +78,7 @@ mod tests {
     fn the_sources_of_this_workspace_are_found() {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let files = read_all(top).unwrap();
-        for name in ["src/lib.rs", "crates/linux/src/lib.rs", "xtask/src/tidy/mod.rs"] {
+        for name in ["src/lib.rs", "crates/platform/src/lib.rs", "xtask/src/tidy/mod.rs"] {
             assert!(files.iter().any(|(path, _)| path == name), "{name}");
         }
     }

@@ -6,7 +6,7 @@ use super::source::Source;
 const LONGEST: usize = 500;
 
 /// Where alone `unsafe` may stand.
-const UNSAFE_PACKAGE: &str = "crates/linux/";
+const UNSAFE_PACKAGE: &str = "crates/platform/";
 
 /// Test files that may sleep, how often that stands in them, and why.
 const SLEEPS: [(&str, usize, &str); 4] = [
@@ -22,7 +22,7 @@ pub(super) fn unsafe_elsewhere(source: &Source) -> Vec<String> {
         return Vec::new();
     }
     let found = source.tokens.iter().filter(|token| token.text == "unsafe");
-    found.map(|token| source.problem(token.line, "`unsafe` belongs into crates/linux")).collect()
+    found.map(|token| source.problem(token.line, "`unsafe` belongs into crates/platform")).collect()
 }
 
 /// The compiler is told so, in the root of each crate.
@@ -114,7 +114,7 @@ mod tests {
     fn unsafe_stands_in_one_package() {
         check(unsafe_elsewhere, "src/a.rs", "a\nunsafe { b }", &[2]);
         check(unsafe_elsewhere, "tests/a.rs", "unsafe fn a() {}", &[1]);
-        check(unsafe_elsewhere, "crates/linux/src/a.rs", "unsafe { b }", &[]);
+        check(unsafe_elsewhere, "crates/platform/src/a.rs", "unsafe { b }", &[]);
         check(unsafe_elsewhere, "src/a.rs", "// unsafe\n\"unsafe\" unsafe_code", &[]);
     }
 
@@ -123,7 +123,7 @@ mod tests {
         check(unsafe_not_forbidden, "src/lib.rs", "//! #![forbid(unsafe_code)]", &[1]);
         check(unsafe_not_forbidden, "xtask/src/main.rs", "mod a;", &[1]);
         check(unsafe_not_forbidden, "crates/core/src/lib.rs", "#![forbid(unsafe_code)]", &[]);
-        check(unsafe_not_forbidden, "crates/linux/src/lib.rs", "mod a;", &[]);
+        check(unsafe_not_forbidden, "crates/platform/src/lib.rs", "mod a;", &[]);
         check(unsafe_not_forbidden, "src/exec/mod.rs", "mod a;", &[]);
     }
 

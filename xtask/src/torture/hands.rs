@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mirror_linux::mapping;
+use mirror_platform::mapping;
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps,
     Uid, chownat, fchmod, futimens, linkat, mkdirat, mknodat, openat, openat2, renameat,

@@ -334,8 +334,4 @@ impl Fleet {
 }
 
 #[cfg(test)]
-mod limit_tests;
-#[cfg(test)]
-mod script_tests;
-#[cfg(test)]
 mod tests;

@@ -461,5 +461,4 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "complaint_tests.rs"]
 mod tests;

@@ -13,7 +13,3 @@ pub mod rsync;
 pub mod shell;
 pub mod ssh;
 pub mod target;
-
-#[cfg(test)]
-#[path = "rsync_tests.rs"]
-mod rsync_tests;

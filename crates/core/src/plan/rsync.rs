@@ -467,3 +467,6 @@ impl Words {
         Some(lines.join(&b'\n'))
     }
 }
+
+#[cfg(test)]
+mod tests;

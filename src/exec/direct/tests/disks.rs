@@ -10,7 +10,7 @@ use std::{
 use mirror_core::job::{Outcome, Work};
 
 use super::{ALWAYS, Mirror, executor, failures, is_root};
-use crate::exec::{Executor, stop::Stop};
+use crate::exec::{Executor, process::cancel::Stop};
 
 /// A file system in memory, unmounted at the end.
 struct Disk(PathBuf);

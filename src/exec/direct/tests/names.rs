@@ -11,7 +11,7 @@ use mirror_core::{
     job::{Outcome, Place, Scope},
     path::TreePath,
 };
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use super::{Mirror, work};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use mirror_core::job::Outcome;
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Mirror, failures};

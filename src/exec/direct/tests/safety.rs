@@ -15,7 +15,7 @@ use crate::{
             learned::Learned,
             traits::Traits,
         },
-        stop::Stop,
+        process::cancel::Stop,
     },
     report::Log,
 };
@@ -175,7 +175,7 @@ fn left_over(dir: &std::path::Path) -> String {
 #[ignore = "a child of another test"]
 fn leaves_something_over() {
     let Some(path) = std::env::var_os("LSYNCD_TEST_LEAVES") else { return };
-    let dir = mirror_linux::dir::Dir::open(path.as_ref()).unwrap();
+    let dir = mirror_platform::dir::Dir::open(path.as_ref()).unwrap();
     std::mem::forget(Draft::named(&dir, b"file").unwrap());
 }
 
@@ -196,7 +196,7 @@ fn left_overs_of_a_crash_go_and_are_never_mirrored() {
 fn what_a_copier_of_this_process_works_on_leaves_nothing_elsewhere() {
     let mirror = Mirror::new();
     fs::write(mirror.source("file"), b"content").unwrap();
-    let dir = mirror_linux::dir::Dir::open(&mirror.source).unwrap();
+    let dir = mirror_platform::dir::Dir::open(&mirror.source).unwrap();
     // Another name of a file that is complete looks like any other.
     let link = |name: &[u8]| {
         let flags = rustix::fs::AtFlags::empty();

@@ -153,8 +153,11 @@ fn a_target_that_may_not_be_written_is_told_for_each_place() {
             mirror: mirror_core::notice::MirrorId(0),
             work: super::work(&[super::place("one"), super::place("two")], &[]),
         };
-        let outcome =
-            crate::exec::Executor::run(&executor, &mut job, &crate::exec::stop::Stop::default());
+        let outcome = crate::exec::Executor::run(
+            &executor,
+            &mut job,
+            &crate::exec::process::cancel::Stop::default(),
+        );
         // In a sandbox `/etc` may even be read-only.
         if !matches!(outcome, Outcome::Again(_)) {
             let failures = failures(outcome);
@@ -183,8 +186,11 @@ fn devices_are_left_out_and_owners_are_ones_own() {
         mirror: mirror_core::notice::MirrorId(0),
         work: super::work(&[super::place("null")], &[]),
     };
-    let outcome =
-        crate::exec::Executor::run(&executor, &mut job, &crate::exec::stop::Stop::default());
+    let outcome = crate::exec::Executor::run(
+        &executor,
+        &mut job,
+        &crate::exec::process::cancel::Stop::default(),
+    );
     assert!(!fs::exists(mirror.target("null")).unwrap());
     // Only the time and owner of the root of `/dev` may not be set.
     assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");

@@ -11,11 +11,11 @@ use mirror_core::{
     job::{Failure, Grounds},
     plan::{exit::Meaning, options::Rules},
 };
-use mirror_linux::dir::Dir;
+use mirror_platform::dir::Dir;
 use rustix::fs::Mode;
 
 use super::*;
-use crate::exec::child::Limit;
+use crate::exec::process::child::Limit;
 
 /// Who has no rights. Root may read everything.
 const NOBODY: u32 = 65_534;

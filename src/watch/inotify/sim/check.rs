@@ -6,7 +6,7 @@ use mirror_core::{
     notice::{Change, Edit, Kind, MirrorId, News},
     path::TreePath,
 };
-use mirror_linux::inotify::WatchId;
+use mirror_platform::inotify::WatchId;
 
 use super::{
     super::super::forest::{LIMBO, State, TOP},

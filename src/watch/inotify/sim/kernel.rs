@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use mirror_linux::{
+use mirror_platform::{
     entries::ReadBuffer,
     inotify::{Events, WatchId},
     stand::Stand,

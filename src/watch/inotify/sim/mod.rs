@@ -20,7 +20,7 @@ use mirror_core::{notice::MirrorId, path::TreePath};
 use super::{
     super::{
         source::{Findings, Ready, Skip, Source, Tree},
-        trial::Dice,
+        tests::trial::Dice,
     },
     Inotify, Limits,
 };

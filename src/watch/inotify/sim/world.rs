@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::super::trial::Dice;
+use super::super::super::tests::trial::Dice;
 
 pub(super) const ATTRIB: u32 = 0x4;
 pub(super) const MODIFY: u32 = 0x2;

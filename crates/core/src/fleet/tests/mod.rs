@@ -1,0 +1,1033 @@
+//! What a fleet does with what it is told, as scripts.
+//!
+//! A line is `MILLISECONDS WHAT -> EFFECT, EFFECT`: what comes in at that time, and all that goes
+//! out for it. A time without anything is a wake-up. Jobs are named by their order, from 0.
+
+mod limits;
+mod scripts;
+
+use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
+use core::time::Duration;
+
+use super::*;
+use crate::{
+    event::MirrorEvent,
+    filter::Filter,
+    input::Gate,
+    job::{AfterHook, Failure, Grounds, HeldDeletions, HeldFor, Place, Scope, Work},
+    mirror::{Insist, Settings},
+    notice::{Change, Edit, Gone, Kind, News, Notice},
+    path::TreePath,
+    plan::options::DeletePolicy,
+    queue::{OpenWait, Pace},
+};
+
+const QUIET: Pace =
+    Pace::Quiet { quiet: Duration::from_millis(100), ceiling: Duration::from_secs(1) };
+
+/// Plays a script on a fleet of one mirror that insists.
+fn check(script: &str) {
+    play(fleet(1, Insist::Yes, Limits::default()), script);
+}
+
+fn fleet(mirrors: usize, insist: Insist, limits: Limits) -> Fleet {
+    Fleet::new(vec![settings(insist); mirrors], limits)
+}
+
+fn settings(insist: Insist) -> Settings {
+    let (filter, max_jobs, connection) = (Arc::default(), 1, None);
+    let open_wait = OpenWait::default();
+    Settings {
+        pace: QUIET,
+        open_wait,
+        delete: DeletePolicy::Always,
+        init: true,
+        insist,
+        filter,
+        gate: Gate::Open,
+        max_jobs,
+        connection,
+    }
+}
+
+/// A fleet of one mirror that does not begin with a full transfer.
+fn without_init(limits: Limits) -> Fleet {
+    Fleet::new(vec![Settings { init: false, ..settings(Insist::No) }], limits)
+}
+
+fn play(mut fleet: Fleet, script: &str) {
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (said, wanted) = line.split_once("->").unwrap_or((line, ""));
+        let mut words = said.split_whitespace();
+        let millis = words.next().unwrap().parse().unwrap();
+        let now = Moment::new(Duration::from_millis(millis));
+        let mut effects = Vec::new();
+        tell(&mut fleet, &words.collect::<Vec<_>>(), now, &mut effects);
+        fleet.advance(now, &mut effects);
+        let got: Vec<_> = effects.iter().map(show).collect();
+        assert_eq!(got.join(", "), wanted.trim(), "at the line {line:?}");
+    }
+}
+
+fn tell(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect>) {
+    let input = match words {
+        [] => return,
+        ["begin"] => return fleet.begin(effects),
+        ["covered", n] => Input::Covered(MirrorId(n.parse().unwrap())),
+        ["cannot", n, why] => {
+            Input::CannotCover { mirror: MirrorId(n.parse().unwrap()), why: String::from(*why) }
+        }
+        ["gate", n, "opens"] => Input::Gate(MirrorId(n.parse().unwrap()), Gate::Open),
+        ["gate", n, "closes"] => Input::Gate(MirrorId(n.parse().unwrap()), Gate::Closed),
+        ["term"] => Input::Signal(Signal::Terminate),
+        ["hup"] => Input::Signal(Signal::Hangup),
+        ["full", n] => Input::FullDue(MirrorId(n.parse().unwrap())),
+        ["replace", entrants @ ..] => {
+            fleet.replace(entrants.iter().map(|it| entrant(it)).collect(), now, effects);
+            return;
+        }
+        ["job", n, how @ ..] => {
+            Input::JobEnded { job: JobId(n.parse().unwrap()), outcome: outcome(how) }
+        }
+        [n, news @ ..] => {
+            Input::Notice(Notice { mirror: MirrorId(n.parse().unwrap()), news: heard(news) })
+        }
+    };
+    fleet.handle(input, now, effects);
+}
+
+/// `0` stays; `0~` has other settings, `0!` another budget, too, `0?` and deletes at a startup only; `new` joins, `new:0,1` when these are done.
+fn entrant(word: &str) -> Entrant {
+    let id = |text: &str| MirrorId(text.parse().unwrap());
+    if let Some(changed) = word.strip_suffix(['~', '!', '?']) {
+        let (mirror, settings) = (id(changed), settings(Insist::Always));
+        let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 100 };
+        let recount = word.ends_with(['!', '?']);
+        let delete = if word.ends_with('?') { DeletePolicy::Startup } else { DeletePolicy::Always };
+        let settings = Settings { pace, delete, ..settings };
+        return Entrant::Changes { mirror, settings, recount };
+    }
+    let Some(after) = word.strip_prefix("new") else { return Entrant::Stays(id(word)) };
+    let after = after.trim_start_matches(':').split(',').filter(|it| !it.is_empty()).map(id);
+    Entrant::Joins {
+        settings: settings(Insist::Always).into(),
+        after: after.collect(),
+        heir_of: None,
+    }
+}
+
+fn outcome(words: &[&str]) -> Outcome {
+    let failure = || Failure { code: Some(12), why: "no".into() };
+    match words {
+        ["done"] => Outcome::Done,
+        ["again"] => Outcome::Again(failure()),
+        ["die"] => Outcome::Fatal(failure(), Grounds::User),
+        ["hook", then, rest @ ..] => {
+            let then = if *then == "hold" { AfterHook::Hold } else { AfterHook::Retry };
+            let held = match rest {
+                [] => vec![],
+                rest => match outcome(rest) {
+                    Outcome::Split { held, .. } => held,
+                    other => panic!("no hook after {other:?}"),
+                },
+            };
+            Outcome::HookFailed { failure: failure(), then, held }
+        }
+        ["fatal"] => Outcome::Fatal(failure(), Grounds::Program),
+        ["unknown"] => Outcome::Fatal(failure(), Grounds::Unknown),
+        ["gone"] => Outcome::SourceGone(failure()),
+        ["but", path] => {
+            Outcome::Partly(vec![(Place { path: at(path), scope: Scope::Entry }, failure())])
+        }
+        ["held", count, paths @ ..] => {
+            let tree = |path: &&str| Place { path: at(path), scope: Scope::Tree };
+            let places = paths.iter().map(tree).collect();
+            let (count, of) = (count.parse().unwrap(), None);
+            let why = HeldFor::Budget;
+            let held = vec![HeldDeletions { places, count, of, names: vec![at("held/1")], why }];
+            Outcome::Split { large: vec![], failed: vec![], held }
+        }
+        ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![], held: vec![] },
+        _ => panic!("no such outcome: {words:?}"),
+    }
+}
+
+fn heard(words: &[&str]) -> News {
+    let change = |edit, kind, path: &str| News::Changed(Change { edit, kind, path: at(path) });
+    match words {
+        ["write", path] => change(Edit::Modify, Kind::Other, path),
+        ["writing", path] => change(Edit::Write, Kind::Other, path),
+        ["chmod", path] => change(Edit::Attrib, Kind::Other, path),
+        ["rm", path] => change(Edit::Delete, Kind::Other, path),
+        ["rm-dir", path] => change(Edit::Delete, Kind::Directory, path),
+        ["mkdir", path] => change(Edit::Create, Kind::Directory, path),
+        ["chmod-dir", path] => change(Edit::Attrib, Kind::Directory, path),
+        ["mv", from, to] => News::Moved { from: at(from), to: at(to), kind: Kind::Other },
+        ["mv-dir", from, to] => News::Moved { from: at(from), to: at(to), kind: Kind::Directory },
+        ["lost", path] => News::Lost(at(path)),
+        ["unmounted"] => News::Gone(Gone::Unmounted),
+        _ => panic!("no such news: {words:?}"),
+    }
+}
+
+fn at(path: &str) -> TreePath {
+    TreePath::new(path.as_bytes()).unwrap()
+}
+
+fn show(effect: &Effect) -> String {
+    match effect {
+        Effect::Cover(mirror) => format!("cover {}", mirror.0),
+        Effect::Uncover(mirror) => format!("uncover {}", mirror.0),
+        Effect::Start(job) => format!("start {} {}", job.mirror.0, show_work(&job.work)),
+        Effect::Stop(job) => format!("stop {}", job.0),
+        Effect::Dismiss(mirror) => format!("dismiss {}", mirror.0),
+        Effect::Script(..) | Effect::List { .. } => format!("{effect:?}"),
+        Effect::Exit(code) => format!("exit {code}"),
+        Effect::Report(Event::Mirror(_, event)) => show_event(event),
+        Effect::Report(event) => format!("{event:?}"),
+    }
+}
+
+fn show_work(work: &Work) -> String {
+    let (places, moves) = match work {
+        Work::Full { .. } => return "all".into(),
+        Work::Large { path, .. } => return format!("large {path}"),
+        Work::Batch { places, moves, .. } => (places, moves),
+    };
+    let mut words: Vec<_> = places
+        .iter()
+        .map(|place| match place.scope {
+            Scope::Entry => format!("{}", place.path),
+            Scope::Tree => format!("{}/**", place.path),
+        })
+        .collect();
+    words.extend(moves.iter().map(|rename| format!("{}=>{}", rename.from, rename.to)));
+    words.join("+")
+}
+
+fn show_event(event: &MirrorEvent) -> String {
+    match event {
+        MirrorEvent::StartupRetry(_, wait) => format!("retry startup in {}", wait.as_millis()),
+        MirrorEvent::BatchRetry(_, wait) => format!("retry in {}", wait.as_millis()),
+        MirrorEvent::FullRetry(_, wait) => format!("retry all in {}", wait.as_millis()),
+        MirrorEvent::HookFailed(_, Some(wait)) => format!("hook again in {}", wait.as_millis()),
+        MirrorEvent::HookFailed(_, None) => "hook holds".into(),
+        MirrorEvent::BatchFatal(_) => "batch fatal".into(),
+        MirrorEvent::FullFatal(_) => "full fatal".into(),
+        MirrorEvent::StartupGivenUp(_) => "given up".into(),
+        MirrorEvent::StartupFatal(_, grounds) => format!("startup fatal: {grounds:?}"),
+        MirrorEvent::StartupFinished(0) => String::from("StartupFinished"),
+        MirrorEvent::BatchFinished(0) => String::from("BatchFinished"),
+        MirrorEvent::FullFinished(0) => String::from("FullFinished"),
+        MirrorEvent::PlacesFailed(failed) => format!("{} failed", failed.len()),
+        MirrorEvent::DeletionsHeld(held) => {
+            format!("{} held", held.iter().map(|it| it.count).sum::<u64>())
+        }
+        MirrorEvent::NothingHeld => "nothing held".into(),
+        MirrorEvent::Lost(path) => format!("lost {path}"),
+        MirrorEvent::SourceGone(why) => format!("gone: {why}"),
+        MirrorEvent::SourceStillGone(why) => format!("still gone: {why}"),
+        event => format!("{event:?}"),
+    }
+}
+
+#[test]
+fn a_mirror_covers_then_brings_all_then_changes() {
+    check(
+        "0    begin        -> cover 0
+         5    covered 0    -> start 0 all
+         20   0 write /a
+         30   job 0 done   -> StartupFinished
+         119
+         120               -> start 0 /a
+         130  job 1 done   -> BatchFinished",
+    );
+}
+
+#[test]
+fn other_settings_cost_no_transfer() {
+    check(
+        "0    begin        -> cover 0
+         5    covered 0    -> start 0 all
+         30   job 0 done   -> StartupFinished
+         40   0 write /a
+         50   replace 0~
+         5039
+         5040              -> start 0 /a
+         5050 job 1 done   -> BatchFinished
+         9000 replace 0!",
+    );
+}
+
+#[test]
+fn held_deletions_wait_for_another_budget() {
+    check(
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 held 20 / -> 20 held, StartupFinished
+         40   hup             -> Hangup
+         50   replace 0~
+         50   0 mkdir /d
+         5050                 -> start 0 /d/**
+         5050 job 1 held 3 /d -> 3 held, BatchFinished
+         6000 0 mkdir /d
+         11000                -> start 0 /d/**
+         11000 job 2 done     -> BatchFinished
+         12000 replace 0!     -> start 0 //**
+         12000 job 3 held 20 / -> FullFinished
+         13000 replace 0!     -> start 0 //**
+         13000 job 4 done     -> nothing held, FullFinished",
+    );
+}
+
+#[test]
+fn all_places_in_which_deletions_may_be_held_are_counted_again() {
+    check(
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 done      -> StartupFinished
+         50   0 mkdir /a
+         50   0 mkdir /b
+         5050                 -> start 0 /a/**+/b/**
+         5050 job 1 held 3 /b /a /c -> 3 held, BatchFinished
+         6000 0 mkdir /b
+         11000                -> start 0 /b/**
+         11000 job 2 done     -> BatchFinished
+         12000 replace 0!     -> start 0 /a/**+/c/**
+         12000 job 3 done     -> nothing held, BatchFinished",
+    );
+}
+
+#[test]
+fn one_pass_with_held_deletions_fails() {
+    play(
+        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 held 20 / -> 20 held, StartupFinished, OnepassLeft(MirrorId(0), [], 0), exit 255",
+    );
+}
+
+#[test]
+fn a_directory_moves_unless_a_rule_is_about_places_in_it() {
+    let mut rules = Filter::builder();
+    rules.exclude(b"/kept/cache").unwrap();
+    let filter = Arc::new(rules.build());
+    let fleet = Fleet::new(vec![Settings { filter, ..settings(Insist::Yes) }], Limits::default());
+    play(
+        fleet,
+        "0    begin               -> cover 0
+         0    covered 0           -> start 0 all
+         0    job 0 done          -> StartupFinished
+         0    0 mv-dir /a /b
+         100                      -> start 0 /a/**+/b/**+/a=>/b
+         100  job 1 done          -> BatchFinished
+         200  0 mv-dir /b /kept
+         300                      -> start 0 /b/**+/kept/**
+         300  0 mv /x /kept/y
+         300  job 2 done          -> BatchFinished
+         400                      -> start 0 /kept/y+/x+/x=>/kept/y",
+    );
+}
+
+#[test]
+fn a_batch_is_made_again_until_what_comes_after_it_succeeds() {
+    play(
+        fleet(1, Insist::No, Limits::default()),
+        "0    begin            -> cover 0
+         0    covered 0        -> start 0 all
+         0    job 0 hook retry -> StartupFinished, hook again in 1000
+         10   0 write /a
+         999
+         1000                  -> start 0 //**
+         1000 job 1 hook hold  -> FullFinished, hook holds
+         1000 0 write /b
+         900000
+         900000 hup            -> Hangup, start 0 //**
+         900000 job 2 done     -> FullFinished",
+    );
+}
+
+#[test]
+fn what_is_held_stays_so_though_what_comes_after_it_fails() {
+    play(
+        fleet(1, Insist::No, Limits::default()),
+        "0    begin                       -> cover 0
+         0    covered 0                   -> start 0 all
+         0    job 0 hook retry held 20 /  -> 20 held, StartupFinished, hook again in 1000
+         1000                             -> start 0 //**
+         1000 job 1 held 20 /             -> FullFinished
+         2000 replace 0!                  -> start 0 //**
+         2000 job 2 hook hold             -> nothing held, FullFinished, hook holds",
+    );
+    play(
+        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        "0    begin                       -> cover 0
+         0    covered 0                   -> start 0 all
+         0    job 0 hook hold held 20 /   -> 20 held, StartupFinished, hook holds, exit 255",
+    );
+}
+
+#[test]
+fn without_a_way_to_the_target_no_job_starts_and_nothing_is_lost() {
+    let closed = Settings { gate: Gate::Closed, ..settings(Insist::Yes) };
+    play(
+        Fleet::new(vec![closed], Limits::default()),
+        "0    begin          -> cover 0
+         0    covered 0
+         500  0 write /a
+         5000
+         5000 gate 0 opens   -> start 0 all
+         5000 gate 0 closes  -> stop 0
+         5000 job 0 unknown
+         9000
+         9500 gate 0 opens   -> start 0 all
+         9500 gate 0 closes  -> stop 1
+         9500 gate 0 opens
+         9500 job 1 fatal    -> start 0 all
+         9500 gate 0 closes  -> stop 2
+         9500 job 2 done     -> StartupFinished
+         9500 0 write /b
+         9999
+         9999 gate 0 opens   -> start 0 /b",
+    );
+}
+
+#[test]
+fn one_pass_does_not_wait_for_a_person() {
+    play(
+        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        "0    begin            -> cover 0
+         0    covered 0        -> start 0 all
+         0    job 0 hook hold  -> StartupFinished, hook holds, exit 255",
+    );
+}
+
+#[test]
+fn what_happens_before_the_source_is_covered_goes_with_the_first_transfer() {
+    check(
+        "0    begin        -> cover 0
+         1    0 write /a
+         5    covered 0    -> start 0 all
+         30   job 0 done   -> StartupFinished
+         2000",
+    );
+}
+
+#[test]
+fn a_change_while_a_batch_runs_goes_with_the_next() {
+    check(
+        "0    begin        -> cover 0
+         0    covered 0    -> start 0 all
+         0    job 0 done   -> StartupFinished
+         0    0 write /a
+         100               -> start 0 /a
+         150  0 write /a
+         400
+         410  job 1 done   -> BatchFinished, start 0 /a
+         420  job 2 done   -> BatchFinished",
+    );
+}
+
+#[test]
+fn directories_that_come_or_go_are_read_whole() {
+    check(
+        "0    begin        -> cover 0
+         0    covered 0    -> start 0 all
+         0    job 0 done   -> StartupFinished
+         0    0 mkdir /d
+         0    0 chmod-dir /e
+         0    0 mv /f /g
+         0    0 lost /h    -> lost /h
+         100               -> start 0 /d/**+/e+/f+/g+/h/**+/f=>/g",
+    );
+}
+
+#[test]
+fn a_target_that_is_away_is_tried_again_later_and_later() {
+    check(
+        "0    begin        -> cover 0
+         0    covered 0    -> start 0 all
+         0    job 0 done   -> StartupFinished
+         0    0 write /a
+         100               -> start 0 /a
+         200  job 1 again  -> retry in 1000
+         300  0 write /b
+         1199
+         1200              -> start 0 /a+/b
+         1300 job 2 fatal  -> retry in 1630
+         2000 hup          -> Hangup, start 0 /a+/b
+         2100 job 3 done   -> BatchFinished",
+    );
+}
+
+#[test]
+fn a_place_that_fails_does_not_hold_up_the_others() {
+    check(
+        "0    begin        -> cover 0
+         0    covered 0    -> start 0 all
+         0    job 0 but /x -> 1 failed, StartupFinished(12)
+         100  0 write /a
+         200               -> start 0 /a
+         210  job 1 done   -> BatchFinished
+         1000              -> start 0 /x
+         1010 job 2 done   -> BatchFinished",
+    );
+}
+
+#[test]
+fn a_first_transfer_that_fails_ends_the_daemon_unless_told_to_insist() {
+    let script = "0  begin       -> cover 0
+                  0  covered 0   -> start 0 all
+                  9  job 0 again -> given up, exit 255";
+    play(fleet(1, Insist::No, Limits::default()), script);
+    check(
+        "0    begin       -> cover 0
+         0    covered 0   -> start 0 all
+         9    job 0 again -> retry startup in 1000
+         1009             -> start 0 all
+         1010 job 1 fatal -> startup fatal: Program, exit 255",
+    );
+}
+
+#[test]
+fn an_exit_code_without_hope_ends_the_daemon_at_startup_only() {
+    check(
+        "0    begin         -> cover 0
+         0    covered 0     -> start 0 all
+         10   job 0 unknown -> startup fatal: Unknown, exit 255",
+    );
+    check(
+        "0    begin         -> cover 0
+         0    covered 0     -> start 0 all
+         10   job 0 done    -> StartupFinished
+         10   0 write /a
+         110                -> start 0 /a
+         120  job 1 unknown -> retry in 1000
+         1120               -> start 0 /a
+         1130 job 2 fatal   -> retry in 1630
+         2760               -> start 0 /a
+         2770 job 3 die     -> batch fatal, exit 255",
+    );
+}
+
+#[test]
+fn a_mirror_that_has_been_live_does_not_end_the_daemon_when_its_source_is_back() {
+    play(
+        fleet(1, Insist::No, Limits::default()),
+        "0    begin          -> cover 0
+         0    covered 0      -> start 0 all
+         0    job 0 done     -> StartupFinished
+         10   0 unmounted    -> uncover 0, gone: its file system was unmounted
+         1010                -> cover 0
+         1020 covered 0      -> SourceBack, start 0 //**
+         1030 job 1 unknown  -> retry all in 1000
+         2030                -> start 0 //**
+         2040 job 2 again    -> retry all in 1630
+         3670                -> start 0 //**
+         3680 job 3 die      -> full fatal, exit 255",
+    );
+}
+
+#[test]
+fn without_init_a_mirror_is_live_once_it_is_covered() {
+    play(
+        without_init(Limits::default()),
+        "0    begin          -> cover 0
+         1    0 write /a
+         5    covered 0
+         101                 -> start 0 /a
+         110  job 0 unknown  -> retry in 1000
+         1110                -> start 0 /a
+         1120 job 1 done     -> BatchFinished
+         2000 0 unmounted    -> uncover 0, gone: its file system was unmounted
+         3000                -> cover 0
+         3010 covered 0      -> SourceBack, start 0 //**
+         3020 job 2 done     -> FullFinished",
+    );
+}
+
+#[test]
+fn without_init_one_pass_is_done_at_once() {
+    play(
+        without_init(Limits { onepass: true, max_jobs: None }),
+        "0  begin      -> cover 0
+         5  covered 0  -> OnepassDone, exit 0",
+    );
+}
+
+#[test]
+fn a_full_transfer_is_made_when_its_time_comes_and_takes_all_that_waits() {
+    check(
+        "0    begin       -> cover 0
+         0    covered 0   -> start 0 all
+         0    job 0 done  -> StartupFinished
+         10   0 write /a
+         20   full 0      -> FullDue, start 0 //**
+         30   0 write /b
+         35   full 0      -> FullDue
+         40   job 1 done  -> FullFinished
+         130              -> start 0 /b
+         140  full 0      -> FullDue
+         150  job 2 done  -> BatchFinished, start 0 //**
+         160  job 3 again -> retry all in 1000
+         200  full 0      -> FullDue
+         1160             -> start 0 //**
+         1170 job 4 done  -> FullFinished
+         9000",
+    );
+}
+
+#[test]
+fn a_full_transfer_is_not_made_twice_at_the_start() {
+    check(
+        "0    begin       -> cover 0
+         1    full 0      -> FullDue
+         5    covered 0   -> start 0 all
+         6    full 0      -> FullDue
+         9    job 0 again -> retry startup in 1000
+         10   full 0      -> FullDue
+         1009             -> start 0 all
+         1010 job 1 done  -> StartupFinished
+         9000",
+    );
+}
+
+#[test]
+fn what_stays_is_left_alone_and_what_does_not_is_ended() {
+    play(
+        fleet(3, Insist::Yes, Limits::default()),
+        "0    begin           -> cover 0, cover 1, cover 2
+         0    covered 0       -> start 0 all
+         0    covered 1       -> start 1 all
+         0    covered 2       -> start 2 all
+         5    job 2 done      -> StartupFinished
+         10   2 write /a
+         20   replace new 1   -> uncover 0, stop 0, uncover 2, dismiss 2, cover 3
+         30   0 write /b
+         30   2 write /b
+         30   covered 0
+         40   job 1 done      -> StartupFinished
+         50   covered 3       -> start 3 all
+         60   job 0 again     -> dismiss 0
+         70   1 write /c
+         170                  -> start 1 /c
+         180  job 3 done      -> StartupFinished
+         190  job 4 done      -> BatchFinished
+         9000",
+    );
+}
+
+#[test]
+fn who_inherits_a_target_waits_for_the_job_that_works_there() {
+    play(
+        fleet(2, Insist::Yes, Limits::default()),
+        "0    begin           -> cover 0, cover 1
+         0    covered 0       -> start 0 all
+         0    covered 1       -> start 1 all
+         10   replace new:0,1 -> uncover 0, stop 0, uncover 1, stop 1
+         20   replace 2       ->
+         30   job 1 again     -> dismiss 1
+         40   replace new:0,2 -> uncover 2, dismiss 2
+         50   job 0 done      -> dismiss 0, cover 3
+         60   covered 3       -> start 3 all
+         70   job 2 fatal     -> retry startup in 1000",
+    );
+}
+
+#[test]
+fn what_is_held_is_counted_again_once_some_of_it_is_back() {
+    check(
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 held 20 / -> 20 held, StartupFinished
+         40   0 write /other
+         140                  -> start 0 /other
+         150  job 1 done      -> BatchFinished
+         200  0 write /held/1
+         300                  -> start 0 //**
+         310  job 2 held 19 / -> 19 held, FullFinished
+         400  0 mv-dir /x /held
+         500                  -> start 0 //**+/x=>/held
+         510  job 3 done      -> nothing held, FullFinished",
+    );
+}
+
+#[test]
+fn what_is_held_does_not_go_with_a_rename_of_its_directory() {
+    let time = |millis| Moment::new(Duration::from_millis(millis));
+    let mut fleet = fleet(1, Insist::Yes, Limits::default());
+    let mut effects = Vec::new();
+    fleet.begin(&mut effects);
+    let lines: [(u64, &[&str]); 5] = [
+        (0, &["covered", "0"]),
+        (10, &["job", "0", "held", "20", "/"]),
+        (20, &["0", "mv-dir", "held", "away"]),
+        (20, &["0", "mv-dir", "other", "new"]),
+        (500, &[]),
+    ];
+    for (millis, words) in lines {
+        tell(&mut fleet, words, time(millis), &mut effects);
+        fleet.advance(time(millis), &mut effects);
+    }
+    let batch = effects.iter().find_map(|effect| match effect {
+        Effect::Start(crate::job::Job { work: Work::Batch { places, heard, .. }, .. }) => {
+            Some((places, heard))
+        }
+        _ => None,
+    });
+    let (places, heard) = batch.unwrap();
+    assert!(places.covers(&at("held"), Scope::Tree));
+    assert!(!heard.is_gone(&at("held")) && heard.is_gone(&at("other")));
+}
+
+#[test]
+fn what_only_a_startup_deletes_is_released_by_one() {
+    let delete = DeletePolicy::Startup;
+    let fleet = Fleet::new(vec![Settings { delete, ..settings(Insist::Yes) }], Limits::default());
+    play(
+        fleet,
+        "0    begin           -> cover 0
+         5    covered 0       -> start 0 all
+         30   job 0 held 20 / -> 20 held, StartupFinished
+         40   0 lost /        -> lost /
+         140                  -> start 0 //**
+         150  job 1 done      -> FullFinished
+         200  replace 0?      -> start 0 all
+         210  job 2 held 20 / -> StartupFinished
+         300  0 write /held/1 -> start 0 all
+         310  job 3 done      -> nothing held, StartupFinished",
+    );
+}
+
+#[test]
+fn what_a_replaced_mirror_heard_and_did_not_bring_its_heir_knows() {
+    let time = |millis| Moment::new(Duration::from_millis(millis));
+    let mut fleet = fleet(1, Insist::Yes, Limits::default());
+    let mut effects = Vec::new();
+    fleet.begin(&mut effects);
+    let lines: [(u64, &[&str]); 7] = [
+        (0, &["covered", "0"]),
+        (10, &["job", "0", "done"]),
+        (20, &["0", "write", "in-flight"]),
+        (500, &[]),
+        (510, &["0", "write", "waits"]),
+        (510, &["0", "rm", "gone"]),
+        (510, &["0", "writing", "open"]),
+    ];
+    for (millis, words) in lines {
+        tell(&mut fleet, words, time(millis), &mut effects);
+        fleet.advance(time(millis), &mut effects);
+    }
+    effects.clear();
+    let heir = Entrant::Joins {
+        settings: settings(Insist::Always).into(),
+        after: vec![MirrorId(0)],
+        heir_of: Some(MirrorId(0)),
+    };
+    let names = fleet.replace(vec![heir], time(520), &mut effects);
+    let is_watched = |effects: &[Effect]| !effects.iter().any(|it| show(it) == "uncover 0");
+    assert!(is_watched(&effects), "until its heir is");
+    // What is told of it until then is told to the heir.
+    tell(&mut fleet, &["0", "write", "meanwhile"], time(530), &mut effects);
+    tell(&mut fleet, &["job", "1", "done"], time(540), &mut effects);
+    fleet.handle(Input::Covered(names[0]), time(550), &mut effects);
+    fleet.advance(time(550), &mut effects);
+    assert!(!is_watched(&effects));
+    let full = effects.iter().find_map(|effect| match effect {
+        Effect::Start(crate::job::Job { work: Work::Full { heard }, .. }) => Some(heard),
+        _ => None,
+    });
+    let full = full.unwrap();
+    for name in ["in-flight", "waits", "open", "meanwhile"] {
+        assert!(full.is_written(&at(name), || false), "{name}");
+    }
+    assert!(full.is_gone(&at("gone")));
+    assert!(!full.is_written(&at("other"), || false));
+}
+
+#[test]
+fn a_replaced_mirror_counts_until_its_job_has_ended() {
+    let limits = Limits { max_jobs: Some(1), onepass: true };
+    play(
+        fleet(1, Insist::Yes, limits),
+        "0     begin       -> cover 0
+         0     covered 0   -> start 0 all
+         10    replace new -> uncover 0, stop 0, cover 1
+         20    covered 1
+         30    term        -> Draining(Terminate, 1)
+         10030             -> Stopping(1), stop 0
+         10040 job 0 again -> dismiss 0, exit 143",
+    );
+}
+
+#[test]
+fn names_of_mirrors_are_not_used_twice() {
+    let mut fleet = fleet(2, Insist::Yes, Limits::default());
+    let now = Moment::ORIGIN;
+    let entrants = ["1", "new", "new"].map(entrant).to_vec();
+    let names = fleet.replace(entrants, now, &mut Vec::new());
+    assert_eq!(names, [1, 2, 3].map(MirrorId));
+    let names = fleet.replace(vec![entrant("3"), entrant("new")], now, &mut Vec::new());
+    assert_eq!(names, [3, 4].map(MirrorId));
+    let order: Vec<_> = fleet.mirrors().map(Mirror::id).collect();
+    assert_eq!(order, names);
+}
+
+#[test]
+fn nothing_is_done_while_the_source_is_gone() {
+    check(
+        "0    begin          -> cover 0
+         0    covered 0      -> start 0 all
+         0    job 0 done     -> StartupFinished
+         0    0 write /a
+         50   0 unmounted    -> uncover 0, gone: its file system was unmounted
+         500
+         1050                -> cover 0
+         1060 cannot 0 why   -> still gone: why
+         2060                -> cover 0
+         2061 cannot 0 why
+         2100 hup            -> Hangup, cover 0
+         5000
+         5001 covered 0      -> SourceBack, start 0 //**
+         5002 job 1 done     -> FullFinished
+         9000",
+    );
+}
+
+#[test]
+fn a_job_that_outlives_its_source_proves_nothing() {
+    check(
+        "0    begin          -> cover 0
+         0    covered 0      -> start 0 all
+         10   0 unmounted    -> uncover 0, stop 0, gone: its file system was unmounted
+         1010                -> cover 0
+         1020 covered 0      -> SourceBack
+         1030 job 0 done     -> start 0 all
+         1040 job 1 done     -> StartupFinished",
+    );
+}
+
+#[test]
+fn a_job_that_finds_the_source_gone_holds_the_mirror() {
+    check(
+        "0    begin          -> cover 0
+         0    covered 0      -> start 0 all
+         10   job 0 gone     -> uncover 0, gone: no
+         1010                -> cover 0",
+    );
+}
+
+#[test]
+fn the_daemon_lets_jobs_end_then_asks_them_then_leaves_them() {
+    check(
+        "0     begin       -> cover 0
+         0     covered 0   -> start 0 all
+         10    term        -> Draining(Terminate, 1)
+         5000
+         10010             -> Stopping(1), stop 0
+         15009
+         15010             -> exit 143",
+    );
+    check(
+        "0     begin       -> cover 0
+         0     covered 0   -> start 0 all
+         10    term        -> Draining(Terminate, 1)
+         20    term        -> Stopping(1), stop 0
+         30    job 0 again -> exit 143",
+    );
+    check(
+        "0     begin       -> cover 0
+         0     covered 0   -> start 0 all
+         0     job 0 done  -> StartupFinished
+         10    term        -> Draining(Terminate, 0), exit 143",
+    );
+}
+
+#[test]
+fn one_pass_ends_when_all_first_transfers_are_done() {
+    let limits = Limits { onepass: true, max_jobs: None };
+    play(
+        fleet(2, Insist::No, limits),
+        "0  begin      -> cover 0, cover 1
+         0  covered 0  -> start 0 all
+         0  covered 1  -> start 1 all
+         5  job 0 done -> StartupFinished
+         6  job 1 done -> StartupFinished, OnepassDone, exit 0",
+    );
+}
+
+/// Plays one pass of two mirrors.
+fn check_onepass(script: &str) {
+    let begin = "0  begin      -> cover 0, cover 1
+         0  covered 0  -> start 0 all
+         0  covered 1  -> start 1 all\n";
+    let limits = Limits { onepass: true, max_jobs: None };
+    play(fleet(2, Insist::No, limits), &[begin, script].concat());
+}
+
+#[test]
+fn what_failed_in_one_pass_is_tried_once_more() {
+    check_onepass(
+        "5  job 0 but /a -> 1 failed, StartupFinished(12)
+         6  job 1 done   -> StartupFinished, start 0 /a
+         7  job 2 done   -> BatchFinished, OnepassDone, exit 0",
+    );
+    let failed = "OnepassLeft(MirrorId(0), [/a], 1), exit 255";
+    check_onepass(&format!(
+        "5  job 0 but /a -> 1 failed, StartupFinished(12)
+         6  job 1 done   -> StartupFinished, start 0 /a
+         7  job 2 but /a -> 1 failed, BatchFinished(12), {failed}"
+    ));
+    // What changes all the time keeps nobody from ending, and a target that goes away does not, either.
+    check_onepass(&format!(
+        "5  job 1 but /b -> 1 failed, StartupFinished(12)
+         6  0 write /c
+         6  job 0 but /a -> 1 failed, StartupFinished(12), start 0 /a+/c, start 1 /b
+         7  0 write /c
+         8  job 3 done   -> BatchFinished
+         9  job 2 again  -> retry in 1000, {}",
+        failed.replace("1)", "2)").replace("/a", "/a, /c")
+    ));
+}
+
+#[test]
+fn what_one_pass_has_left_for_later_is_brought_before_it_ends() {
+    check_onepass(
+        "5  job 0 but /a   -> 1 failed, StartupFinished(12)
+         6  job 1 done     -> StartupFinished, start 0 /a
+         7  job 2 split /a -> BatchFinished, start 0 large /a
+         8  job 3 done     -> BatchFinished, OnepassDone, exit 0",
+    );
+}
+
+#[test]
+fn a_limit_of_jobs_is_shared_in_turn() {
+    let limits = Limits { onepass: false, max_jobs: Some(1) };
+    play(
+        fleet(3, Insist::No, limits),
+        "0  begin      -> cover 0, cover 1, cover 2
+         0  covered 0  -> start 0 all
+         0  covered 1
+         0  covered 2
+         5  job 0 done -> StartupFinished, start 1 all
+         6  job 1 done -> StartupFinished, start 2 all
+         7  job 2 done -> StartupFinished",
+    );
+}
+
+#[test]
+fn one_dead_target_costs_the_others_nothing() {
+    play(
+        fleet(2, Insist::Yes, Limits::default()),
+        "0    begin       -> cover 0, cover 1
+         0    covered 0   -> start 0 all
+         0    covered 1   -> start 1 all
+         5    job 0 again -> retry startup in 1000
+         6    job 1 done  -> StartupFinished
+         10   0 write /a
+         10   1 write /a
+         110              -> start 1 /a
+         120  job 2 done  -> BatchFinished",
+    );
+}
+
+/// What is shown of a step of a live mirror, which begins with `0`.
+#[track_caller]
+fn check_live(script: &str) {
+    play(without_init(Limits::default()), &format!("0 begin -> cover 0\n0 covered 0\n{script}"));
+}
+
+#[test]
+fn a_file_that_is_being_written_goes_when_it_is_closed() {
+    check_live(
+        "0 0 writing a
+         500 0 chmod a
+         900 0 writing a
+         1800 0 writing a
+         2000 0 write a
+         2099
+         2100 -> start 0 /a
+         2100 job 0 done -> BatchFinished",
+    );
+}
+
+#[test]
+fn a_file_that_stays_open_goes_when_it_is_quiet_or_has_waited_long() {
+    check_live(
+        "0 0 writing a
+         0 0 write b
+         100 -> start 0 /b
+         100 job 0 done -> BatchFinished
+         999
+         1000 -> start 0 /a
+         1000 job 1 done -> BatchFinished
+         2000 0 writing log
+         2900 0 writing log
+         3800 0 writing log
+         4700 0 writing log
+         5600 0 writing log
+         6500 0 writing log
+         7400 0 writing log
+         8300 0 writing log
+         9200 0 writing log
+         10100 0 writing log
+         11000 0 writing log
+         11900 0 writing log
+         11999
+         12000 -> start 0 /log
+         12000 job 2 done -> BatchFinished
+         20000",
+    );
+}
+
+#[test]
+fn what_is_open_goes_its_way_with_renames_and_deletions() {
+    check_live(
+        "0 0 writing d/a
+         0 0 writing d/b
+         0 0 writing d/c
+         10 0 rm d/b
+         110 -> start 0 /d/b
+         110 job 0 done -> BatchFinished
+         200 0 mv-dir d e
+         300 -> start 0 /d/**+/e/**+/d=>/e
+         300 job 1 done -> BatchFinished
+         400 0 rm e/c
+         500 -> start 0 /e/c
+         500 job 2 done -> BatchFinished
+         1000 -> start 0 /e/a
+         1000 job 3 done -> BatchFinished
+         20000",
+    );
+}
+
+#[test]
+fn a_delay_that_was_asked_for_counts_from_the_first_write_on() {
+    let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 100 };
+    let settings = Settings { pace, init: false, ..settings(Insist::No) };
+    play(
+        Fleet::new(vec![settings], Limits::default()),
+        "0 begin -> cover 0
+         0 covered 0
+         0 0 writing a
+         3000 0 write a
+         4999
+         5000 -> start 0 /a",
+    );
+}
+
+#[test]
+fn what_is_held_back_counts_as_not_on_the_target() {
+    let mut fleet = without_init(Limits::default());
+    let mut effects = Vec::new();
+    fleet.begin(&mut effects);
+    let now = Moment::new(Duration::from_secs(3));
+    fleet.handle(Input::Covered(MirrorId(0)), now, &mut effects);
+    tell(&mut fleet, &["0", "writing", "a"], now, &mut effects);
+    let mirror = fleet.mirrors().next().unwrap();
+    assert_eq!((mirror.delay_count(), mirror.open_count()), (1, 1));
+    assert_eq!(mirror.delays().count(), 1);
+    assert_eq!(mirror.oldest(), Some(now));
+    assert_eq!(fleet.next_wakeup(), Some(now + Duration::from_secs(1)));
+}
