@@ -1,7 +1,7 @@
-//! What watching costs: `watch_cost SOURCE DIRECTORIES FILES`, below the temporary directory.
+//! Measures the cost of watching: `watch_cost BACKEND DIRECTORIES FILES`.
 //!
-//! Makes a tree, covers it, makes files in it and in a directory that is skipped, and tells the
-//! processor time and the memory that this process took for each.
+//! Creates a tree below the temporary directory, watches it, creates files in it and in an excluded
+//! directory, and prints the CPU time and the memory of this process for each step.
 
 use std::{
     error::Error,
@@ -13,18 +13,18 @@ use std::{
 
 use lsyncd::{
     report::Log,
-    watch::{Barrier, Preference, Told, Tree, Watch},
+    watch::{Barrier, Preference, WatchMessage, WatchTree, Watcher},
 };
-use mirror_core::notice::MirrorId;
+use mirror_core::fs_event::MirrorId;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut words = std::env::args().skip(1);
-    let preference = match words.next().as_deref() {
+    let mut args = std::env::args().skip(1);
+    let preference = match args.next().as_deref() {
         Some("inotify") => Preference::Inotify,
         Some("fanotify") => Preference::Fanotify,
         _ => Preference::Auto,
     };
-    let mut number = || words.next().and_then(|word| word.parse::<usize>().ok()).unwrap_or(10_000);
+    let mut number = || args.next().and_then(|arg| arg.parse::<usize>().ok()).unwrap_or(10_000);
     let (directories, files) = (number(), number());
     let place = std::env::temp_dir().join(format!("watch-cost-{}", std::process::id()));
     let result = measure(preference, &place, directories, files);
@@ -47,22 +47,23 @@ fn measure(
     let root = fs::canonicalize(place)?.join("tree");
     let (wake, woken) = mpsc::channel();
     let wake = Box::new(move || {
-        // Nobody listens when the measuring is over.
+        // After the measurement the receiver is gone.
         let _ = wake.send(());
     });
-    let meter = Meter::start("covered");
-    let watch = Watch::start(preference, Log::default(), wake)?;
+    let meter = CostMeter::start("covered");
+    let watch = Watcher::start(preference, Log::default(), wake)?;
     let skip = Arc::new(|path: &mirror_core::path::TreePath| path.as_bytes().starts_with(b"skip"));
-    watch.cover(Tree { mirror: MirrorId(0), root: root.clone(), skip, exact: None }, None);
-    wait(&watch, &woken, |told| matches!(told, Told::Covered { .. }))?;
+    watch.cover(WatchTree { mirror: MirrorId(0), root: root.clone(), skip, exact: None }, None);
+    wait(&watch, &woken, |message| matches!(message, WatchMessage::Covered { .. }))?;
     meter.stop();
     for (id, name) in [(1, "storm"), (2, "skip")] {
         let path = root.join(name);
-        let meter = Meter::start(name);
+        let meter = CostMeter::start(name);
         make_files(&path, files)?;
         watch.drain(Barrier(id));
-        let notices = wait(&watch, &woken, |told| *told == Told::Drained(Barrier(id)))?;
-        println!("{notices} entries told");
+        let notices =
+            wait(&watch, &woken, |message| *message == WatchMessage::BarrierReached(Barrier(id)))?;
+        println!("{notices} events");
         meter.stop();
     }
     let mut delays: Vec<Duration> = Vec::new();
@@ -77,13 +78,13 @@ fn measure(
     }
     delays.sort_unstable();
     println!("one change: median {:?}, 99 % {:?}", delays.get(100), delays.get(198));
-    let meter = Meter::start("idle");
+    let meter = CostMeter::start("idle");
     std::thread::sleep(Duration::from_secs(2));
     meter.stop();
     Ok(())
 }
 
-/// Another process makes the files, so that its time is not counted.
+/// Creates the files in another process, whose CPU time is not counted.
 fn make_files(path: &Path, files: usize) -> Result<(), Box<dyn Error>> {
     let script = "import sys\nfor n in range(int(sys.argv[2])):\n  \
                   open(f'{sys.argv[1]}/{n}', 'w').write('x')";
@@ -96,29 +97,29 @@ fn make_files(path: &Path, files: usize) -> Result<(), Box<dyn Error>> {
 }
 
 fn wait(
-    watch: &Watch,
+    watch: &Watcher,
     woken: &mpsc::Receiver<()>,
-    last: impl Fn(&Told) -> bool,
+    last: impl Fn(&WatchMessage) -> bool,
 ) -> Result<usize, Box<dyn Error>> {
     let mut count = 0;
     loop {
         woken.recv()?;
-        let told = watch.take();
-        count += told.len();
-        if let Some(end) = told.iter().find(|told| last(told)) {
+        let messages = watch.take();
+        count += messages.len();
+        if let Some(end) = messages.iter().find(|message| last(message)) {
             println!("{end:?}");
             return Ok(count);
         }
     }
 }
 
-struct Meter {
+struct CostMeter {
     what: &'static str,
     began: Instant,
     usage: (Duration, i64),
 }
 
-impl Meter {
+impl CostMeter {
     fn start(what: &'static str) -> Self {
         Self { what, began: Instant::now(), usage: usage() }
     }
@@ -137,7 +138,7 @@ impl Meter {
     }
 }
 
-/// The processor time of this process, and how often one of its threads went to sleep.
+/// Returns the CPU time of this process, and the voluntary context switches of its threads.
 fn usage() -> (Duration, i64) {
     let ticks = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let time = Duration::try_from(ticks).unwrap_or_default();

@@ -1,7 +1,23 @@
-//! The daemon: everything that acts.
+//! The Lsyncd daemon: watches source trees and keeps their mirrors up to date.
 //!
-//! [`run`] puts it together: the command line says what is wanted, [`watch`] tells the [`engine`]
-//! what changes, the engine has it carried out by [`exec`], and [`report`] tells people.
+//! [`mirror_core`] makes the decisions, as a state machine without I/O. This package does the rest:
+//! it watches, transfers, runs scripts, and writes log and status. A write passes [`watch`],
+//! [`engine`], [`mirror_core::fleet`], [`engine`] again, and [`exec`]; `docs/tour.md` follows it.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`run`] | the startup sequence, from the command line to the running engine |
+//! | [`daemon`] | the process: detaching, pidfile, signals |
+//! | [`config`] | the configuration: validated, comparable, independent of its source |
+//! | [`frontend`] | the sources of a configuration: command line and Lua files |
+//! | [`check`] | `-check`: validates and describes a configuration, with warnings |
+//! | [`engine`] | the event loop: owns the fleet and performs its effects |
+//! | [`watch`] | inotify, fanotify, polling; reports file system events |
+//! | [`exec`] | executors: rsync, the built-in copier, ssh connections, tunnels, child processes |
+//! | [`script`] | user scripts in Lua |
+//! | [`report`] | log, syslog and status file |
+//!
+//! `xtask/src/tidy/layers.rs` lists which module may use which.
 #![forbid(unsafe_code)]
 
 pub mod config;

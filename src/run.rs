@@ -1,34 +1,34 @@
-//! From the command line to the engine: what has to be there is made, in the right order.
+//! Startup sequence: from the command line to the running engine, in the required order.
 
 use std::{ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
 
 use mirror_core::fleet::EXIT_FAILURE;
-use mirror_platform::house::keep_house;
+use mirror_platform::reaper::reap_as_init;
 
 use crate::{
-    config::{self, Daemon},
-    daemon::{self, Life, Pending},
-    engine::{Engine, Inbox, Load, Message, Reload, inbox},
+    config::{self, DaemonConfig},
+    daemon::{self, PendingSignals, ProcessOptions},
+    engine::{Engine, Inbox, LoadConfig, Message, Reload, inbox},
     frontend::{Loaded, cli, load::Loader, lua},
-    report::{Category, Log, Marks},
-    watch::{Preference, Watch},
+    report::{Category, Log, SyslogIdentity},
+    watch::{Preference, Watcher},
 };
 
-/// Runs the daemon as the words of the command line say, until it ends.
+/// Runs the daemon with these command-line arguments until it exits.
 ///
-/// It has to be the first thing that the process does: of a signal that comes before, nobody hears.
+/// It must be the first action of the process: a signal that arrives earlier is not handled.
 #[must_use]
-pub fn run(words: &[OsString]) -> ExitCode {
+pub fn run(args: &[OsString]) -> ExitCode {
     let signals = daemon::hold_signals().map_err(|error| {
         Log::default().say(Category::Error, cannot("handle signals", &error));
         ExitCode::from(EXIT_FAILURE)
     });
-    signals.and_then(|signals| run_here(words, signals)).unwrap_or_else(|code| code)
+    signals.and_then(|signals| run_with_reaper(args, signals)).unwrap_or_else(|code| code)
 }
 
-/// Does the work, or has a child do it where this is the first process of a container.
-fn run_here(words: &[OsString], signals: Pending) -> Result<ExitCode, ExitCode> {
-    match keep_house() {
+/// Runs the daemon, or lets a child run it if this process is the init process of a container.
+fn run_with_reaper(args: &[OsString], signals: PendingSignals) -> Result<ExitCode, ExitCode> {
+    match reap_as_init() {
         Ok(None) => {}
         Ok(Some(code)) => return Err(code.into()),
         Err(error) => {
@@ -36,48 +36,48 @@ fn run_here(words: &[OsString], signals: Pending) -> Result<ExitCode, ExitCode> 
             Log::default().say(Category::Warn, text);
         }
     }
-    try_run(words, signals)
+    try_run(args, signals)
 }
 
-fn try_run(words: &[OsString], pending: Pending) -> Result<ExitCode, ExitCode> {
-    let (invocation, log) = cli::read(words)?;
+fn try_run(args: &[OsString], pending: PendingSignals) -> Result<ExitCode, ExitCode> {
+    let (invocation, log) = cli::read(args)?;
     let loader = Loader::new(invocation, log.clone());
-    let loaded = loader.start()?;
-    let setup = &loaded.setup;
+    let initial = loader.start()?;
+    let config = &initial.config;
     let failed = |why: String| {
         log.say(Category::Error, why);
         ExitCode::from(EXIT_FAILURE)
     };
-    log.mark_for_syslog(marks(&setup.daemon));
-    let Daemon { mode, logfile, pidfile, .. } = setup.daemon.clone();
-    let _living = daemon::start(Life { mode, logfile, pidfile }, &pending, &log)?;
-    lua::say_warnings(&loaded.warnings, &log);
+    log.set_syslog_identity(syslog_identity(&config.daemon));
+    let DaemonConfig { mode, logfile, pidfile, .. } = config.daemon.clone();
+    let _guard = daemon::start(ProcessOptions { mode, logfile, pidfile }, &pending, &log)?;
+    lua::log_warnings(&initial.warnings, &log);
     let (inbox, receiver) = inbox();
     let signals = inbox.clone();
     daemon::watch_signals(pending, log.clone(), move |signal| signals.signal(signal))
         .map_err(|error| failed(cannot("handle signals", &error)))?;
-    // The command line can't have changed: without a file there is nothing to be read again.
-    let load = loader.has_files().then(|| Box::new(move || loader.reload()) as Load);
-    Ok(engine(loaded, load, &log, (inbox, receiver)).map_err(failed)?.run())
+    // The command line can't change: without a file there is nothing to reload.
+    let load = loader.has_files().then(|| Box::new(move || loader.reload()) as LoadConfig);
+    Ok(engine(initial, load, &log, (inbox, receiver)).map_err(failed)?.run())
 }
 
 fn engine(
     loaded: Loaded,
-    load: Option<Load>,
+    load: Option<LoadConfig>,
     log: &Log,
     channel: (Inbox, Receiver<Message>),
 ) -> Result<Engine, String> {
-    let watch = start_watch(&loaded.setup.daemon, log, channel.0.clone())?;
+    let watch = start_watch(&loaded.config.daemon, log, channel.0.clone())?;
     let reload = load.map(|load| {
         let log = log.clone();
-        Reload { load, adapt: Box::new(move |was, wanted| adapt(&log, was, wanted)) }
+        Reload { load, apply: Box::new(move |was, wanted| apply_daemon_config(&log, was, wanted)) }
     });
     Engine::new(loaded, reload, watch, channel, log.clone())
 }
 
-/// Takes over the settings of the process that were read again, and returns those that are in
-/// force. What can't change while it runs is told.
-fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
+/// Applies reloaded process settings, and returns those in force. Settings that can't change at
+/// runtime are logged.
+fn apply_daemon_config(log: &Log, was: &DaemonConfig, wanted: &DaemonConfig) -> DaemonConfig {
     for (name, changed) in [
         ("nodaemon", was.mode != wanted.mode),
         ("pidfile", was.pidfile != wanted.pidfile),
@@ -88,7 +88,7 @@ fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
             log.say(Category::Warn, text);
         }
     }
-    let mut in_force = Daemon {
+    let mut in_force = DaemonConfig {
         max_processes: wanted.max_processes,
         status_file: wanted.status_file.clone(),
         status_interval: wanted.status_interval,
@@ -100,26 +100,26 @@ fn adapt(log: &Log, was: &Daemon, wanted: &Daemon) -> Daemon {
             Err(error) => log.say(Category::Error, error),
         }
     }
-    if marks(was) != marks(wanted) {
-        log.mark_for_syslog(marks(wanted));
+    if syslog_identity(was) != syslog_identity(wanted) {
+        log.set_syslog_identity(syslog_identity(wanted));
         in_force.log_facility.clone_from(&wanted.log_facility);
         in_force.log_ident.clone_from(&wanted.log_ident);
     }
     in_force
 }
 
-fn marks(daemon: &Daemon) -> Marks {
-    Marks { facility: daemon.log_facility.clone(), ident: daemon.log_ident.clone() }
+fn syslog_identity(daemon: &DaemonConfig) -> SyslogIdentity {
+    SyslogIdentity { facility: daemon.log_facility.clone(), ident: daemon.log_ident.clone() }
 }
 
-fn start_watch(daemon: &Daemon, log: &Log, inbox: Inbox) -> Result<Watch, String> {
+fn start_watch(daemon: &DaemonConfig, log: &Log, inbox: Inbox) -> Result<Watcher, String> {
     let preference = match daemon.watch {
-        config::Watch::Auto => Preference::Auto,
-        config::Watch::Inotify => Preference::Inotify,
-        config::Watch::Fanotify => Preference::Fanotify,
+        config::WatchBackend::Auto => Preference::Auto,
+        config::WatchBackend::Inotify => Preference::Inotify,
+        config::WatchBackend::Fanotify => Preference::Fanotify,
     };
     let wake = Box::new(move || inbox.send(Message::Watch));
-    Watch::start(preference, log.clone(), wake).map_err(|error| cannot("watch anything", &error))
+    Watcher::start(preference, log.clone(), wake).map_err(|error| cannot("watch anything", &error))
 }
 
 fn cannot(what: &str, error: &io::Error) -> String {
@@ -131,21 +131,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_the_process_the_log_the_status_and_the_number_of_jobs_change_while_it_runs() {
-        let place = tempfile::tempdir().unwrap();
-        let was = Daemon { pidfile: Some("/run/a.pid".into()), ..Daemon::default() };
-        let changed = Daemon {
+    fn reload_changes_the_log_the_status_and_the_job_limit_of_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let was = DaemonConfig { pidfile: Some("/run/a.pid".into()), ..DaemonConfig::default() };
+        let changed = DaemonConfig {
             max_processes: Some(3),
             log_ident: "x".into(),
             log_facility: "cron".into(),
-            logfile: Some(place.path().join("log")),
+            logfile: Some(dir.path().join("log")),
             status_file: Some("/run/status".into()),
-            ..Daemon::default()
+            ..DaemonConfig::default()
         };
-        let wanted = Daemon { onepass: true, ..changed.clone() };
-        let in_force = adapt(&Log::default(), &was, &wanted);
-        assert_eq!(in_force, Daemon { pidfile: was.pidfile.clone(), ..changed });
-        let wanted = Daemon { logfile: Some("/nonexistent/log".into()), ..was.clone() };
-        assert_eq!(adapt(&Log::default(), &was, &wanted), was);
+        let wanted = DaemonConfig { onepass: true, ..changed.clone() };
+        let in_force = apply_daemon_config(&Log::default(), &was, &wanted);
+        assert_eq!(in_force, DaemonConfig { pidfile: was.pidfile.clone(), ..changed });
+        let wanted = DaemonConfig { logfile: Some("/nonexistent/log".into()), ..was.clone() };
+        assert_eq!(apply_daemon_config(&Log::default(), &was, &wanted), was);
     }
 }

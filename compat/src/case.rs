@@ -1,161 +1,159 @@
-//! One case: a file that says what is done and what must be seen.
+//! A case file: a header, actions and expected observations.
 
 use crate::{
-    mark::{Mark, Reason, Side},
-    step::Step,
+    expectation::{DifferenceReason, Expectation, Implementation},
+    step::CaseAction,
 };
 
-/// What lines of a block begin with.
+/// Indentation of the lines of a block.
 const INDENT: &str = "    ";
 
-/// A case, read and complete.
+/// A parsed case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// What it shows, in a sentence.
+    /// One sentence that states the behaviour.
     pub title: String,
-    /// With which program it has to pass.
-    pub mark: Mark,
-    /// Why some of its steps are for one side only.
-    pub differs: Vec<Reason>,
-    /// What is done and seen, in this order.
-    pub lines: Vec<Line>,
+    /// The implementations with which it must pass.
+    pub expectation: Expectation,
+    /// Reasons for steps that apply to one implementation only.
+    pub differs: Vec<DifferenceReason>,
+    /// The steps, in order.
+    pub steps: Vec<CaseStep>,
 }
 
-/// A step, and where it stands.
+/// A step with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Its line, from 1 on.
-    pub number: usize,
-    /// The only side for which it counts.
-    pub only: Option<Side>,
-    /// What is done or seen.
-    pub step: Step,
+pub struct CaseStep {
+    /// Line number, from 1 on.
+    pub line: usize,
+    /// The only implementation to which it applies. `None`: both.
+    pub only: Option<Implementation>,
+    /// The action or observation.
+    pub action: CaseAction,
 }
 
-/// What was read so far.
+/// A partially parsed case.
 #[derive(Default)]
-struct Draft {
+struct CaseParser {
     title: Option<String>,
-    mark: Option<Mark>,
-    differs: Vec<Reason>,
-    lines: Vec<Line>,
+    expectation: Option<Expectation>,
+    differs: Vec<DifferenceReason>,
+    steps: Vec<CaseStep>,
 }
 
 impl Case {
-    /// Reads a case.
+    /// Parses a case.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with it, and its line.
+    /// Returns the first error and its line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut draft = Draft::default();
+        let mut parser = CaseParser::default();
         let mut lines = text.lines().zip(1..).peekable();
         while let Some((line, number)) = lines.next() {
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
             let mut block = Vec::new();
-            while let Some((inner, _)) = lines.next_if(|(inner, _)| is_inner(inner)) {
+            while let Some((inner, _)) = lines.next_if(|(inner, _)| is_in_block(inner)) {
                 block.push(inner.strip_prefix(INDENT).unwrap_or_default().to_owned());
             }
             while block.last().is_some_and(String::is_empty) {
                 block.pop();
             }
-            draft.take(number, line, &block).map_err(|error| format!("line {number}: {error}"))?;
+            parser.add(number, line, &block).map_err(|error| format!("line {number}: {error}"))?;
         }
-        draft.finish()
+        parser.finish()
     }
 
-    /// The steps for one side.
-    pub fn lines_for(&self, side: Side) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(move |line| line.only.is_none_or(|only| only == side))
+    /// Returns the steps for one implementation.
+    pub fn steps_for(&self, tested: Implementation) -> impl Iterator<Item = &CaseStep> {
+        self.steps.iter().filter(move |step| step.only.is_none_or(|only| only == tested))
     }
 
-    /// All reasons that it names.
-    pub fn reasons(&self) -> impl Iterator<Item = &Reason> {
-        self.mark.reason().into_iter().chain(&self.differs)
+    /// Returns all reasons that the case names.
+    pub fn reasons(&self) -> impl Iterator<Item = &DifferenceReason> {
+        self.expectation.reason().into_iter().chain(&self.differs)
     }
 }
 
-/// Whether a line belongs to a block. Empty lines do, at least between others.
-fn is_inner(line: &str) -> bool {
+/// Returns true if a line belongs to a block. Empty lines do, at least between other ones.
+fn is_in_block(line: &str) -> bool {
     line.starts_with(INDENT) || line.is_empty()
 }
 
-impl Draft {
-    fn take(&mut self, number: usize, line: &str, block: &[String]) -> Result<(), String> {
+impl CaseParser {
+    fn add(&mut self, number: usize, line: &str, block: &[String]) -> Result<(), String> {
         let (keyword, rest) = line.split_once(' ').unwrap_or((line, ""));
         match keyword {
             "title" => self.title = Some(rest.to_owned()),
-            "mark" => self.mark = Some(Mark::parse(rest)?),
-            "differs" => self.differs.push(Reason::parse(rest)?),
+            "expect" => self.expectation = Some(Expectation::parse(rest)?),
+            "differs" => self.differs.push(DifferenceReason::parse(rest)?),
             _ => {
-                let only = Side::named(keyword);
-                let step = Step::parse(if only.is_some() { rest } else { line }, block)?;
-                self.lines.push(Line { number, only, step });
+                let only = Implementation::from_name(keyword);
+                let action = CaseAction::parse(if only.is_some() { rest } else { line }, block)?;
+                self.steps.push(CaseStep { line: number, only, action });
             }
         }
         Ok(())
     }
 
     fn finish(self) -> Result<Case, String> {
-        let sided = self.lines.iter().any(|line| line.only.is_some());
-        if sided == self.differs.is_empty() {
-            return Err("steps for one side, and a reason by `differs`, go together".to_owned());
+        let is_split = self.steps.iter().any(|step| step.only.is_some());
+        if is_split == self.differs.is_empty() {
+            let error = "steps for one implementation and a reason by `differs` go together";
+            return Err(error.to_owned());
         }
-        for (kind, missing) in [("starts", !self.has_start()), ("sees", !self.has_sight())] {
-            if missing {
-                return Err(format!("it {kind} nothing"));
-            }
+        if !self.steps.iter().any(|step| matches!(step.action, CaseAction::Start(_))) {
+            return Err("it starts nothing".to_owned());
+        }
+        if !self.steps.iter().any(|step| matches!(step.action, CaseAction::Observe(_))) {
+            return Err("it observes nothing".to_owned());
         }
         let title = self.title.ok_or("it has no title")?;
-        let mark = self.mark.ok_or("it has no mark")?;
-        Ok(Case { title, mark, differs: self.differs, lines: self.lines })
-    }
-
-    fn has_start(&self) -> bool {
-        self.lines.iter().any(|line| matches!(line.step, Step::Start(_)))
-    }
-
-    fn has_sight(&self) -> bool {
-        self.lines.iter().any(|line| matches!(line.step, Step::See(_)))
+        let expectation = self.expectation.ok_or("it has no expectation")?;
+        Ok(Case { title, expectation, differs: self.differs, steps: self.steps })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::step::{Change, Sight};
+    use crate::step::{Observation, TreeEdit};
 
     #[test]
-    fn a_case_is_read() {
+    fn a_case_is_parsed() {
         let case = Case::parse(
-            "# why\ntitle It ends\nmark both\ndiffers issue 3\nconfig\n    a\n\n      b\n\nstart\n\
-             ours exit 1\n",
+            "# why\ntitle It exits\nexpect both\ndiffers issue 3\nconfig\n    a\n\n      b\n\n\
+             start\nours exit 1\n",
         )
         .unwrap();
-        assert_eq!(case.title, "It ends");
-        assert_eq!(case.reasons().collect::<Vec<_>>(), [&Reason::Issue(3)]);
-        let written = Change::Write("@/config.lua".into(), "a\n\n  b\n".into());
-        assert_eq!(case.lines[0].step, Step::Change(written));
-        let exit = Line { number: 11, only: Some(Side::Ours), step: Step::See(Sight::Exit(1)) };
-        assert_eq!(case.lines[2], exit);
-        assert_eq!(case.lines_for(Side::Theirs).count(), 2);
+        assert_eq!(case.title, "It exits");
+        assert_eq!(case.reasons().collect::<Vec<_>>(), [&DifferenceReason::Issue(3)]);
+        let config = TreeEdit::Write("@/config.lua".into(), "a\n\n  b\n".into());
+        assert_eq!(case.steps[0].action, CaseAction::Edit(config));
+        let exit = CaseStep {
+            line: 11,
+            only: Some(Implementation::Ours),
+            action: CaseAction::Observe(Observation::Exit(1)),
+        };
+        assert_eq!(case.steps[2], exit);
+        assert_eq!(case.steps_for(Implementation::Original).count(), 2);
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_told() {
-        for (text, told) in [
-            ("mark both\nstart\nexit 1", "no title"),
-            ("title a\nstart\nexit 1", "no mark"),
-            ("title a\nmark both\nexit 1", "starts nothing"),
-            ("title a\nmark both\nstart", "sees nothing"),
-            ("title a\nmark both\nstart\nours exit 1", "go together"),
-            ("title a\nmark both\ndiffers issue 3\nstart\nexit 1", "go together"),
-            ("title a\nmark both\nstart\ndance", "line 4: no step: dance"),
+    fn an_incomplete_or_malformed_case_is_rejected() {
+        for (text, expected) in [
+            ("expect both\nstart\nexit 1", "no title"),
+            ("title a\nstart\nexit 1", "no expectation"),
+            ("title a\nexpect both\nexit 1", "starts nothing"),
+            ("title a\nexpect both\nstart", "observes nothing"),
+            ("title a\nexpect both\nstart\nours exit 1", "go together"),
+            ("title a\nexpect both\ndiffers issue 3\nstart\nexit 1", "go together"),
+            ("title a\nexpect both\nstart\ndance", "line 4: no step: dance"),
         ] {
             let error = Case::parse(text).unwrap_err();
-            assert!(error.contains(told), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

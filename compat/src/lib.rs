@@ -1,16 +1,16 @@
 //! Runs the same cases with the original Lsyncd and with ours.
 //!
-//! A [`case`] is a file that says what is done and what must be seen; `cases/` is full of them. Each
-//! is [played](play) in a [`jail`], where nothing can be harmed and no file is transferred. The
-//! [`gate`] decides what it means that a case passed or failed with either program.
+//! A [`case`] is a file in `cases/` that lists actions and expected observations. The [`runner`]
+//! runs each case in a [`jail`], where nothing can be harmed and no file is transferred. The
+//! [`verdict`] compares the outcome with the expectation that the case declares.
 #![forbid(unsafe_code)]
 
-pub mod call;
+pub mod call_log;
 pub mod case;
-pub mod gate;
+pub mod expectation;
 pub mod jail;
-pub mod mark;
 pub mod pattern;
-pub mod play;
+pub mod runner;
 pub mod step;
-pub mod words;
+pub mod tokenize;
+pub mod verdict;

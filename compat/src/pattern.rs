@@ -1,29 +1,33 @@
-//! Texts with gaps, for what differs from run to run.
+//! Patterns with placeholders for text that differs from run to run.
 
-/// What may stand in a gap: `<any>`, `<n>`, `<time>`, `<date>`.
+/// Placeholder in a pattern: `<any>`, `<n>`, `<time>` or `<date>`.
 #[derive(Clone, Copy, Debug)]
-enum Gap {
-    /// Anything, also nothing.
+enum Placeholder {
+    /// Any text, including none.
     Any,
-    /// Digits.
+    /// One or more digits.
     Number,
     /// The time of day, `12:34:56`.
     Time,
-    /// A date as the original writes it, `Mon Nov  2 12:34:56 2026`.
+    /// A date in the format of the original, `Mon Nov  2 12:34:56 2026`.
     Date,
 }
 
-const GAPS: [(&str, Gap); 4] =
-    [("<any>", Gap::Any), ("<n>", Gap::Number), ("<time>", Gap::Time), ("<date>", Gap::Date)];
+const PLACEHOLDERS: [(&str, Placeholder); 4] = [
+    ("<any>", Placeholder::Any),
+    ("<n>", Placeholder::Number),
+    ("<time>", Placeholder::Time),
+    ("<date>", Placeholder::Date),
+];
 
-/// Whether `text` as a whole is what `pattern` says.
+/// Returns true if all of `text` matches `pattern`.
 #[must_use]
 pub fn matches(pattern: &str, text: &str) -> bool {
-    let first = GAPS
+    let first = PLACEHOLDERS
         .iter()
-        .filter_map(|(name, gap)| Some((pattern.find(name)?, name.len(), *gap)))
+        .filter_map(|(name, placeholder)| Some((pattern.find(name)?, name.len(), *placeholder)))
         .min_by_key(|(at, ..)| *at);
-    let Some((at, length, gap)) = first else { return pattern == text };
+    let Some((at, length, placeholder)) = first else { return pattern == text };
     let (before, after) = (pattern.get(..at), pattern.get(at + length..));
     let (Some(before), Some(after)) = (before, after) else { return false };
     text.strip_prefix(before).is_some_and(|rest| {
@@ -31,12 +35,12 @@ pub fn matches(pattern: &str, text: &str) -> bool {
             .map(|(index, _)| index)
             .chain([rest.len()])
             .filter_map(|end| rest.split_at_checked(end))
-            .any(|(middle, rest)| gap.holds(middle) && matches(after, rest))
+            .any(|(middle, rest)| placeholder.matches(middle) && matches(after, rest))
     })
 }
 
-impl Gap {
-    fn holds(self, text: &str) -> bool {
+impl Placeholder {
+    fn matches(self, text: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Number => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()),
@@ -46,7 +50,7 @@ impl Gap {
     }
 }
 
-/// `d` is a digit, `a` a letter, `b` a digit or a blank.
+/// Returns true if `text` has this shape: `d` is a digit, `a` a letter, `b` a digit or a blank.
 fn has_shape(text: &str, shape: &str) -> bool {
     let fits = |(byte, wanted): (u8, u8)| match wanted {
         b'd' => byte.is_ascii_digit(),
@@ -62,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_are_filled() {
+    fn placeholders_match_varying_text() {
         for (pattern, text, expected) in [
             ("a", "a", true),
             ("a", "ab", false),

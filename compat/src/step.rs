@@ -1,179 +1,185 @@
-//! The steps of a case: what is done, and what must be seen.
+//! The steps of a case: actions, and observations that must hold.
 
-use crate::words;
+use crate::tokenize;
 
-/// One step.
+/// Something that a case does or observes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// A change of the source tree, or of what lies around it.
-    Change(Change),
-    /// Something that the recorder is told about a call that is to come.
-    Order {
-        /// The number of the call, from 1 on.
+pub enum CaseAction {
+    /// Changes the source tree or another file of the case.
+    Edit(TreeEdit),
+    /// Controls how the recorder handles a future call.
+    Recorder {
+        /// Number of the call, from 1 on.
         call: u32,
-        /// What it is told.
-        order: Order,
+        /// The command for it.
+        command: RecorderCommand,
     },
-    /// The daemon is started with these words.
+    /// Starts the daemon with these arguments.
     Start(Vec<String>),
-    /// The daemon is sent this signal.
-    Signal(Signal),
-    /// Something must be seen, now or soon.
-    See(Sight),
+    /// Sends a signal to the daemon.
+    Signal(DaemonSignal),
+    /// Waits until the observation holds.
+    Observe(Observation),
 }
 
-/// A change of the tree. Paths are below the source, or begin with `@/`.
+/// A change of a file or directory. Paths are relative to the source, or begin with `@/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A file gets this text, whatever it had before.
+pub enum TreeEdit {
+    /// Writes a file: path, text.
     Write(String, String),
-    /// A file gets this text at its end.
+    /// Appends to a file: path, text.
     Append(String, String),
-    /// A new directory, and those above it.
+    /// Creates a directory with its parents.
     Mkdir(String),
-    /// A new name.
+    /// Renames the first path to the second.
     Rename(String, String),
-    /// Whatever is there goes, directories with all that is in them.
+    /// Deletes a file, or a directory with its content.
     Remove(String),
-    /// New permissions.
+    /// Sets the permissions of a path.
     Chmod(u32, String),
-    /// A symbolic link to the first, at the second.
+    /// Creates a symbolic link: target, path.
     Symlink(String, String),
-    /// A pipe with a name.
-    Pipe(String),
+    /// Creates a fifo.
+    Mkfifo(String),
 }
 
-/// What the recorder is told about a call.
+/// Controls one call of the recorder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Its exit code.
-    Answer(u8),
-    /// That it goes on until it is released.
+pub enum RecorderCommand {
+    /// Exit with this code.
+    ExitCode(u8),
+    /// Do not exit before [`Self::Release`].
     Hold,
-    /// That it may end now.
+    /// Exit now.
     Release,
-    /// What it writes to its standard error.
-    Speak(String),
+    /// Write this line to standard error.
+    Stderr(String),
 }
 
 /// A signal for the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// End.
+pub enum DaemonSignal {
+    /// SIGTERM.
     Term,
-    /// End, from the terminal.
+    /// SIGINT.
     Int,
-    /// Read everything again.
+    /// SIGHUP.
     Hup,
 }
 
-/// What must be seen.
+/// A condition that must hold, now or soon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
-    /// The call of this number, of this program with these words.
+pub enum Observation {
+    /// The call of this number was of this program with these arguments.
     Call(u32, Vec<String>),
-    /// Any call of this program with these words.
-    Called(Vec<String>),
-    /// No call of this program with these words so far.
-    NotCalled(Vec<String>),
-    /// What the call of this number read.
-    Stdin(u32, Stdin),
-    /// So many calls, and no more.
-    Calls(u32),
-    /// The program that was started ends with this code.
+    /// Some call was of this program with these arguments.
+    AnyCall(Vec<String>),
+    /// No call so far was of this program with these arguments.
+    NoCall(Vec<String>),
+    /// Standard input of the call of this number.
+    Stdin(u32, ExpectedStdin),
+    /// Number of calls so far.
+    CallCount(u32),
+    /// Exit code of the program that was started.
     Exit(i32),
-    /// The daemon that went on in the background ends with this code.
+    /// Exit code of the daemon that went into the background.
     DaemonExit(i32),
-    /// A line that is like this pattern.
-    Line(Stream, String),
-    /// A line in the file at this path that is like this pattern.
-    LineOf(String, String),
-    /// No line that is like this pattern.
-    NoLine(Stream, String),
-    /// A file with these lines, each a pattern, and no others.
-    Whole(String, Vec<String>),
-    /// Something is at this path.
-    There(String),
-    /// Nothing is at this path.
-    Gone(String),
+    /// A line of a stream matches the pattern.
+    Line(OutputStream, String),
+    /// A line of the file at this path matches the pattern.
+    LineInFile(String, String),
+    /// No line of a stream matches the pattern.
+    NoLine(OutputStream, String),
+    /// The lines of the file at this path match these patterns one by one.
+    File(String, Vec<String>),
+    /// The path exists.
+    Exists(String),
+    /// The path does not exist.
+    Missing(String),
 }
 
-/// What a call has to read.
+/// Expected standard input of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stdin {
-    /// What stands between two entries.
+pub struct ExpectedStdin {
+    /// The byte between two entries.
     pub separator: u8,
-    /// Whether it stands behind the last one, too. `None`: it may.
-    pub ends: Option<bool>,
-    /// Whether the order counts.
+    /// True if the separator must also follow the last entry. `None`: either is accepted.
+    pub terminated: Option<bool>,
+    /// True if the order of the entries is significant.
     pub ordered: bool,
-    /// The entries. None of them: it reads nothing.
+    /// The entries. If empty, the call must read nothing.
     pub entries: Vec<String>,
 }
 
-/// Where a line is looked for.
+/// A source of output lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum OutputStream {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
-    /// Either of these.
-    Says,
-    /// The logfile, `@/log`.
+    /// Standard output or standard error.
+    Either,
+    /// The log file, `@/log`.
     Log,
-    /// What goes to the log of the system: each datagram is a line, with the number of its
-    /// facility and priority.
+    /// Syslog: each datagram is a line, with the number of its facility and priority.
     Syslog,
 }
 
-impl Step {
-    /// Reads a step from its line and the indented block below it.
+impl CaseAction {
+    /// Parses a step from its line and the indented block below it.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Returns a description of the syntax error.
     pub fn parse(line: &str, block: &[String]) -> Result<Self, String> {
         let (keyword, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if let Some(step) = with_block(keyword, rest, block)? {
+        if let Some(step) = step_with_block(keyword, rest, block)? {
             return Ok(step);
         }
         if !block.is_empty() {
             return Err(format!("{keyword} has no block"));
         }
-        if let Some(sight) = line_of_stream(keyword, rest)? {
-            return Ok(Self::See(sight));
+        if let Some(observation) = line_observation(keyword, rest)? {
+            return Ok(Self::Observe(observation));
         }
-        let words = words::split(rest)?;
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        doing(keyword, &words)
-            .or_else(|| seeing(keyword, &words).map(Step::See))
+        let args = tokenize::split(rest)?;
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        plain_action(keyword, &args)
+            .or_else(|| plain_observation(keyword, &args).map(Self::Observe))
             .ok_or_else(|| format!("no step: {line}"))
     }
 }
 
-/// Steps that have a block below them.
-fn with_block(keyword: &str, rest: &str, block: &[String]) -> Result<Option<Step>, String> {
+/// Parses the steps that can have a block below them.
+fn step_with_block(
+    keyword: &str,
+    rest: &str,
+    block: &[String],
+) -> Result<Option<CaseAction>, String> {
     let text = || block.iter().flat_map(|line| [line, "\n"]).collect();
-    let file = |path: &str| Some(Step::Change(Change::Write(path.to_owned(), text())));
-    let whole = |path: &str| Some(Step::See(Sight::Whole(path.to_owned(), block.to_vec())));
-    Ok(match keyword {
-        "config" if rest.is_empty() => file("@/config.lua"),
-        "file" => file(rest),
-        "status" if rest.is_empty() => whole("@/status"),
-        "told" if rest.is_empty() => whole("@/told"),
-        "whole" => whole(rest),
-        "stdin" => {
-            let (number, form) = rest.split_once(' ').ok_or("stdin NUMBER FORM")?;
+    let write = |path: &str| Some(CaseAction::Edit(TreeEdit::Write(path.to_owned(), text())));
+    let file =
+        |path: &str| Some(CaseAction::Observe(Observation::File(path.to_owned(), block.to_vec())));
+    Ok(match (keyword, rest) {
+        ("config", "") => write("@/config.lua"),
+        ("write", path) if !block.is_empty() => write(path),
+        ("lines-of", "notes") => file("@/notes"),
+        ("lines-of", "status") => file("@/status"),
+        ("lines-of", name) => return Err(format!("lines-of notes or status, not {name}")),
+        ("file", path) => file(path),
+        ("stdin", args) => {
+            let (number, form) = args.split_once(' ').ok_or("stdin NUMBER FORM")?;
             let number = number.parse().map_err(|_| format!("no number of a call: {number}"))?;
-            Some(Step::See(Sight::Stdin(number, stdin(form, block)?)))
+            let stdin = expected_stdin(form, block)?;
+            Some(CaseAction::Observe(Observation::Stdin(number, stdin)))
         }
         _ => None,
     })
 }
 
-fn stdin(form: &str, block: &[String]) -> Result<Stdin, String> {
-    let (separator, ends, ordered) = match form {
+fn expected_stdin(form: &str, block: &[String]) -> Result<ExpectedStdin, String> {
+    let (separator, terminated, ordered) = match form {
         "names" => (0, None, false),
         "names-joined" => (0, Some(false), false),
         "names-ended" => (0, Some(true), false),
@@ -182,28 +188,30 @@ fn stdin(form: &str, block: &[String]) -> Result<Stdin, String> {
         "nothing" if block.is_empty() => (b'\n', None, false),
         _ => return Err(format!("no form of stdin: {form}")),
     };
-    Ok(Stdin { separator, ends, ordered, entries: block.to_vec() })
+    Ok(ExpectedStdin { separator, terminated, ordered, entries: block.to_vec() })
 }
 
-fn line_of_stream(keyword: &str, rest: &str) -> Result<Option<Sight>, String> {
+/// Parses the observations whose pattern extends to the end of the line, quotes included.
+fn line_observation(keyword: &str, rest: &str) -> Result<Option<Observation>, String> {
     if keyword == "no" {
         let (name, pattern) = rest.split_once(' ').ok_or("no STREAM PATTERN")?;
-        let stream = Stream::named(name).ok_or_else(|| format!("no stream: {name}"))?;
-        return Ok(Some(Sight::NoLine(stream, pattern.to_owned())));
+        let stream = OutputStream::from_name(name).ok_or_else(|| format!("no stream: {name}"))?;
+        return Ok(Some(Observation::NoLine(stream, pattern.to_owned())));
     }
     if keyword == "line" {
         let (path, pattern) = rest.split_once(' ').ok_or("line PATH PATTERN")?;
-        return Ok(Some(Sight::LineOf(path.to_owned(), pattern.to_owned())));
+        return Ok(Some(Observation::LineInFile(path.to_owned(), pattern.to_owned())));
     }
-    Ok(Stream::named(keyword).map(|stream| Sight::Line(stream, rest.to_owned())))
+    let stream = OutputStream::from_name(keyword);
+    Ok(stream.map(|stream| Observation::Line(stream, rest.to_owned())))
 }
 
-impl Stream {
-    fn named(name: &str) -> Option<Self> {
+impl OutputStream {
+    fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "stdout" => Self::Stdout,
             "stderr" => Self::Stderr,
-            "says" => Self::Says,
+            "either" => Self::Either,
             "log" => Self::Log,
             "syslog" => Self::Syslog,
             _ => return None,
@@ -211,56 +219,58 @@ impl Stream {
     }
 }
 
-fn doing(keyword: &str, words: &[&str]) -> Option<Step> {
-    let own = |word: &&str| (*word).to_owned();
-    Some(match (keyword, words) {
-        ("start", words) => Step::Start(words.iter().map(own).collect()),
-        ("signal", [name]) => Step::Signal(Signal::named(name)?),
-        ("answer", [call, code]) => order(call, Order::Answer(code.parse().ok()?))?,
-        ("hold", [call]) => order(call, Order::Hold)?,
-        ("release", [call]) => order(call, Order::Release)?,
-        ("speak", [call, text]) => order(call, Order::Speak(own(text)))?,
-        _ => Step::Change(change(keyword, words)?),
+fn plain_action(keyword: &str, args: &[&str]) -> Option<CaseAction> {
+    let own = |arg: &&str| (*arg).to_owned();
+    Some(match (keyword, args) {
+        ("start", args) => CaseAction::Start(args.iter().map(own).collect()),
+        ("signal", [name]) => CaseAction::Signal(DaemonSignal::from_name(name)?),
+        ("exit-code", [call, code]) => {
+            recorder_action(call, RecorderCommand::ExitCode(code.parse().ok()?))?
+        }
+        ("hold", [call]) => recorder_action(call, RecorderCommand::Hold)?,
+        ("release", [call]) => recorder_action(call, RecorderCommand::Release)?,
+        ("stderr-of", [call, text]) => recorder_action(call, RecorderCommand::Stderr(own(text)))?,
+        _ => CaseAction::Edit(tree_edit(keyword, args)?),
     })
 }
 
-fn order(call: &str, order: Order) -> Option<Step> {
-    Some(Step::Order { call: call.parse().ok()?, order })
+fn recorder_action(call: &str, command: RecorderCommand) -> Option<CaseAction> {
+    Some(CaseAction::Recorder { call: call.parse().ok()?, command })
 }
 
-fn change(keyword: &str, words: &[&str]) -> Option<Change> {
-    let own = |word: &str| word.to_owned();
-    Some(match (keyword, words) {
-        ("write", [path]) => Change::Write(own(path), own(path)),
-        ("write", [path, text]) => Change::Write(own(path), own(text)),
-        ("append", [path, text]) => Change::Append(own(path), own(text)),
-        ("mkdir", [path]) => Change::Mkdir(own(path)),
-        ("mv", [from, to]) => Change::Rename(own(from), own(to)),
-        ("rm", [path]) => Change::Remove(own(path)),
-        ("chmod", [mode, path]) => Change::Chmod(u32::from_str_radix(mode, 8).ok()?, own(path)),
-        ("symlink", [to, path]) => Change::Symlink(own(to), own(path)),
-        ("pipe", [path]) => Change::Pipe(own(path)),
+fn tree_edit(keyword: &str, args: &[&str]) -> Option<TreeEdit> {
+    let own = |arg: &str| arg.to_owned();
+    Some(match (keyword, args) {
+        ("write", [path]) => TreeEdit::Write(own(path), own(path)),
+        ("write", [path, text]) => TreeEdit::Write(own(path), own(text)),
+        ("append", [path, text]) => TreeEdit::Append(own(path), own(text)),
+        ("mkdir", [path]) => TreeEdit::Mkdir(own(path)),
+        ("mv", [from, to]) => TreeEdit::Rename(own(from), own(to)),
+        ("rm", [path]) => TreeEdit::Remove(own(path)),
+        ("chmod", [mode, path]) => TreeEdit::Chmod(u32::from_str_radix(mode, 8).ok()?, own(path)),
+        ("symlink", [to, path]) => TreeEdit::Symlink(own(to), own(path)),
+        ("mkfifo", [path]) => TreeEdit::Mkfifo(own(path)),
         _ => return None,
     })
 }
 
-fn seeing(keyword: &str, words: &[&str]) -> Option<Sight> {
-    let own = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-    Some(match (keyword, words) {
-        ("call", [number, words @ ..]) => Sight::Call(number.parse().ok()?, own(words)),
-        ("called", words) => Sight::Called(own(words)),
-        ("not-called", words) => Sight::NotCalled(own(words)),
-        ("calls", [count]) => Sight::Calls(count.parse().ok()?),
-        ("exit", [code]) => Sight::Exit(code.parse().ok()?),
-        ("daemon-exit", [code]) => Sight::DaemonExit(code.parse().ok()?),
-        ("there", [path]) => Sight::There((*path).to_owned()),
-        ("gone", [path]) => Sight::Gone((*path).to_owned()),
+fn plain_observation(keyword: &str, args: &[&str]) -> Option<Observation> {
+    let own = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect();
+    Some(match (keyword, args) {
+        ("call", [number, args @ ..]) => Observation::Call(number.parse().ok()?, own(args)),
+        ("any-call", args) => Observation::AnyCall(own(args)),
+        ("no-call", args) => Observation::NoCall(own(args)),
+        ("call-count", [count]) => Observation::CallCount(count.parse().ok()?),
+        ("exit", [code]) => Observation::Exit(code.parse().ok()?),
+        ("daemon-exit", [code]) => Observation::DaemonExit(code.parse().ok()?),
+        ("exists", [path]) => Observation::Exists((*path).to_owned()),
+        ("missing", [path]) => Observation::Missing((*path).to_owned()),
         _ => return None,
     })
 }
 
-impl Signal {
-    fn named(name: &str) -> Option<Self> {
+impl DaemonSignal {
+    fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "TERM" => Self::Term,
             "INT" => Self::Int,
@@ -274,45 +284,66 @@ impl Signal {
 mod tests {
     use super::*;
 
-    fn step(line: &str) -> Step {
-        Step::parse(line, &[]).unwrap()
-    }
-
     #[test]
-    fn steps_are_read() {
-        let own = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    fn a_line_is_parsed_as_a_step() {
+        let own = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect();
         for (line, expected) in [
-            ("start -nodaemon \"\"", Step::Start(own(&["-nodaemon", ""]))),
-            ("mv a b", Step::Change(Change::Rename("a".into(), "b".into()))),
-            ("chmod 640 a", Step::Change(Change::Chmod(0o640, "a".into()))),
-            ("answer 2 12", Step::Order { call: 2, order: Order::Answer(12) }),
-            ("signal HUP", Step::Signal(Signal::Hup)),
-            ("call 1 rsync -r", Step::See(Sight::Call(1, own(&["rsync", "-r"])))),
-            ("exit 255", Step::See(Sight::Exit(255))),
-            ("stderr a  \"b", Step::See(Sight::Line(Stream::Stderr, "a  \"b".into()))),
-            ("line @/s a b", Step::See(Sight::LineOf("@/s".into(), "a b".into()))),
-            ("no log a b", Step::See(Sight::NoLine(Stream::Log, "a b".into()))),
+            ("start -nodaemon \"\"", CaseAction::Start(own(&["-nodaemon", ""]))),
+            ("write a b", CaseAction::Edit(TreeEdit::Write("a".into(), "b".into()))),
+            ("mv a b", CaseAction::Edit(TreeEdit::Rename("a".into(), "b".into()))),
+            ("chmod 640 a", CaseAction::Edit(TreeEdit::Chmod(0o640, "a".into()))),
+            (
+                "exit-code 2 12",
+                CaseAction::Recorder { call: 2, command: RecorderCommand::ExitCode(12) },
+            ),
+            ("signal HUP", CaseAction::Signal(DaemonSignal::Hup)),
+            ("call 1 rsync -r", CaseAction::Observe(Observation::Call(1, own(&["rsync", "-r"])))),
+            ("exit 255", CaseAction::Observe(Observation::Exit(255))),
+            (
+                "stderr a  \"b",
+                CaseAction::Observe(Observation::Line(OutputStream::Stderr, "a  \"b".into())),
+            ),
+            (
+                "line @/s a b",
+                CaseAction::Observe(Observation::LineInFile("@/s".into(), "a b".into())),
+            ),
+            (
+                "no log a b",
+                CaseAction::Observe(Observation::NoLine(OutputStream::Log, "a b".into())),
+            ),
         ] {
-            assert_eq!(step(line), expected, "{line}");
+            assert_eq!(CaseAction::parse(line, &[]), Ok(expected), "{line}");
         }
     }
 
     #[test]
     fn a_block_belongs_to_the_step_above_it() {
         let block = ["a".to_owned(), "b".to_owned()];
-        let text = Change::Write("x".into(), "a\nb\n".into());
-        assert_eq!(Step::parse("file x", &block), Ok(Step::Change(text)));
+        let write = TreeEdit::Write("x".into(), "a\nb\n".into());
+        assert_eq!(CaseAction::parse("write x", &block), Ok(CaseAction::Edit(write)));
+        let lines = Observation::File("@/notes".into(), block.to_vec());
+        assert_eq!(CaseAction::parse("lines-of notes", &block), Ok(CaseAction::Observe(lines)));
         let entries = block.to_vec();
-        let stdin = Stdin { separator: 0, ends: Some(true), ordered: false, entries };
-        let parsed = Step::parse("stdin 3 names-ended", &block);
-        assert_eq!(parsed, Ok(Step::See(Sight::Stdin(3, stdin))));
-        assert!(Step::parse("mkdir x", &block).is_err());
+        let stdin = ExpectedStdin { separator: 0, terminated: Some(true), ordered: false, entries };
+        let parsed = CaseAction::parse("stdin 3 names-ended", &block);
+        assert_eq!(parsed, Ok(CaseAction::Observe(Observation::Stdin(3, stdin))));
+        assert!(CaseAction::parse("mkdir x", &block).is_err());
     }
 
     #[test]
-    fn what_is_no_step_is_refused() {
-        for line in ["", "dance", "exit", "exit x", "mv a", "signal KILL", "no more a", "stdin 1"] {
-            assert!(Step::parse(line, &[]).is_err(), "{line}");
+    fn an_unknown_or_malformed_step_is_rejected() {
+        for line in [
+            "",
+            "dance",
+            "exit",
+            "exit x",
+            "mv a",
+            "signal KILL",
+            "no more a",
+            "stdin 1",
+            "lines-of log",
+        ] {
+            assert!(CaseAction::parse(line, &[]).is_err(), "{line}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The suite: plays all cases with both programs, many at once.
+//! The suite: runs all cases with both implementations, several at once.
 //!
-//! Words that are no options choose cases by a part of their name.
+//! Arguments that are not options select cases by a part of their name, such as `rsync/`.
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     process::{ExitCode, id},
     sync::Mutex,
@@ -14,210 +14,245 @@ use std::{
 
 use compat::{
     case::Case,
-    gate::{self, Expected},
-    jail::{self, Errand, Programs, Verdict},
-    mark::Side,
+    expectation::Implementation,
+    jail::{self, CaseOutcome, JailPrograms, JailRequest},
+    verdict::{self, ExpectedOutcome},
 };
 use tempfile::TempDir;
 
-/// How many cases are played at once; they mostly wait.
-const AT_ONCE: usize = 8;
-/// How long something may take that must be seen.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// The same where it must not be seen.
-const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+/// Number of cases that run at once; they mostly wait.
+const CONCURRENCY: usize = 8;
+/// Time limit of an observation that must hold.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Time limit of an observation in a case that must fail.
+const FAILURE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A case, and one program with which it is played.
-struct Trial<'a> {
+/// A case, and one program with which it runs.
+struct CaseRun<'a> {
     name: &'a str,
     case: &'a Case,
-    side: Side,
+    tested: Implementation,
     program: PathBuf,
-    expected: Expected,
+    expected: ExpectedOutcome,
 }
 
 fn main() -> ExitCode {
-    let chosen: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let cases = match read_cases(&chosen) {
+    let filters: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let cases = match read_cases(&filters) {
         Ok(cases) => cases,
         Err(errors) => {
             eprintln!("{}", errors.join("\n"));
             return ExitCode::FAILURE;
         }
     };
-    let place = place();
-    let began = Instant::now();
-    match program_version(place.path(), Side::Ours, Path::new(env!("CARGO_BIN_EXE_compat-ours"))) {
-        Ok(_) => play(&cases, place.path(), began),
-        Err(Verdict::Impossible(why)) => {
-            skip(&format!("{} cases, as there can be no jail: {why}", cases.len()));
-            conclude(1, 0, began)
+    let directory = mount_point();
+    let start = Instant::now();
+    let ours = Path::new(env!("CARGO_BIN_EXE_compat-ours"));
+    match program_version(directory.path(), Implementation::Ours, ours) {
+        Ok(_) => run(&cases, directory.path(), start),
+        Err(CaseOutcome::NotRun(reason)) => {
+            report_skipped(&format!("{} cases, as there can be no jail: {reason}", cases.len()));
+            conclude(1, 0, start)
         }
         Err(other) => {
-            eprintln!("ours does not tell its version: {other:?}");
+            eprintln!("ours does not print its version: {other:?}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Plays the cases with both programs, or with ours only.
-fn play(cases: &BTreeMap<String, Case>, place: &Path, began: Instant) -> ExitCode {
-    let original = find_original(place);
+/// Runs the cases with both implementations, or with ours only.
+fn run(cases: &BTreeMap<String, Case>, directory: &Path, start: Instant) -> ExitCode {
+    let original = find_original(directory);
     match &original {
         Ok((_, version)) => println!("running {} cases with {version} and ours", cases.len()),
-        Err(why) => {
+        Err(reason) => {
             println!("running {} cases with ours only", cases.len());
-            skip(&format!("all that is played with the original: {why}"));
+            report_skipped(&format!("all cases with the original: {reason}"));
         }
     }
-    let objections = play_all(trials(cases, original.as_ref().ok()), place);
-    for (name, objections) in &objections {
-        println!("\n---- {name}: {}\n{}", cases[name].title, objections.join("\n"));
+    let mismatches = run_all(case_runs(cases, original.as_ref().ok()), directory);
+    for (name, mismatches) in &mismatches {
+        println!("\n---- {name}: {}\n{}", cases[name].title, mismatches.join("\n"));
     }
-    // Like one test that could not look at what it is there for.
+    // Counts like one skipped test.
     let skipped = usize::from(original.is_err());
-    conclude(cases.len() - objections.len() + skipped, objections.len(), began)
+    conclude(cases.len() - mismatches.len() + skipped, mismatches.len(), start)
 }
 
-/// Tells what could not be looked at, as `cargo xtask test` expects it.
-fn skip(why: &str) {
-    println!("---- compat stdout ----\nskipped: {why}");
+/// Reports a skipped test in the form that `cargo xtask test` counts.
+fn report_skipped(reason: &str) {
+    println!("---- compat stdout ----\nskipped: {reason}");
 }
 
-fn conclude(passed: usize, failed: usize, began: Instant) -> ExitCode {
+fn conclude(passed: usize, failed: usize, start: Instant) -> ExitCode {
     let result = if failed == 0 { "ok" } else { "FAILED" };
     println!(
         "\ntest result: {result}. {passed} passed; {failed} failed; 0 ignored; 0 measured; \
          0 filtered out; finished in {:.2}s\n",
-        began.elapsed().as_secs_f64()
+        start.elapsed().as_secs_f64()
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All cases, or those whose names have a chosen word in them.
-fn read_cases(chosen: &[String]) -> Result<BTreeMap<String, Case>, Vec<String>> {
+/// Reads the cases whose name contains one of the filters, or all if there are none.
+fn read_cases(filters: &[String]) -> Result<BTreeMap<String, Case>, Vec<String>> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let list = fs::read_to_string(top.join("../docs/known-differences.md"))
         .map_err(|error| vec![format!("the list of known differences: {error}")])?;
+    let files = case_files(&cases_directory())
+        .map_err(|error| vec![format!("the cases cannot be listed: {error}")])?;
     let mut cases = BTreeMap::new();
     let mut errors = Vec::new();
-    for entry in fs::read_dir(top.join("cases")).expect("there are cases") {
-        let path = entry.expect("they can be listed").path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    for (name, path) in files {
         let text = fs::read_to_string(&path).map_err(|error| error.to_string());
         match text.and_then(|text| Case::parse(&text)) {
             Ok(case) => {
-                let unknown = gate::unknown_rows(&case, &list).into_iter();
+                let unknown = verdict::unknown_differences(&case, &list).into_iter();
                 errors.extend(unknown.map(|row| format!("{name}: no known difference: {row}")));
                 cases.insert(name, case);
             }
             Err(error) => errors.push(format!("{}: {error}", path.display())),
         }
     }
-    cases.retain(|name, _| chosen.is_empty() || chosen.iter().any(|word| name.contains(word)));
+    cases.retain(|name, _| filters.is_empty() || filters.iter().any(|part| name.contains(part)));
     if errors.is_empty() { Ok(cases) } else { Err(errors) }
 }
 
-/// Where each jail mounts the directory of its case, which the others do not see.
-fn place() -> TempDir {
-    // A jail has a `/dev` of its own, with no shared memory in it.
+fn cases_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
+}
+
+/// Returns the files below `top`, each with its name: the path from there on, without `.case`.
+fn case_files(top: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    let mut directories = vec![top.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(top).unwrap_or(&path).with_extension("");
+            files.push((name.to_string_lossy().into_owned(), path));
+        }
+    }
+    Ok(files)
+}
+
+/// Creates the directory on which each jail mounts that of its case, invisible to the others.
+fn mount_point() -> TempDir {
+    // A jail has its own `/dev`, without shared memory.
     let base = env::temp_dir();
     let base = if base.starts_with("/dev") { PathBuf::from("/tmp") } else { base };
     let base = base.canonicalize().expect("there is a directory for temporary files");
     tempfile::Builder::new().prefix("compat-").tempdir_in(base).expect("a temporary directory")
 }
 
-/// The original, and what it says of its version.
-fn find_original(place: &Path) -> Result<(PathBuf, String), String> {
+/// Finds the original in `PATH`, and returns it with its version.
+fn find_original(directory: &Path) -> Result<(PathBuf, String), String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let original = env::split_paths(&path)
         .map(|directory| directory.join("lsyncd"))
         .find(|candidate| candidate.is_file())
-        .ok_or("lsyncd (Debian: lsyncd) is not there")?;
-    let said = program_version(place, Side::Theirs, &original)
-        .map_err(|verdict| format!("{} does not run: {verdict:?}", original.display()))?;
-    let version = said.trim().strip_prefix("Version: ").filter(|version| version.starts_with("2."));
-    let version = version.ok_or_else(|| format!("{} is none: {said}", original.display()))?;
+        .ok_or("lsyncd (Debian: lsyncd) is not installed")?;
+    let output = program_version(directory, Implementation::Original, &original)
+        .map_err(|outcome| format!("{} does not run: {outcome:?}", original.display()))?;
+    let version =
+        output.trim().strip_prefix("Version: ").filter(|version| version.starts_with("2."));
+    let version =
+        version.ok_or_else(|| format!("{} is not the original: {output}", original.display()))?;
     Ok((original, version.to_owned()))
 }
 
-fn program_version(place: &Path, side: Side, tested: &Path) -> Result<String, Verdict> {
-    let verdict = send(&errand(place, None, side, tested));
-    if let Verdict::Passed(said) = verdict { Ok(said) } else { Err(verdict) }
+fn program_version(
+    directory: &Path,
+    tested: Implementation,
+    program: &Path,
+) -> Result<String, CaseOutcome> {
+    let outcome = run_in_jail(&jail_request(directory, None, tested, program));
+    if let CaseOutcome::Passed(output) = outcome { Ok(output) } else { Err(outcome) }
 }
 
-fn errand(place: &Path, case: Option<&str>, side: Side, tested: &Path) -> Errand {
-    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
-    Errand {
+fn jail_request(
+    directory: &Path,
+    case: Option<&str>,
+    tested: Implementation,
+    program: &Path,
+) -> JailRequest {
+    JailRequest {
         parent: id(),
-        case: case.map(|name| cases.join(format!("{name}.case"))),
-        side,
-        place: place.to_owned(),
-        patience: PATIENCE,
-        programs: Programs {
+        case: case.map(|name| cases_directory().join(format!("{name}.case"))),
+        tested,
+        directory: directory.to_owned(),
+        timeout: TIMEOUT,
+        programs: JailPrograms {
             jail: env!("CARGO_BIN_EXE_compat-jail").into(),
             recorder: env!("CARGO_BIN_EXE_compat-recorder").into(),
-            tested: tested.to_owned(),
+            tested: program.to_owned(),
         },
     }
 }
 
-fn send(errand: &Errand) -> Verdict {
-    jail::send(errand).unwrap_or_else(|error| Verdict::Impossible(error.to_string()))
+fn run_in_jail(request: &JailRequest) -> CaseOutcome {
+    jail::run(request).unwrap_or_else(|error| CaseOutcome::NotRun(error.to_string()))
 }
 
-/// What has to be played. First what takes long: what must not be seen is waited for.
-fn trials<'a>(
+/// Lists the runs of all cases. Those that must fail come first, as each takes its whole time
+/// limit.
+fn case_runs<'a>(
     cases: &'a BTreeMap<String, Case>,
     original: Option<&(PathBuf, String)>,
-) -> Vec<Trial<'a>> {
-    let ours = (Side::Ours, PathBuf::from(env!("CARGO_BIN_EXE_compat-ours")));
-    let theirs = original.map(|(program, _)| (Side::Theirs, program.clone()));
+) -> Vec<CaseRun<'a>> {
+    let ours = (Implementation::Ours, PathBuf::from(env!("CARGO_BIN_EXE_compat-ours")));
+    let theirs = original.map(|(program, _)| (Implementation::Original, program.clone()));
     let version = original.map_or("", |(_, version)| version);
-    let mut trials = Vec::new();
+    let mut runs = Vec::new();
     for (name, case) in cases {
-        for (side, program) in [&ours].into_iter().chain(&theirs) {
-            if let Some(expected) = gate::expected(&case.mark, *side, version) {
-                trials.push(Trial { name, case, side: *side, program: program.clone(), expected });
+        for (tested, program) in [&ours].into_iter().chain(&theirs) {
+            let (tested, program) = (*tested, program.clone());
+            if let Some(expected) = verdict::expected_outcome(&case.expectation, tested, version) {
+                runs.push(CaseRun { name, case, tested, program, expected });
             }
         }
     }
-    trials.sort_by_key(|trial| trial.expected == Expected::Pass);
-    trials
+    runs.sort_by_key(|run| run.expected == ExpectedOutcome::Pass);
+    runs
 }
 
-/// Plays them, and returns what is wrong, by the names of the cases.
-fn play_all(trials: Vec<Trial>, place: &Path) -> BTreeMap<String, Vec<String>> {
-    let waiting = Mutex::new(trials.into_iter());
-    let objections = Mutex::new(BTreeMap::<String, Vec<String>>::new());
+/// Executes the runs, and returns the mismatches by the names of the cases.
+fn run_all(runs: Vec<CaseRun>, directory: &Path) -> BTreeMap<String, Vec<String>> {
+    let pending = Mutex::new(runs.into_iter());
+    let mismatches = Mutex::new(BTreeMap::<String, Vec<String>>::new());
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..CONCURRENCY {
             scope.spawn(|| {
-                while let Some(trial) = next(&waiting) {
-                    let objection = trial.play(place);
-                    let state = if objection.is_some() { "FAILED" } else { "ok" };
-                    println!("test {} ({}) ... {state}", trial.name, trial.side.name());
-                    if let Some(objection) = objection {
-                        let mut all = objections.lock().expect("no other has panicked");
-                        all.entry(trial.name.to_owned()).or_default().push(objection);
+                while let Some(run) = next(&pending) {
+                    let mismatch = run.execute(directory);
+                    let state = if mismatch.is_some() { "FAILED" } else { "ok" };
+                    println!("test {} ({}) ... {state}", run.name, run.tested.name());
+                    if let Some(mismatch) = mismatch {
+                        let mut all = mismatches.lock().expect("no other thread has panicked");
+                        all.entry(run.name.to_owned()).or_default().push(mismatch);
                     }
                 }
             });
         }
     });
-    objections.into_inner().expect("no other has panicked")
+    mismatches.into_inner().expect("no other thread has panicked")
 }
 
-fn next<T>(waiting: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
-    waiting.lock().expect("no other has panicked").next()
+fn next<T>(pending: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    pending.lock().expect("no other thread has panicked").next()
 }
 
-impl Trial<'_> {
-    fn play(&self, place: &Path) -> Option<String> {
-        let mut errand = errand(place, Some(self.name), self.side, &self.program);
-        if self.expected == Expected::Fail {
-            errand.patience = SHORT_PATIENCE;
+impl CaseRun<'_> {
+    fn execute(&self, directory: &Path) -> Option<String> {
+        let mut request = jail_request(directory, Some(self.name), self.tested, &self.program);
+        if self.expected == ExpectedOutcome::Fail {
+            request.timeout = FAILURE_TIMEOUT;
         }
-        gate::objection(self.case, self.side, self.expected, &send(&errand))
+        verdict::mismatch(self.case, self.tested, self.expected, &run_in_jail(&request))
     }
 }

@@ -1,34 +1,35 @@
-//! What would be done.
+//! Describes a configuration for `-check`: every setting and every rsync command line.
 
 use std::{fmt::Write as _, os::unix::ffi::OsStrExt};
 
 use mirror_core::{
     guard::{MaxDelete, ReplacedSource},
-    job::AfterHook,
+    job::HookFailureAction,
     path::{Escaped, TreePath},
     plan::{
+        command::CommandLine,
         exit::ExitCodes,
-        options::{DeletePolicy, Phase},
-        rsync::{Call, Deletions, Equal, Parts, RsyncPlan, Unwanted},
+        options::{DeletePolicy, TransferPhase},
+        rsync::{Deletions, QuickCheck, RsyncPlan, TransferPaths, UnwantedKind},
         target::Target,
     },
-    queue::Pace,
+    queue::Debounce,
 };
 
-use super::{shown, tunnels, words};
+use super::{shell_line, shown, tunnels};
 use crate::{
-    config::{Daemon, Hook, HookCall, Kind, Script, Sync, Watch},
-    report::Mode,
+    config::{DaemonConfig, Hook, HookCall, ScriptConfig, SyncConfig, SyncKind, WatchBackend},
+    report::RunMode,
 };
 
-/// What holds for the whole process.
-pub(super) fn daemon(text: &mut String, daemon: &Daemon) {
+/// Appends the settings of the whole process.
+pub(super) fn daemon(text: &mut String, daemon: &DaemonConfig) {
     let mut lines = Vec::new();
     let paths = [("logfile", &daemon.logfile), ("pidfile", &daemon.pidfile)];
     for (name, path) in paths {
         lines.extend(path.as_deref().map(|path| (name, shown(path))));
     }
-    if daemon.mode == Mode::Daemon && daemon.logfile.is_none() {
+    if daemon.mode == RunMode::Daemon && daemon.logfile.is_none() {
         lines.push(("syslog", format!("{} as {}", daemon.log_facility, daemon.log_ident)));
     }
     lines.extend(daemon.status_file.as_deref().map(|path| {
@@ -40,53 +41,53 @@ pub(super) fn daemon(text: &mut String, daemon: &Daemon) {
         lines.push(("onepass", "ends when all is transferred".into()));
     }
     let watch = match daemon.watch {
-        Watch::Auto => "auto",
-        Watch::Inotify => "inotify",
-        Watch::Fanotify => "fanotify",
+        WatchBackend::Auto => "auto",
+        WatchBackend::Inotify => "inotify",
+        WatchBackend::Fanotify => "fanotify",
     };
     lines.push(("watch", watch.into()));
     let mode = match daemon.mode {
-        Mode::Daemon => "a daemon in the background",
-        Mode::Foreground => "stays in the foreground",
+        RunMode::Daemon => "a daemon in the background",
+        RunMode::Foreground => "stays in the foreground",
     };
     section(text, &format!("lsyncd: {mode}"), &lines);
     text.push('\n');
 }
 
-/// One sync, and how it calls rsync.
-pub(super) fn sync(text: &mut String, sync: &Sync) {
+/// Appends one sync and its rsync command lines.
+pub(super) fn sync(text: &mut String, sync: &SyncConfig) {
     let kind = match sync.kind {
-        Kind::Rsync => "default.rsync",
-        Kind::Rsyncssh => "default.rsyncssh",
-        Kind::Direct => "default.direct",
-        Kind::Own => "a script",
+        SyncKind::Rsync => "default.rsync",
+        SyncKind::Rsyncssh => "default.rsyncssh",
+        SyncKind::Direct => "default.direct",
+        SyncKind::Script => "a script",
     };
     let mut lines = vec![("source", format!("{}/", shown(&sync.source).trim_end_matches('/')))];
-    // A script needs none.
+    // A script needs no target.
     if !sync.target.is_empty() {
         lines.push(("target", Escaped(sync.target.as_bytes()).to_string()));
     }
-    if let Some(told) = &sync.script {
-        lines.extend(script(told));
+    if let Some(script_config) = &sync.script {
+        lines.extend(script(script_config));
     } else {
-        lines.push(("delay", delay(sync.pace)));
+        lines.push(("delay", delay(sync.debounce)));
     }
-    if sync.kind != Kind::Own {
+    if sync.kind != SyncKind::Script {
         lines.push(("delete", delete(sync.delete).to_owned()));
-        lines.push(("maxDelete", budgets(sync)));
+        lines.push(("maxDelete", deletion_limits(sync)));
         lines.push(("init", if sync.init { "a full transfer" } else { "none" }.to_owned()));
     }
     lines.extend(source(sync));
-    lines.push(("insist", if sync.insists() { "yes" } else { "no" }.to_owned()));
+    lines.push(("insist", if sync.retries_startup() { "yes" } else { "no" }.to_owned()));
     let limit = sync.batch_size_limit.map(|limit| ("batchSizeLimit", format!("{limit} bytes")));
     lines.extend(limit);
     if sync.max_processes > 1 && sync.script.is_none() {
         lines.push(("maxProcesses", sync.max_processes.to_string()));
     }
-    lines.extend(sync.tunnel.as_ref().map(|plan| ("tunnel", tunnels::described(plan))));
-    lines.extend(sync.hook.as_ref().map(|hook| ("onSynced", described(hook))));
+    lines.extend(sync.tunnel.as_ref().map(|plan| ("tunnel", tunnels::description(plan))));
+    lines.extend(sync.hook.as_ref().map(|hook| ("onSynced", hook_description(hook))));
     lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.to_string())));
-    if sync.codes != ExitCodes::rsync() {
+    if sync.exit_codes != ExitCodes::rsync() {
         lines.push(("exitcodes", "of the configuration".into()));
     }
     let listed = |name: &'static str, texts: &[Vec<u8>]| -> Vec<(&str, String)> {
@@ -94,17 +95,18 @@ pub(super) fn sync(text: &mut String, sync: &Sync) {
     };
     lines.extend(listed("filter", &sync.exclusions.filters));
     lines.extend(listed("exclude", &sync.exclusions.excludes));
-    let own = if sync.script.is_some() && sync.kind != Kind::Own { ", with a script" } else { "" };
-    section(text, &format!("{}: {kind}{own}", sync.name), &lines);
+    let suffix =
+        if sync.script.is_some() && sync.kind != SyncKind::Script { ", with a script" } else { "" };
+    section(text, &format!("{}: {kind}{suffix}", sync.name), &lines);
     if sync.script.is_none() {
-        calls(text, sync);
+        rsync_command_lines(text, sync);
     }
     text.push('\n');
 }
 
-/// How many deletions are carried out at once.
-fn budgets(sync: &Sync) -> String {
-    let of = |budget: MaxDelete| match budget {
+/// Formats the limits of deletions.
+fn deletion_limits(sync: &SyncConfig) -> String {
+    let of = |limit: MaxDelete| match limit {
         MaxDelete::Unlimited => "any number".to_owned(),
         MaxDelete::Share(percent) => format!("{percent}% of the target"),
         MaxDelete::Count(most) => most.to_string(),
@@ -116,8 +118,8 @@ fn budgets(sync: &Sync) -> String {
     )
 }
 
-/// What is said about the source, beside where it is, and about the target.
-fn source(sync: &Sync) -> Vec<(&'static str, String)> {
+/// Lists the settings of the source and of file times that differ from the default.
+fn source(sync: &SyncConfig) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if sync.replaced_source != ReplacedSource::default() {
         lines.push(("replacedSource", sync.replaced_source.name().to_owned()));
@@ -132,14 +134,14 @@ fn source(sync: &Sync) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// What a script is told, and when.
-fn script(script: &Script) -> Vec<(&'static str, String)> {
-    let Script { delay, max_delays, .. } = script;
+/// Lists the settings of a script: its delay, its limits and the events it receives.
+fn script(script: &ScriptConfig) -> Vec<(&'static str, String)> {
+    let ScriptConfig { delay, max_delays, .. } = script;
     let mut lines = vec![("delay", format!("{} s, or {max_delays} events", delay.as_secs_f64()))];
     if script.max_jobs > 1 {
         lines.push(("maxProcesses", script.max_jobs.to_string()));
     }
-    let moves = if script.moves { "are told" } else { "are told as a delete and a create" };
+    let moves = if script.wants_renames { "are told" } else { "are told as a delete and a create" };
     lines.push(("moves", moves.to_owned()));
     if !script.subdirectories {
         lines.push(("subdirs", "nothing is told of what is below the directories".to_owned()));
@@ -147,81 +149,89 @@ fn script(script: &Script) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn described(hook: &Hook) -> String {
+fn hook_description(hook: &Hook) -> String {
     let called = match &hook.call {
         HookCall::Function(_) => "a function".into(),
-        HookCall::Program(program, words) => {
-            words::line(std::iter::once(program).chain(words).map(|word| word.as_bytes()))
+        HookCall::Program(program, args) => {
+            shell_line::join_quoted(std::iter::once(program).chain(args).map(|arg| arg.as_bytes()))
         }
     };
     let then = match hook.on_failure {
         None => "a warning if it fails",
-        Some(AfterHook::Retry) => "again if it fails",
-        Some(AfterHook::Hold) => "nothing more if it fails",
+        Some(HookFailureAction::Retry) => "again if it fails",
+        Some(HookFailureAction::Hold) => "nothing more if it fails",
     };
     format!("{called}, {then}")
 }
 
 fn section(text: &mut String, title: &str, lines: &[(&str, String)]) {
-    // Writing to a text can't fail, here and below.
+    // Writing to a `String` cannot fail, here and below.
     let _ = writeln!(text, "{title}");
     for (name, value) in lines {
         let _ = writeln!(text, "  {name:<8} {value}");
     }
 }
 
-fn calls(text: &mut String, sync: &Sync) {
+fn rsync_command_lines(text: &mut String, sync: &SyncConfig) {
     let Ok(target) = Target::new(sync.target.as_bytes()) else { return };
-    if sync.kind == Kind::Direct {
+    if sync.kind == SyncKind::Direct {
         *text += "  carried out by this program, without others\n";
         return;
     }
     let plan = RsyncPlan::new(sync.rsync.clone(), sync.source.as_os_str().as_bytes(), target);
     let name = |name: &[u8]| -> Vec<TreePath> { TreePath::new(name).into_iter().collect() };
     let (changed, gone) = (name(b"CHANGED"), name(b"GONE"));
-    let mut tell = |what: &str, call: &Call| {
-        let _ = writeln!(text, "  {what}\n    {}", words::of_call(sync.binary.as_bytes(), call));
+    let mut append = |when: &str, call: &CommandLine| {
+        let _ = writeln!(
+            text,
+            "  {when}\n    {}",
+            shell_line::command_line(sync.binary.as_bytes(), call)
+        );
     };
-    let bound = match sync.max_delete {
+    let limit = match sync.max_delete {
         MaxDelete::Unlimited => Deletions::Allowed,
         MaxDelete::Share(_) | MaxDelete::Count(_) => Deletions::AtMost(0),
     };
-    let equal = Equal::Nanoseconds;
+    let equal = QuickCheck::Nanoseconds;
     if sync.init {
-        if sync.modify_window.is_none() && plan.has_to_look_at_times() {
-            let look = plan.look_at_times(&name(b"SOME"), plan.source());
-            tell(
+        if sync.modify_window.is_none() && plan.needs_time_probe() {
+            let probe = plan.probe_times(&name(b"SOME"), plan.source());
+            append(
                 "before the start, to find out whether fractions of seconds are kept there",
-                &look,
+                &probe,
             );
         }
-        tell("at the start", &plan.full(Phase::Startup, bound, equal, &[]));
-        if sync.delete.applies(Phase::Startup) && bound != Deletions::Allowed {
-            let allowed = &plan.full(Phase::Startup, Deletions::AtMost(1), equal, &[]);
-            tell("then, if something (here one entry) has to be deleted, and may be", allowed);
+        append("at the start", &plan.full(TransferPhase::Startup, limit, equal, &[]));
+        if sync.delete.applies(TransferPhase::Startup) && limit != Deletions::Allowed {
+            let with_deletions =
+                &plan.full(TransferPhase::Startup, Deletions::AtMost(1), equal, &[]);
+            append(
+                "then, if something (here one entry) has to be deleted, and may be",
+                with_deletions,
+            );
         }
     }
-    let existing = |call: Call| plan.to_existing(&call).unwrap_or(call);
-    let parts = Parts { entries: &changed, gone: &gone, ..Parts::default() };
-    let list = plan.parts(&parts, Deletions::Allowed, Equal::Never);
-    tell("for what changed or is gone", &existing(list));
-    let parts = Parts { trees: &name(b"NEW"), ..Parts::default() };
-    tell("for new directories", &existing(plan.parts(&parts, bound, Equal::Never)));
-    if sync.delete.applies(Phase::Running) {
-        let what = "for what is gone, where the other side refuses it in that list";
-        let gone: Vec<_> = gone.into_iter().map(|path| (path, Unwanted::Anything)).collect();
-        tell(what, &existing(plan.removal(&gone, Deletions::Allowed)));
+    let existing = |call: CommandLine| plan.requiring_target(&call).unwrap_or(call);
+    let parts = TransferPaths { entries: &changed, missing: &gone, ..TransferPaths::default() };
+    let list = plan.partial(&parts, Deletions::Allowed, QuickCheck::Never);
+    append("for what changed or is gone", &existing(list));
+    let parts = TransferPaths { trees: &name(b"NEW"), ..TransferPaths::default() };
+    append("for new directories", &existing(plan.partial(&parts, limit, QuickCheck::Never)));
+    if sync.delete.applies(TransferPhase::Running) {
+        let when = "for what is gone, where the other side refuses it in that list";
+        let gone: Vec<_> = gone.into_iter().map(|path| (path, UnwantedKind::Any)).collect();
+        append(when, &existing(plan.removal(&gone, Deletions::Allowed)));
     }
 }
 
-fn delay(pace: Pace) -> String {
-    match pace {
-        Pace::Fixed { delay, max_waiting } => {
+fn delay(debounce: Debounce) -> String {
+    match debounce {
+        Debounce::FixedDelay { delay, max_waiting } => {
             format!("{} s, or {max_waiting} changes", delay.as_secs_f64())
         }
-        Pace::Quiet { quiet, ceiling } => {
-            let (quiet, ceiling) = (quiet.as_secs_f64(), ceiling.as_secs_f64());
-            format!("{quiet} s after the last change, at most {ceiling} s")
+        Debounce::Quiet { quiet, max_wait } => {
+            let (quiet, max_wait) = (quiet.as_secs_f64(), max_wait.as_secs_f64());
+            format!("{quiet} s after the last change, at most {max_wait} s")
         }
     }
 }

@@ -1,16 +1,17 @@
-//! `-check`: what a command line or a configuration file would do, in words.
+//! `-check`: validates the configuration and describes what it would do.
 //!
-//! Nothing is started, written or reached, except that rsync is asked for its version, and that
-//! `-try` asks the targets.
+//! Nothing is started or written and no target is contacted, with two exceptions: rsync is asked
+//! for its version, and `-try` contacts the targets.
 
 mod describe;
-mod odd;
-mod options;
+mod duplicate_keys;
+mod lints;
 mod patterns;
 mod programs;
+mod rsync_options;
+pub mod shell_line;
 mod tunnels;
-mod watches;
-mod words;
+mod watch_limit;
 
 use std::{
     fmt::Write as _,
@@ -21,68 +22,69 @@ use std::{
 use mirror_core::path::Escaped;
 
 use crate::{
-    config::{Places, Setup},
-    report::Mode,
+    config::{Config, SyncPositions},
+    report::RunMode,
 };
 
-/// What is to be looked at.
+/// Configuration to check, with its context.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// What would be run.
-    pub setup: &'a Setup,
-    /// The files that were run for it.
+pub struct CheckInput<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Configuration files it was loaded from.
     pub files: &'a [PathBuf],
-    /// The directory from which relative paths count.
-    pub here: &'a Path,
-    /// Where the syncs stand.
-    pub places: &'a Places,
-    /// What was found odd already.
+    /// Directory that relative paths are resolved against.
+    pub start_dir: &'a Path,
+    /// Positions of the syncs in the files.
+    pub positions: &'a SyncPositions,
+    /// Warnings found while loading.
     pub warnings: &'a [String],
-    /// Whether the targets are to be reached.
-    pub reach: bool,
-    /// Whether the file system of a directory can be watched as a whole.
-    pub can_mark: fn(&Path) -> bool,
+    /// True if the targets are to be contacted.
+    pub contact_targets: bool,
+    /// Returns true if the file system of a directory can be watched as a whole.
+    pub can_watch_file_system: fn(&Path) -> bool,
 }
 
-/// What there is to say of a subject.
+/// Result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// What would be done, and what looks wrong.
+pub struct CheckReport {
+    /// Description of the configuration, and the warnings.
     pub text: String,
-    /// How many warnings are in it.
+    /// Number of warnings in the text.
     pub warnings: usize,
-    /// Targets that can't be reached.
+    /// One message for each target that cannot be reached.
     pub errors: Vec<String>,
 }
 
-impl Report {
-    /// Looks at a subject.
+impl CheckReport {
+    /// Checks and describes a configuration.
     #[must_use]
-    pub fn of(subject: Subject<'_>) -> Self {
+    pub fn new(input: CheckInput<'_>) -> Self {
         let mut report = Self::default();
-        describe::daemon(&mut report.text, &subject.setup.daemon);
-        for sync in &subject.setup.syncs {
+        describe::daemon(&mut report.text, &input.config.daemon);
+        for sync in &input.config.syncs {
             describe::sync(&mut report.text, sync);
         }
-        let found = odd::warnings(subject).into_iter().map(|text| subject.places.located(text));
-        for warning in subject.warnings.iter().cloned().chain(found) {
+        let found =
+            lints::warnings(input).into_iter().map(|text| input.positions.with_position(text));
+        for warning in input.warnings.iter().cloned().chain(found) {
             report.warnings += 1;
-            // Writing to a text can't fail.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(report.text, "Warning: {warning}");
         }
-        if subject.reach {
-            let here = match subject.setup.daemon.mode {
-                Mode::Daemon => Path::new("/"),
-                Mode::Foreground => subject.here,
+        if input.contact_targets {
+            let start_dir = match input.config.daemon.mode {
+                RunMode::Daemon => Path::new("/"),
+                RunMode::Foreground => input.start_dir,
             };
-            for sync in &subject.setup.syncs {
+            for sync in &input.config.syncs {
                 if sync.tunnel.is_some() {
                     let target = Escaped(sync.target.as_bytes());
                     let name = &sync.name;
                     let text = format!("{name}: its tunnel is not up, so {target} was not tried");
                     let _ = writeln!(report.text, "{text}");
                 } else {
-                    report.errors.extend(programs::try_target(sync, here).err());
+                    report.errors.extend(programs::try_target(sync, start_dir).err());
                 }
             }
         }
@@ -93,17 +95,16 @@ impl Report {
     }
 }
 
-/// What looks wrong about what is about to be run, as far as it is found without work: the daemon
-/// says it when it starts.
+/// Returns the warnings that are cheap to find. The daemon logs them when it starts.
 #[must_use]
 pub fn warnings_at_start(
-    setup: &Setup,
+    config: &Config,
     files: &[PathBuf],
-    here: &Path,
-    places: &Places,
+    start_dir: &Path,
+    positions: &SyncPositions,
 ) -> Vec<String> {
-    let found = odd::at_start(setup, files, here);
-    found.into_iter().map(|text| places.located(text)).collect()
+    let found = lints::at_start(config, files, start_dir);
+    found.into_iter().map(|text| positions.with_position(text)).collect()
 }
 
 fn shown(path: &Path) -> String {

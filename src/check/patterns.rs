@@ -1,33 +1,35 @@
-//! Patterns that leave nothing out, whatever was meant.
+//! Lints for exclude patterns.
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
 use mirror_core::{
-    filter::{Base, Pattern},
+    filter::{Pattern, PatternRoot},
     path::Escaped,
-    plan::direct::{DirectWords, ExtraRule},
+    plan::direct::{DirectTranslation, ExtraRule},
 };
 
-use crate::config::Sync;
+use crate::config::SyncConfig;
 
-/// What is to be said of the patterns of a sync that can never match.
-pub(super) fn that_never_match(sync: &Sync) -> Vec<String> {
+/// Warns of patterns that can never match.
+pub(super) fn never_matching(sync: &SyncConfig) -> Vec<String> {
     let rules = sync.exclusions.filters.iter().filter_map(|rule| pattern_of_rule(rule));
     let patterns = rules.chain(sync.exclusions.excludes.iter().map(Vec::as_slice));
-    let words = of_words(sync);
-    let patterns = patterns.chain(words.iter().map(|(pattern, _)| pattern.as_slice()));
+    let args = extra_patterns(sync);
+    let patterns = patterns.chain(args.iter().map(|(pattern, _)| pattern.as_slice()));
     let found = patterns.filter_map(|pattern| {
-        let why = why_never(pattern, &sync.source).or_else(|| why_never(pattern, &sync.given))?;
+        let why = never_matches_because(pattern, &sync.source)
+            .or_else(|| never_matches_because(pattern, &sync.source_as_given))?;
         Some(format!("{}: the pattern {} never matches: {why}", sync.name, Escaped(pattern)))
     });
     found.collect()
 }
 
-/// The patterns among the user's own words for rsync, and of which of them `!` is a part.
-fn of_words(sync: &Sync) -> Vec<(Vec<u8>, bool)> {
-    let words = DirectWords::read(&sync.rsync).unwrap_or_default();
+/// Collects the patterns in `rsync._extra`. The flag is true if a leading `!` is part of the
+/// pattern.
+fn extra_patterns(sync: &SyncConfig) -> Vec<(Vec<u8>, bool)> {
+    let args = DirectTranslation::translate(&sync.rsync).unwrap_or_default();
     let mut found = Vec::new();
-    for rule in words.rules {
+    for rule in args.rules {
         match rule {
             ExtraRule::Exclude(pattern) | ExtraRule::Include(pattern) => {
                 found.push((pattern, true));
@@ -45,13 +47,13 @@ fn of_words(sync: &Sync) -> Vec<(Vec<u8>, bool)> {
     found
 }
 
-/// What is to be said of patterns that other programs read otherwise.
-pub(super) fn that_are_misread(sync: &Sync) -> Vec<String> {
-    let words = of_words(sync);
-    let words = words.iter().filter(|(_, is_whole)| *is_whole).map(|(pattern, _)| pattern);
-    let patterns = sync.exclusions.excludes.iter().chain(words);
+/// Warns of patterns with another meaning in other programs.
+pub(super) fn misread(sync: &SyncConfig) -> Vec<String> {
+    let args = extra_patterns(sync);
+    let args = args.iter().filter(|(_, is_whole)| *is_whole).map(|(pattern, _)| pattern);
+    let patterns = sync.exclusions.excludes.iter().chain(args);
     let patterns = patterns.filter_map(|pattern| pattern.strip_prefix(b"!"));
-    let told = patterns.filter(|rest| !rest.is_empty()).map(|rest| {
+    let warnings = patterns.filter(|rest| !rest.is_empty()).map(|rest| {
         let rest = Escaped(rest);
         format!(
             "{}: the pattern !{rest} leaves out the name \"!{rest}\": it brings nothing back, as it \
@@ -59,10 +61,10 @@ pub(super) fn that_are_misread(sync: &Sync) -> Vec<String> {
             sync.name
         )
     });
-    told.collect()
+    warnings.collect()
 }
 
-/// The pattern of a rule that has one and no modifiers: `- *.o`, `+ /x`.
+/// Returns the pattern of a rule without modifiers: `- *.o`, `+ /x`.
 fn pattern_of_rule(rule: &[u8]) -> Option<&[u8]> {
     match rule {
         [b'-' | b'+', b' ' | b'_', pattern @ ..] => Some(pattern),
@@ -70,21 +72,22 @@ fn pattern_of_rule(rule: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn why_never(pattern: &[u8], source: &Path) -> Option<String> {
-    if let Some(below) = below_source(pattern, source) {
+fn never_matches_because(pattern: &[u8], source: &Path) -> Option<String> {
+    if let Some(below) = relative_to_source(pattern, source) {
         return Some(format!("patterns count from the source: write {}", Escaped(&below)));
     }
     if let Some(rest) = pattern.strip_prefix(b"./") {
         return Some(format!("no name is a dot: write /{}", Escaped(rest)));
     }
-    if Pattern::new(pattern, Base::Mirror).is_void() {
+    if Pattern::new(pattern, PatternRoot::Mirror).never_matches() {
         return Some("no path is like that".into());
     }
     None
 }
 
-/// What an absolute path in the source should be, unless the source has that path once more.
-fn below_source(pattern: &[u8], source: &Path) -> Option<Vec<u8>> {
+/// Returns the pattern that was probably meant by an absolute path in the source. `None` if the
+/// source contains that path once more.
+fn relative_to_source(pattern: &[u8], source: &Path) -> Option<Vec<u8>> {
     let below = pattern.strip_prefix(source.as_os_str().as_bytes())?;
     let is_inside = source != Path::new("/") && (below.is_empty() || below.starts_with(b"/"));
     let inside = source.join(OsStr::from_bytes(pattern.strip_prefix(b"/")?));
@@ -100,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_matches_is_told_with_what_was_meant() {
+    fn never_matching_patterns_are_reported_with_a_fix() {
         let source = Path::new("/nonexistent/www");
         for (pattern, why) in [
             ("/nonexistent/www/cache", "patterns count from the source: write /cache"),
@@ -111,12 +114,16 @@ mod tests {
             ("/", "no path is like that"),
             ("[a", "no path is like that"),
         ] {
-            assert_eq!(why_never(pattern.as_bytes(), source).as_deref(), Some(why), "{pattern}");
+            assert_eq!(
+                never_matches_because(pattern.as_bytes(), source).as_deref(),
+                Some(why),
+                "{pattern}"
+            );
         }
     }
 
     #[test]
-    fn what_may_match_is_left_alone() {
+    fn matching_patterns_cause_no_warning() {
         let source = Path::new("/nonexistent/www");
         for pattern in [
             "a",
@@ -131,25 +138,25 @@ mod tests {
             "..a",
             "/*",
         ] {
-            assert_eq!(why_never(pattern.as_bytes(), source), None, "{pattern}");
+            assert_eq!(never_matches_because(pattern.as_bytes(), source), None, "{pattern}");
         }
-        assert_eq!(why_never(b"/usr", Path::new("/")), None);
+        assert_eq!(never_matches_because(b"/usr", Path::new("/")), None);
     }
 
     #[test]
-    fn a_source_that_has_its_own_path_once_more_is_believed() {
-        let place = tempfile::tempdir().unwrap();
-        let source = place.path().canonicalize().unwrap();
+    fn source_that_repeats_its_own_path_causes_no_warning() {
+        let temp_dir = tempfile::tempdir().unwrap();
+        let source = temp_dir.path().canonicalize().unwrap();
         let again = source.join(source.strip_prefix("/").unwrap());
         let pattern = source.join("x");
-        let why = || why_never(pattern.as_os_str().as_bytes(), &source);
+        let why = || never_matches_because(pattern.as_os_str().as_bytes(), &source);
         assert!(why().is_some());
         std::fs::create_dir_all(again).unwrap();
         assert_eq!(why(), None);
     }
 
     #[test]
-    fn rules_have_patterns_too() {
+    fn patterns_of_rules_are_checked() {
         assert_eq!(pattern_of_rule(b"- ./x"), Some(&b"./x"[..]));
         assert_eq!(pattern_of_rule(b"+ y"), Some(&b"y"[..]));
         assert_eq!(pattern_of_rule(b". file"), None);

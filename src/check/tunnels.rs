@@ -1,47 +1,47 @@
-//! What looks wrong with tunnels, and how they are described.
+//! Lints for tunnels, and their description.
 
 use std::os::unix::ffi::OsStrExt;
 
-use mirror_core::{path::Escaped, tunnel::Plan};
+use mirror_core::{path::Escaped, tunnel::TunnelSpec};
 
-use super::words;
-use crate::config::{Setup, Sync};
+use super::shell_line;
+use crate::config::{Config, SyncConfig};
 
-/// How a file may spell what is replaced, and did in an example of old, without effect.
+/// Wrong spellings of placeholders. An old example of the original used them, without effect.
 const NOT_REPLACED: [&[u8]; 2] = [b"${localport}", b"${localhost}"];
 
-/// The name of a port in texts.
+/// Placeholder of the port.
 const PORT: &[u8] = b"^localport";
 
-/// All that looks wrong.
-pub(super) fn odd(setup: &Setup) -> Vec<String> {
-    let mut found: Vec<String> = setup.syncs.iter().flat_map(odd_sync).collect();
-    for plan in &setup.tunnels {
-        let has = |name: &[u8]| plan.command.iter().any(|word| contains(word, name));
-        found.extend(spelled(&has).map(|text| format!("tunnel {}: {text}", plan.name)));
+/// Returns the warnings about tunnels and their use.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut found: Vec<String> = config.syncs.iter().flat_map(sync_warnings).collect();
+    for plan in &config.tunnels {
+        let has = |name: &[u8]| plan.command.iter().any(|arg| contains(arg, name));
+        found.extend(misspelled(&has).map(|text| format!("tunnel {}: {text}", plan.name)));
         if plan.pool && !has(PORT) {
             let text = "a pool whose command has no ^localport: all of its programs are the same";
             found.push(format!("tunnel {}: {text}", plan.name));
         }
-        if !setup.syncs.iter().any(|sync| sync.tunnel.as_ref() == Some(plan)) {
+        if !config.syncs.iter().any(|sync| sync.tunnel.as_ref() == Some(plan)) {
             found.push(format!("tunnel {}: no sync uses it", plan.name));
         }
     }
     found
 }
 
-fn odd_sync(sync: &Sync) -> Vec<String> {
-    let words = || sync.rsync.extra.iter().chain(&sync.rsync.long);
+fn sync_warnings(sync: &SyncConfig) -> Vec<String> {
+    let args = || sync.rsync.extra.iter().chain(&sync.rsync.long);
     let has = |name: &[u8]| {
-        contains(sync.target.as_bytes(), name) || words().any(|word| contains(word, name))
+        contains(sync.target.as_bytes(), name) || args().any(|arg| contains(arg, name))
     };
     let is_pool = sync.tunnel.as_ref().is_some_and(|plan| plan.pool);
     let port = (has(PORT) && !is_pool)
         .then(|| "^localport stands for nothing without a tunnel of the mode \"pool\"".into());
-    spelled(&has).chain(port).map(|text| format!("{}: {text}", sync.name)).collect()
+    misspelled(&has).chain(port).map(|text| format!("{}: {text}", sync.name)).collect()
 }
 
-fn spelled(has: &dyn Fn(&[u8]) -> bool) -> impl Iterator<Item = String> {
+fn misspelled(has: &dyn Fn(&[u8]) -> bool) -> impl Iterator<Item = String> {
     let found: Vec<_> = NOT_REPLACED.into_iter().filter(|name| has(name)).collect();
     found.into_iter().map(|name| {
         let name = String::from_utf8_lossy(name);
@@ -53,13 +53,13 @@ fn contains(text: &[u8], name: &[u8]) -> bool {
     text.windows(name.len()).any(|part| part == name)
 }
 
-/// A tunnel in a line.
-pub(super) fn described(plan: &Plan) -> String {
+/// Describes a tunnel in one line.
+pub(super) fn description(plan: &TunnelSpec) -> String {
     let number = match plan.settings.parallel {
         1 => String::new(),
         many => format!("{many} of "),
     };
-    let command = words::line(plan.command.iter().map(Vec::as_slice));
+    let command = shell_line::join_quoted(plan.command.iter().map(Vec::as_slice));
     format!("{}, {number}{command}", Escaped(plan.name.as_bytes()))
 }
 
@@ -67,37 +67,37 @@ pub(super) fn described(plan: &Plan) -> String {
 mod tests {
     use std::{path::Path, time::Duration};
 
-    use mirror_core::tunnel::Settings;
+    use mirror_core::tunnel::TunnelSettings;
 
     use super::*;
-    use crate::{check::odd::tests::sync, config::Daemon};
+    use crate::{check::lints::tests::sync, config::DaemonConfig};
 
     #[test]
-    fn what_stands_for_nothing_is_told() {
+    fn placeholders_without_effect_cause_warnings() {
         let second = Duration::from_secs(1);
-        let plan = |command: &str, pool| Plan {
+        let plan = |command: &str, pool| TunnelSpec {
             name: "T".into(),
-            command: command.split(' ').map(|word| word.as_bytes().to_vec()).collect(),
+            command: command.split(' ').map(|arg| arg.as_bytes().to_vec()).collect(),
             pool,
-            settings: Settings { parallel: 2, retry: second, ready: second },
+            settings: TunnelSettings { parallel: 2, retry: second, ready: second },
             localhost: b"localhost".to_vec(),
         };
-        let check = |target: &str, tunnel: Option<Plan>, expected: &[&str]| {
+        let check = |target: &str, tunnel: Option<TunnelSpec>, expected: &[&str]| {
             let sync =
-                Sync { tunnel: tunnel.clone(), ..sync(1, Path::new("/nonexistent"), target) };
+                SyncConfig { tunnel: tunnel.clone(), ..sync(1, Path::new("/nonexistent"), target) };
             let tunnels = tunnel.into_iter().collect();
-            let setup = Setup { daemon: Daemon::default(), syncs: vec![sync], tunnels };
-            assert_eq!(odd(&setup), expected, "{target}");
+            let config = Config { daemon: DaemonConfig::default(), syncs: vec![sync], tunnels };
+            assert_eq!(warnings(&config), expected, "{target}");
         };
         check("h::m/", None, &[]);
         check("rsync://^localhost:^localport/m/", Some(plan("ssh ^localport", true)), &[]);
         let nothing = "Sync1: ^localport stands for nothing without a tunnel of the mode \"pool\"";
         check("rsync://h:^localport/m/", Some(plan("ssh", false)), &[nothing]);
         check("rsync://h:^localport/m/", None, &[nothing]);
-        let spelled = "Sync1: ${localport} is not replaced: write ^localport";
+        let misspelled = "Sync1: ${localport} is not replaced: write ^localport";
         let same =
             "tunnel T: a pool whose command has no ^localport: all of its programs are the same";
-        check("rsync://h:${localport}/m/", Some(plan("ssh", true)), &[spelled, same]);
-        assert_eq!(described(&plan("ssh -N", true)), "T, 2 of ssh -N");
+        check("rsync://h:${localport}/m/", Some(plan("ssh", true)), &[misspelled, same]);
+        assert_eq!(description(&plan("ssh -N", true)), "T, 2 of ssh -N");
     }
 }

@@ -1,4 +1,4 @@
-//! When full transfers are to be made: the rules of `crontab`.
+//! Cron rules: the times of full transfers (`crontab`).
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
@@ -8,50 +8,50 @@ use jiff::{
     tz::{AmbiguousOffset, TimeZone},
 };
 
-/// The same date falls on the same day of the week again within this time, whatever the leap years
-/// between do: a rule that names no day in it names none at all.
-const MOST_DAYS: usize = 41 * 366;
+/// Number of days to search for the next match. Within them each date falls on each day of the
+/// week, whatever the leap years between; so a rule that finds no match never matches.
+const SEARCH_DAYS: usize = 41 * 366;
 
-/// A rule: at which times something is due, in local time.
+/// A cron rule in local time.
 ///
-/// It has six fields: second, minute, hour, day of the month, month, day of the week. A time fits
-/// if all of them fit; so the day of the month **and** that of the week.
+/// Its six fields are second, minute, hour, day of the month, month and day of the week. A time
+/// matches if all fields match: the day of the month **and** the day of the week.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct CronRule {
     text: String,
-    second: Set,
-    minute: Set,
-    hour: Set,
-    day: Set,
-    month: Set,
-    weekday: Set,
+    second: FieldSet,
+    minute: FieldSet,
+    hour: FieldSet,
+    day: FieldSet,
+    month: FieldSet,
+    weekday: FieldSet,
 }
 
-/// Small numbers.
+/// Set of numbers below 64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Set(u64);
+struct FieldSet(u64);
 
-impl Set {
+impl FieldSet {
     const fn add(&mut self, number: u8) {
         self.0 |= 1 << number;
     }
 
-    fn has(self, number: i8) -> bool {
+    fn contains(self, number: i8) -> bool {
         u8::try_from(number).is_ok_and(|number| self.0 >> number & 1 == 1)
     }
 
-    /// The first of its numbers that is in `range`.
+    /// Returns the first number of the set that is in `range`.
     fn first(self, mut range: RangeInclusive<i8>) -> Option<i8> {
-        range.find(|&number| self.has(number))
+        range.find(|&number| self.contains(number))
     }
 }
 
-/// What a field is about.
-struct Field {
+/// Name and range of a field.
+struct CronField {
     name: &'static str,
-    least: u8,
-    most: u8,
-    /// Names of the numbers from `least` on.
+    min: u8,
+    max: u8,
+    /// Names of the numbers, beginning with `min`.
     names: &'static [&'static str],
 }
 
@@ -59,98 +59,100 @@ const MONTHS: [&str; 12] =
     ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
-const FIELDS: [Field; 6] = [
-    Field { name: "second", least: 0, most: 59, names: &[] },
-    Field { name: "minute", least: 0, most: 59, names: &[] },
-    Field { name: "hour", least: 0, most: 23, names: &[] },
-    Field { name: "day of month", least: 1, most: 31, names: &[] },
-    Field { name: "month", least: 1, most: 12, names: &MONTHS },
-    // Sunday is 0, and to many people 7.
-    Field { name: "day of week", least: 0, most: 7, names: &WEEKDAYS },
+const FIELDS: [CronField; 6] = [
+    CronField { name: "second", min: 0, max: 59, names: &[] },
+    CronField { name: "minute", min: 0, max: 59, names: &[] },
+    CronField { name: "hour", min: 0, max: 23, names: &[] },
+    CronField { name: "day of month", min: 1, max: 31, names: &[] },
+    CronField { name: "month", min: 1, max: 12, names: &MONTHS },
+    // Sunday is 0 or 7.
+    CronField { name: "day of week", min: 0, max: 7, names: &WEEKDAYS },
 ];
 
-/// Why a text is no rule.
+/// Error in a cron rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadRule {
-    /// It has so many fields.
-    Count(String, usize),
-    /// This part of this field means nothing; it takes numbers from and to these.
-    Part(String, String, &'static str, (u8, u8)),
-    /// There is no such day, such as the 30th of February.
-    Never(String),
+pub enum CronError {
+    /// Wrong number of fields.
+    FieldCount(String, usize),
+    /// Invalid part of a field; the rule, the part, the name of the field and its range.
+    InvalidField(String, String, &'static str, (u8, u8)),
+    /// A date that does not exist, such as the 30th of February.
+    NeverDue(String),
 }
 
-impl fmt::Display for BadRule {
+impl fmt::Display for CronError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Count(rule, count) => write!(
+            Self::FieldCount(rule, count) => write!(
                 f,
                 "crontab rule \"{rule}\" has {count} fields and needs 6: \
                  second minute hour day-of-month month day-of-week"
             ),
-            Self::Part(rule, part, name, (least, most)) => write!(
+            Self::InvalidField(rule, part, name, (min, max)) => write!(
                 f,
                 "crontab rule \"{rule}\": \"{part}\" is no {name}: \
-                 give *, numbers from {least} to {most}, ranges or steps"
+                 give *, numbers from {min} to {max}, ranges or steps"
             ),
-            Self::Never(rule) => write!(f, "crontab rule \"{rule}\" names a day that never comes"),
+            Self::NeverDue(rule) => {
+                write!(f, "crontab rule \"{rule}\" names a day that never comes")
+            }
         }
     }
 }
 
-impl std::error::Error for BadRule {}
+impl std::error::Error for CronError {}
 
-/// The rule in the words of the user.
-impl fmt::Display for Rule {
+/// Prints the rule as the user wrote it.
+impl fmt::Display for CronRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl FromStr for Rule {
-    type Err = BadRule;
+impl FromStr for CronRule {
+    type Err = CronError;
 
-    fn from_str(text: &str) -> Result<Self, BadRule> {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let count = || BadRule::Count(shown(text), words.len());
-        let words: [&str; 6] = words.as_slice().try_into().map_err(|_| count())?;
-        let mut sets = [Set::default(); 6];
-        for ((word, field), set) in words.iter().zip(&FIELDS).zip(&mut sets) {
-            for part in word.split(',') {
+    fn from_str(text: &str) -> Result<Self, CronError> {
+        let fields: Vec<&str> = text.split_whitespace().collect();
+        let count = || CronError::FieldCount(escaped(text), fields.len());
+        let fields: [&str; 6] = fields.as_slice().try_into().map_err(|_| count())?;
+        let mut sets = [FieldSet::default(); 6];
+        for ((field_text, field), set) in fields.iter().zip(&FIELDS).zip(&mut sets) {
+            for part in field_text.split(',') {
                 field.add(part, set).ok_or_else(|| {
-                    let range = (field.least, field.most);
-                    BadRule::Part(shown(text), shown(part), field.name, range)
+                    let range = (field.min, field.max);
+                    CronError::InvalidField(escaped(text), escaped(part), field.name, range)
                 })?;
             }
         }
         let [second, minute, hour, day, month, mut weekday] = sets;
-        if weekday.has(7) {
+        if weekday.contains(7) {
             weekday.add(0);
         }
         let rule = Self { text: text.into(), second, minute, hour, day, month, weekday };
         let some_day = rule.next_civil(civil::datetime(2000, 1, 1, 0, 0, 0, 0));
-        some_day.is_some().then_some(rule).ok_or_else(|| BadRule::Never(shown(text)))
+        some_day.is_some().then_some(rule).ok_or_else(|| CronError::NeverDue(escaped(text)))
     }
 }
 
-/// A text of the user in a message.
-fn shown(text: &str) -> String {
+/// Escapes text of the user for a message.
+fn escaped(text: &str) -> String {
     mirror_core::path::Escaped(text.as_bytes()).to_string()
 }
 
-impl Field {
-    /// Adds what one part of a list means. `None` if it means nothing.
-    fn add(&self, part: &str, set: &mut Set) -> Option<()> {
+impl CronField {
+    /// Adds the numbers of one part of a list. `None` if the part is invalid.
+    fn add(&self, part: &str, set: &mut FieldSet) -> Option<()> {
         let (range, step) = match part.split_once('/') {
             Some((range, step)) => (range, Some(number(step).filter(|&step| step > 0)?)),
             None => (part, None),
         };
         let (from, to) = match range.split_once('-') {
-            _ if range == "*" => (self.least, self.most),
+            _ if range == "*" => (self.min, self.max),
             Some((from, to)) => (self.value(from)?, self.value(to)?),
             None => {
                 let from = self.value(range)?;
-                (from, if step.is_some() { self.most } else { from })
+                (from, if step.is_some() { self.max } else { from })
             }
         };
         if from > to {
@@ -161,26 +163,27 @@ impl Field {
     }
 
     fn value(&self, text: &str) -> Option<u8> {
-        let named = (self.least..).zip(self.names);
+        let named = (self.min..).zip(self.names);
         let named = named.filter(|(_, name)| name.eq_ignore_ascii_case(text));
         let value = named.map(|(value, _)| value).next().or_else(|| number(text))?;
-        (self.least..=self.most).contains(&value).then_some(value)
+        (self.min..=self.max).contains(&value).then_some(value)
     }
 }
 
-/// Digits and nothing else.
+/// Parses a number of digits only.
 fn number(text: &str) -> Option<u8> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-impl Rule {
-    /// The first time after `now`, in the time zone of `now`. `None` at the end of all times only.
+impl CronRule {
+    /// Returns the first match after `now`, in the time zone of `now`. `None` only at the end of
+    /// the calendar.
     ///
-    /// Where clocks are changed: a time that is skipped is due when it is skipped, and one that
-    /// comes twice is due the first time. A rule for every hour goes on as if nothing had happened.
+    /// Daylight saving time: a time that is skipped is due at the moment of the change. A time that
+    /// occurs twice is due the first time only. A rule for every hour is not affected.
     #[must_use]
     pub fn next_after(&self, now: &Zoned) -> Option<Zoned> {
-        if self.hour.first(0..=23) == Some(0) && (0..24).all(|hour| self.hour.has(hour)) {
+        if self.hour.first(0..=23) == Some(0) && (0..24).all(|hour| self.hour.contains(hour)) {
             return self.next_of_every_hour(now);
         }
         let zone = now.time_zone();
@@ -194,7 +197,8 @@ impl Rule {
         }
     }
 
-    /// The clock is followed as it goes, from change to change.
+    /// Finds the next match of a rule for every hour. The local offset is followed from one change
+    /// to the next.
     fn next_of_every_hour(&self, now: &Zoned) -> Option<Zoned> {
         let zone = now.time_zone();
         let mut offset = now.offset();
@@ -208,7 +212,7 @@ impl Rule {
                 Some((change, then)) if change <= next => {
                     at = change;
                     offset = then;
-                    // The moment of the change itself may be one.
+                    // The moment of the change itself may match.
                     let before = change.checked_sub(SignedDuration::from_secs(1)).ok()?;
                     after = offset.to_datetime(before);
                 }
@@ -217,14 +221,14 @@ impl Rule {
         }
     }
 
-    /// The first time after `after` that fits, wherever that may be.
+    /// Returns the first matching date and time after `after`, regardless of the time zone.
     fn next_civil(&self, after: DateTime) -> Option<DateTime> {
         let second = SignedDuration::from_secs(1);
         let whole = after.with().subsec_nanosecond(0).build().ok()?;
         let from = whole.checked_add(second).ok()?;
         let mut start = from.time();
-        for date in from.date().series(jiff::Span::new().days(1)).take(MOST_DAYS) {
-            if self.fits(date)
+        for date in from.date().series(jiff::Span::new().days(1)).take(SEARCH_DAYS) {
+            if self.matches_date(date)
                 && let Some(time) = self.next_time(start)
             {
                 return Some(date.to_datetime(time));
@@ -234,13 +238,13 @@ impl Rule {
         None
     }
 
-    fn fits(&self, date: Date) -> bool {
-        self.month.has(date.month())
-            && self.day.has(date.day())
-            && self.weekday.has(date.weekday().to_sunday_zero_offset())
+    fn matches_date(&self, date: Date) -> bool {
+        self.month.contains(date.month())
+            && self.day.contains(date.day())
+            && self.weekday.contains(date.weekday().to_sunday_zero_offset())
     }
 
-    /// The first time of a day that fits and is not before `from`.
+    /// Returns the first matching time of a day that is not before `from`.
     fn next_time(&self, from: Time) -> Option<Time> {
         let mut hour = from.hour();
         let mut minute = from.minute();
@@ -268,13 +272,14 @@ impl Rule {
     }
 }
 
-/// The first moment at which clocks show this time; where they skip it, when they do.
+/// Returns the first moment with this local time. If the local time is skipped, returns the moment
+/// of the change.
 fn first_instant(zone: &TimeZone, civil: DateTime) -> Option<Zoned> {
     let instant = zone.to_ambiguous_zoned(civil);
     if !matches!(instant.offset(), AmbiguousOffset::Gap { .. }) {
         return instant.earlier().ok();
     }
-    // That is before the change, by at most as much as is skipped.
+    // This is before the change, by at most the skipped interval.
     let before = instant.earlier().ok()?;
     let change = zone.following(before.timestamp()).next()?;
     Some(change.timestamp().to_zoned(zone.clone()))
@@ -284,8 +289,8 @@ fn first_instant(zone: &TimeZone, civil: DateTime) -> Option<Zoned> {
 mod tests {
     use super::*;
 
-    /// Eastern time of North America: clocks skip 2:00 to 3:00 on 2026-03-08, and show 1:00 to
-    /// 2:00 twice on 2026-11-01.
+    /// Eastern time of North America: clocks skip 2:00 to 3:00 on 2026-03-08, and show 1:00 to 2:00
+    /// twice on 2026-11-01.
     fn eastern() -> TimeZone {
         TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap()
     }
@@ -294,9 +299,9 @@ mod tests {
         text.parse::<DateTime>().unwrap().to_zoned(eastern()).unwrap()
     }
 
-    /// The next times after `now`, with their offsets.
+    /// Returns the next matches after `now`, with their offsets.
     fn next(rule: &str, now: &str, count: usize) -> Vec<String> {
-        let rule: Rule = rule.parse().unwrap();
+        let rule: CronRule = rule.parse().unwrap();
         let mut times = Vec::new();
         let mut now = at(now);
         for _ in 0..count {
@@ -307,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn all_fields_have_to_fit() {
+    fn all_fields_must_match() {
         for (rule, now, then) in [
             ("* * * * * *", "2026-05-01 10:00:00.5", "2026-05-01T10:00:01 -04"),
             ("0 0 3 * * *", "2026-05-01 03:00:00", "2026-05-02T03:00:00 -04"),
@@ -319,7 +324,7 @@ mod tests {
             ("0 0 0 * JAN,jul SUN", "2026-05-01 01:00:00", "2026-07-05T00:00:00 -04"),
             ("0 0 0 * * 7", "2026-05-01 01:00:00", "2026-05-03T00:00:00 -04"),
             ("0 0 0 * * MON-WED", "2026-05-06 01:00:00", "2026-05-11T00:00:00 -04"),
-            // A Friday the 13th, and the next Monday that is the 29th of a February.
+            // The next Friday the 13th, and the next February 29th that is a Monday.
             ("0 0 0 13 * FRI", "2026-05-01 01:00:00", "2026-11-13T00:00:00 -05"),
             ("0 0 0 29 FEB 1", "2026-05-01 01:00:00", "2044-02-29T00:00:00 -05"),
             ("0 0 0 31 * *", "2026-05-31 00:00:00", "2026-07-31T00:00:00 -04"),
@@ -329,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_clocks_skip_is_due_once_when_they_do() {
+    fn skipped_local_time_is_due_at_the_change() {
         let days =
             ["2026-03-07T02:30:00 -05", "2026-03-08T03:00:00 -04", "2026-03-09T02:30:00 -04"];
         assert_eq!(next("0 30 2 * * *", "2026-03-07 00:00:00", 3), days);
@@ -338,12 +343,12 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_comes_twice_is_due_the_first_time() {
+    fn repeated_local_time_is_due_once() {
         let days =
             ["2026-10-31T01:30:00 -04", "2026-11-01T01:30:00 -04", "2026-11-02T01:30:00 -05"];
         assert_eq!(next("0 30 1 * * *", "2026-10-31 00:00:00", 3), days);
-        // Also for somebody who looks when it comes again.
-        let rule: Rule = "0 30 1 * * *".parse().unwrap();
+        // Nor is it due if `now` lies in the second occurrence.
+        let rule: CronRule = "0 30 1 * * *".parse().unwrap();
         let second = at("2026-11-01 01:10:00").checked_add(SignedDuration::from_hours(1)).unwrap();
         assert_eq!(second.datetime().to_string(), "2026-11-01T01:10:00");
         let then = rule.next_after(&second).unwrap();
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_every_hour_does_not_pause() {
+    fn hourly_rule_is_unaffected_by_dst() {
         let rule = "0 */30 * * * *";
         let spring =
             ["2026-03-08T01:30:00 -05", "2026-03-08T03:00:00 -04", "2026-03-08T03:30:00 -04"];
@@ -366,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_told() {
+    fn invalid_rules_are_reported() {
         for (rule, why) in [
             ("* * * * *", "has 5 fields and needs 6"),
             ("60 * * * * *", "\"60\" is no second: give *, numbers from 0 to 59"),
@@ -380,13 +385,13 @@ mod tests {
             ("+1 * * * * *", "\"+1\" is no second"),
             ("* * * 30 FEB *", "names a day that never comes"),
         ] {
-            let error = rule.parse::<Rule>().unwrap_err().to_string();
+            let error = rule.parse::<CronRule>().unwrap_err().to_string();
             assert!(error.contains(why), "{rule}: {error}");
         }
     }
 
     #[test]
-    fn a_rule_is_shown_as_it_was_given() {
-        assert_eq!("0  0 3 * * *".parse::<Rule>().unwrap().to_string(), "0  0 3 * * *");
+    fn rule_is_displayed_as_written() {
+        assert_eq!("0  0 3 * * *".parse::<CronRule>().unwrap().to_string(), "0  0 3 * * *");
     }
 }

@@ -1,13 +1,13 @@
-//! What the daemon is to do, whoever said it: the command line or a configuration file.
+//! The configuration, independent of its source: the command line or a configuration file.
 //!
-//! All of it is checked and looked up: what is in a [`Setup`] can be run. Two setups can be compared,
-//! so that a reload touches only what changed.
+//! A [`Config`] is validated and resolved, and can be run. Two configurations can be compared, so
+//! that a reload touches only what changed.
 
 pub mod cron;
-pub mod place;
-mod places;
+mod positions;
 mod source;
-mod target;
+mod target_check;
+pub mod target_path;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -18,94 +18,94 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
+    fs_event::WriteDetection,
     guard::{MaxDelete, ReplacedSource},
-    job::AfterHook,
-    mirror::scripted::Reset,
-    notice::Writes,
+    job::HookFailureAction,
+    mirror::scripted::RestartMode,
     plan::{
         direct::DirectOptions,
         exit::ExitCodes,
         options::{DeletePolicy, RsyncOptions},
     },
-    queue::{OpenWait, Pace},
+    queue::{Debounce, OpenWait},
     tunnel,
 };
 
-use crate::report::Mode;
+use crate::report::RunMode;
 
-pub use places::Places;
-pub use source::{BadSource, awaited_source, canonical_source};
-pub use target::{Base, check_target};
+pub use positions::SyncPositions;
+pub use source::{SourceError, awaited_source, canonical_source};
+pub use target_check::{TargetBase, check_target};
 
-/// Where no delay was given: a change goes out once nothing new came for `quiet`, and at the
-/// latest after `ceiling`. See `docs/decisions/0004-pace.md`.
-pub const PACE: Pace =
-    Pace::Quiet { quiet: Duration::from_millis(100), ceiling: Duration::from_secs(1) };
+/// Debounce of a sync without a delay: changes are sent once no new one came for `quiet`, and at
+/// the latest after `max_wait`. See `docs/decisions/0004-debounce.md`.
+pub const DEFAULT_DEBOUNCE: Debounce =
+    Debounce::Quiet { quiet: Duration::from_millis(100), max_wait: Duration::from_secs(1) };
 
-/// With so many changes waiting, all of them go out, whatever delay was given: `maxDelays`.
-pub const MOST_WAITING: usize = 1000;
+/// Number of pending changes that are sent regardless of the delay: the default of `maxDelays`.
+pub const DEFAULT_MAX_DELAYS: usize = 1000;
 
-/// The longest delay that is told apart from for ever: about a hundred years.
-pub const LONGEST_DELAY: Duration = Duration::from_hours(100 * 365 * 24);
+/// Longest delay: about a hundred years. Longer ones are shortened to it.
+pub const MAX_DELAY: Duration = Duration::from_hours(100 * 365 * 24);
 
-/// A delay of so many seconds, which are not negative. What is too long for a duration, even
-/// infinite, is the longest.
+/// Converts a delay in seconds, which must not be negative. Values that are too large, even
+/// infinity, become [`MAX_DELAY`].
 #[must_use]
-pub fn delay(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY))
+pub fn delay_from_secs(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(MAX_DELAY, |delay| delay.min(MAX_DELAY))
 }
 
-/// The absolute path that somebody in the directory `here` means. An empty one stays so, and can't
-/// be opened.
+/// Resolves `path` against the directory `start_dir`. An empty path stays empty, and cannot be
+/// opened.
 #[must_use]
-pub fn absolute(here: &Path, path: &OsStr) -> PathBuf {
-    if path.is_empty() { PathBuf::new() } else { here.join(path) }
+pub fn absolute(start_dir: &Path, path: &OsStr) -> PathBuf {
+    if path.is_empty() { PathBuf::new() } else { start_dir.join(path) }
 }
 
-/// What is to be run.
+/// A complete configuration.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Setup {
-    /// What holds for the whole process.
-    pub daemon: Daemon,
-    /// In the order in which they were given, at least one.
-    pub syncs: Vec<Sync>,
-    /// The tunnels that are kept standing, whoever uses them.
-    pub tunnels: Vec<tunnel::Plan>,
+pub struct Config {
+    /// Settings of the whole process.
+    pub daemon: DaemonConfig,
+    /// Syncs in the order of their declaration; at least one.
+    pub syncs: Vec<SyncConfig>,
+    /// Tunnels to keep up. Several syncs may share one.
+    pub tunnels: Vec<tunnel::TunnelSpec>,
 }
 
-/// What holds for the whole process: `settings{}` and the options of the command line.
+/// Settings of the whole process: `settings{}` and the options of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Daemon {
-    /// Whether to detach.
-    pub mode: Mode,
-    /// Absolute.
+pub struct DaemonConfig {
+    /// Detached or in the foreground.
+    pub mode: RunMode,
+    /// Absolute path of the log file.
     pub logfile: Option<PathBuf>,
-    /// Absolute.
+    /// Absolute path of the pid file.
     pub pidfile: Option<PathBuf>,
-    /// Absolute.
+    /// Absolute path of the status file.
     pub status_file: Option<PathBuf>,
-    /// The time between two writes of the status file while something happens.
+    /// Interval between two writes of the status file while something happens.
     pub status_interval: Duration,
-    /// The facility for the system's log, one of those that `report` knows.
+    /// Syslog facility, one of those that `report` knows.
     pub log_facility: String,
-    /// The name in the system's log.
+    /// Syslog identity.
     pub log_ident: String,
-    /// Whether to end after the startup of all syncs.
+    /// True to exit after the startup of all syncs.
     pub onepass: bool,
-    /// The most jobs at once, of all syncs together.
+    /// Maximum number of concurrent jobs of all syncs.
     pub max_processes: Option<usize>,
-    /// How changes are noticed.
-    pub watch: Watch,
-    /// Which events of a file tell scripts that its content changed.
-    pub writes: Writes,
-    /// Whether all syncs to one host share a connection.
+    /// Watch backend.
+    pub watch: WatchBackend,
+    /// Events that scripts get as a change of a file's content.
+    pub writes: WriteDetection,
+    /// True if all syncs to one host share an ssh connection.
     pub share_connections: bool,
 }
 
-impl Default for Daemon {
+impl Default for DaemonConfig {
     fn default() -> Self {
         Self {
-            mode: Mode::Daemon,
+            mode: RunMode::Daemon,
             logfile: None,
             pidfile: None,
             status_file: None,
@@ -114,134 +114,131 @@ impl Default for Daemon {
             log_ident: "lsyncd".into(),
             onepass: false,
             max_processes: None,
-            watch: Watch::Auto,
-            writes: Writes::default(),
+            watch: WatchBackend::Auto,
+            writes: WriteDetection::default(),
             share_connections: true,
         }
     }
 }
 
-/// What the command line says, and what comes before what a configuration file says.
+/// Options of the command line that take precedence over a configuration file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
-    /// Seconds, for every sync.
+    /// Delay in seconds, for every sync.
     pub delay: Option<f64>,
-    /// The most unseen deletions, for every sync.
+    /// Limit of unseen deletions, for every sync.
     pub max_delete: Option<MaxDelete>,
-    /// Whether a failed startup is to be tried again; see [`Sync::insists`].
+    /// True to retry a failed startup; see [`SyncConfig::retries_startup`].
     pub insist: bool,
-    /// Whether to stay in the foreground.
+    /// True to stay in the foreground.
     pub nodaemon: bool,
-    /// Whether to end after the startup of all syncs.
+    /// True to exit after the startup of all syncs.
     pub onepass: bool,
-    /// Absolute.
+    /// Absolute path of the log file.
     pub logfile: Option<PathBuf>,
-    /// Absolute.
+    /// Absolute path of the pid file.
     pub pidfile: Option<PathBuf>,
-    /// How changes are noticed.
-    pub watch: Option<Watch>,
+    /// Watch backend.
+    pub watch: Option<WatchBackend>,
 }
 
-/// How changes are noticed.
+/// Choice of the watch backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Watch {
-    /// Whatever is best for a source.
+pub enum WatchBackend {
+    /// The best backend that is available for a source.
     #[default]
     Auto,
-    /// One watch for each directory.
+    /// One watch per directory.
     Inotify,
     /// One mark for a whole file system.
     Fanotify,
 }
 
-/// One sync.
+/// Configuration of a sync.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration")]
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sync {
-    /// Its name in the status and in messages: `Sync1` for the first.
+pub struct SyncConfig {
+    /// Name in the status and in messages. `Sync1` by default for the first sync.
     pub name: String,
-    /// Who carries it out.
-    pub kind: Kind,
-    /// A canonical path of a directory, without a slash at the end unless it is the root.
+    /// Means of transfer.
+    pub kind: SyncKind,
+    /// Canonical path of the source directory, without a trailing slash unless it is the root.
     pub source: PathBuf,
-    /// The same directory as the user named it: absolute, and maybe by way of symbolic links.
-    pub given: PathBuf,
-    /// For rsync a target in rsync's syntax; for direct a path. As it was given, with a slash at
-    /// the end unless it ends in `:`. A relative one is resolved where it is used: a daemon works
-    /// in `/`.
+    /// Source as the user spelled it, made absolute. It may contain symbolic links.
+    pub source_as_given: PathBuf,
+    /// Target in rsync's syntax; for direct a path. It is spelled as in the configuration, with a
+    /// trailing slash unless it ends in `:`. A relative target is resolved where it is used: a
+    /// daemon works in `/`.
     ///
-    /// **Invariants.** It is not empty. A local one is neither the root of this machine nor the
-    /// source, and neither lies in the other.
+    /// **Invariants.** It is not empty. A local target is neither the root of this machine nor the
+    /// source, and neither lies in the other, unless the filter excludes the target in the source.
     pub target: OsString,
-    /// When changes go out.
-    pub pace: Pace,
-    /// How long a file that is being written is left alone.
+    /// Delay and grouping of changes.
+    pub debounce: Debounce,
+    /// Time for which an open file is held back.
     pub open_wait: OpenWait,
-    /// Whether a failed startup is tried again.
+    /// True to retry a failed startup.
     pub insist: bool,
-    /// Whether it begins with a full transfer: `init`.
+    /// True to start with a full transfer: `init`.
     pub init: bool,
-    /// When what the source does not have is deleted.
+    /// Policy for deleting files that the source does not have.
     pub delete: DeletePolicy,
-    /// The most deletions that are carried out though nobody saw them happen.
+    /// Limit of deletions that were not seen as events.
     pub max_delete: MaxDelete,
-    /// The most deletions that are carried out of those that were seen to happen.
+    /// Limit of deletions that were seen as events.
     pub max_delete_seen: MaxDelete,
-    /// What to do when another file system stands where the source was.
+    /// Reaction when another file system is mounted in place of the source.
     pub replaced_source: ReplacedSource,
-    /// A name that has to be in the source itself, or the sync waits. It is one name, neither
-    /// empty nor `.` nor `..`.
+    /// File name that must exist in the source; the sync waits for it. It is a single name, not
+    /// empty and neither `.` nor `..`.
     pub marker: Option<OsString>,
-    /// By how much times of files may differ and still count as equal. `None`: what the target
-    /// keeps is found out.
+    /// Difference of modification times that counts as equal. `None`: detected from the target.
     pub modify_window: Option<Duration>,
-    /// Whether each file and its directory are synced. Only for direct.
+    /// True to sync each file and its directory to disk. Only for direct.
     pub durable: bool,
-    /// What the words for rsync say to the copier in this process. Its rules are in `filter`.
+    /// Options of direct, derived from the rsync options. Its rules are part of `filter`.
     pub direct: DirectOptions,
-    /// Whether what is renamed in the source may be renamed at the target, where that can be done:
-    /// `onMove`.
-    pub moves: bool,
-    /// What is left out, compiled from `exclusions`.
+    /// True to perform renames on the target where possible: `onMove`.
+    pub renames: bool,
+    /// Filter, compiled from `exclusions`.
     pub filter: Arc<Filter>,
-    /// What is left out, in the words of the user.
+    /// Filter rules and excludes as the user wrote them.
     pub exclusions: Exclusions,
-    /// How rsync is called. Its `delete` and `rules` say the same as those here.
+    /// Options of rsync. `delete` and `rules` agree with the fields of this struct.
     pub rsync: RsyncOptions,
-    /// The program rsync, looked up in `PATH` if it has no slash.
+    /// Program to run as rsync; looked up in `PATH` if it has no slash.
     pub binary: OsString,
-    /// What its exit codes mean.
-    pub codes: ExitCodes,
-    /// What the user says that the exit codes of an ssh mean that renames something.
-    pub ssh_codes: ExitCodes,
-    /// Files of more bytes are transferred each by a call of its own: beside the others where more
-    /// than one transfer runs at once, else after them.
+    /// Meaning of the exit codes of rsync.
+    pub exit_codes: ExitCodes,
+    /// User-defined meaning of the exit codes of the ssh that performs renames.
+    pub ssh_exit_codes: ExitCodes,
+    /// Files with more bytes are transferred one by one: concurrently if `max_processes` allows it,
+    /// else after the others.
     pub batch_size_limit: Option<u64>,
-    /// How many transfers run at once, at least one. A direct sync uses several threads anyway, and
-    /// has one.
+    /// Maximum number of concurrent transfers, at least one. A direct sync has one, which uses
+    /// several threads.
     pub max_processes: usize,
-    /// When a full transfer is made, in local time.
-    pub crontab: Vec<cron::Rule>,
-    /// What is done when a batch is on the target.
+    /// Schedule of full transfers, in local time.
+    pub crontab: Vec<cron::CronRule>,
+    /// Command or function to run when a batch is on the target.
     pub hook: Option<Hook>,
-    /// What the target is reached through.
-    pub tunnel: Option<tunnel::Plan>,
-    /// The script to which its changes are told. It has the same settings then, as far as its
-    /// functions use what we do with a target.
-    pub script: Option<Script>,
+    /// Tunnel to the target.
+    pub tunnel: Option<tunnel::TunnelSpec>,
+    /// Script that gets the events. Its built-in functions use the other settings of the sync.
+    pub script: Option<ScriptConfig>,
 }
 
-impl Sync {
-    /// A sync of which nothing more is said. The source has no link in it, and is what was given.
+impl SyncConfig {
+    /// Creates a sync with default settings. `source` must be free of symbolic links.
     #[must_use]
-    pub fn new(name: String, kind: Kind, source: PathBuf, target: OsString) -> Self {
+    pub fn new(name: String, kind: SyncKind, source: PathBuf, target: OsString) -> Self {
         Self {
             name,
             kind,
-            given: source.clone(),
+            source_as_given: source.clone(),
             source,
             target,
-            pace: PACE,
+            debounce: DEFAULT_DEBOUNCE,
             open_wait: OpenWait::default(),
             insist: false,
             init: true,
@@ -253,13 +250,13 @@ impl Sync {
             modify_window: None,
             durable: false,
             direct: DirectOptions::default(),
-            moves: true,
+            renames: true,
             filter: Arc::default(),
             exclusions: Exclusions::default(),
             rsync: RsyncOptions::default(),
             binary: "rsync".into(),
-            codes: ExitCodes::rsync(),
-            ssh_codes: ExitCodes::rsync(),
+            exit_codes: ExitCodes::rsync(),
+            ssh_exit_codes: ExitCodes::rsync(),
             batch_size_limit: None,
             max_processes: 1,
             crontab: Vec::new(),
@@ -269,13 +266,13 @@ impl Sync {
         }
     }
 
-    /// Whether a failed startup is tried again: a tunnel that breaks is no reason to end.
+    /// Returns true if a failed startup is retried. A broken tunnel is no reason to exit.
     #[must_use]
-    pub const fn insists(&self) -> bool {
+    pub const fn retries_startup(&self) -> bool {
         self.insist || self.tunnel.is_some()
     }
 
-    /// Whether functions of a file are called for it.
+    /// Returns true if functions of the configuration file are called for this sync.
     #[must_use]
     pub fn has_script(&self) -> bool {
         let calls = |hook: &Hook| matches!(hook.call, HookCall::Function(_));
@@ -283,65 +280,65 @@ impl Sync {
     }
 }
 
-/// What has to be known of a script beforehand.
+/// Settings of a script that the engine needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Script {
-    /// The number of the sync in its file, from 1 on.
+pub struct ScriptConfig {
+    /// Number of the sync in its file, from 1.
     pub number: usize,
-    /// How old an event becomes before it is due.
+    /// Age at which an event is due.
     pub delay: Duration,
-    /// With so many events all are due at once.
+    /// Number of pending events at which all of them are due.
     pub max_delays: usize,
-    /// The most children at once.
+    /// Maximum number of concurrent child processes.
     pub max_jobs: usize,
-    /// Whether it wants to be told of moves.
-    pub moves: bool,
-    /// Whether it has a function for full transfers.
-    pub full: bool,
-    /// What becomes of what waits when it begins anew.
-    pub anew: Reset,
-    /// Whether it wants to be told of what is below the directories of its source.
+    /// True to deliver moves as single events.
+    pub wants_renames: bool,
+    /// True if the script has a function for full transfers.
+    pub has_full: bool,
+    /// Treatment of pending events when the script is restarted.
+    pub restart_mode: RestartMode,
+    /// True to deliver events below the subdirectories of the source.
     pub subdirectories: bool,
-    /// Which events of a file tell it that the content changed.
-    pub writes: Writes,
+    /// Events that count as a change of a file's content.
+    pub writes: WriteDetection,
 }
 
-/// What is done when a batch is on the target: `onSynced`.
+/// Hook that runs when a batch is on the target: `onSynced`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// What is called.
+    /// Program or function to call.
     pub call: HookCall,
-    /// What follows if it fails. `None`: nothing but a warning.
-    pub on_failure: Option<AfterHook>,
+    /// Reaction to a failure. `None`: a warning only.
+    pub on_failure: Option<HookFailureAction>,
 }
 
-/// What is called when a batch is on the target.
+/// Program or function of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookCall {
-    /// A program with its words, looked up in `PATH` if it has no slash.
+    /// Program with its arguments; looked up in `PATH` if it has no slash.
     Program(OsString, Vec<OsString>),
-    /// A function of the script of the sync of this number.
+    /// Function of the script of the sync with this number.
     Function(usize),
 }
 
-/// Who carries out a sync.
+/// Means of transfer of a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The program rsync.
+pub enum SyncKind {
+    /// rsync, to any target that rsync supports.
     Rsync,
-    /// The program rsync, to a directory behind ssh.
+    /// rsync, to a directory reached by ssh.
     Rsyncssh,
-    /// The copier in this process.
+    /// The built-in copier.
     Direct,
-    /// Nobody but its script.
-    Own,
+    /// Only the functions of a script.
+    Script,
 }
 
-/// What is left out of a sync, in the words of the user, as the status shows it.
+/// Exclusions of a sync as the user wrote them, for the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exclusions {
-    /// Rules such as `- *.tmp`: they come first.
+    /// Rules such as `- *.tmp`. They precede the excludes.
     pub filters: Vec<Vec<u8>>,
-    /// Patterns.
+    /// Exclude patterns.
     pub excludes: Vec<Vec<u8>>,
 }

@@ -1,4 +1,4 @@
-//! Which directory a source is.
+//! Resolution of source directories.
 
 use std::{
     ffi::OsStr,
@@ -9,40 +9,40 @@ use std::{
 
 use mirror_core::path::Escaped;
 
-/// A source can't be used, for these reasons: lines for people, in the words of the original.
+/// Error of a source directory: lines for people, in the words of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadSource(pub Vec<String>);
+pub struct SourceError(pub Vec<String>);
 
-/// The canonical path of the directory `source`, as somebody in the directory `here` means it.
+/// Resolves the directory `source`, relative to `start_dir`, to a canonical path.
 ///
 /// # Errors
 ///
-/// If it is not there, can't be reached, or is no directory.
-pub fn canonical_source(here: &Path, source: &OsStr) -> Result<PathBuf, BadSource> {
+/// If it does not exist, cannot be reached or is no directory.
+pub fn canonical_source(start_dir: &Path, source: &OsStr) -> Result<PathBuf, SourceError> {
     let named = Escaped(source.as_bytes());
-    let refused =
-        |why: String| BadSource(vec![why, format!("Cannot access source directory: {named}")]);
-    // `join` would make the directory itself of an empty word.
+    let error =
+        |why: String| SourceError(vec![why, format!("Cannot access source directory: {named}")]);
+    // `join` would turn an empty path into the directory itself.
     let found = if source.is_empty() {
         Err(io::ErrorKind::NotFound.into())
     } else {
-        fs::canonicalize(here.join(source))
+        fs::canonicalize(start_dir.join(source))
     };
-    let found =
-        found.map_err(|_| refused(format!("failure getting absolute path of [{named}]")))?;
+    let found = found.map_err(|_| error(format!("failure getting absolute path of [{named}]")))?;
     if found.is_dir() {
         return Ok(found);
     }
-    Err(refused(format!("cannot get absolute path of dir '{named}': is not a directory")))
+    Err(error(format!("cannot get absolute path of dir '{named}': is not a directory")))
 }
 
-/// Where the source of somebody in the directory `here` will be, if it is only not there yet.
+/// Returns the path of a source that does not exist yet. `None` if it exists or cannot be
+/// determined.
 #[must_use]
-pub fn awaited_source(here: &Path, source: &OsStr) -> Option<PathBuf> {
+pub fn awaited_source(start_dir: &Path, source: &OsStr) -> Option<PathBuf> {
     if source.is_empty() {
         return None;
     }
-    let path = here.join(source);
+    let path = start_dir.join(source);
     let mut above = path.as_path();
     let mut missing = Vec::new();
     loop {
@@ -53,7 +53,7 @@ pub fn awaited_source(here: &Path, source: &OsStr) -> Option<PathBuf> {
                     .then(|| missing.iter().rev().fold(found, |at, name| at.join(name)));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // What lies above a name that is not there, nobody knows: `..` has no such name.
+                // The parent of `..` below a missing directory is unknown.
                 missing.push(above.file_name()?);
                 above = above.parent()?;
             }
@@ -67,9 +67,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_there_yet_is_awaited_where_it_will_be() {
-        let place = tempfile::tempdir().unwrap();
-        let top = place.path().canonicalize().unwrap();
+    fn missing_source_resolves_to_its_future_path() {
+        let temp_dir = tempfile::tempdir().unwrap();
+        let top = temp_dir.path().canonicalize().unwrap();
         fs::create_dir(top.join("real")).unwrap();
         fs::write(top.join("file"), "").unwrap();
         std::os::unix::fs::symlink("real", top.join("link")).unwrap();

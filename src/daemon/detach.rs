@@ -1,4 +1,4 @@
-//! Leaving the terminal.
+//! Detaching from the controlling terminal.
 
 use std::{env, fs::File, io};
 
@@ -9,11 +9,11 @@ use rustix::{
 
 use crate::report::Log;
 
-/// Gets a session of its own, works in `/`, so that no file system is kept from being unmounted,
-/// and lets go of the terminal.
+/// Starts a new session, changes to `/` so that no file system is kept from being unmounted, and
+/// redirects the standard streams to `/dev/null`.
 ///
-/// The standard streams are always there, so that no file can get one of their numbers: the
-/// runtime opens those that were closed at the start.
+/// The standard streams are always open, so no other file can get one of their numbers: the Rust
+/// runtime opens those that were closed at startup.
 pub(super) fn leave_session(log: &Log) -> io::Result<()> {
     setsid()?;
     env::set_current_dir("/")?;

@@ -1,4 +1,4 @@
-//! The pidfile, which keeps a second daemon out.
+//! The pidfile, which prevents a second daemon from starting.
 
 use std::{
     error::Error,
@@ -11,57 +11,56 @@ use std::{
     process,
 };
 
-use mirror_platform::{lock::lock_whole_file, own};
+use mirror_platform::{lock::lock_whole_file, own_files};
 use rustix::fs::OFlags;
 
-use super::shown;
+use super::display_path;
 
-/// A locked file, to hold the number of this process. It is removed when dropped, unless another file
-/// has its name by then.
+/// Locked pidfile with the PID of this process. It is removed on drop, unless another file has
+/// taken over its path.
 #[derive(Debug)]
 pub struct Pidfile {
     path: PathBuf,
     file: File,
 }
 
-/// Why there is no pidfile. The texts are the original's, which has no reason; ours has it where the
-/// system has none.
+/// Error of creating or writing the pidfile. The texts are those of the original, which give no
+/// reason; ours adds the reason where the system reports no error number.
 #[derive(Debug)]
 pub struct PidfileError {
     path: PathBuf,
-    step: Step,
+    step: PidfileStep,
     source: io::Error,
 }
 
-/// What could not be done.
+/// Step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum PidfileStep {
     Create,
     Lock,
     Write,
 }
 
 impl Pidfile {
-    /// Makes the file at an absolute path, or takes over one that nobody holds.
+    /// Creates the file at an absolute path, or takes over one that no process has locked.
     ///
     /// # Errors
     ///
-    /// If it can't be opened, or another daemon holds it.
+    /// If it can't be opened, or another daemon holds the lock.
     pub fn create(path: &Path) -> Result<Self, PidfileError> {
         let failed = |step| move |source| PidfileError { path: path.to_owned(), step, source };
         let file = loop {
-            let file = own::open(path, OFlags::RDWR).map_err(failed(Step::Create))?;
-            lock_whole_file(&file).map_err(failed(Step::Lock))?;
-            // Who held it may have removed it between the two steps.
-            if has_name(&file, path) {
+            let file = own_files::open(path, OFlags::RDWR).map_err(failed(PidfileStep::Create))?;
+            lock_whole_file(&file).map_err(failed(PidfileStep::Lock))?;
+            // The previous owner may have removed the file between the two steps.
+            if is_at_path(&file, path) {
                 break file;
             }
         };
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Writes the number of this process, which holds the lock also if the one that made the file was
-    /// its parent.
+    /// Writes the PID of this process, which holds the lock even if its parent created the file.
     ///
     /// # Errors
     ///
@@ -72,35 +71,35 @@ impl Pidfile {
         let written = emptied.and_then(|()| self.file.write_all(number.as_bytes()));
         written.map_err(|source| PidfileError {
             path: self.path.clone(),
-            step: Step::Write,
+            step: PidfileStep::Write,
             source,
         })
     }
 
-    /// Returns false for a device such as `/dev/null`, which is not ours to empty or to remove.
+    /// Returns false for a device such as `/dev/null`, which must not be truncated or removed.
     fn is_regular(&self) -> bool {
         self.file.metadata().is_ok_and(|found| found.is_file())
     }
 
-    /// Leaves it to a child of this process, which has it, too.
-    pub fn leave(self) {
+    /// Leaves the file to the child process, which shares its descriptor.
+    pub fn leave_to_child(self) {
         mem::forget(self);
     }
 }
 
 impl Drop for Pidfile {
     fn drop(&mut self) {
-        // RACE: a file that gets the name between the two steps is removed. Whoever locked it
-        // would run on without a pidfile.
-        if self.is_regular() && has_name(&self.file, &self.path) {
-            // What can't be removed is not locked any more, and will be taken over.
+        // RACE: a file that is moved to the path between the two steps is removed, and the process
+        // that locked it continues without a pidfile.
+        if self.is_regular() && is_at_path(&self.file, &self.path) {
+            // A file that can't be removed is no longer locked, and the next daemon takes it over.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Whether `file` is what stands at `path`.
-fn has_name(file: &File, path: &Path) -> bool {
+/// Returns true if `path` still refers to `file`.
+fn is_at_path(file: &File, path: &Path) -> bool {
     let identity = |found: Metadata| (found.dev(), found.ino());
     match (file.metadata().map(identity), fs::metadata(path).map(identity)) {
         (Ok(held), Ok(named)) => held == named,
@@ -111,11 +110,11 @@ fn has_name(file: &File, path: &Path) -> bool {
 impl fmt::Display for PidfileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = match self.step {
-            Step::Create => "create",
-            Step::Lock => "lock",
-            Step::Write => "write",
+            PidfileStep::Create => "create",
+            PidfileStep::Lock => "lock",
+            PidfileStep::Write => "write",
         };
-        write!(f, "Cannot {step} pidfile; '{}'", shown(&self.path))?;
+        write!(f, "Cannot {step} pidfile; '{}'", display_path(&self.path))?;
         match self.source.raw_os_error() {
             Some(_) => Ok(()),
             None => write!(f, ", {}", self.source),
@@ -145,18 +144,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_not_removed() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("fifo");
+    fn a_non_regular_pidfile_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
         drop(written(&path));
         assert!(path.exists());
     }
 
     #[test]
-    fn it_holds_the_number_and_goes_with_its_owner() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("pid");
+    fn pidfile_holds_the_pid_and_is_removed_on_drop() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
         let pidfile = written(&path);
         assert_eq!(fs::read_to_string(&path).unwrap(), own_line());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777 & !0o666, 0);
@@ -165,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn a_second_owner_is_kept_out_and_breaks_nothing() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("pid");
+    fn a_second_daemon_cannot_lock_the_pidfile() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
         let first = written(&path);
         let error = Pidfile::create(&path).unwrap_err();
         assert_eq!(error.to_string(), format!("Cannot lock pidfile; '{}'", path.display()));
@@ -177,27 +176,27 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_left_behind_is_taken_over() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("pid");
+    fn a_stale_pidfile_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
         fs::write(&path, "12345678901234567890\nmore\n").unwrap();
         let _pidfile = written(&path);
         assert_eq!(fs::read_to_string(&path).unwrap(), own_line());
     }
 
     #[test]
-    fn the_file_of_another_is_not_removed() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("pid");
+    fn a_replaced_pidfile_is_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
         let pidfile = Pidfile::create(&path).unwrap();
-        fs::rename(&path, place.path().join("away")).unwrap();
+        fs::rename(&path, dir.path().join("away")).unwrap();
         fs::write(&path, "1\n").unwrap();
         drop(pidfile);
         assert_eq!(fs::read_to_string(&path).unwrap(), "1\n");
     }
 
     #[test]
-    fn a_place_that_is_not_there_is_told() {
+    fn a_missing_pidfile_directory_is_reported() {
         let error = Pidfile::create(Path::new("/nonexistent/pid")).unwrap_err();
         assert_eq!(error.to_string(), "Cannot create pidfile; '/nonexistent/pid'");
     }

@@ -1,4 +1,4 @@
-//! The signals that somebody sends to the daemon.
+//! Signals sent to the daemon.
 
 use std::{
     io,
@@ -8,10 +8,10 @@ use std::{
 };
 
 use mirror_core::{
-    fleet::{GRACE, LAST_GRACE},
+    fleet::{GRACE, STOP_GRACE},
     input::Signal,
 };
-use mirror_platform::signal::{hold_back_none, survive_large_files};
+use mirror_platform::signal::{ignore_sigxfsz, unblock_all_signals};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2},
     flag,
@@ -21,87 +21,89 @@ use signal_hook::{
 
 use crate::report::{Category, Log};
 
-/// How long the daemon may take to end after it was asked to: as long as its jobs, and some more.
-const LAST_RESORT: Duration = GRACE.saturating_add(LAST_GRACE).saturating_add(LAST_GRACE);
+/// Delay until a forced exit after a termination signal: the grace period of the jobs, and some
+/// more.
+const FORCED_EXIT_DELAY: Duration = GRACE.saturating_add(STOP_GRACE).saturating_add(STOP_GRACE);
 
-/// The signals that have come and nobody has taken yet.
+/// Signals that were caught and are not yet delivered.
 #[derive(Debug)]
-pub struct Pending(Signals);
+pub struct PendingSignals(Signals);
 
-/// The first thing that the process does: from now on no signal ends it that does not mean that.
+/// Installs the first signal handlers. It must be the first action of the process: afterwards no
+/// signal kills it that is not meant to.
 ///
-/// SIGHUP waits for [`watch_signals`]; what asks the process to end does that at once until
-/// [`listen`](Pending::listen), since a configuration may take for ever to be read.
+/// SIGHUP is queued for [`watch_signals`]. Termination signals still kill the process at once until
+/// [`catch_termination`](PendingSignals::catch_termination), since reading a configuration may take
+/// forever.
 ///
 /// # Errors
 ///
-/// If a handler can't be had.
-pub fn hold_signals() -> io::Result<Pending> {
+/// If a handler can't be installed.
+pub fn hold_signals() -> io::Result<PendingSignals> {
     let signals = Signals::new([SIGHUP])?;
-    // They mean nothing here, and whoever sends one does not mean to end it.
+    // These signals have no meaning here, and their sender does not intend to kill the process.
     for signal in [SIGUSR1, SIGUSR2] {
         flag::register(signal, Arc::<AtomicBool>::default())?;
     }
-    survive_large_files()?;
-    hold_back_none()?;
-    Ok(Pending(signals))
+    ignore_sigxfsz()?;
+    unblock_all_signals()?;
+    Ok(PendingSignals(signals))
 }
 
-impl Pending {
-    /// From now on those wait, too, that ask the process to end: there is something to be tidied away
-    /// before.
+impl PendingSignals {
+    /// Queues the termination signals, too: from now on an exit needs cleanup.
     ///
     /// # Errors
     ///
-    /// If a handler can't be had.
-    pub fn listen(&self) -> io::Result<()> {
+    /// If a handler can't be installed.
+    pub fn catch_termination(&self) -> io::Result<()> {
         let handle = self.0.handle();
         [SIGTERM, SIGINT].iter().try_for_each(|&signal| handle.add_signal(signal))
     }
 }
 
-/// From now on each signal is given to `deliver`, also those that have come before, on a thread of its
-/// own, which lasts as long as the process. It belongs behind [`start`](super::start), since a thread
-/// does not survive a fork.
+/// Delivers each signal, including those already queued, to `deliver`, on a thread that lives as
+/// long as the process. Call it after [`start`](super::start), since threads do not survive a fork.
 ///
-/// Signals of one kind that come before the thread gets to them are one.
+/// Signals of one kind that arrive before the thread handles them are merged.
 ///
-/// If the process is still there some time after one of them has asked it to end, it is ended: a
-/// script may wait for a program that does not end.
+/// If the process still exists some time after a termination signal, it is forced to exit: a script
+/// may wait for a program that never exits.
 ///
 /// # Errors
 ///
-/// If the thread can't be had.
+/// If the thread can't be started.
 pub fn watch_signals(
-    Pending(mut signals): Pending,
+    PendingSignals(mut signals): PendingSignals,
     log: Log,
     mut deliver: impl FnMut(Signal) + Send + 'static,
 ) -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever().filter_map(meaning) {
+        for signal in signals.forever().filter_map(signal_of) {
             deliver(signal);
             if signal != Signal::Hangup {
-                end_at_last(log.clone(), signal);
+                force_exit_later(log.clone(), signal);
             }
         }
     })?;
     Ok(())
 }
 
-fn end_at_last(log: Log, signal: Signal) {
-    let end = move || {
-        thread::sleep(LAST_RESORT);
-        let text = "the daemon has not come to its end since the signal, as where a script does not \
-                    return: it ends at once";
+fn force_exit_later(log: Log, signal: Signal) {
+    let force_exit = move || {
+        thread::sleep(FORCED_EXIT_DELAY);
+        let seconds = FORCED_EXIT_DELAY.as_secs();
+        let text =
+            format!("a script callback did not return within {seconds} s of the signal: exiting");
         log.say(Category::Error, text);
-        // Not as usual: that could wait for what the script has open.
+        // A regular exit could wait for files and programs that the script has open.
         low_level::exit((128 + signal.number()).into());
     };
-    // Without a thread it has to be killed.
-    let _ = thread::Builder::new().name("end".into()).spawn(end);
+    // If the thread can't be started, the process has to be killed.
+    let _ = thread::Builder::new().name("end".into()).spawn(force_exit);
 }
 
-const fn meaning(number: i32) -> Option<Signal> {
+const fn signal_of(number: i32) -> Option<Signal> {
     match number {
         SIGHUP => Some(Signal::Hangup),
         SIGINT => Some(Signal::Interrupt),

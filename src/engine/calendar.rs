@@ -1,83 +1,88 @@
-//! When full transfers are due by the clock on the wall.
+//! Schedule of full transfers by wall-clock time.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Zoned};
-use mirror_core::notice::MirrorId;
+use mirror_core::fs_event::MirrorId;
 
-use crate::config::cron::Rule;
+use crate::config::cron::CronRule;
 
-/// The clock on the wall can be set, and goes on while the machine sleeps; the one by which we wait
-/// does neither. So it is looked at again after this time.
-const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// Maximum time between two checks of the wall clock. It can be set, and advances while the machine
+/// sleeps; the clock that timeouts use does neither.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_mins(1);
 
-/// A clock that is set back by less does not make anything due that was done.
-const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
+/// A wall clock that is set back by less than this does not repeat transfers.
+const TOLERATED_STEP_BACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// When the full transfers of all mirrors are due.
+/// Schedule of the full transfers of all mirrors.
 #[derive(Debug)]
 pub(super) struct Calendar {
-    entries: Vec<Entry>,
-    /// All that was due up to this time was taken.
-    seen: Zoned,
+    entries: Vec<CalendarEntry>,
+    /// Everything that was due up to this time has been taken.
+    taken_until: Zoned,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CalendarEntry {
     mirror: MirrorId,
-    rules: Vec<Rule>,
+    rules: Vec<CronRule>,
     next: Option<Zoned>,
 }
 
-impl Entry {
-    fn look_ahead(&mut self, now: &Zoned) {
+impl CalendarEntry {
+    fn schedule_after(&mut self, now: &Zoned) {
         self.next = self.rules.iter().filter_map(|rule| rule.next_after(now)).min();
     }
 }
 
 impl Calendar {
-    /// An empty calendar that begins now.
+    /// Creates an empty calendar that starts at `now`.
     pub(super) const fn new(now: Zoned) -> Self {
-        Self { entries: Vec::new(), seen: now }
+        Self { entries: Vec::new(), taken_until: now }
     }
 
-    /// Writes the calendar anew. Nothing is missed, and nothing that was taken is due again.
-    pub(super) fn plan<'a>(&mut self, all: impl IntoIterator<Item = (MirrorId, &'a [Rule])>) {
-        let seen = &self.seen;
-        let entry = |(mirror, rules): (MirrorId, &[Rule])| {
-            let mut entry = Entry { mirror, rules: rules.to_vec(), next: None };
-            entry.look_ahead(seen);
+    /// Replaces the schedule. Nothing is missed, and nothing that was already taken is due again.
+    pub(super) fn schedule<'a>(
+        &mut self,
+        all: impl IntoIterator<Item = (MirrorId, &'a [CronRule])>,
+    ) {
+        let taken_until = &self.taken_until;
+        let entry = |(mirror, rules): (MirrorId, &[CronRule])| {
+            let mut entry = CalendarEntry { mirror, rules: rules.to_vec(), next: None };
+            entry.schedule_after(taken_until);
             entry
         };
         self.entries = all.into_iter().filter(|(_, rules)| !rules.is_empty()).map(entry).collect();
     }
 
-    /// Whether nothing is ever due.
+    /// Returns true if no transfer is ever due.
     pub(super) const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How long nothing is due, as far as anybody can know. `None`: for ever.
+    /// Returns the time until the next entry may be due, bounded by the interval of clock checks.
+    /// `None`: never.
     pub(super) fn wait(&self, now: &Zoned) -> Option<Duration> {
         let next = self.entries.iter().filter_map(|entry| entry.next.as_ref()).min()?;
-        // What is due already is waited for no longer.
+        // The difference is negative if an entry is already due.
         let wait = Duration::try_from(now.duration_until(next)).unwrap_or_default();
-        Some(wait.min(LOOK_AGAIN))
+        Some(wait.min(CLOCK_CHECK_INTERVAL))
     }
 
-    /// Takes what is due at `now`. What is due several times is due once.
+    /// Takes the mirrors that are due at `now`. A mirror that is due several times is returned
+    /// once.
     pub(super) fn take_due(&mut self, now: Zoned) -> Vec<MirrorId> {
-        if now.duration_until(&self.seen) > SET_BACK {
-            self.entries.iter_mut().for_each(|entry| entry.look_ahead(&now));
+        if now.duration_until(&self.taken_until) > TOLERATED_STEP_BACK {
+            self.entries.iter_mut().for_each(|entry| entry.schedule_after(&now));
         }
         let mut due = Vec::new();
         for entry in &mut self.entries {
             if entry.next.as_ref().is_some_and(|next| *next <= now) {
                 due.push(entry.mirror);
-                entry.look_ahead(&now);
+                entry.schedule_after(&now);
             }
         }
-        self.seen = now;
+        self.taken_until = now;
         due
     }
 }
@@ -92,12 +97,12 @@ mod tests {
         time.to_zoned(TimeZone::UTC).unwrap()
     }
 
-    /// Mirror 0 each day at three, mirror 1 twice at noon, mirror 2 never.
+    /// Mirror 0 daily at three, mirror 1 twice at noon, mirror 2 never.
     fn calendar() -> Calendar {
         let rules = |texts: &[&str]| texts.iter().map(|it| it.parse().unwrap()).collect::<Vec<_>>();
         let all = [rules(&["0 0 3 * * *"]), rules(&["0 0 12 * * *", "5 0 12 * * *"]), rules(&[])];
         let mut calendar = Calendar::new(at("2026-05-01 02:00:00"));
-        calendar.plan((0..).map(MirrorId).zip(all.iter().map(Vec::as_slice)));
+        calendar.schedule((0..).map(MirrorId).zip(all.iter().map(Vec::as_slice)));
         calendar
     }
 
@@ -110,15 +115,15 @@ mod tests {
         assert_eq!(calendar.take_due(at("2026-05-01 03:00:00.2")), none);
         assert_eq!(calendar.take_due(at("2026-05-01 12:00:00")), [MirrorId(1)]);
         assert_eq!(calendar.take_due(at("2026-05-01 12:00:07")), [MirrorId(1)]);
-        // The machine slept for days.
+        // The machine was suspended for days.
         assert_eq!(calendar.take_due(at("2026-05-09 00:00:00")), [MirrorId(0), MirrorId(1)]);
         assert_eq!(calendar.take_due(at("2026-05-09 00:00:01")), none);
     }
 
     #[test]
-    fn nobody_waits_longer_than_the_clock_can_be_trusted() {
+    fn wait_is_bounded_by_the_clock_check_interval() {
         let calendar = calendar();
-        assert_eq!(calendar.wait(&at("2026-05-01 02:00:00")), Some(LOOK_AGAIN));
+        assert_eq!(calendar.wait(&at("2026-05-01 02:00:00")), Some(CLOCK_CHECK_INTERVAL));
         let wait = calendar.wait(&at("2026-05-01 02:59:58.5"));
         assert_eq!(wait, Some(Duration::from_millis(1500)));
         assert_eq!(calendar.wait(&at("2026-05-01 04:00:00")), Some(Duration::ZERO));
@@ -126,24 +131,24 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_a_little_repeats_nothing_and_far_back_begins_anew() {
+    fn a_small_clock_step_back_repeats_nothing_and_a_large_one_reschedules() {
         let mut calendar = calendar();
         assert_eq!(calendar.take_due(at("2026-05-01 03:00:00")), [MirrorId(0)]);
         assert!(calendar.take_due(at("2026-05-01 02:59:00")).is_empty());
         assert!(calendar.take_due(at("2026-05-01 03:00:00")).is_empty());
-        // It had been wrong by years.
+        // The clock had been wrong by years.
         assert!(calendar.take_due(at("2024-05-01 02:00:00")).is_empty());
         assert_eq!(calendar.take_due(at("2024-05-01 03:00:00")), [MirrorId(0)]);
     }
 
     #[test]
-    fn a_new_plan_misses_nothing() {
+    fn rescheduling_misses_and_repeats_nothing() {
         let mut calendar = calendar();
         assert!(calendar.take_due(at("2026-05-01 02:59:59")).is_empty());
         let rules = ["0 0 3 * * *".parse().unwrap()];
-        calendar.plan([(MirrorId(7), &rules[..])]);
+        calendar.schedule([(MirrorId(7), &rules[..])]);
         assert_eq!(calendar.take_due(at("2026-05-01 03:00:05")), [MirrorId(7)]);
-        calendar.plan([(MirrorId(7), &rules[..])]);
+        calendar.schedule([(MirrorId(7), &rules[..])]);
         assert!(calendar.take_due(at("2026-05-01 03:00:06")).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The jobs that run, each on a thread of its own.
+//! Running jobs, each on a thread of its own.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,319 +11,329 @@ use std::{
 
 use mirror_core::{
     input::{ChildExit, Input},
-    job::{Failure, Job, JobId, Outcome, Place, Scope, Work},
+    job::{DirtyPath, Failure, Job, JobId, Outcome, Scope, Work},
     path::Escaped,
-    plan::rsync::Call,
-    queue::PlaceSet,
+    plan::command::CommandLine,
+    queue::PathSet,
 };
 use rustix::process::{Pid, Resource, Signal, getrlimit};
 
-use super::{Inbox, Message, words};
+use super::{Inbox, Message, log_events};
 use crate::{
     exec::{
         Executor,
-        process::{
-            cancel::Stop,
-            child::{End, Program},
-        },
+        process::{cancel::CancelToken, child::ChildProgram, end::ProcessExit},
     },
     report::{Category, Log},
 };
 
-/// How many descriptors a job may need.
-const PER_JOB: u64 = 24;
+/// Number of descriptors that a job may need.
+const FILES_PER_JOB: u64 = 24;
 
-/// How many processes a job may need: its thread, three of rsync, and an ssh or another program of the
-/// user, over what the others of this user are.
+/// Number of processes that a job may need: its thread, three processes of rsync, and ssh or
+/// another program of the user. Other processes of the same user are not counted.
 const PROCESSES_PER_JOB: u64 = 6;
 
-/// How many all else may need.
-const FOR_ALL_ELSE: u64 = 56;
+/// Number of descriptors reserved for everything else.
+const RESERVED_FILES: u64 = 56;
 
-/// How long nothing is started after there was no thread for it.
-const REST: Duration = Duration::from_millis(200);
+/// Pause before the next attempt after a thread could not be started.
+const THREAD_RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// The jobs that run. The fleet sees to it that they are not too many, but for what a script starts
-/// when it likes: that it counts, and here it waits until there is room.
+/// Running and queued jobs. The fleet limits how many it starts. Children that a script starts at
+/// any time count against that limit, and wait here until there is capacity.
 ///
-/// Here wait also those for which the process has not enough of something.
+/// Jobs also wait here while the process lacks descriptors, processes or threads.
 pub(super) struct Jobs {
     inbox: Inbox,
-    most: Option<usize>,
-    /// So many are within the limits of the process.
-    room: usize,
-    running: HashMap<JobId, Stop>,
-    waiting: VecDeque<Waiting>,
-    /// Nothing is started before.
-    rest: Option<Instant>,
+    max_running: Option<usize>,
+    /// Number of jobs that the resource limits of the process allow.
+    capacity: usize,
+    running: HashMap<JobId, CancelToken>,
+    queued: VecDeque<QueuedJob>,
+    /// Nothing is started before this time.
+    retry_at: Option<Instant>,
     log: Log,
 }
 
-/// Work that was not started yet.
-struct Waiting {
+/// Job that has not been started yet.
+struct QueuedJob {
     job: JobId,
-    task: Task,
-    /// What is answered if it fails to.
-    abandoned: Input,
-    /// What is answered if it is stopped before.
-    stopped: Input,
-    /// A script has started it when it liked.
+    task: JobTask,
+    /// Input to send if the job fails without an answer.
+    if_abandoned: Input,
+    /// Input to send if the job is stopped before it starts.
+    if_stopped: Input,
+    /// True for a child that a script started, which the fleet does not count against its limit.
     is_uncounted: bool,
 }
 
-/// What is done on a thread, and its answer.
-type Task = Box<dyn FnOnce(&Stop) -> Input + Send>;
+/// Work to run on a job thread. Returns the input to send.
+type JobTask = Box<dyn FnOnce(&CancelToken) -> Input + Send>;
 
-/// A child that a script wants.
+/// Child process that a script has requested.
 #[derive(Debug)]
-pub(super) struct Spawn {
+pub(super) struct ScriptProcess {
     pub(super) job: JobId,
-    pub(super) program: Program,
-    pub(super) call: Call,
+    pub(super) program: ChildProgram,
+    pub(super) call: CommandLine,
     pub(super) log: Log,
 }
 
 impl Jobs {
-    /// At most so many run at once, if there is a limit.
-    pub(super) fn new(most: Option<usize>, inbox: Inbox, log: Log) -> Self {
+    /// Creates a runner for at most `max_running` jobs at once; `None`: unlimited.
+    pub(super) fn new(max_running: Option<usize>, inbox: Inbox, log: Log) -> Self {
         let (files, processes) = (getrlimit(Resource::Nofile), getrlimit(Resource::Nproc));
-        let files = files.current.map(|most| most.saturating_sub(FOR_ALL_ELSE) / PER_JOB);
-        let processes = processes.current.map(|most| most / PROCESSES_PER_JOB);
-        let room = files.into_iter().chain(processes).min();
-        let room = room.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX).max(1);
-        let (running, waiting) = (HashMap::new(), VecDeque::new());
-        Self { inbox, most, room, running, waiting, rest: None, log }
+        let files = files.current.map(|limit| limit.saturating_sub(RESERVED_FILES) / FILES_PER_JOB);
+        let processes = processes.current.map(|limit| limit / PROCESSES_PER_JOB);
+        let capacity = files.into_iter().chain(processes).min();
+        let capacity =
+            capacity.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX).max(1);
+        let (running, queued) = (HashMap::new(), VecDeque::new());
+        Self { inbox, max_running, capacity, running, queued, retry_at: None, log }
     }
 
-    /// From now on so many run at once.
-    pub(super) fn limit(&mut self, most: Option<usize>) {
-        self.most = most;
-        self.fill();
+    /// Changes the limit of concurrent jobs.
+    pub(super) fn set_limit(&mut self, max_running: Option<usize>) {
+        self.max_running = max_running;
+        self.start_queued();
     }
 
-    /// Starts a job as soon as there is room for it. Its end comes through the inbox, whatever happens.
+    /// Starts a job as soon as there is capacity. The result always arrives through the inbox.
     pub(super) fn start(&mut self, mut job: Job, executor: Arc<dyn Executor>) {
         let id = job.id;
         let ended = move |outcome| Input::JobEnded { job: id, outcome };
-        let again = |why| ended(Outcome::Again(Failure::new(why)));
-        self.waiting.push_back(Waiting {
+        let again = |why| ended(Outcome::Retry(Failure::new(why)));
+        self.queued.push_back(QueuedJob {
             job: id,
-            task: Box::new(move |stop| {
-                let outcome = executor.run(&mut job, stop);
-                // What the job shares with its batch is given back before the batch is settled.
+            task: Box::new(move |cancel| {
+                let outcome = executor.run(&mut job, cancel);
+                // Shared state of the job must be released before its batch is settled.
                 drop(job);
                 ended(outcome)
             }),
-            abandoned: again("the job was abandoned: a bug"),
-            stopped: again("the job was stopped"),
+            if_abandoned: again("internal error: job thread failed to start or panicked"),
+            if_stopped: again("the job was stopped"),
             is_uncounted: false,
         });
-        self.fill();
+        self.start_queued();
     }
 
-    /// Starts a child of a script as soon as there is room for it. Those that were wanted earlier
-    /// come first.
-    pub(super) fn spawn(&mut self, spawn: Spawn) {
-        let Spawn { job, program, call, log } = spawn;
-        self.line_up(job, move |stop| {
-            log.say(Category::Debug("Exec"), program.line(&call));
-            match program.run(&call, stop, &mut |_| ()) {
-                End::Exited(code) => ChildExit::Code(code),
-                End::Killed(signal) => ChildExit::Signal(signal),
-                End::NotStarted(error) => {
+    /// Starts a child of a script as soon as there is capacity, in the order of requests.
+    pub(super) fn start_child(&mut self, process: ScriptProcess) {
+        let ScriptProcess { job, program, call, log } = process;
+        self.enqueue_child(job, move |cancel| {
+            log.say(Category::Debug("Exec"), program.format_command(&call));
+            match program.run(&call, cancel, &mut |_| ()) {
+                ProcessExit::Exited(code) => ChildExit::Code(code),
+                ProcessExit::Killed(signal) => ChildExit::Signal(signal),
+                ProcessExit::NotStarted(error) => {
                     let name = Escaped(program.binary.as_bytes());
                     let text = format_args!("Failed executing [ {name} ]! {error}");
                     log.say(Category::Error, text);
                     NOT_STARTED
                 }
-                end @ (End::Hung(_) | End::Doomed | End::Lost(_)) => {
+                end @ (ProcessExit::Stalled(_)
+                | ProcessExit::Deadlocked
+                | ProcessExit::WaitFailed(_)) => {
                     let name = Escaped(program.binary.as_bytes()).to_string();
-                    log.say(Category::Error, end.of(&name));
+                    log.say(Category::Error, end.describe(&name));
                     NOT_STARTED
                 }
             }
         });
     }
 
-    /// The same with a target of ours. Its end is told as that of a child.
-    pub(super) fn transfer(&mut self, job: Job, executor: Arc<dyn Executor>, log: Log) {
-        self.line_up(job.id, move |stop| exit_of(&job, &*executor, stop, &log));
+    /// Runs a transfer to a built-in target for a script, in the same queue. Its result is reported
+    /// as that of a child.
+    pub(super) fn start_transfer(&mut self, job: Job, executor: Arc<dyn Executor>, log: Log) {
+        self.enqueue_child(job.id, move |cancel| run_as_child(&job, &*executor, cancel, &log));
     }
 
-    fn line_up(&mut self, job: JobId, work: impl FnOnce(&Stop) -> ChildExit + Send + 'static) {
-        let ended = move |exit| Input::ChildEnded { job, exit };
-        self.waiting.push_back(Waiting {
+    fn enqueue_child(
+        &mut self,
+        job: JobId,
+        work: impl FnOnce(&CancelToken) -> ChildExit + Send + 'static,
+    ) {
+        let ended = move |exit| Input::ChildExited { job, exit };
+        self.queued.push_back(QueuedJob {
             job,
-            task: Box::new(move |stop| ended(work(stop))),
-            abandoned: ended(NOT_STARTED),
-            // As if it had been started and asked to.
-            stopped: ended(ChildExit::Signal(Signal::TERM.as_raw())),
+            task: Box::new(move |cancel| ended(work(cancel))),
+            if_abandoned: ended(NOT_STARTED),
+            // The result is the same as if the child had been started and terminated.
+            if_stopped: ended(ChildExit::Signal(Signal::TERM.as_raw())),
             is_uncounted: true,
         });
-        self.fill();
+        self.start_queued();
     }
 
-    /// Starts what there is room for.
-    pub(super) fn fill(&mut self) {
-        if self.waiting.is_empty() || self.wait().is_some() {
+    /// Starts queued jobs while there is capacity.
+    pub(super) fn start_queued(&mut self) {
+        if self.queued.is_empty() || self.retry_wait().is_some() {
             return;
         }
-        self.rest = None;
-        while self.running.len() < self.room
-            && let Some(at) = self.waiting.iter().position(|it| self.may_start(it))
-            && let Some(next) = self.waiting.remove(at)
+        self.retry_at = None;
+        while self.running.len() < self.capacity
+            && let Some(at) = self.queued.iter().position(|it| self.may_start(it))
+            && let Some(next) = self.queued.remove(at)
         {
             if let Err(failed) = self.run(next) {
-                let (waiting, error) = *failed;
-                if self.rest.is_none() {
+                let (queued_job, error) = *failed;
+                if self.retry_at.is_none() {
                     let text =
                         format_args!("no thread for a job yet: {error}; it waits for its turn");
                     self.log.say(Category::Warn, text);
                 }
-                self.waiting.insert(at, waiting);
-                self.rest = Some(Instant::now() + REST);
+                self.queued.insert(at, queued_job);
+                self.retry_at = Some(Instant::now() + THREAD_RETRY_DELAY);
                 return;
             }
         }
     }
 
-    fn may_start(&self, waiting: &Waiting) -> bool {
-        !waiting.is_uncounted || self.most.is_none_or(|most| self.running.len() < most)
+    fn may_start(&self, queued_job: &QueuedJob) -> bool {
+        !queued_job.is_uncounted || self.max_running.is_none_or(|limit| self.running.len() < limit)
     }
 
-    /// How long nothing can be started that waits. `None` if it depends on what runs.
-    pub(super) fn wait(&self) -> Option<Duration> {
-        let rest = self.rest.filter(|_| !self.waiting.is_empty())?;
-        let rest = rest.saturating_duration_since(Instant::now());
-        (!rest.is_zero()).then_some(rest)
+    /// Returns the time until queued jobs can be started. `None` if that depends on running jobs.
+    pub(super) fn retry_wait(&self) -> Option<Duration> {
+        let pause = self.retry_at.filter(|_| !self.queued.is_empty())?;
+        let pause = pause.saturating_duration_since(Instant::now());
+        (!pause.is_zero()).then_some(pause)
     }
 
-    /// Works on a thread. If the work panics, `abandoned` is told: a job can fail, but it can't vanish
-    /// and leave its mirror waiting for ever.
-    fn run(&mut self, waiting: Waiting) -> Result<(), Box<(Waiting, io::Error)>> {
-        let job = waiting.job;
+    /// Runs a job on a thread. If the work panics, `abandoned` is sent: a job can fail, but it
+    /// can't vanish and leave its mirror waiting forever.
+    fn run(&mut self, queued_job: QueuedJob) -> Result<(), Box<(QueuedJob, io::Error)>> {
+        let job = queued_job.job;
         let inbox = self.inbox.clone();
-        let stop = Stop::telling(move || inbox.send(Message::Child));
-        // A thread that can't be had does not give back what it was to do.
-        let desk = Arc::new(Mutex::new(Some(waiting)));
-        let (on_desk, told, inbox) = (Arc::clone(&desk), stop.clone(), self.inbox.clone());
+        let cancel = CancelToken::with_child_listener(move || inbox.send(Message::ChildChanged));
+        // A thread that fails to start does not return its closure, so the job stays reachable
+        // here.
+        let slot = Arc::new(Mutex::new(Some(queued_job)));
+        let (thread_slot, job_stop, inbox) =
+            (Arc::clone(&slot), cancel.clone(), self.inbox.clone());
         let work = move || {
-            if let Some(Waiting { task, abandoned, .. }) = take(&on_desk) {
-                Reply { input: Some(abandoned), inbox }.send(task(&told));
+            if let Some(QueuedJob { task, if_abandoned, .. }) = take_job(&thread_slot) {
+                Reply { input: Some(if_abandoned), inbox }.send(task(&job_stop));
             }
         };
         let spawned = thread::Builder::new().name("job".into()).spawn(work);
         if let Err(error) = spawned
-            && let Some(waiting) = take(&desk)
+            && let Some(queued_job) = take_job(&slot)
         {
-            return Err(Box::new((waiting, error)));
+            return Err(Box::new((queued_job, error)));
         }
-        self.running.insert(job, stop);
+        self.running.insert(job, cancel);
         Ok(())
     }
 
-    /// Tells those that run that all is to end soon.
-    pub(super) fn hurry(&self) {
-        self.running.values().for_each(Stop::hurry);
+    /// Notifies running jobs that the daemon is about to exit.
+    pub(super) fn notify_exit(&self) {
+        self.running.values().for_each(CancelToken::announce_shutdown);
     }
 
-    /// Asks a job to end. What was not started yet has ended.
+    /// Asks a job to stop. One that was not started yet is answered at once.
     pub(super) fn stop(&mut self, job: JobId) {
-        if let Some(stop) = self.running.get(&job) {
-            stop.ask();
-        } else if let Some(at) = self.waiting.iter().position(|it| it.job == job)
-            && let Some(waiting) = self.waiting.remove(at)
+        if let Some(cancel) = self.running.get(&job) {
+            cancel.cancel();
+        } else if let Some(at) = self.queued.iter().position(|it| it.job == job)
+            && let Some(queued_job) = self.queued.remove(at)
         {
-            self.inbox.send(Message::Input(waiting.stopped));
+            self.inbox.send(Message::Input(queued_job.if_stopped));
         }
     }
 
-    /// Whether there are any.
-    pub(super) fn are_running(&self) -> bool {
+    pub(super) fn any_running(&self) -> bool {
         !self.running.is_empty()
     }
 
-    /// The children that do the work of jobs, each with its start in ticks of `times(2)`, the
-    /// oldest first.
+    /// Returns the child processes of the jobs, oldest first, each with its start time in ticks of
+    /// `times(2)`.
     pub(super) fn children(&self) -> Vec<(Pid, u64)> {
-        let mut children: Vec<_> = self.running.values().filter_map(Stop::child).collect();
+        let mut children: Vec<_> = self.running.values().filter_map(CancelToken::child).collect();
         children.sort_unstable_by_key(|(_, started)| *started);
         children
     }
 
-    /// A job has ended.
-    pub(super) fn ended(&mut self, job: JobId) {
+    /// Removes a job that has ended, and starts queued ones.
+    pub(super) fn job_ended(&mut self, job: JobId) {
         self.running.remove(&job);
-        self.fill();
+        self.start_queued();
     }
 }
 
-fn take(desk: &Mutex<Option<Waiting>>) -> Option<Waiting> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn take_job(slot: &Mutex<Option<QueuedJob>>) -> Option<QueuedJob> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// What a child that could not be started returns, as the original has it.
+/// Exit code of a child that could not be started, as in the original.
 const NOT_STARTED: ChildExit = ChildExit::Code(255);
 
-/// Carries out a job for a script, all of it, and tells of it as if it were a program.
+/// Runs a job for a script to completion, and reports its result as that of a program.
 ///
-/// What failed above the places of the job is no part of it, and has nobody who would try it again:
-/// it is looked at by itself, once.
-fn exit_of(job: &Job, executor: &dyn Executor, stop: &Stop, log: &Log) -> ChildExit {
-    let heard = job.work.heard();
-    let mut left: Vec<Work> = vec![job.work.clone()];
-    let (mut above, mut failed) = (PlaceSet::new(), Vec::new());
-    let mut note = |more: Vec<(Place, Failure)>, left: &mut Vec<Work>| {
-        for (place, failure) in more {
-            if lies_above(&place, &job.work) && !above.covers(&place.path, place.scope) {
-                above.insert(&place.path, place.scope);
-                let places = Arc::new([place].iter().collect());
-                left.push(Work::Batch { places, heard: Arc::clone(heard), moves: Arc::new([]) });
+/// A failure above the paths of the job is not part of it, and no later job would retry it. It is
+/// retried separately, once.
+fn run_as_child(job: &Job, executor: &dyn Executor, cancel: &CancelToken, log: &Log) -> ChildExit {
+    let observed = job.work.observed();
+    let mut remaining: Vec<Work> = vec![job.work.clone()];
+    let (mut ancestors, mut failed) = (PathSet::new(), Vec::new());
+    let mut sort_failures = |more: Vec<(DirtyPath, Failure)>, remaining: &mut Vec<Work>| {
+        for (dirty, failure) in more {
+            if is_ancestor_of_work(&dirty, &job.work) && !ancestors.covers(&dirty.path, dirty.scope)
+            {
+                ancestors.insert(&dirty.path, dirty.scope);
+                let paths = Arc::new([dirty].iter().collect());
+                remaining.push(Work::Batch {
+                    paths,
+                    observed: Arc::clone(observed),
+                    renames: Arc::new([]),
+                });
             } else {
-                failed.push((place, failure));
+                failed.push((dirty, failure));
             }
         }
     };
-    while let Some(work) = left.pop() {
-        match executor.run(&mut Job { work, ..job.clone() }, stop) {
+    while let Some(work) = remaining.pop() {
+        match executor.run(&mut Job { work, ..job.clone() }, cancel) {
             Outcome::Done => {}
-            Outcome::Partly(more) => note(more, &mut left),
+            Outcome::Partial(more) => sort_failures(more, &mut remaining),
             Outcome::Split { large, failed: more, held } => {
-                note(more, &mut left);
-                let alone = |path| Work::Large { path, heard: Arc::clone(heard) };
-                left.extend(large.into_iter().map(alone));
+                sort_failures(more, &mut remaining);
+                let by_itself = |path| Work::Large { path, observed: Arc::clone(observed) };
+                remaining.extend(large.into_iter().map(by_itself));
                 for held in &held {
-                    log.say(Category::Warn, words::held(held));
+                    log.say(Category::Warn, log_events::describe_held(held));
                 }
             }
             Outcome::SourceGone(failure) => {
-                return ChildExit::Partly(vec![(Place::all(), failure)]);
+                return ChildExit::Partial(vec![(DirtyPath::root_tree(), failure)]);
             }
             Outcome::HookFailed { failure, held, .. } => {
                 for held in &held {
-                    log.say(Category::Warn, words::held(held));
+                    log.say(Category::Warn, log_events::describe_held(held));
                 }
-                log.say(Category::Warn, &failure.why);
+                log.say(Category::Warn, &failure.message);
                 return ChildExit::Code(failure.code.unwrap_or(255));
             }
-            Outcome::Again(failure) | Outcome::Fatal(failure, _) => {
-                log.say(Category::Warn, &failure.why);
+            Outcome::Retry(failure) | Outcome::Fatal(failure, _) => {
+                log.say(Category::Warn, &failure.message);
                 return ChildExit::Code(failure.code.unwrap_or(255));
             }
         }
     }
-    if failed.is_empty() { ChildExit::Code(0) } else { ChildExit::Partly(failed) }
+    if failed.is_empty() { ChildExit::Code(0) } else { ChildExit::Partial(failed) }
 }
 
-/// Returns true if this place is no part of the work, and a part of it lies below it.
-fn lies_above(place: &Place, work: &Work) -> bool {
-    let Work::Batch { places, .. } = work else { return false };
-    let Place { path, .. } = place;
-    places.overlaps(path, Scope::Tree) && !places.covers(path, Scope::Entry)
+/// Returns true if this path is not part of the work but an ancestor of a part of it.
+fn is_ancestor_of_work(dirty: &DirtyPath, work: &Work) -> bool {
+    let Work::Batch { paths, .. } = work else { return false };
+    let DirtyPath { path, .. } = dirty;
+    paths.overlaps(path, Scope::Tree) && !paths.covers(path, Scope::Entry)
 }
 
-/// The one answer that a job owes the engine. Dropped unused, as on a panic, it is the one that it
-/// was made with.
+/// Answer that a job owes the engine. If it is dropped unused, as on a panic, it sends the input
+/// that it was created with.
 #[must_use = "a job owes an answer"]
 struct Reply {
     input: Option<Input>,
@@ -349,86 +359,91 @@ mod tests {
     use super::*;
     use crate::engine::inbox;
     use crate::exec::process::child::ChildOutput;
-    use mirror_core::{job::Work, notice::MirrorId, path::TreePath};
+    use mirror_core::{fs_event::MirrorId, job::Work, path::TreePath};
 
-    struct Panics;
+    struct PanickingExecutor;
 
-    impl Executor for Panics {
-        fn run(&self, _: &mut Job, _: &Stop) -> Outcome {
+    impl Executor for PanickingExecutor {
+        fn run(&self, _: &mut Job, _: &CancelToken) -> Outcome {
             panic!("on purpose, in a test")
         }
     }
 
     #[test]
-    fn who_finds_no_room_waits_for_its_turn_and_can_be_stopped() {
+    fn jobs_over_the_limit_wait_in_order_and_can_be_stopped() {
         let (inbox, receiver) = inbox();
         let mut jobs = Jobs::new(None, inbox, Log::default());
-        jobs.room = 1;
+        jobs.capacity = 1;
         let next = || loop {
             if let Message::Input(Input::JobEnded { job, outcome }) = receiver.recv().unwrap() {
                 return (job.0, outcome);
             }
         };
         for id in [1, 2, 3].map(JobId) {
-            jobs.start(Job { id, mirror: MirrorId(0), work: Work::full() }, Arc::new(Works));
+            jobs.start(Job { id, mirror: MirrorId(0), work: Work::full() }, Arc::new(DoneExecutor));
         }
         assert_eq!(next(), (1, Outcome::Done));
         jobs.stop(JobId(2));
-        assert_eq!(next(), (2, Outcome::Again(Failure::new("the job was stopped"))));
-        jobs.ended(JobId(1));
+        assert_eq!(next(), (2, Outcome::Retry(Failure::new("the job was stopped"))));
+        jobs.job_ended(JobId(1));
         assert_eq!(next(), (3, Outcome::Done));
-        // After a shortage of threads.
-        jobs.ended(JobId(3));
-        jobs.rest = Some(Instant::now() + Duration::from_mins(10));
-        jobs.start(Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() }, Arc::new(Works));
-        assert!(jobs.running.is_empty() && jobs.wait().is_some());
-        jobs.rest = Some(Instant::now());
-        jobs.fill();
+        // Simulates a shortage of threads.
+        jobs.job_ended(JobId(3));
+        jobs.retry_at = Some(Instant::now() + Duration::from_mins(10));
+        jobs.start(
+            Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() },
+            Arc::new(DoneExecutor),
+        );
+        assert!(jobs.running.is_empty() && jobs.retry_wait().is_some());
+        jobs.retry_at = Some(Instant::now());
+        jobs.start_queued();
         assert_eq!(next(), (4, Outcome::Done));
-        assert_eq!(jobs.wait(), None);
+        assert_eq!(jobs.retry_wait(), None);
     }
 
     #[test]
-    fn a_job_that_panics_still_answers() {
+    fn a_panicking_job_still_replies() {
         let (inbox, receiver) = inbox();
         let mut jobs = Jobs::new(None, inbox, Log::default());
         let job = Job { id: JobId(7), mirror: MirrorId(0), work: Work::full() };
-        jobs.start(job, Arc::new(Panics));
+        jobs.start(job, Arc::new(PanickingExecutor));
         let Message::Input(Input::JobEnded { job, outcome }) = receiver.recv().unwrap() else {
             panic!("no end of a job");
         };
         assert_eq!(job, JobId(7));
-        assert!(matches!(outcome, Outcome::Again(_)));
+        assert!(matches!(outcome, Outcome::Retry(_)));
     }
 
-    /// Fails so often at `b`, and is told to look at these places.
-    struct FailsAbove(usize, Mutex<Vec<PlaceSet>>);
+    /// Executor that fails at `b` a number of times, and records the paths of each call.
+    struct FailingAncestorExecutor(usize, Mutex<Vec<PathSet>>);
 
-    impl Executor for FailsAbove {
-        fn run(&self, job: &mut Job, _: &Stop) -> Outcome {
-            let Work::Batch { places, .. } = &job.work else { panic!() };
+    impl Executor for FailingAncestorExecutor {
+        fn run(&self, job: &mut Job, _: &CancelToken) -> Outcome {
+            let Work::Batch { paths, .. } = &job.work else { panic!() };
             let mut asked = self.1.lock().unwrap();
-            asked.push((**places).clone());
+            asked.push((**paths).clone());
             if asked.len() > self.0 {
                 return Outcome::Done;
             }
-            let place = Place { path: TreePath::new(b"b").unwrap(), scope: Scope::Tree };
-            Outcome::Partly(vec![(place, Failure::new("no"))])
+            let dirty = DirtyPath { path: TreePath::new(b"b").unwrap(), scope: Scope::Tree };
+            Outcome::Partial(vec![(dirty, Failure::new("no"))])
         }
     }
 
     #[test]
-    fn what_failed_above_the_places_of_a_script_is_looked_at_by_itself_once() {
+    fn a_failed_ancestor_of_script_paths_is_retried_once() {
         for (fails, exit) in [(0, true), (1, true), (2, false), (3, false)] {
             let set = |path: &[u8], scope| {
-                [Place { path: TreePath::new(path).unwrap(), scope }].iter().collect::<PlaceSet>()
+                [DirtyPath { path: TreePath::new(path).unwrap(), scope }]
+                    .iter()
+                    .collect::<PathSet>()
             };
             let asked = set(b"b/x", Scope::Entry);
-            let (heard, moves) = (Arc::default(), Arc::default());
-            let work = Work::Batch { places: Arc::new(asked.clone()), heard, moves };
+            let (observed, moves) = (Arc::default(), Arc::default());
+            let work = Work::Batch { paths: Arc::new(asked.clone()), observed, renames: moves };
             let job = Job { id: JobId(1), mirror: MirrorId(0), work };
-            let executor = FailsAbove(fails, Mutex::default());
-            let end = exit_of(&job, &executor, &Stop::default(), &Log::default());
+            let executor = FailingAncestorExecutor(fails, Mutex::default());
+            let end = run_as_child(&job, &executor, &CancelToken::default(), &Log::default());
             assert_eq!(end == ChildExit::Code(0), exit, "{fails}: {end:?}");
             let mut expected = vec![asked, set(b"b", Scope::Tree)];
             expected.truncate(fails + 1);
@@ -436,50 +451,51 @@ mod tests {
         }
     }
 
-    struct Works;
+    struct DoneExecutor;
 
-    impl Executor for Works {
-        fn run(&self, _: &mut Job, _: &Stop) -> Outcome {
+    impl Executor for DoneExecutor {
+        fn run(&self, _: &mut Job, _: &CancelToken) -> Outcome {
             Outcome::Done
         }
     }
 
     #[test]
-    fn what_scripts_start_waits_for_room_in_its_order() {
-        let place = tempfile::tempdir().unwrap();
+    fn script_children_wait_for_capacity_in_order() {
+        let dirty = tempfile::tempdir().unwrap();
         let (inbox, receiver) = inbox();
         let mut jobs = Jobs::new(Some(1), inbox, Log::default());
         let spawn = |jobs: &mut Jobs, number: u64| {
             let script = format!("echo {number} >> said; until [ -e go ]; do sleep 0.01; done");
-            jobs.spawn(Spawn {
+            jobs.start_child(ScriptProcess {
                 job: JobId(number),
-                program: Program {
+                program: ChildProgram {
                     binary: "sh".into(),
-                    directory: place.path().into(),
+                    working_dir: dirty.path().into(),
                     environment: Vec::new(),
                     output: ChildOutput::Null,
-                    at_our_end: Signal::TERM,
+                    parent_death_signal: Signal::TERM,
+                    inherited: None,
                 },
-                call: Call { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None },
+                call: CommandLine { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None },
                 log: Log::default(),
             });
         };
         (1..=3).for_each(|number| spawn(&mut jobs, number));
         let job = Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() };
-        jobs.transfer(job, Arc::new(Works), Log::default());
+        jobs.start_transfer(job, Arc::new(DoneExecutor), Log::default());
         let next = || loop {
-            if let Message::Input(Input::ChildEnded { job, exit }) = receiver.recv().unwrap() {
+            if let Message::Input(Input::ChildExited { job, exit }) = receiver.recv().unwrap() {
                 return (job, exit);
             }
         };
         jobs.stop(JobId(2));
         assert_eq!(next(), (JobId(2), ChildExit::Signal(15)));
-        std::fs::write(place.path().join("go"), "").unwrap();
+        std::fs::write(dirty.path().join("go"), "").unwrap();
         for expected in [1, 3, 4].map(JobId) {
             let (job, exit) = next();
             assert_eq!((job, exit), (expected, ChildExit::Code(0)));
-            jobs.ended(job);
+            jobs.job_ended(job);
         }
-        assert_eq!(std::fs::read_to_string(place.path().join("said")).unwrap(), "1\n3\n");
+        assert_eq!(std::fs::read_to_string(dirty.path().join("said")).unwrap(), "1\n3\n");
     }
 }

@@ -1,31 +1,30 @@
-//! The one loop: receive, handle, perform.
+//! The event loop: receive messages, pass them to the fleet, perform its effects.
 //!
-//! The engine's thread owns the fleet, so there is no lock. It decides nothing: the fleet does.
+//! The engine's thread owns the fleet, so there is no lock. The fleet makes all decisions.
 
 mod calendar;
-mod follow;
+mod inbox;
 mod jobs;
-mod line;
-mod member;
+mod log_events;
+mod on_synced;
+mod registry;
 mod reload;
-mod roster;
+mod remote_shell;
 mod scripts;
+mod source_links;
 mod status;
-mod synced;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod tunnels;
-mod words;
 
 use std::{
     env,
-    os::fd::RawFd,
     path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
 };
@@ -34,152 +33,104 @@ use jiff::Zoned;
 
 use mirror_core::{
     effect::Effect,
-    event::Event,
-    fleet::{self, Fleet, Limits},
+    fleet::{self, Fleet, FleetLimits},
+    fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId},
     input::{Input, Signal},
-    notice::{Change, Edit, Kind, MirrorId, News, Notice},
+    log_event::LogEvent,
     path::TreePath,
     time::Moment,
 };
 
 use crate::{
-    config::{Daemon, Setup},
+    config::{Config, DaemonConfig},
     frontend::Loaded,
     report::{Category, Log},
-    script::{Descriptors, Ready, Scripts},
-    watch::{Told, Tree, Watch},
+    script::{DescriptorPoller, Scripts},
+    watch::{WatchMessage, WatchTree, Watcher},
 };
 
-use crate::exec::{source_root::Succession, ssh::Connections};
+use crate::exec::{source_root::Succession, ssh::SshConnections};
 use calendar::Calendar;
+pub use inbox::{Inbox, Message, inbox};
 use jobs::Jobs;
-use member::{Ground, Member};
-pub use reload::{Adapt, Load, Reload};
-use roster::Roster;
-use status::Status;
-pub use synced::Question;
-use synced::Synced;
+pub use on_synced::OnSyncedRequest;
+use on_synced::OnSyncedSender;
+use registry::SyncRegistry;
+pub use reload::{ApplyDaemonConfig, LoadConfig, Reload};
+use status::StatusWriter;
+use sync::{SyncContext, SyncInstance};
 use tunnels::Tunnels;
 
-/// The most messages that are taken in before what is due is done.
-const MOST_AT_ONCE: usize = 1024;
+/// Maximum number of messages handled before due work is done.
+const MAX_MESSAGES_PER_TURN: usize = 1024;
 
-/// What comes into the inbox of the engine.
-#[derive(Debug)]
-pub enum Message {
-    /// The watcher has something to tell. It says so once until it is asked.
-    Watch,
-    /// Something that the fleet takes in as it is.
-    Input(Input),
-    /// A child of a job began or ended, as the status tells.
-    Child,
-    /// A tunnel came up or went down.
-    Tunnel,
-    /// A descriptor is ready that scripts observe.
-    Descriptor(RawFd, Ready),
-    /// A function is to be called for a batch that is on the target.
-    Synced(Question),
-    /// The name of the source of this mirror may lead elsewhere.
-    Elsewhere(MirrorId),
-}
-
-/// The door to the engine, for those that have something to tell.
-#[derive(Clone, Debug)]
-pub struct Inbox {
-    sender: Sender<Message>,
-    /// Whether somebody has asked the daemon to end, for those who can't read messages meanwhile.
-    ending: Arc<AtomicBool>,
-}
-
-impl Inbox {
-    /// Sends a message. The engine hangs up only when it ends; then nobody needs it.
-    pub fn send(&self, message: Message) {
-        let _ = self.sender.send(message);
-    }
-
-    /// Passes a signal on.
-    pub fn signal(&self, signal: Signal) {
-        if signal != Signal::Hangup {
-            self.ending.store(true, Ordering::Relaxed);
-        }
-        self.send(Message::Input(Input::Signal(signal)));
-    }
-}
-
-impl Inbox {
-    fn ending(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.ending)
-    }
-}
-
-/// An inbox and its receiving end.
-#[must_use]
-pub fn inbox() -> (Inbox, Receiver<Message>) {
-    let (sender, receiver) = channel();
-    (Inbox { sender, ending: Arc::default() }, receiver)
-}
-
-/// The engine.
+/// The engine: owns the fleet, and connects it with watcher, jobs, scripts and status.
 pub struct Engine {
     fleet: Fleet,
-    roster: Roster,
-    /// The settings of the process that are in force.
-    daemon: Daemon,
+    registry: SyncRegistry,
+    /// Process settings in force.
+    daemon: DaemonConfig,
     reload: Option<Reload>,
     calendar: Calendar,
-    status: Option<Status>,
-    watch: Watch,
+    status: Option<StatusWriter>,
+    watch: Watcher,
     jobs: Jobs,
     receiver: Receiver<Message>,
-    /// What performing an effect has answered at once.
-    answers: Vec<Input>,
-    /// Through which the syncs behind ssh go. Behind `roster`, whose shells end before them.
-    connections: Arc<Connections>,
+    /// Inputs that resulted from performing effects, for the next turn.
+    next_inputs: Vec<Input>,
+    /// Shared ssh connections. Declared after `registry`, so that the remote shells of the syncs
+    /// are dropped first.
+    connections: Arc<SshConnections>,
     tunnels: Tunnels,
     scripts: Option<Scripts>,
-    /// How often the configuration was exchanged.
+    /// Number of reloads so far.
     generation: u64,
-    /// What scripts observe, once there is something.
-    descriptors: Option<Descriptors>,
+    /// Descriptors that scripts observe; started with the first one.
+    descriptors: Option<DescriptorPoller>,
     inbox: Inbox,
     log: Log,
     started: Instant,
 }
 
 impl Engine {
-    /// An engine for what is to be run. The two ends of `channel` belong together.
+    /// Creates an engine for a loaded configuration. Both halves of `channel` belong together.
     ///
     /// # Errors
     ///
-    /// If one of the syncs can't be run: a sentence for people.
+    /// If one of the syncs can't be run: a message for the user.
     pub fn new(
         loaded: Loaded,
         reload: Option<Reload>,
-        watch: Watch,
+        watch: Watcher,
         channel: (Inbox, Receiver<Message>),
         log: Log,
     ) -> Result<Self, String> {
-        let Loaded { setup: Setup { daemon, syncs, tunnels }, scripts, .. } = loaded;
+        let Loaded { config: Config { daemon, syncs, tunnels }, scripts, .. } = loaded;
         let (inbox, receiver) = channel;
-        let scripts = Self::adopt(scripts, &inbox, &log)?;
-        let connections = Arc::new(Connections::new(daemon.share_connections));
+        let scripts = Self::install_scripts(scripts, &inbox, &log)?;
+        let connections = Arc::new(SshConnections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
-        let synced = Synced { inbox: inbox.clone(), generation: 0 };
-        let (connections_of, here) = (&connections, here());
-        let ground =
-            Ground { here, connections: connections_of, tunnels: &tunnels, synced, log: &log };
-        let members = syncs.into_iter().map(|sync| Member::new(sync, &ground));
-        let members = members.collect::<Result<Vec<_>, _>>()?;
-        let limits = Limits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
-        let fleet = Fleet::new(members.iter().map(Member::charter).collect(), limits);
-        let mut roster = Roster::default();
-        let names: Vec<_> = fleet.members().iter().map(fleet::Member::id).collect();
-        names.iter().zip(members).for_each(|(&name, member)| roster.add(name, member));
-        roster.line_up(names.clone());
-        let status = Status::new(&daemon, Moment::ORIGIN);
+        let on_synced = OnSyncedSender { inbox: inbox.clone(), generation: 0 };
+        let (connections_of, base_dir) = (&connections, base_dir());
+        let context = SyncContext {
+            base_dir,
+            connections: connections_of,
+            tunnels: &tunnels,
+            on_synced,
+            log: &log,
+        };
+        let instances = syncs.into_iter().map(|sync| SyncInstance::new(sync, &context));
+        let instances = instances.collect::<Result<Vec<_>, _>>()?;
+        let limits = FleetLimits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
+        let fleet = Fleet::new(instances.iter().map(SyncInstance::mirror_spec).collect(), limits);
+        let mut registry = SyncRegistry::default();
+        let ids: Vec<_> = fleet.members().iter().map(fleet::Member::id).collect();
+        ids.iter().zip(instances).for_each(|(&id, instance)| registry.insert(id, instance));
+        registry.set_order(ids.clone());
+        let status = StatusWriter::new(&daemon, Moment::ORIGIN);
         let mut engine = Self {
             fleet,
-            roster,
+            registry,
             daemon,
             reload,
             calendar: Calendar::new(Zoned::now()),
@@ -187,7 +138,7 @@ impl Engine {
             watch,
             jobs: Jobs::new(limits.max_jobs, inbox.clone(), log.clone()),
             receiver,
-            answers: Vec::new(),
+            next_inputs: Vec::new(),
             connections,
             tunnels,
             scripts,
@@ -197,24 +148,24 @@ impl Engine {
             log,
             started: Instant::now(),
         };
-        engine.seat_scripts(&names, |_| false);
-        engine.carry_out_orders();
-        engine.plan_calendar();
+        engine.bind_scripts(&ids, |_| false);
+        engine.perform_requests();
+        engine.update_calendar();
         engine.ignore_own_files();
         Ok(engine)
     }
 
-    /// Runs until the fleet says with which code to end.
+    /// Runs until the fleet or a script requests an exit. Returns the exit code.
     #[must_use]
     pub fn run(mut self) -> ExitCode {
-        let code = self.run_until_the_end();
-        self.close_status();
-        // To close it, Lua would wait for all programs that scripts read from or write to.
+        let code = self.run_loop();
+        self.write_final_status();
+        // Closing the Lua state would wait for all programs that scripts read from or write to.
         std::mem::forget(self.scripts.take());
         code
     }
 
-    fn run_until_the_end(&mut self) -> ExitCode {
+    fn run_loop(&mut self) -> ExitCode {
         let mut effects = Vec::new();
         self.fleet.begin(&mut effects);
         loop {
@@ -224,29 +175,30 @@ impl Engine {
             if let Some(code) = self.perform(&mut effects) {
                 return code.into();
             }
-            self.keep_status();
-            if self.answers.is_empty() && !self.wait(&mut effects) {
+            self.update_status();
+            if self.next_inputs.is_empty() && !self.wait(&mut effects) {
                 return ExitCode::FAILURE;
             }
-            // Also while scripts have much to do, signals and the ends of children are heard.
-            self.receive(&mut effects);
-            self.jobs.fill();
+            // Messages are received in each turn, so that signals and child exits are handled also
+            // while scripts produce much work.
+            self.receive_pending(&mut effects);
+            self.jobs.start_queued();
             let now = self.now();
-            for input in std::mem::take(&mut self.answers) {
+            for input in std::mem::take(&mut self.next_inputs) {
                 self.fleet.handle(input, now, &mut effects);
             }
-            self.ring(&mut effects);
-            self.ring_alarms();
-            if let Some(code) = self.end_by_script() {
+            self.report_due_transfers(&mut effects);
+            self.call_due_alarms();
+            if let Some(code) = self.script_exit_code() {
                 return code.into();
             }
             self.fleet.advance(now, &mut effects);
         }
     }
 
-    /// The exit code with which a script wants the daemon to end, of which the log is told.
-    fn end_by_script(&self) -> Option<u8> {
-        let code = self.scripts.as_ref()?.exit()?;
+    /// Returns the exit code that a script requested, and logs the request.
+    fn script_exit_code(&self) -> Option<u8> {
+        let code = self.scripts.as_ref()?.exit_code()?;
         let text = format_args!("--- A script has called terminate({code}), ending the daemon ---");
         self.log.say(Category::Normal, text);
         Some(code)
@@ -256,78 +208,78 @@ impl Engine {
         Moment::new(self.started.elapsed())
     }
 
-    /// Waits for the next message, which it takes in, or wake-up. `false` if nothing can ever come
-    /// again.
+    /// Waits for a message or the next wake-up, and handles the message. Returns false if no
+    /// message can ever arrive.
     fn wait(&mut self, effects: &mut Vec<Effect>) -> bool {
-        let first = match self.next_wait() {
+        let first = match self.time_to_next_work() {
             None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(wait) => self.receiver.recv_timeout(wait),
         };
         match first {
-            Ok(message) => self.take_in(message, effects),
+            Ok(message) => self.handle_message(message, effects),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         true
     }
 
-    /// Takes in what has come.
-    fn receive(&mut self, effects: &mut Vec<Effect>) {
-        for _ in 1..MOST_AT_ONCE {
+    /// Handles the messages that are already in the channel.
+    fn receive_pending(&mut self, effects: &mut Vec<Effect>) {
+        for _ in 1..MAX_MESSAGES_PER_TURN {
             let Ok(message) = self.receiver.try_recv() else { break };
-            self.take_in(message, effects);
+            self.handle_message(message, effects);
         }
     }
 
-    /// How long there is nothing to do unless something comes. `None`: for ever.
-    fn next_wait(&self) -> Option<Duration> {
+    /// Returns the time until the next scheduled work. `None`: nothing is scheduled.
+    fn time_to_next_work(&self) -> Option<Duration> {
         let wakeup = self.fleet.next_wakeup().into_iter().chain(self.status_due()).min();
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar =
             if self.calendar.is_empty() { None } else { self.calendar.wait(&Zoned::now()) };
-        let alarm = self.scripts.as_ref().and_then(Scripts::next_alarm);
+        let alarm = self.scripts.as_ref().and_then(Scripts::time_to_next_alarm);
         let alarm = alarm.filter(|_| self.fleet.is_running());
-        wakeup.into_iter().chain(calendar).chain(alarm).chain(self.jobs.wait()).min()
+        wakeup.into_iter().chain(calendar).chain(alarm).chain(self.jobs.retry_wait()).min()
     }
 
-    fn take_in(&mut self, message: Message, effects: &mut Vec<Effect>) {
+    fn handle_message(&mut self, message: Message, effects: &mut Vec<Effect>) {
         let now = self.now();
         match message {
             Message::Watch => {
-                let mut elsewhere = Vec::new();
-                for told in self.watch.take() {
-                    if let Told::Elsewhere(mirror) = told {
-                        elsewhere.push(mirror);
-                    } else if let Some(input) = self.translate(told) {
+                let mut changed = Vec::new();
+                for message in self.watch.take() {
+                    if let WatchMessage::RootRepointed(mirror) = message {
+                        changed.push(mirror);
+                    } else if let Some(input) = self.translate(message) {
                         self.touch_status();
                         self.fleet.handle(input, now, effects);
                     }
                 }
-                if !elsewhere.is_empty() {
-                    self.follow(&elsewhere, effects);
+                if !changed.is_empty() {
+                    self.update_sources(&changed, effects);
                 }
             }
-            Message::Elsewhere(mirror) => self.follow(&[mirror], effects),
+            Message::SourcePathChanged(mirror) => self.update_sources(&[mirror], effects),
             Message::Input(Input::Signal(Signal::Hangup))
                 if self.reload.is_some() && self.fleet.is_running() =>
             {
                 self.reload(effects);
             }
-            Message::Child => self.touch_status(),
-            Message::Synced(question) => self.ask_synced(question),
-            Message::Descriptor(fd, what) => self.descriptor_ready(fd, what),
-            Message::Tunnel => {
+            Message::ChildChanged => self.touch_status(),
+            Message::OnSynced(request) => self.call_on_synced(request),
+            Message::DescriptorReady(fd, readiness) => self.descriptor_ready(fd, readiness),
+            Message::TunnelChanged => {
                 self.touch_status();
-                for gate in self.pass_gates() {
-                    self.fleet.handle(gate, now, effects);
+                for input in self.target_link_inputs() {
+                    self.fleet.handle(input, now, effects);
                 }
             }
             Message::Input(input) => {
                 self.touch_status();
-                if let Input::JobEnded { job, .. } | Input::ChildEnded { job, .. } = &input {
-                    self.jobs.ended(*job);
+                if let Input::JobEnded { job, .. } | Input::ChildExited { job, .. } = &input {
+                    self.jobs.job_ended(*job);
                 }
-                if let Input::ChildEnded { job, exit } = &input {
+                if let Input::ChildExited { job, exit } = &input {
                     self.child_ended(*job, exit);
                 }
                 self.fleet.handle(input, now, effects);
@@ -335,8 +287,8 @@ impl Engine {
         }
     }
 
-    /// Tells the fleet which full transfers are due by the calendar.
-    fn ring(&mut self, effects: &mut Vec<Effect>) {
+    /// Reports full transfers that are due by the calendar to the fleet.
+    fn report_due_transfers(&mut self, effects: &mut Vec<Effect>) {
         if self.calendar.is_empty() {
             return;
         }
@@ -346,101 +298,107 @@ impl Engine {
         }
     }
 
-    fn plan_calendar(&mut self) {
-        let rules = self.roster.iter().map(|(id, member)| (id, member.sync.crontab.as_slice()));
-        self.calendar.plan(rules);
+    fn update_calendar(&mut self) {
+        let rules =
+            self.registry.iter().map(|(id, instance)| (id, instance.config.crontab.as_slice()));
+        self.calendar.schedule(rules);
     }
 
-    fn translate(&mut self, told: Told) -> Option<Input> {
-        match told {
-            Told::Notice(notice) => Some(Input::Notice(notice)),
-            Told::Covered { mirror, coverage } => {
-                if let Some(member) = self.roster.get(mirror) {
-                    let source = member.source_text();
+    fn translate(&mut self, message: WatchMessage) -> Option<Input> {
+        match message {
+            WatchMessage::Event(notice) => Some(Input::FsEvent(notice)),
+            WatchMessage::Covered { mirror, coverage } => {
+                if let Some(instance) = self.registry.get(mirror) {
+                    let source = instance.source_text();
                     let text = format_args!("{source} is watched: {}", coverage.reason);
                     self.log.say(Category::Debug("Inotify"), text);
                 }
                 Some(Input::Covered(mirror))
             }
-            Told::CannotCover { mirror, why } => Some(Input::CannotCover { mirror, why }),
-            Told::Drained(_) | Told::Elsewhere(_) => None,
-            Told::Listed(inventory) => {
+            WatchMessage::CannotCover { mirror, why } => {
+                Some(Input::CannotCover { mirror, reason: why })
+            }
+            WatchMessage::BarrierReached(_) | WatchMessage::RootRepointed(_) => None,
+            WatchMessage::Listed(inventory) => {
                 let now = self.now();
-                self.status.as_mut()?.hear(inventory, now);
+                self.status.as_mut()?.set_inventory(inventory, now);
                 None
             }
         }
     }
 
-    /// Pins the root of a mirror and has it watched: in this order, so that what is watched is what
-    /// the executor will accept.
+    /// Pins the root of a mirror and starts watching it, in this order: the watched directory is
+    /// then the one that the executor accepts.
     fn cover(&self, id: MirrorId) -> Result<Succession, String> {
-        let member = self.roster.get(id).ok_or_else(|| String::from("there is no such sync"))?;
-        let found = member.source.pin()?;
-        words::say_found(&self.log, member, &found);
-        let filter = Arc::clone(&member.sync.filter);
-        let script = member.sync.script.as_ref();
+        let instance =
+            self.registry.get(id).ok_or_else(|| String::from("there is no such sync"))?;
+        let succession = instance.source.pin()?;
+        log_events::log_source_change(&self.log, instance, &succession);
+        let filter = Arc::clone(&instance.config.filter);
+        let script = instance.config.script.as_ref();
         let only_root = script.is_some_and(|script| !script.subdirectories);
-        let given = &member.sync.given;
-        let has_links = !self.daemon.onepass && given != member.source.path();
-        let tree = Tree {
+        let given = &instance.config.source_as_given;
+        let may_have_links = !self.daemon.onepass && given != instance.source.path();
+        let tree = WatchTree {
             mirror: id,
-            root: member.source.path().to_owned(),
+            root: instance.source.path().to_owned(),
             skip: Arc::new(move |path: &TreePath| {
                 (only_root && !path.is_root()) || filter.prunes(path)
             }),
             exact: script.map(|script| script.writes),
         };
-        self.watch.cover(tree, has_links.then(|| given.clone()));
-        Ok(found)
+        self.watch.cover(tree, may_have_links.then(|| given.clone()));
+        Ok(succession)
     }
 
-    /// Has a mirror covered. Where that can't be, it is told.
-    fn cover_or_tell(&mut self, mirror: MirrorId) {
+    /// Starts watching a mirror. An error is reported to the fleet.
+    fn start_covering(&mut self, mirror: MirrorId) {
         match self.cover(mirror) {
-            // Somebody put all of it there: equal size and time prove nothing.
+            // The whole tree may have been written by someone else: equal size and time prove
+            // nothing.
             Ok(Succession::Replaced | Succession::Accepted) => {
-                let (kind, path) = (Kind::Directory, TreePath::root());
-                let news = News::Changed(Change { edit: Edit::Create, kind, path });
-                self.answers.push(Input::Notice(Notice { mirror, news }));
+                let (kind, path) = (EntryKind::Directory, TreePath::root());
+                let news = FsEventKind::Changed(Change { edit: Edit::Create, kind, path });
+                self.next_inputs.push(Input::FsEvent(FsEvent { mirror, kind: news }));
             }
             Ok(_) => {}
             Err(why) => {
-                self.answers.push(Input::CannotCover { mirror, why });
-                // Nobody watches over its name now.
-                self.inbox.send(Message::Elsewhere(mirror));
+                self.next_inputs.push(Input::CannotCover { mirror, reason: why });
+                // The watcher does not follow its source path now.
+                self.inbox.send(Message::SourcePathChanged(mirror));
             }
         }
     }
 
-    /// Performs effects. The exit code, if one of them ends the process.
+    /// Performs effects. Returns the exit code if one of them ends the process.
     fn perform(&mut self, effects: &mut Vec<Effect>) -> Option<u8> {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Cover(mirror) => {
-                    self.cover_or_tell(mirror);
+                    self.start_covering(mirror);
                 }
                 Effect::Uncover(mirror) => self.watch.uncover(mirror),
                 Effect::Start(job) => {
-                    let member = self.roster.get(job.mirror);
-                    if let Some(executor) = member.and_then(|member| member.executor.as_ref()) {
+                    let instance = self.registry.get(job.mirror);
+                    if let Some(executor) = instance.and_then(|instance| instance.executor.as_ref())
+                    {
                         self.jobs.start(job, Arc::clone(executor));
                     }
                 }
-                Effect::Script(mirror, call) => {
+                Effect::CallScript(mirror, call) => {
                     self.call_script(mirror, &call);
-                    if let Some(code) = self.end_by_script() {
+                    if let Some(code) = self.script_exit_code() {
                         return Some(code);
                     }
                 }
-                Effect::List { mirror, path } => self.list(mirror, path),
+                Effect::ListDirectory { mirror, path } => self.list_directory(mirror, path),
                 Effect::Stop(job) => self.jobs.stop(job),
-                Effect::Dismiss(mirror) => self.roster.dismiss(mirror),
+                Effect::Forget(mirror) => self.registry.remove(mirror),
                 Effect::Report(event) => {
-                    if matches!(event, Event::Draining(..)) {
-                        self.jobs.hurry();
+                    if matches!(event, LogEvent::Draining(..)) {
+                        self.jobs.notify_exit();
                     }
-                    words::say(&self.log, &self.roster, &event);
+                    log_events::log_event(&self.log, &self.registry, &event);
                 }
                 Effect::Exit(code) => return Some(code),
             }
@@ -449,7 +407,7 @@ impl Engine {
     }
 }
 
-/// The directory from which relative targets count.
-fn here() -> PathBuf {
+/// Returns the base directory of relative targets.
+fn base_dir() -> PathBuf {
     env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }

@@ -1,4 +1,5 @@
-//! What is to be run is read again while it runs: who stays, who goes, who comes.
+//! Configuration reload: compares the new configuration with the running syncs, and replaces the
+//! difference.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,268 +10,303 @@ use std::{
 
 use mirror_core::{
     effect::Effect,
-    fleet::{Charter, Entrant},
+    fleet::{MirrorSpec, Replacement},
+    fs_event::MirrorId,
     guard::ReplacedSource,
-    mirror::{Insist, Settings, scripted::Reset},
-    notice::MirrorId,
+    mirror::{Insist, MirrorSettings, scripted::RestartMode},
 };
 
 use super::{
-    Engine,
-    follow::follow_link,
-    here,
-    member::{Ground, Member, rules},
-    roster::Roster,
-    synced::Synced,
+    Engine, base_dir,
+    log_events::{self, ReloadCounts},
+    on_synced::OnSyncedSender,
+    registry::SyncRegistry,
+    source_links::keep_or_follow_source,
+    sync::{SyncContext, SyncInstance, source_rules},
     tunnels::Tunnels,
-    words::{self, Counts},
 };
 use crate::{
-    config::{Daemon, Sync},
+    config::{DaemonConfig, SyncConfig},
     frontend::Loaded,
     report::Category,
+    script::Scripts,
 };
 
-/// Makes the mirror of a sync, or that which goes on with other settings.
-type Make<'a> = &'a dyn Fn(Sync, Option<&Member>) -> Result<Member, String>;
+/// Builds the instance of a sync, optionally as the continuation of a running one.
+type BuildSync<'a> = &'a dyn Fn(SyncConfig, Option<&SyncInstance>) -> Result<SyncInstance, String>;
 
-/// Reads what is to be run. If it can't be run, the lines that say why.
-pub type Load = Box<dyn FnMut() -> Result<Loaded, Vec<String>>>;
+/// Loads the configuration again. The error holds the lines that explain it.
+pub type LoadConfig = Box<dyn FnMut() -> Result<Loaded, Vec<String>>>;
 
-/// Takes over the settings of the process, as far as they can change while it runs. It is given
-/// those that are in force and those that are wanted, and returns those that are in force then.
-pub type Adapt = Box<dyn FnMut(&Daemon, &Daemon) -> Daemon>;
+/// Applies new process settings as far as they can change at runtime. It is given the settings in
+/// force and the wanted ones, and returns those in force afterwards.
+pub type ApplyDaemonConfig = Box<dyn FnMut(&DaemonConfig, &DaemonConfig) -> DaemonConfig>;
 
-/// How what is to be run is read again when somebody asks for it.
+/// Callbacks for a configuration reload.
 pub struct Reload {
-    /// Reads it.
-    pub load: Load,
-    /// Takes over the settings of the process.
-    pub adapt: Adapt,
+    /// Loads the configuration.
+    pub load: LoadConfig,
+    /// Applies new process settings.
+    pub apply: ApplyDaemonConfig,
 }
 
-/// What becomes of one sync of the new setup.
-pub(super) enum Slot {
-    /// It is the same as this one, but for the name.
-    Kept(MirrorId, String),
-    /// It differs from this one in nothing that says what the target has to hold.
-    Changed(MirrorId, Box<Member>),
-    /// It is new, or not the same as before.
-    New(Box<Member>),
+/// Change of one sync by a reload.
+pub(super) enum SyncChange {
+    /// The sync is unchanged, except for its name.
+    Keep(MirrorId, String),
+    /// Settings differ that do not affect the content of the target.
+    Update(MirrorId, Box<SyncInstance>),
+    /// The sync is new, or differs in the content of the target.
+    Add(Box<SyncInstance>),
 }
 
 impl Engine {
-    /// Somebody sent `SIGHUP` to a daemon that has something to read again.
+    /// Reloads the configuration after `SIGHUP`.
     ///
-    /// What can't be run changes nothing. In any case what waits for a later try is tried at once.
+    /// An invalid configuration changes nothing. In any case all pending retries are made at once.
     pub(super) fn reload(&mut self, effects: &mut Vec<Effect>) {
-        let Some(Reload { load, adapt }) = &mut self.reload else { return };
+        let Some(Reload { load, apply }) = &mut self.reload else { return };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
-        self.connections.try_again();
-        let synced = Synced { inbox: self.inbox.clone(), generation: self.generation + 1 };
-        let read = load().and_then(|Loaded { mut setup, scripts, .. }| {
-            for sync in &mut setup.syncs {
-                follow_link(sync, &self.roster, &self.log);
+        self.connections.reset_failures();
+        let on_synced =
+            OnSyncedSender { inbox: self.inbox.clone(), generation: self.generation + 1 };
+        let read = load().and_then(|Loaded { mut config, scripts, .. }| {
+            for sync in &mut config.syncs {
+                keep_or_follow_source(sync, &self.registry, &self.log);
             }
             let Self { tunnels, inbox, log, connections, .. } = self;
-            let scripts = Self::adopt(scripts, inbox, log).map_err(|why| vec![why])?;
-            let tunnels = Tunnels::start(&setup.tunnels, tunnels, inbox, log);
+            let scripts = Self::install_scripts(scripts, inbox, log).map_err(|why| vec![why])?;
+            let tunnels = Tunnels::start(&config.tunnels, tunnels, inbox, log);
             let tunnels = tunnels.map_err(|why| vec![why])?;
-            let ground = Ground { here: here(), connections, tunnels: &tunnels, synced, log };
-            let make = |sync, before: Option<&Member>| match before {
-                Some(before) => before.with(sync, &ground),
-                None => Member::new(sync, &ground),
+            let context = SyncContext {
+                base_dir: base_dir(),
+                connections,
+                tunnels: &tunnels,
+                on_synced,
+                log,
             };
-            let slots = Self::slots(&self.roster, setup.syncs, &make).map_err(|why| vec![why])?;
-            Ok((setup.daemon, slots, tunnels, scripts))
+            let build = |sync, before: Option<&SyncInstance>| match before {
+                Some(before) => before.with_config(sync, &context),
+                None => SyncInstance::new(sync, &context),
+            };
+            let changes = Self::sync_changes(&self.registry, config.syncs, &build)
+                .map_err(|why| vec![why])?;
+            Ok((config.daemon, changes, tunnels, scripts))
         });
-        let (daemon, slots, tunnels, scripts) = match read {
+        let (daemon, changes, tunnels, scripts) = match read {
             Ok(read) => read,
             Err(lines) => {
                 for line in lines {
                     self.log.say(Category::Error, line);
                 }
-                let text = "the configuration can't be used: the one before stays in force";
+                let text = "reload failed: keeping the running configuration";
                 self.log.say(Category::Error, text);
-                self.tunnels.hangup();
-                return self.fleet.retry(self.now(), effects);
+                self.tunnels.retry_now();
+                return self.fleet.retry_now(self.now(), effects);
             }
         };
         self.tunnels = tunnels;
-        self.tunnels.hangup();
-        let in_force = adapt(&self.daemon, &daemon);
-        let was = std::mem::replace(&mut self.daemon, in_force);
-        self.renew_status(&was);
+        self.tunnels.retry_now();
+        let in_force = apply(&self.daemon, &daemon);
+        let previous = std::mem::replace(&mut self.daemon, in_force);
+        self.adopt_daemon_config(&previous);
+        // Transfers that became due while the configuration was read.
+        self.report_due_transfers(effects);
+        self.replace_scripts(scripts);
+        let counts = self.replace(changes, effects);
+        self.update_calendar();
+        log_events::log_reload(&self.log, counts);
+    }
+
+    fn adopt_daemon_config(&mut self, previous: &DaemonConfig) {
+        self.reload_status(previous);
         self.ignore_own_files();
         self.touch_status();
         self.fleet.limit_jobs(self.daemon.max_processes);
-        self.jobs.limit(self.daemon.max_processes);
-        // What came due while it was read.
-        self.ring(effects);
-        // What the scripts before had planned goes with them.
+        self.jobs.set_limit(self.daemon.max_processes);
+    }
+
+    /// Replaces the scripts. Alarms and observed descriptors of the previous ones end with them.
+    fn replace_scripts(&mut self, scripts: Option<Scripts>) {
         self.descriptors = None;
         self.scripts = scripts;
         self.generation += 1;
-        let counts = self.replace(slots, effects);
-        self.plan_calendar();
-        words::say_reloaded(&self.log, counts);
     }
 
-    /// Replaces the mirrors by these, in their order, and tells of it.
-    pub(super) fn replace(&mut self, slots: Vec<Slot>, effects: &mut Vec<Effect>) -> Counts {
-        let kept: BTreeSet<MirrorId> = slots.iter().filter_map(Slot::kept).collect();
-        let ended = self.roster.iter().count() - kept.len();
-        let changed = slots.iter().filter(|slot| matches!(slot, Slot::Changed(..))).count();
-        let (same, started) = (kept.len() - changed, slots.len() - kept.len());
-        let counts = Counts { kept: same, changed, started, ended };
-        let leaving = self.roster.iter().filter(|(id, _)| !kept.contains(id));
-        let leaving = leaving.map(|(_, member)| &member.sync).collect();
-        let coming: Vec<_> = slots.iter().filter_map(Slot::coming).collect();
-        words::say_exchanged(&self.log, leaving, &coming);
-        for (id, is) in slots.iter().filter_map(Slot::changed) {
-            if let Some(was) = self.roster.get(id) {
-                words::say_changed(&self.log, &was.sync, is);
+    /// Replaces the mirrors by these, in this order, and logs the changes.
+    pub(super) fn replace(
+        &mut self,
+        changes: Vec<SyncChange>,
+        effects: &mut Vec<Effect>,
+    ) -> ReloadCounts {
+        let kept: BTreeSet<MirrorId> = changes.iter().filter_map(SyncChange::kept_mirror).collect();
+        let stopped = self.registry.iter().count() - kept.len();
+        let updated =
+            changes.iter().filter(|change| matches!(change, SyncChange::Update(..))).count();
+        let (unchanged, started) = (kept.len() - updated, changes.len() - kept.len());
+        let counts = ReloadCounts { unchanged, updated, started, stopped };
+        let removed = self.registry.iter().filter(|(id, _)| !kept.contains(id));
+        let removed = removed.map(|(_, instance)| &instance.config).collect();
+        let added: Vec<_> = changes.iter().filter_map(SyncChange::added).collect();
+        log_events::log_replaced_syncs(&self.log, removed, &added);
+        for (id, config) in changes.iter().filter_map(SyncChange::updated) {
+            if let Some(previous) = self.registry.get(id) {
+                log_events::log_updated_sync(&self.log, &previous.config, config);
             }
         }
-        let entrant = |slot: &Slot| match slot {
-            Slot::Kept(id, _) => Entrant::Stays(*id),
-            Slot::Changed(id, member) => changes(*id, member, &self.roster),
-            Slot::New(member) => joins(member, &self.roster, &kept),
+        let replacement = |change: &SyncChange| match change {
+            SyncChange::Keep(id, _) => Replacement::Keep(*id),
+            SyncChange::Update(id, instance) => update_of(*id, instance, &self.registry),
+            SyncChange::Add(instance) => addition_of(instance, &self.registry, &kept),
         };
-        let entrants = slots.iter().map(entrant).collect();
-        for slot in &slots {
-            slot.agree_on_source(&self.roster);
+        let replacements = changes.iter().map(replacement).collect();
+        for change in &changes {
+            change.inherit_accepted_source(&self.registry);
         }
-        let names = self.fleet.replace(entrants, self.now(), effects);
-        for (slot, id) in slots.into_iter().zip(&names) {
-            match slot {
-                Slot::Kept(id, name) => self.roster.rename(id, name),
-                Slot::Changed(id, member) => self.roster.add(id, *member),
-                Slot::New(member) => self.roster.add(*id, *member),
+        let ids = self.fleet.replace(replacements, self.now(), effects);
+        for (change, id) in changes.into_iter().zip(&ids) {
+            match change {
+                SyncChange::Keep(id, name) => self.registry.rename(id, name),
+                SyncChange::Update(id, instance) => self.registry.insert(id, *instance),
+                SyncChange::Add(instance) => self.registry.insert(*id, *instance),
             }
         }
-        self.seat_scripts(&names, |mirror| !kept.contains(&mirror));
-        self.carry_out_orders();
-        self.roster.line_up(names);
+        self.bind_scripts(&ids, |mirror| !kept.contains(&mirror));
+        self.perform_requests();
+        self.registry.set_order(ids);
         counts
     }
 
-    /// Finds for each sync the mirror that is the same but for the name, or else one that can go on
-    /// with other settings; no mirror is found twice.
-    fn slots(roster: &Roster, syncs: Vec<Sync>, make: Make<'_>) -> Result<Vec<Slot>, String> {
-        let mut free: BTreeMap<Route, Vec<(MirrorId, &Member)>> = BTreeMap::new();
-        for (id, member) in roster.iter() {
-            free.entry(route(&member.sync)).or_default().push((id, member));
+    /// Finds for each sync the running mirror that is equal except for the name, or else one that
+    /// can continue with other settings. No mirror is matched twice.
+    fn sync_changes(
+        registry: &SyncRegistry,
+        syncs: Vec<SyncConfig>,
+        build: BuildSync<'_>,
+    ) -> Result<Vec<SyncChange>, String> {
+        let mut unmatched: BTreeMap<SyncEndpoints, Vec<(MirrorId, &SyncInstance)>> =
+            BTreeMap::new();
+        for (id, instance) in registry.iter() {
+            unmatched.entry(endpoints(&instance.config)).or_default().push((id, instance));
         }
-        let mut find = |sync: &Sync, is_like: fn(&Sync, &Sync) -> bool| {
-            let free = free.get_mut(&route(sync))?;
-            let at = free.iter().position(|(_, member)| is_like(&member.sync, sync))?;
-            Some(free.remove(at))
+        let mut find = |sync: &SyncConfig, is_like: fn(&SyncConfig, &SyncConfig) -> bool| {
+            let unmatched = unmatched.get_mut(&endpoints(sync))?;
+            let at = unmatched.iter().position(|(_, instance)| is_like(&instance.config, sync))?;
+            Some(unmatched.remove(at))
         };
-        let same: Vec<_> = syncs.iter().map(|sync| find(sync, is_same)).collect();
-        let slot = |(sync, same): (Sync, Option<(MirrorId, &Member)>)| {
+        let same: Vec<_> = syncs.iter().map(|sync| find(sync, are_equal_but_for_name)).collect();
+        let change = |(sync, same): (SyncConfig, Option<(MirrorId, &SyncInstance)>)| {
             if let Some((id, _)) = same {
-                return Ok(Slot::Kept(id, sync.name));
+                return Ok(SyncChange::Keep(id, sync.name));
             }
-            let before = find(&sync, mirrors_alike);
-            let member = Box::new(make(sync, before.map(|(_, member)| member))?);
+            let before = find(&sync, have_same_result);
+            let instance = Box::new(build(sync, before.map(|(_, instance)| instance))?);
             Ok(match before {
-                Some((id, _)) => Slot::Changed(id, member),
-                None => Slot::New(member),
+                Some((id, _)) => SyncChange::Update(id, instance),
+                None => SyncChange::Add(instance),
             })
         };
-        syncs.into_iter().zip(same).map(slot).collect()
+        syncs.into_iter().zip(same).map(change).collect()
     }
 }
 
-impl Slot {
-    /// Lets a sync accept no other source than one before it on the same path did, unless a person
-    /// has just said so: that a file is read again is no word about a source.
-    fn agree_on_source(&self, roster: &Roster) {
-        let (member, before) = match self {
-            Self::Kept(..) => return,
-            Self::Changed(id, member) => (member, roster.get(*id)),
-            Self::New(member) => {
-                let sync = &member.sync;
-                let is_like =
-                    |it: &&Member| it.sync.source == sync.source || are_named_alike(&it.sync, sync);
-                let before = roster.iter().map(|(_, it)| it).filter(is_like);
-                (member, before.max_by_key(|it| route(&it.sync) == route(&member.sync)))
+impl SyncChange {
+    /// Carries the accepted source of the previous sync on the same path over to this one, unless
+    /// the user has just accepted another: reloading a file says nothing about a source.
+    fn inherit_accepted_source(&self, registry: &SyncRegistry) {
+        let (instance, before) = match self {
+            Self::Keep(..) => return,
+            Self::Update(id, instance) => (instance, registry.get(*id)),
+            Self::Add(instance) => {
+                let sync = &instance.config;
+                let is_like = |it: &&SyncInstance| {
+                    it.config.source == sync.source
+                        || have_same_configured_endpoints(&it.config, sync)
+                };
+                let before = registry.iter().map(|(_, it)| it).filter(is_like);
+                (
+                    instance,
+                    before.max_by_key(|it| endpoints(&it.config) == endpoints(&instance.config)),
+                )
             }
         };
         let Some(before) = before else { return };
         match self {
-            Self::New(_) => member.source.succeed(&before.source),
-            Self::Kept(..) | Self::Changed(..) => member.source.set_rules(rules(&member.sync)),
+            Self::Add(_) => instance.source.inherit(&before.source),
+            Self::Keep(..) | Self::Update(..) => {
+                instance.source.set_rules(source_rules(&instance.config));
+            }
         }
-        if accepts(&member.sync) && !accepts(&before.sync) {
-            member.source.accept();
-        }
-    }
-
-    const fn kept(&self) -> Option<MirrorId> {
-        match self {
-            Self::Kept(id, _) | Self::Changed(id, _) => Some(*id),
-            Self::New(_) => None,
+        if accepts_any_source(&instance.config) && !accepts_any_source(&before.config) {
+            instance.source.accept();
         }
     }
 
-    fn coming(&self) -> Option<&Sync> {
+    const fn kept_mirror(&self) -> Option<MirrorId> {
         match self {
-            Self::Kept(..) | Self::Changed(..) => None,
-            Self::New(member) => Some(&member.sync),
+            Self::Keep(id, _) | Self::Update(id, _) => Some(*id),
+            Self::Add(_) => None,
         }
     }
 
-    fn changed(&self) -> Option<(MirrorId, &Sync)> {
+    fn added(&self) -> Option<&SyncConfig> {
         match self {
-            Self::Kept(..) | Self::New(_) => None,
-            Self::Changed(id, member) => Some((*id, &member.sync)),
+            Self::Keep(..) | Self::Update(..) => None,
+            Self::Add(instance) => Some(&instance.config),
+        }
+    }
+
+    fn updated(&self) -> Option<(MirrorId, &SyncConfig)> {
+        match self {
+            Self::Keep(..) | Self::Add(_) => None,
+            Self::Update(id, instance) => Some((*id, &instance.config)),
         }
     }
 }
 
-/// Whether whatever stands at the path of the source is taken for it, once that is said.
-pub(super) fn accepts(sync: &Sync) -> bool {
+/// Returns true if the user accepts any directory at the path of the source.
+pub(super) fn accepts_any_source(sync: &SyncConfig) -> bool {
     sync.replaced_source == ReplacedSource::Accept
 }
 
-/// From where to where.
-type Route = (PathBuf, OsString);
+/// Source and target of a sync.
+type SyncEndpoints = (PathBuf, OsString);
 
-fn route(sync: &Sync) -> Route {
+fn endpoints(sync: &SyncConfig) -> SyncEndpoints {
     (sync.source.clone(), sync.target.clone())
 }
 
-/// Returns true if the two name their sources alike, wherever that leads, and have one target.
-fn are_named_alike(one: &Sync, other: &Sync) -> bool {
-    (&one.given, &one.target) == (&other.given, &other.target)
+/// Returns true if both syncs have the same configured source path, whatever it resolves to, and
+/// the same target.
+fn have_same_configured_endpoints(one: &SyncConfig, other: &SyncConfig) -> bool {
+    (&one.source_as_given, &one.target) == (&other.source_as_given, &other.target)
 }
 
-/// A script is never the same: it is in another state of Lua.
-fn is_same(one: &Sync, other: &Sync) -> bool {
-    !one.has_script() && *one == Sync { name: one.name.clone(), ..other.clone() }
+/// Returns true if the syncs are equal except for the name. A script is never equal: it lives in
+/// another Lua state.
+fn are_equal_but_for_name(one: &SyncConfig, other: &SyncConfig) -> bool {
+    !one.has_script() && *one == SyncConfig { name: one.name.clone(), ..other.clone() }
 }
 
-/// Returns true if the two say the same of what the target has to hold, and differ only in when and
-/// how it gets there.
-fn mirrors_alike(one: &Sync, other: &Sync) -> bool {
-    let essence = |sync: &Sync| {
+/// Returns true if both syncs produce the same content of the target, and differ only in when and
+/// how it is transferred.
+fn have_same_result(one: &SyncConfig, other: &SyncConfig) -> bool {
+    let without_neutral_options = |sync: &SyncConfig| {
         let mut sync = sync.clone();
-        for words in [&mut sync.rsync.extra, &mut sync.rsync.long] {
-            words.retain(|word| !MANNERS.iter().any(|manner| word.starts_with(manner)));
+        for args in [&mut sync.rsync.extra, &mut sync.rsync.long] {
+            args.retain(|arg| !NEUTRAL_OPTIONS.iter().any(|option| arg.starts_with(option)));
         }
         sync.rsync.short.retain(|letter| !b"hqvWz".contains(letter));
         sync
     };
-    let (one, other) = (essence(one), essence(other));
+    let (one, other) = (without_neutral_options(one), without_neutral_options(other));
     !one.has_script()
         && !other.has_script()
         && other
-            == Sync {
+            == SyncConfig {
                 name: other.name.clone(),
-                given: other.given.clone(),
-                pace: other.pace,
+                source_as_given: other.source_as_given.clone(),
+                debounce: other.debounce,
                 open_wait: other.open_wait,
                 insist: other.insist,
                 init: other.init,
@@ -280,9 +316,9 @@ fn mirrors_alike(one: &Sync, other: &Sync) -> bool {
                 marker: other.marker.clone(),
                 modify_window: other.modify_window,
                 durable: other.durable,
-                moves: other.moves,
-                codes: other.codes.clone(),
-                ssh_codes: other.ssh_codes.clone(),
+                renames: other.renames,
+                exit_codes: other.exit_codes.clone(),
+                ssh_exit_codes: other.ssh_exit_codes.clone(),
                 batch_size_limit: other.batch_size_limit,
                 max_processes: other.max_processes,
                 crontab: other.crontab.clone(),
@@ -291,8 +327,8 @@ fn mirrors_alike(one: &Sync, other: &Sync) -> bool {
             }
 }
 
-/// Words for rsync that say how it works, and not what comes of it.
-const MANNERS: [&[u8]; 8] = [
+/// rsync options that affect how a transfer runs, but not its result.
+const NEUTRAL_OPTIONS: [&[u8]; 8] = [
     b"--bwlimit=",
     b"--contimeout=",
     b"--info=",
@@ -303,58 +339,68 @@ const MANNERS: [&[u8]; 8] = [
     b"--verbose",
 ];
 
-/// How a mirror goes on with other settings.
-fn changes(id: MirrorId, member: &Member, roster: &Roster) -> Entrant {
-    let budgets = |sync: &Sync| (sync.max_delete, sync.max_delete_seen);
-    let before = roster.get(id).map(|before| budgets(&before.sync));
-    match member.charter() {
-        Charter::Built(settings) => Entrant::Changes {
+/// Returns the replacement that continues a mirror with other settings.
+fn update_of(id: MirrorId, instance: &SyncInstance, registry: &SyncRegistry) -> Replacement {
+    let budgets = |sync: &SyncConfig| (sync.max_delete, sync.max_delete_seen);
+    let before = registry.get(id).map(|before| budgets(&before.config));
+    match instance.mirror_spec() {
+        MirrorSpec::BuiltIn(settings) => Replacement::Update {
             mirror: id,
-            settings: Settings { insist: Insist::Always, ..settings },
-            recount: before != Some(budgets(&member.sync)),
+            settings: MirrorSettings { insist: Insist::Always, ..settings },
+            recount: before != Some(budgets(&instance.config)),
         },
-        Charter::Scripted(_) => Entrant::Stays(id),
+        MirrorSpec::Scripted(_) => Replacement::Keep(id),
     }
 }
 
-/// How a new mirror takes its place.
-fn joins(member: &Member, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Entrant {
-    let sync = &member.sync;
-    let leaving: Vec<_> = roster.all().filter(|(id, _)| !kept.contains(id)).collect();
-    let after = leaving.iter().filter(|(_, it)| overlap(&it.sync.target, &sync.target));
-    // What waited in the one before, and what happens until the new one is watched, is in no
-    // queue; and if the name leads elsewhere, all of it may be another.
-    let is_before = |it: &Sync| route(it) == route(sync) || are_named_alike(it, sync);
-    let succeeds = leaving.iter().any(|(_, it)| is_before(&it.sync));
-    let settings = match member.charter() {
-        Charter::Built(settings) => {
-            let init = settings.init || succeeds;
-            Settings { init, insist: Insist::Always, ..settings }.into()
-        }
-        scripted @ Charter::Scripted(_) => scripted,
+/// Returns the replacement that adds a new mirror.
+fn addition_of(
+    instance: &SyncInstance,
+    registry: &SyncRegistry,
+    kept: &BTreeSet<MirrorId>,
+) -> Replacement {
+    let sync = &instance.config;
+    let removed: Vec<_> = registry.iter_all().filter(|(id, _)| !kept.contains(id)).collect();
+    let after = removed.iter().filter(|(_, it)| targets_overlap(&it.config.target, &sync.target));
+    // Changes pending in the previous mirror, and changes before the new one is watched, are in no
+    // queue. If the path was redirected, the whole tree may differ.
+    let is_before = |it: &SyncConfig| {
+        endpoints(it) == endpoints(sync) || have_same_configured_endpoints(it, sync)
     };
-    let heir_of = testator(sync, roster, kept);
-    Entrant::Joins { after: after.map(|(id, _)| *id).collect(), settings, heir_of }
+    let succeeds = removed.iter().any(|(_, it)| is_before(&it.config));
+    let settings = match instance.mirror_spec() {
+        MirrorSpec::BuiltIn(settings) => {
+            let init = settings.init || succeeds;
+            MirrorSettings { init, insist: Insist::Always, ..settings }.into()
+        }
+        scripted @ MirrorSpec::Scripted(_) => scripted,
+    };
+    let predecessor = predecessor(sync, registry, kept);
+    Replacement::Add { after: after.map(|(id, _)| *id).collect(), spec: settings, predecessor }
 }
 
-/// The one of which a sync takes over what was told and is not done: the one of its name, or the only
-/// one, from where it is to where it goes. A script that has a function for the beginning makes up
-/// for it by that.
-fn testator(sync: &Sync, roster: &Roster, kept: &BTreeSet<MirrorId>) -> Option<MirrorId> {
-    if sync.script.as_ref().is_some_and(|script| script.anew != Reset::Keep) {
+/// Returns the predecessor whose pending events a sync takes over. Of the syncs with the same
+/// source and target it is the one with the same name, or the only one. A script with a startup
+/// function takes over none, since the startup covers them.
+fn predecessor(
+    sync: &SyncConfig,
+    registry: &SyncRegistry,
+    kept: &BTreeSet<MirrorId>,
+) -> Option<MirrorId> {
+    if sync.script.as_ref().is_some_and(|script| script.restart_mode != RestartMode::Keep) {
         return None;
     }
-    let is_like = |it: &Sync| it.has_script() == sync.has_script() && route(it) == route(sync);
-    let leaving = roster.iter().filter(|(id, it)| !kept.contains(id) && is_like(&it.sync));
-    let leaving: Vec<_> = leaving.collect();
-    let only = leaving.first().filter(|_| leaving.len() == 1);
-    let named = leaving.iter().find(|(_, it)| it.sync.name == sync.name);
+    let is_like =
+        |it: &SyncConfig| it.has_script() == sync.has_script() && endpoints(it) == endpoints(sync);
+    let removed = registry.iter().filter(|(id, it)| !kept.contains(id) && is_like(&it.config));
+    let removed: Vec<_> = removed.collect();
+    let only = removed.first().filter(|_| removed.len() == 1);
+    let named = removed.iter().find(|(_, it)| it.config.name == sync.name);
     named.or(only).map(|(id, _)| *id)
 }
 
-/// Whether two targets have something in common, as far as their words tell. They end in `/` or
-/// `:`.
-fn overlap(one: &OsStr, other: &OsStr) -> bool {
+/// Returns true if one target contains the other, judged by their text. Both end in `/` or `:`.
+fn targets_overlap(one: &OsStr, other: &OsStr) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     one.starts_with(other) || other.starts_with(one)
 }

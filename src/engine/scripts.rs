@@ -1,119 +1,133 @@
-//! Scripts of the user: they are called, and what they want done is done.
+//! User scripts: calls them and performs their requests.
 
 use std::{io, os::fd::RawFd, sync::Arc, thread};
 
 use mirror_core::{
-    effect::Call,
-    input::{ChildExit, Input, Listed},
+    effect::ScriptCall,
+    fs_event::{EntryKind, MirrorId},
+    input::{ChildExit, DirectoryListing, Input},
     job::{Failure, Job, JobId, Outcome},
-    notice::{Kind, MirrorId},
     path::TreePath,
-    plan::rsync::Call as Words,
+    plan::command::CommandLine,
 };
 
 use rustix::process::Signal;
 
-use super::{Engine, Inbox, Message, here, jobs::Spawn, member::Ground};
+use super::{Engine, Inbox, Message, base_dir, jobs::ScriptProcess, sync::SyncContext};
 use mirror_platform::entries::ReadBuffer;
 use rustix::fs::FileType;
 
 use crate::{
     exec::{
-        process::child::{ChildOutput, Program},
+        process::child::{ChildOutput, ChildProgram},
         source_root::{SourceRoot, is_gone},
     },
     report::{Category, Log},
-    script::{Called, Descriptors, Order, Ready, Scripts, Seat, Spawn as Wanted},
+    script::{
+        CallResult, DescriptorPoller, FdReadiness, ScriptRequest, Scripts, SpawnRequest,
+        SyncBinding,
+    },
 };
 
 impl Engine {
-    /// The mirrors of the syncs, in their order, are these. A script whose mirror begins late, as
-    /// after a reload, tries its beginning again if that fails, as nobody looks on.
-    pub(super) fn seat_scripts(
+    /// Binds the syncs of the configuration to these mirrors, in order. A script whose mirror
+    /// starts late, as after a reload, retries a failed startup, since no user is watching.
+    pub(super) fn bind_scripts(
         &mut self,
         mirrors: &[MirrorId],
-        is_late: impl Fn(MirrorId) -> bool,
+        starts_late: impl Fn(MirrorId) -> bool,
     ) {
         let Some(scripts) = &mut self.scripts else { return };
         for (number, &mirror) in (1..).zip(mirrors) {
-            let insists = self.roster.get(mirror).is_some_and(|member| member.sync.insists());
-            scripts.assign(number, Seat { mirror, insists: insists || is_late(mirror) });
+            let insists =
+                self.registry.get(mirror).is_some_and(|instance| instance.config.retries_startup());
+            scripts.bind(number, SyncBinding { mirror, insists: insists || starts_late(mirror) });
         }
     }
 
-    /// From now on these scripts are called.
-    pub(super) fn adopt(
+    /// Installs the watchdog of new scripts.
+    pub(super) fn install_scripts(
         scripts: Option<Scripts>,
         inbox: &Inbox,
         log: &Log,
     ) -> Result<Option<Scripts>, String> {
         let Some(mut scripts) = scripts else { return Ok(None) };
-        let watched = scripts.watch_over(log.clone(), inbox.ending());
+        let watched = scripts.install_watchdog(log.clone(), inbox.exit_flag());
         watched.map_err(|error| format!("cannot run scripts: {error}"))?;
         Ok(Some(scripts))
     }
 
-    /// A child has ended. A script that is not called for that keeps nothing of it.
+    /// Handles the exit of a child. A script that is not called for it drops its state of the
+    /// child.
     pub(super) fn child_ended(&mut self, job: JobId, exit: &ChildExit) {
         let now = self.now();
-        if let (Some(scripts), ChildExit::Signal(_) | ChildExit::Partly(_)) = (&self.scripts, exit)
+        if let (Some(scripts), ChildExit::Signal(_) | ChildExit::Partial(_)) = (&self.scripts, exit)
         {
             scripts.forget(&mut self.fleet, job, now);
         }
     }
 
     /// Calls the script of a mirror.
-    pub(super) fn call_script(&mut self, mirror: MirrorId, call: &Call) {
+    pub(super) fn call_script(&mut self, mirror: MirrorId, call: &ScriptCall) {
         let Some(scripts) = &self.scripts else { return };
         let now = self.now();
-        let member = self.roster.get(mirror);
-        // What is due may be the deletion of what lies on a disk that is gone.
-        if let Some(Err(Outcome::SourceGone(Failure { why, .. }))) =
-            member.filter(|_| !matches!(call, Call::Collect { .. })).map(|it| it.source.open())
+        let instance = self.registry.get(mirror);
+        // The due event may be the deletion of files on a disk that was unmounted.
+        if let Some(Err(Outcome::SourceGone(Failure { message, .. }))) = instance
+            .filter(|_| !matches!(call, ScriptCall::Collect { .. }))
+            .map(|it| it.source.open())
         {
-            self.answers.push(Input::CannotCover { mirror, why });
-            let has_plans = self.has_plans();
-            self.answers.push(Input::Called { mirror, result: Ok(()), has_plans });
+            self.next_inputs.push(Input::CannotCover { mirror, reason: message });
+            let has_pending_work = self.has_pending_callbacks();
+            self.next_inputs.push(Input::ScriptReturned {
+                mirror,
+                result: Ok(()),
+                has_pending_work,
+            });
             return;
         }
-        let sync = member.map(|member| &*member.sync.name);
+        let sync = instance.map(|instance| &*instance.config.name);
         let about = (mirror, sync.unwrap_or_default());
         let called = scripts.call(&mut self.fleet, about, call, now);
-        self.carry_out_orders();
-        self.answers.push(match called {
-            Called::Done(result) => Input::Called { mirror, result, has_plans: self.has_plans() },
-            Called::Collected(job, result) => Input::Collected { job, result },
+        self.perform_requests();
+        self.next_inputs.push(match called {
+            CallResult::Done(result) => Input::ScriptReturned {
+                mirror,
+                result,
+                has_pending_work: self.has_pending_callbacks(),
+            },
+            CallResult::Collected(job, result) => Input::Collected { job, result },
         });
     }
 
-    /// Whether a script waits for an alarm, or for a descriptor.
-    fn has_plans(&self) -> bool {
-        self.scripts.as_ref().is_some_and(Scripts::has_plans)
+    /// Returns true if a script waits for an alarm or a descriptor.
+    fn has_pending_callbacks(&self) -> bool {
+        self.scripts.as_ref().is_some_and(Scripts::has_pending_callbacks)
             || self.descriptors.as_ref().is_some_and(|it| !it.is_empty())
     }
 
-    /// Calls the alarms that are due.
-    pub(super) fn ring_alarms(&mut self) {
+    pub(super) fn call_due_alarms(&mut self) {
         let is_due = |wait: std::time::Duration| wait.is_zero();
-        let Some(scripts) = self.scripts.as_ref().filter(|it| it.next_alarm().is_some_and(is_due))
+        let Some(scripts) =
+            self.scripts.as_ref().filter(|it| it.time_to_next_alarm().is_some_and(is_due))
         else {
             return;
         };
         if self.fleet.is_running() {
             let now = self.now();
-            let rung = scripts.ring(&mut self.fleet, now);
-            self.after("an alarm", rung);
+            let called = scripts.call_due_alarms(&mut self.fleet, now);
+            self.finish_call("an alarm", called);
         }
     }
 
-    /// A descriptor is ready that scripts observe.
-    pub(super) fn descriptor_ready(&mut self, fd: RawFd, what: Ready) {
+    /// Calls the functions for a descriptor that is ready.
+    pub(super) fn descriptor_ready(&mut self, fd: RawFd, readiness: FdReadiness) {
         let Some(scripts) = &self.scripts else { return };
         if self.fleet.is_running() {
             let now = self.now();
-            let told = scripts.ready(&mut self.fleet, (fd, what), now);
-            let is_well = told.is_ok();
-            self.after("a function for a descriptor", told);
+            let called = scripts.call_for_descriptor(&mut self.fleet, (fd, readiness), now);
+            let is_well = called.is_ok();
+            self.finish_call("a function for a descriptor", called);
             if self.descriptors.as_ref().is_some_and(|it| it.rearm(fd, is_well)) {
                 let text = "is at its end, and its function neither closes nor forgets it: from now \
                             on that is called once a second";
@@ -123,26 +137,29 @@ impl Engine {
         }
     }
 
-    fn after(&mut self, what: &str, result: Result<(), Failure>) {
-        // Who asked to end has failed at nothing.
-        let goes_on = self.scripts.as_ref().is_some_and(|scripts| scripts.exit().is_none());
-        if let (true, Err(failure)) = (goes_on, result) {
-            self.log.say(Category::Error, format_args!("{what}: {}", failure.why));
+    fn finish_call(&mut self, name: &str, result: Result<(), Failure>) {
+        // A script that requested an exit has not failed.
+        let is_running = self.scripts.as_ref().is_some_and(|scripts| scripts.exit_code().is_none());
+        if let (true, Err(failure)) = (is_running, result) {
+            self.log.say(Category::Error, format_args!("{name}: {}", failure.message));
         }
-        self.carry_out_orders();
+        self.perform_requests();
     }
 
-    /// Does what scripts want done. At the start that is what the files wanted while they ran.
-    pub(super) fn carry_out_orders(&mut self) {
-        let orders = self.scripts.as_ref().map(Scripts::take_orders);
-        for order in orders.into_iter().flatten() {
-            match order {
-                Order::Spawn(spawn) => self.spawn(spawn),
-                Order::Transfer(job) => self.transfer(job),
-                Order::Full(mirror) => self.answers.push(Input::FullDue(mirror)),
-                Order::Refilter(number) => self.refilter(number),
-                Order::Observe { fd, read, write } => self.observe(fd, Ready { read, write }),
-                Order::Forget(fd) => {
+    /// Performs the requests of scripts. At startup these are the requests made while the files
+    /// ran.
+    pub(super) fn perform_requests(&mut self) {
+        let requests = self.scripts.as_ref().map(Scripts::take_requests);
+        for request in requests.into_iter().flatten() {
+            match request {
+                ScriptRequest::Spawn(spawn) => self.start_script_child(spawn),
+                ScriptRequest::Transfer(job) => self.start_script_transfer(job),
+                ScriptRequest::Full(mirror) => self.next_inputs.push(Input::FullDue(mirror)),
+                ScriptRequest::Refilter(number) => self.reload_filter(number),
+                ScriptRequest::Observe { fd, read, write } => {
+                    self.observe(fd, FdReadiness { read, write });
+                }
+                ScriptRequest::Forget(fd) => {
                     if let Some(descriptors) = &self.descriptors {
                         descriptors.forget(fd);
                     }
@@ -151,54 +168,58 @@ impl Engine {
         }
     }
 
-    fn spawn(&mut self, spawn: Wanted) {
-        let Wanted { job, program, words, stdin } = spawn;
+    fn start_script_child(&mut self, request: SpawnRequest) {
+        let SpawnRequest { job, program, args, stdin } = request;
         let output = ChildOutput::Inherit(self.log.clone());
-        let program = Program {
+        let program = ChildProgram {
             binary: program,
-            directory: here(),
+            working_dir: base_dir(),
             environment: Vec::new(),
             output,
-            at_our_end: Signal::TERM,
+            parent_death_signal: Signal::TERM,
+            inherited: None,
         };
-        let call = Words { args: words, stdin };
-        self.jobs.spawn(Spawn { job, program, call, log: self.log.clone() });
+        let call = CommandLine { args, stdin };
+        self.jobs.start_child(ScriptProcess { job, program, call, log: self.log.clone() });
     }
 
-    fn transfer(&mut self, job: Job) {
-        let member = self.roster.get(job.mirror);
-        let executor = member.and_then(|member| member.executor.as_ref().map(Arc::clone));
-        // Who has no target of ours was told so when it asked.
+    fn start_script_transfer(&mut self, job: Job) {
+        let instance = self.registry.get(job.mirror);
+        let executor = instance.and_then(|instance| instance.executor.as_ref().map(Arc::clone));
+        // A sync without a built-in target was refused when it requested the transfer.
         if let Some(executor) = executor {
-            self.jobs.transfer(job, executor, self.log.clone());
+            self.jobs.start_transfer(job, executor, self.log.clone());
         }
     }
 
-    /// A script has changed what its sync leaves out: that holds for what comes.
-    fn refilter(&mut self, number: usize) {
+    /// Reloads the filter of a sync after a script has changed its exclusions. It applies to later
+    /// changes.
+    fn reload_filter(&mut self, number: usize) {
         let Some(scripts) = &self.scripts else { return };
         let Some(mirror) = scripts.mirror(number) else { return };
         let sync = scripts.reread(number);
-        let synced = self.synced();
-        let Self { roster, tunnels, connections, log, .. } = self;
-        let ground = Ground { here: here(), connections, tunnels, synced, log };
-        let Some(member) = roster.get_mut(mirror) else { return };
-        match sync.and_then(|sync| member.renew(sync, &ground)) {
+        let on_synced = self.on_synced_sender();
+        let Self { registry, tunnels, connections, log, .. } = self;
+        let context = SyncContext { base_dir: base_dir(), connections, tunnels, on_synced, log };
+        let Some(instance) = registry.get_mut(mirror) else { return };
+        match sync.and_then(|sync| instance.set_config(sync, &context)) {
             Ok(()) => {
-                let filter = Arc::clone(&member.sync.filter);
+                let filter = Arc::clone(&instance.config.filter);
                 if let Some(mirror) = self.fleet.scripted(mirror) {
                     mirror.set_filter(filter);
                 }
             }
-            Err(why) => self.log.say(Category::Error, format_args!("{}: {why}", member.sync.name)),
+            Err(why) => {
+                self.log.say(Category::Error, format_args!("{}: {why}", instance.config.name));
+            }
         }
     }
 
-    fn observe(&mut self, fd: RawFd, wanted: Ready) {
+    fn observe(&mut self, fd: RawFd, wanted: FdReadiness) {
         if self.descriptors.is_none() {
             let inbox = self.inbox.clone();
-            let tell = move |fd, what| inbox.send(Message::Descriptor(fd, what));
-            match Descriptors::start(tell) {
+            let report = move |fd, readiness| inbox.send(Message::DescriptorReady(fd, readiness));
+            match DescriptorPoller::start(report) {
                 Ok(descriptors) => self.descriptors = Some(descriptors),
                 Err(error) => {
                     let text = format!("observefd({fd}): cannot observe anything: {error}");
@@ -211,26 +232,29 @@ impl Engine {
         }
     }
 
-    /// Reads what a directory lists, on a thread of its own, as a disk may be slow.
-    pub(super) fn list(&self, mirror: MirrorId, path: TreePath) {
-        let Some(member) = self.roster.get(mirror) else { return };
-        let (source, inbox) = (Arc::clone(&member.source), self.inbox.clone());
-        let (name, log) = (member.sync.name.clone(), self.log.clone());
+    /// Lists a directory on a thread of its own, since the disk may be slow.
+    pub(super) fn list_directory(&self, mirror: MirrorId, path: TreePath) {
+        let Some(instance) = self.registry.get(mirror) else { return };
+        let (source, inbox) = (Arc::clone(&instance.source), self.inbox.clone());
+        let (name, log) = (instance.config.name.clone(), self.log.clone());
         let read = move || {
-            let (entries, read) = entries(&source, &path);
+            let (entries, read) = read_entries(&source, &path);
             if let Err(error) = &read {
                 log.say(Category::Error, format_args!("{name}: cannot list {path}: {error}"));
             }
-            let listed = Listed { entries, is_whole: matches!(read, Ok(true)) };
-            inbox.send(Message::Input(Input::Listed { mirror, path, listed }));
+            let listing = DirectoryListing { entries, is_complete: matches!(read, Ok(true)) };
+            inbox.send(Message::Input(Input::DirectoryListed { mirror, path, listing }));
         };
         let _ = thread::Builder::new().name("list".into()).spawn(read);
     }
 }
 
-/// What a directory of a source lists, as far as it can be read, and whether its source was there.
-/// Nothing, if it is not there: that is told by an event of its own.
-fn entries(source: &SourceRoot, path: &TreePath) -> (Vec<(Vec<u8>, Kind)>, io::Result<bool>) {
+/// Reads the entries of a source directory as far as possible, and returns true if its source was
+/// present. A missing directory has no entries: an event of its own reports its deletion.
+fn read_entries(
+    source: &SourceRoot,
+    path: &TreePath,
+) -> (Vec<(Vec<u8>, EntryKind)>, io::Result<bool>) {
     let mut entries = Vec::new();
     let Ok(dir) = source.open().map(|root| root.open_below(path.as_bytes())) else {
         return (entries, Ok(false));
@@ -238,7 +262,7 @@ fn entries(source: &SourceRoot, path: &TreePath) -> (Vec<(Vec<u8>, Kind)>, io::R
     let read = dir.and_then(|dir| {
         dir.read(&mut ReadBuffer::new(), |entry| {
             let is_directory = entry.file_type == FileType::Directory;
-            let kind = if is_directory { Kind::Directory } else { Kind::Other };
+            let kind = if is_directory { EntryKind::Directory } else { EntryKind::Other };
             entries.push((entry.name.to_vec(), kind));
             Ok(())
         })

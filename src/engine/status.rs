@@ -1,4 +1,4 @@
-//! When the status file is written, and where what is in it comes from.
+//! Schedule and content of the status file.
 
 use std::{
     path::PathBuf,
@@ -8,148 +8,151 @@ use std::{
 use mirror_core::{fleet::Member, time::Moment};
 use rustix::process::Pid;
 
-use super::{Engine, roster::Roster, words};
+use super::{Engine, log_events, registry::SyncRegistry};
 use crate::{
-    config::Daemon,
+    config::DaemonConfig,
     report::{
         self, Category,
-        status::{self, Process, StatusFile, SyncStatus, Watches},
+        status::{self, RunningProcess, StatusFile, SyncStatus, WatchSummary},
     },
     watch::Inventory,
 };
 
-/// How long the watcher may take to say what it watches. Then what it said last is written: a
-/// status that is partly old is better than none. When it has said it, it is written again.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Time limit for the watcher to report its watches. After it the previous report is written, since
+/// a partly outdated status is better than none; a late report is written again.
+const INVENTORY_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Writing the status takes at most this part of the time, whatever the interval is.
-const SHARE: u32 = 20;
+/// Writing the status takes at most this fraction of the time, whatever the interval is.
+const WRITE_COST_FACTOR: u32 = 20;
 
-/// How long it stays as it is at most, so that who reads it sees that the daemon lives, ..
-const SIGN_OF_LIFE: Duration = Duration::from_mins(1);
+/// Maximum age of the status file, which shows that the daemon is alive.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// .. and how long at least while a transfer runs and says nothing.
-const WHILE_BUSY: Duration = Duration::from_secs(1);
+/// Maximum age of the status file while a transfer runs without events.
+const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The status file, and when it is written.
+/// Schedule of the status file.
 ///
-/// It is written once when all begins, and after something has happened: an interval later, with
-/// all that has happened meanwhile. While jobs run that is all the time; and each minute, as a sign of
-/// life.
+/// It is written once at startup, and an interval after a change, with all changes up to then.
+/// While jobs run it is rewritten continually, otherwise once a minute as a sign of life.
 #[derive(Debug)]
-pub(super) struct Status {
+pub(super) struct StatusWriter {
     file: StatusFile,
     interval: Duration,
-    next: Next,
-    /// When it was written last.
-    last: Moment,
-    /// Before this it is not written again.
-    rest: Moment,
-    /// What was watched when somebody asked last.
+    next: NextWrite,
+    last_written: Moment,
+    /// Earliest time of the next write.
+    not_before: Moment,
+    /// Last report of the watcher.
     inventory: Inventory,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// Nothing has happened since the last time.
+enum NextWrite {
+    /// Nothing has changed since the last write.
     Idle,
-    /// It is written then.
+    /// The next write is due at this time.
     At(Moment),
-    /// The watcher was asked what it watches, and has time until then.
-    Asked(Moment),
+    /// The watcher was asked for its watches, and may answer until this time.
+    AwaitingInventory(Moment),
 }
 
-/// What has to be done now.
+/// Action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum StatusAction {
     Nothing,
-    /// Ask the watcher what it watches.
-    Ask,
+    /// Ask the watcher for its watches.
+    RequestInventory,
     Write,
 }
 
-impl Status {
-    /// The status file that the settings ask for. It is due at `now`.
-    pub(super) fn new(daemon: &Daemon, now: Moment) -> Option<Self> {
+impl StatusWriter {
+    /// Creates the status file that the settings ask for, due at `now`.
+    pub(super) fn new(daemon: &DaemonConfig, now: Moment) -> Option<Self> {
         let file = StatusFile::new(daemon.status_file.clone()?);
         let (interval, inventory) = (daemon.status_interval, Inventory::default());
-        Some(Self { file, interval, next: Next::At(now), last: now, rest: now, inventory })
+        Some(Self {
+            file,
+            interval,
+            next: NextWrite::At(now),
+            last_written: now,
+            not_before: now,
+            inventory,
+        })
     }
 
-    /// Something has happened.
+    /// Records a change.
     pub(super) fn touch(&mut self, now: Moment) {
-        if self.next == Next::Idle {
-            self.next = Next::At((now + self.interval).max(self.rest));
+        if self.next == NextWrite::Idle {
+            self.next = NextWrite::At((now + self.interval).max(self.not_before));
         }
     }
 
-    /// When there is something to do, while jobs run or not.
+    /// Returns the time of the next action. It depends on whether jobs are running.
     pub(super) fn due(&self, is_busy: bool) -> Moment {
-        let most = if is_busy { WHILE_BUSY } else { SIGN_OF_LIFE };
+        let most = if is_busy { BUSY_INTERVAL } else { HEARTBEAT_INTERVAL };
         match self.next {
-            Next::Idle => (self.last + most.max(self.interval)).max(self.rest),
-            Next::At(at) | Next::Asked(at) => at,
+            NextWrite::Idle => (self.last_written + most.max(self.interval)).max(self.not_before),
+            NextWrite::At(at) | NextWrite::AwaitingInventory(at) => at,
         }
     }
 
-    /// What has to be done at `now`, while jobs run or not.
-    pub(super) fn step(&mut self, now: Moment, is_busy: bool) -> Step {
+    /// Returns the action that is due at `now`. It depends on whether jobs are running.
+    pub(super) fn step(&mut self, now: Moment, is_busy: bool) -> StatusAction {
         if now < self.due(is_busy) {
-            return Step::Nothing;
+            return StatusAction::Nothing;
         }
         match self.next {
-            Next::Idle | Next::At(_) => {
-                self.next = Next::Asked(now + PATIENCE);
-                Step::Ask
+            NextWrite::Idle | NextWrite::At(_) => {
+                self.next = NextWrite::AwaitingInventory(now + INVENTORY_TIMEOUT);
+                StatusAction::RequestInventory
             }
-            Next::Asked(_) => Step::Write,
+            NextWrite::AwaitingInventory(_) => StatusAction::Write,
         }
     }
 
-    /// The watcher has answered.
-    pub(super) fn hear(&mut self, inventory: Inventory, now: Moment) {
+    /// Stores the report of the watcher.
+    pub(super) fn set_inventory(&mut self, inventory: Inventory, now: Moment) {
         let was = std::mem::replace(&mut self.inventory, inventory);
         match &mut self.next {
-            Next::Asked(until) => *until = now,
-            // What was written without it is put right.
-            Next::Idle if self.inventory != was => self.touch(now),
-            Next::Idle | Next::At(_) => {}
+            NextWrite::AwaitingInventory(until) => *until = now,
+            // A status that was written without this report is corrected.
+            NextWrite::Idle if self.inventory != was => self.touch(now),
+            NextWrite::Idle | NextWrite::At(_) => {}
         }
     }
 
-    /// It was written at `now`, which took `cost`.
+    /// Records that the status was written at `now`, which took `cost`.
     fn written(&mut self, now: Moment, cost: Duration) {
-        self.next = Next::Idle;
-        self.last = now;
-        self.rest = now + cost * SHARE;
+        self.next = NextWrite::Idle;
+        self.last_written = now;
+        self.not_before = now + cost * WRITE_COST_FACTOR;
     }
 }
 
-/// The status of this engine.
 impl Engine {
-    /// Writes the status file if it is time. A daemon that ends has other things to do.
-    pub(super) fn keep_status(&mut self) {
+    /// Writes the status file if it is due. A daemon that is shutting down does not write it.
+    pub(super) fn update_status(&mut self) {
         let now = self.now();
         let Some(status) = self.status.as_mut().filter(|_| self.fleet.is_running()) else { return };
-        match status.step(now, self.jobs.are_running()) {
-            Step::Nothing => {}
-            Step::Ask => self.watch.list(),
-            Step::Write => self.write_status(now, false),
+        match status.step(now, self.jobs.any_running()) {
+            StatusAction::Nothing => {}
+            StatusAction::RequestInventory => self.watch.list(),
+            StatusAction::Write => self.write_status(now, false),
         }
     }
 
-    /// Writes the status file for the last time: what is in it does not hold any more.
-    pub(super) fn close_status(&mut self) {
+    /// Writes the final status, which marks the daemon as stopped.
+    pub(super) fn write_final_status(&mut self) {
         self.write_status(self.now(), true);
     }
 
-    /// When the status file needs somebody.
     pub(super) fn status_due(&self) -> Option<Moment> {
         let status = self.status.as_ref().filter(|_| self.fleet.is_running());
-        status.map(|status| status.due(self.jobs.are_running()))
+        status.map(|status| status.due(self.jobs.any_running()))
     }
 
-    /// Something has happened that the status may tell.
+    /// Records a change that the status may show.
     pub(super) fn touch_status(&mut self) {
         let now = self.now();
         if let Some(status) = &mut self.status {
@@ -157,10 +160,10 @@ impl Engine {
         }
     }
 
-    fn write_status(&mut self, now: Moment, is_last: bool) {
+    fn write_status(&mut self, now: Moment, is_final: bool) {
         let began = Instant::now();
         let Some(inventory) = self.status.as_ref().map(|status| &status.inventory) else { return };
-        let text = self.status_text(inventory, now, is_last);
+        let text = self.status_text(inventory, now, is_final);
         let Some(status) = &mut self.status else { return };
         if let Err(Some(why)) = status.file.write(&text) {
             self.log.say(Category::Error, why);
@@ -168,10 +171,10 @@ impl Engine {
         status.written(now, began.elapsed());
     }
 
-    fn status_text(&self, inventory: &Inventory, now: Moment, is_last: bool) -> Vec<u8> {
+    fn status_text(&self, inventory: &Inventory, now: Moment, is_final: bool) -> Vec<u8> {
         let members = self.fleet.members().iter();
         let syncs = members.filter_map(|mirror| {
-            let sync = &self.roster.get(mirror.id())?.sync;
+            let sync = &self.registry.get(mirror.id())?.config;
             Some(SyncStatus {
                 name: &sync.name,
                 source: &sync.source,
@@ -180,30 +183,34 @@ impl Engine {
                 target: &sync.target,
                 mirror: mirror.into(),
                 held: match mirror {
-                    Member::Built(mirror) => mirror.held().iter().map(words::held).collect(),
+                    Member::BuiltIn(mirror) => {
+                        mirror.held().iter().map(log_events::describe_held).collect()
+                    }
                     Member::Scripted(_) => Vec::new(),
                 },
             })
         });
-        let process =
-            |(pid, started): (Pid, u64)| Process { pid: pid.as_raw_nonzero().get(), started };
+        let process = |(pid, started): (Pid, u64)| RunningProcess {
+            pid: pid.as_raw_nonzero().get(),
+            started,
+        };
         let processes = self.jobs.children().into_iter().map(process);
-        let status = status::Status {
+        let status = status::StatusReport {
             syncs: syncs.collect(),
             processes: processes.collect(),
-            watches: Watches { count: inventory.watched, listed: &inventory.listed },
-            notes: [notes(inventory, &self.roster), self.tunnels.notes()].concat(),
-            is_last,
+            watches: WatchSummary { count: inventory.watched, listed: &inventory.listed },
+            notes: [watch_notes(inventory, &self.registry), self.tunnels.status_lines()].concat(),
+            is_final,
             now,
             clock: report::now(),
         };
         status.text()
     }
 
-    /// From now on the files of our own are not told as changes of a source.
+    /// Excludes the daemon's own files from the reported changes of a source.
     pub(super) fn ignore_own_files(&self) {
         let status = self.status.as_ref();
-        let status = status.map(|status| [status.file.path().to_owned(), status.file.draft()]);
+        let status = status.map(|status| [status.file.path().to_owned(), status.file.temp_path()]);
         let daemon = &self.daemon;
         let own = [&daemon.logfile, &daemon.pidfile].into_iter().flatten().cloned();
         for path in own.chain(status.into_iter().flatten()) {
@@ -214,27 +221,26 @@ impl Engine {
         }
     }
 
-    /// Takes over what the settings say of the status file.
-    pub(super) fn renew_status(&mut self, was: &Daemon) {
+    /// Applies changed settings of the status file.
+    pub(super) fn reload_status(&mut self, was: &DaemonConfig) {
         let daemon = &self.daemon;
         if (&was.status_file, was.status_interval) != (&daemon.status_file, daemon.status_interval)
         {
             if was.status_file != daemon.status_file
                 && let Some(status) = &mut self.status
             {
-                // What stands there does not hold any more, and there is nothing else to be done if
-                // that can't be written.
-                let text = status::farewell(daemon.status_file.as_deref(), &report::now());
+                // The old file is outdated. An error of writing this notice has no remedy.
+                let text = status::superseded_notice(daemon.status_file.as_deref(), &report::now());
                 let _ = status.file.write(&text);
             }
-            self.status = Status::new(daemon, self.now());
+            self.status = StatusWriter::new(daemon, self.now());
         }
     }
 }
 
-/// What else there is to say of the watching.
-fn notes(inventory: &Inventory, roster: &Roster) -> Vec<String> {
-    let name = |id| roster.get(id).map(|member| &*member.sync.name);
+/// Returns further lines about the watches.
+fn watch_notes(inventory: &Inventory, registry: &SyncRegistry) -> Vec<String> {
+    let name = |id| registry.get(id).map(|instance| &*instance.config.name);
     let marked = inventory.marked.iter().filter_map(|&id| name(id));
     let marked = marked.map(|name| format!("Fanotify watching the file system of {name}"));
     let polled = inventory.polled.iter().filter_map(|&(id, count)| Some((name(id)?, count)));
@@ -242,7 +248,7 @@ fn notes(inventory: &Inventory, roster: &Roster) -> Vec<String> {
     marked.chain(polled).chain(inventory.advice.clone()).collect()
 }
 
-/// The path of a file by which the kernel knows it, where links lead to its directory.
+/// Returns the path by which the kernel knows a file whose directory is reached through links.
 fn real_path(path: &std::path::Path) -> Option<PathBuf> {
     let directory = path.parent()?.canonicalize().ok()?;
     Some(directory.join(path.file_name()?)).filter(|real| real != path)
@@ -256,40 +262,40 @@ mod tests {
         Moment::new(Duration::from_millis(millis))
     }
 
-    fn status(interval: Duration) -> Status {
-        let daemon = Daemon {
+    fn status(interval: Duration) -> StatusWriter {
+        let daemon = DaemonConfig {
             status_file: Some("/nonexistent/status".into()),
             status_interval: interval,
-            ..Daemon::default()
+            ..DaemonConfig::default()
         };
-        Status::new(&daemon, Moment::ORIGIN).unwrap()
+        StatusWriter::new(&daemon, Moment::ORIGIN).unwrap()
     }
 
-    /// Asks, hears and writes at once.
-    fn write(status: &mut Status, millis: u64) {
-        assert_eq!(status.step(at(millis), false), Step::Ask);
-        assert_eq!(status.step(at(millis), false), Step::Nothing);
-        status.hear(Inventory::default(), at(millis));
-        assert_eq!(status.step(at(millis), false), Step::Write);
+    /// Requests, receives and writes a report at one moment.
+    fn write(status: &mut StatusWriter, millis: u64) {
+        assert_eq!(status.step(at(millis), false), StatusAction::RequestInventory);
+        assert_eq!(status.step(at(millis), false), StatusAction::Nothing);
+        status.set_inventory(Inventory::default(), at(millis));
+        assert_eq!(status.step(at(millis), false), StatusAction::Write);
         status.written(at(millis), Duration::ZERO);
     }
 
     #[test]
-    fn it_is_written_at_once_then_an_interval_after_the_first_thing_that_happens() {
+    fn status_is_written_at_startup_and_an_interval_after_the_first_change() {
         let mut status = status(Duration::from_secs(2));
         write(&mut status, 0);
         assert_eq!(status.due(false), at(60_000));
         status.touch(at(5500));
         status.touch(at(6000));
         assert_eq!(status.due(false), at(7500));
-        assert_eq!(status.step(at(7499), false), Step::Nothing);
+        assert_eq!(status.step(at(7499), false), StatusAction::Nothing);
         write(&mut status, 7500);
         assert_eq!(status.due(false), at(67_500));
         assert_eq!(status.due(true), at(9500));
     }
 
     #[test]
-    fn without_an_interval_it_is_written_after_each_turn_in_which_something_happened() {
+    fn interval_zero_writes_after_each_turn_with_a_change() {
         let mut status = status(Duration::ZERO);
         write(&mut status, 0);
         for millis in [3, 4, 9] {
@@ -299,48 +305,48 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_written_all_the_time() {
+    fn writing_takes_at_most_a_twentieth_of_the_time() {
         let mut status = status(Duration::ZERO);
-        assert_eq!(status.step(at(0), false), Step::Ask);
+        assert_eq!(status.step(at(0), false), StatusAction::RequestInventory);
         status.written(at(0), Duration::from_millis(30));
         status.touch(at(1));
         assert_eq!(status.due(false), at(600));
     }
 
     #[test]
-    fn a_watcher_that_does_not_answer_is_not_waited_for() {
+    fn a_missing_inventory_delays_the_write_only_until_the_timeout() {
         let mut status = status(Duration::ZERO);
-        assert_eq!(status.step(at(1), false), Step::Ask);
-        // What happens meanwhile is in what is written then.
+        assert_eq!(status.step(at(1), false), StatusAction::RequestInventory);
+        // Changes in the meantime are part of the write.
         status.touch(at(100));
         assert_eq!(status.due(false), at(501));
-        assert_eq!(status.step(at(501), false), Step::Write);
+        assert_eq!(status.step(at(501), false), StatusAction::Write);
     }
 
     #[test]
-    fn what_a_watcher_says_too_late_is_written_after_all() {
+    fn a_late_inventory_is_written_later() {
         let mut status = status(Duration::ZERO);
         let late = Inventory { watched: 2, ..Inventory::default() };
-        // The second time it says nothing new.
+        // The second late report is the same as the first.
         for (asked, due) in [(0, at(700)), (700, at(61_200))] {
-            assert_eq!(status.step(at(asked), false), Step::Ask);
-            assert_eq!(status.step(at(asked + 500), false), Step::Write);
+            assert_eq!(status.step(at(asked), false), StatusAction::RequestInventory);
+            assert_eq!(status.step(at(asked + 500), false), StatusAction::Write);
             status.written(at(asked + 500), Duration::ZERO);
-            status.hear(late.clone(), at(asked + 700));
+            status.set_inventory(late.clone(), at(asked + 700));
             assert_eq!(status.due(false), due);
         }
     }
 
     #[test]
-    fn while_jobs_run_and_each_minute_it_is_written_though_nothing_happens() {
+    fn status_is_refreshed_while_jobs_run_and_once_a_minute() {
         for (interval, busy) in [(0, 1), (1, 1), (10, 10)] {
             let mut status = status(Duration::from_secs(interval));
             write(&mut status, 0);
             assert_eq!(status.due(true), at(busy * 1000));
-            assert_eq!(status.step(at(busy * 1000 - 1), true), Step::Nothing);
-            assert_eq!(status.step(at(busy * 1000), true), Step::Ask);
-            status.hear(Inventory::default(), at(busy * 1000));
-            assert_eq!(status.step(at(busy * 1000), true), Step::Write);
+            assert_eq!(status.step(at(busy * 1000 - 1), true), StatusAction::Nothing);
+            assert_eq!(status.step(at(busy * 1000), true), StatusAction::RequestInventory);
+            status.set_inventory(Inventory::default(), at(busy * 1000));
+            assert_eq!(status.step(at(busy * 1000), true), StatusAction::Write);
             status.written(at(busy * 1000), Duration::ZERO);
             assert_eq!(status.due(false), at(busy * 1000 + 60_000));
         }
@@ -350,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_name_there_is_no_file() {
-        assert!(Status::new(&Daemon::default(), Moment::ORIGIN).is_none());
+    fn no_status_file_is_written_without_a_path() {
+        assert!(StatusWriter::new(&DaemonConfig::default(), Moment::ORIGIN).is_none());
     }
 }

@@ -1,71 +1,70 @@
-//! The tunnels that run.
+//! Running tunnels.
 
 use std::sync::Arc;
 
-use mirror_core::{input::Input, tunnel::Plan};
+use mirror_core::{input::Input, tunnel::TunnelSpec};
 
 use super::{Engine, Inbox, Message};
-use crate::{exec::tunnel::Tunnel, report::Log};
+use crate::{exec::tunnel::TunnelHandle, report::Log};
 
-/// The tunnels that run, in the order in which they were given.
+/// The running tunnels, in the order of the configuration.
 #[derive(Debug, Default)]
-pub(super) struct Tunnels(Vec<Arc<Tunnel>>);
+pub(super) struct Tunnels(Vec<Arc<TunnelHandle>>);
 
 impl Tunnels {
-    /// Tunnels by these plans. Those of `others` that are the same go on; the rest of them stays
-    /// as long as somebody uses it.
+    /// Starts tunnels for these specifications. Tunnels of `others` with an equal specification
+    /// continue; the others remain while they are in use.
     ///
     /// # Errors
     ///
-    /// If one can't be kept: a sentence for people.
+    /// If a tunnel can't be started: a message for the user.
     pub(super) fn start(
-        plans: &[Plan],
+        specs: &[TunnelSpec],
         others: &Self,
         inbox: &Inbox,
         log: &Log,
     ) -> Result<Self, String> {
-        let start = |plan: &Plan| {
-            if let Some(tunnel) = others.get(plan) {
+        let start = |spec: &TunnelSpec| {
+            if let Some(tunnel) = others.get(spec) {
                 return Ok(tunnel);
             }
             let inbox = inbox.clone();
-            let started = Tunnel::start(plan.clone(), log.clone(), move || {
-                inbox.send(Message::Tunnel);
+            let started = TunnelHandle::start(spec.clone(), log.clone(), move || {
+                inbox.send(Message::TunnelChanged);
             });
-            let name = &plan.name;
+            let name = &spec.name;
             started.map(Arc::new).map_err(|error| format!("cannot keep the tunnel {name}: {error}"))
         };
-        plans.iter().map(start).collect::<Result<_, _>>().map(Self)
+        specs.iter().map(start).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The tunnel by this plan.
-    pub(super) fn get(&self, plan: &Plan) -> Option<Arc<Tunnel>> {
-        self.0.iter().find(|tunnel| tunnel.plan() == plan).map(Arc::clone)
+    pub(super) fn get(&self, spec: &TunnelSpec) -> Option<Arc<TunnelHandle>> {
+        self.0.iter().find(|tunnel| tunnel.plan() == spec).map(Arc::clone)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Tunnel> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &TunnelHandle> {
         self.0.iter().map(|tunnel| &**tunnel)
     }
 
-    /// How it is with each: lines for the status.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let note = |tunnel: &Tunnel| {
-            let (plan, ready) = (tunnel.plan(), tunnel.standing().ready());
-            format!("Tunnel {}: {ready} of {} ready", plan.name, plan.settings.parallel)
+    /// Returns a status line for each tunnel.
+    pub(super) fn status_lines(&self) -> Vec<String> {
+        let note = |tunnel: &TunnelHandle| {
+            let (spec, ready) = (tunnel.plan(), tunnel.status().ready());
+            format!("Tunnel {}: {ready} of {} ready", spec.name, spec.settings.parallel)
         };
         self.iter().map(note).collect()
     }
 
-    /// Tries again at once what is not there.
-    pub(super) fn hangup(&self) {
-        self.iter().for_each(Tunnel::hangup);
+    /// Retries all failed connections at once.
+    pub(super) fn retry_now(&self) {
+        self.iter().for_each(TunnelHandle::hangup);
     }
 }
 
 impl Engine {
-    /// Tells the fleet who has a way to its target.
-    pub(super) fn pass_gates(&self) -> Vec<Input> {
-        let behind = self.roster.iter().filter(|(_, member)| member.tunnel.is_some());
-        behind.map(|(id, member)| Input::Gate(id, member.gate())).collect()
+    /// Returns inputs with the state of the link to each target behind a tunnel.
+    pub(super) fn target_link_inputs(&self) -> Vec<Input> {
+        let tunnelled = self.registry.iter().filter(|(_, instance)| instance.tunnel.is_some());
+        tunnelled.map(|(id, instance)| Input::TargetLink(id, instance.target_link())).collect()
     }
 }

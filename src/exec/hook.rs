@@ -1,4 +1,4 @@
-//! What a user wants done whenever a batch is on the target: a program or a function.
+//! Hooks that run after a batch reached the target: a program or a Lua function.
 
 use std::{
     borrow::Cow,
@@ -8,103 +8,105 @@ use std::{
 };
 
 use mirror_core::{
-    job::{AfterHook, Failure, Job, Outcome, Place, Scope, Work},
+    job::{DirtyPath, Failure, HookFailureAction, Job, Outcome, Scope, Work},
     path::{Escaped, TreePath},
-    plan::rsync::Call,
-    queue::PlaceSet,
+    plan::command::CommandLine,
+    queue::PathSet,
 };
 
 use super::{
     Executor,
-    process::cancel::Stop,
-    process::child::{End, Program},
+    process::cancel::CancelToken,
+    process::{child::ChildProgram, end::ProcessExit},
 };
 use crate::report::{Category, Log};
 
-/// Carries jobs out by somebody else, and then calls a program, with what was looked at on its
-/// standard input, or a function: paths below the source, each with a NUL behind it, those that
-/// stand for all that is below them with a slash before that. `./` is all of it.
+/// Executor that runs jobs with another one, and then calls a program or a function with the
+/// transferred paths: below the source, each with a NUL behind it. Paths of whole trees have a
+/// trailing slash. `./` is the whole source. The program receives them on stdin.
 ///
-/// The next batch of the mirror waits for it, so one that takes long is called once for all that
-/// came meanwhile. Where several jobs of the mirror run at once, it is called for one after the
-/// other.
-pub struct Hooked {
-    /// Who carries jobs out.
+/// The next batch of the mirror waits for the hook, so a slow hook is called once for all changes
+/// that arrived meanwhile. Calls are serialised where several jobs of the mirror run at once.
+pub struct WithHook {
+    /// The executor of the jobs.
     pub inner: Arc<dyn Executor>,
-    /// What is called.
-    pub then: Then,
-    /// What follows if it fails. `None`: nothing but a warning.
-    pub on_failure: Option<AfterHook>,
-    /// Where the warning goes.
+    /// Program or function to call.
+    pub action: HookAction,
+    /// Consequence of a failure. `None` logs a warning only.
+    pub on_failure: Option<HookFailureAction>,
+    /// Receives the warning.
     pub log: Log,
-    /// Whose batches they are, for people.
-    pub whose: String,
-    /// Who holds it may call: one job at a time.
-    pub turn: Mutex<()>,
+    /// Name of the sync in the warning.
+    pub sync_name: String,
+    /// Held during a call: one job calls the hook at a time.
+    pub serial: Mutex<()>,
 }
 
-/// What is called when a batch is on the target.
-pub enum Then {
-    /// A program, where it works and what it is told, with these words.
-    Program(Program, Vec<OsString>),
-    /// Who calls the function, and waits until it has returned.
+/// Program or function that a hook calls.
+pub enum HookAction {
+    /// A program, with these arguments.
+    Program(ChildProgram, Vec<OsString>),
+    /// Calls the function and waits for its return.
     Function(Box<dyn Fn(Vec<u8>) -> Result<(), String> + Send + Sync>),
 }
 
-impl Executor for Hooked {
-    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
-        let outcome = self.inner.run(job, stop);
+impl Executor for WithHook {
+    fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome {
+        let outcome = self.inner.run(job, cancel);
         let failed = match &outcome {
             Outcome::Done => &[][..],
-            Outcome::Partly(failed) | Outcome::Split { failed, .. } => failed,
+            Outcome::Partial(failed) | Outcome::Split { failed, .. } => failed,
             _ => return outcome,
         };
         let left = if let Outcome::Split { large, .. } = &outcome { large } else { &[][..] };
-        let names = names(&job.work, failed, left);
-        if names.is_empty() {
+        let paths = transferred_paths(&job.work, failed, left);
+        if paths.is_empty() {
             return outcome;
         }
-        match (self.call(names, stop), self.on_failure) {
+        match (self.call(paths, cancel), self.on_failure) {
             (Ok(()), _) => outcome,
             (Err(failure), Some(then)) => {
                 let held =
                     if let Outcome::Split { held, .. } = outcome { held } else { Vec::new() };
-                Outcome::HookFailed { failure, then, held }
+                Outcome::HookFailed { failure, action: then, held }
             }
             (Err(failure), None) => {
-                self.log.say(Category::Warn, format_args!("{}: {}", self.whose, failure.why));
+                self.log
+                    .say(Category::Warn, format_args!("{}: {}", self.sync_name, failure.message));
                 outcome
             }
         }
     }
 }
 
-impl Hooked {
-    fn call(&self, names: Vec<u8>, stop: &Stop) -> Result<(), Failure> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |code, what: String| Err(Failure { code, why: format!("onSynced: {what}") });
-        let (program, words) = match &self.then {
-            Then::Function(ask) => return ask(names).or_else(|why| failed(None, why)),
-            Then::Program(program, words) => (program, words),
+impl WithHook {
+    fn call(&self, paths: Vec<u8>, cancel: &CancelToken) -> Result<(), Failure> {
+        let _serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed =
+            |code, what: String| Err(Failure { code, message: format!("onSynced: {what}") });
+        let (program, args) = match &self.action {
+            HookAction::Function(call) => return call(paths).or_else(|why| failed(None, why)),
+            HookAction::Program(program, args) => (program, args),
         };
-        let args = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let call = Call { args, stdin: Some(names) };
-        let end = program.run(&call, stop, &mut |_| ());
-        let what = end.of(&Escaped(program.binary.as_bytes()).to_string());
+        let args = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+        let call = CommandLine { args, stdin: Some(paths) };
+        let end = program.run(&call, cancel, &mut |_| ());
+        let what = end.describe(&Escaped(program.binary.as_bytes()).to_string());
         match end {
-            End::Exited(0) => Ok(()),
-            End::Exited(code) => failed(Some(code), what),
+            ProcessExit::Exited(0) => Ok(()),
+            ProcessExit::Exited(code) => failed(Some(code), what),
             _ => failed(None, what),
         }
     }
 }
 
-/// What was looked at, did not fail and was not left to other jobs.
-fn names(work: &Work, failed: &[(Place, Failure)], left: &[TreePath]) -> Vec<u8> {
+/// Returns the paths that were transferred, that is, neither failed nor were left to other jobs, as
+/// the hook receives them.
+fn transferred_paths(work: &Work, failed: &[(DirtyPath, Failure)], left: &[TreePath]) -> Vec<u8> {
     let places = match work {
         Work::Full { .. } => return b"./\0".to_vec(),
-        Work::Batch { places, .. } => Cow::Borrowed(&**places),
-        Work::Large { path, .. } => Cow::Owned(PlaceSet::entry(path)),
+        Work::Batch { paths: places, .. } => Cow::Borrowed(&**places),
+        Work::Large { path, .. } => Cow::Owned(PathSet::entry(path)),
     };
     let mut names = Vec::new();
     for place in &*places {
@@ -123,8 +125,8 @@ mod tests {
     use std::{fs, path::Path};
 
     use mirror_core::{
-        job::{HeldDeletions, HeldFor, JobId},
-        notice::MirrorId,
+        fs_event::MirrorId,
+        job::{HeldDeletions, HoldReason, JobId},
     };
     use tempfile::TempDir;
 
@@ -132,57 +134,57 @@ mod tests {
     use crate::exec::process::child::ChildOutput;
     use rustix::process::Signal;
 
-    /// Who does nothing, and says that.
-    struct Says(Outcome);
+    /// Executor that does nothing and returns this outcome.
+    struct FixedOutcome(Outcome);
 
-    impl Executor for Says {
-        fn run(&self, _: &mut Job, _: &Stop) -> Outcome {
+    impl Executor for FixedOutcome {
+        fn run(&self, _: &mut Job, _: &CancelToken) -> Outcome {
             self.0.clone()
         }
     }
 
-    fn place(text: &str) -> Place {
+    fn place(text: &str) -> DirtyPath {
         let path = TreePath::new(text.trim_end_matches('/').as_bytes()).unwrap();
-        Place { path, scope: if text.ends_with('/') { Scope::Tree } else { Scope::Entry } }
+        DirtyPath { path, scope: if text.ends_with('/') { Scope::Tree } else { Scope::Entry } }
     }
 
     fn failure() -> Failure {
         Failure::new("no")
     }
 
-    /// Runs a hook that writes what it reads to `read` and then does `script`, after a job for the
-    /// places that ended so.
+    /// Runs a hook that writes its input to `read` and then runs `script`, after a job for these
+    /// places with this outcome.
     fn run(
         (place_of_test, script): (&Path, &str),
         (places, outcome): (&str, Outcome),
-        on_failure: Option<AfterHook>,
+        on_failure: Option<HookFailureAction>,
     ) -> Outcome {
         let script = format!("cat > '{}'; {script}", place_of_test.join("read").display());
-        let program = Program {
+        let program = ChildProgram {
             binary: "sh".into(),
-            directory: "/".into(),
+            working_dir: "/".into(),
             environment: vec![("LSYNCD_SYNC".into(), "Sync1".into())],
             output: ChildOutput::Null,
-            at_our_end: Signal::TERM,
+            parent_death_signal: Signal::TERM,
+            inherited: None,
         };
-        let hooked = Hooked {
-            inner: Arc::new(Says(outcome)),
-            then: Then::Program(program, vec!["-c".into(), script.into()]),
+        let hook = WithHook {
+            inner: Arc::new(FixedOutcome(outcome)),
+            action: HookAction::Program(program, vec!["-c".into(), script.into()]),
             on_failure,
             log: Log::default(),
-            whose: "Sync1".into(),
-            turn: Mutex::default(),
+            sync_name: "Sync1".into(),
+            serial: Mutex::default(),
         };
         let work = if places == "all" {
             Work::full()
         } else if let Some(file) = places.strip_prefix("large ") {
-            Work::Large { path: place(file).path, heard: Arc::default() }
+            Work::Large { path: place(file).path, observed: Arc::default() }
         } else {
-            let places: PlaceSet =
-                places.split(' ').map(place).collect::<Vec<_>>().iter().collect();
-            Work::Batch { places: Arc::new(places), heard: Arc::default(), moves: Arc::new([]) }
+            let places: PathSet = places.split(' ').map(place).collect::<Vec<_>>().iter().collect();
+            Work::Batch { paths: Arc::new(places), observed: Arc::default(), renames: Arc::new([]) }
         };
-        hooked.run(&mut Job { id: JobId(0), mirror: MirrorId(0), work }, &Stop::default())
+        hook.run(&mut Job { id: JobId(0), mirror: MirrorId(0), work }, &CancelToken::default())
     }
 
     fn read(place: &TempDir) -> Option<String> {
@@ -191,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_was_looked_at() {
+    fn the_hook_reads_the_transferred_paths() {
         for (places, outcome, names) in [
             ("all", Outcome::Done, Some("./|")),
             ("a b/c d/", Outcome::Done, Some("a|b/c|d/|")),
             ("/", Outcome::Done, Some("./|")),
-            ("a b", Outcome::Partly(vec![(place("a"), failure())]), Some("b|")),
-            ("a", Outcome::Partly(vec![(place("a"), failure())]), None),
-            ("a", Outcome::Again(failure()), None),
+            ("a b", Outcome::Partial(vec![(place("a"), failure())]), Some("b|")),
+            ("a", Outcome::Partial(vec![(place("a"), failure())]), None),
+            ("a", Outcome::Retry(failure()), None),
             (
                 "a b",
                 Outcome::Split { large: vec![place("a").path], failed: vec![], held: vec![] },
@@ -207,39 +209,43 @@ mod tests {
             ("large a", Outcome::Done, Some("a|")),
         ] {
             let place = tempfile::tempdir().unwrap();
-            let ended = run((place.path(), ":"), (places, outcome.clone()), Some(AfterHook::Hold));
+            let ended =
+                run((place.path(), ":"), (places, outcome.clone()), Some(HookFailureAction::Hold));
             assert_eq!(ended, outcome, "{places}");
             assert_eq!(read(&place).as_deref(), names, "{places}");
         }
     }
 
     #[test]
-    fn what_follows_a_failure_is_what_was_said() {
+    fn a_failed_hook_has_the_configured_consequence() {
         let place = tempfile::tempdir().unwrap();
         let ended = |script, then| run((place.path(), script), ("a", Outcome::Done), then);
         assert_eq!(ended("exit 3", None), Outcome::Done);
-        for then in [AfterHook::Retry, AfterHook::Hold] {
+        for then in [HookFailureAction::Retry, HookFailureAction::Hold] {
             let ended = ended("exit 3", Some(then));
-            let Outcome::HookFailed { failure, then: said, held } = ended else { panic!() };
+            let Outcome::HookFailed { failure, action: said, held } = ended else { panic!() };
             assert_eq!(held, []);
             assert_eq!((failure.code, said), (Some(3), then));
-            assert_eq!(failure.why, "onSynced: sh ended with code 3");
+            assert_eq!(failure.message, "onSynced: sh exited with code 3");
         }
-        assert_eq!(ended("test \"$LSYNCD_SYNC\" = Sync1", Some(AfterHook::Hold)), Outcome::Done);
+        assert_eq!(
+            ended("test \"$LSYNCD_SYNC\" = Sync1", Some(HookFailureAction::Hold)),
+            Outcome::Done
+        );
     }
 
     #[test]
-    fn deletions_that_were_held_before_it_failed_are_told() {
+    fn held_deletions_are_reported_when_the_hook_fails() {
         let at = tempfile::tempdir().unwrap();
         let deletions = vec![HeldDeletions {
-            places: vec![Place::all()],
+            paths: vec![DirtyPath::root_tree()],
             count: 12,
-            of: None,
+            total: None,
             names: vec![],
-            why: HeldFor::Budget,
+            reason: HoldReason::Budget,
         }];
         let outcome = Outcome::Split { large: vec![], failed: vec![], held: deletions.clone() };
-        let ended = run((at.path(), "exit 3"), ("all", outcome), Some(AfterHook::Retry));
+        let ended = run((at.path(), "exit 3"), ("all", outcome), Some(HookFailureAction::Retry));
         let Outcome::HookFailed { held, .. } = ended else { panic!("{ended:?}") };
         assert_eq!(held, deletions);
     }

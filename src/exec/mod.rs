@@ -1,9 +1,9 @@
-//! Who carries jobs out.
+//! Job executors.
 
-pub mod absent;
 pub mod direct;
 pub mod hook;
-pub mod linked;
+pub mod linked_inode;
+pub mod nested_mounts;
 pub mod process;
 pub mod rsync;
 pub mod source_root;
@@ -12,19 +12,19 @@ pub mod survey;
 mod target_identity;
 #[cfg(test)]
 mod test_mounts;
-pub mod trusted;
+pub mod trusted_path;
 pub mod tunnel;
 
 use mirror_core::job::{Job, Outcome};
 
-use process::cancel::Stop;
+use process::cancel::CancelToken;
 
-/// Carries out the jobs of one mirror.
+/// Executor for the jobs of one mirror.
 pub trait Executor: Send + Sync {
-    /// Carries `job` out on the calling thread, a worker of the engine, and tells how it ended. Where
-    /// more is owed to the target than it asks for, that is what `job` asks for afterwards.
+    /// Runs `job` on the calling thread, a worker of the engine, and returns its outcome. If the
+    /// target needs more than the job asks for, `job` is extended accordingly.
     ///
-    /// There is no error: whatever goes wrong, from a missing program to a full disk, is an
-    /// [`Outcome`]. It ends early, with [`Outcome::Again`], when `stop` asks for it.
-    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome;
+    /// There is no error: every failure, from a missing program to a full disk, is an [`Outcome`].
+    /// The job ends early, with [`Outcome::Retry`], when `cancel` is triggered.
+    fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome;
 }

@@ -1,4 +1,4 @@
-//! The root of a source, and the guard that it is still the right one.
+//! Root of a source, with a check that it is still the intended directory.
 
 use std::{
     ffi::OsString,
@@ -15,66 +15,66 @@ use mirror_core::{
 };
 use mirror_platform::{
     dir::{Dir, Stat, device},
-    identity::{FileSystem, Instance, Node},
+    identity::{DirIdentity, FileSystem, InodeIdentity},
 };
 use rustix::io::Errno;
 
-use super::absent::{Absent, NestedMounts};
+use super::nested_mounts::{NestedMounts, ProtectedPaths};
 use crate::report::{Category, Log};
 
-/// The root of a source.
+/// Root of a source.
 ///
-/// An executor opens it anew for each job, so that a root that was unmounted, removed or replaced
-/// is noticed before anything is deleted on the target.
+/// An executor opens it for each job, so that an unmounted, removed or replaced root is detected
+/// before anything is deleted at the target.
 #[derive(Debug)]
 pub struct SourceRoot {
     path: PathBuf,
-    known: Mutex<Known>,
+    pin_state: Mutex<PinState>,
     mounts: NestedMounts,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    rules: Rules,
-    /// What it was taken to be.
-    agreed: Option<Agreed>,
-    /// What stood there when a person said that this is right.
-    accepted: Option<Agreed>,
-    /// Whether the name that the user gave leads elsewhere, which was told.
-    is_elsewhere: bool,
+struct PinState {
+    rules: SourceRules,
+    /// Directory that the source was pinned to.
+    pinned: Option<PinnedRoot>,
+    /// Directory that a person has accepted, until the next pin.
+    accepted: Option<PinnedRoot>,
+    /// True if the configured name leads to another directory, which was reported.
+    is_moved: bool,
 }
 
-/// What the user says of a source.
+/// Configured rules for a source.
 #[derive(Clone, Debug, Default)]
-pub struct Rules {
-    /// A name that has to be in it.
+pub struct SourceRules {
+    /// Name of a file that must exist in the root.
     pub marker: Option<OsString>,
-    /// What to do when another file system stands in its place.
+    /// Reaction to another file system in place of the source.
     pub replaced: ReplacedSource,
-    /// How the user named it, maybe by way of symbolic links.
+    /// Name in the configuration, which may contain symbolic links.
     pub given: Option<PathBuf>,
 }
 
-/// The directory that a source was taken to be.
+/// Directory to which a source is pinned.
 #[derive(Clone, Debug)]
-struct Agreed {
+struct PinnedRoot {
     path: PathBuf,
-    instance: Instance,
+    instance: DirIdentity,
     file_system: FileSystem,
-    /// The mount in which it lies: where that is, and which directory is mounted there.
-    mount: Option<(PathBuf, Node)>,
+    /// Mount that contains the directory: its mount point and the directory that is mounted there.
+    mount: Option<(PathBuf, InodeIdentity)>,
 }
 
-/// Relation of the directory at the path of a source to the one that was there before.
+/// Relation of the directory at the path of a source to the directory pinned before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Succession {
-    /// There was none before.
+    /// Nothing was pinned before.
     First,
-    /// It is the same one.
+    /// It is the same directory.
     Same,
-    /// It took the place of the other one, on the same file system and without a change of mounts.
+    /// It replaced the directory, on the same file system and with unchanged mounts.
     Replaced,
-    /// It is on another mount, and the user has said that each one is right.
+    /// It is on another mount, and the configuration accepts any.
     Snapshot,
     /// A person has accepted it.
     Accepted,
@@ -82,29 +82,29 @@ pub enum Succession {
 
 /// Change of mounts.
 #[derive(Debug)]
-enum Remounted {
+enum MountChange {
     /// Nothing is mounted here any more.
     Unmounted(PathBuf),
     /// Something is mounted here that was not.
     Covered(PathBuf),
-    /// Another file system is mounted here, or nowhere known.
+    /// Another file system is mounted here, or at an unknown mount point.
     OtherFileSystem(Option<PathBuf>),
     /// Another directory of the same file system is mounted here.
     OtherDirectory(PathBuf),
-    /// The name leads to another place, which lies in the mount at `is`.
+    /// The configured name leads to another path, which is in the mount at `is`.
     Elsewhere { was: PathBuf, is: PathBuf },
 }
 
-/// Which directory it is, among those of this moment.
+/// Identity of a directory among those that exist at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct DirKey {
     device: (u32, u32),
     inode: u64,
     mount: u64,
 }
 
-impl Identity {
-    /// The directory that `stat` describes.
+impl DirKey {
+    /// Returns the identity of the directory that `stat` describes.
     #[must_use]
     pub const fn of(stat: &Stat) -> Self {
         Self { device: device(stat), inode: stat.stx_ino, mount: stat.stx_mnt_id }
@@ -112,74 +112,73 @@ impl Identity {
 }
 
 impl SourceRoot {
-    /// A root at a canonical, absolute path. It is pinned to nothing yet.
+    /// Creates a root at a canonical, absolute path, not pinned yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self::with_rules(path, Rules::default())
+        Self::with_rules(path, SourceRules::default())
     }
 
-    /// As [`new`](Self::new), with what the user says of it.
+    /// Creates a root with rules; see [`new`](Self::new).
     #[must_use]
-    pub fn with_rules(path: PathBuf, rules: Rules) -> Self {
-        let known = Known { rules, ..Known::default() };
-        Self { path, known: Mutex::new(known), mounts: NestedMounts::default() }
+    pub fn with_rules(path: PathBuf, rules: SourceRules) -> Self {
+        let pin_state = PinState { rules, ..PinState::default() };
+        Self { path, pin_state: Mutex::new(pin_state), mounts: NestedMounts::default() }
     }
 
-    /// From now on this is what the user says of it.
-    pub fn set_rules(&self, rules: Rules) {
-        self.known().rules = rules;
+    /// Replaces the rules.
+    pub fn set_rules(&self, rules: SourceRules) {
+        self.pin_state().rules = rules;
     }
 
-    /// A person has said that what stands there now is right, and that what is not mounted in it
-    /// is gone. What comes later is not meant.
+    /// Accepts the present directory as the source, and unmounted file systems inside it as
+    /// deleted. Later changes are not covered.
     pub fn accept(&self) {
-        let now = self.open_path().and_then(|dir| Agreed::of(&dir, &self.path)).ok();
-        self.known().accepted = now;
+        let now = self.open_path().and_then(|dir| PinnedRoot::of(&dir, &self.path)).ok();
+        self.pin_state().accepted = now;
         self.mounts.accept();
     }
 
-    /// Its path, without a trailing slash.
+    /// Returns the path, without a trailing slash.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes the place of `other` for the same path: only what could follow that one is accepted
-    /// when this one is pinned.
-    pub fn succeed(&self, other: &Self) {
-        let agreed = other.known().agreed.clone();
-        self.known().agreed = agreed;
-        self.mounts.succeed(&other.mounts);
+    /// Inherits the pinned directory of `other`, a root for the same path: only a directory that
+    /// could follow it can be pinned.
+    pub fn inherit(&self, other: &Self) {
+        let pinned = other.pin_state().pinned.clone();
+        self.pin_state().pinned = pinned;
+        self.mounts.inherit(&other.mounts);
     }
 
-    /// From now on the directory that is there now is the source. The watches have to be set
-    /// after this.
+    /// Pins the source to the present directory. Watches have to be added afterwards.
     ///
-    /// If one was pinned before, only one that can have taken its place will do: the same one,
-    /// whatever device it is on now, or one on the same file system while the mounts are the same.
-    /// So neither the empty place under a lost mount nor another disk is taken for a source from
-    /// which everything was deleted.
+    /// If a directory was pinned before, only a legitimate successor is accepted: the same
+    /// directory, whatever device it is on now, or a directory on the same file system with
+    /// unchanged mounts. Thus neither an empty mount point nor another disk is mistaken for a
+    /// source in which everything was deleted.
     ///
     /// # Errors
     ///
-    /// If there is no such directory, or it lacks the marker: a sentence for people.
+    /// A message if there is no such directory, or if it lacks the marker.
     pub fn pin(&self) -> Result<Succession, String> {
         let path = Escaped(self.path.as_os_str().as_bytes());
         let dir = self.open_path().map_err(|error| format!("cannot open {path}: {error}"))?;
         self.check_marker(&dir)?;
-        let now = Agreed::of(&dir, &self.path);
+        let now = PinnedRoot::of(&dir, &self.path);
         let now = now.map_err(|error| format!("cannot look at {path}: {error}"))?;
-        let found = self.known().judge(now)?;
-        self.look_at_mounts(&dir);
+        let found = self.pin_state().pin(now)?;
+        self.refresh_mounts(&dir);
         Ok(found)
     }
 
-    /// Opens the root, if it is still the directory that was pinned.
+    /// Opens the root if it is still the pinned directory.
     ///
     /// # Errors
     ///
-    /// The outcome for a job that asked: [`Outcome::SourceGone`], or [`Outcome::Again`] if it
-    /// can't be told.
+    /// The outcome for the job: [`Outcome::SourceGone`], or [`Outcome::Retry`] if the state cannot
+    /// be determined.
     pub fn open(&self) -> Result<Dir, Outcome> {
         let path = Escaped(self.path.as_os_str().as_bytes());
         let gone = |why: String| Outcome::SourceGone(Failure::new(why));
@@ -189,33 +188,34 @@ impl SourceRoot {
                 return Err(gone(format!("cannot open {path}: {error}")));
             }
             Err(error) => {
-                return Err(Outcome::Again(Failure::new(format!("cannot open {path}: {error}"))));
+                return Err(Outcome::Retry(Failure::new(format!("cannot open {path}: {error}"))));
             }
         };
         self.check_marker(&dir).map_err(gone)?;
-        let now = Instance::of(&dir);
+        let now = DirIdentity::of(&dir);
         let now = now.map_err(|error| gone(format!("cannot look at {path}: {error}")))?;
-        if self.known().agreed.as_ref().is_some_and(|agreed| agreed.instance != now) {
+        if self.pin_state().pinned.as_ref().is_some_and(|pinned| pinned.instance != now) {
             return Err(gone(format!(
                 "{path} is not the directory it was: it was replaced or unmounted"
             )));
         }
-        self.look_at_mounts(&dir);
+        self.refresh_mounts(&dir);
         Ok(dir)
     }
 
-    /// As [`open`](Self::open), for this work. What was unmounted inside the source is told once.
+    /// Opens the root for a job; see [`open`](Self::open). Logs each file system that was unmounted
+    /// inside the source once.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
     pub(super) fn open_for(&self, work: &Work, log: &Log) -> Result<Dir, Outcome> {
         let dir = self.open()?;
-        if let Work::Batch { moves, .. } = work {
-            self.mounts.follow(moves);
+        if let Work::Batch { renames: moves, .. } = work {
+            self.mounts.follow_renames(moves);
         }
-        self.tell_elsewhere(log);
-        for path in self.mounts.untold() {
+        self.warn_if_moved(log);
+        for path in self.mounts.take_unreported() {
             let root = Escaped(self.path.as_os_str().as_bytes());
             log.say(
                 Category::Warn,
@@ -228,12 +228,11 @@ impl SourceRoot {
         Ok(dir)
     }
 
-    /// Tells once when the name that the user gave leads to another directory, where nobody could
-    /// watch over that.
-    fn tell_elsewhere(&self, log: &Log) {
-        let Some(given) = self.known().rules.given.clone() else { return };
+    /// Logs once that the configured name leads to another directory, if no watch can report it.
+    fn warn_if_moved(&self, log: &Log) {
+        let Some(given) = self.pin_state().rules.given.clone() else { return };
         let now = given.canonicalize().ok().filter(|now| *now != self.path);
-        if let (true, Some(now)) = (self.is_newly_elsewhere(now.is_some()), now) {
+        if let (true, Some(now)) = (self.has_newly_moved(now.is_some()), now) {
             let text = |path: &Path| Escaped(path.as_os_str().as_bytes()).to_string();
             let (given, path, now) = (text(&given), text(&self.path), text(&now));
             log.say(
@@ -245,61 +244,60 @@ impl SourceRoot {
         }
     }
 
-    /// Notes whether the name that the user gave leads elsewhere. Returns true if it does and did not
-    /// before.
-    pub fn is_newly_elsewhere(&self, is_elsewhere: bool) -> bool {
-        let was_elsewhere = std::mem::replace(&mut self.known().is_elsewhere, is_elsewhere);
-        is_elsewhere && !was_elsewhere
+    /// Records whether the configured name leads to another directory. Returns true if it does and
+    /// did not before.
+    pub fn has_newly_moved(&self, is_moved: bool) -> bool {
+        let was_moved = std::mem::replace(&mut self.pin_state().is_moved, is_moved);
+        is_moved && !was_moved
     }
 
-    /// Returns true if a directory was taken for it, by this one or by the one before.
+    /// Returns true if a directory was pinned, by this root or by its predecessor.
     #[must_use]
-    pub fn is_known(&self) -> bool {
-        self.known().agreed.is_some()
+    pub fn was_pinned(&self) -> bool {
+        self.pin_state().pinned.is_some()
     }
 
-    /// What was a mount inside the source in this run, and is not mounted now.
-    pub(super) fn absent(&self, root: &Dir) -> Absent {
-        self.look_at_mounts(root);
-        self.mounts.absent(root)
+    /// Returns the mount points inside the source that were in use in this run and are not now.
+    pub(super) fn unmounted_paths(&self, root: &Dir) -> ProtectedPaths {
+        self.refresh_mounts(root);
+        self.mounts.unmounted_paths(root)
     }
 
-    /// Where something was absent that is mounted again elsewhere: nobody else tells that what the
-    /// target has there may go.
-    pub(super) fn left(&self) -> Vec<TreePath> {
-        self.mounts.left()
+    /// Returns the former mount points whose file systems were mounted at other paths. No event
+    /// reports that the target may delete what it has there.
+    pub(super) fn vacated_paths(&self) -> Vec<TreePath> {
+        self.mounts.vacated_paths()
     }
 
-    /// These places were compared since.
-    pub(super) fn settle_left(&self, places: &[TreePath]) {
-        self.mounts.settle_left(places);
+    /// Forgets vacated paths after they were compared.
+    pub(super) fn settle_vacated(&self, paths: &[TreePath]) {
+        self.mounts.settle_vacated(paths);
     }
 
-    /// Returns true if anything was found to be mounted inside the source in this run.
+    /// Returns true if anything was mounted inside the source in this run.
     pub(super) fn has_mounts(&self) -> bool {
         !self.mounts.is_empty()
     }
 
-    /// Returns true if `path` is, or lies below, what was mounted inside the source, which is open
-    /// as `root`, and is not now.
-    pub(super) fn is_absent(&self, root: &Dir, path: &TreePath) -> bool {
-        self.mounts.is_absent(root, path)
+    /// Returns true if `path` is, or is below, a lost mount point inside the source, which is open
+    /// as `root`.
+    pub(super) fn is_unmounted(&self, root: &Dir, path: &TreePath) -> bool {
+        self.mounts.is_unmounted(root, path)
     }
 
-    /// Returns true if `path` is where something was mounted inside the source, which is open as
-    /// `root`, and is not now.
-    pub(super) fn is_absent_place(&self, root: &Dir, path: &TreePath) -> bool {
-        self.mounts.is_absent_place(root, path)
+    /// Returns true if `path` is a lost mount point inside the source, which is open as `root`.
+    pub(super) fn is_lost_mount_point(&self, root: &Dir, path: &TreePath) -> bool {
+        self.mounts.is_lost_mount_point(root, path)
     }
 
     fn open_path(&self) -> io::Result<Dir> {
-        Dir::open_unlinked(&self.path).map_err(|error| {
+        Dir::open_no_symlinks(&self.path).map_err(|error| {
             if is_link(&error) { io::Error::new(error.kind(), LinkInPath) } else { error }
         })
     }
 
     fn check_marker(&self, dir: &Dir) -> Result<(), String> {
-        let Some(marker) = self.known().rules.marker.clone() else { return Ok(()) };
+        let Some(marker) = self.pin_state().rules.marker.clone() else { return Ok(()) };
         dir.stat(marker.as_bytes()).map(drop).map_err(|error| {
             let (path, marker) = (self.path.as_os_str().as_bytes(), marker.as_bytes());
             let (path, marker) = (Escaped(path), Escaped(marker));
@@ -307,92 +305,92 @@ impl SourceRoot {
         })
     }
 
-    fn look_at_mounts(&self, root: &Dir) {
-        let replaced = self.known().rules.replaced;
-        self.mounts.look(root, &self.path, replaced);
+    fn refresh_mounts(&self, root: &Dir) {
+        let replaced = self.pin_state().rules.replaced;
+        self.mounts.refresh(root, &self.path, replaced);
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pin_state(&self) -> MutexGuard<'_, PinState> {
+        self.pin_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
-    /// Takes `now` for the source, if it can follow what was that up to now.
-    fn judge(&mut self, now: Agreed) -> Result<Succession, String> {
-        let found = match self.agreed.as_ref().map(|was| was.compare(&now)) {
+impl PinState {
+    /// Pins the source to `now`, if it is a legitimate successor of the pinned directory.
+    fn pin(&mut self, now: PinnedRoot) -> Result<Succession, String> {
+        let found = match self.pinned.as_ref().map(|was| was.compare(&now)) {
             None => Succession::First,
             Some(Ok(found)) => found,
-            Some(Err(why)) => self.excuse(&now, &why).ok_or_else(|| {
+            Some(Err(why)) => self.accept_change(&now, &why).ok_or_else(|| {
                 format!(
                     "{why}; mount the right one, or accept what is there now with replacedSource = \
                      \"accept\" and SIGHUP, or with a restart"
                 )
             })?,
         };
-        (self.agreed, self.accepted) = (Some(now), None);
+        (self.pinned, self.accepted) = (Some(now), None);
         Ok(found)
     }
 
-    /// Returns what the user has said about a change of mounts, if that is anything.
-    fn excuse(&self, now: &Agreed, why: &Remounted) -> Option<Succession> {
-        let is_it = |accepted: &Agreed| matches!(accepted.compare(now), Ok(Succession::Same));
+    /// Returns the relation if a person or the configuration accepts this change of mounts.
+    fn accept_change(&self, now: &PinnedRoot, why: &MountChange) -> Option<Succession> {
+        let is_it = |accepted: &PinnedRoot| matches!(accepted.compare(now), Ok(Succession::Same));
         if self.accepted.as_ref().is_some_and(is_it) {
             return Some(Succession::Accepted);
         }
         let is_mounted = match why {
-            Remounted::OtherFileSystem(Some(_)) | Remounted::OtherDirectory(_) => true,
-            // In the place of a mount that was one.
-            Remounted::Elsewhere { was, is } => was.parent().is_some() && is.parent().is_some(),
-            Remounted::OtherFileSystem(None) | Remounted::Unmounted(_) | Remounted::Covered(_) => {
-                false
-            }
+            MountChange::OtherFileSystem(Some(_)) | MountChange::OtherDirectory(_) => true,
+            // One mount replaced another one.
+            MountChange::Elsewhere { was, is } => was.parent().is_some() && is.parent().is_some(),
+            MountChange::OtherFileSystem(None)
+            | MountChange::Unmounted(_)
+            | MountChange::Covered(_) => false,
         };
         let is_right = is_mounted && self.rules.replaced == ReplacedSource::Budget;
         is_right.then_some(Succession::Snapshot)
     }
 }
 
-impl Agreed {
+impl PinnedRoot {
     fn of(dir: &Dir, path: &Path) -> io::Result<Self> {
         let mount = path.ancestors().find_map(|above| {
-            let instance = Instance::at(above).ok().filter(Instance::is_mount_root)?;
-            Some((above.to_owned(), instance.node().clone()))
+            let instance = DirIdentity::at(above).ok().filter(DirIdentity::is_mount_root)?;
+            Some((above.to_owned(), instance.inode().clone()))
         });
-        let (instance, file_system) = (Instance::of(dir)?, FileSystem::of(dir)?);
+        let (instance, file_system) = (DirIdentity::of(dir)?, FileSystem::of(dir)?);
         Ok(Self { path: path.to_owned(), instance, file_system, mount })
     }
 
-    /// Tells what `now` is, which stands where this one was.
-    fn compare(&self, now: &Self) -> Result<Succession, Remounted> {
+    /// Compares the pinned directory with the one that has its path now.
+    fn compare(&self, now: &Self) -> Result<Succession, MountChange> {
         if let (Some((was, _)), Some((is, _))) = (&self.mount, &now.mount)
             && was != is
         {
             let is_deeper = is.starts_with(was);
             return Err(if self.path != now.path {
-                Remounted::Elsewhere { was: was.clone(), is: is.clone() }
+                MountChange::Elsewhere { was: was.clone(), is: is.clone() }
             } else if is_deeper {
-                Remounted::Covered(is.clone())
+                MountChange::Covered(is.clone())
             } else {
-                Remounted::Unmounted(was.clone())
+                MountChange::Unmounted(was.clone())
             });
         }
         let point = || now.mount.as_ref().map(|(point, _)| point.clone());
-        if !self.file_system.is(&now.file_system) {
-            return Err(Remounted::OtherFileSystem(point()));
+        if !self.file_system.is_same(&now.file_system) {
+            return Err(MountChange::OtherFileSystem(point()));
         }
         if let (Some((_, was)), Some((point, is))) = (&self.mount, &now.mount)
-            && !was.is(is)
+            && !was.is_same(is)
         {
-            return Err(Remounted::OtherDirectory(point.clone()));
+            return Err(MountChange::OtherDirectory(point.clone()));
         }
-        let is_same = self.instance.node().is(now.instance.node())
+        let is_same = self.instance.inode().is_same(now.instance.inode())
             && self.file_system.is_same_part(&now.file_system);
         Ok(if is_same { Succession::Same } else { Succession::Replaced })
     }
 }
 
-impl fmt::Display for Remounted {
+impl fmt::Display for MountChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |path: &Path| Escaped(path.as_os_str().as_bytes()).to_string();
         match self {
@@ -421,7 +419,7 @@ impl fmt::Display for Remounted {
     }
 }
 
-/// Reason why a path is not opened that was canonical once.
+/// Error for a symbolic link in a path that was canonical before.
 #[derive(Debug)]
 struct LinkInPath;
 
@@ -436,7 +434,7 @@ impl fmt::Display for LinkInPath {
 
 impl std::error::Error for LinkInPath {}
 
-/// Whether this says that there is no directory there any more.
+/// Returns true if the error means that the directory does not exist.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -450,23 +448,23 @@ fn is_link(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::test_mounts::{Mounted, make_image};
+    use crate::exec::test_mounts::{TestMount, make_image};
     use std::{fs, os::unix::fs::symlink};
 
-    /// A place with the directories `s`, which is the source, and `other`.
-    struct Place {
+    /// Temporary directory with the directories `s`, which is the source, and `other`.
+    struct SourceFixture {
         dir: tempfile::TempDir,
         source: SourceRoot,
     }
 
-    impl Place {
+    impl SourceFixture {
         fn new(replaced: ReplacedSource) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let path = fs::canonicalize(dir.path()).unwrap();
             for name in ["s", "other", "disk"] {
                 fs::create_dir(path.join(name)).unwrap();
             }
-            let rules = Rules { replaced, ..Rules::default() };
+            let rules = SourceRules { replaced, ..SourceRules::default() };
             Self { dir, source: SourceRoot::with_rules(path.join("s"), rules) }
         }
 
@@ -481,7 +479,7 @@ mod tests {
             assert!(matches!(self.source.open(), Err(Outcome::SourceGone(_))));
         }
 
-        /// It was lost, and another one, the same one, or nothing stands there now.
+        /// Pins the source again and expects this relation.
         #[track_caller]
         fn finds(&self, found: &Succession) {
             assert_eq!(self.source.pin().as_ref(), Ok(found));
@@ -490,200 +488,202 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_its_place_on_the_same_file_system_is_the_source() {
-        let place = Place::new(ReplacedSource::Wait);
-        place.finds(&Succession::First);
-        place.finds(&Succession::Same);
-        fs::rename(place.at("s"), place.at("old")).unwrap();
-        place.refuses("cannot open");
-        fs::rename(place.at("old"), place.at("s")).unwrap();
-        place.finds(&Succession::Same);
-        fs::remove_dir(place.at("s")).unwrap();
-        fs::create_dir(place.at("s")).unwrap();
-        assert!(matches!(place.source.open(), Err(Outcome::SourceGone(_))));
-        place.finds(&Succession::Replaced);
-        fs::remove_dir(place.at("s")).unwrap();
-        fs::rename(place.at("other"), place.at("s")).unwrap();
-        place.finds(&Succession::Replaced);
+    fn a_replacement_on_the_same_file_system_is_accepted() {
+        let fixture = SourceFixture::new(ReplacedSource::Wait);
+        fixture.finds(&Succession::First);
+        fixture.finds(&Succession::Same);
+        fs::rename(fixture.at("s"), fixture.at("old")).unwrap();
+        fixture.refuses("cannot open");
+        fs::rename(fixture.at("old"), fixture.at("s")).unwrap();
+        fixture.finds(&Succession::Same);
+        fs::remove_dir(fixture.at("s")).unwrap();
+        fs::create_dir(fixture.at("s")).unwrap();
+        assert!(matches!(fixture.source.open(), Err(Outcome::SourceGone(_))));
+        fixture.finds(&Succession::Replaced);
+        fs::remove_dir(fixture.at("s")).unwrap();
+        fs::rename(fixture.at("other"), fixture.at("s")).unwrap();
+        fixture.finds(&Succession::Replaced);
     }
 
     #[test]
-    fn no_link_is_followed_to_it() {
-        let place = Place::new(ReplacedSource::Budget);
-        place.finds(&Succession::First);
-        fs::rename(place.at("s"), place.at("old")).unwrap();
-        symlink("old", place.at("s")).unwrap();
-        place.refuses("a symbolic link is in its way");
-        fs::remove_file(place.at("s")).unwrap();
-        fs::rename(place.at("old"), place.at("s")).unwrap();
-        place.finds(&Succession::Same);
+    fn a_symlink_in_the_path_is_not_followed() {
+        let fixture = SourceFixture::new(ReplacedSource::Budget);
+        fixture.finds(&Succession::First);
+        fs::rename(fixture.at("s"), fixture.at("old")).unwrap();
+        symlink("old", fixture.at("s")).unwrap();
+        fixture.refuses("a symbolic link is in its way");
+        fs::remove_file(fixture.at("s")).unwrap();
+        fs::rename(fixture.at("old"), fixture.at("s")).unwrap();
+        fixture.finds(&Succession::Same);
     }
 
     #[test]
-    fn only_the_same_mount_of_a_part_of_a_disk_is_taken_for_it() {
-        let place = Place::new(ReplacedSource::Wait);
-        let Some(mounted) = Mounted::bind(&place.at("disk"), &place.at("s")) else { return };
-        place.finds(&Succession::First);
+    fn only_the_same_directory_of_a_file_system_is_accepted_as_the_mount() {
+        let fixture = SourceFixture::new(ReplacedSource::Wait);
+        let Some(mounted) = TestMount::bind(&fixture.at("disk"), &fixture.at("s")) else { return };
+        fixture.finds(&Succession::First);
         drop(mounted);
-        place.refuses("nothing is mounted on");
-        let other = Mounted::bind(&place.at("other"), &place.at("s")).unwrap();
-        place.refuses("another directory than before is mounted");
+        fixture.refuses("nothing is mounted on");
+        let other = TestMount::bind(&fixture.at("other"), &fixture.at("s")).unwrap();
+        fixture.refuses("another directory than before is mounted");
         drop(other);
-        let again = Mounted::bind(&place.at("disk"), &place.at("s")).unwrap();
-        assert!(matches!(place.source.open(), Err(Outcome::SourceGone(_))), "it is not watched");
-        place.finds(&Succession::Same);
-        let above = Mounted::tmpfs(&place.at("s")).unwrap();
-        place.refuses("another file system");
+        let again = TestMount::bind(&fixture.at("disk"), &fixture.at("s")).unwrap();
+        assert!(matches!(fixture.source.open(), Err(Outcome::SourceGone(_))), "it is not watched");
+        fixture.finds(&Succession::Same);
+        let above = TestMount::tmpfs(&fixture.at("s")).unwrap();
+        fixture.refuses("another file system");
         drop((above, again));
     }
 
     #[test]
-    fn a_directory_below_a_lost_mount_is_not_taken_for_it() {
-        let place = Place::new(ReplacedSource::Wait);
+    fn a_directory_below_a_lost_mount_is_not_accepted() {
+        let fixture = SourceFixture::new(ReplacedSource::Wait);
         for name in ["s/data", "disk/data"] {
-            fs::create_dir(place.at(name)).unwrap();
+            fs::create_dir(fixture.at(name)).unwrap();
         }
-        let source = SourceRoot::new(place.at("s/data"));
-        let Some(mounted) = Mounted::bind(&place.at("disk"), &place.at("s")) else { return };
+        let source = SourceRoot::new(fixture.at("s/data"));
+        let Some(mounted) = TestMount::bind(&fixture.at("disk"), &fixture.at("s")) else { return };
         assert_eq!(source.pin(), Ok(Succession::First));
         drop(mounted);
         let refused = source.pin().unwrap_err();
         assert!(refused.starts_with("nothing is mounted on"), "{refused}");
-        // While the mount is there, it can be replaced as anywhere.
-        let _mounted = Mounted::bind(&place.at("disk"), &place.at("s")).unwrap();
-        fs::remove_dir(place.at("s/data")).unwrap();
-        fs::create_dir(place.at("s/data")).unwrap();
+        // While the file system is mounted, the directory can be replaced as anywhere.
+        let _mounted = TestMount::bind(&fixture.at("disk"), &fixture.at("s")).unwrap();
+        fs::remove_dir(fixture.at("s/data")).unwrap();
+        fs::create_dir(fixture.at("s/data")).unwrap();
         assert_eq!(source.pin(), Ok(Succession::Replaced));
-        // Something is mounted on it that was not.
-        let _above = Mounted::bind(&place.at("other"), &place.at("s/data"));
+        // Something new is mounted on it.
+        let _above = TestMount::bind(&fixture.at("other"), &fixture.at("s/data"));
         let refused = source.pin().unwrap_err();
         assert!(refused.starts_with("something is mounted on"), "{refused}");
     }
 
     #[test]
-    fn each_mount_is_taken_for_it_where_the_user_says_so_and_no_missing_one() {
-        let place = Place::new(ReplacedSource::Budget);
-        let Some(first) = Mounted::tmpfs(&place.at("s")) else { return };
-        place.finds(&Succession::First);
+    fn with_replaced_source_budget_any_mount_is_accepted_but_no_missing_one() {
+        let fixture = SourceFixture::new(ReplacedSource::Budget);
+        let Some(first) = TestMount::tmpfs(&fixture.at("s")) else { return };
+        fixture.finds(&Succession::First);
         drop(first);
-        place.refuses("nothing is mounted on");
-        let second = Mounted::tmpfs(&place.at("s")).unwrap();
-        place.finds(&Succession::Snapshot);
+        fixture.refuses("nothing is mounted on");
+        let second = TestMount::tmpfs(&fixture.at("s")).unwrap();
+        fixture.finds(&Succession::Snapshot);
         drop(second);
-        let _third = Mounted::bind(&place.at("other"), &place.at("s")).unwrap();
-        place.finds(&Succession::Snapshot);
+        let _third = TestMount::bind(&fixture.at("other"), &fixture.at("s")).unwrap();
+        fixture.finds(&Succession::Snapshot);
     }
 
     #[test]
-    fn disks_on_one_device_are_told_from_each_other_and_known_again() {
+    fn disks_with_the_same_device_number_are_distinguished() {
         for kind in ["ext4", "vfat"] {
-            let place = Place::new(ReplacedSource::Wait);
-            let images = ["a", "b"].map(|name| place.at(name));
+            let fixture = SourceFixture::new(ReplacedSource::Wait);
+            let images = ["a", "b"].map(|name| fixture.at(name));
             let is_root = rustix::process::geteuid().is_root();
             if !is_root || !images.iter().all(|image| make_image(kind, image)) {
                 return;
             }
-            let mount = |image: &Path| Mounted::image(image, &place.at("s"));
+            let mount = |image: &Path| TestMount::image(image, &fixture.at("s"));
             let Some(first) = mount(&images[0]) else { return };
-            place.finds(&Succession::First);
+            fixture.finds(&Succession::First);
             drop(first);
-            place.refuses("nothing is mounted on");
-            // The second one often gets the loop device of the first one, then the other way round.
+            fixture.refuses("nothing is mounted on");
+            // The second image often gets the loop device of the first one, and vice versa.
             let second = mount(&images[1]).unwrap();
             if kind == "ext4" {
-                place.refuses("another file system");
+                fixture.refuses("another file system");
             }
             drop(second);
             let _other_device = mount(&images[1]).unwrap();
             let _again = mount(&images[0]).unwrap();
             if kind == "ext4" {
-                place.finds(&Succession::Same);
+                fixture.finds(&Succession::Same);
             }
         }
     }
 
     #[test]
-    fn without_its_marker_it_is_not_there() {
-        let place = Place::new(ReplacedSource::Wait);
-        let rules = Rules { marker: Some(".mounted".into()), ..Rules::default() };
-        let source = SourceRoot::with_rules(place.at("s"), rules);
+    fn a_source_without_its_marker_is_missing() {
+        let fixture = SourceFixture::new(ReplacedSource::Wait);
+        let rules = SourceRules { marker: Some(".mounted".into()), ..SourceRules::default() };
+        let source = SourceRoot::with_rules(fixture.at("s"), rules);
         let refused = source.pin().unwrap_err();
         assert!(refused.starts_with("the marker .mounted is not in "), "{refused}");
-        symlink("nowhere", place.at("s/.mounted")).unwrap();
+        symlink("nowhere", fixture.at("s/.mounted")).unwrap();
         assert_eq!(source.pin(), Ok(Succession::First));
         assert!(source.open().is_ok());
-        fs::remove_file(place.at("s/.mounted")).unwrap();
+        fs::remove_file(fixture.at("s/.mounted")).unwrap();
         assert!(matches!(source.open(), Err(Outcome::SourceGone(_))));
     }
 
     #[test]
-    fn who_takes_its_place_accepts_no_more() {
-        let place = Place::new(ReplacedSource::Wait);
-        let Some(mounted) = Mounted::tmpfs(&place.at("s")) else { return };
-        place.finds(&Succession::First);
+    fn a_successor_accepts_no_other_mount_until_told() {
+        let fixture = SourceFixture::new(ReplacedSource::Wait);
+        let Some(mounted) = TestMount::tmpfs(&fixture.at("s")) else { return };
+        fixture.finds(&Succession::First);
         drop(mounted);
-        let heir = SourceRoot::new(place.at("s"));
-        heir.succeed(&place.source);
-        assert!(heir.pin().is_err());
-        assert_eq!(SourceRoot::new(place.at("s")).pin(), Ok(Succession::First));
-        // Until a person does, once.
-        heir.accept();
-        assert_eq!(heir.pin(), Ok(Succession::Accepted));
-        heir.accept();
-        let _other = Mounted::tmpfs(&place.at("s")).unwrap();
-        assert!(heir.pin().is_err());
+        let successor = SourceRoot::new(fixture.at("s"));
+        successor.inherit(&fixture.source);
+        assert!(successor.pin().is_err());
+        assert_eq!(SourceRoot::new(fixture.at("s")).pin(), Ok(Succession::First));
+        // Accepted once by a person.
+        successor.accept();
+        assert_eq!(successor.pin(), Ok(Succession::Accepted));
+        successor.accept();
+        let _other = TestMount::tmpfs(&fixture.at("s")).unwrap();
+        assert!(successor.pin().is_err());
     }
 
     #[test]
-    fn what_was_mounted_in_it_is_absent_until_it_is_back() {
-        let place = Place::new(ReplacedSource::Wait);
-        fs::create_dir_all(place.at("s/a/m")).unwrap();
-        place.finds(&Succession::First);
+    fn an_unmounted_path_is_protected_until_it_is_mounted_again() {
+        let fixture = SourceFixture::new(ReplacedSource::Wait);
+        fs::create_dir_all(fixture.at("s/a/m")).unwrap();
+        fixture.finds(&Succession::First);
         let path = |path: &str| TreePath::new(path.as_bytes()).unwrap();
         let absent = || {
-            let absent = place.source.absent(&place.source.open().unwrap());
-            absent.places().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            let absent = fixture.source.unmounted_paths(&fixture.source.open().unwrap());
+            absent.paths().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
-        let Some(mounted) = Mounted::bind(&place.at("disk"), &place.at("s/a/m")) else { return };
+        let Some(mounted) = TestMount::bind(&fixture.at("disk"), &fixture.at("s/a/m")) else {
+            return;
+        };
         assert_eq!(absent(), "");
-        // It moves with the directory above it.
-        fs::rename(place.at("s/a"), place.at("s/b")).unwrap();
+        // The mount point moves with its parent directory.
+        fs::rename(fixture.at("s/a"), fixture.at("s/b")).unwrap();
         assert_eq!(absent(), "");
-        let root = place.source.open().unwrap();
-        drop(mounted.moved_to(&place.at("s/b/m")));
-        assert!(place.source.is_absent(&root, &path("b/m/file")), "at once");
-        assert!(!place.source.is_absent(&root, &path("b/n")));
+        let root = fixture.source.open().unwrap();
+        drop(mounted.moved_to(&fixture.at("s/b/m")));
+        assert!(fixture.source.is_unmounted(&root, &path("b/m/file")), "at once");
+        assert!(!fixture.source.is_unmounted(&root, &path("b/n")));
         assert_eq!(absent(), "/b/m");
-        let other = Mounted::bind(&place.at("other"), &place.at("s/b/m")).unwrap();
+        let other = TestMount::bind(&fixture.at("other"), &fixture.at("s/b/m")).unwrap();
         assert_eq!(absent(), "/b/m");
         drop(other);
-        let _again = Mounted::bind(&place.at("disk"), &place.at("s/b/m")).unwrap();
+        let _again = TestMount::bind(&fixture.at("disk"), &fixture.at("s/b/m")).unwrap();
         assert_eq!(absent(), "");
-        // Another one hides it.
-        let _above = Mounted::bind(&place.at("other"), &place.at("s/b/m")).unwrap();
+        // Hidden by another mount.
+        let _above = TestMount::bind(&fixture.at("other"), &fixture.at("s/b/m")).unwrap();
         assert_eq!(absent(), "/b/m");
     }
 
     #[test]
-    fn what_its_name_leads_to_on_another_mount_is_not_taken_for_it() {
-        let place = Place::new(ReplacedSource::Wait);
-        let at = |path: &str| SourceRoot::new(place.at(path));
+    fn a_name_that_leads_to_another_mount_is_not_accepted() {
+        let fixture = SourceFixture::new(ReplacedSource::Wait);
+        let at = |path: &str| SourceRoot::new(fixture.at(path));
         let follows = |one: &SourceRoot, next: SourceRoot, replaced| {
-            next.set_rules(Rules { replaced, ..Rules::default() });
-            next.succeed(one);
+            next.set_rules(SourceRules { replaced, ..SourceRules::default() });
+            next.inherit(one);
             next.pin()
         };
         let one = at("s");
-        assert!(!one.is_known());
+        assert!(!one.was_pinned());
         assert_eq!(one.pin(), Ok(Succession::First));
         assert_eq!(follows(&one, at("other"), ReplacedSource::Wait), Ok(Succession::Replaced));
-        let Some(_disk) = Mounted::bind(&place.at("disk"), &place.at("disk")) else { return };
+        let Some(_disk) = TestMount::bind(&fixture.at("disk"), &fixture.at("disk")) else { return };
         for replaced in [ReplacedSource::Wait, ReplacedSource::Budget] {
             let refused = follows(&one, at("disk"), replaced).unwrap_err();
             assert!(refused.starts_with("it lies in the mount on "), "{refused}");
         }
-        // One mount in the place of another one.
-        let _other = Mounted::bind(&place.at("other"), &place.at("other")).unwrap();
+        // One mount in place of another.
+        let _other = TestMount::bind(&fixture.at("other"), &fixture.at("other")).unwrap();
         let disk = at("disk");
         assert_eq!(disk.pin(), Ok(Succession::First));
         assert!(follows(&disk, at("other"), ReplacedSource::Wait).is_err());

@@ -1,8 +1,8 @@
-//! Whether a target is still the one to which all of the source went.
+//! Identity of a target: detects that its directory was removed or replaced.
 //!
-//! Who brings changes to a directory that was removed makes it again, and who brings them to one that
-//! took its place does not see that it is another: what did not change is missing there. So from then
-//! on all of the source is owed to it, however many tries that takes.
+//! A transfer of single changes creates a removed directory again, and does not notice that a
+//! directory was replaced by another one. Files that did not change would be missing there. From
+//! then on the target needs a full sync, whatever the number of attempts.
 
 use std::{
     io,
@@ -16,251 +16,255 @@ use mirror_core::{
     job::{Failure, Outcome, Work},
     path::Escaped,
 };
-use mirror_platform::identity::{FileSystem, Instance, Node};
+use mirror_platform::identity::{DirIdentity, FileSystem, InodeIdentity};
 
 use super::{
     source_root::is_gone,
-    trusted::{self, Refused},
+    trusted_path::{self, TrustedOpenError},
 };
 use crate::report::{Category, Log};
 
-/// What is known of a target.
+/// Identity of a target, as observed before and after its jobs.
 #[derive(Debug)]
-pub(super) struct Presence {
-    /// How it is called.
+pub(super) struct TargetIdentity {
+    /// Name of the target in messages.
     name: String,
-    /// Where it is, if it is on this machine.
+    /// Path of the target, if it is on this machine.
     path: Option<PathBuf>,
     log: Log,
-    known: Mutex<Known>,
+    record: Mutex<TargetRecord>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    /// It was there once, ..
-    seen: bool,
-    /// .. and this is what was there.
-    was: Option<Instance>,
-    /// On this its file system was mounted.
+struct TargetRecord {
+    /// True if the target existed at the end of a successful job.
+    was_present: bool,
+    /// Directory that was the target after the last full sync.
+    instance: Option<DirIdentity>,
+    /// Mount point of its file system.
     mounted_on: Option<PathBuf>,
-    /// It was lost, and not all of the source is known to be there again.
-    owed: bool,
-    /// The directory whose content this mirror, or a person, has put there.
-    own: Option<Lasting>,
-    /// The last one that was looked at, ..
-    looked_at: Option<Instance>,
-    /// .. and whether it is another one.
+    /// True if the target was lost and has not been fully synced since.
+    needs_full_sync: bool,
+    /// Directory that this mirror has filled, or that a person has accepted.
+    own_directory: Option<MountIndependentId>,
+    /// Directory that was observed last.
+    last_observed: Option<DirIdentity>,
+    /// True if the directory observed last is not the own one.
     foreign: bool,
-    /// The budget that was in force when it turned out to be another one.
-    refused: Option<MaxDelete>,
+    /// Budget that was configured when the foreign directory was detected.
+    refused_budget: Option<MaxDelete>,
 }
 
-/// What there is in the place of a target.
+/// State of the target's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
-    /// It can't be told: it is on another machine, for one.
+pub(super) enum ObservedTarget {
+    /// The state cannot be determined, for example because the target is on another machine.
     Unknown,
-    Nothing,
-    Found(Instance),
+    Missing,
+    Present(DirIdentity),
 }
 
-/// Directory, wherever its file system is mounted.
+/// Identity of a directory that is independent of where its file system is mounted.
 #[derive(Clone, Debug)]
-struct Lasting {
+struct MountIndependentId {
     file_system: FileSystem,
-    node: Node,
+    node: InodeIdentity,
 }
 
-impl Presence {
-    /// A target that was not looked at yet.
+impl TargetIdentity {
+    /// Creates a record without observations.
     pub(super) fn new(name: String, path: Option<PathBuf>, log: Log) -> Self {
-        Self { name, path, log, known: Mutex::default() }
+        Self { name, path, log, record: Mutex::default() }
     }
 
-    /// Where it is, if it is on this machine.
+    /// Returns the path of the target, if it is on this machine.
     pub(super) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Looks at it before a job. If it is not what it was, all of the source is owed to it, and that
-    /// is its `work`.
+    /// Observes the target before a job. If it was lost, a full sync replaces the `work`.
     ///
     /// # Errors
     ///
-    /// The outcome of the job if nothing may be written there: its disk is not mounted any more, and
-    /// what lies below may be too small for all of the source.
-    pub(super) fn look(&self, work: &mut Work) -> Result<Sight, Outcome> {
-        let now = self.sight()?;
-        self.compare(&now)?;
-        if self.is_owed_all() && !matches!(work, Work::Full { .. }) {
-            *work = Work::all(Arc::clone(work.heard()));
+    /// The outcome of the job if nothing may be written there: the disk of the target is no longer
+    /// mounted, and the file system below may be too small for the whole source.
+    pub(super) fn check_before(&self, work: &mut Work) -> Result<ObservedTarget, Outcome> {
+        let now = self.observe()?;
+        self.update(&now)?;
+        if self.needs_full_sync() && !matches!(work, Work::Full { .. }) {
+            *work = Work::full_batch(Arc::clone(work.observed()));
         }
         Ok(now)
     }
 
-    fn compare(&self, now: &Sight) -> Result<(), Outcome> {
-        let mut known = self.known();
-        if let Sight::Found(now) = now
-            && known.looked_at.as_ref() != Some(now)
+    fn update(&self, now: &ObservedTarget) -> Result<(), Outcome> {
+        let mut record = self.record();
+        if let ObservedTarget::Present(now) = now
+            && record.last_observed.as_ref() != Some(now)
         {
-            let own = known.own.as_ref();
-            known.foreign = !own.is_none_or(|own| self.lasting().is_ok_and(|it| own.is(&it)));
-            known.looked_at = Some(now.clone());
+            let own = record.own_directory.as_ref();
+            record.foreign =
+                !own.is_none_or(|own| self.current_id().is_ok_and(|it| own.is_same(&it)));
+            record.last_observed = Some(now.clone());
         }
-        let how = match (now, &known.was) {
-            (Sight::Nothing, _) if known.seen => "is gone",
-            (Sight::Found(now), Some(was)) if now != was => "is another directory than before",
+        let how = match (now, &record.instance) {
+            (ObservedTarget::Missing, _) if record.was_present => "is gone",
+            (ObservedTarget::Present(now), Some(was)) if now != was => {
+                "is another directory than before"
+            }
             _ => return Ok(()),
         };
-        if let Some(point) = known.mounted_on.as_ref().filter(|point| !is_mount_point(point)) {
+        if let Some(point) = record.mounted_on.as_ref().filter(|point| !is_mount_point(point)) {
             let (name, point) = (&self.name, Escaped(point.as_os_str().as_encoded_bytes()));
-            return Err(Outcome::Again(Failure::new(format!(
+            return Err(Outcome::Retry(Failure::new(format!(
                 "nothing is mounted on {point} any more, where the target {name} was: mount it, or \
                  restart lsyncd to mirror to what is there now"
             ))));
         }
-        self.lose(known, how);
+        self.require_full_sync(record, how);
         Ok(())
     }
 
-    /// The budget for unseen deletions there, of which the user has set `budget`.
+    /// Returns the budget for unseen deletions, given the configured `budget`.
     ///
-    /// It is zero if another directory stands there than the one that this mirror has filled, one that
-    /// somebody put in its place: what it has of its own was never in the source. That ends when
-    /// somebody sets another budget, and when the target is [adopted](Self::adopt).
+    /// The budget is zero if somebody has replaced the directory that this mirror has filled: the
+    /// entries of the foreign directory were never in the source. It is restored when the
+    /// configured budget changes, and when the target is [adopted](Self::adopt).
     pub(super) fn budget(&self, budget: MaxDelete) -> MaxDelete {
-        let mut known = self.known();
-        if !known.foreign {
-            known.refused = None;
+        let mut record = self.record();
+        if !record.foreign {
+            record.refused_budget = None;
             return budget;
         }
-        let is_agreed = *known.refused.get_or_insert(budget) != budget;
+        let is_agreed = *record.refused_budget.get_or_insert(budget) != budget;
         if is_agreed || budget == MaxDelete::Unlimited { budget } else { MaxDelete::Count(0) }
     }
 
-    /// What stands there now is equal to the source, nothing being held back, or a person has
-    /// agreed that it becomes so: from now on it is no foreign one.
+    /// Adopts the present directory: it is equal to the source without held deletions, or a person
+    /// has agreed that it becomes so.
     pub(super) fn adopt(&self) {
-        let own = self.lasting().ok();
-        let mut known = self.known();
-        if std::mem::take(&mut known.foreign) {
-            known.own = own.or_else(|| known.own.take());
+        let own = self.current_id().ok();
+        let mut record = self.record();
+        if std::mem::take(&mut record.foreign) {
+            record.own_directory = own.or_else(|| record.own_directory.take());
         }
     }
 
-    /// Checks that no link leads there that a less trusted user could have put in its way.
+    /// Checks that the path contains no symbolic link that a less trusted user could have planted.
     ///
     /// # Errors
     ///
-    /// The outcome of the job if there is one.
+    /// The outcome of the job if there is such a link.
     pub(super) fn check_path(&self) -> Result<(), Outcome> {
-        self.sight().map(drop)
+        self.observe().map(drop)
     }
 
-    /// Looks at it after a job that did what it should, and before which it was `before`. `all` of
-    /// the source went there, or a part.
+    /// Observes the target after a successful job. `before` is the observation before the job, and
+    /// `all` is true for a full sync.
     ///
     /// # Errors
     ///
-    /// The outcome of the job if it may have gone to another directory.
-    pub(super) fn settle(&self, before: &Sight, all: bool) -> Result<(), Outcome> {
-        let now = self.sight()?;
-        if matches!(before, Sight::Found(_)) && now != Sight::Unknown && now != *before {
-            self.compare(&now)?;
-            let why = format!("the target {} was exchanged meanwhile", self.name);
-            return Err(Outcome::Again(Failure::new(why)));
+    /// The outcome of the job if it may have written to another directory.
+    pub(super) fn check_after(&self, before: &ObservedTarget, all: bool) -> Result<(), Outcome> {
+        let now = self.observe()?;
+        if matches!(before, ObservedTarget::Present(_))
+            && now != ObservedTarget::Unknown
+            && now != *before
+        {
+            self.update(&now)?;
+            let why = format!("target {} was replaced during the transfer: retrying", self.name);
+            return Err(Outcome::Retry(Failure::new(why)));
         }
-        let mut known = self.known();
-        known.seen = true;
+        let mut record = self.record();
+        record.was_present = true;
         if all {
-            known.owed = false;
+            record.needs_full_sync = false;
         }
-        // One that was missing was made by this job.
-        if known.own.is_none() || *before == Sight::Nothing {
-            known.own = self.lasting().ok();
-            known.foreign = false;
+        // A missing directory was created by this job.
+        if record.own_directory.is_none() || *before == ObservedTarget::Missing {
+            record.own_directory = self.current_id().ok();
+            record.foreign = false;
         }
-        if all || known.was.is_none() {
-            known.mounted_on = self.path.as_deref().and_then(mount_point);
-            known.was = match now {
-                Sight::Found(now) => Some(now),
-                Sight::Unknown | Sight::Nothing => None,
+        if all || record.instance.is_none() {
+            record.mounted_on = self.path.as_deref().and_then(mount_point);
+            record.instance = match now {
+                ObservedTarget::Present(now) => Some(now),
+                ObservedTarget::Unknown | ObservedTarget::Missing => None,
             };
         }
         Ok(())
     }
 
-    /// Whether it was there once.
-    pub(super) fn is_seen(&self) -> bool {
-        self.known().seen
+    /// Returns true if the target existed at the end of a successful job.
+    pub(super) fn was_present(&self) -> bool {
+        self.record().was_present
     }
 
-    /// It is not there, as somebody else has seen. That says nothing as long as it never was.
-    pub(super) fn lost(&self) {
-        let known = self.known();
-        if known.seen {
-            self.lose(known, "is gone");
+    /// Records that the target was found missing. Ignored as long as it never existed.
+    pub(super) fn mark_missing(&self) {
+        let record = self.record();
+        if record.was_present {
+            self.require_full_sync(record, "disappeared");
         }
     }
 
-    /// Whether it has to get all of the source.
-    pub(super) fn is_owed_all(&self) -> bool {
-        self.known().owed
+    /// Returns true if the target needs a full sync.
+    pub(super) fn needs_full_sync(&self) -> bool {
+        self.record().needs_full_sync
     }
 
-    fn lose(&self, mut known: MutexGuard<'_, Known>, how: &str) {
-        if !std::mem::replace(&mut known.owed, true) {
-            let text =
-                format!("the target {} {how}: all of the source goes there again", self.name);
+    fn require_full_sync(&self, mut record: MutexGuard<'_, TargetRecord>, how: &str) {
+        if !std::mem::replace(&mut record.needs_full_sync, true) {
+            let text = format!("target {} {how}: full resync scheduled", self.name);
             self.log.say(Category::Warn, text);
         }
     }
 
-    fn sight(&self) -> Result<Sight, Outcome> {
-        let Some(path) = self.path.as_deref() else { return Ok(Sight::Unknown) };
-        let found = trusted::find(path);
-        match found.and_then(|found| Ok(Instance::of(found)?)) {
-            Ok(found) => Ok(Sight::Found(found)),
-            Err(Refused::System(error)) if is_gone(&error) => Ok(Sight::Nothing),
-            Err(Refused::System(_)) => Ok(Sight::Unknown),
-            Err(planted @ Refused::Planted(_)) => {
+    fn observe(&self) -> Result<ObservedTarget, Outcome> {
+        let Some(path) = self.path.as_deref() else { return Ok(ObservedTarget::Unknown) };
+        let found = trusted_path::open_path(path);
+        match found.and_then(|found| Ok(DirIdentity::of(found)?)) {
+            Ok(found) => Ok(ObservedTarget::Present(found)),
+            Err(TrustedOpenError::System(error)) if is_gone(&error) => Ok(ObservedTarget::Missing),
+            Err(TrustedOpenError::System(_)) => Ok(ObservedTarget::Unknown),
+            Err(planted @ TrustedOpenError::UntrustedLink(_)) => {
                 let why = format!("the target {} is not written: {planted}", self.name);
-                Err(Outcome::Again(Failure::new(why)))
+                Err(Outcome::Retry(Failure::new(why)))
             }
         }
     }
 
-    fn lasting(&self) -> Result<Lasting, Refused> {
+    fn current_id(&self) -> Result<MountIndependentId, TrustedOpenError> {
         let path = self.path.as_deref().ok_or(io::Error::from(io::ErrorKind::Unsupported))?;
-        Lasting::of(trusted::find(path)?)
+        MountIndependentId::of(trusted_path::open_path(path)?)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn record(&self) -> MutexGuard<'_, TargetRecord> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lasting {
-    fn of(directory: OwnedFd) -> Result<Self, Refused> {
-        let node = Instance::of(&directory)?.node().clone();
-        // What can't be read tells less of itself.
-        let file_system = match trusted::readable(&directory) {
+impl MountIndependentId {
+    fn of(directory: OwnedFd) -> Result<Self, TrustedOpenError> {
+        let node = DirIdentity::of(&directory)?.inode().clone();
+        // An unreadable directory has a less precise identity.
+        let file_system = match trusted_path::readable(&directory) {
             Ok(directory) => FileSystem::of(directory)?,
             Err(_) => FileSystem::of(directory)?,
         };
         Ok(Self { file_system, node })
     }
 
-    fn is(&self, other: &Self) -> bool {
-        self.file_system.is_same_part(&other.file_system) && self.node.is(&other.node)
+    fn is_same(&self, other: &Self) -> bool {
+        self.file_system.is_same_part(&other.file_system) && self.node.is_same(&other.node)
     }
 }
 
 fn is_mount_point(path: &Path) -> bool {
-    Instance::at(path).is_ok_and(|found| found.is_mount_root())
+    DirIdentity::at(path).is_ok_and(|found| found.is_mount_root())
 }
 
-/// On what the file system is mounted on which `path` lies.
+/// Returns the mount point of the file system that contains `path`.
 fn mount_point(path: &Path) -> Option<PathBuf> {
     let path = path.canonicalize().ok()?;
     path.ancestors().find(|above| is_mount_point(above)).map(Into::into)
@@ -272,39 +276,42 @@ mod tests {
     use mirror_core::{job::Scope, path::TreePath};
     use std::{fs, os::unix::fs::symlink};
 
-    /// A directory `dst` beside others, and what is known of it once all of the source went there.
-    fn with_all() -> (tempfile::TempDir, PathBuf, Presence) {
-        let place = tempfile::tempdir().unwrap();
-        let target = place.path().join("dst");
+    /// Creates a directory `dst` and its record after a full sync.
+    fn with_all() -> (tempfile::TempDir, PathBuf, TargetIdentity) {
+        let temp = tempfile::tempdir().unwrap();
+        let target = temp.path().join("dst");
         fs::create_dir(&target).unwrap();
-        let presence = at(&target);
-        bring(&presence, true);
-        (place, target, presence)
+        let identity = at(&target);
+        bring(&identity, true);
+        (temp, target, identity)
     }
 
-    fn at(target: &Path) -> Presence {
-        Presence::new("dst".into(), Some(target.into()), Log::default())
+    fn at(target: &Path) -> TargetIdentity {
+        TargetIdentity::new("dst".into(), Some(target.into()), Log::default())
     }
 
-    /// A job that goes well.
-    fn bring(presence: &Presence, all: bool) {
-        let before = presence.look(&mut Work::full()).unwrap();
-        presence.settle(&before, all).unwrap();
+    /// Simulates a successful job.
+    fn bring(identity: &TargetIdentity, all: bool) {
+        let before = identity.check_before(&mut Work::full()).unwrap();
+        identity.check_after(&before, all).unwrap();
     }
 
-    /// Whether it is seen to be another one before a part goes there.
-    fn is_lost(presence: &Presence) -> bool {
-        let mut work = Work::Large { path: TreePath::root(), heard: Arc::default() };
-        presence.look(&mut work).unwrap();
-        let is_all = matches!(work, Work::Batch { places, .. } if places.covers(&TreePath::root(), Scope::Tree));
-        assert_eq!(is_all, presence.is_owed_all());
+    /// Returns true if a partial job finds that the target was lost.
+    fn is_lost(identity: &TargetIdentity) -> bool {
+        let mut work = Work::Large { path: TreePath::root(), observed: Arc::default() };
+        identity.check_before(&mut work).unwrap();
+        let is_all = matches!(
+            work,
+            Work::Batch { paths, .. } if paths.covers(&TreePath::root(), Scope::Tree)
+        );
+        assert_eq!(is_all, identity.needs_full_sync());
         is_all
     }
 
     #[test]
-    fn it_is_lost_when_it_is_removed_or_another_one_and_until_it_has_everything() {
-        type Change = fn(&Path);
-        let changes: [(Change, bool); 6] = [
+    fn a_removed_or_replaced_target_needs_a_full_sync() {
+        type TargetChange = fn(&Path);
+        let changes: [(TargetChange, bool); 6] = [
             (|_| (), false),
             (|target| fs::write(target.join("file"), "").unwrap(), false),
             (|target| fs::remove_dir(target).unwrap(), true),
@@ -316,7 +323,7 @@ mod tests {
                 },
                 true,
             ),
-            // On some file systems the new one gets the number of the old one.
+            // Some file systems reuse the inode number.
             (
                 |target| {
                     fs::remove_dir(target).unwrap();
@@ -326,55 +333,55 @@ mod tests {
             ),
         ];
         for (number, (change, lost)) in changes.into_iter().enumerate() {
-            let (_place, target, presence) = with_all();
-            assert!(!is_lost(&presence));
+            let (_temp, target, identity) = with_all();
+            assert!(!is_lost(&identity));
             change(&target);
-            assert_eq!(is_lost(&presence), lost, "{number}");
+            assert_eq!(is_lost(&identity), lost, "{number}");
             fs::create_dir_all(&target).unwrap();
-            bring(&presence, false);
-            assert_eq!(presence.is_owed_all(), lost, "{number}");
-            bring(&presence, true);
-            assert!(!is_lost(&presence), "{number}");
+            bring(&identity, false);
+            assert_eq!(identity.needs_full_sync(), lost, "{number}");
+            bring(&identity, true);
+            assert!(!is_lost(&identity), "{number}");
         }
     }
 
     #[test]
-    fn a_link_counts_as_what_it_leads_to() {
-        let (place, target, _) = with_all();
-        let other = place.path().join("other");
-        let link = place.path().join("link");
+    fn a_symlink_is_identified_by_its_target() {
+        let (temp, target, _) = with_all();
+        let other = temp.path().join("other");
+        let link = temp.path().join("link");
         fs::create_dir(&other).unwrap();
         symlink(&target, &link).unwrap();
-        let presence = at(&link);
-        bring(&presence, true);
+        let identity = at(&link);
+        bring(&identity, true);
         fs::remove_file(&link).unwrap();
         symlink("dst", &link).unwrap();
-        assert!(!is_lost(&presence));
+        assert!(!is_lost(&identity));
         fs::remove_file(&link).unwrap();
         symlink(&other, &link).unwrap();
-        assert!(is_lost(&presence));
+        assert!(is_lost(&identity));
     }
 
     #[test]
-    fn one_that_somebody_put_there_is_foreign_until_it_is_adopted() {
-        let (_place, target, presence) = with_all();
+    fn a_replacement_is_foreign_until_it_is_adopted() {
+        let (_temp, target, identity) = with_all();
         let old = target.with_extension("old");
         let is_foreign = || {
-            presence.look(&mut Work::full()).unwrap();
-            presence.budget(MaxDelete::default()) == MaxDelete::Count(0)
+            identity.check_before(&mut Work::full()).unwrap();
+            identity.budget(MaxDelete::default()) == MaxDelete::Count(0)
         };
         assert!(!is_foreign());
         fs::rename(&target, &old).unwrap();
         fs::create_dir(&target).unwrap();
         assert!(is_foreign());
-        bring(&presence, true);
+        bring(&identity, true);
         assert!(is_foreign(), "it has all, and more");
         for agreed in [MaxDelete::Count(7), MaxDelete::Unlimited] {
-            assert_eq!(presence.budget(agreed), agreed);
+            assert_eq!(identity.budget(agreed), agreed);
         }
-        presence.adopt();
+        identity.adopt();
         assert!(!is_foreign());
-        // The adopted one goes, and the first one comes back, and then the adopted one again.
+        // The adopted directory is replaced by the first one and then restored.
         let adopted = target.with_extension("adopted");
         fs::rename(&target, &adopted).unwrap();
         fs::rename(&old, &target).unwrap();
@@ -385,71 +392,71 @@ mod tests {
     }
 
     #[test]
-    fn one_that_a_job_had_to_make_is_not_foreign() {
-        let (_place, target, presence) = with_all();
+    fn a_directory_created_by_a_job_is_not_foreign() {
+        let (_temp, target, identity) = with_all();
         fs::remove_dir(&target).unwrap();
-        let before = presence.look(&mut Work::full()).unwrap();
+        let before = identity.check_before(&mut Work::full()).unwrap();
         fs::create_dir(&target).unwrap();
-        presence.settle(&before, true).unwrap();
-        presence.look(&mut Work::full()).unwrap();
-        assert_eq!(presence.budget(MaxDelete::default()), MaxDelete::default());
+        identity.check_after(&before, true).unwrap();
+        identity.check_before(&mut Work::full()).unwrap();
+        assert_eq!(identity.budget(MaxDelete::default()), MaxDelete::default());
     }
 
     #[test]
-    fn a_link_of_others_is_not_followed() {
+    fn an_untrusted_link_to_the_target_is_not_followed() {
         use std::os::unix::fs::PermissionsExt;
-        let (place, target, presence) = with_all();
-        let before = presence.look(&mut Work::full()).unwrap();
+        let (temp, target, identity) = with_all();
+        let before = identity.check_before(&mut Work::full()).unwrap();
         fs::rename(&target, target.with_extension("old")).unwrap();
         symlink("/", &target).unwrap();
-        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o777)).unwrap();
         for outcome in [
-            presence.look(&mut Work::full()).map(drop),
-            presence.check_path(),
-            presence.settle(&before, true),
+            identity.check_before(&mut Work::full()).map(drop),
+            identity.check_path(),
+            identity.check_after(&before, true),
         ] {
-            let Err(Outcome::Again(failure)) = outcome else { panic!("{outcome:?}") };
-            assert!(failure.why.contains("is a symbolic link"), "{}", failure.why);
+            let Err(Outcome::Retry(failure)) = outcome else { panic!("{outcome:?}") };
+            assert!(failure.message.contains("is a symbolic link"), "{}", failure.message);
         }
     }
 
     #[test]
-    fn it_is_known_from_the_first_job_that_went_well() {
-        let (_place, target, _) = with_all();
+    fn the_target_is_known_after_the_first_successful_job() {
+        let (_temp, target, _) = with_all();
         fs::remove_dir(&target).unwrap();
-        let presence = at(&target);
-        presence.lost();
-        assert!(!is_lost(&presence) && !presence.is_seen());
-        let before = presence.look(&mut Work::full()).unwrap();
+        let identity = at(&target);
+        identity.mark_missing();
+        assert!(!is_lost(&identity) && !identity.was_present());
+        let before = identity.check_before(&mut Work::full()).unwrap();
         fs::create_dir(&target).unwrap();
-        presence.settle(&before, false).unwrap();
-        assert!(!is_lost(&presence) && presence.is_seen());
+        identity.check_after(&before, false).unwrap();
+        assert!(!is_lost(&identity) && identity.was_present());
         fs::rename(&target, target.with_extension("old")).unwrap();
         fs::create_dir(&target).unwrap();
-        assert!(is_lost(&presence));
+        assert!(is_lost(&identity));
     }
 
     #[test]
-    fn what_went_there_while_it_was_exchanged_does_not_count() {
+    fn a_replacement_during_a_job_is_retried() {
         for all in [true, false] {
-            let (_place, target, presence) = with_all();
-            let before = presence.look(&mut Work::full()).unwrap();
+            let (_temp, target, identity) = with_all();
+            let before = identity.check_before(&mut Work::full()).unwrap();
             fs::rename(&target, target.with_extension("old")).unwrap();
             fs::create_dir(&target).unwrap();
-            let settled = presence.settle(&before, all);
-            assert!(matches!(settled, Err(Outcome::Again(_))), "{settled:?}");
-            assert!(presence.is_owed_all());
+            let settled = identity.check_after(&before, all);
+            assert!(matches!(settled, Err(Outcome::Retry(_))), "{settled:?}");
+            assert!(identity.needs_full_sync());
         }
     }
 
     #[test]
-    fn what_is_elsewhere_is_lost_when_somebody_says_so() {
-        let presence = Presence::new("host:dst".into(), None, Log::default());
-        bring(&presence, true);
-        assert!(!is_lost(&presence));
-        presence.lost();
-        assert!(is_lost(&presence));
-        bring(&presence, true);
-        assert!(!is_lost(&presence));
+    fn a_remote_target_is_lost_when_marked_missing() {
+        let identity = TargetIdentity::new("host:dst".into(), None, Log::default());
+        bring(&identity, true);
+        assert!(!is_lost(&identity));
+        identity.mark_missing();
+        assert!(is_lost(&identity));
+        bring(&identity, true);
+        assert!(!is_lost(&identity));
     }
 }

@@ -5,55 +5,56 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Something that is mounted, until it is dropped.
-pub(super) struct Mounted(PathBuf);
+/// Mount that is unmounted on drop.
+pub(super) struct TestMount(PathBuf);
 
-impl Mounted {
-    /// A file system of its own in memory. `None` where nothing may be mounted; in CI it has to be.
+impl TestMount {
+    /// Mounts a new tmpfs. Returns `None` if mounting is not permitted, which is an error in CI.
     pub(super) fn tmpfs(at: &Path) -> Option<Self> {
         Self::mount(&["-t", "tmpfs", "-o", "size=10m", "tmpfs"], at)
     }
 
-    /// The directory `from`.
+    /// Bind-mounts the directory `from`.
     pub(super) fn bind(from: &Path, at: &Path) -> Option<Self> {
         Self::mount(&["--bind", from.to_str().unwrap()], at)
     }
 
-    /// The file system in the file `image`. `None` also where there are no loop devices.
+    /// Mounts the file system in the file `image`. Returns `None` also if there are no loop
+    /// devices.
     pub(super) fn image(image: &Path, at: &Path) -> Option<Self> {
         run("mount", &["-o", "loop", image.to_str().unwrap()], at).then(|| Self(at.to_owned()))
     }
 
-    /// The same, where a directory above it was renamed.
+    /// Updates the mount point after an ancestor was renamed.
     pub(super) fn moved_to(mut self, at: &Path) -> Self {
         at.clone_into(&mut self.0);
         self
     }
 
-    fn mount(words: &[&str], at: &Path) -> Option<Self> {
+    fn mount(args: &[&str], at: &Path) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
-        let mounted = run("mount", words, at);
+        let mounted = run("mount", args, at);
         assert!(mounted || std::env::var_os("CI").is_none(), "cannot mount anything here");
         mounted.then(|| Self(at.to_owned()))
     }
 }
 
-impl Drop for Mounted {
+impl Drop for TestMount {
     fn drop(&mut self) {
         let _ = run("umount", &["-l"], &self.0);
     }
 }
 
-/// Makes a file system of this type in a new file. `false` where that is not possible.
+/// Creates a file system of this type in a new file. Returns false if that is not possible.
 pub(super) fn make_image(kind: &str, image: &Path) -> bool {
     std::fs::File::create(image).unwrap().set_len(20 << 20).unwrap();
     run(&format!("mkfs.{kind}"), &["-q"], image)
 }
 
-fn run(program: &str, words: &[&str], path: &Path) -> bool {
+fn run(program: &str, args: &[&str], path: &Path) -> bool {
     let mut command = Command::new(program);
-    command.args(words).arg(path).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(args).arg(path).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

@@ -1,4 +1,4 @@
-//! From the command line, and the files that it names, to what is to be run.
+//! Loading: the configuration from the command line and the files that it names.
 
 use std::{
     env,
@@ -13,88 +13,96 @@ use std::{
 use mirror_core::path::Escaped;
 use mirror_platform::{
     dir::Dir,
-    fanotify::{Group, Queue},
+    fanotify::{FanotifyGroup, FanotifyQueue},
 };
 
 use crate::{
-    check::{self, Report, Subject},
-    config::{Overrides, Places, Watch, absolute},
+    check::{self, CheckInput, CheckReport},
+    config::{Overrides, SyncPositions, WatchBackend, absolute},
     frontend::{
         Loaded,
-        cli::{Check, Ending, Invocation, Plan},
-        lua::{self, Purpose, Refusal, Request},
+        cli::{CheckMode, EarlyExit, Invocation, ResolvedArgs},
+        lua::{self, ConfigError, LoadPurpose, LoadRequest},
     },
-    report::{Category, Log, Mode},
+    report::{Category, Log, RunMode},
 };
 
-/// The exit code of a failed start: `exit(-1)`.
+/// Exit code of a failed start: `exit(-1)`.
 const FAILURE: u8 = 255;
 
-/// The exit code of a strict check that has warned.
-const WARNED: u8 = 1;
+/// Exit code of a strict check with warnings.
+const WARNINGS: u8 = 1;
 
-/// Loads what is to be run, at the start and whenever it is asked again.
+/// Loader of the configuration, for the start and for each reload.
 #[derive(Debug)]
 pub struct Loader {
     invocation: Invocation,
-    /// Where the process was started, from which relative paths count also later.
-    here: PathBuf,
+    /// Directory in which the process was started. Relative paths count from it at each reload,
+    /// too.
+    start_dir: PathBuf,
     log: Log,
 }
 
 impl Loader {
-    /// For somebody who said this in the current directory.
+    /// Creates a loader for an invocation in the current directory.
     #[must_use]
     pub fn new(invocation: Invocation, log: Log) -> Self {
-        let here = env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
-        Self { invocation, here, log }
+        let start_dir = env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
+        Self { invocation, start_dir, log }
     }
 
-    /// Whether there are files that may say something else the next time.
+    /// Returns true if there are files that may have changed at the next load.
     #[must_use]
     pub fn has_files(&self) -> bool {
         self.invocation.config.is_some() || !self.invocation.scripts.is_empty()
     }
 
-    /// Loads at the start, and says why it can't. If only a check was asked for, it is made. Returns
-    /// also what is to be said once the log is open.
+    /// Loads the configuration at the start and prints errors. If a check was requested, runs it
+    /// instead.
     ///
     /// # Errors
     ///
     /// The exit code.
     pub fn start(&self) -> Result<Loaded, ExitCode> {
         let purpose = match self.invocation.check {
-            Check::No => Purpose::Run,
-            Check::Look | Check::Reach => Purpose::Check,
+            CheckMode::Off => LoadPurpose::Run,
+            CheckMode::Offline | CheckMode::Online => LoadPurpose::Check,
         };
-        let mut loaded = self.load(purpose).map_err(|refusal| match refusal {
-            // Else a file that only says `os.exit(0)` would look as if all were well with it.
-            Refusal::Exit(code) if purpose == Purpose::Check => self.fail(&[asked_to_end(code)]),
-            Refusal::Exit(code) => ExitCode::from(code),
-            Refusal::Because(lines) => self.fail(&lines),
+        let mut loaded = self.load(purpose).map_err(|error| match error {
+            // Otherwise a file that only calls `os.exit(0)` would pass the check.
+            ConfigError::Exit(code) if purpose == LoadPurpose::Check => {
+                self.fail(&[exit_request_message(code)])
+            }
+            ConfigError::Exit(code) => ExitCode::from(code),
+            ConfigError::Invalid(lines) => self.fail(&lines),
         })?;
-        if purpose == Purpose::Check {
+        if purpose == LoadPurpose::Check {
             return Err(self.check(&loaded));
         }
         loaded.warnings = self.warnings(&loaded);
-        if loaded.setup.daemon.mode == Mode::Daemon {
-            // Whoever starts it looks at the terminal, and later at the log.
-            lua::say_warnings(&loaded.warnings, &self.log);
+        if loaded.config.daemon.mode == RunMode::Daemon {
+            // The user is at the terminal now; the log gets the warnings later.
+            lua::log_warnings(&loaded.warnings, &self.log);
         }
         Ok(loaded)
     }
 
-    /// What looks wrong about what is to be run.
+    /// Returns the warnings of the loading and of the lints.
     fn warnings(&self, loaded: &Loaded) -> Vec<String> {
-        let Loaded { setup, warnings, places, .. } = loaded;
-        let odd = check::warnings_at_start(setup, &self.files(), &self.here, places);
-        warnings.iter().cloned().chain(odd).collect()
+        let Loaded { config, warnings, positions, .. } = loaded;
+        let lints = check::warnings_at_start(config, &self.files(), &self.start_dir, positions);
+        warnings.iter().cloned().chain(lints).collect()
     }
 
-    /// The files that are run.
+    /// Returns the paths of the files that are run.
     fn files(&self) -> Vec<PathBuf> {
-        let said = &self.invocation;
-        said.scripts.iter().chain(&said.config).map(|file| self.here.join(file)).collect()
+        let invocation = &self.invocation;
+        invocation
+            .scripts
+            .iter()
+            .chain(&invocation.config)
+            .map(|file| self.start_dir.join(file))
+            .collect()
     }
 
     fn fail(&self, lines: &[String]) -> ExitCode {
@@ -105,70 +113,83 @@ impl Loader {
     }
 
     fn check(&self, loaded: &Loaded) -> ExitCode {
-        let said = &self.invocation;
+        let invocation = &self.invocation;
         let files = self.files();
-        let Loaded { setup, warnings, places, .. } = loaded;
-        let (reach, here) = (said.check == Check::Reach, &*self.here);
-        let report =
-            Report::of(Subject { setup, files: &files, here, places, warnings, reach, can_mark });
-        // Whoever closed our stdout does not want to know.
+        let Loaded { config, warnings, positions, .. } = loaded;
+        let (contact_targets, start_dir) =
+            (invocation.check == CheckMode::Online, &*self.start_dir);
+        let report = CheckReport::new(CheckInput {
+            config,
+            files: &files,
+            start_dir,
+            positions,
+            warnings,
+            contact_targets,
+            can_watch_file_system,
+        });
+        // A closed stdout is the caller's choice.
         let _ = io::stdout().lock().write_all(report.text.as_bytes());
         match (report.errors.is_empty(), report.warnings) {
             (false, _) => self.fail(&report.errors),
-            (true, 1..) if said.strict => ExitCode::from(WARNED),
+            (true, 1..) if invocation.strict => ExitCode::from(WARNINGS),
             (true, _) => ExitCode::SUCCESS,
         }
     }
 
-    /// Loads again while the daemon runs.
+    /// Loads the configuration again while the daemon runs.
     ///
     /// # Errors
     ///
-    /// Why it can't: lines for people. Nothing has changed then.
+    /// Lines for people. The running configuration is not affected.
     pub fn reload(&self) -> Result<Loaded, Vec<String>> {
         // The file may name others by relative paths, and a daemon has left the directory.
         let working_directory = env::current_dir();
-        let moved = env::set_current_dir(&self.here);
-        let loaded = self.load(Purpose::Run);
+        let moved = env::set_current_dir(&self.start_dir);
+        let loaded = self.load(LoadPurpose::Run);
         if let (Ok(directory), Ok(())) = (working_directory, moved) {
-            // It was left a moment ago.
+            // The directory was the current one a moment ago.
             let _ = env::set_current_dir(directory);
         }
-        let mut loaded = loaded.map_err(|refusal| match refusal {
-            Refusal::Exit(code) => vec![asked_to_end(code)],
-            Refusal::Because(lines) => lines,
+        let mut loaded = loaded.map_err(|error| match error {
+            ConfigError::Exit(code) => vec![exit_request_message(code)],
+            ConfigError::Invalid(lines) => lines,
         })?;
         loaded.warnings = self.warnings(&loaded);
-        lua::say_warnings(&loaded.warnings, &self.log);
+        lua::log_warnings(&loaded.warnings, &self.log);
         Ok(loaded)
     }
 
-    fn load(&self, purpose: Purpose) -> Result<Loaded, Refusal> {
-        let plan = Plan::make(&self.invocation, &self.here).map_err(refusal)?;
-        let mut warnings = plan.warnings;
-        let (mut setup, mut scripts, mut places) = (plan.setup, None, Places::default());
+    fn load(&self, purpose: LoadPurpose) -> Result<Loaded, ConfigError> {
+        let resolved =
+            ResolvedArgs::new(&self.invocation, &self.start_dir).map_err(config_error)?;
+        let mut warnings = resolved.warnings;
+        let (mut config, mut scripts, mut positions) =
+            (resolved.config, None, SyncPositions::default());
         if self.has_files() {
             let loaded = lua::load(&self.request(purpose)?, &self.log)?;
             warnings.extend(loaded.warnings);
-            (scripts, places) = (loaded.scripts, loaded.places);
-            // A script may add syncs to those of the command line, which come behind it.
-            let of_command_line = std::mem::replace(&mut setup, loaded.setup).syncs;
-            let numbers = setup.syncs.len() + 1..;
-            setup.syncs.extend(of_command_line.into_iter().zip(numbers).map(
+            (scripts, positions) = (loaded.scripts, loaded.positions);
+            // A script may add syncs to those of the command line, which follow it.
+            let of_command_line = std::mem::replace(&mut config, loaded.config).syncs;
+            let numbers = config.syncs.len() + 1..;
+            config.syncs.extend(of_command_line.into_iter().zip(numbers).map(
                 |(mut sync, number)| {
                     sync.name = format!("Sync{number}");
                     sync
                 },
             ));
         }
-        if setup.syncs.is_empty() {
-            return Err(Refusal::Because(vec!["Nothing to watch!".into(), self.no_sync()]));
+        if config.syncs.is_empty() {
+            return Err(ConfigError::Invalid(vec![
+                "Nothing to watch!".into(),
+                self.no_sync_message(),
+            ]));
         }
-        Ok(Loaded { setup, warnings, places, scripts })
+        Ok(Loaded { config, warnings, positions, scripts })
     }
 
-    /// What a sync looks like, for somebody whose file has none.
-    fn no_sync(&self) -> String {
+    /// Returns an example of a sync, for a file without one.
+    fn no_sync_message(&self) -> String {
         let files: Vec<String> = self
             .files()
             .iter()
@@ -181,57 +202,65 @@ impl Loader {
         )
     }
 
-    fn request(&self, purpose: Purpose) -> Result<Request, Refusal> {
-        let file = self.invocation.config.as_deref().map(|file| self.find(file)).transpose()?;
-        let scripts = self.invocation.scripts.iter().map(|script| self.here.join(script)).collect();
-        Ok(Request { scripts, file, overrides: self.overrides(), here: self.here.clone(), purpose })
+    fn request(&self, purpose: LoadPurpose) -> Result<LoadRequest, ConfigError> {
+        let file =
+            self.invocation.config.as_deref().map(|file| self.find_file(file)).transpose()?;
+        let scripts =
+            self.invocation.scripts.iter().map(|script| self.start_dir.join(script)).collect();
+        Ok(LoadRequest {
+            scripts,
+            file,
+            overrides: self.overrides(),
+            start_dir: self.start_dir.clone(),
+            purpose,
+        })
     }
 
-    fn find(&self, file: &OsStr) -> Result<PathBuf, Refusal> {
-        let not_there = || {
+    fn find_file(&self, file: &OsStr) -> Result<PathBuf, ConfigError> {
+        let not_found = || {
             let named = Escaped(file.as_bytes());
-            Refusal::Because(vec![format!("Cannot find config file at '{named}'.")])
+            ConfigError::Invalid(vec![format!("Cannot find config file at '{named}'.")])
         };
         if file.is_empty() {
-            return Err(not_there());
+            return Err(not_found());
         }
-        fs::canonicalize(self.here.join(file)).map_err(|_| not_there())
+        fs::canonicalize(self.start_dir.join(file)).map_err(|_| not_found())
     }
 
     fn overrides(&self) -> Overrides {
-        let said = &self.invocation;
+        let invocation = &self.invocation;
         let path = |path: &Option<std::ffi::OsString>| {
-            path.as_ref().map(|path| absolute(&self.here, path))
+            path.as_ref().map(|path| absolute(&self.start_dir, path))
         };
         Overrides {
-            delay: said.delay,
-            max_delete: said.max_delete,
-            insist: said.insist,
-            nodaemon: said.nodaemon,
-            onepass: said.onepass,
-            logfile: path(&said.logfile),
-            pidfile: path(&said.pidfile),
-            watch: (said.watch != Watch::Auto).then_some(said.watch),
+            delay: invocation.delay,
+            max_delete: invocation.max_delete,
+            insist: invocation.insist,
+            nodaemon: invocation.nodaemon,
+            onepass: invocation.onepass,
+            logfile: path(&invocation.logfile),
+            pidfile: path(&invocation.pidfile),
+            watch: (invocation.watch != WatchBackend::Auto).then_some(invocation.watch),
         }
     }
 }
 
-fn asked_to_end(code: u8) -> String {
+fn exit_request_message(code: u8) -> String {
     format!("the configuration asked to end with code {code}")
 }
 
-/// Whether the file system that holds a directory can be watched as a whole.
-fn can_mark(directory: &Path) -> bool {
-    let mark = |group: Group| group.mark(Dir::open(directory)?);
-    Group::new(Queue::Unlimited).and_then(mark).is_ok()
+/// Returns true if the file system of a directory can be watched as a whole.
+fn can_watch_file_system(directory: &Path) -> bool {
+    let mark = |group: FanotifyGroup| group.mark(Dir::open(directory)?);
+    FanotifyGroup::new(FanotifyQueue::Unlimited).and_then(mark).is_ok()
 }
 
-fn refusal(ending: Ending) -> Refusal {
-    match ending {
-        Ending::Refused(lines) => Refusal::Because(lines),
-        // The words were read already, and asked for none of these.
-        Ending::Help | Ending::Nothing | Ending::Version | Ending::Monitors => {
-            Refusal::Exit(FAILURE)
+fn config_error(exit: EarlyExit) -> ConfigError {
+    match exit {
+        EarlyExit::Invalid(lines) => ConfigError::Invalid(lines),
+        // The arguments were parsed before, and requested none of these.
+        EarlyExit::Help | EarlyExit::NoSync | EarlyExit::Version | EarlyExit::Monitors => {
+            ConfigError::Exit(FAILURE)
         }
     }
 }

@@ -6,7 +6,7 @@ pub mod load;
 pub mod lua;
 
 use crate::{
-    config::{Places, Setup},
+    config::{Config, SyncPositions},
     script::Scripts,
 };
 
@@ -14,11 +14,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Loaded {
     /// The daemon's settings and the syncs; a configuration file alone may have no sync.
-    pub setup: Setup,
-    /// Sentences for people about what looks wrong, but is no reason to refuse the configuration.
+    pub config: Config,
+    /// Warnings: lines for people about doubtful settings.
     pub warnings: Vec<String>,
-    /// Places of the syncs in the configuration file.
-    pub places: Places,
+    /// Positions of the syncs in the configuration file.
+    pub positions: SyncPositions,
     /// Scripts of the user; also present if a program runs that the file has started.
     pub scripts: Option<Scripts>,
 }

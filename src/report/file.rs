@@ -10,89 +10,89 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_platform::own;
+use mirror_platform::own_files;
 use rustix::{fs::OFlags, io::Errno};
 
-/// A file to which lines are appended.
+/// File to which lines are appended.
 ///
-/// Each line goes to the file that has the name at that moment, so that it can be renamed or
-/// removed without telling the daemon, as with the original, which opens it for every line.
+/// Each line is written to the file that has the path at that moment, so that log rotation needs no
+/// signal to the daemon. The original behaves the same, since it opens the file for every line.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
-    open: Option<Open>,
+    current: Option<OpenLogFile>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenLogFile {
     file: File,
     inode: (u64, u64),
-    /// Whether it is a file, and no pipe or device.
+    /// True for a regular file, false for a pipe or device.
     is_file: bool,
 }
 
 impl LogFile {
-    /// The file at an absolute path. It is opened with the first line.
+    /// Creates a log for an absolute path. The file is opened with the first line.
     pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, open: None }
+        Self { path, current: None }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it can be used. A pipe can that nobody reads yet.
-    pub(super) fn check(&mut self) -> io::Result<()> {
-        match self.current() {
+    /// Checks that the file can be opened. A pipe without a reader is accepted.
+    pub(super) fn check_writable(&mut self) -> io::Result<()> {
+        match self.open_current() {
             Err(error) if error.raw_os_error() != Some(Errno::NXIO.raw_os_error()) => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// Appends whole lines in one piece. A pipe takes what there is room for.
+    /// Appends whole lines in one write. A pipe takes as much as fits.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let written = self.current().and_then(|open| (&open.file).write_all(lines));
+        let written = self.open_current().and_then(|open| (&open.file).write_all(lines));
         if written.is_err() {
-            self.open = None;
+            self.current = None;
         }
         written
     }
 
-    /// An own descriptor of the file, for a program that appends to it. `None` if it is no file: that
-    /// does not wait for who reads it, and programs can't cope with that.
+    /// Returns a separate descriptor of the file, for a program that appends to it. `None` for a
+    /// pipe or device: its descriptor is non-blocking, which programs can't handle.
     pub(super) fn duplicate(&mut self) -> io::Result<Option<File>> {
-        let open = self.current()?;
+        let open = self.open_current()?;
         if open.is_file { open.file.try_clone().map(Some) } else { Ok(None) }
     }
 
-    /// The file that has the name now; it is made if there is none.
-    fn current(&mut self) -> io::Result<&Open> {
+    /// Returns the file that has the path now, and creates it if necessary.
+    fn open_current(&mut self) -> io::Result<&OpenLogFile> {
         let now = fs::metadata(&self.path).map(|found| (found.dev(), found.ino())).ok();
-        let open = match self.open.take() {
+        let open = match self.current.take() {
             Some(open) if now == Some(open.inode) => open,
-            _ => Open::at(&self.path)?,
+            _ => OpenLogFile::at(&self.path)?,
         };
-        Ok(self.open.insert(open))
+        Ok(self.current.insert(open))
     }
 }
 
-impl Open {
+impl OpenLogFile {
     fn at(path: &Path) -> io::Result<Self> {
-        let file = own::open(path, OFlags::WRONLY | OFlags::APPEND)?;
+        let file = own_files::open(path, OFlags::WRONLY | OFlags::APPEND)?;
         let found = file.metadata()?;
         Ok(Self { file, inode: (found.dev(), found.ino()), is_file: found.is_file() })
     }
 }
 
-/// The logfile can't be opened. Its text is the original's, which has no reason; ours has it where the
-/// system has none.
+/// Error of opening the logfile. The text is that of the original, which gives no reason; ours adds
+/// the reason where the system reports no error number.
 #[derive(Debug)]
-pub struct CannotOpen {
+pub struct LogFileError {
     pub(super) path: PathBuf,
     pub(super) source: io::Error,
 }
 
-impl fmt::Display for CannotOpen {
+impl fmt::Display for LogFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cannot open logfile [{}]!", Escaped(self.path.as_os_str().as_bytes()))?;
         match self.source.raw_os_error() {
@@ -102,7 +102,7 @@ impl fmt::Display for CannotOpen {
     }
 }
 
-impl Error for CannotOpen {
+impl Error for LogFileError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.source)
     }
@@ -113,10 +113,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_goes_to_the_file_that_has_the_name() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("log");
-        let renamed = place.path().join("log.1");
+    fn each_line_is_written_to_the_file_at_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let renamed = dir.path().join("log.1");
         let mut log = LogFile::new(path.clone());
         log.append(b"one\n").unwrap();
         log.append(b"two\n").unwrap();
@@ -127,59 +127,59 @@ mod tests {
         fs::remove_file(&path).unwrap();
         log.append(b"four\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "four\n");
-        // What `copytruncate` does.
+        // As `copytruncate` of logrotate does.
         File::options().write(true).truncate(true).open(&path).unwrap();
         log.append(b"five\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "five\n");
     }
 
     #[test]
-    fn a_file_that_is_there_is_appended_to() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("log");
+    fn an_existing_logfile_is_appended_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
         fs::write(&path, "before\n").unwrap();
         LogFile::new(path.clone()).append(b"after\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "before\nafter\n");
     }
 
     #[test]
-    fn a_directory_is_no_logfile() {
-        let place = tempfile::tempdir().unwrap();
-        let mut log = LogFile::new(place.path().to_owned());
+    fn a_directory_is_refused_as_logfile() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogFile::new(dir.path().to_owned());
         assert!(log.append(b"line\n").is_err());
-        assert!(log.check().is_err());
+        assert!(log.check_writable().is_err());
     }
 
     #[test]
-    fn a_pipe_is_written_to_while_somebody_reads_it_and_waits_for_nobody() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("pipe");
+    fn a_log_pipe_never_blocks_the_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
             .unwrap();
         let mut log = LogFile::new(path.clone());
-        log.check().unwrap();
+        log.check_writable().unwrap();
         assert!(log.append(b"nobody\n").is_err());
         let reader = rustix::fs::open(&path, OFlags::NONBLOCK, 0.into()).unwrap();
         log.append(b"line\n").unwrap();
         assert!(log.duplicate().unwrap().is_none());
         let mut read = [0; 64];
         assert_eq!(rustix::io::read(&reader, &mut read).unwrap(), 5);
-        // More than it holds.
+        // More than the pipe holds.
         let line = vec![b'x'; 1 << 16];
         assert!((0..100).any(|_| log.append(&line).is_err()));
     }
 
     #[test]
-    fn a_link_that_others_may_have_put_there_is_told() {
+    fn an_untrusted_link_is_refused_as_logfile() {
         use std::os::unix::fs::{PermissionsExt, symlink};
 
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("log");
-        symlink(place.path().join("victim"), &path).unwrap();
-        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let source = LogFile::new(path.clone()).check().unwrap_err();
-        let said = CannotOpen { path, source }.to_string();
-        assert!(said.contains("]! log is a link, and others may have put it there"), "{said}");
-        assert!(!place.path().join("victim").exists());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        symlink(dir.path().join("victim"), &path).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let source = LogFile::new(path.clone()).check_writable().unwrap_err();
+        let text = LogFileError { path, source }.to_string();
+        assert!(text.contains("]! log is a link, and others may have put it there"), "{text}");
+        assert!(!dir.path().join("victim").exists());
     }
 }

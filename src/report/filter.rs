@@ -1,72 +1,72 @@
-//! Which messages are wanted: `-log`.
+//! Selection of log messages by category: `-log`.
 
 use super::Category;
 
-/// Which categories of messages are wanted.
+/// Set of enabled message categories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct LogFilter {
     threshold: Threshold,
     named: Vec<Vec<u8>>,
 }
 
-/// How important a message has to be.
+/// Minimum importance of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Threshold {
-    /// `scarce`: trouble only.
-    Trouble,
-    /// What is told to everybody, and the categories that were named.
+    /// `scarce`: warnings and errors only.
+    Warnings,
+    /// Normal messages, and the categories that were named.
     #[default]
     Notice,
     /// `all`.
     Everything,
 }
 
-impl Filter {
-    /// Takes in one word that followed `-log`: `all`, `scarce` or the name of a category.
+impl LogFilter {
+    /// Adds one argument of `-log`: `all`, `scarce` or the name of a category.
     ///
     /// # Errors
     ///
-    /// If the word is none of these; the filter stays as it is.
-    pub fn add(&mut self, word: &[u8]) -> Result<(), NoCategory> {
-        match word {
+    /// If the argument is none of these; the filter is unchanged.
+    pub fn add(&mut self, arg: &[u8]) -> Result<(), InvalidCategory> {
+        match arg {
             b"all" => self.threshold = Threshold::Everything,
-            b"scarce" => self.threshold = Threshold::Trouble,
-            [b'A'..=b'Z', ..] => self.named.push(word.to_vec()),
-            _ => return Err(NoCategory),
+            b"scarce" => self.threshold = Threshold::Warnings,
+            [b'A'..=b'Z', ..] => self.named.push(arg.to_vec()),
+            _ => return Err(InvalidCategory),
         }
         Ok(())
     }
 
-    /// Whether messages of this category are wanted.
+    /// Returns true if messages of this category are enabled.
     #[must_use]
     pub fn wants(&self, category: Category) -> bool {
         match (category, self.threshold) {
             (Category::Warn | Category::Error, _) | (_, Threshold::Everything) => true,
             (Category::Normal, threshold) => threshold == Threshold::Notice,
-            // Also in the original `scarce` hides what was asked for by name.
+            // As in the original, `scarce` also hides categories that were named.
             (Category::Debug(name), Threshold::Notice) => {
                 self.named.iter().any(|named| named == name.as_bytes())
             }
-            (Category::Debug(_), Threshold::Trouble) => false,
+            (Category::Debug(_), Threshold::Warnings) => false,
         }
     }
 }
 
-/// The word can't be the name of a category: those begin with a capital letter.
+/// The argument is not a category name: those begin with a capital letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoCategory;
+pub struct InvalidCategory;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_category_is_shown_by_its_weight_or_its_name() {
+    fn categories_are_shown_by_threshold_or_name() {
         let all = ["Normal", "Warn", "Error", "Exec", "Delay"];
-        let check = |words: &[&str], shown: &[&str]| {
-            let mut filter = Filter::default();
-            for word in words {
-                filter.add(word.as_bytes()).unwrap();
+        let check = |args: &[&str], shown: &[&str]| {
+            let mut filter = LogFilter::default();
+            for arg in args {
+                filter.add(arg.as_bytes()).unwrap();
             }
             for name in all {
                 let category = match name {
@@ -75,7 +75,7 @@ mod tests {
                     "Error" => Category::Error,
                     name => Category::Debug(name),
                 };
-                assert_eq!(filter.wants(category), shown.contains(&name), "{words:?}: {name}");
+                assert_eq!(filter.wants(category), shown.contains(&name), "{args:?}: {name}");
             }
         };
         check(&[], &["Normal", "Warn", "Error"]);
@@ -90,10 +90,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_begins_with_a_capital_letter() {
-        for word in ["", "foo", "All ", "1", "-log", "ALL", "Ä", "exec", "all "] {
-            let is_name = word.starts_with(|c: char| c.is_ascii_uppercase());
-            assert_eq!(Filter::default().add(word.as_bytes()).is_ok(), is_name, "{word:?}");
+    fn category_names_begin_with_a_capital_letter() {
+        for arg in ["", "foo", "All ", "1", "-log", "ALL", "Ä", "exec", "all "] {
+            let is_name = arg.starts_with(|c: char| c.is_ascii_uppercase());
+            assert_eq!(LogFilter::default().add(arg.as_bytes()).is_ok(), is_name, "{arg:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where messages go.
+//! Log with its sinks.
 
 use std::{
     fmt::{self, Display},
@@ -11,95 +11,97 @@ use std::{
 };
 
 use super::{
-    CannotOpen, Category, Filter, Marks,
+    Category, LogFileError, LogFilter, SyslogIdentity,
     file::LogFile,
-    repeat::{Repeat, Verdict},
+    repeat::{RepeatFilter, RepeatVerdict},
     syslog::Syslog,
-    terminal::{Stream, Terminal, to_stderr},
-    text::{self, Message},
+    terminal::{StdStream, Terminal, to_stderr},
+    text::{self, LogMessage},
 };
 
-/// Where messages go. Cheap to clone, and usable from every thread; a line is written whole.
+/// Log of the daemon. It is cheap to clone, usable from every thread, and writes each line
+/// atomically.
 ///
-/// It begins with everything on stderr, without the time. [`begin`](Self::begin) gives it the
-/// sinks of a running daemon, and [`leave_terminal`](Self::leave_terminal) those of a detached one.
-/// Writing never fails: what can't be written is dropped, or goes to another sink.
+/// It starts with stderr as its only sink, without timestamps. [`begin`](Self::begin) switches to
+/// the sinks of a running daemon, and [`leave_terminal`](Self::leave_terminal) to those of a
+/// detached one. Writing never fails: a message that can't be written is dropped, or written to
+/// another sink.
 ///
-/// Texts must not hold control characters of foreign names: those are escaped by the caller.
+/// Messages must not contain control characters from foreign names; callers escape them.
 #[derive(Clone, Default)]
 pub struct Log {
-    shared: Arc<Shared>,
+    shared: Arc<LogState>,
 }
 
 #[derive(Default)]
-struct Shared {
-    filter: Filter,
-    output: Mutex<Output>,
+struct LogState {
+    filter: LogFilter,
+    output: Mutex<LogOutput>,
 }
 
-/// How the process lives.
+/// Mode in which the process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum RunMode {
     /// Detached from the terminal.
     #[default]
     Daemon,
-    /// As a child of who started it: `-nodaemon`.
+    /// As a child of the process that started it: `-nodaemon`.
     Foreground,
 }
 
-/// Where what child processes write goes.
+/// Destination of the output of child processes.
 #[derive(Debug)]
-pub enum ChildOutput {
-    /// To where ours goes.
+pub enum ChildStdio {
+    /// The same streams as the daemon's.
     Inherit,
-    /// To the logfile.
+    /// The logfile.
     Append(File),
-    /// Nowhere.
+    /// Discarded.
     Null,
-    /// To [`Log::pass`], by whoever reads it from the child.
-    Pass,
+    /// [`Log::forward`], called by the thread that reads the child's output.
+    Forward,
 }
 
-impl ChildOutput {
-    /// One stream of a child. It has two of them, each with its own descriptor.
+impl ChildStdio {
+    /// Returns one output stream for a child. A child has two, each with its own descriptor.
     #[must_use]
     pub fn stream(&self) -> Stdio {
         match self {
             Self::Inherit => Stdio::inherit(),
             Self::Append(file) => file.try_clone().map_or_else(|_| Stdio::null(), Stdio::from),
-            Self::Null | Self::Pass => Stdio::null(),
+            Self::Null | Self::Forward => Stdio::null(),
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Output {
-    stage: Stage,
-    mode: Mode,
+struct LogOutput {
+    stage: LogStage,
+    mode: RunMode,
     file: Option<LogFile>,
-    file_fails: bool,
+    is_file_failing: bool,
     syslog: Syslog,
     terminal: Terminal,
-    repeat: Repeat,
+    repeat: RepeatFilter,
 }
 
-/// How far the start has come.
+/// Progress of the startup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// Everything goes to stderr, as it is.
+enum LogStage {
+    /// All messages are written to stderr, unchanged.
     #[default]
     Starting,
-    /// The terminal is there, and the sinks of the mode are there too.
+    /// Messages are written to the terminal and to the sinks of the mode.
     Attached,
-    /// Without the terminal.
+    /// Messages are written to the sinks of the mode only.
     Detached,
 }
 
 impl Log {
-    /// A log that shows what `filter` wants.
+    /// Creates a log that writes the messages selected by `filter`.
     #[must_use]
-    pub fn new(filter: Filter) -> Self {
-        Self { shared: Arc::new(Shared { filter, output: Mutex::default() }) }
+    pub fn new(filter: LogFilter) -> Self {
+        Self { shared: Arc::new(LogState { filter, output: Mutex::default() }) }
     }
 
     /// Writes a message.
@@ -109,96 +111,97 @@ impl Log {
         }
     }
 
-    /// Whether messages of this category are wanted. Ask before making a costly one.
+    /// Returns true if messages of this category are enabled. Check it before formatting an
+    /// expensive message.
     #[must_use]
     pub fn wants(&self, category: Category) -> bool {
         self.shared.filter.wants(category)
     }
 
-    /// Says `greeting` with all that the mode has: the terminal, and the logfile (an absolute
-    /// path) or the system's log. From now on messages have the time.
+    /// Writes `greeting` to all sinks of the mode: the terminal, and the logfile (an absolute path)
+    /// or syslog. Later messages have timestamps.
     ///
     /// # Errors
     ///
-    /// If the logfile can't be opened. The greeting is on the terminal even then.
+    /// If the logfile can't be opened. The greeting is written to the terminal even then.
     pub fn begin(
         &self,
-        mode: Mode,
+        mode: RunMode,
         logfile: Option<PathBuf>,
         greeting: &str,
-    ) -> Result<(), CannotOpen> {
+    ) -> Result<(), LogFileError> {
         let mut output = self.output();
         output.mode = mode;
-        output.stage = Stage::Attached;
+        output.stage = LogStage::Attached;
         if self.wants(Category::Normal) {
-            output.on_terminal(Message { category: Category::Normal, text: greeting });
+            output.write_terminal(LogMessage { category: Category::Normal, text: greeting });
         }
         if let Some(path) = logfile {
-            output.file = Some(usable(path)?);
+            output.file = Some(open_log_file(path)?);
         }
         if self.wants(Category::Normal) {
-            output.behind_terminal(Category::Normal, greeting);
+            output.write_sink(Category::Normal, greeting);
         }
         Ok(())
     }
 
-    /// Says how messages are marked in the system's log.
-    pub fn mark_for_syslog(&self, marks: Marks) {
-        self.output().syslog.marks = marks;
+    /// Sets facility and name for syslog messages.
+    pub fn set_syslog_identity(&self, identity: SyslogIdentity) {
+        self.output().syslog.identity = identity;
     }
 
-    /// From now on messages go to this logfile, an absolute path, in the place of the one before.
+    /// Switches to another logfile, an absolute path.
     ///
     /// # Errors
     ///
-    /// If it can't be opened. Then everything stays as it is.
-    pub fn change_file(&self, logfile: Option<PathBuf>) -> Result<(), CannotOpen> {
-        let file = logfile.map(usable).transpose()?;
+    /// If it can't be opened. The previous one stays in use then.
+    pub fn change_file(&self, logfile: Option<PathBuf>) -> Result<(), LogFileError> {
+        let file = logfile.map(open_log_file).transpose()?;
         let mut output = self.output();
         output.file = file;
-        output.file_fails = false;
+        output.is_file_failing = false;
         Ok(())
     }
 
-    /// Whether somebody can hear of what is said when the terminal is not used any more.
+    /// Returns true if messages have a sink after the terminal is left.
     #[must_use]
-    pub fn has_listener(&self) -> bool {
+    pub fn has_detached_sink(&self) -> bool {
         let mut output = self.output();
-        output.file.is_some() || output.syslog.is_there()
+        output.file.is_some() || output.syslog.is_reachable()
     }
 
-    /// Passes on whole lines that a child has written to this stream.
-    pub fn pass(&self, stream: Stream, lines: &[u8]) {
+    /// Forwards whole lines that a child has written to this stream.
+    pub fn forward(&self, stream: StdStream, lines: &[u8]) {
         let mut output = self.output();
         match (output.stage, &mut output.file) {
-            (Stage::Starting | Stage::Attached, _) => output.terminal.write(stream, lines),
-            (Stage::Detached, None) => {}
-            // A full disk under the log is no reason to stop mirroring.
-            (Stage::Detached, Some(file)) => drop(file.append(lines)),
+            (LogStage::Starting | LogStage::Attached, _) => output.terminal.write(stream, lines),
+            (LogStage::Detached, None) => {}
+            // A full disk under the log must not stop mirroring.
+            (LogStage::Detached, Some(file)) => drop(file.append(lines)),
         }
     }
 
-    /// The terminal is not used any more.
+    /// Stops writing to the terminal.
     pub fn leave_terminal(&self) {
-        self.output().stage = Stage::Detached;
+        self.output().stage = LogStage::Detached;
     }
 
-    /// Where what child processes write goes.
+    /// Returns the destination for the output of child processes.
     #[must_use]
-    pub fn child_output(&self) -> ChildOutput {
+    pub fn child_output(&self) -> ChildStdio {
         let mut output = self.output();
         match (output.stage, &mut output.file) {
-            (Stage::Starting | Stage::Attached, _) => ChildOutput::Inherit,
-            (Stage::Detached, None) => ChildOutput::Null,
-            (Stage::Detached, Some(file)) => match file.duplicate() {
-                Ok(Some(file)) => ChildOutput::Append(file),
-                Ok(None) => ChildOutput::Pass,
-                Err(_) => ChildOutput::Null,
+            (LogStage::Starting | LogStage::Attached, _) => ChildStdio::Inherit,
+            (LogStage::Detached, None) => ChildStdio::Null,
+            (LogStage::Detached, Some(file)) => match file.duplicate() {
+                Ok(Some(file)) => ChildStdio::Append(file),
+                Ok(None) => ChildStdio::Forward,
+                Err(_) => ChildStdio::Null,
             },
         }
     }
 
-    fn output(&self) -> MutexGuard<'_, Output> {
+    fn output(&self) -> MutexGuard<'_, LogOutput> {
         self.shared.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -209,88 +212,90 @@ impl fmt::Debug for Log {
     }
 }
 
-/// The last count is told when nobody can say anything any more.
-impl Drop for Shared {
+/// Writes the last repeat count when the last handle is dropped.
+impl Drop for LogState {
     fn drop(&mut self) {
         let output = self.output.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counted) = output.repeat.take() {
-            output.write(counted.category, &counted.text());
+        if let Some(repeated) = output.repeat.take() {
+            output.write(repeated.category, &repeated.text());
         }
     }
 }
 
-impl Output {
+impl LogOutput {
     fn say(&mut self, category: Category, text: &str) {
-        if self.stage == Stage::Starting {
-            return to_stderr(&Message { category, text }.plain());
+        if self.stage == LogStage::Starting {
+            return to_stderr(&LogMessage { category, text }.plain());
         }
-        if let Verdict::Tell(counted) = self.repeat.judge(category, text, Instant::now()) {
-            if let Some(counted) = counted {
-                self.write(counted.category, &counted.text());
+        if let RepeatVerdict::Write(repeated) =
+            self.repeat.check_message(category, text, Instant::now())
+        {
+            if let Some(repeated) = repeated {
+                self.write(repeated.category, &repeated.text());
             }
             self.write(category, text);
         }
     }
 
     fn write(&mut self, category: Category, text: &str) {
-        if self.stage == Stage::Attached {
-            self.on_terminal(Message { category, text });
+        if self.stage == LogStage::Attached {
+            self.write_terminal(LogMessage { category, text });
         }
-        self.behind_terminal(category, text);
+        self.write_sink(category, text);
     }
 
-    fn on_terminal(&mut self, message: Message<'_>) {
+    fn write_terminal(&mut self, message: LogMessage<'_>) {
         let stream = match message.category {
-            Category::Error => Stream::Err,
-            Category::Normal | Category::Warn | Category::Debug(_) => Stream::Out,
+            Category::Error => StdStream::Err,
+            Category::Normal | Category::Warn | Category::Debug(_) => StdStream::Out,
         };
         self.terminal.write(stream, message.with_clock(&text::now()).as_bytes());
     }
 
-    /// The logfile; or the system's log, for a daemon that has none.
-    fn behind_terminal(&mut self, category: Category, text: &str) {
-        let message = Message { category, text };
+    /// Writes to the logfile, or to syslog in a daemon that has none.
+    fn write_sink(&mut self, category: Category, text: &str) {
+        let message = LogMessage { category, text };
         match &mut self.file {
-            None if self.mode == Mode::Foreground => {}
+            None if self.mode == RunMode::Foreground => {}
             None => self.syslog.send(message),
             Some(file) => {
                 let appended = file.append(message.with_date(&text::now()).as_bytes());
-                self.settle(message, appended);
+                self.handle_append_result(message, appended);
             }
         }
     }
 
-    /// What the logfile did not take goes elsewhere, and this is told once for each time of
-    /// trouble.
-    fn settle(&mut self, message: Message<'_>, appended: io::Result<()>) {
+    /// Handles a failed append: the message is written to another sink, and the error is reported
+    /// once until the logfile works again.
+    fn handle_append_result(&mut self, message: LogMessage<'_>, appended: io::Result<()>) {
         let Err(source) = appended else {
-            self.file_fails = false;
+            self.is_file_failing = false;
             return;
         };
-        if !mem::replace(&mut self.file_fails, true)
+        if !mem::replace(&mut self.is_file_failing, true)
             && let Some(file) = &self.file
         {
-            let error = CannotOpen { path: file.path().to_owned(), source };
+            let error = LogFileError { path: file.path().to_owned(), source };
             let text = format!("{error} ({})", error.source);
-            let message = Message { category: Category::Error, text: &text };
+            let message = LogMessage { category: Category::Error, text: &text };
             match self.mode {
-                Mode::Daemon => self.syslog.send(message),
-                Mode::Foreground => self.on_terminal(message),
+                RunMode::Daemon => self.syslog.send(message),
+                RunMode::Foreground => self.write_terminal(message),
             }
         }
-        // In the foreground the message itself is on the terminal already.
-        if self.mode == Mode::Daemon {
+        // In the foreground the message has already been written to the terminal.
+        if self.mode == RunMode::Daemon {
             self.syslog.send(message);
         }
     }
 }
 
-/// A logfile at this path, if it can be opened.
-fn usable(path: PathBuf) -> Result<LogFile, CannotOpen> {
+/// Opens the logfile at this path.
+fn open_log_file(path: PathBuf) -> Result<LogFile, LogFileError> {
     let mut file = LogFile::new(path);
-    match file.check() {
+    match file.check_writable() {
         Ok(()) => Ok(file),
-        Err(source) => Err(CannotOpen { path: file.path().to_owned(), source }),
+        Err(source) => Err(LogFileError { path: file.path().to_owned(), source }),
     }
 }
 
@@ -301,12 +306,12 @@ mod tests {
 
     fn detached(path: PathBuf) -> Log {
         let log = Log::default();
-        log.begin(Mode::Daemon, Some(path), "--- Startup, daemonizing ---").unwrap();
+        log.begin(RunMode::Daemon, Some(path), "--- Startup, daemonizing ---").unwrap();
         log.leave_terminal();
         log
     }
 
-    /// The lines of a logfile without their dates.
+    /// Returns the lines of a logfile without their dates.
     fn texts(file: &str) -> Vec<&str> {
         let date = "Mon Nov  2 22:04:05 2026 ".len();
         file.lines().map(|line| &line[date..]).collect()
@@ -316,8 +321,8 @@ mod tests {
     fn several_threads_write_whole_lines() {
         const THREADS: usize = 8;
         const LINES: usize = 200;
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("log");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
         let log = detached(path.clone());
         thread::scope(|scope| {
             for name in 0..THREADS {
@@ -342,9 +347,9 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_told_at_the_end() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("log");
+    fn the_repeat_count_is_written_when_the_log_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
         let log = detached(path.clone());
         for _ in 0..3 {
             log.say(Category::Error, "no");
@@ -357,33 +362,33 @@ mod tests {
     }
 
     #[test]
-    fn a_logfile_that_cannot_be_opened_is_told_with_its_name() {
+    fn an_unopenable_logfile_is_reported_with_its_path() {
         let path = PathBuf::from("/nonexistent/log");
-        let error = Log::default().begin(Mode::Foreground, Some(path), "--- Startup ---");
+        let error = Log::default().begin(RunMode::Foreground, Some(path), "--- Startup ---");
         assert_eq!(error.unwrap_err().to_string(), "Cannot open logfile [/nonexistent/log]!");
     }
 
     #[test]
-    fn trouble_with_the_logfile_while_running_ends_nothing() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("log");
+    fn a_failing_logfile_does_not_stop_logging() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
         let log = Log::default();
-        log.begin(Mode::Foreground, Some(path.clone()), "--- Startup ---").unwrap();
+        log.begin(RunMode::Foreground, Some(path.clone()), "--- Startup ---").unwrap();
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         log.say(Category::Normal, "one");
         log.say(Category::Normal, "two");
-        assert!(log.output().file_fails);
+        assert!(log.output().is_file_failing);
         fs::remove_dir(&path).unwrap();
         log.say(Category::Normal, "three");
-        assert!(!log.output().file_fails);
+        assert!(!log.output().is_file_failing);
         assert_eq!(texts(&fs::read_to_string(&path).unwrap()), ["Normal: three"]);
     }
 
     #[test]
-    fn another_logfile_takes_the_place_of_the_first() {
-        let place = tempfile::tempdir().unwrap();
-        let [one, two] = ["one", "two"].map(|name| place.path().join(name));
+    fn change_file_switches_the_logfile() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
         let log = detached(one.clone());
         log.change_file(Some(two.clone())).unwrap();
         log.say(Category::Normal, "here");
@@ -396,15 +401,15 @@ mod tests {
     }
 
     #[test]
-    fn children_write_where_the_daemon_does() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("log");
+    fn children_write_to_the_sinks_of_the_daemon() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
         let log = Log::default();
-        assert!(matches!(log.child_output(), ChildOutput::Inherit));
-        log.begin(Mode::Daemon, None, "--- Startup, daemonizing ---").unwrap();
+        assert!(matches!(log.child_output(), ChildStdio::Inherit));
+        log.begin(RunMode::Daemon, None, "--- Startup, daemonizing ---").unwrap();
         log.leave_terminal();
-        assert!(matches!(log.child_output(), ChildOutput::Null));
-        let ChildOutput::Append(mut file) = detached(path.clone()).child_output() else {
+        assert!(matches!(log.child_output(), ChildStdio::Null));
+        let ChildStdio::Append(mut file) = detached(path.clone()).child_output() else {
             panic!("not the logfile");
         };
         file.write_all(b"rsync: no\n").unwrap();

@@ -1,4 +1,4 @@
-//! What people and machines are told.
+//! Output for people and monitoring: log, syslog and status file.
 
 use std::{
     collections::BTreeSet,
@@ -15,38 +15,38 @@ mod syslog;
 mod terminal;
 mod text;
 
-pub use file::CannotOpen;
-pub use filter::Filter;
-pub use log::{ChildOutput, Log, Mode};
-pub use syslog::{Marks, is_facility};
-pub use terminal::Stream;
+pub use file::LogFileError;
+pub use filter::LogFilter;
+pub use log::{ChildStdio, Log, RunMode};
+pub use syslog::{SyslogIdentity, is_facility};
+pub use terminal::StdStream;
 pub(crate) use text::now;
 
-/// What the system says of an error, as the C library words it: without the number.
+/// Returns the text of an error as the C library words it, without the number.
 #[must_use]
-pub fn reason(error: &io::Error) -> String {
+pub fn os_error_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-/// The kind of a log message. The names are the original's, since monitoring matches them.
+/// Category of a log message. The names are those of the original, since monitoring matches them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Category {
-    /// What somebody who runs the daemon wants to know.
+    /// Information for the operator.
     Normal,
-    /// What is not right, but is dealt with.
+    /// A problem that the daemon handles.
     Warn,
-    /// What went wrong.
+    /// A failure.
     Error,
-    /// One of the categories that are only shown on request, such as `Exec` or `Inotify`.
+    /// A category that is enabled by request only, such as `Exec` or `Inotify`.
     Debug(&'static str),
 }
 
 impl Category {
-    /// The category of this name, which a user may have made up.
+    /// Returns the category of this name, which a user may have invented.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        /// The names that were made up. There are few: somebody wrote each into a file.
+        /// Invented names. There are few: each one is written in a file.
         static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
         match name {
             "Normal" => Self::Normal,
@@ -62,7 +62,7 @@ impl Category {
         }
     }
 
-    /// Its name in a line of the log, and on the command line after `-log`.
+    /// Returns the name used in log lines and as an argument of `-log`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

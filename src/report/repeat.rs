@@ -1,72 +1,78 @@
-//! A message that comes again and again is told once, and then counted.
+//! Suppression of repeated messages: each is written once and then counted.
 
 use std::time::{Duration, Instant};
 
 use super::Category;
 
-/// For how long a message is only counted after it was told.
-const QUIET: Duration = Duration::from_mins(1);
+/// Time during which a message is only counted after it was written.
+const REPEAT_WINDOW: Duration = Duration::from_mins(1);
 
-/// Which message was told last, and how often it came since.
+/// The last message, and the number of its repetitions.
 #[derive(Debug, Default)]
-pub(super) struct Repeat {
-    last: Option<Last>,
+pub(super) struct RepeatFilter {
+    last: Option<LastMessage>,
 }
 
 #[derive(Debug)]
-struct Last {
+struct LastMessage {
     category: Category,
     text: String,
-    told: Instant,
+    written_at: Instant,
     count: u64,
 }
 
-/// What is to be written for a message.
+/// Decision about a message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Nothing: it was counted.
-    Counted,
-    /// First the count of the message before, if there is one; then this one.
-    Tell(Option<Counted>),
+pub(super) enum RepeatVerdict {
+    /// The message was counted and is not written.
+    Suppressed,
+    /// The message is written, after the repeat count of the previous one if there is one.
+    Write(Option<RepeatCount>),
 }
 
-/// How often a message came without being told.
+/// Number of suppressed repetitions of a message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Counted {
+pub(super) struct RepeatCount {
     pub(super) category: Category,
     pub(super) count: u64,
 }
 
-impl Counted {
+impl RepeatCount {
     pub(super) fn text(&self) -> String {
         format!("last message repeated {} times", self.count)
     }
 }
 
-impl Repeat {
-    /// What to do with a message that came at `now`.
+impl RepeatFilter {
+    /// Decides whether a message at `now` is written.
     ///
-    /// Only trouble is counted. Scripts and people count what goes well, such as the startup of
-    /// each sync; and who asks for the messages of a category wants to see each.
-    pub(super) fn judge(&mut self, category: Category, text: &str, now: Instant) -> Verdict {
+    /// Only warnings and errors are suppressed. Scripts and people count normal messages, such as
+    /// the startup of each sync, and debug categories are enabled to see each message.
+    pub(super) fn check_message(
+        &mut self,
+        category: Category,
+        text: &str,
+        now: Instant,
+    ) -> RepeatVerdict {
         if let Some(last) = &mut self.last
             && last.category == category
             && last.text == text
-            && now.saturating_duration_since(last.told) < QUIET
+            && now.saturating_duration_since(last.written_at) < REPEAT_WINDOW
             && matches!(category, Category::Warn | Category::Error)
         {
             last.count += 1;
-            return Verdict::Counted;
+            return RepeatVerdict::Suppressed;
         }
         let counted = self.take();
-        self.last = Some(Last { category, text: text.to_owned(), told: now, count: 0 });
-        Verdict::Tell(counted)
+        self.last =
+            Some(LastMessage { category, text: text.to_owned(), written_at: now, count: 0 });
+        RepeatVerdict::Write(counted)
     }
 
-    /// The count that was not told yet.
-    pub(super) fn take(&mut self) -> Option<Counted> {
+    /// Returns the count that was not written yet.
+    pub(super) fn take(&mut self) -> Option<RepeatCount> {
         let last = self.last.take()?;
-        (last.count > 0).then_some(Counted { category: last.category, count: last.count })
+        (last.count > 0).then_some(RepeatCount { category: last.category, count: last.count })
     }
 }
 
@@ -74,14 +80,14 @@ impl Repeat {
 mod tests {
     use super::*;
 
-    /// `(second, text)` in, what is written out.
+    /// Checks the lines written for messages given as `(second, text)`.
     fn check(category: Category, messages: &[(u64, &str)], written: &[&str]) {
         let start = Instant::now();
-        let mut repeat = Repeat::default();
+        let mut repeat = RepeatFilter::default();
         let mut lines = Vec::new();
         for (second, text) in messages {
             let now = start + Duration::from_secs(*second);
-            if let Verdict::Tell(counted) = repeat.judge(category, text, now) {
+            if let RepeatVerdict::Write(counted) = repeat.check_message(category, text, now) {
                 lines.extend(counted.map(|counted| counted.text()));
                 lines.push((*text).to_owned());
             }
@@ -91,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_message_is_told_once_a_minute() {
+    fn a_repeated_message_is_written_once_a_minute() {
         let seconds: Vec<(u64, &str)> = (0..90).map(|second| (second, "a")).collect();
         check(
             Category::Warn,
@@ -101,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn another_message_tells_the_count_of_the_one_before() {
+    fn a_different_message_writes_the_repeat_count() {
         check(
             Category::Error,
             &[(0, "a"), (1, "a"), (2, "a"), (3, "b"), (4, "a")],
@@ -110,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_always_told() {
+    fn debug_messages_are_never_suppressed() {
         check(Category::Debug("Exec"), &[(0, "a"), (0, "a")], &["a", "a"]);
     }
 }

@@ -1,19 +1,19 @@
-//! The system's log: the socket at which it listens (RFC 3164, as the C library speaks it).
+//! Client of the syslog socket (RFC 3164, as the C library implements it).
 
 use std::{os::unix::net::UnixDatagram, time::Duration};
 
 use super::{
     Category,
-    text::{self, Message},
+    text::{self, LogMessage},
 };
 
-/// Where it listens, be it syslogd or the journal.
+/// Socket of syslogd or the journal.
 const SOCKET: &str = "/dev/log";
 
-/// How long a message waits for whoever listens. A mirror must not hang because a log does.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// Time limit for sending a message. A blocked log must not block the mirrors.
+const SEND_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The names of facilities and their numbers (`syslog(3)`).
+/// Names and numbers of the facilities (`syslog(3)`).
 const FACILITIES: [(&str, u8); 21] = [
     ("kern", 0),
     ("user", 1),
@@ -38,7 +38,7 @@ const FACILITIES: [(&str, u8); 21] = [
     ("local7", 23),
 ];
 
-/// Whether there is a facility of this name, in letters of any case.
+/// Returns true if there is a facility of this name, ignoring case.
 #[must_use]
 pub fn is_facility(name: &str) -> bool {
     number(name).is_some()
@@ -49,37 +49,37 @@ fn number(name: &str) -> Option<u8> {
     found.map(|(_, number)| *number)
 }
 
-/// How messages are marked in the system's log.
+/// Facility and name of syslog messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Marks {
-    /// The name of a facility. [`is_facility`] tells which there are.
+pub struct SyslogIdentity {
+    /// Name of a facility; [`is_facility`] validates it.
     pub facility: String,
-    /// The name of the sender.
+    /// Name of the sender.
     pub ident: String,
 }
 
-impl Default for Marks {
+impl Default for SyslogIdentity {
     fn default() -> Self {
         Self { facility: "user".into(), ident: "lsyncd".into() }
     }
 }
 
-/// The way to the system's log.
+/// Connection to syslog.
 #[derive(Debug, Default)]
 pub(super) struct Syslog {
-    pub(super) marks: Marks,
+    pub(super) identity: SyslogIdentity,
     socket: Option<UnixDatagram>,
 }
 
 impl Syslog {
-    /// Sends a message. If nobody listens it is lost: there is no other place for it.
-    pub(super) fn send(&mut self, message: Message<'_>) {
-        let Marks { facility, ident } = &self.marks;
+    /// Sends a message. If no process listens, the message is lost: there is no other sink for it.
+    pub(super) fn send(&mut self, message: LogMessage<'_>) {
+        let SyslogIdentity { facility, ident } = &self.identity;
         let priority = number(facility).unwrap_or(1) * 8 + severity(message.category);
         let now = text::now();
         let date = now.strftime("%b %e %T");
         let message = format!("<{priority}>{date} {ident}: {}", message.for_syslog());
-        // Whoever listened may have been started anew since the last message.
+        // The receiver may have been restarted since the last message.
         for _ in 0..2 {
             let socket = self.socket.take().or_else(connect);
             if let Some(socket) = socket.filter(|socket| socket.send(message.as_bytes()).is_ok()) {
@@ -91,14 +91,14 @@ impl Syslog {
 }
 
 impl Syslog {
-    /// Whether somebody listens.
-    pub(super) fn is_there(&mut self) -> bool {
+    /// Returns true if a process listens at the socket.
+    pub(super) fn is_reachable(&mut self) -> bool {
         self.socket = self.socket.take().or_else(connect);
         self.socket.is_some()
     }
 }
 
-/// The number of how important it is (`syslog(3)`).
+/// Returns the severity number (`syslog(3)`).
 fn severity(category: Category) -> u8 {
     match category {
         Category::Error => 3,
@@ -111,7 +111,7 @@ fn severity(category: Category) -> u8 {
 fn connect() -> Option<UnixDatagram> {
     let socket = UnixDatagram::unbound().ok()?;
     socket.connect(SOCKET).ok()?;
-    socket.set_write_timeout(Some(PATIENCE)).ok()?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT)).ok()?;
     Some(socket)
 }
 
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_facility_is_known_in_letters_of_any_case() {
+    fn facility_names_are_case_insensitive() {
         for name in ["daemon", "DAEMON", "Local7", "user", "security", "authpriv", "cron"] {
             assert!(is_facility(name), "{name}");
         }

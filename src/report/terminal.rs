@@ -1,7 +1,7 @@
-//! stdout and stderr, which somebody else has opened and nobody may be reading.
+//! Non-blocking output to stdout and stderr, which may have no reader.
 //!
-//! They are shared with whoever started this process, so they stay as they are: only a piece is
-//! written for which there is room.
+//! The streams are shared with the parent process, so their flags stay unchanged: a chunk is
+//! written only if there is room for it.
 
 use std::{io, os::fd::BorrowedFd, time::Duration};
 
@@ -11,76 +11,77 @@ use rustix::{
     stdio,
 };
 
-/// Each of these fits where there is room at all: `PIPE_BUF` of `pipe(7)`.
-const PIECE: usize = 4096;
+/// A chunk of this size fits wherever poll reports room: `PIPE_BUF` of `pipe(7)`.
+const CHUNK_SIZE: usize = 4096;
 
-/// How long somebody who reads may take. Whoever took longer is not waited for again.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// Time limit for a reader. One that exceeded it is not waited for again.
+const READER_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// One of the two streams.
+/// A standard output stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub enum StdStream {
     /// stdout.
     Out,
     /// stderr.
     Err,
 }
 
-/// The terminal, or what stands in for it.
+/// The two output streams of the terminal, or of its replacement.
 #[derive(Debug, Default)]
 pub(super) struct Terminal {
-    out: Reader,
-    err: Reader,
+    out: StreamState,
+    err: StreamState,
 }
 
-/// How it is with whoever reads a stream.
+/// State of one output stream and its reader.
 #[derive(Debug, Default)]
-struct Reader {
+struct StreamState {
     is_stuck: bool,
-    /// The last line was cut off.
-    is_torn: bool,
-    lost: u64,
+    /// The last line was truncated.
+    is_truncated: bool,
+    lost_count: u64,
 }
 
 impl Terminal {
-    /// Writes a text of whole lines. What nobody reads is lost, which is told when somebody does.
-    pub(super) fn write(&mut self, stream: Stream, text: &[u8]) {
+    /// Writes whole lines. Text without a reader is dropped, which is reported when the stream is
+    /// read again.
+    pub(super) fn write(&mut self, stream: StdStream, text: &[u8]) {
         match stream {
-            Stream::Out => self.out.write(stdio::stdout(), text),
-            Stream::Err => self.err.write(stdio::stderr(), text),
+            StdStream::Out => self.out.write(stdio::stdout(), text),
+            StdStream::Err => self.err.write(stdio::stderr(), text),
         }
     }
 }
 
-impl Reader {
+impl StreamState {
     fn write(&mut self, to: BorrowedFd<'_>, text: &[u8]) {
-        if self.is_torn && self.pass(to, b"\n") {
-            self.is_torn = false;
+        if self.is_truncated && self.write_chunks(to, b"\n") {
+            self.is_truncated = false;
         }
-        if !self.is_torn && self.lost > 0 {
-            let told = format!("{} times nobody has read what was said here\n", self.lost);
-            if self.pass(to, told.as_bytes()) {
-                self.lost = 0;
+        if !self.is_truncated && self.lost_count > 0 {
+            let notice = format!("{} times nobody has read what was said here\n", self.lost_count);
+            if self.write_chunks(to, notice.as_bytes()) {
+                self.lost_count = 0;
             }
         }
-        if self.is_torn || self.lost > 0 || !self.pass(to, text) {
-            self.lost += 1;
+        if self.is_truncated || self.lost_count > 0 || !self.write_chunks(to, text) {
+            self.lost_count += 1;
         }
     }
 
-    /// Whether all of it was written, or never will be by anybody.
-    fn pass(&mut self, to: BorrowedFd<'_>, text: &[u8]) -> bool {
+    /// Returns true if the text was written completely, or can never be written.
+    fn write_chunks(&mut self, to: BorrowedFd<'_>, text: &[u8]) -> bool {
         let mut rest = text;
         while !rest.is_empty() {
-            let piece = rest.get(..PIECE).unwrap_or(rest);
+            let chunk = rest.get(..CHUNK_SIZE).unwrap_or(rest);
             if !self.has_room(to) {
-                self.is_torn |= rest.len() < text.len();
+                self.is_truncated |= rest.len() < text.len();
                 return false;
             }
-            match rustix::io::write(to, piece) {
+            match rustix::io::write(to, chunk) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                // A closed pipe is no reason for a mirror to end.
+                // A closed pipe must not stop the daemon.
                 Err(_) => return true,
             }
         }
@@ -88,16 +89,16 @@ impl Reader {
     }
 
     fn has_room(&mut self, to: BorrowedFd<'_>) -> bool {
-        let patience = if self.is_stuck { Duration::ZERO } else { PATIENCE };
-        let patience = Timespec::try_from(patience).unwrap_or_default();
+        let timeout = if self.is_stuck { Duration::ZERO } else { READER_TIMEOUT };
+        let timeout = Timespec::try_from(timeout).unwrap_or_default();
         let mut room = [PollFd::new(&to, PollFlags::OUT)];
-        // What can't be polled does not make anybody wait.
-        self.is_stuck = matches!(poll(&mut room, Some(&patience)), Ok(0) | Err(Errno::INTR));
+        // A stream that can't be polled never blocks.
+        self.is_stuck = matches!(poll(&mut room, Some(&timeout)), Ok(0) | Err(Errno::INTR));
         !self.is_stuck
     }
 }
 
-/// Writes a line to stderr, before there is a log.
+/// Writes a line to stderr before the log is set up.
 pub(super) fn to_stderr(line: &str) {
     let _ = io::Write::write_all(&mut io::stderr().lock(), line.as_bytes());
 }
@@ -108,36 +109,36 @@ mod tests {
     use std::{io::Read, os::fd::AsFd, time::Instant};
 
     #[test]
-    fn what_nobody_reads_is_counted_and_holds_up_nobody() {
+    fn unread_output_is_counted_and_never_blocks() {
         let (mut pipe, writer) = io::pipe().unwrap();
-        let mut reader = Reader::default();
+        let mut state = StreamState::default();
         let line = [&[b'x'; 9999][..], b"\n"].concat();
         let began = Instant::now();
         // More than a pipe holds, unless pages are very large.
         for _ in 0..1000 {
-            reader.write(writer.as_fd(), &line);
+            state.write(writer.as_fd(), &line);
         }
-        assert!(reader.lost > 100 && began.elapsed() < Duration::from_mins(1), "{reader:?}");
-        let lost = reader.lost;
+        assert!(state.lost_count > 100 && began.elapsed() < Duration::from_mins(1), "{state:?}");
+        let lost = state.lost_count;
         let mut read = vec![0; 5 << 20];
         let mut length = pipe.read(&mut read).unwrap();
-        reader.write(writer.as_fd(), b"again\n");
-        assert_eq!(reader.lost, 0);
+        state.write(writer.as_fd(), b"again\n");
+        assert_eq!(state.lost_count, 0);
         drop(writer);
         while let more @ 1.. = pipe.read(&mut read[length..]).unwrap() {
             length += more;
         }
         let text = String::from_utf8(read[..length].to_vec()).unwrap();
-        let told = format!("\n{lost} times nobody has read what was said here\nagain\n");
-        assert!(text.ends_with(&told), "{:?}", &text[text.len() - 100..]);
+        let notice = format!("\n{lost} times nobody has read what was said here\nagain\n");
+        assert!(text.ends_with(&notice), "{:?}", &text[text.len() - 100..]);
     }
 
     #[test]
-    fn a_closed_pipe_is_no_trouble() {
+    fn a_closed_output_pipe_is_ignored() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let mut gone = Reader::default();
+        let mut gone = StreamState::default();
         gone.write(writer.as_fd(), b"line\n");
-        assert_eq!((gone.lost, gone.is_stuck), (0, false));
+        assert_eq!((gone.lost_count, gone.is_stuck), (0, false));
     }
 }

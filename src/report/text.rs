@@ -1,4 +1,4 @@
-//! The shapes of a line.
+//! Line formats of the sinks.
 
 use std::sync::LazyLock;
 
@@ -6,40 +6,40 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 
 use super::Category;
 
-/// A date as `ctime(3)` has it.
+/// Date format of `ctime(3)`.
 pub(super) const DATE: &str = "%a %b %e %H:%M:%S %Y";
 
-/// A message before it has the shape of a sink.
+/// A message before it is formatted for a sink.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
+pub(super) struct LogMessage<'a> {
     pub(super) category: Category,
     pub(super) text: &'a str,
 }
 
-impl Message<'_> {
-    /// Before the daemon runs.
+impl LogMessage<'_> {
+    /// Formats the message for stderr before the daemon runs.
     pub(super) fn plain(&self) -> String {
         format!("{}: {}\n", self.category.name(), self.text)
     }
 
-    /// On a terminal.
+    /// Formats the message for a terminal.
     pub(super) fn with_clock(&self, now: &Zoned) -> String {
         format!("{} {}", now.strftime("%H:%M:%S"), self.plain())
     }
 
-    /// In the logfile.
+    /// Formats the message for the logfile.
     pub(super) fn with_date(&self, now: &Zoned) -> String {
         format!("{} {}", now.strftime(DATE), self.plain())
     }
 
-    /// In the system's log, which knows the time itself. It is cut at a NUL, which no text has
-    /// that was escaped.
+    /// Formats the message for syslog, which adds the time itself. syslog truncates at a NUL, which
+    /// escaped text never contains.
     pub(super) fn for_syslog(&self) -> String {
         format!("{}, {}", self.category.name(), self.text).replace('\0', "\\0")
     }
 }
 
-/// The local time. Where the zone can't be found it is UTC.
+/// Returns the local time, or UTC if the time zone is unknown.
 pub(crate) fn now() -> Zoned {
     static ZONE: LazyLock<TimeZone> =
         LazyLock::new(|| TimeZone::try_system().unwrap_or(TimeZone::UTC));
@@ -51,11 +51,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_sink_has_the_shape_of_the_original() {
+    fn each_sink_uses_the_line_format_of_the_original() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let moment: Timestamp = "2026-11-02T20:04:05.9Z".parse().unwrap();
         let now = moment.to_zoned(zone);
-        let message = Message { category: Category::Debug("Exec"), text: "a b" };
+        let message = LogMessage { category: Category::Debug("Exec"), text: "a b" };
         assert_eq!(message.plain(), "Exec: a b\n");
         assert_eq!(message.with_clock(&now), "22:04:05 Exec: a b\n");
         assert_eq!(message.with_date(&now), "Mon Nov  2 22:04:05 2026 Exec: a b\n");

@@ -1,15 +1,15 @@
--- Children of scripts: spawn and spawnShell, and the commands that are written as texts.
+-- Children of scripts: spawn and spawnShell, and commands that are written as texts.
 --
--- Values never become part of the text that a shell reads: they are its arguments.
+-- Values never become part of the text that a shell parses: they are passed as arguments.
 
 local host, events = ...
 
 local error, ipairs, log, select, tostring, type = error, ipairs, log, select, tostring, type
 
--- What the children work on, by the numbers of their jobs.
+-- The agents of running children, by job number.
 local agents = {}
 
--- The words of a program: `nil` is skipped, tables are one level of words.
+-- The arguments of a program: `nil` is skipped, a table is expanded by one level.
 local function words_of(given, count, position)
     local words = {}
     local function add(value)
@@ -30,7 +30,7 @@ local function words_of(given, count, position)
     return words
 end
 
--- `is_piped` says that the first word is `<`, and the second what the child reads.
+-- `is_piped`: the first argument is `<`, and the second the standard input of the child.
 local function start(agent, binary, is_piped, position, ...)
     if agent == nil or type(agent) ~= "table" then error("spawning with an invalid agent", position) end
     local own = events.own_of(agent)
@@ -64,7 +64,7 @@ local function spawn_shell(agent, command, ...)
     start(agent, "sh", false, 3, "-c", command, "sh", ...)
 end
 
--- Commands as texts. The order of the names is that in which the original numbers them.
+-- Text commands. The order of the names is that in which the original numbers them.
 
 local names = {
     "pathname", "pathdir", "path",
@@ -72,7 +72,7 @@ local names = {
     "targetPathname", "targetPathdir", "targetPath", "target",
 }
 
--- The variables: the name behind the `^`, and what each is of the event and of the one for the new
+-- The variables: the name after the `^`, and the value for an event and for the event of its new
 -- name.
 local variables = {}
 for _, front in ipairs { "", "o.", "d." } do
@@ -92,7 +92,7 @@ for _, front in ipairs { "", "o.", "d." } do
     end
 end
 
--- Finds the variable that stands at `at`: of those that fit, the longest.
+-- Finds the longest variable that begins at `at`.
 local function variable_at(text, at)
     local found
     for _, variable in ipairs(variables) do
@@ -104,7 +104,7 @@ local function variable_at(text, at)
     return found
 end
 
--- Cuts a text into what stands there and variables.
+-- Splits a text into literal parts and variables.
 local function parts_of(text)
     local parts, from, at = {}, 1, 1
     while true do
@@ -124,7 +124,7 @@ local function parts_of(text)
     return parts
 end
 
--- A text with the values in their places: for people, and for a word of a program.
+-- Replaces the variables by their values, for a message or an argument of a program.
 local function filled(parts, value)
     local texts = {}
     for n, part in ipairs(parts) do
@@ -133,7 +133,7 @@ local function filled(parts, value)
     return table.concat(texts)
 end
 
--- A program and its words. Quotes keep blanks together, and stay.
+-- Splits a text into a program and its arguments. Quotes protect blanks, and are kept.
 local function split(text)
     local words, word, in_quotes = {}, {}, false
     for char in text:gmatch(".") do
@@ -163,8 +163,8 @@ local function binary_form(text)
     end
 end
 
--- How the code of a shell is read, as far as it decides whether a blank in a value cuts a word in
--- two. `stack` has what is open: `"`, `'`, `(`, a backquote, or `case`, whose patterns end in a `)`.
+-- Minimal parser of shell code: it decides whether a blank in a value splits a word. `stack` holds
+-- the open constructs: `"`, `'`, `(`, a backquote, or `case`, whose patterns end in a `)`.
 local Shell = {}
 Shell.__index = Shell
 
@@ -176,8 +176,8 @@ function Shell:toggle(what)
     if self:top() == what then table.remove(self.stack) else table.insert(self.stack, what) end
 end
 
--- Whether this word stands here. It may be one that means nothing, as that of `echo case`: then
--- something seems to be open at the end, and that is told.
+-- Returns true if this keyword begins here. A plain argument, as in `echo case`, is taken for one:
+-- then something seems to be open at the end, and a warning is logged.
 function Shell:begins(text, at, word)
     return self.before:find("[%s;&|(]") and text:find("^" .. word .. "%f[^%w_]", at)
 end
@@ -191,7 +191,7 @@ function Shell:read(text)
         elseif top == "'" then
             if char == "'" then table.remove(self.stack) end
         elseif char == "\\" then
-            -- What it stands before is a part of a word; a line that it ends goes on.
+            -- An escaped character is part of a word; an escaped newline continues the line.
             at = at + 1
             char = text:sub(at, at) == "\n" and self.before or "x"
         elseif char == '"' or char == "`" then
@@ -199,7 +199,7 @@ function Shell:read(text)
         elseif char == "(" and (top ~= '"' or self.before == "$") then
             table.insert(self.stack, "(")
         elseif top == '"' then
-            -- Nothing else means anything here.
+            -- Nothing else is special here.
         elseif char == "'" then
             table.insert(self.stack, "'")
         elseif char == ")" and top == "(" then
@@ -216,11 +216,11 @@ function Shell:read(text)
     end
 end
 
--- Whether all that was begun is at its end. If not, as after a single quote in a here document, it
--- was not understood.
+-- Returns true if every construct is closed. Otherwise the code was not understood, as after a
+-- single quote in a here document.
 function Shell:is_closed() return self:top() == nil or self:top() == "#" and #self.stack == 1 end
 
--- How a value is named at this place of the code.
+-- Returns the shell expression for a value at this position.
 function Shell:named(n)
     local name = n < 10 and "$" .. n or "${" .. n .. "}"
     if self:top() == '"' then return "${" .. n .. "}" end
@@ -273,7 +273,7 @@ local function shell_form(text, said_at)
     end
 end
 
--- The function for a command that is written as a text. `said_at` is where it stands, for people.
+-- Returns the function for a text command. `said_at` is its position, for messages.
 local function translate(text, said_at)
     text = text:match("^%s*(.-)%s*$")
     if text:sub(1, 1) == "/" then return binary_form(text) end

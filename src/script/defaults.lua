@@ -1,11 +1,11 @@
--- What the defaults do where a sync has functions of its own beside them.
+-- Behaviour of the defaults in a sync that has functions of its own as well.
 
 local host, syncs, events = ...
 
 local error, ipairs, log, tostring, type = error, ipairs, log, tostring, type
 
--- Calls the function of this name for an event, if there is one. What that does not begin to work on
--- is done.
+-- Calls the function of this name for an event, if there is one. An event that it does not start to
+-- work on is done.
 local function tell(name, inlet, event, to)
     local act = event.config[name]
     if type(act) == "function" then act(event, to) end
@@ -21,13 +21,15 @@ local function init(event) tell("onStartup", event.inlet, event) end
 
 local function full(event) tell("onFull", event.inlet, event) end
 
--- What an exit code means. What is not known ends the daemon, unless the program is known to us.
+-- Returns the meaning of an exit code. An unknown one ends the daemon, unless the program is one of
+-- ours.
 local function class_of(codes, code, unknown)
     if not codes then return code == 0 and "ok" or "die" end
     return codes[code] or unknown
 end
 
--- Where it says why the daemon ends, that is all there is to say, whoever returns it.
+-- After it has logged why the daemon ends, no further reason is logged, whatever function returns
+-- the result.
 local function startup(event, code, class)
     local own, config = events.own_of(event), event.config
     local target = config.target
@@ -55,7 +57,7 @@ local function startup(event, code, class)
     return "die"
 end
 
--- Says what became of the work on a list or on an event, and returns what follows.
+-- Logs the result of the work on a list or an event, and returns the consequence.
 local function running(code, class, done, again, failed, unknown)
     if class == "ok" then
         log("Normal", "Finished ", done)
@@ -85,10 +87,10 @@ local function collect(agent, code)
     return judge(agent, code, class_of(agent.config.exitcodes, code))
 end
 
--- The functions of a default with a target of ours. What it brings is decided by the disk, not by
--- what an event says.
+-- Returns the functions of a default with a built-in target. The state of the disk decides what is
+-- transferred, not the type of an event.
 local function with_target(base, codes_of)
-    -- Which of the defaults it takes does not matter: the original's are made of each other.
+    -- Any of the defaults is accepted: those of the original are built from each other.
     local function needs(number)
         if syncs[number].base == "own" then
             error("this sync does not take default." .. base .. ", so its functions cannot be used", 3)

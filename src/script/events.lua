@@ -1,13 +1,13 @@
--- What scripts see of the queue: events, lists of them, and the inlet of a sync.
+-- Script view of the queue: events, lists of events, and the inlet of a sync.
 --
--- `host` is what Rust does for it: see host.rs. Each sync has a number there.
+-- `host` holds the functions implemented in Rust: see host.rs. Each sync has a number there.
 
 local host, syncs = ...
 
 local error, ipairs, log, pairs, rawget = error, ipairs, log, pairs, rawget
 local setmetatable, tostring, type = setmetatable, tostring, type
 
--- The key under which an event or a list keeps what is ours, out of the way of what scripts store.
+-- Key of our own fields of an event or a list, separate from the fields that scripts store.
 local OWN = {}
 
 -- Events
@@ -28,7 +28,7 @@ function field.inlet(own) return syncs[own.number].inlet end
 function field.move(own) return own.move end
 function field.source(own) return syncs[own.number].config.source end
 
--- The target may be anything: a text is taken as it is.
+-- The target may be any text: it is used unchanged.
 function field.target(own) return syncs[own.number].config.target end
 
 local function target(own)
@@ -50,14 +50,14 @@ local event_meta = {
     __index = function(event, name)
         local get = field[name]
         if not get then error('event does not have field "' .. tostring(name) .. '"', 2) end
-        -- Not a tail call, so that an error has the position of who asked.
+        -- Not a tail call, so that an error has the position of the caller.
         local value = get(rawget(event, OWN))
         return value
     end,
 }
 
--- The events that scripts have seen, by sync and id: as long as one waits or is worked on, it is
--- the same object, with all that a script has stored on it.
+-- The events that scripts have seen, by sync and id. While an event waits or is being handled it is
+-- one object, with all fields that a script has stored in it.
 local known = setmetatable({}, {
     __index = function(known, number)
         known[number] = { count = 0, events = {} }
@@ -65,7 +65,7 @@ local known = setmetatable({}, {
     end,
 })
 
--- Drops the events that are done, once there may be many.
+-- Drops completed events once there may be many.
 local function sweep(number, seen)
     if seen.count <= 2 * host.length(number) + 64 then return end
     seen.count = 0
@@ -79,7 +79,7 @@ local function event_of(number, id, etype, place, move)
     return setmetatable({ [OWN] = own }, event_meta)
 end
 
--- The event of this id, and of a move the one for the new name.
+-- Returns the event of this id, and for a move also the one for the new name.
 local function find(number, id)
     local seen = known[number]
     local both = seen.events[id]
@@ -136,12 +136,13 @@ local function list_of(number, ids)
     return setmetatable({ [OWN] = { number = number, ids = ids } }, list_meta)
 end
 
--- What is ours of an event or a list, or `nil` if it is neither.
+-- Returns our own fields of an event or a list, or `nil` for other values.
 local function own_of(agent)
     return type(agent) == "table" and rawget(agent, OWN) or nil
 end
 
--- What a child works on: of a move the event for the old name, whichever was given.
+-- Returns the object that a child works on: for a move the event of the old name, whichever was
+-- given.
 local function whole(agent)
     local own = own_of(agent)
     return own.ids and agent or (find(own.number, own.id))
@@ -233,7 +234,7 @@ end
 
 function inlet_functions.hasFilters(number) return #inlet_functions.getFilters(number) > 0 end
 
--- The values that stand for variables, written into `values`.
+-- Writes the values of the variables into `values`.
 function inlet_functions.getSubstitutionData(number, event, values)
     local own = own_of(event)
     values = values or {}

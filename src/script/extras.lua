@@ -1,8 +1,8 @@
--- Small things that scripts find among the names of the original.
+-- Utilities of the original that scripts use.
 
 local ipairs, setmetatable, tostring, type = ipairs, setmetatable, tostring, type
 
--- The words of a text; quotes keep blanks together, and go.
+-- Splits a text into words; quotes protect blanks, and are removed.
 local function split_quoted(text)
     local words, word, quote = {}, nil, nil
     for char in text:gmatch(".") do
@@ -21,7 +21,7 @@ local function split_quoted(text)
     return words
 end
 
--- A text, or a list of texts, with `^name` replaced by the value of that name.
+-- Replaces `^name` by the value of that name, in a text or a list of texts.
 local function substitude(command, values)
     if type(command) == "table" then
         local texts = {}
@@ -34,7 +34,7 @@ local function substitude(command, values)
     end))
 end
 
--- A queue: what was pushed first is the first; `inject` puts something in front.
+-- FIFO queue; `inject` adds an item at the front.
 local Queue = {}
 Queue.__index = Queue
 

@@ -1,4 +1,4 @@
-//! What Rust does for the Lua code of scripts.
+//! Functions implemented in Rust for the Lua code of scripts.
 
 use std::{
     ffi::OsString,
@@ -13,13 +13,13 @@ use std::{
 };
 
 use mirror_core::{
+    fs_event::EntryKind,
     job::{Job, JobId, Rename, Scope, Work},
-    mirror::scripted::{Scripted, Spawned},
-    notice::Kind,
+    mirror::scripted::{ScriptedMirror, SpawnError},
     path::{Escaped, TreePath},
     queue::{
-        Heard, PlaceSet,
-        ordered::{Entry, Etype, EventId, Pick},
+        ObservedChanges, PathSet,
+        event_queue::{Etype, EventId, Pick, QueuedEvent},
     },
     time::Moment,
 };
@@ -30,120 +30,122 @@ use mlua::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::desk::{Desk, Order, Spawn};
+use super::call_context::{CallContext, ScriptRequest, SpawnRequest};
 
-/// The events of a list.
-struct Ids(Vec<EventId>);
+/// Event ids of a list.
+struct EventIds(Vec<EventId>);
 
-impl UserData for Ids {}
+impl UserData for EventIds {}
 
-/// The number of a sync of the file, from 1 on.
-type Number = usize;
+/// Number of a sync in the file, from 1.
+type SyncNumber = usize;
 
-/// The table of what the files of Lua beside this one need.
-pub(super) fn table(lua: &Lua, desk: &Rc<Desk>) -> Result<Table> {
-    let host = Host { lua, desk, table: lua.create_table()? };
+/// Creates the `host` table for the Lua files of this directory.
+pub(super) fn host_table(lua: &Lua, context: &Rc<CallContext>) -> Result<Table> {
+    let host = HostFunctions { lua, context, table: lua.create_table()? };
     host.add_queue()?;
     host.add_lists()?;
     host.add_jobs()?;
     host.add_times()?;
-    host.add_words()?;
+    host.add_utilities()?;
     Ok(host.table)
 }
 
-struct Host<'a> {
+struct HostFunctions<'a> {
     lua: &'a Lua,
-    desk: &'a Rc<Desk>,
+    context: &'a Rc<CallContext>,
     table: Table,
 }
 
-impl Host<'_> {
+impl HostFunctions<'_> {
     fn add<A, R>(
         &self,
         name: &str,
-        act: impl Fn(&Lua, &Desk, A) -> Result<R> + 'static,
+        act: impl Fn(&Lua, &CallContext, A) -> Result<R> + 'static,
     ) -> Result<()>
     where
         A: mlua::FromLuaMulti,
         R: mlua::IntoLuaMulti,
     {
-        let desk = Rc::clone(self.desk);
-        let function = self.lua.create_function(move |lua, given: A| act(lua, &desk, given))?;
+        let context = Rc::clone(self.context);
+        let function = self.lua.create_function(move |lua, given: A| act(lua, &context, given))?;
         self.table.set(name, function)
     }
 
-    /// What there is to know of single events, and to do to them.
+    /// Adds functions for single events.
     fn add_queue(&self) -> Result<()> {
-        self.add("status", |_, desk, (number, id): (Number, u64)| {
-            let mirror = desk.mirror(number)?;
+        self.add("status", |_, context, (number, id): (SyncNumber, u64)| {
+            let mirror = context.mirror(number)?;
             Ok(mirror.queue().get(EventId(id)).map(|entry| entry.status().name()))
         })?;
-        self.add("event", |lua, desk, (number, id): (Number, u64)| {
-            let mirror = desk.mirror(number)?;
+        self.add("event", |lua, context, (number, id): (SyncNumber, u64)| {
+            let mirror = context.mirror(number)?;
             let Some(entry) = mirror.queue().get(EventId(id)) else {
                 return Ok((None, None, None));
             };
-            let (place, to) = places(lua, entry)?;
-            Ok((Some(entry.etype().name()), Some(place), to))
+            let (path, to) = event_paths(lua, entry)?;
+            Ok((Some(entry.etype().name()), Some(path), to))
         })?;
-        self.add("length", |_, desk, number: Number| Ok(desk.mirror(number)?.queue().len()))?;
-        self.add("first", |_, desk, number: Number| {
-            let now = desk.now.get();
-            let first = desk.mirror(number)?.queue().first_due(now).map(Entry::id);
+        self.add("length", |_, context, number: SyncNumber| {
+            Ok(context.mirror(number)?.queue().len())
+        })?;
+        self.add("first", |_, context, number: SyncNumber| {
+            let now = context.now.get();
+            let first = context.mirror(number)?.queue().first_due(now).map(QueuedEvent::id);
             if let Some(id) = first {
-                desk.note_asked(number, &[id]);
+                context.note_accessed(number, &[id]);
             }
             Ok(first.map(|id| id.0))
         })?;
-        self.add("discard", |_, desk, (number, id): (Number, u64)| {
-            Ok(desk.mirror_mut(number)?.discard(EventId(id)).is_ok())
+        self.add("discard", |_, context, (number, id): (SyncNumber, u64)| {
+            Ok(context.mirror_mut(number)?.discard(EventId(id)).is_ok())
         })?;
-        self.add("push_blanket", |_, desk, number: Number| {
-            Ok(desk.mirror_mut(number)?.push_blanket().0)
+        self.add("push_blanket", |_, context, number: SyncNumber| {
+            Ok(context.mirror_mut(number)?.push_blanket().0)
         })?;
-        self.add("push_full", |_, desk, (number, path): (Number, LuaString)| {
+        self.add("push_full", |_, context, (number, path): (SyncNumber, LuaString)| {
             let Some(path) = tree_path(&path.as_bytes()) else {
                 return Err(Error::runtime("createFullEvent takes a path below the source"));
             };
-            let seat = desk.seat(number)?;
-            if let Some(mirror) = desk.fleet_mut()?.scripted(seat.mirror) {
+            let binding = context.binding(number)?;
+            if let Some(mirror) = context.fleet_mut()?.scripted(binding.mirror) {
                 return Ok(Some(mirror.push_full(path).0));
             }
-            desk.order(Order::Full(seat.mirror));
+            context.request(ScriptRequest::Full(binding.mirror));
             Ok(None)
         })?;
-        self.add("refilter", |_, desk, number: Number| {
-            // While the file is loaded nothing has been read of it yet.
-            if desk.seat(number).is_ok() {
-                desk.mirror(number)?;
-                desk.order_refilter(number);
+        self.add("refilter", |_, context, number: SyncNumber| {
+            // While the file is being loaded the sync has not been read yet.
+            if context.binding(number).is_ok() {
+                context.mirror(number)?;
+                context.request_refilter(number);
             }
             Ok(())
         })
     }
 
-    /// What there is to do with many events.
+    /// Adds functions for lists of events.
     fn add_lists(&self) -> Result<()> {
-        self.add("select", |lua, desk, (number, test): (Number, Option<Function>)| {
-            let selected = select(&*desk.mirror(number)?, test.as_ref(), desk.now.get());
+        self.add("select", |lua, context, (number, test): (SyncNumber, Option<Function>)| {
+            let selected = select(&*context.mirror(number)?, test.as_ref(), context.now.get());
             let ids = selected.map_err(|(id, error)| {
-                desk.note_asked(number, &[id]);
+                context.note_accessed(number, &[id]);
                 error
             })?;
-            desk.note_asked(number, &ids);
-            lua.create_userdata(Ids(ids))
+            context.note_accessed(number, &ids);
+            lua.create_userdata(EventIds(ids))
         })?;
-        self.add("size", |_, _, ids: AnyUserData| Ok(ids.borrow::<Ids>()?.0.len()))?;
+        self.add("size", |_, _, ids: AnyUserData| Ok(ids.borrow::<EventIds>()?.0.len()))?;
         self.add("each", |_, _, (ids, act): (AnyUserData, Function)| {
-            let ids = ids.borrow::<Ids>()?;
+            let ids = ids.borrow::<EventIds>()?;
             ids.0.iter().try_for_each(|id| act.call::<()>(id.0))
         })?;
-        self.add("paths", |lua, desk, (number, ids): (Number, AnyUserData)| {
-            let (mirror, ids) = (desk.mirror(number)?, ids.borrow::<Ids>()?);
+        self.add("paths", |lua, context, (number, ids): (SyncNumber, AnyUserData)| {
+            let (mirror, ids) = (context.mirror(number)?, ids.borrow::<EventIds>()?);
             let found = lua.create_table()?;
             for entry in ids.0.iter().filter_map(|id| mirror.queue().get(*id)) {
-                let (place, to) = places(lua, entry)?;
-                found.raw_push(place)?;
+                let (path, to) = event_paths(lua, entry)?;
+                found.raw_push(path)?;
                 to.map_or(Ok(()), |to| found.raw_push(to))?;
             }
             Ok(found)
@@ -151,37 +153,40 @@ impl Host<'_> {
     }
 
     fn add_jobs(&self) -> Result<()> {
-        type Given = (Number, Value, LuaString, Vec<LuaString>, Option<LuaString>);
-        self.add("spawn", |_, desk, (number, events, program, words, stdin): Given| {
-            let job = begin(desk, number, &ids_of(&events)?)?;
+        type SpawnArgs = (SyncNumber, Value, LuaString, Vec<LuaString>, Option<LuaString>);
+        self.add("spawn", |_, context, (number, events, program, args, stdin): SpawnArgs| {
+            let job = start_job(context, number, &ids_of(&events)?)?;
             Ok(job.map(|job| {
                 let program = OsString::from_vec(program.as_bytes().to_vec());
-                let words = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+                let args = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
                 let stdin = stdin.map(|text| text.as_bytes().to_vec());
                 let stdin = stdin.filter(|text| !text.is_empty());
-                desk.order(Order::Spawn(Spawn { job, program, words, stdin }));
+                context.request(ScriptRequest::Spawn(SpawnRequest { job, program, args, stdin }));
                 job.0
             }))
         })?;
-        self.add("transfer", |_, desk, (number, events, is_full): (Number, Value, bool)| {
-            let ids = ids_of(&events)?;
-            let work = work(&*desk.mirror(number)?, &ids, is_full);
-            let job = begin(desk, number, &ids)?;
-            let mirror = desk.seat(number)?.mirror;
-            Ok(job.map(|id| {
-                desk.order(Order::Transfer(Job { id, mirror, work }));
-                id.0
-            }))
-        })?;
-        self.add("insists", |_, desk, number: Number| Ok(desk.seat(number)?.insists))?;
-        self.add("running", |_, desk, ()| {
-            let fleet = desk.fleet()?;
+        self.add(
+            "transfer",
+            |_, context, (number, events, is_full): (SyncNumber, Value, bool)| {
+                let ids = ids_of(&events)?;
+                let work = work_for_events(&*context.mirror(number)?, &ids, is_full);
+                let job = start_job(context, number, &ids)?;
+                let mirror = context.binding(number)?.mirror;
+                Ok(job.map(|id| {
+                    context.request(ScriptRequest::Transfer(Job { id, mirror, work }));
+                    id.0
+                }))
+            },
+        )?;
+        self.add("insists", |_, context, number: SyncNumber| Ok(context.binding(number)?.insists))?;
+        self.add("running", |_, context, ()| {
+            let fleet = context.fleet()?;
             Ok(fleet.members().iter().map(|member| member.jobs().count()).sum::<usize>())
         })?;
-        self.add("ends", |_, desk, ()| Ok(desk.exit.get().is_some()))?;
-        self.add("exit", |lua, desk, code: i64| -> Result<()> {
-            desk.exit.set(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
-            Err(asked_to_end(lua))
+        self.add("ends", |_, context, ()| Ok(context.exit_code.get().is_some()))?;
+        self.add("exit", |lua, context, code: i64| -> Result<()> {
+            context.exit_code.set(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
+            Err(exit_error(lua))
         })
     }
 
@@ -189,21 +194,21 @@ impl Host<'_> {
         self.table.set("ticks_per_second", ticks_per_second())?;
         #[expect(clippy::cast_precision_loss, reason = "exact for millions of years")]
         self.add("ticks", |_, _, ()| Ok(ticks() as f64))?;
-        self.add("wake_at", |_, desk, at: Option<f64>| {
-            desk.wake_at.set(at);
+        self.add("wake_at", |_, context, at: Option<f64>| {
+            context.next_alarm.set(at);
             Ok(())
         })?;
-        self.add("observe", |_, desk, (fd, read, write): (RawFd, bool, bool)| {
-            desk.order(Order::Observe { fd, read, write });
+        self.add("observe", |_, context, (fd, read, write): (RawFd, bool, bool)| {
+            context.request(ScriptRequest::Observe { fd, read, write });
             Ok(())
         })?;
-        self.add("forget", |_, desk, fd: RawFd| {
-            desk.order(Order::Forget(fd));
+        self.add("forget", |_, context, fd: RawFd| {
+            context.request(ScriptRequest::Forget(fd));
             Ok(())
         })
     }
 
-    fn add_words(&self) -> Result<()> {
+    fn add_utilities(&self) -> Result<()> {
         self.add("escaped", |_, _, text: LuaString| Ok(Escaped(&text.as_bytes()).to_string()))?;
         self.add("traced", |lua, _, why: Value| match why {
             Value::Error(error) => lua.create_string(error.to_string().trim_end()),
@@ -227,40 +232,41 @@ impl Host<'_> {
     }
 }
 
-/// A script that asked to end does nothing more: what catches this error gets one again with the next
-/// step.
-fn asked_to_end(lua: &Lua) -> Error {
+/// Returns the error that stops a script after it has requested an exit. Code that catches it gets
+/// another one with the next instruction.
+fn exit_error(lua: &Lua) -> Error {
     let each_step = HookTriggers::new().every_nth_instruction(1);
-    let hooked = lua.set_global_hook(each_step, |lua, _| Err(asked_to_end(lua)));
+    let hooked = lua.set_global_hook(each_step, |lua, _| Err(exit_error(lua)));
     hooked.err().unwrap_or_else(|| Error::runtime("the script asked to end"))
 }
 
-/// The events that a script names: one of them, or a list.
+/// Returns the ids of an event or a list.
 fn ids_of(events: &Value) -> Result<Vec<EventId>> {
     match events {
         Value::Integer(id) => Ok(vec![EventId(id.cast_unsigned())]),
-        Value::UserData(ids) => Ok(ids.borrow::<Ids>()?.0.clone()),
+        Value::UserData(ids) => Ok(ids.borrow::<EventIds>()?.0.clone()),
         _ => Err(Error::runtime("no event")),
     }
 }
 
-/// Starts a job for these events; if that can't be, a word that says why.
-fn begin(
-    desk: &Desk,
-    number: Number,
+/// Starts a job for these events. If that is not possible, returns a word with the reason.
+fn start_job(
+    context: &CallContext,
+    number: SyncNumber,
     ids: &[EventId],
 ) -> Result<std::result::Result<JobId, &'static str>> {
-    let mirror = desk.seat(number)?.mirror;
-    Ok(desk.fleet_mut()?.spawn(mirror, ids).map_err(|why| match why {
-        Spawned::NotNow => "now",
-        Spawned::TooMany => "many",
-        Spawned::Not(_) => "status",
+    let mirror = context.binding(number)?.mirror;
+    Ok(context.fleet_mut()?.spawn(mirror, ids).map_err(|why| match why {
+        SpawnError::NotNow => "now",
+        SpawnError::TooMany => "many",
+        SpawnError::Event(_) => "status",
     }))
 }
 
-/// What the test of a script takes, or at which event it failed.
+/// Selects the events that the script's test accepts. Fails with the event at which the test
+/// failed.
 fn select(
-    mirror: &Scripted,
+    mirror: &ScriptedMirror,
     test: Option<&Function>,
     now: Moment,
 ) -> std::result::Result<Vec<EventId>, (EventId, Error)> {
@@ -280,53 +286,53 @@ fn select(
     failed.map(|()| ids)
 }
 
-/// The name of an event, and of a move the new one: from the root of the source on, a directory
-/// with a slash at the end.
-fn places(lua: &Lua, entry: &Entry) -> Result<(LuaString, Option<LuaString>)> {
+/// Returns the path of an event, and for a move also the new one: relative to the root of the
+/// source with a leading slash, and with a trailing slash for a directory.
+fn event_paths(lua: &Lua, entry: &QueuedEvent) -> Result<(LuaString, Option<LuaString>)> {
     let text = |path: &TreePath| {
-        let slash = if entry.kind() == Kind::Directory && !path.is_root() { "/" } else { "" };
+        let slash = if entry.kind() == EntryKind::Directory && !path.is_root() { "/" } else { "" };
         lua.create_string([b"/", path.as_bytes(), slash.as_bytes()].concat())
     };
-    let place =
+    let path =
         if entry.etype().is_barrier() { lua.create_string("")? } else { text(entry.path())? };
-    Ok((place, entry.to().map(text).transpose()?))
+    Ok((path, entry.to().map(text).transpose()?))
 }
 
-/// A path as scripts write it.
+/// Parses a path in the notation of scripts.
 fn tree_path(text: &[u8]) -> Option<TreePath> {
     let text = text.strip_prefix(b"/").unwrap_or(text);
     let text = text.strip_suffix(b"/").unwrap_or(text);
     if text.is_empty() { Some(TreePath::root()) } else { TreePath::new(text) }
 }
 
-/// What is to be looked at for these events.
-fn work(mirror: &Scripted, ids: &[EventId], is_full: bool) -> Work {
-    let entries: Vec<&Entry> = ids.iter().filter_map(|id| mirror.queue().get(*id)).collect();
+/// Returns the work for these events.
+fn work_for_events(mirror: &ScriptedMirror, ids: &[EventId], is_full: bool) -> Work {
+    let entries: Vec<&QueuedEvent> = ids.iter().filter_map(|id| mirror.queue().get(*id)).collect();
     if is_full && entries.iter().any(|entry| entry.etype() == Etype::Init) {
         return Work::full();
     }
-    let (mut places, mut heard) = (PlaceSet::new(), Heard::default());
-    let mut moves = Vec::new();
+    let (mut paths, mut observed) = (PathSet::new(), ObservedChanges::default());
+    let mut renames = Vec::new();
     for entry in entries {
-        let is_whole = entry.kind() == Kind::Directory && entry.etype() != Etype::Attrib;
+        let is_whole = entry.kind() == EntryKind::Directory && entry.etype() != Etype::Attrib;
         let scope = if is_whole { Scope::Tree } else { Scope::Entry };
-        places.insert(entry.path(), scope);
-        // One event may stand for several: what comes into being may follow on what went.
+        paths.insert(entry.path(), scope);
+        // One event may stand for several: a creation may follow a deletion.
         if entry.etype() == Etype::Create || entry.etype() == Etype::Modify {
-            heard.written.insert(entry.path(), scope);
+            observed.written.insert(entry.path(), scope);
         }
         match entry.etype() {
             Etype::Create | Etype::Modify | Etype::Delete | Etype::Move => {
-                heard.gone.insert(entry.path(), Scope::Entry);
+                observed.deleted.insert(entry.path(), Scope::Entry);
             }
             Etype::Attrib | Etype::Init | Etype::Blanket | Etype::Full => {}
         }
         if let Some(to) = entry.to() {
-            places.insert(to, scope);
-            heard.gone.insert(to, Scope::Entry);
-            heard.moved.insert(to, scope);
-            moves.push(Rename { from: entry.path().clone(), to: to.clone() });
+            paths.insert(to, scope);
+            observed.deleted.insert(to, Scope::Entry);
+            observed.renamed_to.insert(to, scope);
+            renames.push(Rename { from: entry.path().clone(), to: to.clone() });
         }
     }
-    Work::Batch { places: Arc::new(places), heard: Arc::new(heard), moves: moves.into() }
+    Work::Batch { paths: Arc::new(paths), observed: Arc::new(observed), renames: renames.into() }
 }

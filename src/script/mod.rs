@@ -1,16 +1,16 @@
-//! User scripts: Lua code that is called while the daemon runs.
+//! User scripts: Lua functions that are called while the daemon runs.
 //!
-//! The state of Lua in which a configuration file ran stays, on the engine's thread, as long as the
-//! file has scripts. What belongs to the language is written in it, in the files of Lua beside this
-//! one; it stands on a few functions of Rust (`host`). A script that takes long holds up the
-//! decisions and nothing else: what happens meanwhile is kept by the watcher.
+//! The Lua state in which the configuration file ran stays alive on the engine's thread as long as
+//! the file has scripts. Language-level parts are written in Lua, in the files of this directory,
+//! on top of a few functions in Rust (`host`). A slow script delays the decisions of the engine and
+//! nothing else: the watcher keeps the changes meanwhile.
 
+mod call_context;
 mod descriptors;
-mod desk;
-mod guard;
 mod host;
 mod programs;
 mod socket;
+mod watchdog;
 
 use std::{
     cell::RefCell,
@@ -23,11 +23,11 @@ use std::{
 };
 
 use mirror_core::{
-    effect::Call,
-    fleet::{Charter, Fleet, Limits},
-    input::Answer,
+    effect::ScriptCall,
+    fleet::{Fleet, FleetLimits, MirrorSpec},
+    fs_event::MirrorId,
+    input::CollectAnswer,
     job::{Failure, JobId},
-    notice::MirrorId,
     path::Escaped,
     time::Moment,
 };
@@ -36,16 +36,16 @@ use mlua::{
     Error, FromLuaMulti, Function, IntoLuaMulti, Lua, LuaString, Result as LuaResult, Table, Value,
 };
 
-use crate::{config::Sync, report::Log};
+use crate::{config::SyncConfig, report::Log};
 
-pub use descriptors::{Descriptors, Ready};
-pub use desk::{Order, Seat, Spawn};
+pub use call_context::{ScriptRequest, SpawnRequest, SyncBinding};
+pub use descriptors::{DescriptorPoller, FdReadiness};
 
-use desk::Desk;
-use guard::Guard;
-use programs::Programs;
+use call_context::CallContext;
+use programs::PopenPrograms;
+use watchdog::Watchdog;
 
-/// The code of Lua beside this file.
+/// Lua source files of this directory.
 const FILES: [(&str, &str); 6] = [
     ("commands", include_str!("commands.lua")),
     ("defaults", include_str!("defaults.lua")),
@@ -55,86 +55,96 @@ const FILES: [(&str, &str); 6] = [
     ("times", include_str!("times.lua")),
 ];
 
-/// What a file and its scripts may use of memory, in bytes. With more they fail: a script that runs
-/// away is not to take the machine with it.
-const MOST_MEMORY: usize = 1 << 30;
+/// Memory limit of a Lua state in bytes. Exceeding it raises a Lua error: a runaway script must not
+/// exhaust the machine.
+const MAX_LUA_MEMORY: usize = 1 << 30;
 
-/// Reads the sync of this number again. If it can't be run any more, why.
-pub type Reread = Box<dyn Fn(usize) -> Result<Sync, String>>;
+/// Reads the sync of this number again. The error explains why it can't be run any more.
+pub type RereadSync = Box<dyn Fn(usize) -> Result<SyncConfig, String>>;
 
 /// The scripts of one configuration.
 pub struct Scripts {
     lua: Lua,
-    desk: Rc<Desk>,
+    context: Rc<CallContext>,
     host: Table,
-    /// The functions of `runtime.lua` that are called from here.
-    calls: Rc<RefCell<Option<Table>>>,
-    /// The numbers of the mirrors, by which they are called.
-    numbers: BTreeMap<MirrorId, usize>,
-    reread: Option<Reread>,
-    guard: Rc<Guard>,
-    programs: Rc<Programs>,
+    /// The functions of `runtime.lua` that are called from Rust.
+    functions: Rc<RefCell<Option<Table>>>,
+    /// Sync numbers by mirror.
+    sync_numbers: BTreeMap<MirrorId, usize>,
+    reread: Option<RereadSync>,
+    watchdog: Rc<Watchdog>,
+    programs: Rc<PopenPrograms>,
 }
 
 impl Drop for Scripts {
     fn drop(&mut self) {
-        self.programs.end();
+        self.programs.terminate();
     }
 }
 
 impl fmt::Debug for Scripts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scripts").field("desk", &self.desk).finish_non_exhaustive()
+        f.debug_struct("Scripts").field("context", &self.context).finish_non_exhaustive()
     }
 }
 
-/// What a script answered to a call.
+/// Result of a call.
 #[derive(Debug)]
-pub enum Called {
-    /// The function for something that is due has returned.
+pub enum CallResult {
+    /// A function for a due event has returned.
     Done(Result<(), Failure>),
-    /// What it says of the end of a child.
-    Collected(JobId, Result<Answer, Failure>),
+    /// The decision about the exit of a child.
+    Collected(JobId, Result<CollectAnswer, Failure>),
 }
 
 impl Scripts {
-    /// Scripts in this state of Lua, none yet.
+    /// Prepares a Lua state for scripts.
     ///
     /// # Errors
     ///
-    /// For want of memory only.
+    /// If memory is exhausted.
     pub fn new(lua: &Lua) -> LuaResult<Self> {
-        lua.set_memory_limit(MOST_MEMORY)?;
-        let desk = Rc::new(Desk::default());
-        let host = host::table(lua, &desk)?;
-        let (calls, numbers) = (Rc::default(), BTreeMap::new());
+        lua.set_memory_limit(MAX_LUA_MEMORY)?;
+        let context = Rc::new(CallContext::default());
+        let host = host::host_table(lua, &context)?;
+        let (functions, sync_numbers) = (Rc::default(), BTreeMap::new());
         socket::add_searcher(lua)?;
-        let (guard, programs) = (Rc::default(), Programs::watch(lua)?);
-        Ok(Self { lua: lua.clone(), desk, host, calls, numbers, reread: None, guard, programs })
+        let (watchdog, programs) = (Rc::default(), PopenPrograms::track(lua)?);
+        Ok(Self {
+            lua: lua.clone(),
+            context,
+            host,
+            functions,
+            sync_numbers,
+            reread: None,
+            watchdog,
+            programs,
+        })
     }
 
-    /// A function for Lua that loads what scripts need. It takes the table of the syncs, and returns
-    /// what `runtime.lua` does.
+    /// Returns a Lua function that loads the runtime of scripts. It takes the table of the syncs,
+    /// and returns the result of `runtime.lua`.
     ///
     /// # Errors
     ///
-    /// For want of memory only.
-    pub fn loader(&self) -> LuaResult<Function> {
+    /// If memory is exhausted.
+    pub fn runtime_loader(&self) -> LuaResult<Function> {
         let chunk = self.lua.create_function(|lua, name: String| {
             let found = FILES.iter().find(|(file, _)| *file == name);
             let (_, text) = found.ok_or_else(|| Error::runtime("no such file"))?;
             lua.load(*text).set_name(format!("={name}")).into_function()
         })?;
-        let (host, calls) = (self.host.clone(), Rc::clone(&self.calls));
+        let (host, functions) = (self.host.clone(), Rc::clone(&self.functions));
         self.lua.create_function(move |_, syncs: Table| {
             let runtime: Function = chunk.call("runtime")?;
-            let made: Table = runtime.call((&host, syncs, &chunk))?;
-            *calls.borrow_mut() = Some(made.get("calls")?);
-            Ok(made)
+            let runtime: Table = runtime.call((&host, syncs, &chunk))?;
+            *functions.borrow_mut() = Some(runtime.get("calls")?);
+            Ok(runtime)
         })
     }
 
-    /// What ends the daemon from now on, where loading was ended before: a function for Lua.
+    /// Returns the Lua function that makes the daemon exit. Before, while loading, an exit only
+    /// ended the loading.
     ///
     /// # Errors
     ///
@@ -143,83 +153,84 @@ impl Scripts {
         self.host.get("exit")
     }
 
-    /// From now on calls are watched: what takes long is told to `log`, and what does not return is
-    /// ended some time after `ending` is set.
+    /// Installs the watchdog: long calls are reported to `log`, and a call that does not return is
+    /// aborted some time after `exit_requested` is set.
     ///
     /// # Errors
     ///
-    /// For want of memory only.
-    pub fn watch_over(&mut self, log: Log, ending: Arc<AtomicBool>) -> LuaResult<()> {
-        self.guard = Guard::install(&self.lua, log, ending)?;
+    /// If memory is exhausted.
+    pub fn install_watchdog(&mut self, log: Log, exit_requested: Arc<AtomicBool>) -> LuaResult<()> {
+        self.watchdog = Watchdog::install(&self.lua, log, exit_requested)?;
         Ok(())
     }
 
-    /// How a sync is read again when a script has changed what it leaves out.
-    pub fn set_reread(&mut self, reread: Reread) {
+    /// Sets the function that reads a sync again after a script has changed its exclusions.
+    pub fn set_reread(&mut self, reread: RereadSync) {
         self.reread = Some(reread);
     }
 
-    /// The sync of this number, as it is now.
+    /// Reads the sync of this number again.
     ///
     /// # Errors
     ///
-    /// Why it can't be run any more.
-    pub fn reread(&self, number: usize) -> Result<Sync, String> {
+    /// If it can't be run any more: the reason.
+    pub fn reread(&self, number: usize) -> Result<SyncConfig, String> {
         match &self.reread {
             Some(reread) => reread(number),
             None => Err("it cannot be read again".into()),
         }
     }
 
-    /// Whether something waits for its time, or for a descriptor.
+    /// Returns true if an alarm or a request is pending.
     #[must_use]
-    pub fn has_plans(&self) -> bool {
-        self.desk.wake_at.get().is_some() || !self.desk.orders.borrow().is_empty()
+    pub fn has_pending_callbacks(&self) -> bool {
+        self.context.next_alarm.get().is_some() || !self.context.requests.borrow().is_empty()
     }
 
-    /// Whether a program that Lua has started runs. It is asked to end with these scripts.
+    /// Returns true if a program started by Lua is running. It is terminated together with these
+    /// scripts.
     #[must_use]
     pub fn has_programs(&self) -> bool {
-        self.programs.any_runs()
+        self.programs.any_running()
     }
 
-    /// The mirror of the sync of this number is this one.
-    pub fn assign(&mut self, number: usize, seat: Seat) {
-        self.numbers.insert(seat.mirror, number);
-        self.desk.seats.borrow_mut().insert(number, seat);
+    /// Binds the sync of this number to its mirror.
+    pub fn bind(&mut self, number: usize, binding: SyncBinding) {
+        self.sync_numbers.insert(binding.mirror, number);
+        self.context.bindings.borrow_mut().insert(number, binding);
     }
 
-    /// The mirror of the sync of this number.
+    /// Returns the mirror of the sync of this number.
     #[must_use]
     pub fn mirror(&self, number: usize) -> Option<MirrorId> {
-        self.desk.seat(number).ok().map(|seat| seat.mirror)
+        self.context.binding(number).ok().map(|binding| binding.mirror)
     }
 
-    /// What scripts want done, in the order in which they said so.
+    /// Takes the requests of scripts, in their order.
     #[must_use]
-    pub fn take_orders(&self) -> Vec<Order> {
-        self.desk.orders.take()
+    pub fn take_requests(&self) -> Vec<ScriptRequest> {
+        self.context.requests.take()
     }
 
-    /// The code with which a script wants the daemon to end.
+    /// Returns the exit code that a script has requested.
     #[must_use]
-    pub fn exit(&self) -> Option<u8> {
-        self.desk.exit.get()
+    pub fn exit_code(&self) -> Option<u8> {
+        self.context.exit_code.get()
     }
 
-    /// How long until an alarm is due.
+    /// Returns the time until the next alarm.
     #[must_use]
-    pub fn next_alarm(&self) -> Option<Duration> {
+    pub fn time_to_next_alarm(&self) -> Option<Duration> {
         #[expect(clippy::cast_precision_loss, reason = "exact for millions of years")]
-        let left = self.desk.wake_at.get()? - ticks() as f64;
+        let left = self.context.next_alarm.get()? - ticks() as f64;
         let seconds = (left / f64::from(ticks_per_second())).max(0.0);
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     }
 
-    /// A child has ended, and its script is not called for that.
+    /// Drops the state of a child whose exit is not passed to its script.
     pub fn forget(&self, fleet: &mut Fleet, job: JobId, now: Moment) {
-        // It drops an entry of a table: it can't fail.
-        let _ = self.run::<()>((fleet, now), "", "forget", job.0);
+        // The function only removes a table entry: it can't fail.
+        let _ = self.call_function::<()>((fleet, now), "", "forget", job.0);
     }
 
     /// Calls the script of a mirror, whose sync has this name.
@@ -227,62 +238,63 @@ impl Scripts {
         &self,
         fleet: &mut Fleet,
         (mirror, sync): (MirrorId, &str),
-        call: &Call,
+        call: &ScriptCall,
         now: Moment,
-    ) -> Called {
-        // Who is called has a number, or there would be no such call.
-        let number = self.numbers.get(&mirror).copied().unwrap_or_default();
+    ) -> CallResult {
+        // A mirror that is called always has a number.
+        let number = self.sync_numbers.get(&mirror).copied().unwrap_or_default();
         let (name, id) = match call {
-            Call::Init(id) => ("init", Some(id.0)),
-            Call::Full(id) => ("full", Some(id.0)),
-            Call::Action => ("action", None),
-            Call::Collect { job, code, .. } => {
-                let (what, given) = (format!("collect of {sync}"), (number, job.0, *code));
-                let said = self.run((fleet, now), &what, "collect", given);
-                return Called::Collected(*job, said.map(answer));
+            ScriptCall::Init(id) => ("init", Some(id.0)),
+            ScriptCall::Full(id) => ("full", Some(id.0)),
+            ScriptCall::Action => ("action", None),
+            ScriptCall::Collect { job, code, .. } => {
+                let (title, args) = (format!("collect of {sync}"), (number, job.0, *code));
+                let result = self.call_function((fleet, now), &title, "collect", args);
+                return CallResult::Collected(*job, result.map(collect_answer));
             }
         };
-        let said = self.run((fleet, now), &format!("{name} of {sync}"), name, (number, id));
-        Called::Done(said.map(|_: Value| ()))
+        let result =
+            self.call_function((fleet, now), &format!("{name} of {sync}"), name, (number, id));
+        CallResult::Done(result.map(|_: Value| ()))
     }
 
     /// Calls the alarms that are due.
     ///
     /// # Errors
     ///
-    /// What some of them failed with. The others were called all the same.
-    pub fn ring(&self, fleet: &mut Fleet, now: Moment) -> Result<(), Failure> {
-        let failed: Option<LuaString> = self.run((fleet, now), "an alarm", "ring", ())?;
-        failed.map_or(Ok(()), |why| Err(Failure::new(readable(&why.as_bytes()))))
+    /// The errors of those that failed. The others were called all the same.
+    pub fn call_due_alarms(&self, fleet: &mut Fleet, now: Moment) -> Result<(), Failure> {
+        let failed: Option<LuaString> = self.call_function((fleet, now), "an alarm", "ring", ())?;
+        failed.map_or(Ok(()), |why| Err(Failure::new(escape_lines(&why.as_bytes()))))
     }
 
     /// Calls the functions for a descriptor that is ready.
     ///
     /// # Errors
     ///
-    /// What one of them failed with.
-    pub fn ready(
+    /// The error of one of them.
+    pub fn call_for_descriptor(
         &self,
         fleet: &mut Fleet,
-        (fd, what): (RawFd, Ready),
+        (fd, readiness): (RawFd, FdReadiness),
         now: Moment,
     ) -> Result<(), Failure> {
-        let called = "a function for a descriptor";
-        if what.read {
-            self.run::<()>((fleet, now), called, "ready", (fd, "ready"))?;
+        let title = "a function for a descriptor";
+        if readiness.read {
+            self.call_function::<()>((fleet, now), title, "ready", (fd, "ready"))?;
         }
-        if what.write {
-            self.run::<()>((fleet, now), called, "ready", (fd, "writey"))?;
+        if readiness.write {
+            self.call_function::<()>((fleet, now), title, "ready", (fd, "writey"))?;
         }
         Ok(())
     }
 
-    /// Calls `onSynced` of the sync of this number, for names that have a NUL behind each.
+    /// Calls `onSynced` of the sync of this number, for paths that are each followed by a NUL.
     ///
     /// # Errors
     ///
-    /// What it failed with.
-    pub fn synced(
+    /// The error of the function.
+    pub fn call_on_synced(
         &self,
         fleet: &mut Fleet,
         (number, names): (usize, &[u8]),
@@ -290,78 +302,82 @@ impl Scripts {
     ) -> Result<(), Failure> {
         let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
         let names = names.map(|name| self.lua.create_string(name)).collect::<LuaResult<Vec<_>>>();
-        let names = names.map_err(|error| Failure::new(said(&error)))?;
-        let said =
-            self.run::<Option<LuaString>>((fleet, now), "onSynced", "synced", (number, names));
-        match said? {
+        let names = names.map_err(|error| Failure::new(error_text(&error)))?;
+        let result = self.call_function::<Option<LuaString>>(
+            (fleet, now),
+            "onSynced",
+            "synced",
+            (number, names),
+        );
+        match result? {
             None => Ok(()),
-            Some(why) => Err(Failure::new(readable(&why.as_bytes()))),
+            Some(why) => Err(Failure::new(escape_lines(&why.as_bytes()))),
         }
     }
 
-    /// Calls one of the functions of `runtime.lua`, which has the fleet meanwhile. `what` is what
-    /// people call it.
-    fn run<R: FromLuaMulti>(
+    /// Calls one of the functions of `runtime.lua`, and lends it the fleet. `title` is the name of
+    /// the call for messages.
+    fn call_function<R: FromLuaMulti>(
         &self,
         (fleet, now): (&mut Fleet, Moment),
-        what: &str,
+        title: &str,
         name: &str,
-        given: impl IntoLuaMulti,
+        args: impl IntoLuaMulti,
     ) -> Result<R, Failure> {
-        if self.exit().is_some() {
+        if self.exit_code().is_some() {
             return Err(Failure::new("the script asked to end"));
         }
-        let calls = self.calls.borrow().clone();
-        let function = calls.map(|calls| calls.get::<Function>(name));
+        let functions = self.functions.borrow().clone();
+        let function = functions.map(|functions| functions.get::<Function>(name));
         let Some(Ok(function)) = function else {
             return Err(Failure::new(format!("there is no function {name}")));
         };
-        let nobody = Fleet::new(Vec::<Charter>::new(), Limits::default());
-        self.desk.fleet.replace(Some(std::mem::replace(fleet, nobody)));
-        self.desk.now.set(now);
-        self.guard.enter(what);
-        let returned = function.call::<R>(given);
-        self.guard.leave();
-        if let Some(back) = self.desk.fleet.take() {
+        let empty_fleet = Fleet::new(Vec::<MirrorSpec>::new(), FleetLimits::default());
+        self.context.fleet.replace(Some(std::mem::replace(fleet, empty_fleet)));
+        self.context.now.set(now);
+        self.watchdog.enter(title);
+        let returned = function.call::<R>(args);
+        self.watchdog.leave();
+        if let Some(back) = self.context.fleet.take() {
             *fleet = back;
         }
         returned.map_err(|error| {
-            if self.lua.used_memory() > MOST_MEMORY / 2 {
-                // What ran out of memory left it full, and the next call would find none. A collector
-                // that fails leaves it as it was.
+            if self.lua.used_memory() > MAX_LUA_MEMORY / 2 {
+                // A call that ran out of memory left it full, and the next call would find none. A
+                // failed collection changes nothing.
                 let _ = self.lua.gc_collect();
             }
-            Failure::new(said(&error))
+            Failure::new(error_text(&error))
         })
     }
 }
 
-fn answer(answer: Value) -> Answer {
+fn collect_answer(answer: Value) -> CollectAnswer {
     match answer {
-        Value::String(text) if text.as_bytes() == b"again" => Answer::Again,
-        Value::String(text) if text.as_bytes() == b"die" => Answer::Die,
-        _ => Answer::Done,
+        Value::String(text) if text.as_bytes() == b"again" => CollectAnswer::Again,
+        Value::String(text) if text.as_bytes() == b"die" => CollectAnswer::Die,
+        _ => CollectAnswer::Done,
     }
 }
 
-/// What Lua says, with the way by which it came there.
-fn said(error: &Error) -> String {
+/// Returns the text of a Lua error with its traceback.
+fn error_text(error: &Error) -> String {
     match error {
-        Error::RuntimeError(text) => readable(text.as_bytes()),
+        Error::RuntimeError(text) => escape_lines(text.as_bytes()),
         Error::MemoryError(_) => {
             "the scripts need more memory than they may have: 1 GiB".to_owned()
         }
-        other => readable(other.to_string().as_bytes()),
+        other => escape_lines(other.to_string().as_bytes()),
     }
 }
 
-/// Lines for the log, of which those of a traceback begin with a tab. Names may be in them: nothing
-/// else of their bytes is to tell a terminal anything.
-fn readable(lines: &[u8]) -> String {
-    let is_of_a_traceback = |byte: &u8| matches!(byte, b'\n' | b'\t');
-    let parts = lines.chunk_by(|one, other| is_of_a_traceback(one) == is_of_a_traceback(other));
+/// Escapes lines for the log, except newlines and the tabs that begin the lines of a traceback.
+/// Names in them must not send control characters to a terminal.
+fn escape_lines(lines: &[u8]) -> String {
+    let is_traceback_layout = |byte: &u8| matches!(byte, b'\n' | b'\t');
+    let parts = lines.chunk_by(|one, other| is_traceback_layout(one) == is_traceback_layout(other));
     let part = |part: &[u8]| match part.first() {
-        Some(first) if is_of_a_traceback(first) => String::from_utf8_lossy(part).into_owned(),
+        Some(first) if is_traceback_layout(first) => String::from_utf8_lossy(part).into_owned(),
         _ => Escaped(part).to_string(),
     };
     parts.map(part).collect()

@@ -1,7 +1,8 @@
-//! Programs that Lua itself starts, by `io.popen`.
+//! Programs that Lua starts by `io.popen`.
 //!
-//! Lua waits for such a program when it closes the pipe to it, and so when a state of Lua ends. One
-//! that neither reads nor writes may run for ever, and the daemon must not wait for that.
+//! Lua waits for such a program when it closes the pipe, and therefore also when a Lua state is
+//! closed. A program that neither reads nor writes may run forever, and the daemon must not wait
+//! for it.
 
 use std::{
     cell::RefCell,
@@ -19,11 +20,10 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-/// How long they may take to end by themselves once their pipes are closed, and how long again once
-/// they are asked to.
+/// Time that programs may take to exit after their pipes are closed, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Tells before and after a program is started.
+/// Wrapper of `io.popen` that calls a function before and after.
 const POPEN: &str = "
     local popen, before, after = ...
     return function(...)
@@ -31,27 +31,27 @@ const POPEN: &str = "
         return after(popen(...))
     end";
 
-/// The programs that one state of Lua has started.
+/// The programs that one Lua state has started.
 #[derive(Debug, Default)]
-pub(super) struct Programs {
-    /// By descriptors, since a number may be another process's by now.
+pub(super) struct PopenPrograms {
+    /// Descriptors of the processes, since a PID may have been reused.
     running: RefCell<Vec<OwnedFd>>,
-    /// The children of this thread when one was about to be started.
+    /// The children of this thread before a program is started.
     before: RefCell<BTreeSet<i32>>,
 }
 
-impl Programs {
-    /// Keeps an eye on what this state of Lua starts from now on.
-    pub(super) fn watch(lua: &Lua) -> Result<Rc<Self>> {
+impl PopenPrograms {
+    /// Starts tracking the programs of this Lua state.
+    pub(super) fn track(lua: &Lua) -> Result<Rc<Self>> {
         let programs = Rc::new(Self::default());
-        let its = Rc::clone(&programs);
+        let shared = Rc::clone(&programs);
         let before = lua.create_function(move |_, ()| {
-            its.before.replace(children());
+            shared.before.replace(children());
             Ok(())
         })?;
-        let its = Rc::clone(&programs);
+        let shared = Rc::clone(&programs);
         let after = lua.create_function(move |_, returned: MultiValue| {
-            its.note_new();
+            shared.record_started();
             Ok(returned)
         })?;
         let io: Table = lua.globals().get("io")?;
@@ -61,7 +61,7 @@ impl Programs {
         Ok(programs)
     }
 
-    fn note_new(&self) {
+    fn record_started(&self) {
         let before = self.before.take();
         let mut running = self.running.borrow_mut();
         running.retain(is_running);
@@ -70,47 +70,48 @@ impl Programs {
         running.extend(new.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()));
     }
 
-    /// Whether one of them runs.
-    pub(super) fn any_runs(&self) -> bool {
+    pub(super) fn any_running(&self) -> bool {
         self.running.borrow().iter().any(is_running)
     }
 
-    /// The pipes to them are about to be closed: what runs for long in spite of that is asked to end,
-    /// and then is ended.
-    pub(super) fn end(&self) {
+    /// Terminates programs that are still running some time after their pipes are closed: first by
+    /// SIGTERM, then by SIGKILL.
+    pub(super) fn terminate(&self) {
         let mut running = self.running.take();
         running.retain(is_running);
         if running.is_empty() {
             return;
         }
-        let end = move || {
+        let terminate = move || {
             for signal in [Signal::TERM, Signal::KILL] {
                 let until = Instant::now() + GRACE;
-                running.retain(|it| !ends(it, until.saturating_duration_since(Instant::now())));
+                running.retain(|it| {
+                    !exits_within(it, until.saturating_duration_since(Instant::now()))
+                });
                 for program in &running {
-                    // It may have ended just now.
+                    // It may have exited just now.
                     let _ = pidfd_send_signal(program, signal);
                 }
             }
         };
-        // Without a thread there is nothing better than to wait for them.
-        let _ = thread::Builder::new().name("programs".into()).spawn(end);
+        // Without a thread the only alternative is to wait for them.
+        let _ = thread::Builder::new().name("programs".into()).spawn(terminate);
     }
 }
 
-/// The processes that this thread has started and that nobody has waited for yet. None, where the
-/// kernel does not tell: proc(5), `CONFIG_PROC_CHILDREN`.
+/// Returns the child processes of this thread that were not reaped yet. It is empty if the kernel
+/// does not list them: proc(5), `CONFIG_PROC_CHILDREN`.
 fn children() -> BTreeSet<i32> {
     let listed = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
     listed.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
 fn is_running(program: &OwnedFd) -> bool {
-    !ends(program, Duration::ZERO)
+    !exits_within(program, Duration::ZERO)
 }
 
-/// Whether it ends within this time.
-fn ends(program: &OwnedFd, within: Duration) -> bool {
+/// Returns true if the program exits within this time.
+fn exits_within(program: &OwnedFd, within: Duration) -> bool {
     let Ok(within) = Timespec::try_from(within) else { return false };
     poll(&mut [PollFd::new(program, PollFlags::IN)], Some(&within)).is_ok_and(|ended| ended > 0)
 }
@@ -120,29 +121,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_without_an_end_does_not_hold_up_the_end_of_its_state() {
+    fn an_endless_program_does_not_block_closing_the_lua_state() {
         let lua = Lua::new();
-        let programs = Programs::watch(&lua).unwrap();
+        let programs = PopenPrograms::track(&lua).unwrap();
         let code = "
             kept = io.popen('exec sleep 1000')
             deaf = io.popen([[trap '' TERM; exec sleep 1000]], 'w')
             return io.popen('echo said'):read()";
         assert_eq!(lua.load(code).eval::<String>().unwrap(), "said");
-        assert!(programs.any_runs());
-        programs.end();
-        assert!(!programs.any_runs(), "they are no longer its business");
-        // Lua waits here.
+        assert!(programs.any_running());
+        programs.terminate();
+        assert!(!programs.any_running(), "they are no longer tracked");
+        // Lua waits for its programs here.
         drop(lua);
         let left = children();
         assert!(left.is_empty(), "{left:?}");
     }
 
     #[test]
-    fn what_has_ended_is_forgotten() {
+    fn exited_programs_are_forgotten() {
         let lua = Lua::new();
-        let programs = Programs::watch(&lua).unwrap();
+        let programs = PopenPrograms::track(&lua).unwrap();
         lua.load("for n = 1, 20 do io.popen('true'):close() end").exec().unwrap();
-        assert!(!programs.any_runs());
+        assert!(!programs.any_running());
         assert!(programs.running.borrow().len() <= 1);
         let error = lua.load("io.popen()").exec().unwrap_err().to_string();
         assert!(error.contains("bad argument #1"), "{error}");

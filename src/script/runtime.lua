@@ -1,7 +1,7 @@
--- What scripts can do while the daemon runs, and how it calls them.
+-- Runtime of scripts, and the functions that the daemon calls.
 --
--- `host` is what Rust does for it, `syncs` are the syncs of the file by their numbers, and `chunk`
--- loads the other files of this directory.
+-- `host` holds the functions implemented in Rust, `syncs` the syncs of the file by their numbers,
+-- and `chunk` loads the other files of this directory.
 
 local host, syncs, chunk = ...
 
@@ -13,7 +13,7 @@ local commands = chunk("commands")(host, events)
 host.agents = commands.agents
 local defaults = chunk("defaults")(host, syncs, events)
 
--- Calls. Each is called by the daemon, one at a time.
+-- Functions called by the daemon, one at a time.
 
 local calls = { ring = times.ring, ready = times.ready }
 
@@ -41,15 +41,15 @@ end
 
 function calls.forget(job) commands.agents[job] = nil end
 
--- A batch is on the target: `names` says what was looked at. Returns why the function failed, if it
--- says that it did.
+-- A batch is on the target; `names` are its paths. Returns the error message if the function
+-- reports a failure.
 function calls.synced(number, names)
     local config = syncs[number].config
     local is_fine, why = config.onSynced(names, config)
     if is_fine == false then return tostring(why or "the function returned false") end
 end
 
--- The commands of a sync that are written as texts become functions. `place` is where it stands.
+-- Replaces the text commands of a sync by functions. `place` is its position, for messages.
 local function translate(config, place)
     for _, name in ipairs { "onAttrib", "onCreate", "onDelete", "onModify", "onMove", "onStartup" } do
         local value = config[name]

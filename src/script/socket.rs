@@ -1,8 +1,8 @@
-//! The part of the module `socket` that scripts use beside `observefd`: a client of TCP.
+//! TCP client: the part of the `socket` module that scripts use together with `observefd`.
 //!
-//! Modules in C can't be loaded (decision 9), and that one is in C. What is here behaves as its
-//! manual says (`LuaSocket` 3): errors are `nil` and a word, and what has come of a line or a number of
-//! bytes is given with them.
+//! C modules can't be loaded (decision 9), and the real module is one. This one behaves as
+//! documented in the manual of `LuaSocket` 3: errors are `nil` and a message, and a partial line or
+//! number of bytes is returned with them.
 
 use std::{
     collections::BTreeSet,
@@ -20,22 +20,22 @@ use mlua::{
     UserDataMethods, Value,
 };
 
-/// Lets `require` find the module, unless the user has one of that name: not that of `LuaSocket`,
-/// which is there on many machines and needs its part in C.
+/// Lets `require` find this module, unless the user has one of that name. The `LuaSocket` installed
+/// on many machines does not count: it needs its C part.
 pub(super) fn add_searcher(lua: &Lua) -> Result<()> {
     let searcher = lua.create_function(|lua, name: String| {
-        if name != "socket" || has_own(lua)? {
+        if name != "socket" || has_user_module(lua)? {
             return Ok(Value::Nil);
         }
         let loader = lua.create_function(|lua, _: MultiValue| module(lua))?;
         Ok(Value::Function(loader))
     })?;
     let package: Table = lua.globals().get("package")?;
-    // Behind the one for what is loaded beforehand.
+    // After the searcher for preloaded modules.
     package.get::<Table>("searchers")?.raw_insert(2, searcher)
 }
 
-fn has_own(lua: &Lua) -> Result<bool> {
+fn has_user_module(lua: &Lua) -> Result<bool> {
     let package: Table = lua.globals().get("package")?;
     let search: Function = package.get("searchpath")?;
     let path: LuaString = package.get("path")?;
@@ -45,13 +45,13 @@ fn has_own(lua: &Lua) -> Result<bool> {
     Ok(text.is_some_and(is_own))
 }
 
-/// What `require "socket"` gives.
+/// Returns the result of `require "socket"`.
 pub(super) fn module(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
     table.set(
         "connect",
         lua.create_function(|lua, (host, port): (String, u16)| {
-            match Client::connect(&host, port) {
+            match TcpClient::connect(&host, port) {
                 Ok(client) => lua.create_userdata(client)?.into_lua_multi(lua),
                 Err(error) => failed(lua, &error, b""),
             }
@@ -75,7 +75,7 @@ pub(super) fn module(lua: &Lua) -> Result<Table> {
     Ok(table)
 }
 
-/// Names and addresses.
+/// Returns the `dns` table.
 fn dns(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
     table.set(
@@ -99,22 +99,22 @@ fn dns(lua: &Lua) -> Result<Table> {
     Ok(table)
 }
 
-/// A connection.
-struct Client {
-    /// `None` once it is closed.
+/// TCP connection.
+struct TcpClient {
+    /// `None` after it was closed.
     stream: Option<TcpStream>,
-    /// What has come and was not asked for yet.
-    waiting: Vec<u8>,
+    /// Received bytes that were not requested yet.
+    buffered: Vec<u8>,
 }
 
-/// How much is to be received.
-enum Amount {
+/// Requested amount of data.
+enum ReceiveAmount {
     Line,
     All,
     Bytes(usize),
 }
 
-impl Amount {
+impl ReceiveAmount {
     fn of(pattern: &Value) -> Option<Self> {
         match pattern {
             Value::Nil => Some(Self::Line),
@@ -128,22 +128,22 @@ impl Amount {
         }
     }
 
-    /// Where it ends in what has come, and how much of the end is not given.
-    fn end_in(&self, waiting: &[u8]) -> Option<usize> {
+    /// Returns the end of the requested data in the received bytes, if it is complete.
+    fn end_in(&self, buffered: &[u8]) -> Option<usize> {
         match self {
-            Self::Line => waiting.iter().position(|&byte| byte == b'\n').map(|at| at + 1),
+            Self::Line => buffered.iter().position(|&byte| byte == b'\n').map(|at| at + 1),
             Self::All => None,
-            Self::Bytes(count) => (waiting.len() >= *count).then_some(*count),
+            Self::Bytes(count) => (buffered.len() >= *count).then_some(*count),
         }
     }
 }
 
-impl Client {
+impl TcpClient {
     fn connect(host: &str, port: u16) -> io::Result<Self> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in (host, port).to_socket_addrs()? {
             match TcpStream::connect(address) {
-                Ok(stream) => return Ok(Self { stream: Some(stream), waiting: Vec::new() }),
+                Ok(stream) => return Ok(Self { stream: Some(stream), buffered: Vec::new() }),
                 Err(error) => last = error,
             }
         }
@@ -154,7 +154,7 @@ impl Client {
         self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// `None`: as long as it takes.
+    /// Sets the timeout. `None`: unlimited.
     fn set_timeout(&mut self, seconds: Option<f64>) -> io::Result<()> {
         let stream = self.stream()?;
         let limit = seconds.filter(|seconds| *seconds >= 0.0);
@@ -165,35 +165,38 @@ impl Client {
         stream.set_write_timeout(limit)
     }
 
-    /// What was asked for, or why not, with what has come of it.
-    fn receive(&mut self, amount: &Amount) -> std::result::Result<Vec<u8>, (io::Error, Vec<u8>)> {
+    /// Receives the requested amount. An error includes the data received so far.
+    fn receive(
+        &mut self,
+        amount: &ReceiveAmount,
+    ) -> std::result::Result<Vec<u8>, (io::Error, Vec<u8>)> {
         let mut buffer = [0; 8192];
         loop {
-            if let Some(end) = amount.end_in(&self.waiting) {
-                let mut text: Vec<u8> = self.waiting.drain(..end).collect();
-                if matches!(amount, Amount::Line) {
+            if let Some(end) = amount.end_in(&self.buffered) {
+                let mut text: Vec<u8> = self.buffered.drain(..end).collect();
+                if matches!(amount, ReceiveAmount::Line) {
                     text.retain(|byte| !matches!(byte, b'\r' | b'\n'));
                 }
                 return Ok(text);
             }
             match self.stream().and_then(|stream| stream.read(&mut buffer)) {
-                Ok(0) if matches!(amount, Amount::All) => {
-                    return Ok(std::mem::take(&mut self.waiting));
+                Ok(0) if matches!(amount, ReceiveAmount::All) => {
+                    return Ok(std::mem::take(&mut self.buffered));
                 }
                 Ok(0) => {
                     let closed = io::ErrorKind::UnexpectedEof.into();
-                    return Err((closed, std::mem::take(&mut self.waiting)));
+                    return Err((closed, std::mem::take(&mut self.buffered)));
                 }
                 Ok(count) => {
-                    self.waiting.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                    self.buffered.extend_from_slice(buffer.get(..count).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err((error, std::mem::take(&mut self.waiting))),
+                Err(error) => return Err((error, std::mem::take(&mut self.buffered))),
             }
         }
     }
 
-    /// How many bytes went, and what stopped it before the end.
+    /// Sends a text. Returns the number of sent bytes, and the error that stopped it.
     fn send(&mut self, text: &[u8]) -> (usize, Option<io::Error>) {
         let mut sent = 0;
         while let Some(rest) = text.get(sent..).filter(|rest| !rest.is_empty()) {
@@ -208,13 +211,13 @@ impl Client {
     }
 }
 
-impl UserData for Client {
+impl UserData for TcpClient {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method_mut("settimeout", |_, client, seconds: Option<f64>| {
             Ok(client.set_timeout(seconds).is_ok())
         });
         methods.add_method_mut("receive", |lua, client, pattern: Value| {
-            let Some(amount) = Amount::of(&pattern) else {
+            let Some(amount) = ReceiveAmount::of(&pattern) else {
                 return Err(mlua::Error::runtime("receive takes \"*l\", \"*a\" or a number"));
             };
             match client.receive(&amount) {
@@ -225,14 +228,16 @@ impl UserData for Client {
         methods.add_method_mut("send", |lua, client, text: LuaString| {
             match client.send(&text.as_bytes()) {
                 (sent, None) => sent.into_lua_multi(lua),
-                (sent, Some(error)) => (Value::Nil, word(&error), sent).into_lua_multi(lua),
+                (sent, Some(error)) => {
+                    (Value::Nil, error_message(&error), sent).into_lua_multi(lua)
+                }
             }
         });
         methods.add_method("getfd", |_, client, ()| {
             Ok(client.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd))
         });
         methods.add_method_mut("close", |_, client, ()| {
-            // Also where it is observed still, through another descriptor.
+            // Shuts the connection down even if another descriptor of it is still observed.
             if let Some(stream) = client.stream.take() {
                 let _ = stream.shutdown(Shutdown::Both);
             }
@@ -243,11 +248,11 @@ impl UserData for Client {
 
 fn failed(lua: &Lua, error: &io::Error, part: &[u8]) -> Result<MultiValue> {
     let part = lua.create_string(part)?.into_lua(lua)?;
-    (Value::Nil, word(error), part).into_lua_multi(lua)
+    (Value::Nil, error_message(error), part).into_lua_multi(lua)
 }
 
-/// The word that scripts compare with.
-fn word(error: &io::Error) -> String {
+/// Returns the error message that scripts compare with.
+fn error_message(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timeout".into(),
         io::ErrorKind::UnexpectedEof
@@ -302,7 +307,7 @@ mod tests {
         .exec()
         .unwrap();
         server.join().unwrap();
-        // Nobody listens there, and no other test is given this port.
+        // No process listens at this port, and no other test is given it.
         let refused = lua.load(r#"return socket.connect("127.0.0.1", 1)"#);
         let (none, why): (Value, String) = refused.eval().unwrap();
         assert_eq!((none.is_nil(), &*why), (true, "connection refused"));

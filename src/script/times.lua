@@ -1,11 +1,11 @@
--- What scripts do at a time of theirs, or when a descriptor of theirs is ready.
+-- Alarms of scripts and descriptors that scripts observe.
 
 local host = ...
 
 local error, getmetatable, ipairs, rawget, setmetatable = error, getmetatable, ipairs, rawget, setmetatable
 local tonumber, tostring, type, xpcall = tonumber, tostring, type, xpcall
 
--- Timestamps count the ticks of `times(2)`, as the original's do.
+-- Timestamps count the ticks of `times(2)`, as in the original.
 
 local stamp_meta = { __name = "timestamp" }
 
@@ -63,7 +63,8 @@ end
 
 local function now() return stamp(host.ticks()) end
 
--- Alarms, as a heap: the earliest first; of one time in the order in which they were set.
+-- Alarms are kept in a heap: the earliest first, those of one time in the order in which they were
+-- set.
 
 local alarms, count_set = {}, 0
 
@@ -96,15 +97,15 @@ local function pop()
     return first
 end
 
--- While alarms are called: when those come at the earliest that are set meanwhile. One that sets itself
--- again for now would take all of a processor.
+-- While alarms are called: the earliest time of alarms that are set meanwhile. An alarm that renews
+-- itself for the current time would use a whole CPU.
 local earliest
 
 local function wake() host.wake_at(alarms[1] and alarms[1].due) end
 
 local function alarm(at, act, extra)
     if not is_stamp(at) then error("alarm takes a timestamp, a function and a value for it", 2) end
-    -- A time that is no number would never come, and always be due.
+    -- A NaN would never be reached, yet the next wake-up would always be due.
     if at.ticks ~= at.ticks then error("alarm: the time is not a number", 2) end
     if type(act) ~= "function" then error("alarm: what is to be called is not a function", 2) end
     count_set = count_set + 1
@@ -112,8 +113,8 @@ local function alarm(at, act, extra)
     wake()
 end
 
--- Calls what is due, once each, and what is set meanwhile not before the next time. Returns what
--- failed, as a text.
+-- Calls each due alarm once; alarms set meanwhile are called the next time. Returns the errors as a
+-- text.
 local function ring()
     local time = host.ticks()
     local due = {}

@@ -1,4 +1,4 @@
-//! The limits of the kernel, and what to say to people who meet them.
+//! Kernel limits, and the advice for users who reach them.
 
 use std::io;
 
@@ -6,25 +6,25 @@ use rustix::{event::EventfdFlags, io::Errno};
 
 /// A limit of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// How many directories are watched by inotify for one user.
+pub(super) enum KernelLimit {
+    /// Number of inotify watches per user.
     Watches,
-    /// How many inotify instances one user has.
+    /// Number of inotify instances per user.
     Instances,
-    /// How many events of an inotify instance wait to be read.
+    /// Number of queued events of an inotify instance.
     InotifyQueue,
-    /// How many events of a fanotify group wait to be read.
+    /// Number of queued events of a fanotify group.
     FanotifyQueue,
 }
 
-/// Where this process is, as far as it concerns limits.
+/// User namespace of this process, as far as limits are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Namespace {
-    /// In that of the whole machine.
+    /// The initial namespace of the machine.
     Initial,
-    /// In a user namespace, which has limits of its own beside those of the machine.
+    /// Another user namespace, with limits of its own in addition to those of the machine.
     User,
-    /// There is no `/proc` to see it.
+    /// Unknown, because `/proc` is not mounted.
     Unknown,
 }
 
@@ -33,14 +33,14 @@ impl Namespace {
         std::fs::read_to_string("/proc/self/uid_map").map_or(Self::Unknown, |map| Self::of(&map))
     }
 
-    /// What this map of user ids means; see `user_namespaces(7)`.
+    /// Determines the namespace from a map of user ids; see `user_namespaces(7)`.
     fn of(map: &str) -> Self {
         if map.split_whitespace().eq(["0", "0", "4294967295"]) { Self::Initial } else { Self::User }
     }
 }
 
-impl Limit {
-    /// The name of the setting.
+impl KernelLimit {
+    /// Returns the name of the sysctl.
     const fn sysctl(self, namespace: Namespace) -> &'static str {
         match (self, namespace) {
             (Self::Watches, Namespace::User) => "user.max_inotify_watches",
@@ -52,8 +52,8 @@ impl Limit {
         }
     }
 
-    /// What it should be at least.
-    const fn usual(self) -> u64 {
+    /// Returns the recommended minimum.
+    const fn recommended(self) -> u64 {
         match self {
             Self::Watches => 524_288,
             Self::Instances => 512,
@@ -61,40 +61,40 @@ impl Limit {
         }
     }
 
-    fn present(self, namespace: Namespace) -> Option<u64> {
+    fn current(self, namespace: Namespace) -> Option<u64> {
         let path = format!("/proc/sys/{}", self.sysctl(namespace).replace('.', "/"));
         std::fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 
-    /// What it is and what to do about it, as a sentence without a full stop.
+    /// Returns the current value and advice, as a sentence without a full stop.
     pub(super) fn advice(self) -> String {
         let namespace = Namespace::ours();
-        self.advice_for(namespace, self.present(namespace))
+        self.advice_for(namespace, self.current(namespace))
     }
 
-    fn advice_for(self, namespace: Namespace, present: Option<u64>) -> String {
+    fn advice_for(self, namespace: Namespace, current: Option<u64>) -> String {
         let name = self.sysctl(namespace);
-        let Some(present) = present else {
+        let Some(current) = current else {
             return format!(
                 "raise {name}; what it is now can't be seen, as /proc is not mounted or not whole"
             );
         };
-        let wanted = self.usual().max(present.saturating_mul(2));
+        let wanted = self.recommended().max(current.saturating_mul(2));
         let host = Self::sysctl(self, Namespace::Initial);
         let beyond = match namespace {
             Namespace::User => format!(" (if that does not help, {host} outside of the container)"),
             Namespace::Initial | Namespace::Unknown => String::new(),
         };
-        format!("{name} is {present}: raise it with: sysctl {name}={wanted}{beyond}")
+        format!("{name} is {current}: raise it with: sysctl {name}={wanted}{beyond}")
     }
 
-    /// What to say when events were lost because of it, as two lines: the one that the original
-    /// writes, and one with more to it.
-    pub(super) fn overflow(self) -> [String; 2] {
+    /// Returns the two log lines for events lost at this limit: the original's line, and one with
+    /// advice.
+    pub(super) fn overflow_lines(self) -> [String; 2] {
         let namespace = Namespace::ours();
         let source = if self == Self::FanotifyQueue { "fanotify" } else { "inotify" };
         let name = self.sysctl(namespace);
-        let now = self.present(namespace).map_or_else(|| "unknown".into(), |now| now.to_string());
+        let now = self.current(namespace).map_or_else(|| "unknown".into(), |now| now.to_string());
         [
             "--- OVERFLOW in event queue ---".into(),
             format!("{source} queue overflow: rescanning; raise {name} (now {now})"),
@@ -102,23 +102,23 @@ impl Limit {
     }
 }
 
-/// The error of `inotify_init1(2)`, with what to do about it.
-pub(super) fn no_instance(error: io::Error) -> io::Error {
+/// Explains an error of `inotify_init1(2)`.
+pub(super) fn explain_no_instance(error: io::Error) -> io::Error {
     if Errno::from_io_error(&error) != Some(Errno::MFILE) {
         return error;
     }
-    // The number of descriptors of this process is told by the same error.
+    // The process limit of open files causes the same error.
     let is_process_full = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).is_err();
     let advice = if is_process_full {
         "this process may open no more files: see ulimit -n".into()
     } else {
-        format!("there can be no other inotify instance: {}", Limit::Instances.advice())
+        format!("there can be no other inotify instance: {}", KernelLimit::Instances.advice())
     };
     io::Error::new(error.kind(), advice)
 }
 
-/// The error of opening the table of mounts, with what it means.
-pub(super) fn no_mounts(error: io::Error) -> io::Error {
+/// Explains an error of opening the mount table.
+pub(super) fn explain_no_mounts(error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::NotFound {
         return error;
     }
@@ -131,33 +131,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_that_counts_is_named() {
+    fn the_advice_names_the_effective_limit() {
         assert_eq!(
-            Limit::Watches.advice_for(Namespace::Initial, Some(8192)),
+            KernelLimit::Watches.advice_for(Namespace::Initial, Some(8192)),
             "fs.inotify.max_user_watches is 8192: raise it with: sysctl \
              fs.inotify.max_user_watches=524288"
         );
         assert_eq!(
-            Limit::Watches.advice_for(Namespace::User, Some(1_000_000)),
+            KernelLimit::Watches.advice_for(Namespace::User, Some(1_000_000)),
             "user.max_inotify_watches is 1000000: raise it with: sysctl \
              user.max_inotify_watches=2000000 (if that does not help, fs.inotify.max_user_watches \
              outside of the container)"
         );
-        let text = Limit::Instances.advice_for(Namespace::Unknown, None);
+        let text = KernelLimit::Instances.advice_for(Namespace::Unknown, None);
         assert!(text.starts_with("raise fs.inotify.max_user_instances;"), "{text}");
         assert!(text.contains("/proc is not mounted"), "{text}");
     }
 
     #[test]
-    fn a_user_namespace_is_known_by_its_map() {
+    fn a_user_namespace_is_detected_by_its_uid_map() {
         assert_eq!(Namespace::of("         0          0 4294967295\n"), Namespace::Initial);
         assert_eq!(Namespace::of("         0       1000          1\n"), Namespace::User);
         assert_eq!(Namespace::of("0 0 1\n1 100000 65536\n"), Namespace::User);
     }
 
     #[test]
-    fn an_overflow_is_told_as_the_original_tells_it_and_with_the_limit() {
-        let [line, more] = Limit::InotifyQueue.overflow();
+    fn an_overflow_logs_the_original_line_and_the_limit() {
+        let [line, more] = KernelLimit::InotifyQueue.overflow_lines();
         assert_eq!(line, "--- OVERFLOW in event queue ---");
         let now = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
         let now = now.trim();
@@ -166,11 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn other_errors_stay_what_they_are() {
-        let other = no_instance(io::Error::from(Errno::NOMEM));
+    fn other_errors_are_unchanged() {
+        let other = explain_no_instance(io::Error::from(Errno::NOMEM));
         assert_eq!(Errno::from_io_error(&other), Some(Errno::NOMEM));
-        let limit = no_instance(io::Error::from(Errno::MFILE)).to_string();
+        let limit = explain_no_instance(io::Error::from(Errno::MFILE)).to_string();
         assert!(limit.contains("max_user_instances") || limit.contains("max_inotify_instances"));
-        assert!(no_mounts(io::Error::from(Errno::NOENT)).to_string().contains("/proc has to be"));
+        assert!(
+            explain_no_mounts(io::Error::from(Errno::NOENT))
+                .to_string()
+                .contains("/proc has to be")
+        );
     }
 }

@@ -1,21 +1,20 @@
-//! Where changes come from.
+//! Watching of the source trees.
 //!
-//! [`Watch`] is the door for the engine: it says which trees are to be covered, and takes what
-//! happened. Behind it one thread drains what the kernel tells, through one or two sources, and
-//! another one polls what the kernel does not tell. Which source serves a tree, `choose` decides.
+//! [`Watcher`] is the engine's interface: it takes the trees to cover, and delivers events. One
+//! thread drains the kernel events of one or two backends, and another one polls directories that
+//! the kernel does not watch. `backends` selects the backend of each tree.
 
-mod choose;
+mod backend;
+mod backends;
 mod fanotify;
-mod forest;
 mod inotify;
 mod limits;
-mod open;
+mod open_files;
 mod outbox;
 mod poll;
 mod reader;
 mod resolution;
-mod sentinel;
-mod source;
+mod root_monitor;
 
 #[cfg(test)]
 mod tests;
@@ -31,148 +30,151 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use mirror_core::notice::MirrorId;
+use mirror_core::fs_event::MirrorId;
 use rustix::event::EventfdFlags;
 
 use crate::report::Log;
-pub use outbox::Told;
-pub use source::{Skip, Tree};
+pub use backend::{SkipFn, WatchTree};
+pub use outbox::WatchMessage;
 
 use outbox::Outbox;
-use reader::{Command, Reader};
+use reader::{ReaderChannels, WatchCommand, WatchReader};
 
-/// Which source is to be used.
+/// Preferred watch backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// The one that serves a tree best.
+    /// The backend that suits a tree best.
     #[default]
     Auto,
     /// inotify.
     Inotify,
-    /// fanotify, where it is possible; else inotify.
+    /// fanotify where it is available, else inotify.
     Fanotify,
 }
 
-/// How a tree is covered.
+/// Coverage of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
-    /// The name of the source.
-    pub by: &'static str,
-    /// Why this one, for the log: `inotify: 120 directories`.
+    /// Name of the backend.
+    pub backend: &'static str,
+    /// Reason for the backend, for the log: `inotify: 120 directories`.
     pub reason: String,
-    /// How many directories are watched one by one.
+    /// Number of individually watched directories.
     pub directories: usize,
-    /// How many directories are polled.
+    /// Number of polled directories.
     pub polled: usize,
 }
 
-/// What is watched at a moment, for the status.
+/// Current watches, for the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// How many directories are watched one by one.
+    /// Number of individually watched directories.
     pub watched: usize,
-    /// At most [`MOST_LISTED`] of them: the number of the watch, and the absolute path without a
-    /// slash at the end.
+    /// At most [`MAX_LISTED`] of them: the watch descriptor, and the absolute path without a
+    /// trailing slash.
     pub listed: Vec<(i32, Vec<u8>)>,
-    /// The mirrors that are served by a mark on their file system.
+    /// The mirrors that are covered by a mark on their file system.
     pub marked: Vec<MirrorId>,
-    /// The mirrors of which so many directories are polled.
+    /// The mirrors with polled directories, and the number of these.
     pub polled: Vec<(MirrorId, usize)>,
-    /// What to raise so that less has to be polled, as a sentence without a full stop.
+    /// The limit to raise to reduce polling, as a sentence without a full stop.
     pub advice: Option<String>,
 }
 
-/// The most watched directories that are listed one by one: a list must not hold up the reading of
+/// Maximum number of individually listed directories: a listing must not delay the reading of
 /// events.
-pub const MOST_LISTED: usize = 10_000;
+pub const MAX_LISTED: usize = 10_000;
 
-/// Somebody's wish to know that all is told that happened before it.
+/// Identifies a request to report everything that has happened before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Barrier(pub u64);
 
-/// The watching of trees. It ends when this is dropped.
+/// Watches trees until it is dropped.
 #[derive(Debug)]
-pub struct Watch {
-    asks: Asks,
+pub struct Watcher {
+    commands: CommandSender,
     outbox: Arc<Outbox>,
     reader: Option<JoinHandle<()>>,
 }
 
-/// The way to the reader: a channel, and the bell that makes it look.
+/// Sender of commands to the reader: a channel, and an eventfd that wakes it up.
 #[derive(Clone, Debug)]
-struct Asks {
-    commands: Sender<Command>,
-    bell: Arc<OwnedFd>,
+struct CommandSender {
+    sender: Sender<WatchCommand>,
+    wakeup: Arc<OwnedFd>,
 }
 
-impl Asks {
-    fn send(&self, command: Command) {
-        // The reader is gone only when the whole program ends, or by a panic, which is reported.
-        if self.commands.send(command).is_ok() {
-            // The bell can't be too full: it counts to 2^64 - 2 before it blocks.
-            let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
+impl CommandSender {
+    fn send(&self, command: WatchCommand) {
+        // The reader is gone only while the program exits, or after a panic, which is reported.
+        if self.sender.send(command).is_ok() {
+            // The eventfd can't be full: it counts to 2^64 - 2 before it blocks.
+            let _ = rustix::io::write(&*self.wakeup, &1_u64.to_ne_bytes());
         }
     }
 }
 
-impl Watch {
-    /// Starts to watch, nothing yet. `wake` is called, on another thread, when there is something
+impl Watcher {
+    /// Starts the threads, without a tree. Calls `wake`, on another thread, when there are messages
     /// to [`take`](Self::take); it must not block.
     ///
     /// # Errors
     ///
-    /// If there can be no inotify instance or no thread, or if there is no `/proc`. It says what to
-    /// do about it.
+    /// If no inotify instance or thread can be created, or `/proc` is not mounted. The message says
+    /// what to do about it.
     pub fn start(preference: Preference, log: Log, wake: Box<dyn Fn() + Send>) -> io::Result<Self> {
-        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let (commands, inbox) = mpsc::channel();
-        let asks = Asks { commands, bell: Arc::new(bell) };
+        let wakeup = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let (sender, inbox) = mpsc::channel();
+        let commands = CommandSender { sender, wakeup: Arc::new(wakeup) };
         let outbox = Arc::new(Outbox::new());
-        let reader = Reader::new(preference, log, (asks.clone(), inbox), (outbox.clone(), wake))?;
+        let channels =
+            ReaderChannels { commands: commands.clone(), inbox, outbox: outbox.clone(), wake };
+        let reader = WatchReader::new(preference, log, channels)?;
         let reader = thread::Builder::new().name("watch".into()).spawn(move || reader.run())?;
-        Ok(Self { asks, outbox, reader: Some(reader) })
+        Ok(Self { commands, outbox, reader: Some(reader) })
     }
 
-    /// Begins to cover a tree, in place of the one that was covered for that mirror. The end is
-    /// told as [`Told::Covered`] or [`Told::CannotCover`]. `given` is another path of its root, with
-    /// symbolic links in it: where that leads elsewhere, [`Told::Elsewhere`] says so.
-    pub fn cover(&self, tree: Tree, given: Option<PathBuf>) {
-        self.asks.send(Command::Cover(tree, given));
+    /// Starts to cover a tree, instead of the one that was covered for that mirror. The result is
+    /// [`WatchMessage::Covered`] or [`WatchMessage::CannotCover`]. `given` is another path of its
+    /// root, with symbolic links in it: if that is changed to lead to another directory,
+    /// [`WatchMessage::RootRepointed`] reports it.
+    pub fn cover(&self, tree: WatchTree, given: Option<PathBuf>) {
+        self.commands.send(WatchCommand::Cover(tree, given));
     }
 
-    /// Ends the covering of a mirror. What was found before may still be told.
+    /// Stops covering a mirror. Events that were already read may still be delivered.
     pub fn uncover(&self, mirror: MirrorId) {
-        self.asks.send(Command::Uncover(mirror));
+        self.commands.send(WatchCommand::Uncover(mirror));
     }
 
-    /// Tells nothing of the file at this absolute path from now on, as it is our own: the log, the
-    /// pidfile, the status.
+    /// Ignores changes of the file at this absolute path from now on, because the daemon itself
+    /// writes it: log, pidfile, status file.
     pub fn ignore(&self, path: PathBuf) {
-        self.asks.send(Command::Ignore(path));
+        self.commands.send(WatchCommand::Ignore(path));
     }
 
-    /// Asks to be told, as [`Told::Drained`], when all is told that has happened till now.
+    /// Requests [`WatchMessage::BarrierReached`] after everything that has happened up to now.
     pub fn drain(&self, barrier: Barrier) {
-        self.asks.send(Command::Drain(barrier));
+        self.commands.send(WatchCommand::Drain(barrier));
     }
 
-    /// Asks to be told, as [`Told::Listed`], what is watched.
+    /// Requests a [`WatchMessage::Listed`] with the current watches.
     pub fn list(&self) {
-        self.asks.send(Command::List);
+        self.commands.send(WatchCommand::List);
     }
 
-    /// What there is to be told, in order.
+    /// Takes all messages, in order.
     #[must_use]
-    pub fn take(&self) -> Vec<Told> {
+    pub fn take(&self) -> Vec<WatchMessage> {
         self.outbox.take()
     }
 }
 
-impl Drop for Watch {
+impl Drop for Watcher {
     fn drop(&mut self) {
-        self.asks.send(Command::Stop);
+        self.commands.send(WatchCommand::Stop);
         if let Some(reader) = self.reader.take() {
-            // A panic there was reported when it happened.
+            // A panic of the thread was already reported.
             let _ = reader.join();
         }
     }

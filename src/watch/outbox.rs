@@ -1,4 +1,4 @@
-//! What is ready for the engine: a list that it takes whole.
+//! List of messages to the engine, which takes them all at once.
 
 use std::{
     collections::BTreeMap,
@@ -6,130 +6,132 @@ use std::{
 };
 
 use mirror_core::{
-    notice::{MirrorId, News, Notice},
+    fs_event::{FsEvent, FsEventKind, MirrorId},
     path::TreePath,
 };
 
 use super::{Barrier, Coverage, Inventory};
 
-/// How many notices of one mirror wait at most: about one second of a storm, and 20 MB.
-const MOST: usize = 200_000;
+/// Maximum number of queued events of one mirror: about one second of a storm, and 20 MB.
+const MAX_EVENTS: usize = 200_000;
 
-/// What watching has to tell the engine.
+/// Message of the watcher to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// Something happened.
-    Notice(Notice),
-    /// From here on, all changes of the mirror are told.
+pub enum WatchMessage {
+    /// A file system event.
+    Event(FsEvent),
+    /// From here on, all changes of the mirror are reported.
     Covered {
-        /// Whose tree is covered.
+        /// The covered mirror.
         mirror: MirrorId,
-        /// How.
+        /// The coverage.
         coverage: Coverage,
     },
     /// The mirror can't be covered.
     CannotCover {
-        /// Whose tree it is.
+        /// The mirror.
         mirror: MirrorId,
-        /// Why not, as a sentence without a full stop.
+        /// Reason, as a sentence without a full stop.
         why: String,
     },
-    /// The given path of the root leads, or has led, to another directory than before.
-    Elsewhere(MirrorId),
-    /// All that happened before this was asked for has been told.
-    Drained(Barrier),
-    /// What is watched.
+    /// The configured path of the root leads, or has led, to another directory than before.
+    RootRepointed(MirrorId),
+    /// Everything that happened before the barrier was requested has been reported.
+    BarrierReached(Barrier),
+    /// Answer to [`Watcher::list`](super::Watcher::list).
     Listed(Inventory),
 }
 
-/// The list.
+/// Bounded list of messages.
 ///
-/// It is bounded: too many notices of a mirror become one, that all of it has to be read again.
+/// If a mirror has too many events, they are replaced by a single rescan of the whole tree.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    list: Mutex<List>,
-    most: usize,
+    state: Mutex<OutboxState>,
+    limit: usize,
 }
 
 #[derive(Debug, Default)]
-struct List {
-    told: Vec<Told>,
-    /// How many notices there are of each mirror; `None` if all of it is told to be read again.
-    waiting: BTreeMap<MirrorId, Option<usize>>,
+struct OutboxState {
+    messages: Vec<WatchMessage>,
+    /// Number of events of each mirror; `None` if a rescan of all of it is queued.
+    queued: BTreeMap<MirrorId, Option<usize>>,
 }
 
 impl Outbox {
-    /// An empty list.
+    /// Creates an empty list.
     pub(super) fn new() -> Self {
-        Self { list: Mutex::default(), most: MOST }
+        Self { state: Mutex::default(), limit: MAX_EVENTS }
     }
 
-    /// Takes all there is.
-    pub(super) fn take(&self) -> Vec<Told> {
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *list).told
+    /// Takes all messages.
+    pub(super) fn take(&self) -> Vec<WatchMessage> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *state).messages
     }
 
-    /// Adds to the list. Returns whether it was empty before and is not now: then whoever takes it
-    /// has to be woken.
+    /// Adds messages. Returns true if the list was empty before and is not now: then the engine
+    /// must be woken.
     #[must_use]
-    pub(super) fn put(&self, told: impl IntoIterator<Item = Told>) -> bool {
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_empty = list.told.is_empty();
-        for told in told {
-            list.put(told, self.most);
+    pub(super) fn put(&self, messages: impl IntoIterator<Item = WatchMessage>) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = state.messages.is_empty();
+        for message in messages {
+            state.put(message, self.limit);
         }
-        was_empty && !list.told.is_empty()
+        was_empty && !state.messages.is_empty()
     }
 }
 
-impl List {
-    fn put(&mut self, told: Told, most: usize) {
-        let Told::Notice(Notice { mirror, news }) = &told else {
-            return self.told.push(told);
+impl OutboxState {
+    fn put(&mut self, message: WatchMessage, limit: usize) {
+        let WatchMessage::Event(FsEvent { mirror, kind }) = &message else {
+            return self.messages.push(message);
         };
-        if self.told.last() == Some(&told) {
+        if self.messages.last() == Some(&message) {
             return;
         }
-        let is_gone = matches!(news, News::Gone(_));
+        let is_gone = matches!(kind, FsEventKind::RootGone(_));
         let mirror = *mirror;
-        match self.waiting.entry(mirror).or_insert(Some(0)) {
+        match self.queued.entry(mirror).or_insert(Some(0)) {
             None if !is_gone => return,
-            Some(waiting) if *waiting >= most && !is_gone => return self.collapse(mirror),
-            Some(waiting) => *waiting += 1,
+            Some(queued) if *queued >= limit && !is_gone => return self.replace_by_rescan(mirror),
+            Some(queued) => *queued += 1,
             None => {}
         }
-        self.told.push(told);
+        self.messages.push(message);
     }
 
-    /// Tells all of a mirror to be read again, in place of what waits.
-    fn collapse(&mut self, mirror: MirrorId) {
-        self.waiting.insert(mirror, None);
-        self.told.retain(|told| match told {
-            Told::Notice(notice) => notice.mirror != mirror || matches!(notice.news, News::Gone(_)),
+    /// Replaces the queued events of a mirror by a rescan of its whole tree.
+    fn replace_by_rescan(&mut self, mirror: MirrorId) {
+        self.queued.insert(mirror, None);
+        self.messages.retain(|message| match message {
+            WatchMessage::Event(event) => {
+                event.mirror != mirror || matches!(event.kind, FsEventKind::RootGone(_))
+            }
             _ => true,
         });
-        let news = News::Lost(TreePath::root());
-        self.told.push(Told::Notice(Notice { mirror, news }));
+        let kind = FsEventKind::Lost(TreePath::root());
+        self.messages.push(WatchMessage::Event(FsEvent { mirror, kind }));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mirror_core::notice::Gone;
+    use mirror_core::fs_event::RootGone;
 
-    fn lost(mirror: u32, path: &str) -> Told {
-        let news = News::Lost(TreePath::new(path.as_bytes()).unwrap());
-        Told::Notice(Notice { mirror: MirrorId(mirror), news })
+    fn lost(mirror: u32, path: &str) -> WatchMessage {
+        let kind = FsEventKind::Lost(TreePath::new(path.as_bytes()).unwrap());
+        WatchMessage::Event(FsEvent { mirror: MirrorId(mirror), kind })
     }
 
-    fn outbox(most: usize) -> Outbox {
-        Outbox { list: Mutex::default(), most }
+    fn outbox(limit: usize) -> Outbox {
+        Outbox { state: Mutex::default(), limit }
     }
 
     #[test]
-    fn whoever_takes_is_woken_once_for_all_that_waits() {
+    fn put_wakes_once_for_all_queued_messages() {
         let outbox = outbox(10);
         assert!(!outbox.put([]));
         assert!(outbox.put([lost(0, "a"), lost(0, "a"), lost(0, "b")]));
@@ -139,10 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn too_much_of_one_mirror_is_told_as_all_of_it() {
+    fn too_many_events_become_a_rescan() {
         let outbox = outbox(2);
-        let drained = Told::Drained(Barrier(1));
-        let gone = Told::Notice(Notice { mirror: MirrorId(0), news: News::Gone(Gone::Removed) });
+        let drained = WatchMessage::BarrierReached(Barrier(1));
+        let gone = WatchMessage::Event(FsEvent {
+            mirror: MirrorId(0),
+            kind: FsEventKind::RootGone(RootGone::Removed),
+        });
         let first = [lost(0, "a"), drained.clone(), lost(1, "b"), lost(0, "c"), lost(0, "d")];
         assert!(outbox.put(first));
         assert!(!outbox.put([lost(0, "e"), gone.clone(), lost(1, "f")]));

@@ -1,7 +1,7 @@
-//! Directories that the kernel does not tell about: they are read again and again.
+//! Polling of directories for which the kernel reports no events.
 //!
-//! The polling has a thread of its own, since a network file system may keep it waiting, and only
-//! while there is something to poll.
+//! Polling has a thread of its own, because a network file system may block it. The thread exists
+//! only while there is something to poll.
 
 use std::{
     collections::HashMap,
@@ -11,127 +11,130 @@ use std::{
 };
 
 use hashbrown::DefaultHashBuilder;
-use mirror_core::{notice::MirrorId, path::TreePath};
+use mirror_core::{fs_event::MirrorId, path::TreePath};
 use mirror_platform::{
     dir::{Dir, Stat, device},
     entries::ReadBuffer,
 };
 
-use super::source::Tree;
+use super::backend::WatchTree;
 
-/// The shortest time between two rounds.
-const SHORTEST: Duration = Duration::from_secs(5);
+/// Minimum time between two rounds.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A round may take this part of the time.
-const SHARE: u32 = 20;
+/// A round may take one part in this many of the time.
+const LOAD_DIVISOR: u32 = 20;
 
-/// What the polling is asked for. It ends when nobody can ask any more.
+/// Command to the polling thread, which exits when all senders are gone.
 #[derive(Debug)]
-pub(super) enum Order {
-    /// Poll the directory at the path in the tree, and all below it. The answer, when the
-    /// directories are known, is [`Answer::Known`].
-    Add(Tree, TreePath),
-    /// Poll nothing for the mirror any more.
+pub(super) enum PollCommand {
+    /// Polls the directory at the path in the tree, and all below it. Answered with
+    /// [`PollReport::Ready`] when the directories have been read.
+    Add(WatchTree, TreePath),
+    /// Stops polling for the mirror.
     Remove(MirrorId),
 }
 
-/// What the polling found.
+/// Report of the polling thread.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum PollReport {
     /// From here on changes at and below the path are found, in this many directories.
-    Known(MirrorId, TreePath, usize),
-    /// What a directory lists has changed.
+    Ready(MirrorId, TreePath, usize),
+    /// The entries of this directory have changed.
     Changed(MirrorId, TreePath),
 }
 
-/// What is polled, and what it looked like.
+/// The polled directories and their last known state.
 #[derive(Debug, Default)]
-pub(super) struct Polled {
-    subtrees: Vec<Subtree>,
+pub(super) struct Poller {
+    subtrees: Vec<PolledSubtree>,
     hasher: DefaultHashBuilder,
 }
 
 #[derive(Debug)]
-struct Subtree {
-    tree: Tree,
+struct PolledSubtree {
+    tree: WatchTree,
     top: TreePath,
-    prints: HashMap<TreePath, u64>,
+    fingerprints: HashMap<TreePath, u64>,
 }
 
-/// Polls as it is ordered, until `orders` has no sender any more. `tell` gets the answers.
-pub(super) fn run(orders: &Receiver<Order>, tell: impl Fn(Vec<Answer>)) {
-    let mut polled = Polled::default();
-    let mut wait = SHORTEST;
+/// Polls as commanded, until `commands` has no sender any more. Passes the reports to `report`.
+pub(super) fn run(commands: &Receiver<PollCommand>, report: impl Fn(Vec<PollReport>)) {
+    let mut poller = Poller::default();
+    let mut wait = MIN_INTERVAL;
     loop {
-        let order = if polled.is_empty() {
-            orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        let command = if poller.is_empty() {
+            commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
-            orders.recv_timeout(wait)
+            commands.recv_timeout(wait)
         };
-        match order {
-            Ok(order) => tell(polled.obey(order)),
+        match command {
+            Ok(command) => report(poller.handle(command)),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let began = Instant::now();
-                tell(polled.round());
-                wait = SHORTEST.max(began.elapsed() * SHARE);
+                let started = Instant::now();
+                report(poller.round());
+                wait = MIN_INTERVAL.max(started.elapsed() * LOAD_DIVISOR);
             }
         }
     }
 }
 
-/// Starts the thread.
+/// Starts the polling thread.
 ///
 /// # Errors
 ///
-/// If there can't be another thread.
-pub(super) fn start(tell: impl Fn(Vec<Answer>) + Send + 'static) -> std::io::Result<Sender<Order>> {
-    let (sender, orders) = std::sync::mpsc::channel();
-    std::thread::Builder::new().name("watch-poll".into()).spawn(move || run(&orders, tell))?;
+/// If the thread can't be started.
+pub(super) fn start(
+    report: impl Fn(Vec<PollReport>) + Send + 'static,
+) -> std::io::Result<Sender<PollCommand>> {
+    let (sender, commands) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("watch-poll".into()).spawn(move || run(&commands, report))?;
     Ok(sender)
 }
 
-impl Polled {
+impl Poller {
     fn is_empty(&self) -> bool {
         self.subtrees.is_empty()
     }
 
-    /// Does what is ordered.
+    /// Executes a command.
     ///
-    /// Where each change matters, a mirror may be polled only until another one is, in its place:
-    /// then what differs by now is told of it first.
-    pub(super) fn obey(&mut self, order: Order) -> Vec<Answer> {
-        match order {
-            Order::Remove(mirror) => {
+    /// Where each change matters, a mirror may be polled only until a successor is polled instead
+    /// of it: then the changes up to now are reported for the predecessor first.
+    pub(super) fn handle(&mut self, command: PollCommand) -> Vec<PollReport> {
+        match command {
+            PollCommand::Remove(mirror) => {
                 self.subtrees.retain(|subtree| subtree.tree.mirror != mirror);
                 Vec::new()
             }
-            Order::Add(tree, top) => {
+            PollCommand::Add(tree, top) => {
                 let mirror = tree.mirror;
                 self.subtrees
                     .retain(|known| known.tree.mirror != mirror || !top.contains(&known.top));
                 let is_known =
-                    |known: &Subtree| known.tree.mirror == mirror && known.top.contains(&top);
-                let (mut count, mut answers) = (0, Vec::new());
+                    |known: &PolledSubtree| known.tree.mirror == mirror && known.top.contains(&top);
+                let (mut count, mut reports) = (0, Vec::new());
                 if !self.subtrees.iter().any(is_known) {
-                    let mut subtree = Subtree { tree, top: top.clone(), prints: HashMap::new() };
+                    let mut subtree =
+                        PolledSubtree { tree, top: top.clone(), fingerprints: HashMap::new() };
                     subtree.round(&self.hasher);
-                    count = subtree.prints.len();
-                    answers = self.round_of(|other| subtree.may_replace(other));
+                    count = subtree.fingerprints.len();
+                    reports = self.round_of(|other| subtree.may_replace(other));
                     self.subtrees.push(subtree);
                 }
-                answers.push(Answer::Known(mirror, top, count));
-                answers
+                reports.push(PollReport::Ready(mirror, top, count));
+                reports
             }
         }
     }
 
-    /// Reads all directories. What differs from the last time is told.
-    pub(super) fn round(&mut self) -> Vec<Answer> {
+    /// Reads all directories and reports the changes since the last round.
+    pub(super) fn round(&mut self) -> Vec<PollReport> {
         self.round_of(|_| true)
     }
 
-    fn round_of(&mut self, is_wanted: impl Fn(&Subtree) -> bool) -> Vec<Answer> {
+    fn round_of(&mut self, is_wanted: impl Fn(&PolledSubtree) -> bool) -> Vec<PollReport> {
         let Self { subtrees, hasher } = self;
         subtrees
             .iter_mut()
@@ -139,49 +142,49 @@ impl Polled {
             .flat_map(|subtree| {
                 let mirror = subtree.tree.mirror;
                 let changed = subtree.round(hasher);
-                changed.into_iter().map(move |path| Answer::Changed(mirror, path))
+                changed.into_iter().map(move |path| PollReport::Changed(mirror, path))
             })
             .collect()
     }
 }
 
-impl Subtree {
+impl PolledSubtree {
     fn may_replace(&self, other: &Self) -> bool {
         let is_exact = self.tree.exact.is_some() && other.tree.exact.is_some();
         let overlap = self.top.contains(&other.top) || other.top.contains(&self.top);
         is_exact && overlap && self.tree.root == other.tree.root
     }
 
-    /// Reads all directories. Returns those that are not what they were, and those that were not
-    /// there.
+    /// Reads all directories. Returns those that are new or have changed.
     fn round(&mut self, hasher: &DefaultHashBuilder) -> Vec<TreePath> {
-        let mut prints = HashMap::with_capacity(self.prints.len());
+        let mut fingerprints = HashMap::with_capacity(self.fingerprints.len());
         let mut changed = Vec::new();
         let mut rest = vec![self.top.clone()];
         let mut buffer = ReadBuffer::new();
-        // If the root is not there, that is for the sentinel.
+        // A missing root is handled by the root monitor.
         let Ok(root) = Dir::open(&self.tree.root) else { return changed };
         while let Some(path) = rest.pop() {
             let mut children = Vec::new();
-            // What can't be read now has no print: it is told when it can be read again.
-            let Some(print) = read(&root, &path, &mut buffer, |name| children.push(name), hasher)
+            // An unreadable directory has no fingerprint: it is reported when it becomes readable.
+            let Some(fingerprint) =
+                fingerprint_of(&root, &path, &mut buffer, |name| children.push(name), hasher)
             else {
                 continue;
             };
-            if self.prints.get(&path) != Some(&print) {
+            if self.fingerprints.get(&path) != Some(&fingerprint) {
                 changed.push(path.clone());
             }
             let below = children.iter().filter_map(|name| path.join(name));
             rest.extend(below.filter(|child| !(self.tree.skip)(child)));
-            prints.insert(path, print);
+            fingerprints.insert(path, fingerprint);
         }
-        self.prints = prints;
+        self.fingerprints = fingerprints;
         changed
     }
 }
 
-/// Reads a directory. Returns a number that differs when anything of its entries differs.
-fn read(
+/// Reads a directory. Returns a fingerprint that differs if anything of its entries differs.
+fn fingerprint_of(
     root: &Dir,
     path: &TreePath,
     buffer: &mut ReadBuffer,
@@ -190,14 +193,16 @@ fn read(
 ) -> Option<u64> {
     let dir = root.open_below(path.as_bytes()).ok()?;
     let own = dir.stat(b"").ok()?;
-    // Its times tell of an entry that came and went since, which somebody may have copied meanwhile.
+    // The directory's times reveal an entry that was created and deleted since, and that may have
+    // been copied meanwhile.
     let times = [own.stx_mtime, own.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec));
-    // A sum, since directories list their entries in no order.
-    let mut print = hasher.hash_one((look(&own, b""), times));
+    // A sum, because the order of a listing is arbitrary.
+    let mut fingerprint = hasher.hash_one((entry_properties(&own, b""), times));
     dir.read(buffer, |entry| {
-        // An entry that is gone by now makes the difference by being absent.
+        // An entry that has disappeared by now changes the fingerprint by its absence.
         if let Ok(stat) = dir.stat(entry.name) {
-            print = print.wrapping_add(hasher.hash_one(look(&stat, entry.name)));
+            fingerprint =
+                fingerprint.wrapping_add(hasher.hash_one(entry_properties(&stat, entry.name)));
         }
         if entry.file_type.is_dir() {
             child(entry.name.into());
@@ -205,15 +210,15 @@ fn read(
         Ok(())
     })
     .ok()?;
-    Some(print)
+    Some(fingerprint)
 }
 
-/// What tells an entry from what it was before.
-fn look<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + use<'a> {
+/// Returns the properties of an entry that reveal a change.
+fn entry_properties<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + use<'a> {
     let is_directory = stat.stx_mode & 0o170_000 == 0o040_000;
     let [modified, changed] =
         [stat.stx_mtime, stat.stx_ctime].map(|time| (time.tv_sec, time.tv_nsec));
-    // The size and the times of a directory tell of its own entries, with which it is read anyway.
+    // The size and the times of a directory reflect its own entries, and it is read anyway.
     let content = (!is_directory).then_some((stat.stx_size, modified, changed));
     (name, stat.stx_mode, stat.stx_uid, stat.stx_gid, (device(stat), stat.stx_ino), content)
 }
@@ -221,91 +226,95 @@ fn look<'a>(stat: &Stat, name: &'a [u8]) -> impl std::hash::Hash + use<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mirror_core::notice::Writes;
+    use mirror_core::fs_event::WriteDetection;
     use std::{fs, path::Path, sync::Arc};
 
     fn path(text: &str) -> TreePath {
         TreePath::new(text.as_bytes()).unwrap()
     }
 
-    fn tree(mirror: u32, root: &Path) -> Tree {
+    fn tree(mirror: u32, root: &Path) -> WatchTree {
         let skip = Arc::new(|path: &TreePath| path.as_bytes().starts_with(b"skipped"));
-        Tree { mirror: MirrorId(mirror), root: root.into(), skip, exact: None }
+        WatchTree { mirror: MirrorId(mirror), root: root.into(), skip, exact: None }
     }
 
-    fn order(root: &Path, top: &str) -> Order {
-        Order::Add(tree(1, root), path(top))
+    fn command(root: &Path, top: &str) -> PollCommand {
+        PollCommand::Add(tree(1, root), path(top))
     }
 
-    fn changed(paths: &[&str]) -> Vec<Answer> {
-        paths.iter().map(|p| Answer::Changed(MirrorId(1), path(p))).collect()
+    fn changed(paths: &[&str]) -> Vec<PollReport> {
+        paths.iter().map(|p| PollReport::Changed(MirrorId(1), path(p))).collect()
     }
 
     #[test]
-    fn a_change_is_told_as_the_directory_that_lists_it() {
+    fn a_change_is_reported_as_its_directory() {
         let place = tempfile::tempdir().unwrap();
         for name in ["a/b", "c", "skipped"] {
             fs::create_dir_all(place.path().join(name)).unwrap();
         }
         fs::write(place.path().join("a/b/f"), "one").unwrap();
-        let mut polled = Polled::default();
-        let known = polled.obey(order(place.path(), ""));
-        assert_eq!(known, [Answer::Known(MirrorId(1), path(""), 4)]);
-        assert_eq!(polled.round(), []);
-        // Of another length: in one tick of a coarse clock its time is the same.
+        let mut poller = Poller::default();
+        let known = poller.handle(command(place.path(), ""));
+        assert_eq!(known, [PollReport::Ready(MirrorId(1), path(""), 4)]);
+        assert_eq!(poller.round(), []);
+        // The new content has another length: within one tick of a coarse clock the time is the
+        // same.
         fs::write(place.path().join("a/b/f"), "another").unwrap();
         fs::write(place.path().join("skipped/f"), "two").unwrap();
-        assert_eq!(polled.round(), changed(&["a/b"]));
+        assert_eq!(poller.round(), changed(&["a/b"]));
         fs::create_dir(place.path().join("c/new")).unwrap();
-        assert_eq!(polled.round(), changed(&["c", "c/new"]));
+        assert_eq!(poller.round(), changed(&["c", "c/new"]));
         fs::remove_dir(place.path().join("c/new")).unwrap();
-        assert_eq!(polled.round(), changed(&["c"]));
-        polled.obey(Order::Remove(MirrorId(1)));
-        assert!(polled.is_empty());
+        assert_eq!(poller.round(), changed(&["c"]));
+        poller.handle(PollCommand::Remove(MirrorId(1)));
+        assert!(poller.is_empty());
     }
 
     #[test]
-    fn what_came_and_went_between_two_rounds_has_changed_its_directory() {
+    fn a_transient_entry_between_rounds_is_reported() {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir(place.path().join("a")).unwrap();
-        let mut polled = Polled::default();
-        polled.obey(order(place.path(), ""));
-        // Where the clock is coarse, it may take a tick until that can be seen.
-        let began = fs::metadata(place.path().join("a")).unwrap().modified().unwrap();
-        while fs::metadata(place.path().join("a")).unwrap().modified().unwrap() == began {
+        let mut poller = Poller::default();
+        poller.handle(command(place.path(), ""));
+        // With a coarse clock it may take a tick until the change is visible.
+        let started = fs::metadata(place.path().join("a")).unwrap().modified().unwrap();
+        while fs::metadata(place.path().join("a")).unwrap().modified().unwrap() == started {
             fs::write(place.path().join("a/f"), "").unwrap();
             fs::remove_file(place.path().join("a/f")).unwrap();
         }
-        assert_eq!(polled.round(), changed(&["a"]));
-        assert_eq!(polled.round(), []);
+        assert_eq!(poller.round(), changed(&["a"]));
+        assert_eq!(poller.round(), []);
     }
 
     #[test]
     fn a_subtree_is_polled_once() {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir_all(place.path().join("a/b")).unwrap();
-        let mut polled = Polled::default();
+        let mut poller = Poller::default();
         for top in ["a/b", "a", "a/b", "a"] {
-            assert!(matches!(&*polled.obey(order(place.path(), top)), [Answer::Known(..)]));
+            assert!(matches!(&*poller.handle(command(place.path(), top)), [PollReport::Ready(..)]));
         }
-        assert_eq!(polled.subtrees.len(), 1);
+        assert_eq!(poller.subtrees.len(), 1);
         fs::write(place.path().join("a/b/f"), "").unwrap();
-        assert_eq!(polled.round(), changed(&["a/b"]));
+        assert_eq!(poller.round(), changed(&["a/b"]));
     }
 
     #[test]
-    fn what_differs_when_another_begins_in_its_place_is_told_before() {
+    fn pending_changes_are_reported_before_a_successor_starts() {
         let place = tempfile::tempdir().unwrap();
-        let mut polled = Polled::default();
-        let add = |polled: &mut Polled, mirror, exact| {
-            polled.obey(Order::Add(Tree { exact, ..tree(mirror, place.path()) }, path("")))
+        let mut poller = Poller::default();
+        let add = |poller: &mut Poller, mirror, exact| {
+            poller.handle(PollCommand::Add(
+                WatchTree { exact, ..tree(mirror, place.path()) },
+                path(""),
+            ))
         };
-        let known = |mirror| Answer::Known(MirrorId(mirror), path(""), 1);
-        assert_eq!(add(&mut polled, 1, Some(Writes::default())), [known(1)]);
+        let known = |mirror| PollReport::Ready(MirrorId(mirror), path(""), 1);
+        assert_eq!(add(&mut poller, 1, Some(WriteDetection::default())), [known(1)]);
         fs::write(place.path().join("f"), "").unwrap();
-        assert_eq!(add(&mut polled, 2, None), [known(2)]);
-        let changed = Answer::Changed(MirrorId(1), path(""));
-        assert_eq!(add(&mut polled, 3, Some(Writes::default())), [changed, known(3)]);
-        assert_eq!(polled.round(), []);
+        assert_eq!(add(&mut poller, 2, None), [known(2)]);
+        let changed = PollReport::Changed(MirrorId(1), path(""));
+        assert_eq!(add(&mut poller, 3, Some(WriteDetection::default())), [changed, known(3)]);
+        assert_eq!(poller.round(), []);
     }
 }

@@ -1,8 +1,10 @@
-//! The thread that drains the sources.
+//! The thread that drains the backends.
 //!
-//! It never waits for the engine. A change after a quiet time is read at once; while more come,
-//! it rests some milliseconds between two drains, which costs a fifth of the time that reading
-//! each event at once does. When nothing happens it sleeps.
+//! It never waits for the engine. A change after a quiet period is read at once. While changes keep
+//! arriving, it pauses some milliseconds between two drains, which costs a fifth of the time of
+//! reading each event at once. Without events it sleeps.
+
+mod polling;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +19,7 @@ use std::{
 };
 
 use mirror_core::{
-    notice::{MirrorId, News, Notice},
+    fs_event::{FsEvent, FsEventKind, MirrorId},
     path::{Escaped, TreePath},
 };
 use rustix::{
@@ -26,465 +28,414 @@ use rustix::{
 };
 
 use super::{
-    Asks, Barrier, Inventory, MOST_LISTED, Preference, Told,
-    choose::{Sources, is_remote},
-    limits::Limit,
-    open::tell_open,
+    Barrier, CommandSender, Inventory, MAX_LISTED, Preference, WatchMessage,
+    backend::{DrainStatus, Drained, WatchTree, strip_root},
+    backends::{Backends, is_remote},
+    limits::KernelLimit,
+    open_files::mark_open_files,
     outbox::Outbox,
-    poll::{Answer, Order},
-    sentinel::Sentinel,
-    source::{Findings, Ready, Tree, Unwatched, below},
+    poll::{PollCommand, PollReport},
+    root_monitor::RootMonitor,
 };
 use crate::report::{Category, Log};
 
-/// The shortest rest between two drains.
-const REST: Duration = Duration::from_millis(1);
+/// Minimum pause between two drains.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
 
-/// The longest rest between two drains.
-const LONGEST_REST: Duration = Duration::from_millis(5);
+/// Maximum pause between two drains.
+const MAX_PAUSE: Duration = Duration::from_millis(5);
 
-/// A drain that found more than this makes the next rest longer.
-const MANY: usize = 64;
+/// Number of kernel events in a drain from which on the next pause is longer.
+const BUSY_EVENTS: usize = 64;
 
-/// How long the second half of a rename is awaited.
-const PATIENCE: Duration = Duration::from_millis(3);
+/// Time to wait for the second half of a rename.
+const RENAME_TIMEOUT: Duration = Duration::from_millis(3);
 
-/// What the reader can be asked for.
+/// Command to the reader.
 #[derive(Debug)]
-pub(super) enum Command {
-    Cover(Tree, Option<PathBuf>),
+pub(super) enum WatchCommand {
+    Cover(WatchTree, Option<PathBuf>),
     Uncover(MirrorId),
     Ignore(PathBuf),
     Drain(Barrier),
     List,
-    Polled(Vec<Answer>),
+    Polled(Vec<PollReport>),
     Stop,
 }
 
-/// The thread's own.
-pub(super) struct Reader {
-    sources: Sources,
-    sentinel: Sentinel,
+/// State of the reader thread.
+pub(super) struct WatchReader {
+    backends: Backends,
+    root_monitor: RootMonitor,
     log: Log,
-    asks: Asks,
-    inbox: Receiver<Command>,
+    commands: CommandSender,
+    inbox: Receiver<WatchCommand>,
     outbox: Arc<Outbox>,
     wake: Box<dyn Fn() + Send>,
-    poller: Option<Sender<Order>>,
-    mirrors: BTreeMap<MirrorId, Mirror>,
-    /// Files of our own.
+    poller: Option<Sender<PollCommand>>,
+    mirrors: BTreeMap<MirrorId, CoverProgress>,
+    /// Files of the daemon itself, whose changes are not reported.
     ignored: Vec<PathBuf>,
-    found: Findings,
-    told: Vec<Told>,
-    /// How long to rest before the next drain; `None` when nothing happens.
-    rest: Option<Duration>,
-    /// Whether the sources have work left.
-    busy: bool,
-    /// When what waits for its other half is told without.
-    patience: Option<Instant>,
-    limit_was_told: bool,
+    drained: Drained,
+    messages: Vec<WatchMessage>,
+    /// Pause before the next drain; `None` if there are no events.
+    pause: Option<Duration>,
+    /// True if the backends have work left.
+    has_work: bool,
+    /// Time at which pending halves of renames are reported as they are.
+    flush_at: Option<Instant>,
+    limit_was_logged: bool,
 }
 
-/// How far the covering of a mirror is.
+/// Channels of the reader: commands to it, and messages from it.
+pub(super) struct ReaderChannels {
+    /// For the polling thread, which answers by a command.
+    pub(super) commands: CommandSender,
+    pub(super) inbox: Receiver<WatchCommand>,
+    pub(super) outbox: Arc<Outbox>,
+    /// Wakes the engine when the outbox is no longer empty.
+    pub(super) wake: Box<dyn Fn() + Send>,
+}
+
+/// Progress of covering a mirror.
 #[derive(Debug, Default)]
-struct Mirror {
-    /// Its source. `None` if it wants each event as it is.
+struct CoverProgress {
+    /// Source directory. `None` if the mirror wants each event unmodified.
     root: Option<PathBuf>,
-    /// The directories that are watched, when all are.
+    /// Number of watched directories, once all are watched.
     watched: Option<usize>,
-    /// How many subtrees are being read for the first time by the polling.
-    awaited: usize,
+    /// Number of subtrees that the polling thread is reading for the first time.
+    pending_subtrees: usize,
     polled: usize,
     is_covered: bool,
     ignored: Vec<TreePath>,
 }
 
-impl Reader {
+impl WatchReader {
     pub(super) fn new(
         preference: Preference,
         log: Log,
-        (asks, inbox): (Asks, Receiver<Command>),
-        (outbox, wake): (Arc<Outbox>, Box<dyn Fn() + Send>),
+        channels: ReaderChannels,
     ) -> io::Result<Self> {
+        let ReaderChannels { commands, inbox, outbox, wake } = channels;
         Ok(Self {
-            sources: Sources::new(preference)?,
-            sentinel: Sentinel::new()?,
+            backends: Backends::new(preference)?,
+            root_monitor: RootMonitor::new()?,
             log,
-            asks,
+            commands,
             inbox,
             outbox,
             wake,
             poller: None,
             mirrors: BTreeMap::new(),
             ignored: Vec::new(),
-            found: Findings::default(),
-            told: Vec::new(),
-            rest: None,
-            busy: false,
-            patience: None,
-            limit_was_told: false,
+            drained: Drained::default(),
+            messages: Vec::new(),
+            pause: None,
+            has_work: false,
+            flush_at: None,
+            limit_was_logged: false,
         })
     }
 
     #[cfg(test)]
-    pub(super) fn with_sources(mut self, sources: Sources) -> Self {
-        self.sources = sources;
+    pub(super) fn with_backends(mut self, backends: Backends) -> Self {
+        self.backends = backends;
         self
     }
 
-    /// Reads until it is asked to stop.
+    /// Runs until the stop command.
     pub(super) fn run(mut self) {
         loop {
-            let signs = self.wait();
-            // Names come and go beside a link that leads to a root.
-            if signs.table || (signs.events && self.sentinel.has_sign()) {
-                self.look_at_roots();
+            let ready = self.wait();
+            // Unrelated names may change in the directory of a link to a root.
+            if ready.mount_table || (ready.events && self.root_monitor.read_events()) {
+                self.check_roots();
             }
-            if !self.obey() {
+            if !self.handle_commands() {
                 return;
             }
             self.drain();
-            self.busy = self.sources.work(&mut self.found);
-            self.hand_over();
+            self.has_work = self.backends.advance(&mut self.drained);
+            self.publish();
         }
     }
 
-    /// Waits until there is something to do.
-    fn wait(&self) -> Signs {
-        let rest = self.rest.or_else(|| self.patience.map(|_| REST));
-        if self.busy {
+    /// Waits for events, commands and pauses.
+    fn wait(&self) -> Readiness {
+        let pause = self.pause.or_else(|| self.flush_at.map(|_| MIN_PAUSE));
+        if self.has_work {
             return self.poll(Some(Duration::ZERO));
         }
-        let Some(rest) = rest else { return self.poll(None) };
-        // Only the bell ends a rest: what the sources have can wait.
-        let mut bell = [PollFd::new(&*self.asks.bell, PollFlags::IN)];
-        let _ = poll(&mut bell, timespec(rest).as_ref());
+        let Some(pause) = pause else { return self.poll(None) };
+        // Only a command interrupts a pause; kernel events can wait.
+        let mut wakeup = [PollFd::new(&*self.commands.wakeup, PollFlags::IN)];
+        let _ = poll(&mut wakeup, timespec(pause).as_ref());
         self.poll(Some(Duration::ZERO))
     }
 
-    fn poll(&self, timeout: Option<Duration>) -> Signs {
-        let (read, table) = (PollFlags::IN, PollFlags::PRI | PollFlags::ERR);
+    fn poll(&self, timeout: Option<Duration>) -> Readiness {
+        let (read, mount_table) = (PollFlags::IN, PollFlags::PRI | PollFlags::ERR);
         let mut fds = vec![
-            PollFd::new(&*self.asks.bell, read),
-            PollFd::from_borrowed_fd(self.sentinel.events(), read),
-            PollFd::from_borrowed_fd(self.sentinel.mounts(), table),
+            PollFd::new(&*self.commands.wakeup, read),
+            PollFd::from_borrowed_fd(self.root_monitor.events(), read),
+            PollFd::from_borrowed_fd(self.root_monitor.mounts(), mount_table),
         ];
-        let sources = self.sources.descriptors();
-        fds.extend(sources.map(|fd| PollFd::from_borrowed_fd(fd, read)));
+        let backends = self.backends.descriptors();
+        fds.extend(backends.map(|fd| PollFd::from_borrowed_fd(fd, read)));
         while poll(&mut fds, timeout.and_then(timespec).as_ref()) == Err(Errno::INTR) {}
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        Signs { events: is_ready(1), table: is_ready(2) }
+        Readiness { events: is_ready(1), mount_table: is_ready(2) }
     }
 
-    /// Does what it is asked to. Returns whether to go on.
-    fn obey(&mut self) -> bool {
-        let mut rings = [0; 8];
-        let _ = rustix::io::read(&*self.asks.bell, &mut rings);
+    /// Executes all pending commands. Returns false if the thread should stop.
+    fn handle_commands(&mut self) -> bool {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&*self.commands.wakeup, &mut count);
         while let Ok(command) = self.inbox.try_recv() {
             match command {
-                Command::Stop => return false,
-                Command::Cover(tree, given) => self.cover(&tree, given.as_deref()),
-                Command::Uncover(mirror) => self.uncover(mirror),
-                Command::Ignore(path) => {
+                WatchCommand::Stop => return false,
+                WatchCommand::Cover(tree, given) => self.cover(&tree, given.as_deref()),
+                WatchCommand::Uncover(mirror) => self.uncover(mirror),
+                WatchCommand::Ignore(path) => {
                     self.ignored.push(path);
                     let mirrors: Vec<MirrorId> = self.mirrors.keys().copied().collect();
                     for mirror in mirrors {
-                        self.find_ignored(mirror);
+                        self.update_ignored(mirror);
                     }
                 }
-                Command::Drain(barrier) => self.drain_all(barrier),
-                Command::List => self.told.push(Told::Listed(self.inventory())),
-                Command::Polled(answers) => self.hear(answers),
+                WatchCommand::Drain(barrier) => self.drain_to_barrier(barrier),
+                WatchCommand::List => self.messages.push(WatchMessage::Listed(self.inventory())),
+                WatchCommand::Polled(reports) => self.on_poll_reports(reports),
             }
         }
         true
     }
 
     fn inventory(&self) -> Inventory {
-        let (watched, listed) = self.sources.list(MOST_LISTED);
-        let marked = self.sources.marked().collect();
+        let (watched, listed) = self.backends.list(MAX_LISTED);
+        let marked = self.backends.marked().collect();
         let polled = self.mirrors.iter().map(|(&id, mirror)| (id, mirror.polled));
         let polled: Vec<_> = polled.filter(|(_, polled)| *polled > 0).collect();
-        let is_limited = self.limit_was_told && !polled.is_empty();
+        let is_limited = self.limit_was_logged && !polled.is_empty();
         Inventory {
             watched,
             listed,
             marked,
             polled,
-            advice: is_limited.then(|| Limit::Watches.advice()),
+            advice: is_limited.then(|| KernelLimit::Watches.advice()),
         }
     }
 
-    fn cover(&mut self, tree: &Tree, given: Option<&Path>) {
+    fn cover(&mut self, tree: &WatchTree, given: Option<&Path>) {
         let mirror = tree.mirror;
         self.uncover(mirror);
-        // First the sentinel, so that what is covered is what it watches over.
-        let added = self.sentinel.add(mirror, &tree.root, given);
-        let covered = added.and_then(|is_elsewhere| {
-            self.told.extend(is_elsewhere.then_some(Told::Elsewhere(mirror)));
-            self.sources.cover(tree)
+        // The root monitor first, so that it monitors exactly the directory that is covered.
+        let added = self.root_monitor.add(mirror, &tree.root, given);
+        let covered = added.and_then(|is_repointed| {
+            self.messages.extend(is_repointed.then_some(WatchMessage::RootRepointed(mirror)));
+            self.backends.cover(tree)
         });
         if let Err(error) = covered {
-            return self.cannot_cover(mirror, &format!("cannot watch {}: {error}", shown(tree)));
+            return self.report_cannot_cover(
+                mirror,
+                &format!("cannot watch {}: {error}", display_root(tree)),
+            );
         }
         let root = tree.exact.is_none().then(|| tree.root.clone());
-        self.mirrors.insert(mirror, Mirror { root, ..Mirror::default() });
-        self.find_ignored(mirror);
+        self.mirrors.insert(mirror, CoverProgress { root, ..CoverProgress::default() });
+        self.update_ignored(mirror);
         if is_remote(&tree.root) {
             self.poll_below(tree.clone(), TreePath::root());
         }
-        self.busy = true;
+        self.has_work = true;
     }
 
-    fn cannot_cover(&mut self, mirror: MirrorId, why: &str) {
+    fn report_cannot_cover(&mut self, mirror: MirrorId, why: &str) {
         self.uncover(mirror);
-        self.told.push(Told::CannotCover { mirror, why: why.into() });
+        self.messages.push(WatchMessage::CannotCover { mirror, why: why.into() });
     }
 
     fn uncover(&mut self, mirror: MirrorId) {
-        self.sources.uncover(mirror);
-        self.sentinel.remove(mirror);
+        self.backends.uncover(mirror);
+        self.root_monitor.remove(mirror);
         self.mirrors.remove(&mirror);
         if let Some(poller) = &self.poller {
-            let _ = poller.send(Order::Remove(mirror));
+            let _ = poller.send(PollCommand::Remove(mirror));
         }
     }
 
-    fn find_ignored(&mut self, mirror: MirrorId) {
-        let Some(tree) = self.sources.tree(mirror) else { return };
+    fn update_ignored(&mut self, mirror: MirrorId) {
+        let Some(tree) = self.backends.tree(mirror) else { return };
         let root = tree.root.as_os_str().as_bytes();
         let paths = self.ignored.iter().map(|path| path.as_os_str().as_bytes());
         let ignored =
-            paths.filter_map(|path| below(root, path)).filter_map(TreePath::new).collect();
+            paths.filter_map(|path| strip_root(root, path)).filter_map(TreePath::new).collect();
         if let Some(mirror) = self.mirrors.get_mut(&mirror) {
             mirror.ignored = ignored;
         }
     }
 
-    /// Drains once, and finds out how long to rest afterwards.
+    /// Drains once, and computes the following pause.
     fn drain(&mut self) {
-        self.found.events = 0;
-        let ready = self.sources.drain(&mut self.found);
-        self.rest = match (self.found.events, self.rest) {
-            (0, _) if ready == Ready::Nothing => None,
-            (MANY.., Some(rest)) => Some(LONGEST_REST.min(rest + REST)),
-            _ => Some(REST),
+        self.drained.kernel_events = 0;
+        let ready = self.backends.drain(&mut self.drained);
+        self.pause = match (self.drained.kernel_events, self.pause) {
+            (0, _) if ready == DrainStatus::Empty => None,
+            (BUSY_EVENTS.., Some(pause)) => Some(MAX_PAUSE.min(pause + MIN_PAUSE)),
+            _ => Some(MIN_PAUSE),
         };
-        self.lose_patience();
+        self.flush_overdue();
     }
 
-    /// Tells what waits for its other half, if it has waited long enough.
-    fn lose_patience(&mut self) {
-        let awaits = self.sources.all().any(|source| source.awaits());
+    /// Reports pending halves of renames after their timeout.
+    fn flush_overdue(&mut self) {
+        let has_pending = self.backends.all().any(|backend| backend.has_pending());
         let now = Instant::now();
-        match self.patience {
-            _ if !awaits => self.patience = None,
-            None => self.patience = Some(now + PATIENCE),
+        match self.flush_at {
+            _ if !has_pending => self.flush_at = None,
+            None => self.flush_at = Some(now + RENAME_TIMEOUT),
             Some(end) if end <= now => {
-                self.sources.all().for_each(|source| source.settle(&mut self.found));
-                self.patience = None;
-                // Something may have begun to wait meanwhile.
-                if self.sources.all().any(|source| source.awaits()) {
-                    self.patience = Some(now + PATIENCE);
+                self.backends.all().for_each(|backend| backend.flush_pending(&mut self.drained));
+                self.flush_at = None;
+                // New ones may have become pending meanwhile.
+                if self.backends.all().any(|backend| backend.has_pending()) {
+                    self.flush_at = Some(now + RENAME_TIMEOUT);
                 }
             }
             Some(_) => {}
         }
     }
 
-    /// Tells all that has happened up to now, and then says so.
-    fn drain_all(&mut self, barrier: Barrier) {
-        // Twice, as the second half of a rename may be queued while the first is read.
+    /// Reports everything that has happened up to now, and then the barrier.
+    fn drain_to_barrier(&mut self, barrier: Barrier) {
+        // Twice, because the second half of a rename may be queued while the first is read.
         for _ in 0..2 {
-            while self.sources.drain(&mut self.found) == Ready::More {}
-            while self.sources.work(&mut self.found) {}
+            while self.backends.drain(&mut self.drained) == DrainStatus::More {}
+            while self.backends.advance(&mut self.drained) {}
         }
-        self.sources.all().for_each(|source| source.settle(&mut self.found));
-        while self.sources.work(&mut self.found) {}
-        self.hand_over();
-        self.told.push(Told::Drained(barrier));
+        self.backends.all().for_each(|backend| backend.flush_pending(&mut self.drained));
+        while self.backends.advance(&mut self.drained) {}
+        self.publish();
+        self.messages.push(WatchMessage::BarrierReached(barrier));
     }
 
-    fn look_at_roots(&mut self) {
-        let signs = self.sentinel.look();
-        for point in signs.unmounted {
-            self.sources.all().for_each(|source| source.unmounted(&point, &mut self.found));
+    fn check_roots(&mut self) {
+        let changes = self.root_monitor.check();
+        for point in changes.unmounted {
+            self.backends.all().for_each(|backend| backend.on_unmounted(&point, &mut self.drained));
         }
-        for point in signs.mounted {
-            self.sources.all().for_each(|source| source.mounted(&point));
-            self.busy = true;
+        for point in changes.mounted {
+            self.backends.all().for_each(|backend| backend.on_mounted(&point));
+            self.has_work = true;
         }
-        self.told.extend(signs.elsewhere.into_iter().map(Told::Elsewhere));
-        for (mirror, gone) in signs.gone {
-            // What was found before goes first.
-            self.hand_over();
+        self.messages.extend(changes.repointed.into_iter().map(WatchMessage::RootRepointed));
+        for (mirror, gone) in changes.gone {
+            // Earlier events go first.
+            self.publish();
             let was_covered = self.mirrors.get(&mirror).is_some_and(|mirror| mirror.is_covered);
             self.uncover(mirror);
             if was_covered {
-                self.told.push(Told::Notice(Notice { mirror, news: News::Gone(gone) }));
+                self.messages.push(WatchMessage::Event(FsEvent {
+                    mirror,
+                    kind: FsEventKind::RootGone(gone),
+                }));
             } else {
                 let why =
-                    format!("the source went while it was being watched: {}", gone.sentence());
-                self.told.push(Told::CannotCover { mirror, why });
+                    format!("the source went while it was being watched: {}", gone.description());
+                self.messages.push(WatchMessage::CannotCover { mirror, why });
             }
         }
     }
 
-    /// Hands what was found on to the engine.
-    fn hand_over(&mut self) {
-        if self.found.is_empty() && self.told.is_empty() {
+    /// Publishes the results to the engine.
+    fn publish(&mut self) {
+        if self.drained.is_empty() && self.messages.is_empty() {
             return;
         }
-        let mut found = std::mem::take(&mut self.found);
-        found.overflows.dedup();
-        for limit in found.overflows.drain(..) {
-            let [line, more] = limit.overflow();
+        let mut drained = std::mem::take(&mut self.drained);
+        drained.overflows.dedup();
+        for limit in drained.overflows.drain(..) {
+            let [line, more] = limit.overflow_lines();
             self.log.say(Category::Normal, line);
             self.log.say(Category::Warn, more);
         }
-        for warning in found.warnings.drain(..) {
+        for warning in drained.warnings.drain(..) {
             self.log.say(Category::Warn, warning);
         }
-        for unwatched in found.unwatched.drain(..) {
+        for unwatched in drained.unwatched.drain(..) {
             self.on_unwatched(unwatched);
         }
-        for (mirror, error) in found.failed.drain(..) {
-            self.cannot_cover(mirror, &format!("cannot watch its source: {error}"));
+        for (mirror, error) in drained.failed.drain(..) {
+            self.report_cannot_cover(mirror, &format!("cannot watch its source: {error}"));
         }
         let mirrors = &self.mirrors;
-        tell_open(&mut found, |mirror| mirrors.get(&mirror)?.root.as_deref());
-        let notices = found.notices.drain(..).filter(|notice| {
-            let mirror = mirrors.get(&notice.mirror);
-            mirror.is_some_and(|mirror| mirror.is_covered && !mirror.ignores(&notice.news))
+        mark_open_files(&mut drained, |mirror| mirrors.get(&mirror)?.root.as_deref());
+        let events = drained.fs_events.drain(..).filter(|event| {
+            let mirror = mirrors.get(&event.mirror);
+            mirror.is_some_and(|mirror| mirror.is_covered && !mirror.ignores(&event.kind))
         });
-        let mut told: Vec<Told> = notices.map(Told::Notice).collect();
-        told.append(&mut self.told);
-        for (id, directories) in found.covered.drain(..) {
+        let mut messages: Vec<WatchMessage> = events.map(WatchMessage::Event).collect();
+        messages.append(&mut self.messages);
+        for (id, directories) in drained.covered.drain(..) {
             let Some(mirror) = self.mirrors.get_mut(&id) else { continue };
             mirror.watched = Some(directories);
             if mirror.is_covered {
-                // A source was started anew, and what it missed is not known.
-                let news = News::Lost(TreePath::root());
-                told.push(Told::Notice(Notice { mirror: id, news }));
+                // The backend was restarted, and the events in between are unknown.
+                let kind = FsEventKind::Lost(TreePath::root());
+                messages.push(WatchMessage::Event(FsEvent { mirror: id, kind }));
             }
         }
-        self.told = told;
-        self.tell_covered();
-        // The memory is used again.
-        self.found = found;
-        if self.outbox.put(self.told.drain(..)) {
+        self.messages = messages;
+        self.report_covered();
+        // Reuse the memory.
+        self.drained = drained;
+        if self.outbox.put(self.messages.drain(..)) {
             (self.wake)();
         }
     }
 
-    fn tell_covered(&mut self) {
+    fn report_covered(&mut self) {
         for (&id, mirror) in &mut self.mirrors {
             if let (Some(directories), 0, false) =
-                (mirror.watched, mirror.awaited, mirror.is_covered)
+                (mirror.watched, mirror.pending_subtrees, mirror.is_covered)
             {
                 mirror.is_covered = true;
-                let coverage = self.sources.coverage(id, directories, mirror.polled);
-                self.told.push(Told::Covered { mirror: id, coverage });
+                let coverage = self.backends.coverage(id, directories, mirror.polled);
+                self.messages.push(WatchMessage::Covered { mirror: id, coverage });
             }
         }
     }
 }
 
-/// What needs polling.
-impl Reader {
-    fn on_unwatched(&mut self, unwatched: Unwatched) {
-        let Unwatched { mirror, path, error } = unwatched;
-        let Some(tree) = self.sources.tree(mirror).cloned() else { return };
-        let shown = format!("{}{path}", shown(&tree));
-        if Errno::from_io_error(&error) == Some(Errno::NOSPC) {
-            if !std::mem::replace(&mut self.limit_was_told, true) {
-                self.log.say(Category::Warn, too_many_watches(&shown));
-            }
-        } else {
-            let message = format!("cannot watch {shown}: {error}: it is polled");
-            self.log.say(Category::Warn, message);
-        }
-        self.poll_below(tree, path);
-    }
-
-    fn poll_below(&mut self, tree: Tree, path: TreePath) {
-        if self.poller.is_none() {
-            let asks = self.asks.clone();
-            let tell = move |answers: Vec<Answer>| {
-                if !answers.is_empty() {
-                    asks.send(Command::Polled(answers));
-                }
-            };
-            match super::poll::start(tell) {
-                Ok(poller) => self.poller = Some(poller),
-                Err(error) => {
-                    self.log.say(Category::Error, format!("cannot start to poll: {error}"));
-                }
-            }
-        }
-        let Some(mirror) = self.mirrors.get_mut(&tree.mirror) else { return };
-        if let Some(poller) = &self.poller
-            && poller.send(Order::Add(tree, path)).is_ok()
-        {
-            mirror.awaited += 1;
-        }
-    }
-
-    fn hear(&mut self, answers: Vec<Answer>) {
-        for answer in answers {
-            let (Answer::Known(id, path, _) | Answer::Changed(id, path)) = &answer;
-            let Some(mirror) = self.mirrors.get_mut(id) else { continue };
-            if let Answer::Known(_, _, count) = answer {
-                mirror.awaited = mirror.awaited.saturating_sub(1);
-                mirror.polled += count;
-            }
-            // What changed before it was known, nobody saw. Until the mirror is covered nobody
-            // needs to.
-            if mirror.is_covered {
-                self.found.tell(*id, News::Lost(path.clone()));
-            }
-        }
-        self.tell_covered();
-    }
-}
-
-impl Mirror {
-    /// Whether news concern only files of our own.
-    fn ignores(&self, news: &News) -> bool {
+impl CoverProgress {
+    /// Returns true if an event concerns only files of the daemon itself.
+    fn ignores(&self, kind: &FsEventKind) -> bool {
         if self.ignored.is_empty() {
             return false;
         }
-        match news {
-            News::Changed(change) => self.ignored.contains(&change.path),
-            News::Moved { from, to, .. } => {
+        match kind {
+            FsEventKind::Changed(change) => self.ignored.contains(&change.path),
+            FsEventKind::Renamed { from, to, .. } => {
                 self.ignored.contains(from) && self.ignored.contains(to)
             }
-            News::Lost(_) | News::Gone(_) => false,
+            FsEventKind::Lost(_) | FsEventKind::RootGone(_) => false,
         }
     }
 }
 
-/// What was ready after a wait.
-struct Signs {
-    /// The watches of the sentinel have something to tell.
+/// Readiness of the root monitor's descriptors after a wait.
+struct Readiness {
+    /// The watches of the root monitor have events.
     events: bool,
-    /// Something was mounted or unmounted.
-    table: bool,
+    /// The mount table has changed.
+    mount_table: bool,
 }
 
 fn timespec(duration: Duration) -> Option<Timespec> {
     Timespec::try_from(duration).ok()
 }
 
-fn shown(tree: &Tree) -> String {
+fn display_root(tree: &WatchTree) -> String {
     Escaped(tree.root.as_os_str().as_bytes()).to_string()
-}
-
-/// What to say when the kernel watches no more directories.
-fn too_many_watches(path: &str) -> String {
-    let advice = Limit::Watches.advice();
-    format!(
-        "cannot watch {path}, and maybe others: {advice}; until the next start what is not \
-         watched is polled"
-    )
 }

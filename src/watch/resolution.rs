@@ -1,4 +1,4 @@
-//! The way on which a name is found, through symbolic links.
+//! Path resolution through symbolic links, with the directories and names that it depends on.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -6,39 +6,39 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The most links that are followed, as in the kernel.
-const MOST_LINKS: usize = 40;
+/// Maximum number of followed links, as in the kernel.
+const MAX_LINKS: usize = 40;
 
-/// Resolution of an absolute path, as `path_resolution(7)` has it.
+/// Result of the resolution of an absolute path, as described in `path_resolution(7)`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Resolution {
-    /// What it depends on, in order.
-    pub(super) steps: Vec<Step>,
-    /// The directory to which the path leads. `None` if it leads to none.
+pub(super) struct PathResolution {
+    /// Dependencies, in order.
+    pub(super) steps: Vec<ResolutionStep>,
+    /// The resolved directory. `None` if the path does not lead to one.
     pub(super) end: Option<PathBuf>,
 }
 
-/// One thing on which a resolution depends.
+/// Dependency of a resolution.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// A directory, which stays that one until it is renamed or removed.
+pub(super) enum ResolutionStep {
+    /// A directory, which stays the same until it is renamed or removed.
     Directory(PathBuf),
-    /// A name in a directory that is a link, or no directory, or not there.
+    /// A name in a directory that is a link, not a directory, or missing.
     Name(PathBuf, OsString),
 }
 
-impl Resolution {
+impl PathResolution {
     /// Resolves an absolute path.
     pub(super) fn of(path: &Path) -> Self {
-        let mut found = Self::default();
-        found.end = found.follow(path);
-        found
+        let mut resolution = Self::default();
+        resolution.end = resolution.follow(path);
+        resolution
     }
 
     fn follow(&mut self, path: &Path) -> Option<PathBuf> {
         let mut here = PathBuf::from("/");
         let mut rest = Vec::new();
-        push(&mut rest, path);
+        push_components(&mut rest, path);
         let mut links = 0;
         while let Some(name) = rest.pop() {
             if name == ".." {
@@ -48,19 +48,19 @@ impl Resolution {
             let next = here.join(&name);
             if let Ok(link) = fs::read_link(&next) {
                 links += 1;
-                self.steps.push(Step::Name(here.clone(), name));
-                if links > MOST_LINKS {
+                self.steps.push(ResolutionStep::Name(here.clone(), name));
+                if links > MAX_LINKS {
                     return None;
                 }
                 if link.is_absolute() {
                     here = "/".into();
                 }
-                push(&mut rest, &link);
+                push_components(&mut rest, &link);
             } else if next.is_dir() {
-                self.steps.push(Step::Directory(next.clone()));
+                self.steps.push(ResolutionStep::Directory(next.clone()));
                 here = next;
             } else {
-                self.steps.push(Step::Name(here, name));
+                self.steps.push(ResolutionStep::Name(here, name));
                 return None;
             }
         }
@@ -68,15 +68,16 @@ impl Resolution {
     }
 }
 
-impl Step {
-    /// The directory that tells when this one changes.
+impl ResolutionStep {
+    /// Returns the directory to watch for a change of this dependency.
     pub(super) fn directory(&self) -> &Path {
         match self {
             Self::Directory(directory) | Self::Name(directory, _) => directory,
         }
     }
 
-    /// The name in it of which that is told, unless it is about the directory itself.
+    /// Returns the name in that directory whose change matters. `None` if only the directory itself
+    /// matters.
     pub(super) fn name(&self) -> Option<&OsStr> {
         match self {
             Self::Directory(_) => None,
@@ -85,8 +86,8 @@ impl Step {
     }
 }
 
-/// Adds the names of a path to those that are left to go, of which the next one is the last.
-fn push(rest: &mut Vec<OsString>, path: &Path) {
+/// Pushes the components of a path onto the stack of remaining ones, the first component on top.
+fn push_components(rest: &mut Vec<OsString>, path: &Path) {
     rest.extend(path.components().rev().filter_map(|component| match component {
         Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),
         Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
@@ -110,13 +111,15 @@ mod tests {
         symlink(top.join("chain"), top.join("absolute")).unwrap();
         symlink("circle", top.join("circle")).unwrap();
         let check = |path: &str, names: &[(&str, &str)], end: Option<&str>| {
-            let found = Resolution::of(&top.join(path));
-            let name = |step: &Step| Some((step.directory().to_owned(), step.name()?.to_owned()));
+            let resolution = PathResolution::of(&top.join(path));
+            let name = |step: &ResolutionStep| {
+                Some((step.directory().to_owned(), step.name()?.to_owned()))
+            };
             let expected = names.iter().map(|(dir, name)| (top.join(dir), OsString::from(name)));
-            // An empty name adds a slash, which does not count for a path.
-            let found_names: Vec<_> = found.steps.iter().filter_map(name).collect();
-            assert_eq!(found_names, expected.collect::<Vec<_>>(), "{path}");
-            assert_eq!(found.end, end.map(|end| top.join(end)), "{path}");
+            // An empty name adds a trailing slash, which makes no difference for a path.
+            let resolved_names: Vec<_> = resolution.steps.iter().filter_map(name).collect();
+            assert_eq!(resolved_names, expected.collect::<Vec<_>>(), "{path}");
+            assert_eq!(resolution.end, end.map(|end| top.join(end)), "{path}");
         };
         check("d/e", &[], Some("d/e"));
         check("l/e/", &[("", "l")], Some("d/e"));
@@ -126,7 +129,7 @@ mod tests {
         check("to-no", &[("", "to-no"), ("", "no")], None);
         check("l/none/deeper", &[("", "l"), ("d", "none")], None);
         check("l/../file", &[("", "l"), ("", "file")], None);
-        assert_eq!(Resolution::of(&top.join("circle")).end, None);
-        assert_eq!(Resolution::of(Path::new("/")).end, Some("/".into()));
+        assert_eq!(PathResolution::of(&top.join("circle")).end, None);
+        assert_eq!(PathResolution::of(Path::new("/")).end, Some("/".into()));
     }
 }

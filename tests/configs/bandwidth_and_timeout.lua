@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: words rsync --delete -lts --bwlimit=4096 --temp-dir=/srv/place/tmp --timeout=30 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
--- make: tmp
+-- expect: command rsync --delete -lts --bwlimit=4096 --temp-dir=/srv/place/tmp --timeout=30 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
+-- mkdir: tmp
 
 local megabytes = 4
 

@@ -1,4 +1,4 @@
-﻿-- A mark of the order of bytes stands in front of this line.
+﻿-- A byte order mark precedes this line.
 -- expect: exit 0
 -- expect: live 143
 

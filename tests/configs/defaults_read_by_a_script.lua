@@ -1,7 +1,7 @@
--- A script reads what the defaults have, and has the numbers of Lua 5.2.
+-- A script reads the defaults, and formats numbers as Lua 5.2.
 -- expect: exit 0
--- expect: says delay    15 s
--- expect: lacks Warning
+-- expect: output delay    15 s
+-- expect: no-output Warning
 -- expect: not live, its script copies nothing
 
 local again = {}

@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: says carried out by this program, without others
--- expect: leaves out scratch.tmp
+-- expect: output carried out by this program, without others
+-- expect: excluded scratch.tmp
 
 settings {
     logfile    = "/srv/place/var/lsyncd.log",

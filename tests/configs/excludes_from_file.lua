@@ -1,8 +1,8 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: leaves out scratch.tmp .git/config cache/old
--- expect: says exclude  *.tmp
--- expect: words rsync --exclude-from=- --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
+-- expect: excluded scratch.tmp .git/config cache/old
+-- expect: output exclude  *.tmp
+-- expect: command rsync --exclude-from=- --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/mirror/
 -- with: excludes.txt
 
 settings {

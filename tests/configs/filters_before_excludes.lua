@@ -1,9 +1,9 @@
--- What a filter takes in, no pattern leaves out.
+-- Filters precede excludes.
 -- expect: exit 0
 -- expect: live 143
--- expect: leaves out scratch.tmp .git/config
--- expect: says filter   + /cache/***
--- expect: says filter   - .git/
+-- expect: excluded scratch.tmp .git/config
+-- expect: output filter   + /cache/***
+-- expect: output filter   - .git/
 -- with: filters.txt
 
 sync {

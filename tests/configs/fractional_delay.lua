@@ -1,8 +1,8 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: says delay    0.25 s, or 1000 changes
--- expect: says delay    0 s, or 50 changes
--- make: copies
+-- expect: output delay    0.25 s, or 1000 changes
+-- expect: output delay    0 s, or 50 changes
+-- mkdir: copies
 
 sync {
     default.rsync,

@@ -1,8 +1,8 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: leaves out scratch.tmp
--- expect: says Sync2: default.rsync
--- make: copies
+-- expect: excluded scratch.tmp
+-- expect: output Sync2: default.rsync
+-- mkdir: copies
 
 local base = "/srv/place"
 local everywhere = { "*.tmp", "*.swp" }

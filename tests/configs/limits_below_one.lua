@@ -1,6 +1,6 @@
--- A limit below one counts as one, as ever.
+-- A limit below one counts as one, as in the original.
 -- expect: exit 0
--- expect: says delay    1 s, or 1 changes
+-- expect: output delay    1 s, or 1 changes
 -- expect: live 143
 
 settings {

@@ -1,8 +1,8 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: says logfile: /srv/place/www/logs/lsyncd.log lies in the source /srv/place/www, and is mirrored with it
--- expect: says statusFile: there is no directory /srv/place/nowhere
--- make: www/logs
+-- expect: output logfile: /srv/place/www/logs/lsyncd.log lies in the source /srv/place/www, and is mirrored with it
+-- expect: output statusFile: there is no directory /srv/place/nowhere
+-- mkdir: www/logs
 
 settings {
     logfile    = "/srv/place/www/logs/lsyncd.log",

@@ -1,9 +1,9 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: says Sync5: default.rsync
--- expect: says maxProcesses 2
--- expect: lacks Warning
--- make: copies
+-- expect: output Sync5: default.rsync
+-- expect: output maxProcesses 2
+-- expect: no-output Warning
+-- mkdir: copies
 
 settings { maxProcesses = 2 }
 

@@ -1,9 +1,9 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: says target   /srv/place/copies/blue/
+-- expect: output target   /srv/place/copies/blue/
 -- env: SITE_ROOT=/srv/place
 -- env: SITE_NAME=blue
--- make: copies
+-- mkdir: copies
 
 local root = os.getenv("SITE_ROOT")
 local name = os.getenv("SITE_NAME") or "default"

@@ -1,8 +1,8 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: says the pattern /srv/place/www/cache never matches: patterns count from the source: write /cache
--- expect: says the pattern ./scratch.tmp never matches: no name is a dot: write /scratch.tmp
--- expect: lacks pattern .git
+-- expect: output the pattern /srv/place/www/cache never matches: patterns count from the source: write /cache
+-- expect: output the pattern ./scratch.tmp never matches: no name is a dot: write /scratch.tmp
+-- expect: no-output pattern .git
 
 sync {
     default.rsync,

@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: says refused_delay_in_settings.lua:6: setting "delay" unknown. Hint: write delay in each sync{}, or -delay on the command line.
+-- expect: output refused_delay_in_settings.lua:6: setting "delay" unknown. Hint: write delay in each sync{}, or -delay on the command line.
 
 settings {
     logfile = "/srv/place/var/lsyncd.log",

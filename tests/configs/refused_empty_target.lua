@@ -1,6 +1,6 @@
--- The variable is not set: with the slash that is appended this is the root directory.
+-- The variable is not set: with the appended slash this would be the root directory.
 -- expect: exit 255
--- expect: says refused_empty_target.lua:8: target is empty
+-- expect: output refused_empty_target.lua:8: target is empty
 
 sync {
     default.rsync,

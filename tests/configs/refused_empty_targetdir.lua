@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: says targetdir is empty
+-- expect: output targetdir is empty
 
 sync {
     default.rsyncssh,

@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: says Logging facility 'daemons' unknown.
+-- expect: output Logging facility 'daemons' unknown.
 
 settings { logfacility = "daemons", logident = "mirror" }
 

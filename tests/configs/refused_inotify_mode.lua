@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: says 'Close Write' not a valid inotfiyMode.
+-- expect: output 'Close Write' not a valid inotfiyMode.
 
 settings { inotifyMode = "Close Write" }
 

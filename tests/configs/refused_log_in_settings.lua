@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: says setting "log" unknown. Hint: write -log CATEGORY on the command line.
+-- expect: output setting "log" unknown. Hint: write -log CATEGORY on the command line.
 
 settings { log = "all" }
 

@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: says setting "insisit" unknown. Did you mean "insist"?
+-- expect: output setting "insisit" unknown. Did you mean "insist"?
 
 settings { insisit = true }
 

@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: says Nothing to watch!
+-- expect: output Nothing to watch!
 
 settings {
     logfile = "/srv/place/var/lsyncd.log",

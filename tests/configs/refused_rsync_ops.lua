@@ -1,6 +1,6 @@
 -- expect: exit 255
--- expect: says Parameter "rsyncOps" unknown.
--- expect: says Hint: write rsync = {..} with its options, such as archive = true.
+-- expect: output Parameter "rsyncOps" unknown.
+-- expect: output Hint: write rsync = {..} with its options, such as archive = true.
 
 sync {
     default.rsync,

@@ -1,6 +1,6 @@
 -- expect: exit 255
--- expect: says Parameter "rsyncOpts" unknown.
--- expect: says Hint: write rsync = {..} with its options, such as archive = true.
+-- expect: output Parameter "rsyncOpts" unknown.
+-- expect: output Hint: write rsync = {..} with its options, such as archive = true.
 
 sync {
     default.rsync,

@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: says refused_runtime_error.lua:7: attempt to concatenate a nil value (global 'hosst')
+-- expect: output refused_runtime_error.lua:7: attempt to concatenate a nil value (global 'hosst')
 
 local host = "web.example.net"
 sync {

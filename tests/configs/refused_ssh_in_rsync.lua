@@ -1,6 +1,6 @@
 -- expect: exit 255
--- expect: says Parameter "rsync.ssh" unknown.
--- expect: says use default.rsyncssh with ssh = {..}
+-- expect: output Parameter "rsync.ssh" unknown.
+-- expect: output use default.rsyncssh with ssh = {..}
 
 sync {
     default.rsync,

@@ -1,6 +1,6 @@
 -- expect: exit 255
--- expect: says refused_syntax_error.lua:8: '}' expected (to close '{' at line 5) near 'target'
--- expect: lacks stack traceback
+-- expect: output refused_syntax_error.lua:8: '}' expected (to close '{' at line 5) near 'target'
+-- expect: no-output stack traceback
 
 sync {
     default.rsync,

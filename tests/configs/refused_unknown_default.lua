@@ -1,6 +1,6 @@
 -- expect: exit 255
--- expect: says refused_unknown_default.lua:6: default.rsynk is unknown. Did you mean "default.rsync"?
--- expect: lacks Parameter
+-- expect: output refused_unknown_default.lua:6: default.rsynk is unknown. Did you mean "default.rsync"?
+-- expect: no-output Parameter
 
 sync {
     default.rsynk,

@@ -1,7 +1,7 @@
--- A relative source counts from where the daemon is started.
+-- A relative source is resolved against the start directory.
 -- expect: exit 0
 -- expect: live 143
--- expect: says source   /srv/place/www/
+-- expect: output source   /srv/place/www/
 
 sync {
     default.rsync,

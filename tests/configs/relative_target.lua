@@ -1,7 +1,7 @@
--- In the foreground it counts from there too.
+-- In the foreground it is resolved against the start directory, too.
 -- expect: exit 0
 -- expect: live 143
--- expect: lacks Warning
+-- expect: no-output Warning
 
 settings { nodaemon = true }
 

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Keeps what rsync is told on its standard input.
+# Keeps the standard input of rsync.
 tee -a /srv/place/var/lists | rsync "$@"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Calls rsync, and notes where a server would be told.
+# Calls rsync, and leaves a file in place of a notification.
 rsync "$@"
 code=$?
 if [ "$code" -eq 0 ]; then

@@ -1,8 +1,8 @@
--- Two modules of an rsync daemon, in both ways to write it.
+-- Two modules of an rsync daemon, in both notations.
 -- expect: exit 0
--- expect: says target   mirror@store.example.net::www/
--- expect: says target   rsync://mirror@store.example.net/home/
--- expect: words rsync --delete -lts --bwlimit=2000 --password-file=/srv/place/etc/rsync.secret --timeout=300 --contimeout=60 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ mirror@store.example.net::www/
+-- expect: output target   mirror@store.example.net::www/
+-- expect: output target   rsync://mirror@store.example.net/home/
+-- expect: command rsync --delete -lts --bwlimit=2000 --password-file=/srv/place/etc/rsync.secret --timeout=300 --contimeout=60 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ mirror@store.example.net::www/
 
 local common = {
     default.rsync,

@@ -1,9 +1,9 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: says statusFile /srv/place/var/lsyncd.status, every 20 s
--- expect: says delay    15 s, or 1000 changes
--- expect: words rsync --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/backup/www/
--- make: backup
+-- expect: output statusFile /srv/place/var/lsyncd.status, every 20 s
+-- expect: output delay    15 s, or 1000 changes
+-- expect: command rsync --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/backup/www/
+-- mkdir: backup
 
 settings {
     logfile        = "/srv/place/var/lsyncd.log",

@@ -1,7 +1,7 @@
 -- expect: exit 0
--- expect: says Sync1: default.rsyncssh
--- expect: says Sync2: default.rsync
--- expect: says Sync1: the target is on another machine
+-- expect: output Sync1: default.rsyncssh
+-- expect: output Sync2: default.rsync
+-- expect: output Sync1: the target is on another machine
 
 local source = "/srv/place/www"
 

@@ -1,7 +1,7 @@
 -- expect: exit 0
--- expect: says ssh.options has "Compression=yes" without a name
--- expect: says identityFile: cannot find /srv/place/etc/key
--- expect: words rsync --delete -lts '--rsh=ssh -i /srv/place/etc/key -o Compression=yes' --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ backup.example.net:www/
+-- expect: output ssh.options has "Compression=yes" without a name
+-- expect: output identityFile: cannot find /srv/place/etc/key
+-- expect: command rsync --delete -lts '--rsh=ssh -i /srv/place/etc/key -o Compression=yes' --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ backup.example.net:www/
 
 sync {
     default.rsyncssh,

@@ -1,7 +1,7 @@
 -- expect: exit 0
--- expect: says target   backup.example.net:/srv/backup/www/
--- expect: words rsync --delete -lts --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ backup.example.net:/srv/backup/www/
--- expect: lacks _extra
+-- expect: output target   backup.example.net:/srv/backup/www/
+-- expect: command rsync --delete -lts --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ backup.example.net:/srv/backup/www/
+-- expect: no-output _extra
 
 sync {
     default.rsyncssh,

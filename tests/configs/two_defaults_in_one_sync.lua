@@ -1,7 +1,7 @@
--- The one that comes first says what is done.
+-- The first one applies.
 -- expect: exit 0
 -- expect: live 143
--- expect: says Sync1: default.rsync
+-- expect: output Sync1: default.rsync
 
 sync {
     default.rsync,

@@ -1,13 +1,13 @@
-//! Random trees, patterns and rules, the same for the same seed.
+//! Reproducible random trees, patterns and rules.
 
 use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
-use mirror_core::{notice::Kind, path::TreePath};
+use mirror_core::{fs_event::EntryKind, path::TreePath};
 
-/// Numbers that look random: splitmix64.
-pub(crate) struct Random(pub(crate) u64);
+/// A pseudo-random generator by splitmix64.
+pub(crate) struct FilterCaseRng(pub(crate) u64);
 
-impl Random {
+impl FilterCaseRng {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-pub(crate) type Entry = (TreePath, Kind);
+pub(crate) type TypedPath = (TreePath, EntryKind);
 
 const NAME_PIECES: &[&[u8]] = &[
     b"a",
@@ -118,22 +118,22 @@ const WILD_PIECES: &[&[u8]] = &[
     b"[[::]]",
 ];
 
-fn name(random: &mut Random) -> Vec<u8> {
+fn name(random: &mut FilterCaseRng) -> Vec<u8> {
     let pieces = 1 + random.below(3);
     (0..pieces).flat_map(|_| random.pick(NAME_PIECES)).copied().collect()
 }
 
-pub(crate) fn random_tree(random: &mut Random) -> Vec<Entry> {
+pub(crate) fn random_tree(random: &mut FilterCaseRng) -> Vec<TypedPath> {
     let mut directories = vec![TreePath::root()];
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<TypedPath> = Vec::new();
     for _ in 0..4 + random.below(24) {
         let parent = &directories[random.below(directories.len())];
         let Some(path) = parent.join(&name(random)) else { continue };
         if entries.iter().any(|(known, _)| *known == path) {
             continue;
         }
-        let kind = if random.chance(50) { Kind::Directory } else { Kind::Other };
-        if kind == Kind::Directory {
+        let kind = if random.chance(50) { EntryKind::Directory } else { EntryKind::Other };
+        if kind == EntryKind::Directory {
             directories.push(path.clone());
         }
         entries.push((path, kind));
@@ -141,8 +141,8 @@ pub(crate) fn random_tree(random: &mut Random) -> Vec<Entry> {
     entries
 }
 
-/// A pattern that has a chance to match something: a path of the tree with wildcards put in.
-pub(crate) fn random_pattern(random: &mut Random, tree: &[Entry]) -> Vec<u8> {
+/// Returns a pattern that is likely to match: a path of the tree with inserted wildcards.
+pub(crate) fn random_pattern(random: &mut FilterCaseRng, tree: &[TypedPath]) -> Vec<u8> {
     let mut pattern = Vec::new();
     if random.chance(12) || tree.is_empty() {
         for _ in 0..=random.below(5) {
@@ -216,7 +216,7 @@ const RULE_NAMES: &[&[u8]] = &[
     b"hide,!/",
 ];
 
-/// Names and modifiers that rsync refuses, mostly.
+/// Names and modifiers that rsync mostly refuses.
 const ODD_NAMES: &[&[u8]] = &[
     b"|",
     b"Hs",
@@ -238,8 +238,8 @@ const ODD_NAMES: &[&[u8]] = &[
     b"clear,s",
 ];
 
-/// A pattern for absolute paths that has a chance to match at the source or the target.
-fn absolute(random: &mut Random, root: &Path, pattern: &[u8]) -> Vec<u8> {
+/// Returns a pattern for absolute paths that is likely to match at the source or the target.
+fn absolute(random: &mut FilterCaseRng, root: &Path, pattern: &[u8]) -> Vec<u8> {
     let side = random.pick(&[&b"source"[..], b"target", b"*", b"[st]*", b"**"]);
     let root = root.as_os_str().as_bytes();
     let parent = root.rsplit(|&b| b == b'/').next().unwrap_or_default();
@@ -247,7 +247,12 @@ fn absolute(random: &mut Random, root: &Path, pattern: &[u8]) -> Vec<u8> {
     [head, b"/", side, b"/", pattern.strip_prefix(b"/").unwrap_or(pattern)].concat()
 }
 
-pub(crate) fn random_line(random: &mut Random, tree: &[Entry], root: &Path, odd: usize) -> Vec<u8> {
+pub(crate) fn random_line(
+    random: &mut FilterCaseRng,
+    tree: &[TypedPath],
+    root: &Path,
+    odd: usize,
+) -> Vec<u8> {
     let pattern = random_pattern(random, tree);
     if random.chance(5) {
         let name = random.pick(&[&b"-/ "[..], b"-/s ", b"+/_", b"P/ ", b"-!/ ", b"exclude,/ "]);
@@ -264,10 +269,10 @@ pub(crate) fn random_line(random: &mut Random, tree: &[Entry], root: &Path, odd:
     [random.pick(RULE_NAMES), gap, &pattern].concat()
 }
 
-/// Contents of a file of rules or, without rule names, of patterns.
+/// Returns the content of a file of rules or, without rule names, of patterns.
 pub(crate) fn random_file(
-    random: &mut Random,
-    tree: &[Entry],
+    random: &mut FilterCaseRng,
+    tree: &[TypedPath],
     root: &Path,
     named: bool,
 ) -> Vec<u8> {
@@ -284,7 +289,7 @@ pub(crate) fn random_file(
         }
         let mut line =
             if named { random_line(random, tree, root, 1) } else { random_pattern(random, tree) };
-        // Half a pattern is seldom a rule.
+        // A part of a pattern is rarely a valid rule.
         line.retain(|&b| !named || (b != b'\n' && b != b'\r'));
         text.extend(line);
         text.extend_from_slice(random.pick(&[&b"\n"[..], b"\n", b"\n", b"\r\n", b"\n\n"]));

@@ -1,4 +1,4 @@
-//! One change of each kind, while the daemon runs.
+//! Changes of each kind while the daemon runs.
 
 use std::{
     fs::{self, File, Permissions},
@@ -7,94 +7,94 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::support::{Live, Mode, Sandbox, in_both_modes};
+use crate::support::{LiveMirror, Sandbox, TransferMode, in_both_modes};
 
 in_both_modes!(
-    a_file_comes_changes_and_goes,
-    a_second_change_of_the_same_size_in_the_same_second_counts,
-    a_directory_tree_comes_is_renamed_and_goes,
-    a_tree_is_moved_in_and_out,
+    a_file_is_created_changed_and_deleted,
+    changes_of_equal_size_within_a_second_are_mirrored,
+    a_directory_tree_is_created_renamed_and_deleted,
+    a_tree_is_moved_into_the_source_and_out,
     a_file_is_replaced_by_a_rename,
-    links_come_change_and_go,
-    one_kind_takes_the_place_of_another,
-    times_set_by_hand_are_mirrored,
-    a_deleted_directory_made_anew_has_only_the_new_content,
+    symlinks_are_created_changed_and_deleted,
+    an_entry_is_replaced_by_one_of_another_type,
+    explicitly_set_times_are_mirrored,
+    a_recreated_directory_has_only_the_new_content,
 );
 
-fn a_file_comes_changes_and_goes(mode: Mode) {
-    let live = Live::start(mode);
-    fs::write(live.at("file"), "one").unwrap();
+fn a_file_is_created_changed_and_deleted(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
+    fs::write(live.source_path("file"), "one").unwrap();
     live.expect_mirrored();
-    fs::write(live.at("file"), "another").unwrap();
+    fs::write(live.source_path("file"), "another").unwrap();
     live.expect_mirrored();
-    fs::remove_file(live.at("file")).unwrap();
+    fs::remove_file(live.source_path("file")).unwrap();
     live.expect_mirrored();
 }
 
-fn a_second_change_of_the_same_size_in_the_same_second_counts(mode: Mode) {
-    let live = Live::start(mode);
+fn changes_of_equal_size_within_a_second_are_mirrored(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
     for content in ["1", "2", "3", "4", "5"] {
-        fs::write(live.at("file"), content).unwrap();
+        fs::write(live.source_path("file"), content).unwrap();
         live.expect_mirrored();
     }
 }
 
-fn a_directory_tree_comes_is_renamed_and_goes(mode: Mode) {
-    let live = Live::start(mode);
-    fs::create_dir_all(live.at("a/b/c")).unwrap();
-    fs::write(live.at("a/b/c/file"), "1").unwrap();
+fn a_directory_tree_is_created_renamed_and_deleted(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
+    fs::create_dir_all(live.source_path("a/b/c")).unwrap();
+    fs::write(live.source_path("a/b/c/file"), "1").unwrap();
     live.expect_mirrored();
-    fs::rename(live.at("a/b"), live.at("old/B")).unwrap();
+    fs::rename(live.source_path("a/b"), live.source_path("old/B")).unwrap();
     live.expect_mirrored();
-    fs::write(live.at("old/B/c/file"), "changed under the new name").unwrap();
+    fs::write(live.source_path("old/B/c/file"), "changed under the new name").unwrap();
     live.expect_mirrored();
-    fs::remove_dir_all(live.at("old")).unwrap();
+    fs::remove_dir_all(live.source_path("old")).unwrap();
     live.expect_mirrored();
 }
 
-fn a_tree_is_moved_in_and_out(mode: Mode) {
-    let live = Live::start(mode);
-    let outside = live.sandbox.directory("outside");
+fn a_tree_is_moved_into_the_source_and_out(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
+    let outside = live.sandbox.create_dir("outside");
     fs::create_dir_all(outside.join("tree/deep")).unwrap();
     fs::write(outside.join("tree/deep/file"), "from outside").unwrap();
-    fs::rename(outside.join("tree"), live.at("tree")).unwrap();
+    fs::rename(outside.join("tree"), live.source_path("tree")).unwrap();
     live.expect_mirrored();
-    fs::write(live.at("tree/deep/file"), "changed inside").unwrap();
+    fs::write(live.source_path("tree/deep/file"), "changed inside").unwrap();
     live.expect_mirrored();
-    fs::rename(live.at("tree"), outside.join("tree")).unwrap();
+    fs::rename(live.source_path("tree"), outside.join("tree")).unwrap();
     live.expect_mirrored();
     fs::write(outside.join("tree/deep/file"), "no longer ours").unwrap();
-    fs::write(live.at("last"), "").unwrap();
+    fs::write(live.source_path("last"), "").unwrap();
     live.expect_mirrored();
 }
 
-fn a_file_is_replaced_by_a_rename(mode: Mode) {
-    let live = Live::start(mode);
-    fs::write(live.at("file"), "old").unwrap();
+fn a_file_is_replaced_by_a_rename(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
+    fs::write(live.source_path("file"), "old").unwrap();
     live.expect_mirrored();
-    fs::write(live.at(".file.new"), "new").unwrap();
-    fs::rename(live.at(".file.new"), live.at("file")).unwrap();
+    fs::write(live.source_path(".file.new"), "new").unwrap();
+    fs::rename(live.source_path(".file.new"), live.source_path("file")).unwrap();
     live.expect_mirrored();
 }
 
-fn links_come_change_and_go(mode: Mode) {
-    let live = Live::start(mode);
-    symlink("old/deep/file", live.at("link")).unwrap();
-    symlink(".", live.at("loop")).unwrap();
-    symlink("itself", live.at("itself")).unwrap();
+fn symlinks_are_created_changed_and_deleted(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
+    symlink("old/deep/file", live.source_path("link")).unwrap();
+    symlink(".", live.source_path("loop")).unwrap();
+    symlink("itself", live.source_path("itself")).unwrap();
     live.expect_mirrored();
-    fs::remove_file(live.at("link")).unwrap();
-    symlink("elsewhere", live.at("link")).unwrap();
+    fs::remove_file(live.source_path("link")).unwrap();
+    symlink("elsewhere", live.source_path("link")).unwrap();
     live.expect_mirrored();
     for name in ["link", "loop", "itself"] {
-        fs::remove_file(live.at(name)).unwrap();
+        fs::remove_file(live.source_path(name)).unwrap();
     }
     live.expect_mirrored();
 }
 
-fn one_kind_takes_the_place_of_another(mode: Mode) {
-    let live = Live::start(mode);
-    let place = live.at("place");
+fn an_entry_is_replaced_by_one_of_another_type(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
+    let place = live.source_path("place");
     let make: [fn(&Path); 3] = [
         |path| fs::write(path, "file").unwrap(),
         |path| {
@@ -103,7 +103,7 @@ fn one_kind_takes_the_place_of_another(mode: Mode) {
         },
         |path| symlink("old", path).unwrap(),
     ];
-    // Each kind comes after each other one.
+    // Each type replaces each other one.
     for kind in [0, 1, 2, 0, 2, 1, 0] {
         make[kind](&place);
         live.expect_mirrored();
@@ -116,56 +116,56 @@ fn one_kind_takes_the_place_of_another(mode: Mode) {
     live.expect_mirrored();
 }
 
-fn times_set_by_hand_are_mirrored(mode: Mode) {
-    let live = Live::start(mode);
+fn explicitly_set_times_are_mirrored(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
     let long_ago = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000, 123_456_789);
     File::options()
         .write(true)
-        .open(live.at("old/deep/file"))
+        .open(live.source_path("old/deep/file"))
         .unwrap()
         .set_modified(long_ago)
         .unwrap();
     live.expect_mirrored();
 }
 
-fn a_deleted_directory_made_anew_has_only_the_new_content(mode: Mode) {
-    let live = Live::start(mode);
-    fs::remove_dir_all(live.at("old")).unwrap();
-    fs::create_dir(live.at("old")).unwrap();
-    fs::write(live.at("old/new"), "").unwrap();
+fn a_recreated_directory_has_only_the_new_content(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
+    fs::remove_dir_all(live.source_path("old")).unwrap();
+    fs::create_dir(live.source_path("old")).unwrap();
+    fs::write(live.source_path("old/new"), "").unwrap();
     live.expect_mirrored();
 }
 
-/// Without `-H` rsync makes files of their own of them.
+/// Without `-H` rsync copies them as separate files.
 #[test]
-fn names_of_one_file_stay_that_directly() {
-    crate::support::needs!(Mode::Direct.need());
+fn hard_links_are_preserved_by_direct() {
+    crate::support::needs!(TransferMode::Direct.requirement());
     let sandbox = Sandbox::new();
-    sandbox.directory("source/sub");
+    sandbox.create_dir("source/sub");
     let [one, two] = ["source/one", "source/sub/two"].map(|name| sandbox.path(name));
     fs::write(&one, "content").unwrap();
     fs::hard_link(&one, &two).unwrap();
-    let live = Live::start_with(sandbox, Mode::Direct, &[]);
+    let live = LiveMirror::start_with(sandbox, TransferMode::Direct, &[]);
     live.expect_mirrored();
-    fs::hard_link(live.at("old/deep/file"), live.at("a second name")).unwrap();
+    fs::hard_link(live.source_path("old/deep/file"), live.source_path("a second name")).unwrap();
     live.expect_mirrored();
-    fs::hard_link(&one, live.at("three")).unwrap();
+    fs::hard_link(&one, live.source_path("three")).unwrap();
     live.expect_mirrored();
-    fs::write(live.at("three"), "changed under one name, but all have it").unwrap();
+    fs::write(live.source_path("three"), "changed under one name, but all have it").unwrap();
     live.expect_mirrored();
     fs::remove_file(&one).unwrap();
     live.expect_mirrored();
 }
 
-/// Changes of the metadata only: rsync with its default options does not carry them.
+/// Changes of metadata only, which rsync with its default options does not transfer.
 #[test]
-fn modes_and_owners_alone_are_mirrored_directly() {
-    crate::support::needs!(Mode::Direct.need());
-    let live = Live::start(Mode::Direct);
-    fs::set_permissions(live.at("old/deep/file"), Permissions::from_mode(0o6705)).unwrap();
-    fs::set_permissions(live.at("old"), Permissions::from_mode(0o1731)).unwrap();
+fn changes_of_mode_and_owner_are_mirrored_by_direct() {
+    crate::support::needs!(TransferMode::Direct.requirement());
+    let live = LiveMirror::start(TransferMode::Direct);
+    fs::set_permissions(live.source_path("old/deep/file"), Permissions::from_mode(0o6705)).unwrap();
+    fs::set_permissions(live.source_path("old"), Permissions::from_mode(0o1731)).unwrap();
     live.expect_mirrored();
-    std::os::unix::fs::chown(live.at("old/deep/file"), Some(1234), Some(4321)).unwrap();
-    std::os::unix::fs::lchown(live.at("old"), Some(4321), None).unwrap();
+    std::os::unix::fs::chown(live.source_path("old/deep/file"), Some(1234), Some(4321)).unwrap();
+    std::os::unix::fs::lchown(live.source_path("old"), Some(4321), None).unwrap();
     live.expect_mirrored();
 }

@@ -1,4 +1,4 @@
-//! `-check` and `-try` change nothing, and say whether all is well.
+//! `-check` and `-try` validate the configuration and change nothing.
 
 use std::{
     fs,
@@ -6,12 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::{Mode, Need, Sandbox, Server, exit_code, free_port, needs};
+use crate::support::{Requirement, Sandbox, TestServer, TransferMode, exit_code, free_port, needs};
 
-/// The exit code and all that is said for these words, behind which nothing is detached or kept.
-fn told(sandbox: &Sandbox, words: &[&str]) -> (i32, String) {
+/// Runs the daemon with these arguments, and returns its exit code and output.
+fn run(sandbox: &Sandbox, args: &[&str]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_lsyncd"))
-        .args(words)
+        .args(args)
         .current_dir(sandbox.top())
         .stdin(Stdio::null())
         .output()
@@ -26,14 +26,14 @@ fn is_empty(directory: &Path) -> bool {
 
 #[test]
 fn a_check_of_the_command_line_starts_and_writes_nothing() {
-    needs!(Mode::Rsync.need());
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    sandbox.directory("source");
+    sandbox.create_dir("source");
     fs::write(sandbox.path("source/file"), "").unwrap();
-    let words = "-check -pidfile pid -logfile log -delay 3 -rsync source /nowhere/a -direct source \
+    let args = "-check -pidfile pid -logfile log -delay 3 -rsync source /nowhere/a -direct source \
                  /nowhere/b";
-    let words: Vec<&str> = words.split(' ').collect();
-    let (code, text) = told(&sandbox, &words);
+    let args: Vec<&str> = args.split(' ').collect();
+    let (code, text) = run(&sandbox, &args);
     assert_eq!(code, 0, "{text}");
     for part in ["Sync1: default.rsync\n", "Sync2: default.direct\n", "  delay    3 s,", "\nOK\n"] {
         assert!(text.contains(part), "{part:?} is not in: {text}");
@@ -43,13 +43,13 @@ fn a_check_of_the_command_line_starts_and_writes_nothing() {
 }
 
 #[test]
-fn commands_in_which_names_may_be_cut_are_warned_of() {
+fn shell_commands_with_unbalanced_quotes_cause_warnings() {
     let sandbox = Sandbox::new();
-    sandbox.directory("source");
+    sandbox.create_dir("source");
     let warned = |command: &str| {
         let text = format!("sync{{ source = 'source', onCreate = [[{command}]] }}");
         fs::write(sandbox.path("conf.lua"), text).unwrap();
-        let (code, text) = told(&sandbox, &["-check", "conf.lua"]);
+        let (code, text) = run(&sandbox, &["-check", "conf.lua"]);
         assert_eq!(code, 0, "{text}");
         assert!(!text.contains("target"), "it has none: {text}");
         text.contains("conf.lua:1: onCreate: a quote or bracket seems to be open")
@@ -64,11 +64,11 @@ fn commands_in_which_names_may_be_cut_are_warned_of() {
 #[test]
 fn a_strict_check_fails_where_something_looks_wrong() {
     let sandbox = Sandbox::new();
-    sandbox.directory("source");
-    let code = |word: &str, more: &str| {
+    sandbox.create_dir("source");
+    let code = |option: &str, more: &str| {
         let text = format!("sync{{ default.direct, source = 'source', target = '/t', {more} }}");
         fs::write(sandbox.path("conf.lua"), text).unwrap();
-        told(&sandbox, &[word, "conf.lua"]).0
+        run(&sandbox, &[option, "conf.lua"]).0
     };
     for (more, plain, strict) in [
         ("", 0, 0),
@@ -82,47 +82,47 @@ fn a_strict_check_fails_where_something_looks_wrong() {
 }
 
 #[test]
-fn what_looks_wrong_is_in_the_log_with_its_line() {
+fn warnings_are_logged_with_their_line() {
     let sandbox = Sandbox::new();
-    sandbox.directory("source");
-    sandbox.directory("target");
+    sandbox.create_dir("source");
+    sandbox.create_dir("target");
     let text =
         "settings{ logfile = 'log', nodaemon = true, onepass = true }\nsync{\n  default.direct,
   source = 'source',\n  target = 'target',\n  delete = 'false',\n  exclude = { '!kept' },\n}\n";
     fs::write(sandbox.path("conf.lua"), text).unwrap();
-    let (code, told) = told(&sandbox, &["conf.lua"]);
-    assert_eq!(code, 0, "{told}");
+    let (code, output) = run(&sandbox, &["conf.lua"]);
+    assert_eq!(code, 0, "{output}");
     let log = fs::read_to_string(sandbox.path("log")).unwrap();
     for part in ["conf.lua:6: Sync1: delete = \"false\"", "conf.lua:7: Sync1: the pattern !kept"] {
         let is_warned = |text: &str| {
             text.lines().filter(|line| line.contains("Warn: ") && line.contains(part)).count()
         };
-        assert_eq!((is_warned(&told), is_warned(&log)), (1, 1), "{part}: {told}\n{log}");
+        assert_eq!((is_warned(&output), is_warned(&log)), (1, 1), "{part}: {output}\n{log}");
     }
 }
 
 #[test]
-fn what_cannot_be_run_fails_the_check() {
+fn an_invalid_sync_fails_the_check() {
     let sandbox = Sandbox::new();
-    let (code, text) = told(&sandbox, &["-check", "-direct", "source", "target"]);
+    let (code, text) = run(&sandbox, &["-check", "-direct", "source", "target"]);
     assert_eq!(code, 255, "{text}");
     assert!(text.contains("Cannot access source directory: source"), "{text}");
     assert!(!text.contains("OK"), "{text}");
 }
 
 #[test]
-fn a_target_that_answers_is_reached_and_left_as_it_is() {
-    needs!(Mode::Rsync.need(), Need::Root);
+fn a_try_contacts_a_target_and_changes_nothing() {
+    needs!(TransferMode::Rsync.requirement(), Requirement::Root);
     let sandbox = Sandbox::new();
-    let target = sandbox.directory("target");
-    sandbox.directory("source");
+    let target = sandbox.create_dir("target");
+    sandbox.create_dir("source");
     fs::write(target.join("kept"), "").unwrap();
     fs::write(sandbox.path("source/file"), "").unwrap();
-    let server = Server::rsync(&sandbox, &target);
+    let server = TestServer::rsync(&sandbox, &target);
     let url = format!("rsync://127.0.0.1:{}/mirror", server.port());
     let here = target.to_str().unwrap();
-    let words = ["-check", "-try", "-rsync", "source", &url, "-rsync", "source", here];
-    let (code, text) = told(&sandbox, &[&words[..], &["-direct", "source", here]].concat());
+    let args = ["-check", "-try", "-rsync", "source", &url, "-rsync", "source", here];
+    let (code, text) = run(&sandbox, &[&args[..], &["-direct", "source", here]].concat());
     assert_eq!(code, 0, "{text}");
     assert!(text.ends_with("OK\n"), "{text}");
     let names: Vec<_> = fs::read_dir(&target).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -130,14 +130,14 @@ fn a_target_that_answers_is_reached_and_left_as_it_is() {
 }
 
 #[test]
-fn a_target_that_does_not_answer_fails_a_try_and_no_check() {
-    needs!(Mode::Rsync.need());
+fn an_unavailable_target_fails_a_try_but_not_a_check() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("source");
+    let source = sandbox.create_dir("source");
     let url = format!("rsync://127.0.0.1:{}/mirror", free_port());
-    let (code, text) = told(&sandbox, &["-check", "-rsync", "source", &url]);
+    let (code, text) = run(&sandbox, &["-check", "-rsync", "source", &url]);
     assert_eq!(code, 0, "{text}");
-    let (code, text) = told(&sandbox, &["-try", "-rsync", "source", &url]);
+    let (code, text) = run(&sandbox, &["-try", "-rsync", "source", &url]);
     assert_eq!(code, 255, "{text}");
     let why = format!("Error: Sync1: cannot reach the target {url}/: ");
     assert!(text.contains(&why) && !text.contains("OK"), "{text}");
@@ -145,32 +145,32 @@ fn a_target_that_does_not_answer_fails_a_try_and_no_check() {
 }
 
 #[test]
-fn the_users_own_words_cannot_make_a_try_delete() {
-    needs!(Mode::Rsync.need());
+fn custom_rsync_options_cannot_make_a_try_delete() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    sandbox.directory("source");
-    let target = sandbox.directory("target");
+    sandbox.create_dir("source");
+    let target = sandbox.create_dir("target");
     fs::write(target.join("kept"), "").unwrap();
     let config = sandbox.path("lsyncd.lua");
     let text = "sync{ default.rsync, source = 'source', target = 'TARGET',
                       rsync = { _extra = { '--delete', '-r' } } }";
     fs::write(&config, text.replace("TARGET", target.to_str().unwrap())).unwrap();
-    let (code, text) = told(&sandbox, &["-check", "-try", config.to_str().unwrap()]);
+    let (code, text) = run(&sandbox, &["-check", "-try", config.to_str().unwrap()]);
     assert_eq!(code, 0, "{text}");
     assert!(target.join("kept").exists(), "{text}");
 }
 
 #[test]
 fn a_target_behind_a_tunnel_is_not_tried() {
-    needs!(Mode::Rsync.need());
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    sandbox.directory("source");
+    sandbox.create_dir("source");
     let config = sandbox.path("config.lua");
     let text = "sync{ default.rsync, source = 'source', target = 'rsync://^localhost:^localport/m',
                       tunnel = tunnel{ mode = 'pool', command = 'true ^localport' } }";
     fs::write(&config, text).unwrap();
-    let (code, text) = told(&sandbox, &["-check", "-try", config.to_str().unwrap()]);
+    let (code, text) = run(&sandbox, &["-check", "-try", config.to_str().unwrap()]);
     assert_eq!(code, 0, "{text}");
-    let told = "its tunnel is not up, so rsync://^localhost:^localport/m/ was not tried";
-    assert!(text.contains(told), "{text}");
+    let message = "its tunnel is not up, so rsync://^localhost:^localport/m/ was not tried";
+    assert!(text.contains(message), "{text}");
 }

@@ -1,12 +1,12 @@
-//! Configuration files.
+//! Configuration files and their reload.
 
 use std::fs;
 
 use rustix::process::Signal;
 
-use crate::support::{FakeRsync, Mode, Sandbox, exit_code, needs};
+use crate::support::{FakeRsync, Sandbox, TransferMode, exit_code, needs};
 
-/// Two direct syncs from sources of their own, the second to `target`.
+/// Returns two direct syncs with separate sources, the second to `target`.
 fn two(target: &str) -> String {
     format!(
         "for name, target in pairs{{ a = 'one', b = '{target}' }} do
@@ -16,10 +16,10 @@ fn two(target: &str) -> String {
 }
 
 #[test]
-fn a_file_is_carried_out() {
-    needs!(Mode::Rsync.need());
+fn syncs_of_a_file_mirror() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     fs::write(source.join("kept"), "").unwrap();
     fs::write(source.join("left.tmp"), "").unwrap();
     let text = "settings{ logfile = '@/own-log', pidfile = '@/own-pid' }
@@ -45,17 +45,17 @@ fn a_file_is_carried_out() {
 }
 
 #[test]
-fn the_status_file_tells_where_everything_stands() {
-    needs!(Mode::Rsync.need());
+fn the_status_file_reports_each_state() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     fs::create_dir(source.join("in")).unwrap();
     let rsync = FakeRsync::new(&sandbox);
     rsync.set_hanging(true);
     let text = "settings{ statusFile = '@/status', statusInterval = 0, watch = 'inotify' }
         sync{ default.rsync, source = '@/src', target = '@/dst', delay = 3600,
               exclude = 'x*', filter = { '- *.tmp' } }";
-    let daemon = sandbox.daemon().config(text, 1).environment("PATH", rsync.path()).start();
+    let daemon = sandbox.daemon().config(text, 1).env("PATH", rsync.search_path()).start();
     let status = || fs::read_to_string(sandbox.path("status")).unwrap_or_default();
     let has = |wanted: &str| {
         let wanted = wanted.replace('@', source.parent().unwrap().to_str().unwrap());
@@ -79,9 +79,9 @@ fn the_status_file_tells_where_everything_stands() {
 }
 
 #[test]
-fn a_hangup_exchanges_only_what_changed() {
+fn sighup_replaces_only_changed_syncs() {
     let sandbox = Sandbox::new();
-    let [a, b] = ["a", "b"].map(|name| sandbox.directory(name));
+    let [a, b] = ["a", "b"].map(|name| sandbox.create_dir(name));
     fs::write(a.join("file"), "").unwrap();
     fs::write(b.join("file"), "").unwrap();
     let daemon = sandbox.daemon().config(&two("two"), 2).start();
@@ -105,11 +105,11 @@ fn a_hangup_exchanges_only_what_changed() {
 }
 
 #[test]
-fn a_hangup_that_changes_how_and_when_costs_no_full_transfer() {
-    needs!(Mode::Rsync.need());
+fn sighup_with_changed_options_causes_no_full_transfer() {
+    needs!(TransferMode::Rsync.requirement());
     for kind in ["direct", "rsync"] {
         let sandbox = Sandbox::new();
-        let source = sandbox.directory("src");
+        let source = sandbox.create_dir("src");
         fs::write(source.join("file"), "").unwrap();
         let config = |more: &str| {
             format!("sync{{ default.{kind}, source = '@/src', target = '@/dst', {more} }}")
@@ -130,11 +130,11 @@ fn a_hangup_that_changes_how_and_when_costs_no_full_transfer() {
 }
 
 #[test]
-fn what_is_known_of_a_target_outlives_a_change_of_settings() {
-    needs!(Mode::Rsync.need());
+fn the_target_identity_survives_a_change_of_settings() {
+    needs!(TransferMode::Rsync.requirement());
     for kind in ["direct", "rsync"] {
         let sandbox = Sandbox::new();
-        let source = sandbox.directory("src");
+        let source = sandbox.create_dir("src");
         fs::write(source.join("old"), "").unwrap();
         let config = |delay: &str| {
             format!("sync{{ default.{kind}, source = '@/src', target = '@/dst', delay = {delay} }}")
@@ -155,10 +155,10 @@ fn what_is_known_of_a_target_outlives_a_change_of_settings() {
 }
 
 #[test]
-fn a_hangup_tells_what_it_changes() {
+fn sighup_logs_the_changes() {
     let sandbox = Sandbox::new();
     for name in ["a", "b", "c"] {
-        sandbox.directory(name);
+        sandbox.create_dir(name);
     }
     let sync = |name: &str, more: &str| {
         format!("sync{{ default.direct, source = '@/{name}', target = '@/to-{name}' {more} }}\n")
@@ -180,9 +180,9 @@ fn a_hangup_tells_what_it_changes() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_changes_nothing_at_a_hangup() {
+fn an_invalid_file_is_ignored_at_sighup() {
     let sandbox = Sandbox::new();
-    let [a, _b] = ["a", "b"].map(|name| sandbox.directory(name));
+    let [a, _b] = ["a", "b"].map(|name| sandbox.create_dir(name));
     let mut daemon = sandbox.daemon().config(&two("two"), 2).start();
     daemon.wait_live();
     for (text, why) in [
@@ -193,20 +193,20 @@ fn a_file_that_cannot_be_used_changes_nothing_at_a_hangup() {
         ("", "Nothing to watch!"),
     ] {
         sandbox.write_config(text);
-        let told = daemon.log().matches("the one before stays in force").count();
+        let before = daemon.log().matches("keeping the running configuration").count();
         daemon.signal(Signal::HUP);
-        daemon.wait_until("it is told", || {
-            daemon.log().matches("the one before stays in force").count() > told
+        daemon.wait_until("the error is logged", || {
+            daemon.log().matches("keeping the running configuration").count() > before
         });
         assert!(daemon.log().contains(why), "{why}: {}", daemon.log());
     }
     fs::write(a.join("later"), "").unwrap();
     daemon.wait_until("it goes on", || sandbox.path("one/later").exists());
-    assert!(daemon.runs());
+    assert!(daemon.is_running());
 }
 
 #[test]
-fn a_file_that_cannot_be_used_ends_the_start() {
+fn an_invalid_file_aborts_the_start() {
     for (text, why) in [
         ("sync{ default.rsync, target = 'x' }", "conf.lua:1: source missing from sync."),
         ("\nerror('boom')", "conf.lua:2: boom"),
@@ -214,7 +214,7 @@ fn a_file_that_cannot_be_used_ends_the_start() {
     ] {
         let sandbox = Sandbox::new();
         let mut daemon = sandbox.daemon().config(text, 1).start();
-        assert_eq!(exit_code(daemon.wait_end()), 255);
+        assert_eq!(exit_code(daemon.wait_exit()), 255);
         assert!(daemon.log().contains(why), "{}", daemon.log());
     }
 }
@@ -222,25 +222,25 @@ fn a_file_that_cannot_be_used_ends_the_start() {
 #[test]
 fn scripts_run_before_the_file() {
     let sandbox = Sandbox::new();
-    sandbox.directory("a");
-    sandbox.directory("b");
+    sandbox.create_dir("a");
+    sandbox.create_dir("b");
     let script = sandbox.path("script.lua");
     fs::write(&script, "from_script = 'seen'").unwrap();
     let text = format!("assert(from_script == 'seen') {}", two("two"));
-    let words = [script.to_str().unwrap()];
-    let daemon = sandbox.daemon().with(["-script"]).with(words).config(&text, 2).start();
+    let args = [script.to_str().unwrap()];
+    let daemon = sandbox.daemon().args(["-script"]).args(args).config(&text, 2).start();
     daemon.wait_live();
     fs::write(&script, "os.exit(7)").unwrap();
-    let start = sandbox.daemon().with(["-script"]).with(words);
+    let start = sandbox.daemon().args(["-script"]).args(args);
     let mut daemon = start.config(&text, 2).start();
-    assert_eq!(exit_code(daemon.wait_end()), 7, "{}", daemon.log());
+    assert_eq!(exit_code(daemon.wait_exit()), 7, "{}", daemon.log());
 }
 
 #[test]
-fn a_check_tells_and_does_nothing() {
+fn a_check_prints_the_configuration_and_changes_nothing() {
     let sandbox = Sandbox::new();
-    sandbox.directory("a");
-    sandbox.directory("b");
+    sandbox.create_dir("a");
+    sandbox.create_dir("b");
     let text = format!(
         "settings{{ logfile = '@/own-log', statusFile = '@/status', pidfile = '@/own-pid' }}
          os.execute('touch @/touched')
@@ -249,10 +249,10 @@ fn a_check_tells_and_does_nothing() {
                 rsync = {{ archive = true, rsh = 'ssh -p 22' }} }}",
         two("two")
     );
-    let mut daemon = sandbox.daemon().with(["-check"]).config(&text, 3).start();
-    assert_eq!(exit_code(daemon.wait_end()), 0, "{}", daemon.log());
+    let mut daemon = sandbox.daemon().args(["-check"]).config(&text, 3).start();
+    assert_eq!(exit_code(daemon.wait_exit()), 0, "{}", daemon.log());
     let source = sandbox.path("a");
-    let said = daemon.log();
+    let output = daemon.log();
     for line in [
         format!(
             "    rsync --delete -ltspgoD '--rsh=ssh -p 22' --timeout=300 --modify-window=-1 \
@@ -264,7 +264,7 @@ fn a_check_tells_and_does_nothing() {
         "Sync3: the target is on another machine, and insist is not set".into(),
         "\nOK\n".into(),
     ] {
-        assert!(said.contains(&line), "{line:?} is missing: {said}");
+        assert!(output.contains(&line), "{line:?} is missing: {output}");
     }
     for name in ["own-log", "own-pid", "status", "touched", "one", "two"] {
         assert!(!sandbox.path(name).exists(), "{name} was made");
@@ -272,17 +272,17 @@ fn a_check_tells_and_does_nothing() {
 }
 
 #[test]
-fn the_calendar_brings_a_full_transfer_to_each_target() {
-    needs!(Mode::Rsync.need());
+fn crontab_runs_a_full_transfer() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
-    // Nothing that happens while it runs tells of this.
+    let source = sandbox.create_dir("src");
+    // No event while it runs reports this file.
     fs::write(source.join("before"), "").unwrap();
     let text = "for _, base in ipairs{ 'rsync', 'direct' } do
             sync{ default[base], source = '@/src', target = '@/' .. base, init = false,
                   crontab = { '* * * * * *' } }
         end";
-    let targets = ["rsync", "direct"].map(|name| sandbox.directory(name).join("before"));
+    let targets = ["rsync", "direct"].map(|name| sandbox.create_dir(name).join("before"));
     let daemon = sandbox.daemon().config(text, 2).start();
     for target in targets {
         daemon.wait_until("all is mirrored", || target.exists());
@@ -291,9 +291,9 @@ fn the_calendar_brings_a_full_transfer_to_each_target() {
 
 #[test]
 fn small_files_do_not_wait_for_a_large_one() {
-    needs!(Mode::Rsync.need());
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("src"), sandbox.directory("dst"));
+    let (source, target) = (sandbox.create_dir("src"), sandbox.create_dir("dst"));
     let (runs, go) = (sandbox.path("runs"), sandbox.path("go"));
     let script = format!(
         "#!/bin/sh\n\

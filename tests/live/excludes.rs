@@ -1,22 +1,22 @@
-//! What is excluded is neither mirrored nor deleted.
+//! Excludes.
 
 use std::fs;
 
-use crate::support::{Mode, Sandbox, in_both_modes};
+use crate::support::{Sandbox, TransferMode, in_both_modes};
 
-in_both_modes!(excluded_places_are_left_alone);
+in_both_modes!(excluded_paths_are_neither_mirrored_nor_deleted);
 
-fn excluded_places_are_left_alone(mode: Mode) {
+fn excluded_paths_are_neither_mirrored_nor_deleted(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     for directory in ["cache", "kept"] {
         fs::create_dir(source.join(directory)).unwrap();
         fs::write(source.join(directory).join("old"), "").unwrap();
     }
     fs::create_dir(target.join("cache")).unwrap();
     fs::write(target.join("cache/of the target"), "").unwrap();
-    let words = ["-exclude", "/cache/", "-exclude", "*.tmp"];
-    let daemon = sandbox.daemon().mirror(mode, &source, &target).with(words).start();
+    let args = ["-exclude", "/cache/", "-exclude", "*.tmp"];
+    let daemon = sandbox.daemon().mirror(mode, &source, &target).args(args).start();
     daemon.wait_live();
     fs::write(source.join("cache/new"), "").unwrap();
     fs::create_dir(source.join("cache/deep")).unwrap();
@@ -24,7 +24,7 @@ fn excluded_places_are_left_alone(mode: Mode) {
     fs::write(source.join("kept/half.tmp"), "").unwrap();
     fs::rename(source.join("kept/half.tmp"), source.join("kept/whole")).unwrap();
     fs::write(source.join("kept/other.tmp"), "").unwrap();
-    // What comes last is not excluded; when it is there, the others had their chance.
+    // The last file is not excluded. Once it has arrived, all earlier changes are processed.
     fs::write(source.join("kept/last"), "").unwrap();
     let [last, whole] = ["kept/last", "kept/whole"].map(|name| target.join(name));
     daemon.wait_until("the others are mirrored", || last.exists() && whole.exists());

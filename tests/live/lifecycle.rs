@@ -1,4 +1,4 @@
-//! From the start of the process to its end.
+//! Start and exit of the process.
 
 use std::{
     fs,
@@ -11,112 +11,115 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    FakeRsync, Live, Mode, Need, Sandbox, exit_code, in_both_modes, needs, wait_until,
-    with_private_mounts,
+    FakeRsync, LiveMirror, Requirement, Sandbox, TransferMode, exit_code, in_both_modes, needs,
+    wait_until, with_private_mounts,
 };
 
 in_both_modes!(
-    a_signal_ends_it_with_the_code_that_shells_expect,
-    onepass_ends_when_all_is_equal,
-    onepass_fails_when_the_source_is_empty_and_the_target_is_not,
-    a_daemon_detaches_writes_its_pidfile_and_removes_it,
-    a_second_daemon_with_the_same_pidfile_gives_up,
-    a_log_in_the_watched_tree_does_not_feed_itself,
+    a_signal_exits_with_the_code_of_a_shell,
+    onepass_exits_once_everything_is_in_sync,
+    onepass_fails_if_only_the_source_is_empty,
+    a_daemon_detaches_and_manages_its_pidfile,
+    a_second_daemon_with_the_same_pidfile_exits,
+    a_log_in_the_source_does_not_cause_a_loop,
 );
 
-fn a_signal_ends_it_with_the_code_that_shells_expect(mode: Mode) {
+fn a_signal_exits_with_the_code_of_a_shell(mode: TransferMode) {
     for (signal, code, name) in [(Signal::TERM, 143, "TERM"), (Signal::INT, 130, "INT")] {
-        let mut live = Live::start(mode);
+        let mut live = LiveMirror::start(mode);
         live.daemon.signal(signal);
-        assert_eq!(exit_code(live.daemon.wait_end()), code);
+        assert_eq!(exit_code(live.daemon.wait_exit()), code);
         live.daemon.wait_for_log(&format!("--- {name} signal, fading ---"));
     }
 }
 
-fn onepass_ends_when_all_is_equal(mode: Mode) {
+fn onepass_exits_once_everything_is_in_sync(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("source");
-    let targets = ["one", "two"].map(|name| sandbox.directory(name));
+    let source = sandbox.create_dir("source");
+    let targets = ["one", "two"].map(|name| sandbox.create_dir(name));
     fs::write(source.join("file"), "").unwrap();
-    let start = sandbox.daemon().with(["-onepass"]);
+    let start = sandbox.daemon().args(["-onepass"]);
     let start = targets.iter().fold(start, |start, target| start.mirror(mode, &source, target));
     let mut daemon = start.start();
-    assert_eq!(exit_code(daemon.wait_end()), 0, "{}", daemon.log());
+    assert_eq!(exit_code(daemon.wait_exit()), 0, "{}", daemon.log());
     for target in targets {
         daemon.wait_mirrored(mode, &source, &target);
     }
 }
 
 #[test]
-fn as_many_files_as_may_be_can_be_open() {
-    let live = Live::start(Mode::Direct);
+fn the_limit_of_open_files_is_raised() {
+    let live = LiveMirror::start(TransferMode::Direct);
     let pid = live.daemon.pid().as_raw_nonzero();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    let [soft, hard] = [3, 4].map(|word| files.split_whitespace().nth(word).unwrap());
+    let [soft, hard] = [3, 4].map(|column| files.split_whitespace().nth(column).unwrap());
     let most: u64 = hard.parse().unwrap_or(u64::MAX).min(1 << 20);
     assert!(soft == "unlimited" || soft.parse::<u64>().unwrap() >= most, "{files}");
 }
 
-/// The system's log of this test alone: a `/dev` of its own, in which a socket listens.
+/// Replaces syslog for this test by a socket in a private `/dev`.
 #[test]
-fn a_daemon_without_a_logfile_tells_the_systems_log() {
-    needs!(Need::Mounts);
+fn a_daemon_without_a_logfile_logs_to_syslog() {
+    needs!(Requirement::Mounts);
     with_private_mounts(|| {
         let sandbox = Sandbox::new();
-        let dev = sandbox.directory("dev");
+        let dev = sandbox.create_dir("dev");
         fs::write(dev.join("null"), "").unwrap();
         let bind = |from: &Path, to: &Path| rustix::mount::mount_bind(from, to).unwrap();
         bind(Path::new("/dev/null"), &dev.join("null"));
         let socket = UnixDatagram::bind(dev.join("log")).unwrap();
         rustix::mount::mount_bind_recursive(&dev, "/dev").unwrap();
-        sandbox.directory("a");
+        sandbox.create_dir("a");
         let text = "settings{ logfacility = 'Local3', logident = 'mine', pidfile = '@/pid' }
             sync{ default.direct, source = '@/a', target = '@/b' }";
-        // So few messages that the socket keeps them all: what nobody reads in time is lost.
-        let daemon = sandbox.daemon().with(["-log", "Inotify"]).config(text, 1);
+        // Few messages, because the socket drops those that exceed its buffer.
+        let daemon = sandbox.daemon().args(["-log", "Inotify"]).config(text, 1);
         let daemon = daemon.start_detached_without_log(&sandbox.path("pid"));
         socket.set_nonblocking(true).unwrap();
-        let mut said = Vec::new();
+        let mut messages = Vec::new();
         let mut buffer = [0; 4096];
-        daemon.wait_until("the end of the startup is told", || {
+        daemon.wait_until("the end of the startup is logged", || {
             while let Ok(length) = socket.recv(&mut buffer) {
-                said.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+                messages.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
             }
-            said.iter().any(|line: &String| line.contains("finished"))
+            messages.iter().any(|line: &String| line.contains("finished"))
         });
-        // local3 is 19: 19 * 8 + 5 for what is normal, also of the categories that were asked for.
-        assert!(said.iter().all(|line| line.starts_with("<157>")), "{said:#?}");
-        assert!(said[0].ends_with(" mine: Normal, --- Startup, daemonizing ---"), "{said:#?}");
-        assert!(said.iter().any(|line| line.contains(" mine: Inotify, ")), "{said:#?}");
+        // The facility local3 is 19: 19 * 8 + 5 (notice), also for enabled categories.
+        assert!(messages.iter().all(|line| line.starts_with("<157>")), "{messages:#?}");
+        assert!(
+            messages[0].ends_with(" mine: Normal, --- Startup, daemonizing ---"),
+            "{messages:#?}"
+        );
+        assert!(messages.iter().any(|line| line.contains(" mine: Inotify, ")), "{messages:#?}");
         daemon.signal(Signal::TERM);
-        daemon.wait_until("it ends", || !daemon.runs());
+        daemon.wait_until("it ends", || !daemon.is_running());
     });
 }
 
 #[test]
-fn onepass_fails_when_a_startup_does() {
-    needs!(Mode::Rsync.need());
+fn onepass_fails_if_a_startup_fails() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     let rsync = FakeRsync::new(&sandbox);
     rsync.set_failing(true);
-    let start = sandbox.daemon().mirror(Mode::Rsync, &source, &target).with(["-onepass"]);
-    let mut daemon = start.environment("PATH", rsync.path()).start();
-    assert_eq!(exit_code(daemon.wait_end()), 255);
+    let start = sandbox.daemon().mirror(TransferMode::Rsync, &source, &target).args(["-onepass"]);
+    let mut daemon = start.env("PATH", rsync.search_path()).start();
+    assert_eq!(exit_code(daemon.wait_exit()), 255);
 }
 
-/// rsync may say that it did a part, and not which.
+/// rsync may report a partial transfer without the paths.
 #[test]
-fn onepass_fails_when_something_is_not_on_the_target() {
-    needs!(Mode::Rsync.need());
+fn onepass_fails_after_a_partial_transfer() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     let rsync = FakeRsync::new(&sandbox);
     rsync.fail_with(23);
-    let start = sandbox.daemon().mirror(Mode::Rsync, &source, &target).with(["-onepass"]);
-    let mut daemon = start.environment("PATH", rsync.path()).start();
-    assert_eq!(exit_code(daemon.wait_end()), 255);
+    let start = sandbox.daemon().mirror(TransferMode::Rsync, &source, &target).args(["-onepass"]);
+    let mut daemon = start.env("PATH", rsync.search_path()).start();
+    assert_eq!(exit_code(daemon.wait_exit()), 255);
     let log = daemon.log();
     assert!(
         log.contains("Sync1 -> ") && log.contains(": not on the target after this pass: /"),
@@ -124,37 +127,36 @@ fn onepass_fails_when_something_is_not_on_the_target() {
     );
 }
 
-/// An empty source looks like one whose disk is not mounted: what the target has stays, and that is no
-/// success.
-fn onepass_fails_when_the_source_is_empty_and_the_target_is_not(mode: Mode) {
-    needs!(mode.need());
+/// An empty source looks like an unmounted one: the target is kept, which is not a success.
+fn onepass_fails_if_only_the_source_is_empty(mode: TransferMode) {
+    needs!(mode.requirement());
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
-    let onepass = || sandbox.daemon().mirror(mode, &source, &target).with(["-onepass"]).start();
-    assert_eq!(exit_code(onepass().wait_end()), 0);
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let onepass = || sandbox.daemon().mirror(mode, &source, &target).args(["-onepass"]).start();
+    assert_eq!(exit_code(onepass().wait_exit()), 0);
     fs::write(target.join("precious"), "").unwrap();
     let mut daemon = onepass();
-    assert_eq!(exit_code(daemon.wait_end()), 255);
+    assert_eq!(exit_code(daemon.wait_exit()), 255);
     let log = daemon.log();
     assert!(log.contains("deletions held of 1 of "), "{log}");
     assert!(target.join("precious").exists());
 }
 
 #[test]
-fn onepass_does_not_wait_for_a_beginning_that_nobody_ends() {
+fn onepass_fails_if_an_init_event_is_never_done() {
     let sandboxes = [Sandbox::new(), Sandbox::new()];
     let [one, other] = sandboxes.each_ref().map(|sandbox| {
-        sandbox.directory("src");
-        sandbox.daemon().with(["-onepass"])
+        sandbox.create_dir("src");
+        sandbox.daemon().args(["-onepass"])
     });
     let sync = |init| format!("sync{{ source = '@/src', init = function(event) {init} end }}");
     let mut idle = one.config(&sync(""), 1).start();
-    // As long as something is to come, it waits.
+    // As long as an alarm is pending, it waits.
     let late = "if begun then return end begun = true
         alarm(now() + 13, function() event.inlet.discardEvent(event) end)";
     let late = format!("begun = false {}", sync(late));
     let mut late = other.config(&late, 1).start();
-    assert_eq!(exit_code(idle.wait_end()), 255, "{}", idle.log());
+    assert_eq!(exit_code(idle.wait_exit()), 255, "{}", idle.log());
     let lines = [
         "its init neither spawns nor discards its event: all else waits for that",
         "nothing is left that could end the startup, so one pass has no end",
@@ -162,12 +164,12 @@ fn onepass_does_not_wait_for_a_beginning_that_nobody_ends() {
     for line in lines {
         assert_eq!(idle.log().matches(line).count(), 1, "{}", idle.log());
     }
-    assert_eq!(exit_code(late.wait_end()), 0, "{}", late.log());
+    assert_eq!(exit_code(late.wait_exit()), 0, "{}", late.log());
 }
 
-fn a_daemon_detaches_writes_its_pidfile_and_removes_it(mode: Mode) {
+fn a_daemon_detaches_and_manages_its_pidfile(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     let [pidfile, log] = ["pid", "log"].map(|name| sandbox.path(name));
     fs::write(source.join("file"), "").unwrap();
     let start = sandbox.daemon().mirror(mode, &source, &target);
@@ -180,30 +182,30 @@ fn a_daemon_detaches_writes_its_pidfile_and_removes_it(mode: Mode) {
     let later = target.join("later");
     daemon.wait_until("a change is mirrored", || later.exists());
     daemon.signal(Signal::TERM);
-    daemon.wait_until("it ends", || !daemon.runs());
+    daemon.wait_until("it ends", || !daemon.is_running());
     assert!(!pidfile.exists(), "the pidfile is removed");
     assert!(daemon.log().contains("--- TERM signal, fading ---"), "{}", daemon.log());
 }
 
-fn a_second_daemon_with_the_same_pidfile_gives_up(mode: Mode) {
+fn a_second_daemon_with_the_same_pidfile_exits(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     let [pidfile, log, other] = ["pid", "log", "other-log"].map(|name| sandbox.path(name));
     let first = sandbox.daemon().mirror(mode, &source, &target).start_detached(&pidfile, &log);
     let start = sandbox.daemon().mirror(mode, &source, &target);
-    // It finds the file of the first, which it must neither change nor remove.
-    let said = start.fail_to_detach(&pidfile, &other);
-    assert!(said.contains("Cannot lock pidfile"), "{said}");
+    // It must neither change nor delete the pidfile of the first one.
+    let output = start.fail_to_detach(&pidfile, &other);
+    assert!(output.contains("Cannot lock pidfile"), "{output}");
     assert!(fs::read_to_string(&other).unwrap().contains("Cannot lock pidfile"));
-    assert!(first.runs());
+    assert!(first.is_running());
     assert!(pidfile.exists());
 }
 
-/// A configuration of so many syncs by rsync, with a file in the source of each.
+/// Returns a configuration of several syncs by rsync, and the expected file on each target.
 fn many_syncs(sandbox: &Sandbox, number: usize) -> (Vec<String>, Vec<PathBuf>) {
     let sync = |number: usize| {
         let (source, target) = (format!("s{number}"), format!("t{number}"));
-        fs::write(sandbox.directory(&source).join("file"), "").unwrap();
+        fs::write(sandbox.create_dir(&source).join("file"), "").unwrap();
         let sync = format!("sync{{ default.rsync, source = '@/{source}', target = '@/{target}' }}");
         (sync, sandbox.path(&target).join("file"))
     };
@@ -212,16 +214,16 @@ fn many_syncs(sandbox: &Sandbox, number: usize) -> (Vec<String>, Vec<PathBuf>) {
 
 #[test]
 fn few_descriptors_are_enough_for_many_syncs() {
-    needs!(Mode::Rsync.need());
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
     let (text, files) = many_syncs(&sandbox, 40);
     let daemon =
-        sandbox.daemon().within("ulimit -n 100 && exec").config(&text.concat(), 40).start();
+        sandbox.daemon().shell_prefix("ulimit -n 100 && exec").config(&text.concat(), 40).start();
     daemon.wait_live();
     assert!(files.iter().all(|file| file.exists()));
 }
 
-/// The processes of the group of a daemon, each with its state.
+/// Returns the processes of a process group, each with its state.
 fn group(of: i32) -> Vec<(i32, char)> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let stat = |entry: fs::DirEntry| {
@@ -235,14 +237,15 @@ fn group(of: i32) -> Vec<(i32, char)> {
 }
 
 #[test]
-fn as_the_first_process_of_a_container_it_waits_for_orphans() {
-    needs!(Mode::Rsync.need(), Need::Mounts);
+fn orphans_are_reaped_in_a_container() {
+    needs!(TransferMode::Rsync.requirement(), Requirement::Mounts);
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
-    // What is in the background outlives the shell around it.
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    // The background process outlives its shell.
     let hook = "onSynced = { 'sh', '-c', '(sleep 0.1; true) &' }";
     let text = format!("sync{{ default.rsync, source = '@/source', target = '@/target', {hook} }}");
-    let start = sandbox.daemon().within("exec unshare --pid --fork --kill-child").config(&text, 1);
+    let start =
+        sandbox.daemon().shell_prefix("exec unshare --pid --fork --kill-child").config(&text, 1);
     let mut daemon = start.start();
     daemon.wait_live();
     for number in 0..3 {
@@ -253,48 +256,48 @@ fn as_the_first_process_of_a_container_it_waits_for_orphans() {
     let pid = daemon.pid().as_raw_nonzero().get();
     daemon.wait_until("all orphans are gone", || {
         let group = group(pid);
-        // unshare, the first process, and its child.
+        // `unshare`, the first process of the namespace, and its child.
         group.len() == 3 && group.iter().all(|(_, state)| *state != 'Z')
     });
     let mut pids: Vec<i32> = group(pid).into_iter().map(|(pid, _)| pid).collect();
     pids.sort_unstable();
     let first = rustix::process::Pid::from_raw(pids[1]).unwrap();
     rustix::process::kill_process(first, Signal::TERM).unwrap();
-    assert_eq!(exit_code(daemon.wait_end()), 143, "{}", daemon.log());
+    assert_eq!(exit_code(daemon.wait_exit()), 143, "{}", daemon.log());
     daemon.wait_for_log("--- TERM signal, fading ---");
 }
 
 #[test]
 fn no_child_outlives_a_daemon_that_is_killed() {
-    needs!(Mode::Rsync.need());
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     let rsync = FakeRsync::new(&sandbox);
     rsync.set_hanging(true);
-    let start = sandbox.daemon().mirror(Mode::Rsync, &source, &target);
-    let mut daemon = start.environment("PATH", rsync.path()).start();
+    let start = sandbox.daemon().mirror(TransferMode::Rsync, &source, &target);
+    let mut daemon = start.env("PATH", rsync.search_path()).start();
     daemon.wait_until("the child runs", || rsync.hanging_process().is_some());
     let child = rsync.hanging_process().unwrap().as_raw_nonzero();
     daemon.signal(Signal::KILL);
-    daemon.wait_end();
+    daemon.wait_exit();
     let seen = || fs::read_to_string(format!("/proc/{child}/stat"));
     wait_until("the child ends", String::new, || seen().map_or(true, |it| it.contains(") Z")));
 }
 
-/// What an rsync of a killed daemon still wrote would come in between what the next one writes.
+/// Writes of an orphaned rsync would interfere with those of the next daemon.
 #[test]
-fn nothing_is_written_when_the_daemon_was_killed() {
-    needs!(Mode::Rsync.need());
+fn nothing_is_written_after_the_daemon_was_killed() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     for number in 0..20_000 {
         fs::write(source.join(format!("file{number}")), "").unwrap();
     }
-    let mut daemon = sandbox.daemon().mirror(Mode::Rsync, &source, &target).start();
+    let mut daemon = sandbox.daemon().mirror(TransferMode::Rsync, &source, &target).start();
     let count = || fs::read_dir(&target).unwrap().count();
     daemon.wait_until("some are there", || count() > 1000);
     daemon.signal(Signal::KILL);
-    daemon.wait_end();
+    daemon.wait_exit();
     let before = count();
     let of_target = target.to_str().unwrap().to_owned();
     let runs = || {
@@ -303,21 +306,21 @@ fn nothing_is_written_when_the_daemon_was_killed() {
         lines.any(|line| String::from_utf8_lossy(&line).contains(&of_target))
     };
     wait_until("all of its processes end", String::new, || !runs());
-    // In half a second it was 700 and more.
+    // Without the kill, half a second yields 700 and more.
     assert!(count() < before + 300, "{before} files and {} later", count());
 }
 
-fn a_log_in_the_watched_tree_does_not_feed_itself(mode: Mode) {
+fn a_log_in_the_source_does_not_cause_a_loop(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     let log = source.join("own.log");
-    let words = ["-log", "all", "-logfile", log.to_str().unwrap()];
-    let daemon = sandbox.daemon().mirror(mode, &source, &target).with(words).start();
+    let args = ["-log", "all", "-logfile", log.to_str().unwrap()];
+    let daemon = sandbox.daemon().mirror(mode, &source, &target).args(args).start();
     daemon.wait_live();
     fs::write(source.join("file"), "").unwrap();
     let file = target.join("file");
     daemon.wait_until("a change is mirrored", || file.exists());
-    // It has to fall silent: the same length over many looks.
+    // It must fall silent: the same length over many polls.
     let mut last = (0, 0);
     daemon.wait_until("the log no longer grows", || {
         thread::sleep(Duration::from_millis(20));
@@ -329,18 +332,19 @@ fn a_log_in_the_watched_tree_does_not_feed_itself(mode: Mode) {
 }
 
 #[test]
-fn a_rotated_log_is_begun_anew() {
-    needs!(Mode::Rsync.need());
+fn a_rotated_log_is_created_again() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
     let log = sandbox.path("log");
-    let live = Live::start_with(sandbox, Mode::Rsync, &["-logfile", log.to_str().unwrap()]);
+    let live =
+        LiveMirror::start_with(sandbox, TransferMode::Rsync, &["-logfile", log.to_str().unwrap()]);
     let has =
         |path: &PathBuf, text: &str| fs::read_to_string(path).unwrap_or_default().contains(text);
-    // What is on the terminal is in the logfile soon.
+    // The logfile follows the terminal with a short delay.
     wait_until("the logfile has it, too", || live.daemon.log(), || has(&log, "Startup of"));
     let rotated = live.sandbox.path("log.1");
     fs::rename(&log, &rotated).unwrap();
-    fs::write(live.at("file"), "").unwrap();
+    fs::write(live.source_path("file"), "").unwrap();
     live.expect_mirrored();
     let finished = "Finished a list after exitcode: 0";
     wait_until("the new log has the new lines", || live.daemon.log(), || has(&log, finished));

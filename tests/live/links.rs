@@ -1,4 +1,4 @@
-//! Links must not lead out of either root.
+//! Symbolic links must not lead out of source or target.
 
 use std::{
     fs::{self, File},
@@ -14,15 +14,15 @@ use std::{
 
 use rustix::fs::{Mode as Permissions, OFlags, open, openat};
 
-use crate::support::{Live, Mode, differences, in_both_modes};
+use crate::support::{LiveMirror, TransferMode, differences, in_both_modes};
 
 in_both_modes!(
     a_link_in_the_target_does_not_lead_out_of_it,
     a_delete_does_not_follow_a_link_in_the_target,
-    a_directory_swapped_for_a_link_does_no_harm,
+    a_directory_swapped_for_a_link_leaks_nothing,
 );
 
-/// What is in the file of a directory, which must be no link and stays the same one meanwhile.
+/// Reads the file in a directory that must not be a symbolic link, through one directory handle.
 fn content(directory: &Path) -> std::io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
     let directory = open(directory, flags | OFlags::DIRECTORY, Permissions::empty())?;
@@ -32,9 +32,9 @@ fn content(directory: &Path) -> std::io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A directory beside the trees, with a file that nobody may touch.
-fn victim(live: &Live) -> std::path::PathBuf {
-    let outside = live.sandbox.directory("outside");
+/// Creates a directory outside of the trees, with a file that must not change.
+fn victim(live: &LiveMirror) -> std::path::PathBuf {
+    let outside = live.sandbox.create_dir("outside");
     fs::write(outside.join("file"), "untouched").unwrap();
     outside
 }
@@ -46,42 +46,42 @@ fn expect_untouched(outside: &Path) {
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "untouched");
 }
 
-fn a_link_in_the_target_does_not_lead_out_of_it(mode: Mode) {
-    let live = Live::start(mode);
+fn a_link_in_the_target_does_not_lead_out_of_it(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
     let outside = victim(&live);
     fs::remove_dir_all(live.target.join("old/deep")).unwrap();
     symlink(&outside, live.target.join("old/deep")).unwrap();
-    fs::write(live.at("old/deep/file"), "changed").unwrap();
-    fs::write(live.at("old/deep/new"), "new").unwrap();
+    fs::write(live.source_path("old/deep/file"), "changed").unwrap();
+    fs::write(live.source_path("old/deep/new"), "new").unwrap();
     live.expect_mirrored();
     expect_untouched(&outside);
 }
 
-fn a_delete_does_not_follow_a_link_in_the_target(mode: Mode) {
-    let live = Live::start(mode);
+fn a_delete_does_not_follow_a_link_in_the_target(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
     let outside = victim(&live);
     fs::remove_dir_all(live.target.join("old")).unwrap();
     symlink(&outside, live.target.join("old")).unwrap();
     fs::create_dir(outside.join("deep")).unwrap();
     fs::write(outside.join("deep/file"), "untouched").unwrap();
-    fs::remove_dir_all(live.at("old/deep")).unwrap();
-    fs::write(live.at("last"), "").unwrap();
+    fs::remove_dir_all(live.source_path("old/deep")).unwrap();
+    fs::write(live.source_path("last"), "").unwrap();
     let last = live.target.join("last");
     live.daemon.wait_until("a later change arrives", || last.exists());
     assert_eq!(fs::read_to_string(outside.join("deep/file")).unwrap(), "untouched");
 }
 
-fn a_directory_swapped_for_a_link_does_no_harm(mode: Mode) {
-    let live = Live::start(mode);
+fn a_directory_swapped_for_a_link_leaks_nothing(mode: TransferMode) {
+    let live = LiveMirror::start(mode);
     let outside = victim(&live);
     fs::write(outside.join("file"), "secret").unwrap();
-    let (place, aside) = (live.at("old/deep"), live.sandbox.path("aside"));
+    let (place, aside) = (live.source_path("old/deep"), live.sandbox.path("aside"));
     let mirrored = live.target.join("old/deep");
-    // Looked at through a link it is the secret itself, which is no leak.
+    // Through a symbolic link it would be the secret itself, which is not a leak.
     let leaks = || content(&mirrored).is_ok_and(|content| content == b"secret");
     let leaked = AtomicBool::new(false);
     thread::scope(|scope| {
-        // It ends with this, also when a wait is in vain.
+        // The thread exits with this channel, even if a wait times out.
         let (running, ended) = mpsc::channel::<()>();
         let leaked = &leaked;
         scope.spawn(move || {
@@ -103,8 +103,8 @@ fn a_directory_swapped_for_a_link_does_no_harm(mode: Mode) {
         drop(running);
     });
     live.expect_mirrored();
-    // rsync itself opens files by their paths, so it can be led out of the source for one transfer.
-    if mode == Mode::Direct {
+    // rsync opens files by their paths, so a link can lead it out of the source for one transfer.
+    if mode == TransferMode::Direct {
         assert!(!leaked.load(Ordering::Relaxed), "what lies outside came into the target");
     }
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "secret");

@@ -1,6 +1,7 @@
-//! The real binary with real programs: each test starts its own daemon on its own directories.
+//! Tests of the real binary with real programs. Each test starts its own daemon on its own
+//! directories.
 //!
-//! Tests wait for conditions, never for a time. What a test needs and does not find makes it say
+//! Tests wait for conditions, never for a fixed time. A test without its requirements prints
 //! `skipped: ..`, which `cargo xtask test` counts.
 
 #[cfg(test)]
@@ -11,50 +12,50 @@ mod changes;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
-mod churn;
-#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod excludes;
 #[cfg(test)]
-mod hooks;
-#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
-mod many;
-#[cfg(test)]
-mod modules;
-#[cfg(test)]
-mod moves;
-#[cfg(test)]
-mod names;
+mod multiple_syncs;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod odd_names;
+#[cfg(test)]
+mod on_synced;
 #[cfg(test)]
 mod open_files;
 #[cfg(test)]
 mod overflow;
 #[cfg(test)]
-mod refusals;
+mod random_changes;
+#[cfg(test)]
+mod refused_syncs;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
-mod rights;
+mod rsync_failures;
 #[cfg(test)]
-mod roots;
-#[cfg(test)]
-mod rsync_trouble;
+mod rsync_modules;
 #[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod source_loss;
+#[cfg(test)]
+mod ssh_renames;
 #[cfg(test)]
 mod startup;
 #[cfg(test)]
 mod status;
 #[cfg(test)]
-mod target_trouble;
+mod target_failures;
 #[cfg(test)]
 mod tunnels;
+#[cfg(test)]
+mod unreadable_files;

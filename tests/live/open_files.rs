@@ -1,4 +1,4 @@
-//! Files that somebody writes and has not closed.
+//! Files that are written and not yet closed.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,27 +7,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::{Daemon, Mode, Sandbox, in_both_modes};
+use crate::support::{Sandbox, TestDaemon, TransferMode, in_both_modes};
 
 in_both_modes!(
     a_file_is_sent_when_it_is_closed,
-    a_new_file_is_not_sent_before_something_is_written,
-    a_file_that_stays_open_is_sent_when_it_is_quiet_or_has_waited_long,
-    links_have_nobody_who_closes_them_and_what_is_cut_off_counts,
-    fanotify_tells_what_is_open,
+    an_empty_open_file_is_not_sent,
+    an_open_file_is_sent_after_the_quiet_period_or_the_maximum_wait,
+    links_and_truncations_are_sent_without_a_close,
+    fanotify_defers_open_files,
 );
 
-struct Played {
+struct OpenFilesFixture {
     source: PathBuf,
     target: PathBuf,
-    daemon: Daemon,
+    daemon: TestDaemon,
     _sandbox: Sandbox,
 }
 
-impl Played {
-    /// `settings` are those of the sync.
-    fn start(sandbox: Sandbox, mode: Mode, settings: &str, global: &str) -> Self {
-        let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+impl OpenFilesFixture {
+    /// Starts with settings of the sync and global ones.
+    fn start(sandbox: Sandbox, mode: TransferMode, settings: &str, global: &str) -> Self {
+        let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
         fs::write(source.join("old"), "whole").unwrap();
         let kind = mode.option().trim_start_matches('-');
         let text = format!(
@@ -39,8 +39,8 @@ impl Played {
         Self { source, target, daemon, _sandbox: sandbox }
     }
 
-    /// Waits until what happened up to now has had its turn: a file that is closed arrives.
-    fn pass(&self, name: &str) {
+    /// Waits until all earlier changes are processed, which a new closed file shows by its arrival.
+    fn flush(&self, name: &str) {
         fs::write(self.source.join(name), name).unwrap();
         self.wait_for(name, name);
     }
@@ -59,94 +59,99 @@ fn append(path: &Path) -> File {
     OpenOptions::new().create(true).append(true).open(path).unwrap()
 }
 
-fn a_file_is_sent_when_it_is_closed(mode: Mode) {
-    // Nothing is quiet for so long here.
-    let played = Played::start(Sandbox::new(), mode, "openQuiet = 600, openMaxWait = 900", "");
+fn a_file_is_sent_when_it_is_closed(mode: TransferMode) {
+    // The quiet period exceeds the duration of the test.
+    let fixture =
+        OpenFilesFixture::start(Sandbox::new(), mode, "openQuiet = 600, openMaxWait = 900", "");
     let (mut new, mut old) =
-        (append(&played.source.join("new")), append(&played.source.join("old")));
+        (append(&fixture.source.join("new")), append(&fixture.source.join("old")));
     for part in 0..3 {
         new.write_all(b"half").unwrap();
         old.write_all(b"half").unwrap();
-        played.pass(&format!("part{part}"));
+        fixture.flush(&format!("part{part}"));
         assert_eq!(
-            (played.content("new"), played.content("old").as_deref()),
+            (fixture.content("new"), fixture.content("old").as_deref()),
             (None, Some("whole"))
         );
     }
-    let status = fs::read_to_string(played.target.with_file_name("status")).unwrap();
+    let status = fs::read_to_string(fixture.target.with_file_name("status")).unwrap();
     assert!(status.contains("2 being written"), "{status}");
-    // Under another name it is open still.
-    fs::rename(played.source.join("new"), played.source.join("newer")).unwrap();
+    // After a rename it is still open.
+    fs::rename(fixture.source.join("new"), fixture.source.join("newer")).unwrap();
     drop((new, old));
-    played.wait_for("newer", "halfhalfhalf");
-    played.wait_for("old", "wholehalfhalfhalf");
-    played.daemon.wait_until("nothing is left", || {
-        let status = fs::read_to_string(played.target.with_file_name("status")).unwrap();
+    fixture.wait_for("newer", "halfhalfhalf");
+    fixture.wait_for("old", "wholehalfhalfhalf");
+    fixture.daemon.wait_until("nothing is left", || {
+        let status = fs::read_to_string(fixture.target.with_file_name("status")).unwrap();
         status.contains("in sync")
     });
 }
 
-fn a_new_file_is_not_sent_before_something_is_written(mode: Mode) {
-    let played = Played::start(Sandbox::new(), mode, "openQuiet = 600, openMaxWait = 900", "");
-    let mut file = File::create(played.source.join("empty")).unwrap();
-    played.pass("first");
-    played.pass("second");
-    assert_eq!(played.content("empty"), None);
+fn an_empty_open_file_is_not_sent(mode: TransferMode) {
+    let fixture =
+        OpenFilesFixture::start(Sandbox::new(), mode, "openQuiet = 600, openMaxWait = 900", "");
+    let mut file = File::create(fixture.source.join("empty")).unwrap();
+    fixture.flush("first");
+    fixture.flush("second");
+    assert_eq!(fixture.content("empty"), None);
     file.write_all(b"no more").unwrap();
     drop(file);
-    played.wait_for("empty", "no more");
+    fixture.wait_for("empty", "no more");
 }
 
-fn a_file_that_stays_open_is_sent_when_it_is_quiet_or_has_waited_long(mode: Mode) {
-    let played = Played::start(Sandbox::new(), mode, "openQuiet = 0.3, openMaxWait = 2", "");
-    let mut quiet = append(&played.source.join("quiet"));
+fn an_open_file_is_sent_after_the_quiet_period_or_the_maximum_wait(mode: TransferMode) {
+    let fixture =
+        OpenFilesFixture::start(Sandbox::new(), mode, "openQuiet = 0.3, openMaxWait = 2", "");
+    let mut quiet = append(&fixture.source.join("quiet"));
     quiet.write_all(b"all").unwrap();
-    played.wait_for("quiet", "all");
+    fixture.wait_for("quiet", "all");
     drop(quiet);
-    let path = played.source.join("log");
+    let path = fixture.source.join("log");
     let mut log = append(&path);
-    played.daemon.wait_until("a log that grows all the time is sent", || {
+    fixture.daemon.wait_until("a log that grows all the time is sent", || {
         log.write_all(b"line\n").unwrap();
-        played.content("log").is_some_and(|it| !it.is_empty())
+        fixture.content("log").is_some_and(|it| !it.is_empty())
     });
-    played.daemon.wait_until("all of it arrives", || {
-        played.content("log") == fs::read_to_string(&path).ok()
+    fixture.daemon.wait_until("all of it arrives", || {
+        fixture.content("log") == fs::read_to_string(&path).ok()
     });
-    let played = Played::start(
+    let fixture = OpenFilesFixture::start(
         Sandbox::new(),
         mode,
         "openQuiet = 600, openMaxWait = 900",
         "inotifyMode = 'Modify'",
     );
-    let mut file = append(&played.source.join("file"));
+    let mut file = append(&fixture.source.join("file"));
     file.write_all(b"at once").unwrap();
-    played.wait_for("file", "at once");
+    fixture.wait_for("file", "at once");
 }
 
-fn links_have_nobody_who_closes_them_and_what_is_cut_off_counts(mode: Mode) {
-    let played = Played::start(Sandbox::new(), mode, "openQuiet = 600, openMaxWait = 2", "");
-    symlink("old", played.source.join("link")).unwrap();
-    fs::hard_link(played.source.join("old"), played.source.join("other")).unwrap();
-    played.daemon.wait_until("links are there", || {
-        played.target.join("link").is_symlink() && played.target.join("other").exists()
+fn links_and_truncations_are_sent_without_a_close(mode: TransferMode) {
+    let fixture =
+        OpenFilesFixture::start(Sandbox::new(), mode, "openQuiet = 600, openMaxWait = 2", "");
+    symlink("old", fixture.source.join("link")).unwrap();
+    fs::hard_link(fixture.source.join("old"), fixture.source.join("other")).unwrap();
+    fixture.daemon.wait_until("links are there", || {
+        fixture.target.join("link").is_symlink() && fixture.target.join("other").exists()
     });
-    let old = append(&played.source.join("old"));
+    let old = append(&fixture.source.join("old"));
     old.set_len(2).unwrap();
-    played.wait_for("old", "wh");
+    fixture.wait_for("old", "wh");
     drop(old);
 }
 
-fn fanotify_tells_what_is_open(mode: Mode) {
+fn fanotify_defers_open_files(mode: TransferMode) {
     let settings = "openQuiet = 600, openMaxWait = 900";
-    let played = Played::start(Sandbox::for_fanotify(), mode, settings, "watch = 'fanotify'");
+    let fixture =
+        OpenFilesFixture::start(Sandbox::for_fanotify(), mode, settings, "watch = 'fanotify'");
     let (mut new, mut old) =
-        (append(&played.source.join("new")), append(&played.source.join("old")));
+        (append(&fixture.source.join("new")), append(&fixture.source.join("old")));
     new.write_all(b"half").unwrap();
     old.write_all(b"half").unwrap();
-    played.pass("first");
-    played.pass("second");
-    assert_eq!((played.content("new"), played.content("old").as_deref()), (None, Some("whole")));
+    fixture.flush("first");
+    fixture.flush("second");
+    assert_eq!((fixture.content("new"), fixture.content("old").as_deref()), (None, Some("whole")));
     drop((new, old));
-    played.wait_for("new", "half");
-    played.wait_for("old", "wholehalf");
+    fixture.wait_for("new", "half");
+    fixture.wait_for("old", "wholehalf");
 }

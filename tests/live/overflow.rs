@@ -1,35 +1,35 @@
-//! More events than the kernel keeps.
+//! Overflow of the kernel's event queue.
 
 use std::fs;
 
 use rustix::process::Signal;
 
-use crate::support::{Live, Mode, Sandbox, in_both_modes};
+use crate::support::{LiveMirror, Sandbox, TransferMode, in_both_modes};
 
-in_both_modes!(an_overflow_is_read_again_without_a_restart);
+in_both_modes!(a_queue_overflow_causes_a_rescan_without_a_restart);
 
-/// Two events each: more than `fs.inotify.max_queued_events` allows by default.
+/// With two events each, more than the default of `fs.inotify.max_queued_events`.
 const FILES: usize = 10_000;
 
-fn an_overflow_is_read_again_without_a_restart(mode: Mode) {
-    let mut live = Live::start_with(Sandbox::new(), mode, &["-watch", "inotify"]);
+fn a_queue_overflow_causes_a_rescan_without_a_restart(mode: TransferMode) {
+    let mut live = LiveMirror::start_with(Sandbox::new(), mode, &["-watch", "inotify"]);
     live.daemon.signal(Signal::STOP);
-    fs::create_dir(live.at("many")).unwrap();
+    fs::create_dir(live.source_path("many")).unwrap();
     for file in 0..FILES {
-        // The directory is not watched yet, so these are seen from above.
+        // The directory is not watched yet, so a rescan must find these.
         let directory = if file % 2 == 0 { "old/deep" } else { "old" };
-        fs::write(live.at(directory).join(format!("file{file}")), "").unwrap();
+        fs::write(live.source_path(directory).join(format!("file{file}")), "").unwrap();
         if file < 100 {
-            fs::write(live.at("many").join(file.to_string()), "").unwrap();
+            fs::write(live.source_path("many").join(file.to_string()), "").unwrap();
         }
     }
-    fs::remove_file(live.at("old/deep/file")).unwrap();
+    fs::remove_file(live.source_path("old/deep/file")).unwrap();
     live.daemon.signal(Signal::CONT);
     live.expect_mirrored();
-    assert!(live.daemon.runs());
+    assert!(live.daemon.is_running());
     let log = live.daemon.log();
-    assert!(log.contains("may have been missed"), "{log}");
+    assert!(log.contains("events lost: rescanning"), "{log}");
     assert_eq!(log.matches("Startup of").count(), 1, "{log}");
-    fs::write(live.at("many/afterwards"), "").unwrap();
+    fs::write(live.source_path("many/afterwards"), "").unwrap();
     live.expect_mirrored();
 }

@@ -1,35 +1,35 @@
-//! Targets behind rsync's own protocol and behind ssh.
+//! Targets by rsync's own protocol and over ssh.
 
 use std::fs;
 
 use rustix::process::Signal;
 
-use crate::support::{Churn, Mode, Need, Sandbox, Server, exit_code, needs};
+use crate::support::{LiveChurn, Requirement, Sandbox, TestServer, TransferMode, exit_code, needs};
 
 #[test]
-fn a_module_of_an_rsync_daemon_is_a_target() {
-    needs!(Mode::Rsync.need(), Need::Root);
+fn changes_are_mirrored_to_a_module() {
+    needs!(TransferMode::Rsync.requirement(), Requirement::Root);
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
-    let server = Server::rsync(&sandbox, &target);
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let server = TestServer::rsync(&sandbox, &target);
     let port = server.port();
-    let mut churn = Churn::new(&source, 21);
+    let mut churn = LiveChurn::new(&source, 21);
     churn.change(50);
     let to = format!("rsync://127.0.0.1:{port}/mirror");
     let daemon = sandbox.daemon().mirror_to_server(&source, &to).start();
     daemon.wait_live();
     churn.change(100);
-    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
     fs::remove_dir_all(source.join("a")).or_else(|_| fs::remove_file(source.join("a"))).ok();
-    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
 }
 
 #[test]
-fn a_server_that_was_down_gets_everything_when_it_is_up() {
-    needs!(Mode::Rsync.need(), Need::Root);
+fn pending_changes_are_sent_once_a_server_is_up() {
+    needs!(TransferMode::Rsync.requirement(), Requirement::Root);
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
-    let server = Server::rsync(&sandbox, &target);
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let server = TestServer::rsync(&sandbox, &target);
     let to = format!("rsync://127.0.0.1:{}/mirror", server.port());
     fs::write(source.join("first"), "").unwrap();
     let daemon = sandbox.daemon().mirror_to_server(&source, &to).start();
@@ -39,39 +39,39 @@ fn a_server_that_was_down_gets_everything_when_it_is_up() {
     daemon.wait_for_log("Retrying a list");
     fs::write(source.join("third"), "").unwrap();
     let _server = stopped.start();
-    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
 }
 
 #[test]
-fn a_directory_behind_ssh_is_a_target() {
-    needs!(Need::Ssh);
+fn changes_are_mirrored_over_ssh() {
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target with blank"));
-    let server = Server::ssh(&sandbox);
-    let mut churn = Churn::new(&source, 22);
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target with blank"));
+    let server = TestServer::ssh(&sandbox);
+    let mut churn = LiveChurn::new(&source, 22);
     churn.change(50);
     let to = format!("root@127.0.0.1:{}", target.display());
     let daemon = sandbox
         .daemon()
         .mirror_to_server(&source, &to)
-        .environment("RSYNC_RSH", server.remote_shell())
+        .env("RSYNC_RSH", server.remote_shell())
         .start();
     daemon.wait_live();
     churn.change(100);
-    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
 }
 
 #[test]
-fn a_sync_behind_ssh_takes_the_words_for_ssh() {
-    needs!(Need::Ssh);
+fn rsyncssh_uses_the_ssh_options() {
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     fs::write(source.join("first"), "").unwrap();
-    let server = Server::ssh(&sandbox);
-    let text = server.sync_to_it("");
-    let run = sandbox.directory("run");
+    let server = TestServer::ssh(&sandbox);
+    let text = server.rsyncssh_config("");
+    let run = sandbox.create_dir("run");
     let start = sandbox.daemon().config(&text, 1);
-    let mut daemon = start.environment("RUNTIME_DIRECTORY", &run).start();
+    let mut daemon = start.env("RUNTIME_DIRECTORY", &run).start();
     daemon.wait_live();
     daemon.wait_for_log(&format!("Startup of \"{}/\" finished: 0", source.display()));
     let sockets = run.join(format!("lsyncd-{}-0", daemon.pid()));
@@ -84,17 +84,17 @@ fn a_sync_behind_ssh_takes_the_words_for_ssh() {
     daemon.wait_for_log("Finished (list): 0");
     assert_eq!(server.logins(), 1, "all goes through one connection");
     daemon.signal(Signal::TERM);
-    assert_eq!(exit_code(daemon.wait_end()), 143);
+    assert_eq!(exit_code(daemon.wait_exit()), 143);
     assert!(!sockets.exists(), "the connection ends with the daemon");
 }
 
 #[test]
-fn a_connection_that_breaks_is_made_anew() {
-    needs!(Need::Ssh);
+fn a_broken_connection_is_replaced() {
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
-    let server = Server::ssh(&sandbox);
-    let daemon = sandbox.daemon().config(&server.sync_to_it(""), 1).start();
+    let source = sandbox.create_dir("src");
+    let server = TestServer::ssh(&sandbox);
+    let daemon = sandbox.daemon().config(&server.rsyncssh_config(""), 1).start();
     daemon.wait_live();
     server.cut_connections();
     fs::write(source.join("file"), "").unwrap();
@@ -104,12 +104,12 @@ fn a_connection_that_breaks_is_made_anew() {
 }
 
 #[test]
-fn a_key_that_is_not_let_in_any_more_is_told_with_the_target_and_a_remedy() {
-    needs!(Need::Ssh);
+fn a_rejected_key_is_reported_with_target_and_remedy() {
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("src"), sandbox.path("dst"));
-    let server = Server::ssh(&sandbox);
-    let daemon = sandbox.daemon().config(&server.sync_to_it(""), 1).start();
+    let (source, target) = (sandbox.create_dir("src"), sandbox.path("dst"));
+    let server = TestServer::ssh(&sandbox);
+    let daemon = sandbox.daemon().config(&server.rsyncssh_config(""), 1).start();
     daemon.wait_live();
     let keys = sandbox.path("sshd/user.pub");
     let allowed = fs::read(&keys).unwrap();
@@ -118,7 +118,7 @@ fn a_key_that_is_not_let_in_any_more_is_told_with_the_target_and_a_remedy() {
     fs::write(source.join("file"), "").unwrap();
     let start =
         format!("root@127.0.0.1:{}/: root@127.0.0.1: Permission denied (", target.display());
-    daemon.wait_until("it is told", || {
+    daemon.wait_until("the rejected key is reported", || {
         let log = daemon.log();
         log.lines().any(|line| {
             line.contains(&start) && line.contains(": have the key in authorized_keys there")
@@ -127,16 +127,16 @@ fn a_key_that_is_not_let_in_any_more_is_told_with_the_target_and_a_remedy() {
     assert!(!daemon.log().contains("\\r"), "{}", daemon.log());
     fs::write(&keys, allowed).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
 }
 
 #[test]
-fn connections_are_not_shared_if_that_is_not_wanted() {
-    needs!(Need::Ssh);
+fn share_connections_false_logs_in_each_time() {
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
-    let server = Server::ssh(&sandbox);
-    let text = format!("settings{{ shareConnections = false }} {}", server.sync_to_it(""));
+    let source = sandbox.create_dir("src");
+    let server = TestServer::ssh(&sandbox);
+    let text = format!("settings{{ shareConnections = false }} {}", server.rsyncssh_config(""));
     let daemon = sandbox.daemon().config(&text, 1).start();
     daemon.wait_live();
     fs::write(source.join("file"), "").unwrap();
@@ -146,19 +146,19 @@ fn connections_are_not_shared_if_that_is_not_wanted() {
 }
 
 #[test]
-fn the_calendar_brings_a_full_transfer_to_a_target_behind_ssh() {
+fn crontab_runs_a_full_transfer_over_ssh() {
     needs!(
-        Mode::Rsync.need(),
-        Need::Root,
-        Need::Program("sshd"),
-        Need::Program("ssh"),
-        Need::Program("ssh-keygen"),
+        TransferMode::Rsync.requirement(),
+        Requirement::Root,
+        Requirement::Program("sshd"),
+        Requirement::Program("ssh"),
+        Requirement::Program("ssh-keygen"),
     );
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     fs::write(source.join("before"), "").unwrap();
-    let server = Server::ssh(&sandbox);
-    let text = server.sync_to_it("init = false, crontab = { '* * * * * *' }");
+    let server = TestServer::ssh(&sandbox);
+    let text = server.rsyncssh_config("init = false, crontab = { '* * * * * *' }");
     let daemon = sandbox.daemon().config(&text, 1).start();
     let target = sandbox.path("dst/before");
     daemon.wait_until("all is mirrored", || target.exists());

@@ -1,21 +1,21 @@
-//! The first sync of a daemon.
+//! The first full transfer.
 
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
 };
 
-use crate::support::{Mode, Sandbox, in_both_modes};
+use crate::support::{Sandbox, TransferMode, in_both_modes};
 
 in_both_modes!(
     an_empty_target_is_filled,
-    what_the_source_does_not_have_is_deleted,
-    kinds_that_differ_are_replaced,
+    surplus_entries_are_deleted,
+    entries_of_another_type_are_replaced,
 );
 
-fn an_empty_target_is_filled(mode: Mode) {
+fn an_empty_target_is_filled(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     fs::create_dir_all(source.join("a/b/c")).unwrap();
     fs::write(source.join("a/b/c/file"), "content").unwrap();
     fs::write(source.join("empty"), "").unwrap();
@@ -29,9 +29,9 @@ fn an_empty_target_is_filled(mode: Mode) {
     daemon.wait_mirrored(mode, &source, &target);
 }
 
-fn what_the_source_does_not_have_is_deleted(mode: Mode) {
+fn surplus_entries_are_deleted(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     fs::write(source.join("kept"), "new").unwrap();
     fs::create_dir_all(target.join("old/deep/er")).unwrap();
     fs::write(target.join("old/deep/er/file"), "").unwrap();
@@ -43,9 +43,9 @@ fn what_the_source_does_not_have_is_deleted(mode: Mode) {
     assert!(!target.join("old").exists());
 }
 
-fn kinds_that_differ_are_replaced(mode: Mode) {
+fn entries_of_another_type_are_replaced(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     fs::create_dir_all(source.join("directory/inner")).unwrap();
     fs::write(source.join("file"), "").unwrap();
     symlink("file", source.join("link")).unwrap();

@@ -1,4 +1,4 @@
-//! The status file of a real daemon.
+//! The status file.
 
 use std::{
     fs,
@@ -8,18 +8,18 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{FakeRsync, Mode, Need, Sandbox, in_both_modes, needs};
+use crate::support::{FakeRsync, Requirement, Sandbox, TransferMode, in_both_modes, needs};
 
-in_both_modes!(a_status_file_in_the_watched_tree_does_not_feed_itself);
+in_both_modes!(a_status_file_in_the_source_does_not_cause_a_loop);
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-fn a_status_file_in_the_watched_tree_does_not_feed_itself(mode: Mode) {
+fn a_status_file_in_the_source_does_not_cause_a_loop(mode: TransferMode) {
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
-    // The settings may name the directory otherwise than the kernel does.
+    let source = sandbox.create_dir("src");
+    // The path in the settings may differ from that of the kernel.
     symlink(&source, sandbox.path("link")).unwrap();
     let kind = mode.option().trim_start_matches('-');
     let text = format!(
@@ -31,7 +31,7 @@ fn a_status_file_in_the_watched_tree_does_not_feed_itself(mode: Mode) {
     fs::write(source.join("file"), "").unwrap();
     let file = sandbox.path("dst/file");
     daemon.wait_until("a change is mirrored", || file.exists());
-    // It has to fall silent when all is done: the same file over many looks.
+    // It must fall silent once everything is in sync: the same file over many polls.
     let mut last = (None, 0);
     daemon.wait_until("the status is no longer written", || {
         let status = fs::metadata(source.join("status")).ok();
@@ -43,19 +43,19 @@ fn a_status_file_in_the_watched_tree_does_not_feed_itself(mode: Mode) {
 }
 
 #[test]
-fn the_status_of_a_target_that_is_away_says_why() {
-    needs!(Mode::Rsync.need());
+fn the_status_of_an_unavailable_target_has_the_reason() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    sandbox.directory("src");
+    sandbox.create_dir("src");
     let rsync = FakeRsync::new(&sandbox);
     rsync.set_failing(true);
     let text = "settings{ statusFile = '@/status', statusInterval = 0, insist = true }
         sync{ default.rsync, source = '@/src', target = '@/dst' }";
-    let daemon = sandbox.daemon().config(text, 1).environment("PATH", rsync.path()).start();
+    let daemon = sandbox.daemon().config(text, 1).env("PATH", rsync.search_path()).start();
     let status = sandbox.path("status");
     daemon.wait_until("the status tells it", || {
         let text = read(&status);
-        // The first transfer has not become another one by failing.
+        // A failed first transfer is still reported as such.
         text.contains("There are 1 delays\nwait   Init \n")
             && text.contains(": the target is away, next try at ")
             && text.contains("exit code 12")
@@ -65,15 +65,15 @@ fn the_status_of_a_target_that_is_away_says_why() {
 }
 
 #[test]
-fn a_long_transfer_shows_signs_of_life_and_the_end_is_told() {
-    needs!(Mode::Rsync.need());
+fn the_status_is_updated_during_a_transfer_and_at_the_end() {
+    needs!(TransferMode::Rsync.requirement());
     let sandbox = Sandbox::new();
-    sandbox.directory("src");
+    sandbox.create_dir("src");
     let rsync = FakeRsync::new(&sandbox);
     rsync.set_hanging(true);
     let text = "settings{ statusFile = '@/status', statusInterval = 0 }
         sync{ default.rsync, source = '@/src', target = '@/dst' }";
-    let daemon = sandbox.daemon().config(text, 1).environment("PATH", rsync.path()).start();
+    let daemon = sandbox.daemon().config(text, 1).env("PATH", rsync.search_path()).start();
     let status = sandbox.path("status");
     daemon.wait_until("it runs", || rsync.hanging_process().is_some());
     let mut last = read(&status);
@@ -94,9 +94,9 @@ fn a_long_transfer_shows_signs_of_life_and_the_end_is_told() {
 }
 
 #[test]
-fn a_hangup_gives_the_status_another_file() {
+fn sighup_changes_the_status_file() {
     let sandbox = Sandbox::new();
-    sandbox.directory("src");
+    sandbox.create_dir("src");
     let text = |name: &str| {
         format!(
             "settings{{ statusFile = '@/{name}', statusInterval = 0 }}
@@ -109,7 +109,7 @@ fn a_hangup_gives_the_status_another_file() {
     sandbox.write_config(&text("other"));
     daemon.signal(Signal::HUP);
     daemon.wait_until("the other file says so", || read(&other).contains(": in sync\n"));
-    // Who reads the first one learns where to look.
+    // The old file refers to the new one.
     let left = read(&one);
     assert!(left.contains(&format!("From now on the status is written to {}.", other.display())));
     assert!(!left.contains("in sync"), "{left}");
@@ -117,9 +117,9 @@ fn a_hangup_gives_the_status_another_file() {
 }
 
 #[test]
-fn a_status_file_that_cannot_be_written_is_told_once() {
+fn an_unwritable_status_file_is_reported_once() {
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     let text = "settings{ statusFile = '@/none/status', statusInterval = 0 }
         sync{ default.direct, source = '@/src', target = '@/dst' }";
     let daemon = sandbox.daemon().config(text, 1).start();
@@ -131,17 +131,17 @@ fn a_status_file_that_cannot_be_written_is_told_once() {
     }
     let why = "Error: Cannot open status file \"";
     assert_eq!(daemon.log().matches(why).count(), 1, "{}", daemon.log());
-    sandbox.directory("none");
+    sandbox.create_dir("none");
     fs::write(source.join("three"), "").unwrap();
     let status = sandbox.path("none/status");
     daemon.wait_until("it is written", || read(&status).contains(": in sync\n"));
 }
 
 #[test]
-fn a_mark_on_a_file_system_is_told() {
-    needs!(Need::Fanotify);
+fn the_status_lists_fanotify_marks() {
+    needs!(Requirement::Fanotify);
     let sandbox = Sandbox::for_fanotify();
-    sandbox.directory("src");
+    sandbox.create_dir("src");
     let text = "settings{ statusFile = '@/status', statusInterval = 0, watch = 'fanotify' }
         sync{ default.direct, source = '@/src', target = '@/dst' }";
     let daemon = sandbox.daemon().config(text, 1).start();

@@ -1,4 +1,4 @@
-//! The daemon that benches and storms run.
+//! Builds the daemon for `bench` and `torture`.
 
 use std::{
     env,
@@ -6,26 +6,26 @@ use std::{
     process::Command,
 };
 
-/// How a daemon is built.
+/// A Cargo profile.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Profile {
-    /// With all checks.
+pub(crate) enum BuildProfile {
+    /// With debug assertions.
     Debug,
-    /// As users have it.
+    /// As shipped.
     Release,
 }
 
-/// Builds our daemon. Returns where it is.
+/// Builds our daemon and returns its path.
 ///
 /// # Errors
 ///
-/// If it can't be built: a sentence for people.
-pub(crate) fn daemon(profile: Profile) -> Result<PathBuf, String> {
+/// Returns a message if the build fails.
+pub(crate) fn daemon(profile: BuildProfile) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let (arg, directory) = match profile {
-        Profile::Debug => (None, "debug"),
-        Profile::Release => (Some("--release"), "release"),
+        BuildProfile::Debug => (None, "debug"),
+        BuildProfile::Release => (Some("--release"), "release"),
     };
     let status = Command::new(cargo)
         .args(["build", "--package", "lsyncd", "--bin", "lsyncd"])

@@ -1,10 +1,11 @@
-//! Tasks of the developers: `cargo xtask test`, `torture`, `tidy` and `bench`.
+//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `tidy` and `bench`.
 //!
-//! Each task is a module with one `run`; this file only chooses.
+//! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod build;
+mod fuzz;
 mod test;
 mod tidy;
 mod torture;
@@ -14,34 +15,38 @@ use std::{env, ffi::OsString, process::ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
-  test [ARGUMENT ..]  installs what the tests need, runs all of them and counts the skipped ones;
-                      the arguments go to `cargo test`. With CI=true a skipped test is a failure
+  test [ARGUMENT ..]  installs required programs, runs all tests and counts the skipped ones;
+                      passes the arguments to `cargo test`. With CI=true a skipped test is a failure
   torture [--minutes N] [--seed S] [--rounds N] [--jobs N] [--keep-going] [--only TEXT]
           [--binary PROGRAM] [--directory DIRECTORY]
-                      changes trees wildly while our daemon is stopped, killed and flooded, and
-                      compares; rounds with TEXT in their description only. Seed S is played again
-                      by --seed S --rounds 1
-  tidy                checks licences, who knows whom, `unsafe`, the length of files and more
+                      stress test: random changes while our daemon is stopped, killed and flooded,
+                      then a comparison. --only selects rounds by their description;
+                      --seed S --rounds 1 repeats the round of seed S
+  fuzz [TARGET ..] [--minutes N] [--seed N]
+                      runs mutated inputs through parsers that read foreign bytes (fuzz/README.md)
+  tidy [--report]     checks licences, layers, names, prose, `unsafe`, the length of files and more;
+                      --report prints the measures of the sources instead
   bench [ROW ..] [--runs N] [--json FILE] [--directory DIRECTORY]
-                      measures our daemon beside the original, its rivals and the floor,
+                      compares our daemon with the original, its competitors and the floor,
                       in temporary directories below DIRECTORY (default: /dev/shm)";
 
 fn main() -> ExitCode {
-    let mut words = env::args_os().skip(1);
-    let task = words.next().unwrap_or_default().to_string_lossy().into_owned();
-    let rest: Vec<OsString> = words.collect();
-    if let Some(error) = bench::running::become_leashed(&task, &rest) {
+    let mut args = env::args_os().skip(1);
+    let task = args.next().unwrap_or_default().to_string_lossy().into_owned();
+    let rest: Vec<OsString> = args.collect();
+    if let Some(error) = bench::process::exec_tethered(&task, &rest) {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
     let rest: Vec<String> = rest.iter().map(|it| it.to_string_lossy().into_owned()).collect();
-    if let Some(played) = bench::floor::play(&task, &rest) {
-        return if played.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if let Some(result) = bench::floor::run(&task, &rest) {
+        return if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let result = match task.as_str() {
         "test" => test::run(&rest),
         "torture" => torture::run(&rest),
-        "tidy" => tidy::run(),
+        "fuzz" => fuzz::run(&rest),
+        "tidy" => tidy::run(&rest),
         "bench" => bench::run(&rest),
         _ => Err(vec![USAGE.to_owned()]),
     };

@@ -1,7 +1,7 @@
-//! Plays one case with one program, where it can do no harm.
+//! Runs one case with one implementation in a jail.
 
 use std::process;
 
 fn main() {
-    process::exit(compat::jail::main(compat::play::play));
+    process::exit(compat::jail::main(compat::runner::run));
 }

@@ -1,24 +1,24 @@
-//! Stands in the place of rsync, ssh and others: writes down how it was called, and does nothing.
+//! Replaces rsync, ssh and others: logs how it was called, and does nothing.
 //!
-//! A look at what times another machine keeps, which ours takes before all of the source goes there,
-//! is not written down: `known-differences.md` has it, and no case is about it.
+//! The probe for the resolution of timestamps on a remote target, which ours makes before a full
+//! transfer, is not logged: `known-differences.md` lists it, and no case tests it.
 
 use std::{env, path::Path, process::ExitCode};
 
-use compat::call::{Calls, PLACE};
+use compat::call_log::{CALL_LOG_VAR, CallLog};
 
-/// A word of no other call than such a look.
-const LOOK: &str = "--out-format=same? %i";
+/// An argument that no call has but such a probe.
+const PROBE_ARG: &str = "--out-format=same? %i";
 
 fn main() -> ExitCode {
-    if env::args_os().any(|word| word == LOOK) {
+    if env::args_os().any(|arg| arg == PROBE_ARG) {
         return ExitCode::SUCCESS;
     }
-    let Some(place) = env::var_os(PLACE) else {
-        eprintln!("{PLACE} does not say where to write");
+    let Some(directory) = env::var_os(CALL_LOG_VAR) else {
+        eprintln!("{CALL_LOG_VAR} is not set");
         return ExitCode::from(99);
     };
-    match Calls::below(Path::new(&place)).record() {
+    match CallLog::below(Path::new(&directory)).record() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("cannot record a call: {error}");

@@ -1,15 +1,15 @@
-//! Where a program can do no harm: its own mounts, processes and devices.
+//! A jail in which a program can do no harm: namespaces of mounts, processes and devices.
 //!
-//! The original, run as root with a wrong target, empties the machine. So nothing is started before
-//! three things are true, and the third has been tried: every mount but the case's own directory
-//! is read-only, there are no devices of disks, and a file cannot be made anywhere else.
+//! The original, run as root with a wrong target, deletes the whole machine. So nothing is started
+//! before three conditions hold, and the third has been tested: every mount but the case's own
+//! directory is read-only, there are no block devices, and no file can be created anywhere else.
 //!
-//! A jail is a process of its own (`compat-jail`). It ends with the one that started it, and all
-//! that was started in it ends with it, since it is the first process of its namespace.
+//! A jail is a separate process (`compat-jail`). It exits with the suite, and everything that was
+//! started in it exits with it, because it is the first process of its PID namespace.
 
-mod errand;
 mod mounts;
 mod probe;
+mod request;
 
 use std::{
     env, fs, io,
@@ -23,104 +23,106 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{Signal, getegid, geteuid, getpid, set_parent_process_death_signal};
 
-pub use errand::{Errand, Programs};
+pub use request::{JailPrograms, JailRequest};
 
-/// What came of a jail.
+/// The outcome of a case in a jail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// All that must be seen was seen. What was printed.
+pub enum CaseOutcome {
+    /// All observations held. Contains the output.
     Passed(String),
-    /// What was not, for people.
+    /// An observation did not hold. Contains the report.
     Failed(String),
-    /// Why nothing was started at all.
-    Impossible(String),
+    /// The jail could not be set up and nothing was started. Contains the reason.
+    NotRun(String),
 }
 
-/// The exit code of a jail in which the case failed.
+/// Exit code of a jail in which the case failed.
 const FAILED: i32 = 1;
-/// The exit code of one that could not be made.
-const IMPOSSIBLE: i32 = 2;
-/// The word that tells the process within from the one around it.
-const WITHIN: &str = "within";
+/// Exit code of a jail that could not be set up.
+const NOT_RUN: i32 = 2;
+/// Argument that tells the inner process from the outer one.
+const INNER: &str = "inner";
 
-/// Does an errand in a jail, and waits for it.
+/// Runs a request in a jail and waits for it.
 ///
 /// # Errors
 ///
 /// If the jail's program cannot be run.
-pub fn send(errand: &Errand) -> io::Result<Verdict> {
+pub fn run(request: &JailRequest) -> io::Result<CaseOutcome> {
     let output =
-        Command::new(&errand.programs.jail).args(errand.to_words()).process_group(0).output()?;
-    Ok(verdict(output.status, &output.stdout, &output.stderr))
+        Command::new(&request.programs.jail).args(request.to_args()).process_group(0).output()?;
+    Ok(outcome(output.status, &output.stdout, &output.stderr))
 }
 
-fn verdict(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Verdict {
-    let said = [stdout, stderr].map(String::from_utf8_lossy).concat();
+fn outcome(status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> CaseOutcome {
+    let output = [stdout, stderr].map(String::from_utf8_lossy).concat();
     match status.code() {
-        Some(0) => Verdict::Passed(said),
-        Some(FAILED) => Verdict::Failed(said),
-        Some(IMPOSSIBLE) => Verdict::Impossible(said.trim().to_owned()),
-        _ => Verdict::Failed(format!("the jail itself: {status}\n{said}")),
+        Some(0) => CaseOutcome::Passed(output),
+        Some(FAILED) => CaseOutcome::Failed(output),
+        Some(NOT_RUN) => CaseOutcome::NotRun(output.trim().to_owned()),
+        _ => CaseOutcome::Failed(format!("the jail itself: {status}\n{output}")),
     }
 }
 
-/// The program `compat-jail`: first around the jail, then within.
+/// Main function of `compat-jail`, both of the outer process and of the inner one.
 ///
-/// `play` does what is to be done in it, and tells what was wrong. It is given the text of the case,
-/// which may lie where the jail can't look.
+/// `run_case` runs in the inner process and returns a report if the case fails. It gets the text of
+/// the case, whose file may be invisible in the jail.
 #[must_use]
-pub fn main(play: impl FnOnce(&Errand, Option<&str>, UnixDatagram) -> Result<(), String>) -> i32 {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let (within, words) = match words.split_first() {
-        Some((first, rest)) if first == WITHIN => (true, rest),
-        _ => (false, &*words),
+pub fn main(
+    run_case: impl FnOnce(&JailRequest, Option<&str>, UnixDatagram) -> Result<(), String>,
+) -> i32 {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let (is_inner, args) = match args.split_first() {
+        Some((first, rest)) if first == INNER => (true, rest),
+        _ => (false, &*args),
     };
-    let Some(errand) = Errand::from_words(words) else {
+    let Some(request) = JailRequest::from_args(args) else {
         eprintln!("this is started by the suite");
-        return IMPOSSIBLE;
+        return NOT_RUN;
     };
-    let text = match errand.case.as_ref().map(fs::read_to_string).transpose() {
+    let text = match request.case.as_ref().map(fs::read_to_string).transpose() {
         Ok(text) => text,
         Err(error) => {
             println!("cannot be read: {error}");
-            return IMPOSSIBLE;
+            return NOT_RUN;
         }
     };
-    let result = if within { stay(&errand) } else { enter(&errand) };
+    let result = if is_inner { seal(&request) } else { unshare_and_wait(&request) };
     match result {
-        Ok(Stage::Around(code)) => code,
-        Ok(Stage::Within(syslog)) => match play(&errand, text.as_deref(), syslog) {
+        Ok(JailProcess::Outer(code)) => code,
+        Ok(JailProcess::Inner(syslog)) => match run_case(&request, text.as_deref(), syslog) {
             Ok(()) => 0,
             Err(report) => {
                 println!("{report}");
                 FAILED
             }
         },
-        Err(why) => {
-            println!("{why}");
-            IMPOSSIBLE
+        Err(reason) => {
+            println!("{reason}");
+            NOT_RUN
         }
     }
 }
 
-/// Which of the two processes this is.
-enum Stage {
-    /// The one around, with the exit code of the one within.
-    Around(i32),
-    /// The one within, when all is safe, with what is sent to the log of the system.
-    Within(UnixDatagram),
+/// The two processes of a jail.
+enum JailProcess {
+    /// The outer process, with the exit code of the inner one.
+    Outer(i32),
+    /// The sealed inner process, with the socket that receives syslog messages.
+    Inner(UnixDatagram),
 }
 
-/// Makes the namespaces, and goes on in a process within them.
-fn enter(errand: &Errand) -> Result<Stage, String> {
-    end_with_parent()?;
-    if parent_id() != errand.parent {
-        return Err("the suite has ended".to_owned());
+/// Creates the namespaces, and runs the inner process in them.
+fn unshare_and_wait(request: &JailRequest) -> Result<JailProcess, String> {
+    exit_with_parent()?;
+    if parent_id() != request.parent {
+        return Err("the suite has exited".to_owned());
     }
     let (user, group) = (geteuid(), getegid());
     let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
     flags.set(CloneFlags::CLONE_NEWUSER, !user.is_root());
-    unshare(flags).map_err(|error| format!("no namespaces of one's own: {error}"))?;
+    unshare(flags).map_err(|error| format!("cannot create namespaces: {error}"))?;
     if !user.is_root() {
         let write = |name: &str, text: String| {
             fs::write(format!("/proc/self/{name}"), text)
@@ -131,26 +133,26 @@ fn enter(errand: &Errand) -> Result<Stage, String> {
         write("gid_map", format!("0 {} 1", group.as_raw()))?;
     }
     let status =
-        Command::new(&errand.programs.jail)
-            .arg(WITHIN)
-            .args(errand.to_words())
+        Command::new(&request.programs.jail)
+            .arg(INNER)
+            .args(request.to_args())
             .status()
             .map_err(|error| format!("cannot start the first process of a namespace: {error}"))?;
-    Ok(Stage::Around(status.code().unwrap_or(FAILED + IMPOSSIBLE)))
+    Ok(JailProcess::Outer(status.code().unwrap_or(FAILED + NOT_RUN)))
 }
 
-/// Makes everything but the case's own directory read-only, and tries whether it is.
-fn stay(errand: &Errand) -> Result<Stage, String> {
-    end_with_parent()?;
+/// Makes everything but the case's own directory read-only, and tests that it is.
+fn seal(request: &JailRequest) -> Result<JailProcess, String> {
+    exit_with_parent()?;
     if !getpid().is_init() {
         return Err("not the first process of its namespace".to_owned());
     }
-    let syslog = mounts::seal(errand)?;
-    probe::check(&errand.place)?;
-    Ok(Stage::Within(syslog))
+    let syslog = mounts::seal(request)?;
+    probe::check(&request.directory)?;
+    Ok(JailProcess::Inner(syslog))
 }
 
-fn end_with_parent() -> Result<(), String> {
+fn exit_with_parent() -> Result<(), String> {
     set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| format!("cannot end with the suite: {error}"))
+        .map_err(|error| format!("cannot set the parent death signal: {error}"))
 }

@@ -15,17 +15,17 @@ use rustix::{
     },
 };
 
-use super::Errand;
-use crate::call::PROGRAMS;
+use super::JailRequest;
+use crate::call_log::PROGRAMS;
 
-/// All that there is of devices.
+/// The only device nodes in the jail.
 const DEVICES: [&str; 5] = ["full", "null", "random", "urandom", "zero"];
 
-/// Where programs are that are called by their whole paths.
-const SYSTEM: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
+/// Directories of programs that are called by their full paths.
+const SYSTEM_BIN: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
-/// Options of mounts that a remount has to repeat, and what they are called.
-const KEPT: [(&str, MountFlags); 6] = [
+/// Mount options that a remount has to repeat, with their names in `mountinfo`.
+const KEPT_OPTIONS: [(&str, MountFlags); 6] = [
     ("nosuid", MountFlags::NOSUID),
     ("nodev", MountFlags::NODEV),
     ("noexec", MountFlags::NOEXEC),
@@ -34,19 +34,20 @@ const KEPT: [(&str, MountFlags); 6] = [
     ("relatime", MountFlags::RELATIME),
 ];
 
-/// A line of `/proc/self/mountinfo`.
+/// An entry of `/proc/self/mountinfo`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(super) struct JailMount {
     pub(super) at: PathBuf,
     pub(super) flags: MountFlags,
 }
 
-/// Makes all mounts read-only but a new one at the errand's place, where the programs are found.
+/// Makes all mounts read-only except a new one at the directory of the request, and provides the
+/// programs there.
 ///
-/// Returns what is sent to the log of the system from now on.
-pub(super) fn seal(errand: &Errand) -> Result<UnixDatagram, String> {
-    let place = &*errand.place;
-    try_to("keep the mounts to oneself", || {
+/// Returns the socket that receives syslog messages from now on.
+pub(super) fn seal(request: &JailRequest) -> Result<UnixDatagram, String> {
+    let directory = &*request.directory;
+    try_to("make the mounts private", || {
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
         Ok(())
     })?;
@@ -54,10 +55,10 @@ pub(super) fn seal(errand: &Errand) -> Result<UnixDatagram, String> {
         let at = &*mount.at;
         try_to(&format!("make {} read-only", at.display()), || read_only(at, mount.flags))?;
     }
-    try_to("mount the case's own directory", || temporary(place, c"mode=755"))?;
-    try_to("find the programs", || programs(errand))?;
-    let syslog = try_to("have devices of one's own", || devices(&place.join("dev")))?;
-    try_to("see only one's own processes", || {
+    try_to("mount the case's own directory", || temporary(directory, c"mode=755"))?;
+    try_to("provide the programs", || programs(request))?;
+    let syslog = try_to("create /dev", || devices(&directory.join("dev")))?;
+    try_to("mount /proc", || {
         let flags =
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         Ok(mount("proc", "/proc", "proc", flags, None)?)
@@ -65,14 +66,14 @@ pub(super) fn seal(errand: &Errand) -> Result<UnixDatagram, String> {
     Ok(syslog)
 }
 
-fn try_to<T>(what: &str, act: impl FnOnce() -> io::Result<T>) -> Result<T, String> {
-    act().map_err(|error| format!("cannot {what}: {error}"))
+fn try_to<T>(action: &str, act: impl FnOnce() -> io::Result<T>) -> Result<T, String> {
+    act().map_err(|error| format!("cannot {action}: {error}"))
 }
 
 fn read_only(at: &Path, flags: MountFlags) -> io::Result<()> {
     match mount_remount(at, MountFlags::BIND | MountFlags::RDONLY | flags, "") {
-        // Nobody can reach what lies below another mount or a closed directory; all that can be
-        // reached is tried later.
+        // A mount that is covered or below an inaccessible directory is unreachable. Everything
+        // that is reachable is probed later.
         Err(Errno::NOENT | Errno::INVAL | Errno::ACCESS) => Ok(()),
         result => Ok(result?),
     }
@@ -82,14 +83,14 @@ fn temporary(at: &Path, options: &CStr) -> io::Result<()> {
     Ok(mount("tmpfs", at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options)?)
 }
 
-/// The programs in `program`, and a `bin` for the path in which there is only the recorder, and a
-/// shell. The recorder also takes the place of the real programs.
-fn programs(errand: &Errand) -> io::Result<()> {
-    let place = &errand.place;
-    let (program, bin) = (place.join("program"), place.join("bin"));
+/// Provides the tested program and the recorder in `program`, and a `bin` for `PATH` with nothing
+/// but the recorder and a shell. The recorder also covers the real programs.
+fn programs(request: &JailRequest) -> io::Result<()> {
+    let directory = &request.directory;
+    let (program, bin) = (directory.join("program"), directory.join("bin"));
     fs::create_dir(&program)?;
     for (name, from) in
-        [("lsyncd", &errand.programs.tested), ("recorder", &errand.programs.recorder)]
+        [("lsyncd", &request.programs.tested), ("recorder", &request.programs.recorder)]
     {
         let to = program.join(name);
         fs::write(&to, "")?;
@@ -100,9 +101,9 @@ fn programs(errand: &Errand) -> io::Result<()> {
         symlink(program.join("recorder"), bin.join(name))?;
     }
     symlink("/bin/sh", bin.join("sh"))?;
-    // Lsyncd 2.2.3 calls them by their whole paths.
+    // Lsyncd 2.2.3 calls them by their full paths.
     for name in PROGRAMS {
-        for real in SYSTEM.map(|directory| Path::new(directory).join(name)) {
+        for real in SYSTEM_BIN.map(|directory| Path::new(directory).join(name)) {
             if real.is_file() {
                 mount_bind(&*program.join("recorder"), &*real)?;
             }
@@ -111,44 +112,46 @@ fn programs(errand: &Errand) -> io::Result<()> {
     Ok(())
 }
 
-/// A `/dev` in which there is nothing but what is harmless, and a socket for the system's log.
-fn devices(draft: &Path) -> io::Result<UnixDatagram> {
-    fs::create_dir(draft)?;
-    temporary(draft, c"mode=755")?;
+/// Mounts a `/dev` with harmless nodes only, and a socket for syslog.
+fn devices(new_dev: &Path) -> io::Result<UnixDatagram> {
+    fs::create_dir(new_dev)?;
+    temporary(new_dev, c"mode=755")?;
     for name in DEVICES {
-        let node = draft.join(name);
+        let node = new_dev.join(name);
         fs::write(&node, "")?;
         mount_bind(Path::new("/dev").join(name), &*node)?;
     }
-    symlink("/proc/self/fd", draft.join("fd"))?;
-    let syslog = UnixDatagram::bind(draft.join("log"))?;
-    mount_move(draft, "/dev")?;
+    symlink("/proc/self/fd", new_dev.join("fd"))?;
+    let syslog = UnixDatagram::bind(new_dev.join("log"))?;
+    mount_move(new_dev, "/dev")?;
     let kept = MountFlags::NOSUID | MountFlags::NODEV;
     mount_remount("/dev", MountFlags::BIND | MountFlags::RDONLY | kept, "")?;
     Ok(syslog)
 }
 
-/// All mounts that this process sees.
-pub(super) fn all() -> Result<Vec<Mount>, String> {
+/// Returns all mounts that this process sees.
+pub(super) fn all() -> Result<Vec<JailMount>, String> {
     let text = fs::read("/proc/self/mountinfo")
         .map_err(|error| format!("cannot read the list of mounts: {error}"))?;
     let text = String::from_utf8_lossy(&text);
     text.lines()
-        .map(|line| Mount::parse(line).ok_or_else(|| format!("not a mount: {line}")))
+        .map(|line| JailMount::parse(line).ok_or_else(|| format!("not a mount: {line}")))
         .collect()
 }
 
-impl Mount {
+impl JailMount {
     fn parse(line: &str) -> Option<Self> {
         let mut fields = line.split(' ').skip(4);
         let (at, options) = (fields.next()?, fields.next()?);
-        let kept = KEPT.iter().filter(|(name, _)| options.split(',').any(|option| option == *name));
+        let kept = KEPT_OPTIONS
+            .iter()
+            .filter(|(name, _)| options.split(',').any(|option| option == *name));
         let flags = kept.fold(MountFlags::empty(), |flags, (_, flag)| flags | *flag);
         Some(Self { at: PathBuf::from(unescaped(at)), flags })
     }
 }
 
-/// The kernel writes blanks, tabs, newlines and backslashes as octal numbers.
+/// Decodes the octal escapes that the kernel writes for blanks, tabs, newlines and backslashes.
 fn unescaped(path: &str) -> String {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     escapes.iter().fold(path.to_owned(), |path, (escape, plain)| path.replace(escape, plain))
@@ -159,11 +162,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_is_read() {
+    fn a_mountinfo_line_is_parsed() {
         let line = "30 25 0:27 / /mnt/a\\040b rw,nosuid,relatime shared:1 - tmpfs tmpfs rw,nodev";
-        let mount = Mount::parse(line).unwrap();
+        let mount = JailMount::parse(line).unwrap();
         assert_eq!(mount.at, Path::new("/mnt/a b"));
         assert_eq!(mount.flags, MountFlags::NOSUID | MountFlags::RELATIME);
-        assert_eq!(Mount::parse("30 25"), None);
+        assert_eq!(JailMount::parse("30 25"), None);
     }
 }

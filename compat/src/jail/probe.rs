@@ -1,4 +1,4 @@
-//! Tries whether a jail is one.
+//! Tests that a jail is sealed.
 
 use std::{
     env,
@@ -11,30 +11,30 @@ use std::{
 
 use super::mounts;
 
-/// Where nothing may be written, beside every mount.
-const ELSEWHERE: [&str; 8] = ["/", "/etc", "/usr", "/home", "/tmp", "/var/tmp", "/run", "/dev"];
+/// Directories that must not be writable, in addition to every mount.
+const PROTECTED: [&str; 8] = ["/", "/etc", "/usr", "/home", "/tmp", "/var/tmp", "/run", "/dev"];
 
-/// Checks that a file can be made in `place` and nowhere else, and that there are no disks.
-pub(super) fn check(place: &Path) -> Result<(), String> {
-    if !place.is_absolute() || place.parent().is_none() {
-        return Err(format!("{} cannot be the place of a case", place.display()));
+/// Checks that a file can be created in `directory` and nowhere else, and that there are no block
+/// devices.
+pub(super) fn check(directory: &Path) -> Result<(), String> {
+    if !directory.is_absolute() || directory.parent().is_none() {
+        return Err(format!("{} cannot be the directory of a case", directory.display()));
     }
-    match make_file(place) {
-        Made::Yes => {}
-        Made::No(error) => return Err(format!("cannot write to {}: {error}", place.display())),
+    if let WriteProbe::Refused(error) = create_file(directory) {
+        return Err(format!("cannot write to {}: {error}", directory.display()));
     }
-    for directory in directories(place)? {
-        if let Made::Yes = make_file(&directory) {
-            return Err(format!("{} can be written to", directory.display()));
+    for other in other_directories(directory)? {
+        if let WriteProbe::Created = create_file(&other) {
+            return Err(format!("{} is writable", other.display()));
         }
     }
-    no_disks()?;
-    no_rsync(place)
+    check_no_block_devices()?;
+    check_no_rsync(directory)
 }
 
-/// The only rsync that can be called is the recorder.
-fn no_rsync(place: &Path) -> Result<(), String> {
-    let recorder = identity(&place.join("program/recorder"));
+/// Checks that every rsync is the recorder.
+fn check_no_rsync(directory: &Path) -> Result<(), String> {
+    let recorder = identity(&directory.join("program/recorder"));
     let found = ["/usr/bin/rsync", "/bin/rsync", "/usr/local/bin/rsync"];
     match found
         .into_iter()
@@ -47,44 +47,44 @@ fn no_rsync(place: &Path) -> Result<(), String> {
 }
 
 fn identity(file: &Path) -> Option<(u64, u64)> {
-    fs::metadata(file).ok().map(|about| (about.dev(), about.ino()))
+    fs::metadata(file).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// All mounts but `place`, and more.
-fn directories(place: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut directories: Vec<PathBuf> = ELSEWHERE.map(PathBuf::from).to_vec();
+/// Returns all directories to probe: every mount except `own`, and more.
+fn other_directories(own: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut directories: Vec<PathBuf> = PROTECTED.map(PathBuf::from).to_vec();
     directories.extend(mounts::all()?.into_iter().map(|mount| mount.at));
     directories.extend(env::current_dir());
     directories.extend(env::var_os("HOME").map(PathBuf::from));
     directories.extend(env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)));
-    directories.extend(place.parent().map(Path::to_owned));
-    directories.retain(|directory| directory != place && directory.is_dir());
+    directories.extend(own.parent().map(Path::to_owned));
+    directories.retain(|directory| directory != own && directory.is_dir());
     Ok(directories)
 }
 
-enum Made {
-    Yes,
-    No(io::Error),
+enum WriteProbe {
+    Created,
+    Refused(io::Error),
 }
 
-fn make_file(directory: &Path) -> Made {
+fn create_file(directory: &Path) -> WriteProbe {
     let probe = directory.join(format!(".compat-probe-{}", process::id()));
     match OpenOptions::new().write(true).create_new(true).open(&probe) {
         Ok(file) => {
             drop::<File>(file);
-            // It was made a moment ago, by us.
+            // This process has just created it.
             let _ = fs::remove_file(&probe);
-            Made::Yes
+            WriteProbe::Created
         }
-        Err(error) => Made::No(error),
+        Err(error) => WriteProbe::Refused(error),
     }
 }
 
-fn no_disks() -> Result<(), String> {
+fn check_no_block_devices() -> Result<(), String> {
     let entries = fs::read_dir("/dev").map_err(|error| format!("cannot read /dev: {error}"))?;
     let is_disk = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_block_device());
     match entries.filter_map(Result::ok).find(is_disk) {
-        Some(disk) => Err(format!("there is a disk: {}", disk.path().display())),
+        Some(disk) => Err(format!("there is a block device: {}", disk.path().display())),
         None => Ok(()),
     }
 }
@@ -94,17 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outside_of_a_jail_nothing_would_be_started() {
-        let place = tempfile::tempdir().unwrap();
-        // The directory that it is in can be written to, since it was made there.
-        assert!(check(place.path()).unwrap_err().contains("can be written to"));
-        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    fn an_unsealed_process_fails_the_check() {
+        let directory = tempfile::tempdir().unwrap();
+        // Its parent is writable, because the directory was created there.
+        assert!(check(directory.path()).unwrap_err().contains("is writable"));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn the_root_is_no_place_for_a_case() {
-        for place in ["/", "relative", ""] {
-            assert!(check(Path::new(place)).unwrap_err().contains("cannot be the place"));
+    fn the_root_and_relative_paths_are_rejected_as_directory_of_a_case() {
+        for path in ["/", "relative", ""] {
+            assert!(check(Path::new(path)).unwrap_err().contains("cannot be the directory"));
         }
     }
 }

@@ -1,68 +1,69 @@
-//! What goes out.
+//! Effects for the engine to perform.
 
 use alloc::vec::Vec;
 
 use crate::{
-    event::Event,
+    fs_event::MirrorId,
     job::{Job, JobId},
-    notice::MirrorId,
+    log_event::LogEvent,
     path::TreePath,
-    queue::ordered::EventId,
+    queue::event_queue::EventId,
 };
 
-/// What the engine has to do.
+/// An effect that the fleet asks the engine to perform.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Pin the root of this mirror and watch its tree. The answer is an
     /// [`Input::Covered`](crate::input::Input::Covered) or
     /// [`Input::CannotCover`](crate::input::Input::CannotCover).
     ///
-    /// The first time that is whatever directory stands there. From then on only what can follow
-    /// it: no mirror can ask for more, whether it looks again by itself or for a `SIGHUP`.
+    /// The first time, any directory found at the path is accepted. Later only a directory that can
+    /// follow the pinned one is accepted: no mirror can ask for more, neither by its own recheck
+    /// nor after a `SIGHUP`.
     Cover(MirrorId),
-    /// Watch the tree of this mirror no more.
+    /// Stop watching the tree of this mirror.
     Uncover(MirrorId),
-    /// Start a job. Its end is an [`Input::JobEnded`](crate::input::Input::JobEnded).
+    /// Start a job. Its end is reported as an [`Input::JobEnded`](crate::input::Input::JobEnded).
     Start(Job),
-    /// Call the script of this mirror. Meanwhile it may ask the mirror for what it needs
-    /// ([`Fleet::scripted`](crate::fleet::Fleet::scripted)). The answer is an
-    /// [`Input::Called`](crate::input::Input::Called), of [`Call::Collect`] an
-    /// [`Input::Collected`](crate::input::Input::Collected).
-    Script(MirrorId, Call),
-    /// Read what this directory of the source lists. The answer is an
-    /// [`Input::Listed`](crate::input::Input::Listed).
-    List {
-        /// Of which mirror.
+    /// Call the script of this mirror. During the call the script queries the mirror through
+    /// [`Fleet::scripted`](crate::fleet::Fleet::scripted). The answer is an
+    /// [`Input::ScriptReturned`](crate::input::Input::ScriptReturned), or for
+    /// [`ScriptCall::Collect`] an [`Input::Collected`](crate::input::Input::Collected).
+    CallScript(MirrorId, ScriptCall),
+    /// List this directory of the source. The answer is an
+    /// [`Input::DirectoryListed`](crate::input::Input::DirectoryListed).
+    ListDirectory {
+        /// The mirror that asks.
         mirror: MirrorId,
-        /// Which directory.
+        /// The directory.
         path: TreePath,
     },
-    /// Ask a running job to end. Its end still comes.
+    /// Ask a running job to stop. Its end is still reported.
     Stop(JobId),
-    /// Nothing more is asked of this mirror, which was replaced, and none of its jobs runs.
-    Dismiss(MirrorId),
-    /// Tell people and machines.
-    Report(Event),
-    /// End the process with this code.
+    /// Forget this mirror: it was replaced, and none of its jobs runs any more.
+    Forget(MirrorId),
+    /// Report an event to log and status.
+    Report(LogEvent),
+    /// Exit the process with this code.
     Exit(u8),
 }
 
-/// Which function of a script is to be called.
+/// The function of a script to call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// That for the beginning, which is this event.
+pub enum ScriptCall {
+    /// The function for the init event, which is this one.
     Init(EventId),
-    /// That for full events, of which this one is due.
+    /// The function for full events, of which this one is due.
     Full(EventId),
-    /// That for all else that is due.
+    /// The function for everything else that is due.
     Action,
-    /// That for the end of a child.
+    /// The function for the exit of a child.
     Collect {
-        /// Which job it was.
+        /// The job of the child.
         job: JobId,
-        /// What it has worked on.
+        /// The events that the child worked on.
         events: Vec<EventId>,
-        /// The code that it returned.
+        /// The exit code of the child.
         code: i32,
     },
 }

@@ -1,13 +1,13 @@
-//! Budgets for deletions, and what to do about a source that was replaced.
+//! Deletion budgets, and the policy for a replaced source.
 
 use alloc::string::String;
 use core::{fmt, str};
 
-/// The most deletions that are carried out without a person's consent: `maxDelete`.
+/// The deletion budget, `maxDelete`: the most deletions without an operator's consent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxDelete {
-    /// This percentage of what the target holds, at most 100. Fewer than
-    /// [`FEW`](Self::FEW) deletions are always allowed.
+    /// This percentage of the entries on the target, at most 100. Fewer than
+    /// [`SHARE_THRESHOLD`](Self::SHARE_THRESHOLD) deletions are always allowed.
     Share(u8),
     /// This number of deletions.
     Count(u64),
@@ -15,7 +15,7 @@ pub enum MaxDelete {
     Unlimited,
 }
 
-/// Half of what the target holds.
+/// Half of the entries on the target.
 impl Default for MaxDelete {
     fn default() -> Self {
         Self::Share(50)
@@ -23,18 +23,18 @@ impl Default for MaxDelete {
 }
 
 impl MaxDelete {
-    /// The number of deletions from which on a [`Share`](Self::Share) counts: small trees are
+    /// The number of deletions from which on a [`Share`](Self::Share) applies: small trees are
     /// emptied every day.
-    pub const FEW: u64 = 10;
+    pub const SHARE_THRESHOLD: u64 = 10;
 
-    /// The setting that this text spells: `50%`, `100` or `false`. `None` if it spells none.
+    /// Parses a setting: `50%`, `100` or `false`. `None` if it is none of these.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text = str::from_utf8(text).ok()?.trim();
         if text == "false" {
             return Some(Self::Unlimited);
         }
-        // `parse` takes a sign, too.
+        // `parse` accepts a sign, too.
         if !text.starts_with(|first: char| first.is_ascii_digit()) {
             return None;
         }
@@ -51,7 +51,7 @@ impl MaxDelete {
     #[must_use]
     pub fn allows(self, count: u64, total: Option<u64>) -> bool {
         match self {
-            Self::Share(_) if count < Self::FEW => true,
+            Self::Share(_) if count < Self::SHARE_THRESHOLD => true,
             Self::Share(percent) => total.is_some_and(|total| {
                 u128::from(count) * 100 <= u128::from(total) * u128::from(percent)
             }),
@@ -61,7 +61,7 @@ impl MaxDelete {
     }
 }
 
-/// As it is written in a configuration file, without quotes.
+/// Formats the value as in a configuration file, without quotes.
 impl fmt::Display for MaxDelete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,23 +72,24 @@ impl fmt::Display for MaxDelete {
     }
 }
 
-/// What to do when another file system stands where the source was: `replacedSource`.
+/// Policy for a source that was replaced by another file system: `replacedSource`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ReplacedSource {
-    /// The sync waits until the right one is back or a person accepts the other one.
+    /// The sync waits until the original is back or an operator accepts the replacement.
     #[default]
     Wait,
-    /// The next `SIGHUP` after this was set accepts the one that is there.
+    /// The next `SIGHUP` after this was set accepts the replacement.
     Accept,
-    /// It is the source from now on, and its missing names are deletions with the ordinary budget.
+    /// The replacement is accepted at once; its missing names are deletions under the ordinary
+    /// budget.
     Budget,
 }
 
 impl ReplacedSource {
-    /// The names of all of them in a configuration file.
+    /// The names of all policies in a configuration file.
     pub const NAMES: &[&str] = &["wait", "accept", "budget"];
 
-    /// The one of this name.
+    /// The policy of this name.
     #[must_use]
     pub fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -110,9 +111,10 @@ impl ReplacedSource {
     }
 }
 
-/// Returns what is wrong with a text for [`MaxDelete`], as a sentence without a full stop.
+/// Returns the error message for a text that is no [`MaxDelete`], as a sentence without a full
+/// stop.
 #[must_use]
-pub fn wrong_max_delete(name: &str, given: &str) -> String {
+pub fn invalid_max_delete(name: &str, given: &str) -> String {
     alloc::format!("{name} must be a share such as \"50%\", a number, or false, not {given}")
 }
 
@@ -122,7 +124,7 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn a_share_holds_from_ten_deletions_on() {
+    fn a_share_applies_from_ten_deletions_on() {
         let half = MaxDelete::default();
         for (count, total, allowed) in [
             (0, Some(0), true),
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_holds_beyond_it_and_no_limit_never() {
+    fn a_count_is_an_upper_limit_and_unlimited_is_none() {
         for (most, count, allowed) in [(0, 0, true), (0, 1, false), (10, 10, true), (10, 11, false)]
         {
             for total in [None, Some(1), Some(1000)] {
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_spelled_as_it_is_written() {
+    fn a_budget_parses_as_it_is_displayed() {
         for (text, budget) in [
             ("50%", MaxDelete::Share(50)),
             ("0%", MaxDelete::Share(0)),
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_with_replaced_sources_has_a_name() {
+    fn each_replaced_source_policy_has_a_name() {
         for name in ReplacedSource::NAMES {
             assert_eq!(ReplacedSource::named(name.as_bytes()).unwrap().name(), *name);
         }

@@ -1,131 +1,131 @@
-//! What comes in.
+//! Inputs to the state machine.
 
 use alloc::{string::String, vec::Vec};
 
 use crate::{
-    job::{Failure, JobId, Outcome, Place},
-    notice::{Kind, MirrorId, Notice},
+    fs_event::{EntryKind, FsEvent, MirrorId},
+    job::{DirtyPath, Failure, JobId, Outcome},
     path::TreePath,
 };
 
-/// Everything that can happen to the fleet.
+/// An input to the fleet.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// From now on the watcher tells what happens in the tree of this mirror.
+    /// The tree of this mirror is watched: from now on its changes are reported.
     Covered(MirrorId),
-    /// The tree of this mirror can't be watched now, since its root is not there or not the one
-    /// that was agreed on.
+    /// The tree of this mirror can't be watched now, because its root is missing or is not the
+    /// pinned directory.
     CannotCover {
-        /// Which mirror.
+        /// The mirror.
         mirror: MirrorId,
-        /// Why, as a sentence without a full stop.
-        why: String,
+        /// The reason, as a sentence without a full stop.
+        reason: String,
     },
-    /// The way to the target of this mirror has come up or gone down.
-    Gate(MirrorId, Gate),
-    /// Something happened in a tree.
-    Notice(Notice),
-    /// A job is over.
+    /// The link to the target of this mirror came up or went down.
+    TargetLink(MirrorId, TargetLink),
+    /// A change was reported in a tree.
+    FsEvent(FsEvent),
+    /// A job has ended.
     JobEnded {
-        /// Which job.
+        /// The job.
         job: JobId,
-        /// How it ended.
+        /// Its outcome.
         outcome: Outcome,
     },
-    /// The call of a script is over, for which an
-    /// [`Effect::Script`](crate::effect::Effect::Script) asked.
-    Called {
-        /// Of which mirror.
+    /// The script returned from a call that was requested by
+    /// [`Effect::CallScript`](crate::effect::Effect::CallScript).
+    ScriptReturned {
+        /// Its mirror.
         mirror: MirrorId,
-        /// What the script failed with, if it did.
+        /// The error that the script raised, if any.
         result: Result<(), Failure>,
-        /// Whether scripts wait for something else, such as an alarm.
-        has_plans: bool,
+        /// True if scripts wait for something else, such as an alarm.
+        has_pending_work: bool,
     },
-    /// A child of a script has ended.
-    ChildEnded {
-        /// Which job it was.
+    /// A child of a script has exited.
+    ChildExited {
+        /// Its job.
         job: JobId,
-        /// How it ended.
+        /// Its exit.
         exit: ChildExit,
     },
-    /// A script has been told of the end of a child.
+    /// A script has processed the exit of a child.
     Collected {
-        /// Which job it was.
+        /// The job of the child.
         job: JobId,
-        /// What it says of it, or what it failed with.
-        result: Result<Answer, Failure>,
+        /// The answer of the script, or the error that it raised.
+        result: Result<CollectAnswer, Failure>,
     },
-    /// What a directory of a source lists.
-    Listed {
-        /// Of which mirror.
+    /// The listing of a directory of a source.
+    DirectoryListed {
+        /// The mirror.
         mirror: MirrorId,
-        /// Which directory.
+        /// The directory.
         path: TreePath,
-        /// What it lists.
-        listed: Listed,
+        /// The listing.
+        listing: DirectoryListing,
     },
-    /// The time has come at which everything of this mirror is to be mirrored.
+    /// The scheduled time for a full transfer of this mirror has arrived.
     FullDue(MirrorId),
-    /// Somebody wants the daemon to do something.
+    /// The daemon received a signal.
     Signal(Signal),
 }
 
-/// Whether there is a way to a target: a tunnel that stands, where there has to be one.
+/// The link to a target: a tunnel, where the target needs one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gate {
-    /// There is one, or none is needed.
+pub enum TargetLink {
+    /// The tunnel is up, or none is needed.
     #[default]
-    Open,
-    /// There is none: no job is started.
-    Closed,
+    Up,
+    /// The tunnel is down: no job is started.
+    Down,
 }
 
-/// What a directory of a source lists.
+/// The listing of a directory of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listed {
-    /// The names and what they are. None, if the directory is gone.
-    pub entries: Vec<(Vec<u8>, Kind)>,
-    /// Whether these are all. If not, something could not be read.
-    pub is_whole: bool,
+pub struct DirectoryListing {
+    /// The names and kinds of the entries. Empty if the directory is gone.
+    pub entries: Vec<(Vec<u8>, EntryKind)>,
+    /// True if the listing is complete. Otherwise something could not be read.
+    pub is_complete: bool,
 }
 
-/// How a child ended.
+/// The exit of a child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildExit {
-    /// It returned this code.
+    /// It exited with this code.
     Code(i32),
     /// It was killed by this signal.
     Signal(i32),
-    /// It was work of ours, and all is done but this.
-    Partly(Vec<(Place, Failure)>),
+    /// It was a built-in transfer, and everything but these paths is done.
+    Partial(Vec<(DirtyPath, Failure)>),
 }
 
-/// What a script says of the end of a child.
+/// The answer of a script to the exit of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Its events are done.
+pub enum CollectAnswer {
+    /// The events are done.
     Done,
-    /// They are to be tried again.
+    /// The events are to be retried.
     Again,
-    /// The daemon ends.
+    /// The daemon exits.
     Die,
 }
 
-/// What a person or a service manager can ask for by a signal.
+/// A signal from an operator or a service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// `SIGTERM`: end.
+    /// `SIGTERM`: exit.
     Terminate,
-    /// `SIGINT`: end.
+    /// `SIGINT`: exit.
     Interrupt,
-    /// `SIGHUP`: try again now what waits for a later try. Where there is something to be read
-    /// again, the engine does that before.
+    /// `SIGHUP`: retry at once everything that is backing off. The engine reloads the configuration
+    /// before, if there is one to reload.
     Hangup,
 }
 
 impl Signal {
-    /// Its name in messages, without `SIG`.
+    /// The name in messages, without `SIG`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -135,7 +135,7 @@ impl Signal {
         }
     }
 
-    /// Its number, the same on every Linux.
+    /// The number, which is the same on every Linux.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {

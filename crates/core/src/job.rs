@@ -1,219 +1,220 @@
-//! Work for an executor, and how it ended.
+//! Jobs for an executor, and their outcomes.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
 use crate::{
-    notice::MirrorId,
+    fs_event::MirrorId,
     path::TreePath,
-    queue::{Heard, PlaceSet},
+    queue::{ObservedChanges, PathSet},
 };
 
-/// One job of the run of the daemon. Never used twice.
+/// The id of a job, unique during the run of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u64);
 
 /// One piece of work for the executor of a mirror.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Its name in logs, metrics and status.
+    /// The id in logs, metrics and status.
     pub id: JobId,
-    /// Whose target is worked on.
+    /// The mirror whose target is worked on.
     pub mirror: MirrorId,
-    /// What has to be done.
+    /// The work to do.
     pub work: Work,
 }
 
-/// What an executor can be asked to do.
+/// Work for an executor.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// Bring the whole target to the state of the source, as a mirror begins. Later that is a
-    /// batch with all of the root.
+    /// Bring the whole target to the state of the source, when a mirror begins. Later that is a
+    /// batch with the tree of the root.
     Full {
-        /// What was heard meanwhile.
-        heard: Arc<Heard>,
+        /// The changes observed meanwhile.
+        observed: Arc<ObservedChanges>,
     },
-    /// Bring these places of the target to the state of the source.
+    /// Bring these paths of the target to the state of the source.
     Batch {
-        /// The places.
-        places: Arc<PlaceSet>,
-        /// What was heard of them.
-        heard: Arc<Heard>,
-        /// Renames that may save transfers, oldest first. Both ends of each are among the places,
-        /// so a hint that turns out wrong can be dropped.
-        moves: Arc<[Rename]>,
+        /// The paths.
+        paths: Arc<PathSet>,
+        /// The changes observed there.
+        observed: Arc<ObservedChanges>,
+        /// Renames that may save transfers, oldest first. Both ends of each are among the paths, so
+        /// a wrong hint can be dropped.
+        renames: Arc<[Rename]>,
     },
-    /// Bring this file, which was left out of a batch for its size.
+    /// Transfer this file, which was split off a batch because of its size.
     Large {
         /// The file.
         path: TreePath,
-        /// What was heard of it.
-        heard: Arc<Heard>,
+        /// The changes observed there.
+        observed: Arc<ObservedChanges>,
     },
 }
 
 impl Work {
-    /// A first full transfer, of which nothing was heard.
+    /// A first full transfer without observed changes.
     #[must_use]
     pub fn full() -> Self {
-        Self::Full { heard: Arc::default() }
+        Self::Full { observed: Arc::default() }
     }
 
-    /// A batch with all of the root, of which this was heard.
+    /// A batch with the tree of the root and these observed changes.
     #[must_use]
-    pub fn all(heard: Arc<Heard>) -> Self {
-        let places = Arc::new([Place::all()].iter().collect());
-        Self::Batch { places, heard, moves: Arc::new([]) }
+    pub fn full_batch(observed: Arc<ObservedChanges>) -> Self {
+        let paths = Arc::new([DirtyPath::root_tree()].iter().collect());
+        Self::Batch { paths, observed, renames: Arc::new([]) }
     }
 
-    /// What was heard of what is to be looked at.
+    /// The changes observed at the paths of this work.
     #[must_use]
-    pub const fn heard(&self) -> &Arc<Heard> {
+    pub const fn observed(&self) -> &Arc<ObservedChanges> {
         match self {
-            Self::Full { heard } | Self::Batch { heard, .. } | Self::Large { heard, .. } => heard,
+            Self::Full { observed }
+            | Self::Batch { observed, .. }
+            | Self::Large { observed, .. } => observed,
         }
     }
 }
 
-/// A rename that was seen at the source: a hint.
+/// A rename that was observed at the source: a hint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rename {
-    /// The name before.
+    /// The old name.
     pub from: TreePath,
-    /// The name now.
+    /// The new name.
     pub to: TreePath,
 }
 
-/// How a job ended.
+/// The outcome of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All of it is on the target.
+    /// Everything is on the target.
     Done,
-    /// All but these places, which are tried again.
-    Partly(Vec<(Place, Failure)>),
-    /// All but what is named here.
+    /// Everything but these paths, which are retried.
+    Partial(Vec<(DirtyPath, Failure)>),
+    /// Everything but the items named here.
     Split {
-        /// Files that would keep the others waiting, and are to go by a [`Work::Large`] each. Each
-        /// was a place of the batch.
+        /// Files that would delay the others and get a [`Work::Large`] each. Each was a path of the
+        /// batch.
         large: Vec<TreePath>,
-        /// The places that failed, which are tried again.
-        failed: Vec<(Place, Failure)>,
-        /// Unseen deletions that are more than the budget. They are not tried again by themselves.
+        /// The paths that failed and are retried.
+        failed: Vec<(DirtyPath, Failure)>,
+        /// Deletions beyond the budget. They are not retried automatically.
         held: Vec<HeldDeletions>,
     },
-    /// The target is away, or nothing is known: the whole job is tried again later.
-    Again(Failure),
-    /// Its exit code says that to try again is of no use. What follows from that depends on who
-    /// says so, and on whether the mirror has been live.
-    Fatal(Failure, Grounds),
-    /// All of it is on the target, or all but what failed, but what the user wants done then has
-    /// failed: it is all done again, at once or when somebody says so.
+    /// The target is unreachable, or the result is unknown: the whole job is retried later.
+    Retry(Failure),
+    /// The exit code says that no retry can succeed. The consequence depends on the reason and on
+    /// whether the mirror has been live.
+    Fatal(Failure, FatalReason),
+    /// The transfer is done, apart from the failed paths, but the user's hook has failed: the whole
+    /// batch is repeated, later or on request.
     HookFailed {
-        /// Why it failed.
+        /// The failure of the hook.
         failure: Failure,
-        /// What follows from that.
-        then: AfterHook,
-        /// Unseen deletions that are more than the budget, as in [`Outcome::Split`].
+        /// The consequence.
+        action: HookFailureAction,
+        /// Deletions beyond the budget, as in [`Outcome::Split`].
         held: Vec<HeldDeletions>,
     },
-    /// The root of the source is not what it was: nothing was done.
+    /// The root of the source has changed: nothing was done.
     SourceGone(Failure),
 }
 
-/// Deletions that were counted and not made, since they are more than the budget (`maxDelete`, or
-/// `maxDeleteSeen` for those that were seen to happen at the source), or the source is empty.
+/// Deletions that were counted and not made, because they exceed the budget (`maxDelete`, or
+/// `maxDeleteSeen` for deletions that were observed at the source) or because the source is empty.
 ///
-/// An executor only returns them: the fleet has them told in the log and in the status, with the
-/// remedy.
+/// An executor only returns them: the fleet reports them to log and status, with the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldDeletions {
-    /// The places that were compared and in which they are, or may be, one at least: the tree of the
-    /// root for all of the source.
-    pub places: Vec<Place>,
-    /// How many entries of the target would go.
+    /// The compared paths that contain, or may contain, at least one of them: the tree of the root
+    /// for all of the source.
+    pub paths: Vec<DirtyPath>,
+    /// The number of entries of the target that would be deleted.
     pub count: u64,
-    /// How many entries the target holds, where that is known.
-    pub of: Option<u64>,
-    /// The first of those that would go, at most [`MOST_NAMED`](Self::MOST_NAMED).
+    /// The number of entries on the target, if known.
+    pub total: Option<u64>,
+    /// The first entries that would be deleted, at most [`MAX_NAMES`](Self::MAX_NAMES).
     pub names: Vec<TreePath>,
-    /// Why they are not made.
-    pub why: HeldFor,
+    /// The reason why they are not made.
+    pub reason: HoldReason,
 }
 
-/// Why deletions are held.
+/// Reasons to hold deletions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeldFor {
-    /// Nobody saw them happen, and they are more than the budget for such ones.
+pub enum HoldReason {
+    /// They were not observed at the source, and exceed the budget for such deletions.
     Budget,
-    /// They were seen to happen, and are more than the budget for such ones.
+    /// They were observed at the source, and exceed the budget for such deletions.
     Seen,
-    /// The source lists nothing, as it does when its disk is not mounted: then no budget allows any.
+    /// The source is empty, as with an unmounted disk: no budget allows any deletion then.
     EmptySource,
 }
 
 impl HeldDeletions {
-    /// The most names that are kept of deletions that are held.
-    pub const MOST_NAMED: usize = 10;
+    /// The most names that are kept of held deletions.
+    pub const MAX_NAMES: usize = 10;
 }
 
-/// What follows if the user's own program fails that is called when a batch is on the target.
+/// Consequence of a failed hook, the user's program that runs after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterHook {
-    /// The batch is made again later, and the program called again.
+pub enum HookFailureAction {
+    /// The batch is repeated later, and the hook called again.
     Retry,
-    /// Nothing more is done until somebody says so.
+    /// The sync is suspended until an operator resumes it.
     Hold,
 }
 
-/// Why a failure is taken for one that no later try can mend.
+/// Reasons to regard a failure as permanent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grounds {
-    /// The user said so of this exit code: `die`.
+pub enum FatalReason {
+    /// The user's configuration says so of this exit code: `die`.
     User,
-    /// What the program means by this exit code: a wrong word on its command line, say.
+    /// The program defines this exit code so: a wrong argument, for example.
     Program,
-    /// Nobody knows what this exit code means.
+    /// The meaning of this exit code is unknown.
     Unknown,
 }
 
-/// Why a job, or a part of it, failed.
+/// The failure of a job or of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The exit code of the program, where one ran and returned.
+    /// The exit code of the program, if one ran and exited.
     pub code: Option<i32>,
-    /// What happened, as a sentence without a full stop, names escaped.
-    pub why: String,
+    /// A message: a sentence without a full stop, names escaped.
+    pub message: String,
 }
 
 impl Failure {
     /// A failure without an exit code.
     #[must_use]
     pub fn new(why: impl Into<String>) -> Self {
-        Self { code: None, why: why.into() }
+        Self { code: None, message: why.into() }
     }
 }
 
-/// A place to look at.
+/// A path whose target may differ from the source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Where.
+pub struct DirtyPath {
+    /// The path.
     pub path: TreePath,
-    /// How much of it.
+    /// The extent of the possible difference.
     pub scope: Scope,
 }
 
-impl Place {
-    /// All of a mirror.
+impl DirtyPath {
+    /// The whole tree of a mirror.
     #[must_use]
-    pub const fn all() -> Self {
+    pub const fn root_tree() -> Self {
         Self { path: TreePath::root(), scope: Scope::Tree }
     }
 }
 
-/// How much of a place has to be looked at.
+/// The extent of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// The entry itself: what it is, its content if it is a file, its attributes. Not what a
-    /// directory lists.
+    /// The entry itself: its type, its content if it is a file, its attributes. Not the entries
+    /// that a directory lists.
     Entry,
     /// The entry and everything below it.
     Tree,

@@ -3,20 +3,20 @@
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::fmt::{self, Write as _};
 
-/// A path below the root of a mirror, in the bytes that the disk has.
+/// A path below the root of a mirror, as raw bytes.
 ///
-/// **Invariants.** Components are separated by one `/`; none is empty, `.` or `..`, and none holds
-/// a NUL. There is no slash at either end. The empty path is the root itself.
+/// **Invariants.** Components are separated by one `/`; none is empty, `.` or `..`, and none
+/// contains a NUL. There is no slash at either end. The empty path is the root itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TreePath(Vec<u8>);
 
-/// Whether `name` can be a component: what a directory can list.
+/// Returns true if `name` is a valid component: a name that a directory can list.
 #[must_use]
 pub fn is_name(name: &[u8]) -> bool {
     !name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/') && !name.contains(&0)
 }
 
-/// The directories that lead to these paths, without the root.
+/// Returns the ancestor directories of these paths, without the root.
 #[must_use]
 pub fn directories_above<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> BTreeSet<TreePath> {
     let mut above = BTreeSet::new();
@@ -24,7 +24,7 @@ pub fn directories_above<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> B
         let mut parent = path.parent();
         while let Some(path) = parent.take().filter(|path| !path.is_root()) {
             parent = path.parent();
-            // Then so are those above it.
+            // Its ancestors are in the set already.
             if !above.insert(path) {
                 break;
             }
@@ -40,9 +40,9 @@ impl TreePath {
         Self(Vec::new())
     }
 
-    /// The path that `bytes` spell, slashes at the ends and doubled ones ignored.
+    /// Parses `bytes`; leading, trailing and repeated slashes are ignored.
     ///
-    /// `None` if a component is `.`, `..` or holds a NUL.
+    /// Returns `None` if a component is `.` or `..` or contains a NUL.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut path = Self(Vec::with_capacity(bytes.len()));
@@ -52,7 +52,7 @@ impl TreePath {
         Some(path)
     }
 
-    /// The path of the entry `name` in this directory. `None` if no directory can list that name.
+    /// Returns the path of the entry `name` in this directory, or `None` if the name is invalid.
     #[must_use]
     pub fn join(&self, name: &[u8]) -> Option<Self> {
         let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
@@ -62,7 +62,7 @@ impl TreePath {
         Some(path)
     }
 
-    /// Appends a component. `None`, and no change, if no directory can list that name.
+    /// Appends a component. Returns `None` and changes nothing if the name is invalid.
     #[must_use]
     pub fn push(&mut self, name: &[u8]) -> Option<()> {
         is_name(name).then(|| {
@@ -73,13 +73,13 @@ impl TreePath {
         })
     }
 
-    /// Takes the last component off; the root stays as it is.
+    /// Removes the last component; the root is left unchanged.
     pub fn pop(&mut self) {
         let length = self.0.iter().rposition(|&b| b == b'/').unwrap_or(0);
         self.0.truncate(length);
     }
 
-    /// The directory that lists this path. `None` for the root.
+    /// Returns the parent directory, or `None` for the root.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
         (!self.is_root()).then(|| {
@@ -89,31 +89,31 @@ impl TreePath {
         })
     }
 
-    /// The last component. `None` for the root.
+    /// Returns the last component, or `None` for the root.
     #[must_use]
     pub fn name(&self) -> Option<&[u8]> {
         self.0.rsplit(|&b| b == b'/').next().filter(|name| !name.is_empty())
     }
 
-    /// The components from the root on.
+    /// Iterates over the components, starting at the root.
     #[must_use]
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|&b| b == b'/').filter(|name| !name.is_empty())
     }
 
-    /// Whether this is the root.
+    /// Returns true if this is the root.
     #[must_use]
     pub const fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `other` is this path or lies below it.
+    /// Returns true if `other` is this path or lies below it.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         other.strip(self).is_some()
     }
 
-    /// What is left of this path below `ancestor`. `None` if it does not lie there.
+    /// Returns the part of this path below `ancestor`, or `None` if the path is not below it.
     #[must_use]
     pub fn strip(&self, ancestor: &Self) -> Option<&[u8]> {
         let rest = self.0.strip_prefix(ancestor.as_bytes())?;
@@ -123,7 +123,8 @@ impl TreePath {
         rest.strip_prefix(b"/")
     }
 
-    /// This path with `from` at its start replaced by `to`. `None` if it does not lie below `from`.
+    /// Replaces the prefix `from` of this path by `to`. Returns `None` if the path is not below
+    /// `from`.
     #[must_use]
     pub fn rebase(&self, from: &Self, to: &Self) -> Option<Self> {
         let rest = self.strip(from)?;
@@ -136,22 +137,22 @@ impl TreePath {
         Some(Self(bytes))
     }
 
-    /// The bytes, without a leading slash.
+    /// Returns the bytes, without a leading slash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Bytes of a name as text for people: what is not printable is escaped, so that a name can
-/// neither break a line of the log nor send a terminal a command.
+/// Displays the bytes of a name as text. Unprintable characters are escaped, so that a name can
+/// neither break a log line nor send control sequences to a terminal.
 #[derive(Clone, Copy)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            // Nearly all names are as they should be, and a status has thousands of them.
+            // Fast path: nearly all names need no escaping, and a status lists thousands of them.
             if chunk.valid().chars().any(char::is_control) {
                 escape_controls(chunk.valid(), f)?;
             } else {
@@ -165,7 +166,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// With a leading slash, as everywhere in logs.
+/// Writes `text` with its control characters escaped.
 fn escape_controls(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for c in text.chars() {
         if c.is_control() {
@@ -199,13 +200,13 @@ mod tests {
     }
 
     #[test]
-    fn slashes_at_the_ends_and_doubled_ones_do_not_count() {
+    fn leading_trailing_and_repeated_slashes_are_ignored() {
         assert_eq!(path("/a//b/"), path("a/b"));
         assert_eq!(path("/"), TreePath::root());
     }
 
     #[test]
-    fn no_component_leads_out() {
+    fn dot_components_slashes_and_nuls_are_rejected() {
         assert_eq!(TreePath::new(b"a/../b"), None);
         assert_eq!(TreePath::new(b"./a"), None);
         assert_eq!(path("a").join(b".."), None);
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_contains_what_is_below_it_and_not_its_namesakes() {
+    fn a_directory_contains_its_descendants_only() {
         assert!(path("a").contains(&path("a")));
         assert!(path("a").contains(&path("a/b")));
         assert!(!path("a").contains(&path("ab")));
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_moves_with_its_directory() {
+    fn rebase_replaces_the_prefix() {
         assert_eq!(path("a/b").rebase(&path("a"), &path("c/d")), Some(path("c/d/b")));
         assert_eq!(path("a").rebase(&path("a"), &path("c")), Some(path("c")));
         assert_eq!(path("a").rebase(&path("a"), &TreePath::root()), Some(TreePath::root()));
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn text_for_people_is_one_line_and_loses_no_byte() {
+    fn escaped_text_is_one_line_and_keeps_every_byte() {
         let odd = TreePath::new(b"a\nb/\xfc\x1b[0m").unwrap();
         assert_eq!(odd.to_string(), "/a\\nb/\\xfc\\u{1b}[0m");
     }

@@ -23,13 +23,13 @@ impl Moment {
         Self(since_origin)
     }
 
-    /// How long this is after the origin.
+    /// The time since the origin.
     #[must_use]
     pub const fn since_origin(self) -> Duration {
         self.0
     }
 
-    /// How long this is after `earlier`; nothing if it is not.
+    /// The time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -1,4 +1,4 @@
-//! What keeps a tunnel standing: when its programs are started, and when it counts as up.
+//! Restart policy of a tunnel: the start of its processes and its readiness.
 
 use alloc::{string::String, vec::Vec};
 use core::time::Duration;
@@ -6,76 +6,76 @@ use core::time::Duration;
 use crate::time::Moment;
 
 /// The longest wait between two tries.
-pub const LONGEST_WAIT: Duration = Duration::from_mins(5);
+pub const MAX_WAIT: Duration = Duration::from_mins(5);
 
-/// A program that ends at once is not started more often than this.
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// The shortest wait between two starts of a process.
+const MIN_WAIT: Duration = Duration::from_secs(1);
 
-/// What a user says of when programs of a tunnel are started.
+/// Restart settings of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// How many run beside each other, at least one.
+pub struct TunnelSettings {
+    /// The number of parallel processes, at least one.
     pub parallel: usize,
-    /// How long to wait after a failure, the first time; then twice as long each time.
+    /// The wait after a first failure; it doubles with each further one.
     pub retry: Duration,
-    /// How long a program has to live until it counts as ready, if nothing tells so before.
+    /// The lifetime after which a process counts as ready, if nothing reports so before.
     pub ready: Duration,
 }
 
-/// What a tunnel is made of.
+/// Specification of a tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Its name in messages, which no other has.
+pub struct TunnelSpec {
+    /// The unique name in messages.
     pub name: String,
-    /// The program and its words, one at least. In them `^localhost` and, in a pool, `^localport`
-    /// are replaced.
+    /// The program and its arguments, at least one element. `^localhost` and, in a pool,
+    /// `^localport` are replaced in them.
     pub command: Vec<Vec<u8>>,
-    /// Whether each program gets a port of its own.
+    /// True if each process gets a port of its own.
     pub pool: bool,
-    /// When it is started.
-    pub settings: Settings,
-    /// What `^localhost` stands for.
+    /// The restart settings.
+    pub settings: TunnelSettings,
+    /// The replacement of `^localhost`.
     pub localhost: Vec<u8>,
 }
 
-/// A tunnel. It consists of so many lanes, each of them a program; it is up while one of them is
-/// ready.
+/// A tunnel. It consists of lanes, each a process that is restarted; it is up while at least one of
+/// them is ready.
 #[derive(Debug)]
 pub struct Tunnel {
-    settings: Settings,
+    settings: TunnelSettings,
     lanes: Vec<Lane>,
 }
 
-/// One program, again and again.
+/// One process and its restarts.
 #[derive(Clone, Copy, Debug)]
 struct Lane {
     state: State,
-    /// How often in a row it ended before it was of use for long.
+    /// The number of exits in a row before it was ready for long.
     failures: u32,
-    /// How long it was waited the last time.
+    /// The last wait before a start.
     waited: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It does not run, and is to be started then.
+    /// It does not run and starts at this time.
     Down(Moment),
-    /// It runs since then, and is not known to be of use.
+    /// It runs since this time and is not known to be ready.
     Connecting(Moment),
-    /// It is of use since then.
+    /// It is ready since this time.
     Ready(Moment),
 }
 
 impl Tunnel {
-    /// A tunnel of which nothing runs yet.
+    /// A tunnel without running processes.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: TunnelSettings) -> Self {
         let state = State::Down(Moment::ORIGIN);
         let lane = Lane { state, failures: 0, waited: Duration::ZERO };
         Self { settings, lanes: alloc::vec![lane; settings.parallel.max(1)] }
     }
 
-    /// Whether something can go through it.
+    /// Returns true if at least one lane is ready.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.ready().next().is_some()
@@ -96,8 +96,8 @@ impl Tunnel {
         lanes.filter_map(move |(number, lane)| is(lane.state).then_some(number))
     }
 
-    /// Does what is due at `now`, and returns the lanes whose program is to be started. Each of
-    /// them counts as running until [`ended`](Self::ended) says otherwise.
+    /// Does the work that is due at `now`, and returns the lanes whose process is to be started.
+    /// Each of them counts as running until [`process_exited`](Self::process_exited).
     pub fn advance(&mut self, now: Moment) -> Vec<usize> {
         let mut due = Vec::new();
         for (number, lane) in self.lanes.iter_mut().enumerate() {
@@ -115,8 +115,8 @@ impl Tunnel {
         due
     }
 
-    /// Something tells that what was started in this lane is ready.
-    pub fn listens(&mut self, lane: usize, now: Moment) {
+    /// Notes that the process of this lane is ready.
+    pub fn mark_ready(&mut self, lane: usize, now: Moment) {
         if let Some(lane) = self.lanes.get_mut(lane)
             && let State::Connecting(_) = lane.state
         {
@@ -124,9 +124,9 @@ impl Tunnel {
         }
     }
 
-    /// The program of this lane ended, or could not be started. How long until it is started
-    /// again: soon if it was ready for longer than it was waited for, else later and later.
-    pub fn ended(&mut self, lane: usize, now: Moment) -> Duration {
+    /// Notes that the process of this lane exited or could not be started. Returns the wait before
+    /// the restart: short if it was ready for longer than the last wait, otherwise growing.
+    pub fn process_exited(&mut self, lane: usize, now: Moment) -> Duration {
         let settings = self.settings;
         let Some(lane) = self.lanes.get_mut(lane) else { return Duration::ZERO };
         let stood = match lane.state {
@@ -135,20 +135,20 @@ impl Tunnel {
         };
         let wait = if stood.is_some_and(|stood| stood >= lane.waited) {
             lane.failures = 0;
-            SHORTEST_WAIT
+            MIN_WAIT
         } else {
             let factor = 1_u32.checked_shl(lane.failures).unwrap_or(u32::MAX);
             lane.failures = lane.failures.saturating_add(1);
-            let most = LONGEST_WAIT.max(settings.retry);
-            settings.retry.max(SHORTEST_WAIT).saturating_mul(factor).min(most)
+            let most = MAX_WAIT.max(settings.retry);
+            settings.retry.max(MIN_WAIT).saturating_mul(factor).min(most)
         };
         lane.state = State::Down(now + wait);
         lane.waited = wait;
         wait
     }
 
-    /// A person wants it tried again now.
-    pub fn hangup(&mut self, now: Moment) {
+    /// Ends all waits at once.
+    pub fn retry_now(&mut self, now: Moment) {
         for lane in &mut self.lanes {
             if let State::Down(at) = &mut lane.state {
                 *at = now;
@@ -158,7 +158,7 @@ impl Tunnel {
         }
     }
 
-    /// When [`advance`](Self::advance) may next have something to do.
+    /// The time at which [`advance`](Self::advance) may next have work.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Moment> {
         let at = |lane: &Lane| match lane.state {
@@ -176,7 +176,7 @@ mod tests {
 
     fn tunnel(parallel: usize) -> Tunnel {
         let [retry, ready] = [10, 5].map(Duration::from_secs);
-        Tunnel::new(Settings { parallel, retry, ready })
+        Tunnel::new(TunnelSettings { parallel, retry, ready })
     }
 
     const fn at(seconds: u64) -> Moment {
@@ -184,12 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_ready_when_it_has_lived_for_a_while_or_is_known_to_listen() {
+    fn a_process_is_ready_after_a_while_or_when_it_listens() {
         let mut tunnel = tunnel(2);
         assert_eq!(tunnel.advance(at(0)), [0, 1]);
         assert_eq!(tunnel.advance(at(1)), [0; 0]);
         assert!(!tunnel.is_up());
-        tunnel.listens(1, at(1));
+        tunnel.mark_ready(1, at(1));
         assert_eq!(tunnel.ready().collect::<Vec<_>>(), [1]);
         assert_eq!(tunnel.next_wakeup(), Some(at(5)));
         tunnel.advance(at(5));
@@ -198,61 +198,61 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_ready_is_tried_later_and_later() {
+    fn a_process_that_is_never_ready_is_restarted_with_growing_waits() {
         let mut tunnel = tunnel(1);
         let mut now = 0;
         for wait in [10, 20, 40, 80, 160, 300, 300] {
             assert_eq!(tunnel.advance(at(now)), [0]);
-            assert_eq!(tunnel.ended(0, at(now)), Duration::from_secs(wait));
+            assert_eq!(tunnel.process_exited(0, at(now)), Duration::from_secs(wait));
             assert_eq!(tunnel.advance(at(now + wait - 1)), [0; 0]);
             assert_eq!(tunnel.next_wakeup(), Some(at(now + wait)));
             now += wait;
         }
-        // A person shortens it, and what comes then is a first failure.
+        // `retry_now` ends the wait, and the next failure counts as a first one.
         assert_eq!(tunnel.advance(at(now)), [0]);
-        tunnel.ended(0, at(now));
-        tunnel.hangup(at(now));
+        tunnel.process_exited(0, at(now));
+        tunnel.retry_now(at(now));
         assert_eq!(tunnel.advance(at(now)), [0]);
-        assert_eq!(tunnel.ended(0, at(now)), Duration::from_secs(10));
+        assert_eq!(tunnel.process_exited(0, at(now)), Duration::from_secs(10));
     }
 
     #[test]
-    fn what_was_ready_is_started_again_soon() {
+    fn a_process_that_was_ready_is_restarted_soon() {
         let mut tunnel = tunnel(2);
         tunnel.advance(at(0));
         tunnel.advance(at(5));
-        assert_eq!(tunnel.ended(0, at(9)), SHORTEST_WAIT);
+        assert_eq!(tunnel.process_exited(0, at(9)), MIN_WAIT);
         assert!(tunnel.is_up(), "by the other one");
         assert_eq!(tunnel.advance(at(10)), [0]);
-        tunnel.ended(1, at(10));
+        tunnel.process_exited(1, at(10));
         assert!(!tunnel.is_up());
-        tunnel.listens(0, at(10));
+        tunnel.mark_ready(0, at(10));
         assert!(tunnel.is_up());
     }
 
     #[test]
-    fn what_is_ready_and_falls_soon_is_tried_later_and_later() {
+    fn a_process_that_exits_soon_after_ready_is_restarted_with_growing_waits() {
         let mut tunnel = tunnel(1);
         let mut now = 0;
         for (stood, wait) in [(0, 1), (0, 10), (9, 20), (3, 40), (40, 1), (0, 10)] {
             assert_eq!(tunnel.advance(at(now)), [0]);
-            tunnel.listens(0, at(now));
+            tunnel.mark_ready(0, at(now));
             now += stood;
-            assert_eq!(tunnel.ended(0, at(now)), Duration::from_secs(wait));
+            assert_eq!(tunnel.process_exited(0, at(now)), Duration::from_secs(wait));
             now += wait;
         }
     }
 
     #[test]
-    fn one_that_is_never_ready_does_not_spin() {
+    fn zero_settings_do_not_spin() {
         let none = Duration::ZERO;
-        let mut tunnel = Tunnel::new(Settings { parallel: 0, retry: none, ready: none });
+        let mut tunnel = Tunnel::new(TunnelSettings { parallel: 0, retry: none, ready: none });
         assert_eq!(tunnel.advance(at(0)), [0]);
-        assert_eq!(tunnel.ended(0, at(0)), SHORTEST_WAIT);
+        assert_eq!(tunnel.process_exited(0, at(0)), MIN_WAIT);
         assert_eq!(tunnel.advance(at(0)), [0; 0]);
         assert_eq!(tunnel.advance(at(1)), [0]);
         tunnel.advance(at(1));
         assert!(tunnel.is_up());
-        assert_eq!(tunnel.ended(0, at(1)), 2 * SHORTEST_WAIT);
+        assert_eq!(tunnel.process_exited(0, at(1)), 2 * MIN_WAIT);
     }
 }

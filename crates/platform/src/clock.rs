@@ -1,20 +1,20 @@
-//! The clock by which the original counts: `times(2)`.
+//! The clock that the original Lsyncd counts by: `times(2)`.
 
-/// The ticks since some point in the past, the same for every process of this machine. There are
-/// [`ticks_per_second`].
+/// Returns the ticks since some point in the past, the same for every process of this machine. A
+/// second has [`ticks_per_second`] ticks.
 #[must_use]
 pub fn ticks() -> u64 {
-    // Linux takes a null pointer for "only the clock", and can't fail then: what looks like an
-    // error in libc's eyes is a value near the overflow.
+    // Linux accepts a null pointer for "only the clock", and can't fail then: a value that libc
+    // takes for an error is one near the overflow.
     // SAFETY: nothing is written through a null pointer.
     let ticks = unsafe { libc::times(std::ptr::null_mut()) };
     ticks.cast_unsigned()
 }
 
-/// How many ticks a second has: 100, on all machines that are left.
+/// Returns the number of ticks in a second: 100 on all machines in use today.
 #[must_use]
 pub fn ticks_per_second() -> u32 {
-    // SAFETY: it takes a number and gives one.
+    // SAFETY: the call takes a number and returns one.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     u32::try_from(ticks).ok().filter(|&ticks| ticks > 0).unwrap_or(100)
 }
@@ -25,9 +25,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn ticks_go_on_with_the_time() {
+    fn ticks_advance_with_time() {
         let per_second = f64::from(ticks_per_second());
-        // However long this thread stands still between two of these.
+        // The bounds hold however long this thread is suspended between two of these calls.
         let (outer, first, inner) = (Instant::now(), ticks(), Instant::now());
         while inner.elapsed() < Duration::from_millis(50) {
             std::thread::yield_now();

@@ -1,22 +1,22 @@
-//! Descriptors that somebody names by their number.
+//! File descriptors given by number.
 
 use std::{
     io,
     os::fd::{FromRawFd, OwnedFd, RawFd},
 };
 
-/// Another descriptor for what this number names, which stays even if that one is closed.
+/// Duplicates the descriptor with this number. The duplicate stays open if the original is closed.
 ///
 /// # Errors
 ///
-/// `EBADF` if it names nothing; as `fcntl(2)` with `F_DUPFD_CLOEXEC`.
+/// `EBADF` if no descriptor has this number; otherwise as `fcntl(2)` with `F_DUPFD_CLOEXEC`.
 pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: it reads nothing but the numbers; one that names nothing is refused.
+    // SAFETY: the call reads only the numbers, and rejects one that is no open descriptor.
     let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
     if copy < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it was just made, and nobody else knows it.
+    // SAFETY: the descriptor was just made, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
@@ -29,7 +29,7 @@ mod tests {
     };
 
     #[test]
-    fn a_copy_is_the_same_pipe_and_stays_open() {
+    fn a_duplicate_outlives_the_original() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let copy = duplicate(writer.as_raw_fd()).expect("a copy");
         drop(writer);
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_names_nothing_is_refused() {
+    fn an_unused_number_is_an_error() {
         let error = duplicate(-1).expect_err("no descriptor");
         assert_eq!(error.raw_os_error(), Some(libc::EBADF));
     }

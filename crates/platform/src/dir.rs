@@ -1,4 +1,4 @@
-//! Directories held open, so that no name is looked up twice and no link is followed.
+//! Open directories: each name is looked up once, and no symbolic link is followed.
 
 use std::{
     ffi::OsStr,
@@ -15,14 +15,13 @@ use rustix::{
     io::Errno,
 };
 
-/// The longest path that is given to the kernel in one piece; `PATH_MAX` is 4096 with its NUL.
-const PIECE: usize = 4000;
+/// The longest path passed to the kernel at once. `PATH_MAX` is 4096 including the NUL.
+const MAX_PIECE: usize = 4000;
 
-/// What an entry is and when it changed: `statx(2)` of the entry itself, never of what a link
-/// points to.
+/// Type and metadata of an entry: `statx(2)` of the entry itself, never of a link's target.
 pub type Stat = Statx;
 
-/// The device on which an entry lies: its major and its minor number.
+/// Returns the device of an entry: its major and its minor number.
 #[must_use]
 pub const fn device(stat: &Stat) -> (u32, u32) {
     (stat.stx_dev_major, stat.stx_dev_minor)
@@ -35,7 +34,8 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Opens a directory by its path. Links in this path are followed: it is the user's own.
+    /// Opens a directory by its path. Follows symbolic links in this path, because the user chose
+    /// it.
     ///
     /// # Errors
     ///
@@ -49,42 +49,42 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// As `openat2(2)`: `ELOOP` if there is a link in it, even a last one.
-    pub fn open_unlinked(path: &Path) -> io::Result<Self> {
-        Ok(Self { fd: open_unlinked(path, OFlags::RDONLY)? })
+    /// As `openat2(2)`: `ELOOP` if any component is a symbolic link, the last one included.
+    pub fn open_no_symlinks(path: &Path) -> io::Result<Self> {
+        Ok(Self { fd: open_no_symlinks(path, OFlags::RDONLY)? })
     }
 
-    /// As [`open_unlinked`](Self::open_unlinked), but the directory is opened as a path: no
-    /// permission to read it is needed.
+    /// As [`open_no_symlinks`](Self::open_no_symlinks), but with `O_PATH`: read permission is not
+    /// needed.
     ///
     /// # Errors
     ///
-    /// As [`open_unlinked`](Self::open_unlinked).
-    pub fn find_unlinked(path: &Path) -> io::Result<Self> {
-        Ok(Self { fd: open_unlinked(path, OFlags::PATH)? })
+    /// As [`open_no_symlinks`](Self::open_no_symlinks).
+    pub fn open_path_no_symlinks(path: &Path) -> io::Result<Self> {
+        Ok(Self { fd: open_no_symlinks(path, OFlags::PATH)? })
     }
 
     /// Opens the directory at `path` below this one; the empty path is this directory itself.
     ///
-    /// Any length of path will do, it is walked in pieces.
+    /// The path may have any length: it is walked in pieces.
     ///
     /// # Errors
     ///
-    /// As `openat2(2)`. `ELOOP` or `ENOTDIR` if there is a symbolic link on the way, and `EXDEV`
-    /// if the path leads out.
+    /// As `openat2(2)`: `ELOOP` or `ENOTDIR` if a component is a symbolic link, and `EXDEV` if the
+    /// path leads out of this directory.
     pub fn open_below(&self, path: &[u8]) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = self.open_with(path, flags, Mode::empty())?;
         Ok(Self { fd })
     }
 
-    /// As [`open_below`](Self::open_below), but only to look names up in it: that takes the
-    /// permission to search the directory, not the one to read it.
+    /// As [`open_below`](Self::open_below), but only for looking names up in the directory. This
+    /// needs search permission, not read permission.
     ///
     /// # Errors
     ///
     /// As [`open_below`](Self::open_below).
-    pub fn search_below(&self, path: &[u8]) -> io::Result<Self> {
+    pub fn open_below_for_lookup(&self, path: &[u8]) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Self { fd: self.open_with(path, flags, Mode::empty())? })
     }
@@ -97,7 +97,7 @@ impl Dir {
     pub fn open_with(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let on_the_way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let intermediate = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut rest = path;
         let mut held: Option<OwnedFd> = None;
         loop {
@@ -108,24 +108,24 @@ impl Dir {
                 let flags = flags | OFlags::CLOEXEC;
                 return Ok(retry(|| fs::openat2(at, piece, flags, mode, resolve))?);
             }
-            let fd = retry(|| fs::openat2(at, piece, on_the_way, Mode::empty(), resolve))?;
+            let fd = retry(|| fs::openat2(at, piece, intermediate, Mode::empty(), resolve))?;
             rest = left;
             held = Some(fd);
         }
     }
 
-    /// Opens the directory that lists this one now. It may be another one than before: whoever asks
-    /// compares it with what it should be.
+    /// Opens the current parent of this directory. A rename may have changed it, so the caller
+    /// compares it with the expected one.
     ///
     /// # Errors
     ///
     /// As `open(2)`.
-    pub fn up(&self) -> io::Result<Self> {
+    pub fn open_parent(&self) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Self { fd: fs::openat(&self.fd, c"..", flags, Mode::empty())? })
     }
 
-    /// What the entry `name` of this directory is; the empty name is the directory itself.
+    /// Returns the metadata of the entry `name`; the empty name is the directory itself.
     ///
     /// # Errors
     ///
@@ -149,13 +149,14 @@ impl AsFd for Dir {
     }
 }
 
-fn open_unlinked(path: &Path, how: OFlags) -> io::Result<OwnedFd> {
+fn open_no_symlinks(path: &Path, how: OFlags) -> io::Result<OwnedFd> {
     let flags = how | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     Ok(retry(|| fs::openat2(fs::CWD, path, flags, Mode::empty(), resolve))?)
 }
 
-/// `openat2(2)` answers `EAGAIN` when a rename elsewhere makes it unsure that it stayed below.
+/// Repeats `call` on `EAGAIN`: `openat2(2)` returns it when a concurrent rename makes it uncertain
+/// that the path stayed below the directory.
 fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     const TRIES: usize = 100;
     for _ in 0..TRIES {
@@ -167,12 +168,12 @@ fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     call()
 }
 
-/// Splits a path into what the kernel takes in one piece, and the rest.
+/// Splits a path into a piece short enough for the kernel, and the rest.
 fn split(path: &[u8]) -> io::Result<(&[u8], &[u8])> {
-    if path.len() <= PIECE {
+    if path.len() <= MAX_PIECE {
         return Ok((path, b""));
     }
-    let start = path.get(..PIECE).unwrap_or(path);
+    let start = path.get(..MAX_PIECE).unwrap_or(path);
     let end = start
         .iter()
         .rposition(|&b| b == b'/')
@@ -202,32 +203,33 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_found_from_what_is_in_it() {
+    fn open_parent_returns_the_parent() {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir_all(place.path().join("a/b")).unwrap();
         let dir = Dir::open(place.path()).unwrap();
-        let up = dir.open_below(b"a/b").unwrap().up().unwrap();
-        assert_eq!(up.stat(b"").unwrap().stx_ino, dir.stat(b"a").unwrap().stx_ino);
+        let parent = dir.open_below(b"a/b").unwrap().open_parent().unwrap();
+        assert_eq!(parent.stat(b"").unwrap().stx_ino, dir.stat(b"a").unwrap().stx_ino);
     }
 
     #[test]
-    fn no_link_is_followed_to_a_path_without_links() {
+    fn open_no_symlinks_rejects_symlinks() {
         let place = tempfile::tempdir().unwrap();
         let path = fs::canonicalize(place.path()).unwrap();
         fs::create_dir_all(path.join("a/b")).unwrap();
         symlink("a", path.join("link")).unwrap();
-        assert!(Dir::open_unlinked(&path.join("a/b")).is_ok());
+        assert!(Dir::open_no_symlinks(&path.join("a/b")).is_ok());
         for link in ["link", "link/b"] {
-            for opened in
-                [Dir::open_unlinked(&path.join(link)), Dir::find_unlinked(&path.join(link))]
-            {
+            for opened in [
+                Dir::open_no_symlinks(&path.join(link)),
+                Dir::open_path_no_symlinks(&path.join(link)),
+            ] {
                 assert_eq!(Errno::from_io_error(&opened.unwrap_err()), Some(Errno::LOOP), "{link}");
             }
         }
     }
 
     #[test]
-    fn a_path_may_be_longer_than_the_kernel_takes() {
+    fn a_path_may_exceed_path_max() {
         let place = tempfile::tempdir().unwrap();
         let root = Dir::open(place.path()).unwrap();
         let name = [b'n'; 200];

@@ -1,4 +1,4 @@
-//! What a directory lists, read with a buffer that can be used again.
+//! Directory listing with a reusable buffer.
 
 use std::{ffi::CStr, io, mem::MaybeUninit};
 
@@ -9,32 +9,32 @@ use rustix::{
 
 use crate::dir::Dir;
 
-/// The size of a [`ReadBuffer`] in bytes: some hundred names at a call.
-const BUFFER: usize = 32 * 1024;
+/// Size of a [`ReadBuffer`] in bytes: some hundred names per system call.
+const BUFFER_SIZE: usize = 32 * 1024;
 
-/// An entry of a directory. `.` and `..` are none.
+/// Entry of a directory. `.` and `..` are not listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct DirEntry<'a> {
     /// Its name.
     pub name: &'a [u8],
-    /// What it was when it was listed; never [`FileType::Unknown`].
+    /// The type at the time of the listing; never [`FileType::Unknown`].
     pub file_type: FileType,
-    /// The number of its inode, as the directory lists it. At a mount point it is that of the
-    /// directory below the mount.
+    /// The inode number in the listing. At a mount point it is that of the directory below the
+    /// mount.
     pub inode: u64,
 }
 
-/// Memory for [`Dir::read`]. Whoever reads many directories makes one and uses it again.
+/// Memory for [`Dir::read`], to be reused for many directories.
 #[derive(Debug)]
 pub struct ReadBuffer {
     bytes: Box<[MaybeUninit<u8>]>,
 }
 
 impl ReadBuffer {
-    /// A buffer of the usual size.
+    /// Allocates a buffer of the usual size.
     #[must_use]
     pub fn new() -> Self {
-        Self { bytes: Box::new_uninit_slice(BUFFER) }
+        Self { bytes: Box::new_uninit_slice(BUFFER_SIZE) }
     }
 }
 
@@ -45,26 +45,29 @@ impl Default for ReadBuffer {
 }
 
 impl Dir {
-    /// Tells `each` what this directory lists, from its beginning, in the order of the disk.
+    /// Calls `each` for each entry of this directory, from its beginning, in the order of the file
+    /// system.
     ///
-    /// Where the file system does not say what an entry is, the entry is asked; if it is gone by
-    /// then, it is left out. An entry that is made, removed or renamed meanwhile may come or not.
+    /// If the file system does not report the type of an entry, it is read with `statx(2)`; an
+    /// entry that has disappeared by then is left out. An entry that is created, removed or renamed
+    /// during the listing may be listed or not.
     ///
-    /// Two threads can't read one `Dir` at the same time: it has one position.
+    /// Two threads can't read one `Dir` at the same time, because it has one position.
     ///
     /// # Errors
     ///
-    /// As `getdents64(2)`, or the error of `each`, which ends the reading.
+    /// As `getdents64(2)`, or the error of `each`, which ends the listing.
     pub fn read(
         &self,
         buffer: &mut ReadBuffer,
-        mut each: impl FnMut(Entry<'_>) -> io::Result<()>,
+        mut each: impl FnMut(DirEntry<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         fs::seek(self, SeekFrom::Start(0))?;
         let mut raw = RawDir::new(self, &mut buffer.bytes);
         while let Some(listed) = raw.next() {
             let listed = match listed {
-                // The directory itself was removed: it lists nothing, and libc says so too.
+                // The directory itself was removed: it has no entries. libc treats this error the
+                // same way.
                 Err(Errno::NOENT) => break,
                 listed => listed?,
             };
@@ -73,13 +76,14 @@ impl Dir {
                 continue;
             }
             if let Some(file_type) = self.type_of(name, listed.file_type())? {
-                each(Entry { name, file_type, inode: listed.ino() })?;
+                each(DirEntry { name, file_type, inode: listed.ino() })?;
             }
         }
         Ok(())
     }
 
-    /// What the entry `name` is, if the listing does not say it. `None` if it is gone.
+    /// Returns the type of the entry `name`, from the listing if it has one. `None` if the entry
+    /// has disappeared.
     fn type_of(&self, name: &[u8], listed: FileType) -> io::Result<Option<FileType>> {
         if listed != FileType::Unknown {
             return Ok(Some(listed));
@@ -113,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_comes_once_with_its_type() {
+    fn every_entry_is_listed_once_with_its_type() {
         let place = tempfile::tempdir().unwrap();
         std::fs::create_dir(place.path().join("d")).unwrap();
         symlink("d", place.path().join("l")).unwrap();
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listing_does_not_say_is_asked() {
+    fn a_missing_type_is_read_with_statx() {
         let place = tempfile::tempdir().unwrap();
         symlink("nowhere", place.path().join("l")).unwrap();
         let dir = Dir::open(place.path()).unwrap();
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_larger_than_the_buffer_is_read_whole_and_again() {
+    fn a_directory_larger_than_the_buffer_is_read_completely_each_time() {
         let place = tempfile::tempdir().unwrap();
         for n in 0..2000 {
             std::fs::write(place.path().join(format!("{n:0>200}")), b"").unwrap();
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_of_the_receiver_ends_the_reading() {
+    fn an_error_of_the_callback_ends_the_listing() {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("a"), b"").unwrap();
         std::fs::write(place.path().join("b"), b"").unwrap();

@@ -1,26 +1,26 @@
-//! Leaving the process that was started: `fork(2)`.
+//! Process creation with `fork(2)`.
 
 use std::{fs, io};
 
 use nix::unistd::{self, ForkResult};
 use rustix::process::Pid;
 
-/// Which of the two processes this is after a [`fork`].
+/// The process in which a [`fork`] returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The one that called; this is the new one.
+pub enum ForkSide {
+    /// The caller, with the id of the new process.
     Parent(Pid),
-    /// The new one.
+    /// The new process.
     Child,
 }
 
-/// Makes a copy of this process.
+/// Duplicates this process.
 ///
 /// # Errors
 ///
-/// As `fork(2)`; and if this process has more than one thread, or it can't be told, since a lock
-/// that another thread held would stay locked in the child for ever.
-pub fn fork() -> io::Result<Side> {
+/// As `fork(2)`. Fails also if this process has more than one thread, or their number is unknown,
+/// because a lock held by another thread would stay locked in the child for ever.
+pub fn fork() -> io::Result<ForkSide> {
     let threads = fs::read_dir("/proc/self/task").map_err(|error| {
         let text = format!("/proc/self/task: {error}: /proc has to be mounted");
         io::Error::new(error.kind(), text)
@@ -28,14 +28,14 @@ pub fn fork() -> io::Result<Side> {
     if threads.count() != 1 {
         return Err(io::Error::other("cannot fork: the process has more than one thread"));
     }
-    // SAFETY: this is the only thread, so no other can have left memory or a lock half changed,
-    // and none can be started before the call.
+    // SAFETY: this is the only thread, so no other can have left memory or a lock half changed, and
+    // none can start before the call.
     match unsafe { unistd::fork() }? {
         ForkResult::Parent { child } => {
             let child = Pid::from_raw(child.as_raw()).ok_or(io::ErrorKind::InvalidData)?;
-            Ok(Side::Parent(child))
+            Ok(ForkSide::Parent(child))
         }
-        ForkResult::Child => Ok(Side::Child),
+        ForkResult::Child => Ok(ForkSide::Child),
     }
 }
 

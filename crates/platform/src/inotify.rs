@@ -1,4 +1,4 @@
-//! inotify(7): events of directories that are watched one by one.
+//! inotify(7): events of individually watched directories.
 
 use std::{
     io,
@@ -10,15 +10,16 @@ use rustix::{
     io::Errno,
 };
 
-use crate::stand::Vantage;
+use crate::thread_cwd::LookupDir;
 
-/// The smallest buffer that takes every event: a header and a name of 255 bytes with its NULs.
-pub const SMALLEST_BUFFER: usize = HEADER + 256;
+/// Size of the smallest buffer that can hold every event: a header and a name of 255 bytes with its
+/// NULs.
+pub const MIN_BUFFER_SIZE: usize = HEADER_SIZE + 256;
 
-/// The size of `struct inotify_event` without its name.
-const HEADER: usize = 16;
+/// Size of `struct inotify_event` without its name.
+const HEADER_SIZE: usize = 16;
 
-/// The number of a watch. The kernel does not use a number again before it has used all 2^31.
+/// Watch descriptor. The kernel reuses a number only after all 2^31 numbers were used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WatchId(pub i32);
 
@@ -28,19 +29,20 @@ pub struct Inotify {
     fd: OwnedFd,
 }
 
-/// What a watch tells about.
+/// Events that a watch reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// The entries of a directory, and the attributes of the directory itself. Files that were
-    /// unlinked and are still open are left out.
+pub enum WatchInterest {
+    /// Changes of the entries of a directory, and of the attributes of the directory itself.
+    /// Excludes files that were unlinked and are still open.
     Entries,
-    /// Names that come or go in a directory, and what [`Itself`](Self::Itself) tells.
+    /// Names that appear in a directory or disappear from it, and the events of
+    /// [`Itself`](Self::Itself).
     Names,
-    /// Only that the directory itself is deleted, renamed or unmounted.
+    /// Only deletion, renaming and unmounting of the directory itself.
     Itself,
 }
 
-impl Subject {
+impl WatchInterest {
     fn mask(self) -> WatchFlags {
         let itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
         let events = match self {
@@ -66,88 +68,94 @@ impl Subject {
         events | WatchFlags::ONLYDIR
     }
 
-    /// The mask for a directory that may be watched already, for this same subject.
+    /// Returns the mask for a directory that may be watched already, with the same interest.
     ///
-    /// Without `IN_MASK_ADD` the kernel sets the mask of such a watch to zero for a moment before it
-    /// sets it anew, and what happens on another processor in that moment is told to nobody
-    /// (seen on 6.18: one event of 300 while a directory is watched again and again).
-    fn mask_again(self) -> WatchFlags {
+    /// Without `IN_MASK_ADD` the kernel clears the mask of an existing watch for a moment before it
+    /// sets the new one. Events on other processors in that moment are lost (seen on 6.18: one
+    /// event of 300 while a directory is watched again and again).
+    fn mask_add(self) -> WatchFlags {
         self.mask() | WatchFlags::MASK_ADD
     }
 }
 
-/// A path to what is open.
-fn of_open(descriptor: impl AsFd) -> String {
+/// Returns a path to an open file.
+fn proc_path(descriptor: impl AsFd) -> String {
     format!("/proc/self/fd/{}", descriptor.as_fd().as_raw_fd())
 }
 
 impl Inotify {
-    /// A new instance.
+    /// Creates an instance.
     ///
     /// # Errors
     ///
-    /// As `inotify_init1(2)`: `EMFILE` if `fs.inotify.max_user_instances` is used up.
+    /// As `inotify_init1(2)`: `EMFILE` if the limit `fs.inotify.max_user_instances` is reached.
     pub fn new() -> io::Result<Self> {
         Ok(Self { fd: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)? })
     }
 
-    /// Watches an open directory. The descriptor need not stay open. A directory that is watched
-    /// already keeps its number, and loses no event; in one instance, a directory that is watched for
-    /// several subjects tells what any of them does.
+    /// Watches an open directory. The descriptor may be closed afterwards. A directory that is
+    /// already watched keeps its watch descriptor and loses no event. Within one instance, a
+    /// directory that is watched with several interests reports the events of all of them.
     ///
     /// # Errors
     ///
-    /// As `inotify_add_watch(2)`: `ENOSPC` if `fs.inotify.max_user_watches` is used up, and
-    /// `ENOENT` without `/proc`.
-    pub fn watch(&self, directory: impl AsFd, subject: Subject) -> io::Result<WatchId> {
-        let path = of_open(&directory);
-        Ok(WatchId(inotify::add_watch(&self.fd, path, subject.mask_again())?))
+    /// As `inotify_add_watch(2)`: `ENOSPC` if the limit `fs.inotify.max_user_watches` is reached,
+    /// and `ENOENT` if `/proc` is not mounted.
+    pub fn watch(&self, directory: impl AsFd, interest: WatchInterest) -> io::Result<WatchId> {
+        let path = proc_path(&directory);
+        Ok(WatchId(inotify::add_watch(&self.fd, path, interest.mask_add())?))
     }
 
-    /// Watches the directory of a vantage. One that is watched already keeps its number.
+    /// Watches the lookup directory itself. A directory that is already watched keeps its watch
+    /// descriptor.
     ///
     /// # Errors
     ///
     /// As [`watch`](Self::watch).
-    pub fn watch_here(&self, there: &Vantage<'_>, subject: Subject) -> io::Result<WatchId> {
-        Ok(WatchId(inotify::add_watch(&self.fd, there.path(b"."), subject.mask_again())?))
+    pub fn watch_lookup_dir(
+        &self,
+        lookup: &LookupDir<'_>,
+        interest: WatchInterest,
+    ) -> io::Result<WatchId> {
+        Ok(WatchId(inotify::add_watch(&self.fd, lookup.path(b"."), interest.mask_add())?))
     }
 
-    /// Watches the directory `name` there, which may be no link, if it is not watched already. With a
-    /// stand this takes less than half of the time that it takes to open a directory, to watch it as
-    /// it is open, and to close it.
+    /// Watches the subdirectory `name`, which must not be a symbolic link, if it is not watched
+    /// yet. With a [`ThreadCwd`](crate::thread_cwd::ThreadCwd) this takes less than half of the
+    /// time of opening a directory, watching it by its descriptor and closing it.
     ///
     /// # Errors
     ///
-    /// As [`watch`](Self::watch), and `EEXIST` if the directory is watched already; `ENOTDIR` if there
-    /// is something else of that name.
+    /// As [`watch`](Self::watch), and `EEXIST` if the directory is already watched; `ENOTDIR` if
+    /// `name` is not a directory.
     pub fn watch_new(
         &self,
-        there: &Vantage<'_>,
+        lookup: &LookupDir<'_>,
         name: &[u8],
-        subject: Subject,
+        interest: WatchInterest,
     ) -> io::Result<WatchId> {
-        let mask = subject.mask() | WatchFlags::MASK_CREATE | WatchFlags::DONT_FOLLOW;
-        Ok(WatchId(inotify::add_watch(&self.fd, there.path(name), mask)?))
+        let mask = interest.mask() | WatchFlags::MASK_CREATE | WatchFlags::DONT_FOLLOW;
+        Ok(WatchId(inotify::add_watch(&self.fd, lookup.path(name), mask)?))
     }
 
-    /// Ends a watch. An `Ignored` event follows, and events that are queued stay so.
+    /// Removes a watch. An `Ignored` event follows, and events that are already queued remain
+    /// queued.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the watch has ended already, as that of a deleted directory has.
+    /// `EINVAL` if the watch no longer exists, for example because the directory was deleted.
     pub fn unwatch(&self, watch: WatchId) -> io::Result<()> {
         Ok(inotify::remove_watch(&self.fd, watch.0)?)
     }
 
-    /// Reads as many events as `buffer` takes. `None` if there is none. Never blocks.
+    /// Reads as many events as fit into `buffer`. Returns `None` if none is pending. Never blocks.
     ///
     /// # Errors
     ///
-    /// As `read(2)`: `EINVAL` if the buffer is smaller than [`SMALLEST_BUFFER`].
-    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<Events<'a>>> {
+    /// As `read(2)`: `EINVAL` if the buffer is smaller than [`MIN_BUFFER_SIZE`].
+    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<InotifyEvents<'a>>> {
         match rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *buffer)) {
-            Ok(length) => Ok(buffer.get(..length).map(Events::new)),
+            Ok(length) => Ok(buffer.get(..length).map(InotifyEvents::new)),
             Err(Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -160,35 +168,36 @@ impl AsFd for Inotify {
     }
 }
 
-/// An event.
+/// Event of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// The watch that tells it.
+pub struct InotifyEvent<'a> {
+    /// The watch that reports it.
     pub watch: WatchId,
-    /// What happened.
-    pub what: What,
-    /// Whether it happened to a directory.
+    /// Kind of change.
+    pub kind: InotifyEventKind,
+    /// True if the entry is a directory.
     pub is_directory: bool,
-    /// The entry of the watched directory to which it happened; empty for the directory itself.
+    /// The changed entry of the watched directory; empty for the directory itself.
     pub name: &'a [u8],
 }
 
-/// What an event tells.
+/// Kind of change in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum InotifyEventKind {
     /// Attributes changed.
     Attrib,
     /// The content of a file changed.
     Modify,
     /// A file that was open for writing was closed.
     CloseWrite,
-    /// An entry was made.
+    /// An entry was created.
     Create,
     /// An entry was removed.
     Delete,
-    /// An entry was renamed away; the other half has the same number.
+    /// An entry was renamed away from here; the matching [`MovedTo`](Self::MovedTo) has the same
+    /// cookie.
     MovedFrom(u32),
-    /// An entry was renamed to this place.
+    /// An entry was renamed to here.
     MovedTo(u32),
     /// The watched directory was deleted.
     DeleteSelf,
@@ -196,28 +205,28 @@ pub enum What {
     MoveSelf,
     /// The file system of the watched directory was unmounted.
     Unmount,
-    /// The watch has ended.
+    /// The watch was removed.
     Ignored,
-    /// The kernel's queue was full: events are missing from here on.
+    /// The kernel's queue overflowed: events are missing from here on.
     Overflow,
-    /// Something that this program does not know.
+    /// A kind that this program does not know.
     Unknown,
 }
 
-impl What {
-    /// The kernel sets one bit of these in an event.
+impl InotifyEventKind {
+    /// Decodes a mask, in which the kernel sets exactly one of these bits.
     fn of(mask: ReadFlags, cookie: u32) -> Self {
-        const BITS: [(ReadFlags, What); 10] = [
-            (ReadFlags::MODIFY, What::Modify),
-            (ReadFlags::CLOSE_WRITE, What::CloseWrite),
-            (ReadFlags::CREATE, What::Create),
-            (ReadFlags::DELETE, What::Delete),
-            (ReadFlags::ATTRIB, What::Attrib),
-            (ReadFlags::IGNORED, What::Ignored),
-            (ReadFlags::DELETE_SELF, What::DeleteSelf),
-            (ReadFlags::MOVE_SELF, What::MoveSelf),
-            (ReadFlags::UNMOUNT, What::Unmount),
-            (ReadFlags::QUEUE_OVERFLOW, What::Overflow),
+        const BITS: [(ReadFlags, InotifyEventKind); 10] = [
+            (ReadFlags::MODIFY, InotifyEventKind::Modify),
+            (ReadFlags::CLOSE_WRITE, InotifyEventKind::CloseWrite),
+            (ReadFlags::CREATE, InotifyEventKind::Create),
+            (ReadFlags::DELETE, InotifyEventKind::Delete),
+            (ReadFlags::ATTRIB, InotifyEventKind::Attrib),
+            (ReadFlags::IGNORED, InotifyEventKind::Ignored),
+            (ReadFlags::DELETE_SELF, InotifyEventKind::DeleteSelf),
+            (ReadFlags::MOVE_SELF, InotifyEventKind::MoveSelf),
+            (ReadFlags::UNMOUNT, InotifyEventKind::Unmount),
+            (ReadFlags::QUEUE_OVERFLOW, InotifyEventKind::Overflow),
         ];
         if mask.contains(ReadFlags::MOVED_FROM) {
             return Self::MovedFrom(cookie);
@@ -227,46 +236,46 @@ impl What {
         }
         BITS.into_iter()
             .find(|(bit, _)| mask.contains(*bit))
-            .map_or(Self::Unknown, |(_, what)| what)
+            .map_or(Self::Unknown, |(_, kind)| kind)
     }
 }
 
-/// The events of one read.
+/// Iterator over the events of one read.
 #[derive(Clone, Debug)]
-pub struct Events<'a> {
+pub struct InotifyEvents<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Events<'a> {
-    /// The events in these bytes, which are as the kernel writes them; see inotify(7).
+impl<'a> InotifyEvents<'a> {
+    /// Parses events in the kernel's binary format; see inotify(7).
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 }
 
-impl<'a> Iterator for Events<'a> {
-    type Item = Event<'a>;
+impl<'a> Iterator for InotifyEvents<'a> {
+    type Item = InotifyEvent<'a>;
 
-    fn next(&mut self) -> Option<Event<'a>> {
+    fn next(&mut self) -> Option<InotifyEvent<'a>> {
         let number = |at: usize| -> Option<u32> {
             Some(u32::from_ne_bytes(self.rest.get(at..at + 4)?.try_into().ok()?))
         };
         let watch = WatchId(number(0)?.cast_signed());
         let mask = ReadFlags::from_bits_retain(number(4)?);
-        let what = What::of(mask, number(8)?);
-        let end = HEADER + usize::try_from(number(12)?).ok()?;
-        let padded = self.rest.get(HEADER..end)?;
+        let kind = InotifyEventKind::of(mask, number(8)?);
+        let end = HEADER_SIZE + usize::try_from(number(12)?).ok()?;
+        let padded = self.rest.get(HEADER_SIZE..end)?;
         self.rest = self.rest.get(end..)?;
         let name = padded.split(|&b| b == 0).next().unwrap_or_default();
-        Some(Event { watch, what, is_directory: mask.contains(ReadFlags::ISDIR), name })
+        Some(InotifyEvent { watch, kind, is_directory: mask.contains(ReadFlags::ISDIR), name })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{dir::Dir, stand::Stand};
+    use crate::{dir::Dir, thread_cwd::ThreadCwd};
     use std::{
         fs,
         os::unix::fs::symlink,
@@ -274,20 +283,20 @@ mod tests {
         thread,
     };
 
-    fn drain(inotify: &Inotify) -> Vec<(What, bool, Vec<u8>)> {
-        let mut buffer = [0; SMALLEST_BUFFER];
+    fn drain(inotify: &Inotify) -> Vec<(InotifyEventKind, bool, Vec<u8>)> {
+        let mut buffer = [0; MIN_BUFFER_SIZE];
         let mut seen = Vec::new();
         while let Some(events) = inotify.read(&mut buffer).unwrap() {
-            seen.extend(events.map(|e| (e.what, e.is_directory, e.name.to_vec())));
+            seen.extend(events.map(|e| (e.kind, e.is_directory, e.name.to_vec())));
         }
         seen
     }
 
     #[test]
-    fn what_happens_to_entries_is_told_in_order() {
+    fn entry_events_are_reported_in_order() {
         let place = tempfile::tempdir().unwrap();
         let inotify = Inotify::new().unwrap();
-        inotify.watch(Dir::open(place.path()).unwrap(), Subject::Entries).unwrap();
+        inotify.watch(Dir::open(place.path()).unwrap(), WatchInterest::Entries).unwrap();
         assert_eq!(drain(&inotify), []);
         let long = "n".repeat(255);
         fs::create_dir(place.path().join("d")).unwrap();
@@ -295,7 +304,9 @@ mod tests {
         fs::rename(place.path().join(&long), place.path().join("f")).unwrap();
         fs::remove_file(place.path().join("f")).unwrap();
         let seen = drain(&inotify);
-        let (What::MovedFrom(from), What::MovedTo(to)) = (seen[4].0, seen[5].0) else {
+        let (InotifyEventKind::MovedFrom(from), InotifyEventKind::MovedTo(to)) =
+            (seen[4].0, seen[5].0)
+        else {
             panic!("no move in {seen:?}")
         };
         assert_eq!(from, to);
@@ -303,43 +314,46 @@ mod tests {
         assert_eq!(
             seen,
             [
-                (What::Create, true, b"d".to_vec()),
-                (What::Create, false, long.clone()),
-                (What::Modify, false, long.clone()),
-                (What::CloseWrite, false, long.clone()),
-                (What::MovedFrom(from), false, long),
-                (What::MovedTo(to), false, b"f".to_vec()),
-                (What::Delete, false, b"f".to_vec()),
+                (InotifyEventKind::Create, true, b"d".to_vec()),
+                (InotifyEventKind::Create, false, long.clone()),
+                (InotifyEventKind::Modify, false, long.clone()),
+                (InotifyEventKind::CloseWrite, false, long.clone()),
+                (InotifyEventKind::MovedFrom(from), false, long),
+                (InotifyEventKind::MovedTo(to), false, b"f".to_vec()),
+                (InotifyEventKind::Delete, false, b"f".to_vec()),
             ]
         );
     }
 
     #[test]
-    fn a_directory_tells_of_its_own_end() {
+    fn a_directory_reports_its_own_rename_and_deletion() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("d");
         fs::create_dir(&path).unwrap();
         let inotify = Inotify::new().unwrap();
-        let watch = inotify.watch(Dir::open(&path).unwrap(), Subject::Itself).unwrap();
+        let watch = inotify.watch(Dir::open(&path).unwrap(), WatchInterest::Itself).unwrap();
         fs::rename(&path, place.path().join("e")).unwrap();
         fs::remove_dir(place.path().join("e")).unwrap();
-        let what: Vec<_> = drain(&inotify).into_iter().map(|(what, ..)| what).collect();
-        assert_eq!(what, [What::MoveSelf, What::DeleteSelf, What::Ignored]);
+        let kind: Vec<_> = drain(&inotify).into_iter().map(|(kind, ..)| kind).collect();
+        assert_eq!(
+            kind,
+            [InotifyEventKind::MoveSelf, InotifyEventKind::DeleteSelf, InotifyEventKind::Ignored]
+        );
         assert!(inotify.unwatch(watch).is_err());
     }
 
     #[test]
-    fn nothing_is_lost_while_a_directory_is_watched_again() {
+    fn watching_again_loses_no_events() {
         const MADE: usize = 30_000;
-        // The kernel's queue takes some thousands of events.
+        // The kernel's queue holds some thousands of events.
         const AT_ONCE: usize = 1000;
         let place = tempfile::tempdir().unwrap();
         let inotify = Inotify::new().unwrap();
         let dir = Dir::open(place.path()).unwrap();
-        let mut stand = Stand::part().unwrap();
-        let vantage = Vantage::new(&dir, Some(&mut stand)).unwrap();
-        inotify.watch(&dir, Subject::Entries).unwrap();
-        let (mut told, drains) = (0, AtomicUsize::new(0));
+        let mut cwd = ThreadCwd::unshare().unwrap();
+        let lookup = LookupDir::new(&dir, Some(&mut cwd)).unwrap();
+        inotify.watch(&dir, WatchInterest::Entries).unwrap();
+        let (mut reported, drains) = (0, AtomicUsize::new(0));
         thread::scope(|scope| {
             let other = scope.spawn(|| {
                 let mut drained = 0;
@@ -352,29 +366,31 @@ mod tests {
                     fs::remove_dir(place.path().join("d")).unwrap();
                 }
             });
-            let mut is_at_its_end = false;
-            while !is_at_its_end {
-                is_at_its_end = other.is_finished();
+            let mut is_finished = false;
+            while !is_finished {
+                is_finished = other.is_finished();
                 for _ in 0..20 {
-                    inotify.watch(&dir, Subject::Entries).unwrap();
-                    inotify.watch_here(&vantage, Subject::Entries).unwrap();
+                    inotify.watch(&dir, WatchInterest::Entries).unwrap();
+                    inotify.watch_lookup_dir(&lookup, WatchInterest::Entries).unwrap();
                 }
                 let events = drain(&inotify);
-                assert!(events.iter().all(|(what, ..)| *what != What::Overflow));
-                told += events.len();
+                assert!(events.iter().all(|(kind, ..)| *kind != InotifyEventKind::Overflow));
+                reported += events.len();
                 drains.fetch_add(1, Ordering::Relaxed);
             }
         });
-        assert_eq!(told, 2 * MADE);
+        assert_eq!(reported, 2 * MADE);
     }
 
     #[test]
-    fn a_directory_keeps_its_number_when_it_is_renamed() {
+    fn a_renamed_directory_keeps_its_watch() {
         let place = tempfile::tempdir().unwrap();
         fs::create_dir(place.path().join("d")).unwrap();
         let inotify = Inotify::new().unwrap();
         let watch = |name| {
-            inotify.watch(Dir::open(&place.path().join(name)).unwrap(), Subject::Entries).unwrap()
+            inotify
+                .watch(Dir::open(&place.path().join(name)).unwrap(), WatchInterest::Entries)
+                .unwrap()
         };
         let before = watch("d");
         fs::rename(place.path().join("d"), place.path().join("e")).unwrap();
@@ -384,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_watched_is_not_new() {
+    fn watch_new_rejects_a_watched_directory() {
         let place = tempfile::tempdir().unwrap();
         let sub = place.path().join("sub");
         fs::create_dir(&sub).unwrap();
@@ -392,22 +408,27 @@ mod tests {
         let inotify = Inotify::new().unwrap();
         let dir = Dir::open(place.path()).unwrap();
         let mut last = None;
-        let mut check = |stand: Option<&mut Stand>| {
-            let there = Vantage::new(&dir, stand).unwrap();
-            let new = |name| inotify.watch_new(&there, name, Subject::Entries);
+        let mut check = |cwd: Option<&mut ThreadCwd>| {
+            let lookup = LookupDir::new(&dir, cwd).unwrap();
+            let new = |name| inotify.watch_new(&lookup, name, WatchInterest::Entries);
             let code = |name| Errno::from_io_error(&new(name).unwrap_err()).unwrap();
             assert_eq!([code(b"link"), code(b"none")], [Errno::NOTDIR, Errno::NOENT]);
             let watch = new(b"sub").unwrap();
             assert_ne!(last.replace(watch), Some(watch));
             assert_eq!(code(b"sub"), Errno::EXIST);
             fs::write(sub.join("f"), b"x").unwrap();
-            assert!(drain(&inotify).contains(&(What::CloseWrite, false, b"f".to_vec())));
+            assert!(drain(&inotify).contains(&(
+                InotifyEventKind::CloseWrite,
+                false,
+                b"f".to_vec()
+            )));
             inotify.unwatch(watch).unwrap();
         };
         check(None);
-        // The stand would stay with this thread, which has other tests to run.
+        // The unshared working directory would stay with this thread, which runs other tests
+        // afterwards.
         thread::scope(|scope| {
-            scope.spawn(|| check(Some(&mut Stand::part().unwrap())));
+            scope.spawn(|| check(Some(&mut ThreadCwd::unshare().unwrap())));
         });
     }
 }

@@ -1,22 +1,22 @@
-//! Record locks of whole files: `F_OFD_SETLK` of `fcntl(2)`.
+//! Record locks on whole files: `F_OFD_SETLK` of `fcntl(2)`.
 
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},
 };
 
-/// Locks the whole file, from its start to wherever it will end, for this open file alone.
+/// Locks the whole file, from its start to wherever it will end, for this open file description.
 ///
-/// It shuts out the record locks of POSIX (`lockf`) too, and is shut out by them. Unlike those it
-/// is not lost when another part of the process opens and closes the same file.
+/// The lock conflicts with POSIX record locks (`lockf`). Unlike those it is not released when
+/// another part of the process opens and closes the same file.
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::WouldBlock`] if somebody else holds a lock; otherwise as `fcntl(2)`.
+/// [`io::ErrorKind::WouldBlock`] if the file is already locked; otherwise as `fcntl(2)`.
 pub fn lock_whole_file(file: impl AsFd) -> io::Result<()> {
     #[expect(clippy::cast_possible_truncation, reason = "the constants are 0 and 1")]
-    // A length of 0 means: to the end, however far the file grows. Where a lock starts, its end
-    // and its process (which has to be 0 here) are 0 as well.
+    // A length of 0 means to the end, however far the file grows. Start and process id are 0, too;
+    // the latter is required here.
     let whole = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -38,12 +38,12 @@ mod tests {
     use std::fs::File;
 
     #[test]
-    fn a_lock_shuts_out_another_open_file_until_it_is_closed() {
+    fn a_lock_excludes_other_open_files_until_close() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("lock");
         let first = File::create(&path).unwrap();
         lock_whole_file(&first).unwrap();
-        // A POSIX lock would be gone after this.
+        // This would release a POSIX lock.
         drop(File::open(&path).unwrap());
         let second = File::options().write(true).open(&path).unwrap();
         let refused = lock_whole_file(&second).unwrap_err();
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_of_posix_and_ours_shut_each_other_out() {
+    fn posix_locks_and_ours_exclude_each_other() {
         use rustix::fs::{FlockOperation, fcntl_lock};
 
         let place = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The engine with real trees, and with configurations that change.
+//! The engine with real trees and changing configurations.
 
 mod scripts;
 
@@ -12,52 +12,57 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use mirror_core::{plan::options::DeletePolicy, queue::Pace};
+use mirror_core::{plan::options::DeletePolicy, queue::Debounce};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{Kind, PACE, Places, Sync, place::with_slash},
-    report::{Filter, Mode},
+    config::{DEFAULT_DEBOUNCE, SyncConfig, SyncKind, SyncPositions, target_path::with_slash},
+    report::{LogFilter, RunMode},
     watch::Preference,
 };
 
-/// What is read, one after the other.
-type Readings = Arc<Mutex<VecDeque<Result<Setup, Vec<String>>>>>;
+/// Results of successive configuration loads.
+type QueuedLoads = Arc<Mutex<VecDeque<Result<Config, Vec<String>>>>>;
 
 /// A configuration without scripts.
-fn loaded(setup: Setup) -> Loaded {
-    Loaded { setup, warnings: Vec::new(), places: Places::default(), scripts: None }
+fn loaded(setup: Config) -> Loaded {
+    Loaded {
+        config: setup,
+        warnings: Vec::new(),
+        positions: SyncPositions::default(),
+        scripts: None,
+    }
 }
 
-/// An engine that runs, and a place for its trees.
-struct Running {
-    place: Place,
+/// A running engine and its trees.
+struct RunningEngine {
+    dir: EngineTestDir,
     inbox: Inbox,
-    readings: Readings,
+    loads: QueuedLoads,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Place(TempDir);
+struct EngineTestDir(TempDir);
 
-impl Place {
+impl EngineTestDir {
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+        let dir = Self(tempfile::tempdir().unwrap());
         for name in ["a", "b", "c"] {
-            fs::create_dir_all(place.path(name)).unwrap();
-            fs::create_dir_all(place.path(&format!("of-{name}"))).unwrap();
+            fs::create_dir_all(dir.path(name)).unwrap();
+            fs::create_dir_all(dir.path(&format!("of-{name}"))).unwrap();
         }
-        place
+        dir
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().canonicalize().unwrap().join(name)
     }
 
-    /// A sync from the directory `name` to `of-name`.
-    fn sync(&self, name: &str) -> Sync {
+    /// Returns a sync from the directory `name` to `of-name`.
+    fn sync(&self, name: &str) -> SyncConfig {
         let target = with_slash(self.path(&format!("of-{name}")).as_os_str());
-        Sync::new(name.to_owned(), Kind::Direct, self.path(name), target)
+        SyncConfig::new(name.to_owned(), SyncKind::Direct, self.path(name), target)
     }
 
     fn write(&self, name: &str) {
@@ -78,63 +83,67 @@ impl Place {
     }
 }
 
-fn setup(syncs: impl IntoIterator<Item = Sync>) -> Setup {
-    Setup { daemon: Daemon::default(), syncs: syncs.into_iter().collect(), tunnels: Vec::new() }
+fn setup(syncs: impl IntoIterator<Item = SyncConfig>) -> Config {
+    Config {
+        daemon: DaemonConfig::default(),
+        syncs: syncs.into_iter().collect(),
+        tunnels: Vec::new(),
+    }
 }
 
-impl Running {
-    fn start(place: Place, syncs: impl IntoIterator<Item = Sync>) -> Self {
-        let mut filter = Filter::default();
+impl RunningEngine {
+    fn start(dir: EngineTestDir, syncs: impl IntoIterator<Item = SyncConfig>) -> Self {
+        let mut filter = LogFilter::default();
         filter.add(b"Info").unwrap();
         filter.add(b"Inotify").unwrap();
         let log = Log::new(filter);
-        log.begin(Mode::Foreground, Some(place.path("log")), "--- Startup ---").unwrap();
+        log.begin(RunMode::Foreground, Some(dir.path("log")), "--- Startup ---").unwrap();
         log.leave_terminal();
         let (inbox, receiver) = inbox();
-        let (setup, to_engine, readings) = (setup(syncs), inbox.clone(), Readings::default());
-        let read = Arc::clone(&readings);
-        // What is called by the engine may stay on its thread.
+        let (setup, to_engine, loads) = (setup(syncs), inbox.clone(), QueuedLoads::default());
+        let read = Arc::clone(&loads);
+        // The callbacks of the engine need not be `Send`.
         let run = move || {
             let load = Box::new(move || {
-                let mut readings = read.lock().unwrap_or_else(PoisonError::into_inner);
-                let setup = readings.pop_front().expect("it is read as often as somebody asks");
+                let mut loads = read.lock().unwrap_or_else(PoisonError::into_inner);
+                let setup = loads.pop_front().expect("it is read as often as somebody asks");
                 Ok(loaded(setup?))
             });
-            let reload = Reload { load, adapt: Box::new(|_, wanted| wanted.clone()) };
-            let bell = to_engine.clone();
-            let wake = Box::new(move || bell.send(Message::Watch));
-            let watch = Watch::start(Preference::Inotify, log.clone(), wake).unwrap();
+            let reload = Reload { load, apply: Box::new(|_, wanted| wanted.clone()) };
+            let sender = to_engine.clone();
+            let wake = Box::new(move || sender.send(Message::Watch));
+            let watch = Watcher::start(Preference::Inotify, log.clone(), wake).unwrap();
             let wanted = loaded(setup);
             let engine = Engine::new(wanted, Some(reload), watch, (to_engine, receiver), log);
             let _ = engine.unwrap().run();
         };
         let thread = Some(thread::spawn(run));
-        Self { place, inbox, readings, thread }
+        Self { dir, inbox, loads, thread }
     }
 
-    /// Gives it something else to run.
-    fn reload(&self, reading: Result<Setup, Vec<String>>) {
-        self.readings.lock().unwrap().push_back(reading);
+    /// Reloads with another configuration.
+    fn reload(&self, load_result: Result<Config, Vec<String>>) {
+        self.loads.lock().unwrap().push_back(load_result);
         self.inbox.signal(Signal::Hangup);
     }
 
     #[track_caller]
     fn wait_for_log(&self, text: &str) {
-        self.place.wait_until(&format!("in the log: {text}"), || self.place.log().contains(text));
+        self.dir.wait_until(&format!("in the log: {text}"), || self.dir.log().contains(text));
     }
 
     #[track_caller]
     fn wait_for_file(&self, name: &str) {
-        self.place.wait_until(&format!("there: {name}"), || self.place.path(name).exists());
+        self.dir.wait_until(&format!("there: {name}"), || self.dir.path(name).exists());
     }
 
-    /// How often the log has a text.
-    fn said(&self, text: &str) -> usize {
-        self.place.log().matches(text).count()
+    /// Counts the occurrences of a text in the log.
+    fn log_count(&self, text: &str) -> usize {
+        self.dir.log().matches(text).count()
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningEngine {
     fn drop(&mut self) {
         self.inbox.signal(Signal::Terminate);
         let _ = self.thread.take().unwrap().join();
@@ -144,165 +153,172 @@ impl Drop for Running {
 const STARTUP: &str = "Startup of \"";
 
 #[test]
-fn what_stays_the_same_is_kept_and_the_rest_is_exchanged() {
-    let place = Place::new();
-    let (a, b, c) = (place.sync("a"), place.sync("b"), place.sync("c"));
-    place.write("a/old");
-    let running = Running::start(place, [a.clone(), b]);
-    running.place.wait_until("live", || running.said(STARTUP) == 2);
-    // The names follow the order.
-    running.reload(Ok(setup([Sync { name: "1".into(), ..c }, Sync { name: "2".into(), ..a }])));
+fn reload_keeps_unchanged_syncs_and_replaces_the_others() {
+    let dir = EngineTestDir::new();
+    let (a, b, c) = (dir.sync("a"), dir.sync("b"), dir.sync("c"));
+    dir.write("a/old");
+    let running = RunningEngine::start(dir, [a.clone(), b]);
+    running.dir.wait_until("live", || running.log_count(STARTUP) == 2);
+    // Names follow the order of the syncs.
+    running.reload(Ok(setup([
+        SyncConfig { name: "1".into(), ..c },
+        SyncConfig { name: "2".into(), ..a },
+    ])));
     running.wait_for_log("--- HUP signal, resetting ---");
     running.wait_for_log("1 sync is kept as it is");
     running.wait_for_log("1 sync is new or changed: it starts");
     running.wait_for_log("1 sync is gone or changed: it ends");
     for name in ["b/new", "a/new", "c/new"] {
-        running.place.write(name);
+        running.dir.write(name);
     }
     running.wait_for_file("of-a/new");
     running.wait_for_file("of-c/new");
-    assert!(!running.place.path("of-b/new").exists());
-    // Only the new one made a startup.
-    running.place.wait_until("three startups", || running.said(STARTUP) == 3);
-    assert!(running.place.log().contains(&format!("{STARTUP}{}/\"", path_of(&running, "c"))));
+    assert!(!running.dir.path("of-b/new").exists());
+    // Only the new sync made a startup.
+    running.dir.wait_until("three startups", || running.log_count(STARTUP) == 3);
+    assert!(running.dir.log().contains(&format!("{STARTUP}{}/\"", path_of(&running, "c"))));
 }
 
-fn path_of(running: &Running, name: &str) -> String {
-    running.place.path(name).to_str().unwrap().to_owned()
+fn path_of(running: &RunningEngine, name: &str) -> String {
+    running.dir.path(name).to_str().unwrap().to_owned()
 }
 
 #[test]
-fn what_cannot_be_run_changes_nothing() {
-    let place = Place::new();
-    let a = place.sync("a");
-    let running = Running::start(place, [a]);
-    running.place.wait_until("live", || running.said(STARTUP) == 1);
+fn a_failed_reload_changes_nothing() {
+    let dir = EngineTestDir::new();
+    let a = dir.sync("a");
+    let running = RunningEngine::start(dir, [a]);
+    running.dir.wait_until("live", || running.log_count(STARTUP) == 1);
     running.reload(Err(vec!["line 3 is wrong".into(), "so is line 4".into()]));
     running.wait_for_log("Error: line 3 is wrong");
     running.wait_for_log("Error: so is line 4");
-    running.wait_for_log("the one before stays in force");
-    running.place.write("a/new");
+    running.wait_for_log("reload failed: keeping the running configuration");
+    running.dir.write("a/new");
     running.wait_for_file("of-a/new");
-    assert_eq!(running.said(STARTUP), 1);
+    assert_eq!(running.log_count(STARTUP), 1);
 }
 
 #[test]
-fn of_two_equal_syncs_both_are_kept() {
-    let place = Place::new();
-    let a = place.sync("a");
-    let running = Running::start(place, [a.clone(), a.clone()]);
-    running.place.wait_until("live", || running.said(STARTUP) == 2);
+fn reload_keeps_both_of_two_equal_syncs() {
+    let dir = EngineTestDir::new();
+    let a = dir.sync("a");
+    let running = RunningEngine::start(dir, [a.clone(), a.clone()]);
+    running.dir.wait_until("live", || running.log_count(STARTUP) == 2);
     running.reload(Ok(setup([a.clone(), a])));
     running.wait_for_log("2 syncs are kept as they are");
-    assert_eq!(running.said("syncs are gone"), 0);
+    assert_eq!(running.log_count("syncs are gone"), 0);
 }
 
 #[test]
-fn what_waited_in_a_sync_is_not_lost_when_it_is_changed() {
-    let place = Place::new();
-    // It would wait for an hour, and the next one begins without a full transfer.
+fn reload_keeps_the_pending_changes_of_a_changed_sync() {
+    let dir = EngineTestDir::new();
+    // The change would wait for an hour, and the next sync starts without a full transfer.
     let delay = Duration::from_hours(1);
-    let slow = Pace::Fixed { delay, max_waiting: 1000 };
-    let a = Sync { init: false, pace: slow, ..place.sync("a") };
-    let running = Running::start(place, [a.clone()]);
+    let slow = Debounce::FixedDelay { delay, max_waiting: 1000 };
+    let a = SyncConfig { init: false, debounce: slow, ..dir.sync("a") };
+    let running = RunningEngine::start(dir, [a.clone()]);
     running.wait_for_log(" is watched: ");
-    running.place.write("a/new");
-    running.reload(Ok(setup([Sync { pace: PACE, delete: DeletePolicy::Never, ..a }])));
+    running.dir.write("a/new");
+    running.reload(Ok(setup([SyncConfig {
+        debounce: DEFAULT_DEBOUNCE,
+        delete: DeletePolicy::Never,
+        ..a
+    }])));
     running.wait_for_file("of-a/new");
     running.wait_for_log(STARTUP);
 }
 
 #[test]
-fn a_changed_sync_does_not_begin_before_the_running_job_has_ended() {
-    let place = Place::new();
-    // Asked to end, it goes on until it is allowed to.
+fn a_changed_sync_starts_after_the_running_job_has_ended() {
+    let dir = EngineTestDir::new();
+    // After SIGTERM the script continues until it is allowed to exit.
     let script = format!(
         "#!/bin/sh\ncd '{}'\n\
          trap 'while [ ! -e may-end ]; do sleep 0.02; done; echo end >>calls; exit 20' TERM\n\
          echo begin >>calls\n\
          while [ -e hangs ]; do sleep 0.02; done\n\
          echo end >>calls\n",
-        place.path("").display()
+        dir.path("").display()
     );
-    let binary = executable(&place.path("rsync.sh"), &script);
-    place.write("hangs");
-    let a = Sync { kind: Kind::Rsync, binary: binary.into(), ..place.sync("a") };
-    let running = Running::start(place, [a.clone()]);
-    let calls = || fs::read_to_string(running.place.path("calls")).unwrap_or_default();
-    running.place.wait_until("begun", || calls() == "begin\n");
-    running.reload(Ok(setup([Sync { init: false, delete: DeletePolicy::Never, ..a }])));
+    let binary = executable(&dir.path("rsync.sh"), &script);
+    dir.write("hangs");
+    let a = SyncConfig { kind: SyncKind::Rsync, binary: binary.into(), ..dir.sync("a") };
+    let running = RunningEngine::start(dir, [a.clone()]);
+    let calls = || fs::read_to_string(running.dir.path("calls")).unwrap_or_default();
+    running.dir.wait_until("begun", || calls() == "begin\n");
+    running.reload(Ok(setup([SyncConfig { init: false, delete: DeletePolicy::Never, ..a }])));
     running.wait_for_log("1 sync is new or changed: it starts");
     assert_eq!(calls(), "begin\n");
-    running.place.write("may-end");
-    fs::remove_file(running.place.path("hangs")).unwrap();
-    running.place.wait_until("done", || calls().matches("end").count() == 2);
+    running.dir.write("may-end");
+    fs::remove_file(running.dir.path("hangs")).unwrap();
+    running.dir.wait_until("done", || calls().matches("end").count() == 2);
     assert_eq!(calls(), "begin\nend\nbegin\nend\n");
     running.wait_for_log("finished.");
 }
 
 #[test]
-fn a_job_that_does_not_listen_is_killed_and_its_heir_begins() {
-    let place = Place::new();
+fn a_job_that_ignores_sigterm_is_killed_and_its_successor_starts() {
+    let dir = EngineTestDir::new();
     let script = format!(
         "#!/bin/sh\ncd '{}'\n\
          if [ -e hangs ]; then trap '' TERM; rm hangs; exec sleep 600; fi\n",
-        place.path("").display()
+        dir.path("").display()
     );
-    let binary = executable(&place.path("rsync.sh"), &script);
-    place.write("hangs");
-    let a = Sync { kind: Kind::Rsync, binary: binary.into(), ..place.sync("a") };
-    let running = Running::start(place, [a.clone()]);
-    running.place.wait_until("begun", || !running.place.path("hangs").exists());
-    running.reload(Ok(setup([Sync { delete: DeletePolicy::Never, ..a }])));
+    let binary = executable(&dir.path("rsync.sh"), &script);
+    dir.write("hangs");
+    let a = SyncConfig { kind: SyncKind::Rsync, binary: binary.into(), ..dir.sync("a") };
+    let running = RunningEngine::start(dir, [a.clone()]);
+    running.dir.wait_until("begun", || !running.dir.path("hangs").exists());
+    running.reload(Ok(setup([SyncConfig { delete: DeletePolicy::Never, ..a }])));
     running.wait_for_log("finished.");
 }
 
 #[test]
-fn a_name_that_leads_elsewhere_while_a_job_runs_is_followed_when_that_has_ended() {
-    let place = Place::new();
+fn a_redirected_source_link_is_followed_after_the_running_job_has_ended() {
+    let dir = EngineTestDir::new();
     let script = format!(
         "#!/bin/sh\ncd '{}'\n\
          trap 'while [ ! -e may-end ]; do sleep 0.02; done; echo end >>calls; exit 20' TERM\n\
          echo begin $* >>calls\n\
          while [ -e hangs ]; do sleep 0.02; done\n\
          echo end >>calls\n",
-        place.path("").display()
+        dir.path("").display()
     );
-    let binary = executable(&place.path("rsync.sh"), &script);
-    place.write("hangs");
-    let link = place.path("link");
+    let binary = executable(&dir.path("rsync.sh"), &script);
+    dir.write("hangs");
+    let link = dir.path("link");
     symlink("a", &link).unwrap();
     let delay = Duration::ZERO;
-    let a = Sync {
-        kind: Kind::Rsync,
+    let a = SyncConfig {
+        kind: SyncKind::Rsync,
         binary: binary.into(),
-        given: link.clone(),
+        source_as_given: link.clone(),
         init: false,
-        pace: Pace::Fixed { delay, max_waiting: 1 },
-        ..place.sync("a")
+        debounce: Debounce::FixedDelay { delay, max_waiting: 1 },
+        ..dir.sync("a")
     };
-    let direct = Sync { kind: Kind::Direct, name: "b".into(), ..a.clone() };
-    let running = Running::start(place, [a, direct]);
-    running.place.wait_until("watched", || running.said(" is watched: ") == 2);
-    let calls = || fs::read_to_string(running.place.path("calls")).unwrap_or_default();
-    running.place.write("a/new");
-    running.place.wait_until("begun", || calls().starts_with("begin"));
-    running.place.write("b/of b");
-    let next = running.place.path("next");
+    let direct = SyncConfig { kind: SyncKind::Direct, name: "b".into(), ..a.clone() };
+    let running = RunningEngine::start(dir, [a, direct]);
+    running.dir.wait_until("watched", || running.log_count(" is watched: ") == 2);
+    let calls = || fs::read_to_string(running.dir.path("calls")).unwrap_or_default();
+    running.dir.write("a/new");
+    running.dir.wait_until("begun", || calls().starts_with("begin"));
+    running.dir.write("b/of b");
+    let next = running.dir.path("next");
     symlink("b", &next).unwrap();
     fs::rename(&next, &link).unwrap();
-    running.place.wait_until("followed", || running.said(": it is followed (") == 2);
-    assert_eq!(running.said("has changed (source) and begins anew"), 2);
+    running.dir.wait_until("followed", || running.log_count(": it is followed (") == 2);
+    assert_eq!(running.log_count("has changed (source) and begins anew"), 2);
     assert!(!calls().contains("/b/"));
-    running.place.write("may-end");
-    fs::remove_file(running.place.path("hangs")).unwrap();
-    running.place.wait_until("done", || calls().contains("/b/") && calls().ends_with("end\n"));
+    running.dir.write("may-end");
+    fs::remove_file(running.dir.path("hangs")).unwrap();
+    running.dir.wait_until("done", || calls().contains("/b/") && calls().ends_with("end\n"));
     running.wait_for_file("of-a/of b");
-    assert_eq!(running.said("is kept"), 0);
+    assert_eq!(running.log_count("is kept"), 0);
 }
 
-/// Writes a program. Were it written by this process, a test that forks meanwhile would keep it from
-/// being run.
+/// Writes a program by a shell. If this process wrote it, a concurrent test that forks would
+/// inherit the descriptor and keep the program from being run.
 fn executable(path: &Path, text: &str) -> PathBuf {
     let write = "printf '%s' \"$1\" >\"$2\" && chmod 755 \"$2\"";
     let status = Command::new("sh").args(["-c", write, "sh", text]).arg(path).status();
@@ -311,14 +327,14 @@ fn executable(path: &Path, text: &str) -> PathBuf {
 }
 
 #[test]
-fn a_full_transfer_is_made_by_the_calendar() {
-    let place = Place::new();
-    place.write("a/old");
+fn crontab_triggers_a_full_transfer() {
+    let dir = EngineTestDir::new();
+    dir.write("a/old");
     let crontab = vec!["* * * * * *".parse().unwrap()];
-    let a = Sync { init: false, crontab, ..place.sync("a") };
-    let running = Running::start(place, [a]);
+    let a = SyncConfig { init: false, crontab, ..dir.sync("a") };
+    let running = RunningEngine::start(dir, [a]);
     running.wait_for_log("Info: Crontab triggered full sync");
     running.wait_for_log(&format!("Finished Full on {}/ = 0", path_of(&running, "a")));
-    assert!(running.place.path("of-a/old").exists());
-    assert_eq!(running.said(STARTUP), 0);
+    assert!(running.dir.path("of-a/old").exists());
+    assert_eq!(running.log_count(STARTUP), 0);
 }

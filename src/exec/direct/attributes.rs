@@ -1,15 +1,15 @@
-//! Owner, mode, times and extended attributes: what differs, and setting it.
+//! Owner, mode, times and extended attributes: comparison and update.
 
 use std::{ffi::CString, io};
 
-use mirror_platform::{dir::Stat, spot::Spot};
+use mirror_platform::{dir::Stat, metadata::FileRef};
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
+    copy_job::CopyJob,
+    error::{self, EntryError},
     options,
-    pass::Pass,
-    trouble::{self, Trouble},
-    warn::Topic,
+    warnings::WarningTopic,
 };
 
 const SET_USER: u32 = 0o4000;
@@ -18,23 +18,22 @@ const MODE: u32 = 0o7777;
 const OTHERS: u32 = 0o077;
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// An entry on both sides.
+/// Entry on both sides.
 #[derive(Clone, Copy)]
-pub(super) struct Ends<'a> {
-    /// Where the attributes come from, and what was seen there.
-    pub(super) source: (Spot<'a>, &'a Stat),
-    /// Where they go, and what is there.
-    pub(super) target: (Spot<'a>, &'a Stat),
-    /// Whether the target was just made, so that its time is anything.
+pub(super) struct EntrySides<'a> {
+    /// Handle and metadata of the source.
+    pub(super) source: (FileRef<'a>, &'a Stat),
+    /// Handle and metadata of the target.
+    pub(super) target: (FileRef<'a>, &'a Stat),
+    /// True if the target was just created, so that its modification time is arbitrary.
     pub(super) is_new: bool,
-    /// Whether the target is known to have no extended attributes, so that they need not be
-    /// asked for.
-    pub(super) bare: bool,
+    /// True if the target is known to have no extended attributes, so that they need not be read.
+    pub(super) no_xattrs: bool,
 }
 
-/// What has to be set so that the attributes of an entry are those of its source.
+/// Changes that make the attributes of the target equal to those of the source.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct AttributePlan {
     owner: Option<u32>,
     group: Option<u32>,
     mode: Option<u32>,
@@ -43,64 +42,65 @@ pub(super) struct Plan {
     modified: Option<(i64, u32)>,
 }
 
-/// Makes the attributes of the target those of the source.
-pub(super) fn copy(pass: &Pass<'_>, ends: Ends<'_>) -> Result<(), Trouble> {
-    Plan::new(pass, ends)?.carry_out(pass, ends)
+/// Copies the attributes of the source to the target.
+pub(super) fn copy(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<(), EntryError> {
+    AttributePlan::new(job, sides)?.apply(job, sides)
 }
 
-/// What an entry is: a file, a directory, a link..
+/// Returns the type of an entry.
 pub(super) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.stx_mode.into())
 }
 
-/// Whether the attributes of the source would lend somebody what he could not read, or rights that he
-/// did not have, if they were set on what the target has: another owner, or the set-user or set-group
-/// bit. Size and time are his to set, so they do not tell that it is a copy.
-pub(super) fn lends_rights(pass: &Pass<'_>, ends: Ends<'_>) -> bool {
-    if !pass.traits().keeps_owners {
+/// Returns true if the attributes of the source, set on the present target file, would give
+/// somebody access to content he could not read, or rights that he did not have: by another owner,
+/// or by the set-user or set-group bit. Size and time prove nothing here, because the owner of the
+/// target file can set them.
+pub(super) fn grants_rights(job: &CopyJob<'_>, sides: EntrySides<'_>) -> bool {
+    if !job.capabilities().keeps_owners {
         return false;
     }
-    let (source, target) = (options::wanted(pass, ends), ends.target.1);
+    let (source, target) = (options::wanted_stat(job, sides), sides.target.1);
     let bits = u32::from(source.stx_mode) & !u32::from(target.stx_mode) & (SET_USER | SET_GROUP);
     source.stx_uid != target.stx_uid || bits != 0
 }
 
-/// Takes from a directory of the target what its source does not give, before anything comes into it.
-/// What it does not give yet is given at the end, where it is told as well if anything fails.
-pub(super) fn tighten(pass: &Pass<'_>, ends: Ends<'_>) {
-    let source = options::wanted(pass, ends);
-    let (to, target) = ends.target;
+/// Removes access from a target directory that its source does not grant, before anything is
+/// written to it. Access that it lacks is granted at the end, where failures are reported as well.
+pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {
+    let source = options::wanted_stat(job, sides);
+    let (to, target) = sides.target;
     let (wanted, mode) = (u32::from(source.stx_mode) & MODE, u32::from(target.stx_mode) & MODE);
-    let is_others = pass.traits().keeps_owners
+    let is_others = job.capabilities().keeps_owners
         && (source.stx_uid, source.stx_gid) != (target.stx_uid, target.stx_gid);
     let is_open = mode & !wanted & OTHERS != 0;
-    if !is_open && !is_others && ends.bare {
+    if !is_open && !is_others && sides.no_xattrs {
         return;
     }
     let narrow = mode & (wanted | !OTHERS);
-    // Nobody else comes in while its owner and its ACL are changed.
+    // Nobody else may enter while the owner and the ACL change.
     let shut = if is_others { narrow & !OTHERS } else { narrow };
     let _ = to.chmod(shut);
-    if let Ok(plan) = Plan::new(pass, ends)
+    if let Ok(plan) = AttributePlan::new(job, sides)
         && (plan.changes_owner() || plan.changes_acl())
     {
-        let _ = Plan { mode: None, modified: None, ..plan }.carry_out(pass, ends);
+        let _ = AttributePlan { mode: None, modified: None, ..plan }.apply(job, sides);
         let _ = to.chmod(narrow);
     }
 }
 
-impl Plan {
-    /// What differs.
-    pub(super) fn new(pass: &Pass<'_>, ends: Ends<'_>) -> Result<Self, Trouble> {
-        let (source, target) = (&options::wanted(pass, ends), ends.target.1);
+impl AttributePlan {
+    /// Compares both sides.
+    pub(super) fn new(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<Self, EntryError> {
+        let (source, target) = (&options::wanted_stat(job, sides), sides.target.1);
         let mut plan = Self {
-            // Only root can give a file away.
-            owner: (pass.direct.privileged && source.stx_uid != target.stx_uid)
+            // Only root can change the owner.
+            owner: (job.executor.privileged && source.stx_uid != target.stx_uid)
                 .then_some(source.stx_uid),
             group: (source.stx_gid != target.stx_gid).then_some(source.stx_gid),
             ..Self::default()
         };
-        plan.compare_xattrs(pass, ends)?;
+        plan.compare_xattrs(job, sides)?;
         let wanted = plan.mode_for(source, target);
         // A new owner clears the set-user bit, and a new ACL sets bits of the mode.
         let unsure =
@@ -110,20 +110,20 @@ impl Plan {
         {
             plan.mode = Some(wanted);
         }
-        let times = pass.direct.settings.options.times;
-        if times && (ends.is_new || !pass.grain().same(source, target)) {
+        let times = job.executor.settings.options.times;
+        if times && (sides.is_new || !job.granularity().same_time(source, target)) {
             plan.modified = Some((source.stx_mtime.tv_sec, source.stx_mtime.tv_nsec));
         }
         Ok(plan)
     }
 
-    /// Whether it would lend the capabilities of the source to what the target has: whoever could
-    /// write that would have them.
-    pub(super) fn lends_rights(&self) -> bool {
+    /// Returns true if the plan would set file capabilities on the present target file: whoever
+    /// could write its content would gain them.
+    pub(super) fn grants_capabilities(&self) -> bool {
         self.set.iter().any(|(name, _)| name.as_bytes() == CAPABILITY)
     }
 
-    /// Whether nothing differs.
+    /// Returns true if nothing differs.
     pub(super) fn is_empty(&self) -> bool {
         !self.changes_owner()
             && self.mode.is_none()
@@ -141,8 +141,8 @@ impl Plan {
         names.into_iter().any(|name| name.as_bytes().starts_with(b"system.posix_acl_"))
     }
 
-    /// The mode to set: without the set-user or set-group bit where the user or group can't be
-    /// had, since it would lend the rights of somebody else.
+    /// Returns the mode to set. It lacks the set-user or set-group bit if the user or group cannot
+    /// be set, because the bit would grant the rights of somebody else.
     fn mode_for(&self, source: &Stat, target: &Stat) -> u32 {
         let mut mode = u32::from(source.stx_mode) & MODE;
         if file_type(source) != FileType::Directory {
@@ -156,16 +156,20 @@ impl Plan {
         mode
     }
 
-    fn compare_xattrs(&mut self, pass: &Pass<'_>, ends: Ends<'_>) -> Result<(), Trouble> {
-        let ((from, _), (to, _)) = (ends.source, ends.target);
-        let privileged = pass.direct.privileged;
-        let read = trouble::source("read the extended attributes of");
-        let wanted = travelling(from.xattr_names().map_err(&read)?, privileged);
-        let present = if ends.bare {
+    fn compare_xattrs(
+        &mut self,
+        job: &CopyJob<'_>,
+        sides: EntrySides<'_>,
+    ) -> Result<(), EntryError> {
+        let ((from, _), (to, _)) = (sides.source, sides.target);
+        let privileged = job.executor.privileged;
+        let read = error::source_error("read the extended attributes of");
+        let wanted = mirrored_xattrs(from.xattr_names().map_err(&read)?, privileged);
+        let present = if sides.no_xattrs {
             Vec::new()
         } else {
-            let read = trouble::target("read the extended attributes of");
-            travelling(to.xattr_names().map_err(read)?, privileged)
+            let read = error::target_error("read the extended attributes of");
+            mirrored_xattrs(to.xattr_names().map_err(read)?, privileged)
         };
         self.remove = present.iter().filter(|name| !wanted.contains(name)).cloned().collect();
         for name in wanted {
@@ -177,71 +181,81 @@ impl Plan {
             // A new owner clears the capabilities.
             let cleared = self.changes_owner() && name.as_bytes() == CAPABILITY;
             let is_there = present.contains(&name) && !cleared;
-            if !is_there || !to.xattr(&name).is_ok_and(|there| there == value) {
+            if !is_there || !to.xattr(&name).is_ok_and(|present_value| present_value == value) {
                 self.set.push((name, value));
             }
         }
         Ok(())
     }
 
-    /// Sets what differs: first the owner, which clears bits of the mode and capabilities; the
-    /// mode after the extended attributes, which it may forbid to set; the time last.
-    pub(super) fn carry_out(mut self, pass: &Pass<'_>, ends: Ends<'_>) -> Result<(), Trouble> {
-        let source = &options::wanted(pass, ends);
-        let (to, target) = ends.target;
-        if self.changes_owner() && !self.chown(pass, to)? {
+    /// Sets what differs. The owner is first, because it clears bits of the mode and capabilities.
+    /// The mode follows the extended attributes, whose change it may forbid. The time is last.
+    pub(super) fn apply(
+        mut self,
+        job: &CopyJob<'_>,
+        sides: EntrySides<'_>,
+    ) -> Result<(), EntryError> {
+        let source = &options::wanted_stat(job, sides);
+        let (to, target) = sides.target;
+        if self.changes_owner() && !self.chown(job, to)? {
             (self.owner, self.group) = (None, None);
             self.mode = self.mode.map(|_| self.mode_for(source, target));
         }
-        self.open_for_xattrs(pass, ends)?;
+        self.make_writable_for_xattrs(job, sides)?;
         for (name, value) in &self.set {
-            bear(pass, to.set_xattr(name, value), "set the extended attributes of")?;
+            tolerate_unsupported(job, to.set_xattr(name, value), "set the extended attributes of")?;
         }
         for name in &self.remove {
-            bear(pass, to.remove_xattr(name), "remove the extended attributes of")?;
+            tolerate_unsupported(job, to.remove_xattr(name), "remove the extended attributes of")?;
         }
         if let Some(mode) = self.mode {
-            to.chmod(mode).map_err(trouble::target("set the mode of"))?;
+            to.chmod(mode).map_err(error::target_error("set the mode of"))?;
         }
         if let Some((seconds, nanoseconds)) = self.modified {
-            to.set_modified(seconds, nanoseconds).map_err(trouble::target("set the time of"))?;
+            to.set_modified(seconds, nanoseconds)
+                .map_err(error::target_error("set the time of"))?;
         }
         Ok(())
     }
 
-    /// Sets the owner. Whether that was possible.
-    fn chown(&self, pass: &Pass<'_>, to: Spot<'_>) -> Result<bool, Trouble> {
+    /// Sets the owner. Returns false if that is not permitted.
+    fn chown(&self, job: &CopyJob<'_>, to: FileRef<'_>) -> Result<bool, EntryError> {
         match to.chown(self.owner, self.group) {
             Ok(()) => Ok(true),
             Err(error) if is_not_permitted(&error) => {
-                if pass.direct.privileged {
+                if job.executor.privileged {
                     let text = "not all owners can be set on the target: it goes on without them";
-                    pass.warn_once(Topic::Owner, text);
+                    job.warn_once(WarningTopic::Owner, text);
                 }
                 Ok(false)
             }
-            Err(error) => Err(Trouble::Target("set the owner of", error)),
+            Err(error) => Err(EntryError::Target("set the owner of", error)),
         }
     }
 
-    /// Who is not root can set extended attributes only on what he may write.
-    fn open_for_xattrs(&mut self, pass: &Pass<'_>, ends: Ends<'_>) -> Result<(), Trouble> {
-        let source = &options::wanted(pass, ends);
-        let (to, target) = ends.target;
+    /// Makes the target writable if needed: without root, extended attributes can only be set on
+    /// writable files.
+    fn make_writable_for_xattrs(
+        &mut self,
+        job: &CopyJob<'_>,
+        sides: EntrySides<'_>,
+    ) -> Result<(), EntryError> {
+        let source = &options::wanted_stat(job, sides);
+        let (to, target) = sides.target;
         let mode = u32::from(target.stx_mode) & MODE;
         let changes = !self.set.is_empty() || !self.remove.is_empty();
         let is_link = file_type(source) == FileType::Symlink;
-        if pass.direct.privileged || !changes || is_link || mode & 0o200 != 0 {
+        if job.executor.privileged || !changes || is_link || mode & 0o200 != 0 {
             return Ok(());
         }
         self.mode = Some(self.mode_for(source, target));
-        to.chmod(mode | 0o200).map_err(trouble::target("set the mode of"))
+        to.chmod(mode | 0o200).map_err(error::target_error("set the mode of"))
     }
 }
 
-/// The attributes that are mirrored. Those of other security modules belong to the machine, and
-/// `trusted.SGI_ACL_*` is how XFS shows the ACLs that are listed anyway.
-fn travelling(names: Vec<CString>, privileged: bool) -> Vec<CString> {
+/// Selects the attributes that are mirrored. Those of other security modules belong to the machine,
+/// and `trusted.SGI_ACL_*` is a view of the ACLs by XFS, which are listed anyway.
+fn mirrored_xattrs(names: Vec<CString>, privileged: bool) -> Vec<CString> {
     let travels = |name: &CString| {
         let name = name.as_bytes();
         name.starts_with(b"user.")
@@ -254,8 +268,13 @@ fn travelling(names: Vec<CString>, privileged: bool) -> Vec<CString> {
     names.into_iter().filter(travels).collect()
 }
 
-/// A target that can't hold an attribute is no reason not to mirror the rest.
-fn bear(pass: &Pass<'_>, result: io::Result<()>, action: &'static str) -> Result<(), Trouble> {
+/// Ignores the error of an attribute that the target does not support, with a warning: the rest is
+/// mirrored.
+fn tolerate_unsupported(
+    job: &CopyJob<'_>,
+    result: io::Result<()>,
+    action: &'static str,
+) -> Result<(), EntryError> {
     match result {
         Err(error) if is_no_data(&error) => Ok(()),
         Err(error)
@@ -264,14 +283,14 @@ fn bear(pass: &Pass<'_>, result: io::Result<()>, action: &'static str) -> Result
         {
             let text = "not all extended attributes and ACLs can be set on the target: it goes on \
                         without them";
-            pass.warn_once(Topic::Attributes, text);
+            job.warn_once(WarningTopic::Attributes, text);
             Ok(())
         }
-        // The room for the attributes of one file is full, not the disk.
+        // The space for the attributes of one file is exhausted, not the disk.
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NOSPC) => {
-            Err(Trouble::Target(action, Errno::TOOBIG.into()))
+            Err(EntryError::Target(action, Errno::TOOBIG.into()))
         }
-        done => done.map_err(trouble::target(action)),
+        done => done.map_err(error::target_error(action)),
     }
 }
 

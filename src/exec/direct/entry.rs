@@ -1,4 +1,4 @@
-//! One entry of a directory: compared, and made, changed or removed at the target.
+//! Comparison of one entry, and its creation, update or removal at the target.
 
 use std::{
     io,
@@ -6,14 +6,14 @@ use std::{
 };
 
 use mirror_core::{
-    job::{Place, Scope},
-    notice::Kind,
+    fs_event::EntryKind,
+    job::{DirtyPath, Scope},
     path::TreePath,
 };
 use mirror_platform::{
     dir::{Dir, Stat},
     entries::ReadBuffer,
-    spot::Spot,
+    metadata::FileRef,
 };
 use rustix::{
     fs::{self, AtFlags, FileType, Mode},
@@ -21,150 +21,152 @@ use rustix::{
 };
 
 use super::{
-    attributes::{self, Ends, Plan, file_type},
-    draft::{self, Temporary},
-    file,
-    folder::{Folder, Item, Task, existing, kind},
-    grain::{same_file, same_size_and_time},
-    links, options,
+    attributes::{self, AttributePlan, EntrySides, file_type},
+    deletions::{Deletion, DeletionClass},
+    directory::{DirContext, DirTask, Item, entry_kind, missing_as_none},
+    error::{self, EntryError, target_errno},
+    file, hardlinks, options,
     remove::{Removed, count, remove},
-    trouble::{self, Trouble, target_call},
-    unseen::{Deletion, Witness},
-    warn::Topic,
+    temp_file::{self, TempEntry},
+    timestamps::{quick_check, same_size_and_time},
+    warnings::WarningTopic,
 };
 
-/// How often an entry is looked at that is something else each time.
-const TRIES: usize = 3;
+/// Number of attempts for an entry that keeps changing its type.
+const MAX_TRIES: usize = 3;
 
-/// An entry that the source has.
-pub(super) struct Subject<'a> {
-    /// Where it is.
+/// Entry that the source has.
+pub(super) struct SourceEntry<'a> {
+    /// Path below the root.
     pub(super) path: &'a TreePath,
-    /// Its name, the last component of the path.
+    /// Name: the last component of the path.
     pub(super) name: &'a [u8],
-    /// What the source has.
+    /// Metadata of the source.
     pub(super) source: Stat,
-    /// What the target has.
+    /// Metadata of the target, if it has the entry.
     pub(super) target: Option<Stat>,
-    /// The file of the source, where it had to be opened anyway.
+    /// Open file of the source, if it was opened already.
     pub(super) file: Option<OwnedFd>,
 }
 
-impl Subject<'_> {
-    /// Whether nothing has the name at the target, once a directory has been removed from there.
+impl SourceEntry<'_> {
+    /// Returns true if the target has nothing under the name, or a directory, which is removed
+    /// first.
     pub(super) fn is_new(&self) -> bool {
         self.target.as_ref().is_none_or(|stat| file_type(stat) == FileType::Directory)
     }
 }
 
-impl Folder<'_> {
-    /// Brings an entry to the state of the source, and takes note if that fails.
-    pub(super) fn entry(&self, item: &Item) {
+impl DirContext<'_> {
+    /// Syncs an entry from the source and records a failure.
+    pub(super) fn sync_entry(&self, item: &Item) {
         let Some(path) = self.path.join(&item.name) else { return };
         let mut absent = item.absent;
-        for tried in 1..=TRIES {
-            match self.look(&path, item, absent) {
+        for tried in 1..=MAX_TRIES {
+            match self.sync_once(&path, item, absent) {
                 Ok(()) => return,
-                Err(Trouble::Changed) if tried < TRIES => absent = false,
-                Err(trouble) => {
-                    let place = Place { path, scope: item.scope };
-                    return self.pass.note(place, &trouble);
+                Err(EntryError::Changed) if tried < MAX_TRIES => absent = false,
+                Err(error) => {
+                    let dirty = DirtyPath { path, scope: item.scope };
+                    return self.job.record_failure(dirty, &error);
                 }
             }
         }
     }
 
-    fn look(&self, path: &TreePath, item: &Item, absent: bool) -> Result<(), Trouble> {
+    fn sync_once(&self, path: &TreePath, item: &Item, absent: bool) -> Result<(), EntryError> {
         let name = &*item.name;
-        // What is new has to be opened anyway, and if it can't be, its name tells why.
+        // A new file has to be opened anyway. If that fails, the `stat` of its name reports the
+        // reason.
         let file = if absent && item.is_file { file::open(self, name).ok() } else { None };
         let source = match &file {
             Some(file) => file::stat(file).map(Some),
-            None => existing(self.pair.source.stat(name)),
+            None => missing_as_none(self.pair.source.stat(name)),
         };
-        let source = source.map_err(trouble::source("look at"))?;
-        links::look_at_former(self, path, source.as_ref());
-        let target = if absent { Ok(None) } else { existing(self.pair.target.stat(name)) };
-        let target = target.map_err(trouble::target("look at"))?;
+        let source = source.map_err(error::source_error("look at"))?;
+        hardlinks::sync_former_names(self, path, source.as_ref());
+        let target = if absent { Ok(None) } else { missing_as_none(self.pair.target.stat(name)) };
+        let target = target.map_err(error::target_error("look at"))?;
         let is_mirrored =
-            |source: &Stat| !self.pass.filter().excludes_entry(path, kind(file_type(source)));
-        if draft::is_temporary(name) && self.is_of_a_copier(name, source.is_some()) {
+            |source: &Stat| !self.job.filter().excludes_entry(path, entry_kind(file_type(source)));
+        if temp_file::is_temp_name(name) && self.is_temp_of_copier(name, source.is_some()) {
             return Ok(());
         }
         let Some(source) = source.filter(is_mirrored) else {
-            return target.map_or(Ok(()), |target| self.gone(path, &target));
+            return target.map_or(Ok(()), |target| self.delete_extraneous(path, &target));
         };
-        self.pass.tally.mirrored(target.is_some());
-        if options::leaves_alone(self.pass, &source, target.as_ref()) {
+        self.job.tally.count_mirrored(target.is_some());
+        if options::is_skipped(self.job, &source, target.as_ref()) {
             return Ok(());
         }
-        let subject = Subject { path, name, source, target, file };
+        let entry = SourceEntry { path, name, source, target, file };
         if file_type(&source) == FileType::Directory {
-            return self.directory(&subject, item.scope);
+            return self.sync_directory(&entry, item.scope);
         }
         if source.stx_nlink <= 1 {
-            return self.lone(&subject);
+            return self.sync_single(&entry);
         }
-        // What replaces a link comes later, and its other names with it.
-        if let Some(target) = &subject.target
+        // A symbolic link that replaces something is deferred together with its other names.
+        if let Some(target) = &entry.target
             && file_type(&source) == FileType::Symlink
-            && !self.same_content(&subject, target)?
-            && self.pass.late.put_off(path)
+            && !self.same_content(&entry, target)?
+            && self.job.deferred.defer(path)
         {
             return Ok(());
         }
-        links::copy(self, &subject)
+        hardlinks::copy(self, &entry)
     }
 
-    /// Whether the entry with this temporary name is one that a copier works on, or has left. What was
-    /// left at the target is removed.
-    fn is_of_a_copier(&self, name: &[u8], is_in_source: bool) -> bool {
+    /// Returns true if the entry with this temporary name is in use by a copier or was left by one.
+    /// A stale one at the target is removed.
+    fn is_temp_of_copier(&self, name: &[u8], is_in_source: bool) -> bool {
         if is_in_source {
-            return draft::is_unfinished(&self.pair.source, name);
+            return temp_file::is_unfinished(&self.pair.source, name);
         }
-        draft::is_in_use(&self.pair.target, name) || self.remove_left_over(name)
+        temp_file::is_in_use(&self.pair.target, name) || self.remove_stale_temp(name)
     }
 
-    /// Removes what a process that ended too early left. Returns false if it is something else.
-    pub(super) fn remove_left_over(&self, name: &[u8]) -> bool {
-        let is_left_over = draft::is_left_over(&self.pair.target, name);
-        if is_left_over {
-            // If it can't be removed, it does no harm, and the next pass tries again.
+    /// Removes a temporary file that an interrupted process left. Returns false if it is something
+    /// else.
+    pub(super) fn remove_stale_temp(&self, name: &[u8]) -> bool {
+        let is_stale_temp = temp_file::is_stale_temp(&self.pair.target, name);
+        if is_stale_temp {
+            // If it cannot be removed, it does no harm, and the next listing tries again.
             let _ = fs::unlinkat(&self.pair.target, name, AtFlags::empty());
         }
-        is_left_over
+        is_stale_temp
     }
 
-    /// Removes what the source does not have any more, or hides, or counts it for later.
-    fn gone(&self, path: &TreePath, target: &Stat) -> Result<(), Trouble> {
-        match self.pass.deletion(path, kind(file_type(target))) {
+    /// Deletes an entry that the source lacks or excludes, or counts it for later.
+    fn delete_extraneous(&self, path: &TreePath, target: &Stat) -> Result<(), EntryError> {
+        match self.job.deletion(path, entry_kind(file_type(target))) {
             Deletion::Never => Ok(()),
-            Deletion::TooLate => Err(Trouble::Unseen),
-            Deletion::Later(witness) => self.put_off(path, target, witness).map(drop),
-            Deletion::Now if self.is_other_name(path) => Ok(()),
-            Deletion::Now => remove(self.pass, &self.pair.target, path, target).map(drop),
+            Deletion::TooLate => Err(EntryError::Unseen),
+            Deletion::Later(class) => self.count_deletion(path, target, class).map(drop),
+            Deletion::Now if self.is_case_alias(path) => Ok(()),
+            Deletion::Now => remove(self.job, &self.pair.target, path, target).map(drop),
         }
     }
 
-    /// Counts what is deleted at the end, if at all.
-    fn put_off(
+    /// Counts a deletion that is made at the end of the job, if the budget allows it.
+    fn count_deletion(
         &self,
         path: &TreePath,
         target: &Stat,
-        witness: Witness,
-    ) -> Result<Removed, Trouble> {
-        let counted = count(self.pass, &self.pair.target, path, target)?;
-        // Where all that is left is protected, nothing goes.
+        class: DeletionClass,
+    ) -> Result<Removed, EntryError> {
+        let counted = count(self.job, &self.pair.target, path, target)?;
+        // Nothing is deleted if everything in it is protected.
         if counted.count > 0 {
-            self.pass.counted(witness).add(path, counted.count);
+            self.job.counted_deletions(class).add(path, counted.count);
         }
         Ok(counted)
     }
 
-    /// Whether the target has this name only by another one that differs by its case: then what is
-    /// there is what the source has under that one.
-    fn is_other_name(&self, path: &TreePath) -> bool {
-        if !self.pass.traits().folds_case {
+    /// Returns true if the target has this name only as an alias that differs in case. The entry
+    /// then belongs to the other name.
+    fn is_case_alias(&self, path: &TreePath) -> bool {
+        if !self.job.capabilities().folds_case {
             return false;
         }
         let mut is_listed = false;
@@ -177,192 +179,201 @@ impl Folder<'_> {
         listed.is_ok() && !is_listed
     }
 
-    fn directory(&self, subject: &Subject<'_>, scope: Scope) -> Result<(), Trouble> {
-        if self.pass.is_target(&subject.source) {
+    fn sync_directory(&self, entry: &SourceEntry<'_>, scope: Scope) -> Result<(), EntryError> {
+        if self.job.is_target(&entry.source) {
             let text = "the target lies in the source: it is not copied into itself";
-            self.pass.warn_once(Topic::Within, text);
+            self.job.warn_once(WarningTopic::TargetInSource, text);
             return Ok(());
         }
-        let target = subject.target.as_ref();
-        let there = target.filter(|stat| file_type(stat) == FileType::Directory);
-        match (there, scope) {
-            (Some(target), _) if !self.goes_below(subject, scope) => {
-                return attributes::copy(self.pass, self.ends(subject, target));
+        let target = entry.target.as_ref();
+        let existing_dir = target.filter(|stat| file_type(stat) == FileType::Directory);
+        match (existing_dir, scope) {
+            (Some(target), _) if !self.descends(entry, scope) => {
+                return attributes::copy(self.job, self.sides(entry, target));
             }
             (Some(_), _) => {}
             (None, _) => {
                 if target.is_some() {
-                    self.back_up(subject.path, target)?;
-                    match fs::unlinkat(&self.pair.target, subject.name, AtFlags::empty()) {
+                    self.back_up(entry.path, target)?;
+                    match fs::unlinkat(&self.pair.target, entry.name, AtFlags::empty()) {
                         Ok(()) | Err(Errno::NOENT) => {}
-                        Err(error) => return Err(target_call("replace")(error)),
+                        Err(error) => return Err(target_errno("replace")(error)),
                     }
                 }
-                match fs::mkdirat(&self.pair.target, subject.name, Mode::RWXU) {
-                    Err(Errno::EXIST) => return Err(Trouble::Changed),
-                    made => made.map_err(target_call("make"))?,
+                match fs::mkdirat(&self.pair.target, entry.name, Mode::RWXU) {
+                    Err(Errno::EXIST) => return Err(EntryError::Changed),
+                    made => made.map_err(target_errno("make"))?,
                 }
             }
         }
-        if self.pass.is_elsewhere(&subject.source) {
-            let stat = self.pair.target.stat(subject.name).map_err(trouble::target("look at"))?;
-            return attributes::copy(self.pass, self.ends(subject, &stat));
+        if self.job.is_on_other_device(&entry.source) {
+            let stat = self.pair.target.stat(entry.name).map_err(error::target_error("look at"))?;
+            return attributes::copy(self.job, self.sides(entry, &stat));
         }
-        if let Some(name) = TreePath::new(subject.name) {
-            let branch = self.branch.child(name, there.is_none(), 0);
-            self.crew.push([Task::All(branch)]);
+        if let Some(name) = TreePath::new(entry.name) {
+            let node = self.node.child(name, existing_dir.is_none(), 0);
+            self.pool.push([DirTask::All(node)]);
         }
         Ok(())
     }
 
-    /// Whether what a directory lists is looked at: not if only the directory itself is meant, or if
-    /// it is the root of another file system.
-    fn goes_below(&self, subject: &Subject<'_>, scope: Scope) -> bool {
-        scope == Scope::Tree && !self.pass.is_elsewhere(&subject.source)
+    /// Returns true if the entries of a directory are compared as well: not if only the directory
+    /// itself is dirty, or if it is the root of an excluded file system.
+    fn descends(&self, entry: &SourceEntry<'_>, scope: Scope) -> bool {
+        scope == Scope::Tree && !self.job.is_on_other_device(&entry.source)
     }
 
-    /// Brings an entry that is no directory to the state of the source, other names of the same
-    /// file aside.
-    pub(super) fn lone(&self, subject: &Subject<'_>) -> Result<(), Trouble> {
-        if let Some(target) = &subject.target
-            && self.same_content(subject, target)?
+    /// Syncs an entry that is not a directory, without its other hard links.
+    pub(super) fn sync_single(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
+        if let Some(target) = &entry.target
+            && self.same_content(entry, target)?
         {
-            let ends = self.ends(subject, target);
-            let plan = Plan::new(self.pass, ends)?;
-            // What has more names here than there would be changed under names that must not be.
-            let is_alone = plan.is_empty() || target.stx_nlink <= subject.source.stx_nlink;
-            if is_alone && !plan.lends_rights() {
-                return plan.carry_out(self.pass, ends);
+            let sides = self.sides(entry, target);
+            let plan = AttributePlan::new(self.job, sides)?;
+            // If the target file has more links than expected, a change of its attributes would
+            // affect unrelated names.
+            let is_alone = plan.is_empty() || target.stx_nlink <= entry.source.stx_nlink;
+            if is_alone && !plan.grants_capabilities() {
+                return plan.apply(self.job, sides);
             }
         }
-        let is_link = file_type(&subject.source) == FileType::Symlink;
-        if is_link && subject.target.is_some() && self.pass.late.put_off(subject.path) {
+        let is_link = file_type(&entry.source) == FileType::Symlink;
+        if is_link && entry.target.is_some() && self.job.deferred.defer(entry.path) {
             return Ok(());
         }
-        self.make_way(subject)?;
-        self.back_up(subject.path, subject.target.as_ref())?;
-        match file_type(&subject.source) {
-            FileType::RegularFile => file::copy(self, subject),
-            FileType::Symlink => self.symlink(subject),
-            _ => self.special(subject),
+        self.remove_conflicting_dir(entry)?;
+        self.back_up(entry.path, entry.target.as_ref())?;
+        match file_type(&entry.source) {
+            FileType::RegularFile => file::copy(self, entry),
+            FileType::Symlink => self.make_symlink(entry),
+            _ => self.make_special(entry),
         }
     }
 
-    /// Whether the target has the same content, as far as can be told without reading it. It is read
-    /// where somebody was heard to write it, which size and time need not tell.
+    /// Returns true if the target has the same content, by type, size and modification time. The
+    /// content is read if an event reported a write, because a write does not always change size or
+    /// time.
     pub(super) fn same_content(
         &self,
-        subject: &Subject<'_>,
+        entry: &SourceEntry<'_>,
         target: &Stat,
-    ) -> Result<bool, Trouble> {
-        self.same_as(subject, target, (&self.pair.target, subject.name))
+    ) -> Result<bool, EntryError> {
+        self.same_content_at(entry, target, (&self.pair.target, entry.name))
     }
 
-    /// As [`same_content`](Self::same_content), for another name of the target.
-    pub(super) fn same_as(
+    /// Like [`same_content`](Self::same_content), for another name at the target.
+    pub(super) fn same_content_at(
         &self,
-        subject: &Subject<'_>,
+        entry: &SourceEntry<'_>,
         target: &Stat,
         (dir, name): (&Dir, &[u8]),
-    ) -> Result<bool, Trouble> {
-        let source = &subject.source;
+    ) -> Result<bool, EntryError> {
+        let source = &entry.source;
         if file_type(source) != file_type(target) {
             return Ok(false);
         }
         let device = |stat: &Stat| (stat.stx_rdev_major, stat.stx_rdev_minor);
         Ok(match file_type(source) {
             FileType::RegularFile
-                if attributes::lends_rights(self.pass, self.ends(subject, target)) =>
+                if attributes::grants_rights(self.job, self.sides(entry, target)) =>
             {
                 false
             }
-            FileType::RegularFile if options::reads_all(&self.pass.direct.settings.options) => {
-                source.stx_size == target.stx_size && file::same(self, subject, (dir, name))?
+            FileType::RegularFile
+                if options::compares_content(&self.job.executor.settings.options) =>
+            {
+                source.stx_size == target.stx_size && file::same_bytes(self, entry, (dir, name))?
             }
-            FileType::RegularFile if self.pass.is_written(subject.path) => {
-                same_size_and_time(self.pass.grain(), source, target)
-                    && file::same(self, subject, (dir, name))?
+            FileType::RegularFile if self.job.is_written(entry.path) => {
+                same_size_and_time(self.job.granularity(), source, target)
+                    && file::same_bytes(self, entry, (dir, name))?
             }
-            FileType::RegularFile => same_file(self.pass.grain(), source, target),
+            FileType::RegularFile => quick_check(self.job.granularity(), source, target),
             FileType::Symlink => {
-                let there = read_link(dir, name).map_err(trouble::target("read"))?;
-                read_link(&self.pair.source, subject.name).map_err(trouble::source("read"))?
-                    == there
+                let target_link = read_link(dir, name).map_err(error::target_error("read"))?;
+                read_link(&self.pair.source, entry.name).map_err(error::source_error("read"))?
+                    == target_link
             }
             _ => device(source) == device(target),
         })
     }
 
-    /// The entry on both sides.
-    fn ends<'b>(&'b self, subject: &'b Subject<'_>, target: &'b Stat) -> Ends<'b> {
-        let from = Spot::Named(self.pair.source.as_fd(), subject.name);
-        let to = Spot::Named(self.pair.target.as_fd(), subject.name);
-        Ends { source: (from, &subject.source), target: (to, target), is_new: false, bare: false }
+    /// Returns handles and metadata of the entry on both sides.
+    fn sides<'b>(&'b self, entry: &'b SourceEntry<'_>, target: &'b Stat) -> EntrySides<'b> {
+        let from = FileRef::Named(self.pair.source.as_fd(), entry.name);
+        let to = FileRef::Named(self.pair.target.as_fd(), entry.name);
+        EntrySides {
+            source: (from, &entry.source),
+            target: (to, target),
+            is_new: false,
+            no_xattrs: false,
+        }
     }
 
-    /// Removes a directory at the target that stands where something else belongs.
-    pub(super) fn make_way(&self, subject: &Subject<'_>) -> Result<(), Trouble> {
-        let Some(target) = &subject.target else { return Ok(()) };
+    /// Removes a directory at the target whose name the source uses for something else.
+    pub(super) fn remove_conflicting_dir(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
+        let Some(target) = &entry.target else { return Ok(()) };
         if file_type(target) != FileType::Directory {
             return Ok(());
         }
-        let empty = || match fs::unlinkat(&self.pair.target, subject.name, AtFlags::REMOVEDIR) {
+        let empty = || match fs::unlinkat(&self.pair.target, entry.name, AtFlags::REMOVEDIR) {
             Ok(()) => Ok(true),
             Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
-            Err(error) => Err(Trouble::Target("replace", error.into())),
+            Err(error) => Err(EntryError::Target("replace", error.into())),
         };
-        let kept = match self.pass.deletion(subject.path, Kind::Directory) {
-            Deletion::Now => remove(self.pass, &self.pair.target, subject.path, target)?.kept,
+        let kept = match self.job.deletion(entry.path, EntryKind::Directory) {
+            Deletion::Now => remove(self.job, &self.pair.target, entry.path, target)?.kept,
             _ if empty()? => false,
             Deletion::Never => true,
-            Deletion::TooLate => return Err(Trouble::Unseen),
-            Deletion::Later(witness) => {
-                if !self.put_off(subject.path, target, witness)?.kept {
-                    return Err(Trouble::Later);
+            Deletion::TooLate => return Err(EntryError::Unseen),
+            Deletion::Later(class) => {
+                if !self.count_deletion(entry.path, target, class)?.kept {
+                    return Err(EntryError::Deferred);
                 }
                 true
             }
         };
-        if kept { Err(Trouble::Blocked) } else { Ok(()) }
+        if kept { Err(EntryError::Blocked) } else { Ok(()) }
     }
 
-    fn symlink(&self, subject: &Subject<'_>) -> Result<(), Trouble> {
-        let link = read_link(&self.pair.source, subject.name).map_err(trouble::source("read"))?;
+    fn make_symlink(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
+        let link = read_link(&self.pair.source, entry.name).map_err(error::source_error("read"))?;
         let create = |name: &[u8]| fs::symlinkat(&*link, &self.pair.target, name);
-        let temporary = Temporary::new(&self.pair.target, subject.name, create);
-        self.publish(subject, temporary.map_err(trouble::target("make"))?.0)
+        let temporary = TempEntry::new(&self.pair.target, entry.name, create);
+        self.publish(entry, temporary.map_err(error::target_error("make"))?.0)
     }
 
-    /// A fifo, a socket or a device.
-    fn special(&self, subject: &Subject<'_>) -> Result<(), Trouble> {
-        let stat = &subject.source;
+    /// Creates a fifo, a socket or a device.
+    fn make_special(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
+        let stat = &entry.source;
         let device = fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor);
         let mode = Mode::RUSR | Mode::WUSR;
         let create =
             |name: &[u8]| fs::mknodat(&self.pair.target, name, file_type(stat), mode, device);
-        match Temporary::new(&self.pair.target, subject.name, create) {
-            Ok((temporary, ())) => self.publish(subject, temporary),
+        match TempEntry::new(&self.pair.target, entry.name, create) {
+            Ok((temporary, ())) => self.publish(entry, temporary),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let text = "devices and special files can't be made without the rights for it: \
                             they are left out";
-                self.pass.warn_once(Topic::Special, text);
+                self.job.warn_once(WarningTopic::Special, text);
                 Ok(())
             }
-            Err(error) => Err(Trouble::Target("make", error)),
+            Err(error) => Err(EntryError::Target("make", error)),
         }
     }
 
-    /// Gives a new entry its attributes and then its name.
-    fn publish(&self, subject: &Subject<'_>, temporary: Temporary<'_>) -> Result<(), Trouble> {
-        let stat = self.pair.target.stat(temporary.name()).map_err(trouble::target("look at"))?;
-        let to = Spot::Named(self.pair.target.as_fd(), temporary.name());
-        let ends = Ends { target: (to, &stat), is_new: true, ..self.ends(subject, &stat) };
-        attributes::copy(self.pass, ends)?;
-        temporary.publish(subject.name).map_err(trouble::target("make"))
+    /// Sets the attributes of a new entry, then renames it to its name.
+    fn publish(&self, entry: &SourceEntry<'_>, temporary: TempEntry<'_>) -> Result<(), EntryError> {
+        let stat =
+            self.pair.target.stat(temporary.name()).map_err(error::target_error("look at"))?;
+        let to = FileRef::Named(self.pair.target.as_fd(), temporary.name());
+        let sides = EntrySides { target: (to, &stat), is_new: true, ..self.sides(entry, &stat) };
+        attributes::copy(self.job, sides)?;
+        temporary.publish(entry.name).map_err(error::target_error("make"))
     }
 }
 
-/// Where a symbolic link points.
+/// Returns the target of a symbolic link.
 fn read_link(dir: &Dir, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(fs::readlinkat(dir, name, Vec::new())?.into_bytes())
 }

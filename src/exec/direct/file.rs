@@ -1,4 +1,4 @@
-//! The copy of a regular file.
+//! Copy of a regular file.
 
 use std::{
     io,
@@ -6,9 +6,9 @@ use std::{
 };
 
 use mirror_platform::{
-    content::{Copy, CopyError},
+    copy_file::{FileCopy, FileCopyError},
     dir::{Dir, Stat},
-    spot::Spot,
+    metadata::FileRef,
 };
 use rustix::{
     fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags},
@@ -16,161 +16,166 @@ use rustix::{
 };
 
 use super::{
-    attributes::{self, Ends, file_type},
-    draft::Draft,
-    entry::Subject,
-    folder::Folder,
-    grain::{nanoseconds, time},
-    trouble::{self, Trouble},
+    attributes::{self, EntrySides, file_type},
+    directory::DirContext,
+    entry::SourceEntry,
+    error::{self, EntryError},
+    temp_file::TempFile,
+    timestamps::{mtime, nanoseconds},
 };
 
-/// How often a file is copied that changes meanwhile.
-const TRIES: usize = 3;
-/// What `stx_blocks` counts in.
+/// Number of attempts to copy a file that changes during the copy.
+const MAX_TRIES: usize = 3;
+/// Unit of `stx_blocks`.
 const BLOCK: u64 = 512;
 
-/// Copies a file with all its attributes. It appears at the target when it is whole.
+/// Copies a file with all its attributes. It appears at the target when it is complete.
 ///
-/// A file that was written meanwhile is copied again, and then left for later. One that only grew,
-/// as a log does, is put there as far as it was when the copy began, with the time that it had
-/// then: who waits for a log to be still waits for ever.
-pub(super) fn copy(folder: &Folder<'_>, subject: &Subject<'_>) -> Result<(), Trouble> {
-    for tried in 1..=TRIES {
-        let open = subject.file.as_ref().filter(|_| tried == 1);
-        let (draft, steady) = match draft(folder, subject, open) {
-            // Shorter than it was, or gone: the next try tells.
-            Err(Trouble::Changed) if tried < TRIES => continue,
+/// A file that was written during the copy is copied again, and finally retried later. A file that
+/// only grew, such as a log, is published with the size and time that it had when the copy began: a
+/// busy log might never stop changing.
+pub(super) fn copy(ctx: &DirContext<'_>, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
+    for tried in 1..=MAX_TRIES {
+        let open = entry.file.as_ref().filter(|_| tried == 1);
+        let (temp, stability) = match copy_to_temp(ctx, entry, open) {
+            // The file was truncated or removed: the next attempt decides.
+            Err(EntryError::Changed) if tried < MAX_TRIES => continue,
             made => made?,
         };
-        if steady != Steady::No && (steady == Steady::Yes || tried == TRIES) {
-            draft.publish(subject.name).map_err(trouble::target("write"))?;
+        if stability != Stability::Changed
+            && (stability == Stability::Unchanged || tried == MAX_TRIES)
+        {
+            temp.publish(entry.name).map_err(error::target_error("write"))?;
         }
-        if steady == Steady::Yes {
+        if stability == Stability::Unchanged {
             return Ok(());
         }
     }
-    Err(Trouble::Busy)
+    Err(EntryError::Busy)
 }
 
-/// What happened to a file while it was copied.
+/// Change of a file during its copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Steady {
-    Yes,
+enum Stability {
+    Unchanged,
     Grew,
-    No,
+    Changed,
 }
 
-impl Steady {
+impl Stability {
     fn of(before: &Stat, after: &Stat) -> Self {
-        let changed = |stat: &Stat| (stat.stx_size, time(stat), nanoseconds(&stat.stx_ctime));
+        let changed = |stat: &Stat| (stat.stx_size, mtime(stat), nanoseconds(&stat.stx_ctime));
         match changed(before) == changed(after) {
-            true => Self::Yes,
+            true => Self::Unchanged,
             false if after.stx_size > before.stx_size => Self::Grew,
-            false => Self::No,
+            false => Self::Changed,
         }
     }
 }
 
-/// A whole copy that is not yet under its name.
-fn draft<'a>(
-    folder: &Folder<'a>,
-    subject: &Subject<'_>,
+/// Makes a complete copy without the final name.
+fn copy_to_temp<'a>(
+    ctx: &DirContext<'a>,
+    entry: &SourceEntry<'_>,
     opened: Option<&OwnedFd>,
-) -> Result<(Draft<'a>, Steady), Trouble> {
-    let pair = folder.pair;
+) -> Result<(TempFile<'a>, Stability), EntryError> {
+    let pair = ctx.pair;
     let reopened;
     let (file, before) = if let Some(file) = opened {
-        (file, subject.source)
+        (file, entry.source)
     } else {
-        reopened = open(folder, subject.name).map_err(trouble::source("open"))?;
-        (&reopened, stat(&reopened).map_err(trouble::source("look at"))?)
+        reopened = open(ctx, entry.name).map_err(error::source_error("open"))?;
+        (&reopened, stat(&reopened).map_err(error::source_error("look at"))?)
     };
     if file_type(&before) != FileType::RegularFile {
-        return Err(Trouble::Changed);
+        return Err(EntryError::Changed);
     }
-    let create = match subject.is_new() {
-        true if pair.fresh => Draft::in_place,
-        true => Draft::unnamed,
-        false => Draft::replacing,
+    let create = match entry.is_new() {
+        true if pair.created => TempFile::in_place,
+        true => TempFile::unnamed,
+        false => TempFile::replacing,
     };
-    let draft = create(&pair.target, subject.name).map_err(trouble::target("write"))?;
+    let temp = create(&pair.target, entry.name).map_err(error::target_error("write"))?;
     let sparse = before.stx_blocks.saturating_mul(BLOCK) < before.stx_size;
     let size = before.stx_size;
-    let holes = content(folder, file, &draft, (size, sparse))?;
-    // The same for all that are made in one directory.
+    let holes = copy_content(ctx, file, &temp, (size, sparse))?;
+    // The same for all files that are created in one directory.
     let empty = match pair.new_file.get() {
         Some(stat) => *stat,
-        None => draft.stat().map_err(trouble::target("look at"))?,
+        None => temp.stat().map_err(error::target_error("look at"))?,
     };
     let empty = pair.new_file.get_or_init(|| empty);
-    let ends = Ends {
-        source: (Spot::Open(file.as_fd()), &before),
-        target: (Spot::Open(draft.as_fd()), empty),
+    let sides = EntrySides {
+        source: (FileRef::Open(file.as_fd()), &before),
+        target: (FileRef::Open(temp.as_fd()), empty),
         is_new: true,
-        bare: pair.bare,
+        no_xattrs: pair.no_default_acl,
     };
-    // With holes the size would be on the disk before the content is: after a power cut it would
-    // count as equal for ever.
+    // The size of a file with holes could reach the disk before its content: after a power failure
+    // it would pass the quick check forever.
     if holes {
-        draft.sync().map_err(trouble::target("write"))?;
+        temp.sync().map_err(error::target_error("write"))?;
     }
-    attributes::copy(folder.pass, ends)?;
-    if folder.pass.direct.settings.durable {
-        draft.sync().map_err(trouble::target("write"))?;
+    attributes::copy(ctx.job, sides)?;
+    if ctx.job.executor.settings.durable {
+        temp.sync().map_err(error::target_error("write"))?;
     }
-    let after = stat(file).map_err(trouble::source("look at"))?;
-    Ok((draft, Steady::of(&before, &after)))
+    let after = stat(file).map_err(error::source_error("look at"))?;
+    Ok((temp, Stability::of(&before, &after)))
 }
 
-/// Copies the content, as fast as the user allows. Returns true if it has holes.
-fn content(
-    folder: &Folder<'_>,
+/// Copies the content within the bandwidth limit. Returns true if it has holes.
+fn copy_content(
+    ctx: &DirContext<'_>,
     file: &OwnedFd,
-    draft: &Draft<'_>,
+    temp: &TempFile<'_>,
     (size, sparse): (u64, bool),
-) -> Result<bool, CopyError> {
-    let (from, to) = (file.as_fd(), draft.as_fd());
-    let go_on = || folder.pass.goes_on();
-    match &folder.pass.direct.throttle {
-        None => Copy { from, to, size, sparse, piece: None }.run(&|_| go_on()),
+) -> Result<bool, FileCopyError> {
+    let (from, to) = (file.as_fd(), temp.as_fd());
+    let go_on = || ctx.job.should_continue();
+    match &ctx.job.executor.throttle {
+        None => FileCopy { from, to, size, sparse, chunk_size: None }.run(&|_| go_on()),
         Some(throttle) => {
-            let piece = Some(throttle.piece());
-            Copy { from, to, size, sparse, piece }.run(&|bytes| throttle.wait(bytes, &go_on))
+            let piece = Some(throttle.chunk_size());
+            FileCopy { from, to, size, sparse, chunk_size: piece }
+                .run(&|bytes| throttle.wait(bytes, &go_on))
         }
     }
 }
 
-/// Whether the target has the same content under a name, which is read. What can't be read there is
-/// not the same.
-pub(super) fn same(
-    folder: &Folder<'_>,
-    subject: &Subject<'_>,
+/// Returns true if the file under a target name has the same content. Both are read. An unreadable
+/// target file counts as different.
+pub(super) fn same_bytes(
+    ctx: &DirContext<'_>,
+    entry: &SourceEntry<'_>,
     (dir, name): (&Dir, &[u8]),
-) -> Result<bool, Trouble> {
+) -> Result<bool, EntryError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(there) = fs::openat(dir, name, flags, Mode::empty()) else { return Ok(false) };
-    let here = open(folder, subject.name).map_err(trouble::source("open"))?;
-    let size = subject.source.stx_size;
-    match mirror_platform::content::same(here.as_fd(), there.as_fd(), size, &|| {
-        folder.pass.goes_on()
-    }) {
-        Err(CopyError::Write(_)) => Ok(false),
+    let Ok(target_file) = fs::openat(dir, name, flags, Mode::empty()) else { return Ok(false) };
+    let source_file = open(ctx, entry.name).map_err(error::source_error("open"))?;
+    let size = entry.source.stx_size;
+    match mirror_platform::copy_file::same_content(
+        source_file.as_fd(),
+        target_file.as_fd(),
+        size,
+        &|| ctx.job.should_continue(),
+    ) {
+        Err(FileCopyError::Write(_)) => Ok(false),
         compared => Ok(compared?),
     }
 }
 
-/// What an open file is.
 pub(super) fn stat(file: &OwnedFd) -> io::Result<Stat> {
     Ok(fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?)
 }
 
-/// Opens a file of the source without changing when it was last read, where that is allowed: it
-/// would cost a write for each file.
-pub(super) fn open(folder: &Folder<'_>, name: &[u8]) -> io::Result<OwnedFd> {
-    let dir = &folder.pair.source;
-    // Without NONBLOCK, a fifo that took the name would be waited for.
+/// Opens a source file without updating its access time, if that is permitted. The update would
+/// cost a write for each file.
+pub(super) fn open(ctx: &DirContext<'_>, name: &[u8]) -> io::Result<OwnedFd> {
+    let dir = &ctx.pair.source;
+    // Without NONBLOCK, opening a fifo that replaced the file would block.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if folder.pass.direct.privileged {
+    if ctx.job.executor.privileged {
         match fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
             Err(Errno::PERM) => {}
             opened => return opened.map_err(|error| absent_if_special(error).into()),
@@ -179,7 +184,7 @@ pub(super) fn open(folder: &Folder<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     fs::openat(dir, name, flags, Mode::empty()).map_err(|error| absent_if_special(error).into())
 }
 
-/// A socket or a device without a driver took the name: the file is not there any more.
+/// Maps the errors for a socket or a device without a driver, which replaced the file, to `ENOENT`.
 const fn absent_if_special(error: Errno) -> Errno {
     match error {
         Errno::NXIO | Errno::NODEV => Errno::NOENT,

@@ -1,37 +1,38 @@
-//! The copier in this process: mirrors a tree onto a path of this machine.
+//! Built-in copier: mirrors a tree to a path on this machine.
 //!
 //! It works through directory handles below both roots and never follows a symbolic link out of
-//! either. Nothing is visible at the target under its own name before it is whole. What it leaves
-//! to others: when to look, and where.
+//! either one. No entry appears at the target under its own name before it is complete. The caller
+//! decides when a job runs and which paths it covers.
 //!
-//! A job passes the modules in this order: `moves` and `places` make tasks for the
-//! crew, a folder is listed and compared, an entry is copied, linked or removed, its attributes
-//! are set, and the directory's own when all in it is done.
+//! A job passes through the modules in this order: `renames` applies rename hints, `tasks` groups
+//! paths into tasks for the `pool`, `directory` lists and compares a directory, `entry` copies,
+//! links or removes each entry, and `attributes` sets the attributes of the entry. The attributes
+//! of the directory itself are set after all tasks in it.
 
 mod attributes;
-mod branch;
-mod crew;
-mod draft;
+mod capabilities;
+mod copy_job;
+mod deletions;
+mod dir_cache;
+mod dir_node;
+mod directory;
 mod entry;
+mod error;
 mod file;
-mod folder;
-mod grain;
-mod learned;
-mod links;
-mod moves;
-mod near;
+mod hardlink_search;
+mod hardlinks;
 mod options;
-mod pass;
-mod places;
+mod pool;
 mod remove;
-mod search;
+mod renames;
+mod state;
+mod tasks;
+mod temp_file;
 #[cfg(test)]
 mod tests;
 mod throttle;
-mod traits;
-mod trouble;
-mod unseen;
-mod warn;
+mod timestamps;
+mod warnings;
 
 use std::{
     fs, io,
@@ -48,151 +49,155 @@ use mirror_core::{
     job::{Failure, Job, Outcome, Work},
     path::Escaped,
     plan::direct::DirectOptions,
-    queue::PlaceSet,
+    queue::PathSet,
 };
 use mirror_platform::dir::Dir;
 use rustix::process;
 
 use super::{
     Executor,
-    process::cancel::Stop,
+    process::cancel::CancelToken,
     source_root::SourceRoot,
-    target_identity::Presence,
-    trusted::{self, Refused},
+    target_identity::TargetIdentity,
+    trusted_path::{self, TrustedOpenError},
 };
 use crate::report::Log;
-use pass::Pass;
+use copy_job::CopyJob;
 use throttle::Throttle;
 
-pub use learned::Learned;
+pub use state::DirectState;
 
-/// The most threads that help to copy if nothing else is said: more only wait for one disk.
-const MOST_WORKERS: usize = 8;
+/// Maximum default number of copy threads. More threads only wait for the same disk.
+const MAX_WORKERS: usize = 8;
 
-/// When what the source does not have is deleted at the target.
+/// Phases in which extraneous entries are deleted from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delete {
-    /// By the first transfer of everything.
+pub struct DeletePhases {
+    /// During full transfers.
     pub startup: bool,
-    /// By the changes after it.
+    /// During the transfers of single changes.
     pub running: bool,
 }
 
-/// What a user can say about a target of the copier.
+/// Settings of a [`DirectExecutor`].
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// The root of the target. It is made if only its parent exists.
+pub struct DirectSettings {
+    /// Root of the target. It is created if its parent exists.
     pub target: PathBuf,
-    /// What does not concern the mirror, on either side.
+    /// Filter rules: excluded paths are neither copied nor deleted.
     pub filter: Arc<Filter>,
-    /// When to delete.
-    pub delete: Delete,
-    /// Whether what was renamed is renamed at the target.
-    pub moves: bool,
-    /// The most deletions that are made though nobody saw what was deleted go at the source.
+    /// Phases in which deletions are applied.
+    pub delete: DeletePhases,
+    /// True if renames in the source are applied as renames at the target.
+    pub renames: bool,
+    /// Budget for deletions that no watch event reported.
     pub max_delete: MaxDelete,
-    /// The most deletions that are made of what somebody saw go.
+    /// Budget for deletions that a watch event reported.
     pub max_delete_seen: MaxDelete,
-    /// By how much times may differ that count as the same.
+    /// Maximum difference between modification times that count as equal.
     pub modify_window: Option<Duration>,
-    /// Whether each file and its directory are on the disk before the job ends.
+    /// True if each file and its directory are flushed to disk before the job ends.
     pub durable: bool,
-    /// What the user says in the words of rsync.
+    /// Options given in rsync's syntax.
     pub options: DirectOptions,
-    /// How many threads copy one job, the caller included; [`default_workers`] if in doubt.
+    /// Number of threads that copy one job, including the caller; see [`default_workers`].
     pub workers: NonZeroUsize,
 }
 
-/// The step in nanoseconds of the times that files below `target` can have. If it can't be tried, it
-/// is taken as fine.
-pub(super) fn step_of_times(target: &Dir) -> u64 {
-    traits::Traits::of(target, false).grain.step()
+/// Returns the granularity, in nanoseconds, of modification times below `target`. Returns the
+/// finest one if it cannot be measured.
+pub(super) fn timestamp_granularity(target: &Dir) -> u64 {
+    capabilities::TargetCapabilities::probe(target, false).granularity.step()
 }
 
-/// As many threads as there are processors, within reason.
+/// Returns the number of processors, limited to a range of 2 to 8.
 #[must_use]
 pub fn default_workers() -> NonZeroUsize {
     const LEAST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
     let processors = thread::available_parallelism().unwrap_or(LEAST);
-    NonZeroUsize::new(MOST_WORKERS).map_or(LEAST, |most| processors.clamp(LEAST, most))
+    NonZeroUsize::new(MAX_WORKERS).map_or(LEAST, |most| processors.clamp(LEAST, most))
 }
 
-/// Carries jobs out by copying in this process.
+/// Executor that copies in this process.
 ///
-/// One job at a time: two at once on the same places would undo each other's temporary names.
+/// It runs one job at a time: two concurrent jobs for the same paths would remove each other's
+/// temporary files.
 #[derive(Debug)]
 pub struct DirectExecutor {
     source: Arc<SourceRoot>,
-    settings: Settings,
+    settings: DirectSettings,
     log: Log,
-    /// Whether owners, devices and all extended attributes can be expected to travel.
+    /// True if owners, devices and all extended attributes can be expected to be settable.
     privileged: bool,
-    learned: Arc<Learned>,
+    state: Arc<DirectState>,
     throttle: Option<Throttle>,
-    /// The bits that new files don't get where permissions are not mirrored.
+    /// Permission bits that new files do not get if permissions are not mirrored.
     umask: u32,
-    presence: Arc<Presence>,
+    target_identity: Arc<TargetIdentity>,
 }
 
 impl DirectExecutor {
-    /// An executor that has touched nothing yet.
+    /// Creates an executor with an empty state.
     #[must_use]
-    pub fn new(source: Arc<SourceRoot>, settings: Settings, log: Log) -> Self {
-        Self::with(source, settings, Arc::default(), log)
+    pub fn new(source: Arc<SourceRoot>, settings: DirectSettings, log: Log) -> Self {
+        Self::with_state(source, settings, Arc::default(), log)
     }
 
-    /// An executor for the same source and target as one before it, which has `learned` this.
+    /// Creates an executor that reuses the `state` of an earlier one for the same source and
+    /// target.
     #[must_use]
-    pub fn with(
+    pub fn with_state(
         source: Arc<SourceRoot>,
-        settings: Settings,
-        learned: Arc<Learned>,
+        settings: DirectSettings,
+        state: Arc<DirectState>,
         log: Log,
     ) -> Self {
         let throttle = settings.options.bwlimit.map(Throttle::new);
-        let presence = learned.presence(&settings.target, &log);
+        let target_identity = state.target_identity(&settings.target, &log);
         Self {
             source,
             settings,
             log,
             privileged: process::geteuid().is_root(),
-            learned,
+            state,
             throttle,
             umask: umask(),
-            presence,
+            target_identity,
         }
     }
 
-    /// What it has found out about its source and its target.
+    /// Returns the state, to be handed to the next executor for the same source and target.
     #[must_use]
-    pub fn learned(&self) -> Arc<Learned> {
-        Arc::clone(&self.learned)
+    pub fn state(&self) -> Arc<DirectState> {
+        Arc::clone(&self.state)
     }
 
     fn open_target(&self) -> Result<Dir, Outcome> {
         let path = &self.settings.target;
-        trusted::open_or_make(path).map_err(|refused| {
+        trusted_path::open_or_make(path).map_err(|refused| {
             let path = path_text(path);
             let why = match refused {
-                Refused::System(error) if error.kind() == io::ErrorKind::NotFound => format!(
-                    "{}: make the directory that it lies in, or mount what belongs there",
-                    trouble::said(&error)
-                ),
-                Refused::System(error) => trouble::said(&error),
-                planted @ Refused::Planted(_) => planted.to_string(),
+                TrustedOpenError::System(error) if error.kind() == io::ErrorKind::NotFound => {
+                    format!(
+                        "{}: make the directory that it lies in, or mount what belongs there",
+                        error::os_message(&error)
+                    )
+                }
+                TrustedOpenError::System(error) => error::os_message(&error),
+                planted @ TrustedOpenError::UntrustedLink(_) => planted.to_string(),
             };
-            Outcome::Again(Failure::new(format!("cannot open the target {path}: {why}")))
+            Outcome::Retry(Failure::new(format!("cannot open the target {path}: {why}")))
         })
     }
 }
 
 impl Executor for DirectExecutor {
-    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
+    fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome {
         let source = match self.source.open_for(&job.work, &self.log) {
             Ok(source) => source,
             Err(outcome) => return outcome,
         };
-        let before = match self.presence.look(&mut job.work) {
+        let before = match self.target_identity.check_before(&mut job.work) {
             Ok(before) => before,
             Err(outcome) => return outcome,
         };
@@ -200,35 +205,35 @@ impl Executor for DirectExecutor {
             Ok(target) => target,
             Err(outcome) => return outcome,
         };
-        self.learned.probe(&target, self.privileged);
+        self.state.probe(&target, self.privileged);
         let delete = match job.work {
             Work::Full { .. } => self.settings.delete.startup,
             Work::Batch { .. } | Work::Large { .. } => self.settings.delete.running,
         };
-        let heard = Arc::clone(job.work.heard());
-        let pass = Pass::new(self, (source, target), (&heard, delete), stop);
+        let observed = Arc::clone(job.work.observed());
+        let copy_job = CopyJob::new(self, (source, target), (&observed, delete), cancel);
         match &job.work {
-            Work::Full { .. } => places::full(&pass),
-            Work::Batch { places, moves, .. } => {
-                // The old name of a rename goes, and what has the new one.
-                let is_free = delete && !options::is_protected(&self.settings.options);
-                let moves = if self.settings.moves && is_free { moves } else { &[][..] };
-                places::batch(&pass, places, moves);
+            Work::Full { .. } => tasks::full(&copy_job),
+            Work::Batch { paths, renames, .. } => {
+                // A rename deletes the old name and whatever has the new name.
+                let is_free = delete && !options::may_protect_target(&self.settings.options);
+                let renames = if self.settings.renames && is_free { renames } else { &[][..] };
+                tasks::batch(&copy_job, paths, renames);
             }
-            Work::Large { path, .. } => places::batch(&pass, &PlaceSet::entry(path), &[]),
+            Work::Large { path, .. } => tasks::batch(&copy_job, &PathSet::entry(path), &[]),
         }
-        let all = pass.visits_all();
-        let outcome = pass.into_outcome();
+        let all = copy_job.is_full();
+        let outcome = copy_job.into_outcome();
         if let Err(gone @ Outcome::SourceGone(_)) = self.source.open() {
             return gone;
         }
         match outcome {
-            outcome @ (Outcome::Done | Outcome::Partly(_) | Outcome::Split { .. }) => {
-                if let Err(outcome) = self.presence.settle(&before, all) {
+            outcome @ (Outcome::Done | Outcome::Partial(_) | Outcome::Split { .. }) => {
+                if let Err(outcome) = self.target_identity.check_after(&before, all) {
                     return outcome;
                 }
                 if all && outcome == Outcome::Done {
-                    self.presence.adopt();
+                    self.target_identity.adopt();
                 }
                 outcome
             }
@@ -237,15 +242,15 @@ impl Executor for DirectExecutor {
     }
 }
 
-/// The mode mask of this process, which can't be asked for without being changed.
+/// Returns the umask of this process. `umask(2)` cannot read it without changing it.
 fn umask() -> u32 {
-    const USUAL: u32 = 0o022;
+    const ASSUMED: u32 = 0o022;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(USUAL)
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(ASSUMED)
 }
 
-/// A path of the user's own as text for people, without a slash at its end.
+/// Returns the path as escaped text without a trailing slash.
 fn path_text(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes();
     Escaped(bytes.strip_suffix(b"/").unwrap_or(bytes)).to_string()

@@ -1,11 +1,11 @@
-//! What the user says in the words of rsync, as far as it is about one entry.
+//! Options in rsync's syntax that concern single entries.
 
 use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path};
 
 use mirror_core::{
-    notice::Kind,
+    fs_event::EntryKind,
     path::TreePath,
-    plan::direct::{Backup, DirectOptions},
+    plan::direct::{BackupOptions, DirectOptions},
 };
 use mirror_platform::dir::{Dir, Stat};
 use rustix::{
@@ -14,29 +14,29 @@ use rustix::{
 };
 
 use super::{
-    attributes::{Ends, file_type},
-    folder::Folder,
-    grain::time,
-    links::link,
-    pass::Pass,
-    trouble::{self, Trouble},
+    attributes::{EntrySides, file_type},
+    copy_job::CopyJob,
+    directory::DirContext,
+    error::{self, EntryError},
+    hardlinks::link,
+    timestamps::mtime,
 };
 
 const MODE: u32 = 0o7777;
-/// The bits that a umask can take away.
+/// Mode bits that a umask affects.
 const PERMISSIONS: u32 = 0o777;
 
-/// Whether something at the target may have to stay that a rename would replace.
-pub(super) const fn is_protected(options: &DirectOptions) -> bool {
+/// Returns true if an option may protect target entries that a rename would replace.
+pub(super) const fn may_protect_target(options: &DirectOptions) -> bool {
     let DirectOptions { update, existing, ignore_existing, links, backup, .. } = options;
     let sizes = options.max_size.is_some() || options.min_size.is_some();
     *update || *existing || *ignore_existing || !*links || backup.is_some() || sizes
 }
 
-/// Whether the target is left as it is where the source has this: it is not changed, and neither
-/// deleted.
-pub(super) fn leaves_alone(pass: &Pass<'_>, source: &Stat, target: Option<&Stat>) -> bool {
-    let options = &pass.direct.settings.options;
+/// Returns true if the target entry is neither updated nor deleted, because an option excludes this
+/// source entry.
+pub(super) fn is_skipped(job: &CopyJob<'_>, source: &Stat, target: Option<&Stat>) -> bool {
+    let options = &job.executor.settings.options;
     let is_directory = |stat: &Stat| file_type(stat) == FileType::Directory;
     let is_file = file_type(source) == FileType::RegularFile;
     let size = source.stx_size;
@@ -44,25 +44,25 @@ pub(super) fn leaves_alone(pass: &Pass<'_>, source: &Stat, target: Option<&Stat>
         return true;
     }
     if is_file
-        && (options.max_size.is_some_and(|most| size > most)
-            || options.min_size.is_some_and(|least| size < least))
+        && (options.max_size.is_some_and(|max| size > max)
+            || options.min_size.is_some_and(|min| size < min))
     {
         return true;
     }
     let Some(target) = target else { return options.existing };
     let both = is_directory(source) && is_directory(target);
-    options.ignore_existing && !both || options.update && is_file && time(target) > time(source)
+    options.ignore_existing && !both || options.update && is_file && mtime(target) > mtime(source)
 }
 
-/// Whether contents are read to find out whether they are the same.
-pub(super) const fn reads_all(options: &DirectOptions) -> bool {
+/// Returns true if files are compared by content.
+pub(super) const fn compares_content(options: &DirectOptions) -> bool {
     options.checksum || options.ignore_times || !options.times
 }
 
-/// The source as its attributes are to be at the target.
-pub(super) fn wanted(pass: &Pass<'_>, ends: Ends<'_>) -> Stat {
-    let ((_, source), (_, target)) = (ends.source, ends.target);
-    let options = &pass.direct.settings.options;
+/// Returns the metadata of the source, with the attributes that the target is to have.
+pub(super) fn wanted_stat(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Stat {
+    let ((_, source), (_, target)) = (sides.source, sides.target);
+    let options = &job.executor.settings.options;
     let mut wanted = *source;
     let kind = u32::from(source.stx_mode) & !MODE;
     let mut mode = u32::from(source.stx_mode) & MODE;
@@ -70,11 +70,11 @@ pub(super) fn wanted(pass: &Pass<'_>, ends: Ends<'_>) -> Stat {
         && file_type(source) != FileType::Symlink
     {
         mode =
-            chmod.apply(mode, file_type(source) == FileType::Directory, pass.direct.umask) & MODE;
+            chmod.apply(mode, file_type(source) == FileType::Directory, job.executor.umask) & MODE;
     }
     if !options.perms {
-        mode = if ends.is_new {
-            mode & PERMISSIONS & !pass.direct.umask
+        mode = if sides.is_new {
+            mode & PERMISSIONS & !job.executor.umask
         } else {
             u32::from(target.stx_mode) & MODE
         };
@@ -89,11 +89,11 @@ pub(super) fn wanted(pass: &Pass<'_>, ends: Ends<'_>) -> Stat {
     wanted
 }
 
-/// Whether a name of the target is that of a backup, which is not deleted.
-pub(super) fn is_backup(options: &DirectOptions, path: &TreePath, kind: Kind) -> bool {
-    let Some(Backup { suffix, directory }) = &options.backup else { return false };
+/// Returns true if the path is a backup, which is never deleted.
+pub(super) fn is_backup(options: &DirectOptions, path: &TreePath, kind: EntryKind) -> bool {
+    let Some(BackupOptions { suffix, directory }) = &options.backup else { return false };
     match directory {
-        None => kind == Kind::Other && path.name().is_some_and(|name| name.ends_with(suffix)),
+        None => kind == EntryKind::Other && path.name().is_some_and(|name| name.ends_with(suffix)),
         Some(directory) => {
             let is_within = |root: TreePath| root.contains(path) || path.contains(&root);
             !directory.starts_with(b"/") && TreePath::new(directory).is_some_and(is_within)
@@ -101,54 +101,61 @@ pub(super) fn is_backup(options: &DirectOptions, path: &TreePath, kind: Kind) ->
     }
 }
 
-/// Whether something became a backup.
+/// Location of a new backup.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum MovedAway {
-    /// No backups are wanted.
+pub(super) enum BackedUp {
+    /// Backups are disabled.
     No,
-    /// In its own directory.
+    /// Same directory.
     Beside,
-    /// In the directory of the backups.
+    /// Backup directory.
     Elsewhere,
 }
 
-/// Keeps what the target has at `path`, which is about to be deleted and no directory, under the name
-/// of a backup.
-pub(super) fn move_away(pass: &Pass<'_>, dir: &Dir, path: &TreePath) -> io::Result<MovedAway> {
-    let Some(place) = Place::of(pass, path)? else { return Ok(MovedAway::No) };
+/// Renames the target entry at `path`, which is about to be deleted and is not a directory, to its
+/// backup name.
+pub(super) fn move_to_backup(
+    job: &CopyJob<'_>,
+    dir: &Dir,
+    path: &TreePath,
+) -> io::Result<BackedUp> {
+    let Some(location) = BackupLocation::of(job, path)? else { return Ok(BackedUp::No) };
     let name = path.name().unwrap_or_default();
-    renameat(dir, name, place.dir.as_ref().unwrap_or(dir), &*place.name)?;
-    Ok(if place.dir.is_some() { MovedAway::Elsewhere } else { MovedAway::Beside })
+    renameat(dir, name, location.dir.as_ref().unwrap_or(dir), &*location.name)?;
+    Ok(if location.dir.is_some() { BackedUp::Elsewhere } else { BackedUp::Beside })
 }
 
-impl Folder<'_> {
-    /// Keeps what the target has under the name of an entry that is about to be replaced.
-    pub(super) fn back_up(&self, path: &TreePath, target: Option<&Stat>) -> Result<(), Trouble> {
+impl DirContext<'_> {
+    /// Makes a backup of a target entry that is about to be replaced.
+    pub(super) fn back_up(&self, path: &TreePath, target: Option<&Stat>) -> Result<(), EntryError> {
         let Some(target) = target else { return Ok(()) };
-        let write = trouble::target("make a backup of");
-        let Some(place) = Place::of(self.pass, path).map_err(&write)? else { return Ok(()) };
+        let write = error::target_error("make a backup of");
+        let Some(location) = BackupLocation::of(self.job, path).map_err(&write)? else {
+            return Ok(());
+        };
         if file_type(target) == FileType::Directory {
             return Ok(());
         }
         let (dir, name) = (&self.pair.target, path.name().unwrap_or_default());
-        let to = place.dir.as_ref().unwrap_or(dir);
-        // The name is never free meanwhile, where the file system has links.
-        link((dir, name), (to, &place.name))
-            .or_else(|_| Ok(renameat(dir, name, to, &*place.name)?))
+        let to = location.dir.as_ref().unwrap_or(dir);
+        // With hard links, the name is never missing in between.
+        link((dir, name), (to, &location.name))
+            .or_else(|_| Ok(renameat(dir, name, to, &*location.name)?))
             .map_err(write)
     }
 }
 
-/// Where a backup goes.
-struct Place {
-    /// `None` is the directory in which it is already.
+/// Directory and name of a backup.
+struct BackupLocation {
+    /// `None` if the backup stays in its directory.
     dir: Option<Dir>,
     name: Vec<u8>,
 }
 
-impl Place {
-    fn of(pass: &Pass<'_>, path: &TreePath) -> io::Result<Option<Self>> {
-        let Some(Backup { suffix, directory }) = &pass.direct.settings.options.backup else {
+impl BackupLocation {
+    fn of(job: &CopyJob<'_>, path: &TreePath) -> io::Result<Option<Self>> {
+        let Some(BackupOptions { suffix, directory }) = &job.executor.settings.options.backup
+        else {
             return Ok(None);
         };
         let name = [path.name().unwrap_or_default(), suffix].concat();
@@ -157,15 +164,16 @@ impl Place {
             Dir::open(Path::new(OsStr::from_bytes(directory)))?
         } else {
             let path = TreePath::new(directory).ok_or(Errno::INVAL)?;
-            make(pass.target.open_below(b"")?, &path)?
+            make_dirs(job.target.open_below(b"")?, &path)?
         };
-        let dir = make(root, &path.parent().unwrap_or_default())?;
+        let dir = make_dirs(root, &path.parent().unwrap_or_default())?;
         Ok(Some(Self { dir: Some(dir), name }))
     }
 }
 
-/// Makes the directories on the way to `path`, which nobody else can look into, and opens the last one.
-fn make(root: Dir, path: &TreePath) -> io::Result<Dir> {
+/// Creates the directories on the way to `path`, accessible by their owner only, and opens the last
+/// one.
+fn make_dirs(root: Dir, path: &TreePath) -> io::Result<Dir> {
     let mut here = root;
     for name in path.components() {
         here = match here.open_below(name) {

@@ -1,153 +1,154 @@
-//! Removing from the target what the source does not have.
+//! Removal of extraneous entries from the target.
 
 use std::{io, os::fd::AsFd};
 
-use mirror_core::{notice::Kind, path::TreePath};
+use mirror_core::{fs_event::EntryKind, path::TreePath};
 use mirror_platform::{
     dir::{Dir, Stat},
     entries::ReadBuffer,
-    spot::Spot,
+    metadata::FileRef,
 };
 use rustix::fs::{AtFlags, FileType, unlinkat};
 
 use super::{
     attributes::file_type,
-    folder::kind,
-    links::Inode,
-    options::{self, MovedAway},
-    pass::Pass,
-    trouble::{self, Trouble, is_absent},
+    copy_job::CopyJob,
+    directory::entry_kind,
+    error::{self, EntryError, is_absent},
+    hardlinks::Inode,
+    options::{self, BackedUp},
 };
 
-/// What came of a tree.
+/// Result of the removal of a tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Removed {
-    /// How many entries went, or would go.
+    /// Number of entries that were removed, or would be.
     pub(super) count: u64,
-    /// Whether something is left: what the filter protects, with the directories that hold it.
+    /// True if something is left: protected entries and the directories that contain them.
     pub(super) kept: bool,
 }
 
-/// Removes the entry at `path` from `parent`, the directory of the target that lists it, with all
-/// that is in it, links not followed. What is mounted there stays.
+/// Removes the entry at `path` from its target directory `parent`, with everything in it. Symbolic
+/// links are not followed, and mounted file systems are kept.
 ///
 /// # Errors
 ///
-/// The first trouble, after all else has been removed.
+/// The first error, after everything else was removed.
 pub(super) fn remove(
-    pass: &Pass<'_>,
+    job: &CopyJob<'_>,
     parent: &Dir,
     path: &TreePath,
     stat: &Stat,
-) -> Result<Removed, Trouble> {
+) -> Result<Removed, EntryError> {
     if file_type(stat) == FileType::Directory {
         if parent.stat(b"").is_ok_and(|parent| parent.stx_mnt_id != stat.stx_mnt_id) {
-            return Err(Trouble::Mounted);
+            return Err(EntryError::Mounted);
         }
-        return Removal::new(pass, path, stat, false).tree(parent);
+        return Removal::new(job, path, stat, false).run(parent);
     }
-    let removed = unlink(pass, parent, path).map_err(trouble::target("remove"))?;
-    let has_gone = matches!(removed, Unlinked::Yes | Unlinked::Renamed);
-    Ok(Removed { count: has_gone.into(), kept: removed == Unlinked::No })
+    let removed = unlink(job, parent, path).map_err(error::target_error("remove"))?;
+    let has_gone = matches!(removed, Unlinked::Removed | Unlinked::BackedUp);
+    Ok(Removed { count: has_gone.into(), kept: removed == Unlinked::Kept })
 }
 
-/// As [`remove`], but nothing is removed: what would be.
+/// Counts what [`remove`] would remove.
 ///
 /// # Errors
 ///
-/// If the job was asked to end. What can't be read, or is mounted, would stay.
+/// If the job was cancelled. Entries that cannot be read, or are mounted, count as kept.
 pub(super) fn count(
-    pass: &Pass<'_>,
+    job: &CopyJob<'_>,
     parent: &Dir,
     path: &TreePath,
     stat: &Stat,
-) -> Result<Removed, Trouble> {
+) -> Result<Removed, EntryError> {
     if file_type(stat) != FileType::Directory {
         return Ok(Removed { count: 1, kept: false });
     }
-    match Removal::new(pass, path, stat, true).tree(parent) {
-        Err(Trouble::Stopped) => Err(Trouble::Stopped),
+    match Removal::new(job, path, stat, true).run(parent) {
+        Err(EntryError::Cancelled) => Err(EntryError::Cancelled),
         counted => Ok(counted.unwrap_or(Removed { count: 1, kept: true })),
     }
 }
 
-/// What came of an entry that is no directory.
+/// Result for an entry that is not a directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unlinked {
-    Yes,
-    /// It has become a backup in the same directory.
-    Renamed,
-    /// The user allows no more deletions.
-    No,
-    Gone,
+    Removed,
+    /// It was renamed to a backup in the same directory.
+    BackedUp,
+    /// The limit of `max-delete` is reached.
+    Kept,
+    Missing,
 }
 
-/// Removes the entry at `path`, which `dir` lists and which is no directory, or makes it a backup.
-fn unlink(pass: &Pass<'_>, dir: &Dir, path: &TreePath) -> io::Result<Unlinked> {
+/// Removes the entry at `path`, which is in `dir` and is not a directory, or makes it a backup.
+fn unlink(job: &CopyJob<'_>, dir: &Dir, path: &TreePath) -> io::Result<Unlinked> {
     let name = path.name().unwrap_or_default();
-    if !pass.may_remove() {
-        return Ok(Unlinked::No);
+    if !job.take_deletion_quota() {
+        return Ok(Unlinked::Kept);
     }
-    let removed = match options::move_away(pass, dir, path) {
-        Ok(MovedAway::Beside) => Ok(Unlinked::Renamed),
-        Ok(MovedAway::Elsewhere) => Ok(Unlinked::Yes),
-        Ok(MovedAway::No) => match unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) => Ok(Unlinked::Yes),
+    let removed = match options::move_to_backup(job, dir, path) {
+        Ok(BackedUp::Beside) => Ok(Unlinked::BackedUp),
+        Ok(BackedUp::Elsewhere) => Ok(Unlinked::Removed),
+        Ok(BackedUp::No) => match unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) => Ok(Unlinked::Removed),
             Err(error) => Err(error.into()),
         },
         Err(error) => Err(error),
     };
     match removed {
         Ok(how) => {
-            pass.tally.removed(1);
+            job.tally.count_removed(1);
             Ok(how)
         }
-        Err(error) if is_absent(&error) => Ok(Unlinked::Gone),
+        Err(error) if is_absent(&error) => Ok(Unlinked::Missing),
         Err(error) => Err(error),
     }
 }
 
-/// A tree that is removed, from its leaves up.
+/// Removal of a tree, from its leaves up.
 ///
-/// One directory is open at a time, however deep the tree is, and each is found from the one before.
+/// Only one directory is open at a time, whatever the depth of the tree; each one is found from the
+/// previous one.
 struct Removal<'a> {
-    pass: &'a Pass<'a>,
-    /// Its root.
+    job: &'a CopyJob<'a>,
+    /// Root of the tree.
     top: &'a TreePath,
-    /// Where the walk is.
+    /// Current position of the walk.
     path: TreePath,
-    /// The mount that it lies in, and that is not left.
+    /// Mount of the tree. The walk does not leave it.
     mount: u64,
-    /// Whether it is only counted.
-    dry: bool,
+    /// True if entries are only counted.
+    dry_run: bool,
     buffer: ReadBuffer,
     count: u64,
-    /// What went wrong first.
-    trouble: Option<Trouble>,
+    /// First error of the removal.
+    first_error: Option<EntryError>,
 }
 
-/// A directory on the way down.
-struct Level {
-    /// Which directory it is.
+/// Directory between the root and the current position.
+struct RemovalLevel {
+    /// Inode of the directory.
     inode: Inode,
-    /// The directories in it that are still to be removed.
+    /// Subdirectories that are still to be removed.
     below: Vec<Box<[u8]>>,
     kept: bool,
 }
 
 impl<'a> Removal<'a> {
-    fn new(pass: &'a Pass<'a>, top: &'a TreePath, stat: &Stat, dry: bool) -> Self {
+    fn new(job: &'a CopyJob<'a>, top: &'a TreePath, stat: &Stat, dry_run: bool) -> Self {
         let (path, mount, buffer) = (top.clone(), stat.stx_mnt_id, ReadBuffer::new());
-        Self { pass, top, path, mount, dry, buffer, count: 0, trouble: None }
+        Self { job, top, path, mount, dry_run, buffer, count: 0, first_error: None }
     }
 
-    fn tree(mut self, parent: &Dir) -> Result<Removed, Trouble> {
+    fn run(mut self, parent: &Dir) -> Result<Removed, EntryError> {
         let name = self.top.name().unwrap_or_default();
         let (mut here, first) = self.enter(parent, name)?;
         let mut levels = vec![first];
         while let Some(level) = levels.last_mut() {
-            if !self.pass.goes_on() {
-                return Err(Trouble::Stopped);
+            if !self.job.should_continue() {
+                return Err(EntryError::Cancelled);
             }
             if let Some(name) = level.below.pop() {
                 if let Some((dir, below)) = self.descend(&here, &name, level) {
@@ -158,135 +159,150 @@ impl<'a> Removal<'a> {
             }
             let Some(done) = levels.pop() else { break };
             let Some(above) = levels.last_mut() else {
-                let kept = done.kept || !self.leave(parent, name);
-                return self.end(kept);
+                let kept = done.kept || !self.remove_dir(parent, name);
+                return self.finish(kept);
             };
-            here = self.above(&here, above.inode)?;
+            here = self.open_parent(&here, above.inode)?;
             let name = self.path.name().map(Box::from).unwrap_or_default();
             self.path.pop();
-            above.kept |= done.kept || !self.leave(&here, &name);
+            above.kept |= done.kept || !self.remove_dir(&here, &name);
         }
-        self.end(true)
+        self.finish(true)
     }
 
-    fn end(self, kept: bool) -> Result<Removed, Trouble> {
-        match self.trouble {
-            Some(trouble) => Err(trouble),
+    fn finish(self, kept: bool) -> Result<Removed, EntryError> {
+        match self.first_error {
+            Some(error) => Err(error),
             None => Ok(Removed { count: self.count, kept }),
         }
     }
 
-    /// Goes down into the directory `name` of `here`, if that is possible.
-    fn descend(&mut self, here: &Dir, name: &[u8], level: &mut Level) -> Option<(Dir, Level)> {
+    /// Enters the subdirectory `name` of `here`, if possible.
+    fn descend(
+        &mut self,
+        here: &Dir,
+        name: &[u8],
+        level: &mut RemovalLevel,
+    ) -> Option<(Dir, RemovalLevel)> {
         self.path.push(name)?;
         match self.enter(here, name) {
             Ok(entered) => return Some(entered),
-            Err(Trouble::Changed) => {}
-            Err(trouble) => {
+            Err(EntryError::Changed) => {}
+            Err(error) => {
                 level.kept = true;
-                self.note(trouble);
+                self.record_error(error);
             }
         }
         self.path.pop();
         None
     }
 
-    /// Opens the directory `name` of `parent`, which is at the path, and removes what it lists but for
-    /// its directories.
-    fn enter(&mut self, parent: &Dir, name: &[u8]) -> Result<(Dir, Level), Trouble> {
+    /// Opens the directory `name` of `parent`, which is at the current path, and removes all
+    /// entries but its subdirectories.
+    fn enter(&mut self, parent: &Dir, name: &[u8]) -> Result<(Dir, RemovalLevel), EntryError> {
         let absent = |error| {
-            if is_absent(&error) { Trouble::Changed } else { Trouble::Target("remove", error) }
+            if is_absent(&error) {
+                EntryError::Changed
+            } else {
+                EntryError::Target("remove", error)
+            }
         };
         let dir = parent.open_below(name).map_err(absent)?;
-        let stat = dir.stat(b"").map_err(trouble::target("look at"))?;
+        let stat = dir.stat(b"").map_err(error::target_error("look at"))?;
         if stat.stx_mnt_id != self.mount {
-            return Err(Trouble::Mounted);
+            return Err(EntryError::Mounted);
         }
-        if !self.dry && !self.pass.direct.privileged && stat.stx_mode & 0o700 != 0o700 {
-            // If this is not allowed, the removal itself will tell.
-            let _ = Spot::Open(dir.as_fd()).chmod(0o700);
+        if !self.dry_run && !self.job.executor.privileged && stat.stx_mode & 0o700 != 0o700 {
+            // If this is not allowed, the removal reports the error.
+            let _ = FileRef::Open(dir.as_fd()).chmod(0o700);
         }
         let mut entries = Vec::new();
         let listed = dir.read(&mut self.buffer, |entry| {
-            entries.push((Box::from(entry.name), kind(entry.file_type)));
+            entries.push((Box::from(entry.name), entry_kind(entry.file_type)));
             Ok(())
         });
-        listed.map_err(trouble::target("list"))?;
-        let mut level = Level { inode: Inode::of(&stat), below: Vec::new(), kept: false };
+        listed.map_err(error::target_error("list"))?;
+        let mut level = RemovalLevel { inode: Inode::of(&stat), below: Vec::new(), kept: false };
         for (name, kind) in entries {
-            self.entry(&dir, (name, kind), &mut level);
+            self.remove_entry(&dir, (name, kind), &mut level);
         }
         Ok((dir, level))
     }
 
-    /// Removes an entry, or leaves it for later if it is a directory.
-    fn entry(&mut self, dir: &Dir, (name, kind): (Box<[u8]>, Kind), level: &mut Level) {
-        if self.is_protected(&name, kind) {
+    /// Removes an entry, or queues it if it is a directory.
+    fn remove_entry(
+        &mut self,
+        dir: &Dir,
+        (name, kind): (Box<[u8]>, EntryKind),
+        level: &mut RemovalLevel,
+    ) {
+        if self.may_protect_target(&name, kind) {
             level.kept = true;
-        } else if kind == Kind::Directory {
+        } else if kind == EntryKind::Directory {
             level.below.push(name);
-        } else if self.dry {
+        } else if self.dry_run {
             self.count += 1;
         } else if let Some(path) = self.path.join(&name) {
-            match unlink(self.pass, dir, &path) {
-                Ok(Unlinked::Yes) => self.count += 1,
-                Ok(Unlinked::Renamed) => {
+            match unlink(self.job, dir, &path) {
+                Ok(Unlinked::Removed) => self.count += 1,
+                Ok(Unlinked::BackedUp) => {
                     self.count += 1;
                     level.kept = true;
                 }
-                Ok(Unlinked::Gone) => {}
-                Ok(Unlinked::No) => level.kept = true,
+                Ok(Unlinked::Missing) => {}
+                Ok(Unlinked::Kept) => level.kept = true,
                 Err(error) => {
                     level.kept = true;
-                    self.note(Trouble::Target("remove", error));
+                    self.record_error(EntryError::Target("remove", error));
                 }
             }
         }
     }
 
-    fn is_protected(&self, name: &[u8], kind: Kind) -> bool {
-        let path = if self.pass.protects_nothing() { None } else { self.path.join(name) };
-        path.is_some_and(|path| self.pass.protects_in(self.top, &path, kind))
+    fn may_protect_target(&self, name: &[u8], kind: EntryKind) -> bool {
+        let path = if self.job.protects_nothing() { None } else { self.path.join(name) };
+        path.is_some_and(|path| self.job.protects_in_removed(self.top, &path, kind))
     }
 
-    /// The directory above `here`. It is found by its path if `here` was moved or removed.
-    fn above(&self, here: &Dir, inode: Inode) -> Result<Dir, Trouble> {
+    /// Opens the parent directory of `here`. If `here` was moved or removed, its parent is found by
+    /// path.
+    fn open_parent(&self, here: &Dir, inode: Inode) -> Result<Dir, EntryError> {
         let is_it = |dir: &Dir| dir.stat(b"").is_ok_and(|stat| Inode::of(&stat) == inode);
-        if let Some(dir) = here.up().ok().filter(is_it) {
+        if let Some(dir) = here.open_parent().ok().filter(is_it) {
             return Ok(dir);
         }
         let path = self.path.parent().unwrap_or_default();
-        let dir = self.pass.target.open_below(path.as_bytes());
-        dir.ok().filter(is_it).ok_or(Trouble::Changed)
+        let dir = self.job.target.open_below(path.as_bytes());
+        dir.ok().filter(is_it).ok_or(EntryError::Changed)
     }
 
-    /// Removes the empty directory `name` of `parent`. Returns false if it is still there.
-    fn leave(&mut self, parent: &Dir, name: &[u8]) -> bool {
-        if self.dry {
+    /// Removes the empty directory `name` of `parent`. Returns false if it still exists.
+    fn remove_dir(&mut self, parent: &Dir, name: &[u8]) -> bool {
+        if self.dry_run {
             self.count += 1;
             return true;
         }
-        if !self.pass.may_remove() {
+        if !self.job.take_deletion_quota() {
             return false;
         }
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) => {
                 self.count += 1;
-                self.pass.tally.removed(1);
+                self.job.tally.count_removed(1);
                 true
             }
             Err(error) if is_absent(&error.into()) => true,
             Err(error) => {
-                self.note(Trouble::Target("remove", error.into()));
+                self.record_error(EntryError::Target("remove", error.into()));
                 false
             }
         }
     }
 
-    /// Takes note of trouble, which is none for whoever only counts.
-    fn note(&mut self, trouble: Trouble) {
-        if !self.dry {
-            self.trouble.get_or_insert(trouble);
+    /// Records an error, unless entries are only counted.
+    fn record_error(&mut self, error: EntryError) {
+        if !self.dry_run {
+            self.first_error.get_or_insert(error);
         }
     }
 }

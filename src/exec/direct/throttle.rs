@@ -1,4 +1,4 @@
-//! A limit for how much is written in a second.
+//! Bandwidth limit for writes.
 
 use std::{
     num::NonZeroU64,
@@ -7,31 +7,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long is slept between two looks at whether to go on.
-const NAP: Duration = Duration::from_millis(100);
-/// How much time's worth of bytes is written at once.
-const PIECE: u64 = 4;
+/// Interval between two checks for cancellation.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Number of chunks into which the bytes of a second are divided.
+const CHUNKS_PER_SECOND: u64 = 4;
 
-/// A limit for how much all threads of an executor write in a second.
+/// Bandwidth limit shared by all threads of an executor.
 #[derive(Debug)]
 pub(super) struct Throttle {
     bytes_per_second: NonZeroU64,
-    /// When the next bytes may be written.
+    /// Time at which the next bytes may be written.
     next: Mutex<Option<Instant>>,
 }
 
 impl Throttle {
-    /// At most so many bytes in a second.
+    /// Creates a limit of bytes per second.
     pub(super) const fn new(bytes_per_second: NonZeroU64) -> Self {
         Self { bytes_per_second, next: Mutex::new(None) }
     }
 
-    /// How many bytes are written between two waits.
-    pub(super) fn piece(&self) -> u64 {
-        (self.bytes_per_second.get() / PIECE).max(4096)
+    /// Returns the number of bytes that are written between two waits.
+    pub(super) fn chunk_size(&self) -> u64 {
+        (self.bytes_per_second.get() / CHUNKS_PER_SECOND).max(4096)
     }
 
-    /// Waits until so many bytes may be written. Returns false if `go_on` said no meanwhile.
+    /// Waits until the bytes may be written. Returns false if `go_on` returned false in the
+    /// meantime.
     pub(super) fn wait(&self, bytes: u64, go_on: &dyn Fn() -> bool) -> bool {
         let nanoseconds =
             u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.get());
@@ -48,7 +49,7 @@ impl Throttle {
             if left.is_zero() {
                 break;
             }
-            thread::sleep(left.min(NAP));
+            thread::sleep(left.min(POLL_INTERVAL));
         }
         go_on()
     }
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_before_is_waited_for() {
+    fn writes_wait_for_earlier_writes() {
         let throttle = Throttle::new(NonZeroU64::new(100_000).unwrap());
         let start = Instant::now();
         for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! How a running job is asked to end.
+//! Cancellation of running jobs.
 
 use std::{
     fmt, io,
@@ -17,147 +17,149 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-/// How long a child may go on after SIGTERM. rsync takes it to keep what it has of a file.
-const GRACE: Duration = Duration::from_secs(10);
+/// Time between SIGTERM and SIGKILL. rsync uses it to keep partially transferred files.
+const KILL_AFTER: Duration = Duration::from_secs(10);
 
-/// How long a job may wait for something before it begins, such as a login, when all is to end.
-const HURRIED_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait of a job before its start, such as for a login, during shutdown.
+const MAX_WAIT_AT_SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Asks a running job to end, from another thread.
+/// Cancels a running job from another thread.
 #[derive(Clone, Debug, Default)]
-pub struct Stop {
-    shared: Arc<Shared>,
+pub struct CancelToken {
+    shared: Arc<CancelState>,
 }
 
 #[derive(Default)]
-struct Shared {
-    asked: AtomicBool,
-    hurried: AtomicBool,
-    child: Mutex<Option<Child>>,
-    /// Called when a child begins or ends to do the work.
+struct CancelState {
+    cancelled: AtomicBool,
+    shutting_down: AtomicBool,
+    child: Mutex<Option<RunningChild>>,
+    /// Called when a worker child starts or exits.
     on_child: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
-impl Shared {
-    fn tell(&self) {
-        if let Some(tell) = &self.on_child {
-            tell();
+impl CancelState {
+    fn notify(&self) {
+        if let Some(notify) = &self.on_child {
+            notify();
         }
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for CancelState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { asked, hurried, child, on_child: _ } = self;
-        f.debug_struct("Shared")
-            .field("asked", asked)
-            .field("hurried", hurried)
+        let Self { cancelled, shutting_down, child, on_child: _ } = self;
+        f.debug_struct("CancelState")
+            .field("cancelled", cancelled)
+            .field("shutting_down", shutting_down)
             .field("child", child)
             .finish_non_exhaustive()
     }
 }
 
 #[derive(Debug)]
-struct Child {
+struct RunningChild {
     pid: Pid,
     handle: OwnedFd,
     started: u64,
 }
 
-impl Stop {
-    /// One that calls `on_child`, on the job's thread, when a child begins or ends to do the work.
+impl CancelToken {
+    /// Creates a token that calls `on_child`, on the job's thread, when a worker child starts or
+    /// exits.
     #[must_use]
-    pub fn telling(on_child: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn with_child_listener(on_child: impl Fn() + Send + Sync + 'static) -> Self {
         let on_child: Option<Box<dyn Fn() + Send + Sync>> = Some(Box::new(on_child));
-        Self { shared: Arc::new(Shared { on_child, ..Shared::default() }) }
+        Self { shared: Arc::new(CancelState { on_child, ..CancelState::default() }) }
     }
 
-    /// Whether the job should end. A job without a child looks here between its steps.
+    /// Returns true if the job must end. A job without a child checks this between its steps.
     #[must_use]
-    pub fn is_asked(&self) -> bool {
-        self.shared.asked.load(Ordering::Relaxed)
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Tells the job that all is to end soon: what it does goes on, and what it waits for may not be
-    /// worth it.
-    pub fn hurry(&self) {
-        self.shared.hurried.store(true, Ordering::Relaxed);
+    /// Announces the shutdown of the daemon: running work continues, and waits before the start of
+    /// work become short.
+    pub fn announce_shutdown(&self) {
+        self.shared.shutting_down.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the job should end, or all is to end soon and it waits for something since `began`, which
-    /// should not take so long.
+    /// Returns true if the job must end, or if a shutdown was announced and the job has waited
+    /// since `began` for longer than it may during a shutdown.
     #[must_use]
-    pub fn is_asked_of_who_waits(&self, began: Instant) -> bool {
-        let is_hurried = self.shared.hurried.load(Ordering::Relaxed);
-        self.is_asked() || is_hurried && began.elapsed() >= HURRIED_WAIT
+    pub fn is_cancelled_while_waiting(&self, began: Instant) -> bool {
+        let is_shutting_down = self.shared.shutting_down.load(Ordering::Relaxed);
+        self.is_cancelled() || is_shutting_down && began.elapsed() >= MAX_WAIT_AT_SHUTDOWN
     }
 
-    /// Asks the job to end: a child gets SIGTERM, and SIGKILL if that does not help.
-    pub fn ask(&self) {
+    /// Cancels the job: its child receives SIGTERM, and later SIGKILL if it is still running.
+    pub fn cancel(&self) {
         let child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.asked.store(true, Ordering::Relaxed);
+        self.shared.cancelled.store(true, Ordering::Relaxed);
         if let Some(child) = &*child {
-            end(&child.handle, GRACE);
+            terminate(&child.handle, KILL_AFTER);
         }
     }
 
-    /// The child that does the work, and when it was started, in ticks of `times(2)`.
+    /// Returns the worker child and its start time, in ticks of `times(2)`.
     #[must_use]
     pub fn child(&self) -> Option<(Pid, u64)> {
         let child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
         child.as_ref().map(|child| (child.pid, child.started))
     }
 
-    /// Names the child that does the work, until the guard is dropped. The child must not have
-    /// been waited for yet.
+    /// Registers the worker child until the guard is dropped. The child must not have been waited
+    /// for yet.
     ///
     /// # Errors
     ///
-    /// As `pidfd_open(2)`.
-    pub fn watch(&self, pid: Pid) -> io::Result<Watched<'_>> {
+    /// Those of `pidfd_open(2)`.
+    pub fn register_child(&self, pid: Pid) -> io::Result<RegisteredChild<'_>> {
         let fd = pidfd_open(pid, PidfdFlags::empty())?;
         let mut child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_asked() {
-            end(&fd, GRACE);
+        if self.is_cancelled() {
+            terminate(&fd, KILL_AFTER);
         }
-        *child = Some(Child { pid, handle: fd, started: ticks() });
+        *child = Some(RunningChild { pid, handle: fd, started: ticks() });
         drop(child);
-        self.shared.tell();
-        Ok(Watched { stop: self })
+        self.shared.notify();
+        Ok(RegisteredChild { cancel: self })
     }
 }
 
-/// Has a child end: by SIGTERM, and after `grace` by SIGKILL, since a job that never ends holds back
-/// whoever waits for its place.
-fn end(child: &OwnedFd, grace: Duration) {
-    // It fails only when the child has ended by itself.
+/// Terminates a child with SIGTERM, and with SIGKILL after `grace`: a job that never ends would
+/// block the jobs queued behind it.
+fn terminate(child: &OwnedFd, grace: Duration) {
+    // Fails only if the child has exited by itself.
     let _ = pidfd_send_signal(child, Signal::TERM);
     let Ok(child) = child.try_clone() else { return };
     let kill = move || {
-        if !ends_within(&child, grace) {
+        if !exits_within(&child, grace) {
             let _ = pidfd_send_signal(&child, Signal::KILL);
         }
     };
-    // Without a thread it is left to the child.
+    // Without a thread, the child alone decides about its end.
     let _ = thread::Builder::new().name("stop".into()).spawn(kill);
 }
 
-fn ends_within(child: &OwnedFd, grace: Duration) -> bool {
+fn exits_within(child: &OwnedFd, grace: Duration) -> bool {
     let Ok(grace) = Timespec::try_from(grace) else { return false };
     let mut ended = [PollFd::new(child, PollFlags::IN)];
     poll(&mut ended, Some(&grace)).is_ok_and(|number| number > 0)
 }
 
-/// The time during which a child gets the signal of [`Stop::ask`].
+/// Guard of a registration: the child receives the signals of [`CancelToken::cancel`] while the
+/// guard lives.
 #[derive(Debug)]
-pub struct Watched<'a> {
-    stop: &'a Stop,
+pub struct RegisteredChild<'a> {
+    cancel: &'a CancelToken,
 }
 
-impl Drop for Watched<'_> {
+impl Drop for RegisteredChild<'_> {
     fn drop(&mut self) {
-        *self.stop.shared.child.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.stop.shared.tell();
+        *self.cancel.shared.child.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.cancel.shared.notify();
     }
 }
 
@@ -170,7 +172,7 @@ mod tests {
         process::{Command, Stdio},
     };
 
-    /// What ends a child that has done `first` and then waits.
+    /// Returns the signal that ended a child which has run `first` and then waits.
     fn ended_by(first: &str, grace: Duration) -> Option<i32> {
         let script = format!("{first}; echo; exec cat");
         let child = Command::new("sh")
@@ -182,16 +184,16 @@ mod tests {
         let stdout = child.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut String::new()).unwrap();
         let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
-        // `wait` closes stdin, and cat would end.
+        // `wait` would close stdin, and cat would exit.
         let stdin = child.stdin.take();
-        end(&handle, grace);
+        terminate(&handle, grace);
         let signal = child.wait().unwrap().signal();
         drop(stdin);
         signal
     }
 
     #[test]
-    fn a_child_that_does_not_listen_is_killed() {
+    fn a_child_that_ignores_sigterm_is_killed() {
         assert_eq!(ended_by("trap '' TERM", Duration::from_millis(20)), Some(9));
         assert_eq!(ended_by(":", Duration::from_mins(10)), Some(15));
     }

@@ -1,6 +1,6 @@
-//! What a person can do about what programs say.
+//! Suggested remedies for diagnostics of rsync and ssh.
 
-/// What they say, and what to do.
+/// Fragments of diagnostics, each with its remedy.
 const REMEDIES: &[(&str, &str)] = &[
     (
         "option -s has been disabled on this server",
@@ -29,38 +29,38 @@ const REMEDIES: &[(&str, &str)] = &[
     ("rsync: not found", "install rsync there, or set rsync.rsync_path"),
 ];
 
-/// What to do if ssh is not let in.
-const KEY: &str =
+/// Remedy for a refused ssh login.
+const LOGIN_REMEDY: &str =
     "have the key in authorized_keys there, and here in a file without a passphrase or in an agent";
 
-/// What to do if the target can't be made.
-const PARENT: &str = "make the directory above the target, or see whether its disk is mounted; with \
+/// Remedy for a target that cannot be created.
+const MKDIR_REMEDY: &str = "make the directory above the target, or see whether its disk is mounted; with \
                       rsync = { _extra = {\"--mkpath\"} } rsync makes it";
 
-/// What to do if the time of something of another user can't be set.
-const OWNER: &str = "only its owner may set a time: write to the target as its owner, or leave times out \
+/// Remedy for timestamps that cannot be set on files of another user.
+const SET_TIMES_REMEDY: &str = "only its owner may set a time: write to the target as its owner, or leave times out \
                      with rsync = { omit_dir_times = true } or times = false";
 
-/// What a person can do about this line.
+/// Returns the remedy for this diagnostic.
 pub(in crate::exec) fn remedy(line: &[u8]) -> Option<&'static str> {
     let says = |text: &str| find(line, text).is_some();
-    if is_of_a_refused_login(line) {
-        return Some(KEY);
+    if is_login_refusal(line) {
+        return Some(LOGIN_REMEDY);
     }
     if says("mkdir \"") && says("failed: No such file or directory (2)") {
-        return Some(PARENT);
+        return Some(MKDIR_REMEDY);
     }
     if says("failed to set times on \"") && says("\": Operation not permitted (1)") {
-        return Some(OWNER);
+        return Some(SET_TIMES_REMEDY);
     }
-    // Names stand in quotes, and may be called anything.
+    // File names are in quotes and can contain any text.
     let reason = line.rsplit(|&byte| byte == b'"').next().unwrap_or(line);
     REMEDIES.iter().find(|(text, _)| find(reason, text).is_some()).map(|&(_, remedy)| remedy)
 }
 
-/// Whether this is what ssh says: with the ways of a login that are left, and not, as all others do,
-/// with the number of an error.
-fn is_of_a_refused_login(line: &[u8]) -> bool {
+/// Returns true if ssh printed this line: with the remaining authentication methods in parentheses,
+/// where other programs print an errno.
+fn is_login_refusal(line: &[u8]) -> bool {
     let start = "Permission denied (";
     let Some(at) = find(line, start) else { return false };
     let rest = line.get(at + start.len()..).unwrap_or_default();
@@ -69,7 +69,7 @@ fn is_of_a_refused_login(line: &[u8]) -> bool {
     !ways.is_empty() && ways.len() < rest.len() && ways.iter().all(is_of_a_way)
 }
 
-/// Where this text begins in a line.
+/// Returns the position of `text` in a line.
 fn find(line: &[u8], text: &str) -> Option<usize> {
     line.windows(text.len()).position(|part| part == text.as_bytes())
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remedy_fits_what_was_said() {
+    fn remedies_match_their_diagnostics() {
         let said = |line: &str| remedy(line.as_bytes()).unwrap_or_default();
         for line in [
             "root@host: Permission denied (publickey).",

@@ -1,11 +1,11 @@
-//! Whether an rsync that talks to another machine still gets on.
+//! Stall detection: watches the I/O counters of rsync processes from outside.
 //!
-//! Its own `--timeout` does not end one that sends: while it waits for the other side it sends a
-//! sign of life of 4 bytes in half of that time, and takes that it could be sent for an answer
-//! (seen with 3.5.0). So it waits for ever for a host whose processes stand still, and for a line
-//! that takes bytes and passes none on, as long as these few find room in a buffer. And at times, when
-//! what is sent vanishes meanwhile, it and the other side wait for each other, and tell each other for
-//! ever that they live.
+//! A sending rsync never hits its own `--timeout`: while it waits for the other side it sends a
+//! keepalive of 4 bytes in half of that time, and takes the successful write for an answer (seen
+//! with 3.5.0). So it waits for ever for a host whose processes are stopped, and for a connection
+//! that accepts bytes and delivers none, as long as the keepalives fit into a buffer. In addition,
+//! when files vanish during a transfer, both sides sometimes wait for each other and exchange
+//! keepalives for ever.
 
 use std::{
     fs, io,
@@ -17,163 +17,175 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::child::{End, Limit};
+use super::end::{ChildLimit, ProcessExit};
 
-/// So many looks that show nothing, two in the time of `--timeout`, mean that it hangs. They are
-/// counted, since no child gets on in a machine that sleeps.
-const LOOKS: u32 = 4;
+/// Number of consecutive samples without progress that count as a stall; two samples are taken in
+/// the time of `--timeout`. Samples are counted instead of time, since no child makes progress
+/// while the machine is suspended.
+const MAX_QUIET_SAMPLES: u32 = 4;
 
-/// How often it is looked whether one waits for a fifo.
-const GLANCE: Duration = Duration::from_secs(3);
+/// Interval of the check for a process blocked on a FIFO.
+const FIFO_POLL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// So many such looks, one after the other, are enough.
-const GLANCES: u32 = 2;
+/// Number of consecutive positive checks after which the process counts as blocked.
+const MAX_FIFO_POLLS: u32 = 2;
 
-/// Where a process waits in the kernel that opens a fifo which nobody writes to: `fs/pipe.c`.
-const OPENS_A_FIFO: &str = "wait_for_partner";
+/// Kernel function in which a process sleeps that opens a FIFO without a writer: `fs/pipe.c`.
+const FIFO_OPEN_WCHAN: &str = "wait_for_partner";
 
-/// How often their number is doubled: for a `--timeout` of five minutes, up to ten hours.
-const MOST_DOUBLED: u32 = 6;
+/// Limit on doublings of the sample count: for a `--timeout` of five minutes, up to ten hours.
+const MAX_DOUBLINGS: u32 = 6;
 
-/// What signs of life alone read or write between two looks is less.
-const MORE_THAN_SIGNS_OF_LIFE: u64 = 64;
+/// The most bytes that keepalives alone read or write between two samples.
+const KEEPALIVE_BYTES: u64 = 64;
 
-/// What waking up to send them alone takes, in clock ticks, is less.
-const TICKS_OF_WORK: u64 = 2;
+/// Keepalives alone take fewer clock ticks than this between two samples.
+const KEEPALIVE_TICKS: u64 = 2;
 
-/// How long the rsyncs of one mirror may do nothing.
+/// Stall limit of the rsync processes of one mirror.
 ///
-/// Where one was ended, the next may take twice as long: the other side may have been at work all
-/// the same, such as an rsync that reads a very large file for `--checksum`, and must come to an end
-/// some time. A host that stands still is none the worse for it, since whoever waits for it goes on
-/// when it does.
+/// After a stall the next rsync gets twice the time: the other side may have been working all the
+/// same, such as an rsync that reads a very large file for `--checksum`, and must be able to
+/// finish. The longer limit does no harm with a stopped host, since a waiting rsync continues as
+/// soon as the host does.
 #[derive(Debug)]
-pub(in crate::exec) struct Patience {
-    silence: Option<Duration>,
-    ended: AtomicU32,
+pub(in crate::exec) struct StallLimit {
+    timeout: Option<Duration>,
+    stalls: AtomicU32,
 }
 
-impl Patience {
-    /// With this `--timeout`; `None` if there is none.
-    pub(in crate::exec) const fn new(silence: Option<Duration>) -> Self {
-        Self { silence, ended: AtomicU32::new(0) }
+impl StallLimit {
+    /// Creates a limit from the `--timeout` in force; `None` disables stall detection.
+    pub(in crate::exec) const fn new(timeout: Option<Duration>) -> Self {
+        Self { timeout, stalls: AtomicU32::new(0) }
     }
 
-    /// What holds for the next rsync.
-    pub(in crate::exec) fn limit(&self) -> Limit {
-        let doubled = 1 << self.ended.load(Ordering::Relaxed).min(MOST_DOUBLED);
-        self.silence.map_or(Limit::Endless, |silence| Limit::Quiet {
-            every: silence / 2,
-            looks: LOOKS * doubled,
+    /// Returns the limit of the next rsync.
+    pub(in crate::exec) fn run_limit(&self) -> ChildLimit {
+        let doubled = 1 << self.stalls.load(Ordering::Relaxed).min(MAX_DOUBLINGS);
+        self.timeout.map_or(ChildLimit::Unlimited, |timeout| ChildLimit::Stall {
+            interval: timeout / 2,
+            max_quiet: MAX_QUIET_SAMPLES * doubled,
         })
     }
 
-    /// So one ended.
-    pub(in crate::exec) fn learn(&self, end: &End) {
-        if matches!(end, End::Hung(_)) {
-            self.ended.fetch_add(1, Ordering::Relaxed);
+    /// Records the end of an rsync: a stall doubles the limit, any other exit resets it.
+    pub(in crate::exec) fn record(&self, end: &ProcessExit) {
+        if matches!(end, ProcessExit::Stalled(_)) {
+            self.stalls.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.ended.store(0, Ordering::Relaxed);
+            self.stalls.store(0, Ordering::Relaxed);
         }
     }
 }
 
-/// Watches a child, and what it has started.
+/// Watches a child and its descendants.
 #[derive(Debug)]
-pub(in crate::exec) struct Pulse {
+pub(in crate::exec) struct StallDetector {
     child: Pid,
-    every: Duration,
-    most: u32,
-    next: Instant,
-    quiet: u32,
-    last: Option<Vec<Vitals>>,
-    glance: Instant,
-    waiting: u32,
+    interval: Duration,
+    max_quiet: u32,
+    next_sample: Instant,
+    quiet_samples: u32,
+    last_counters: Option<Vec<IoCounters>>,
+    next_fifo_poll: Instant,
+    fifo_polls: u32,
 }
 
-impl Pulse {
-    /// Watches this child as [`Limit::Quiet`] says.
-    pub(in crate::exec) fn new(child: Pid, every: Duration, looks: u32) -> Self {
+impl StallDetector {
+    /// Creates a detector with the parameters of [`ChildLimit::Stall`].
+    pub(in crate::exec) fn new(child: Pid, interval: Duration, max_quiet: u32) -> Self {
         let now = Instant::now();
-        let (next, glance) = (now + every, now + GLANCE);
-        Self { child, every, most: looks, next, quiet: 0, last: None, glance, waiting: 0 }
+        let (next_sample, next_fifo_poll) = (now + interval, now + FIFO_POLL_INTERVAL);
+        Self {
+            child,
+            interval,
+            max_quiet,
+            next_sample,
+            quiet_samples: 0,
+            last_counters: None,
+            next_fifo_poll,
+            fifo_polls: 0,
+        }
     }
 
-    /// How long it may do nothing.
-    pub(in crate::exec) fn most(&self) -> Duration {
-        self.every * self.most
+    /// Returns the time without progress that counts as a stall.
+    pub(in crate::exec) fn timeout(&self) -> Duration {
+        self.interval * self.max_quiet
     }
 
-    /// When to look the next time.
-    pub(in crate::exec) fn next(&self) -> Instant {
-        self.next.min(self.glance)
+    /// Returns the time of the next check.
+    pub(in crate::exec) fn next_poll(&self) -> Instant {
+        self.next_sample.min(self.next_fifo_poll)
     }
 
-    /// Looks, if it is time to: `true` if one of them waits until somebody writes to a fifo.
+    /// Checks for a blocked FIFO if that is due. Returns true if a process waits for a writer of a
+    /// FIFO.
     ///
-    /// rsync (3.5.0) opens a file so that it waits for ever if that has become a fifo since it was
-    /// listed; with a fifo anybody who may write in the source could keep it from going on.
-    pub(in crate::exec) fn waits_for_writer(&mut self) -> bool {
+    /// rsync (3.5.0) opens a file in a way that blocks for ever if the file has become a FIFO since
+    /// it was listed. Anybody with write access to the source could block the mirror with a FIFO.
+    pub(in crate::exec) fn is_blocked_on_fifo(&mut self) -> bool {
         let now = Instant::now();
-        if now < self.glance {
+        if now < self.next_fifo_poll {
             return false;
         }
-        self.glance = now + GLANCE;
+        self.next_fifo_poll = now + FIFO_POLL_INTERVAL;
         let is_waiting = |pid: Pid| {
             let path = format!("/proc/{}/wchan", pid.as_raw_nonzero());
-            fs::read_to_string(path).is_ok_and(|place| place.trim_end() == OPENS_A_FIFO)
+            fs::read_to_string(path).is_ok_and(|place| place.trim_end() == FIFO_OPEN_WCHAN)
         };
         let any = [self.child].into_iter().chain(descendants(self.child)).any(is_waiting);
-        self.waiting = if any { self.waiting + 1 } else { 0 };
-        self.waiting >= GLANCES
+        self.fifo_polls = if any { self.fifo_polls + 1 } else { 0 };
+        self.fifo_polls >= MAX_FIFO_POLLS
     }
 
-    /// Looks, if it is time to: `true` if the child hangs.
-    pub(in crate::exec) fn hangs(&mut self) -> bool {
+    /// Takes a sample if that is due. Returns true if the child is stalled.
+    pub(in crate::exec) fn is_stalled(&mut self) -> bool {
         let now = Instant::now();
-        if now < self.next {
+        if now < self.next_sample {
             return false;
         }
-        self.next = now + self.every;
-        let seen = rsyncs(self.child).ok().filter(|seen| !seen.is_empty());
-        let is_quiet = seen.as_ref().zip(self.last.as_ref()).is_some_and(|(seen, last)| {
-            seen.len() == last.len()
-                && seen.iter().zip(last).all(|(seen, last)| seen.is_quiet(last))
-        });
-        self.quiet = if is_quiet { self.quiet + 1 } else { 0 };
-        self.last = seen;
-        self.quiet >= self.most
+        self.next_sample = now + self.interval;
+        let seen = rsync_counters(self.child).ok().filter(|seen| !seen.is_empty());
+        let is_quiet =
+            seen.as_ref().zip(self.last_counters.as_ref()).is_some_and(|(seen, last)| {
+                seen.len() == last.len()
+                    && seen.iter().zip(last).all(|(seen, last)| seen.is_quiet(last))
+            });
+        self.quiet_samples = if is_quiet { self.quiet_samples + 1 } else { 0 };
+        self.last_counters = seen;
+        self.quiet_samples >= self.max_quiet
     }
 }
 
-/// Ends a child and all that it has started, such as the ssh that would wait on.
-pub(in crate::exec) fn end_all(child: Pid) {
+/// Kills a child and all its descendants, such as an ssh that would keep waiting.
+pub(in crate::exec) fn kill_tree(child: Pid) {
     for pid in [child].into_iter().chain(descendants(child)) {
-        // It fails only for one that has ended by itself.
+        // Fails only for a process that has exited by itself.
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// What tells of a process whether it gets on, from `proc_pid_io(5)` and `proc_pid_stat(5)`.
+/// I/O and CPU counters of one rsync process, from `proc_pid_io(5)` and `proc_pid_stat(5)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Vitals {
+struct IoCounters {
     pid: Pid,
-    /// It waits, for something that may never come: not for a disk, and nobody has stopped it.
+    /// In interruptible sleep, which may never end: neither waiting for a disk nor stopped.
     sleeps: bool,
-    /// Bytes that it has read, of whatever.
+    /// Bytes read, from any descriptor.
     read: u64,
-    /// Bytes that it has written.
+    /// Bytes written.
     written: u64,
-    /// Time of a processor that it has had, in clock ticks.
+    /// CPU time used, in clock ticks.
     ticks: u64,
 }
 
-impl Vitals {
-    /// `None` if it is no rsync.
+impl IoCounters {
+    /// Reads the counters. Returns `None` if the process is no rsync.
     fn of_rsync(pid: Pid) -> io::Result<Option<Self>> {
         let proc = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
         let program = fs::read_link(proc.join("exe"))?;
-        // What was replaced while it runs has a ` (deleted)` behind its name.
+        // The kernel appends ` (deleted)` to the name of a binary that was replaced.
         let name = program.file_name().unwrap_or_default().as_encoded_bytes();
         if !name.starts_with(b"rsync") {
             return Ok(None);
@@ -185,7 +197,7 @@ impl Vitals {
 
     fn parse(pid: Pid, io: &str, stat: &str) -> Option<Self> {
         let bytes = |name| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        // The name of the program, in brackets, may hold anything.
+        // The program name, in parentheses, can contain any character.
         let (_, rest) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let ticks = |at: usize| fields.get(at).and_then(|field| u64::from_str(field).ok());
@@ -198,26 +210,26 @@ impl Vitals {
         })
     }
 
-    /// Whether it has done nothing since then but to send signs of life.
+    /// Returns true if the process did nothing since `since` except for sending keepalives.
     fn is_quiet(&self, since: &Self) -> bool {
         let written = self.written.saturating_sub(since.written);
         let read = self.read.saturating_sub(since.read);
         let ticks = self.ticks.saturating_sub(since.ticks);
         self.sleeps
             && self.pid == since.pid
-            && written <= MORE_THAN_SIGNS_OF_LIFE
-            && read <= MORE_THAN_SIGNS_OF_LIFE
-            && ticks < TICKS_OF_WORK
+            && written <= KEEPALIVE_BYTES
+            && read <= KEEPALIVE_BYTES
+            && ticks < KEEPALIVE_TICKS
     }
 }
 
-/// Each rsync among this process and its descendants.
-fn rsyncs(child: Pid) -> io::Result<Vec<Vitals>> {
+/// Reads the counters of each rsync among this process and its descendants.
+fn rsync_counters(child: Pid) -> io::Result<Vec<IoCounters>> {
     let all = [child].into_iter().chain(descendants(child));
-    all.filter_map(|pid| Vitals::of_rsync(pid).transpose()).collect()
+    all.filter_map(|pid| IoCounters::of_rsync(pid).transpose()).collect()
 }
 
-/// What a process has started, and so on. Who has gone into the background is not among it.
+/// Returns the descendants of a process. Processes that moved to the background are not among them.
 fn descendants(of: Pid) -> Vec<Pid> {
     let mut found = children(of);
     let mut next = 0;
@@ -229,7 +241,7 @@ fn descendants(of: Pid) -> Vec<Pid> {
 }
 
 fn children(of: Pid) -> Vec<Pid> {
-    // A program with several threads is no rsync, and no shell around one.
+    // Neither rsync nor a shell around it has several threads.
     let of = of.as_raw_nonzero();
     let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
     let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
@@ -242,45 +254,45 @@ mod tests {
 
     const IO: &str = "rchar: 100\nwchar: 200\nsyscr: 7\nread_bytes: 0\n";
 
-    fn vitals(io: &str, state: &str, ticks: (u64, u64)) -> Option<Vitals> {
+    fn counters(io: &str, state: &str, ticks: (u64, u64)) -> Option<IoCounters> {
         let (user, system) = ticks;
         let stat =
             format!("42 (a) S (b) {state} 1 42 42 0 -1 4194560 99 0 0 0 {user} {system} 0 0");
-        Vitals::parse(Pid::from_raw(42).unwrap(), io, &stat)
+        IoCounters::parse(Pid::from_raw(42).unwrap(), io, &stat)
     }
 
     #[test]
-    fn who_was_ended_gets_twice_the_time_until_one_ends_by_itself() {
-        let patience = Patience::new(Some(Duration::from_mins(5)));
-        let minutes = || match patience.limit() {
-            Limit::Quiet { every, looks } => (every * looks).as_secs() / 60,
+    fn each_stall_doubles_the_limit_until_an_rsync_exits() {
+        let limit = StallLimit::new(Some(Duration::from_mins(5)));
+        let minutes = || match limit.run_limit() {
+            ChildLimit::Stall { interval, max_quiet } => (interval * max_quiet).as_secs() / 60,
             other => panic!("{other:?}"),
         };
-        let hung = || patience.learn(&End::Hung(Duration::ZERO));
+        let record_stall = || limit.record(&ProcessExit::Stalled(Duration::ZERO));
         assert_eq!(minutes(), 10);
-        hung();
+        record_stall();
         assert_eq!(minutes(), 20);
-        (0..20).for_each(|_| hung());
+        (0..20).for_each(|_| record_stall());
         assert_eq!(minutes(), 640);
-        patience.learn(&End::Exited(12));
+        limit.record(&ProcessExit::Exited(12));
         assert_eq!(minutes(), 10);
-        assert!(matches!(Patience::new(None).limit(), Limit::Endless));
+        assert!(matches!(StallLimit::new(None).run_limit(), ChildLimit::Unlimited));
     }
 
     #[test]
-    fn what_the_kernel_tells_is_understood() {
-        let seen = vitals(IO, "S", (3, 4)).unwrap();
+    fn proc_io_and_stat_are_parsed() {
+        let seen = counters(IO, "S", (3, 4)).unwrap();
         assert_eq!((seen.sleeps, seen.read, seen.written, seen.ticks), (true, 100, 200, 7));
-        assert!(!vitals(IO, "D", (3, 4)).unwrap().sleeps);
-        assert_eq!(vitals("wchar: 200\n", "S", (3, 4)), None);
+        assert!(!counters(IO, "D", (3, 4)).unwrap().sleeps);
+        assert_eq!(counters("wchar: 200\n", "S", (3, 4)), None);
         let myself = rustix::process::getpid();
         let of_myself = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap();
-        assert!(Vitals::parse(myself, &of_myself("io"), &of_myself("stat")).is_some());
+        assert!(IoCounters::parse(myself, &of_myself("io"), &of_myself("stat")).is_some());
     }
 
     #[test]
-    fn only_signs_of_life_are_no_sign_of_life() {
-        let before = vitals(IO, "S", (3, 4)).unwrap();
+    fn keepalives_alone_are_no_progress() {
+        let before = counters(IO, "S", (3, 4)).unwrap();
         for (io, state, ticks, is_quiet) in [
             (IO, "S", (3, 4), true),
             ("rchar: 100\nwchar: 232\n", "S", (3, 5), true),
@@ -292,10 +304,10 @@ mod tests {
             (IO, "R", (3, 4), false),
             (IO, "T", (3, 4), false),
         ] {
-            let now = vitals(io, state, ticks).unwrap();
+            let now = counters(io, state, ticks).unwrap();
             assert_eq!(now.is_quiet(&before), is_quiet, "{io} {state} {ticks:?}");
         }
-        let another = Vitals { pid: Pid::from_raw(43).unwrap(), ..before };
+        let another = IoCounters { pid: Pid::from_raw(43).unwrap(), ..before };
         assert!(!another.is_quiet(&before));
     }
 }

@@ -1,417 +1,423 @@
-//! What is done about the places of one job, and in which order.
-
-use std::{cell::OnceCell, fmt::Write as _, time::SystemTime};
+//! The steps of one job, and their order.
 
 use mirror_core::{
-    job::{Failure, HeldDeletions, HeldFor, Outcome, Place, Rename, Scope},
+    job::{DirtyPath, Failure, HoldReason, Outcome, Rename, Scope},
     path::{Escaped, TreePath},
     plan::{
-        options::{ListForm, Phase, Rules},
-        rsync::{Equal, Parts},
+        options::{ListForm, TransferPhase},
+        rsync::{QuickCheck, TransferPaths},
     },
-    queue::{Heard, PlaceSet},
+    queue::{ObservedChanges, PathSet},
 };
-use mirror_platform::dir::Dir;
 
 use super::{
     RsyncExecutor,
-    findings::Covered,
-    links::Bonds,
-    portions::{Hearing, Portions, changed_since},
-    sweep::Sweep,
+    call_paths::CallPaths,
+    deletion_guard::GuardedTransfer,
+    run::RsyncRun,
+    transfer_groups::{ChangeEvidence, TransferGroups, changed_since},
 };
 use crate::{
-    exec::{
-        process::cancel::Stop,
-        survey::{Entry, Survey, What, lists_nothing, survey},
-    },
+    exec::survey::{EntryType, Survey, SurveyedEntry, is_empty_source, survey},
     report::Category,
 };
 
-/// `PATH_MAX` with its NUL. rsync cuts longer names off and acts on what is left.
+/// `PATH_MAX` with its NUL. rsync truncates longer names and acts on the rest.
 const PATH_MAX: usize = 4096;
 
-/// The most names that a log message lists.
-pub(super) const MOST_NAMES: usize = 100;
-
-/// One job while it runs.
-pub(super) struct Run<'a> {
-    pub(super) of: &'a RsyncExecutor,
-    pub(super) stop: &'a Stop,
-    pub(super) root: &'a Dir,
-    pub(super) failed: Vec<(Place, Failure)>,
-    /// Deletions that are not made.
-    pub(super) held: Vec<HeldDeletions>,
-    /// The files with several names, and which of them went apart.
-    pub(super) bonds: Bonds,
-    /// Files that are left to jobs of their own.
-    left: Vec<TreePath>,
-    /// All of the source goes, so that nothing is missing where the target has to be made.
-    is_full: bool,
-    /// Large files go with the others.
-    takes_large: bool,
-    /// When it began.
-    began: SystemTime,
-    /// The target, if it is on this machine.
-    target: OnceCell<Option<Dir>>,
-}
-
-impl<'a> Run<'a> {
-    pub(super) fn new(of: &'a RsyncExecutor, stop: &'a Stop, root: &'a Dir) -> Self {
-        Self {
-            of,
-            stop,
-            root,
-            failed: Vec::new(),
-            held: Vec::new(),
-            bonds: Bonds::default(),
-            left: Vec::new(),
-            is_full: false,
-            takes_large: false,
-            began: SystemTime::now(),
-            target: OnceCell::new(),
-        }
+impl RsyncRun<'_> {
+    /// Transfers the whole source.
+    pub(super) fn transfer_full(
+        &mut self,
+        phase: TransferPhase,
+        observed: &ObservedChanges,
+    ) -> Result<(), Outcome> {
+        self.set_full();
+        let evidence = ChangeEvidence { observed, renamed: &[] };
+        self.transfer_observed(evidence)?;
+        self.compare_all(phase, evidence)
     }
 
-    /// Whether all of the source went.
-    pub(super) const fn is_full(&self) -> bool {
-        self.is_full
+    /// Reads the state of these paths in the source.
+    fn survey(&self, paths: &PathSet, observed: &ObservedChanges) -> Survey {
+        let RsyncExecutor { filter, plan, .. } = self.executor;
+        survey(self.root, paths, observed, filter, plan.options.stays_on_file_system())
     }
 
-    /// Whether the target is equal to the source in all that concerns it.
-    pub(super) const fn is_complete(&self) -> bool {
-        self.is_full && self.held.is_empty() && self.failed.is_empty()
-    }
-
-    /// The outcome of a job of which all calls were made.
-    pub(super) fn outcome(self) -> Outcome {
-        let Self { failed, left: large, held, .. } = self;
-        match (failed.is_empty(), large.is_empty() && held.is_empty()) {
-            (true, true) => Outcome::Done,
-            (false, true) => Outcome::Partly(failed),
-            (_, false) => Outcome::Split { large, failed, held },
-        }
-    }
-
-    /// Brings the whole target to the state of the source.
-    pub(super) fn full(&mut self, phase: Phase, heard: &Heard) -> Result<(), Outcome> {
-        self.is_full = true;
-        let hearing = Hearing { heard, renamed: &[] };
-        self.bring_heard(hearing)?;
-        self.all(phase, hearing)
-    }
-
-    /// What is at these places.
-    fn survey(&self, places: &PlaceSet, heard: &Heard) -> Survey {
-        let RsyncExecutor { filter, plan, .. } = self.of;
-        survey(self.root, places, heard, filter, plan.options.stays_on_device())
-    }
-
-    /// What was heard of some of what is compared as a whole.
-    fn bring_heard(&mut self, hearing: Hearing<'_>) -> Result<(), Outcome> {
-        let sets = [&hearing.heard.written, &hearing.heard.moved, &hearing.heard.gone];
-        let places: PlaceSet =
-            sets.into_iter().flatten().filter(|place| !place.path.is_root()).collect();
-        if places.is_empty() {
+    /// Transfers the observed changes within a source that is then compared as a whole.
+    fn transfer_observed(&mut self, evidence: ChangeEvidence<'_>) -> Result<(), Outcome> {
+        let sets =
+            [&evidence.observed.written, &evidence.observed.renamed_to, &evidence.observed.deleted];
+        let paths: PathSet =
+            sets.into_iter().flatten().filter(|dirty| !dirty.path.is_root()).collect();
+        if paths.is_empty() {
             return Ok(());
         }
-        let found = self.survey(&places, hearing.heard);
-        self.bring(found, hearing)
+        let found = self.survey(&paths, evidence.observed);
+        self.transfer(found, evidence)
     }
 
-    fn all(&mut self, phase: Phase, hearing: Hearing<'_>) -> Result<(), Outcome> {
-        let plan = &self.of.plan;
-        self.tell_full();
-        let all_written = hearing.heard.written.covers(&TreePath::root(), Scope::Tree);
+    fn compare_all(
+        &mut self,
+        phase: TransferPhase,
+        evidence: ChangeEvidence<'_>,
+    ) -> Result<(), Outcome> {
+        let plan = &self.executor.plan;
+        self.log_full();
+        let all_written = evidence.observed.written.covers(&TreePath::root(), Scope::Tree);
         if !all_written {
-            self.learn_times()?;
+            self.probe_time_precision()?;
         }
-        let equal = if all_written { Equal::Never } else { self.of.equal() };
-        self.guarded(&Sweep {
-            covered: Covered::root(Scope::Tree),
-            make: &|deletions, hidden| plan.full(phase, deletions, equal, hidden),
-            budget: self.of.budget(),
+        let quick_check = if all_written { QuickCheck::Never } else { self.executor.quick_check() };
+        self.run_guarded(&GuardedTransfer {
+            call_paths: CallPaths::root(Scope::Tree),
+            build_call: &|deletions, hidden| plan.full(phase, deletions, quick_check, hidden),
+            budget: self.executor.budget(),
             deletes: plan.options.delete.applies(phase) || plan.options.deletes_excluded(phase),
-            why: HeldFor::Budget,
+            hold_reason: HoldReason::Budget,
         })
     }
 
-    fn tell_full(&self) {
-        let plan = &self.of.plan;
-        let mut message = format!(
-            "recursive full rsync: {} -> {}",
-            Escaped(plan.source()),
-            Escaped(plan.target().word())
-        );
-        let (what, rules): (_, &[Vec<u8>]) = match &plan.options.rules {
-            Rules::None => ("", &[]),
-            Rules::Excludes(rules) => (" excluding", rules),
-            Rules::Filters(rules) => (" filtering", rules),
-        };
-        message += what;
-        append_capped(&mut message, rules.iter().map(|rule| Escaped(rule).to_string()));
-        self.of.log.say(Category::Normal, message);
-    }
-
-    /// Brings `places` of the target to the state of the source.
-    pub(super) fn batch(
+    /// Brings these paths of the target to the state of the source.
+    pub(super) fn transfer_batch(
         &mut self,
-        places: &PlaceSet,
-        heard: &Heard,
-        moves: &[Rename],
+        paths: &PathSet,
+        observed: &ObservedChanges,
+        renames: &[Rename],
     ) -> Result<(), Outcome> {
-        let mut places = places.clone();
-        let renamed = self.rename(&mut places, moves)?;
-        let hearing = Hearing { heard, renamed: &renamed };
-        let mut found = self.survey(&places, heard);
+        let mut paths = paths.clone();
+        let new_names = self.apply_renames(&mut paths, renames)?;
+        let evidence = ChangeEvidence { observed, renamed: &new_names };
+        let mut found = self.survey(&paths, observed);
         if found.root == Some(Scope::Tree) {
-            self.is_full = true;
-            self.bring_heard(hearing)?;
-            return self.all(Phase::Running, hearing);
+            self.set_full();
+            self.transfer_observed(evidence)?;
+            return self.compare_all(TransferPhase::Running, evidence);
         }
-        let inner = within_trees(&places, heard);
+        let inner = observed_within_trees(&paths, observed);
         if !inner.is_empty() {
-            found.append(self.survey(&inner, heard));
+            found.append(self.survey(&inner, observed));
         }
-        self.bring(found, hearing)
+        self.transfer(found, evidence)
     }
 
-    /// Brings one file, however large it is.
-    pub(super) fn one(&mut self, path: &TreePath, heard: &Heard) -> Result<(), Outcome> {
-        self.takes_large = true;
-        self.batch(&PlaceSet::entry(path), heard, &[])
+    /// Transfers one file, whatever its size.
+    pub(super) fn transfer_file(
+        &mut self,
+        path: &TreePath,
+        observed: &ObservedChanges,
+    ) -> Result<(), Outcome> {
+        self.includes_large = true;
+        self.transfer_batch(&PathSet::entry(path), observed, &[])
     }
 
-    /// Renames at the target what has another name now, and adds what has to be looked at because
-    /// of that. The names that are right on the target now.
-    fn rename(&self, places: &mut PlaceSet, moves: &[Rename]) -> Result<Vec<TreePath>, Outcome> {
-        let Some(renames) = self.of.renames.as_ref().filter(|_| !moves.is_empty()) else {
+    /// Makes the renames at the target, and adds the paths that must be compared because of them.
+    /// Returns the names that are correct on the target now.
+    fn apply_renames(
+        &self,
+        paths: &mut PathSet,
+        renames: &[Rename],
+    ) -> Result<Vec<TreePath>, Outcome> {
+        let Some(shell) = self.executor.renames.as_ref().filter(|_| !renames.is_empty()) else {
             return Ok(Vec::new());
         };
-        let (made, names) = renames.carry_out(self.root, moves, (&self.of.log, self.stop))?;
-        for Place { path, scope } in made {
-            places.insert(&path, scope);
+        let (created, names) =
+            shell.apply(self.root, renames, (&self.executor.log, self.cancel))?;
+        for DirtyPath { path, scope } in created {
+            paths.insert(&path, scope);
         }
         Ok(names)
     }
 
-    /// Brings what was found.
-    fn bring(&mut self, found: Survey, hearing: Hearing<'_>) -> Result<(), Outcome> {
-        let mut found = self.without_what_rsync_cannot_take(found);
+    /// Transfers the surveyed paths.
+    fn transfer(&mut self, found: Survey, evidence: ChangeEvidence<'_>) -> Result<(), Outcome> {
+        let mut found = self.drop_unsupported_paths(found);
         let in_trees = self.linked_in_trees(&found);
         let entries = self.other_names(&found, &in_trees);
         found.append(Survey { entries, ..Survey::default() });
-        self.bind(found.entries.iter().chain(&in_trees));
+        self.track_link_groups(found.entries.iter().chain(&in_trees));
         let large = self.take_large(&mut found.entries);
-        self.tell(&found);
-        self.spare(&mut found);
-        let deletes = self.of.plan.options.delete.applies(Phase::Running);
-        let mut portions = Portions::new(&found, hearing, self.target(), deletes);
-        portions.keep_together(&found.entries, &in_trees);
-        let (touched, links) = self.join(&mut portions);
-        self.changes(&mut portions, &links, hearing)?;
-        self.compared(&portions, &touched)?;
-        self.unwanted(&portions)?;
-        self.links(&portions.links, hearing)?;
-        let mut places = found.entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>();
-        for Entry { path, .. } in large {
-            self.large(&path, hearing)?;
-            places.push(path);
+        self.log_survey(&found);
+        self.drop_protected(&mut found);
+        let deletes = self.executor.plan.options.delete.applies(TransferPhase::Running);
+        let mut groups = TransferGroups::new(&found, evidence, self.target(), deletes);
+        groups.group_hardlinks(&found.entries, &in_trees);
+        let (compared, links) = self.merge_comparisons(&mut groups);
+        self.transfer_changes(&mut groups, &links, evidence)?;
+        self.transfer_compared(&groups, &compared)?;
+        self.delete_unwanted(&groups)?;
+        self.transfer_links(&groups.replacing_links, evidence)?;
+        let mut paths = found.entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>();
+        for SurveyedEntry { path, .. } in large {
+            self.transfer_large(&path, evidence)?;
+            paths.push(path);
         }
-        self.join_names()?;
-        places.extend(found.trees);
+        self.rejoin_split_links()?;
+        paths.extend(found.trees);
         if deletes {
-            places.extend(found.gone);
+            paths.extend(found.gone);
         }
-        self.root_itself(found.root, &places)
+        self.update_root(found.root, &paths)
     }
 
-    /// Has those go with the changes that are compared only, where that costs nothing. The entries
-    /// that remain to be compared, and the links that need not wait.
-    fn join(&self, portions: &mut Portions) -> (Vec<TreePath>, Vec<TreePath>) {
-        let links =
-            if portions.is_links_only() { std::mem::take(&mut portions.links) } else { Vec::new() };
-        let mut apart = std::mem::take(&mut portions.touched);
-        let has_trees = !portions.trees.is_empty() || !portions.new_trees.is_empty();
-        // By rules, what a directory lists is no part of it.
-        if has_trees && self.of.plan.options.form == ListForm::FilesFrom {
-            apart.append(&mut portions.directories);
+    /// Merges comparisons into the call of the changes where that costs nothing. Returns the
+    /// entries that remain to be compared, and the links that need not wait.
+    fn merge_comparisons(&self, groups: &mut TransferGroups) -> (Vec<TreePath>, Vec<TreePath>) {
+        let links = if groups.has_only_links() {
+            std::mem::take(&mut groups.replacing_links)
+        } else {
+            Vec::new()
+        };
+        let mut apart = std::mem::take(&mut groups.compared);
+        let has_trees = !groups.written_trees.is_empty() || !groups.guarded_trees.is_empty();
+        // With filter rules, the list of a directory does not include its entries.
+        if has_trees && self.executor.plan.options.form == ListForm::FilesFrom {
+            apart.append(&mut groups.directories);
         }
         (apart, links)
     }
 
-    /// What has new content, with what was seen to go: one call, as far as that can be.
-    fn changes(
+    /// Transfers new content and makes the observed deletions, in one call if possible.
+    fn transfer_changes(
         &mut self,
-        portions: &mut Portions,
+        groups: &mut TransferGroups,
         links: &[TreePath],
-        hearing: Hearing<'_>,
+        evidence: ChangeEvidence<'_>,
     ) -> Result<(), Outcome> {
-        let deletes = self.of.plan.options.delete.applies(Phase::Running);
-        let mut entries = portions.written.clone();
-        let mut trees = portions.trees.clone();
-        let fresh = !entries.is_empty() || !trees.is_empty();
-        let equal = if fresh { Equal::Never } else { self.of.equal() };
+        let deletes = self.executor.plan.options.delete.applies(TransferPhase::Running);
+        let mut entries = groups.written.clone();
+        let mut trees = groups.written_trees.clone();
+        let has_new_content = !entries.is_empty() || !trees.is_empty();
+        let quick_check =
+            if has_new_content { QuickCheck::Never } else { self.executor.quick_check() };
         entries.extend(links.iter().cloned());
-        entries.append(&mut portions.directories);
-        if deletes && self.of.plan.options.form == ListForm::Filter {
-            // What rules do not name they protect, also in a directory that makes way.
-            trees.extend(entries.extract_if(.., |path| hearing.is_gone(path)));
+        entries.append(&mut groups.directories);
+        if deletes && self.executor.plan.options.form == ListForm::Filter {
+            // Paths that no rule names are protected, also in a directory that is to be replaced.
+            trees.extend(entries.extract_if(.., |path| evidence.is_deleted(path)));
         }
-        let left = self.take_old_names(&mut portions.gone, hearing);
-        let gone = self.list_of_gone(&portions.gone, false)?;
-        let seen = deletes
-            && (!gone.is_empty() || entries.iter().chain(&trees).any(|path| hearing.is_gone(path)));
-        let new_trees = &*portions.new_trees;
-        if !seen && !new_trees.is_empty() {
-            trees.extend(new_trees.iter().cloned());
-            let parts = Parts { entries: &entries, trees: &trees, ..Parts::default() };
-            return self.unseen(&parts, Equal::Never);
+        let old_names = self.take_renamed(&mut groups.deleted, evidence);
+        let listed = self.deletable_by_list(&groups.deleted, self.observed_terms())?;
+        let observed_deletions = deletes
+            && (!listed.is_empty()
+                || entries.iter().chain(&trees).any(|path| evidence.is_deleted(path)));
+        let guarded_trees = &*groups.guarded_trees;
+        if !observed_deletions && !guarded_trees.is_empty() {
+            trees.extend(guarded_trees.iter().cloned());
+            let parts =
+                TransferPaths { entries: &entries, trees: &trees, ..TransferPaths::default() };
+            return self.call_guarded(&parts, QuickCheck::Never);
         }
-        let blocked = if seen {
-            let holds = self.of.learned.holds.is_set();
-            Portions::take_blocked(&mut entries, hearing, self.target(), holds)
+        let blocked = if observed_deletions {
+            let holds = self.executor.state.holds_deletions.is_set();
+            TransferGroups::take_blocked(&mut entries, evidence, self.target(), holds)
         } else {
             Vec::new()
         };
-        let parts = Parts { entries: &entries, trees: &trees, gone: &gone, hidden: &[] };
-        self.seen(&parts, equal, seen)?;
-        self.made_anew(&gone, hearing)?;
-        self.delete_old_names(&left)?;
-        self.unseen(&Parts { entries: &blocked, ..Parts::default() }, equal)?;
-        self.unseen(&Parts { trees: new_trees, ..Parts::default() }, Equal::Never)
+        let parts =
+            TransferPaths { entries: &entries, trees: &trees, missing: &listed, hidden: &[] };
+        self.call_observed(&parts, quick_check, observed_deletions)?;
+        self.transfer_recreated(&listed, evidence)?;
+        self.delete_renamed(&old_names)?;
+        self.call_guarded(
+            &TransferPaths { entries: &blocked, ..TransferPaths::default() },
+            quick_check,
+        )?;
+        self.call_guarded(
+            &TransferPaths { trees: guarded_trees, ..TransferPaths::default() },
+            QuickCheck::Never,
+        )
     }
 
-    /// What was seen to go and has been made anew since this job looked: rsync found it there and
-    /// deleted nothing, and what is heard of the new one does not tell that the old one went.
-    fn made_anew(&mut self, gone: &[TreePath], hearing: Hearing<'_>) -> Result<(), Outcome> {
-        if gone.is_empty() {
+    /// Transfers paths that were observed as deleted and have been recreated since the survey:
+    /// rsync found them in the source and deleted nothing, and the events of the new ones do not
+    /// report the deletion of the old ones.
+    fn transfer_recreated(
+        &mut self,
+        deleted: &[TreePath],
+        evidence: ChangeEvidence<'_>,
+    ) -> Result<(), Outcome> {
+        if deleted.is_empty() {
             return Ok(());
         }
-        let place = |path: &TreePath| Place { path: path.clone(), scope: Scope::Tree };
-        let places = gone.iter().map(place).collect();
-        let found = self.survey(&places, hearing.heard);
+        let dirty = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Tree };
+        let paths = deleted.iter().map(dirty).collect();
+        let found = self.survey(&paths, evidence.observed);
         let entries: Vec<TreePath> = found.entries.into_iter().map(|entry| entry.path).collect();
-        let parts = Parts { entries: &entries, trees: &found.trees, ..Parts::default() };
-        self.seen(&parts, Equal::Never, true)
+        let parts =
+            TransferPaths { entries: &entries, trees: &found.trees, ..TransferPaths::default() };
+        self.call_observed(&parts, QuickCheck::Never, true)
     }
 
-    /// Makes a call that deletes what was `seen` to go, if anything was. What could not come without
-    /// a deletion is brought by another one, for which that is counted.
-    fn seen(&mut self, parts: &Parts<'_>, equal: Equal, seen: bool) -> Result<(), Outcome> {
+    /// Makes a call that includes observed deletions if `seen` is true. Entries blocked by a
+    /// directory that may not be deleted are transferred by a second call, whose deletions are
+    /// counted.
+    fn call_observed(
+        &mut self,
+        parts: &TransferPaths<'_>,
+        quick_check: QuickCheck,
+        observed_deletions: bool,
+    ) -> Result<(), Outcome> {
         if is_empty(parts) {
             return Ok(());
         }
-        self.bonds.note(parts.entries, parts.trees);
-        let make = self.of.making(parts, equal);
-        let (budget, deletes) = (self.of.max_delete_seen, seen);
-        let covered = covered(parts);
-        let sweep = Sweep { covered, make: &make, budget, deletes, why: HeldFor::Seen };
-        if seen || !self.of.plan.options.delete.applies(Phase::Running) {
-            return self.guarded(&sweep);
+        self.link_groups.note_call(parts.entries, parts.trees);
+        let build_call = self.executor.call_builder(parts, quick_check);
+        let (budget, deletes) = (self.executor.max_delete_seen, observed_deletions);
+        let call_paths = CallPaths::of_transfer(parts);
+        let transfer = GuardedTransfer {
+            call_paths,
+            build_call: &build_call,
+            budget,
+            deletes,
+            hold_reason: HoldReason::Seen,
+        };
+        if observed_deletions || !self.executor.plan.options.delete.applies(TransferPhase::Running)
+        {
+            return self.run_guarded(&transfer);
         }
-        let blocked = self.withheld(&sweep)?;
+        let blocked = self.run_without_deletions(&transfer)?;
         let blocked: Vec<TreePath> = blocked.into_iter().collect();
-        if self.of.plan.options.form == ListForm::Filter {
-            return self.unseen(&Parts { trees: &blocked, ..Parts::default() }, equal);
+        if self.executor.plan.options.form == ListForm::Filter {
+            return self.call_guarded(
+                &TransferPaths { trees: &blocked, ..TransferPaths::default() },
+                quick_check,
+            );
         }
-        self.unseen(&Parts { entries: &blocked, ..Parts::default() }, equal)
+        self.call_guarded(
+            &TransferPaths { entries: &blocked, ..TransferPaths::default() },
+            quick_check,
+        )
     }
 
-    /// Makes a call of which the deletions are counted first.
-    fn unseen(&mut self, parts: &Parts<'_>, equal: Equal) -> Result<(), Outcome> {
+    /// Makes a call whose deletions are counted first.
+    fn call_guarded(
+        &mut self,
+        parts: &TransferPaths<'_>,
+        quick_check: QuickCheck,
+    ) -> Result<(), Outcome> {
         if is_empty(parts) {
             return Ok(());
         }
-        self.bonds.note(parts.entries, parts.trees);
-        let make = self.of.making(parts, equal);
-        self.guarded(&Sweep {
-            covered: covered(parts),
-            make: &make,
-            budget: self.of.budget(),
-            deletes: self.of.plan.options.delete.applies(Phase::Running),
-            why: HeldFor::Budget,
+        self.link_groups.note_call(parts.entries, parts.trees);
+        let build_call = self.executor.call_builder(parts, quick_check);
+        self.run_guarded(&GuardedTransfer {
+            call_paths: CallPaths::of_transfer(parts),
+            build_call: &build_call,
+            budget: self.executor.budget(),
+            deletes: self.executor.plan.options.delete.applies(TransferPhase::Running),
+            hold_reason: HoldReason::Budget,
         })
     }
 
-    /// What is only compared.
-    fn compared(&mut self, portions: &Portions, touched: &[TreePath]) -> Result<(), Outcome> {
-        let equal = self.of.equal();
-        self.seen(&Parts { entries: touched, ..Parts::default() }, equal, false)?;
-        let missing = self.list_of_gone(&portions.missing, true)?;
-        let (trees, gone) = (&*portions.rescans, &*missing);
-        self.unseen(&Parts { trees, gone, ..Parts::default() }, equal)
+    /// Transfers the paths that are only compared.
+    fn transfer_compared(
+        &mut self,
+        groups: &TransferGroups,
+        compared: &[TreePath],
+    ) -> Result<(), Outcome> {
+        let quick_check = self.executor.quick_check();
+        self.call_observed(
+            &TransferPaths { entries: compared, ..TransferPaths::default() },
+            quick_check,
+            false,
+        )?;
+        let missing = self.deletable_by_list(&groups.missing, self.unobserved_terms())?;
+        let (trees, deleted) = (&*groups.compared_trees, &*missing);
+        self.call_guarded(
+            &TransferPaths { trees, missing: deleted, ..TransferPaths::default() },
+            quick_check,
+        )
     }
 
-    /// Links that come in the place of something else.
-    fn links(&mut self, links: &[TreePath], hearing: Hearing<'_>) -> Result<(), Outcome> {
-        let equal = self.of.equal();
-        // One that was switched since leads to what is not in this batch.
+    /// Transfers links that replace something else.
+    fn transfer_links(
+        &mut self,
+        links: &[TreePath],
+        evidence: ChangeEvidence<'_>,
+    ) -> Result<(), Outcome> {
+        let quick_check = self.executor.quick_check();
+        // A link that was switched since the survey can point to something outside of this batch.
         let (switched, links): (Vec<_>, Vec<_>) =
-            links.iter().cloned().partition(|path| changed_since(self.root, path, self.began));
+            links.iter().cloned().partition(|path| changed_since(self.root, path, self.started));
         self.failed.extend(switched.into_iter().map(|path| {
             let why = format!("{path} was switched while its batch was transferred");
-            (Place { path, scope: Scope::Entry }, Failure::new(why))
+            (DirtyPath { path, scope: Scope::Entry }, Failure::new(why))
         }));
-        let (gone, others): (Vec<_>, Vec<_>) =
-            links.into_iter().partition(|path| hearing.is_gone(path));
-        let deletes = self.of.plan.options.delete.applies(Phase::Running);
-        self.seen(&Parts { entries: &others, ..Parts::default() }, equal, false)?;
-        self.seen(&Parts { entries: &gone, ..Parts::default() }, equal, deletes)
+        let (replaced, others): (Vec<_>, Vec<_>) =
+            links.into_iter().partition(|path| evidence.is_deleted(path));
+        let deletes = self.executor.plan.options.delete.applies(TransferPhase::Running);
+        self.call_observed(
+            &TransferPaths { entries: &others, ..TransferPaths::default() },
+            quick_check,
+            false,
+        )?;
+        self.call_observed(
+            &TransferPaths { entries: &replaced, ..TransferPaths::default() },
+            quick_check,
+            deletes,
+        )
     }
 
-    /// One file, however large it is.
-    fn large(&mut self, path: &TreePath, hearing: Hearing<'_>) -> Result<(), Outcome> {
+    /// Transfers one file, whatever its size.
+    fn transfer_large(
+        &mut self,
+        path: &TreePath,
+        evidence: ChangeEvidence<'_>,
+    ) -> Result<(), Outcome> {
         let entries = [path.clone()];
-        self.tell_names(&mut entries.iter());
-        let equal = if hearing.is_written(path) { Equal::Never } else { self.of.equal() };
-        self.seen(&Parts { entries: &entries, ..Parts::default() }, equal, false)
+        self.log_paths(&mut entries.iter());
+        let quick_check =
+            if evidence.is_written(path) { QuickCheck::Never } else { self.executor.quick_check() };
+        self.call_observed(
+            &TransferPaths { entries: &entries, ..TransferPaths::default() },
+            quick_check,
+            false,
+        )
     }
 
-    /// The attributes of the root, if they were marked and did not come with something else.
-    fn root_itself(&mut self, root: Option<Scope>, places: &[TreePath]) -> Result<(), Outcome> {
-        let plan = &self.of.plan;
-        if root.is_none() || plan.options.brings_root(places) {
+    /// Updates the attributes of the root, if they were marked and no other call has transferred
+    /// them.
+    fn update_root(&mut self, root: Option<Scope>, paths: &[TreePath]) -> Result<(), Outcome> {
+        let plan = &self.executor.plan;
+        if root.is_none() || plan.options.transfers_root(paths) {
             return Ok(());
         }
-        self.plain(&plan.root(), Covered::root(Scope::Entry))
+        self.call_without_deletions(&plan.root_attributes(), CallPaths::root(Scope::Entry))
     }
 
-    /// Whether the source lists nothing, so that nothing unseen may be deleted.
-    pub(super) fn is_blank(&self) -> bool {
-        // What can't be read rsync can't read either, and then it deletes nothing.
-        let blank = lists_nothing(self.root, &self.of.filter).unwrap_or(false);
-        let told = self.of.learned.told_empty.set(blank);
-        if blank && !told {
-            let source = Escaped(self.of.plan.source());
+    /// Returns true if the source lists no entries. Then only observed deletions may be made.
+    pub(super) fn is_source_empty(&self) -> bool {
+        // rsync cannot read an unreadable root either, and then deletes nothing.
+        let is_empty_source = is_empty_source(self.root, &self.executor.filter).unwrap_or(false);
+        let was_warned = self.executor.state.warned_empty.set(is_empty_source);
+        if is_empty_source && !was_warned {
+            let source = Escaped(self.executor.plan.source());
             let message = format!("the source {source} is empty: nothing is deleted on the target");
-            self.of.log.say(Category::Warn, message);
+            self.executor.log.say(Category::Warn, message);
         }
-        blank
+        is_empty_source
     }
 
-    fn target(&self) -> Option<&Dir> {
-        self.target.get_or_init(|| self.of.learned.local()).as_ref()
-    }
-
-    /// Takes out the files that are too large to go with the others.
-    fn take_large(&mut self, entries: &mut Vec<Entry>) -> Vec<Entry> {
-        let Some(limit) = self.of.batch_size_limit.filter(|_| !self.takes_large) else {
+    /// Takes out the files that are too large for a shared call.
+    fn take_large(&mut self, entries: &mut Vec<SurveyedEntry>) -> Vec<SurveyedEntry> {
+        let Some(limit) = self.executor.batch_size_limit.filter(|_| !self.includes_large) else {
             return Vec::new();
         };
-        let is_large = |entry: &mut Entry| entry.what == What::File && entry.size > limit;
-        let large: Vec<Entry> = entries.extract_if(.., is_large).collect();
-        if self.of.large_apart {
-            self.left.extend(large.into_iter().map(|entry| entry.path));
+        let is_large =
+            |entry: &mut SurveyedEntry| entry.entry_type == EntryType::File && entry.size > limit;
+        let large: Vec<SurveyedEntry> = entries.extract_if(.., is_large).collect();
+        if self.executor.separate_large_files {
+            self.large_files.extend(large.into_iter().map(|entry| entry.path));
             return Vec::new();
         }
         large
     }
 
-    /// Takes out the paths that are too long for rsync, and notes them as failed.
-    fn without_what_rsync_cannot_take(&mut self, mut found: Survey) -> Survey {
+    /// Takes out the paths that are too long for rsync, and records them as failed.
+    fn drop_unsupported_paths(&mut self, mut found: Survey) -> Survey {
         self.failed.append(&mut found.unreadable);
-        let source = self.of.plan.source().len();
+        let source = self.executor.plan.source().len();
         let failed = &mut self.failed;
         let mut fits = |path: &TreePath, scope| {
             let fits = source + path.as_bytes().len() < PATH_MAX;
@@ -419,7 +425,7 @@ impl<'a> Run<'a> {
                 let why = format!(
                     "cannot mirror {path}: rsync can't take such a long path: mirror it with -direct"
                 );
-                failed.push((Place { path: path.clone(), scope }, Failure::new(why)));
+                failed.push((DirtyPath { path: path.clone(), scope }, Failure::new(why)));
             }
             fits
         };
@@ -429,81 +435,26 @@ impl<'a> Run<'a> {
         found.trees.retain(|path| fits(path, Scope::Tree));
         found
     }
-
-    fn tell(&self, found: &Survey) {
-        let entries = found.entries.iter().map(|entry| &entry.path);
-        let unwanted = found.unwanted.iter().map(|(path, _)| path);
-        let mut names = entries.chain(&found.trees).chain(&found.gone).chain(unwanted);
-        self.tell_names(&mut names);
-    }
-
-    fn tell_names(&self, names: &mut dyn Iterator<Item = &TreePath>) {
-        let mut names = names.peekable();
-        if names.peek().is_none() || !self.of.log.wants(Category::Normal) {
-            return;
-        }
-        let mut message = "Calling rsync with filter-list of new/modified files/dirs".to_owned();
-        append_capped(&mut message, names.map(ToString::to_string));
-        self.of.log.say(Category::Normal, message);
-    }
 }
 
-/// What was heard of places that lie in trees: those are compared, which does not tell it.
-fn within_trees(places: &PlaceSet, heard: &Heard) -> PlaceSet {
-    let is_within = |place: &Place| {
-        let parent = place.path.parent();
-        parent.is_some_and(|parent| places.covers(&parent, Scope::Tree))
+/// Returns the observed changes within the trees among `places`. A tree is only compared, and a
+/// comparison does not find a change that keeps size and time.
+fn observed_within_trees(paths: &PathSet, observed: &ObservedChanges) -> PathSet {
+    let is_within = |dirty: &DirtyPath| {
+        let parent = dirty.path.parent();
+        parent.is_some_and(|parent| paths.covers(&parent, Scope::Tree))
     };
-    // Of a tree that goes as a whole with new content, or that is gone, the rest says nothing more.
-    let is_news = |place: &Place| {
-        let parent = place.path.parent();
+    // A tree that is transferred with new content, or is missing, needs no details.
+    let is_relevant = |dirty: &DirtyPath| {
+        let parent = dirty.path.parent();
         !parent.is_some_and(|parent| {
-            heard.written.covers(&parent, Scope::Tree) && !heard.is_gone(&place.path)
+            observed.written.covers(&parent, Scope::Tree) && !observed.is_deleted(&dirty.path)
         })
     };
-    let sets = [&heard.written, &heard.moved, &heard.gone];
-    sets.into_iter().flatten().filter(|place| is_within(place) && is_news(place)).collect()
+    let sets = [&observed.written, &observed.renamed_to, &observed.deleted];
+    sets.into_iter().flatten().filter(|dirty| is_within(dirty) && is_relevant(dirty)).collect()
 }
 
-pub(super) const fn covered<'a>(parts: &Parts<'a>) -> Covered<'a> {
-    Covered { entries: parts.entries, trees: parts.trees, gone: parts.gone, root: None }
-}
-
-const fn is_empty(parts: &Parts<'_>) -> bool {
-    parts.entries.is_empty() && parts.trees.is_empty() && parts.gone.is_empty()
-}
-
-/// Appends names, a line each, but not more than a person reads.
-pub(super) fn append_capped(message: &mut String, names: impl Iterator<Item = String>) {
-    let mut more = 0_usize;
-    for (number, name) in names.enumerate() {
-        if number < MOST_NAMES {
-            message.push('\n');
-            message.push_str(&name);
-        } else {
-            more += 1;
-        }
-    }
-    if more > 0 {
-        // Writing to a string does not fail.
-        let _ = write!(message, "\n... and {more} more");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_list_is_named_in_part_and_counted() {
-        let message = |number: usize| {
-            let mut message = "names:".to_owned();
-            append_capped(&mut message, (0..number).map(|name| name.to_string()));
-            message
-        };
-        assert_eq!(message(0), "names:");
-        assert_eq!(message(2), "names:\n0\n1");
-        assert!(message(MOST_NAMES).ends_with("\n98\n99"));
-        assert!(message(MOST_NAMES + 7).ends_with("\n99\n... and 7 more"));
-    }
+const fn is_empty(parts: &TransferPaths<'_>) -> bool {
+    parts.entries.is_empty() && parts.trees.is_empty() && parts.missing.is_empty()
 }

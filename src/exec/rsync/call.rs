@@ -1,4 +1,4 @@
-//! One call of rsync, and what its end means.
+//! A single rsync call, and the meaning of its exit.
 
 use std::{
     cell::Cell,
@@ -8,212 +8,237 @@ use std::{
 use mirror_core::{
     job::{Failure, Outcome},
     path::{Escaped, TreePath},
-    plan::{complaint::Names, exit::ExitClass, rsync::Call},
+    plan::{command::CommandLine, exit::ExitClass, stderr::StderrParser},
 };
 
 use rustix::io::Errno;
 
 use super::{
-    batch::{Run, append_capped},
-    findings::{Covered, Findings, Owners, Refusal, Said},
+    call_paths::{CallPathIndex, CallPaths},
+    call_report::{CallReport, RemoteRefusal, StdoutLine},
+    run::RsyncRun,
+    transfer_log::append_capped,
 };
 use crate::{
-    exec::process::child::{End, Limit, Turn},
-    report::{Category, Stream},
+    exec::process::{
+        child::{ChildProgram, SpawnBackoff},
+        end::{ChildLimit, ProcessExit},
+    },
+    report::{Category, StdStream},
 };
 
-/// What rsync returns when it can't start one of its own processes.
-const IPC: i32 = 14;
+/// `RERR_IPC` of rsync: it could not start one of its own processes.
+const EXIT_IPC: i32 = 14;
 
-/// What rsync returns when its `--timeout` has passed.
-const TIMEOUT: i32 = 30;
+/// `RERR_TIMEOUT` of rsync: its `--timeout` expired.
+const EXIT_TIMEOUT: i32 = 30;
 
-/// An rsync 3.5.0 with `-H` never ends where a directory does not make way for a file of several
-/// names: it waits for that to come. When it has said nothing more for so long, it is ended.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time without output after which a blocked call is killed: rsync 3.5.0 with `-H` never exits if a
+/// directory blocks a file with several names, since it waits for that file.
+const DEADLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What rsync returns when a limit kept it from deleting.
-const LIMIT: i32 = 25;
+/// `RERR_DEL_LIMIT` of rsync: it skipped deletions because of `--max-delete`.
+const EXIT_DEL_LIMIT: i32 = 25;
 
-impl Run<'_> {
+impl RsyncRun<'_> {
     /// Makes a call that deletes nothing by itself.
-    pub(super) fn plain(&mut self, call: &Call, covered: Covered<'_>) -> Result<(), Outcome> {
-        let (end, findings) = self.call(call, covered)?;
-        self.settle(&end, &findings, covered)
+    pub(super) fn call_without_deletions(
+        &mut self,
+        call: &CommandLine,
+        call_paths: CallPaths<'_>,
+    ) -> Result<(), Outcome> {
+        let (end, report) = self.call(call, call_paths)?;
+        self.record_exit(&end, &report, call_paths)
     }
 
-    /// Makes a call, unless the job has to end. One that brings only a part fails where the target
-    /// is gone.
+    /// Makes a call, unless the job is cancelled. A call that transfers only a part fails if the
+    /// target is missing.
     pub(super) fn call(
         &self,
-        call: &Call,
-        covered: Covered<'_>,
-    ) -> Result<(End, Findings), Outcome> {
-        let learned = &self.of.learned;
-        if self.is_full() || !learned.presence.is_seen() {
-            return self.call_or_narrower(call, covered);
+        call: &CommandLine,
+        call_paths: CallPaths<'_>,
+    ) -> Result<(ProcessExit, CallReport), Outcome> {
+        let state = &self.executor.state;
+        if self.is_full() || !state.target_identity.was_present() {
+            return self.call_supported(call, call_paths);
         }
-        let plan = &self.of.plan;
-        let make = |call: &Call| self.call_or_narrower(call, covered);
-        let (end, findings) = learned.existing.call(plan, call, make)?;
-        if findings.refusal == Some(Refusal::TargetGone) && !matches!(end, End::Exited(0)) {
-            learned.presence.lost();
-            return Err(Outcome::Again(findings.failure(None, "the target is gone")));
+        let plan = &self.executor.plan;
+        let make = |call: &CommandLine| self.call_supported(call, call_paths);
+        let (end, report) = state.capabilities.existing_target.call(plan, call, make)?;
+        if report.refusal == Some(RemoteRefusal::MissingTarget)
+            && !matches!(end, ProcessExit::Exited(0))
+        {
+            state.target_identity.mark_missing();
+            return Err(Outcome::Retry(report.failure(None, "the target is gone")));
         }
-        Ok((end, findings))
+        Ok((end, report))
     }
 
-    /// Where the other side refuses an option that we can do without, the call is made without it.
-    fn call_or_narrower(
+    /// Makes a call, without the options that the remote side refuses and that are dispensable.
+    fn call_supported(
         &self,
-        call: &Call,
-        covered: Covered<'_>,
-    ) -> Result<(End, Findings), Outcome> {
-        let restricted = &self.of.learned.restricted;
-        if restricted.is_set() {
-            return self.call_once(&call.clone().without_window(), covered);
+        call: &CommandLine,
+        call_paths: CallPaths<'_>,
+    ) -> Result<(ProcessExit, CallReport), Outcome> {
+        let modify_window = &self.executor.state.capabilities.modify_window;
+        if modify_window.is_missing() {
+            return self.call_once(&call.clone().without_window(), call_paths);
         }
-        let (end, findings) = self.call_once(call, covered)?;
+        let (end, report) = self.call_once(call, call_paths)?;
         let narrower = call.clone().without_window();
-        if findings.refusal != Some(Refusal::Restricted) || narrower == *call {
-            return Ok((end, findings));
+        if report.refusal != Some(RemoteRefusal::ModifyWindow) || narrower == *call {
+            return Ok((end, report));
         }
-        restricted.set(true);
-        let target = Escaped(self.of.plan.target().word());
+        modify_window.set_missing();
+        let target = Escaped(self.executor.plan.target().as_arg());
         let message = format!("{target} is behind rrsync: times are compared by whole seconds");
-        self.of.log.say(Category::Normal, message);
-        self.call_once(&narrower, covered)
+        self.executor.log.say(Category::Normal, message);
+        self.call_once(&narrower, call_paths)
     }
 
-    fn call_once(&self, call: &Call, covered: Covered<'_>) -> Result<(End, Findings), Outcome> {
-        let stopped = || Outcome::Again(Failure::new("rsync was stopped"));
-        if self.stop.is_asked() {
+    fn call_once(
+        &self,
+        call: &CommandLine,
+        call_paths: CallPaths<'_>,
+    ) -> Result<(ProcessExit, CallReport), Outcome> {
+        let stopped = || Outcome::Retry(Failure::new("rsync was stopped"));
+        if self.cancel.is_cancelled() {
             return Err(stopped());
         }
-        // RACE: rsync opens the target by its name; the look afterwards tells what it found.
-        self.of.learned.presence.check_path()?;
-        let call = &*self.protecting(call);
-        self.tell_call(call);
-        let mut turn = Turn::new(self.stop, Limit::Endless);
-        let (end, findings) = loop {
-            let (end, findings) = self.listen(call, covered);
+        // RACE: rsync opens the target by its name; the check afterwards detects a replaced target.
+        self.executor.state.target_identity.check_path()?;
+        let call = &*self.with_protected_mounts(call);
+        self.log_call(call);
+        let mut backoff = SpawnBackoff::new(self.cancel, ChildLimit::Unlimited);
+        let (end, report) = loop {
+            let (end, report) = self.run_rsync(call, call_paths);
             let Some(shortage) =
-                findings.shortage.as_ref().filter(|_| matches!(end, End::Exited(IPC)))
+                report.shortage.as_ref().filter(|_| matches!(end, ProcessExit::Exited(EXIT_IPC)))
             else {
-                break (end, findings);
+                break (end, report);
             };
-            // Nothing was done. Others have what it needs, and give it back when they are done.
-            if !turn.wait_after(&Errno::AGAIN.into()) {
-                break (end, findings);
+            // Nothing was done. Other processes hold the resource, and release it when they exit.
+            if !backoff.wait_after(&Errno::AGAIN.into()) {
+                break (end, report);
             }
-            if turn.is_first() {
+            if backoff.is_first_wait() {
                 let text = format_args!("{shortage}: it waits for its turn");
-                self.of.log.say(Category::Warn, text);
+                self.executor.log.say(Category::Warn, text);
             }
         };
-        self.of.learned.presence.check_path()?;
-        self.of.patience.learn(&end);
-        if self.stop.is_asked() && !matches!(end, End::Exited(0)) {
+        self.executor.state.target_identity.check_path()?;
+        self.executor.stall_limit.record(&end);
+        if self.cancel.is_cancelled() && !matches!(end, ProcessExit::Exited(0)) {
             return Err(stopped());
         }
-        Ok((end, findings))
+        Ok((end, report))
     }
 
-    /// Runs rsync and takes in what it says. Of its stdout goes on what the user asked for.
-    fn listen(&self, call: &Call, covered: Covered<'_>) -> (End, Findings) {
-        let plan = &self.of.plan;
-        let names = Names { source: plan.source(), target: plan.target() };
-        let owners = Owners::new(covered);
-        let mut findings = Findings::default();
-        let (doom, keeps_links) = (Cell::new(None), plan.options.keeps_links());
-        let mut hear = |stream, line: &[u8]| {
+    /// Runs rsync and parses its output. Passes on the part of stdout that the user asked for.
+    fn run_rsync(
+        &self,
+        call: &CommandLine,
+        call_paths: CallPaths<'_>,
+    ) -> (ProcessExit, CallReport) {
+        let plan = &self.executor.plan;
+        let names = StderrParser { source: plan.source(), target: plan.target() };
+        let exists = |path: &TreePath| path.is_root() || self.root.stat(path.as_bytes()).is_ok();
+        let owners = CallPathIndex::new(call_paths, &exists);
+        let mut report = CallReport::default();
+        let (kill_at, keeps_links) = (Cell::new(None), plan.options.keeps_hard_links());
+        let mut on_line = |stream, line: &[u8]| {
             match stream {
-                Stream::Err => findings.hear(&names, &owners, line),
-                Stream::Out => findings.hear_out(&names, &owners, line),
+                StdStream::Err => report.read_stderr(&names, &owners, line),
+                StdStream::Out => report.read_stdout(&names, &owners, line),
             }
-            if keeps_links && !findings.in_the_way.is_empty() {
-                doom.set(Some(Instant::now() + LAST_WORDS));
+            if keeps_links && !report.blocked.is_empty() {
+                kill_at.set(Some(Instant::now() + DEADLOCK_TIMEOUT));
             }
-            match Said::of(line) {
-                Said::Asked => false,
-                Said::Number => plan.options.tells_numbers(),
-                Said::Sum => plan.options.tells(),
-                Said::Other => true,
+            match StdoutLine::classify(line) {
+                StdoutLine::Internal => false,
+                StdoutLine::Stats => plan.options.prints_stats(),
+                StdoutLine::Summary => plan.options.is_verbose(),
+                StdoutLine::Other => true,
             }
         };
-        let limit = (self.of.patience.limit(), &doom);
-        let end = self.of.program.listen_and_judge(limit, call, self.stop, &mut hear);
-        (end, findings)
+        let limit = (self.executor.stall_limit.run_limit(), &kill_at);
+        let inherited = self.target_lock.clone();
+        let program = ChildProgram { inherited, ..self.executor.program.clone() };
+        let end = program.run_filtered(limit, call, self.cancel, &mut on_line);
+        (end, report)
     }
 
-    /// What the end of a call means.
-    pub(super) fn settle(
+    /// Records the failures of a call according to its exit.
+    pub(super) fn record_exit(
         &mut self,
-        end: &End,
-        findings: &Findings,
-        covered: Covered<'_>,
+        end: &ProcessExit,
+        report: &CallReport,
+        call_paths: CallPaths<'_>,
     ) -> Result<(), Outcome> {
-        let binary = Escaped(self.of.program.binary.as_encoded_bytes()).to_string();
+        let binary = Escaped(self.executor.program.binary.as_encoded_bytes()).to_string();
         let (code, what) = match end {
-            End::Exited(code) => (*code, format!("{binary} failed")),
-            End::Hung(_) => (TIMEOUT, end.of(&binary)),
-            End::Killed(_) | End::Doomed | End::Lost(_) => {
-                return Err(Outcome::Again(findings.failure(None, &end.of(&binary))));
+            ProcessExit::Exited(code) => (*code, format!("{binary} failed")),
+            ProcessExit::Stalled(_) => (EXIT_TIMEOUT, end.describe(&binary)),
+            ProcessExit::Killed(_) | ProcessExit::Deadlocked | ProcessExit::WaitFailed(_) => {
+                return Err(Outcome::Retry(report.failure(None, &end.describe(&binary))));
             }
-            End::NotStarted(error) => {
+            ProcessExit::NotStarted(error) => {
                 let message = format!("Failed executing [ {binary} ]!");
-                self.of.log.say(Category::Error, &message);
-                let failure = Failure { code: Some(255), why: format!("{message} {error}") };
-                return Err(Outcome::Again(failure));
+                self.executor.log.say(Category::Error, &message);
+                let failure = Failure { code: Some(255), message: format!("{message} {error}") };
+                return Err(Outcome::Retry(failure));
             }
         };
-        let failure = || findings.failure(Some(code), &what);
-        let mut class = self.of.codes.class(code);
-        if code == LIMIT && findings.limited.is_some() {
+        let failure = || report.failure(Some(code), &what);
+        let mut class = self.executor.codes.class(code);
+        if code == EXIT_DEL_LIMIT && report.over_limit.is_some() {
             class = ExitClass::Partial;
         }
         let mut failed = match class {
-            // A daemon says what failed, but not that something did.
-            ExitClass::Ok if self.of.plan.target().is_module() => findings.complained(None),
+            // A daemon reports each failure, and exits with 0 all the same.
+            ExitClass::Ok if self.executor.plan.target().is_module() => {
+                report.attributed_failures(None)
+            }
             ExitClass::Ok => Vec::new(),
-            ExitClass::Partial | ExitClass::Vanished => findings.failed_places(covered, code),
-            ExitClass::Again => return Err(Outcome::Again(failure())),
-            ExitClass::Fatal(grounds) => return Err(Outcome::Fatal(failure(), grounds)),
+            ExitClass::Partial | ExitClass::Vanished => report.failed_paths(call_paths, code),
+            ExitClass::Again => return Err(Outcome::Retry(failure())),
+            ExitClass::Fatal(reason) => return Err(Outcome::Fatal(failure(), reason)),
         };
-        if findings.limited.is_some() {
-            // To try these again would go on deleting beyond the limit.
-            failed.retain(|(place, _)| !covered.gone.contains(&place.path));
+        if report.over_limit.is_some() {
+            // A retry would go on deleting beyond the limit.
+            failed.retain(|(dirty, _)| !call_paths.missing.contains(&dirty.path));
         }
-        // What is excluded there stays there, if it is there at all.
-        let is_kept =
-            |path: &TreePath| covered.gone.contains(path) && findings.refused.contains(path);
-        failed.retain(|(place, _)| !is_kept(&place.path));
+        // A path that the module excludes stays there, if it exists at all.
+        let is_kept = |path: &TreePath| {
+            call_paths.missing.contains(path) && report.refused_by_module.contains(path)
+        };
+        failed.retain(|(dirty, _)| !is_kept(&dirty.path));
         self.failed.append(&mut failed);
         Ok(())
     }
 
-    pub(super) fn tell_broken_receiver(&self) {
-        if !self.of.learned.broken_receiver.set(true) {
-            let target = Escaped(self.of.plan.target().word());
+    pub(super) fn warn_no_delete_missing_args(&self) {
+        if !self.executor.state.capabilities.delete_missing_args.set_missing() {
+            let target = Escaped(self.executor.plan.target().as_arg());
             let message = format!(
                 "the rsync at {target} can't delete by a list (3.4.3, and older versions with its \
                  security patch): deleting in a slower way; update rsync there"
             );
-            self.of.log.say(Category::Warn, message);
+            self.executor.log.say(Category::Warn, message);
         }
     }
 
-    fn tell_call(&self, call: &Call) {
+    fn log_call(&self, call: &CommandLine) {
         let category = Category::Debug("Exec");
-        if !self.of.log.wants(category) {
+        if !self.executor.log.wants(category) {
             return;
         }
-        let mut message = self.of.program.line(call);
+        let mut message = self.executor.program.format_command(call);
         if let Some(stdin) = &call.stdin {
             let names = stdin.split(|&b| b == 0).filter(|name| !name.is_empty());
             message += " [<]";
             append_capped(&mut message, names.map(|name| Escaped(name).to_string()));
         }
-        self.of.log.say(category, message);
+        self.executor.log.say(category, message);
     }
 }

@@ -1,22 +1,28 @@
-//! Mirrors with rsync as a child process.
+//! Executor that mirrors with rsync as a child process.
 //!
-//! The words are made by [`mirror_core::plan::rsync`]; here is in which order the calls are made,
-//! and what their ends mean.
+//! [`mirror_core::plan::rsync`] builds the arguments. This module decides about the order of the
+//! calls and the meaning of their exit codes.
 
-mod absent;
 mod batch;
 mod call;
-mod existing;
-mod findings;
-mod fractions;
-mod learned;
-mod links;
-mod moves;
-mod portions;
+mod call_paths;
+mod call_report;
+mod capabilities;
+mod deletion_guard;
+mod flag;
+mod hardlinks;
+mod link_groups;
+mod mount_protection;
 mod removal;
-mod sweep;
+mod renames;
+mod run;
+mod state;
+mod target_lock;
 #[cfg(test)]
 mod tests;
+mod time_precision;
+mod transfer_groups;
+mod transfer_log;
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,8 +32,8 @@ use mirror_core::{
     job::{Failure, Job, Outcome, Scope, Work},
     plan::{
         exit::{ExitClass, ExitCodes},
-        options::{Phase, RsyncOptions},
-        rsync::{Equal, RsyncPlan},
+        options::{RsyncOptions, TransferPhase},
+        rsync::{QuickCheck, RsyncPlan},
         target::Target,
     },
 };
@@ -35,60 +41,62 @@ use rustix::process::Signal;
 
 use super::{
     Executor,
-    process::cancel::Stop,
-    process::child::{ChildOutput, Program},
-    process::stall::Patience,
+    process::cancel::CancelToken,
+    process::child::{ChildOutput, ChildProgram},
+    process::stall::StallLimit,
     source_root::SourceRoot,
-    ssh::Master,
+    ssh::ControlMaster,
 };
 use crate::report::Log;
-use batch::Run;
-pub use learned::Learned;
-pub use moves::Renames;
+pub use renames::ShellRenames;
+use run::RsyncRun;
+pub use state::RsyncState;
 
-/// The same as `--timeout` for a target on this machine, where all processes of rsync can be seen: if
-/// none of them does anything for twice that time, and none waits for a disk, then they wait for each
-/// other. So 3.5.0 does at times when directories vanish while it reads them.
-const SILENCE_AT_HOME: Duration = Duration::from_secs(20);
+/// Stands in for `--timeout` with a local target, where all rsync processes are visible: if none of
+/// them does anything for twice this time, and none waits for a disk, they wait for each other.
+/// rsync 3.5.0 does that at times when directories vanish while it reads them.
+const LOCAL_STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What an [`RsyncExecutor`] is made of.
+/// Configuration of an [`RsyncExecutor`].
 #[derive(Debug)]
 pub struct RsyncConfig {
     /// The source.
     pub root: Arc<SourceRoot>,
-    /// Where it goes.
+    /// The target.
     pub target: Target,
-    /// What the user said about how rsync is to be called.
+    /// The rsync options of the user.
     pub options: RsyncOptions,
-    /// What is left out of a batch. It has to say the same as the rules of `options`.
+    /// Filter of the paths of a batch. Must agree with the rules of `options`.
     pub filter: Arc<Filter>,
-    /// The program, looked up in `PATH` if it has no slash.
+    /// The program, looked up in `PATH` if it contains no slash.
     pub binary: OsString,
-    /// Where it works, an absolute path: from there relative targets count.
-    pub directory: PathBuf,
-    /// The program that reaches the other side, if the user did not say another one.
+    /// Absolute path of its working directory, the base of relative targets.
+    pub working_dir: PathBuf,
+    /// Default of the remote shell, if the user has set none.
     pub remote_shell: Option<OsString>,
-    /// The connection through which it goes. Without one the program above sees for itself.
-    pub master: Option<Arc<Master>>,
-    /// What its exit codes mean.
+    /// Shared connection to the target. Without one, the remote shell connects by itself.
+    pub master: Option<Arc<ControlMaster>>,
+    /// Meaning of rsync's exit codes.
     pub codes: ExitCodes,
-    /// Files of a batch with more bytes go after all others, each by a call of its own.
+    /// Files of a batch larger than this number of bytes are transferred after all others, one call
+    /// each.
     pub batch_size_limit: Option<u64>,
-    /// Whether such files are left to jobs of their own, beside which others run.
-    pub large_apart: bool,
-    /// How many deletions are made that nobody saw happen at the source.
+    /// True if such files are left to jobs of their own, beside which others run.
+    pub separate_large_files: bool,
+    /// Budget of deletions that were not observed at the source.
     pub max_delete: MaxDelete,
-    /// The same for those that were seen.
+    /// Budget of observed deletions.
     pub max_delete_seen: MaxDelete,
-    /// By how much times may differ and still count as equal. Without it that is found out.
+    /// Greatest difference of times that count as equal. Without it, the precision of the target is
+    /// measured.
     pub modify_window: Option<Duration>,
-    /// What an earlier executor for this source and target has found out.
-    pub learned: Option<Arc<Learned>>,
-    /// Who repeats renames at the target. rsync has none.
-    pub renames: Option<Renames>,
-    /// Where its output goes.
+    /// Facts about this source and target from an earlier executor.
+    pub state: Option<Arc<RsyncState>>,
+    /// Repeats renames at the target; rsync itself has no renames.
+    pub renames: Option<ShellRenames>,
+    /// Destination of rsync's output.
     pub output: ChildOutput,
-    /// Where ours goes.
+    /// Destination of the executor's own messages.
     pub log: Log,
 }
 
@@ -98,148 +106,153 @@ pub struct RsyncExecutor {
     root: Arc<SourceRoot>,
     plan: RsyncPlan,
     filter: Arc<Filter>,
-    program: Program,
-    master: Option<Arc<Master>>,
+    program: ChildProgram,
+    master: Option<Arc<ControlMaster>>,
     codes: ExitCodes,
     batch_size_limit: Option<u64>,
-    large_apart: bool,
+    separate_large_files: bool,
     max_delete: MaxDelete,
     max_delete_seen: MaxDelete,
     modify_window: Option<Duration>,
-    renames: Option<Renames>,
+    renames: Option<ShellRenames>,
     log: Log,
-    patience: Patience,
-    learned: Arc<Learned>,
+    stall_limit: StallLimit,
+    state: Arc<RsyncState>,
 }
 
 impl RsyncExecutor {
-    /// An executor for one mirror. Nothing is started yet.
+    /// Creates an executor. Starts nothing.
     #[must_use]
     pub fn new(config: RsyncConfig) -> Self {
         let source = config.root.path().as_os_str().as_bytes();
-        // `--rsh` among the words of a call comes before it.
+        // `--rsh` among the arguments of a call takes precedence.
         let remote_shell = config.remote_shell.into_iter().map(|it| ("RSYNC_RSH".into(), it));
         let plan = RsyncPlan::new(config.options, source, config.target);
-        let at_home = plan.target().local().map(|_| SILENCE_AT_HOME);
-        let patience = Patience::new(plan.silence().or(at_home));
-        let learned = config.learned.unwrap_or_else(|| {
-            Arc::new(Learned::new(plan.target(), &config.directory, config.log.clone()))
+        let at_home = plan.target().local().map(|_| LOCAL_STALL_TIMEOUT);
+        let stall_limit = StallLimit::new(plan.io_timeout().or(at_home));
+        let state = config.state.unwrap_or_else(|| {
+            Arc::new(RsyncState::new(plan.target(), &config.working_dir, config.log.clone()))
         });
         Self {
             plan,
             root: config.root,
             filter: config.filter,
-            program: Program {
+            program: ChildProgram {
                 binary: config.binary,
-                directory: config.directory,
+                working_dir: config.working_dir,
                 environment: remote_shell.collect(),
                 output: config.output,
-                // At a SIGTERM it waits for 0.4 s before it ends its other processes, which go on writing.
-                at_our_end: Signal::KILL,
+                // At SIGTERM, rsync waits for 0.4 s before it ends its other processes, which go on
+                // writing.
+                parent_death_signal: Signal::KILL,
+                inherited: None,
             },
             master: config.master,
             codes: config.codes,
             batch_size_limit: config.batch_size_limit,
-            large_apart: config.large_apart,
+            separate_large_files: config.separate_large_files,
             max_delete: config.max_delete,
             max_delete_seen: config.max_delete_seen,
             modify_window: config.modify_window,
             renames: config.renames,
             log: config.log,
-            patience,
-            learned,
+            stall_limit,
+            state,
         }
     }
 
-    /// What was found out so far.
+    /// Returns the facts about the target known so far.
     #[must_use]
-    pub const fn learned(&self) -> &Arc<Learned> {
-        &self.learned
+    pub const fn state(&self) -> &Arc<RsyncState> {
+        &self.state
     }
 
-    /// What makes two files equal where nobody heard of a change.
-    fn equal(&self) -> Equal {
+    /// Returns the criterion by which two files count as equal where no change was observed.
+    fn quick_check(&self) -> QuickCheck {
         let by_user = self.modify_window.map(|window| match window.as_secs() {
-            _ if window.is_zero() => Equal::Nanoseconds,
-            0 => Equal::Seconds,
-            seconds => Equal::Within(u32::try_from(seconds).unwrap_or(u32::MAX)),
+            _ if window.is_zero() => QuickCheck::Nanoseconds,
+            0 => QuickCheck::Seconds,
+            seconds => QuickCheck::Within(u32::try_from(seconds).unwrap_or(u32::MAX)),
         });
-        let found_out = || {
-            let by_words = self.plan.options.has_window();
-            if by_words { None } else { self.learned.equal() }
+        let measured = || {
+            let by_options = self.plan.options.sets_modify_window();
+            if by_options { None } else { self.state.quick_check() }
         };
-        by_user.or_else(found_out).unwrap_or_default()
+        by_user.or_else(measured).unwrap_or_default()
     }
 }
 
 impl RsyncExecutor {
-    /// Carries out what `work` asks for, all of the source where that is owed to the target.
-    fn attempt(&self, run: &mut Run<'_>, work: &mut Work) -> Result<(), Outcome> {
-        let presence = &self.learned.presence;
-        let before = presence.look(work)?;
-        let left = self.root.left();
-        if let Work::Batch { places, .. } = work
+    /// Runs `work`, extended to the whole source where the target needs a full sync.
+    fn attempt(&self, run: &mut RsyncRun<'_>, work: &mut Work) -> Result<(), Outcome> {
+        let target_identity = &self.state.target_identity;
+        let before = target_identity.check_before(work)?;
+        let left = self.root.vacated_paths();
+        if let Work::Batch { paths, .. } = work
             && !left.is_empty()
         {
-            let places = Arc::make_mut(places);
+            let paths = Arc::make_mut(paths);
             for path in &left {
-                places.insert(path, Scope::Tree);
+                paths.insert(path, Scope::Tree);
             }
         }
         match work {
-            Work::Full { heard } => run.full(Phase::Startup, heard)?,
-            Work::Batch { places, heard, moves } => run.batch(places, heard, moves)?,
-            Work::Large { path, heard } => run.one(path, heard)?,
+            Work::Full { observed } => run.transfer_full(TransferPhase::Startup, observed)?,
+            Work::Batch { paths, observed, renames } => {
+                run.transfer_batch(paths, observed, renames)?;
+            }
+            Work::Large { path, observed } => run.transfer_file(path, observed)?,
         }
-        presence.settle(&before, run.is_full())?;
+        target_identity.check_after(&before, run.is_full())?;
         if !matches!(work, Work::Large { .. }) {
-            self.root.settle_left(&left);
+            self.root.settle_vacated(&left);
         }
         if run.is_complete() {
-            presence.adopt();
+            target_identity.adopt();
         }
         Ok(())
     }
 
-    /// What it means that there is no connection: the same as if rsync said it of its ssh.
-    /// Where something was renamed, the user may have said what it means of ssh.
-    fn away(&self, job: &Job, why: String) -> Outcome {
+    /// Returns the outcome of a job without a connection: the same as if rsync had reported that of
+    /// its ssh. With renames, the exit codes that the user configured for ssh apply first.
+    fn connection_failed(&self, job: &Job, why: String) -> Outcome {
         let code = 255;
-        let has_moves = matches!(&job.work, Work::Batch { moves, .. } if !moves.is_empty());
-        let renames = self.renames.as_ref().filter(|_| has_moves);
-        if let Some(outcome) = renames.and_then(|it| it.fatal(code, || why.clone())) {
+        let has_renames = matches!(&job.work, Work::Batch { renames, .. } if !renames.is_empty());
+        let renames = self.renames.as_ref().filter(|_| has_renames);
+        if let Some(outcome) = renames.and_then(|it| it.fatal_outcome(code, || why.clone())) {
             return outcome;
         }
-        let failure = Failure { code: Some(code), why };
+        let failure = Failure { code: Some(code), message: why };
         match self.codes.class(code) {
-            ExitClass::Fatal(grounds) => Outcome::Fatal(failure, grounds),
+            ExitClass::Fatal(reason) => Outcome::Fatal(failure, reason),
             ExitClass::Ok | ExitClass::Partial | ExitClass::Vanished | ExitClass::Again => {
-                Outcome::Again(failure)
+                Outcome::Retry(failure)
             }
         }
     }
 }
 
 impl Executor for RsyncExecutor {
-    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
-        // As long as it is open, the file system of the source can't be unmounted.
-        // RACE: rsync opens the source by its name. If another directory gets that name between
-        // this look and rsync's, rsync mirrors that one; the look afterwards tells it.
+    fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome {
+        // An open source keeps its file system from being unmounted.
+        // RACE: rsync opens the source by its name. If another directory takes that name between
+        // this check and rsync's open, rsync mirrors that directory; the check afterwards detects
+        // it.
         let root = match self.root.open_for(&job.work, &self.log) {
             Ok(root) => root,
             Err(outcome) => return outcome,
         };
-        let place = self.master.as_ref().map(|master| master.enter(stop));
-        if let Some(Err(why)) = place {
-            return self.away(job, why);
+        let slot = self.master.as_ref().map(|master| master.acquire_slot(cancel));
+        if let Some(Err(why)) = slot {
+            return self.connection_failed(job, why);
         }
-        if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(stop)) {
+        if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(cancel)) {
             return outcome;
         }
-        let mut run = Run::new(self, stop, &root);
+        let mut run = RsyncRun::new(self, cancel, &root);
         let mut done = self.attempt(&mut run, &mut job.work);
-        if !run.is_full() && self.learned.presence.is_owed_all() {
-            run = Run::new(self, stop, &root);
+        if !run.is_full() && self.state.target_identity.needs_full_sync() {
+            run = RsyncRun::new(self, cancel, &root);
             done = self.attempt(&mut run, &mut job.work);
         }
         match (done, self.root.open()) {

@@ -1,93 +1,115 @@
-//! Deletions that no list can ask for.
+//! Deletions that cannot be requested by a list of paths.
 
 use mirror_core::{
     guard::MaxDelete,
-    job::{HeldFor, Outcome, Scope},
+    job::{HoldReason, Outcome, Scope},
     path::TreePath,
     plan::{
-        options::Phase,
-        rsync::{Equal, Parts, Unwanted},
+        options::TransferPhase,
+        rsync::{QuickCheck, TransferPaths, UnwantedKind},
     },
 };
 
 use super::{
-    batch::{Run, covered},
-    findings::Covered,
-    portions::{Hearing, Portions},
-    sweep::Sweep,
+    call_paths::CallPaths,
+    deletion_guard::{DeletionTerms, GuardedTransfer},
+    run::RsyncRun,
+    transfer_groups::{ChangeEvidence, TransferGroups},
 };
 
-impl Run<'_> {
-    /// What the target may have under a name, depending on what it is.
-    pub(super) fn unwanted(&mut self, portions: &Portions) -> Result<(), Outcome> {
-        self.remove(&portions.unwanted, false)?;
-        self.remove(&portions.unseen, true)
+impl RsyncRun<'_> {
+    /// Returns the terms for deletions that the watcher reported.
+    pub(super) fn observed_terms(&self) -> DeletionTerms {
+        DeletionTerms { budget: self.executor.max_delete_seen, hold_reason: HoldReason::Seen }
     }
 
-    pub(super) fn remove(
+    /// Returns the terms for deletions that nobody saw happen.
+    pub(super) fn unobserved_terms(&self) -> DeletionTerms {
+        DeletionTerms { budget: self.executor.budget(), hold_reason: HoldReason::Budget }
+    }
+
+    /// Deletes files under names whose type on the target is unwanted.
+    pub(super) fn delete_unwanted(&mut self, groups: &TransferGroups) -> Result<(), Outcome> {
+        self.delete_paths(&groups.unwanted, self.observed_terms())?;
+        self.delete_paths(&groups.unwanted_unobserved, self.unobserved_terms())
+    }
+
+    pub(super) fn delete_paths(
         &mut self,
-        names: &[(TreePath, Unwanted)],
-        unseen: bool,
+        names: &[(TreePath, UnwantedKind)],
+        terms: DeletionTerms,
     ) -> Result<(), Outcome> {
         if names.is_empty() {
             return Ok(());
         }
-        let plan = &self.of.plan;
-        let gone: Vec<TreePath> = names.iter().map(|(path, _)| path.clone()).collect();
-        let budget = if unseen { self.of.budget() } else { self.of.max_delete_seen };
-        let make = |deletions, hidden: &[TreePath]| {
+        let plan = &self.executor.plan;
+        if plan.target().is_module() && !self.is_full() {
+            // A removal, which has no list, would create a missing target.
+            self.call_without_deletions(&plan.root_attributes(), CallPaths::root(Scope::Entry))?;
+        }
+        let missing: Vec<TreePath> = names.iter().map(|(path, _)| path.clone()).collect();
+        let DeletionTerms { budget, hold_reason } = terms;
+        let build_call = |deletions, hidden: &[TreePath]| {
             let names: Vec<_> =
                 names.iter().filter(|(path, _)| !hidden.contains(path)).cloned().collect();
             plan.removal(&names, deletions)
         };
-        let covered = Covered { gone: &gone, ..Covered::default() };
-        self.guarded(&Sweep {
-            covered,
-            make: &make,
+        let call_paths = CallPaths { missing: &missing, ..CallPaths::default() };
+        self.run_guarded(&GuardedTransfer {
+            call_paths,
+            build_call: &build_call,
             budget,
             deletes: true,
-            why: if unseen { HeldFor::Budget } else { HeldFor::Seen },
+            hold_reason,
         })
     }
 
-    /// Takes out the old names of what was renamed, where what was seen to go has a budget: a rename is
-    /// no deletion, but that can't be told from the number of those.
-    pub(super) fn take_old_names(
+    /// Takes out the old names of renamed files if observed deletions have a budget: a rename is
+    /// not a deletion, but the count of a call does not distinguish them.
+    pub(super) fn take_renamed(
         &self,
-        gone: &mut Vec<TreePath>,
-        hearing: Hearing<'_>,
+        missing: &mut Vec<TreePath>,
+        evidence: ChangeEvidence<'_>,
     ) -> Vec<TreePath> {
-        if self.of.max_delete_seen == MaxDelete::Unlimited {
+        if self.executor.max_delete_seen == MaxDelete::Unlimited {
             return Vec::new();
         }
-        gone.extract_if(.., |path| hearing.heard.left.covers(path, Scope::Entry)).collect()
+        missing
+            .extract_if(.., |path| evidence.observed.renamed_from.covers(path, Scope::Entry))
+            .collect()
     }
 
-    /// Deletes what has its new name on the target by now.
-    pub(super) fn delete_old_names(&mut self, left: &[TreePath]) -> Result<(), Outcome> {
-        let gone = self.list_of_gone(left, false)?;
-        if gone.is_empty() {
+    /// Deletes the old names of files that have their new names on the target by now.
+    pub(super) fn delete_renamed(&mut self, old_names: &[TreePath]) -> Result<(), Outcome> {
+        let missing = self.deletable_by_list(old_names, DeletionTerms::RENAMED)?;
+        if missing.is_empty() {
             return Ok(());
         }
-        let parts = Parts { gone: &gone, ..Parts::default() };
-        let make = self.of.making(&parts, Equal::Never);
-        let deletes = self.of.plan.options.delete.applies(Phase::Running);
-        let (covered, budget, why) = (covered(&parts), MaxDelete::Unlimited, HeldFor::Seen);
-        self.guarded(&Sweep { covered, make: &make, budget, deletes, why })
+        let parts = TransferPaths { missing: &missing, ..TransferPaths::default() };
+        let build_call = self.executor.call_builder(&parts, QuickCheck::Never);
+        let deletes = self.executor.plan.options.delete.applies(TransferPhase::Running);
+        let DeletionTerms { budget, hold_reason } = DeletionTerms::RENAMED;
+        self.run_guarded(&GuardedTransfer {
+            call_paths: CallPaths::of_transfer(&parts),
+            build_call: &build_call,
+            budget,
+            deletes,
+            hold_reason,
+        })
     }
 
-    /// What of this can go by a list: where the receiver can't delete by one, it is deleted
-    /// otherwise, and nothing is left.
-    pub(super) fn list_of_gone(
+    /// Returns the paths that can be deleted by a list. If the receiver does not support that,
+    /// deletes them by rules, and returns none.
+    pub(super) fn deletable_by_list(
         &mut self,
-        gone: &[TreePath],
-        unseen: bool,
+        missing: &[TreePath],
+        terms: DeletionTerms,
     ) -> Result<Vec<TreePath>, Outcome> {
-        if !self.of.learned.broken_receiver.is_set() {
-            return Ok(gone.to_vec());
+        if !self.executor.state.capabilities.delete_missing_args.is_missing() {
+            return Ok(missing.to_vec());
         }
-        let names: Vec<_> = gone.iter().map(|path| (path.clone(), Unwanted::Anything)).collect();
-        self.remove(&names, unseen)?;
+        let names: Vec<_> = missing.iter().map(|path| (path.clone(), UnwantedKind::Any)).collect();
+        self.delete_paths(&names, terms)?;
         Ok(Vec::new())
     }
 }

@@ -1,5 +1,4 @@
-//! One shell on another machine, by way of one ssh that stays: it is asked by lines, and answers
-//! each with a line.
+//! A persistent shell on another machine, over one ssh. Requests and replies are one line each.
 
 use std::{
     collections::VecDeque,
@@ -18,43 +17,44 @@ use rustix::{
 };
 
 use crate::exec::process::{
-    cancel::Stop,
-    pipe::{Lines, do_not_block},
+    cancel::CancelToken,
+    pipe::{LineReader, set_nonblocking},
 };
 
-/// What the shell is told first.
+/// Script that defines the requests, sent first.
 const PROLOGUE: &str = include_str!("channel.sh");
 
-/// How long an answer may take. A rename is quick, but where the target consists of several file
-/// systems it is a copy.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Timeout of a reply. A rename is fast, but it is a copy where the target spans several file
+/// systems.
+const REPLY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a login may take.
-const LOGIN: Duration = Duration::from_secs(30);
+/// Timeout of a login.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long ssh may take to end when it is told to.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Grace period of ssh between the end of its input and SIGKILL.
+const KILL_AFTER: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether the job is to end.
-const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// Interval of the check for cancellation.
+const POLL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-/// How many questions may be without an answer. Their answers fit into every pipe on the way, so
-/// that neither side waits for ever for the other to read.
-const WINDOW: usize = 64;
+/// Limit on unanswered requests. Their replies fit into every pipe on the way, so that no side
+/// blocks for ever on a write that the other does not read.
+const MAX_UNANSWERED: usize = 64;
 
-/// Which program reaches which machine.
+/// The ssh command and the host that it connects to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Route {
-    /// ssh and its words.
+pub(super) struct SshRoute {
+    /// ssh and its arguments.
     pub(super) command: Vec<OsString>,
-    /// As ssh takes it. It does not begin with `-`.
+    /// The host in ssh's notation. It does not begin with `-`.
     pub(super) host: OsString,
 }
 
-impl Route {
-    /// The way of `command` to a host as rsync takes it. `None` if no ssh takes that for a host.
+impl SshRoute {
+    /// Creates a route from `command` and a host in rsync's notation. `None` if ssh would not take
+    /// it for a host.
     pub(super) fn new(command: Vec<Vec<u8>>, host: &[u8]) -> Option<Self> {
-        // rsync takes an address in brackets, ssh one without.
+        // rsync takes an IPv6 address in brackets, ssh one without.
         let (user, name) = match host.iter().rposition(|&byte| byte == b'@') {
             Some(at) => host.split_at_checked(at + 1)?,
             None => (&b""[..], host),
@@ -69,124 +69,125 @@ impl Route {
     }
 }
 
-/// One rename.
+/// A rename at the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// What is expected there.
-    pub kind: StepKind,
-    /// The name there, a path below the target.
+pub struct RemoteRename {
+    /// Expected file type.
+    pub kind: RemoteRenameKind,
+    /// The old name, a path below the target.
     pub from: Vec<u8>,
-    /// The name that it gets.
+    /// The new name.
     pub to: Vec<u8>,
 }
 
-/// What is renamed.
+/// File type of a rename.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StepKind {
-    /// A directory, to a name that is free.
+pub enum RemoteRenameKind {
+    /// A directory, renamed to a free name.
     Directory,
-    /// Anything else, to a name that is no directory's.
+    /// Anything else, renamed to a name that is not a directory.
     Other,
-    /// Two things that change places.
+    /// Two files that exchange their names.
     Swap,
 }
 
-/// What came of a step.
+/// Result of a rename at the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
-    /// Whether it was made. If not, it makes no sense there.
+pub struct RenameResult {
+    /// True if the rename was made. If false, it does not apply there.
     pub renamed: bool,
-    /// How many components the first directory has that was made for it.
-    pub made: Option<usize>,
+    /// Number of path components of the first directory that was created for the rename.
+    pub created_depth: Option<usize>,
 }
 
-/// The name by which another shell of ours can take away from this one the right to act: a file
-/// there.
+/// Fencing token of a channel: a file on the remote machine. A later channel deletes it, and the
+/// earlier one does nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token(Vec<u8>);
+pub(super) struct FenceToken(Vec<u8>);
 
-/// Why there is no channel.
+/// Reason for which a channel could not be opened.
 #[derive(Debug)]
-pub(super) enum NoChannel {
-    /// ssh could not be started, or says that it did not get there.
+pub(super) enum ChannelOpenError {
+    /// ssh could not be started, or reports that the host is unreachable.
     Away {
-        /// For people.
+        /// Reason for the log.
         why: String,
-        /// With what ssh ended, if it was not killed.
+        /// Exit code of ssh, if it was not killed.
         code: Option<i32>,
     },
-    /// There is no shell for us.
+    /// The remote side offers no shell.
     NoShell {
-        /// For people.
+        /// Reason for the log.
         why: String,
-        /// With what ssh ended.
+        /// Exit code of ssh.
         code: i32,
     },
 }
 
-/// Why a channel is of no more use.
+/// Reason for which a channel is unusable.
 #[derive(Debug)]
-pub(super) enum Broken {
-    /// It ended, or says nothing any more; what was asked may still be done, or not.
+pub(super) enum ChannelBroken {
+    /// It ended, or does not reply any more. Pending requests may still be carried out.
     Lost(String),
-    /// Its token was taken away: what was not answered before is not done.
+    /// Its token was deleted. Unanswered requests are not carried out.
     Fenced,
 }
 
-/// One shell on another machine.
+/// An open connection to a shell on another machine.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(super) struct ShellChannel {
     child: Child,
     stdin: Option<ChildStdin>,
-    stdout: Lines<ChildStdout>,
-    stderr: Lines<ChildStderr>,
-    /// What is still to be written.
-    out: VecDeque<u8>,
-    /// What was heard and is still to be looked at.
-    heard: VecDeque<Vec<u8>>,
-    /// The last line that ssh said.
-    said: Vec<u8>,
+    stdout: LineReader<ChildStdout>,
+    stderr: LineReader<ChildStderr>,
+    /// Bytes not written yet.
+    outgoing: VecDeque<u8>,
+    /// Lines received and not processed yet.
+    replies: VecDeque<Vec<u8>>,
+    /// The last line of ssh's stderr.
+    last_stderr: Vec<u8>,
     number: u64,
-    token: Token,
+    token: FenceToken,
 }
 
-impl Channel {
-    /// Opens one. What was asked of the channel with the token `fence` is not done from now on.
+impl ShellChannel {
+    /// Opens a channel. From then on, requests to the channel with the token `fence` are not
+    /// carried out.
     pub(super) fn open(
-        route: &Route,
-        fence: Option<&Token>,
-        stop: &Stop,
-    ) -> Result<Self, NoChannel> {
+        route: &SshRoute,
+        fence: Option<&FenceToken>,
+        cancel: &CancelToken,
+    ) -> Result<Self, ChannelOpenError> {
         let mut channel = Self::start(route).map_err(|error| {
             let program = route.command.first().cloned().unwrap_or_default();
             let why = format!("{}: {error}", Escaped(program.as_encoded_bytes()));
-            NoChannel::Away { why, code: None }
+            ChannelOpenError::Away { why, code: None }
         })?;
         let numbers = [process::id(), channel.child.id()].map(u64::from);
         let fence = fence.map(|token| quoted(&token.0)).unwrap_or_default();
-        channel.say(PROLOGUE.as_bytes());
-        channel.say(format!("hello {} {} ", numbers[0], numbers[1]).as_bytes());
-        channel.say(&fence);
-        channel.say(b"\n");
+        channel.queue(PROLOGUE.as_bytes());
+        channel.queue(format!("hello {} {} ", numbers[0], numbers[1]).as_bytes());
+        channel.queue(&fence);
+        channel.queue(b"\n");
         let greeting = format!("lsyncd {} ", numbers[0] + numbers[1]);
-        let patience = Instant::now() + LOGIN;
+        let deadline = Instant::now() + LOGIN_TIMEOUT;
         loop {
-            if let Some(line) = channel.heard.pop_front() {
-                // What the machine tells whoever logs in comes before.
+            if let Some(line) = channel.replies.pop_front() {
+                // Login banners precede the greeting.
                 if let Some(token) = line.strip_prefix(greeting.as_bytes()) {
-                    channel.token = Token(token.to_vec());
+                    channel.token = FenceToken(token.to_vec());
                     return Ok(channel);
                 }
-            } else if let Err(why) = channel.listen(patience, stop) {
-                return Err(channel.was_refused(why));
+            } else if let Err(why) = channel.exchange(deadline, cancel) {
+                return Err(channel.into_open_error(why));
             }
         }
     }
 
-    fn start(route: &Route) -> io::Result<Self> {
-        let (program, words) = route.command.split_first().ok_or(Errno::NOENT)?;
+    fn start(route: &SshRoute) -> io::Result<Self> {
+        let (program, args) = route.command.split_first().ok_or(Errno::NOENT)?;
         let mut child = Command::new(program)
-            .args(words)
+            .args(args)
             .arg(&route.host)
             .arg("exec sh")
             .stdin(Stdio::piped())
@@ -194,66 +195,68 @@ impl Channel {
             .stderr(Stdio::piped())
             .spawn()?;
         let stdin = child.stdin.take();
-        stdin.iter().try_for_each(do_not_block)?;
+        stdin.iter().try_for_each(set_nonblocking)?;
         Ok(Self {
             stdin,
-            stdout: Lines::new(child.stdout.take())?,
-            stderr: Lines::new(child.stderr.take())?,
+            stdout: LineReader::new(child.stdout.take())?,
+            stderr: LineReader::new(child.stderr.take())?,
             child,
-            out: VecDeque::new(),
-            heard: VecDeque::new(),
-            said: Vec::new(),
+            outgoing: VecDeque::new(),
+            replies: VecDeque::new(),
+            last_stderr: Vec::new(),
             number: 0,
-            token: Token(Vec::new()),
+            token: FenceToken(Vec::new()),
         })
     }
 
-    /// The name by which the next channel keeps this one from acting.
-    pub(super) const fn token(&self) -> &Token {
+    /// Returns the token with which the next channel fences this one off.
+    pub(super) const fn token(&self) -> &FenceToken {
         &self.token
     }
 
-    /// Whether it ended by itself. Nothing that it was asked is unanswered then.
+    /// Returns true if the channel ended by itself. No request is unanswered then.
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Makes these steps below `directory`, one after the other.
-    pub(super) fn carry_out(
+    /// Makes these renames below `directory`, one after the other.
+    pub(super) fn rename(
         &mut self,
         directory: &[u8],
-        steps: &[Step],
-        stop: &Stop,
-    ) -> Result<Vec<Done>, Broken> {
+        renames: &[RemoteRename],
+        cancel: &CancelToken,
+    ) -> Result<Vec<RenameResult>, ChannelBroken> {
         let first = self.number + 1;
-        self.ask(b"enter", &[&rooted(directory)]);
-        let mut left = steps.iter();
-        let mut done = Vec::with_capacity(steps.len());
+        self.send_request(b"enter", &[&cd_operand(directory)]);
+        let mut left = renames.iter();
+        let mut done = Vec::with_capacity(renames.len());
         let mut answered = 0;
-        let mut patience = Instant::now() + PATIENCE;
-        while answered <= steps.len() {
-            while self.unanswered(first, answered) < WINDOW
-                && let Some(step) = left.next()
+        let mut deadline = Instant::now() + REPLY_TIMEOUT;
+        while answered <= renames.len() {
+            while self.unanswered(first, answered) < MAX_UNANSWERED
+                && let Some(rename) = left.next()
             {
-                self.ask(b"step", &[step.kind.word(), &step.from, &step.to]);
+                self.send_request(b"step", &[rename.kind.keyword(), &rename.from, &rename.to]);
             }
-            let Some(line) = self.heard.pop_front() else {
-                self.listen(patience, stop).map_err(Broken::Lost)?;
+            let Some(line) = self.replies.pop_front() else {
+                self.exchange(deadline, cancel).map_err(ChannelBroken::Lost)?;
                 continue;
             };
-            let (number, status, made) = answer(&line).ok_or_else(|| odd(&line))?;
+            let (number, status, created_depth) =
+                parse_reply(&line).ok_or_else(|| unexpected_reply(&line))?;
             if number != first + answered as u64 {
-                return Err(odd(&line));
+                return Err(unexpected_reply(&line));
             }
             if status == 9 {
-                return Err(Broken::Fenced);
+                return Err(ChannelBroken::Fenced);
             }
             if answered > 0 {
-                let made = usize::try_from(made).ok().filter(|&made| made > 0);
-                done.push(Done { renamed: status == 0, made });
+                let created_depth =
+                    usize::try_from(created_depth).ok().filter(|&created_depth| created_depth > 0);
+                done.push(RenameResult { renamed: status == 0, created_depth });
             }
             answered += 1;
-            patience = Instant::now() + PATIENCE;
+            deadline = Instant::now() + REPLY_TIMEOUT;
         }
         Ok(done)
     }
@@ -263,51 +266,51 @@ impl Channel {
         asked.saturating_sub(answered)
     }
 
-    fn ask(&mut self, what: &[u8], words: &[&[u8]]) {
+    fn send_request(&mut self, command: &[u8], args: &[&[u8]]) {
         self.number += 1;
-        self.say(what);
-        self.say(format!(" {}", self.number).as_bytes());
-        for word in words {
-            self.say(b" ");
-            self.say(&quoted(word));
+        self.queue(command);
+        self.queue(format!(" {}", self.number).as_bytes());
+        for arg in args {
+            self.queue(b" ");
+            self.queue(&quoted(arg));
         }
-        self.say(b"\n");
+        self.queue(b"\n");
     }
 
-    fn say(&mut self, text: &[u8]) {
-        self.out.extend(text);
+    fn queue(&mut self, text: &[u8]) {
+        self.outgoing.extend(text);
     }
 
-    /// Writes what can be written and reads what is there, and waits for either.
-    fn listen(&mut self, patience: Instant, stop: &Stop) -> Result<(), String> {
-        if stop.is_asked() {
+    /// Writes and reads what is possible now, and waits for either.
+    fn exchange(&mut self, deadline: Instant, cancel: &CancelToken) -> Result<(), String> {
+        if cancel.is_cancelled() {
             return Err("the job was stopped".into());
         }
-        if Instant::now() >= patience {
+        if Instant::now() >= deadline {
             return Err("it says nothing".into());
         }
         self.wait().map_err(|error| format!("cannot wait: {error}"))?;
         self.write();
-        self.hear();
+        self.read();
         match self.stdout.pipe() {
-            None if self.heard.is_empty() => Err("it ended".into()),
+            None if self.replies.is_empty() => Err("it ended".into()),
             _ => Ok(()),
         }
     }
 
-    fn hear(&mut self) {
-        let Self { stdout, stderr, heard, said, .. } = self;
-        stdout.read(&mut |_| (), &mut |line| heard.push_back(line.to_vec()));
-        stderr.read(&mut |_| (), &mut |line| line.clone_into(said));
+    fn read(&mut self) {
+        let Self { stdout, stderr, replies, last_stderr, .. } = self;
+        stdout.read(&mut |_| (), &mut |line| replies.push_back(line.to_vec()));
+        stderr.read(&mut |_| (), &mut |line| line.clone_into(last_stderr));
     }
 
     fn wait(&self) -> io::Result<()> {
-        let stdin = self.stdin.as_ref().filter(|_| !self.out.is_empty());
+        let stdin = self.stdin.as_ref().filter(|_| !self.outgoing.is_empty());
         let stdin = stdin.map(|pipe| PollFd::new(pipe, PollFlags::OUT));
         let stdout = self.stdout.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN));
         let stderr = self.stderr.pipe().map(|pipe| PollFd::new(pipe, PollFlags::IN));
         let mut fds: Vec<_> = stdin.into_iter().chain(stdout).chain(stderr).collect();
-        match poll(&mut fds, Some(&GLANCE)) {
+        match poll(&mut fds, Some(&POLL_INTERVAL)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -315,37 +318,39 @@ impl Channel {
 
     fn write(&mut self) {
         while let Some(stdin) = &mut self.stdin
-            && !self.out.is_empty()
+            && !self.outgoing.is_empty()
         {
-            match stdin.write(self.out.as_slices().0) {
-                Ok(written) => drop(self.out.drain(..written)),
+            match stdin.write(self.outgoing.as_slices().0) {
+                Ok(written) => drop(self.outgoing.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The end of its output tells the rest.
+                // The end of its output reports the failure.
                 Err(_) => self.stdin = None,
             }
         }
     }
 
-    /// What to make of it that it never greeted.
-    fn was_refused(mut self, why: String) -> NoChannel {
-        let status = self.end(FAREWELL);
-        self.hear();
-        let said = (!self.said.is_empty()).then(|| Escaped(&self.said).to_string());
-        // `ssh(1)`: 255 is its own, all else comes from the other side.
+    /// Classifies the failure of a channel that sent no greeting.
+    fn into_open_error(mut self, why: String) -> ChannelOpenError {
+        let status = self.close(KILL_AFTER);
+        self.read();
+        let stderr = (!self.last_stderr.is_empty()).then(|| Escaped(&self.last_stderr).to_string());
+        // `ssh(1)`: 255 is ssh's own code, any other is that of the remote command.
         match status.and_then(|status| status.code()) {
-            code @ (None | Some(255)) => NoChannel::Away { why: said.unwrap_or(why), code },
+            code @ (None | Some(255)) => {
+                ChannelOpenError::Away { why: stderr.unwrap_or(why), code }
+            }
             Some(code) => {
-                let why = said.unwrap_or_else(|| format!("it ended with code {code}"));
-                NoChannel::NoShell { why, code }
+                let why = stderr.unwrap_or_else(|| format!("it exited with code {code}"));
+                ChannelOpenError::NoShell { why, code }
             }
         }
     }
 
-    /// Ends ssh, by the end of its input if it listens for so long. `None` if it had to be killed.
-    pub(super) fn end(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Ends ssh by closing its input, and kills it after this time. `None` if it was killed.
+    pub(super) fn close(&mut self, timeout: Duration) -> Option<ExitStatus> {
         self.stdin = None;
-        let until = Instant::now() + patience;
+        let until = Instant::now() + timeout;
         while Instant::now() < until {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
@@ -353,21 +358,21 @@ impl Channel {
                 Err(_) => break,
             }
         }
-        // It fails only when the child has ended by itself.
+        // Fails only if the child has exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
         None
     }
 }
 
-impl Drop for Channel {
+impl Drop for ShellChannel {
     fn drop(&mut self) {
-        let _ = self.end(FAREWELL);
+        let _ = self.close(KILL_AFTER);
     }
 }
 
-impl StepKind {
-    const fn word(self) -> &'static [u8] {
+impl RemoteRenameKind {
+    const fn keyword(self) -> &'static [u8] {
         match self {
             Self::Directory => b"directory",
             Self::Other => b"other",
@@ -376,18 +381,19 @@ impl StepKind {
     }
 }
 
-/// A directory as `cd` takes it: not as an option, nor as the directory before.
-fn rooted(directory: &[u8]) -> Vec<u8> {
+/// Returns the directory in a form that `cd` takes neither for an option nor for the previous
+/// directory.
+fn cd_operand(directory: &[u8]) -> Vec<u8> {
     if directory.starts_with(b"/") { directory.to_vec() } else { [b"./", directory].concat() }
 }
 
-/// The numbers of an answer.
-fn answer(line: &[u8]) -> Option<(u64, u64, u64)> {
+/// Parses the three numbers of a reply.
+fn parse_reply(line: &[u8]) -> Option<(u64, u64, u64)> {
     let mut numbers = str::from_utf8(line).ok()?.split(' ').map(str::parse);
-    let answer = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
-    numbers.next().is_none().then_some(answer)
+    let reply = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+    numbers.next().is_none().then_some(reply)
 }
 
-fn odd(line: &[u8]) -> Broken {
-    Broken::Lost(format!("it answered \"{}\"", Escaped(line)))
+fn unexpected_reply(line: &[u8]) -> ChannelBroken {
+    ChannelBroken::Lost(format!("it answered \"{}\"", Escaped(line)))
 }

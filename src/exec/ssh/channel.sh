@@ -1,5 +1,5 @@
-# What the shell at the other end of a channel knows. Sent to its standard input, and then calls of
-# hello, enter and step. POSIX, with no more than what every system has.
+# Prologue of a channel's remote shell. Sent to its standard input, followed by calls of hello, enter
+# and step. POSIX, with tools that every system has.
 
 unset CDPATH
 LC_ALL=C
@@ -10,15 +10,15 @@ ready=
 trap 'exit 1' 1 2 15
 trap 'rm -f -- "$token"' 0
 
-# hello NUMBER NUMBER [TOKEN]: takes the token of another shell away, so that it does nothing more,
-# and says our own, behind a sum that no echo of these lines can know.
+# hello NUMBER NUMBER [TOKEN]: deletes the token of another shell, so that it does nothing more, and
+# prints our own, after a sum that no echo of these lines can contain.
 hello() {
     [ -z "$3" ] || rm -f -- "$3" || exit 3
     token=$(mktemp "${TMPDIR:-/tmp}/lsyncd.XXXXXXXXXX") || exit 3
     printf '\nlsyncd %s %s\n' "$(($1 + $2))" "$token"
 }
 
-# enter NUMBER DIRECTORY: where the paths of the next steps begin.
+# enter NUMBER DIRECTORY: sets the base of the paths of the next steps.
 enter() {
     ready=
     s=1
@@ -26,8 +26,8 @@ enter() {
     printf '%s %s 0\n' "$1" "$s"
 } 2>/dev/null
 
-# above PATH [make]: whether none of the directories above it is a link. Those that are missing may
-# be made; $made is the number of the first of them.
+# above PATH [make]: succeeds if no directory above PATH is a link. Creates missing directories if
+# asked to; $made is the depth of the first of them.
 above() {
     rest=$1
     dir=.
@@ -55,7 +55,7 @@ is_directory() {
     [ -d "$1" ] && ! [ -L "$1" ]
 }
 
-# With a directory at its end, mv moves into it: so there must be none.
+# mv moves into an existing directory: so the destination must not be one.
 move() {
     above "$1" && is_there "./$1" || return 1
     case $3 in
@@ -76,8 +76,8 @@ swap() {
     return 1
 }
 
-# step NUMBER KIND FROM TO: answers with NUMBER, 0 if it was done, and the number of the first
-# directory that was made. 9: our token was taken away.
+# step NUMBER KIND FROM TO: replies with NUMBER, 0 if the rename was made, and the depth of the first
+# directory that was created. 9: our token was deleted.
 step() {
     made=0
     s=1

@@ -1,4 +1,4 @@
-//! One ssh that logs in and stays.
+//! An ssh that logs in and stays connected.
 
 use std::{
     ffi::OsString,
@@ -9,85 +9,87 @@ use std::{
     thread,
 };
 
-use mirror_core::{path::Escaped, plan::rsync::Call};
+use mirror_core::{path::Escaped, plan::command::CommandLine};
 
 use rustix::process::Signal;
 
-use super::channel::Route;
+use super::channel::SshRoute;
 use crate::{
     exec::process::{
-        cancel::Stop,
-        child::{ChildOutput, End, Limit, Program, Stream},
+        cancel::CancelToken,
+        child::{ChildOutput, ChildProgram, StdStream},
+        end::{ChildLimit, ProcessExit},
         remedy::remedy,
     },
     report::Log,
 };
 
-/// An ssh that runs, on a thread of its own, until it is ended or this process is.
+/// An ssh process supervised by a thread of its own, until it is cancelled or this process ends.
 #[derive(Clone, Debug)]
-pub(super) struct Login {
-    stop: Stop,
-    /// Why it has ended.
-    end: Arc<OnceLock<String>>,
+pub(super) struct SshLogin {
+    cancel: CancelToken,
+    /// Reason of its exit.
+    exit_reason: Arc<OnceLock<String>>,
 }
 
-impl Login {
-    /// Starts one by this route and with these further words. Relative paths count from `directory`.
+impl SshLogin {
+    /// Starts ssh on this route with additional arguments. Relative paths count from `directory`.
     ///
     /// # Errors
     ///
-    /// If there can be no thread.
+    /// If the thread cannot be started.
     pub(super) fn start(
-        route: &Route,
-        words: &[OsString],
-        directory: PathBuf,
+        route: &SshRoute,
+        args: &[OsString],
+        working_dir: PathBuf,
         log: Log,
     ) -> io::Result<Self> {
-        let login = Self { stop: Stop::default(), end: Arc::default() };
-        let mut command = route.command.iter().chain(words).cloned();
+        let login = Self { cancel: CancelToken::default(), exit_reason: Arc::default() };
+        let mut command = route.command.iter().chain(args).cloned();
         let binary = command.next().unwrap_or_default();
         let args = command.chain([route.host.clone()]).map(OsString::into_vec).collect();
-        let program = Program {
+        let program = ChildProgram {
             binary,
-            directory,
+            working_dir,
             environment: Vec::new(),
             output: ChildOutput::Log(log),
-            at_our_end: Signal::TERM,
+            parent_death_signal: Signal::TERM,
+            inherited: None,
         };
-        let told = login.clone();
-        let stay = move || {
-            let why = run(&program, &Call { args, stdin: None }, &told.stop);
-            // Nobody else sets it.
-            let _ = told.end.set(why);
+        let supervised = login.clone();
+        let supervise = move || {
+            let why = run(&program, &CommandLine { args, stdin: None }, &supervised.cancel);
+            // Nothing else sets it.
+            let _ = supervised.exit_reason.set(why);
         };
-        thread::Builder::new().name("ssh".into()).spawn(stay)?;
+        thread::Builder::new().name("ssh".into()).spawn(supervise)?;
         Ok(login)
     }
 
-    /// Why it has ended; `None` if it runs.
-    pub(super) fn end(&self) -> Option<&str> {
-        self.end.get().map(String::as_str)
+    /// Returns the reason of its exit; `None` while it runs.
+    pub(super) fn exit_reason(&self) -> Option<&str> {
+        self.exit_reason.get().map(String::as_str)
     }
 
-    /// Asks it to end.
-    pub(super) fn stop(&self) {
-        self.stop.ask();
+    /// Terminates ssh.
+    pub(super) fn cancel(&self) {
+        self.cancel.cancel();
     }
 }
 
-/// Runs it to its end: why that came.
-fn run(program: &Program, call: &Call, stop: &Stop) -> String {
+/// Runs ssh until it exits, and returns the reason.
+fn run(program: &ChildProgram, call: &CommandLine, cancel: &CancelToken) -> String {
     let name = Escaped(program.binary.as_encoded_bytes()).to_string();
-    let mut said = None;
-    let mut hear = |stream, line: &[u8]| {
-        if stream == Stream::Err {
+    let mut last_line = None;
+    let mut on_line = |stream, line: &[u8]| {
+        if stream == StdStream::Err {
             let text = Escaped(line).to_string();
             let remedy = remedy(line).map(|remedy| format!("{text}: {remedy}"));
-            said = Some(remedy.unwrap_or(text));
+            last_line = Some(remedy.unwrap_or(text));
         }
     };
-    match program.listen(Limit::Endless, call, stop, &mut hear) {
-        end @ End::Exited(_) => said.unwrap_or_else(|| end.of(&name)),
-        end => end.of(&name),
+    match program.run_with_output(ChildLimit::Unlimited, call, cancel, &mut on_line) {
+        end @ ProcessExit::Exited(_) => last_line.unwrap_or_else(|| end.describe(&name)),
+        end => end.describe(&name),
     }
 }

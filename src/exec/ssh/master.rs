@@ -1,7 +1,7 @@
-//! The connection to one host through which the programs of all its syncs go.
+//! The shared connection (`ControlMaster`) to one host, used by the programs of all its syncs.
 //!
-//! It is opened before the first of them starts, by an ssh of its own that stays: so many syncs that
-//! begin at once are one login, and one try if the host is away.
+//! An ssh of its own opens it before the first program starts. Syncs that start at once therefore
+//! cause one login, and one attempt if the host is unreachable.
 
 use std::{
     env,
@@ -22,50 +22,50 @@ use mirror_core::path::Escaped;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{
-    channel::Route,
-    login::Login,
-    mux::{Answer, ask},
-    sockets::is_private,
+    channel::SshRoute,
+    login::SshLogin,
+    mux::{MuxStatus, check},
+    socket_dir::is_private,
 };
 use crate::{
-    exec::process::cancel::Stop,
+    exec::process::cancel::CancelToken,
     report::{Category, Log},
 };
 
-/// How many jobs go through one connection: sshd allows ten sessions by default, and the shell for
-/// renames is one of them. The fleet starts no more where it knows the connection before; by way of a
-/// tunnel it does not.
-const MOST: usize = 8;
+/// Limit on jobs that use one connection: sshd allows ten sessions by default, and the shell for
+/// renames is one of them. Where the fleet knows the connection in advance, it starts no more;
+/// through a tunnel it does not know it.
+const MAX_SESSIONS: usize = 8;
 
-/// How long a job waits for a place. After that ssh sees for itself how it gets there, so that
-/// long transfers hold back nobody for ever.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Longest wait for a slot. After that, ssh finds its own way to the host, so that long transfers
+/// do not delay others for ever.
+const MAX_SLOT_WAIT: Duration = Duration::from_secs(30);
 
-/// How long a master may think before it answers. It has one thread, which also transfers.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a master's reply. It has a single thread, which also transfers data.
+const MUX_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a login may take: sshd gives somebody who types a password two minutes.
-const LOGIN: Duration = Duration::from_mins(2);
+/// Timeout of a login: sshd allows two minutes for a typed password.
+const LOGIN_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How often it is looked whether it is done.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval of the check for a completed login.
+const LOGIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// For so long nobody tries again after a first failure; twice as long after each further one.
-const FIRST_REST: Duration = Duration::from_secs(1);
+/// Backoff after the first failed login; doubled after each further one.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The longest of these times.
-const LONGEST_REST: Duration = Duration::from_secs(15);
+/// Longest backoff.
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-/// How often it is looked whether the job is to end.
-const GLANCE: Duration = Duration::from_millis(100);
+/// Interval of the check for cancellation.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The connection to one host.
+/// The shared connection to one host.
 #[derive(Debug)]
-pub struct Master {
-    route: Route,
+pub struct ControlMaster {
+    route: SshRoute,
     socket: PathBuf,
-    /// From here relative paths of the user count.
-    directory: PathBuf,
+    /// Base of relative paths in the user's arguments.
+    working_dir: PathBuf,
     state: Mutex<State>,
     changed: Condvar,
     log: Log,
@@ -73,159 +73,165 @@ pub struct Master {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Somebody looks after the connection.
-    busy: bool,
-    /// How many jobs go through it.
-    inside: usize,
-    failed: Option<Failed>,
-    /// The process that holds the connection, as far as is known.
+    /// A job is checking or opening the connection.
+    opening: bool,
+    /// Number of jobs that use the connection.
+    sessions: usize,
+    failed: Option<LoginFailure>,
+    /// The ssh process that holds the connection, if known.
     process: Option<OwnedFd>,
 }
 
-/// The last try failed.
+/// The last login failed.
 #[derive(Clone, Debug)]
-struct Failed {
+struct LoginFailure {
     at: Instant,
-    rest: Duration,
+    backoff: Duration,
     why: String,
 }
 
-/// A place among those that go through a connection, until it is dropped.
+/// Slot of a job in a shared connection, released on drop.
 #[derive(Debug)]
-pub struct Place<'a> {
-    master: &'a Master,
+pub struct MasterSlot<'a> {
+    master: &'a ControlMaster,
 }
 
-impl Master {
-    /// One that is not open yet. Its socket will be at `socket`.
-    pub(super) fn new(route: Route, socket: PathBuf, log: Log) -> Self {
+impl ControlMaster {
+    /// Creates a connection that is not open yet. Its socket will be at `socket`.
+    pub(super) fn new(route: SshRoute, socket: PathBuf, log: Log) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        let directory = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { route, socket, directory, state, changed, log }
+        let working_dir = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        Self { route, socket, working_dir, state, changed, log }
     }
 
-    /// Sees to it that there is a connection, and takes a place in it.
+    /// Opens the connection if needed, and takes a slot in it.
     ///
     /// # Errors
     ///
-    /// If the host can't be reached: why.
-    pub fn enter(&self, stop: &Stop) -> Result<Place<'_>, String> {
+    /// The reason for which the host is unreachable.
+    pub fn acquire_slot(&self, cancel: &CancelToken) -> Result<MasterSlot<'_>, String> {
         let asked = Instant::now();
         let mut state = self.lock();
-        while state.busy || (state.inside >= MOST && asked.elapsed() < LONGEST_WAIT) {
-            if stop.is_asked_of_who_waits(asked) {
+        while state.opening || (state.sessions >= MAX_SESSIONS && asked.elapsed() < MAX_SLOT_WAIT) {
+            if cancel.is_cancelled_while_waiting(asked) {
                 return Err("the job was stopped".into());
             }
-            let waited = self.changed.wait_timeout(state, GLANCE);
+            let waited = self.changed.wait_timeout(state, POLL_INTERVAL);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         if let Some(failed) = &state.failed
-            && (failed.at >= asked || failed.at.elapsed() < failed.rest)
+            && (failed.at >= asked || failed.at.elapsed() < failed.backoff)
         {
             return Err(failed.why.clone());
         }
-        state.busy = true;
+        state.opening = true;
         let mut process = state.process.take();
         drop(state);
-        let opened = self.open_if_needed(&mut process, stop);
+        let opened = self.open_if_needed(&mut process, cancel);
         state = self.lock();
-        state.busy = false;
+        state.opening = false;
         state.process = process;
         let before = state.failed.take();
         match &opened {
-            Ok(()) => state.inside += 1,
-            // Nobody knows whether it would have been opened.
-            Err(_) if stop.is_asked_of_who_waits(asked) => {}
+            Ok(()) => state.sessions += 1,
+            // A cancelled login says nothing about the host.
+            Err(_) if cancel.is_cancelled_while_waiting(asked) => {}
             Err(why) => {
-                let rest = before.map_or(FIRST_REST, |before| LONGEST_REST.min(before.rest * 2));
-                state.failed = Some(Failed { at: Instant::now(), rest, why: why.clone() });
+                let backoff =
+                    before.map_or(FIRST_BACKOFF, |before| MAX_BACKOFF.min(before.backoff * 2));
+                state.failed = Some(LoginFailure { at: Instant::now(), backoff, why: why.clone() });
             }
         }
         drop(state);
         self.changed.notify_all();
-        opened.map(|()| Place { master: self })
+        opened.map(|()| MasterSlot { master: self })
     }
 
-    /// Which program reaches which machine.
-    pub(super) const fn route(&self) -> &Route {
+    /// Returns the command and host of the connection.
+    pub(super) const fn route(&self) -> &SshRoute {
         &self.route
     }
 
-    /// The next one tries at once, whatever failed before.
+    /// Clears the backoff: the next job tries at once.
     pub(super) fn forget_failures(&self) {
         self.lock().failed = None;
     }
 
-    fn open_if_needed(&self, process: &mut Option<OwnedFd>, stop: &Stop) -> Result<(), String> {
-        match ask(&self.socket, PATIENCE) {
-            Answer::Alive(_) if process.is_some() => return Ok(()),
-            Answer::Alive(pid) => {
+    fn open_if_needed(
+        &self,
+        process: &mut Option<OwnedFd>,
+        cancel: &CancelToken,
+    ) -> Result<(), String> {
+        match check(&self.socket, MUX_TIMEOUT) {
+            MuxStatus::Alive(_) if process.is_some() => return Ok(()),
+            MuxStatus::Alive(pid) => {
                 *process = pidfd_open(pid, PidfdFlags::empty()).ok();
                 return Ok(());
             }
-            Answer::Silent => {
-                let text = format!("the connection to {} hangs: it is made anew", self.host());
+            MuxStatus::Unresponsive => {
+                let text =
+                    format!("ssh control connection to {} unresponsive: reconnecting", self.host());
                 self.log.say(Category::Warn, text);
                 if let Some(process) = process {
                     signal(process, Signal::KILL);
                 }
             }
-            Answer::Gone => {}
+            MuxStatus::Gone => {}
         }
         *process = None;
-        // What is left would keep the next one from listening there.
+        // A stale socket would prevent the next master from listening there.
         let _ = fs::remove_file(&self.socket);
-        // Somebody may have tidied it away; as a rule it is there.
+        // The directory may have been cleaned up; usually it exists.
         let directory = self.socket.parent();
         let _ = directory.map(|it| fs::DirBuilder::new().mode(0o700).create(it));
         if !directory.is_some_and(is_private) {
-            // Without a master each ssh has a connection of its own.
+            // Without a master, each ssh opens a connection of its own.
             return Ok(());
         }
-        self.open(stop)?;
-        if let Answer::Alive(pid) = ask(&self.socket, PATIENCE) {
+        self.open(cancel)?;
+        if let MuxStatus::Alive(pid) = check(&self.socket, MUX_TIMEOUT) {
             *process = pidfd_open(pid, PidfdFlags::empty()).ok();
         }
         Ok(())
     }
 
-    /// Logs in, and returns as soon as there is a connection.
-    fn open(&self, stop: &Stop) -> Result<(), String> {
-        // Nobody has to let us have a shell for it. It does not go into the background, since it would
-        // stay there if we were killed.
-        let words = ["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-N", "-T", "-x", "-o"];
-        let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
-        words.push(control_path(&self.socket));
-        let login = Login::start(&self.route, &words, self.directory.clone(), self.log.clone());
+    /// Logs in, and returns once the connection is open.
+    fn open(&self, cancel: &CancelToken) -> Result<(), String> {
+        // `-N`: the remote side need not offer a shell. Not in the background, where ssh would
+        // survive if the daemon were killed.
+        let args = ["-o", "ControlMaster=yes", "-o", "ControlPersist=no", "-N", "-T", "-x", "-o"];
+        let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+        args.push(control_path(&self.socket));
+        let login = SshLogin::start(&self.route, &args, self.working_dir.clone(), self.log.clone());
         let login = login.map_err(|error| format!("cannot log in: {error}"))?;
         let began = Instant::now();
         loop {
-            if let Some(why) = login.end() {
+            if let Some(why) = login.exit_reason() {
                 return Err(why.to_owned());
             }
-            if ask(&self.socket, PATIENCE) != Answer::Gone {
+            if check(&self.socket, MUX_TIMEOUT) != MuxStatus::Gone {
                 return Ok(());
             }
-            let is_over = began.elapsed() >= LOGIN;
-            if is_over || stop.is_asked_of_who_waits(began) {
-                login.stop();
+            let is_over = began.elapsed() >= LOGIN_TIMEOUT;
+            if is_over || cancel.is_cancelled_while_waiting(began) {
+                login.cancel();
                 let why = if is_over { "the login takes too long" } else { "the job was stopped" };
                 return Err(why.into());
             }
-            thread::sleep(LOOK);
+            thread::sleep(LOGIN_POLL_INTERVAL);
         }
     }
 
-    /// Has the connection end.
-    pub(super) fn end(&self) {
+    /// Terminates the connection.
+    pub(super) fn terminate(&self) {
         if let Some(process) = &self.lock().process {
             signal(process, Signal::TERM);
         }
     }
 
-    /// The words behind those of the user with which an ssh goes through it.
+    /// Returns the arguments, placed behind the user's, with which ssh uses this connection.
     #[must_use]
-    pub fn words(&self) -> [Vec<u8>; 4] {
+    pub fn args(&self) -> [Vec<u8>; 4] {
         let path = control_path(&self.socket).into_encoded_bytes();
         [b"-o".to_vec(), b"ControlMaster=no".to_vec(), b"-o".to_vec(), path]
     }
@@ -239,15 +245,15 @@ impl Master {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for MasterSlot<'_> {
     fn drop(&mut self) {
-        self.master.lock().inside -= 1;
+        self.master.lock().sessions -= 1;
         self.master.changed.notify_all();
     }
 }
 
 fn signal(process: &OwnedFd, signal: Signal) {
-    // It fails only when the process has ended by itself.
+    // Fails only if the process has exited by itself.
     let _ = pidfd_send_signal(process, signal);
 }
 

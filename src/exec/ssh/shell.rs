@@ -1,4 +1,4 @@
-//! The shell on a machine that all syncs to it use.
+//! The shell on another machine that all syncs to this machine share.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -7,22 +7,24 @@ use std::{
 
 use mirror_core::path::Escaped;
 
-use super::channel::{Broken, Channel, Done, NoChannel, Route, Step, Token};
+use super::channel::{
+    ChannelBroken, ChannelOpenError, FenceToken, RemoteRename, RenameResult, ShellChannel, SshRoute,
+};
 use crate::{
-    exec::process::cancel::Stop,
+    exec::process::cancel::CancelToken,
     report::{Category, Log},
 };
 
-/// How long it is not tried again to get to a machine that was away: rsync will tell why.
-const AWAY: Duration = Duration::from_mins(1);
+/// Delay before the next attempt after a host was unreachable. rsync reports the reason.
+const AWAY_RETRY: Duration = Duration::from_mins(1);
 
-/// How long it is not tried again where nobody lets us have a shell.
-const NO_SHELL: Duration = Duration::from_hours(1);
+/// Delay before the next attempt where the remote side offers no shell.
+const NO_SHELL_RETRY: Duration = Duration::from_hours(1);
 
-/// A shell on another machine, opened when it is needed first and again when it was lost.
+/// A shell on another machine, opened on first use and reopened after it was lost.
 #[derive(Debug)]
-pub struct Shell {
-    route: Route,
+pub struct SshShell {
+    route: SshRoute,
     state: Mutex<State>,
     log: Log,
 }
@@ -30,114 +32,120 @@ pub struct Shell {
 #[derive(Debug)]
 enum State {
     Closed,
-    Open(Box<Channel>),
-    /// It was lost while it had work. What was asked of it may still happen, as long as nobody
-    /// took its token away.
-    Lost(Token),
-    /// There is none.
-    Without {
-        /// It is not tried before this.
-        until: Instant,
-        /// With what ssh ended, if it did.
+    Open(Box<ShellChannel>),
+    /// Lost with pending requests. They may still be carried out until the token is deleted.
+    Lost(FenceToken),
+    /// There is no shell.
+    Unavailable {
+        /// Time of the next attempt.
+        retry_at: Instant,
+        /// Exit code of ssh, if it exited.
         code: Option<i32>,
     },
 }
 
-/// The machine could not be told to forget what it was asked before.
+/// Error: earlier renames on the remote machine could not be fenced off.
 #[derive(Debug)]
-pub struct Unsettled(pub String);
+pub struct UnsettledRenames(pub String);
 
-impl Shell {
-    pub(super) fn new(route: Route, log: Log) -> Self {
+impl SshShell {
+    pub(super) fn new(route: SshRoute, log: Log) -> Self {
         Self { route, state: Mutex::new(State::Closed), log }
     }
 
-    /// Makes sure that nothing that was asked for earlier can happen any more. To be called before
-    /// anything else is done to a target that this has renamed in.
+    /// Ensures that no earlier request can still be carried out. Must be called before anything
+    /// else changes a target in which this shell has renamed.
     ///
     /// # Errors
     ///
-    /// If the machine can't be reached: then nothing may be done yet.
-    pub fn settle(&self, stop: &Stop) -> Result<(), Unsettled> {
+    /// If the host is unreachable: then the target must not be changed yet.
+    pub fn settle(&self, cancel: &CancelToken) -> Result<(), UnsettledRenames> {
         let mut state = self.lock();
         let State::Lost(token) = &*state else { return Ok(()) };
-        match Channel::open(&self.route, Some(token), stop) {
+        match ShellChannel::open(&self.route, Some(token), cancel) {
             Ok(channel) => *state = State::Open(Box::new(channel)),
-            Err(NoChannel::Away { why, .. }) => return Err(Unsettled(why)),
-            // Whoever takes the shell away from us has ended the one that we had.
-            Err(NoChannel::NoShell { why, code }) => *state = self.do_without(&why, code),
+            Err(ChannelOpenError::Away { why, .. }) => return Err(UnsettledRenames(why)),
+            // If the remote side no longer offers a shell, it has also ended the previous one.
+            Err(ChannelOpenError::NoShell { why, code }) => *state = self.unavailable(&why, code),
         }
         Ok(())
     }
 
-    /// Renames below `directory`, one after the other. `None` if there is no shell at the moment.
+    /// Makes renames below `directory`, one after the other. `None` if there is no shell at the
+    /// moment.
     ///
     /// # Errors
     ///
-    /// If it is not known what was done, and what still will be.
+    /// If it is unknown which renames were made, or are still to be made.
     pub fn rename(
         &self,
         directory: &[u8],
-        steps: &[Step],
-        stop: &Stop,
-    ) -> Result<Option<Vec<Done>>, Unsettled> {
+        renames: &[RemoteRename],
+        cancel: &CancelToken,
+    ) -> Result<Option<Vec<RenameResult>>, UnsettledRenames> {
         let mut state = self.lock();
-        let Some(channel) = self.channel(&mut state, stop) else { return Ok(None) };
-        match channel.carry_out(directory, steps, stop) {
+        let Some(channel) = self.channel(&mut state, cancel) else { return Ok(None) };
+        match channel.rename(directory, renames, cancel) {
             Ok(done) => Ok(Some(done)),
-            Err(Broken::Fenced) => {
+            Err(ChannelBroken::Fenced) => {
                 *state = State::Closed;
                 Ok(None)
             }
-            Err(Broken::Lost(why)) => {
+            Err(ChannelBroken::Lost(why)) => {
                 *state = State::Lost(channel.token().clone());
                 let host = Escaped(self.route.host.as_encoded_bytes());
-                Err(Unsettled(format!("lost the shell at {host}: {why}")))
+                Err(UnsettledRenames(format!("lost the shell at {host}: {why}")))
             }
         }
     }
 
-    /// The channel, opened if there is none.
-    fn channel<'a>(&self, state: &'a mut State, stop: &Stop) -> Option<&'a mut Channel> {
+    /// Returns the channel, opened if needed.
+    fn channel<'a>(
+        &self,
+        state: &'a mut State,
+        cancel: &CancelToken,
+    ) -> Option<&'a mut ShellChannel> {
         let wanted = match state {
             State::Open(channel) => channel.has_ended(),
-            State::Without { until, .. } => *until <= Instant::now(),
+            State::Unavailable { retry_at, .. } => *retry_at <= Instant::now(),
             State::Closed => true,
-            // Somebody has to settle that first.
+            // Must be settled first.
             State::Lost(_) => false,
         };
         if wanted {
-            match Channel::open(&self.route, None, stop) {
+            match ShellChannel::open(&self.route, None, cancel) {
                 Ok(channel) => *state = State::Open(Box::new(channel)),
-                Err(NoChannel::Away { why, code }) => {
-                    self.say_at_debug(&why);
-                    *state = State::Without { until: Instant::now() + AWAY, code };
+                Err(ChannelOpenError::Away { why, code }) => {
+                    self.log_debug(&why);
+                    *state = State::Unavailable { retry_at: Instant::now() + AWAY_RETRY, code };
                 }
-                Err(NoChannel::NoShell { why, code }) => *state = self.do_without(&why, code),
+                Err(ChannelOpenError::NoShell { why, code }) => {
+                    *state = self.unavailable(&why, code);
+                }
             }
         }
         match state {
             State::Open(channel) => Some(channel),
-            State::Closed | State::Lost(_) | State::Without { .. } => None,
+            State::Closed | State::Lost(_) | State::Unavailable { .. } => None,
         }
     }
 
-    /// With what ssh ended, if there is no shell because of that.
+    /// Returns the exit code of ssh, if it is the reason for which there is no shell.
     #[must_use]
-    pub fn code(&self) -> Option<i32> {
-        if let State::Without { code, .. } = *self.lock() { code } else { None }
+    pub fn exit_code(&self) -> Option<i32> {
+        if let State::Unavailable { code, .. } = *self.lock() { code } else { None }
     }
 
-    fn do_without(&self, why: &str, code: i32) -> State {
+    fn unavailable(&self, why: &str, code: i32) -> State {
         let host = Escaped(self.route.host.as_encoded_bytes());
         let text = format!(
             "no shell at {host} ({why}): what is renamed here is sent and deleted there instead"
         );
         self.log.say(Category::Normal, text);
-        State::Without { until: Instant::now() + NO_SHELL, code: Some(code) }
+        State::Unavailable { retry_at: Instant::now() + NO_SHELL_RETRY, code: Some(code) }
     }
 
-    fn say_at_debug(&self, why: &str) {
+    fn log_debug(&self, why: &str) {
         let host = Escaped(self.route.host.as_encoded_bytes());
         self.log.say(Category::Debug("Exec"), format!("no shell at {host}: {why}"));
     }

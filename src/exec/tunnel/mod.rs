@@ -1,7 +1,7 @@
-//! Programs that make a way to a target, and stay as long as it is wanted.
+//! Tunnels: programs that make a target reachable, and run as long as a sync uses it.
 //!
-//! When they are started is decided by [`mirror_core::tunnel`]; here one thread for each tunnel does
-//! it, and one for each program waits for its end.
+//! [`mirror_core::tunnel`] decides about the start of programs. Here one thread for each tunnel
+//! starts them, and one thread for each program waits for its exit.
 
 pub mod via;
 
@@ -27,9 +27,9 @@ use std::{
 use mirror_core::{
     path::Escaped,
     time::Moment,
-    tunnel::{self, Plan},
+    tunnel::{self, TunnelSpec},
 };
-use mirror_platform::child::end_with_thread;
+use mirror_platform::child::signal_on_thread_exit;
 use rustix::{
     io::Errno,
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
@@ -37,150 +37,153 @@ use rustix::{
 
 use crate::report::{Category, Log};
 
-/// How often it is looked whether somebody listens on the port of a program that was started.
-const GLANCE: Duration = Duration::from_millis(50);
+/// Interval of the check for a listener on the port of a program that was started.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long programs have for their end.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Grace period of programs between SIGTERM and SIGKILL.
+const KILL_AFTER: Duration = Duration::from_secs(1);
 
-/// How it is with a tunnel.
+/// Readiness of a tunnel's programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// The ports of the programs that are ready; nothing in the place of a port where they have
-    /// none.
+pub struct TunnelStatus {
+    /// The ports of the ready programs; `None` for programs without a port.
     ready: Vec<Option<u16>>,
 }
 
-impl Standing {
-    /// How many programs are ready.
+impl TunnelStatus {
+    /// Returns the number of ready programs.
     #[must_use]
     pub const fn ready(&self) -> usize {
         self.ready.len()
     }
 }
 
-/// A tunnel that is kept standing as long as this is there.
+/// A running tunnel. Dropping it ends its programs.
 #[derive(Debug)]
-pub struct Tunnel {
-    plan: Plan,
-    standing: Arc<Mutex<Standing>>,
-    turn: AtomicUsize,
-    requests: Sender<News>,
+pub struct TunnelHandle {
+    plan: TunnelSpec,
+    status: Arc<Mutex<TunnelStatus>>,
+    next: AtomicUsize,
+    requests: Sender<TunnelMessage>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread of a tunnel is told.
+/// Messages to the thread of a tunnel.
 #[derive(Debug)]
-enum News {
-    /// The program of this lane ended.
-    Ended(usize),
-    /// A person wants it tried again.
+enum TunnelMessage {
+    /// The program of this lane exited.
+    Exited(usize),
+    /// The operator requests a retry (SIGHUP).
     Hangup,
-    /// It is not wanted any more.
-    End,
+    /// The tunnel is no longer used.
+    Shutdown,
 }
 
-impl Tunnel {
-    /// Starts it. Whenever it comes up or goes down, `on_change` is called by its thread.
+impl TunnelHandle {
+    /// Starts the tunnel. Its thread calls `on_change` whenever the number of ready programs
+    /// changes.
     ///
     /// # Errors
     ///
-    /// If there can be no thread.
-    pub fn start(plan: Plan, log: Log, on_change: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let standing = Arc::<Mutex<Standing>>::default();
-        let (requests, news) = channel();
-        let keeper = Keeper {
+    /// If the thread cannot be started.
+    pub fn start(
+        plan: TunnelSpec,
+        log: Log,
+        on_change: impl Fn() + Send + 'static,
+    ) -> io::Result<Self> {
+        let status = Arc::<Mutex<TunnelStatus>>::default();
+        let (requests, messages) = channel();
+        let supervisor = TunnelSupervisor {
             tunnel: tunnel::Tunnel::new(plan.settings),
             plan: plan.clone(),
             log,
-            standing: Arc::clone(&standing),
+            status: Arc::clone(&status),
             on_change: Box::new(on_change),
             running: BTreeMap::new(),
-            door: requests.clone(),
+            sender: requests.clone(),
             started: Instant::now(),
         };
-        let thread =
-            thread::Builder::new().name("tunnel".into()).spawn(move || keeper.keep(&news))?;
-        let turn = AtomicUsize::new(0);
-        Ok(Self { plan, standing, turn, requests, thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("tunnel".into())
+            .spawn(move || supervisor.run(&messages))?;
+        let next = AtomicUsize::new(0);
+        Ok(Self { plan, status, next, requests, thread: Some(thread) })
     }
 
-    /// What it is made of.
+    /// Returns the definition of the tunnel.
     #[must_use]
-    pub const fn plan(&self) -> &Plan {
+    pub const fn plan(&self) -> &TunnelSpec {
         &self.plan
     }
 
-    /// How it is with it.
+    /// Returns the current readiness.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        lock(&self.standing).clone()
+    pub fn status(&self) -> TunnelStatus {
+        lock(&self.status).clone()
     }
 
-    /// Whether something can go through it.
+    /// Returns true if at least one program is ready.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        lock(&self.standing).ready() > 0
+        lock(&self.status).ready() > 0
     }
 
-    /// Tries again at once what is not there.
+    /// Retries programs that are down without waiting for their backoff.
     pub fn hangup(&self) {
-        // Its thread ends with this only.
-        let _ = self.requests.send(News::Hangup);
+        // The thread exits only when it receives `Shutdown`.
+        let _ = self.requests.send(TunnelMessage::Hangup);
     }
 
-    /// What the names in `text` stand for, for one transfer: each takes the next program. `None`
-    /// if there is none at the moment.
+    /// Returns the endpoint for one transfer, each program in turn. `None` if no program is ready.
     #[must_use]
-    pub fn next_way(&self) -> Option<Way> {
-        let standing = lock(&self.standing);
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let port = *standing.ready.get(turn.checked_rem(standing.ready.len())?)?;
-        Some(Way { localhost: self.plan.localhost.clone(), port })
+    pub fn next_endpoint(&self) -> Option<TunnelEndpoint> {
+        let status = lock(&self.status);
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        let port = *status.ready.get(next.checked_rem(status.ready.len())?)?;
+        Some(TunnelEndpoint { localhost: self.plan.localhost.clone(), port })
     }
 }
 
-/// Ends its programs.
-impl Drop for Tunnel {
+impl Drop for TunnelHandle {
     fn drop(&mut self) {
-        let _ = self.requests.send(News::End);
+        let _ = self.requests.send(TunnelMessage::Shutdown);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn lock(standing: &Mutex<Standing>) -> MutexGuard<'_, Standing> {
-    standing.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(status: &Mutex<TunnelStatus>) -> MutexGuard<'_, TunnelStatus> {
+    status.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What one transfer goes through.
+/// Local endpoint of a tunnel program, for one transfer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Way {
+pub struct TunnelEndpoint {
     localhost: Vec<u8>,
     port: Option<u16>,
 }
 
-impl Way {
-    /// Whether a text has names that stand for something else on each way.
+impl TunnelEndpoint {
+    /// Returns true if the text contains placeholders of an endpoint.
     #[must_use]
-    pub fn concerns(text: &[u8]) -> bool {
+    pub fn has_placeholders(text: &[u8]) -> bool {
         let has = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
         has(b"^localport") || has(b"^localhost")
     }
 
-    /// The text with the names replaced.
+    /// Returns the text with the placeholders replaced.
     #[must_use]
-    pub fn put_into(&self, text: &[u8]) -> Vec<u8> {
-        let text = replace(text, b"^localhost", &self.localhost);
+    pub fn substitute(&self, text: &[u8]) -> Vec<u8> {
+        let text = replace_all(text, b"^localhost", &self.localhost);
         match self.port {
-            Some(port) => replace(&text, b"^localport", port.to_string().as_bytes()),
+            Some(port) => replace_all(&text, b"^localport", port.to_string().as_bytes()),
             None => text,
         }
     }
 }
 
-fn replace(text: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
+fn replace_all(text: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut replaced = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.windows(name.len()).position(|part| part == name) {
@@ -192,131 +195,135 @@ fn replace(text: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
     replaced
 }
 
-/// The thread of a tunnel.
-struct Keeper {
+/// State of a tunnel's thread.
+struct TunnelSupervisor {
     tunnel: tunnel::Tunnel,
-    plan: Plan,
+    plan: TunnelSpec,
     log: Log,
-    standing: Arc<Mutex<Standing>>,
+    status: Arc<Mutex<TunnelStatus>>,
     on_change: Box<dyn Fn() + Send>,
-    running: BTreeMap<usize, Program>,
-    /// For those who wait for programs.
-    door: Sender<News>,
+    running: BTreeMap<usize, TunnelProcess>,
+    /// Cloned for the threads that wait for programs.
+    sender: Sender<TunnelMessage>,
     started: Instant,
 }
 
-/// A program that runs, or has ended and was not waited for.
-struct Program {
+/// A program that is running, or has exited and is not reaped yet.
+struct TunnelProcess {
     child: Child,
     port: Option<u16>,
 }
 
-impl Keeper {
-    fn keep(mut self, news: &Receiver<News>) {
+impl TunnelSupervisor {
+    fn run(mut self, messages: &Receiver<TunnelMessage>) {
         loop {
             let now = self.now();
-            for lane in self.tunnel.advance(now) {
-                self.start(lane);
+            for slot in self.tunnel.advance(now) {
+                self.start(slot);
             }
-            self.look_for_listeners();
+            self.check_listeners();
             self.publish();
-            match self.receive(news) {
+            match self.receive(messages) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(News::Ended(lane)) => self.reap(lane),
-                Ok(News::Hangup) => {
+                Ok(TunnelMessage::Exited(slot)) => self.reap(slot),
+                Ok(TunnelMessage::Hangup) => {
                     let now = self.now();
-                    self.tunnel.hangup(now);
+                    self.tunnel.retry_now(now);
                 }
-                Ok(News::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(TunnelMessage::Shutdown) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.end(news);
+        self.shut_down(messages);
     }
 
     fn now(&self) -> Moment {
         Moment::new(self.started.elapsed())
     }
 
-    fn receive(&self, news: &Receiver<News>) -> Result<News, RecvTimeoutError> {
+    fn receive(
+        &self,
+        messages: &Receiver<TunnelMessage>,
+    ) -> Result<TunnelMessage, RecvTimeoutError> {
         let due = self.tunnel.next_wakeup().map(|at| at - self.now());
-        let glance =
-            (self.plan.pool && self.tunnel.connecting().next().is_some()).then_some(GLANCE);
-        match due.into_iter().chain(glance).min() {
-            Some(wait) => news.recv_timeout(wait),
-            None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        let poll =
+            (self.plan.pool && self.tunnel.connecting().next().is_some()).then_some(POLL_INTERVAL);
+        match due.into_iter().chain(poll).min() {
+            Some(wait) => messages.recv_timeout(wait),
+            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
-    fn start(&mut self, lane: usize) {
+    fn start(&mut self, slot: usize) {
         let started = self.spawn().and_then(|program| {
-            let (pid, door) = (Pid::from_child(&program.child), self.door.clone());
-            self.running.insert(lane, program);
+            let (pid, sender) = (Pid::from_child(&program.child), self.sender.clone());
+            self.running.insert(slot, program);
             let wait = move || {
-                // It stays a zombie until the keeper has seen to what it left behind.
+                // The process stays a zombie until the supervisor has killed the rest of its group.
                 let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
                 while matches!(waitid(WaitId::Pid(pid), options), Err(Errno::INTR)) {}
-                let _ = door.send(News::Ended(lane));
+                let _ = sender.send(TunnelMessage::Exited(slot));
             };
             thread::Builder::new().name("tunnel".into()).spawn(wait).map(drop)
         });
         if let Err(error) = started {
-            if let Some(program) = self.running.get_mut(&lane) {
+            if let Some(program) = self.running.get_mut(&slot) {
                 kill(&program.child, Signal::KILL);
                 let _ = program.child.wait();
             }
             let binary = self.plan.command.first().map(Vec::as_slice).unwrap_or_default();
-            self.down(lane, &format!("cannot start {}: {error}", Escaped(binary)));
+            self.report_exit(slot, &format!("cannot start {}: {error}", Escaped(binary)));
         }
     }
 
-    fn spawn(&self) -> io::Result<Program> {
+    fn spawn(&self) -> io::Result<TunnelProcess> {
         let port = if self.plan.pool { Some(free_port()?) } else { None };
-        let way = Way { localhost: self.plan.localhost.clone(), port };
-        let mut words = self.plan.command.iter().map(|word| OsString::from_vec(way.put_into(word)));
-        let program = words.next().ok_or(io::ErrorKind::InvalidInput)?;
+        let endpoint = TunnelEndpoint { localhost: self.plan.localhost.clone(), port };
+        let mut args =
+            self.plan.command.iter().map(|arg| OsString::from_vec(endpoint.substitute(arg)));
+        let program = args.next().ok_or(io::ErrorKind::InvalidInput)?;
         self.log.say(Category::Debug("Tunnel"), format!("{}: starting it", self.plan.name));
         let output = self.log.child_output();
         let mut command = Command::new(program);
-        // This thread ends only when all of them have.
-        end_with_thread(&mut command, Signal::TERM);
+        // The parent-death signal is bound to this thread, which outlives all programs.
+        signal_on_thread_exit(&mut command, Signal::TERM);
         let child = command
-            .args(words)
-            // A group of its own, so that what it starts ends with it.
+            .args(args)
+            // A process group of its own, so that its descendants end with it.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(output.stream())
             .stderr(output.stream())
             .spawn()?;
-        Ok(Program { child, port })
+        Ok(TunnelProcess { child, port })
     }
 
-    fn look_for_listeners(&mut self) {
+    fn check_listeners(&mut self) {
         let connecting: Vec<usize> = self.tunnel.connecting().collect();
         if !self.plan.pool || connecting.is_empty() {
             return;
         }
         let listening = listening_ports();
-        for lane in connecting {
-            let port = self.running.get(&lane).and_then(|program| program.port);
+        for slot in connecting {
+            let port = self.running.get(&slot).and_then(|program| program.port);
             if port.is_some_and(|port| listening.contains(&port)) {
                 let now = self.now();
-                self.tunnel.listens(lane, now);
+                self.tunnel.mark_ready(slot, now);
             }
         }
     }
 
-    /// Tells others how it is with it, if that changed.
+    /// Publishes the readiness if it changed.
     fn publish(&self) {
-        let ports = self.tunnel.ready().filter_map(|lane| Some(self.running.get(&lane)?.port));
-        let standing = Standing { ready: ports.collect() };
-        let was = std::mem::replace(&mut *lock(&self.standing), standing.clone());
-        if was == standing {
+        let ports = self.tunnel.ready().filter_map(|slot| Some(self.running.get(&slot)?.port));
+        let status = TunnelStatus { ready: ports.collect() };
+        let was = std::mem::replace(&mut *lock(&self.status), status.clone());
+        if was == status {
             return;
         }
-        let Plan { name, settings, .. } = &self.plan;
-        let text = format!("{name}: {} of {} ready", standing.ready(), settings.parallel);
+        let TunnelSpec { name, settings, .. } = &self.plan;
+        let text = format!("{name}: {} of {} ready", status.ready(), settings.parallel);
         self.log.say(Category::Debug("Tunnel"), text);
-        match (was.ready(), standing.ready()) {
+        match (was.ready(), status.ready()) {
             (0, _) => self.log.say(Category::Normal, format!("tunnel {name} is up")),
             (_, 0) => self.log.say(Category::Warn, format!("tunnel {name} is down")),
             _ => {}
@@ -324,24 +331,24 @@ impl Keeper {
         (self.on_change)();
     }
 
-    fn reap(&mut self, lane: usize) {
-        let Some(mut program) = self.running.remove(&lane) else { return };
+    fn reap(&mut self, slot: usize) {
+        let Some(mut program) = self.running.remove(&slot) else { return };
         kill(&program.child, Signal::KILL);
         let what = match program.child.wait() {
             Ok(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("it ended with code {code}"),
-                (None, signal) => format!("it was ended by signal {}", signal.unwrap_or_default()),
+                (Some(code), _) => format!("it exited with code {code}"),
+                (None, signal) => format!("it was killed by signal {}", signal.unwrap_or_default()),
             },
             Err(error) => format!("it can't be followed: {error}"),
         };
-        self.down(lane, &what);
+        self.report_exit(slot, &what);
     }
 
-    fn down(&mut self, lane: usize, what: &str) {
-        self.running.remove(&lane);
-        let wait = self.tunnel.ended(lane, self.now()).as_secs_f64();
+    fn report_exit(&mut self, slot: usize, what: &str) {
+        self.running.remove(&slot);
+        let wait = self.tunnel.process_exited(slot, self.now()).as_secs_f64();
         let name = &self.plan.name;
-        let text = format!("tunnel {name}: {what}; next try in {wait:.1} seconds");
+        let text = format!("tunnel {name}: {what}; retrying in {wait:.1} s");
         self.log.say(Category::Warn, text);
     }
 
@@ -351,18 +358,18 @@ impl Keeper {
         }
     }
 
-    fn end(mut self, news: &Receiver<News>) {
+    fn shut_down(mut self, messages: &Receiver<TunnelMessage>) {
         self.kill(Signal::TERM);
-        let until = Instant::now() + FAREWELL;
+        let until = Instant::now() + KILL_AFTER;
         while !self.running.is_empty() {
-            match news.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(News::Ended(lane)) => {
-                    if let Some(mut program) = self.running.remove(&lane) {
+            match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(TunnelMessage::Exited(slot)) => {
+                    if let Some(mut program) = self.running.remove(&slot) {
                         kill(&program.child, Signal::KILL);
                         let _ = program.child.wait();
                     }
                 }
-                Ok(News::Hangup | News::End) => {}
+                Ok(TunnelMessage::Hangup | TunnelMessage::Shutdown) => {}
                 Err(_) => break,
             }
         }
@@ -373,19 +380,19 @@ impl Keeper {
     }
 }
 
-/// Sends a signal to a program that was not waited for, and to all that it started.
+/// Sends a signal to the process group of a program that is not reaped yet.
 fn kill(child: &Child, signal: Signal) {
-    // Where nobody is left there is nothing to do.
+    // An empty group is no error.
     let _ = kill_process_group(Pid::from_child(child), signal);
 }
 
-/// A port that nobody uses at the moment. Somebody else may take it before the program does: then
-/// that ends, and the next one gets another.
+/// Returns a free port. Another process can take it before the program does: then the program
+/// fails, and its successor gets another port.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// The ports on which somebody on this machine listens, as `/proc/net/tcp` tells (`proc_net(5)`).
+/// Returns the ports with a listener on this machine, from `/proc/net/tcp` (`proc_net(5)`).
 fn listening_ports() -> Vec<u16> {
     const LISTEN: &str = "0A";
     let mut ports = Vec::new();
@@ -407,22 +414,27 @@ mod tests {
     use super::*;
     use std::{path::Path, sync::mpsc};
 
-    /// Longer than any program runs that ends by itself, on any machine.
+    /// Longer than any test program runs, on any machine.
     const LONG: Duration = Duration::from_mins(10);
 
-    /// A tunnel of programs that run `script` and are there after `ready`, and who hears of its
-    /// changes.
-    fn start(script: &str, pool: bool, parallel: usize, ready: Duration) -> (Tunnel, Receiver<()>) {
+    /// Starts a tunnel of programs that run `script` and are ready after `ready`. Returns it with
+    /// the receiver of its changes.
+    fn start(
+        script: &str,
+        pool: bool,
+        parallel: usize,
+        ready: Duration,
+    ) -> (TunnelHandle, Receiver<()>) {
         let second = Duration::from_secs(1);
-        let plan = Plan {
+        let plan = TunnelSpec {
             name: "Tunnel1".into(),
-            command: ["sh", "-c", script].map(|word| word.as_bytes().to_vec()).to_vec(),
+            command: ["sh", "-c", script].map(|arg| arg.as_bytes().to_vec()).to_vec(),
             pool,
-            settings: tunnel::Settings { parallel, retry: second, ready },
+            settings: tunnel::TunnelSettings { parallel, retry: second, ready },
             localhost: b"localhost".to_vec(),
         };
         let (sender, changes) = mpsc::channel();
-        let tunnel = Tunnel::start(plan, Log::default(), move || {
+        let tunnel = TunnelHandle::start(plan, Log::default(), move || {
             let _ = sender.send(());
         });
         (tunnel.unwrap(), changes)
@@ -442,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_up_and_again_and_all_of_it_ends_with_it() {
+    fn a_tunnel_restarts_its_program_and_kills_all_descendants_when_dropped() {
         let place = tempfile::tempdir().unwrap();
         let pid = |name: &str| fs::read_to_string(place.path().join(name)).unwrap_or_default();
         let at = |name: &str| place.path().join(name).display().to_string();
@@ -465,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_up_when_somebody_listens_and_takes_all_in_turn() {
+    fn a_pool_is_up_with_its_listeners_and_is_used_round_robin() {
         let Some(listener) = ["python3", "perl"].iter().find(|name| is_installed(name)) else {
             println!("skipped: this needs python3 or perl");
             return;
@@ -481,15 +493,16 @@ mod tests {
             }
         };
         let (tunnel, changes) = start(script, true, 3, LONG);
-        wait_until(&changes, || tunnel.standing().ready() == 3);
-        let ways: Vec<_> = (0..6).map(|_| tunnel.next_way().unwrap()).collect();
-        assert_eq!(ways[..3], ways[3..]);
-        let mut ports: Vec<_> = ways[..3].iter().map(|way| way.port.unwrap()).collect();
+        wait_until(&changes, || tunnel.status().ready() == 3);
+        let endpoints: Vec<_> = (0..6).map(|_| tunnel.next_endpoint().unwrap()).collect();
+        assert_eq!(endpoints[..3], endpoints[3..]);
+        let mut ports: Vec<_> =
+            endpoints[..3].iter().map(|endpoint| endpoint.port.unwrap()).collect();
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 3);
-        let text = ways[0].put_into(b"rsync://^localhost:^localport/^local");
-        let port = ways[0].port.unwrap();
+        let text = endpoints[0].substitute(b"rsync://^localhost:^localport/^local");
+        let port = endpoints[0].port.unwrap();
         assert_eq!(text, format!("rsync://localhost:{port}/^local").as_bytes());
     }
 
@@ -499,10 +512,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_be_started_is_down() {
+    fn a_tunnel_whose_program_exits_is_down() {
         let (tunnel, _changes) = start("exit 3", false, 1, LONG);
-        assert_eq!(tunnel.next_way(), None);
-        assert!(!Way::concerns(b"/a/^local") && Way::concerns(b"h:^localport"));
+        assert_eq!(tunnel.next_endpoint(), None);
+        assert!(
+            !TunnelEndpoint::has_placeholders(b"/a/^local")
+                && TunnelEndpoint::has_placeholders(b"h:^localport")
+        );
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         assert!(listening_ports().contains(&listener.local_addr().unwrap().port()));
     }

@@ -1,4 +1,4 @@
-//! Transfers through a tunnel whose programs have addresses of their own.
+//! Transfers through a tunnel whose programs have endpoints of their own.
 
 use std::{
     collections::BTreeMap,
@@ -9,63 +9,64 @@ use std::{
 use mirror_core::job::{Failure, Job, Outcome};
 
 use super::{
-    super::{Executor, process::cancel::Stop},
-    Tunnel, Way,
+    super::{Executor, process::cancel::CancelToken},
+    TunnelEndpoint, TunnelHandle,
 };
 
-/// The most ways of which it is remembered who carries out jobs on them.
-const MOST_WAYS: usize = 64;
+/// Limit on cached executors, one for each endpoint.
+const MAX_ENDPOINTS: usize = 64;
 
-/// Makes who carries out jobs on a way; if that can't be done, a sentence for people.
-type Make = dyn Fn(&Way) -> Result<Arc<dyn Executor>, String> + Send + Sync;
+/// Creates the executor of an endpoint, or returns the reason for the log.
+type ExecutorFactory = dyn Fn(&TunnelEndpoint) -> Result<Arc<dyn Executor>, String> + Send + Sync;
 
-/// Carries out each job on the next way through a tunnel.
-pub struct Through {
-    tunnel: Arc<Tunnel>,
-    make: Box<Make>,
-    made: Mutex<BTreeMap<Way, Arc<dyn Executor>>>,
+/// Executor that runs each job through the next endpoint of a tunnel.
+pub struct ViaTunnel {
+    tunnel: Arc<TunnelHandle>,
+    factory: Box<ExecutorFactory>,
+    executors: Mutex<BTreeMap<TunnelEndpoint, Arc<dyn Executor>>>,
 }
 
-impl fmt::Debug for Through {
+impl fmt::Debug for ViaTunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Through").field("tunnel", &self.tunnel).finish_non_exhaustive()
+        f.debug_struct("ViaTunnel").field("tunnel", &self.tunnel).finish_non_exhaustive()
     }
 }
 
-impl Through {
-    /// One for this tunnel.
+impl ViaTunnel {
+    /// Creates an executor for this tunnel.
     #[must_use]
     pub fn new(
-        tunnel: Arc<Tunnel>,
-        make: impl Fn(&Way) -> Result<Arc<dyn Executor>, String> + Send + Sync + 'static,
+        tunnel: Arc<TunnelHandle>,
+        create: impl Fn(&TunnelEndpoint) -> Result<Arc<dyn Executor>, String> + Send + Sync + 'static,
     ) -> Self {
-        Self { tunnel, make: Box::new(make), made: Mutex::default() }
+        Self { tunnel, factory: Box::new(create), executors: Mutex::default() }
     }
 
-    /// What is learnt of a target on one way counts for the next job there.
-    fn executor(&self, way: Way) -> Result<Arc<dyn Executor>, String> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(executor) = made.get(&way) {
+    /// Returns the executor of an endpoint. It is cached, so that facts about the target serve the
+    /// next job, too.
+    fn executor(&self, endpoint: TunnelEndpoint) -> Result<Arc<dyn Executor>, String> {
+        let mut executors = self.executors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(executor) = executors.get(&endpoint) {
             return Ok(Arc::clone(executor));
         }
-        if made.len() >= MOST_WAYS {
-            made.clear();
+        if executors.len() >= MAX_ENDPOINTS {
+            executors.clear();
         }
-        let executor = (self.make)(&way)?;
-        made.insert(way, Arc::clone(&executor));
+        let executor = (self.factory)(&endpoint)?;
+        executors.insert(endpoint, Arc::clone(&executor));
         Ok(executor)
     }
 }
 
-impl Executor for Through {
-    fn run(&self, job: &mut Job, stop: &Stop) -> Outcome {
-        let Some(way) = self.tunnel.next_way() else {
+impl Executor for ViaTunnel {
+    fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome {
+        let Some(endpoint) = self.tunnel.next_endpoint() else {
             let why = format!("the tunnel {} is down", self.tunnel.plan().name);
-            return Outcome::Again(Failure::new(why));
+            return Outcome::Retry(Failure::new(why));
         };
-        match self.executor(way) {
-            Ok(executor) => executor.run(job, stop),
-            Err(why) => Outcome::Again(Failure::new(why)),
+        match self.executor(endpoint) {
+            Ok(executor) => executor.run(job, cancel),
+            Err(why) => Outcome::Retry(Failure::new(why)),
         }
     }
 }

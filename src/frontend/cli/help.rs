@@ -1,16 +1,16 @@
-//! What is printed on request.
+//! Texts of `-help`, `-version` and `-monitor`.
 
-/// The version of the package.
+/// Version of the package.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The names that `-monitor` takes on this system. `fsevents` is taken too, as by the original.
+/// Names that `-monitor` accepts on this system. `fsevents` is accepted too, as by the original.
 pub(super) const MONITORS: &str = "\
 This Lsyncd supports these monitors:
    inotify
 
 ";
 
-/// The help.
+/// Returns the help text.
 pub(super) fn text() -> String {
     format!("lsyncd version: {VERSION}\n\n{USAGE}\n{OPTIONS}\n{END}\n")
 }

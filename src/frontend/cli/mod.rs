@@ -1,7 +1,7 @@
-//! The command line: the original's, and two options of our own.
+//! The command line: the original's options and some of our own.
 //!
-//! [`words`] reads what was said, [`plan`] looks up what it means, and here is what is printed and
-//! how it ends. Starting anything is left to others.
+//! [`args`] parses it, [`resolve`] resolves it to a configuration, and this module prints help and
+//! errors. Nothing is started here.
 
 use std::{
     ffi::OsString,
@@ -11,43 +11,43 @@ use std::{
 
 use crate::report::{Category, Log};
 
+pub mod args;
 mod help;
-mod number;
-pub mod plan;
-pub mod words;
+mod lua_number;
+pub mod resolve;
 
-pub use plan::Plan;
-pub use words::{Check, Ending, Invocation};
+pub use args::{CheckMode, EarlyExit, Invocation};
+pub use resolve::ResolvedArgs;
 
-/// The exit code of everything that is not a success: `exit(-1)`.
+/// Exit code of all failures: `exit(-1)`.
 const FAILURE: u8 = 255;
 
-/// Reads the words behind the name of the program, and prints what there is to say. The log has its
+/// Parses the arguments after the program name, and prints help or errors. The returned log has its
 /// categories, and still writes to stderr.
 ///
 /// # Errors
 ///
-/// The exit code, if there is nothing to run. Everything was printed then.
-pub fn read(words: &[OsString]) -> Result<(Invocation, Log), ExitCode> {
-    let invocation = Invocation::parse(words).map_err(|ending| end(&ending))?;
+/// The exit code, if there is nothing to run. Everything is printed by then.
+pub fn read(args: &[OsString]) -> Result<(Invocation, Log), ExitCode> {
+    let invocation = Invocation::parse(args).map_err(|exit| print_exit(&exit))?;
     let log = Log::new(invocation.filter.clone());
     Ok((invocation, log))
 }
 
-/// Prints why there is nothing to run.
-fn end(ending: &Ending) -> ExitCode {
-    match ending {
-        Ending::Help => {
+/// Prints the reason for an early exit.
+fn print_exit(exit: &EarlyExit) -> ExitCode {
+    match exit {
+        EarlyExit::Help => {
             print(&help::text());
             return ExitCode::SUCCESS;
         }
-        Ending::Nothing => print(&help::text()),
-        Ending::Version => {
+        EarlyExit::NoSync => print(&help::text()),
+        EarlyExit::Version => {
             print(&format!("Version: {}\n", help::VERSION));
             return ExitCode::SUCCESS;
         }
-        Ending::Monitors => print(help::MONITORS),
-        Ending::Refused(reasons) => {
+        EarlyExit::Monitors => print(help::MONITORS),
+        EarlyExit::Invalid(reasons) => {
             let log = Log::default();
             for reason in reasons {
                 log.say(Category::Error, reason);
@@ -58,6 +58,6 @@ fn end(ending: &Ending) -> ExitCode {
 }
 
 fn print(text: &str) {
-    // Whoever closed our stdout does not want to know.
+    // A closed stdout is the caller's choice.
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }

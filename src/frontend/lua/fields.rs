@@ -1,39 +1,40 @@
-//! A table of Lua as typed values.
+//! Typed access to a Lua table.
 //!
-//! What the original lets pass is taken: numbers as texts, texts as numbers, anything for a switch.
+//! Values are converted as leniently as in the original: numbers as texts, texts as numbers,
+//! anything as a switch.
 
 use mirror_core::path::Escaped;
 use mlua::{Table, Value};
 
-/// The values of a table, by their names.
+/// Typed view of a table.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     table: Option<&'a Table>,
-    /// What stands in front of a name in messages: `rsync.`
+    /// Prefix of names in messages: `rsync.`
     path: &'a str,
 }
 
 impl<'a> Fields<'a> {
-    /// Of a table that is not there.
+    /// View of a missing table.
     pub(super) const EMPTY: Self = Self { table: None, path: "" };
 
     pub(super) const fn new(table: &'a Table, path: &'a str) -> Self {
         Self { table: Some(table), path }
     }
 
-    /// The value of this name, `nil` if there is none.
+    /// Returns the value of this name, `nil` if there is none.
     pub(super) fn value(self, name: &str) -> Value {
-        // It fails only if there is no memory for the name.
+        // It only fails if there is no memory for the name.
         self.table.and_then(|table| table.raw_get(name).ok()).unwrap_or(Value::Nil)
     }
 
-    /// Whether a switch is on: anything but `nil` and `false` is true for Lua.
+    /// Returns true if a switch is on: anything but `nil` and `false` is true in Lua.
     pub(super) fn is_on(self, name: &str) -> bool {
         !matches!(self.value(name), Value::Nil | Value::Boolean(false))
     }
 
-    /// A warning for a switch that is on though its value looks like off.
-    pub(super) fn odd_switch(self, name: &str) -> Option<String> {
+    /// Warns of a switch that is on though its value looks like off.
+    pub(super) fn switch_warning(self, name: &str) -> Option<String> {
         let named = match self.value(name) {
             Value::Integer(0) | Value::Number(0.0) => "0".into(),
             Value::String(text) => {
@@ -49,15 +50,15 @@ impl<'a> Fields<'a> {
         ))
     }
 
-    /// A text, or a number as it is written. `false` is nothing.
+    /// Returns a text, or a number in decimal notation. `false` counts as unset.
     pub(super) fn text(self, name: &str) -> Result<Option<Vec<u8>>, String> {
         match self.value(name) {
             Value::Nil | Value::Boolean(false) => Ok(None),
-            value => text(&value).map(Some).ok_or_else(|| self.wrong(name, "a text", &value)),
+            value => text(&value).map(Some).ok_or_else(|| self.type_error(name, "a text", &value)),
         }
     }
 
-    /// A number that is not less than `least`.
+    /// Returns a number that is not less than `least`.
     pub(super) fn number(self, name: &str, least: f64) -> Result<Option<f64>, String> {
         let value = self.value(name);
         let number = match &value {
@@ -74,7 +75,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number that is not less than `least`.
+    /// Returns a whole number that is not less than `least`.
     pub(super) fn whole(self, name: &str, least: u32) -> Result<Option<u64>, String> {
         let Some(number) = self.number(name, f64::from(least))? else { return Ok(None) };
         #[expect(
@@ -85,7 +86,7 @@ impl<'a> Fields<'a> {
         Ok(Some(number as u64))
     }
 
-    /// A whole number; what is less than one counts as one, as in the original.
+    /// Returns a whole number. Values below one count as one, as in the original.
     pub(super) fn at_least_one(self, name: &str) -> Result<Option<usize>, String> {
         let number = self
             .number(name, f64::NEG_INFINITY)
@@ -98,7 +99,7 @@ impl<'a> Fields<'a> {
         Ok(number.map(|number| number.max(1.0) as usize))
     }
 
-    /// A list of texts; a text alone is a list of one.
+    /// Returns a list of texts. A single text is a list of one.
     pub(super) fn texts(self, name: &str) -> Result<Vec<Vec<u8>>, String> {
         match self.value(name) {
             Value::Nil | Value::Boolean(false) => Ok(Vec::new()),
@@ -112,32 +113,36 @@ impl<'a> Fields<'a> {
         let items = list.sequence_values::<Value>().map(|item| {
             let item = item.unwrap_or(Value::Nil);
             text(&item).ok_or_else(|| {
-                format!("{}{name} must be a list of texts, not of a {}", self.path, kind(&item))
+                format!(
+                    "{}{name} must be a list of texts, not of a {}",
+                    self.path,
+                    type_name(&item)
+                )
             })
         });
         items.collect()
     }
 
-    /// The table of this name.
+    /// Returns the table of this name.
     pub(super) fn table(self, name: &str) -> Result<Option<Table>, String> {
         match self.value(name) {
             Value::Nil | Value::Boolean(false) => Ok(None),
             Value::Table(table) => Ok(Some(table)),
-            value => Err(self.wrong(name, "a table", &value)),
+            value => Err(self.type_error(name, "a table", &value)),
         }
     }
 
-    fn wrong(self, name: &str, wanted: &str, value: &Value) -> String {
-        format!("{}{name} must be {wanted}, not a {}", self.path, kind(value))
+    fn type_error(self, name: &str, wanted: &str, value: &Value) -> String {
+        format!("{}{name} must be {wanted}, not a {}", self.path, type_name(value))
     }
 }
 
-/// What Lua calls the type of a value.
-pub(super) fn kind(value: &Value) -> &'static str {
+/// Returns Lua's name for the type of a value.
+pub(super) fn type_name(value: &Value) -> &'static str {
     if matches!(value, Value::Integer(_)) { "number" } else { value.type_name() }
 }
 
-/// A text, or a number as a program reads it: without the `.0` that Lua puts behind a whole one.
+/// Converts a value to text. A whole number has no `.0`, which Lua would add.
 pub(super) fn text(value: &Value) -> Option<Vec<u8>> {
     Some(match value {
         Value::String(text) => text.as_bytes().to_vec(),
@@ -147,7 +152,7 @@ pub(super) fn text(value: &Value) -> Option<Vec<u8>> {
     })
 }
 
-/// A text for people, in quotes.
+/// Escapes and quotes a text for a message.
 pub(super) fn quoted(text: &[u8]) -> String {
     format!("\"{}\"", Escaped(text))
 }
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_a_text_as_a_program_reads_it() {
+    fn numbers_convert_to_plain_decimal_text() {
         with("a = 5, b = 10/2, c = 1.5, d = 'x', e = false, f = '', g = 1e15", |fields| {
             for (name, text) in [
                 ("a", "5"),
@@ -182,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_below_one_is_one() {
+    fn limits_below_one_count_as_one() {
         with("a = 0, b = 0.5, c = -3, d = '0', e = 2.9, f = 'x', g = 1e300, h = {}", |fields| {
             for (name, limit) in
                 [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 2), ("g", usize::MAX)]
@@ -198,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_a_number_if_it_spells_one() {
+    fn numeric_texts_convert_to_numbers() {
         with("a = '10', b = ' 0.5 ', c = 'x', d = -1, e = {}, f = 0", |fields| {
             assert_eq!(fields.number("a", 0.0), Ok(Some(10.0)));
             assert_eq!(fields.number("b", 0.0), Ok(Some(0.5)));
@@ -212,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_a_list_of_texts() {
+    fn lists_contain_texts() {
         with("a = {'x', 2}, b = 'x', c = {{}}, d = true, e = {'x', nil, 'y'}", |fields| {
             assert_eq!(fields.texts("a"), Ok(vec![b"x".to_vec(), b"2".to_vec()]));
             assert_eq!(fields.texts("b"), Ok(vec![b"x".to_vec()]));
@@ -224,24 +229,24 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_that_looks_like_off_is_told() {
+    fn switch_that_looks_off_causes_a_warning() {
         with("a = 'No', b = 0, c = '', d = 'yes', e = false, f = 1, g = 0.0, h = true", |fields| {
-            let told = |name| fields.odd_switch(name);
+            let warning = |name| fields.switch_warning(name);
             assert_eq!(
-                told("a").unwrap(),
+                warning("a").unwrap(),
                 "rsync.a = \"No\" is on, as all but false and nil: write rsync.a = false or rsync.a = true"
             );
             for (name, is_odd) in
                 [("b", true), ("c", true), ("d", false), ("e", false), ("f", false), ("g", true)]
             {
-                assert_eq!(told(name).is_some(), is_odd, "{name}");
+                assert_eq!(warning(name).is_some(), is_odd, "{name}");
             }
-            assert_eq!((told("h"), told("nope")), (None, None));
+            assert_eq!((warning("h"), warning("nope")), (None, None));
         });
     }
 
     #[test]
-    fn what_is_true_for_lua_is_on() {
+    fn lua_truth_decides_switches() {
         with("a = 1, b = 'false', c = false, d = true", |fields| {
             for (name, on) in [("a", true), ("b", true), ("c", false), ("d", true), ("e", false)] {
                 assert_eq!(fields.is_on(name), on, "{name}");

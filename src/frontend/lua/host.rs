@@ -1,4 +1,4 @@
-//! What Rust does for the Lua code of a configuration file.
+//! Functions in Rust for the prelude of configuration files.
 
 use std::{
     cell::RefCell,
@@ -11,34 +11,34 @@ use std::{
 
 use mirror_core::{
     path::Escaped,
-    settings::{self, Base, Hint, Table as Names, Takes},
+    settings::{self, NameHint, SettingsTable, SyncBase, ValueType},
 };
 use mlua::{Error, Function, Lua, LuaString, Result, Table, Value};
 
-use super::error::Refusal;
+use super::error::ConfigError;
 use crate::{
-    config::{BadSource, Places, awaited_source, canonical_source},
+    config::{SourceError, SyncPositions, awaited_source, canonical_source},
     report::{Category, Log},
 };
 
-/// What the functions share.
+/// State that the functions share.
 #[derive(Clone)]
-pub(super) struct Host {
+pub(super) struct PreludeHost {
     log: Log,
-    here: PathBuf,
-    /// Why the file can't be taken, though it may have caught the error.
-    doom: Rc<RefCell<Option<Refusal>>>,
-    /// What is wrong with it, and did not end it: lines for people.
-    noted: Rc<RefCell<Vec<String>>>,
-    /// What is wrong with them unless sources are waited for.
-    awaited: Rc<RefCell<Vec<String>>>,
-    /// What is odd about it.
+    start_dir: PathBuf,
+    /// Reason to abort loading, even if the file caught the Lua error.
+    abort: Rc<RefCell<Option<ConfigError>>>,
+    /// Errors that did not abort loading: lines for people.
+    errors: Rc<RefCell<Vec<String>>>,
+    /// Errors about sources that do not exist yet. They count only if `insist` is off.
+    missing_source_errors: Rc<RefCell<Vec<String>>>,
+    /// Warnings about the file.
     warnings: Rc<RefCell<Vec<String>>>,
-    /// The file that runs.
-    running: Rc<RefCell<PathBuf>>,
+    /// The file that is being run.
+    running_file: Rc<RefCell<PathBuf>>,
 }
 
-/// The exit codes of rsync as the original's default has them.
+/// Exit codes of rsync in the original's defaults.
 pub(super) const RSYNC_CODES: [(i32, &str); 20] = [
     (0, "ok"),
     (1, "die"),
@@ -62,125 +62,132 @@ pub(super) const RSYNC_CODES: [(i32, &str); 20] = [
     (255, "again"),
 ];
 
-impl Host {
-    pub(super) fn new(log: Log, here: PathBuf) -> Self {
+impl PreludeHost {
+    pub(super) fn new(log: Log, start_dir: PathBuf) -> Self {
         Self {
             log,
-            here,
-            doom: Rc::default(),
-            noted: Rc::default(),
-            awaited: Rc::default(),
+            start_dir,
+            abort: Rc::default(),
+            errors: Rc::default(),
+            missing_source_errors: Rc::default(),
             warnings: Rc::default(),
-            running: Rc::default(),
+            running_file: Rc::default(),
         }
     }
 
-    /// Says which file runs from now on.
-    pub(super) fn begin(&self, file: &Path) {
-        file.clone_into(&mut self.running.borrow_mut());
+    /// Sets the file that is run from now on.
+    pub(super) fn set_running_file(&self, file: &Path) {
+        file.clone_into(&mut self.running_file.borrow_mut());
     }
 
-    /// What is wrong with the files, in the order in which it was found. It is given once.
-    pub(super) fn noted(&self) -> Vec<String> {
-        self.noted.take()
+    /// Takes the errors, in the order in which they were found.
+    pub(super) fn take_errors(&self) -> Vec<String> {
+        self.errors.take()
     }
 
-    /// What is wrong with sources that are not there, where nobody waits for them. It is given once.
-    pub(super) fn awaited(&self) -> Vec<String> {
-        self.awaited.take()
+    /// Takes the errors about sources that do not exist yet.
+    pub(super) fn take_missing_source_errors(&self) -> Vec<String> {
+        self.missing_source_errors.take()
     }
 
-    /// What is odd about the files. It is given once.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    /// Takes the warnings.
+    pub(super) fn take_warnings(&self) -> Vec<String> {
         self.warnings.take()
     }
 
-    /// The place of a key, as Lua writes places: that of the call in which it stands, `place`, but
-    /// with a line of its own if it is found there.
-    pub(super) fn place_of_key(&self, place: &str, key: &str) -> String {
-        let places = Places::new(&self.here, vec![self.running.borrow().clone()]);
-        places.of_key(place, key).unwrap_or_else(|| place.to_owned())
+    /// Returns the position of a key in Lua's notation: its own line if found, else that of the
+    /// call at `position`.
+    pub(super) fn key_position(&self, position: &str, key: &str) -> String {
+        let positions =
+            SyncPositions::new(&self.start_dir, vec![self.running_file.borrow().clone()]);
+        positions.key_position(position, key).unwrap_or_else(|| position.to_owned())
     }
 
-    /// Notes what is wrong with a call that stands at `place`.
-    pub(super) fn note(&self, place: &str, why: &str, key: Option<&str>) {
-        let place = key.map_or_else(|| place.to_owned(), |key| self.place_of_key(place, key));
-        let running = self.running.borrow();
+    /// Records an error in a call at `position`.
+    pub(super) fn record_error(&self, position: &str, why: &str, key: Option<&str>) {
+        let position =
+            key.map_or_else(|| position.to_owned(), |key| self.key_position(position, key));
+        let running = self.running_file.borrow();
         let file = Escaped(running.as_os_str().as_bytes());
-        self.noted.borrow_mut().push(format!("error preparing {file}: {place}{why}"));
+        self.errors.borrow_mut().push(format!("error preparing {file}: {position}{why}"));
     }
 
-    /// Why the file can't be taken, if something said so for good.
-    pub(super) fn doom(&self) -> Option<Refusal> {
-        self.doom.borrow_mut().take()
+    /// Takes the reason to abort loading, if there is one.
+    pub(super) fn take_abort(&self) -> Option<ConfigError> {
+        self.abort.borrow_mut().take()
     }
 
-    /// The table for the prelude. `delay` overrides that of every sync.
+    /// Creates the `host` table of the prelude. `delay` overrides that of every sync.
     pub(super) fn table(&self, lua: &Lua, delay: Option<f64>) -> Result<Table> {
         let table = lua.create_table()?;
         table.set("delay", delay)?;
         table.set("rsync_codes", lua.create_table_from(RSYNC_CODES)?)?;
-        table.set("gauge", lua.create_function(|lua, base: String| gauge(lua, &base))?)?;
+        table.set("gauge", lua.create_function(|lua, base: String| known_names(lua, &base))?)?;
         table.set(
             "unknown",
             lua.create_function(|_, (table, name, base): (String, Value, Option<String>)| {
-                Ok(unknown(&table, &name, base.as_deref().and_then(base_named)))
+                Ok(unknown_name_hint(&table, &name, base.as_deref().and_then(parse_base)))
             })?,
         )?;
         table.set(
             "unknown_default",
-            lua.create_function(|_, name: String| Ok(unknown_default(&name)))?,
+            lua.create_function(|_, name: String| Ok(unknown_default_hint(&name)))?,
         )?;
         table.set("getinfo", lua.create_function(getinfo)?)?;
-        self.add_notes(lua, &table)?;
-        self.add_refusals(lua, &table)?;
-        self.add_directories(lua, &table)?;
+        self.add_reporting_functions(lua, &table)?;
+        self.add_abort_functions(lua, &table)?;
+        self.add_directory_functions(lua, &table)?;
         Ok(table)
     }
 
-    /// The functions that end the loading.
-    fn add_refusals(&self, lua: &Lua, table: &Table) -> Result<()> {
+    /// Adds the functions that abort loading.
+    fn add_abort_functions(&self, lua: &Lua, table: &Table) -> Result<()> {
         let host = self.clone();
         let doom = move |_: &Lua, why: LuaString| -> Result<()> {
-            Err(host.refuse(Refusal::because(why.to_string_lossy())))
+            Err(host.abort_load(ConfigError::invalid(why.to_string_lossy())))
         };
         table.set("doom", lua.create_function(doom)?)?;
         let host = self.clone();
         let exit = move |_: &Lua, code: i64| -> Result<()> {
             let code = u8::try_from(code & 0xff).unwrap_or(u8::MAX);
-            Err(host.refuse(Refusal::Exit(code)))
+            Err(host.abort_load(ConfigError::Exit(code)))
         };
         table.set("exit", lua.create_function(exit)?)
     }
 
-    /// The functions that note what is wrong or odd.
-    fn add_notes(&self, lua: &Lua, table: &Table) -> Result<()> {
+    /// Adds the functions that record errors and warnings.
+    fn add_reporting_functions(&self, lua: &Lua, table: &Table) -> Result<()> {
         let host = self.clone();
-        let note = move |_: &Lua, (place, why, key): (LuaString, LuaString, Option<LuaString>)| {
-            let key = key.map(|key| key.to_string_lossy());
-            host.note(&place.to_string_lossy(), &why.to_string_lossy(), key.as_deref());
-            Ok(())
-        };
+        let note =
+            move |_: &Lua, (position, why, key): (LuaString, LuaString, Option<LuaString>)| {
+                let key = key.map(|key| key.to_string_lossy());
+                host.record_error(
+                    &position.to_string_lossy(),
+                    &why.to_string_lossy(),
+                    key.as_deref(),
+                );
+                Ok(())
+            };
         table.set("note", lua.create_function(note)?)?;
         let host = self.clone();
         let refuse = move |_: &Lua, why: LuaString| {
-            host.noted.borrow_mut().push(why.to_string_lossy());
+            host.errors.borrow_mut().push(why.to_string_lossy());
             Ok(())
         };
         table.set("refuse", lua.create_function(refuse)?)?;
         let host = self.clone();
-        let missing = move |_: &Lua, (place, name): (LuaString, LuaString)| {
-            host.warn_of_missing(&place.to_string_lossy(), &name.to_string_lossy());
+        let missing = move |_: &Lua, (position, name): (LuaString, LuaString)| {
+            host.warn_of_missing_global(&position.to_string_lossy(), &name.to_string_lossy());
             Ok(())
         };
         table.set("missing", lua.create_function(missing)?)
     }
 
-    /// A global was read that is not there. What our own code in Lua reads is its own business.
-    fn warn_of_missing(&self, place: &str, name: &str) {
-        let is_in_file = place.contains(['/', '.']);
+    /// Warns of reading an undefined global in a file of the user, not in our own Lua code.
+    fn warn_of_missing_global(&self, position: &str, name: &str) {
+        let is_in_file = position.contains(['/', '.']);
         let text = format!(
-            "{place}there is no global {name}, so this is nil; if a text is meant, write \"{name}\""
+            "{position}there is no global {name}, so this is nil; if a text is meant, write \"{name}\""
         );
         let mut warnings = self.warnings.borrow_mut();
         if is_in_file && !warnings.contains(&text) {
@@ -188,13 +195,13 @@ impl Host {
         }
     }
 
-    /// The functions that look at directories, and the log.
-    fn add_directories(&self, lua: &Lua, table: &Table) -> Result<()> {
+    /// Adds the functions for directories and the log.
+    fn add_directory_functions(&self, lua: &Lua, table: &Table) -> Result<()> {
         let host = self.clone();
         table.set(
             "source",
-            lua.create_function(move |lua, (source, place): (Value, LuaString)| {
-                host.source(lua, &source, &place.to_string_lossy())
+            lua.create_function(move |lua, (source, position): (Value, LuaString)| {
+                host.source(lua, &source, &position.to_string_lossy())
             })?,
         )?;
         let host = self.clone();
@@ -205,51 +212,51 @@ impl Host {
         table.set(
             "log",
             lua.create_function(move |_, (category, text): (LuaString, LuaString)| {
-                host.say(&category.as_bytes(), &text.to_string_lossy());
+                host.log_message(&category.as_bytes(), &text.to_string_lossy());
                 Ok(())
             })?,
         )
     }
 
-    fn refuse(&self, why: Refusal) -> Error {
-        self.doom.borrow_mut().get_or_insert(why);
+    fn abort_load(&self, why: ConfigError) -> Error {
+        self.abort.borrow_mut().get_or_insert(why);
         Error::runtime("the file was refused")
     }
 
-    /// The canonical path of a source, with a slash at its end.
-    /// `None` if there is none, which is noted.
-    fn source(&self, lua: &Lua, source: &Value, place: &str) -> Result<Option<LuaString>> {
-        let place = self.place_of_key(place, "source");
+    /// Returns the canonical path of a source with a trailing slash. `None` if it is invalid, which
+    /// is recorded as an error.
+    fn source(&self, lua: &Lua, source: &Value, position: &str) -> Result<Option<LuaString>> {
+        let position = self.key_position(position, "source");
         let Some(text) = lua.coerce_string(source.clone())? else {
             let kind = source.type_name();
-            self.noted.borrow_mut().push(format!("{place}source must be a text, not a {kind}"));
+            self.errors.borrow_mut().push(format!("{position}source must be a text, not a {kind}"));
             return Ok(None);
         };
         let bytes = text.as_bytes();
         let source = OsStr::from_bytes(&bytes);
-        let mut lines = match canonical_source(&self.here, source) {
+        let mut lines = match canonical_source(&self.start_dir, source) {
             Ok(path) => return with_slash(lua, &path).map(Some),
-            Err(BadSource(lines)) => lines,
+            Err(SourceError(lines)) => lines,
         };
-        lines.push(format!("{place}the source can't be used"));
-        if let Some(path) = awaited_source(&self.here, source) {
-            // What the settings say of it may come later.
-            self.awaited.borrow_mut().extend(lines);
+        lines.push(format!("{position}the source can't be used"));
+        if let Some(path) = awaited_source(&self.start_dir, source) {
+            // `insist` may be set later in the file.
+            self.missing_source_errors.borrow_mut().extend(lines);
             return with_slash(lua, &path).map(Some);
         }
-        self.noted.borrow_mut().extend(lines);
+        self.errors.borrow_mut().extend(lines);
         Ok(None)
     }
 
     fn realdir(&self, lua: &Lua, path: &LuaString) -> Result<Option<LuaString>> {
-        let found = canonical_source(&self.here, OsStr::from_bytes(&path.as_bytes()));
+        let found = canonical_source(&self.start_dir, OsStr::from_bytes(&path.as_bytes()));
         found.ok().map(|path| with_slash(lua, &path)).transpose()
     }
 
-    /// The names in a directory, each with whether it is one.
+    /// Returns the names in a directory, each with a flag that is true for directories.
     fn readdir(&self, lua: &Lua, path: &LuaString) -> Result<Option<Table>> {
         let bytes = path.as_bytes();
-        let Ok(listing) = fs::read_dir(self.here.join(OsStr::from_bytes(&bytes))) else {
+        let Ok(listing) = fs::read_dir(self.start_dir.join(OsStr::from_bytes(&bytes))) else {
             let text = format!("cannot open dir [{}].", Escaped(&bytes));
             self.log.say(Category::Error, text);
             return Ok(None);
@@ -262,12 +269,12 @@ impl Host {
         Ok(Some(names))
     }
 
-    fn say(&self, category: &[u8], text: &str) {
+    fn log_message(&self, category: &[u8], text: &str) {
         let category = match category {
             b"Normal" => Category::Normal,
             b"Warn" | b"Warning" => Category::Warn,
             b"Error" => Category::Error,
-            // Whether it is wanted is asked by its name.
+            // Other categories are filtered by name.
             other => Category::named(&String::from_utf8_lossy(other)),
         };
         self.log.say(category, text);
@@ -282,75 +289,79 @@ fn with_slash(lua: &Lua, path: &std::path::Path) -> Result<LuaString> {
     lua.create_string(bytes)
 }
 
-/// The names that a sync on a base may have, or a tunnel.
-fn gauge(lua: &Lua, base: &str) -> Result<Table> {
+/// Returns the known names for a tunnel, or for a sync with this base.
+fn known_names(lua: &Lua, base: &str) -> Result<Table> {
     if base == "tunnel" {
-        return inner_gauge(lua, Names::Tunnel);
+        return names_of_table(lua, SettingsTable::Tunnel);
     }
-    let base = base_named(base).ok_or_else(|| Error::runtime("no such base"))?;
+    let base = parse_base(base).ok_or_else(|| Error::runtime("no such base"))?;
     let table = lua.create_table()?;
-    for setting in settings::of(Names::Sync).filter(|setting| setting.is_for(base)) {
-        match (setting.takes, setting.name) {
-            (Takes::Table, "rsync") => table.set("rsync", inner_gauge(lua, Names::Rsync)?)?,
-            (Takes::Table, "ssh") => table.set("ssh", inner_gauge(lua, Names::Ssh)?)?,
+    for setting in settings::of(SettingsTable::Sync).filter(|setting| setting.is_for(base)) {
+        match (setting.value_type, setting.name) {
+            (ValueType::Table, "rsync") => {
+                table.set("rsync", names_of_table(lua, SettingsTable::Rsync)?)?;
+            }
+            (ValueType::Table, "ssh") => {
+                table.set("ssh", names_of_table(lua, SettingsTable::Ssh)?)?;
+            }
             (_, name) => table.set(name, true)?,
         }
     }
     Ok(table)
 }
 
-fn inner_gauge(lua: &Lua, names: Names) -> Result<Table> {
+fn names_of_table(lua: &Lua, names: SettingsTable) -> Result<Table> {
     lua.create_table_from(settings::of(names).map(|setting| (setting.name, true)))
 }
 
-/// What the prelude calls the base of a sync.
-pub(super) fn base_named(name: &str) -> Option<Base> {
+/// Parses the prelude's name of a base.
+pub(super) fn parse_base(name: &str) -> Option<SyncBase> {
     Some(match name {
-        "own" => Base::Own,
-        "rsync" => Base::Rsync,
-        "rsyncssh" => Base::Rsyncssh,
-        "direct" => Base::Direct,
+        "own" => SyncBase::Own,
+        "rsync" => SyncBase::Rsync,
+        "rsyncssh" => SyncBase::Rsyncssh,
+        "direct" => SyncBase::Direct,
         _ => return None,
     })
 }
 
-/// What there is to say of a default that is not there, behind a blank.
-fn unknown_default(name: &str) -> String {
+/// Returns the hint for an unknown `default.NAME`, with a leading blank.
+fn unknown_default_hint(name: &str) -> String {
     match settings::nearest(name, ["rsync", "rsyncssh", "direct"].into_iter()) {
         Some(nearest) => format!(" Did you mean \"default.{nearest}\"?"),
         None => " There are default.rsync, default.rsyncssh and default.direct.".into(),
     }
 }
 
-/// `None` for a known setting of `settings`; else what there is to say of the name, behind a blank.
-fn unknown(table: &str, name: &Value, base: Option<Base>) -> Option<String> {
+/// Returns the hint for an unknown name, with a leading blank. `None` if `settings` knows it.
+fn unknown_name_hint(table: &str, name: &Value, base: Option<SyncBase>) -> Option<String> {
     let names = match table {
-        "settings" => Names::Settings,
-        "sync" => Names::Sync,
-        "rsync." => Names::Rsync,
-        "ssh." => Names::Ssh,
-        "tunnel." => Names::Tunnel,
+        "settings" => SettingsTable::Settings,
+        "sync" => SettingsTable::Sync,
+        "rsync." => SettingsTable::Rsync,
+        "ssh." => SettingsTable::Ssh,
+        "tunnel." => SettingsTable::Tunnel,
         _ => return Some(String::new()),
     };
     let Value::String(name) = name else { return Some(String::new()) };
     let name = name.to_string_lossy();
     let is_known = settings::of(names).any(|setting| setting.name == name);
-    if is_known && names == Names::Settings {
+    if is_known && names == SettingsTable::Settings {
         return None;
     }
     Some(match settings::hint(names, &name, base) {
-        Some(Hint::Perhaps(other)) if other != name => format!(" Did you mean \"{other}\"?"),
-        Some(Hint::Instead(what)) => format!(" Hint: {what}."),
-        Some(Hint::Belongs(place)) => format!(" It belongs into {place}."),
-        Some(Hint::Perhaps(_)) | None => String::new(),
+        Some(NameHint::DidYouMean(other)) if other != name => format!(" Did you mean \"{other}\"?"),
+        Some(NameHint::Instead(what)) => format!(" Hint: {what}."),
+        Some(NameHint::BelongsIn(position)) => format!(" It belongs into {position}."),
+        Some(NameHint::DidYouMean(_)) | None => String::new(),
     })
 }
 
-/// What configuration files ask of `debug.getinfo`: where they are.
+/// Implements `debug.getinfo`, by which configuration files find their own path.
 fn getinfo(lua: &Lua, (what, _): (Value, Value)) -> Result<Option<Table>> {
     let table = lua.create_table()?;
     let level = match what {
-        Value::Function(function) => return of_function(&table, &function).map(|()| Some(table)),
+        Value::Function(function) => return function_info(&table, &function).map(|()| Some(table)),
         Value::Integer(level) => usize::try_from(level).unwrap_or(usize::MAX),
         _ => return Err(Error::runtime("getinfo takes a level or a function")),
     };
@@ -365,7 +376,7 @@ fn getinfo(lua: &Lua, (what, _): (Value, Value)) -> Result<Option<Table>> {
     found.map(|set| set.map(|()| table)).transpose()
 }
 
-fn of_function(table: &Table, function: &Function) -> Result<()> {
+fn function_info(table: &Table, function: &Function) -> Result<()> {
     let info = function.info();
     table.set("source", info.source)?;
     table.set("short_src", info.short_src)?;

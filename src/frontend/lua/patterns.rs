@@ -1,4 +1,4 @@
-//! `filter`, `exclude`, `filterFrom` and `excludeFrom`.
+//! Reader of `filter`, `exclude`, `filterFrom` and `excludeFrom`.
 
 use std::{
     ffi::OsStr,
@@ -12,58 +12,61 @@ use mirror_core::{
     filter::{Builder, Filter},
     path::Escaped,
     plan::{
-        direct::{DirectWords, ExtraRule},
-        options::Rules,
+        direct::{DirectTranslation, ExtraRule},
+        options::ExcludeRules,
     },
 };
 
 use super::{
-    error::Fault,
+    error::SettingError,
     fields::{Fields, quoted},
 };
 use crate::{
-    config::{Exclusions, Sync},
-    report::reason,
+    config::{Exclusions, SyncConfig},
+    report::os_error_text,
 };
 
-/// What is left out of a sync, in all the forms in which it is needed.
-pub(super) struct Patterns {
+/// Exclusions of a sync in all forms that are needed.
+pub(super) struct SyncPatterns {
     pub(super) exclusions: Exclusions,
     pub(super) filter: Arc<Filter>,
-    pub(super) rules: Rules,
+    pub(super) rules: ExcludeRules,
 }
 
-/// The roots that rules about absolute paths need.
+/// Context of the rules: directories, `delete_excluded`, and the rules of `rsync._extra`.
 #[derive(Clone, Copy)]
-pub(super) struct Roots<'a> {
-    pub(super) here: &'a Path,
+pub(super) struct PatternContext<'a> {
+    pub(super) start_dir: &'a Path,
     pub(super) source: &'a Path,
     pub(super) delete_excluded: bool,
-    /// The rules of the user's words for rsync, where rsync is not given them.
+    /// Rules of `rsync._extra`, for a sync that does not pass them to rsync.
     pub(super) extra: &'a [ExtraRule],
 }
 
-impl Patterns {
-    /// The rules of a sync. Filters come before excludes, and those of the file behind those that
-    /// stand in the configuration.
-    pub(super) fn read(fields: Fields<'_>, roots: Roots<'_>) -> Result<Self, Fault> {
+impl SyncPatterns {
+    /// Reads the rules of a sync. Filters precede excludes, and those in the configuration precede
+    /// those of files.
+    pub(super) fn read(
+        fields: Fields<'_>,
+        context: PatternContext<'_>,
+    ) -> Result<Self, SettingError> {
         let exclusions = Exclusions {
-            filters: filters(fields, roots.here)?,
-            excludes: excludes(fields, roots.here)?,
+            filters: filters(fields, context.start_dir)?,
+            excludes: excludes(fields, context.start_dir)?,
         };
-        let mut builder = Builder::new().source(roots.source.as_os_str().as_bytes());
-        if roots.delete_excluded {
+        let mut builder = Builder::new().source(context.source.as_os_str().as_bytes());
+        if context.delete_excluded {
             builder = builder.delete_excluded();
         }
-        for rule in roots.extra {
-            add_extra(&mut builder, rule, roots.here)?;
+        for rule in context.extra {
+            add_extra(&mut builder, rule, context.start_dir)?;
         }
         for rule in &exclusions.filters {
-            add_rule(&mut builder, rule, roots.here)?;
+            add_rule(&mut builder, rule, context.start_dir)?;
         }
         for pattern in &exclusions.excludes {
             builder.exclude(pattern).map_err(|error| {
-                Fault::Fatal(format!("cannot exclude {}: {error}", quoted(pattern)))
+                SettingError::Fatal(format!("cannot exclude {}: {error}", quoted(pattern)))
             })?;
         }
         let filter = builder.build();
@@ -72,53 +75,56 @@ impl Patterns {
     }
 }
 
-/// As the user's own words where these mean the same to rsync, as the original gives them to it.
-fn rules(exclusions: &Exclusions, filter: &Filter) -> Rules {
+/// Returns the rules for rsync. The user's patterns are passed unchanged, as by the original, if
+/// they mean the same to rsync.
+fn rules(exclusions: &Exclusions, filter: &Filter) -> ExcludeRules {
     if filter.is_empty() {
-        return Rules::None;
+        return ExcludeRules::None;
     }
-    // A line of `--exclude-from` that begins so is a comment, a rule or a command to forget all.
+    // In a file for `--exclude-from`, such a line is a comment, a rule or the command to clear the
+    // list.
     let is_plain = |pattern: &Vec<u8>| {
         !pattern.contains(&b'\n')
             && !pattern.contains(&b'\r')
             && !matches!(&**pattern, [b'#' | b';', ..] | [b'+' | b'-', b' ', ..] | b"!")
     };
     if exclusions.filters.is_empty() && exclusions.excludes.iter().all(is_plain) {
-        Rules::Excludes(exclusions.excludes.clone())
+        ExcludeRules::Excludes(exclusions.excludes.clone())
     } else {
-        Rules::Filters(filter.to_rsync_rules().collect())
+        ExcludeRules::Filters(filter.to_rsync_rules().collect())
     }
 }
 
-fn add_rule(builder: &mut Builder, rule: &[u8], here: &Path) -> Result<(), Fault> {
+fn add_rule(builder: &mut Builder, rule: &[u8], start_dir: &Path) -> Result<(), SettingError> {
     let mut read = |name: &[u8]| {
-        fs::read(here.join(OsStr::from_bytes(name))).map_err(|error| error.to_string())
+        fs::read(start_dir.join(OsStr::from_bytes(name))).map_err(|error| error.to_string())
     };
     let Err(error) = builder.rule(rule, &mut read) else { return Ok(()) };
-    // The original takes the rule without a blank, too: `-*.tmp`.
+    // The original accepts the rule without a blank, too: `-*.tmp`.
     if let [name @ (b'+' | b'-'), pattern @ ..] = rule
         && builder.rule(&[&[*name, b' '], pattern].concat(), &mut read).is_ok()
     {
         return Ok(());
     }
-    Err(Fault::Fatal(format!("Unknown filter rule: {}: {}", quoted(rule), error.fault)))
+    Err(SettingError::Fatal(format!("Unknown filter rule: {}: {}", quoted(rule), error.kind)))
 }
 
-/// The rules that rsync is given by the user's own words. Those that can't be read are told by rsync.
-pub(super) fn of_extra(sync: &Sync, here: &Path) -> Filter {
-    let words = DirectWords::read(&sync.rsync).unwrap_or_default();
+/// Compiles the rules of `rsync._extra`. Invalid ones are skipped: rsync reports them.
+pub(super) fn extra_filter(sync: &SyncConfig, start_dir: &Path) -> Filter {
+    let args = DirectTranslation::translate(&sync.rsync).unwrap_or_default();
     let mut builder = Builder::new().source(sync.source.as_os_str().as_bytes());
-    for rule in &words.rules {
-        // Another rule may be one that has to be refused.
-        let _ = add_extra(&mut builder, rule, here);
+    for rule in &args.rules {
+        // A later rule may still have to be refused.
+        let _ = add_extra(&mut builder, rule, start_dir);
     }
     builder.build()
 }
 
-/// Refuses rules that rsync reads from a file in each directory. It does so where it walks through
-/// the source, and not for the names of a batch: what such a rule hides would be sent once it changes.
-pub(super) fn refuse_per_directory(sync: &Sync, extra: &Filter) -> Result<(), Fault> {
-    let (place, rule) = match (sync.filter.per_directory(), extra.per_directory()) {
+/// Refuses rules that rsync reads from a file in each directory. rsync reads those files only when
+/// it walks through the source, and not for the names of a batch. A file that such a rule excludes
+/// would be sent after its next change.
+pub(super) fn refuse_per_directory(sync: &SyncConfig, extra: &Filter) -> Result<(), SettingError> {
+    let (setting, rule) = match (sync.filter.per_directory(), extra.per_directory()) {
         (Some(rule), _) => ("filter", rule),
         (None, Some(rule)) if rule == b":C .cvsignore" && sync.rsync.short.contains(&b'C') => {
             ("rsync.cvs_exclude", rule)
@@ -126,48 +132,52 @@ pub(super) fn refuse_per_directory(sync: &Sync, extra: &Filter) -> Result<(), Fa
         (None, Some(rule)) => ("rsync._extra", rule),
         (None, None) => return Ok(()),
     };
-    Err(Fault::Lua(format!(
-        "{place} has the merge rule {}, whose files in each directory are read at a start only, and \
+    Err(SettingError::Lua(format!(
+        "{setting} has the merge rule {}, whose files in each directory are read at a start only, and \
          not for what changes later: write the patterns into exclude, excludeFrom or filter",
         quoted(&rule)
     )))
 }
 
-/// A rule of the user's own words. They come first, as in a call of rsync.
-fn add_extra(builder: &mut Builder, rule: &ExtraRule, here: &Path) -> Result<(), Fault> {
+/// Adds a rule of `rsync._extra`. These rules come first, as on rsync's command line.
+fn add_extra(
+    builder: &mut Builder,
+    rule: &ExtraRule,
+    start_dir: &Path,
+) -> Result<(), SettingError> {
     let read = |name: &[u8]| {
-        fs::read(here.join(OsStr::from_bytes(name))).map_err(|error| {
-            let (name, why) = (Escaped(name), reason(&error));
-            Fault::Fatal(format!("Cannot open the file \"{name}\" of rsync._extra: {why}"))
+        fs::read(start_dir.join(OsStr::from_bytes(name))).map_err(|error| {
+            let (name, why) = (Escaped(name), os_error_text(&error));
+            SettingError::Fatal(format!("Cannot open the file \"{name}\" of rsync._extra: {why}"))
         })
     };
     let (added, text) = match rule {
-        ExtraRule::Filter(rule) => return add_rule(builder, rule, here),
+        ExtraRule::Filter(rule) => return add_rule(builder, rule, start_dir),
         ExtraRule::Exclude(pattern) => (builder.exclude(pattern), pattern),
         ExtraRule::Include(pattern) => (builder.include(pattern), pattern),
         ExtraRule::ExcludeFrom(file) => (builder.exclude_from(&read(file)?), file),
         ExtraRule::IncludeFrom(file) => (builder.include_from(&read(file)?), file),
     };
     added.map_err(|error| {
-        Fault::Fatal(format!("cannot use {} of rsync._extra: {error}", quoted(text)))
+        SettingError::Fatal(format!("cannot use {} of rsync._extra: {error}", quoted(text)))
     })
 }
 
-fn filters(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {
+fn filters(fields: Fields<'_>, start_dir: &Path) -> Result<Vec<Vec<u8>>, SettingError> {
     let mut filters: Vec<Vec<u8>> =
         fields.texts("filter")?.iter().map(|rule| trimmed(rule).to_vec()).collect();
-    if let Some(text) = file(fields, "filterFrom", "filter", here)? {
+    if let Some(text) = file(fields, "filterFrom", "filter", start_dir)? {
         let name = fields.text("filterFrom")?.unwrap_or_default();
         for (number, line) in lines(&text).filter(|(_, line)| !line.starts_with(b"#")) {
-            // Here it is known where it stands.
-            if let Err(Fault::Fatal(why)) = add_rule(&mut Builder::new(), line, here) {
+            // Only here the line number is known.
+            if let Err(SettingError::Fatal(why)) = add_rule(&mut Builder::new(), line, start_dir) {
                 let name = Escaped(&name);
                 let why = why.replacen(
                     "Unknown filter rule",
                     &format!("Unknown filter rule in {name}:{number}"),
                     1,
                 );
-                return Err(Fault::Fatal(why));
+                return Err(SettingError::Fatal(why));
             }
             filters.push(line.to_vec());
         }
@@ -175,11 +185,12 @@ fn filters(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {
     Ok(filters)
 }
 
-/// Each pattern once: the first that matches decides, so a second one of the same text is idle.
-fn excludes(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {
+/// Reads the exclude patterns without duplicates. The first match decides, so a duplicate has no
+/// effect.
+fn excludes(fields: Fields<'_>, start_dir: &Path) -> Result<Vec<Vec<u8>>, SettingError> {
     let mut excludes = fields.texts("exclude")?;
     excludes.retain(|pattern| !pattern.is_empty());
-    if let Some(text) = file(fields, "excludeFrom", "exclude", here)? {
+    if let Some(text) = file(fields, "excludeFrom", "exclude", start_dir)? {
         let is_pattern = |line: &&[u8]| !line.starts_with(b"#") && !line.starts_with(b";");
         excludes.extend(lines(&text).map(|(_, line)| line).filter(is_pattern).map(<[u8]>::to_vec));
     }
@@ -188,19 +199,24 @@ fn excludes(fields: Fields<'_>, here: &Path) -> Result<Vec<Vec<u8>>, Fault> {
     Ok(excludes)
 }
 
-fn file(fields: Fields<'_>, name: &str, what: &str, here: &Path) -> Result<Option<Vec<u8>>, Fault> {
+fn file(
+    fields: Fields<'_>,
+    name: &str,
+    what: &str,
+    start_dir: &Path,
+) -> Result<Option<Vec<u8>>, SettingError> {
     let Some(path) = fields.text(name)? else { return Ok(None) };
-    let named = Escaped(&path);
-    let path: PathBuf = here.join(OsStr::from_bytes(&path));
+    let name = Escaped(&path);
+    let path: PathBuf = start_dir.join(OsStr::from_bytes(&path));
     let cannot = |error: io::Error| {
-        let why = reason(&error);
-        Fault::Fatal(format!("Cannot open {what} file \"{named}\": {named}: {why}"))
+        let why = os_error_text(&error);
+        SettingError::Fatal(format!("Cannot open {what} file \"{name}\": {name}: {why}"))
     };
     fs::read(path).map(Some).map_err(cannot)
 }
 
-/// The lines that say something, with their numbers from 1, without the blanks in front and the end of
-/// line of other systems.
+/// Iterates over the lines that are not empty, with their numbers from 1, without leading blanks
+/// and carriage returns.
 fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let lines = (1..).zip(text.split(|&byte| byte == b'\n'));
     lines

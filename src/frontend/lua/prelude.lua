@@ -1,7 +1,7 @@
--- What a configuration file finds when it runs: settings, sync, default and the rest of the
--- original's names. It gathers what the file says; Rust reads it afterwards.
+-- Environment of a configuration file: settings, sync, default and the other names of the original.
+-- It collects the declarations of the file; Rust reads them afterwards.
 --
--- `host` has what only Rust can do: see host.rs. `load_scripts` adds what scripts can do.
+-- `host` has the functions in Rust: see host.rs. `load_scripts` adds the environment of scripts.
 
 local host, load_scripts = ...
 
@@ -9,14 +9,14 @@ local error, ipairs, next, pairs, pcall = error, ipairs, next, pairs, pcall
 local rawget, rawset, select, setmetatable = rawget, rawset, select, setmetatable
 local tostring, type = tostring, type
 
--- What older versions of Lua had, since files are older than this program.
+-- Names of older Lua versions, for old configuration files.
 
 unpack = table.unpack
 loadstring = load
 table.getn = function(list) return #list end
 math.pow = function(base, exponent) return base ^ exponent end
 
--- The library of Lua 5.2 for numbers of 32 bits.
+-- The library of Lua 5.2 for 32-bit numbers.
 local function low(number) return math.tointeger(number // 1) & 0xffffffff end
 
 local function fold(start, act)
@@ -55,7 +55,7 @@ bit32.arshift = function(number, by)
     return low(shift(number, -by) | ~(0xffffffff >> math.min(by, 32)))
 end
 
--- Modules of Lua alone are found where distributions put them, whatever version they are made for.
+-- Pure Lua modules are found where distributions install them, for whatever version of Lua.
 for _, version in ipairs { "5.4", "5.3", "5.1" } do
     for _, top in ipairs { "/usr/local/share/lua/", "/usr/share/lua/" } do
         local directory = top .. version
@@ -65,7 +65,7 @@ for _, version in ipairs { "5.4", "5.3", "5.1" } do
     end
 end
 
--- What the original adds to Lua.
+-- Additions of the original to Lua.
 
 function string.starts(text, start) return text:sub(1, #start) == start end
 
@@ -99,7 +99,7 @@ function log(category, ...)
     host.log(category, table.concat(texts))
 end
 
--- What is no code is an error, with which the original ends, too.
+-- A value that is no exit code counts as an error: exit code 255, as in the original.
 function terminate(code) host.exit(math.tointeger(tonumber(code)) or 255) end
 
 os.exit = function(code)
@@ -126,21 +126,30 @@ scripts = load_scripts(syncs)
 for name, it in pairs(scripts.globals) do _G[name] = it end
 for name, it in pairs(scripts.of_lsyncd) do lsyncd[name] = it end
 
--- The position of a function on the stack, as Lua writes it in front of a message: 1 is who calls.
+-- Returns the position of a function on the stack in Lua's notation for messages. Level 1 is the
+-- caller.
 local function where(level)
     local _, text = pcall(error, "", level + 2)
     return text
 end
 
--- What is wrong is noted and told at the end, so that all of it is told at once. `place` is where
--- it stands; with `key` the line of that key is looked up.
+-- Records an error. All errors are reported together at the end. `place` is the position of the
+-- call; with `key` the line of that key is looked up.
 local note = host.note
+
+-- Returns the names of a table in a stable order.
+local function names_of(config)
+    local names = {}
+    for name in pairs(config) do names[#names + 1] = name end
+    table.sort(names, function(one, other) return tostring(one) < tostring(other) end)
+    return names
+end
 
 -- settings
 
 local values = {}
 
--- Where each of them stands: the place of the call, and the key as it is written there.
+-- Positions of the settings: the position of the call, and the key as it is spelled there.
 local value_places = {}
 
 local function set(name, value, is_assigned)
@@ -162,7 +171,8 @@ end
 local function call_settings(_, given)
     if type(given) == "string" then return values[given] end
     if type(given) ~= "table" then error("settings takes a table: settings{ .. }", 2) end
-    for name, value in pairs(given) do
+    for _, name in ipairs(names_of(given)) do
+        local value = given[name]
         if type(name) == "number" then set(value, true) else set(name, value) end
     end
 end
@@ -174,7 +184,7 @@ local the_settings = setmetatable({}, {
 })
 settings = the_settings
 
--- What was written before version 2.1 is told, since it would be lost in silence.
+-- The syntax before version 2.1 is refused: its settings would be ignored silently.
 local function check_settings(blanks)
     if rawget(_G, "settings") ~= the_settings then
         host.doom("Do not use settings = { ... }\n"
@@ -182,12 +192,20 @@ local function check_settings(blanks)
     end
 end
 
--- Where one configuration inherits from another. What is there already stays; tables are merged,
--- lists are joined.
+-- Inheritance of configurations. Existing values stay, tables are merged, lists are joined.
+
+-- Position of the sync{} that is being declared.
+local place = ""
 
 local codes = { exitcodes = true, rsyncExitCodes = true, sshExitCodes = true }
 
 local inherit
+
+-- Tables that are being inherited. One of them in another would have no end.
+local open = {}
+
+-- The results of sync{}.
+local inlets = {}
 
 local function inherit_key(to, key, value)
     local there = to[key]
@@ -201,6 +219,9 @@ local function inherit_key(to, key, value)
 end
 
 function inherit(to, from, verbatim)
+    if open[from] then error(place .. "a table contains itself", 0) end
+    if inlets[from] then error(place .. "a sync{} stands in another sync{}", 0) end
+    open[from] = true
     verbatim = verbatim or from._verbatim
     local only = from._merge
     for key, value in pairs(from) do
@@ -210,30 +231,19 @@ function inherit(to, from, verbatim)
             inherit_key(to, key, value)
         end
     end
-    if verbatim then return to end
-    for _, layer in ipairs(from) do
+    for _, layer in ipairs(verbatim and {} or from) do
         if type(layer) == "table" then inherit(to, layer) else to[#to + 1] = layer end
     end
+    open[from] = nil
     return to
 end
 
 -- Checks
 
--- The position of the sync{} that is being made.
-local place = ""
-
--- Whether the sync lacks something without which the rest of it means nothing.
+-- True if the sync lacks a required setting, without which no more errors are looked for.
 local is_lacking = false
 
 local function fail(text, key) note(place, text, key) end
-
--- The names of a table in an order that is the same each time.
-local function names_of(config)
-    local names = {}
-    for name in pairs(config) do names[#names + 1] = name end
-    table.sort(names, function(one, other) return tostring(one) < tostring(other) end)
-    return names
-end
 
 local function check_name(name, value, path, base)
     local full = path .. tostring(name)
@@ -307,7 +317,7 @@ end
 local rsync_codes = { _merge = false, _verbatim = true }
 for code, class in pairs(host.rsync_codes) do rsync_codes[code] = class end
 
--- What has no slash at its end could be the name of a file.
+-- Without a trailing slash the target could be the name of a file.
 local function add_slash(config, name)
     local target = config[name]
     if type(target) == "string" and target:find("[^/:]$") then config[name] = target .. "/" end
@@ -330,7 +340,7 @@ default.rsyncssh.prepare = function(config)
     need(config, "rsyncssh", "host")
     need(config, "rsyncssh", "targetdir")
     add_slash(config, "targetdir")
-    -- What is less than one counts as one.
+    -- A value below one counts as one.
     local most = tonumber(config.maxProcesses)
     if most == nil or most >= 2 then
         fail("default.rsyncssh must have maxProcesses set to 1.", "maxProcesses")
@@ -345,8 +355,8 @@ default.direct.prepare = function(config)
     add_slash(config, "target")
 end
 
--- Which table of defaults a sync is based on: by its action, by what it inherits from, or by what prepares
--- it. And which functions are ours: a file may take single ones out of a default.
+-- Base of a sync: the default that is determined by its action, by its layers or by its prepare
+-- function. `is_ours` tells our functions from the user's: a file may use single ones of a default.
 
 local base_of = {}
 for _, base in ipairs { "rsync", "rsyncssh", "direct" } do
@@ -374,7 +384,7 @@ for _, theirs in ipairs { default, default.rsync, default.rsyncssh, default.dire
     end
 end
 
--- Whether the user's functions say what is done, all of it or some.
+-- Returns true if functions of the user handle all or some of the events.
 local function has_script(config, base)
     if base == "own" then return true end
     for _, name in ipairs { "action", "collect", "full", "init" } do
@@ -384,7 +394,7 @@ local function has_script(config, base)
     return false
 end
 
--- Whether they make up at the beginning for all that was before.
+-- Returns true if they have a function for the startup, which makes up for all earlier changes.
 local function has_beginning(config)
     local act = config.init
     if act == default.init then act = config.onStartup end
@@ -393,8 +403,8 @@ end
 
 local is_sealed = false
 
--- What the defaults of the original have, for scripts that read them. A sync does not inherit it:
--- without a delay it has one of ours.
+-- Values of the original's defaults, for scripts that read them. A sync does not inherit them:
+-- without a delay it gets our own.
 
 for base, its in pairs {
     rsync = { delay = 15 },
@@ -412,7 +422,7 @@ local also = {
 
 local own_gauge = host.gauge("own")
 
--- What is read in the place of a default that is not there.
+-- Stands for a default that does not exist.
 local unknown_default = {}
 
 local function has_unknown_default(layers)
@@ -475,9 +485,9 @@ local function inherit_defaults(config)
 end
 
 local function override(config)
-    -- What is no number is told where it stands.
+    -- A value that is no number is reported at its own position.
     if tonumber(values.maxDelays) then config.maxDelays = values.maxDelays end
-    -- A sync by way of ssh has a limit of its own.
+    -- A sync over ssh has its own limit.
     if tonumber(values.maxProcesses) and base_of[config.action] ~= "rsyncssh" then
         config.maxProcesses = values.maxProcesses
     end
@@ -490,10 +500,11 @@ function sync(given)
     check_settings("")
     place = where(2)
     is_lacking = false
+    open = {}
     local config = inherit({}, given)
     inherit_defaults(config)
     override(config)
-    -- What is wrong with a sync on a default that is not there is told already.
+    -- A sync on an unknown default is reported already.
     local is_lost = has_unknown_default(given)
     if type(config.prepare) == "function" and not is_lost then config.prepare(config, 4) end
     if config.source == nil then
@@ -516,6 +527,7 @@ function sync(given)
     local number = #syncs + 1
     if config.name == nil then config.name = "Sync" .. number end
     local inlet = scripts.inlet_of(number)
+    inlets[inlet] = true
     syncs[number] = {
         config = config,
         base = base,
@@ -529,8 +541,8 @@ function sync(given)
     return inlet
 end
 
--- A global that is not there is most often a text without its quotes. Modules may look for what
--- some versions of Lua have, and so may files that are older than this program.
+-- An undefined global is most often a text without its quotes. Modules may probe for names of other
+-- Lua versions, and so may old configuration files.
 
 local of_other_versions = { arg = true, bit = true, getfenv = true, jit = true, module = true,
     newproxy = true, setfenv = true }
@@ -555,7 +567,7 @@ setmetatable(_G, {
     end,
 })
 
--- From now on globals can neither be made nor missed.
+-- From now on globals can be neither created nor missed.
 local function seal()
     check_settings(" ")
     is_sealed = true

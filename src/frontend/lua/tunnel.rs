@@ -1,29 +1,29 @@
-//! What a file says of tunnels.
+//! Reader of `tunnel{}`.
 
 use std::collections::BTreeSet;
 
 use mirror_core::{
     path::Escaped,
     plan::ssh::split_words,
-    tunnel::{Plan, Settings},
+    tunnel::{TunnelSettings, TunnelSpec},
 };
 use mlua::{Table, Value};
 
 use super::{
-    error::key_of,
+    error::message_key,
     fields::{Fields, quoted},
-    host::Host,
+    host::PreludeHost,
 };
 use crate::config;
 
-/// The tunnels that the prelude has gathered, in their order, and what is wrong with them. Each has
-/// a plan, so that its number is right for the syncs.
-pub(super) fn read(gathered: &Table, host: &Host) -> (Vec<Plan>, Vec<String>) {
-    let (mut plans, mut wrong) = (Vec::new(), Vec::new());
+/// Reads the tunnels that the prelude has collected, in their order, and returns the errors. Each
+/// declaration yields a plan, so that the numbers in the syncs stay right.
+pub(super) fn read(declared: &Table, host: &PreludeHost) -> (Vec<TunnelSpec>, Vec<String>) {
+    let (mut plans, mut errors) = (Vec::new(), Vec::new());
     let mut names = BTreeSet::new();
-    for made in gathered.sequence_values::<Table>().flatten() {
-        let place = made.get::<String>("_place").unwrap_or_default();
-        let plan = plan(Fields::new(&made, "tunnel.")).and_then(|plan| {
+    for entry in declared.sequence_values::<Table>().flatten() {
+        let position = entry.get::<String>("_place").unwrap_or_default();
+        let plan = plan(Fields::new(&entry, "tunnel.")).and_then(|plan| {
             if names.insert(plan.name.clone()) {
                 Ok(plan)
             } else {
@@ -31,25 +31,38 @@ pub(super) fn read(gathered: &Table, host: &Host) -> (Vec<Plan>, Vec<String>) {
             }
         });
         plans.push(plan.unwrap_or_else(|why| {
-            let key = key_of(&why).map(|key| key.trim_start_matches("tunnel."));
-            let place = key.map_or(place.clone(), |key| host.place_of_key(&place, key));
-            wrong.push(format!("{place}{why}"));
-            useless()
+            let key = message_key(&why).map(|key| key.trim_start_matches("tunnel."));
+            let position = key.map_or(position.clone(), |key| host.key_position(&position, key));
+            errors.push(format!("{position}{why}"));
+            placeholder()
         }));
     }
-    (plans, wrong)
+    (plans, errors)
 }
 
-/// In the place of a tunnel with which nothing is run.
-fn useless() -> Plan {
-    let settings = Settings { parallel: 1, retry: config::delay(0.0), ready: config::delay(0.0) };
-    Plan { name: String::new(), command: Vec::new(), pool: false, settings, localhost: Vec::new() }
+/// Returns a placeholder for an invalid tunnel. It is never run.
+fn placeholder() -> TunnelSpec {
+    let settings = TunnelSettings {
+        parallel: 1,
+        retry: config::delay_from_secs(0.0),
+        ready: config::delay_from_secs(0.0),
+    };
+    TunnelSpec {
+        name: String::new(),
+        command: Vec::new(),
+        pool: false,
+        settings,
+        localhost: Vec::new(),
+    }
 }
 
-/// The tunnel of a sync, one of `plans`.
-pub(super) fn of_sync(sync: Fields<'_>, plans: &[Plan]) -> Result<Option<Plan>, String> {
-    let Some(made) = sync.table("tunnel")? else { return Ok(None) };
-    let number: Option<usize> = made.raw_get("_number").ok();
+/// Returns the tunnel of a sync, which is one of `plans`.
+pub(super) fn for_sync(
+    sync: Fields<'_>,
+    plans: &[TunnelSpec],
+) -> Result<Option<TunnelSpec>, String> {
+    let Some(entry) = sync.table("tunnel")? else { return Ok(None) };
+    let number: Option<usize> = entry.raw_get("_number").ok();
     let plan = number.and_then(|number| plans.get(number.checked_sub(1)?));
     match plan {
         Some(plan) => Ok(Some(plan.clone())),
@@ -57,9 +70,9 @@ pub(super) fn of_sync(sync: Fields<'_>, plans: &[Plan]) -> Result<Option<Plan>, 
     }
 }
 
-fn plan(fields: Fields<'_>) -> Result<Plan, String> {
-    let seconds = |name, usual: f64| -> Result<_, String> {
-        Ok(config::delay(fields.number(name, 0.0)?.unwrap_or(usual)))
+fn plan(fields: Fields<'_>) -> Result<TunnelSpec, String> {
+    let seconds = |name, default: f64| -> Result<_, String> {
+        Ok(config::delay_from_secs(fields.number(name, 0.0)?.unwrap_or(default)))
     };
     let pool = match fields.text("mode")?.as_deref() {
         None | Some(b"command") => false,
@@ -73,11 +86,11 @@ fn plan(fields: Fields<'_>) -> Result<Plan, String> {
     }
     let name = fields.text("name")?.unwrap_or_default();
     let parallel = fields.whole("parallel", 1)?.unwrap_or(1);
-    Ok(Plan {
+    Ok(TunnelSpec {
         name: Escaped(&name).to_string(),
         command: command(fields)?,
         pool,
-        settings: Settings {
+        settings: TunnelSettings {
             parallel: usize::try_from(parallel).unwrap_or(usize::MAX),
             retry: seconds("retryDelay", 10.0)?,
             ready: seconds("readyDelay", 5.0)?,
@@ -87,13 +100,13 @@ fn plan(fields: Fields<'_>) -> Result<Plan, String> {
 }
 
 fn command(fields: Fields<'_>) -> Result<Vec<Vec<u8>>, String> {
-    let words = match fields.value("command") {
+    let args = match fields.value("command") {
         Value::String(text) => split_words(&text.as_bytes())
             .map_err(|quote| format!("command lacks the second {}", char::from(quote)))?,
         _ => fields.texts("command")?,
     };
-    if words.first().is_none_or(Vec::is_empty) {
+    if args.first().is_none_or(Vec::is_empty) {
         return Err("a tunnel needs a command".into());
     }
-    Ok(words)
+    Ok(args)
 }

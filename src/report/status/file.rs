@@ -1,4 +1,4 @@
-//! The file that holds the last status.
+//! Status file.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -12,89 +12,90 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use mirror_platform::own::{self, Spot};
+use mirror_platform::own_files::{self, NameInDir};
 use nix::errno::Errno;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, renameat, statat, unlinkat};
 
-/// A file that is replaced as a whole, so that no reader sees half of it.
+/// File that is replaced atomically, so that no reader sees a partial status.
 #[derive(Debug)]
 pub struct StatusFile {
     path: PathBuf,
-    fails: bool,
+    is_failing: bool,
 }
 
 impl StatusFile {
-    /// The file at an absolute path. Nothing is written yet.
+    /// Creates a handle for an absolute path. Nothing is written yet.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
-        Self { path, fails: false }
+        Self { path, is_failing: false }
     }
 
-    /// Where it is.
+    /// Returns the path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the next status is before it gets its name.
+    /// Returns the path of the temporary file that a status is written to before it is renamed.
     #[must_use]
-    pub fn draft(&self) -> PathBuf {
-        self.path.with_file_name(draft(self.path.file_name().unwrap_or_default()))
+    pub fn temp_path(&self) -> PathBuf {
+        self.path.with_file_name(temp_name(self.path.file_name().unwrap_or_default()))
     }
 
     /// Writes a status.
     ///
     /// # Errors
     ///
-    /// If it can't be written. What is to be told comes only the first time, until it can again.
+    /// If it can't be written. The error has a message only the first time, until a write succeeds
+    /// again.
     pub fn write(&mut self, text: &[u8]) -> Result<(), Option<String>> {
         let written = self.replace(text);
-        let was_failing = std::mem::replace(&mut self.fails, written.is_err());
-        written.map_err(|error| (!was_failing).then(|| self.cannot_open(&error)))
+        let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
+        written.map_err(|error| (!was_failing).then(|| self.open_error(&error)))
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let Spot { dir, name } = Spot::of(&self.path)?;
+        let NameInDir { dir, name } = NameInDir::resolve(&self.path)?;
         let present = match statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(present) if is_file(&present) => Some(present),
-            // What a link leads to keeps its place, and so does a device or a pipe.
+            // A link keeps its destination, and a device or a pipe is not replaced.
             Ok(_) => return self.overwrite(text),
             Err(_) => None,
         };
-        let draft = draft(&name);
-        let remove_draft = || {
-            let _ = unlinkat(&dir, &draft, AtFlags::empty());
+        let temp = temp_name(&name);
+        let remove_temp = || {
+            let _ = unlinkat(&dir, &temp, AtFlags::empty());
         };
-        // What a process left behind that was killed. In a directory where others may write, somebody
-        // may have put a link at the name.
-        remove_draft();
+        // Left behind by a process that was killed. In a directory where others may write, there
+        // may be a link at the name.
+        remove_temp();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let Ok(file) = openat(&dir, &draft, flags, Mode::from_raw_mode(0o666)) else {
+        let Ok(file) = openat(&dir, &temp, flags, Mode::from_raw_mode(0o666)) else {
             return self.overwrite(text);
         };
-        if let Err(error) = fill(file.into(), text, present.as_ref()) {
-            // The one before is better than half of a new one.
-            remove_draft();
+        if let Err(error) = write_new_file(file.into(), text, present.as_ref()) {
+            // The previous status is better than half of a new one.
+            remove_temp();
             return Err(error);
         }
-        renameat(&dir, &draft, &dir, &name).or_else(|_| {
-            // Another file system may be mounted at its name.
-            remove_draft();
+        renameat(&dir, &temp, &dir, &name).or_else(|_| {
+            // A file system may be mounted at the path.
+            remove_temp();
             self.overwrite(text)
         })
     }
 
-    /// Writes it in place, where there can be no draft.
+    /// Writes the status in place, where a temporary file can't be used.
     fn overwrite(&self, text: &[u8]) -> io::Result<()> {
-        let mut file = own::open(&self.path, OFlags::WRONLY)?;
+        let mut file = own_files::open(&self.path, OFlags::WRONLY)?;
         if file.metadata()?.is_file() {
             file.set_len(0)?;
         }
         file.write_all(text)
     }
 
-    /// In the words of the original.
-    fn cannot_open(&self, error: &io::Error) -> String {
+    /// Formats an error as the original does.
+    fn open_error(&self, error: &io::Error) -> String {
         let path = Escaped(self.path.as_os_str().as_bytes());
         let why = match error.raw_os_error() {
             Some(number) => Errno::from_raw(number).desc().to_owned(),
@@ -104,8 +105,8 @@ impl StatusFile {
     }
 }
 
-/// The name of the next status before it gets this one.
-fn draft(name: &OsStr) -> OsString {
+/// Returns the name of the temporary file for a status of this name.
+fn temp_name(name: &OsStr) -> OsString {
     OsStr::from_bytes(&[b".".as_slice(), name.as_bytes(), b".new"].concat()).to_owned()
 }
 
@@ -113,8 +114,9 @@ fn is_file(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 
-/// Writes the text. Who may read the file before it may read the new one.
-fn fill(mut file: File, text: &[u8], before: Option<&Stat>) -> io::Result<()> {
+/// Writes the text, and gives the new file the group and mode of the previous one where possible,
+/// so that the same users can read it.
+fn write_new_file(mut file: File, text: &[u8], before: Option<&Stat>) -> io::Result<()> {
     file.write_all(text)?;
     let new = file.metadata()?;
     let Some(before) = before.filter(|before| before.st_uid == new.uid()) else { return Ok(()) };
@@ -133,8 +135,8 @@ mod tests {
     use super::*;
     use std::{fs, os::unix::fs::symlink};
 
-    fn names(place: &Path) -> Vec<String> {
-        let entries = fs::read_dir(place).unwrap();
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -142,22 +144,22 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_sees_the_whole_of_the_one_or_the_other() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("status");
+    fn readers_never_see_a_partial_status() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status");
         let mut status = StatusFile::new(path.clone());
         status.write(b"one").unwrap();
         let mut reader = File::open(&path).unwrap();
         status.write(b"two").unwrap();
         assert_eq!(io::read_to_string(&mut reader).unwrap(), "one");
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(names(place.path()), ["status"]);
+        assert_eq!(names(dir.path()), ["status"]);
     }
 
     #[test]
-    fn a_mode_that_was_given_to_it_stays() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("status");
+    fn the_mode_of_the_status_file_is_preserved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status");
         let mut status = StatusFile::new(path.clone());
         status.write(b"one").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
@@ -166,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn a_link_at_the_name_is_followed_and_one_at_the_draft_is_not() {
-        let place = tempfile::tempdir().unwrap();
-        let [real, link, victim] = ["real", "link", "victim"].map(|name| place.path().join(name));
+    fn a_link_at_the_status_path_is_followed_and_one_at_the_temp_path_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let [real, link, victim] = ["real", "link", "victim"].map(|name| dir.path().join(name));
         symlink(&real, &link).unwrap();
         fs::write(&victim, "precious").unwrap();
         let mut status = StatusFile::new(link.clone());
@@ -176,37 +178,37 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&real).unwrap(), b"one");
         let mut status = StatusFile::new(real.clone());
-        symlink(&victim, status.draft()).unwrap();
+        symlink(&victim, status.temp_path()).unwrap();
         status.write(b"two").unwrap();
         assert_eq!(fs::read(&real).unwrap(), b"two");
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
     }
 
     #[test]
-    fn a_device_stays_one() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("pipe");
+    fn a_device_is_not_replaced_by_the_status() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
             .unwrap();
-        // Nobody reads: that must not block.
+        // No process reads the pipe: that must not block.
         let told = StatusFile::new(path.clone()).write(b"one").unwrap_err().unwrap();
         assert!(told.starts_with("Cannot open status file \""), "{told}");
         assert!(!fs::symlink_metadata(&path).unwrap().is_file());
     }
 
     #[test]
-    fn trouble_is_told_once_until_it_is_over() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("none/status");
+    fn a_status_error_is_reported_once_until_recovery() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("none/status");
         let mut status = StatusFile::new(path.clone());
         let shown = path.display();
         let why =
             format!("Cannot open status file \"{shown}\" :{shown}: No such file or directory");
         assert_eq!(status.write(b"one"), Err(Some(why.clone())));
         assert_eq!(status.write(b"one"), Err(None));
-        fs::create_dir(place.path().join("none")).unwrap();
+        fs::create_dir(dir.path().join("none")).unwrap();
         assert_eq!(status.write(b"one"), Ok(()));
-        fs::remove_dir_all(place.path().join("none")).unwrap();
+        fs::remove_dir_all(dir.path().join("none")).unwrap();
         assert_eq!(status.write(b"one"), Err(Some(why)));
     }
 }

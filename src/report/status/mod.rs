@@ -1,7 +1,8 @@
-//! The status: the original's blocks to the letter, so that what reads them goes on to; before them a
-//! line for each sync, and behind them what else the original does not tell.
+//! Content of the status file. The blocks of the original are reproduced literally, so that
+//! existing readers continue to work. A line for each sync precedes them, and further information
+//! follows them.
 //!
-//! When it is written, the engine says.
+//! The engine decides when it is written.
 
 mod file;
 mod script;
@@ -18,9 +19,9 @@ use std::{
 use jiff::{SignedDuration, Zoned};
 use mirror_core::{
     fleet::Member,
-    input::Gate,
+    input::TargetLink,
     job::{Failure, Scope},
-    mirror::{Cause, Delay, Mirror, State, What, scripted::Scripted},
+    mirror::{AwayCause, Delay, DelayKind, Mirror, State, scripted::ScriptedMirror},
     path::Escaped,
     queue::Stage,
     time::Moment,
@@ -29,37 +30,38 @@ use mirror_core::{
 use super::text::DATE;
 pub use file::StatusFile;
 
-/// How many delays are listed at most, of all syncs together; the others are counted.
-const MOST_DELAYS: usize = 10_000;
+/// Maximum number of listed delays of all syncs together; the others are counted.
+const MAX_DELAYS: usize = 10_000;
 
-/// So many delays of a sync are listed in any case.
-const FEWEST_DELAYS: usize = 20;
+/// Number of delays that are listed for each sync in any case.
+const MIN_DELAYS_PER_SYNC: usize = 20;
 
-/// How many places that failed are named for each sync.
-const MOST_FAILED: usize = 20;
+/// Maximum number of failed paths listed for each sync.
+const MAX_FAILED: usize = 20;
 
-/// What there is to tell at a moment.
+/// Status at one moment.
 #[derive(Debug)]
-pub struct Status<'a> {
-    /// All syncs, in their order.
+pub struct StatusReport<'a> {
+    /// All syncs, in the order of the configuration.
     pub syncs: Vec<SyncStatus<'a>>,
-    /// The programs that run.
-    pub processes: Vec<Process>,
-    /// The directories that are watched one by one.
-    pub watches: Watches<'a>,
-    /// What else there is to say of the watching: lines.
+    /// The running programs.
+    pub processes: Vec<RunningProcess>,
+    /// The directories that are watched individually.
+    pub watches: WatchSummary<'a>,
+    /// Further lines about the watches.
     pub notes: Vec<String>,
-    /// Whether the daemon has ended with this.
-    pub is_last: bool,
-    /// The time by the clock of the mirrors.
+    /// True if the daemon exits after this status.
+    pub is_final: bool,
+    /// Current time of the mirrors' clock.
     pub now: Moment,
-    /// The same by the clock on the wall.
+    /// Current wall-clock time.
     pub clock: Zoned,
 }
 
-/// What is left in a status file in whose place there is another one, or none.
+/// Returns the final content of a status file that is no longer written, or replaced by another
+/// one.
 #[must_use]
-pub fn farewell(other: Option<&Path>, clock: &Zoned) -> Vec<u8> {
+pub fn superseded_notice(other: Option<&Path>, clock: &Zoned) -> Vec<u8> {
     let date = clock.strftime(DATE);
     let what = match other {
         Some(other) => format!("written to {}", Escaped(other.as_os_str().as_bytes())),
@@ -68,104 +70,103 @@ pub fn farewell(other: Option<&Path>, clock: &Zoned) -> Vec<u8> {
     format!("Lsyncd status report at {date}\n\nFrom now on the status is {what}.\n").into_bytes()
 }
 
-/// One sync.
+/// Status of one sync.
 #[derive(Clone, Debug)]
 pub struct SyncStatus<'a> {
-    /// What people call it.
+    /// Display name.
     pub name: &'a str,
-    /// Its source, without a slash at the end.
+    /// Source path without a trailing slash.
     pub source: &'a Path,
-    /// The rules of the user.
+    /// Filter rules of the user.
     pub filters: &'a [Vec<u8>],
     /// Its target.
     pub target: &'a OsStr,
-    /// The patterns of the user.
+    /// Exclude patterns of the user.
     pub excludes: &'a [Vec<u8>],
-    /// What it is about.
-    pub mirror: Tracked<'a>,
-    /// Which deletions are held, and what to do about it: sentences.
+    /// Its mirror.
+    pub mirror: MirrorRef<'a>,
+    /// Held deletions with their remedies, as sentences.
     pub held: Vec<String>,
 }
 
-/// A mirror of either sort.
+/// Reference to a mirror of either kind.
 #[derive(Clone, Copy, Debug)]
-pub enum Tracked<'a> {
-    /// With a target of ours.
+pub enum MirrorRef<'a> {
+    /// A mirror with a built-in target.
     Built(&'a Mirror),
-    /// With a script.
-    Scripted(&'a Scripted),
+    /// A mirror with a script.
+    Scripted(&'a ScriptedMirror),
 }
 
-impl<'a> From<&'a Member> for Tracked<'a> {
+impl<'a> From<&'a Member> for MirrorRef<'a> {
     fn from(member: &'a Member) -> Self {
         match member {
-            Member::Built(mirror) => Self::Built(mirror),
+            Member::BuiltIn(mirror) => Self::Built(mirror),
             Member::Scripted(mirror) => Self::Scripted(mirror),
         }
     }
 }
 
-/// A program that runs.
+/// A running program.
 #[derive(Clone, Copy, Debug)]
-pub struct Process {
-    /// Its number.
+pub struct RunningProcess {
+    /// Process id.
     pub pid: i32,
-    /// When it was started, in ticks of `times(2)`.
+    /// Start time in ticks of `times(2)`.
     pub started: u64,
 }
 
-/// The directories that are watched one by one.
+/// The directories that are watched individually.
 #[derive(Clone, Copy, Debug)]
-pub struct Watches<'a> {
-    /// How many there are.
+pub struct WatchSummary<'a> {
+    /// Number of watches.
     pub count: usize,
-    /// Some of them, if not all: the number of the watch, and an absolute path without a slash at
-    /// the end.
+    /// Some or all of them: watch number, and absolute path without a trailing slash.
     pub listed: &'a [(i32, Vec<u8>)],
 }
 
-impl Status<'_> {
-    /// The status as it stands in the file.
+impl StatusReport<'_> {
+    /// Formats the status as the content of the file.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        // It can't fail in memory.
+        // Writing to memory can't fail.
         let _ = self.write(&mut text);
         text
     }
 
     fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         writeln!(out, "Lsyncd status report at {}\n", self.clock.strftime(DATE))?;
-        if self.is_last {
+        if self.is_final {
             writeln!(out, "The daemon has stopped.\n")?;
         }
         writeln!(out, "Syncs:")?;
         self.syncs.iter().try_for_each(|sync| self.write_state(sync, out))?;
         writeln!(out)?;
-        let most = MOST_DELAYS.checked_div(self.syncs.len()).unwrap_or_default();
+        let most = MAX_DELAYS.checked_div(self.syncs.len()).unwrap_or_default();
         for sync in &self.syncs {
-            sync.write(out, most.max(FEWEST_DELAYS))?;
+            sync.write(out, most.max(MIN_DELAYS_PER_SYNC))?;
         }
         self.watches.write(out)?;
         for note in &self.notes {
             writeln!(out, "{note}")?;
         }
         writeln!(out, "\nRunning processes: {}", self.processes.len())?;
-        for Process { pid, started } in &self.processes {
+        for RunningProcess { pid, started } in &self.processes {
             writeln!(out, "  pid={pid} type=1 started={started}.000000")?;
         }
         Ok(())
     }
 
-    /// In words, how a sync is.
+    /// Writes a readable line about the state of a sync.
     fn write_state(&self, sync: &SyncStatus<'_>, out: &mut Vec<u8>) -> io::Result<()> {
         let (name, target) = (Escaped(sync.name.as_bytes()), Escaped(sync.target.as_bytes()));
         let mirror = match sync.mirror {
-            Tracked::Built(mirror) => mirror,
-            Tracked::Scripted(mirror) => {
+            MirrorRef::Built(mirror) => mirror,
+            MirrorRef::Scripted(mirror) => {
                 write!(out, "{name}, a script: ")?;
-                if self.is_last {
-                    writeln!(out, "stopped, {}", script::left(mirror))?;
+                if self.is_final {
+                    writeln!(out, "stopped, {}", script::remaining_events(mirror))?;
                 } else {
                     script::write_state(mirror, out)?;
                 }
@@ -174,7 +175,7 @@ impl Status<'_> {
         };
         let count = mirror.delay_count();
         write!(out, "{name} -> {target}: ")?;
-        if self.is_last {
+        if self.is_final {
             write!(out, "stopped")?;
         } else {
             self.write_phase(mirror, count, out)?;
@@ -198,7 +199,7 @@ impl Status<'_> {
     }
 
     fn write_phase(&self, mirror: &Mirror, count: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        if mirror.gate() == Gate::Closed {
+        if mirror.target_link() == TargetLink::Down {
             write!(out, "waits for its tunnel, ")?;
         }
         match mirror.state() {
@@ -208,32 +209,32 @@ impl Status<'_> {
             State::Live => write!(out, "live"),
             State::Away(away) => {
                 let what = match away.cause {
-                    Cause::Target => "the target is away",
-                    Cause::Hook => "what follows a batch failed",
+                    AwayCause::Target => "the target is away",
+                    AwayCause::Hook => "what follows a batch failed",
                 };
                 if away.until == Moment::NEVER {
                     write!(out, "{what}, waits for SIGHUP")?;
                 } else {
                     write!(out, "{what}, next try at {}", self.date(away.until))?;
                 }
-                write_trouble(mirror.trouble(), out)
+                write_failure(mirror.last_failure(), out)
             }
-            State::Held { why, .. } => write!(out, "the source is lost, {why}"),
+            State::Held { reason: why, .. } => write!(out, "the source is lost, {why}"),
         }
     }
 
     fn write_failed(&self, mirror: &Mirror, out: &mut Vec<u8>) -> io::Result<()> {
-        let all = mirror.queue().counts().resting;
-        for (place, stage) in mirror.queue().resting().take(MOST_FAILED) {
-            let Stage::Resting { until, tries } = stage else { continue };
+        let all = mirror.queue().counts().backing_off;
+        for (dirty, stage) in mirror.queue().backing_off().take(MAX_FAILED) {
+            let Stage::BackingOff { retry_at: until, tries } = stage else { continue };
             let date = self.date(until);
-            let why = mirror.reason(&place.path).map_or(String::new(), |why| format!(": {why}"));
-            writeln!(out, "  failed, try {tries}, the next at {date}: {}{why}", place.path)?;
+            let why = mirror.reason(&dirty.path).map_or(String::new(), |why| format!(": {why}"));
+            writeln!(out, "  failed, try {tries}, the next at {date}: {}{why}", dirty.path)?;
         }
-        tell_rest(out, all.saturating_sub(MOST_FAILED), "")
+        write_omitted_count(out, all.saturating_sub(MAX_FAILED), "")
     }
 
-    /// A moment as a date.
+    /// Formats a moment as a date.
     fn date(&self, moment: Moment) -> impl std::fmt::Display {
         let ahead = SignedDuration::try_from(moment.since(self.now)).unwrap_or(SignedDuration::MAX);
         let behind = SignedDuration::try_from(self.now.since(moment)).unwrap_or_default();
@@ -246,21 +247,21 @@ impl SyncStatus<'_> {
     fn write(&self, out: &mut Vec<u8>, most: usize) -> io::Result<()> {
         let (name, source) = (self.name.as_bytes(), self.source.as_os_str().as_bytes());
         let count = match self.mirror {
-            Tracked::Built(mirror) => mirror.delay_count(),
-            Tracked::Scripted(mirror) => mirror.queue().len(),
+            MirrorRef::Built(mirror) => mirror.delay_count(),
+            MirrorRef::Scripted(mirror) => mirror.queue().len(),
         };
         writeln!(out, "{} source={}/", Escaped(name), Escaped(source))?;
         writeln!(out, "There are {count} delays")?;
         match self.mirror {
-            Tracked::Built(mirror) => {
+            MirrorRef::Built(mirror) => {
                 mirror.delays().take(most).try_for_each(|delay| write_delay(&delay, out))?;
             }
-            Tracked::Scripted(mirror) => {
+            MirrorRef::Scripted(mirror) => {
                 let mut entries = mirror.queue().iter().take(most);
                 entries.try_for_each(|entry| script::write_entry(entry, out))?;
             }
         }
-        tell_rest(out, count.saturating_sub(most), "")?;
+        write_omitted_count(out, count.saturating_sub(most), "")?;
         writeln!(out, "Filtering:")?;
         write_lines(self.filters, out)?;
         if !self.excludes.is_empty() {
@@ -274,18 +275,18 @@ impl SyncStatus<'_> {
     }
 }
 
-impl Watches<'_> {
+impl WatchSummary<'_> {
     fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         writeln!(out, "Inotify watching {} directories", self.count)?;
         for (watch, path) in self.listed {
             writeln!(out, "  {watch}: {}/", Escaped(path))?;
         }
-        tell_rest(out, self.count.saturating_sub(self.listed.len()), "")
+        write_omitted_count(out, self.count.saturating_sub(self.listed.len()), "")
     }
 }
 
-fn write_trouble(trouble: Option<&Failure>, out: &mut Vec<u8>) -> io::Result<()> {
-    let Some(Failure { code, why }) = trouble else { return Ok(()) };
+fn write_failure(trouble: Option<&Failure>, out: &mut Vec<u8>) -> io::Result<()> {
+    let Some(Failure { code, message: why }) = trouble else { return Ok(()) };
     write!(out, ", {why}")?;
     code.map_or(Ok(()), |code| write!(out, " (exit code {code})"))
 }
@@ -294,26 +295,26 @@ fn write_lines(lines: &[Vec<u8>], out: &mut Vec<u8>) -> io::Result<()> {
     lines.iter().try_for_each(|line| writeln!(out, "{}", Escaped(line)))
 }
 
-/// What has to be done is found out when it is done, so the type is that of the place: `Modify` for
-/// an entry, `Create` for all of a directory.
+/// Writes one delay. Jobs find out the needed work when they run, so the type depends on the scope:
+/// `Modify` for an entry, `Create` for a whole directory.
 fn write_delay(delay: &Delay, out: &mut Vec<u8>) -> io::Result<()> {
     let stage = match delay.stage {
-        Stage::Waiting | Stage::Resting { .. } => "wait",
-        Stage::Behind => "block",
+        Stage::Waiting | Stage::BackingOff { .. } => "wait",
+        Stage::Deferred => "block",
         Stage::InFlight => "active",
     };
     write!(out, "{stage:<7}")?;
-    match &delay.what {
-        // The blank at the end is the original's.
-        What::Init => writeln!(out, "Init "),
-        What::Full => writeln!(out, "Full /"),
-        What::Place(place) => match place.scope {
-            Scope::Entry => writeln!(out, "Modify {}", place.path),
-            Scope::Tree => writeln!(out, "Create {}/", place.path),
+    match &delay.kind {
+        // The trailing blank is in the original.
+        DelayKind::Init => writeln!(out, "Init "),
+        DelayKind::Full => writeln!(out, "Full /"),
+        DelayKind::Path(dirty) => match dirty.scope {
+            Scope::Entry => writeln!(out, "Modify {}", dirty.path),
+            Scope::Tree => writeln!(out, "Create {}/", dirty.path),
         },
     }
 }
 
-fn tell_rest(out: &mut Vec<u8>, count: usize, indent: &str) -> io::Result<()> {
+fn write_omitted_count(out: &mut Vec<u8>, count: usize, indent: &str) -> io::Result<()> {
     if count > 0 { writeln!(out, "{indent}  and {count} more") } else { Ok(()) }
 }

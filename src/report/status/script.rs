@@ -1,4 +1,4 @@
-//! What there is to tell of a sync with a script: the events as the original lists them.
+//! Status of a sync with a script: its events as the original lists them.
 
 use std::{
     fmt::Display,
@@ -6,22 +6,22 @@ use std::{
 };
 
 use mirror_core::{
-    input::Gate,
-    mirror::{State, scripted::Scripted},
-    notice::Kind,
+    fs_event::EntryKind,
+    input::TargetLink,
+    mirror::{State, scripted::ScriptedMirror},
     path::{Escaped, TreePath},
-    queue::ordered::{Entry, Status},
+    queue::event_queue::{EventStatus, QueuedEvent},
     time::Moment,
 };
 
-use super::{MOST_FAILED, tell_rest};
+use super::{MAX_FAILED, write_omitted_count};
 
-/// One event that waits or is worked on.
-pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
-    let slash = if entry.kind() == Kind::Directory { "/" } else { "" };
+/// Writes one event that waits or is being handled.
+pub(super) fn write_entry(entry: &QueuedEvent, out: &mut Vec<u8>) -> io::Result<()> {
+    let slash = if entry.kind() == EntryKind::Directory { "/" } else { "" };
     let named = |path: &TreePath| format!("{path}{slash}");
     write!(out, "{:<7}{} ", entry.status().name(), entry.etype().name())?;
-    // The blank at the end is the original's.
+    // The trailing blank is in the original.
     if !entry.etype().is_barrier() {
         let is_all = entry.path().is_root();
         write!(out, "{}", if is_all { "/".into() } else { named(entry.path()) })?;
@@ -32,26 +32,26 @@ pub(super) fn write_entry(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
     writeln!(out)
 }
 
-/// In words, how it is. What its script makes of the events, nobody knows.
-pub(super) fn write_state(mirror: &Scripted, out: &mut Vec<u8>) -> io::Result<()> {
-    if mirror.gate() == Gate::Closed {
+/// Writes the state in readable form. The effect of the script's work is unknown.
+pub(super) fn write_state(mirror: &ScriptedMirror, out: &mut Vec<u8>) -> io::Result<()> {
+    if mirror.target_link() == TargetLink::Down {
         write!(out, "waits for its tunnel, ")?;
     }
     match mirror.state() {
         State::Covering => write!(out, "its source is being watched for the first time")?,
         State::Starting => write!(out, "the beginning")?,
         State::Live | State::Away(_) => write!(out, "live")?,
-        State::Held { why, .. } => write!(out, "the source is lost, {why}")?,
+        State::Held { reason: why, .. } => write!(out, "the source is lost, {why}")?,
     }
-    write!(out, ", {}", left(mirror))?;
+    write!(out, ", {}", remaining_events(mirror))?;
     match mirror.queue().failed_count() {
         0 => writeln!(out),
         failed => writeln!(out, ", {failed} of them failed"),
     }
 }
 
-/// What is left to be done.
-pub(super) fn left(mirror: &Scripted) -> String {
+/// Describes the remaining events.
+pub(super) fn remaining_events(mirror: &ScriptedMirror) -> String {
     match mirror.queue().len() {
         0 => "all events are done".into(),
         1 => "1 event waits or is worked on".into(),
@@ -59,22 +59,22 @@ pub(super) fn left(mirror: &Scripted) -> String {
     }
 }
 
-/// The events that have failed, with the reason and the time of the next try.
+/// Writes the failed events, with the reason and the time of the next attempt.
 pub(super) fn write_failed<D: Display>(
-    mirror: &Scripted,
+    mirror: &ScriptedMirror,
     date: impl Fn(Moment) -> D,
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
     let queue = mirror.queue();
-    for (entry, trouble) in queue.failed().take(MOST_FAILED) {
-        let tries = trouble.tries.max(1);
+    for (entry, failure) in queue.failed().take(MAX_FAILED) {
+        let tries = failure.tries.max(1);
         write!(out, "  failed, try {tries}, ")?;
         match entry.status() {
-            Status::Active => write!(out, "tried again now")?,
-            Status::Block => write!(out, "waits for another one")?,
-            Status::Wait => write!(out, "the next at {}", date(entry.alarm()))?,
+            EventStatus::Active => write!(out, "tried again now")?,
+            EventStatus::Block => write!(out, "waits for another one")?,
+            EventStatus::Wait => write!(out, "the next at {}", date(entry.alarm()))?,
         }
-        writeln!(out, ": {}: {}", entry.title(), Escaped(trouble.why.as_bytes()))?;
+        writeln!(out, ": {}: {}", entry.title(), Escaped(failure.message.as_bytes()))?;
     }
-    tell_rest(out, queue.failed_count().saturating_sub(MOST_FAILED), "")
+    write_omitted_count(out, queue.failed_count().saturating_sub(MAX_FAILED), "")
 }

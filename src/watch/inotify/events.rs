@@ -1,412 +1,462 @@
-//! What the events of the kernel mean.
+//! Translation of inotify events.
 
 use mirror_core::{
-    notice::{Change, Edit, Kind, News, Writes},
+    fs_event::{Change, Edit, EntryKind, FsEventKind, WriteDetection},
     path::TreePath,
 };
-use mirror_platform::inotify::{Event, What};
+use mirror_platform::inotify::{InotifyEvent, InotifyEventKind};
 
 use super::{
     super::{
-        forest::{LIMBO, State, Ticket},
-        limits::Limit,
-        source::{Findings, unmounted},
+        backend::{Drained, unmounted_warning},
+        limits::KernelLimit,
     },
-    Inotify,
+    EntryAt, InotifyBackend,
+    dir_tree::{DirState, LIMBO, Ticket},
     kernel::Kernel,
-    walk::{Found, Then, Walk},
+    mirrors::Modification,
+    walk::{DirWalk, Examined, WalkPurpose},
 };
 
-/// How many files are remembered to have been told as modified, and how.
-const MODIFIED: usize = 8;
+/// Number of recently modified files that are remembered.
+const MAX_RECENT: usize = 8;
 
-/// The first half of a rename, whose second is awaited.
+/// First half of a rename whose second half is pending.
 ///
-/// The kernel queues both halves one after the other, but not as one: a read may end between
-/// them, and events of others may come between them.
+/// The kernel queues both halves one after the other, but not atomically: a read may end between
+/// them, and other events may be queued between them.
 #[derive(Debug)]
-pub(super) struct Half {
+pub(super) struct PendingMove {
     cookie: u32,
     directory: Ticket,
     name: Box<[u8]>,
-    kind: Kind,
-    /// The directory that was known at that place, until it is seen elsewhere or there again.
+    kind: EntryKind,
+    /// The directory that was known at the old location, until it is seen elsewhere or there again.
     child: Option<Ticket>,
-    /// Whether something happened below it meanwhile, which was told under the old name.
+    /// True if something below it has changed meanwhile and was reported under the old name.
     disturbed: bool,
     drain: u64,
 }
 
-impl<K: Kernel> Inotify<K> {
-    pub(super) fn handle(&mut self, event: &Event<'_>, found: &mut Findings) {
-        found.events += 1;
-        if event.what == What::Overflow {
-            found.overflows.push(Limit::InotifyQueue);
-            return self.doubt_everything();
+impl<K: Kernel> InotifyBackend<K> {
+    pub(super) fn handle(&mut self, event: &InotifyEvent<'_>, drained: &mut Drained) {
+        drained.kernel_events += 1;
+        if event.kind == InotifyEventKind::Overflow {
+            drained.overflows.push(KernelLimit::InotifyQueue);
+            return self.rescan_everything();
         }
-        // What has no node was let go before its last events came.
-        let mut next = self.forest.watched_by(event.watch);
+        // An event without a node was queued before its watch was removed.
+        let mut next = self.dirs.node_with_watch(event.watch);
         while let Some(node) = next {
-            next = self.forest.twin(node);
-            self.handle_at(node, event, found);
+            next = self.dirs.next_with_watch(node);
+            self.handle_at(node, event, drained);
         }
     }
 
-    fn handle_at(&mut self, node: u32, event: &Event<'_>, found: &mut Findings) {
-        let kind = if event.is_directory { Kind::Directory } else { Kind::Other };
-        let at = (node, event.name);
-        if !self.halves.is_empty() {
-            self.meanwhile(node, event, found);
+    fn handle_at(&mut self, node: u32, event: &InotifyEvent<'_>, drained: &mut Drained) {
+        let kind = if event.is_directory { EntryKind::Directory } else { EntryKind::Other };
+        let entry = EntryAt { directory: node, name: event.name };
+        if !self.pending_moves.is_empty() {
+            self.update_pending_moves(node, event, drained);
         }
-        if !matches!(event.what, What::Modify | What::CloseWrite) {
-            self.modified.clear();
+        if !matches!(event.kind, InotifyEventKind::Modify | InotifyEventKind::CloseWrite) {
+            self.recently_modified.clear();
         }
-        match event.what {
-            What::Attrib if event.name.is_empty() => self.on_own_attributes(node, found),
-            What::Attrib => self.on_attributes(at, kind, found),
-            What::Modify => self.on_modify(at, kind, Writes::Written, found),
-            What::CloseWrite => self.on_modify(at, kind, Writes::Closed, found),
-            What::Create => self.on_create(at, kind, found),
-            What::Delete => self.on_delete(at, kind, found),
-            What::MovedFrom(cookie) => self.on_moved_from(at, kind, cookie),
-            What::MovedTo(cookie) => self.on_moved_to(at, kind, cookie, found),
-            What::Ignored => self.on_ignored(node),
-            What::Unmount => self.on_unmount(node),
-            What::DeleteSelf | What::MoveSelf | What::Overflow => {}
-            What::Unknown => self.walk_new(node, Then::Lost(self.forest.ticket(node)), found),
+        match event.kind {
+            InotifyEventKind::Attrib if event.name.is_empty() => {
+                self.on_own_attributes(node, drained);
+            }
+            InotifyEventKind::Attrib => self.on_attributes(entry, kind, drained),
+            InotifyEventKind::Modify => {
+                self.on_modify(entry, kind, WriteDetection::OnModify, drained);
+            }
+            InotifyEventKind::CloseWrite => {
+                self.on_modify(entry, kind, WriteDetection::OnClose, drained);
+            }
+            InotifyEventKind::Create => self.on_create(entry, kind, drained),
+            InotifyEventKind::Delete => self.on_delete(entry, kind, drained),
+            InotifyEventKind::MovedFrom(cookie) => self.on_moved_from(entry, kind, cookie),
+            InotifyEventKind::MovedTo(cookie) => self.on_moved_to(entry, kind, cookie, drained),
+            InotifyEventKind::Ignored => self.on_ignored(node),
+            InotifyEventKind::Unmount => self.on_unmount(node),
+            InotifyEventKind::DeleteSelf
+            | InotifyEventKind::MoveSelf
+            | InotifyEventKind::Overflow => {}
+            InotifyEventKind::Unknown => {
+                self.walk_appeared(node, WalkPurpose::Rescan(self.dirs.ticket(node)), drained);
+            }
         }
     }
 
-    fn on_own_attributes(&mut self, node: u32, found: &mut Findings) {
-        // Of all others than roots the parent tells it.
-        for (mirror, path) in self.places(node).iter().filter(|(_, path)| path.is_root()) {
-            let change = Change { edit: Edit::Attrib, kind: Kind::Directory, path: path.clone() };
-            found.tell(*mirror, News::Changed(change));
+    fn on_own_attributes(&mut self, node: u32, drained: &mut Drained) {
+        // For all other directories the parent reports it.
+        for (mirror, path) in self.paths(node).iter().filter(|(_, path)| path.is_root()) {
+            let change =
+                Change { edit: Edit::Attrib, kind: EntryKind::Directory, path: path.clone() };
+            drained.push(*mirror, FsEventKind::Changed(change));
         }
     }
 
-    fn on_attributes(&mut self, at: (u32, &[u8]), kind: Kind, found: &mut Findings) {
-        self.tell(at, Edit::Attrib, kind, found);
-        let child = self.forest.child(at.0, at.1).filter(|_| kind == Kind::Directory);
-        if let Some(child) = child
-            .filter(|&child| matches!(self.forest.state(child), State::Unreadable | State::Polled))
-            && let Found::New(child) = self.examine(child, found)
+    fn on_attributes(&mut self, entry: EntryAt<'_>, kind: EntryKind, drained: &mut Drained) {
+        self.report(entry, Edit::Attrib, kind, drained);
+        let child =
+            self.dirs.child(entry.directory, entry.name).filter(|_| kind == EntryKind::Directory);
+        if let Some(child) = child.filter(|&child| {
+            matches!(self.dirs.state(child), DirState::Unreadable | DirState::Polled)
+        }) && let Examined::New(child) = self.examine(child, drained)
         {
-            self.walk_new(child, Then::Lost(self.forest.ticket(child)), found);
+            self.walk_appeared(child, WalkPurpose::Rescan(self.dirs.ticket(child)), drained);
         }
     }
 
-    fn on_modify(&mut self, at: (u32, &[u8]), kind: Kind, how: Writes, found: &mut Findings) {
-        let (node, name) = at;
-        let known = self.modified.iter_mut().find(|(n, known, _)| *n == node && **known == *name);
-        let is_news = known.as_ref().is_none_or(|(_, _, before)| *before != how);
+    fn on_modify(
+        &mut self,
+        entry: EntryAt<'_>,
+        kind: EntryKind,
+        how: WriteDetection,
+        drained: &mut Drained,
+    ) {
+        let EntryAt { directory, name } = entry;
+        let known = self
+            .recently_modified
+            .iter_mut()
+            .find(|(n, known, _)| *n == directory && **known == *name);
+        let is_new = known.as_ref().is_none_or(|(_, _, before)| *before != how);
         if let Some((_, _, before)) = known {
             *before = how;
         } else {
-            if self.modified.len() == MODIFIED {
-                self.modified.remove(0);
+            if self.recently_modified.len() == MAX_RECENT {
+                self.recently_modified.remove(0);
             }
-            self.modified.push((node, name.into(), how));
+            self.recently_modified.push((directory, name.into(), how));
         }
-        self.tell_modified(at, kind, (how, is_news), found);
+        self.report_modified(entry, Modification { kind, how, is_new }, drained);
     }
 
-    fn on_create(&mut self, at: (u32, &[u8]), kind: Kind, found: &mut Findings) {
-        if kind == Kind::Other {
-            return self.tell_made(at, found);
+    fn on_create(&mut self, entry: EntryAt<'_>, kind: EntryKind, drained: &mut Drained) {
+        if kind == EntryKind::Other {
+            return self.report_created(entry, drained);
         }
-        let child = self.forest.child_or_new(at.0, at.1, State::Pending);
-        if self.forest.is_watched(child) {
-            // A walk was here before its event.
-            self.confirm(child);
-            return self.tell_whole(at, child, found);
+        let child = self.dirs.child_or_new(entry.directory, entry.name, DirState::Pending);
+        if self.dirs.is_watched(child) {
+            // A walk found it before the event was read.
+            self.confirm_location(child);
+            return self.report_when_watched(entry, child, drained);
         }
-        self.on_arrival(at, child, found);
+        self.on_arrival(entry, child, drained);
     }
 
-    /// Tells a directory that came to a place, as soon as all below it is watched.
-    fn on_arrival(&mut self, at: (u32, &[u8]), child: u32, found: &mut Findings) {
-        match self.examine(child, found) {
-            Found::New(child) => {
-                self.walk_new(child, Then::Create(self.forest.ticket(child)), found);
+    /// Reports a directory that has appeared at a location, once everything below it is watched.
+    fn on_arrival(&mut self, entry: EntryAt<'_>, child: u32, drained: &mut Drained) {
+        match self.examine(child, drained) {
+            Examined::New(child) => {
+                self.walk_appeared(child, WalkPurpose::Create(self.dirs.ticket(child)), drained);
             }
-            Found::Known(child) => self.tell_whole(at, child, found),
+            Examined::Known(child) => self.report_when_watched(entry, child, drained),
             arrived => {
-                self.clear_place(child, arrived);
-                self.tell(at, Edit::Create, Kind::Directory, found);
+                self.update_location(child, arrived);
+                self.report(entry, Edit::Create, EntryKind::Directory, drained);
             }
         }
     }
 
-    /// Something came to the place of `node` that can't be seen there now: so nothing is there, or it
-    /// is looked up when it can be.
-    fn clear_place(&mut self, node: u32, arrived: Found) {
+    /// Updates the location of `node`, where something has appeared that can't be seen now: either
+    /// nothing is there, or it is looked up as soon as possible.
+    fn update_location(&mut self, node: u32, arrived: Examined) {
         match arrived {
-            Found::Gone if self.forest.watch(node).is_none() => self.put_aside(node),
-            Found::Hidden if self.forest.watch(node).is_some() => {
-                let name = self.forest.name(node).to_vec();
-                if let Some(parent) = self.forest.parent(node) {
-                    self.put_aside(node);
-                    self.forest.child_or_new(parent, &name, State::Pending);
+            Examined::Absent if self.dirs.watch(node).is_none() => self.move_to_limbo(node),
+            Examined::Unreachable if self.dirs.watch(node).is_some() => {
+                let name = self.dirs.name(node).to_vec();
+                if let Some(parent) = self.dirs.parent(node) {
+                    self.move_to_limbo(node);
+                    self.dirs.child_or_new(parent, &name, DirState::Pending);
                 }
             }
             _ => {}
         }
     }
 
-    /// Tells a directory that is watched already, as soon as all below it is.
-    fn tell_whole(&mut self, at: (u32, &[u8]), child: u32, found: &mut Findings) {
-        if self.is_whole(child) {
-            return self.tell(at, Edit::Create, Kind::Directory, found);
+    /// Reports a directory that is already watched, once everything below it is watched.
+    fn report_when_watched(&mut self, entry: EntryAt<'_>, child: u32, drained: &mut Drained) {
+        if self.is_fully_watched(child) {
+            return self.report(entry, Edit::Create, EntryKind::Directory, drained);
         }
-        self.walk_new(child, Then::Create(self.forest.ticket(child)), found);
+        self.walk_appeared(child, WalkPurpose::Create(self.dirs.ticket(child)), drained);
     }
 
-    /// Whether no walk has something left to do below a directory. If one has, and the directory
-    /// comes to another place, then the end of that walk is not told there.
-    fn is_whole(&self, directory: u32) -> bool {
-        let is_pending = |node: &u32| self.forest.state(*node) == State::Pending;
-        !self.forest.subtree(directory).iter().any(is_pending)
+    /// Returns true if no walk has work left below a directory. If one has, and the directory
+    /// moves, the end of that walk is not reported at the new location.
+    fn is_fully_watched(&self, directory: u32) -> bool {
+        let is_pending = |node: &u32| self.dirs.state(*node) == DirState::Pending;
+        !self.dirs.subtree(directory).iter().any(is_pending)
     }
 
-    fn on_delete(&mut self, at: (u32, &[u8]), kind: Kind, found: &mut Findings) {
-        if let Some(child) = self.forest.child(at.0, at.1).filter(|_| kind == Kind::Directory) {
+    fn on_delete(&mut self, entry: EntryAt<'_>, kind: EntryKind, drained: &mut Drained) {
+        if let Some(child) =
+            self.dirs.child(entry.directory, entry.name).filter(|_| kind == EntryKind::Directory)
+        {
             self.forget_unless_root(child);
         }
-        self.tell(at, Edit::Delete, kind, found);
+        self.report(entry, Edit::Delete, kind, drained);
     }
 
     fn forget_unless_root(&mut self, node: u32) {
-        if self.forest.subtree(node).iter().any(|&below| self.forest.is_root(below)) {
+        if self.dirs.subtree(node).iter().any(|&below| self.dirs.is_root(below)) {
             self.stop_watching_below(node);
-            self.forest.set_state(node, State::Way);
+            self.dirs.set_state(node, DirState::Ancestor);
         } else {
             self.forget(node);
         }
     }
 
     fn on_ignored(&mut self, node: u32) {
-        // It was deleted, and with it all that was below it. That its name is gone, its parent
-        // tells.
-        self.watches = self.watches.saturating_sub(usize::from(self.forest.unbind(node).is_some()));
-        if self.forest.is_watched(node) {
-            self.forest.set_state(node, State::Pending);
+        // The directory was deleted with everything below it. Its parent reports the removal of the
+        // name.
+        self.watches = self.watches.saturating_sub(usize::from(self.dirs.unbind(node).is_some()));
+        if self.dirs.is_watched(node) {
+            self.dirs.set_state(node, DirState::Pending);
         }
     }
 }
 
-/// Renames.
-impl<K: Kernel> Inotify<K> {
-    fn on_moved_from(&mut self, at: (u32, &[u8]), kind: Kind, cookie: u32) {
-        let child = self.forest.child(at.0, at.1).filter(|_| kind == Kind::Directory);
+/// Handling of renames.
+impl<K: Kernel> InotifyBackend<K> {
+    fn on_moved_from(&mut self, entry: EntryAt<'_>, kind: EntryKind, cookie: u32) {
+        let child =
+            self.dirs.child(entry.directory, entry.name).filter(|_| kind == EntryKind::Directory);
         if let Some(child) = child {
-            self.depart(child);
+            self.on_departure(child);
         }
-        self.halves.push(Half {
+        self.pending_moves.push(PendingMove {
             cookie,
-            directory: self.forest.ticket(at.0),
-            name: at.1.into(),
+            directory: self.dirs.ticket(entry.directory),
+            name: entry.name.into(),
             kind,
-            child: child.map(|child| self.forest.ticket(child)),
+            child: child.map(|child| self.dirs.ticket(child)),
             disturbed: false,
-            drain: self.drains,
+            drain: self.drain_count,
         });
     }
 
-    fn on_moved_to(&mut self, at: (u32, &[u8]), kind: Kind, cookie: u32, found: &mut Findings) {
-        let half = self.halves.iter().rposition(|half| half.cookie == cookie);
-        match (half.map(|at| self.halves.remove(at)), kind) {
-            (None, Kind::Other) => self.tell(at, Edit::Create, kind, found),
-            (None, Kind::Directory) => {
-                let child = self.forest.child_or_new(at.0, at.1, State::Pending);
-                self.on_arrival(at, child, found);
+    fn on_moved_to(
+        &mut self,
+        entry: EntryAt<'_>,
+        kind: EntryKind,
+        cookie: u32,
+        drained: &mut Drained,
+    ) {
+        let pending = self.pending_moves.iter().rposition(|pending| pending.cookie == cookie);
+        match (pending.map(|at| self.pending_moves.remove(at)), kind) {
+            (None, EntryKind::Other) => self.report(entry, Edit::Create, kind, drained),
+            (None, EntryKind::Directory) => {
+                let child = self.dirs.child_or_new(entry.directory, entry.name, DirState::Pending);
+                self.on_arrival(entry, child, drained);
             }
-            (Some(half), Kind::Other) => self.tell_move(&half, at, found),
-            (Some(half), Kind::Directory) => self.on_moved_directory(&half, at, found),
+            (Some(pending), EntryKind::Other) => self.report_move(&pending, entry, drained),
+            (Some(pending), EntryKind::Directory) => {
+                self.on_moved_directory(&pending, entry, drained);
+            }
         }
     }
 
-    fn on_moved_directory(&mut self, half: &Half, at: (u32, &[u8]), found: &mut Findings) {
-        let place = self.forest.child_or_new(at.0, at.1, State::Pending);
-        let arrived = self.examine(place, found);
-        let left = self.look_back(half, found);
-        if matches!(arrived, Found::Gone | Found::Hidden)
-            && !left.is_some_and(|moved| self.follow(moved, at))
-            && let Some(place) = self.forest.child(at.0, at.1)
+    fn on_moved_directory(
+        &mut self,
+        pending: &PendingMove,
+        entry: EntryAt<'_>,
+        drained: &mut Drained,
+    ) {
+        let location = self.dirs.child_or_new(entry.directory, entry.name, DirState::Pending);
+        let arrived = self.examine(location, drained);
+        let moved = self.examine_origin(pending, drained);
+        if matches!(arrived, Examined::Absent | Examined::Unreachable)
+            && !moved.is_some_and(|moved| self.assume_moved(moved, entry))
+            && let Some(location) = self.dirs.child(entry.directory, entry.name)
         {
-            self.clear_place(place, arrived);
+            self.update_location(location, arrived);
         }
-        self.tell_move(half, at, found);
+        self.report_move(pending, entry, drained);
         match arrived {
-            Found::New(node) => {
-                self.walk_new(node, Then::Lost(self.forest.ticket(node)), found);
+            Examined::New(node) => {
+                self.walk_appeared(node, WalkPurpose::Rescan(self.dirs.ticket(node)), drained);
             }
-            Found::Known(node) => {
-                if half.disturbed || !self.is_whole(node) {
-                    self.walk_new(node, Then::Lost(self.forest.ticket(node)), found);
+            Examined::Known(node) => {
+                if pending.disturbed || !self.is_fully_watched(node) {
+                    self.walk_appeared(node, WalkPurpose::Rescan(self.dirs.ticket(node)), drained);
                 }
             }
-            Found::Nothing | Found::Gone | Found::Hidden => {}
+            Examined::Unwatchable | Examined::Absent | Examined::Unreachable => {}
         }
     }
 
-    /// Believes an event whose directory has gone on since: it is moved along the way that the
-    /// events tell, so that what is told of it meanwhile has a name. Returns whether it was.
+    /// Moves a directory to the location reported by an event although it is not visible there now,
+    /// so that events below it have a path meanwhile. Returns true if it was moved.
     ///
-    /// It may be another one that went there, so it is looked for when no more is told.
-    fn follow(&mut self, moved: u32, at: (u32, &[u8])) -> bool {
-        // It may have been seen to hold the directory into which it went before.
-        if self.forest.way_up(at.0).any(|above| above == moved) {
+    /// It may be another directory that was moved there, so the location is verified when no more
+    /// events are pending.
+    fn assume_moved(&mut self, moved: u32, entry: EntryAt<'_>) -> bool {
+        // It may already have been seen as an ancestor of its former destination.
+        if self.dirs.ancestors(entry.directory).any(|above| above == moved) {
             return false;
         }
-        if let Some(place) = self.forest.child(at.0, at.1) {
-            self.put_aside(place);
+        if let Some(location) = self.dirs.child(entry.directory, entry.name) {
+            self.move_to_limbo(location);
         }
-        self.forest.relocate(moved, at.0, at.1);
-        self.followed.push((self.forest.ticket(moved), self.drains));
+        self.dirs.relocate(moved, entry.directory, entry.name);
+        self.assumed_moves.push((self.dirs.ticket(moved), self.drain_count));
         true
     }
 
-    /// Puts aside whoever was believed to be somewhere and was not seen there.
-    pub(super) fn settle_followed(&mut self, found: &mut Findings) {
-        let drains = self.drains;
-        let old: Vec<_> = self.followed.extract_if(.., |(_, since)| *since < drains).collect();
+    /// Verifies the locations that were assumed, and moves directories to limbo that are not there.
+    pub(super) fn verify_assumed_moves(&mut self, drained: &mut Drained) {
+        let drain_count = self.drain_count;
+        let old: Vec<_> =
+            self.assumed_moves.extract_if(.., |(_, since)| *since < drain_count).collect();
         for (ticket, _) in old {
-            let Some(node) = self.forest.resolve(ticket) else { continue };
-            if self.forest.parent(node) == Some(LIMBO) {
+            let Some(node) = self.dirs.resolve(ticket) else { continue };
+            if self.dirs.parent(node) == Some(LIMBO) {
                 continue;
             }
-            match self.see_off(node, found) {
-                Found::New(new) => {
-                    self.walk_new(new, Then::Lost(self.forest.ticket(new)), found);
+            match self.examine_or_limbo(node, drained) {
+                Examined::New(new) => {
+                    self.walk_appeared(new, WalkPurpose::Rescan(self.dirs.ticket(new)), drained);
                 }
-                Found::Known(node) => self.look_for_wanted(node, found),
+                Examined::Known(node) => self.refilter_below(node, drained),
                 _ => {}
             }
         }
     }
 
-    /// Looks whether a directory is at its place, and puts it aside if it is not.
-    fn see_off(&mut self, node: u32, found: &mut Findings) -> Found {
-        let seen = self.examine(node, found);
-        if matches!(seen, Found::Gone | Found::Hidden) {
-            self.put_aside(node);
+    /// Examines the location of a directory, and moves the directory to limbo if it is not there.
+    fn examine_or_limbo(&mut self, node: u32, drained: &mut Drained) -> Examined {
+        let seen = self.examine(node, drained);
+        if matches!(seen, Examined::Absent | Examined::Unreachable) {
+            self.move_to_limbo(node);
         }
         seen
     }
 
-    /// Sees to what is still called by the old name: another directory, or nothing. Returns the one
-    /// that was there, if it is not known now where it is.
-    fn look_back(&mut self, half: &Half, found: &mut Findings) -> Option<u32> {
-        let old = self.left(half)?;
-        let ticket = self.forest.ticket(old);
-        // What comes there is told later.
-        if let Found::New(node) = self.see_off(old, found) {
-            self.walk_new(node, Then::Lost(self.forest.ticket(node)), found);
+    /// Examines the old location of a rename, where another directory or none may be now. Returns
+    /// the moved directory if its location is unknown.
+    fn examine_origin(&mut self, pending: &PendingMove, drained: &mut Drained) -> Option<u32> {
+        let old = self.dir_at_origin(pending)?;
+        let ticket = self.dirs.ticket(old);
+        // Later arrivals are reported by events of their own.
+        if let Examined::New(node) = self.examine_or_limbo(old, drained) {
+            self.walk_appeared(node, WalkPurpose::Rescan(self.dirs.ticket(node)), drained);
         }
-        let old = self.forest.resolve(ticket)?;
-        (self.forest.parent(old) == Some(LIMBO)).then_some(old)
+        let old = self.dirs.resolve(ticket)?;
+        (self.dirs.parent(old) == Some(LIMBO)).then_some(old)
     }
 
-    /// The directory that was known at the old place, if it is known there still.
-    fn left(&self, half: &Half) -> Option<u32> {
-        let child = self.forest.resolve(half.child?)?;
-        let directory = self.forest.resolve(half.directory)?;
-        let is_there = self.forest.parent(child) == Some(directory)
-            && self.forest.name(child) == &*half.name
-            && !self.forest.is_root(child);
+    /// Returns the directory that was known at the old location, if it still is.
+    fn dir_at_origin(&self, pending: &PendingMove) -> Option<u32> {
+        let child = self.dirs.resolve(pending.child?)?;
+        let directory = self.dirs.resolve(pending.directory)?;
+        let is_there = self.dirs.parent(child) == Some(directory)
+            && self.dirs.name(child) == &*pending.name
+            && !self.dirs.is_root(child);
         is_there.then_some(child)
     }
 
-    /// A directory was seen at its place: no rename away from there concerns it.
-    pub(super) fn confirm(&mut self, node: u32) {
-        let ticket = self.forest.ticket(node);
-        for half in self.halves.iter_mut().filter(|half| half.child == Some(ticket)) {
-            half.child = None;
+    /// Notes that a directory was seen at its location: no pending rename away from there concerns
+    /// it.
+    pub(super) fn confirm_location(&mut self, node: u32) {
+        let ticket = self.dirs.ticket(node);
+        for pending in self.pending_moves.iter_mut().filter(|pending| pending.child == Some(ticket))
+        {
+            pending.child = None;
         }
     }
 
-    fn tell_move(&mut self, half: &Half, at: (u32, &[u8]), found: &mut Findings) {
-        let directory = self.forest.resolve(half.directory);
-        let from = directory.map_or_else(Vec::new, |node| self.places(node).to_vec());
-        let to = self.places(at.0).to_vec();
-        let kind = half.kind;
-        let place_in = |places: &[_], mirror, name: &[u8]| -> Option<TreePath> {
-            places
+    fn report_move(&mut self, pending: &PendingMove, entry: EntryAt<'_>, drained: &mut Drained) {
+        let directory = self.dirs.resolve(pending.directory);
+        let from = directory.map_or_else(Vec::new, |node| self.paths(node).to_vec());
+        let to = self.paths(entry.directory).to_vec();
+        let kind = pending.kind;
+        let path_in = |paths: &[_], mirror, name: &[u8]| -> Option<TreePath> {
+            paths
                 .iter()
                 .find(|(m, _)| *m == mirror)
                 .and_then(|(_, dir): &(_, TreePath)| dir.join(name))
         };
         for (mirror, directory) in &from {
-            let Some(old) = directory.join(&half.name) else { continue };
-            let news = match place_in(&to, *mirror, at.1) {
-                Some(new) => News::Moved { from: old, to: new, kind },
-                None => News::Changed(Change { edit: Edit::Delete, kind, path: old }),
+            let Some(old) = directory.join(&pending.name) else { continue };
+            let event = match path_in(&to, *mirror, entry.name) {
+                Some(new) => FsEventKind::Renamed { from: old, to: new, kind },
+                None => FsEventKind::Changed(Change { edit: Edit::Delete, kind, path: old }),
             };
-            found.tell(*mirror, news);
+            drained.push(*mirror, event);
         }
         for (mirror, directory) in &to {
             if from.iter().any(|(known, _)| known == mirror) {
                 continue;
             }
-            if let Some(path) = directory.join(at.1) {
-                found.tell(*mirror, News::Changed(Change { edit: Edit::Create, kind, path }));
+            if let Some(path) = directory.join(entry.name) {
+                drained
+                    .push(*mirror, FsEventKind::Changed(Change { edit: Edit::Create, kind, path }));
             }
         }
     }
 
-    /// What an event means for the halves that wait.
-    fn meanwhile(&mut self, node: u32, event: &Event<'_>, found: &mut Findings) {
-        let mut halves = std::mem::take(&mut self.halves);
-        for half in &mut halves {
-            let child = half.child.and_then(|child| self.forest.resolve(child));
-            half.disturbed |= child.is_some_and(|c| self.forest.way_up(node).any(|n| n == c));
+    /// Applies an event to the pending renames.
+    fn update_pending_moves(&mut self, node: u32, event: &InotifyEvent<'_>, drained: &mut Drained) {
+        let mut pending_moves = std::mem::take(&mut self.pending_moves);
+        for pending in &mut pending_moves {
+            let child = pending.child.and_then(|child| self.dirs.resolve(child));
+            pending.disturbed |= child.is_some_and(|c| self.dirs.ancestors(node).any(|n| n == c));
         }
-        // A rename away is told before what comes to that place next.
-        let here = self.forest.ticket(node);
-        let is_second = |half: &Half| event.what == What::MovedTo(half.cookie);
-        let overtaken = |half: &mut Half| {
-            half.directory == here && *half.name == *event.name && !is_second(half)
+        // A rename away is reported before the next arrival at that location.
+        let here = self.dirs.ticket(node);
+        let is_second =
+            |pending: &PendingMove| event.kind == InotifyEventKind::MovedTo(pending.cookie);
+        let overtaken = |pending: &mut PendingMove| {
+            pending.directory == here && *pending.name == *event.name && !is_second(pending)
         };
-        for half in halves.extract_if(.., overtaken) {
-            self.settle_half(&half, found);
+        for pending in pending_moves.extract_if(.., overtaken) {
+            self.report_move_out(&pending, drained);
         }
-        self.halves = halves;
+        self.pending_moves = pending_moves;
     }
 
-    pub(super) fn settle_halves(&mut self, found: &mut Findings) {
-        let drains = self.drains;
-        let old: Vec<Half> = self.halves.extract_if(.., |half| half.drain < drains).collect();
-        for half in old {
-            self.settle_half(&half, found);
-        }
-    }
-
-    /// Tells a rename out of all that is watched.
-    fn settle_half(&mut self, half: &Half, found: &mut Findings) {
-        // Another directory may have come there at once, as with RENAME_EXCHANGE.
-        self.look_back(half, found);
-        if let Some(directory) = self.forest.resolve(half.directory) {
-            self.tell((directory, &half.name), Edit::Delete, half.kind, found);
+    pub(super) fn expire_pending_moves(&mut self, drained: &mut Drained) {
+        let drain_count = self.drain_count;
+        let old: Vec<PendingMove> =
+            self.pending_moves.extract_if(.., |pending| pending.drain < drain_count).collect();
+        for pending in old {
+            self.report_move_out(&pending, drained);
         }
     }
 
-    /// Below a directory that got another name, watches what was not wanted under the old one, and
-    /// what is not wanted under the new one no more.
-    pub(super) fn look_for_wanted(&mut self, top: u32, found: &mut Findings) {
-        let below = self.forest.subtree(top);
-        let below: Vec<Ticket> = below.into_iter().map(|node| self.forest.ticket(node)).collect();
+    /// Reports a rename to an unwatched location as a deletion.
+    fn report_move_out(&mut self, pending: &PendingMove, drained: &mut Drained) {
+        // Another directory may have replaced it atomically, as with RENAME_EXCHANGE.
+        self.examine_origin(pending, drained);
+        if let Some(directory) = self.dirs.resolve(pending.directory) {
+            let entry = EntryAt { directory, name: &pending.name };
+            self.report(entry, Edit::Delete, pending.kind, drained);
+        }
+    }
+
+    /// Applies the filters below a renamed directory: watches what was not wanted under the old
+    /// name, and removes watches of what is not wanted under the new one.
+    pub(super) fn refilter_below(&mut self, top: u32, drained: &mut Drained) {
+        let below = self.dirs.subtree(top);
+        let below: Vec<Ticket> = below.into_iter().map(|node| self.dirs.ticket(node)).collect();
         for ticket in below {
-            let Some(node) = self.forest.resolve(ticket) else { continue };
-            match self.forest.state(node) {
-                State::Skipped | State::Polled => {
-                    if let Found::New(new) = self.examine(node, found) {
-                        self.walk_new(new, Then::Create(self.forest.ticket(new)), found);
+            let Some(node) = self.dirs.resolve(ticket) else { continue };
+            match self.dirs.state(node) {
+                DirState::Skipped | DirState::Polled => {
+                    if let Examined::New(new) = self.examine(node, drained) {
+                        self.walk_appeared(
+                            new,
+                            WalkPurpose::Create(self.dirs.ticket(new)),
+                            drained,
+                        );
                     }
                 }
-                State::Watched | State::Asked if !self.wanted(node) => {
+                DirState::Watched | DirState::WatchedByName if !self.is_wanted(node) => {
                     self.stop_watching_below(node);
-                    self.forest.set_state(node, State::Skipped);
+                    self.dirs.set_state(node, DirState::Skipped);
                 }
                 _ => {}
             }
@@ -414,29 +464,29 @@ impl<K: Kernel> Inotify<K> {
     }
 }
 
-/// Unmounted file systems.
-impl<K: Kernel> Inotify<K> {
+/// Handling of unmounts.
+impl<K: Kernel> InotifyBackend<K> {
     fn on_unmount(&mut self, node: u32) {
-        self.watches = self.watches.saturating_sub(usize::from(self.forest.unbind(node).is_some()));
-        self.forest.set_state(node, State::Unmounted);
-        self.unmounted.push(self.forest.ticket(node));
+        self.watches = self.watches.saturating_sub(usize::from(self.dirs.unbind(node).is_some()));
+        self.dirs.set_state(node, DirState::Unmounted);
+        self.unmounted.push(self.dirs.ticket(node));
     }
 
-    /// Says what was unmounted below a root, and tells nobody that it was deleted. Of a root the
-    /// sentinel tells it.
-    pub(super) fn tell_unmounted(&mut self, found: &mut Findings) {
+    /// Logs unmounts below a root, and reports no deletion. Unmounts of a root are left to the root
+    /// monitor.
+    pub(super) fn report_unmounted(&mut self, drained: &mut Drained) {
         for ticket in std::mem::take(&mut self.unmounted) {
-            let Some(node) = self.forest.resolve(ticket) else { continue };
-            let parent = self.forest.parent(node);
-            if parent.is_some_and(|parent| self.forest.state(parent) == State::Unmounted) {
+            let Some(node) = self.dirs.resolve(ticket) else { continue };
+            let parent = self.dirs.parent(node);
+            if parent.is_some_and(|parent| self.dirs.state(parent) == DirState::Unmounted) {
                 continue;
             }
-            let path = self.forest.path(node).filter(|_| !self.forest.is_root(node));
+            let path = self.dirs.path(node).filter(|_| !self.dirs.is_root(node));
             self.stop_watching_below(node);
             if let Some(path) = path {
-                found.warnings.push(unmounted(&[b"/", &*path].concat()));
-                // What shows in its place is a directory like others.
-                self.walks.push_back(Walk::new(ticket, Then::Lost(ticket)));
+                drained.warnings.push(unmounted_warning(&[b"/", &*path].concat()));
+                // The directory that is visible now is handled like any other.
+                self.walks.push_back(DirWalk::new(ticket, WalkPurpose::Rescan(ticket)));
             }
         }
     }

@@ -1,7 +1,7 @@
-//! What the source asks the kernel for.
+//! System calls of the backend.
 //!
-//! One door for all of it, so that a simulated kernel may stand behind it which shows, tells and
-//! forgets things in any order that the real one may.
+//! All of them are behind one trait, so a simulated kernel can show, report and lose changes in any
+//! order in which the real one may.
 
 use std::{
     fmt, io,
@@ -12,56 +12,56 @@ use std::{
 use mirror_platform::{
     dir::{Dir, device},
     entries::ReadBuffer,
-    inotify::{Events, Inotify, Subject, WatchId},
-    leaf::Leaves,
-    stand::{Stand, Vantage},
+    inotify::{Inotify, InotifyEvents, WatchId, WatchInterest},
+    leaf_dirs::LeafDirs,
+    thread_cwd::{LookupDir, ThreadCwd},
 };
 use rustix::fs::FileType;
 
-use super::super::limits::no_instance;
+use super::super::limits::explain_no_instance;
 
-/// The calls of the kernel that the source needs. Paths are absolute, without the leading slash.
+/// System calls that the backend needs. Paths are absolute, without the leading slash.
 ///
-/// Its descriptor is readable when there are events.
+/// The descriptor is readable when there are events.
 pub(in crate::watch) trait Kernel: AsFd + fmt::Debug + Send + Sync {
     /// An open directory.
     type Dir;
-    /// What is known of the file system of a directory, to tell those that hold no others.
-    type Leaves: Copy;
-    /// A directory in which others are named.
-    type Vantage<'a>
+    /// Knowledge about a file system that identifies directories without subdirectories.
+    type LeafDirs: Copy;
+    /// Directory in which names are looked up.
+    type LookupDir<'a>
     where
         Self: 'a;
 
-    /// Opens a directory, to be read. No link is followed.
+    /// Opens a directory for reading. Follows no symbolic link.
     ///
     /// # Errors
     ///
     /// As `openat2(2)`.
     fn open(&self, path: &[u8]) -> io::Result<Self::Dir>;
 
-    /// Opens the directory `name` in another one, to be read. No link is followed.
+    /// Opens the subdirectory `name` for reading. Follows no symbolic link.
     ///
     /// # Errors
     ///
     /// As `openat2(2)`.
     fn open_in(&self, parent: &Self::Dir, name: &[u8]) -> io::Result<Self::Dir>;
 
-    /// Opens a directory, only to look names up in it.
+    /// Opens a directory for looking names up in it only.
     ///
     /// # Errors
     ///
     /// As `openat2(2)`.
-    fn search(&self, path: &[u8]) -> io::Result<Self::Dir>;
+    fn open_for_lookup(&self, path: &[u8]) -> io::Result<Self::Dir>;
 
-    /// Which directory it is.
+    /// Returns the identity of a directory.
     ///
     /// # Errors
     ///
     /// As `statx(2)`.
-    fn identity(&self, dir: &Self::Dir) -> io::Result<Identity>;
+    fn identity(&self, dir: &Self::Dir) -> io::Result<DirId>;
 
-    /// Tells `each` the names of the directories in a directory.
+    /// Calls `each` with the name of each subdirectory.
     ///
     /// # Errors
     ///
@@ -73,104 +73,105 @@ pub(in crate::watch) trait Kernel: AsFd + fmt::Debug + Send + Sync {
         each: impl FnMut(&[u8]),
     ) -> io::Result<()>;
 
-    /// How to tell the directories that hold no others, on the file system of `dir`.
+    /// Determines whether link counts identify directories without subdirectories on the file
+    /// system of `dir`.
     ///
     /// # Errors
     ///
     /// As `statx(2)`.
-    fn leaves(&self, dir: &Self::Dir) -> io::Result<Self::Leaves>;
+    fn leaf_dirs(&self, dir: &Self::Dir) -> io::Result<Self::LeafDirs>;
 
-    /// Whether the directory `name` in `dir` surely holds no other one.
+    /// Returns true if the subdirectory `name` of `dir` certainly has no subdirectory.
     ///
     /// # Errors
     ///
     /// As `statx(2)`.
-    fn is_leaf(&self, leaves: Self::Leaves, dir: &Self::Dir, name: &[u8]) -> io::Result<bool>;
+    fn is_leaf(&self, leaves: Self::LeafDirs, dir: &Self::Dir, name: &[u8]) -> io::Result<bool>;
 
-    /// Goes to a directory, to name others from there.
+    /// Prepares a directory for looking names up in it.
     ///
     /// # Errors
     ///
     /// As `fchdir(2)`.
-    fn vantage<'a>(
+    fn lookup_dir<'a>(
         &'a self,
         dir: &'a Self::Dir,
-        stand: Option<&'a mut Stand>,
-    ) -> io::Result<Self::Vantage<'a>>;
+        cwd: Option<&'a mut ThreadCwd>,
+    ) -> io::Result<Self::LookupDir<'a>>;
 
-    /// Watches an open directory. One that is watched keeps its number.
+    /// Watches an open directory. A watched directory keeps its watch descriptor.
     ///
     /// # Errors
     ///
     /// As `inotify_add_watch(2)`.
     fn watch(&self, dir: &Self::Dir) -> io::Result<WatchId>;
 
-    /// Watches the directory in which others are named. If it is watched, it keeps its number.
+    /// Watches the lookup directory itself. A watched directory keeps its watch descriptor.
     ///
     /// # Errors
     ///
     /// As `inotify_add_watch(2)`.
-    fn watch_here(&self, there: &Self::Vantage<'_>) -> io::Result<WatchId>;
+    fn watch_lookup_dir(&self, lookup: &Self::LookupDir<'_>) -> io::Result<WatchId>;
 
-    /// Watches the directory `name`, if it is not watched yet.
+    /// Watches the subdirectory `name`, if it is not watched yet.
     ///
     /// # Errors
     ///
     /// As `inotify_add_watch(2)`: `EEXIST` if it is watched.
-    fn watch_new(&self, there: &Self::Vantage<'_>, name: &[u8]) -> io::Result<WatchId>;
+    fn watch_new(&self, lookup: &Self::LookupDir<'_>, name: &[u8]) -> io::Result<WatchId>;
 
-    /// Ends a watch.
+    /// Removes a watch.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it has ended.
+    /// `EINVAL` if the watch no longer exists.
     fn unwatch(&self, watch: WatchId) -> io::Result<()>;
 
-    /// Reads as many events as `buffer` takes. `None` if there is none.
+    /// Reads as many events as fit into `buffer`. Returns `None` if none is pending.
     ///
     /// # Errors
     ///
     /// As `read(2)`.
-    fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<Events<'a>>>;
+    fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<InotifyEvents<'a>>>;
 }
 
-/// What tells a directory from all others.
+/// Identity of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::watch) struct Identity {
+pub(in crate::watch) struct DirId {
     pub(in crate::watch) device: (u32, u32),
     pub(in crate::watch) inode: u64,
     pub(in crate::watch) mount: u64,
 }
 
-/// The kernel on which we run.
+/// The real kernel.
 #[derive(Debug)]
-pub(in crate::watch) struct Real {
+pub(in crate::watch) struct RealKernel {
     inotify: Inotify,
     base: Dir,
 }
 
-impl Real {
-    /// A new inotify instance.
+impl RealKernel {
+    /// Creates an inotify instance.
     ///
     /// # Errors
     ///
     /// As `inotify_init1(2)`.
     pub(in crate::watch) fn new() -> io::Result<Self> {
-        let inotify = Inotify::new().map_err(no_instance)?;
+        let inotify = Inotify::new().map_err(explain_no_instance)?;
         Ok(Self { inotify, base: Dir::open(Path::new("/"))? })
     }
 }
 
-impl AsFd for Real {
+impl AsFd for RealKernel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
 }
 
-impl Kernel for Real {
+impl Kernel for RealKernel {
     type Dir = Dir;
-    type Leaves = Leaves;
-    type Vantage<'a> = Vantage<'a>;
+    type LeafDirs = LeafDirs;
+    type LookupDir<'a> = LookupDir<'a>;
 
     fn open(&self, path: &[u8]) -> io::Result<Dir> {
         self.base.open_below(path)
@@ -180,13 +181,13 @@ impl Kernel for Real {
         parent.open_below(name)
     }
 
-    fn search(&self, path: &[u8]) -> io::Result<Dir> {
-        self.base.search_below(path)
+    fn open_for_lookup(&self, path: &[u8]) -> io::Result<Dir> {
+        self.base.open_below_for_lookup(path)
     }
 
-    fn identity(&self, dir: &Dir) -> io::Result<Identity> {
+    fn identity(&self, dir: &Dir) -> io::Result<DirId> {
         let stat = dir.stat(b"")?;
-        Ok(Identity { device: device(&stat), inode: stat.stx_ino, mount: stat.stx_mnt_id })
+        Ok(DirId { device: device(&stat), inode: stat.stx_ino, mount: stat.stx_mnt_id })
     }
 
     fn list(
@@ -203,39 +204,39 @@ impl Kernel for Real {
         })
     }
 
-    fn leaves(&self, dir: &Dir) -> io::Result<Leaves> {
-        Leaves::on_file_system_of(dir)
+    fn leaf_dirs(&self, dir: &Dir) -> io::Result<LeafDirs> {
+        LeafDirs::for_file_system_of(dir)
     }
 
-    fn is_leaf(&self, leaves: Leaves, dir: &Dir, name: &[u8]) -> io::Result<bool> {
-        leaves.contain(dir, name)
+    fn is_leaf(&self, leaves: LeafDirs, dir: &Dir, name: &[u8]) -> io::Result<bool> {
+        leaves.is_leaf(dir, name)
     }
 
-    fn vantage<'a>(
+    fn lookup_dir<'a>(
         &'a self,
         dir: &'a Dir,
-        stand: Option<&'a mut Stand>,
-    ) -> io::Result<Vantage<'a>> {
-        Vantage::new(dir, stand)
+        cwd: Option<&'a mut ThreadCwd>,
+    ) -> io::Result<LookupDir<'a>> {
+        LookupDir::new(dir, cwd)
     }
 
     fn watch(&self, dir: &Dir) -> io::Result<WatchId> {
-        self.inotify.watch(dir, Subject::Entries)
+        self.inotify.watch(dir, WatchInterest::Entries)
     }
 
-    fn watch_here(&self, there: &Vantage<'_>) -> io::Result<WatchId> {
-        self.inotify.watch_here(there, Subject::Entries)
+    fn watch_lookup_dir(&self, lookup: &LookupDir<'_>) -> io::Result<WatchId> {
+        self.inotify.watch_lookup_dir(lookup, WatchInterest::Entries)
     }
 
-    fn watch_new(&self, there: &Vantage<'_>, name: &[u8]) -> io::Result<WatchId> {
-        self.inotify.watch_new(there, name, Subject::Entries)
+    fn watch_new(&self, lookup: &LookupDir<'_>, name: &[u8]) -> io::Result<WatchId> {
+        self.inotify.watch_new(lookup, name, WatchInterest::Entries)
     }
 
     fn unwatch(&self, watch: WatchId) -> io::Result<()> {
         self.inotify.unwatch(watch)
     }
 
-    fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<Events<'a>>> {
+    fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<InotifyEvents<'a>>> {
         self.inotify.read(buffer)
     }
 }

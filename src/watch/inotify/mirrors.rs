@@ -1,68 +1,75 @@
-//! Which mirrors want a directory, and under which path.
+//! Mapping from directories to the mirrors that want them, and their paths there.
 
 use std::collections::BTreeMap;
 
 use mirror_core::{
-    notice::{Change, Edit, Kind, MirrorId, News, Writes},
+    fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId, WriteDetection},
     path::TreePath,
 };
 
 use super::{
-    super::{
-        forest::{Forest, Ticket},
-        source::{Findings, Skip, Tree},
-    },
-    Inotify,
+    super::backend::{Drained, SkipFn, WatchTree},
+    EntryAt, InotifyBackend,
+    dir_tree::{DirTree, Ticket},
     kernel::Kernel,
 };
 
-/// The mirrors whose trees are covered, or are being so.
+/// Mirrors whose trees are covered, or are being covered.
 #[derive(Debug, Default)]
-pub(super) struct Mirrors {
-    all: Vec<Mirror>,
-    /// Those for which each event matters, and what counts for them where a file is written to.
-    exact: BTreeMap<MirrorId, Writes>,
+pub(super) struct InotifyMirrors {
+    all: Vec<InotifyMirror>,
+    /// Mirrors for which each event matters, and the events that count as a write for them.
+    exact: BTreeMap<MirrorId, WriteDetection>,
     version: u64,
 }
 
-pub(super) struct Mirror {
+pub(super) struct InotifyMirror {
     id: MirrorId,
     root: Ticket,
-    skip: Skip,
-    live: bool,
+    skip: SkipFn,
+    is_covered: bool,
 }
 
-impl std::fmt::Debug for Mirror {
+impl std::fmt::Debug for InotifyMirror {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mirror").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("InotifyMirror").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// The directory that had the last event, and what it is called in the mirrors.
-///
-/// Events come in runs from one directory, so that this spares most of the climbing.
-#[derive(Debug, Default)]
-pub(super) struct Here {
-    of: Option<(u32, u64, u64)>,
-    places: Vec<(MirrorId, TreePath)>,
+/// Change of an entry's content.
+#[derive(Clone, Copy)]
+pub(super) struct Modification {
+    pub(super) kind: EntryKind,
+    pub(super) how: WriteDetection,
+    /// False if the last report of this entry was the same.
+    pub(super) is_new: bool,
 }
 
-impl Mirror {
-    /// Whether it wants the directory at this path, which is not its root.
+/// Cached paths of the directory that had the last event.
+///
+/// Consecutive events often concern one directory, so this avoids most of the lookups.
+#[derive(Debug, Default)]
+pub(super) struct PathCache {
+    key: Option<(u32, u64, u64)>,
+    paths: Vec<(MirrorId, TreePath)>,
+}
+
+impl InotifyMirror {
+    /// Returns true if the mirror wants the directory at this path, which is not its root.
     pub(super) fn wants(&self, path: &TreePath) -> bool {
         !(self.skip)(path)
     }
 }
 
-impl Mirrors {
-    pub(super) fn add(&mut self, tree: &Tree, root: Ticket) {
+impl InotifyMirrors {
+    pub(super) fn add(&mut self, tree: &WatchTree, root: Ticket) {
         let skip = tree.skip.clone();
         self.exact.extend(tree.exact.map(|writes| (tree.mirror, writes)));
-        self.all.push(Mirror { id: tree.mirror, root, skip, live: false });
+        self.all.push(InotifyMirror { id: tree.mirror, root, skip, is_covered: false });
         self.version += 1;
     }
 
-    /// Forgets a mirror. Returns its root.
+    /// Removes a mirror. Returns its root.
     pub(super) fn remove(&mut self, mirror: MirrorId) -> Option<Ticket> {
         let at = self.all.iter().position(|known| known.id == mirror)?;
         self.exact.remove(&mirror);
@@ -78,34 +85,36 @@ impl Mirrors {
         self.all.iter().find(|mirror| mirror.id == id).map(|mirror| mirror.root)
     }
 
-    /// From now on a mirror is told what happens.
-    pub(super) fn enliven(&mut self, id: MirrorId) {
+    /// Marks a mirror as covered: events are reported from now on.
+    pub(super) fn set_covered(&mut self, id: MirrorId) {
         self.version += 1;
         for mirror in self.all.iter_mut().filter(|mirror| mirror.id == id) {
-            mirror.live = true;
+            mirror.is_covered = true;
         }
     }
 
-    /// The mirrors that are told what happens, and their roots.
-    pub(super) fn live(&self) -> impl Iterator<Item = (MirrorId, Ticket)> {
-        self.all.iter().filter(|mirror| mirror.live).map(|mirror| (mirror.id, mirror.root))
+    /// Iterates over the covered mirrors and their roots.
+    pub(super) fn covered(&self) -> impl Iterator<Item = (MirrorId, Ticket)> {
+        self.all.iter().filter(|mirror| mirror.is_covered).map(|mirror| (mirror.id, mirror.root))
     }
 
-    /// The mirrors that want a directory, alive or not, and what it is called there.
-    pub(super) fn wanting(
+    /// Iterates over the mirrors that want a directory, covered or not, and its path there.
+    pub(super) fn interested(
         &self,
-        forest: &Forest,
+        dirs: &DirTree,
         node: u32,
-    ) -> impl Iterator<Item = (&Mirror, TreePath)> {
-        let way: Vec<u32> = forest.way_up(node).collect();
-        let roots: Vec<usize> =
-            (0..way.len()).filter(|&at| way.get(at).is_some_and(|&n| forest.is_root(n))).collect();
+    ) -> impl Iterator<Item = (&InotifyMirror, TreePath)> {
+        let ancestors: Vec<u32> = dirs.ancestors(node).collect();
+        let roots: Vec<usize> = (0..ancestors.len())
+            .filter(|&at| ancestors.get(at).is_some_and(|&n| dirs.is_root(n)))
+            .collect();
         roots.into_iter().flat_map(move |at| {
-            let (below, from) = way.split_at(at);
-            let root = from.first().map(|&node| forest.ticket(node));
+            let (below, from) = ancestors.split_at(at);
+            let root = from.first().map(|&node| dirs.ticket(node));
             let mut path = TreePath::root();
-            let whole = below.iter().rev().all(|&node| path.push(forest.name(node)).is_some());
-            let own = self.all.iter().filter(move |mirror| whole && Some(mirror.root) == root);
+            let is_complete = below.iter().rev().all(|&node| path.push(dirs.name(node)).is_some());
+            let own =
+                self.all.iter().filter(move |mirror| is_complete && Some(mirror.root) == root);
             own.filter_map(move |mirror| {
                 let wanted = path.is_root() || mirror.wants(&path);
                 wanted.then(|| (mirror, path.clone()))
@@ -114,80 +123,91 @@ impl Mirrors {
     }
 }
 
-impl<K: Kernel> Inotify<K> {
-    /// Whether some mirror wants the directory.
-    pub(super) fn wanted(&self, node: u32) -> bool {
-        self.mirrors.wanting(&self.forest, node).next().is_some()
+impl<K: Kernel> InotifyBackend<K> {
+    /// Returns true if any mirror wants the directory.
+    pub(super) fn is_wanted(&self, node: u32) -> bool {
+        self.mirrors.interested(&self.dirs, node).next().is_some()
     }
 
-    /// What the directory is called in the mirrors that want it, alive or not.
-    pub(super) fn all_places(&self, node: u32) -> Vec<(MirrorId, TreePath)> {
-        let wanting = self.mirrors.wanting(&self.forest, node);
-        wanting.map(|(mirror, path)| (mirror.id, path)).collect()
+    /// Returns the path of the directory in each mirror that wants it, covered or not.
+    pub(super) fn all_paths(&self, node: u32) -> Vec<(MirrorId, TreePath)> {
+        let interested = self.mirrors.interested(&self.dirs, node);
+        interested.map(|(mirror, path)| (mirror.id, path)).collect()
     }
 
-    /// What the directory is called in the mirrors that want it and are alive.
-    pub(super) fn places(&mut self, node: u32) -> &[(MirrorId, TreePath)] {
-        let now = (node, self.forest.version(), self.mirrors.version);
-        if self.here.of != Some(now) {
-            let wanting = self.mirrors.wanting(&self.forest, node);
-            self.here.places = wanting
-                .filter(|(mirror, _)| mirror.live)
+    /// Returns the path of the directory in each covered mirror that wants it.
+    pub(super) fn paths(&mut self, node: u32) -> &[(MirrorId, TreePath)] {
+        let now = (node, self.dirs.version(), self.mirrors.version);
+        if self.path_cache.key != Some(now) {
+            let interested = self.mirrors.interested(&self.dirs, node);
+            self.path_cache.paths = interested
+                .filter(|(mirror, _)| mirror.is_covered)
                 .map(|(mirror, path)| (mirror.id, path))
                 .collect();
-            self.here.of = Some(now);
+            self.path_cache.key = Some(now);
         }
-        &self.here.places
+        &self.path_cache.paths
     }
 
-    /// Tells that something happened to the entry `name` of a directory.
-    pub(super) fn tell(&mut self, at: (u32, &[u8]), edit: Edit, kind: Kind, found: &mut Findings) {
-        let (node, name) = at;
-        for (mirror, directory) in self.places(node) {
-            if let Some(path) = directory.join(name) {
-                found.tell(*mirror, News::Changed(Change { edit, kind, path }));
-            }
-        }
-    }
-
-    /// Tells that an entry came into being that is no directory, and was not moved there.
-    pub(super) fn tell_made(&mut self, at: (u32, &[u8]), found: &mut Findings) {
-        let (node, name) = at;
-        self.places(node);
-        for (mirror, directory) in &self.here.places {
-            let Some(path) = directory.join(name) else { continue };
-            let news = News::Changed(Change { edit: Edit::Create, kind: Kind::Other, path });
-            // Whoever wants each event wants it as it is.
-            if self.mirrors.exact.contains_key(mirror) {
-                found.tell(*mirror, news);
-            } else {
-                found.tell_made(*mirror, news);
-            }
-        }
-    }
-
-    /// Tells that the content of an entry changed: those for which each event matters if `how` is
-    /// what counts for them, the others if `is_news`.
-    pub(super) fn tell_modified(
+    /// Reports a change of the entry `name` of a directory.
+    pub(super) fn report(
         &mut self,
-        at: (u32, &[u8]),
-        kind: Kind,
-        (how, is_news): (Writes, bool),
-        found: &mut Findings,
+        entry: EntryAt<'_>,
+        edit: Edit,
+        kind: EntryKind,
+        drained: &mut Drained,
     ) {
-        let (node, name) = at;
-        self.places(node);
-        for (mirror, directory) in &self.here.places {
+        let EntryAt { directory: node, name } = entry;
+        for (mirror, directory) in self.paths(node) {
+            if let Some(path) = directory.join(name) {
+                drained.push(*mirror, FsEventKind::Changed(Change { edit, kind, path }));
+            }
+        }
+    }
+
+    /// Reports the creation of an entry that is not a directory and was not moved there.
+    pub(super) fn report_created(&mut self, entry: EntryAt<'_>, drained: &mut Drained) {
+        let EntryAt { directory: node, name } = entry;
+        self.paths(node);
+        for (mirror, directory) in &self.path_cache.paths {
+            let Some(path) = directory.join(name) else { continue };
+            let event =
+                FsEventKind::Changed(Change { edit: Edit::Create, kind: EntryKind::Other, path });
+            // A mirror that wants each event gets it unmodified.
+            if self.mirrors.exact.contains_key(mirror) {
+                drained.push(*mirror, event);
+            } else {
+                drained.push_created(*mirror, event);
+            }
+        }
+    }
+
+    /// Reports a change of an entry's content: to mirrors that want each event if `how` counts for
+    /// them, to the others if `is_new`.
+    pub(super) fn report_modified(
+        &mut self,
+        entry: EntryAt<'_>,
+        modification: Modification,
+        drained: &mut Drained,
+    ) {
+        let Modification { kind, how, is_new } = modification;
+        let EntryAt { directory: node, name } = entry;
+        self.paths(node);
+        for (mirror, directory) in &self.path_cache.paths {
             let counts = match self.mirrors.exact.get(mirror) {
-                Some(Writes::Both) => true,
+                Some(WriteDetection::Both) => true,
                 Some(wanted) => *wanted == how,
-                None => is_news,
+                None => is_new,
             };
             let is_exact = self.mirrors.exact.contains_key(mirror);
-            let edit = if how == Writes::Written && !is_exact { Edit::Write } else { Edit::Modify };
+            let edit = if how == WriteDetection::OnModify && !is_exact {
+                Edit::Write
+            } else {
+                Edit::Modify
+            };
             if let Some(path) = directory.join(name).filter(|_| counts) {
                 let change = Change { edit, kind, path };
-                found.tell(*mirror, News::Changed(change));
+                drained.push(*mirror, FsEventKind::Changed(change));
             }
         }
     }
@@ -198,40 +218,46 @@ mod tests {
     use std::{fs, io::Write, sync::Arc};
 
     use super::*;
-    use crate::watch::{inotify::Limits, source::Source};
+    use crate::watch::{backend::Backend, inotify::InotifyLimits};
 
-    fn cover(source: &mut Inotify, tree: &Tree) {
-        source.cover(tree).unwrap();
-        while source.work(&mut Findings::default()) {}
+    fn cover(backend: &mut InotifyBackend, tree: &WatchTree) {
+        backend.cover(tree).unwrap();
+        while backend.advance(&mut Drained::default()) {}
     }
 
-    /// Who is told that the file `f` was modified.
-    fn told(source: &mut Inotify) -> Vec<u32> {
-        let mut found = Findings::default();
-        source.drain(&mut found).unwrap();
+    /// Returns the mirrors to which a modification of the file `f` is reported.
+    fn reported(backend: &mut InotifyBackend) -> Vec<u32> {
+        let mut drained = Drained::default();
+        backend.drain(&mut drained).unwrap();
         let path = TreePath::new(b"f").unwrap();
-        let modified = [Edit::Modify, Edit::Write]
-            .map(|edit| News::Changed(Change { edit, kind: Kind::Other, path: path.clone() }));
-        let told = found.notices.into_iter().filter(|it| modified.contains(&it.news));
-        told.map(|it| it.mirror.0).collect()
+        let modified = [Edit::Modify, Edit::Write].map(|edit| {
+            FsEventKind::Changed(Change { edit, kind: EntryKind::Other, path: path.clone() })
+        });
+        let reported = drained.fs_events.into_iter().filter(|it| modified.contains(&it.kind));
+        reported.map(|it| it.mirror.0).collect()
     }
 
     #[test]
-    fn who_wants_each_event_is_told_of_writing_as_he_wants_it() {
-        let place = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(place.path()).unwrap();
-        let mut source = Inotify::new(Limits::default()).unwrap();
-        let wanted = [Some(Writes::Closed), Some(Writes::Written), Some(Writes::Both), None];
+    fn exact_mirrors_get_the_requested_write_events() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(temp.path()).unwrap();
+        let mut backend = InotifyBackend::new(InotifyLimits::default()).unwrap();
+        let wanted = [
+            Some(WriteDetection::OnClose),
+            Some(WriteDetection::OnModify),
+            Some(WriteDetection::Both),
+            None,
+        ];
         for (exact, mirror) in wanted.into_iter().zip(0..) {
             let (mirror, root) = (MirrorId(mirror), root.clone());
-            cover(&mut source, &Tree { mirror, root, skip: Arc::new(|_| false), exact });
+            cover(&mut backend, &WatchTree { mirror, root, skip: Arc::new(|_| false), exact });
         }
         let mut file = fs::File::create(root.join("f")).unwrap();
         for _ in 0..2 {
             file.write_all(b"more").unwrap();
-            assert_eq!(told(&mut source), [1, 2, 3]);
+            assert_eq!(reported(&mut backend), [1, 2, 3]);
         }
         drop(file);
-        assert_eq!(told(&mut source), [0, 2, 3]);
+        assert_eq!(reported(&mut backend), [0, 2, 3]);
     }
 }

@@ -1,11 +1,13 @@
-//! inotify as a source: one instance, one watch for each directory that some mirror wants.
+//! inotify backend: one instance, and one watch for each directory that a mirror wants.
 
-mod doubt;
+mod dir_tree;
 mod events;
-mod going;
 mod kernel;
 mod mirrors;
-mod scout;
+mod opening;
+mod parallel_walk;
+mod removal;
+mod reread;
 #[cfg(test)]
 mod sim;
 mod walk;
@@ -19,261 +21,276 @@ use std::{
     },
 };
 
-use mirror_core::notice::{MirrorId, Writes};
-use mirror_platform::{entries::ReadBuffer, inotify::SMALLEST_BUFFER};
+use mirror_core::fs_event::{MirrorId, WriteDetection};
+use mirror_platform::{entries::ReadBuffer, inotify::MIN_BUFFER_SIZE};
 
-use super::{
-    forest::{Forest, State, TOP, Ticket},
-    source::{Findings, Ready, Source, Tree},
-};
-use events::Half;
-use kernel::{Kernel, Real};
-use mirrors::{Here, Mirrors};
-use walk::{Then, Walk};
+use super::backend::{Backend, DrainStatus, Drained, WatchTree};
+use dir_tree::{DirState, DirTree, ROOT, Ticket};
+use events::PendingMove;
+use kernel::{Kernel, RealKernel};
+use mirrors::{InotifyMirrors, PathCache};
+use walk::{DirWalk, WalkPurpose};
 
-/// How many bytes of events are read at a time.
-const BUFFER: usize = 128 * 1024;
+/// Number of bytes of events per read.
+const BUFFER_SIZE: usize = 128 * 1024;
 
-/// How many bytes a drain reads at most: more than the kernel's queue holds by default.
-const MOST_AT_A_DRAIN: usize = 16 * 1024 * 1024;
+/// Maximum number of bytes per drain: more than the kernel's queue holds by default.
+const MAX_BYTES_PER_DRAIN: usize = 16 * 1024 * 1024;
 
-/// What a test may want otherwise.
+/// Parameters that tests change.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// How many bytes are read at a time.
+pub(super) struct InotifyLimits {
+    /// Number of bytes per read.
     pub(super) buffer: usize,
-    /// How many watches there may be, before the kernel's own limit.
-    pub(super) watches: usize,
-    /// How many directories are read at once when a directory comes into being. Only larger trees
-    /// are told later than what happens meanwhile elsewhere.
-    pub(super) at_once: usize,
-    /// From how many directories on scouts are sent.
-    pub(super) scouted: usize,
-    /// How many scouts there are at most; without any, the source looks itself.
-    pub(super) scouts: usize,
+    /// Maximum number of watches, in addition to the kernel's own limit.
+    pub(super) max_watches: usize,
+    /// Number of directories that are read at once when a directory appears. Only larger trees are
+    /// reported later than concurrent changes elsewhere.
+    pub(super) eager_dirs: usize,
+    /// Minimum number of remaining directories for a parallel step.
+    pub(super) min_parallel_dirs: usize,
+    /// Maximum number of worker threads; with 0 the calling thread does the work.
+    pub(super) max_workers: usize,
 }
 
-impl Default for Limits {
+impl Default for InotifyLimits {
     fn default() -> Self {
-        Self { buffer: BUFFER, watches: usize::MAX, at_once: 256, scouted: 128, scouts: 4 }
+        Self {
+            buffer: BUFFER_SIZE,
+            max_watches: usize::MAX,
+            eager_dirs: 256,
+            min_parallel_dirs: 128,
+            max_workers: 4,
+        }
     }
 }
 
-/// The source.
+/// An entry of a directory in the tree.
+#[derive(Clone, Copy, Debug)]
+struct EntryAt<'a> {
+    directory: u32,
+    name: &'a [u8],
+}
+
+/// The inotify backend.
 #[derive(Debug)]
-pub(super) struct Inotify<K: Kernel = Real> {
+pub(super) struct InotifyBackend<K: Kernel = RealKernel> {
     kernel: K,
-    limits: Limits,
+    limits: InotifyLimits,
     watches: usize,
-    forest: Forest,
-    mirrors: Mirrors,
-    here: Here,
-    walks: VecDeque<Walk>,
-    halves: Vec<Half>,
-    /// Directories in limbo, and the drain in which they came there.
-    aside: Vec<(Ticket, u64)>,
-    /// Directories that were moved to where events told and not seen there, and when.
-    followed: Vec<(Ticket, u64)>,
-    /// Directories that could not be reached and are to be read again, and whether all that is below
+    dirs: DirTree,
+    mirrors: InotifyMirrors,
+    path_cache: PathCache,
+    walks: VecDeque<DirWalk>,
+    pending_moves: Vec<PendingMove>,
+    /// Directories in limbo, and the drain that moved them there.
+    limbo: Vec<(Ticket, u64)>,
+    /// Directories at locations that events reported and that were not seen there, and the drain.
+    assumed_moves: Vec<(Ticket, u64)>,
+    /// Directories that could not be reached and are to be read again; true if everything below
     /// them is to be verified.
-    doubts: BTreeMap<Ticket, bool>,
-    /// Whether the walk that goes on at the moment is a verifying one.
-    verifies: bool,
-    /// Whether anything was told or found since the doubts were tried last.
-    stirred: bool,
+    rereads: BTreeMap<Ticket, bool>,
+    /// True while a verifying walk is running.
+    is_in_verifying_walk: bool,
+    /// True if anything was reported or found since the last retry of `rereads`.
+    has_changes: bool,
     unmounted: Vec<Ticket>,
-    /// The files whose content was told to have changed since anything else was told.
-    modified: Vec<(u32, Box<[u8]>, Writes)>,
-    drains: u64,
+    /// Files whose content was reported as changed since any other report.
+    recently_modified: Vec<(u32, Box<[u8]>, WriteDetection)>,
+    drain_count: u64,
     buffer: Vec<u8>,
     entries: ReadBuffer,
 }
 
-impl Inotify {
-    /// A source that covers nothing yet.
+impl InotifyBackend {
+    /// Creates a backend that covers nothing yet.
     ///
     /// # Errors
     ///
     /// As `inotify_init1(2)`.
-    pub(super) fn new(limits: Limits) -> io::Result<Self> {
-        Ok(Self::with_kernel(Real::new()?, limits))
+    pub(super) fn new(limits: InotifyLimits) -> io::Result<Self> {
+        Ok(Self::with_kernel(RealKernel::new()?, limits))
     }
 }
 
-impl<K: Kernel> Inotify<K> {
-    /// A source on that kernel.
-    fn with_kernel(kernel: K, limits: Limits) -> Self {
+impl<K: Kernel> InotifyBackend<K> {
+    /// Creates a backend on that kernel.
+    fn with_kernel(kernel: K, limits: InotifyLimits) -> Self {
         Self {
             kernel,
             watches: 0,
-            forest: Forest::new(),
-            mirrors: Mirrors::default(),
-            here: Here::default(),
+            dirs: DirTree::new(),
+            mirrors: InotifyMirrors::default(),
+            path_cache: PathCache::default(),
             walks: VecDeque::new(),
-            halves: Vec::new(),
-            aside: Vec::new(),
-            followed: Vec::new(),
-            doubts: BTreeMap::new(),
-            verifies: false,
-            stirred: false,
+            pending_moves: Vec::new(),
+            limbo: Vec::new(),
+            assumed_moves: Vec::new(),
+            rereads: BTreeMap::new(),
+            is_in_verifying_walk: false,
+            has_changes: false,
             unmounted: Vec::new(),
-            modified: Vec::new(),
-            drains: 0,
-            buffer: vec![0; limits.buffer.max(SMALLEST_BUFFER)],
+            recently_modified: Vec::new(),
+            drain_count: 0,
+            buffer: vec![0; limits.buffer.max(MIN_BUFFER_SIZE)],
             entries: ReadBuffer::new(),
             limits,
         }
     }
 
-    /// How many directories were read for a mirror that is being covered.
+    /// Returns the number of directories read so far for a mirror that is being covered.
     pub(super) fn progress(&self, mirror: MirrorId) -> Option<usize> {
-        self.walks.iter().find(|walk| walk.then == Then::Cover(mirror)).map(|walk| walk.read)
+        self.walks
+            .iter()
+            .find(|walk| walk.purpose == WalkPurpose::Cover(mirror))
+            .map(|walk| walk.read)
     }
 }
 
-impl<K: Kernel> AsFd for Inotify<K> {
+impl<K: Kernel> AsFd for InotifyBackend<K> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.kernel.as_fd()
     }
 }
 
-impl<K: Kernel> Source for Inotify<K> {
+impl<K: Kernel> Backend for InotifyBackend<K> {
     fn name(&self) -> &'static str {
         "inotify"
     }
 
-    fn cover(&mut self, tree: &Tree) -> io::Result<()> {
+    fn cover(&mut self, tree: &WatchTree) -> io::Result<()> {
         self.uncover(tree.mirror);
         let path = tree.root.as_os_str().as_bytes();
-        // Whatever else is wrong with it comes out at the first step of the walk.
+        // Further errors of the root are found by the first step of the walk.
         self.kernel.open(path.strip_prefix(b"/").unwrap_or(path))?;
         let names = path.split(|&b| b == b'/').filter(|name| !name.is_empty());
-        let root =
-            names.fold(TOP, |parent, name| self.forest.child_or_new(parent, name, State::Way));
-        self.forest.set_root(root, true);
-        let ticket = self.forest.ticket(root);
-        let below = self.forest.subtree(root);
-        let is_shared = self.forest.way_up(root).any(|node| self.is_root_of_another(node, ticket))
+        let root = names
+            .fold(ROOT, |parent, name| self.dirs.child_or_new(parent, name, DirState::Ancestor));
+        self.dirs.set_root(root, true);
+        let ticket = self.dirs.ticket(root);
+        let below = self.dirs.subtree(root);
+        let is_shared = self.dirs.ancestors(root).any(|node| self.is_root_of_another(node, ticket))
             || below.into_iter().any(|node| self.is_root_of_another(node, ticket))
             || self.mirrors.has_root(ticket);
         self.mirrors.add(tree, ticket);
-        let walk = Walk::new(ticket, Then::Cover(tree.mirror));
-        self.walks.push_back(Walk { is_shared, ..walk });
+        let walk = DirWalk::new(ticket, WalkPurpose::Cover(tree.mirror));
+        self.walks.push_back(DirWalk { is_shared, ..walk });
         Ok(())
     }
 
     fn uncover(&mut self, mirror: MirrorId) {
         for walk in &mut self.walks {
-            // What it has still to look at, and what it found, others may want.
-            if walk.then == Then::Cover(mirror) {
-                walk.then = Then::Verify;
+            // Other mirrors may want the directories that the walk has found or still has to visit.
+            if walk.purpose == WalkPurpose::Cover(mirror) {
+                walk.purpose = WalkPurpose::Verify;
             }
         }
         let Some(root) = self.mirrors.remove(mirror) else { return };
-        let Some(root) = self.forest.resolve(root) else { return };
-        if !self.mirrors.has_root(self.forest.ticket(root)) {
-            self.forest.set_root(root, false);
+        let Some(root) = self.dirs.resolve(root) else { return };
+        if !self.mirrors.has_root(self.dirs.ticket(root)) {
+            self.dirs.set_root(root, false);
         }
         self.prune(root);
     }
 
-    fn drain(&mut self, found: &mut Findings) -> io::Result<Ready> {
-        self.drains += 1;
-        self.modified.clear();
+    fn drain(&mut self, drained: &mut Drained) -> io::Result<DrainStatus> {
+        self.drain_count += 1;
+        self.recently_modified.clear();
         let mut buffer = std::mem::take(&mut self.buffer);
-        let result = self.drain_with(&mut buffer, found);
+        let result = self.drain_with(&mut buffer, drained);
         self.buffer = buffer;
-        self.tell_unmounted(found);
-        self.retry_doubts();
+        self.report_unmounted(drained);
+        self.retry_rereads();
         result
     }
 
-    fn work(&mut self, found: &mut Findings) -> bool {
+    fn advance(&mut self, drained: &mut Drained) -> bool {
         if let Some(mut walk) = self.walks.pop_front() {
-            let is_done = if self.is_for_scouts(&walk) {
-                self.leap(&mut walk, found)
+            let is_done = if self.is_worth_parallel(&walk) {
+                self.parallel_step(&mut walk, drained)
             } else {
-                self.step(&mut walk, found)
+                self.step(&mut walk, drained)
             };
             if is_done {
-                self.finish(&walk, found);
+                self.finish(&walk, drained);
             } else {
                 self.walks.push_back(walk);
             }
         }
         if self.walks.is_empty() {
-            self.retry_doubts();
+            self.retry_rereads();
         }
         !self.walks.is_empty()
     }
 
-    fn awaits(&self) -> bool {
-        !(self.halves.is_empty() && self.aside.is_empty() && self.followed.is_empty())
+    fn has_pending(&self) -> bool {
+        !(self.pending_moves.is_empty() && self.limbo.is_empty() && self.assumed_moves.is_empty())
     }
 
-    fn settle(&mut self, found: &mut Findings) {
-        self.settle_halves(found);
-        self.settle_followed(found);
+    fn flush_pending(&mut self, drained: &mut Drained) {
+        self.expire_pending_moves(drained);
+        self.verify_assumed_moves(drained);
         if self.walks.iter().any(|walk| walk.verify) {
             return;
         }
-        let drains = self.drains;
+        let drain_count = self.drain_count;
         for (ticket, _) in
-            self.aside.extract_if(.., |(_, since)| *since < drains).collect::<Vec<_>>()
+            self.limbo.extract_if(.., |(_, since)| *since < drain_count).collect::<Vec<_>>()
         {
-            self.forget_if_aside(ticket);
+            self.forget_if_in_limbo(ticket);
         }
     }
 
-    fn mounted(&mut self, directory: &[u8]) {
-        let Some(node) = self.find(directory).filter(|&node| self.wanted(node)) else { return };
-        let ticket = self.forest.ticket(node);
-        self.walks.push_back(Walk::verifying(vec![ticket], Then::Lost(ticket)));
+    fn on_mounted(&mut self, directory: &[u8]) {
+        let Some(node) = self.find(directory).filter(|&node| self.is_wanted(node)) else { return };
+        let ticket = self.dirs.ticket(node);
+        self.walks.push_back(DirWalk::verifying(vec![ticket], WalkPurpose::Rescan(ticket)));
     }
 
-    fn unmounted(&mut self, directory: &[u8], found: &mut Findings) {
-        let Some(node) = self.find(directory).filter(|&node| !self.forest.is_root(node)) else {
+    fn on_unmounted(&mut self, directory: &[u8], drained: &mut Drained) {
+        let Some(node) = self.find(directory).filter(|&node| !self.dirs.is_root(node)) else {
             return;
         };
-        let Some(watch) = self.forest.watch(node) else { return };
-        // The events of the kernel may have told it, and what shows there now be watched already.
-        if self.reach(node, watch, false).is_none() {
+        let Some(watch) = self.dirs.watch(node) else { return };
+        // The kernel events may already have reported it, and the directory visible now may already
+        // be watched.
+        if self.open_by_watch(node, watch, false).is_none() {
             self.stop_watching_below(node);
-            self.forest.set_state(node, State::Unmounted);
-            self.unmounted.push(self.forest.ticket(node));
-            self.tell_unmounted(found);
+            self.dirs.set_state(node, DirState::Unmounted);
+            self.unmounted.push(self.dirs.ticket(node));
+            self.report_unmounted(drained);
         }
     }
 }
 
-impl<K: Kernel> Inotify<K> {
-    /// How many watches there are, and at most `most` of them with their directories: absolute
-    /// paths without a slash at the end.
-    pub(super) fn list(&self, most: usize) -> (usize, Vec<(i32, Vec<u8>)>) {
-        (self.watches, self.forest.list(most))
+impl<K: Kernel> InotifyBackend<K> {
+    /// Returns the number of watches, and at most `limit` of them with their directories: absolute
+    /// paths without a trailing slash.
+    pub(super) fn list(&self, limit: usize) -> (usize, Vec<(i32, Vec<u8>)>) {
+        (self.watches, self.dirs.list(limit))
     }
 
     fn is_root_of_another(&self, node: u32, root: Ticket) -> bool {
-        self.forest.is_root(node) && self.forest.ticket(node) != root
+        self.dirs.is_root(node) && self.dirs.ticket(node) != root
     }
 
-    /// The directory at an absolute path.
+    /// Returns the directory at an absolute path.
     fn find(&self, path: &[u8]) -> Option<u32> {
         let mut names = path.split(|&b| b == b'/').filter(|name| !name.is_empty());
-        names.try_fold(TOP, |parent, name| self.forest.child(parent, name))
+        names.try_fold(ROOT, |parent, name| self.dirs.child(parent, name))
     }
 
-    fn drain_with(&mut self, buffer: &mut [u8], found: &mut Findings) -> io::Result<Ready> {
-        let mut reads = MOST_AT_A_DRAIN / buffer.len();
+    fn drain_with(&mut self, buffer: &mut [u8], drained: &mut Drained) -> io::Result<DrainStatus> {
+        let mut reads = MAX_BYTES_PER_DRAIN / buffer.len();
         loop {
-            let Some(events) = self.kernel.read(buffer)? else { return Ok(Ready::Nothing) };
-            self.stirred = true;
+            let Some(events) = self.kernel.read(buffer)? else { return Ok(DrainStatus::Empty) };
+            self.has_changes = true;
             for event in events {
-                self.handle(&event, found);
+                self.handle(&event, drained);
             }
             match reads.checked_sub(1) {
                 Some(left) => reads = left,
-                None => return Ok(Ready::More),
+                None => return Ok(DrainStatus::More),
             }
         }
     }

@@ -1,6 +1,6 @@
-//! The whole of watching, with its threads, against the real kernel.
+//! Tests of the whole watcher, with its threads, on the real kernel.
 
-pub(super) mod trial;
+pub(super) mod backend_contract;
 
 use std::{
     collections::BTreeMap,
@@ -12,105 +12,106 @@ use std::{
 };
 
 use mirror_core::{
-    notice::{Change, Edit, Gone, Kind, MirrorId, News, Notice, Writes},
+    fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId, RootGone, WriteDetection},
     path::TreePath,
 };
 
 use super::*;
 use super::{
-    choose::Sources,
-    inotify::Limits,
-    reader::{Command, Reader},
+    backends::Backends,
+    inotify::InotifyLimits,
+    reader::{ReaderChannels, WatchCommand, WatchReader},
 };
 
-/// Longer than anything here takes, if it comes at all.
-const LONG: Duration = Duration::from_mins(3);
+/// Timeout of a test: longer than anything here takes.
+const TIMEOUT: Duration = Duration::from_mins(3);
 
-struct Trial {
-    watch: Watch,
+struct WatchFixture {
+    watcher: Watcher,
     woken: mpsc::Receiver<()>,
-    place: tempfile::TempDir,
-    barriers: u64,
+    temp_dir: tempfile::TempDir,
+    last_barrier: u64,
 }
 
-impl Trial {
+impl WatchFixture {
     fn new(preference: Preference) -> Self {
         let (wake, woken) = mpsc::channel();
         let wake = Box::new(move || {
-            // Who does not listen any more has seen what it wanted.
+            // The receiver is gone once the test has seen what it needs.
             let _ = wake.send(());
         });
-        let watch = Watch::start(preference, Log::default(), wake).unwrap();
-        Self { watch, woken, place: tempfile::tempdir().unwrap(), barriers: 0 }
+        let watcher = Watcher::start(preference, Log::default(), wake).unwrap();
+        Self { watcher, woken, temp_dir: tempfile::tempdir().unwrap(), last_barrier: 0 }
     }
 
-    fn with_sources(sources: Sources) -> Self {
-        let mut trial = Self::new(Preference::Auto);
-        let bell = rustix::event::eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-        let (commands, inbox) = mpsc::channel();
-        let asks = Asks { commands, bell: Arc::new(bell) };
+    fn with_backends(backends: Backends) -> Self {
+        let mut fixture = Self::new(Preference::Auto);
+        let wakeup = rustix::event::eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        let (sender, inbox) = mpsc::channel();
+        let commands = CommandSender { sender, wakeup: Arc::new(wakeup) };
         let outbox = Arc::new(Outbox::new());
         let (wake, woken) = mpsc::channel();
         let wake = Box::new(move || {
-            // Who does not listen any more has seen what it wanted.
+            // The receiver is gone once the test has seen what it needs.
             let _ = wake.send(());
         });
-        let to_engine: (_, Box<dyn Fn() + Send>) = (outbox.clone(), wake);
-        let from_engine = (asks.clone(), inbox);
-        let reader = Reader::new(Preference::Auto, Log::default(), from_engine, to_engine);
-        let reader = reader.unwrap().with_sources(sources);
+        let channels =
+            ReaderChannels { commands: commands.clone(), inbox, outbox: outbox.clone(), wake };
+        let reader = WatchReader::new(Preference::Auto, Log::default(), channels);
+        let reader = reader.unwrap().with_backends(backends);
         let reader = Some(thread::spawn(move || reader.run()));
-        trial.watch = Watch { asks, outbox, reader };
-        trial.woken = woken;
-        trial
+        fixture.watcher = Watcher { commands, outbox, reader };
+        fixture.woken = woken;
+        fixture
     }
 
     fn path(&self, below: &str) -> PathBuf {
-        fs::canonicalize(self.place.path()).unwrap().join(below)
+        fs::canonicalize(self.temp_dir.path()).unwrap().join(below)
     }
 
-    fn tree(&self, mirror: u32, below: &str) -> Tree {
+    fn tree(&self, mirror: u32, below: &str) -> WatchTree {
         let root = self.path(below);
         fs::create_dir_all(&root).unwrap();
-        Tree { mirror: MirrorId(mirror), root, skip: Arc::new(|_| false), exact: None }
+        WatchTree { mirror: MirrorId(mirror), root, skip: Arc::new(|_| false), exact: None }
     }
 
-    /// What comes, up to the first that is `last`.
-    fn until(&self, last: impl Fn(&Told) -> bool) -> Vec<Told> {
+    /// Collects the messages up to the first for which `last` returns true.
+    fn wait_for(&self, last: impl Fn(&WatchMessage) -> bool) -> Vec<WatchMessage> {
         let mut all = Vec::new();
         loop {
-            self.woken.recv_timeout(LONG).unwrap_or_else(|_| panic!("only {all:?}"));
-            let told = self.watch.take();
-            let is_end = told.iter().any(&last);
-            all.extend(told);
+            self.woken.recv_timeout(TIMEOUT).unwrap_or_else(|_| panic!("only {all:?}"));
+            let messages = self.watcher.take();
+            let is_end = messages.iter().any(&last);
+            all.extend(messages);
             if is_end {
                 return all;
             }
         }
     }
 
-    fn cover(&self, tree: Tree) -> Coverage {
+    fn cover(&self, tree: WatchTree) -> Coverage {
         let mirror = tree.mirror;
-        self.watch.cover(tree, None);
-        let told = self.until(|told| matches!(told, Told::Covered { .. }));
-        match told.last() {
-            Some(Told::Covered { mirror: covered, coverage }) if *covered == mirror => {
+        self.watcher.cover(tree, None);
+        let messages = self.wait_for(|message| matches!(message, WatchMessage::Covered { .. }));
+        match messages.last() {
+            Some(WatchMessage::Covered { mirror: covered, coverage }) if *covered == mirror => {
                 coverage.clone()
             }
             other => panic!("{other:?}"),
         }
     }
 
-    /// What is told of what happened up to now.
-    fn news(&mut self) -> Vec<(u32, News)> {
-        self.barriers += 1;
-        let barrier = Barrier(self.barriers);
-        self.watch.drain(barrier);
-        let told = self.until(|told| *told == Told::Drained(barrier));
-        assert_eq!(told.last(), Some(&Told::Drained(barrier)));
-        told.into_iter()
-            .filter_map(|told| match told {
-                Told::Notice(notice) => Some((notice.mirror.0, notice.news)),
+    /// Returns the events of everything that has happened up to now.
+    fn events(&mut self) -> Vec<(u32, FsEventKind)> {
+        self.last_barrier += 1;
+        let barrier = Barrier(self.last_barrier);
+        self.watcher.drain(barrier);
+        let messages = self.wait_for(|message| *message == WatchMessage::BarrierReached(barrier));
+        assert_eq!(messages.last(), Some(&WatchMessage::BarrierReached(barrier)));
+        messages
+            .into_iter()
+            .filter_map(|message| match message {
+                WatchMessage::Event(event) => Some((event.mirror.0, event.kind)),
                 _ => None,
             })
             .collect()
@@ -121,218 +122,223 @@ fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
 }
 
-fn changed(edit: Edit, kind: Kind, text: &str) -> News {
-    News::Changed(Change { edit, kind, path: path(text) })
+fn changed(edit: Edit, kind: EntryKind, text: &str) -> FsEventKind {
+    FsEventKind::Changed(Change { edit, kind, path: path(text) })
 }
 
-fn gone(told: &Told, how: Gone) -> bool {
-    *told == Told::Notice(Notice { mirror: MirrorId(0), news: News::Gone(how) })
+fn is_root_gone(message: &WatchMessage, how: RootGone) -> bool {
+    *message
+        == WatchMessage::Event(FsEvent { mirror: MirrorId(0), kind: FsEventKind::RootGone(how) })
 }
 
-/// Whether `error` means that the rights for a test are missing; where `CI` is set, it fails.
-fn skipped(what: &str, error: &io::Error) {
+/// Reports a skipped test, because `error` means missing privileges; fails if `CI` is set.
+fn report_skipped(what: &str, error: &io::Error) {
     assert!(std::env::var_os("CI").is_none(), "{what}: {error}");
     eprintln!("skipped: {what}: {error}");
 }
 
 #[test]
-fn a_change_is_told_without_being_asked_for() {
+fn a_change_is_reported_without_a_request() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let trial = Trial::new(preference);
-        trial.cover(trial.tree(0, "a"));
-        fs::write(trial.path("a/f"), "x").unwrap();
-        // It may be seen before it is closed.
+        let fixture = WatchFixture::new(preference);
+        fixture.cover(fixture.tree(0, "a"));
+        fs::write(fixture.path("a/f"), "x").unwrap();
+        // The event may be read before the file is closed.
         let is_first = |edit| {
-            let news = changed(edit, Kind::Other, "f");
-            Told::Notice(Notice { mirror: MirrorId(0), news })
+            let kind = changed(edit, EntryKind::Other, "f");
+            WatchMessage::Event(FsEvent { mirror: MirrorId(0), kind })
         };
         let first = [Edit::Create, Edit::Write].map(is_first);
-        trial.until(|told| first.contains(told));
+        fixture.wait_for(|message| first.contains(message));
     }
 }
 
 #[test]
-fn a_rename_between_two_mirrors_is_a_removal_and_an_arrival() {
+fn a_rename_between_mirrors_is_a_deletion_and_a_creation() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        trial.cover(trial.tree(0, "a"));
-        trial.cover(trial.tree(1, "b"));
-        fs::create_dir_all(trial.path("a/d/e")).unwrap();
-        trial.news();
-        fs::rename(trial.path("a/d"), trial.path("b/d")).unwrap();
+        let mut fixture = WatchFixture::new(preference);
+        fixture.cover(fixture.tree(0, "a"));
+        fixture.cover(fixture.tree(1, "b"));
+        fs::create_dir_all(fixture.path("a/d/e")).unwrap();
+        fixture.events();
+        fs::rename(fixture.path("a/d"), fixture.path("b/d")).unwrap();
         let expected = [
-            (0, changed(Edit::Delete, Kind::Directory, "d")),
-            (1, changed(Edit::Create, Kind::Directory, "d")),
+            (0, changed(Edit::Delete, EntryKind::Directory, "d")),
+            (1, changed(Edit::Create, EntryKind::Directory, "d")),
         ];
-        assert_eq!(trial.news(), expected, "{preference:?}");
-        fs::create_dir(trial.path("b/d/e/f")).unwrap();
-        let expected = [(1, changed(Edit::Create, Kind::Directory, "d/e/f"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
-        fs::rename(trial.path("b/d/e"), trial.path("b/x")).unwrap();
+        assert_eq!(fixture.events(), expected, "{preference:?}");
+        fs::create_dir(fixture.path("b/d/e/f")).unwrap();
+        let expected = [(1, changed(Edit::Create, EntryKind::Directory, "d/e/f"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
+        fs::rename(fixture.path("b/d/e"), fixture.path("b/x")).unwrap();
         let (from, to) = (path("d/e"), path("x"));
-        let moved = News::Moved { from, to, kind: Kind::Directory };
-        assert_eq!(trial.news(), [(1, moved)], "{preference:?}");
-        fs::create_dir(trial.path("b/x/f/g")).unwrap();
-        let expected = [(1, changed(Edit::Create, Kind::Directory, "x/f/g"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
+        let moved = FsEventKind::Renamed { from, to, kind: EntryKind::Directory };
+        assert_eq!(fixture.events(), [(1, moved)], "{preference:?}");
+        fs::create_dir(fixture.path("b/x/f/g")).unwrap();
+        let expected = [(1, changed(Edit::Create, EntryKind::Directory, "x/f/g"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
     }
 }
 
 #[test]
-fn what_left_the_tree_is_heard_of_no_more() {
+fn a_directory_moved_out_is_no_longer_watched() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        trial.cover(trial.tree(0, "a"));
-        fs::create_dir_all(trial.path("a/d/e")).unwrap();
-        trial.news();
-        fs::rename(trial.path("a/d"), trial.path("d")).unwrap();
-        let expected = [(0, changed(Edit::Delete, Kind::Directory, "d"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
-        fs::create_dir(trial.path("d/e/f")).unwrap();
-        assert_eq!(trial.news(), [], "{preference:?}");
+        let mut fixture = WatchFixture::new(preference);
+        fixture.cover(fixture.tree(0, "a"));
+        fs::create_dir_all(fixture.path("a/d/e")).unwrap();
+        fixture.events();
+        fs::rename(fixture.path("a/d"), fixture.path("d")).unwrap();
+        let expected = [(0, changed(Edit::Delete, EntryKind::Directory, "d"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
+        fs::create_dir(fixture.path("d/e/f")).unwrap();
+        assert_eq!(fixture.events(), [], "{preference:?}");
     }
 }
 
 #[test]
-fn nested_and_shared_roots_are_all_told() {
+fn nested_and_shared_roots_all_get_events() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
+        let mut fixture = WatchFixture::new(preference);
         for (mirror, root) in [(0, "a"), (1, "a/b"), (2, "a/b")] {
-            trial.cover(trial.tree(mirror, root));
+            fixture.cover(fixture.tree(mirror, root));
         }
-        fs::create_dir(trial.path("a/b/c")).unwrap();
-        let news: BTreeMap<u32, News> = trial.news().into_iter().collect();
-        let of = |text| changed(Edit::Create, Kind::Directory, text);
-        assert_eq!(news, BTreeMap::from([(0, of("b/c")), (1, of("c")), (2, of("c"))]));
-        trial.watch.uncover(MirrorId(0));
-        trial.watch.uncover(MirrorId(2));
-        // Behind this, it has heard of it.
-        trial.news();
-        fs::create_dir(trial.path("a/b/c/d")).unwrap();
-        assert_eq!(trial.news(), [(1, of("c/d"))], "{preference:?}");
+        fs::create_dir(fixture.path("a/b/c")).unwrap();
+        let events: BTreeMap<u32, FsEventKind> = fixture.events().into_iter().collect();
+        let of = |text| changed(Edit::Create, EntryKind::Directory, text);
+        assert_eq!(events, BTreeMap::from([(0, of("b/c")), (1, of("c")), (2, of("c"))]));
+        fixture.watcher.uncover(MirrorId(0));
+        fixture.watcher.uncover(MirrorId(2));
+        // The barrier is reached after the uncover commands.
+        fixture.events();
+        fs::create_dir(fixture.path("a/b/c/d")).unwrap();
+        assert_eq!(fixture.events(), [(1, of("c/d"))], "{preference:?}");
     }
 }
 
 #[test]
-fn files_of_our_own_are_not_told() {
-    let mut trial = Trial::new(Preference::Auto);
-    trial.watch.ignore(trial.path("a/log"));
-    trial.cover(trial.tree(0, "a"));
-    trial.watch.ignore(trial.path("a/d/status"));
-    fs::create_dir(trial.path("a/d")).unwrap();
-    trial.news();
-    fs::write(trial.path("a/log"), "x").unwrap();
-    fs::write(trial.path("a/d/status"), "x").unwrap();
-    assert_eq!(trial.news(), []);
+fn own_files_are_not_reported() {
+    let mut fixture = WatchFixture::new(Preference::Auto);
+    fixture.watcher.ignore(fixture.path("a/log"));
+    fixture.cover(fixture.tree(0, "a"));
+    fixture.watcher.ignore(fixture.path("a/d/status"));
+    fs::create_dir(fixture.path("a/d")).unwrap();
+    fixture.events();
+    fs::write(fixture.path("a/log"), "x").unwrap();
+    fs::write(fixture.path("a/d/status"), "x").unwrap();
+    assert_eq!(fixture.events(), []);
 }
 
 #[test]
-fn a_skipped_directory_is_not_told_of() {
+fn a_skipped_directory_is_not_reported() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        let mut tree = trial.tree(0, "a");
-        fs::create_dir_all(trial.path("a/skip/d")).unwrap();
+        let mut fixture = WatchFixture::new(preference);
+        let mut tree = fixture.tree(0, "a");
+        fs::create_dir_all(fixture.path("a/skip/d")).unwrap();
         tree.skip = Arc::new(|path| path.as_bytes().starts_with(b"skip"));
-        trial.cover(tree);
-        fs::write(trial.path("a/skip/f"), "x").unwrap();
-        fs::create_dir(trial.path("a/skip/d/e")).unwrap();
-        assert_eq!(trial.news(), [], "{preference:?}");
-        // Under a name that is wanted it is told of.
-        fs::rename(trial.path("a/skip"), trial.path("a/keep")).unwrap();
-        assert!(!trial.news().is_empty(), "{preference:?}");
-        fs::create_dir(trial.path("a/keep/d/f")).unwrap();
-        let expected = [(0, changed(Edit::Create, Kind::Directory, "keep/d/f"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
+        fixture.cover(tree);
+        fs::write(fixture.path("a/skip/f"), "x").unwrap();
+        fs::create_dir(fixture.path("a/skip/d/e")).unwrap();
+        assert_eq!(fixture.events(), [], "{preference:?}");
+        // It is reported once it is renamed to a wanted name.
+        fs::rename(fixture.path("a/skip"), fixture.path("a/keep")).unwrap();
+        assert!(!fixture.events().is_empty(), "{preference:?}");
+        fs::create_dir(fixture.path("a/keep/d/f")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "keep/d/f"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
     }
 }
 
 #[test]
-fn a_root_that_goes_is_told_and_can_be_covered_again() {
+fn a_lost_root_is_reported_and_can_be_covered_again() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        trial.cover(trial.tree(0, "a"));
-        fs::rename(trial.path("a"), trial.path("b")).unwrap();
-        trial.until(|told| gone(told, Gone::Removed));
-        fs::write(trial.path("b/f"), "x").unwrap();
-        assert_eq!(trial.news(), []);
-        trial.cover(trial.tree(0, "a"));
-        fs::create_dir(trial.path("a/d")).unwrap();
-        let expected = [(0, changed(Edit::Create, Kind::Directory, "d"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
+        let mut fixture = WatchFixture::new(preference);
+        fixture.cover(fixture.tree(0, "a"));
+        fs::rename(fixture.path("a"), fixture.path("b")).unwrap();
+        fixture.wait_for(|message| is_root_gone(message, RootGone::Removed));
+        fs::write(fixture.path("b/f"), "x").unwrap();
+        assert_eq!(fixture.events(), []);
+        fixture.cover(fixture.tree(0, "a"));
+        fs::create_dir(fixture.path("a/d")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "d"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
     }
 }
 
 #[test]
-fn a_root_that_is_not_there_cannot_be_covered() {
-    let trial = Trial::new(Preference::Auto);
-    let tree = trial.tree(0, "a");
-    fs::remove_dir(trial.path("a")).unwrap();
-    trial.watch.cover(tree, None);
-    let told = trial.until(|_| true);
-    assert!(matches!(told.as_slice(), [Told::CannotCover { mirror: MirrorId(0), .. }]));
+fn a_missing_root_cannot_be_covered() {
+    let fixture = WatchFixture::new(Preference::Auto);
+    let tree = fixture.tree(0, "a");
+    fs::remove_dir(fixture.path("a")).unwrap();
+    fixture.watcher.cover(tree, None);
+    let messages = fixture.wait_for(|_| true);
+    assert!(matches!(messages.as_slice(), [WatchMessage::CannotCover { mirror: MirrorId(0), .. }]));
 }
 
 #[test]
-fn large_trees_are_handed_over_to_fanotify() {
-    if let Err(error) = fanotify::Fanotify::new(mirror_platform::fanotify::Queue::Unlimited) {
-        return skipped("fanotify", &error);
+fn large_trees_switch_to_fanotify() {
+    if let Err(error) =
+        fanotify::FanotifyBackend::new(mirror_platform::fanotify::FanotifyQueue::Unlimited)
+    {
+        return report_skipped("fanotify", &error);
     }
-    let sources = Sources::with_limits(Preference::Auto, 5, Limits::default()).unwrap();
-    let mut trial = Trial::with_sources(sources);
-    (0..4).for_each(|n| fs::create_dir_all(trial.path(&format!("small/{n}"))).unwrap());
-    (0..400).for_each(|n| fs::create_dir_all(trial.path(&format!("large/{n}"))).unwrap());
-    let small = trial.cover(trial.tree(0, "small"));
-    assert_eq!((small.by, small.reason.as_str()), ("inotify", "inotify: 5 directories"));
-    let large = trial.cover(trial.tree(1, "large"));
-    assert_eq!(large.by, "fanotify", "{large:?}");
+    let backends = Backends::with_limits(Preference::Auto, 5, InotifyLimits::default()).unwrap();
+    let mut fixture = WatchFixture::with_backends(backends);
+    (0..4).for_each(|n| fs::create_dir_all(fixture.path(&format!("small/{n}"))).unwrap());
+    (0..400).for_each(|n| fs::create_dir_all(fixture.path(&format!("large/{n}"))).unwrap());
+    let small = fixture.cover(fixture.tree(0, "small"));
+    assert_eq!((small.backend, small.reason.as_str()), ("inotify", "inotify: 5 directories"));
+    let large = fixture.cover(fixture.tree(1, "large"));
+    assert_eq!(large.backend, "fanotify", "{large:?}");
     assert!(large.reason.starts_with("fanotify: more than 5 directories on "), "{large:?}");
-    fs::create_dir(trial.path("large/7/d")).unwrap();
-    fs::create_dir(trial.path("small/3/d")).unwrap();
-    let news: BTreeMap<u32, News> = trial.news().into_iter().collect();
-    let of = |text| changed(Edit::Create, Kind::Directory, text);
-    assert_eq!(news, BTreeMap::from([(0, of("3/d")), (1, of("7/d"))]));
+    fs::create_dir(fixture.path("large/7/d")).unwrap();
+    fs::create_dir(fixture.path("small/3/d")).unwrap();
+    let events: BTreeMap<u32, FsEventKind> = fixture.events().into_iter().collect();
+    let of = |text| changed(Edit::Create, EntryKind::Directory, text);
+    assert_eq!(events, BTreeMap::from([(0, of("3/d")), (1, of("7/d"))]));
 }
 
 #[test]
-fn what_the_limit_of_watches_leaves_out_is_polled() {
-    let limits = Limits { watches: 3, ..Limits::default() };
-    let sources = Sources::with_limits(Preference::Inotify, usize::MAX, limits).unwrap();
-    let trial = Trial::with_sources(sources);
+fn directories_beyond_the_watch_limit_are_polled() {
+    let limits = InotifyLimits { max_watches: 3, ..InotifyLimits::default() };
+    let backends = Backends::with_limits(Preference::Inotify, usize::MAX, limits).unwrap();
+    let fixture = WatchFixture::with_backends(backends);
     for name in ["a/1", "a/2", "a/3", "a/4/5"] {
-        fs::create_dir_all(trial.path(name)).unwrap();
+        fs::create_dir_all(fixture.path(name)).unwrap();
     }
-    let coverage = trial.cover(trial.tree(0, "a"));
+    let coverage = fixture.cover(fixture.tree(0, "a"));
     assert_eq!(coverage.directories, 3);
     assert!(coverage.polled == 2 || coverage.polled == 3, "{coverage:?}");
     for name in ["a/1/f", "a/2/f", "a/3/f", "a/4/5/f"] {
-        fs::write(trial.path(name), "x").unwrap();
+        fs::write(fixture.path(name), "x").unwrap();
     }
-    // Each of them is told, by the watch or by the polling.
+    // Each of them is reported, by a watch or by polling.
     let seen = std::cell::RefCell::new(std::collections::BTreeSet::new());
-    trial.until(|told| {
+    fixture.wait_for(|message| {
         let mut seen = seen.borrow_mut();
-        match told {
-            Told::Notice(Notice { news: News::Changed(change), .. }) => {
+        match message {
+            WatchMessage::Event(FsEvent { kind: FsEventKind::Changed(change), .. }) => {
                 seen.extend(change.path.parent());
             }
-            Told::Notice(Notice { news: News::Lost(path), .. }) => drop(seen.insert(path.clone())),
+            WatchMessage::Event(FsEvent { kind: FsEventKind::Lost(path), .. }) => {
+                seen.insert(path.clone());
+            }
             _ => {}
         }
         ["1", "2", "3", "4/5"].iter().all(|name| seen.contains(&path(name)))
     });
 }
 
-/// A file system that is unmounted when this is dropped.
-struct Mounted(PathBuf);
+/// A mounted file system that is unmounted on drop.
+struct TempMount(PathBuf);
 
-impl Mounted {
+impl TempMount {
     fn tmpfs(at: &Path) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let flags = rustix::mount::MountFlags::empty();
         match rustix::mount::mount("tmpfs", at, "tmpfs", flags, None) {
             Ok(()) => Some(Self(at.into())),
             Err(error) => {
-                skipped("mount", &error.into());
+                report_skipped("mount", &error.into());
                 None
             }
         }
@@ -343,7 +349,7 @@ impl Mounted {
         match rustix::mount::mount_bind(from, at) {
             Ok(()) => Some(Self(at.into())),
             Err(error) => {
-                skipped("mount", &error.into());
+                report_skipped("mount", &error.into());
                 None
             }
         }
@@ -354,7 +360,7 @@ impl Mounted {
     }
 }
 
-impl Drop for Mounted {
+impl Drop for TempMount {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
     }
@@ -363,149 +369,161 @@ impl Drop for Mounted {
 #[test]
 fn an_unmounted_root_is_gone() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let trial = Trial::new(preference);
-        let Some(mounted) = Mounted::tmpfs(&trial.path("a")) else { return };
-        trial.cover(trial.tree(0, "a"));
-        // Nothing that is held open keeps it from being unmounted.
+        let fixture = WatchFixture::new(preference);
+        let Some(mounted) = TempMount::tmpfs(&fixture.path("a")) else { return };
+        fixture.cover(fixture.tree(0, "a"));
+        // No open descriptor keeps the file system from being unmounted.
         mounted.unmount();
-        trial.until(|told| gone(told, Gone::Unmounted));
+        fixture.wait_for(|message| is_root_gone(message, RootGone::Unmounted));
     }
 }
 
 #[test]
-fn what_is_unmounted_below_a_root_is_not_told_as_deleted() {
+fn an_unmount_below_a_root_is_not_reported_as_deletion() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        let tree = trial.tree(0, "a");
-        let Some(mounted) = Mounted::tmpfs(&trial.path("a/m")) else { return };
-        fs::create_dir(trial.path("a/m/d")).unwrap();
-        trial.cover(tree);
-        fs::create_dir(trial.path("a/m/d/e")).unwrap();
-        let expected = [(0, changed(Edit::Create, Kind::Directory, "m/d/e"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
+        let mut fixture = WatchFixture::new(preference);
+        let tree = fixture.tree(0, "a");
+        let Some(mounted) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
+        fs::create_dir(fixture.path("a/m/d")).unwrap();
+        fixture.cover(tree);
+        fs::create_dir(fixture.path("a/m/d/e")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "m/d/e"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
         mounted.unmount();
-        let lost = Told::Notice(Notice { mirror: MirrorId(0), news: News::Lost(path("m")) });
-        trial.until(|told| *told == lost);
-        assert_eq!(trial.news(), [], "{preference:?}");
-        // What lies beside it, on the other file system, is still watched.
-        fs::create_dir(trial.path("a/beside")).unwrap();
-        let expected = [(0, changed(Edit::Create, Kind::Directory, "beside"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
-        // And so is the directory that shows in its place.
-        fs::create_dir(trial.path("a/m/bare")).unwrap();
-        let expected = [(0, changed(Edit::Create, Kind::Directory, "m/bare"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
-        // Mounted again, it is read again, and then watched.
-        let Some(_mounted) = Mounted::tmpfs(&trial.path("a/m")) else { return };
-        trial.until(|told| *told == lost);
-        fs::create_dir(trial.path("a/m/x")).unwrap();
-        let expected = [(0, changed(Edit::Create, Kind::Directory, "m/x"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
+        let lost = WatchMessage::Event(FsEvent {
+            mirror: MirrorId(0),
+            kind: FsEventKind::Lost(path("m")),
+        });
+        fixture.wait_for(|message| *message == lost);
+        assert_eq!(fixture.events(), [], "{preference:?}");
+        // Its sibling on the other file system is still watched.
+        fs::create_dir(fixture.path("a/beside")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "beside"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
+        // The directory that is visible now in its place is watched, too.
+        fs::create_dir(fixture.path("a/m/bare")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "m/bare"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
+        // After it is mounted again, it is rescanned and watched.
+        let Some(_mounted) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
+        fixture.wait_for(|message| *message == lost);
+        fs::create_dir(fixture.path("a/m/x")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "m/x"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
     }
 }
 
 #[test]
-fn something_full_that_is_mounted_in_a_tree_is_told_and_watched() {
+fn a_populated_mount_in_a_tree_is_reported_and_watched() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        let tree = trial.tree(0, "a");
+        let mut fixture = WatchFixture::new(preference);
+        let tree = fixture.tree(0, "a");
         for name in ["a/m/hidden", "full/x/deep"] {
-            fs::create_dir_all(trial.path(name)).unwrap();
+            fs::create_dir_all(fixture.path(name)).unwrap();
         }
-        trial.cover(tree);
-        let Some(_mounted) = Mounted::bind(&trial.path("full"), &trial.path("a/m")) else { return };
-        let lost = Told::Notice(Notice { mirror: MirrorId(0), news: News::Lost(path("m")) });
-        trial.until(|told| *told == lost);
-        fs::create_dir(trial.path("a/m/x/deep/new")).unwrap();
-        let expected = [(0, changed(Edit::Create, Kind::Directory, "m/x/deep/new"))];
-        assert_eq!(trial.news(), expected, "{preference:?}");
+        fixture.cover(tree);
+        let Some(_mounted) = TempMount::bind(&fixture.path("full"), &fixture.path("a/m")) else {
+            return;
+        };
+        let lost = WatchMessage::Event(FsEvent {
+            mirror: MirrorId(0),
+            kind: FsEventKind::Lost(path("m")),
+        });
+        fixture.wait_for(|message| *message == lost);
+        fs::create_dir(fixture.path("a/m/x/deep/new")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "m/x/deep/new"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
     }
 }
 
 #[test]
-fn what_is_mounted_below_a_directory_that_is_renamed_is_still_watched() {
+fn a_mount_below_a_renamed_directory_is_still_watched() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
         for before in [true, false] {
-            let mut trial = Trial::new(preference);
-            let tree = trial.tree(0, "a");
-            let point = trial.path("a/r/m");
+            let mut fixture = WatchFixture::new(preference);
+            let tree = fixture.tree(0, "a");
+            let point = fixture.path("a/r/m");
             fs::create_dir_all(&point).unwrap();
-            let mount = || Mounted::tmpfs(&point);
+            let mount = || TempMount::tmpfs(&point);
             let mut mounted = if before { Some(mount()) } else { None };
-            trial.cover(tree);
+            fixture.cover(tree);
             if mounted.is_none() {
                 mounted = Some(mount());
-                let lost =
-                    Told::Notice(Notice { mirror: MirrorId(0), news: News::Lost(path("r/m")) });
+                let lost = WatchMessage::Event(FsEvent {
+                    mirror: MirrorId(0),
+                    kind: FsEventKind::Lost(path("r/m")),
+                });
                 if mounted.as_ref().is_some_and(Option::is_some) {
-                    trial.until(|told| *told == lost);
+                    fixture.wait_for(|message| *message == lost);
                 }
             }
             let Some(Some(mut mounted)) = mounted else { return };
             for (from, to) in [("a/r", "a/s"), ("a/s", "a/t")] {
-                fs::rename(trial.path(from), trial.path(to)).unwrap();
-                mounted.0 = trial.path(to).join("m");
-                trial.news();
+                fs::rename(fixture.path(from), fixture.path(to)).unwrap();
+                mounted.0 = fixture.path(to).join("m");
+                fixture.events();
                 fs::create_dir(mounted.0.join("new")).unwrap();
                 let name = format!("{}/m/new", &to[2..]);
-                let expected = [(0, changed(Edit::Create, Kind::Directory, &name))];
-                assert_eq!(trial.news(), expected, "{preference:?} {before}");
+                let expected = [(0, changed(Edit::Create, EntryKind::Directory, &name))];
+                assert_eq!(fixture.events(), expected, "{preference:?} {before}");
                 fs::remove_dir(mounted.0.join("new")).unwrap();
-                trial.news();
+                fixture.events();
             }
         }
     }
 }
 
 #[test]
-fn what_is_mounted_is_told_also_if_another_root_comes_at_that_time() {
-    let place = tempfile::tempdir().unwrap();
-    let root = fs::canonicalize(place.path()).unwrap();
+fn a_mount_is_reported_although_a_root_is_added_meanwhile() {
+    let temp_dir = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(temp_dir.path()).unwrap();
     fs::create_dir_all(root.join("a")).unwrap();
     fs::create_dir_all(root.join("b")).unwrap();
-    let mut sentinel = sentinel::Sentinel::new().unwrap();
-    sentinel.add(MirrorId(0), &root.join("a"), None).unwrap();
-    let Some(mounted) = Mounted::tmpfs(&root.join("a/m")) else { return };
-    sentinel.add(MirrorId(1), &root.join("b"), None).unwrap();
+    let mut monitor = root_monitor::RootMonitor::new().unwrap();
+    monitor.add(MirrorId(0), &root.join("a"), None).unwrap();
+    let Some(mounted) = TempMount::tmpfs(&root.join("a/m")) else { return };
+    monitor.add(MirrorId(1), &root.join("b"), None).unwrap();
     let point = mounted.0.as_os_str().as_encoded_bytes().to_vec();
-    assert_eq!(sentinel.look().mounted, [point]);
-    assert!(sentinel.look().mounted.is_empty());
+    assert_eq!(monitor.check().mounted, [point]);
+    assert!(monitor.check().mounted.is_empty());
 }
 
 #[test]
-fn a_root_behind_a_bind_mount_is_told_under_its_own_name() {
+fn a_bind_mounted_root_gets_events_under_its_own_path() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        fs::create_dir_all(trial.path("real/d")).unwrap();
-        fs::create_dir_all(trial.path("elsewhere")).unwrap();
-        let Some(_bound) = Mounted::bind(&trial.path("real"), &trial.path("bound")) else { return };
-        trial.cover(trial.tree(0, "bound"));
-        trial.cover(trial.tree(1, "real/d"));
-        fs::create_dir(trial.path("real/d/e")).unwrap();
-        fs::create_dir(trial.path("elsewhere/e")).unwrap();
-        let news: BTreeMap<u32, News> = trial.news().into_iter().collect();
-        let of = |text| changed(Edit::Create, Kind::Directory, text);
-        assert_eq!(news, BTreeMap::from([(0, of("d/e")), (1, of("e"))]), "{preference:?}");
+        let mut fixture = WatchFixture::new(preference);
+        fs::create_dir_all(fixture.path("real/d")).unwrap();
+        fs::create_dir_all(fixture.path("elsewhere")).unwrap();
+        let Some(_bound) = TempMount::bind(&fixture.path("real"), &fixture.path("bound")) else {
+            return;
+        };
+        fixture.cover(fixture.tree(0, "bound"));
+        fixture.cover(fixture.tree(1, "real/d"));
+        fs::create_dir(fixture.path("real/d/e")).unwrap();
+        fs::create_dir(fixture.path("elsewhere/e")).unwrap();
+        let events: BTreeMap<u32, FsEventKind> = fixture.events().into_iter().collect();
+        let of = |text| changed(Edit::Create, EntryKind::Directory, text);
+        assert_eq!(events, BTreeMap::from([(0, of("d/e")), (1, of("e"))]), "{preference:?}");
     }
 }
 
 #[test]
-fn names_of_any_bytes_and_paths_of_any_length_are_told() {
+fn names_of_any_bytes_and_paths_of_any_length_are_reported() {
     use std::os::unix::ffi::OsStrExt;
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        trial.cover(trial.tree(0, "a"));
+        let mut fixture = WatchFixture::new(preference);
+        fixture.cover(fixture.tree(0, "a"));
         for name in [&b"\xff\n -"[..], &[b'n'; 255]] {
-            fs::create_dir(trial.path("a").join(std::ffi::OsStr::from_bytes(name))).unwrap();
+            fs::create_dir(fixture.path("a").join(std::ffi::OsStr::from_bytes(name))).unwrap();
             let change = Change {
                 edit: Edit::Create,
-                kind: Kind::Directory,
+                kind: EntryKind::Directory,
                 path: TreePath::root().join(name).unwrap(),
             };
-            assert_eq!(trial.news(), [(0, News::Changed(change))], "{preference:?}");
+            assert_eq!(fixture.events(), [(0, FsEventKind::Changed(change))], "{preference:?}");
         }
         // Deeper than PATH_MAX.
-        let root = mirror_platform::dir::Dir::open(&trial.path("a")).unwrap();
+        let root = mirror_platform::dir::Dir::open(&fixture.path("a")).unwrap();
         let mut deep = TreePath::root();
         for _ in 0..30 {
             let here = root.open_below(deep.as_bytes()).unwrap();
@@ -514,16 +532,16 @@ fn names_of_any_bytes_and_paths_of_any_length_are_told() {
             rustix::fs::mkdirat(&here, std::ffi::OsStr::from_bytes(&name), mode).unwrap();
             deep.push(&name).unwrap();
         }
-        trial.news();
+        fixture.events();
         let here = root.open_below(deep.as_bytes()).unwrap();
         rustix::fs::mkdirat(&here, "last", rustix::fs::Mode::RWXU).unwrap();
-        let news = trial.news();
+        let events = fixture.events();
         let last = deep.join(b"last").unwrap();
-        assert!(!news.is_empty());
-        for (_, news) in news {
-            match news {
-                News::Changed(change) => assert_eq!(change.path, last),
-                News::Lost(path) => assert!(path.contains(&last)),
+        assert!(!events.is_empty());
+        for (_, kind) in events {
+            match kind {
+                FsEventKind::Changed(change) => assert_eq!(change.path, last),
+                FsEventKind::Lost(path) => assert!(path.contains(&last)),
                 other => panic!("{other:?}"),
             }
         }
@@ -531,17 +549,17 @@ fn names_of_any_bytes_and_paths_of_any_length_are_told() {
 }
 
 #[test]
-fn many_changes_are_all_told() {
+fn many_changes_are_all_reported() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut trial = Trial::new(preference);
-        trial.cover(trial.tree(0, "a"));
+        let mut fixture = WatchFixture::new(preference);
+        fixture.cover(fixture.tree(0, "a"));
         let mut names = std::collections::BTreeSet::new();
         for n in 0..20_000 {
-            fs::File::create(trial.path("a").join(n.to_string())).unwrap();
-            // At most so many as the kernel keeps for a reader that does not get to read.
+            fs::File::create(fixture.path("a").join(n.to_string())).unwrap();
+            // At most as many as the kernel queues for a reader that does not run.
             if n % 5_000 == 4_999 {
-                names.extend(trial.news().into_iter().filter_map(|(_, news)| match news {
-                    News::Changed(change) => Some(change.path),
+                names.extend(fixture.events().into_iter().filter_map(|(_, kind)| match kind {
+                    FsEventKind::Changed(change) => Some(change.path),
                     _ => None,
                 }));
             }
@@ -551,44 +569,48 @@ fn many_changes_are_all_told() {
 }
 
 #[test]
-fn who_wants_each_change_is_told_when_a_file_is_written_or_closed() {
-    let mut trial = Trial::new(Preference::Fanotify);
-    for (mirror, writes) in [(0, Writes::Closed), (1, Writes::Written), (2, Writes::Both)] {
-        let coverage = trial.cover(Tree { exact: Some(writes), ..trial.tree(mirror, "a") });
-        // The other source tells of several changes as one.
-        assert_eq!(coverage.by, "inotify");
+fn exact_mirrors_get_writes_and_closes_as_requested() {
+    let mut fixture = WatchFixture::new(Preference::Fanotify);
+    for (mirror, writes) in
+        [(0, WriteDetection::OnClose), (1, WriteDetection::OnModify), (2, WriteDetection::Both)]
+    {
+        let coverage =
+            fixture.cover(WatchTree { exact: Some(writes), ..fixture.tree(mirror, "a") });
+        // The other backend merges changes into one event.
+        assert_eq!(coverage.backend, "inotify");
     }
-    trial.cover(trial.tree(3, "b"));
+    fixture.cover(fixture.tree(3, "b"));
     let mut files = Vec::new();
     for root in ["a", "b"] {
-        fs::write(trial.path(root).join("f"), "").unwrap();
-        files.push(fs::File::options().append(true).open(trial.path(root).join("f")).unwrap());
+        fs::write(fixture.path(root).join("f"), "").unwrap();
+        files.push(fs::File::options().append(true).open(fixture.path(root).join("f")).unwrap());
     }
-    let modified = |trial: &mut Trial| {
+    let modified = |fixture: &mut WatchFixture| {
         let mut counts = [0; 4];
-        for (mirror, news) in trial.news() {
-            if matches!(news, News::Changed(Change { edit: Edit::Modify | Edit::Write, .. })) {
+        for (mirror, kind) in fixture.events() {
+            if matches!(kind, FsEventKind::Changed(Change { edit: Edit::Modify | Edit::Write, .. }))
+            {
                 counts[mirror as usize] += 1;
             }
         }
         counts
     };
-    modified(&mut trial);
+    modified(&mut fixture);
     for file in &mut files {
         file.write_all(b"x").unwrap();
     }
-    let [closed, written, both, merged] = modified(&mut trial);
+    let [closed, written, both, merged] = modified(&mut fixture);
     assert_eq!((closed, written, both), (0, 1, 1));
     assert!(merged > 0);
     drop(files);
-    let [closed, written, both, _] = modified(&mut trial);
+    let [closed, written, both, _] = modified(&mut fixture);
     assert_eq!((closed, written, both), (1, 0, 1));
 }
 
 #[test]
-fn stopping_ends_the_threads() {
-    let trial = Trial::new(Preference::Auto);
-    trial.cover(trial.tree(0, "a"));
-    trial.watch.asks.send(Command::Stop);
-    drop(trial);
+fn the_stop_command_ends_the_threads() {
+    let fixture = WatchFixture::new(Preference::Auto);
+    fixture.cover(fixture.tree(0, "a"));
+    fixture.watcher.commands.send(WatchCommand::Stop);
+    drop(fixture);
 }

@@ -1,38 +1,38 @@
-//! What the comments of a configuration file say about its test.
+//! The header of a configuration file: comments that describe its test.
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `-- expect: exit 0` | the exit code of `-check`, always there |
-//! | `-- expect: words rsync ..` | a call that is told, word by word |
-//! | `-- expect: says ..` | a part of a line that is told |
-//! | `-- expect: lacks ..` | no line has this |
-//! | `-- expect: live 143` | it is run, and ends with this code, after TERM unless it is 0 |
-//! | `-- expect: not live, ..` | its targets are here, but it is not run for this reason |
-//! | `-- expect: leaves out a b` | these files do not get to the target |
-//! | `-- expect: makes a` | this file in the place is there at the end |
-//! | `-- make: a b` | directories in the place |
+//! | `-- expect: exit 0` | exit code of `-check`; mandatory |
+//! | `-- expect: command rsync ..` | a complete command line in the output |
+//! | `-- expect: output ..` | a part of a line of the output |
+//! | `-- expect: no-output ..` | no line of the output contains this |
+//! | `-- expect: live 143` | run the file; it exits with this code, after SIGTERM unless it is 0 |
+//! | `-- expect: not live, ..` | do not run the file although its targets are local: the reason |
+//! | `-- expect: excluded a b` | these files do not arrive at the target |
+//! | `-- expect: creates a` | this file exists at the end |
+//! | `-- mkdir: a b` | create these directories |
 //! | `-- with: a b` | files beside this one that it reads or runs |
-//! | `-- env: NAME=VALUE` | a variable |
+//! | `-- env: NAME=VALUE` | environment variable |
 
-/// What is expected of one file.
+/// The expectations of one file.
 #[derive(Debug, Default)]
-pub(super) struct Header {
+pub(super) struct ConfigHeader {
     pub(super) exit: Option<i32>,
-    pub(super) words: Vec<String>,
-    pub(super) says: Vec<String>,
-    pub(super) lacks: Vec<String>,
+    pub(super) commands: Vec<String>,
+    pub(super) output: Vec<String>,
+    pub(super) no_output: Vec<String>,
     pub(super) live: Option<i32>,
     pub(super) not_live: bool,
-    pub(super) leaves_out: Vec<String>,
-    pub(super) makes: Vec<String>,
+    pub(super) excluded: Vec<String>,
+    pub(super) creates: Vec<String>,
     pub(super) directories: Vec<String>,
     pub(super) files: Vec<String>,
     pub(super) variables: Vec<(String, String)>,
 }
 
-impl Header {
-    /// From the text of a file, which need not be UTF-8.
-    pub(super) fn read(text: &[u8]) -> Self {
+impl ConfigHeader {
+    /// Parses the text of a file, which may not be UTF-8.
+    pub(super) fn parse(text: &[u8]) -> Self {
         let mut header = Self::default();
         for line in String::from_utf8_lossy(text).lines() {
             let Some((name, value)) = line.strip_prefix("-- ").and_then(|it| it.split_once(": "))
@@ -42,7 +42,7 @@ impl Header {
             let list = || value.split_whitespace().map(str::to_owned);
             match name {
                 "expect" => header.expect(value),
-                "make" => header.directories.extend(list()),
+                "mkdir" => header.directories.extend(list()),
                 "with" => header.files.extend(list()),
                 "env" => {
                     let (name, value) = value.split_once('=').unwrap();
@@ -54,24 +54,24 @@ impl Header {
         header
     }
 
-    fn expect(&mut self, what: &str) {
-        if what.starts_with("not live, ") {
+    fn expect(&mut self, expectation: &str) {
+        if expectation.starts_with("not live, ") {
             self.not_live = true;
             return;
         }
-        if let Some(files) = what.strip_prefix("leaves out ") {
-            self.leaves_out.extend(files.split_whitespace().map(str::to_owned));
+        if let Some(files) = expectation.strip_prefix("excluded ") {
+            self.excluded.extend(files.split_whitespace().map(str::to_owned));
             return;
         }
-        let (name, value) = what.split_once(' ').unwrap_or((what, ""));
+        let (name, value) = expectation.split_once(' ').unwrap_or((expectation, ""));
         match name {
             "exit" => self.exit = Some(value.parse().unwrap()),
-            "words" => self.words.push(value.into()),
-            "says" => self.says.push(value.into()),
-            "lacks" => self.lacks.push(value.into()),
+            "command" => self.commands.push(value.into()),
+            "output" => self.output.push(value.into()),
+            "no-output" => self.no_output.push(value.into()),
             "live" => self.live = Some(value.parse().unwrap()),
-            "makes" => self.makes.push(value.into()),
-            _ => panic!("nobody knows what is expected by {what:?}"),
+            "creates" => self.creates.push(value.into()),
+            _ => panic!("unknown expectation {expectation:?}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The script that talks to a server.
+//! The example that connects to a chat server.
 
 use std::{
     fs,
@@ -7,19 +7,19 @@ use std::{
     time::Duration,
 };
 
-use super::Example;
-use crate::support::{Daemon, Sandbox};
+use super::RunningExample;
+use crate::support::{Sandbox, TestDaemon};
 
-/// One who has come to the server.
-struct Guest {
+/// A connection at the server.
+struct ChatConnection {
     stream: TcpStream,
     lines: Lines<BufReader<TcpStream>>,
 }
 
-impl Guest {
-    /// Waits for one.
+impl ChatConnection {
+    /// Waits for a connection.
     #[track_caller]
-    fn accept(daemon: &Daemon, listener: &TcpListener) -> Self {
+    fn accept(daemon: &TestDaemon, listener: &TcpListener) -> Self {
         listener.set_nonblocking(true).unwrap();
         let mut found = None;
         daemon.wait_until("it connects", || {
@@ -42,12 +42,12 @@ impl Guest {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Lets it into the channel.
+    /// Completes the login and the join of the channel.
     #[track_caller]
     fn welcome(&mut self) {
         self.expect("NICK lsyncd");
         self.expect("USER lsyncd 0 * :lsyncd");
-        // Several lines at once, and one in two parts.
+        // Several lines in one write, and one line in two writes.
         self.tell(":irc 020 * :wait\r\n:irc 001 lsyncd :welcome\r\nPING :one\r\nPI");
         self.expect("JOIN #changes");
         self.expect("PONG :one");
@@ -57,18 +57,18 @@ impl Guest {
 }
 
 #[test]
-fn what_changes_is_told_to_a_channel() {
+fn changes_are_announced_in_a_channel() {
     let sandbox = Sandbox::new();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let variables = [("HOST", "127.0.0.1"), ("PORT", &*port), ("RETRY", "0.1")];
-    let example = Example::start(&sandbox, "chat.lua", &variables);
-    let mut guest = Guest::accept(&example.daemon, &listener);
+    let example = RunningExample::start(&sandbox, "chat.lua", &variables);
+    let mut guest = ChatConnection::accept(&example.daemon, &listener);
     guest.welcome();
     fs::create_dir(example.source.join("odd\r\nQUIT")).unwrap();
     guest.expect("PRIVMSG #changes :Create odd??QUIT/");
     drop(guest);
-    let mut guest = Guest::accept(&example.daemon, &listener);
+    let mut guest = ChatConnection::accept(&example.daemon, &listener);
     guest.welcome();
     fs::create_dir(example.source.join("later")).unwrap();
     guest.expect("PRIVMSG #changes :Create later/");

@@ -1,4 +1,4 @@
-//! Small examples: a few changes show what they do.
+//! Small examples.
 
 use std::{
     fs,
@@ -6,16 +6,16 @@ use std::{
     path::Path,
 };
 
-use super::Example;
-use crate::support::{Mode, Need, Recorder, Sandbox, exit_code, needs};
+use super::RunningExample;
+use crate::support::{ProgramRecorder, Requirement, Sandbox, TransferMode, exit_code, needs};
 
 fn content(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
 #[test]
-fn a_check_finds_nothing_wrong_with_them() {
-    needs!(Need::Program("rsync"), Need::Program("ssh"));
+fn the_examples_pass_a_check() {
+    needs!(Requirement::Program("rsync"), Requirement::Program("ssh"));
     let sandbox = Sandbox::new();
     let target = format!("{}/HOST", sandbox.path("dst").display());
     let mut found = 0;
@@ -26,11 +26,12 @@ fn a_check_finds_nothing_wrong_with_them() {
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap().to_owned();
         found += 1;
-        let mut example = Example::start_with(&sandbox, &name, &[("TARGET", &target)], &["-check"]);
-        let code = exit_code(example.daemon.wait_end());
+        let mut example =
+            RunningExample::start_with(&sandbox, &name, &[("TARGET", &target)], &["-check"]);
+        let code = exit_code(example.daemon.wait_exit());
         let log = example.daemon.log();
         assert!(code == 0 && log.ends_with("OK\n"), "{name}: {log}");
-        // What is opened for writing is not.
+        // Ignores the warning about files opened for writing.
         let is_odd = |line: &&str| line.starts_with("Warning") && !line.contains("io.open");
         assert_eq!(log.lines().filter(is_odd).collect::<Vec<_>>(), [""; 0], "{name}");
     }
@@ -38,21 +39,21 @@ fn a_check_finds_nothing_wrong_with_them() {
 }
 
 #[test]
-fn each_event_is_told() {
+fn each_event_runs_its_command() {
     let sandbox = Sandbox::new();
-    let echo = Recorder::new(&sandbox, "");
+    let echo = ProgramRecorder::new(&sandbox, "");
     let example =
-        Example::start(&sandbox, "echo.lua", &[("ECHO", echo.program().to_str().unwrap())]);
+        RunningExample::start(&sandbox, "echo.lua", &[("ECHO", echo.program().to_str().unwrap())]);
     let at = |name: &str| example.source.join(name);
-    // An event that meets one that is being worked on is told in another way.
+    // An event that is related to an active one is logged differently.
     let is_done = || {
         let log = example.daemon.log();
         log.matches("Finished ").count() + log.matches("finished.").count() == echo.calls().len()
     };
     let wait_for = |lines: &[&str]| {
-        example.daemon.wait_until(&format!("{lines:?} are told"), || {
-            let told = echo.lines();
-            lines.iter().all(|line| told.iter().any(|told| told == line)) && is_done()
+        example.daemon.wait_until(&format!("{lines:?} are recorded"), || {
+            let calls = echo.lines();
+            lines.iter().all(|line| calls.iter().any(|call| call == line)) && is_done()
         });
     };
     wait_for(&[&format!("startup {}/", example.source.display())]);
@@ -73,60 +74,60 @@ fn each_event_is_told() {
 }
 
 #[test]
-fn an_alarm_rings_again_and_again() {
+fn an_alarm_repeats() {
     let sandbox = Sandbox::new();
-    let tool = Recorder::new(&sandbox, "");
+    let tool = ProgramRecorder::new(&sandbox, "");
     let command = format!("exec '{}' \"$1\"", tool.program().display());
     let variables = [("INTERVAL", "0.2"), ("COMMAND", &*command)];
-    let example = Example::start(&sandbox, "alarm.lua", &variables);
-    let told = || tool.lines().iter().map(|line| line.parse::<usize>().unwrap()).sum::<usize>();
-    example.daemon.wait_until("it rings without a change", || tool.lines().len() >= 3);
-    assert_eq!(told(), 0);
+    let example = RunningExample::start(&sandbox, "alarm.lua", &variables);
+    let total = || tool.lines().iter().map(|line| line.parse::<usize>().unwrap()).sum::<usize>();
+    example.daemon.wait_until("it repeats without a change", || tool.lines().len() >= 3);
+    assert_eq!(total(), 0);
     for number in 0..20 {
         fs::create_dir(example.source.join(number.to_string())).unwrap();
     }
-    example.daemon.wait_until("all changes are counted", || told() == 20);
+    example.daemon.wait_until("all changes are counted", || total() == 20);
     let before = tool.lines().len();
     example.daemon.wait_until("it goes on", || tool.lines().len() >= before + 2);
-    assert_eq!(told(), 20);
+    assert_eq!(total(), 20);
 }
 
 #[test]
-fn orders_come_in_by_a_descriptor() {
-    needs!(Need::Program("rsync"));
+fn commands_are_read_from_a_descriptor() {
+    needs!(Requirement::Program("rsync"));
     let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.directory("src"), sandbox.directory("dst"));
+    let (source, target) = (sandbox.create_dir("src"), sandbox.create_dir("dst"));
     let answers = sandbox.path("answers");
-    let (input, mut orders) = pipe().unwrap();
+    let (input, mut commands) = pipe().unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/descriptor.lua");
     let daemon = sandbox
         .daemon()
-        .configured(&file, &[(source.clone(), target.clone())])
-        .environment("SOURCE", &source)
-        .environment("TARGET", &target)
-        .environment("ANSWERS", &answers)
-        .reading(input)
+        .config_file(&file, &[(source.clone(), target.clone())])
+        .env("SOURCE", &source)
+        .env("TARGET", &target)
+        .env("ANSWERS", &answers)
+        .stdin(input)
         .start();
     let mut expected = String::new();
-    let mut order = |words: &str, answer: &str| {
-        orders.write_all(words.as_bytes()).unwrap();
+    let mut send = |command: &str, answer: &str| {
+        commands.write_all(command.as_bytes()).unwrap();
         expected += answer;
-        daemon.wait_until(&format!("the answer to {words:?}"), || content(&answers) == expected);
+        daemon.wait_until(&format!("the answer to {command:?}"), || content(&answers) == expected);
     };
     daemon.wait_live();
-    // Half an order holds nobody up.
-    order("say he", "");
+    // An incomplete command blocks nothing.
+    send("say he", "");
     fs::write(source.join("file"), "").unwrap();
-    daemon.wait_mirrored(Mode::Rsync, &source, &target);
-    order("llo  \n", "said hello\n");
-    order("dance\nchanges\n", &format!("unknown dance\nchanges {}\n", 2));
-    // What was lost on the target comes back by a full transfer.
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
+    send("llo  \n", "said hello\n");
+    send("dance\nchanges\n", &format!("unknown dance\nchanges {}\n", 2));
+    // A full transfer restores a file that was deleted on the target.
     fs::remove_file(target.join("file")).unwrap();
-    order("full\n", "full\n");
-    daemon.wait_mirrored(Mode::Rsync, &source, &target);
-    order("stop\n", "stopped\n");
-    orders.write_all(b"changes\n").unwrap();
+    send("full\n", "full\n");
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
+    send("stop\n", "stopped\n");
+    commands.write_all(b"changes\n").unwrap();
     fs::write(source.join("later"), "").unwrap();
-    daemon.wait_mirrored(Mode::Rsync, &source, &target);
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
     assert!(content(&answers).ends_with("stopped\n"));
 }

@@ -1,13 +1,13 @@
-//! The script that writes into the tree that it watches.
+//! The example that writes into its own source.
 
 use std::{fs, path::Path};
 
-use super::Example;
-use crate::support::{Recorder, Sandbox};
+use super::RunningExample;
+use crate::support::{ProgramRecorder, Sandbox};
 
-/// A converter that makes a copy; it refuses what is bad.
-fn converter(sandbox: &Sandbox) -> Recorder {
-    Recorder::new(sandbox, "cd src && grep -qv bad \"$1\" && cp \"$1\" \"$2\"")
+/// A converter that copies the file, and fails if it contains `bad`.
+fn converter(sandbox: &Sandbox) -> ProgramRecorder {
+    ProgramRecorder::new(sandbox, "cd src && grep -qv bad \"$1\" && cp \"$1\" \"$2\"")
 }
 
 fn content(path: &Path) -> String {
@@ -15,13 +15,13 @@ fn content(path: &Path) -> String {
 }
 
 #[test]
-fn each_image_is_converted_once_and_what_was_made_is_not() {
+fn each_image_is_converted_once_and_results_are_not() {
     let sandbox = Sandbox::new();
     let tool = converter(&sandbox);
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     fs::create_dir(source.join("album")).unwrap();
     let variables = [("CONVERT", tool.program().to_str().unwrap()), ("DELAY", "0.3")];
-    let example = Example::start(&sandbox, "image-conversion.lua", &variables);
+    let example = RunningExample::start(&sandbox, "image-conversion.lua", &variables);
     example.daemon.wait_watched();
     let odd = "album/[x] \\*$(touch pwned)";
     let mut calls = Vec::new();
@@ -32,7 +32,7 @@ fn each_image_is_converted_once_and_what_was_made_is_not() {
         example.daemon.wait_until("it is converted", || content(&made) == text);
         calls.push(format!("./{name}.png ./{name}.jpg"));
     }
-    // Enough time for what would be made from those is that in which the next one is made.
+    // The time until the next conversion suffices for unwanted ones of the results.
     example.daemon.while_stopped(|| {
         fs::write(source.join("note.txt"), "").unwrap();
         fs::write(source.join("bad.png"), "bad").unwrap();
@@ -40,7 +40,7 @@ fn each_image_is_converted_once_and_what_was_made_is_not() {
     example.daemon.wait_for_log("./bad.png is not converted");
     calls.push("./bad.png ./bad.jpg".into());
     assert_eq!(tool.lines(), calls);
-    // After a while the results are images like others.
+    // After a while the results count as ordinary images.
     example.daemon.wait_until("it goes the other way round, too", || {
         fs::write(source.join("plain.jpg"), "fourth").unwrap();
         content(&source.join("plain.png")) == "fourth"
@@ -49,14 +49,14 @@ fn each_image_is_converted_once_and_what_was_made_is_not() {
 }
 
 #[test]
-fn without_subdirectories_only_those_at_the_top_are_converted() {
+fn without_subdirectories_only_top_level_images_are_converted() {
     let sandbox = Sandbox::new();
     let tool = converter(&sandbox);
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     fs::create_dir(source.join("album")).unwrap();
     let program = tool.program().to_str().unwrap();
     let variables = [("CONVERT", program), ("DELAY", "0"), ("SUBDIRS", "no")];
-    let example = Example::start(&sandbox, "image-conversion.lua", &variables);
+    let example = RunningExample::start(&sandbox, "image-conversion.lua", &variables);
     example.daemon.wait_watched();
     for number in 0..3 {
         fs::write(source.join(format!("album/{number}.png")), "").unwrap();
@@ -68,14 +68,14 @@ fn without_subdirectories_only_those_at_the_top_are_converted() {
 }
 
 #[test]
-fn many_images_are_converted_by_and_by() {
+fn many_images_are_converted() {
     let sandbox = Sandbox::new();
     let tool = converter(&sandbox);
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     let variables = [("CONVERT", tool.program().to_str().unwrap()), ("DELAY", "0.3")];
-    let example = Example::start(&sandbox, "image-conversion.lua", &variables);
+    let example = RunningExample::start(&sandbox, "image-conversion.lua", &variables);
     example.daemon.wait_watched();
-    // An image whose file is closed long after it was made is converted twice.
+    // An image that is closed long after its creation is converted twice.
     let write = |name: &str| fs::write(source.join(name), "image\n").unwrap();
     example.daemon.while_stopped(|| (0..200).for_each(|number| write(&format!("{number}.png"))));
     let made = |number| source.join(format!("{number}.jpg")).exists();

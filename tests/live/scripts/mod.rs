@@ -1,50 +1,50 @@
-//! Users' scripts: the files in `examples`, as they are, and what scripts stumble over.
+//! User scripts: the files in `examples`, and difficult cases.
 
-mod beside;
-mod calls;
+mod callbacks;
 mod chat;
-mod churn;
-mod defaults;
+mod convergence;
+mod custom_functions;
+mod default_examples;
 mod examples;
 mod guide;
 mod images;
-mod lists;
-mod names;
+mod large_lists;
+mod odd_names;
 mod upload;
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{Daemon, Sandbox};
+use crate::support::{Sandbox, TestDaemon};
 
-/// An example that runs, with the two places that it is given.
-struct Example {
+/// A running example with its source and target.
+struct RunningExample {
     source: PathBuf,
     target: PathBuf,
-    daemon: Daemon,
+    daemon: TestDaemon,
 }
 
-impl Example {
-    /// Starts the example of this name from `src` to `dst`, with these variables.
+impl RunningExample {
+    /// Starts the example of this name from `src` to `dst`, with these environment variables.
     #[track_caller]
     fn start(sandbox: &Sandbox, name: &str, variables: &[(&str, &str)]) -> Self {
         Self::start_with(sandbox, name, variables, &["-log", "Inotify"])
     }
 
-    /// The same with these words on its command line.
+    /// Starts an example with further arguments.
     #[track_caller]
     fn start_with(
         sandbox: &Sandbox,
         name: &str,
         variables: &[(&str, &str)],
-        words: &[&str],
+        args: &[&str],
     ) -> Self {
-        let (source, target) = (sandbox.directory("src"), sandbox.directory("dst"));
+        let (source, target) = (sandbox.create_dir("src"), sandbox.create_dir("dst"));
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
-        let places = [(source.clone(), target.clone())];
-        let mut start = sandbox.daemon().with(words).configured(&file, &places);
+        let syncs = [(source.clone(), target.clone())];
+        let mut start = sandbox.daemon().args(args).config_file(&file, &syncs);
         let [from, to] = [&source, &target].map(|path| path.to_str().unwrap());
         for (name, value) in [("SOURCE", from), ("TARGET", to)].iter().chain(variables) {
-            start = start.environment(name, value);
+            start = start.env(name, value);
         }
         Self { daemon: start.start(), source, target }
     }

@@ -1,4 +1,4 @@
-//! The script that gives lists of names to a program.
+//! The example that passes lists of names to an upload program.
 
 use std::{
     collections::BTreeSet,
@@ -7,17 +7,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Example;
-use crate::support::{Recorder, Sandbox};
+use super::RunningExample;
+use crate::support::{ProgramRecorder, Sandbox};
 
-/// A far place that is a directory, and the program that brings files to it.
-struct Far {
-    tool: Recorder,
-    place: PathBuf,
+/// A directory as remote storage, and the upload program.
+struct UploadFixture {
+    tool: ProgramRecorder,
+    storage: PathBuf,
 }
 
-impl Far {
-    /// It reads names with this byte behind each, as `tr` writes it; it fails while `busy` exists.
+impl UploadFixture {
+    /// Creates a program that reads names with this terminator, in the notation of `tr`. It fails
+    /// while `busy` exists.
     fn new(sandbox: &Sandbox, separator: &str) -> Self {
         let body = format!(
             "test -e busy && exit 5
@@ -33,16 +34,16 @@ impl Far {
                 purge) test -e \"$2\" || exit 3; rm -rf \"$2\" ;;
             esac"
         );
-        Self { tool: Recorder::new(sandbox, &body), place: sandbox.path("dst") }
+        Self { tool: ProgramRecorder::new(sandbox, &body), storage: sandbox.path("dst") }
     }
 
-    fn start(&self, sandbox: &Sandbox, separator: &str) -> Example {
+    fn start(&self, sandbox: &Sandbox, separator: &str) -> RunningExample {
         let program = self.tool.program().to_str().unwrap();
         let variables = [("UPLOADER", program), ("DELAY", "0.3"), ("SEPARATOR", separator)];
-        Example::start(sandbox, "batch-upload.lua", &variables)
+        RunningExample::start(sandbox, "batch-upload.lua", &variables)
     }
 
-    /// All files below `root` with their contents.
+    /// Returns all files below `root` with their contents.
     fn files(root: &Path) -> BTreeSet<(Vec<u8>, Vec<u8>)> {
         let mut found = BTreeSet::new();
         let mut left = vec![root.to_owned()];
@@ -60,68 +61,68 @@ impl Far {
         found
     }
 
-    fn has_all_of(&self, example: &Example) -> bool {
-        Self::files(&example.source) == Self::files(&self.place)
+    fn has_all_files_of(&self, example: &RunningExample) -> bool {
+        Self::files(&example.source) == Self::files(&self.storage)
     }
 }
 
 #[test]
-fn many_files_go_by_few_calls_and_deletions_in_their_order() {
+fn many_files_need_few_calls_and_deletions_keep_their_order() {
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
+    let source = sandbox.create_dir("src");
     fs::create_dir_all(source.join("old/deep")).unwrap();
     fs::write(source.join("old/deep/file"), "old").unwrap();
-    let far = Far::new(&sandbox, "\\n");
-    let example = far.start(&sandbox, "");
+    let fixture = UploadFixture::new(&sandbox, "\\n");
+    let example = fixture.start(&sandbox, "");
     example.daemon.wait_live();
-    assert!(far.has_all_of(&example), "all is there at the start");
+    assert!(fixture.has_all_files_of(&example), "all is there at the start");
     example.daemon.while_stopped(|| {
         for number in 0..500 {
             fs::write(source.join(format!("file {number}")), number.to_string()).unwrap();
         }
     });
-    example.daemon.wait_until("the new ones are", || far.has_all_of(&example));
-    assert!(far.tool.calls().len() < 20, "{:?}", far.tool.lines());
-    // A deletion and a creation of the same name, one after the other.
+    example.daemon.wait_until("the new ones are", || fixture.has_all_files_of(&example));
+    assert!(fixture.tool.calls().len() < 20, "{:?}", fixture.tool.lines());
+    // Alternating deletions and creations of the same names.
     for number in 0..100 {
         fs::remove_file(source.join(format!("file {number}"))).unwrap();
         fs::write(source.join(format!("file {}", number + 1)), "anew").unwrap();
     }
     fs::remove_dir_all(source.join("old")).unwrap();
-    example.daemon.wait_until("so are these", || far.has_all_of(&example));
+    example.daemon.wait_until("so are these", || fixture.has_all_files_of(&example));
     let log = example.daemon.log();
     assert!(!log.contains("Error"), "{log}");
 }
 
 #[test]
-fn with_nul_behind_each_name_all_names_can_be_told() {
+fn with_nul_as_separator_every_name_is_possible() {
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
-    let far = Far::new(&sandbox, "\\0");
-    let example = far.start(&sandbox, "nul");
+    let source = sandbox.create_dir("src");
+    let fixture = UploadFixture::new(&sandbox, "\\0");
+    let example = fixture.start(&sandbox, "nul");
     example.daemon.wait_live();
     for name in ["new\nline", "$(touch pwned)", " blanks ", "quotes'\"", "-rf", "%"] {
         fs::write(source.join(name), name).unwrap();
     }
-    example.daemon.wait_until("all are there", || far.has_all_of(&example));
+    example.daemon.wait_until("all are there", || fixture.has_all_files_of(&example));
     fs::remove_file(source.join("new\nline")).unwrap();
-    example.daemon.wait_until("it is gone", || far.has_all_of(&example));
+    example.daemon.wait_until("it is gone", || fixture.has_all_files_of(&example));
 }
 
 #[test]
-fn what_may_pass_is_tried_again_and_what_cannot_be_told_is_named() {
+fn temporary_failures_are_retried_and_unsupported_names_reported() {
     let sandbox = Sandbox::new();
-    let source = sandbox.directory("src");
-    let far = Far::new(&sandbox, "\\n");
-    let example = far.start(&sandbox, "");
+    let source = sandbox.create_dir("src");
+    let fixture = UploadFixture::new(&sandbox, "\\n");
+    let example = fixture.start(&sandbox, "");
     example.daemon.wait_live();
     fs::write(sandbox.path("busy"), "").unwrap();
     fs::write(source.join("file"), "").unwrap();
     fs::write(source.join("line\nbreak"), "").unwrap();
-    example.daemon.wait_until("it is tried again", || far.tool.calls().len() >= 3);
+    example.daemon.wait_until("it is tried again", || fixture.tool.calls().len() >= 3);
     fs::remove_file(sandbox.path("busy")).unwrap();
-    let arrived = far.place.join("file");
+    let arrived = fixture.storage.join("file");
     example.daemon.wait_until("it has arrived", || arrived.exists());
     example.daemon.wait_for_log("a name with a line break is left out");
-    assert_eq!(Far::files(&far.place).len(), 1);
+    assert_eq!(UploadFixture::files(&fixture.storage).len(), 1);
 }

@@ -10,30 +10,32 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::{Mode, Sandbox, detached::Detached, differences, needs::find_program, wait_until};
+use super::{
+    Sandbox, TransferMode, detached::DetachedDaemon, differences, needs::find_program, wait_until,
+};
 
-/// How much of a long log is shown when a test fails.
+/// Number of log lines that a failing test prints.
 const SHOWN_LINES: usize = 80;
 
-/// A daemon that is about to be started.
+/// Builder of a daemon.
 #[must_use = "nothing runs before `start`"]
 #[derive(Debug)]
-pub(crate) struct Start<'a> {
+pub(crate) struct DaemonBuilder<'a> {
     sandbox: &'a Sandbox,
     command: Command,
     syncs: usize,
     detaches: bool,
 }
 
-impl<'a> Start<'a> {
+impl<'a> DaemonBuilder<'a> {
     pub(super) fn new(sandbox: &'a Sandbox) -> Self {
         let command = own_group(Path::new(env!("CARGO_BIN_EXE_lsyncd")));
         Self { sandbox, command, syncs: 0, detaches: false }
     }
 
-    /// Mirrors `source` to `target`, two places in the sandbox.
+    /// Adds a sync from `source` to `target`, both in the sandbox.
     #[track_caller]
-    pub(crate) fn mirror(mut self, mode: Mode, source: &Path, target: &Path) -> Self {
+    pub(crate) fn mirror(mut self, mode: TransferMode, source: &Path, target: &Path) -> Self {
         self.sandbox.check(source);
         self.sandbox.check(target);
         self.command.arg(mode.option()).args([source, target]);
@@ -41,7 +43,7 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Mirrors `source` with rsync to a directory that a server of this test gives out.
+    /// Adds a sync by rsync from `source` to a directory that a server of this test serves.
     #[track_caller]
     pub(crate) fn mirror_to_server(mut self, source: &Path, target: &str) -> Self {
         self.sandbox.check(source);
@@ -50,10 +52,10 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Lets a configuration file say what is mirrored. These are its syncs, two places in the
-    /// sandbox each, which is where it is started.
+    /// Uses an existing configuration file, and starts in the sandbox. `syncs` lists its sources
+    /// and targets, all in the sandbox.
     #[track_caller]
-    pub(crate) fn configured(mut self, file: &Path, syncs: &[(PathBuf, PathBuf)]) -> Self {
+    pub(crate) fn config_file(mut self, file: &Path, syncs: &[(PathBuf, PathBuf)]) -> Self {
         for (source, target) in syncs {
             self.sandbox.check(source);
             self.sandbox.check(target);
@@ -63,7 +65,7 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Runs a configuration file with this text, which has so many syncs. See
+    /// Writes and uses a configuration file with this number of syncs. See
     /// [`Sandbox::write_config`].
     #[track_caller]
     pub(crate) fn config(mut self, text: &str, syncs: usize) -> Self {
@@ -72,37 +74,37 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Adds words to the command line. Syncs are not given this way.
+    /// Adds arguments, except those of syncs.
     #[track_caller]
-    pub(crate) fn with<I: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = I>) -> Self {
-        for word in words {
-            let word = word.as_ref();
-            assert!(word != "-rsync" && word != "-direct", "syncs go through `mirror`");
-            self.command.arg(word);
+    pub(crate) fn args<I: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = I>) -> Self {
+        for arg in args {
+            let arg = arg.as_ref();
+            assert!(arg != "-rsync" && arg != "-direct", "use `mirror` for syncs");
+            self.command.arg(arg);
         }
         self
     }
 
-    /// Sets a variable of its environment.
-    pub(crate) fn environment(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+    /// Sets an environment variable.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Lets it read from `input`.
-    pub(crate) fn reading(mut self, input: impl Into<Stdio>) -> Self {
+    /// Sets its standard input.
+    pub(crate) fn stdin(mut self, input: impl Into<Stdio>) -> Self {
         self.command.stdin(input);
         self
     }
 
-    /// Runs it as a user without rights: a copy of it, since that user may not get to where it was
-    /// built. To be called first.
+    /// Runs a copy of it as an unprivileged user, who may not have access to the build directory.
+    /// Must be called first.
     #[track_caller]
-    pub(crate) fn run_by(mut self, user: u32) -> Self {
+    pub(crate) fn run_as(mut self, user: u32) -> Self {
         assert_eq!(self.syncs, 0, "the user comes first");
         let copy = self.sandbox.path("lsyncd");
-        // By another process: what this one has open for writing, a child of another test keeps
-        // open, and nobody can run it.
+        // Copied by another process: a child of another test could inherit a descriptor that is
+        // open for writing, and a program that is open for writing cannot be run.
         let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_lsyncd")).arg(&copy).status();
         assert!(copied.unwrap().success(), "the program can't be copied");
         self.command = own_group(&copy);
@@ -110,53 +112,51 @@ impl<'a> Start<'a> {
         self
     }
 
-    /// Runs it within what a shell makes of these words: `ulimit -n 9 && exec`, say. To be called
-    /// first.
+    /// Runs it by a shell with this prefix, such as `ulimit -n 9 && exec`. Must be called first.
     #[track_caller]
-    pub(crate) fn within(mut self, words: &str) -> Self {
+    pub(crate) fn shell_prefix(mut self, prefix: &str) -> Self {
         assert_eq!(self.syncs, 0, "this comes first");
         self.command = own_group(Path::new("sh"));
-        let script = format!("{words} \"$0\" \"$@\"");
+        let script = format!("{prefix} \"$0\" \"$@\"");
         self.command.args(["-c", &script, env!("CARGO_BIN_EXE_lsyncd")]);
         self
     }
 
-    /// Lets it try to become a daemon with this pidfile and logfile, which fails: what it says.
+    /// Starts it as a daemon with this pidfile and logfile, which must fail, and returns its
+    /// output.
     #[track_caller]
     pub(crate) fn fail_to_detach(mut self, pidfile: &Path, log: &Path) -> String {
         self.detaches = true;
-        let words =
-            [OsStr::new("-pidfile"), pidfile.as_os_str(), "-logfile".as_ref(), log.as_ref()];
-        let mut parent = self.with(words).start();
-        assert_eq!(exit_code(parent.wait_end()), 255, "the parent fails: {}", parent.log());
+        let args = [OsStr::new("-pidfile"), pidfile.as_os_str(), "-logfile".as_ref(), log.as_ref()];
+        let mut parent = self.args(args).start();
+        assert_eq!(exit_code(parent.wait_exit()), 255, "the parent fails: {}", parent.log());
         parent.log()
     }
 
-    /// Lets it become a daemon: it goes on in the background, with this pidfile and logfile.
+    /// Starts it as a daemon with this pidfile and logfile.
     #[track_caller]
-    pub(crate) fn start_detached(mut self, pidfile: &Path, log: &Path) -> Detached {
+    pub(crate) fn start_detached(mut self, pidfile: &Path, log: &Path) -> DetachedDaemon {
         self.detaches = true;
         self.sandbox.check(pidfile);
         self.sandbox.check(log);
-        let words =
-            [OsStr::new("-pidfile"), pidfile.as_os_str(), "-logfile".as_ref(), log.as_ref()];
-        let mut parent = self.with(words).start();
-        assert_eq!(exit_code(parent.wait_end()), 0, "the parent succeeds: {}", parent.log());
-        Detached::find(pidfile, log)
+        let args = [OsStr::new("-pidfile"), pidfile.as_os_str(), "-logfile".as_ref(), log.as_ref()];
+        let mut parent = self.args(args).start();
+        assert_eq!(exit_code(parent.wait_exit()), 0, "the parent succeeds: {}", parent.log());
+        DetachedDaemon::find(pidfile, log)
     }
 
-    /// Lets a configuration file make it a daemon without a logfile, with this pidfile.
+    /// Starts it as a daemon without a logfile; the configuration file must set this pidfile.
     #[track_caller]
-    pub(crate) fn start_detached_without_log(mut self, pidfile: &Path) -> Detached {
+    pub(crate) fn start_detached_without_log(mut self, pidfile: &Path) -> DetachedDaemon {
         self.detaches = true;
         let mut parent = self.start();
-        assert_eq!(exit_code(parent.wait_end()), 0, "the parent succeeds: {}", parent.log());
-        Detached::find(pidfile, Path::new("/dev/null"))
+        assert_eq!(exit_code(parent.wait_exit()), 0, "the parent succeeds: {}", parent.log());
+        DetachedDaemon::find(pidfile, Path::new("/dev/null"))
     }
 
     /// Starts it.
     #[track_caller]
-    pub(crate) fn start(mut self) -> Daemon {
+    pub(crate) fn start(mut self) -> TestDaemon {
         assert!(self.syncs > 0, "a daemon without a sync has nothing to do");
         if !self.detaches {
             self.command.arg("-nodaemon");
@@ -164,46 +164,46 @@ impl<'a> Start<'a> {
         let log = self.sandbox.fresh_path("log");
         let file = File::create(&log).unwrap();
         let child = self.command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        Daemon { child, log, syncs: self.syncs }
+        TestDaemon { child, log, syncs: self.syncs }
     }
 }
 
-/// The program, in a group of its own, so that its children can be ended with it.
+/// Returns a command in a separate process group, so that its children can be killed with it.
 fn own_group(program: &Path) -> Command {
-    let mut command = leashed(program);
+    let mut command = tethered(program);
     command.process_group(0).stdin(Stdio::null()).current_dir("/");
     command
 }
 
-/// The program, run so that it ends with the test even if the test is killed.
-fn leashed(program: &Path) -> Command {
+/// Returns a command that is killed with the test, even if the test is killed.
+fn tethered(program: &Path) -> Command {
     let Some(setpriv) = find_program("setpriv") else { return Command::new(program) };
     let mut command = Command::new(setpriv);
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 
-/// A running daemon, whose end is also that of its children.
+/// A running daemon, which is killed with its children on drop.
 #[derive(Debug)]
-pub(crate) struct Daemon {
+pub(crate) struct TestDaemon {
     child: Child,
     log: PathBuf,
     syncs: usize,
 }
 
-impl Daemon {
-    /// Everything it has said so far.
+impl TestDaemon {
+    /// Returns its output so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     /// Waits until `condition` holds.
     #[track_caller]
-    pub(crate) fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
-        wait_until(what, || self.last_lines(), condition);
+    pub(crate) fn wait_until(&self, description: &str, condition: impl FnMut() -> bool) {
+        wait_until(description, || self.last_lines(), condition);
     }
 
-    /// Waits until it has said `text`.
+    /// Waits until its output contains `text`.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, text: &str) {
         self.wait_until(&format!("the log has {text:?}"), || self.log().contains(text));
@@ -221,7 +221,7 @@ impl Daemon {
         });
     }
 
-    /// Waits until the source of every sync is watched, which it says with `-log Inotify`.
+    /// Waits until the source of every sync is watched, which requires `-log Inotify`.
     #[track_caller]
     pub(crate) fn wait_watched(&self) {
         self.wait_until("all sources are watched", || {
@@ -229,9 +229,9 @@ impl Daemon {
         });
     }
 
-    /// Waits until `target` equals `source`, as far as `mode` promises.
+    /// Waits until `target` equals `source`, as far as `mode` preserves metadata.
     #[track_caller]
-    pub(crate) fn wait_mirrored(&self, mode: Mode, source: &Path, target: &Path) {
+    pub(crate) fn wait_mirrored(&self, mode: TransferMode, source: &Path, target: &Path) {
         let mut last = Vec::new();
         let evidence =
             |last: &Vec<String>| format!("{}\n--- log ---\n{}", last.join("\n"), self.last_lines());
@@ -246,14 +246,14 @@ impl Daemon {
         );
     }
 
-    /// Waits until it ends.
+    /// Waits until it exits.
     #[track_caller]
-    pub(crate) fn wait_end(&mut self) -> ExitStatus {
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
         let mut status = None;
         let log = self.log.clone();
         let child = &mut self.child;
         wait_until(
-            "the daemon ends",
+            "the daemon exits",
             || tail(&log),
             || {
                 status = child.try_wait().unwrap();
@@ -263,8 +263,8 @@ impl Daemon {
         status.unwrap()
     }
 
-    /// Whether it still runs.
-    pub(crate) fn runs(&mut self) -> bool {
+    /// Returns true if it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
@@ -273,14 +273,14 @@ impl Daemon {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Does what it hears of at once, however long that takes: meanwhile it stands still.
+    /// Stops it while `act` runs, so that it gets all events at once.
     pub(crate) fn while_stopped(&self, act: impl FnOnce()) {
         self.signal(Signal::STOP);
         act();
         self.signal(Signal::CONT);
     }
 
-    /// Its process.
+    /// Returns its PID.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -290,17 +290,17 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for TestDaemon {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
-            // The group was made for this child, so no one else is in it.
+            // The group was created for this child and has no other members.
             let _ = kill_process_group(self.pid(), Signal::KILL);
             let _ = self.child.wait();
         }
     }
 }
 
-/// The exit code as a shell would show it.
+/// Returns the exit code as a shell would report it.
 pub(crate) fn exit_code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }

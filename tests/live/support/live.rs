@@ -1,35 +1,35 @@
-//! A daemon that has finished its startup, with its two trees.
+//! A daemon that has finished its startup, with its source and target.
 
 use std::{fs, path::PathBuf};
 
-use super::{Daemon, Mode, Sandbox};
+use super::{Sandbox, TestDaemon, TransferMode};
 
-/// A daemon that is live, and what it mirrors.
+/// A live daemon with one sync.
 #[derive(Debug)]
-pub(crate) struct Live {
-    pub(crate) mode: Mode,
+pub(crate) struct LiveMirror {
+    pub(crate) mode: TransferMode,
     pub(crate) source: PathBuf,
     pub(crate) target: PathBuf,
-    // Dropped in this order: the daemon ends before its directories go.
-    pub(crate) daemon: Daemon,
+    // Dropped in this order: the daemon exits before its directories are deleted.
+    pub(crate) daemon: TestDaemon,
     pub(crate) sandbox: Sandbox,
 }
 
-impl Live {
-    /// Starts a daemon on a small tree, with `words` on its command line.
+impl LiveMirror {
+    /// Starts a daemon with a small source and further arguments.
     #[track_caller]
-    pub(crate) fn start_with(sandbox: Sandbox, mode: Mode, words: &[&str]) -> Self {
-        let (source, target) = (sandbox.directory("source"), sandbox.directory("target"));
+    pub(crate) fn start_with(sandbox: Sandbox, mode: TransferMode, args: &[&str]) -> Self {
+        let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
         fs::create_dir_all(source.join("old/deep")).unwrap();
         fs::write(source.join("old/deep/file"), "old").unwrap();
-        let daemon = sandbox.daemon().mirror(mode, &source, &target).with(words).start();
+        let daemon = sandbox.daemon().mirror(mode, &source, &target).args(args).start();
         daemon.wait_live();
         Self { mode, source, target, daemon, sandbox }
     }
 
-    /// Starts a daemon on a small tree.
+    /// Starts a daemon with a small source.
     #[track_caller]
-    pub(crate) fn start(mode: Mode) -> Self {
+    pub(crate) fn start(mode: TransferMode) -> Self {
         Self::start_with(Sandbox::new(), mode, &[])
     }
 
@@ -39,8 +39,8 @@ impl Live {
         self.daemon.wait_mirrored(self.mode, &self.source, &self.target);
     }
 
-    /// A path in the source.
-    pub(crate) fn at(&self, name: &str) -> PathBuf {
+    /// Returns a path in the source.
+    pub(crate) fn source_path(&self, name: &str) -> PathBuf {
         self.source.join(name)
     }
 }

@@ -1,4 +1,4 @@
-//! What the live tests stand on.
+//! Fixtures of the live tests.
 
 mod churn;
 mod daemon;
@@ -16,16 +16,16 @@ mod snapshot;
 mod tree;
 mod wait;
 
-pub(crate) use churn::Churn;
-pub(crate) use daemon::{Daemon, exit_code};
-pub(crate) use live::Live;
-pub(crate) use mode::{Mode, in_both_modes};
-pub(crate) use mounts::{Tmpfs, with_private_mounts};
-pub(crate) use needs::{Need, find_program, lacks, needs};
-pub(crate) use network::{Network, Weather};
+pub(crate) use churn::LiveChurn;
+pub(crate) use daemon::{TestDaemon, exit_code};
+pub(crate) use live::LiveMirror;
+pub(crate) use mode::{TransferMode, in_both_modes};
+pub(crate) use mounts::{MountedTmpfs, with_private_mounts};
+pub(crate) use needs::{Requirement, find_program, needs, unmet};
+pub(crate) use network::{NetworkCondition, TestNetwork};
 pub(crate) use programs::FakeRsync;
-pub(crate) use recorder::{Call, Recorder};
+pub(crate) use recorder::{CallArgs, ProgramRecorder};
 pub(crate) use sandbox::Sandbox;
-pub(crate) use server::{Server, free_port};
+pub(crate) use server::{TestServer, free_port};
 pub(crate) use tree::differences;
 pub(crate) use wait::wait_until;

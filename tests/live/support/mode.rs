@@ -1,18 +1,18 @@
-//! The two ways of mirroring that every case is tried with.
+//! The two ways of local mirroring that most tests cover.
 
-use super::Need;
+use super::Requirement;
 
-/// How a daemon carries changes to its target.
+/// The way in which a daemon transfers changes to its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum TransferMode {
     /// By copying in its own process.
     Direct,
     /// By running rsync.
     Rsync,
 }
 
-impl Mode {
-    /// The option of the command line.
+impl TransferMode {
+    /// Returns the option of the command line.
     pub(crate) const fn option(self) -> &'static str {
         match self {
             Self::Direct => "-direct",
@@ -20,29 +20,29 @@ impl Mode {
         }
     }
 
-    /// What it needs on the machine.
-    pub(crate) const fn need(self) -> Need {
+    /// Returns its requirement.
+    pub(crate) const fn requirement(self) -> Requirement {
         match self {
-            // Without root the copier cannot give files to their owners.
-            Self::Direct => Need::Root,
-            Self::Rsync => Need::Program("rsync"),
+            // Only root can set the owners of copies.
+            Self::Direct => Requirement::Root,
+            Self::Rsync => Requirement::Program("rsync"),
         }
     }
 }
 
-/// Makes two tests of each function that takes a [`Mode`].
+/// Creates two tests of each function that takes a [`TransferMode`].
 macro_rules! in_both_modes {
     ($($name:ident),+ $(,)?) => {
         mod direct {
             $(#[test] fn $name() {
-                $crate::support::needs!($crate::support::Mode::Direct.need());
-                super::$name($crate::support::Mode::Direct);
+                $crate::support::needs!($crate::support::TransferMode::Direct.requirement());
+                super::$name($crate::support::TransferMode::Direct);
             })+
         }
         mod rsync {
             $(#[test] fn $name() {
-                $crate::support::needs!($crate::support::Mode::Rsync.need());
-                super::$name($crate::support::Mode::Rsync);
+                $crate::support::needs!($crate::support::TransferMode::Rsync.requirement());
+                super::$name($crate::support::TransferMode::Rsync);
             })+
         }
     };

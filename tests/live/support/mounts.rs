@@ -1,4 +1,4 @@
-//! Mounts that nobody else sees.
+//! Private mounts.
 
 use std::{io, path::Path};
 
@@ -9,17 +9,17 @@ use rustix::mount::{
 
 use super::Sandbox;
 
-/// Gives the calling thread, and the processes that it starts from now on, mounts of their own.
+/// Moves the calling thread, and the processes that it starts, into a private mount namespace.
 ///
 /// # Errors
 ///
-/// As `unshare(2)` and `mount(2)`; commonly that the right is missing.
+/// As `unshare(2)` and `mount(2)`; commonly missing privileges.
 pub(crate) fn enter_private_namespace() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
 }
 
-/// Runs `test` in a thread with a mount namespace of its own, which ends with it.
+/// Runs `test` in a thread with a private mount namespace.
 pub(crate) fn with_private_mounts(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| {
         enter_private_namespace().expect("the test asked for the right to mount");
@@ -30,14 +30,14 @@ pub(crate) fn with_private_mounts(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// A small file system of its own at a directory, until it is dropped.
+/// A small tmpfs that is mounted on a directory until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Tmpfs<'a> {
+pub(crate) struct MountedTmpfs<'a> {
     at: &'a Path,
 }
 
-impl<'a> Tmpfs<'a> {
-    /// Mounts a file system for `bytes` bytes at `at`, which must lie in `sandbox`.
+impl<'a> MountedTmpfs<'a> {
+    /// Mounts a file system of `bytes` bytes at `at`, which must be in `sandbox`.
     pub(crate) fn mount(sandbox: &Sandbox, at: &'a Path, bytes: usize) -> Self {
         sandbox.check(at);
         let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
@@ -52,9 +52,9 @@ impl<'a> Tmpfs<'a> {
     }
 }
 
-impl Drop for Tmpfs<'_> {
+impl Drop for MountedTmpfs<'_> {
     fn drop(&mut self) {
-        // It may be gone already: some tests take it away themselves.
+        // Some tests have already unmounted it.
         let _ = unmount(self.at, UnmountFlags::DETACH);
     }
 }

@@ -1,4 +1,4 @@
-//! What a test may need, and whether it is there.
+//! Requirements of tests.
 
 use std::{
     env,
@@ -7,42 +7,42 @@ use std::{
 
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 
-/// Something that not every machine has.
+/// A capability that not every machine has.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Need {
-    /// The rights of root, for owners and other users.
+pub(crate) enum Requirement {
+    /// Root privileges, for owners and other users.
     Root,
-    /// The right to mount, in a mount namespace of our own.
+    /// The privilege to mount in a private mount namespace.
     Mounts,
-    /// Marks on whole file systems.
+    /// Fanotify marks on whole file systems.
     Fanotify,
-    /// All that it takes to mirror to an ssh server of one's own.
+    /// Everything for a private ssh server as target.
     Ssh,
-    /// A program on the path.
+    /// A program in `PATH`.
     Program(&'static str),
 }
 
-/// The programs for an ssh server of one's own, and for what goes through it.
+/// The programs for a private ssh server and for transfers through it.
 const SSH: [&str; 4] = ["rsync", "sshd", "ssh", "ssh-keygen"];
 
-/// What of `needs` is not there, in words.
-pub(crate) fn lacks(needs: &[Need]) -> Option<String> {
-    needs.iter().find_map(|need| {
-        let (there, name) = match need {
-            Need::Root => (rustix::process::geteuid().is_root(), "the rights of root"),
-            Need::Mounts => (may_mount(), "the right to mount"),
-            Need::Fanotify => (fanotify_base().is_some(), "fanotify on a file system"),
-            Need::Ssh => (has_ssh(), "the rights of root, rsync, sshd, ssh and ssh-keygen"),
-            Need::Program(name) => (find_program(name).is_some(), *name),
+/// Returns a message for the first requirement that is not met.
+pub(crate) fn unmet(requirements: &[Requirement]) -> Option<String> {
+    requirements.iter().find_map(|requirement| {
+        let (is_met, name) = match requirement {
+            Requirement::Root => (rustix::process::geteuid().is_root(), "the rights of root"),
+            Requirement::Mounts => (may_mount(), "the right to mount"),
+            Requirement::Fanotify => (fanotify_base().is_some(), "fanotify on a file system"),
+            Requirement::Ssh => (has_ssh(), "the rights of root, rsync, sshd, ssh and ssh-keygen"),
+            Requirement::Program(name) => (find_program(name).is_some(), *name),
         };
-        (!there).then(|| format!("this needs {name}"))
+        (!is_met).then(|| format!("this needs {name}"))
     })
 }
 
-/// Ends the test with a `skipped:` line unless everything is there.
+/// Skips the test with a `skipped:` line unless all requirements are met.
 macro_rules! needs {
-    ($($need:expr),+ $(,)?) => {
-        if let Some(missing) = $crate::support::lacks(&[$($need),+]) {
+    ($($requirement:expr),+ $(,)?) => {
+        if let Some(missing) = $crate::support::unmet(&[$($requirement),+]) {
             println!("skipped: {missing}");
             return;
         }
@@ -50,7 +50,7 @@ macro_rules! needs {
 }
 pub(crate) use needs;
 
-/// Where the program `name` is.
+/// Finds the program `name` in `PATH` or among the system's daemons.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -65,15 +65,15 @@ fn has_ssh() -> bool {
 }
 
 fn may_mount() -> bool {
-    // Tried in a thread of its own, which takes its namespace along when it ends.
+    // Tried in a separate thread, whose namespace vanishes with it.
     std::thread::spawn(super::mounts::enter_private_namespace)
         .join()
         .is_ok_and(|result| result.is_ok())
 }
 
-/// A directory for temporary files whose file system can be marked as a whole.
+/// Returns a directory for temporary files whose file system supports fanotify marks.
 ///
-/// The usual one may lie on an overlay, which cannot.
+/// The default one may be on an overlay, which does not.
 pub(crate) fn fanotify_base() -> Option<PathBuf> {
     [env::temp_dir(), PathBuf::from("/dev/shm"), PathBuf::from(env!("CARGO_TARGET_TMPDIR"))]
         .into_iter()
@@ -81,7 +81,7 @@ pub(crate) fn fanotify_base() -> Option<PathBuf> {
 }
 
 fn can_mark(directory: &Path) -> bool {
-    // FAN_REPORT_FID | FAN_REPORT_DIR_FID | FAN_REPORT_NAME, which nix does not name.
+    // FAN_REPORT_FID | FAN_REPORT_DIR_FID | FAN_REPORT_NAME, which nix does not define.
     let names = InitFlags::from_bits_retain(0x0200 | 0x0400 | 0x0800);
     let init = InitFlags::FAN_CLASS_NOTIF | InitFlags::FAN_CLOEXEC | names;
     let marks = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;

@@ -1,4 +1,4 @@
-//! A network between a daemon and a server, on which things happen.
+//! A simulated network between a daemon and a server, with faults.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -8,92 +8,97 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often it is looked whether a connection was cut.
-const GLANCE: Duration = Duration::from_millis(20);
+/// Interval between two checks whether a connection was cut.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How a network is at the moment.
+/// The condition of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weather {
-    /// All passes at once.
-    Fine,
-    /// All passes, so much later.
-    Slow(Duration),
-    /// Nothing passes. Connections stay, and new ones are taken.
+pub(crate) enum NetworkCondition {
+    /// Data passes without delay.
+    Normal,
+    /// Data passes with this latency.
+    Delayed(Duration),
+    /// No data passes. Connections stay open, and new ones are accepted.
     Stalled,
-    /// So many bytes pass, and then nothing.
+    /// This number of bytes passes, then none.
     StallsAfter(u64),
-    /// Who comes is sent away.
+    /// New connections are closed.
     Refusing,
 }
 
-/// A port that leads to another one, as long as this is not dropped.
+/// A port that is forwarded to another one until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub(crate) struct TestNetwork {
     port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<SharedNetwork>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedNetwork {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
-    weather: Weather,
-    ended: bool,
-    /// How many came.
-    callers: usize,
-    /// How often all connections were ended.
+    condition: NetworkCondition,
+    shut_down: bool,
+    /// Number of connections so far.
+    connections: usize,
+    /// Number of times that all connections were closed.
     cuts: usize,
 }
 
-impl Network {
-    /// One that leads to `port` of this machine.
+impl TestNetwork {
+    /// Creates a network that leads to a local port.
     pub(crate) fn to(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let own = listener.local_addr().unwrap().port();
-        let state = State { weather: Weather::Fine, ended: false, callers: 0, cuts: 0 };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let state = State {
+            condition: NetworkCondition::Normal,
+            shut_down: false,
+            connections: 0,
+            cuts: 0,
+        };
+        let shared = Arc::new(SharedNetwork { state: Mutex::new(state), changed: Condvar::new() });
         let for_thread = Arc::clone(&shared);
         thread::spawn(move || for_thread.serve(&listener, port));
         Self { port: own, shared }
     }
 
-    /// The port through which it is entered.
+    /// Returns the port of its entrance.
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Changes the weather.
-    pub(crate) fn set(&self, weather: Weather) {
-        self.shared.lock().weather = weather;
+    /// Changes the condition.
+    pub(crate) fn set(&self, condition: NetworkCondition) {
+        self.shared.lock().condition = condition;
         self.shared.changed.notify_all();
     }
 
-    /// Ends all connections.
+    /// Closes all connections.
     pub(crate) fn cut(&self) {
         self.shared.cut();
     }
 
-    /// How many came so far, also those that were sent away.
-    pub(crate) fn callers(&self) -> usize {
-        self.shared.lock().callers
+    /// Returns the number of connections so far, including refused ones.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.lock().connections
     }
 }
 
-impl Drop for Network {
+impl Drop for TestNetwork {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
+        self.shared.lock().shut_down = true;
         self.shared.changed.notify_all();
         self.shared.cut();
-        // Whoever waits for a caller has to see it.
+        // Wakes the listener.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
 
-impl Shared {
+impl SharedNetwork {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,30 +109,30 @@ impl Shared {
     }
 
     fn serve(self: &Arc<Self>, listener: &TcpListener, port: u16) {
-        while let Ok((caller, _)) = listener.accept() {
+        while let Ok((client, _)) = listener.accept() {
             let mut state = self.lock();
-            state.callers += 1;
-            if state.ended {
+            state.connections += 1;
+            if state.shut_down {
                 return;
             }
-            if state.weather == Weather::Refusing {
+            if state.condition == NetworkCondition::Refusing {
                 continue;
             }
             let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
-            for (from, to) in [(&caller, &server), (&server, &caller)] {
-                // Threads that wait for nothing else see a cut. It closes both ends, as what comes
-                // later is refused then.
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                // Timeouts let the threads notice a cut, which closes both ends, so that later data
+                // is refused.
                 let [from, to] = [from, to].map(|stream| stream.try_clone().unwrap());
-                from.set_read_timeout(Some(GLANCE)).unwrap();
-                to.set_write_timeout(Some(GLANCE)).unwrap();
-                self.lead(from, to, state.cuts);
+                from.set_read_timeout(Some(POLL_INTERVAL)).unwrap();
+                to.set_write_timeout(Some(POLL_INTERVAL)).unwrap();
+                self.forward(from, to, state.cuts);
             }
         }
     }
 
-    /// Brings what comes on one side to the other, until the next cut after so many.
-    fn lead(self: &Arc<Self>, mut from: TcpStream, mut to: TcpStream, cuts: usize) {
-        let (arrive, arrived) = mpsc::channel::<(Instant, Vec<u8>)>();
+    /// Forwards data from one side to the other, until the number of cuts exceeds `cuts`.
+    fn forward(self: &Arc<Self>, mut from: TcpStream, mut to: TcpStream, cuts: usize) {
+        let (sender, receiver) = mpsc::channel::<(Instant, Vec<u8>)>();
         let shared = Arc::clone(self);
         thread::spawn(move || {
             let mut buffer = [0; 16 * 1024];
@@ -138,17 +143,17 @@ impl Shared {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                     Err(_) => break,
                 };
-                if arrive.send((Instant::now(), bytes)).is_err() {
+                if sender.send((Instant::now(), bytes)).is_err() {
                     break;
                 }
             }
         });
         let shared = Arc::clone(self);
         thread::spawn(move || {
-            for (at, bytes) in arrived {
+            for (received_at, bytes) in receiver {
                 let mut rest = &*bytes;
                 while !rest.is_empty() {
-                    if !shared.may_pass(at, rest.len() as u64, cuts) {
+                    if !shared.wait_to_pass(received_at, rest.len() as u64, cuts) {
                         return;
                     }
                     match to.write(rest) {
@@ -158,29 +163,31 @@ impl Shared {
                     }
                 }
             }
-            // The other direction goes on for a while.
+            // The other direction stays open.
             let _ = to.shutdown(Shutdown::Write);
         });
     }
 
-    /// Waits until what came at that time may go on; `false` if there was another cut after `cuts`.
-    fn may_pass(&self, came: Instant, length: u64, cuts: usize) -> bool {
+    /// Waits until data that was received at that time may pass. Returns false after a further cut.
+    fn wait_to_pass(&self, received_at: Instant, length: u64, cuts: usize) -> bool {
         let mut state = self.lock();
         loop {
             if state.cuts != cuts {
                 return false;
             }
-            let wait = match &mut state.weather {
-                Weather::Fine | Weather::Refusing => return true,
-                Weather::Slow(delay) => match delay.checked_sub(came.elapsed()) {
-                    None | Some(Duration::ZERO) => return true,
-                    wait => wait,
-                },
-                Weather::StallsAfter(left) if *left >= length => {
+            let wait = match &mut state.condition {
+                NetworkCondition::Normal | NetworkCondition::Refusing => return true,
+                NetworkCondition::Delayed(delay) => {
+                    match delay.checked_sub(received_at.elapsed()) {
+                        None | Some(Duration::ZERO) => return true,
+                        wait => wait,
+                    }
+                }
+                NetworkCondition::StallsAfter(left) if *left >= length => {
                     *left -= length;
                     return true;
                 }
-                Weather::Stalled | Weather::StallsAfter(_) => None,
+                NetworkCondition::Stalled | NetworkCondition::StallsAfter(_) => None,
             };
             let again = match wait {
                 None => self.changed.wait(state),
@@ -194,41 +201,41 @@ impl Shared {
     }
 }
 
-/// A test on a network that lets all pass would prove nothing.
+/// Tests on a network without effect would prove nothing.
 #[test]
-fn the_weather_is_felt() {
+fn network_conditions_take_effect() {
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let network = Network::to(server.local_addr().unwrap().port());
-    let call = || {
-        let caller = TcpStream::connect((Ipv4Addr::LOCALHOST, network.port())).unwrap();
-        (caller, server.accept().unwrap().0)
+    let network = TestNetwork::to(server.local_addr().unwrap().port());
+    let connect = || {
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, network.port())).unwrap();
+        (client, server.accept().unwrap().0)
     };
-    let (mut here, mut there) = call();
+    let (mut here, mut there) = connect();
     let mut pass = |text: &[u8]| {
-        let mut heard = vec![0; text.len()];
+        let mut received = vec![0; text.len()];
         here.write_all(text).unwrap();
-        there.read_exact(&mut heard).map(|()| heard == text)
+        there.read_exact(&mut received).map(|()| received == text)
     };
     assert!(pass(b"fine").unwrap());
-    network.set(Weather::Slow(Duration::from_millis(30)));
+    network.set(NetworkCondition::Delayed(Duration::from_millis(30)));
     let began = Instant::now();
     assert!(pass(b"slow").unwrap());
     assert!(began.elapsed() >= Duration::from_millis(30));
-    network.set(Weather::StallsAfter(4));
+    network.set(NetworkCondition::StallsAfter(4));
     assert!(pass(b"four").unwrap());
     here.write_all(b"later").unwrap();
     there.set_nonblocking(true).unwrap();
     assert!(there.read(&mut [0; 8]).is_err(), "nothing has passed");
     there.set_nonblocking(false).unwrap();
-    network.set(Weather::Fine);
-    let mut heard = [0; 5];
-    there.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"later");
+    network.set(NetworkCondition::Normal);
+    let mut received = [0; 5];
+    there.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"later");
     network.cut();
-    assert!(matches!(here.read(&mut heard), Ok(0) | Err(_)));
-    assert!(matches!(there.read(&mut heard), Ok(0) | Err(_)));
-    assert_eq!(network.callers(), 1);
-    network.set(Weather::Refusing);
+    assert!(matches!(here.read(&mut received), Ok(0) | Err(_)));
+    assert!(matches!(there.read(&mut received), Ok(0) | Err(_)));
+    assert_eq!(network.connections(), 1);
+    network.set(NetworkCondition::Refusing);
     let mut away = TcpStream::connect((Ipv4Addr::LOCALHOST, network.port())).unwrap();
-    assert!(matches!(away.read(&mut heard), Ok(0) | Err(_)));
+    assert!(matches!(away.read(&mut received), Ok(0) | Err(_)));
 }

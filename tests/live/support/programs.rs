@@ -1,4 +1,4 @@
-//! An rsync that misbehaves on request.
+//! An rsync that fails or hangs on request.
 
 use std::{ffi::OsString, fs, path::PathBuf};
 
@@ -6,19 +6,19 @@ use rustix::process::Pid;
 
 use super::{Sandbox, needs::find_program};
 
-/// A directory of programs with an `rsync` that can be made to fail or to hang.
+/// A directory with an `rsync` that can be made to fail or hang.
 #[derive(Debug)]
 pub(crate) struct FakeRsync {
     directory: PathBuf,
 }
 
 impl FakeRsync {
-    /// An rsync that works, so far.
+    /// Creates an rsync that works at first.
     pub(crate) fn new(sandbox: &Sandbox) -> Self {
-        let directory = sandbox.directory("programs");
+        let directory = sandbox.create_dir("programs");
         let fake = Self { directory };
         let real = find_program("rsync").expect("the test asked for rsync");
-        // The daemon waits for the shell, which becomes rsync.
+        // The shell replaces itself by rsync, so that the daemon waits for it.
         let script = format!(
             "#!/bin/sh\n\
              here='{here}'\n\
@@ -35,32 +35,32 @@ impl FakeRsync {
         fake
     }
 
-    /// The search path in which it comes first.
-    pub(crate) fn path(&self) -> OsString {
+    /// Returns a `PATH` in which it comes first.
+    pub(crate) fn search_path(&self) -> OsString {
         let old = std::env::var_os("PATH").unwrap_or_default();
         let all = std::iter::once(self.directory.clone()).chain(std::env::split_paths(&old));
         std::env::join_paths(all).unwrap()
     }
 
-    /// Makes it fail with exit code 12, or no longer.
+    /// Makes it fail with exit code 12, or work again.
     pub(crate) fn set_failing(&self, failing: bool) {
         if failing { self.fail_with(12) } else { self.set("fails", false) }
     }
 
     /// Makes it fail with this exit code.
     pub(crate) fn fail_with(&self, code: i32) {
-        // It may be read at any time.
+        // Replaced atomically, because it may be read at any time.
         let new = self.directory.join("fails.new");
         fs::write(&new, format!("{code}\n")).unwrap();
         fs::rename(new, self.directory.join("fails")).unwrap();
     }
 
-    /// Makes it hang, or no longer.
+    /// Makes it hang, or work again.
     pub(crate) fn set_hanging(&self, hanging: bool) {
         self.set("hangs", hanging);
     }
 
-    /// The process that hangs.
+    /// Returns the process that hangs.
     pub(crate) fn hanging_process(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.directory.join("pid")).ok()?;
         Pid::from_raw(text.trim().parse().ok()?)

@@ -1,4 +1,4 @@
-//! A program that notes what it is given.
+//! A program that records its arguments.
 
 use std::{
     fs,
@@ -7,21 +7,21 @@ use std::{
 
 use super::Sandbox;
 
-/// The words of one call.
-pub(crate) type Call = Vec<Vec<u8>>;
+/// The arguments of one call.
+pub(crate) type CallArgs = Vec<Vec<u8>>;
 
-/// A program for scripts to call, in the place of one that may not be installed.
+/// A program that scripts call in place of one that may not be installed.
 #[derive(Debug)]
-pub(crate) struct Recorder {
+pub(crate) struct ProgramRecorder {
     program: PathBuf,
     calls: PathBuf,
 }
 
-impl Recorder {
-    /// A program that notes its words, and then does what `body` says, in the language of `sh`.
+impl ProgramRecorder {
+    /// Creates a program that records its arguments, and then runs `body` as a shell script.
     pub(crate) fn new(sandbox: &Sandbox, body: &str) -> Self {
         let (program, calls) = (sandbox.fresh_path("program"), sandbox.fresh_path("calls"));
-        // How many words there are comes first.
+        // The number of arguments comes first.
         let script = format!(
             "#!/bin/sh\nprintf '%s\\0' $# \"$@\" >> '{}'\ncd '{}' || exit\n{body}\n",
             calls.display(),
@@ -31,31 +31,31 @@ impl Recorder {
         Self { program, calls }
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// All calls so far, in their order.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    /// Returns all calls so far, in order.
+    pub(crate) fn calls(&self) -> Vec<CallArgs> {
         let bytes = fs::read(&self.calls).unwrap_or_default();
-        let mut words: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
-        // What is behind the last NUL is not finished yet.
-        words.pop();
+        let mut fields: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
+        // The text after the last NUL is incomplete.
+        fields.pop();
         let mut calls = Vec::new();
-        let mut rest = &*words;
+        let mut rest = &*fields;
         while let Some((number, after)) = rest.split_first() {
             let number: usize = std::str::from_utf8(number).unwrap().parse().unwrap();
             let Some((call, after)) = after.split_at_checked(number) else { break };
-            calls.push(call.iter().map(|word| word.to_vec()).collect());
+            calls.push(call.iter().map(|arg| arg.to_vec()).collect());
             rest = after;
         }
         calls
     }
 
-    /// The calls as text, for what has simple words.
+    /// Returns the calls as lines, for arguments without special characters.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let line = |call: &Call| String::from_utf8_lossy(&call.join(&b' ')).into_owned();
+        let line = |call: &CallArgs| String::from_utf8_lossy(&call.join(&b' ')).into_owned();
         self.calls().iter().map(line).collect()
     }
 }

@@ -11,25 +11,26 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{daemon::Start, needs};
+use super::{daemon::DaemonBuilder, needs};
 
-/// A temporary directory with everything that one test touches.
+/// A temporary directory with all files of one test.
 ///
-/// **Invariants.** A daemon is only given sources and targets that [`Sandbox::check`] has seen:
-/// a mirror deletes what its source does not have, so a wrong target would cost the machine.
+/// **Invariants.** A daemon gets only sources and targets that [`Sandbox::check`] has verified: a
+/// mirror deletes everything that its source lacks, so a wrong target could delete the whole
+/// machine.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     directory: TempDir,
-    files_made: Cell<u32>,
+    path_count: Cell<u32>,
 }
 
 impl Sandbox {
-    /// A sandbox in the usual place for temporary files.
+    /// Creates a sandbox in the default directory for temporary files.
     pub(crate) fn new() -> Self {
         Self::below(&std::env::temp_dir())
     }
 
-    /// A sandbox on a file system that fanotify can watch.
+    /// Creates a sandbox on a file system that fanotify can watch.
     pub(crate) fn for_fanotify() -> Self {
         Self::below(&needs::fanotify_base().expect("the test asked for fanotify"))
     }
@@ -37,32 +38,32 @@ impl Sandbox {
     fn below(base: &Path) -> Self {
         let base = fs::canonicalize(base).unwrap();
         let directory = tempfile::Builder::new().prefix("live-").tempdir_in(base).unwrap();
-        // Some tests run the daemon as another user, who has to get in.
+        // Some tests run the daemon as another user, who needs access.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-        Self { directory, files_made: Cell::new(0) }
+        Self { directory, path_count: Cell::new(0) }
     }
 
-    /// The directory itself, which is neither a source nor a target.
+    /// Returns the directory itself, which must be neither a source nor a target.
     pub(crate) fn top(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The path `name` in the sandbox, whatever is there.
+    /// Returns the path `name` in the sandbox, whether it exists or not.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         self.check(&path);
         path
     }
 
-    /// A new directory in the sandbox.
-    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+    /// Creates a directory in the sandbox.
+    pub(crate) fn create_dir(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(&path).unwrap();
         path
     }
 
-    /// Writes the configuration file of this test. In it `@` stands for the sandbox; other absolute
-    /// paths are not allowed, since they could be targets.
+    /// Writes the configuration file of this test. `@` stands for the sandbox; other absolute paths
+    /// are rejected, because they could be targets.
     #[track_caller]
     pub(crate) fn write_config(&self, text: &str) -> PathBuf {
         assert!(!text.contains("\"/") && !text.contains("'/"), "paths begin with @: {text}");
@@ -75,8 +76,8 @@ impl Sandbox {
 
     /// Writes a program, a text that begins with `#!`.
     ///
-    /// By another process: what this one has open for writing, a child that some other test starts
-    /// meanwhile keeps open for a moment, and nobody can run it.
+    /// Written by another process: a child of another test could inherit a descriptor that is open
+    /// for writing, and a program that is open for writing cannot be run.
     #[track_caller]
     pub(crate) fn write_program(&self, path: &Path, text: &[u8]) {
         self.check(path);
@@ -89,14 +90,14 @@ impl Sandbox {
         assert!(written.success(), "{} can't be written", path.display());
     }
 
-    /// A path that was not given out before.
+    /// Returns a path that was not returned before.
     pub(crate) fn fresh_path(&self, stem: &str) -> PathBuf {
-        let number = self.files_made.get();
-        self.files_made.set(number + 1);
+        let number = self.path_count.get();
+        self.path_count.set(number + 1);
         self.path(&format!("{stem}-{number}"))
     }
 
-    /// Fails the test unless `path` is safely inside: absolute, below the sandbox, without `..`.
+    /// Fails the test unless `path` is absolute, below the sandbox, and without `..`.
     #[track_caller]
     pub(crate) fn check(&self, path: &Path) {
         let inside = path.is_absolute()
@@ -106,8 +107,8 @@ impl Sandbox {
         assert!(inside, "{} is not inside of the sandbox", path.display());
     }
 
-    /// A daemon to be started.
-    pub(crate) fn daemon(&self) -> Start<'_> {
-        Start::new(self)
+    /// Returns a builder of a daemon.
+    pub(crate) fn daemon(&self) -> DaemonBuilder<'_> {
+        DaemonBuilder::new(self)
     }
 }

@@ -1,4 +1,4 @@
-//! Servers of our own on the loopback device.
+//! Private servers on the loopback device.
 
 use std::{
     fs::{self, File, Permissions},
@@ -14,67 +14,66 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Network, Sandbox, needs::find_program, wait_until};
+use super::{Sandbox, TestNetwork, needs::find_program, wait_until};
 
-/// How often another port is tried, should somebody else have taken ours meanwhile.
+/// Number of ports to try, in case another process takes one meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// A server, which ends when this is dropped.
+/// A server, which is stopped on drop.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct TestServer {
     child: Child,
-    /// Where it listens.
+    /// The port on which it listens.
     own_port: u16,
-    /// Where those come in who are told of it.
+    /// The port for clients, which may be that of a simulated network.
     port: u16,
     directory: PathBuf,
 }
 
-/// How to start a server again on the port that it had.
+/// A stopped server, which can be restarted on the same port.
 #[derive(Debug)]
-pub(crate) struct Stopped {
+pub(crate) struct StoppedServer {
     command: Command,
     port: u16,
     directory: PathBuf,
 }
 
-impl Stopped {
+impl StoppedServer {
     /// Starts it.
-    pub(crate) fn start(mut self) -> Server {
+    pub(crate) fn start(mut self) -> TestServer {
         let child = self.command.spawn().unwrap();
         let mut server =
-            Server { child, own_port: self.port, port: self.port, directory: self.directory };
-        assert!(server.listens(), "somebody else took the port");
+            TestServer { child, own_port: self.port, port: self.port, directory: self.directory };
+        assert!(server.listens(), "another process took the port");
         server
     }
 }
 
-/// Where ports are looked for: below those that the kernel gives to whoever wants any, so that
-/// nobody else gets one meanwhile.
+/// The range of ports: below the ephemeral ones, so that the kernel does not assign them.
 const PORTS: Range<u16> = 10_000..32_000;
 
-/// A port on which nobody listens. No other test of this run gets it.
+/// Returns a port without a listener. No other test of this run gets it.
 pub(crate) fn free_port() -> u16 {
-    static GIVEN: AtomicUsize = AtomicUsize::new(0);
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    // Another run begins elsewhere.
+    // A concurrent run starts at another port.
     let begin = usize::try_from(std::process::id()).unwrap() * 101 % PORTS.len();
-    let next = || PORTS.cycle().nth(begin + GIVEN.fetch_add(1, Ordering::Relaxed)).unwrap();
+    let next = || PORTS.cycle().nth(begin + COUNT.fetch_add(1, Ordering::Relaxed)).unwrap();
     iter::repeat_with(next).find(is_free).unwrap()
 }
 
-impl Server {
-    /// An rsync daemon that gives out `target`, a place in the sandbox, as the module `mirror`.
+impl TestServer {
+    /// Starts an rsync daemon that serves `target`, a path in the sandbox, as the module `mirror`.
     pub(crate) fn rsync(sandbox: &Sandbox, target: &Path) -> Self {
         sandbox.check(target);
-        let directory = sandbox.directory("rsyncd");
+        let directory = sandbox.create_dir("rsyncd");
         fs::write(directory.join("rsyncd.conf"), module(target, "")).unwrap();
         Self::start(&directory, rsync_daemon)
     }
 
-    /// An ssh server that lets in whoever has the key of [`Server::remote_shell`].
+    /// Starts an ssh server that accepts the key of [`TestServer::remote_shell`].
     pub(crate) fn ssh(sandbox: &Sandbox) -> Self {
-        let directory = sandbox.directory("sshd");
+        let directory = sandbox.create_dir("sshd");
         for key in ["host", "user"] {
             let status = Command::new("ssh-keygen")
                 .args(["-q", "-t", "ed25519", "-N", "", "-f"])
@@ -83,8 +82,7 @@ impl Server {
                 .unwrap();
             assert!(status.success(), "ssh-keygen: {status}");
         }
-        // As root sshd wants an empty directory of this name, which a machine that never ran it
-        // does not have.
+        // As root, sshd needs an empty directory of this name, which may not exist.
         let _ = fs::DirBuilder::new().create("/run/sshd");
         fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
         Self::start(&directory, |directory, port| {
@@ -120,92 +118,92 @@ impl Server {
         panic!("no server: {}", fs::read_to_string(directory.join("log")).unwrap_or_default());
     }
 
-    /// Waits until it listens; false when it ended instead.
+    /// Waits until it listens. Returns false if it exits instead.
     fn listens(&mut self) -> bool {
-        let mut ended = false;
+        let mut exited = false;
         let log = self.directory.join("log");
         wait_until(
             "the server listens",
             || fs::read_to_string(log).unwrap_or_default(),
             || {
-                ended = self.child.try_wait().unwrap().is_some();
-                ended || TcpStream::connect((Ipv4Addr::LOCALHOST, self.own_port)).is_ok()
+                exited = self.child.try_wait().unwrap().is_some();
+                exited || TcpStream::connect((Ipv4Addr::LOCALHOST, self.own_port)).is_ok()
             },
         );
-        !ended
+        !exited
     }
 
-    /// Ends an rsync server, so that it can be started again.
-    pub(crate) fn stop(mut self) -> Stopped {
+    /// Stops an rsync server, so that it can be restarted.
+    pub(crate) fn stop(mut self) -> StoppedServer {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         let command = rsync_daemon(&self.directory, self.own_port);
-        Stopped { command, port: self.own_port, directory: self.directory.clone() }
+        StoppedServer { command, port: self.own_port, directory: self.directory.clone() }
     }
 
-    /// The port through which it is entered.
+    /// Returns the port for clients.
     pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
-    /// From now on who is told how to get there goes through this network.
+    /// Routes later clients through a simulated network.
     #[must_use]
-    pub(crate) fn behind(mut self, network: &Network) -> Self {
+    pub(crate) fn behind(mut self, network: &TestNetwork) -> Self {
         self.port = network.port();
         self
     }
 
-    /// For an rsync server: who comes from now on meets the module with these further lines.
+    /// For an rsync server: adds these lines to the module, for later connections.
     pub(crate) fn configure(&self, target: &Path, lines: &str) {
-        // It is read for each connection.
+        // The file is read for each connection.
         let new = self.directory.join("rsyncd.conf.new");
         fs::write(&new, module(target, lines)).unwrap();
         fs::rename(new, self.directory.join("rsyncd.conf")).unwrap();
     }
 
-    /// For an rsync server: somebody who is in the module, until this is dropped.
-    pub(crate) fn guest(&self) -> TcpStream {
-        let mut guest = TcpStream::connect((Ipv4Addr::LOCALHOST, self.own_port)).unwrap();
-        guest.write_all(b"@RSYNCD: 31.0 md5\nmirror\n").unwrap();
-        let mut lines = BufReader::new(guest.try_clone().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap() == "@RSYNCD: OK"), "the guest is not let in");
-        guest
+    /// For an rsync server: opens a connection that occupies the module until it is dropped.
+    pub(crate) fn occupy_module(&self) -> TcpStream {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, self.own_port)).unwrap();
+        client.write_all(b"@RSYNCD: 31.0 md5\nmirror\n").unwrap();
+        let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "@RSYNCD: OK"), "the connection is refused");
+        client
     }
 
-    /// Has it and all that it started stand still.
-    pub(crate) fn freeze(&self) {
+    /// Stops it and all its children.
+    pub(crate) fn pause(&self) {
         self.signal_all(Signal::STOP);
     }
 
-    /// Has it go on.
-    pub(crate) fn thaw(&self) {
+    /// Continues it.
+    pub(crate) fn resume(&self) {
         self.signal_all(Signal::CONT);
     }
 
     fn signal_all(&self, signal: Signal) {
-        let mut left = vec![Pid::from_child(&self.child)];
-        while let Some(process) = left.pop() {
-            // A parent that stands still starts no more children.
+        let mut pending = vec![Pid::from_child(&self.child)];
+        while let Some(process) = pending.pop() {
+            // A stopped parent starts no more children.
             let _ = kill_process(process, signal);
-            left.extend(children(process));
+            pending.extend(children(process));
         }
     }
 
-    /// For an ssh server: how many logins it has seen.
+    /// For an ssh server: returns the number of logins.
     pub(crate) fn logins(&self) -> usize {
         let log = fs::read_to_string(self.directory.join("log")).unwrap();
         log.matches("Accepted publickey").count()
     }
 
-    /// For an ssh server: ends all connections, as a broken network does.
+    /// For an ssh server: closes all connections, as a broken network does.
     pub(crate) fn cut_connections(&self) {
         for child in children(Pid::from_child(&self.child)) {
-            // It may have ended by itself.
+            // It may have exited.
             let _ = kill_process(child, Signal::KILL);
         }
     }
 
-    /// For an ssh server: the command that gets to it, as `RSYNC_RSH` wants it.
+    /// For an ssh server: returns the remote shell command, in the form of `RSYNC_RSH`.
     pub(crate) fn remote_shell(&self) -> String {
         format!(
             "ssh -F none -p {} -i {} -o BatchMode=yes -o StrictHostKeyChecking=no \
@@ -216,24 +214,24 @@ impl Server {
     }
 }
 
-impl Server {
-    /// For an ssh server: a sync of `default.rsyncssh` from `src` to `dst` by way of it, with these
-    /// further settings.
-    pub(crate) fn sync_to_it(&self, more: &str) -> String {
+impl TestServer {
+    /// For an ssh server: returns a sync of `default.rsyncssh` from `src` to `dst` with further
+    /// settings.
+    pub(crate) fn rsyncssh_config(&self, more: &str) -> String {
         let shell = self.remote_shell();
-        let words: Vec<String> =
-            shell.split_whitespace().skip(1).map(|word| format!("[[{word}]]")).collect();
-        // The sign of the address would stand for the sandbox.
+        let args: Vec<String> =
+            shell.split_whitespace().skip(1).map(|arg| format!("[[{arg}]]")).collect();
+        // The @ of the address is escaped, because it would stand for the sandbox.
         format!(
             "sync{{ default.rsyncssh, source = '@/src', host = 'root\\x40127.0.0.1'
                    , ssh = {{ _extra = {{ {} }} }}, targetdir = '@/dst', {more} }}",
-            words.join(", ")
+            args.join(", ")
         )
     }
 
-    /// For an ssh server: whoever comes from now on gets this shell command instead of the one that
-    /// is wanted, which is in `$SSH_ORIGINAL_COMMAND`.
-    pub(crate) fn force(&self, command: &str) {
+    /// For an ssh server: forces this shell command for later connections. The requested one is in
+    /// `$SSH_ORIGINAL_COMMAND`.
+    pub(crate) fn force_command(&self, command: &str) {
         let key = fs::read_to_string(self.directory.join("user.pub")).unwrap();
         let key = key.split_once("ssh-").unwrap().1;
         let command = command.replace('"', "\\\"");
@@ -248,7 +246,7 @@ fn children(of: Pid) -> Vec<Pid> {
     text.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)).collect()
 }
 
-/// The settings of an rsync server, with further lines for its module.
+/// Returns the configuration of an rsync server, with further lines for its module.
 fn module(target: &Path, lines: &str) -> String {
     format!(
         "use chroot = no\nmunge symlinks = no\nuid = 0\ngid = 0\n\
@@ -267,10 +265,10 @@ fn rsync_daemon(directory: &Path, port: u16) -> Command {
     command
 }
 
-impl Drop for Server {
+impl Drop for TestServer {
     fn drop(&mut self) {
-        self.thaw();
-        // Else the connection of a daemon that was killed stays for minutes.
+        self.resume();
+        // Otherwise the connection of a killed daemon persists for minutes.
         self.cut_connections();
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,6 +1,6 @@
-//! What is in a tree, and in what an entry differs from another one.
+//! Snapshots of trees, and comparison of their entries.
 //!
-//! `cargo xtask torture` compares with this file, too.
+//! `cargo xtask torture` uses this file, too.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::DefaultHasher},
@@ -17,42 +17,42 @@ use rustix::{
     io::Errno,
 };
 
-/// The entries of a tree by their paths, which start below its root.
-pub(crate) type Tree = BTreeMap<Vec<u8>, Entry>;
+/// The entries of a tree by their paths, relative to its root.
+pub(crate) type TreeSnapshot = BTreeMap<Vec<u8>, SnapshotEntry>;
 
-/// What a mirror keeps beside kinds, contents and the times of files.
+/// The metadata that a mirror preserves, besides types, contents and the times of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Promise {
-    /// The times of directories and links, too.
+pub(crate) struct MirrorFidelity {
+    /// The times of directories and symbolic links.
     pub(crate) all_times: bool,
     /// Permissions, owners, devices and extended attributes.
     pub(crate) attributes: bool,
-    /// Which names are one file.
+    /// Hard links.
     pub(crate) hard_links: bool,
 }
 
-/// One file, directory or whatever else.
+/// A file, directory or other entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct SnapshotEntry {
     pub(crate) kind: FileType,
-    /// A fingerprint of the content of a file, or the target of a link.
+    /// A fingerprint of the content of a file, or the target of a symbolic link.
     content: Vec<u8>,
     permissions: u32,
     owner: (u32, u32),
     modified: (i64, u64),
     device: u64,
-    /// The first path of the same file, where a file has several names.
-    same_as: Option<Vec<u8>>,
+    /// The first path of a file with several hard links.
+    first_link: Option<Vec<u8>>,
     attributes: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-/// Reads a tree through directory handles, so that no path can be too long.
+/// Reads a tree through directory handles, so that no path is too long.
 ///
 /// # Errors
 ///
-/// Whatever stops the reading of a directory or a file, such as one that vanishes meanwhile.
-pub(crate) fn snapshot(root: &Path) -> io::Result<Tree> {
-    let mut reader = Reader::default();
+/// If a directory or a file cannot be read, such as one that vanishes meanwhile.
+pub(crate) fn snapshot(root: &Path) -> io::Result<TreeSnapshot> {
+    let mut reader = SnapshotReader::default();
     let directory =
         rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY, Permissions::empty())?;
     let status = rustix::fs::fstat(&directory)?;
@@ -62,60 +62,72 @@ pub(crate) fn snapshot(root: &Path) -> io::Result<Tree> {
     Ok(reader.tree)
 }
 
-/// What is wrong with `found`, as far as there is a promise that it is like `wanted`.
-pub(crate) fn lack(promise: Promise, wanted: &Entry, found: Option<&Entry>) -> Option<String> {
+/// Returns a description of the first difference of `found` from `expected`, as far as the metadata
+/// is preserved.
+pub(crate) fn entry_difference(
+    fidelity: MirrorFidelity,
+    expected: &SnapshotEntry,
+    found: Option<&SnapshotEntry>,
+) -> Option<String> {
     let Some(found) = found else { return Some("is missing".to_owned()) };
-    if found.kind != wanted.kind {
-        return Some(format!("is a {:?} and not a {:?}", found.kind, wanted.kind));
+    if found.kind != expected.kind {
+        return Some(format!("is a {:?} and not a {:?}", found.kind, expected.kind));
     }
-    if found.content != wanted.content {
+    if found.content != expected.content {
         return Some("has another content".to_owned());
     }
-    let is_file = wanted.kind == FileType::RegularFile;
-    if (promise.all_times || is_file) && found.modified != wanted.modified {
-        return Some(format!("was modified at {:?} and not {:?}", found.modified, wanted.modified));
+    let is_file = expected.kind == FileType::RegularFile;
+    if (fidelity.all_times || is_file) && found.modified != expected.modified {
+        return Some(format!(
+            "was modified at {:?} and not {:?}",
+            found.modified, expected.modified
+        ));
     }
     let mut problem = String::new();
-    if promise.attributes {
-        tell_attributes(wanted, found, &mut problem);
+    if fidelity.attributes {
+        add_attribute_differences(expected, found, &mut problem);
     }
-    if promise.hard_links && found.same_as != wanted.same_as {
-        let name = |path: &Option<Vec<u8>>| path.as_deref().map_or("nothing".into(), text);
-        let (here, there) = (name(&found.same_as), name(&wanted.same_as));
+    if fidelity.hard_links && found.first_link != expected.first_link {
+        let name = |path: &Option<Vec<u8>>| path.as_deref().map_or("nothing".into(), path_text);
+        let (here, there) = (name(&found.first_link), name(&expected.first_link));
         let _ = write!(problem, "linked to {here} and not {there} ");
     }
     (!problem.is_empty()).then_some(problem)
 }
 
-fn tell_attributes(wanted: &Entry, found: &Entry, problem: &mut String) {
-    if found.permissions != wanted.permissions {
-        let _ = write!(problem, "mode {:o} and not {:o} ", found.permissions, wanted.permissions);
+fn add_attribute_differences(
+    expected: &SnapshotEntry,
+    found: &SnapshotEntry,
+    problem: &mut String,
+) {
+    if found.permissions != expected.permissions {
+        let _ = write!(problem, "mode {:o} and not {:o} ", found.permissions, expected.permissions);
     }
-    if found.owner != wanted.owner {
-        let _ = write!(problem, "owner {:?} and not {:?} ", found.owner, wanted.owner);
+    if found.owner != expected.owner {
+        let _ = write!(problem, "owner {:?} and not {:?} ", found.owner, expected.owner);
     }
-    if found.device != wanted.device {
+    if found.device != expected.device {
         let _ = write!(problem, "another device ");
     }
-    if found.attributes != wanted.attributes {
+    if found.attributes != expected.attributes {
         let _ =
-            write!(problem, "attributes {:?} and not {:?}", found.attributes, wanted.attributes);
+            write!(problem, "attributes {:?} and not {:?}", found.attributes, expected.attributes);
     }
 }
 
-/// A path for people.
-pub(crate) fn text(path: &[u8]) -> String {
+/// Formats a path for a report.
+pub(crate) fn path_text(path: &[u8]) -> String {
     let path = path.escape_ascii().to_string();
     if path.is_empty() { "the root".to_owned() } else { path }
 }
 
 #[derive(Default)]
-struct Reader {
-    tree: Tree,
+struct SnapshotReader {
+    tree: TreeSnapshot,
     first_names: HashMap<(u64, u64), Vec<u8>>,
 }
 
-impl Reader {
+impl SnapshotReader {
     fn read(&mut self, directory: &OwnedFd, prefix: &[u8]) -> io::Result<()> {
         let mut names = Vec::new();
         for entry in Dir::read_from(directory)? {
@@ -124,7 +136,7 @@ impl Reader {
                 names.push(name);
             }
         }
-        // The first name of a file has to be the same on both sides.
+        // The first name of a file must be the same in both trees.
         names.sort();
         for name in names {
             let path = [prefix, b"/", name.as_bytes()].concat();
@@ -161,13 +173,13 @@ impl Reader {
     ) {
         let several =
             status.st_nlink > 1 && FileType::from_raw_mode(status.st_mode) != FileType::Directory;
-        let same_as = several.then(|| {
+        let first_link = several.then(|| {
             self.first_names
                 .entry((status.st_dev, status.st_ino))
                 .or_insert_with(|| path.to_owned())
                 .clone()
         });
-        self.tree.insert(path.to_owned(), entry(status, content, attributes, same_as));
+        self.tree.insert(path.to_owned(), entry(status, content, attributes, first_link));
     }
 }
 
@@ -175,21 +187,21 @@ fn entry(
     status: &Stat,
     content: Vec<u8>,
     attributes: BTreeMap<Vec<u8>, Vec<u8>>,
-    same_as: Option<Vec<u8>>,
-) -> Entry {
-    Entry {
+    first_link: Option<Vec<u8>>,
+) -> SnapshotEntry {
+    SnapshotEntry {
         kind: FileType::from_raw_mode(status.st_mode),
         content,
         permissions: status.st_mode & 0o7777,
         owner: (status.st_uid, status.st_gid),
         modified: (status.st_mtime, status.st_mtime_nsec),
         device: status.st_rdev,
-        same_as,
+        first_link,
         attributes,
     }
 }
 
-/// The length and a hash of what is in a file.
+/// Returns the length and a hash of the content of a file.
 fn fingerprint(mut file: File) -> io::Result<Vec<u8>> {
     let mut hasher = DefaultHasher::new();
     let mut length = 0_usize;

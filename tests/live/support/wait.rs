@@ -1,26 +1,26 @@
-//! Waiting for conditions.
+//! Polling of conditions.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// How long a condition may take. It is only reached by a test that fails, so it is generous: an ssh
-/// that waits for a host that is gone needs one minute of it, and the machine may be busy.
-const PATIENCE: Duration = Duration::from_mins(3);
-/// How often a condition is looked at.
-const INTERVAL: Duration = Duration::from_millis(10);
+/// Time limit of a condition. Only a failing test reaches it, so it is generous: ssh to a vanished
+/// host needs one minute of it, and the machine may be busy.
+const TIMEOUT: Duration = Duration::from_mins(3);
+/// Interval between two polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Waits until `condition` holds. When that takes too long the test fails and shows `evidence`.
+/// Waits until `condition` holds. After the time limit the test fails and prints `evidence`.
 #[track_caller]
 pub(crate) fn wait_until(
-    what: &str,
+    description: &str,
     evidence: impl FnOnce() -> String,
     mut condition: impl FnMut() -> bool,
 ) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain until {what}\n{}", evidence());
-        thread::sleep(INTERVAL);
+        assert!(started.elapsed() < TIMEOUT, "waited in vain until {description}\n{}", evidence());
+        thread::sleep(POLL_INTERVAL);
     }
 }

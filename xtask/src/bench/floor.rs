@@ -1,5 +1,5 @@
-//! The least that a daemon could do, as programs of their own: this program plays them, so that
-//! they are counted like daemons.
+//! The floors: minimal programs as a lower bound. They run as internal tasks of this program in
+//! processes of their own, so that their usage is measured like that of daemons.
 
 use std::{
     ffi::OsStr,
@@ -16,28 +16,28 @@ use rustix::{
 };
 
 use super::{
-    place::{Arena, Place},
-    running::{OWN_PROGRAM, Running},
+    process::{MeteredProcess, OWN_PROGRAM},
+    scratch::{ScratchDir, ScratchPath},
 };
 
-/// The task of the command line that plays the bare reader.
+/// The internal task that only reads events.
 pub(crate) const READER: &str = "bare-reader";
-/// The task of the command line that plays the bare copier.
+/// The internal task that copies each completed file.
 pub(crate) const COPIER: &str = "bare-copier";
 
-/// The name that ends the work of the reader.
+/// The file name whose event ends the measurement of the reader.
 const LAST: &str = "the last event";
-/// How long an event may take.
-const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+/// Time limit for an event.
+const TIMEOUT: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 
-/// A directory of which events are read.
+/// An inotify watch on a directory.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct DirectoryWatch {
     queue: OwnedFd,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
-impl Watch {
+impl DirectoryWatch {
     /// Watches one directory.
     ///
     /// # Errors
@@ -62,12 +62,12 @@ impl Watch {
 
     /// Waits until the file `name` in `directory` has `length` bytes.
     ///
-    /// It is looked at with each event that names it: a file may be written in place, renamed, or
-    /// linked into its place as a whole.
+    /// Checks it at each event that names it: a file may be written in place, renamed, or linked as
+    /// a whole.
     ///
     /// # Errors
     ///
-    /// When it takes too long.
+    /// If it takes too long.
     pub(crate) fn wait_for_file(
         &mut self,
         directory: &Path,
@@ -80,11 +80,11 @@ impl Watch {
         })
     }
 
-    /// Reads events until `is_last` says so.
+    /// Reads events until `is_last` returns true.
     fn read_until(&mut self, mut is_last: impl FnMut(ReadFlags, &[u8]) -> bool) -> io::Result<()> {
         loop {
-            let mut waiting = [PollFd::new(&self.queue, PollFlags::IN)];
-            if poll(&mut waiting, Some(&PATIENCE))? == 0 {
+            let mut descriptors = [PollFd::new(&self.queue, PollFlags::IN)];
+            if poll(&mut descriptors, Some(&TIMEOUT))? == 0 {
                 return Err(io::Error::other("waited in vain for an event"));
             }
             let mut reader = inotify::Reader::new(&self.queue, &mut self.buffer);
@@ -104,11 +104,11 @@ impl Watch {
     }
 }
 
-/// The events after which a file of ours is complete.
+/// The events that complete a file.
 const COMPLETE: ReadFlags = ReadFlags::CLOSE_WRITE.union(ReadFlags::MOVED_TO);
 
-/// Plays one of the programs; returns nothing when `task` is none of them.
-pub(crate) fn play(task: &str, arguments: &[String]) -> Option<io::Result<()>> {
+/// Runs one of the programs. `None`: `task` is not one of them.
+pub(crate) fn run(task: &str, arguments: &[String]) -> Option<io::Result<()>> {
     match (task, arguments) {
         (READER, [directory]) => Some(read_events(Path::new(directory))),
         (COPIER, [from, to]) => Some(copy_events(Path::new(from), Path::new(to))),
@@ -116,9 +116,9 @@ pub(crate) fn play(task: &str, arguments: &[String]) -> Option<io::Result<()>> {
     }
 }
 
-/// Reads the events of a directory and of those in it, and does nothing with them.
+/// Reads and ignores the events of a directory and of its subdirectories.
 fn read_events(directory: &Path) -> io::Result<()> {
-    let mut watch = Watch::new(directory)?;
+    let mut watch = DirectoryWatch::new(directory)?;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -128,13 +128,13 @@ fn read_events(directory: &Path) -> io::Result<()> {
     println!("ready");
     watch.read_until(|_, name| name == LAST.as_bytes())?;
     println!("done");
-    // It stays, so that what it used can be looked up; whoever started it ends it.
+    // Keeps running, so that its usage stays readable; the process that started it kills it.
     watch.read_until(|_, _| false)
 }
 
-/// Copies each file as soon as it is complete.
+/// Copies each file once it is complete.
 fn copy_events(from: &Path, to: &Path) -> io::Result<()> {
-    let mut watch = Watch::new(from)?;
+    let mut watch = DirectoryWatch::new(from)?;
     println!("ready");
     watch.read_until(|event, name| {
         if event.intersects(COMPLETE) {
@@ -147,19 +147,19 @@ fn copy_events(from: &Path, to: &Path) -> io::Result<()> {
     })
 }
 
-/// The CPU seconds that the bare reader of `directory` needs while `change` happens.
+/// Measures the CPU seconds of the bare reader of `directory` during `change`.
 ///
 /// # Errors
 ///
-/// When something cannot be done.
+/// If a step fails.
 pub(crate) fn cost_of_reading(
-    arena: &Arena,
-    directory: &Place,
+    scratch: &ScratchDir,
+    directory: &ScratchPath,
     change: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<f64> {
     let mut command = Command::new(OWN_PROGRAM);
     command.arg(READER).arg(directory.path());
-    let mut reader = start(&command, arena)?;
+    let mut reader = start(&command, scratch)?;
     change()?;
     let last: PathBuf = directory.path().join(LAST);
     fs::write(&last, "")?;
@@ -171,15 +171,19 @@ pub(crate) fn cost_of_reading(
 ///
 /// # Errors
 ///
-/// When it cannot be started.
-pub(crate) fn start_copier(arena: &Arena, from: &Place, to: &Place) -> io::Result<Running> {
+/// If it cannot be started.
+pub(crate) fn start_copier(
+    scratch: &ScratchDir,
+    from: &ScratchPath,
+    to: &ScratchPath,
+) -> io::Result<MeteredProcess> {
     let mut command = Command::new(OWN_PROGRAM);
     command.arg(COPIER).args([from.path(), to.path()]);
-    start(&command, arena)
+    start(&command, scratch)
 }
 
-fn start(command: &Command, arena: &Arena) -> io::Result<Running> {
-    let mut running = Running::start(command, &arena.place("floor")?)?;
+fn start(command: &Command, scratch: &ScratchDir) -> io::Result<MeteredProcess> {
+    let mut running = MeteredProcess::start(command, &scratch.path("floor")?)?;
     running.wait_until("the floor is ready", |running| running.output().contains("ready"))?;
     Ok(running)
 }

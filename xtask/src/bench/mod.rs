@@ -1,20 +1,20 @@
-//! `cargo xtask bench`: our daemon beside the original, its rivals and the floor.
+//! `cargo xtask bench`: compares our daemon with the original, its competitors and the floor.
 //!
-//! All tools of a row are measured in turn, several times, so that a machine that is busy for a
-//! while is busy for all of them; what is shown are medians.
+//! All tools of a row are measured in turn, several times, so that temporary load of the machine
+//! affects all of them. The results are medians.
 
-mod expected;
-mod figure;
+mod arrival;
 pub(crate) mod floor;
 mod measure;
-pub(crate) mod place;
+mod metric;
+pub(crate) mod process;
 mod report;
 mod rows;
-pub(crate) mod running;
-mod scene;
+pub(crate) mod scratch;
 pub(crate) mod sshd;
 pub(crate) mod tool;
 pub(crate) mod usage;
+mod workload;
 
 use std::{
     collections::BTreeMap,
@@ -22,77 +22,77 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use figure::{Sample, medians};
-use measure::Bench;
-use report::Results;
-use rows::{ROWS, Row};
+use measure::BenchEnv;
+use metric::{Sample, medians};
+use report::RowResults;
+use rows::{BenchRow, ROWS};
 use tool::Tool;
 
-use crate::build::{self, Profile};
+use crate::build::{self, BuildProfile};
 
-/// What the command line asks for.
+/// Command line options.
 #[derive(Debug)]
-struct Request {
-    rows: Vec<&'static Row>,
+struct BenchOptions {
+    rows: Vec<&'static BenchRow>,
     runs: usize,
     json: Option<PathBuf>,
     base: PathBuf,
 }
 
-/// Measures the rows that are asked for, or all.
+/// Measures the selected rows, or all.
 ///
 /// # Errors
 ///
-/// When the command line is wrong, our daemon cannot be built, or a result cannot be written.
-/// A bound that is missed is no error, but part of the result.
+/// If the command line is invalid, our daemon cannot be built, or a result cannot be written.
+/// A missed bound is not an error, but part of the result.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
-    let request = parse(arguments).map_err(|problem| vec![problem])?;
-    let ours = build::daemon(Profile::Release).map_err(|problem| vec![problem])?;
-    let bench = Bench { ours, base: request.base.clone() };
+    let options = parse(arguments).map_err(|problem| vec![problem])?;
+    let ours = build::daemon(BuildProfile::Release).map_err(|problem| vec![problem])?;
+    let bench = BenchEnv { ours, base: options.base.clone() };
     let mut all = Vec::new();
-    for row in &request.rows {
-        let results = measure_row(row, &bench, request.runs);
+    for row in &options.rows {
+        let results = measure_row(row, &bench, options.runs);
         println!("{}", report::table(row, &results));
         all.push((*row, results));
     }
-    if let Some(file) = &request.json {
+    if let Some(file) = &options.json {
         fs::write(file, report::json(&all))
             .map_err(|error| vec![format!("cannot write {}: {error}", file.display())])?;
     }
     Ok(())
 }
 
-fn parse(arguments: &[String]) -> Result<Request, String> {
+fn parse(arguments: &[String]) -> Result<BenchOptions, String> {
     let shared_memory = Path::new("/dev/shm");
     let base = if shared_memory.is_dir() { shared_memory.to_owned() } else { env::temp_dir() };
-    let mut request = Request { rows: Vec::new(), runs: 3, json: None, base };
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
-        match word.as_str() {
+    let mut options = BenchOptions { rows: Vec::new(), runs: 3, json: None, base };
+    let mut args = arguments.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
             "--runs" => {
                 let runs = value()?;
-                request.runs = runs.parse().map_err(|_| format!("{runs} is no number"))?;
+                options.runs = runs.parse().map_err(|_| format!("{runs} is no number"))?;
             }
-            "--json" => request.json = Some(PathBuf::from(value()?)),
-            "--directory" => request.base = PathBuf::from(value()?),
-            name => request.rows.push(find_row(name)?),
+            "--json" => options.json = Some(PathBuf::from(value()?)),
+            "--directory" => options.base = PathBuf::from(value()?),
+            name => options.rows.push(find_row(name)?),
         }
     }
-    if request.rows.is_empty() {
-        request.rows = ROWS.iter().collect();
+    if options.rows.is_empty() {
+        options.rows = ROWS.iter().collect();
     }
-    Ok(request)
+    Ok(options)
 }
 
-fn find_row(name: &str) -> Result<&'static Row, String> {
+fn find_row(name: &str) -> Result<&'static BenchRow, String> {
     ROWS.iter().find(|row| row.name == name).ok_or_else(|| {
         let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
         format!("there is no row {name}; there are {}", names.join(", "))
     })
 }
 
-fn measure_row(row: &Row, bench: &Bench, runs: usize) -> Results {
+fn measure_row(row: &BenchRow, bench: &BenchEnv, runs: usize) -> RowResults {
     let tools: Vec<Tool> = row.tools.iter().copied().filter(|tool| is_installed(*tool)).collect();
     let mut samples: BTreeMap<Tool, Vec<Sample>> = BTreeMap::new();
     for run in 1..=runs {
@@ -108,7 +108,7 @@ fn measure_row(row: &Row, bench: &Bench, runs: usize) -> Results {
 }
 
 fn is_installed(tool: Tool) -> bool {
-    let missing = tool.program().filter(|program| tool::find(program).is_none());
+    let missing = tool.required_program().filter(|program| tool::find(program).is_none());
     if let Some(program) = missing {
         println!("not compared with {}: there is no {program}", tool.name());
     }
@@ -119,24 +119,24 @@ fn is_installed(tool: Tool) -> bool {
 mod tests {
     use super::*;
 
-    fn words(text: &str) -> Vec<String> {
+    fn args(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
     #[test]
-    fn a_request_names_rows_runs_and_files() {
-        let request = parse(&words("mixed --runs 5 idle --json out.json")).unwrap();
-        let names: Vec<&str> = request.rows.iter().map(|row| row.name).collect();
+    fn options_are_parsed() {
+        let options = parse(&args("mixed --runs 5 idle --json out.json")).unwrap();
+        let names: Vec<&str> = options.rows.iter().map(|row| row.name).collect();
         assert_eq!(names, ["mixed", "idle"]);
-        assert_eq!(request.runs, 5);
-        assert_eq!(request.json.as_deref(), Some(Path::new("out.json")));
+        assert_eq!(options.runs, 5);
+        assert_eq!(options.json.as_deref(), Some(Path::new("out.json")));
         assert_eq!(parse(&[]).unwrap().rows.len(), ROWS.len());
     }
 
     #[test]
-    fn an_unknown_row_is_refused_with_the_known_ones() {
-        assert!(parse(&words("nonsense")).unwrap_err().contains("create-10k"));
-        assert!(parse(&words("--runs many")).is_err());
-        assert!(parse(&words("--json")).is_err());
+    fn an_unknown_row_is_rejected_with_the_known_ones() {
+        assert!(parse(&args("nonsense")).unwrap_err().contains("create-10k"));
+        assert!(parse(&args("--runs many")).is_err());
+        assert!(parse(&args("--json")).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The results, for people and for programs.
+//! Formats the results as text and as JSON.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,69 +6,68 @@ use std::{
 };
 
 use super::{
-    figure::{Figure, Sample},
-    rows::Row,
+    metric::{Metric, Sample},
+    rows::BenchRow,
     tool::Tool,
 };
 
-/// The medians of each tool in one row.
-pub(crate) type Results = BTreeMap<Tool, Sample>;
+/// The medians of all tools in one row.
+pub(crate) type RowResults = BTreeMap<Tool, Sample>;
 
-/// The row as text: a line for each tool, and one for each bound.
-pub(crate) fn table(row: &Row, results: &Results) -> String {
-    let figures: BTreeSet<Figure> =
+/// Formats a row as text: a line for each tool, and one for each bound.
+pub(crate) fn table(row: &BenchRow, results: &RowResults) -> String {
+    let metrics: BTreeSet<Metric> =
         results.values().flat_map(|sample| sample.keys().copied()).collect();
     let mut text = format!("\n{}: {}\n{:14}", row.name, row.title, "");
-    for figure in &figures {
-        let _ = write!(text, "{:>20}", figure.heading());
+    for metric in &metrics {
+        let _ = write!(text, "{:>20}", metric.heading());
     }
     text.push('\n');
     let floor = results.get(&Tool::Floor);
     for (tool, sample) in results {
         let _ = write!(text, "  {:12}", tool.name());
-        for figure in &figures {
-            let _ = write!(text, "{:>20}", cell(*figure, sample, floor));
+        for metric in &metrics {
+            let _ = write!(text, "{:>20}", cell(*metric, sample, floor));
         }
         text.push('\n');
     }
-    text.push_str(&verdicts(row, results));
+    text.push_str(&bound_lines(row, results));
     text
 }
 
-/// A figure, with how many times that of the floor it is.
-fn cell(figure: Figure, sample: &Sample, floor: Option<&Sample>) -> String {
-    let Some(value) = sample.get(&figure) else { return "-".to_owned() };
-    match floor.and_then(|floor| floor.get(&figure)) {
+/// Formats a metric, with its ratio to that of the floor.
+fn cell(metric: Metric, sample: &Sample, floor: Option<&Sample>) -> String {
+    let Some(value) = sample.get(&metric) else { return "-".to_owned() };
+    match floor.and_then(|floor| floor.get(&metric)) {
         Some(least) if *least > 0.0 => format!("{value:.2} ({:.2} x)", value / least),
         _ => format!("{value:.2}"),
     }
 }
 
-fn verdicts(row: &Row, results: &Results) -> String {
+fn bound_lines(row: &BenchRow, results: &RowResults) -> String {
     let delay = row.delay.map_or(0.0, f64::from);
     let mut text = String::new();
-    for verdict in row.bounds.iter().filter_map(|bound| bound.judge(results, delay)) {
-        let word = if verdict.is_met() { "met" } else { "MISSED" };
-        let heading = verdict.figure.heading();
-        let _ =
-            writeln!(text, "  {word}: {heading} {:.3} <= {:.3}", verdict.value, verdict.allowed);
+    for result in row.bounds.iter().filter_map(|bound| bound.evaluate(results, delay)) {
+        let word = if result.is_met() { "met" } else { "MISSED" };
+        let heading = result.metric.heading();
+        let _ = writeln!(text, "  {word}: {heading} {:.3} <= {:.3}", result.value, result.allowed);
     }
     text
 }
 
-/// Everything as JSON: rows, tools, figures.
-pub(crate) fn json(all: &[(&Row, Results)]) -> String {
+/// Formats everything as JSON: rows, tools, metrics.
+pub(crate) fn json(all: &[(&BenchRow, RowResults)]) -> String {
     let rows = all.iter().map(|(row, results)| {
         let tools = results.iter().map(|(tool, sample)| {
-            let figures = sample.iter().map(|(figure, value)| pair(figure.heading(), value));
-            pair(tool.name(), object(figures))
+            let metrics = sample.iter().map(|(metric, value)| pair(metric.heading(), value));
+            pair(tool.name(), object(metrics))
         });
         pair(row.name, object(tools))
     });
     object(rows) + "\n"
 }
 
-// The names are ours and hold nothing that would have to be escaped.
+// The names are ours and need no escaping.
 fn pair(name: &str, value: impl std::fmt::Display) -> String {
     format!("\"{name}\": {value}")
 }
@@ -81,15 +80,15 @@ fn object(pairs: impl Iterator<Item = String>) -> String {
 mod tests {
     use super::{super::rows::ROWS, *};
 
-    fn example() -> Results {
+    fn example() -> RowResults {
         BTreeMap::from([
-            (Tool::Floor, Sample::from([(Figure::Wall, 1.0)])),
-            (Tool::Ours, Sample::from([(Figure::Wall, 1.25)])),
+            (Tool::Floor, Sample::from([(Metric::Wall, 1.0)])),
+            (Tool::Ours, Sample::from([(Metric::Wall, 1.25)])),
         ])
     }
 
     #[test]
-    fn a_row_shows_ratios_and_says_what_is_missed() {
+    fn a_row_shows_ratios_and_missed_bounds() {
         let row = ROWS.iter().find(|row| row.name == "rename-rsync").unwrap();
         let text = table(row, &example());
         assert!(text.contains("1.25 (1.25 x)"), "{text}");

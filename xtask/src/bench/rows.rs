@@ -1,310 +1,329 @@
-//! The rows of the table, as data.
+//! The rows of the benchmark table.
 
 use std::{io, time::Duration};
 
 use super::{
-    figure::{Bound, Figure, Limit, Sample},
     measure::{
-        Bench, latency,
-        quiet::{self, Excluded},
-        scripts::Script,
-        ssh::Ssh,
-        startup::Startup,
-        storm::{Floor, Storm},
-        targets::Targets,
+        BenchEnv,
+        burst::{BurstBench, BurstFloor},
+        idle::{self, ExclusionBench},
+        latency,
+        scripts::ScriptBench,
+        ssh::SshBench,
+        startup::StartupBench,
+        targets::TargetsBench,
     },
-    scene::Scene,
-    tool::{Mode, Tool},
+    metric::{Metric, MetricBound, MetricLimit, Sample},
+    tool::{BenchMode, Tool},
+    workload::Workload,
 };
 
-/// One row.
+/// A row.
 #[derive(Debug)]
-pub(crate) struct Row {
-    /// Its name on the command line.
+pub(crate) struct BenchRow {
+    /// The name on the command line.
     pub(crate) name: &'static str,
-    /// What happens in it.
+    /// A description for the table.
     pub(crate) title: &'static str,
-    work: Work,
-    /// The delay of the syncs in seconds. Without one ours takes its default and the others none.
+    kind: RowKind,
+    /// The delay of the syncs in seconds. `None`: ours uses its default and the others no delay.
     pub(crate) delay: Option<u32>,
-    /// Who takes part.
+    /// The tools to compare.
     pub(crate) tools: &'static [Tool],
-    /// What our figures have to be.
-    pub(crate) bounds: &'static [Bound],
+    /// The bounds of our metrics.
+    pub(crate) bounds: &'static [MetricBound],
 }
 
 #[derive(Debug)]
-enum Work {
-    Storm(Storm),
-    Startup(Startup),
+enum RowKind {
+    Burst(BurstBench),
+    Startup(StartupBench),
     Latency,
-    Ssh(Ssh),
-    Targets(Targets),
-    Script(Script),
-    Excluded(Excluded),
+    Ssh(SshBench),
+    Targets(TargetsBench),
+    Script(ScriptBench),
+    Excluded(ExclusionBench),
     Idle,
 }
 
-impl Row {
-    /// Takes `tool` through one run.
+impl BenchRow {
+    /// Measures one run of `tool`.
     ///
     /// # Errors
     ///
-    /// When it fails, or leaves a wrong target.
-    pub(crate) fn measure(&self, bench: &Bench, tool: Tool) -> io::Result<Sample> {
-        match &self.work {
-            Work::Storm(storm) => storm.measure(bench, tool, self.delay),
-            Work::Startup(startup) => startup.measure(bench, tool),
-            Work::Latency => latency::measure(bench, tool),
-            Work::Ssh(ssh) => ssh.measure(bench, tool, self.delay),
-            Work::Targets(targets) => targets.measure(bench),
-            Work::Script(script) => script.measure(bench, tool),
-            Work::Excluded(excluded) => excluded.measure(bench, tool),
-            Work::Idle => quiet::measure_idle(bench, tool),
+    /// If it fails, or the target is wrong in the end.
+    pub(crate) fn measure(&self, bench: &BenchEnv, tool: Tool) -> io::Result<Sample> {
+        match &self.kind {
+            RowKind::Burst(burst) => burst.measure(bench, tool, self.delay),
+            RowKind::Startup(startup) => startup.measure(bench, tool),
+            RowKind::Latency => latency::measure(bench, tool),
+            RowKind::Ssh(ssh) => ssh.measure(bench, tool, self.delay),
+            RowKind::Targets(targets) => targets.measure(bench),
+            RowKind::Script(script) => script.measure(bench, tool),
+            RowKind::Excluded(excluded) => excluded.measure(bench, tool),
+            RowKind::Idle => idle::measure_idle(bench, tool),
         }
     }
 }
 
 const MAIN: &[Tool] = &[Tool::Floor, Tool::Original, Tool::Ours];
-const BESIDE: &[Tool] = &[Tool::Original, Tool::Ours];
-const STORM: &[Tool] =
-    &[Tool::Floor, Tool::Original, Tool::Ours, Tool::Watchman, Tool::InotifyLoop];
+const DAEMONS: &[Tool] = &[Tool::Original, Tool::Ours];
+const ALL: &[Tool] = &[Tool::Floor, Tool::Original, Tool::Ours, Tool::Watchman, Tool::InotifyLoop];
 
-const fn bound(figure: Figure, limit: Limit) -> Bound {
-    Bound { figure, limit }
+const fn bound(metric: Metric, limit: MetricLimit) -> MetricBound {
+    MetricBound { metric, limit }
 }
 
-/// An own CPU time of nothing: one tick of the clock that the kernel shows.
+/// The smallest CPU time that the kernel can show, in seconds.
 const ONE_TICK: f64 = 0.01;
 
-const CREATE: &[Bound] = &[
-    bound(Figure::Wall, Limit::TimesPlusDelay(1.5, Tool::Floor)),
-    bound(Figure::OwnCpu, Limit::Times(5.0, Tool::Floor)),
-    bound(Figure::Overflows, Limit::AtMost(0.0)),
+const CREATE: &[MetricBound] = &[
+    bound(Metric::Wall, MetricLimit::TimesPlusDelay(1.5, Tool::Floor)),
+    bound(Metric::OwnCpu, MetricLimit::Times(5.0, Tool::Floor)),
+    bound(Metric::Overflows, MetricLimit::AtMost(0.0)),
 ];
 
-const NO_SLOWER: &[Bound] = &[
-    bound(Figure::Wall, Limit::Times(1.0, Tool::Original)),
-    bound(Figure::OwnCpu, Limit::Times(1.0, Tool::Original)),
+const NO_SLOWER: &[MetricBound] = &[
+    bound(Metric::Wall, MetricLimit::Times(1.0, Tool::Original)),
+    bound(Metric::OwnCpu, MetricLimit::Times(1.0, Tool::Original)),
 ];
 
-const fn create(name: &'static str, title: &'static str, files: usize) -> Row {
-    Row {
+const fn create(name: &'static str, title: &'static str, files: usize) -> BenchRow {
+    BenchRow {
         name,
         title,
-        work: Work::Storm(rsync(Scene::Create(files), Floor::Rsync)),
+        kind: RowKind::Burst(rsync(Workload::Create(files), BurstFloor::Rsync)),
         delay: Some(1),
-        tools: STORM,
+        tools: ALL,
         bounds: CREATE,
     }
 }
 
-const fn rsync(scene: Scene, floor: Floor) -> Storm {
-    Storm { scene, mode: Mode::Rsync, floor, targets: 1, away: false }
+const fn rsync(workload: Workload, floor: BurstFloor) -> BurstBench {
+    BurstBench { workload, mode: BenchMode::Rsync, floor, targets: 1, unavailable: false }
 }
 
-const fn direct(scene: Scene) -> Storm {
-    Storm { scene, mode: Mode::Direct, floor: Floor::SameCalls, targets: 1, away: false }
+const fn direct(workload: Workload) -> BurstBench {
+    BurstBench {
+        workload,
+        mode: BenchMode::Direct,
+        floor: BurstFloor::SameCalls,
+        targets: 1,
+        unavailable: false,
+    }
 }
 
-const SSH_CHANGES: &[Bound] = &[
-    bound(Figure::Median, Limit::Times(1.3, Tool::Floor)),
-    bound(Figure::Logins, Limit::AtMost(1.0)),
+const SSH_CHANGES: &[MetricBound] = &[
+    bound(Metric::Median, MetricLimit::Times(1.3, Tool::Floor)),
+    bound(Metric::Logins, MetricLimit::AtMost(1.0)),
 ];
 
-const fn ssh_changes(name: &'static str, title: &'static str, work: Ssh) -> Row {
-    Row { name, title, work: Work::Ssh(work), delay: Some(0), tools: MAIN, bounds: SSH_CHANGES }
+const fn ssh_changes(name: &'static str, title: &'static str, bench: SshBench) -> BenchRow {
+    BenchRow {
+        name,
+        title,
+        kind: RowKind::Ssh(bench),
+        delay: Some(0),
+        tools: MAIN,
+        bounds: SSH_CHANGES,
+    }
 }
 
-/// All rows, in the order of the table in the issue.
-pub(crate) const ROWS: &[Row] = &[
+/// All rows, in the order of the table.
+pub(crate) const ROWS: &[BenchRow] = &[
     create("create-10k", "10,000 files created in one directory (-rsync)", 10_000),
     create("create-100k", "100,000 files created in one directory (-rsync)", 100_000),
-    Row {
+    BenchRow {
         name: "mixed",
         title: "1,000 mixed changes (-direct)",
-        work: Work::Storm(direct(Scene::Mixed)),
+        kind: RowKind::Burst(direct(Workload::Mixed)),
         delay: Some(1),
         tools: MAIN,
-        bounds: &[bound(Figure::Wall, Limit::TimesPlusDelay(3.0, Tool::Floor))],
+        bounds: &[bound(Metric::Wall, MetricLimit::TimesPlusDelay(3.0, Tool::Floor))],
     },
-    Row {
+    BenchRow {
         name: "equal-inotify",
         title: "100,000 directories, already equal: until live (-rsync, inotify)",
-        work: Work::Startup(Startup::Equal(100_000, &["-watch", "inotify"])),
+        kind: RowKind::Startup(StartupBench::Equal(100_000, &["-watch", "inotify"])),
         delay: None,
         tools: MAIN,
         bounds: &[
-            bound(Figure::Wall, Limit::Times(1.2, Tool::Floor)),
-            bound(Figure::OwnCpu, Limit::AtMost(1.3)),
-            bound(Figure::Memory, Limit::AtMost(20.0)),
+            bound(Metric::Wall, MetricLimit::Times(1.2, Tool::Floor)),
+            bound(Metric::OwnCpu, MetricLimit::AtMost(1.3)),
+            bound(Metric::Memory, MetricLimit::AtMost(20.0)),
         ],
     },
-    Row {
+    BenchRow {
         name: "equal-fanotify",
         title: "100,000 directories, already equal: until live (-rsync, fanotify)",
-        work: Work::Startup(Startup::Equal(100_000, &["-watch", "fanotify"])),
+        kind: RowKind::Startup(StartupBench::Equal(100_000, &["-watch", "fanotify"])),
         delay: None,
         tools: MAIN,
         bounds: &[
-            bound(Figure::Wall, Limit::Times(1.2, Tool::Floor)),
-            bound(Figure::OwnCpu, Limit::AtMost(0.1)),
-            bound(Figure::Memory, Limit::AtMost(8.0)),
+            bound(Metric::Wall, MetricLimit::Times(1.2, Tool::Floor)),
+            bound(Metric::OwnCpu, MetricLimit::AtMost(0.1)),
+            bound(Metric::Memory, MetricLimit::AtMost(8.0)),
         ],
     },
-    Row {
+    BenchRow {
         name: "copy",
         title: "100,000 small files into an empty target (-direct)",
-        work: Work::Startup(Startup::Empty(100_000)),
+        kind: RowKind::Startup(StartupBench::Empty(100_000)),
         delay: None,
         tools: &[Tool::Floor, Tool::RsyncArchive, Tool::Original, Tool::Ours],
         bounds: &[
-            bound(Figure::Wall, Limit::Times(1.0, Tool::Floor)),
-            bound(Figure::Wall, Limit::Times(1.0, Tool::RsyncArchive)),
+            bound(Metric::Wall, MetricLimit::Times(1.0, Tool::Floor)),
+            bound(Metric::Wall, MetricLimit::Times(1.0, Tool::RsyncArchive)),
         ],
     },
-    Row {
+    BenchRow {
         name: "latency",
         title: "one change, delay 0: until on the target (-direct)",
-        work: Work::Latency,
+        kind: RowKind::Latency,
         delay: Some(0),
         tools: MAIN,
         bounds: &[
-            bound(Figure::Median, Limit::AtMost(2.0)),
-            bound(Figure::Percentile99, Limit::AtMost(20.0)),
+            bound(Metric::Median, MetricLimit::AtMost(2.0)),
+            bound(Metric::Percentile99, MetricLimit::AtMost(20.0)),
         ],
     },
-    Row {
+    BenchRow {
         name: "some-of-many",
         title: "3,000 of 100,000 files in one directory change (-rsync)",
-        work: Work::Storm(rsync(Scene::SomeOfMany, Floor::RsyncWithList)),
+        kind: RowKind::Burst(rsync(Workload::SomeOfMany, BurstFloor::RsyncWithList)),
         delay: Some(1),
-        tools: STORM,
-        bounds: &[bound(Figure::Wall, Limit::TimesPlusDelay(1.3, Tool::Floor))],
+        tools: ALL,
+        bounds: &[bound(Metric::Wall, MetricLimit::TimesPlusDelay(1.3, Tool::Floor))],
     },
-    Row {
+    BenchRow {
         name: "rename-direct",
         title: "directory of 10,000 files, 1 GB, renamed (-direct)",
-        work: Work::Storm(direct(Scene::Rename)),
+        kind: RowKind::Burst(direct(Workload::Rename)),
         delay: Some(1),
         tools: MAIN,
-        bounds: &[bound(Figure::Wall, Limit::AtMostPlusDelay(0.1))],
+        bounds: &[bound(Metric::Wall, MetricLimit::AtMostPlusDelay(0.1))],
     },
-    Row {
+    BenchRow {
         name: "rename-rsync",
         title: "directory of 10,000 files, 1 GB, renamed (-rsync)",
-        work: Work::Storm(rsync(Scene::Rename, Floor::Rsync)),
+        kind: RowKind::Burst(rsync(Workload::Rename, BurstFloor::Rsync)),
         delay: None,
-        tools: STORM,
-        bounds: &[bound(Figure::Wall, Limit::Times(1.2, Tool::Floor))],
+        tools: ALL,
+        bounds: &[bound(Metric::Wall, MetricLimit::Times(1.2, Tool::Floor))],
     },
-    Row {
+    BenchRow {
         name: "twenty",
         title: "20 targets of one source, 1,000 changes (-rsync)",
-        work: Work::Storm(Storm { targets: 20, ..rsync(Scene::Thousand, Floor::Rsync) }),
+        kind: RowKind::Burst(BurstBench {
+            targets: 20,
+            ..rsync(Workload::Thousand, BurstFloor::Rsync)
+        }),
         delay: None,
         tools: MAIN,
-        bounds: &[bound(Figure::Wall, Limit::Times(1.2, Tool::Floor))],
+        bounds: &[bound(Metric::Wall, MetricLimit::Times(1.2, Tool::Floor))],
     },
-    Row {
+    BenchRow {
         name: "away",
         title: "target away while 10,000 changes come, then back (-rsync)",
-        work: Work::Storm(Storm { away: true, ..rsync(Scene::Create(10_000), Floor::Rsync) }),
+        kind: RowKind::Burst(BurstBench {
+            unavailable: true,
+            ..rsync(Workload::Create(10_000), BurstFloor::Rsync)
+        }),
         delay: None,
         tools: MAIN,
         bounds: &[
-            bound(Figure::Wall, Limit::Times(1.5, Tool::Floor)),
-            bound(Figure::OwnCpu, Limit::AtMost(0.3)),
+            bound(Metric::Wall, MetricLimit::Times(1.5, Tool::Floor)),
+            bound(Metric::OwnCpu, MetricLimit::AtMost(0.3)),
         ],
     },
-    Row {
+    BenchRow {
         name: "excluded-directory",
         title: "50,000 events in an excluded directory, own CPU",
-        work: Work::Excluded(Excluded::ByDirectory),
+        kind: RowKind::Excluded(ExclusionBench::ByDirectory),
         delay: Some(0),
         tools: MAIN,
-        bounds: &[bound(Figure::OwnCpu, Limit::AtMost(ONE_TICK))],
+        bounds: &[bound(Metric::OwnCpu, MetricLimit::AtMost(ONE_TICK))],
     },
-    Row {
+    BenchRow {
         name: "excluded-pattern",
         title: "50,000 events of excluded names, own CPU",
-        work: Work::Excluded(Excluded::ByPattern),
+        kind: RowKind::Excluded(ExclusionBench::ByPattern),
         delay: Some(0),
         tools: MAIN,
-        bounds: &[bound(Figure::OwnCpu, Limit::AtMost(0.15))],
+        bounds: &[bound(Metric::OwnCpu, MetricLimit::AtMost(0.15))],
     },
-    Row {
+    BenchRow {
         name: "dead",
         title: "20 changes to 99 targets, in turn beside a dead and a hanging one and without these (-rsync)",
-        work: Work::Targets(Targets::Dead(99)),
+        kind: RowKind::Targets(TargetsBench::Dead(99)),
         delay: Some(0),
         tools: &[Tool::Ours],
-        bounds: &[bound(Figure::Times, Limit::AtMost(1.05))],
+        bounds: &[bound(Metric::Times, MetricLimit::AtMost(1.05))],
     },
-    Row {
+    BenchRow {
         name: "target-memory",
         title: "memory of each further target: 20 and 120 idle ones (-rsync)",
-        work: Work::Targets(Targets::Memory(20, 120)),
+        kind: RowKind::Targets(TargetsBench::Memory(20, 120)),
         delay: Some(0),
         tools: &[Tool::Ours],
-        bounds: &[bound(Figure::PerTarget, Limit::AtMost(200.0))],
+        bounds: &[bound(Metric::PerTarget, MetricLimit::AtMost(200.0))],
     },
-    Row {
+    BenchRow {
         name: "rename-ssh",
         title: "directory of 10,000 files, 1 GB, renamed (default.rsyncssh)",
-        work: Work::Ssh(Ssh::Rename),
+        kind: RowKind::Ssh(SshBench::Rename),
         delay: Some(1),
         tools: MAIN,
         bounds: &[
-            bound(Figure::Wall, Limit::TimesPlusDelay(3.0, Tool::Floor)),
-            bound(Figure::Wire, Limit::AtMost(1.0)),
+            bound(Metric::Wall, MetricLimit::TimesPlusDelay(3.0, Tool::Floor)),
+            bound(Metric::Wire, MetricLimit::AtMost(1.0)),
         ],
     },
     ssh_changes(
         "latency-rsyncssh",
         "one change, delay 0: until on the target (default.rsyncssh)",
-        Ssh::Changes("default.rsyncssh", 100, Duration::ZERO),
+        SshBench::Changes("default.rsyncssh", 100, Duration::ZERO),
     ),
     ssh_changes(
         "latency-rsync-ssh",
         "one change, delay 0: until on the target (default.rsync, host:)",
-        Ssh::Changes("default.rsync", 100, Duration::ZERO),
+        SshBench::Changes("default.rsync", 100, Duration::ZERO),
     ),
     ssh_changes(
         "latency-50ms",
         "the same over a line of 50 ms there and back (default.rsyncssh)",
-        Ssh::Changes("default.rsyncssh", 50, Duration::from_millis(25)),
+        SshBench::Changes("default.rsyncssh", 50, Duration::from_millis(25)),
     ),
-    Row {
+    BenchRow {
         name: "logins",
         title: "1,000 batches behind ssh (default.rsyncssh)",
-        work: Work::Ssh(Ssh::Changes("default.rsyncssh", 1000, Duration::ZERO)),
+        kind: RowKind::Ssh(SshBench::Changes("default.rsyncssh", 1000, Duration::ZERO)),
         delay: Some(0),
         tools: &[Tool::Ours],
-        bounds: &[bound(Figure::Logins, Limit::AtMost(1.0))],
+        bounds: &[bound(Metric::Logins, MetricLimit::AtMost(1.0))],
     },
-    Row {
+    BenchRow {
         name: "script-lists",
         title: "5,000 files created, as lists for a function",
-        work: Work::Script(Script::Lists(5_000)),
+        kind: RowKind::Script(ScriptBench::Lists(5_000)),
         delay: Some(0),
-        tools: BESIDE,
+        tools: DAEMONS,
         bounds: NO_SLOWER,
     },
-    Row {
+    BenchRow {
         name: "script-commands",
         title: "1,000 files created, a command for each",
-        work: Work::Script(Script::Commands(1_000)),
+        kind: RowKind::Script(ScriptBench::Commands(1_000)),
         delay: Some(0),
-        tools: BESIDE,
+        tools: DAEMONS,
         bounds: NO_SLOWER,
     },
-    Row {
+    BenchRow {
         name: "idle",
         title: "idle for 30 s, 10,000 directories, on a file system that nobody else uses",
-        work: Work::Idle,
+        kind: RowKind::Idle,
         delay: None,
-        tools: BESIDE,
-        bounds: &[bound(Figure::WakeUps, Limit::AtMost(0.0))],
+        tools: DAEMONS,
+        bounds: &[bound(Metric::WakeUps, MetricLimit::AtMost(0.0))],
     },
 ];

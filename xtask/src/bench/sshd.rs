@@ -1,4 +1,4 @@
-//! An ssh server of our own on the loopback device, and the line that leads to it.
+//! A private ssh server on the loopback device, and a simulated link to it.
 
 use std::{
     fs::{self, Permissions},
@@ -17,29 +17,29 @@ use std::{
 };
 
 use super::{
-    place::{Arena, Place},
-    running::Running,
+    process::MeteredProcess,
+    scratch::{ScratchDir, ScratchPath},
     tool::find,
 };
 
-/// The server. It ends with this.
+/// A running server, which is stopped on drop.
 #[derive(Debug)]
 pub(crate) struct Sshd {
-    /// Before the server, so that connections end first.
-    line: Line,
-    _server: Running,
-    directory: Place,
+    /// Declared before the server, so that connections are closed first.
+    link: SlowLink,
+    _server: MeteredProcess,
+    directory: ScratchPath,
     user: String,
 }
 
 impl Sshd {
-    /// Starts one that lets in whoever has its key, behind a line on which each way takes `delay`.
+    /// Starts a server that accepts its own key, behind a link with a one-way latency of `delay`.
     ///
     /// # Errors
     ///
-    /// When it can't be started.
-    pub(crate) fn start(arena: &Arena, delay: Duration) -> io::Result<Self> {
-        let directory = arena.directory("sshd")?;
+    /// If it cannot be started.
+    pub(crate) fn start(scratch: &ScratchDir, delay: Duration) -> io::Result<Self> {
+        let directory = scratch.create_dir("sshd")?;
         fs::set_permissions(directory.path(), Permissions::from_mode(0o700))?;
         for key in ["host", "user"] {
             let mut command = Command::new("ssh-keygen");
@@ -55,35 +55,35 @@ impl Sshd {
             file("user.pub"),
         );
         fs::write(file("config"), settings)?;
-        // As root it wants this directory, which a machine that never ran it does not have.
+        // As root it needs this directory, which may not exist.
         let _ = fs::create_dir("/run/sshd");
         let program = find("sshd").unwrap_or_else(|| "/usr/sbin/sshd".into());
         let mut command = Command::new(program);
         command.args(["-D", "-e", "-f", &file("config")]);
-        let mut server = Running::start(&command, &arena.place("sshd/log")?)?;
+        let mut server = MeteredProcess::start(&command, &scratch.path("sshd/log")?)?;
         server.wait_until("sshd listens", |_| {
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
         })?;
-        let line = Line::new(port, delay)?;
+        let link = SlowLink::new(port, delay)?;
         let user = Command::new("id").arg("-un").stdin(Stdio::null()).output()?.stdout;
         let user = String::from_utf8_lossy(&user).trim().to_owned();
-        Ok(Self { line, _server: server, directory, user })
+        Ok(Self { link, _server: server, directory, user })
     }
 
-    /// Where to log in.
+    /// Returns the user and the host.
     pub(crate) fn host(&self) -> String {
         format!("{}@127.0.0.1", self.user)
     }
 
-    /// The words for ssh.
-    pub(crate) fn words(&self) -> Vec<String> {
+    /// Returns the arguments for ssh.
+    pub(crate) fn ssh_args(&self) -> Vec<String> {
         let options = Self::OPTIONS.map(|(name, value)| format!("-o{name}={value}"));
         let key = self.key().display().to_string();
         let port = self.port().to_string();
         ["-i".into(), key, "-p".into(), port].into_iter().chain(options).collect()
     }
 
-    /// The options of `ssh_config` that it takes to get in without a question.
+    /// The options of `ssh_config` for a login without questions.
     pub(crate) const OPTIONS: [(&str, &str); 4] = [
         ("BatchMode", "yes"),
         ("StrictHostKeyChecking", "no"),
@@ -91,19 +91,19 @@ impl Sshd {
         ("LogLevel", "ERROR"),
     ];
 
-    /// The key that it lets in.
+    /// Returns the private key that it accepts.
     pub(crate) fn key(&self) -> PathBuf {
         self.directory.path().join("user")
     }
 
-    /// Where the line begins.
+    /// Returns the port of the link.
     pub(crate) const fn port(&self) -> u16 {
-        self.line.port
+        self.link.port
     }
 
-    /// How many connections were made so far, and how many bytes went over them.
+    /// Returns the number of connections so far, and of the bytes that they transferred.
     pub(crate) fn traffic(&self) -> (u64, u64) {
-        let Counts { connections, bytes, .. } = &*self.line.counts;
+        let LinkCounters { connections, bytes, .. } = &*self.link.counters;
         (connections.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
     }
 }
@@ -112,67 +112,77 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// A line to a port of this machine that counts what goes over it.
+/// A link to a local port, with latency and traffic counters.
 #[derive(Debug)]
-struct Line {
+struct SlowLink {
     port: u16,
-    counts: Arc<Counts>,
+    counters: Arc<LinkCounters>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct LinkCounters {
     connections: AtomicU64,
     bytes: AtomicU64,
     closed: AtomicBool,
 }
 
-impl Line {
+impl SlowLink {
     fn new(to: u16, delay: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        let counts = Arc::new(Counts::default());
-        let shared = Arc::clone(&counts);
+        let counters = Arc::new(LinkCounters::default());
+        let shared = Arc::clone(&counters);
         thread::spawn(move || {
             for from in listener.incoming().flatten() {
                 if shared.closed.load(Ordering::Relaxed) {
                     break;
                 }
                 shared.connections.fetch_add(1, Ordering::Relaxed);
-                // Who finds no server sees a connection that ends.
-                let _ = join(from, to, delay, &shared);
+                // If the server does not accept, the connection is closed.
+                let _ = relay(from, to, delay, &shared);
             }
         });
-        Ok(Self { port, counts })
+        Ok(Self { port, counters })
     }
 }
 
-impl Drop for Line {
+impl Drop for SlowLink {
     fn drop(&mut self) {
-        self.counts.closed.store(true, Ordering::Relaxed);
-        // Wakes the listener up.
+        self.counters.closed.store(true, Ordering::Relaxed);
+        // Wakes the listener.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
 
-fn join(from: TcpStream, to: u16, delay: Duration, counts: &Arc<Counts>) -> io::Result<()> {
+fn relay(
+    from: TcpStream,
+    to: u16,
+    delay: Duration,
+    counters: &Arc<LinkCounters>,
+) -> io::Result<()> {
     let to = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, to)))?;
     for (input, output) in [(from.try_clone()?, to.try_clone()?), (to, from)] {
         output.set_nodelay(true)?;
         let (sender, receiver) = channel();
-        let counts = Arc::clone(counts);
-        thread::spawn(move || read(input, &sender, delay, &counts));
-        thread::spawn(move || write(output, &receiver));
+        let counters = Arc::clone(counters);
+        thread::spawn(move || receive(input, &sender, delay, &counters));
+        thread::spawn(move || forward(output, &receiver));
     }
     Ok(())
 }
 
-/// What goes over a line, and when it arrives.
-type Parcel = (Instant, Vec<u8>);
+/// A chunk of data and its time of arrival.
+type DelayedBytes = (Instant, Vec<u8>);
 
-fn read(mut input: TcpStream, sender: &Sender<Parcel>, delay: Duration, counts: &Counts) {
+fn receive(
+    mut input: TcpStream,
+    sender: &Sender<DelayedBytes>,
+    delay: Duration,
+    counters: &LinkCounters,
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = input.read(&mut buffer) {
-        counts.bytes.fetch_add(length as u64, Ordering::Relaxed);
+        counters.bytes.fetch_add(length as u64, Ordering::Relaxed);
         let bytes = buffer.get(..length).unwrap_or_default().to_vec();
         if sender.send((Instant::now() + delay, bytes)).is_err() {
             break;
@@ -180,7 +190,7 @@ fn read(mut input: TcpStream, sender: &Sender<Parcel>, delay: Duration, counts: 
     }
 }
 
-fn write(mut output: TcpStream, receiver: &Receiver<Parcel>) {
+fn forward(mut output: TcpStream, receiver: &Receiver<DelayedBytes>) {
     for (due, bytes) in receiver {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         if output.write_all(&bytes).is_err() {
@@ -190,12 +200,13 @@ fn write(mut output: TcpStream, receiver: &Receiver<Parcel>) {
     let _ = output.shutdown(Shutdown::Both);
 }
 
-/// One run of rsync through `ssh` with these words, from `source` to `target` behind `host`.
-pub(crate) fn rsync(ssh: &[String], source: &Path, host: &str, target: &Path) -> Command {
+/// Returns a command that runs rsync over ssh with these arguments, from `source` to `target` on
+/// `host`.
+pub(crate) fn rsync(ssh_args: &[String], source: &Path, host: &str, target: &Path) -> Command {
     let mut command = Command::new("rsync");
     command
         .args(["-lts", "--from0", "--files-from=-", "--delete-missing-args", "--force"])
-        .arg(format!("--rsh=ssh {}", ssh.join(" ")))
+        .arg(format!("--rsh=ssh {}", ssh_args.join(" ")))
         .arg(source.join(""))
         .arg(format!("{host}:{}/", target.display()));
     command

@@ -1,4 +1,4 @@
-//! The programs that are compared, and how each is started.
+//! The compared programs, and their start.
 
 use std::{
     ffi::OsString,
@@ -9,18 +9,18 @@ use std::{
 };
 
 use super::{
-    place::{Arena, Place},
-    running::Running,
+    process::MeteredProcess,
+    scratch::{ScratchDir, ScratchPath},
 };
 
-/// What can do the work of a row.
+/// A program that can do the work of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Tool {
-    /// The least that anything could do: the change itself and one run of the copier.
+    /// The lower bound: the change itself and one run of the copier.
     Floor,
-    /// A second floor, where the issue names one.
+    /// A second lower bound.
     RsyncArchive,
-    /// Lsyncd as Debian has it.
+    /// Debian's Lsyncd.
     Original,
     /// The release build of this checkout.
     Ours,
@@ -31,7 +31,7 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
-    /// Its name in the table.
+    /// Returns the name in the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
@@ -43,8 +43,8 @@ impl Tool {
         }
     }
 
-    /// The program that has to be installed, if any.
-    pub(crate) const fn program(self) -> Option<&'static str> {
+    /// Returns the program that must be installed, if any.
+    pub(crate) const fn required_program(self) -> Option<&'static str> {
         match self {
             Self::Floor | Self::Ours => None,
             Self::RsyncArchive => Some("rsync"),
@@ -55,16 +55,16 @@ impl Tool {
     }
 }
 
-/// How changes are carried to the target.
+/// The way of mirroring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum BenchMode {
     /// `-direct`.
     Direct,
     /// `-rsync`.
     Rsync,
 }
 
-impl Mode {
+impl BenchMode {
     const fn option(self) -> &'static str {
         match self {
             Self::Direct => "-direct",
@@ -76,99 +76,96 @@ impl Mode {
 /// The rsync options of a sync without options of its own, in the original and in ours.
 pub(crate) const RSYNC_OPTIONS: [&str; 3] = ["-lts", "-r", "--delete"];
 
-/// What a daemon has to do.
+/// Parameters of a daemon.
 #[derive(Clone, Debug)]
-pub(crate) struct Order<'a> {
-    /// How.
-    pub(crate) mode: Mode,
-    /// From where.
-    pub(crate) source: &'a Place,
-    /// To where.
-    pub(crate) targets: &'a [Place],
-    /// The delay in seconds; without one, none for the original, and ours takes its default.
+pub(crate) struct DaemonSpec<'a> {
+    pub(crate) mode: BenchMode,
+    pub(crate) source: &'a ScratchPath,
+    pub(crate) targets: &'a [ScratchPath],
+    /// The delay in seconds. `None`: no delay for the original, the default for ours.
     pub(crate) delay: Option<u32>,
-    /// A pattern of what is left out.
-    pub(crate) excluded: Option<&'a str>,
-    /// More words for our own command line.
-    pub(crate) ours: &'a [&'a str],
-    /// Programs that come before those of the system.
-    pub(crate) programs: Option<&'a Place>,
+    /// An exclude pattern.
+    pub(crate) exclude: Option<&'a str>,
+    /// Additional arguments for our daemon.
+    pub(crate) our_args: &'a [&'a str],
+    /// A directory that precedes those of the system in `PATH`.
+    pub(crate) programs: Option<&'a ScratchPath>,
 }
 
-/// Starts `tool`, which is none of the floors.
+/// Starts `tool`, which must not be a floor.
 ///
 /// # Errors
 ///
-/// When it cannot be started.
+/// If it cannot be started.
 pub(crate) fn start(
     tool: Tool,
     ours: &Path,
-    order: &Order<'_>,
-    arena: &Arena,
-) -> io::Result<Running> {
+    spec: &DaemonSpec<'_>,
+    scratch: &ScratchDir,
+) -> io::Result<MeteredProcess> {
     let mut command = match tool {
-        Tool::Original => original(order, arena)?,
-        Tool::Ours => our_own(ours, order),
-        Tool::InotifyLoop => inotify_loop(order)?,
-        Tool::Watchman => return watchman(order, arena),
+        Tool::Original => original_command(spec, scratch)?,
+        Tool::Ours => ours_command(ours, spec),
+        Tool::InotifyLoop => inotify_loop_command(spec)?,
+        Tool::Watchman => return start_watchman(spec, scratch),
         Tool::Floor | Tool::RsyncArchive => return Err(io::Error::other("a floor is no daemon")),
     };
-    if let Some(programs) = order.programs {
+    if let Some(programs) = spec.programs {
         command.env("PATH", path_with(programs.path())?);
     }
-    Running::start(&command, &arena.place("output")?)
+    MeteredProcess::start(&command, &scratch.path("output")?)
 }
 
-fn original(order: &Order<'_>, arena: &Arena) -> io::Result<Command> {
+fn original_command(spec: &DaemonSpec<'_>, scratch: &ScratchDir) -> io::Result<Command> {
     let mut command = Command::new("lsyncd");
     command.arg("-nodaemon");
-    let delay = order.delay.unwrap_or(0);
-    if order.excluded.is_none() && order.programs.is_none() {
+    let delay = spec.delay.unwrap_or(0);
+    if spec.exclude.is_none() && spec.programs.is_none() {
         command.arg("-delay").arg(delay.to_string());
-        add_syncs(&mut command, order);
+        add_syncs(&mut command, spec);
         return Ok(command);
     }
-    // It has no options for what is left out, nor for another rsync than that in /usr/bin, so it
-    // gets a configuration file.
-    let exclude = order.excluded.map(|it| format!("exclude = {{ [[{it}]] }},"));
-    let rsync = order.programs.map(|programs| {
+    // It has no option for excludes, nor for another rsync than that in /usr/bin, so it gets a
+    // configuration file.
+    let exclude = spec.exclude.map(|it| format!("exclude = {{ [[{it}]] }},"));
+    let rsync = spec.programs.map(|programs| {
         format!("rsync = {{ binary = [[{}]] }},", programs.path().join("rsync").display())
     });
-    let mut file = File::create(arena.place("original.lua")?.path())?;
-    for target in order.targets {
+    let mut file = File::create(scratch.path("original.lua")?.path())?;
+    for target in spec.targets {
         writeln!(
             file,
             "sync {{ default.rsync, source = [[{}]], target = [[{}]], delay = {delay}, {} {} }}",
-            order.source.path().display(),
+            spec.source.path().display(),
             target.path().display(),
             exclude.as_deref().unwrap_or_default(),
             rsync.as_deref().unwrap_or_default(),
         )?;
     }
-    command.arg(arena.place("original.lua")?.path());
+    command.arg(scratch.path("original.lua")?.path());
     Ok(command)
 }
 
-fn our_own(program: &Path, order: &Order<'_>) -> Command {
+fn ours_command(program: &Path, spec: &DaemonSpec<'_>) -> Command {
     let mut command = Command::new(program);
-    command.arg("-nodaemon").args(order.ours);
-    if let Some(delay) = order.delay {
+    command.arg("-nodaemon").args(spec.our_args);
+    if let Some(delay) = spec.delay {
         command.arg("-delay").arg(delay.to_string());
     }
-    if let Some(excluded) = order.excluded {
-        command.args(["-exclude", excluded]);
+    if let Some(exclude) = spec.exclude {
+        command.args(["-exclude", exclude]);
     }
-    add_syncs(&mut command, order);
+    add_syncs(&mut command, spec);
     command
 }
 
-fn add_syncs(command: &mut Command, order: &Order<'_>) {
-    for target in order.targets {
-        command.arg(order.mode.option()).args([order.source.path(), target.path()]);
+fn add_syncs(command: &mut Command, spec: &DaemonSpec<'_>) {
+    for target in spec.targets {
+        command.arg(spec.mode.option()).args([spec.source.path(), target.path()]);
     }
 }
 
-/// The loop that people write: wait, let it calm down for a tenth of a second, run rsync.
+/// A typical user script: wait for a change and a pause of a tenth of a second, then run rsync.
 const INOTIFY_LOOP: &str = r#"
 inotifywait --quiet --monitor --recursive \
     --event close_write,create,delete,move,attrib "$1" |
@@ -177,16 +174,18 @@ while read -r _; do
     rsync -lts -r --delete "$1" "$2"
 done"#;
 
-fn inotify_loop(order: &Order<'_>) -> io::Result<Command> {
-    let target = order.targets.first().ok_or_else(|| io::Error::other("no target"))?;
+fn inotify_loop_command(spec: &DaemonSpec<'_>) -> io::Result<Command> {
+    let target = spec.targets.first().ok_or_else(|| io::Error::other("no target"))?;
     let mut command = Command::new("bash");
-    command.args(["-c", INOTIFY_LOOP, "bash"]).args([order.source.content(), target.content()]);
+    command
+        .args(["-c", INOTIFY_LOOP, "bash"])
+        .args([spec.source.with_slash(), target.with_slash()]);
     Ok(command)
 }
 
-/// A server of its own, and a trigger that runs rsync.
-fn watchman(order: &Order<'_>, arena: &Arena) -> io::Result<Running> {
-    let home = arena.directory("watchman")?;
+/// Starts a private watchman server, and sets a trigger that runs rsync.
+fn start_watchman(spec: &DaemonSpec<'_>, scratch: &ScratchDir) -> io::Result<MeteredProcess> {
+    let home = scratch.create_dir("watchman")?;
     let file = |name: &str| home.path().join(name);
     let mut server = Command::new("watchman");
     server.env("HOME", home.path()).arg("--foreground");
@@ -195,23 +194,23 @@ fn watchman(order: &Order<'_>, arena: &Arena) -> io::Result<Running> {
     {
         server.arg(format!("--{option}={}", file(name).display()));
     }
-    let mut running = Running::start(&server, &arena.place("output")?)?;
+    let mut running = MeteredProcess::start(&server, &scratch.path("output")?)?;
     let socket = file("socket");
     running.wait_until("watchman listens", |_| socket.exists())?;
-    let target = order.targets.first().ok_or_else(|| io::Error::other("no target"))?;
-    let source = order.source.path().display().to_string();
-    ask_watchman(&socket, &format!(r#"["watch", "{source}"]"#))?;
+    let target = spec.targets.first().ok_or_else(|| io::Error::other("no target"))?;
+    let source = spec.source.path().display().to_string();
+    send_to_watchman(&socket, &format!(r#"["watch", "{source}"]"#))?;
     let [links, recursive, delete] = RSYNC_OPTIONS;
     let trigger = format!(
         r#"["trigger", "{source}", {{"name": "mirror", "stdin": "/dev/null",
             "command": ["rsync", "{links}", "{recursive}", "{delete}", "{source}/", "{}/"]}}]"#,
         target.path().display(),
     );
-    ask_watchman(&socket, &trigger.replace('\n', " "))?;
+    send_to_watchman(&socket, &trigger.replace('\n', " "))?;
     Ok(running)
 }
 
-fn ask_watchman(socket: &Path, request: &str) -> io::Result<()> {
+fn send_to_watchman(socket: &Path, request: &str) -> io::Result<()> {
     let mut client = Command::new("watchman")
         .arg(format!("--sockname={}", socket.display()))
         .args(["--no-spawn", "--no-local", "--json-command"])
@@ -229,10 +228,12 @@ fn ask_watchman(socket: &Path, request: &str) -> io::Result<()> {
     Err(io::Error::other(format!("watchman answers {text}")))
 }
 
-/// Where the program `name` is, if it is installed.
+/// Finds the program `name` in `PATH`.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|place| place.join(name)).find(|program| program.is_file())
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
 }
 
 fn path_with(directory: &Path) -> io::Result<OsString> {

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all tests of the workspace, with nothing skipped in silence.
+//! `cargo xtask test`: runs all tests of the workspace and counts the skipped ones.
 
 mod programs;
 mod transcript;
@@ -12,12 +12,12 @@ use std::{
 
 use transcript::Transcript;
 
-/// Installs what is missing, runs the tests, and tells what was skipped.
+/// Installs missing programs, runs the tests, and reports the skipped ones.
 ///
 /// # Errors
 ///
-/// The reasons why the run does not count as passed: a failed test or, with `CI=true`, a skipped
-/// one.
+/// Returns the reasons for which the run does not count as passed: a failed test or, with
+/// `CI=true`, a skipped one.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
     for missing in programs::install_missing() {
         println!("cannot be tested here: {missing}");
@@ -42,8 +42,8 @@ fn verdict(status: ExitStatus, skipped: usize, strict: bool) -> Result<(), Vec<S
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// Runs `cargo test` and shows what it says, except the output of tests that passed; of that
-/// only the `skipped:` lines are of interest.
+/// Runs `cargo test` and prints its output, except that of tests that passed: of those only the
+/// `skipped:` lines are printed.
 fn cargo_test(arguments: &[String]) -> io::Result<(ExitStatus, Transcript)> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut child = Command::new(cargo)
@@ -59,7 +59,7 @@ fn cargo_test(arguments: &[String]) -> io::Result<(ExitStatus, Transcript)> {
         for line in BufReader::new(stdout).split(b'\n') {
             let line = line?;
             let line = String::from_utf8_lossy(&line);
-            if transcript.shows(&line) {
+            if transcript.push(&line) {
                 writeln!(screen, "{line}")?;
             }
         }

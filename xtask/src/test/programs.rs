@@ -1,4 +1,4 @@
-//! The programs that tests need: found, or installed where that is possible.
+//! Finds the programs that tests need, and installs missing ones where possible.
 
 use std::{
     env,
@@ -6,48 +6,57 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// A program, and where it comes from.
-struct Program {
+/// A program and its package.
+struct RequiredProgram {
     name: &'static str,
     debian_package: &'static str,
     needed_for: &'static str,
 }
 
-const PROGRAMS: [Program; 5] = [
-    Program { name: "rsync", debian_package: "rsync", needed_for: "everything with -rsync" },
-    Program { name: "sshd", debian_package: "openssh-server", needed_for: "targets behind ssh" },
-    Program { name: "setfacl", debian_package: "acl", needed_for: "access control lists" },
-    Program { name: "setfattr", debian_package: "attr", needed_for: "extended attributes" },
-    Program {
+const PROGRAMS: [RequiredProgram; 5] = [
+    RequiredProgram {
+        name: "rsync",
+        debian_package: "rsync",
+        needed_for: "everything with -rsync",
+    },
+    RequiredProgram {
+        name: "sshd",
+        debian_package: "openssh-server",
+        needed_for: "targets behind ssh",
+    },
+    RequiredProgram { name: "setfacl", debian_package: "acl", needed_for: "access control lists" },
+    RequiredProgram { name: "setfattr", debian_package: "attr", needed_for: "extended attributes" },
+    RequiredProgram {
         name: "lsyncd",
         debian_package: "lsyncd",
         needed_for: "all that is compared with it",
     },
 ];
 
-/// Installs what is missing, if it may, and returns a line for each program that stays missing.
+/// Installs missing programs if permitted, and returns a line for each that is still missing.
 pub(crate) fn install_missing() -> Vec<String> {
-    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| !is_there(program)).collect();
+    let missing: Vec<&RequiredProgram> =
+        PROGRAMS.iter().filter(|program| !is_installed(program)).collect();
     if missing.is_empty() {
         return Vec::new();
     }
     let obstacle = install(&missing).err();
     missing
         .iter()
-        .filter(|program| !is_there(program))
+        .filter(|program| !is_installed(program))
         .map(|program| {
-            let Program { name, debian_package, needed_for } = program;
-            let why = obstacle.as_deref().unwrap_or("the package was installed, but lacks it");
-            format!("{needed_for}: {name} (Debian: {debian_package}) is missing; {why}")
+            let RequiredProgram { name, debian_package, needed_for } = program;
+            let reason = obstacle.as_deref().unwrap_or("the package was installed, but lacks it");
+            format!("{needed_for}: {name} (Debian: {debian_package}) is missing; {reason}")
         })
         .collect()
 }
 
-fn is_there(program: &Program) -> bool {
+fn is_installed(program: &RequiredProgram) -> bool {
     find(program.name).is_some()
 }
 
-/// Where `name` is, on the path or among the system's daemons.
+/// Finds `name` in `PATH` or among the system's daemons.
 fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -56,8 +65,12 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// Installs the packages, or says what stands in the way.
-fn install(programs: &[&Program]) -> Result<(), String> {
+/// Installs the packages.
+///
+/// # Errors
+///
+/// Returns the reason if that is impossible or fails.
+fn install(programs: &[&RequiredProgram]) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("not root, so nothing was installed".to_owned());
     }
@@ -71,17 +84,17 @@ fn install(programs: &[&Program]) -> Result<(), String> {
 }
 
 fn apt_get(arguments: &[&str]) -> Result<(), String> {
-    let words = || format!("apt-get {}", arguments.join(" "));
+    let command_line = || format!("apt-get {}", arguments.join(" "));
     let output = Command::new("apt-get")
         .arg("-qq")
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("{} could not be run: {error}", words()))?;
+        .map_err(|error| format!("{} could not be run: {error}", command_line()))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{} failed: {}", words(), said.trim().replace('\n', " / ")))
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{} failed: {}", command_line(), message.trim().replace('\n', " / ")))
 }

@@ -1,33 +1,33 @@
-//! Reads what `cargo test -- --show-output` prints.
+//! Parses the output of `cargo test -- --show-output`.
 
-/// The prefix by which a test says that it could not look at what it is there for.
+/// Prefix of the line by which a test reports that it was skipped.
 const SKIPPED: &str = "skipped: ";
 
-/// What was seen of the output so far.
+/// State of the parser.
 #[derive(Debug, Default)]
 pub(crate) struct Transcript {
-    section: Section,
+    section: TranscriptSection,
     test: String,
     skipped: Vec<String>,
     passed: usize,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Section {
+enum TranscriptSection {
     #[default]
     Progress,
     OutputOfPassed,
 }
 
 impl Transcript {
-    /// Takes the next line and tells whether people want to see it.
-    pub(crate) fn shows(&mut self, line: &str) -> bool {
+    /// Processes the next line, and returns true if it is worth printing.
+    pub(crate) fn push(&mut self, line: &str) -> bool {
         if line == "successes:" {
-            self.section = Section::OutputOfPassed;
+            self.section = TranscriptSection::OutputOfPassed;
             return false;
         }
         if line == "failures:" || line.starts_with("test result: ") {
-            self.section = Section::Progress;
+            self.section = TranscriptSection::Progress;
             self.passed += passed_in(line).unwrap_or(0);
         }
         if let Some(test) =
@@ -39,21 +39,21 @@ impl Transcript {
             self.skipped.push(format!("{line} ({})", self.test));
             return true;
         }
-        self.section == Section::Progress
+        self.section == TranscriptSection::Progress
     }
 
-    /// The lines of the skipped tests, each with the name of its test.
+    /// Returns the `skipped:` lines, each with the name of its test.
     pub(crate) fn skipped(&self) -> &[String] {
         &self.skipped
     }
 
-    /// How many tests passed and looked at something.
+    /// Returns the number of tests that passed and were not skipped.
     pub(crate) fn passed(&self) -> usize {
         self.passed.saturating_sub(self.skipped.len())
     }
 }
 
-/// The number in `test result: ok. 12 passed; ..`.
+/// Returns the number in `test result: ok. 12 passed; ..`.
 fn passed_in(line: &str) -> Option<usize> {
     let before = line.strip_prefix("test result: ")?.split(" passed;").next()?;
     before.rsplit(' ').next()?.parse().ok()
@@ -90,7 +90,7 @@ test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
     #[test]
     fn output_of_passed_tests_is_hidden_except_skips() {
         let mut transcript = Transcript::default();
-        let shown: Vec<&str> = OUTPUT.lines().filter(|line| transcript.shows(line)).collect();
+        let shown: Vec<&str> = OUTPUT.lines().filter(|line| transcript.push(line)).collect();
         assert!(shown.contains(&"skipped: no sshd"));
         assert!(shown.contains(&"panicked"));
         assert!(!shown.contains(&"chatter"));
@@ -100,7 +100,7 @@ test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out";
     fn a_skipped_test_is_named_and_not_counted_as_passed() {
         let mut transcript = Transcript::default();
         for line in OUTPUT.lines() {
-            transcript.shows(line);
+            transcript.push(line);
         }
         assert_eq!(transcript.skipped(), ["skipped: no sshd (b)"]);
         assert_eq!(transcript.passed(), 1);

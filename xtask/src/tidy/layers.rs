@@ -1,9 +1,9 @@
-//! Who may know whom (architecture, section 6).
+//! Dependencies between modules and packages (`docs/architecture.md`).
 
-use super::source::{Source, Token};
+use super::source::{SourceFile, SourceToken};
 
-/// What a module of the daemon may name.
-struct Row {
+/// The modules and packages that a module of the daemon may use.
+struct LayerRule {
     module: &'static str,
     /// Other modules of the daemon.
     modules: &'static [&'static str],
@@ -11,91 +11,103 @@ struct Row {
     packages: &'static [&'static str],
 }
 
-/// What puts the daemon together may name all; the others are here.
-const TABLE: [Row; 8] = [
-    Row { module: "config", modules: &["report"], packages: &["mirror_core"] },
-    Row { module: "check", modules: &["config", "report"], packages: &["mirror_core"] },
-    Row {
+/// All modules except those that may use everything ([`TOP`]).
+const TABLE: [LayerRule; 8] = [
+    LayerRule { module: "config", modules: &["report"], packages: &["mirror_core"] },
+    LayerRule { module: "check", modules: &["config", "report"], packages: &["mirror_core"] },
+    LayerRule {
         module: "frontend",
         modules: &["check", "config", "report", "script"],
         packages: &["mirror_core", "mirror_platform"],
     },
-    Row {
+    LayerRule {
         module: "script",
         modules: &["config", "report"],
         packages: &["mirror_core", "mirror_platform"],
     },
-    Row { module: "watch", modules: &["report"], packages: &["mirror_core", "mirror_platform"] },
-    Row { module: "exec", modules: &["report"], packages: &["mirror_core", "mirror_platform"] },
-    Row { module: "report", modules: &[], packages: &["mirror_core", "mirror_platform"] },
-    Row { module: "daemon", modules: &["report"], packages: &["mirror_core", "mirror_platform"] },
+    LayerRule {
+        module: "watch",
+        modules: &["report"],
+        packages: &["mirror_core", "mirror_platform"],
+    },
+    LayerRule {
+        module: "exec",
+        modules: &["report"],
+        packages: &["mirror_core", "mirror_platform"],
+    },
+    LayerRule { module: "report", modules: &[], packages: &["mirror_core", "mirror_platform"] },
+    LayerRule {
+        module: "daemon",
+        modules: &["report"],
+        packages: &["mirror_core", "mirror_platform"],
+    },
 ];
 
-/// The modules that know all others, and that only `lib.rs` and the programs know.
+/// The modules that may use all others. Only `lib.rs` and the binaries use them.
 const TOP: [&str; 2] = ["engine", "run"];
 
 /// The packages of the workspace.
 const PACKAGES: [&str; 3] = ["mirror_core", "mirror_platform", "lsyncd"];
 
-/// A name right below a root of names.
+/// The first segment of a path after its root.
 #[derive(Debug, PartialEq, Eq)]
-struct Mention<'a> {
-    root: Root,
+struct PathMention<'a> {
+    root: PathRoot,
     name: &'a str,
     line: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Root {
+enum PathRoot {
     /// `crate::name`
     Crate,
-    /// So many `super::`, then the name.
+    /// This number of `super::`, then the name.
     Above(usize),
-    /// The name is that of a package.
+    /// The name of a package.
     Package,
 }
 
-/// What names in a file that it must not know.
-pub(super) fn problems(source: &Source) -> Vec<String> {
+/// Rule: a file uses only the modules and packages that its layer permits.
+pub(super) fn problems(source: &SourceFile) -> Vec<String> {
     let parts: Vec<&str> = source.path.split('/').collect();
-    let (packages, modules): (&[&str], Option<Module>) = match &*parts {
+    let (packages, modules): (&[&str], Option<SourceModule>) = match &*parts {
         ["crates", "core" | "platform", ..] => (&[], None),
         ["src", "lib.rs"] | ["src", "bin", ..] => return Vec::new(),
         ["src", path @ ..] => {
-            let module = Module::of(path);
+            let module = SourceModule::of(path);
             if TOP.contains(&&*module.name) {
                 return Vec::new();
             }
             let Some(row) = TABLE.iter().find(|row| row.module == module.name) else {
-                let what =
+                let message =
                     format!("`{}` is not in the table of xtask/src/tidy/layers.rs", module.name);
-                return vec![source.problem(1, &what)];
+                return vec![source.problem(1, &message)];
             };
-            (row.packages, Some(Module { allowed: row.modules, ..module }))
+            (row.packages, Some(SourceModule { allowed: row.modules, ..module }))
         }
         _ => return Vec::new(),
     };
     let bad = mentions(&source.tokens).into_iter().filter(|mention| match mention.root {
-        Root::Package => !packages.contains(&mention.name),
-        Root::Crate => modules.as_ref().is_some_and(|module| module.must_not(mention.name)),
-        Root::Above(levels) => modules
+        PathRoot::Package => !packages.contains(&mention.name),
+        PathRoot::Crate => modules.as_ref().is_some_and(|module| module.forbids(mention.name)),
+        PathRoot::Above(levels) => modules
             .as_ref()
-            .is_some_and(|module| levels >= module.depth && module.must_not(mention.name)),
+            .is_some_and(|module| levels >= module.depth && module.forbids(mention.name)),
     });
-    bad.map(|mention| source.problem(mention.line, &format!("must not know `{}`", mention.name)))
+    bad.map(|mention| source.problem(mention.line, &format!("must not use `{}`", mention.name)))
         .collect()
 }
 
 /// The module of the daemon that a file belongs to.
-struct Module {
+struct SourceModule {
     name: String,
-    /// How many names lead from the root of the crate to the file.
+    /// Number of path segments from the root of the crate to the file.
     depth: usize,
     allowed: &'static [&'static str],
 }
 
-impl Module {
-    /// From the parts of a path below `src`.
+impl SourceModule {
+    /// Returns the module of a path below `src`, given as its parts.
     fn of(path: &[&str]) -> Self {
         let depth = path.len() - usize::from(path.last() == Some(&"mod.rs"));
         let name = path.first().copied().unwrap_or_default();
@@ -103,14 +115,14 @@ impl Module {
         Self { name, depth, allowed: &[] }
     }
 
-    fn must_not(&self, name: &str) -> bool {
+    fn forbids(&self, name: &str) -> bool {
         let is_module = TOP.contains(&name) || TABLE.iter().any(|row| row.module == name);
         is_module && name != self.name && !self.allowed.contains(&name)
     }
 }
 
-/// All names that stand right below a root of names, in `use` and elsewhere.
-fn mentions(tokens: &[Token]) -> Vec<Mention<'_>> {
+/// Returns the first segments of all paths, in `use` and elsewhere.
+fn mentions(tokens: &[SourceToken]) -> Vec<PathMention<'_>> {
     let mut found = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let follows_path = at > 0 && tokens.get(at - 1).is_some_and(|t| t.text == "::");
@@ -120,17 +132,17 @@ fn mentions(tokens: &[Token]) -> Vec<Mention<'_>> {
         }
         let after = after.get(1..).unwrap_or_default();
         match &*token.text {
-            "crate" => found.extend(below(after, Root::Crate)),
+            "crate" => found.extend(following_names(after, PathRoot::Crate)),
             "super" => {
                 let pairs = after
                     .chunks(2)
                     .take_while(|pair| pair.first().is_some_and(|t| t.text == "super"))
                     .count();
                 let after = after.get(pairs * 2..).unwrap_or_default();
-                found.extend(below(after, Root::Above(pairs + 1)));
+                found.extend(following_names(after, PathRoot::Above(pairs + 1)));
             }
             name if PACKAGES.contains(&name) => {
-                found.push(Mention { root: Root::Package, name, line: token.line });
+                found.push(PathMention { root: PathRoot::Package, name, line: token.line });
             }
             _ => {}
         }
@@ -138,9 +150,10 @@ fn mentions(tokens: &[Token]) -> Vec<Mention<'_>> {
     found
 }
 
-/// The name that follows, or the first names of all parts of the group that follows.
-fn below(after: &[Token], root: Root) -> Vec<Mention<'_>> {
-    let mention = |token| -> Mention { Mention { root, name: text(token), line: line(token) } };
+/// Returns the segment that follows, or the first segments of the group that follows.
+fn following_names(after: &[SourceToken], root: PathRoot) -> Vec<PathMention<'_>> {
+    let mention =
+        |token| -> PathMention { PathMention { root, name: text(token), line: line(token) } };
     let Some((first, group)) = after.split_first() else { return Vec::new() };
     if first.text != "{" {
         return vec![mention(first)];
@@ -163,11 +176,11 @@ fn below(after: &[Token], root: Root) -> Vec<Mention<'_>> {
     names
 }
 
-fn text(token: &Token) -> &str {
+fn text(token: &SourceToken) -> &str {
     &token.text
 }
 
-fn line(token: &Token) -> usize {
+fn line(token: &SourceToken) -> usize {
     token.line
 }
 
@@ -175,7 +188,7 @@ fn line(token: &Token) -> usize {
 mod tests {
     use super::{super::source, *};
 
-    /// What a file must not know: line and name.
+    /// Checks the problems of a file, without its path.
     fn check(path: &str, text: &str, expected: &[&str]) {
         let sources = source::all(vec![(path.to_owned(), text.to_owned())]);
         let found = problems(&sources[0]);
@@ -187,37 +200,37 @@ mod tests {
     }
 
     #[test]
-    fn core_and_linux_know_nobody() {
+    fn core_and_platform_use_no_other_package() {
         check(
             "crates/core/src/a.rs",
             "use crate::b;\nuse mirror_platform::Dir;",
-            &["2: must not know `mirror_platform`"],
+            &["2: must not use `mirror_platform`"],
         );
         check(
             "crates/platform/src/a.rs",
             "fn a(x: mirror_core::path::TreePath) {}",
-            &["1: must not know `mirror_core`"],
+            &["1: must not use `mirror_core`"],
         );
-        check("crates/platform/src/a.rs", "lsyncd::a()", &["1: must not know `lsyncd`"]);
+        check("crates/platform/src/a.rs", "lsyncd::a()", &["1: must not use `lsyncd`"]);
         check("crates/core/src/a.rs", "// mirror_platform::a\nlet lsyncd = 1;", &[]);
     }
 
     #[test]
-    fn modules_of_the_daemon_know_only_the_log() {
-        check("src/watch/a.rs", "use crate::exec::b;", &["1: must not know `exec`"]);
+    fn modules_of_the_daemon_use_only_what_the_table_permits() {
+        check("src/watch/a.rs", "use crate::exec::b;", &["1: must not use `exec`"]);
         check(
             "src/watch/a.rs",
             "use crate::{report::Log,\n watch::b, frontend};",
-            &["2: must not know `frontend`"],
+            &["2: must not use `frontend`"],
         );
         check("src/watch/a.rs", "use crate::{report::{exec, cli}, watch::{self, b}};", &[]);
         check(
             "src/frontend/cli.rs",
             "fn a() { crate::daemon::b() }",
-            &["1: must not know `daemon`"],
+            &["1: must not use `daemon`"],
         );
-        check("src/report/mod.rs", "use crate::frontend::Level;", &["1: must not know `frontend`"]);
-        check("src/exec/mod.rs", "use crate::engine::Inbox;", &["1: must not know `engine`"]);
+        check("src/report/mod.rs", "use crate::frontend::Level;", &["1: must not use `frontend`"]);
+        check("src/exec/mod.rs", "use crate::engine::Inbox;", &["1: must not use `engine`"]);
         check(
             "src/exec/mod.rs",
             "use mirror_core::a;\nuse mirror_platform::b;\nuse crate::report::Log;",
@@ -226,29 +239,29 @@ mod tests {
         check(
             "src/config/mod.rs",
             "use mirror_platform::b;",
-            &["1: must not know `mirror_platform`"],
+            &["1: must not use `mirror_platform`"],
         );
     }
 
     #[test]
-    fn the_way_over_super_is_seen() {
-        check("src/exec/mod.rs", "use super::watch::a;", &["1: must not know `watch`"]);
+    fn paths_with_super_are_resolved() {
+        check("src/exec/mod.rs", "use super::watch::a;", &["1: must not use `watch`"]);
         check("src/exec/rsync/mod.rs", "use super::{watch::a};", &[]);
         check(
             "src/exec/rsync/a.rs",
             "super::super::super::watch::a()",
-            &["1: must not know `watch`"],
+            &["1: must not use `watch`"],
         );
         check("src/exec/rsync/a.rs", "use super::super::{stop, source};", &[]);
         check(
             "src/exec/a.rs",
             "use super::super::{exec, config::B};",
-            &["1: must not know `config`"],
+            &["1: must not use `config`"],
         );
     }
 
     #[test]
-    fn engine_and_programs_know_all() {
+    fn engine_and_binaries_may_use_everything() {
         for path in
             ["src/engine/mod.rs", "src/run.rs", "src/lib.rs", "src/bin/lsyncd.rs", "tests/a.rs"]
         {
@@ -257,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_module_has_to_get_its_row() {
+    fn a_new_module_needs_a_row_in_the_table() {
         check(
             "src/helper.rs",
             "",

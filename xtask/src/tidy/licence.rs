@@ -1,12 +1,12 @@
-//! The licences of what we are linked with.
+//! Checks the licences of all dependencies.
 
 use std::{env, ffi::OsString, path::Path, process::Command};
 
-/// Licences under which code can be part of a program under GPL-2.0-or-later.
+/// Licences that are compatible with a program under GPL-2.0-or-later.
 ///
 /// Apache-2.0 alone is compatible with version 3 of the GPL only. As ours is "or later", that is
-/// fine; a program that has such a part is distributed under version 3. MPL-2.0 names the GPL as a
-/// licence that the whole may have.
+/// sufficient; a program with such a part is distributed under version 3. MPL-2.0 permits the GPL
+/// for the whole.
 const COMPATIBLE: [&str; 16] = [
     "0BSD",
     "Apache-2.0",
@@ -26,10 +26,11 @@ const COMPATIBLE: [&str; 16] = [
     "Zlib",
 ];
 
-/// The packages of the lock file whose licence is not on the list, or that could not be asked.
+/// Returns a problem for each package of the lock file whose licence is not on the list, or for the
+/// failure to list them.
 pub(super) fn problems(top: &Path) -> Vec<String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    // It asks cargo's registry only for packages that were never built here.
+    // Cargo queries its registry only for packages that were never built here.
     let output = Command::new(cargo)
         .args(["tree", "--locked", "--workspace", "--all-features", "--prefix", "none"])
         .args(["--edges", "normal,build,dev", "--format", "{p}|{l}"])
@@ -40,14 +41,14 @@ pub(super) fn problems(top: &Path) -> Vec<String> {
             incompatible(&String::from_utf8_lossy(&output.stdout))
         }
         Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr);
-            vec![format!("cargo tree cannot tell the licences: {}", why.trim())]
+            let reason = String::from_utf8_lossy(&output.stderr);
+            vec![format!("cargo tree cannot tell the licences: {}", reason.trim())]
         }
         Err(error) => vec![format!("cargo tree cannot be run: {error}")],
     }
 }
 
-/// Of lines `package|licence` those with a licence that is not compatible.
+/// Returns a problem for each of the lines `package|licence` whose licence is incompatible.
 fn incompatible(tree: &str) -> Vec<String> {
     let mut packages: Vec<(&str, &str)> =
         tree.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once('|')).collect();
@@ -66,41 +67,41 @@ fn incompatible(tree: &str) -> Vec<String> {
     .collect()
 }
 
-/// Whether an SPDX expression lets us choose compatible licences for all parts.
+/// Returns true if an SPDX expression permits compatible licences for all parts.
 fn is_compatible(expression: &str) -> bool {
     // Cargo once allowed a slash for "or".
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
-    let words: Vec<&str> = spaced.split_whitespace().collect();
-    let mut rest = &*words;
-    any(&mut rest).is_some_and(|compatible| compatible && rest.is_empty())
+    let tokens: Vec<&str> = spaced.split_whitespace().collect();
+    let mut rest = &*tokens;
+    any_of(&mut rest).is_some_and(|compatible| compatible && rest.is_empty())
 }
 
-/// `x OR y`, the weakest bond.
-fn any(rest: &mut &[&str]) -> Option<bool> {
-    let mut compatible = every(rest)?;
+/// Parses `x OR y`, which binds weakest.
+fn any_of(rest: &mut &[&str]) -> Option<bool> {
+    let mut compatible = all_of(rest)?;
     while let Some((&"OR", after)) = rest.split_first() {
         *rest = after;
-        compatible |= every(rest)?;
+        compatible |= all_of(rest)?;
     }
     Some(compatible)
 }
 
-/// `x AND y`
-fn every(rest: &mut &[&str]) -> Option<bool> {
-    let mut compatible = one(rest)?;
+/// Parses `x AND y`.
+fn all_of(rest: &mut &[&str]) -> Option<bool> {
+    let mut compatible = operand(rest)?;
     while let Some((&"AND", after)) = rest.split_first() {
         *rest = after;
-        compatible &= one(rest)?;
+        compatible &= operand(rest)?;
     }
     Some(compatible)
 }
 
-/// A licence, one with an exception, or an expression in parentheses.
-fn one(rest: &mut &[&str]) -> Option<bool> {
+/// Parses a licence, one with an exception, or an expression in parentheses.
+fn operand(rest: &mut &[&str]) -> Option<bool> {
     match *rest {
         ["(", after @ ..] => {
             *rest = after;
-            let compatible = any(rest)?;
+            let compatible = any_of(rest)?;
             *rest = rest.strip_prefix(&[")"])?;
             Some(compatible)
         }
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions() {
+    fn spdx_expressions_are_evaluated() {
         for (expression, expected) in [
             ("MIT", true),
             ("MIT OR Apache-2.0", true),
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_package_is_judged_once() {
+    fn each_package_is_reported_once() {
         let tree = "a v1|MIT\nb v1|CDDL-1.0\nb v1|CDDL-1.0 (*)\nc v2 (/x)|\n\n";
         let problems = incompatible(tree);
         assert_eq!(problems.len(), 2, "{problems:?}");

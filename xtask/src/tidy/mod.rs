@@ -1,37 +1,53 @@
-//! `cargo xtask tidy`: what the compiler does not see to.
+//! `cargo xtask tidy`: checks that the compiler does not make.
 //!
-//! Each rule is a function from sources to problems, so that its test can give it a source that
-//! breaks it.
+//! Each rule is a function from sources to problems, so that its test can pass a source that
+//! violates it.
 
+mod circles;
 mod layers;
 mod licence;
+mod names;
+mod prose;
+mod report;
 mod rules;
 mod source;
 
 use std::{fs, io, path::Path};
 
-use source::Source;
+use report::Report;
+use source::SourceFile;
 
-/// Where sources are looked for, from the root of the workspace on.
+/// Directories with sources, relative to the root of the workspace.
 const DIRECTORIES: [&str; 8] =
     ["src", "crates", "tests", "xtask", "examples", "benches", "compat", "fuzz"];
 
-/// Checks the workspace.
+/// Checks the workspace, or prints its measures for `--report`.
 ///
 /// # Errors
 ///
-/// One line for each thing that is not as it should be.
-pub(crate) fn run() -> Result<(), Vec<String>> {
+/// Returns one line for each problem.
+pub(crate) fn run(words: &[String]) -> Result<(), Vec<String>> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let files = read_all(top).map_err(|error| vec![format!("cannot read the sources: {error}")])?;
     let sources = source::all(files);
+    match words {
+        [] => {}
+        [word] if word == "--report" => {
+            println!("{}", Report::of(&sources));
+            return Ok(());
+        }
+        [word, ..] => return Err(vec![format!("{word} is no option of tidy")]),
+    }
     let mut problems = licence::problems(top);
     problems.extend(check(&sources));
+    problems.extend(
+        documents(top).map_err(|error| vec![format!("cannot read the documents: {error}")])?,
+    );
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// All rules about sources.
-fn check(sources: &[Source]) -> Vec<String> {
+/// Applies all rules about sources.
+fn check(sources: &[SourceFile]) -> Vec<String> {
     let rules = [
         layers::problems,
         rules::unsafe_elsewhere,
@@ -40,11 +56,32 @@ fn check(sources: &[Source]) -> Vec<String> {
         rules::reminders,
         rules::sleeping_tests,
         rules::paths_of_a_machine,
+        names::aliases,
+        prose::interrogative_summaries,
+        prose::wide_comments,
     ];
-    sources.iter().flat_map(|source| rules.iter().flat_map(move |rule| rule(source))).collect()
+    let of_one = sources.iter().flat_map(|source| rules.iter().flat_map(move |rule| rule(source)));
+    of_one.chain(names::problems(sources)).collect()
 }
 
-/// The paths and texts of all Rust files, in the order of the paths.
+/// Checks the width of the documents: those in the root of the workspace and below `docs`.
+fn documents(top: &Path) -> io::Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for directory in ["", "docs", "docs/decisions", "compat", "fuzz"] {
+        let Ok(entries) = fs::read_dir(top.join(directory)) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                let name = path.strip_prefix(top).unwrap_or(&path);
+                problems.extend(prose::wide_lines(name, &fs::read_to_string(&path)?));
+            }
+        }
+    }
+    problems.sort();
+    Ok(problems)
+}
+
+/// Returns the paths and texts of all Rust files, sorted by path.
 fn read_all(top: &Path) -> io::Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     for directory in DIRECTORIES.map(|name| top.join(name)).iter().filter(|path| path.is_dir()) {
@@ -84,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_is_asked() {
+    fn every_rule_is_applied() {
         let text = "use crate::watch::Tree;\nfn f() { unsafe { } } // TO".to_owned() + "DO\n";
         let sources = source::all(vec![("src/exec/mod.rs".to_owned(), text)]);
         let problems = check(&sources).join("\n");

@@ -1,23 +1,23 @@
-//! Rules that each look at one file.
+//! Rules about single files.
 
-use super::source::Source;
+use super::source::SourceFile;
 
-/// How long a file may be, without its tests.
-const LONGEST: usize = 500;
+/// Maximum number of lines of a file, without its tests.
+const MAX_LINES: usize = 500;
 
-/// Where alone `unsafe` may stand.
+/// The only package that may contain `unsafe`.
 const UNSAFE_PACKAGE: &str = "crates/platform/";
 
-/// Test files that may sleep, how often that stands in them, and why.
-const SLEEPS: [(&str, usize, &str); 4] = [
-    ("tests/live/support/wait.rs", 1, "between two looks whether a condition holds"),
-    ("tests/life.rs", 1, "between two looks whether a condition holds"),
-    ("tests/live/lifecycle.rs", 1, "that nothing happens shows only in time"),
-    ("src/exec/direct/tests/races.rs", 1, "the pace of the one that disturbs"),
+/// Test files that may sleep: path, number of calls, reason.
+const ALLOWED_SLEEPS: [(&str, usize, &str); 4] = [
+    ("tests/live/support/wait.rs", 1, "interval between two polls of a condition"),
+    ("tests/process_lifecycle.rs", 1, "interval between two polls of a condition"),
+    ("tests/live/lifecycle.rs", 1, "absence of activity takes time to observe"),
+    ("src/exec/direct/tests/races.rs", 1, "pace of the concurrent changes"),
 ];
 
-/// `unsafe` stands in one package only.
-pub(super) fn unsafe_elsewhere(source: &Source) -> Vec<String> {
+/// Rule: `unsafe` is confined to one package.
+pub(super) fn unsafe_elsewhere(source: &SourceFile) -> Vec<String> {
     if source.path.starts_with(UNSAFE_PACKAGE) {
         return Vec::new();
     }
@@ -25,32 +25,32 @@ pub(super) fn unsafe_elsewhere(source: &Source) -> Vec<String> {
     found.map(|token| source.problem(token.line, "`unsafe` belongs into crates/platform")).collect()
 }
 
-/// The compiler is told so, in the root of each crate.
-pub(super) fn unsafe_not_forbidden(source: &Source) -> Vec<String> {
+/// Rule: the root of each other crate forbids `unsafe`.
+pub(super) fn unsafe_not_forbidden(source: &SourceFile) -> Vec<String> {
     let path = &source.path;
     let is_root = path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");
-    let forbids = ["forbid", "(", "unsafe_code", ")"];
+    let attribute = ["forbid", "(", "unsafe_code", ")"];
     let texts: Vec<&str> = source.tokens.iter().map(|token| &*token.text).collect();
-    let is_told = texts.windows(forbids.len()).any(|window| window == forbids);
-    if !is_root || is_told || path.starts_with(UNSAFE_PACKAGE) {
+    let forbids_unsafe = texts.windows(attribute.len()).any(|window| window == attribute);
+    if !is_root || forbids_unsafe || path.starts_with(UNSAFE_PACKAGE) {
         return Vec::new();
     }
     vec![source.problem(1, "#![forbid(unsafe_code)] is missing")]
 }
 
-/// A file has at most 500 lines, its tests not counted.
-pub(super) fn too_long(source: &Source) -> Vec<String> {
+/// Rule: a file has at most 500 lines, not counting its tests.
+pub(super) fn too_long(source: &SourceFile) -> Vec<String> {
     let lines = source.lines().filter(|(number, _)| !source.is_test(*number)).count();
-    if lines <= LONGEST {
+    if lines <= MAX_LINES {
         return Vec::new();
     }
-    let what =
-        format!("{lines} lines without tests, more than {LONGEST}: find the part with a name");
-    vec![source.problem(1, &what)]
+    let message =
+        format!("{lines} lines without tests, more than {MAX_LINES}: find the part with a name");
+    vec![source.problem(1, &message)]
 }
 
-/// What is to be done is done, or is an issue.
-pub(super) fn reminders(source: &Source) -> Vec<String> {
+/// Rule: no reminders; open work is an issue.
+pub(super) fn reminders(source: &SourceFile) -> Vec<String> {
     // Put together so that this file does not have them.
     let words = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
     let has_one = |line: &str| {
@@ -60,9 +60,9 @@ pub(super) fn reminders(source: &Source) -> Vec<String> {
     found.map(|(line, _)| source.problem(line, "a reminder: do it or open an issue")).collect()
 }
 
-/// Tests wait for conditions, not for times.
-pub(super) fn sleeping_tests(source: &Source) -> Vec<String> {
-    let entry = SLEEPS.iter().find(|(path, ..)| *path == source.path);
+/// Rule: tests wait for conditions instead of sleeping.
+pub(super) fn sleeping_tests(source: &SourceFile) -> Vec<String> {
+    let entry = ALLOWED_SLEEPS.iter().find(|(path, ..)| *path == source.path);
     let allowed = entry.map_or(0, |(_, count, _)| *count);
     let calls = source.tokens.windows(2).filter_map(|pair| match pair {
         [name, open] if name.text == "sleep" && open.text == "(" => Some(name.line),
@@ -75,14 +75,14 @@ pub(super) fn sleeping_tests(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Sources know nothing of the machine that they were written on.
+/// Rule: sources contain no paths of the machine on which they were written.
 ///
-/// In tests a home directory may be an example in what a program says.
-pub(super) fn paths_of_a_machine(source: &Source) -> Vec<String> {
+/// In tests a home directory may be an example in the output of a program.
+pub(super) fn paths_of_a_machine(source: &SourceFile) -> Vec<String> {
     // Put together so that this file does not have them.
     let [home, work, root] = ["home", "work", "root"].map(|name| format!("/{name}/"));
     let starts_one = |line: &str, directory: &str| {
-        // A directory of that name further down is not meant.
+        // A subdirectory of that name is permitted.
         let starts =
             line.match_indices(directory).map(|(at, _)| line.get(..at).unwrap_or_default());
         starts
@@ -101,8 +101,8 @@ pub(super) fn paths_of_a_machine(source: &Source) -> Vec<String> {
 mod tests {
     use super::{super::source, *};
 
-    /// What a rule says of a file: the lines it names.
-    fn check(rule: fn(&Source) -> Vec<String>, path: &str, text: &str, expected: &[usize]) {
+    /// Checks the lines that a rule reports for a file.
+    fn check(rule: fn(&SourceFile) -> Vec<String>, path: &str, text: &str, expected: &[usize]) {
         let sources = source::all(vec![(path.to_owned(), text.to_owned())]);
         let problems = rule(&sources[0]);
         let line = |problem: &String| problem.split(':').nth(1).unwrap().parse().unwrap();
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn unsafe_stands_in_one_package() {
+    fn unsafe_outside_of_its_package_is_reported() {
         check(unsafe_elsewhere, "src/a.rs", "a\nunsafe { b }", &[2]);
         check(unsafe_elsewhere, "tests/a.rs", "unsafe fn a() {}", &[1]);
         check(unsafe_elsewhere, "crates/platform/src/a.rs", "unsafe { b }", &[]);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_compiler_is_told() {
+    fn a_crate_root_without_forbid_is_reported() {
         check(unsafe_not_forbidden, "src/lib.rs", "//! #![forbid(unsafe_code)]", &[1]);
         check(unsafe_not_forbidden, "xtask/src/main.rs", "mod a;", &[1]);
         check(unsafe_not_forbidden, "crates/core/src/lib.rs", "#![forbid(unsafe_code)]", &[]);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_short() {
+    fn a_long_file_is_reported() {
         check(too_long, "src/a.rs", &"a;\n".repeat(501), &[1]);
         check(too_long, "src/a.rs", &"a;\n".repeat(500), &[]);
         let tested = |lines| {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_to_be_done() {
+    fn a_reminder_is_reported() {
         let word = ["TO", "DO"].concat();
         check(reminders, "src/a.rs", &format!("a\n// {word}: b"), &[2]);
         check(reminders, "tests/a.rs", &format!("{word}!()"), &[1]);
@@ -148,18 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn tests_do_not_sleep() {
+    fn a_sleeping_test_is_reported() {
         check(sleeping_tests, "tests/a.rs", "std::thread::sleep(TIME);", &[1]);
         check(sleeping_tests, "src/a.rs", "#[cfg(test)]\nmod tests {\n sleep (x);\n}", &[3]);
         check(sleeping_tests, "src/a.rs", "thread::sleep(x);", &[]);
         check(sleeping_tests, "tests/a.rs", "run(\"sleep(1)\"); asleep(1);", &[]);
-        let (path, count, _) = SLEEPS[0];
+        let (path, count, _) = ALLOWED_SLEEPS[0];
         check(sleeping_tests, path, &"thread::sleep(INTERVAL);\n".repeat(count), &[]);
         check(sleeping_tests, path, &"thread::sleep(A);\n".repeat(count + 1), &[count + 1]);
     }
 
     #[test]
-    fn no_file_knows_a_machine() {
+    fn a_path_of_one_machine_is_reported() {
         let [home, work, root] = ["home", "work", "root"].map(|name| format!("/{name}/"));
         check(paths_of_a_machine, "src/a.rs", &format!("a\n// see {home}me"), &[2]);
         check(paths_of_a_machine, "tests/a.rs", &format!("open(\"{work}main\")"), &[1]);

@@ -1,55 +1,54 @@
-//! A Rust file as the rules see it: which lines are for tests, and its code without comments and
-//! literals.
+//! A Rust source file: its code without comments and literals, and its test-only lines.
 
 use std::collections::BTreeSet;
 
 /// A source file.
 #[derive(Debug)]
-pub(super) struct Source {
-    /// From the root of the workspace on.
+pub(super) struct SourceFile {
+    /// The path from the root of the workspace.
     pub(super) path: String,
-    /// As it was written.
+    /// The original text.
     pub(super) text: String,
-    /// The words and signs of its code, in order.
-    pub(super) tokens: Vec<Token>,
-    /// The lines that are there for tests only, from 1 on.
+    /// The tokens of its code, in order.
+    pub(super) tokens: Vec<SourceToken>,
+    /// The test-only lines, from 1 on.
     test_lines: BTreeSet<usize>,
 }
 
-/// A word or a sign.
+/// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct SourceToken {
     /// An identifier or number, `::`, or one other character.
     pub(super) text: String,
-    /// Its line, from 1 on.
+    /// Line number, from 1 on.
     pub(super) line: usize,
 }
 
-impl Source {
-    /// Whether a line is there for tests only.
+impl SourceFile {
+    /// Returns true if a line is test-only.
     pub(super) fn is_test(&self, line: usize) -> bool {
         self.test_lines.contains(&line)
     }
 
-    /// The lines as they were written, with their numbers.
+    /// Returns the lines of the text with their numbers.
     pub(super) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
-    /// A message about a line.
-    pub(super) fn problem(&self, line: usize, what: &str) -> String {
-        format!("{}:{line}: {what}", self.path)
+    /// Formats a message about a line.
+    pub(super) fn problem(&self, line: usize, message: &str) -> String {
+        format!("{}:{line}: {message}", self.path)
     }
 }
 
-/// The sources of these paths and texts. They have to come together, as what a `mod` line says
-/// counts for other files.
-pub(super) fn all(files: Vec<(String, String)>) -> Vec<Source> {
-    let mut sources: Vec<Source> = files
+/// Parses all files, given as paths and texts. They are parsed together because a `mod` line of one
+/// file affects another.
+pub(super) fn all(files: Vec<(String, String)>) -> Vec<SourceFile> {
+    let mut sources: Vec<SourceFile> = files
         .into_iter()
         .map(|(path, text)| {
             let tokens = tokens(&without_comments(&text));
-            Source { path, text, tokens, test_lines: BTreeSet::new() }
+            SourceFile { path, text, tokens, test_lines: BTreeSet::new() }
         })
         .collect();
     let modules: Vec<String> = sources.iter().flat_map(test_modules).collect();
@@ -66,8 +65,8 @@ pub(super) fn all(files: Vec<(String, String)>) -> Vec<Source> {
     sources
 }
 
-/// Whether a file says of itself that it is a test.
-fn is_test_file(source: &Source) -> bool {
+/// Returns true if a file is test-only by its path or its first attribute.
+fn is_test_file(source: &SourceFile) -> bool {
     let whole: Vec<&str> = source.tokens.iter().take(8).map(|token| &*token.text).collect();
     let path = &source.path;
     path.starts_with("tests/")
@@ -77,8 +76,8 @@ fn is_test_file(source: &Source) -> bool {
         || whole == ["#", "!", "[", "cfg", "(", "test", ")", "]"]
 }
 
-/// The paths, without `.rs`, of the modules that a file declares for tests only.
-fn test_modules(source: &Source) -> Vec<String> {
+/// Returns the paths, without `.rs`, of the test-only modules that a file declares.
+fn test_modules(source: &SourceFile) -> Vec<String> {
     let directory = match source.path.rsplit_once('/') {
         Some((directory, "mod.rs" | "lib.rs" | "main.rs")) => directory,
         _ => source.path.strip_suffix(".rs").unwrap_or(&source.path),
@@ -90,18 +89,18 @@ fn test_modules(source: &Source) -> Vec<String> {
 /// An item with `#[cfg(test)]`.
 struct TestItem {
     lines: std::ops::RangeInclusive<usize>,
-    /// Its name if it is a module in a file of its own.
+    /// Its name if it is a module in a separate file.
     module: Option<String>,
 }
 
-fn test_items(tokens: &[Token]) -> impl Iterator<Item = TestItem> {
-    const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
-    let is_mark = |at: &usize| {
+fn test_items(tokens: &[SourceToken]) -> impl Iterator<Item = TestItem> {
+    const ATTRIBUTE: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let is_attribute = |at: &usize| {
         let here = tokens.iter().skip(*at).map(|token| &*token.text);
-        here.take(MARK.len()).eq(MARK)
+        here.take(ATTRIBUTE.len()).eq(ATTRIBUTE)
     };
-    (0..tokens.len()).filter(is_mark).map(move |at| {
-        let after = tokens.get(at + MARK.len()..).unwrap_or_default();
+    (0..tokens.len()).filter(is_attribute).map(move |at| {
+        let after = tokens.get(at + ATTRIBUTE.len()..).unwrap_or_default();
         let end = end_of_item(after);
         let first = tokens.get(at).map_or(1, |token| token.line);
         let last = after.get(end).or(after.last()).map_or(first, |token| token.line);
@@ -114,8 +113,8 @@ fn test_items(tokens: &[Token]) -> impl Iterator<Item = TestItem> {
     })
 }
 
-/// The index of the token that ends an item: the `;`, or the `}` of its body.
-fn end_of_item(tokens: &[Token]) -> usize {
+/// Returns the index of the last token of an item: the `;`, or the `}` of its body.
+fn end_of_item(tokens: &[SourceToken]) -> usize {
     let mut depth = 0_usize;
     for (index, token) in tokens.iter().enumerate() {
         match &*token.text {
@@ -130,9 +129,9 @@ fn end_of_item(tokens: &[Token]) -> usize {
     tokens.len().saturating_sub(1)
 }
 
-fn tokens(code: &str) -> Vec<Token> {
+fn tokens(code: &str) -> Vec<SourceToken> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut found: Vec<Token> = Vec::new();
+    let mut found: Vec<SourceToken> = Vec::new();
     for (index, line) in code.lines().enumerate() {
         let mut rest = line.trim_start();
         while let Some(first) = rest.chars().next() {
@@ -144,19 +143,19 @@ fn tokens(code: &str) -> Vec<Token> {
                 first.len_utf8()
             };
             let (text, after) = rest.split_at(length);
-            found.push(Token { text: text.to_owned(), line: index + 1 });
+            found.push(SourceToken { text: text.to_owned(), line: index + 1 });
             rest = after.trim_start();
         }
     }
     found
 }
 
-/// The code with comments and what stands in quotes taken out. Line breaks stay.
+/// Removes comments and literals, but keeps line breaks.
 fn without_comments(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let length = opaque(rest, code.chars().next_back());
+        let length = non_code_length(rest, code.chars().next_back());
         if length == 0 {
             code.push(first);
             rest = rest.get(first.len_utf8()..).unwrap_or_default();
@@ -170,8 +169,8 @@ fn without_comments(text: &str) -> String {
     code
 }
 
-/// The length of the comment or literal with which `rest` starts, or 0.
-fn opaque(rest: &str, before: Option<char>) -> usize {
+/// Returns the length of the comment or literal at the start of `rest`, or 0.
+fn non_code_length(rest: &str, before: Option<char>) -> usize {
     let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let literal = rest.trim_start_matches(['b', 'c']);
     let prefix = rest.len() - literal.len();
@@ -208,7 +207,7 @@ fn block_comment(rest: &str) -> usize {
     rest.len()
 }
 
-/// The length of a literal with its quotes; a backslash takes the next character along.
+/// Returns the length of a literal with its quotes; a backslash escapes the next character.
 fn quoted(rest: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in rest.char_indices().skip(1) {
@@ -222,7 +221,7 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// The length of `#"..."#` with as many `#` at the end as at the start.
+/// Returns the length of `#"..."#` with as many `#` at the end as at the start.
 fn raw_string(rest: &str) -> Option<usize> {
     let hashes = rest.len() - rest.trim_start_matches('#').len();
     let inner = rest.get(hashes..)?.strip_prefix('"')?;
@@ -230,7 +229,7 @@ fn raw_string(rest: &str) -> Option<usize> {
     Some(hashes + 1 + inner.find(&end)? + end.len())
 }
 
-/// The length of a character, or 0 for the name of a lifetime.
+/// Returns the length of a character literal, or 0 for a lifetime.
 fn character(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     let (inner, after) = (chars.next(), chars.next());
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_literals_are_no_code() {
+    fn comments_and_literals_are_removed() {
         for (text, expected) in [
             ("a // b\nc", "a c"),
             ("a /* b /* c */ d */ e", "a e"),
@@ -268,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_stay_where_they_are() {
+    fn line_numbers_are_kept() {
         let tokens = tokens(&without_comments("a /* \n */ b\n\"\n\n\" c"));
         let lines: Vec<usize> = tokens.iter().map(|token| token.line).collect();
         assert_eq!(lines, [1, 2, 5]);
     }
 
-    /// The test lines of the first of these files.
+    /// Checks the test-only lines of the first of these files.
     fn check(files: &[(&str, &str)], expected: &[usize]) {
         let files =
             files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_for_tests() {
+    fn test_only_lines_are_recognized() {
         check(&[("src/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n}\nfn b() {}")], &[2, 3, 4]);
         check(&[("src/a.rs", "#[cfg(test)]\nuse b::{c, d};\nfn b() {}")], &[1, 2]);
         check(
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_is_declared_for_tests_is_a_test() {
+    fn a_module_declared_for_tests_is_test_only() {
         let lib = ("src/lib.rs", "#[cfg(test)]\nmod sim;\nmod a;");
         check(&[("src/sim/world.rs", "a\nb"), lib], &[1, 2]);
         check(&[("src/sim.rs", "a"), lib], &[1]);

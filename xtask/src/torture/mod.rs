@@ -1,21 +1,20 @@
-//! `cargo xtask torture`: a storm against the real daemon.
+//! `cargo xtask torture`: a stress test of the real daemon.
 //!
-//! Each round has a seed, from which it follows what is mirrored how, what is changed, and what
-//! happens to the daemon meanwhile. When the daemon says that all is in sync, everything is
-//! compared. The order in which threads come to their turn does not follow from the seed, so a
-//! fault may need several runs of its seed to come again.
+//! The seed of a round determines the syncs, the changes, and the disturbances of the daemon. When
+//! the daemon reports that everything is in sync, all trees are compared. The seed does not
+//! determine the scheduling of threads, so a fault may need several runs of its seed to recur.
 
 mod compare;
-mod hands;
+mod confined_tree;
+mod daemon;
 mod history;
+mod mutator;
 mod plan;
 mod random;
-mod scene;
+mod round;
+mod setup;
 #[path = "../../../tests/live/support/snapshot.rs"]
 mod snapshot;
-mod storm;
-mod subject;
-mod trial;
 
 use std::{
     env,
@@ -28,55 +27,56 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use plan::{Ground, Kind, Plan};
-use trial::{Means, Trouble};
+use plan::{RoundPlan, RoundStorage, TargetKind};
+use round::{RoundEnvironment, RoundError};
 
 use crate::{
-    bench::{place::Arena, sshd::Sshd, tool::find},
-    build::{self, Profile},
+    bench::{scratch::ScratchDir, sshd::Sshd, tool::find},
+    build::{self, BuildProfile},
 };
 
-/// What the command line asks for.
+/// Command line options.
 #[derive(Debug, PartialEq)]
-struct Request {
+struct TortureOptions {
     time: Duration,
     seed: u64,
-    /// At most so many rounds.
+    /// Maximum number of rounds.
     rounds: u64,
     jobs: usize,
     keep_going: bool,
     program: Option<PathBuf>,
     directory: PathBuf,
-    /// Only rounds whose description has all of these.
+    /// Run only rounds whose description contains all of these.
     only: Vec<String>,
 }
 
-/// What came of all rounds.
+/// Results of all rounds.
 #[derive(Debug, Default)]
-struct Results {
+struct TortureResults {
     rounds: AtomicU64,
     changes: AtomicU64,
     faults: Mutex<Vec<String>>,
     skipped: Mutex<Vec<String>>,
 }
 
-/// Plays rounds until the time is over or something is wrong.
+/// Runs rounds until the time is over or a fault is found.
 ///
 /// # Errors
 ///
-/// What is wrong, as reports, or what the command line lacks. With `CI=true` also what could not be
-/// played.
+/// Returns the reports of faults, or an error of the command line. With `CI=true` also the rounds
+/// that could not run.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
-    let request = parse(arguments).map_err(|problem| vec![problem])?;
-    let program = match &request.program {
+    let options = parse(arguments).map_err(|problem| vec![problem])?;
+    let program = match &options.program {
         Some(program) => program.clone(),
-        None => build::daemon(Profile::Debug).map_err(|problem| vec![problem])?,
+        None => build::daemon(BuildProfile::Debug).map_err(|problem| vec![problem])?,
     };
     let memory = Path::new("/dev/shm");
-    let memory = if memory.is_dir() { memory } else { &*request.directory };
-    let mut results = Results::default();
-    // It ends with its arena, and after all rounds.
-    let servers = Arena::named("torture-", memory).map_err(|error| vec![error.to_string()])?;
+    let memory = if memory.is_dir() { memory } else { &*options.directory };
+    let mut results = TortureResults::default();
+    // The server outlives all rounds, and exits before its directory is deleted.
+    let servers =
+        ScratchDir::with_prefix("torture-", memory).map_err(|error| vec![error.to_string()])?;
     let sshd = match Sshd::start(&servers, Duration::ZERO) {
         Ok(sshd) => Some(sshd),
         Err(error) => {
@@ -94,72 +94,78 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
             "modules and ssh: their servers, and other owners, take the rights of root".into(),
         );
     }
-    let can = |kind: Kind| match kind {
-        Kind::Direct => true,
-        Kind::Rsync => has_rsync,
-        Kind::Module => has_rsync && is_root,
-        Kind::Ssh => has_rsync && is_root && sshd.is_some(),
+    let is_available = |kind: TargetKind| match kind {
+        TargetKind::Direct => true,
+        TargetKind::Rsync => has_rsync,
+        TargetKind::Module => has_rsync && is_root,
+        TargetKind::Ssh => has_rsync && is_root && sshd.is_some(),
     };
-    let means = Means { program: &program, memory, disk: &request.directory, sshd: sshd.as_ref() };
-    play_all(&request, &means, &can, &results);
-    results.tell(env::var_os("CI").is_some_and(|ci| ci == "true"))
+    let environment = RoundEnvironment {
+        program: &program,
+        memory,
+        disk: &options.directory,
+        sshd: sshd.as_ref(),
+    };
+    run_all(&options, &environment, &is_available, &results);
+    results.report(env::var_os("CI").is_some_and(|ci| ci == "true"))
 }
 
-fn play_all(
-    request: &Request,
-    means: &Means<'_>,
-    can: &(dyn Fn(Kind) -> bool + Sync),
-    results: &Results,
+fn run_all(
+    options: &TortureOptions,
+    environment: &RoundEnvironment<'_>,
+    is_available: &(dyn Fn(TargetKind) -> bool + Sync),
+    results: &TortureResults,
 ) {
-    let until = Instant::now() + request.time;
-    let next = AtomicU64::new(request.seed);
+    let until = Instant::now() + options.time;
+    let next = AtomicU64::new(options.seed);
     let stop = AtomicBool::new(false);
-    let wanted = |plan: &Plan| {
+    let is_selected = |plan: &RoundPlan| {
         let text = plan.to_string();
-        request.only.iter().all(|word| text.contains(word.as_str()))
+        options.only.iter().all(|word| text.contains(word.as_str()))
     };
-    let turn = || {
+    let worker = || {
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            let plan = Plan::new(next.fetch_add(1, Ordering::Relaxed));
-            let played = plan.kinds.iter().take(plan.syncs()).all(|kind| can(*kind));
-            if !wanted(&plan) || !played {
+            let plan = RoundPlan::new(next.fetch_add(1, Ordering::Relaxed));
+            let available = plan.kinds.iter().take(plan.syncs()).all(|kind| is_available(*kind));
+            if !is_selected(&plan) || !available {
                 continue;
             }
-            if results.rounds.fetch_add(1, Ordering::Relaxed) >= request.rounds {
+            if results.rounds.fetch_add(1, Ordering::Relaxed) >= options.rounds {
                 results.rounds.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
-            let began = Instant::now();
-            let mut played = trial::play(&plan, means);
-            if plan.ground == Ground::Disk && matches!(played, Err(Trouble::Skipped(_))) {
-                // Where temporary files are may be a file system that fanotify can't watch.
-                played = trial::play(&Plan { ground: Ground::Memory, ..plan.clone() }, means);
+            let start = Instant::now();
+            let mut result = round::run(&plan, environment);
+            if plan.storage == RoundStorage::Disk && matches!(result, Err(RoundError::Skipped(_))) {
+                // The file system of temporary files may not support fanotify.
+                let plan = RoundPlan { storage: RoundStorage::Memory, ..plan.clone() };
+                result = round::run(&plan, environment);
             }
-            println!("{plan}: {} ({:.1} s)", results.add(played), began.elapsed().as_secs_f64());
-            if results.has_faults() && !request.keep_going {
+            println!("{plan}: {} ({:.1} s)", results.add(result), start.elapsed().as_secs_f64());
+            if results.has_faults() && !options.keep_going {
                 stop.store(true, Ordering::Relaxed);
             }
         }
     };
     thread::scope(|scope| {
-        for _ in 0..request.jobs {
-            scope.spawn(turn);
+        for _ in 0..options.jobs {
+            scope.spawn(worker);
         }
     });
 }
 
-impl Results {
-    fn add(&self, played: Result<u64, Trouble>) -> &'static str {
-        match played {
+impl TortureResults {
+    fn add(&self, result: Result<u64, RoundError>) -> &'static str {
+        match result {
             Ok(changes) => {
                 self.changes.fetch_add(changes, Ordering::Relaxed);
                 "right"
             }
-            Err(Trouble::Skipped(what)) => {
-                self.skipped.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+            Err(RoundError::Skipped(reason)) => {
+                self.skipped.lock().unwrap_or_else(PoisonError::into_inner).push(reason);
                 "skipped"
             }
-            Err(Trouble::Fault(report)) => {
+            Err(RoundError::Fault(report)) => {
                 println!("\n{report}\n");
                 self.faults.lock().unwrap_or_else(PoisonError::into_inner).push(report);
                 "WRONG"
@@ -167,21 +173,21 @@ impl Results {
         }
     }
 
-    fn skip(&mut self, what: String) {
-        self.skipped.get_mut().unwrap_or_else(PoisonError::into_inner).push(what);
+    fn skip(&mut self, reason: String) {
+        self.skipped.get_mut().unwrap_or_else(PoisonError::into_inner).push(reason);
     }
 
     fn has_faults(&self) -> bool {
         !self.faults.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn tell(self, strict: bool) -> Result<(), Vec<String>> {
+    fn report(self, strict: bool) -> Result<(), Vec<String>> {
         let faults = self.faults.into_inner().unwrap_or_else(PoisonError::into_inner);
         let skipped = self.skipped.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (rounds, changes) = (self.rounds.into_inner(), self.changes.into_inner());
         println!("{rounds} rounds, {changes} changes, {} faults", faults.len());
-        for what in &skipped {
-            println!("not played: {what}");
+        for reason in &skipped {
+            println!("not played: {reason}");
         }
         let mut problems: Vec<String> =
             faults.iter().filter_map(|report| Some(report.lines().next()?.to_owned())).collect();
@@ -195,9 +201,9 @@ impl Results {
     }
 }
 
-fn parse(arguments: &[String]) -> Result<Request, String> {
+fn parse(arguments: &[String]) -> Result<TortureOptions, String> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut request = Request {
+    let mut options = TortureOptions {
         time: Duration::from_mins(1),
         seed: since.as_secs() % 1_000_000 * 100,
         rounds: u64::MAX,
@@ -207,26 +213,26 @@ fn parse(arguments: &[String]) -> Result<Request, String> {
         directory: env::temp_dir(),
         only: Vec::new(),
     };
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
-        match word.as_str() {
+    let mut args = arguments.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
             "--minutes" => {
                 let minutes: f64 = number(value()?)?;
-                request.time = Duration::try_from_secs_f64(minutes * 60.0)
+                options.time = Duration::try_from_secs_f64(minutes * 60.0)
                     .map_err(|error| format!("{minutes} minutes: {error}"))?;
             }
-            "--seed" => request.seed = number(value()?)?,
-            "--rounds" => request.rounds = number(value()?)?,
-            "--jobs" => request.jobs = number(value()?)?,
-            "--keep-going" => request.keep_going = true,
-            "--binary" => request.program = Some(PathBuf::from(value()?)),
-            "--directory" => request.directory = PathBuf::from(value()?),
-            "--only" => request.only.push(value()?.clone()),
-            _ => return Err(format!("{word} is no option of torture")),
+            "--seed" => options.seed = number(value()?)?,
+            "--rounds" => options.rounds = number(value()?)?,
+            "--jobs" => options.jobs = number(value()?)?,
+            "--keep-going" => options.keep_going = true,
+            "--binary" => options.program = Some(PathBuf::from(value()?)),
+            "--directory" => options.directory = PathBuf::from(value()?),
+            "--only" => options.only.push(value()?.clone()),
+            _ => return Err(format!("{arg} is no option of torture")),
         }
     }
-    Ok(request)
+    Ok(options)
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
@@ -237,30 +243,31 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 mod tests {
     use super::*;
 
-    fn words(text: &str) -> Vec<String> {
+    fn args(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
     #[test]
-    fn the_command_line_says_what_is_played() {
-        let request = parse(&words("--minutes 0.5 --seed 7 --rounds 1 --jobs 4")).unwrap();
-        assert_eq!(request.time, Duration::from_secs(30));
-        assert_eq!((request.seed, request.rounds, request.jobs), (7, 1, 4));
+    fn options_are_parsed() {
+        let options = parse(&args("--minutes 0.5 --seed 7 --rounds 1 --jobs 4")).unwrap();
+        assert_eq!(options.time, Duration::from_secs(30));
+        assert_eq!((options.seed, options.rounds, options.jobs), (7, 1, 4));
         for wrong in ["--seed", "--seed x", "--minutes -1", "--storm"] {
-            assert!(parse(&words(wrong)).is_err(), "{wrong}");
+            assert!(parse(&args(wrong)).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn a_fault_or_a_strict_skip_or_nothing_at_all_is_a_failure() {
-        let results = |rounds: u64| Results { rounds: rounds.into(), ..Results::default() };
-        assert!(results(1).tell(true).is_ok());
-        assert!(results(0).tell(false).is_err());
+    fn a_fault_a_strict_skip_or_no_round_at_all_is_a_failure() {
+        let results =
+            |rounds: u64| TortureResults { rounds: rounds.into(), ..TortureResults::default() };
+        assert!(results(1).report(true).is_ok());
+        assert!(results(0).report(false).is_err());
         let skipped = results(1);
-        skipped.add(Err(Trouble::Skipped("no ssh".into())));
-        assert!(skipped.tell(true).is_err());
+        skipped.add(Err(RoundError::Skipped("no ssh".into())));
+        assert!(skipped.report(true).is_err());
         let faulty = results(1);
-        faulty.add(Err(Trouble::Fault("seed 7\nmore".into())));
-        assert_eq!(faulty.tell(false), Err(vec!["seed 7".to_owned()]));
+        faulty.add(Err(RoundError::Fault("seed 7\nmore".into())));
+        assert_eq!(faulty.report(false), Err(vec!["seed 7".to_owned()]));
     }
 }

@@ -1,12 +1,12 @@
-//! What a round is about: all of it follows from its seed.
+//! The plan of a round, which its seed determines.
 
 use std::{fmt, time::Duration};
 
-use super::random::Random;
+use super::random::TortureRng;
 
-/// How a sync reaches its target.
+/// The transport of a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TargetKind {
     /// `default.direct`.
     Direct,
     /// `default.rsync` to a directory.
@@ -17,9 +17,9 @@ pub(crate) enum Kind {
     Ssh,
 }
 
-/// How syncs lie beside each other.
+/// The arrangement of several syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
+pub(crate) enum SyncLayout {
     /// One source, one target.
     Single,
     /// One source, two targets of two kinds.
@@ -30,160 +30,180 @@ pub(crate) enum Layout {
     Chain,
 }
 
-/// What happens to the daemon.
+/// The disturbances of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weather {
-    /// Nothing.
-    Calm,
-    /// It and its children stand still now and then, and transfers are killed.
+pub(crate) enum Disturbance {
+    /// None.
+    None,
+    /// It and its children are stopped for a while now and then, and transfers are killed.
     Pauses,
-    /// It reads its configuration again.
+    /// It reloads its configuration.
     Reloads,
-    /// It is killed, or ended, and started again.
+    /// It is killed or terminated, and restarted.
     Kills,
-    /// It misses events.
+    /// Its event queue overflows.
     Overflows,
 }
 
 /// The file system of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ground {
+pub(crate) enum RoundStorage {
     Memory,
     Disk,
 }
 
-/// What limits the deletions that nobody saw.
+/// The limit of unobserved deletions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Guard {
-    /// Nothing: `maxDelete = false`.
-    Off,
-    /// The default, with so many files that stay that it never holds anything.
+pub(crate) enum DeletionBudget {
+    /// None: `maxDelete = false`.
+    Unlimited,
+    /// The default, with enough stable files that no deletion is ever held.
     Default,
 }
 
-/// How many directories the daemon may watch.
+/// The number of directories that the daemon may watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Watches {
-    /// All.
-    All,
+pub(crate) enum WatchLimit {
+    /// Unlimited.
+    Unlimited,
     /// A few: it has to poll the others.
     Few,
 }
 
 /// One round.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
-    /// Where all of it comes from.
+pub(crate) struct RoundPlan {
+    /// The seed that determines everything else.
     pub(crate) seed: u64,
     /// The kinds of the first and the second sync.
-    pub(crate) kinds: [Kind; 2],
-    /// The word for `settings.watch`.
+    pub(crate) kinds: [TargetKind; 2],
+    /// The value of `settings.watch`.
     pub(crate) watch: &'static str,
-    /// Where it is played.
-    pub(crate) ground: Ground,
-    pub(crate) layout: Layout,
-    pub(crate) weather: Weather,
-    pub(crate) guard: Guard,
+    /// The file system of its directories.
+    pub(crate) storage: RoundStorage,
+    pub(crate) layout: SyncLayout,
+    pub(crate) disturbance: Disturbance,
+    pub(crate) deletions: DeletionBudget,
     /// The `delay`, if one is set.
     pub(crate) delay: Option<&'static str>,
-    /// Whether something is left out.
+    /// True if the syncs have excludes.
     pub(crate) excludes: bool,
-    /// Whether files get second names. If not, trees are moved out of the source and in again: what
-    /// has a name outside changes without being heard.
+    /// True if files get hard links. Otherwise trees are moved out of the source and in again: a
+    /// file with a name outside changes without an event.
     pub(crate) links: bool,
-    /// Whether rsync keeps everything, or what it keeps by default.
+    /// True if rsync preserves all metadata, instead of its default.
     pub(crate) archive: bool,
-    pub(crate) watches: Watches,
-    /// More settings of each sync.
-    pub(crate) more: &'static str,
+    pub(crate) watch_limit: WatchLimit,
+    /// Further settings of each sync.
+    pub(crate) settings: &'static str,
     pub(crate) bursts: u32,
-    pub(crate) burst: Duration,
+    pub(crate) burst_duration: Duration,
     pub(crate) threads: u64,
 }
 
-const KINDS: [Kind; 4] = [Kind::Direct, Kind::Rsync, Kind::Module, Kind::Ssh];
-const WEATHERS: [Weather; 5] =
-    [Weather::Kills, Weather::Pauses, Weather::Calm, Weather::Overflows, Weather::Reloads];
-const LAYOUTS: [Layout; 6] =
-    [Layout::Single, Layout::Shared, Layout::Single, Layout::Nested, Layout::Chain, Layout::Single];
+const KINDS: [TargetKind; 4] =
+    [TargetKind::Direct, TargetKind::Rsync, TargetKind::Module, TargetKind::Ssh];
+const DISTURBANCES: [Disturbance; 5] = [
+    Disturbance::Kills,
+    Disturbance::Pauses,
+    Disturbance::None,
+    Disturbance::Overflows,
+    Disturbance::Reloads,
+];
+const LAYOUTS: [SyncLayout; 6] = [
+    SyncLayout::Single,
+    SyncLayout::Shared,
+    SyncLayout::Single,
+    SyncLayout::Nested,
+    SyncLayout::Chain,
+    SyncLayout::Single,
+];
 
-/// The settings that a sync may have beside the others, most have none.
-const MORE: [&str; 6] =
+/// Candidates for further settings; most syncs have none.
+const SETTINGS: [&str; 6] =
     ["", "", "", "batchSizeLimit = 2000, maxProcesses = 3", "maxDelays = 5", "listForm = 'filter'"];
-/// The same for ssh, which has one process.
-const MORE_FOR_SSH: [&str; 4] =
+/// Candidates for syncs over ssh, which have one process.
+const SSH_SETTINGS: [&str; 4] =
     ["", "batchSizeLimit = 2000", "maxDelays = 5", "listForm = 'filter'"];
 
-impl Plan {
-    /// What follows from a seed. Seeds that follow each other take kinds, watchers, layouts and
-    /// weathers in turn, so that a few rounds see much.
+impl RoundPlan {
+    /// Derives the plan from a seed. Consecutive seeds cycle through kinds, watchers, layouts and
+    /// disturbances, so that a few rounds cover many combinations.
     pub(crate) fn new(seed: u64) -> Self {
         let turn = |all: u64, every: u64| usize::try_from(seed / every % all).unwrap_or(0);
-        let mut random = Random::new(seed);
-        let kind = KINDS.get(turn(4, 1)).copied().unwrap_or(Kind::Direct);
-        let weather = WEATHERS.get(turn(5, 1)).copied().unwrap_or(Weather::Calm);
+        let mut random = TortureRng::new(seed);
+        let kind = KINDS.get(turn(4, 1)).copied().unwrap_or(TargetKind::Direct);
+        let disturbance = DISTURBANCES.get(turn(5, 1)).copied().unwrap_or(Disturbance::None);
         let watch = if (seed + seed / 4).is_multiple_of(2) { "inotify" } else { "fanotify" };
-        let layout = LAYOUTS.get(turn(6, 1)).copied().unwrap_or(Layout::Single);
-        // A shell of its own for each is no other case than the same once.
-        let other = random.pick(&[Kind::Direct, Kind::Rsync, Kind::Module]);
+        let layout = LAYOUTS.get(turn(6, 1)).copied().unwrap_or(SyncLayout::Single);
+        // A second sync over ssh would test nothing new.
+        let other = random.pick(&[TargetKind::Direct, TargetKind::Rsync, TargetKind::Module]);
         let excludes = random.once_in(3);
-        // In a user namespace, that has its own limit: who logs in there is somebody else.
+        // The limit applies to a user namespace, in which logging in by ssh is impossible.
         let few = watch == "inotify"
-            && [kind, other].iter().all(|kind| matches!(kind, Kind::Direct | Kind::Rsync))
+            && [kind, other]
+                .iter()
+                .all(|kind| matches!(kind, TargetKind::Direct | TargetKind::Rsync))
             && random.once_in(2);
         Self {
             seed,
             kinds: [kind, other],
             watch,
-            ground: random.pick(&[Ground::Memory, Ground::Memory, Ground::Disk]),
+            storage: random.pick(&[RoundStorage::Memory, RoundStorage::Memory, RoundStorage::Disk]),
             layout,
-            weather,
-            guard: random.pick(&[Guard::Off, Guard::Default]),
+            disturbance,
+            deletions: random.pick(&[DeletionBudget::Unlimited, DeletionBudget::Default]),
             delay: random.pick(&[None, None, Some("0"), Some("0.3"), Some("1")]),
             excludes,
-            // What changes by a name that no sync hears of stays old: they don't go together.
-            links: random.once_in(2) && layout != Layout::Nested && !excludes,
+            // A change by an unwatched name stays unnoticed: nested or excluded names rule out
+            // links.
+            links: random.once_in(2) && layout != SyncLayout::Nested && !excludes,
             archive: !random.once_in(4),
-            watches: if few { Watches::Few } else { Watches::All },
-            more: if kind == Kind::Ssh { random.pick(&MORE_FOR_SSH) } else { random.pick(&MORE) },
+            watch_limit: if few { WatchLimit::Few } else { WatchLimit::Unlimited },
+            settings: if kind == TargetKind::Ssh {
+                random.pick(&SSH_SETTINGS)
+            } else {
+                random.pick(&SETTINGS)
+            },
             bursts: 4,
-            burst: Duration::from_millis(300 + random.below(900)),
+            burst_duration: Duration::from_millis(300 + random.below(900)),
             threads: 3,
         }
     }
 
-    /// How many syncs there are.
+    /// Returns the number of syncs.
     pub(crate) fn syncs(&self) -> usize {
-        if self.layout == Layout::Single { 1 } else { 2 }
+        if self.layout == SyncLayout::Single { 1 } else { 2 }
     }
 
-    /// Whether content may change without a trace in size and time: only if every event is heard,
-    /// as nothing else tells of it.
-    pub(crate) fn disguises(&self) -> bool {
-        matches!(self.weather, Weather::Calm | Weather::Pauses) && self.watches == Watches::All
+    /// Returns true if content may change without a trace in size and time. That requires that no
+    /// event is lost, because nothing else reveals such a change.
+    pub(crate) fn allows_unnoticed_writes(&self) -> bool {
+        matches!(self.disturbance, Disturbance::None | Disturbance::Pauses)
+            && self.watch_limit == WatchLimit::Unlimited
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for RoundPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}: {:?}", self.seed, self.kinds[0])?;
         if self.syncs() > 1 {
             write!(f, " {:?} {:?}", self.layout, self.kinds[1])?;
         }
-        write!(f, ", {}, {:?}, {:?}", self.watch, self.ground, self.weather)?;
-        write!(f, ", guard {:?}, delay {:?}", self.guard, self.delay)?;
-        for (is, what) in [
+        write!(f, ", {}, {:?}, {:?}", self.watch, self.storage, self.disturbance)?;
+        write!(f, ", deletions {:?}, delay {:?}", self.deletions, self.delay)?;
+        for (applies, name) in [
             (self.excludes, "excludes"),
             (self.links, "hard links"),
             (self.archive, "archive"),
-            (self.watches == Watches::Few, "few watches"),
+            (self.watch_limit == WatchLimit::Few, "few watches"),
         ] {
-            if is {
-                write!(f, ", {what}")?;
+            if applies {
+                write!(f, ", {name}")?;
             }
         }
-        if !self.more.is_empty() {
-            write!(f, ", {}", self.more)?;
+        if !self.settings.is_empty() {
+            write!(f, ", {}", self.settings)?;
         }
         Ok(())
     }
@@ -194,18 +214,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dozen_rounds_see_all_kinds_with_both_watchers() {
-        let plans: Vec<Plan> = (0..12).map(Plan::new).collect();
+    fn a_dozen_rounds_cover_all_kinds_with_both_watchers() {
+        let plans: Vec<RoundPlan> = (0..12).map(RoundPlan::new).collect();
         for kind in KINDS {
             for watch in ["inotify", "fanotify"] {
-                let sees = |plan: &Plan| plan.kinds[0] == kind && plan.watch == watch;
-                assert!(plans.iter().any(sees), "{kind:?} {watch}");
+                let covers = |plan: &RoundPlan| plan.kinds[0] == kind && plan.watch == watch;
+                assert!(plans.iter().any(covers), "{kind:?} {watch}");
             }
         }
-        for weather in WEATHERS {
-            assert!(plans.iter().any(|plan| plan.weather == weather), "{weather:?}");
+        for disturbance in DISTURBANCES {
+            assert!(plans.iter().any(|plan| plan.disturbance == disturbance), "{disturbance:?}");
         }
-        assert!((0..60).map(Plan::new).any(|plan| plan.watches == Watches::Few));
+        assert!((0..60).map(RoundPlan::new).any(|plan| plan.watch_limit == WatchLimit::Few));
         for layout in LAYOUTS {
             assert!(plans.iter().any(|plan| plan.layout == layout), "{layout:?}");
         }
@@ -213,6 +233,6 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_plan() {
-        assert_eq!(Plan::new(77), Plan::new(77));
+        assert_eq!(RoundPlan::new(77), RoundPlan::new(77));
     }
 }

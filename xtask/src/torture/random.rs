@@ -1,16 +1,16 @@
-//! Numbers that come the same for the same seed.
+//! Reproducible pseudo-random numbers.
 
-/// A source of numbers.
+/// A generator by splitmix64.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub(crate) struct TortureRng(u64);
 
-impl Random {
-    /// What follows from a seed.
+impl TortureRng {
+    /// Creates the generator of a seed.
     pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number, by splitmix64.
+    /// Returns the next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut number = self.0;
@@ -19,27 +19,27 @@ impl Random {
         number ^ (number >> 31)
     }
 
-    /// A number below `limit`; 0 if there is none.
+    /// Returns a number below `limit`, or 0 if there is none.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next().checked_rem(limit).unwrap_or(0)
     }
 
-    /// True once in so many times.
+    /// Returns true with a probability of one in `times`.
     pub(crate) fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    /// One of several.
+    /// Picks an element.
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If the slice is empty.
     pub(crate) fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         let index = usize::try_from(self.below(all.len() as u64)).unwrap_or(0);
         *all.get(index).expect("there is something to choose from")
     }
 
-    /// So many bytes.
+    /// Returns this number of bytes.
     pub(crate) fn bytes(&mut self, length: u64) -> Vec<u8> {
         (0..length.div_ceil(8))
             .flat_map(|_| self.next().to_ne_bytes())

@@ -1,23 +1,23 @@
-//! From texts to a filter.
+//! Builds a filter from rule texts.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{
     Filter, Item,
-    error::{Fault, RuleError},
-    rule::{self, Action, Line, Modifiers, Rule, Syntax, is_c_space},
+    error::{RuleError, RuleErrorKind},
+    rule::{self, FilterRule, RuleAction, RuleLine, RuleModifiers, RuleSyntax, is_c_space},
 };
 
-/// Reads the file that a `merge` rule names; the error says why it can't.
+/// Callback that reads the file named by a `merge` rule; its error is the reason for the failure.
 ///
-/// The name is that in the rule: rsync takes a relative one from its working directory.
-pub type Reader<'a> = dyn FnMut(&[u8]) -> Result<Vec<u8>, String> + 'a;
+/// The name is passed as the rule has it: rsync resolves a relative name in its working directory.
+pub type MergeFileReader<'a> = dyn FnMut(&[u8]) -> Result<Vec<u8>, String> + 'a;
 
-/// Gathers rules in their order.
+/// Collects rules in order.
 ///
-/// The texts mean what they mean to rsync. Where Lsyncd 2.x reads them otherwise:
+/// The texts mean what they mean to rsync. Differences to the event filter of Lsyncd 2.x:
 ///
-/// | text | rsync, and so we | Lsyncd 2.x, for events |
+/// | text | rsync and this builder | Lsyncd 2.x, for events |
 /// |---|---|---|
 /// | `[a-z]`, `\` | a class, an escape | these characters |
 /// | `foo/` | a directory and all in it | the directory, not what is in it |
@@ -41,49 +41,49 @@ pub struct Builder {
     pub(super) delete_excluded: bool,
 }
 
-/// The file whose lines are read.
+/// Context in which rule lines are read.
 #[derive(Clone, Copy, Debug)]
-struct Merged<'a> {
-    /// Its name. `None`: contents that the caller gave.
+struct MergeContext<'a> {
+    /// Name of the merged file. `None` if the caller supplied the text.
     name: Option<&'a [u8]>,
-    modifiers: &'a Modifiers,
-    syntax: Syntax,
+    modifiers: &'a RuleModifiers,
+    syntax: RuleSyntax,
     depth: usize,
 }
 
-/// How deeply merged files can be nested.
-const DEEPEST: usize = 16;
+/// Maximum nesting depth of merged files.
+const MAX_MERGE_DEPTH: usize = 16;
 
-/// What `-C` excludes (`man rsync`, `--cvs-exclude`).
-const CVS: &[u8] =
+/// Patterns that `-C` excludes (`man rsync`, `--cvs-exclude`).
+const CVS_PATTERNS: &[u8] =
     b"RCS SCCS CVS CVS.adm RCSLOG cvslog.* tags TAGS .make.state .nse_depinfo *~ #* \
     .#* ,* _$* *$ *.old *.bak *.BAK *.orig *.rej .del-* *.a *.olb *.o *.obj *.so *.exe *.Z *.elc \
     *.ln core .svn/ .git/ .hg/ .bzr/";
 
 impl Builder {
-    /// No rules yet.
+    /// Returns a builder without rules.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Says where the root of the source is, an absolute path, for rules with the modifier `/`.
+    /// Sets the source root, an absolute path, for rules with the modifier `/`.
     ///
     /// Without it such rules can't be decided here ([`Filter::undecided`]).
     #[must_use]
     pub fn source(mut self, root: &[u8]) -> Self {
-        self.source = Some(trimmed(root));
+        self.source = Some(trim_slashes(root));
         self
     }
 
-    /// Says where the root of the target is, an absolute path of this machine.
+    /// Sets the target root, an absolute path on this machine.
     #[must_use]
     pub fn target(mut self, root: &[u8]) -> Self {
-        self.target = Some(trimmed(root));
+        self.target = Some(trim_slashes(root));
         self
     }
 
-    /// Rules that name no side do not protect on the target (rsync's `--delete-excluded`).
+    /// Makes rules that name no side apply to the sender only (rsync's `--delete-excluded`).
     #[must_use]
     pub fn delete_excluded(mut self) -> Self {
         self.delete_excluded = true;
@@ -94,9 +94,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If the pattern is missing after `- ` or `+ `, is too long or holds a NUL.
+    /// If the pattern is missing after `- ` or `+ `, is too long or contains a NUL.
     pub fn exclude(&mut self, pattern: &[u8]) -> Result<(), RuleError> {
-        self.pattern(pattern, Action::Exclude)
+        self.add_pattern(pattern, RuleAction::Exclude)
     }
 
     /// Adds a pattern as rsync's `--include` does. An empty one adds nothing.
@@ -105,19 +105,19 @@ impl Builder {
     ///
     /// As [`Self::exclude`].
     pub fn include(&mut self, pattern: &[u8]) -> Result<(), RuleError> {
-        self.pattern(pattern, Action::Include)
+        self.add_pattern(pattern, RuleAction::Include)
     }
 
     /// Adds a rule as rsync's `--filter` does. An empty one adds nothing.
     ///
     /// # Errors
     ///
-    /// If it is no rule, or `read` could not read a file that it merges, or a rule in that file
-    /// is wrong.
-    pub fn rule(&mut self, rule: &[u8], read: &mut Reader) -> Result<(), RuleError> {
-        let modifiers = &Modifiers::default();
-        let merged = Merged { name: None, modifiers, syntax: Syntax::Rules, depth: 0 };
-        self.line(rule, merged, read)
+    /// If the text is not a rule, if `read` fails for a merged file, or if a rule in that file is
+    /// invalid.
+    pub fn rule(&mut self, rule: &[u8], read: &mut MergeFileReader) -> Result<(), RuleError> {
+        let modifiers = &RuleModifiers::default();
+        let merged = MergeContext { name: None, modifiers, syntax: RuleSyntax::Rules, depth: 0 };
+        self.add_line(rule, merged, read)
     }
 
     /// Adds the patterns in the contents of a file as rsync's `--exclude-from` does.
@@ -126,8 +126,13 @@ impl Builder {
     ///
     /// As [`Self::exclude`].
     pub fn exclude_from(&mut self, contents: &[u8]) -> Result<(), RuleError> {
-        let (modifiers, syntax) = (&Modifiers::default(), Syntax::Patterns(Action::Exclude));
-        self.merge(contents, Merged { name: None, modifiers, syntax, depth: 0 }, &mut no_file)
+        let (modifiers, syntax) =
+            (&RuleModifiers::default(), RuleSyntax::Patterns(RuleAction::Exclude));
+        self.add_lines(
+            contents,
+            MergeContext { name: None, modifiers, syntax, depth: 0 },
+            &mut no_file,
+        )
     }
 
     /// Adds the patterns in the contents of a file as rsync's `--include-from` does.
@@ -136,8 +141,13 @@ impl Builder {
     ///
     /// As [`Self::exclude`].
     pub fn include_from(&mut self, contents: &[u8]) -> Result<(), RuleError> {
-        let (modifiers, syntax) = (&Modifiers::default(), Syntax::Patterns(Action::Include));
-        self.merge(contents, Merged { name: None, modifiers, syntax, depth: 0 }, &mut no_file)
+        let (modifiers, syntax) =
+            (&RuleModifiers::default(), RuleSyntax::Patterns(RuleAction::Include));
+        self.add_lines(
+            contents,
+            MergeContext { name: None, modifiers, syntax, depth: 0 },
+            &mut no_file,
+        )
     }
 
     /// Adds the rules in the contents of a file as rsync's `--filter='. FILE'` does.
@@ -145,90 +155,108 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Self::rule`].
-    pub fn filter_from(&mut self, contents: &[u8], read: &mut Reader) -> Result<(), RuleError> {
-        let (modifiers, syntax) = (&Modifiers::default(), Syntax::Rules);
-        self.merge(contents, Merged { name: None, modifiers, syntax, depth: 0 }, read)
+    pub fn filter_from(
+        &mut self,
+        contents: &[u8],
+        read: &mut MergeFileReader,
+    ) -> Result<(), RuleError> {
+        let (modifiers, syntax) = (&RuleModifiers::default(), RuleSyntax::Rules);
+        self.add_lines(contents, MergeContext { name: None, modifiers, syntax, depth: 0 }, read)
     }
 
-    /// The filter with these rules.
+    /// Compiles the rules.
     #[must_use]
     pub fn build(self) -> Filter {
         Filter::compile(&self, self.items.clone())
     }
 
-    fn pattern(&mut self, pattern: &[u8], action: Action) -> Result<(), RuleError> {
-        let (modifiers, syntax) = (&Modifiers::default(), Syntax::Patterns(action));
-        self.line(pattern, Merged { name: None, modifiers, syntax, depth: 0 }, &mut no_file)
+    fn add_pattern(&mut self, pattern: &[u8], action: RuleAction) -> Result<(), RuleError> {
+        let (modifiers, syntax) = (&RuleModifiers::default(), RuleSyntax::Patterns(action));
+        self.add_line(
+            pattern,
+            MergeContext { name: None, modifiers, syntax, depth: 0 },
+            &mut no_file,
+        )
     }
 
-    fn merge(
+    fn add_lines(
         &mut self,
         contents: &[u8],
-        merged: Merged,
-        read: &mut Reader,
+        merged: MergeContext,
+        read: &mut MergeFileReader,
     ) -> Result<(), RuleError> {
         for (number, lines) in contents.split(|&b| b == b'\n').enumerate() {
             let within = |error: RuleError| error.within(merged.name, number + 1);
             for line in lines.split(|&b| b == b'\r') {
                 if merged.modifiers.has(b'w') {
                     for word in line.split(|&b| is_c_space(b)) {
-                        self.line(word, merged, read).map_err(within)?;
+                        self.add_line(word, merged, read).map_err(within)?;
                     }
                 } else if !matches!(line.first(), Some(b';' | b'#')) {
-                    self.line(line, merged, read).map_err(within)?;
+                    self.add_line(line, merged, read).map_err(within)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn line(&mut self, text: &[u8], merged: Merged, read: &mut Reader) -> Result<(), RuleError> {
+    fn add_line(
+        &mut self,
+        text: &[u8],
+        merged: MergeContext,
+        read: &mut MergeFileReader,
+    ) -> Result<(), RuleError> {
         let fault = |fault| RuleError::new(text, fault);
         match rule::parse(text, merged.syntax, merged.modifiers).map_err(fault)? {
-            Line::Blank => {}
-            Line::Clear => self.items.clear(),
-            Line::Rule(rule) => self.items.push(Item::Rule(rule)),
-            Line::Cvs(action, modifiers) => self.cvs(action, &modifiers),
-            Line::PerDirectory(name, modifiers) => {
+            RuleLine::Blank => {}
+            RuleLine::Clear => self.items.clear(),
+            RuleLine::Rule(rule) => self.items.push(Item::Rule(rule)),
+            RuleLine::Cvs(action, modifiers) => self.add_cvs_rules(action, &modifiers),
+            RuleLine::PerDirectory(name, modifiers) => {
                 self.items.push(Item::PerDirectory(modifiers, name.into()));
             }
-            Line::Merge(name, modifiers) => {
-                if merged.depth == DEEPEST {
-                    return Err(fault(Fault::TooDeep));
+            RuleLine::Merge(name, modifiers) => {
+                if merged.depth == MAX_MERGE_DEPTH {
+                    return Err(fault(RuleErrorKind::TooDeep));
                 }
                 if modifiers.has(b'e') {
-                    self.exclude_file(name);
+                    self.exclude_merged_file(name);
                 }
-                let contents = read(name).map_err(|why| fault(Fault::Unreadable(why)))?;
+                let contents = read(name).map_err(|why| fault(RuleErrorKind::Unreadable(why)))?;
                 let (syntax, depth) = (modifiers.syntax(), merged.depth + 1);
-                let inner = Merged { name: Some(name), modifiers: &modifiers, syntax, depth };
-                self.merge(&contents, inner, read)?;
+                let inner = MergeContext { name: Some(name), modifiers: &modifiers, syntax, depth };
+                self.add_lines(&contents, inner, read)?;
             }
         }
         Ok(())
     }
 
-    /// Adds the rules for which `-C` stands. What `$CVSIGNORE` and `~/.cvsignore` say is not among
-    /// them: nothing is read here that the caller did not give.
-    fn cvs(&mut self, action: Action, modifiers: &Modifiers) {
-        let modifiers = modifiers.of_cvs_rules();
-        let words = CVS.split(|&b| b == b' ').filter(|word| !word.is_empty());
-        self.items.extend(words.map(|word| Item::Rule(Rule::new(action, modifiers.clone(), word))));
+    /// Adds the rules that `-C` stands for, but not those of `$CVSIGNORE` and `~/.cvsignore`: the
+    /// builder reads nothing that the caller did not supply.
+    fn add_cvs_rules(&mut self, action: RuleAction, modifiers: &RuleModifiers) {
+        let modifiers = modifiers.for_cvs_rules();
+        let words = CVS_PATTERNS.split(|&b| b == b' ').filter(|word| !word.is_empty());
+        self.items
+            .extend(words.map(|word| Item::Rule(FilterRule::new(action, modifiers.clone(), word))));
     }
 
     /// Excludes a merged file itself (modifier `e`).
-    fn exclude_file(&mut self, path: &[u8]) {
+    fn exclude_merged_file(&mut self, path: &[u8]) {
         let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
-        self.items.push(Item::Rule(Rule::new(Action::Exclude, Modifiers::default(), name)));
+        self.items.push(Item::Rule(FilterRule::new(
+            RuleAction::Exclude,
+            RuleModifiers::default(),
+            name,
+        )));
     }
 }
 
-fn trimmed(root: &[u8]) -> Box<[u8]> {
+fn trim_slashes(root: &[u8]) -> Box<[u8]> {
     let root = root.strip_prefix(b"/").unwrap_or(root);
     root.strip_suffix(b"/").unwrap_or(root).into()
 }
 
-/// For lists of patterns, in which no line merges a file.
+/// Reader for pattern lists, in which no line can merge a file.
 fn no_file(_: &[u8]) -> Result<Vec<u8>, String> {
     Err("files can be merged by filter rules only".into())
 }

@@ -1,6 +1,6 @@
 //! Character classes: `[a-z]`, `[!0-9]`, `[[:alpha:]]`.
 
-/// A set of bytes.
+/// Set of bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(super) struct ByteSet([u64; 4]);
 
@@ -36,23 +36,24 @@ impl ByteSet {
     }
 }
 
-/// Reads a class whose `[` is taken already: the set, and what follows the closing `]`.
+/// Parses a class after its `[`. Returns the set and the text after the closing `]`.
 ///
-/// `None` if it has no end or names a class that does not exist: such a pattern matches nothing.
-/// No class has a slash. The names stand for ASCII only, as in rsync with the locales C and UTF-8.
+/// Returns `None` if the class is unterminated or names an unknown class: such a pattern matches
+/// nothing. No class contains a slash. Class names cover ASCII only, as in rsync with the locales C
+/// and UTF-8.
 pub(super) fn parse(text: &[u8]) -> Option<(ByteSet, &[u8])> {
     let (negated, mut rest) = match text {
         [b'!' | b'^', rest @ ..] => (true, rest),
         _ => (false, text),
     };
     let mut set = ByteSet::default();
-    // The byte before, from which a range could start.
+    // The previous byte, from which a range could start.
     let mut low: Option<u8> = None;
     let mut first = true;
     loop {
         rest = match rest {
             [] => return None,
-            // The first `]` is one of the bytes.
+            // A `]` in first position is a literal.
             [b']', after @ ..] if !first => {
                 let mut set = if negated { set.complement() } else { set };
                 set.remove(b'/');
@@ -64,14 +65,14 @@ pub(super) fn parse(text: &[u8]) -> Option<(ByteSet, &[u8])> {
                 set.insert_all(|byte| (from..=high).contains(&byte));
                 after
             }
-            [b'[', b':', after @ ..] => match named(after)? {
-                Named::Class(name, after) => {
-                    let accepts = posix(name)?;
+            [b'[', b':', after @ ..] => match parse_named_class(after)? {
+                NamedClass::Class(name, after) => {
+                    let accepts = posix_class(name)?;
                     set.insert_all(accepts);
                     low = None;
                     after
                 }
-                Named::No => {
+                NamedClass::Literal => {
                     set.insert(b'[');
                     low = Some(b'[');
                     rest.get(1..)?
@@ -88,29 +89,33 @@ pub(super) fn parse(text: &[u8]) -> Option<(ByteSet, &[u8])> {
     }
 }
 
-/// One byte, with a backslash before it or not.
+/// Parses one byte, optionally escaped by a backslash.
 fn literal(text: &[u8]) -> Option<(u8, &[u8])> {
     let (&byte, after) = text.strip_prefix(b"\\").unwrap_or(text).split_first()?;
     Some((byte, after))
 }
 
-/// What follows `[:` inside a class.
-enum Named<'a> {
-    /// A name, its `:]` taken, and what comes then.
+/// Result of parsing the text after `[:` inside a class.
+enum NamedClass<'a> {
+    /// A class name, and the text after its `:]`.
     Class(&'a [u8], &'a [u8]),
-    /// The next `]` has no colon before it, so the `[` stands for itself.
-    No,
+    /// The next `]` has no colon before it, so the `[` is a literal.
+    Literal,
 }
 
-/// `None` if there is no `]` any more, so that the whole class has no end.
-fn named(text: &[u8]) -> Option<Named<'_>> {
+/// Returns `None` if no `]` follows, so that the whole class is unterminated.
+fn parse_named_class(text: &[u8]) -> Option<NamedClass<'_>> {
     let end = text.iter().position(|&b| b == b']')?;
     let (inside, after) = text.split_at_checked(end)?;
     let after = after.get(1..)?;
-    Some(inside.strip_suffix(b":").map_or(Named::No, |name| Named::Class(name, after)))
+    Some(
+        inside
+            .strip_suffix(b":")
+            .map_or(NamedClass::Literal, |name| NamedClass::Class(name, after)),
+    )
 }
 
-fn posix(name: &[u8]) -> Option<fn(u8) -> bool> {
+fn posix_class(name: &[u8]) -> Option<fn(u8) -> bool> {
     Some(match name {
         b"alnum" => |b| b.is_ascii_alphanumeric(),
         b"alpha" => |b| b.is_ascii_alphabetic(),
@@ -121,7 +126,7 @@ fn posix(name: &[u8]) -> Option<fn(u8) -> bool> {
         b"lower" => |b| b.is_ascii_lowercase(),
         b"print" => |b| b.is_ascii_graphic() || b == b' ',
         b"punct" => |b| b.is_ascii_punctuation(),
-        // C counts the vertical tab, Rust does not.
+        // C includes the vertical tab, Rust does not.
         b"space" => |b| b.is_ascii_whitespace() || b == 0x0b,
         b"upper" => |b| b.is_ascii_uppercase(),
         b"xdigit" => |b| b.is_ascii_hexdigit(),

@@ -1,66 +1,66 @@
-//! What is wrong with a rule.
+//! Errors in rules.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::fmt;
 
 use crate::path::Escaped;
 
-/// A rule that can't be taken, and where it stands.
+/// An invalid rule and its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleError {
-    /// The rule as it was written.
+    /// The rule as written.
     pub text: Box<[u8]>,
-    /// What is wrong with it.
-    pub fault: Fault,
-    /// Where it stands, the innermost file first. Empty for a rule that stands in no file.
-    pub places: Vec<Position>,
+    /// The kind of error.
+    pub kind: RuleErrorKind,
+    /// The location, innermost file first. Empty for a rule that is not in a file.
+    pub locations: Vec<RuleLocation>,
 }
 
-/// A line of a file of rules.
+/// A line of a rule file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The name by which a rule merged the file. `None`: the contents that the caller gave.
+pub struct RuleLocation {
+    /// Name by which a rule merged the file. `None` if the caller supplied the text.
     pub file: Option<Box<[u8]>>,
-    /// The line, from 1 on.
+    /// Line number, starting at 1.
     pub line: usize,
 }
 
-/// What is wrong with a rule.
+/// The kinds of errors in a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fault {
-    /// It starts with no known rule name.
+pub enum RuleErrorKind {
+    /// The line does not start with a known rule name.
     UnknownRule,
-    /// This byte stands where modifiers stand, and is none that the rule takes.
+    /// This byte is in modifier position but is not a modifier of the rule.
     Modifier(u8),
-    /// The pattern, or the name of the file, is missing.
+    /// The pattern or file name is missing.
     NoPattern,
-    /// Something follows a rule that takes nothing: `!` and `-C`.
+    /// Text follows a rule that takes no argument: `!` and `-C`.
     Trailing,
-    /// The rule and the merge rule that reads its file both say for which side it is.
+    /// Both the rule and the merge rule that reads its file name a side.
     SidesTwice,
-    /// There is a NUL in it, which no name and no argument can have.
+    /// The text contains a NUL, which neither a name nor an argument can contain.
     Nul,
     /// The pattern is so long that rsync drops it.
     TooLong,
-    /// Merged files are nested too deeply, probably in a circle.
+    /// Merged files are nested too deeply, probably in a cycle.
     TooDeep,
-    /// The file to be merged could not be read, and why.
+    /// The merged file could not be read, for this reason.
     Unreadable(String),
 }
 
 impl RuleError {
-    pub(super) fn new(text: &[u8], fault: Fault) -> Self {
-        Self { text: text.into(), fault, places: Vec::new() }
+    pub(super) fn new(text: &[u8], fault: RuleErrorKind) -> Self {
+        Self { text: text.into(), kind: fault, locations: Vec::new() }
     }
 
     pub(super) fn within(mut self, file: Option<&[u8]>, line: usize) -> Self {
-        self.places.push(Position { file: file.map(Into::into), line });
+        self.locations.push(RuleLocation { file: file.map(Into::into), line });
         self
     }
 }
 
-impl fmt::Display for Position {
+impl fmt::Display for RuleLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
             Some(file) => write!(f, "{}:{}", Escaped(file), self.line),
@@ -69,7 +69,7 @@ impl fmt::Display for Position {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RuleErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownRule => f.write_str(
@@ -93,10 +93,10 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for place in self.places.iter().rev() {
-            write!(f, "{place}: ")?;
+        for location in self.locations.iter().rev() {
+            write!(f, "{location}: ")?;
         }
-        write!(f, "filter rule \"{}\": {}", Escaped(&self.text), self.fault)
+        write!(f, "filter rule \"{}\": {}", Escaped(&self.text), self.kind)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rules that are found by looking bytes up.
+//! Index of rules that are found by lookup.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -6,48 +6,48 @@ use hashbrown::HashMap;
 
 use super::{
     class::ByteSet,
-    rule::{Action, Rule},
+    rule::{FilterRule, RuleAction},
 };
-use crate::notice::Kind;
+use crate::fs_event::EntryKind;
 
-/// A rule that matches.
+/// A matching rule.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hit {
-    /// Its place in the list of rules.
+pub(super) struct RuleHit {
+    /// Its position in the rule list.
     pub(super) number: usize,
-    /// What it does.
-    pub(super) action: Action,
+    /// Its action.
+    pub(super) action: RuleAction,
 }
 
-/// Finds the first rule for some bytes, in a time that hardly depends on how many rules there are.
+/// Finds the first rule for some bytes, in time nearly independent of the number of rules.
 ///
-/// The keys come from the configuration, so that nobody who names a file can make them collide.
+/// The keys come from the configuration, so file names can't provoke hash collisions.
 #[derive(Debug, Default)]
-pub(super) struct Index {
-    firsts: HashMap<Box<[u8]>, First>,
-    /// The bytes with which keys end: most questions are answered by them.
+pub(super) struct RuleIndex {
+    firsts: HashMap<Box<[u8]>, FirstRules>,
+    /// Last bytes of all keys: they answer most lookups.
     last_bytes: ByteSet,
-    /// How long the keys are, in whatever counts: each length once, in order.
+    /// Lengths of the keys in the caller's unit, sorted and unique.
     lengths: Vec<usize>,
 }
 
-/// The first rules with one key.
+/// The first rules for one key.
 #[derive(Clone, Copy, Debug, Default)]
-struct First {
-    for_any: Option<Hit>,
-    for_directories: Option<Hit>,
+struct FirstRules {
+    for_any: Option<RuleHit>,
+    for_directories: Option<RuleHit>,
 }
 
-impl Index {
-    /// Adds a rule after all that were added before.
-    pub(super) fn add(&mut self, key: &[u8], length: usize, hit: Hit, rule: &Rule) {
+impl RuleIndex {
+    /// Adds a rule after all previously added ones.
+    pub(super) fn add(&mut self, key: &[u8], length: usize, hit: RuleHit, rule: &FilterRule) {
         let Some(&last) = key.last() else { return };
         self.last_bytes.insert(last);
         if let Err(at) = self.lengths.binary_search(&length) {
             self.lengths.insert(at, length);
         }
         let first = self.firsts.entry_ref(key).or_default();
-        let slot = if rule.pattern().is_for_directories() {
+        let slot = if rule.pattern().matches_directories_only() {
             &mut first.for_directories
         } else {
             &mut first.for_any
@@ -55,14 +55,14 @@ impl Index {
         slot.get_or_insert(hit);
     }
 
-    /// The first rule whose key is a part of `bytes`: the one of each length that `part` gives,
-    /// until it gives none. All parts end where `bytes` do.
+    /// Returns the first rule whose key is a suffix of `bytes`. `part` returns the suffix of a
+    /// given length, or `None` if `bytes` are too short. All suffixes end where `bytes` end.
     pub(super) fn find<'a>(
         &self,
         bytes: &'a [u8],
-        kind: Kind,
+        kind: EntryKind,
         part: impl Fn(&'a [u8], usize) -> Option<&'a [u8]>,
-    ) -> Option<Hit> {
+    ) -> Option<RuleHit> {
         if !bytes.last().is_some_and(|&last| self.last_bytes.contains(last)) {
             return None;
         }
@@ -72,9 +72,9 @@ impl Index {
     }
 }
 
-impl First {
-    fn hit(self, kind: Kind) -> Option<Hit> {
-        let for_directories = self.for_directories.filter(|_| kind == Kind::Directory);
+impl FirstRules {
+    fn hit(self, kind: EntryKind) -> Option<RuleHit> {
+        let for_directories = self.for_directories.filter(|_| kind == EntryKind::Directory);
         self.for_any.into_iter().chain(for_directories).min_by_key(|hit| hit.number)
     }
 }

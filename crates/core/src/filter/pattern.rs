@@ -1,129 +1,131 @@
-//! One pattern of a rule, and what it is compared with.
+//! Pattern of a rule.
 
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::num::NonZeroUsize;
 
-use super::wild::{Text, Wild};
-use crate::{notice::Kind, path::TreePath};
+use super::glob::{Glob, GlobText};
+use crate::{fs_event::EntryKind, path::TreePath};
 
-/// A pattern with rsync's meaning (`man rsync`, PATTERN MATCHING RULES), compiled.
+/// A compiled pattern with rsync's meaning (`man rsync`, PATTERN MATCHING RULES).
 ///
-/// It is compared with one entry, not with the directories above it: that an excluded directory
-/// hides what is below it is a matter of the [`Filter`](super::Filter).
+/// It is compared with one entry, not with its ancestors: the [`Filter`](super::Filter) handles
+/// entries below an excluded directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: Box<[u8]>,
     only_directories: bool,
-    reach: Reach,
-    form: Form,
+    extent: MatchExtent,
+    matcher: Matcher,
 }
 
-/// Where the root of the paths is with which a pattern is compared.
+/// Root of the paths with which a pattern is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Base {
+pub enum PatternRoot {
     /// The root of the mirror.
     Mirror,
     /// The root of the file system (modifier `/`).
     FileSystem,
 }
 
-/// Which part of a path has to match.
+/// The part of a path that has to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// The last so many components.
+pub(super) enum MatchExtent {
+    /// This number of components at the end.
     Tail(NonZeroUsize),
-    /// From the start of any component to the end.
+    /// Any suffix that starts at a component.
     AnyTail,
-    /// All of it.
+    /// The whole path.
     Whole,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Form {
+enum Matcher {
     Literal(Box<[u8]>),
-    Wild {
-        wild: Wild,
-        /// Whether the pattern ends in `***`: a directory is compared with a slash after it, so
-        /// that `d/***` takes the directory and all that is in it.
-        closes: bool,
+    Glob {
+        glob: Glob,
+        /// True if the pattern ends in `***`: a directory is compared with a trailing slash, so
+        /// that `d/***` matches the directory and everything in it.
+        triple_star: bool,
     },
-    /// Malformed, and so without any match.
-    Nothing,
+    /// A malformed pattern, which never matches.
+    Never,
 }
 
 impl Pattern {
-    /// Compiles a pattern. There is no wrong one: rsync takes a malformed one as one that never
-    /// matches.
+    /// Compiles a pattern. This can't fail: like rsync, it treats a malformed pattern as one that
+    /// never matches.
     #[must_use]
-    pub fn new(text: &[u8], base: Base) -> Self {
+    pub fn new(text: &[u8], base: PatternRoot) -> Self {
         let body = match text {
             [inner @ .., b'/'] if !inner.is_empty() => inner,
             _ => text,
         };
-        let wild = body.iter().any(|b| b"*?[".contains(b));
-        // As rsync does, this looks at the bytes: `\**` and `[**]` count as well.
-        let wide = wild && body.windows(2).any(|two| two == b"**");
-        let reach = reach(body, wide);
-        let (form, reach) = if wild {
-            wild_form(body, reach, base, wide && body.ends_with(b"***"))
+        let has_wildcard = body.iter().any(|b| b"*?[".contains(b));
+        // rsync also looks at the raw bytes: `\**` and `[**]` count as well.
+        let wide = has_wildcard && body.windows(2).any(|two| two == b"**");
+        let extent = extent_of(body, wide);
+        let (matcher, extent) = if has_wildcard {
+            glob_matcher(body, extent, base, wide && body.ends_with(b"***"))
         } else {
-            (Form::Literal(unanchored(body).into()), reach)
+            (Matcher::Literal(unanchored(body).into()), extent)
         };
-        Self { text: text.into(), only_directories: body.len() < text.len(), reach, form }
+        Self { text: text.into(), only_directories: body.len() < text.len(), extent, matcher }
     }
 
-    /// Whether no path can match, so that whoever wrote it meant something else.
+    /// Returns true if no path can match, which is certainly not what the author meant.
     #[must_use]
-    pub fn is_void(&self) -> bool {
+    pub fn never_matches(&self) -> bool {
         let body = self.text.strip_suffix(b"/").unwrap_or(&self.text);
         let mut names = unanchored(body).split(|&byte| byte == b'/');
-        self.form == Form::Nothing || names.any(|name| matches!(name, b"" | b"." | b".."))
+        self.matcher == Matcher::Never || names.any(|name| matches!(name, b"" | b"." | b".."))
     }
 
-    /// The pattern as it was written.
+    /// Returns the pattern as written.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Whether the pattern matches the entry at `path`, which starts at the base of the pattern
-    /// and has no slash at its ends.
+    /// Returns true if the pattern matches the entry at `path`, which is relative to the pattern's
+    /// root and has no slash at its ends.
     #[must_use]
-    pub fn matches(&self, path: &[u8], kind: Kind) -> bool {
-        if path.is_empty() || (self.only_directories && kind != Kind::Directory) {
+    pub fn matches(&self, path: &[u8], kind: EntryKind) -> bool {
+        if path.is_empty() || (self.only_directories && kind != EntryKind::Directory) {
             return false;
         }
-        let bytes = match self.reach {
-            Reach::Tail(components) => match tail(path, components) {
+        let bytes = match self.extent {
+            MatchExtent::Tail(components) => match tail(path, components) {
                 Some(tail) => tail,
                 None => return false,
             },
-            Reach::AnyTail | Reach::Whole => path,
+            MatchExtent::AnyTail | MatchExtent::Whole => path,
         };
-        match &self.form {
-            Form::Literal(literal) => bytes == &**literal,
-            Form::Wild { wild, closes } => {
-                let text = Text { bytes, closed: *closes && kind == Kind::Directory };
-                match self.reach {
-                    Reach::AnyTail => wild.matches_tail(text),
-                    Reach::Tail(_) | Reach::Whole => wild.matches(text),
+        match &self.matcher {
+            Matcher::Literal(literal) => bytes == &**literal,
+            Matcher::Glob { glob, triple_star } => {
+                let text =
+                    GlobText { bytes, has_slash: *triple_star && kind == EntryKind::Directory };
+                match self.extent {
+                    MatchExtent::AnyTail => glob.matches_tail(text),
+                    MatchExtent::Tail(_) | MatchExtent::Whole => glob.matches(text),
                 }
             }
-            Form::Nothing => false,
+            Matcher::Never => false,
         }
     }
 
-    /// Whether only the name of an entry counts, not where it is.
-    pub(super) fn is_for_names(&self) -> bool {
-        self.reach == Reach::Tail(NonZeroUsize::MIN)
+    /// Returns true if only the name of an entry matters, not its directory.
+    pub(super) fn matches_names_only(&self) -> bool {
+        self.extent == MatchExtent::Tail(NonZeroUsize::MIN)
     }
 
-    /// Whether it may matter to an entry below `directory` where that directory is. A doubt is a yes.
-    pub(super) fn knows_places_below(&self, directory: &TreePath) -> bool {
-        match self.reach {
-            Reach::Tail(components) => components > NonZeroUsize::MIN,
-            Reach::AnyTail => true,
-            Reach::Whole => {
+    /// Returns true if the location of `directory` may affect the match of an entry below it. In
+    /// doubt, returns true.
+    pub(super) fn may_depend_on_location(&self, directory: &TreePath) -> bool {
+        match self.extent {
+            MatchExtent::Tail(components) => components > NonZeroUsize::MIN,
+            MatchExtent::AnyTail => true,
+            MatchExtent::Whole => {
                 let names = unanchored(&self.text).split(|&byte| byte == b'/');
                 let literal = names.take_while(|name| !name.iter().any(|b| b"*?[".contains(b)));
                 literal.zip(directory.components()).all(|(name, at)| name == at)
@@ -131,65 +133,67 @@ impl Pattern {
         }
     }
 
-    pub(super) fn is_for_directories(&self) -> bool {
+    pub(super) fn matches_directories_only(&self) -> bool {
         self.only_directories
     }
 
-    /// By what the pattern can be looked up. `None` if it has to be tried.
-    pub(super) fn key(&self) -> Option<Key<'_>> {
-        match (&self.form, self.reach) {
-            (Form::Literal(literal), Reach::Tail(components)) => {
-                Some(Key::Tail(Cow::Borrowed(literal), components))
+    /// Returns the key for a lookup of the pattern, or `None` if it has to be matched individually.
+    pub(super) fn key(&self) -> Option<LookupKey<'_>> {
+        match (&self.matcher, self.extent) {
+            (Matcher::Literal(literal), MatchExtent::Tail(components)) => {
+                Some(LookupKey::Tail(Cow::Borrowed(literal), components))
             }
-            (Form::Literal(literal), Reach::Whole | Reach::AnyTail) => Some(Key::Whole(literal)),
-            (Form::Wild { wild, .. }, Reach::AnyTail) => {
-                let literal = wild.literal()?;
+            (Matcher::Literal(literal), MatchExtent::Whole | MatchExtent::AnyTail) => {
+                Some(LookupKey::Whole(literal))
+            }
+            (Matcher::Glob { glob, .. }, MatchExtent::AnyTail) => {
+                let literal = glob.literal()?;
                 let components = components(&literal);
-                Some(Key::Tail(Cow::Owned(literal), components))
+                Some(LookupKey::Tail(Cow::Owned(literal), components))
             }
-            (Form::Wild { wild, .. }, Reach::Tail(NonZeroUsize::MIN)) => {
-                wild.ending().map(Key::Ending)
+            (Matcher::Glob { glob, .. }, MatchExtent::Tail(NonZeroUsize::MIN)) => {
+                glob.ending().map(LookupKey::Ending)
             }
-            (Form::Wild { .. } | Form::Nothing, _) => None,
+            (Matcher::Glob { .. } | Matcher::Never, _) => None,
         }
     }
 
-    /// What can be told of all paths that match.
-    pub(super) fn ends(&self) -> Ends {
-        let Form::Wild { wild, .. } = &self.form else { return Ends::default() };
-        let first = wild.first_byte();
-        Ends {
-            of_path: first.filter(|_| self.reach == Reach::Whole),
-            of_name: first.filter(|_| self.is_for_names()),
-            last: wild.last_byte(),
+    /// Returns the first and last bytes that all matching paths share.
+    pub(super) fn edge_bytes(&self) -> EdgeBytes {
+        let Matcher::Glob { glob, .. } = &self.matcher else { return EdgeBytes::default() };
+        let first = glob.first_byte();
+        EdgeBytes {
+            of_path: first.filter(|_| self.extent == MatchExtent::Whole),
+            of_name: first.filter(|_| self.matches_names_only()),
+            last: glob.last_byte(),
         }
     }
 }
 
-/// What can be looked up instead of trying a pattern.
+/// Key for looking up a pattern instead of matching it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Key<'a> {
-    /// All of a path.
+pub(super) enum LookupKey<'a> {
+    /// A whole path.
     Whole(&'a [u8]),
-    /// So many last components.
+    /// This number of components at the end of a path.
     Tail(Cow<'a, [u8]>, NonZeroUsize),
-    /// The end of a name.
+    /// The suffix of a name.
     Ending(Vec<u8>),
 }
 
-/// The bytes at the ends of all paths that match, where there is only one such byte.
+/// First and last bytes shared by all matching paths. `None` if there is no single such byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct Ends {
-    /// With which the path starts.
+pub(super) struct EdgeBytes {
+    /// First byte of the path.
     of_path: Option<u8>,
-    /// With which the name starts.
+    /// First byte of the name.
     of_name: Option<u8>,
-    /// With which both end.
+    /// Last byte of both.
     last: Option<u8>,
 }
 
-impl Ends {
-    /// Whether the entry `name` at `path` may match.
+impl EdgeBytes {
+    /// Returns true if the entry `name` at `path` may match.
     pub(super) fn allow(self, path: &[u8], name: &[u8]) -> bool {
         let allows = |asked: Option<u8>, is: Option<&u8>| asked.is_none() || asked.as_ref() == is;
         allows(self.last, name.last())
@@ -198,39 +202,44 @@ impl Ends {
     }
 }
 
-/// What has to match a pattern that was rid of its trailing slash. `wide`: there is a `**` in it.
-fn reach(body: &[u8], wide: bool) -> Reach {
+/// Returns the extent of a pattern without its trailing slash. `wide`: it contains `**`.
+fn extent_of(body: &[u8], wide: bool) -> MatchExtent {
     if body.starts_with(b"/") || (wide && body.starts_with(b"**")) {
-        Reach::Whole
+        MatchExtent::Whole
     } else if wide {
-        Reach::AnyTail
+        MatchExtent::AnyTail
     } else {
-        Reach::Tail(components(body))
+        MatchExtent::Tail(components(body))
     }
 }
 
-/// How many components a relative path has.
+/// Returns the number of components of a relative path.
 fn components(path: &[u8]) -> NonZeroUsize {
     NonZeroUsize::MIN.saturating_add(path.split(|&b| b == b'/').skip(1).count())
 }
 
-fn wild_form(body: &[u8], reach: Reach, base: Base, closes: bool) -> (Form, Reach) {
-    let Some(wild) = Wild::compile(unanchored(body)) else { return (Form::Nothing, reach) };
-    // rsync lets a leading `**/` match no directory as well, except in absolute paths.
-    if base == Base::Mirror
+fn glob_matcher(
+    body: &[u8],
+    extent: MatchExtent,
+    base: PatternRoot,
+    triple_star: bool,
+) -> (Matcher, MatchExtent) {
+    let Some(glob) = Glob::compile(unanchored(body)) else { return (Matcher::Never, extent) };
+    // In rsync a leading `**/` also matches no directory at all, except in absolute paths.
+    if base == PatternRoot::Mirror
         && body.starts_with(b"**")
-        && let Some(wild) = wild.after_any_directories()
+        && let Some(glob) = glob.after_any_directories()
     {
-        return (Form::Wild { wild, closes }, Reach::AnyTail);
+        return (Matcher::Glob { glob, triple_star }, MatchExtent::AnyTail);
     }
-    (Form::Wild { wild, closes }, reach)
+    (Matcher::Glob { glob, triple_star }, extent)
 }
 
 fn unanchored(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"/").unwrap_or(body)
 }
 
-/// The last `components` components of a path. `None` if it has fewer.
+/// Returns the last `components` components of a path, or `None` if it has fewer.
 pub(super) fn tail(path: &[u8], components: NonZeroUsize) -> Option<&[u8]> {
     let mut start = path.len() + 1;
     for _ in 0..components.get() {
@@ -245,12 +254,12 @@ mod tests {
     use super::*;
     use std::{format, string::String};
 
-    /// Which of the paths match; a slash at the end of a path says that it is a directory.
+    /// Checks which paths match; a trailing slash marks a path as a directory.
     fn check(pattern: &str, paths: &str, expected: &str) {
-        let compiled = Pattern::new(pattern.as_bytes(), Base::Mirror);
+        let compiled = Pattern::new(pattern.as_bytes(), PatternRoot::Mirror);
         let matches = |path: &&str| match path.strip_suffix('/') {
-            Some(path) => compiled.matches(path.as_bytes(), Kind::Directory),
-            None => compiled.matches(path.as_bytes(), Kind::Other),
+            Some(path) => compiled.matches(path.as_bytes(), EntryKind::Directory),
+            None => compiled.matches(path.as_bytes(), EntryKind::Other),
         };
         let found: Vec<&str> = paths.split(' ').filter(matches).collect();
         assert_eq!(found.join(" "), expected, "{pattern}");
@@ -319,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_matches_nothing() {
+    fn malformed_patterns_match_nothing() {
         check("[", "[ a", "");
         check("[]", "[] ]", "");
         check("a[", "a[ a", "");
@@ -337,23 +346,23 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bytes() {
-        let pattern = Pattern::new(b"?\xff[\x80-\xfe]\n*", Base::Mirror);
-        assert!(pattern.matches(b"\n\xff\x90\n", Kind::Other));
-        assert!(!pattern.matches("é\u{ff}\n".as_bytes(), Kind::Other));
+    fn patterns_match_raw_bytes() {
+        let pattern = Pattern::new(b"?\xff[\x80-\xfe]\n*", PatternRoot::Mirror);
+        assert!(pattern.matches(b"\n\xff\x90\n", EntryKind::Other));
+        assert!(!pattern.matches("é\u{ff}\n".as_bytes(), EntryKind::Other));
         check("?", "é", "");
     }
 
     #[test]
     fn absolute_paths_have_no_slash_before_them() {
-        let pattern = |text: &str| Pattern::new(text.as_bytes(), Base::FileSystem);
-        assert!(pattern("/srv/*/x").matches(b"srv/www/x", Kind::Other));
-        assert!(pattern("**/www").matches(b"srv/www", Kind::Other));
-        assert!(!pattern("**/srv").matches(b"srv", Kind::Other));
+        let pattern = |text: &str| Pattern::new(text.as_bytes(), PatternRoot::FileSystem);
+        assert!(pattern("/srv/*/x").matches(b"srv/www/x", EntryKind::Other));
+        assert!(pattern("**/www").matches(b"srv/www", EntryKind::Other));
+        assert!(!pattern("**/srv").matches(b"srv", EntryKind::Other));
     }
 
     #[test]
-    fn the_tail_of_a_path() {
+    fn tail_returns_the_last_components() {
         let tail = |path: &'static str, components| {
             let tail = tail(path.as_bytes(), NonZeroUsize::new(components).unwrap());
             tail.map(|tail| String::from_utf8(tail.into()).unwrap())

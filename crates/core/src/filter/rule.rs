@@ -1,86 +1,86 @@
-//! One rule, and how it is written.
+//! Filter rules and their syntax.
 
 use alloc::vec::Vec;
 
 use super::{
     class::ByteSet,
-    error::Fault,
-    pattern::{Base, Pattern},
+    error::RuleErrorKind,
+    pattern::{Pattern, PatternRoot},
 };
 
-/// What becomes of an entry that a rule matches.
+/// Effect of a rule on a matching entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It is mirrored, whatever later rules say.
+pub enum RuleAction {
+    /// The entry is mirrored, regardless of later rules.
     Include,
-    /// It is left alone.
+    /// The entry is left alone.
     Exclude,
 }
 
-/// Which end of a transfer a rule is for.
+/// The side of a transfer to which a rule applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The end that reads the source: what it hides is not sent.
+pub enum TransferSide {
+    /// The side that reads the source: entries that it hides are not sent.
     Sender,
-    /// The end that writes the target: what it protects is not deleted.
+    /// The side that writes the target: entries that it protects are not deleted.
     Receiver,
 }
 
-/// The letters after the name of a rule.
+/// Modifier letters after the name of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(super) struct Modifiers(ByteSet);
+pub(super) struct RuleModifiers(ByteSet);
 
 /// A rule with a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    action: Action,
-    modifiers: Modifiers,
+pub struct FilterRule {
+    action: RuleAction,
+    modifiers: RuleModifiers,
     pattern: Pattern,
 }
 
-/// How the lines of a list of rules are to be read.
+/// Syntax of the lines of a rule list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Syntax {
-    /// The name of a rule, modifiers, a blank or `_`, a pattern.
+pub(super) enum RuleSyntax {
+    /// Rule name, modifiers, a blank or `_`, a pattern.
     Rules,
-    /// A pattern, for which `+ ` or `- ` may say another action; `!` clears.
-    Patterns(Action),
-    /// Nothing but a pattern.
-    Bare(Action),
-    /// Nothing but a pattern; `!` clears.
-    Cvs(Action),
+    /// A pattern, with an optional `+ ` or `- ` that overrides the action; `!` clears the list.
+    Patterns(RuleAction),
+    /// Only a pattern.
+    Bare(RuleAction),
+    /// Only a pattern; `!` clears the list.
+    Cvs(RuleAction),
 }
 
-/// What a line says.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
-    /// Nothing: it is empty.
+pub(super) enum RuleLine<'a> {
+    /// An empty line.
     Blank,
-    /// The rules before it do not count any more.
+    /// Discards all rules before it.
     Clear,
     /// One rule.
-    Rule(Rule),
-    /// The rules with which CVS ignores files.
-    Cvs(Action, Modifiers),
-    /// The rules in a file.
-    Merge(&'a [u8], Modifiers),
+    Rule(FilterRule),
+    /// The ignore rules of CVS.
+    Cvs(RuleAction, RuleModifiers),
+    /// The rules in this file.
+    Merge(&'a [u8], RuleModifiers),
     /// The rules in the files of this name in each directory.
-    PerDirectory(&'a [u8], Modifiers),
+    PerDirectory(&'a [u8], RuleModifiers),
 }
 
-/// What a name or a letter stands for.
+/// A rule name, long or short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
-    Match(Action),
+enum RuleName {
+    Match(RuleAction),
     /// An action for one side only.
-    Sided(Action, Side),
+    Sided(RuleAction, TransferSide),
     Clear,
     Merge,
     PerDirectory,
 }
 
-/// The length from which rsync drops a pattern (`MAXPATHLEN`).
-const TOO_LONG: usize = 4096;
+/// Length from which rsync drops a pattern (`MAXPATHLEN`).
+const PATTERN_LIMIT: usize = 4096;
 
 const LONG_NAMES: [(&[u8], u8); 9] = [
     (b"exclude", b'-'),
@@ -94,7 +94,7 @@ const LONG_NAMES: [(&[u8], u8); 9] = [
     (b"dir-merge", b':'),
 ];
 
-impl Modifiers {
+impl RuleModifiers {
     pub(super) fn has(&self, letter: u8) -> bool {
         self.0.contains(letter)
     }
@@ -106,39 +106,39 @@ impl Modifiers {
         self
     }
 
-    /// Those that the rules of a merged file take over from the rule that merges it.
+    /// Returns the modifiers that the rules of a merged file inherit from the merge rule.
     fn inherited(&self) -> Self {
         b"/psr".iter().filter(|&&l| self.has(l)).fold(Self::default(), |to, l| to.with(&[*l]))
     }
 
-    fn says_a_side(&self) -> bool {
+    fn names_a_side(&self) -> bool {
         self.has(b's') || self.has(b'r')
     }
 
-    /// How the lines of the file are to be read that a rule with these modifiers merges.
-    pub(super) fn syntax(&self) -> Syntax {
+    /// Returns the syntax of the lines of a file that a rule with these modifiers merges.
+    pub(super) fn syntax(&self) -> RuleSyntax {
         match (self.has(b'C'), self.has(b'+'), self.has(b'-')) {
-            (true, _, _) => Syntax::Cvs(Action::Exclude),
-            (_, true, _) => Syntax::Bare(Action::Include),
-            (_, _, true) => Syntax::Bare(Action::Exclude),
-            _ => Syntax::Rules,
+            (true, _, _) => RuleSyntax::Cvs(RuleAction::Exclude),
+            (_, true, _) => RuleSyntax::Bare(RuleAction::Include),
+            (_, _, true) => RuleSyntax::Bare(RuleAction::Exclude),
+            _ => RuleSyntax::Rules,
         }
     }
 
-    /// Those of the rules for which `-C` with these modifiers stands.
-    pub(super) fn of_cvs_rules(&self) -> Self {
+    /// Returns the modifiers of the rules that `-C` with these modifiers stands for.
+    pub(super) fn for_cvs_rules(&self) -> Self {
         self.inherited().with(b"p")
     }
 
-    /// Whether a rule with them counts at a side, if nothing else says so.
-    pub(super) fn count_at(&self, side: Side) -> bool {
+    /// Returns true if a rule with these modifiers applies at `side` by default.
+    pub(super) fn apply_at(&self, side: TransferSide) -> bool {
         match (self.has(b's'), self.has(b'r')) {
             (sender, receiver) if sender == receiver => true,
-            (sender, _) => sender == (side == Side::Sender),
+            (sender, _) => sender == (side == TransferSide::Sender),
         }
     }
 
-    /// Writes them as rsync reads them.
+    /// Appends the modifiers in rsync's syntax.
     pub(super) fn write(&self, text: &mut Vec<u8>) {
         let implied: &[u8] = if self.has(b'C') { b"-nw" } else { b"" };
         let letters = b"C-+enw/!srpx".iter();
@@ -146,60 +146,62 @@ impl Modifiers {
     }
 }
 
-impl Rule {
-    /// A rule with modifiers.
-    pub(super) fn new(action: Action, modifiers: Modifiers, pattern: &[u8]) -> Self {
-        let base = if modifiers.has(b'/') { Base::FileSystem } else { Base::Mirror };
+impl FilterRule {
+    /// Creates a rule with modifiers.
+    pub(super) fn new(action: RuleAction, modifiers: RuleModifiers, pattern: &[u8]) -> Self {
+        let base = if modifiers.has(b'/') { PatternRoot::FileSystem } else { PatternRoot::Mirror };
         Self { action, modifiers, pattern: Pattern::new(pattern, base) }
     }
 
-    /// What becomes of an entry that it matches.
+    /// Returns the effect on a matching entry.
     #[must_use]
-    pub fn action(&self) -> Action {
+    pub fn action(&self) -> RuleAction {
         self.action
     }
 
-    /// Its pattern.
+    /// Returns the pattern.
     #[must_use]
     pub fn pattern(&self) -> &Pattern {
         &self.pattern
     }
 
-    /// Whether it takes effect where the pattern does **not** match.
+    /// Returns true if the rule applies where the pattern does **not** match.
     #[must_use]
     pub fn is_negated(&self) -> bool {
         self.modifiers.has(b'!')
     }
 
-    /// Whether it does not count inside directories that are being deleted.
+    /// Returns true if the rule does not apply inside directories that are being deleted.
     #[must_use]
     pub fn is_perishable(&self) -> bool {
         self.modifiers.has(b'p')
     }
 
-    /// With what its pattern has to be compared, if that is not a name anywhere.
-    pub(super) fn base(&self) -> Base {
-        if self.modifiers.has(b'/') && !self.pattern.is_for_names() {
-            Base::FileSystem
+    /// Returns the root for the comparison. A pattern for names alone needs no root.
+    pub(super) fn base(&self) -> PatternRoot {
+        if self.modifiers.has(b'/') && !self.pattern.matches_names_only() {
+            PatternRoot::FileSystem
         } else {
-            Base::Mirror
+            PatternRoot::Mirror
         }
     }
 
-    /// Whether it counts for entries at this side. Those about names of extended attributes don't.
-    pub(super) fn counts_at(&self, side: Side, delete_excluded: bool) -> bool {
-        let sender_only = delete_excluded && !self.modifiers.says_a_side();
-        let here = self.modifiers.count_at(side) && !(sender_only && side == Side::Receiver);
+    /// Returns true if the rule applies to entries at this side. Rules about names of extended
+    /// attributes never do.
+    pub(super) fn applies_at(&self, side: TransferSide, delete_excluded: bool) -> bool {
+        let sender_only = delete_excluded && !self.modifiers.names_a_side();
+        let here =
+            self.modifiers.apply_at(side) && !(sender_only && side == TransferSide::Receiver);
         here && !self.modifiers.has(b'x')
     }
 
-    /// The rule in rsync's short form, for `--filter`.
+    /// Returns the rule in rsync's short form, for `--filter`.
     #[must_use]
     pub fn to_rsync(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.pattern.text().len() + 4);
         text.push(match self.action {
-            Action::Include => b'+',
-            Action::Exclude => b'-',
+            RuleAction::Include => b'+',
+            RuleAction::Exclude => b'-',
         });
         self.modifiers.write(&mut text);
         text.push(b' ');
@@ -208,39 +210,39 @@ impl Rule {
     }
 }
 
-/// Reads one line. `outer` are the modifiers of the rule that merges the file.
+/// Parses one line. `outer` are the modifiers of the rule that merges the file.
 pub(super) fn parse<'a>(
     line: &'a [u8],
-    syntax: Syntax,
-    outer: &Modifiers,
-) -> Result<Line<'a>, Fault> {
+    syntax: RuleSyntax,
+    outer: &RuleModifiers,
+) -> Result<RuleLine<'a>, RuleErrorKind> {
     if line.contains(&0) {
-        return Err(Fault::Nul);
+        return Err(RuleErrorKind::Nul);
     }
     let modifiers = outer.inherited();
     match syntax {
-        _ if line.is_empty() => Ok(Line::Blank),
-        Syntax::Patterns(_) | Syntax::Cvs(_) if line == b"!" => Ok(Line::Clear),
-        Syntax::Bare(action) | Syntax::Cvs(action) => rule(action, modifiers, line),
-        Syntax::Patterns(action) => match line {
-            [b'-', b' ', pattern @ ..] => rule(Action::Exclude, modifiers, pattern),
-            [b'+', b' ', pattern @ ..] => rule(Action::Include, modifiers, pattern),
-            pattern => rule(action, modifiers, pattern),
+        _ if line.is_empty() => Ok(RuleLine::Blank),
+        RuleSyntax::Patterns(_) | RuleSyntax::Cvs(_) if line == b"!" => Ok(RuleLine::Clear),
+        RuleSyntax::Bare(action) | RuleSyntax::Cvs(action) => pattern_line(action, modifiers, line),
+        RuleSyntax::Patterns(action) => match line {
+            [b'-', b' ', pattern @ ..] => pattern_line(RuleAction::Exclude, modifiers, pattern),
+            [b'+', b' ', pattern @ ..] => pattern_line(RuleAction::Include, modifiers, pattern),
+            pattern => pattern_line(action, modifiers, pattern),
         },
-        Syntax::Rules => {
-            let (name, rest) = name(line)?;
-            if name == Name::Clear {
-                return rest.is_empty().then_some(Line::Clear).ok_or(Fault::Trailing);
+        RuleSyntax::Rules => {
+            let (name, rest) = parse_name(line)?;
+            if name == RuleName::Clear {
+                return rest.is_empty().then_some(RuleLine::Clear).ok_or(RuleErrorKind::Trailing);
             }
             let at = rest.iter().position(|b| b" _".contains(b)).unwrap_or(rest.len());
             let (letters, rest) = rest.split_at_checked(at).unwrap_or((rest, b""));
-            named(name, letters, rest.get(1..).unwrap_or_default(), &modifiers)
+            parse_named(name, letters, rest.get(1..).unwrap_or_default(), &modifiers)
         }
     }
 }
 
-/// The name at the start of a line, and what follows it and a comma.
-fn name(line: &[u8]) -> Result<(Name, &[u8]), Fault> {
+/// Parses the name at the start of a line. Returns it and the text after it and an optional comma.
+fn parse_name(line: &[u8]) -> Result<(RuleName, &[u8]), RuleErrorKind> {
     let long = LONG_NAMES.iter().find_map(|(name, letter)| {
         let rest = line.strip_prefix(*name)?;
         let ends = rest.first().is_none_or(|&b| b == b'_' || b == b',' || is_c_space(b));
@@ -248,68 +250,74 @@ fn name(line: &[u8]) -> Result<(Name, &[u8]), Fault> {
     });
     let (letter, rest) = match (long, line) {
         (Some(found), _) => found,
-        // A small letter starts a long name or nothing.
+        // A lowercase letter can only start a long name.
         (None, [letter, rest @ ..]) => (*letter, rest),
-        (None, []) => return Err(Fault::UnknownRule),
+        (None, []) => return Err(RuleErrorKind::UnknownRule),
     };
     let name = match letter {
-        b'-' => Name::Match(Action::Exclude),
-        b'+' => Name::Match(Action::Include),
-        b'H' => Name::Sided(Action::Exclude, Side::Sender),
-        b'S' => Name::Sided(Action::Include, Side::Sender),
-        b'P' => Name::Sided(Action::Exclude, Side::Receiver),
-        b'R' => Name::Sided(Action::Include, Side::Receiver),
-        b'!' => Name::Clear,
-        b'.' => Name::Merge,
-        b':' => Name::PerDirectory,
-        _ => return Err(Fault::UnknownRule),
+        b'-' => RuleName::Match(RuleAction::Exclude),
+        b'+' => RuleName::Match(RuleAction::Include),
+        b'H' => RuleName::Sided(RuleAction::Exclude, TransferSide::Sender),
+        b'S' => RuleName::Sided(RuleAction::Include, TransferSide::Sender),
+        b'P' => RuleName::Sided(RuleAction::Exclude, TransferSide::Receiver),
+        b'R' => RuleName::Sided(RuleAction::Include, TransferSide::Receiver),
+        b'!' => RuleName::Clear,
+        b'.' => RuleName::Merge,
+        b':' => RuleName::PerDirectory,
+        _ => return Err(RuleErrorKind::UnknownRule),
     };
     Ok((name, rest.strip_prefix(b",").unwrap_or(rest)))
 }
 
-fn named<'a>(
-    name: Name,
+fn parse_named<'a>(
+    name: RuleName,
     letters: &[u8],
     argument: &'a [u8],
-    inherited: &Modifiers,
-) -> Result<Line<'a>, Fault> {
-    let own = letters.iter().try_fold(Modifiers::default(), |own, &letter| {
+    inherited: &RuleModifiers,
+) -> Result<RuleLine<'a>, RuleErrorKind> {
+    let own = letters.iter().try_fold(RuleModifiers::default(), |own, &letter| {
         let all: &[u8] = if letter == b'C' { b"C-nw" } else { &[letter] };
-        takes(name, letter, &own).then(|| own.with(all)).ok_or(Fault::Modifier(letter))
+        accepts_modifier(name, letter, &own)
+            .then(|| own.with(all))
+            .ok_or(RuleErrorKind::Modifier(letter))
     })?;
     let own = match name {
-        Name::Sided(_, Side::Sender) => own.with(b"s"),
-        Name::Sided(_, Side::Receiver) => own.with(b"r"),
-        Name::Match(_) | Name::Clear | Name::Merge | Name::PerDirectory => own,
+        RuleName::Sided(_, TransferSide::Sender) => own.with(b"s"),
+        RuleName::Sided(_, TransferSide::Receiver) => own.with(b"r"),
+        RuleName::Match(_) | RuleName::Clear | RuleName::Merge | RuleName::PerDirectory => own,
     };
-    if own.says_a_side() && inherited.says_a_side() {
-        return Err(Fault::SidesTwice);
+    if own.names_a_side() && inherited.names_a_side() {
+        return Err(RuleErrorKind::SidesTwice);
     }
-    let modifiers = Modifiers(own.0.union(&inherited.0));
+    let modifiers = RuleModifiers(own.0.union(&inherited.0));
     match name {
-        Name::Clear => Ok(Line::Clear),
-        Name::Match(action) if modifiers.has(b'C') => match argument {
-            [] => Ok(Line::Cvs(action, modifiers)),
-            _ => Err(Fault::Trailing),
+        RuleName::Clear => Ok(RuleLine::Clear),
+        RuleName::Match(action) if modifiers.has(b'C') => match argument {
+            [] => Ok(RuleLine::Cvs(action, modifiers)),
+            _ => Err(RuleErrorKind::Trailing),
         },
-        Name::Match(action) | Name::Sided(action, _) => rule(action, modifiers, argument),
-        Name::Merge => Ok(Line::Merge(file(argument, &modifiers)?, modifiers)),
-        Name::PerDirectory => Ok(Line::PerDirectory(file(argument, &modifiers)?, modifiers)),
+        RuleName::Match(action) | RuleName::Sided(action, _) => {
+            pattern_line(action, modifiers, argument)
+        }
+        RuleName::Merge => Ok(RuleLine::Merge(merge_file_name(argument, &modifiers)?, modifiers)),
+        RuleName::PerDirectory => {
+            Ok(RuleLine::PerDirectory(merge_file_name(argument, &modifiers)?, modifiers))
+        }
     }
 }
 
-/// Whether a rule takes a modifier after those that it has already.
-fn takes(name: Name, letter: u8, before: &Modifiers) -> bool {
+/// Returns true if a rule accepts a modifier after those `before` it.
+fn accepts_modifier(name: RuleName, letter: u8, before: &RuleModifiers) -> bool {
     let (matches, sided, merges) = match name {
-        Name::Match(_) => (true, false, false),
-        Name::Sided(..) => (true, true, false),
-        Name::Merge | Name::PerDirectory => (false, false, true),
-        Name::Clear => return false,
+        RuleName::Match(_) => (true, false, false),
+        RuleName::Sided(..) => (true, true, false),
+        RuleName::Merge | RuleName::PerDirectory => (false, false, true),
+        RuleName::Clear => return false,
     };
     let bare = before.has(b'+') || before.has(b'-');
     match letter {
         b'/' | b'p' | b'x' => true,
-        // rsync takes `-!C` for "exclude everything", which nobody can mean.
+        // rsync reads `-!C` as "exclude everything", which is never intended.
         b'!' => matches && !before.has(b'C'),
         b's' | b'r' => !sided,
         b'C' => !sided && !bare && !before.has(b'!'),
@@ -319,23 +327,30 @@ fn takes(name: Name, letter: u8, before: &Modifiers) -> bool {
     }
 }
 
-fn rule<'a>(action: Action, modifiers: Modifiers, pattern: &[u8]) -> Result<Line<'a>, Fault> {
+fn pattern_line<'a>(
+    action: RuleAction,
+    modifiers: RuleModifiers,
+    pattern: &[u8],
+) -> Result<RuleLine<'a>, RuleErrorKind> {
     match pattern.len() {
-        0 => Err(Fault::NoPattern),
-        TOO_LONG.. => Err(Fault::TooLong),
-        _ => Ok(Line::Rule(Rule::new(action, modifiers, pattern))),
+        0 => Err(RuleErrorKind::NoPattern),
+        PATTERN_LIMIT.. => Err(RuleErrorKind::TooLong),
+        _ => Ok(RuleLine::Rule(FilterRule::new(action, modifiers, pattern))),
     }
 }
 
-fn file<'a>(name: &'a [u8], modifiers: &Modifiers) -> Result<&'a [u8], Fault> {
+fn merge_file_name<'a>(
+    name: &'a [u8],
+    modifiers: &RuleModifiers,
+) -> Result<&'a [u8], RuleErrorKind> {
     match name {
         [] if modifiers.has(b'C') => Ok(b".cvsignore"),
-        [] => Err(Fault::NoPattern),
+        [] => Err(RuleErrorKind::NoPattern),
         name => Ok(name),
     }
 }
 
-/// What C's `isspace` takes, in the locales C and UTF-8.
+/// Returns true for the bytes of C's `isspace` in the locales C and UTF-8.
 pub(super) fn is_c_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }

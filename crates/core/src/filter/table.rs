@@ -1,81 +1,81 @@
-//! The rules of one side, compiled so that the first one that matches is found fast.
+//! The compiled rules of one side.
 
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::num::NonZeroUsize;
 
 use super::{
     Item,
-    index::{Hit, Index},
-    pattern::{self, Base, Ends, Key},
-    rule::{Action, Rule, Side},
+    index::{RuleHit, RuleIndex},
+    pattern::{self, EdgeBytes, LookupKey, PatternRoot},
+    rule::{FilterRule, RuleAction, TransferSide},
 };
-use crate::notice::Kind;
+use crate::fs_event::EntryKind;
 
-/// Which rules a table has, and how it compares absolute patterns.
+/// Selects the rules of a table and the root for absolute patterns.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
-    /// The side that it decides for.
-    pub(super) side: Side,
-    /// The absolute path of the root at this side, without slashes at its ends, if it is known.
+pub(super) struct TableScope<'a> {
+    /// The side for which the table decides.
+    pub(super) side: TransferSide,
+    /// The absolute path of the root at this side, without slashes at its ends, if known.
     pub(super) root: Option<&'a [u8]>,
-    /// Whether rules without a side are for the sender only.
+    /// True if rules without a side apply to the sender only.
     pub(super) delete_excluded: bool,
-    /// Whether perishable rules are left out.
+    /// True if perishable rules are left out.
     pub(super) in_removed: bool,
 }
 
-/// What the rules say of one entry, regardless of the directories above it.
+/// Decision about one entry, regardless of its ancestors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is mirrored.
+pub(super) enum RuleDecision {
+    /// The entry is mirrored.
     Included,
-    /// It is left alone.
+    /// The entry is left alone.
     Excluded,
-    /// No rule is about it.
+    /// No rule matches.
     Unmatched,
-    /// Some rule may be about it that can't be decided here.
+    /// A rule that can't be decided here may match.
     Undecided,
 }
 
 /// The rules of one side.
 ///
-/// Patterns without wildcards, and those for the end of a name (`*.o`), are looked up; the others
-/// are tried in their order, as long as they stand before the rule that was found.
+/// Patterns without wildcards and patterns for the end of a name (`*.o`) are looked up. The others
+/// are matched in order, as far as they come before the rule that was found.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    /// Literal patterns that have to equal all of a path.
-    whole: Index,
-    /// Literal patterns that have to equal the last components of a path.
-    tails: Index,
-    /// What names have to end with.
-    endings: Index,
-    /// The rules that have to be tried.
-    tried: Vec<Tried>,
-    /// The root to which paths are added for rules with [`Base::FileSystem`].
+pub(super) struct RuleTable {
+    /// Literal patterns for whole paths.
+    whole: RuleIndex,
+    /// Literal patterns for the last components of a path.
+    tails: RuleIndex,
+    /// Suffixes of names.
+    endings: RuleIndex,
+    /// Rules that have to be matched one by one.
+    scanned: Vec<ScannedRule>,
+    /// The root that is prepended to paths for rules with [`PatternRoot::FileSystem`].
     root: Box<[u8]>,
-    /// The number of the first rule that can't be decided here. Nothing after it counts.
+    /// Position of the first rule that can't be decided here. Rules after it do not apply.
     undecided: Option<usize>,
 }
 
 #[derive(Debug)]
-struct Tried {
-    hit: Hit,
-    /// What most entries are told by.
-    ends: Ends,
-    rule: Rule,
+struct ScannedRule {
+    hit: RuleHit,
+    /// Quick check that rejects most entries.
+    edge_bytes: EdgeBytes,
+    rule: FilterRule,
 }
 
-impl Table {
-    /// Compiles the rules that count in `scope`.
-    pub(super) fn new(items: &[Item], scope: Scope) -> Self {
+impl RuleTable {
+    /// Compiles the rules that `scope` selects.
+    pub(super) fn new(items: &[Item], scope: TableScope) -> Self {
         let mut table = Self { root: scope.root.unwrap_or_default().into(), ..Self::default() };
         for (number, item) in items.iter().enumerate() {
             match item {
-                Item::Rule(rule) if !scope.has(rule) => {}
-                Item::Rule(rule) if scope.root.is_some() || rule.base() == Base::Mirror => {
+                Item::Rule(rule) if !scope.includes(rule) => {}
+                Item::Rule(rule) if scope.root.is_some() || rule.base() == PatternRoot::Mirror => {
                     table.add(number, rule);
                 }
-                Item::PerDirectory(modifiers, _) if !modifiers.count_at(scope.side) => {}
+                Item::PerDirectory(modifiers, _) if !modifiers.apply_at(scope.side) => {}
                 Item::Rule(_) | Item::PerDirectory(..) => {
                     table.undecided = Some(number);
                     break;
@@ -85,59 +85,59 @@ impl Table {
         table
     }
 
-    fn add(&mut self, number: usize, rule: &Rule) {
-        let hit = Hit { number, action: rule.action() };
-        // What a pattern says of the path of an entry, neither of these says.
-        let plain = !rule.is_negated() && rule.base() == Base::Mirror;
+    fn add(&mut self, number: usize, rule: &FilterRule) {
+        let hit = RuleHit { number, action: rule.action() };
+        // Negated rules and absolute patterns can't be looked up by the relative path.
+        let plain = !rule.is_negated() && rule.base() == PatternRoot::Mirror;
         let key = rule.pattern().key().filter(|_| plain);
         match key {
-            Some(Key::Whole(path)) => self.whole.add(path, path.len(), hit, rule),
-            Some(Key::Tail(tail, components)) => {
+            Some(LookupKey::Whole(path)) => self.whole.add(path, path.len(), hit, rule),
+            Some(LookupKey::Tail(tail, components)) => {
                 self.tails.add(&tail, components.get(), hit, rule);
             }
-            Some(Key::Ending(ending)) => self.endings.add(&ending, ending.len(), hit, rule),
+            Some(LookupKey::Ending(ending)) => self.endings.add(&ending, ending.len(), hit, rule),
             None => {
-                let ends = if plain { rule.pattern().ends() } else { Ends::default() };
-                self.tried.push(Tried { hit, ends, rule: rule.clone() });
+                let edge_bytes =
+                    if plain { rule.pattern().edge_bytes() } else { EdgeBytes::default() };
+                self.scanned.push(ScannedRule { hit, edge_bytes, rule: rule.clone() });
             }
         }
     }
 
-    /// The number of the first rule that can't be decided here.
+    /// Returns the position of the first rule that can't be decided here.
     pub(super) fn undecided(&self) -> Option<usize> {
         self.undecided
     }
 
-    /// How many rules have to be tried one by one.
+    /// Returns the number of rules that have to be matched one by one.
     #[cfg(test)]
-    pub(super) fn tried(&self) -> usize {
-        self.tried.len()
+    pub(super) fn scanned_count(&self) -> usize {
+        self.scanned.len()
     }
 
-    /// What the rules say of the entry at `path`, regardless of the directories above it.
-    pub(super) fn verdict(&self, path: &[u8], kind: Kind) -> Verdict {
-        match self.first(path, kind).map(|hit| hit.action) {
-            Some(Action::Include) => Verdict::Included,
-            Some(Action::Exclude) => Verdict::Excluded,
-            None if self.undecided.is_some() => Verdict::Undecided,
-            None => Verdict::Unmatched,
+    /// Decides about the entry at `path`, regardless of its ancestors.
+    pub(super) fn decide(&self, path: &[u8], kind: EntryKind) -> RuleDecision {
+        match self.first_match(path, kind).map(|hit| hit.action) {
+            Some(RuleAction::Include) => RuleDecision::Included,
+            Some(RuleAction::Exclude) => RuleDecision::Excluded,
+            None if self.undecided.is_some() => RuleDecision::Undecided,
+            None => RuleDecision::Unmatched,
         }
     }
 
-    fn first(&self, path: &[u8], kind: Kind) -> Option<Hit> {
+    fn first_match(&self, path: &[u8], kind: EntryKind) -> Option<RuleHit> {
         let name = pattern::tail(path, NonZeroUsize::MIN).unwrap_or(path);
-        let found = self.first_found(path, name, kind);
-        let before = |tried: &&Tried| found.is_none_or(|found| tried.hit.number < found.number);
-        let earlier = self
-            .tried
-            .iter()
-            .take_while(before)
-            .find(|tried| tried.ends.allow(path, name) && self.tries(tried, path, kind));
-        earlier.map(|tried| tried.hit).or(found)
+        let found = self.first_indexed(path, name, kind);
+        let before =
+            |scanned: &&ScannedRule| found.is_none_or(|found| scanned.hit.number < found.number);
+        let earlier = self.scanned.iter().take_while(before).find(|scanned| {
+            scanned.edge_bytes.allow(path, name) && self.matches(scanned, path, kind)
+        });
+        earlier.map(|scanned| scanned.hit).or(found)
     }
 
-    /// The first of the rules that are looked up.
-    fn first_found(&self, path: &[u8], name: &[u8], kind: Kind) -> Option<Hit> {
+    /// Returns the first match among the indexed rules.
+    fn first_indexed(&self, path: &[u8], name: &[u8], kind: EntryKind) -> Option<RuleHit> {
         let whole =
             self.whole.find(path, kind, |path, length| (path.len() >= length).then_some(path));
         let tails = self.tails.find(path, kind, |path, components| {
@@ -149,20 +149,20 @@ impl Table {
         [whole, tails, endings].into_iter().flatten().min_by_key(|hit| hit.number)
     }
 
-    fn tries(&self, tried: &Tried, path: &[u8], kind: Kind) -> bool {
-        let path = match tried.rule.base() {
-            Base::FileSystem if !self.root.is_empty() => {
+    fn matches(&self, scanned: &ScannedRule, path: &[u8], kind: EntryKind) -> bool {
+        let path = match scanned.rule.base() {
+            PatternRoot::FileSystem if !self.root.is_empty() => {
                 Cow::Owned([&*self.root, path].join(&b'/'))
             }
-            Base::FileSystem | Base::Mirror => Cow::Borrowed(path),
+            PatternRoot::FileSystem | PatternRoot::Mirror => Cow::Borrowed(path),
         };
-        tried.rule.pattern().matches(&path, kind) != tried.rule.is_negated()
+        scanned.rule.pattern().matches(&path, kind) != scanned.rule.is_negated()
     }
 }
 
-impl Scope<'_> {
-    fn has(&self, rule: &Rule) -> bool {
-        rule.counts_at(self.side, self.delete_excluded)
+impl TableScope<'_> {
+    fn includes(&self, rule: &FilterRule) -> bool {
+        rule.applies_at(self.side, self.delete_excluded)
             && !(self.in_removed && rule.is_perishable())
     }
 }

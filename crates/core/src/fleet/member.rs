@@ -1,36 +1,36 @@
-//! The mirrors of a fleet, of whichever sort.
+//! The members of a fleet: mirrors with a built-in target and scripted ones.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use crate::{
     effect::Effect,
-    input::Gate,
+    fs_event::{FsEventKind, MirrorId},
+    input::TargetLink,
     job::JobId,
     mirror::{
-        Connection, Mirror, Settings, State,
-        scripted::{ScriptSettings, Scripted},
+        Connection, Mirror, MirrorSettings, State,
+        scripted::{ScriptSettings, ScriptedMirror},
     },
-    notice::{MirrorId, News},
     path::TreePath,
     time::Moment,
 };
 
-/// What a new mirror has to know.
+/// Specification of a new mirror.
 #[derive(Clone, Debug)]
-pub enum Charter {
-    /// One with a target of ours.
-    Built(Settings),
-    /// One whose changes are told to a script.
+pub enum MirrorSpec {
+    /// A mirror with a built-in target.
+    BuiltIn(MirrorSettings),
+    /// A mirror whose changes are passed to a script.
     Scripted(ScriptSettings),
 }
 
-impl From<Settings> for Charter {
-    fn from(settings: Settings) -> Self {
-        Self::Built(settings)
+impl From<MirrorSettings> for MirrorSpec {
+    fn from(settings: MirrorSettings) -> Self {
+        Self::BuiltIn(settings)
     }
 }
 
-impl From<ScriptSettings> for Charter {
+impl From<ScriptSettings> for MirrorSpec {
     fn from(settings: ScriptSettings) -> Self {
         Self::Scripted(settings)
     }
@@ -39,141 +39,160 @@ impl From<ScriptSettings> for Charter {
 /// A mirror of a fleet.
 #[derive(Debug)]
 pub enum Member {
-    /// One with a target of ours.
-    Built(Box<Mirror>),
-    /// One whose changes are told to a script.
-    Scripted(Box<Scripted>),
+    /// A mirror with a built-in target.
+    BuiltIn(Box<Mirror>),
+    /// A mirror whose changes are passed to a script.
+    Scripted(Box<ScriptedMirror>),
 }
 
 impl Member {
-    pub(super) fn new(id: MirrorId, charter: Charter) -> Self {
-        match charter {
-            Charter::Built(settings) => Self::Built(Box::new(Mirror::new(id, settings))),
-            Charter::Scripted(settings) => Self::Scripted(Box::new(Scripted::new(id, settings))),
+    pub(super) fn new(id: MirrorId, spec: MirrorSpec) -> Self {
+        match spec {
+            MirrorSpec::BuiltIn(settings) => Self::BuiltIn(Box::new(Mirror::new(id, settings))),
+            MirrorSpec::Scripted(settings) => {
+                Self::Scripted(Box::new(ScriptedMirror::new(id, settings)))
+            }
         }
     }
 
-    /// Its name.
+    /// The id of the mirror.
     #[must_use]
     pub const fn id(&self) -> MirrorId {
         match self {
-            Self::Built(mirror) => mirror.id(),
+            Self::BuiltIn(mirror) => mirror.id(),
             Self::Scripted(mirror) => mirror.id(),
         }
     }
 
-    /// The state it is in.
+    /// The state of the mirror.
     #[must_use]
     pub const fn state(&self) -> &State {
         match self {
-            Self::Built(mirror) => mirror.state(),
+            Self::BuiltIn(mirror) => mirror.state(),
             Self::Scripted(mirror) => mirror.state(),
         }
     }
 
-    /// The jobs that run.
+    /// The running jobs.
     pub fn jobs(&self) -> impl Iterator<Item = JobId> {
         let (built, scripted) = match self {
-            Self::Built(mirror) => (Some(mirror.jobs()), None),
+            Self::BuiltIn(mirror) => (Some(mirror.jobs()), None),
             Self::Scripted(mirror) => (None, Some(mirror.jobs())),
         };
         built.into_iter().flatten().chain(scripted.into_iter().flatten())
     }
 
-    /// Whether something runs.
+    /// Returns true if a job or a script of the mirror runs.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         match self {
-            Self::Built(mirror) => mirror.is_busy(),
+            Self::BuiltIn(mirror) => mirror.is_busy(),
             Self::Scripted(mirror) => mirror.is_busy(),
         }
     }
 
-    pub(super) fn load(&self) -> usize {
+    pub(super) fn job_count(&self) -> usize {
         match self {
-            Self::Built(mirror) => mirror.jobs().count(),
-            Self::Scripted(mirror) => mirror.load(),
+            Self::BuiltIn(mirror) => mirror.jobs().count(),
+            Self::Scripted(mirror) => mirror.job_count(),
         }
     }
 
     pub(super) const fn connection(&self) -> Option<&Connection> {
         match self {
-            Self::Built(mirror) => mirror.connection(),
+            Self::BuiltIn(mirror) => mirror.connection(),
             Self::Scripted(mirror) => mirror.connection(),
         }
     }
 
     pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
         match self {
-            Self::Built(mirror) => mirror.begin(effects),
+            Self::BuiltIn(mirror) => mirror.begin(effects),
             Self::Scripted(mirror) => mirror.begin(effects),
         }
     }
 
     pub(super) fn covered(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         match self {
-            Self::Built(mirror) => mirror.covered(now, effects),
+            Self::BuiltIn(mirror) => mirror.covered(now, effects),
             Self::Scripted(mirror) => mirror.covered(effects),
         }
     }
 
-    pub(super) fn cannot_cover(&mut self, why: String, now: Moment, effects: &mut Vec<Effect>) {
+    pub(super) fn cannot_cover(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) {
         match self {
-            Self::Built(mirror) => mirror.cannot_cover(why, now, effects),
-            Self::Scripted(mirror) => mirror.cannot_cover(why, now, effects),
+            Self::BuiltIn(mirror) => mirror.cannot_cover(reason, now, effects),
+            Self::Scripted(mirror) => mirror.cannot_cover(reason, now, effects),
         }
     }
 
-    pub(super) fn set_gate(&mut self, gate: Gate, now: Moment, effects: &mut Vec<Effect>) {
+    pub(super) fn set_target_link(
+        &mut self,
+        link: TargetLink,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         match self {
-            Self::Built(mirror) => mirror.set_gate(gate, now, effects),
-            Self::Scripted(mirror) => mirror.set_gate(gate),
+            Self::BuiltIn(mirror) => mirror.set_target_link(link, now, effects),
+            Self::Scripted(mirror) => mirror.set_target_link(link),
         }
     }
 
-    pub(super) fn hear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+    pub(super) fn on_fs_event(
+        &mut self,
+        event: FsEventKind,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         match self {
-            Self::Built(mirror) => mirror.hear(news, now, effects),
-            Self::Scripted(mirror) => mirror.hear(news, now, effects),
+            Self::BuiltIn(mirror) => mirror.on_fs_event(event, now, effects),
+            Self::Scripted(mirror) => mirror.on_fs_event(event, now, effects),
         }
     }
 
-    /// Takes in what is told of the one before.
-    pub(super) fn overhear(&mut self, news: News, now: Moment, effects: &mut Vec<Effect>) {
+    /// Handles an event of the predecessor.
+    pub(super) fn on_predecessor_event(
+        &mut self,
+        event: FsEventKind,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         match self {
-            Self::Built(mirror) => mirror.overhear(news, now, effects),
-            Self::Scripted(mirror) => mirror.overhear(news, now, effects),
+            Self::BuiltIn(mirror) => mirror.on_predecessor_event(event, now, effects),
+            Self::Scripted(mirror) => mirror.on_predecessor_event(event, now, effects),
         }
     }
 
-    /// Takes over what the one before, of the same sort, has not done.
-    pub(super) fn take_over(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
+    /// Inherits the events that the predecessor, of the same kind, has not processed.
+    pub(super) fn inherit(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
         match (self, other) {
-            (Self::Built(heir), Self::Built(other)) => heir.inherit(other, now),
-            (Self::Scripted(heir), Self::Scripted(other)) => heir.take_over(other, now, effects),
-            (Self::Built(_), Self::Scripted(_)) | (Self::Scripted(_), Self::Built(_)) => {}
+            (Self::BuiltIn(successor), Self::BuiltIn(other)) => successor.inherit(other, now),
+            (Self::Scripted(successor), Self::Scripted(other)) => {
+                successor.inherit(other, now, effects);
+            }
+            (Self::BuiltIn(_), Self::Scripted(_)) | (Self::Scripted(_), Self::BuiltIn(_)) => {}
         }
     }
 
     pub(super) fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         match self {
-            Self::Built(mirror) => mirror.full_due(now, effects),
+            Self::BuiltIn(mirror) => mirror.full_due(now, effects),
             Self::Scripted(mirror) => {
                 mirror.push_full(TreePath::root());
             }
         }
     }
 
-    pub(super) fn hangup(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    pub(super) fn retry_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         match self {
-            Self::Built(mirror) => mirror.hangup(now, effects),
-            Self::Scripted(mirror) => mirror.hangup(effects),
+            Self::BuiltIn(mirror) => mirror.retry_now(now, effects),
+            Self::Scripted(mirror) => mirror.retry_now(effects),
         }
     }
 
-    /// The same with other settings. Those of a script never change.
-    pub(super) fn changed(mut self, settings: Settings, recount: bool, now: Moment) -> Self {
-        if let Self::Built(mirror) = &mut self {
+    /// Applies new settings. Those of a scripted mirror never change.
+    pub(super) fn changed(mut self, settings: MirrorSettings, recount: bool, now: Moment) -> Self {
+        if let Self::BuiltIn(mirror) = &mut self {
             mirror.change(settings, recount, now);
         }
         self
@@ -181,14 +200,14 @@ impl Member {
 
     pub(super) fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
         match self {
-            Self::Built(mirror) => mirror.retire(effects),
+            Self::BuiltIn(mirror) => mirror.retire(effects),
             Self::Scripted(mirror) => mirror.retire(effects),
         }
     }
 
     pub(super) fn next_wakeup(&self, may_start: bool) -> Option<Moment> {
         match self {
-            Self::Built(mirror) => mirror.next_wakeup(may_start),
+            Self::BuiltIn(mirror) => mirror.next_wakeup(may_start),
             Self::Scripted(mirror) => mirror.next_wakeup(may_start),
         }
     }

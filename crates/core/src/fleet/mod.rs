@@ -1,10 +1,10 @@
-//! All mirrors of a daemon: what they share, how they are replaced, and how they end.
+//! All mirrors of a daemon: their shared limits, their replacement and their shutdown.
 
-mod bridges;
-mod lineup;
-mod load;
+mod concurrency;
+mod handover;
 mod member;
-mod onepass;
+mod one_pass;
+mod replace;
 mod scripts;
 
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -12,108 +12,110 @@ use core::time::Duration;
 
 use crate::{
     effect::Effect,
-    event::Event,
+    fs_event::{FsEvent, MirrorId},
     input::{Input, Signal},
     job::{JobId, Outcome},
-    mirror::{Mirror, Verdict},
-    notice::{MirrorId, Notice},
+    log_event::LogEvent,
+    mirror::{DaemonAction, Mirror},
     time::Moment,
 };
 
-use bridges::Bridges;
-pub use lineup::Entrant;
-use lineup::Retired;
-use load::Load;
-pub use load::MOST_THROUGH_CONNECTION;
-pub use member::{Charter, Member};
-use onepass::Pass;
+use concurrency::Concurrency;
+pub use concurrency::MAX_JOBS_PER_CONNECTION;
+use handover::Handover;
+pub use member::{Member, MirrorSpec};
+use one_pass::OnePassState;
+pub use replace::Replacement;
+use replace::Retiring;
 
-/// How long running jobs may take to end by themselves once the daemon was asked to end.
+/// Time that running jobs get to finish by themselves after a signal to exit.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// How long they may take once they were asked to end, before the daemon leaves them alone.
-pub const LAST_GRACE: Duration = Duration::from_secs(5);
+/// Time that jobs get after they were asked to stop, before the daemon exits without them.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// The exit code of everything that goes wrong: `exit(-1)` of the original.
+/// The exit code of every failure: `exit(-1)` of the original.
 pub const EXIT_FAILURE: u8 = 255;
 
 /// All mirrors.
 ///
-/// [`handle`](Self::handle) takes in what happened; [`advance`](Self::advance), which has to be
-/// called after it and when [`next_wakeup`](Self::next_wakeup) has come, does what is due.
+/// [`handle`](Self::handle) processes an input. [`advance`](Self::advance) does the work that is
+/// due; call it after each `handle` and at [`next_wakeup`](Self::next_wakeup).
 #[derive(Debug)]
 pub struct Fleet {
     mirrors: Vec<Member>,
-    /// Where each of them is in the list.
-    places: BTreeMap<MirrorId, usize>,
-    /// Those that were replaced, and still have a job.
-    retired: Vec<Retired>,
-    bridges: Bridges,
-    limits: Limits,
-    phase: Phase,
-    pass: Pass,
+    /// The index of each mirror in `mirrors`.
+    indices: BTreeMap<MirrorId, usize>,
+    /// The replaced mirrors that still have a running job.
+    retiring: Vec<Retiring>,
+    handover: Handover,
+    limits: FleetLimits,
+    phase: FleetPhase,
+    one_pass: OnePassState,
     next_mirror: u32,
     next_job: u64,
-    /// The indices of the mirrors, that which started a job last at the end.
-    turns: Vec<usize>,
+    /// The indices of the mirrors in the order in which they may start a job: the one that started
+    /// a job last comes last.
+    start_order: Vec<usize>,
 }
 
-/// What holds for all mirrors together.
+/// Limits shared by all mirrors.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Limits {
-    /// The most jobs at once; `None` for as many as the mirrors may have together.
+pub struct FleetLimits {
+    /// The most concurrent jobs; `None` for no common limit.
     pub max_jobs: Option<usize>,
-    /// Whether the daemon ends when all first transfers are done.
+    /// True if the daemon exits when all first transfers are done.
     pub onepass: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum FleetPhase {
     Running,
-    /// No job is started, and those that run may end by themselves until `until`.
+    /// No job is started; running ones may finish until `until`.
     Draining {
         until: Moment,
         code: u8,
     },
-    /// They have been asked to end.
+    /// The running jobs have been asked to stop.
     Stopping {
         until: Moment,
         code: u8,
     },
-    Over,
+    Stopped,
 }
 
 impl Fleet {
-    /// A fleet of mirrors with these settings. The index in `settings` is the mirror's name.
+    /// A fleet of mirrors with these specifications. The index in `settings` is the id of the
+    /// mirror.
     #[must_use]
-    pub fn new<C: Into<Charter>>(settings: Vec<C>, limits: Limits) -> Self {
+    pub fn new<C: Into<MirrorSpec>>(settings: Vec<C>, limits: FleetLimits) -> Self {
         let mut fleet = Self {
             mirrors: Vec::new(),
-            places: BTreeMap::new(),
-            retired: Vec::new(),
-            bridges: Bridges::default(),
+            indices: BTreeMap::new(),
+            retiring: Vec::new(),
+            handover: Handover::default(),
             limits,
-            phase: Phase::Running,
-            pass: Pass::First,
+            phase: FleetPhase::Running,
+            one_pass: OnePassState::First,
             next_mirror: 0,
             next_job: 0,
-            turns: Vec::new(),
+            start_order: Vec::new(),
         };
-        let mirrors = settings.into_iter().map(|charter| fleet.make(charter.into())).collect();
-        fleet.line_up(mirrors);
+        let mirrors = settings.into_iter().map(|spec| fleet.new_member(spec.into())).collect();
+        fleet.set_members(mirrors);
         fleet
     }
 
-    /// The mirrors, in the order in which they were given.
+    /// The mirrors, in the given order.
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.mirrors
     }
 
-    /// Those of them that have a target of ours.
+    /// The mirrors with a built-in target.
     pub fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
         self.mirrors.iter().filter_map(|member| match member {
-            Member::Built(mirror) => Some(&**mirror),
+            Member::BuiltIn(mirror) => Some(&**mirror),
             Member::Scripted(_) => None,
         })
     }
@@ -125,210 +127,225 @@ impl Fleet {
         }
     }
 
-    /// Takes in what happened.
+    /// Processes an input.
     pub fn handle(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
         match input {
             Input::Covered(id) => {
-                self.end_bridge(id, effects);
-                self.with(id, |mirror| mirror.covered(now, effects));
+                self.end_handover(id, effects);
+                self.with_member(id, |mirror| mirror.covered(now, effects));
             }
-            Input::CannotCover { mirror, why } => {
-                self.end_bridge(mirror, effects);
-                self.with(mirror, |mirror| mirror.cannot_cover(why, now, effects));
+            Input::CannotCover { mirror, reason } => {
+                self.end_handover(mirror, effects);
+                self.with_member(mirror, |mirror| mirror.cannot_cover(reason, now, effects));
             }
-            Input::Gate(id, gate) => self.with(id, |mirror| mirror.set_gate(gate, now, effects)),
-            Input::Notice(notice) => self.hear(notice, now, effects),
+            Input::TargetLink(id, link) => {
+                self.with_member(id, |mirror| mirror.set_target_link(link, now, effects));
+            }
+            Input::FsEvent(event) => self.on_fs_event(event, now, effects),
             Input::JobEnded { job, outcome } => self.job_ended(job, outcome, now, effects),
-            Input::FullDue(id) => self.with(id, |mirror| mirror.full_due(now, effects)),
+            Input::FullDue(id) => self.with_member(id, |mirror| mirror.full_due(now, effects)),
             Input::Signal(signal) => self.signal(signal, now, effects),
-            Input::Called { .. }
-            | Input::ChildEnded { .. }
+            Input::ScriptReturned { .. }
+            | Input::ChildExited { .. }
             | Input::Collected { .. }
-            | Input::Listed { .. } => self.handle_script(input, now, effects),
+            | Input::DirectoryListed { .. } => self.handle_script(input, now, effects),
         }
     }
 
-    fn hear(&mut self, notice: Notice, now: Moment, effects: &mut Vec<Effect>) {
-        let Notice { mirror, news } = notice;
-        let heirs: Vec<_> = self.bridges.heirs_of(mirror).collect();
-        for heir in heirs {
-            self.with(heir, |heir| heir.overhear(news.clone(), now, effects));
+    fn on_fs_event(&mut self, event: FsEvent, now: Moment, effects: &mut Vec<Effect>) {
+        let FsEvent { mirror, kind } = event;
+        let successors: Vec<_> = self.handover.successors_of(mirror).collect();
+        for successor in successors {
+            self.with_member(successor, |successor| {
+                successor.on_predecessor_event(kind.clone(), now, effects);
+            });
         }
-        self.with(mirror, |mirror| mirror.hear(news, now, effects));
+        self.with_member(mirror, |mirror| mirror.on_fs_event(kind, now, effects));
     }
 
-    fn with(&mut self, id: MirrorId, act: impl FnOnce(&mut Member)) {
-        // Of one that was replaced, something may still be told.
-        let place = self.places.get(&id);
-        if let Some(mirror) = place.and_then(|&place| self.mirrors.get_mut(place)) {
+    fn with_member(&mut self, id: MirrorId, act: impl FnOnce(&mut Member)) {
+        // Late inputs of a replaced mirror are ignored.
+        let index = self.indices.get(&id);
+        if let Some(mirror) = index.and_then(|&index| self.mirrors.get_mut(index)) {
             act(mirror);
         }
     }
 
     fn job_ended(&mut self, job: JobId, outcome: Outcome, now: Moment, effects: &mut Vec<Effect>) {
-        if self.retired_ended(job, effects) {
+        if self.retiring_job_ended(job, effects) {
             return;
         }
         let mut built = self.mirrors.iter_mut().filter_map(|member| match member {
-            Member::Built(mirror) => Some(mirror),
+            Member::BuiltIn(mirror) => Some(mirror),
             Member::Scripted(_) => None,
         });
         let Some(mirror) = built.find(|mirror| mirror.jobs().any(|it| it == job)) else {
             return;
         };
-        // A job that was asked to end did not fail, whatever it says.
-        let stopping = matches!(self.phase, Phase::Stopping { .. });
-        let mut said = Vec::new();
-        let verdict = mirror.job_ended(job, outcome, now, &mut said);
+        // The outcome of a job that was asked to stop is no failure.
+        let stopping = matches!(self.phase, FleetPhase::Stopping { .. });
+        let mut job_effects = Vec::new();
+        let action = mirror.job_ended(job, outcome, now, &mut job_effects);
         if stopping {
             return;
         }
-        effects.append(&mut said);
-        if verdict == Verdict::EndDaemon {
-            self.end_for_failure(now);
+        effects.append(&mut job_effects);
+        if action == DaemonAction::Exit {
+            self.exit_for_failure(now);
         }
     }
 
-    /// The daemon ends, since that is what the user asked for.
-    fn end_for_failure(&mut self, now: Moment) {
-        if self.phase == Phase::Running {
-            self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
+    /// Exits with a failure, as the user asked for.
+    fn exit_for_failure(&mut self, now: Moment) {
+        if self.phase == FleetPhase::Running {
+            self.phase = FleetPhase::Draining { until: now, code: EXIT_FAILURE };
         }
     }
 
     fn signal(&mut self, signal: Signal, now: Moment, effects: &mut Vec<Effect>) {
         if signal == Signal::Hangup {
-            effects.push(Effect::Report(Event::Hangup));
-            return self.retry(now, effects);
+            effects.push(Effect::Report(LogEvent::Hangup));
+            return self.retry_now(now, effects);
         }
         let code = 128 + signal.number();
         self.phase = match self.phase {
-            Phase::Running => {
-                effects.push(Effect::Report(Event::Draining(signal, self.busy())));
-                Phase::Draining { until: now + GRACE, code }
+            FleetPhase::Running => {
+                effects.push(Effect::Report(LogEvent::Draining(signal, self.running_jobs())));
+                FleetPhase::Draining { until: now + GRACE, code }
             }
-            // Asked a second time: at once.
-            Phase::Draining { code, .. } => Phase::Draining { until: now, code },
-            Phase::Stopping { code, .. } => Phase::Stopping { until: now, code },
-            Phase::Over => Phase::Over,
+            // A second signal stops the jobs at once.
+            FleetPhase::Draining { code, .. } => FleetPhase::Draining { until: now, code },
+            FleetPhase::Stopping { code, .. } => FleetPhase::Stopping { until: now, code },
+            FleetPhase::Stopped => FleetPhase::Stopped,
         };
     }
 
-    /// Tries again at once what waits for a later try.
-    pub fn retry(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    /// Retries at once everything that is backing off.
+    pub fn retry_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         for mirror in &mut self.mirrors {
-            mirror.hangup(now, effects);
+            mirror.retry_now(now, effects);
         }
     }
 
-    /// Whether nobody has asked the daemon to end yet.
+    /// Returns true unless the daemon was asked to exit.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.phase == Phase::Running
+        self.phase == FleetPhase::Running
     }
 
-    /// From now on at most so many jobs run at once; `None` for as many as the mirrors may have.
+    /// Limits the concurrent jobs from now on; `None` for no common limit.
     pub const fn limit_jobs(&mut self, most: Option<usize>) {
         self.limits.max_jobs = most;
     }
 
     fn jobs(&self) -> impl Iterator<Item = JobId> {
-        let retired = self.retired.iter().flat_map(Retired::jobs);
-        self.mirrors.iter().flat_map(Member::jobs).chain(retired)
+        let retiring = self.retiring.iter().flat_map(Retiring::jobs);
+        self.mirrors.iter().flat_map(Member::jobs).chain(retiring)
     }
 
-    fn busy(&self) -> usize {
+    fn running_jobs(&self) -> usize {
         self.jobs().count()
     }
 
-    /// When [`advance`](Self::advance) has to be called next. `None`: not before something happens.
+    /// The time of the next call of [`advance`](Self::advance). `None`: not before the next input.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Running => {
-                let load = self.load();
-                let may_start =
-                    |it: &Member| load.has_room(it.connection()) && !self.waits(it.id());
+            FleetPhase::Running => {
+                let concurrency = self.concurrency();
+                let may_start = |it: &Member| {
+                    concurrency.has_room(it.connection()) && !self.waits_for_predecessor(it.id())
+                };
                 let next = |it: &Member| it.next_wakeup(may_start(it));
                 self.mirrors.iter().filter_map(next).min()
             }
-            Phase::Draining { until, .. } | Phase::Stopping { until, .. } => Some(until),
-            Phase::Over => None,
+            FleetPhase::Draining { until, .. } | FleetPhase::Stopping { until, .. } => Some(until),
+            FleetPhase::Stopped => None,
         }
     }
 
-    /// Whether this mirror waits for jobs of one that was replaced.
-    fn waits(&self, id: MirrorId) -> bool {
-        self.retired.iter().any(|it| it.has_heir(id))
+    /// Returns true if this mirror waits for jobs of a replaced mirror.
+    fn waits_for_predecessor(&self, id: MirrorId) -> bool {
+        self.retiring.iter().any(|it| it.has_successor(id))
     }
 
-    fn load(&self) -> Load {
-        let mut load = Load::new(self.limits.max_jobs);
+    fn concurrency(&self) -> Concurrency {
+        let mut concurrency = Concurrency::new(self.limits.max_jobs);
         for mirror in &self.mirrors {
-            load.add(mirror.connection(), mirror.load());
+            concurrency.add(mirror.connection(), mirror.job_count());
         }
-        for retired in &self.retired {
-            load.add(retired.connection(), retired.jobs().count());
+        for retiring in &self.retiring {
+            concurrency.add(retiring.connection(), retiring.jobs().count());
         }
-        load
+        concurrency
     }
 
-    /// Does what is due at `now`.
+    /// Does the work that is due at `now`.
     pub fn advance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if self.phase == Phase::Running {
+        if self.phase == FleetPhase::Running {
             self.start_jobs(now, effects);
             self.end_onepass(now, effects);
         }
         match self.phase {
-            Phase::Draining { code, .. } | Phase::Stopping { code, .. } if self.busy() == 0 => {
+            FleetPhase::Draining { code, .. } | FleetPhase::Stopping { code, .. }
+                if self.running_jobs() == 0 =>
+            {
                 self.end(code, effects);
             }
-            Phase::Draining { until, code } if until <= now => {
-                effects.push(Effect::Report(Event::Stopping(self.busy())));
+            FleetPhase::Draining { until, code } if until <= now => {
+                effects.push(Effect::Report(LogEvent::Stopping(self.running_jobs())));
                 effects.extend(self.jobs().map(Effect::Stop));
-                self.phase = Phase::Stopping { until: now + LAST_GRACE, code };
+                self.phase = FleetPhase::Stopping { until: now + STOP_GRACE, code };
             }
-            Phase::Stopping { until, code } if until <= now => self.end(code, effects),
-            Phase::Running | Phase::Draining { .. } | Phase::Stopping { .. } | Phase::Over => {}
+            FleetPhase::Stopping { until, code } if until <= now => self.end(code, effects),
+            FleetPhase::Running
+            | FleetPhase::Draining { .. }
+            | FleetPhase::Stopping { .. }
+            | FleetPhase::Stopped => {}
         }
     }
 
-    /// Starts what is due. Under a limit, who started something last comes last, so that none
-    /// starves.
+    /// Starts the jobs that are due. The mirror that started a job last comes last, so no mirror
+    /// starves under a limit.
     fn start_jobs(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let mut load = self.load();
-        while self.start_round(&mut load, now, effects) {}
+        let mut concurrency = self.concurrency();
+        while self.start_round(&mut concurrency, now, effects) {}
     }
 
-    /// Starts at most one job of each mirror. Whether there was one.
-    fn start_round(&mut self, load: &mut Load, now: Moment, effects: &mut Vec<Effect>) -> bool {
+    /// Starts at most one job of each mirror. Returns true if it started one.
+    fn start_round(
+        &mut self,
+        concurrency: &mut Concurrency,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let mut started = Vec::new();
-        for &index in &self.turns {
+        for &index in &self.start_order {
             let Some(mirror) = self.mirrors.get_mut(index) else { continue };
-            let waits = self.retired.iter().any(|it| it.has_heir(mirror.id()));
-            let has_room = load.has_room(mirror.connection()) && !waits;
+            let waits = self.retiring.iter().any(|it| it.has_successor(mirror.id()));
+            let has_room = concurrency.has_room(mirror.connection()) && !waits;
             let has_started = match mirror {
-                Member::Built(mirror) => {
+                Member::BuiltIn(mirror) => {
                     let job = has_room.then_some(JobId(self.next_job));
                     mirror.advance(job, now, effects)
                 }
                 Member::Scripted(mirror) => mirror.advance(has_room, now, effects),
             };
             if has_started {
-                load.add(mirror.connection(), 1);
-                self.pass.started(mirror.id());
+                concurrency.add(mirror.connection(), 1);
+                self.one_pass.started(mirror.id());
                 self.next_job += 1;
                 started.push(index);
             }
         }
         let mut next = started.iter().peekable();
-        self.turns.retain(|index| next.next_if_eq(&index).is_none());
-        self.turns.extend_from_slice(&started);
+        self.start_order.retain(|index| next.next_if_eq(&index).is_none());
+        self.start_order.extend_from_slice(&started);
         !started.is_empty()
     }
 
     fn end(&mut self, code: u8, effects: &mut Vec<Effect>) {
-        self.phase = Phase::Over;
+        self.phase = FleetPhase::Stopped;
         effects.push(Effect::Exit(code));
     }
 }

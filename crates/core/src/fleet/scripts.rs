@@ -1,138 +1,136 @@
-//! What goes on between a fleet and the scripts of its mirrors.
+//! Interaction of the fleet with the scripts of its mirrors.
 
 use alloc::vec::Vec;
 
 use super::{
-    EXIT_FAILURE, Fleet, Member, Phase,
-    onepass::{Pass, is_over},
+    EXIT_FAILURE, Fleet, FleetPhase, Member,
+    one_pass::{OnePassState, is_over},
 };
 use crate::{
     effect::Effect,
-    event::Event,
+    fs_event::MirrorId,
     input::Input,
     job::JobId,
+    log_event::LogEvent,
     mirror::{
-        Verdict,
-        scripted::{OnePass, Scripted, Spawned},
+        DaemonAction,
+        scripted::{OnePassStatus, ScriptedMirror, SpawnError},
     },
-    notice::MirrorId,
-    queue::ordered::EventId,
+    queue::event_queue::EventId,
     time::Moment,
 };
 
 impl Fleet {
-    /// The mirror of this name, if it has a script. While that is called, it is asked here for what
-    /// the script needs.
-    pub fn scripted(&mut self, id: MirrorId) -> Option<&mut Scripted> {
-        match self.mirrors.get_mut(*self.places.get(&id)?)? {
+    /// The scripted mirror of this id, for use by the script during a call.
+    pub fn scripted(&mut self, id: MirrorId) -> Option<&mut ScriptedMirror> {
+        match self.mirrors.get_mut(*self.indices.get(&id)?)? {
             Member::Scripted(mirror) => Some(mirror),
-            Member::Built(_) => None,
+            Member::BuiltIn(_) => None,
         }
     }
 
-    /// The mirror of this name, if it has a script, to be looked at.
+    /// The scripted mirror of this id, read-only.
     #[must_use]
-    pub fn script(&self, id: MirrorId) -> Option<&Scripted> {
-        match self.mirrors.get(*self.places.get(&id)?)? {
+    pub fn script(&self, id: MirrorId) -> Option<&ScriptedMirror> {
+        match self.mirrors.get(*self.indices.get(&id)?)? {
             Member::Scripted(mirror) => Some(mirror),
-            Member::Built(_) => None,
+            Member::BuiltIn(_) => None,
         }
     }
 
-    /// The script of this mirror is about to start a child for these events. Returns the name of
-    /// the job, with whose end an [`Input::ChildEnded`] has to come.
+    /// Registers a child that the script is about to start for these events. Returns the id of the
+    /// job, whose end must be reported by an [`Input::ChildExited`].
     ///
-    /// Whether all jobs together are fewer than may run was asked before the script was called: a
-    /// script may start several children at once.
+    /// The common limit of jobs was checked before the call of the script, which may start several
+    /// children at once.
     ///
     /// # Errors
     ///
     /// If the child must not be started. Nothing has changed then.
-    pub fn spawn(&mut self, id: MirrorId, events: &[EventId]) -> Result<JobId, Spawned> {
-        if self.phase != Phase::Running {
-            return Err(Spawned::NotNow);
+    pub fn spawn(&mut self, id: MirrorId, events: &[EventId]) -> Result<JobId, SpawnError> {
+        if self.phase != FleetPhase::Running {
+            return Err(SpawnError::NotNow);
         }
         let job = JobId(self.next_job);
-        self.scripted(id).ok_or(Spawned::NotNow)?.start(job, events)?;
+        self.scripted(id).ok_or(SpawnError::NotNow)?.start(job, events)?;
         self.next_job += 1;
         Ok(job)
     }
 
-    /// Takes in what concerns scripts.
+    /// Processes the inputs that concern scripts.
     pub(super) fn handle_script(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
         match input {
-            Input::Called { mirror, result, has_plans } => {
+            Input::ScriptReturned { mirror, result, has_pending_work } => {
                 if let Some(mirror) = self.scripted(mirror) {
                     mirror.called(result, now, effects);
-                    if !has_plans {
-                        self.give_up_what_is_stuck(now, effects);
+                    if !has_pending_work {
+                        self.exit_if_stuck(now, effects);
                     }
                 }
             }
-            Input::Listed { mirror, path, listed } => {
+            Input::DirectoryListed { mirror, path, listing: listed } => {
                 if let Some(mirror) = self.scripted(mirror) {
                     mirror.listed(&path, listed, now, effects);
                 }
             }
-            Input::ChildEnded { job, exit } if !self.retired_ended(job, effects) => {
-                if let Some(mirror) = self.worker(job) {
+            Input::ChildExited { job, exit } if !self.retiring_job_ended(job, effects) => {
+                if let Some(mirror) = self.job_owner(job) {
                     mirror.child_ended(job, exit, now, effects);
                 }
             }
-            Input::Collected { job, result } if !self.retired_ended(job, effects) => {
-                let Some(mirror) = self.worker(job) else { return };
-                if mirror.collected(job, result, now, effects) == Verdict::EndDaemon {
-                    self.end_for_failure(now);
+            Input::Collected { job, result } if !self.retiring_job_ended(job, effects) => {
+                let Some(mirror) = self.job_owner(job) else { return };
+                if mirror.collected(job, result, now, effects) == DaemonAction::Exit {
+                    self.exit_for_failure(now);
                 }
             }
             _ => {}
         }
     }
 
-    /// What fails each time may do so for ever, and one pass has an end: when nothing else is left, the daemon
-    /// ends.
-    pub(super) fn give_up_what_fails(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let is_second = matches!(self.pass, Pass::Again(_));
+    /// Ends a one-pass run with failure if nothing is left but events that fail at every try.
+    pub(super) fn exit_if_only_failures_left(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let is_second = matches!(self.one_pass, OnePassState::Retry(_));
         let mut failed = Vec::new();
         for member in &self.mirrors {
             match member {
                 Member::Scripted(mirror) => match mirror.one_pass() {
-                    OnePass::Runs => return,
-                    OnePass::Done => {}
-                    OnePass::Failed(events) => failed.push((mirror.id(), events)),
+                    OnePassStatus::Running => return,
+                    OnePassStatus::Done => {}
+                    OnePassStatus::Failed(events) => failed.push((mirror.id(), events)),
                 },
-                Member::Built(_) if !is_over(member, is_second) => return,
-                Member::Built(_) => {}
+                Member::BuiltIn(_) if !is_over(member, is_second) => return,
+                Member::BuiltIn(_) => {}
             }
         }
-        if failed.is_empty() || !self.retired.is_empty() {
+        if failed.is_empty() || !self.retiring.is_empty() {
             return;
         }
-        let report = |(id, events)| Effect::Report(Event::OnepassFailed(id, events));
+        let report = |(id, events)| Effect::Report(LogEvent::OnepassFailed(id, events));
         effects.extend(failed.into_iter().map(report));
-        self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
+        self.phase = FleetPhase::Draining { until: now, code: EXIT_FAILURE };
     }
 
-    /// Nor is one pass to wait for what does not come: when all but scripts that do nothing with their
-    /// beginning is done, and they have no other plans, nothing will end it.
-    fn give_up_what_is_stuck(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    /// Ends a one-pass run with failure if nothing is left but scripts that leave their init event
+    /// alone and have no other pending work: nothing would ever end it.
+    fn exit_if_stuck(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         let stuck = |it: &&Member| matches!(it, Member::Scripted(mirror) if mirror.is_stuck(now));
-        let is_over = self.retired.is_empty()
+        let is_over = self.retiring.is_empty()
             && self.mirrors.iter().all(|it| is_over(it, false) || stuck(&it));
-        if !self.limits.onepass || self.phase != Phase::Running || !is_over {
+        if !self.limits.onepass || self.phase != FleetPhase::Running || !is_over {
             return;
         }
         for mirror in self.mirrors.iter().filter(stuck) {
-            effects.push(Effect::Report(Event::OnepassStuck(mirror.id())));
-            self.phase = Phase::Draining { until: now, code: EXIT_FAILURE };
+            effects.push(Effect::Report(LogEvent::OnepassStuck(mirror.id())));
+            self.phase = FleetPhase::Draining { until: now, code: EXIT_FAILURE };
         }
     }
 
     /// The mirror whose script started this job.
-    fn worker(&mut self, job: JobId) -> Option<&mut Scripted> {
+    fn job_owner(&mut self, job: JobId) -> Option<&mut ScriptedMirror> {
         let scripted = self.mirrors.iter_mut().filter_map(|member| match member {
             Member::Scripted(mirror) => Some(mirror),
-            Member::Built(_) => None,
+            Member::BuiltIn(_) => None,
         });
         scripted.map(|mirror| &mut **mirror).find(|mirror| mirror.has(job))
     }

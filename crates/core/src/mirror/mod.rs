@@ -1,149 +1,151 @@
-//! One sync: a source, a target, what waits between them, and the state they are in.
+//! One sync: source, target, queue and state.
 //!
-//! A mirror decides; it neither watches nor copies. It is told what happened, and says what is to
-//! be done.
+//! A mirror only decides; it neither watches nor copies. Events are its input, effects its output.
 
-mod flight;
-mod hear;
-mod holding;
+mod failure;
+mod fs_events;
+mod held;
 mod retry;
+mod running_job;
 pub mod scripted;
 mod settings;
 mod state;
 mod status;
-mod trouble;
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 
-use flight::{Flight, Purpose};
-pub(crate) use flight::{left, settled};
-pub use retry::LONGEST as LONGEST_RETRY;
-use retry::Retry;
-pub use settings::{Connection, Insist, Settings};
-pub use state::{Away, Cause, Look, Resume, State};
-pub use status::{Delay, What};
-use trouble::Reasons;
+use failure::FailureReasons;
+pub use retry::MAX_RETRY_WAIT;
+use retry::RetryBackoff;
+use running_job::{JobPurpose, RunningJob};
+pub(crate) use running_job::{large_files, settlement};
+pub use settings::{Connection, Insist, MirrorSettings};
+pub use state::{Away, AwayCause, ResumePoint, SourceCheck, State};
+pub use status::{Delay, DelayKind};
 
 use crate::{
     effect::Effect,
-    event::{Event, MirrorEvent},
-    input::Gate,
-    job::{AfterHook, Failure, Grounds, HeldDeletions, HeldFor, Job, JobId, Outcome, Scope, Work},
-    notice::MirrorId,
+    fs_event::MirrorId,
+    input::TargetLink,
+    job::{
+        Failure, FatalReason, HeldDeletions, HoldReason, HookFailureAction, Job, JobId, Outcome,
+        Scope, Work,
+    },
+    log_event::{LogEvent, MirrorEvent},
     path::TreePath,
-    queue::{Batch, OpenFiles, Pace, Places, Settled},
+    queue::{Batch, Debounce, DirtySet, OpenFiles, Settled},
     time::Moment,
 };
 
-/// The shortest wait before a failed job is tried again.
+/// The shortest wait before a failed job is retried.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// rsync's exit code for a transfer of which something failed: `rsync(1)`.
+/// The exit code of rsync for a partial transfer: `rsync(1)`.
 const PARTIAL_TRANSFER: i32 = 23;
 
-/// How long to wait before looking again whether a lost source is back.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The interval of checks whether a lost source is back.
+const SOURCE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One sync.
 #[derive(Debug)]
 pub struct Mirror {
     id: MirrorId,
-    settings: Settings,
+    settings: MirrorSettings,
     state: State,
-    queue: Places,
-    /// What is held back from the queue, since somebody is writing it.
+    queue: DirtySet,
+    /// Files that are kept out of the queue because they are being written.
     open: OpenFiles,
-    flights: Vec<Flight>,
-    retry: Retry,
-    /// Why the last job failed, if it did.
-    trouble: Option<Failure>,
-    /// Deletions that wait for a person.
+    running: Vec<RunningJob>,
+    retry: RetryBackoff,
+    /// The failure of the last job, if it failed.
+    last_failure: Option<Failure>,
+    /// Deletions held for an operator.
     held: Vec<HeldDeletions>,
-    reasons: Reasons,
+    failure_reasons: FailureReasons,
 }
 
-/// What the end of a job means for the daemon.
+/// Consequence of the end of a job for the daemon.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes on.
-    GoOn,
-    /// It ends, since that is what the user asked for.
-    EndDaemon,
+pub enum DaemonAction {
+    /// The daemon continues.
+    Continue,
+    /// The daemon exits, as the user asked for.
+    Exit,
 }
 
 impl Mirror {
     /// A mirror that has not begun yet.
     #[must_use]
-    pub fn new(id: MirrorId, settings: Settings) -> Self {
-        let first = match settings.pace {
-            Pace::Fixed { delay, .. } => delay.max(FIRST_RETRY),
-            Pace::Quiet { .. } => FIRST_RETRY,
+    pub fn new(id: MirrorId, settings: MirrorSettings) -> Self {
+        let first = match settings.debounce {
+            Debounce::FixedDelay { delay, .. } => delay.max(FIRST_RETRY),
+            Debounce::Quiet { .. } => FIRST_RETRY,
         };
         Self {
             id,
             state: State::Covering,
-            queue: Places::new(settings.pace),
+            queue: DirtySet::new(settings.debounce),
             open: OpenFiles::new(settings.open_wait),
-            flights: Vec::new(),
-            retry: Retry::new(first, u64::from(id.0) + 1),
-            trouble: None,
+            running: Vec::new(),
+            retry: RetryBackoff::new(first, u64::from(id.0) + 1),
+            last_failure: None,
             held: Vec::new(),
-            reasons: Reasons::default(),
+            failure_reasons: FailureReasons::default(),
             settings,
         }
     }
 
-    /// Its name.
+    /// The id of the mirror.
     #[must_use]
     pub const fn id(&self) -> MirrorId {
         self.id
     }
 
-    /// Asks for the source to be watched; all else follows from the answer.
+    /// Requests to watch the source; everything else follows from the answer.
     pub fn begin(&mut self, effects: &mut Vec<Effect>) {
         self.state = State::Covering;
         effects.push(Effect::Cover(self.id));
     }
 
-    /// The state it is in.
+    /// The state of the mirror.
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
     }
 
-    /// What waits and what is being carried out.
+    /// The paths that wait or are being transferred.
     #[must_use]
-    pub const fn queue(&self) -> &Places {
+    pub const fn queue(&self) -> &DirtySet {
         &self.queue
     }
 
-    /// Unseen deletions that are more than the budget. The target keeps what they would delete.
+    /// Deletions beyond the budget. The target keeps the entries.
     #[must_use]
     pub fn held(&self) -> &[HeldDeletions] {
         &self.held
     }
 
-    /// The jobs that are running.
+    /// The running jobs.
     pub fn jobs(&self) -> impl Iterator<Item = JobId> {
-        self.flights.iter().map(|flight| flight.job)
+        self.running.iter().map(|running| running.job)
     }
 
-    /// Whether a job of this mirror is running.
+    /// Returns true if a job of this mirror is running.
     #[must_use]
     pub const fn is_busy(&self) -> bool {
-        !self.flights.is_empty()
+        !self.running.is_empty()
     }
 
-    /// Through which connection its jobs go.
+    /// The connection of its jobs.
     #[must_use]
     pub const fn connection(&self) -> Option<&Connection> {
         self.settings.connection.as_ref()
     }
 
-    /// The source is watched from now on. What it holds has to be brought to the target, unless
-    /// it was not watched for the first time and nobody wants a full transfer then.
+    /// Handles the start of watching. The source has to be transferred, except if it is watched for
+    /// the first time and `init` is off.
     pub fn covered(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         match self.state {
             State::Covering if !self.settings.init => {
@@ -155,115 +157,117 @@ impl Mirror {
                 self.report(MirrorEvent::SourceBack, effects);
                 self.state = resume.into();
             }
-            // A second answer to one question says nothing new.
+            // A second answer to one request adds nothing.
             State::Starting | State::Live | State::Away(_) => return,
         }
         self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
     }
 
-    /// The time for a full transfer has come. One that is due or runs is not doubled.
+    /// Schedules a full transfer. One that is due or runs is not repeated.
     pub fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.report(MirrorEvent::FullDue, effects);
-        if !self.flights.iter().any(|flight| flight.purpose.is_full()) {
+        if !self.running.iter().any(|running| running.purpose.is_full()) {
             self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
         }
     }
 
-    /// The source is not there, or not the one that was agreed on.
-    pub fn cannot_cover(&mut self, why: String, now: Moment, effects: &mut Vec<Effect>) {
-        match self.state.still_gone(&why, now) {
-            None => self.lose_source(why, now, effects),
-            Some(true) => self.report(MirrorEvent::SourceStillGone(why), effects),
+    /// Handles a source that is missing or is not the pinned directory.
+    pub fn cannot_cover(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) {
+        match self.state.note_still_gone(&reason, now) {
+            None => self.lose_source(reason, now, effects),
+            Some(true) => self.report(MirrorEvent::SourceStillGone(reason), effects),
             Some(false) => {}
         }
     }
 
-    fn lose_source(&mut self, why: String, now: Moment, effects: &mut Vec<Effect>) {
+    fn lose_source(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) {
         let resume = match self.state {
             State::Held { .. } => return,
-            State::Covering if self.settings.init => Resume::Starting,
-            State::Starting => Resume::Starting,
-            State::Covering | State::Live => Resume::Live,
+            State::Covering if self.settings.init => ResumePoint::Starting,
+            State::Starting => ResumePoint::Starting,
+            State::Covering | State::Live => ResumePoint::Live,
             State::Away(away) => away.resume,
         };
         effects.push(Effect::Uncover(self.id));
-        for flight in &mut self.flights {
-            flight.purpose = Purpose::Outlived;
-            effects.push(Effect::Stop(flight.job));
+        for running in &mut self.running {
+            running.purpose = JobPurpose::Obsolete;
+            effects.push(Effect::Stop(running.job));
         }
-        // What was told of it while it went is no proof that somebody deleted something.
+        // Deletions observed while the source disappears are no proof that somebody deleted
+        // something.
         self.queue.forget_deletions();
-        for held in self.held.iter_mut().filter(|held| held.why == HeldFor::Seen) {
-            held.why = HeldFor::Budget;
+        for held in self.held.iter_mut().filter(|held| held.reason == HoldReason::Seen) {
+            held.reason = HoldReason::Budget;
         }
-        self.report(MirrorEvent::SourceGone(why.clone()), effects);
-        self.state = State::Held { why, look: Look::At(now + LOOK_AGAIN), resume };
+        self.report(MirrorEvent::SourceGone(reason.clone()), effects);
+        self.state =
+            State::Held { reason, check: SourceCheck::At(now + SOURCE_CHECK_INTERVAL), resume };
     }
 
-    /// The way to the target has come up or gone down. What waited for it goes out at once; what
-    /// runs on it is asked to end, and made again.
-    pub fn set_gate(&mut self, gate: Gate, now: Moment, effects: &mut Vec<Effect>) {
-        match (core::mem::replace(&mut self.settings.gate, gate), gate) {
-            (Gate::Closed, Gate::Open) => {
+    /// Handles a change of the link to the target. When it comes up, pending jobs start at once.
+    /// When it goes down, running jobs are asked to stop and are repeated.
+    pub fn set_target_link(&mut self, link: TargetLink, now: Moment, effects: &mut Vec<Effect>) {
+        match (core::mem::replace(&mut self.settings.target_link, link), link) {
+            (TargetLink::Down, TargetLink::Up) => {
                 self.retry.reset();
-                if let State::Away(Away { until, cause: Cause::Target, .. }) = &mut self.state {
+                if let State::Away(Away { until, cause: AwayCause::Target, .. }) = &mut self.state {
                     *until = now;
                 }
             }
-            (Gate::Open, Gate::Closed) => {
-                for flight in &mut self.flights {
-                    flight.lost_way = true;
-                    effects.push(Effect::Stop(flight.job));
+            (TargetLink::Up, TargetLink::Down) => {
+                for running in &mut self.running {
+                    running.link_lost = true;
+                    effects.push(Effect::Stop(running.job));
                 }
             }
-            (Gate::Open, Gate::Open) | (Gate::Closed, Gate::Closed) => {}
+            (TargetLink::Up, TargetLink::Up) | (TargetLink::Down, TargetLink::Down) => {}
         }
     }
 
-    /// Whether there is a way to the target.
+    /// The link to the target.
     #[must_use]
-    pub const fn gate(&self) -> Gate {
-        self.settings.gate
+    pub const fn target_link(&self) -> TargetLink {
+        self.settings.target_link
     }
 
-    /// From now on these settings hold. What is on the target is not in question; where deletions
-    /// are held, they are counted again if `recount`.
-    pub fn change(&mut self, settings: Settings, recount: bool, now: Moment) {
-        self.queue.set_pace(settings.pace);
+    /// Applies new settings. The state of the target stays valid; held deletions are counted again
+    /// if `recount`.
+    pub fn change(&mut self, settings: MirrorSettings, recount: bool, now: Moment) {
+        self.queue.set_debounce(settings.debounce);
         self.open.set_wait(settings.open_wait);
-        self.settings = Settings { gate: self.settings.gate, ..settings };
+        self.settings = MirrorSettings { target_link: self.settings.target_link, ..settings };
         if recount {
             self.recount(now);
         }
     }
 
-    /// Ends this mirror. The jobs that it answers with still run, and were asked to end.
+    /// Ends this mirror. The returned jobs still run, and were asked to stop.
     pub fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
         effects.extend(self.jobs().map(Effect::Stop));
         self.jobs().collect()
     }
 
-    /// A person wants it tried again now.
-    pub fn hangup(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+    /// Retries at once everything that is backing off.
+    pub fn retry_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.retry.reset();
         self.queue.retry_now(now);
         match &mut self.state {
             State::Away(away) => away.until = now,
-            State::Held { look, .. } => {
-                *look = Look::Asked;
+            State::Held { check, .. } => {
+                *check = SourceCheck::Pending;
                 effects.push(Effect::Cover(self.id));
             }
             State::Covering | State::Starting | State::Live => {}
         }
     }
 
-    /// When [`advance`](Self::advance) may next have something to do, if it may start a job or not.
-    /// `None`: not before something happens.
+    /// The time at which [`advance`](Self::advance) may next have work, depending on whether it may
+    /// start a job. `None`: not before the next input.
     #[must_use]
     pub fn next_wakeup(&self, may_start: bool) -> Option<Moment> {
         match &self.state {
-            State::Held { look: Look::At(at), .. } => Some(*at),
-            State::Held { look: Look::Asked, .. } | State::Covering => None,
+            State::Held { check: SourceCheck::At(at), .. } => Some(*at),
+            State::Held { check: SourceCheck::Pending, .. } | State::Covering => None,
             State::Starting | State::Live | State::Away(_) if !may_start || !self.has_room() => {
                 None
             }
@@ -276,24 +280,24 @@ impl Mirror {
         }
     }
 
-    /// Whether there is a way for one more job. The first transfer runs alone; so does a later full one, since
-    /// the queue has nothing else to give then.
+    /// Returns true if one more job may start. The first transfer runs alone, and so does a later
+    /// full one, because the queue has nothing else to dispatch then.
     fn has_room(&self) -> bool {
         let most = if self.state == State::Starting { 1 } else { self.settings.max_jobs };
-        self.flights.len() < most && self.settings.gate == Gate::Open
+        self.running.len() < most && self.settings.target_link == TargetLink::Up
     }
 
-    /// Whether one of the jobs may be for a large file: one place is kept for the small ones.
+    /// Returns true if a large file may start: one job is reserved for the small ones.
     fn has_room_for_large(&self) -> bool {
-        let large = self.flights.iter().filter(|flight| flight.batch.is_large()).count();
+        let large = self.running.iter().filter(|running| running.batch.is_large()).count();
         self.has_room() && large + 1 < self.settings.max_jobs.max(2)
     }
 
-    /// Does what is due at `now`. `job` is the name for the job that this may start, if it may; the
-    /// answer tells whether it was used.
+    /// Does the work that is due at `now`. `job` is the id for a new job, if one may start. Returns
+    /// true if the id was used.
     pub fn advance(&mut self, job: Option<JobId>, now: Moment, effects: &mut Vec<Effect>) -> bool {
-        if let State::Held { look, .. } = &mut self.state {
-            if look.is_to_be_asked(now) {
+        if let State::Held { check, .. } = &mut self.state {
+            if check.start_if_due(now) {
                 effects.push(Effect::Cover(self.id));
             }
             return false;
@@ -312,12 +316,12 @@ impl Mirror {
         };
         let Some(batch) = batch else { return false };
         let (purpose, work) = if self.state == State::Starting {
-            (Purpose::Startup, Work::Full { heard: Arc::clone(batch.heard()) })
+            (JobPurpose::Startup, Work::Full { observed: Arc::clone(batch.observed()) })
         } else {
-            (Purpose::of(&batch), batch.work())
+            (JobPurpose::of(&batch), batch.work())
         };
         effects.push(Effect::Start(Job { id: job, mirror: self.id, work }));
-        self.flights.push(Flight { job, batch, purpose, lost_way: false });
+        self.running.push(RunningJob { job, batch, purpose, link_lost: false });
         true
     }
 
@@ -329,120 +333,130 @@ impl Mirror {
         if batch.is_none() && self.has_room_for_large() { self.queue.take_large() } else { batch }
     }
 
-    /// Takes in how a job ended.
+    /// Handles the end of a job.
     pub fn job_ended(
         &mut self,
         job: JobId,
         outcome: Outcome,
         now: Moment,
         effects: &mut Vec<Effect>,
-    ) -> Verdict {
+    ) -> DaemonAction {
         let Some(at) = self.jobs().position(|running| running == job) else {
-            return Verdict::GoOn;
+            return DaemonAction::Continue;
         };
-        let flight = self.flights.remove(at);
-        if flight.was_in_vain(&outcome) {
-            self.queue.settle(flight.batch, Settled::Nothing, now);
-            return Verdict::GoOn;
+        let running = self.running.remove(at);
+        if running.is_inconclusive(&outcome) {
+            self.queue.settle(running.batch, Settled::Nothing, now);
+            return DaemonAction::Continue;
         }
-        let purpose = flight.purpose;
-        let places = Arc::clone(flight.batch.places());
-        self.queue.settle_but(flight.batch, settled(&outcome), left(&outcome), now);
+        let purpose = running.purpose;
+        let paths = Arc::clone(running.batch.paths());
+        self.queue.settle_with_large(
+            running.batch,
+            settlement(&outcome),
+            large_files(&outcome),
+            now,
+        );
         let (failed, held) = match outcome {
             Outcome::Done => Default::default(),
-            Outcome::Partly(failed) => (failed, Vec::new()),
+            Outcome::Partial(failed) => (failed, Vec::new()),
             Outcome::Split { failed, held, .. } => (failed, held),
             Outcome::SourceGone(failure) => {
-                self.lose_source(failure.why, now, effects);
-                return Verdict::GoOn;
+                self.lose_source(failure.message, now, effects);
+                return DaemonAction::Continue;
             }
-            Outcome::HookFailed { failure, then, held } => {
-                // The target was compared all the same.
-                self.hold(purpose, &places, held, effects);
-                self.tell_success(purpose, 0, effects);
-                self.rest_after_hook(failure, then, now, effects);
-                return Verdict::GoOn;
+            Outcome::HookFailed { failure, action, held } => {
+                // The target was compared nevertheless.
+                self.update_held(purpose, &paths, held, effects);
+                self.report_success(purpose, 0, effects);
+                self.pause_after_hook(failure, action, now, effects);
+                return DaemonAction::Continue;
             }
-            Outcome::Again(failure) => return self.fail(purpose, (failure, None), now, effects),
-            Outcome::Fatal(failure, grounds) => {
-                return self.fail(purpose, (failure, Some(grounds)), now, effects);
+            Outcome::Retry(failure) => return self.fail(purpose, (failure, None), now, effects),
+            Outcome::Fatal(failure, reason) => {
+                return self.fail(purpose, (failure, Some(reason)), now, effects);
             }
         };
-        // Where rsync was not what failed, it is a partial transfer all the same.
-        let code = failed.first().map_or(0, |(_, why)| why.code.unwrap_or(PARTIAL_TRANSFER));
+        // A failure outside of rsync is a partial transfer, too.
+        let code =
+            failed.first().map_or(0, |(_, failure)| failure.code.unwrap_or(PARTIAL_TRANSFER));
         if !failed.is_empty() {
-            self.reasons.note(&failed, &self.queue);
-            self.report(MirrorEvent::PlacesFailed(failed), effects);
+            self.failure_reasons.note(&failed, &self.queue);
+            self.report(MirrorEvent::PathsFailed(failed), effects);
         }
-        self.hold(purpose, &places, held, effects);
+        self.update_held(purpose, &paths, held, effects);
         self.succeed(purpose, code, effects);
-        Verdict::GoOn
+        DaemonAction::Continue
     }
 
-    fn succeed(&mut self, purpose: Purpose, code: i32, effects: &mut Vec<Effect>) {
-        // The others may still fail, and what failed is not to be tried at once because others did
-        // not: else what always fails would be tried without a pause.
-        if self.flights.is_empty() && !matches!(self.state, State::Away(_)) {
+    fn succeed(&mut self, purpose: JobPurpose, code: i32, effects: &mut Vec<Effect>) {
+        // Other jobs may still fail. One success must not retry the failures at once: a permanent
+        // failure would be retried without a pause.
+        if self.running.is_empty() && !matches!(self.state, State::Away(_)) {
             self.retry.reset();
-            self.trouble = None;
+            self.last_failure = None;
         }
         if self.state == State::Starting {
             self.state = State::Live;
         }
-        self.tell_success(purpose, code, effects);
+        self.report_success(purpose, code, effects);
     }
 
-    fn tell_success(&self, purpose: Purpose, code: i32, effects: &mut Vec<Effect>) {
+    fn report_success(&self, purpose: JobPurpose, code: i32, effects: &mut Vec<Effect>) {
         let event = match purpose {
-            Purpose::Startup => MirrorEvent::StartupFinished(code),
-            Purpose::Full => MirrorEvent::FullFinished(code),
-            Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchFinished(code),
+            JobPurpose::Startup => MirrorEvent::StartupFinished(code),
+            JobPurpose::Full => MirrorEvent::FullFinished(code),
+            JobPurpose::Changes | JobPurpose::Obsolete => MirrorEvent::BatchFinished(code),
         };
         self.report(event, effects);
     }
 
-    /// What comes after it is done again with the batch, so it is left alone for a while as if the
-    /// target were away.
-    fn rest_after_hook(
+    /// The hook is repeated with the batch, so the target is paused as if it were unreachable.
+    fn pause_after_hook(
         &mut self,
         failure: Failure,
-        then: AfterHook,
+        action: HookFailureAction,
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let wait = self.leave_alone(Resume::Live, (Cause::Hook, then == AfterHook::Hold), now);
-        self.trouble = Some(failure.clone());
+        let wait = self.pause_target(
+            ResumePoint::Live,
+            (AwayCause::Hook, action == HookFailureAction::Hold),
+            now,
+        );
+        self.last_failure = Some(failure.clone());
         self.report(MirrorEvent::HookFailed(failure, wait), effects);
     }
 
-    /// Ends the daemon, where that was asked for, or leaves the target alone for a while. There are
-    /// grounds if no later try can help.
+    /// Handles a failed job: exits the daemon if that was asked for, otherwise pauses the target. A
+    /// `FatalReason` says that no retry can succeed.
     fn fail(
         &mut self,
-        purpose: Purpose,
-        (failure, grounds): (Failure, Option<Grounds>),
+        purpose: JobPurpose,
+        (failure, reason): (Failure, Option<FatalReason>),
         now: Moment,
         effects: &mut Vec<Effect>,
-    ) -> Verdict {
-        if let Some(event) = self.last_words(purpose, &failure, grounds) {
+    ) -> DaemonAction {
+        if let Some(event) = self.daemon_exit_event(purpose, &failure, reason) {
             self.report(event, effects);
-            return Verdict::EndDaemon;
+            return DaemonAction::Exit;
         }
-        self.trouble = Some(failure.clone());
-        let resume = if purpose == Purpose::Startup { Resume::Starting } else { Resume::Live };
-        let Some(wait) = self.leave_alone(resume, (Cause::Target, false), now) else {
-            return Verdict::GoOn;
+        self.last_failure = Some(failure.clone());
+        let resume =
+            if purpose == JobPurpose::Startup { ResumePoint::Starting } else { ResumePoint::Live };
+        let Some(wait) = self.pause_target(resume, (AwayCause::Target, false), now) else {
+            return DaemonAction::Continue;
         };
         let event = match purpose {
-            Purpose::Startup => MirrorEvent::StartupRetry(failure, wait),
-            Purpose::Full => MirrorEvent::FullRetry(failure, wait),
-            Purpose::Changes | Purpose::Outlived => MirrorEvent::BatchRetry(failure, wait),
+            JobPurpose::Startup => MirrorEvent::StartupRetry(failure, wait),
+            JobPurpose::Full => MirrorEvent::FullRetry(failure, wait),
+            JobPurpose::Changes | JobPurpose::Obsolete => MirrorEvent::BatchRetry(failure, wait),
         };
         self.report(event, effects);
-        Verdict::GoOn
+        DaemonAction::Continue
     }
 
     fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Report(Event::Mirror(self.id, event)));
+        effects.push(Effect::Report(LogEvent::Mirror(self.id, event)));
     }
 }

@@ -1,38 +1,38 @@
-//! When to try again.
+//! Backoff between retries of a job.
 
 use core::time::Duration;
 
 /// The longest wait between two tries.
-pub const LONGEST: Duration = Duration::from_mins(5);
+pub const MAX_RETRY_WAIT: Duration = Duration::from_mins(5);
 
-/// Waits that double from try to try, with a random part, so that many mirrors of one target do
-/// not all come back in the same moment.
+/// Waits that double with each try, with a random part, so that many mirrors of one target do not
+/// retry simultaneously.
 #[derive(Clone, Debug)]
-pub(super) struct Retry {
+pub(super) struct RetryBackoff {
     first: Duration,
     tries: u32,
     random: u64,
 }
 
-impl Retry {
-    /// Waits that begin with `first`. Mirrors with different seeds spread.
+impl RetryBackoff {
+    /// Waits that start with `first`. Mirrors with different seeds spread.
     #[must_use]
     pub(super) const fn new(first: Duration, seed: u64) -> Self {
         Self { first, tries: 0, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 }
     }
 
-    /// How long to wait after one more failure: the first time exactly `first`, then the double of
-    /// the wait before, at most [`LONGEST`], less up to a quarter of it.
+    /// The wait after one more failure: first exactly `first`, then twice the previous wait, at
+    /// most [`MAX_RETRY_WAIT`], less up to a quarter of it.
     pub(super) fn next_wait(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.tries).unwrap_or(u32::MAX);
-        let wait = self.first.saturating_mul(factor).min(LONGEST.max(self.first));
+        let wait = self.first.saturating_mul(factor).min(MAX_RETRY_WAIT.max(self.first));
         let jitter = wait / 4 * self.next_percent() / 100;
         let wait = if self.tries == 0 { wait } else { wait.saturating_sub(jitter) };
         self.tries = self.tries.saturating_add(1);
         wait
     }
 
-    /// A try went well: the next failure waits the first time again.
+    /// Restarts the backoff after a success.
     pub(super) const fn reset(&mut self) {
         self.tries = 0;
     }
@@ -52,14 +52,14 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
-    fn waits_double_up_to_the_longest_and_begin_anew_after_a_success() {
-        let mut retry = Retry::new(Duration::from_secs(1), 7);
+    fn waits_double_to_a_maximum_and_restart_after_a_success() {
+        let mut retry = RetryBackoff::new(Duration::from_secs(1), 7);
         assert_eq!(retry.next_wait(), Duration::from_secs(1));
         let mut full = Duration::from_secs(2);
         for _ in 0..40 {
             let wait = retry.next_wait();
             assert!(wait <= full && wait >= full * 3 / 4, "{wait:?} of {full:?}");
-            full = (full * 2).min(LONGEST);
+            full = (full * 2).min(MAX_RETRY_WAIT);
         }
         retry.reset();
         assert_eq!(retry.next_wait(), Duration::from_secs(1));
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn mirrors_of_one_target_spread() {
         let total = |seed| {
-            let mut retry = Retry::new(Duration::from_secs(1), seed);
+            let mut retry = RetryBackoff::new(Duration::from_secs(1), seed);
             (0..6).map(|_| retry.next_wait()).sum::<Duration>()
         };
         let mut waits: Vec<_> = (0..20).map(total).collect();
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_long_delay_is_never_shortened() {
-        let mut retry = Retry::new(Duration::from_mins(15), 1);
+        let mut retry = RetryBackoff::new(Duration::from_mins(15), 1);
         assert_eq!(retry.next_wait(), Duration::from_mins(15));
     }
 }

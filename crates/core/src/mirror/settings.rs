@@ -1,47 +1,49 @@
-//! What a mirror has to know beforehand.
+//! Settings of a mirror with a built-in target.
 
 use alloc::sync::Arc;
 
 use crate::{
     filter::Filter,
-    input::Gate,
+    input::TargetLink,
     plan::options::DeletePolicy,
-    queue::{OpenWait, Pace},
+    queue::{Debounce, OpenWait},
 };
 
-/// What a mirror has to know beforehand.
+/// Settings of a mirror with a built-in target.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// When changes are carried out.
-    pub pace: Pace,
-    /// How long a file that is being written is left alone.
+pub struct MirrorSettings {
+    /// The delay of changes.
+    pub debounce: Debounce,
+    /// The delay of files that are being written.
     pub open_wait: OpenWait,
-    /// Whether it begins with a full transfer.
+    /// True if the mirror begins with a full transfer.
     pub init: bool,
-    /// When its jobs delete anything.
+    /// The deletions that its jobs make.
     pub delete: DeletePolicy,
-    /// What a first transfer that fails means for the daemon.
+    /// The consequence of a failed first transfer for the daemon.
     pub insist: Insist,
-    /// What does not concern this mirror.
+    /// The rules that exclude entries.
     pub filter: Arc<Filter>,
-    /// Whether there is a way to the target yet.
-    pub gate: Gate,
-    /// How many jobs may run at once, at least one.
+    /// The link to the target.
+    pub target_link: TargetLink,
+    /// The most concurrent jobs, at least one.
     pub max_jobs: usize,
-    /// Through which connection its jobs go. `None` if each has its own, or none.
+    /// The connection of its jobs. `None` if each has its own, or none.
     pub connection: Option<Connection>,
 }
 
 /// The name of a connection that the jobs of several mirrors share.
 pub type Connection = Arc<[u8]>;
 
-/// What a first transfer that fails means for the daemon.
+/// Consequence of a failed first transfer for the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insist {
-    /// It ends, as the original does.
+    /// The daemon exits, as the original does.
     No,
-    /// It ends for an exit code that says that no later try can help, else it tries again.
+    /// The daemon exits only for an exit code that says that no retry can succeed; otherwise the
+    /// transfer is retried.
     Yes,
-    /// It tries again: it was running before there was this mirror, and others depend on it.
+    /// The transfer is retried: the daemon was running before the mirror was added, and other
+    /// mirrors depend on it.
     Always,
 }

@@ -1,100 +1,100 @@
-//! The states of a mirror.
+//! States of a mirror.
 
 use alloc::{borrow::ToOwned, string::String};
 
-use super::LOOK_AGAIN;
+use super::SOURCE_CHECK_INTERVAL;
 use crate::time::Moment;
 
 /// The state of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The source is being watched, for the first time.
+    /// The watches of the source are being set up for the first time.
     Covering,
-    /// The first full transfer is due or runs; changes gather behind it.
+    /// The first full transfer is due or runs; later changes are queued behind it.
     Starting,
-    /// Changes are carried out as they become due.
+    /// Changes are transferred as they become due.
     Live,
-    /// The target can't be reached, or what comes after it failed; it is tried again.
+    /// The target is unreachable, or the hook failed; it is retried.
     Away(Away),
     /// The source is gone. Nothing is done, least of all a delete, until it is back.
     Held {
-        /// What is wrong with it.
-        why: String,
-        /// How it is found out that it is back.
-        look: Look,
-        /// What goes on then.
-        resume: Resume,
+        /// The reason.
+        reason: String,
+        /// The next check of the source.
+        check: SourceCheck,
+        /// The state that follows when it is back.
+        resume: ResumePoint,
     },
 }
 
-/// A target that is left alone for a while.
+/// A target that is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Away {
-    /// When it is tried again. [`Moment::NEVER`]: when somebody says so.
+    /// The time of the next try. [`Moment::NEVER`]: on request only.
     pub until: Moment,
-    /// What is tried.
-    pub resume: Resume,
-    /// What was wrong.
-    pub cause: Cause,
+    /// The state that follows.
+    pub resume: ResumePoint,
+    /// The reason.
+    pub cause: AwayCause,
 }
 
-/// Why a target is left alone for a while.
+/// Reasons to pause a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// It can't be reached, or not be written.
+pub enum AwayCause {
+    /// It is unreachable or not writable.
     Target,
-    /// What the user wants done after a batch has failed.
+    /// The user's hook after a batch failed.
     Hook,
 }
 
-/// What goes on when a target or a source is back.
+/// The state that follows when a target or a source is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resume {
+pub enum ResumePoint {
     /// The first full transfer.
     Starting,
-    /// What is made once that is done.
+    /// The transfer of changes.
     Live,
 }
 
-/// How it is found out that a source is back.
+/// The next check whether a source is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// It is looked at again at this time.
+pub enum SourceCheck {
+    /// It is due at this time.
     At(Moment),
-    /// Somebody is looking, and will tell.
-    Asked,
+    /// It was requested, and the answer is outstanding.
+    Pending,
 }
 
 impl State {
-    /// The source is still gone, and looked at again later. Whether that has another reason than
-    /// before; `None` if the source was not known to be gone.
-    pub(super) fn still_gone(&mut self, why: &str, now: Moment) -> Option<bool> {
-        let Self::Held { why: known, look, .. } = self else { return None };
-        *look = Look::At(now + LOOK_AGAIN);
-        let is_other = known != why;
+    /// Notes that the source is still gone, and schedules the next check. Returns true if the
+    /// reason has changed; `None` if the source was not known to be gone.
+    pub(super) fn note_still_gone(&mut self, reason: &str, now: Moment) -> Option<bool> {
+        let Self::Held { reason: known, check, .. } = self else { return None };
+        *check = SourceCheck::At(now + SOURCE_CHECK_INTERVAL);
+        let is_other = known != reason;
         if is_other {
-            why.clone_into(known);
+            reason.clone_into(known);
         }
         Some(is_other)
     }
 }
 
-impl Look {
-    /// Whether the time has come to ask somebody to look. From then on that is done.
-    pub(super) fn is_to_be_asked(&mut self, now: Moment) -> bool {
+impl SourceCheck {
+    /// Returns true if a check is due, and notes that it was requested.
+    pub(super) fn start_if_due(&mut self, now: Moment) -> bool {
         let is_due = matches!(self, Self::At(at) if *at <= now);
         if is_due {
-            *self = Self::Asked;
+            *self = Self::Pending;
         }
         is_due
     }
 }
 
-impl From<Resume> for State {
-    fn from(resume: Resume) -> Self {
+impl From<ResumePoint> for State {
+    fn from(resume: ResumePoint) -> Self {
         match resume {
-            Resume::Starting => Self::Starting,
-            Resume::Live => Self::Live,
+            ResumePoint::Starting => Self::Starting,
+            ResumePoint::Live => Self::Live,
         }
     }
 }

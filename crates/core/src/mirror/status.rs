@@ -1,101 +1,102 @@
-//! What a mirror tells about itself.
+//! The status of a mirror.
 
-use super::{Flight, Mirror, Purpose, Resume, State};
+use super::{JobPurpose, Mirror, ResumePoint, RunningJob, State};
 use crate::{
-    job::{Failure, Place, Scope},
+    job::{DirtyPath, Failure, Scope},
     path::TreePath,
     queue::Stage,
     time::Moment,
 };
 
-/// Something that is not known to be on the target: what the original calls a delay.
+/// A difference that is not known to be transferred: a delay, in the terms of the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delay {
-    /// What has to be done.
-    pub what: What,
-    /// How far it has come.
+    /// The kind of work.
+    pub kind: DelayKind,
+    /// Its stage.
     pub stage: Stage,
 }
 
-/// What a [`Delay`] is about.
+/// The kind of work of a [`Delay`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum DelayKind {
     /// The first full transfer.
     Init,
-    /// Another full transfer.
+    /// A later full transfer.
     Full,
-    /// A place below the root.
-    Place(Place),
+    /// A path below the root.
+    Path(DirtyPath),
 }
 
-/// What is not known to be on the target.
+/// Differences that are not known to be transferred.
 impl Mirror {
-    /// How many delays there are.
+    /// The number of delays.
     #[must_use]
     pub fn delay_count(&self) -> usize {
         let queued = self.queue.counts().total() + self.open.len();
         if !self.is_starting() {
             return queued;
         }
-        // The first transfer is in the queue once the source is watched, but not before.
-        if self.queue.holds_all() { queued } else { queued + 1 }
+        // The first transfer is in the queue only after the source is watched.
+        if self.queue.covers_root() { queued } else { queued + 1 }
     }
 
-    /// All delays: first what is being carried out and what has to wait for that, then what waits,
-    /// then what failed.
+    /// All delays: first those in flight and deferred, then those that wait, then those that
+    /// failed.
     pub fn delays(&self) -> impl Iterator<Item = Delay> {
         let is_starting = self.is_starting();
-        let init = is_starting.then(|| Delay { what: What::Init, stage: self.startup_stage() });
-        let is_init = move |place: &Place, stage: Stage| {
-            is_starting && is_all(place) && matches!(stage, Stage::Waiting | Stage::InFlight)
+        let init =
+            is_starting.then(|| Delay { kind: DelayKind::Init, stage: self.startup_stage() });
+        let is_init = move |dirty: &DirtyPath, stage: Stage| {
+            is_starting && is_all(dirty) && matches!(stage, Stage::Waiting | Stage::InFlight)
         };
-        let file = |path: &TreePath| Place { path: path.clone(), scope: Scope::Entry };
+        let file = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Entry };
         let open = self.open.paths().map(move |path| (file(path), Stage::Waiting));
         let queued = self.queue.iter().chain(open);
-        let queued = queued.filter(move |(place, stage)| !is_init(place, *stage));
-        init.into_iter().chain(queued.map(|(place, stage)| {
-            let what = if is_all(&place) { What::Full } else { What::Place(place) };
-            Delay { what, stage }
+        let queued = queued.filter(move |(dirty, stage)| !is_init(dirty, *stage));
+        init.into_iter().chain(queued.map(|(dirty, stage)| {
+            let kind = if is_all(&dirty) { DelayKind::Full } else { DelayKind::Path(dirty) };
+            Delay { kind, stage }
         }))
     }
 
-    /// How many files wait since somebody is writing them.
+    /// The number of files that wait because they are being written.
     #[must_use]
     pub fn open_count(&self) -> usize {
         self.open.len()
     }
 
-    /// When the oldest change was heard of that is not known to be on the target.
+    /// The time of the oldest change that is not known to be on the target.
     #[must_use]
     pub fn oldest(&self) -> Option<Moment> {
         self.queue.oldest().into_iter().chain(self.open.oldest()).min()
     }
 
-    /// Why the last job failed. `None` if it did not.
+    /// The failure of the last job. `None` if it succeeded.
     #[must_use]
-    pub const fn trouble(&self) -> Option<&Failure> {
-        self.trouble.as_ref()
+    pub const fn last_failure(&self) -> Option<&Failure> {
+        self.last_failure.as_ref()
     }
 
-    /// Whether the first full transfer is not done yet.
+    /// Returns true if the first full transfer is not done yet.
     fn is_starting(&self) -> bool {
         match &self.state {
             State::Covering => self.settings.init,
             State::Starting => true,
             State::Live => false,
-            State::Away(away) => away.resume == Resume::Starting,
-            State::Held { resume, .. } => *resume == Resume::Starting,
+            State::Away(away) => away.resume == ResumePoint::Starting,
+            State::Held { resume, .. } => *resume == ResumePoint::Starting,
         }
     }
 
     fn startup_stage(&self) -> Stage {
-        let is_startup = |flight: &Flight| flight.purpose == Purpose::Startup;
-        if self.flights.iter().any(is_startup) { Stage::InFlight } else { Stage::Waiting }
+        let is_startup = |running: &RunningJob| running.purpose == JobPurpose::Startup;
+        if self.running.iter().any(is_startup) { Stage::InFlight } else { Stage::Waiting }
     }
 }
 
-fn is_all(place: &Place) -> bool {
-    place.path.is_root() && place.scope == Scope::Tree
+fn is_all(dirty: &DirtyPath) -> bool {
+    dirty.path.is_root() && dirty.scope == Scope::Tree
 }
 
 #[cfg(test)]
@@ -105,31 +106,32 @@ mod tests {
 
     use super::*;
     use crate::{
-        input::Gate,
+        fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId, RootGone},
+        input::TargetLink,
         job::{JobId, Outcome},
-        mirror::{Insist, Settings},
-        notice::{Change, Edit, Gone, Kind, MirrorId, News},
+        mirror::{Insist, MirrorSettings},
         path::TreePath,
-        queue::{OpenWait, Pace},
+        queue::{Debounce, OpenWait},
         time::Moment,
     };
 
-    /// A mirror, the time, and its next job.
-    struct Played(Mirror, u64);
+    /// A mirror and the time in seconds.
+    struct TestMirror(Mirror, u64);
 
-    impl Played {
+    impl TestMirror {
         fn new(init: bool) -> Self {
-            let pace = Pace::Fixed { delay: Duration::from_secs(1), max_waiting: 1000 };
+            let debounce =
+                Debounce::FixedDelay { delay: Duration::from_secs(1), max_waiting: 1000 };
             let filter = Arc::default();
             let (insist, max_jobs, connection) = (Insist::Yes, 1, None);
-            let settings = Settings {
+            let settings = MirrorSettings {
                 delete: crate::plan::options::DeletePolicy::Always,
-                pace,
+                debounce,
                 open_wait: OpenWait::NONE,
                 init,
                 insist,
                 filter,
-                gate: Gate::Open,
+                target_link: TargetLink::Up,
                 max_jobs,
                 connection,
             };
@@ -142,7 +144,7 @@ mod tests {
             Moment::new(Duration::from_secs(self.1))
         }
 
-        /// Two seconds later: what is due starts.
+        /// Advances by two seconds and starts what is due.
         fn advance(&mut self) {
             self.1 += 2;
             assert!(
@@ -160,10 +162,10 @@ mod tests {
             let _ = self.0.job_ended(job, outcome, self.now(), &mut Vec::new());
         }
 
-        fn write(&mut self, path: &str, kind: Kind) {
+        fn write(&mut self, path: &str, kind: EntryKind) {
             let path = TreePath::new(path.as_bytes()).unwrap();
             let change = Change { edit: Edit::Create, kind, path };
-            self.0.hear(News::Changed(change), self.now(), &mut Vec::new());
+            self.0.on_fs_event(FsEventKind::Changed(change), self.now(), &mut Vec::new());
         }
 
         #[track_caller]
@@ -177,70 +179,75 @@ mod tests {
     fn show(delay: &Delay) -> String {
         let stage = match delay.stage {
             Stage::Waiting => "wait",
-            Stage::Behind => "behind",
-            Stage::InFlight => "flies",
-            Stage::Resting { .. } => "rests",
+            Stage::Deferred => "deferred",
+            Stage::InFlight => "in-flight",
+            Stage::BackingOff { .. } => "backing-off",
         };
-        match &delay.what {
-            What::Init => format!("{stage} init"),
-            What::Full => format!("{stage} full"),
-            What::Place(Place { path, scope }) => format!("{stage} {scope:?} {path}"),
+        match &delay.kind {
+            DelayKind::Init => format!("{stage} init"),
+            DelayKind::Full => format!("{stage} full"),
+            DelayKind::Path(DirtyPath { path, scope }) => format!("{stage} {scope:?} {path}"),
         }
     }
 
     fn failure() -> Failure {
-        Failure { code: Some(12), why: "no".into() }
+        Failure { code: Some(12), message: "no".into() }
     }
 
     #[test]
     fn the_first_transfer_is_one_delay_from_the_start_to_its_success() {
-        let mut played = Played::new(true);
-        played.expect(&["wait init"]);
-        played.cover();
-        played.expect(&["wait init"]);
-        played.advance();
-        played.expect(&["flies init"]);
-        played.write("a", Kind::Other);
-        played.expect(&["flies init", "behind Entry /a"]);
-        played.end(Outcome::Again(failure()));
-        assert_eq!(played.0.trouble(), Some(&failure()));
-        played.expect(&["wait init"]);
-        played.advance();
-        played.end(Outcome::Done);
-        assert_eq!(played.0.trouble(), None);
-        played.expect(&[]);
+        let mut mirror = TestMirror::new(true);
+        mirror.expect(&["wait init"]);
+        mirror.cover();
+        mirror.expect(&["wait init"]);
+        mirror.advance();
+        mirror.expect(&["in-flight init"]);
+        mirror.write("a", EntryKind::Other);
+        mirror.expect(&["in-flight init", "deferred Entry /a"]);
+        mirror.end(Outcome::Retry(failure()));
+        assert_eq!(mirror.0.last_failure(), Some(&failure()));
+        mirror.expect(&["wait init"]);
+        mirror.advance();
+        mirror.end(Outcome::Done);
+        assert_eq!(mirror.0.last_failure(), None);
+        mirror.expect(&[]);
     }
 
     #[test]
-    fn a_source_that_is_gone_leaves_the_first_transfer_to_be_done() {
-        let mut played = Played::new(true);
-        played.cover();
-        played.advance();
-        played.0.hear(News::Gone(Gone::Unmounted), played.now(), &mut Vec::new());
-        played.expect(&["wait init"]);
-        played.end(Outcome::Done);
-        played.expect(&["wait init"]);
+    fn a_lost_source_leaves_the_first_transfer_pending() {
+        let mut mirror = TestMirror::new(true);
+        mirror.cover();
+        mirror.advance();
+        mirror.0.on_fs_event(
+            FsEventKind::RootGone(RootGone::Unmounted),
+            mirror.now(),
+            &mut Vec::new(),
+        );
+        mirror.expect(&["wait init"]);
+        mirror.end(Outcome::Done);
+        mirror.expect(&["wait init"]);
     }
 
     #[test]
-    fn places_are_told_with_their_stage_and_a_full_transfer_as_such() {
-        let mut played = Played::new(false);
-        played.expect(&[]);
-        played.cover();
-        played.write("a", Kind::Other);
-        played.write("d", Kind::Directory);
-        played.expect(&["wait Entry /a", "wait Tree /d"]);
-        played.advance();
-        played.write("a", Kind::Other);
-        played.write("b", Kind::Other);
-        let flies = ["flies Entry /a", "flies Tree /d", "behind Entry /a", "wait Entry /b"];
-        played.expect(&flies);
-        let failed = Place { path: TreePath::new(b"d").unwrap(), scope: Scope::Tree };
-        let failed = Outcome::Partly(Vec::from([(failed, failure())]));
-        played.end(failed);
-        played.expect(&["wait Entry /a", "wait Entry /b", "rests Tree /d"]);
-        played.0.full_due(played.now(), &mut Vec::new());
-        played.advance();
-        played.expect(&["flies full"]);
+    fn delays_show_paths_with_stages_and_full_transfers() {
+        let mut mirror = TestMirror::new(false);
+        mirror.expect(&[]);
+        mirror.cover();
+        mirror.write("a", EntryKind::Other);
+        mirror.write("d", EntryKind::Directory);
+        mirror.expect(&["wait Entry /a", "wait Tree /d"]);
+        mirror.advance();
+        mirror.write("a", EntryKind::Other);
+        mirror.write("b", EntryKind::Other);
+        let flies =
+            ["in-flight Entry /a", "in-flight Tree /d", "deferred Entry /a", "wait Entry /b"];
+        mirror.expect(&flies);
+        let failed = DirtyPath { path: TreePath::new(b"d").unwrap(), scope: Scope::Tree };
+        let failed = Outcome::Partial(Vec::from([(failed, failure())]));
+        mirror.end(failed);
+        mirror.expect(&["wait Entry /a", "wait Entry /b", "backing-off Tree /d"]);
+        mirror.0.full_due(mirror.now(), &mut Vec::new());
+        mirror.advance();
+        mirror.expect(&["in-flight full"]);
     }
 }

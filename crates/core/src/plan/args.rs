@@ -1,37 +1,37 @@
-//! The options of rsync in a list of arguments, as rsync reads them.
+//! Parser for the command line arguments of rsync.
 
 use core::slice;
 
 /// One argument of rsync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arg<'a> {
+pub enum RsyncArg<'a> {
     /// An option.
     Option {
-        /// Its long name without dashes: that of the manual page where there are several, and what
-        /// was written if it is not known. `-F` and `-P`, which have none, keep their letter, and
-        /// what was switched off begins with `no-`.
+        /// The long name without dashes: the canonical one of the manual page, or the name as
+        /// written if it is unknown. `-F` and `-P`, which have no long name, keep their letter.
+        /// Negated options begin with `no-`.
         name: &'a [u8],
-        /// Its value, if it takes one and has one.
+        /// The value, if the option takes one and has one.
         value: Option<&'a [u8]>,
-        /// The word in which it stands.
-        word: &'a [u8],
+        /// The argument that contains the option.
+        arg: &'a [u8],
     },
     /// A source or a target.
     Operand(&'a [u8]),
 }
 
-/// Reads arguments from left to right.
+/// Iterates over arguments from left to right.
 #[derive(Clone, Debug)]
-pub struct Args<'a> {
-    words: slice::Iter<'a, &'a [u8]>,
-    /// The word of short options that is being read, and its letters that are left.
+pub struct RsyncArgParser<'a> {
+    args: slice::Iter<'a, &'a [u8]>,
+    /// The argument with short options that is being parsed, and its remaining letters.
     letters: Option<(&'a [u8], &'a [u8])>,
-    /// Whether `--` was read.
-    is_over: bool,
+    /// True after `--`.
+    options_ended: bool,
 }
 
-/// The short options and the long names for which they stand.
-const SHORT: &[(u8, &str)] = &[
+/// Short options and their long names.
+const SHORT_OPTIONS: &[(u8, &str)] = &[
     (b'v', "verbose"),
     (b'q', "quiet"),
     (b'c', "checksum"),
@@ -84,7 +84,7 @@ const SHORT: &[(u8, &str)] = &[
     (b'@', "modify-window"),
 ];
 
-/// Other spellings of long options.
+/// Alternative spellings of long options.
 const ALIASES: &[(&str, &str)] = &[
     ("ignore-non-existing", "existing"),
     ("remove-sent-files", "remove-source-files"),
@@ -118,8 +118,8 @@ const ALIASES: &[(&str, &str)] = &[
     ("no-v", "no-verbose"),
 ];
 
-/// The options with a value, which may be the next word.
-const WITH_VALUE: &[&str] = &[
+/// Options with a value, which may be the next argument.
+const OPTIONS_WITH_VALUE: &[&str] = &[
     "address",
     "backup-dir",
     "block-size",
@@ -177,73 +177,73 @@ const WITH_VALUE: &[&str] = &[
     "write-batch",
 ];
 
-impl<'a> Args<'a> {
-    /// Of these words.
+impl<'a> RsyncArgParser<'a> {
+    /// Creates a parser for these arguments.
     #[must_use]
-    pub fn new(words: &'a [&'a [u8]]) -> Self {
-        Self { words: words.iter(), letters: None, is_over: false }
+    pub fn new(args: &'a [&'a [u8]]) -> Self {
+        Self { args: args.iter(), letters: None, options_ended: false }
     }
 
-    /// The next option of a word of short options.
-    fn short(&mut self, word: &'a [u8], letters: &'a [u8]) -> Option<Arg<'a>> {
+    /// Parses the next option of an argument with short options.
+    fn short(&mut self, arg: &'a [u8], letters: &'a [u8]) -> Option<RsyncArg<'a>> {
         let (letter, rest) = letters.split_first()?;
-        let known = SHORT.iter().find(|(short, _)| short == letter);
+        let known = SHORT_OPTIONS.iter().find(|(short, _)| short == letter);
         let name = known.map_or_else(|| slice::from_ref(letter), |(_, name)| name.as_bytes());
         if !takes_value(name) {
-            self.letters = (!rest.is_empty()).then_some((word, rest));
-            return Some(Arg::Option { name, value: None, word });
+            self.letters = (!rest.is_empty()).then_some((arg, rest));
+            return Some(RsyncArg::Option { name, value: None, arg });
         }
         self.letters = None;
         let value = match rest {
-            [] => self.words.next().copied(),
+            [] => self.args.next().copied(),
             [b'=', value @ ..] | value => Some(value),
         };
-        Some(Arg::Option { name, value, word })
+        Some(RsyncArg::Option { name, value, arg })
     }
 
-    fn long(&mut self, word: &'a [u8], text: &'a [u8]) -> Arg<'a> {
+    fn long(&mut self, arg: &'a [u8], text: &'a [u8]) -> RsyncArg<'a> {
         let equals = text.iter().position(|&byte| byte == b'=');
         let name = text.get(..equals.unwrap_or(text.len())).unwrap_or_default();
         let alias = ALIASES.iter().find(|(alias, _)| alias.as_bytes() == name);
         let name = alias.map_or(name, |(_, name)| name.as_bytes());
         let value = match equals {
             Some(at) => text.get(at + 1..),
-            None if takes_value(name) => self.words.next().copied(),
+            None if takes_value(name) => self.args.next().copied(),
             None => None,
         };
-        Arg::Option { name, value, word }
+        RsyncArg::Option { name, value, arg }
     }
 }
 
-impl<'a> Iterator for Args<'a> {
-    type Item = Arg<'a>;
+impl<'a> Iterator for RsyncArgParser<'a> {
+    type Item = RsyncArg<'a>;
 
-    fn next(&mut self) -> Option<Arg<'a>> {
-        if let Some((word, letters)) = self.letters.take() {
-            return self.short(word, letters);
+    fn next(&mut self) -> Option<RsyncArg<'a>> {
+        if let Some((arg, letters)) = self.letters.take() {
+            return self.short(arg, letters);
         }
-        let word = *self.words.next()?;
-        match word {
-            _ if self.is_over => Some(Arg::Operand(word)),
+        let arg = *self.args.next()?;
+        match arg {
+            _ if self.options_ended => Some(RsyncArg::Operand(arg)),
             b"--" => {
-                self.is_over = true;
+                self.options_ended = true;
                 self.next()
             }
-            [b'-', b'-', text @ ..] => Some(self.long(word, text)),
-            [b'-', letters @ ..] if !letters.is_empty() => self.short(word, letters),
-            _ => Some(Arg::Operand(word)),
+            [b'-', b'-', text @ ..] => Some(self.long(arg, text)),
+            [b'-', letters @ ..] if !letters.is_empty() => self.short(arg, letters),
+            _ => Some(RsyncArg::Operand(arg)),
         }
     }
 }
 
 fn takes_value(name: &[u8]) -> bool {
-    WITH_VALUE.iter().any(|with| with.as_bytes() == name)
+    OPTIONS_WITH_VALUE.iter().any(|with| with.as_bytes() == name)
 }
 
-/// The number of bytes that a size such as `1.5m`, `10KB` or `2G-1` means: without a unit in
-/// `unit`, one of `bkmgtp`. `None` if it is none, or too large.
+/// Parses a size such as `1.5m`, `10KB` or `2G-1` into bytes. `unit`, one of `bkmgtp`, applies to a
+/// number without a unit. Returns `None` if the text is invalid or the size too large.
 #[must_use]
-pub fn size(text: &[u8], unit: u8) -> Option<u64> {
+pub fn parse_size(text: &[u8], unit: u8) -> Option<u64> {
     let (whole, rest) = digits(text);
     let (fraction, rest) = match rest {
         [b'.' | b',', rest @ ..] => digits(rest),
@@ -260,7 +260,7 @@ pub fn size(text: &[u8], unit: u8) -> Option<u64> {
     let power = b"bkmgtp".iter().position(|name| name.eq_ignore_ascii_case(&unit))?;
     let factor = u128::pow(base, u32::try_from(power).ok()?);
     let mut bytes = number(whole)?.checked_mul(factor)?;
-    // More digits are less than a byte.
+    // Further digits amount to less than a byte.
     let fraction = fraction.get(..18.min(fraction.len()))?;
     let scale = u128::pow(10, u32::try_from(fraction.len()).ok()?);
     bytes = bytes.checked_add(number(fraction)? * factor / scale)?;
@@ -278,7 +278,7 @@ fn digits(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(end)
 }
 
-/// Of digits; nothing is zero.
+/// Parses digits; an empty text is zero.
 fn number(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0_u128, |number, digit| {
         number.checked_mul(10)?.checked_add(u128::from(digit - b'0'))
@@ -290,24 +290,24 @@ mod tests {
     use super::*;
     use std::{string::String, vec::Vec};
 
-    fn read(words: &str) -> String {
-        let words: Vec<&[u8]> = words.split('|').map(str::as_bytes).collect();
+    fn read(args: &str) -> String {
+        let args: Vec<&[u8]> = args.split('|').map(str::as_bytes).collect();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let all: Vec<String> = Args::new(&words)
+        let all: Vec<String> = RsyncArgParser::new(&args)
             .map(|arg| match arg {
-                Arg::Option { name, value: None, .. } => text(name),
-                Arg::Option { name, value: Some(value), .. } => {
+                RsyncArg::Option { name, value: None, .. } => text(name),
+                RsyncArg::Option { name, value: Some(value), .. } => {
                     std::format!("{}={}", text(name), text(value))
                 }
-                Arg::Operand(word) => std::format!("<{}>", text(word)),
+                RsyncArg::Operand(arg) => std::format!("<{}>", text(arg)),
             })
             .collect();
         all.join(" ")
     }
 
     #[test]
-    fn an_option_has_one_name_however_it_is_spelled() {
-        for (words, expected) in [
+    fn option_spellings_map_to_one_name() {
+        for (args, expected) in [
             ("-avz", "archive verbose compress"),
             ("--exclude=a b", "exclude=a b"),
             ("--exclude|--x", "exclude=--x"),
@@ -321,19 +321,20 @@ mod tests {
             ("--exclude", "exclude"),
             ("-|x", "<-> <x>"),
         ] {
-            assert_eq!(read(words), expected, "{words}");
+            assert_eq!(read(args), expected, "{args}");
         }
     }
 
     #[test]
-    fn an_option_knows_its_word() {
-        let words: Vec<&[u8]> = std::vec![b"-nR"];
-        let all = Args::new(&words).all(|arg| matches!(arg, Arg::Option { word: b"-nR", .. }));
-        assert!(all && Args::new(&words).count() == 2);
+    fn options_carry_their_argument() {
+        let args: Vec<&[u8]> = std::vec![b"-nR"];
+        let all = RsyncArgParser::new(&args)
+            .all(|arg| matches!(arg, RsyncArg::Option { arg: b"-nR", .. }));
+        assert!(all && RsyncArgParser::new(&args).count() == 2);
     }
 
     #[test]
-    fn a_size_has_a_unit() {
+    fn sizes_accept_units_and_fractions() {
         for (text, bytes) in [
             ("0", Some(0)),
             ("100", Some(100)),
@@ -353,8 +354,8 @@ mod tests {
             ("1k2", None),
             ("-1", None),
         ] {
-            assert_eq!(size(text.as_bytes(), b'b'), bytes, "{text}");
+            assert_eq!(parse_size(text.as_bytes(), b'b'), bytes, "{text}");
         }
-        assert_eq!(size(b"100", b'k'), Some(102_400));
+        assert_eq!(parse_size(b"100", b'k'), Some(102_400));
     }
 }

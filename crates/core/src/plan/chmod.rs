@@ -1,41 +1,40 @@
-//! rsync's `--chmod`: changes of permissions on the way.
+//! rsync's `--chmod`: changes of permissions during the transfer.
 
 use alloc::vec::Vec;
 
-/// Changes of permissions, in their order.
+/// Changes of permissions, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chmod(Vec<Change>);
+pub struct Chmod(Vec<ChmodClause>);
 
-/// One of them.
+/// One clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Change {
-    /// `Some(true)`: for directories only; `Some(false)`: for all but them.
+struct ChmodClause {
+    /// `Some(true)`: directories only; `Some(false)`: everything but directories.
     directories: Option<bool>,
-    what: What,
+    operation: ChmodOperation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    /// All of the permissions.
+enum ChmodOperation {
+    /// Sets all permissions.
     Octal(u32),
     Symbolic {
-        /// A bit of each of those whose permissions change, of `0o111`. None: all that the umask
-        /// lets.
-        who: u32,
-        operator: Operator,
-        /// Of `rwx`.
+        /// One bit of `0o111` per affected class. 0: all classes, limited by the umask.
+        classes: u32,
+        operator: ChmodOperator,
+        /// Bits of `rwx`.
         permissions: u32,
-        /// Whether what is a directory or can be executed by somebody gets `x`.
+        /// True if directories and files that are executable by any class get `x`.
         execute_if_any: bool,
-        /// Of `0o7000`.
+        /// Bits of `0o7000`.
         special: u32,
-        /// By how many bits the permissions have to be shifted that are copied.
+        /// Shift of the class whose permissions are copied.
         copied: Option<u32>,
     },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
+enum ChmodOperator {
     Add,
     Remove,
     Set,
@@ -44,38 +43,39 @@ enum Operator {
 const ALL: u32 = 0o111;
 
 impl Chmod {
-    /// The changes that this text spells, such as `D755,F644` or `u+rwX,go-w`. `None` if rsync
-    /// refuses it.
+    /// Parses a text such as `D755,F644` or `u+rwX,go-w`. Returns `None` if rsync rejects it.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        text.split(|&byte| byte == b',').map(Change::parse).collect::<Option<_>>().map(Self)
+        text.split(|&byte| byte == b',').map(ChmodClause::parse).collect::<Option<_>>().map(Self)
     }
 
-    /// The permissions, of `0o7777`, that become of `mode` in a process with this umask.
+    /// Returns the permission bits, of `0o7777`, that result from `mode` in a process with this
+    /// umask.
     #[must_use]
     pub fn apply(&self, mode: u32, is_directory: bool, umask: u32) -> u32 {
         let can_execute = is_directory || mode & ALL != 0;
         let concerned = self
             .0
             .iter()
-            .filter(|change| change.directories.is_none_or(|only| only == is_directory));
-        concerned.fold(mode & 0o7777, |mode, change| change.what.apply(mode, can_execute, umask))
+            .filter(|clause| clause.directories.is_none_or(|only| only == is_directory));
+        concerned
+            .fold(mode & 0o7777, |mode, clause| clause.operation.apply(mode, can_execute, umask))
     }
 }
 
-impl Change {
+impl ChmodClause {
     fn parse(text: &[u8]) -> Option<Self> {
         let (directories, text) = match text {
             [b'D', text @ ..] => (Some(true), text),
             [b'F', text @ ..] => (Some(false), text),
             text => (None, text),
         };
-        let what = if text.first().is_some_and(u8::is_ascii_digit) {
-            What::Octal(octal(text)?)
+        let operation = if text.first().is_some_and(u8::is_ascii_digit) {
+            ChmodOperation::Octal(octal(text)?)
         } else {
             symbolic(text)?
         };
-        Some(Self { directories, what })
+        Some(Self { directories, operation })
     }
 }
 
@@ -86,13 +86,13 @@ fn octal(text: &[u8]) -> Option<u32> {
     (mode <= 0o7777).then_some(mode)
 }
 
-fn symbolic(text: &[u8]) -> Option<What> {
+fn symbolic(text: &[u8]) -> Option<ChmodOperation> {
     let end = text.iter().position(|byte| b"+-=".contains(byte))?;
     let (names, rest) = text.split_at(end);
     let (operator, letters) = rest.split_first()?;
-    let mut who = 0;
+    let mut classes = 0;
     for name in names {
-        who |= match name {
+        classes |= match name {
             b'u' => 0o100,
             b'g' => 0o010,
             b'o' => 0o001,
@@ -101,9 +101,9 @@ fn symbolic(text: &[u8]) -> Option<What> {
         };
     }
     let operator = match operator {
-        b'+' => Operator::Add,
-        b'-' => Operator::Remove,
-        _ => Operator::Set,
+        b'+' => ChmodOperator::Add,
+        b'-' => ChmodOperator::Remove,
+        _ => ChmodOperator::Set,
     };
     let shift = match letters {
         b"u" => Some(6),
@@ -118,31 +118,39 @@ fn symbolic(text: &[u8]) -> Option<What> {
             b'w' => permissions |= 2,
             b'x' => permissions |= 1,
             b'X' => execute_if_any = true,
-            // Without a name it is the user's.
-            b's' if who == 0 => special |= 0o4000,
-            b's' => special |= ((who & 0o100) << 5) | ((who & 0o010) << 7),
+            // Without a class it is set-user-ID.
+            b's' if classes == 0 => special |= 0o4000,
+            b's' => special |= ((classes & 0o100) << 5) | ((classes & 0o010) << 7),
             b't' => special |= 0o1000,
             _ => return None,
         }
     }
-    Some(What::Symbolic { who, operator, permissions, execute_if_any, special, copied: shift })
+    Some(ChmodOperation::Symbolic {
+        classes,
+        operator,
+        permissions,
+        execute_if_any,
+        special,
+        copied: shift,
+    })
 }
 
-impl What {
+impl ChmodOperation {
     fn apply(self, mode: u32, can_execute: bool, umask: u32) -> u32 {
-        let Self::Symbolic { who, operator, permissions, execute_if_any, special, copied } = self
+        let Self::Symbolic { classes, operator, permissions, execute_if_any, special, copied } =
+            self
         else {
             let Self::Octal(mode) = self else { return mode };
             return mode;
         };
         let execute = u32::from(execute_if_any && can_execute);
         let granted = copied.map_or(permissions | execute, |shift| (mode >> shift) & 7);
-        let (names, mask) = if who == 0 { (ALL, !umask) } else { (who, u32::MAX) };
+        let (names, mask) = if classes == 0 { (ALL, !umask) } else { (classes, u32::MAX) };
         let bits = ((names * granted) & mask) | special;
         match operator {
-            Operator::Add => mode | bits,
-            Operator::Remove => mode & !bits,
-            Operator::Set => (mode & !((names * 7) | special)) | bits,
+            ChmodOperator::Add => mode | bits,
+            ChmodOperator::Remove => mode & !bits,
+            ChmodOperator::Set => (mode & !((names * 7) | special)) | bits,
         }
     }
 }
@@ -151,9 +159,9 @@ impl What {
 mod tests {
     use super::*;
 
-    /// What rsync 3.5.0 made of files and directories, with the umask 022.
+    /// Results of rsync 3.5.0 for files and directories, with the umask 022.
     #[test]
-    fn permissions_become_what_rsync_makes_of_them() {
+    fn permissions_change_as_by_rsync() {
         for (text, files, directories) in [
             ("D755,F644", [0o644, 0o644, 0o644, 0o644], [0o755; 4]),
             ("=r", [0o444, 0o4444, 0o444, 0o444], [0o444, 0o4444, 0o444, 0o444]),
@@ -190,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rsync_refuses_is_no_change() {
+    fn texts_that_rsync_rejects_do_not_parse() {
         for text in
             ["", "u", "x", "a", "D", "8", "77777", "u+r-w", "u,g+w", ",u+w", "u+w,", "DFu+w"]
         {

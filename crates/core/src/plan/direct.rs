@@ -1,7 +1,7 @@
-//! What the user's words for rsync mean to the copier in this process.
+//! Translation of the user's rsync options for the built-in copier.
 //!
-//! Lsyncd 2.x makes the first transfer of `default.direct` by rsync, so `rsync = {..}` counts there,
-//! and may protect what the target has.
+//! Lsyncd 2.x makes the first transfer of `default.direct` with rsync, so `rsync = {..}` applies
+//! there and may protect entries of the target.
 
 use alloc::{
     format,
@@ -11,64 +11,64 @@ use alloc::{
 use core::{num::NonZeroU64, str};
 
 use super::{
-    args::{Arg, Args, size},
+    args::{RsyncArg, RsyncArgParser, parse_size},
     chmod::Chmod,
     options::RsyncOptions,
 };
 use crate::path::Escaped;
 
-/// What a user may say of a direct sync in the words of rsync.
+/// Settings of a direct sync that correspond to options of rsync.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of rsync")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectOptions {
-    /// A file that is newer at the target stays as it is.
+    /// Files that are newer on the target are left alone.
     pub update: bool,
-    /// Nothing new is made at the target.
+    /// Nothing is created on the target.
     pub existing: bool,
-    /// A file that the target has stays as it is.
+    /// Files that exist on the target are left alone.
     pub ignore_existing: bool,
-    /// Symbolic links are mirrored. Else those of the source are left out, and what the target has
-    /// of such a name stays.
+    /// Symbolic links are mirrored. Otherwise the links of the source are skipped, and target
+    /// entries of the same name are kept.
     pub links: bool,
     /// Files of more bytes are neither transferred nor deleted.
     pub max_size: Option<u64>,
     /// Files of fewer bytes are neither transferred nor deleted.
     pub min_size: Option<u64>,
-    /// The most entries that one job deletes.
+    /// Maximum number of entries that one job deletes.
     pub max_delete: Option<u64>,
-    /// What is replaced or deleted is kept.
-    pub backup: Option<Backup>,
-    /// What lies on other file systems than the root of the source is left out.
+    /// Replaced and deleted entries are kept.
+    pub backup: Option<BackupOptions>,
+    /// File systems mounted below the root of the source are skipped.
     pub one_file_system: bool,
-    /// The most bytes that are written in a second.
+    /// Maximum number of bytes written per second.
     pub bwlimit: Option<NonZeroU64>,
-    /// Changes of permissions on the way.
+    /// Changes of permissions during the transfer.
     pub chmod: Option<Chmod>,
     /// Contents are compared where size and time are equal.
     pub checksum: bool,
-    /// Files are transferred that are equal in size and time, too.
+    /// Files of equal size and time are transferred as well.
     pub ignore_times: bool,
-    /// Permissions are those of the source.
+    /// Permissions are copied from the source.
     pub perms: bool,
-    /// The owner is that of the source, where the process may set it.
+    /// The owner is copied from the source if the process may set it.
     pub owner: bool,
-    /// The group is that of the source, where the process may set it.
+    /// The group is copied from the source if the process may set it.
     pub group: bool,
-    /// Times are those of the source.
+    /// Times are copied from the source.
     pub times: bool,
 }
 
-/// How what is replaced or deleted is kept.
+/// Backups of replaced and deleted entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backup {
-    /// The end of its name: `~`, or nothing in a directory of its own, if nothing else is said.
+pub struct BackupOptions {
+    /// Suffix of the names. The default is `~`, or nothing if there is a backup directory.
     pub suffix: Vec<u8>,
-    /// The directory in which it is kept, under the path that it has in the target. A relative one
-    /// lies in the target.
+    /// Backup directory; entries are kept under their path in the target. A relative directory is
+    /// in the target.
     pub directory: Option<Vec<u8>>,
 }
 
-/// Nothing was said.
+/// The defaults without options of the user.
 impl Default for DirectOptions {
     fn default() -> Self {
         Self {
@@ -93,9 +93,9 @@ impl Default for DirectOptions {
     }
 }
 
-/// What [`DirectOptions`] can say.
+/// The settings of [`DirectOptions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum DirectOptionKey {
     /// [`DirectOptions::update`]
     Update,
     /// [`DirectOptions::existing`]
@@ -125,26 +125,26 @@ pub enum Key {
     Attributes,
 }
 
-/// Those that the copier carries out. Of the others, those that protect something are refused, and
-/// the rest is warned of.
-pub const EFFECTIVE: &[Key] = &[
-    Key::Update,
-    Key::Existing,
-    Key::IgnoreExisting,
-    Key::Links,
-    Key::Size,
-    Key::MaxDelete,
-    Key::Backup,
-    Key::OneFileSystem,
-    Key::Bwlimit,
-    Key::Chmod,
-    Key::Checksum,
-    Key::IgnoreTimes,
-    Key::Attributes,
+/// Settings that the copier supports. Of the others, those that protect something are rejected, and
+/// the rest cause a warning.
+pub const SUPPORTED: &[DirectOptionKey] = &[
+    DirectOptionKey::Update,
+    DirectOptionKey::Existing,
+    DirectOptionKey::IgnoreExisting,
+    DirectOptionKey::Links,
+    DirectOptionKey::Size,
+    DirectOptionKey::MaxDelete,
+    DirectOptionKey::Backup,
+    DirectOptionKey::OneFileSystem,
+    DirectOptionKey::Bwlimit,
+    DirectOptionKey::Chmod,
+    DirectOptionKey::Checksum,
+    DirectOptionKey::IgnoreTimes,
+    DirectOptionKey::Attributes,
 ];
 
-impl Key {
-    /// Returns true if something of the target could be lost where it has no effect.
+impl DirectOptionKey {
+    /// Returns true if ignoring the option could lose entries of the target.
     const fn protects(self) -> bool {
         match self {
             Self::Update
@@ -162,7 +162,7 @@ impl Key {
     }
 }
 
-/// A rule of the user's words, in front of all that stand beside them.
+/// A rule in the user's rsync options. These rules precede all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExtraRule {
     /// `--exclude`
@@ -177,28 +177,28 @@ pub enum ExtraRule {
     IncludeFrom(Vec<u8>),
 }
 
-/// What has no effect for direct.
+/// An option without effect in direct syncs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ignored {
-    /// What was written: `rsync.inplace` or `--inplace`.
+pub struct IgnoredOption {
+    /// The option as written: `rsync.inplace` or `--inplace`.
     pub name: String,
-    /// Whether something of the target could be lost that it keeps with rsync.
+    /// True if entries of the target could be lost that rsync would keep.
     pub protects: bool,
 }
 
-/// What the user's words say.
+/// Result of the translation.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct DirectWords {
-    /// What the copier does otherwise.
+pub struct DirectTranslation {
+    /// Settings of the copier.
     pub options: DirectOptions,
-    /// In their order.
+    /// Filter rules, in order.
     pub rules: Vec<ExtraRule>,
-    /// What has no effect.
-    pub ignored: Vec<Ignored>,
+    /// Options without effect.
+    pub ignored: Vec<IgnoredOption>,
 }
 
-/// Options that change nothing of what direct leaves on the target.
-const SILENT: &[&str] = &[
+/// Options that do not affect the result of a direct sync.
+const IRRELEVANT: &[&str] = &[
     "archive",
     "recursive",
     "links",
@@ -243,7 +243,7 @@ const SILENT: &[&str] = &[
     "fuzzy",
 ];
 
-/// Options by which something of the target stays, and which nobody carries out.
+/// Options that protect entries of the target and that no executor of direct syncs supports.
 const PROTECTING: &[&str] = &[
     "dry-run",
     "list-only",
@@ -255,41 +255,41 @@ const PROTECTING: &[&str] = &[
     "dirs",
 ];
 
-impl DirectWords {
-    /// Reads what the user says about rsync.
+impl DirectTranslation {
+    /// Translates the user's options for rsync.
     ///
     /// # Errors
     ///
-    /// If a value is wrong: a sentence without a full stop.
-    pub fn read(rsync: &RsyncOptions) -> Result<Self, String> {
-        let mut read = Self::default();
-        // What stands in the table is read first, so that a word of the user's own counts more.
+    /// If a value is invalid: a sentence without a full stop.
+    pub fn translate(rsync: &RsyncOptions) -> Result<Self, String> {
+        let mut translation = Self::default();
+        // The table is read first, so that the user's own arguments override it.
         let short = [b"-".as_slice(), &rsync.short].concat();
         let keys: Vec<&[u8]> = core::iter::once(&*short)
-            .filter(|word| word.len() > 1)
+            .filter(|arg| arg.len() > 1)
             .chain(rsync.long.iter().map(Vec::as_slice))
             .collect();
         if !rsync.short.contains(&b'l') {
-            let key = off(&mut read.options.links, Key::Links);
-            read.ignore_unless_effective(key, "rsync.links = false".into());
+            let key = off(&mut translation.options.links, DirectOptionKey::Links);
+            translation.ignore_unless_supported(key, "rsync.links = false".into());
         }
         if !rsync.short.contains(&b't') {
-            let key = off(&mut read.options.times, Key::Attributes);
-            read.ignore_unless_effective(key, "rsync.times = false".into());
+            let key = off(&mut translation.options.times, DirectOptionKey::Attributes);
+            translation.ignore_unless_supported(key, "rsync.times = false".into());
         }
-        let mut backup = BackupWords::default();
-        for arg in Args::new(&keys) {
-            read.take(arg, Origin::Table, &mut backup)?;
+        let mut backup = BackupArgs::default();
+        for arg in RsyncArgParser::new(&keys) {
+            translation.take(arg, OptionOrigin::Table, &mut backup)?;
         }
         let extra: Vec<&[u8]> = rsync.extra.iter().map(Vec::as_slice).collect();
-        for arg in Args::new(&extra) {
-            read.take(arg, Origin::Extra, &mut backup)?;
+        for arg in RsyncArgParser::new(&extra) {
+            translation.take(arg, OptionOrigin::Extra, &mut backup)?;
         }
-        read.options.backup = backup.read();
-        Ok(read)
+        translation.options.backup = backup.build();
+        Ok(translation)
     }
 
-    /// What is switched off by name in the table: nothing says so in rsync's words.
+    /// Switches off an option by its name in the table; no argument of rsync expresses this.
     pub fn switch_off(&mut self, name: &str) {
         let switch = match name {
             "perms" => &mut self.options.perms,
@@ -297,40 +297,40 @@ impl DirectWords {
             "group" => &mut self.options.group,
             _ => return,
         };
-        let key = off(switch, Key::Attributes);
-        self.ignore_unless_effective(key, format!("rsync.{name} = false"));
+        let key = off(switch, DirectOptionKey::Attributes);
+        self.ignore_unless_supported(key, format!("rsync.{name} = false"));
     }
 
-    fn ignore_unless_effective(&mut self, key: Key, name: String) {
-        if !EFFECTIVE.contains(&key) {
-            self.ignored.push(Ignored { name, protects: key.protects() });
+    fn ignore_unless_supported(&mut self, key: DirectOptionKey, name: String) {
+        if !SUPPORTED.contains(&key) {
+            self.ignored.push(IgnoredOption { name, protects: key.protects() });
         }
     }
 
     fn take(
         &mut self,
-        arg: Arg<'_>,
-        origin: Origin,
-        backup: &mut BackupWords,
+        arg: RsyncArg<'_>,
+        origin: OptionOrigin,
+        backup: &mut BackupArgs,
     ) -> Result<(), String> {
-        let Arg::Option { name, value, word } = arg else {
-            let Arg::Operand(word) = arg else { return Ok(()) };
-            // It would be a source or a target of its own.
-            self.ignored.push(Ignored { name: Escaped(word).to_string(), protects: true });
+        let RsyncArg::Option { name, value, arg: text } = arg else {
+            let RsyncArg::Operand(text) = arg else { return Ok(()) };
+            // It would be an additional source or target.
+            self.ignored.push(IgnoredOption { name: Escaped(text).to_string(), protects: true });
             return Ok(());
         };
         let name = str::from_utf8(name).unwrap_or_default();
-        let named = origin.named(name, word);
-        // rsync does not know it, and the user thinks that it leaves out something.
+        let named = origin.named(name, text);
+        // rsync does not know it, and the user expects it to exclude something.
         if name.contains(' ') {
             let name = format!("{named} (one word with a blank in it)");
-            self.ignored.push(Ignored { name, protects: true });
+            self.ignored.push(IgnoredOption { name, protects: true });
             return Ok(());
         }
         if self.take_rule(name, value) || backup.take(name, value) {
             let is_backup = matches!(name, "backup" | "backup-dir" | "suffix");
             if is_backup {
-                self.ignore_unless_effective(Key::Backup, named);
+                self.ignore_unless_supported(DirectOptionKey::Backup, named);
             }
             return Ok(());
         }
@@ -338,16 +338,16 @@ impl DirectWords {
             let value = Escaped(value.unwrap_or_default());
             format!("{named} has no use for the value \"{value}\"")
         };
-        if let Some(key) = self.options.take(name, value).map_err(|Wrong| wrong())? {
-            self.ignore_unless_effective(key, named);
-        } else if !is_silent(name) {
+        if let Some(key) = self.options.take(name, value).map_err(|InvalidValue| wrong())? {
+            self.ignore_unless_supported(key, named);
+        } else if !is_irrelevant(name) {
             let protects = PROTECTING.contains(&name);
-            self.ignored.push(Ignored { name: named, protects });
+            self.ignored.push(IgnoredOption { name: named, protects });
         }
         Ok(())
     }
 
-    /// Takes in an option that is a rule.
+    /// Handles an option that is a rule. Returns false for other options.
     fn take_rule(&mut self, name: &str, value: Option<&[u8]>) -> bool {
         let text = || value.unwrap_or_default().to_vec();
         let rule = match name {
@@ -357,7 +357,7 @@ impl DirectWords {
             "exclude-from" => ExtraRule::ExcludeFrom(text()),
             "include-from" => ExtraRule::IncludeFrom(text()),
             "F" => {
-                // The second one leaves out the files of rules themselves.
+                // The second `-F` excludes the rule files themselves.
                 let rule: &[u8] =
                     if self.merges_rules() { b"- .rsync-filter" } else { b": /.rsync-filter" };
                 ExtraRule::Filter(rule.to_vec())
@@ -377,118 +377,122 @@ impl DirectWords {
     }
 }
 
-fn is_silent(name: &str) -> bool {
-    SILENT.contains(&name) || name.starts_with("delete") || name.starts_with("no-i")
+fn is_irrelevant(name: &str) -> bool {
+    IRRELEVANT.contains(&name) || name.starts_with("delete") || name.starts_with("no-i")
 }
 
-/// Where a word stands.
+/// Location of an option in the configuration.
 #[derive(Clone, Copy)]
-enum Origin {
-    /// In the table `rsync`, as a key.
+enum OptionOrigin {
+    /// A key of the table `rsync`.
     Table,
-    /// In `_extra`.
+    /// An element of `_extra`.
     Extra,
 }
 
-impl Origin {
-    fn named(self, name: &str, word: &[u8]) -> String {
+impl OptionOrigin {
+    fn named(self, name: &str, text: &[u8]) -> String {
         match self {
             Self::Table if name == "secluded-args" => "rsync.protect_args".into(),
             Self::Table => format!("rsync.{}", name.replace('-', "_")),
-            Self::Extra => format!("\"{}\" in rsync._extra", Escaped(word)),
+            Self::Extra => format!("\"{}\" in rsync._extra", Escaped(text)),
         }
     }
 }
 
-/// A value that can't be used.
-struct Wrong;
+/// An invalid value.
+struct InvalidValue;
 
 impl DirectOptions {
-    /// Takes in an option, and says which. `None` if there is none of that name.
-    fn take(&mut self, name: &str, value: Option<&[u8]>) -> Result<Option<Key>, Wrong> {
-        let bytes = |unit| size(value.unwrap_or_default(), unit).ok_or(Wrong);
+    /// Applies an option and returns its key. `None` if the option is unknown.
+    fn take(
+        &mut self,
+        name: &str,
+        value: Option<&[u8]>,
+    ) -> Result<Option<DirectOptionKey>, InvalidValue> {
+        let bytes = |unit| parse_size(value.unwrap_or_default(), unit).ok_or(InvalidValue);
         Ok(Some(match name {
-            "update" => on(&mut self.update, Key::Update),
-            "existing" => on(&mut self.existing, Key::Existing),
-            "ignore-existing" => on(&mut self.ignore_existing, Key::IgnoreExisting),
-            "one-file-system" => on(&mut self.one_file_system, Key::OneFileSystem),
-            "no-one-file-system" => off(&mut self.one_file_system, Key::OneFileSystem),
-            "checksum" => on(&mut self.checksum, Key::Checksum),
-            "no-checksum" => off(&mut self.checksum, Key::Checksum),
-            "ignore-times" => on(&mut self.ignore_times, Key::IgnoreTimes),
-            "no-links" => off(&mut self.links, Key::Links),
-            "no-perms" => off(&mut self.perms, Key::Attributes),
-            "no-owner" => off(&mut self.owner, Key::Attributes),
-            "no-group" => off(&mut self.group, Key::Attributes),
-            "no-times" => off(&mut self.times, Key::Attributes),
+            "update" => on(&mut self.update, DirectOptionKey::Update),
+            "existing" => on(&mut self.existing, DirectOptionKey::Existing),
+            "ignore-existing" => on(&mut self.ignore_existing, DirectOptionKey::IgnoreExisting),
+            "one-file-system" => on(&mut self.one_file_system, DirectOptionKey::OneFileSystem),
+            "no-one-file-system" => off(&mut self.one_file_system, DirectOptionKey::OneFileSystem),
+            "checksum" => on(&mut self.checksum, DirectOptionKey::Checksum),
+            "no-checksum" => off(&mut self.checksum, DirectOptionKey::Checksum),
+            "ignore-times" => on(&mut self.ignore_times, DirectOptionKey::IgnoreTimes),
+            "no-links" => off(&mut self.links, DirectOptionKey::Links),
+            "no-perms" => off(&mut self.perms, DirectOptionKey::Attributes),
+            "no-owner" => off(&mut self.owner, DirectOptionKey::Attributes),
+            "no-group" => off(&mut self.group, DirectOptionKey::Attributes),
+            "no-times" => off(&mut self.times, DirectOptionKey::Attributes),
             "max-size" => {
                 self.max_size = Some(bytes(b'b')?);
-                Key::Size
+                DirectOptionKey::Size
             }
             "min-size" => {
                 self.min_size = Some(bytes(b'b')?);
-                Key::Size
+                DirectOptionKey::Size
             }
             "max-delete" => {
-                self.max_delete = Some(count(value.unwrap_or_default()).ok_or(Wrong)?);
-                Key::MaxDelete
+                self.max_delete = Some(count(value.unwrap_or_default()).ok_or(InvalidValue)?);
+                DirectOptionKey::MaxDelete
             }
             "bwlimit" => {
                 self.bwlimit = NonZeroU64::new(bytes(b'k')?);
-                Key::Bwlimit
+                DirectOptionKey::Bwlimit
             }
             "chmod" => {
-                self.chmod = Some(Chmod::parse(value.unwrap_or_default()).ok_or(Wrong)?);
-                Key::Chmod
+                self.chmod = Some(Chmod::parse(value.unwrap_or_default()).ok_or(InvalidValue)?);
+                DirectOptionKey::Chmod
             }
             _ => return Ok(None),
         }))
     }
 }
 
-const fn on(switch: &mut bool, key: Key) -> Key {
+const fn on(switch: &mut bool, key: DirectOptionKey) -> DirectOptionKey {
     *switch = true;
     key
 }
 
-const fn off(switch: &mut bool, key: Key) -> Key {
+const fn off(switch: &mut bool, key: DirectOptionKey) -> DirectOptionKey {
     *switch = false;
     key
 }
 
-/// rsync deletes nothing with a negative number.
+/// Parses `--max-delete`. With a negative number rsync deletes nothing.
 fn count(text: &[u8]) -> Option<u64> {
     let text = str::from_utf8(text).ok()?;
     let number: i64 = text.parse().ok()?;
     Some(u64::try_from(number).unwrap_or(0))
 }
 
-/// The words about backups.
+/// The options for backups.
 #[derive(Default)]
-struct BackupWords {
+struct BackupArgs {
     is_on: bool,
     suffix: Option<Vec<u8>>,
     directory: Option<Vec<u8>>,
 }
 
-impl BackupWords {
+impl BackupArgs {
     fn take(&mut self, name: &str, value: Option<&[u8]>) -> bool {
         let text = || Some(value.unwrap_or_default().to_vec());
         match name {
             "backup" => self.is_on = true,
             "no-backup" => self.is_on = false,
             "suffix" => self.suffix = text(),
-            // It makes backups by itself.
+            // It implies `--backup`.
             "backup-dir" => (self.directory, self.is_on) = (text(), true),
             _ => return false,
         }
         true
     }
 
-    fn read(self) -> Option<Backup> {
+    fn build(self) -> Option<BackupOptions> {
         let standard: &[u8] = if self.directory.is_some() { b"" } else { b"~" };
         let suffix = self.suffix.unwrap_or_else(|| standard.to_vec());
-        self.is_on.then_some(Backup { suffix, directory: self.directory })
+        self.is_on.then_some(BackupOptions { suffix, directory: self.directory })
     }
 }
 
@@ -497,30 +501,33 @@ mod tests {
     use super::*;
     use std::vec;
 
-    fn read(short: &str, extra: &[&str], long: &[&str]) -> DirectWords {
-        DirectWords::read(&rsync(short, extra, long)).unwrap()
+    fn read(short: &str, extra: &[&str], long: &[&str]) -> DirectTranslation {
+        DirectTranslation::translate(&rsync(short, extra, long)).unwrap()
     }
 
     fn rsync(short: &str, extra: &[&str], long: &[&str]) -> RsyncOptions {
-        let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let args = |args: &[&str]| args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
         RsyncOptions {
             short: short.into(),
-            extra: words(extra),
-            long: words(long),
+            extra: args(extra),
+            long: args(long),
             ..RsyncOptions::default()
         }
     }
 
     #[test]
-    fn without_words_nothing_is_otherwise() {
-        assert_eq!(read("lts", &[], &[]), DirectWords::default());
-        assert_eq!(read("ltspgoDHAX", &["--stats", "--delete-after"], &[]), DirectWords::default());
+    fn no_options_translate_to_the_defaults() {
+        assert_eq!(read("lts", &[], &[]), DirectTranslation::default());
+        assert_eq!(
+            read("ltspgoDHAX", &["--stats", "--delete-after"], &[]),
+            DirectTranslation::default()
+        );
     }
 
     #[test]
-    fn what_protects_is_read_from_keys_and_from_words() {
+    fn protective_options_are_translated_from_keys_and_arguments() {
         let options = read("ltsubx", &[], &["--existing", "--suffix=.bak"]).options;
-        let backup = Backup { suffix: b".bak".to_vec(), directory: None };
+        let backup = BackupOptions { suffix: b".bak".to_vec(), directory: None };
         let expected = DirectOptions {
             update: true,
             existing: true,
@@ -529,7 +536,7 @@ mod tests {
             ..DirectOptions::default()
         };
         assert_eq!(options, expected);
-        let words = [
+        let args = [
             "--ignore-existing",
             "--max-size=1.5k",
             "--min-size",
@@ -543,16 +550,16 @@ mod tests {
             max_size: Some(1536),
             min_size: Some(1),
             max_delete: Some(0),
-            backup: Some(Backup { suffix: Vec::new(), directory: Some(b".old".to_vec()) }),
+            backup: Some(BackupOptions { suffix: Vec::new(), directory: Some(b".old".to_vec()) }),
             links: false,
             ..DirectOptions::default()
         };
-        assert_eq!(read("lts", &words, &[]).options, expected);
+        assert_eq!(read("lts", &args, &[]).options, expected);
         assert!(!read("ts", &[], &[]).options.links);
     }
 
     #[test]
-    fn what_changes_the_copies_is_read() {
+    fn copy_options_are_translated() {
         let options = read("ltscI", &["--no-p"], &["--bwlimit=2", "--chmod=F600"]).options;
         let expected = DirectOptions {
             checksum: true,
@@ -568,7 +575,7 @@ mod tests {
     #[test]
     fn rules_keep_their_order() {
         use ExtraRule::{Exclude, ExcludeFrom, Filter, Include, IncludeFrom};
-        let words = ["--include=a", "--exclude", "b", "-f- c", "-FF", "--exclude-from=d"];
+        let args = ["--include=a", "--exclude", "b", "-f- c", "-FF", "--exclude-from=d"];
         let expected = vec![
             Include(b"a".to_vec()),
             Exclude(b"b".to_vec()),
@@ -577,7 +584,7 @@ mod tests {
             Filter(b"- .rsync-filter".to_vec()),
             ExcludeFrom(b"d".to_vec()),
         ];
-        assert_eq!(read("lts", &words, &[]).rules, expected);
+        assert_eq!(read("lts", &args, &[]).rules, expected);
         assert_eq!(
             read("ltsC", &["--include-from=e"], &[]).rules,
             [Filter(b":C".to_vec()), Filter(b"-C".to_vec()), IncludeFrom(b"e".to_vec())]
@@ -585,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_effect_is_told_with_its_name() {
+    fn ineffective_options_are_reported_by_name() {
         let ignored = |short: &str, extra: &[&str], long: &[&str]| -> Vec<(String, bool)> {
             let read = read(short, extra, long).ignored;
             read.into_iter().map(|ignored| (ignored.name, ignored.protects)).collect()
@@ -600,24 +607,24 @@ mod tests {
                 ("x".into(), true),
             ]
         );
-        for key in [Key::Update, Key::Chmod] {
+        for key in [DirectOptionKey::Update, DirectOptionKey::Chmod] {
             let (short, extra) = match key {
-                Key::Update => ("ltsu", &[][..]),
+                DirectOptionKey::Update => ("ltsu", &[][..]),
                 _ => ("lts", &["--chmod=F600"][..]),
             };
             let is_told = !ignored(short, extra, &[]).is_empty();
-            assert_eq!(is_told, !EFFECTIVE.contains(&key), "{key:?}");
+            assert_eq!(is_told, !SUPPORTED.contains(&key), "{key:?}");
         }
     }
 
     #[test]
-    fn a_wrong_value_is_told() {
-        for (word, why) in [
+    fn invalid_values_are_reported() {
+        for (arg, why) in [
             ("--max-size=x", "\"--max-size=x\" in rsync._extra has no use for the value \"x\""),
             ("--chmod=z", "\"--chmod=z\" in rsync._extra has no use for the value \"z\""),
             ("--max-delete=", "\"--max-delete=\" in rsync._extra has no use for the value \"\""),
         ] {
-            assert_eq!(DirectWords::read(&rsync("lts", &[word], &[])), Err(why.into()));
+            assert_eq!(DirectTranslation::translate(&rsync("lts", &[arg], &[])), Err(why.into()));
         }
     }
 }

@@ -1,15 +1,17 @@
-//! What has to be done, as the exact words of the programs that do it, and what those programs say.
+//! Planning: the exact command lines of the programs that do the work, and the interpretation of
+//! their output.
 
 pub mod args;
 pub mod chmod;
-pub mod complaint;
+pub mod command;
 pub mod direct;
 pub mod exit;
-pub mod moves;
 pub mod options;
-mod patience;
 mod patterns;
+pub mod renames;
 pub mod rsync;
 pub mod shell;
 pub mod ssh;
+pub mod stderr;
 pub mod target;
+mod timeouts;

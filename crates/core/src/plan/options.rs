@@ -1,12 +1,12 @@
-//! What the user says about the calls of rsync.
+//! The user's options for rsync.
 
 use alloc::vec::Vec;
 use core::str;
 
-use super::args::{Arg, Args};
+use super::args::{RsyncArg, RsyncArgParser};
 use crate::path::TreePath;
 
-/// When what the source does not have is deleted on the target.
+/// Policy for deleting entries of the target that the source lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeletePolicy {
     /// Never.
@@ -21,70 +21,70 @@ pub enum DeletePolicy {
 }
 
 impl DeletePolicy {
-    /// Whether something is deleted in this phase.
+    /// Returns true if entries are deleted in this phase.
     #[must_use]
-    pub const fn applies(self, phase: Phase) -> bool {
+    pub const fn applies(self, phase: TransferPhase) -> bool {
         match self {
             Self::Never => false,
             Self::Always => true,
-            Self::Startup => matches!(phase, Phase::Startup),
-            Self::Running => matches!(phase, Phase::Running),
+            Self::Startup => matches!(phase, TransferPhase::Startup),
+            Self::Running => matches!(phase, TransferPhase::Running),
         }
     }
 }
 
-/// When a whole tree is mirrored.
+/// The occasion of a transfer of the whole tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// When the mirror starts.
+pub enum TransferPhase {
+    /// The start of the mirror.
     Startup,
-    /// Since changes may have been missed.
+    /// A rescan, because changes may have been missed.
     Running,
 }
 
-/// How a batch names its files to rsync.
+/// Form in which a batch passes its files to rsync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ListForm {
-    /// By a list for `--files-from`, which rsync looks up one by one.
+    /// A list for `--files-from`, whose entries rsync looks up one by one.
     #[default]
     FilesFrom,
-    /// By filter rules, as the original does. It is slow, since rsync matches each entry of each
-    /// directory with each rule; programs that stand in the place of rsync may expect it.
+    /// Filter rules, as in the original. This is slow, since rsync matches each entry of each
+    /// directory with each rule; programs that replace rsync may expect it.
     Filter,
 }
 
-/// The user's exclusions, in the words of the user.
+/// The user's exclusions, as written.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Rules {
-    /// There are none.
+pub enum ExcludeRules {
+    /// No exclusions.
     #[default]
     None,
-    /// Patterns, one a line of rsync's `--exclude-from`.
+    /// Patterns, each a line of rsync's `--exclude-from`.
     Excludes(Vec<Vec<u8>>),
     /// Rules such as `- *.tmp`, in their order.
     Filters(Vec<Vec<u8>>),
 }
 
-/// What the user said about how rsync is to be called.
+/// The user's options for calls of rsync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RsyncOptions {
-    /// The letters of the short options that are on. No word is made of none.
+    /// Letters of the enabled short options. If empty, the argument is omitted.
     pub short: Vec<u8>,
-    /// The user's own words, which follow them.
+    /// The user's own arguments, which follow the short options.
     pub extra: Vec<Vec<u8>>,
-    /// Long options with their values, which follow those, in the order of the original.
+    /// Long options with their values, which come next, in the order of the original.
     pub long: Vec<Vec<u8>>,
-    /// When to delete.
+    /// Deletion policy.
     pub delete: DeletePolicy,
-    /// Whether a startup also deletes what is excluded.
+    /// True if a startup also deletes excluded entries.
     pub delete_excluded: bool,
-    /// What is excluded.
-    pub rules: Rules,
-    /// How a batch names its files.
+    /// Exclusions.
+    pub rules: ExcludeRules,
+    /// Form of the file list of a batch.
     pub form: ListForm,
 }
 
-/// Those of the command line: links, times, and names as they are.
+/// The defaults of the command line: links, times, and names passed unmodified.
 impl Default for RsyncOptions {
     fn default() -> Self {
         Self {
@@ -93,41 +93,41 @@ impl Default for RsyncOptions {
             long: Vec::new(),
             delete: DeletePolicy::Always,
             delete_excluded: false,
-            rules: Rules::None,
+            rules: ExcludeRules::None,
             form: ListForm::FilesFrom,
         }
     }
 }
 
 impl RsyncOptions {
-    /// Whether a call for some of these places, one at least, brings the attributes of the root.
+    /// Returns true if a call for these paths, if any, transfers the attributes of the root.
     #[must_use]
-    pub fn brings_root<'a>(&self, places: impl IntoIterator<Item = &'a TreePath>) -> bool {
-        let mut places = places.into_iter();
+    pub fn transfers_root<'a>(&self, paths: impl IntoIterator<Item = &'a TreePath>) -> bool {
+        let mut paths = paths.into_iter();
         match self.form {
-            ListForm::FilesFrom => places.any(is_in_root),
-            // Rules lead through the root.
-            ListForm::Filter => places.next().is_some(),
+            ListForm::FilesFrom => paths.any(is_in_root),
+            // Filter rules lead through the root.
+            ListForm::Filter => paths.next().is_some(),
         }
     }
 
-    /// Whether what is excluded is deleted by a transfer of everything, and all that the source does
-    /// not have with it.
+    /// Returns true if a full transfer deletes excluded entries, and with them everything that the
+    /// source lacks.
     #[must_use]
-    pub const fn deletes_excluded(&self, phase: Phase) -> bool {
-        self.delete_excluded && matches!(phase, Phase::Startup)
+    pub const fn deletes_excluded(&self, phase: TransferPhase) -> bool {
+        self.delete_excluded && matches!(phase, TransferPhase::Startup)
     }
 
-    /// The most deletions of one call that the user allows, in rsync's own words.
+    /// Returns the maximum number of deletions per call that the user's arguments allow.
     #[must_use]
     pub fn max_delete(&self) -> Option<u64> {
-        let mut words = self.words().peekable();
+        let mut args = self.args().peekable();
         let mut most = None;
-        while let Some(word) = words.next() {
-            let Some(rest) = word.strip_prefix(b"--max-delete") else { continue };
+        while let Some(arg) = args.next() {
+            let Some(rest) = arg.strip_prefix(b"--max-delete") else { continue };
             let value = match rest.strip_prefix(b"=") {
                 Some(value) => Some(value),
-                None if rest.is_empty() => words.peek().map(|word| word.as_slice()),
+                None if rest.is_empty() => args.peek().map(|arg| arg.as_slice()),
                 None => None,
             };
             let number = value.and_then(|value| str::from_utf8(value).ok()?.parse().ok());
@@ -136,46 +136,46 @@ impl RsyncOptions {
         most
     }
 
-    /// Whether the user says which times are equal.
+    /// Returns true if the user's arguments set the modify window.
     #[must_use]
-    pub fn has_window(&self) -> bool {
-        self.words().any(|word| word.starts_with(b"--modify-window") || word.starts_with(b"-@"))
+    pub fn sets_modify_window(&self) -> bool {
+        self.args().any(|arg| arg.starts_with(b"--modify-window") || arg.starts_with(b"-@"))
     }
 
-    /// Whether hard links are kept.
+    /// Returns true if hard links are preserved.
     #[must_use]
-    pub fn keeps_links(&self) -> bool {
+    pub fn keeps_hard_links(&self) -> bool {
         self.has(b'H', b"--hard-links")
     }
 
-    /// Returns true if files get the times that they have at the source.
+    /// Returns true if modification times are preserved.
     #[must_use]
     pub fn keeps_times(&self) -> bool {
         self.has(b't', b"--times") || self.has(b'a', b"--archive")
     }
 
-    /// Returns true if what is mounted in the source is not to be entered.
+    /// Returns true if file systems mounted in the source are not entered.
     #[must_use]
-    pub fn stays_on_device(&self) -> bool {
+    pub fn stays_on_file_system(&self) -> bool {
         self.has(b'x', b"--one-file-system")
     }
 
-    /// Returns true if the option of this letter and of this long word is on: as the last of the words
-    /// says that speaks of it, else by the short options.
+    /// Returns true if an option, given by letter and long name, is enabled. The last of the user's
+    /// arguments that sets it decides, else the short options do.
     fn has(&self, letter: u8, long: &[u8]) -> bool {
-        let words: Vec<&[u8]> = self.words().map(Vec::as_slice).collect();
+        let args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
         let long = long.strip_prefix(b"--").unwrap_or(long);
-        let said = Args::new(&words).filter_map(|arg| match arg {
-            Arg::Option { name, .. } if name == long => Some(true),
-            Arg::Option { name, .. } if name.strip_prefix(b"no-") == Some(long) => Some(false),
-            Arg::Option { .. } | Arg::Operand(_) => None,
+        let switches = RsyncArgParser::new(&args).filter_map(|arg| match arg {
+            RsyncArg::Option { name, .. } if name == long => Some(true),
+            RsyncArg::Option { name, .. } if name.strip_prefix(b"no-") == Some(long) => Some(false),
+            RsyncArg::Option { .. } | RsyncArg::Operand(_) => None,
         });
-        said.last().unwrap_or_else(|| self.short.contains(&letter))
+        switches.last().unwrap_or_else(|| self.short.contains(&letter))
     }
 
-    /// Whether the user wants to see more of what rsync does than its complaints.
+    /// Returns true if the user wants more output of rsync than its diagnostics.
     #[must_use]
-    pub fn tells(&self) -> bool {
+    pub fn is_verbose(&self) -> bool {
         const LONG: [&[u8]; 8] = [
             b"--verbose",
             b"--info",
@@ -188,28 +188,28 @@ impl RsyncOptions {
         ];
         let in_short = |letters: &[u8]| letters.iter().any(|b| b"viP".contains(b));
         in_short(&self.short)
-            || self.words().any(|word| {
-                LONG.iter().any(|long| word.starts_with(long))
-                    || matches!(word.as_slice(), [b'-', b, ..] if *b != b'-' && in_short(word))
+            || self.args().any(|arg| {
+                LONG.iter().any(|long| arg.starts_with(long))
+                    || matches!(arg.as_slice(), [b'-', b, ..] if *b != b'-' && in_short(arg))
             })
     }
 
-    /// Whether the user wants to see how much was transferred.
+    /// Returns true if the user wants transfer statistics.
     #[must_use]
-    pub fn tells_numbers(&self) -> bool {
-        self.words().any(|word| {
-            word == b"--stats"
-                || word.starts_with(b"--info=") && word.windows(5).any(|it| it == b"stats")
+    pub fn prints_stats(&self) -> bool {
+        self.args().any(|arg| {
+            arg == b"--stats"
+                || arg.starts_with(b"--info=") && arg.windows(5).any(|it| it == b"stats")
         })
     }
 
-    /// The user's own words and the long options.
-    pub(super) fn words(&self) -> impl Iterator<Item = &Vec<u8>> {
+    /// Iterates over the user's own arguments and the long options.
+    pub(super) fn args(&self) -> impl Iterator<Item = &Vec<u8>> {
         self.extra.iter().chain(&self.long)
     }
 }
 
-/// Whether it is an entry of the root, or the root.
+/// Returns true for the root and its entries.
 pub(super) fn is_in_root(path: &TreePath) -> bool {
     !path.as_bytes().contains(&b'/')
 }

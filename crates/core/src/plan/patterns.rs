@@ -1,22 +1,22 @@
-//! How paths are named to rsync: in lists, and by patterns.
+//! Paths in rsync's lists and patterns.
 
 use alloc::{vec, vec::Vec};
 
-use super::{options::is_in_root, rsync::Unwanted};
+use super::{options::is_in_root, rsync::UnwantedKind};
 use crate::{
-    job::{Place, Scope},
+    job::{DirtyPath, Scope},
     path::{TreePath, directories_above},
-    queue::PlaceSet,
+    queue::PathSet,
 };
 
-/// The names for `--from0 --files-from=-`. The slash in front is needed: a name that begins with
-/// `#` or `;` is a comment even there.
+/// Returns the list for `--from0 --files-from=-`. The leading slash is needed: even there a name
+/// that begins with `#` or `;` is a comment.
 ///
-/// Of a name in the root `/./` makes the root one of the directories that lead there, so that its
-/// attributes come along: its times change with each entry that comes or goes in it, and no event
-/// tells it. It does not bring what else the root lists (tried on 3.2.3, 3.2.7, 3.4.1, 3.5.0 and
-/// 3.5.1).
-pub(super) fn names<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> Vec<u8> {
+/// For a name in the root, `/./` makes the root one of the leading directories, so that its
+/// attributes are transferred: its times change with each entry that is created or deleted in it,
+/// and no event reports that. It does not transfer the other entries of the root (tested with
+/// 3.2.3, 3.2.7, 3.4.1, 3.5.0 and 3.5.1).
+pub(super) fn files_from_list<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> Vec<u8> {
     let mut text = Vec::new();
     for path in paths {
         let start: &[u8] = if is_in_root(path) { b"/./" } else { b"/" };
@@ -27,9 +27,9 @@ pub(super) fn names<'a>(paths: impl IntoIterator<Item = &'a TreePath>) -> Vec<u8
     text
 }
 
-/// A pattern for this path only.
+/// Returns a pattern for this path only.
 ///
-/// In a pattern without one of `*?[` a backslash stands for itself, in others it escapes.
+/// In a pattern without any of `*?[` a backslash is a literal, in others it escapes.
 pub(super) fn anchored(path: &TreePath) -> Vec<u8> {
     if path.as_bytes().iter().any(|b| b"*?[".contains(b)) {
         return escaped(path);
@@ -48,9 +48,14 @@ pub(super) fn escaped(path: &TreePath) -> Vec<u8> {
     pattern
 }
 
-/// The `entries` themselves, the `trees` and all that is below them at either end, and the
-/// directories that lead there. If others decide what is below the trees, all else is excluded.
-pub(super) fn patterns(entries: &[TreePath], trees: &[TreePath], others_decide: bool) -> Vec<u8> {
+/// Returns include patterns for the `entries` themselves, the `trees` with everything below them at
+/// either side, and the directories that lead there. If other rules decide about the contents of
+/// the trees, everything else is excluded.
+pub(super) fn include_patterns(
+    entries: &[TreePath],
+    trees: &[TreePath],
+    others_decide: bool,
+) -> Vec<u8> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     let paths = || entries.iter().chain(trees);
     all.extend(paths().map(anchored));
@@ -61,19 +66,19 @@ pub(super) fn patterns(entries: &[TreePath], trees: &[TreePath], others_decide: 
     all.extend(parents.iter().map(|path| [anchored(path), b"/".to_vec()].concat()));
     all.push(b"/".to_vec());
     if others_decide {
-        let whole = |path: &TreePath| Place { path: path.clone(), scope: Scope::Tree };
-        let (root, whole) = (TreePath::root(), trees.iter().map(whole).collect::<PlaceSet>());
-        // What lies in a tree is decided with it.
+        let whole = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Tree };
+        let (root, whole) = (TreePath::root(), trees.iter().map(whole).collect::<PathSet>());
+        // Entries in a tree are decided with the tree.
         let is_open = |path: &&TreePath| !whole.covers(path, Scope::Entry);
         let closed = entries.iter().chain(&parents).chain([&root]).filter(is_open);
-        all.extend(closed.map(|path| [&b"- "[..], &children(path)].concat()));
+        all.extend(closed.map(|path| [&b"- "[..], &children_pattern(path)].concat()));
     }
     all.join(&0)
 }
 
-/// Rules by which nothing is sent, and nothing but these names is deleted. What is below a name is
-/// left to the rules after them.
-pub(super) fn only(names: &[(TreePath, Unwanted)]) -> Vec<u8> {
+/// Returns rules that send nothing and delete only these names. Entries below a name are left to
+/// the rules that follow.
+pub(super) fn removal_rules(names: &[(TreePath, UnwantedKind)]) -> Vec<u8> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     let mut add = |rule: &[u8], pattern: &[u8]| all.push([rule, pattern].concat());
     let parents = directories_above(names.iter().map(|(path, _)| path));
@@ -86,26 +91,26 @@ pub(super) fn only(names: &[(TreePath, Unwanted)]) -> Vec<u8> {
         let (any, directory) = (anchored(path), [anchored(path), b"/".to_vec()].concat());
         add(b"H ", &any);
         match unwanted {
-            Unwanted::Anything => add(b"R ", &any),
-            Unwanted::Directory => {
+            UnwantedKind::Any => add(b"R ", &any),
+            UnwantedKind::Directory => {
                 add(b"R ", &directory);
                 add(b"P ", &any);
             }
-            Unwanted::Other => {
+            UnwantedKind::NonDirectory => {
                 add(b"P ", &directory);
                 add(b"R ", &any);
             }
         }
     }
     for parent in parents.iter().chain([&TreePath::root()]) {
-        add(b"H ", &children(parent));
-        add(b"P ", &children(parent));
+        add(b"H ", &children_pattern(parent));
+        add(b"P ", &children_pattern(parent));
     }
     all.join(&0)
 }
 
-/// A pattern for all that a directory lists.
-fn children(directory: &TreePath) -> Vec<u8> {
+/// Returns a pattern for all entries of a directory.
+fn children_pattern(directory: &TreePath) -> Vec<u8> {
     if directory.is_root() { b"/*".to_vec() } else { [escaped(directory), b"/*".to_vec()].concat() }
 }
 
@@ -115,9 +120,10 @@ mod tests {
     use std::borrow::ToOwned as _;
 
     #[test]
-    fn what_lies_in_a_tree_does_not_shut_it() {
+    fn entries_inside_a_tree_do_not_exclude_its_contents() {
         let path = |text: &str| TreePath::new(text.as_bytes()).unwrap();
-        let rules = patterns(&[path("a/x"), path("t/x")], &[path("t"), path("t/d/e")], true);
+        let rules =
+            include_patterns(&[path("a/x"), path("t/x")], &[path("t"), path("t/d/e")], true);
         let rules: Vec<_> = rules.split(|&byte| byte == 0).map(<[u8]>::to_owned).collect();
         let shut: Vec<_> = rules.into_iter().filter(|rule| rule.starts_with(b"- ")).collect();
         assert_eq!(shut, [&b"- /a/x/*"[..], b"- /a/*", b"- /*"]);

@@ -1,384 +1,401 @@
-//! The exact words of the calls of rsync.
+//! The exact command lines of rsync.
 //!
-//! Which words are right was measured on 3.1.3 to 3.5.0. Source and target are always the last two
-//! words: wrapper scripts rely on it.
+//! The arguments were verified with 3.1.3 to 3.5.0. Source and target are always the last two
+//! arguments: wrapper scripts rely on it.
 
 use alloc::{vec, vec::Vec};
 use core::time::Duration;
 
 use super::{
-    options::{ListForm, Phase, RsyncOptions, Rules},
-    patience::{self, patience},
-    patterns::{anchored, escaped, names, only, patterns},
+    command::CommandLine,
+    options::{ExcludeRules, ListForm, RsyncOptions, TransferPhase},
+    patterns::{anchored, escaped, files_from_list, include_patterns, removal_rules},
     target::Target,
+    timeouts::{self, timeout_args},
 };
 use crate::path::TreePath;
 
-/// What a call may delete of what the source does not have, where the policy wants it.
+/// Limit for deleting entries that the source lacks, where the policy deletes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletions {
-    /// All of it.
+    /// No limit.
     Allowed,
-    /// Nothing: what is missing may only be out of sight.
+    /// Deletes nothing: a missing entry may only be temporarily invisible.
     Withheld,
-    /// So many entries. Of nothing at all the others are only counted, and it is told how many
-    /// entries there are.
+    /// At most this number of entries. With 0 rsync only counts the others and reports the number
+    /// of entries on the target.
     AtMost(u64),
-    /// So many entries, and nothing is sent, which makes room on a full target.
-    Only(u64),
-    /// Nothing, and nothing is sent either: the call only tells what would be deleted.
-    Told,
+    /// At most this number of entries, and nothing is sent, which makes room on a full target.
+    WithoutTransfer(u64),
+    /// Deletes and sends nothing: the call only reports the deletions that it would make.
+    DryRun,
 }
 
-/// What makes two files equal, so that their contents are not compared.
+/// rsync's quick check: the criterion by which files count as equal and are not compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Equal {
-    /// The size, and the time to the nanosecond.
+pub enum QuickCheck {
+    /// Size, and time to the nanosecond.
     #[default]
     Nanoseconds,
-    /// The size, and the time to the second.
+    /// Size, and time to the second.
     Seconds,
-    /// The size, and a time that differs by so many seconds at most.
+    /// Size, and times that differ by at most this number of seconds.
     Within(u32),
-    /// Nothing.
+    /// Files never count as equal.
     Never,
 }
 
-/// What a call brings.
+/// The paths of a partial transfer.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Parts<'a> {
-    /// Entries that are there, of directories only themselves. There must be no directories among
-    /// them if there are trees.
+pub struct TransferPaths<'a> {
+    /// Existing entries; of directories only the entry itself. Must not contain directories if
+    /// there are trees.
     pub entries: &'a [TreePath],
-    /// Directories with all that is below them.
+    /// Directories with everything below them.
     pub trees: &'a [TreePath],
-    /// What is gone, the topmost missing path each.
-    pub gone: &'a [TreePath],
-    /// What is neither sent nor deleted.
+    /// Missing entries; of each missing tree the topmost path.
+    pub missing: &'a [TreePath],
+    /// Entries that are neither sent nor deleted.
     pub hidden: &'a [TreePath],
 }
 
-/// What the target must not have under a name.
+/// The kind of entry that the target must not have under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unwanted {
-    /// Whatever it is.
-    Anything,
-    /// A directory. Something else of this name is excluded.
+pub enum UnwantedKind {
+    /// Any entry.
+    Any,
+    /// A directory. Any other entry of this name is excluded.
     Directory,
-    /// Anything but a directory, which is excluded.
-    Other,
+    /// Anything but a directory. A directory of this name is excluded.
+    NonDirectory,
 }
 
-/// One call of rsync.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// The words after the name of the program.
-    pub args: Vec<Vec<u8>>,
-    /// What it reads. `None` if it reads nothing.
-    pub stdin: Option<Vec<u8>>,
-}
-
-impl Call {
-    /// The same call, but nothing at or below these places is deleted, not even where a directory
-    /// above goes: it comes before all other rules.
+/// Call of rsync.
+impl CommandLine {
+    /// Returns the same call of rsync with rules, before all others, that protect these paths and
+    /// everything below them from deletion, even if a directory above is deleted.
     #[must_use]
-    pub fn protecting<'a>(mut self, places: impl IntoIterator<Item = &'a TreePath>) -> Self {
-        self.put_first(b"P", places);
+    pub fn protecting<'a>(mut self, paths: impl IntoIterator<Item = &'a TreePath>) -> Self {
+        self.prepend_rules(b"P", paths);
         self
     }
 
-    /// The same call, but of these places nothing is sent: to be told before all other rules.
+    /// Returns the same call of rsync with rules, before all others, that keep these paths and
+    /// everything below them from being sent.
     #[must_use]
-    pub fn hiding<'a>(mut self, places: impl IntoIterator<Item = &'a TreePath>) -> Self {
-        self.put_first(b"H", places);
+    pub fn hiding<'a>(mut self, paths: impl IntoIterator<Item = &'a TreePath>) -> Self {
+        self.prepend_rules(b"H", paths);
         self
     }
 
-    fn put_first<'a>(&mut self, rule: &[u8], places: impl IntoIterator<Item = &'a TreePath>) {
+    fn prepend_rules<'a>(&mut self, rule: &[u8], paths: impl IntoIterator<Item = &'a TreePath>) {
         let rule = |path| [b"--filter=", rule, b" ", &escaped(path), b"/***"].concat();
-        self.args.splice(0..0, places.into_iter().map(rule));
+        self.args.splice(0..0, paths.into_iter().map(rule));
     }
 
-    /// The same without the comparison of nanoseconds, which the other side has to know of and
-    /// `rrsync` does not. What a list names is sent whatever its time; in a tree whole seconds
-    /// count.
+    /// Returns the same call of rsync without the comparison of nanoseconds, which the other side
+    /// has to support and `rrsync` does not. Listed entries are then sent regardless of their time;
+    /// in a tree, whole seconds are compared.
     #[must_use]
     pub fn without_window(mut self) -> Self {
-        let is_tree = self.args.iter().any(|word| word == b"-r");
-        if let Some(at) = self.args.iter().position(|word| word == WINDOW) {
+        let is_tree = self.args.iter().any(|arg| arg == b"-r");
+        if let Some(at) = self.args.iter().position(|arg| arg == NANOSECOND_WINDOW) {
             self.args.remove(at);
-            if !is_tree && !self.args.iter().any(|word| word == IGNORE_TIMES) {
+            if !is_tree && !self.args.iter().any(|arg| arg == IGNORE_TIMES) {
                 self.args.insert(at, IGNORE_TIMES.to_vec());
             }
         }
         self
     }
 
-    /// Whether what it tells on stdout is wanted by us.
+    /// Returns true if the daemon needs the standard output of this call of rsync, to count
+    /// deletions.
     #[must_use]
-    pub fn counts(&self) -> bool {
-        self.args.iter().any(|word| word == b"--max-delete=0" || word == b"-n")
+    pub fn counts_deletions(&self) -> bool {
+        self.args.iter().any(|arg| arg == b"--max-delete=0" || arg == b"-n")
     }
 
-    /// Whether it was asked to delete what the source does not have.
+    /// Returns true if this call of rsync deletes entries that the source lacks.
     #[must_use]
     pub fn deletes(&self) -> bool {
-        self.args.iter().any(|word| word.starts_with(b"--del"))
+        self.args.iter().any(|arg| arg.starts_with(b"--del"))
     }
 }
 
-/// Has rsync compare times by nanoseconds.
-const WINDOW: &[u8] = b"--modify-window=-1";
+/// Compares times by nanoseconds.
+const NANOSECOND_WINDOW: &[u8] = b"--modify-window=-1";
 
-/// What is in front of what [`RsyncPlan::look_at_times`] has rsync say of a file: `%i` of rsync(1).
-pub const SAME: &[u8] = b"same? ";
+/// Prefix of the lines that rsync prints for [`RsyncPlan::probe_times`], before `%i` of rsync(1).
+pub const TIME_PROBE_PREFIX: &[u8] = b"same? ";
 
-const SAME_FORMAT: &[u8] = b"--out-format=same? %i";
+const TIME_PROBE_FORMAT: &[u8] = b"--out-format=same? %i";
 
-/// Has rsync delete what a list names and the source does not have.
-const MISSING: &[u8] = b"--delete-missing-args";
+/// Deletes the listed entries that the source lacks.
+const DELETE_MISSING: &[u8] = b"--delete-missing-args";
 
-/// rsync takes a number of 32 bits.
-const MOST_DELETIONS: u64 = 2_000_000_000;
+/// rsync parses a number of 32 bits.
+const MAX_DELETIONS: u64 = 2_000_000_000;
 
-/// Has rsync compare no times.
+/// Compares no times.
 const IGNORE_TIMES: &[u8] = b"--ignore-times";
 
 /// The calls of rsync for one mirror.
 #[derive(Clone, Debug)]
 pub struct RsyncPlan {
-    /// What the user said.
+    /// The user's options.
     pub options: RsyncOptions,
     source: Vec<u8>,
     target: Target,
 }
 
 impl RsyncPlan {
-    /// The calls that mirror the directory at the absolute path `source` to `target`.
+    /// Creates the plan that mirrors the directory at the absolute path `source` to `target`.
     #[must_use]
     pub fn new(options: RsyncOptions, source: &[u8], target: Target) -> Self {
         let source = with_slash(source);
         Self { options, source, target }
     }
 
-    /// The word for the source, which ends in `/`.
+    /// Returns the source argument, which ends in `/`.
     #[must_use]
     pub fn source(&self) -> &[u8] {
         &self.source
     }
 
-    /// The target.
+    /// Returns the target.
     #[must_use]
     pub const fn target(&self) -> &Target {
         &self.target
     }
 
-    /// How long an rsync at either end may be silent. It sees to that by itself only in part: one
-    /// that sends takes its own signs of life for those of the other side.
+    /// Returns the I/O timeout of rsync at either side. rsync enforces it only in part: a sender
+    /// takes its own keep-alive messages for those of the other side.
     #[must_use]
-    pub fn silence(&self) -> Option<Duration> {
-        patience::silence(&self.options, &self.target)
+    pub fn io_timeout(&self) -> Option<Duration> {
+        timeouts::io_timeout(&self.options, &self.target)
     }
 
-    /// Everything. What is `hidden` is neither sent nor deleted.
+    /// Plans a full transfer. `hidden` entries are neither sent nor deleted.
     ///
-    /// Unlike the original it has no `--ignore-errors`, with which rsync deletes what it could
-    /// not read.
+    /// Unlike the original it has no `--ignore-errors`, with which rsync deletes entries that it
+    /// could not read.
     #[must_use]
     pub fn full(
         &self,
-        phase: Phase,
+        phase: TransferPhase,
         deletions: Deletions,
-        equal: Equal,
+        check: QuickCheck,
         hidden: &[TreePath],
-    ) -> Call {
-        let may = deletions != Deletions::Withheld;
-        let deletes = may && self.options.delete.applies(phase);
-        let deletes_excluded = may && self.options.deletes_excluded(phase);
-        let mut words = Words::default();
-        words.hide(hidden);
-        let stdin = words.rules_from_stdin(&self.options.rules);
-        words.add_if(deletes, b"--delete");
-        words.add_if(deletes_excluded, b"--delete-excluded");
-        words.0.append(&mut self.computed().0);
-        words.0.append(&mut self.equality(equal));
+    ) -> CommandLine {
+        let may_delete = deletions != Deletions::Withheld;
+        let deletes = may_delete && self.options.delete.applies(phase);
+        let deletes_excluded = may_delete && self.options.deletes_excluded(phase);
+        let mut args = ArgList::default();
+        args.add_hidden(hidden);
+        let stdin = args.add_rules_from_stdin(&self.options.rules);
+        args.add_if(deletes, b"--delete");
+        args.add_if(deletes_excluded, b"--delete-excluded");
+        args.0.append(&mut self.base_args().0);
+        args.0.append(&mut self.quick_check_args(check));
         if deletes || deletes_excluded {
-            words.limit(deletions);
+            args.add_deletion_limit(deletions);
         }
-        words.add(b"-r");
-        self.call(words, stdin)
+        args.add(b"-r");
+        self.command_line(args, stdin)
     }
 
-    /// These parts of the source, and the deletion of what is gone.
+    /// Plans the transfer of these paths, and the deletion of missing ones.
     ///
-    /// `--delete` without `-r` deletes nothing by itself: it has the receiver know the rules, which
-    /// keep what is excluded in a directory that is gone, and has such a directory, or one that
-    /// became something else, go with all that is not excluded. `--force` would spare nothing.
+    /// `--delete` without `-r` deletes nothing by itself. It makes the receiver know the rules,
+    /// which keep excluded entries in a missing directory, and it deletes such a directory, or one
+    /// that became something else, with everything in it that is not excluded. `--force` would
+    /// spare nothing.
     #[must_use]
-    pub fn parts(&self, parts: &Parts<'_>, deletions: Deletions, equal: Equal) -> Call {
-        let may = self.options.delete.applies(Phase::Running) && deletions != Deletions::Withheld;
-        let mut words = Words::default();
-        words.hide(parts.hidden);
+    pub fn partial(
+        &self,
+        paths: &TransferPaths<'_>,
+        deletions: Deletions,
+        check: QuickCheck,
+    ) -> CommandLine {
+        let may_delete =
+            self.options.delete.applies(TransferPhase::Running) && deletions != Deletions::Withheld;
+        let mut args = ArgList::default();
+        args.add_hidden(paths.hidden);
         if self.options.form == ListForm::Filter {
-            return self.by_rules(words, parts, deletions, equal);
+            return self.partial_by_rules(args, paths, deletions, check);
         }
-        if may || !parts.trees.is_empty() {
-            words.rules(&self.options.rules);
+        if may_delete || !paths.trees.is_empty() {
+            args.add_rules(&self.options.rules);
         }
-        words.add_if(!parts.trees.is_empty(), b"-r");
-        words.0.append(&mut self.computed().0);
-        words.0.append(&mut self.equality(equal));
-        if may {
-            words.add(b"--delete");
-            words.limit(deletions);
+        args.add_if(!paths.trees.is_empty(), b"-r");
+        args.0.append(&mut self.base_args().0);
+        args.0.append(&mut self.quick_check_args(check));
+        if may_delete {
+            args.add(b"--delete");
+            args.add_deletion_limit(deletions);
         }
-        words.add(b"--from0");
-        words.add(b"--files-from=-");
-        let gone = if may { parts.gone } else { &[] };
-        // What goes between our look and that of rsync is told by a notice, and looked at then.
-        let missing = if gone.is_empty() { &b"--ignore-missing-args"[..] } else { MISSING };
-        words.add(missing);
-        self.call(words, Some(names(parts.entries.iter().chain(parts.trees).chain(gone))))
+        args.add(b"--from0");
+        args.add(b"--files-from=-");
+        let missing = if may_delete { paths.missing } else { &[] };
+        // An event reports what is deleted between the survey and rsync's scan; it is handled then.
+        let missing_option =
+            if missing.is_empty() { &b"--ignore-missing-args"[..] } else { DELETE_MISSING };
+        args.add(missing_option);
+        self.command_line(
+            args,
+            Some(files_from_list(paths.entries.iter().chain(paths.trees).chain(missing))),
+        )
     }
 
-    /// The deletion of names that are not wanted on the target any more, by a comparison of the
-    /// directories that have them in which nothing else counts.
+    /// Plans the deletion of unwanted names on the target, by comparing the directories that
+    /// contain them while all else is excluded.
     ///
-    /// It is slow, since rsync matches each name in each of these directories with each rule. But
-    /// it can tell what the target has under a name, and the receivers that refuse the deletions of
-    /// a list take it: 3.4.3, and what Debian (3.2.7-1+deb12u6, 3.4.1+ds1-5+deb13u4) and Ubuntu
-    /// made of its patch.
+    /// This is slow, since rsync matches each name in each of these directories with each rule. But
+    /// it can distinguish what the target has under a name, and it works with receivers that refuse
+    /// the deletions of a list: 3.4.3, and Debian's (3.2.7-1+deb12u6, 3.4.1+ds1-5+deb13u4) and
+    /// Ubuntu's versions with its patch.
     #[must_use]
-    pub fn removal(&self, names: &[(TreePath, Unwanted)], deletions: Deletions) -> Call {
-        let mut words = Words::default();
-        words.add(b"--from0");
-        words.add(b"--filter=. -");
-        words.rules(&self.options.rules);
-        words.0.append(&mut self.computed().0);
-        words.add(b"-r");
-        let deletes = self.options.delete.applies(Phase::Running);
+    pub fn removal(&self, names: &[(TreePath, UnwantedKind)], deletions: Deletions) -> CommandLine {
+        let mut args = ArgList::default();
+        args.add(b"--from0");
+        args.add(b"--filter=. -");
+        args.add_rules(&self.options.rules);
+        args.0.append(&mut self.base_args().0);
+        // A deletion changes the time of its directory, often within the second that it has.
+        args.0.append(&mut self.quick_check_args(QuickCheck::Nanoseconds));
+        args.add(b"-r");
+        let deletes = self.options.delete.applies(TransferPhase::Running);
         if deletes && deletions != Deletions::Withheld {
-            words.add(b"--delete");
-            words.limit(deletions);
+            args.add(b"--delete");
+            args.add_deletion_limit(deletions);
         }
-        self.call(words, Some(only(names)))
+        self.command_line(args, Some(removal_rules(names)))
     }
 
-    /// Returns true if [`look_at_times`](Self::look_at_times) tells something that counts: of a target
-    /// on this machine it can be seen what times it keeps, and the user may have said it.
+    /// Returns true if [`probe_times`](Self::probe_times) yields useful information. For a local
+    /// target the precision of times can be tested directly, and the user may have set the modify
+    /// window.
     #[must_use]
-    pub fn has_to_look_at_times(&self) -> bool {
+    pub fn needs_time_probe(&self) -> bool {
         let options = &self.options;
         self.target.local().is_none()
-            && !options.has_window()
+            && !options.sets_modify_window()
             && options.keeps_times()
             && options.form == ListForm::FilesFrom
     }
 
-    /// A look at whether these files have exactly the times at the target that they have below
-    /// `source`: nothing is sent, and a line with [`SAME`] tells of each file that is there.
+    /// Plans a check that these files have exactly the same times on the target as below `source`.
+    /// Sends nothing, and prints a line with [`TIME_PROBE_PREFIX`] for each existing file.
     #[must_use]
-    pub fn look_at_times(&self, files: &[TreePath], source: &[u8]) -> Call {
-        let mut words = self.computed();
-        words.0.append(&mut self.equality(Equal::Nanoseconds));
-        for word in [&b"-n"[..], b"--existing", b"--info=none", b"-ii", SAME_FORMAT] {
-            words.add(word);
+    pub fn probe_times(&self, files: &[TreePath], source: &[u8]) -> CommandLine {
+        let mut args = self.base_args();
+        args.0.append(&mut self.quick_check_args(QuickCheck::Nanoseconds));
+        for arg in [&b"-n"[..], b"--existing", b"--info=none", b"-ii", TIME_PROBE_FORMAT] {
+            args.add(arg);
         }
-        for word in [&b"--from0"[..], b"--files-from=-", b"--ignore-missing-args"] {
-            words.add(word);
+        for arg in [&b"--from0"[..], b"--files-from=-", b"--ignore-missing-args"] {
+            args.add(arg);
         }
-        words.add(&with_slash(source));
-        words.add(self.target.word());
-        Call { args: words.0, stdin: Some(names(files)) }
+        args.add(&with_slash(source));
+        args.add(self.target.as_arg());
+        CommandLine { args: args.0, stdin: Some(files_from_list(files)) }
     }
 
-    /// The attributes of the root and nothing else: in a list, `.` would bring all that the root
-    /// lists.
+    /// Plans the transfer of the attributes of the root alone. In a list, `.` would transfer all
+    /// entries of the root.
     #[must_use]
-    pub fn root(&self) -> Call {
-        let mut words = self.computed();
-        words.0.append(&mut self.equality(Equal::Nanoseconds));
-        words.add(b"-d");
-        words.add(b"--exclude=/*");
-        self.call(words, None)
+    pub fn root_attributes(&self) -> CommandLine {
+        let mut args = self.base_args();
+        args.0.append(&mut self.quick_check_args(QuickCheck::Nanoseconds));
+        args.add(b"-d");
+        args.add(b"--exclude=/*");
+        if !self.target.is_module() || self.options.form != ListForm::FilesFrom {
+            return self.command_line(args, None);
+        }
+        // Without a list, a daemon creates a missing directory for the root alone even where its
+        // name ends in `/.`, and nobody would notice that the target was gone.
+        args.add(b"--from0");
+        args.add(b"--files-from=-");
+        self.command_line(args, Some(b".\0".to_vec()))
     }
 
-    /// The same call for a target that is known to be there: it fails, with what
-    /// [`Complaint::TargetGone`](super::complaint::Complaint::TargetGone) means, if that is not so.
-    /// `None` if that can't be asked for. Programs that expect the calls of the original get them.
+    /// Returns the same call for a target that is known to exist. It fails with
+    /// [`Diagnostic::TargetMissing`](super::stderr::Diagnostic::TargetMissing) otherwise. `None` if
+    /// this can't be expressed, and for programs that expect the calls of the original.
     #[must_use]
-    pub fn to_existing(&self, call: &Call) -> Option<Call> {
-        let word = self.target.existing().filter(|_| self.options.form == ListForm::FilesFrom)?;
+    pub fn requiring_target(&self, call: &CommandLine) -> Option<CommandLine> {
+        let arg =
+            self.target.existing_arg().filter(|_| self.options.form == ListForm::FilesFrom)?;
         let mut call = call.clone();
-        *call.args.last_mut()? = word;
+        *call.args.last_mut()? = arg;
         Some(call)
     }
 
-    /// The parts as a list of filter rules, in the order of the original.
+    /// Plans a partial transfer as a list of filter rules, in the order of the original.
     ///
-    /// With rules of the user, which have to decide inside of what is gone and of trees, all that
-    /// lies beside them is excluded level by level, so that nothing else is left to those rules.
-    fn by_rules(
+    /// If the user has rules, which have to decide inside of missing entries and trees, everything
+    /// beside these is excluded level by level, so that nothing else is left to the user's rules.
+    fn partial_by_rules(
         &self,
-        mut words: Words,
-        parts: &Parts<'_>,
+        mut args: ArgList,
+        paths: &TransferPaths<'_>,
         deletions: Deletions,
-        equal: Equal,
-    ) -> Call {
+        check: QuickCheck,
+    ) -> CommandLine {
         let deletes =
-            self.options.delete.applies(Phase::Running) && deletions != Deletions::Withheld;
-        let below: Vec<_> = parts.trees.iter().chain(parts.gone).cloned().collect();
-        let has_rules = self.options.rules != Rules::None && !below.is_empty();
-        words.0.append(&mut self.computed().0);
-        words.0.append(&mut self.equality(equal));
-        words.add(b"-r");
+            self.options.delete.applies(TransferPhase::Running) && deletions != Deletions::Withheld;
+        let below: Vec<_> = paths.trees.iter().chain(paths.missing).cloned().collect();
+        let has_rules = self.options.rules != ExcludeRules::None && !below.is_empty();
+        args.0.append(&mut self.base_args().0);
+        args.0.append(&mut self.quick_check_args(check));
+        args.add(b"-r");
         if deletes {
-            words.add(b"--delete");
-            words.limit(deletions);
+            args.add(b"--delete");
+            args.add_deletion_limit(deletions);
         }
-        words.add(b"--from0");
-        words.add(b"--include-from=-");
+        args.add(b"--from0");
+        args.add(b"--include-from=-");
         if has_rules {
-            words.rules(&self.options.rules);
+            args.add_rules(&self.options.rules);
         } else {
-            words.add(b"--exclude=*");
+            args.add(b"--exclude=*");
         }
-        self.call(words, Some(patterns(parts.entries, &below, has_rules)))
+        self.command_line(args, Some(include_patterns(paths.entries, &below, has_rules)))
     }
 
-    /// The words that say which files are equal, as far as the user does not say it.
+    /// Returns the arguments for the quick check, unless the user set the modify window.
     ///
-    /// Also where no files are equal, the times of directories are compared.
-    fn equality(&self, equal: Equal) -> Vec<Vec<u8>> {
-        let mut words = match equal {
-            _ if self.options.has_window() => Vec::new(),
-            Equal::Nanoseconds | Equal::Never => vec![WINDOW.to_vec()],
-            Equal::Within(seconds) => {
+    /// Times of directories are compared even if no files count as equal.
+    fn quick_check_args(&self, check: QuickCheck) -> Vec<Vec<u8>> {
+        let mut args = match check {
+            _ if self.options.sets_modify_window() => Vec::new(),
+            QuickCheck::Nanoseconds | QuickCheck::Never => vec![NANOSECOND_WINDOW.to_vec()],
+            QuickCheck::Within(seconds) => {
                 vec![alloc::format!("--modify-window={seconds}").into_bytes()]
             }
-            Equal::Seconds => Vec::new(),
+            QuickCheck::Seconds => Vec::new(),
         };
-        if equal == Equal::Never {
-            words.push(IGNORE_TIMES.to_vec());
+        if check == QuickCheck::Never {
+            args.push(IGNORE_TIMES.to_vec());
         }
-        words
+        args
     }
 
-    /// What the user said, and how long rsync waits for another machine.
-    fn computed(&self) -> Words {
-        let mut words = Words::default();
+    /// Returns the user's options and the timeouts.
+    fn base_args(&self) -> ArgList {
+        let mut args = ArgList::default();
         if !self.options.short.is_empty() {
-            words.0.push([b"-", self.options.short.as_slice()].concat());
+            args.0.push([b"-", self.options.short.as_slice()].concat());
         }
-        words.0.extend(self.options.words().cloned());
-        patience(&self.options, &self.target).for_each(|word| words.add(word));
-        words
+        args.0.extend(self.options.args().cloned());
+        timeout_args(&self.options, &self.target).for_each(|arg| args.add(arg));
+        args
     }
 
-    fn call(&self, mut words: Words, stdin: Option<Vec<u8>>) -> Call {
-        words.add(&self.source);
-        words.add(self.target.word());
-        Call { args: words.0, stdin }
+    fn command_line(&self, mut args: ArgList, stdin: Option<Vec<u8>>) -> CommandLine {
+        args.add(&self.source);
+        args.add(self.target.as_arg());
+        CommandLine { args: args.0, stdin }
     }
 }
 
@@ -391,35 +408,36 @@ fn with_slash(path: &[u8]) -> Vec<u8> {
 }
 
 #[derive(Default)]
-struct Words(Vec<Vec<u8>>);
+struct ArgList(Vec<Vec<u8>>);
 
-impl Words {
-    fn add(&mut self, word: &[u8]) {
-        self.0.push(word.to_vec());
+impl ArgList {
+    fn add(&mut self, arg: &[u8]) {
+        self.0.push(arg.to_vec());
     }
 
-    fn add_if(&mut self, condition: bool, word: &[u8]) {
+    fn add_if(&mut self, condition: bool, arg: &[u8]) {
         if condition {
-            self.add(word);
+            self.add(arg);
         }
     }
 
-    /// The bounds of a call that deletes. They come after the user's own, of which the last counts.
-    fn limit(&mut self, deletions: Deletions) {
+    /// Adds the limit of a call that deletes. It comes after the user's own, since the last one
+    /// applies.
+    fn add_deletion_limit(&mut self, deletions: Deletions) {
         match deletions {
             Deletions::Allowed | Deletions::Withheld => {}
             Deletions::AtMost(number) => {
-                self.0.push(alloc::format!("--max-delete={}", number.min(MOST_DELETIONS)).into());
+                self.0.push(alloc::format!("--max-delete={}", number.min(MAX_DELETIONS)).into());
                 self.add_if(number == 0, b"--stats");
             }
-            Deletions::Only(number) => {
-                self.0.push(alloc::format!("--max-delete={}", number.min(MOST_DELETIONS)).into());
+            Deletions::WithoutTransfer(number) => {
+                self.0.push(alloc::format!("--max-delete={}", number.min(MAX_DELETIONS)).into());
                 self.add(b"--existing");
                 self.add(b"--ignore-existing");
             }
-            Deletions::Told => {
-                for word in [&b"-n"[..], b"--info=none,del,stats2", b"--out-format=%o %n"] {
-                    self.add(word);
+            Deletions::DryRun => {
+                for arg in [&b"-n"[..], b"--info=none,del,stats2", b"--out-format=%o %n"] {
+                    self.add(arg);
                 }
             }
         }
@@ -429,10 +447,10 @@ impl Words {
         self.0.extend(values.iter().map(|value| [option, value].concat()));
     }
 
-    /// The sender must not even try to read what is hidden: an error, and it deletes nothing at
-    /// all. The receiver has to be told apart, since with `--delete-excluded` what is hidden is
-    /// deleted.
-    fn hide(&mut self, paths: &[TreePath]) {
+    /// Excludes hidden entries at both sides. The sender must not even try to read them: after an
+    /// error it deletes nothing at all. The receiver needs a rule of its own, since
+    /// `--delete-excluded` deletes hidden entries.
+    fn add_hidden(&mut self, paths: &[TreePath]) {
         for path in paths {
             let pattern = anchored(path);
             self.0.push([b"--filter=H ", pattern.as_slice()].concat());
@@ -440,30 +458,30 @@ impl Words {
         }
     }
 
-    fn rules(&mut self, rules: &Rules) {
+    fn add_rules(&mut self, rules: &ExcludeRules) {
         match rules {
-            Rules::None => {}
-            Rules::Excludes(patterns) => {
+            ExcludeRules::None => {}
+            ExcludeRules::Excludes(patterns) => {
                 let in_effect = |line: &&Vec<u8>| !matches!(line.first(), None | Some(b'#' | b';'));
                 let patterns: Vec<_> = patterns.iter().filter(in_effect).cloned().collect();
                 self.add_all(b"--exclude=", &patterns);
             }
-            Rules::Filters(rules) => self.add_all(b"--filter=", rules),
+            ExcludeRules::Filters(rules) => self.add_all(b"--filter=", rules),
         }
     }
 
-    /// The form of the original, where the rules do not need stdin for something else.
-    fn rules_from_stdin(&mut self, rules: &Rules) -> Option<Vec<u8>> {
-        let (word, lines) = match rules {
-            Rules::None => return None,
-            Rules::Excludes(patterns) => (&b"--exclude-from=-"[..], patterns),
-            Rules::Filters(rules) => (&b"--filter=. -"[..], rules),
+    /// Adds the rules as the original does, on stdin, where stdin is not needed for something else.
+    fn add_rules_from_stdin(&mut self, rules: &ExcludeRules) -> Option<Vec<u8>> {
+        let (arg, lines) = match rules {
+            ExcludeRules::None => return None,
+            ExcludeRules::Excludes(patterns) => (&b"--exclude-from=-"[..], patterns),
+            ExcludeRules::Filters(rules) => (&b"--filter=. -"[..], rules),
         };
         if lines.iter().any(|line| line.contains(&b'\n')) {
-            self.rules(rules);
+            self.add_rules(rules);
             return None;
         }
-        self.add(word);
+        self.add(arg);
         Some(lines.join(&b'\n'))
     }
 }

@@ -1,16 +1,17 @@
-//! Words for a shell on another machine.
+//! Quoting for remote shells.
 
 use alloc::vec::Vec;
 
-/// A word that every POSIX shell reads as exactly these bytes, whatever they are.
+/// Quotes a word so that every POSIX shell reads exactly these bytes.
 ///
-/// All that a remote shell gets to see from us goes through here. It must hold no NUL: no name does.
+/// Everything that is passed to a remote shell is quoted here. The word must not contain a NUL; no
+/// name does.
 #[must_use]
 pub fn quoted(word: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(word.len() + 2);
     text.push(b'\'');
     for &byte in word {
-        // Within single quotes nothing means anything but the quote that ends them.
+        // Within single quotes only the closing quote is special.
         match byte {
             b'\'' => text.extend_from_slice(b"'\\''"),
             _ => text.push(byte),
@@ -25,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_quote_ends_a_quoted_word() {
+    fn quoting_escapes_single_quotes_only() {
         for (word, text) in [
             (&b""[..], &b"''"[..]),
             (b"a b", b"'a b'"),

@@ -1,23 +1,24 @@
-//! How rsync is told which ssh to use.
+//! The remote shell in rsync's arguments.
 
 use alloc::{vec, vec::Vec};
 
 use super::options::RsyncOptions;
 
-/// The word `--rsh=..` for a program and its words. rsync splits it at blanks, and knows quotes.
+/// Returns the argument `--rsh=..` for a program and its arguments. rsync splits the value at
+/// blanks and understands quotes.
 #[must_use]
-pub fn rsh_word(words: &[Vec<u8>]) -> Vec<u8> {
-    [b"--rsh=".to_vec(), rsh_text(words)].concat()
+pub fn rsh_arg(words: &[Vec<u8>]) -> Vec<u8> {
+    [b"--rsh=".to_vec(), rsh_value(words)].concat()
 }
 
-/// The value of `--rsh` for a program and its words, or a part of it.
+/// Returns the value of `--rsh` for a program and its arguments, or a part of it.
 #[must_use]
-pub fn rsh_text(words: &[Vec<u8>]) -> Vec<u8> {
+pub fn rsh_value(words: &[Vec<u8>]) -> Vec<u8> {
     let words: Vec<Vec<u8>> = words.iter().map(|word| quoted(word)).collect();
     words.join(&b' ')
 }
 
-/// One word of `--rsh`: a quote that is doubled stands for itself (`man rsync`).
+/// Quotes one word of `--rsh`: a doubled quote stands for itself (`man rsync`).
 fn quoted(word: &[u8]) -> Vec<u8> {
     if !word.is_empty() && !word.iter().any(|byte| b" '\"".contains(byte)) {
         return word.to_vec();
@@ -33,29 +34,29 @@ fn quoted(word: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The value of `--rsh` or `-e` among the user's words, the last of several. `None` if there is none.
+/// Returns the value of the last `--rsh` or `-e` among the user's arguments, or `None`.
 #[must_use]
 pub fn remote_shell(options: &RsyncOptions) -> Option<Vec<u8>> {
-    let mut words = options.words();
+    let mut args = options.args();
     let mut found = None;
-    while let Some(word) = words.next() {
-        match &**word {
-            b"-e" | b"--rsh" => found = words.next().cloned(),
+    while let Some(arg) = args.next() {
+        match &**arg {
+            b"-e" | b"--rsh" => found = args.next().cloned(),
             [b'-', b'e', value @ ..] => found = Some(value.to_vec()),
-            word => found = word.strip_prefix(b"--rsh=").map(<[u8]>::to_vec).or(found),
+            arg => found = arg.strip_prefix(b"--rsh=").map(<[u8]>::to_vec).or(found),
         }
     }
     found
 }
 
-/// Appends to the value that [`remote_shell`] finds.
+/// Appends to the value that [`remote_shell`] returns.
 pub fn add_to_remote_shell(options: &mut RsyncOptions, text: &[u8]) {
-    let mut words = options.extra.iter_mut().chain(&mut options.long);
+    let mut args = options.extra.iter_mut().chain(&mut options.long);
     let mut found = None;
-    while let Some(word) = words.next() {
-        match &**word {
-            b"-e" | b"--rsh" => found = words.next(),
-            value if value.starts_with(b"-e") || value.starts_with(b"--rsh=") => found = Some(word),
+    while let Some(arg) = args.next() {
+        match &**arg {
+            b"-e" | b"--rsh" => found = args.next(),
+            value if value.starts_with(b"-e") || value.starts_with(b"--rsh=") => found = Some(arg),
             _ => {}
         }
     }
@@ -65,7 +66,7 @@ pub fn add_to_remote_shell(options: &mut RsyncOptions, text: &[u8]) {
     }
 }
 
-/// The program and its words that rsync makes of the value of `--rsh`.
+/// Splits the value of `--rsh` into a program and its arguments, as rsync does.
 #[must_use]
 pub fn split_rsh(text: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
@@ -93,11 +94,11 @@ pub fn split_rsh(text: &[u8]) -> Vec<Vec<u8>> {
     words
 }
 
-/// The words of `-sshopts`: they are separated by blanks, and quotes keep blanks together.
+/// Splits the value of `-sshopts` into words. Blanks separate words, quotes keep blanks.
 ///
 /// # Errors
 ///
-/// The quote that has no end.
+/// The unterminated quote character.
 pub fn split_words(text: &[u8]) -> Result<Vec<Vec<u8>>, u8> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
@@ -127,19 +128,19 @@ mod tests {
     }
 
     #[test]
-    fn a_word_stays_one_word() {
+    fn rsh_values_round_trip() {
         for (texts, word) in [
             (&["ssh"][..], "--rsh=ssh"),
             (&["ssh", "-i", "/a b"], "--rsh=ssh -i '/a b'"),
             (&["ssh", "o'k", ""], "--rsh=ssh 'o''k' ''"),
         ] {
-            assert_eq!(String::from_utf8(rsh_word(&words(texts))).unwrap(), word);
+            assert_eq!(String::from_utf8(rsh_arg(&words(texts))).unwrap(), word);
             assert_eq!(split_rsh(word.strip_prefix("--rsh=").unwrap().as_bytes()), words(texts));
         }
     }
 
     #[test]
-    fn the_last_word_for_a_remote_shell_counts() {
+    fn the_last_remote_shell_applies() {
         for (extra, long, program) in [
             (&["-x"][..], &["--rsync-path=x"][..], None),
             (&["-e", "ssh -p 1"], &[], Some("ssh -p 1")),

@@ -1,27 +1,28 @@
-//! Where a mirror goes, as rsync is told.
+//! The target of a mirror, as an argument of rsync.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The target of an rsync, a word that rsync certainly takes for one.
+/// The target of a transfer, as an argument that rsync always reads as a target.
 ///
-/// **Invariants.** It is not empty, has no NUL, does not begin with `-`, ends in `/` or `:`, and is
-/// not the root directory of this machine.
+/// **Invariants.** It is not empty, contains no NUL, does not begin with `-`, ends in `/` or `:`,
+/// and is not the root directory of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target(Vec<u8>);
 
-/// Why something can't be a target. Its text is for people.
+/// Reason for rejecting a target. Its text is meant for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadTarget {
-    /// There is nothing: with the slash that is appended it would be the root directory.
+pub enum TargetError {
+    /// The target is empty: with the appended slash it would be the root directory.
     Empty,
-    /// It is the root directory, so the source lies in it, and mirroring deletes the machine.
+    /// The target is the root directory, which contains the source: mirroring would delete the
+    /// machine.
     Root,
-    /// No argument of a program can have a NUL.
+    /// The target contains a NUL, which no argument of a program can contain.
     Nul,
 }
 
-impl fmt::Display for BadTarget {
+impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "the target is empty",
@@ -31,62 +32,62 @@ impl fmt::Display for BadTarget {
     }
 }
 
-impl core::error::Error for BadTarget {}
+impl core::error::Error for TargetError {}
 
-/// The part of a target that names a place on its machine.
+/// The path of a target on its machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetPath<'a> {
-    /// From the root of its machine, or of its daemon's module. Ends in `/`.
+    /// Relative to the root of the machine or of the daemon's module. Ends in `/`.
     Absolute(&'a [u8]),
-    /// From a directory that is not known here. Ends in `/`.
+    /// Relative to a directory that is unknown here. Ends in `/`.
     Relative(&'a [u8]),
     /// That directory itself.
     Unknown,
 }
 
 impl Target {
-    /// The target that a user named. A `/` is appended unless it ends in `/` or `:`, as the
-    /// original does, and a home, `~/`, is left out: it is where a relative path begins.
+    /// Parses a user's target. A `/` is appended unless the target ends in `/` or `:`, as in the
+    /// original. A home directory, `~/`, is removed: relative paths start there.
     ///
     /// # Errors
     ///
-    /// If it is nothing that a source can be mirrored to. The original takes the empty target
-    /// for `/`, and deletes the machine.
-    pub fn new(said: &[u8]) -> Result<Self, BadTarget> {
-        if said.is_empty() {
-            return Err(BadTarget::Empty);
+    /// If a source can't be mirrored to it. The original takes the empty target for `/` and deletes
+    /// the machine.
+    pub fn new(text: &[u8]) -> Result<Self, TargetError> {
+        if text.is_empty() {
+            return Err(TargetError::Empty);
         }
-        if said.contains(&0) {
-            return Err(BadTarget::Nul);
+        if text.contains(&0) {
+            return Err(TargetError::Nul);
         }
-        let mut components = said.split(|&b| b == b'/');
-        if said.starts_with(b"/") && components.all(|name| name.is_empty() || name == b".") {
-            return Err(BadTarget::Root);
+        let mut components = text.split(|&b| b == b'/');
+        if text.starts_with(b"/") && components.all(|name| name.is_empty() || name == b".") {
+            return Err(TargetError::Root);
         }
-        // rsync would take it for an option.
-        let mut word = if said.starts_with(b"-") { b"./".to_vec() } else { Vec::new() };
-        word.extend(without_home(said));
-        if !word.ends_with(b"/") && !word.ends_with(b":") {
-            word.push(b'/');
+        // rsync would read it as an option.
+        let mut arg = if text.starts_with(b"-") { b"./".to_vec() } else { Vec::new() };
+        arg.extend(without_home(text));
+        if !arg.ends_with(b"/") && !arg.ends_with(b":") {
+            arg.push(b'/');
         }
-        Ok(Self(word))
+        Ok(Self(arg))
     }
 
-    /// The word for rsync.
+    /// Returns the argument for rsync.
     #[must_use]
-    pub fn word(&self) -> &[u8] {
+    pub fn as_arg(&self) -> &[u8] {
         &self.0
     }
 
-    /// The host that is reached by ssh, or by what stands in its place: `user@host`. `None` if
-    /// the target is on this machine or a module of a daemon.
+    /// Returns the host, `user@host`, that is reached by ssh or its replacement. `None` if the
+    /// target is local or a module of a daemon.
     #[must_use]
     pub fn host(&self) -> Option<&[u8]> {
         let colon = colon(&self.0)?;
         self.0.get(..colon).filter(|_| !self.is_module())
     }
 
-    /// Whether it is given out by a daemon of rsync.
+    /// Returns true if the target is a module of an rsync daemon.
     #[must_use]
     pub fn is_module(&self) -> bool {
         let two_colons = || {
@@ -96,28 +97,28 @@ impl Target {
         is_url(&self.0) || two_colons() == Some(true)
     }
 
-    /// The word with which rsync fails if the target is gone, rather than make its last directory
-    /// again: what is not there has no `.` in it. `None` where rsync makes nothing, and on this
-    /// machine, where that is seen without it.
+    /// Returns an argument that makes rsync fail if the target is missing, instead of creating its
+    /// last directory: a missing directory has no `.` in it. `None` where rsync creates nothing,
+    /// and for local targets, where this is checked directly.
     ///
-    /// `rrsync` keeps this one, and drops `./`.
+    /// `rrsync` keeps this form, and drops `./`.
     #[must_use]
-    pub(super) fn existing(&self) -> Option<Vec<u8>> {
+    pub(super) fn existing_arg(&self) -> Option<Vec<u8>> {
         let is_made = match self.path() {
             TargetPath::Absolute(path) => path != b"/",
             TargetPath::Relative(_) => true,
             TargetPath::Unknown => false,
         };
-        (is_made && self.local().is_none()).then(|| [self.word(), b"."].concat())
+        (is_made && self.local().is_none()).then(|| [self.as_arg(), b"."].concat())
     }
 
-    /// Its path if it is on this machine. A relative one counts from where rsync works.
+    /// Returns the path of a local target. A relative one starts at rsync's working directory.
     #[must_use]
     pub fn local(&self) -> Option<&[u8]> {
         (!is_url(&self.0) && colon(&self.0).is_none()).then_some(&*self.0)
     }
 
-    /// The path in it: behind `host:`, `host::module` or `rsync://host/module`, if it has that.
+    /// Returns the path after `host:`, `host::module` or `rsync://host/module`.
     #[must_use]
     pub fn path(&self) -> TargetPath<'_> {
         if let Some(rest) = self.0.strip_prefix(URL) {
@@ -134,14 +135,15 @@ impl Target {
 
 const URL: &[u8] = b"rsync://";
 
-fn is_url(word: &[u8]) -> bool {
-    word.get(..URL.len()).is_some_and(|start| start.eq_ignore_ascii_case(URL))
+fn is_url(arg: &[u8]) -> bool {
+    arg.get(..URL.len()).is_some_and(|start| start.eq_ignore_ascii_case(URL))
 }
 
-/// Where the colon behind a host is, if there is one. An address in brackets has its own.
-fn colon(word: &[u8]) -> Option<usize> {
+/// Returns the position of the colon after a host, if any. An address in brackets has its own
+/// colons.
+fn colon(arg: &[u8]) -> Option<usize> {
     let mut in_brackets = false;
-    for (at, byte) in word.iter().enumerate() {
+    for (at, byte) in arg.iter().enumerate() {
         match byte {
             b'[' => in_brackets = true,
             b']' => in_brackets = false,
@@ -153,11 +155,11 @@ fn colon(word: &[u8]) -> Option<usize> {
     None
 }
 
-/// `host:~/x` as `host:x`, which is the same: rsync works in the home there. What begins with `~`
-/// it takes as it is, unless a shell on the way changes that.
-fn without_home(word: &[u8]) -> Vec<u8> {
-    if let Some(colon) = colon(word).filter(|_| !is_url(word)) {
-        let (host, path) = word.split_at_checked(colon + 1).unwrap_or_default();
+/// Turns `host:~/x` into the equivalent `host:x`: rsync starts in the home directory there. rsync
+/// takes a name that begins with `~` literally, unless a shell in between expands it.
+fn without_home(arg: &[u8]) -> Vec<u8> {
+    if let Some(colon) = colon(arg).filter(|_| !is_url(arg)) {
+        let (host, path) = arg.split_at_checked(colon + 1).unwrap_or_default();
         match path {
             b"~" => return host.to_vec(),
             [b'~', b'/', path @ ..] => {
@@ -167,7 +169,7 @@ fn without_home(word: &[u8]) -> Vec<u8> {
             _ => {}
         }
     }
-    word.to_vec()
+    arg.to_vec()
 }
 
 fn plain(path: &[u8]) -> TargetPath<'_> {
@@ -178,7 +180,7 @@ fn plain(path: &[u8]) -> TargetPath<'_> {
     }
 }
 
-/// A daemon names paths from the root of the module on.
+/// A daemon reports paths relative to the root of the module.
 fn in_module(module_and_path: &[u8]) -> TargetPath<'_> {
     let slash = module_and_path.iter().position(|&b| b == b'/');
     slash.and_then(|at| module_and_path.get(at..)).map_or(TargetPath::Unknown, TargetPath::Absolute)
@@ -195,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_slash_is_appended_as_the_original_does() {
-        for (said, word) in [
+        for (text, arg) in [
             ("/a", "/a/"),
             ("/a/", "/a/"),
             ("a", "a/"),
@@ -211,24 +213,24 @@ mod tests {
             ("[::1]:~/a", "[::1]:a/"),
             ("host::~/a", "host::~/a/"),
         ] {
-            assert_eq!(Target::new(said.as_bytes()).unwrap().word(), word.as_bytes());
+            assert_eq!(Target::new(text.as_bytes()).unwrap().as_arg(), arg.as_bytes());
         }
     }
 
     #[test]
-    fn nothing_and_the_root_directory_are_refused() {
-        assert_eq!(Target::new(b""), Err(BadTarget::Empty));
-        assert_eq!(Target::new(b"a\0b"), Err(BadTarget::Nul));
+    fn empty_and_root_targets_are_rejected() {
+        assert_eq!(Target::new(b""), Err(TargetError::Empty));
+        assert_eq!(Target::new(b"a\0b"), Err(TargetError::Nul));
         for root in ["/", "//", "/.", "/./"] {
-            assert_eq!(Target::new(root.as_bytes()), Err(BadTarget::Root));
+            assert_eq!(Target::new(root.as_bytes()), Err(TargetError::Root));
         }
         assert!(Target::new(b"host:/").is_ok());
     }
 
     #[test]
-    fn the_path_of_a_target() {
+    fn target_paths_are_parsed() {
         use TargetPath::{Absolute, Relative, Unknown};
-        for (said, path) in [
+        for (text, path) in [
             ("/a/b", Absolute(b"/a/b/")),
             ("a/b:c", Relative(b"a/b:c/")),
             ("./a", Relative(b"a/")),
@@ -240,13 +242,13 @@ mod tests {
             ("host::mod/x", Absolute(b"/x/")),
             ("rsync://host:1/mod/x", Absolute(b"/x/")),
         ] {
-            assert_eq!(Target::new(said.as_bytes()).unwrap().path(), path, "{said}");
+            assert_eq!(Target::new(text.as_bytes()).unwrap().path(), path, "{text}");
         }
     }
 
     #[test]
-    fn a_target_elsewhere_that_rsync_may_make_can_be_expected_to_be_there() {
-        for (said, word) in [
+    fn remote_targets_that_rsync_may_create_can_be_required_to_exist() {
+        for (text, arg) in [
             ("h:/a/b", Some("h:/a/b/.")),
             ("h:~/a", Some("h:a/.")),
             ("h::mod/a/", Some("h::mod/a/.")),
@@ -257,14 +259,14 @@ mod tests {
             ("h:", None),
             ("/a", None),
         ] {
-            let word = word.map(|word| word.as_bytes().to_vec());
-            assert_eq!(Target::new(said.as_bytes()).unwrap().existing(), word, "{said}");
+            let arg = arg.map(|arg| arg.as_bytes().to_vec());
+            assert_eq!(Target::new(text.as_bytes()).unwrap().existing_arg(), arg, "{text}");
         }
     }
 
     #[test]
-    fn the_host_of_a_target() {
-        for (said, host) in [
+    fn target_hosts_are_parsed() {
+        for (text, host) in [
             ("host:", Some("host")),
             ("u@host:/p", Some("u@host")),
             ("host:a::b", Some("host")),
@@ -275,11 +277,11 @@ mod tests {
             ("/a:b", None),
             ("dir", None),
         ] {
-            let target = Target::new(said.as_bytes()).unwrap();
-            assert_eq!(target.host(), host.map(str::as_bytes), "{said}");
-            assert_eq!(target.local().is_some(), ["/a:b", "dir"].contains(&said), "{said}");
-            let is_local = !said.contains(':') || said.starts_with('/');
-            assert_eq!(target.is_module(), !is_local && host.is_none(), "{said}");
+            let target = Target::new(text.as_bytes()).unwrap();
+            assert_eq!(target.host(), host.map(str::as_bytes), "{text}");
+            assert_eq!(target.local().is_some(), ["/a:b", "dir"].contains(&text), "{text}");
+            let is_local = !text.contains(':') || text.starts_with('/');
+            assert_eq!(target.is_module(), !is_local && host.is_none(), "{text}");
         }
     }
 }

@@ -1,48 +1,48 @@
-//! Places that are carried out together, and what became of them.
+//! Batches of dirty paths, and their settlement.
 
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
-    job::{Place, Rename, Work},
+    job::{DirtyPath, Rename, Work},
     path::TreePath,
-    queue::{Heard, PlaceSet},
+    queue::{ObservedChanges, PathSet},
 };
 
-/// Places that left the queue together and come back to it together.
+/// Dirty paths that are dispatched together and settled together.
 ///
-/// It can't be copied, and only [`Places::settle`](crate::queue::Places::settle) takes it: so no batch is settled twice, and one
-/// that is forgotten is a warning of the compiler.
+/// It can't be copied, and only [`DirtySet::settle`](crate::queue::DirtySet::settle) consumes it.
+/// So no batch is settled twice, and one that is forgotten is a warning of the compiler.
 #[must_use = "a batch that is not settled blocks its places for ever"]
 #[derive(Debug)]
 pub struct Batch {
     pub(super) number: u64,
-    pub(super) places: Arc<PlaceSet>,
-    pub(super) heard: Arc<Heard>,
-    pub(super) moves: Arc<[Rename]>,
-    /// The file, if it is all there is, since it is too large to go with others.
+    pub(super) paths: Arc<PathSet>,
+    pub(super) observed: Arc<ObservedChanges>,
+    pub(super) renames: Arc<[Rename]>,
+    /// The file, if it is dispatched alone because of its size.
     pub(super) large: Option<TreePath>,
 }
 
 impl Batch {
-    /// The places.
+    /// The dirty paths.
     #[must_use]
-    pub const fn places(&self) -> &Arc<PlaceSet> {
-        &self.places
+    pub const fn paths(&self) -> &Arc<PathSet> {
+        &self.paths
     }
 
-    /// What was heard of the places.
+    /// The changes observed at the paths.
     #[must_use]
-    pub const fn heard(&self) -> &Arc<Heard> {
-        &self.heard
+    pub const fn observed(&self) -> &Arc<ObservedChanges> {
+        &self.observed
     }
 
-    /// Renames that may save transfers, oldest first. Both ends of each are among the places.
+    /// Renames that may save transfers, oldest first. Both ends of each are among the paths.
     #[must_use]
-    pub const fn moves(&self) -> &Arc<[Rename]> {
-        &self.moves
+    pub const fn renames(&self) -> &Arc<[Rename]> {
+        &self.renames
     }
 
-    /// Whether it is one large file.
+    /// Returns true if it is one large file.
     #[must_use]
     pub const fn is_large(&self) -> bool {
         self.large.is_some()
@@ -51,22 +51,22 @@ impl Batch {
     /// The batch as work for an executor.
     #[must_use]
     pub fn work(&self) -> Work {
-        let heard = Arc::clone(&self.heard);
+        let observed = Arc::clone(&self.observed);
         if let Some(file) = &self.large {
-            return Work::Large { path: file.clone(), heard };
+            return Work::Large { path: file.clone(), observed };
         }
-        Work::Batch { places: Arc::clone(&self.places), heard, moves: Arc::clone(&self.moves) }
+        Work::Batch { paths: Arc::clone(&self.paths), observed, renames: Arc::clone(&self.renames) }
     }
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// All of it is on the target.
+    /// Everything is on the target.
     All,
-    /// All but these places, which rest and then wait again.
-    Except(Vec<Place>),
-    /// Nothing is known to be on the target: the whole batch waits again, from now on and as old
-    /// as it was. When to try again is for the caller to say.
+    /// Everything but these paths, which are backed off and then wait again.
+    Except(Vec<DirtyPath>),
+    /// Unknown: the whole batch waits again at once, with its original age. The caller decides when
+    /// to retry.
     Nothing,
 }

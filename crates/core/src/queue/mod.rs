@@ -1,32 +1,32 @@
-//! What waits to be carried out.
+//! Queues of pending work: dirty paths for built-in targets, events for scripts.
 
+mod backoff;
 mod batch;
-mod group;
-mod heard;
-mod hints;
-mod index;
-mod large;
+mod debounce;
+mod dirty;
+pub mod event_queue;
+mod large_files;
 mod limits;
-mod open;
-pub mod ordered;
-mod pace;
-mod places;
-mod rest;
+mod observed;
+mod open_files;
+mod path_set;
+mod path_set_iter;
+mod pending;
+mod rename_hints;
 mod status;
 mod steps;
-mod walk;
 
 #[cfg(test)]
 mod tests;
 
+pub use backoff::{FIRST_BACKOFF, MAX_BACKOFF};
 pub use batch::{Batch, Settled};
-pub use heard::Heard;
-pub use index::{Inserted, PlaceSet};
-pub use limits::{Limits, MOST_FAILURES, MOST_HINTS, MOST_IN_DIRECTORY, MOST_PLACES};
-pub(crate) use open::OpenFiles;
-pub use open::{MOST_OPEN, OpenWait};
-pub use pace::Pace;
-pub use places::{Places, Seq};
-pub use rest::{FIRST_REST, LONGEST_REST};
-pub use status::{Counts, Stage};
-pub use walk::Iter;
+pub use debounce::Debounce;
+pub use dirty::{DirtySet, Seq};
+pub use limits::{MAX_FAILED, MAX_PATHS, MAX_PER_DIRECTORY, MAX_RENAME_HINTS, QueueLimits};
+pub use observed::ObservedChanges;
+pub(crate) use open_files::OpenFiles;
+pub use open_files::{MAX_OPEN_FILES, OpenWait};
+pub use path_set::{Inserted, PathSet};
+pub use path_set_iter::PathSetIter;
+pub use status::{QueueCounts, Stage};

@@ -1,42 +1,42 @@
-//! What a queue tells about itself.
+//! The status of a queue.
 
 use crate::time::Moment;
 
-/// How many places are at which stage.
+/// The number of paths at each stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Wait until they are due.
+pub struct QueueCounts {
+    /// Paths that wait until they are due.
     pub waiting: usize,
-    /// Wait until a batch is settled whose places they touch.
-    pub behind: usize,
-    /// Are being worked on.
+    /// Paths that wait for the settlement of a batch that they touch.
+    pub deferred: usize,
+    /// Paths in a running batch.
     pub in_flight: usize,
-    /// Failed, and rest before they are tried again.
-    pub resting: usize,
+    /// Failed paths that wait for their retry.
+    pub backing_off: usize,
 }
 
-impl Counts {
-    /// All places that are not known to be on the target.
+impl QueueCounts {
+    /// The number of all paths that are not known to be on the target.
     #[must_use]
     pub const fn total(self) -> usize {
-        self.waiting + self.behind + self.in_flight + self.resting
+        self.waiting + self.deferred + self.in_flight + self.backing_off
     }
 }
 
-/// How far a place has come.
+/// The stage of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It waits until it is due.
     Waiting,
-    /// It waits until a batch is settled whose places it touches.
-    Behind,
-    /// It is being worked on.
+    /// It waits for the settlement of a batch that it touches.
+    Deferred,
+    /// It is in a running batch.
     InFlight,
-    /// It failed, and rests.
-    Resting {
-        /// Until when.
-        until: Moment,
-        /// How often in a row it failed.
+    /// It failed and waits for its retry.
+    BackingOff {
+        /// The time of the retry.
+        retry_at: Moment,
+        /// The number of failures in a row.
         tries: u32,
     },
 }

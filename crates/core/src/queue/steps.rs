@@ -1,19 +1,19 @@
-//! Counts what the work of a queue consists of, so that a test can say how it grows and does not
-//! have to measure time.
+//! Counts the elementary steps of a queue, so that a test can check the complexity without
+//! measuring time.
 
 #[cfg(test)]
 std::thread_local! {
     static STEPS: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
 }
 
-/// Notes that a node was looked up, made, visited or dropped. Nothing outside tests.
+/// Counts a node that is looked up, created, visited or dropped. Does nothing outside of tests.
 #[inline]
 pub(super) fn step() {
     #[cfg(test)]
     STEPS.set(STEPS.get() + 1);
 }
 
-/// How many steps `work` takes.
+/// The number of steps of `work`.
 #[cfg(test)]
 pub(super) fn count(work: impl FnOnce()) -> usize {
     let before = STEPS.get();

@@ -1,49 +1,50 @@
-//! Every setting of a configuration file, in one table.
+//! Table of all settings of a configuration file.
 //!
-//! From it come the check for unknown names, the suggestions, the words for rsync, and the manual.
+//! The check for unknown names, the suggestions, the arguments for rsync and the manual derive from
+//! it.
 
-pub mod keys;
+pub mod lua_keys;
 mod suggest;
 mod table;
 
-pub use suggest::Hint;
+pub use suggest::NameHint;
 pub use table::SETTINGS;
 
-/// One setting.
+/// A setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Its name, as it is written.
+    /// The name as written.
     pub name: &'static str,
-    /// Where it stands.
-    pub scope: Scope,
-    /// What it takes.
-    pub takes: Takes,
-    /// Its default, as it is written; empty if there is none.
+    /// The table that contains it.
+    pub scope: SettingScope,
+    /// The type of its value.
+    pub value_type: ValueType,
+    /// The default as written; empty if there is none.
     pub default: &'static str,
-    /// What it does: one sentence without a full stop.
+    /// Description: one sentence without a full stop.
     pub doc: &'static str,
-    /// What rsync is told.
-    pub word: Word,
+    /// The corresponding argument of rsync.
+    pub rsync_arg: RsyncArgForm,
 }
 
-/// Where a setting stands.
+/// The table that contains a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// In `settings{}`.
+pub enum SettingScope {
+    /// `settings{}`.
     Settings,
-    /// In `sync{}`, for syncs of these kinds.
-    Sync(&'static [Base]),
-    /// In the table `rsync` of a sync.
+    /// `sync{}`, for syncs on these bases.
+    Sync(&'static [SyncBase]),
+    /// The table `rsync` of a sync.
     Rsync,
-    /// In the table `ssh` of a sync.
+    /// The table `ssh` of a sync.
     Ssh,
-    /// In `tunnel{}`.
+    /// `tunnel{}`.
     Tunnel,
 }
 
-/// A table of the settings, without the kinds of syncs.
+/// A table of settings, regardless of the base of the sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
+pub enum SettingsTable {
     /// `settings{}`
     Settings,
     /// `sync{}`
@@ -56,10 +57,10 @@ pub enum Table {
     Tunnel,
 }
 
-/// On what a sync is based.
+/// The base of a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Base {
-    /// On nothing: all is the user's own.
+pub enum SyncBase {
+    /// None: the user defines everything.
     Own,
     /// `default.rsync`
     Rsync,
@@ -69,12 +70,12 @@ pub enum Base {
     Direct,
 }
 
-/// What a setting takes.
+/// The type of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
-    /// Anything that is true for Lua switches it on.
+pub enum ValueType {
+    /// Any value that is true in Lua enables it.
     Flag,
-    /// A number that is not less than this, or a text that spells one.
+    /// A number of at least this value, or a text that spells one.
     Number(u32),
     /// A text or a number.
     Text,
@@ -86,75 +87,74 @@ pub enum Takes {
     List,
     /// A text or a list of texts.
     Patterns,
-    /// The most deletions: a share such as `"50%"`, a number, or `false` for any.
+    /// A limit for deletions: a share such as `"50%"`, a number, or `false` for no limit.
     Budget,
-    /// When to delete: `true`, `false`, `"startup"` or `"running"`.
+    /// A deletion policy: `true`, `false`, `"startup"` or `"running"`.
     Delete,
     /// A table of further settings.
     Table,
     /// A table from exit codes to `"ok"`, `"again"` or `"die"`.
     Codes,
-    /// A function of the user's.
+    /// A function of the user.
     Function,
-    /// A switch, or a function in the place of what it switches.
+    /// A switch, or a function that replaces the switched behaviour.
     FlagOrFunction,
-    /// A shell command as a text, or a program and its words as a list.
+    /// A shell command as a text, or a program and its arguments as a list.
     Command,
-    /// A program for a shell, a list of the program and its words, or a function.
+    /// A shell command as a text, a program and its arguments as a list, or a function.
     CommandOrFunction,
 }
 
-/// What rsync is told if a setting is on.
+/// The argument of rsync for a setting that is enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// Nothing.
+pub enum RsyncArgForm {
+    /// None.
     None,
-    /// This letter, in the word of the short options.
+    /// A letter among the short options.
     Short(u8),
-    /// This word.
+    /// A long option.
     Long(&'static str),
-    /// This word, and right behind it the value.
+    /// A long option, directly followed by the value.
     Value(&'static str),
 }
 
 impl Setting {
-    /// The table in which it stands.
+    /// Returns the table that contains the setting.
     #[must_use]
-    pub const fn table(&self) -> Table {
+    pub const fn table(&self) -> SettingsTable {
         match self.scope {
-            Scope::Settings => Table::Settings,
-            Scope::Sync(_) => Table::Sync,
-            Scope::Rsync => Table::Rsync,
-            Scope::Ssh => Table::Ssh,
-            Scope::Tunnel => Table::Tunnel,
+            SettingScope::Settings => SettingsTable::Settings,
+            SettingScope::Sync(_) => SettingsTable::Sync,
+            SettingScope::Rsync => SettingsTable::Rsync,
+            SettingScope::Ssh => SettingsTable::Ssh,
+            SettingScope::Tunnel => SettingsTable::Tunnel,
         }
     }
 
-    /// Whether a sync on this base knows it.
+    /// Returns true if the setting applies to syncs on this base.
     #[must_use]
-    pub fn is_for(&self, base: Base) -> bool {
+    pub fn is_for(&self, base: SyncBase) -> bool {
         match self.scope {
-            Scope::Sync(bases) => bases.contains(&base),
-            Scope::Rsync => base != Base::Own,
-            Scope::Ssh => base == Base::Rsyncssh,
-            Scope::Settings | Scope::Tunnel => false,
+            SettingScope::Sync(bases) => bases.contains(&base),
+            SettingScope::Rsync => base != SyncBase::Own,
+            SettingScope::Ssh => base == SyncBase::Rsyncssh,
+            SettingScope::Settings | SettingScope::Tunnel => false,
         }
     }
 }
 
-/// The settings of one table, in their order.
-pub fn of(table: Table) -> impl Iterator<Item = &'static Setting> {
+/// Iterates over the settings of one table, in order.
+pub fn of(table: SettingsTable) -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().filter(move |setting| setting.table() == table)
 }
 
-/// What there is to say to somebody who wrote a `name` in this table that no setting has; in a sync,
-/// that none on this base has.
+/// Returns a hint for an unknown `name` in this table; in a sync, for a name unknown on this base.
 #[must_use]
-pub fn hint(table: Table, name: &str, base: Option<Base>) -> Option<Hint> {
+pub fn hint(table: SettingsTable, name: &str, base: Option<SyncBase>) -> Option<NameHint> {
     suggest::hint(table, name, base)
 }
 
-/// The one of these words that a mistyped `name` was probably meant as.
+/// Returns the known name that a mistyped `name` was probably meant as.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     suggest::nearest(name, known)
 }
@@ -165,8 +165,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn a_name_stands_once_in_a_table() {
-        for table in [Table::Settings, Table::Sync, Table::Rsync, Table::Ssh, Table::Tunnel] {
+    fn names_are_unique_within_a_table() {
+        for table in [
+            SettingsTable::Settings,
+            SettingsTable::Sync,
+            SettingsTable::Rsync,
+            SettingsTable::Ssh,
+            SettingsTable::Tunnel,
+        ] {
             let mut names = BTreeSet::new();
             for setting in of(table) {
                 assert!(names.insert(setting.name), "{table:?}: {}", setting.name);
@@ -183,53 +189,53 @@ mod tests {
     }
 
     #[test]
-    fn no_letter_and_no_word_means_two_things() {
+    fn rsync_arguments_are_unique() {
         let mut seen = BTreeSet::new();
         for setting in SETTINGS {
-            let word = match setting.word {
-                Word::None => continue,
-                Word::Short(letter) => std::format!("-{}", char::from(letter)),
-                Word::Long(word) | Word::Value(word) => word.into(),
+            let arg = match setting.rsync_arg {
+                RsyncArgForm::None => continue,
+                RsyncArgForm::Short(letter) => std::format!("-{}", char::from(letter)),
+                RsyncArgForm::Long(arg) | RsyncArgForm::Value(arg) => arg.into(),
             };
-            assert_eq!(setting.scope, Scope::Rsync, "{}", setting.name);
-            assert!(seen.insert(word), "{}", setting.name);
+            assert_eq!(setting.scope, SettingScope::Rsync, "{}", setting.name);
+            assert!(seen.insert(arg), "{}", setting.name);
         }
     }
 
     #[test]
     fn old_and_mistyped_names_get_a_hint() {
-        use Hint::{Belongs, Instead, Perhaps};
-        let check = |table, name: &str, hint: Option<Hint>| {
-            assert_eq!(super::hint(table, name, Some(Base::Rsync)), hint, "{name}");
+        use NameHint::{BelongsIn, DidYouMean, Instead};
+        let check = |table, name: &str, hint: Option<NameHint>| {
+            assert_eq!(super::hint(table, name, Some(SyncBase::Rsync)), hint, "{name}");
         };
-        for (table, name, place) in [
-            (Table::Sync, "insist", "settings{ .. }"),
-            (Table::Sync, "nodaemon", "settings{ .. }"),
-            (Table::Sync, "bwlimit", "rsync = { .. }"),
-            (Table::Settings, "source", "sync{ .. }"),
-            (Table::Rsync, "crontab", "sync{ .. }, beside this table"),
+        for (table, name, owner) in [
+            (SettingsTable::Sync, "insist", "settings{ .. }"),
+            (SettingsTable::Sync, "nodaemon", "settings{ .. }"),
+            (SettingsTable::Sync, "bwlimit", "rsync = { .. }"),
+            (SettingsTable::Settings, "source", "sync{ .. }"),
+            (SettingsTable::Rsync, "crontab", "sync{ .. }, beside this table"),
         ] {
-            check(table, name, Some(Belongs(place)));
+            check(table, name, Some(BelongsIn(owner)));
         }
-        check(Table::Sync, "colapse", None);
-        let of_script = |name| super::hint(Table::Sync, name, Some(Base::Own));
-        assert_eq!(of_script("colapse"), Some(Perhaps("collapse")));
+        check(SettingsTable::Sync, "colapse", None);
+        let of_script = |name| super::hint(SettingsTable::Sync, name, Some(SyncBase::Own));
+        assert_eq!(of_script("colapse"), Some(DidYouMean("collapse")));
         assert!(matches!(of_script("rsyncOpts"), Some(Instead(why)) if !why.contains("rsync = {")));
         assert_eq!(nearest("rsynk", ["direct", "rsync", "rsyncssh"].into_iter()), Some("rsync"));
         assert_eq!(nearest("mine", ["direct", "rsync"].into_iter()), None);
-        check(Table::Settings, "insisit", Some(Perhaps("insist")));
-        check(Table::Settings, "statusfile", Some(Perhaps("statusFile")));
-        check(Table::Settings, "xyzzy", None);
-        check(Table::Rsync, "bwlimt", Some(Perhaps("bwlimit")));
-        check(Table::Ssh, "identityfile", Some(Perhaps("identityFile")));
+        check(SettingsTable::Settings, "insisit", Some(DidYouMean("insist")));
+        check(SettingsTable::Settings, "statusfile", Some(DidYouMean("statusFile")));
+        check(SettingsTable::Settings, "xyzzy", None);
+        check(SettingsTable::Rsync, "bwlimt", Some(DidYouMean("bwlimit")));
+        check(SettingsTable::Ssh, "identityfile", Some(DidYouMean("identityFile")));
         for (table, name) in [
-            (Table::Settings, "delay"),
-            (Table::Settings, "log"),
-            (Table::Sync, "rsyncOps"),
-            (Table::Sync, "rsyncOpts"),
-            (Table::Rsync, "delete"),
+            (SettingsTable::Settings, "delay"),
+            (SettingsTable::Settings, "log"),
+            (SettingsTable::Sync, "rsyncOps"),
+            (SettingsTable::Sync, "rsyncOpts"),
+            (SettingsTable::Rsync, "delete"),
         ] {
-            let hint = super::hint(table, name, Some(Base::Rsync));
+            let hint = super::hint(table, name, Some(SyncBase::Rsync));
             assert!(matches!(hint, Some(Instead(_))), "{name}");
         }
     }

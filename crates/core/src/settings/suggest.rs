@@ -1,110 +1,136 @@
-//! What to say of a name that no setting has.
+//! Hints for unknown names.
 
 use alloc::vec::Vec;
 
-use super::{Base, Setting, Table, of};
+use super::{Setting, SettingsTable, SyncBase, of};
 
-/// What there is to say of an unknown name.
+/// A hint for an unknown name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hint {
-    /// It was probably meant as this one.
-    Perhaps(&'static str),
-    /// What is written today: a sentence without a full stop.
+pub enum NameHint {
+    /// The name is probably a misspelling of this one.
+    DidYouMean(&'static str),
+    /// The replacement: a sentence without a full stop.
     Instead(&'static str),
-    /// It stands in this table.
-    Belongs(&'static str),
+    /// The name belongs in this table.
+    BelongsIn(&'static str),
 }
 
-/// Names that others tried, or that had a meaning once.
-const OLD: [(Table, &str, &str); 17] = [
-    (Table::Settings, "delay", "write delay in each sync{}, or -delay on the command line"),
-    (Table::Settings, "log", "write -log CATEGORY on the command line"),
-    (Table::Settings, "monitor", "how changes are noticed is chosen with -watch"),
-    (Table::Settings, "stubborn", "write insist = true"),
-    (Table::Settings, "exclude", "write exclude in each sync{}"),
-    (Table::Settings, "rsync", "write rsync = {..} in each sync{}"),
-    (Table::Sync, "rsyncOps", "write rsync = {..} with its options, such as archive = true"),
-    (Table::Sync, "rsyncOpts", "write rsync = {..} with its options, such as archive = true"),
-    (Table::Sync, "rsyncOptions", "write rsync = {..} with its options, such as archive = true"),
-    (Table::Sync, "log", "write -log CATEGORY on the command line"),
+/// Names that users tried, or that had a meaning once.
+const KNOWN_MISTAKES: [(SettingsTable, &str, &str); 17] = [
+    (SettingsTable::Settings, "delay", "write delay in each sync{}, or -delay on the command line"),
+    (SettingsTable::Settings, "log", "write -log CATEGORY on the command line"),
+    (SettingsTable::Settings, "monitor", "how changes are noticed is chosen with -watch"),
+    (SettingsTable::Settings, "stubborn", "write insist = true"),
+    (SettingsTable::Settings, "exclude", "write exclude in each sync{}"),
+    (SettingsTable::Settings, "rsync", "write rsync = {..} in each sync{}"),
     (
-        Table::Sync,
+        SettingsTable::Sync,
+        "rsyncOps",
+        "write rsync = {..} with its options, such as archive = true",
+    ),
+    (
+        SettingsTable::Sync,
+        "rsyncOpts",
+        "write rsync = {..} with its options, such as archive = true",
+    ),
+    (
+        SettingsTable::Sync,
+        "rsyncOptions",
+        "write rsync = {..} with its options, such as archive = true",
+    ),
+    (SettingsTable::Sync, "log", "write -log CATEGORY on the command line"),
+    (
+        SettingsTable::Sync,
         "host",
         "host belongs to default.rsyncssh; for default.rsync write target = \"host:dir\"",
     ),
     (
-        Table::Sync,
+        SettingsTable::Sync,
         "targetdir",
         "targetdir belongs to default.rsyncssh; for default.rsync write target = \"host:dir\"",
     ),
-    (Table::Sync, "target", "default.rsyncssh has host and targetdir in its place"),
+    (SettingsTable::Sync, "target", "default.rsyncssh has host and targetdir in its place"),
     (
-        Table::Rsync,
+        SettingsTable::Rsync,
         "delete",
         "write delete beside rsync, not in it: sync{ .., delete = true, rsync = {..} }",
     ),
-    (Table::Rsync, "exclude", "write exclude beside rsync, not in it: sync{ .., exclude = {..} }"),
-    (Table::Rsync, "ssh", "write rsh = \"ssh ..\" here, or use default.rsyncssh with ssh = {..}"),
-    (Table::Rsync, "recursive", "rsync is always called with -r"),
+    (
+        SettingsTable::Rsync,
+        "exclude",
+        "write exclude beside rsync, not in it: sync{ .., exclude = {..} }",
+    ),
+    (
+        SettingsTable::Rsync,
+        "ssh",
+        "write rsh = \"ssh ..\" here, or use default.rsyncssh with ssh = {..}",
+    ),
+    (SettingsTable::Rsync, "recursive", "rsync is always called with -r"),
 ];
 
-/// What else there is to say of a name in a script's sync: it has no options of rsync.
-const OF_SCRIPT: &str = "a script calls rsync by itself, so this sync has no options of rsync; to use \
+/// Hint for a name in a script's sync, which has no options of rsync.
+const SCRIPT_HINT: &str = "a script calls rsync by itself, so this sync has no options of rsync; to use \
     the name in the script, let it pass with checkgauge = { default.checkgauge, NAME = true }";
 
-/// What there is to say of a name that only rsync may know.
-const OF_RSYNC: &str =
+/// Hint for a name that only rsync may know.
+const RSYNC_HINT: &str =
     "what has no name here is written as a word of rsync: _extra = { \"--NAME=VALUE\" }";
 
 /// Names for the options of rsync.
 const RSYNC_OPTIONS: [&str; 4] = ["rsync", "rsyncOps", "rsyncOpts", "rsyncOptions"];
 
-pub(super) fn hint(table: Table, name: &str, base: Option<Base>) -> Option<Hint> {
-    if table == Table::Sync && base == Some(Base::Own) && RSYNC_OPTIONS.contains(&name) {
-        return Some(Hint::Instead(OF_SCRIPT));
+pub(super) fn hint(table: SettingsTable, name: &str, base: Option<SyncBase>) -> Option<NameHint> {
+    if table == SettingsTable::Sync && base == Some(SyncBase::Own) && RSYNC_OPTIONS.contains(&name)
+    {
+        return Some(NameHint::Instead(SCRIPT_HINT));
     }
-    let old = OLD.iter().find(|(of, old, _)| *of == table && *old == name);
+    let old = KNOWN_MISTAKES.iter().find(|(of, old, _)| *of == table && *old == name);
     if let Some((_, _, instead)) = old {
-        return Some(Hint::Instead(instead));
+        return Some(NameHint::Instead(instead));
     }
-    if let Some(place) = place(table, name, base) {
-        return Some(Hint::Belongs(place));
+    if let Some(owner) = owning_table(table, name, base) {
+        return Some(NameHint::BelongsIn(owner));
     }
     let is_known = |setting: &&Setting| {
-        matches!(table, Table::Settings | Table::Ssh)
+        matches!(table, SettingsTable::Settings | SettingsTable::Ssh)
             || base.is_none_or(|base| setting.is_for(base))
     };
     let nearest = nearest(name, of(table).filter(is_known).map(|setting| setting.name));
-    let other = (table == Table::Rsync).then_some(Hint::Instead(OF_RSYNC));
-    nearest.map(Hint::Perhaps).or(other)
+    let other = (table == SettingsTable::Rsync).then_some(NameHint::Instead(RSYNC_HINT));
+    nearest.map(NameHint::DidYouMean).or(other)
 }
 
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let (steps, nearest) = known.map(|known| (distance(name, known), known)).min()?;
-    (steps <= MOST_STEPS && steps < name.len()).then_some(nearest)
+    let (steps, nearest) = known.map(|known| (edit_distance(name, known), known)).min()?;
+    (steps <= MAX_EDIT_DISTANCE && steps < name.len()).then_some(nearest)
 }
 
-/// Where a name belongs that is known to another table.
-fn place(table: Table, name: &str, base: Option<Base>) -> Option<&'static str> {
+/// Returns the table to which a name belongs that another table knows.
+fn owning_table(table: SettingsTable, name: &str, base: Option<SyncBase>) -> Option<&'static str> {
     let is_of = |other| of(other).any(|setting| setting.name == name);
-    let has = |wanted: &[Base]| base.is_some_and(|base| wanted.contains(&base));
-    let calls_rsync = has(&[Base::Rsync, Base::Rsyncssh, Base::Direct]);
+    let has = |wanted: &[SyncBase]| base.is_some_and(|base| wanted.contains(&base));
+    let calls_rsync = has(&[SyncBase::Rsync, SyncBase::Rsyncssh, SyncBase::Direct]);
     match table {
-        Table::Settings if is_of(Table::Sync) => Some("sync{ .. }"),
-        Table::Sync if is_of(Table::Settings) && !is_of(Table::Sync) => Some("settings{ .. }"),
-        Table::Sync if is_of(Table::Rsync) && calls_rsync => Some("rsync = { .. }"),
-        Table::Sync if is_of(Table::Ssh) && has(&[Base::Rsyncssh]) => Some("ssh = { .. }"),
-        Table::Rsync | Table::Ssh if is_of(Table::Sync) => Some("sync{ .. }, beside this table"),
+        SettingsTable::Settings if is_of(SettingsTable::Sync) => Some("sync{ .. }"),
+        SettingsTable::Sync if is_of(SettingsTable::Settings) && !is_of(SettingsTable::Sync) => {
+            Some("settings{ .. }")
+        }
+        SettingsTable::Sync if is_of(SettingsTable::Rsync) && calls_rsync => Some("rsync = { .. }"),
+        SettingsTable::Sync if is_of(SettingsTable::Ssh) && has(&[SyncBase::Rsyncssh]) => {
+            Some("ssh = { .. }")
+        }
+        SettingsTable::Rsync | SettingsTable::Ssh if is_of(SettingsTable::Sync) => {
+            Some("sync{ .. }, beside this table")
+        }
         _ => None,
     }
 }
 
-/// More slips than this are no slip.
-const MOST_STEPS: usize = 2;
+/// Beyond this distance a name is no misspelling.
+const MAX_EDIT_DISTANCE: usize = 2;
 
-/// How many letters have to be changed, added or removed to get from one to the other, whatever
-/// their case (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
+/// Returns the Levenshtein distance, ignoring case.
+fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = i;
@@ -126,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_counted() {
+    fn edit_distance_counts_slips() {
         for (a, b, steps) in [
             ("", "", 0),
             ("a", "", 1),
@@ -137,8 +163,8 @@ mod tests {
             ("bwlimt", "bwlimit", 1),
             ("kitten", "sitting", 3),
         ] {
-            assert_eq!(distance(a, b), steps, "{a} {b}");
-            assert_eq!(distance(b, a), steps, "{b} {a}");
+            assert_eq!(edit_distance(a, b), steps, "{a} {b}");
+            assert_eq!(edit_distance(b, a), steps, "{b} {a}");
         }
     }
 }

@@ -1,66 +1,78 @@
 //! The table.
 
 use super::{
-    Base, Scope, Setting,
-    Takes::{
+    RsyncArgForm, Setting, SettingScope, SyncBase,
+    ValueType::{
         self, Budget, Codes, Command, CommandOrFunction, Delete, Flag, FlagOrFunction, Function,
         List, Number, OneOf, Path, Patterns, Table, Text,
     },
-    Word,
 };
 
-const ALL: &[Base] = &[Base::Own, Base::Rsync, Base::Rsyncssh, Base::Direct];
-const BUILT_IN: &[Base] = &[Base::Rsync, Base::Rsyncssh, Base::Direct];
-const NOT_SSH: &[Base] = &[Base::Own, Base::Rsync, Base::Direct];
-const SSH: &[Base] = &[Base::Rsyncssh];
-const DIRECT: &[Base] = &[Base::Direct];
-const OWN: &[Base] = &[Base::Own];
-const NOT_RSYNC: &[Base] = &[Base::Own, Base::Rsyncssh, Base::Direct];
-const WITH_RSYNC_CODES: &[Base] = &[Base::Rsyncssh, Base::Direct];
+const ALL: &[SyncBase] = &[SyncBase::Own, SyncBase::Rsync, SyncBase::Rsyncssh, SyncBase::Direct];
+const BUILT_IN: &[SyncBase] = &[SyncBase::Rsync, SyncBase::Rsyncssh, SyncBase::Direct];
+const NOT_SSH: &[SyncBase] = &[SyncBase::Own, SyncBase::Rsync, SyncBase::Direct];
+const SSH: &[SyncBase] = &[SyncBase::Rsyncssh];
+const DIRECT: &[SyncBase] = &[SyncBase::Direct];
+const OWN: &[SyncBase] = &[SyncBase::Own];
+const NOT_RSYNC: &[SyncBase] = &[SyncBase::Own, SyncBase::Rsyncssh, SyncBase::Direct];
+const WITH_RSYNC_CODES: &[SyncBase] = &[SyncBase::Rsyncssh, SyncBase::Direct];
+
+/// A setting without a default and without an argument of rsync.
+const fn setting(
+    name: &'static str,
+    scope: SettingScope,
+    value_type: ValueType,
+    doc: &'static str,
+) -> Setting {
+    Setting { name, scope, value_type, default: "", doc, rsync_arg: RsyncArgForm::None }
+}
 
 const fn global(
     name: &'static str,
-    takes: Takes,
+    value_type: ValueType,
     default: &'static str,
     doc: &'static str,
 ) -> Setting {
-    Setting { name, scope: Scope::Settings, takes, default, doc, word: Word::None }
+    setting(name, SettingScope::Settings, value_type, doc).or(default)
 }
 
-/// A setting of the syncs on some bases. It has no default, or [`or`](Setting::or) adds it.
+/// A setting of syncs on some bases. It has no default unless [`or`](Setting::or) adds one.
 const fn sync(
-    bases: &'static [Base],
+    bases: &'static [SyncBase],
     name: &'static str,
-    takes: Takes,
+    value_type: ValueType,
     doc: &'static str,
 ) -> Setting {
-    Setting { name, scope: Scope::Sync(bases), takes, default: "", doc, word: Word::None }
+    setting(name, SettingScope::Sync(bases), value_type, doc)
 }
 
-const fn ssh(name: &'static str, takes: Takes, doc: &'static str) -> Setting {
-    Setting { name, scope: Scope::Ssh, takes, default: "", doc, word: Word::None }
+const fn ssh(name: &'static str, value_type: ValueType, doc: &'static str) -> Setting {
+    setting(name, SettingScope::Ssh, value_type, doc)
 }
 
-const fn tunnel(name: &'static str, takes: Takes, doc: &'static str) -> Setting {
-    Setting { name, scope: Scope::Tunnel, takes, default: "", doc, word: Word::None }
+const fn tunnel(name: &'static str, value_type: ValueType, doc: &'static str) -> Setting {
+    setting(name, SettingScope::Tunnel, value_type, doc)
 }
 
-const fn rsync(name: &'static str, takes: Takes, doc: &'static str) -> Setting {
-    Setting { name, scope: Scope::Rsync, takes, default: "", doc, word: Word::None }
+const fn rsync(name: &'static str, value_type: ValueType, doc: &'static str) -> Setting {
+    setting(name, SettingScope::Rsync, value_type, doc)
 }
 
 const fn short(name: &'static str, letter: u8, doc: &'static str) -> Setting {
-    let word = Word::Short(letter);
-    Setting { name, scope: Scope::Rsync, takes: Flag, default: "false", doc, word }
+    Setting { rsync_arg: RsyncArgForm::Short(letter), ..rsync(name, Flag, doc).or("false") }
 }
 
-const fn long(name: &'static str, word: &'static str, doc: &'static str) -> Setting {
-    let word = Word::Long(word);
-    Setting { name, scope: Scope::Rsync, takes: Flag, default: "false", doc, word }
+const fn long(name: &'static str, option: &'static str, doc: &'static str) -> Setting {
+    Setting { rsync_arg: RsyncArgForm::Long(option), ..rsync(name, Flag, doc).or("false") }
 }
 
-const fn value(name: &'static str, word: &'static str, takes: Takes, doc: &'static str) -> Setting {
-    Setting { name, scope: Scope::Rsync, takes, default: "", doc, word: Word::Value(word) }
+const fn value(
+    name: &'static str,
+    option: &'static str,
+    value_type: ValueType,
+    doc: &'static str,
+) -> Setting {
+    Setting { rsync_arg: RsyncArgForm::Value(option), ..rsync(name, value_type, doc) }
 }
 
 impl Setting {
@@ -69,7 +81,7 @@ impl Setting {
     }
 }
 
-/// All settings. The words for rsync come in this order, which is the original's.
+/// All settings. The arguments for rsync have this order, which is the original's.
 pub const SETTINGS: &[Setting] = &[
     global("logfile", Path, "", "where messages go, beside the terminal in the foreground; opened anew when it was rotated"),
     global("pidfile", Path, "", "where the number of the process is written and locked"),

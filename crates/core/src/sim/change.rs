@@ -1,38 +1,38 @@
-//! What happens to a source, and what a perfect witness would tell of it.
+//! Changes of a source, and the events that a perfect source of events reports for them.
 
 use alloc::{format, vec, vec::Vec};
 use core::fmt;
 
 use crate::{
-    notice::{Change as Edited, Edit, Kind, News},
+    fs_event::{Change, Edit, EntryKind, FsEventKind},
     path::TreePath,
     sim::{
-        random::Random,
-        tree::{Node, PLAIN, Tree},
+        random::SimRng,
+        tree::{PLAIN, SimNode, SimTree},
     },
 };
 
-/// Something that somebody does to a tree. What is not possible is not done.
+/// A change of a tree. Impossible changes are skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// A file is written, or made. The number is its content.
+pub(crate) enum TreeChange {
+    /// Writes or creates a file. The number is its content.
     Write(TreePath, u32),
-    /// The mode of a file or a directory.
+    /// Sets the mode of a file or a directory.
     Mode(TreePath, u32),
-    /// A symbolic link is made. The number is where it leads.
+    /// Creates a symbolic link. The number is its target.
     Link(TreePath, u32),
     MakeDir(TreePath),
-    /// A directory comes from outside, with so many files and as many in a directory below.
+    /// Moves a directory into the tree, with this number of files and as many in a subdirectory.
     MoveIn(TreePath, u32),
     /// `rm -r`.
     Remove(TreePath),
-    /// A directory or a file goes to outside.
+    /// Moves a directory or a file out of the tree.
     MoveOut(TreePath),
     Rename(TreePath, TreePath),
     Swap(TreePath, TreePath),
 }
 
-fn path(random: &mut Random) -> TreePath {
+fn path(random: &mut SimRng) -> TreePath {
     let mut path = TreePath::root();
     for _ in 0..=random.below(3) {
         path.push(random.pick(&[b"a", b"b", b"c"])).unwrap();
@@ -40,15 +40,15 @@ fn path(random: &mut Random) -> TreePath {
     path
 }
 
-/// A path that stands in the tree, if there is one.
-fn known(tree: &Tree, random: &mut Random) -> TreePath {
+/// Returns a random path that exists in the tree.
+fn known(tree: &SimTree, random: &mut SimRng) -> TreePath {
     let all: Vec<_> = tree.paths().collect();
     all[random.below(all.len())].clone()
 }
 
-impl Change {
-    /// Something that may happen to `tree`.
-    pub(crate) fn random(tree: &Tree, random: &mut Random) -> Self {
+impl TreeChange {
+    /// Returns a random change of `tree`.
+    pub(crate) fn random(tree: &SimTree, random: &mut SimRng) -> Self {
         let number = u32::try_from(random.below(1_000)).unwrap();
         match random.below(16) {
             0..3 => Self::Write(path(random), number),
@@ -64,12 +64,12 @@ impl Change {
         }
     }
 
-    /// Does it, and tells what happened; nothing if it is not possible.
-    pub(crate) fn apply(&self, tree: &mut Tree) -> Vec<News> {
+    /// Applies the change and returns its events; none if it is impossible.
+    pub(crate) fn apply(&self, tree: &mut SimTree) -> Vec<FsEventKind> {
         match self {
             Self::Write(path, content) => write(tree, path, *content),
             Self::Mode(path, mode) => set_mode(tree, path, *mode),
-            Self::Link(path, to) => create(tree, path, Node::Link { to: *to }),
+            Self::Link(path, to) => create(tree, path, SimNode::Link { to: *to }),
             Self::MakeDir(path) => create(tree, path, PLAIN),
             Self::MoveIn(path, count) => move_in(tree, path, *count),
             Self::Remove(path) => remove(tree, path),
@@ -80,49 +80,49 @@ impl Change {
     }
 }
 
-fn kind(tree: &Tree, path: &TreePath) -> Kind {
-    if tree.is_dir(path) { Kind::Directory } else { Kind::Other }
+fn kind(tree: &SimTree, path: &TreePath) -> EntryKind {
+    if tree.is_dir(path) { EntryKind::Directory } else { EntryKind::Other }
 }
 
-fn told(edit: Edit, kind: Kind, path: &TreePath) -> News {
-    News::Changed(Edited { edit, kind, path: path.clone() })
+fn changed(edit: Edit, kind: EntryKind, path: &TreePath) -> FsEventKind {
+    FsEventKind::Changed(Change { edit, kind, path: path.clone() })
 }
 
-fn write(tree: &mut Tree, path: &TreePath, content: u32) -> Vec<News> {
+fn write(tree: &mut SimTree, path: &TreePath, content: u32) -> Vec<FsEventKind> {
     match tree.get(path) {
-        None => create(tree, path, Node::File { content, mode: 0 }),
-        Some(Node::File { mode, .. }) => {
-            tree.put(path, Node::File { content, mode });
-            // Some never close what they write, as truncate(2).
+        None => create(tree, path, SimNode::File { content, mode: 0 }),
+        Some(SimNode::File { mode, .. }) => {
+            tree.put(path, SimNode::File { content, mode });
+            // Some writers never close the file, such as truncate(2).
             let edit = if content.is_multiple_of(3) { Edit::Write } else { Edit::Modify };
-            vec![told(edit, Kind::Other, path)]
+            vec![changed(edit, EntryKind::Other, path)]
         }
-        Some(Node::Link { .. } | Node::Directory { .. }) => vec![],
+        Some(SimNode::Link { .. } | SimNode::Directory { .. }) => vec![],
     }
 }
 
-fn set_mode(tree: &mut Tree, path: &TreePath, mode: u32) -> Vec<News> {
+fn set_mode(tree: &mut SimTree, path: &TreePath, mode: u32) -> Vec<FsEventKind> {
     let node = match tree.get(path) {
-        Some(Node::File { content, .. }) => Node::File { content, mode },
-        Some(Node::Directory { .. }) => Node::Directory { mode },
-        Some(Node::Link { .. }) | None => return vec![],
+        Some(SimNode::File { content, .. }) => SimNode::File { content, mode },
+        Some(SimNode::Directory { .. }) => SimNode::Directory { mode },
+        Some(SimNode::Link { .. }) | None => return vec![],
     };
     tree.put(path, node);
-    vec![told(Edit::Attrib, kind(tree, path), path)]
+    vec![changed(Edit::Attrib, kind(tree, path), path)]
 }
 
-fn create(tree: &mut Tree, path: &TreePath, node: Node) -> Vec<News> {
+fn create(tree: &mut SimTree, path: &TreePath, node: SimNode) -> Vec<FsEventKind> {
     if tree.get(path).is_some() || !tree.has_room_at(path) {
         return vec![];
     }
     tree.put(path, node);
-    vec![told(Edit::Create, kind(tree, path), path)]
+    vec![changed(Edit::Create, kind(tree, path), path)]
 }
 
-fn move_in(tree: &mut Tree, path: &TreePath, count: u32) -> Vec<News> {
-    let news = create(tree, path, PLAIN);
-    if news.is_empty() {
-        return news;
+fn move_in(tree: &mut SimTree, path: &TreePath, count: u32) -> Vec<FsEventKind> {
+    let events = create(tree, path, PLAIN);
+    if events.is_empty() {
+        return events;
     }
     let below = path.join(b"b").unwrap();
     tree.put(&below, PLAIN);
@@ -130,35 +130,35 @@ fn move_in(tree: &mut Tree, path: &TreePath, count: u32) -> Vec<News> {
         let name = format!("f{content}");
         for directory in [path, &below] {
             let file = directory.join(name.as_bytes()).unwrap();
-            tree.put(&file, Node::File { content, mode: 0 });
+            tree.put(&file, SimNode::File { content, mode: 0 });
         }
     }
-    news
+    events
 }
 
-fn remove(tree: &mut Tree, path: &TreePath) -> Vec<News> {
+fn remove(tree: &mut SimTree, path: &TreePath) -> Vec<FsEventKind> {
     if path.is_root() || tree.get(path).is_none() {
         return vec![];
     }
     let gone = tree.paths().rev().filter(|it| path.contains(it));
-    let news = gone.map(|it| told(Edit::Delete, kind(tree, it), it)).collect();
+    let events = gone.map(|it| changed(Edit::Delete, kind(tree, it), it)).collect();
     tree.remove(path);
-    news
+    events
 }
 
-fn move_out(tree: &mut Tree, path: &TreePath) -> Vec<News> {
+fn move_out(tree: &mut SimTree, path: &TreePath) -> Vec<FsEventKind> {
     remove(tree, path).pop().into_iter().collect()
 }
 
-fn rename(tree: &mut Tree, from: &TreePath, to: &TreePath) -> Vec<News> {
+fn rename(tree: &mut SimTree, from: &TreePath, to: &TreePath) -> Vec<FsEventKind> {
     let possible = match (tree.get(from), tree.get(to)) {
         (Some(_), None) => tree.has_room_at(to),
-        (Some(Node::Directory { .. }), Some(Node::Directory { .. })) => {
+        (Some(SimNode::Directory { .. }), Some(SimNode::Directory { .. })) => {
             tree.children(to).is_empty() && !to.is_root()
         }
         (None, _)
-        | (Some(Node::Directory { .. }), Some(_))
-        | (Some(_), Some(Node::Directory { .. })) => false,
+        | (Some(SimNode::Directory { .. }), Some(_))
+        | (Some(_), Some(SimNode::Directory { .. })) => false,
         (Some(_), Some(_)) => true,
     };
     if !possible || from.contains(to) || from.is_root() {
@@ -166,25 +166,25 @@ fn rename(tree: &mut Tree, from: &TreePath, to: &TreePath) -> Vec<News> {
     }
     let kind = kind(tree, from);
     tree.rename(from, to);
-    vec![News::Moved { from: from.clone(), to: to.clone(), kind }]
+    vec![FsEventKind::Renamed { from: from.clone(), to: to.clone(), kind }]
 }
 
-fn swap(tree: &mut Tree, one: &TreePath, other: &TreePath) -> Vec<News> {
+fn swap(tree: &mut SimTree, one: &TreePath, other: &TreePath) -> Vec<FsEventKind> {
     let there = tree.get(one).is_some() && tree.get(other).is_some();
     if !there || one.contains(other) || other.contains(one) {
         return vec![];
     }
-    let moved = |from: &TreePath, to: &TreePath| News::Moved {
+    let moved = |from: &TreePath, to: &TreePath| FsEventKind::Renamed {
         from: from.clone(),
         to: to.clone(),
         kind: kind(tree, from),
     };
-    let news = vec![moved(one, other), moved(other, one)];
+    let events = vec![moved(one, other), moved(other, one)];
     tree.swap(one, other);
-    news
+    events
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for TreeChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write(path, content) => write!(f, "write {path} {content}"),
@@ -200,20 +200,20 @@ impl fmt::Display for Change {
     }
 }
 
-/// The change that is written so; `None` if none is.
-pub(crate) fn parse(words: &[&str]) -> Option<Change> {
+/// Parses a change. Returns `None` if the words are not one.
+pub(crate) fn parse(words: &[&str]) -> Option<TreeChange> {
     let path = |text: &str| TreePath::new(text.as_bytes()).unwrap();
     let number = |text: &str| text.parse().unwrap();
     Some(match *words {
-        ["write", it, content] => Change::Write(path(it), number(content)),
-        ["mode", it, mode] => Change::Mode(path(it), number(mode)),
-        ["link", it, to] => Change::Link(path(it), number(to)),
-        ["mkdir", it] => Change::MakeDir(path(it)),
-        ["move-in", it, count] => Change::MoveIn(path(it), number(count)),
-        ["rm", it] => Change::Remove(path(it)),
-        ["move-out", it] => Change::MoveOut(path(it)),
-        ["mv", from, to] => Change::Rename(path(from), path(to)),
-        ["swap", one, other] => Change::Swap(path(one), path(other)),
+        ["write", it, content] => TreeChange::Write(path(it), number(content)),
+        ["mode", it, mode] => TreeChange::Mode(path(it), number(mode)),
+        ["link", it, to] => TreeChange::Link(path(it), number(to)),
+        ["mkdir", it] => TreeChange::MakeDir(path(it)),
+        ["move-in", it, count] => TreeChange::MoveIn(path(it), number(count)),
+        ["rm", it] => TreeChange::Remove(path(it)),
+        ["move-out", it] => TreeChange::MoveOut(path(it)),
+        ["mv", from, to] => TreeChange::Rename(path(from), path(to)),
+        ["swap", one, other] => TreeChange::Swap(path(one), path(other)),
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
-//! Convergence: whatever happens, once all is quiet, every target equals its source. And on the
-//! way nothing is deleted that the source has, no target is worked on by two jobs at once, and
-//! nobody is told that all is well when it is not.
+//! Convergence: after any history, once everything is quiet, every target equals its source. In
+//! between, nothing is deleted that the source has, no two jobs work on overlapping paths of a
+//! target, and no mirror claims to be in sync when it is not.
 
 use alloc::{
     format,
@@ -8,106 +8,108 @@ use alloc::{
 };
 use core::{ops::Range, panic::AssertUnwindSafe};
 
-use crate::sim::{script::Script, witness::Loss, world::play};
+use crate::sim::{lossy_source::Loss, scenario::Scenario, world::play};
 
-/// What goes wrong in a history, panics included.
-fn wrong(script: &Script, loss: Loss) -> Option<String> {
-    match std::panic::catch_unwind(AssertUnwindSafe(|| play(script, loss))) {
+/// Returns the failure of a scenario, including panics.
+fn wrong(scenario: &Scenario, loss: Loss) -> Option<String> {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| play(scenario, loss))) {
         Ok(Ok(())) => None,
         Ok(Err(why)) => Some(why),
         Err(_) => Some("it panicked".into()),
     }
 }
 
-/// The shortest part of a history that still goes wrong, and how; to be given to [`replay`].
-fn shortest(script: Script, loss: Loss) -> String {
-    let short = script.shorten(|script| wrong(script, loss).is_some());
+/// Returns the failure of the shortest scenario that still fails, and the scenario, as input for
+/// [`replay`].
+fn shortest(scenario: Scenario, loss: Loss) -> String {
+    let short = scenario.shorten(|scenario| wrong(scenario, loss).is_some());
     let why = wrong(&short, loss).unwrap_or_default();
     format!("{why}\n{short}")
 }
 
 fn check(seeds: Range<u64>) {
     for seed in seeds {
-        let script = Script::random(seed);
-        let why = wrong(&script, Loss::Told);
-        assert!(why.is_none(), "history {seed}: {}", shortest(script, Loss::Told));
+        let scenario = Scenario::random(seed);
+        let why = wrong(&scenario, Loss::Reported);
+        assert!(why.is_none(), "history {seed}: {}", shortest(scenario, Loss::Reported));
     }
 }
 
-/// Plays a history again that was printed by a failing test.
+/// Replays a scenario that a failing test printed.
 fn replay(text: &str) {
-    let script = Script::parse(text);
-    assert_eq!(wrong(&script, Loss::Told), None, "\n{script}");
+    let scenario = Scenario::parse(text);
+    assert_eq!(wrong(&scenario, Loss::Reported), None, "\n{scenario}");
 }
 
 #[test]
-fn targets_become_equal_to_their_source() {
+fn targets_converge_to_their_source() {
     check(0..10_000);
 }
 
 #[test]
-fn targets_become_equal_to_their_source_in_other_histories() {
+fn targets_converge_to_their_source_in_further_scenarios() {
     check(10_000..20_000);
 }
 
-/// For a night: `cargo test --release -p mirror-core -- --ignored`.
+/// Long run: `cargo test --release -p mirror-core -- --ignored`.
 #[test]
 #[ignore = "takes minutes"]
-fn targets_become_equal_to_their_source_in_many_histories() {
+fn targets_converge_to_their_source_in_many_scenarios() {
     check(20_000..1_000_000);
 }
 
 #[test]
-fn a_witness_that_loses_in_silence_is_found_out() {
-    let script = (0..100).map(Script::random);
-    let script = script.into_iter().find(|script| wrong(script, Loss::Silent).is_some()).unwrap();
-    let all = script.steps.len();
-    let short = script.shorten(|script| wrong(script, Loss::Silent).is_some());
+fn silent_event_loss_is_detected() {
+    let scenario = (0..100).map(Scenario::random);
+    let scenario =
+        scenario.into_iter().find(|scenario| wrong(scenario, Loss::Silent).is_some()).unwrap();
+    let all = scenario.steps.len();
+    let short = scenario.shorten(|scenario| wrong(scenario, Loss::Silent).is_some());
     assert!(short.steps.len() <= 6, "not short:\n{short}");
     assert!(short.steps.len() < all);
-    assert_eq!(Script::parse(&short.to_string()), short);
+    assert_eq!(Scenario::parse(&short.to_string()), short);
 }
 
 #[test]
-fn a_random_history_can_be_written_and_read() {
+fn random_scenarios_round_trip_as_text() {
     for seed in 0..200 {
-        let script = Script::random(seed);
-        assert_eq!(Script::parse(&script.to_string()), script);
+        let scenario = Scenario::random(seed);
+        assert_eq!(Scenario::parse(&scenario.to_string()), scenario);
     }
 }
 
 #[test]
-fn a_directory_that_is_renamed_while_it_is_copied() {
+fn a_directory_renamed_during_its_copy_converges() {
     replay(
-        "mirrors 1 jobs any hands 1 init true
+        "mirrors 1 jobs any per-mirror 1 init true
          work 9
          move-in /a 2
-         tell 5
+         deliver 5
          wait 200
          work 3
          mv /a /b
-         tell 5
+         deliver 5
          work 3
          mv /b /a
-         tell 5
+         deliver 5
          wait 1000
          work 20",
     );
 }
 
 #[test]
-fn a_source_that_is_unmounted_during_a_job_empties_nothing() {
+fn unmounting_the_source_during_a_job_deletes_nothing() {
     replay(
-        "mirrors 2 jobs 1 hands 1 init true
+        "mirrors 2 jobs 1 per-mirror 1 init true
          work 9
          move-in /a 2
-         tell 5
+         deliver 5
          wait 200
          work 3
          unmount
          work 3
          wait 5000
-         tell 5
+         deliver 5
          mount
          write /a/f0 7
          wait 5000
@@ -116,35 +118,36 @@ fn a_source_that_is_unmounted_during_a_job_empties_nothing() {
 }
 
 #[test]
-fn a_file_that_becomes_a_directory_in_a_target_that_fails() {
+fn a_file_replaced_by_a_directory_converges_despite_failures() {
     replay(
-        "mirrors 1 jobs any hands 1 init true
+        "mirrors 1 jobs any per-mirror 1 init true
          work 9
          write /a 1
-         tell 1
+         deliver 1
          wait 200
          work 9
-         fate partly 4
-         fate again 1
+         fault partly 4
+         fault again 1
          rm /a
          move-in /a 2
-         tell 2
+         deliver 2
          wait 5000
          work 9
          swap /a/b /a/f0
-         tell 3
+         deliver 3
          wait 1000
          work 9",
     );
 }
 
 #[test]
-fn another_disk_in_the_place_of_the_source_brings_nothing_until_it_is_accepted() {
-    // It is written to, SIGHUP comes, a mirror is replaced, and the time for a full transfer comes.
+fn a_replaced_source_disk_is_not_transferred_until_accepted() {
+    // The other disk is written to, SIGHUP arrives, a mirror is replaced, and a full transfer is
+    // due.
     let other = "disk 1
          write /b 2
          wait 5000
-         tell 5
+         deliver 5
          hup
          work 9
          replace 1
@@ -154,10 +157,10 @@ fn another_disk_in_the_place_of_the_source_brings_nothing_until_it_is_accepted()
          work 9";
     for end in ["mount", "accept", "disk 2\nhup\naccept\nwrite /c 1"] {
         replay(&format!(
-            "mirrors 2 jobs any hands 1 init true
+            "mirrors 2 jobs any per-mirror 1 init true
              work 9
              write /a 1
-             tell 5
+             deliver 5
              wait 1000
              work 9
              {other}
@@ -169,19 +172,19 @@ fn another_disk_in_the_place_of_the_source_brings_nothing_until_it_is_accepted()
 }
 
 #[test]
-fn a_source_that_is_exchanged_during_a_job_is_brought_whole() {
+fn a_source_replaced_during_a_job_is_transferred_completely() {
     replay(
-        "mirrors 1 jobs any hands 1 init true
+        "mirrors 1 jobs any per-mirror 1 init true
          work 9
          move-in /a 2
-         tell 5
+         deliver 5
          wait 1000
          work 2
          exchange 7
          work 9
          wait 5000
          work 9
-         tell 5
+         deliver 5
          wait 5000
          work 9",
     );

@@ -1,17 +1,22 @@
-//! A world to try the deciding part in: all of it deterministic, none of it real.
+//! Deterministic simulation of the decision logic.
 //!
-//! A script says what happens in it ([`script`]): changes of the source ([`change`], on a
-//! [`tree`]), of which a [`witness`] tells late and badly; jobs, which a [`worker`] does step by
-//! step and sometimes not to the end; and time, which stands still unless it is moved.
+//! A [`scenario`] is a list of steps: changes of the source ([`change`], on a [`tree`]), which a
+//! [`lossy_source`] reports late and imprecisely; jobs, which a [`worker`] executes in small steps
+//! and sometimes abandons; and time, which only advances by such a step.
 
 mod change;
+mod concurrent;
 mod converge;
-mod crew;
 mod guarded;
+mod lossy_source;
 pub(crate) mod random;
-mod script;
+mod scenario;
 mod scripted;
 mod tree;
-mod witness;
 mod worker;
 mod world;
+
+use alloc::string::String;
+
+/// Result of a check of the simulated world; the error describes the violation.
+pub(crate) type CheckResult = Result<(), String>;

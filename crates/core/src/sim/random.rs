@@ -1,11 +1,11 @@
-//! Random numbers that are the same every time.
+//! Deterministic random numbers.
 
-/// A generator of the kind `splitmix64`: small, and good enough to make up histories.
+/// A `splitmix64` generator: small, and good enough to generate scenarios.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub(crate) struct SimRng(u64);
 
-impl Random {
-    /// The sequence number `seed`.
+impl SimRng {
+    /// Creates the generator with this seed.
     pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -18,18 +18,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// Returns a number below `bound`, which must not be 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap();
         usize::try_from(self.next() % bound).unwrap()
     }
 
-    /// True once in `n` times.
+    /// Returns true with probability 1/`n`.
     pub(crate) fn once_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    /// One of `choices`.
+    /// Returns one of `choices`.
     pub(crate) fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())].clone()
     }

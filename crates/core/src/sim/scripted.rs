@@ -1,112 +1,111 @@
-//! A mirror with a script: a user who does to a target what the events say, one by one or in
-//! lists, and whose children read the source when they begin and write when they end.
+//! A mirror with a script: user functions that apply the events to a target, one by one or in
+//! lists, with children that read the source when they start and write the target when they exit.
 //!
-//! News comes in its order and before the script is called, as from inotify: a rename that is
-//! told late can't be repeated rightly by anybody who reads the disk meanwhile. To watch the source
-//! and to list a directory takes time.
+//! Events arrive in order and before the script is called, as from inotify: a rename that is
+//! reported late can't be repeated correctly by anyone who reads the disk meanwhile. Watching the
+//! source and listing a directory take time.
 //!
-//! Another mirror may take the place of the one that is there, and of that one yet another. Whether the
-//! script has a function for the beginning or is told what the one before was not: the target becomes
-//! equal to the source. Only what went unseen may stay there, if nothing says that it went: neither a
-//! beginning nor a full event.
+//! Another mirror may replace the current one, and yet another one that. The target becomes equal
+//! to the source both if the script has a startup function and if it receives the pending events of
+//! its predecessor. An entry may be left over only if its deletion was not observed and neither a
+//! startup nor a full event covers it.
 //!
-//! What is told of one name may fail each time, as long as it is there. Then all is equal that does not
-//! depend on that, and in the end, when it is gone, everything.
+//! The events of one name may fail each time, as long as entries of that name exist. Then
+//! everything that does not depend on that name becomes equal, and everything does once they are
+//! gone.
 
 use alloc::{format, string::String, vec, vec::Vec};
 use core::{mem, ops::Range, panic::AssertUnwindSafe, time::Duration};
 
 use crate::{
-    effect::{Call, Effect},
-    fleet::{Entrant, Fleet, Limits},
-    input::{Answer, ChildExit, Gate, Input, Listed, Signal},
+    effect::{Effect, ScriptCall},
+    fleet::{Fleet, FleetLimits, Replacement},
+    fs_event::{EntryKind, FsEvent, FsEventKind, MirrorId, RootGone},
+    input::{ChildExit, CollectAnswer, DirectoryListing, Input, Signal, TargetLink},
     job::{Failure, JobId},
     mirror::{
         State,
-        scripted::{Reset, ScriptSettings, Spawned},
+        scripted::{RestartMode, ScriptSettings, SpawnError},
     },
-    notice::{Gone, Kind, MirrorId, News, Notice},
     path::TreePath,
-    queue::ordered::{Entry, Etype, EventId, Pick, Status},
+    queue::event_queue::{Etype, EventId, EventStatus, Pick, QueuedEvent},
     sim::{
-        change::Change,
-        random::Random,
-        script::{Script, Step},
-        tree::Tree,
+        CheckResult,
+        change::TreeChange,
+        random::SimRng,
+        scenario::{Scenario, ScenarioStep},
+        tree::SimTree,
     },
     time::Moment,
 };
 
-/// What is found wrong.
-type Found = Result<(), String>;
-
-struct World {
+struct ScriptWorld {
     now: Moment,
     fleet: Fleet,
-    source: Tree,
-    target: Tree,
+    source: SimTree,
+    target: SimTree,
     is_mounted: bool,
-    /// The one that is there.
+    /// The current mirror.
     mirror: MirrorId,
     settings: ScriptSettings,
-    /// Whose watching stands, and whose does not yet.
+    /// Mirrors that are watched, and mirrors whose watches are being set up.
     watched: Vec<MirrorId>,
     covering: Vec<MirrorId>,
-    /// What the source of changes will tell.
-    seen: Vec<Input>,
-    /// The directories that are being listed.
+    /// Inputs that the source of events will deliver.
+    pending: Vec<Input>,
+    /// Pending directory listings.
     lists: Vec<(MirrorId, TreePath)>,
-    children: Vec<Child>,
-    losses: Losses,
-    /// What the user and the machine do wrong.
-    failing: Random,
+    children: Vec<SimChild>,
+    losses: LossState,
+    /// Random failures of the user's functions and of the machine.
+    failing: SimRng,
     is_failing: bool,
-    takes: Takes,
-    /// Whatever brings something of this name fails.
-    cursed: Option<&'static [u8]>,
+    take_mode: TakeMode,
+    /// Each transfer of an entry of this name fails.
+    failing_name: Option<&'static [u8]>,
 }
 
-const CURSED: &[u8] = b"b";
+const FAILING_NAME: &[u8] = b"b";
 
-/// Whether something may happen of which nothing is told, since the kernel loses it or the source is
-/// gone.
+/// State of event loss: changes that are never reported, because the kernel loses events or the
+/// source is unavailable.
 #[derive(Clone, Copy, PartialEq)]
-enum Losses {
+enum LossState {
     Never,
     NotYet,
     Some,
 }
 
-/// How the user takes what is due.
+/// Manner in which the user's functions take due events.
 #[derive(Clone, Copy, PartialEq)]
-enum Takes {
+enum TakeMode {
     OneByOne,
     Lists,
 }
 
-struct Child {
+struct SimChild {
     job: JobId,
     mirror: MirrorId,
-    deeds: Vec<Deed>,
-    /// The source when it began.
-    source: Tree,
+    actions: Vec<ScriptAction>,
+    /// The source at the start of the child.
+    source: SimTree,
     is_stopped: bool,
 }
 
-/// What an event says is to be done.
-struct Deed {
+/// The action that an event asks for.
+struct ScriptAction {
     etype: Etype,
     path: TreePath,
     to: Option<TreePath>,
 }
 
-impl Deed {
-    fn of(entry: &Entry) -> Self {
+impl ScriptAction {
+    fn of(entry: &QueuedEvent) -> Self {
         Self { etype: entry.etype(), path: entry.path().clone(), to: entry.to().cloned() }
     }
 
-    /// Whether it brings something of this name.
-    fn brings(&self, name: &[u8]) -> bool {
+    /// Returns true if it transfers an entry of this name.
+    fn transfers(&self, name: &[u8]) -> bool {
         let Self { etype, path, to } = self;
         let path = to.as_ref().unwrap_or(path);
         let is_change =
@@ -114,24 +113,25 @@ impl Deed {
         is_change && has(path, name)
     }
 
-    /// A rename among other deeds can't be repeated: there may be something else of the old name.
-    fn do_to(&self, target: &mut Tree, source: &Tree, is_alone: bool) {
+    /// Applies the action. A rename among other actions can't be repeated: another entry may have
+    /// the old name.
+    fn apply_to(&self, target: &mut SimTree, source: &SimTree, is_alone: bool) {
         let Self { etype, path, to } = self;
         match (etype, to) {
             (Etype::Init, _) => *target = source.clone(),
-            (Etype::Full, _) => bring_tree(path, source, target),
+            (Etype::Full, _) => copy_tree(path, source, target),
             (Etype::Delete, _) => target.remove(path),
             (Etype::Move, Some(to)) if !is_alone => {
                 target.remove(path);
-                bring_tree(to, source, target);
+                copy_tree(to, source, target);
             }
             (Etype::Move, Some(to)) if target.get(path).is_some() && !path.contains(to) => {
-                bring_parents(to, source, target);
+                copy_parents(to, source, target);
                 if target.has_room_at(to) {
                     target.rename(path, to);
                 }
             }
-            (_, to) => bring(to.as_ref().unwrap_or(path), source, target),
+            (_, to) => copy(to.as_ref().unwrap_or(path), source, target),
         }
     }
 }
@@ -140,8 +140,8 @@ fn has(path: &TreePath, name: &[u8]) -> bool {
     path.components().any(|it| it == name)
 }
 
-/// `mkdir -p`, as far as there is something at the source.
-fn bring_parents(path: &TreePath, source: &Tree, target: &mut Tree) {
+/// `mkdir -p`, as far as the source has the directories.
+fn copy_parents(path: &TreePath, source: &SimTree, target: &mut SimTree) {
     let mut top = TreePath::root();
     for name in path.components() {
         if let Some(node) = source.get(&top).filter(|_| source.is_dir(&top) && !target.is_dir(&top))
@@ -153,184 +153,185 @@ fn bring_parents(path: &TreePath, source: &Tree, target: &mut Tree) {
 }
 
 /// `cp`, or `mkdir`.
-fn bring(path: &TreePath, source: &Tree, target: &mut Tree) {
+fn copy(path: &TreePath, source: &SimTree, target: &mut SimTree) {
     if let Some(node) = source.get(path) {
-        bring_parents(path, source, target);
+        copy_parents(path, source, target);
         target.put(path, node);
     }
 }
 
 /// `rsync -a --delete`.
-fn bring_tree(path: &TreePath, source: &Tree, target: &mut Tree) {
+fn copy_tree(path: &TreePath, source: &SimTree, target: &mut SimTree) {
     let path = source.survey(path.clone());
     target.remove(&path);
     for it in source.paths().filter(|it| path.contains(it)) {
-        bring(it, source, target);
+        copy(it, source, target);
     }
 }
 
-impl World {
+impl ScriptWorld {
     fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
+        let mut random = SimRng::new(seed);
         let max_jobs = random.pick(&[1, 1, 3]);
         let settings = ScriptSettings {
             delay: Duration::from_millis(random.pick(&[0, 100, 2_000])),
             max_delays: random.pick(&[1_000, 3]),
             max_jobs,
-            moves: random.once_in(2),
+            wants_renames: random.once_in(2),
             subdirectories: true,
-            full: max_jobs == 1 && random.once_in(2),
-            anew: random.pick(&[Reset::Clear, Reset::Keep]),
+            has_full: max_jobs == 1 && random.once_in(2),
+            restart_mode: random.pick(&[RestartMode::Clear, RestartMode::Keep]),
             filter: alloc::sync::Arc::default(),
-            gate: Gate::Open,
+            target_link: TargetLink::Up,
             connection: None,
         };
         Self {
             now: Moment::ORIGIN,
-            fleet: Fleet::new(vec![settings.clone()], Limits::default()),
+            fleet: Fleet::new(vec![settings.clone()], FleetLimits::default()),
             mirror: MirrorId(0),
             settings,
-            source: Tree::new(),
-            target: Tree::new(),
+            source: SimTree::new(),
+            target: SimTree::new(),
             is_mounted: true,
             watched: Vec::new(),
             covering: Vec::new(),
-            seen: Vec::new(),
+            pending: Vec::new(),
             lists: Vec::new(),
             children: Vec::new(),
-            losses: random.pick(&[Losses::Never, Losses::NotYet]),
-            takes: random.pick(&[Takes::Lists, Takes::OneByOne]),
+            losses: random.pick(&[LossState::Never, LossState::NotYet]),
+            take_mode: random.pick(&[TakeMode::Lists, TakeMode::OneByOne]),
             is_failing: true,
-            cursed: random.once_in(2).then_some(CURSED),
+            failing_name: random.once_in(2).then_some(FAILING_NAME),
             failing: random,
         }
     }
 
-    fn step(&mut self, step: &Step) -> Found {
+    fn step(&mut self, step: &ScenarioStep) -> CheckResult {
         match step {
-            // Two names that are exchanged are told as two renames, one over the other: who does
-            // what he is told loses one of them, here as with the original.
-            Step::Change(Change::Swap(..)) => {}
-            Step::Change(change) if self.is_mounted => {
-                for news in change.apply(&mut self.source) {
-                    self.see(&news);
+            // A swap is reported as two renames, one over the other: a script that repeats them
+            // loses one of the entries, here as with the original.
+            ScenarioStep::Change(TreeChange::Swap(..)) => {}
+            ScenarioStep::Change(change) if self.is_mounted => {
+                for event in change.apply(&mut self.source) {
+                    self.record(&event);
                 }
             }
-            Step::Tell(seed) => {
-                let random = &mut Random::new(*seed);
+            ScenarioStep::Deliver(seed) => {
+                let random = &mut SimRng::new(*seed);
                 self.overflow(random);
                 self.watch(|| random.once_in(2));
-                self.tell()?;
-                return self.answer(|| random.once_in(2));
+                self.deliver()?;
+                return self.answer_listings(|| random.once_in(2));
             }
-            Step::Wait(wait) => return self.wait(*wait),
-            Step::Work(steps) => {
+            ScenarioStep::Wait(wait) => return self.wait(*wait),
+            ScenarioStep::Work(steps) => {
                 for _ in 0..*steps {
                     self.work()?;
                 }
             }
-            Step::Unmount | Step::Disk(_) if self.losses != Losses::Never => {
+            ScenarioStep::Unmount | ScenarioStep::Disk(_) if self.losses != LossState::Never => {
                 self.is_mounted = false;
-                self.lose_sight(Gone::Unmounted);
+                self.lose_watches(RootGone::Unmounted);
             }
-            Step::Exchange(seed) if self.losses != Losses::Never && self.is_mounted => {
-                let random = &mut Random::new(*seed);
+            ScenarioStep::Exchange(seed) if self.losses != LossState::Never && self.is_mounted => {
+                let random = &mut SimRng::new(*seed);
                 for _ in 0..random.below(6) {
-                    Change::random(&self.source, random).apply(&mut self.source);
+                    TreeChange::random(&self.source, random).apply(&mut self.source);
                 }
-                self.lose_sight(Gone::Replaced);
+                self.lose_watches(RootGone::Replaced);
             }
-            Step::Change(_)
-            | Step::Unmount
-            | Step::Disk(_)
-            | Step::Exchange(_)
-            | Step::Accept
-            | Step::Fate(_)
-            | Step::Way(_) => {}
-            Step::Mount => self.is_mounted = true,
-            Step::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
-            Step::Full => return self.handle(Input::FullDue(self.mirror)),
-            Step::Replace(_) => return self.replace(),
+            ScenarioStep::Change(_)
+            | ScenarioStep::Unmount
+            | ScenarioStep::Disk(_)
+            | ScenarioStep::Exchange(_)
+            | ScenarioStep::Accept
+            | ScenarioStep::Fault(_)
+            | ScenarioStep::TargetLink(_) => {}
+            ScenarioStep::Mount => self.is_mounted = true,
+            ScenarioStep::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
+            ScenarioStep::Full => return self.handle(Input::FullDue(self.mirror)),
+            ScenarioStep::Replace(_) => return self.replace(),
         }
         Ok(())
     }
 
-    fn lose_sight(&mut self, how: Gone) {
-        self.losses = Losses::Some;
-        self.see(&News::Gone(how));
+    fn lose_watches(&mut self, how: RootGone) {
+        self.losses = LossState::Some;
+        self.record(&FsEventKind::RootGone(how));
         self.watched.clear();
         self.watch(|| true);
     }
 
-    fn see(&mut self, news: &News) {
-        let notice = |&mirror| Input::Notice(Notice { mirror, news: news.clone() });
-        self.seen.extend(self.watched.iter().map(notice));
+    fn record(&mut self, event: &FsEventKind) {
+        let notice = |&mirror| Input::FsEvent(FsEvent { mirror, kind: event.clone() });
+        self.pending.extend(self.watched.iter().map(notice));
     }
 
-    /// Sometimes the kernel loses what it would have told, and says so.
-    fn overflow(&mut self, random: &mut Random) {
-        if self.losses == Losses::Never || !random.once_in(4) {
+    /// Sometimes replaces the pending events by a report of their loss.
+    fn overflow(&mut self, random: &mut SimRng) {
+        if self.losses == LossState::Never || !random.once_in(4) {
             return;
         }
-        for input in &mut self.seen {
-            if let Input::Notice(Notice { news, .. }) = input
-                && !matches!(news, News::Gone(_))
+        for input in &mut self.pending {
+            if let Input::FsEvent(FsEvent { kind: event, .. }) = input
+                && !matches!(event, FsEventKind::RootGone(_))
             {
-                *news = News::Lost(TreePath::root());
-                self.losses = Losses::Some;
+                *event = FsEventKind::Lost(TreePath::root());
+                self.losses = LossState::Some;
             }
         }
-        self.seen.dedup_by(|one, other| match (one, other) {
-            (Input::Notice(one), Input::Notice(other)) => one == other,
+        self.pending.dedup_by(|one, other| match (one, other) {
+            (Input::FsEvent(one), Input::FsEvent(other)) => one == other,
             _ => false,
         });
     }
 
-    /// Some of those that are to be watched are, or can't be.
+    /// Sets up some of the pending watches, or reports their failure.
     fn watch(&mut self, mut is_done: impl FnMut() -> bool) {
         for mirror in self.covering.extract_if(.., |_| is_done()) {
             if self.is_mounted {
                 self.watched.push(mirror);
-                self.seen.push(Input::Covered(mirror));
+                self.pending.push(Input::Covered(mirror));
             } else {
                 let why = String::from("it is not mounted");
-                self.seen.push(Input::CannotCover { mirror, why });
+                self.pending.push(Input::CannotCover { mirror, reason: why });
             }
         }
     }
 
-    fn tell(&mut self) -> Found {
-        mem::take(&mut self.seen).into_iter().try_for_each(|input| self.handle(input))
+    fn deliver(&mut self) -> CheckResult {
+        mem::take(&mut self.pending).into_iter().try_for_each(|input| self.handle(input))
     }
 
-    /// Tells what some of the directories hold that are being listed.
-    fn answer(&mut self, mut is_done: impl FnMut() -> bool) -> Found {
+    /// Answers some of the pending directory listings.
+    fn answer_listings(&mut self, mut is_done: impl FnMut() -> bool) -> CheckResult {
         let lists: Vec<_> = self.lists.extract_if(.., |_| is_done()).collect();
         lists.into_iter().try_for_each(|(mirror, path)| {
-            let kind =
-                |it: &TreePath| if self.source.is_dir(it) { Kind::Directory } else { Kind::Other };
+            let kind = |it: &TreePath| {
+                if self.source.is_dir(it) { EntryKind::Directory } else { EntryKind::Other }
+            };
             let list = self.source.children(&path).into_iter().filter(|_| self.is_mounted);
             let entries = list.map(|it| (it.name().unwrap().to_vec(), kind(&it))).collect();
-            let listed = Listed { entries, is_whole: self.is_mounted };
-            self.handle(Input::Listed { mirror, path, listed })
+            let listed = DirectoryListing { entries, is_complete: self.is_mounted };
+            self.handle(Input::DirectoryListed { mirror, path, listing: listed })
         })
     }
 
-    /// Another mirror takes the place of the one that is there.
-    fn replace(&mut self) -> Found {
+    /// Replaces the current mirror.
+    fn replace(&mut self) -> CheckResult {
         let old = self.mirror;
         let after = self.children.iter().map(|child| child.mirror).chain([old]).collect();
-        let heir_of = (self.settings.anew == Reset::Keep).then_some(old);
-        let settings = self.settings.clone().into();
+        let predecessor = (self.settings.restart_mode == RestartMode::Keep).then_some(old);
+        let spec = self.settings.clone().into();
         let mut effects = Vec::new();
-        let joins = vec![Entrant::Joins { settings, after, heir_of }];
+        let joins = vec![Replacement::Add { spec, after, predecessor }];
         let names = self.fleet.replace(joins, self.now, &mut effects);
         self.mirror = names[0];
         self.fleet.advance(self.now, &mut effects);
         self.perform(effects)
     }
 
-    fn wait(&mut self, wait: Duration) -> Found {
+    fn wait(&mut self, wait: Duration) -> CheckResult {
         let end = self.now + wait;
         for _ in 0..1_000 {
             let Some(at) = self.fleet.next_wakeup().filter(|&at| at <= end) else {
@@ -342,22 +343,22 @@ impl World {
         Err("it wakes up all the time".into())
     }
 
-    fn wake_up(&mut self, at: Moment) -> Found {
+    fn wake_up(&mut self, at: Moment) -> CheckResult {
         self.now = self.now.max(at);
-        self.tell()?;
+        self.deliver()?;
         let mut effects = Vec::new();
         self.fleet.advance(self.now, &mut effects);
         self.perform(effects)
     }
 
-    fn handle(&mut self, input: Input) -> Found {
+    fn handle(&mut self, input: Input) -> CheckResult {
         let mut effects = Vec::new();
         self.fleet.handle(input, self.now, &mut effects);
         self.fleet.advance(self.now, &mut effects);
         self.perform(effects)
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) -> Found {
+    fn perform(&mut self, effects: Vec<Effect>) -> CheckResult {
         for effect in effects {
             match effect {
                 Effect::Cover(mirror) => {
@@ -369,13 +370,13 @@ impl World {
                     self.watched.retain(|it| *it != mirror);
                     self.covering.retain(|it| *it != mirror);
                 }
-                Effect::Script(mirror, call) if mirror == self.mirror => self.call(&call)?,
-                Effect::List { mirror, path } => self.lists.push((mirror, path)),
+                Effect::CallScript(mirror, call) if mirror == self.mirror => self.call(&call)?,
+                Effect::ListDirectory { mirror, path } => self.lists.push((mirror, path)),
                 Effect::Stop(job) => {
                     let children = self.children.iter_mut();
                     children.filter(|it| it.job == job).for_each(|it| it.is_stopped = true);
                 }
-                Effect::Dismiss(mirror) => {
+                Effect::Forget(mirror) => {
                     if self.children.iter().any(|child| child.mirror == mirror) {
                         return Err(format!("mirror {} was dismissed too soon", mirror.0));
                     }
@@ -387,123 +388,135 @@ impl World {
         Ok(())
     }
 
-    /// The user's functions.
-    fn call(&mut self, call: &Call) -> Found {
-        self.tell()?;
+    /// Runs the user's functions.
+    fn call(&mut self, call: &ScriptCall) -> CheckResult {
+        self.deliver()?;
         let is_bad = self.is_failing && self.failing.once_in(8);
         let failed = if is_bad { Err(Failure::new("a nil value")) } else { Ok(()) };
         match *call {
-            Call::Collect { job, code, .. } => {
-                let answer = if code == 0 { Answer::Done } else { Answer::Again };
+            ScriptCall::Collect { job, code, .. } => {
+                let answer = if code == 0 { CollectAnswer::Done } else { CollectAnswer::Again };
                 return self.handle(Input::Collected { job, result: failed.map(|()| answer) });
             }
-            Call::Init(id) if self.settings.anew == Reset::Keep => self.discard(id),
-            Call::Init(id) | Call::Full(id) if !is_bad => self.spawn(vec![id])?,
-            // There is no function for it.
-            Call::Action if self.first_due().is_some_and(|it| it.etype() == Etype::Full) => {
-                let id = self.first_due().map(Entry::id).unwrap();
+            ScriptCall::Init(id) if self.settings.restart_mode == RestartMode::Keep => {
                 self.discard(id);
             }
-            Call::Action if !is_bad && self.takes == Takes::Lists => {
+            ScriptCall::Init(id) | ScriptCall::Full(id) if !is_bad => self.spawn(vec![id])?,
+            // The user has no function for it.
+            ScriptCall::Action if self.first_due().is_some_and(|it| it.etype() == Etype::Full) => {
+                let id = self.first_due().map(QueuedEvent::id).unwrap();
+                self.discard(id);
+            }
+            ScriptCall::Action if !is_bad && self.take_mode == TakeMode::Lists => {
                 let mirror = self.fleet.scripted(self.mirror).unwrap();
-                let is_change = |entry: &Entry| match entry.etype() {
+                let is_change = |entry: &QueuedEvent| match entry.etype() {
                     Etype::Init | Etype::Blanket | Etype::Full => Pick::Skip,
                     _ => Pick::Take,
                 };
                 let ids = mirror.queue().select(self.now, is_change);
                 self.spawn(ids)?;
             }
-            Call::Action if !is_bad => {
-                let due = self.first_due().map(Entry::id);
+            ScriptCall::Action if !is_bad => {
+                let due = self.first_due().map(QueuedEvent::id);
                 self.spawn(due.into_iter().collect())?;
             }
-            Call::Init(_) | Call::Full(_) | Call::Action => {}
+            ScriptCall::Init(_) | ScriptCall::Full(_) | ScriptCall::Action => {}
         }
-        self.handle(Input::Called { mirror: self.mirror, result: failed, has_plans: false })
+        self.handle(Input::ScriptReturned {
+            mirror: self.mirror,
+            result: failed,
+            has_pending_work: false,
+        })
     }
 
     fn discard(&mut self, id: EventId) {
         self.fleet.scripted(self.mirror).unwrap().discard(id).unwrap();
     }
 
-    fn first_due(&mut self) -> Option<&Entry> {
+    fn first_due(&mut self) -> Option<&QueuedEvent> {
         let now = self.now;
         self.fleet.scripted(self.mirror)?.queue().first_due(now)
     }
 
-    fn spawn(&mut self, ids: Vec<EventId>) -> Found {
+    fn spawn(&mut self, ids: Vec<EventId>) -> CheckResult {
         let mirror = self.fleet.scripted(self.mirror).unwrap();
         let waits = |id: &EventId| mirror.queue().get(*id).is_some();
         let ids: Vec<_> = ids.into_iter().filter(waits).collect();
         if ids.is_empty() {
             return Ok(());
         }
-        let deeds = ids.iter().map(|&id| Deed::of(mirror.queue().get(id).unwrap())).collect();
+        let actions =
+            ids.iter().map(|&id| ScriptAction::of(mirror.queue().get(id).unwrap())).collect();
         let job = match self.fleet.spawn(self.mirror, &ids) {
             Ok(job) => job,
-            Err(Spawned::NotNow) => return Ok(()),
+            Err(SpawnError::NotNow) => return Ok(()),
             Err(why) => return Err(format!("{why:?}: {ids:?}")),
         };
         let (mirror, source) = (self.mirror, self.source.clone());
-        self.children.push(Child { job, mirror, deeds, source, is_stopped: false });
+        self.children.push(SimChild { job, mirror, actions, source, is_stopped: false });
         Ok(())
     }
 
-    /// One of the children ends.
-    fn work(&mut self) -> Found {
+    /// One of the children exits.
+    fn work(&mut self) -> CheckResult {
         if self.children.is_empty() {
             return Ok(());
         }
         let at = self.failing.below(self.children.len());
-        let Child { job, deeds, source, is_stopped, .. } = self.children.remove(at);
-        let is_cursed = self.cursed.is_some_and(|name| deeds.iter().any(|it| it.brings(name)));
-        let fate = match is_cursed {
+        let SimChild { job, actions, source, is_stopped, .. } = self.children.remove(at);
+        let has_failing_name =
+            self.failing_name.is_some_and(|name| actions.iter().any(|it| it.transfers(name)));
+        let roll = match has_failing_name {
             true => 0,
             false if self.is_failing => self.failing.below(8),
             false => 7,
         };
-        if fate != 0 && self.is_mounted {
-            for deed in &deeds {
-                deed.do_to(&mut self.target, &source, deeds.len() == 1);
+        if roll != 0 && self.is_mounted {
+            for action in &actions {
+                action.apply_to(&mut self.target, &source, actions.len() == 1);
             }
         }
-        let exit = match fate {
+        let exit = match roll {
             _ if is_stopped => ChildExit::Signal(15),
             0 | 1 => ChildExit::Code(1),
             2 => ChildExit::Signal(9),
             _ => ChildExit::Code(0),
         };
-        self.handle(Input::ChildEnded { job, exit })
+        self.handle(Input::ChildExited { job, exit })
     }
 
-    /// Nothing waits for something that is not there.
-    fn check_queue(&mut self) -> Found {
+    /// Checks that no event is blocked by an event that does not exist.
+    fn check_queue(&mut self) -> CheckResult {
         let queue = self.fleet.scripted(self.mirror).unwrap().queue();
-        let is_stuck =
-            |it: &&Entry| it.status() == Status::Block && queue.blocker(it.id()).is_none();
+        let is_stuck = |it: &&QueuedEvent| {
+            it.status() == EventStatus::Block && queue.blocker(it.id()).is_none()
+        };
         match queue.iter().find(is_stuck) {
             Some(stuck) => Err(format!("blocked by nothing: {stuck:?}")),
             None => Ok(()),
         }
     }
 
-    /// Whether all that is left has failed, and failed alone, or waits for such.
-    fn is_at_rest(&mut self) -> bool {
-        let Some(name) = self.cursed else { return false };
+    /// Returns true if all remaining events have failed alone, or wait for such events.
+    fn only_failing_events_left(&mut self) -> bool {
+        let Some(name) = self.failing_name else { return false };
         let queue = self.fleet.scripted(self.mirror).unwrap().queue();
-        queue.iter().all(|entry| match entry.trouble() {
-            _ if entry.status() == Status::Block => true,
-            Some(trouble) => trouble.is_alone && trouble.tries > 2 && Deed::of(entry).brings(name),
+        queue.iter().all(|entry| match entry.failure() {
+            _ if entry.status() == EventStatus::Block => true,
+            Some(trouble) => {
+                trouble.is_alone && trouble.tries > 2 && ScriptAction::of(entry).transfers(name)
+            }
             None => false,
         })
     }
 
-    /// Lets everything come to rest. Then the target is as the source, but for what nobody told.
-    fn end(mut self) -> Found {
+    /// Runs until nothing is left to do. Then the target must equal the source, except for
+    /// unreported changes.
+    fn end(mut self) -> CheckResult {
         self.is_failing = false;
         self.is_mounted = true;
         self.settle()?;
-        if let Some(name) = self.cursed {
+        if let Some(name) = self.failing_name {
             self.check(|world, path| {
                 let queue = world.fleet.script(world.mirror).unwrap().queue();
                 let mut waiting =
@@ -512,8 +525,8 @@ impl World {
             })?;
             let all: Vec<_> = self.source.paths().cloned().collect();
             for path in all.iter().filter(|path| path.name() == Some(name)) {
-                for news in Change::Remove(path.clone()).apply(&mut self.source) {
-                    self.see(&news);
+                for event in TreeChange::Remove(path.clone()).apply(&mut self.source) {
+                    self.record(&event);
                 }
             }
             self.settle()?;
@@ -526,20 +539,21 @@ impl World {
         self.check(|_, _| false)
     }
 
-    fn settle(&mut self) -> Found {
+    fn settle(&mut self) -> CheckResult {
         for _ in 0..3_000 {
             self.watch(|| true);
-            self.tell()?;
-            self.answer(|| true)?;
+            self.deliver()?;
+            self.answer_listings(|| true)?;
             while !self.children.is_empty() {
                 self.work()?;
             }
-            self.answer(|| true)?;
+            self.answer_listings(|| true)?;
             self.check_queue()?;
-            let is_told = self.seen.is_empty() && self.covering.is_empty() && self.lists.is_empty();
+            let is_told =
+                self.pending.is_empty() && self.covering.is_empty() && self.lists.is_empty();
             let has_failed = self.fleet.script(self.mirror).unwrap().queue().failed_count() > 0;
             let is_idle = is_told && self.children.is_empty();
-            if is_idle && has_failed && self.is_at_rest() {
+            if is_idle && has_failed && self.only_failing_events_left() {
                 break;
             }
             match self.fleet.next_wakeup() {
@@ -551,13 +565,13 @@ impl World {
         Ok(())
     }
 
-    /// Whether the target is as the source, but for what may be different.
-    fn check(&self, may_differ: impl Fn(&Self, &TreePath) -> bool) -> Found {
-        let ScriptSettings { anew, full, .. } = self.settings;
-        let may_stay = anew == Reset::Keep && !full && self.losses == Losses::Some;
+    /// Checks that the target equals the source, except where it may differ.
+    fn check(&self, may_differ: impl Fn(&Self, &TreePath) -> bool) -> CheckResult {
+        let ScriptSettings { restart_mode: anew, has_full: full, .. } = self.settings;
+        let may_stay = anew == RestartMode::Keep && !full && self.losses == LossState::Some;
         let is_wrong = |it: &&TreePath| {
             let (is, should) = (self.target.get(it), self.source.get(it));
-            // Of the root itself scripts are told nothing.
+            // Scripts receive no events about the root itself.
             let is_excused = it.is_root() || may_stay && should.is_none() || may_differ(self, it);
             is != should && !is_excused
         };
@@ -569,41 +583,41 @@ impl World {
     }
 }
 
-fn play(script: &Script, seed: u64) -> Found {
-    let mut world = World::new(seed);
+fn play(scenario: &Scenario, seed: u64) -> CheckResult {
+    let mut world = ScriptWorld::new(seed);
     let mut effects = Vec::new();
     world.fleet.begin(&mut effects);
     world.perform(effects)?;
     world.watch(|| true);
-    world.tell()?;
-    for step in &script.steps {
+    world.deliver()?;
+    for step in &scenario.steps {
         world.step(step).map_err(|why| format!("{step}: {why}"))?;
         world.check_queue()?;
     }
     world.end()
 }
 
-fn wrong(script: &Script, seed: u64) -> Option<String> {
-    match std::panic::catch_unwind(AssertUnwindSafe(|| play(script, seed))) {
+fn wrong(scenario: &Scenario, seed: u64) -> Option<String> {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| play(scenario, seed))) {
         Ok(found) => found.err(),
         Err(_) => Some("it panicked".into()),
     }
 }
 
-/// A history in which the mirror is often replaced.
-fn history(seed: u64) -> Script {
-    let mut script = Script::random(seed);
-    for step in script.steps.iter_mut().filter(|step| matches!(step, Step::Fate(_))) {
-        *step = Step::Replace(seed);
+/// Generates a scenario in which the mirror is replaced often.
+fn history(seed: u64) -> Scenario {
+    let mut scenario = Scenario::random(seed);
+    for step in scenario.steps.iter_mut().filter(|step| matches!(step, ScenarioStep::Fault(_))) {
+        *step = ScenarioStep::Replace(seed);
     }
-    script
+    scenario
 }
 
 fn check(seeds: Range<u64>) {
     for seed in seeds {
-        let script = history(seed);
-        if wrong(&script, seed).is_some() {
-            let short = script.shorten(|script| wrong(script, seed).is_some());
+        let scenario = history(seed);
+        if wrong(&scenario, seed).is_some() {
+            let short = scenario.shorten(|scenario| wrong(scenario, seed).is_some());
             let why = wrong(&short, seed).unwrap_or_default();
             panic!("history {seed}: {why}\n{short}");
         }
@@ -611,12 +625,12 @@ fn check(seeds: Range<u64>) {
 }
 
 #[test]
-fn a_target_that_a_script_keeps_becomes_equal_to_its_source() {
+fn script_targets_converge_to_their_source() {
     check(0..5_000);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn a_target_that_a_script_keeps_becomes_equal_to_its_source_in_many_histories() {
+fn script_targets_converge_to_their_source_in_many_scenarios() {
     check(5_000..500_000);
 }

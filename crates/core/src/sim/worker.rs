@@ -1,88 +1,94 @@
-//! An executor that works in small steps on a source that changes meanwhile, and that can fail at
-//! any of them.
+//! An executor that works in small steps on a changing source, and that can fail at each step.
 
 use alloc::{collections::VecDeque, string::String, vec, vec::Vec};
 use core::mem;
 
 use crate::{
-    job::{AfterHook, Failure, Grounds, HeldDeletions, Outcome, Place, Rename, Scope, Work},
+    job::{
+        DirtyPath, Failure, FatalReason, HeldDeletions, HookFailureAction, Outcome, Rename, Scope,
+        Work,
+    },
     path::TreePath,
     sim::{
-        random::Random,
-        tree::{Node, PLAIN, Tree},
+        random::SimRng,
+        tree::{PLAIN, SimNode, SimTree},
     },
 };
 
-/// How a job will end.
+/// Injected fault of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It does all that it finds to do.
-    Good,
-    /// Some steps fail. The number says which.
+pub(crate) enum JobFault {
+    /// The job succeeds.
+    None,
+    /// Some steps fail, chosen by this seed.
     Partly(u64),
-    /// After so many steps nobody knows what is on the target.
+    /// After this number of steps the job fails, and the state of the target is unknown.
     Again(usize),
-    /// After so many steps it ends in a way that nobody knows.
+    /// After this number of steps the job exits with an unknown code.
     Fatal(usize),
-    /// It does all that it finds to do, and what comes after it fails.
+    /// The job succeeds, and the hook after it fails.
     Hook,
 }
 
-/// One job on its way.
+/// A running job.
 #[derive(Clone, Debug)]
-pub(crate) struct Worker {
-    moves: VecDeque<Rename>,
-    todo: VecDeque<Place>,
-    fate: Fate,
-    failing: Random,
+pub(crate) struct SimWorker {
+    renames: VecDeque<Rename>,
+    todo: VecDeque<DirtyPath>,
+    fault: JobFault,
+    failing: SimRng,
     steps: usize,
-    failed: Vec<Place>,
-    /// Whether it leaves large files out.
+    failed: Vec<DirtyPath>,
+    /// True if the job skips large files.
     splits: bool,
     large: Vec<TreePath>,
 }
 
 /// A source and its target.
-pub(crate) struct Trees<'a> {
+pub(crate) struct TreePair<'a> {
     /// `None` while it is not mounted.
-    pub(crate) source: Option<&'a Tree>,
-    pub(crate) target: &'a mut Tree,
+    pub(crate) source: Option<&'a SimTree>,
+    pub(crate) target: &'a mut SimTree,
 }
 
-impl Worker {
-    /// A worker that leaves large files out of a batch, if it `splits`.
-    pub(crate) fn new(work: &Work, fate: Fate, splits: bool) -> Self {
-        let (moves, todo) = steps(work);
-        let seed = if let Fate::Partly(seed) = fate { seed } else { 0 };
+impl SimWorker {
+    /// Creates a worker. If `splits`, it skips the large files of a batch.
+    pub(crate) fn new(work: &Work, fault: JobFault, splits: bool) -> Self {
+        let (renames, todo) = steps(work);
+        let seed = if let JobFault::Partly(seed) = fault { seed } else { 0 };
         let splits = splits && matches!(work, Work::Batch { .. });
-        let failing = Random::new(seed);
-        Self { moves, todo, fate, failing, steps: 0, failed: vec![], splits, large: vec![] }
+        let failing = SimRng::new(seed);
+        Self { renames, todo, fault, failing, steps: 0, failed: vec![], splits, large: vec![] }
     }
 
-    /// Does one step. The outcome, if it was the last one.
+    /// Executes one step. Returns the outcome after the last one.
     ///
     /// # Errors
     ///
-    /// If the step took something from the target that the source still has.
-    pub(crate) fn step(&mut self, trees: &mut Trees<'_>) -> Result<Option<Outcome>, String> {
+    /// If the step deleted an entry from the target that the source still has.
+    pub(crate) fn step(&mut self, trees: &mut TreePair<'_>) -> Result<Option<Outcome>, String> {
         let Some(source) = trees.source else {
             return Ok(Some(Outcome::SourceGone(failure())));
         };
-        match self.fate {
-            Fate::Again(steps) if steps <= self.steps => {
-                return Ok(Some(Outcome::Again(failure())));
+        match self.fault {
+            JobFault::Again(steps) if steps <= self.steps => {
+                return Ok(Some(Outcome::Retry(failure())));
             }
-            Fate::Fatal(steps) if steps <= self.steps => {
-                return Ok(Some(Outcome::Fatal(failure(), Grounds::Unknown)));
+            JobFault::Fatal(steps) if steps <= self.steps => {
+                return Ok(Some(Outcome::Fatal(failure(), FatalReason::Unknown)));
             }
-            Fate::Good | Fate::Partly(_) | Fate::Again(_) | Fate::Fatal(_) | Fate::Hook => {}
+            JobFault::None
+            | JobFault::Partly(_)
+            | JobFault::Again(_)
+            | JobFault::Fatal(_)
+            | JobFault::Hook => {}
         }
         self.steps += 1;
         let before = trees.target.clone();
-        if let Some(hint) = self.moves.pop_front() {
-            follow(&hint, source, trees.target);
-        } else if let Some(place) = self.todo.pop_front() {
-            self.bring(place, source, trees.target);
+        if let Some(hint) = self.renames.pop_front() {
+            repeat_rename(&hint, source, trees.target);
+        } else if let Some(dirty) = self.todo.pop_front() {
+            self.transfer(dirty, source, trees.target);
         } else {
             return Ok(Some(self.outcome()));
         }
@@ -90,81 +96,82 @@ impl Worker {
         Ok(None)
     }
 
-    /// Asks the job to end: nobody knows what is on the target.
+    /// Stops the job; the state of the target is then unknown.
     pub(crate) const fn stop(&mut self) {
-        self.fate = Fate::Again(0);
+        self.fault = JobFault::Again(0);
     }
 
     fn outcome(&mut self) -> Outcome {
-        if self.fate == Fate::Hook {
+        if self.fault == JobFault::Hook {
             return hook_failed(Vec::new());
         }
-        let failed: Vec<_> = self.failed.drain(..).map(|place| (place, failure())).collect();
+        let failed: Vec<_> = self.failed.drain(..).map(|dirty| (dirty, failure())).collect();
         match (failed.is_empty(), self.large.is_empty()) {
             (true, true) => Outcome::Done,
-            (false, true) => Outcome::Partly(failed),
+            (false, true) => Outcome::Partial(failed),
             (_, false) => {
                 Outcome::Split { large: mem::take(&mut self.large), failed, held: vec![] }
             }
         }
     }
 
-    fn bring(&mut self, place: Place, source: &Tree, target: &mut Tree) {
-        if matches!(self.fate, Fate::Partly(_)) && self.failing.once_in(3) {
-            self.failed.push(place);
+    fn transfer(&mut self, dirty: DirtyPath, source: &SimTree, target: &mut SimTree) {
+        if matches!(self.fault, JobFault::Partly(_)) && self.failing.once_in(3) {
+            self.failed.push(dirty);
             return;
         }
-        let Place { path, scope } = place;
+        let DirtyPath { path, scope } = dirty;
         if self.splits && scope == Scope::Entry && source.get(&path).is_some_and(is_large) {
             self.large.push(path);
             return;
         }
         let path = source.survey(path);
-        bring_parents(&path, source, target);
+        copy_parents(&path, source, target);
         match source.get(&path) {
             Some(node) => target.put(&path, node),
             None => target.remove(&path),
         }
         if source.is_dir(&path) && scope == Scope::Tree {
-            // What is read now is done later, when it may be wrong: then it was marked again.
+            // The listing may be outdated when its entries are processed; then they were marked
+            // again.
             let mut below = [source.children(&path), target.children(&path)].concat();
             below.sort();
             below.dedup();
-            self.todo.extend(below.into_iter().map(|path| Place { path, scope }));
+            self.todo.extend(below.into_iter().map(|path| DirtyPath { path, scope }));
         }
     }
 }
 
-/// What comes after the job has failed.
+/// Returns the outcome of a job whose hook failed.
 pub(super) fn hook_failed(held: Vec<HeldDeletions>) -> Outcome {
-    Outcome::HookFailed { failure: failure(), then: AfterHook::Retry, held }
+    Outcome::HookFailed { failure: failure(), action: HookFailureAction::Retry, held }
 }
 
-/// The renames of some work, and its places.
-pub(super) fn steps(work: &Work) -> (VecDeque<Rename>, VecDeque<Place>) {
+/// Returns the renames and paths of a job.
+pub(super) fn steps(work: &Work) -> (VecDeque<Rename>, VecDeque<DirtyPath>) {
     match work {
-        Work::Full { .. } => (VecDeque::new(), VecDeque::from([Place::all()])),
-        Work::Batch { places, moves, .. } => {
-            (moves.iter().cloned().collect(), places.iter().collect())
+        Work::Full { .. } => (VecDeque::new(), VecDeque::from([DirtyPath::root_tree()])),
+        Work::Batch { paths, renames, .. } => {
+            (renames.iter().cloned().collect(), paths.iter().collect())
         }
         Work::Large { path, .. } => {
-            let file = Place { path: path.clone(), scope: Scope::Entry };
+            let file = DirtyPath { path: path.clone(), scope: Scope::Entry };
             (VecDeque::new(), VecDeque::from([file]))
         }
     }
 }
 
-/// Some of the files are large.
-fn is_large(node: Node) -> bool {
-    matches!(node, Node::File { content, .. } if content % 3 == 0)
+/// Returns true for the files that count as large.
+fn is_large(node: SimNode) -> bool {
+    matches!(node, SimNode::File { content, .. } if content % 3 == 0)
 }
 
 pub(super) fn failure() -> Failure {
     Failure::new("as it was meant to")
 }
 
-/// Makes the directories above `path` at the target, as they are at the source.
-pub(super) fn bring_parents(path: &TreePath, source: &Tree, target: &mut Tree) {
+/// Creates the ancestors of `path` on the target, as they are at the source.
+pub(super) fn copy_parents(path: &TreePath, source: &SimTree, target: &mut SimTree) {
     let mut top = TreePath::root();
     for name in path.components() {
         if !target.is_dir(&top) {
@@ -174,22 +181,22 @@ pub(super) fn bring_parents(path: &TreePath, source: &Tree, target: &mut Tree) {
     }
 }
 
-/// Does a rename at the target, if both trees say that it is one. Whether it did.
-pub(super) fn follow(hint: &Rename, source: &Tree, target: &mut Tree) -> bool {
+/// Repeats a rename on the target if both trees confirm it. Returns true if it did.
+pub(super) fn repeat_rename(hint: &Rename, source: &SimTree, target: &mut SimTree) -> bool {
     let Rename { from, to } = hint;
-    let is_dir = |node| matches!(node, Node::Directory { .. });
+    let is_dir = |node| matches!(node, SimNode::Directory { .. });
     let (Some(have), Some(want)) = (target.get(from), source.get(to)) else { return false };
     let in_the_way = target.get(to).is_some_and(is_dir) || is_dir(have) != is_dir(want);
     let there = source.get(from).is_some() || target.get(to).is_some_and(|_| is_dir(have));
-    let follows = !in_the_way && !there && target.has_room_at(to) && !from.contains(to);
-    if follows {
+    let is_possible = !in_the_way && !there && target.has_room_at(to) && !from.contains(to);
+    if is_possible {
         target.rename(from, to);
     }
-    follows
+    is_possible
 }
 
-/// A name may go from the target only if the source does not have it.
-fn check_deletes(before: &Tree, after: &Tree, source: &Tree) -> Result<(), String> {
+/// Checks that an entry is deleted from the target only if the source lacks it.
+fn check_deletes(before: &SimTree, after: &SimTree, source: &SimTree) -> Result<(), String> {
     let gone = before.paths().filter(|path| after.get(path).is_none());
     match gone.into_iter().find(|path| source.get(path).is_some()) {
         Some(path) => Err(alloc::format!("{path} was deleted, and the source has it")),

@@ -1,4 +1,5 @@
-//! A fleet with its sources, targets, witnesses and workers, and a clock that a script moves.
+//! A simulated fleet with sources, targets, lossy sources of events, workers, and a clock that the
+//! scenario advances.
 
 use alloc::{
     format,
@@ -11,261 +12,259 @@ use core::{mem, time::Duration};
 
 use crate::{
     effect::Effect,
-    fleet::{Entrant, Fleet, Limits},
-    input::{Gate, Input, Signal},
-    job::{Failure, Job, JobId, Outcome, Place, Work},
-    mirror::{Insist, Mirror, Settings, State},
-    notice::{Gone, MirrorId, News, Notice},
-    queue::{Pace, PlaceSet},
+    fleet::{Fleet, FleetLimits, Replacement},
+    fs_event::{FsEvent, FsEventKind, MirrorId, RootGone},
+    input::{Input, Signal, TargetLink},
+    job::{DirtyPath, Failure, Job, JobId, Outcome, Work},
+    mirror::{Insist, Mirror, MirrorSettings, State},
+    queue::{Debounce, PathSet},
     sim::{
-        change::Change,
-        random::Random,
-        script::{Script, Step},
-        tree::Tree,
-        witness::{Loss, Witness},
-        worker::{Fate, Trees, Worker, steps},
+        CheckResult,
+        change::TreeChange,
+        lossy_source::{Loss, LossySource},
+        random::SimRng,
+        scenario::{Scenario, ScenarioStep},
+        tree::SimTree,
+        worker::{JobFault, SimWorker, TreePair, steps},
     },
     time::Moment,
 };
 
-/// How many disks there are.
+/// Number of disks.
 const DISKS: usize = 3;
 
-/// Everything there is.
-pub(crate) struct World {
+/// The simulated world.
+pub(crate) struct FleetWorld {
     now: Moment,
     fleet: Fleet,
-    /// The source, and other disks that may stand in its place.
-    disks: [Tree; DISKS],
-    /// Which of them stands there.
-    standing: Option<usize>,
-    /// Which of them is the source.
-    agreed: usize,
-    /// How often another directory came to stand there: who works with an older one finds out at
-    /// the end.
-    turns: usize,
-    /// Whether the targets can be reached.
-    has_way: bool,
-    sides: Vec<Side>,
-    /// How many jobs each mirror may have.
-    hands: usize,
-    /// How the next jobs will end.
-    fates: Vec<Fate>,
+    /// The source, and other disks that may be mounted in its place.
+    disks: [SimTree; DISKS],
+    /// The disk that is mounted.
+    mounted: Option<usize>,
+    /// The disk that is accepted as the source.
+    accepted: usize,
+    /// Number of times that the directory was exchanged: a job of an older generation finds out
+    /// when it ends.
+    generation: usize,
+    /// True if the targets are reachable.
+    targets_up: bool,
+    sims: Vec<SimMirror>,
+    /// Maximum number of concurrent jobs of each mirror.
+    jobs_per_mirror: usize,
+    /// Faults of the next jobs.
+    faults: Vec<JobFault>,
 }
 
-/// What belongs to one mirror, and to that which it replaced.
-struct Side {
+/// State of one mirror and of its predecessors.
+struct SimMirror {
     mirror: MirrorId,
-    target: Tree,
-    witness: Witness,
-    /// Whether the fleet was told that the source is covered, and did not take it back.
+    target: SimTree,
+    lossy_source: LossySource,
+    /// True if the source was reported to the fleet as covered, and not uncovered since.
     is_covered: bool,
-    /// Whether the witness sees anything.
+    /// True if the lossy source receives events.
     is_watched: bool,
-    jobs: Vec<Running>,
+    jobs: Vec<SimJob>,
 }
 
-/// A job that runs.
-struct Running {
-    name: JobId,
-    /// The turn in which it began.
-    turn: usize,
+/// A running job.
+struct SimJob {
+    id: JobId,
+    /// The generation in which it started.
+    generation: usize,
     mirror: MirrorId,
     work: Work,
-    worker: Worker,
+    worker: SimWorker,
 }
 
-/// What is found wrong.
-type Found = Result<(), String>;
-
-/// Plays a script to its end, and on until all is quiet.
+/// Plays a scenario to its end, then runs until everything is quiet.
 ///
 /// # Errors
 ///
-/// If a law was broken on the way, or a target is not equal to its source in the end.
-pub(crate) fn play(script: &Script, loss: Loss) -> Found {
-    let mut world = World::new(script, loss);
+/// If an invariant was violated, or a target does not equal its source in the end.
+pub(crate) fn play(scenario: &Scenario, loss: Loss) -> CheckResult {
+    let mut world = FleetWorld::new(scenario, loss);
     let mut effects = Vec::new();
     world.fleet.begin(&mut effects);
     world.perform(effects)?;
-    for step in &script.steps {
+    for step in &scenario.steps {
         world.step(step).map_err(|why| format!("{step}: {why}"))?;
-        world.check_honesty().map_err(|why| format!("{step}: {why}"))?;
+        world.check_sync_claims().map_err(|why| format!("{step}: {why}"))?;
     }
     world.end()
 }
 
-/// Whatever fails, the world goes on.
-fn settings(init: bool, max_jobs: usize) -> Settings {
-    let (pace, filter, connection) = (Pace::default(), Arc::default(), None);
+/// Returns settings with which no failure stops a mirror.
+fn settings(init: bool, max_jobs: usize) -> MirrorSettings {
+    let (pace, filter, connection) = (Debounce::default(), Arc::default(), None);
     let open_wait = crate::queue::OpenWait::default();
-    Settings {
-        pace,
+    MirrorSettings {
+        debounce: pace,
         open_wait,
         delete: crate::plan::options::DeletePolicy::Always,
         init,
         insist: Insist::Always,
         filter,
-        gate: Gate::Open,
+        target_link: TargetLink::Up,
         max_jobs,
         connection,
     }
 }
 
-impl World {
-    fn new(script: &Script, loss: Loss) -> Self {
-        // In the beginning the targets are as empty as the source.
-        let settings = settings(script.init, script.hands);
-        let limits = Limits { max_jobs: script.max_jobs, onepass: false };
-        let fleet = Fleet::new(vec![settings; script.mirrors], limits);
-        let side = |mirror: &Mirror| Side {
+impl FleetWorld {
+    fn new(scenario: &Scenario, loss: Loss) -> Self {
+        // Initially the targets are as empty as the source.
+        let settings = settings(scenario.init, scenario.jobs_per_mirror);
+        let limits = FleetLimits { max_jobs: scenario.max_jobs, onepass: false };
+        let fleet = Fleet::new(vec![settings; scenario.mirrors], limits);
+        let sim = |mirror: &Mirror| SimMirror {
             mirror: mirror.id(),
-            target: Tree::new(),
-            witness: Witness::new(loss),
+            target: SimTree::new(),
+            lossy_source: LossySource::new(loss),
             is_covered: false,
             is_watched: false,
             jobs: Vec::new(),
         };
         Self {
             now: Moment::ORIGIN,
-            sides: fleet.mirrors().map(side).collect(),
+            sims: fleet.mirrors().map(sim).collect(),
             fleet,
-            disks: core::array::from_fn(|_| Tree::new()),
-            standing: Some(0),
-            agreed: 0,
-            turns: 0,
-            has_way: true,
-            hands: script.hands,
-            fates: Vec::new(),
+            disks: core::array::from_fn(|_| SimTree::new()),
+            mounted: Some(0),
+            accepted: 0,
+            generation: 0,
+            targets_up: true,
+            jobs_per_mirror: scenario.jobs_per_mirror,
+            faults: Vec::new(),
         }
     }
 
-    fn step(&mut self, step: &Step) -> Found {
+    fn step(&mut self, step: &ScenarioStep) -> CheckResult {
         match step {
-            Step::Change(change) => {
-                // Nobody watches another disk.
-                let Some(standing) = self.standing else { return Ok(()) };
-                let news = change.apply(&mut self.disks[standing]);
-                for side in self.sides.iter_mut().filter(|side| side.is_watched) {
-                    side.witness.see(news.iter().cloned());
+            ScenarioStep::Change(change) => {
+                // Another disk is not watched.
+                let Some(mounted) = self.mounted else { return Ok(()) };
+                let events = change.apply(&mut self.disks[mounted]);
+                for sim in self.sims.iter_mut().filter(|sim| sim.is_watched) {
+                    sim.lossy_source.record(events.iter().cloned());
                 }
             }
-            Step::Tell(seed) => return self.tell(&mut Random::new(*seed)),
-            Step::Wait(wait) => return self.wait(*wait),
-            Step::Work(steps) => {
+            ScenarioStep::Deliver(seed) => return self.deliver(&mut SimRng::new(*seed)),
+            ScenarioStep::Wait(wait) => return self.wait(*wait),
+            ScenarioStep::Work(steps) => {
                 for _ in 0..*steps {
                     self.work()?;
                 }
             }
-            Step::Fate(fate) => self.fates.push(*fate),
-            Step::Unmount => self.stand(None, Gone::Unmounted),
-            Step::Mount => self.stand(Some(self.agreed), Gone::Replaced),
-            Step::Disk(number) => self.stand(Some(*number), Gone::Unmounted),
-            Step::Exchange(seed) => self.exchange(&mut Random::new(*seed)),
-            Step::Accept => self.agreed = self.standing.unwrap_or(self.agreed),
-            Step::Way(open) => return self.way_is(*open),
-            Step::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
-            Step::Full => {
-                for at in 0..self.sides.len() {
-                    self.handle(Input::FullDue(self.sides[at].mirror))?;
+            ScenarioStep::Fault(fault) => self.faults.push(*fault),
+            ScenarioStep::Unmount => self.mount(None, RootGone::Unmounted),
+            ScenarioStep::Mount => self.mount(Some(self.accepted), RootGone::Replaced),
+            ScenarioStep::Disk(number) => self.mount(Some(*number), RootGone::Unmounted),
+            ScenarioStep::Exchange(seed) => self.exchange(&mut SimRng::new(*seed)),
+            ScenarioStep::Accept => self.accepted = self.mounted.unwrap_or(self.accepted),
+            ScenarioStep::TargetLink(open) => return self.set_target_link(*open),
+            ScenarioStep::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
+            ScenarioStep::Full => {
+                for at in 0..self.sims.len() {
+                    self.handle(Input::FullDue(self.sims[at].mirror))?;
                 }
             }
-            Step::Replace(seed) => return self.replace(&mut Random::new(*seed)),
+            ScenarioStep::Replace(seed) => return self.replace(&mut SimRng::new(*seed)),
         }
         Ok(())
     }
 
-    /// Replaces some of the mirrors, and turns their order.
-    fn replace(&mut self, random: &mut Random) -> Found {
+    /// Replaces some of the mirrors, and rotates their order.
+    fn replace(&mut self, random: &mut SimRng) -> CheckResult {
         let all: Vec<_> = self.fleet.mirrors().map(Mirror::id).collect();
         let mut entrants = Vec::new();
-        let mut sides: Vec<_> = all.iter().map(|&it| self.side_of(it)).collect();
-        sides.rotate_left(random.below(all.len()));
-        for &at in &sides {
-            let side = &mut self.sides[at];
+        let mut sims: Vec<_> = all.iter().map(|&it| self.index_of(it)).collect();
+        sims.rotate_left(random.below(all.len()));
+        for &at in &sims {
+            let sim = &mut self.sims[at];
             if random.once_in(2) {
-                entrants.push(Entrant::Stays(side.mirror));
+                entrants.push(Replacement::Keep(sim.mirror));
                 continue;
             }
-            // Who has the target of another one has to know of all before it.
-            let after = side.jobs.iter().map(|it| it.mirror).chain([side.mirror]).collect();
-            entrants.push(Entrant::Joins {
-                settings: settings(true, self.hands).into(),
+            // A replacement has to wait for all its predecessors on the target.
+            let after = sim.jobs.iter().map(|it| it.mirror).chain([sim.mirror]).collect();
+            entrants.push(Replacement::Add {
+                spec: settings(true, self.jobs_per_mirror).into(),
                 after,
-                heir_of: None,
+                predecessor: None,
             });
-            side.is_covered = false;
-            side.is_watched = false;
-            side.witness.forget();
+            sim.is_covered = false;
+            sim.is_watched = false;
+            sim.lossy_source.clear();
         }
         let mut effects = Vec::new();
-        let names = self.fleet.replace(entrants, self.now, &mut effects);
-        for (at, name) in sides.into_iter().zip(names) {
-            self.sides[at].mirror = name;
-            self.fleet.handle(Input::Gate(name, self.gate()), self.now, &mut effects);
+        let ids = self.fleet.replace(entrants, self.now, &mut effects);
+        for (at, id) in sims.into_iter().zip(ids) {
+            self.sims[at].mirror = id;
+            self.fleet.handle(Input::TargetLink(id, self.target_link()), self.now, &mut effects);
         }
         self.fleet.advance(self.now, &mut effects);
         self.perform(effects)
     }
 
-    fn side_of(&self, mirror: MirrorId) -> usize {
-        self.sides.iter().position(|side| side.mirror == mirror).unwrap()
+    fn index_of(&self, mirror: MirrorId) -> usize {
+        self.sims.iter().position(|sim| sim.mirror == mirror).unwrap()
     }
 
-    fn way_is(&mut self, open: bool) -> Found {
-        self.has_way = open;
-        for at in 0..self.sides.len() {
-            self.handle(Input::Gate(self.sides[at].mirror, self.gate()))?;
+    fn set_target_link(&mut self, open: bool) -> CheckResult {
+        self.targets_up = open;
+        for at in 0..self.sims.len() {
+            self.handle(Input::TargetLink(self.sims[at].mirror, self.target_link()))?;
         }
         Ok(())
     }
 
-    fn gate(&self) -> Gate {
-        if self.has_way { Gate::Open } else { Gate::Closed }
+    fn target_link(&self) -> TargetLink {
+        if self.targets_up { TargetLink::Up } else { TargetLink::Down }
     }
 
-    /// Puts a disk into the place of the source, or none.
-    fn stand(&mut self, disk: Option<usize>, how: Gone) {
-        if self.standing != disk {
-            self.standing = disk;
-            self.lose_sight(how);
+    /// Mounts a disk, or none, in place of the source.
+    fn mount(&mut self, disk: Option<usize>, how: RootGone) {
+        if self.mounted != disk {
+            self.mounted = disk;
+            self.lose_watches(how);
         }
     }
 
-    /// Puts another directory there, on the same disk.
-    fn exchange(&mut self, random: &mut Random) {
-        let Some(disk) = self.standing else { return };
+    /// Replaces the mounted directory by another one on the same disk.
+    fn exchange(&mut self, random: &mut SimRng) {
+        let Some(disk) = self.mounted else { return };
         for _ in 0..random.below(6) {
-            Change::random(&self.disks[disk], random).apply(&mut self.disks[disk]);
+            TreeChange::random(&self.disks[disk], random).apply(&mut self.disks[disk]);
         }
-        self.lose_sight(Gone::Replaced);
+        self.lose_watches(RootGone::Replaced);
     }
 
-    fn lose_sight(&mut self, how: Gone) {
-        self.turns += 1;
-        for side in &mut self.sides {
-            if mem::take(&mut side.is_watched) {
-                side.witness.see([News::Gone(how)]);
+    fn lose_watches(&mut self, how: RootGone) {
+        self.generation += 1;
+        for sim in &mut self.sims {
+            if mem::take(&mut sim.is_watched) {
+                sim.lossy_source.record([FsEventKind::RootGone(how)]);
             }
         }
     }
 
-    /// The tree of the source, if that stands in its place.
-    fn source(&self) -> &Tree {
-        &self.disks[self.agreed]
+    /// Returns the tree of the accepted source.
+    fn source(&self) -> &SimTree {
+        &self.disks[self.accepted]
     }
 
-    fn tell(&mut self, random: &mut Random) -> Found {
-        for at in 0..self.sides.len() {
-            let mirror = self.sides[at].mirror;
-            for news in self.sides[at].witness.tell(random) {
-                self.handle(Input::Notice(Notice { mirror, news }))?;
+    fn deliver(&mut self, random: &mut SimRng) -> CheckResult {
+        for at in 0..self.sims.len() {
+            let mirror = self.sims[at].mirror;
+            for event in self.sims[at].lossy_source.drain(random) {
+                self.handle(Input::FsEvent(FsEvent { mirror, kind: event }))?;
             }
         }
         Ok(())
     }
 
-    fn wait(&mut self, wait: Duration) -> Found {
+    fn wait(&mut self, wait: Duration) -> CheckResult {
         let end = self.now + wait;
         for _ in 0..1_000 {
             let Some(at) = self.fleet.next_wakeup().filter(|&at| at <= end) else {
@@ -277,18 +276,18 @@ impl World {
         Err("it wakes up all the time".into())
     }
 
-    fn wake_up(&mut self, at: Moment) -> Found {
+    fn wake_up(&mut self, at: Moment) -> CheckResult {
         self.now = self.now.max(at);
         let mut effects = Vec::new();
         self.fleet.advance(self.now, &mut effects);
         self.perform(effects)
     }
 
-    /// One step of each job.
-    fn work(&mut self) -> Found {
-        for at in 0..self.sides.len() {
-            let names: Vec<_> = self.sides[at].jobs.iter().map(|it| it.name).collect();
-            for job in names {
+    /// Executes one step of each job.
+    fn work(&mut self) -> CheckResult {
+        for at in 0..self.sims.len() {
+            let ids: Vec<_> = self.sims[at].jobs.iter().map(|it| it.id).collect();
+            for job in ids {
                 if let Some(outcome) = self.work_on(at, job)? {
                     self.handle(Input::JobEnded { job, outcome })?;
                 }
@@ -297,44 +296,44 @@ impl World {
         Ok(())
     }
 
-    fn work_on(&mut self, side: usize, job: JobId) -> Result<Option<Outcome>, String> {
-        let Self { disks, standing, agreed, turns, sides, .. } = self;
-        let Side { target, jobs, .. } = &mut sides[side];
-        let Some(at) = jobs.iter().position(|it| it.name == job) else { return Ok(None) };
-        let source = standing.filter(|it| it == agreed).map(|disk| &disks[disk]);
-        let outcome = jobs[at].worker.step(&mut Trees { source, target })?;
-        if outcome.is_some() && jobs.remove(at).turn != *turns {
+    fn work_on(&mut self, sim: usize, job: JobId) -> Result<Option<Outcome>, String> {
+        let Self { disks, mounted, accepted, generation, sims, .. } = self;
+        let SimMirror { target, jobs, .. } = &mut sims[sim];
+        let Some(at) = jobs.iter().position(|it| it.id == job) else { return Ok(None) };
+        let source = mounted.filter(|it| it == accepted).map(|disk| &disks[disk]);
+        let outcome = jobs[at].worker.step(&mut TreePair { source, target })?;
+        if outcome.is_some() && jobs.remove(at).generation != *generation {
             return Ok(Some(Outcome::SourceGone(Failure::new("it was replaced meanwhile"))));
         }
         Ok(outcome)
     }
 
-    fn handle(&mut self, input: Input) -> Found {
+    fn handle(&mut self, input: Input) -> CheckResult {
         let mut effects = Vec::new();
         self.fleet.handle(input, self.now, &mut effects);
         self.fleet.advance(self.now, &mut effects);
         self.perform(effects)
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) -> Found {
+    fn perform(&mut self, effects: Vec<Effect>) -> CheckResult {
         for effect in effects {
             match effect {
                 Effect::Cover(mirror) => self.cover(mirror)?,
                 Effect::Uncover(mirror) => {
-                    for side in self.sides.iter_mut().filter(|side| side.mirror == mirror) {
-                        side.is_covered = false;
-                        side.is_watched = false;
+                    for sim in self.sims.iter_mut().filter(|sim| sim.mirror == mirror) {
+                        sim.is_covered = false;
+                        sim.is_watched = false;
                     }
                 }
                 Effect::Start(job) => self.start(&job)?,
                 Effect::Stop(job) => self.stop(job),
-                Effect::Dismiss(mirror) => {
-                    let mut jobs = self.sides.iter().flat_map(|side| &side.jobs);
+                Effect::Forget(mirror) => {
+                    let mut jobs = self.sims.iter().flat_map(|sim| &sim.jobs);
                     if jobs.any(|job| job.mirror == mirror) {
                         return Err(format!("mirror {} was dismissed too soon", mirror.0));
                     }
                 }
-                Effect::Script(..) | Effect::List { .. } => {
+                Effect::CallScript(..) | Effect::ListDirectory { .. } => {
                     return Err("there is no script here".into());
                 }
                 Effect::Report(_) => {}
@@ -344,60 +343,61 @@ impl World {
         Ok(())
     }
 
-    fn side(&mut self, mirror: MirrorId) -> &mut Side {
-        let at = self.side_of(mirror);
-        &mut self.sides[at]
+    fn sim(&mut self, mirror: MirrorId) -> &mut SimMirror {
+        let at = self.index_of(mirror);
+        &mut self.sims[at]
     }
 
-    fn cover(&mut self, mirror: MirrorId) -> Found {
-        let is_right = self.standing == Some(self.agreed);
-        let side = self.side(mirror);
-        side.is_covered = is_right;
-        side.is_watched = is_right;
+    fn cover(&mut self, mirror: MirrorId) -> CheckResult {
+        let is_right = self.mounted == Some(self.accepted);
+        let sim = self.sim(mirror);
+        sim.is_covered = is_right;
+        sim.is_watched = is_right;
         self.handle(if is_right {
             Input::Covered(mirror)
         } else {
-            Input::CannotCover { mirror, why: "another one stands there, or none".to_string() }
+            Input::CannotCover { mirror, reason: "another one stands there, or none".to_string() }
         })
     }
 
-    fn start(&mut self, job: &Job) -> Found {
-        if !self.has_way {
+    fn start(&mut self, job: &Job) -> CheckResult {
+        if !self.targets_up {
             return Err(format!("job {} began without a way to its target", job.id.0));
         }
-        let fate = if self.fates.is_empty() { Fate::Good } else { self.fates.remove(0) };
-        let (hands, turn) = (self.hands, self.turns);
-        let side = self.side(job.mirror);
-        if !side.is_covered {
+        let fault = if self.faults.is_empty() { JobFault::None } else { self.faults.remove(0) };
+        let (jobs_per_mirror, generation) = (self.jobs_per_mirror, self.generation);
+        let sim = self.sim(job.mirror);
+        if !sim.is_covered {
             return Err(format!("job {} began without a source", job.id.0));
         }
-        if let Some(other) = side.jobs.iter().find(|it| may_meet(it, job)) {
-            return Err(format!("job {} began where job {} works", job.id.0, other.name.0));
+        if let Some(other) = sim.jobs.iter().find(|it| may_meet(it, job)) {
+            return Err(format!("job {} began where job {} works", job.id.0, other.id.0));
         }
-        if side.jobs.len() >= hands {
+        if sim.jobs.len() >= jobs_per_mirror {
             return Err(format!("job {} is one too many", job.id.0));
         }
-        let (work, worker) = (job.work.clone(), Worker::new(&job.work, fate, hands > 1));
-        side.jobs.push(Running { name: job.id, turn, mirror: job.mirror, work, worker });
+        let (work, worker) =
+            (job.work.clone(), SimWorker::new(&job.work, fault, jobs_per_mirror > 1));
+        sim.jobs.push(SimJob { id: job.id, generation, mirror: job.mirror, work, worker });
         Ok(())
     }
 
     fn stop(&mut self, stopped: JobId) {
-        for job in self.sides.iter_mut().flat_map(|side| &mut side.jobs) {
-            if job.name == stopped {
+        for job in self.sims.iter_mut().flat_map(|sim| &mut sim.jobs) {
+            if job.id == stopped {
                 job.worker.stop();
             }
         }
     }
 
-    /// "In sync" is said only when it is so.
-    fn check_honesty(&self) -> Found {
+    /// Checks that a mirror claims to be in sync only if it is.
+    fn check_sync_claims(&self) -> CheckResult {
         for mirror in self.fleet.mirrors() {
-            let side = &self.sides[self.side_of(mirror.id())];
-            let all_told = side.is_watched && side.witness.is_done();
+            let sim = &self.sims[self.index_of(mirror.id())];
+            let all_told = sim.is_watched && sim.lossy_source.is_drained();
             let claims = *mirror.state() == State::Live && mirror.oldest().is_none();
-            if all_told && claims && side.target != *self.source() {
-                return Err(self.difference(side));
+            if all_told && claims && sim.target != *self.source() {
+                return Err(self.difference(sim));
             }
             if mirror.oldest().is_none() && !mirror.queue().is_empty() {
                 return Err("something waits that has no age".into());
@@ -406,26 +406,26 @@ impl World {
         Ok(())
     }
 
-    fn difference(&self, side: &Side) -> String {
-        let paths = self.source().paths().chain(side.target.paths());
-        let mut different = paths.filter(|it| self.source().get(it) != side.target.get(it));
+    fn difference(&self, sim: &SimMirror) -> String {
+        let paths = self.source().paths().chain(sim.target.paths());
+        let mut different = paths.filter(|it| self.source().get(it) != sim.target.get(it));
         different.next().map_or(String::new(), |path| {
-            let (is, should) = (side.target.get(path), self.source().get(path));
+            let (is, should) = (sim.target.get(path), self.source().get(path));
             format!("{path} is {is:?} and should be {should:?}")
         })
     }
 
-    /// Lets everything come to rest. Then the targets are equal to the source, and nothing stirs.
-    fn end(mut self) -> Found {
-        self.fates.clear();
-        self.stand(Some(self.agreed), Gone::Replaced);
-        self.way_is(true)?;
-        self.tell(&mut Random::new(0))?;
+    /// Runs until nothing is left to do. Then the targets must equal the source.
+    fn end(mut self) -> CheckResult {
+        self.faults.clear();
+        self.mount(Some(self.accepted), RootGone::Replaced);
+        self.set_target_link(true)?;
+        self.deliver(&mut SimRng::new(0))?;
         for _ in 0..1_000 {
-            while self.sides.iter().any(|side| !side.jobs.is_empty()) {
+            while self.sims.iter().any(|sim| !sim.jobs.is_empty()) {
                 self.work()?;
             }
-            self.check_honesty()?;
+            self.check_sync_claims()?;
             let Some(at) = self.fleet.next_wakeup() else {
                 return self.check_quiet();
             };
@@ -434,11 +434,11 @@ impl World {
         Err("it never comes to rest".into())
     }
 
-    fn check_quiet(&self) -> Found {
+    fn check_quiet(&self) -> CheckResult {
         for mirror in self.fleet.mirrors() {
-            let side = &self.sides[self.side_of(mirror.id())];
-            if side.target != *self.source() {
-                return Err(format!("in the end {}", self.difference(side)));
+            let sim = &self.sims[self.index_of(mirror.id())];
+            if sim.target != *self.source() {
+                return Err(format!("in the end {}", self.difference(sim)));
             }
             if *mirror.state() != State::Live || mirror.delays().next().is_some() {
                 return Err(format!("in the end it is {:?}", mirror.state()));
@@ -448,9 +448,9 @@ impl World {
     }
 }
 
-/// Whether two jobs could be at one place.
-fn may_meet(running: &Running, job: &Job) -> bool {
-    let places: PlaceSet = steps(&job.work).1.iter().collect();
-    let meets = |other: &Place| places.overlaps(&other.path, other.scope);
+/// Returns true if two jobs could work on overlapping paths.
+fn may_meet(running: &SimJob, job: &Job) -> bool {
+    let paths: PathSet = steps(&job.work).1.iter().collect();
+    let meets = |other: &DirtyPath| paths.overlaps(&other.path, other.scope);
     running.mirror != job.mirror || steps(&running.work).1.iter().any(meets)
 }

@@ -1,4 +1,4 @@
-//! Scripts in a fleet, without watcher and children: what they see and what they want done.
+//! Scripts with a fleet, but without watcher and child processes.
 
 mod names;
 
@@ -10,11 +10,11 @@ use std::{
 };
 
 use mirror_core::{
-    effect::{Call, Effect},
-    fleet::{Charter, Fleet, Limits},
-    input::{ChildExit, Gate, Input},
+    effect::{Effect, ScriptCall},
+    fleet::{Fleet, FleetLimits, MirrorSpec},
+    fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId},
+    input::{ChildExit, Input, TargetLink},
     mirror::scripted::ScriptSettings,
-    notice::{Change, Edit, Kind, MirrorId, News, Notice},
     path::TreePath,
     time::Moment,
 };
@@ -23,25 +23,25 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     config::Overrides,
-    frontend::lua::{self, Purpose, Request},
-    report::{Filter, Log},
-    script::{Called, Order, Scripts, Seat},
+    frontend::lua::{self, LoadPurpose, LoadRequest},
+    report::{Log, LogFilter},
+    script::{CallResult, ScriptRequest, Scripts, SyncBinding},
 };
 
-/// A script, its mirror, and what it has wanted done. The file reports by `say`.
-struct Played {
-    place: tempfile::TempDir,
+/// A script, its mirror and its requests. The script reports by `say`.
+struct ScriptHarness {
+    dir: tempfile::TempDir,
     scripts: Scripts,
     fleet: Fleet,
     now: Moment,
-    orders: Vec<Order>,
-    /// What calls have failed with.
+    requests: Vec<ScriptRequest>,
+    /// Errors of calls.
     failures: Vec<String>,
 }
 
 const MIRROR: MirrorId = MirrorId(0);
 
-/// What the files of the tests have in front.
+/// Prelude of the test configurations.
 const FRONT: &str = "
     local lines = io.open('@/said', 'a') lines:setvbuf('line')
     function say(...)
@@ -51,54 +51,54 @@ const FRONT: &str = "
     end
     local config = ";
 
-impl Played {
-    /// The file returns the table of the sync.
+impl ScriptHarness {
+    /// Creates a fleet from a configuration whose text is the table of the sync.
     fn new(table: &str) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let here = place.path().canonicalize().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().canonicalize().unwrap();
         fs::create_dir(here.join("src")).unwrap();
         let file = here.join("conf.lua");
         let text = format!("{FRONT} {table} config.source = '@/src' sync(config)");
         fs::write(&file, text.replace('@', here.to_str().unwrap())).unwrap();
-        let request = Request {
+        let request = LoadRequest {
             scripts: Vec::new(),
             file: Some(file),
             overrides: Overrides::default(),
-            here,
-            purpose: Purpose::Run,
+            start_dir: here,
+            purpose: LoadPurpose::Run,
         };
-        let mut filter = Filter::default();
+        let mut filter = LogFilter::default();
         filter.add(b"scarce").unwrap();
         let loaded = lua::load(&request, &Log::new(filter)).unwrap();
-        let sync = &loaded.setup.syncs[0];
+        let sync = &loaded.config.syncs[0];
         let script = sync.script.as_ref().unwrap();
         let settings = ScriptSettings {
             delay: script.delay,
             max_delays: script.max_delays,
             max_jobs: script.max_jobs,
-            moves: script.moves,
-            full: script.full,
-            anew: script.anew,
+            wants_renames: script.wants_renames,
+            has_full: script.has_full,
+            restart_mode: script.restart_mode,
             filter: sync.filter.clone(),
             subdirectories: script.subdirectories,
-            gate: Gate::Open,
+            target_link: TargetLink::Up,
             connection: None,
         };
-        let fleet = Fleet::new(vec![Charter::Scripted(settings)], Limits::default());
+        let fleet = Fleet::new(vec![MirrorSpec::Scripted(settings)], FleetLimits::default());
         let mut scripts = loaded.scripts.unwrap();
-        scripts.assign(1, Seat { mirror: MIRROR, insists: false });
-        let (now, orders, failures) = (Moment::ORIGIN, Vec::new(), Vec::new());
-        let mut played = Self { place, scripts, fleet, now, orders, failures };
-        played.fleet.begin(&mut Vec::new());
-        played.handle(Input::Covered(MIRROR));
-        played
+        scripts.bind(1, SyncBinding { mirror: MIRROR, insists: false });
+        let (now, requests, failures) = (Moment::ORIGIN, Vec::new(), Vec::new());
+        let mut harness = Self { dir, scripts, fleet, now, requests, failures };
+        harness.fleet.begin(&mut Vec::new());
+        harness.handle(Input::Covered(MIRROR));
+        harness
     }
 
     fn here(&self) -> PathBuf {
-        self.place.path().canonicalize().unwrap()
+        self.dir.path().canonicalize().unwrap()
     }
 
-    /// Takes something in, and does what follows until nothing does.
+    /// Passes an input to the fleet, and performs script calls until none is left.
     fn handle(&mut self, input: Input) {
         let mut inputs = vec![input];
         loop {
@@ -108,7 +108,7 @@ impl Played {
             }
             self.fleet.advance(self.now, &mut effects);
             for effect in effects {
-                if let Effect::Script(mirror, call) = effect {
+                if let Effect::CallScript(mirror, call) = effect {
                     inputs.push(self.call(mirror, &call));
                 }
             }
@@ -118,38 +118,40 @@ impl Played {
         }
     }
 
-    fn call(&mut self, mirror: MirrorId, call: &Call) -> Input {
+    fn call(&mut self, mirror: MirrorId, call: &ScriptCall) -> Input {
         let called = self.scripts.call(&mut self.fleet, (mirror, "Sync1"), call, self.now);
-        self.orders.extend(self.scripts.take_orders());
+        self.requests.extend(self.scripts.take_requests());
         let result = match called {
-            Called::Collected(job, result) => return Input::Collected { job, result },
-            Called::Done(result) => result,
+            CallResult::Collected(job, result) => return Input::Collected { job, result },
+            CallResult::Done(result) => result,
         };
-        self.failures.extend(result.as_ref().err().map(|failure| failure.why.clone()));
-        Input::Called { mirror, result, has_plans: false }
+        self.failures.extend(result.as_ref().err().map(|failure| failure.message.clone()));
+        Input::ScriptReturned { mirror, result, has_pending_work: false }
     }
 
     fn hear(&mut self, edit: Edit, path: &[u8]) {
-        let kind = if path.ends_with(b"/") { Kind::Directory } else { Kind::Other };
+        let kind = if path.ends_with(b"/") { EntryKind::Directory } else { EntryKind::Other };
         let path = TreePath::new(path.strip_suffix(b"/").unwrap_or(path)).unwrap();
-        let news = News::Changed(Change { edit, kind, path });
-        self.handle(Input::Notice(Notice { mirror: MIRROR, news }));
+        let news = FsEventKind::Changed(Change { edit, kind, path });
+        self.handle(Input::FsEvent(FsEvent { mirror: MIRROR, kind: news }));
     }
 
     fn wait(&mut self, seconds: u64) {
         self.now = self.now + Duration::from_secs(seconds);
-        self.handle(Input::Gate(MIRROR, Gate::Open));
+        self.handle(Input::TargetLink(MIRROR, TargetLink::Up));
     }
 
-    /// The child that was started last ends with this code.
+    /// Ends the child that was started last with this exit code.
     fn end(&mut self, code: i32) {
-        let Some(Order::Spawn(spawn)) = self.orders.last() else { panic!("{:?}", self.orders) };
+        let Some(ScriptRequest::Spawn(spawn)) = self.requests.last() else {
+            panic!("{:?}", self.requests)
+        };
         let job = spawn.job;
-        self.handle(Input::ChildEnded { job, exit: ChildExit::Code(code) });
+        self.handle(Input::ChildExited { job, exit: ChildExit::Code(code) });
     }
 
-    /// What the script has said since it was asked last.
-    fn said(&self) -> Vec<String> {
+    /// Returns the lines that the script has written since the last call.
+    fn output(&self) -> Vec<String> {
         let file = self.here().join("said");
         let here = self.here();
         let text = fs::read_to_string(&file).unwrap_or_default();
@@ -158,7 +160,7 @@ impl Played {
     }
 }
 
-/// Says all fields of the event that is due.
+/// Writes all fields of the next due event.
 const SHOW: &str =
         "{ target = 'h:x', delay = 0, onMove = true }
          config.action = function(inlet)
@@ -177,11 +179,11 @@ const SHOW: &str =
          end";
 
 #[test]
-fn the_fields_of_events() {
-    let mut played = Played::new(SHOW);
-    played.hear(Edit::Delete, b"d/e/");
+fn events_have_the_original_fields() {
+    let mut harness = ScriptHarness::new(SHOW);
+    harness.hear(Edit::Delete, b"d/e/");
     assert_eq!(
-        played.said(),
+        harness.output(),
         [
             "etype Delete",
             "status wait",
@@ -210,13 +212,13 @@ fn the_fields_of_events() {
 
 #[test]
 fn a_move_has_an_event_for_each_name() {
-    let mut played = Played::new(SHOW);
+    let mut harness = ScriptHarness::new(SHOW);
     let (from, to) = (TreePath::new(b"d/f").unwrap(), TreePath::new(b"g").unwrap());
-    let news = News::Moved { from, to, kind: Kind::Other };
-    played.handle(Input::Notice(Notice { mirror: MIRROR, news }));
-    let said = played.said();
+    let news = FsEventKind::Renamed { from, to, kind: EntryKind::Other };
+    harness.handle(Input::FsEvent(FsEvent { mirror: MIRROR, kind: news }));
+    let lines = harness.output();
     let of = |name: &str| -> Vec<String> {
-        let values = said.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let values = lines.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         values.map(str::to_owned).collect()
     };
     assert_eq!(of("etype"), ["Move", "Move"]);
@@ -228,8 +230,8 @@ fn a_move_has_an_event_for_each_name() {
 }
 
 #[test]
-fn an_event_is_one_object_as_long_as_it_waits_or_is_worked_on() {
-    let mut played = Played::new(
+fn an_event_stays_one_object_until_it_is_done() {
+    let mut harness = ScriptHarness::new(
         "{ delay = 1,
            action = function(inlet)
                local event = inlet.getEvent()
@@ -241,35 +243,35 @@ fn an_event_is_one_object_as_long_as_it_waits_or_is_worked_on() {
            collect = function(event, code) say('collect', event.mark, code) return event.mark < 3 and 'again' end }
          SEEN = false",
     );
-    played.hear(Edit::Modify, b"f");
+    harness.hear(Edit::Modify, b"f");
     for _ in 0..3 {
-        played.wait(1);
+        harness.wait(1);
     }
-    assert_eq!(played.said(), ["f nil false", "f 1 true"]);
-    played.end(3);
-    assert_eq!(played.said(), ["collect 2 3"]);
-    // What is tried again is the same, and is one more time not begun.
-    played.wait(1);
-    assert_eq!(played.said(), ["f 2 true"]);
+    assert_eq!(harness.output(), ["f nil false", "f 1 true"]);
+    harness.end(3);
+    assert_eq!(harness.output(), ["collect 2 3"]);
+    // A retry has the same object, and is not started this time.
+    harness.wait(1);
+    assert_eq!(harness.output(), ["f 2 true"]);
 }
 
 #[test]
-fn nothing_is_called_any_more_once_a_script_asked_to_end() {
-    let mut played = Played::new(
+fn nothing_is_called_after_terminate() {
+    let mut harness = ScriptHarness::new(
         "{ action = function(inlet)
                say(inlet.getEvent().path)
                for n = 1, 2 do alarm(now(), function() say('alarm', n) terminate(7) end) end
            end }",
     );
-    played.hear(Edit::Create, b"a");
-    assert!(played.scripts.ring(&mut played.fleet, played.now).is_err());
-    assert_eq!(played.scripts.exit(), Some(7));
-    played.wait(10);
-    assert_eq!(played.said(), ["a", "alarm 1"]);
+    harness.hear(Edit::Create, b"a");
+    assert!(harness.scripts.call_due_alarms(&mut harness.fleet, harness.now).is_err());
+    assert_eq!(harness.scripts.exit_code(), Some(7));
+    harness.wait(10);
+    assert_eq!(harness.output(), ["a", "alarm 1"]);
 }
 
 #[test]
-fn a_script_that_asked_to_end_does_nothing_more() {
+fn terminate_stops_the_running_script() {
     for file in [
         "pcall(terminate, 3) say('on')",
         "while true do pcall(terminate, 3) end",
@@ -278,58 +280,58 @@ fn a_script_that_asked_to_end_does_nothing_more() {
         "pcall(function() terminate() end)",
         "pcall(os.exit, 3, true) spawn(inlet.getEvent(), 'true')",
     ] {
-        let mut played = Played::new(&format!("{{ action = function(inlet) {file} end }}"));
-        played.scripts.watch_over(Log::default(), Arc::default()).unwrap();
-        played.hear(Edit::Create, b"a");
+        let mut harness = ScriptHarness::new(&format!("{{ action = function(inlet) {file} end }}"));
+        harness.scripts.install_watchdog(Log::default(), Arc::default()).unwrap();
+        harness.hear(Edit::Create, b"a");
         let code = if file.contains('3') { 3 } else { 255 };
-        assert_eq!(played.scripts.exit(), Some(code), "{file}");
-        assert!(played.said().is_empty() && played.orders.is_empty(), "{file}");
+        assert_eq!(harness.scripts.exit_code(), Some(code), "{file}");
+        assert!(harness.output().is_empty() && harness.requests.is_empty(), "{file}");
     }
 }
 
 #[test]
-fn many_exclusions_of_one_call_are_read_once() {
-    let mut played = Played::new(
+fn exclusions_changed_in_one_call_are_reread_once() {
+    let mut harness = ScriptHarness::new(
         "{ action = function(inlet)
                for n = 1, 100 do inlet.addExclude('x' .. n) end
                inlet.rmExclude('x1')
                inlet.discardEvent(inlet.getEvent())
            end }",
     );
-    played.hear(Edit::Create, b"a");
-    assert!(matches!(played.orders[..], [Order::Refilter(1)]), "{:?}", played.orders);
-    assert_eq!(played.scripts.reread(1).unwrap().exclusions.excludes.len(), 99);
+    harness.hear(Edit::Create, b"a");
+    assert!(matches!(harness.requests[..], [ScriptRequest::Refilter(1)]), "{:?}", harness.requests);
+    assert_eq!(harness.scripts.reread(1).unwrap().exclusions.excludes.len(), 99);
 }
 
 #[test]
-fn errors_of_a_script_have_a_position_and_the_way_to_it() {
-    let mut played = Played::new(
+fn script_errors_have_a_position_and_a_traceback() {
+    let mut harness = ScriptHarness::new(
         "{ action = function(inlet)\nlocal event = inlet.getEvent()\nreturn event.targetPath .. '' end }",
     );
-    played.hear(Edit::Create, b"f");
-    let why = &played.failures[0];
+    harness.hear(Edit::Create, b"f");
+    let why = &harness.failures[0];
     assert!(why.contains("conf.lua:10: the sync has no target\nstack traceback:\n\t"), "{why}");
 }
 
 #[test]
-fn names_in_errors_of_a_script_tell_a_terminal_nothing() {
-    let mut played = Played::new(
+fn script_errors_escape_control_characters() {
+    let mut harness = ScriptHarness::new(
         "{ action = function(inlet)
                local name = inlet.getEvent().name
                alarm(now(), function() error('\\x1b[1A' .. name) end)
                error(name)
            end }",
     );
-    played.hear(Edit::Create, b"a\x1b[31m");
-    assert!(played.failures[0].contains("conf.lua:11: a\\u{1b}[31m\n"), "{:?}", played.failures);
-    played.wait(10);
-    let rung = played.scripts.ring(&mut played.fleet, played.now).unwrap_err();
-    assert!(rung.why.contains("conf.lua:10: \\u{1b}[1Aa\\u{1b}[31m\n"), "{rung:?}");
+    harness.hear(Edit::Create, b"a\x1b[31m");
+    assert!(harness.failures[0].contains("conf.lua:11: a\\u{1b}[31m\n"), "{:?}", harness.failures);
+    harness.wait(10);
+    let rung = harness.scripts.call_due_alarms(&mut harness.fleet, harness.now).unwrap_err();
+    assert!(rung.message.contains("conf.lua:10: \\u{1b}[1Aa\\u{1b}[31m\n"), "{rung:?}");
 }
 
 #[test]
-fn what_cannot_be_started_is_an_error_where_it_stands() {
-    let mut played = Played::new(
+fn invalid_calls_raise_errors_at_the_call_site() {
+    let mut harness = ScriptHarness::new(
         "{ maxProcesses = 2, action = function(inlet)
                local event = inlet.getEvent()
                for _, what in ipairs { function() spawn(nil, 'x') end, function() spawn({}, 'x') end,
@@ -341,11 +343,11 @@ fn what_cannot_be_started_is_an_error_where_it_stands() {
                end
            end }",
     );
-    played.hear(Edit::Create, b"f");
-    let said: Vec<String> =
-        played.said().iter().map(|line| line.replace("@/conf.lua:", "")).collect();
+    harness.hear(Edit::Create, b"f");
+    let lines: Vec<String> =
+        harness.output().iter().map(|line| line.replace("@/conf.lua:", "")).collect();
     assert_eq!(
-        said,
+        lines,
         [
             "10: spawning with an invalid agent",
             "10: spawning with an unknown agent",
@@ -362,38 +364,38 @@ fn what_cannot_be_started_is_an_error_where_it_stands() {
 }
 
 #[test]
-fn an_alarm_at_no_time_is_an_error_where_it_stands() {
-    let mut played = Played::new(
+fn an_alarm_at_nan_raises_an_error_at_the_call_site() {
+    let mut harness = ScriptHarness::new(
         "{ onCreate = function() say(pcall(function() alarm(now() + 0 / 0, print) end)) end }",
     );
-    played.hear(Edit::Create, b"f");
-    played.wait(60);
-    assert_eq!(played.said(), ["false @/conf.lua:8: alarm: the time is not a number"]);
+    harness.hear(Edit::Create, b"f");
+    harness.wait(60);
+    assert_eq!(harness.output(), ["false @/conf.lua:8: alarm: the time is not a number"]);
 }
 
 #[test]
-fn an_alarm_that_sets_itself_again_leaves_time_for_others() {
-    let mut played = Played::new(
+fn a_self_renewing_alarm_leaves_time_for_other_work() {
+    let mut harness = ScriptHarness::new(
         "{ onCreate = function()
                local function again(time) say('alarm') alarm(time, again) end
                alarm(now(), again)
            end }",
     );
-    played.hear(Edit::Create, b"f");
-    played.wait(60);
+    harness.hear(Edit::Create, b"f");
+    harness.wait(60);
     let (start, mut calls) = (Instant::now(), 0);
     while calls < 5 {
-        played.scripts.ring(&mut played.fleet, played.now).unwrap();
-        calls += played.said().len();
+        harness.scripts.call_due_alarms(&mut harness.fleet, harness.now).unwrap();
+        calls += harness.output().len();
     }
-    // Four hundredths of a second, but for the grain of the clocks.
+    // Four hundredths of a second, minus the granularity of the clocks.
     assert!(start.elapsed() >= Duration::from_millis(20), "{:?}", start.elapsed());
 }
 
 #[test]
-fn many_alarms_ring_in_time() {
+fn alarms_scale_almost_linearly() {
     let took = |count: u32, when: &str| {
-        let mut played = Played::new(&format!(
+        let mut harness = ScriptHarness::new(&format!(
             "{{ onCreate = function()
                    local start = now()
                    local function ring(at)
@@ -405,10 +407,10 @@ fn many_alarms_ring_in_time() {
                end }} COUNT, OUT, LAST = 0, 0, now() - 100000"
         ));
         let began = of_this_thread();
-        played.hear(Edit::Create, b"f");
-        played.wait(60);
-        played.scripts.ring(&mut played.fleet, played.now).unwrap();
-        assert_eq!(played.said(), [format!("{count} 0")]);
+        harness.hear(Edit::Create, b"f");
+        harness.wait(60);
+        harness.scripts.call_due_alarms(&mut harness.fleet, harness.now).unwrap();
+        assert_eq!(harness.output(), [format!("{count} 0")]);
         of_this_thread().saturating_sub(began)
     };
     for when in ["", "- n", "- n * 7919 % 1000"] {
@@ -418,8 +420,8 @@ fn many_alarms_ring_in_time() {
 }
 
 #[test]
-fn a_script_that_runs_out_of_memory_has_it_again() {
-    let mut played = Played::new(
+fn memory_is_reclaimed_after_an_out_of_memory_error() {
+    let mut harness = ScriptHarness::new(
         "{ onCreate = function(event)
                if not package.loaded.full then
                    package.loaded.full = true
@@ -429,21 +431,21 @@ fn a_script_that_runs_out_of_memory_has_it_again() {
                say(event.name)
            end }",
     );
-    played.hear(Edit::Create, b"a");
-    played.wait(60);
-    assert_eq!(played.failures, ["the scripts need more memory than they may have: 1 GiB"]);
-    played.wait(60);
-    assert_eq!(played.said(), ["a"]);
+    harness.hear(Edit::Create, b"a");
+    harness.wait(60);
+    assert_eq!(harness.failures, ["the scripts need more memory than they may have: 1 GiB"]);
+    harness.wait(60);
+    assert_eq!(harness.output(), ["a"]);
 }
 
-/// The time that this thread has had, whatever else the machine does.
+/// Returns the CPU time of this thread, independent of the load of the machine.
 fn of_this_thread() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap()
 }
 
 #[test]
-fn a_hundred_thousand_events_go_through_scripts_in_time() {
+fn script_events_scale_almost_linearly() {
     let lists = "{ delay = 1, maxDelays = 1e9, collect = function() end,
         action = function(inlet)
             local list = inlet.getEvents(function(event) return event.etype ~= 'Init' end)
@@ -453,27 +455,31 @@ fn a_hundred_thousand_events_go_through_scripts_in_time() {
     let single = "{ delay = 1, maxDelays = 1e9, onCreate = function(event) COUNT = COUNT + #event.path end } COUNT = 0";
     for script in [lists, single] {
         let took = |count: u32| {
-            let mut played = Played::new(script);
+            let mut harness = ScriptHarness::new(script);
             for n in 0..count {
                 let path = TreePath::new(format!("d{:03}/f{n:06}", n % 100).as_bytes()).unwrap();
-                let news = News::Changed(Change { edit: Edit::Create, kind: Kind::Other, path });
-                let notice = Notice { mirror: MIRROR, news };
-                played.fleet.handle(Input::Notice(notice), played.now, &mut Vec::new());
+                let news = FsEventKind::Changed(Change {
+                    edit: Edit::Create,
+                    kind: EntryKind::Other,
+                    path,
+                });
+                let notice = FsEvent { mirror: MIRROR, kind: news };
+                harness.fleet.handle(Input::FsEvent(notice), harness.now, &mut Vec::new());
             }
             let began = of_this_thread();
-            played.wait(1);
+            harness.wait(1);
             if script == lists {
-                assert_eq!(played.said(), [format!("{count} {count}")]);
-                played.end(0);
+                assert_eq!(harness.output(), [format!("{count} {count}")]);
+                harness.end(0);
             }
-            assert!(played.fleet.script(MIRROR).unwrap().queue().is_empty());
+            assert!(harness.fleet.script(MIRROR).unwrap().queue().is_empty());
             of_this_thread().saturating_sub(began)
         };
         let (few, many) = (took(10_000), took(100_000));
         let rate = 100_000.0 / many.as_secs_f64();
         println!("{rate:.0} events a second");
-        // Ten times as many take about ten times as long. What grows with their square takes a hundred
-        // times as long; a machine that has others to serve may be slower for some of the time.
+        // Ten times as many events take about ten times as long; quadratic cost takes a hundred
+        // times as long. A loaded machine may be slower for a part of the time.
         assert!(many < few * 40, "{few:?} for 10,000, {many:?} for 100,000");
     }
 }

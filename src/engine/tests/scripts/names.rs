@@ -1,13 +1,13 @@
-//! Names of any bytes in commands that are written as texts, run by a real shell.
+//! File names with arbitrary bytes in text commands, run by a real shell.
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
 
-use mirror_core::{notice::Edit, path::TreePath};
+use mirror_core::{fs_event::Edit, path::TreePath};
 
-use super::Played;
-use crate::script::Order;
+use super::ScriptHarness;
+use crate::script::ScriptRequest;
 
-/// Names of any bytes.
+/// Hostile file names.
 const HOSTILE: [&[u8]; 38] = [
     b"$(touch pwned)",
     b"`touch pwned`",
@@ -49,7 +49,7 @@ const HOSTILE: [&[u8]; 38] = [
     b"{a,b}",
 ];
 
-/// These, and others of bytes that mean something to a shell.
+/// Returns these names, and random ones of bytes that are special to a shell.
 fn hostile_names() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = HOSTILE.map(<[u8]>::to_vec).to_vec();
     let mut state = 12_345_u32;
@@ -68,29 +68,30 @@ fn hostile_names() -> Vec<Vec<u8>> {
     names
 }
 
-/// Runs what was ordered last in an empty directory, and gives what it printed.
-fn run(order: Option<&Order>) -> Vec<u8> {
-    let Some(Order::Spawn(spawn)) = order else { panic!("nothing to be run: {order:?}") };
-    let place = tempfile::tempdir().unwrap();
-    let words = spawn.words.iter().map(|word| OsStr::from_bytes(word));
-    let output =
-        Command::new(&spawn.program).args(words).current_dir(place.path()).output().unwrap();
-    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "{:?}", spawn.words);
-    assert!(output.stderr.is_empty(), "{:?}: {}", spawn.words, output.stderr.escape_ascii());
+/// Runs the last requested command in an empty directory, and returns its output.
+fn run(request: Option<&ScriptRequest>) -> Vec<u8> {
+    let Some(ScriptRequest::Spawn(spawn)) = request else {
+        panic!("nothing to be run: {request:?}")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let args = spawn.args.iter().map(|arg| OsStr::from_bytes(arg));
+    let output = Command::new(&spawn.program).args(args).current_dir(dir.path()).output().unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{:?}", spawn.args);
+    assert!(output.stderr.is_empty(), "{:?}: {}", spawn.args, output.stderr.escape_ascii());
     output.stdout
 }
 
-/// Commands, and what each prints of a name: it stands for `|`, or at the end of what has none and
-/// no `!` in front.
+/// Text commands and their expected output: the name replaces `|`, or is appended to a text that
+/// has no `|` and no leading `!`.
 fn commands() -> Vec<(String, &'static [&'static str])> {
     let print = "printf '%s\\\\0'";
     vec![
         (format!("{print} ^path ^sourcePathname"), &["", "@/src//"]),
-        // In quotes, and in commands within commands.
+        // In quotes, and in nested command substitutions.
         (format!("{print} \"^path\" \"x^pathname y\""), &["", "x| y"]),
         (format!("{print} \"$(printf '%sX' ^path)\""), &["|X"]),
         (format!("{print} \"$(printf '%sX' \"^path\")\""), &["|X"]),
-        // A bracket that ends none.
+        // An unbalanced bracket of a case pattern.
         (
             format!(
                 "{print} \"$(case x in a) :;; *) case x in (a) :;; x) printf '%sX' ^path;; esac;; esac)\""
@@ -102,7 +103,7 @@ fn commands() -> Vec<(String, &'static [&'static str])> {
         (format!("{print} a\\\\ #b \"^path\" # it's"), &["!a #b", ""]),
         (format!("^{print} ^path"), &[""]),
         ("/usr/bin/printf %s\\\\0 ^path x^path".to_owned(), &["", "x"]),
-        // More than nine.
+        // More than nine arguments.
         (
             format!(
                 "{print} ^pathname ^pathdir ^path ^sourcePathname ^sourcePathdir ^sourcePath ^source \
@@ -116,52 +117,57 @@ fn commands() -> Vec<(String, &'static [&'static str])> {
     ]
 }
 
-/// What `word` stands for, with a NUL behind it.
-fn printed(word: &str, name: &[u8], here: &str) -> Vec<u8> {
-    let word = word.replace('@', here);
-    let text = match (word.strip_prefix('!'), word.split_once('|')) {
+/// Expands a template of the expected output, and appends a NUL.
+fn printed(template: &str, name: &[u8], here: &str) -> Vec<u8> {
+    let template = template.replace('@', here);
+    let text = match (template.strip_prefix('!'), template.split_once('|')) {
         (Some(fixed), _) => fixed.into(),
         (None, Some((front, back))) => [front.as_bytes(), name, back.as_bytes()].concat(),
-        (None, None) => [word.as_bytes(), name].concat(),
+        (None, None) => [template.as_bytes(), name].concat(),
     };
     [&text[..], b"\0"].concat()
 }
 
 #[test]
-fn no_name_becomes_a_part_of_a_command() {
-    for (command, words) in commands() {
+fn file_names_are_never_parsed_as_shell_code() {
+    for (command, templates) in commands() {
         let quoted = command.replace('"', "\\\"");
-        let mut played = Played::new(&format!(
+        let mut harness = ScriptHarness::new(&format!(
             "{{ target = 't', onCreate = \"{quoted}\", collect = function() end }}"
         ));
-        let here = played.here();
+        let here = harness.here();
         for name in hostile_names() {
             let Some(path) = TreePath::new(&name).filter(|path| path.as_bytes() == name) else {
                 continue;
             };
-            played.hear(Edit::Create, path.as_bytes());
-            assert_eq!(played.failures, [""; 0]);
-            let got = run(played.orders.last());
-            let words = words.iter().map(|word| printed(word, &name, here.to_str().unwrap()));
-            let wanted = words.collect::<Vec<_>>().concat();
-            let is_same = got == wanted;
-            assert!(is_same, "{command}\n{}\n{}", got.escape_ascii(), wanted.escape_ascii());
-            played.end(0);
+            harness.hear(Edit::Create, path.as_bytes());
+            assert_eq!(harness.failures, [""; 0]);
+            let got = run(harness.requests.last());
+            let expected =
+                templates.iter().map(|template| printed(template, &name, here.to_str().unwrap()));
+            let expected = expected.collect::<Vec<_>>().concat();
+            let is_same = got == expected;
+            assert!(is_same, "{command}\n{}\n{}", got.escape_ascii(), expected.escape_ascii());
+            harness.end(0);
         }
     }
 }
 
 #[test]
-fn a_name_does_not_say_what_a_child_reads() {
-    let mut played = Played::new(
+fn a_file_named_like_a_redirection_is_an_ordinary_argument() {
+    let mut harness = ScriptHarness::new(
         "{ target = 't', onCreate = '/bin/echo ^path ^target', onModify = '/bin/cat < ^path' }",
     );
-    played.hear(Edit::Create, b"<");
-    let Some(Order::Spawn(spawn)) = played.orders.last() else { panic!("{:?}", played.failures) };
-    assert_eq!((&spawn.words[..], &spawn.stdin), (&[b"<".to_vec(), b"t".to_vec()][..], &None));
-    played.end(0);
-    // What the text of the command says does.
-    played.hear(Edit::Modify, b"f");
-    let Some(Order::Spawn(spawn)) = played.orders.last() else { panic!("{:?}", played.failures) };
-    assert_eq!((spawn.words.len(), spawn.stdin.as_deref()), (0, Some(&b"f"[..])));
+    harness.hear(Edit::Create, b"<");
+    let Some(ScriptRequest::Spawn(spawn)) = harness.requests.last() else {
+        panic!("{:?}", harness.failures)
+    };
+    assert_eq!((&spawn.args[..], &spawn.stdin), (&[b"<".to_vec(), b"t".to_vec()][..], &None));
+    harness.end(0);
+    // A redirection in the text of the command is honoured.
+    harness.hear(Edit::Modify, b"f");
+    let Some(ScriptRequest::Spawn(spawn)) = harness.requests.last() else {
+        panic!("{:?}", harness.failures)
+    };
+    assert_eq!((spawn.args.len(), spawn.stdin.as_deref()), (0, Some(&b"f"[..])));
 }

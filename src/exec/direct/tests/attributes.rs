@@ -1,4 +1,4 @@
-//! Everything that an entry has besides its name.
+//! Attributes, types and hard links of entries.
 
 use std::{
     fs::{self, File, Permissions},
@@ -16,15 +16,15 @@ use rustix::fs::{
     CWD, FileType, Mode, XattrFlags, lsetxattr, makedev, mkfifoat, mknodat, setxattr,
 };
 
-use super::{Mirror, age, is_root};
+use super::{CopierFixture, age, is_root};
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]
-fn a_tree_arrives_with_modes_and_times_of_files_links_and_directories() {
-    let mirror = Mirror::new();
+fn modes_and_times_of_files_links_and_directories_are_copied() {
+    let mirror = CopierFixture::new();
     fs::create_dir_all(mirror.source("a/b/c")).unwrap();
     fs::write(mirror.source("a/b/file"), b"content").unwrap();
     fs::write(mirror.source("a/empty"), b"").unwrap();
@@ -43,11 +43,11 @@ fn a_tree_arrives_with_modes_and_times_of_files_links_and_directories() {
 }
 
 #[test]
-fn owners_travel_and_the_set_user_bit_survives_them() {
+fn owners_are_copied_and_the_set_user_bit_survives() {
     if !is_root() {
         return;
     }
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("program"), b"#!").unwrap();
     fs::create_dir(mirror.source("directory")).unwrap();
     symlink("program", mirror.source("link")).unwrap();
@@ -56,7 +56,7 @@ fn owners_travel_and_the_set_user_bit_survives_them() {
     chown(mirror.source("directory"), Some(7), Some(8)).unwrap();
     chmod(&mirror.source("program"), 0o6755);
     mirror.assert_mirrored();
-    // Of one that is already there, only the owner changes, and that clears the bits.
+    // For an existing file only the owner changes, which clears the bits.
     chown(mirror.source("program"), Some(1002), None).unwrap();
     chmod(&mirror.source("program"), 0o4711);
     assert_eq!(mirror.batch("program"), Outcome::Done);
@@ -64,11 +64,11 @@ fn owners_travel_and_the_set_user_bit_survives_them() {
 }
 
 #[test]
-fn fifos_sockets_and_devices_are_made_anew() {
+fn fifos_sockets_and_devices_are_created() {
     if !is_root() {
         return;
     }
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     let _socket = UnixListener::bind(mirror.source("socket")).unwrap();
     let device = makedev(1, 3);
     for (name, file_type, device) in [
@@ -91,8 +91,8 @@ fn fifos_sockets_and_devices_are_made_anew() {
 }
 
 #[test]
-fn extended_attributes_and_acls_come_change_and_go() {
-    let mirror = Mirror::new();
+fn extended_attributes_and_acls_are_added_changed_and_removed() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"content").unwrap();
     fs::create_dir(mirror.source("directory")).unwrap();
     for name in ["file", "directory"] {
@@ -108,8 +108,7 @@ fn extended_attributes_and_acls_come_change_and_go() {
     acl(&["-m", "u:1234:rw,g:99:r", file]);
     acl(&["-m", "u:1234:rwx,d:g:99:rwx", directory]);
     mirror.assert_mirrored();
-    // What is made in a directory with a default ACL has an ACL by itself, unless its source has
-    // none.
+    // A new file in a directory with a default ACL gets an ACL, even if its source has none.
     fs::write(mirror.source("directory/inherits"), b"").unwrap();
     fs::write(mirror.source("directory/bare"), b"").unwrap();
     acl(&["-b", mirror.source("directory/bare").to_str().unwrap()]);
@@ -124,21 +123,21 @@ fn extended_attributes_and_acls_come_change_and_go() {
 }
 
 #[test]
-fn what_only_root_may_set_travels_for_root() {
+fn privileged_attributes_are_copied_by_root() {
     if !is_root() {
         return;
     }
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("program"), b"").unwrap();
     symlink("program", mirror.source("link")).unwrap();
-    // cap_net_raw=ep, as the kernel stores it.
+    // cap_net_raw=ep, in the format of the kernel.
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let path = mirror.source("program");
     setxattr(&path, "security.capability", &capability, XattrFlags::empty()).unwrap();
     setxattr(&path, "trusted.mine", b"1", XattrFlags::empty()).unwrap();
     lsetxattr(mirror.source("link"), "trusted.mine", b"2", XattrFlags::empty()).unwrap();
     mirror.assert_mirrored();
-    // A new owner clears the capability, at the source and at the target: it is set again.
+    // A new owner clears the capability, in the source and at the target: it is set again.
     chown(&path, Some(1000), None).unwrap();
     setxattr(&path, "security.capability", &capability, XattrFlags::empty()).unwrap();
     assert_eq!(mirror.batch("program"), Outcome::Done);
@@ -147,7 +146,7 @@ fn what_only_root_may_set_travels_for_root() {
 
 #[test]
 fn a_change_of_attributes_touches_no_data() {
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"content").unwrap();
     age(&mirror.source("file"), 1);
     mirror.assert_mirrored();
@@ -161,14 +160,14 @@ fn a_change_of_attributes_touches_no_data() {
 
 #[test]
 fn a_file_of_the_same_size_and_time_is_not_read() {
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"source").unwrap();
     fs::write(mirror.target("file"), b"target").unwrap();
     age(&mirror.source("file"), 1);
     age(&mirror.target("file"), 1);
     assert_eq!(mirror.full(), Outcome::Done);
     assert_eq!(fs::read(mirror.target("file")).unwrap(), b"target");
-    // A nanosecond is enough.
+    // A difference of one nanosecond is detected.
     let file = File::options().write(true).open(mirror.source("file")).unwrap();
     file.set_modified(
         file.metadata().unwrap().modified().unwrap() + std::time::Duration::from_nanos(1),
@@ -178,8 +177,8 @@ fn a_file_of_the_same_size_and_time_is_not_read() {
 }
 
 #[test]
-fn a_copy_that_was_made_at_once_is_not_trusted() {
-    let mirror = Mirror::new();
+fn a_copy_made_right_after_the_write_is_not_trusted() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"before").unwrap();
     let modified = fs::metadata(mirror.source("file")).unwrap().modified().unwrap();
     assert_eq!(mirror.batch("file"), Outcome::Done);
@@ -193,7 +192,7 @@ fn a_copy_that_was_made_at_once_is_not_trusted() {
 
 #[test]
 fn holes_stay_holes() {
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     let mut file = File::create(mirror.source("disk.img")).unwrap();
     for offset in [0, 30 << 20, 60 << 20] {
         file.seek(SeekFrom::Start(offset)).unwrap();
@@ -221,7 +220,7 @@ fn every_type_can_become_every_other() {
     for whole in [true, false] {
         for (from, before) in make {
             for (to, after) in make {
-                let mirror = Mirror::new();
+                let mirror = CopierFixture::new();
                 before(&mirror.source("entry"));
                 fs::write(mirror.source("other"), b"").unwrap();
                 mirror.assert_mirrored();
@@ -231,9 +230,9 @@ fn every_type_can_become_every_other() {
                     fs::remove_file(mirror.source("entry")).unwrap();
                 }
                 after(&mirror.source("entry"));
-                // A directory that is made is told as all of it.
-                let place = if to == "directory" { "entry/" } else { "entry" };
-                let outcome = if whole { mirror.full() } else { mirror.batch(place) };
+                // A new directory is reported as a tree.
+                let report = if to == "directory" { "entry/" } else { "entry" };
+                let outcome = if whole { mirror.full() } else { mirror.batch(report) };
                 assert_eq!(outcome, Outcome::Done, "{from} -> {to}");
                 mirror.assert_same();
             }
@@ -242,15 +241,15 @@ fn every_type_can_become_every_other() {
 }
 
 #[test]
-fn names_of_one_file_are_names_of_one_file_at_the_target() {
-    let mirror = Mirror::new();
+fn hard_links_are_preserved() {
+    let mirror = CopierFixture::new();
     fs::create_dir_all(mirror.source("a/b")).unwrap();
     fs::write(mirror.source("a/one"), b"content").unwrap();
     for name in ["two", "a/three", "a/b/four"] {
         fs::hard_link(mirror.source("a/one"), mirror.source(name)).unwrap();
     }
     mirror.assert_mirrored();
-    // Written under one name, and only that one is reported: all have it.
+    // Written under one name, and only that one is reported: all names are updated.
     fs::write(mirror.source("a/three"), b"other content").unwrap();
     assert_eq!(mirror.batch("a/three"), Outcome::Done);
     mirror.assert_same();
@@ -259,7 +258,7 @@ fn names_of_one_file_are_names_of_one_file_at_the_target() {
     fs::write(mirror.source("two"), b"other content").unwrap();
     assert_eq!(mirror.batch("two"), Outcome::Done);
     mirror.assert_same();
-    // One goes, one comes beside a name that nobody reported.
+    // One name is removed, and one is added beside a name that was not reported.
     fs::remove_file(mirror.source("a/one")).unwrap();
     fs::hard_link(mirror.source("a/b/four"), mirror.source("a/b/five")).unwrap();
     assert_eq!(mirror.batch("a/one a/b/five"), Outcome::Done);
@@ -267,8 +266,8 @@ fn names_of_one_file_are_names_of_one_file_at_the_target() {
 }
 
 #[test]
-fn names_of_other_kinds_of_files_stay_one() {
-    let mirror = Mirror::new();
+fn hard_links_of_special_files_are_preserved() {
+    let mirror = CopierFixture::new();
     fs::create_dir(mirror.source("a")).unwrap();
     symlink("nowhere", mirror.source("link")).unwrap();
     mkfifoat(CWD, mirror.source("fifo"), Mode::RWXU).unwrap();
@@ -284,7 +283,7 @@ fn names_of_other_kinds_of_files_stay_one() {
     chmod(&mirror.source("fifo"), 0o640);
     assert_eq!(mirror.batch("fifo"), Outcome::Done);
     mirror.assert_same();
-    // A link that replaces something comes late, and its other names with it.
+    // A link that replaces something is deferred, with its other names.
     fs::remove_file(mirror.source("link")).unwrap();
     symlink("elsewhere", mirror.source("link")).unwrap();
     fs::hard_link(mirror.source("link"), mirror.source("a/new")).unwrap();
@@ -294,8 +293,8 @@ fn names_of_other_kinds_of_files_stay_one() {
 }
 
 #[test]
-fn what_was_written_under_a_name_that_is_gone_since_arrives_under_the_others() {
-    let mirror = Mirror::new();
+fn a_write_under_a_deleted_name_reaches_the_other_names() {
+    let mirror = CopierFixture::new();
     fs::create_dir(mirror.source("a")).unwrap();
     fs::write(mirror.source("a/one"), b"content").unwrap();
     for name in ["two", "three"] {
@@ -314,8 +313,8 @@ fn what_was_written_under_a_name_that_is_gone_since_arrives_under_the_others() {
 }
 
 #[test]
-fn a_link_to_a_file_that_had_one_name_is_found_wherever_that_is() {
-    let mirror = Mirror::new();
+fn a_new_link_to_a_file_with_one_name_is_linked() {
+    let mirror = CopierFixture::new();
     fs::create_dir(mirror.source("a")).unwrap();
     fs::write(mirror.source("a/one"), b"content").unwrap();
     age(&mirror.source("a/one"), 1);
@@ -323,7 +322,7 @@ fn a_link_to_a_file_that_had_one_name_is_found_wherever_that_is() {
     fs::hard_link(mirror.source("a/one"), mirror.source("two")).unwrap();
     assert_eq!(mirror.batch("two"), Outcome::Done);
     mirror.assert_same();
-    // Names that were copied one by one become one in a pass over everything.
+    // Separate copies are linked in a full pass.
     let names = ["two", "three", "a/four", "five", "a/six"];
     for name in &names[1..] {
         fs::hard_link(mirror.source("two"), mirror.source(name)).unwrap();
@@ -337,29 +336,29 @@ fn a_link_to_a_file_that_had_one_name_is_found_wherever_that_is() {
 }
 
 #[test]
-fn many_new_links_are_found_in_one_walk() {
-    let mirror = Mirror::new();
+fn many_new_links_are_linked() {
+    let mirror = CopierFixture::new();
     fs::create_dir(mirror.source("a")).unwrap();
     for n in 0..20 {
         fs::write(mirror.source(&format!("a/{n}")), vec![b'x'; n]).unwrap();
         age(&mirror.source(&format!("a/{n}")), 1);
     }
     mirror.assert_mirrored();
-    let places: Vec<_> = (0..20).map(|n| n.to_string()).collect();
-    for name in &places {
+    let names: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    for name in &names {
         fs::hard_link(mirror.source(&format!("a/{name}")), mirror.source(name)).unwrap();
     }
-    assert_eq!(mirror.batch(&places.join(" ")), Outcome::Done);
+    assert_eq!(mirror.batch(&names.join(" ")), Outcome::Done);
     mirror.assert_same();
 }
 
 #[test]
-fn a_change_does_not_reach_names_of_the_file_outside_of_the_mirror() {
-    let mirror = Mirror::new();
+fn a_change_does_not_affect_links_outside_of_the_target() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"content").unwrap();
     age(&mirror.source("file"), 1);
     mirror.assert_mirrored();
-    // As backups are made that share their unchanged files.
+    // Like incremental backups that share unchanged files.
     let backup = mirror.target.parent().unwrap().join("backup");
     fs::hard_link(mirror.target("file"), &backup).unwrap();
     chmod(&mirror.source("file"), 0o600);
@@ -369,15 +368,15 @@ fn a_change_does_not_reach_names_of_the_file_outside_of_the_mirror() {
 }
 
 #[test]
-fn a_directory_is_never_more_open_than_its_source() {
-    let mirror = Mirror::new();
+fn a_directory_is_never_more_accessible_than_its_source() {
+    let mirror = CopierFixture::new();
     let large = 30 << 20;
     for name in ["a/b", "c"] {
         fs::create_dir_all(mirror.source(name)).unwrap();
         fs::create_dir_all(mirror.target(name)).unwrap();
         fs::write(mirror.source(name).join("secret"), vec![7; large]).unwrap();
     }
-    // One is shut itself, the other one by the directory above it.
+    // One is closed itself, the other one by its parent directory.
     for name in ["a", "c"] {
         chmod(&mirror.source(name), 0o700);
         chmod(&mirror.target(name), 0o755);
@@ -403,15 +402,15 @@ fn a_directory_is_never_more_open_than_its_source() {
 }
 
 #[test]
-fn what_would_lend_rights_is_copied_whatever_its_size_and_time_say() {
-    type Change = fn(&Path);
+fn files_that_would_gain_rights_are_copied_despite_equal_size_and_time() {
+    type RightsChange = fn(&Path);
     if !is_root() {
         return;
     }
-    let changes: [Change; 3] = [
-        // What was root's, and is somebody's now.
+    let changes: [RightsChange; 3] = [
+        // Root's file now belongs to another user.
         |path| chown(path, Some(1234), None).unwrap(),
-        // What runs with the rights of its owner now.
+        // It now runs with the rights of its owner.
         |path| chmod(path, 0o4755),
         |path| {
             let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -421,14 +420,14 @@ fn what_would_lend_rights_is_copied_whatever_its_size_and_time_say() {
     for (number, change) in changes.into_iter().enumerate() {
         for names in [&["file"][..], &["file", "other"]] {
             for whole in [true, false] {
-                let mirror = Mirror::new();
+                let mirror = CopierFixture::new();
                 fs::write(mirror.source("file"), b"secret").unwrap();
                 age(&mirror.source("file"), 0);
                 for name in &names[1..] {
                     fs::hard_link(mirror.source("file"), mirror.source(name)).unwrap();
                 }
                 mirror.assert_mirrored();
-                // Somebody else made it what it is, with the same size and time.
+                // Written by another user, with the same size and time.
                 fs::write(mirror.source("file"), b"public").unwrap();
                 age(&mirror.source("file"), 0);
                 change(&mirror.source("file"));
@@ -443,8 +442,8 @@ fn what_would_lend_rights_is_copied_whatever_its_size_and_time_say() {
 }
 
 #[test]
-fn everything_is_on_the_disk_if_that_is_wanted() {
-    let mut mirror = Mirror::new();
+fn durable_copies_mirror_everything() {
+    let mut mirror = CopierFixture::new();
     mirror.executor.settings.durable = true;
     fs::create_dir_all(mirror.source("a/b")).unwrap();
     fs::write(mirror.source("a/b/file"), b"content").unwrap();

@@ -1,17 +1,17 @@
-//! Deletions that nobody saw are counted first.
+//! Deletions that no event reported are counted before any is made.
 
 use std::fs;
 
 use mirror_core::{
     guard::MaxDelete,
-    job::{HeldDeletions, Outcome, Place},
+    job::{DirtyPath, HeldDeletions, Outcome},
 };
 
-use super::{Delete, Mirror, failures};
+use super::{CopierFixture, DeletePhases, failures};
 
-/// A mirror of a hundred files in ten directories, with the ordinary budget.
-fn mirror() -> Mirror {
-    let mut mirror = Mirror::new();
+/// Creates a mirror of a hundred files in ten directories, with the default budget.
+fn mirror() -> CopierFixture {
+    let mut mirror = CopierFixture::new();
     mirror.executor.settings.max_delete = MaxDelete::default();
     for n in 0..100 {
         let path = mirror.source(&format!("d{}/f{n}", n % 10));
@@ -22,7 +22,7 @@ fn mirror() -> Mirror {
     mirror
 }
 
-fn lose(mirror: &Mirror, directories: usize) {
+fn lose(mirror: &CopierFixture, directories: usize) {
     for n in 0..directories {
         fs::remove_dir_all(mirror.source(&format!("d{n}"))).unwrap();
     }
@@ -35,12 +35,12 @@ fn held(outcome: Outcome) -> Vec<HeldDeletions> {
     held
 }
 
-fn count(mirror: &Mirror) -> usize {
+fn count(mirror: &CopierFixture) -> usize {
     fs::read_dir(&mirror.target).unwrap().count()
 }
 
 #[test]
-fn up_to_half_of_the_target_goes_and_more_is_held_while_new_things_come() {
+fn deletions_of_more_than_half_of_the_target_are_held_and_copies_go_on() {
     let mirror = mirror();
     lose(&mirror, 5);
     fs::write(mirror.source("new"), b"").unwrap();
@@ -51,15 +51,15 @@ fn up_to_half_of_the_target_goes_and_more_is_held_while_new_things_come() {
     fs::write(mirror.source("newer"), b"").unwrap();
     let all = held(mirror.full());
     let [it] = &all[..] else { panic!("{all:?}") };
-    assert_eq!(it.places, [Place::all()]);
-    assert_eq!((it.count, it.of), (44, Some(56)));
+    assert_eq!(it.paths, [DirtyPath::root_tree()]);
+    assert_eq!((it.count, it.total), (44, Some(56)));
     assert_eq!(
         it.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["/d5", "/d6", "/d7", "/d8"]
     );
     assert!(fs::exists(mirror.target("newer")).unwrap());
     assert_eq!(count(&mirror), 7);
-    // Again, and nothing is lost; and what is brought back is not held any more.
+    // A repetition loses nothing, and restored entries are no longer held.
     assert_eq!(held(mirror.full())[0].count, 44);
     fs::create_dir(mirror.source("d5")).unwrap();
     for n in (5..100).step_by(10) {
@@ -69,7 +69,7 @@ fn up_to_half_of_the_target_goes_and_more_is_held_while_new_things_come() {
 }
 
 #[test]
-fn what_is_held_goes_when_the_budget_allows_it() {
+fn held_deletions_are_made_when_the_budget_allows_them() {
     let mut mirror = mirror();
     lose(&mirror, 9);
     let settings = [MaxDelete::Count(98), MaxDelete::Share(80), MaxDelete::Count(0)];
@@ -83,58 +83,61 @@ fn what_is_held_goes_when_the_budget_allows_it() {
 }
 
 #[test]
-fn in_a_part_the_last_total_counts_and_what_was_seen_does_not() {
+fn a_partial_job_uses_the_last_total_and_ignores_reported_deletions() {
     let mirror = mirror();
     lose(&mirror, 9);
-    let places = "d0/ d1/ d2/ d3/ d4/ d5/ d6/ d7/ d8/";
-    let all = held(mirror.batch(places));
+    let paths = "d0/ d1/ d2/ d3/ d4/ d5/ d6/ d7/ d8/";
+    let all = held(mirror.batch(paths));
     assert_eq!(all.iter().map(|it| it.count).collect::<Vec<_>>(), [11; 9]);
-    assert_eq!(all[0].of, Some(110));
+    assert_eq!(all[0].total, Some(110));
     assert_eq!(count(&mirror), 10);
-    // Of these five nobody saw anything, and they are not more than half.
+    // The other five were not reported, and are not more than half.
     let seen = "d5 d6 d7 d8";
-    assert_eq!(mirror.batch_heard(places, seen, ""), Outcome::Done);
+    assert_eq!(mirror.batch_observed(paths, seen, ""), Outcome::Done);
     mirror.assert_same();
 }
 
 #[test]
-fn what_was_seen_has_a_budget_of_its_own_if_somebody_wants_one() {
+fn reported_deletions_can_have_a_budget_of_their_own() {
     let mut mirror = mirror();
     lose(&mirror, 9);
     mirror.executor.settings.max_delete_seen = MaxDelete::Count(50);
     let gone = "d0 d1 d2 d3 d4 d5 d6 d7 d8";
-    assert_eq!(held(mirror.batch_heard(gone, gone, "")).len(), 9);
+    assert_eq!(held(mirror.batch_observed(gone, gone, "")).len(), 9);
     assert_eq!(count(&mirror), 10);
     mirror.executor.settings.max_delete_seen = MaxDelete::Unlimited;
-    assert_eq!(mirror.batch_heard(gone, gone, ""), Outcome::Done);
+    assert_eq!(mirror.batch_observed(gone, gone, ""), Outcome::Done);
     mirror.assert_same();
 }
 
 #[test]
-fn without_a_total_a_part_deletes_only_a_few() {
+fn without_a_total_a_partial_job_makes_only_few_deletions() {
     let mirror = mirror();
     lose(&mirror, 1);
-    let executor =
-        super::executor(&mirror.source, &mirror.target, Delete { startup: true, running: true });
-    let mut mirror = Mirror { executor, ..mirror };
+    let executor = super::executor(
+        &mirror.source,
+        &mirror.target,
+        DeletePhases { startup: true, running: true },
+    );
+    let mut mirror = CopierFixture { executor, ..mirror };
     mirror.executor.settings.max_delete = MaxDelete::default();
     let all = held(mirror.batch("d0/"));
-    assert_eq!((all[0].count, all[0].of), (11, None));
+    assert_eq!((all[0].count, all[0].total), (11, None));
     fs::remove_file(mirror.source("d1/f1")).unwrap();
     assert_eq!(mirror.batch("d1/f1"), Outcome::Done);
     assert!(!fs::exists(mirror.target("d1/f1")).unwrap());
 }
 
 #[test]
-fn a_file_that_a_directory_has_to_make_way_for_is_held_with_it() {
+fn a_file_that_replaces_a_held_directory_is_held_as_well() {
     let mut mirror = mirror();
     mirror.executor.settings.max_delete = MaxDelete::Count(0);
     lose(&mirror, 1);
     fs::write(mirror.source("d0"), b"a file now").unwrap();
     assert_eq!(held(mirror.full())[0].count, 11);
     assert!(fs::exists(mirror.target("d0/f0")).unwrap());
-    // Seen, or with a budget, it goes.
-    assert_eq!(mirror.batch_heard("d0/", "d0", "d0"), Outcome::Done);
+    // If reported, or within a budget, it is deleted.
+    assert_eq!(mirror.batch_observed("d0/", "d0", "d0"), Outcome::Done);
     mirror.assert_same();
     fs::remove_dir_all(mirror.source("d1")).unwrap();
     fs::write(mirror.source("d1"), b"a file now").unwrap();
@@ -143,7 +146,7 @@ fn a_file_that_a_directory_has_to_make_way_for_is_held_with_it() {
 }
 
 #[test]
-fn what_is_excluded_on_the_target_is_not_counted_and_stays() {
+fn excluded_target_entries_are_kept_and_not_counted() {
     let mut mirror = mirror();
     let mut filter = mirror_core::filter::Filter::builder();
     filter.exclude(b"*.own").unwrap();
@@ -162,16 +165,16 @@ fn what_is_excluded_on_the_target_is_not_counted_and_stays() {
 }
 
 #[test]
-fn a_directory_above_the_places_that_nobody_saw_go_is_looked_at_once_more() {
+fn an_unreported_deletion_above_the_dirty_paths_is_compared_again() {
     let mut mirror = mirror();
     mirror.executor.settings.max_delete = MaxDelete::Count(0);
     lose(&mirror, 1);
-    // The event of the file came, that of its directory is on its way.
-    let failed = failures(mirror.batch_heard("d0/f0", "d0/f0", ""));
+    // The event of the file has arrived; that of its directory is on the way.
+    let failed = failures(mirror.batch_observed("d0/f0", "d0/f0", ""));
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].0, "/d0");
     assert!(failed[0].1.contains("nobody saw it go"), "{failed:?}");
-    assert_eq!(mirror.batch_heard("d0/", "d0", ""), Outcome::Done);
+    assert_eq!(mirror.batch_observed("d0/", "d0", ""), Outcome::Done);
     mirror.assert_same();
 }
 
@@ -180,14 +183,14 @@ fn a_rename_is_no_deletion() {
     let mut mirror = mirror();
     mirror.executor.settings.max_delete = MaxDelete::Count(0);
     fs::rename(mirror.source("d0"), mirror.source("e0")).unwrap();
-    let places: Vec<_> = ["d0/", "e0/"].map(super::place).to_vec();
-    let work = super::work(&places, &[super::rename("d0>e0")]);
+    let paths: Vec<_> = ["d0/", "e0/"].map(super::dirty_path).to_vec();
+    let work = super::work(&paths, &[super::rename("d0>e0")]);
     assert_eq!(mirror.run(work), Outcome::Done);
     mirror.assert_same();
 }
 
 #[test]
-fn what_another_target_has_of_its_own_stays_until_somebody_agrees() {
+fn entries_of_a_replaced_target_are_kept_until_the_budget_changes() {
     let mut mirror = mirror();
     let aside = mirror.target.with_extension("old");
     fs::rename(&mirror.target, &aside).unwrap();
@@ -198,7 +201,7 @@ fn what_another_target_has_of_its_own_stays_until_somebody_agrees() {
     assert!(
         fs::exists(mirror.target("new")).unwrap() && fs::exists(mirror.target("d9/f99")).unwrap()
     );
-    // Neither by the same setting once more, nor by what comes later.
+    // Neither the same setting nor later changes lift the hold.
     assert_eq!(held(mirror.full())[0].count, 1);
     mirror.executor.settings.max_delete = MaxDelete::Count(1);
     mirror.assert_mirrored();
@@ -208,22 +211,24 @@ fn what_another_target_has_of_its_own_stays_until_somebody_agrees() {
 }
 
 #[test]
-fn a_change_of_settings_forgets_nothing() {
+fn a_change_of_settings_keeps_the_state() {
     let mut mirror = mirror();
-    let settings =
-        super::Settings { max_delete: MaxDelete::Share(10), ..mirror.executor.settings.clone() };
-    let (source, learned) =
-        (std::sync::Arc::clone(&mirror.executor.source), mirror.executor.learned());
-    mirror.executor = super::DirectExecutor::with(source, settings, learned, super::Log::default());
+    let settings = super::DirectSettings {
+        max_delete: MaxDelete::Share(10),
+        ..mirror.executor.settings.clone()
+    };
+    let (source, state) = (std::sync::Arc::clone(&mirror.executor.source), mirror.executor.state());
+    mirror.executor =
+        super::DirectExecutor::with_state(source, settings, state, super::Log::default());
     lose(&mirror, 2);
     let all = held(mirror.batch("d0/ d1/"));
-    assert_eq!((all[0].count, all[0].of), (11, Some(110)));
+    assert_eq!((all[0].count, all[0].total), (11, Some(110)));
     assert_eq!(mirror.batch("d0/"), Outcome::Done);
 }
 
 #[test]
-fn links_that_come_last_are_counted_once() {
-    let mut mirror = Mirror::new();
+fn deferred_links_are_counted_once() {
+    let mut mirror = CopierFixture::new();
     mirror.executor.settings.max_delete = MaxDelete::default();
     for n in 0..30 {
         std::os::unix::fs::symlink("old", mirror.source(&format!("l{n}"))).unwrap();
@@ -239,5 +244,5 @@ fn links_that_come_last_are_counted_once() {
         fs::write(mirror.target(&format!("f{n}")), b"").unwrap();
     }
     let all = held(mirror.full());
-    assert_eq!((all[0].count, all[0].of), (62, Some(92)));
+    assert_eq!((all[0].count, all[0].total), (62, Some(92)));
 }

@@ -1,4 +1,4 @@
-//! Random changes, told as a watcher tells them, until source and target are the same.
+//! Random changes, reported as by a watcher, until source and target are equal.
 
 use std::{
     fs::{self, Permissions},
@@ -7,19 +7,19 @@ use std::{
     path::PathBuf,
 };
 
-use mirror_core::job::{Outcome, Place, Rename, Scope, Work};
+use mirror_core::job::{DirtyPath, Outcome, Rename, Scope, Work};
 use rustix::{
     fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr},
     process::geteuid,
 };
 
-use super::{Mirror, age, path, work};
+use super::{CopierFixture, age, path, work};
 
-/// Random numbers that a seed repeats: `SplitMix64`.
-struct Dice(u64);
+/// Seeded random numbers: `SplitMix64`.
+struct DirectChurnRng(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+impl DirectChurnRng {
+    fn below(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,26 +28,32 @@ impl Dice {
     }
 }
 
-/// A source that is changed, and what was seen of it.
-struct Churn {
-    mirror: Mirror,
-    dice: Dice,
-    places: Vec<Place>,
-    moves: Vec<Rename>,
+/// Source under random changes, and the changes reported so far.
+struct DirectChurn {
+    mirror: CopierFixture,
+    rng: DirectChurnRng,
+    paths: Vec<DirtyPath>,
+    renames: Vec<Rename>,
     log: Vec<String>,
 }
 
-impl Churn {
+impl DirectChurn {
     fn new(seed: u64) -> Self {
-        let mirror = Mirror::new();
-        Self { mirror, dice: Dice(seed), places: Vec::new(), moves: Vec::new(), log: Vec::new() }
+        let mirror = CopierFixture::new();
+        Self {
+            mirror,
+            rng: DirectChurnRng(seed),
+            paths: Vec::new(),
+            renames: Vec::new(),
+            log: Vec::new(),
+        }
     }
 
-    /// A path of few, so that they meet.
+    /// Returns one of few paths, so that changes collide.
     fn path(&mut self) -> String {
-        let depth = 1 + self.dice.roll(3);
-        let names: Vec<_> = (0..depth).map(|_| ["a", "b", "c", "d"][self.dice.roll(4)]).collect();
-        // Not through a link: what happens there is told where it leads to.
+        let depth = 1 + self.rng.below(3);
+        let names: Vec<_> = (0..depth).map(|_| ["a", "b", "c", "d"][self.rng.below(4)]).collect();
+        // Not through a link: such a change is reported under the real path.
         let ends = (1..depth).find(|&end| self.at(&names[..end].join("/")).is_symlink());
         names[..ends.unwrap_or(depth)].join("/")
     }
@@ -58,34 +64,34 @@ impl Churn {
 
     fn saw(&mut self, name: &str, scope: Scope) {
         self.log.push(format!("{name} {scope:?}"));
-        self.places.push(Place { path: path(name), scope });
+        self.paths.push(DirtyPath { path: path(name), scope });
     }
 
-    /// One change, if it is possible where the dice fell.
+    /// Makes a random change, if it is possible.
     fn change(&mut self) {
         let name = self.path();
         let at = self.at(&name);
         let is_directory = || fs::symlink_metadata(&at).is_ok_and(|stat| stat.is_dir());
         let is_dir = is_directory();
-        let changed = match self.dice.roll(16) {
+        let changed = match self.rng.below(16) {
             0..3 => !is_dir && self.write(&name),
             3 | 4 => fs::create_dir(&at).is_ok(),
             5 => self.remove(&name),
             6 | 7 => return self.rename(&name),
-            8 => symlink(["a", "../b", "nowhere"][self.dice.roll(3)], &at).is_ok(),
+            8 => symlink(["a", "../b", "nowhere"][self.rng.below(3)], &at).is_ok(),
             9 => return self.link(&name),
             10 => mknodat(CWD, &at, FileType::Fifo, Mode::RUSR, 0).is_ok(),
             11 => self.set_attributes(&name),
             12 => {
-                // As editors save: a new file takes the name.
+                // As editors save: a new file replaces the old one.
                 let new = at.with_file_name("new");
                 !is_dir
-                    && fs::write(&new, format!("saved {}", self.dice.roll(99))).is_ok()
+                    && fs::write(&new, format!("saved {}", self.rng.below(99))).is_ok()
                     && fs::rename(&new, &at).is_ok()
             }
             13 => {
                 fs::exists(&at).unwrap_or(false) && {
-                    age(&at, i64::try_from(self.dice.roll(50)).unwrap());
+                    age(&at, i64::try_from(self.rng.below(50)).unwrap());
                     true
                 }
             }
@@ -99,18 +105,18 @@ impl Churn {
             }
         };
         if changed {
-            // One that came or went is told as all of it.
+            // A created or deleted directory is reported as a tree.
             let scope = if is_dir || is_directory() { Scope::Tree } else { Scope::Entry };
             self.saw(&name, scope);
         }
     }
 
     fn write(&mut self, name: &str) -> bool {
-        let size = [0, 1, 10, 5000][self.dice.roll(4)];
-        let byte = b'a' + u8::try_from(self.dice.roll(26)).unwrap();
+        let size = [0, 1, 10, 5000][self.rng.below(4)];
+        let byte = b'a' + u8::try_from(self.rng.below(26)).unwrap();
         let at = self.at(name);
         if !fs::symlink_metadata(&at).is_ok_and(|stat| !stat.is_file()) {
-            let append = self.dice.roll(2) == 0;
+            let append = self.rng.below(2) == 0;
             let file = fs::File::options().create(true).append(append).write(true).open(&at);
             return file.is_ok_and(|mut file| file.write_all(&vec![byte; size]).is_ok());
         }
@@ -135,9 +141,9 @@ impl Churn {
         self.saw(from, scope);
         self.saw(&to, scope);
         // Hints may be lost.
-        if self.dice.roll(5) > 0 {
+        if self.rng.below(5) > 0 {
             self.log.push(format!("{from} > {to}"));
-            self.moves.push(Rename { from: path(from), to: path(&to) });
+            self.renames.push(Rename { from: path(from), to: path(&to) });
         }
     }
 
@@ -146,13 +152,13 @@ impl Churn {
         if fs::symlink_metadata(self.at(from)).is_ok_and(|stat| !stat.is_dir())
             && fs::hard_link(self.at(from), self.at(&to)).is_ok()
         {
-            // Nobody tells about the first name.
+            // No event reports the first name.
             self.saw(&to, Scope::Entry);
         }
     }
 
     fn set_attributes(&mut self, name: &str) -> bool {
-        let (at, die) = (self.at(name), self.dice.roll(8));
+        let (at, die) = (self.at(name), self.rng.below(8));
         if !fs::symlink_metadata(&at).is_ok_and(|stat| !stat.is_symlink()) {
             return false;
         }
@@ -167,33 +173,33 @@ impl Churn {
         fs::set_permissions(&at, Permissions::from_mode(mode | 0o700)).is_ok()
     }
 
-    /// Mirrors what was seen, some of it twice or as more than it was.
+    /// Mirrors the reported changes, some of them twice or with a larger scope.
     fn settle(&mut self) {
-        if self.dice.roll(4) == 0 && !self.places.is_empty() {
-            let n = self.dice.roll(self.places.len());
-            let mut place = self.places[n].clone();
-            place.scope = Scope::Tree;
-            place.path.pop();
-            self.places.push(place);
+        if self.rng.below(4) == 0 && !self.paths.is_empty() {
+            let n = self.rng.below(self.paths.len());
+            let mut dirty = self.paths[n].clone();
+            dirty.scope = Scope::Tree;
+            dirty.path.pop();
+            self.paths.push(dirty);
         }
         let work =
-            if self.dice.roll(25) == 0 { Work::full() } else { work(&self.places, &self.moves) };
+            if self.rng.below(25) == 0 { Work::full() } else { work(&self.paths, &self.renames) };
         let outcome = self.mirror.run(work);
         assert_eq!(outcome, Outcome::Done, "{:#?}", self.log);
-        (self.places, self.moves) = (Vec::new(), Vec::new());
+        (self.paths, self.renames) = (Vec::new(), Vec::new());
     }
 }
 
 #[test]
-fn source_and_target_are_the_same_after_any_changes() {
+fn source_and_target_are_equal_after_random_changes() {
     let seeds = std::env::var("LSYNCD_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
     for seed in 0..seeds {
-        let mut churn = Churn::new(seed);
+        let mut churn = DirectChurn::new(seed);
         fs::write(churn.at("always"), b"").unwrap();
         churn.saw("always", Scope::Entry);
         for round in 0..15 {
             churn.log.push(format!("seed {seed}, round {round}:"));
-            for _ in 0..=churn.dice.roll(25) {
+            for _ in 0..=churn.rng.below(25) {
                 churn.change();
             }
             churn.settle();

@@ -1,4 +1,4 @@
-//! File systems that are full, read-only, unmounted, or mounted inside one another.
+//! Full, read-only, unmounted and nested file systems.
 
 use std::{
     fs,
@@ -9,14 +9,14 @@ use std::{
 
 use mirror_core::job::{Outcome, Work};
 
-use super::{ALWAYS, Mirror, executor, failures, is_root};
-use crate::exec::{Executor, process::cancel::Stop};
+use super::{ALWAYS, CopierFixture, executor, failures, is_root};
+use crate::exec::{Executor, process::cancel::CancelToken};
 
-/// A file system in memory, unmounted at the end.
+/// tmpfs, unmounted on drop.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None` if that is not allowed here. In CI it has to be.
+    /// Returns `None` if mounting is not permitted, which is an error in CI.
     fn mount(path: &Path, options: &str) -> Option<Self> {
         if !is_root() {
             return None;
@@ -47,25 +47,25 @@ impl Drop for Disk {
 
 #[track_caller]
 fn again(outcome: Outcome) -> String {
-    let Outcome::Again(failure) = outcome else { panic!("{outcome:?}") };
-    failure.why
+    let Outcome::Retry(failure) = outcome else { panic!("{outcome:?}") };
+    failure.message
 }
 
 #[test]
-fn a_full_disk_is_told_and_used_again_once_there_is_room() {
-    let mirror = Mirror::new();
+fn a_full_disk_is_reported_and_used_again_once_there_is_space() {
+    let mirror = CopierFixture::new();
     let Some(disk) = Disk::mount(&mirror.target, "size=1m") else { return };
     fs::write(mirror.source("small"), b"content").unwrap();
     fs::write(mirror.source("large"), vec![7; 3 << 20]).unwrap();
     let failed = failures(mirror.full());
-    let [(place, why)] = &failed[..] else { panic!("{failed:?}") };
-    assert_eq!(place, "/large");
+    let [(path, why)] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!(path, "/large");
     assert!(why.starts_with("cannot write "), "{why}");
     assert!(why.ends_with("target/large: No space left on device: free some space there"), "{why}");
     let left: Vec<_> =
         fs::read_dir(&mirror.target).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| name == "small"), "{left:?}");
-    // It is its own trouble: what comes after it goes there.
+    // The failure concerns one file only: the next file is copied.
     fs::write(mirror.source("other"), b"content").unwrap();
     let failed = failures(mirror.batch("large other"));
     assert!(failed.len() == 1 && failed[0].1.contains("No space left"), "{failed:?}");
@@ -75,24 +75,24 @@ fn a_full_disk_is_told_and_used_again_once_there_is_room() {
 }
 
 #[test]
-fn a_full_disk_gets_room_by_what_has_gone_from_the_source() {
-    // With and without somebody who saw it, by a full transfer or a part.
+fn deletions_make_space_on_a_full_disk() {
+    // With and without a reported deletion, in a full and in a partial transfer.
     for (gone, all) in [("old", false), ("", false), ("", true)] {
-        let mirror = Mirror::new();
+        let mirror = CopierFixture::new();
         let Some(_disk) = Disk::mount(&mirror.target, "size=4m") else { return };
         fs::write(mirror.source("old"), vec![7; 3 << 20]).unwrap();
         mirror.assert_mirrored();
         fs::remove_file(mirror.source("old")).unwrap();
         fs::write(mirror.source("new"), vec![8; 7 << 19]).unwrap();
-        let outcome = if all { mirror.full() } else { mirror.batch_heard("new old", gone, "") };
+        let outcome = if all { mirror.full() } else { mirror.batch_observed("new old", gone, "") };
         assert_eq!(outcome, Outcome::Done);
         mirror.assert_same();
     }
 }
 
 #[test]
-fn a_target_without_inodes_is_told() {
-    let mirror = Mirror::new();
+fn a_target_without_free_inodes_is_reported() {
+    let mirror = CopierFixture::new();
     let Some(_disk) = Disk::mount(&mirror.target, "nr_inodes=10") else { return };
     for n in 0..30 {
         fs::create_dir(mirror.source(&n.to_string())).unwrap();
@@ -104,8 +104,8 @@ fn a_target_without_inodes_is_told() {
 }
 
 #[test]
-fn a_target_that_is_read_only_is_told_and_nothing_else_is_tried() {
-    let mirror = Mirror::new();
+fn a_read_only_target_aborts_the_job() {
+    let mirror = CopierFixture::new();
     let Some(disk) = Disk::mount(&mirror.target, "size=10m") else { return };
     for name in ["file", "gone", "mode"] {
         fs::write(mirror.source(name), b"content").unwrap();
@@ -116,33 +116,33 @@ fn a_target_that_is_read_only_is_told_and_nothing_else_is_tried() {
     let why = again(mirror.batch("file"));
     assert!(why.ends_with("target/file: Read-only file system: mount it for writing"), "{why}");
     fs::remove_file(mirror.source("gone")).unwrap();
-    let why = again(mirror.batch_heard("gone", "gone", ""));
+    let why = again(mirror.batch_observed("gone", "gone", ""));
     assert!(why.contains("cannot remove ") && why.contains("Read-only"), "{why}");
     disk.remount("rw");
     mirror.assert_mirrored();
 }
 
 #[test]
-fn a_source_that_is_unmounted_deletes_nothing() {
-    let mirror = Mirror::new();
+fn an_unmounted_source_deletes_nothing() {
+    let mirror = CopierFixture::new();
     let Some(disk) = Disk::mount(&mirror.source, "size=10m") else { return };
     fs::write(mirror.source("file"), b"content").unwrap();
     let executor = executor(&mirror.source, &mirror.target, ALWAYS);
     let job = |work| mirror_core::job::Job {
         id: mirror_core::job::JobId(1),
-        mirror: mirror_core::notice::MirrorId(0),
+        mirror: mirror_core::fs_event::MirrorId(0),
         work,
     };
-    assert_eq!(executor.run(&mut job(Work::full()), &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job(Work::full()), &CancelToken::default()), Outcome::Done);
     drop(disk);
-    let gone = executor.run(&mut job(Work::full()), &Stop::default());
+    let gone = executor.run(&mut job(Work::full()), &CancelToken::default());
     assert!(matches!(gone, Outcome::SourceGone(_)), "{gone:?}");
     assert!(fs::exists(mirror.target("file")).unwrap());
 }
 
 #[test]
-fn what_is_mounted_in_the_source_is_copied_and_stays_when_it_is_unmounted() {
-    let mirror = Mirror::new();
+fn a_file_system_mounted_in_the_source_is_kept_after_it_is_unmounted() {
+    let mirror = CopierFixture::new();
     fs::create_dir_all(mirror.source("a/disk")).unwrap();
     let Some(disk) = Disk::mount(&mirror.source("a/disk"), "size=10m") else { return };
     fs::create_dir(mirror.source("a/disk/b")).unwrap();
@@ -158,11 +158,11 @@ fn what_is_mounted_in_the_source_is_copied_and_stays_when_it_is_unmounted() {
         let disk = fs::metadata(mirror.target("a/disk")).unwrap();
         assert_eq!(disk.permissions().mode() & 0o777, 0o700, "of what was mounted");
     }
-    // Not even when the mount point goes too.
+    // Not even if the mount point is removed as well.
     fs::remove_dir(mirror.source("a/disk")).unwrap();
     assert_eq!(mirror.full(), Outcome::Done);
     assert!(fs::exists(mirror.target("a/disk/b/file")).unwrap());
-    // What another disk has is copied, but is no reason to delete what that one had.
+    // The files of another disk are copied, but those of the first one are kept.
     fs::create_dir(mirror.source("a/disk")).unwrap();
     let _disk = Disk::mount(&mirror.source("a/disk"), "size=10m").unwrap();
     fs::write(mirror.source("a/disk/new"), b"content").unwrap();
@@ -173,9 +173,9 @@ fn what_is_mounted_in_the_source_is_copied_and_stays_when_it_is_unmounted() {
 }
 
 #[test]
-fn what_was_unmounted_stays_when_the_directory_above_it_goes_or_is_renamed() {
+fn an_unmounted_file_system_is_kept_when_its_parent_is_deleted_or_renamed() {
     for renamed in [true, false] {
-        let mirror = Mirror::new();
+        let mirror = CopierFixture::new();
         fs::create_dir_all(mirror.source("a/disk")).unwrap();
         for name in ["a/top", "kept"] {
             fs::write(mirror.source(name), b"content").unwrap();
@@ -184,14 +184,14 @@ fn what_was_unmounted_stays_when_the_directory_above_it_goes_or_is_renamed() {
         fs::write(mirror.source("a/disk/file"), b"content").unwrap();
         mirror.assert_mirrored();
         drop(disk);
-        let (is_kept, moves) = if renamed {
+        let (is_kept, renames) = if renamed {
             fs::rename(mirror.source("a"), mirror.source("b")).unwrap();
             ("b/disk/file", "a>b")
         } else {
             fs::remove_dir_all(mirror.source("a")).unwrap();
             ("a/disk/file", "")
         };
-        assert_eq!(mirror.batch_with("a/ b/", moves), Outcome::Done);
+        assert_eq!(mirror.batch_with("a/ b/", renames), Outcome::Done);
         assert_eq!(mirror.full(), Outcome::Done);
         assert!(fs::exists(mirror.target(is_kept)).unwrap(), "{is_kept}");
         assert!(!fs::exists(mirror.target("a/top")).unwrap());
@@ -199,8 +199,8 @@ fn what_was_unmounted_stays_when_the_directory_above_it_goes_or_is_renamed() {
 }
 
 #[test]
-fn what_is_mounted_in_the_target_is_not_deleted() {
-    let mirror = Mirror::new();
+fn a_file_system_mounted_in_the_target_is_not_deleted() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("kept"), b"").unwrap();
     fs::create_dir_all(mirror.target("old/disk")).unwrap();
     fs::write(mirror.target("old/file"), b"").unwrap();
@@ -214,8 +214,8 @@ fn what_is_mounted_in_the_target_is_not_deleted() {
 }
 
 #[test]
-fn a_target_on_another_file_system_gets_everything_as_well() {
-    let mirror = Mirror::new();
+fn a_target_on_another_file_system_is_mirrored() {
+    let mirror = CopierFixture::new();
     let Some(_disk) = Disk::mount(&mirror.target, "size=100m") else { return };
     fs::create_dir(mirror.source("a")).unwrap();
     for size in [0, 1, 4096, 300_000, 20 << 20] {
@@ -227,9 +227,9 @@ fn a_target_on_another_file_system_gets_everything_as_well() {
 }
 
 #[test]
-fn a_target_that_is_unmounted_is_waited_for_and_gets_everything_again() {
-    let mirror = Mirror::new();
-    // The target is the root of the disk, or lies in it.
+fn an_unmounted_target_is_retried_and_fully_synced() {
+    let mirror = CopierFixture::new();
+    // The target is the root of the disk, or is inside it.
     for target in [mirror.target.clone(), mirror.target("inner")] {
         let Some(disk) = Disk::mount(&mirror.target, "size=10m") else { return };
         for name in ["file", "other"] {
@@ -237,16 +237,16 @@ fn a_target_that_is_unmounted_is_waited_for_and_gets_everything_again() {
         }
         let executor = executor(&mirror.source, &target, ALWAYS);
         let run = |work| {
-            let (id, mirror) = (mirror_core::job::JobId(1), mirror_core::notice::MirrorId(0));
-            executor.run(&mut mirror_core::job::Job { id, mirror, work }, &Stop::default())
+            let (id, mirror) = (mirror_core::job::JobId(1), mirror_core::fs_event::MirrorId(0));
+            executor.run(&mut mirror_core::job::Job { id, mirror, work }, &CancelToken::default())
         };
-        let batch = || run(super::work(&[super::place("file")], &[]));
+        let batch = || run(super::work(&[super::dirty_path("file")], &[]));
         assert_eq!(run(Work::full()), Outcome::Done);
         drop(disk);
         let why = again(batch());
         assert!(why.starts_with("nothing is mounted on "), "{why}");
         assert_eq!(fs::read_dir(&mirror.target).unwrap().count(), 0);
-        // It has the numbers of the first one, but for that of its mount.
+        // It has the same device and inode numbers, but another mount ID.
         let _disk = Disk::mount(&mirror.target, "size=10m").unwrap();
         assert_eq!(batch(), Outcome::Done);
         super::tree::assert_same(&mirror.source, &target);
@@ -254,8 +254,8 @@ fn a_target_that_is_unmounted_is_waited_for_and_gets_everything_again() {
 }
 
 #[test]
-fn what_is_mounted_in_the_source_is_left_out_if_the_user_says_so() {
-    let mut mirror = Mirror::new();
+fn one_file_system_excludes_nested_mounts() {
+    let mut mirror = CopierFixture::new();
     fs::create_dir_all(mirror.source("a/disk")).unwrap();
     let Some(_disk) = Disk::mount(&mirror.source("a/disk"), "size=10m") else { return };
     mirror.executor.settings.options.one_file_system = true;
@@ -272,13 +272,14 @@ fn what_is_mounted_in_the_source_is_left_out_if_the_user_says_so() {
         assert!(fs::exists(mirror.target("a/disk")).unwrap());
         assert_eq!(fs::read_dir(mirror.target("a/disk")).unwrap().count(), 0);
     }
-    // What the target has there is its own.
+    // The target's own files there are kept.
     fs::write(mirror.target("a/disk/own"), b"content").unwrap();
     assert_eq!(mirror.batch("a/disk/own a/disk/"), Outcome::Done);
     assert_eq!(mirror.full(), Outcome::Done);
     assert!(fs::exists(mirror.target("a/disk/own")).unwrap());
     assert!(fs::exists(mirror.target("a/file")).unwrap());
-    // What is renamed into it is gone, and comes when it is renamed out of it. mv copies it.
+    // Files that are moved onto it are deleted, and return when they are moved back. mv copies
+    // them.
     let mv = |from, to| {
         let names = [mirror.source(from), mirror.source(to)];
         assert!(Command::new("mv").args(names).status().unwrap().success());

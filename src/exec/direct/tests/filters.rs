@@ -1,15 +1,15 @@
-//! What does not concern the mirror, on either side.
+//! Excluded entries on both sides.
 
 use std::fs;
 
 use mirror_core::{
     filter::Filter,
-    job::{HeldFor, Outcome},
+    job::{HoldReason, Outcome},
 };
 
-use super::{ALWAYS, Mirror};
+use super::{ALWAYS, CopierFixture};
 
-fn mirror(rules: &str) -> Mirror {
+fn mirror(rules: &str) -> CopierFixture {
     let mut builder = Filter::builder();
     for rule in rules.split_whitespace() {
         let (kind, pattern) = rule.split_at(1);
@@ -19,10 +19,10 @@ fn mirror(rules: &str) -> Mirror {
         }
         .unwrap();
     }
-    Mirror::filtered(ALWAYS, builder.build())
+    CopierFixture::filtered(ALWAYS, builder.build())
 }
 
-fn make(mirror: &Mirror, files: &str) {
+fn make(mirror: &CopierFixture, files: &str) {
     for name in files.split_whitespace() {
         let path = mirror.source.with_file_name(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -30,21 +30,21 @@ fn make(mirror: &Mirror, files: &str) {
     }
 }
 
-fn target(mirror: &Mirror) -> Vec<String> {
+fn target(mirror: &CopierFixture) -> Vec<String> {
     let tree = super::tree::read(&mirror.target);
     let names = tree.into_keys().map(|path| path.into_os_string().into_string().unwrap());
     names.filter(|name| !name.is_empty()).collect()
 }
 
 #[test]
-fn what_is_excluded_is_neither_copied_nor_deleted() {
+fn excluded_entries_are_neither_copied_nor_deleted() {
     let all = "source/a source/a.tmp source/cache/x source/d/cache/x source/d/b.tmp source/d/b \
                target/old target/old.tmp target/cache/kept target/d/old.tmp target/d/old";
     for whole in [true, false] {
         let mirror = mirror("-*.tmp -/cache/");
         make(&mirror, all);
-        let places = "a a.tmp cache/ cache/x d/ d/cache/x d/b.tmp old old.tmp cache/kept d/old.tmp";
-        let outcome = if whole { mirror.full() } else { mirror.batch(places) };
+        let paths = "a a.tmp cache/ cache/x d/ d/cache/x d/b.tmp old old.tmp cache/kept d/old.tmp";
+        let outcome = if whole { mirror.full() } else { mirror.batch(paths) };
         assert_eq!(outcome, Outcome::Done);
         let expected = [
             "a",
@@ -62,20 +62,20 @@ fn what_is_excluded_is_neither_copied_nor_deleted() {
 }
 
 #[test]
-fn a_directory_that_holds_what_is_excluded_stays_for_its_sake() {
+fn a_directory_with_excluded_entries_is_kept() {
     let mirror = mirror("-*.tmp");
     make(&mirror, "source/a target/gone/b/kept.tmp target/gone/b/c target/gone/d/e");
     assert_eq!(mirror.full(), Outcome::Done);
     assert_eq!(target(&mirror), ["a", "gone", "gone/b", "gone/b/kept.tmp"]);
-    // It can't make way for anything else either.
+    // It cannot be replaced either.
     make(&mirror, "source/gone");
-    let Outcome::Partly(failures) = mirror.full() else { panic!() };
+    let Outcome::Partial(failures) = mirror.full() else { panic!() };
     assert_eq!(failures[0].0.path.to_string(), "/gone");
     assert_eq!(target(&mirror), ["a", "gone", "gone/b", "gone/b/kept.tmp"]);
 }
 
 #[test]
-fn what_is_included_first_is_copied() {
+fn an_earlier_include_rule_wins() {
     let mirror = mirror("+/keep.tmp -*.tmp");
     make(&mirror, "source/keep.tmp source/other.tmp source/d/keep.tmp");
     assert_eq!(mirror.full(), Outcome::Done);
@@ -83,17 +83,17 @@ fn what_is_included_first_is_copied() {
 }
 
 #[test]
-fn a_source_with_nothing_but_what_is_excluded_is_an_empty_one() {
+fn a_source_with_only_excluded_entries_counts_as_empty() {
     let mirror = mirror("-/lost+found/");
     make(&mirror, "source/lost+found/x target/precious");
     let outcome = mirror.full();
     let Outcome::Split { held, .. } = &outcome else { panic!("{outcome:?}") };
-    assert_eq!((held[0].count, held[0].why), (1, HeldFor::EmptySource));
+    assert_eq!((held[0].count, held[0].reason), (1, HoldReason::EmptySource));
     assert_eq!(target(&mirror), ["precious"]);
 }
 
 #[test]
-fn a_rename_does_not_bring_what_is_excluded() {
+fn a_rename_does_not_apply_to_excluded_names() {
     let mirror = mirror("-*.tmp");
     make(&mirror, "source/a source/x.tmp target/a target/x.tmp");
     fs::rename(mirror.source("a"), mirror.source("a.tmp")).unwrap();
@@ -104,7 +104,7 @@ fn a_rename_does_not_bring_what_is_excluded() {
 }
 
 #[test]
-fn what_is_excluded_stays_when_its_directory_gets_another_name_or_becomes_a_file() {
+fn excluded_entries_are_kept_when_their_directory_is_renamed_or_becomes_a_file() {
     for becomes in ["nothing", "renamed", "file"] {
         let mirror = mirror("-cache -.env");
         make(&mirror, "source/a/f source/a/b/g target/a/cache/k target/a/b/.env source/left");
@@ -129,19 +129,19 @@ fn what_is_excluded_stays_when_its_directory_gets_another_name_or_becomes_a_file
 }
 
 #[test]
-fn what_becomes_something_excluded_is_judged_by_what_the_target_has() {
-    for places in ["cache", "cache/", "cache/x", "cache cache/x"] {
+fn an_entry_that_becomes_excluded_is_judged_by_the_target_entry() {
+    for paths in ["cache", "cache/", "cache/x", "cache cache/x"] {
         let mirror = mirror("-cache/");
         make(&mirror, "source/cache source/left");
         assert_eq!(mirror.full(), Outcome::Done);
         fs::remove_file(mirror.source("cache")).unwrap();
         make(&mirror, "source/cache/x");
-        assert_eq!(mirror.batch(places), Outcome::Done);
-        assert_eq!(target(&mirror), ["left"], "{places}");
-        // What the target has of its own under that name is not touched.
+        assert_eq!(mirror.batch(paths), Outcome::Done);
+        assert_eq!(target(&mirror), ["left"], "{paths}");
+        // The target's own entry of that name is kept.
         make(&mirror, "target/cache/precious");
-        assert_eq!(mirror.batch(places), Outcome::Done);
+        assert_eq!(mirror.batch(paths), Outcome::Done);
         assert_eq!(mirror.full(), Outcome::Done);
-        assert_eq!(target(&mirror), ["cache", "cache/precious", "left"], "{places}");
+        assert_eq!(target(&mirror), ["cache", "cache/precious", "left"], "{paths}");
     }
 }

@@ -5,14 +5,14 @@ mod budget;
 mod churn;
 mod disks;
 mod filters;
-mod heard;
-mod moves;
 mod names;
 mod options;
 mod races;
+mod renames;
+mod reported_events;
 mod safety;
 mod tree;
-mod user;
+mod unprivileged;
 
 use std::{
     fs,
@@ -23,12 +23,12 @@ use std::{
 
 use mirror_core::{
     filter::Filter,
+    fs_event::MirrorId,
     guard::MaxDelete,
-    job::{Job, JobId, Outcome, Place, Rename, Scope, Work},
-    notice::MirrorId,
+    job::{DirtyPath, Job, JobId, Outcome, Rename, Scope, Work},
     path::TreePath,
     plan::direct::DirectOptions,
-    queue::{Heard, PlaceSet},
+    queue::{ObservedChanges, PathSet},
 };
 use rustix::{
     fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat},
@@ -36,41 +36,41 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use super::{Delete, DirectExecutor, Settings};
+use super::{DeletePhases, DirectExecutor, DirectSettings};
 use crate::{
-    exec::{Executor, process::cancel::Stop, source_root::SourceRoot},
+    exec::{Executor, process::cancel::CancelToken, source_root::SourceRoot},
     report::Log,
 };
 
-const ALWAYS: Delete = Delete { startup: true, running: true };
+const ALWAYS: DeletePhases = DeletePhases { startup: true, running: true };
 
-/// A source and a target in a directory of their own, and who copies.
-struct Mirror {
+/// Source, target and executor in a temporary directory.
+struct CopierFixture {
     executor: DirectExecutor,
     source: PathBuf,
     target: PathBuf,
-    /// Removed at the end.
-    _place: TempDir,
+    /// Removed on drop.
+    _temp: TempDir,
 }
 
-impl Mirror {
-    /// Two empty directories.
+impl CopierFixture {
+    /// Creates two empty directories.
     fn new() -> Self {
         Self::with(ALWAYS)
     }
 
-    fn with(delete: Delete) -> Self {
+    fn with(delete: DeletePhases) -> Self {
         Self::filtered(delete, Filter::default())
     }
 
-    fn filtered(delete: Delete, filter: Filter) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let (source, target) = (place.path().join("source"), place.path().join("target"));
+    fn filtered(delete: DeletePhases, filter: Filter) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let (source, target) = (temp.path().join("source"), temp.path().join("target"));
         fs::create_dir(&source).unwrap();
         fs::create_dir(&target).unwrap();
         let mut executor = executor(&source, &target, delete);
         executor.settings.filter = Arc::new(filter);
-        Self { executor, source, target, _place: place }
+        Self { executor, source, target, _temp: temp }
     }
 
     fn source(&self, path: &str) -> PathBuf {
@@ -85,38 +85,38 @@ impl Mirror {
         self.run(Work::full())
     }
 
-    /// `a b/` looks at the entry `a` and at all of `b`.
-    fn batch(&self, places: &str) -> Outcome {
-        self.batch_with(places, "")
+    /// Runs a batch: `a b/` is the entry `a` and the tree `b`.
+    fn batch(&self, paths: &str) -> Outcome {
+        self.batch_with(paths, "")
     }
 
-    /// As [`batch`](Self::batch), with renames such as `a>b`.
-    fn batch_with(&self, places: &str, moves: &str) -> Outcome {
-        let places: Vec<Place> = places.split_whitespace().map(place).collect();
-        let moves: Vec<Rename> = moves.split_whitespace().map(rename).collect();
-        self.run(work(&places, &moves))
+    /// Runs a [`batch`](Self::batch) with renames such as `a>b`.
+    fn batch_with(&self, paths: &str, renames: &str) -> Outcome {
+        let paths: Vec<DirtyPath> = paths.split_whitespace().map(dirty_path).collect();
+        let renames: Vec<Rename> = renames.split_whitespace().map(rename).collect();
+        self.run(work(&paths, &renames))
     }
 
-    /// As [`batch`](Self::batch), where these names were seen to go and those to be written.
-    fn batch_heard(&self, places: &str, gone: &str, written: &str) -> Outcome {
-        let places: PlaceSet =
-            places.split_whitespace().map(place).collect::<Vec<_>>().iter().collect();
-        let heard = heard(gone, written);
-        self.run(Work::Batch { places: Arc::new(places), heard, moves: Arc::new([]) })
+    /// Runs a [`batch`](Self::batch) with reported deletions and writes.
+    fn batch_observed(&self, paths: &str, gone: &str, written: &str) -> Outcome {
+        let paths: PathSet =
+            paths.split_whitespace().map(dirty_path).collect::<Vec<_>>().iter().collect();
+        let observed = observed_changes(gone, written);
+        self.run(Work::Batch { paths: Arc::new(paths), observed, renames: Arc::new([]) })
     }
 
     fn run(&self, work: Work) -> Outcome {
         let mut job = Job { id: JobId(1), mirror: MirrorId(0), work };
-        self.executor.run(&mut job, &Stop::default())
+        self.executor.run(&mut job, &CancelToken::default())
     }
 
-    /// Both trees are the same in all that is mirrored.
+    /// Asserts that all mirrored properties of both trees are equal.
     #[track_caller]
     fn assert_same(&self) {
         tree::assert_same(&self.source, &self.target);
     }
 
-    /// Everything is mirrored by a full pass.
+    /// Asserts that a full pass mirrors everything.
     #[track_caller]
     fn assert_mirrored(&self) {
         assert_eq!(self.full(), Outcome::Done);
@@ -124,16 +124,16 @@ impl Mirror {
     }
 }
 
-fn executor(source: &Path, target: &Path, delete: Delete) -> DirectExecutor {
+fn executor(source: &Path, target: &Path, delete: DeletePhases) -> DirectExecutor {
     let root = Arc::new(SourceRoot::new(source.canonicalize().unwrap()));
     root.pin().unwrap();
     let filter = Arc::new(Filter::default());
     let workers = NonZeroUsize::new(3).unwrap();
-    let settings = Settings {
+    let settings = DirectSettings {
         target: target.to_path_buf(),
         filter,
         delete,
-        moves: true,
+        renames: true,
         max_delete: MaxDelete::Unlimited,
         max_delete_seen: MaxDelete::Unlimited,
         modify_window: None,
@@ -144,13 +144,13 @@ fn executor(source: &Path, target: &Path, delete: Delete) -> DirectExecutor {
     DirectExecutor::new(root, settings, Log::default())
 }
 
-/// These names were seen to go, and those to be written.
-fn heard(gone: &str, written: &str) -> Arc<Heard> {
-    let set = |names: &str| names.split_whitespace().map(place).collect::<Vec<_>>();
-    Arc::new(Heard {
-        gone: set(gone).iter().collect(),
+/// Returns reported deletions and writes.
+fn observed_changes(gone: &str, written: &str) -> Arc<ObservedChanges> {
+    let set = |names: &str| names.split_whitespace().map(dirty_path).collect::<Vec<_>>();
+    Arc::new(ObservedChanges {
+        deleted: set(gone).iter().collect(),
         written: set(written).iter().collect(),
-        ..Heard::default()
+        ..ObservedChanges::default()
     })
 }
 
@@ -158,9 +158,9 @@ fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
 }
 
-fn place(text: &str) -> Place {
+fn dirty_path(text: &str) -> DirtyPath {
     let scope = if text.ends_with('/') { Scope::Tree } else { Scope::Entry };
-    Place { path: path(text), scope }
+    DirtyPath { path: path(text), scope }
 }
 
 fn rename(text: &str) -> Rename {
@@ -168,22 +168,22 @@ fn rename(text: &str) -> Rename {
     Rename { from: path(from), to: path(to) }
 }
 
-fn work(places: &[Place], moves: &[Rename]) -> Work {
-    let mut set = PlaceSet::new();
-    for place in places {
-        set.insert(&place.path, place.scope);
+fn work(paths: &[DirtyPath], renames: &[Rename]) -> Work {
+    let mut set = PathSet::new();
+    for dirty in paths {
+        set.insert(&dirty.path, dirty.scope);
     }
-    Work::Batch { places: Arc::new(set), heard: Arc::default(), moves: moves.into() }
+    Work::Batch { paths: Arc::new(set), observed: Arc::default(), renames: renames.into() }
 }
 
-/// What was reported for each place.
+/// Returns the failure of each path.
 #[track_caller]
 fn failures(outcome: Outcome) -> Vec<(String, String)> {
-    let Outcome::Partly(failures) = outcome else { panic!("{outcome:?}") };
-    failures.into_iter().map(|(place, failure)| (place.path.to_string(), failure.why)).collect()
+    let Outcome::Partial(failures) = outcome else { panic!("{outcome:?}") };
+    failures.into_iter().map(|(dirty, failure)| (dirty.path.to_string(), failure.message)).collect()
 }
 
-/// Sets the time of an entry to so many seconds after a day in 2001.
+/// Sets the modification time to this number of seconds after a day in 2001.
 fn age(path: &Path, seconds: i64) {
     let times = Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -192,7 +192,7 @@ fn age(path: &Path, seconds: i64) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-/// Whether this test can do what only root can. In CI it has to.
+/// Returns true if the test runs as root, which CI requires.
 fn is_root() -> bool {
     let is_root = geteuid().is_root();
     assert!(is_root || std::env::var_os("CI").is_none(), "this test needs root");

@@ -8,13 +8,13 @@ use std::{
 };
 
 use mirror_core::{
-    job::{Outcome, Place, Scope},
+    job::{DirtyPath, Outcome, Scope},
     path::TreePath,
 };
 use mirror_platform::dir::Dir;
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
-use super::{Mirror, work};
+use super::{CopierFixture, work};
 
 const ODD: [&[u8]; 14] = [
     b"\n",
@@ -35,7 +35,7 @@ const ODD: [&[u8]; 14] = [
 
 #[test]
 fn names_of_any_bytes_are_copied_changed_and_removed() {
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     let below = |root: &str, name: &[u8]| PathBuf::from(root).join(OsStr::from_bytes(name));
     for name in ODD {
         fs::create_dir(mirror.source.join(below("", name))).unwrap();
@@ -45,24 +45,24 @@ fn names_of_any_bytes_are_copied_changed_and_removed() {
         }
     }
     mirror.assert_mirrored();
-    let mut places = Vec::new();
+    let mut paths = Vec::new();
     for (n, name) in ODD.into_iter().enumerate() {
         let at = |inner: &[u8]| TreePath::new(&[name, b"/", inner].concat()).unwrap();
         let file = mirror.source.join(below("", name)).join(OsStr::from_bytes(ODD[n]));
         fs::write(file, b"changed").unwrap();
-        places.push(Place { path: at(ODD[n]), scope: Scope::Entry });
+        paths.push(DirtyPath { path: at(ODD[n]), scope: Scope::Entry });
         let next = ODD[(n + 1) % ODD.len()];
         fs::remove_file(mirror.source.join(below("", name)).join(OsStr::from_bytes(next))).unwrap();
-        places.push(Place { path: at(next), scope: Scope::Entry });
+        paths.push(DirtyPath { path: at(next), scope: Scope::Entry });
     }
-    assert_eq!(mirror.run(work(&places, &[])), Outcome::Done);
+    assert_eq!(mirror.run(work(&paths, &[])), Outcome::Done);
     mirror.assert_same();
 }
 
 #[test]
-fn a_path_may_be_longer_than_any_call_takes() {
+fn paths_longer_than_path_max_are_copied_changed_and_removed() {
     const DEPTH: usize = 60;
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     let name = [b'd'; 200];
     let root = Dir::open(&mirror.source).unwrap();
     let mut path = Vec::new();
@@ -89,15 +89,15 @@ fn a_path_may_be_longer_than_any_call_takes() {
     assert_eq!(mirror.full(), Outcome::Done);
     let target = Dir::open(&mirror.target).unwrap();
     assert_eq!(content(&target.open_below(&path).unwrap()), b"deep down");
-    // A lone change down there.
+    // A single change in the deepest directory.
     write(&deepest, b"changed down there");
-    let place = Place {
+    let dirty = DirtyPath {
         path: TreePath::new(&[&path[..], b"/file"].concat()).unwrap(),
         scope: Scope::Entry,
     };
-    assert_eq!(mirror.run(work(&[place], &[])), Outcome::Done);
+    assert_eq!(mirror.run(work(&[dirty], &[])), Outcome::Done);
     assert_eq!(content(&target.open_below(&path).unwrap()), b"changed down there");
-    // And all of it goes again.
+    // The whole tree is deleted again.
     fs::remove_dir_all(mirror.source.join(OsStr::from_bytes(&name))).unwrap();
     fs::write(mirror.source("left"), b"").unwrap();
     assert_eq!(mirror.full(), Outcome::Done);
@@ -107,23 +107,23 @@ fn a_path_may_be_longer_than_any_call_takes() {
 }
 
 #[test]
-fn loops_of_links_are_copied_and_not_followed() {
-    let mirror = Mirror::new();
+fn symlink_loops_are_copied_and_not_followed() {
+    let mirror = CopierFixture::new();
     fs::create_dir(mirror.source("a")).unwrap();
     symlink("..", mirror.source("a/up")).unwrap();
     symlink("self", mirror.source("self")).unwrap();
     symlink("two", mirror.source("one")).unwrap();
     symlink("one", mirror.source("two")).unwrap();
     mirror.assert_mirrored();
-    // A change that is reported through such a link is none.
+    // A change reported through such a link is ignored.
     assert_eq!(mirror.batch("a/up/a/up/self self one/x"), Outcome::Done);
     mirror.assert_same();
 }
 
 #[test]
-fn a_tree_as_deep_as_one_likes_is_copied_and_removed() {
+fn a_tree_of_3000_levels_is_copied_and_removed() {
     const DEPTH: usize = 3_000;
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     let mut here = Dir::open(&mirror.source).unwrap();
     for _ in 0..DEPTH {
         mkdirat(&here, c"d", Mode::RWXU).unwrap();
@@ -144,6 +144,6 @@ fn a_tree_as_deep_as_one_likes_is_copied_and_removed() {
     let aside = mirror.source.with_file_name("aside");
     fs::rename(mirror.source("d"), &aside).unwrap();
     fs::write(mirror.source("left"), b"").unwrap();
-    assert_eq!(mirror.batch_heard("d/ left", "d", ""), Outcome::Done);
+    assert_eq!(mirror.batch_observed("d/ left", "d", ""), Outcome::Done);
     assert_eq!(depth(&mirror.target), (0, false));
 }

@@ -1,4 +1,4 @@
-//! What the user says in the words of rsync.
+//! Options in rsync's syntax.
 
 use std::{
     fs::{self, Permissions},
@@ -11,14 +11,14 @@ use mirror_core::{
     job::Outcome,
     plan::{
         chmod::Chmod,
-        direct::{Backup, DirectOptions},
+        direct::{BackupOptions, DirectOptions},
     },
 };
 
-use super::{Mirror, age, is_root};
+use super::{CopierFixture, age, is_root};
 
-fn mirror(options: DirectOptions) -> Mirror {
-    let mut mirror = Mirror::new();
+fn mirror(options: DirectOptions) -> CopierFixture {
+    let mut mirror = CopierFixture::new();
     mirror.executor.settings.options = options;
     mirror
 }
@@ -29,15 +29,15 @@ fn write(path: &std::path::Path, content: &str, seconds: i64) {
     age(path, seconds);
 }
 
-/// All of it, or the places one by one.
-fn both(mirror: &Mirror, places: &str) {
+/// Runs partial and full jobs.
+fn both(mirror: &CopierFixture, paths: &str) {
     for _ in 0..2 {
-        assert_eq!(mirror.batch(places), Outcome::Done);
+        assert_eq!(mirror.batch(paths), Outcome::Done);
         assert_eq!(mirror.full(), Outcome::Done);
     }
 }
 
-fn target(mirror: &Mirror) -> Vec<(String, String)> {
+fn target(mirror: &CopierFixture) -> Vec<(String, String)> {
     let tree = super::tree::read(&mirror.target);
     let names = tree.into_keys().map(|path| path.into_os_string().into_string().unwrap());
     let content = |name: &str| fs::read_to_string(mirror.target(name)).unwrap_or_default();
@@ -46,14 +46,14 @@ fn target(mirror: &Mirror) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-fn assert_target(mirror: &Mirror, expected: &[(&str, &str)]) {
+fn assert_target(mirror: &CopierFixture, expected: &[(&str, &str)]) {
     let expected: Vec<_> =
         expected.iter().map(|(name, content)| ((*name).into(), (*content).into())).collect();
     assert_eq!(target(mirror), expected);
 }
 
 #[test]
-fn what_is_newer_at_the_target_stays() {
+fn update_keeps_newer_files_at_the_target() {
     let mirror = mirror(DirectOptions { update: true, ..DirectOptions::default() });
     write(&mirror.source("newer"), "source", 0);
     write(&mirror.target("newer"), "target", 1);
@@ -61,7 +61,7 @@ fn what_is_newer_at_the_target_stays() {
     write(&mirror.target("older"), "target", 0);
     both(&mirror, "newer older");
     assert_target(&mirror, &[("newer", "target"), ("older", "source")]);
-    // Nor does a rename bring something older over it.
+    // A rename does not replace it by an older file either.
     write(&mirror.source("x"), "old one", -100);
     write(&mirror.target("x"), "old one", -100);
     fs::rename(mirror.source("x"), mirror.source("newer")).unwrap();
@@ -70,7 +70,7 @@ fn what_is_newer_at_the_target_stays() {
 }
 
 #[test]
-fn nothing_new_is_made_or_nothing_old_is_changed() {
+fn existing_creates_nothing_and_ignore_existing_changes_nothing() {
     for (existing, expected) in
         [(true, &[("there", "from source")][..]), (false, &[("d/new", "new"), ("there", "target")])]
     {
@@ -87,7 +87,7 @@ fn nothing_new_is_made_or_nothing_old_is_changed() {
 }
 
 #[test]
-fn what_is_left_out_stays_at_the_target_as_it_is() {
+fn entries_excluded_by_options_are_kept_unchanged() {
     let options = DirectOptions {
         links: false,
         max_size: Some(10),
@@ -107,26 +107,26 @@ fn what_is_left_out_stays_at_the_target_as_it_is() {
 }
 
 #[test]
-fn no_more_is_deleted_than_the_user_allows() {
+fn max_delete_limits_the_deletions() {
     for (most, left) in [(0, 4), (2, 2), (4, 0)] {
         let mirror = mirror(DirectOptions { max_delete: Some(most), ..DirectOptions::default() });
         write(&mirror.source("kept"), "", 0);
         for name in ["a/one", "a/two", "three"] {
             write(&mirror.target(name), "", 0);
         }
-        assert_eq!(mirror.batch_heard("a/ three", "a three", ""), Outcome::Done);
+        assert_eq!(mirror.batch_observed("a/ three", "a three", ""), Outcome::Done);
         let count = super::tree::read(&mirror.target).len();
         assert_eq!(count, left + 1, "{most}");
     }
 }
 
 #[test]
-fn what_is_replaced_or_deleted_is_kept() {
+fn replaced_and_deleted_files_become_backups() {
     for (directory, expected) in [
         (None, &[("a/gone~", "1"), ("b", "2"), ("b~", "old"), ("kept", "")][..]),
         (Some("old"), &[("b", "2"), ("kept", ""), ("old/a/gone~", "1"), ("old/b~", "old")]),
     ] {
-        let backup = Backup { suffix: b"~".into(), directory: directory.map(Into::into) };
+        let backup = BackupOptions { suffix: b"~".into(), directory: directory.map(Into::into) };
         let mirror = mirror(DirectOptions { backup: Some(backup), ..DirectOptions::default() });
         write(&mirror.source("kept"), "", 0);
         write(&mirror.source("b"), "2", 0);
@@ -134,19 +134,20 @@ fn what_is_replaced_or_deleted_is_kept() {
         write(&mirror.target("a/gone"), "1", 0);
         both(&mirror, "a/ b");
         assert_target(&mirror, expected);
-        // What is kept is not deleted by what comes later, nor replaced by what is no change.
+        // Backups are neither deleted later nor replaced without a change.
         both(&mirror, "a/ b a/gone~ b~ old/");
         assert_target(&mirror, expected);
     }
 }
 
 #[test]
-fn modes_are_changed_on_the_way_and_attributes_left_out() {
+fn chmod_changes_modes_and_disabled_attributes_are_not_copied() {
     let chmod = Chmod::parse(b"D711,F600").unwrap();
     let mirror = mirror(DirectOptions { chmod: Some(chmod), ..DirectOptions::default() });
     write(&mirror.source("d/file"), "", 0);
     both(&mirror, "d/");
-    let mode = |mirror: &Mirror, name| fs::metadata(mirror.target(name)).unwrap().mode() & 0o7777;
+    let mode =
+        |mirror: &CopierFixture, name| fs::metadata(mirror.target(name)).unwrap().mode() & 0o7777;
     assert_eq!((mode(&mirror, "d/file"), mode(&mirror, "d")), (0o600, 0o711));
     let mirror = self::mirror(DirectOptions {
         perms: false,
@@ -175,7 +176,7 @@ fn modes_are_changed_on_the_way_and_attributes_left_out() {
 }
 
 #[test]
-fn contents_are_compared_where_that_is_wanted() {
+fn checksum_and_ignore_times_compare_contents() {
     for checksum in [true, false] {
         let options =
             DirectOptions { checksum, ignore_times: !checksum, ..DirectOptions::default() };
@@ -192,11 +193,11 @@ fn contents_are_compared_where_that_is_wanted() {
 }
 
 #[test]
-fn a_limit_of_speed_is_kept() {
+fn bwlimit_limits_the_speed() {
     let bwlimit = NonZeroU64::new(100_000);
-    let mut mirror = Mirror::new();
+    let mut mirror = CopierFixture::new();
     let options = DirectOptions { bwlimit, ..DirectOptions::default() };
-    let settings = super::Settings { options, ..mirror.executor.settings.clone() };
+    let settings = super::DirectSettings { options, ..mirror.executor.settings.clone() };
     let source = std::sync::Arc::clone(&mirror.executor.source);
     mirror.executor = super::DirectExecutor::new(source, settings, super::Log::default());
     fs::write(mirror.source("file"), vec![7; 60_000]).unwrap();

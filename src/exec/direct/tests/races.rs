@@ -1,4 +1,4 @@
-//! Others at work in the trees while they are copied.
+//! Concurrent changes by other processes during a copy.
 
 use std::{
     fs,
@@ -13,27 +13,27 @@ use mirror_core::job::Outcome;
 use mirror_platform::dir::Dir;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Mirror, failures};
+use super::{CopierFixture, failures};
 
-/// Runs `meddle` over and over in a thread of its own while `work` is done.
-fn meanwhile<T>(meddle: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
+/// Repeats `interfere` in a second thread while `work` runs.
+fn meanwhile<T>(interfere: impl Fn() + Sync, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                meddle();
+                interfere();
                 thread::yield_now();
             }
         });
-        let _end = End(&done);
+        let _end = StopOnDrop(&done);
         work()
     })
 }
 
-/// Ends the meddling, also when the work fails.
-struct End<'a>(&'a AtomicBool);
+/// Stops the second thread, also if `work` panics.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for End<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -44,8 +44,8 @@ fn exchange(one: &Path, other: &Path) {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_directory_of_the_source_leads_nowhere() {
-    let mirror = Mirror::new();
+fn a_link_that_replaces_a_source_directory_is_not_followed() {
+    let mirror = CopierFixture::new();
     let outside = mirror.source.with_file_name("outside");
     fs::create_dir_all(outside.join("b/c")).unwrap();
     fs::write(outside.join("b/c/secret"), b"").unwrap();
@@ -62,8 +62,8 @@ fn a_link_in_the_place_of_a_directory_of_the_source_leads_nowhere() {
                 } else {
                     mirror.batch("a/b/c/secret a/b/c/file")
                 };
-                assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");
-                // The link itself may be mirrored, and is not to be followed here.
+                assert!(matches!(outcome, Outcome::Done | Outcome::Partial(_)), "{outcome:?}");
+                // The link itself may be mirrored; it must not be followed here.
                 let dir = Dir::open(&mirror.target).unwrap().open_below(b"a/b/c");
                 assert!(dir.and_then(|dir| dir.stat(b"secret")).is_err());
             }
@@ -72,8 +72,8 @@ fn a_link_in_the_place_of_a_directory_of_the_source_leads_nowhere() {
 }
 
 #[test]
-fn a_link_in_the_place_of_a_directory_of_the_target_leads_nowhere() {
-    let mirror = Mirror::new();
+fn a_link_that_replaces_a_target_directory_is_not_followed() {
+    let mirror = CopierFixture::new();
     let outside = mirror.source.with_file_name("outside");
     fs::create_dir_all(outside.join("b")).unwrap();
     fs::write(outside.join("b/precious"), b"").unwrap();
@@ -82,7 +82,7 @@ fn a_link_in_the_place_of_a_directory_of_the_target_leads_nowhere() {
     let link = mirror.source.with_file_name("link");
     meanwhile(
         || {
-            // The copier removes the link, so it has to come anew each time.
+            // The copier removes the link, so it is created again each time.
             let _ = symlink(&outside, &link);
             let _ = renameat_with(CWD, &link, CWD, mirror.target("a"), RenameFlags::EXCHANGE);
             let _ = fs::remove_dir_all(&link);
@@ -92,7 +92,7 @@ fn a_link_in_the_place_of_a_directory_of_the_target_leads_nowhere() {
             for round in 0..300 {
                 let outcome =
                     if round % 2 == 0 { mirror.full() } else { mirror.batch("a/b/file a/b/x") };
-                assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");
+                assert!(matches!(outcome, Outcome::Done | Outcome::Partial(_)), "{outcome:?}");
             }
         },
     );
@@ -103,8 +103,8 @@ fn a_link_in_the_place_of_a_directory_of_the_target_leads_nowhere() {
 }
 
 #[test]
-fn entries_that_come_and_go_break_nothing() {
-    let mirror = Mirror::new();
+fn concurrent_creations_and_deletions_do_no_harm() {
+    let mirror = CopierFixture::new();
     fs::create_dir(mirror.source("kept")).unwrap();
     let name = |n: usize| mirror.source(&format!("kept/{}", n % 50));
     let count = std::sync::atomic::AtomicUsize::new(0);
@@ -124,7 +124,7 @@ fn entries_that_come_and_go_break_nothing() {
         || {
             for _ in 0..200 {
                 let outcome = mirror.full();
-                assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");
+                assert!(matches!(outcome, Outcome::Done | Outcome::Partial(_)), "{outcome:?}");
             }
         },
     );
@@ -132,9 +132,9 @@ fn entries_that_come_and_go_break_nothing() {
 }
 
 #[test]
-fn a_file_that_is_written_meanwhile_is_copied_whole_or_not_at_all() {
+fn a_file_written_during_the_copy_is_copied_consistently_or_not_at_all() {
     const SIZE: u64 = 4 << 20;
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), vec![0; usize::try_from(SIZE).unwrap()]).unwrap();
     let file = fs::File::options().write(true).open(mirror.source("file")).unwrap();
     let count = AtomicU64::new(0);
@@ -157,14 +157,14 @@ fn a_file_that_is_written_meanwhile_is_copied_whole_or_not_at_all() {
             }
         },
     );
-    // The event of the last call.
+    // The event of the last write.
     assert_eq!(mirror.batch("file"), Outcome::Done);
     mirror.assert_same();
 }
 
 #[test]
-fn a_log_that_never_rests_arrives_as_far_as_it_was() {
-    let mirror = Mirror::new();
+fn a_growing_log_is_copied_up_to_its_size_at_the_start() {
+    let mirror = CopierFixture::new();
     let path = mirror.source("log");
     fs::write(&path, vec![b'.'; 8 << 20]).unwrap();
     let log = std::sync::Mutex::new(fs::File::options().append(true).open(&path).unwrap());
@@ -172,7 +172,7 @@ fn a_log_that_never_rests_arrives_as_far_as_it_was() {
         meanwhile(|| log.lock().unwrap().write_all(b"a line\n").unwrap(), || mirror.batch("log"));
     let copied = fs::read(mirror.target("log")).unwrap();
     let written = fs::read(&path).unwrap();
-    assert!(matches!(outcome, Outcome::Done | Outcome::Partly(_)), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Done | Outcome::Partial(_)), "{outcome:?}");
     assert!(copied.len() >= 8 << 20 && written.starts_with(&copied));
     log.lock().unwrap().seek(SeekFrom::Start(0)).unwrap();
     mirror.assert_mirrored();

@@ -1,21 +1,22 @@
-//! What must never be deleted, and what must be.
+//! Deletions that must be made, and those that must not.
 
 use std::{fs, num::NonZeroUsize, os::unix::fs::symlink, sync::Arc, time::Duration};
 
-use mirror_core::job::{HeldFor, Job, JobId, Outcome, Work};
-use mirror_core::notice::MirrorId;
+use mirror_core::fs_event::MirrorId;
+use mirror_core::job::{HoldReason, Job, JobId, Outcome, Work};
 
-use super::{ALWAYS, Delete, Mirror, age, failures};
+use super::{ALWAYS, CopierFixture, DeletePhases, age, failures};
 use crate::{
     exec::{
         Executor,
         direct::{
-            DirectExecutor, default_workers,
-            draft::{Draft, Temporary},
-            learned::Learned,
-            traits::Traits,
+            DirectExecutor,
+            capabilities::TargetCapabilities,
+            default_workers,
+            state::DirectState,
+            temp_file::{TempEntry, TempFile},
         },
-        process::cancel::Stop,
+        process::cancel::CancelToken,
     },
     report::Log,
 };
@@ -29,8 +30,8 @@ fn names(path: &std::path::Path) -> Vec<String> {
 }
 
 #[test]
-fn what_the_source_does_not_have_goes() {
-    let mirror = Mirror::new();
+fn extraneous_entries_are_deleted() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("kept"), b"").unwrap();
     fs::create_dir_all(mirror.target("a/b/c")).unwrap();
     fs::write(mirror.target("a/b/file"), b"").unwrap();
@@ -43,23 +44,23 @@ fn what_the_source_does_not_have_goes() {
 
 #[test]
 fn an_empty_source_deletes_nothing() {
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     assert_eq!(mirror.full(), Outcome::Done);
     fs::write(mirror.target("precious"), b"").unwrap();
     let holds = |outcome| match outcome {
         Outcome::Split { held, .. } => {
-            held.iter().all(|it| it.why == HeldFor::EmptySource && it.count > 0)
+            held.iter().all(|it| it.reason == HoldReason::EmptySource && it.count > 0)
         }
         _ => false,
     };
     assert!(holds(mirror.full()));
     assert!(holds(mirror.batch("/")));
     assert_eq!(names(&mirror.target), ["precious"]);
-    // One file that was reported to be gone and is: that is no accident.
+    // A single deletion that was reported is intended.
     fs::write(mirror.target("other"), b"").unwrap();
-    assert_eq!(mirror.batch_heard("other", "other", ""), Outcome::Done);
+    assert_eq!(mirror.batch_observed("other", "other", ""), Outcome::Done);
     assert_eq!(names(&mirror.target), ["precious"]);
-    // One that nobody saw go is, as long as the source is empty.
+    // An unreported one is held as long as the source is empty.
     assert!(holds(mirror.batch("precious")));
     assert_eq!(names(&mirror.target), ["precious"]);
     for name in ["lost+found", "System Volume Information", ".Trash-1000"] {
@@ -74,8 +75,8 @@ fn an_empty_source_deletes_nothing() {
 }
 
 #[test]
-fn a_source_that_was_replaced_or_is_gone_is_told_and_nothing_is_done() {
-    let mirror = Mirror::new();
+fn a_replaced_or_missing_source_changes_nothing() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.target("precious"), b"").unwrap();
     fs::write(mirror.source("file"), b"").unwrap();
     let aside = mirror.source.with_file_name("aside");
@@ -90,9 +91,9 @@ fn a_source_that_was_replaced_or_is_gone_is_told_and_nothing_is_done() {
 }
 
 #[test]
-fn deleting_is_done_when_it_is_asked_for() {
+fn deletions_are_made_in_the_configured_phases() {
     for (startup, running) in [(false, false), (true, false), (false, true)] {
-        let mirror = Mirror::with(Delete { startup, running });
+        let mirror = CopierFixture::with(DeletePhases { startup, running });
         fs::write(mirror.source("kept"), b"").unwrap();
         fs::create_dir(mirror.target("old")).unwrap();
         fs::write(mirror.target("gone"), b"").unwrap();
@@ -104,8 +105,8 @@ fn deleting_is_done_when_it_is_asked_for() {
 }
 
 #[test]
-fn without_deleting_a_full_directory_is_not_replaced_and_an_empty_one_is() {
-    let mirror = Mirror::with(Delete { startup: false, running: false });
+fn without_deletion_only_empty_directories_are_replaced() {
+    let mirror = CopierFixture::with(DeletePhases { startup: false, running: false });
     for name in ["full", "empty"] {
         fs::write(mirror.source(name), b"content").unwrap();
         fs::create_dir(mirror.target(name)).unwrap();
@@ -120,21 +121,21 @@ fn without_deleting_a_full_directory_is_not_replaced_and_an_empty_one_is() {
 }
 
 #[test]
-fn what_vanishes_before_it_is_looked_at_goes_at_the_target() {
-    let mirror = Mirror::new();
+fn a_path_that_vanished_before_the_job_is_deleted_at_the_target() {
+    let mirror = CopierFixture::new();
     fs::create_dir_all(mirror.source("a/b/c")).unwrap();
     fs::write(mirror.source("a/b/c/file"), b"").unwrap();
     fs::write(mirror.source("kept"), b"").unwrap();
     mirror.assert_mirrored();
-    // The deepest place was reported, but by now all above it is gone.
+    // The deepest path was reported, but all its ancestors have been removed since.
     fs::remove_dir_all(mirror.source("a")).unwrap();
     assert_eq!(mirror.batch("a/b/c/file"), Outcome::Done);
     mirror.assert_same();
 }
 
 #[test]
-fn missing_parents_come_with_all_that_is_in_them() {
-    let mirror = Mirror::new();
+fn missing_parents_are_synced_as_trees() {
+    let mirror = CopierFixture::new();
     fs::create_dir_all(mirror.source("a/b/c")).unwrap();
     fs::write(mirror.source("a/b/c/file"), b"").unwrap();
     fs::write(mirror.source("a/other"), b"").unwrap();
@@ -146,8 +147,8 @@ fn missing_parents_come_with_all_that_is_in_them() {
 }
 
 #[test]
-fn a_directory_that_is_reported_itself_is_not_walked() {
-    let mirror = Mirror::new();
+fn a_dirty_directory_entry_is_not_walked() {
+    let mirror = CopierFixture::new();
     fs::create_dir(mirror.source("a")).unwrap();
     fs::write(mirror.source("a/file"), b"before").unwrap();
     mirror.assert_mirrored();
@@ -163,25 +164,25 @@ fn a_directory_that_is_reported_itself_is_not_walked() {
     mirror.assert_same();
 }
 
-/// A file that a copier did not complete, under a temporary name of another process.
+/// Creates an incomplete file under a temporary name of another process and returns the name.
 fn left_over(dir: &std::path::Path) -> String {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "exec::direct::tests::safety::leaves_something_over", "--ignored"]);
+    child.args(["--exact", "exec::direct::tests::safety::leaves_a_stale_temp_file", "--ignored"]);
     assert!(child.env("LSYNCD_TEST_LEAVES", dir).output().unwrap().status.success());
     names(dir).into_iter().find(|name| name.contains(".lsyncd-")).unwrap()
 }
 
 #[test]
 #[ignore = "a child of another test"]
-fn leaves_something_over() {
+fn leaves_a_stale_temp_file() {
     let Some(path) = std::env::var_os("LSYNCD_TEST_LEAVES") else { return };
     let dir = mirror_platform::dir::Dir::open(path.as_ref()).unwrap();
-    std::mem::forget(Draft::named(&dir, b"file").unwrap());
+    std::mem::forget(TempFile::named(&dir, b"file").unwrap());
 }
 
 #[test]
-fn left_overs_of_a_crash_go_and_are_never_mirrored() {
-    let mirror = Mirror::new();
+fn stale_temp_files_are_removed_and_never_mirrored() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"").unwrap();
     left_over(&mirror.source);
     let name = left_over(&mirror.target);
@@ -191,34 +192,34 @@ fn left_overs_of_a_crash_go_and_are_never_mirrored() {
     }
 }
 
-/// Where our source is the target of another mirror, which works there.
+/// The source of this mirror is the target of another one.
 #[test]
-fn what_a_copier_of_this_process_works_on_leaves_nothing_elsewhere() {
-    let mirror = Mirror::new();
+fn temp_files_of_another_mirror_are_not_kept_at_the_target() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"content").unwrap();
     let dir = mirror_platform::dir::Dir::open(&mirror.source).unwrap();
-    // Another name of a file that is complete looks like any other.
+    // Another link to a complete file looks like any other file.
     let link = |name: &[u8]| {
         let flags = rustix::fs::AtFlags::empty();
         rustix::fs::linkat(&dir, c"file", &dir, name, flags)
     };
-    let (temporary, ()) = Temporary::new(&dir, b"name", link).unwrap();
+    let (temporary, ()) = TempEntry::new(&dir, b"name", link).unwrap();
     let name = str::from_utf8(temporary.name()).unwrap().to_owned();
     assert_eq!(mirror.full(), Outcome::Done);
     assert!(fs::exists(mirror.target(&name)).unwrap());
     drop(temporary);
-    assert_eq!(mirror.batch_heard(&name, "", &name), Outcome::Done);
+    assert_eq!(mirror.batch_observed(&name, "", &name), Outcome::Done);
     assert_eq!(names(&mirror.target), ["file"]);
     let link = |name: &[u8]| rustix::fs::symlinkat(c"file", &dir, name);
-    let (temporary, ()) = Temporary::new(&dir, b"link", link).unwrap();
+    let (temporary, ()) = TempEntry::new(&dir, b"link", link).unwrap();
     assert_eq!(mirror.full(), Outcome::Done);
     assert_eq!(names(&mirror.target), ["file"]);
     drop(temporary);
 }
 
 #[test]
-fn a_file_of_a_users_own_with_such_a_name_is_mirrored() {
-    let mirror = Mirror::new();
+fn a_users_own_file_with_a_temporary_name_is_mirrored() {
+    let mirror = CopierFixture::new();
     let name = left_over(&mirror.target);
     fs::remove_file(mirror.target(&name)).unwrap();
     for name in [&*name, ".file.lsyncd-abcdefghijkl"] {
@@ -230,67 +231,71 @@ fn a_file_of_a_users_own_with_such_a_name_is_mirrored() {
 }
 
 #[test]
-fn left_overs_go_without_a_full_transfer_where_there_can_be_any() {
-    let mirror = Mirror::new();
+fn stale_temp_files_are_removed_by_partial_jobs_where_they_can_exist() {
+    let mirror = CopierFixture::new();
     fs::create_dir(mirror.source("d")).unwrap();
     mirror.assert_mirrored();
-    // As on a file system that can't make files without a name.
-    let traits = Traits { names_drafts: true, ..mirror.executor.learned.traits() };
-    let learned = Learned::default();
-    learned.assume(traits);
+    // As on a file system without `O_TMPFILE`.
+    let capabilities =
+        TargetCapabilities { names_temp_files: true, ..mirror.executor.state.capabilities() };
+    let state = DirectState::default();
+    state.assume(capabilities);
     let settings = mirror.executor.settings.clone();
     let source = Arc::clone(&mirror.executor.source);
-    let executor = DirectExecutor::with(source, settings, Arc::new(learned), Log::default());
+    let executor = DirectExecutor::with_state(source, settings, Arc::new(state), Log::default());
     let left = left_over(&mirror.target("d"));
     fs::write(mirror.source("d/new"), b"").unwrap();
-    let work = super::work(&[super::place("d/new")], &[]);
+    let work = super::work(&[super::dirty_path("d/new")], &[]);
     let mut job = Job { id: JobId(1), mirror: MirrorId(0), work };
-    assert_eq!(executor.run(&mut job, &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job, &CancelToken::default()), Outcome::Done);
     assert!(!fs::exists(mirror.target("d").join(left)).unwrap());
     mirror.assert_same();
 }
 
 #[test]
-fn the_root_of_the_target_is_made_if_its_parent_is_there() {
-    let mirror = Mirror::new();
+fn the_root_of_the_target_is_created_if_its_parent_exists() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"").unwrap();
     age(&mirror.source, 3);
     fs::remove_dir(&mirror.target).unwrap();
     mirror.assert_mirrored();
     let executor = super::executor(&mirror.source, &mirror.target("no/parent"), ALWAYS);
     let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
-    let Outcome::Again(failure) = executor.run(&mut job, &Stop::default()) else { panic!() };
-    assert!(failure.why.contains("no/parent: No such file or directory: make"), "{}", failure.why);
+    let Outcome::Retry(failure) = executor.run(&mut job, &CancelToken::default()) else { panic!() };
+    assert!(
+        failure.message.contains("no/parent: No such file or directory: make"),
+        "{}",
+        failure.message
+    );
     assert_eq!(failure.code, None);
 }
 
 #[test]
 fn a_target_in_its_source_is_not_copied_into_itself() {
-    let mirror = Mirror::new();
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"").unwrap();
     fs::create_dir(mirror.source("inside")).unwrap();
     let executor = super::executor(&mirror.source, &mirror.source("inside"), ALWAYS);
     let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
-    assert_eq!(executor.run(&mut job, &Stop::default()), Outcome::Done);
+    assert_eq!(executor.run(&mut job, &CancelToken::default()), Outcome::Done);
     assert_eq!(names(&mirror.source("inside")), ["file"]);
 }
 
 #[test]
-fn a_job_that_is_asked_to_end_does() {
-    let mirror = Mirror::new();
+fn a_cancelled_job_copies_nothing() {
+    let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"").unwrap();
     let (mut job, stop) =
-        (Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() }, Stop::default());
-    stop.ask();
-    assert!(matches!(mirror.executor.run(&mut job, &stop), Outcome::Again(_)));
+        (Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() }, CancelToken::default());
+    stop.cancel();
+    assert!(matches!(mirror.executor.run(&mut job, &stop), Outcome::Retry(_)));
     assert!(names(&mirror.target).is_empty());
 }
 
 #[test]
-fn a_large_copy_ends_soon_after_it_is_asked_to_and_leaves_nothing() {
-    let mirror = Mirror::new();
-    // Half a minute of work for any disk, but for the holes that it consists of: so that it takes
-    // time, every block of it has a byte.
+fn a_cancelled_copy_of_a_large_file_leaves_nothing() {
+    let mirror = CopierFixture::new();
+    // 200 MB without holes, so that the copy takes some time.
     let mirror = Arc::new(mirror);
     let chunk = vec![7; 4 << 20];
     let mut file = fs::File::create(mirror.source("large")).unwrap();
@@ -298,17 +303,17 @@ fn a_large_copy_ends_soon_after_it_is_asked_to_and_leaves_nothing() {
         std::io::Write::write_all(&mut file, &chunk).unwrap();
     }
     drop(file);
-    let stop = Stop::default();
+    let stop = CancelToken::default();
     let asker = {
         let (stop, target) = (stop.clone(), mirror.target.clone());
         std::thread::spawn(move || {
-            // As soon as anything happens at the target, or it was too fast for us.
+            // As soon as anything happens at the target, or the copy is already complete.
             while fs::metadata(&target).unwrap().modified().unwrap().elapsed().unwrap_or_default()
                 < Duration::from_millis(1)
             {
                 std::thread::yield_now();
             }
-            stop.ask();
+            stop.cancel();
         })
     };
     let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
@@ -316,14 +321,14 @@ fn a_large_copy_ends_soon_after_it_is_asked_to_and_leaves_nothing() {
     asker.join().unwrap();
     match outcome {
         Outcome::Done => assert_eq!(names(&mirror.target), ["large"]),
-        Outcome::Again(_) => assert!(names(&mirror.target).is_empty()),
+        Outcome::Retry(_) => assert!(names(&mirror.target).is_empty()),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn many_failures_are_told_as_fewer_larger_places() {
-    let mirror = Mirror::with(Delete { startup: false, running: false });
+fn many_failures_are_reported_as_fewer_directories() {
+    let mirror = CopierFixture::with(DeletePhases { startup: false, running: false });
     for n in 0..3000 {
         fs::create_dir_all(mirror.target(&format!("d/{n}/precious"))).unwrap();
     }
@@ -337,14 +342,14 @@ fn many_failures_are_told_as_fewer_larger_places() {
 }
 
 #[test]
-fn there_are_workers_for_any_machine() {
+fn the_default_number_of_workers_is_limited() {
     assert!((2..=8).contains(&default_workers().get()));
     assert_ne!(default_workers(), NonZeroUsize::MIN);
 }
 
 #[test]
-fn a_target_that_was_exchanged_gets_everything_again() {
-    let mirror = Mirror::new();
+fn a_replaced_target_is_fully_synced() {
+    let mirror = CopierFixture::new();
     for name in ["file", "other"] {
         fs::write(mirror.source(name), b"content").unwrap();
     }

@@ -1,4 +1,4 @@
-//! What a tree is, as far as it is mirrored.
+//! Mirrored properties of a tree.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,22 +12,22 @@ use std::{
 use mirror_core::path::Escaped;
 use rustix::fs::{lgetxattr, llistxattr};
 
-/// One entry, its name aside.
+/// Properties of an entry except its name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct TreeEntry {
     mode: u32,
     owner: (u32, u32),
     modified: (i64, i64),
     content: Vec<u8>,
     device: u64,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The first name of the same file.
+    /// First name of the same file.
     same_as: PathBuf,
     names: u64,
 }
 
-/// All entries of a tree by their path, the root being the empty one.
-pub(super) fn read(root: &Path) -> BTreeMap<PathBuf, Entry> {
+/// Returns all entries of a tree by path; the root has the empty path.
+pub(super) fn read(root: &Path) -> BTreeMap<PathBuf, TreeEntry> {
     let mut tree = BTreeMap::new();
     let mut paths = Vec::from([PathBuf::new()]);
     let mut first = HashMap::new();
@@ -49,7 +49,7 @@ pub(super) fn read(root: &Path) -> BTreeMap<PathBuf, Entry> {
         } else {
             Vec::new()
         };
-        let entry = Entry {
+        let entry = TreeEntry {
             mode: stat.mode(),
             owner: (stat.uid(), stat.gid()),
             modified: (stat.mtime(), stat.mtime_nsec()),
@@ -82,7 +82,7 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
         .collect()
 }
 
-/// Fails with a list of what differs.
+/// Fails with a list of differences.
 #[track_caller]
 pub(super) fn assert_same(source: &Path, target: &Path) {
     let (source, target) = (read(source), read(target));
@@ -99,7 +99,7 @@ pub(super) fn assert_same(source: &Path, target: &Path) {
     assert!(report.is_empty(), "source and target differ:\n{report}");
 }
 
-fn text(entry: Option<&Entry>) -> String {
+fn text(entry: Option<&TreeEntry>) -> String {
     let Some(entry) = entry else { return "-".into() };
     let content = &entry.content[..entry.content.len().min(40)];
     format!("{:o} {:?} {} bytes {}", entry.mode, entry, entry.content.len(), Escaped(content))

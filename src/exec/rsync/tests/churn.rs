@@ -1,4 +1,4 @@
-//! Whatever happens to a source, after a batch the target is equal.
+//! Random histories: after each batch the target equals the source.
 
 use std::{fmt::Write as _, os::unix::fs::symlink};
 
@@ -6,7 +6,7 @@ use mirror_core::plan::options::ListForm;
 
 use super::*;
 
-/// Names that a shell, a pattern, a list or a terminal could take for something else.
+/// Names that are special to a shell, a pattern, a list or a terminal.
 const NAMES: [&[u8]; 22] = [
     b"a",
     b"b",
@@ -32,10 +32,10 @@ const NAMES: [&[u8]; 22] = [
     b"{a,b}",
 ];
 
-/// A generator of numbers (xorshift64*).
-struct Dice(u64);
+/// A random number generator (xorshift64*).
+struct ChurnRng(u64);
 
-impl Dice {
+impl ChurnRng {
     fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -49,17 +49,17 @@ impl Dice {
     }
 }
 
-struct Churn<'a> {
-    fixture: &'a Fixture,
-    dice: Dice,
-    places: PlaceSet,
+struct RsyncChurn<'a> {
+    fixture: &'a RsyncFixture,
+    rng: ChurnRng,
+    paths: PathSet,
     history: String,
 }
 
-impl Churn<'_> {
+impl RsyncChurn<'_> {
     fn mark(&mut self, path: &TreePath, scope: Scope) {
         writeln!(self.history, "  mark {path} {scope:?}").unwrap();
-        self.places.insert(path, scope);
+        self.paths.insert(path, scope);
     }
 
     fn at(&self, path: &TreePath) -> PathBuf {
@@ -79,11 +79,11 @@ impl Churn<'_> {
             .collect()
     }
 
-    /// A name in a directory, taken or not.
+    /// Returns a name in a random directory, which may exist or not.
     fn name(&mut self) -> TreePath {
         let directories = self.directories();
-        let name = self.dice.pick(&NAMES);
-        self.dice.pick(&directories).join(name).unwrap()
+        let name = self.rng.pick(&NAMES);
+        self.rng.pick(&directories).join(name).unwrap()
     }
 
     fn remove(&mut self, path: &TreePath) {
@@ -97,23 +97,23 @@ impl Churn<'_> {
 
     fn step(&mut self) {
         let path = self.name();
-        let what = self.dice.below(8);
+        let what = self.rng.below(8);
         writeln!(self.history, "step {what} {path}").unwrap();
         if what != 6 {
             self.remove(&path);
         }
         let scope = match what {
             0 | 1 => {
-                let content = self.dice.below(1000).to_string();
+                let content = self.rng.below(1000).to_string();
                 fs::write(self.at(&path), content).unwrap();
                 Scope::Entry
             }
             2 => {
-                symlink(OsStr::from_bytes(self.dice.pick(&NAMES)), self.at(&path)).unwrap();
+                symlink(OsStr::from_bytes(self.rng.pick(&NAMES)), self.at(&path)).unwrap();
                 Scope::Entry
             }
             3 | 4 => {
-                let name = self.dice.pick(&NAMES);
+                let name = self.rng.pick(&NAMES);
                 let inner = path.join(name).unwrap();
                 fs::create_dir_all(self.at(&inner)).unwrap();
                 fs::write(self.at(&inner.join(b"f").unwrap()), "in it").unwrap();
@@ -126,13 +126,13 @@ impl Churn<'_> {
         self.mark(&path, scope);
     }
 
-    /// Changes a file, and keeps its size and its second.
+    /// Changes a file, and keeps its size and the second of its time.
     fn change(&mut self) {
         let files = self.paths(fs::Metadata::is_file);
         if files.is_empty() {
             return;
         }
-        let file = self.dice.pick(&files);
+        let file = self.rng.pick(&files);
         let mut content = fs::read(self.at(&file)).unwrap();
         content[0] ^= 1;
         fs::write(self.at(&file), content).unwrap();
@@ -141,64 +141,64 @@ impl Churn<'_> {
 
     fn rename(&mut self, to: &TreePath) {
         let paths = self.paths(|_| true);
-        let from = self.dice.pick(&paths);
+        let from = self.rng.pick(&paths);
         let possible =
             !from.is_root() && !from.contains(to) && self.at(to).parent().unwrap().exists();
         if possible && fs::rename(self.at(&from), self.at(to)).is_ok() {
             self.mark(&from, Scope::Entry);
             self.mark(to, Scope::Tree);
         }
-        // The place to move to was made free.
+        // The destination was removed.
         self.mark(to, Scope::Entry);
     }
 
     fn mark_something_wrong(&mut self) {
         let mut path = self.name();
-        let name = self.dice.pick(&NAMES);
+        let name = self.rng.pick(&NAMES);
         path.push(name).unwrap();
-        let scope = self.dice.pick(&[Scope::Entry, Scope::Tree]);
+        let scope = self.rng.pick(&[Scope::Entry, Scope::Tree]);
         self.mark(&path, scope);
     }
 }
 
-/// What is told of the places that changed.
+/// Evidence reported for the changed paths.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// All that happened there.
+enum ReportedEvents {
+    /// All changes.
     All,
-    /// That they are to be looked at. Then what is missing is more than may be deleted unseen.
-    Nothing,
+    /// No changes, only the paths. Then more is missing than may be deleted unobserved.
+    None,
 }
 
-fn converges(seed: u64, form: ListForm, told: Told) {
-    let Some(mut fixture) = Fixture::with_rsync() else { return };
+fn assert_converges(seed: u64, form: ListForm, reported: ReportedEvents) {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
     fixture.options.form = form;
-    if told == Told::Nothing {
+    if reported == ReportedEvents::None {
         fixture.max_delete = MaxDelete::Unlimited;
     }
     fixture.record();
     let executor = fixture.executor();
-    let dice = Dice(seed);
+    let rng = ChurnRng(seed);
     let mut churn =
-        Churn { fixture: &fixture, dice, places: PlaceSet::new(), history: String::new() };
-    fixture.on_both("first");
-    fixture.on_both("last");
+        RsyncChurn { fixture: &fixture, rng, paths: PathSet::new(), history: String::new() };
+    fixture.write_on_both("first");
+    fixture.write_on_both("last");
     assert_eq!(fixture.full(), Outcome::Done);
     for _ in 0..20 {
-        for _ in 0..=churn.dice.below(12) {
+        for _ in 0..=churn.rng.below(12) {
             churn.step();
         }
         churn.mark_something_wrong();
-        let places = Arc::new(std::mem::take(&mut churn.places));
-        let heard = match told {
-            Told::All => {
-                let (written, gone) = ((*places).clone(), (*places).clone());
-                Arc::new(Heard { written, gone, ..Heard::default() })
+        let paths = Arc::new(std::mem::take(&mut churn.paths));
+        let observed = match reported {
+            ReportedEvents::All => {
+                let (written, gone) = ((*paths).clone(), (*paths).clone());
+                Arc::new(ObservedChanges { written, deleted: gone, ..ObservedChanges::default() })
             }
-            Told::Nothing => Arc::default(),
+            ReportedEvents::None => Arc::default(),
         };
-        let work = Work::Batch { places, heard, moves: Arc::default() };
-        let outcome = executor.run(&mut job(work), &Stop::default());
+        let work = Work::Batch { paths, observed, renames: Arc::default() };
+        let outcome = executor.run(&mut job(work), &CancelToken::default());
         assert_eq!(outcome, Outcome::Done, "seed {seed}:\n{}", churn.history);
         let history = format!("seed {seed}:\n{}\n{}", churn.history, fixture.calls().join("\n"));
         assert_same(&snapshot(fixture.root.path()), &snapshot(&fixture.target("")), &history);
@@ -207,33 +207,33 @@ fn converges(seed: u64, form: ListForm, told: Told) {
 }
 
 #[test]
-fn a_tree_that_changes_at_random_is_followed() {
-    converges(1, ListForm::FilesFrom, Told::All);
+fn random_changes_converge() {
+    assert_converges(1, ListForm::FilesFrom, ReportedEvents::All);
 }
 
 #[test]
-fn another_tree_is_followed() {
-    converges(20_240_607, ListForm::FilesFrom, Told::Nothing);
+fn random_changes_without_evidence_converge() {
+    assert_converges(20_240_607, ListForm::FilesFrom, ReportedEvents::None);
 }
 
 #[test]
-fn a_third_tree_is_followed() {
-    converges(99, ListForm::FilesFrom, Told::All);
+fn more_random_changes_converge() {
+    assert_converges(99, ListForm::FilesFrom, ReportedEvents::All);
 }
 
 #[test]
-fn a_tree_is_followed_by_rules_too() {
-    converges(2, ListForm::Filter, Told::All);
+fn random_changes_converge_with_filter_rules() {
+    assert_converges(2, ListForm::Filter, ReportedEvents::All);
 }
 
 #[test]
-fn another_tree_is_followed_by_rules_too() {
-    converges(20_261_123, ListForm::Filter, Told::Nothing);
+fn random_changes_without_evidence_converge_with_filter_rules() {
+    assert_converges(20_261_123, ListForm::Filter, ReportedEvents::None);
 }
 
 #[test]
-fn every_name_comes_changes_and_goes() {
-    let Some(fixture) = Fixture::with_rsync() else { return };
+fn every_name_is_created_changed_and_deleted() {
+    let Some(fixture) = RsyncFixture::with_rsync() else { return };
     let long = [b'n'; 255];
     let names: Vec<&[u8]> = NAMES.into_iter().chain([&long[..]]).collect();
     let inner: Vec<Vec<u8>> =
@@ -252,13 +252,13 @@ fn every_name_comes_changes_and_goes() {
     for mark in marks.iter().filter(|mark| **mark != b"d" && **mark != b"keep") {
         fs::remove_file(fixture.source(mark)).unwrap();
     }
-    assert_eq!(fixture.run(heard(&marks)), Outcome::Done);
+    assert_eq!(fixture.run(observed(&marks)), Outcome::Done);
     fixture.assert_equal();
 }
 
 #[test]
-fn anything_becomes_anything() {
-    let Some(fixture) = Fixture::with_rsync() else { return };
+fn any_file_type_replaces_any_other() {
+    let Some(fixture) = RsyncFixture::with_rsync() else { return };
     let make: [fn(&Path); 5] = [
         |path| fs::write(path, "file").unwrap(),
         |path| {
@@ -269,10 +269,10 @@ fn anything_becomes_anything() {
         |path| symlink("../outside", path).unwrap(),
         |_| {},
     ];
-    let outside = fixture.place.path().join("outside");
+    let outside = fixture.dir.path().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("in"), "precious").unwrap();
-    fixture.on_both("keep");
+    fixture.write_on_both("keep");
     let path = fixture.source("x");
     for before in make {
         for after in make {
@@ -286,7 +286,7 @@ fn anything_becomes_anything() {
                 assert_eq!(fixture.batch(&[b"x/", b"x"]), Outcome::Done);
                 fixture.assert_equal();
             }
-            // A mark below what is no directory any more.
+            // A mark below a path that is no longer a directory.
             assert_eq!(fixture.batch(&[b"x/in"]), Outcome::Done);
             fixture.assert_equal();
         }

@@ -1,4 +1,4 @@
-//! What arrives though nothing shows on the disk that it has to.
+//! Changes of content that size and time do not show.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -6,9 +6,9 @@ use rustix::fs::Mode;
 
 use super::*;
 
-impl Fixture {
-    /// Another content at the source, of the size and time that a file of both has.
-    fn alter(&self, name: &str) {
+impl RsyncFixture {
+    /// Writes other content at the source, with the size and time of the file on both sides.
+    fn rewrite(&self, name: &str) {
         let path = self.source(name);
         let content = "x".repeat(fs::metadata(&path).unwrap().size().try_into().unwrap());
         fs::write(&path, content).unwrap();
@@ -16,47 +16,50 @@ impl Fixture {
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     }
 
-    fn is_arrived(&self, name: &str) -> bool {
+    fn has_arrived(&self, name: &str) -> bool {
         fs::read(self.source(name)).unwrap() == fs::read(self.target(name)).unwrap()
     }
 
-    fn are_one(&self, one: &str, other: &str) -> bool {
+    fn are_hardlinked(&self, one: &str, other: &str) -> bool {
         let inode = |name| fs::symlink_metadata(self.target(name)).unwrap().ino();
         inode(one) == inode(other)
     }
 }
 
 #[test]
-fn what_was_written_is_not_taken_for_equal_by_its_size_and_time() {
-    let Some(fixture) = Fixture::with_rsync() else { return };
+fn an_observed_write_is_transferred_despite_equal_size_and_time() {
+    let Some(fixture) = RsyncFixture::with_rsync() else { return };
     let names = ["a", "d/b", "tree/c", "whole/d"];
     for name in names {
-        fixture.on_both(name);
-        fixture.alter(name);
+        fixture.write_on_both(name);
+        fixture.rewrite(name);
     }
-    // To look at them is not enough.
+    // Comparing them is not enough.
     assert_eq!(fixture.batch(&[b"a", b"d/b", b"tree/", b"whole/"]), Outcome::Done);
-    assert!(names.iter().all(|name| !fixture.is_arrived(name)));
+    assert!(names.iter().all(|name| !fixture.has_arrived(name)));
     assert_eq!(fixture.run(written(&[b"a", b"tree/"])), Outcome::Done);
-    assert!(fixture.is_arrived("a") && fixture.is_arrived("tree/c"));
-    // In what is compared as a whole, and beside a first transfer of everything.
-    let heard = |work| {
-        let Work::Batch { heard, .. } = work else { panic!() };
-        heard
+    assert!(fixture.has_arrived("a") && fixture.has_arrived("tree/c"));
+    // Within a tree that is compared, and beside a full transfer.
+    let changes_of = |work| {
+        let Work::Batch { observed, .. } = work else { panic!() };
+        observed
     };
-    let Work::Batch { places, moves, .. } = batch(&[b"d/"]) else { panic!() };
-    let within = heard(written(&[b"d/b"]));
-    assert_eq!(fixture.run(Work::Batch { places, heard: within, moves }), Outcome::Done);
-    assert!(fixture.is_arrived("d/b"));
-    assert_eq!(fixture.run(Work::Full { heard: heard(written(&[b"whole/d"])) }), Outcome::Done);
-    assert!(fixture.is_arrived("whole/d"));
+    let Work::Batch { paths, renames, .. } = batch(&[b"d/"]) else { panic!() };
+    let within = changes_of(written(&[b"d/b"]));
+    assert_eq!(fixture.run(Work::Batch { paths, observed: within, renames }), Outcome::Done);
+    assert!(fixture.has_arrived("d/b"));
+    assert_eq!(
+        fixture.run(Work::Full { observed: changes_of(written(&[b"whole/d"])) }),
+        Outcome::Done
+    );
+    assert!(fixture.has_arrived("whole/d"));
 }
 
 #[test]
-fn a_first_transfer_sees_another_time_in_the_same_second() {
-    let Some(fixture) = Fixture::with_rsync() else { return };
-    fixture.on_both("a");
-    fixture.alter("a");
+fn a_full_transfer_compares_fractions_of_seconds() {
+    let Some(fixture) = RsyncFixture::with_rsync() else { return };
+    fixture.write_on_both("a");
+    fixture.rewrite("a");
     let file = fs::File::options().write(true).open(fixture.source("a")).unwrap();
     file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1)).unwrap();
     assert_eq!(fixture.full(), Outcome::Done);
@@ -64,55 +67,58 @@ fn a_first_transfer_sees_another_time_in_the_same_second() {
 }
 
 #[test]
-fn a_change_through_one_name_reaches_the_others() {
+fn a_change_through_one_hard_link_updates_all_names() {
     for kept in [true, false] {
-        let Some(mut fixture) = Fixture::with_rsync() else { return };
+        let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
         if kept {
             fixture.options.short.push(b'H');
         }
-        fixture.on_both("a");
+        fixture.write_on_both("a");
         fs::create_dir(fixture.source("d")).unwrap();
         fs::hard_link(fixture.source("a"), fixture.source("d/b")).unwrap();
         let executor = fixture.executor();
-        let run = |work| executor.run(&mut job(work), &Stop::default());
+        let run = |work| executor.run(&mut job(work), &CancelToken::default());
         assert_eq!(run(Work::full()), Outcome::Done);
-        fixture.alter("a");
+        fixture.rewrite("a");
         assert_eq!(run(written(&[b"a"])), Outcome::Done);
-        assert!(fixture.is_arrived("a") && fixture.is_arrived("d/b"), "{kept}");
-        assert_eq!(fixture.are_one("a", "d/b"), kept);
+        assert!(fixture.has_arrived("a") && fixture.has_arrived("d/b"), "{kept}");
+        assert_eq!(fixture.are_hardlinked("a", "d/b"), kept);
         // A new name in a new directory.
         fs::create_dir(fixture.source("new")).unwrap();
         fs::hard_link(fixture.source("a"), fixture.source("new/c")).unwrap();
         assert_eq!(run(written(&[b"new/"])), Outcome::Done);
-        assert!(fixture.is_arrived("new/c"), "{kept}");
-        assert_eq!(fixture.are_one("a", "new/c") && fixture.are_one("a", "d/b"), kept);
+        assert!(fixture.has_arrived("new/c"), "{kept}");
+        assert_eq!(
+            fixture.are_hardlinked("a", "new/c") && fixture.are_hardlinked("a", "d/b"),
+            kept
+        );
     }
 }
 
 #[test]
-fn names_of_other_kinds_of_files_stay_one() {
-    let Some(mut fixture) = Fixture::with_rsync() else { return };
+fn hard_links_of_special_files_are_preserved() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
     fixture.options.short.extend(b"HDp");
     fs::create_dir(fixture.source("d")).unwrap();
     symlink("nowhere", fixture.source("link")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, fixture.source("fifo"), Mode::RWXU).unwrap();
     fs::hard_link(fixture.source("fifo"), fixture.source("d/fifo")).unwrap();
     let executor = fixture.executor();
-    let run = |work| executor.run(&mut job(work), &Stop::default());
+    let run = |work| executor.run(&mut job(work), &CancelToken::default());
     assert_eq!(run(Work::full()), Outcome::Done);
     fs::hard_link(fixture.source("link"), fixture.source("d/link")).unwrap();
     assert_eq!(run(written(&[b"d/link"])), Outcome::Done);
     fs::hard_link(fixture.source("fifo"), fixture.source("other fifo")).unwrap();
     assert_eq!(run(written(&[b"other fifo"])), Outcome::Done);
     for (one, other) in [("link", "d/link"), ("fifo", "d/fifo"), ("fifo", "other fifo")] {
-        assert!(fixture.are_one(one, other), "{one} {other}");
+        assert!(fixture.are_hardlinked(one, other), "{one} {other}");
     }
-    // What is told of one name is true of all.
+    // A change of one name applies to all names.
     fs::set_permissions(fixture.source("fifo"), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(run(batch(&[b"fifo"])), Outcome::Done);
-    assert!(fixture.are_one("fifo", "d/fifo"));
-    // Names of one link that replace something come with the links that do so, and those that do
-    // not before them.
+    assert!(fixture.are_hardlinked("fifo", "d/fifo"));
+    // If names of a link replace something, all of them are transferred with the replacing links,
+    // not before.
     for name in ["link", "d/link"] {
         fs::remove_file(fixture.source(name)).unwrap();
     }
@@ -121,17 +127,17 @@ fn names_of_other_kinds_of_files_stay_one() {
         fs::hard_link(fixture.source("link"), fixture.source(name)).unwrap();
     }
     assert_eq!(run(written(&[b"link", b"d/link", b"d/new"])), Outcome::Done);
-    assert!(fixture.are_one("link", "d/link") && fixture.are_one("link", "d/new"));
+    assert!(fixture.are_hardlinked("link", "d/link") && fixture.are_hardlinked("link", "d/new"));
     assert_eq!(fs::read_link(fixture.target("d/new")).unwrap(), Path::new("elsewhere"));
 }
 
 #[test]
-fn the_names_of_a_file_stay_one_over_calls_that_count_and_calls_that_do_not() {
+fn hard_links_split_between_calls_are_rejoined() {
     for (size_limit, apart) in [(None, false), (Some(1), false), (Some(1), true)] {
-        let Some(mut fixture) = Fixture::with_rsync() else { return };
+        let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
         fixture.options.short.push(b'H');
-        (fixture.batch_size_limit, fixture.large_apart) = (size_limit, apart);
-        // In its place the target has something that nobody saw go.
+        (fixture.batch_size_limit, fixture.separate_large_files) = (size_limit, apart);
+        // The target has other entries in their place, whose deletion was not observed.
         fs::create_dir_all(fixture.target("new/mine")).unwrap();
         fs::write(fixture.target("gone"), "").unwrap();
         for name in ["new", "looked at"] {
@@ -142,22 +148,22 @@ fn the_names_of_a_file_stay_one_over_calls_that_count_and_calls_that_do_not() {
             fs::hard_link(fixture.source("a"), fixture.source(name)).unwrap();
         }
         let executor = fixture.executor();
-        let run = |work| executor.run(&mut job(work), &Stop::default());
-        let Work::Batch { places, moves, .. } =
+        let run = |work| executor.run(&mut job(work), &CancelToken::default());
+        let Work::Batch { paths, renames, .. } =
             batch(&[b"a", b"b", b"e", b"new/", b"looked at/", b"gone"])
         else {
             panic!()
         };
         let set = |marks| match batch(marks) {
-            Work::Batch { places, .. } => (*places).clone(),
+            Work::Batch { paths, .. } => (*paths).clone(),
             other => panic!("{other:?}"),
         };
-        let heard = Heard {
+        let observed = ObservedChanges {
             written: set(&[b"a", b"b", b"new/"]),
-            gone: set(&[b"gone", b"b"]),
-            ..Heard::default()
+            deleted: set(&[b"gone", b"b"]),
+            ..ObservedChanges::default()
         };
-        let work = Work::Batch { places, heard: Arc::new(heard), moves };
+        let work = Work::Batch { paths, observed: Arc::new(observed), renames };
         let mut large = match run(work) {
             Outcome::Done => Vec::new(),
             Outcome::Split { large, failed, held } if failed.is_empty() && held.is_empty() => large,
@@ -165,25 +171,28 @@ fn the_names_of_a_file_stay_one_over_calls_that_count_and_calls_that_do_not() {
         };
         assert_eq!(large.is_empty(), !apart);
         for path in large.drain(..) {
-            let heard = Arc::new(Heard { written: PlaceSet::entry(&path), ..Heard::default() });
-            assert_eq!(run(Work::Large { path, heard }), Outcome::Done);
+            let observed = Arc::new(ObservedChanges {
+                written: PathSet::entry(&path),
+                ..ObservedChanges::default()
+            });
+            assert_eq!(run(Work::Large { path, observed }), Outcome::Done);
         }
         for name in ["b", "new/c", "looked at/d", "e"] {
-            assert!(fixture.are_one("a", name), "{name} {size_limit:?} {apart}");
+            assert!(fixture.are_hardlinked("a", name), "{name} {size_limit:?} {apart}");
         }
         assert!(!fixture.target("gone").exists() && !fixture.target("new/mine").exists());
     }
 }
 
-fn set(marks: &[&[u8]]) -> Arc<PlaceSet> {
-    let Work::Batch { places, .. } = batch(marks) else { panic!() };
-    places
+fn set(marks: &[&[u8]]) -> Arc<PathSet> {
+    let Work::Batch { paths, .. } = batch(marks) else { panic!() };
+    paths
 }
 
 #[test]
-fn a_link_that_is_switched_meanwhile_waits_for_the_next_batch() {
-    let Some(mut fixture) = Fixture::with_rsync() else { return };
-    // While the first release is brought, the next one is made and taken into use.
+fn a_link_switched_during_a_transfer_waits_for_the_next_batch() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+    // While the first release is transferred, the next one is made and activated.
     fixture.use_script(
         "sleep 0.1; mkdir -p \"$PLACE/src/two\"; echo >\"$PLACE/src/two/file\"\n\
          ln -sfn two \"$PLACE/src/current\"; exec rsync \"$@\"",
@@ -193,15 +202,15 @@ fn a_link_that_is_switched_meanwhile_waits_for_the_next_batch() {
     fs::create_dir(fixture.source("one")).unwrap();
     fs::write(fixture.source("one/file"), "").unwrap();
     let work = |written: &[&[u8]]| Work::Batch {
-        places: set(&[&[&b"current"[..]], written].concat()),
-        heard: Arc::new(Heard {
+        paths: set(&[&[&b"current"[..]], written].concat()),
+        observed: Arc::new(ObservedChanges {
             written: (*set(written)).clone(),
-            moved: (*set(&[b"current"])).clone(),
-            ..Heard::default()
+            renamed_to: (*set(&[b"current"])).clone(),
+            ..ObservedChanges::default()
         }),
-        moves: Arc::default(),
+        renames: Arc::default(),
     };
-    assert_eq!(partly(&fixture.run(work(&[b"one/"]))), ["/current Entry"]);
+    assert_eq!(failed_paths(&fixture.run(work(&[b"one/"]))), ["/current Entry"]);
     assert_eq!(fs::read_link(fixture.target("current")).unwrap(), Path::new("zero"));
     fixture.binary = "rsync".into();
     assert_eq!(fixture.run(work(&[b"two/"])), Outcome::Done);
@@ -209,8 +218,8 @@ fn a_link_that_is_switched_meanwhile_waits_for_the_next_batch() {
 }
 
 #[test]
-fn a_link_in_the_place_of_another_comes_after_what_it_leads_to() {
-    let Some(mut fixture) = Fixture::with_rsync() else { return };
+fn a_replacing_link_is_transferred_after_its_destination() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
     fixture.use_script(
         "cat >\"$PLACE/list\"; tr '\\0' ' ' <\"$PLACE/list\" >>\"$PLACE/calls\"\n\
          echo >>\"$PLACE/calls\"; exec rsync \"$@\" <\"$PLACE/list\"",
@@ -220,13 +229,17 @@ fn a_link_in_the_place_of_another_comes_after_what_it_leads_to() {
     symlink("two", fixture.source("fresh")).unwrap();
     fs::create_dir(fixture.source("two")).unwrap();
     fs::write(fixture.source("two/file"), "").unwrap();
-    let Work::Batch { places, moves, .. } = batch(&[b"current", b"fresh", b"two/"]) else {
+    let Work::Batch { paths, renames, .. } = batch(&[b"current", b"fresh", b"two/"]) else {
         panic!()
     };
-    let Work::Batch { places: moved, .. } = batch(&[b"current"]) else { panic!() };
-    let Work::Batch { places: written, .. } = batch(&[b"fresh", b"two/"]) else { panic!() };
-    let heard = Heard { written: (*written).clone(), moved: (*moved).clone(), ..Heard::default() };
-    let work = Work::Batch { places, heard: Arc::new(heard), moves };
+    let Work::Batch { paths: moved, .. } = batch(&[b"current"]) else { panic!() };
+    let Work::Batch { paths: written, .. } = batch(&[b"fresh", b"two/"]) else { panic!() };
+    let observed = ObservedChanges {
+        written: (*written).clone(),
+        renamed_to: (*moved).clone(),
+        ..ObservedChanges::default()
+    };
+    let work = Work::Batch { paths, observed: Arc::new(observed), renames };
     assert_eq!(fixture.run(work), Outcome::Done);
     assert_eq!(fixture.calls(), ["/./fresh /./two ", "/./current "]);
     fixture.assert_equal();

@@ -1,12 +1,12 @@
-//! With the real rsync, or with a script in its place.
+//! Tests with the real rsync, or with a script in its place.
 
+mod calls;
 mod churn;
 mod content;
-mod fractions;
-mod guard;
+mod deletion_guard;
+mod failures;
 mod mounts;
-mod trouble;
-mod words;
+mod time_precision;
 
 use std::{
     collections::BTreeMap,
@@ -23,55 +23,55 @@ use std::{
 };
 
 use mirror_core::{
-    job::{JobId, Place, Scope},
-    notice::MirrorId,
+    fs_event::MirrorId,
+    job::{DirtyPath, JobId, Scope},
     path::TreePath,
-    queue::{Heard, PlaceSet},
+    queue::{ObservedChanges, PathSet},
 };
 use tempfile::TempDir;
 
 use super::*;
 
 /// A source, a target, and an executor between them.
-struct Fixture {
-    place: TempDir,
+struct RsyncFixture {
+    dir: TempDir,
     binary: OsString,
     options: RsyncOptions,
     codes: ExitCodes,
     filter: Arc<Filter>,
     batch_size_limit: Option<u64>,
-    large_apart: bool,
+    separate_large_files: bool,
     max_delete: MaxDelete,
     max_delete_seen: MaxDelete,
-    /// Another word for the target.
-    word: Option<Vec<u8>>,
+    /// Overrides the target argument.
+    target_arg: Option<Vec<u8>>,
     root: Arc<SourceRoot>,
 }
 
-impl Fixture {
+impl RsyncFixture {
     fn new() -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let source = place.path().canonicalize().unwrap().join("src");
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().canonicalize().unwrap().join("src");
         fs::create_dir(&source).unwrap();
-        fs::create_dir(place.path().join("dst")).unwrap();
+        fs::create_dir(dir.path().join("dst")).unwrap();
         let root = Arc::new(SourceRoot::new(source));
         root.pin().unwrap();
         Self {
-            place,
+            dir,
             binary: "rsync".into(),
             options: RsyncOptions::default(),
             codes: ExitCodes::rsync(),
             filter: Arc::default(),
             batch_size_limit: None,
-            large_apart: false,
+            separate_large_files: false,
             max_delete: MaxDelete::default(),
             max_delete_seen: MaxDelete::Unlimited,
-            word: None,
+            target_arg: None,
             root,
         }
     }
 
-    /// `None`, said aloud, where there is no rsync.
+    /// Returns `None`, with a message, where rsync is not installed.
     fn with_rsync() -> Option<Self> {
         let version = Command::new("rsync").arg("--version").stdout(Stdio::null()).status();
         if version.is_err() {
@@ -90,9 +90,9 @@ impl Fixture {
         target.join(OsStr::from_bytes(name.as_ref()))
     }
 
-    /// The same file at the source and at the target, an old one: what is written in one tick of
-    /// the kernel's clock has the same time, and with the same size rsync takes it for the same.
-    fn on_both(&self, name: &str) {
+    /// Writes the same old file at the source and at the target. Files written within one tick of
+    /// the kernel's clock have the same time, and with the same size rsync takes them for equal.
+    fn write_on_both(&self, name: &str) {
         for path in [self.source(name), self.target(name)] {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, name).unwrap();
@@ -101,73 +101,74 @@ impl Fixture {
         }
     }
 
-    /// Puts a shell script in the place of rsync. In it `$PLACE` is the fixture's directory.
+    /// Replaces rsync by a shell script. Its `$PLACE` is the fixture's directory.
     fn use_script(&mut self, script: &str) {
-        let path = self.place.path().join("rsync.sh");
-        let text = format!("#!/bin/sh\nPLACE='{}'\n{script}\n", self.place.path().display());
-        // Were it written here, a test that forks meanwhile would keep it from being run.
+        let path = self.dir.path().join("rsync.sh");
+        let text = format!("#!/bin/sh\nPLACE='{}'\n{script}\n", self.dir.path().display());
+        // A file written by this process could not be executed while a forked child of another test
+        // holds its descriptor (ETXTBSY).
         let write = "printf '%s' \"$1\" >\"$2\" && chmod 755 \"$2\"";
         let status = Command::new("sh").args(["-c", write, "sh", &text]).arg(&path).status();
         assert!(status.unwrap().success());
         self.binary = path.into();
     }
 
-    /// Lets the real rsync run, and notes its words.
+    /// Runs the real rsync, and records its arguments.
     fn record(&mut self) {
         self.use_script(RECORD);
     }
 
-    /// The calls so far, the paths of the fixture left out.
+    /// Returns the recorded calls, without the directory of the fixture.
     fn calls(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.place.path().join("calls")).unwrap_or_default();
+        let text = fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default();
         let place = self.root.path().parent().unwrap().to_str().unwrap().to_owned();
         text.lines().map(|line| line.replace(&place, "")).collect()
     }
 
-    /// The target is the same directory, but nobody sees that.
-    fn go_through_a_shell(&mut self) {
-        let shell = self.place.path().join("shell.sh");
+    /// Reaches the same target directory through a remote shell, so that it does not look local.
+    fn use_remote_shell(&mut self) {
+        let shell = self.dir.path().join("shell.sh");
         let write = "printf '#!/bin/sh\\nshift; exec sh -c \"$*\"\\n' >\"$1\" && chmod 755 \"$1\"";
         let status = Command::new("sh").args(["-c", write, "sh"]).arg(&shell).status();
         assert!(status.unwrap().success());
         let word = [b"--rsh=", shell.as_os_str().as_bytes()].concat();
         self.options.extra.push(word);
-        self.word = Some([b"host:", self.target("").as_os_str().as_bytes()].concat());
+        self.target_arg = Some([b"host:", self.target("").as_os_str().as_bytes()].concat());
     }
 
-    /// The target is that directory as a module of an rsync daemon with these settings.
-    fn go_to_a_daemon(&mut self, settings: &str) {
+    /// Reaches the target directory as a module of an rsync daemon with these settings.
+    fn use_daemon(&mut self, settings: &str) {
         let path = self.target("");
         let (path, root) = (path.display(), rustix::process::geteuid().is_root());
         let user = if root { "uid = root\ngid = root" } else { "" };
         let text =
             format!("use chroot = no\n[m]\npath = {path}\nread only = false\n{user}\n{settings}\n");
-        fs::write(self.place.path().join("rsyncd.conf"), text).unwrap();
+        fs::write(self.dir.path().join("rsyncd.conf"), text).unwrap();
         self.use_script(
             "export RSYNC_CONNECT_PROG=\"rsync --server --daemon --config=$PLACE/rsyncd.conf .\"\n\
              exec rsync \"$@\"",
         );
-        self.word = Some(b"rsync://host/m/".to_vec());
+        self.target_arg = Some(b"rsync://host/m/".to_vec());
     }
 
     fn executor(&self) -> RsyncExecutor {
         let target = self.target("").into_os_string().into_vec();
         RsyncExecutor::new(RsyncConfig {
-            directory: "/".into(),
+            working_dir: "/".into(),
             remote_shell: None,
             master: None,
             root: Arc::clone(&self.root),
-            target: Target::new(self.word.as_ref().unwrap_or(&target)).unwrap(),
+            target: Target::new(self.target_arg.as_ref().unwrap_or(&target)).unwrap(),
             options: self.options.clone(),
             filter: Arc::clone(&self.filter),
             binary: self.binary.clone(),
             codes: self.codes.clone(),
             batch_size_limit: self.batch_size_limit,
-            large_apart: self.large_apart,
+            separate_large_files: self.separate_large_files,
             max_delete: self.max_delete,
             max_delete_seen: self.max_delete_seen,
             modify_window: None,
-            learned: None,
+            state: None,
             renames: None,
             output: ChildOutput::Null,
             log: Log::default(),
@@ -175,7 +176,7 @@ impl Fixture {
     }
 
     fn run(&self, work: Work) -> Outcome {
-        self.executor().run(&mut job(work), &Stop::default())
+        self.executor().run(&mut job(work), &CancelToken::default())
     }
 
     fn full(&self) -> Outcome {
@@ -199,33 +200,45 @@ fn job(work: Work) -> Job {
     Job { id: JobId(1), mirror: MirrorId(1), work }
 }
 
-/// `a/b` is an entry, `a/b/` a tree.
+/// Returns a batch: `a/b` is an entry, `a/b/` a tree.
 fn batch(marks: &[&[u8]]) -> Work {
-    let mut places = PlaceSet::new();
+    let mut paths = PathSet::new();
     for mark in marks {
         let scope = if mark.ends_with(b"/") { Scope::Tree } else { Scope::Entry };
-        places.insert(&TreePath::new(mark).unwrap(), scope);
+        paths.insert(&TreePath::new(mark).unwrap(), scope);
     }
-    Work::Batch { places: Arc::new(places), heard: Arc::default(), moves: Arc::default() }
+    Work::Batch { paths: Arc::new(paths), observed: Arc::default(), renames: Arc::default() }
 }
 
-/// The same, and somebody wrote at all of these places, or they were seen to go.
-fn heard(marks: &[&[u8]]) -> Work {
-    let Work::Batch { places, moves, .. } = batch(marks) else { panic!() };
-    let (written, gone) = ((*places).clone(), (*places).clone());
-    Work::Batch { places, heard: Arc::new(Heard { written, gone, ..Heard::default() }), moves }
+/// Like `batch`, with observed writes and deletions of all paths.
+fn observed(marks: &[&[u8]]) -> Work {
+    let Work::Batch { paths, renames, .. } = batch(marks) else { panic!() };
+    let (written, gone) = ((*paths).clone(), (*paths).clone());
+    Work::Batch {
+        paths,
+        observed: Arc::new(ObservedChanges {
+            written,
+            deleted: gone,
+            ..ObservedChanges::default()
+        }),
+        renames,
+    }
 }
 
-/// Somebody wrote at all of these places, and nothing was seen to go.
+/// Like `batch`, with observed writes of all paths, and no deletions.
 fn written(marks: &[&[u8]]) -> Work {
-    let Work::Batch { places, moves, .. } = batch(marks) else { panic!() };
-    let written = (*places).clone();
-    Work::Batch { places, heard: Arc::new(Heard { written, ..Heard::default() }), moves }
+    let Work::Batch { paths, renames, .. } = batch(marks) else { panic!() };
+    let written = (*paths).clone();
+    Work::Batch {
+        paths,
+        observed: Arc::new(ObservedChanges { written, ..ObservedChanges::default() }),
+        renames,
+    }
 }
 
-/// What an outcome says of places: `/a Entry`.
-fn partly(outcome: &Outcome) -> Vec<String> {
-    let Outcome::Partly(failed) = outcome else { panic!("{outcome:?}") };
+/// Returns the failed paths of an outcome: `/a Entry`.
+fn failed_paths(outcome: &Outcome) -> Vec<String> {
+    let Outcome::Partial(failed) = outcome else { panic!("{outcome:?}") };
     let mut failed: Vec<_> =
         failed.iter().map(|(place, _)| format!("{} {:?}", place.path, place.scope)).collect();
     failed.sort();
@@ -233,11 +246,11 @@ fn partly(outcome: &Outcome) -> Vec<String> {
     failed
 }
 
-/// What is in a tree: type and content, and the time of the last change.
-type Snapshot = BTreeMap<PathBuf, (String, i64, i64)>;
+/// The entries of a tree: type and content, and the modification time.
+type RsyncTreeSnapshot = BTreeMap<PathBuf, (String, i64, i64)>;
 
-fn snapshot(root: &Path) -> Snapshot {
-    let mut found = Snapshot::new();
+fn snapshot(root: &Path) -> RsyncTreeSnapshot {
+    let mut found = RsyncTreeSnapshot::new();
     let mut waiting = vec![root.to_owned()];
     while let Some(path) = waiting.pop() {
         let about = fs::symlink_metadata(&path).unwrap();
@@ -255,7 +268,7 @@ fn snapshot(root: &Path) -> Snapshot {
     found
 }
 
-fn assert_same(source: &Snapshot, target: &Snapshot, history: &str) {
+fn assert_same(source: &RsyncTreeSnapshot, target: &RsyncTreeSnapshot, history: &str) {
     let differences: Vec<_> = source
         .iter()
         .filter(|(path, what)| target.get(*path) != Some(what))
@@ -270,8 +283,9 @@ fn assert_same(source: &Snapshot, target: &Snapshot, history: &str) {
     assert!(differences.is_empty(), "{}\n{history}", differences.join("\n"));
 }
 
-/// Returns true if a script can mount a file system in a namespace of its own; if not, that is said.
-fn can_mount_alone() -> bool {
+/// Returns true if a script can mount a file system in a namespace of its own. If not, prints a
+/// message.
+fn can_mount_in_namespace() -> bool {
     let alone = ["--user", "--map-root-user", "--mount"];
     let may = Command::new("unshare").args(alone).arg("true").stderr(Stdio::null()).status();
     let may = may.is_ok_and(|status| status.success());

@@ -1,8 +1,8 @@
-//! Connections and shells, with a program of our own in the place of ssh.
+//! Connections and shells, with a script in place of ssh.
 
 use super::{
-    channel::{Broken, Channel},
-    sockets::LONGEST,
+    channel::{ChannelBroken, ShellChannel},
+    socket_dir::MAX_DIR_LEN,
     *,
 };
 use mirror_core::plan::shell::quoted;
@@ -19,34 +19,34 @@ use std::{
 use tempfile::TempDir;
 
 fn command(text: &str) -> Vec<Vec<u8>> {
-    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+    text.split(' ').map(|arg| arg.as_bytes().to_vec()).collect()
 }
 
-/// The socket of the connection for this program.
-fn socket(connections: &Connections, text: &str, host: &str) -> Option<PathBuf> {
+/// Returns the socket of the connection for this program.
+fn socket(connections: &SshConnections, text: &str, host: &str) -> Option<PathBuf> {
     let master = connections.master(&command(text), host.as_bytes(), &Log::default())?;
-    let words = master.words();
-    let path = words.iter().find_map(|word| word.strip_prefix(b"ControlPath="));
+    let args = master.args();
+    let path = args.iter().find_map(|arg| arg.strip_prefix(b"ControlPath="));
     Some(PathBuf::from(str::from_utf8(path.unwrap()).unwrap()))
 }
 
 #[test]
-fn the_sockets_are_in_a_directory_of_our_own_that_goes_with_us() {
-    let connections = Connections::new(true);
+fn the_socket_directory_is_private_and_removed_on_drop() {
+    let connections = SshConnections::new(true);
     let path = socket(&connections, "ssh -p 1", "u@h").unwrap();
     let directory = path.parent().unwrap().to_owned();
     let mode = fs::metadata(&directory).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
-    assert!(directory.as_os_str().len() <= LONGEST);
-    let other = Connections::new(true);
+    assert!(directory.as_os_str().len() <= MAX_DIR_LEN);
+    let other = SshConnections::new(true);
     assert_ne!(socket(&other, "ssh -p 1", "u@h").unwrap(), path);
     drop(connections);
     assert!(!directory.exists());
 }
 
 #[test]
-fn all_syncs_to_a_host_have_one_connection_unless_the_user_shares_them() {
-    let connections = Connections::new(true);
+fn syncs_to_one_host_share_a_connection_unless_the_users_arguments_do() {
+    let connections = SshConnections::new(true);
     let one = socket(&connections, "ssh -p 1", "u@h").unwrap();
     assert_eq!(socket(&connections, "ssh -p 1", "u@h").unwrap(), one);
     assert_ne!(socket(&connections, "ssh -p 2", "u@h").unwrap(), one);
@@ -55,11 +55,11 @@ fn all_syncs_to_a_host_have_one_connection_unless_the_user_shares_them() {
     {
         assert_eq!(socket(&connections, &format!("ssh {users}"), "h"), None, "{users}");
     }
-    assert_eq!(socket(&Connections::new(false), "ssh", "h"), None);
+    assert_eq!(socket(&SshConnections::new(false), "ssh", "h"), None);
 }
 
-/// What an ssh that logs in does here.
-fn master(connections: &Connections, place: &TempDir, script: &str) -> Arc<Master> {
+/// Creates a connection whose ssh runs `script`.
+fn master(connections: &SshConnections, place: &TempDir, script: &str) -> Arc<ControlMaster> {
     let home = place.path().display();
     fs::write(place.path().join("ssh"), format!("cd '{home}'; {script}")).unwrap();
     let text = format!("sh {home}/ssh");
@@ -67,8 +67,8 @@ fn master(connections: &Connections, place: &TempDir, script: &str) -> Arc<Maste
 }
 
 #[test]
-fn so_many_that_want_a_connection_try_once_if_it_fails() {
-    let (connections, place) = (Connections::new(true), tempfile::tempdir().unwrap());
+fn concurrent_jobs_make_one_login_attempt() {
+    let (connections, place) = (SshConnections::new(true), tempfile::tempdir().unwrap());
     let master = master(
         &connections,
         &place,
@@ -78,11 +78,11 @@ fn so_many_that_want_a_connection_try_once_if_it_fails() {
     thread::scope(|scope| {
         let try_ = || {
             all.wait();
-            master.enter(&Stop::default()).map(drop)
+            master.acquire_slot(&CancelToken::default()).map(drop)
         };
         let tries: Vec<_> = (0..20).map(|_| scope.spawn(try_)).collect();
         all.wait();
-        // What comes later than the end of the try may try by itself, but not at once.
+        // An attempt that starts after the end of the first may log in by itself, but not at once.
         fs::write(place.path().join("go"), "").unwrap();
         for try_ in tries {
             assert_eq!(try_.join().unwrap().unwrap_err(), "no");
@@ -91,18 +91,19 @@ fn so_many_that_want_a_connection_try_once_if_it_fails() {
     let tries = || fs::read_to_string(place.path().join("tries")).unwrap().lines().count();
     assert_eq!(tries(), 1);
     master.forget_failures();
-    assert!(master.enter(&Stop::default()).is_err());
+    assert!(master.acquire_slot(&CancelToken::default()).is_err());
     assert_eq!(tries(), 2);
 }
 
 #[test]
-fn who_waits_for_a_connection_can_be_stopped() {
-    let (connections, place) = (Connections::new(true), tempfile::tempdir().unwrap());
+fn a_job_that_waits_for_a_login_can_be_cancelled() {
+    let (connections, place) = (SshConnections::new(true), tempfile::tempdir().unwrap());
     let master = master(&connections, &place, "echo $$ >new; mv new pid; exec sleep 600");
-    let stops = [Stop::default(), Stop::default()];
+    let stops = [CancelToken::default(), CancelToken::default()];
     let pid = || fs::read_to_string(place.path().join("pid")).ok();
     let child = thread::scope(|scope| {
-        let tries = stops.each_ref().map(|stop| scope.spawn(|| master.enter(stop).map(drop)));
+        let tries =
+            stops.each_ref().map(|cancel| scope.spawn(|| master.acquire_slot(cancel).map(drop)));
         // Only one of them logs in.
         let child = loop {
             if let Some(pid) = pid() {
@@ -110,7 +111,7 @@ fn who_waits_for_a_connection_can_be_stopped() {
             }
             thread::yield_now();
         };
-        stops.iter().for_each(Stop::ask);
+        stops.iter().for_each(CancelToken::cancel);
         for waits in tries {
             assert!(waits.join().unwrap().is_err());
         }
@@ -121,139 +122,143 @@ fn who_waits_for_a_connection_can_be_stopped() {
     }
 }
 
-/// A program that says how it is set up for each host.
-struct Setups {
+/// A program that prints the ssh configuration of each host.
+struct FakeSshConfig {
     place: TempDir,
-    connections: Connections,
+    connections: SshConnections,
 }
 
-impl Setups {
-    fn new(asking: Asking) -> Self {
+impl FakeSshConfig {
+    fn new(probe_timing: ProbeTiming) -> Self {
         let place = tempfile::tempdir().unwrap();
         let script = "#!/bin/sh\nfor host; do :; done\ncase $host in own) echo 'controlpath /x';; \
                       none) echo 'controlpath none';; bad) echo 'controlpath /x'; exit 255;; \
                       slow) test -e \"${0%/*}/quick\" || { : > \"${0%/*}/began\"; exec sleep 600; }; \
                       echo 'controlpath /x';; esac\n";
         let ssh = place.path().join("ssh");
-        // By another process: what this one has open for writing, a child that some other test starts
-        // meanwhile keeps open for a moment, and nobody can run it.
+        // Another process writes the file: a descriptor open for writing here could be inherited
+        // for a moment by a child of another test, and exec would fail with ETXTBSY.
         let write = format!("cat > '{0}' && chmod 755 '{0}'", ssh.display());
         let mut shell = Command::new("sh");
         let mut shell = shell.args(["-c", &write]).stdin(Stdio::piped()).spawn().unwrap();
         shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
         assert!(shell.wait().unwrap().success());
-        let mut connections = Connections::new(true);
-        connections.asking = asking;
+        let mut connections = SshConnections::new(true);
+        connections.probe_timing = probe_timing;
         Self { place, connections }
     }
 
-    fn are_users(&self, host: &str, stop: &Stop) -> Option<bool> {
+    fn are_users(&self, host: &str, cancel: &CancelToken) -> Option<bool> {
         let (program, log) = (self.place.path().join("ssh").display().to_string(), Log::default());
         let master = self.connections.master(&command(&program), host.as_bytes(), &log).unwrap();
-        self.connections.are_shared_by_user(&master, stop, &log)
+        self.connections.are_shared_by_user(&master, cancel, &log)
     }
 }
 
 #[test]
-fn nobody_waits_for_a_login_when_all_ends() {
-    let (connections, place) = (Connections::new(true), tempfile::tempdir().unwrap());
+fn a_shutdown_ends_the_wait_for_a_login() {
+    let (connections, place) = (SshConnections::new(true), tempfile::tempdir().unwrap());
     let master = master(&connections, &place, "exec sleep 600");
-    let stop = Stop::default();
-    stop.hurry();
-    assert_eq!(master.enter(&stop).map(drop), Err("the job was stopped".into()));
+    let cancel = CancelToken::default();
+    cancel.announce_shutdown();
+    assert_eq!(master.acquire_slot(&cancel).map(drop), Err("the job was stopped".into()));
 }
 
 #[test]
-fn where_the_user_shares_connections_ours_keep_out() {
-    let setups = Setups::new(Asking::STANDARD);
+fn a_control_path_of_the_user_disables_the_shared_connection() {
+    let config = FakeSshConfig::new(ProbeTiming::STANDARD);
     for (host, users) in [("own", true), ("none", false), ("else", false), ("bad", false)] {
-        assert_eq!(setups.are_users(host, &Stop::default()), Some(users), "{host}");
+        assert_eq!(config.are_users(host, &CancelToken::default()), Some(users), "{host}");
     }
 }
 
 #[test]
-fn an_ssh_that_does_not_say_how_it_is_set_up_in_time_is_asked_again() {
-    let setups = Setups::new(Asking { limit: Duration::from_millis(50), again: Duration::ZERO });
-    assert_eq!(setups.are_users("slow", &Stop::default()), Some(false));
-    fs::write(setups.place.path().join("quick"), "").unwrap();
-    let is_users = || setups.are_users("slow", &Stop::default()).unwrap();
-    // On a slow machine that may not be in time, either.
+fn a_query_of_the_ssh_configuration_is_retried_after_a_timeout() {
+    let config = FakeSshConfig::new(ProbeTiming {
+        timeout: Duration::from_millis(50),
+        retry_after: Duration::ZERO,
+    });
+    assert_eq!(config.are_users("slow", &CancelToken::default()), Some(false));
+    fs::write(config.place.path().join("quick"), "").unwrap();
+    let is_users = || config.are_users("slow", &CancelToken::default()).unwrap();
+    // A slow machine may exceed the timeout again.
     while !is_users() {
         thread::yield_now();
     }
 }
 
 #[test]
-fn an_ssh_that_says_nothing_keeps_no_other_host_waiting_and_is_left_when_the_job_ends() {
+fn a_blocked_query_delays_no_other_host_and_ends_with_its_job() {
     let endless = Duration::from_hours(1);
-    let setups = Setups::new(Asking { limit: endless, again: endless });
-    let (stop, other) = (Stop::default(), Stop::default());
+    let config = FakeSshConfig::new(ProbeTiming { timeout: endless, retry_after: endless });
+    let (cancel, other) = (CancelToken::default(), CancelToken::default());
     thread::scope(|scope| {
-        let asks = scope.spawn(|| setups.are_users("slow", &stop));
-        while !setups.place.path().join("began").exists() {
+        let asks = scope.spawn(|| config.are_users("slow", &cancel));
+        while !config.place.path().join("began").exists() {
             thread::yield_now();
         }
-        assert_eq!(setups.are_users("own", &other), Some(true));
-        other.ask();
-        let waits = scope.spawn(|| setups.are_users("slow", &other));
-        stop.ask();
+        assert_eq!(config.are_users("own", &other), Some(true));
+        other.cancel();
+        let waits = scope.spawn(|| config.are_users("slow", &other));
+        cancel.cancel();
         assert_eq!((asks.join().unwrap(), waits.join().unwrap()), (None, None));
     });
-    // Nothing is known by that.
-    fs::write(setups.place.path().join("quick"), "").unwrap();
-    assert_eq!(setups.are_users("slow", &Stop::default()), Some(true));
-    setups.connections.try_again();
-    fs::remove_file(setups.place.path().join("ssh")).unwrap();
-    assert_eq!(setups.are_users("slow", &Stop::default()), Some(false));
+    // The cancelled query leaves no answer behind.
+    fs::write(config.place.path().join("quick"), "").unwrap();
+    assert_eq!(config.are_users("slow", &CancelToken::default()), Some(true));
+    config.connections.reset_failures();
+    fs::remove_file(config.place.path().join("ssh")).unwrap();
+    assert_eq!(config.are_users("slow", &CancelToken::default()), Some(false));
 }
 
-/// A machine that is a directory: what stands in the place of ssh runs the command there.
-struct Machine {
+/// A directory that stands for a machine: a script in place of ssh runs the command there.
+struct FakeHost {
     place: TempDir,
 }
 
-impl Machine {
+impl FakeHost {
     fn new() -> Self {
-        let machine = Self { place: tempfile::tempdir().unwrap() };
-        fs::create_dir(machine.at("target")).unwrap();
-        machine.answers("exec sh -c \"$command\"");
-        machine
+        let host = Self { place: tempfile::tempdir().unwrap() };
+        fs::create_dir(host.at("target")).unwrap();
+        host.set_login("exec sh -c \"$command\"");
+        host
     }
 
     fn at(&self, path: &str) -> PathBuf {
         self.place.path().join(path)
     }
 
-    /// From now on whoever logs in gets this, a script that finds what is wanted in `$command`.
-    fn answers(&self, script: &str) {
+    /// Sets the login script. It finds the remote command in `$command`.
+    fn set_login(&self, script: &str) {
         let home = self.place.path().display();
         let script =
             format!("cd '{home}'; export TMPDIR='{home}'; for command; do :; done\n{script}\n");
         fs::write(self.at("login"), script).unwrap();
     }
 
-    fn route(&self) -> Route {
+    fn route(&self) -> SshRoute {
         let command = vec!["sh".into(), self.at("login").into_os_string()];
-        Route { command, host: "host".into() }
+        SshRoute { command, host: "host".into() }
     }
 
-    fn shell(&self) -> Shell {
-        Shell::new(self.route(), Log::default())
+    fn shell(&self) -> SshShell {
+        SshShell::new(self.route(), Log::default())
     }
 
-    /// Makes steps such as `other a>b`, and gives a letter for each: `y` if it was made, and a
-    /// number behind it if directories were.
-    fn renames(&self, steps: &str) -> String {
-        let steps: Vec<Step> = steps.split(", ").map(step).collect();
-        let done = self.shell().rename(b"target", &steps, &Stop::default()).unwrap().unwrap();
-        let letter = |done: &Done| {
-            let made = done.made.map(|made| made.to_string()).unwrap_or_default();
+    /// Makes renames such as `other a>b`, and returns a letter for each: `y` if it was made,
+    /// followed by the depth of the first directory that was created.
+    fn renames(&self, renames: &str) -> String {
+        let renames: Vec<RemoteRename> = renames.split(", ").map(rename).collect();
+        let done =
+            self.shell().rename(b"target", &renames, &CancelToken::default()).unwrap().unwrap();
+        let letter = |done: &RenameResult| {
+            let made = done.created_depth.map(|depth| depth.to_string()).unwrap_or_default();
             format!("{}{made}", if done.renamed { 'y' } else { 'n' })
         };
         done.iter().map(letter).collect::<Vec<_>>().join(" ")
     }
 
-    /// Makes the entries `name=content`, `name/` and `name->goal` in the target.
+    /// Creates the entries `name=content`, `name/` and `name->goal` in the target.
     fn fill(&self, entries: &str) {
         for entry in entries.split(' ') {
             let path = |name: &str| self.at("target").join(name);
@@ -268,8 +273,8 @@ impl Machine {
         }
     }
 
-    /// What is in the target, in the form of `fill`.
-    fn holds(&self) -> String {
+    /// Returns the content of the target, in the notation of `fill`.
+    fn contents(&self) -> String {
         let mut found = Vec::new();
         let mut left = vec![self.at("target")];
         while let Some(directory) = left.pop() {
@@ -293,20 +298,20 @@ impl Machine {
     }
 }
 
-fn step(text: &str) -> Step {
+fn rename(text: &str) -> RemoteRename {
     let (kind, names) = text.split_once(' ').unwrap();
     let (from, to) = names.split_once('>').unwrap();
     let kind = match kind {
-        "directory" => StepKind::Directory,
-        "swap" => StepKind::Swap,
-        _ => StepKind::Other,
+        "directory" => RemoteRenameKind::Directory,
+        "swap" => RemoteRenameKind::Swap,
+        _ => RemoteRenameKind::Other,
     };
-    Step { kind, from: from.into(), to: to.into() }
+    RemoteRename { kind, from: from.into(), to: to.into() }
 }
 
 #[test]
-fn what_is_there_is_renamed_and_what_makes_no_sense_is_left_alone() {
-    for (before, steps, done, after) in [
+fn applicable_renames_are_made_and_others_are_skipped() {
+    for (before, renames, done, after) in [
         ("a=1", "other a>b", "y", "b=1"),
         ("a=1 b=2", "other a>b", "y", "b=1"),
         ("a=1", "other a>b, other b>c, other a>d", "y y n", "c=1"),
@@ -325,118 +330,121 @@ fn what_is_there_is_renamed_and_what_makes_no_sense_is_left_alone() {
         ("d/a=1 b=2", "swap b>d", "y", "b/a=1 d=2"),
         ("a=1", "swap a>b", "n", "a=1"),
     ] {
-        let machine = Machine::new();
-        machine.fill(before);
-        assert_eq!(machine.renames(steps), done, "{before}: {steps}");
-        assert_eq!(machine.holds(), after, "{before}: {steps}");
+        let host = FakeHost::new();
+        host.fill(before);
+        assert_eq!(host.renames(renames), done, "{before}: {renames}");
+        assert_eq!(host.contents(), after, "{before}: {renames}");
     }
 }
 
 #[test]
-fn nobody_is_led_out_of_the_target() {
-    let machine = Machine::new();
-    fs::create_dir(machine.at("outside")).unwrap();
-    fs::write(machine.at("outside/theirs"), "x").unwrap();
-    machine.fill("a=1 link->../outside");
-    let steps = "other a>link/a, other link/theirs>mine, other a>link/deep/a, swap a>link/theirs";
-    assert_eq!(machine.renames(steps), "n n n n");
-    assert_eq!(machine.holds(), "a=1 link->../outside");
-    assert_eq!(fs::read_dir(machine.at("outside")).unwrap().count(), 1);
+fn renames_never_follow_links_out_of_the_target() {
+    let host = FakeHost::new();
+    fs::create_dir(host.at("outside")).unwrap();
+    fs::write(host.at("outside/theirs"), "x").unwrap();
+    host.fill("a=1 link->../outside");
+    let renames = "other a>link/a, other link/theirs>mine, other a>link/deep/a, swap a>link/theirs";
+    assert_eq!(host.renames(renames), "n n n n");
+    assert_eq!(host.contents(), "a=1 link->../outside");
+    assert_eq!(fs::read_dir(host.at("outside")).unwrap().count(), 1);
 }
 
 #[test]
-fn what_else_a_login_says_does_not_matter() {
-    let machine = Machine::new();
-    machine.answers("echo 'lsyncd 1 welcome'; printf hello; echo x >&2; exec sh -c \"$command\"");
-    machine.fill("a=1");
-    assert_eq!(machine.renames("other a>b"), "y");
+fn login_banners_are_ignored() {
+    let host = FakeHost::new();
+    host.set_login("echo 'lsyncd 1 welcome'; printf hello; echo x >&2; exec sh -c \"$command\"");
+    host.fill("a=1");
+    assert_eq!(host.renames("other a>b"), "y");
 }
 
 #[test]
-fn more_steps_than_fit_at_once_are_all_made() {
-    let machine = Machine::new();
+fn more_renames_than_the_window_are_all_made() {
+    let host = FakeHost::new();
     let names: Vec<String> = (0..300).map(|number| format!("{number:0>200}")).collect();
-    machine.fill(&names.iter().map(|name| format!("{name}=")).collect::<Vec<_>>().join(" "));
-    let steps: Vec<_> = names.iter().map(|name| format!("other {name}>to/{name}")).collect();
-    let done = machine.renames(&steps.join(", "));
+    host.fill(&names.iter().map(|name| format!("{name}=")).collect::<Vec<_>>().join(" "));
+    let renames: Vec<_> = names.iter().map(|name| format!("other {name}>to/{name}")).collect();
+    let done = host.renames(&renames.join(", "));
     assert_eq!(done.matches('y').count(), 300);
-    assert_eq!(fs::read_dir(machine.at("target/to")).unwrap().count(), 300);
+    assert_eq!(fs::read_dir(host.at("target/to")).unwrap().count(), 300);
 }
 
 #[test]
-fn without_a_shell_nothing_is_renamed_and_nothing_fails() {
-    let machine = Machine::new();
-    machine.fill("a=1");
+fn without_a_shell_renames_are_skipped() {
+    let host = FakeHost::new();
+    host.fill("a=1");
     let restricted = ["echo no >&2; exit 1", "exit 0", "head -n 80; exit 1", "exit 255"];
     for script in restricted {
-        machine.answers(script);
-        let shell = machine.shell();
+        host.set_login(script);
+        let shell = host.shell();
         for _ in 0..2 {
-            let done = shell.rename(b"target", &[step("other a>b")], &Stop::default());
+            let done = shell.rename(b"target", &[rename("other a>b")], &CancelToken::default());
             assert_eq!(done.unwrap(), None, "{script}");
         }
     }
-    assert_eq!(machine.holds(), "a=1");
+    assert_eq!(host.contents(), "a=1");
 }
 
 #[test]
-fn a_target_that_is_not_there_is_not_entered() {
-    let machine = Machine::new();
-    fs::write(machine.at("a"), "1").unwrap();
-    let steps = [step("other a>b")];
-    let done = machine.shell().rename(b"nowhere", &steps, &Stop::default()).unwrap().unwrap();
-    assert_eq!(done, [Done { renamed: false, made: None }]);
-    assert!(machine.at("a").exists());
+fn a_missing_target_skips_its_renames() {
+    let host = FakeHost::new();
+    fs::write(host.at("a"), "1").unwrap();
+    let renames = [rename("other a>b")];
+    let done = host.shell().rename(b"nowhere", &renames, &CancelToken::default()).unwrap().unwrap();
+    assert_eq!(done, [RenameResult { renamed: false, created_depth: None }]);
+    assert!(host.at("a").exists());
 }
 
 #[test]
-fn a_shell_that_is_lost_in_the_middle_must_be_settled_first() {
-    let machine = Machine::new();
-    machine.fill("a=1");
-    // It hears the first lines up to the greeting, and no more.
-    machine.answers("sed -u '/^hello [0-9]/q' | { sh -c \"$command\"; }; sleep 1; exit 255");
-    let shell = machine.shell();
-    let steps = [step("other a>b")];
-    assert!(shell.rename(b"target", &steps, &Stop::default()).is_err());
-    machine.answers("exit 255");
-    assert!(shell.settle(&Stop::default()).is_err(), "as long as it is away");
-    machine.answers("exec sh -c \"$command\"");
-    shell.settle(&Stop::default()).unwrap();
-    let done = shell.rename(b"target", &steps, &Stop::default()).unwrap().unwrap();
+fn a_lost_shell_must_be_settled_before_the_next_rename() {
+    let host = FakeHost::new();
+    host.fill("a=1");
+    // Passes on the first lines up to the greeting, and no more.
+    host.set_login("sed -u '/^hello [0-9]/q' | { sh -c \"$command\"; }; sleep 1; exit 255");
+    let shell = host.shell();
+    let renames = [rename("other a>b")];
+    assert!(shell.rename(b"target", &renames, &CancelToken::default()).is_err());
+    host.set_login("exit 255");
+    assert!(shell.settle(&CancelToken::default()).is_err(), "as long as it is away");
+    host.set_login("exec sh -c \"$command\"");
+    shell.settle(&CancelToken::default()).unwrap();
+    let done = shell.rename(b"target", &renames, &CancelToken::default()).unwrap().unwrap();
     assert!(done[0].renamed);
 }
 
 #[test]
-fn a_shell_whose_token_was_taken_away_does_nothing_more() {
-    let machine = Machine::new();
-    machine.fill("a=1");
-    let (route, stop) = (machine.route(), Stop::default());
-    let mut lost = Channel::open(&route, None, &stop).unwrap();
-    let mut next = Channel::open(&route, Some(lost.token()), &stop).unwrap();
-    let late = lost.carry_out(b"target", &[step("other a>b")], &stop);
-    assert!(matches!(late, Err(Broken::Fenced)), "{late:?}");
-    assert_eq!(machine.holds(), "a=1");
-    assert!(next.carry_out(b"target", &[step("other a>c")], &stop).unwrap()[0].renamed);
+fn a_fenced_shell_makes_no_renames() {
+    let host = FakeHost::new();
+    host.fill("a=1");
+    let (route, cancel) = (host.route(), CancelToken::default());
+    let mut lost = ShellChannel::open(&route, None, &cancel).unwrap();
+    let mut next = ShellChannel::open(&route, Some(lost.token()), &cancel).unwrap();
+    let late = lost.rename(b"target", &[rename("other a>b")], &cancel);
+    assert!(matches!(late, Err(ChannelBroken::Fenced)), "{late:?}");
+    assert_eq!(host.contents(), "a=1");
+    assert!(next.rename(b"target", &[rename("other a>c")], &cancel).unwrap()[0].renamed);
     for mut channel in [lost, next] {
-        assert!(channel.end(Duration::from_mins(3)).is_some(), "it hears of its end");
+        assert!(
+            channel.close(Duration::from_mins(3)).is_some(),
+            "it exits at the end of its input"
+        );
     }
-    let left = fs::read_dir(machine.place.path()).unwrap();
+    let left = fs::read_dir(host.place.path()).unwrap();
     let left =
         left.filter(|entry| entry.as_ref().unwrap().file_name().as_bytes().starts_with(b"lsyncd."));
     assert_eq!(left.count(), 0, "tokens go with their shells");
 }
 
 #[test]
-fn a_machine_that_says_nothing_is_left_when_the_job_ends() {
-    let machine = Machine::new();
-    machine.answers("exec sleep 1000");
-    let stop = Stop::default();
-    stop.ask();
-    assert_eq!(machine.shell().rename(b"target", &[step("other a>b")], &stop).unwrap(), None);
+fn a_silent_host_is_abandoned_when_the_job_is_cancelled() {
+    let host = FakeHost::new();
+    host.set_login("exec sleep 1000");
+    let cancel = CancelToken::default();
+    cancel.cancel();
+    assert_eq!(host.shell().rename(b"target", &[rename("other a>b")], &cancel).unwrap(), None);
 }
 
-/// Names of any bytes but NUL and the slash, most of which mean something to a shell.
-fn odd_names(count: usize) -> Vec<Vec<u8>> {
+/// Names of any bytes but NUL and the slash, most of them special to a shell.
+fn special_names(count: usize) -> Vec<Vec<u8>> {
     let special = b"'\"\\$`!*?[]{}()<>|&;#~=% \t\n\r\x01\x7f\x80\xff-a0.";
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = move || {
@@ -449,7 +457,7 @@ fn odd_names(count: usize) -> Vec<Vec<u8>> {
         .map(|number| {
             let length = 1 + next() % 12;
             let mut name: Vec<u8> = (0..length).map(|_| special[next() % special.len()]).collect();
-            // Each is there once.
+            // Makes each name unique.
             name.extend(number.to_string().into_bytes());
             name
         })
@@ -457,8 +465,8 @@ fn odd_names(count: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn no_name_means_anything_to_a_shell() {
-    let names = odd_names(2000);
+fn quoted_names_have_no_special_meaning_in_any_shell() {
+    let names = special_names(2000);
     for program in ["sh", "bash", "dash", "busybox"] {
         let mut command = Command::new(program);
         if program == "busybox" {
@@ -466,8 +474,8 @@ fn no_name_means_anything_to_a_shell() {
         }
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let Ok(mut child) = child else { continue };
-        let words: Vec<_> = names.iter().map(|name| quoted(name)).collect();
-        let script = [b"printf '%s/' ", words.join(&b' ').as_slice()].concat();
+        let args: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+        let script = [b"printf '%s/' ", args.join(&b' ').as_slice()].concat();
         child.stdin.take().unwrap().write_all(&script).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.stdout == [names.join(&b'/'), b"/".to_vec()].concat(), "{program}");
@@ -475,29 +483,33 @@ fn no_name_means_anything_to_a_shell() {
 }
 
 #[test]
-fn names_of_any_bytes_are_renamed_as_they_are() {
-    let machine = Machine::new();
-    let names = odd_names(200);
-    let at = |name: &[u8]| machine.at("target").join(OsStr::from_bytes(name));
+fn names_of_any_bytes_are_renamed() {
+    let host = FakeHost::new();
+    let names = special_names(200);
+    let at = |name: &[u8]| host.at("target").join(OsStr::from_bytes(name));
     for name in &names {
         fs::write(at(name), name).unwrap();
     }
     let to = |name: &[u8]| [b"-", name, b"'"].concat();
-    let steps: Vec<Step> = names
+    let renames: Vec<RemoteRename> = names
         .iter()
-        .map(|name| Step { kind: StepKind::Other, from: name.clone(), to: to(name) })
+        .map(|name| RemoteRename {
+            kind: RemoteRenameKind::Other,
+            from: name.clone(),
+            to: to(name),
+        })
         .collect();
-    let done = machine.shell().rename(b"target", &steps, &Stop::default()).unwrap().unwrap();
+    let done = host.shell().rename(b"target", &renames, &CancelToken::default()).unwrap().unwrap();
     assert!(done.iter().all(|done| done.renamed));
     for name in &names {
         assert_eq!(fs::read(at(&to(name))).unwrap(), *name);
     }
-    assert_eq!(fs::read_dir(machine.at("target")).unwrap().count(), names.len());
+    assert_eq!(fs::read_dir(host.at("target")).unwrap().count(), names.len());
 }
 
 #[test]
-fn all_syncs_to_a_host_have_one_shell() {
-    let connections = Connections::new(false);
+fn syncs_to_one_host_share_a_shell() {
+    let connections = SshConnections::new(false);
     let shell = |command: &str, host: &str| {
         connections.shell(&self::command(command), host.as_bytes(), &Log::default())
     };

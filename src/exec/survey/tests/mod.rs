@@ -16,7 +16,7 @@ fn path(text: impl AsRef<[u8]>) -> TreePath {
     TreePath::new(text.as_ref()).unwrap()
 }
 
-/// A tree of files (`a/b`), directories (`a/`) and links (`a -> b`), one word or line each.
+/// Creates a tree of files (`a/b`), directories (`a/`) and links (`a -> b`), one per line.
 fn tree(lines: &str) -> TempDir {
     let place = tempfile::tempdir().unwrap();
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -32,18 +32,18 @@ fn tree(lines: &str) -> TempDir {
     place
 }
 
-fn look(place: &Path, places: &PlaceSet, filter: &Filter) -> Survey {
-    survey(&Dir::open(place).unwrap(), places, &Heard::default(), filter, false)
+fn look(place: &Path, places: &PathSet, filter: &Filter) -> Survey {
+    survey(&Dir::open(place).unwrap(), places, &ObservedChanges::default(), filter, false)
 }
 
 fn entries(found: &Survey) -> Vec<TreePath> {
     found.entries.iter().map(|entry| entry.path.clone()).collect()
 }
 
-/// Marks `a/b` as an entry and `a/b/` as a tree, the empty word is the root as an entry, and says what was found, in the same way:
-/// `-a` is gone.
+/// Surveys `a/b` as an entry and `a/b/` as a tree; the empty string is the root as an entry.
+/// Returns the result in the same notation, with `-a` for a missing path.
 fn found(place: &Path, marks: &[&str]) -> Vec<String> {
-    let mut places = PlaceSet::new();
+    let mut places = PathSet::new();
     for mark in marks {
         let scope = if mark.ends_with('/') { Scope::Tree } else { Scope::Entry };
         places.insert(&path(mark), scope);
@@ -64,26 +64,26 @@ fn found(place: &Path, marks: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn what_is_there_is_an_entry_whatever_it_is() {
+fn existing_paths_of_any_type_are_entries() {
     let place = tree("d/\nd/f\nl -> nowhere\nloop -> loop");
     assert_eq!(found(place.path(), &["d", "d/f", "l", "loop"]), ["/d", "/d/f", "/l", "/loop"]);
 }
 
 #[test]
-fn a_tree_is_a_directory_and_anything_else_an_entry() {
+fn only_a_directory_becomes_a_tree() {
     let place = tree("d/\nf\nl -> d");
     assert_eq!(found(place.path(), &["d/", "f/", "l/", "x/"]), ["/f", "/l", "/d/", "-/x"]);
 }
 
 #[test]
-fn of_what_is_gone_the_topmost_path_is_told_once() {
+fn the_topmost_missing_path_is_listed_once() {
     let place = tree("d/");
     let marks = ["a/b/c", "a/b", "a/d/", "d/x/y/z", "d/x/w", "d/x-y", "q"];
     assert_eq!(found(place.path(), &marks), ["-/a", "-/d/x", "-/d/x-y", "-/q"]);
 }
 
 #[test]
-fn what_stands_in_place_of_a_directory_is_told_and_no_link_is_followed() {
+fn a_path_below_a_file_or_symlink_is_replaced_by_that_entry() {
     let place = tree("f\nreal/\nreal/x\nl -> real\nd/\nd/m -> ../real");
     assert_eq!(
         found(place.path(), &["f/a", "f/b/c", "l/x", "l/y/", "d/m/x", "d"]),
@@ -92,29 +92,29 @@ fn what_stands_in_place_of_a_directory_is_told_and_no_link_is_followed() {
 }
 
 #[test]
-fn the_root_is_told_apart() {
+fn the_root_is_listed_separately() {
     let place = tree("f");
     assert_eq!(found(place.path(), &["", "f"]), ["/f", "root Entry"]);
-    let mut places = PlaceSet::new();
+    let mut places = PathSet::new();
     places.insert(&TreePath::root(), Scope::Tree);
     let root = look(place.path(), &places, &Filter::default());
     assert_eq!(root, Survey { root: Some(Scope::Tree), ..Survey::default() });
     assert!(!root.is_empty());
-    let nothing = look(place.path(), &PlaceSet::new(), &Filter::default());
+    let nothing = look(place.path(), &PathSet::new(), &Filter::default());
     assert!(nothing.is_empty());
 }
 
 #[test]
-fn names_are_any_bytes() {
+fn names_can_have_any_bytes() {
     let place = tempfile::tempdir().unwrap();
     let names: [&[u8]; 6] = [b"new\nline", b"-rf", b"\xff\xfe", b"*?[]\\", b"#x", &[b'n'; 255]];
-    let mut places = PlaceSet::new();
+    let mut places = PathSet::new();
     for name in names {
         fs::write(place.path().join(OsStr::from_bytes(name)), "").unwrap();
         places.insert(&path(name), Scope::Entry);
         places.insert(&path("gone").join(name).unwrap(), Scope::Entry);
     }
-    // No file system has it, so it is certainly not there.
+    // Longer than any file system allows, so it certainly does not exist.
     places.insert(&path([b'o'; 256]), Scope::Entry);
     let found = look(place.path(), &places, &Filter::default());
     assert_eq!(found.entries.len(), names.len());
@@ -122,7 +122,7 @@ fn names_are_any_bytes() {
 }
 
 #[test]
-fn a_path_may_be_longer_than_path_max() {
+fn paths_can_be_longer_than_path_max() {
     let place = tempfile::tempdir().unwrap();
     let root = Dir::open(place.path()).unwrap();
     let mut deep = TreePath::root();
@@ -131,20 +131,20 @@ fn a_path_may_be_longer_than_path_max() {
         rustix::fs::mkdirat(&here, OsStr::from_bytes(&[b'n'; 200]), Mode::RWXU).unwrap();
         deep.push(&[b'n'; 200]).unwrap();
     }
-    let mut places = PlaceSet::new();
+    let mut places = PathSet::new();
     places.insert(&deep, Scope::Entry);
     places.insert(&deep.join(b"x").unwrap().join(b"y").unwrap(), Scope::Entry);
-    let found = survey(&root, &places, &Heard::default(), &Filter::default(), false);
+    let found = survey(&root, &places, &ObservedChanges::default(), &Filter::default(), false);
     assert_eq!(entries(&found), [deep.clone()]);
     assert_eq!(found.gone, [deep.join(b"x").unwrap()]);
 }
 
 #[test]
-fn what_cannot_be_looked_at_is_not_gone() {
-    // Root may look everywhere, so the test calls itself as somebody else.
+fn unreadable_paths_are_not_missing() {
+    // Root can read everything, so the test runs itself as another user.
     const PLACE: &str = "SURVEY_TEST_PLACE";
     if let Some(place) = std::env::var_os(PLACE) {
-        let mut places = PlaceSet::new();
+        let mut places = PathSet::new();
         for mark in ["shut/a", "shut/b/c", "open/x"] {
             places.insert(&path(mark), Scope::Entry);
         }
@@ -152,7 +152,7 @@ fn what_cannot_be_looked_at_is_not_gone() {
         let unreadable: Vec<_> =
             found.unreadable.iter().map(|(place, _)| place.path.to_string()).collect();
         assert_eq!(unreadable, ["/shut/a", "/shut/b/c"]);
-        assert!(found.unreadable[0].1.why.contains("Permission denied"), "{found:?}");
+        assert!(found.unreadable[0].1.message.contains("Permission denied"), "{found:?}");
         assert_eq!(found.gone, [path("open/x")]);
         return;
     }
@@ -176,9 +176,9 @@ fn what_cannot_be_looked_at_is_not_gone() {
 }
 
 #[test]
-fn the_work_grows_with_the_places_only() {
+fn the_cost_is_linear_in_the_number_of_paths() {
     let place = tempfile::tempdir().unwrap();
-    let mut places = PlaceSet::new();
+    let mut places = PathSet::new();
     for number in 0..20_000 {
         fs::write(place.path().join(number.to_string()), "").unwrap();
         places.insert(&path(number.to_string()), Scope::Entry);
@@ -186,7 +186,7 @@ fn the_work_grows_with_the_places_only() {
     }
     let root = Dir::open(place.path()).unwrap();
     let start = Instant::now();
-    let found = survey(&root, &places, &Heard::default(), &Filter::default(), false);
+    let found = survey(&root, &places, &ObservedChanges::default(), &Filter::default(), false);
     assert_eq!((found.entries.len(), found.gone), (20_000, vec![path("gone")]));
     // Generous: a debug build on a loaded machine. Quadratic work would take minutes.
     assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
@@ -201,45 +201,46 @@ fn filter(rules: &[&[u8]]) -> Filter {
 }
 
 #[test]
-fn what_is_gone_is_judged_as_what_the_target_may_have() {
+fn a_missing_path_is_judged_as_both_kinds() {
     let place = tree("");
     let rules: [&[u8]; 4] = [b"- both", b"+ */", b"+ *.conf", b"- *"];
-    let mut places = PlaceSet::new();
+    let mut places = PathSet::new();
     for mark in ["both", "name", "a.conf"] {
         places.insert(&path(mark), Scope::Entry);
     }
     let found = look(place.path(), &places, &filter(&rules));
     assert_eq!(found.gone, [path("a.conf")]);
-    assert_eq!(found.unwanted, [(path("name"), Unwanted::Directory)]);
+    assert_eq!(found.unwanted, [(path("name"), UnwantedKind::Directory)]);
     let found = look(place.path(), &places, &filter(&[b"- */"]));
-    let other = |name| (path(name), Unwanted::Other);
+    let other = |name| (path(name), UnwantedKind::NonDirectory);
     assert_eq!(found.unwanted, [other("a.conf"), other("both"), other("name")]);
 }
 
 #[test]
-fn what_became_something_excluded_is_unwanted_as_what_it_was() {
+fn an_entry_replaced_by_an_excluded_one_is_unwanted_as_the_other_kind() {
     let place = tree("cache/\nf");
-    let (directory, file) = ((path("cache"), Unwanted::Other), (path("f"), Unwanted::Directory));
-    let places: PlaceSet = [("cache", Scope::Tree), ("f", Scope::Entry)]
-        .map(|(name, scope)| Place { path: path(name), scope })
+    let (directory, file) =
+        ((path("cache"), UnwantedKind::NonDirectory), (path("f"), UnwantedKind::Directory));
+    let places: PathSet = [("cache", Scope::Tree), ("f", Scope::Entry)]
+        .map(|(name, scope)| DirtyPath { path: path(name), scope })
         .iter()
         .collect();
     let rules = filter(&[b"- cache/", b"+ f/", b"- f"]);
-    let look = |heard: &Heard| {
-        let found = survey(&Dir::open(place.path()).unwrap(), &places, heard, &rules, false);
+    let look = |observed: &ObservedChanges| {
+        let found = survey(&Dir::open(place.path()).unwrap(), &places, observed, &rules, false);
         assert!(found.entries.is_empty() && found.trees.is_empty() && found.gone.is_empty());
         found.unwanted
     };
-    assert_eq!(look(&Heard::default()), [directory.clone(), file.clone()]);
-    // Somebody only writes there: that takes nothing away.
-    let mut heard = Heard { written: places.clone(), ..Heard::default() };
-    assert_eq!(look(&heard), []);
-    heard.gone.insert(&path("cache"), Scope::Entry);
-    assert_eq!(look(&heard), [directory]);
+    assert_eq!(look(&ObservedChanges::default()), [directory.clone(), file.clone()]);
+    // A write alone replaces nothing.
+    let mut observed = ObservedChanges { written: places.clone(), ..ObservedChanges::default() };
+    assert_eq!(look(&observed), []);
+    observed.deleted.insert(&path("cache"), Scope::Entry);
+    assert_eq!(look(&observed), [directory]);
 }
 
 #[test]
-fn a_source_that_lists_nothing_of_its_own_is_known() {
+fn a_source_without_entries_of_its_own_is_empty() {
     let rules = filter(&[b"- *.tmp", b"- cache/"]);
     for (lines, nothing) in [
         ("", true),
@@ -251,16 +252,16 @@ fn a_source_that_lists_nothing_of_its_own_is_known() {
     ] {
         let place = tree(lines);
         let root = Dir::open(place.path()).unwrap();
-        assert_eq!(lists_nothing(&root, &rules).unwrap(), nothing, "{lines}");
+        assert_eq!(is_empty_source(&root, &rules).unwrap(), nothing, "{lines}");
     }
 }
 
 #[test]
-fn a_file_with_several_names_is_told_apart() {
+fn a_file_with_several_names_has_an_inode() {
     let place = tree("a\nb");
     fs::hard_link(place.path().join("a"), place.path().join("c")).unwrap();
-    let places: PlaceSet = ["a", "b", "c"]
-        .map(|name| Place { path: path(name), scope: Scope::Entry })
+    let places: PathSet = ["a", "b", "c"]
+        .map(|name| DirtyPath { path: path(name), scope: Scope::Entry })
         .iter()
         .collect();
     let found = look(place.path(), &places, &Filter::default());

@@ -1,105 +1,109 @@
-//! What files say.
+//! Tests of configuration files.
 
 use std::{fs, time::Duration};
 
 use mirror_core::{
+    fs_event::WriteDetection,
     guard::{MaxDelete, ReplacedSource},
-    job::Grounds,
-    mirror::scripted::Reset,
-    notice::Writes,
+    job::FatalReason,
+    mirror::scripted::RestartMode,
     plan::{
         exit::ExitClass,
-        options::{DeletePolicy, Rules},
+        options::{DeletePolicy, ExcludeRules},
     },
-    queue::Pace,
+    queue::Debounce,
 };
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{Kind, MOST_WAITING, PACE, Watch},
-    report::Mode,
+    config::{DEFAULT_DEBOUNCE, DEFAULT_MAX_DELAYS, SyncKind, WatchBackend},
+    report::RunMode,
 };
 
-/// A place with the directory `src`, and what `conf.lua` with this text says there. `@` stands for
-/// the place. The text of a refusal has it again.
-struct Trial {
-    place: TempDir,
-    request: Request,
+/// A directory with the directory `src` and the file `conf.lua` with this text. `@` stands for the
+/// directory, also in the lines of an error.
+struct ConfigFixture {
+    dir: TempDir,
+    request: LoadRequest,
 }
 
-impl Trial {
+impl ConfigFixture {
     fn new(text: &[u8]) -> Self {
-        let place = tempfile::tempdir().unwrap();
-        let here = place.path().canonicalize().unwrap();
-        fs::create_dir(here.join("src")).unwrap();
-        let file = here.join("conf.lua");
-        let at = here.as_os_str().as_bytes();
+        let dir = tempfile::tempdir().unwrap();
+        let start_dir = dir.path().canonicalize().unwrap();
+        fs::create_dir(start_dir.join("src")).unwrap();
+        let file = start_dir.join("conf.lua");
+        let at = start_dir.as_os_str().as_bytes();
         let text: Vec<u8> = text
             .iter()
             .flat_map(|byte| if *byte == b'@' { at.to_vec() } else { vec![*byte] })
             .collect();
         fs::write(&file, text).unwrap();
-        let request = Request {
+        let request = LoadRequest {
             scripts: Vec::new(),
             file: Some(file),
             overrides: Overrides::default(),
-            here,
-            purpose: Purpose::Run,
+            start_dir,
+            purpose: LoadPurpose::Run,
         };
-        Self { place, request }
+        Self { dir, request }
     }
 
-    fn load(&self) -> Result<Loaded, Refusal> {
+    fn load(&self) -> Result<Loaded, ConfigError> {
         load(&self.request, &Log::default())
     }
 
-    /// The lines of the refusal.
-    fn refusal(&self) -> Vec<String> {
-        let here = self.request.here.to_str().unwrap();
+    /// Returns the lines of the error.
+    fn error_lines(&self) -> Vec<String> {
+        let start_dir = self.request.start_dir.to_str().unwrap();
         match self.load() {
-            Err(Refusal::Because(lines)) => {
-                lines.iter().map(|line| line.replace(here, "@")).collect()
+            Err(ConfigError::Invalid(lines)) => {
+                lines.iter().map(|line| line.replace(start_dir, "@")).collect()
             }
             other => panic!("not refused: {other:?}"),
         }
     }
 }
 
-/// What a file with this text says.
-fn says(text: &str) -> Setup {
-    Trial::new(text.as_bytes()).load().unwrap_or_else(|why| panic!("{text}: {why:?}")).setup
+/// Loads a file with this text.
+fn says(text: &str) -> Config {
+    ConfigFixture::new(text.as_bytes())
+        .load()
+        .unwrap_or_else(|why| panic!("{text}: {why:?}"))
+        .config
 }
 
-/// The only sync of a file with this in it.
-fn sync(text: &str) -> crate::config::Sync {
-    let mut setup = says(&format!("sync{{ default.rsync, source='@/src', target='/t', {text} }}"));
-    assert_eq!(setup.syncs.len(), 1);
-    setup.syncs.remove(0)
+/// Loads a file with a sync that has these settings, and returns the sync.
+fn sync(text: &str) -> crate::config::SyncConfig {
+    let mut config = says(&format!("sync{{ default.rsync, source='@/src', target='/t', {text} }}"));
+    assert_eq!(config.syncs.len(), 1);
+    config.syncs.remove(0)
 }
 
 fn refused(text: &str, lines: &[&str]) {
-    assert_eq!(Trial::new(text.as_bytes()).refusal(), lines, "{text}");
+    assert_eq!(ConfigFixture::new(text.as_bytes()).error_lines(), lines, "{text}");
 }
 
-/// A text is refused as the original does what fails in Lua: with the name of the file.
+/// Asserts that a text is refused with a Lua error, which is prefixed with the file name as in the
+/// original.
 fn fails(text: &str, why: &str) {
     refused(text, &[&format!("error preparing @/conf.lua: {why}")]);
 }
 
 #[test]
-fn a_plain_sync_has_the_defaults() {
-    let setup = says("sync{ default.rsync, source='@/src', target='host:dst' }");
-    let [sync] = &*setup.syncs else { panic!("{setup:?}") };
-    assert_eq!((&*sync.name, sync.kind), ("Sync1", Kind::Rsync));
+fn plain_sync_has_the_defaults() {
+    let config = says("sync{ default.rsync, source='@/src', target='host:dst' }");
+    let [sync] = &*config.syncs else { panic!("{config:?}") };
+    assert_eq!((&*sync.name, sync.kind), ("Sync1", SyncKind::Rsync));
     assert!(sync.source.ends_with("src") && sync.source.is_absolute());
     assert_eq!(sync.target, "host:dst/");
-    assert_eq!(sync.pace, PACE);
+    assert_eq!(sync.debounce, DEFAULT_DEBOUNCE);
     assert!(sync.init && !sync.insist && sync.filter.is_empty());
     assert_eq!(sync.delete, DeletePolicy::Always);
     assert_eq!(sync.rsync.short, b"lts");
     assert_eq!(sync.binary, "rsync");
-    assert_eq!(setup.daemon, crate::config::Daemon::default());
+    assert_eq!(config.daemon, crate::config::DaemonConfig::default());
 }
 
 #[test]
@@ -112,23 +116,23 @@ fn settings_are_gathered_from_calls_and_assignments() {
          sync{ default.rsync, source='@/src', target='h:' }",
     )
     .daemon;
-    assert_eq!(daemon.mode, Mode::Foreground);
+    assert_eq!(daemon.mode, RunMode::Foreground);
     assert!(daemon.logfile.unwrap().is_absolute());
     let status = daemon.status_file.unwrap();
     assert!(status.is_absolute() && status.ends_with("run/s"), "{}", status.display());
     assert_eq!(daemon.status_interval, Duration::from_secs(3));
     assert_eq!((daemon.log_facility, daemon.log_ident), ("daemon".into(), "x".into()));
     assert_eq!((daemon.max_processes, daemon.onepass), (Some(4), true));
-    assert_eq!(daemon.watch, Watch::Auto);
+    assert_eq!(daemon.watch, WatchBackend::Auto);
 }
 
 #[test]
-fn the_command_line_comes_before_the_file() {
-    let mut trial = Trial::new(
+fn command_line_overrides_the_file() {
+    let mut fixture = ConfigFixture::new(
         b"settings{ logfile='a', insist=false }
           sync{ default.rsync, source='@/src', target='h:', delay=5, maxDelete=false }",
     );
-    trial.request.overrides = Overrides {
+    fixture.request.overrides = Overrides {
         delay: Some(0.5),
         max_delete: Some(MaxDelete::Count(7)),
         insist: true,
@@ -136,35 +140,39 @@ fn the_command_line_comes_before_the_file() {
         onepass: true,
         logfile: Some("/b".into()),
         pidfile: Some("/c".into()),
-        watch: Some(Watch::Inotify),
+        watch: Some(WatchBackend::Inotify),
     };
-    let Setup { daemon, syncs, .. } = trial.load().unwrap().setup;
+    let Config { daemon, syncs, .. } = fixture.load().unwrap().config;
     assert_eq!(daemon.logfile, Some("/b".into()));
     assert_eq!(daemon.pidfile, Some("/c".into()));
-    assert!(daemon.onepass && daemon.mode == Mode::Foreground && daemon.watch == Watch::Inotify);
+    assert!(
+        daemon.onepass
+            && daemon.mode == RunMode::Foreground
+            && daemon.watch == WatchBackend::Inotify
+    );
     let delay = Duration::from_millis(500);
-    assert_eq!(syncs[0].pace, Pace::Fixed { delay, max_waiting: MOST_WAITING });
+    assert_eq!(syncs[0].debounce, Debounce::FixedDelay { delay, max_waiting: DEFAULT_MAX_DELAYS });
     assert!(syncs[0].insist);
     assert_eq!(syncs[0].max_delete, MaxDelete::Count(7));
 }
 
 #[test]
-fn an_explicit_key_wins_and_then_the_layer_that_comes_first() {
+fn explicit_key_wins_then_the_first_layer() {
     let target = |text: &str| {
-        let setup =
+        let config =
             says(&format!("{text} sync{{ {{target='h:c'}}, default.rsync, source='@/src' }}"));
-        setup.syncs[0].target.clone()
+        config.syncs[0].target.clone()
     };
     assert_eq!(target(""), "h:c/");
     assert_eq!(target("default.rsync.target = 'h:d'"), "h:c/");
-    let setup = says(
+    let config = says(
         "web = { default.rsync, rsync = { compress = true }, exclude = { 'a' } }
          sync{ web, source='@/src', target='h:1', exclude = { 'b' }, rsync = { links = false } }
          sync{ default.rsync, { rsync = { links = false } }, source='@/src', target='h:2' }
          sync{ { rsync = { links = false } }, default.rsync, source='@/src', target='h:3' }
          assert(#web.exclude == 1 and web.rsync.links == nil)",
     );
-    let [one, two, three] = &*setup.syncs else { panic!() };
+    let [one, two, three] = &*config.syncs else { panic!() };
     assert_eq!(one.rsync.short, b"tsz");
     assert_eq!(one.exclusions.excludes, [b"b".to_vec(), b"a".to_vec()]);
     assert_eq!((&*two.rsync.short, &*three.rsync.short), (&b"lts"[..], &b"ts"[..]));
@@ -172,43 +180,46 @@ fn an_explicit_key_wins_and_then_the_layer_that_comes_first() {
 }
 
 #[test]
-fn what_merges_is_said_by_the_table_that_is_merged() {
-    let setup = says(
+fn merged_table_controls_merging() {
+    let config = says(
         "local base = { rsync = { _merge = false, perms = true } }
          sync{ default.rsync, base, source='@/src', target='h:1' }
          local only = { _merge = { target = true }, target = 'h:2', delay = 5 }
          sync{ only, default.rsync, source='@/src' }",
     );
-    assert_eq!(setup.syncs[0].rsync.short, b"lts");
-    assert_eq!((&setup.syncs[1].target, setup.syncs[1].pace), (&"h:2/".into(), PACE));
+    assert_eq!(config.syncs[0].rsync.short, b"lts");
+    assert_eq!(
+        (&config.syncs[1].target, config.syncs[1].debounce),
+        (&"h:2/".into(), DEFAULT_DEBOUNCE)
+    );
 }
 
 #[test]
-fn the_order_of_settings_and_syncs_matters() {
-    let setup = says(
+fn settings_apply_to_later_syncs() {
+    let config = says(
         "sync{ default.rsync, source='@/src', target='h:1', delay=1, maxDelays=7 }
          settings{ maxDelays=3, maxProcesses=2 }
          sync{ default.rsync, source='@/src', target='h:2', delay=1, maxDelays=7 }
          sync{ default.rsyncssh, source='@/src', host='h', targetdir='3' }",
     );
     let delay = Duration::from_secs(1);
-    assert_eq!(setup.syncs[0].pace, Pace::Fixed { delay, max_waiting: 7 });
-    assert_eq!(setup.syncs[1].pace, Pace::Fixed { delay, max_waiting: 3 });
-    let most: Vec<_> = setup.syncs.iter().map(|sync| sync.max_processes).collect();
+    assert_eq!(config.syncs[0].debounce, Debounce::FixedDelay { delay, max_waiting: 7 });
+    assert_eq!(config.syncs[1].debounce, Debounce::FixedDelay { delay, max_waiting: 3 });
+    let most: Vec<_> = config.syncs.iter().map(|sync| sync.max_processes).collect();
     assert_eq!(most, [1, 2, 1]);
 }
 
 #[test]
-fn who_prepares_a_sync_as_a_default_does_can_use_its_functions() {
-    let setup = says(
+fn sync_with_a_defaults_prepare_can_use_its_functions() {
+    let config = says(
         "sync{ checkgauge = { default.rsync.checkgauge }, prepare = default.rsync.prepare
              , action = function(inlet) default.rsync.action(inlet) end, source='@/src', target='h:1' }",
     );
-    assert!(setup.syncs[0].kind == Kind::Rsync && setup.syncs[0].has_script());
+    assert!(config.syncs[0].kind == SyncKind::Rsync && config.syncs[0].has_script());
 }
 
 #[test]
-fn budgets_for_deletions_are_shares_numbers_or_none() {
+fn deletion_limits_are_shares_numbers_or_false() {
     let half = sync("");
     assert_eq!(
         (half.max_delete, half.max_delete_seen),
@@ -237,7 +248,7 @@ fn budgets_for_deletions_are_shares_numbers_or_none() {
 }
 
 #[test]
-fn what_a_source_must_be_is_said_in_the_sync() {
+fn source_requirements_are_read_from_the_sync() {
     let plain = sync("");
     assert_eq!((plain.replaced_source, plain.marker), (ReplacedSource::Wait, None));
     let sync = sync("replacedSource='budget', marker='.mounted', modifyWindow=1.5");
@@ -262,7 +273,7 @@ fn what_a_source_must_be_is_said_in_the_sync() {
 }
 
 #[test]
-fn only_true_and_two_words_delete() {
+fn only_true_startup_and_running_delete() {
     for (text, policy) in [
         ("delete=true", DeletePolicy::Always),
         ("delete='startup'", DeletePolicy::Startup),
@@ -270,7 +281,7 @@ fn only_true_and_two_words_delete() {
         ("delete=false", DeletePolicy::Never),
         ("delete='false'", DeletePolicy::Never),
         ("delete=1", DeletePolicy::Never),
-        // No quotes: nothing was said.
+        // Without quotes it is nil, which counts as unset.
         ("delete=running", DeletePolicy::Always),
     ] {
         let sync = sync(text);
@@ -279,13 +290,13 @@ fn only_true_and_two_words_delete() {
 }
 
 #[test]
-fn a_sync_behind_ssh_is_an_rsync_to_its_host() {
-    let setup = says(
+fn rsyncssh_runs_rsync_over_ssh() {
+    let config = says(
         "sync{ default.rsyncssh, source='@/src', host='h', targetdir='~/x',
                ssh = { port=2222, identityFile='/k' } }",
     );
-    let sync = &setup.syncs[0];
-    assert_eq!((sync.kind, sync.target.to_str()), (Kind::Rsyncssh, Some("h:~/x/")));
+    let sync = &config.syncs[0];
+    assert_eq!((sync.kind, sync.target.to_str()), (SyncKind::Rsyncssh, Some("h:~/x/")));
     assert_eq!(sync.rsync.long, [b"--rsh=ssh -i /k -p 2222".to_vec()]);
     fails("sync{ default.rsync, source='@/src', target='' }", "@/conf.lua:1: target is empty");
     for (text, name) in
@@ -297,11 +308,11 @@ fn a_sync_behind_ssh_is_an_rsync_to_its_host() {
 }
 
 #[test]
-fn a_users_exit_codes_take_the_place_of_all() {
-    let codes = sync("exitcodes = { [0]='ok', [1]='again', [13]='die' }").codes;
-    assert_eq!(codes.class(13), ExitClass::Fatal(Grounds::User));
+fn user_exit_codes_replace_the_default() {
+    let codes = sync("exitcodes = { [0]='ok', [1]='again', [13]='die' }").exit_codes;
+    assert_eq!(codes.class(13), ExitClass::Fatal(FatalReason::User));
     assert_eq!(codes.class(1), ExitClass::Again);
-    assert_eq!(sync("").codes, mirror_core::plan::exit::ExitCodes::rsync());
+    assert_eq!(sync("").exit_codes, mirror_core::plan::exit::ExitCodes::rsync());
     fails(
         "sync{ default.rsync, source='@/src', target='h:', exitcodes={[1]='maybe'} }",
         "@/conf.lua:1: exitcodes[1] must be \"ok\", \"again\" or \"die\", not \"maybe\"",
@@ -310,26 +321,26 @@ fn a_users_exit_codes_take_the_place_of_all() {
 
 #[test]
 fn patterns_come_from_lists_and_files() {
-    let trial = Trial::new(
+    let fixture = ConfigFixture::new(
         b"sync{ default.rsync, source='@/src', target='h:', exclude={'a','*.o','a'}, excludeFrom='ex' }
           sync{ default.rsync, source='@/src', target='h:', exclude='.git', filter={'+ /x', ' -/y'}, filterFrom='fi' }
           sync{ default.rsync, source='@/src', target='h:', exclude={'#x', '- y'} }",
     );
-    let here = &trial.request.here;
-    fs::write(here.join("ex"), "# no\n; no\n\n  b c \r\n*.o\n").unwrap();
-    fs::write(here.join("fi"), "# no\n- z\n").unwrap();
-    let setup = trial.load().unwrap().setup;
+    let start_dir = &fixture.request.start_dir;
+    fs::write(start_dir.join("ex"), "# no\n; no\n\n  b c \r\n*.o\n").unwrap();
+    fs::write(start_dir.join("fi"), "# no\n- z\n").unwrap();
+    let config = fixture.load().unwrap().config;
     let texts = |texts: &[&str]| -> Vec<Vec<u8>> { texts.iter().map(|t| (*t).into()).collect() };
-    let [one, two, three] = &*setup.syncs else { panic!() };
-    assert_eq!(one.rsync.rules, Rules::Excludes(texts(&["a", "*.o", "b c "])));
+    let [one, two, three] = &*config.syncs else { panic!() };
+    assert_eq!(one.rsync.rules, ExcludeRules::Excludes(texts(&["a", "*.o", "b c "])));
     assert_eq!(two.exclusions.filters, texts(&["+ /x", "-/y", "- z"]));
-    assert_eq!(two.rsync.rules, Rules::Filters(texts(&["+ /x", "- /y", "- z", "- .git"])));
-    // These would be a comment and a rule in a list of patterns.
-    assert_eq!(three.rsync.rules, Rules::Filters(texts(&["- #x", "- y"])));
+    assert_eq!(two.rsync.rules, ExcludeRules::Filters(texts(&["+ /x", "- /y", "- z", "- .git"])));
+    // In a list of patterns these would be a comment and a rule.
+    assert_eq!(three.rsync.rules, ExcludeRules::Filters(texts(&["- #x", "- y"])));
 }
 
-/// Warnings of the first line of a file without that place in front.
-fn without_places(warnings: Vec<String>) -> Vec<String> {
+/// Removes the position, which must be the first line of the file, from each warning.
+fn without_positions(warnings: Vec<String>) -> Vec<String> {
     let text = |warning: String| match warning.split_once("/conf.lua:1: ") {
         Some((_, text)) => text.to_owned(),
         None => panic!("no place: {warning}"),
@@ -337,18 +348,19 @@ fn without_places(warnings: Vec<String>) -> Vec<String> {
     warnings.into_iter().map(text).collect()
 }
 
-/// What a direct sync with this table `rsync` says, and its warnings.
-fn direct(rsync: &str) -> (crate::config::Sync, Vec<String>) {
+/// Loads a direct sync with this table `rsync`. Returns it with its warnings.
+fn direct(rsync: &str) -> (crate::config::SyncConfig, Vec<String>) {
     let text =
         format!("sync{{ default.direct, source='@/src', target='/t', rsync = {{ {rsync} }} }}");
-    let trial = Trial::new(text.as_bytes());
-    fs::write(trial.request.here.join("ex"), "# no\nfrom-file\n").unwrap();
-    let Loaded { mut setup, warnings, .. } = trial.load().unwrap_or_else(|why| panic!("{why:?}"));
-    (setup.syncs.remove(0), without_places(warnings))
+    let fixture = ConfigFixture::new(text.as_bytes());
+    fs::write(fixture.request.start_dir.join("ex"), "# no\nfrom-file\n").unwrap();
+    let Loaded { mut config, warnings, .. } =
+        fixture.load().unwrap_or_else(|why| panic!("{why:?}"));
+    (config.syncs.remove(0), without_positions(warnings))
 }
 
 #[test]
-fn rules_among_the_words_for_rsync_count_in_direct_and_come_first() {
+fn direct_applies_extra_rules_first() {
     let (sync, warnings) = direct(
         "_extra = { '--include=/keep.o', '--exclude', '*.o', '-f- precious', '--exclude-from=ex' }",
     );
@@ -357,14 +369,14 @@ fn rules_among_the_words_for_rsync_count_in_direct_and_come_first() {
         [("keep.o", false), ("a.o", true), ("precious", true), ("from-file", true), ("x", false)]
     {
         let path = mirror_core::path::TreePath::new(name.as_bytes()).unwrap();
-        let kind = mirror_core::notice::Kind::Other;
+        let kind = mirror_core::fs_event::EntryKind::Other;
         assert_eq!(sync.filter.excludes(&path, kind), is_excluded, "{name}");
         assert_eq!(sync.filter.protects(&path, kind), is_excluded, "{name}");
     }
 }
 
 #[test]
-fn what_has_no_effect_in_direct_is_told_and_what_protects_is_refused() {
+fn direct_warns_of_ignored_options_and_refuses_protective_ones() {
     assert_eq!(direct("archive = true, perms = true, xattrs = true").1, [""; 0]);
     assert_eq!(
         direct("binary = '/opt/mine', verbose = true").1,
@@ -404,8 +416,8 @@ fn what_has_no_effect_in_direct_is_told_and_what_protects_is_refused() {
 }
 
 #[test]
-fn rules_that_are_read_in_each_directory_are_refused() {
-    for (more, place) in [
+fn per_directory_rules_are_refused() {
+    for (more, dir) in [
         ("filter = { ':- .gitignore' }", "filter has the merge rule \":- .gitignore\""),
         ("filter = { '- *.o', 'dir-merge,e .rules' }", "filter has the merge rule \":e .rules\""),
         (
@@ -432,7 +444,7 @@ fn rules_that_are_read_in_each_directory_are_refused() {
         for base in ["rsync, target = 'h:'", "rsyncssh, host = 'h', targetdir = 'd'"] {
             let text = format!("\nsync{{ default.{base}, source = '@/src', {more} }}");
             let why = format!(
-                "{place}, whose files in each directory are read at a start only, and not for what \
+                "{dir}, whose files in each directory are read at a start only, and not for what \
                  changes later: write the patterns into exclude, excludeFrom or filter"
             );
             fails(&text, &format!("@/conf.lua:2: {why}"));
@@ -441,7 +453,7 @@ fn rules_that_are_read_in_each_directory_are_refused() {
 }
 
 #[test]
-fn what_the_original_refuses_is_refused_with_its_words() {
+fn original_errors_are_kept_verbatim() {
     let a = "default.rsync, source='@/src', target='h:'";
     refused("sync{default.rsync, target='x'}", &["@/conf.lua:1: source missing from sync."]);
     refused(
@@ -456,6 +468,14 @@ fn what_the_original_refuses_is_refused_with_its_words() {
     refused("x = = 1", &["error loading @/conf.lua: @/conf.lua:1: unexpected symbol near '='"]);
     fails("\nerror('boom')", "@/conf.lua:2: boom");
     fails("settings{foo=1}", "@/conf.lua:1: setting \"foo\" unknown.");
+    let unknown = ('a'..='p').map(|name| format!("{name}{name}=1,")).collect::<Vec<_>>().concat();
+    let prefix = "error preparing @/conf.lua: @/conf.lua:1:";
+    let line = |name| format!("{prefix} setting \"{name}{name}\" unknown.");
+    let lines: Vec<_> = ('a'..='p').map(line).collect();
+    refused(
+        &format!("settings{{{unknown}}}"),
+        &lines.iter().map(|line| &**line).collect::<Vec<_>>(),
+    );
     fails("settings{'foo'}", "@/conf.lua:1: setting \"foo\" unknown.");
     fails(
         &format!("sync{{{a}, rsync={{foo=1}}}}"),
@@ -482,12 +502,26 @@ fn what_the_original_refuses_is_refused_with_its_words() {
 }
 
 #[test]
-fn a_refusal_that_is_caught_is_one_all_the_same() {
+fn nested_tables_that_never_end_are_refused() {
+    let a = "default.rsync, source='@/src', target='h:'";
+    fails(
+        "local t = { default.rsync, source='@/src', target='h:' }\nt.rsync = { _extra = t }\nsync(t)",
+        "@/conf.lua:3: a table contains itself",
+    );
+    fails("local t = {}\nt[1] = { t }\nsync{ t }", "@/conf.lua:3: a table contains itself");
+    fails(
+        &format!("sync{{\n{a}, sync{{{a}}} }}"),
+        "@/conf.lua:1: a sync{} stands in another sync{}",
+    );
+}
+
+#[test]
+fn caught_errors_still_refuse_the_file() {
     refused("pcall(sync, {default.rsync, target='x'})", &["source missing from sync."]);
 }
 
 #[test]
-fn old_and_mistyped_names_are_told_what_to_write() {
+fn old_and_misspelled_names_get_a_hint() {
     fails(
         "settings{insisit=true}",
         "@/conf.lua:1: setting \"insisit\" unknown. Did you mean \"insist\"?",
@@ -509,61 +543,73 @@ fn old_and_mistyped_names_are_told_what_to_write() {
 }
 
 #[test]
-fn a_gauge_of_the_users_own_lets_names_pass() {
+fn custom_checkgauge_allows_names() {
     sync("checkgauge = { default.rsync.checkgauge, mine = true }, mine = 5");
     sync("checkgauge = false, mine = 5");
     sync("prepare = function(config, level) default.rsync.prepare(config, level + 6) end");
 }
 
 #[test]
-fn single_functions_of_a_default_may_be_taken() {
-    let setup = says(
+fn single_functions_of_a_default_can_be_reused() {
+    let config = says(
         "sync{ action = default.rsync.action, prepare = default.rsync.prepare, init = default.init,
                checkgauge = default.rsync.checkgauge, source='@/src', target='h:x',
                rsync = { binary = '/usr/bin/rsync', times = true } }",
     );
-    assert_eq!(setup.syncs[0].rsync.short, b"t");
+    assert_eq!(config.syncs[0].rsync.short, b"t");
     assert_eq!(
-        (setup.syncs[0].kind, &*setup.syncs[0].binary),
-        (Kind::Rsync, "/usr/bin/rsync".as_ref())
+        (config.syncs[0].kind, &*config.syncs[0].binary),
+        (SyncKind::Rsync, "/usr/bin/rsync".as_ref())
     );
 }
 
 #[test]
-fn who_has_functions_of_his_own_has_a_script() {
+fn own_functions_make_a_scripted_sync() {
     for text in ["init = function() end", "collect = function() end", "action = function() end"] {
-        let setup = says(&format!("sync{{default.rsync, source='@/src', target='h:', {text}}}"));
-        let sync = &setup.syncs[0];
-        let script = sync.script.as_ref().map(|script| (script.number, script.moves, script.full));
-        assert_eq!((sync.kind, script), (Kind::Rsync, Some((1, false, true))), "{text}");
-        assert!(sync.script.as_ref().is_some_and(|script| script.anew == Reset::Clear), "{text}");
+        let config = says(&format!("sync{{default.rsync, source='@/src', target='h:', {text}}}"));
+        let sync = &config.syncs[0];
+        let script = sync
+            .script
+            .as_ref()
+            .map(|script| (script.number, script.wants_renames, script.has_full));
+        assert_eq!((sync.kind, script), (SyncKind::Rsync, Some((1, false, true))), "{text}");
+        assert!(
+            sync.script.as_ref().is_some_and(|script| script.restart_mode == RestartMode::Clear),
+            "{text}"
+        );
     }
-    for (text, anew) in [
-        ("onStartup='echo'", Reset::Clear),
-        ("onCreate='echo'", Reset::Keep),
-        ("onStartup='echo', init=false", Reset::Keep),
+    for (text, restart_mode) in [
+        ("onStartup='echo'", RestartMode::Clear),
+        ("onCreate='echo'", RestartMode::Keep),
+        ("onStartup='echo', init=false", RestartMode::Keep),
     ] {
-        let setup = says(&format!("sync{{source='@/src', {text}}}"));
-        assert_eq!(setup.syncs[0].script.as_ref().map(|it| it.anew), Some(anew), "{text}");
+        let config = says(&format!("sync{{source='@/src', {text}}}"));
+        assert_eq!(
+            config.syncs[0].script.as_ref().map(|it| it.restart_mode),
+            Some(restart_mode),
+            "{text}"
+        );
     }
-    for (mode, writes) in
-        [("", Writes::Closed), ("Modify", Writes::Written), ("CloseWrite or Modify", Writes::Both)]
-    {
-        let setup = says(&format!(
+    for (mode, writes) in [
+        ("", WriteDetection::OnClose),
+        ("Modify", WriteDetection::OnModify),
+        ("CloseWrite or Modify", WriteDetection::Both),
+    ] {
+        let config = says(&format!(
             "settings{{inotifyMode='{mode}'}} sync{{source='@/src', onCreate='echo'}}"
         ));
-        assert_eq!(setup.syncs[0].script.as_ref().map(|script| script.writes), Some(writes));
+        assert_eq!(config.syncs[0].script.as_ref().map(|script| script.writes), Some(writes));
     }
-    let setup = says("sync{source='@/src', onCreate='echo', onMove='mv', delay=2, subdirs=false}");
-    let script = setup.syncs[0].script.clone().unwrap();
-    assert_eq!(setup.syncs[0].kind, Kind::Own);
-    assert!(script.moves && !script.full && !script.subdirectories);
+    let config = says("sync{source='@/src', onCreate='echo', onMove='mv', delay=2, subdirs=false}");
+    let script = config.syncs[0].script.clone().unwrap();
+    assert_eq!(config.syncs[0].kind, SyncKind::Script);
+    assert!(script.wants_renames && !script.has_full && !script.subdirectories);
     assert_eq!(script.delay, Duration::from_secs(2));
-    // What such a one means by the names of ours is its own affair.
+    // A script of its own may use these names in any way.
     says(
         "sync{source='@/src', onCreate='echo', target={1}, rsync=1, exitcodes={[0]='fine'}, checkgauge=false}",
     );
-    // With the function that ends every sync, as if nothing were said.
+    // The function that ends every sync has no effect.
     says(
         "sync{{action=default.rsync.action, init=default.rsync.init}, source='@/src', target='h:'}",
     );
@@ -572,14 +618,14 @@ fn who_has_functions_of_his_own_has_a_script() {
 }
 
 #[test]
-fn a_file_is_read_as_lua_reads_it() {
+fn bom_shebang_and_crlf_are_accepted() {
     for start in
         [&b"#!/usr/bin/lsyncd\n"[..], b"\xef\xbb\xbf", b"\xef\xbb\xbf# x\n", b"-- caf\xe9\r\n"]
     {
         let text = [start, b"sync{default.rsync, source='@/src', target='h:'}\r\n"].concat();
-        assert_eq!(Trial::new(&text).load().unwrap().setup.syncs.len(), 1, "{start:?}");
+        assert_eq!(ConfigFixture::new(&text).load().unwrap().config.syncs.len(), 1, "{start:?}");
     }
-    // Lines are counted with the one that was left out.
+    // The skipped line is counted.
     refused(
         "# x\nx = = 1",
         &["error loading @/conf.lua: @/conf.lua:2: unexpected symbol near '='"],
@@ -587,8 +633,8 @@ fn a_file_is_read_as_lua_reads_it() {
 }
 
 #[test]
-fn a_file_can_ask_where_it_is_and_read_others() {
-    let trial = Trial::new(
+fn file_can_find_its_path_and_include_others() {
+    let fixture = ConfigFixture::new(
         b"local me = debug.getinfo(1).source
           assert(me == '@@/conf.lua', me)
           assert(debug.getinfo(1).currentline == 3)
@@ -598,27 +644,35 @@ fn a_file_can_ask_where_it_is_and_read_others() {
           end
           assert(string.starts('abc', 'ab') and string.ends('abc', 'bc') and table.contains({1}, 1))"
     );
-    fs::write(trial.request.here.join("more.lua"), "more = 1").unwrap();
-    // The first `@` is Lua's own mark.
-    let file = trial.request.file.as_ref().unwrap();
+    fs::write(fixture.request.start_dir.join("more.lua"), "more = 1").unwrap();
+    // The first `@` is part of Lua's notation.
+    let file = fixture.request.file.as_ref().unwrap();
     let text = fs::read_to_string(file).unwrap();
-    let here = trial.request.here.to_str().unwrap();
-    fs::write(file, text.replace(&format!("{here}{here}/conf"), &format!("@{here}/conf"))).unwrap();
-    assert_eq!(trial.load().unwrap().setup.syncs.len(), 1);
+    let start_dir = fixture.request.start_dir.to_str().unwrap();
+    fs::write(
+        file,
+        text.replace(&format!("{start_dir}{start_dir}/conf"), &format!("@{start_dir}/conf")),
+    )
+    .unwrap();
+    assert_eq!(fixture.load().unwrap().config.syncs.len(), 1);
 }
 
 #[test]
-fn a_file_may_end_the_program() {
+fn os_exit_ends_the_program() {
     for (text, code) in
         [("os.exit(3)", 3), ("os.exit(true)", 0), ("pcall(os.exit, 300)", 44), ("terminate(2)", 2)]
     {
-        assert_eq!(Trial::new(text.as_bytes()).load().err(), Some(Refusal::Exit(code)), "{text}");
+        assert_eq!(
+            ConfigFixture::new(text.as_bytes()).load().err(),
+            Some(ConfigError::Exit(code)),
+            "{text}"
+        );
     }
 }
 
 #[test]
-fn a_look_changes_nothing() {
-    let mut trial = Trial::new(
+fn check_has_no_side_effects() {
+    let mut fixture = ConfigFixture::new(
         b"os.execute('touch @/touched')
           os.remove('@/conf.lua')
           os.rename('@/conf.lua', '@/x')
@@ -626,26 +680,26 @@ fn a_look_changes_nothing() {
           local names = io.popen('echo src'):read()
           sync{ default.rsync, source='@/' .. names, target='h:t' }",
     );
-    trial.request.purpose = Purpose::Check;
-    let loaded = trial.load().unwrap();
-    assert_eq!(loaded.setup.syncs.len(), 1);
+    fixture.request.purpose = LoadPurpose::Check;
+    let loaded = fixture.load().unwrap();
+    assert_eq!(loaded.config.syncs.len(), 1);
     assert_eq!(loaded.warnings.len(), 4, "{:?}", loaded.warnings);
     assert!(loaded.warnings[0].starts_with("not carried out for a check: os.execute(\"touch "));
     let mut names: Vec<_> =
-        fs::read_dir(trial.place.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        fs::read_dir(fixture.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["conf.lua", "src"]);
 }
 
 #[test]
-fn globals_are_closed_after_loading() {
+fn globals_are_sealed_after_loading() {
     let lua = Lua::new();
-    let trial = Trial::new(b"");
-    let host = Host::new(Log::default(), trial.request.here.clone());
+    let fixture = ConfigFixture::new(b"");
+    let host = PreludeHost::new(Log::default(), fixture.request.start_dir.clone());
     let table = host.table(&lua, None).unwrap();
-    let front = prepare(&lua, &table, &Scripts::new(&lua).unwrap()).unwrap();
+    let prelude = run_prelude(&lua, &table, &Scripts::new(&lua).unwrap()).unwrap();
     lua.load("known = 1").exec().unwrap();
-    front.get::<Function>("seal").unwrap().call::<()>(()).unwrap();
+    prelude.get::<Function>("seal").unwrap().call::<()>(()).unwrap();
     lua.load("assert(known == 1) known = 2 _ = 1 __x = 2 assert(__y == nil)").exec().unwrap();
     for (text, why) in [
         ("return nope", "Access of non-existing global \"nope\""),
@@ -657,33 +711,33 @@ fn globals_are_closed_after_loading() {
         ("sync{}", "Sync can only be created during initialization."),
     ] {
         let error = lua.load(text).set_name("=x").exec().unwrap_err();
-        assert_eq!(error::message(&error), format!("x:1: {why}"));
+        assert_eq!(error::lua_message(&error), format!("x:1: {why}"));
     }
 }
 
 #[test]
-fn two_loads_of_a_file_say_the_same() {
-    let trial = Trial::new(
+fn two_loads_are_equal() {
+    let fixture = ConfigFixture::new(
         b"sync{ default.rsync, source='@/src', target='h:', exclude={'a','b','c'}, rsync={archive=true, compress=true} }
           sync{ default.rsyncssh, source='@/src', host='h', targetdir='x', ssh={options={A=1,B=2,C=3,D=4}} }",
     );
-    let setup = || trial.load().unwrap().setup;
-    assert_eq!(setup(), setup());
+    let config = || fixture.load().unwrap().config;
+    assert_eq!(config(), config());
 }
 
 #[test]
-fn what_sync_returns_can_still_change_what_is_excluded() {
-    let setup = says(
+fn inlet_can_change_the_exclusions() {
+    let config = says(
         "local s = sync{ default.rsync, source='@/src', target='h:', exclude={'a','b'} }
          s.rmExclude('a')
          s.addExclude('c')
          assert(#s.getExcludes() == 2 and s.getConfig().target == 'h:')",
     );
-    assert_eq!(setup.syncs[0].exclusions.excludes, [b"b".to_vec(), b"c".to_vec()]);
+    assert_eq!(config.syncs[0].exclusions.excludes, [b"b".to_vec(), b"c".to_vec()]);
 }
 
 #[test]
-fn a_setting_of_the_original_or_ours_is_known() {
+fn original_and_new_settings_are_accepted() {
     let mine = sync("name = 'web', listForm = 'filter'");
     assert_eq!(mine.name, "web");
     assert_eq!(mine.rsync.form, mirror_core::plan::options::ListForm::Filter);
@@ -693,10 +747,10 @@ fn a_setting_of_the_original_or_ours_is_known() {
     )
     .daemon;
     assert_eq!(daemon.status_interval, Duration::from_secs(4));
-    assert_eq!(daemon.watch, Watch::Inotify);
+    assert_eq!(daemon.watch, WatchBackend::Inotify);
 }
 
-/// A file in which much is wrong.
+/// A file with many errors.
 const WRONG: &str = "settings{
             logfile = {},
             statusIntervall = 'often',
@@ -725,7 +779,7 @@ const WRONG: &str = "settings{
         }";
 
 #[test]
-fn all_that_is_wrong_is_told_with_its_line() {
+fn all_setting_errors_are_reported_with_their_lines() {
     let expected = [
         (2, "logfile must be a text, not a table"),
         (3, "statusInterval must be a number and >= 0"),
@@ -744,7 +798,7 @@ fn all_that_is_wrong_is_told_with_its_line() {
         (25, "replacedSource must be \"wait\", \"accept\" or \"budget\", not \"yes\""),
         (24, "marker must be a text, not a table"),
     ];
-    let lines = Trial::new(WRONG.as_bytes()).refusal();
+    let lines = ConfigFixture::new(WRONG.as_bytes()).error_lines();
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (number, why)) in lines.iter().zip(expected) {
         let line = line.strip_prefix("error preparing @/conf.lua: ").unwrap_or(line);
@@ -754,7 +808,7 @@ fn all_that_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn a_target_that_is_no_text_is_told_once() {
+fn invalid_target_is_reported_once() {
     fails(
         "sync{ default.rsync, source='@/src', target={'h:', 'i:'} }",
         "@/conf.lua:1: target must be a text, not a table",
@@ -762,12 +816,19 @@ fn a_target_that_is_no_text_is_told_once() {
 }
 
 #[test]
-fn a_script_that_does_nothing_or_has_no_function_is_told() {
+fn idle_scripts_and_non_functions_cause_warnings() {
     let warnings = |rest: &str| {
-        let trial =
-            Trial::new(format!("sync{{ source='@/src',\n target='x', {rest} }}").as_bytes());
-        let here = trial.request.here.to_str().unwrap();
-        trial.load().unwrap().warnings.iter().map(|it| it.replace(here, "@")).collect::<Vec<_>>()
+        let fixture = ConfigFixture::new(
+            format!("sync{{ source='@/src',\n target='x', {rest} }}").as_bytes(),
+        );
+        let start_dir = fixture.request.start_dir.to_str().unwrap();
+        fixture
+            .load()
+            .unwrap()
+            .warnings
+            .iter()
+            .map(|it| it.replace(start_dir, "@"))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         warnings(""),
@@ -793,12 +854,12 @@ fn a_script_that_does_nothing_or_has_no_function_is_told() {
 }
 
 #[test]
-fn an_exit_code_that_is_a_text_is_told() {
+fn text_exit_codes_cause_warnings() {
     let text = "sync{ default.rsync, source='@/src', target='/t',
         exitcodes = { [0] = 'ok', ['23'] = 'again', foo = 'die' } }";
-    let trial = Trial::new(text.as_bytes());
-    let here = trial.request.here.to_str().unwrap();
-    let warnings = trial.load().unwrap().warnings.concat().replace(here, "@");
+    let fixture = ConfigFixture::new(text.as_bytes());
+    let start_dir = fixture.request.start_dir.to_str().unwrap();
+    let warnings = fixture.load().unwrap().warnings.concat().replace(start_dir, "@");
     for says in [
         "@/conf.lua:2: Sync1: exitcodes has the key \"23\", which is no number and means nothing: \
          write [23]",
@@ -809,7 +870,7 @@ fn an_exit_code_that_is_a_text_is_told() {
 }
 
 #[test]
-fn switches_that_look_like_off_are_told_with_their_lines() {
+fn switches_that_look_off_cause_warnings_with_lines() {
     let text = "settings{ insist = true,
             nodaemon = 'no' }
         sync{ default.rsync, source='@/src', target='/t',
@@ -817,12 +878,12 @@ fn switches_that_look_like_off_are_told_with_their_lines() {
             rsync = { archive = true,
                 perms = 0 } }
         sync{ source='@/src', onMove = 'false', onCreate = 'true', subdirs = 'off' }";
-    let trial = Trial::new(text.as_bytes());
-    let warnings = trial.load().unwrap().warnings;
-    let here = trial.request.here.to_str().unwrap();
+    let fixture = ConfigFixture::new(text.as_bytes());
+    let warnings = fixture.load().unwrap().warnings;
+    let start_dir = fixture.request.start_dir.to_str().unwrap();
     let starts: Vec<_> = warnings
         .iter()
-        .map(|warning| warning.replace(here, "@").split_once(" is on").unwrap().0.to_owned())
+        .map(|warning| warning.replace(start_dir, "@").split_once(" is on").unwrap().0.to_owned())
         .collect();
     assert_eq!(
         starts,
@@ -836,7 +897,7 @@ fn switches_that_look_like_off_are_told_with_their_lines() {
 }
 
 #[test]
-fn what_is_checked_at_once_is_refused_at_once() {
+fn settings_are_validated_while_loading() {
     let a = "default.rsync, source='@/src', target='h:'";
     for mode in ["CloseWrite", "Modify", "CloseWrite or Modify", ""] {
         says(&format!("settings{{ inotifyMode = '{mode}' }} sync{{ {a} }}"));
@@ -857,11 +918,14 @@ fn what_is_checked_at_once_is_refused_at_once() {
     }
     let few = sync("maxProcesses = 0, maxDelays = 0.5, delay = 1");
     let delay = Duration::from_secs(1);
-    assert_eq!((few.max_processes, few.pace), (1, Pace::Fixed { delay, max_waiting: 1 }));
+    assert_eq!(
+        (few.max_processes, few.debounce),
+        (1, Debounce::FixedDelay { delay, max_waiting: 1 })
+    );
     let few =
         says(&format!("settings{{ maxProcesses = 0, maxDelays = -1 }} sync{{ {a}, delay = 1 }}"));
     assert_eq!(few.daemon.max_processes, Some(1));
-    assert_eq!(few.syncs[0].pace, Pace::Fixed { delay, max_waiting: 1 });
+    assert_eq!(few.syncs[0].debounce, Debounce::FixedDelay { delay, max_waiting: 1 });
     assert_eq!(says(&format!("sync{{ {a}, maxProcesses = 4 }}")).syncs[0].max_processes, 4);
     fails(
         &format!("sync{{ {a}, listForm = 'x' }}"),
@@ -870,10 +934,10 @@ fn what_is_checked_at_once_is_refused_at_once() {
 }
 
 #[test]
-fn what_is_odd_is_told() {
+fn doubtful_values_cause_warnings() {
     let warnings = |text: &str| {
         let text = format!("sync{{ default.rsync, source='@/src', target='h:t', {text} }}");
-        without_places(Trial::new(text.as_bytes()).load().unwrap().warnings)
+        without_positions(ConfigFixture::new(text.as_bytes()).load().unwrap().warnings)
     };
     assert_eq!(warnings(""), [""; 0]);
     assert_eq!(
@@ -881,8 +945,8 @@ fn what_is_odd_is_told() {
         ["Sync1: rsync._extra is ignored: it must be a list, _extra = { \"..\" }"]
     );
     for value in ["'false'", "1", "'never'"] {
-        let told = warnings(&format!("delete = {value}"));
-        assert!(told.len() == 1 && told[0].contains("deletes nothing"), "{told:?}");
+        let found = warnings(&format!("delete = {value}"));
+        assert!(found.len() == 1 && found[0].contains("deletes nothing"), "{found:?}");
     }
     assert_eq!(warnings("delete = 'startup'"), [""; 0]);
     let missing = warnings("rsync = { password_file = '/nonexistent/x' }");
@@ -898,29 +962,33 @@ fn what_is_odd_is_told() {
     ] {
         let text =
             format!("sync{{ default.rsyncssh, source='@/src', host='h', targetdir='/t', {text} }}");
-        let told = without_places(Trial::new(text.as_bytes()).load().unwrap().warnings);
-        assert!(told.len() == 1 && told[0].contains("cannot find /nonexistent/x"), "{told:?}");
+        let warnings =
+            without_positions(ConfigFixture::new(text.as_bytes()).load().unwrap().warnings);
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("cannot find /nonexistent/x"),
+            "{warnings:?}"
+        );
     }
     for (binary, count) in [("/opt/rsync", 0), ("/opt/wrapper", 1)] {
-        let told = warnings(&format!("rsync = {{ binary = '{binary}' }}"));
-        assert_eq!(told.len(), count, "{told:?}");
-        let said = warnings(&format!("rsync = {{ binary = '{binary}' }}, listForm = 'filter'"));
-        assert_eq!(said, [""; 0]);
+        let found = warnings(&format!("rsync = {{ binary = '{binary}' }}"));
+        assert_eq!(found.len(), count, "{found:?}");
+        let silenced = warnings(&format!("rsync = {{ binary = '{binary}' }}, listForm = 'filter'"));
+        assert_eq!(silenced, [""; 0]);
     }
-    // Of a key that is written twice the last one counts.
+    // The last occurrence of a repeated key counts.
     let relative = warnings("target = 'here'");
     assert!(relative[0].starts_with("Sync1: the target 'here/' is relative"), "{relative:?}");
 }
 
 #[test]
-fn a_global_that_is_not_there_is_told_with_its_line() {
+fn undefined_global_causes_a_warning_with_its_line() {
     let warnings = |text: &str| {
         let text = format!("{text}\nsync{{ default.rsync, source='@/src', target='h:t' }}");
-        let trial = Trial::new(text.as_bytes());
-        fs::write(trial.request.here.join("probing.lua"), "return jit2 or nope").unwrap();
-        let here = trial.request.here.to_str().unwrap().to_owned();
-        let warnings = trial.load().unwrap().warnings;
-        warnings.iter().map(|line| line.replace(&here, "@")).collect::<Vec<_>>()
+        let fixture = ConfigFixture::new(text.as_bytes());
+        fs::write(fixture.request.start_dir.join("probing.lua"), "return jit2 or nope").unwrap();
+        let start_dir = fixture.request.start_dir.to_str().unwrap().to_owned();
+        let warnings = fixture.load().unwrap().warnings;
+        warnings.iter().map(|line| line.replace(&start_dir, "@")).collect::<Vec<_>>()
     };
     assert_eq!(
         warnings("local x = 1\nlocal y = { delete = running }"),
@@ -937,7 +1005,7 @@ fn a_global_that_is_not_there_is_told_with_its_line() {
 }
 
 #[test]
-fn all_that_is_wrong_with_a_file_is_told_at_once_with_its_lines() {
+fn all_errors_are_reported_at_once_with_their_lines() {
     refused(
         "settings{\n  logfile = 'x',\n  lofgile = 'y',\n}
          sync{\n  default.rsync,\n  source = '@/src',\n  target = '/t',\n  dealy = 5,
@@ -970,7 +1038,7 @@ fn all_that_is_wrong_with_a_file_is_told_at_once_with_its_lines() {
 }
 
 #[test]
-fn a_name_belongs_where_it_is_known() {
+fn misplaced_names_get_a_hint() {
     let a = "default.rsync, source='@/src', target='h:t'";
     let unknown = |name: &str, more: &str| {
         format!(
@@ -986,18 +1054,18 @@ fn a_name_belongs_where_it_is_known() {
         &format!("sync{{ {a}, compress = true }}"),
         &unknown("compress", " It belongs into rsync = { .. }."),
     );
-    let Err(Refusal::Because(lines)) =
-        Trial::new(b"sync{ source='@/src', onCreate='true', rsyncOpts = '-a' }").load()
+    let Err(ConfigError::Invalid(lines)) =
+        ConfigFixture::new(b"sync{ source='@/src', onCreate='true', rsyncOpts = '-a' }").load()
     else {
         panic!("it is taken")
     };
     assert!(lines[0].contains("checkgauge = { default.checkgauge, NAME = true }"), "{lines:?}");
     let lets_pass =
         "checkgauge = { default.checkgauge, rsyncOpts = true }, rsyncOpts = '-a', rsync = {}";
-    let Err(Refusal::Because(lines)) =
-        Trial::new(format!("sync{{ source='@/src', onCreate='true', {lets_pass} }}").as_bytes())
-            .load()
-    else {
+    let Err(ConfigError::Invalid(lines)) = ConfigFixture::new(
+        format!("sync{{ source='@/src', onCreate='true', {lets_pass} }}").as_bytes(),
+    )
+    .load() else {
         panic!("it is taken")
     };
     assert!(lines.len() == 1 && lines[0].contains("\"rsync\""), "{lines:?}");
@@ -1017,7 +1085,7 @@ fn a_name_belongs_where_it_is_known() {
 }
 
 #[test]
-fn the_defaults_have_what_scripts_read_and_a_sync_does_not_inherit_it() {
+fn defaults_expose_original_values_without_inheritance() {
     says(
         "assert(default.rsync.delay == 15 and default.rsyncssh.delay == 15)
          assert(default.direct.delay == 1 and default.direct.maxProcesses == 1)
@@ -1026,14 +1094,18 @@ fn the_defaults_have_what_scripts_read_and_a_sync_does_not_inherit_it() {
          assert(type(default.rsyncssh.ssh._extra) == 'table' and default.delay == nil)
          sync{ default.rsync, source='@/src', target='h:t' }",
     );
-    assert_eq!(sync("").pace, PACE);
+    assert_eq!(sync("").debounce, DEFAULT_DEBOUNCE);
     let delay = Duration::from_secs(3);
-    let setup = says("default.rsync.delay = 3 sync{ default.rsync, source='@/src', target='h:t' }");
-    assert_eq!(setup.syncs[0].pace, Pace::Fixed { delay, max_waiting: MOST_WAITING });
+    let config =
+        says("default.rsync.delay = 3 sync{ default.rsync, source='@/src', target='h:t' }");
+    assert_eq!(
+        config.syncs[0].debounce,
+        Debounce::FixedDelay { delay, max_waiting: DEFAULT_MAX_DELAYS }
+    );
 }
 
 #[test]
-fn what_older_versions_of_lua_had_is_there() {
+fn older_lua_functions_are_available() {
     says(
         "assert(bit32.band(0xff, 0x0f) == 15 and bit32.bor(1, 2, 4) == 7 and bit32.bxor(5, 1) == 4)
          assert(bit32.bnot(0) == 0xffffffff and bit32.lshift(1, 31) == 0x80000000)
@@ -1050,40 +1122,40 @@ fn what_older_versions_of_lua_had_is_there() {
 }
 
 #[test]
-fn a_module_of_the_users_own_goes_before_ours() {
+fn user_module_takes_precedence() {
     let text = "package.path = '@/?.lua;' .. package.path socket = require 'socket'
                 assert(socket.mine == MINE) assert(MINE or socket.dns.toip('127.0.0.1') == '127.0.0.1')
                 assert(MINE or select(2, socket.dns.toip('no-such-host.invalid')) == 'host not found')
                 sync{ default.rsync, source='@/src', target='h:t' }";
     says(&format!("MINE = nil {text}"));
     for (module, mine) in [("return { mine = 1 }", "1"), ("return require 'socket.core'", "nil")] {
-        let trial = Trial::new(format!("MINE = {mine} {text}").as_bytes());
-        fs::write(trial.request.here.join("socket.lua"), module).unwrap();
-        trial.load().unwrap_or_else(|why| panic!("{module}: {why:?}"));
+        let fixture = ConfigFixture::new(format!("MINE = {mine} {text}").as_bytes());
+        fs::write(fixture.request.start_dir.join("socket.lua"), module).unwrap();
+        fixture.load().unwrap_or_else(|why| panic!("{module}: {why:?}"));
     }
 }
 
 #[test]
-fn what_removes_sources_and_deletes_is_refused() {
+fn remove_source_files_with_delete_is_refused() {
     let text = |more: &str| {
         format!(
             "sync{{ default.rsync, source='@/src', target='/t', {more} \
              rsync = {{ _extra = {{ '--remove-source-files' }} }} }}"
         )
     };
-    let Err(Refusal::Because(lines)) = Trial::new(text("").as_bytes()).load() else {
+    let Err(ConfigError::Invalid(lines)) = ConfigFixture::new(text("").as_bytes()).load() else {
         panic!("it is taken")
     };
     assert!(lines[0].contains("has --remove-source-files while delete is on"), "{lines:?}");
     says(&text("delete = false,"));
     for word in ["--delete", "--del", "--delete-after", "--delete-excluded"] {
         let text = text("delete = false,").replace("files'", &format!("files', '{word}'"));
-        assert!(Trial::new(text.as_bytes()).load().is_err(), "{word}");
+        assert!(ConfigFixture::new(text.as_bytes()).load().is_err(), "{word}");
     }
 }
 
 #[test]
-fn a_target_in_its_source_may_be_left_out_by_any_rule() {
+fn any_rule_can_exclude_a_target_in_its_source() {
     let text = |base: &str, more: &str| {
         format!("sync{{ {base}, source='@/src', target='@/src/mnt/backup', {more} }}")
     };
@@ -1094,21 +1166,22 @@ fn a_target_in_its_source_may_be_left_out_by_any_rule() {
         says(&text("default.direct", more));
     }
     for base in ["default.rsync", "default.direct"] {
-        let Err(Refusal::Because(lines)) = Trial::new(text(base, "").as_bytes()).load() else {
+        let Err(ConfigError::Invalid(lines)) = ConfigFixture::new(text(base, "").as_bytes()).load()
+        else {
             panic!("it is taken")
         };
         assert!(lines[0].contains("lies inside its source"), "{lines:?}");
     }
-    // What a target means to a script is its own business.
+    // A script may use its target in any way.
     says(&text("default.rsync", "action = function() end"));
     says("sync{ source='@/src', target='@/src/x', onCreate='true' }");
 }
 
 #[test]
-fn a_crontab_is_checked_rule_by_rule() {
+fn crontab_rules_are_checked_one_by_one() {
     assert_eq!(sync("crontab = { '0 30 4 * * *', '0 0 */2 1 JAN *' }").crontab.len(), 2);
     let text = "sync{ default.rsync, source='@/src', target='h:', crontab={'* * * * * *', '* *'} }";
-    let lines = Trial::new(text.as_bytes()).refusal();
+    let lines = ConfigFixture::new(text.as_bytes()).error_lines();
     let start =
         "error preparing @/conf.lua: @/conf.lua:1: Sync: Sync1 - crontab rule 2 is not valid: ";
     assert!(lines[0].starts_with(start) && lines[0].ends_with(" . Rule: * *"), "{lines:?}");

@@ -1,30 +1,30 @@
-//! What the status looks like.
+//! Content of the status file in various states.
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use mirror_core::{
-    input::Gate,
-    job::{AfterHook, Failure, HeldDeletions, HeldFor, JobId, Outcome, Place},
-    mirror::{Insist, Settings},
-    notice::{Change, Edit, Kind, MirrorId, News},
+    fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId},
+    input::TargetLink,
+    job::{DirtyPath, Failure, HeldDeletions, HoldReason, HookFailureAction, JobId, Outcome},
+    mirror::{Insist, MirrorSettings},
     path::TreePath,
-    queue::{OpenWait, Pace},
+    queue::{Debounce, OpenWait},
 };
 
 use super::*;
 
 fn mirror(init: bool) -> Mirror {
-    let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 1_000_000 };
+    let pace = Debounce::FixedDelay { delay: Duration::from_secs(5), max_waiting: 1_000_000 };
     let (insist, filter) = (Insist::Yes, Arc::default());
-    let settings = Settings {
-        pace,
+    let settings = MirrorSettings {
+        debounce: pace,
         open_wait: OpenWait::default(),
         delete: mirror_core::plan::options::DeletePolicy::Always,
         init,
         insist,
         filter,
-        gate: Gate::Open,
+        target_link: TargetLink::Up,
         max_jobs: 1,
         connection: None,
     };
@@ -41,9 +41,9 @@ fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
 }
 
-fn change(mirror: &mut Mirror, name: &str, kind: Kind, second: u64) {
+fn change(mirror: &mut Mirror, name: &str, kind: EntryKind, second: u64) {
     let change = Change { edit: Edit::Create, kind, path: path(name) };
-    mirror.hear(News::Changed(change), at(second), &mut Vec::new());
+    mirror.on_fs_event(FsEventKind::Changed(change), at(second), &mut Vec::new());
 }
 
 fn start(mirror: &mut Mirror, second: u64) {
@@ -56,36 +56,36 @@ fn end(mirror: &mut Mirror, outcome: Outcome, second: u64) {
 }
 
 fn failure() -> Failure {
-    Failure { code: Some(12), why: "rsync failed".into() }
+    Failure { code: Some(12), message: "rsync failed".into() }
 }
 
 fn sync<'a>(name: &'a str, mirror: &'a Mirror) -> SyncStatus<'a> {
     let source = Path::new("/srv/www");
     let target = OsStr::new("/dst/");
-    let mirror = Tracked::Built(mirror);
+    let mirror = MirrorRef::Built(mirror);
     SyncStatus { name, source, target, filters: &[], excludes: &[], mirror, held: Vec::new() }
 }
 
-fn status(syncs: Vec<SyncStatus<'_>>) -> Status<'_> {
+fn status(syncs: Vec<SyncStatus<'_>>) -> StatusReport<'_> {
     let clock: jiff::Timestamp = "2026-11-02T20:04:05Z".parse().unwrap();
-    Status {
+    StatusReport {
         syncs,
         processes: Vec::new(),
-        watches: Watches { count: 0, listed: &[] },
+        watches: WatchSummary { count: 0, listed: &[] },
         notes: Vec::new(),
-        is_last: false,
+        is_final: false,
         now: at(100),
         clock: clock.to_zoned(TimeZone::UTC),
     }
 }
 
-fn text(status: &Status<'_>) -> String {
+fn text(status: &StatusReport<'_>) -> String {
     String::from_utf8(status.text()).unwrap()
 }
 
-/// Seen with the original while its first rsync slept, but for what stands behind.
+/// Recorded from the original while its first rsync slept, except for the lines that we add.
 #[test]
-fn the_blocks_of_the_original_are_there_to_the_letter() {
+fn the_blocks_of_the_original_are_reproduced_literally() {
     let mut starting = mirror(true);
     starting.covered(at(90), &mut Vec::new());
     start(&mut starting, 91);
@@ -94,8 +94,8 @@ fn the_blocks_of_the_original_are_there_to_the_letter() {
     let sync2 = SyncStatus { source: Path::new("/srv/www/sub"), ..sync("Sync2", &starting) };
     let listed = [(1, b"/srv/www".to_vec()), (2, b"/srv/www/sub".to_vec())];
     let mut status = status(vec![sync1, sync2]);
-    status.watches = Watches { count: 2, listed: &listed };
-    status.processes = vec![Process { pid: 77, started: 1_719_592_765 }];
+    status.watches = WatchSummary { count: 2, listed: &listed };
+    status.processes = vec![RunningProcess { pid: 77, started: 1_719_592_765 }];
     let expected = "\
 Lsyncd status report at Mon Nov  2 20:04:05 2026
 
@@ -128,15 +128,15 @@ Running processes: 1
 }
 
 #[test]
-fn delays_have_their_stage_and_what_is_known_of_them() {
+fn delays_are_listed_with_stage_and_type() {
     let mut mirror = mirror(false);
     mirror.covered(at(1), &mut Vec::new());
-    change(&mut mirror, "a", Kind::Other, 1);
-    change(&mut mirror, "d", Kind::Directory, 1);
+    change(&mut mirror, "a", EntryKind::Other, 1);
+    change(&mut mirror, "d", EntryKind::Directory, 1);
     start(&mut mirror, 10);
-    change(&mut mirror, "a", Kind::Other, 11);
-    change(&mut mirror, "new\nline", Kind::Other, 12);
-    let text = text(&status(vec![sync("Sync1", &mirror)]));
+    change(&mut mirror, "a", EntryKind::Other, 11);
+    change(&mut mirror, "new\nline", EntryKind::Other, 12);
+    let shown = text(&status(vec![sync("Sync1", &mirror)]));
     let expected = "\
 There are 4 delays
 active Modify /a
@@ -145,17 +145,17 @@ block  Modify /a
 wait   Modify /new\\nline
 Filtering:
 ";
-    assert!(text.contains(expected), "{text}");
+    assert!(shown.contains(expected), "{shown}");
 }
 
 #[test]
-fn excludes_are_listed_and_nothing_is_said_only_of_nothing() {
+fn excludes_and_filters_are_listed_or_reported_as_nothing() {
     let mirror = mirror(false);
     let (filters, excludes) = ([b"- *.tmp".to_vec()], [b"*.o".to_vec(), b"/x/".to_vec()]);
     let check = |filters, excludes, expected: &str| {
         let sync = SyncStatus { filters, excludes, ..sync("Sync1", &mirror) };
-        let text = text(&status(vec![sync]));
-        assert!(text.contains(&format!("There are 0 delays\n{expected}\n\nInotify")), "{text}");
+        let shown = text(&status(vec![sync]));
+        assert!(shown.contains(&format!("There are 0 delays\n{expected}\n\nInotify")), "{shown}");
     };
     check(&[], &[], "Filtering:\n  nothing.\n");
     check(&filters, &[], "Filtering:\n- *.tmp\n");
@@ -164,10 +164,10 @@ fn excludes_are_listed_and_nothing_is_said_only_of_nothing() {
 }
 
 #[test]
-fn the_state_is_told_in_words() {
+fn each_state_has_a_readable_description() {
     let check = |mirror: &Mirror, expected: &str| {
-        let text = text(&status(vec![sync("Sync1", mirror)]));
-        let states = text.split_once("Syncs:\n").unwrap().1;
+        let shown = text(&status(vec![sync("Sync1", mirror)]));
+        let states = shown.split_once("Syncs:\n").unwrap().1;
         assert_eq!(states.split_once("\n\n").unwrap().0, expected.trim_end());
     };
     let first = "its source is being watched for the first time, 1 not on the target";
@@ -175,31 +175,35 @@ fn the_state_is_told_in_words() {
     let mut mirror = mirror(false);
     mirror.covered(at(1), &mut Vec::new());
     check(&mirror, "Sync1 -> /dst/: in sync\n");
-    change(&mut mirror, "a", Kind::Other, 30);
+    change(&mut mirror, "a", EntryKind::Other, 30);
     start(&mut mirror, 40);
-    end(&mut mirror, Outcome::Again(failure()), 110);
+    end(&mut mirror, Outcome::Retry(failure()), 110);
     let rest = "1 not on the target, oldest change at Mon Nov  2 20:02:55 2026";
-    // The first wait is the delay of 5 seconds, and the failure is 10 seconds ahead.
+    // The first wait is the delay of 5 seconds, and the failure is 10 seconds in the future.
     let away =
         "the target is away, next try at Mon Nov  2 20:04:20 2026, rsync failed (exit code 12)";
     check(&mirror, &format!("Sync1 -> /dst/: {away}, {rest}\n"));
     start(&mut mirror, 120);
-    let failed = Place { path: path("a"), scope: Scope::Entry };
-    end(&mut mirror, Outcome::Partly(vec![(failed, failure())]), 121);
+    let failed = DirtyPath { path: path("a"), scope: Scope::Entry };
+    end(&mut mirror, Outcome::Partial(vec![(failed, failure())]), 121);
     let next = "failed, try 1, the next at Mon Nov  2 20:04:27 2026: /a: rsync failed";
     check(&mirror, &format!("Sync1 -> /dst/: live, {rest}\n  {next}\n"));
     for (then, next) in [
-        (AfterHook::Retry, "next try at Mon Nov  2 20:04:17 2026"),
-        (AfterHook::Hold, "waits for SIGHUP"),
+        (HookFailureAction::Retry, "next try at Mon Nov  2 20:04:17 2026"),
+        (HookFailureAction::Hold, "waits for SIGHUP"),
     ] {
-        mirror.hangup(at(125), &mut Vec::new());
+        mirror.retry_now(at(125), &mut Vec::new());
         start(&mut mirror, 125);
-        end(&mut mirror, Outcome::HookFailed { failure: failure(), then, held: vec![] }, 107);
-        let text = text(&status(vec![sync("Sync1", &mirror)]));
+        end(
+            &mut mirror,
+            Outcome::HookFailed { failure: failure(), action: then, held: vec![] },
+            107,
+        );
+        let shown = text(&status(vec![sync("Sync1", &mirror)]));
         let expected = format!(
             "Sync1 -> /dst/: what follows a batch failed, {next}, rsync failed (exit code 12), "
         );
-        assert!(text.contains(&expected), "{text}");
+        assert!(shown.contains(&expected), "{shown}");
     }
     mirror.cannot_cover("it is not there".into(), at(130), &mut Vec::new());
     let held = text(&status(vec![sync("Sync1", &mirror)]));
@@ -207,67 +211,67 @@ fn the_state_is_told_in_words() {
 }
 
 #[test]
-fn deletions_that_are_held_are_not_in_sync_and_the_end_is_told() {
+fn held_deletions_and_a_stopped_daemon_are_shown() {
     let mut mirror = mirror(true);
     mirror.covered(at(1), &mut Vec::new());
     start(&mut mirror, 2);
-    let all = Place::all();
+    let all = DirtyPath::root_tree();
     let held = HeldDeletions {
-        places: vec![all],
+        paths: vec![all],
         count: 12,
-        of: Some(20),
+        total: Some(20),
         names: vec![path("a")],
-        why: HeldFor::Budget,
+        reason: HoldReason::Budget,
     };
     end(&mut mirror, Outcome::Split { large: vec![], failed: vec![], held: vec![held] }, 3);
     let sync = || SyncStatus { held: vec!["set maxDelete".into()], ..sync("Sync1", &mirror) };
-    let said = text(&status(vec![sync()]));
+    let shown = text(&status(vec![sync()]));
     let expected = "Syncs:\nSync1 -> /dst/: live, 12 deletions held\n  set maxDelete\n\n";
-    assert!(said.contains(expected), "{said}");
-    let said = text(&Status { is_last: true, ..status(vec![sync()]) });
+    assert!(shown.contains(expected), "{shown}");
+    let shown = text(&StatusReport { is_final: true, ..status(vec![sync()]) });
     let expected =
         "2026\n\nThe daemon has stopped.\n\nSyncs:\nSync1 -> /dst/: stopped, 12 deletions";
-    assert!(said.contains(expected) && !said.contains("in sync"), "{said}");
+    assert!(shown.contains(expected) && !shown.contains("in sync"), "{shown}");
 }
 
 #[test]
-fn a_long_list_is_cut_and_counted() {
+fn long_lists_are_truncated_and_counted() {
     let mut mirror = mirror(false);
     mirror.covered(at(1), &mut Vec::new());
-    for number in 0..MOST_DELAYS + 5 {
-        change(&mut mirror, &format!("{number}"), Kind::Other, 2);
+    for number in 0..MAX_DELAYS + 5 {
+        change(&mut mirror, &format!("{number}"), EntryKind::Other, 2);
     }
     let listed = [(1, b"/a".to_vec())];
     let mut status = status(vec![sync("Sync1", &mirror), sync("Sync2", &mirror)]);
-    status.watches = Watches { count: 4, listed: &listed };
-    let text = text(&status);
-    assert_eq!(text.matches("wait   Modify /").count(), MOST_DELAYS);
-    assert_eq!(text.matches(&format!("There are {} delays\n", MOST_DELAYS + 5)).count(), 2);
-    let rest = MOST_DELAYS + 5 - MOST_DELAYS / 2;
-    assert_eq!(text.matches(&format!("  and {rest} more\nFiltering:")).count(), 2);
-    assert!(text.contains("Inotify watching 4 directories\n  1: /a/\n  and 3 more\n"), "{text}");
+    status.watches = WatchSummary { count: 4, listed: &listed };
+    let shown = text(&status);
+    assert_eq!(shown.matches("wait   Modify /").count(), MAX_DELAYS);
+    assert_eq!(shown.matches(&format!("There are {} delays\n", MAX_DELAYS + 5)).count(), 2);
+    let rest = MAX_DELAYS + 5 - MAX_DELAYS / 2;
+    assert_eq!(shown.matches(&format!("  and {rest} more\nFiltering:")).count(), 2);
+    assert!(shown.contains("Inotify watching 4 directories\n  1: /a/\n  and 3 more\n"), "{shown}");
 }
 
 #[test]
-fn what_else_there_is_to_say_of_the_watching_follows_it() {
+fn watch_notes_follow_the_watch_list() {
     let mirror = mirror(false);
     let mut status = status(vec![sync("Sync1", &mirror)]);
     status.notes = vec!["Fanotify watching the file system of Sync1".into()];
     let expected = "Inotify watching 0 directories\nFanotify watching the file system of Sync1\n\n";
-    let text = text(&status);
-    assert!(text.contains(expected), "{text}");
+    let shown = text(&status);
+    assert!(shown.contains(expected), "{shown}");
 }
 
 #[test]
 #[ignore = "it measures time: run it alone, and built for release"]
-fn a_status_of_many_places_is_soon_made() {
+fn a_large_status_is_formatted_within_50_ms() {
     let check = |name: &dyn Fn(usize) -> String| {
         let mut mirror = mirror(false);
         mirror.covered(at(1), &mut Vec::new());
-        (0..100_000).for_each(|n| change(&mut mirror, &name(n), Kind::Other, 2));
+        (0..100_000).for_each(|n| change(&mut mirror, &name(n), EntryKind::Other, 2));
         let listed: Vec<_> = (0..10_000).map(|n| (n, format!("/srv/www/{n}").into())).collect();
         let mut status = status(vec![sync("Sync1", &mirror)]);
-        status.watches = Watches { count: 100_000, listed: &listed };
+        status.watches = WatchSummary { count: 100_000, listed: &listed };
         let (began, text) = (std::time::Instant::now(), status.text());
         let took = began.elapsed();
         println!("{} bytes in {took:?}", text.len());

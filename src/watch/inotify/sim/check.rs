@@ -1,180 +1,186 @@
-//! What is held to when all is quiet.
+//! Invariants that hold when all is quiet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_core::{
-    notice::{Change, Edit, Kind, MirrorId, News},
+    fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId},
     path::TreePath,
 };
 use mirror_platform::inotify::WatchId;
 
 use super::{
-    super::super::forest::{LIMBO, State, TOP},
-    MIRRORS, Trial, is_skipped,
-    world::World,
+    super::dir_tree::{DirState, LIMBO, ROOT},
+    MIRRORS, SimHarness,
+    file_system::SimFileSystem,
+    is_skipped,
 };
 
-/// What an entry looks like: its inode, and how often it was changed.
-type Looks = (usize, u64);
+/// State of an entry: its inode, and the number of its changes.
+type InodeVersion = (usize, u64);
 
-/// A tree as it is known from the notices.
+/// State of a tree as reconstructed from the events.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Model {
+pub(super) struct SimModel {
     root: Vec<u8>,
-    known: BTreeMap<TreePath, Looks>,
+    known: BTreeMap<TreePath, InodeVersion>,
 }
 
-impl Model {
-    pub(super) fn of(world: &World, root: &[u8]) -> Self {
+impl SimModel {
+    pub(super) fn of(fs: &SimFileSystem, root: &[u8]) -> Self {
         let mut model = Self { root: root.into(), known: BTreeMap::new() };
-        model.look_below(world, &TreePath::root());
+        model.read_subtree(fs, &TreePath::root());
         model
     }
 
-    fn look_at(&mut self, world: &World, path: &TreePath) -> Option<usize> {
+    fn read_entry(&mut self, fs: &SimFileSystem, path: &TreePath) -> Option<usize> {
         let full = [&*self.root, path.as_bytes()].join(&b'/');
-        let Some(inode) = world.find(&full) else {
+        let Some(inode) = fs.find(&full) else {
             self.known.retain(|known, _| !path.contains(known));
             return None;
         };
-        self.known.insert(path.clone(), (inode, world.inodes[inode].version));
+        self.known.insert(path.clone(), (inode, fs.inodes[inode].version));
         Some(inode)
     }
 
-    fn look_below(&mut self, world: &World, path: &TreePath) {
+    fn read_subtree(&mut self, fs: &SimFileSystem, path: &TreePath) {
         self.known.retain(|known, _| !path.contains(known));
-        let Some(inode) = self.look_at(world, path) else { return };
-        for name in world.inodes[inode].children.keys() {
-            self.look_below(world, &path.join(name.as_bytes()).unwrap());
+        let Some(inode) = self.read_entry(fs, path) else { return };
+        for name in fs.inodes[inode].children.keys() {
+            self.read_subtree(fs, &path.join(name.as_bytes()).unwrap());
         }
     }
 
-    pub(super) fn apply(&mut self, world: &World, news: &News) {
-        match news {
-            News::Changed(Change { edit: Edit::Create | Edit::Delete, kind, path })
-                if *kind == Kind::Directory =>
+    pub(super) fn apply(&mut self, fs: &SimFileSystem, event: &FsEventKind) {
+        match event {
+            FsEventKind::Changed(Change { edit: Edit::Create | Edit::Delete, kind, path })
+                if *kind == EntryKind::Directory =>
             {
-                self.look_below(world, path);
+                self.read_subtree(fs, path);
             }
-            News::Changed(change) => _ = self.look_at(world, &change.path),
-            News::Moved { from, to, .. } => {
-                self.look_below(world, from);
-                self.look_below(world, to);
+            FsEventKind::Changed(change) => _ = self.read_entry(fs, &change.path),
+            FsEventKind::Renamed { from, to, .. } => {
+                self.read_subtree(fs, from);
+                self.read_subtree(fs, to);
             }
-            News::Lost(path) => self.look_below(world, path),
-            News::Gone(_) => panic!("a source does not tell that a root is gone"),
+            FsEventKind::Lost(path) => self.read_subtree(fs, path),
+            FsEventKind::RootGone(_) => panic!("a backend does not report lost roots"),
         }
     }
 }
 
 /// A directory that a mirror wants.
-struct Wanted {
+struct WantedDir {
     inode: usize,
-    /// Where it is in the tree.
+    /// Path in the tree.
     below: TreePath,
-    /// Where it is, without the leading slash.
+    /// Full path without the leading slash.
     path: Vec<u8>,
 }
 
-/// What the mirror wants.
-fn wanted(world: &World, mirror: MirrorId) -> Vec<Wanted> {
+/// Returns the directories that the mirror wants.
+fn wanted_dirs(fs: &SimFileSystem, mirror: MirrorId) -> Vec<WantedDir> {
     let (root, skips) = MIRRORS[mirror.0 as usize];
-    let tree = Model::of(world, root.as_bytes());
+    let tree = SimModel::of(fs, root.as_bytes());
     let wanted = tree.known.into_iter().filter(|(path, (inode, _))| {
-        world.inodes[*inode].is_directory && !(skips && is_skipped(path))
+        fs.inodes[*inode].is_directory && !(skips && is_skipped(path))
     });
     wanted
         .map(|(below, (inode, _))| {
             let parts = [root.as_bytes(), below.as_bytes()];
             let path = if below.is_root() { parts[0].into() } else { parts.join(&b'/') };
-            Wanted { inode, below, path }
+            WantedDir { inode, below, path }
         })
         .collect()
 }
 
-fn shown(path: Option<Vec<u8>>) -> String {
+fn display_path(path: Option<Vec<u8>>) -> String {
     path.map_or_else(|| "nowhere".into(), |path| format!("/{}", path.escape_ascii()))
 }
 
-impl Trial {
-    /// Holds the watches to the tree, and the models to what they stand for.
+impl SimHarness {
+    /// Compares the watches with the tree, and the models with the mirrors' trees.
     pub(super) fn check(&mut self) {
-        self.look_at_polled();
+        self.read_polled();
         self.check_watches();
         self.check_models();
         self.check_leftovers();
     }
 
-    fn look_at_polled(&mut self) {
-        let world = self.world.lock().unwrap();
+    fn read_polled(&mut self) {
+        let fs = self.fs.lock().unwrap();
         for (mirror, path) in &self.polled {
             if let Some(model) = self.models.get_mut(mirror) {
-                model.look_below(&world, path);
+                model.read_subtree(&fs, path);
             }
         }
     }
 
-    /// Exactly what is wanted is watched, but for what is polled, and known by its path.
+    /// Checks that exactly the wanted directories are watched, except polled ones, and known by
+    /// their paths.
     fn check_watches(&self) {
-        let (world, forest) = (self.world(), &self.source.forest);
+        let (fs, dirs) = (self.fs(), &self.backend.dirs);
         let mut watched = BTreeSet::new();
         for &mirror in self.models.keys() {
             let is_polled = |below: &TreePath| {
                 self.polled.iter().any(|(id, top)| *id == mirror && top.contains(below))
             };
-            for Wanted { inode, below, path } in wanted(&world, mirror) {
-                let node = self.source.find(&path);
-                match world.inodes[inode].watch {
+            for WantedDir { inode, below, path } in wanted_dirs(&fs, mirror) {
+                let node = self.backend.find(&path);
+                match fs.inodes[inode].watch {
                     None if is_polled(&below) => {}
-                    None => panic!("{} is not watched for {mirror:?}", shown(Some(path))),
+                    None => panic!("{} is not watched for {mirror:?}", display_path(Some(path))),
                     Some(watch) => {
-                        let known = node.and_then(|node| forest.watch(node));
-                        assert_eq!(known, Some(WatchId(watch)), "{}", shown(Some(path)));
+                        let known = node.and_then(|node| dirs.watch(node));
+                        assert_eq!(known, Some(WatchId(watch)), "{}", display_path(Some(path)));
                         watched.insert(watch);
                     }
                 }
             }
         }
-        let superfluous = world.watches().filter(|(watch, _)| !watched.contains(watch));
+        let superfluous = fs.watches().filter(|(watch, _)| !watched.contains(watch));
         let superfluous: Vec<_> = superfluous
             .map(|(watch, inode)| {
-                let node = forest.watched_by(WatchId(watch));
-                let state = node.map(|node| forest.state(node));
-                (inode, state, shown(node.and_then(|node| forest.path(node))))
+                let node = dirs.node_with_watch(WatchId(watch));
+                let state = node.map(|node| dirs.state(node));
+                (inode, state, display_path(node.and_then(|node| dirs.path(node))))
             })
             .collect();
         assert!(superfluous.is_empty(), "watched and not wanted: {superfluous:?}");
-        assert_eq!(self.source.watches, watched.len(), "the count of the watches");
+        assert_eq!(self.backend.watches, watched.len(), "the count of the watches");
     }
 
     fn check_models(&self) {
-        let world = self.world();
+        let fs = self.fs();
         for (mirror, model) in &self.models {
             let skips = MIRRORS[mirror.0 as usize].1;
-            let of = |model: Model| -> Vec<(TreePath, Looks)> {
+            let of = |model: SimModel| -> Vec<(TreePath, InodeVersion)> {
                 let known = model.known.into_iter();
-                // A directory that is skipped itself is told, what is in it is not.
-                let is_told = |path: &TreePath| {
+                // A skipped directory itself is reported, its entries are not.
+                let is_reported = |path: &TreePath| {
                     !(skips && path.parent().is_some_and(|parent| is_skipped(&parent)))
                 };
-                known.filter(|(path, _)| is_told(path)).collect()
+                known.filter(|(path, _)| is_reported(path)).collect()
             };
-            let real = Model::of(&world, &model.root);
-            assert_eq!(of(model.clone()), of(real), "{mirror:?}: what was told, and what there is");
+            let real = SimModel::of(&fs, &model.root);
+            assert_eq!(
+                of(model.clone()),
+                of(real),
+                "{mirror:?}: the reported state and the actual one"
+            );
         }
     }
 
     fn check_leftovers(&self) {
-        let forest = &self.source.forest;
-        assert_eq!(forest.children(LIMBO).count(), 0, "something is left in limbo");
-        let pending = forest.subtree(TOP).into_iter();
-        let pending = pending.filter(|&node| forest.state(node) == State::Pending);
-        let doubted = self.source.doubts.keys().filter_map(|&ticket| forest.resolve(ticket));
-        let doubted = doubted.filter(|&node| forest.watch(node).is_some());
+        let dirs = &self.backend.dirs;
+        assert_eq!(dirs.children(LIMBO).count(), 0, "something is left in limbo");
+        let pending = dirs.subtree(ROOT).into_iter();
+        let pending = pending.filter(|&node| dirs.state(node) == DirState::Pending);
+        let scheduled = self.backend.rereads.keys().filter_map(|&ticket| dirs.resolve(ticket));
+        let scheduled = scheduled.filter(|&node| dirs.watch(node).is_some());
         let left: Vec<_> = pending
-            .chain(doubted)
-            .map(|node| (shown(forest.path(node)), forest.state(node)))
+            .chain(scheduled)
+            .map(|node| (display_path(dirs.path(node)), dirs.state(node)))
             .collect();
-        assert!(left.is_empty(), "still to be looked at: {left:?}");
+        assert!(left.is_empty(), "still pending: {left:?}");
     }
 }

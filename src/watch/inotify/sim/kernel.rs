@@ -1,4 +1,4 @@
-//! The calls of the simulated kernel.
+//! System calls of the simulated kernel.
 
 use std::{
     fs::File,
@@ -9,108 +9,108 @@ use std::{
 
 use mirror_platform::{
     entries::ReadBuffer,
-    inotify::{Events, WatchId},
-    stand::Stand,
+    inotify::{InotifyEvents, WatchId},
+    thread_cwd::ThreadCwd,
 };
 use rustix::io::Errno;
 
 use super::{
-    super::kernel::{Identity, Kernel},
-    world::World,
+    super::kernel::{DirId, Kernel},
+    file_system::SimFileSystem,
 };
 
-/// The size of an event without its name.
-const HEADER: usize = 16;
+/// Size of an event without its name.
+const HEADER_SIZE: usize = 16;
 
-/// A kernel for one world.
+/// Kernel with a simulated file system.
 #[derive(Debug)]
-pub(super) struct Simulated {
-    pub(super) world: Arc<Mutex<World>>,
-    /// Whether directories are known by their links to hold no others.
+pub(super) struct SimKernel {
+    pub(super) fs: Arc<Mutex<SimFileSystem>>,
+    /// If true, the link count reveals directories without subdirectories.
     pub(super) counts_links: bool,
-    /// Something to poll, which nobody does.
+    /// A descriptor that nothing polls.
     nothing: File,
 }
 
-/// An open directory: its inode.
+/// Open directory: its inode.
 #[derive(Debug)]
-pub(super) struct Opened(usize);
+pub(super) struct SimDir(usize);
 
-impl Simulated {
-    pub(super) fn new(world: Arc<Mutex<World>>, counts_links: bool) -> Self {
-        Self { world, counts_links, nothing: File::open("/dev/null").unwrap() }
+impl SimKernel {
+    pub(super) fn new(fs: Arc<Mutex<SimFileSystem>>, counts_links: bool) -> Self {
+        Self { fs, counts_links, nothing: File::open("/dev/null").unwrap() }
     }
 
-    /// The world, in which something may have happened just now.
-    fn look(&self) -> MutexGuard<'_, World> {
-        let mut world = self.world.lock().unwrap();
-        world.disturb();
-        world
+    /// Returns the file system, in which something may have happened just now.
+    fn lock(&self) -> MutexGuard<'_, SimFileSystem> {
+        let mut fs = self.fs.lock().unwrap();
+        fs.interleave();
+        fs
     }
 }
 
-fn directory(world: &World, inode: Option<usize>, reads: bool) -> io::Result<Opened> {
+fn directory(fs: &SimFileSystem, inode: Option<usize>, reads: bool) -> io::Result<SimDir> {
     let inode = inode.ok_or(Errno::NOENT)?;
-    let it = &world.inodes[inode];
+    let it = &fs.inodes[inode];
     if !it.is_directory {
         return Err(Errno::NOTDIR.into());
     }
     if reads && !it.is_readable {
         return Err(Errno::ACCESS.into());
     }
-    Ok(Opened(inode))
+    Ok(SimDir(inode))
 }
 
-impl AsFd for Simulated {
+impl AsFd for SimKernel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.nothing.as_fd()
     }
 }
 
-impl Kernel for Simulated {
-    type Dir = Opened;
-    type Leaves = ();
-    type Vantage<'a> = usize;
+impl Kernel for SimKernel {
+    type Dir = SimDir;
+    type LeafDirs = ();
+    type LookupDir<'a> = usize;
 
-    fn open(&self, path: &[u8]) -> io::Result<Opened> {
-        let mut world = self.look();
-        let inode = world.find(path);
-        world.note(|| format!("open {} is {inode:?}", String::from_utf8_lossy(path)));
-        directory(&world, inode, true)
+    fn open(&self, path: &[u8]) -> io::Result<SimDir> {
+        let mut fs = self.lock();
+        let inode = fs.find(path);
+        fs.note(|| format!("open {} is {inode:?}", String::from_utf8_lossy(path)));
+        directory(&fs, inode, true)
     }
 
-    fn open_in(&self, parent: &Opened, name: &[u8]) -> io::Result<Opened> {
-        let mut world = self.look();
-        let inode = world.child(parent.0, name);
-        world.note(|| format!("open {}/{} is {inode:?}", parent.0, String::from_utf8_lossy(name)));
-        directory(&world, inode, true)
+    fn open_in(&self, parent: &SimDir, name: &[u8]) -> io::Result<SimDir> {
+        let mut fs = self.lock();
+        let inode = fs.child(parent.0, name);
+        fs.note(|| format!("open {}/{} is {inode:?}", parent.0, String::from_utf8_lossy(name)));
+        directory(&fs, inode, true)
     }
 
-    fn search(&self, path: &[u8]) -> io::Result<Opened> {
-        let world = self.look();
-        directory(&world, world.find(path), false)
+    fn open_for_lookup(&self, path: &[u8]) -> io::Result<SimDir> {
+        let fs = self.lock();
+        directory(&fs, fs.find(path), false)
     }
 
-    fn identity(&self, dir: &Opened) -> io::Result<Identity> {
-        Ok(Identity { device: (0, 0), inode: dir.0 as u64, mount: 0 })
+    fn identity(&self, dir: &SimDir) -> io::Result<DirId> {
+        Ok(DirId { device: (0, 0), inode: dir.0 as u64, mount: 0 })
     }
 
-    /// The names may change while they are read.
+    /// The entries may change during the listing.
     fn list(
         &self,
-        dir: &Opened,
+        dir: &SimDir,
         _buffer: &mut ReadBuffer,
         mut each: impl FnMut(&[u8]),
     ) -> io::Result<()> {
         let mut last = "";
         loop {
-            let mut world = self.look();
-            world.note(|| format!("list {} after {last}", dir.0));
-            let children = &world.inodes[dir.0].children;
+            let mut fs = self.lock();
+            fs.note(|| format!("list {} after {last}", dir.0));
+            let children = &fs.inodes[dir.0].children;
             let rest = children.iter().filter(|(name, _)| **name > last);
-            let is_directory = |inode: usize| world.inodes[inode].is_directory;
+            let is_directory = |inode: usize| fs.inodes[inode].is_directory;
             let piece: Vec<_> = rest.take(2).map(|(&name, &it)| (name, is_directory(it))).collect();
-            drop(world);
+            drop(fs);
             let Some((name, _)) = piece.last() else { return Ok(()) };
             last = name;
             for (name, _) in piece.iter().filter(|(_, is_directory)| *is_directory) {
@@ -119,65 +119,71 @@ impl Kernel for Simulated {
         }
     }
 
-    fn leaves(&self, _dir: &Opened) -> io::Result<()> {
+    fn leaf_dirs(&self, _dir: &SimDir) -> io::Result<()> {
         Ok(())
     }
 
-    fn is_leaf(&self, (): (), dir: &Opened, name: &[u8]) -> io::Result<bool> {
-        let world = self.look();
-        let inode = world.child(dir.0, name).ok_or(Errno::NOENT)?;
-        let children = &world.inodes[inode].children;
-        let holds_none = !children.values().any(|&it| world.inodes[it].is_directory);
-        Ok(self.counts_links && world.inodes[inode].is_directory && holds_none)
+    fn is_leaf(&self, (): (), dir: &SimDir, name: &[u8]) -> io::Result<bool> {
+        let fs = self.lock();
+        let inode = fs.child(dir.0, name).ok_or(Errno::NOENT)?;
+        let children = &fs.inodes[inode].children;
+        let holds_none = !children.values().any(|&it| fs.inodes[it].is_directory);
+        Ok(self.counts_links && fs.inodes[inode].is_directory && holds_none)
     }
 
-    fn vantage<'a>(&'a self, dir: &'a Opened, _: Option<&'a mut Stand>) -> io::Result<usize> {
+    fn lookup_dir<'a>(
+        &'a self,
+        dir: &'a SimDir,
+        _: Option<&'a mut ThreadCwd>,
+    ) -> io::Result<usize> {
         Ok(dir.0)
     }
 
-    fn watch(&self, dir: &Opened) -> io::Result<WatchId> {
-        let mut world = self.look();
-        if !world.inodes[dir.0].is_readable {
+    fn watch(&self, dir: &SimDir) -> io::Result<WatchId> {
+        let mut fs = self.lock();
+        if !fs.inodes[dir.0].is_readable {
             return Err(Errno::ACCESS.into());
         }
-        Ok(WatchId(world.watch(dir.0).ok_or(Errno::NOSPC)?))
+        Ok(WatchId(fs.watch(dir.0).ok_or(Errno::NOSPC)?))
     }
 
-    fn watch_here(&self, there: &usize) -> io::Result<WatchId> {
-        self.watch(&Opened(*there))
+    fn watch_lookup_dir(&self, lookup: &usize) -> io::Result<WatchId> {
+        self.watch(&SimDir(*lookup))
     }
 
-    fn watch_new(&self, there: &usize, name: &[u8]) -> io::Result<WatchId> {
-        let mut world = self.look();
-        let inode = world.child(*there, name);
-        let Opened(inode) = directory(&world, inode, true)?;
-        if world.inodes[inode].watch.is_some() {
+    fn watch_new(&self, lookup: &usize, name: &[u8]) -> io::Result<WatchId> {
+        let mut fs = self.lock();
+        let inode = fs.child(*lookup, name);
+        let SimDir(inode) = directory(&fs, inode, true)?;
+        if fs.inodes[inode].watch.is_some() {
             return Err(Errno::EXIST.into());
         }
-        Ok(WatchId(world.watch(inode).ok_or(Errno::NOSPC)?))
+        Ok(WatchId(fs.watch(inode).ok_or(Errno::NOSPC)?))
     }
 
     fn unwatch(&self, watch: WatchId) -> io::Result<()> {
-        let mut world = self.look();
-        if world.end_watch(watch.0) { Ok(()) } else { Err(Errno::INVAL.into()) }
+        let mut fs = self.lock();
+        if fs.end_watch(watch.0) { Ok(()) } else { Err(Errno::INVAL.into()) }
     }
 
-    fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<Events<'a>>> {
-        let mut world = self.look();
+    fn read<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<InotifyEvents<'a>>> {
+        let mut fs = self.lock();
         let mut length = 0;
-        while let Some(record) = world.queue.front() {
-            let name_length = record.name.len().next_multiple_of(HEADER);
-            let Some(space) = buffer.get_mut(length..length + HEADER + name_length) else { break };
+        while let Some(record) = fs.queue.front() {
+            let name_length = record.name.len().next_multiple_of(HEADER_SIZE);
+            let Some(space) = buffer.get_mut(length..length + HEADER_SIZE + name_length) else {
+                break;
+            };
             space.fill(0);
             let name_size = u32::try_from(name_length).unwrap();
             let numbers = [record.watch.cast_unsigned(), record.mask, record.cookie, name_size];
-            let (header, name) = space.split_at_mut(HEADER);
+            let (header, name) = space.split_at_mut(HEADER_SIZE);
             header.copy_from_slice(&numbers.map(u32::to_ne_bytes).concat());
             name[..record.name.len()].copy_from_slice(record.name.as_bytes());
-            length += HEADER + name_length;
-            let record = world.queue.pop_front();
-            world.note(|| format!("read {record:x?}"));
+            length += HEADER_SIZE + name_length;
+            let record = fs.queue.pop_front();
+            fs.note(|| format!("read {record:x?}"));
         }
-        Ok((length > 0).then(|| Events::new(&buffer[..length])))
+        Ok((length > 0).then(|| InotifyEvents::new(&buffer[..length])))
     }
 }

@@ -1,48 +1,48 @@
-//! One change at a time: how long until it is on the target.
+//! The latency of single changes.
 
 use std::{
     fs, io, thread,
     time::{Duration, Instant},
 };
 
-use super::{Bench, wait_live};
+use super::{BenchEnv, wait_live};
 use crate::bench::{
-    figure::{Figure, Sample, percentile},
-    floor::{self, Watch},
-    place::{Arena, Place},
-    running::Running,
-    tool::{self, Mode, Order, Tool},
+    floor::{self, DirectoryWatch},
+    metric::{Metric, Sample, percentile},
+    process::MeteredProcess,
+    scratch::{ScratchDir, ScratchPath},
+    tool::{self, BenchMode, DaemonSpec, Tool},
 };
 
-/// How many changes are measured.
+/// Number of measured changes.
 const CHANGES: usize = 200;
-/// How large each is.
+/// Length of each file in bytes.
 const LENGTH: usize = 1024;
-/// The quiet time before each, so that each is alone.
+/// The pause before each change, which isolates it.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Takes `tool` through a number of lone changes without a delay.
+/// Measures single changes without a delay.
 ///
 /// # Errors
 ///
-/// When a change does not arrive.
-pub(crate) fn measure(bench: &Bench, tool: Tool) -> io::Result<Sample> {
-    let arena = Arena::new(&bench.base)?;
-    let [source, target] = [arena.directory("source")?, arena.directory("target")?];
+/// If a change does not arrive.
+pub(crate) fn measure(bench: &BenchEnv, tool: Tool) -> io::Result<Sample> {
+    let scratch = ScratchDir::new(&bench.base)?;
+    let [source, target] = [scratch.create_dir("source")?, scratch.create_dir("target")?];
     let mut running = if tool == Tool::Floor {
-        floor::start_copier(&arena, &source, &target)?
+        floor::start_copier(&scratch, &source, &target)?
     } else {
         let targets = std::slice::from_ref(&target);
-        let order = Order {
-            mode: Mode::Direct,
+        let spec = DaemonSpec {
+            mode: BenchMode::Direct,
             source: &source,
             targets,
             delay: Some(0),
-            excluded: None,
-            ours: &[],
+            exclude: None,
+            our_args: &[],
             programs: None,
         };
-        let mut running = tool::start(tool, &bench.ours, &order, &arena)?;
+        let mut running = tool::start(tool, &bench.ours, &spec, &scratch)?;
         wait_live(tool, &mut running, &source, targets)?;
         running
     };
@@ -50,19 +50,19 @@ pub(crate) fn measure(bench: &Bench, tool: Tool) -> io::Result<Sample> {
     summary(times, &mut running)
 }
 
-/// Makes lone changes, and says of each after how many milliseconds it was on the target. After
-/// each change `then` is done, and counts.
+/// Makes single changes, and returns their latencies in milliseconds. Each includes `then`, which
+/// runs after the change.
 ///
 /// # Errors
 ///
-/// When a change does not arrive.
+/// If a change does not arrive.
 pub(super) fn measure_changes(
-    source: &Place,
-    target: &Place,
+    source: &ScratchPath,
+    target: &ScratchPath,
     changes: usize,
     mut then: impl FnMut() -> io::Result<()>,
 ) -> io::Result<Vec<f64>> {
-    let mut watch = Watch::new(target.path())?;
+    let mut watch = DirectoryWatch::new(target.path())?;
     let mut times = Vec::with_capacity(changes);
     for number in 0..changes {
         thread::sleep(PAUSE);
@@ -76,21 +76,21 @@ pub(super) fn measure_changes(
     Ok(times)
 }
 
-/// The name of the file that a change makes.
+/// Returns the name of the file that a change creates.
 pub(super) fn name(change: usize) -> String {
     format!("change{change}")
 }
 
-/// The figures of lone changes.
+/// Returns the metrics of single changes.
 ///
 /// # Errors
 ///
-/// When the program has ended.
-pub(super) fn summary(mut times: Vec<f64>, running: &mut Running) -> io::Result<Sample> {
+/// If the program has exited.
+pub(super) fn summary(mut times: Vec<f64>, running: &mut MeteredProcess) -> io::Result<Sample> {
     times.sort_by(f64::total_cmp);
     Ok(Sample::from([
-        (Figure::Median, percentile(&times, 0.5)),
-        (Figure::Percentile99, percentile(&times, 0.99)),
-        (Figure::Memory, running.peak_memory()?),
+        (Metric::Median, percentile(&times, 0.5)),
+        (Metric::Percentile99, percentile(&times, 0.99)),
+        (Metric::Memory, running.peak_memory()?),
     ]))
 }

@@ -1,11 +1,11 @@
-//! The kinds of measurement: each takes one tool through one run.
+//! The kinds of benchmark: each measures one run of one tool.
 
+pub(crate) mod burst;
+pub(crate) mod idle;
 pub(crate) mod latency;
-pub(crate) mod quiet;
 pub(crate) mod scripts;
 pub(crate) mod ssh;
 pub(crate) mod startup;
-pub(crate) mod storm;
 pub(crate) mod targets;
 
 use std::{
@@ -17,42 +17,42 @@ use std::{
 };
 
 use super::{
-    figure::{Figure, Sample},
-    place::Place,
-    running::{PATIENCE, Running},
+    metric::{Metric, Sample},
+    process::{MeteredProcess, TIMEOUT},
+    scratch::ScratchPath,
     tool::{RSYNC_OPTIONS, Tool},
-    usage::Usage,
+    usage::ProcessUsage,
 };
 
-/// How often a target is looked at.
-const INTERVAL: Duration = Duration::from_millis(1);
+/// Interval between two checks of a target.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What all measurements need to know.
+/// The environment of all measurements.
 #[derive(Clone, Debug)]
-pub(crate) struct Bench {
-    /// The release build.
+pub(crate) struct BenchEnv {
+    /// Our daemon, a release build.
     pub(crate) ours: PathBuf,
-    /// Where arenas are made.
+    /// Parent of the temporary directories.
     pub(crate) base: PathBuf,
 }
 
-/// Waits until `arrived` holds, and returns the seconds since `started`.
+/// Waits until `arrived` returns true, and returns the seconds since `started`.
 fn wait_for_arrival(started: Instant, mut arrived: impl FnMut() -> bool) -> io::Result<f64> {
     while !arrived() {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > TIMEOUT {
             return Err(io::Error::other("the changes do not arrive"));
         }
-        thread::sleep(INTERVAL);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// Waits until `tool` has finished its first sync and carries changes.
+/// Waits until `tool` has finished its startup and mirrors changes.
 fn wait_live(
     tool: Tool,
-    running: &mut Running,
-    source: &Place,
-    targets: &[Place],
+    running: &mut MeteredProcess,
+    source: &ScratchPath,
+    targets: &[ScratchPath],
 ) -> io::Result<()> {
     if matches!(tool, Tool::Original | Tool::Ours) {
         running.wait_until("all syncs are live", |running| {
@@ -61,14 +61,15 @@ fn wait_live(
         })?;
         return running.wait_without_children();
     }
-    // These tell nothing, so a file is shown to them until it comes out on the other side.
+    // These log nothing, so a marker file is written until it arrives at the target.
     let marker = source.path().join("live?");
-    let all = |there: bool| targets.iter().all(|to| to.path().join("live?").exists() == there);
-    let mut shown: Option<Instant> = None;
+    let all =
+        |exists: bool| targets.iter().all(|target| target.path().join("live?").exists() == exists);
+    let mut written: Option<Instant> = None;
     running.wait_until("a marker arrives", |_| {
-        // Not all the time: both wait until it is quiet.
-        if shown.is_none_or(|when| when.elapsed() > Duration::from_secs(1)) {
-            shown = std::fs::write(&marker, "?").ok().map(|()| Instant::now());
+        // Not continuously, because both wait for a quiet period.
+        if written.is_none_or(|when| when.elapsed() > Duration::from_secs(1)) {
+            written = std::fs::write(&marker, "?").ok().map(|()| Instant::now());
         }
         all(true)
     })?;
@@ -76,32 +77,32 @@ fn wait_live(
     running.wait_until("a marker goes", |_| all(false))
 }
 
-/// Makes `target` equal to `source`.
-fn copy_all(source: &Place, target: &Place) -> io::Result<()> {
+/// Copies the content of `source` to `target`.
+fn copy_all(source: &ScratchPath, target: &ScratchPath) -> io::Result<()> {
     let mut command = Command::new("cp");
     command.args(["-a", "--"]).arg(source.path().join(".")).arg(target.path());
     run(command)
 }
 
-/// One run of rsync as a sync without options of its own makes it.
-fn rsync(source: &Place, target: &Place) -> Command {
+/// Returns the rsync command of a sync with default options.
+fn rsync(source: &ScratchPath, target: &ScratchPath) -> Command {
     let mut command = Command::new("rsync");
-    command.args(RSYNC_OPTIONS).args([source.content(), target.content()]);
+    command.args(RSYNC_OPTIONS).args([source.with_slash(), target.with_slash()]);
     command
 }
 
-/// Runs a program to its end.
+/// Runs a program and waits for it.
 pub(crate) fn run(mut command: Command) -> io::Result<()> {
     let status = command.stdin(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("{command:?}: {status}"))) }
 }
 
-/// Runs `work`, and returns how long it took and what its children used.
+/// Runs `work`, and returns its duration and the CPU time of its children.
 fn timed(work: impl FnOnce() -> io::Result<()>) -> io::Result<Sample> {
-    let used = Usage::of_own_children()?;
+    let used = ProcessUsage::of_own_children()?;
     let started = Instant::now();
     work()?;
     let wall = started.elapsed().as_secs_f64();
-    let all = Usage::of_own_children()? - used;
-    Ok(Sample::from([(Figure::Wall, wall), (Figure::AllCpu, all)]))
+    let all = ProcessUsage::of_own_children()? - used;
+    Ok(Sample::from([(Metric::Wall, wall), (Metric::AllCpu, all)]))
 }

@@ -1,76 +1,76 @@
-//! Actions that a user has written.
+//! User scripts.
 
 use std::{collections::HashSet, fs, io, process::Command, time::Instant};
 
-use super::{Bench, wait_for_arrival};
+use super::{BenchEnv, wait_for_arrival};
 use crate::bench::{
-    figure::{Figure, Sample},
-    place::{Arena, Place},
-    running::Running,
-    scene::Scene,
+    metric::{Metric, Sample},
+    process::MeteredProcess,
+    scratch::{ScratchDir, ScratchPath},
     tool::Tool,
+    workload::Workload,
 };
 
-/// What a script does with so many files that are created. Each writes their names down, the same
-/// text for the original and for ours.
+/// A script that handles this number of created files. Each appends their names to a file, with the
+/// same configuration for the original and for ours.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Script {
-    /// A function that takes all that is due as a list, and feeds its names to one program.
+pub(crate) enum ScriptBench {
+    /// A function that takes all due events as a list, and passes their names to one program.
     Lists(usize),
     /// A command for each file.
     Commands(usize),
 }
 
-/// Shown to a daemon until it is written down: from then on it carries changes.
+/// A file that is written until the daemon handles it, which shows that it is live.
 const MARKER: &str = "live";
 
-impl Script {
-    /// Takes `tool` through it.
+impl ScriptBench {
+    /// Measures one run.
     ///
     /// # Errors
     ///
-    /// When a name does not arrive.
-    pub(crate) fn measure(self, bench: &Bench, tool: Tool) -> io::Result<Sample> {
-        let arena = Arena::new(&bench.base)?;
-        let source = arena.directory("source")?;
-        let names = arena.place("names")?;
+    /// If a name does not arrive.
+    pub(crate) fn measure(self, bench: &BenchEnv, tool: Tool) -> io::Result<Sample> {
+        let scratch = ScratchDir::new(&bench.base)?;
+        let source = scratch.create_dir("source")?;
+        let names = scratch.path("names")?;
         let (Self::Lists(number) | Self::Commands(number)) = self;
-        let scene = Scene::Create(number);
-        scene.prepare(source.path())?;
-        let mut running = self.start(bench, tool, (&arena, &source, &names))?;
+        let workload = Workload::Create(number);
+        workload.prepare(source.path())?;
+        let mut running = self.start(bench, tool, (&scratch, &source, &names))?;
         let before = running.usage()?;
-        let mut wanted: HashSet<String> =
-            scene.changes().keys().map(|path| format!("/{}", path.display())).collect();
+        let mut missing: HashSet<String> =
+            workload.expected_changes().keys().map(|path| format!("/{}", path.display())).collect();
         let started = Instant::now();
-        scene.change(source.path())?;
+        workload.change(source.path())?;
         let mut read = 0;
         let wall = wait_for_arrival(started, || {
             let text = fs::read_to_string(names.path()).unwrap_or_default();
-            // A line may be there in part.
-            let whole = text.rfind('\n').map_or(0, |end| end + 1);
-            for line in text.get(read..whole).unwrap_or_default().lines() {
-                wanted.remove(line);
+            // The last line may be incomplete.
+            let complete = text.rfind('\n').map_or(0, |end| end + 1);
+            for line in text.get(read..complete).unwrap_or_default().lines() {
+                missing.remove(line);
             }
-            read = whole;
-            wanted.is_empty()
+            read = complete;
+            missing.is_empty()
         })?;
         running.wait_without_children()?;
         let used = running.usage()?;
         Ok(Sample::from([
-            (Figure::Wall, wall),
-            (Figure::OwnCpu, used.own - before.own),
-            (Figure::AllCpu, used.own + used.children - before.own - before.children),
-            (Figure::Memory, running.peak_memory()?),
+            (Metric::Wall, wall),
+            (Metric::OwnCpu, used.own - before.own),
+            (Metric::AllCpu, used.own + used.children - before.own - before.children),
+            (Metric::Memory, running.peak_memory()?),
         ]))
     }
 
     fn start(
         self,
-        bench: &Bench,
+        bench: &BenchEnv,
         tool: Tool,
-        (arena, source, names): (&Arena, &Place, &Place),
-    ) -> io::Result<Running> {
-        let file = arena.place("script.lua")?;
+        (scratch, source, names): (&ScratchDir, &ScratchPath, &ScratchPath),
+    ) -> io::Result<MeteredProcess> {
+        let file = scratch.path("script.lua")?;
         fs::write(file.path(), self.configuration(source, names))?;
         let mut command = match tool {
             Tool::Ours => Command::new(&bench.ours),
@@ -78,13 +78,13 @@ impl Script {
             _ => return Err(io::Error::other("it knows no scripts")),
         };
         command.arg("-nodaemon").arg(file.path());
-        let mut running = Running::start(&command, &arena.place("output")?)?;
+        let mut running = MeteredProcess::start(&command, &scratch.path("output")?)?;
         let marker = source.path().join(MARKER);
-        let mut shown = 0;
+        let mut polls = 0;
         running.wait_until("a marker arrives", |_| {
-            shown += 1;
-            // Not all the time, since a script may take each for a change.
-            if shown % 500 == 1 {
+            polls += 1;
+            // Not continuously, because a script may handle each write as a change.
+            if polls % 500 == 1 {
                 let _ = fs::remove_file(&marker);
                 let _ = fs::write(&marker, "");
             }
@@ -94,7 +94,7 @@ impl Script {
         Ok(running)
     }
 
-    fn configuration(self, source: &Place, names: &Place) -> String {
+    fn configuration(self, source: &ScratchPath, names: &ScratchPath) -> String {
         let (source, names) = (source.path().display(), names.path().display());
         let action = match self {
             Self::Lists(_) => format!(

@@ -1,4 +1,4 @@
-//! Targets behind ssh.
+//! Targets over ssh.
 
 use std::{
     fs,
@@ -8,153 +8,153 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Bench, copy_all, latency, run, timed, wait_for_arrival, wait_live};
+use super::{BenchEnv, copy_all, latency, run, timed, wait_for_arrival, wait_live};
 use crate::bench::{
-    expected::{Arrival, verify},
-    figure::{Figure, Sample},
-    place::{Arena, Place},
-    running::Running,
-    scene::Scene,
+    arrival::{ArrivalCheck, verify},
+    metric::{Metric, Sample},
+    process::MeteredProcess,
+    scratch::{ScratchDir, ScratchPath},
     sshd::{self, Sshd},
     tool::Tool,
+    workload::Workload,
 };
 
-/// What happens behind ssh.
+/// A benchmark over ssh.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Ssh {
+pub(crate) enum SshBench {
     /// A directory is renamed, with `default.rsyncssh`.
     Rename,
-    /// Lone changes, so many, with this default and over a line on which each way takes so long.
+    /// Single changes: the default, their number, and the one-way latency of the link.
     Changes(&'static str, usize, Duration),
 }
 
-/// The places of one run.
-struct Ground {
-    arena: Arena,
-    source: Place,
-    target: Place,
+/// The directories and the server of one run.
+struct SshFixture {
+    scratch: ScratchDir,
+    source: ScratchPath,
+    target: ScratchPath,
     server: Sshd,
 }
 
-impl Ssh {
-    /// Takes `tool` through it.
+impl SshBench {
+    /// Measures one run.
     ///
     /// # Errors
     ///
-    /// When something cannot be done, or the target is wrong in the end.
+    /// If a step fails, or the target is wrong in the end.
     pub(crate) fn measure(
         &self,
-        bench: &Bench,
+        bench: &BenchEnv,
         tool: Tool,
         delay: Option<u32>,
     ) -> io::Result<Sample> {
-        let arena = Arena::new(&bench.base)?;
-        let [source, target] = [arena.directory("source")?, arena.directory("target")?];
-        let line = if let Self::Changes(.., line) = self { *line } else { Duration::ZERO };
-        let server = Sshd::start(&arena, line)?;
-        let ground = Ground { arena, source, target, server };
+        let scratch = ScratchDir::new(&bench.base)?;
+        let [source, target] = [scratch.create_dir("source")?, scratch.create_dir("target")?];
+        let latency = if let Self::Changes(.., latency) = self { *latency } else { Duration::ZERO };
+        let server = Sshd::start(&scratch, latency)?;
+        let fixture = SshFixture { scratch, source, target, server };
         match self {
-            Self::Rename => ground.rename(bench, tool, delay),
-            Self::Changes(default, number, _) => ground.changes(bench, tool, default, *number),
+            Self::Rename => fixture.rename(bench, tool, delay),
+            Self::Changes(default, number, _) => fixture.changes(bench, tool, default, *number),
         }
     }
 }
 
-impl Ground {
-    fn rename(&self, bench: &Bench, tool: Tool, delay: Option<u32>) -> io::Result<Sample> {
-        let scene = Scene::Rename;
-        scene.prepare(self.source.path())?;
+impl SshFixture {
+    fn rename(&self, bench: &BenchEnv, tool: Tool, delay: Option<u32>) -> io::Result<Sample> {
+        let workload = Workload::Rename;
+        workload.prepare(self.source.path())?;
         copy_all(&self.source, &self.target)?;
-        let changes = scene.changes();
+        let changes = workload.expected_changes();
         let mut sample = if tool == Tool::Floor {
             let (_, before) = self.server.traffic();
-            scene.change(self.source.path())?;
+            workload.change(self.source.path())?;
             let target = |name| self.target.path().join(name).display().to_string();
             let mut command = Command::new("ssh");
-            command.args(self.server.words()).arg(self.server.host());
+            command.args(self.server.ssh_args()).arg(self.server.host());
             command.args(["mv", &target("before"), &target("after")]);
             let mut sample = timed(|| run(command))?;
-            sample.insert(Figure::Wire, megabytes(self.server.traffic().1 - before));
+            sample.insert(Metric::Wire, megabytes(self.server.traffic().1 - before));
             sample
         } else {
             let mut running = self.start(bench, tool, "default.rsyncssh", delay)?;
             let before = running.usage()?;
-            let (_, carried) = self.server.traffic();
+            let (_, before_bytes) = self.server.traffic();
             let started = Instant::now();
-            scene.change(self.source.path())?;
-            let mut arrival = Arrival::new(self.target.path(), &changes);
-            let wall = wait_for_arrival(started, || arrival.is_complete())?;
-            let said = if tool == Tool::Ours { "Finished (list)" } else { "Finished Move" };
-            running.wait_until("it says so", |running| running.output().contains(said))?;
+            workload.change(self.source.path())?;
+            let mut check = ArrivalCheck::new(self.target.path(), &changes);
+            let wall = wait_for_arrival(started, || check.is_complete())?;
+            let message = if tool == Tool::Ours { "Finished (list)" } else { "Finished Move" };
+            running.wait_until("it says so", |running| running.output().contains(message))?;
             let used = running.usage()?;
-            let carried = megabytes(self.server.traffic().1 - carried);
+            let transferred = megabytes(self.server.traffic().1 - before_bytes);
             Sample::from([
-                (Figure::Wall, wall),
-                (Figure::Wire, carried),
-                (Figure::OwnCpu, used.own - before.own),
-                (Figure::Memory, running.peak_memory()?),
+                (Metric::Wall, wall),
+                (Metric::Wire, transferred),
+                (Metric::OwnCpu, used.own - before.own),
+                (Metric::Memory, running.peak_memory()?),
             ])
         };
-        sample.insert(Figure::Logins, logins(&self.server));
+        sample.insert(Metric::Logins, logins(&self.server));
         verify(self.source.path(), self.target.path())?;
         Ok(sample)
     }
 
     fn changes(
         &self,
-        bench: &Bench,
+        bench: &BenchEnv,
         tool: Tool,
         default: &str,
         number: usize,
     ) -> io::Result<Sample> {
         let mut sample = if tool == Tool::Floor {
-            self.changes_by_hand(number)?
+            self.changes_floor(number)?
         } else {
             let mut running = self.start(bench, tool, default, Some(0))?;
             let times = latency::measure_changes(&self.source, &self.target, number, || Ok(()))?;
             latency::summary(times, &mut running)?
         };
-        sample.insert(Figure::Logins, logins(&self.server));
+        sample.insert(Metric::Logins, logins(&self.server));
         Ok(sample)
     }
 
-    /// One call of rsync for each change, over a connection that is there.
-    fn changes_by_hand(&self, number: usize) -> io::Result<Sample> {
-        let socket = self.arena.place("socket")?;
-        let mut words = self.server.words();
-        words.push(format!("-oControlPath={}", socket.path().display()));
+    /// Measures the floor: one call of rsync for each change, over an existing connection.
+    fn changes_floor(&self, number: usize) -> io::Result<Sample> {
+        let socket = self.scratch.path("socket")?;
+        let mut args = self.server.ssh_args();
+        args.push(format!("-oControlPath={}", socket.path().display()));
         let mut master = Command::new("ssh");
-        master.args(&words).args(["-oControlMaster=yes", "-N"]).arg(self.server.host());
-        let mut master = Running::start(&master, &self.arena.place("output")?)?;
+        master.args(&args).args(["-oControlMaster=yes", "-N"]).arg(self.server.host());
+        let mut master = MeteredProcess::start(&master, &self.scratch.path("output")?)?;
         master.wait_until("there is a connection", |_| socket.path().exists())?;
         let (source, target) = (self.source.path(), self.target.path());
-        let mut ending = Vec::new();
+        let mut waiters = Vec::new();
         let times = latency::measure_changes(&self.source, &self.target, number, || {
-            let mut rsync = sshd::rsync(&words, source, &self.server.host(), target)
+            let mut rsync = sshd::rsync(&args, source, &self.server.host(), target)
                 .stdin(Stdio::piped())
                 .spawn()?;
             if let Some(mut stdin) = rsync.stdin.take() {
-                write!(stdin, "/./{}\0", latency::name(ending.len()))?;
+                write!(stdin, "/./{}\0", latency::name(waiters.len()))?;
             }
-            // It is on the target before it ends.
-            ending.push(thread::spawn(move || rsync.wait()));
+            // The change arrives before rsync exits.
+            waiters.push(thread::spawn(move || rsync.wait()));
             Ok(())
         })?;
-        for rsync in ending {
+        for rsync in waiters {
             rsync.join().map_err(|_| io::Error::other("rsync was not waited for"))??;
         }
         latency::summary(times, &mut master)
     }
 
-    /// Starts a daemon with one sync, and waits until it carries changes.
+    /// Starts a daemon with one sync, and waits until it is live.
     fn start(
         &self,
-        bench: &Bench,
+        bench: &BenchEnv,
         tool: Tool,
         default: &str,
         delay: Option<u32>,
-    ) -> io::Result<Running> {
-        let file = self.arena.place("ssh.lua")?;
+    ) -> io::Result<MeteredProcess> {
+        let file = self.scratch.path("ssh.lua")?;
         fs::write(file.path(), self.configuration(default, tool, delay))?;
         let mut command = match tool {
             Tool::Ours => Command::new(&bench.ours),
@@ -162,7 +162,7 @@ impl Ground {
             _ => return Err(io::Error::other("it knows no such target")),
         };
         command.arg("-nodaemon").arg(file.path());
-        let mut running = Running::start(&command, &self.arena.place("output")?)?;
+        let mut running = MeteredProcess::start(&command, &self.scratch.path("output")?)?;
         wait_live(tool, &mut running, &self.source, std::slice::from_ref(&self.target))?;
         Ok(running)
     }
@@ -171,23 +171,23 @@ impl Ground {
         let Self { source, target, server, .. } = self;
         let (source, target) = (source.path().display(), target.path().display());
         let host = server.host();
-        // Without one, none for the original, and ours takes its default.
+        // `None`: no delay for the original, the default for ours.
         let delay = delay.or((tool == Tool::Original).then_some(0));
         let delay = delay.map(|delay| format!("delay = {delay},")).unwrap_or_default();
-        let place = if default == "default.rsyncssh" {
-            let options = Sshd::OPTIONS.map(|(name, value)| format!("{name} = '{value}'"));
+        let options = if default == "default.rsyncssh" {
+            let ssh_options = Sshd::OPTIONS.map(|(name, value)| format!("{name} = '{value}'"));
             format!(
                 "host = '{host}', targetdir = '{target}', ssh = {{ port = {}, \
                  identityFile = '{}', options = {{ {} }} }}",
                 server.port(),
                 server.key().display(),
-                options.join(", "),
+                ssh_options.join(", "),
             )
         } else {
-            let words = server.words().join(" ");
-            format!("target = '{host}:{target}', rsync = {{ rsh = 'ssh {words}' }}")
+            let args = server.ssh_args().join(" ");
+            format!("target = '{host}:{target}', rsync = {{ rsh = 'ssh {args}' }}")
         };
-        format!("sync{{ {default}, source = '{source}', {delay} {place} }}\n")
+        format!("sync{{ {default}, source = '{source}', {delay} {options} }}\n")
     }
 }
 

@@ -1,43 +1,43 @@
-//! The first sync.
+//! The startup: the first full transfer.
 
 use std::{io, process::Command, time::Instant};
 
-use super::{Bench, copy_all, rsync, run, timed, wait_live};
+use super::{BenchEnv, copy_all, rsync, run, timed, wait_live};
 use crate::bench::{
-    expected::verify,
-    figure::{Figure, Sample},
-    place::{Arena, Place},
-    scene,
-    tool::{self, Mode, Order, Tool},
+    arrival::verify,
+    metric::{Metric, Sample},
+    scratch::{ScratchDir, ScratchPath},
+    tool::{self, BenchMode, DaemonSpec, Tool},
+    workload,
 };
 
-/// What there is to do at the start.
+/// The work at startup.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Startup {
-    /// Nothing: so many directories are equal already. The words tell our daemon how to watch.
+pub(crate) enum StartupBench {
+    /// None: this number of directories is already equal. With arguments for our daemon.
     Equal(usize, &'static [&'static str]),
-    /// Everything: so many small files go into an empty target.
+    /// Everything: this number of small files is copied to an empty target.
     Empty(usize),
 }
 
-impl Startup {
-    /// Takes `tool` from its start until it is live.
+impl StartupBench {
+    /// Measures the time from the start until it is live.
     ///
     /// # Errors
     ///
-    /// When something cannot be done, or the target is wrong in the end.
-    pub(crate) fn measure(self, bench: &Bench, tool: Tool) -> io::Result<Sample> {
-        let arena = Arena::new(&bench.base)?;
-        let [source, target] = [arena.directory("source")?, arena.directory("target")?];
+    /// If a step fails, or the target is wrong in the end.
+    pub(crate) fn measure(self, bench: &BenchEnv, tool: Tool) -> io::Result<Sample> {
+        let scratch = ScratchDir::new(&bench.base)?;
+        let [source, target] = [scratch.create_dir("source")?, scratch.create_dir("target")?];
         match self {
             Self::Equal(number, _) => {
-                scene::directories(source.path(), number)?;
+                workload::create_dirs(source.path(), number)?;
                 copy_all(&source, &target)?;
             }
             Self::Empty(number) => {
                 for directory in 0..100 {
                     let directory = source.path().join(format!("d{directory}"));
-                    scene::files(&directory, number / 100, &[b'x'; 1024])?;
+                    workload::create_files(&directory, number / 100, &[b'x'; 1024])?;
                 }
             }
         }
@@ -47,7 +47,7 @@ impl Startup {
                 Self::Empty(_) => copy_all(&source, &target),
             })?,
             Tool::RsyncArchive => timed(|| run(rsync_archive(&source, &target)))?,
-            _ => self.measure_daemon(bench, tool, &arena, (&source, &target))?,
+            _ => self.measure_daemon(bench, tool, &scratch, (&source, &target))?,
         };
         verify(source.path(), target.path())?;
         Ok(sample)
@@ -55,34 +55,41 @@ impl Startup {
 
     fn measure_daemon(
         self,
-        bench: &Bench,
+        bench: &BenchEnv,
         tool: Tool,
-        arena: &Arena,
-        (source, target): (&Place, &Place),
+        scratch: &ScratchDir,
+        (source, target): (&ScratchPath, &ScratchPath),
     ) -> io::Result<Sample> {
-        let (mode, ours) = match self {
-            Self::Equal(_, words) => (Mode::Rsync, words),
-            Self::Empty(_) => (Mode::Direct, [].as_slice()),
+        let (mode, our_args) = match self {
+            Self::Equal(_, args) => (BenchMode::Rsync, args),
+            Self::Empty(_) => (BenchMode::Direct, [].as_slice()),
         };
         let targets = std::slice::from_ref(target);
-        let order =
-            Order { mode, source, targets, delay: None, excluded: None, ours, programs: None };
+        let spec = DaemonSpec {
+            mode,
+            source,
+            targets,
+            delay: None,
+            exclude: None,
+            our_args,
+            programs: None,
+        };
         let started = Instant::now();
-        let mut running = tool::start(tool, &bench.ours, &order, arena)?;
+        let mut running = tool::start(tool, &bench.ours, &spec, scratch)?;
         wait_live(tool, &mut running, source, targets)?;
         let wall = started.elapsed().as_secs_f64();
         let used = running.usage()?;
         Ok(Sample::from([
-            (Figure::Wall, wall),
-            (Figure::OwnCpu, used.own),
-            (Figure::AllCpu, used.own + used.children),
-            (Figure::Memory, running.peak_memory()?),
+            (Metric::Wall, wall),
+            (Metric::OwnCpu, used.own),
+            (Metric::AllCpu, used.own + used.children),
+            (Metric::Memory, running.peak_memory()?),
         ]))
     }
 }
 
-fn rsync_archive(source: &Place, target: &Place) -> Command {
+fn rsync_archive(source: &ScratchPath, target: &ScratchPath) -> Command {
     let mut command = Command::new("rsync");
-    command.arg("-a").args([source.content(), target.content()]);
+    command.arg("-a").args([source.with_slash(), target.with_slash()]);
     command
 }

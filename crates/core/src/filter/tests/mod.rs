@@ -6,12 +6,12 @@ fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
 }
 
-/// The kind that a slash at the end says.
-fn kind(text: &str) -> Kind {
-    if text.ends_with('/') { Kind::Directory } else { Kind::Other }
+/// Returns the kind that a trailing slash indicates.
+fn kind(text: &str) -> EntryKind {
+    if text.ends_with('/') { EntryKind::Directory } else { EntryKind::Other }
 }
 
-/// Files that rules can merge.
+/// Returns the contents of the files that rules can merge.
 fn read(name: &[u8]) -> Result<Vec<u8>, String> {
     match name {
         b"mixed" => Ok(b"# a comment\n; another\n\n+ keep.o\r\n- *.o\n".to_vec()),
@@ -37,19 +37,19 @@ fn filter(rules: &str) -> Filter {
     build(Filter::builder(), rules).unwrap()
 }
 
-fn chosen(paths: &str, accepts: impl Fn(&TreePath, Kind) -> bool) -> String {
+fn chosen(paths: &str, accepts: impl Fn(&TreePath, EntryKind) -> bool) -> String {
     let chosen: Vec<&str> =
         paths.split(' ').filter(|text| accepts(&path(text), kind(text))).collect();
     chosen.join(" ")
 }
 
-/// Which of the paths the rules, one a line, exclude.
+/// Checks which paths are excluded by the rules, one per line.
 fn check(rules: &str, paths: &str, expected: &str) {
     let filter = filter(rules);
     assert_eq!(chosen(paths, |path, kind| filter.excludes(path, kind)), expected, "{rules}");
 }
 
-/// Which of the paths the rules protect from being deleted.
+/// Checks which paths the rules protect from deletion.
 fn check_protected(rules: &str, paths: &str, expected: &str) {
     let filter = filter(rules);
     assert_eq!(chosen(paths, |path, kind| filter.protects(path, kind)), expected, "{rules}");
@@ -83,18 +83,18 @@ fn below_an_excluded_directory_nothing_is_included() {
 #[test]
 fn the_root_is_never_excluded() {
     let filter = filter("- *\n-! nothing");
-    assert!(!filter.excludes(&TreePath::root(), Kind::Directory));
+    assert!(!filter.excludes(&TreePath::root(), EntryKind::Directory));
     assert!(!filter.prunes(&TreePath::root()));
-    assert!(!filter.excludes_entry(&TreePath::root(), Kind::Directory));
+    assert!(!filter.excludes_entry(&TreePath::root(), EntryKind::Directory));
     assert!(filter.prunes(&path("d")));
 }
 
 #[test]
-fn an_entry_alone_is_decided_without_the_directories_above() {
+fn excludes_entry_ignores_the_ancestors() {
     let filter = filter("- d");
-    assert!(filter.excludes(&path("d/x"), Kind::Other));
-    assert!(!filter.excludes_entry(&path("d/x"), Kind::Other));
-    assert!(filter.excludes_entry(&path("x/d"), Kind::Other));
+    assert!(filter.excludes(&path("d/x"), EntryKind::Other));
+    assert!(!filter.excludes_entry(&path("d/x"), EntryKind::Other));
+    assert!(filter.excludes_entry(&path("x/d"), EntryKind::Other));
 }
 
 #[test]
@@ -109,14 +109,14 @@ fn short_and_long_names_and_modifiers() {
 }
 
 #[test]
-fn what_is_excluded_is_protected_unless_the_rule_is_for_the_sender() {
+fn excluded_entries_are_protected_unless_the_rule_is_for_the_sender() {
     check_protected("- a\nH b\nP c\n-s d\n-r e\n-sr f", "a b c d e f g", "a c e f");
     check_protected("R a\n- a\nrisk b\nP *", "a b c", "c");
     check_protected("P d/", "d d/ d/x", "d/ d/x");
 }
 
 #[test]
-fn delete_excluded_protects_only_what_a_rule_for_the_receiver_names() {
+fn delete_excluded_protects_by_receiver_rules_only() {
     let filter = build(Filter::builder().delete_excluded(), "- a\nP b\n-sr c\n- *").unwrap();
     assert_eq!(chosen("a b c d", |path, kind| filter.protects(path, kind)), "b c");
     assert_eq!(chosen("a b c d", |path, kind| filter.excludes(path, kind)), "a b c d");
@@ -125,17 +125,17 @@ fn delete_excluded_protects_only_what_a_rule_for_the_receiver_names() {
 #[test]
 fn perishable_rules_do_not_keep_a_removed_directory() {
     let filter = filter("-p *.o\n- keep");
-    assert!(filter.protects(&path("d/a.o"), Kind::Other));
-    let stays = |text| filter.protects_in_removed(&path("d"), &path(text), Kind::Other);
+    assert!(filter.protects(&path("d/a.o"), EntryKind::Other));
+    let stays = |text| filter.protects_in_removed(&path("d"), &path(text), EntryKind::Other);
     assert!(!stays("d/a.o"));
     assert!(stays("d/keep"));
     assert!(stays("d/keep/x"));
-    // That the removed directory has such a name itself was decided before.
-    assert!(!filter.protects_in_removed(&path("keep"), &path("keep/x"), Kind::Other));
+    // The name of the removed directory itself was decided before.
+    assert!(!filter.protects_in_removed(&path("keep"), &path("keep/x"), EntryKind::Other));
 }
 
 #[test]
-fn patterns_of_excludes_may_have_a_sign() {
+fn exclude_patterns_may_have_a_sign() {
     let mut builder = Filter::builder();
     for pattern in ["lost", "!", "+ a.c", "- a.h", "", "*.c", "! x", "#y", "- - z"] {
         builder.exclude(pattern.as_bytes()).unwrap();
@@ -149,7 +149,7 @@ fn patterns_of_excludes_may_have_a_sign() {
 }
 
 #[test]
-fn files_of_excludes() {
+fn exclude_files_are_parsed_as_by_rsync() {
     let mut builder = Filter::builder();
     builder
         .exclude_from(b"; c\n#c\n\n a \r\n-x\n+y\n+ z\n- w\n!x\n;\ngone\n!\n*.o\n-- b\n")
@@ -158,14 +158,14 @@ fn files_of_excludes() {
 }
 
 #[test]
-fn files_of_rules() {
+fn rule_files_are_parsed_as_by_rsync() {
     let mut builder = Filter::builder();
     builder.filter_from(b"#c\n- a\n\nP b c\r\n. mixed\n", &mut read).unwrap();
     assert_eq!(rewritten(&builder.build()), "- a\n-r b c\n+ keep.o\n- *.o");
 }
 
 #[test]
-fn merged_files_stand_where_they_are_merged() {
+fn merged_rules_replace_the_merge_rule() {
     for (rules, expected) in [
         ("- a\nmerge mixed\n- b", "- a\n+ keep.o\n- *.o\n- b"),
         (".- names", "- one two\n- three"),
@@ -188,7 +188,7 @@ fn merged_files_stand_where_they_are_merged() {
 }
 
 #[test]
-fn what_cvs_ignores() {
+fn cvs_exclude_adds_the_rules_of_rsync() {
     check("-C", "a.o core d/CVS/x .git .git/ .#a #a a.c", "a.o core d/CVS/x .git/ .#a #a");
     let rules = rewritten(&filter("-sC"));
     assert!(rules.starts_with("-sp RCS\n-sp SCCS\n"), "{rules}");
@@ -209,7 +209,7 @@ fn absolute_patterns_need_the_root() {
 }
 
 #[test]
-fn what_cannot_be_decided_is_sent_and_protected() {
+fn undecidable_entries_are_sent_and_protected() {
     for (rules, undecided) in [("- a\n: .rules\n- b", ": .rules"), ("- a\n-/ /x/y\n- b", "-/ /x/y")]
     {
         check(rules, "a b c", "a");
@@ -217,14 +217,14 @@ fn what_cannot_be_decided_is_sent_and_protected() {
         assert_eq!(filter(rules).undecided(), Some(undecided.into()));
         assert_eq!(rewritten(&filter(rules)), rules);
     }
-    // A name needs no root.
+    // A pattern for names needs no root.
     assert_eq!(filter("-/ b").undecided(), None);
-    // What is for the sender only leaves the receiver decided.
+    // A rule for the sender only leaves the receiver decided.
     check_protected(":s .rules\n- b", "a b", "b");
 }
 
 #[test]
-fn rules_come_back_as_rsync_reads_them() {
+fn rules_are_written_in_rsyncs_short_form() {
     let rules = "- a\n+ b c\nH x\nP,p y\n-! */\nexclude,/s /z\nrisk *\n- \n\\\u{1}";
     let rules = rules.replace("- \n", "- e\n+ ");
     let rules = rules.replace("+ \\", "- \\");
@@ -235,7 +235,7 @@ fn rules_come_back_as_rsync_reads_them() {
 }
 
 #[test]
-fn a_rule_that_is_wrong_says_what_was_expected() {
+fn invalid_rules_report_the_expected_syntax() {
     for (rule, expected) in [
         (
             "|foo",
@@ -266,7 +266,7 @@ fn a_rule_that_is_wrong_says_what_was_expected() {
         assert!(error.contains(expected), "{rule}: {error}");
     }
     let long = vec![b'a'; 4096];
-    assert_eq!(Filter::builder().exclude(&long).unwrap_err().fault, Fault::TooLong);
+    assert_eq!(Filter::builder().exclude(&long).unwrap_err().kind, RuleErrorKind::TooLong);
     assert!(Filter::builder().exclude(&long[1..]).is_ok());
     let error = Filter::builder().exclude_from(b"a\nb\n- ").unwrap_err();
     assert_eq!(
@@ -288,29 +288,29 @@ fn patterns_without_wildcards_are_looked_up() {
         builder.exclude(pattern.as_bytes()).unwrap();
     }
     let filter = builder.build();
-    assert_eq!(filter.hidden.tried(), 0);
-    assert!(filter.excludes(&path("x/name0"), Kind::Other));
-    // The include stands before the exclude.
-    assert!(!filter.excludes(&path("x/name8"), Kind::Other));
-    assert!(filter.excludes(&path("at/the/root1/x"), Kind::Other));
-    assert!(!filter.excludes(&path("x/at/the/root1"), Kind::Other));
-    assert!(filter.excludes(&path("a/in/some/directory2/x"), Kind::Other));
-    assert!(!filter.excludes(&path("in/some/directory2"), Kind::Other));
+    assert_eq!(filter.hidden.scanned_count(), 0);
+    assert!(filter.excludes(&path("x/name0"), EntryKind::Other));
+    // The include precedes the exclude.
+    assert!(!filter.excludes(&path("x/name8"), EntryKind::Other));
+    assert!(filter.excludes(&path("at/the/root1/x"), EntryKind::Other));
+    assert!(!filter.excludes(&path("x/at/the/root1"), EntryKind::Other));
+    assert!(filter.excludes(&path("a/in/some/directory2/x"), EntryKind::Other));
+    assert!(!filter.excludes(&path("in/some/directory2"), EntryKind::Other));
 }
 
 #[test]
 fn a_filter_without_rules_excludes_nothing() {
     let filter = Filter::default();
     assert!(filter.is_empty());
-    assert!(!filter.excludes(&path("a"), Kind::Other));
-    assert!(!filter.protects(&path("a"), Kind::Other));
+    assert!(!filter.excludes(&path("a"), EntryKind::Other));
+    assert!(!filter.protects(&path("a"), EntryKind::Other));
     assert_eq!(filter.to_rsync_rules().count(), 0);
 }
 
-/// `cargo test --release -p mirror-core -- --ignored --nocapture what_it_costs`
+/// `cargo test --release -p mirror-core -- --ignored --nocapture measure_the_cost_of_filters`
 #[test]
 #[ignore = "a measurement: prints, asserts nothing about time"]
-fn what_it_costs() {
+fn measure_the_cost_of_filters() {
     let usual = "*.tmp *.swp .*.sw? *~ #*# .#* .git/ .svn/ node_modules/ /cache/ /var/tmp/*** \
         core.[0-9]* *.bak *.log.? Thumbs.db .DS_Store **/__pycache__/ lost+found /proc/* foo/*/bar";
     let lines = |patterns: &mut dyn Iterator<Item = String>| -> String {
@@ -328,19 +328,19 @@ fn what_it_costs() {
         let paths: Vec<TreePath> =
             (0..50_000).map(|n| path(&format!("srv/www/site{}/page{n}.html", n % 100))).collect();
         let start = std::time::Instant::now();
-        let excluded = paths.iter().filter(|path| filter.excludes(path, Kind::Other)).count();
+        let excluded = paths.iter().filter(|path| filter.excludes(path, EntryKind::Other)).count();
         std::println!("{what}: compiled in {compiled:?}, 50,000 calls in {:?}", start.elapsed());
         assert_eq!(excluded, 0);
     }
     let deep = path(&"a/".repeat(2000));
     let filter = filter("- b**c\n- a**c\n- **/*b*/c");
     let start = std::time::Instant::now();
-    assert!(!filter.excludes(&deep, Kind::Other));
+    assert!(!filter.excludes(&deep, EntryKind::Other));
     std::println!("3 patterns with `**`, 2,000 levels: one call in {:?}", start.elapsed());
 }
 
 #[test]
-fn rules_about_places_may_tell_two_directories_apart() {
+fn location_dependent_rules_distinguish_directories() {
     for (rules, alike) in [
         ("- *.o\n- cache/\n+ kept", true),
         ("- /var/log", true),
@@ -353,7 +353,7 @@ fn rules_about_places_may_tell_two_directories_apart() {
         ("-/ /x", false),
         (": .rules", false),
     ] {
-        let alike_below = filter(rules).decides_alike_below(&path("d"), &path("f/e"));
+        let alike_below = filter(rules).decides_equally_below(&path("d"), &path("f/e"));
         assert_eq!(alike_below, alike, "{rules}");
     }
 }

@@ -1,18 +1,18 @@
-//! Several jobs of one mirror, and how many run at once, as scripts; see [`tests`](super).
+//! Several jobs of one mirror and the limits of concurrency, as scripts; see [`tests`](super).
 
 use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 
 use super::{super::*, play, settings};
-use crate::mirror::{Insist, Settings};
+use crate::mirror::{Insist, MirrorSettings};
 
-/// A fleet of one mirror with so many jobs at once, and no full transfer at the beginning.
+/// A fleet of one mirror with `max_jobs` jobs and without an initial full transfer.
 fn of_jobs(max_jobs: usize) -> Fleet {
-    let settings = Settings { init: false, max_jobs, ..settings(Insist::No) };
-    Fleet::new(vec![settings], Limits::default())
+    let settings = MirrorSettings { init: false, max_jobs, ..settings(Insist::No) };
+    Fleet::new(vec![settings], FleetLimits::default())
 }
 
 #[test]
-fn what_is_due_leaves_while_others_are_under_way() {
+fn due_paths_are_dispatched_while_other_jobs_run() {
     play(
         of_jobs(2),
         "0    begin      -> cover 0
@@ -52,7 +52,7 @@ fn a_full_transfer_runs_alone() {
 }
 
 #[test]
-fn jobs_that_fail_together_make_the_pause_longer_once() {
+fn jobs_that_fail_together_lengthen_the_pause_once() {
     play(
         of_jobs(3),
         "0    begin       -> cover 0
@@ -72,7 +72,7 @@ fn jobs_that_fail_together_make_the_pause_longer_once() {
 }
 
 #[test]
-fn a_source_that_goes_stops_all_jobs_of_its_mirror() {
+fn a_lost_source_stops_all_jobs_of_its_mirror() {
     play(
         of_jobs(2),
         "0    begin        -> cover 0
@@ -89,7 +89,7 @@ fn a_source_that_goes_stops_all_jobs_of_its_mirror() {
 }
 
 #[test]
-fn who_inherits_a_target_waits_for_all_jobs_that_work_there() {
+fn a_successor_waits_for_all_jobs_on_its_target() {
     play(
         of_jobs(2),
         "0    begin         -> cover 0
@@ -100,12 +100,12 @@ fn who_inherits_a_target_waits_for_all_jobs_that_work_there() {
          200                -> start 0 /b
          300  replace new:0 -> uncover 0, stop 0, stop 1
          400  job 1 done
-         500  job 0 done    -> dismiss 0, cover 1",
+         500  job 0 done    -> forget 0, cover 1",
     );
 }
 
 #[test]
-fn large_files_go_beside_the_small_ones() {
+fn large_files_are_transferred_in_parallel_to_small_ones() {
     play(
         of_jobs(3),
         "0    begin          -> cover 0
@@ -132,7 +132,7 @@ fn large_files_go_beside_the_small_ones() {
 }
 
 #[test]
-fn a_large_file_waits_for_no_more_than_what_goes_with_its_directory() {
+fn a_large_file_is_transferred_with_its_directory_if_that_is_dirty() {
     play(
         of_jobs(2),
         "0    begin            -> cover 0
@@ -147,7 +147,7 @@ fn a_large_file_waits_for_no_more_than_what_goes_with_its_directory() {
 }
 
 #[test]
-fn a_large_file_that_fails_all_the_time_is_tried_less_and_less() {
+fn a_large_file_that_keeps_failing_is_retried_with_growing_backoff() {
     play(
         of_jobs(2),
         "0    begin           -> cover 0
@@ -166,15 +166,15 @@ fn a_large_file_that_fails_all_the_time_is_tried_less_and_less() {
 }
 
 #[test]
-fn a_connection_takes_so_many_jobs_and_holds_up_nobody_else() {
-    let through = |connection: Option<&[u8]>| Settings {
+fn a_full_connection_does_not_delay_other_mirrors() {
+    let through = |connection: Option<&[u8]>| MirrorSettings {
         connection: connection.map(Arc::from),
         ..settings(Insist::No)
     };
-    let mut all = vec![through(Some(b"a")); MOST_THROUGH_CONNECTION + 2];
+    let mut all = vec![through(Some(b"a")); MAX_JOBS_PER_CONNECTION + 2];
     all.push(through(Some(b"b")));
     all.push(through(None));
-    let mut fleet = Fleet::new(all, Limits::default());
+    let mut fleet = Fleet::new(all, FleetLimits::default());
     let mut effects = Vec::new();
     let now = Moment::ORIGIN;
     for mirror in 0..12 {

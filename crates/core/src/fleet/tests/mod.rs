@@ -1,7 +1,7 @@
-//! What a fleet does with what it is told, as scripts.
+//! Reactions of a fleet to its inputs, as scripts.
 //!
-//! A line is `MILLISECONDS WHAT -> EFFECT, EFFECT`: what comes in at that time, and all that goes
-//! out for it. A time without anything is a wake-up. Jobs are named by their order, from 0.
+//! A line is `MILLISECONDS INPUT -> EFFECT, EFFECT`: the input at that time and all its effects. A
+//! time alone is a wake-up. Jobs are numbered in their order, from 0.
 
 mod limits;
 mod scripts;
@@ -11,119 +11,124 @@ use core::time::Duration;
 
 use super::*;
 use crate::{
-    event::MirrorEvent,
     filter::Filter,
-    input::Gate,
-    job::{AfterHook, Failure, Grounds, HeldDeletions, HeldFor, Place, Scope, Work},
-    mirror::{Insist, Settings},
-    notice::{Change, Edit, Gone, Kind, News, Notice},
+    fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, RootGone},
+    input::TargetLink,
+    job::{
+        DirtyPath, Failure, FatalReason, HeldDeletions, HoldReason, HookFailureAction, Scope, Work,
+    },
+    log_event::MirrorEvent,
+    mirror::{Insist, MirrorSettings},
     path::TreePath,
     plan::options::DeletePolicy,
-    queue::{OpenWait, Pace},
+    queue::{Debounce, OpenWait},
 };
 
-const QUIET: Pace =
-    Pace::Quiet { quiet: Duration::from_millis(100), ceiling: Duration::from_secs(1) };
+const QUIET: Debounce =
+    Debounce::Quiet { quiet: Duration::from_millis(100), max_wait: Duration::from_secs(1) };
 
 /// Plays a script on a fleet of one mirror that insists.
 fn check(script: &str) {
-    play(fleet(1, Insist::Yes, Limits::default()), script);
+    play(fleet(1, Insist::Yes, FleetLimits::default()), script);
 }
 
-fn fleet(mirrors: usize, insist: Insist, limits: Limits) -> Fleet {
+fn fleet(mirrors: usize, insist: Insist, limits: FleetLimits) -> Fleet {
     Fleet::new(vec![settings(insist); mirrors], limits)
 }
 
-fn settings(insist: Insist) -> Settings {
+fn settings(insist: Insist) -> MirrorSettings {
     let (filter, max_jobs, connection) = (Arc::default(), 1, None);
     let open_wait = OpenWait::default();
-    Settings {
-        pace: QUIET,
+    MirrorSettings {
+        debounce: QUIET,
         open_wait,
         delete: DeletePolicy::Always,
         init: true,
         insist,
         filter,
-        gate: Gate::Open,
+        target_link: TargetLink::Up,
         max_jobs,
         connection,
     }
 }
 
-/// A fleet of one mirror that does not begin with a full transfer.
-fn without_init(limits: Limits) -> Fleet {
-    Fleet::new(vec![Settings { init: false, ..settings(Insist::No) }], limits)
+/// A fleet of one mirror without an initial full transfer.
+fn without_init(limits: FleetLimits) -> Fleet {
+    Fleet::new(vec![MirrorSettings { init: false, ..settings(Insist::No) }], limits)
 }
 
 fn play(mut fleet: Fleet, script: &str) {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (said, wanted) = line.split_once("->").unwrap_or((line, ""));
-        let mut words = said.split_whitespace();
+        let (input, wanted) = line.split_once("->").unwrap_or((line, ""));
+        let mut words = input.split_whitespace();
         let millis = words.next().unwrap().parse().unwrap();
         let now = Moment::new(Duration::from_millis(millis));
         let mut effects = Vec::new();
-        tell(&mut fleet, &words.collect::<Vec<_>>(), now, &mut effects);
+        send(&mut fleet, &words.collect::<Vec<_>>(), now, &mut effects);
         fleet.advance(now, &mut effects);
         let got: Vec<_> = effects.iter().map(show).collect();
         assert_eq!(got.join(", "), wanted.trim(), "at the line {line:?}");
     }
 }
 
-fn tell(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect>) {
+fn send(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect>) {
     let input = match words {
         [] => return,
         ["begin"] => return fleet.begin(effects),
         ["covered", n] => Input::Covered(MirrorId(n.parse().unwrap())),
-        ["cannot", n, why] => {
-            Input::CannotCover { mirror: MirrorId(n.parse().unwrap()), why: String::from(*why) }
-        }
-        ["gate", n, "opens"] => Input::Gate(MirrorId(n.parse().unwrap()), Gate::Open),
-        ["gate", n, "closes"] => Input::Gate(MirrorId(n.parse().unwrap()), Gate::Closed),
+        ["cannot", n, reason] => Input::CannotCover {
+            mirror: MirrorId(n.parse().unwrap()),
+            reason: String::from(*reason),
+        },
+        ["link", n, "up"] => Input::TargetLink(MirrorId(n.parse().unwrap()), TargetLink::Up),
+        ["link", n, "down"] => Input::TargetLink(MirrorId(n.parse().unwrap()), TargetLink::Down),
         ["term"] => Input::Signal(Signal::Terminate),
         ["hup"] => Input::Signal(Signal::Hangup),
         ["full", n] => Input::FullDue(MirrorId(n.parse().unwrap())),
-        ["replace", entrants @ ..] => {
-            fleet.replace(entrants.iter().map(|it| entrant(it)).collect(), now, effects);
+        ["replace", replacements @ ..] => {
+            fleet.replace(replacements.iter().map(|it| replacement(it)).collect(), now, effects);
             return;
         }
         ["job", n, how @ ..] => {
             Input::JobEnded { job: JobId(n.parse().unwrap()), outcome: outcome(how) }
         }
-        [n, news @ ..] => {
-            Input::Notice(Notice { mirror: MirrorId(n.parse().unwrap()), news: heard(news) })
+        [n, event @ ..] => {
+            Input::FsEvent(FsEvent { mirror: MirrorId(n.parse().unwrap()), kind: fs_event(event) })
         }
     };
     fleet.handle(input, now, effects);
 }
 
-/// `0` stays; `0~` has other settings, `0!` another budget, too, `0?` and deletes at a startup only; `new` joins, `new:0,1` when these are done.
-fn entrant(word: &str) -> Entrant {
+/// Parses a replacement: `0` keeps mirror 0; `0~` gives it other settings, `0!` another budget,
+/// too, `0?` also deletes at startup only. `new` adds a mirror, `new:0,1` one that waits for these.
+fn replacement(word: &str) -> Replacement {
     let id = |text: &str| MirrorId(text.parse().unwrap());
     if let Some(changed) = word.strip_suffix(['~', '!', '?']) {
         let (mirror, settings) = (id(changed), settings(Insist::Always));
-        let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 100 };
+        let debounce = Debounce::FixedDelay { delay: Duration::from_secs(5), max_waiting: 100 };
         let recount = word.ends_with(['!', '?']);
         let delete = if word.ends_with('?') { DeletePolicy::Startup } else { DeletePolicy::Always };
-        let settings = Settings { pace, delete, ..settings };
-        return Entrant::Changes { mirror, settings, recount };
+        let settings = MirrorSettings { debounce, delete, ..settings };
+        return Replacement::Update { mirror, settings, recount };
     }
-    let Some(after) = word.strip_prefix("new") else { return Entrant::Stays(id(word)) };
+    let Some(after) = word.strip_prefix("new") else { return Replacement::Keep(id(word)) };
     let after = after.trim_start_matches(':').split(',').filter(|it| !it.is_empty()).map(id);
-    Entrant::Joins {
-        settings: settings(Insist::Always).into(),
+    Replacement::Add {
+        spec: settings(Insist::Always).into(),
         after: after.collect(),
-        heir_of: None,
+        predecessor: None,
     }
 }
 
 fn outcome(words: &[&str]) -> Outcome {
-    let failure = || Failure { code: Some(12), why: "no".into() };
+    let failure = || Failure { code: Some(12), message: "no".into() };
     match words {
         ["done"] => Outcome::Done,
-        ["again"] => Outcome::Again(failure()),
-        ["die"] => Outcome::Fatal(failure(), Grounds::User),
-        ["hook", then, rest @ ..] => {
-            let then = if *then == "hold" { AfterHook::Hold } else { AfterHook::Retry };
+        ["again"] => Outcome::Retry(failure()),
+        ["die"] => Outcome::Fatal(failure(), FatalReason::User),
+        ["hook", action, rest @ ..] => {
+            let action =
+                if *action == "hold" { HookFailureAction::Hold } else { HookFailureAction::Retry };
             let held = match rest {
                 [] => vec![],
                 rest => match outcome(rest) {
@@ -131,20 +136,21 @@ fn outcome(words: &[&str]) -> Outcome {
                     other => panic!("no hook after {other:?}"),
                 },
             };
-            Outcome::HookFailed { failure: failure(), then, held }
+            Outcome::HookFailed { failure: failure(), action, held }
         }
-        ["fatal"] => Outcome::Fatal(failure(), Grounds::Program),
-        ["unknown"] => Outcome::Fatal(failure(), Grounds::Unknown),
+        ["fatal"] => Outcome::Fatal(failure(), FatalReason::Program),
+        ["unknown"] => Outcome::Fatal(failure(), FatalReason::Unknown),
         ["gone"] => Outcome::SourceGone(failure()),
         ["but", path] => {
-            Outcome::Partly(vec![(Place { path: at(path), scope: Scope::Entry }, failure())])
+            Outcome::Partial(vec![(DirtyPath { path: at(path), scope: Scope::Entry }, failure())])
         }
         ["held", count, paths @ ..] => {
-            let tree = |path: &&str| Place { path: at(path), scope: Scope::Tree };
-            let places = paths.iter().map(tree).collect();
-            let (count, of) = (count.parse().unwrap(), None);
-            let why = HeldFor::Budget;
-            let held = vec![HeldDeletions { places, count, of, names: vec![at("held/1")], why }];
+            let tree = |path: &&str| DirtyPath { path: at(path), scope: Scope::Tree };
+            let paths = paths.iter().map(tree).collect();
+            let (count, total) = (count.parse().unwrap(), None);
+            let reason = HoldReason::Budget;
+            let held =
+                vec![HeldDeletions { paths, count, total, names: vec![at("held/1")], reason }];
             Outcome::Split { large: vec![], failed: vec![], held }
         }
         ["split", path] => Outcome::Split { large: vec![at(path)], failed: vec![], held: vec![] },
@@ -152,21 +158,26 @@ fn outcome(words: &[&str]) -> Outcome {
     }
 }
 
-fn heard(words: &[&str]) -> News {
-    let change = |edit, kind, path: &str| News::Changed(Change { edit, kind, path: at(path) });
+fn fs_event(words: &[&str]) -> FsEventKind {
+    let change =
+        |edit, kind, path: &str| FsEventKind::Changed(Change { edit, kind, path: at(path) });
     match words {
-        ["write", path] => change(Edit::Modify, Kind::Other, path),
-        ["writing", path] => change(Edit::Write, Kind::Other, path),
-        ["chmod", path] => change(Edit::Attrib, Kind::Other, path),
-        ["rm", path] => change(Edit::Delete, Kind::Other, path),
-        ["rm-dir", path] => change(Edit::Delete, Kind::Directory, path),
-        ["mkdir", path] => change(Edit::Create, Kind::Directory, path),
-        ["chmod-dir", path] => change(Edit::Attrib, Kind::Directory, path),
-        ["mv", from, to] => News::Moved { from: at(from), to: at(to), kind: Kind::Other },
-        ["mv-dir", from, to] => News::Moved { from: at(from), to: at(to), kind: Kind::Directory },
-        ["lost", path] => News::Lost(at(path)),
-        ["unmounted"] => News::Gone(Gone::Unmounted),
-        _ => panic!("no such news: {words:?}"),
+        ["write", path] => change(Edit::Modify, EntryKind::Other, path),
+        ["writing", path] => change(Edit::Write, EntryKind::Other, path),
+        ["chmod", path] => change(Edit::Attrib, EntryKind::Other, path),
+        ["rm", path] => change(Edit::Delete, EntryKind::Other, path),
+        ["rm-dir", path] => change(Edit::Delete, EntryKind::Directory, path),
+        ["mkdir", path] => change(Edit::Create, EntryKind::Directory, path),
+        ["chmod-dir", path] => change(Edit::Attrib, EntryKind::Directory, path),
+        ["mv", from, to] => {
+            FsEventKind::Renamed { from: at(from), to: at(to), kind: EntryKind::Other }
+        }
+        ["mv-dir", from, to] => {
+            FsEventKind::Renamed { from: at(from), to: at(to), kind: EntryKind::Directory }
+        }
+        ["lost", path] => FsEventKind::Lost(at(path)),
+        ["unmounted"] => FsEventKind::RootGone(RootGone::Unmounted),
+        _ => panic!("no such event: {words:?}"),
     }
 }
 
@@ -180,28 +191,28 @@ fn show(effect: &Effect) -> String {
         Effect::Uncover(mirror) => format!("uncover {}", mirror.0),
         Effect::Start(job) => format!("start {} {}", job.mirror.0, show_work(&job.work)),
         Effect::Stop(job) => format!("stop {}", job.0),
-        Effect::Dismiss(mirror) => format!("dismiss {}", mirror.0),
-        Effect::Script(..) | Effect::List { .. } => format!("{effect:?}"),
+        Effect::Forget(mirror) => format!("forget {}", mirror.0),
+        Effect::CallScript(..) | Effect::ListDirectory { .. } => format!("{effect:?}"),
         Effect::Exit(code) => format!("exit {code}"),
-        Effect::Report(Event::Mirror(_, event)) => show_event(event),
+        Effect::Report(LogEvent::Mirror(_, event)) => show_event(event),
         Effect::Report(event) => format!("{event:?}"),
     }
 }
 
 fn show_work(work: &Work) -> String {
-    let (places, moves) = match work {
+    let (paths, renames) = match work {
         Work::Full { .. } => return "all".into(),
         Work::Large { path, .. } => return format!("large {path}"),
-        Work::Batch { places, moves, .. } => (places, moves),
+        Work::Batch { paths, renames, .. } => (paths, renames),
     };
-    let mut words: Vec<_> = places
+    let mut words: Vec<_> = paths
         .iter()
-        .map(|place| match place.scope {
-            Scope::Entry => format!("{}", place.path),
-            Scope::Tree => format!("{}/**", place.path),
+        .map(|dirty| match dirty.scope {
+            Scope::Entry => format!("{}", dirty.path),
+            Scope::Tree => format!("{}/**", dirty.path),
         })
         .collect();
-    words.extend(moves.iter().map(|rename| format!("{}=>{}", rename.from, rename.to)));
+    words.extend(renames.iter().map(|rename| format!("{}=>{}", rename.from, rename.to)));
     words.join("+")
 }
 
@@ -215,24 +226,24 @@ fn show_event(event: &MirrorEvent) -> String {
         MirrorEvent::BatchFatal(_) => "batch fatal".into(),
         MirrorEvent::FullFatal(_) => "full fatal".into(),
         MirrorEvent::StartupGivenUp(_) => "given up".into(),
-        MirrorEvent::StartupFatal(_, grounds) => format!("startup fatal: {grounds:?}"),
+        MirrorEvent::StartupFatal(_, reason) => format!("startup fatal: {reason:?}"),
         MirrorEvent::StartupFinished(0) => String::from("StartupFinished"),
         MirrorEvent::BatchFinished(0) => String::from("BatchFinished"),
         MirrorEvent::FullFinished(0) => String::from("FullFinished"),
-        MirrorEvent::PlacesFailed(failed) => format!("{} failed", failed.len()),
+        MirrorEvent::PathsFailed(failed) => format!("{} failed", failed.len()),
         MirrorEvent::DeletionsHeld(held) => {
             format!("{} held", held.iter().map(|it| it.count).sum::<u64>())
         }
         MirrorEvent::NothingHeld => "nothing held".into(),
-        MirrorEvent::Lost(path) => format!("lost {path}"),
-        MirrorEvent::SourceGone(why) => format!("gone: {why}"),
-        MirrorEvent::SourceStillGone(why) => format!("still gone: {why}"),
+        MirrorEvent::EventsLost(path) => format!("lost {path}"),
+        MirrorEvent::SourceGone(reason) => format!("gone: {reason}"),
+        MirrorEvent::SourceStillGone(reason) => format!("still gone: {reason}"),
         event => format!("{event:?}"),
     }
 }
 
 #[test]
-fn a_mirror_covers_then_brings_all_then_changes() {
+fn a_mirror_watches_then_transfers_all_then_changes() {
     check(
         "0    begin        -> cover 0
          5    covered 0    -> start 0 all
@@ -245,7 +256,7 @@ fn a_mirror_covers_then_brings_all_then_changes() {
 }
 
 #[test]
-fn other_settings_cost_no_transfer() {
+fn new_settings_cause_no_transfer() {
     check(
         "0    begin        -> cover 0
          5    covered 0    -> start 0 all
@@ -260,7 +271,7 @@ fn other_settings_cost_no_transfer() {
 }
 
 #[test]
-fn held_deletions_wait_for_another_budget() {
+fn held_deletions_are_recounted_with_a_new_budget() {
     check(
         "0    begin           -> cover 0
          5    covered 0       -> start 0 all
@@ -281,7 +292,7 @@ fn held_deletions_wait_for_another_budget() {
 }
 
 #[test]
-fn all_places_in_which_deletions_may_be_held_are_counted_again() {
+fn all_paths_with_held_deletions_are_recounted() {
     check(
         "0    begin           -> cover 0
          5    covered 0       -> start 0 all
@@ -301,7 +312,7 @@ fn all_places_in_which_deletions_may_be_held_are_counted_again() {
 #[test]
 fn one_pass_with_held_deletions_fails() {
     play(
-        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        fleet(1, Insist::No, FleetLimits { onepass: true, ..FleetLimits::default() }),
         "0    begin           -> cover 0
          5    covered 0       -> start 0 all
          30   job 0 held 20 / -> 20 held, StartupFinished, OnepassLeft(MirrorId(0), [], 0), exit 255",
@@ -309,11 +320,14 @@ fn one_pass_with_held_deletions_fails() {
 }
 
 #[test]
-fn a_directory_moves_unless_a_rule_is_about_places_in_it() {
+fn a_directory_rename_is_a_hint_unless_a_filter_rule_applies_below() {
     let mut rules = Filter::builder();
     rules.exclude(b"/kept/cache").unwrap();
     let filter = Arc::new(rules.build());
-    let fleet = Fleet::new(vec![Settings { filter, ..settings(Insist::Yes) }], Limits::default());
+    let fleet = Fleet::new(
+        vec![MirrorSettings { filter, ..settings(Insist::Yes) }],
+        FleetLimits::default(),
+    );
     play(
         fleet,
         "0    begin               -> cover 0
@@ -331,9 +345,9 @@ fn a_directory_moves_unless_a_rule_is_about_places_in_it() {
 }
 
 #[test]
-fn a_batch_is_made_again_until_what_comes_after_it_succeeds() {
+fn a_batch_is_repeated_until_its_hook_succeeds() {
     play(
-        fleet(1, Insist::No, Limits::default()),
+        fleet(1, Insist::No, FleetLimits::default()),
         "0    begin            -> cover 0
          0    covered 0        -> start 0 all
          0    job 0 hook retry -> StartupFinished, hook again in 1000
@@ -349,9 +363,9 @@ fn a_batch_is_made_again_until_what_comes_after_it_succeeds() {
 }
 
 #[test]
-fn what_is_held_stays_so_though_what_comes_after_it_fails() {
+fn held_deletions_survive_a_failed_hook() {
     play(
-        fleet(1, Insist::No, Limits::default()),
+        fleet(1, Insist::No, FleetLimits::default()),
         "0    begin                       -> cover 0
          0    covered 0                   -> start 0 all
          0    job 0 hook retry held 20 /  -> 20 held, StartupFinished, hook again in 1000
@@ -361,7 +375,7 @@ fn what_is_held_stays_so_though_what_comes_after_it_fails() {
          2000 job 2 hook hold             -> nothing held, FullFinished, hook holds",
     );
     play(
-        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        fleet(1, Insist::No, FleetLimits { onepass: true, ..FleetLimits::default() }),
         "0    begin                       -> cover 0
          0    covered 0                   -> start 0 all
          0    job 0 hook hold held 20 /   -> 20 held, StartupFinished, hook holds, exit 255",
@@ -369,34 +383,34 @@ fn what_is_held_stays_so_though_what_comes_after_it_fails() {
 }
 
 #[test]
-fn without_a_way_to_the_target_no_job_starts_and_nothing_is_lost() {
-    let closed = Settings { gate: Gate::Closed, ..settings(Insist::Yes) };
+fn a_target_link_that_is_down_starts_no_job_and_loses_nothing() {
+    let closed = MirrorSettings { target_link: TargetLink::Down, ..settings(Insist::Yes) };
     play(
-        Fleet::new(vec![closed], Limits::default()),
+        Fleet::new(vec![closed], FleetLimits::default()),
         "0    begin          -> cover 0
          0    covered 0
          500  0 write /a
          5000
-         5000 gate 0 opens   -> start 0 all
-         5000 gate 0 closes  -> stop 0
+         5000 link 0 up      -> start 0 all
+         5000 link 0 down    -> stop 0
          5000 job 0 unknown
          9000
-         9500 gate 0 opens   -> start 0 all
-         9500 gate 0 closes  -> stop 1
-         9500 gate 0 opens
+         9500 link 0 up      -> start 0 all
+         9500 link 0 down    -> stop 1
+         9500 link 0 up
          9500 job 1 fatal    -> start 0 all
-         9500 gate 0 closes  -> stop 2
+         9500 link 0 down    -> stop 2
          9500 job 2 done     -> StartupFinished
          9500 0 write /b
          9999
-         9999 gate 0 opens   -> start 0 /b",
+         9999 link 0 up      -> start 0 /b",
     );
 }
 
 #[test]
-fn one_pass_does_not_wait_for_a_person() {
+fn one_pass_does_not_wait_for_an_operator() {
     play(
-        fleet(1, Insist::No, Limits { onepass: true, ..Limits::default() }),
+        fleet(1, Insist::No, FleetLimits { onepass: true, ..FleetLimits::default() }),
         "0    begin            -> cover 0
          0    covered 0        -> start 0 all
          0    job 0 hook hold  -> StartupFinished, hook holds, exit 255",
@@ -404,7 +418,7 @@ fn one_pass_does_not_wait_for_a_person() {
 }
 
 #[test]
-fn what_happens_before_the_source_is_covered_goes_with_the_first_transfer() {
+fn changes_before_covering_are_part_of_the_first_transfer() {
     check(
         "0    begin        -> cover 0
          1    0 write /a
@@ -415,7 +429,7 @@ fn what_happens_before_the_source_is_covered_goes_with_the_first_transfer() {
 }
 
 #[test]
-fn a_change_while_a_batch_runs_goes_with_the_next() {
+fn a_change_during_a_batch_is_part_of_the_next() {
     check(
         "0    begin        -> cover 0
          0    covered 0    -> start 0 all
@@ -430,7 +444,7 @@ fn a_change_while_a_batch_runs_goes_with_the_next() {
 }
 
 #[test]
-fn directories_that_come_or_go_are_read_whole() {
+fn created_and_deleted_directories_are_compared_as_trees() {
     check(
         "0    begin        -> cover 0
          0    covered 0    -> start 0 all
@@ -444,7 +458,7 @@ fn directories_that_come_or_go_are_read_whole() {
 }
 
 #[test]
-fn a_target_that_is_away_is_tried_again_later_and_later() {
+fn an_unreachable_target_is_retried_with_growing_backoff() {
     check(
         "0    begin        -> cover 0
          0    covered 0    -> start 0 all
@@ -462,7 +476,7 @@ fn a_target_that_is_away_is_tried_again_later_and_later() {
 }
 
 #[test]
-fn a_place_that_fails_does_not_hold_up_the_others() {
+fn a_failed_path_does_not_delay_others() {
     check(
         "0    begin        -> cover 0
          0    covered 0    -> start 0 all
@@ -476,11 +490,11 @@ fn a_place_that_fails_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn a_first_transfer_that_fails_ends_the_daemon_unless_told_to_insist() {
+fn a_failed_first_transfer_exits_the_daemon_unless_it_insists() {
     let script = "0  begin       -> cover 0
                   0  covered 0   -> start 0 all
                   9  job 0 again -> given up, exit 255";
-    play(fleet(1, Insist::No, Limits::default()), script);
+    play(fleet(1, Insist::No, FleetLimits::default()), script);
     check(
         "0    begin       -> cover 0
          0    covered 0   -> start 0 all
@@ -491,7 +505,7 @@ fn a_first_transfer_that_fails_ends_the_daemon_unless_told_to_insist() {
 }
 
 #[test]
-fn an_exit_code_without_hope_ends_the_daemon_at_startup_only() {
+fn a_permanent_exit_code_exits_the_daemon_at_startup_only() {
     check(
         "0    begin         -> cover 0
          0    covered 0     -> start 0 all
@@ -512,9 +526,9 @@ fn an_exit_code_without_hope_ends_the_daemon_at_startup_only() {
 }
 
 #[test]
-fn a_mirror_that_has_been_live_does_not_end_the_daemon_when_its_source_is_back() {
+fn a_failure_after_the_source_is_back_does_not_exit_the_daemon() {
     play(
-        fleet(1, Insist::No, Limits::default()),
+        fleet(1, Insist::No, FleetLimits::default()),
         "0    begin          -> cover 0
          0    covered 0      -> start 0 all
          0    job 0 done     -> StartupFinished
@@ -530,9 +544,9 @@ fn a_mirror_that_has_been_live_does_not_end_the_daemon_when_its_source_is_back()
 }
 
 #[test]
-fn without_init_a_mirror_is_live_once_it_is_covered() {
+fn without_init_a_covered_mirror_is_live() {
     play(
-        without_init(Limits::default()),
+        without_init(FleetLimits::default()),
         "0    begin          -> cover 0
          1    0 write /a
          5    covered 0
@@ -550,14 +564,14 @@ fn without_init_a_mirror_is_live_once_it_is_covered() {
 #[test]
 fn without_init_one_pass_is_done_at_once() {
     play(
-        without_init(Limits { onepass: true, max_jobs: None }),
+        without_init(FleetLimits { onepass: true, max_jobs: None }),
         "0  begin      -> cover 0
          5  covered 0  -> OnepassDone, exit 0",
     );
 }
 
 #[test]
-fn a_full_transfer_is_made_when_its_time_comes_and_takes_all_that_waits() {
+fn a_scheduled_full_transfer_includes_all_waiting_paths() {
     check(
         "0    begin       -> cover 0
          0    covered 0   -> start 0 all
@@ -579,7 +593,7 @@ fn a_full_transfer_is_made_when_its_time_comes_and_takes_all_that_waits() {
 }
 
 #[test]
-fn a_full_transfer_is_not_made_twice_at_the_start() {
+fn a_scheduled_full_transfer_is_not_added_to_the_first_one() {
     check(
         "0    begin       -> cover 0
          1    full 0      -> FullDue
@@ -594,22 +608,22 @@ fn a_full_transfer_is_not_made_twice_at_the_start() {
 }
 
 #[test]
-fn what_stays_is_left_alone_and_what_does_not_is_ended() {
+fn replace_keeps_running_mirrors_and_stops_removed_ones() {
     play(
-        fleet(3, Insist::Yes, Limits::default()),
+        fleet(3, Insist::Yes, FleetLimits::default()),
         "0    begin           -> cover 0, cover 1, cover 2
          0    covered 0       -> start 0 all
          0    covered 1       -> start 1 all
          0    covered 2       -> start 2 all
          5    job 2 done      -> StartupFinished
          10   2 write /a
-         20   replace new 1   -> uncover 0, stop 0, uncover 2, dismiss 2, cover 3
+         20   replace new 1   -> uncover 0, stop 0, uncover 2, forget 2, cover 3
          30   0 write /b
          30   2 write /b
          30   covered 0
          40   job 1 done      -> StartupFinished
          50   covered 3       -> start 3 all
-         60   job 0 again     -> dismiss 0
+         60   job 0 again     -> forget 0
          70   1 write /c
          170                  -> start 1 /c
          180  job 3 done      -> StartupFinished
@@ -619,24 +633,24 @@ fn what_stays_is_left_alone_and_what_does_not_is_ended() {
 }
 
 #[test]
-fn who_inherits_a_target_waits_for_the_job_that_works_there() {
+fn a_successor_waits_for_the_job_on_its_target() {
     play(
-        fleet(2, Insist::Yes, Limits::default()),
+        fleet(2, Insist::Yes, FleetLimits::default()),
         "0    begin           -> cover 0, cover 1
          0    covered 0       -> start 0 all
          0    covered 1       -> start 1 all
          10   replace new:0,1 -> uncover 0, stop 0, uncover 1, stop 1
          20   replace 2       ->
-         30   job 1 again     -> dismiss 1
-         40   replace new:0,2 -> uncover 2, dismiss 2
-         50   job 0 done      -> dismiss 0, cover 3
+         30   job 1 again     -> forget 1
+         40   replace new:0,2 -> uncover 2, forget 2
+         50   job 0 done      -> forget 0, cover 3
          60   covered 3       -> start 3 all
          70   job 2 fatal     -> retry startup in 1000",
     );
 }
 
 #[test]
-fn what_is_held_is_counted_again_once_some_of_it_is_back() {
+fn held_deletions_are_recounted_when_a_name_reappears() {
     check(
         "0    begin           -> cover 0
          5    covered 0       -> start 0 all
@@ -654,9 +668,9 @@ fn what_is_held_is_counted_again_once_some_of_it_is_back() {
 }
 
 #[test]
-fn what_is_held_does_not_go_with_a_rename_of_its_directory() {
+fn held_deletions_do_not_follow_a_rename_of_their_directory() {
     let time = |millis| Moment::new(Duration::from_millis(millis));
-    let mut fleet = fleet(1, Insist::Yes, Limits::default());
+    let mut fleet = fleet(1, Insist::Yes, FleetLimits::default());
     let mut effects = Vec::new();
     fleet.begin(&mut effects);
     let lines: [(u64, &[&str]); 5] = [
@@ -667,24 +681,27 @@ fn what_is_held_does_not_go_with_a_rename_of_its_directory() {
         (500, &[]),
     ];
     for (millis, words) in lines {
-        tell(&mut fleet, words, time(millis), &mut effects);
+        send(&mut fleet, words, time(millis), &mut effects);
         fleet.advance(time(millis), &mut effects);
     }
     let batch = effects.iter().find_map(|effect| match effect {
-        Effect::Start(crate::job::Job { work: Work::Batch { places, heard, .. }, .. }) => {
-            Some((places, heard))
+        Effect::Start(crate::job::Job { work: Work::Batch { paths, observed, .. }, .. }) => {
+            Some((paths, observed))
         }
         _ => None,
     });
-    let (places, heard) = batch.unwrap();
-    assert!(places.covers(&at("held"), Scope::Tree));
-    assert!(!heard.is_gone(&at("held")) && heard.is_gone(&at("other")));
+    let (paths, observed) = batch.unwrap();
+    assert!(paths.covers(&at("held"), Scope::Tree));
+    assert!(!observed.is_deleted(&at("held")) && observed.is_deleted(&at("other")));
 }
 
 #[test]
-fn what_only_a_startup_deletes_is_released_by_one() {
+fn held_startup_deletions_are_released_by_another_startup() {
     let delete = DeletePolicy::Startup;
-    let fleet = Fleet::new(vec![Settings { delete, ..settings(Insist::Yes) }], Limits::default());
+    let fleet = Fleet::new(
+        vec![MirrorSettings { delete, ..settings(Insist::Yes) }],
+        FleetLimits::default(),
+    );
     play(
         fleet,
         "0    begin           -> cover 0
@@ -701,9 +718,9 @@ fn what_only_a_startup_deletes_is_released_by_one() {
 }
 
 #[test]
-fn what_a_replaced_mirror_heard_and_did_not_bring_its_heir_knows() {
+fn a_successor_inherits_observed_changes() {
     let time = |millis| Moment::new(Duration::from_millis(millis));
-    let mut fleet = fleet(1, Insist::Yes, Limits::default());
+    let mut fleet = fleet(1, Insist::Yes, FleetLimits::default());
     let mut effects = Vec::new();
     fleet.begin(&mut effects);
     let lines: [(u64, &[&str]); 7] = [
@@ -716,39 +733,39 @@ fn what_a_replaced_mirror_heard_and_did_not_bring_its_heir_knows() {
         (510, &["0", "writing", "open"]),
     ];
     for (millis, words) in lines {
-        tell(&mut fleet, words, time(millis), &mut effects);
+        send(&mut fleet, words, time(millis), &mut effects);
         fleet.advance(time(millis), &mut effects);
     }
     effects.clear();
-    let heir = Entrant::Joins {
-        settings: settings(Insist::Always).into(),
+    let successor = Replacement::Add {
+        spec: settings(Insist::Always).into(),
         after: vec![MirrorId(0)],
-        heir_of: Some(MirrorId(0)),
+        predecessor: Some(MirrorId(0)),
     };
-    let names = fleet.replace(vec![heir], time(520), &mut effects);
+    let names = fleet.replace(vec![successor], time(520), &mut effects);
     let is_watched = |effects: &[Effect]| !effects.iter().any(|it| show(it) == "uncover 0");
-    assert!(is_watched(&effects), "until its heir is");
-    // What is told of it until then is told to the heir.
-    tell(&mut fleet, &["0", "write", "meanwhile"], time(530), &mut effects);
-    tell(&mut fleet, &["job", "1", "done"], time(540), &mut effects);
+    assert!(is_watched(&effects), "until its successor is");
+    // Events of the predecessor until then are forwarded to the successor.
+    send(&mut fleet, &["0", "write", "meanwhile"], time(530), &mut effects);
+    send(&mut fleet, &["job", "1", "done"], time(540), &mut effects);
     fleet.handle(Input::Covered(names[0]), time(550), &mut effects);
     fleet.advance(time(550), &mut effects);
     assert!(!is_watched(&effects));
     let full = effects.iter().find_map(|effect| match effect {
-        Effect::Start(crate::job::Job { work: Work::Full { heard }, .. }) => Some(heard),
+        Effect::Start(crate::job::Job { work: Work::Full { observed }, .. }) => Some(observed),
         _ => None,
     });
     let full = full.unwrap();
     for name in ["in-flight", "waits", "open", "meanwhile"] {
         assert!(full.is_written(&at(name), || false), "{name}");
     }
-    assert!(full.is_gone(&at("gone")));
+    assert!(full.is_deleted(&at("gone")));
     assert!(!full.is_written(&at("other"), || false));
 }
 
 #[test]
-fn a_replaced_mirror_counts_until_its_job_has_ended() {
-    let limits = Limits { max_jobs: Some(1), onepass: true };
+fn a_retiring_job_counts_until_it_has_ended() {
+    let limits = FleetLimits { max_jobs: Some(1), onepass: true };
     play(
         fleet(1, Insist::Yes, limits),
         "0     begin       -> cover 0
@@ -757,25 +774,25 @@ fn a_replaced_mirror_counts_until_its_job_has_ended() {
          20    covered 1
          30    term        -> Draining(Terminate, 1)
          10030             -> Stopping(1), stop 0
-         10040 job 0 again -> dismiss 0, exit 143",
+         10040 job 0 again -> forget 0, exit 143",
     );
 }
 
 #[test]
-fn names_of_mirrors_are_not_used_twice() {
-    let mut fleet = fleet(2, Insist::Yes, Limits::default());
+fn mirror_ids_are_not_reused() {
+    let mut fleet = fleet(2, Insist::Yes, FleetLimits::default());
     let now = Moment::ORIGIN;
-    let entrants = ["1", "new", "new"].map(entrant).to_vec();
-    let names = fleet.replace(entrants, now, &mut Vec::new());
+    let replacements = ["1", "new", "new"].map(replacement).to_vec();
+    let names = fleet.replace(replacements, now, &mut Vec::new());
     assert_eq!(names, [1, 2, 3].map(MirrorId));
-    let names = fleet.replace(vec![entrant("3"), entrant("new")], now, &mut Vec::new());
+    let names = fleet.replace(vec![replacement("3"), replacement("new")], now, &mut Vec::new());
     assert_eq!(names, [3, 4].map(MirrorId));
     let order: Vec<_> = fleet.mirrors().map(Mirror::id).collect();
     assert_eq!(order, names);
 }
 
 #[test]
-fn nothing_is_done_while_the_source_is_gone() {
+fn no_job_starts_while_the_source_is_gone() {
     check(
         "0    begin          -> cover 0
          0    covered 0      -> start 0 all
@@ -796,7 +813,7 @@ fn nothing_is_done_while_the_source_is_gone() {
 }
 
 #[test]
-fn a_job_that_outlives_its_source_proves_nothing() {
+fn the_outcome_of_a_job_that_outlives_its_source_is_ignored() {
     check(
         "0    begin          -> cover 0
          0    covered 0      -> start 0 all
@@ -819,7 +836,7 @@ fn a_job_that_finds_the_source_gone_holds_the_mirror() {
 }
 
 #[test]
-fn the_daemon_lets_jobs_end_then_asks_them_then_leaves_them() {
+fn shutdown_drains_then_stops_then_abandons_jobs() {
     check(
         "0     begin       -> cover 0
          0     covered 0   -> start 0 all
@@ -846,7 +863,7 @@ fn the_daemon_lets_jobs_end_then_asks_them_then_leaves_them() {
 
 #[test]
 fn one_pass_ends_when_all_first_transfers_are_done() {
-    let limits = Limits { onepass: true, max_jobs: None };
+    let limits = FleetLimits { onepass: true, max_jobs: None };
     play(
         fleet(2, Insist::No, limits),
         "0  begin      -> cover 0, cover 1
@@ -857,17 +874,17 @@ fn one_pass_ends_when_all_first_transfers_are_done() {
     );
 }
 
-/// Plays one pass of two mirrors.
+/// Plays a one-pass run of two mirrors.
 fn check_onepass(script: &str) {
     let begin = "0  begin      -> cover 0, cover 1
          0  covered 0  -> start 0 all
          0  covered 1  -> start 1 all\n";
-    let limits = Limits { onepass: true, max_jobs: None };
+    let limits = FleetLimits { onepass: true, max_jobs: None };
     play(fleet(2, Insist::No, limits), &[begin, script].concat());
 }
 
 #[test]
-fn what_failed_in_one_pass_is_tried_once_more() {
+fn one_pass_retries_failures_once() {
     check_onepass(
         "5  job 0 but /a -> 1 failed, StartupFinished(12)
          6  job 1 done   -> StartupFinished, start 0 /a
@@ -879,7 +896,7 @@ fn what_failed_in_one_pass_is_tried_once_more() {
          6  job 1 done   -> StartupFinished, start 0 /a
          7  job 2 but /a -> 1 failed, BatchFinished(12), {failed}"
     ));
-    // What changes all the time keeps nobody from ending, and a target that goes away does not, either.
+    // Neither constant changes nor a target that goes away keep the run from ending.
     check_onepass(&format!(
         "5  job 1 but /b -> 1 failed, StartupFinished(12)
          6  0 write /c
@@ -892,7 +909,7 @@ fn what_failed_in_one_pass_is_tried_once_more() {
 }
 
 #[test]
-fn what_one_pass_has_left_for_later_is_brought_before_it_ends() {
+fn one_pass_transfers_split_files_before_it_ends() {
     check_onepass(
         "5  job 0 but /a   -> 1 failed, StartupFinished(12)
          6  job 1 done     -> StartupFinished, start 0 /a
@@ -902,8 +919,8 @@ fn what_one_pass_has_left_for_later_is_brought_before_it_ends() {
 }
 
 #[test]
-fn a_limit_of_jobs_is_shared_in_turn() {
-    let limits = Limits { onepass: false, max_jobs: Some(1) };
+fn a_job_limit_is_shared_round_robin() {
+    let limits = FleetLimits { onepass: false, max_jobs: Some(1) };
     play(
         fleet(3, Insist::No, limits),
         "0  begin      -> cover 0, cover 1, cover 2
@@ -917,9 +934,9 @@ fn a_limit_of_jobs_is_shared_in_turn() {
 }
 
 #[test]
-fn one_dead_target_costs_the_others_nothing() {
+fn one_unreachable_target_does_not_delay_others() {
     play(
-        fleet(2, Insist::Yes, Limits::default()),
+        fleet(2, Insist::Yes, FleetLimits::default()),
         "0    begin       -> cover 0, cover 1
          0    covered 0   -> start 0 all
          0    covered 1   -> start 1 all
@@ -932,14 +949,17 @@ fn one_dead_target_costs_the_others_nothing() {
     );
 }
 
-/// What is shown of a step of a live mirror, which begins with `0`.
+/// Plays a script on a live mirror, after its begin.
 #[track_caller]
 fn check_live(script: &str) {
-    play(without_init(Limits::default()), &format!("0 begin -> cover 0\n0 covered 0\n{script}"));
+    play(
+        without_init(FleetLimits::default()),
+        &format!("0 begin -> cover 0\n0 covered 0\n{script}"),
+    );
 }
 
 #[test]
-fn a_file_that_is_being_written_goes_when_it_is_closed() {
+fn an_open_file_is_transferred_when_it_is_closed() {
     check_live(
         "0 0 writing a
          500 0 chmod a
@@ -953,7 +973,7 @@ fn a_file_that_is_being_written_goes_when_it_is_closed() {
 }
 
 #[test]
-fn a_file_that_stays_open_goes_when_it_is_quiet_or_has_waited_long() {
+fn an_open_file_is_transferred_when_it_is_quiet_or_overdue() {
     check_live(
         "0 0 writing a
          0 0 write b
@@ -982,7 +1002,7 @@ fn a_file_that_stays_open_goes_when_it_is_quiet_or_has_waited_long() {
 }
 
 #[test]
-fn what_is_open_goes_its_way_with_renames_and_deletions() {
+fn open_files_follow_renames_and_deletions() {
     check_live(
         "0 0 writing d/a
          0 0 writing d/b
@@ -1003,11 +1023,11 @@ fn what_is_open_goes_its_way_with_renames_and_deletions() {
 }
 
 #[test]
-fn a_delay_that_was_asked_for_counts_from_the_first_write_on() {
-    let pace = Pace::Fixed { delay: Duration::from_secs(5), max_waiting: 100 };
-    let settings = Settings { pace, init: false, ..settings(Insist::No) };
+fn an_explicit_delay_counts_from_the_first_write() {
+    let debounce = Debounce::FixedDelay { delay: Duration::from_secs(5), max_waiting: 100 };
+    let settings = MirrorSettings { debounce, init: false, ..settings(Insist::No) };
     play(
-        Fleet::new(vec![settings], Limits::default()),
+        Fleet::new(vec![settings], FleetLimits::default()),
         "0 begin -> cover 0
          0 covered 0
          0 0 writing a
@@ -1018,13 +1038,13 @@ fn a_delay_that_was_asked_for_counts_from_the_first_write_on() {
 }
 
 #[test]
-fn what_is_held_back_counts_as_not_on_the_target() {
-    let mut fleet = without_init(Limits::default());
+fn an_open_file_counts_as_a_delay() {
+    let mut fleet = without_init(FleetLimits::default());
     let mut effects = Vec::new();
     fleet.begin(&mut effects);
     let now = Moment::new(Duration::from_secs(3));
     fleet.handle(Input::Covered(MirrorId(0)), now, &mut effects);
-    tell(&mut fleet, &["0", "writing", "a"], now, &mut effects);
+    send(&mut fleet, &["0", "writing", "a"], now, &mut effects);
     let mirror = fleet.mirrors().next().unwrap();
     assert_eq!((mirror.delay_count(), mirror.open_count()), (1, 1));
     assert_eq!(mirror.delays().count(), 1);

@@ -1,100 +1,101 @@
-//! What came of a call of the script, and of its children.
+//! Results of script calls and of their children.
 
 use alloc::{format, string::String, vec::Vec};
 use core::{mem, time::Duration};
 
-use super::{IDLE, Idle, PAUSE, Scripted};
+use super::{IDLE_WAIT, IdleBackoff, RECALL_PAUSE, ScriptedMirror};
 use crate::{
-    effect::{Call, Effect},
-    event::MirrorEvent,
-    input::{Answer, ChildExit},
-    job::{Failure, JobId, Place},
-    mirror::{FIRST_RETRY, State, Verdict},
-    queue::ordered::{Attempt, Blame, Ended, Entry, EventId, Refused, Status},
+    effect::{Effect, ScriptCall},
+    input::{ChildExit, CollectAnswer},
+    job::{DirtyPath, Failure, JobId},
+    log_event::MirrorEvent,
+    mirror::{DaemonAction, FIRST_RETRY, State},
+    queue::event_queue::{
+        Blame, EventId, EventOutcome, EventRefusal, EventStatus, FailedAttempt, QueuedEvent,
+    },
     time::Moment,
 };
 
-/// With so many failures in a row, whatever failed, the target seems to be away: from then on there is a
-/// pause after each.
-const MANY: u32 = 20;
+/// After so many failures in a row, of whatever events, the target is presumed unreachable: each
+/// further failure is followed by a pause.
+const MANY_FAILURES: u32 = 20;
 
-/// What a child works on.
+/// A child and its events.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(super) struct ScriptChild {
     pub(super) events: Vec<EventId>,
-    /// The code that it has returned.
+    /// The exit code, once the child has exited.
     pub(super) code: Option<i32>,
 }
 
-/// Why a child must not be started.
+/// Reasons not to start a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spawned {
-    /// The daemon is asked to end, the source is gone, or there is no such mirror any more.
+pub enum SpawnError {
+    /// The daemon is exiting, the source is gone, or the mirror does not exist any more.
     NotNow,
-    /// As many run as may.
+    /// The limit of jobs is reached.
     TooMany,
-    /// An event for it can't be worked on.
-    Not(Refused),
+    /// An event can't be activated.
+    Event(EventRefusal),
 }
 
-impl Scripted {
-    /// The call is over, for which an [`Effect::Script`] asked. What the script failed with is told,
-    /// and what it was called for rests: that which it has asked for last.
+impl ScriptedMirror {
+    /// Handles the return of a call that an [`Effect::CallScript`] requested. If the script failed,
+    /// the events given to it last, or else the event it was called for, are backed off.
     pub fn called(&mut self, result: Result<(), Failure>, now: Moment, effects: &mut Vec<Effect>) {
-        let Some(mut calling) = self.calling.take() else { return };
-        // It was not called at all, as its source was found to be gone.
-        if matches!(self.state, State::Held { .. }) && !calling.has_acted && result.is_ok() {
+        let Some(mut call) = self.call.take() else { return };
+        // The script was not called at all, because its source was found to be gone.
+        if matches!(self.state, State::Held { .. }) && !call.has_acted && result.is_ok() {
             return;
         }
-        let asked = mem::take(&mut calling.asked);
+        let given = mem::take(&mut call.given);
         let waits = |id: &EventId| {
-            self.queue.get(*id).is_some_and(|entry| entry.status() != Status::Active)
+            self.queue.get(*id).is_some_and(|event| event.status() != EventStatus::Active)
         };
-        let is_left = waits(&calling.head);
-        let mut blamed: Vec<_> = asked.into_iter().filter(waits).collect();
+        let is_left = waits(&call.head);
+        let mut blamed: Vec<_> = given.into_iter().filter(waits).collect();
         if blamed.is_empty() && is_left {
-            blamed.push(calling.head);
+            blamed.push(call.head);
         }
-        self.see_beginning();
+        self.update_init();
         if let Err(failure) = result {
-            let about = self.about(&blamed);
-            self.fail(&blamed, (&failure.why, FIRST_RETRY), now, effects);
-            let wait = self.wait_of(&blamed, now);
+            let about = self.describe(&blamed);
+            self.fail(&blamed, (&failure.message, FIRST_RETRY), now, effects);
+            let wait = self.retry_wait(&blamed, now);
             self.report(MirrorEvent::ScriptFailed { about, failure, wait }, effects);
             return;
         }
-        if calling.has_acted && !calling.has_begun {
+        if call.has_acted && !call.has_spawned {
             self.succeed();
         }
-        if is_left && !calling.has_acted {
-            self.rest_idle(calling.head, now, effects);
-        } else if !calling.has_begun && self.queue.len() >= calling.length {
-            self.idle.until = Some(now + PAUSE);
+        if is_left && !call.has_acted {
+            self.back_off_idle(call.head, now, effects);
+        } else if !call.has_spawned && self.queue.len() >= call.length {
+            self.idle.until = Some(now + RECALL_PAUSE);
         }
     }
 
-    /// The script is being given these events. It may fail at them.
-    pub fn asked(&mut self, ids: &[EventId]) {
-        if let Some(calling) = &mut self.calling {
-            calling.asked = ids.to_vec();
+    /// Notes the events that are given to the script, which may fail on them.
+    pub fn set_given(&mut self, ids: &[EventId]) {
+        if let Some(call) = &mut self.call {
+            call.given = ids.to_vec();
         }
     }
 
-    /// To call it at once again would be of no use, and cost all of a processor.
-    fn rest_idle(&mut self, head: EventId, now: Moment, effects: &mut Vec<Effect>) {
+    /// An immediate second call would be useless and cost a whole CPU.
+    fn back_off_idle(&mut self, head: EventId, now: Moment, effects: &mut Vec<Effect>) {
         if self.idle.since.is_none() {
             let is_beginning = self.init == Some(head);
-            let event =
-                if is_beginning { MirrorEvent::BeginningIdle } else { MirrorEvent::ScriptIdle };
+            let event = if is_beginning { MirrorEvent::InitIdle } else { MirrorEvent::ScriptIdle };
             self.report(event, effects);
         }
         let since = self.idle.since.or(Some(now));
-        self.idle = Idle { until: Some(now + IDLE), since };
+        self.idle = IdleBackoff { until: Some(now + IDLE_WAIT), since };
     }
 
-    /// A child has ended. What that means the script says, unless something killed the child, and
-    /// nobody can know what it did, or it is known that not all is done: then its events are tried
-    /// again.
+    /// Handles the exit of a child. The script interprets an exit code. The events of a child that
+    /// was killed, with unknown results, are retried, and so are those of an incomplete built-in
+    /// transfer.
     pub fn child_ended(
         &mut self,
         job: JobId,
@@ -107,149 +108,161 @@ impl Scripted {
                 let Some(child) = self.jobs.get_mut(&job) else { return };
                 child.code = Some(code);
                 let events = child.events.clone();
-                effects.push(Effect::Script(self.id, Call::Collect { job, events, code }));
+                effects
+                    .push(Effect::CallScript(self.id, ScriptCall::Collect { job, events, code }));
             }
             ChildExit::Signal(signal) => {
                 let Some(child) = self.jobs.remove(&job) else { return };
-                let about = self.about(&child.events);
+                let about = self.describe(&child.events);
                 self.report(MirrorEvent::ChildKilled { about, signal }, effects);
-                let why = format!("its child was killed by signal {signal}");
-                self.end_badly(&child.events, &why, now, effects);
+                let message = format!("its child was killed by signal {signal}");
+                self.retry_events(&child.events, &message, now, effects);
             }
-            ChildExit::Partly(failed) => {
+            ChildExit::Partial(failed) => {
                 let Some(child) = self.jobs.remove(&job) else { return };
-                self.end_partly(&child.events, &failed, now, effects);
-                self.report(MirrorEvent::PlacesFailed(failed), effects);
+                self.settle_partial(&child.events, &failed, now, effects);
+                self.report(MirrorEvent::PathsFailed(failed), effects);
             }
         }
     }
 
-    /// What the script says of the end of a child. If it failed at that, its events are tried again.
+    /// Handles the script's answer to the exit of a child. If the script failed, the events are
+    /// retried.
     pub fn collected(
         &mut self,
         job: JobId,
-        result: Result<Answer, Failure>,
+        result: Result<CollectAnswer, Failure>,
         now: Moment,
         effects: &mut Vec<Effect>,
-    ) -> Verdict {
-        let Some(Child { events, code }) = self.jobs.remove(&job) else { return Verdict::GoOn };
+    ) -> DaemonAction {
+        let Some(ScriptChild { events, code }) = self.jobs.remove(&job) else {
+            return DaemonAction::Continue;
+        };
         match result {
-            Ok(Answer::Done) => {
-                self.queue.settle(&events, Ended::Done);
+            Ok(CollectAnswer::Done) => {
+                self.queue.settle(&events, EventOutcome::Done);
                 self.succeed();
-                self.wake();
-                self.see_beginning();
+                self.clear_idle();
+                self.update_init();
             }
             Ok(answer) => {
-                let about = self.about(&events);
-                let why = format!("exit code {}", code.unwrap_or_default());
-                // The beginning is tried again at the pace that the user has chosen, as by the original.
+                let about = self.describe(&events);
+                let message = format!("exit code {}", code.unwrap_or_default());
+                // The init event is retried at the interval that the user chose, as by the
+                // original.
                 if events.iter().any(|id| self.init == Some(*id)) {
-                    self.queue.forget_tries(&events);
+                    self.queue.reset_tries(&events);
                 }
-                self.end_badly(&events, &why, now, effects);
-                if answer == Answer::Die {
-                    return Verdict::EndDaemon;
+                self.retry_events(&events, &message, now, effects);
+                if answer == CollectAnswer::Die {
+                    return DaemonAction::Exit;
                 }
-                let failure = Failure { code, why };
-                let wait = self.wait_of(&events, now);
-                self.report(MirrorEvent::ScriptAgain { about, failure, wait }, effects);
+                let failure = Failure { code, message };
+                let wait = self.retry_wait(&events, now);
+                self.report(MirrorEvent::ScriptRetry { about, failure, wait }, effects);
             }
             Err(failure) => {
-                let about = self.about(&events);
-                self.end_badly(&events, &failure.why, now, effects);
-                let wait = self.wait_of(&events, now);
+                let about = self.describe(&events);
+                self.retry_events(&events, &failure.message, now, effects);
+                let wait = self.retry_wait(&events, now);
                 self.report(MirrorEvent::ScriptFailed { about, failure, wait }, effects);
             }
         }
-        Verdict::GoOn
+        DaemonAction::Continue
     }
 
-    /// Of our own work it is known where it failed. The script is told of the rest when that has been done
-    /// without the others.
-    fn end_partly(
+    /// A built-in transfer reports its failed paths. The other events are retried without them, and
+    /// the script is told their result.
+    fn settle_partial(
         &mut self,
         events: &[EventId],
-        failed: &[(Place, Failure)],
+        failed: &[(DirtyPath, Failure)],
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
-        let touches = |entry: &Entry, place: &Place| {
-            let mut names = core::iter::once(entry.path()).chain(entry.to());
-            names.any(|name| name.contains(&place.path) || place.path.contains(name))
+        let touches = |event: &QueuedEvent, dirty: &DirtyPath| {
+            let mut names = core::iter::once(event.path()).chain(event.to());
+            names.any(|name| name.contains(&dirty.path) || dirty.path.contains(name))
         };
         let pause = self.settings.delay.max(FIRST_RETRY);
         let mut rest = events.to_vec();
-        for (place, failure) in failed {
+        for (dirty, failure) in failed {
             let is_touched =
-                |id: &mut EventId| self.queue.get(*id).is_some_and(|entry| touches(entry, place));
+                |id: &mut EventId| self.queue.get(*id).is_some_and(|event| touches(event, dirty));
             let met: Vec<_> = rest.extract_if(.., is_touched).collect();
             if !met.is_empty() {
-                self.fail(&met, (&failure.why, pause), now, effects);
+                self.fail(&met, (&failure.message, pause), now, effects);
             }
         }
         self.queue.release(&rest, now);
-        self.wake();
-        self.see_beginning();
+        self.clear_idle();
+        self.update_init();
     }
 
-    fn end_badly(&mut self, events: &[EventId], why: &str, now: Moment, effects: &mut Vec<Effect>) {
+    fn retry_events(
+        &mut self,
+        events: &[EventId],
+        message: &str,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         let pause = self.settings.delay.max(FIRST_RETRY);
-        self.fail(events, (why, pause), now, effects);
-        self.wake();
-        self.see_beginning();
+        self.fail(events, (message, pause), now, effects);
+        self.clear_idle();
+        self.update_init();
     }
 
-    /// Work on these events has failed, for which they rest so long at first.
+    /// Backs off these events after a failure, at first for `pause`.
     fn fail(
         &mut self,
         ids: &[EventId],
-        (why, pause): (&str, Duration),
+        (message, pause): (&str, Duration),
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
         self.failures = self.failures.saturating_add(1);
-        if self.failures > MANY {
-            self.pause = Some(now + FIRST_RETRY);
+        if self.failures > MANY_FAILURES {
+            self.paused_until = Some(now + FIRST_RETRY);
         }
-        // What Lua says has many lines.
-        let why = why.lines().next().unwrap_or_default().into();
+        // Lua errors have several lines.
+        let message = message.lines().next().unwrap_or_default().into();
         let blame = Blame::Some;
-        self.queue.settle(ids, Ended::Failed(Attempt { now, pause, blame, why }));
+        self.queue.settle(ids, EventOutcome::Failed(FailedAttempt { now, pause, blame, message }));
         if let [id] = ids {
-            self.see_whether_it_is_there(*id, effects);
+            self.probe_if_gone(*id, effects);
         }
     }
 
-    /// What fails again and again may be gone, and nobody may have told.
-    fn see_whether_it_is_there(&mut self, id: EventId, effects: &mut Vec<Effect>) {
-        let Some(entry) = self.queue.get(id) else { return };
-        let path = entry.to().unwrap_or_else(|| entry.path());
+    /// An event that fails repeatedly may concern an entry that disappeared unnoticed: lists its
+    /// directory.
+    fn probe_if_gone(&mut self, id: EventId, effects: &mut Vec<Effect>) {
+        let Some(event) = self.queue.get(id) else { return };
+        let path = event.to().unwrap_or_else(|| event.path());
         let parent = path.parent();
-        if let Some(parent) = parent.filter(|_| entry.trouble().is_some_and(|it| it.tries > 1)) {
-            self.look_into(&parent, effects);
+        if let Some(parent) = parent.filter(|_| event.failure().is_some_and(|it| it.tries > 1)) {
+            self.probe(&parent, effects);
         }
     }
 
     fn succeed(&mut self) {
-        if self.failures > MANY {
-            self.queue.try_all_again();
+        if self.failures > MANY_FAILURES {
+            self.queue.retry_all();
         }
         self.failures = 0;
-        self.pause = None;
+        self.paused_until = None;
     }
 
-    /// How long it takes until the first of these is tried again.
-    fn wait_of(&self, ids: &[EventId], now: Moment) -> Option<Duration> {
+    /// The time until the first of these events is retried.
+    fn retry_wait(&self, ids: &[EventId], now: Moment) -> Option<Duration> {
         let failed = ids.iter().filter_map(|id| self.queue.get(*id));
-        failed.map(|entry| entry.alarm().since(now)).min()
+        failed.map(|event| event.alarm().since(now)).min()
     }
 
-    /// These events, for people.
-    fn about(&self, ids: &[EventId]) -> Option<String> {
+    /// The title of these events, for people.
+    fn describe(&self, ids: &[EventId]) -> Option<String> {
         match ids {
             [] => None,
-            [id] => self.queue.get(*id).map(Entry::title),
+            [id] => self.queue.get(*id).map(QueuedEvent::title),
             _ => Some(format!("a list of {} events", ids.len())),
         }
     }

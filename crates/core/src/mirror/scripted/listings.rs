@@ -1,102 +1,103 @@
-//! Directories of which it was asked what they hold.
+//! Directories with a pending listing.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 
-use crate::{notice::Kind, path::TreePath};
+use crate::{fs_event::EntryKind, path::TreePath};
 
-/// What was heard of directories between the question and the answer.
+/// The changes in directories between the request and the arrival of a listing.
 ///
-/// The answer comes by a way of its own: what was heard meanwhile may be older or newer. Nothing
-/// that came or went is in doubt then: if it came again, that is heard, too.
+/// Listings arrive by another channel than events: a change in the meantime may be older or newer
+/// than the listing. Entries that changed are excluded from it: if one is created again, that is
+/// reported, too.
 #[derive(Debug, Default)]
-pub(super) struct Listings {
-    /// By path, with a slash at its end: what lies below a directory follows it.
-    asked: BTreeMap<Vec<u8>, Listing>,
+pub(super) struct PendingListings {
+    /// By path with a slash at the end: the entries below a directory follow it.
+    pending: BTreeMap<Vec<u8>, PendingListing>,
 }
 
 #[derive(Debug, Default)]
-struct Listing {
-    /// How many answers are to come.
+struct PendingListing {
+    /// The number of outstanding listings.
     answers: usize,
-    /// Whether the directory itself came or went, so that nobody knows of which one an answer is, or
-    /// something in it was missed.
+    /// True if the directory itself was created or deleted, so that the listing may be of another
+    /// one, or if events in it were lost.
     is_stale: bool,
-    /// The entries that came or went.
-    heard: BTreeSet<Vec<u8>>,
+    /// The entries that were created or deleted.
+    changed: BTreeSet<Vec<u8>>,
 }
 
-/// What an answer says.
+/// The use of a listing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// What the directory holds. Of these entries there is newer news.
+pub(super) enum ListingAnswer {
+    /// The entries of the directory, except those with newer events.
     Entries {
-        /// Their names.
-        but: BTreeSet<Vec<u8>>,
+        /// The names of the exceptions.
+        except: BTreeSet<Vec<u8>>,
     },
-    /// Nothing: there is another answer to come.
-    Nothing,
-    /// Nothing: it has to be asked again.
-    AskAgain,
+    /// None: another listing is outstanding.
+    Pending,
+    /// None: it has to be requested again.
+    Retry,
 }
 
-/// The key of a directory, with which those of all below it begin.
+/// The key of a directory, a prefix of the keys of all directories below it.
 fn key(directory: &TreePath) -> Vec<u8> {
     [directory.as_bytes(), b"/"].concat()
 }
 
-impl Listings {
-    /// It is asked what a directory holds.
-    pub(super) fn ask(&mut self, directory: &TreePath) {
-        self.asked.entry(key(directory)).or_default().answers += 1;
+impl PendingListings {
+    /// Notes the request of a listing.
+    pub(super) fn request(&mut self, directory: &TreePath) {
+        self.pending.entry(key(directory)).or_default().answers += 1;
     }
 
-    /// Those of which answers are to come.
+    /// The directories with an outstanding listing.
     pub(super) fn directories(&self) -> impl Iterator<Item = TreePath> {
-        let names = self.asked.keys().map(|key| key.strip_suffix(b"/").unwrap_or(key));
+        let names = self.pending.keys().map(|key| key.strip_suffix(b"/").unwrap_or(key));
         names.filter_map(TreePath::new)
     }
 
-    /// Whether an answer of this one is to come.
-    pub(super) fn is_asked(&self, directory: &TreePath) -> bool {
-        self.asked.contains_key(&key(directory))
+    /// Returns true if a listing of this directory is outstanding.
+    pub(super) fn is_pending(&self, directory: &TreePath) -> bool {
+        self.pending.contains_key(&key(directory))
     }
 
-    /// An entry came or went.
-    pub(super) fn hear(&mut self, path: &TreePath, kind: Kind) {
-        let parent = path.parent().and_then(|parent| self.asked.get_mut(&key(&parent)));
+    /// Notes that an entry was created or deleted.
+    pub(super) fn note_change(&mut self, path: &TreePath, kind: EntryKind) {
+        let parent = path.parent().and_then(|parent| self.pending.get_mut(&key(&parent)));
         if let (Some(listing), Some(name)) = (parent, path.name()) {
-            listing.heard.insert(name.to_vec());
+            listing.changed.insert(name.to_vec());
         }
-        if kind == Kind::Directory {
+        if kind == EntryKind::Directory {
             let start = key(path);
-            let below = self.asked.range_mut(start.clone()..);
+            let below = self.pending.range_mut(start.clone()..);
             for (_, listing) in below.take_while(|(key, _)| key.starts_with(&start)) {
                 listing.is_stale = true;
             }
         }
     }
 
-    /// Something was missed in this directory: what came into it before may have changed since.
-    pub(super) fn doubt(&mut self, directory: &TreePath) {
+    /// Notes that events were lost in this directory: earlier entries may have changed since.
+    pub(super) fn mark_stale(&mut self, directory: &TreePath) {
         let start = key(directory);
-        for (key, listing) in &mut self.asked {
+        for (key, listing) in &mut self.pending {
             listing.is_stale |= directory.is_root() || key.starts_with(&start);
         }
     }
 
-    /// Whether an answer is to come that is about this entry, what it lies in or what it holds.
-    pub(super) fn concern(&self, path: &TreePath) -> bool {
+    /// Returns true if a listing is outstanding for a directory above, at or below this path.
+    pub(super) fn concerns(&self, path: &TreePath) -> bool {
         let start = key(path);
         let is_below = || {
-            let next = self.asked.range(start.clone()..).next();
+            let next = self.pending.range(start.clone()..).next();
             next.is_some_and(|(key, _)| key.starts_with(&start))
         };
         let mut above = path.clone();
         while let Some(parent) = above.parent() {
-            if self.asked.contains_key(&key(&parent)) {
+            if self.pending.contains_key(&key(&parent)) {
                 return true;
             }
             above = parent;
@@ -104,20 +105,24 @@ impl Listings {
         is_below()
     }
 
-    /// Takes in that there is an answer.
-    pub(super) fn answer(&mut self, directory: &TreePath) -> Said {
+    /// Handles the arrival of a listing.
+    pub(super) fn complete(&mut self, directory: &TreePath) -> ListingAnswer {
         let key = key(directory);
-        let Some(listing) = self.asked.get_mut(&key) else {
-            return Said::Entries { but: BTreeSet::new() };
+        let Some(listing) = self.pending.get_mut(&key) else {
+            return ListingAnswer::Entries { except: BTreeSet::new() };
         };
         listing.answers = listing.answers.saturating_sub(1);
         match (listing.answers, listing.is_stale) {
             (0, is_stale) => {
-                let listing = self.asked.remove(&key).unwrap_or_default();
-                if is_stale { Said::AskAgain } else { Said::Entries { but: listing.heard } }
+                let listing = self.pending.remove(&key).unwrap_or_default();
+                if is_stale {
+                    ListingAnswer::Retry
+                } else {
+                    ListingAnswer::Entries { except: listing.changed }
+                }
             }
-            (_, true) => Said::Nothing,
-            (_, false) => Said::Entries { but: listing.heard.clone() },
+            (_, true) => ListingAnswer::Pending,
+            (_, false) => ListingAnswer::Entries { except: listing.changed.clone() },
         }
     }
 }
@@ -130,47 +135,49 @@ mod tests {
         TreePath::new(path.as_bytes()).unwrap()
     }
 
-    fn entries(but: &[&str]) -> Said {
-        Said::Entries { but: but.iter().map(|name| name.as_bytes().to_vec()).collect() }
-    }
-
-    #[test]
-    fn what_is_heard_meanwhile_is_newer() {
-        let mut listings = Listings::default();
-        listings.hear(&at("d/before"), Kind::Other);
-        listings.ask(&at("d"));
-        listings.ask(&at("d"));
-        for path in ["d/a", "d/a/deep", "e/b"] {
-            listings.hear(&at(path), Kind::Other);
+    fn entries(except: &[&str]) -> ListingAnswer {
+        ListingAnswer::Entries {
+            except: except.iter().map(|name| name.as_bytes().to_vec()).collect(),
         }
-        assert_eq!(listings.answer(&at("d")), entries(&["a"]));
-        listings.hear(&at("d/c"), Kind::Directory);
-        assert_eq!(listings.answer(&at("d")), entries(&["a", "c"]));
-        assert_eq!(listings.answer(&at("d")), entries(&[]));
     }
 
     #[test]
-    fn of_a_directory_that_came_again_the_last_answer_is_asked_for_again() {
-        let mut listings = Listings::default();
-        listings.ask(&at("d/e"));
-        listings.ask(&at("d/e"));
-        listings.ask(&at("da"));
-        listings.hear(&at("d"), Kind::Directory);
-        assert_eq!(listings.answer(&at("d/e")), Said::Nothing);
-        assert_eq!(listings.answer(&at("d/e")), Said::AskAgain);
-        listings.ask(&at("d/e"));
-        assert_eq!(listings.answer(&at("d/e")), entries(&[]));
-        assert_eq!(listings.answer(&at("da")), entries(&[]));
+    fn changes_after_the_request_override_the_listing() {
+        let mut listings = PendingListings::default();
+        listings.note_change(&at("d/before"), EntryKind::Other);
+        listings.request(&at("d"));
+        listings.request(&at("d"));
+        for path in ["d/a", "d/a/deep", "e/b"] {
+            listings.note_change(&at(path), EntryKind::Other);
+        }
+        assert_eq!(listings.complete(&at("d")), entries(&["a"]));
+        listings.note_change(&at("d/c"), EntryKind::Directory);
+        assert_eq!(listings.complete(&at("d")), entries(&["a", "c"]));
+        assert_eq!(listings.complete(&at("d")), entries(&[]));
     }
 
     #[test]
-    fn an_answer_is_about_what_lies_above_and_below() {
-        let mut listings = Listings::default();
-        listings.ask(&at("d/e"));
+    fn the_listing_of_a_recreated_directory_is_requested_again() {
+        let mut listings = PendingListings::default();
+        listings.request(&at("d/e"));
+        listings.request(&at("d/e"));
+        listings.request(&at("da"));
+        listings.note_change(&at("d"), EntryKind::Directory);
+        assert_eq!(listings.complete(&at("d/e")), ListingAnswer::Pending);
+        assert_eq!(listings.complete(&at("d/e")), ListingAnswer::Retry);
+        listings.request(&at("d/e"));
+        assert_eq!(listings.complete(&at("d/e")), entries(&[]));
+        assert_eq!(listings.complete(&at("da")), entries(&[]));
+    }
+
+    #[test]
+    fn a_pending_listing_concerns_paths_above_and_below() {
+        let mut listings = PendingListings::default();
+        listings.request(&at("d/e"));
         for (path, concerns) in
             [("d", true), ("d/e", true), ("d/e/f/g", true), ("d/f", false), ("d/ea", false)]
         {
-            assert_eq!(listings.concern(&at(path)), concerns, "{path}");
+            assert_eq!(listings.concerns(&at(path)), concerns, "{path}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! A sync whose changes are told to a script of the user, one by one and in order.
+//! A sync whose changes are passed to a script of the user, one by one and in order.
 //!
-//! It says when the script is to be called; what the script wants of the queue while it is called
-//! it asks for directly. What its children did is put to the script again, which says what that
-//! means.
+//! The mirror decides when to call the script; during the call the script queries the queue
+//! directly. The exit of a child is passed to the script, which decides what it means.
 //!
-//! The truth stays on the disk. What may have been missed in a directory is told as a full event
-//! where the script has a function for that, else as if all that is there had just been made; what
-//! went meanwhile nobody knows. What may have been missed in all of the source, as while it was gone,
-//! is told as a beginning, if the script has a function for that, else in the same way.
+//! The file system is the truth. Events that may have been lost in a directory are queued as a full
+//! event if the script has a function for it, otherwise as if every existing entry had just been
+//! created; deletions in the meantime stay unknown. Events that may have been lost in all of the
+//! source, as while it was gone, are queued as an init event if the script has a function for it,
+//! otherwise in the same way.
 
 mod calls;
-mod hear;
+mod fs_events;
 mod listings;
 mod one_pass;
 
@@ -22,345 +22,349 @@ use alloc::{
 };
 use core::time::Duration;
 
-pub use calls::Spawned;
-pub(crate) use one_pass::OnePass;
+pub use calls::SpawnError;
+pub(crate) use one_pass::OnePassStatus;
 
-use calls::Child;
-use listings::Listings;
+use calls::ScriptChild;
+use listings::PendingListings;
 
-use super::{Connection, LOOK_AGAIN, Look, Resume, State};
+use super::{Connection, ResumePoint, SOURCE_CHECK_INTERVAL, SourceCheck, State};
 use crate::{
-    effect::{Call, Effect},
-    event::{Event, MirrorEvent},
+    effect::{Effect, ScriptCall},
     filter::Filter,
-    input::Gate,
+    fs_event::MirrorId,
+    input::TargetLink,
     job::JobId,
-    notice::MirrorId,
+    log_event::{LogEvent, MirrorEvent},
     path::TreePath,
-    queue::ordered::{Bond, Entry, Etype, EventId, Mark, Ordered, OrderedPace, Refused},
+    queue::event_queue::{
+        Coupling, Etype, EventId, EventQueue, EventQueueSettings, EventRefusal, QueueMark,
+        QueuedEvent,
+    },
     time::Moment,
 };
 
-/// The most events that are kept. With more the mirror begins anew, or with what is there, once they are
-/// done.
-pub const MOST_EVENTS: usize = 250_000;
+/// The most events that are kept. With more, the mirror restarts, or resyncs once they are done.
+pub const MAX_EVENTS: usize = 250_000;
 
-/// How long a script is left alone that has done nothing with what is due.
-pub const IDLE: Duration = Duration::from_secs(1);
+/// The wait after a script has left everything that is due alone.
+pub const IDLE_WAIT: Duration = Duration::from_secs(1);
 
-/// When it has done nothing for so long with the event by which it begins, it waits for something
+/// The time after which a script that leaves its init event alone is presumed to wait for something
 /// else.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const INIT_IDLE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long it is left alone when it has begun no child and as much waits as before: one that makes
-/// a new event each time would be called for ever.
-pub const PAUSE: Duration = Duration::from_millis(10);
+/// The wait after a call that started no child and left no fewer events than before: a script that
+/// adds an event each time would be called without a pause.
+pub const RECALL_PAUSE: Duration = Duration::from_millis(10);
 
-/// What a mirror with a script has to know beforehand.
+/// Settings of a scripted mirror.
 #[derive(Clone, Debug)]
 pub struct ScriptSettings {
-    /// How old an event becomes before it is due.
+    /// The age at which an event is due.
     pub delay: Duration,
     /// With this many events all are due at once.
     pub max_delays: usize,
-    /// The most children at once.
+    /// The most concurrent children.
     pub max_jobs: usize,
-    /// Whether the script wants to be told of moves. If not, each is a delete and a create.
-    pub moves: bool,
-    /// Whether the script has a function for full events.
-    pub full: bool,
-    /// What becomes of events that wait when the mirror begins anew.
-    pub anew: Reset,
-    /// What does not concern this mirror.
+    /// True if the script handles moves. Otherwise each is a delete and a create.
+    pub wants_renames: bool,
+    /// True if the script has a function for full events.
+    pub has_full: bool,
+    /// The treatment of queued events when the mirror restarts.
+    pub restart_mode: RestartMode,
+    /// The rules that exclude entries.
     pub filter: Arc<Filter>,
-    /// Whether what is below the directories of the source concerns it.
+    /// True if the entries of the directories of the source are watched, too.
     pub subdirectories: bool,
-    /// Whether there is a way to the target now.
-    pub gate: Gate,
-    /// Through which connection the script's transfers go. `None` if each has its own, or none.
+    /// The link to the target.
+    pub target_link: TargetLink,
+    /// The connection of the script's transfers. `None` if each has its own, or none.
     pub connection: Option<Connection>,
 }
 
-/// How a mirror begins anew.
+/// Treatment of queued events at a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reset {
-    /// What waits stays: the script has no function for the beginning, so nothing makes up for it.
+pub enum RestartMode {
+    /// They are kept: the script has no init function, so nothing makes up for them.
     Keep,
-    /// What waits is dropped, and so is what comes until then.
+    /// They are dropped, and so are those that arrive until then.
     Clear,
 }
 
-/// One sync with a script.
+/// One scripted sync.
 #[derive(Debug)]
-pub struct Scripted {
+pub struct ScriptedMirror {
     id: MirrorId,
     settings: ScriptSettings,
     state: State,
-    queue: Ordered,
-    jobs: BTreeMap<JobId, Child>,
-    /// The call that has not been answered yet.
-    calling: Option<Pending>,
-    /// The event by which the mirror begins, until it is done.
+    queue: EventQueue,
+    jobs: BTreeMap<JobId, ScriptChild>,
+    /// The call that has not returned yet.
+    call: Option<PendingCall>,
+    /// The init event, until it is done.
     init: Option<EventId>,
-    /// Whether it begins anew as soon as nothing runs.
-    reset: Option<Reset>,
-    sight: Sight,
-    /// Whether so much waits that nothing is added before all of it is done. Then what is there is told,
-    /// since nothing else makes up for what happened meanwhile.
-    is_full: bool,
-    /// How many tries have failed since the last one that did not, whatever they were.
+    /// Set if the mirror restarts as soon as nothing runs.
+    pending_restart: Option<RestartMode>,
+    coverage: SourceCoverage,
+    /// True if the queue has overflowed: nothing is added before all of it is done. Then the
+    /// existing entries are queued, since nothing else makes up for the changes in the meantime.
+    overflowed: bool,
+    /// The number of failures in a row, of whatever events.
     failures: u32,
-    /// Nothing is tried before this, since so much has failed.
-    pause: Option<Moment>,
-    /// What was there when the beginning was done.
-    begun: Option<Mark>,
-    idle: Idle,
-    listings: Listings,
-    /// The directories that are listed only to see what is not there any more.
-    glances: BTreeSet<TreePath>,
+    /// No event is tried before this time, after too many failures.
+    paused_until: Option<Moment>,
+    /// The end of the queue when the init event was done.
+    init_mark: Option<QueueMark>,
+    idle: IdleBackoff,
+    listings: PendingListings,
+    /// The directories that are listed only to find out which entries are gone.
+    probes: BTreeSet<TreePath>,
 }
 
-/// How the source was watched up to now, by this mirror or one before it in its place.
+/// Completeness of watching so far, by this mirror or its predecessors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    /// Nobody has watched it yet.
-    None,
-    /// Nothing was missed.
-    Whole,
-    /// For a while nobody did.
-    Broken,
+enum SourceCoverage {
+    /// The source was never watched.
+    Never,
+    /// No event was missed.
+    Complete,
+    /// The source was not watched for a while.
+    Interrupted,
 }
 
-/// A call of the script for something that is due.
+/// A call of the script for an event that is due.
 #[derive(Clone, Debug)]
-struct Pending {
+struct PendingCall {
     /// The oldest event that was due.
     head: EventId,
-    /// How many events there were.
+    /// The number of events at the time of the call.
     length: usize,
-    /// The events that it was given last.
-    asked: Vec<EventId>,
-    /// Whether the script has begun or dropped something since.
+    /// The events that were given to the script last.
+    given: Vec<EventId>,
+    /// True if the script has started or discarded an event.
     has_acted: bool,
-    /// Whether it has begun a child, whose end it will be called for.
-    has_begun: bool,
+    /// True if the script has started a child, whose exit leads to another call.
+    has_spawned: bool,
 }
 
-/// Whether the script is left alone since it did nothing.
+/// The wait after a call in which the script did nothing.
 #[derive(Clone, Copy, Debug, Default)]
-struct Idle {
+struct IdleBackoff {
     until: Option<Moment>,
-    /// Since when it has done nothing, each time when it was called.
+    /// The start of the sequence of calls in which the script did nothing.
     since: Option<Moment>,
 }
 
-impl Scripted {
+impl ScriptedMirror {
     /// A mirror that has not begun yet.
     #[must_use]
     pub fn new(id: MirrorId, settings: ScriptSettings) -> Self {
-        let bond = if settings.max_jobs > 1 { Bond::Tight } else { Bond::Loose };
+        let coupling = if settings.max_jobs > 1 { Coupling::Tight } else { Coupling::Loose };
         let ScriptSettings { delay, max_delays, .. } = settings;
         Self {
             id,
             state: State::Covering,
-            queue: Ordered::new(OrderedPace { delay, max_delays, bond }),
+            queue: EventQueue::new(EventQueueSettings { delay, max_delays, coupling }),
             jobs: BTreeMap::new(),
-            calling: None,
+            call: None,
             init: None,
-            reset: None,
-            sight: Sight::None,
-            is_full: false,
+            pending_restart: None,
+            coverage: SourceCoverage::Never,
+            overflowed: false,
             failures: 0,
-            pause: None,
-            begun: None,
-            idle: Idle::default(),
-            listings: Listings::default(),
-            glances: BTreeSet::new(),
+            paused_until: None,
+            init_mark: None,
+            idle: IdleBackoff::default(),
+            listings: PendingListings::default(),
+            probes: BTreeSet::new(),
             settings,
         }
     }
 
-    /// Its name.
+    /// The id of the mirror.
     #[must_use]
     pub const fn id(&self) -> MirrorId {
         self.id
     }
 
-    /// The state it is in.
+    /// The state of the mirror.
     #[must_use]
     pub const fn state(&self) -> &State {
         &self.state
     }
 
-    /// What waits and what is being worked on.
+    /// The events that wait or are in progress.
     #[must_use]
-    pub const fn queue(&self) -> &Ordered {
+    pub const fn queue(&self) -> &EventQueue {
         &self.queue
     }
 
-    /// The jobs that run, and those whose end the script has not been told yet.
+    /// The running jobs, and those whose exit the script has not processed yet.
     pub fn jobs(&self) -> impl Iterator<Item = JobId> {
         self.jobs.keys().copied()
     }
 
-    /// Whether this job is one of its own.
+    /// Returns true if this job belongs to the mirror.
     pub(crate) fn has(&self, job: JobId) -> bool {
         self.jobs.contains_key(&job)
     }
 
-    /// Whether a job runs or the script is being called.
+    /// Returns true if a job runs or the script is being called.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.calling.is_some() || !self.jobs.is_empty()
+        self.call.is_some() || !self.jobs.is_empty()
     }
 
-    /// How many jobs run or may begin at any moment.
-    pub(crate) fn load(&self) -> usize {
-        self.jobs.len() + usize::from(self.calling.is_some())
+    /// The number of jobs that run or may start at any moment.
+    pub(crate) fn job_count(&self) -> usize {
+        self.jobs.len() + usize::from(self.call.is_some())
     }
 
-    /// Through which connection its transfers go.
+    /// The connection of its transfers.
     pub(crate) const fn connection(&self) -> Option<&Connection> {
         self.settings.connection.as_ref()
     }
 
-    /// Asks for the source to be watched; all else follows from the answer.
+    /// Requests to watch the source; everything else follows from the answer.
     pub fn begin(&mut self, effects: &mut Vec<Effect>) {
         self.state = State::Covering;
         effects.push(Effect::Cover(self.id));
     }
 
-    /// The source is watched from now on: the mirror begins, or begins anew.
+    /// Handles the start of watching: the mirror starts or restarts.
     pub fn covered(&mut self, effects: &mut Vec<Effect>) {
         match self.state {
             State::Covering => {}
             State::Held { .. } => self.report(MirrorEvent::SourceBack, effects),
-            // A second answer to one question says nothing new.
+            // A second answer to one request adds nothing.
             State::Starting | State::Live | State::Away(_) => return,
         }
-        let sight = core::mem::replace(&mut self.sight, Sight::Whole);
-        self.begin_anew(self.settings.anew);
-        if sight == Sight::Broken && self.settings.anew == Reset::Keep {
-            self.tell_again(&TreePath::root(), effects);
+        let coverage = core::mem::replace(&mut self.coverage, SourceCoverage::Complete);
+        self.restart(self.settings.restart_mode);
+        if coverage == SourceCoverage::Interrupted
+            && self.settings.restart_mode == RestartMode::Keep
+        {
+            self.resync(&TreePath::root(), effects);
         }
     }
 
-    /// Begins anew once nothing runs any more.
-    fn begin_anew(&mut self, reset: Reset) {
+    /// Restarts once nothing runs any more.
+    fn restart(&mut self, mode: RestartMode) {
         self.state = State::Starting;
-        self.reset = self.reset.max(Some(reset));
-        self.wake();
+        self.pending_restart = self.pending_restart.max(Some(mode));
+        self.clear_idle();
     }
 
-    /// The source is not there, or not the one that was agreed on.
-    pub fn cannot_cover(&mut self, why: String, now: Moment, effects: &mut Vec<Effect>) {
-        match self.state.still_gone(&why, now) {
-            None => self.lose_source(why, now, effects),
-            Some(true) => self.report(MirrorEvent::SourceStillGone(why), effects),
+    /// Handles a source that is missing or is not the pinned directory.
+    pub fn cannot_cover(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) {
+        match self.state.note_still_gone(&reason, now) {
+            None => self.lose_source(reason, now, effects),
+            Some(true) => self.report(MirrorEvent::SourceStillGone(reason), effects),
             Some(false) => {}
         }
     }
 
-    fn lose_source(&mut self, why: String, now: Moment, effects: &mut Vec<Effect>) {
+    fn lose_source(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) {
         if matches!(self.state, State::Held { .. }) {
             return;
         }
-        self.miss();
+        self.mark_interrupted();
         effects.push(Effect::Uncover(self.id));
         effects.extend(self.jobs().map(Effect::Stop));
-        self.report(MirrorEvent::SourceGone(why.clone()), effects);
-        let look = Look::At(now + LOOK_AGAIN);
-        self.state = State::Held { why, look, resume: Resume::Starting };
+        self.report(MirrorEvent::SourceGone(reason.clone()), effects);
+        let check = SourceCheck::At(now + SOURCE_CHECK_INTERVAL);
+        self.state = State::Held { reason, check, resume: ResumePoint::Starting };
     }
 
-    /// The source is not watched any more.
-    pub(super) fn miss(&mut self) {
-        if self.sight == Sight::Whole {
-            self.sight = Sight::Broken;
+    /// Notes that the source is not watched any more.
+    pub(super) fn mark_interrupted(&mut self) {
+        if self.coverage == SourceCoverage::Complete {
+            self.coverage = SourceCoverage::Interrupted;
         }
     }
 
-    /// The way to the target has come up or gone down.
-    pub fn set_gate(&mut self, gate: Gate) {
-        let was = core::mem::replace(&mut self.settings.gate, gate);
-        if (was, gate) == (Gate::Closed, Gate::Open) {
-            self.hurry();
+    /// Handles a change of the link to the target.
+    pub fn set_target_link(&mut self, link: TargetLink) {
+        let was = core::mem::replace(&mut self.settings.target_link, link);
+        if (was, link) == (TargetLink::Down, TargetLink::Up) {
+            self.reset_backoff();
         }
     }
 
-    /// Whether there is a way to the target.
+    /// The link to the target.
     #[must_use]
-    pub const fn gate(&self) -> Gate {
-        self.settings.gate
+    pub const fn target_link(&self) -> TargetLink {
+        self.settings.target_link
     }
 
-    /// What does not concern this mirror.
+    /// The rules that exclude entries.
     #[must_use]
     pub const fn filter(&self) -> &Arc<Filter> {
         &self.settings.filter
     }
 
-    /// From now on this does not concern it. What waits already stays.
+    /// Replaces the rules. Queued events stay.
     pub fn set_filter(&mut self, filter: Arc<Filter>) {
         self.settings.filter = filter;
     }
 
-    /// Ends this mirror. The jobs that it answers with still run, and were asked to end.
+    /// Ends this mirror. The returned jobs still run, and were asked to stop.
     pub fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
         effects.extend(self.jobs().map(Effect::Stop));
         self.jobs().collect()
     }
 
-    /// A person wants it tried again now.
-    pub fn hangup(&mut self, effects: &mut Vec<Effect>) {
-        self.hurry();
-        if let State::Held { look, .. } = &mut self.state {
-            *look = Look::Asked;
+    /// Retries at once everything that is backing off.
+    pub fn retry_now(&mut self, effects: &mut Vec<Effect>) {
+        self.reset_backoff();
+        if let State::Held { check, .. } = &mut self.state {
+            *check = SourceCheck::Pending;
             effects.push(Effect::Cover(self.id));
         }
     }
 
-    fn hurry(&mut self) {
+    fn reset_backoff(&mut self) {
         self.failures = 0;
-        self.pause = None;
+        self.paused_until = None;
         self.queue.retry_now();
-        self.wake();
+        self.clear_idle();
     }
 
-    /// Something has changed: it may be of use to call the script.
-    const fn wake(&mut self) {
+    /// Notes a change, after which a call of the script may be useful.
+    const fn clear_idle(&mut self) {
         self.idle.until = None;
     }
 
-    /// When [`advance`](Self::advance) may next have something to do, if it may call the script or
-    /// not. `None`: not before something happens.
+    /// The time at which [`advance`](Self::advance) may next have work, depending on whether it may
+    /// call the script. `None`: not before the next input.
     #[must_use]
     pub fn next_wakeup(&self, may_call: bool) -> Option<Moment> {
         match &self.state {
-            State::Held { look: Look::At(at), .. } => Some(*at),
-            State::Held { look: Look::Asked, .. } | State::Covering => None,
-            _ if self.reset.is_some() => (!self.is_busy()).then_some(Moment::ORIGIN),
-            _ if self.is_emptied() => Some(Moment::ORIGIN),
+            State::Held { check: SourceCheck::At(at), .. } => Some(*at),
+            State::Held { check: SourceCheck::Pending, .. } | State::Covering => None,
+            _ if self.pending_restart.is_some() => (!self.is_busy()).then_some(Moment::ORIGIN),
+            _ if self.is_overflow_drained() => Some(Moment::ORIGIN),
             _ if !may_call || !self.may_call() => None,
-            _ => Some(self.queue.next_due()?.max(self.left_alone_until())),
+            _ => Some(self.queue.next_due()?.max(self.not_before())),
         }
     }
 
-    fn left_alone_until(&self) -> Moment {
-        self.idle.until.max(self.pause).unwrap_or(Moment::ORIGIN)
+    fn not_before(&self) -> Moment {
+        self.idle.until.max(self.paused_until).unwrap_or(Moment::ORIGIN)
     }
 
     fn may_call(&self) -> bool {
         let has_room = self.jobs.len() < self.settings.max_jobs;
-        self.calling.is_none() && has_room && self.settings.gate == Gate::Open
+        self.call.is_none() && has_room && self.settings.target_link == TargetLink::Up
     }
 
-    /// Does what is due at `now`. `may_call` says whether the script may be called, which may begin
-    /// a job; the answer tells whether it is.
+    /// Does the work that is due at `now`. `may_call` says whether the script may be called, which
+    /// may start a job. Returns true if it is called.
     pub fn advance(&mut self, may_call: bool, now: Moment, effects: &mut Vec<Effect>) -> bool {
         match &mut self.state {
-            State::Held { look, .. } => {
-                if look.is_to_be_asked(now) {
+            State::Held { check, .. } => {
+                if check.start_if_due(now) {
                     effects.push(Effect::Cover(self.id));
                 }
                 return false;
@@ -368,12 +372,12 @@ impl Scripted {
             State::Covering => return false,
             State::Starting | State::Live | State::Away(_) => {}
         }
-        if let Some(reset) = self.reset {
+        if let Some(mode) = self.pending_restart {
             if self.is_busy() {
                 return false;
             }
-            self.reset = None;
-            if reset == Reset::Clear {
+            self.pending_restart = None;
+            if mode == RestartMode::Clear {
                 self.queue.clear();
             }
             let is_there = self.init.is_some_and(|init| self.queue.get(init).is_some());
@@ -381,76 +385,77 @@ impl Scripted {
                 self.init = Some(self.queue.push_init());
             }
         }
-        if self.is_emptied() {
-            self.is_full = false;
-            self.tell_again(&TreePath::root(), effects);
+        if self.is_overflow_drained() {
+            self.overflowed = false;
+            self.resync(&TreePath::root(), effects);
         }
-        if !may_call || !self.may_call() || self.left_alone_until() > now {
+        if !may_call || !self.may_call() || self.not_before() > now {
             return false;
         }
         let Some(head) = self.queue.first_due(now) else { return false };
         let (head, etype) = (head.id(), head.etype());
         let call = match etype {
-            Etype::Init => Call::Init(head),
-            Etype::Full if self.settings.full => Call::Full(head),
-            _ => Call::Action,
+            Etype::Init => ScriptCall::Init(head),
+            Etype::Full if self.settings.has_full => ScriptCall::Full(head),
+            _ => ScriptCall::Action,
         };
-        self.calling = Some(Pending {
+        self.call = Some(PendingCall {
             head,
             length: self.queue.len(),
-            asked: Vec::new(),
+            given: Vec::new(),
             has_acted: false,
-            has_begun: false,
+            has_spawned: false,
         });
-        effects.push(Effect::Script(self.id, call));
+        effects.push(Effect::CallScript(self.id, call));
         true
     }
 
-    /// Whether there was too much, and all of it is done but what fails.
-    fn is_emptied(&self) -> bool {
-        let is_done = || self.queue.only_rests() && self.queue.len() <= MOST_EVENTS / 2;
-        self.is_full && !self.is_busy() && is_done()
+    /// Returns true if the queue has overflowed and all of it but failures is done.
+    fn is_overflow_drained(&self) -> bool {
+        let is_done = || self.queue.has_only_retries() && self.queue.len() <= MAX_EVENTS / 2;
+        self.overflowed && !self.is_busy() && is_done()
     }
 
-    /// Whether the event by which it begins is done is seen whenever one may have gone.
-    fn see_beginning(&mut self) {
+    /// Detects that the init event is done; called whenever an event may have been removed.
+    fn update_init(&mut self) {
         let is_done = self.init.is_some_and(|init| self.queue.get(init).is_none());
-        if is_done && self.reset.is_none() {
+        if is_done && self.pending_restart.is_none() {
             self.init = None;
             if self.state == State::Starting {
                 self.state = State::Live;
-                self.begun.get_or_insert(self.queue.mark());
+                self.init_mark.get_or_insert(self.queue.mark());
             }
         }
     }
 
-    /// Whether it does nothing with the event by which it begins, however often it is called.
+    /// Returns true if the script leaves its init event alone, however often it is called.
     pub(crate) fn is_stuck(&self, now: Moment) -> bool {
-        let begins = self.init.is_some() && self.init == self.queue.iter().next().map(Entry::id);
-        let is_idle = self.idle.since.is_some_and(|since| since + PATIENCE <= now);
+        let begins =
+            self.init.is_some() && self.init == self.queue.iter().next().map(QueuedEvent::id);
+        let is_idle = self.idle.since.is_some_and(|since| since + INIT_IDLE_LIMIT <= now);
         begins && is_idle && !self.is_busy()
     }
 
-    /// A child of the script works on these events from now on.
+    /// Registers a child of the script for these events.
     ///
     /// # Errors
     ///
-    /// If no more children are allowed, or one of the events can't be worked on now.
-    pub(crate) fn start(&mut self, job: JobId, ids: &[EventId]) -> Result<(), Spawned> {
+    /// If the limit of children is reached, or one of the events can't be activated.
+    pub(crate) fn start(&mut self, job: JobId, ids: &[EventId]) -> Result<(), SpawnError> {
         if matches!(self.state, State::Held { .. }) {
-            return Err(Spawned::NotNow);
+            return Err(SpawnError::NotNow);
         }
-        // What is wrong with the events is told first.
-        self.queue.may_activate(ids).map_err(Spawned::Not)?;
+        // Problems of the events have priority over the limit.
+        self.queue.can_activate(ids).map_err(SpawnError::Event)?;
         if self.jobs.len() >= self.settings.max_jobs {
-            return Err(Spawned::TooMany);
+            return Err(SpawnError::TooMany);
         }
-        self.queue.activate(ids).map_err(Spawned::Not)?;
-        self.jobs.insert(job, Child { events: ids.to_vec(), code: None });
-        if let Some(calling) = &mut self.calling {
-            calling.has_begun = true;
+        self.queue.activate(ids).map_err(SpawnError::Event)?;
+        self.jobs.insert(job, ScriptChild { events: ids.to_vec(), code: None });
+        if let Some(call) = &mut self.call {
+            call.has_spawned = true;
         }
-        self.act();
+        self.note_action();
         Ok(())
     }
 
@@ -458,36 +463,36 @@ impl Scripted {
     ///
     /// # Errors
     ///
-    /// If it is being worked on, waits for another one, or is not there.
-    pub fn discard(&mut self, id: EventId) -> Result<(), Refused> {
+    /// If it is active, blocked, or does not exist.
+    pub fn discard(&mut self, id: EventId) -> Result<(), EventRefusal> {
         self.queue.discard(id)?;
-        self.act();
-        self.see_beginning();
+        self.note_action();
+        self.update_init();
         Ok(())
     }
 
-    /// Adds an event for which all waits that comes later.
+    /// Adds an event that blocks all later ones.
     pub fn push_blanket(&mut self) -> EventId {
-        self.wake();
+        self.clear_idle();
         self.queue.push_blanket()
     }
 
-    /// Adds an event that says that all at and below `path` is to be mirrored.
+    /// Adds a full event for everything at and below `path`.
     pub fn push_full(&mut self, path: TreePath) -> EventId {
-        self.wake();
+        self.clear_idle();
         self.queue.push_full(path)
     }
 
-    fn act(&mut self) {
-        self.wake();
-        // What an alarm does says nothing of the function that is called for what is due.
-        if let Some(calling) = &mut self.calling {
-            calling.has_acted = true;
+    fn note_action(&mut self) {
+        self.clear_idle();
+        // The actions of an alarm prove nothing about the function that is called for due events.
+        if let Some(call) = &mut self.call {
+            call.has_acted = true;
             self.idle.since = None;
         }
     }
 
     fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Report(Event::Mirror(self.id, event)));
+        effects.push(Effect::Report(LogEvent::Mirror(self.id, event)));
     }
 }

@@ -1,47 +1,48 @@
-//! When the daemon has nothing more to wait for that was asked for one pass.
+//! The end of a one-pass run of a scripted mirror.
 
 use alloc::{string::String, vec::Vec};
 
-use super::Scripted;
-use crate::{job::Failure, mirror::State, queue::ordered::Status};
+use super::ScriptedMirror;
+use crate::{job::Failure, mirror::State, queue::event_queue::EventStatus};
 
-/// How often one pass tries what fails.
-const TRIES_OF_ONE_PASS: u32 = 2;
+/// The number of tries of an event in a one-pass run.
+const ONE_PASS_TRIES: u32 = 2;
 
-/// How far one pass of a mirror has come.
+/// Progress of a mirror in a one-pass run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum OnePass {
-    /// Something is still to be done.
-    Runs,
-    /// All is done.
+pub(crate) enum OnePassStatus {
+    /// Work is left.
+    Running,
+    /// Everything is done.
     Done,
-    /// All is done but what depends on these events, which have failed more than once.
+    /// Everything is done but these events, which failed more than once, and those that depend on
+    /// them.
     Failed(Vec<(String, Failure)>),
 }
 
-impl Scripted {
-    /// How far one pass has come, which ends when the beginning is done and all that came before its end:
-    /// what came later may go on for ever.
-    pub(crate) fn one_pass(&self) -> OnePass {
+impl ScriptedMirror {
+    /// The progress of a one-pass run, which comprises the init event and everything queued before
+    /// that was done: later events may arrive for ever.
+    pub(crate) fn one_pass(&self) -> OnePassStatus {
         let mut failed = Vec::new();
-        let mark = self.begun.unwrap_or(self.queue.mark());
-        for entry in self.queue.until(mark) {
-            match entry.trouble() {
-                Some(trouble) if trouble.tries >= TRIES_OF_ONE_PASS => {
-                    failed.push((entry.title(), Failure::new(&*trouble.why)));
+        let mark = self.init_mark.unwrap_or(self.queue.mark());
+        for event in self.queue.before(mark) {
+            match event.failure() {
+                Some(failure) if failure.tries >= ONE_PASS_TRIES => {
+                    failed.push((event.title(), Failure::new(&*failure.message)));
                 }
-                // It waits for what has failed: all else before it is done.
-                None if entry.status() == Status::Block && !failed.is_empty() => {}
+                // It is blocked by a failed event: everything before it is done.
+                None if event.status() == EventStatus::Block && !failed.is_empty() => {}
                 // The script does not want it now.
-                None if self.begun.is_some() && self.idle.since.is_some() => {}
-                _ => return OnePass::Runs,
+                None if self.init_mark.is_some() && self.idle.since.is_some() => {}
+                _ => return OnePassStatus::Running,
             }
         }
-        match (self.begun, &self.state) {
-            _ if self.is_busy() => OnePass::Runs,
-            _ if !failed.is_empty() => OnePass::Failed(failed),
-            (Some(_), State::Live) => OnePass::Done,
-            _ => OnePass::Runs,
+        match (self.init_mark, &self.state) {
+            _ if self.is_busy() => OnePassStatus::Running,
+            _ if !failed.is_empty() => OnePassStatus::Failed(failed),
+            (Some(_), State::Live) => OnePassStatus::Done,
+            _ => OnePassStatus::Running,
         }
     }
 }

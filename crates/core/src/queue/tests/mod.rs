@@ -1,9 +1,9 @@
-//! Scripts that a queue plays, and what it has to answer.
+//! Scripts for a queue, with its expected answers.
 
-mod index;
-mod large;
+mod complexity;
+mod large_files;
+mod path_set;
 mod random;
-mod rows;
+mod reference;
+mod rules;
 mod script;
-mod speed;
-mod twin;

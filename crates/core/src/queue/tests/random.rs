@@ -1,67 +1,67 @@
-//! Random histories: the queue does what its twin does, and what its invariants say.
+//! Random histories: the queue agrees with its reference implementation and keeps its invariants.
 
 use alloc::{format, string::String, vec::Vec};
 use core::{fmt::Write as _, ops::Range, time::Duration};
 
 use super::{
-    script::{Player, Real, Step, at, play},
-    twin::{Twin, covers},
+    reference::{ReferenceQueue, covers},
+    script::{QueueStep, RealQueue, StepRunner, at, play},
 };
 use crate::{
-    job::{Place, Scope},
+    job::{DirtyPath, Scope},
     path::TreePath,
-    queue::{Limits, Pace, PlaceSet, Settled, Stage},
-    sim::random::Random,
+    queue::{Debounce, PathSet, QueueLimits, Settled, Stage},
+    sim::random::SimRng,
 };
 
-/// A history as it unfolds: what was done, and what has to come of it.
-struct History {
-    random: Random,
+/// The state of a history: the steps so far and the expected results.
+struct QueueHistory {
+    random: SimRng,
     now: u64,
     script: String,
-    real: Real,
-    twin: Twin,
-    /// Marks that are not on the target: their number, place and time.
-    open: Vec<(usize, Place, u64)>,
-    /// What each mark says, by its number.
-    said: Vec<Said>,
+    real: RealQueue,
+    reference: ReferenceQueue,
+    /// The marks that are not on the target: their number, path and time.
+    open: Vec<(usize, DirtyPath, u64)>,
+    /// The kind of each mark, by its number.
+    kinds: Vec<MarkKind>,
     marks: usize,
-    /// The batches taken so far: how many marks there were, the places, and whether it flies.
-    batches: Vec<(usize, PlaceSet, bool)>,
-    /// The marks at each barrier.
+    /// The batches so far: the number of marks before, the paths, and whether it is in flight.
+    batches: Vec<(usize, PathSet, bool)>,
+    /// The number of marks before each barrier.
     barriers: Vec<usize>,
 }
 
-/// What a mark says beside that its place is to be looked at.
+/// The observed change of a mark.
 #[derive(Clone, Copy, Debug)]
-enum Said {
+enum MarkKind {
     Nothing,
     Written,
     Gone,
 }
 
-fn settings(random: &mut Random) -> (Pace, Limits) {
+fn settings(random: &mut SimRng) -> (Debounce, QueueLimits) {
     let delay = Duration::from_millis(10);
-    let pace = random.pick(&[
-        Pace::Fixed { delay, max_waiting: 6 },
-        Pace::Quiet { quiet: delay, ceiling: delay * 5 },
+    let debounce = random.pick(&[
+        Debounce::FixedDelay { delay, max_waiting: 6 },
+        Debounce::Quiet { quiet: delay, max_wait: delay * 5 },
     ]);
-    let small = Limits { in_directory: 3, places: 8, failures: 4, hints: 3 };
-    (pace, random.pick(&[small, Limits::default()]))
+    let small = QueueLimits { per_directory: 3, paths: 8, failed: 4, hints: 3 };
+    (debounce, random.pick(&[small, QueueLimits::default()]))
 }
 
-impl History {
+impl QueueHistory {
     fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let (pace, limits) = settings(&mut random);
+        let mut random = SimRng::new(seed);
+        let (debounce, limits) = settings(&mut random);
         Self {
             random,
             now: 0,
-            script: format!("{pace:?} {limits:?}\n"),
-            real: Real::new(pace, limits),
-            twin: Twin::new(pace, limits),
+            script: format!("{debounce:?} {limits:?}\n"),
+            real: RealQueue::new(debounce, limits),
+            reference: ReferenceQueue::new(debounce, limits),
             open: Vec::new(),
-            said: Vec::new(),
+            kinds: Vec::new(),
             marks: 0,
             batches: Vec::new(),
             barriers: Vec::new(),
@@ -73,7 +73,7 @@ impl History {
         if self.random.once_in(50) { TreePath::root() } else { path }
     }
 
-    /// A path that is not the root, which does not go and gets no other name.
+    /// A path other than the root, which is never deleted or renamed.
     fn below(&mut self) -> TreePath {
         let mut path = TreePath::root();
         for _ in 0..=self.random.below(3) {
@@ -82,19 +82,19 @@ impl History {
         path
     }
 
-    fn place(&mut self) -> Place {
+    fn dirty(&mut self) -> DirtyPath {
         let scope = if self.random.once_in(5) { Scope::Tree } else { Scope::Entry };
-        Place { path: self.path(), scope }
+        DirtyPath { path: self.path(), scope }
     }
 
-    /// Some places of a batch, or below them.
-    fn failed(&mut self, batch: usize) -> Vec<Place> {
+    /// Some paths of a batch, or below them.
+    fn failed(&mut self, batch: usize) -> Vec<DirtyPath> {
         let mut failed = Vec::new();
-        for place in &self.batches[batch - 1].1 {
+        for dirty in &self.batches[batch - 1].1 {
             match self.random.below(4) {
-                0 => failed.push(place),
-                1 if place.scope == Scope::Tree => failed.push(Place {
-                    path: place.path.join(b"a").unwrap(),
+                0 => failed.push(dirty),
+                1 if dirty.scope == Scope::Tree => failed.push(DirtyPath {
+                    path: dirty.path.join(b"a").unwrap(),
                     scope: self.random.pick(&[Scope::Entry, Scope::Tree]),
                 }),
                 _ => {}
@@ -103,8 +103,9 @@ impl History {
         failed
     }
 
-    fn settlement(&mut self) -> Option<Step> {
-        let flying = self.batches.iter().enumerate().filter(|(_, (.., flies))| *flies);
+    fn settlement(&mut self) -> Option<QueueStep> {
+        let flying =
+            self.batches.iter().enumerate().filter(|(_, (.., is_in_flight))| *is_in_flight);
         let flying: Vec<_> = flying.map(|(at, _)| at + 1).collect();
         if flying.is_empty() {
             return None;
@@ -115,30 +116,30 @@ impl History {
             1 | 2 => Settled::Except(self.failed(batch)),
             _ => Settled::All,
         };
-        Some(Step::Settle(batch, settled))
+        Some(QueueStep::Settle(batch, settled))
     }
 
-    fn step(&mut self) -> Step {
+    fn step(&mut self) -> QueueStep {
         match self.random.below(20) {
-            0..3 => Step::Mark(self.place()),
-            3..5 => Step::Write(self.place()),
-            5 | 6 => Step::Remove(Place { path: self.below(), ..self.place() }),
-            7 => Step::Hurry(self.place()),
+            0..3 => QueueStep::Mark(self.dirty()),
+            3..5 => QueueStep::Write(self.dirty()),
+            5 | 6 => QueueStep::Remove(DirtyPath { path: self.below(), ..self.dirty() }),
+            7 => QueueStep::Urgent(self.dirty()),
             8 | 9 => {
                 let scope = self.random.pick(&[Scope::Tree, Scope::Entry]);
-                let [from, to] = [self.below(), self.below()].map(|path| Place { path, scope });
-                Step::Move { from, to }
+                let [from, to] = [self.below(), self.below()].map(|path| DirtyPath { path, scope });
+                QueueStep::Move { from, to }
             }
-            10..14 => Step::Take,
-            14 => Step::Flush,
-            15 => Step::Barrier,
-            _ => self.settlement().unwrap_or(Step::Take),
+            10..14 => QueueStep::Take,
+            14 => QueueStep::Flush,
+            15 => QueueStep::Barrier,
+            _ => self.settlement().unwrap_or(QueueStep::Take),
         }
     }
 
-    /// Plays a step to both.
-    fn play(&mut self, step: &Step) {
-        let expected = self.twin.play(step, at(self.now));
+    /// Runs a step on both.
+    fn play(&mut self, step: &QueueStep) {
+        let expected = self.reference.play(step, at(self.now));
         let arrow = if expected.is_empty() { "" } else { " -> " };
         writeln!(self.script, "{} {step}{arrow}{expected}", self.now).unwrap();
         let answer = self.real.play(step, at(self.now));
@@ -146,26 +147,28 @@ impl History {
         self.note(step, &answer);
     }
 
-    /// Keeps the books for the invariants.
-    fn note(&mut self, step: &Step, answer: &str) {
+    /// Updates the expected results.
+    fn note(&mut self, step: &QueueStep, answer: &str) {
         match step {
-            Step::Mark(place) | Step::Hurry(place) => self.mark(place, Said::Nothing),
-            Step::Write(place) => self.mark(place, Said::Written),
-            Step::Remove(place) => self.mark(place, Said::Gone),
-            Step::Move { from, to } => {
-                self.mark(from, Said::Gone);
-                self.mark(to, Said::Written);
+            QueueStep::Mark(dirty) | QueueStep::Urgent(dirty) => {
+                self.mark(dirty, MarkKind::Nothing);
             }
-            Step::Take | Step::Flush if !answer.is_empty() => {
-                let places = answer.split('|').next().unwrap();
-                let places = super::script::places(places).into_iter().collect();
-                self.check_apart(&places);
-                self.check_heard(&places);
-                self.batches.push((self.marks, places, true));
+            QueueStep::Write(dirty) => self.mark(dirty, MarkKind::Written),
+            QueueStep::Remove(dirty) => self.mark(dirty, MarkKind::Gone),
+            QueueStep::Move { from, to } => {
+                self.mark(from, MarkKind::Gone);
+                self.mark(to, MarkKind::Written);
             }
-            Step::Settle(batch, settled) => {
-                let (marks, places, flies) = &mut self.batches[batch - 1];
-                *flies = false;
+            QueueStep::Take | QueueStep::Flush if !answer.is_empty() => {
+                let paths = answer.split('|').next().unwrap();
+                let paths = super::script::paths(paths).into_iter().collect();
+                self.check_apart(&paths);
+                self.check_observed(&paths);
+                self.batches.push((self.marks, paths, true));
+            }
+            QueueStep::Settle(batch, settled) => {
+                let (marks, paths, is_in_flight) = &mut self.batches[batch - 1];
+                *is_in_flight = false;
                 let failed = match settled {
                     Settled::All => &[],
                     Settled::Except(failed) => &failed[..],
@@ -173,8 +176,8 @@ impl History {
                 };
                 let (flown, mut open): (Vec<_>, Vec<_>) = core::mem::take(&mut self.open)
                     .into_iter()
-                    .partition(|(mark, it, _)| mark <= marks && places.covers(&it.path, it.scope));
-                // Of a mark that failed in part, that part is open.
+                    .partition(|(mark, it, _)| mark <= marks && paths.covers(&it.path, it.scope));
+                // A mark that failed in part stays open in that part.
                 for (mark, it, time) in flown {
                     let within = failed.iter().filter(|one| covers(&it, one) || covers(one, &it));
                     open.extend(within.map(|one| {
@@ -183,79 +186,81 @@ impl History {
                 }
                 self.open = open;
             }
-            Step::Barrier => self.barriers.push(self.marks),
+            QueueStep::Barrier => self.barriers.push(self.marks),
             _ => {}
         }
     }
 
-    fn mark(&mut self, place: &Place, said: Said) {
+    fn mark(&mut self, dirty: &DirtyPath, kind: MarkKind) {
         self.marks += 1;
-        self.said.push(said);
-        self.open.push((self.marks, place.clone(), self.now));
+        self.kinds.push(kind);
+        self.open.push((self.marks, dirty.clone(), self.now));
     }
 
-    /// No two batches in flight touch the same place.
-    fn check_apart(&self, taken: &PlaceSet) {
-        for (_, flying, _) in self.batches.iter().filter(|(.., flies)| *flies) {
-            for Place { path, scope } in taken {
+    /// No two batches in flight touch the same path.
+    fn check_apart(&self, taken: &PathSet) {
+        for (_, flying, _) in self.batches.iter().filter(|(.., is_in_flight)| *is_in_flight) {
+            for DirtyPath { path, scope } in taken {
                 assert!(!flying.overlaps(&path, scope), "{path} flies twice:\n{}", self.script);
             }
         }
     }
 
-    /// What was heard comes with its place until that is on the target.
-    fn check_heard(&self, taken: &PlaceSet) {
-        let heard = self.real.heard(self.batches.len() + 1);
+    /// The observed changes stay with their path until it is on the target.
+    fn check_observed(&self, taken: &PathSet) {
+        let observed = self.real.observed(self.batches.len() + 1);
         let open = self.open.iter().filter(|(_, it, _)| taken.covers(&it.path, it.scope));
-        for (mark, Place { path, scope }, _) in open {
-            let is_known = match self.said[mark - 1] {
-                Said::Nothing => true,
-                Said::Written => {
-                    [&heard.written, &heard.moved].iter().any(|set| set.covers(path, *scope))
-                }
-                Said::Gone => heard.is_gone(path),
+        for (mark, DirtyPath { path, scope }, _) in open {
+            let is_known = match self.kinds[mark - 1] {
+                MarkKind::Nothing => true,
+                MarkKind::Written => [&observed.written, &observed.renamed_to]
+                    .iter()
+                    .any(|set| set.covers(path, *scope)),
+                MarkKind::Gone => observed.is_deleted(path),
             };
-            assert!(is_known, "what was heard of {path} was forgotten:\n{}", self.script);
+            assert!(is_known, "the observed change of {path} was forgotten:\n{}", self.script);
         }
-        let something_went = self.said.iter().any(|said| matches!(said, Said::Gone));
-        assert!(something_went || heard.gone.is_empty(), "nobody saw that:\n{}", self.script);
+        let something_went = self.kinds.iter().any(|kind| matches!(kind, MarkKind::Gone));
+        assert!(something_went || observed.deleted.is_empty(), "nobody saw that:\n{}", self.script);
     }
 
-    /// What is not on the target is known, and is as old as the queue says.
+    /// Every change that is not on the target is known to the queue, with its age.
     fn check(&mut self) {
-        for step in [Step::Due, Step::Counts, Step::Waiting, Step::Oldest] {
+        for step in [QueueStep::Due, QueueStep::QueueCounts, QueueStep::Waiting, QueueStep::Oldest]
+        {
             self.play(&step);
         }
         let queue = &self.real.queue;
-        let not_flying = |(_, stage): &(Place, Stage)| *stage != Stage::InFlight;
-        let kept: PlaceSet = queue.iter().filter(not_flying).map(|(place, _)| place).collect();
-        let flights = self.batches.iter().filter(|(.., flies)| *flies);
-        for (mark, Place { path, scope }, time) in &self.open {
-            let mut flights = flights.clone().filter(|(marks, ..)| marks >= mark);
+        let not_flying = |(_, stage): &(DirtyPath, Stage)| *stage != Stage::InFlight;
+        let kept: PathSet = queue.iter().filter(not_flying).map(|(dirty, _)| dirty).collect();
+        let in_flight = self.batches.iter().filter(|(.., is_in_flight)| *is_in_flight);
+        for (mark, DirtyPath { path, scope }, time) in &self.open {
+            let mut in_flight = in_flight.clone().filter(|(marks, ..)| marks >= mark);
             let known = kept.covers(path, *scope)
-                || flights.any(|(_, places, _)| places.covers(path, *scope));
+                || in_flight.any(|(_, paths, _)| paths.covers(path, *scope));
             assert!(known, "{path} was lost:\n{}", self.script);
             let oldest = queue.oldest().expect("a change is not on the target");
             assert!(oldest <= at(*time), "{path} is older than {oldest}:\n{}", self.script);
         }
         for (at, marks) in self.barriers.clone().iter().enumerate() {
-            let settled = self.real.play(&Step::IsSettled(at + 1), super::script::at(self.now));
+            let settled =
+                self.real.play(&QueueStep::IsSettled(at + 1), super::script::at(self.now));
             assert_eq!(
                 settled,
-                self.twin.play(&Step::IsSettled(at + 1), super::script::at(self.now))
+                self.reference.play(&QueueStep::IsSettled(at + 1), super::script::at(self.now))
             );
             let open = self.open.iter().any(|(mark, ..)| mark <= marks);
             assert!(settled == "no" || !open, "barrier {} fell early:\n{}", at + 1, self.script);
         }
     }
 
-    /// Settles all, until nothing is left.
+    /// Settles everything, until nothing is left.
     fn end(&mut self) {
         for _ in 0..100 {
             self.now += 400_000;
-            self.play(&Step::Take);
-            while let Some(Step::Settle(batch, _)) = self.settlement() {
-                self.play(&Step::Settle(batch, Settled::All));
+            self.play(&QueueStep::Take);
+            while let Some(QueueStep::Settle(batch, _)) = self.settlement() {
+                self.play(&QueueStep::Settle(batch, Settled::All));
             }
         }
         assert!(self.real.queue.is_empty(), "it never ends:\n{}", self.script);
@@ -266,7 +271,7 @@ impl History {
 
 fn check(seeds: Range<u64>) {
     for seed in seeds {
-        let mut history = History::new(seed);
+        let mut history = QueueHistory::new(seed);
         writeln!(history.script, "seed {seed}").unwrap();
         for _ in 0..60 {
             let rest = history.random.pick(&[0, 0, 1, 5, 20, 1_500]);
@@ -282,32 +287,32 @@ fn check(seeds: Range<u64>) {
 }
 
 #[test]
-fn the_queue_does_what_its_twin_does() {
+fn the_queue_agrees_with_its_reference() {
     check(0..1_000);
 }
 
 #[test]
-fn the_queue_does_what_its_twin_does_in_other_histories() {
+fn the_queue_agrees_with_its_reference_in_more_histories() {
     check(1_000..2_000);
 }
 
 /// For a night: `cargo test --release -p mirror-core -- --ignored`.
 #[test]
 #[ignore = "takes minutes"]
-fn the_queue_does_what_its_twin_does_for_long() {
+fn the_queue_agrees_with_its_reference_for_long() {
     check(2_000..200_000);
 }
 
 #[test]
-fn the_script_of_a_history_plays_again() {
-    let mut history = History::new(7);
+fn a_recorded_history_replays() {
+    let mut history = QueueHistory::new(7);
     for _ in 0..60 {
         let step = history.step();
         history.play(&step);
         history.now += 3;
     }
-    let (pace, limits) = settings(&mut Random::new(7));
+    let (debounce, limits) = settings(&mut SimRng::new(7));
     let script: Vec<_> = history.script.lines().skip(1).collect();
-    play(&mut Real::new(pace, limits), &script.join("\n"));
-    play(&mut Twin::new(pace, limits), &script.join("\n"));
+    play(&mut RealQueue::new(debounce, limits), &script.join("\n"));
+    play(&mut ReferenceQueue::new(debounce, limits), &script.join("\n"));
 }

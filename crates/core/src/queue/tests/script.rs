@@ -1,7 +1,7 @@
-//! The language of the scripts: one step a line, with its time in milliseconds, what is done, and
-//! after `->` what the queue has to answer.
+//! The language of the scripts: one step a line, with its time in milliseconds, the operation, and
+//! after `->` the expected answer of the queue.
 //!
-//! A place is written `/d/` with all below it, and `/d` without; the root is `/` and `.`.
+//! A tree is written `/d/`, an entry `/d`; for the root `/` and `.`.
 
 use alloc::{
     format,
@@ -11,37 +11,39 @@ use alloc::{
 use core::{fmt, str::FromStr, time::Duration};
 
 use crate::{
-    job::{Place, Rename, Scope},
-    notice::Kind,
+    fs_event::EntryKind,
+    job::{DirtyPath, Rename, Scope},
     path::TreePath,
-    queue::{Batch, Counts, Heard, Limits, Pace, PlaceSet, Places, Seq, Settled},
+    queue::{
+        Batch, Debounce, DirtySet, ObservedChanges, PathSet, QueueCounts, QueueLimits, Seq, Settled,
+    },
     time::Moment,
 };
 
-/// What can be asked of a queue. Batches and barriers are numbered in their order, from 1 on.
+/// An operation on a queue. Batches and barriers are numbered in their order, from 1.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
-    Mark(Place),
-    Write(Place),
-    Remove(Place),
-    Hurry(Place),
-    Move { from: Place, to: Place },
+pub(super) enum QueueStep {
+    Mark(DirtyPath),
+    Write(DirtyPath),
+    Remove(DirtyPath),
+    Urgent(DirtyPath),
+    Move { from: DirtyPath, to: DirtyPath },
     Take,
     Flush,
     Settle(usize, Settled),
     Due,
-    Counts,
+    QueueCounts,
     Waiting,
     Oldest,
     Barrier,
     IsSettled(usize),
-    Heard(usize),
+    Observed(usize),
 }
 
-/// Who plays a script.
-pub(super) trait Player {
-    /// Does a step, and says what came of it.
-    fn play(&mut self, step: &Step, now: Moment) -> String;
+/// A queue that runs the steps of a script.
+pub(super) trait StepRunner {
+    /// Runs a step, and returns the answer.
+    fn play(&mut self, step: &QueueStep, now: Moment) -> String;
 }
 
 pub(super) fn at(milliseconds: u64) -> Moment {
@@ -52,21 +54,21 @@ pub(super) fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
 }
 
-pub(super) fn place(text: &str) -> Place {
+pub(super) fn dirty(text: &str) -> DirtyPath {
     let scope = if text.ends_with('/') { Scope::Tree } else { Scope::Entry };
-    Place { path: path(text.strip_prefix('.').unwrap_or(text)), scope }
+    DirtyPath { path: path(text.strip_prefix('.').unwrap_or(text)), scope }
 }
 
-pub(super) fn places(text: &str) -> Vec<Place> {
-    text.split_whitespace().map(place).collect()
+pub(super) fn paths(text: &str) -> Vec<DirtyPath> {
+    text.split_whitespace().map(dirty).collect()
 }
 
-/// How a place is written in a script.
-pub(super) struct Written<'a>(pub(super) &'a Place);
+/// The notation of a path in a script.
+pub(super) struct Notation<'a>(pub(super) &'a DirtyPath);
 
-impl fmt::Display for Written<'_> {
+impl fmt::Display for Notation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { path, scope } = self.0;
+        let DirtyPath { path, scope } = self.0;
         match (path.is_root(), scope) {
             (true, Scope::Entry) => f.write_str("."),
             (false, Scope::Tree) => write!(f, "{path}/"),
@@ -75,8 +77,8 @@ impl fmt::Display for Written<'_> {
     }
 }
 
-pub(super) fn written<'a>(places: impl IntoIterator<Item = &'a Place>) -> String {
-    let all: Vec<_> = places.into_iter().map(|place| Written(place).to_string()).collect();
+pub(super) fn written<'a>(paths: impl IntoIterator<Item = &'a DirtyPath>) -> String {
+    let all: Vec<_> = paths.into_iter().map(|dirty| Notation(dirty).to_string()).collect();
     all.join(" ")
 }
 
@@ -84,19 +86,19 @@ pub(super) fn written_moment(moment: Option<Moment>) -> String {
     moment.map_or("none".into(), |it| it.since_origin().as_millis().to_string())
 }
 
-pub(super) fn written_batch(places: &[Place], moves: &[Rename]) -> String {
-    let moves: Vec<_> = moves.iter().map(|it| format!("{}=>{}", it.from, it.to)).collect();
-    [&written(places), "|", &moves.join(" ")].join(" ").trim_end_matches([' ', '|']).into()
+pub(super) fn written_batch(paths: &[DirtyPath], renames: &[Rename]) -> String {
+    let renames: Vec<_> = renames.iter().map(|it| format!("{}=>{}", it.from, it.to)).collect();
+    [&written(paths), "|", &renames.join(" ")].join(" ").trim_end_matches([' ', '|']).into()
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for QueueStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Mark(place) => write!(f, "mark {}", Written(place)),
-            Self::Write(place) => write!(f, "write {}", Written(place)),
-            Self::Remove(place) => write!(f, "remove {}", Written(place)),
-            Self::Hurry(place) => write!(f, "hurry {}", Written(place)),
-            Self::Move { from, to } => write!(f, "move {} {}", Written(from), Written(to)),
+            Self::Mark(dirty) => write!(f, "mark {}", Notation(dirty)),
+            Self::Write(dirty) => write!(f, "write {}", Notation(dirty)),
+            Self::Remove(dirty) => write!(f, "remove {}", Notation(dirty)),
+            Self::Urgent(dirty) => write!(f, "urgent {}", Notation(dirty)),
+            Self::Move { from, to } => write!(f, "move {} {}", Notation(from), Notation(to)),
             Self::Take => f.write_str("take"),
             Self::Flush => f.write_str("flush"),
             Self::Settle(batch, Settled::All) => write!(f, "settle {batch} all"),
@@ -105,38 +107,38 @@ impl fmt::Display for Step {
                 write!(f, "settle {batch} except {}", written(failed))
             }
             Self::Due => f.write_str("due"),
-            Self::Counts => f.write_str("counts"),
+            Self::QueueCounts => f.write_str("counts"),
             Self::Waiting => f.write_str("waiting"),
             Self::Oldest => f.write_str("oldest"),
             Self::Barrier => f.write_str("barrier"),
             Self::IsSettled(barrier) => write!(f, "settled {barrier}"),
-            Self::Heard(batch) => write!(f, "heard {batch}"),
+            Self::Observed(batch) => write!(f, "observed {batch}"),
         }
     }
 }
 
-impl FromStr for Step {
+impl FromStr for QueueStep {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let words: Vec<_> = text.split_whitespace().collect();
         Ok(match *words {
-            ["mark", it] => Self::Mark(place(it)),
-            ["write", it] => Self::Write(place(it)),
-            ["remove", it] => Self::Remove(place(it)),
-            ["heard", batch] => Self::Heard(batch.parse().unwrap()),
-            ["hurry", it] => Self::Hurry(place(it)),
-            ["move", from, to] => Self::Move { from: place(from), to: place(to) },
+            ["mark", it] => Self::Mark(dirty(it)),
+            ["write", it] => Self::Write(dirty(it)),
+            ["remove", it] => Self::Remove(dirty(it)),
+            ["observed", batch] => Self::Observed(batch.parse().unwrap()),
+            ["urgent", it] => Self::Urgent(dirty(it)),
+            ["move", from, to] => Self::Move { from: dirty(from), to: dirty(to) },
             ["take"] => Self::Take,
             ["flush"] => Self::Flush,
             ["settle", batch, "all"] => Self::Settle(batch.parse().unwrap(), Settled::All),
             ["settle", batch, "nothing"] => Self::Settle(batch.parse().unwrap(), Settled::Nothing),
             ["settle", batch, "except", ref failed @ ..] => {
-                let failed = failed.iter().map(|it| place(it)).collect();
+                let failed = failed.iter().map(|it| dirty(it)).collect();
                 Self::Settle(batch.parse().unwrap(), Settled::Except(failed))
             }
             ["due"] => Self::Due,
-            ["counts"] => Self::Counts,
+            ["counts"] => Self::QueueCounts,
             ["waiting"] => Self::Waiting,
             ["oldest"] => Self::Oldest,
             ["barrier"] => Self::Barrier,
@@ -146,87 +148,91 @@ impl FromStr for Step {
     }
 }
 
-fn written_heard(heard: &Heard) -> String {
-    let sets = [("written", &heard.written), ("moved", &heard.moved), ("gone", &heard.gone)];
+fn written_observed(observed: &ObservedChanges) -> String {
+    let sets = [
+        ("written", &observed.written),
+        ("renamed", &observed.renamed_to),
+        ("deleted", &observed.deleted),
+    ];
     let sets = sets.into_iter().filter(|(_, set)| !set.is_empty());
-    let said = |(name, set): (&str, &PlaceSet)| {
-        let places: Vec<_> = set.iter().collect();
-        [name, &written(&places)].join(" ")
+    let show = |(name, set): (&str, &PathSet)| {
+        let paths: Vec<_> = set.iter().collect();
+        [name, &written(&paths)].join(" ")
     };
-    sets.map(said).collect::<Vec<_>>().join(", ")
+    sets.map(show).collect::<Vec<_>>().join(", ")
 }
 
-/// The queue itself as a player.
-pub(super) struct Real {
-    pub(super) queue: Places,
+/// The real queue.
+pub(super) struct RealQueue {
+    pub(super) queue: DirtySet,
     batches: Vec<Option<Batch>>,
     barriers: Vec<Seq>,
 }
 
-impl Real {
-    pub(super) fn new(pace: Pace, limits: Limits) -> Self {
-        let queue = Places::with_limits(pace, limits);
+impl RealQueue {
+    pub(super) fn new(debounce: Debounce, limits: QueueLimits) -> Self {
+        let queue = DirtySet::with_limits(debounce, limits);
         Self { queue, batches: Vec::new(), barriers: Vec::new() }
     }
 
-    /// What was heard of the places of a batch in flight.
-    pub(super) fn heard(&self, batch: usize) -> &Heard {
-        self.batches[batch - 1].as_ref().unwrap().heard()
+    /// The changes observed in a batch in flight.
+    pub(super) fn observed(&self, batch: usize) -> &ObservedChanges {
+        self.batches[batch - 1].as_ref().unwrap().observed()
     }
 
     fn taken(&mut self, batch: Option<Batch>) -> String {
         let Some(batch) = batch else { return String::new() };
-        let places: Vec<_> = batch.places().iter().collect();
-        let text = written_batch(&places, batch.moves());
+        let paths: Vec<_> = batch.paths().iter().collect();
+        let text = written_batch(&paths, batch.renames());
         self.batches.push(Some(batch));
         text
     }
 }
 
-impl Player for Real {
-    fn play(&mut self, step: &Step, now: Moment) -> String {
+impl StepRunner for RealQueue {
+    fn play(&mut self, step: &QueueStep, now: Moment) -> String {
         match step {
-            Step::Mark(place) => self.queue.mark(&place.path, place.scope, now),
-            Step::Write(place) => self.queue.mark_written(&place.path, place.scope, now),
-            Step::Remove(place) => self.queue.mark_gone(&place.path, place.scope, now),
-            Step::Hurry(place) => self.queue.mark_due(&place.path, place.scope, now),
-            Step::Move { from, to } => {
+            QueueStep::Mark(dirty) => self.queue.mark(&dirty.path, dirty.scope, now),
+            QueueStep::Write(dirty) => self.queue.mark_written(&dirty.path, dirty.scope, now),
+            QueueStep::Remove(dirty) => self.queue.mark_deleted(&dirty.path, dirty.scope, now),
+            QueueStep::Urgent(dirty) => self.queue.mark_due(&dirty.path, dirty.scope, now),
+            QueueStep::Move { from, to } => {
                 let is_dir = from.scope == Scope::Tree;
-                let kind = if is_dir { Kind::Directory } else { Kind::Other };
-                self.queue.mark_move(&from.path, &to.path, kind, now);
+                let kind = if is_dir { EntryKind::Directory } else { EntryKind::Other };
+                self.queue.mark_rename(&from.path, &to.path, kind, now);
             }
-            Step::Take => {
+            QueueStep::Take => {
                 let batch = self.queue.take_due(now);
                 return self.taken(batch);
             }
-            Step::Flush => {
+            QueueStep::Flush => {
                 let batch = self.queue.take_all(now);
                 return self.taken(batch);
             }
-            Step::Settle(batch, settled) => {
+            QueueStep::Settle(batch, settled) => {
                 let batch = self.batches[batch - 1].take().unwrap();
                 self.queue.settle(batch, settled.clone(), now);
             }
-            Step::Heard(batch) => return written_heard(self.heard(*batch)),
-            Step::Due => return written_moment(self.queue.next_due()),
-            Step::Counts => {
-                let Counts { waiting, behind, in_flight, resting } = self.queue.counts();
-                return format!("{waiting} {behind} {in_flight} {resting}");
+            QueueStep::Observed(batch) => return written_observed(self.observed(*batch)),
+            QueueStep::Due => return written_moment(self.queue.next_due()),
+            QueueStep::QueueCounts => {
+                let QueueCounts { waiting, deferred, in_flight, backing_off } = self.queue.counts();
+                return format!("{waiting} {deferred} {in_flight} {backing_off}");
             }
-            Step::Waiting => {
+            QueueStep::Waiting => {
                 let all = self.queue.iter();
                 let waiting = all.filter(|(_, stage)| *stage == crate::queue::Stage::Waiting);
                 return written(
                     &waiting
-                        .map(|(place, _)| place)
-                        .collect::<PlaceSet>()
+                        .map(|(dirty, _)| dirty)
+                        .collect::<PathSet>()
                         .iter()
                         .collect::<Vec<_>>(),
                 );
             }
-            Step::Oldest => return written_moment(self.queue.oldest()),
-            Step::Barrier => self.barriers.push(self.queue.mark_of_now()),
-            Step::IsSettled(barrier) => {
+            QueueStep::Oldest => return written_moment(self.queue.oldest()),
+            QueueStep::Barrier => self.barriers.push(self.queue.current_mark()),
+            QueueStep::IsSettled(barrier) => {
                 let settled = self.queue.is_settled(self.barriers[barrier - 1]);
                 return if settled { "yes" } else { "no" }.into();
             }
@@ -235,8 +241,8 @@ impl Player for Real {
     }
 }
 
-/// Plays a script and compares the answers.
-pub(super) fn play(player: &mut impl Player, script: &str) {
+/// Runs a script and compares the answers.
+pub(super) fn play(player: &mut impl StepRunner, script: &str) {
     let mut now = 0;
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (time, rest) = line.split_once(' ').unwrap();

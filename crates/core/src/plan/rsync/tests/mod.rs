@@ -1,13 +1,13 @@
-//! The words, row by row.
+//! Command lines, row by row.
 
 use alloc::{borrow::ToOwned, format, string::String, vec::Vec};
 
 use super::{
     super::{
-        options::{DeletePolicy, ListForm, Phase, RsyncOptions, Rules},
+        options::{DeletePolicy, ExcludeRules, ListForm, RsyncOptions, TransferPhase},
         target::Target,
     },
-    Call, Deletions, Equal, Parts, RsyncPlan, Unwanted,
+    CommandLine, Deletions, QuickCheck, RsyncPlan, TransferPaths, UnwantedKind,
 };
 use crate::path::TreePath;
 
@@ -23,8 +23,8 @@ fn bytes(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
-/// `[word] [word] < stdin`, with a NUL as `|`.
-fn text(call: &Call) -> String {
+/// Formats a call as `[arg] [arg] < stdin`, with a NUL as `|`.
+fn text(call: &CommandLine) -> String {
     let word = |word: &Vec<u8>| format!("[{}]", String::from_utf8(word.clone()).unwrap());
     let mut text = call.args.iter().map(word).collect::<Vec<_>>().join(" ");
     if let Some(stdin) = &call.stdin {
@@ -34,27 +34,27 @@ fn text(call: &Call) -> String {
     text
 }
 
-fn full(plan: &RsyncPlan, phase: Phase, deletions: Deletions) -> String {
-    text(&plan.full(phase, deletions, Equal::Seconds, &[]))
+fn full(plan: &RsyncPlan, phase: TransferPhase, deletions: Deletions) -> String {
+    text(&plan.full(phase, deletions, QuickCheck::Seconds, &[]))
 }
 
 fn list(plan: &RsyncPlan, entries: &[&str], gone: &[&str], deletions: Deletions) -> String {
     let (entries, gone) = (paths(entries), paths(gone));
-    let parts = Parts { entries: &entries, gone: &gone, ..Parts::default() };
-    text(&plan.parts(&parts, deletions, Equal::Never))
+    let parts = TransferPaths { entries: &entries, missing: &gone, ..TransferPaths::default() };
+    text(&plan.partial(&parts, deletions, QuickCheck::Never))
 }
 
 #[test]
-fn a_full_sync_is_called_as_by_the_original_but_for_ignore_errors() {
-    let full = |options| full(&plan(options), Phase::Startup, Deletions::Allowed);
+fn a_full_transfer_matches_the_original_except_ignore_errors() {
+    let full = |options| full(&plan(options), TransferPhase::Startup, Deletions::Allowed);
     let default = RsyncOptions::default();
     assert_eq!(full(default.clone()), "[--delete] [-lts] [-r] [/src/] [/dst/]");
-    let rules = Rules::Excludes(bytes(&["*.tmp", "/x"]));
+    let rules = ExcludeRules::Excludes(bytes(&["*.tmp", "/x"]));
     assert_eq!(
         full(RsyncOptions { rules, ..default.clone() }),
         "[--exclude-from=-] [--delete] [-lts] [-r] [/src/] [/dst/] < *.tmp\n/x"
     );
-    let rules = Rules::Filters(bytes(&["+ a", "- b"]));
+    let rules = ExcludeRules::Filters(bytes(&["+ a", "- b"]));
     assert_eq!(
         full(RsyncOptions { rules, delete_excluded: true, ..default.clone() }),
         "[--filter=. -] [--delete] [--delete-excluded] [-lts] [-r] [/src/] [/dst/] < + a\n- b"
@@ -71,27 +71,28 @@ fn a_full_sync_is_called_as_by_the_original_but_for_ignore_errors() {
 }
 
 #[test]
-fn a_rule_with_a_line_feed_is_a_word_of_its_own() {
-    let rules = Rules::Filters(bytes(&["- a\nb", "- c"]));
+fn a_rule_with_a_line_feed_is_a_separate_argument() {
+    let rules = ExcludeRules::Filters(bytes(&["- a\nb", "- c"]));
     let plan = plan(RsyncOptions { rules, ..RsyncOptions::default() });
     assert_eq!(
-        full(&plan, Phase::Startup, Deletions::Allowed),
+        full(&plan, TransferPhase::Startup, Deletions::Allowed),
         "[--filter=- a\nb] [--filter=- c] [--delete] [-lts] [-r] [/src/] [/dst/]"
     );
 }
 
 #[test]
-fn what_is_equal_is_a_word_unless_the_user_says_it() {
-    let words =
-        |plan: &RsyncPlan, equal| text(&plan.full(Phase::Running, Deletions::Withheld, equal, &[]));
+fn the_quick_check_is_an_argument_unless_the_user_sets_it() {
+    let words = |plan: &RsyncPlan, equal| {
+        text(&plan.full(TransferPhase::Running, Deletions::Withheld, equal, &[]))
+    };
     let default = plan(RsyncOptions::default());
     let extra = bytes(&["--modify-window=2"]);
     let by_user = plan(RsyncOptions { extra, ..RsyncOptions::default() });
     for (equal, word, beside) in [
-        (Equal::Nanoseconds, "[--modify-window=-1] ", ""),
-        (Equal::Seconds, "", ""),
-        (Equal::Within(1), "[--modify-window=1] ", ""),
-        (Equal::Never, "[--modify-window=-1] [--ignore-times] ", "[--ignore-times] "),
+        (QuickCheck::Nanoseconds, "[--modify-window=-1] ", ""),
+        (QuickCheck::Seconds, "", ""),
+        (QuickCheck::Within(1), "[--modify-window=1] ", ""),
+        (QuickCheck::Never, "[--modify-window=-1] [--ignore-times] ", "[--ignore-times] "),
     ] {
         let expected = format!("[-lts] {word}[-r] [/src/] [/dst/]");
         assert_eq!(words(&default, equal), expected);
@@ -101,59 +102,62 @@ fn what_is_equal_is_a_word_unless_the_user_says_it() {
 }
 
 #[test]
-fn a_call_that_counts_deletes_nothing_and_tells_how_much_there_is() {
+fn deletion_limits_become_arguments() {
     let extra = bytes(&["--max-delete=7"]);
     let plan = plan(RsyncOptions { extra, ..RsyncOptions::default() });
-    let full = |deletions| full(&plan, Phase::Startup, deletions);
-    // Of two bounds the last one counts.
+    let full = |deletions| full(&plan, TransferPhase::Startup, deletions);
+    // Of two limits the last one applies.
     let head = "[--delete] [-lts] [--max-delete=7] ";
     let tail = "[-r] [/src/] [/dst/]";
     for (deletions, words) in [
         (Deletions::AtMost(0), "[--max-delete=0] [--stats] "),
         (Deletions::AtMost(12), "[--max-delete=12] "),
         (Deletions::AtMost(u64::MAX), "[--max-delete=2000000000] "),
-        (Deletions::Only(3), "[--max-delete=3] [--existing] [--ignore-existing] "),
-        (Deletions::Told, "[-n] [--info=none,del,stats2] [--out-format=%o %n] "),
+        (Deletions::WithoutTransfer(3), "[--max-delete=3] [--existing] [--ignore-existing] "),
+        (Deletions::DryRun, "[-n] [--info=none,del,stats2] [--out-format=%o %n] "),
         (Deletions::Allowed, ""),
     ] {
         assert_eq!(full(deletions), format!("{head}{words}{tail}"));
     }
-    let call = plan.full(Phase::Startup, Deletions::AtMost(0), Equal::Seconds, &[]);
-    assert!(call.counts() && call.deletes());
+    let call = plan.full(TransferPhase::Startup, Deletions::AtMost(0), QuickCheck::Seconds, &[]);
+    assert!(call.counts_deletions() && call.deletes());
     assert_eq!(plan.options.max_delete(), Some(7));
 }
 
 #[test]
-fn withheld_deletions_are_not_made_by_any_policy() {
+fn withheld_deletions_override_every_policy() {
     let options = RsyncOptions { delete_excluded: true, ..RsyncOptions::default() };
     let plan = plan(options);
-    assert_eq!(full(&plan, Phase::Startup, Deletions::Withheld), "[-lts] [-r] [/src/] [/dst/]");
+    assert_eq!(
+        full(&plan, TransferPhase::Startup, Deletions::Withheld),
+        "[-lts] [-r] [/src/] [/dst/]"
+    );
     let trees = paths(&["d"]);
-    let parts = Parts { trees: &trees, gone: &trees, ..Parts::default() };
-    let call = plan.parts(&parts, Deletions::Withheld, Equal::Never);
+    let parts = TransferPaths { trees: &trees, missing: &trees, ..TransferPaths::default() };
+    let call = plan.partial(&parts, Deletions::Withheld, QuickCheck::Never);
     assert!(!text(&call).contains("--delete") && !call.deletes(), "{}", text(&call));
 }
 
 #[test]
-fn what_is_hidden_comes_before_the_rules_of_the_user() {
-    let rules = Rules::Excludes(bytes(&["x"]));
+fn hidden_paths_precede_the_rules_of_the_user() {
+    let rules = ExcludeRules::Excludes(bytes(&["x"]));
     let plan = plan(RsyncOptions { rules, ..RsyncOptions::default() });
     let hidden = paths(&["a b", "w*\\"]);
     assert_eq!(
-        text(&plan.full(Phase::Startup, Deletions::Allowed, Equal::Seconds, &hidden)),
+        text(&plan.full(TransferPhase::Startup, Deletions::Allowed, QuickCheck::Seconds, &hidden)),
         "[--filter=H /a b] [--filter=P /a b] [--filter=H /w\\*\\\\] [--filter=P /w\\*\\\\] \
          [--exclude-from=-] [--delete] [-lts] [-r] [/src/] [/dst/] < x"
     );
 }
 
 #[test]
-fn a_list_names_what_is_there_and_what_is_gone() {
+fn a_list_contains_existing_and_missing_paths() {
     let list = |delete| {
-        let rules = Rules::Excludes(bytes(&["x"]));
+        let rules = ExcludeRules::Excludes(bytes(&["x"]));
         let plan = plan(RsyncOptions { delete, rules, ..RsyncOptions::default() });
         list(&plan, &["#a", "d/b*"], &["gone"], Deletions::Allowed)
     };
-    // The rules keep what is excluded in a directory that is gone.
+    // The rules keep excluded entries in a missing directory.
     assert_eq!(
         list(DeletePolicy::Always),
         "[--exclude=x] [-lts] [--modify-window=-1] [--ignore-times] [--delete] [--from0] [--files-from=-] \
@@ -166,7 +170,7 @@ fn a_list_names_what_is_there_and_what_is_gone() {
 }
 
 #[test]
-fn nothing_is_ever_forced() {
+fn force_is_never_passed() {
     for form in [ListForm::FilesFrom, ListForm::Filter] {
         for delete in [DeletePolicy::Never, DeletePolicy::Always] {
             let plan = plan(RsyncOptions { delete, form, ..RsyncOptions::default() });
@@ -178,14 +182,14 @@ fn nothing_is_ever_forced() {
 }
 
 #[test]
-fn trees_go_in_one_call_with_the_rules_as_words() {
-    let rules = Rules::Excludes(bytes(&["*.o", "# no pattern", ""]));
+fn trees_are_transferred_in_one_call_with_rules_as_arguments() {
+    let rules = ExcludeRules::Excludes(bytes(&["*.o", "# no pattern", ""]));
     let plan = plan(RsyncOptions { rules, ..RsyncOptions::default() });
     let (entries, trees) = (paths(&["f"]), paths(&["a", "b/c"]));
     let (gone, hidden) = (paths(&["gone"]), paths(&["a/shut"]));
-    let parts = Parts { entries: &entries, trees: &trees, gone: &gone, hidden: &hidden };
+    let parts = TransferPaths { entries: &entries, trees: &trees, missing: &gone, hidden: &hidden };
     assert_eq!(
-        text(&plan.parts(&parts, Deletions::Allowed, Equal::Never)),
+        text(&plan.partial(&parts, Deletions::Allowed, QuickCheck::Never)),
         "[--filter=H /a/shut] [--filter=P /a/shut] [--exclude=*.o] [-r] [-lts] \
          [--modify-window=-1] [--ignore-times] [--delete] [--from0] [--files-from=-] [--delete-missing-args] \
          [/src/] [/dst/] < /./f|/./a|/b/c|/./gone|"
@@ -193,41 +197,52 @@ fn trees_go_in_one_call_with_the_rules_as_words() {
 }
 
 #[test]
-fn the_root_alone() {
+fn root_attributes_exclude_all_entries() {
     let plan = plan(RsyncOptions::default());
     assert_eq!(
-        text(&plan.root()),
+        text(&plan.root_attributes()),
         "[-lts] [--modify-window=-1] [-d] [--exclude=/*] [/src/] [/dst/]"
     );
+    let module = Target::new(b"host::module/dst").unwrap();
+    let plan = RsyncPlan::new(RsyncOptions::default(), b"/src", module);
+    let expected =
+        "[-d] [--exclude=/*] [--from0] [--files-from=-] [/src/] [host::module/dst/] < .|";
+    let call = text(&plan.root_attributes());
+    assert!(call.ends_with(expected), "{call}");
 }
 
 #[test]
-fn a_call_can_do_without_the_comparison_of_nanoseconds() {
+fn without_window_removes_the_comparison_of_nanoseconds() {
     let plan = RsyncPlan::new(RsyncOptions::default(), b"/s", Target::new(b"/t").unwrap());
     let path = [TreePath::new(b"a").unwrap()];
-    let words = |parts: &Parts<'_>, equal| {
-        text(&plan.parts(parts, Deletions::Allowed, equal).without_window())
+    let words = |parts: &TransferPaths<'_>, equal| {
+        text(&plan.partial(parts, Deletions::Allowed, equal).without_window())
     };
-    let entries = Parts { entries: &path, ..Parts::default() };
-    let trees = Parts { trees: &path, ..Parts::default() };
-    assert!(words(&entries, Equal::Nanoseconds).starts_with("[-lts] [--ignore-times] [--delete]"));
-    assert!(words(&trees, Equal::Nanoseconds).starts_with("[-r] [-lts] [--delete]"));
-    assert!(words(&trees, Equal::Never).starts_with("[-r] [-lts] [--ignore-times]"));
-    let full = plan.full(Phase::Startup, Deletions::Allowed, Equal::Seconds, &[]);
+    let entries = TransferPaths { entries: &path, ..TransferPaths::default() };
+    let trees = TransferPaths { trees: &path, ..TransferPaths::default() };
+    assert!(
+        words(&entries, QuickCheck::Nanoseconds).starts_with("[-lts] [--ignore-times] [--delete]")
+    );
+    assert!(words(&trees, QuickCheck::Nanoseconds).starts_with("[-r] [-lts] [--delete]"));
+    assert!(words(&trees, QuickCheck::Never).starts_with("[-r] [-lts] [--ignore-times]"));
+    let full = plan.full(TransferPhase::Startup, Deletions::Allowed, QuickCheck::Seconds, &[]);
     assert_eq!(full.clone().without_window(), full);
 }
 
 #[test]
-fn a_removal_spares_all_beside_its_names() {
-    let rules = Rules::Filters(bytes(&["+ */", "- *"]));
+fn a_removal_deletes_its_names_only() {
+    let rules = ExcludeRules::Filters(bytes(&["+ */", "- *"]));
     let plan = plan(RsyncOptions { rules, ..RsyncOptions::default() });
     let [any, directory, other] = ["d/e/x]", "d/w*", "o"].map(|name| paths(&[name]).remove(0));
-    let names =
-        [(any, Unwanted::Anything), (directory, Unwanted::Directory), (other, Unwanted::Other)];
+    let names = [
+        (any, UnwantedKind::Any),
+        (directory, UnwantedKind::Directory),
+        (other, UnwantedKind::NonDirectory),
+    ];
     assert_eq!(
         text(&plan.removal(&names, Deletions::AtMost(3))),
-        "[--from0] [--filter=. -] [--filter=+ */] [--filter=- *] [-lts] [-r] [--delete] \
-         [--max-delete=3] [/src/] [/dst/] < \
+        "[--from0] [--filter=. -] [--filter=+ */] [--filter=- *] [-lts] [--modify-window=-1] [-r] \
+         [--delete] [--max-delete=3] [/src/] [/dst/] < \
          S /d/|P /d/|S /d/e/|P /d/e/|\
          H /d/e/x]|R /d/e/x]|\
          H /d/w\\*|R /d/w\\*/|P /d/w\\*|\
@@ -237,7 +252,7 @@ fn a_removal_spares_all_beside_its_names() {
 }
 
 #[test]
-fn a_batch_by_rules_is_called_as_by_the_original_but_for_ignore_errors() {
+fn a_batch_by_rules_matches_the_original_except_ignore_errors() {
     let options = RsyncOptions { form: ListForm::Filter, ..RsyncOptions::default() };
     let plan = plan(options.clone());
     let tail = "[-lts] [--modify-window=-1] [--ignore-times] [-r] [--delete] [--from0] [--include-from=-] \
@@ -252,24 +267,29 @@ fn a_batch_by_rules_is_called_as_by_the_original_but_for_ignore_errors() {
 }
 
 #[test]
-fn in_a_batch_by_rules_those_of_the_user_decide_inside_of_directories_only() {
+fn in_a_batch_by_rules_user_rules_apply_inside_directories_only() {
     let options = RsyncOptions { form: ListForm::Filter, ..RsyncOptions::default() };
-    let options = RsyncOptions { rules: Rules::Excludes(bytes(&["*.tmp"])), ..options };
+    let options = RsyncOptions { rules: ExcludeRules::Excludes(bytes(&["*.tmp"])), ..options };
     let plan = plan(options);
     let (entries, trees, hidden) = (paths(&["a/e"]), paths(&["a/d"]), paths(&["a/d/no"]));
-    let parts = Parts { entries: &entries, trees: &trees, hidden: &hidden, ..Parts::default() };
+    let parts = TransferPaths {
+        entries: &entries,
+        trees: &trees,
+        hidden: &hidden,
+        ..TransferPaths::default()
+    };
     assert_eq!(
-        text(&plan.parts(&parts, Deletions::Allowed, Equal::Never)),
+        text(&plan.partial(&parts, Deletions::Allowed, QuickCheck::Never)),
         "[--filter=H /a/d/no] [--filter=P /a/d/no] [-lts] [--modify-window=-1] [--ignore-times] [-r] [--delete] \
          [--from0] [--include-from=-] [--exclude=*.tmp] [/src/] [/dst/] < \
          /a/e|/a/d|/a/|/|- /a/e/*|- /a/*|- /*"
     );
-    // What is excluded itself is named by nobody, and nothing else is left to the rules.
+    // Excluded entries themselves are never listed, so nothing else is left to the rules.
     assert!(list(&plan, &["a"], &[], Deletions::Allowed).contains("[--exclude=*]"));
 }
 
 #[test]
-fn what_the_user_wants_to_see_is_known() {
+fn requested_output_is_recognized() {
     let options = |extra: &[&str]| RsyncOptions { extra: bytes(extra), ..RsyncOptions::default() };
     for (extra, tells, numbers) in [
         (&[][..], false, false),
@@ -280,15 +300,17 @@ fn what_the_user_wants_to_see_is_known() {
         (&["--out-format=%n"], true, false),
     ] {
         let options = options(extra);
-        assert_eq!((options.tells(), options.tells_numbers()), (tells, numbers), "{extra:?}");
+        assert_eq!((options.is_verbose(), options.prints_stats()), (tells, numbers), "{extra:?}");
     }
     assert_eq!(options(&["--max-delete", "5"]).max_delete(), Some(5));
     assert_eq!(options(&["--max-delete=x"]).max_delete(), None);
-    assert!(options(&["-aHx"]).keeps_links() && !options(&["-ax", "--rsh=H"]).keeps_links());
+    assert!(
+        options(&["-aHx"]).keeps_hard_links() && !options(&["-ax", "--rsh=H"]).keeps_hard_links()
+    );
 }
 
 #[test]
-fn of_what_switches_an_option_on_or_off_the_last_counts() {
+fn the_last_switch_of_an_option_applies() {
     for (short, extra, stays) in [
         ("x", &[][..], true),
         ("x", &["--no-x"][..], false),
@@ -299,17 +321,17 @@ fn of_what_switches_an_option_on_or_off_the_last_counts() {
     ] {
         let default = RsyncOptions::default();
         let options = RsyncOptions { short: short.into(), extra: bytes(extra), ..default };
-        assert_eq!(options.stays_on_device(), stays, "{short} {extra:?}");
+        assert_eq!(options.stays_on_file_system(), stays, "{short} {extra:?}");
     }
 }
 
 #[test]
-fn only_of_another_machine_it_has_to_be_asked_what_times_it_keeps() {
+fn only_remote_targets_need_a_time_probe() {
     let has_to = |target: &[u8], change: fn(&mut RsyncOptions)| {
         let mut options = RsyncOptions::default();
         change(&mut options);
         let target = Target::new(target).unwrap();
-        RsyncPlan::new(options, b"/src", target).has_to_look_at_times()
+        RsyncPlan::new(options, b"/src", target).needs_time_probe()
     };
     assert!(has_to(b"host:dst", |_| ()) && has_to(b"rsync://host/m/", |_| ()));
     assert!(!has_to(b"/dst", |_| ()));

@@ -1,0 +1,109 @@
+//! Events reported to log and status.
+
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
+
+use crate::{
+    fs_event::MirrorId,
+    input::Signal,
+    job::{DirtyPath, Failure, FatalReason, HeldDeletions},
+    path::TreePath,
+};
+
+/// An event of interest to people or monitoring. `engine::log_events` formats each of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogEvent {
+    /// An event of one mirror.
+    Mirror(MirrorId, MirrorEvent),
+    /// The daemon received this signal and waits for this many running jobs.
+    Draining(Signal, usize),
+    /// The daemon received `SIGHUP` and retries everything that is backing off.
+    Hangup,
+    /// The grace period expired: this many jobs were asked to stop.
+    Stopping(usize),
+    /// One pass is complete: every target equals its source.
+    OnepassDone,
+    /// One pass ended with failures: these events of this mirror, with titles for people, failed at
+    /// every try.
+    OnepassFailed(MirrorId, Vec<(String, Failure)>),
+    /// One pass ended incomplete after a second try: the number of paths of this mirror that are
+    /// not on the target, with the first of their names, or deletions that are held.
+    OnepassLeft(MirrorId, Vec<TreePath>, usize),
+    /// One pass can't complete: the script of this mirror leaves its init event alone, and nothing
+    /// else could finish it.
+    OnepassStuck(MirrorId),
+}
+
+/// An event of one mirror.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MirrorEvent {
+    /// The first full transfer finished with this exit code: 0 unless a part of it failed.
+    StartupFinished(i32),
+    /// The first full transfer failed and is retried after this time.
+    StartupRetry(Failure, Duration),
+    /// The first full transfer failed, and the daemon exits because `insist` is off.
+    StartupGivenUp(Failure),
+    /// The first full transfer failed for a reason that no retry can fix; the daemon exits.
+    StartupFatal(Failure, FatalReason),
+    /// A batch finished with this exit code: 0 unless a part of it failed.
+    BatchFinished(i32),
+    /// A batch failed and is retried after this time.
+    BatchRetry(Failure, Duration),
+    /// A batch failed with an exit code for which the user wants the daemon to exit.
+    BatchFatal(Failure),
+    /// The scheduled time for a full transfer has arrived.
+    FullDue,
+    /// A later full transfer finished with this exit code: 0 unless a part of it failed.
+    FullFinished(i32),
+    /// A later full transfer failed and is retried after this time.
+    FullRetry(Failure, Duration),
+    /// A later full transfer failed with an exit code for which the user wants the daemon to exit.
+    FullFatal(Failure),
+    /// The hook that runs after a batch failed. The batch is retried after this time; without one,
+    /// only on request.
+    HookFailed(Failure, Option<Duration>),
+    /// These paths failed and are retried later.
+    PathsFailed(Vec<(DirtyPath, Failure)>),
+    /// Deletions were not made because they exceed the budget.
+    DeletionsHeld(Vec<HeldDeletions>),
+    /// No deletions are held any more.
+    NothingHeld,
+    /// A function of the script failed.
+    ScriptFailed {
+        /// The title of the event or events it was called for.
+        about: Option<String>,
+        /// The error that it raised.
+        failure: Failure,
+        /// The time until the retry, if the event still waits.
+        wait: Option<Duration>,
+    },
+    /// The script asked for a retry.
+    ScriptRetry {
+        /// The title of the event or events.
+        about: Option<String>,
+        /// The reason.
+        failure: Failure,
+        /// The time until the retry, if there is one.
+        wait: Option<Duration>,
+    },
+    /// The script left everything that is due alone. It is called again after a change or after a
+    /// while.
+    ScriptIdle,
+    /// The script left its init event alone, for which everything else waits.
+    InitIdle,
+    /// A child of the script was killed by a signal; its events are retried.
+    ChildKilled {
+        /// The title of the event or events.
+        about: Option<String>,
+        /// The signal.
+        signal: i32,
+    },
+    /// Events at and below this path may have been lost, so it is rescanned.
+    EventsLost(TreePath),
+    /// The source is gone: the sync is suspended until it is back.
+    SourceGone(String),
+    /// The source is still gone, or something else is in its place.
+    SourceStillGone(String),
+    /// The source is back, and a full transfer follows.
+    SourceBack,
+}

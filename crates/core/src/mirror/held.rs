@@ -1,0 +1,116 @@
+//! Deletions held for an operator.
+
+use alloc::vec::Vec;
+
+use super::{
+    Mirror,
+    running_job::JobPurpose,
+    state::{ResumePoint, State},
+};
+use crate::{
+    effect::Effect,
+    job::{DirtyPath, HeldDeletions, HoldReason, Scope},
+    log_event::MirrorEvent,
+    path::TreePath,
+    plan::options::TransferPhase,
+    queue::PathSet,
+    time::Moment,
+};
+
+impl Mirror {
+    /// Updates the deletions that are held in these paths, which were compared.
+    pub(super) fn update_held(
+        &mut self,
+        purpose: JobPurpose,
+        paths: &PathSet,
+        held: Vec<HeldDeletions>,
+        effects: &mut Vec<Effect>,
+    ) {
+        // A job that deletes nothing has counted nothing.
+        if self.deletes_at_startup_only() && purpose != JobPurpose::Startup {
+            return;
+        }
+        let was_held = !self.held.is_empty();
+        let counted = |dirty: &DirtyPath| paths.covers(&dirty.path, dirty.scope);
+        let all_counted = |it: &mut HeldDeletions| it.paths.iter().all(counted);
+        let before: Vec<_> = self.held.extract_if(.., all_counted).collect();
+        for it in &mut self.held {
+            it.paths.retain(|dirty| !counted(dirty));
+        }
+        self.held.extend(held.iter().cloned());
+        if !held.is_empty() && held != before {
+            self.report(MirrorEvent::DeletionsHeld(held), effects);
+        } else if was_held && self.held.is_empty() {
+            self.report(MirrorEvent::NothingHeld, effects);
+        }
+    }
+
+    /// Counts the held deletions again, and makes those that the budget allows.
+    pub(super) fn recount(&mut self, now: Moment) {
+        if self.held.is_empty() {
+            return;
+        }
+        if self.deletes_at_startup_only() {
+            return self.restart(now);
+        }
+        for held in &self.held {
+            for DirtyPath { path, scope } in &held.paths {
+                // As long as the source was whole, observed deletions stay valid. But not
+                // everything below the root was observed.
+                if held.reason == HoldReason::Seen && !path.is_root() {
+                    self.queue.mark_deleted(path, *scope, now);
+                }
+                self.queue.mark_due(path, *scope, now);
+            }
+        }
+    }
+
+    /// Counts the held deletions again that include this path, because it was created again.
+    pub(super) fn recount_reappeared(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        let is_it = |name: &TreePath| name == path || scope == Scope::Tree && path.contains(name);
+        let is_back = |held: &&HeldDeletions| held.names.iter().any(is_it);
+        let paths = self.held.iter().filter(is_back).flat_map(|held| held.paths.clone());
+        let paths: Vec<DirtyPath> = paths.collect();
+        if !paths.is_empty() && self.deletes_at_startup_only() {
+            return self.restart(now);
+        }
+        for DirtyPath { path, scope } in paths {
+            self.queue.mark(&path, scope, now);
+        }
+    }
+
+    /// Prepares a rename of `from`. Returns true if deletions are held below it: those were not
+    /// observed, so they do not follow from the deletion of the old name. A held deletion of `from`
+    /// itself is this rename.
+    pub(super) fn recount_held_below(&mut self, from: &TreePath, now: Moment) -> bool {
+        let is_below = |path: &TreePath| path != from && from.contains(path);
+        let is_of_it = |held: &&HeldDeletions| {
+            let mut names = held.names.iter();
+            held.paths.iter().any(|dirty| is_below(&dirty.path))
+                || names.clone().any(is_below) && !names.any(|name| name.contains(from))
+        };
+        let paths = self.held.iter().filter(is_of_it).flat_map(|held| held.paths.clone());
+        let paths: Vec<DirtyPath> = paths.collect();
+        // If the rename is repeated, they have another name on the target now.
+        for DirtyPath { path, scope } in &paths {
+            self.queue.mark(path, *scope, now);
+        }
+        !paths.is_empty()
+    }
+
+    /// Repeats the first transfer, because only that deletes.
+    fn restart(&mut self, now: Moment) {
+        match &mut self.state {
+            State::Live => self.state = State::Starting,
+            State::Away(away) => away.resume = ResumePoint::Starting,
+            State::Held { resume, .. } => *resume = ResumePoint::Starting,
+            State::Covering | State::Starting => {}
+        }
+        self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
+    }
+
+    fn deletes_at_startup_only(&self) -> bool {
+        let delete = self.settings.delete;
+        delete.applies(TransferPhase::Startup) && !delete.applies(TransferPhase::Running)
+    }
+}

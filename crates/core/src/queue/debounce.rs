@@ -1,0 +1,44 @@
+//! Debounce: the time at which dirty paths are dispatched.
+
+use core::time::Duration;
+
+use crate::time::Moment;
+
+/// The rule for the time at which pending paths are due. All are due together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Debounce {
+    /// An explicit `delay`, as the original counts it (lsyncd-behaviour.md 7.5, 17.1).
+    FixedDelay {
+        /// The age of the oldest mark at which the paths are due.
+        delay: Duration,
+        /// With this many pending paths, they are due at once.
+        max_waiting: usize,
+    },
+    /// A single change is due soon, a burst of changes is due together.
+    Quiet {
+        /// The time without a mark after which the paths are due.
+        quiet: Duration,
+        /// The age of the oldest mark at which the paths are due in any case.
+        max_wait: Duration,
+    },
+}
+
+/// The default without an explicit delay: 100 ms of quiet, at most one second.
+impl Default for Debounce {
+    fn default() -> Self {
+        Self::Quiet { quiet: Duration::from_millis(100), max_wait: Duration::from_secs(1) }
+    }
+}
+
+impl Debounce {
+    /// The time at which `waiting` paths are due, with the oldest mark at `oldest` and the newest
+    /// at `newest`.
+    #[must_use]
+    pub fn due(self, oldest: Moment, newest: Moment, waiting: usize) -> Moment {
+        match self {
+            Self::FixedDelay { max_waiting, .. } if waiting >= max_waiting => oldest,
+            Self::FixedDelay { delay, .. } => oldest + delay,
+            Self::Quiet { quiet, max_wait } => (newest + quiet).min(oldest + max_wait),
+        }
+    }
+}

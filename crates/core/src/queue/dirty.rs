@@ -1,0 +1,473 @@
+//! The queue of a mirror with a built-in target: the set of dirty paths, which have to be compared.
+//!
+//! It is not a list of events. So it has no order, nothing blocks anything else for longer than a
+//! batch takes, and a burst of changes in one directory becomes one path in the end (law 3 of
+//! `docs/architecture.md`).
+
+mod observe;
+
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use core::mem;
+
+use crate::{
+    fs_event::EntryKind,
+    job::{DirtyPath, Rename, Scope},
+    path::TreePath,
+    queue::{
+        Batch, Debounce, PathSet, QueueLimits, Settled,
+        backoff::FailedPaths,
+        large_files::LargeFiles,
+        observed::{ObservedChanges, RecentChanges},
+        pending::{Collapsed, PendingSet, Span, Stamp},
+        rename_hints::RenameHints,
+        status::{QueueCounts, Stage},
+    },
+    time::Moment,
+};
+
+/// The number of a mark, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(pub(super) u64);
+
+/// The dirty paths of one mirror.
+///
+/// Pure: time is an argument and does not run backwards.
+///
+/// **Invariants.**
+/// 1. No two batches in flight touch the same path, and no waiting path touches one in flight: such
+///    a path is deferred until that batch is settled.
+/// 2. A mark is not absorbed by a batch in flight.
+/// 3. A marked path leaves only by being settled, or by being covered by another path.
+/// 4. No path starves: a path that would touch a deferred one is deferred with it.
+///
+/// A mark costs O(depth of its path) for each batch in flight, and one more for the set that it
+/// joins. Memory is bounded by [`QueueLimits`], for the waiting paths and for those deferred by
+/// each batch.
+#[derive(Debug, Default)]
+pub struct DirtySet {
+    debounce: Debounce,
+    limits: QueueLimits,
+    /// The last mark.
+    seq: Seq,
+    /// The number of batches so far.
+    batches: u64,
+    waiting: PendingSet,
+    /// The changes observed at paths that are not in flight.
+    ///
+    /// **Invariant.** Each of its paths is covered by a waiting, deferred or failed path or by a
+    /// large file, and leaves with that.
+    observed: ObservedChanges,
+    /// The maximum number of its names, if that is more than the limit.
+    observed_limit: usize,
+    recent: RecentChanges,
+    in_flight: Vec<InFlight>,
+    failed: FailedPaths,
+    large: LargeFiles,
+}
+
+/// A batch that is not settled yet.
+#[derive(Debug)]
+struct InFlight {
+    number: u64,
+    paths: Arc<PathSet>,
+    observed: Arc<ObservedChanges>,
+    hints: RenameHints,
+    span: Span,
+    /// The paths that were marked since then and have to wait for this batch.
+    deferred: PendingSet,
+}
+
+impl DirtySet {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(debounce: Debounce) -> Self {
+        Self::with_limits(debounce, QueueLimits::default())
+    }
+
+    /// An empty queue with other limits.
+    #[must_use]
+    pub fn with_limits(debounce: Debounce, limits: QueueLimits) -> Self {
+        Self { debounce, limits, ..Self::default() }
+    }
+
+    /// Changes the debounce.
+    pub const fn set_debounce(&mut self, debounce: Debounce) {
+        self.debounce = debounce;
+    }
+
+    /// Marks a path in which something was written, created or renamed at `now`, so that equal size
+    /// and time prove nothing.
+    pub fn mark_written(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        self.observed.add_written(&DirtyPath { path: path.clone(), scope });
+        self.mark(path, scope, now);
+        self.bound_observed();
+    }
+
+    /// Marks a name that was observed to disappear at `now`.
+    pub fn mark_deleted(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        self.observed.add_deleted(&DirtyPath { path: path.clone(), scope });
+        self.mark(path, scope, now);
+        self.bound_observed();
+    }
+
+    /// Marks a path that may have changed at `now`.
+    pub fn mark(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        let span = Span::mark(self.stamp(now));
+        if !self.failed.absorb(path, scope) {
+            self.admit(&DirtyPath { path: path.clone(), scope }, span);
+        }
+    }
+
+    /// Marks a path, ends its backoff, and makes all waiting paths due at once.
+    pub fn mark_due(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        let span = Span::due_now(self.stamp(now));
+        self.admit(&DirtyPath { path: path.clone(), scope }, span);
+    }
+
+    /// Marks both names of a rename at `now`, and keeps the rename as a hint.
+    pub fn mark_rename(&mut self, from: &TreePath, to: &TreePath, kind: EntryKind, now: Moment) {
+        self.mark_counted_rename(from, to, kind, now);
+        self.observed.add_renamed_from(&dirty_path(from, kind));
+        self.bound_observed();
+    }
+
+    /// Like [`mark_rename`](Self::mark_rename), but the target may have the old name for another
+    /// reason: if the rename is not repeated there, its deletion has to be counted.
+    pub fn mark_counted_rename(
+        &mut self,
+        from: &TreePath,
+        to: &TreePath,
+        kind: EntryKind,
+        now: Moment,
+    ) {
+        let dirty = dirty_path(to, kind);
+        self.observe_rename(from, &dirty);
+        self.put_rename(from, to, dirty.scope, now);
+        self.bound_observed();
+    }
+
+    /// The time at which [`take_due`](Self::take_due) may next return a batch. `None`: not before
+    /// the next mark or settlement.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Moment> {
+        self.waiting.due(self.debounce).into_iter().chain(self.failed.next_retry()).min()
+    }
+
+    /// Takes all waiting paths, if they are due at `now`. Deferred paths are not waiting.
+    pub fn take_due(&mut self, now: Moment) -> Option<Batch> {
+        for dirty in self.failed.take_due(now) {
+            self.admit(&dirty, Span::retry(now));
+        }
+        self.waiting.due(self.debounce).filter(|&due| due <= now)?;
+        self.take()
+    }
+
+    /// Returns true if a large file can be taken. One that touches waiting paths can't.
+    #[must_use]
+    pub fn has_large(&self) -> bool {
+        self.next_large().is_some()
+    }
+
+    /// Takes a large file.
+    pub fn take_large(&mut self) -> Option<Batch> {
+        let path = self.next_large()?.clone();
+        let since = self.large.take(&path)?;
+        let mut pending = PendingSet::default();
+        let dirty = DirtyPath { path: path.clone(), scope: Scope::Entry };
+        let _ = pending.add(&dirty, Span::mark(since), &self.limits);
+        Some(self.dispatch(pending, Some(path)))
+    }
+
+    /// Takes all waiting and failed paths, due or not.
+    pub fn take_all(&mut self, now: Moment) -> Option<Batch> {
+        self.retry_now(now);
+        self.take()
+    }
+
+    /// Ends the backoff of all failed paths: they wait with the others.
+    pub fn retry_now(&mut self, now: Moment) {
+        for dirty in self.failed.take_all() {
+            self.admit(&dirty, Span::retry(now));
+        }
+    }
+
+    /// Settles a batch, and releases the paths that it deferred.
+    pub fn settle(&mut self, batch: Batch, settled: Settled, now: Moment) {
+        self.settle_with_large(batch, settled, BTreeSet::new(), now);
+    }
+
+    /// Settles a batch except for these of its files, which are too large to be transferred with
+    /// others and wait for a job of their own.
+    pub fn settle_with_large(
+        &mut self,
+        batch: Batch,
+        settled: Settled,
+        large: BTreeSet<TreePath>,
+        now: Moment,
+    ) {
+        let Some(at) = self.in_flight.iter().position(|flight| flight.number == batch.number)
+        else {
+            debug_assert!(false, "a batch of another queue");
+            return;
+        };
+        drop(batch);
+        let InFlight { paths, observed, hints, span, deferred, .. } = self.in_flight.remove(at);
+        let observed = Arc::unwrap_or_clone(observed);
+        let failed = match settled {
+            Settled::All => Vec::new(),
+            Settled::Except(failed) => failed,
+            Settled::Nothing => {
+                self.observed.append(observed);
+                self.readmit(deferred);
+                self.readmit(PendingSet { paths: Arc::unwrap_or_clone(paths), hints, span });
+                return;
+            }
+        };
+        let is_whole = failed.is_empty() && large.is_empty();
+        if !is_whole && !observed.is_empty() {
+            let file = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Entry };
+            let left = failed.iter().cloned().chain(large.iter().map(file));
+            self.observed.append(observed.restrict(&left.collect()));
+        }
+        self.recent.add(observed, now);
+        let since = span.first.unwrap_or(Stamp { seq: self.seq, at: now });
+        self.failed.settle(&paths, (&large, failed), since, now);
+        self.failed.bound(self.limits.failed, now);
+        self.queue_large(large, since);
+        self.readmit(deferred);
+    }
+
+    /// A barrier after all marks so far.
+    #[must_use]
+    pub const fn current_mark(&self) -> Seq {
+        self.seq
+    }
+
+    /// Returns true if everything marked up to this barrier is on the target.
+    ///
+    /// It may return false for somewhat longer than needed where batches overlap, but never true
+    /// too early.
+    #[must_use]
+    pub fn is_settled(&self, barrier: Seq) -> bool {
+        self.oldest_stamp().is_none_or(|first| first.seq > barrier)
+    }
+
+    /// The time of the oldest change that is not known to be on the target. `None`: the target has
+    /// everything.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Moment> {
+        self.oldest_stamp().map(|first| first.at)
+    }
+
+    /// The number of paths that could be taken now, if they were due.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.waiting.paths.len()
+    }
+
+    /// Returns true if no path is waiting, failed or in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The number of paths at each stage.
+    #[must_use]
+    pub fn counts(&self) -> QueueCounts {
+        QueueCounts {
+            waiting: self.waiting() + self.large.len(),
+            deferred: self.in_flight.iter().map(|flight| flight.deferred.paths.len()).sum(),
+            in_flight: self.in_flight.iter().map(|flight| flight.paths.len()).sum(),
+            backing_off: self.backing_off().count(),
+        }
+    }
+
+    /// The approximate memory use in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let in_flight = self.in_flight.iter();
+        let in_flight = in_flight.map(|it| it.paths.memory() + it.deferred.paths.memory());
+        self.waiting.paths.memory() + self.observed.memory() + in_flight.sum::<usize>()
+    }
+
+    /// Returns true if the tree of the root is waiting or in flight.
+    #[must_use]
+    pub fn covers_root(&self) -> bool {
+        let in_flight = self.in_flight.iter().map(|flight| &*flight.paths);
+        let mut sets = in_flight.chain([&self.waiting.paths]);
+        sets.any(|set| set.covers(&TreePath::root(), Scope::Tree))
+    }
+
+    /// All paths, for `status`: first those in flight with those deferred, then the waiting ones,
+    /// then those backing off. A path that was marked while it was in flight is listed twice.
+    pub fn iter(&self) -> impl Iterator<Item = (DirtyPath, Stage)> {
+        let large =
+            self.large.iter().map(|path| DirtyPath { path: path.clone(), scope: Scope::Entry });
+        let waiting = self.waiting.paths.iter().chain(large).map(|dirty| (dirty, Stage::Waiting));
+        let in_flight = self.in_flight.iter().flat_map(|flight| {
+            let deferred = flight.deferred.paths.iter().map(|dirty| (dirty, Stage::Deferred));
+            flight.paths.iter().map(|dirty| (dirty, Stage::InFlight)).chain(deferred)
+        });
+        in_flight.chain(waiting).chain(self.backing_off())
+    }
+
+    /// The failed paths that are backing off, with [`Stage::BackingOff`].
+    pub fn backing_off(&self) -> impl Iterator<Item = (DirtyPath, Stage)> {
+        self.failed.iter().filter_map(|(dirty, failed)| {
+            let tries = failed.tries;
+            failed.retry_at.map(|retry_at| (dirty, Stage::BackingOff { retry_at, tries }))
+        })
+    }
+}
+
+/// An entry of this kind, with everything below it.
+fn dirty_path(path: &TreePath, kind: EntryKind) -> DirtyPath {
+    let scope = match kind {
+        EntryKind::Directory => Scope::Tree,
+        EntryKind::Other => Scope::Entry,
+    };
+    DirtyPath { path: path.clone(), scope }
+}
+
+/// Transitions between the sets.
+impl DirtySet {
+    fn put_rename(&mut self, from: &TreePath, to: &TreePath, scope: Scope, now: Moment) {
+        if self.failed.absorb(from, scope) {
+            return self.mark(to, scope, now);
+        }
+        if self.failed.absorb(to, scope) {
+            return self.mark(from, scope, now);
+        }
+        let span = Span::mark(self.stamp(now));
+        self.admit_rename(Rename { from: from.clone(), to: to.clone() }, scope, span);
+    }
+
+    fn stamp(&mut self, now: Moment) -> Stamp {
+        self.seq.0 += 1;
+        Stamp { seq: self.seq, at: now }
+    }
+
+    /// The batch in flight that a path has to wait for.
+    fn blocker(&self, dirty: &DirtyPath) -> Option<usize> {
+        let DirtyPath { path, scope } = dirty;
+        let mut in_flight = self.in_flight.iter();
+        // A path that joins a deferred one can't repeatedly get ahead of it.
+        in_flight
+            .clone()
+            .position(|flight| flight.deferred.paths.covers(path, *scope))
+            .or_else(|| in_flight.position(|flight| flight.paths.overlaps(path, *scope)))
+    }
+
+    fn admit(&mut self, dirty: &DirtyPath, span: Span) {
+        if !self.large.covers(dirty) {
+            self.put(self.blocker(dirty), dirty, span);
+        }
+    }
+
+    /// Both ends are put into the same set, so that they are dispatched together.
+    fn admit_rename(&mut self, hint: Rename, scope: Scope, span: Span) {
+        let from = DirtyPath { path: hint.from.clone(), scope };
+        let to = DirtyPath { path: hint.to.clone(), scope };
+        let blocker = self.blocker(&from).or_else(|| self.blocker(&to));
+        self.put(blocker, &from, span);
+        self.put(blocker, &to, span);
+        let limits = self.limits;
+        let pending = self.pending_mut(blocker);
+        if pending.paths.covers(&from.path, scope) && pending.paths.covers(&to.path, scope) {
+            pending.add_hint(hint, &limits);
+        }
+    }
+
+    fn pending_mut(&mut self, blocker: Option<usize>) -> &mut PendingSet {
+        let flight = blocker.and_then(|at| self.in_flight.get_mut(at));
+        flight.map_or(&mut self.waiting, |flight| &mut flight.deferred)
+    }
+
+    fn put(&mut self, blocker: Option<usize>, dirty: &DirtyPath, span: Span) {
+        let limits = self.limits;
+        let collapsed = self.pending_mut(blocker).add(dirty, span, &limits);
+        if collapsed == Collapsed::Yes && blocker.is_none() {
+            self.defer_overlapping();
+        }
+    }
+
+    /// Restores the first invariant after waiting paths were replaced by larger ones, which may
+    /// touch a batch in flight.
+    fn defer_overlapping(&mut self) {
+        if !self.in_flight.is_empty() {
+            let waiting = mem::take(&mut self.waiting);
+            self.readmit(waiting);
+        }
+    }
+
+    fn readmit(&mut self, pending: PendingSet) {
+        if self.in_flight.is_empty() {
+            let _ = self.waiting.append_older(pending, &self.limits);
+            return;
+        }
+        for hint in pending.hints.iter() {
+            self.admit_rename(hint.clone(), pending.scope_of(&hint.from), pending.span);
+        }
+        for dirty in &pending.paths {
+            self.admit(&dirty, pending.span);
+        }
+    }
+
+    fn take(&mut self) -> Option<Batch> {
+        if self.waiting.paths.is_empty() {
+            return None;
+        }
+        let mut pending = mem::take(&mut self.waiting);
+        if let Some(since) = self.large.take_within(&pending.paths) {
+            pending.span.join(Span::mark(since));
+        }
+        Some(self.dispatch(pending, None))
+    }
+
+    fn dispatch(&mut self, pending: PendingSet, large: Option<TreePath>) -> Batch {
+        self.failed.clear_backoff(&pending.paths);
+        let renames = pending.hints.share();
+        let observed = Arc::new(self.observed.take_within(&pending.paths));
+        let paths = Arc::new(pending.paths);
+        self.batches += 1;
+        let number = self.batches;
+        self.in_flight.push(InFlight {
+            number,
+            paths: Arc::clone(&paths),
+            observed: Arc::clone(&observed),
+            hints: pending.hints,
+            span: pending.span,
+            deferred: PendingSet::default(),
+        });
+        Batch { number, paths, observed, renames, large }
+    }
+
+    fn next_large(&self) -> Option<&TreePath> {
+        let in_flight = self.in_flight.iter().map(|flight| &*flight.paths);
+        self.large.iter().find(|path| {
+            let mut sets = in_flight.clone().chain([&self.waiting.paths]);
+            !sets.any(|set| set.overlaps(path, Scope::Entry))
+        })
+    }
+
+    /// Lets files wait for jobs of their own. Beyond the limit their directories are marked.
+    fn queue_large(&mut self, files: BTreeSet<TreePath>, since: Stamp) {
+        for path in files {
+            match path.parent() {
+                Some(path) if self.large.len() >= self.limits.failed => {
+                    self.admit(&DirtyPath { path, scope: Scope::Tree }, Span::due_now(since));
+                }
+                _ => self.large.add(path, since),
+            }
+        }
+    }
+
+    /// The oldest change that is not known to be on the target.
+    fn oldest_stamp(&self) -> Option<Stamp> {
+        let in_flight = self.in_flight.iter();
+        let in_flight =
+            in_flight.flat_map(|flight| [flight.span.first, flight.deferred.span.first]);
+        let pending_sets = in_flight.chain([self.waiting.span.first]).flatten();
+        pending_sets.chain(self.failed.oldest()).chain(self.large.oldest()).reduce(Stamp::oldest)
+    }
+}

@@ -1,0 +1,54 @@
+//! Observed changes across batches.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::DirtySet;
+use crate::{job::DirtyPath, path::TreePath, time::Moment};
+
+impl DirtySet {
+    /// Inherits the changes observed at unsettled paths of `other`, the queue of another mirror of
+    /// the same source and target.
+    pub fn inherit(&mut self, other: &Self, now: Moment) {
+        let mut observed = other.observed.clone();
+        for flight in &other.in_flight {
+            observed.append((*flight.observed).clone());
+        }
+        for DirtyPath { path, scope } in observed.paths() {
+            self.mark(&path, scope, now);
+        }
+        self.observed.append(observed);
+        self.bound_observed();
+    }
+
+    /// Forgets the observed deletions: the source may not have been whole.
+    pub fn forget_deletions(&mut self) {
+        self.observed.forget_deletions();
+        self.recent.forget_deletions();
+        for flight in &mut self.in_flight {
+            Arc::make_mut(&mut flight.observed).forget_deletions();
+        }
+    }
+
+    /// Copies the changes observed under the old name to the new one.
+    pub(super) fn observe_rename(&mut self, from: &TreePath, to: &DirtyPath) {
+        let in_flight = self.in_flight.iter().map(|flight| &*flight.observed);
+        let observed = in_flight.chain([&self.observed]);
+        let observed = observed.map(|observed| observed.rebased(from, to));
+        let rebased: Vec<_> = observed.chain([self.recent.rebased(from, to)]).collect();
+        self.observed.add_renamed_to(to);
+        for observed in rebased {
+            self.observed.append(observed);
+        }
+    }
+
+    /// Bounds the observed changes: with too many, those in a tree are replaced by the tree.
+    pub(super) fn bound_observed(&mut self) {
+        if self.observed.len() <= self.observed_limit.max(self.limits.paths) {
+            return;
+        }
+        let Self { observed, waiting, in_flight, .. } = self;
+        let pending_sets = in_flight.iter().map(|flight| &flight.deferred).chain([&*waiting]);
+        observed.widen(|path| pending_sets.clone().find_map(|pending| pending.paths.tree_of(path)));
+        self.observed_limit = 2 * self.observed.len();
+    }
+}

@@ -1,0 +1,4 @@
+mod complexity;
+mod random;
+mod reference;
+mod scenarios;

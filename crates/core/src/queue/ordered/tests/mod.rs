@@ -1,4 +1,0 @@
-mod random;
-mod rows;
-mod speed;
-mod twin;

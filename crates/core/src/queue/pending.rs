@@ -1,0 +1,136 @@
+//! Pending paths that are dispatched together, and their age.
+
+use crate::{
+    job::{DirtyPath, Rename, Scope},
+    path::TreePath,
+    queue::{Debounce, Inserted, PathSet, QueueLimits, Seq, rename_hints::RenameHints},
+    time::Moment,
+};
+
+/// The number and time of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) seq: Seq,
+    pub(super) at: Moment,
+}
+
+impl Stamp {
+    /// The older of two stamps.
+    pub(super) fn oldest(self, other: Self) -> Self {
+        Self { seq: self.seq.min(other.seq), at: self.at.min(other.at) }
+    }
+}
+
+/// The time span of a set of marks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Span {
+    /// The first mark. `None` if the set contains only paths whose backoff has ended: their age is
+    /// kept with their failure.
+    pub(super) first: Option<Stamp>,
+    /// The time of the last mark.
+    newest: Moment,
+    /// Since when the set is due regardless of the debounce.
+    due_since: Option<Moment>,
+}
+
+impl Span {
+    /// The span of one mark.
+    pub(super) const fn mark(stamp: Stamp) -> Self {
+        Self { first: Some(stamp), newest: stamp.at, due_since: None }
+    }
+
+    /// The span of one mark that is due at once.
+    pub(super) const fn due_now(stamp: Stamp) -> Self {
+        Self { first: Some(stamp), newest: stamp.at, due_since: Some(stamp.at) }
+    }
+
+    /// The span of a path whose backoff ended at `now`.
+    pub(super) const fn retry(now: Moment) -> Self {
+        Self { first: None, newest: Moment::ORIGIN, due_since: Some(now) }
+    }
+
+    pub(super) fn join(&mut self, other: Self) {
+        self.first = self.first.into_iter().chain(other.first).reduce(Stamp::oldest);
+        self.newest = self.newest.max(other.newest);
+        self.due_since = self.due_since.into_iter().chain(other.due_since).min();
+    }
+}
+
+/// Tells whether paths were replaced by larger ones that were not marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Collapsed {
+    No,
+    Yes,
+}
+
+/// Dirty paths that wait for the same event.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PendingSet {
+    pub(super) paths: PathSet,
+    pub(super) span: Span,
+    /// Renames with both ends covered by `paths`.
+    pub(super) hints: RenameHints,
+}
+
+impl PendingSet {
+    /// Adds a path. Beyond the limits, in a directory or in all, paths are replaced by larger ones.
+    pub(super) fn add(&mut self, dirty: &DirtyPath, span: Span, limits: &QueueLimits) -> Collapsed {
+        self.span.join(span);
+        let mut collapsed = Collapsed::No;
+        let mut inserted = self.paths.insert(&dirty.path, dirty.scope);
+        let mut path = dirty.path.parent();
+        while let (Inserted::Added { siblings }, Some(directory)) = (inserted, path)
+            && siblings > limits.per_directory
+        {
+            inserted = self.paths.insert(&directory, Scope::Tree);
+            path = directory.parent();
+            collapsed = Collapsed::Yes;
+        }
+        if self.paths.len() > limits.paths {
+            self.paths.collapse(limits.paths / 2, limits.per_directory);
+            collapsed = Collapsed::Yes;
+        }
+        collapsed
+    }
+
+    /// Adds a hint. Its ends must be among the paths already.
+    pub(super) fn add_hint(&mut self, hint: Rename, limits: &QueueLimits) {
+        self.hints.add(hint, limits.hints);
+    }
+
+    /// Adds all of `other`, whose marks are older.
+    pub(super) fn append_older(&mut self, mut other: Self, limits: &QueueLimits) -> Collapsed {
+        for hint in self.hints.iter() {
+            other.add_hint(hint.clone(), limits);
+        }
+        self.hints = other.hints;
+        if self.paths.len() < other.paths.len() {
+            core::mem::swap(&mut self.paths, &mut other.paths);
+        }
+        self.span.join(other.span);
+        let mut collapsed = Collapsed::No;
+        for dirty in &other.paths {
+            if self.add(&dirty, Span::default(), limits) == Collapsed::Yes {
+                collapsed = Collapsed::Yes;
+            }
+        }
+        collapsed
+    }
+
+    /// The scope in which this end of a hint is covered.
+    pub(super) fn scope_of(&self, path: &TreePath) -> Scope {
+        if self.paths.covers(path, Scope::Tree) { Scope::Tree } else { Scope::Entry }
+    }
+
+    /// The time at which the set is due. `None` if it is empty.
+    pub(super) fn due(&self, debounce: Debounce) -> Option<Moment> {
+        if self.paths.is_empty() {
+            return None;
+        }
+        let span = self.span;
+        let debounced =
+            span.first.map(|first| debounce.due(first.at, span.newest, self.paths.len()));
+        debounced.into_iter().chain(span.due_since).min()
+    }
+}

@@ -1,0 +1,451 @@
+//! A reference implementation with the same rules, as simple as possible: flat lists, and every
+//! question answered by a complete scan.
+
+use alloc::{
+    format,
+    string::{String, ToString as _},
+    vec::Vec,
+};
+use core::time::Duration;
+
+use super::script::{QueueStep, StepRunner, written, written_batch, written_moment};
+use crate::{
+    job::{DirtyPath, Rename, Scope},
+    path::TreePath,
+    queue::{Debounce, QueueLimits, Settled},
+    time::Moment,
+};
+
+pub(super) fn covers(one: &DirtyPath, other: &DirtyPath) -> bool {
+    match one.scope {
+        Scope::Tree => one.path.contains(&other.path),
+        Scope::Entry => one == other,
+    }
+}
+
+fn overlaps(one: &DirtyPath, other: &DirtyPath) -> bool {
+    one.path == other.path || covers(one, other) || covers(other, one)
+}
+
+fn sort(paths: &mut [DirtyPath]) {
+    paths.sort_by(|one, other| one.path.components().cmp(other.path.components()));
+}
+
+/// The first `depth` components.
+fn cut(path: &TreePath, depth: usize) -> TreePath {
+    let mut top = TreePath::root();
+    for name in path.components().take(depth) {
+        top.push(name).unwrap();
+    }
+    top
+}
+
+fn insert(paths: &mut Vec<DirtyPath>, it: &DirtyPath) -> bool {
+    if paths.iter().any(|other| covers(other, it)) {
+        return false;
+    }
+    paths.retain(|other| other.path != it.path && !covers(it, other));
+    paths.push(it.clone());
+    true
+}
+
+fn crowded(paths: &[DirtyPath], most: usize) -> Option<TreePath> {
+    let mut parents: Vec<_> = paths.iter().filter_map(|it| it.path.parent()).collect();
+    parents.sort_by_key(|path| (usize::MAX - path.components().count(), path.clone()));
+    parents.iter().find(|it| parents.iter().filter(|other| other == it).count() > most).cloned()
+}
+
+fn collapse(paths: &mut Vec<DirtyPath>, at_most: usize, per_directory: usize) {
+    let deepest = paths.iter().map(|it| it.path.components().count()).max().unwrap_or(0);
+    for depth in (0..=deepest).rev() {
+        let mut fewer = Vec::new();
+        for it in &*paths {
+            let depth_of_it = it.path.components().count();
+            if depth_of_it > depth {
+                insert(&mut fewer, &DirtyPath { path: cut(&it.path, depth), scope: Scope::Tree });
+            } else {
+                insert(&mut fewer, it);
+            }
+        }
+        if fewer.len() <= at_most {
+            *paths = fewer;
+            break;
+        }
+    }
+    while let Some(path) = crowded(paths, per_directory) {
+        insert(paths, &DirtyPath { path, scope: Scope::Tree });
+    }
+}
+
+/// A mark: its number and its time.
+type ReferenceMark = (usize, Moment);
+
+fn older(one: Option<ReferenceMark>, other: Option<ReferenceMark>) -> Option<ReferenceMark> {
+    one.into_iter().chain(other).reduce(|one, other| (one.0.min(other.0), one.1.min(other.1)))
+}
+
+#[derive(Clone, Debug, Default)]
+struct ReferencePending {
+    paths: Vec<DirtyPath>,
+    hints: Vec<Rename>,
+    first: Option<ReferenceMark>,
+    newest: Option<Moment>,
+    due_since: Option<Moment>,
+}
+
+/// The time span of marks, and the end of a backoff.
+#[derive(Clone, Copy, Default)]
+struct ReferenceSpan {
+    first: Option<ReferenceMark>,
+    newest: Option<Moment>,
+    due_since: Option<Moment>,
+}
+
+impl ReferencePending {
+    fn when(&self) -> ReferenceSpan {
+        ReferenceSpan { first: self.first, newest: self.newest, due_since: self.due_since }
+    }
+
+    fn add(&mut self, it: &DirtyPath, when: ReferenceSpan, limits: &QueueLimits) -> bool {
+        self.first = older(self.first, when.first);
+        self.newest = self.newest.max(when.newest);
+        self.due_since = self.due_since.into_iter().chain(when.due_since).min();
+        let mut collapsed = false;
+        insert(&mut self.paths, it);
+        while let Some(path) = crowded(&self.paths, limits.per_directory) {
+            insert(&mut self.paths, &DirtyPath { path, scope: Scope::Tree });
+            collapsed = true;
+        }
+        if self.paths.len() > limits.paths {
+            collapse(&mut self.paths, limits.paths / 2, limits.per_directory);
+            collapsed = true;
+        }
+        collapsed
+    }
+
+    fn hint(&mut self, hint: Rename, limits: &QueueLimits) {
+        self.hints.retain(|it| *it != hint);
+        if hint.from != hint.to && self.hints.len() < limits.hints {
+            self.hints.push(hint);
+        }
+    }
+
+    fn covers(&self, it: &DirtyPath) -> bool {
+        self.paths.iter().any(|other| covers(other, it))
+    }
+}
+
+#[derive(Debug)]
+struct ReferenceInFlight {
+    number: usize,
+    taken: ReferencePending,
+    deferred: ReferencePending,
+}
+
+#[derive(Clone, Debug)]
+struct ReferenceFailed {
+    dirty: DirtyPath,
+    tries: u32,
+    mark: ReferenceMark,
+    at: Moment,
+    retry_at: Option<Moment>,
+}
+
+/// The reference implementation.
+#[derive(Debug, Default)]
+pub(super) struct ReferenceQueue {
+    debounce: Debounce,
+    limits: QueueLimits,
+    marks: usize,
+    batches: usize,
+    waiting: ReferencePending,
+    in_flight: Vec<ReferenceInFlight>,
+    failed: Vec<ReferenceFailed>,
+    barriers: Vec<usize>,
+}
+
+impl ReferenceQueue {
+    pub(super) fn new(debounce: Debounce, limits: QueueLimits) -> Self {
+        Self { debounce, limits, ..Self::default() }
+    }
+
+    fn when(&mut self, now: Moment) -> ReferenceSpan {
+        self.marks += 1;
+        ReferenceSpan { first: Some((self.marks, now)), newest: Some(now), due_since: None }
+    }
+
+    /// Returns true if the path is backing off; then the backoff is cut down to a second.
+    fn absorbs_mark(&mut self, it: &DirtyPath) -> bool {
+        let mut backing_off = self.failed.iter_mut().filter(|other| {
+            other.retry_at.is_some() && other.dirty.path == it.path && other.dirty.scope >= it.scope
+        });
+        backing_off.next().is_some_and(|other| {
+            other.retry_at = other.retry_at.min(Some(other.at + Duration::from_secs(1)));
+            true
+        })
+    }
+
+    fn blocker(&self, it: &DirtyPath) -> Option<usize> {
+        let touches =
+            |flight: &ReferenceInFlight| flight.taken.paths.iter().any(|other| overlaps(other, it));
+        let deferred = self.in_flight.iter().position(|flight| flight.deferred.covers(it));
+        deferred.or_else(|| self.in_flight.iter().position(touches))
+    }
+
+    fn put(&mut self, blocker: Option<usize>, it: &DirtyPath, when: ReferenceSpan) {
+        if let Some(at) = blocker {
+            self.in_flight[at].deferred.add(it, when, &self.limits);
+        } else if self.waiting.add(it, when, &self.limits) && !self.in_flight.is_empty() {
+            let waiting = core::mem::take(&mut self.waiting);
+            self.readmit(waiting);
+        }
+    }
+
+    fn put_move(&mut self, hint: Rename, scope: Scope, when: ReferenceSpan) {
+        let from = DirtyPath { path: hint.from.clone(), scope };
+        let to = DirtyPath { path: hint.to.clone(), scope };
+        let blocker = self.blocker(&from).or_else(|| self.blocker(&to));
+        self.put(blocker, &from, when);
+        self.put(blocker, &to, when);
+        let group = match blocker {
+            Some(at) => &mut self.in_flight[at].deferred,
+            None => &mut self.waiting,
+        };
+        if group.covers(&from) && group.covers(&to) {
+            group.hint(hint, &self.limits);
+        }
+    }
+
+    fn readmit(&mut self, mut group: ReferencePending) {
+        sort(&mut group.paths);
+        if self.in_flight.is_empty() {
+            let waiting = core::mem::take(&mut self.waiting);
+            let (hints, when) = (group.hints, waiting.when());
+            let mut joined = ReferencePending { hints, paths: Vec::new(), ..group };
+            for hint in waiting.hints {
+                joined.hint(hint, &self.limits);
+            }
+            // The order matters only where the limits are reached: the larger part comes first.
+            let (more, fewer) = if waiting.paths.len() < group.paths.len() {
+                (group.paths, waiting.paths)
+            } else {
+                (waiting.paths, group.paths)
+            };
+            joined.paths = more;
+            let mut fewer = fewer;
+            sort(&mut fewer);
+            joined.first = older(joined.first, when.first);
+            joined.newest = joined.newest.max(when.newest);
+            joined.due_since = joined.due_since.into_iter().chain(when.due_since).min();
+            for it in fewer {
+                joined.add(&it, ReferenceSpan::default(), &self.limits);
+            }
+            self.waiting = joined;
+            return;
+        }
+        let when = group.when();
+        for hint in group.hints.clone() {
+            let all = DirtyPath { path: hint.from.clone(), scope: Scope::Tree };
+            let scope = if group.covers(&all) { Scope::Tree } else { Scope::Entry };
+            self.put_move(hint, scope, when);
+        }
+        for it in &group.paths {
+            self.put(self.blocker(it), it, when);
+        }
+    }
+
+    fn due(&self) -> Option<Moment> {
+        let ReferencePending { paths, first, newest, due_since, .. } = &self.waiting;
+        if paths.is_empty() {
+            return None;
+        }
+        let paced = first.map(|(_, oldest)| match self.debounce {
+            Debounce::FixedDelay { max_waiting, .. } if paths.len() >= max_waiting => oldest,
+            Debounce::FixedDelay { delay, .. } => oldest + delay,
+            Debounce::Quiet { quiet, max_wait } => (newest.unwrap() + quiet).min(oldest + max_wait),
+        });
+        paced.into_iter().chain(*due_since).min()
+    }
+
+    fn take_retries(&mut self, now: Moment, all: bool) {
+        self.failed.sort_by(|one, other| one.dirty.path.cmp(&other.dirty.path));
+        let mut awake = Vec::new();
+        for failed in &mut self.failed {
+            if failed.retry_at.is_some_and(|retry_at| all || retry_at <= now) {
+                failed.retry_at = None;
+                awake.push(failed.dirty.clone());
+            }
+        }
+        for it in awake {
+            let when = ReferenceSpan { due_since: Some(now), ..ReferenceSpan::default() };
+            self.put(self.blocker(&it), &it, when);
+        }
+    }
+
+    fn take(&mut self) -> String {
+        if self.waiting.paths.is_empty() {
+            return String::new();
+        }
+        let mut taken = core::mem::take(&mut self.waiting);
+        sort(&mut taken.paths);
+        for failed in &mut self.failed {
+            if taken.covers(&failed.dirty) {
+                failed.retry_at = None;
+            }
+        }
+        let text = written_batch(&taken.paths, &taken.hints);
+        self.batches += 1;
+        self.in_flight.push(ReferenceInFlight {
+            number: self.batches,
+            taken,
+            deferred: ReferencePending::default(),
+        });
+        text
+    }
+
+    fn settle(&mut self, number: usize, settled: &Settled, now: Moment) {
+        let at = self.in_flight.iter().position(|flight| flight.number == number).unwrap();
+        let ReferenceInFlight { taken, deferred, .. } = self.in_flight.remove(at);
+        match settled {
+            Settled::Nothing => {
+                self.readmit(deferred);
+                self.readmit(taken);
+            }
+            Settled::All => {
+                self.settle_failures(&taken, &[], now);
+                self.readmit(deferred);
+            }
+            Settled::Except(failed) => {
+                self.settle_failures(&taken, failed, now);
+                self.readmit(deferred);
+            }
+        }
+    }
+
+    fn settle_failures(&mut self, taken: &ReferencePending, failed: &[DirtyPath], now: Moment) {
+        let (mut before, others): (Vec<_>, Vec<_>) = core::mem::take(&mut self.failed)
+            .into_iter()
+            .partition(|it| it.retry_at.is_none() && taken.covers(&it.dirty));
+        self.failed = others;
+        let mut last = Vec::new();
+        for dirty in failed {
+            let at = before.iter().position(|it| it.dirty.path == dirty.path);
+            last.push(at.map(|at| before.remove(at)));
+        }
+        before.retain(|it| failed.iter().any(|one| overlaps(one, &it.dirty)));
+        for (dirty, last) in failed.iter().zip(last) {
+            let first = taken.first.unwrap_or((self.marks, now));
+            let tries = last.as_ref().map_or(0, |last| last.tries);
+            let marks = before.iter().chain(&last).map(|it| Some(it.mark));
+            let mark = marks.fold(Some(first), older);
+            self.fail(dirty, tries + 1, mark.unwrap(), now);
+        }
+        if self.failed.len() > self.limits.failed {
+            self.join_failures(now);
+        }
+    }
+
+    fn fail(&mut self, dirty: &DirtyPath, tries: u32, mark: ReferenceMark, now: Moment) {
+        let rest = (1_u64 << (tries - 1).min(20)).min(300);
+        let retry_at = Some(now + Duration::from_secs(rest));
+        self.add_failed(ReferenceFailed { dirty: dirty.clone(), tries, mark, at: now, retry_at });
+    }
+
+    fn add_failed(&mut self, it: ReferenceFailed) {
+        match self.failed.iter_mut().find(|other| other.dirty.path == it.dirty.path) {
+            Some(other) => {
+                other.dirty.scope = other.dirty.scope.max(it.dirty.scope);
+                other.tries = other.tries.max(it.tries);
+                other.mark = older(Some(other.mark), Some(it.mark)).unwrap();
+                other.at = other.at.max(it.at);
+                other.retry_at = other.retry_at.max(it.retry_at);
+            }
+            None => self.failed.push(it),
+        }
+    }
+
+    fn join_failures(&mut self, now: Moment) {
+        let all = core::mem::take(&mut self.failed);
+        let mut larger = Vec::new();
+        for it in &all {
+            insert(&mut larger, &it.dirty);
+        }
+        collapse(&mut larger, self.limits.failed / 2, usize::MAX);
+        for it in all {
+            let top = larger.iter().find(|top| covers(top, &it.dirty)).unwrap();
+            if *top == it.dirty {
+                self.add_failed(it);
+            } else {
+                self.fail(top, it.tries, it.mark, now);
+            }
+        }
+    }
+
+    fn first(&self) -> Option<ReferenceMark> {
+        let in_flight = self.in_flight.iter().flat_map(|it| [it.taken.first, it.deferred.first]);
+        let failed = self.failed.iter().map(|it| Some(it.mark));
+        in_flight.chain([self.waiting.first]).chain(failed).fold(None, older)
+    }
+
+    fn counts(&self) -> String {
+        let deferred: usize = self.in_flight.iter().map(|it| it.deferred.paths.len()).sum();
+        let in_flight: usize = self.in_flight.iter().map(|it| it.taken.paths.len()).sum();
+        let backing_off = self.failed.iter().filter(|it| it.retry_at.is_some()).count();
+        format!("{} {deferred} {in_flight} {backing_off}", self.waiting.paths.len())
+    }
+}
+
+impl StepRunner for ReferenceQueue {
+    fn play(&mut self, step: &QueueStep, now: Moment) -> String {
+        match step {
+            QueueStep::Mark(dirty) | QueueStep::Write(dirty) | QueueStep::Remove(dirty) => {
+                let when = self.when(now);
+                if !self.absorbs_mark(dirty) {
+                    self.put(self.blocker(dirty), dirty, when);
+                }
+            }
+            QueueStep::Urgent(dirty) => {
+                let when = ReferenceSpan { due_since: Some(now), ..self.when(now) };
+                self.put(self.blocker(dirty), dirty, when);
+            }
+            QueueStep::Move { from, to } => {
+                let when = self.when(now);
+                let ends = [from.clone(), to.clone()];
+                if let Some(at) = ends.iter().position(|end| self.absorbs_mark(end)) {
+                    return self.play(&QueueStep::Mark(ends[1 - at].clone()), now);
+                }
+                let hint = Rename { from: from.path.clone(), to: to.path.clone() };
+                self.put_move(hint, from.scope, when);
+            }
+            QueueStep::Take => {
+                self.take_retries(now, false);
+                if self.due().is_some_and(|due| due <= now) {
+                    return self.take();
+                }
+            }
+            QueueStep::Flush => {
+                self.take_retries(now, true);
+                return self.take();
+            }
+            QueueStep::Settle(number, settled) => self.settle(*number, settled, now),
+            QueueStep::Due => {
+                let backoffs = self.failed.iter().filter_map(|it| it.retry_at);
+                return written_moment(self.due().into_iter().chain(backoffs).min());
+            }
+            QueueStep::QueueCounts => return self.counts(),
+            QueueStep::Waiting => {
+                let mut paths = self.waiting.paths.clone();
+                sort(&mut paths);
+                return written(&paths);
+            }
+            QueueStep::Oldest => return written_moment(self.first().map(|(_, at)| at)),
+            QueueStep::Barrier | QueueStep::Observed(_) => self.barriers.push(self.marks),
+            QueueStep::IsSettled(barrier) => {
+                let barrier = self.barriers[barrier - 1];
+                let settled = self.first().is_none_or(|(mark, _)| mark > barrier);
+                return if settled { "yes" } else { "no" }.to_string();
+            }
+        }
+        String::new()
+    }
+}

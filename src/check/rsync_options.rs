@@ -1,0 +1,226 @@
+//! Lints for rsync options.
+
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use mirror_core::{
+    path::{Escaped, TreePath},
+    plan::{
+        args::{RsyncArg, RsyncArgParser, parse_size},
+        options::DeletePolicy,
+    },
+};
+
+use super::shown;
+use crate::config::{SyncConfig, SyncKind};
+
+/// Limits of the search for a symbolic link that leads out of the source: entries read, and time.
+const MAX_ENTRIES: usize = 20_000;
+const MAX_TIME: Duration = Duration::from_millis(200);
+
+/// Returns the warnings about the options of a sync that runs rsync.
+pub(super) fn warnings(sync: &SyncConfig) -> Vec<String> {
+    if !matches!(sync.kind, SyncKind::Rsync | SyncKind::Rsyncssh) {
+        return Vec::new();
+    }
+    let short = [b"-", &*sync.rsync.short].concat();
+    let table: Vec<&[u8]> =
+        std::iter::once(&*short).chain(sync.rsync.long.iter().map(Vec::as_slice)).collect();
+    let extra: Vec<&[u8]> = sync.rsync.extra.iter().map(Vec::as_slice).collect();
+    let mut found: Vec<String> = RsyncArgParser::new(&table)
+        .filter(|_| sync.script.is_none())
+        .filter_map(|arg| table_warning(sync, arg))
+        .collect();
+    found.extend(RsyncArgParser::new(&extra).filter_map(|arg| extra_warning(sync, arg)));
+    found.into_iter().map(|text| format!("{}: {text}", sync.name)).collect()
+}
+
+fn table_warning(sync: &SyncConfig, arg: RsyncArg<'_>) -> Option<String> {
+    let RsyncArg::Option { name, value, .. } = arg else { return None };
+    let named = format!("rsync.{}", Escaped(name).to_string().replace('-', "_"));
+    option_warning(sync, name, &named).or_else(|| value_warning(name, value, &named))
+}
+
+fn extra_warning(sync: &SyncConfig, arg: RsyncArg<'_>) -> Option<String> {
+    match arg {
+        RsyncArg::Operand(arg) => Some(format!(
+            "\"{}\" in rsync._extra is no option: to rsync it is one more source, and the target may \
+             become another",
+            Escaped(arg)
+        )),
+        RsyncArg::Option { name, arg, .. } if name.contains(&b' ') => Some(format!(
+            "\"{}\" in rsync._extra is one word with a blank in it: write each word as a text of its \
+             own, or --NAME=VALUE",
+            Escaped(arg)
+        )),
+        RsyncArg::Option { name, arg, value } => {
+            let named = format!("\"{}\" in rsync._extra", Escaped(arg));
+            option_warning(sync, name, &named).or_else(|| value_warning(name, value, &named))
+        }
+    }
+}
+
+/// Warns of a value that makes rsync exit at once.
+fn value_warning(name: &[u8], value: Option<&[u8]>, named: &str) -> Option<String> {
+    let value = value.filter(|value| !value.is_empty())?;
+    let is_number = match name {
+        // The syntax of `strtol(3)`.
+        b"timeout" | b"contimeout" => {
+            let digits = value.strip_prefix(b"+").unwrap_or(value);
+            digits.starts_with(b"0x") || digits.iter().all(u8::is_ascii_digit)
+        }
+        b"bwlimit" => parse_size(value, b'k').is_some(),
+        b"max-size" | b"min-size" => parse_size(value, b'b').is_some(),
+        _ => true,
+    };
+    (!is_number).then(|| {
+        let value = Escaped(value);
+        format!("{named}: rsync takes a number there, and not \"{value}\": it would end at once")
+    })
+}
+
+/// Warns of the option `name`, which messages call `named`.
+fn option_warning(sync: &SyncConfig, name: &[u8], named: &str) -> Option<String> {
+    let why = match name {
+        b"append" | b"append-verify" => {
+            "a file that becomes shorter, or is replaced by another one as logs are when they are \
+             rotated, is never transferred right"
+                .into()
+        }
+        b"copy-links" | b"copy-unsafe-links" => return link_warning(sync, named),
+        b"relative" => "all of the source's path is made in the target, and what is deleted there \
+                        is looked for elsewhere"
+            .into(),
+        b"dry-run" | b"list-only" => "nothing is transferred".into(),
+        b"no-recursive" => "what is in directories is not transferred".into(),
+        b"files-from" => "it takes the place of the list by which a batch names its files".into(),
+        _ if is_deletion(name) && sync.delete == DeletePolicy::Never => {
+            "it deletes, though delete is false".into()
+        }
+        _ => return None,
+    };
+    let why: String = why;
+    Some(format!("{named}: {why}"))
+}
+
+fn is_deletion(name: &[u8]) -> bool {
+    name == b"delete" || name.starts_with(b"delete-")
+}
+
+/// Warns of a link that leads out of the source: changes behind it are not seen.
+fn link_warning(sync: &SyncConfig, named: &str) -> Option<String> {
+    let link = find_link_out_of_source(sync)?;
+    Some(format!(
+        "{named}: the link {} leads out of the source, and what changes there is seen by the next \
+         full transfer only",
+        shown(&link)
+    ))
+}
+
+fn find_link_out_of_source(sync: &SyncConfig) -> Option<PathBuf> {
+    let end = Instant::now() + MAX_TIME;
+    let mut left = MAX_ENTRIES;
+    let mut waiting = vec![TreePath::root()];
+    while let Some(directory) = waiting.pop() {
+        let path = sync.source.join(std::ffi::OsStr::from_bytes(directory.as_bytes()));
+        let Ok(listing) = fs::read_dir(&path) else { continue };
+        for entry in listing.flatten() {
+            left = left.checked_sub(1).filter(|_| Instant::now() < end)?;
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_symlink() && is_outside(&entry.path(), &sync.source) {
+                return Some(entry.path());
+            }
+            let below = directory.join(entry.file_name().as_bytes());
+            waiting.extend(below.filter(|path| kind.is_dir() && !sync.filter.prunes(path)));
+        }
+    }
+    None
+}
+
+fn is_outside(link: &Path, source: &Path) -> bool {
+    fs::canonicalize(link).is_ok_and(|path| !path.starts_with(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::lints::tests::sync;
+
+    fn found(extra: &[&str], change: impl FnOnce(&mut SyncConfig)) -> Vec<String> {
+        let mut sync = sync(1, Path::new("/nonexistent/a"), "/t/");
+        sync.rsync.extra = extra.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+        change(&mut sync);
+        warnings(&sync)
+    }
+
+    #[test]
+    fn options_that_break_a_mirror_cause_warnings() {
+        for arg in ["-R", "-avR", "--relative", "-n", "--dry-run", "--append", "--files-from=x"] {
+            let found = found(&[arg], |_| ());
+            let start = format!("Sync1: \"{arg}\" in rsync._extra: ");
+            assert!(found.len() == 1 && found[0].starts_with(&start), "{arg}: {found:?}");
+        }
+        let table_warning = found(&[], |sync| {
+            sync.rsync.short.push(b'n');
+            sync.rsync.long.push(b"--append-verify".to_vec());
+        });
+        assert_eq!(table_warning[0], "Sync1: rsync.dry_run: nothing is transferred");
+        assert!(table_warning[1].starts_with("Sync1: rsync.append_verify: a file that becomes"));
+        let keeps = |sync: &mut SyncConfig| sync.delete = DeletePolicy::Never;
+        assert_eq!(
+            found(&["--delete-after"], keeps),
+            ["Sync1: \"--delete-after\" in rsync._extra: it deletes, though delete is false"]
+        );
+    }
+
+    #[test]
+    fn non_numeric_values_cause_warnings() {
+        let table_warning =
+            found(&["--max-size", "big", "--bwlimit=1.5m", "--contimeout=5"], |sync| {
+                sync.rsync.long = ["--timeout=5s", "--bwlimit=quick", "--min-size=3"]
+                    .map(|arg| arg.as_bytes().to_vec())
+                    .to_vec();
+            });
+        let starts = ["rsync.timeout: ", "rsync.bwlimit: ", "\"--max-size\" in rsync._extra: "];
+        assert_eq!(table_warning.len(), starts.len(), "{table_warning:?}");
+        for (found, start) in table_warning.iter().zip(starts) {
+            assert!(found.starts_with(&format!("Sync1: {start}rsync takes a number")), "{found}");
+        }
+    }
+
+    #[test]
+    fn joined_arguments_cause_warnings() {
+        for arg in ["--exclude *.tmp", "-a -v", "--bwlimit 100"] {
+            let found = found(&[arg], |_| ());
+            assert!(found.iter().any(|text| text.contains("one word with a blank")), "{arg}");
+        }
+        assert!(found(&["*.tmp"], |_| ())[0].contains("is no option"));
+    }
+
+    #[test]
+    fn correct_options_cause_no_warning() {
+        let args = ["--exclude=a b", "--filter", "- *.tmp", "-f- x", "-e", "ssh -p 1", "--delete"];
+        assert_eq!(found(&args, |_| ()), [""; 0]);
+        assert_eq!(found(&["-n"], |sync| sync.kind = SyncKind::Direct), [""; 0]);
+    }
+
+    #[test]
+    fn followed_link_out_of_the_source_causes_a_warning() {
+        let temp_dir = tempfile::tempdir().unwrap();
+        let top = temp_dir.path().canonicalize().unwrap();
+        fs::create_dir_all(top.join("src/in")).unwrap();
+        std::os::unix::fs::symlink("in", top.join("src/inner")).unwrap();
+        let follows = |sync: &mut SyncConfig| {
+            sync.source = top.join("src");
+            sync.rsync.short.push(b'L');
+        };
+        assert_eq!(found(&[], follows), [""; 0]);
+        std::os::unix::fs::symlink("../..", top.join("src/in/outer")).unwrap();
+        let found = found(&[], follows);
+        assert!(found.len() == 1 && found[0].contains("src/in/outer leads out"), "{found:?}");
+    }
+}

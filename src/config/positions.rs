@@ -1,0 +1,119 @@
+//! Positions of the syncs in their configuration files.
+
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use mirror_core::settings::lua_keys;
+
+/// Positions of the syncs in Lua's notation: `conf.lua:3: `.
+#[derive(Clone, Debug, Default)]
+pub struct SyncPositions {
+    start_dir: PathBuf,
+    files: Vec<PathBuf>,
+    /// Names and positions.
+    syncs: Vec<(String, String)>,
+}
+
+/// Number of words of a warning that are tried as the name of a key.
+const MAX_WORDS: usize = 16;
+
+impl SyncPositions {
+    /// Creates an empty list for these files, whose relative paths count from `start_dir`.
+    #[must_use]
+    pub fn new(start_dir: &Path, files: Vec<PathBuf>) -> Self {
+        Self { start_dir: start_dir.to_owned(), files, syncs: Vec::new() }
+    }
+
+    /// Adds the position of a sync.
+    pub fn add(&mut self, name: &str, position: &str) {
+        self.syncs.push((name.to_owned(), position.to_owned()));
+    }
+
+    /// Returns the position of a key in the call at `position`. `None` if the key is not part of
+    /// that call.
+    #[must_use]
+    pub fn key_position(&self, position: &str, key: &str) -> Option<String> {
+        let (name, line) = position.strip_suffix(": ")?.rsplit_once(':')?;
+        // Lua truncates the start of long names.
+        let end = name.strip_prefix("...").unwrap_or(name).as_bytes();
+        let known = self.files.iter().find(|file| file.as_os_str().as_bytes().ends_with(end));
+        let file = known.map_or(Path::new(name), PathBuf::as_path);
+        let text = fs::read(self.start_dir.join(file)).ok()?;
+        let line = lua_keys::line_of_key(&text, line.parse().ok()?, key)?;
+        Some(format!("{name}:{line}: "))
+    }
+
+    /// Prefixes a warning that begins with the name of a sync with the position of the setting it
+    /// mentions.
+    #[must_use]
+    pub fn with_position(&self, warning: String) -> String {
+        let rest_of = |name: &str| {
+            let rest = warning.strip_prefix(name)?;
+            [": ", " and ", ", "].iter().any(|start| rest.starts_with(start)).then_some(rest)
+        };
+        let found = self.syncs.iter().find_map(|(name, position)| Some((position, rest_of(name)?)));
+        let Some((position, rest)) = found else { return warning };
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.');
+        let words = rest.split(|letter| !is_name(letter)).filter(|word| !word.is_empty());
+        let keys = words.take(MAX_WORDS).flat_map(|word| match word {
+            "pattern" => vec!["exclude", "filter"],
+            word => vec![word.trim_end_matches('.')],
+        });
+        let key_position = keys.into_iter().find_map(|key| self.key_position(position, key));
+        format!("{}{warning}", key_position.as_ref().unwrap_or(position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warning_gets_the_line_of_its_setting() {
+        let temp_dir = tempfile::tempdir().unwrap();
+        let file = temp_dir.path().join("conf.lua");
+        fs::write(
+            &file,
+            "sync{\n  delete = 'no',\n  target = '/t',\n  exclude = '!x',\n  rsync = {\n    append = 1,\n  },\n}\n",
+        )
+        .unwrap();
+        let named = file.to_str().unwrap();
+        let mut positions = SyncPositions::new(temp_dir.path(), vec![file.clone()]);
+        positions.add("Sync1", &format!("{named}:1: "));
+        positions.add("Sync10", &format!("{named}:9: "));
+        for (warning, line) in [
+            ("Sync1: delete = \"no\" deletes nothing", Some(2)),
+            ("Sync1: rsync.append: a file", Some(6)),
+            ("Sync1: the pattern !x leaves out", Some(4)),
+            ("Sync1: something else", Some(1)),
+            ("Sync1 and Sync2 have the same target /t/", Some(3)),
+            ("Sync10: delete", Some(9)),
+            ("Sync2: delete", None),
+            ("logfile: there is no directory", None),
+        ] {
+            let expected = match line {
+                Some(line) => format!("{named}:{line}: {warning}"),
+                None => warning.to_owned(),
+            };
+            assert_eq!(positions.with_position(warning.to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn truncated_file_name_is_found() {
+        let temp_dir = tempfile::tempdir().unwrap();
+        let file = temp_dir.path().join("conf.lua");
+        fs::write(&file, "sync{\n  delay = 1,\n}\n").unwrap();
+        let positions = SyncPositions::new(temp_dir.path(), vec![file]);
+        assert_eq!(
+            positions.key_position("...onf.lua:1: ", "delay"),
+            Some("...onf.lua:2: ".into())
+        );
+        for (position, key) in [("...onf.lua:1: ", "nope"), ("", "delay"), ("x.lua:1: ", "delay")] {
+            assert_eq!(positions.key_position(position, key), None);
+        }
+    }
+}

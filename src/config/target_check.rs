@@ -1,0 +1,272 @@
+//! Validation of targets.
+
+use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
+
+use mirror_core::{
+    filter::Filter,
+    fs_event::EntryKind,
+    path::{Escaped, TreePath},
+    plan::target::{Target, TargetPath},
+};
+
+use super::{
+    SyncKind,
+    target_path::{self, TargetConflict},
+};
+use crate::report::RunMode;
+
+/// Context for relative targets.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetBase<'a> {
+    /// Mode of the process: a daemon works in `/`.
+    pub mode: RunMode,
+    /// Directory in which the process was started.
+    pub start_dir: &'a Path,
+}
+
+/// Refuses dangerous targets, and returns a warning for doubtful ones. A target in its own source
+/// is allowed if one of the filters excludes it.
+///
+/// # Errors
+///
+/// The reason why the target is refused.
+pub fn check_target(
+    kind: SyncKind,
+    source: &Path,
+    target: &OsStr,
+    filters: &[&Filter],
+    base: TargetBase<'_>,
+) -> Result<Option<String>, String> {
+    // Only the script knows the meaning of its target.
+    if kind == SyncKind::Script {
+        return Ok(None);
+    }
+    if target.is_empty() {
+        let source = Escaped(source.as_os_str().as_bytes());
+        return Err(format!("the target for the source '{source}' is empty"));
+    }
+    let named = Escaped(target.as_bytes());
+    if target_path::is_remote(target) {
+        return match kind {
+            SyncKind::Rsync | SyncKind::Rsyncssh | SyncKind::Script => check_remote(source, target),
+            SyncKind::Direct => Err(format!(
+                "the target '{named}' is not on this machine: direct needs a directory here; \
+                 use rsync, or write './{named}' for a directory of that name"
+            )),
+        };
+    }
+    let top = match base.mode {
+        RunMode::Daemon => Path::new("/"),
+        RunMode::Foreground => base.start_dir,
+    };
+    refuse_conflict(source, target, &top.join(target), filters)?;
+    let is_doubtful = base.mode == RunMode::Daemon && !target.as_bytes().starts_with(b"/");
+    Ok(is_doubtful.then(|| {
+        format!("the target '{named}' is relative: a daemon works in /, so it is '/{named}'")
+    }))
+}
+
+/// Checks a remote target: the root directory is refused, a whole home causes a warning.
+fn check_remote(source: &Path, target: &OsStr) -> Result<Option<String>, String> {
+    let named = Escaped(target.as_bytes());
+    let Ok(parsed) = Target::new(target.as_bytes()) else { return Ok(None) };
+    if parsed.is_module() {
+        return if module(parsed.as_arg()).is_empty() {
+            Err(format!(
+                "the target '{named}' names no module of the rsync daemon: write \
+                 rsync://HOST/MODULE/DIRECTORY"
+            ))
+        } else {
+            Ok(None)
+        };
+    }
+    let (path, is_absolute) = match parsed.path() {
+        TargetPath::Absolute(path) => (path, true),
+        TargetPath::Relative(path) => (path, false),
+        TargetPath::Unknown => (&b""[..], false),
+    };
+    let is_top = is_top(path);
+    if is_absolute && is_top && source != Path::new("/") {
+        return Err(format!(
+            "the target '{named}' is the root directory of the other machine: all of it would go"
+        ));
+    }
+    Ok((!is_absolute && is_top).then(|| {
+        format!(
+            "the target '{named}' is the whole home directory of the account on the other machine: \
+             what the source does not have is deleted there; name a directory in it"
+        )
+    }))
+}
+
+/// Returns the module name of an rsync daemon's target, empty if there is none.
+fn module(target: &[u8]) -> &[u8] {
+    const URL: usize = b"rsync://".len();
+    let is_url = target.get(..URL).is_some_and(|start| start.eq_ignore_ascii_case(b"rsync://"));
+    let rest = if is_url {
+        let host_and_rest = target.get(URL..).unwrap_or_default();
+        let slash = host_and_rest.iter().position(|&byte| byte == b'/');
+        host_and_rest.get(slash.unwrap_or(host_and_rest.len())..).unwrap_or_default()
+    } else {
+        let colons = target.windows(2).position(|pair| pair == b"::");
+        colons.and_then(|at| target.get(at + 2..)).unwrap_or_default()
+    };
+    let mut names = rest.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
+    names.next().unwrap_or_default()
+}
+
+/// Returns true if a path leads nowhere below its start, as far as its spelling shows: `/.`,
+/// `/etc/..`, `~`, `./`, `../x/..`.
+fn is_top(path: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    for (at, name) in path.split(|&byte| byte == b'/').enumerate() {
+        match name {
+            b"" | b"." => {}
+            b".." => depth = depth.saturating_sub(1),
+            // A home, possibly of another user.
+            [b'~', ..] if at == 0 => {}
+            _ => depth += 1,
+        }
+    }
+    depth == 0
+}
+
+fn refuse_conflict(
+    source: &Path,
+    target: &OsStr,
+    path: &Path,
+    filters: &[&Filter],
+) -> Result<(), String> {
+    let found = target_path::conflict(source, path);
+    let (source_text, target) =
+        (Escaped(source.as_os_str().as_bytes()), Escaped(target.as_bytes()));
+    let found = found.map_err(|error| format!("cannot look up the target '{target}': {error}"))?;
+    let why: &dyn fmt::Display = match found {
+        None => return Ok(()),
+        Some(TargetConflict::InSource) if is_left_out(source, path, filters) => return Ok(()),
+        Some(TargetConflict::IsRoot) => {
+            &"is the root directory of this machine: all of it would go"
+        }
+        Some(TargetConflict::IsSource) => {
+            &format_args!("is the same directory as its source '{source_text}'")
+        }
+        Some(TargetConflict::InSource) => &format_args!(
+            "lies inside its source '{source_text}', and no exclude leaves it out: it would have \
+             to hold itself"
+        ),
+        Some(TargetConflict::HoldsSource) => &format_args!("holds its source '{source_text}'"),
+    };
+    Err(format!("the target '{target}' {why}"))
+}
+
+/// Returns true if one of the filters excludes a target in its own source, or all of its content.
+fn is_left_out(source: &Path, target: &Path, filters: &[&Filter]) -> bool {
+    let Ok(resolved) = target_path::resolve(target) else { return false };
+    let below = resolved.strip_prefix(source).ok();
+    let Some(below) = below.and_then(|below| TreePath::new(below.as_os_str().as_bytes())) else {
+        return false;
+    };
+    // A name that no include pattern matches.
+    let inside = below.join(b"\x01");
+    let excludes_content = |filter: &Filter| {
+        inside.as_ref().is_some_and(|inside| {
+            let kinds = [EntryKind::Directory, EntryKind::Other];
+            kinds.into_iter().all(|kind| filter.excludes(inside, kind))
+        })
+    };
+    filters.iter().any(|filter| filter.prunes(&below) || excludes_content(filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn daemon_base() -> TargetBase<'static> {
+        TargetBase { mode: RunMode::Daemon, start_dir: Path::new("/") }
+    }
+
+    fn check(source: &str, target: &str) -> Result<Option<String>, String> {
+        check_target(SyncKind::Rsync, source.as_ref(), target.as_ref(), &[], daemon_base())
+    }
+
+    #[test]
+    fn remote_root_is_refused() {
+        for target in [
+            "host:/",
+            "host:///",
+            "host://",
+            "host:/.",
+            "host:/./.",
+            "host:/etc/..",
+            "host:/../",
+            "me@host:/a/../b/..",
+            "[::1]:/",
+        ] {
+            let why = check("/srv", target).unwrap_err();
+            assert!(why.contains("is the root directory of the other machine"), "{target}: {why}");
+            assert_eq!(check("/", target), Ok(None), "{target}");
+        }
+        for target in ["host:/etc", "host:/../srv", "host:/etc/../srv/.", "host:srv", "host::m"] {
+            assert_eq!(check("/srv", target), Ok(None), "{target}");
+        }
+    }
+
+    #[test]
+    fn remote_home_causes_a_warning() {
+        for target in
+            ["host:", "host:~", "host:~/", "host:.", "host:./", "host:~ann", "host:a/..", "host:.."]
+        {
+            let warning = check("/srv", target).unwrap().unwrap_or_default();
+            assert!(warning.contains("is the whole home directory"), "{target}: {warning}");
+        }
+        for target in ["host:~/a", "host:a", "host:~ann/a", "host:./a"] {
+            assert_eq!(check("/srv", target), Ok(None), "{target}");
+        }
+    }
+
+    #[test]
+    fn daemon_target_needs_a_module() {
+        for target in ["rsync://host/", "rsync://host", "RSYNC://host:873//", "host::", "host::/"] {
+            let why = check("/srv", target).unwrap_err();
+            assert!(why.contains("names no module"), "{target}: {why}");
+        }
+        for target in ["rsync://host/m", "rsync://me@host:873/m/", "host::m/", "host::m/x"] {
+            assert_eq!(check("/srv", target), Ok(None), "{target}");
+        }
+    }
+
+    #[test]
+    fn target_in_source_must_be_excluded() {
+        let temp_dir = tempfile::tempdir().unwrap();
+        let source = temp_dir.path().canonicalize().unwrap();
+        let target = source.join("mnt/backup");
+        std::fs::create_dir_all(&target).unwrap();
+        for (rules, is_allowed) in [
+            (&["- /mnt"][..], true),
+            (&["- /mnt/backup/"], true),
+            (&["- /mnt/backup/**"], true),
+            (&["- /mnt/*"], true),
+            (&["- backup"], true),
+            (&["- /**"], true),
+            (&["+ /mnt/", "+ /etc/***", "- *"], true),
+            (&["- /etc"], false),
+            (&["- /mnt/backup/x"], false),
+            (&["+ /mnt/***", "- /*"], false),
+            (&[], false),
+        ] {
+            let mut builder = Filter::builder();
+            for rule in rules {
+                builder.rule(rule.as_bytes(), &mut |_| Err(String::new())).unwrap();
+            }
+            let filter = builder.build();
+            let checked = check_target(
+                SyncKind::Direct,
+                &source,
+                target.as_os_str(),
+                &[&filter],
+                daemon_base(),
+            );
+            assert_eq!(checked.is_ok(), is_allowed, "{rules:?}: {checked:?}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Message channel of the engine.
+
+use std::{
+    os::fd::RawFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+};
+
+use mirror_core::{
+    fs_event::MirrorId,
+    input::{Input, Signal},
+};
+
+use super::on_synced::OnSyncedRequest;
+use crate::script::FdReadiness;
+
+/// Message to the engine.
+#[derive(Debug)]
+pub enum Message {
+    /// The watcher has messages. It is sent once until they are taken.
+    Watch,
+    /// An input that is passed to the fleet.
+    Input(Input),
+    /// A child of a job was started or has exited, which the status shows.
+    ChildChanged,
+    /// A tunnel was established or lost.
+    TunnelChanged,
+    /// A descriptor that scripts observe is ready.
+    DescriptorReady(RawFd, FdReadiness),
+    /// A job requests a call of `onSynced` for a completed batch.
+    OnSynced(OnSyncedRequest),
+    /// The source path of this mirror may resolve to another directory.
+    SourcePathChanged(MirrorId),
+}
+
+/// Sending half of the engine's message channel; clone one per producer.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    sender: Sender<Message>,
+    /// True once an exit was requested. Running scripts read it, since they can't receive messages.
+    exit_requested: Arc<AtomicBool>,
+}
+
+impl Inbox {
+    /// Sends a message. A closed channel is ignored: the engine has exited and no longer needs the
+    /// message.
+    pub fn send(&self, message: Message) {
+        let _ = self.sender.send(message);
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        if signal != Signal::Hangup {
+            self.exit_requested.store(true, Ordering::Relaxed);
+        }
+        self.send(Message::Input(Input::Signal(signal)));
+    }
+
+    pub(super) fn exit_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.exit_requested)
+    }
+}
+
+/// Creates the two halves of the engine's message channel.
+#[must_use]
+pub fn inbox() -> (Inbox, Receiver<Message>) {
+    let (sender, receiver) = channel();
+    (Inbox { sender, exit_requested: Arc::default() }, receiver)
+}

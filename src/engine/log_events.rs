@@ -1,0 +1,498 @@
+//! Log level and text of each event.
+//!
+//! Where the original has a line for an event, it is kept literally, since monitoring matches it.
+//! Further details follow on a separate line.
+
+use std::{os::unix::ffi::OsStrExt, time::Duration};
+
+use mirror_core::{
+    job::{DirtyPath, Failure, FatalReason, HeldDeletions, HoldReason},
+    log_event::{LogEvent, MirrorEvent},
+    path::{Escaped, TreePath},
+    plan::options::RsyncOptions,
+};
+
+use super::{registry::SyncRegistry, sync::SyncInstance};
+use crate::{
+    config::{SyncConfig, SyncKind},
+    exec::source_root::Succession,
+    report::{Category, Log},
+};
+
+/// Final message of the original when an exit code ends the daemon.
+const CRITICAL_EXIT_CODE: &str = "Critical exitcode.";
+
+/// Maximum number of failed paths that are listed; the others are counted.
+const MAX_LISTED: usize = 20;
+
+/// Logs an event.
+pub(super) fn log_event(log: &Log, registry: &SyncRegistry, event: &LogEvent) {
+    match event {
+        LogEvent::Mirror(id, event) => {
+            if let Some(instance) = registry.get(*id) {
+                log_mirror_event(log, instance, event);
+            }
+        }
+        LogEvent::Draining(signal, jobs) => {
+            log.say(Category::Normal, format_args!("--- {} signal, fading ---", signal.name()));
+            if *jobs > 0 {
+                let text = format_args!("waiting for {jobs} more child processes.");
+                log.say(Category::Normal, text);
+            }
+        }
+        LogEvent::Hangup => {
+            log.say(Category::Normal, "--- HUP signal, trying again at once what waits ---");
+        }
+        LogEvent::Stopping(jobs) => {
+            log.say(
+                Category::Warn,
+                format_args!("grace period expired: terminating {jobs} running jobs"),
+            );
+        }
+        LogEvent::OnepassFailed(id, events) => {
+            let name = registry.get(*id).map(|instance| &*instance.config.name).unwrap_or_default();
+            for (event, failure) in events.iter().take(MAX_LISTED) {
+                let text = format!("{name}: {event}: not done: {}", failure.message);
+                log.say(Category::Error, text);
+            }
+            if let Some(more @ 1..) = events.len().checked_sub(MAX_LISTED) {
+                log.say(Category::Error, format_args!("{name}: and {more} more events not done"));
+            }
+        }
+        LogEvent::OnepassStuck(id) => {
+            let name = registry.get(*id).map(|instance| &*instance.config.name).unwrap_or_default();
+            let text = "nothing is left that could end the startup, so one pass has no end";
+            log.say(Category::Error, format_args!("{name}: {text}"));
+        }
+        LogEvent::OnepassLeft(id, names, count) => {
+            if let Some(instance) = registry.get(*id) {
+                log_onepass_failure(log, instance, names, *count);
+            }
+        }
+        LogEvent::OnepassDone => log.say(Category::Normal, "onepass config set, exiting"),
+    }
+}
+
+fn log_onepass_failure(log: &Log, instance: &SyncInstance, names: &[TreePath], count: usize) {
+    let label = sync_label(instance);
+    let text = if count == 0 {
+        format!("{label}: not all of it was done in this pass")
+    } else {
+        let more = count.saturating_sub(names.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        format!("{label}: not on the target after this pass: {}{more}", names.join(", "))
+    };
+    log.say(Category::Error, text);
+}
+
+/// Numbers of syncs that a reload kept, updated, started and stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReloadCounts {
+    pub(super) unchanged: usize,
+    pub(super) updated: usize,
+    pub(super) started: usize,
+    pub(super) stopped: usize,
+}
+
+/// Logs the result of a reload. Zero counts are omitted.
+pub(super) fn log_reload(log: &Log, counts: ReloadCounts) {
+    let what = [
+        (counts.unchanged, "kept as it is", "kept as they are"),
+        (counts.updated, "kept with other settings", "kept with other settings"),
+        (counts.started, "new or changed: it starts", "new or changed: they start"),
+        (counts.stopped, "gone or changed: it ends", "gone or changed: they end"),
+    ];
+    for (count, one, many) in what {
+        match count {
+            0 => {}
+            1 => log.say(Category::Normal, format_args!("1 sync is {one}")),
+            _ => log.say(Category::Normal, format_args!("{count} syncs are {many}")),
+        }
+    }
+}
+
+/// Logs the syncs that a reload stops and starts: first those that are replaced.
+pub(super) fn log_replaced_syncs(log: &Log, mut ended: Vec<&SyncConfig>, begun: &[&SyncConfig]) {
+    for sync in begun {
+        let is_like = |it: &&SyncConfig| {
+            it.target == sync.target
+                && (it.source == sync.source || it.source_as_given == sync.source_as_given)
+        };
+        let before = ended.iter().position(is_like).map(|at| ended.remove(at));
+        let text = match before {
+            None => "is new and begins".into(),
+            Some(before) => {
+                format!("has changed ({}) and begins anew", differing_settings(before, sync))
+            }
+        };
+        log.say(Category::Normal, format_args!("{} {text}", sync_title(sync)));
+    }
+    for sync in ended {
+        log.say(Category::Normal, format_args!("{} is gone and ends", sync_title(sync)));
+    }
+}
+
+/// Logs that a sync continues with other settings.
+pub(super) fn log_updated_sync(log: &Log, was: &SyncConfig, is: &SyncConfig) {
+    let text =
+        format!("{} has changed ({}) and goes on", sync_title(is), differing_settings(was, is));
+    log.say(Category::Normal, text);
+}
+
+fn sync_title(sync: &SyncConfig) -> String {
+    let [source, target] = [sync.source.as_os_str(), &sync.target].map(|it| Escaped(it.as_bytes()));
+    format!("{}: {source} -> {target}", Escaped(sync.name.as_bytes()))
+}
+
+/// Lists the differing settings of two syncs by their names in a configuration.
+fn differing_settings(was: &SyncConfig, is: &SyncConfig) -> String {
+    let was_rules = (&was.filter, &was.exclusions);
+    // These rsync options repeat other settings.
+    let (rules, delete) = (is.rsync.rules.clone(), is.rsync.delete);
+    let was_rsync = RsyncOptions { rules, delete, ..was.rsync.clone() };
+    let all = [
+        ("kind", was.kind != is.kind),
+        ("source", was.source != is.source),
+        ("delay", was.debounce != is.debounce),
+        ("insist", was.insist != is.insist),
+        ("init", was.init != is.init),
+        ("delete", was.delete != is.delete),
+        ("maxDelete", was.max_delete != is.max_delete),
+        ("maxDeleteSeen", was.max_delete_seen != is.max_delete_seen),
+        ("replacedSource", was.replaced_source != is.replaced_source),
+        ("marker", was.marker != is.marker),
+        ("modifyWindow", was.modify_window != is.modify_window),
+        ("durable", was.durable != is.durable),
+        ("onMove", was.renames != is.renames),
+        ("exclude or filter", was_rules != (&is.filter, &is.exclusions)),
+        ("rsync", (&was_rsync, &was.binary) != (&is.rsync, &is.binary) || was.direct != is.direct),
+        (
+            "exitcodes",
+            (&was.exit_codes, &was.ssh_exit_codes) != (&is.exit_codes, &is.ssh_exit_codes),
+        ),
+        ("batchSizeLimit", was.batch_size_limit != is.batch_size_limit),
+        ("maxProcesses", was.max_processes != is.max_processes),
+        ("crontab", was.crontab != is.crontab),
+        ("onSynced", was.hook != is.hook),
+        ("tunnel", was.tunnel != is.tunnel),
+        ("functions", was.script.is_some() || is.script.is_some()),
+    ];
+    let names: Vec<_> = all.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+fn log_mirror_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+    match event {
+        MirrorEvent::StartupFinished(_)
+        | MirrorEvent::StartupRetry(..)
+        | MirrorEvent::StartupGivenUp(_)
+        | MirrorEvent::StartupFatal(..) => log_startup_event(log, instance, event),
+        MirrorEvent::FullDue
+        | MirrorEvent::FullFinished(_)
+        | MirrorEvent::FullRetry(..)
+        | MirrorEvent::FullFatal(_) => log_full_event(log, instance, event),
+        MirrorEvent::BatchFinished(_)
+        | MirrorEvent::BatchRetry(..)
+        | MirrorEvent::BatchFatal(_) => {
+            log_batch_event(log, instance, event);
+        }
+        MirrorEvent::HookFailed(failure, Some(wait)) => log_retry(log, instance, failure, *wait),
+        MirrorEvent::HookFailed(failure, None) => {
+            let text = format!("{}; {} waits for SIGHUP", failure.message, instance.config.name);
+            log.say(Category::Error, text);
+        }
+        MirrorEvent::PathsFailed(failed) => log_failed_paths(log, instance, failed),
+        MirrorEvent::DeletionsHeld(all) => {
+            for it in all {
+                log.say(Category::Warn, format_args!("{}: {}", route(instance), describe_held(it)));
+            }
+        }
+        MirrorEvent::NothingHeld => {
+            log.say(Category::Normal, format_args!("{}: no deletions are held", route(instance)));
+        }
+        MirrorEvent::ScriptFailed { .. }
+        | MirrorEvent::ScriptRetry { .. }
+        | MirrorEvent::ScriptIdle
+        | MirrorEvent::InitIdle
+        | MirrorEvent::ChildKilled { .. } => log_script_event(log, instance, event),
+        MirrorEvent::EventsLost(_)
+        | MirrorEvent::SourceGone(_)
+        | MirrorEvent::SourceStillGone(_)
+        | MirrorEvent::SourceBack => log_source_event(log, instance, event),
+    }
+}
+
+/// Describes held deletions and their remedy.
+pub(super) fn describe_held(held: &HeldDeletions) -> String {
+    let HeldDeletions { paths, count, total, names, reason } = held;
+    let of_total = total.map_or(String::new(), |total| format!(" of {total}"));
+    let at = match &**paths {
+        [DirtyPath { path, .. }] if !path.is_root() => format!(" in {path}"),
+        _ => String::new(),
+    };
+    let more = if *count > names.len() as u64 { ", .." } else { "" };
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let first =
+        if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) };
+    let (what, setting) = match reason {
+        HoldReason::Budget => {
+            ("are missing in the source, and nobody saw them being deleted", "maxDelete")
+        }
+        HoldReason::Seen => ("were deleted in the source", "maxDeleteSeen"),
+        HoldReason::EmptySource => {
+            return format!(
+                "the source was empty, as it is when its disk is not mounted: deletions held of \
+                 {count}{of_total} entries of the target{at}{first}. If that is right, delete them there \
+                 by hand; or, once something is in the source, set another maxDelete in this sync \
+                 and send SIGHUP"
+            );
+        }
+    };
+    format!(
+        "{count}{of_total} entries of the target{at} {what}: deletions held{first}. To make them, set \
+         {setting} = false in this sync (or a number of at least {count}) and send SIGHUP; to keep \
+         them, bring them back to the source"
+    )
+}
+
+fn log_batch_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+    let kind = instance.config.kind;
+    match event {
+        MirrorEvent::BatchFinished(code) => {
+            let text = match kind {
+                SyncKind::Rsync => "Finished a list after exitcode: ",
+                SyncKind::Rsyncssh => "Finished (list): ",
+                SyncKind::Direct | SyncKind::Script => return,
+            };
+            log.say(Category::Normal, format_args!("{text}{code}"));
+        }
+        MirrorEvent::BatchRetry(failure, wait) => {
+            let text = match kind {
+                SyncKind::Rsync | SyncKind::Direct | SyncKind::Script => {
+                    "Retrying a list after exitcode = "
+                }
+                SyncKind::Rsyncssh => "Retrying (list): ",
+            };
+            log.say(Category::Normal, format_args!("{text}{}", exit_code(failure)));
+            log_retry(log, instance, failure, *wait);
+        }
+        MirrorEvent::BatchFatal(failure) => {
+            log.say(Category::Error, &failure.message);
+            let text = match kind {
+                SyncKind::Rsync | SyncKind::Direct | SyncKind::Script => {
+                    "Failure with a list with exitcode = "
+                }
+                SyncKind::Rsyncssh => "Failure (list): ",
+            };
+            log.say(Category::Error, format_args!("{text}{}", exit_code(failure)));
+            log.say(Category::Error, CRITICAL_EXIT_CODE);
+        }
+        _ => {}
+    }
+}
+
+fn log_startup_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+    let route = route(instance);
+    match event {
+        MirrorEvent::StartupFinished(code) => {
+            let end = match instance.config.kind {
+                SyncKind::Rsync => format_args!("."),
+                SyncKind::Rsyncssh | SyncKind::Direct | SyncKind::Script => {
+                    format_args!(": {code}")
+                }
+            };
+            log.say(Category::Normal, format_args!("Startup of {route} finished{end}"));
+        }
+        MirrorEvent::StartupRetry(failure, wait) => {
+            let text = format!("Retrying startup of {route}: {}", exit_code(failure));
+            log.say(Category::Normal, text);
+            log_retry(log, instance, failure, *wait);
+        }
+        MirrorEvent::StartupGivenUp(failure) => {
+            log.say(Category::Error, &failure.message);
+            let text = format!(
+                "Temporary or permanent failure on startup of {route}. \
+                 Terminating since \"insist\" is not set."
+            );
+            log.say(Category::Error, text);
+        }
+        MirrorEvent::StartupFatal(failure, grounds) => {
+            log.say(Category::Error, &failure.message);
+            let code = exit_code(failure);
+            match (grounds, instance.config.kind) {
+                (FatalReason::Unknown, _) => {
+                    let text = format!("Unknown exitcode \"{code}\" on startup of {route}.");
+                    log.say(Category::Error, text);
+                    log.say(Category::Error, CRITICAL_EXIT_CODE);
+                }
+                (FatalReason::User | FatalReason::Program, SyncKind::Rsync) => {
+                    log.say(Category::Error, format_args!("Failure on startup of {route}."));
+                }
+                (
+                    FatalReason::User | FatalReason::Program,
+                    SyncKind::Rsyncssh | SyncKind::Direct | SyncKind::Script,
+                ) => {
+                    log.say(Category::Error, format_args!("Failure on startup of {route}: {code}"));
+                    log.say(Category::Error, CRITICAL_EXIT_CODE);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn log_full_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+    let source = instance.source_text();
+    match event {
+        MirrorEvent::FullDue => log.say(Category::Debug("Info"), "Crontab triggered full sync"),
+        MirrorEvent::FullFinished(code) => {
+            log.say(Category::Normal, format_args!("Finished Full on {source} = {code}"));
+        }
+        MirrorEvent::FullRetry(failure, wait) => {
+            let text = format!("Retrying Full on {source} = {}", exit_code(failure));
+            log.say(Category::Normal, text);
+            log_retry(log, instance, failure, *wait);
+        }
+        MirrorEvent::FullFatal(failure) => {
+            log.say(Category::Error, &failure.message);
+            let text = format!("Failure with Full on {source} = {}", exit_code(failure));
+            log.say(Category::Error, text);
+            log.say(Category::Error, CRITICAL_EXIT_CODE);
+        }
+        _ => {}
+    }
+}
+
+fn log_source_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+    let (source, name) = (instance.source_text(), &instance.config.name);
+    match event {
+        MirrorEvent::EventsLost(path) if path.is_root() => {
+            let text = format!("events lost: rescanning {source}");
+            log.say(Category::Normal, text);
+        }
+        MirrorEvent::EventsLost(path) => {
+            log.say(
+                Category::Debug("Inotify"),
+                format_args!("events lost: rescanning {path} of {source}"),
+            );
+        }
+        MirrorEvent::SourceGone(why) => {
+            let text = format!(
+                "source {source} unavailable ({why}): sync suspended, target left untouched ({name})"
+            );
+            log.say(Category::Error, text);
+        }
+        MirrorEvent::SourceStillGone(why) => {
+            log.say(
+                Category::Error,
+                format_args!("source {source} still unavailable: {why} ({name})"),
+            );
+        }
+        MirrorEvent::SourceBack => {
+            log.say(
+                Category::Normal,
+                format_args!("source {source} is back: full transfer ({name})"),
+            );
+        }
+        _ => {}
+    }
+}
+
+/// Logs that the source is another directory than before.
+pub(super) fn log_source_change(log: &Log, instance: &SyncInstance, found: &Succession) {
+    let (source, name) = (instance.source_text(), &instance.config.name);
+    let what = match found {
+        Succession::First | Succession::Same => return,
+        Succession::Replaced => "was replaced on its file system",
+        Succession::Accepted => "is another one than before, which was accepted",
+        Succession::Snapshot => "is another mount than before, which replacedSource accepts",
+    };
+    let text = "full transfer, and what it lacks counts as unseen deletions";
+    log.say(Category::Warn, format_args!("source {source} {what}: {text} ({name})"));
+}
+
+fn log_script_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+    let name = &instance.config.name;
+    match event {
+        MirrorEvent::ScriptFailed { about, failure, wait } => {
+            let about = subject_prefix(about.as_ref());
+            log.say(Category::Error, format_args!("{name}: {about}{}", failure.message));
+            if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+                let text = format!("{name}: {about}retrying in {:.1} s", wait.as_secs_f64());
+                log.say(Category::Normal, text);
+            }
+        }
+        MirrorEvent::ScriptRetry { about, failure, wait } => {
+            let (about, why) = (subject_prefix(about.as_ref()), &failure.message);
+            let next = wait.map(|wait| match wait {
+                Duration::ZERO => "; trying shorter lists".into(),
+                _ => format!("; next try in {:.1} seconds", wait.as_secs_f64()),
+            });
+            log.say(
+                Category::Warn,
+                format_args!("{name}: {about}{why}{}", next.unwrap_or_default()),
+            );
+        }
+        MirrorEvent::ScriptIdle => {
+            let text = "the script neither spawns nor discards what is due: it waits for changes";
+            log.say(Category::Warn, format_args!("{name}: {text}"));
+        }
+        MirrorEvent::InitIdle => {
+            let text = "its init neither spawns nor discards its event: all else waits for that";
+            log.say(Category::Warn, format_args!("{name}: {text}"));
+        }
+        MirrorEvent::ChildKilled { about, signal } => {
+            let about = subject_prefix(about.as_ref());
+            let text =
+                format!("{name}: {about}a child was killed by signal {signal}: trying again");
+            log.say(Category::Warn, text);
+        }
+        _ => {}
+    }
+}
+
+/// Formats the subject of a failure as a prefix.
+fn subject_prefix(about: Option<&String>) -> String {
+    about.map(|about| format!("{about}: ")).unwrap_or_default()
+}
+
+/// Formats a sync as the original does in its startup messages.
+fn route(instance: &SyncInstance) -> String {
+    let source = instance.source_text();
+    match instance.config.kind {
+        SyncKind::Rsync => format!("{source} -> {}", instance.target_text()),
+        SyncKind::Rsyncssh | SyncKind::Direct | SyncKind::Script => format!("\"{source}\""),
+    }
+}
+
+/// Formats the sync that an error belongs to: several may fail at the same time.
+fn sync_label(instance: &SyncInstance) -> String {
+    let (name, target) = (&instance.config.name, instance.target_text());
+    if target.is_empty() { name.clone() } else { format!("{name} -> {target}") }
+}
+
+fn log_retry(log: &Log, instance: &SyncInstance, failure: &Failure, wait: Duration) {
+    // Lua errors have several lines.
+    let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
+    let label = sync_label(instance);
+    let text = format!("{label}: {first}; retrying in {:.1} s", wait.as_secs_f64());
+    log.say(Category::Warn, if rest.is_empty() { text } else { format!("{text}\n{rest}") });
+}
+
+fn log_failed_paths(log: &Log, instance: &SyncInstance, failed: &[(DirtyPath, Failure)]) {
+    let label = sync_label(instance);
+    for (dirty, failure) in failed.iter().take(MAX_LISTED) {
+        let text = format!("{label}: {}: {}; it is retried", dirty.path, failure.message);
+        log.say(Category::Warn, text);
+    }
+    if let Some(more @ 1..) = failed.len().checked_sub(MAX_LISTED) {
+        log.say(Category::Warn, format_args!("{label}: and {more} more places failed"));
+    }
+}
+
+/// Returns the exit code of a failure. Where no program returned one, it is that of `exit(-1)`, as
+/// in the original for a program that could not be started.
+fn exit_code(failure: &Failure) -> i32 {
+    failure.code.unwrap_or(255)
+}

@@ -1,0 +1,54 @@
+//! Registry of the syncs by mirror id.
+
+use std::collections::BTreeMap;
+
+use mirror_core::fs_event::MirrorId;
+
+use super::sync::SyncInstance;
+
+/// The current syncs, and replaced ones that still have a running job.
+#[derive(Default)]
+pub(super) struct SyncRegistry {
+    instances: BTreeMap<MirrorId, SyncInstance>,
+    order: Vec<MirrorId>,
+}
+
+impl SyncRegistry {
+    pub(super) fn get(&self, id: MirrorId) -> Option<&SyncInstance> {
+        self.instances.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: MirrorId) -> Option<&mut SyncInstance> {
+        self.instances.get_mut(&id)
+    }
+
+    /// Iterates over the current syncs in the order of the configuration.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (MirrorId, &SyncInstance)> {
+        self.order.iter().filter_map(|id| Some((*id, self.instances.get(id)?)))
+    }
+
+    /// Iterates over all syncs, including replaced ones.
+    pub(super) fn iter_all(&self) -> impl Iterator<Item = (MirrorId, &SyncInstance)> {
+        self.instances.iter().map(|(id, instance)| (*id, instance))
+    }
+
+    pub(super) fn insert(&mut self, id: MirrorId, instance: SyncInstance) {
+        self.instances.insert(id, instance);
+    }
+
+    /// Sets the current syncs and their order. Others remain until they are removed.
+    pub(super) fn set_order(&mut self, order: Vec<MirrorId>) {
+        self.order = order;
+    }
+
+    /// Changes the display name of a sync.
+    pub(super) fn rename(&mut self, id: MirrorId, name: String) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.config.name = name;
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: MirrorId) {
+        self.instances.remove(&id);
+    }
+}

@@ -1,0 +1,407 @@
+//! One sync as the engine runs it: its configuration, source, executor and tunnel.
+
+use std::{
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use mirror_core::{
+    fleet::MirrorSpec,
+    input::TargetLink,
+    mirror::{Connection, Insist, MirrorSettings, scripted::ScriptSettings},
+    path::Escaped,
+    plan::{
+        options::TransferPhase,
+        target::{Target, TargetPath},
+    },
+};
+
+use rustix::process::Signal;
+
+use super::{on_synced::OnSyncedSender, remote_shell::RemoteShell, tunnels::Tunnels};
+use crate::{
+    config::{Hook, HookCall, SyncConfig, SyncKind},
+    exec::{
+        Executor, direct,
+        hook::{HookAction, WithHook},
+        process::child::{ChildOutput, ChildProgram},
+        rsync,
+        source_root::{SourceRoot, SourceRules},
+        ssh::{ConnectionChoice, SshConnections},
+        tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
+    },
+    report::Log,
+};
+
+/// Context shared by all syncs of a configuration.
+pub(super) struct SyncContext<'a> {
+    /// Base of relative target paths, whatever the working directory is later.
+    pub(super) base_dir: PathBuf,
+    /// Shared ssh connections.
+    pub(super) connections: &'a Arc<SshConnections>,
+    pub(super) tunnels: &'a Tunnels,
+    /// Sender of `onSynced` calls.
+    pub(super) on_synced: OnSyncedSender,
+    pub(super) log: &'a Log,
+}
+
+/// State that an rsync executor has learned of its target, set once there is an executor. All
+/// routes through a tunnel lead to one target.
+type SharedRsyncState = Arc<OnceLock<Arc<rsync::RsyncState>>>;
+
+/// State that executors have learned of a source and a target.
+#[derive(Clone, Default)]
+struct LearnedState {
+    direct: Arc<direct::DirectState>,
+    rsync: SharedRsyncState,
+}
+
+/// One sync as the engine runs it.
+pub(super) struct SyncInstance {
+    pub(super) config: SyncConfig,
+    pub(super) source: Arc<SourceRoot>,
+    /// Executor of its jobs. `None` if only the script handles its events.
+    pub(super) executor: Option<Arc<dyn Executor>>,
+    learned: LearnedState,
+    /// Tunnel to its target.
+    pub(super) tunnel: Option<Arc<TunnelHandle>>,
+    /// Connection that it shares with other syncs.
+    connection: Option<Connection>,
+}
+
+impl SyncInstance {
+    /// Creates an instance without touching source or target.
+    ///
+    /// # Errors
+    ///
+    /// If the target is invalid: a message for the user.
+    pub(super) fn new(sync: SyncConfig, context: &SyncContext<'_>) -> Result<Self, String> {
+        let source = Arc::new(SourceRoot::with_rules(sync.source.clone(), source_rules(&sync)));
+        Self::build(sync, (source, LearnedState::default()), context)
+    }
+
+    /// Creates the instance that continues this one with other settings.
+    ///
+    /// # Errors
+    ///
+    /// As for a new one.
+    pub(super) fn with_config(
+        &self,
+        sync: SyncConfig,
+        context: &SyncContext<'_>,
+    ) -> Result<Self, String> {
+        let learned = self.learned_for(&sync);
+        Self::build(sync, (Arc::clone(&self.source), learned), context)
+    }
+
+    /// Returns the learned state if it also holds for this configuration.
+    fn learned_for(&self, sync: &SyncConfig) -> LearnedState {
+        let is_same = (self.config.kind, &self.config.target) == (sync.kind, &sync.target);
+        if is_same { self.learned.clone() } else { LearnedState::default() }
+    }
+
+    /// Replaces the configuration; the source stays the same.
+    ///
+    /// # Errors
+    ///
+    /// As for a new one. Nothing has changed then.
+    pub(super) fn set_config(
+        &mut self,
+        sync: SyncConfig,
+        context: &SyncContext<'_>,
+    ) -> Result<(), String> {
+        *self = self.with_config(sync, context)?;
+        Ok(())
+    }
+
+    fn build(
+        sync: SyncConfig,
+        (source, learned): (Arc<SourceRoot>, LearnedState),
+        context: &SyncContext<'_>,
+    ) -> Result<Self, String> {
+        let SyncContext { log, tunnels, .. } = context;
+        let tunnel = sync.tunnel.as_ref().and_then(|spec| tunnels.get(spec));
+        let mut connection = None;
+        let executor: Option<Arc<dyn Executor>> = match sync.kind {
+            SyncKind::Script => None,
+            SyncKind::Rsync | SyncKind::Rsyncssh => {
+                if let Some(tunnel) = tunnel.as_ref().filter(|_| depends_on_route(&sync)) {
+                    Some(Arc::new(via_tunnel(tunnel, &sync, (&source, &learned.rsync), context)))
+                } else {
+                    let backend = rsync_backend(&sync, &source, &learned.rsync, context)?;
+                    connection = backend.connection;
+                    Some(backend.executor)
+                }
+            }
+            SyncKind::Direct => {
+                let settings = direct::DirectSettings {
+                    target: context.base_dir.join(&sync.target),
+                    filter: Arc::clone(&sync.filter),
+                    delete: direct::DeletePhases {
+                        startup: sync.delete.applies(TransferPhase::Startup),
+                        running: sync.delete.applies(TransferPhase::Running),
+                    },
+                    renames: sync.renames,
+                    max_delete: sync.max_delete,
+                    max_delete_seen: sync.max_delete_seen,
+                    modify_window: sync.modify_window,
+                    durable: sync.durable,
+                    options: sync.direct.clone(),
+                    workers: direct::default_workers(),
+                };
+                let (source, learned) = (Arc::clone(&source), Arc::clone(&learned.direct));
+                let log = (*log).clone();
+                Some(Arc::new(direct::DirectExecutor::with_state(source, settings, learned, log)))
+            }
+        };
+        let executor = executor.map(|executor| match &sync.hook {
+            Some(hook) => Arc::new(with_hook(executor, &sync, hook, context)) as Arc<dyn Executor>,
+            None => executor,
+        });
+        Ok(Self { config: sync, source, executor, learned, tunnel, connection })
+    }
+
+    /// Returns the settings that the core needs.
+    pub(super) fn mirror_spec(&self) -> MirrorSpec {
+        let sync = &self.config;
+        if let Some(script) = &sync.script {
+            return MirrorSpec::Scripted(ScriptSettings {
+                delay: script.delay,
+                max_delays: script.max_delays,
+                max_jobs: script.max_jobs,
+                wants_renames: script.wants_renames,
+                subdirectories: script.subdirectories,
+                has_full: script.has_full,
+                restart_mode: script.restart_mode,
+                filter: Arc::clone(&sync.filter),
+                target_link: self.target_link(),
+                connection: self.connection.clone(),
+            });
+        }
+        MirrorSpec::BuiltIn(MirrorSettings {
+            debounce: sync.debounce,
+            open_wait: sync.open_wait,
+            delete: sync.delete,
+            init: sync.init,
+            insist: if sync.retries_startup() { Insist::Yes } else { Insist::No },
+            filter: Arc::clone(&sync.filter),
+            target_link: self.target_link(),
+            max_jobs: sync.max_processes,
+            connection: self.connection.clone(),
+        })
+    }
+
+    /// Returns the state of the link to the target.
+    pub(super) fn target_link(&self) -> TargetLink {
+        match &self.tunnel {
+            Some(tunnel) if !tunnel.is_up() => TargetLink::Down,
+            Some(_) | None => TargetLink::Up,
+        }
+    }
+
+    /// Formats the source for the log, with a trailing slash.
+    pub(super) fn source_text(&self) -> String {
+        format!("{}/", Escaped(self.source.path().as_os_str().as_bytes()))
+    }
+
+    /// Formats the target for the log.
+    pub(super) fn target_text(&self) -> String {
+        Escaped(self.config.target.as_bytes()).to_string()
+    }
+}
+
+/// Returns the rules of the user for the source of a sync.
+pub(super) fn source_rules(sync: &SyncConfig) -> SourceRules {
+    SourceRules {
+        marker: sync.marker.clone(),
+        replaced: sync.replaced_source,
+        given: Some(sync.source_as_given.clone()),
+    }
+}
+
+/// Returns true if the target, or the way to reach it, depends on the route that a tunnel chooses
+/// for each transfer.
+fn depends_on_route(sync: &SyncConfig) -> bool {
+    let args = sync.rsync.extra.iter().chain(&sync.rsync.long);
+    TunnelEndpoint::has_placeholders(sync.target.as_bytes())
+        || args.into_iter().any(|arg| TunnelEndpoint::has_placeholders(arg))
+}
+
+fn via_tunnel(
+    tunnel: &Arc<TunnelHandle>,
+    sync: &SyncConfig,
+    (source, known): (&Arc<SourceRoot>, &SharedRsyncState),
+    context: &SyncContext<'_>,
+) -> ViaTunnel {
+    let (sync, source, known) = (sync.clone(), Arc::clone(source), Arc::clone(known));
+    let (base_dir, connections) = (context.base_dir.clone(), Arc::clone(context.connections));
+    let (log, on_synced) = (context.log.clone(), context.on_synced.clone());
+    ViaTunnel::new(Arc::clone(tunnel), move |endpoint| {
+        let mut sync = sync.clone();
+        sync.target = OsString::from_vec(endpoint.substitute(sync.target.as_bytes()));
+        for arg in sync.rsync.extra.iter_mut().chain(&mut sync.rsync.long) {
+            *arg = endpoint.substitute(arg);
+        }
+        let context = SyncContext {
+            base_dir: base_dir.clone(),
+            connections: &connections,
+            tunnels: &Tunnels::default(),
+            on_synced: on_synced.clone(),
+            log: &log,
+        };
+        Ok(rsync_backend(&sync, &source, &known, &context)?.executor)
+    })
+}
+
+/// An rsync executor and its connection.
+struct RsyncBackend {
+    executor: Arc<dyn Executor>,
+    /// The shared connection, if there is one.
+    connection: Option<Connection>,
+}
+
+/// Builds the rsync executor of a sync. Where a connection may be shared, the jobs find out whether
+/// the user's ssh configuration already shares one: asking ssh can take long, and here it would
+/// block the engine.
+fn rsync_backend(
+    sync: &SyncConfig,
+    source: &Arc<SourceRoot>,
+    known: &SharedRsyncState,
+    context: &SyncContext<'_>,
+) -> Result<RsyncBackend, String> {
+    let config = rsync_config(sync, source, context, true)?;
+    let master = config.master.clone();
+    let via_master = continue_rsync_executor(config, known);
+    let Some(master) = master else {
+        return Ok(RsyncBackend { executor: Arc::new(via_master), connection: None });
+    };
+    let config = rsync_config(sync, source, context, false)?;
+    let via_user_config = continue_rsync_executor(config, known);
+    let connection = Some(master.args().concat().into());
+    let (connections, log) = (Arc::clone(context.connections), context.log.clone());
+    let executor =
+        Arc::new(ConnectionChoice { connections, master, via_master, via_user_config, log });
+    Ok(RsyncBackend { executor, connection })
+}
+
+/// Creates an executor that continues with the `known` state of its target.
+fn continue_rsync_executor(
+    config: rsync::RsyncConfig,
+    known: &SharedRsyncState,
+) -> rsync::RsyncExecutor {
+    let state = known.get().cloned();
+    let executor = rsync::RsyncExecutor::new(rsync::RsyncConfig { state, ..config });
+    // Two routes may be used for the first time at once. Then one of them keeps its own state.
+    let _ = known.set(Arc::clone(executor.state()));
+    executor
+}
+
+/// Builds the rsync configuration, through a shared connection if `is_shared`.
+fn rsync_config(
+    sync: &SyncConfig,
+    source: &Arc<SourceRoot>,
+    SyncContext { base_dir, connections, log, .. }: &SyncContext<'_>,
+    is_shared: bool,
+) -> Result<rsync::RsyncConfig, String> {
+    let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
+    let mut options = sync.rsync.clone();
+    let shared = is_shared.then_some(&***connections);
+    let shell = target.host().map(|host| RemoteShell::for_host(host, &mut options, shared, log));
+    let renames =
+        shell.as_ref().and_then(|shell| remote_renames(sync, &target, shell, (connections, log)));
+    let (remote_shell, master) =
+        shell.map(|shell| (shell.rsync_rsh, shell.master)).unwrap_or_default();
+    Ok(rsync::RsyncConfig {
+        root: Arc::clone(source),
+        target,
+        options,
+        filter: Arc::clone(&sync.filter),
+        binary: sync.binary.clone(),
+        working_dir: base_dir.clone(),
+        remote_shell,
+        master,
+        codes: sync.exit_codes.clone(),
+        batch_size_limit: sync.batch_size_limit,
+        separate_large_files: sync.max_processes > 1,
+        max_delete: sync.max_delete,
+        max_delete_seen: sync.max_delete_seen,
+        modify_window: sync.modify_window,
+        state: None,
+        renames,
+        output: ChildOutput::Log((*log).clone()),
+        log: (*log).clone(),
+    })
+}
+
+fn with_hook(
+    inner: Arc<dyn Executor>,
+    sync: &SyncConfig,
+    hook: &Hook,
+    context: &SyncContext<'_>,
+) -> WithHook {
+    let log = context.log;
+    let action = match &hook.call {
+        HookCall::Function(number) => {
+            HookAction::Function(context.on_synced.blocking_call(*number))
+        }
+        HookCall::Program(program, args) => {
+            HookAction::Program(hook_program(sync, program.clone(), log), args.clone())
+        }
+    };
+    let (on_failure, log) = (hook.on_failure, log.clone());
+    let [source, target] = [sync.source.as_os_str(), &sync.target].map(|it| Escaped(it.as_bytes()));
+    let sync_name = format!("{source} -> {target}");
+    WithHook { inner, action, on_failure, log, sync_name, serial: Mutex::default() }
+}
+
+fn hook_program(sync: &SyncConfig, binary: OsString, log: &Log) -> ChildProgram {
+    let target = sync.target.as_bytes();
+    let environment = vec![
+        ("LSYNCD_SYNC".into(), sync.name.clone().into()),
+        ("LSYNCD_SOURCE".into(), sync.source.clone().into()),
+        ("LSYNCD_TARGET".into(), OsString::from_vec(target.to_vec())),
+    ];
+    let output = ChildOutput::Log(log.clone());
+    ChildProgram {
+        binary,
+        working_dir: sync.source.clone(),
+        environment,
+        output,
+        parent_death_signal: Signal::TERM,
+        inherited: None,
+    }
+}
+
+/// Returns the settings for repeating renames on the target of `default.rsyncssh`. `None` if a
+/// remote shell may see other paths than rsync does, or if nothing is to be deleted, including the
+/// old name.
+fn remote_renames(
+    sync: &SyncConfig,
+    target: &Target,
+    shell: &RemoteShell,
+    (connections, log): (&SshConnections, &Log),
+) -> Option<rsync::ShellRenames> {
+    // Such as `sudo chroot /srv rsync`.
+    let changes_remote_root =
+        |arg: &Vec<u8>| arg.starts_with(b"--rsync-path") && arg.contains(&b' ');
+    let mut args = sync.rsync.extra.iter().chain(&sync.rsync.long);
+    let deletes = sync.delete.applies(TransferPhase::Running);
+    if sync.kind != SyncKind::Rsyncssh || !sync.renames || !deletes || args.any(changes_remote_root)
+    {
+        return None;
+    }
+    let directory = match target.path() {
+        // The home of another user, which the remote shell may resolve differently.
+        TargetPath::Relative([b'~', ..]) => return None,
+        TargetPath::Absolute(path) | TargetPath::Relative(path) => path,
+        TargetPath::Unknown => b".",
+    };
+    let shell = connections.shell(&shell.command, target.host()?, log)?;
+    Some(rsync::ShellRenames {
+        shell,
+        directory: directory.to_vec(),
+        codes: sync.ssh_exit_codes.clone(),
+    })
+}

@@ -1,0 +1,460 @@
+//! Running copy job: state that its threads share.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use mirror_core::{
+    filter::Filter,
+    fs_event::EntryKind,
+    guard::MaxDelete,
+    job::{DirtyPath, Failure, HeldDeletions, HoldReason, Outcome, Scope},
+    path::TreePath,
+    queue::ObservedChanges,
+};
+use mirror_platform::dir::{Dir, Stat, device};
+
+use super::{
+    super::{process::cancel::CancelToken, source_root::DirKey, survey::is_empty_source},
+    DirectExecutor,
+    capabilities::TargetCapabilities,
+    deletions::{CountedDeletions, Deletion, DeletionClass},
+    dir_cache::DirCache,
+    error::EntryError,
+    hardlink_search::HardlinkSearch,
+    options, path_text,
+    renames::AppliedRenames,
+    timestamps::TimestampGranularity,
+    warnings::WarningTopic,
+};
+use crate::report::Category;
+
+/// Maximum number of failed paths that are reported one by one. Further failures are reported as
+/// their parent directories, and after as many of those, as the root.
+const MAX_REPORTED_PATHS: usize = 1000;
+
+/// Running copy job.
+#[derive(Debug)]
+pub(super) struct CopyJob<'a> {
+    /// Executor that runs the job.
+    pub(super) executor: &'a DirectExecutor,
+    /// Root of the source, after its identity was checked.
+    pub(super) source: Dir,
+    /// Root of the target.
+    pub(super) target: Dir,
+    /// Changes that watch events reported for the paths of the job.
+    pub(super) observed: &'a ObservedChanges,
+    /// True if extraneous entries are deleted.
+    pub(super) delete: bool,
+    /// True if anything is, or was, mounted inside the source.
+    has_mounts: bool,
+    /// Search for the names of files with hard links.
+    pub(super) hardlink_search: HardlinkSearch,
+    /// Deletions that no event reported.
+    pub(super) unseen: CountedDeletions,
+    /// Deletions that an event reported, if there is a budget for them.
+    pub(super) seen: CountedDeletions,
+    /// Rename hints that were applied at the target.
+    pub(super) applied_renames: AppliedRenames,
+    /// Number of processed entries.
+    pub(super) tally: Tally,
+    /// Paths that are processed at the end.
+    pub(super) deferred: DeferredPaths,
+    /// Recently opened directories.
+    pub(super) dir_cache: DirCache,
+    source_device: (u32, u32),
+    target_id: Option<DirKey>,
+    is_source_empty: OnceLock<bool>,
+    is_full: AtomicBool,
+    cancel: &'a CancelToken,
+    aborted: AtomicBool,
+    outcome: Mutex<PartialOutcome>,
+}
+
+/// Number of entries that a job has processed.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    both: AtomicU64,
+    added: AtomicU64,
+    removed: AtomicU64,
+    kept: AtomicU64,
+    /// Number of deletions that were requested of the `max-delete` quota.
+    quota_used: AtomicU64,
+    /// True once all source entries have been counted.
+    is_closed: AtomicBool,
+}
+
+impl Tally {
+    /// Counts an entry of the source, which the target had or lacked.
+    pub(super) fn count_mirrored(&self, was_there: bool) {
+        if !self.is_closed.load(Ordering::Relaxed) {
+            let counter = if was_there { &self.both } else { &self.added };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Stops counting source entries: those processed from now on are repetitions.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts entries that were removed from the target.
+    pub(super) fn count_removed(&self, count: u64) {
+        self.removed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Returns true if any entry was removed.
+    pub(super) fn has_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns the number of target entries before a full job, without those in
+    /// [`CountedDeletions`].
+    pub(super) fn before(&self) -> u64 {
+        self.both.load(Ordering::Relaxed) + self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of target entries after a full job.
+    pub(super) fn after(&self) -> u64 {
+        let counters = [&self.both, &self.added, &self.kept];
+        counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Returns the number of target entries after a partial job, given their number before.
+    pub(super) fn changed(&self, before: u64) -> u64 {
+        let (added, removed) =
+            (self.added.load(Ordering::Relaxed), self.removed.load(Ordering::Relaxed));
+        (before + added).saturating_sub(removed)
+    }
+}
+
+/// Paths that are processed after everything else.
+#[derive(Debug, Default)]
+pub(super) struct DeferredPaths {
+    paths: Mutex<Vec<TreePath>>,
+    is_closed: AtomicBool,
+}
+
+impl DeferredPaths {
+    /// Maximum number of deferred paths.
+    const MAX_PATHS: usize = 65_536;
+
+    /// Defers the entry at `path`. Returns false if it has to be processed now.
+    pub(super) fn defer(&self, path: &TreePath) -> bool {
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = !self.is_closed.load(Ordering::Relaxed) && paths.len() < Self::MAX_PATHS;
+        if waits {
+            paths.push(path.clone());
+        }
+        waits
+    }
+
+    /// Takes the deferred paths. From now on nothing is deferred.
+    pub(super) fn take(&self) -> Vec<TreePath> {
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_closed.store(true, Ordering::Relaxed);
+        std::mem::take(&mut *paths)
+    }
+}
+
+/// Failures and held deletions of the job so far.
+#[derive(Debug, Default)]
+struct PartialOutcome {
+    /// Failure of the whole target, which aborted the job.
+    fatal: Option<Failure>,
+    failed_paths: BTreeMap<DirtyPath, (Failure, FailureCause)>,
+    held: Vec<HeldDeletions>,
+}
+
+/// Cause of a failed path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FailureCause {
+    /// The target has no space for it.
+    NoSpace,
+    Other,
+}
+
+impl<'a> CopyJob<'a> {
+    /// Creates a job for the roots of source and target.
+    pub(super) fn new(
+        executor: &'a DirectExecutor,
+        (source, target): (Dir, Dir),
+        (observed, delete): (&'a ObservedChanges, bool),
+        cancel: &'a CancelToken,
+    ) -> Self {
+        let target_id = target.stat(b"").ok().map(|stat| DirKey::of(&stat));
+        let source_device = source.stat(b"").map(|stat| device(&stat)).unwrap_or_default();
+        Self {
+            executor,
+            source,
+            target,
+            observed,
+            delete,
+            has_mounts: executor.source.has_mounts(),
+            hardlink_search: HardlinkSearch::default(),
+            unseen: CountedDeletions::default(),
+            seen: CountedDeletions::default(),
+            applied_renames: AppliedRenames::default(),
+            tally: Tally::default(),
+            deferred: DeferredPaths::default(),
+            dir_cache: DirCache::default(),
+            source_device,
+            target_id,
+            is_source_empty: OnceLock::new(),
+            is_full: AtomicBool::new(false),
+            cancel,
+            aborted: AtomicBool::new(false),
+            outcome: Mutex::default(),
+        }
+    }
+
+    /// Marks the job as one that covers the whole tree.
+    pub(super) fn set_full(&self) {
+        self.is_full.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if the job covers the whole tree.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Returns false if the job was cancelled or aborted.
+    pub(super) fn should_continue(&self) -> bool {
+        !self.cancel.is_cancelled() && !self.aborted.load(Ordering::Relaxed)
+    }
+
+    /// Records the failure of a path. A failure of the target as a whole aborts the job.
+    pub(super) fn record_failure(&self, dirty: DirtyPath, error: &EntryError) {
+        if error.is_silent() {
+            return;
+        }
+        let roots =
+            (path_text(self.executor.source.path()), path_text(&self.executor.settings.target));
+        let path = if dirty.path.is_root() { String::new() } else { dirty.path.to_string() };
+        let failure = Failure::new(error.message((&roots.0, &roots.1), &path));
+        let mut outcome = self.outcome();
+        if error.remedy().is_some() {
+            self.aborted.store(true, Ordering::Relaxed);
+            outcome.fatal.get_or_insert(failure);
+        } else {
+            let cause =
+                if error.is_out_of_space() { FailureCause::NoSpace } else { FailureCause::Other };
+            outcome.add(dirty, failure, cause);
+        }
+    }
+
+    /// Records deletions that exceed the budget.
+    pub(super) fn hold_deletions(&self, held: Vec<HeldDeletions>) {
+        self.outcome().held.extend(held);
+    }
+
+    /// Returns true if the target had no space for something.
+    pub(super) fn has_space_failures(&self) -> bool {
+        self.outcome().failed_paths.values().any(|(_, cause)| *cause == FailureCause::NoSpace)
+    }
+
+    /// Takes the paths for which there was no space, to retry them now.
+    pub(super) fn take_space_failures(&self) -> Vec<DirtyPath> {
+        let mut outcome = self.outcome();
+        let taken =
+            outcome.failed_paths.extract_if(.., |_, (_, cause)| *cause == FailureCause::NoSpace);
+        taken.map(|(dirty, _)| dirty).collect()
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, PartialOutcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns true if the entry is excluded because it is on a different file system than the root
+    /// of the source.
+    pub(super) fn is_on_other_device(&self, stat: &Stat) -> bool {
+        self.executor.settings.options.one_file_system && device(stat) != self.source_device
+    }
+
+    /// Returns true if the content may differ although size and time are equal.
+    pub(super) fn is_written(&self, path: &TreePath) -> bool {
+        self.observed.is_written(path, || self.applied_renames.contains(path))
+    }
+
+    /// Returns true if a directory is the target itself, which cannot be copied into itself.
+    pub(super) fn is_target(&self, stat: &Stat) -> bool {
+        self.target_id.is_some_and(|target| target == DirKey::of(stat))
+    }
+
+    pub(super) fn filter(&self) -> &Filter {
+        &self.executor.settings.filter
+    }
+
+    /// Decides on the deletion of a target entry that the source lacks.
+    pub(super) fn deletion(&self, path: &TreePath, kind: EntryKind) -> Deletion {
+        if !self.delete || self.protects(path, kind) || self.is_unmounted(path) {
+            return Deletion::Never;
+        }
+        if self.observed.is_deleted(path) {
+            return match self.executor.settings.max_delete_seen {
+                MaxDelete::Unlimited => Deletion::Now,
+                _ => self.seen.decide(DeletionClass::Seen),
+            };
+        }
+        self.unseen.decide(DeletionClass::Unseen)
+    }
+
+    /// Returns the counted deletions of a class.
+    pub(super) const fn counted_deletions(&self, class: DeletionClass) -> &CountedDeletions {
+        match class {
+            DeletionClass::Seen => &self.seen,
+            DeletionClass::Unseen => &self.unseen,
+        }
+    }
+
+    /// Returns true if the target entry at this path must not be deleted.
+    fn protects(&self, path: &TreePath, kind: EntryKind) -> bool {
+        options::is_backup(&self.executor.settings.options, path, kind)
+            || self.filter().protects(path, kind)
+    }
+
+    /// Returns true if an entry is kept although its ancestor `removed` is deleted.
+    pub(super) fn protects_in_removed(
+        &self,
+        removed: &TreePath,
+        path: &TreePath,
+        kind: EntryKind,
+    ) -> bool {
+        options::is_backup(&self.executor.settings.options, path, kind)
+            || self.filter().protects_in_removed(removed, path, kind)
+            || self.is_unmounted(path)
+    }
+
+    /// Returns true if no entry below a removed directory can be protected.
+    pub(super) fn protects_nothing(&self) -> bool {
+        self.filter().is_empty()
+            && self.executor.settings.options.backup.is_none()
+            && !self.has_mounts
+    }
+
+    /// Takes one deletion of the `max-delete` quota. Returns false if the quota is used up.
+    pub(super) fn take_deletion_quota(&self) -> bool {
+        let Some(max) = self.executor.settings.options.max_delete else { return true };
+        let may = self.tally.quota_used.fetch_add(1, Ordering::Relaxed) < max;
+        if !may {
+            let text = "the most that max-delete allows is deleted: the rest stays";
+            self.warn_once(WarningTopic::MaxDelete, text);
+        }
+        may
+    }
+
+    /// Returns true if the path belongs to a file system that was mounted in the source and no
+    /// longer is.
+    pub(super) fn is_unmounted(&self, path: &TreePath) -> bool {
+        self.has_mounts && self.executor.source.is_unmounted(&self.source, path)
+    }
+
+    /// Returns true if the path is the mount point of a file system that was mounted in the source
+    /// and no longer is.
+    pub(super) fn is_lost_mount_point(&self, path: &TreePath) -> bool {
+        self.has_mounts && self.executor.source.is_lost_mount_point(&self.source, path)
+    }
+
+    /// Returns true if the root of the source lists nothing that is mirrored. The cause is more
+    /// often an unmounted disk than an intended deletion (law 2).
+    fn is_source_empty(&self) -> bool {
+        let is_empty = *self.is_source_empty.get_or_init(|| self.find_source_empty());
+        if is_empty {
+            let text =
+                "the source is empty: nothing is deleted here until there is something in it";
+            self.warn_once(WarningTopic::EmptySource, text);
+        }
+        is_empty
+    }
+
+    fn find_source_empty(&self) -> bool {
+        // An unreadable source may contain anything: it counts as empty as well.
+        let is_empty = is_empty_source(&self.source, self.filter()).unwrap_or(true);
+        if !is_empty {
+            self.executor.state.warnings.rearm(WarningTopic::EmptySource);
+        }
+        is_empty
+    }
+
+    /// Returns the number of target entries before the job, if known.
+    pub(super) fn target_entry_count(&self) -> Option<u64> {
+        if self.is_full() { Some(self.tally.before()) } else { self.executor.state.entry_count() }
+    }
+
+    /// Returns the budget for unseen deletions, and the reason why further ones are held.
+    pub(super) fn budget(&self) -> (MaxDelete, HoldReason) {
+        if self.is_source_empty() {
+            return (MaxDelete::Count(0), HoldReason::EmptySource);
+        }
+        let budget = self.executor.target_identity.budget(self.executor.settings.max_delete);
+        (budget, HoldReason::Budget)
+    }
+
+    /// Counts entries whose deletion is held: the target still has them.
+    pub(super) fn count_kept(&self, count: u64) {
+        self.tally.kept.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Stores the number of entries that the target has now.
+    fn store_entry_count(&self) {
+        let state = &self.executor.state;
+        if self.is_full() {
+            state.set_entry_count(self.tally.after());
+        } else if let Some(before) = state.entry_count() {
+            state.set_entry_count(self.tally.changed(before));
+        }
+    }
+
+    pub(super) fn capabilities(&self) -> TargetCapabilities {
+        self.executor.state.capabilities()
+    }
+
+    /// Returns the granularity for comparing times, widened by the user's window.
+    pub(super) fn granularity(&self) -> TimestampGranularity {
+        self.capabilities().granularity.with_window(self.executor.settings.modify_window)
+    }
+
+    /// Logs a warning, unless it was logged before in the life of the executor.
+    pub(super) fn warn_once(&self, topic: WarningTopic, text: &str) {
+        if self.executor.state.warnings.mark_given(topic) {
+            let target = path_text(&self.executor.settings.target);
+            self.executor.log.say(Category::Warn, format_args!("{target}: {text}"));
+        }
+    }
+
+    /// Returns the outcome of the job.
+    pub(super) fn into_outcome(self) -> Outcome {
+        self.store_entry_count();
+        let outcome = self.outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = outcome.fatal {
+            return Outcome::Retry(failure);
+        }
+        if self.cancel.is_cancelled() {
+            return Outcome::Retry(Failure::new("it was asked to stop"));
+        }
+        let failed = outcome.failed_paths.into_iter();
+        let failed: Vec<_> = failed.map(|(dirty, (failure, _))| (dirty, failure)).collect();
+        match (failed.is_empty(), outcome.held.is_empty()) {
+            (true, true) => Outcome::Done,
+            (false, true) => Outcome::Partial(failed),
+            (_, false) => Outcome::Split { large: Vec::new(), failed, held: outcome.held },
+        }
+    }
+}
+
+impl PartialOutcome {
+    fn add(&mut self, dirty: DirtyPath, failure: Failure, cause: FailureCause) {
+        let dirty = match (self.failed_paths.len(), dirty.path.parent()) {
+            (0..MAX_REPORTED_PATHS, _) => dirty,
+            (_, Some(path)) if self.failed_paths.len() < 2 * MAX_REPORTED_PATHS => {
+                DirtyPath { path, scope: Scope::Tree }
+            }
+            _ => DirtyPath::root_tree(),
+        };
+        self.failed_paths.entry(dirty).or_insert((failure, cause));
+    }
+}

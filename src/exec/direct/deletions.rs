@@ -1,0 +1,230 @@
+//! Counted deletions: deletions that no event reported are counted before the first one is made,
+//! and held if they exceed the budget.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use mirror_core::{
+    job::{DirtyPath, HeldDeletions, HoldReason, Scope},
+    path::TreePath,
+    queue::PathSet,
+};
+
+/// Maximum number of names that are kept. Beyond it only the count is known, and the trees are
+/// compared once more to delete them.
+const MAX_NAMES: usize = 65_536;
+
+/// Maximum number of paths that held deletions are reported by. Beyond it, the root is reported.
+const MAX_REPORTED_PATHS: usize = 100;
+
+const COUNTING: u8 = 0;
+const PERMITTED: u8 = 1;
+const CLOSED: u8 = 2;
+
+/// Decision on an entry that only the target has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deletion {
+    /// It is kept.
+    Never,
+    /// It is deleted at once.
+    Now,
+    /// It is counted, and deleted at the end if the deletions of its class are within their budget.
+    Later(DeletionClass),
+    /// The count is closed: the next job counts it.
+    TooLate,
+}
+
+/// Class of a deletion. Each class has its own budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeletionClass {
+    /// A watch event reported it.
+    Seen,
+    /// No event reported it.
+    Unseen,
+}
+
+/// Deletions that are counted before they are made.
+#[derive(Debug, Default)]
+pub(super) struct CountedDeletions {
+    stage: AtomicU8,
+    list: Mutex<DeletionList>,
+}
+
+/// Result of the count.
+#[derive(Debug, Default)]
+pub(super) struct DeletionList {
+    /// Number of target entries, including those in directories.
+    pub(super) count: u64,
+    /// Topmost paths, each with its number of entries.
+    pub(super) names: BTreeMap<TreePath, u64>,
+    /// True if there are more paths than were kept.
+    pub(super) more: bool,
+}
+
+impl CountedDeletions {
+    /// Decides on one deletion in the present stage.
+    pub(super) fn decide(&self, class: DeletionClass) -> Deletion {
+        match self.stage.load(Ordering::Acquire) {
+            COUNTING => Deletion::Later(class),
+            PERMITTED => Deletion::Now,
+            _ => Deletion::TooLate,
+        }
+    }
+
+    /// Counts the `count` entries at `path`.
+    pub(super) fn add(&self, path: &TreePath, count: u64) {
+        let mut found = self.list();
+        if found.names.contains_key(path) {
+            return;
+        }
+        found.count += count;
+        if found.names.len() < MAX_NAMES {
+            found.names.insert(path.clone(), count);
+        } else {
+            found.more = true;
+        }
+    }
+
+    /// Ends the count and returns its result.
+    pub(super) fn close(&self) -> DeletionList {
+        self.stage.store(CLOSED, Ordering::Release);
+        std::mem::take(&mut *self.list())
+    }
+
+    /// Permits the deletions from now on.
+    pub(super) fn permit(&self) {
+        self.stage.store(PERMITTED, Ordering::Release);
+    }
+
+    fn list(&self) -> MutexGuard<'_, DeletionList> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DeletionList {
+    /// Splits off the paths that no dirty path covers: their own events may still be on the way.
+    pub(super) fn split_off_others(&mut self, paths: &PathSet) -> Vec<TreePath> {
+        let others: Vec<TreePath> =
+            self.names.keys().filter(|path| !paths.covers(path, Scope::Entry)).cloned().collect();
+        for path in &others {
+            self.count -= self.names.remove(path).unwrap_or_default();
+        }
+        others
+    }
+
+    /// Converts the list to held deletions, grouped by the paths that were compared; `None` stands
+    /// for the whole tree. The target had `of` entries.
+    pub(super) fn held(
+        self,
+        paths: Option<&PathSet>,
+        of: Option<u64>,
+        why: HoldReason,
+    ) -> Vec<HeldDeletions> {
+        let mut groups: BTreeMap<DirtyPath, HeldDeletions> = BTreeMap::new();
+        let listed: u64 = self.names.values().sum();
+        let tops: Vec<_> = self
+            .names
+            .into_iter()
+            .map(|(path, count)| (topmost_path(paths, &path), path, count))
+            .collect();
+        let is_one = paths.is_none() || self.more || {
+            let mut all: Vec<_> = tops.iter().map(|(top, ..)| top).collect();
+            all.dedup();
+            all.len() > MAX_REPORTED_PATHS
+        };
+        for (top, path, count) in tops {
+            let dirty = if is_one { DirtyPath::root_tree() } else { top };
+            let new = HeldDeletions {
+                paths: vec![dirty.clone()],
+                count: 0,
+                total: of,
+                names: Vec::new(),
+                reason: why,
+            };
+            let group = groups.entry(dirty).or_insert(new);
+            group.count += count;
+            if group.names.len() < HeldDeletions::MAX_NAMES {
+                group.names.push(path);
+            }
+        }
+        if let Some(first) = groups.values_mut().next() {
+            first.count += self.count - listed;
+        }
+        groups.into_values().collect()
+    }
+}
+
+/// Returns the topmost compared path that covers this path.
+fn topmost_path(paths: Option<&PathSet>, path: &TreePath) -> DirtyPath {
+    let Some(paths) = paths else { return DirtyPath::root_tree() };
+    let mut here = TreePath::root();
+    for name in path.components() {
+        if paths.covers(&here, Scope::Tree) || here.push(name).is_none() {
+            return DirtyPath { path: here, scope: Scope::Tree };
+        }
+    }
+    let is_tree = paths.covers(&here, Scope::Tree);
+    DirtyPath { path: here, scope: if is_tree { Scope::Tree } else { Scope::Entry } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> TreePath {
+        TreePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn found(names: &[(&str, u64)]) -> DeletionList {
+        let unseen = CountedDeletions::default();
+        for (name, count) in names {
+            unseen.add(&path(name), *count);
+            // Counted only once.
+            unseen.add(&path(name), *count);
+        }
+        assert_eq!(unseen.decide(DeletionClass::Unseen), Deletion::Later(DeletionClass::Unseen));
+        let found = unseen.close();
+        assert_eq!(unseen.decide(DeletionClass::Unseen), Deletion::TooLate);
+        unseen.permit();
+        assert_eq!(unseen.decide(DeletionClass::Unseen), Deletion::Now);
+        found
+    }
+
+    #[test]
+    fn held_deletions_are_grouped_by_the_compared_paths() {
+        let trees = ["a", "b/c"].map(|it| DirtyPath { path: path(it), scope: Scope::Tree });
+        let paths: PathSet = trees.iter().collect();
+        let names = [("a/1", 3), ("a/2/x", 1), ("b/c", 5), ("d", 7)];
+        let mut some = found(&names);
+        assert_eq!(some.split_off_others(&paths), [path("d")]);
+        let held = some.held(Some(&paths), Some(100), HoldReason::Budget);
+        let reported: Vec<_> = held
+            .iter()
+            .map(|it| (it.paths[0].path.to_string(), it.count, it.names.len()))
+            .collect();
+        assert_eq!(reported, [("/a".to_owned(), 4, 2), ("/b/c".to_owned(), 5, 1)]);
+        let all = found(&names).held(None, None, HoldReason::Budget);
+        assert_eq!(
+            (all.len(), all[0].count, all[0].paths == [DirtyPath::root_tree()]),
+            (1, 16, true)
+        );
+    }
+
+    #[test]
+    fn names_are_limited_and_the_count_is_exact() {
+        let unseen = CountedDeletions::default();
+        for n in 0..MAX_NAMES + 10 {
+            unseen.add(&path(&n.to_string()), 2);
+        }
+        let found = unseen.close();
+        assert!(found.more && found.names.len() == MAX_NAMES);
+        let held = found.held(None, None, HoldReason::Budget);
+        assert_eq!(held[0].count, 2 * (MAX_NAMES as u64 + 10));
+        assert_eq!(held[0].names.len(), HeldDeletions::MAX_NAMES);
+    }
+}

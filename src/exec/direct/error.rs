@@ -1,0 +1,143 @@
+//! Errors of single entries and their messages.
+
+use std::io;
+
+use mirror_platform::copy_file::FileCopyError;
+use rustix::io::Errno;
+
+/// Reason why an entry is not synced yet.
+#[derive(Debug)]
+pub(super) enum EntryError {
+    /// The source has changed since it was read: retry.
+    Changed,
+    /// The file was written during every attempt to copy it.
+    Busy,
+    /// The job was cancelled.
+    Cancelled,
+    /// A system call on the source failed.
+    Source(&'static str, io::Error),
+    /// A system call on the target failed.
+    Target(&'static str, io::Error),
+    /// A directory with protected entries is in the way.
+    Blocked,
+    /// A file system is mounted in the target directory, which must not be deleted.
+    Mounted,
+    /// A deletion that has to come first was counted. It is made at the end if the budget allows
+    /// it.
+    Deferred,
+    /// The deletion was not reported by an event, and was found too late to be counted.
+    Unseen,
+    /// The entry is on an excluded file system.
+    OtherDevice,
+}
+
+/// Returns a function that converts an error of a system call on the source.
+pub(super) fn source_error(action: &'static str) -> impl Fn(io::Error) -> EntryError {
+    move |error| {
+        if is_absent(&error) { EntryError::Changed } else { EntryError::Source(action, error) }
+    }
+}
+
+/// Returns a function that converts an error of a system call on the target.
+pub(super) fn target_error(action: &'static str) -> impl Fn(io::Error) -> EntryError {
+    move |error| EntryError::Target(action, error)
+}
+
+/// Like [`target_error`], for the calls of `rustix`.
+pub(super) fn target_errno(action: &'static str) -> impl Fn(Errno) -> EntryError {
+    move |error| EntryError::Target(action, error.into())
+}
+
+impl From<FileCopyError> for EntryError {
+    fn from(error: FileCopyError) -> Self {
+        match error {
+            FileCopyError::Read(error) => source_error("read")(error),
+            FileCopyError::Write(error) => target_error("write")(error),
+            FileCopyError::Short => Self::Changed,
+            FileCopyError::Stopped => Self::Cancelled,
+        }
+    }
+}
+
+/// Returns true if the entry does not exist, or is of another type than requested.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+}
+
+impl EntryError {
+    /// Returns the remedy if the error concerns the target as a whole.
+    pub(super) fn remedy(&self) -> Option<&'static str> {
+        let Self::Target(_, error) = self else { return None };
+        match Errno::from_io_error(error)? {
+            Errno::ROFS => Some("mount it for writing"),
+            Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::NXIO | Errno::HOSTDOWN => {
+                Some("mount it again")
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the remedy if the target has no space for the entry.
+    fn space_remedy(&self) -> Option<&'static str> {
+        let Self::Target(_, error) = self else { return None };
+        match Errno::from_io_error(error)? {
+            Errno::NOSPC => Some("free some space there"),
+            Errno::DQUOT => Some("free some space there, or raise the quota"),
+            Errno::FBIG => Some("its file system, or the limit of the daemon, takes no such file"),
+            _ => None,
+        }
+    }
+
+    /// Returns true if a deletion of other entries may make space for this one.
+    pub(super) fn is_out_of_space(&self) -> bool {
+        let Self::Target(_, error) = self else { return false };
+        matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
+    }
+
+    /// Returns true if the error is not reported.
+    pub(super) const fn is_silent(&self) -> bool {
+        matches!(self, Self::Cancelled | Self::Deferred | Self::OtherDevice)
+    }
+
+    /// Returns the message about the entry at `path`, which begins with a slash.
+    pub(super) fn message(&self, roots: (&str, &str), path: &str) -> String {
+        let (source, target) = roots;
+        match self {
+            Self::Changed | Self::Busy => {
+                format!("cannot copy {source}{path}: it changes while it is copied")
+            }
+            Self::Cancelled | Self::Deferred | Self::OtherDevice => "it was asked to stop".into(),
+            Self::Source(action, error) => {
+                format!("cannot {action} {source}{path}: {}", os_message(error))
+            }
+            Self::Target(action, error) => {
+                let remedy = self
+                    .remedy()
+                    .or_else(|| self.space_remedy())
+                    .map(|text| format!(": {text}"))
+                    .unwrap_or_default();
+                format!("cannot {action} {target}{path}: {}{remedy}", os_message(error))
+            }
+            Self::Blocked => format!(
+                "cannot replace {target}{path}: it is a directory that holds what is not to be deleted"
+            ),
+            Self::Unseen => {
+                format!(
+                    "{source}{path} is missing, and nobody saw it go: {target}{path} stays for now"
+                )
+            }
+            Self::Mounted => {
+                format!("cannot remove {target}{path}: something is mounted there: unmount it")
+            }
+        }
+    }
+}
+
+/// Returns the message of the operating system without the error number.
+pub(super) fn os_message(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((message, _)) => message.to_owned(),
+        None => text,
+    }
+}

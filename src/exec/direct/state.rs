@@ -1,0 +1,78 @@
+//! State of a direct executor that is kept while the daemon runs.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use mirror_core::path::TreePath;
+use mirror_platform::dir::Dir;
+
+use super::{
+    super::target_identity::TargetIdentity, capabilities::TargetCapabilities,
+    hardlinks::HardlinkIndex, path_text, warnings::Warnings,
+};
+use crate::report::Log;
+
+/// Maximum number of directories that are remembered as free of stale temporary files.
+const MAX_SWEPT: usize = 65_536;
+
+/// Facts about a source and its target. They survive a change of settings.
+#[derive(Debug, Default)]
+pub struct DirectState {
+    pub(super) hardlinks: HardlinkIndex,
+    pub(super) warnings: Warnings,
+    target_identity: OnceLock<Arc<TargetIdentity>>,
+    capabilities: OnceLock<TargetCapabilities>,
+    entry_count: Mutex<Option<u64>>,
+    swept: Mutex<BTreeSet<TreePath>>,
+}
+
+impl DirectState {
+    /// Returns the identity record of the target directory.
+    pub(super) fn target_identity(&self, target: &Path, log: &Log) -> Arc<TargetIdentity> {
+        let new = || TargetIdentity::new(path_text(target), Some(target.into()), log.clone());
+        Arc::clone(self.target_identity.get_or_init(|| Arc::new(new())))
+    }
+
+    /// Probes the capabilities of the target's file system, once.
+    pub(super) fn probe(&self, target: &Dir, privileged: bool) {
+        self.capabilities.get_or_init(|| TargetCapabilities::probe(target, privileged));
+    }
+
+    /// Sets the capabilities without probing.
+    #[cfg(test)]
+    pub(super) fn assume(&self, capabilities: TargetCapabilities) {
+        let _ = self.capabilities.set(capabilities);
+    }
+
+    /// Returns the probed capabilities, or the assumed ones before the first probe.
+    pub(super) fn capabilities(&self) -> TargetCapabilities {
+        self.capabilities.get().copied().unwrap_or(TargetCapabilities::ASSUMED)
+    }
+
+    /// Returns the number of entries at the target, if known.
+    pub(super) fn entry_count(&self) -> Option<u64> {
+        *lock(&self.entry_count)
+    }
+
+    /// Sets the number of entries at the target.
+    pub(super) fn set_entry_count(&self, total: u64) {
+        *lock(&self.entry_count) = Some(total);
+    }
+
+    /// Marks a directory as free of stale temporary files. Returns true if it was not marked
+    /// before.
+    pub(super) fn mark_swept(&self, path: &TreePath) -> bool {
+        let mut swept = lock(&self.swept);
+        if swept.len() >= MAX_SWEPT {
+            swept.clear();
+        }
+        swept.insert(path.clone())
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

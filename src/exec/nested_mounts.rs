@@ -1,0 +1,336 @@
+//! Mounts inside a source, and inside a target on this machine.
+//!
+//! A file system that was unmounted inside the source leaves an empty directory, although nobody
+//! deleted its files. The target keeps what it has of that file system in every transfer of this
+//! run, until the same file system is mounted again or a person accepts the loss. Nothing is ever
+//! deleted in a file system that is mounted inside the target.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use mirror_core::{fs_event::EntryKind, guard::ReplacedSource, job::Rename, path::TreePath};
+use mirror_platform::{
+    dir::Dir,
+    entries::ReadBuffer,
+    identity::{DirIdentity, FileSystem},
+    mounts::MountTable,
+};
+
+use super::survey::kind_at;
+
+/// Paths below which nothing may be deleted at the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProtectedPaths {
+    paths: BTreeSet<TreePath>,
+    bare_mount_points: BTreeSet<TreePath>,
+}
+
+impl ProtectedPaths {
+    /// Returns true if there are no such paths.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Returns the paths. Each one protects everything below it.
+    pub fn paths(&self) -> impl Iterator<Item = &TreePath> {
+        self.paths.iter()
+    }
+
+    /// Returns the protected paths where the source has an empty directory that the target has too.
+    /// Only the attributes of the mount point differ there, and those of the mounted file system
+    /// are kept.
+    pub fn bare_mount_points(&self) -> impl Iterator<Item = &TreePath> {
+        self.bare_mount_points.iter()
+    }
+
+    /// Returns true if `path` is one of the [bare mount points](Self::bare_mount_points).
+    #[must_use]
+    pub fn is_bare_mount_point(&self, path: &TreePath) -> bool {
+        self.bare_mount_points.contains(path)
+    }
+
+    /// Returns true if `path` is protected: if it is one of the paths, or is below one.
+    #[must_use]
+    pub fn protects(&self, path: &TreePath) -> bool {
+        self.paths.iter().any(|protected| protected.contains(path))
+    }
+
+    /// Returns true if a protected path is `path` or is below it, so that `path` cannot be deleted
+    /// as a whole.
+    #[must_use]
+    pub fn has_below(&self, path: &TreePath) -> bool {
+        self.paths.iter().any(|protected| path.contains(protected))
+    }
+
+    /// Returns the mount points below `target`, the root of a target on this machine, where
+    /// `source` has no directory: the deletion of extraneous entries must not include a mounted
+    /// file system.
+    #[must_use]
+    pub fn of_target(target: &Path, source: &Dir) -> Self {
+        let Ok(target) = target.canonicalize() else { return Self::default() };
+        let is_missing =
+            |path: &TreePath| !matches!(kind_at(source, path), Ok(Some(EntryKind::Directory)));
+        mounted_below(&target).into_iter().filter(is_missing).collect()
+    }
+}
+
+impl FromIterator<TreePath> for ProtectedPaths {
+    fn from_iter<I: IntoIterator<Item = TreePath>>(places: I) -> Self {
+        Self { paths: places.into_iter().collect(), bare_mount_points: BTreeSet::new() }
+    }
+}
+
+/// Mounts that were found inside a source in this run.
+#[derive(Debug, Default)]
+pub(super) struct NestedMounts {
+    records: Mutex<MountRecords>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct MountRecords {
+    mounted: Vec<NestedMount>,
+    unmounted: Vec<NestedMount>,
+    /// Unmounted paths that were not logged yet.
+    unreported: Vec<TreePath>,
+    /// Former mount points whose file systems are mounted at other paths now. The target may delete
+    /// what it has there.
+    vacated: Vec<TreePath>,
+}
+
+#[derive(Clone, Debug)]
+struct NestedMount {
+    path: TreePath,
+    instance: DirIdentity,
+    file_system: Option<FileSystem>,
+    /// True if an ancestor was renamed in the source, and possibly at the target.
+    is_renamed: bool,
+}
+
+impl NestedMount {
+    /// Returns true if both are the same directory of the same file system, wherever it is mounted.
+    fn is_same(&self, other: &Self) -> bool {
+        let (Some(one), Some(two)) = (&self.file_system, &other.file_system) else { return false };
+        one.is_same_part(two) && self.instance.inode().is_same(other.instance.inode())
+    }
+}
+
+impl NestedMounts {
+    /// Reads the mounts below the root of the source, which is open as `root`.
+    pub(super) fn refresh(&self, root: &Dir, path: &Path, replaced: ReplacedSource) {
+        let mut records = self.records();
+        let mounted = mounted_below(path).into_iter();
+        let mounted: Vec<_> = mounted.filter_map(|path| records.find(root, path)).collect();
+        let is_mounted = |it: &NestedMount| mounted.iter().any(|now| now.instance == it.instance);
+        let is_back = |it: &NestedMount| {
+            mounted.iter().any(|now| {
+                now.is_same(it) || replaced == ReplacedSource::Budget && now.path == it.path
+            })
+        };
+        let lost = std::mem::take(&mut records.mounted).into_iter().filter(|it| !is_mounted(it));
+        for it in lost.filter(|it| !is_back(it)) {
+            records.unreported.push(it.path.clone());
+            records.unmounted.push(it);
+        }
+        // Everything that was mounted at the same path in between is forgotten as well.
+        let back = records.unmounted.iter().filter(|it| is_back(it));
+        let back: BTreeSet<TreePath> = back.map(|it| it.path.clone()).collect();
+        records.unmounted.retain(|it| !back.contains(&it.path));
+        let is_left = |path: &TreePath| !mounted.iter().any(|now| now.path == *path);
+        records.vacated.extend(back.into_iter().filter(is_left));
+        records.mounted = mounted;
+    }
+
+    /// Returns true if nothing is or was mounted.
+    pub(super) fn is_empty(&self) -> bool {
+        let records = self.records();
+        records.mounted.is_empty() && records.unmounted.is_empty()
+    }
+
+    /// Takes the unmounted paths that were not logged yet.
+    pub(super) fn take_unreported(&self) -> Vec<TreePath> {
+        std::mem::take(&mut self.records().unreported)
+    }
+
+    /// Returns the former mount points whose file systems were mounted at other paths.
+    pub(super) fn vacated_paths(&self) -> Vec<TreePath> {
+        self.records().vacated.clone()
+    }
+
+    /// Forgets vacated paths after they were compared.
+    pub(super) fn settle_vacated(&self, paths: &[TreePath]) {
+        self.records().vacated.retain(|path| !paths.contains(path));
+    }
+
+    /// Returns true if `path` is, or is below, a mount point whose file system is not mounted now.
+    pub(super) fn is_unmounted(&self, root: &Dir, path: &TreePath) -> bool {
+        self.has_unmounted(root, |point| point.contains(path))
+    }
+
+    /// Returns true if `path` is such a mount point.
+    pub(super) fn is_lost_mount_point(&self, root: &Dir, path: &TreePath) -> bool {
+        self.has_unmounted(root, |point| point == path)
+    }
+
+    fn has_unmounted(&self, root: &Dir, is_meant: impl Fn(&TreePath) -> bool) -> bool {
+        let records = self.records();
+        let is_meant = |it: &&NestedMount| is_meant(&it.path);
+        records.unmounted.iter().any(|it| is_meant(&it))
+            || records.mounted.iter().filter(is_meant).any(|it| {
+                instance_at(root, &it.path).is_none_or(|instance| instance != it.instance)
+            })
+    }
+
+    /// Follows renames of directories in the source, which may apply to the target: unmounted paths
+    /// below them get the new path in addition to the old one.
+    pub(super) fn follow_renames(&self, renames: &[Rename]) {
+        let mut records = self.records();
+        for Rename { from, to } in renames {
+            let moved = |it: &NestedMount| {
+                let rest = it.path.as_bytes().strip_prefix(from.as_bytes())?;
+                let is_below = rest.is_empty() || rest.starts_with(b"/");
+                let path = TreePath::new(&[to.as_bytes(), rest].concat()).filter(|_| is_below)?;
+                Some(NestedMount { path, is_renamed: true, ..it.clone() })
+            };
+            let moved: Vec<_> = records.unmounted.iter().filter_map(moved).collect();
+            for it in moved {
+                if !records.unmounted.iter().any(|known| known.path == it.path) {
+                    records.unmounted.push(it);
+                }
+            }
+        }
+    }
+
+    /// Returns the mount points in the source, open as `root`, that were in use and are not now.
+    pub(super) fn unmounted_paths(&self, root: &Dir) -> ProtectedPaths {
+        let records = self.records();
+        let path = |it: &NestedMount| it.path.clone();
+        let is_bare = |it: &&NestedMount| !it.is_renamed && is_empty(root, &it.path);
+        let bare_mount_points = records.unmounted.iter().filter(is_bare).map(path).collect();
+        ProtectedPaths { paths: records.unmounted.iter().map(path).collect(), bare_mount_points }
+    }
+
+    /// Accepts the loss of the unmounted file systems.
+    pub(super) fn accept(&self) {
+        let mut records = self.records();
+        records.unmounted.clear();
+        records.unreported.clear();
+        records.vacated.clear();
+    }
+
+    /// Inherits the records of another instance for the same source.
+    pub(super) fn inherit(&self, other: &Self) {
+        let records = other.records().clone();
+        *self.records() = records;
+    }
+
+    fn records(&self) -> MutexGuard<'_, MountRecords> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MountRecords {
+    /// Returns the mount at `path` below `root`. `None` if it is hidden, for example by another
+    /// mount.
+    fn find(&self, root: &Dir, path: TreePath) -> Option<NestedMount> {
+        let directory = root.open_below_for_lookup(path.as_bytes()).ok()?;
+        let instance = DirIdentity::of_mount(&directory).ok().filter(DirIdentity::is_mount_root)?;
+        let known = self.mounted.iter().find(|it| it.instance == instance);
+        let file_system = match known {
+            Some(known) => known.file_system.clone(),
+            None => FileSystem::of(&directory).ok(),
+        };
+        Some(NestedMount { path, instance, file_system, is_renamed: false })
+    }
+}
+
+/// Returns true if there is an empty directory at `path`.
+fn is_empty(root: &Dir, path: &TreePath) -> bool {
+    let found = || io::ErrorKind::AlreadyExists.into();
+    let directory = root.open_below(path.as_bytes());
+    directory.and_then(|dir| dir.read(&mut ReadBuffer::new(), |_| Err(found()))).is_ok()
+}
+
+fn instance_at(root: &Dir, path: &TreePath) -> Option<DirIdentity> {
+    DirIdentity::of_mount(root.open_below_for_lookup(path.as_bytes()).ok()?).ok()
+}
+
+/// Returns the mount points below the directory at the canonical path `root`.
+fn mounted_below(root: &Path) -> BTreeSet<TreePath> {
+    let root = root.as_os_str().as_bytes();
+    let root = root.strip_suffix(b"/").unwrap_or(root);
+    let table = MountTable::open().and_then(|mut mounts| mounts.read()).unwrap_or_default();
+    let below = |point: &[u8]| {
+        let path = TreePath::new(point.strip_prefix(root)?.strip_prefix(b"/")?)?;
+        Some(path).filter(|path| !path.is_root())
+    };
+    table.iter().filter_map(|mount| below(&mount.point)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(path: &str) -> TreePath {
+        TreePath::new(path.as_bytes()).unwrap()
+    }
+
+    fn absent(paths: &[&str]) -> ProtectedPaths {
+        paths.iter().map(|path| at(path)).collect()
+    }
+
+    #[test]
+    fn a_path_is_protected_with_everything_below_it() {
+        let absent = absent(&["a/m", "b"]);
+        for (path, protects, lies_below) in [
+            ("", false, true),
+            ("a", false, true),
+            ("a/m", true, true),
+            ("a/m/f", true, false),
+            ("a/mm", false, false),
+            ("a/n", false, false),
+            ("b", true, true),
+            ("b/c/d", true, false),
+        ] {
+            assert_eq!(absent.protects(&at(path)), protects, "{path}");
+            assert_eq!(absent.has_below(&at(path)), lies_below, "{path}");
+        }
+    }
+
+    #[test]
+    fn unmounted_paths_follow_every_rename() {
+        let mounts = NestedMounts::default();
+        let instance = DirIdentity::at(Path::new("/")).unwrap();
+        let nested =
+            NestedMount { path: at("a/m"), instance, file_system: None, is_renamed: false };
+        mounts.records().unmounted.push(nested);
+        let rename = |from, to| Rename { from: at(from), to: at(to) };
+        mounts.follow_renames(&[
+            rename("a", "b"),
+            rename("x", "y"),
+            rename("b/m", "c"),
+            rename("ax", "z"),
+        ]);
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temp.path().join("b/m")).unwrap();
+        let root = Dir::open(temp.path()).unwrap();
+        assert_eq!(mounts.unmounted_paths(&root), absent(&["a/m", "b/m", "c"]));
+        let successor = NestedMounts::default();
+        successor.inherit(&mounts);
+        assert_eq!(successor.unmounted_paths(&root), mounts.unmounted_paths(&root));
+    }
+
+    #[test]
+    fn without_mounts_nothing_is_unmounted() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Dir::open(temp.path()).unwrap();
+        let mounts = NestedMounts::default();
+        mounts.refresh(&root, temp.path(), ReplacedSource::Wait);
+        assert!(mounts.unmounted_paths(&root).is_empty());
+    }
+}

@@ -1,0 +1,269 @@
+//! Index of the names of files with several hard links.
+//!
+//! No system call returns the other names of a file, and a write through one name changes all of
+//! them. So names are recorded as they are met, and if some are missing, the source is searched.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+use mirror_core::{
+    filter::Filter,
+    fs_event::EntryKind,
+    job::{HoldReason, Outcome},
+    path::TreePath,
+    plan::rsync::TransferPaths,
+};
+use mirror_platform::{dir::Dir, entries::ReadBuffer};
+use rustix::fs::FileType;
+
+use super::{
+    call_paths::CallPaths,
+    deletion_guard::GuardedTransfer,
+    link_groups::{HardLinkId, LinkGroups},
+    run::RsyncRun,
+};
+use crate::exec::{
+    linked_inode::LinkedInode,
+    process::cancel::CancelToken,
+    survey::{Survey, SurveyedEntry, stat_at},
+};
+
+/// Limit on recorded names.
+const MAX_NAMES: usize = 100_000;
+
+/// Ratio between the pause after a search and its duration, where the names of a file need not be
+/// transferred together.
+const SEARCH_PAUSE_FACTOR: u32 = 20;
+
+/// The recorded names. Stale names are dropped on use.
+#[derive(Debug, Default)]
+pub(super) struct RsyncLinkIndex {
+    known: Mutex<RsyncLinkNames>,
+}
+
+#[derive(Debug, Default)]
+struct RsyncLinkNames {
+    names: HashMap<HardLinkId, BTreeSet<TreePath>>,
+    /// Files with names outside of the source: their link count at the last search.
+    outside: HashMap<HardLinkId, u32>,
+    count: usize,
+    /// Earliest time of the next search.
+    next_search: Option<Instant>,
+}
+
+/// Root, filter and cancellation of a search for names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkSearch<'a> {
+    pub(super) root: &'a Dir,
+    pub(super) filter: &'a Filter,
+    pub(super) cancel: &'a CancelToken,
+}
+
+impl RsyncRun<'_> {
+    /// Starts to track these hard-linked files, if links are preserved.
+    pub(super) fn track_link_groups<'e>(
+        &mut self,
+        entries: impl Iterator<Item = &'e SurveyedEntry>,
+    ) {
+        if self.executor.plan.options.keeps_hard_links() {
+            self.link_groups = LinkGroups::new(entries);
+        }
+    }
+
+    /// Returns the hard-linked files in the trees, if links are preserved.
+    pub(super) fn linked_in_trees(&self, found: &Survey) -> Vec<SurveyedEntry> {
+        let together = self.executor.plan.options.keeps_hard_links();
+        if together { RsyncLinkIndex::within(self.link_search(), &found.trees) } else { Vec::new() }
+    }
+
+    /// Returns the other names of the surveyed hard-linked files: each of them has changed, too.
+    pub(super) fn other_names(
+        &self,
+        found: &Survey,
+        in_trees: &[SurveyedEntry],
+    ) -> Vec<SurveyedEntry> {
+        let together = self.executor.plan.options.keeps_hard_links();
+        let entries: Vec<SurveyedEntry> = found.entries.iter().chain(in_trees).cloned().collect();
+        let mut others =
+            self.executor.state.links.other_names(self.link_search(), &entries, together);
+        others.retain(|entry| !found.trees.iter().any(|tree| tree.contains(&entry.path)));
+        others
+    }
+
+    fn link_search(&self) -> LinkSearch<'_> {
+        LinkSearch { root: self.root, filter: &self.executor.filter, cancel: self.cancel }
+    }
+
+    /// Links the names that were transferred by separate calls. Each has its content by now, or has
+    /// failed.
+    pub(super) fn rejoin_split_links(&mut self) -> Result<(), Outcome> {
+        let names = std::mem::take(&mut self.link_groups).split();
+        // A full comparison follows and includes them.
+        if names.is_empty() || self.is_full() {
+            return Ok(());
+        }
+        let parts = TransferPaths { entries: &names, ..TransferPaths::default() };
+        let build_call = self.executor.call_builder(&parts, self.executor.quick_check());
+        let (call_paths, budget) = (CallPaths::of_transfer(&parts), self.executor.budget());
+        // The first call with the blocked name has reported it.
+        self.run_without_deletions(&GuardedTransfer {
+            call_paths,
+            build_call: &build_call,
+            budget,
+            deletes: false,
+            hold_reason: HoldReason::Seen,
+        })
+        .map(drop)
+    }
+}
+
+impl RsyncLinkIndex {
+    /// Returns the other names of the files among `entries`. With `all`, a search is made at any
+    /// cost, since the names must be transferred together.
+    pub(super) fn other_names(
+        &self,
+        search: LinkSearch<'_>,
+        entries: &[SurveyedEntry],
+        all: bool,
+    ) -> Vec<SurveyedEntry> {
+        let linked: Vec<(&TreePath, LinkedInode)> =
+            entries.iter().filter_map(|entry| Some((&entry.path, entry.linked?))).collect();
+        if linked.is_empty() {
+            return Vec::new();
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (path, file) in &linked {
+            known.add(file.file(), path);
+        }
+        let mut found = known.alive(search, &linked);
+        let missing = known.missing(&found, &linked);
+        let may = all || known.next_search.is_none_or(|next| next <= Instant::now());
+        if !missing.is_empty() && may {
+            known.search(search, &missing);
+            found = known.alive(search, &linked);
+            for file in known.missing(&found, &linked) {
+                known.outside.insert(file.file(), file.link_count);
+            }
+        }
+        drop(known);
+        let listed: BTreeSet<&TreePath> = entries.iter().map(|entry| &entry.path).collect();
+        found.retain(|entry| !listed.contains(&entry.path));
+        found
+    }
+
+    /// Returns the hard-linked files below `trees`.
+    pub(super) fn within(search: LinkSearch<'_>, trees: &[TreePath]) -> Vec<SurveyedEntry> {
+        let mut found = Vec::new();
+        walk(search, trees.to_vec(), |_| true, |entry| found.push(entry));
+        found
+    }
+}
+
+impl RsyncLinkNames {
+    fn add(&mut self, file: HardLinkId, path: &TreePath) {
+        if self.count >= MAX_NAMES {
+            *self = Self { next_search: self.next_search, ..Self::default() };
+        }
+        if self.names.entry(file).or_default().insert(path.clone()) {
+            self.count += 1;
+        }
+    }
+
+    /// Returns the current names of these files, and forgets stale ones.
+    fn alive(
+        &mut self,
+        search: LinkSearch<'_>,
+        linked: &[(&TreePath, LinkedInode)],
+    ) -> Vec<SurveyedEntry> {
+        let files: BTreeSet<HardLinkId> = linked.iter().map(|(_, file)| file.file()).collect();
+        let mut alive = Vec::new();
+        for file in files {
+            let Some(names) = self.names.get_mut(&file) else { continue };
+            let before = names.len();
+            names.retain(|path| {
+                let entry = stat_at(search.root, path).ok().flatten();
+                let entry = entry.and_then(|stat| SurveyedEntry::linked(path, &stat));
+                let entry = entry
+                    .filter(|entry| entry.linked.is_some_and(|linked| linked.file() == file))
+                    .filter(|_| !search.filter.excludes(path, EntryKind::Other));
+                let is_alive = entry.is_some();
+                alive.extend(entry);
+                is_alive
+            });
+            self.count -= before - names.len();
+        }
+        alive
+    }
+
+    /// Returns the files with names that are unknown and may be in the source.
+    fn missing(
+        &self,
+        found: &[SurveyedEntry],
+        linked: &[(&TreePath, LinkedInode)],
+    ) -> Vec<LinkedInode> {
+        let mut counts: HashMap<HardLinkId, u32> = HashMap::new();
+        for file in found.iter().filter_map(|entry| entry.linked) {
+            *counts.entry(file.file()).or_default() += 1;
+        }
+        let files: BTreeSet<LinkedInode> = linked.iter().map(|(_, file)| *file).collect();
+        let is_missing = |file: &LinkedInode| {
+            let known = counts.get(&file.file()).copied().unwrap_or_default();
+            known < file.link_count && self.outside.get(&file.file()) != Some(&file.link_count)
+        };
+        files.into_iter().filter(is_missing).collect()
+    }
+
+    fn search(&mut self, search: LinkSearch<'_>, missing: &[LinkedInode]) {
+        let start = Instant::now();
+        let numbers: BTreeSet<u64> = missing.iter().map(|file| file.inode).collect();
+        let files: BTreeSet<HardLinkId> = missing.iter().map(|file| file.file()).collect();
+        let each = |entry: SurveyedEntry| {
+            if let Some(file) = entry.linked.filter(|file| files.contains(&file.file())) {
+                self.add(file.file(), &entry.path);
+            }
+        };
+        walk(search, vec![TreePath::root()], |inode| numbers.contains(&inode), each);
+        let took: Duration = start.elapsed();
+        self.next_search = Some(Instant::now() + took * SEARCH_PAUSE_FACTOR);
+    }
+}
+
+/// Passes each hard-linked file below `directories` whose inode number is wanted to `each`. The
+/// directory lists the inode numbers, so that no other file is touched.
+fn walk(
+    search: LinkSearch<'_>,
+    mut directories: Vec<TreePath>,
+    wanted: impl Fn(u64) -> bool,
+    mut each: impl FnMut(SurveyedEntry),
+) {
+    let mut buffer = ReadBuffer::new();
+    while let Some(path) = directories.pop().filter(|_| !search.cancel.is_cancelled()) {
+        let Ok(directory) = search.root.open_below(path.as_bytes()) else { continue };
+        // An unreadable directory cannot be sent either.
+        let _ = directory.read(&mut buffer, |listed| {
+            let Some(path) = path.join(listed.name) else { return Ok(()) };
+            match listed.file_type {
+                FileType::Directory
+                    if !search.filter.excludes_entry(&path, EntryKind::Directory) =>
+                {
+                    directories.push(path);
+                }
+                FileType::Directory => {}
+                _ if wanted(listed.inode) => {
+                    let stat = directory.stat(listed.name).ok();
+                    let entry = stat.and_then(|stat| SurveyedEntry::linked(&path, &stat));
+                    let excluded = || search.filter.excludes_entry(&path, EntryKind::Other);
+                    if let Some(entry) = entry.filter(|_| !excluded()) {
+                        each(entry);
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,86 @@
+//! State of a running job.
+
+use std::{cell::OnceCell, os::fd::OwnedFd, sync::Arc, time::SystemTime};
+
+use mirror_core::{
+    job::{DirtyPath, Failure, HeldDeletions, Outcome},
+    path::TreePath,
+};
+use mirror_platform::dir::Dir;
+
+use super::{RsyncExecutor, link_groups::LinkGroups};
+use crate::exec::process::cancel::CancelToken;
+
+/// A running job.
+pub(super) struct RsyncRun<'a> {
+    pub(super) executor: &'a RsyncExecutor,
+    pub(super) cancel: &'a CancelToken,
+    pub(super) root: &'a Dir,
+    pub(super) failed: Vec<(DirtyPath, Failure)>,
+    /// Deletions that are held back.
+    pub(super) held: Vec<HeldDeletions>,
+    /// The hard-linked files of the job, and those whose names were split between calls.
+    pub(super) link_groups: LinkGroups,
+    /// Files left to jobs of their own.
+    pub(super) large_files: Vec<TreePath>,
+    /// The job transfers the whole source, so that nothing is missing where the target has to be
+    /// created.
+    is_full: bool,
+    /// Large files are transferred with the others.
+    pub(super) includes_large: bool,
+    /// Start of the job.
+    pub(super) started: SystemTime,
+    /// Lock of a local target, inherited by all processes of the job.
+    pub(super) target_lock: Option<Arc<OwnedFd>>,
+    /// The target directory, if it is on this machine.
+    target: OnceCell<Option<Dir>>,
+}
+
+impl<'a> RsyncRun<'a> {
+    pub(super) fn new(executor: &'a RsyncExecutor, cancel: &'a CancelToken, root: &'a Dir) -> Self {
+        Self {
+            executor,
+            cancel,
+            root,
+            failed: Vec::new(),
+            held: Vec::new(),
+            link_groups: LinkGroups::default(),
+            large_files: Vec::new(),
+            is_full: false,
+            includes_large: false,
+            started: SystemTime::now(),
+            target_lock: executor.state.target_lock.acquire(cancel, &executor.log),
+            target: OnceCell::new(),
+        }
+    }
+
+    /// Returns true if the whole source was transferred.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Records that the whole source is transferred.
+    pub(super) const fn set_full(&mut self) {
+        self.is_full = true;
+    }
+
+    /// Returns true if the target equals the source in everything that the mirror covers.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.is_full && self.held.is_empty() && self.failed.is_empty()
+    }
+
+    /// Returns the outcome of a job whose calls were all made.
+    pub(super) fn outcome(self) -> Outcome {
+        let Self { failed, large_files: large, held, .. } = self;
+        match (failed.is_empty(), large.is_empty() && held.is_empty()) {
+            (true, true) => Outcome::Done,
+            (false, true) => Outcome::Partial(failed),
+            (_, false) => Outcome::Split { large, failed, held },
+        }
+    }
+
+    /// Returns the target directory, if it is on this machine.
+    pub(super) fn target(&self) -> Option<&Dir> {
+        self.target.get_or_init(|| self.executor.state.open_local()).as_ref()
+    }
+}

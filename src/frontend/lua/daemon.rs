@@ -1,0 +1,154 @@
+//! Reader of `settings{}`, which the command line overrides.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, time::Duration};
+
+use mirror_core::{
+    fs_event::WriteDetection,
+    path::Escaped,
+    settings::{self, SettingsTable, ValueType},
+};
+use mlua::Table;
+
+use super::{
+    LoadRequest,
+    error::SettingError,
+    fields::{Fields, text},
+};
+use crate::{
+    config::{DaemonConfig, WatchBackend, absolute},
+    report::{RunMode, is_facility},
+};
+
+/// Reads the settings. Returns the errors with the names of the settings.
+pub(super) fn daemon(
+    values: &Table,
+    request: &LoadRequest,
+) -> (DaemonConfig, Vec<(&'static str, SettingError)>) {
+    let fields = Fields::new(values, "");
+    let (overrides, start_dir) = (&request.overrides, &*request.start_dir);
+    let mut errors = InvalidSettings(Vec::new());
+    let mut path = |name, given: &Option<std::path::PathBuf>| {
+        let set = errors.value_or_record(name, fields.text(name));
+        given.clone().or(set.map(|path| absolute(start_dir, OsStr::from_bytes(&path))))
+    };
+    let logfile = path("logfile", &overrides.logfile);
+    let pidfile = path("pidfile", &overrides.pidfile);
+    let status_file = path("statusFile", &None);
+    let interval = errors.value_or_record("statusInterval", fields.number("statusInterval", 0.0));
+    let ident = errors.value_or_record("logident", fields.text("logident"));
+    // It is validated here only: each sync inherits it.
+    errors.value_or_record("maxDelays", fields.at_least_one("maxDelays"));
+    let foreground = overrides.nodaemon || fields.is_on("nodaemon");
+    let default = DaemonConfig::default();
+    let daemon = DaemonConfig {
+        mode: if foreground { RunMode::Foreground } else { RunMode::Daemon },
+        logfile,
+        pidfile,
+        status_file,
+        status_interval: interval.map_or(default.status_interval, |seconds| {
+            Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        }),
+        log_facility: errors
+            .value_or_record("logfacility", facility(fields))
+            .unwrap_or(default.log_facility),
+        log_ident: ident.map_or(default.log_ident, |ident| Escaped(&ident).to_string()),
+        onepass: overrides.onepass || fields.is_on("onepass"),
+        max_processes: errors.value_or_record("maxProcesses", fields.at_least_one("maxProcesses")),
+        watch: errors.value_or_record("watch", watch(fields, request)).unwrap_or_default(),
+        writes: errors.value_or_record("inotifyMode", writes(fields)).unwrap_or_default(),
+        share_connections: fields.value("shareConnections").is_nil()
+            || fields.is_on("shareConnections"),
+    };
+    (daemon, errors.0)
+}
+
+/// Warns of switches with a value that looks like off and counts as on.
+pub(super) fn switch_warnings(values: &Table) -> impl Iterator<Item = (&'static str, String)> {
+    let switches = settings::of(SettingsTable::Settings)
+        .filter(|setting| setting.value_type == ValueType::Flag);
+    switches.filter_map(|setting| {
+        Some((setting.name, Fields::new(values, "").switch_warning(setting.name)?))
+    })
+}
+
+/// Errors of settings.
+struct InvalidSettings(Vec<(&'static str, SettingError)>);
+
+impl InvalidSettings {
+    /// Returns the value of a setting. An error is recorded.
+    fn value_or_record<T>(
+        &mut self,
+        name: &'static str,
+        read: Result<Option<T>, impl Into<SettingError>>,
+    ) -> Option<T> {
+        read.unwrap_or_else(|error| {
+            self.0.push((name, error.into()));
+            None
+        })
+    }
+}
+
+/// Returns true if a failed startup is retried.
+pub(super) fn insist(values: &Table, request: &LoadRequest) -> bool {
+    request.overrides.insist || Fields::new(values, "").is_on("insist")
+}
+
+fn facility(fields: Fields<'_>) -> Result<Option<String>, SettingError> {
+    let value = fields.value("logfacility");
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let name = text(&value)
+        .ok_or_else(|| SettingError::Fatal("Logging facility must be a number or string".into()))?;
+    let name = Escaped(&name).to_string();
+    if is_facility(&name) {
+        return Ok(Some(name.to_ascii_lowercase()));
+    }
+    Err(SettingError::Fatal(format!("Logging facility '{name}' unknown.")))
+}
+
+fn writes(fields: Fields<'_>) -> Result<Option<WriteDetection>, SettingError> {
+    check_choice(fields, "inotifyMode", |given| {
+        SettingError::Fatal(if given.0 == b"CloseWrite after Modify" {
+            "'CloseWrite after Modify' not implemented.".into()
+        } else {
+            format!("'{given}' not a valid inotfiyMode.")
+        })
+    })?;
+    Ok(Some(match fields.text("inotifyMode")?.as_deref() {
+        Some(b"Modify") => WriteDetection::OnModify,
+        Some(b"CloseWrite or Modify") => WriteDetection::Both,
+        _ => WriteDetection::OnClose,
+    }))
+}
+
+fn watch(fields: Fields<'_>, request: &LoadRequest) -> Result<Option<WatchBackend>, SettingError> {
+    check_choice(fields, "watch", |given| {
+        SettingError::Lua(format!("watch must be auto, inotify or fanotify, not '{given}'"))
+    })?;
+    if request.overrides.watch.is_some() {
+        return Ok(request.overrides.watch);
+    }
+    Ok(Some(match fields.text("watch")?.as_deref() {
+        Some(b"inotify") => WatchBackend::Inotify,
+        Some(b"fanotify") => WatchBackend::Fanotify,
+        _ => WatchBackend::Auto,
+    }))
+}
+
+fn check_choice(
+    fields: Fields<'_>,
+    name: &str,
+    error: impl FnOnce(&Escaped<'_>) -> SettingError,
+) -> Result<(), SettingError> {
+    let Some(given) = fields.text(name)? else { return Ok(()) };
+    let setting = settings::of(SettingsTable::Settings).find(|setting| setting.name == name);
+    match setting.map(|setting| setting.value_type) {
+        Some(ValueType::OneOf(choices))
+            if !choices.iter().any(|choice| choice.as_bytes() == given) =>
+        {
+            Err(error(&Escaped(&given)))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,97 @@
+//! Warnings about doubtful values of a sync.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+
+use mirror_core::{
+    path::Escaped,
+    settings::{self, SettingsTable, SyncBase, ValueType},
+};
+use mlua::Value;
+
+use super::super::{
+    error::SettingError,
+    exit_codes::exit_code_warnings,
+    fields::{Fields, quoted, text, type_name},
+};
+use crate::config::SyncKind;
+
+/// Returns warnings about doubtful values. `ours` is empty for a script of its own, which may use
+/// these names in any way.
+pub(super) fn doubtful_values(
+    (fields, base): (Fields<'_>, SyncBase),
+    ours: Fields<'_>,
+    (binary, kind): (&OsStr, SyncKind),
+) -> Result<Vec<String>, SettingError> {
+    let warnings = delete_warning(ours).into_iter().chain(binary_warning(ours, binary, kind));
+    let warnings = warnings.chain(switch_warnings(fields, base)?).chain(exit_code_warnings(ours));
+    Ok(warnings.chain(function_warnings(fields)).collect())
+}
+
+/// Warns of unknown values of `delete`: a text such as `"false"` only happens to have the intended
+/// effect.
+fn delete_warning(fields: Fields<'_>) -> Option<String> {
+    let named = match fields.value("delete") {
+        Value::Nil | Value::Boolean(_) => return None,
+        Value::String(text) if matches!(&*text.as_bytes(), b"startup" | b"running") => return None,
+        Value::String(text) => quoted(&text.as_bytes()),
+        value => text(&value).map_or_else(
+            || format!("a {}", value.type_name()),
+            |number| Escaped(&number).to_string(),
+        ),
+    };
+    Some(format!(
+        "delete = {named} deletes nothing, as all but true, \"startup\" and \"running\": write \
+         delete = false or delete = true"
+    ))
+}
+
+/// Warns of other values in place of a function. Commands have become functions by now.
+fn function_warnings(fields: Fields<'_>) -> impl Iterator<Item = String> {
+    let functions =
+        settings::of(SettingsTable::Sync).filter(|it| it.value_type == ValueType::Function);
+    functions.filter_map(move |it| {
+        let name = it.name;
+        let value = match fields.value(name) {
+            Value::Nil | Value::Function(_) | Value::Boolean(false) => return None,
+            value => type_name(&value),
+        };
+        Some(format!("{name} must be a function, not a {value}: it fails when it is called"))
+    })
+}
+
+/// Warns of switches with a value that looks like off and counts as on.
+fn switch_warnings(fields: Fields<'_>, base: SyncBase) -> Result<Vec<String>, SettingError> {
+    let switches = |table| {
+        settings::of(table).filter(move |it| {
+            it.is_for(base) && matches!(it.value_type, ValueType::Flag | ValueType::FlagOrFunction)
+        })
+    };
+    let mut found: Vec<_> =
+        switches(SettingsTable::Sync).filter_map(|it| fields.switch_warning(it.name)).collect();
+    if base != SyncBase::Own
+        && let Some(rsync) = fields.table("rsync")?
+    {
+        let rsync = Fields::new(&rsync, "rsync.");
+        let of_rsync =
+            settings::of(SettingsTable::Rsync).filter(|it| it.value_type == ValueType::Flag);
+        found.extend(of_rsync.filter_map(|it| rsync.switch_warning(it.name)));
+    }
+    Ok(found)
+}
+
+/// Warns of a replacement for rsync that is never run, or that may expect the original's arguments.
+fn binary_warning(fields: Fields<'_>, binary: &OsStr, kind: SyncKind) -> Option<String> {
+    let is_rsync = Path::new(binary).file_name() == Some(OsStr::new("rsync"));
+    if kind == SyncKind::Direct && !is_rsync {
+        return Some("rsync.binary has no effect in default.direct".into());
+    }
+    let calls_it = matches!(kind, SyncKind::Rsync | SyncKind::Rsyncssh);
+    (calls_it && !is_rsync && fields.value("listForm").is_nil()).then(|| {
+        let binary = Escaped(binary.as_bytes());
+        format!(
+            "rsync.binary is {binary}: it gets the names of a batch by --files-from; if it expects \
+             filter rules, as 2.x gives them, write listForm = \"filter\", else listForm = \
+             \"files-from\""
+        )
+    })
+}

@@ -1,0 +1,189 @@
+//! Interface of a watch backend.
+
+use std::{fmt, io, os::fd::AsFd, path::PathBuf, sync::Arc};
+
+use mirror_core::{
+    fs_event::{FsEvent, FsEventKind, MirrorId, WriteDetection},
+    path::{Escaped, TreePath},
+};
+
+use super::limits::KernelLimit;
+
+/// Predicate that returns true for a directory if nothing at or below it is wanted. If it holds for
+/// a directory, it must hold for all directories below.
+pub type SkipFn = Arc<dyn Fn(&TreePath) -> bool + Send + Sync>;
+
+/// A tree to be covered.
+#[derive(Clone)]
+pub struct WatchTree {
+    /// The mirror of this tree.
+    pub mirror: MirrorId,
+    /// The source directory: absolute and without symbolic links.
+    pub root: PathBuf,
+    /// Directories that are not wanted. A backend may watch them all the same.
+    pub skip: SkipFn,
+    /// Set if each event matters, in order; then a backend that merges events is not suitable. The
+    /// value tells which events count as a write to a file.
+    pub exact: Option<WriteDetection>,
+}
+
+impl fmt::Debug for WatchTree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchTree")
+            .field("mirror", &self.mirror)
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A kernel facility that reports changes below the roots of the mirrors.
+///
+/// A backend is passive. It owns descriptors and no thread, clock or channel: the reader polls the
+/// descriptor, calls [`drain`](Self::drain) and [`advance`](Self::advance), and passes the results
+/// on. Thus a test can drive a backend step by step, and a new backend is one file.
+///
+/// Guarantees of a backend:
+///
+/// 1. **No silent loss.** Changes that it can't report (an overflow, an unknown event) are reported
+///    as `Lost`; directories that it can't watch are handed over for polling.
+/// 2. **In order.** The events of one mirror keep the order of the kernel.
+/// 3. **Watched before reported.** When the creation of a directory is reported, everything below
+///    it is already watched, so a subsequent scan misses nothing.
+/// 4. **No false delete.** Unmounted files are not reported as deleted.
+///
+/// A backend need not be exact: it may report a change twice, or as a larger one.
+pub(super) trait Backend: AsFd + Send {
+    /// Returns the backend's name in logs, metrics and status: `"fanotify"`, `"inotify"`.
+    fn name(&self) -> &'static str;
+
+    /// Starts to cover `tree`. Completion is reported by [`advance`](Self::advance) in
+    /// [`Drained::covered`]. No events are reported for a mirror before that.
+    ///
+    /// # Errors
+    ///
+    /// If its root can't be covered. Then no part of it is.
+    fn cover(&mut self, tree: &WatchTree) -> io::Result<()>;
+
+    /// Stops covering a mirror. Does nothing if it is not covered.
+    fn uncover(&mut self, mirror: MirrorId);
+
+    /// Reads the pending kernel events. Never blocks. Returns [`DrainStatus::More`] if there may be
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// Only if the backend has failed and must be replaced.
+    fn drain(&mut self, drained: &mut Drained) -> io::Result<DrainStatus>;
+
+    /// Does a bounded amount of the remaining work, such as reading directories that are to be
+    /// watched. Returns true if there is more.
+    fn advance(&mut self, drained: &mut Drained) -> bool;
+
+    /// Returns true if half of a rename is pending, or a directory needs verification that no
+    /// further event may trigger: then `drain` and `flush_pending` should be called in a few
+    /// milliseconds.
+    fn has_pending(&self) -> bool;
+
+    /// Reports pending halves of renames as creations and deletions.
+    fn flush_pending(&mut self, drained: &mut Drained);
+
+    /// Handles a new mount at this absolute path. If it lies in a tree, the content of the mount
+    /// must be watched and reported.
+    fn on_mounted(&mut self, directory: &[u8]);
+
+    /// Handles an unmount at this absolute path. If it lies in a tree, it is logged, nothing is
+    /// reported as deleted, and the directory that is visible now must be watched and reported.
+    fn on_unmounted(&mut self, directory: &[u8], drained: &mut Drained);
+}
+
+/// Result of [`Backend::drain`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DrainStatus {
+    /// There was a moment without pending kernel events.
+    Empty,
+    /// The drain stopped before such a moment.
+    More,
+}
+
+/// Results of draining a backend.
+#[derive(Debug, Default)]
+pub(super) struct Drained {
+    /// File system events.
+    pub(super) fs_events: Vec<FsEvent>,
+    /// Positions of those events that are creations of a name, not moves to it, in order.
+    pub(super) created: Vec<usize>,
+    /// Mirrors that are covered from here on, with the number of watched directories.
+    pub(super) covered: Vec<(MirrorId, usize)>,
+    /// Mirrors that can't be covered, and the reason.
+    pub(super) failed: Vec<(MirrorId, io::Error)>,
+    /// Directories that can't be watched, each with everything below it.
+    pub(super) unwatched: Vec<Unwatched>,
+    /// Number of kernel events that were read, relevant or not.
+    pub(super) kernel_events: usize,
+    /// Limits whose overflow lost events.
+    pub(super) overflows: Vec<KernelLimit>,
+    /// Warnings for the log.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Drained {
+    /// Returns true if there is nothing to publish.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.fs_events.is_empty()
+            && self.covered.is_empty()
+            && self.failed.is_empty()
+            && self.unwatched.is_empty()
+            && self.overflows.is_empty()
+            && self.warnings.is_empty()
+    }
+
+    /// Adds an event.
+    pub(super) fn push(&mut self, mirror: MirrorId, kind: FsEventKind) {
+        self.fs_events.push(FsEvent { mirror, kind });
+    }
+
+    /// Adds the creation of a name; the file may still be open.
+    pub(super) fn push_created(&mut self, mirror: MirrorId, kind: FsEventKind) {
+        self.created.push(self.fs_events.len());
+        self.push(mirror, kind);
+    }
+}
+
+/// A directory that a backend can't watch.
+#[derive(Debug)]
+pub(super) struct Unwatched {
+    /// The mirror of the directory.
+    pub(super) mirror: MirrorId,
+    /// The path in the mirror's tree.
+    pub(super) path: TreePath,
+    /// The error of the watch.
+    pub(super) error: io::Error,
+}
+
+/// Returns the warning for an unmount at this absolute path in a tree.
+pub(super) fn unmounted_warning(path: &[u8]) -> String {
+    let path = Escaped(path);
+    format!("{path} was unmounted: what the targets have of it stays until it is mounted again")
+}
+
+/// Returns the part of the absolute path `path` below `root`, without leading or trailing slash.
+/// `None` if it does not lie below.
+pub(super) fn strip_root<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let root = root.strip_suffix(b"/").unwrap_or(root);
+    let rest = path.strip_prefix(root)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strip_root_matches_whole_components() {
+        assert_eq!(strip_root(b"/srv", b"/srv/www"), Some(&b"www"[..]));
+        assert_eq!(strip_root(b"/srv", b"/srv"), Some(&b""[..]));
+        assert_eq!(strip_root(b"/srv", b"/srv2"), None);
+        assert_eq!(strip_root(b"/", b"/srv"), Some(&b"srv"[..]));
+        assert_eq!(strip_root(b"/srv", b"/"), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! Polling of the subtrees that no backend watches.
+
+use mirror_core::{fs_event::FsEventKind, path::TreePath};
+use rustix::io::Errno;
+
+use super::{
+    super::{
+        backend::{Unwatched, WatchTree},
+        limits::KernelLimit,
+        poll::{self, PollCommand, PollReport},
+    },
+    WatchCommand, WatchReader, display_root,
+};
+use crate::report::Category;
+
+impl WatchReader {
+    pub(super) fn on_unwatched(&mut self, unwatched: Unwatched) {
+        let Unwatched { mirror, path, error } = unwatched;
+        let Some(tree) = self.backends.tree(mirror).cloned() else { return };
+        let display = format!("{}{path}", display_root(&tree));
+        if Errno::from_io_error(&error) == Some(Errno::NOSPC) {
+            if !std::mem::replace(&mut self.limit_was_logged, true) {
+                self.log.say(Category::Warn, watch_limit_warning(&display));
+            }
+        } else {
+            let message = format!("cannot watch {display}: {error}: it is polled");
+            self.log.say(Category::Warn, message);
+        }
+        self.poll_below(tree, path);
+    }
+
+    pub(super) fn poll_below(&mut self, tree: WatchTree, path: TreePath) {
+        if self.poller.is_none() {
+            let commands = self.commands.clone();
+            let report = move |reports: Vec<PollReport>| {
+                if !reports.is_empty() {
+                    commands.send(WatchCommand::Polled(reports));
+                }
+            };
+            match poll::start(report) {
+                Ok(poller) => self.poller = Some(poller),
+                Err(error) => {
+                    self.log.say(Category::Error, format!("cannot start to poll: {error}"));
+                }
+            }
+        }
+        let Some(mirror) = self.mirrors.get_mut(&tree.mirror) else { return };
+        if let Some(poller) = &self.poller
+            && poller.send(PollCommand::Add(tree, path)).is_ok()
+        {
+            mirror.pending_subtrees += 1;
+        }
+    }
+
+    pub(super) fn on_poll_reports(&mut self, reports: Vec<PollReport>) {
+        for report in reports {
+            let (PollReport::Ready(id, path, _) | PollReport::Changed(id, path)) = &report;
+            let Some(mirror) = self.mirrors.get_mut(id) else { continue };
+            if let PollReport::Ready(_, _, count) = report {
+                mirror.pending_subtrees = mirror.pending_subtrees.saturating_sub(1);
+                mirror.polled += count;
+            }
+            // Changes before the first read went unnoticed. Before the mirror is covered they don't
+            // matter.
+            if mirror.is_covered {
+                self.drained.push(*id, FsEventKind::Lost(path.clone()));
+            }
+        }
+        self.report_covered();
+    }
+}
+
+/// Returns the warning for reaching the kernel's limit of watches.
+fn watch_limit_warning(path: &str) -> String {
+    let advice = KernelLimit::Watches.advice();
+    format!(
+        "cannot watch {path}, and maybe others: {advice}; until the next start what is not \
+         watched is polled"
+    )
+}

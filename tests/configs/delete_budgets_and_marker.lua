@@ -1,0 +1,19 @@
+-- Limits of deletions, and requirements of the source.
+-- mkdir: www/.mounted
+-- expect: exit 0
+-- expect: output maxDelete 10% of the target that nobody saw happen, 1000 that were seen
+-- expect: output replacedSource budget
+-- expect: output marker   .mounted
+-- expect: output durable  each file and its directory are synced
+-- expect: live 143
+
+sync {
+    default.direct,
+    source         = "/srv/place/www",
+    target         = "/srv/place/mirror",
+    maxDelete      = "10%",
+    maxDeleteSeen  = 1000,
+    replacedSource = "budget",
+    marker         = ".mounted",
+    durable        = true,
+}

@@ -1,7 +1,0 @@
--- expect: exit 0
--- expect: live 143
--- expect: says syslog   local3 as mirror-www
-
-settings { logfacility = "local3", logident = "mirror-www" }
-
-sync { default.direct, source = "/srv/place/www", target = "/srv/place/mirror" }

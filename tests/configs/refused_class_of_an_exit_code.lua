@@ -1,9 +1,0 @@
--- expect: exit 255
--- expect: says exitcodes[12] must be "ok", "again" or "die", not "retry"
-
-sync {
-    default.rsync,
-    source    = "/srv/place/www",
-    target    = "/srv/place/mirror",
-    exitcodes = { [0] = "ok", [12] = "retry" },
-}

@@ -1,8 +1,0 @@
--- expect: exit 255
--- expect: says the target 'web.example.net:/srv/www/' is not on this machine
-
-sync {
-    default.direct,
-    source = "/srv/place/www",
-    target = "web.example.net:/srv/www",
-}

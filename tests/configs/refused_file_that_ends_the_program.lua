@@ -1,7 +1,0 @@
--- expect: exit 255
--- expect: says the configuration asked to end with code 0
-
-if not os.getenv("SITE_THAT_IS_NOT_SET") then
-    print("nothing to do")
-    os.exit(0)
-end

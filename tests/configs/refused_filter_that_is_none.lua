@@ -1,9 +1,0 @@
--- expect: exit 255
--- expect: says Unknown filter rule: "*.tmp"
-
-sync {
-    default.rsync,
-    source = "/srv/place/www",
-    target = "/srv/place/mirror",
-    filter = { "*.tmp" },
-}

@@ -1,9 +1,0 @@
--- expect: exit 255
--- expect: says Parameter "onCreate" unknown.
-
-sync {
-    default.direct,
-    source   = "/srv/place/www",
-    target   = "/srv/place/mirror",
-    onCreate = "chown www-data ^target^pathname",
-}

@@ -1,0 +1,9 @@
+-- expect: exit 255
+-- expect: output the target 'backup.example.net:/./' is the root directory of the other machine
+
+sync {
+    default.rsyncssh,
+    source    = "/srv/place/www",
+    host      = "backup.example.net",
+    targetdir = "/.",
+}

@@ -1,9 +1,0 @@
--- expect: exit 255
--- expect: says the target 'backup.example.net:/./' is the root directory of the other machine
-
-sync {
-    default.rsyncssh,
-    source    = "/srv/place/www",
-    host      = "backup.example.net",
-    targetdir = "/.",
-}

@@ -1,6 +1,0 @@
--- expect: exit 255
--- expect: says setting "stubborn" unknown. Hint: write insist = true.
-
-settings { "stubborn" }
-
-sync { default.rsync, source = "/srv/place/www", target = "/srv/place/mirror" }

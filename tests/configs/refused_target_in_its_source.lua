@@ -1,8 +1,0 @@
--- expect: exit 255
--- expect: says lies inside its source '/srv/place/www'
-
-sync {
-    default.rsync,
-    source = "/srv/place/www",
-    target = "/srv/place/www/backup",
-}

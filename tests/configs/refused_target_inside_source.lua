@@ -1,0 +1,8 @@
+-- expect: exit 255
+-- expect: output lies inside its source '/srv/place/www'
+
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "/srv/place/www/backup",
+}

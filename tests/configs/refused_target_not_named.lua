@@ -1,7 +1,0 @@
--- expect: exit 255
--- expect: says default.rsync needs "target" configured
-
-sync {
-    default.rsync,
-    source = "/srv/place/www",
-}

@@ -1,9 +1,0 @@
--- expect: exit 255
--- expect: says Parameter "rsync" must be a table.
-
-sync {
-    default.rsync,
-    source = "/srv/place/www",
-    target = "/srv/place/mirror",
-    rsync  = "-avz --delete",
-}

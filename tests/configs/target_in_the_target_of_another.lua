@@ -1,6 +1,0 @@
--- expect: exit 0
--- expect: not live, the one deletes what the other one brings
--- expect: says Sync2: its target lies in the target /srv/place/mirror/ of Sync1, which deletes what its own source does not have: exclude /people there
-
-sync { default.rsync, source = "/srv/place/www",  target = "/srv/place/mirror" }
-sync { default.rsync, source = "/srv/place/home", target = "/srv/place/mirror/people" }

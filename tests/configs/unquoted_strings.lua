@@ -1,0 +1,21 @@
+-- expect: exit 0
+-- expect: output unquoted_strings.lua:13: there is no global startup, so this is nil; if a text is meant, write "startup"
+-- expect: output Sync2: delete = "false" deletes nothing
+-- expect: output delete   never
+-- expect: live 143
+
+settings { nodaemon = true }
+
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "/srv/place/one",
+    delete = startup,
+}
+
+sync {
+    default.rsync,
+    source = "/srv/place/www",
+    target = "/srv/place/two",
+    delete = "false",
+}

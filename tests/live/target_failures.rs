@@ -1,0 +1,172 @@
+//! Targets that are full, read-only or unavailable.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::support::{
+    LiveMirror, MountedTmpfs, Requirement, Sandbox, TransferMode, free_port, in_both_modes, needs,
+    with_private_mounts,
+};
+
+in_both_modes!(
+    a_transfer_to_a_full_target_succeeds_once_there_is_space,
+    a_read_only_target_is_retried_until_it_is_writable,
+    a_deleted_target_is_fully_resynced,
+    a_replaced_target_is_fully_resynced,
+    an_unmounted_target_is_waited_for,
+    held_deletions_are_carried_out_once_permitted,
+);
+
+/// Holds deletions of several batches, with several paths in one of them, observed and unobserved.
+fn held_deletions_are_carried_out_once_permitted(mode: TransferMode) {
+    needs!(mode.requirement());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let fill = |directory: &std::path::Path, names: &[&str]| {
+        for name in names {
+            fs::create_dir_all(directory.join(name)).unwrap();
+            (0..10).for_each(|n| fs::write(directory.join(format!("{name}/{n}")), "").unwrap());
+        }
+    };
+    fill(&source, &["a", "b", "c", "d"]);
+    let text = |budgets: &str| {
+        let kind = if mode == TransferMode::Direct { "direct" } else { "rsync" };
+        format!(
+            "settings{{ statusFile = '@/status', statusInterval = 0 }}
+             sync{{ default.{kind}, source = '@/source', target = '@/target', {budgets} }}"
+        )
+    };
+    let held = "maxDelete = 5, maxDeleteSeen = 5";
+    let daemon = sandbox.daemon().config(&text(held), 1).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &source, &target);
+    let is_held = |number: u64| {
+        let status = fs::read_to_string(sandbox.path("status")).unwrap_or_default();
+        status.contains(&format!("{number} deletions held"))
+    };
+    for name in ["a", "b"] {
+        fs::remove_dir_all(source.join(name)).unwrap();
+    }
+    daemon.wait_until("two are held", || is_held(22));
+    fs::remove_dir_all(source.join("c")).unwrap();
+    daemon.wait_until("three are held", || is_held(33));
+    // Unobserved deletions are counted when the new directory is scanned.
+    fill(&target, &["x", "y"]);
+    let aside = sandbox.create_dir("aside");
+    for name in ["x", "y"] {
+        fs::create_dir(aside.join(name)).unwrap();
+        fs::rename(aside.join(name), source.join(name)).unwrap();
+    }
+    daemon.wait_until("all are held", || is_held(53));
+    sandbox.write_config(&text("maxDelete = false, maxDeleteSeen = false"));
+    daemon.signal(Signal::HUP);
+    daemon.wait_mirrored(mode, &source, &target);
+    daemon.wait_for_log("no deletions are held");
+}
+
+fn a_deleted_target_is_fully_resynced(mode: TransferMode) {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    fs::write(source.join("old"), "").unwrap();
+    let daemon = sandbox.daemon().mirror(mode, &source, &target).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &source, &target);
+    fs::remove_dir_all(&target).unwrap();
+    fs::write(source.join("new"), "").unwrap();
+    daemon.wait_mirrored(mode, &source, &target);
+    daemon.wait_for_log("is gone: all of the source goes there again");
+}
+
+fn a_replaced_target_is_fully_resynced(mode: TransferMode) {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let older = sandbox.create_dir("older");
+    fs::write(older.join("deleted since"), "").unwrap();
+    fs::write(source.join("changed since"), "").unwrap();
+    let daemon = sandbox.daemon().mirror(mode, &source, &target).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &source, &target);
+    fs::rename(&target, sandbox.path("aside")).unwrap();
+    fs::rename(&older, &target).unwrap();
+    fs::write(source.join("new"), "").unwrap();
+    let is_there = |name: &str| target.join(name).exists();
+    daemon.wait_until("all is there", || is_there("new") && is_there("changed since"));
+    daemon.wait_for_log("is another directory than before: all of the source goes there again");
+    // Surplus files are not deleted without confirmation.
+    daemon.wait_for_log("deletions held");
+    assert!(is_there("deleted since"));
+}
+
+/// The file system under the mount may be too small for a full resync.
+fn an_unmounted_target_is_waited_for(mode: TransferMode) {
+    needs!(Requirement::Mounts);
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let target = sandbox.create_dir("target");
+        let disk = MountedTmpfs::mount(&sandbox, &target, 4 << 20);
+        let live = LiveMirror::start_with(sandbox, mode, &[]);
+        drop(disk);
+        fs::write(live.source_path("file"), "").unwrap();
+        live.daemon.wait_for_log("nothing is mounted on");
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+        let _disk = MountedTmpfs::mount(&live.sandbox, &target, 4 << 20);
+        live.daemon.signal(Signal::HUP);
+        live.expect_mirrored();
+        live.daemon.wait_for_log("is another directory than before");
+    });
+}
+
+fn a_transfer_to_a_full_target_succeeds_once_there_is_space(mode: TransferMode) {
+    needs!(Requirement::Mounts);
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let disk = sandbox.create_dir("target");
+        let _disk = MountedTmpfs::mount(&sandbox, &disk, 12 << 20);
+        let inner = sandbox.create_dir("target/inner");
+        fs::write(disk.join("ballast"), vec![b'x'; 8 << 20]).unwrap();
+        let source = sandbox.create_dir("source");
+        let daemon = sandbox.daemon().mirror(mode, &source, &inner).start();
+        daemon.wait_live();
+        fs::write(source.join("large"), vec![b'y'; 6 << 20]).unwrap();
+        fs::write(source.join("other"), "").unwrap();
+        daemon.wait_for_log("No space left");
+        fs::remove_file(disk.join("ballast")).unwrap();
+        daemon.wait_mirrored(mode, &source, &inner);
+    });
+}
+
+fn a_read_only_target_is_retried_until_it_is_writable(mode: TransferMode) {
+    needs!(Requirement::Mounts);
+    with_private_mounts(move || {
+        let sandbox = Sandbox::new();
+        let target = sandbox.create_dir("target");
+        let disk = MountedTmpfs::mount(&sandbox, &target, 4 << 20);
+        let live = LiveMirror::start_with(sandbox, mode, &[]);
+        disk.set_read_only(true);
+        fs::write(live.source_path("file"), "").unwrap();
+        fs::remove_dir_all(live.source_path("old")).unwrap();
+        live.daemon.wait_for_log("Read-only file system");
+        disk.set_read_only(false);
+        live.expect_mirrored();
+    });
+}
+
+#[test]
+fn an_unavailable_target_does_not_affect_another() {
+    needs!(TransferMode::Rsync.requirement(), TransferMode::Direct.requirement());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let dead = format!("rsync://127.0.0.1:{}/nobody/listens", free_port());
+    let daemon = sandbox
+        .daemon()
+        .mirror_to_server(&source, &dead)
+        .mirror(TransferMode::Direct, &source, &target)
+        .args(["-insist"])
+        .start();
+    daemon.wait_for_log("Retrying startup of");
+    for content in ["one", "two", "three"] {
+        fs::write(source.join("file"), content).unwrap();
+        daemon.wait_mirrored(TransferMode::Direct, &source, &target);
+    }
+}

@@ -1,0 +1,191 @@
+//! The daemon under test.
+
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{plan::WatchLimit, random::TortureRng};
+use crate::bench::{process::MeteredProcess, scratch::ScratchDir, usage};
+
+/// Number of log lines that a report contains.
+const SHOWN: usize = 80;
+/// Time limit for its exit after a signal.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The limit of watched directories for [`WatchLimit::Few`].
+const FEW_WATCHES: u32 = 25;
+/// Limits of descriptors, of megabytes and of zombies, beyond what its work here needs.
+const MAX_DESCRIPTORS: usize = 400;
+const MAX_MEMORY: f64 = 500.0;
+const MAX_ZOMBIES: usize = 3;
+
+/// A daemon and its predecessors.
+#[derive(Debug)]
+pub(crate) struct TortureDaemon<'a> {
+    program: &'a Path,
+    scratch: &'a ScratchDir,
+    watch_limit: WatchLimit,
+    /// The last one runs. The others are kept until the end, so that their PIDs are not reused.
+    runs: Vec<MeteredProcess>,
+}
+
+impl<'a> TortureDaemon<'a> {
+    /// Starts it with the configuration file in `scratch`.
+    pub(crate) fn start(
+        program: &'a Path,
+        scratch: &'a ScratchDir,
+        watch_limit: WatchLimit,
+    ) -> io::Result<Self> {
+        let mut daemon = Self { program, scratch, watch_limit, runs: Vec::new() };
+        daemon.start_process()?;
+        Ok(daemon)
+    }
+
+    fn start_process(&mut self) -> io::Result<()> {
+        let mut command = match self.watch_limit {
+            WatchLimit::Unlimited => Command::new(self.program),
+            WatchLimit::Few => with_few_watches(self.program),
+        };
+        command.args(["-nodaemon", "-log", "all"]).arg(self.scratch.path("run/config.lua")?.path());
+        // The user's ssh configuration must not affect it.
+        command.env("HOME", self.scratch.path("run")?.path());
+        let log = self.scratch.path(&format!("run/log{}", self.runs.len()))?;
+        self.runs.push(MeteredProcess::start(&command, &log)?);
+        Ok(())
+    }
+
+    fn running(&self) -> io::Result<&MeteredProcess> {
+        self.runs.last().ok_or_else(|| io::Error::other("there is no daemon"))
+    }
+
+    /// Returns a message if it has exited or panicked.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let running = self.running().ok()?;
+        if let Some(how) = running.exit_reason() {
+            return Some(format!("the daemon has ended by itself: {how}"));
+        }
+        running.output().contains("panicked").then(|| "a thread of the daemon has panicked".into())
+    }
+
+    /// Returns a message if it exceeds a resource limit.
+    pub(crate) fn excessive_usage(&self) -> Option<String> {
+        let pid = self.running().ok()?.pid().as_raw_nonzero().get();
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+        let memory = usage::peak_memory(pid.cast_unsigned()).unwrap_or(0.0);
+        let zombies =
+            descendants(pid.cast_unsigned()).into_iter().filter(|it| is_zombie(*it)).count();
+        let too_much =
+            descriptors > MAX_DESCRIPTORS || memory > MAX_MEMORY || zombies > MAX_ZOMBIES;
+        too_much.then(|| {
+            format!("it has {descriptors} descriptors, {memory} MB and {zombies} dead children")
+        })
+    }
+
+    /// Sends it a signal. SIGHUP is sent only once it is the daemon: before, it is the program that
+    /// starts it.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Ok(running) = self.running()
+            && (signal != Signal::HUP || !running.output().is_empty())
+        {
+            running.signal(signal);
+        }
+    }
+
+    /// Terminates it by a signal, and starts it again.
+    pub(crate) fn restart(&mut self, signal: Signal) -> io::Result<()> {
+        let running = self.running()?;
+        running.signal(signal);
+        let signalled = Instant::now();
+        while !running.has_exited() {
+            if signalled.elapsed() > EXIT_TIMEOUT {
+                return Err(io::Error::other(format!("{signal:?} has not ended the daemon")));
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.start_process()
+    }
+
+    /// Stops one of the programs that it runs for a while, or kills it.
+    pub(crate) fn disturb_child(&self, random: &mut TortureRng, pause: Duration) {
+        let Ok(running) = self.running() else { return };
+        let children: Vec<Pid> = descendants(running.pid().as_raw_nonzero().get().cast_unsigned())
+            .into_iter()
+            .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
+            .collect();
+        if children.is_empty() {
+            return;
+        }
+        let child = random.pick(&children);
+        if random.once_in(3) {
+            let _ = kill_process(child, Signal::KILL);
+            return;
+        }
+        let _ = kill_process(child, Signal::STOP);
+        thread::sleep(pause);
+        let _ = kill_process(child, Signal::CONT);
+    }
+
+    /// Returns the content of the status file.
+    pub(crate) fn status(&self) -> String {
+        let path = self.scratch.path("run/status");
+        path.ok().and_then(|it| fs::read_to_string(it.path()).ok()).unwrap_or_default()
+    }
+
+    /// Returns true if it reports that all of this number of syncs are in sync.
+    pub(crate) fn is_in_sync(&self, syncs: usize) -> bool {
+        self.status().lines().filter(|line| line.ends_with(": in sync")).count() == syncs
+    }
+
+    /// Returns the last lines of its log.
+    pub(crate) fn log_tail(&self) -> String {
+        let mut text = String::new();
+        for running in self.runs.iter().rev().take(2).rev() {
+            let output = running.output();
+            let lines: Vec<&str> = output.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
+            let _ = write!(text, "-- daemon {} --\n{}\n", running.pid(), tail.join("\n"));
+        }
+        text
+    }
+
+    /// Returns the directory of the logs.
+    pub(crate) fn log_directory(&self) -> PathBuf {
+        self.scratch.path("run").map_or_else(|_| PathBuf::new(), |it| it.path().to_owned())
+    }
+}
+
+/// Returns true if [`WatchLimit::Few`] is possible on this machine.
+pub(crate) fn can_limit_watches() -> bool {
+    with_few_watches(Path::new("true")).status().is_ok_and(|status| status.success())
+}
+
+/// Returns a command that runs a program in a user namespace with a limit of watches.
+fn with_few_watches(program: &Path) -> Command {
+    let script =
+        format!("echo {FEW_WATCHES} >/proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", &script]).arg(program);
+    command
+}
+
+/// Returns the descendants of a process.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut pending = vec![pid];
+    while let Some(next) = pending.pop() {
+        let children = usage::children(next);
+        pending.extend(&children);
+        found.extend(children);
+    }
+    found
+}
+
+fn is_zombie(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
