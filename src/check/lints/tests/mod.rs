@@ -57,7 +57,7 @@ fn mutual_mirrors_cause_a_warning_and_chains_do_not() {
     let cycle = [sync(1, a, "/nonexistent/b/"), back];
     assert_eq!(
         warnings(&cycle),
-        ["Sync1 and Sync2 mirror each other: each change goes round and round"]
+        ["Sync1 and Sync2 mirror each other: endless sync loop"]
     );
     assert_eq!(warnings(&[sync(1, a, "/nonexistent/b/"), sync(2, b, "/nonexistent/c/")]), [""; 0]);
 }
@@ -84,7 +84,7 @@ fn longer_cycle_is_reported_once_unless_excluded() {
     };
     let found = warnings(&cycle(false));
     let expected = "Sync1, Sync2, Sync3: each writes what the next one mirrors, and the last one \
-                    what the first does: each change goes round and round";
+                    what the first does: endless sync loop";
     assert_eq!(found, [expected]);
     assert_eq!(warnings(&cycle(true)), [""; 0]);
     let [a, b] = ["/nonexistent/a", "/nonexistent/b"].map(Path::new);
