@@ -65,7 +65,7 @@ fn with_retry_batch_and_hook_are_repeated_until_the_hook_succeeds(mode: Transfer
     let sandbox = Sandbox::new();
     let hook = "echo call >> \"$TOP/calls\"; test -e \"$TOP/ready\"";
     let (daemon, source) = start(&sandbox, mode, hook, "retry");
-    daemon.wait_for_log("onSynced: sh ended with code 1; next try in");
+    daemon.wait_for_log("onSynced: sh exited with code 1; retrying in");
     fs::write(source.join("second"), "").unwrap();
     fs::write(sandbox.path("ready"), "").unwrap();
     daemon.signal(Signal::HUP);
@@ -78,7 +78,7 @@ fn with_hold_a_failed_hook_suspends_the_sync(mode: TransferMode) {
     let sandbox = Sandbox::new();
     let hook = "test -e \"$TOP/ready\"";
     let (mut daemon, source) = start(&sandbox, mode, hook, "hold");
-    daemon.wait_for_log("onSynced: sh ended with code 1; Sync1 waits for SIGHUP");
+    daemon.wait_for_log("onSynced: sh exited with code 1; Sync1 waits for SIGHUP");
     fs::write(source.join("second"), "").unwrap();
     fs::write(sandbox.path("ready"), "").unwrap();
     daemon.signal(Signal::TERM);

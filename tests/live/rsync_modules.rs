@@ -43,7 +43,7 @@ impl ModuleMirror {
     fn expect_retry(&self, message: &str) {
         self.daemon.wait_until(&format!("a retry is logged with {message:?}"), || {
             let log = self.daemon.log();
-            log.lines().any(|line| line.contains(message) && line.contains("next try in"))
+            log.lines().any(|line| line.contains(message) && line.contains("retrying in"))
         });
     }
 
@@ -162,7 +162,7 @@ fn a_transfer_to_a_killed_server_is_retried() {
     let ModuleMirror { source, target, daemon, server, sandbox: _sandbox } = mirror;
     server.cut_connections();
     let stopped = server.stop();
-    daemon.wait_for_log("next try in");
+    daemon.wait_for_log("retrying in");
     // A retry takes no time, because the file is small now.
     fs::write(large, "it has become small").unwrap();
     let _server = stopped.start();

@@ -75,7 +75,7 @@ fn a_deleted_target_is_fully_resynced(mode: TransferMode) {
     fs::remove_dir_all(&target).unwrap();
     fs::write(source.join("new"), "").unwrap();
     daemon.wait_mirrored(mode, &source, &target);
-    daemon.wait_for_log("is gone: all of the source goes there again");
+    daemon.wait_for_log("disappeared: full resync scheduled");
 }
 
 fn a_replaced_target_is_fully_resynced(mode: TransferMode) {
@@ -92,7 +92,7 @@ fn a_replaced_target_is_fully_resynced(mode: TransferMode) {
     fs::write(source.join("new"), "").unwrap();
     let is_there = |name: &str| target.join(name).exists();
     daemon.wait_until("all is there", || is_there("new") && is_there("changed since"));
-    daemon.wait_for_log("is another directory than before: all of the source goes there again");
+    daemon.wait_for_log("is another directory than before: full resync scheduled");
     // Surplus files are not deleted without confirmation.
     daemon.wait_for_log("deletions held");
     assert!(is_there("deleted since"));

@@ -156,6 +156,9 @@ local function set(name, value, is_assigned)
     if type(name) == "table" then
         note(where(3), "settings takes names, not a table in a table: settings{ logfile = .. }")
         return
+    elseif type(name) == "function" then
+        note(where(3), "settings takes names, not a function: settings{ logfile = .. }")
+        return
     end
     local hint = host.unknown("settings", name)
     if hint then

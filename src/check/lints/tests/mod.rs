@@ -55,10 +55,7 @@ fn mutual_mirrors_cause_a_warning_and_chains_do_not() {
     let [a, b] = ["/nonexistent/a", "/nonexistent/b"].map(Path::new);
     let back = sync(2, b, "/nonexistent/a/");
     let cycle = [sync(1, a, "/nonexistent/b/"), back];
-    assert_eq!(
-        warnings(&cycle),
-        ["Sync1 and Sync2 mirror each other: endless sync loop"]
-    );
+    assert_eq!(warnings(&cycle), ["Sync1 and Sync2 mirror each other: endless sync loop"]);
     assert_eq!(warnings(&[sync(1, a, "/nonexistent/b/"), sync(2, b, "/nonexistent/c/")]), [""; 0]);
 }
 

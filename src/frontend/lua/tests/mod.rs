@@ -513,6 +513,10 @@ fn nested_tables_that_never_end_are_refused() {
         &format!("sync{{\n{a}, sync{{{a}}} }}"),
         "@/conf.lua:1: a sync{} stands in another sync{}",
     );
+    fails(
+        "settings{ sync }",
+        "@/conf.lua:1: settings takes names, not a function: settings{ logfile = .. }",
+    );
 }
 
 #[test]
