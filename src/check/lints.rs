@@ -13,7 +13,7 @@ use mirror_core::{
     path::{Escaped, TreePath},
     plan::{
         options::DeletePolicy,
-        target::{Target, TargetPath},
+        target::{Target, TargetPath, strip_url},
     },
     queue::Debounce,
 };
@@ -144,11 +144,9 @@ impl TargetLocation {
 
     /// Parses a module of an rsync daemon: `rsync://HOST:PORT/MODULE/PATH` or `HOST::MODULE/PATH`.
     fn in_module(target: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(target);
-        let parts = match text.strip_prefix("rsync://") {
-            Some(rest) => rest.split_once('/'),
-            None => text.split_once("::"),
-        };
+        let text = String::from_utf8_lossy(strip_url(target).unwrap_or(target));
+        let separator = if strip_url(target).is_some() { "/" } else { "::" };
+        let parts = text.split_once(separator);
         let Some((host, path)) = parts else { return Self::Unknown };
         let host = host.rsplit('@').next().unwrap_or(host).to_ascii_lowercase();
         let host = host.strip_suffix(":873").unwrap_or(&host);

@@ -6,7 +6,7 @@ use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
     path::{Escaped, TreePath},
-    plan::target::{Target, TargetPath},
+    plan::target::{Target, TargetPath, strip_url},
 };
 
 use super::{
@@ -101,10 +101,7 @@ fn check_remote(source: &Path, target: &OsStr) -> Result<Option<String>, String>
 
 /// Returns the module name of an rsync daemon's target, empty if there is none.
 fn module(target: &[u8]) -> &[u8] {
-    const URL: usize = b"rsync://".len();
-    let is_url = target.get(..URL).is_some_and(|start| start.eq_ignore_ascii_case(b"rsync://"));
-    let rest = if is_url {
-        let host_and_rest = target.get(URL..).unwrap_or_default();
+    let rest = if let Some(host_and_rest) = strip_url(target) {
         let slash = host_and_rest.iter().position(|&byte| byte == b'/');
         host_and_rest.get(slash.unwrap_or(host_and_rest.len())..).unwrap_or_default()
     } else {

@@ -11,6 +11,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use mirror_core::plan::target::strip_url;
+
 /// Maximum number of symbolic links to follow, as in the kernel (`path_resolution(7)`).
 const MAX_SYMLINKS: usize = 40;
 
@@ -18,9 +20,8 @@ const MAX_SYMLINKS: usize = 40;
 /// slash before the first colon makes it a local path.
 #[must_use]
 pub fn is_remote(target: &OsStr) -> bool {
-    const URL: &[u8] = b"rsync://";
     let target = target.as_bytes();
-    if target.get(..URL.len()).is_some_and(|start| start.eq_ignore_ascii_case(URL)) {
+    if strip_url(target).is_some() {
         return true;
     }
     target.iter().find(|byte| matches!(byte, b':' | b'/')) == Some(&b':')

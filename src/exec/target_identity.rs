@@ -108,7 +108,7 @@ impl TargetIdentity {
             record.last_observed = Some(now.clone());
         }
         let how = match (now, &record.instance) {
-            (ObservedTarget::Missing, _) if record.was_present => "is gone",
+            (ObservedTarget::Missing, _) if record.was_present => "disappeared",
             (ObservedTarget::Present(now), Some(was)) if now != was => {
                 "is another directory than before"
             }

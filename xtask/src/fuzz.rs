@@ -17,9 +17,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
         .args(arguments)
         .status()
         .map_err(|error| vec![format!("the fuzzer could not be run: {error}")])?;
-    if status.success() {
-        return Ok(());
+    match status.code() {
+        Some(0) => Ok(()),
+        // The fuzzer has printed the reason.
+        Some(1) => Err(vec!["fuzz: failed".to_owned()]),
+        // With a crash, cargo's own exit code.
+        _ => Err(vec![format!("fuzz: {status}; repeat it with --seed and --record for the input")]),
     }
-    let hint = "to find the input of a crash or a hang, repeat it with --seed and --record";
-    Err(vec![format!("fuzz: {status}; {hint}")])
 }

@@ -170,7 +170,8 @@ fn name(line: &[u8]) -> Option<TreePath> {
     TreePath::new(&line).filter(|path| !path.is_root())
 }
 
-fn check_line(parser: StderrParser<'_>, line: &[u8]) {
+/// Checks the diagnostic of a line, and returns it.
+fn check_line(parser: StderrParser<'_>, line: &[u8]) -> Diagnostic {
     let diagnostic = parser.parse(line);
     assert_eq!(parser.parse(line), diagnostic, "parsed differently the second time");
     let shown = unescape(line);
@@ -187,6 +188,7 @@ fn check_line(parser: StderrParser<'_>, line: &[u8]) {
     if parse_grouped_number(line).is_some() {
         assert!(line.iter().any(u8::is_ascii_digit), "a number without digits");
     }
+    diagnostic
 }
 
 fn paths(diagnostic: &Diagnostic) -> &[TreePath] {
@@ -225,13 +227,12 @@ fn check_messages(path: &TreePath) {
     for (head, form, tail, meaning) in MESSAGES {
         let name = shown_name(form, directory, path);
         let line = escape(&[head.as_bytes(), &name, tail.as_bytes()].concat(), eight_bit);
-        check_line(parser, &line);
-        check_meaning(parser.parse(&line), (meaning, form, path), &line);
+        check_meaning(check_line(parser, &line), (meaning, form, path), &line);
     }
     let name = shown_name(Temporary, directory, path);
     let line = [b"rsync: [receiver] rename ", &*name, b" -> \"", path.as_bytes(), b"\": Is (21)"];
     let line = escape(&line.concat(), eight_bit);
-    check_meaning(parser.parse(&line), (Write, NameForm::Target, path), &line);
+    check_meaning(check_line(parser, &line), (Write, NameForm::Target, path), &line);
 }
 
 /// Checks that a path is among the candidates, or that the parser says that it does not know.

@@ -44,7 +44,7 @@ pub const TARGETS: [FuzzTarget; 6] = [
         name: "rsync_messages",
         run: rsync_messages::run,
         dictionary: rsync_messages::dictionary,
-        max_length: 4096,
+        max_length: 1024,
         more_seeds: None,
     },
     FuzzTarget {

@@ -26,7 +26,7 @@ fn filter_rules_hold_their_invariants() {
 
 #[test]
 fn rsync_messages_hold_their_invariants() {
-    check("rsync_messages", 2000);
+    check("rsync_messages", 300);
 }
 
 #[test]
@@ -41,5 +41,5 @@ fn cron_rules_hold_their_invariants() {
 
 #[test]
 fn lua_config_holds_its_invariants() {
-    check("lua_config", 1500);
+    check("lua_config", 200);
 }

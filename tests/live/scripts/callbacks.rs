@@ -207,7 +207,8 @@ fn a_slow_function_is_reported_and_loses_no_change() {
     }
     daemon.wait_until("nothing is lost", || noted().lines().count() == 2 + 1 + 100);
     let log = daemon.log();
-    let is_warning = |line: &str| line.contains("Warn: action of Sync1 took ");
+    let is_warning =
+        |line: &str| line.contains("Warn: action of Sync1 blocked the event loop for ");
     assert!(log.lines().any(is_warning), "{log}");
     terminate(daemon);
 }
@@ -262,12 +263,12 @@ fn a_blocked_script_does_not_prevent_the_exit() {
     reads.wait_for_log("ready\n");
     reads.signal(Signal::TERM);
     assert_eq!(exit_code(reads.wait_exit()), 143, "{}", reads.log());
-    assert!(!reads.log().contains("does not return"), "{}", reads.log());
+    assert!(!reads.log().contains("did not return"), "{}", reads.log());
     fs::write(source.join("file"), "").unwrap();
     waits.wait_for_log("waits\n");
     waits.signal(Signal::TERM);
     assert_eq!(exit_code(waits.wait_exit()), 143, "{}", waits.log());
-    assert!(waits.log().contains("a script does not return"), "{}", waits.log());
+    assert!(waits.log().contains("a script callback did not return"), "{}", waits.log());
 }
 
 #[test]

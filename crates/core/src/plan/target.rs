@@ -121,7 +121,7 @@ impl Target {
     /// Returns the path after `host:`, `host::module` or `rsync://host/module`.
     #[must_use]
     pub fn path(&self) -> TargetPath<'_> {
-        if let Some(rest) = self.0.strip_prefix(URL) {
+        if let Some(rest) = strip_url(&self.0) {
             return in_module(after(rest, b'/'));
         }
         let Some(colon) = colon(&self.0) else { return plain(&self.0) };
@@ -133,10 +133,17 @@ impl Target {
     }
 }
 
-const URL: &[u8] = b"rsync://";
+/// Returns what follows `rsync://` in the spelling of a target, `None` if it is not a URL. Like
+/// rsync, it takes the scheme in either case.
+#[must_use]
+pub fn strip_url(target: &[u8]) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"rsync://";
+    let (scheme, rest) = target.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then_some(rest)
+}
 
-fn is_url(arg: &[u8]) -> bool {
-    arg.get(..URL.len()).is_some_and(|start| start.eq_ignore_ascii_case(URL))
+fn is_url(target: &[u8]) -> bool {
+    strip_url(target).is_some()
 }
 
 /// Returns the position of the colon after a host, if any. An address in brackets has its own
@@ -241,6 +248,7 @@ mod tests {
             ("host::mod", Absolute(b"/")),
             ("host::mod/x", Absolute(b"/x/")),
             ("rsync://host:1/mod/x", Absolute(b"/x/")),
+            ("RSYNC://host/mod/x", Absolute(b"/x/")),
         ] {
             assert_eq!(Target::new(text.as_bytes()).unwrap().path(), path, "{text}");
         }

@@ -103,6 +103,7 @@ fn remote_targets_are_compared() {
         ("h::t/", "h::u/in/", false),
         ("h::t/", "h::t/", true),
         ("rsync://h/t/", "h::t/", true),
+        ("RSYNC://h/t/", "h::t/in/", true),
         ("rsync://h/t/", "rsync://u@h:873/t/in/", true),
         ("rsync://h/t/", "rsync://h:874/t/", false),
         ("h:/y/../x/", "h:/x/", true),
