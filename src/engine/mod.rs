@@ -33,7 +33,7 @@ use jiff::Zoned;
 
 use mirror_core::{
     effect::Effect,
-    fleet::{self, Fleet, FleetLimits},
+    fleet::{Fleet, FleetLimits},
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId},
     input::{Input, Signal},
     log_event::LogEvent,
@@ -124,7 +124,7 @@ impl Engine {
         let limits = FleetLimits { max_jobs: daemon.max_processes, onepass: daemon.onepass };
         let fleet = Fleet::new(instances.iter().map(SyncInstance::mirror_spec).collect(), limits);
         let mut registry = SyncRegistry::default();
-        let ids: Vec<_> = fleet.members().iter().map(fleet::Member::id).collect();
+        let ids: Vec<_> = fleet.members().iter().map(|member| member.id()).collect();
         ids.iter().zip(instances).for_each(|(&id, instance)| registry.insert(id, instance));
         registry.set_order(ids.clone());
         let status = StatusWriter::new(&daemon, Moment::ORIGIN);

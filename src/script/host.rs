@@ -181,7 +181,7 @@ impl HostFunctions<'_> {
         self.add("insists", |_, context, number: SyncNumber| Ok(context.binding(number)?.insists))?;
         self.add("running", |_, context, ()| {
             let fleet = context.fleet()?;
-            Ok(fleet.members().iter().map(|member| member.jobs().count()).sum::<usize>())
+            Ok(fleet.members().iter().map(|member| member.jobs().len()).sum::<usize>())
         })?;
         self.add("ends", |_, context, ()| Ok(context.exit_code.get().is_some()))?;
         self.add("exit", |lua, context, code: i64| -> Result<()> {

@@ -21,7 +21,10 @@ use mirror_core::{
     fleet::Member,
     input::TargetLink,
     job::{Failure, Scope},
-    mirror::{AwayCause, Delay, DelayKind, Mirror, State, scripted::ScriptedMirror},
+    mirror::{
+        Availability, AwayCause, Delay, DelayKind, Mirror, SyncMember, TargetState,
+        scripted::ScriptedMirror,
+    },
     path::Escaped,
     queue::Stage,
     time::Moment,
@@ -202,12 +205,20 @@ impl StatusReport<'_> {
         if mirror.target_link() == TargetLink::Down {
             write!(out, "waits for its tunnel, ")?;
         }
-        match mirror.state() {
-            State::Covering => write!(out, "its source is being watched for the first time"),
-            State::Starting => write!(out, "the first full transfer"),
-            State::Live if count == 0 && mirror.held().is_empty() => write!(out, "in sync"),
-            State::Live => write!(out, "live"),
-            State::Away(away) => {
+        match mirror.source().availability() {
+            Availability::Covering => {
+                return write!(out, "its source is being watched for the first time");
+            }
+            Availability::Gone { reason, .. } => {
+                return write!(out, "the source is lost, {reason}");
+            }
+            Availability::Covered => {}
+        }
+        match mirror.target() {
+            TargetState::Starting => write!(out, "the first full transfer"),
+            TargetState::Live if count == 0 && mirror.held().is_empty() => write!(out, "in sync"),
+            TargetState::Live => write!(out, "live"),
+            TargetState::Away(away) => {
                 let what = match away.cause {
                     AwayCause::Target => "the target is away",
                     AwayCause::Hook => "what follows a batch failed",
@@ -219,7 +230,6 @@ impl StatusReport<'_> {
                 }
                 write_failure(mirror.last_failure(), out)
             }
-            State::Held { reason: why, .. } => write!(out, "the source is lost, {why}"),
         }
     }
 

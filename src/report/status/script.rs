@@ -8,7 +8,7 @@ use std::{
 use mirror_core::{
     fs_event::EntryKind,
     input::TargetLink,
-    mirror::{State, scripted::ScriptedMirror},
+    mirror::{Availability, SyncMember, scripted::ScriptedMirror},
     path::{Escaped, TreePath},
     queue::event_queue::{EventStatus, QueuedEvent},
     time::Moment,
@@ -37,11 +37,11 @@ pub(super) fn write_state(mirror: &ScriptedMirror, out: &mut Vec<u8>) -> io::Res
     if mirror.target_link() == TargetLink::Down {
         write!(out, "waits for its tunnel, ")?;
     }
-    match mirror.state() {
-        State::Covering => write!(out, "its source is being watched for the first time")?,
-        State::Starting => write!(out, "the beginning")?,
-        State::Live | State::Away(_) => write!(out, "live")?,
-        State::Held { reason: why, .. } => write!(out, "the source is lost, {why}")?,
+    match mirror.source().availability() {
+        Availability::Covering => write!(out, "its source is being watched for the first time")?,
+        Availability::Gone { reason, .. } => write!(out, "the source is lost, {reason}")?,
+        Availability::Covered if mirror.is_live() => write!(out, "live")?,
+        Availability::Covered => write!(out, "the beginning")?,
     }
     write!(out, ", {}", remaining_events(mirror))?;
     match mirror.queue().failed_count() {

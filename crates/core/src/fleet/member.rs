@@ -1,17 +1,15 @@
 //! The members of a fleet: mirrors with a built-in target and scripted ones.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
+use core::ops::{Deref, DerefMut};
 
 use crate::{
     effect::Effect,
-    fs_event::{FsEventKind, MirrorId},
-    input::TargetLink,
-    job::JobId,
+    fs_event::MirrorId,
     mirror::{
-        Connection, Mirror, MirrorSettings, State,
+        Mirror, MirrorSettings, SyncMember,
         scripted::{ScriptSettings, ScriptedMirror},
     },
-    path::TreePath,
     time::Moment,
 };
 
@@ -55,114 +53,6 @@ impl Member {
         }
     }
 
-    /// The id of the mirror.
-    #[must_use]
-    pub const fn id(&self) -> MirrorId {
-        match self {
-            Self::BuiltIn(mirror) => mirror.id(),
-            Self::Scripted(mirror) => mirror.id(),
-        }
-    }
-
-    /// The state of the mirror.
-    #[must_use]
-    pub const fn state(&self) -> &State {
-        match self {
-            Self::BuiltIn(mirror) => mirror.state(),
-            Self::Scripted(mirror) => mirror.state(),
-        }
-    }
-
-    /// The running jobs.
-    pub fn jobs(&self) -> impl Iterator<Item = JobId> {
-        let (built, scripted) = match self {
-            Self::BuiltIn(mirror) => (Some(mirror.jobs()), None),
-            Self::Scripted(mirror) => (None, Some(mirror.jobs())),
-        };
-        built.into_iter().flatten().chain(scripted.into_iter().flatten())
-    }
-
-    /// Returns true if a job or a script of the mirror runs.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        match self {
-            Self::BuiltIn(mirror) => mirror.is_busy(),
-            Self::Scripted(mirror) => mirror.is_busy(),
-        }
-    }
-
-    pub(super) fn job_count(&self) -> usize {
-        match self {
-            Self::BuiltIn(mirror) => mirror.jobs().count(),
-            Self::Scripted(mirror) => mirror.job_count(),
-        }
-    }
-
-    pub(super) const fn connection(&self) -> Option<&Connection> {
-        match self {
-            Self::BuiltIn(mirror) => mirror.connection(),
-            Self::Scripted(mirror) => mirror.connection(),
-        }
-    }
-
-    pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
-        match self {
-            Self::BuiltIn(mirror) => mirror.begin(effects),
-            Self::Scripted(mirror) => mirror.begin(effects),
-        }
-    }
-
-    pub(super) fn covered(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        match self {
-            Self::BuiltIn(mirror) => mirror.covered(now, effects),
-            Self::Scripted(mirror) => mirror.covered(effects),
-        }
-    }
-
-    pub(super) fn cannot_cover(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) {
-        match self {
-            Self::BuiltIn(mirror) => mirror.cannot_cover(reason, now, effects),
-            Self::Scripted(mirror) => mirror.cannot_cover(reason, now, effects),
-        }
-    }
-
-    pub(super) fn set_target_link(
-        &mut self,
-        link: TargetLink,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        match self {
-            Self::BuiltIn(mirror) => mirror.set_target_link(link, now, effects),
-            Self::Scripted(mirror) => mirror.set_target_link(link),
-        }
-    }
-
-    pub(super) fn on_fs_event(
-        &mut self,
-        event: FsEventKind,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        match self {
-            Self::BuiltIn(mirror) => mirror.on_fs_event(event, now, effects),
-            Self::Scripted(mirror) => mirror.on_fs_event(event, now, effects),
-        }
-    }
-
-    /// Handles an event of the predecessor.
-    pub(super) fn on_predecessor_event(
-        &mut self,
-        event: FsEventKind,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        match self {
-            Self::BuiltIn(mirror) => mirror.on_predecessor_event(event, now, effects),
-            Self::Scripted(mirror) => mirror.on_predecessor_event(event, now, effects),
-        }
-    }
-
     /// Inherits the events that the predecessor, of the same kind, has not processed.
     pub(super) fn inherit(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
         match (self, other) {
@@ -174,22 +64,6 @@ impl Member {
         }
     }
 
-    pub(super) fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        match self {
-            Self::BuiltIn(mirror) => mirror.full_due(now, effects),
-            Self::Scripted(mirror) => {
-                mirror.push_full(TreePath::root());
-            }
-        }
-    }
-
-    pub(super) fn retry_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        match self {
-            Self::BuiltIn(mirror) => mirror.retry_now(now, effects),
-            Self::Scripted(mirror) => mirror.retry_now(effects),
-        }
-    }
-
     /// Applies new settings. Those of a scripted mirror never change.
     pub(super) fn changed(mut self, settings: MirrorSettings, recount: bool, now: Moment) -> Self {
         if let Self::BuiltIn(mirror) = &mut self {
@@ -197,18 +71,25 @@ impl Member {
         }
         self
     }
+}
 
-    pub(super) fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
+/// The interface that both kinds have in common.
+impl Deref for Member {
+    type Target = dyn SyncMember;
+
+    fn deref(&self) -> &Self::Target {
         match self {
-            Self::BuiltIn(mirror) => mirror.retire(effects),
-            Self::Scripted(mirror) => mirror.retire(effects),
+            Self::BuiltIn(mirror) => &**mirror,
+            Self::Scripted(mirror) => &**mirror,
         }
     }
+}
 
-    pub(super) fn next_wakeup(&self, may_start: bool) -> Option<Moment> {
+impl DerefMut for Member {
+    fn deref_mut(&mut self) -> &mut Self::Target {
         match self {
-            Self::BuiltIn(mirror) => mirror.next_wakeup(may_start),
-            Self::Scripted(mirror) => mirror.next_wakeup(may_start),
+            Self::BuiltIn(mirror) => &mut **mirror,
+            Self::Scripted(mirror) => &mut **mirror,
         }
     }
 }

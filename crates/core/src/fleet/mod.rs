@@ -16,7 +16,7 @@ use crate::{
     input::{Input, Signal},
     job::{JobId, Outcome},
     log_event::LogEvent,
-    mirror::{DaemonAction, Mirror},
+    mirror::{DaemonAction, Mirror, SyncMember},
     time::Moment,
 };
 
@@ -179,7 +179,7 @@ impl Fleet {
             Member::BuiltIn(mirror) => Some(mirror),
             Member::Scripted(_) => None,
         });
-        let Some(mirror) = built.find(|mirror| mirror.jobs().any(|it| it == job)) else {
+        let Some(mirror) = built.find(|mirror| mirror.jobs().contains(&job)) else {
             return;
         };
         // The outcome of a job that was asked to stop is no failure.
@@ -240,7 +240,7 @@ impl Fleet {
 
     fn jobs(&self) -> impl Iterator<Item = JobId> {
         let retiring = self.retiring.iter().flat_map(Retiring::jobs);
-        self.mirrors.iter().flat_map(Member::jobs).chain(retiring)
+        self.mirrors.iter().flat_map(|it| it.jobs()).chain(retiring)
     }
 
     fn running_jobs(&self) -> usize {
@@ -324,14 +324,8 @@ impl Fleet {
             let Some(mirror) = self.mirrors.get_mut(index) else { continue };
             let waits = self.retiring.iter().any(|it| it.has_successor(mirror.id()));
             let has_room = concurrency.has_room(mirror.connection()) && !waits;
-            let has_started = match mirror {
-                Member::BuiltIn(mirror) => {
-                    let job = has_room.then_some(JobId(self.next_job));
-                    mirror.advance(job, now, effects)
-                }
-                Member::Scripted(mirror) => mirror.advance(has_room, now, effects),
-            };
-            if has_started {
+            let job = has_room.then_some(JobId(self.next_job));
+            if mirror.advance(job, now, effects) {
                 concurrency.add(mirror.connection(), 1);
                 self.one_pass.started(mirror.id());
                 self.next_job += 1;

@@ -7,7 +7,7 @@ use crate::{
     effect::Effect,
     fs_event::MirrorId,
     log_event::LogEvent,
-    mirror::{DelayKind, Mirror, State, scripted::OnePassStatus},
+    mirror::{DelayKind, Mirror, SyncMember, TargetState, scripted::OnePassStatus},
     path::TreePath,
     time::Moment,
 };
@@ -94,17 +94,17 @@ pub(super) fn is_over(member: &Member, is_second: bool) -> bool {
         Member::BuiltIn(mirror) => mirror,
         Member::Scripted(mirror) => return mirror.one_pass() == OnePassStatus::Done,
     };
-    let is_over = match mirror.state() {
-        State::Live => true,
-        State::Away(_) => is_second,
-        State::Covering | State::Starting | State::Held { .. } => false,
+    let is_over = match mirror.target() {
+        TargetState::Starting => false,
+        TargetState::Live => mirror.source().is_covered(),
+        TargetState::Away(_) => is_second,
     };
     is_over && !mirror.is_busy() && !mirror.queue().has_large()
 }
 
 /// Returns true if a part of the source is known to be missing on the target.
 fn has_failed(mirror: &Mirror) -> bool {
-    let is_away = matches!(mirror.state(), State::Away(_));
+    let is_away = matches!(mirror.target(), TargetState::Away(_));
     is_away || !mirror.held().is_empty() || mirror.queue().backing_off().next().is_some()
 }
 
@@ -124,10 +124,12 @@ fn missing_paths(mirror: &Mirror) -> (Vec<TreePath>, usize) {
 }
 
 /// Returns true if the mirror can't continue without an operator.
-fn needs_operator(mirror: &Member) -> bool {
-    match mirror.state() {
-        State::Held { .. } => true,
-        State::Away(away) => away.until == Moment::NEVER,
-        State::Covering | State::Starting | State::Live => false,
-    }
+fn needs_operator(member: &Member) -> bool {
+    let is_on_hold = match member {
+        Member::BuiltIn(mirror) => {
+            matches!(mirror.target(), TargetState::Away(away) if away.until == Moment::NEVER)
+        }
+        Member::Scripted(_) => false,
+    };
+    is_on_hold || member.source().is_gone()
 }

@@ -105,10 +105,10 @@ impl Fleet {
                 }
             }
         }
-        for (_, mirror) in previous {
+        for mirror in previous.values() {
             self.retire(mirror, effects);
         }
-        let ids = mirrors.iter().map(Member::id).collect();
+        let ids = mirrors.iter().map(|it| it.id()).collect();
         self.set_members(mirrors);
         let unneeded = self.handover.remove(|successor| !self.indices.contains_key(&successor));
         effects.extend(unneeded.into_iter().map(Effect::Uncover));
@@ -155,7 +155,7 @@ impl Fleet {
     }
 
     pub(super) fn set_members(&mut self, mirrors: Vec<Member>) {
-        self.indices = mirrors.iter().map(Member::id).zip(0..).collect();
+        self.indices = mirrors.iter().map(|it| it.id()).zip(0..).collect();
         self.start_order = (0..mirrors.len()).collect();
         self.mirrors = mirrors;
     }
@@ -168,7 +168,7 @@ impl Fleet {
         );
     }
 
-    fn retire(&mut self, mirror: Member, effects: &mut Vec<Effect>) {
+    fn retire(&mut self, mirror: &Member, effects: &mut Vec<Effect>) {
         let (id, connection) = (mirror.id(), mirror.connection().cloned());
         if !self.handover.is_needed(id) {
             effects.push(Effect::Uncover(id));

@@ -13,7 +13,7 @@ use crate::{
     job::JobId,
     log_event::LogEvent,
     mirror::{
-        DaemonAction,
+        DaemonAction, SyncMember,
         scripted::{OnePassStatus, ScriptedMirror, SpawnError},
     },
     queue::event_queue::EventId,

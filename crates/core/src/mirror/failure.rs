@@ -6,7 +6,7 @@ use alloc::{
 };
 use core::time::Duration;
 
-use super::{Away, AwayCause, Insist, JobPurpose, Mirror, ResumePoint, State};
+use super::{Away, AwayCause, Insist, JobPurpose, Mirror, ResumePoint, TargetState};
 use crate::{
     job::{DirtyPath, Failure, FatalReason},
     log_event::MirrorEvent,
@@ -37,6 +37,15 @@ impl FailureReasons {
     }
 }
 
+/// A job that failed.
+#[derive(Debug)]
+pub(super) struct FailedJob {
+    pub(super) purpose: JobPurpose,
+    pub(super) failure: Failure,
+    /// The reason why no retry can succeed, if there is one.
+    pub(super) reason: Option<FatalReason>,
+}
+
 impl Mirror {
     /// The reason for the last failure of this path, which is backing off, if known.
     #[must_use]
@@ -51,35 +60,37 @@ impl Mirror {
         has_failed
     }
 
-    /// Pauses the target for a while, or on `hold` until an operator resumes it. Returns the
-    /// duration, `None` for the latter.
+    /// Pauses the target for a while. Returns the duration, `None` if only an operator resumes it.
+    ///
+    /// Of several jobs that fail together, only the first lengthens the pause.
     pub(super) fn pause_target(
         &mut self,
         resume: ResumePoint,
-        (cause, hold): (AwayCause, bool),
+        cause: AwayCause,
         now: Moment,
     ) -> Option<Duration> {
-        let away = match self.state {
-            // Of several jobs that fail together, only the first lengthens the pause.
-            State::Away(away) if !hold => away,
-            _ if hold => Away { until: Moment::NEVER, resume, cause },
-            _ => Away { until: now + self.retry.next_wait(), resume, cause },
+        let until = match self.target {
+            TargetState::Away(away) => away.until,
+            TargetState::Starting | TargetState::Live => {
+                let until = now + self.retry.next_wait();
+                self.target = TargetState::Away(Away { until, resume, cause });
+                until
+            }
         };
-        self.state = State::Away(away);
-        (away.until != Moment::NEVER).then(|| away.until - now)
+        (until != Moment::NEVER).then(|| until - now)
+    }
+
+    /// Pauses the target until an operator resumes it.
+    pub(super) fn hold_target(&mut self, resume: ResumePoint, cause: AwayCause) {
+        self.target = TargetState::Away(Away { until: Moment::NEVER, resume, cause });
     }
 
     /// The event to report if the daemon exits for this failure. `None` if it continues: once a
     /// mirror has been live, only the user's own `die` exits the daemon.
-    pub(super) fn daemon_exit_event(
-        &self,
-        purpose: JobPurpose,
-        failure: &Failure,
-        reason: Option<FatalReason>,
-    ) -> Option<MirrorEvent> {
-        let failure = failure.clone();
+    pub(super) fn daemon_exit_event(&self, job: &FailedJob) -> Option<MirrorEvent> {
+        let failure = job.failure.clone();
         let insist = self.settings.insist;
-        match (purpose, reason) {
+        match (job.purpose, job.reason) {
             (JobPurpose::Startup, Some(FatalReason::User)) => {
                 Some(MirrorEvent::StartupFatal(failure, FatalReason::User))
             }

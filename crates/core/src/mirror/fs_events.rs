@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::Mirror;
+use super::{Mirror, SyncMember};
 use crate::{
     effect::Effect,
     fs_event::{Change, Edit, EntryKind, FsEventKind},
@@ -14,8 +14,8 @@ use crate::{
 };
 
 impl Mirror {
-    /// Handles an event of a watch backend.
-    pub fn on_fs_event(&mut self, event: FsEventKind, now: Moment, effects: &mut Vec<Effect>) {
+    /// Applies an event of a watch backend.
+    pub(super) fn apply(&mut self, event: FsEventKind, now: Moment, effects: &mut Vec<Effect>) {
         match event {
             FsEventKind::Changed(change) => self.on_change(&change, now),
             FsEventKind::Renamed { from, to, kind } => self.on_rename(&from, &to, kind, now),
@@ -37,22 +37,6 @@ impl Mirror {
         self.queue.inherit(&other.queue, now);
         for path in other.open.paths() {
             self.queue.mark_written(path, Scope::Entry, now);
-        }
-    }
-
-    /// Handles an event of the predecessor, which is watched until this mirror is. Its `RootGone`
-    /// does not suspend this mirror: its own watches report that.
-    pub(crate) fn on_predecessor_event(
-        &mut self,
-        event: FsEventKind,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        match event {
-            // Deletions observed while the source disappears are no proof that somebody deleted
-            // something.
-            FsEventKind::RootGone(_) => self.queue.forget_deletions(),
-            event => self.on_fs_event(event, now, effects),
         }
     }
 

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::{
     Mirror,
     running_job::JobPurpose,
-    state::{ResumePoint, State},
+    target::{ResumePoint, TargetState},
 };
 use crate::{
     effect::Effect,
@@ -100,11 +100,10 @@ impl Mirror {
 
     /// Repeats the first transfer, because only that deletes.
     fn restart(&mut self, now: Moment) {
-        match &mut self.state {
-            State::Live => self.state = State::Starting,
-            State::Away(away) => away.resume = ResumePoint::Starting,
-            State::Held { resume, .. } => *resume = ResumePoint::Starting,
-            State::Covering | State::Starting => {}
+        match &mut self.target {
+            TargetState::Live => self.target = TargetState::Starting,
+            TargetState::Away(away) => away.resume = ResumePoint::Starting,
+            TargetState::Starting => {}
         }
         self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
     }

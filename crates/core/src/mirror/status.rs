@@ -1,6 +1,6 @@
 //! The status of a mirror.
 
-use super::{JobPurpose, Mirror, ResumePoint, RunningJob, State};
+use super::{JobPurpose, Mirror, ResumePoint, RunningJob};
 use crate::{
     job::{DirtyPath, Failure, Scope},
     path::TreePath,
@@ -80,13 +80,7 @@ impl Mirror {
 
     /// Returns true if the first full transfer is not done yet.
     fn is_starting(&self) -> bool {
-        match &self.state {
-            State::Covering => self.settings.init,
-            State::Starting => true,
-            State::Live => false,
-            State::Away(away) => away.resume == ResumePoint::Starting,
-            State::Held { resume, .. } => *resume == ResumePoint::Starting,
-        }
+        self.target.resume_point() == ResumePoint::Starting
     }
 
     fn startup_stage(&self) -> Stage {
@@ -109,7 +103,7 @@ mod tests {
         fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId, RootGone},
         input::TargetLink,
         job::{JobId, Outcome},
-        mirror::{Insist, MirrorSettings},
+        mirror::{Insist, MirrorSettings, SyncMember},
         path::TreePath,
         queue::{Debounce, OpenWait},
         time::Moment,
@@ -158,7 +152,7 @@ mod tests {
         }
 
         fn end(&mut self, outcome: Outcome) {
-            let job = self.0.jobs().next().unwrap();
+            let job = self.0.jobs()[0];
             let _ = self.0.job_ended(job, outcome, self.now(), &mut Vec::new());
         }
 

@@ -13,7 +13,7 @@ use crate::{
     guard::MaxDelete,
     input::TargetLink,
     job::{DirtyPath, HeldDeletions, HoldReason, Job, JobId, Outcome, Rename, Scope},
-    mirror::{DaemonAction, Insist, Mirror, MirrorSettings, State},
+    mirror::{DaemonAction, Insist, Mirror, MirrorSettings, SyncMember},
     path::TreePath,
     queue::{Debounce, ObservedChanges},
     sim::{
@@ -339,8 +339,7 @@ impl GuardedWorld {
     }
 
     fn is_quiet(&self) -> bool {
-        let is_live = *self.mirror.state() == State::Live;
-        is_live && self.jobs.is_empty() && self.mirror.delays().next().is_none()
+        self.mirror.is_live() && self.jobs.is_empty() && self.mirror.delays().next().is_none()
     }
 
     fn check_sync_claims(&self) -> CheckResult {

@@ -24,7 +24,7 @@ use crate::{
     input::{ChildExit, CollectAnswer, DirectoryListing, Input, Signal, TargetLink},
     job::{Failure, JobId},
     mirror::{
-        State,
+        SyncMember,
         scripted::{RestartMode, ScriptSettings, SpawnError},
     },
     path::TreePath,
@@ -532,9 +532,9 @@ impl ScriptWorld {
             self.settle()?;
         }
         let mirror = self.fleet.scripted(self.mirror).unwrap();
-        if *mirror.state() != State::Live || !mirror.queue().is_empty() {
+        if !mirror.is_live() || !mirror.queue().is_empty() {
             let left = mirror.queue().iter().collect::<Vec<_>>();
-            return Err(format!("in the end it is {:?}: {left:?}", mirror.state()));
+            return Err(format!("in the end it is {:?}: {left:?}", mirror.source()));
         }
         self.check(|_, _| false)
     }

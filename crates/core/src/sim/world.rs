@@ -16,7 +16,7 @@ use crate::{
     fs_event::{FsEvent, FsEventKind, MirrorId, RootGone},
     input::{Input, Signal, TargetLink},
     job::{DirtyPath, Failure, Job, JobId, Outcome, Work},
-    mirror::{Insist, Mirror, MirrorSettings, State},
+    mirror::{Insist, Mirror, MirrorSettings, SyncMember},
     queue::{Debounce, PathSet},
     sim::{
         CheckResult,
@@ -395,7 +395,7 @@ impl FleetWorld {
         for mirror in self.fleet.mirrors() {
             let sim = &self.sims[self.index_of(mirror.id())];
             let all_told = sim.is_watched && sim.lossy_source.is_drained();
-            let claims = *mirror.state() == State::Live && mirror.oldest().is_none();
+            let claims = mirror.is_live() && mirror.oldest().is_none();
             if all_told && claims && sim.target != *self.source() {
                 return Err(self.difference(sim));
             }
@@ -440,8 +440,9 @@ impl FleetWorld {
             if sim.target != *self.source() {
                 return Err(format!("in the end {}", self.difference(sim)));
             }
-            if *mirror.state() != State::Live || mirror.delays().next().is_some() {
-                return Err(format!("in the end it is {:?}", mirror.state()));
+            if !mirror.is_live() || mirror.delays().next().is_some() {
+                let (source, target) = (mirror.source(), mirror.target());
+                return Err(format!("in the end it is {source:?}, {target:?}"));
             }
         }
         Ok(())

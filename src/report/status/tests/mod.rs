@@ -51,7 +51,7 @@ fn start(mirror: &mut Mirror, second: u64) {
 }
 
 fn end(mirror: &mut Mirror, outcome: Outcome, second: u64) {
-    let job = mirror.jobs().next().unwrap();
+    let job = mirror.jobs()[0];
     let _ = mirror.job_ended(job, outcome, at(second), &mut Vec::new());
 }
 

@@ -81,7 +81,7 @@ fn a_lost_source_stops_all_jobs_of_its_mirror() {
          100               -> start 0 /a
          100  0 write /b
          200               -> start 0 /b
-         300  job 0 gone   -> uncover 0, stop 1, gone: no
+         300  job 0 gone   -> uncover 0, gone: no, stop 1
          400  job 1 done
          1300              -> cover 0
          1300 covered 0    -> SourceBack, start 0 //**",

@@ -817,7 +817,7 @@ fn the_outcome_of_a_job_that_outlives_its_source_is_ignored() {
     check(
         "0    begin          -> cover 0
          0    covered 0      -> start 0 all
-         10   0 unmounted    -> uncover 0, stop 0, gone: its file system was unmounted
+         10   0 unmounted    -> uncover 0, gone: its file system was unmounted, stop 0
          1010                -> cover 0
          1020 covered 0      -> SourceBack
          1030 job 0 done     -> start 0 all

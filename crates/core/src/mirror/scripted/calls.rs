@@ -9,7 +9,7 @@ use crate::{
     input::{ChildExit, CollectAnswer},
     job::{DirtyPath, Failure, JobId},
     log_event::MirrorEvent,
-    mirror::{DaemonAction, FIRST_RETRY, State},
+    mirror::{DaemonAction, FIRST_RETRY},
     queue::event_queue::{
         Blame, EventId, EventOutcome, EventRefusal, EventStatus, FailedAttempt, QueuedEvent,
     },
@@ -45,7 +45,7 @@ impl ScriptedMirror {
     pub fn called(&mut self, result: Result<(), Failure>, now: Moment, effects: &mut Vec<Effect>) {
         let Some(mut call) = self.call.take() else { return };
         // The script was not called at all, because its source was found to be gone.
-        if matches!(self.state, State::Held { .. }) && !call.has_acted && result.is_ok() {
+        if self.source.is_gone() && !call.has_acted && result.is_ok() {
             return;
         }
         let given = mem::take(&mut call.given);
@@ -60,7 +60,7 @@ impl ScriptedMirror {
         self.update_init();
         if let Err(failure) = result {
             let about = self.describe(&blamed);
-            self.fail(&blamed, (&failure.message, FIRST_RETRY), now, effects);
+            self.fail(&blamed, attempt(&failure.message, FIRST_RETRY, now), effects);
             let wait = self.retry_wait(&blamed, now);
             self.report(MirrorEvent::ScriptFailed { about, failure, wait }, effects);
             return;
@@ -85,7 +85,7 @@ impl ScriptedMirror {
     /// An immediate second call would be useless and cost a whole CPU.
     fn back_off_idle(&mut self, head: EventId, now: Moment, effects: &mut Vec<Effect>) {
         if self.idle.since.is_none() {
-            let is_beginning = self.init == Some(head);
+            let is_beginning = self.is_init(head);
             let event = if is_beginning { MirrorEvent::InitIdle } else { MirrorEvent::ScriptIdle };
             self.report(event, effects);
         }
@@ -150,7 +150,7 @@ impl ScriptedMirror {
                 let message = format!("exit code {}", code.unwrap_or_default());
                 // The init event is retried at the interval that the user chose, as by the
                 // original.
-                if events.iter().any(|id| self.init == Some(*id)) {
+                if events.iter().any(|id| self.is_init(*id)) {
                     self.queue.reset_tries(&events);
                 }
                 self.retry_events(&events, &message, now, effects);
@@ -191,7 +191,7 @@ impl ScriptedMirror {
                 |id: &mut EventId| self.queue.get(*id).is_some_and(|event| touches(event, dirty));
             let met: Vec<_> = rest.extract_if(.., is_touched).collect();
             if !met.is_empty() {
-                self.fail(&met, (&failure.message, pause), now, effects);
+                self.fail(&met, attempt(&failure.message, pause, now), effects);
             }
         }
         self.queue.release(&rest, now);
@@ -207,27 +207,18 @@ impl ScriptedMirror {
         effects: &mut Vec<Effect>,
     ) {
         let pause = self.settings.delay.max(FIRST_RETRY);
-        self.fail(events, (message, pause), now, effects);
+        self.fail(events, attempt(message, pause, now), effects);
         self.clear_idle();
         self.update_init();
     }
 
-    /// Backs off these events after a failure, at first for `pause`.
-    fn fail(
-        &mut self,
-        ids: &[EventId],
-        (message, pause): (&str, Duration),
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// Backs off these events after a failed attempt.
+    fn fail(&mut self, ids: &[EventId], attempt: FailedAttempt, effects: &mut Vec<Effect>) {
         self.failures = self.failures.saturating_add(1);
         if self.failures > MANY_FAILURES {
-            self.paused_until = Some(now + FIRST_RETRY);
+            self.paused_until = Some(attempt.now + FIRST_RETRY);
         }
-        // Lua errors have several lines.
-        let message = message.lines().next().unwrap_or_default().into();
-        let blame = Blame::Some;
-        self.queue.settle(ids, EventOutcome::Failed(FailedAttempt { now, pause, blame, message }));
+        self.queue.settle(ids, EventOutcome::Failed(attempt));
         if let [id] = ids {
             self.probe_if_gone(*id, effects);
         }
@@ -266,4 +257,11 @@ impl ScriptedMirror {
             _ => Some(format!("a list of {} events", ids.len())),
         }
     }
+}
+
+/// A failed attempt at these events, which is repeated at first after `pause`.
+fn attempt(message: &str, pause: Duration, now: Moment) -> FailedAttempt {
+    // Lua errors have several lines.
+    let message = message.lines().next().unwrap_or_default().into();
+    FailedAttempt { now, pause, blame: Blame::Some, message }
 }

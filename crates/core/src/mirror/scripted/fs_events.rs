@@ -2,21 +2,23 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
-use super::{MAX_EVENTS, RestartMode, ScriptedMirror, SourceCoverage, listings::ListingAnswer};
+use super::{
+    MAX_EVENTS, RestartMode, ScriptPhase, ScriptedMirror, SourceCoverage, listings::ListingAnswer,
+};
 use crate::{
     effect::Effect,
     fs_event::{Change, Edit, EntryKind, FsEventKind},
     input::DirectoryListing,
     log_event::MirrorEvent,
-    mirror::State,
+    mirror::SyncMember,
     path::{TreePath, is_name},
     queue::event_queue::{Etype, QueuedEvent},
     time::Moment,
 };
 
 impl ScriptedMirror {
-    /// Handles an event of a watch backend.
-    pub fn on_fs_event(&mut self, event: FsEventKind, now: Moment, effects: &mut Vec<Effect>) {
+    /// Queues an event of a watch backend.
+    pub(super) fn enqueue(&mut self, event: FsEventKind, now: Moment, effects: &mut Vec<Effect>) {
         self.apply(event, now, effects);
         if self.queue.len() > MAX_EVENTS && !self.has_pending_resync() {
             match self.settings.restart_mode {
@@ -29,8 +31,9 @@ impl ScriptedMirror {
 
     /// Returns true if events need not be queued, because a pending resync makes up for them.
     fn has_pending_resync(&self) -> bool {
-        let is_held = matches!(self.state, State::Held { .. });
-        self.pending_restart == Some(RestartMode::Clear) || self.overflowed || is_held
+        let is_cleared =
+            matches!(self.phase, ScriptPhase::Restarting { mode: RestartMode::Clear, .. });
+        is_cleared || self.overflowed || self.source.is_gone()
     }
 
     fn apply(&mut self, event: FsEventKind, now: Moment, effects: &mut Vec<Effect>) {
@@ -42,25 +45,13 @@ impl ScriptedMirror {
             _ if self.has_pending_resync() => return,
             FsEventKind::Changed(change) => self.on_change(&change, now, effects),
             FsEventKind::Renamed { from, to, kind } => {
-                self.on_rename((from, to), kind, now, effects);
+                let deleted = Change { edit: Edit::Delete, kind, path: from };
+                let created = Change { edit: Edit::Create, kind, path: to };
+                self.on_rename(&deleted, &created, now, effects);
             }
             FsEventKind::Lost(path) => self.on_lost(path, effects),
         }
         self.clear_idle();
-    }
-
-    /// Handles an event of the predecessor while this mirror is not watched yet. Its own watches
-    /// report whether the source exists.
-    pub(crate) fn on_predecessor_event(
-        &mut self,
-        event: FsEventKind,
-        now: Moment,
-        effects: &mut Vec<Effect>,
-    ) {
-        match event {
-            FsEventKind::RootGone(_) => self.mark_interrupted(),
-            event => self.on_fs_event(event, now, effects),
-        }
     }
 
     /// Inherits the events that another mirror of this source has not processed. Those in progress
@@ -71,7 +62,7 @@ impl ScriptedMirror {
             if event.etype() == Etype::Full {
                 self.queue.push_full(event.path().clone());
             } else if let Some(event) = fs_event_of(event) {
-                self.on_fs_event(event, now, effects);
+                self.enqueue(event, now, effects);
             }
         }
         for directory in other.listings.directories() {
@@ -111,32 +102,31 @@ impl ScriptedMirror {
         }
     }
 
-    /// Queues a rename, or a delete and a create instead. That is done if one of the names does not
-    /// concern the mirror; while the init or a full event is not done, because its transfer may
-    /// have brought the new name already and another entry would be moved; and for a name that the
-    /// script may not know yet.
+    /// Queues a rename, or the delete and the create that it amounts to. That is done if one of the
+    /// names does not concern the mirror; while the init or a full event is not done, because its
+    /// transfer may have brought the new name already and another entry would be moved; and for a
+    /// name that the script may not know yet.
     fn on_rename(
         &mut self,
-        (from, to): (TreePath, TreePath),
-        kind: EntryKind,
+        deleted: &Change,
+        created: &Change,
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
+        let (from, to, kind) = (&deleted.path, &created.path, created.kind);
         let may_move = self.settings.wants_renames
-            && self.init.is_none()
+            && self.phase.init().is_none()
             && !self.queue.has_full()
-            && !self.listings.concerns(&from);
-        if may_move && self.concerns(&from, kind) && self.concerns(&to, kind) {
-            let stays_whole = self.queue.push_move(&from, &to, kind, now);
+            && !self.listings.concerns(from);
+        if may_move && self.concerns(from, kind) && self.concerns(to, kind) {
+            let stays_whole = self.queue.push_move(from, to, kind, now);
             if kind == EntryKind::Directory && !stays_whole {
-                self.list(&to, effects);
+                self.list(to, effects);
             }
             return;
         }
-        let deleted = Change { edit: Edit::Delete, kind, path: from };
-        let created = Change { edit: Edit::Create, kind, path: to };
-        self.on_change(&deleted, now, effects);
-        self.on_change(&created, now, effects);
+        self.on_change(deleted, now, effects);
+        self.on_change(created, now, effects);
     }
 
     fn on_lost(&mut self, path: TreePath, effects: &mut Vec<Effect>) {
@@ -225,7 +215,7 @@ impl ScriptedMirror {
                 // it.
                 match self.settings.restart_mode {
                     RestartMode::Clear => {
-                        self.on_fs_event(FsEventKind::Changed(change), now, effects);
+                        self.enqueue(FsEventKind::Changed(change), now, effects);
                     }
                     RestartMode::Keep => self.apply(FsEventKind::Changed(change), now, effects),
                 }

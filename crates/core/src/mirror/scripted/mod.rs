@@ -13,10 +13,10 @@ mod calls;
 mod fs_events;
 mod listings;
 mod one_pass;
+mod phase;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
-    string::String,
     sync::Arc,
     vec::Vec,
 };
@@ -27,19 +27,19 @@ pub(crate) use one_pass::OnePassStatus;
 
 use calls::ScriptChild;
 use listings::PendingListings;
+use phase::ScriptPhase;
 
-use super::{Connection, ResumePoint, SOURCE_CHECK_INTERVAL, SourceCheck, State};
+use super::{Connection, SourceState, SyncMember};
 use crate::{
     effect::{Effect, ScriptCall},
     filter::Filter,
-    fs_event::MirrorId,
+    fs_event::{FsEventKind, MirrorId},
     input::TargetLink,
     job::JobId,
     log_event::{LogEvent, MirrorEvent},
     path::TreePath,
     queue::event_queue::{
-        Coupling, Etype, EventId, EventQueue, EventQueueSettings, EventRefusal, QueueMark,
-        QueuedEvent,
+        Coupling, Etype, EventId, EventQueue, EventQueueSettings, EventRefusal, QueuedEvent,
     },
     time::Moment,
 };
@@ -97,15 +97,12 @@ pub enum RestartMode {
 pub struct ScriptedMirror {
     id: MirrorId,
     settings: ScriptSettings,
-    state: State,
+    source: SourceState,
+    phase: ScriptPhase,
     queue: EventQueue,
     jobs: BTreeMap<JobId, ScriptChild>,
     /// The call that has not returned yet.
     call: Option<PendingCall>,
-    /// The init event, until it is done.
-    init: Option<EventId>,
-    /// Set if the mirror restarts as soon as nothing runs.
-    pending_restart: Option<RestartMode>,
     coverage: SourceCoverage,
     /// True if the queue has overflowed: nothing is added before all of it is done. Then the
     /// existing entries are queued, since nothing else makes up for the changes in the meantime.
@@ -114,8 +111,6 @@ pub struct ScriptedMirror {
     failures: u32,
     /// No event is tried before this time, after too many failures.
     paused_until: Option<Moment>,
-    /// The end of the queue when the init event was done.
-    init_mark: Option<QueueMark>,
     idle: IdleBackoff,
     listings: PendingListings,
     /// The directories that are listed only to find out which entries are gone.
@@ -164,17 +159,15 @@ impl ScriptedMirror {
         let ScriptSettings { delay, max_delays, .. } = settings;
         Self {
             id,
-            state: State::Covering,
+            source: SourceState::new(id),
+            phase: ScriptPhase::Restarting { mode: settings.restart_mode, init: None },
             queue: EventQueue::new(EventQueueSettings { delay, max_delays, coupling }),
             jobs: BTreeMap::new(),
             call: None,
-            init: None,
-            pending_restart: None,
             coverage: SourceCoverage::Never,
             overflowed: false,
             failures: 0,
             paused_until: None,
-            init_mark: None,
             idle: IdleBackoff::default(),
             listings: PendingListings::default(),
             probes: BTreeSet::new(),
@@ -182,16 +175,10 @@ impl ScriptedMirror {
         }
     }
 
-    /// The id of the mirror.
+    /// Returns true if the init event is done, and the source is watched.
     #[must_use]
-    pub const fn id(&self) -> MirrorId {
-        self.id
-    }
-
-    /// The state of the mirror.
-    #[must_use]
-    pub const fn state(&self) -> &State {
-        &self.state
+    pub fn is_live(&self) -> bool {
+        self.source.is_covered() && matches!(self.phase, ScriptPhase::Live { .. })
     }
 
     /// The events that wait or are in progress.
@@ -200,95 +187,31 @@ impl ScriptedMirror {
         &self.queue
     }
 
-    /// The running jobs, and those whose exit the script has not processed yet.
-    pub fn jobs(&self) -> impl Iterator<Item = JobId> {
-        self.jobs.keys().copied()
-    }
-
     /// Returns true if this job belongs to the mirror.
     pub(crate) fn has(&self, job: JobId) -> bool {
         self.jobs.contains_key(&job)
     }
 
-    /// Returns true if a job runs or the script is being called.
-    #[must_use]
-    pub fn is_busy(&self) -> bool {
-        self.call.is_some() || !self.jobs.is_empty()
-    }
-
-    /// The number of jobs that run or may start at any moment.
-    pub(crate) fn job_count(&self) -> usize {
-        self.jobs.len() + usize::from(self.call.is_some())
-    }
-
-    /// The connection of its transfers.
-    pub(crate) const fn connection(&self) -> Option<&Connection> {
-        self.settings.connection.as_ref()
-    }
-
-    /// Requests to watch the source; everything else follows from the answer.
-    pub fn begin(&mut self, effects: &mut Vec<Effect>) {
-        self.state = State::Covering;
-        effects.push(Effect::Cover(self.id));
-    }
-
-    /// Handles the start of watching: the mirror starts or restarts.
-    pub fn covered(&mut self, effects: &mut Vec<Effect>) {
-        match self.state {
-            State::Covering => {}
-            State::Held { .. } => self.report(MirrorEvent::SourceBack, effects),
-            // A second answer to one request adds nothing.
-            State::Starting | State::Live | State::Away(_) => return,
-        }
-        let coverage = core::mem::replace(&mut self.coverage, SourceCoverage::Complete);
-        self.restart(self.settings.restart_mode);
-        if coverage == SourceCoverage::Interrupted
-            && self.settings.restart_mode == RestartMode::Keep
-        {
-            self.resync(&TreePath::root(), effects);
-        }
-    }
-
     /// Restarts once nothing runs any more.
     fn restart(&mut self, mode: RestartMode) {
-        self.state = State::Starting;
-        self.pending_restart = self.pending_restart.max(Some(mode));
+        self.phase = self.phase.restarted(mode);
         self.clear_idle();
     }
 
-    /// Handles a source that is missing or is not the pinned directory.
-    pub fn cannot_cover(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) {
-        match self.state.note_still_gone(&reason, now) {
-            None => self.lose_source(reason, now, effects),
-            Some(true) => self.report(MirrorEvent::SourceStillGone(reason), effects),
-            Some(false) => {}
+    /// Queues the init event, after the events that are kept.
+    fn begin_init(&mut self, mode: RestartMode, previous: Option<EventId>) {
+        if mode == RestartMode::Clear {
+            self.queue.clear();
         }
-    }
-
-    fn lose_source(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) {
-        if matches!(self.state, State::Held { .. }) {
-            return;
-        }
-        self.mark_interrupted();
-        effects.push(Effect::Uncover(self.id));
-        effects.extend(self.jobs().map(Effect::Stop));
-        self.report(MirrorEvent::SourceGone(reason.clone()), effects);
-        let check = SourceCheck::At(now + SOURCE_CHECK_INTERVAL);
-        self.state = State::Held { reason, check, resume: ResumePoint::Starting };
+        let previous = previous.filter(|init| self.queue.get(*init).is_some());
+        let init = previous.unwrap_or_else(|| self.queue.push_init());
+        self.phase = ScriptPhase::Starting { init };
     }
 
     /// Notes that the source is not watched any more.
     pub(super) fn mark_interrupted(&mut self) {
         if self.coverage == SourceCoverage::Complete {
             self.coverage = SourceCoverage::Interrupted;
-        }
-    }
-
-    /// Handles a change of the link to the target.
-    pub fn set_target_link(&mut self, link: TargetLink) {
-        let was = core::mem::replace(&mut self.settings.target_link, link);
-        if (was, link) == (TargetLink::Down, TargetLink::Up) {
-            self.reset_backoff();
         }
     }
 
@@ -309,21 +232,6 @@ impl ScriptedMirror {
         self.settings.filter = filter;
     }
 
-    /// Ends this mirror. The returned jobs still run, and were asked to stop.
-    pub fn retire(self, effects: &mut Vec<Effect>) -> Vec<JobId> {
-        effects.extend(self.jobs().map(Effect::Stop));
-        self.jobs().collect()
-    }
-
-    /// Retries at once everything that is backing off.
-    pub fn retry_now(&mut self, effects: &mut Vec<Effect>) {
-        self.reset_backoff();
-        if let State::Held { check, .. } = &mut self.state {
-            *check = SourceCheck::Pending;
-            effects.push(Effect::Cover(self.id));
-        }
-    }
-
     fn reset_backoff(&mut self) {
         self.failures = 0;
         self.paused_until = None;
@@ -336,20 +244,6 @@ impl ScriptedMirror {
         self.idle.until = None;
     }
 
-    /// The time at which [`advance`](Self::advance) may next have work, depending on whether it may
-    /// call the script. `None`: not before the next input.
-    #[must_use]
-    pub fn next_wakeup(&self, may_call: bool) -> Option<Moment> {
-        match &self.state {
-            State::Held { check: SourceCheck::At(at), .. } => Some(*at),
-            State::Held { check: SourceCheck::Pending, .. } | State::Covering => None,
-            _ if self.pending_restart.is_some() => (!self.is_busy()).then_some(Moment::ORIGIN),
-            _ if self.is_overflow_drained() => Some(Moment::ORIGIN),
-            _ if !may_call || !self.may_call() => None,
-            _ => Some(self.queue.next_due()?.max(self.not_before())),
-        }
-    }
-
     fn not_before(&self) -> Moment {
         self.idle.until.max(self.paused_until).unwrap_or(Moment::ORIGIN)
     }
@@ -357,57 +251,6 @@ impl ScriptedMirror {
     fn may_call(&self) -> bool {
         let has_room = self.jobs.len() < self.settings.max_jobs;
         self.call.is_none() && has_room && self.settings.target_link == TargetLink::Up
-    }
-
-    /// Does the work that is due at `now`. `may_call` says whether the script may be called, which
-    /// may start a job. Returns true if it is called.
-    pub fn advance(&mut self, may_call: bool, now: Moment, effects: &mut Vec<Effect>) -> bool {
-        match &mut self.state {
-            State::Held { check, .. } => {
-                if check.start_if_due(now) {
-                    effects.push(Effect::Cover(self.id));
-                }
-                return false;
-            }
-            State::Covering => return false,
-            State::Starting | State::Live | State::Away(_) => {}
-        }
-        if let Some(mode) = self.pending_restart {
-            if self.is_busy() {
-                return false;
-            }
-            self.pending_restart = None;
-            if mode == RestartMode::Clear {
-                self.queue.clear();
-            }
-            let is_there = self.init.is_some_and(|init| self.queue.get(init).is_some());
-            if !is_there {
-                self.init = Some(self.queue.push_init());
-            }
-        }
-        if self.is_overflow_drained() {
-            self.overflowed = false;
-            self.resync(&TreePath::root(), effects);
-        }
-        if !may_call || !self.may_call() || self.not_before() > now {
-            return false;
-        }
-        let Some(head) = self.queue.first_due(now) else { return false };
-        let (head, etype) = (head.id(), head.etype());
-        let call = match etype {
-            Etype::Init => ScriptCall::Init(head),
-            Etype::Full if self.settings.has_full => ScriptCall::Full(head),
-            _ => ScriptCall::Action,
-        };
-        self.call = Some(PendingCall {
-            head,
-            length: self.queue.len(),
-            given: Vec::new(),
-            has_acted: false,
-            has_spawned: false,
-        });
-        effects.push(Effect::CallScript(self.id, call));
-        true
     }
 
     /// Returns true if the queue has overflowed and all of it but failures is done.
@@ -418,20 +261,22 @@ impl ScriptedMirror {
 
     /// Detects that the init event is done; called whenever an event may have been removed.
     fn update_init(&mut self) {
-        let is_done = self.init.is_some_and(|init| self.queue.get(init).is_none());
-        if is_done && self.pending_restart.is_none() {
-            self.init = None;
-            if self.state == State::Starting {
-                self.state = State::Live;
-                self.init_mark.get_or_insert(self.queue.mark());
-            }
+        if let ScriptPhase::Starting { init } = self.phase
+            && self.queue.get(init).is_none()
+        {
+            self.phase = ScriptPhase::Live { mark: self.queue.mark() };
         }
+    }
+
+    /// Returns true if this is the init event.
+    fn is_init(&self, id: EventId) -> bool {
+        self.phase.init() == Some(id)
     }
 
     /// Returns true if the script leaves its init event alone, however often it is called.
     pub(crate) fn is_stuck(&self, now: Moment) -> bool {
-        let begins =
-            self.init.is_some() && self.init == self.queue.iter().next().map(QueuedEvent::id);
+        let first = self.queue.iter().next().map(QueuedEvent::id);
+        let begins = first.is_some_and(|first| self.is_init(first));
         let is_idle = self.idle.since.is_some_and(|since| since + INIT_IDLE_LIMIT <= now);
         begins && is_idle && !self.is_busy()
     }
@@ -442,7 +287,7 @@ impl ScriptedMirror {
     ///
     /// If the limit of children is reached, or one of the events can't be activated.
     pub(crate) fn start(&mut self, job: JobId, ids: &[EventId]) -> Result<(), SpawnError> {
-        if matches!(self.state, State::Held { .. }) {
+        if self.source.is_gone() {
             return Err(SpawnError::NotNow);
         }
         // Problems of the events have priority over the limit.
@@ -494,5 +339,124 @@ impl ScriptedMirror {
 
     fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
         effects.push(Effect::Report(LogEvent::Mirror(self.id, event)));
+    }
+}
+
+impl SyncMember for ScriptedMirror {
+    fn id(&self) -> MirrorId {
+        self.id
+    }
+
+    fn source(&self) -> &SourceState {
+        &self.source
+    }
+
+    fn source_mut(&mut self) -> &mut SourceState {
+        &mut self.source
+    }
+
+    fn jobs(&self) -> Vec<JobId> {
+        self.jobs.keys().copied().collect()
+    }
+
+    fn job_count(&self) -> usize {
+        self.jobs.len() + usize::from(self.call.is_some())
+    }
+
+    fn connection(&self) -> Option<&Connection> {
+        self.settings.connection.as_ref()
+    }
+
+    fn covered(&mut self, _: Moment, effects: &mut Vec<Effect>) {
+        if self.source.covered(effects).is_none() {
+            return;
+        }
+        let coverage = core::mem::replace(&mut self.coverage, SourceCoverage::Complete);
+        self.clear_idle();
+        if coverage == SourceCoverage::Interrupted
+            && self.settings.restart_mode == RestartMode::Keep
+        {
+            self.resync(&TreePath::root(), effects);
+        }
+    }
+
+    fn suspend(&mut self, effects: &mut Vec<Effect>) {
+        self.mark_interrupted();
+        self.restart(self.settings.restart_mode);
+        effects.extend(self.jobs.keys().copied().map(Effect::Stop));
+    }
+
+    fn set_target_link(&mut self, link: TargetLink, _: Moment, _: &mut Vec<Effect>) {
+        let was = core::mem::replace(&mut self.settings.target_link, link);
+        if (was, link) == (TargetLink::Down, TargetLink::Up) {
+            self.reset_backoff();
+        }
+    }
+
+    fn on_fs_event(&mut self, event: FsEventKind, now: Moment, effects: &mut Vec<Effect>) {
+        self.enqueue(event, now, effects);
+    }
+
+    fn on_predecessor_gone(&mut self) {
+        self.mark_interrupted();
+    }
+
+    fn full_due(&mut self, _: Moment, _: &mut Vec<Effect>) {
+        self.push_full(TreePath::root());
+    }
+
+    fn retry_now(&mut self, _: Moment, effects: &mut Vec<Effect>) {
+        self.reset_backoff();
+        self.source.retry_now(effects);
+    }
+
+    fn advance(&mut self, job: Option<JobId>, now: Moment, effects: &mut Vec<Effect>) -> bool {
+        self.source.advance(now, effects);
+        if !self.source.is_covered() {
+            return false;
+        }
+        if let ScriptPhase::Restarting { mode, init } = self.phase {
+            if self.is_busy() {
+                return false;
+            }
+            self.begin_init(mode, init);
+        }
+        if self.is_overflow_drained() {
+            self.overflowed = false;
+            self.resync(&TreePath::root(), effects);
+        }
+        if job.is_none() || !self.may_call() || self.not_before() > now {
+            return false;
+        }
+        let Some(head) = self.queue.first_due(now) else { return false };
+        let (head, etype) = (head.id(), head.etype());
+        let call = match etype {
+            Etype::Init => ScriptCall::Init(head),
+            Etype::Full if self.settings.has_full => ScriptCall::Full(head),
+            _ => ScriptCall::Action,
+        };
+        self.call = Some(PendingCall {
+            head,
+            length: self.queue.len(),
+            given: Vec::new(),
+            has_acted: false,
+            has_spawned: false,
+        });
+        effects.push(Effect::CallScript(self.id, call));
+        true
+    }
+
+    fn next_wakeup(&self, may_start: bool) -> Option<Moment> {
+        if !self.source.is_covered() {
+            return self.source.next_check();
+        }
+        if matches!(self.phase, ScriptPhase::Restarting { .. }) {
+            return (!self.is_busy()).then_some(Moment::ORIGIN);
+        }
+        if self.is_overflow_drained() {
+            return Some(Moment::ORIGIN);
+        }
+        let due = self.queue.next_due().filter(|_| may_start && self.may_call())?;
+        Some(due.max(self.not_before()))
     }
 }

@@ -2,8 +2,8 @@
 
 use alloc::{string::String, vec::Vec};
 
-use super::ScriptedMirror;
-use crate::{job::Failure, mirror::State, queue::event_queue::EventStatus};
+use super::{ScriptedMirror, phase::ScriptPhase};
+use crate::{job::Failure, mirror::SyncMember, queue::event_queue::EventStatus};
 
 /// The number of tries of an event in a one-pass run.
 const ONE_PASS_TRIES: u32 = 2;
@@ -25,7 +25,12 @@ impl ScriptedMirror {
     /// that was done: later events may arrive for ever.
     pub(crate) fn one_pass(&self) -> OnePassStatus {
         let mut failed = Vec::new();
-        let mark = self.init_mark.unwrap_or(self.queue.mark());
+        let (mark, has_begun) = match self.phase {
+            ScriptPhase::Live { mark } => (mark, true),
+            ScriptPhase::Restarting { .. } | ScriptPhase::Starting { .. } => {
+                (self.queue.mark(), false)
+            }
+        };
         for event in self.queue.before(mark) {
             match event.failure() {
                 Some(failure) if failure.tries >= ONE_PASS_TRIES => {
@@ -34,15 +39,18 @@ impl ScriptedMirror {
                 // It is blocked by a failed event: everything before it is done.
                 None if event.status() == EventStatus::Block && !failed.is_empty() => {}
                 // The script does not want it now.
-                None if self.init_mark.is_some() && self.idle.since.is_some() => {}
+                None if has_begun && self.idle.since.is_some() => {}
                 _ => return OnePassStatus::Running,
             }
         }
-        match (self.init_mark, &self.state) {
-            _ if self.is_busy() => OnePassStatus::Running,
-            _ if !failed.is_empty() => OnePassStatus::Failed(failed),
-            (Some(_), State::Live) => OnePassStatus::Done,
-            _ => OnePassStatus::Running,
+        if self.is_busy() {
+            OnePassStatus::Running
+        } else if !failed.is_empty() {
+            OnePassStatus::Failed(failed)
+        } else if self.is_live() {
+            OnePassStatus::Done
+        } else {
+            OnePassStatus::Running
         }
     }
 }

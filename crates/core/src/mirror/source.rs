@@ -1,0 +1,159 @@
+//! The source of a mirror: watched, or gone until it is back.
+
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
+
+use crate::{
+    effect::Effect,
+    fs_event::MirrorId,
+    log_event::{LogEvent, MirrorEvent},
+    time::Moment,
+};
+
+/// The interval of checks whether a lost source is back.
+const SOURCE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The source of a mirror, as its watch backend reports it.
+#[derive(Debug)]
+pub struct SourceState {
+    mirror: MirrorId,
+    availability: Availability,
+}
+
+/// Availability of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// Its watches are being set up for the first time.
+    Covering,
+    /// It is watched.
+    Covered,
+    /// It is gone. Nothing is done, least of all a delete, until it is back.
+    Gone {
+        /// The reason.
+        reason: String,
+        /// The next check.
+        check: SourceCheck,
+    },
+}
+
+/// The next check whether a source is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceCheck {
+    /// It is due at this time.
+    At(Moment),
+    /// It was requested, and the answer is outstanding.
+    Pending,
+}
+
+/// A start of watching.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CoverageStart {
+    /// The source was never watched before.
+    First,
+    /// The source was gone.
+    Resumed,
+}
+
+impl SourceState {
+    /// The source of a mirror that has not begun yet.
+    pub(super) const fn new(mirror: MirrorId) -> Self {
+        Self { mirror, availability: Availability::Covering }
+    }
+
+    /// The availability.
+    #[must_use]
+    pub const fn availability(&self) -> &Availability {
+        &self.availability
+    }
+
+    /// Returns true if the source is watched.
+    #[must_use]
+    pub fn is_covered(&self) -> bool {
+        self.availability == Availability::Covered
+    }
+
+    /// Returns true if the source is gone.
+    #[must_use]
+    pub const fn is_gone(&self) -> bool {
+        matches!(self.availability, Availability::Gone { .. })
+    }
+
+    /// Requests to watch the source; everything else follows from the answer.
+    pub(super) fn begin(&mut self, effects: &mut Vec<Effect>) {
+        self.availability = Availability::Covering;
+        effects.push(Effect::Cover(self.mirror));
+    }
+
+    /// Notes that the source is watched. A second answer to one request adds nothing: `None`.
+    pub(super) fn covered(&mut self, effects: &mut Vec<Effect>) -> Option<CoverageStart> {
+        let start = match core::mem::replace(&mut self.availability, Availability::Covered) {
+            Availability::Covering => CoverageStart::First,
+            Availability::Covered => return None,
+            Availability::Gone { .. } => {
+                self.report(MirrorEvent::SourceBack, effects);
+                CoverageStart::Resumed
+            }
+        };
+        Some(start)
+    }
+
+    /// Notes that the source can't be watched: it is missing, or is not the pinned directory.
+    /// Returns true if it was not known to be gone.
+    pub(super) fn cannot_cover(
+        &mut self,
+        reason: String,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Availability::Gone { reason: known, check } = &mut self.availability else {
+            return self.lose(reason, now, effects);
+        };
+        *check = SourceCheck::At(now + SOURCE_CHECK_INTERVAL);
+        if *known != reason {
+            known.clone_from(&reason);
+            self.report(MirrorEvent::SourceStillGone(reason), effects);
+        }
+        false
+    }
+
+    /// Notes that the source is gone. Returns true if that was not known.
+    pub(super) fn lose(&mut self, reason: String, now: Moment, effects: &mut Vec<Effect>) -> bool {
+        if self.is_gone() {
+            return false;
+        }
+        effects.push(Effect::Uncover(self.mirror));
+        self.report(MirrorEvent::SourceGone(reason.clone()), effects);
+        let check = SourceCheck::At(now + SOURCE_CHECK_INTERVAL);
+        self.availability = Availability::Gone { reason, check };
+        true
+    }
+
+    /// Checks at once whether a lost source is back.
+    pub(super) fn retry_now(&mut self, effects: &mut Vec<Effect>) {
+        if let Availability::Gone { check, .. } = &mut self.availability {
+            *check = SourceCheck::Pending;
+            effects.push(Effect::Cover(self.mirror));
+        }
+    }
+
+    /// The time of the next check whether the source is back.
+    pub(super) const fn next_check(&self) -> Option<Moment> {
+        match self.availability {
+            Availability::Gone { check: SourceCheck::At(at), .. } => Some(at),
+            Availability::Gone { check: SourceCheck::Pending, .. }
+            | Availability::Covering
+            | Availability::Covered => None,
+        }
+    }
+
+    /// Requests a check that is due.
+    pub(super) fn advance(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if self.next_check().is_some_and(|at| at <= now) {
+            self.retry_now(effects);
+        }
+    }
+
+    fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Report(LogEvent::Mirror(self.mirror, event)));
+    }
+}
