@@ -7,7 +7,10 @@ use std::{os::unix::ffi::OsStrExt, time::Duration};
 
 use mirror_core::{
     job::{DirtyPath, Failure, FatalReason, HeldDeletions, HoldReason},
-    log_event::{LogEvent, MirrorEvent},
+    log_event::{
+        BatchEvent, DeletionEvent, FullEvent, LogEvent, MirrorEvent, ScriptEvent, SourceEvent,
+        StartupEvent,
+    },
     path::{Escaped, TreePath},
     plan::options::RsyncOptions,
 };
@@ -184,42 +187,32 @@ fn differing_settings(was: &SyncConfig, is: &SyncConfig) -> String {
 
 fn log_mirror_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
     match event {
-        MirrorEvent::StartupFinished(_)
-        | MirrorEvent::StartupRetry(..)
-        | MirrorEvent::StartupGivenUp(_)
-        | MirrorEvent::StartupFatal(..) => log_startup_event(log, instance, event),
-        MirrorEvent::FullDue
-        | MirrorEvent::FullFinished(_)
-        | MirrorEvent::FullRetry(..)
-        | MirrorEvent::FullFatal(_) => log_full_event(log, instance, event),
-        MirrorEvent::BatchFinished(_)
-        | MirrorEvent::BatchRetry(..)
-        | MirrorEvent::BatchFatal(_) => {
-            log_batch_event(log, instance, event);
-        }
+        MirrorEvent::Startup(event) => log_startup_event(log, instance, event),
+        MirrorEvent::Full(event) => log_full_event(log, instance, event),
+        MirrorEvent::Batch(event) => log_batch_event(log, instance, event),
         MirrorEvent::HookFailed(failure, Some(wait)) => log_retry(log, instance, failure, *wait),
         MirrorEvent::HookFailed(failure, None) => {
             let text = format!("{}; {} waits for SIGHUP", failure.message, instance.config.name);
             log.say(Category::Error, text);
         }
         MirrorEvent::PathsFailed(failed) => log_failed_paths(log, instance, failed),
-        MirrorEvent::DeletionsHeld(all) => {
-            for it in all {
-                log.say(Category::Warn, format_args!("{}: {}", route(instance), describe_held(it)));
+        MirrorEvent::Deletions(event) => log_deletion_event(log, instance, event),
+        MirrorEvent::Script(event) => log_script_event(log, instance, event),
+        MirrorEvent::Source(event) => log_source_event(log, instance, event),
+    }
+}
+
+fn log_deletion_event(log: &Log, instance: &SyncInstance, event: &DeletionEvent) {
+    let route = route(instance);
+    match event {
+        DeletionEvent::Held(all) => {
+            for held in all {
+                log.say(Category::Warn, format_args!("{route}: {}", describe_held(held)));
             }
         }
-        MirrorEvent::NothingHeld => {
-            log.say(Category::Normal, format_args!("{}: no deletions are held", route(instance)));
+        DeletionEvent::NoneHeld => {
+            log.say(Category::Normal, format_args!("{route}: no deletions are held"));
         }
-        MirrorEvent::ScriptFailed { .. }
-        | MirrorEvent::ScriptRetry { .. }
-        | MirrorEvent::ScriptIdle
-        | MirrorEvent::InitIdle
-        | MirrorEvent::ChildKilled { .. } => log_script_event(log, instance, event),
-        MirrorEvent::EventsLost(_)
-        | MirrorEvent::SourceGone(_)
-        | MirrorEvent::SourceStillGone(_)
-        | MirrorEvent::SourceBack => log_source_event(log, instance, event),
     }
 }
 
@@ -256,10 +249,10 @@ pub(super) fn describe_held(held: &HeldDeletions) -> String {
     )
 }
 
-fn log_batch_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+fn log_batch_event(log: &Log, instance: &SyncInstance, event: &BatchEvent) {
     let kind = instance.config.kind;
     match event {
-        MirrorEvent::BatchFinished(code) => {
+        BatchEvent::Finished(code) => {
             let text = match kind {
                 SyncKind::Rsync => "Finished a list after exitcode: ",
                 SyncKind::Rsyncssh => "Finished (list): ",
@@ -267,7 +260,7 @@ fn log_batch_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
             };
             log.say(Category::Normal, format_args!("{text}{code}"));
         }
-        MirrorEvent::BatchRetry(failure, wait) => {
+        BatchEvent::Retry(failure, wait) => {
             let text = match kind {
                 SyncKind::Rsync | SyncKind::Direct | SyncKind::Script => {
                     "Retrying a list after exitcode = "
@@ -277,7 +270,7 @@ fn log_batch_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
             log.say(Category::Normal, format_args!("{text}{}", exit_code(failure)));
             log_retry(log, instance, failure, *wait);
         }
-        MirrorEvent::BatchFatal(failure) => {
+        BatchEvent::Fatal(failure) => {
             log.say(Category::Error, &failure.message);
             let text = match kind {
                 SyncKind::Rsync | SyncKind::Direct | SyncKind::Script => {
@@ -288,14 +281,13 @@ fn log_batch_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
             log.say(Category::Error, format_args!("{text}{}", exit_code(failure)));
             log.say(Category::Error, CRITICAL_EXIT_CODE);
         }
-        _ => {}
     }
 }
 
-fn log_startup_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+fn log_startup_event(log: &Log, instance: &SyncInstance, event: &StartupEvent) {
     let route = route(instance);
     match event {
-        MirrorEvent::StartupFinished(code) => {
+        StartupEvent::Finished(code) => {
             let end = match instance.config.kind {
                 SyncKind::Rsync => format_args!("."),
                 SyncKind::Rsyncssh | SyncKind::Direct | SyncKind::Script => {
@@ -304,12 +296,12 @@ fn log_startup_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
             };
             log.say(Category::Normal, format_args!("Startup of {route} finished{end}"));
         }
-        MirrorEvent::StartupRetry(failure, wait) => {
+        StartupEvent::Retry(failure, wait) => {
             let text = format!("Retrying startup of {route}: {}", exit_code(failure));
             log.say(Category::Normal, text);
             log_retry(log, instance, failure, *wait);
         }
-        MirrorEvent::StartupGivenUp(failure) => {
+        StartupEvent::GivenUp(failure) => {
             log.say(Category::Error, &failure.message);
             let text = format!(
                 "Temporary or permanent failure on startup of {route}. \
@@ -317,7 +309,7 @@ fn log_startup_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
             );
             log.say(Category::Error, text);
         }
-        MirrorEvent::StartupFatal(failure, grounds) => {
+        StartupEvent::Fatal(failure, grounds) => {
             log.say(Category::Error, &failure.message);
             let code = exit_code(failure);
             match (grounds, instance.config.kind) {
@@ -338,64 +330,61 @@ fn log_startup_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
                 }
             }
         }
-        _ => {}
     }
 }
 
-fn log_full_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+fn log_full_event(log: &Log, instance: &SyncInstance, event: &FullEvent) {
     let source = instance.source_text();
     match event {
-        MirrorEvent::FullDue => log.say(Category::Debug("Info"), "Crontab triggered full sync"),
-        MirrorEvent::FullFinished(code) => {
+        FullEvent::Due => log.say(Category::Debug("Info"), "Crontab triggered full sync"),
+        FullEvent::Finished(code) => {
             log.say(Category::Normal, format_args!("Finished Full on {source} = {code}"));
         }
-        MirrorEvent::FullRetry(failure, wait) => {
+        FullEvent::Retry(failure, wait) => {
             let text = format!("Retrying Full on {source} = {}", exit_code(failure));
             log.say(Category::Normal, text);
             log_retry(log, instance, failure, *wait);
         }
-        MirrorEvent::FullFatal(failure) => {
+        FullEvent::Fatal(failure) => {
             log.say(Category::Error, &failure.message);
             let text = format!("Failure with Full on {source} = {}", exit_code(failure));
             log.say(Category::Error, text);
             log.say(Category::Error, CRITICAL_EXIT_CODE);
         }
-        _ => {}
     }
 }
 
-fn log_source_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+fn log_source_event(log: &Log, instance: &SyncInstance, event: &SourceEvent) {
     let (source, name) = (instance.source_text(), &instance.config.name);
     match event {
-        MirrorEvent::EventsLost(path) if path.is_root() => {
+        SourceEvent::EventsLost(path) if path.is_root() => {
             let text = format!("events lost: rescanning {source}");
             log.say(Category::Normal, text);
         }
-        MirrorEvent::EventsLost(path) => {
+        SourceEvent::EventsLost(path) => {
             log.say(
                 Category::Debug("Inotify"),
                 format_args!("events lost: rescanning {path} of {source}"),
             );
         }
-        MirrorEvent::SourceGone(why) => {
+        SourceEvent::Gone(why) => {
             let text = format!(
                 "source {source} unavailable ({why}): sync suspended, target left untouched ({name})"
             );
             log.say(Category::Error, text);
         }
-        MirrorEvent::SourceStillGone(why) => {
+        SourceEvent::StillGone(why) => {
             log.say(
                 Category::Error,
                 format_args!("source {source} still unavailable: {why} ({name})"),
             );
         }
-        MirrorEvent::SourceBack => {
+        SourceEvent::Back => {
             log.say(
                 Category::Normal,
                 format_args!("source {source} is back: full transfer ({name})"),
             );
         }
-        _ => {}
     }
 }
 
@@ -412,10 +401,10 @@ pub(super) fn log_source_change(log: &Log, instance: &SyncInstance, found: &Succ
     log.say(Category::Warn, format_args!("source {source} {what}: {text} ({name})"));
 }
 
-fn log_script_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
+fn log_script_event(log: &Log, instance: &SyncInstance, event: &ScriptEvent) {
     let name = &instance.config.name;
     match event {
-        MirrorEvent::ScriptFailed { about, failure, wait } => {
+        ScriptEvent::Failed { about, failure, wait } => {
             let about = subject_prefix(about.as_ref());
             log.say(Category::Error, format_args!("{name}: {about}{}", failure.message));
             if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
@@ -423,7 +412,7 @@ fn log_script_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
                 log.say(Category::Normal, text);
             }
         }
-        MirrorEvent::ScriptRetry { about, failure, wait } => {
+        ScriptEvent::Retry { about, failure, wait } => {
             let (about, why) = (subject_prefix(about.as_ref()), &failure.message);
             let next = wait.map(|wait| match wait {
                 Duration::ZERO => "; trying shorter lists".into(),
@@ -434,21 +423,20 @@ fn log_script_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
                 format_args!("{name}: {about}{why}{}", next.unwrap_or_default()),
             );
         }
-        MirrorEvent::ScriptIdle => {
+        ScriptEvent::Idle => {
             let text = "the script neither spawns nor discards what is due: it waits for changes";
             log.say(Category::Warn, format_args!("{name}: {text}"));
         }
-        MirrorEvent::InitIdle => {
+        ScriptEvent::InitIdle => {
             let text = "its init neither spawns nor discards its event: all else waits for that";
             log.say(Category::Warn, format_args!("{name}: {text}"));
         }
-        MirrorEvent::ChildKilled { about, signal } => {
+        ScriptEvent::ChildKilled { about, signal } => {
             let about = subject_prefix(about.as_ref());
             let text =
                 format!("{name}: {about}a child was killed by signal {signal}: trying again");
             log.say(Category::Warn, text);
         }
-        _ => {}
     }
 }
 

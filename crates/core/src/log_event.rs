@@ -37,39 +37,76 @@ pub enum LogEvent {
 /// An event of one mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MirrorEvent {
-    /// The first full transfer finished with this exit code: 0 unless a part of it failed.
-    StartupFinished(i32),
-    /// The first full transfer failed and is retried after this time.
-    StartupRetry(Failure, Duration),
-    /// The first full transfer failed, and the daemon exits because `insist` is off.
-    StartupGivenUp(Failure),
-    /// The first full transfer failed for a reason that no retry can fix; the daemon exits.
-    StartupFatal(Failure, FatalReason),
-    /// A batch finished with this exit code: 0 unless a part of it failed.
-    BatchFinished(i32),
-    /// A batch failed and is retried after this time.
-    BatchRetry(Failure, Duration),
-    /// A batch failed with an exit code for which the user wants the daemon to exit.
-    BatchFatal(Failure),
-    /// The scheduled time for a full transfer has arrived.
-    FullDue,
-    /// A later full transfer finished with this exit code: 0 unless a part of it failed.
-    FullFinished(i32),
-    /// A later full transfer failed and is retried after this time.
-    FullRetry(Failure, Duration),
-    /// A later full transfer failed with an exit code for which the user wants the daemon to exit.
-    FullFatal(Failure),
+    /// An event of the first full transfer.
+    Startup(StartupEvent),
+    /// An event of a later full transfer.
+    Full(FullEvent),
+    /// An event of a transfer of changes.
+    Batch(BatchEvent),
     /// The hook that runs after a batch failed. The batch is retried after this time; without one,
     /// only on request.
     HookFailed(Failure, Option<Duration>),
     /// These paths failed and are retried later.
     PathsFailed(Vec<(DirtyPath, Failure)>),
-    /// Deletions were not made because they exceed the budget.
-    DeletionsHeld(Vec<HeldDeletions>),
-    /// No deletions are held any more.
-    NothingHeld,
+    /// An event of the deletions beyond the budget.
+    Deletions(DeletionEvent),
+    /// An event of the script.
+    Script(ScriptEvent),
+    /// An event of the source.
+    Source(SourceEvent),
+}
+
+/// An event of the first full transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartupEvent {
+    /// It finished with this exit code: 0 unless a part of it failed.
+    Finished(i32),
+    /// It failed and is retried after this time.
+    Retry(Failure, Duration),
+    /// It failed, and the daemon exits because `insist` is off.
+    GivenUp(Failure),
+    /// It failed for a reason that no retry can fix; the daemon exits.
+    Fatal(Failure, FatalReason),
+}
+
+/// An event of a later full transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FullEvent {
+    /// Its scheduled time has arrived.
+    Due,
+    /// It finished with this exit code: 0 unless a part of it failed.
+    Finished(i32),
+    /// It failed and is retried after this time.
+    Retry(Failure, Duration),
+    /// It failed with an exit code for which the user wants the daemon to exit.
+    Fatal(Failure),
+}
+
+/// An event of a batch of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchEvent {
+    /// It finished with this exit code: 0 unless a part of it failed.
+    Finished(i32),
+    /// It failed and is retried after this time.
+    Retry(Failure, Duration),
+    /// It failed with an exit code for which the user wants the daemon to exit.
+    Fatal(Failure),
+}
+
+/// An event of the deletions beyond the budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeletionEvent {
+    /// These were not made.
+    Held(Vec<HeldDeletions>),
+    /// None are held any more.
+    NoneHeld,
+}
+
+/// An event of a script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScriptEvent {
     /// A function of the script failed.
-    ScriptFailed {
+    Failed {
         /// The title of the event or events it was called for.
         about: Option<String>,
         /// The error that it raised.
@@ -78,7 +115,7 @@ pub enum MirrorEvent {
         wait: Option<Duration>,
     },
     /// The script asked for a retry.
-    ScriptRetry {
+    Retry {
         /// The title of the event or events.
         about: Option<String>,
         /// The reason.
@@ -88,7 +125,7 @@ pub enum MirrorEvent {
     },
     /// The script left everything that is due alone. It is called again after a change or after a
     /// while.
-    ScriptIdle,
+    Idle,
     /// The script left its init event alone, for which everything else waits.
     InitIdle,
     /// A child of the script was killed by a signal; its events are retried.
@@ -98,12 +135,17 @@ pub enum MirrorEvent {
         /// The signal.
         signal: i32,
     },
+}
+
+/// An event of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceEvent {
     /// Events at and below this path may have been lost, so it is rescanned.
     EventsLost(TreePath),
     /// The source is gone: the sync is suspended until it is back.
-    SourceGone(String),
+    Gone(String),
     /// The source is still gone, or something else is in its place.
-    SourceStillGone(String),
+    StillGone(String),
     /// The source is back, and a full transfer follows.
-    SourceBack,
+    Back,
 }

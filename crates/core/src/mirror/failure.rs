@@ -9,7 +9,7 @@ use core::time::Duration;
 use super::{Away, AwayCause, Insist, JobPurpose, Mirror, ResumePoint, TargetState};
 use crate::{
     job::{DirtyPath, Failure, FatalReason},
-    log_event::MirrorEvent,
+    log_event::{BatchEvent, FullEvent, MirrorEvent, StartupEvent},
     path::TreePath,
     queue::DirtySet,
     time::Moment,
@@ -89,20 +89,26 @@ impl Mirror {
     /// mirror has been live, only the user's own `die` exits the daemon.
     pub(super) fn daemon_exit_event(&self, job: &FailedJob) -> Option<MirrorEvent> {
         let failure = job.failure.clone();
-        let insist = self.settings.insist;
-        match (job.purpose, job.reason) {
-            (JobPurpose::Startup, Some(FatalReason::User)) => {
-                Some(MirrorEvent::StartupFatal(failure, FatalReason::User))
+        let is_asked_for = job.reason == Some(FatalReason::User);
+        match job.purpose {
+            JobPurpose::Startup => {
+                let exits = match self.settings.insist {
+                    Insist::No => true,
+                    Insist::Yes => job.reason.is_some(),
+                    Insist::Always => is_asked_for,
+                };
+                let event = match job.reason {
+                    Some(reason) => StartupEvent::Fatal(failure, reason),
+                    None => StartupEvent::GivenUp(failure),
+                };
+                exits.then_some(MirrorEvent::Startup(event))
             }
-            (JobPurpose::Full, Some(FatalReason::User)) => Some(MirrorEvent::FullFatal(failure)),
-            (_, Some(FatalReason::User)) => Some(MirrorEvent::BatchFatal(failure)),
-            (JobPurpose::Startup, Some(reason)) if insist != Insist::Always => {
-                Some(MirrorEvent::StartupFatal(failure, reason))
+            JobPurpose::Full => {
+                is_asked_for.then_some(MirrorEvent::Full(FullEvent::Fatal(failure)))
             }
-            (JobPurpose::Startup, None) if insist == Insist::No => {
-                Some(MirrorEvent::StartupGivenUp(failure))
+            JobPurpose::Changes | JobPurpose::Obsolete => {
+                is_asked_for.then_some(MirrorEvent::Batch(BatchEvent::Fatal(failure)))
             }
-            _ => None,
         }
     }
 }

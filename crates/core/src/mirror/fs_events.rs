@@ -7,7 +7,7 @@ use crate::{
     effect::Effect,
     fs_event::{Change, Edit, EntryKind, FsEventKind},
     job::Scope,
-    log_event::MirrorEvent,
+    log_event::{MirrorEvent, SourceEvent},
     path::TreePath,
     queue::Debounce,
     time::Moment,
@@ -22,7 +22,7 @@ impl Mirror {
             FsEventKind::Lost(path) => {
                 if !self.settings.filter.excludes(&path, EntryKind::Directory) {
                     self.queue.mark(&path, Scope::Tree, now);
-                    self.report(MirrorEvent::EventsLost(path), effects);
+                    self.report(MirrorEvent::Source(SourceEvent::EventsLost(path)), effects);
                 }
             }
             FsEventKind::RootGone(gone) => {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     effect::Effect,
     job::{DirtyPath, HeldDeletions, HoldReason, Scope},
-    log_event::MirrorEvent,
+    log_event::{DeletionEvent, MirrorEvent},
     path::TreePath,
     plan::options::TransferPhase,
     queue::PathSet,
@@ -39,9 +39,9 @@ impl Mirror {
         }
         self.held.extend(held.iter().cloned());
         if !held.is_empty() && held != before {
-            self.report(MirrorEvent::DeletionsHeld(held), effects);
+            self.report(MirrorEvent::Deletions(DeletionEvent::Held(held)), effects);
         } else if was_held && self.held.is_empty() {
-            self.report(MirrorEvent::NothingHeld, effects);
+            self.report(MirrorEvent::Deletions(DeletionEvent::NoneHeld), effects);
         }
     }
 

@@ -36,7 +36,7 @@ use crate::{
     job::{
         Failure, HeldDeletions, HoldReason, HookFailureAction, Job, JobId, Outcome, Scope, Work,
     },
-    log_event::{LogEvent, MirrorEvent},
+    log_event::{BatchEvent, FullEvent, LogEvent, MirrorEvent, StartupEvent},
     path::TreePath,
     queue::{Batch, Debounce, DirtySet, OpenFiles, Settled},
     time::Moment,
@@ -236,9 +236,11 @@ impl Mirror {
 
     fn report_success(&self, purpose: JobPurpose, code: i32, effects: &mut Vec<Effect>) {
         let event = match purpose {
-            JobPurpose::Startup => MirrorEvent::StartupFinished(code),
-            JobPurpose::Full => MirrorEvent::FullFinished(code),
-            JobPurpose::Changes | JobPurpose::Obsolete => MirrorEvent::BatchFinished(code),
+            JobPurpose::Startup => MirrorEvent::Startup(StartupEvent::Finished(code)),
+            JobPurpose::Full => MirrorEvent::Full(FullEvent::Finished(code)),
+            JobPurpose::Changes | JobPurpose::Obsolete => {
+                MirrorEvent::Batch(BatchEvent::Finished(code))
+            }
         };
         self.report(event, effects);
     }
@@ -276,9 +278,11 @@ impl Mirror {
             return DaemonAction::Continue;
         };
         let event = match purpose {
-            JobPurpose::Startup => MirrorEvent::StartupRetry(failure, wait),
-            JobPurpose::Full => MirrorEvent::FullRetry(failure, wait),
-            JobPurpose::Changes | JobPurpose::Obsolete => MirrorEvent::BatchRetry(failure, wait),
+            JobPurpose::Startup => MirrorEvent::Startup(StartupEvent::Retry(failure, wait)),
+            JobPurpose::Full => MirrorEvent::Full(FullEvent::Retry(failure, wait)),
+            JobPurpose::Changes | JobPurpose::Obsolete => {
+                MirrorEvent::Batch(BatchEvent::Retry(failure, wait))
+            }
         };
         self.report(event, effects);
         DaemonAction::Continue
@@ -371,7 +375,7 @@ impl SyncMember for Mirror {
     }
 
     fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        self.report(MirrorEvent::FullDue, effects);
+        self.report(MirrorEvent::Full(FullEvent::Due), effects);
         if !self.running.iter().any(|running| running.purpose.is_full()) {
             self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
         }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::{
     effect::Effect,
     fs_event::MirrorId,
-    log_event::{LogEvent, MirrorEvent},
+    log_event::{LogEvent, MirrorEvent, SourceEvent},
     time::Moment,
 };
 
@@ -90,7 +90,7 @@ impl SourceState {
             Availability::Covering => CoverageStart::First,
             Availability::Covered => return None,
             Availability::Gone { .. } => {
-                self.report(MirrorEvent::SourceBack, effects);
+                self.report(MirrorEvent::Source(SourceEvent::Back), effects);
                 CoverageStart::Resumed
             }
         };
@@ -111,7 +111,7 @@ impl SourceState {
         *check = SourceCheck::At(now + SOURCE_CHECK_INTERVAL);
         if *known != reason {
             known.clone_from(&reason);
-            self.report(MirrorEvent::SourceStillGone(reason), effects);
+            self.report(MirrorEvent::Source(SourceEvent::StillGone(reason)), effects);
         }
         false
     }
@@ -122,7 +122,7 @@ impl SourceState {
             return false;
         }
         effects.push(Effect::Uncover(self.mirror));
-        self.report(MirrorEvent::SourceGone(reason.clone()), effects);
+        self.report(MirrorEvent::Source(SourceEvent::Gone(reason.clone())), effects);
         let check = SourceCheck::At(now + SOURCE_CHECK_INTERVAL);
         self.availability = Availability::Gone { reason, check };
         true

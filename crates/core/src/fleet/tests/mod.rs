@@ -17,7 +17,7 @@ use crate::{
     job::{
         DirtyPath, Failure, FatalReason, HeldDeletions, HoldReason, HookFailureAction, Scope, Work,
     },
-    log_event::MirrorEvent,
+    log_event::{BatchEvent, DeletionEvent, FullEvent, MirrorEvent, SourceEvent, StartupEvent},
     mirror::{Insist, MirrorSettings},
     path::TreePath,
     plan::options::DeletePolicy,
@@ -218,27 +218,44 @@ fn show_work(work: &Work) -> String {
 
 fn show_event(event: &MirrorEvent) -> String {
     match event {
-        MirrorEvent::StartupRetry(_, wait) => format!("retry startup in {}", wait.as_millis()),
-        MirrorEvent::BatchRetry(_, wait) => format!("retry in {}", wait.as_millis()),
-        MirrorEvent::FullRetry(_, wait) => format!("retry all in {}", wait.as_millis()),
+        MirrorEvent::Startup(event) => show_startup_event(event),
+        MirrorEvent::Full(FullEvent::Due) => "FullDue".into(),
+        MirrorEvent::Full(FullEvent::Finished(code)) => show_finished("Full", *code),
+        MirrorEvent::Full(FullEvent::Retry(_, wait)) => {
+            format!("retry all in {}", wait.as_millis())
+        }
+        MirrorEvent::Full(FullEvent::Fatal(_)) => "full fatal".into(),
+        MirrorEvent::Batch(BatchEvent::Finished(code)) => show_finished("Batch", *code),
+        MirrorEvent::Batch(BatchEvent::Retry(_, wait)) => format!("retry in {}", wait.as_millis()),
+        MirrorEvent::Batch(BatchEvent::Fatal(_)) => "batch fatal".into(),
         MirrorEvent::HookFailed(_, Some(wait)) => format!("hook again in {}", wait.as_millis()),
         MirrorEvent::HookFailed(_, None) => "hook holds".into(),
-        MirrorEvent::BatchFatal(_) => "batch fatal".into(),
-        MirrorEvent::FullFatal(_) => "full fatal".into(),
-        MirrorEvent::StartupGivenUp(_) => "given up".into(),
-        MirrorEvent::StartupFatal(_, reason) => format!("startup fatal: {reason:?}"),
-        MirrorEvent::StartupFinished(0) => String::from("StartupFinished"),
-        MirrorEvent::BatchFinished(0) => String::from("BatchFinished"),
-        MirrorEvent::FullFinished(0) => String::from("FullFinished"),
         MirrorEvent::PathsFailed(failed) => format!("{} failed", failed.len()),
-        MirrorEvent::DeletionsHeld(held) => {
+        MirrorEvent::Deletions(DeletionEvent::Held(held)) => {
             format!("{} held", held.iter().map(|it| it.count).sum::<u64>())
         }
-        MirrorEvent::NothingHeld => "nothing held".into(),
-        MirrorEvent::EventsLost(path) => format!("lost {path}"),
-        MirrorEvent::SourceGone(reason) => format!("gone: {reason}"),
-        MirrorEvent::SourceStillGone(reason) => format!("still gone: {reason}"),
-        event => format!("{event:?}"),
+        MirrorEvent::Deletions(DeletionEvent::NoneHeld) => "nothing held".into(),
+        MirrorEvent::Script(event) => format!("{event:?}"),
+        MirrorEvent::Source(SourceEvent::EventsLost(path)) => format!("lost {path}"),
+        MirrorEvent::Source(SourceEvent::Gone(reason)) => format!("gone: {reason}"),
+        MirrorEvent::Source(SourceEvent::StillGone(reason)) => format!("still gone: {reason}"),
+        MirrorEvent::Source(SourceEvent::Back) => "SourceBack".into(),
+    }
+}
+
+fn show_startup_event(event: &StartupEvent) -> String {
+    match event {
+        StartupEvent::Finished(code) => show_finished("Startup", *code),
+        StartupEvent::Retry(_, wait) => format!("retry startup in {}", wait.as_millis()),
+        StartupEvent::GivenUp(_) => "given up".into(),
+        StartupEvent::Fatal(_, reason) => format!("startup fatal: {reason:?}"),
+    }
+}
+
+fn show_finished(subject: &str, code: i32) -> String {
+    match code {
+        0 => format!("{subject}Finished"),
+        code => format!("{subject}Finished({code})"),
     }
 }
 

@@ -3,14 +3,14 @@
 use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 use core::time::Duration;
 
-use super::{super::*, at, settings};
+use super::{super::*, at, settings, show_event};
 use crate::{
     effect::ScriptCall,
     filter::Filter,
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, RootGone},
     input::{ChildExit, CollectAnswer, DirectoryListing, TargetLink},
     job::{DirtyPath, Failure, Scope},
-    log_event::MirrorEvent,
+    log_event::{MirrorEvent, ScriptEvent},
     mirror::{
         Insist, MirrorSettings,
         scripted::{
@@ -154,20 +154,20 @@ fn show(effect: &Effect) -> String {
         }
         Effect::ListDirectory { path, .. } => format!("list {path}"),
         Effect::Report(LogEvent::Mirror(_, event)) => match event {
-            MirrorEvent::ScriptFailed { about, wait, .. } => {
+            MirrorEvent::Script(ScriptEvent::Failed { about, wait, .. }) => {
                 format!("{} failed {wait:?}", about.as_deref().unwrap_or("something"))
             }
-            MirrorEvent::ScriptRetry { about, failure, wait } => {
+            MirrorEvent::Script(ScriptEvent::Retry { about, failure, wait }) => {
                 format!(
                     "{}: {}; {wait:?}",
                     about.as_deref().unwrap_or("something"),
                     failure.message
                 )
             }
-            MirrorEvent::ChildKilled { about, signal } => {
+            MirrorEvent::Script(ScriptEvent::ChildKilled { about, signal }) => {
                 format!("{} killed by {signal}", about.as_deref().unwrap_or("something"))
             }
-            event => format!("{event:?}"),
+            event => show_event(event),
         },
         Effect::Stop(job) => format!("stop {}", job.0),
         Effect::Exit(code) => format!("exit {code}"),
@@ -227,7 +227,7 @@ fn an_idle_script_is_not_called_in_a_loop() {
     let mut harness = ScriptFleet::live(script_settings());
     harness.change(Edit::Create, "a");
     assert_eq!(harness.wait(5_000), ["action 0"]);
-    assert_eq!(harness.called(0), ["ScriptIdle"]);
+    assert_eq!(harness.called(0), ["Idle"]);
     assert_eq!(harness.sleeps(), Some(1_000));
     assert_eq!(harness.wait(1_000), ["action 0"]);
     assert!(harness.called(0).is_empty(), "reported once");
@@ -822,10 +822,10 @@ fn events_during_a_listing_override_it() {
 fn lost_events_cause_a_full_event_or_a_listing() {
     let mut harness = ScriptFleet::live(script_settings());
     let shown = harness.fs_event(FsEventKind::Lost(at("d")));
-    assert_eq!(shown[0], "EventsLost(/d)");
+    assert_eq!(shown[0], "lost /d");
     assert!(shown[1].starts_with("full 0"), "{shown:?}");
     let mut harness = ScriptFleet::live(ScriptSettings { has_full: false, ..script_settings() });
-    assert_eq!(harness.fs_event(FsEventKind::Lost(at("d"))), ["list /d", "EventsLost(/d)"]);
+    assert_eq!(harness.fs_event(FsEventKind::Lost(at("d"))), ["list /d", "lost /d"]);
 }
 
 #[test]
@@ -836,7 +836,7 @@ fn events_lost_in_the_root_cause_an_init_once_nothing_runs() {
     let job = harness.spawn(0);
     harness.called(0);
     harness.change(Edit::Create, "b");
-    assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["EventsLost(/)"]);
+    assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["lost /"]);
     harness.change(Edit::Create, "c");
     harness.ended(job, 0);
     let shown = harness.collected(job, CollectAnswer::Done);
@@ -856,7 +856,7 @@ fn without_an_init_function_a_restart_keeps_events() {
     let job = harness.spawn(0);
     harness.called(0);
     harness.change(Edit::Create, "b");
-    assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["list /", "EventsLost(/)"]);
+    assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["list /", "lost /"]);
     harness.change(Edit::Create, "c");
     harness.ended(job, 0);
     assert_eq!(harness.collected(job, CollectAnswer::Done), ["action 0"]);
@@ -888,7 +888,7 @@ fn events_lost_during_a_listing_cause_another_one() {
     assert_eq!(harness.change(Edit::Create, "d/"), ["list /d"]);
     listed(&mut harness, "d", &[]);
     // A file in it that nobody has reported.
-    assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["list /", "EventsLost(/)"]);
+    assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["list /", "lost /"]);
     assert!(listed(&mut harness, "", &root).is_empty());
     assert_eq!(listed(&mut harness, "", &root), ["list /"]);
     assert_eq!(listed(&mut harness, "", &root), ["list /d"]);
@@ -908,7 +908,7 @@ fn lost_events_are_listed_without_subdirectories_too() {
         has_full: false,
         ..script_settings()
     });
-    assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["list /", "EventsLost(/)"]);
+    assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["list /", "lost /"]);
 }
 
 #[test]
@@ -919,7 +919,7 @@ fn a_queue_overflow_restarts_with_init() {
         harness.scripted(0).push_full(at("d"));
     }
     assert_eq!(harness.scripted(0).queue().len(), MAX_EVENTS);
-    assert_eq!(harness.change(Edit::Create, "one"), ["EventsLost(/)"]);
+    assert_eq!(harness.change(Edit::Create, "one"), ["lost /"]);
     assert_eq!(harness.events(), ["Init / wait"]);
 }
 
@@ -935,7 +935,7 @@ fn without_init_a_queue_overflow_is_drained_and_then_listed() {
     for _ in 0..MAX_EVENTS {
         harness.scripted(0).push_full(at("d"));
     }
-    assert_eq!(harness.change(Edit::Create, "one"), ["EventsLost(/)"]);
+    assert_eq!(harness.change(Edit::Create, "one"), ["lost /"]);
     assert!(harness.change(Edit::Create, "two").is_empty());
     assert_eq!(harness.scripted(0).queue().len(), MAX_EVENTS + 1);
     harness.handle(Input::TargetLink(MirrorId(0), TargetLink::Up));

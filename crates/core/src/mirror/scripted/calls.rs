@@ -8,7 +8,7 @@ use crate::{
     effect::{Effect, ScriptCall},
     input::{ChildExit, CollectAnswer},
     job::{DirtyPath, Failure, JobId},
-    log_event::MirrorEvent,
+    log_event::{MirrorEvent, ScriptEvent},
     mirror::{DaemonAction, FIRST_RETRY},
     queue::event_queue::{
         Blame, EventId, EventOutcome, EventRefusal, EventStatus, FailedAttempt, QueuedEvent,
@@ -62,7 +62,7 @@ impl ScriptedMirror {
             let about = self.describe(&blamed);
             self.fail(&blamed, attempt(&failure.message, FIRST_RETRY, now), effects);
             let wait = self.retry_wait(&blamed, now);
-            self.report(MirrorEvent::ScriptFailed { about, failure, wait }, effects);
+            self.report_script(ScriptEvent::Failed { about, failure, wait }, effects);
             return;
         }
         if call.has_acted && !call.has_spawned {
@@ -86,8 +86,8 @@ impl ScriptedMirror {
     fn back_off_idle(&mut self, head: EventId, now: Moment, effects: &mut Vec<Effect>) {
         if self.idle.since.is_none() {
             let is_beginning = self.is_init(head);
-            let event = if is_beginning { MirrorEvent::InitIdle } else { MirrorEvent::ScriptIdle };
-            self.report(event, effects);
+            let event = if is_beginning { ScriptEvent::InitIdle } else { ScriptEvent::Idle };
+            self.report_script(event, effects);
         }
         let since = self.idle.since.or(Some(now));
         self.idle = IdleBackoff { until: Some(now + IDLE_WAIT), since };
@@ -114,7 +114,7 @@ impl ScriptedMirror {
             ChildExit::Signal(signal) => {
                 let Some(child) = self.jobs.remove(&job) else { return };
                 let about = self.describe(&child.events);
-                self.report(MirrorEvent::ChildKilled { about, signal }, effects);
+                self.report_script(ScriptEvent::ChildKilled { about, signal }, effects);
                 let message = format!("its child was killed by signal {signal}");
                 self.retry_events(&child.events, &message, now, effects);
             }
@@ -159,13 +159,13 @@ impl ScriptedMirror {
                 }
                 let failure = Failure { code, message };
                 let wait = self.retry_wait(&events, now);
-                self.report(MirrorEvent::ScriptRetry { about, failure, wait }, effects);
+                self.report_script(ScriptEvent::Retry { about, failure, wait }, effects);
             }
             Err(failure) => {
                 let about = self.describe(&events);
                 self.retry_events(&events, &failure.message, now, effects);
                 let wait = self.retry_wait(&events, now);
-                self.report(MirrorEvent::ScriptFailed { about, failure, wait }, effects);
+                self.report_script(ScriptEvent::Failed { about, failure, wait }, effects);
             }
         }
         DaemonAction::Continue
@@ -256,6 +256,10 @@ impl ScriptedMirror {
             [id] => self.queue.get(*id).map(QueuedEvent::title),
             _ => Some(format!("a list of {} events", ids.len())),
         }
+    }
+
+    fn report_script(&self, event: ScriptEvent, effects: &mut Vec<Effect>) {
+        self.report(MirrorEvent::Script(event), effects);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     effect::Effect,
     fs_event::{Change, Edit, EntryKind, FsEventKind},
     input::DirectoryListing,
-    log_event::MirrorEvent,
+    log_event::{MirrorEvent, SourceEvent},
     mirror::SyncMember,
     path::{TreePath, is_name},
     queue::event_queue::{Etype, QueuedEvent},
@@ -25,7 +25,7 @@ impl ScriptedMirror {
                 RestartMode::Clear => self.restart(RestartMode::Clear),
                 RestartMode::Keep => self.overflowed = true,
             }
-            self.report(MirrorEvent::EventsLost(TreePath::root()), effects);
+            self.report(MirrorEvent::Source(SourceEvent::EventsLost(TreePath::root())), effects);
         }
     }
 
@@ -138,7 +138,7 @@ impl ScriptedMirror {
         } else {
             self.resync(&path, effects);
         }
-        self.report(MirrorEvent::EventsLost(path), effects);
+        self.report(MirrorEvent::Source(SourceEvent::EventsLost(path)), effects);
     }
 
     /// Queues what exists below `directory`, because events may have been lost.
