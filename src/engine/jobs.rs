@@ -10,7 +10,7 @@ use std::{
 };
 
 use mirror_core::{
-    input::{ChildExit, Input},
+    input::{ChildExit, Input, ScriptInput},
     job::{DirtyPath, Failure, Job, JobId, Outcome, Scope, Work},
     path::Escaped,
     plan::command::CommandLine,
@@ -155,7 +155,7 @@ impl Jobs {
         job: JobId,
         work: impl FnOnce(&CancelToken) -> ChildExit + Send + 'static,
     ) {
-        let ended = move |exit| Input::ChildExited { job, exit };
+        let ended = move |exit| Input::Script(ScriptInput::ChildExited { job, exit });
         self.queued.push_back(QueuedJob {
             job,
             task: Box::new(move |cancel| ended(work(cancel))),
@@ -484,7 +484,8 @@ mod tests {
         let job = Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() };
         jobs.start_transfer(job, Arc::new(DoneExecutor), Log::default());
         let next = || loop {
-            if let Message::Input(Input::ChildExited { job, exit }) = receiver.recv().unwrap() {
+            let Message::Input(input) = receiver.recv().unwrap() else { continue };
+            if let Input::Script(ScriptInput::ChildExited { job, exit }) = input {
                 return (job, exit);
             }
         };

@@ -35,7 +35,7 @@ use mirror_core::{
     effect::Effect,
     fleet::{Fleet, FleetLimits},
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId},
-    input::{Input, Signal},
+    input::{Input, ScriptInput, Signal},
     log_event::LogEvent,
     path::TreePath,
     time::Moment,
@@ -276,10 +276,11 @@ impl Engine {
             }
             Message::Input(input) => {
                 self.touch_status();
-                if let Input::JobEnded { job, .. } | Input::ChildExited { job, .. } = &input {
+                if let Input::JobEnded { job, .. } = &input {
                     self.jobs.job_ended(*job);
                 }
-                if let Input::ChildExited { job, exit } = &input {
+                if let Input::Script(ScriptInput::ChildExited { job, exit }) = &input {
+                    self.jobs.job_ended(*job);
                     self.child_ended(*job, exit);
                 }
                 self.fleet.handle(input, now, effects);

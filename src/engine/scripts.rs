@@ -5,7 +5,7 @@ use std::{io, os::fd::RawFd, sync::Arc, thread};
 use mirror_core::{
     effect::ScriptCall,
     fs_event::{EntryKind, MirrorId},
-    input::{ChildExit, DirectoryListing, Input},
+    input::{ChildExit, DirectoryListing, Input, ScriptInput},
     job::{Failure, Job, JobId, Outcome},
     path::TreePath,
     plan::command::CommandLine,
@@ -79,25 +79,25 @@ impl Engine {
         {
             self.next_inputs.push(Input::CannotCover { mirror, reason: message });
             let has_pending_work = self.has_pending_callbacks();
-            self.next_inputs.push(Input::ScriptReturned {
+            self.next_inputs.push(Input::Script(ScriptInput::Returned {
                 mirror,
                 result: Ok(()),
                 has_pending_work,
-            });
+            }));
             return;
         }
         let sync = instance.map(|instance| &*instance.config.name);
         let about = (mirror, sync.unwrap_or_default());
         let called = scripts.call(&mut self.fleet, about, call, now);
         self.perform_requests();
-        self.next_inputs.push(match called {
-            CallResult::Done(result) => Input::ScriptReturned {
+        self.next_inputs.push(Input::Script(match called {
+            CallResult::Done(result) => ScriptInput::Returned {
                 mirror,
                 result,
                 has_pending_work: self.has_pending_callbacks(),
             },
-            CallResult::Collected(job, result) => Input::Collected { job, result },
-        });
+            CallResult::Collected(job, result) => ScriptInput::Collected { job, result },
+        }));
     }
 
     /// Returns true if a script waits for an alarm or a descriptor.
@@ -243,7 +243,8 @@ impl Engine {
                 log.say(Category::Error, format_args!("{name}: cannot list {path}: {error}"));
             }
             let listing = DirectoryListing { entries, is_complete: matches!(read, Ok(true)) };
-            inbox.send(Message::Input(Input::DirectoryListed { mirror, path, listing }));
+            let answer = ScriptInput::DirectoryListed { mirror, path, listing };
+            inbox.send(Message::Input(Input::Script(answer)));
         };
         let _ = thread::Builder::new().name("list".into()).spawn(read);
     }

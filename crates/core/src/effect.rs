@@ -26,12 +26,12 @@ pub enum Effect {
     /// Start a job. Its end is reported as an [`Input::JobEnded`](crate::input::Input::JobEnded).
     Start(Job),
     /// Call the script of this mirror. During the call the script queries the mirror through
-    /// [`Fleet::scripted`](crate::fleet::Fleet::scripted). The answer is an
-    /// [`Input::ScriptReturned`](crate::input::Input::ScriptReturned), or for
-    /// [`ScriptCall::Collect`] an [`Input::Collected`](crate::input::Input::Collected).
+    /// [`Fleet::scripted`](crate::fleet::Fleet::scripted). The answer is a
+    /// [`ScriptInput::Returned`](crate::input::ScriptInput::Returned), or for
+    /// [`ScriptCall::Collect`] a [`ScriptInput::Collected`](crate::input::ScriptInput::Collected).
     CallScript(MirrorId, ScriptCall),
-    /// List this directory of the source. The answer is an
-    /// [`Input::DirectoryListed`](crate::input::Input::DirectoryListed).
+    /// List this directory of the source. The answer is a
+    /// [`ScriptInput::DirectoryListed`](crate::input::ScriptInput::DirectoryListed).
     ListDirectory {
         /// The mirror that asks.
         mirror: MirrorId,

@@ -32,9 +32,20 @@ pub enum Input {
         /// Its outcome.
         outcome: Outcome,
     },
+    /// An input of a script.
+    Script(ScriptInput),
+    /// The scheduled time for a full transfer of this mirror has arrived.
+    FullDue(MirrorId),
+    /// The daemon received a signal.
+    Signal(Signal),
+}
+
+/// An input of a script.
+#[derive(Clone, Debug)]
+pub enum ScriptInput {
     /// The script returned from a call that was requested by
     /// [`Effect::CallScript`](crate::effect::Effect::CallScript).
-    ScriptReturned {
+    Returned {
         /// Its mirror.
         mirror: MirrorId,
         /// The error that the script raised, if any.
@@ -65,10 +76,6 @@ pub enum Input {
         /// The listing.
         listing: DirectoryListing,
     },
-    /// The scheduled time for a full transfer of this mirror has arrived.
-    FullDue(MirrorId),
-    /// The daemon received a signal.
-    Signal(Signal),
 }
 
 /// The link to a target: a tunnel, where the target needs one.

@@ -143,12 +143,9 @@ impl Fleet {
             }
             Input::FsEvent(event) => self.on_fs_event(event, now, effects),
             Input::JobEnded { job, outcome } => self.job_ended(job, outcome, now, effects),
+            Input::Script(input) => self.handle_script(input, now, effects),
             Input::FullDue(id) => self.with_member(id, |mirror| mirror.full_due(now, effects)),
             Input::Signal(signal) => self.signal(signal, now, effects),
-            Input::ScriptReturned { .. }
-            | Input::ChildExited { .. }
-            | Input::Collected { .. }
-            | Input::DirectoryListed { .. } => self.handle_script(input, now, effects),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     effect::Effect,
     fs_event::MirrorId,
-    input::Input,
+    input::ScriptInput,
     job::JobId,
     log_event::LogEvent,
     mirror::{
@@ -39,7 +39,7 @@ impl Fleet {
     }
 
     /// Registers a child that the script is about to start for these events. Returns the id of the
-    /// job, whose end must be reported by an [`Input::ChildExited`].
+    /// job, whose end must be reported by a [`ScriptInput::ChildExited`].
     ///
     /// The common limit of jobs was checked before the call of the script, which may start several
     /// children at once.
@@ -57,34 +57,43 @@ impl Fleet {
         Ok(job)
     }
 
-    /// Processes the inputs that concern scripts.
-    pub(super) fn handle_script(&mut self, input: Input, now: Moment, effects: &mut Vec<Effect>) {
+    /// Processes an input of a script.
+    pub(super) fn handle_script(
+        &mut self,
+        input: ScriptInput,
+        now: Moment,
+        effects: &mut Vec<Effect>,
+    ) {
         match input {
-            Input::ScriptReturned { mirror, result, has_pending_work } => {
-                if let Some(mirror) = self.scripted(mirror) {
-                    mirror.called(result, now, effects);
-                    if !has_pending_work {
-                        self.exit_if_stuck(now, effects);
-                    }
+            ScriptInput::Returned { mirror, result, has_pending_work } => {
+                let Some(mirror) = self.scripted(mirror) else { return };
+                mirror.called(result, now, effects);
+                if !has_pending_work {
+                    self.exit_if_stuck(now, effects);
                 }
             }
-            Input::DirectoryListed { mirror, path, listing: listed } => {
+            ScriptInput::DirectoryListed { mirror, path, listing } => {
                 if let Some(mirror) = self.scripted(mirror) {
-                    mirror.listed(&path, listed, now, effects);
+                    mirror.listed(&path, listing, now, effects);
                 }
             }
-            Input::ChildExited { job, exit } if !self.retiring_job_ended(job, effects) => {
+            ScriptInput::ChildExited { job, exit } => {
+                if self.retiring_job_ended(job, effects) {
+                    return;
+                }
                 if let Some(mirror) = self.job_owner(job) {
                     mirror.child_ended(job, exit, now, effects);
                 }
             }
-            Input::Collected { job, result } if !self.retiring_job_ended(job, effects) => {
+            ScriptInput::Collected { job, result } => {
+                if self.retiring_job_ended(job, effects) {
+                    return;
+                }
                 let Some(mirror) = self.job_owner(job) else { return };
                 if mirror.collected(job, result, now, effects) == DaemonAction::Exit {
                     self.exit_for_failure(now);
                 }
             }
-            _ => {}
         }
     }
 

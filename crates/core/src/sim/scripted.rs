@@ -21,7 +21,7 @@ use crate::{
     effect::{Effect, ScriptCall},
     fleet::{Fleet, FleetLimits, Replacement},
     fs_event::{EntryKind, FsEvent, FsEventKind, MirrorId, RootGone},
-    input::{ChildExit, CollectAnswer, DirectoryListing, Input, Signal, TargetLink},
+    input::{ChildExit, CollectAnswer, DirectoryListing, Input, ScriptInput, Signal, TargetLink},
     job::{Failure, JobId},
     mirror::{
         SyncMember,
@@ -313,7 +313,7 @@ impl ScriptWorld {
             let list = self.source.children(&path).into_iter().filter(|_| self.is_mounted);
             let entries = list.map(|it| (it.name().unwrap().to_vec(), kind(&it))).collect();
             let listed = DirectoryListing { entries, is_complete: self.is_mounted };
-            self.handle(Input::DirectoryListed { mirror, path, listing: listed })
+            self.handle_script(ScriptInput::DirectoryListed { mirror, path, listing: listed })
         })
     }
 
@@ -358,6 +358,10 @@ impl ScriptWorld {
         self.perform(effects)
     }
 
+    fn handle_script(&mut self, input: ScriptInput) -> CheckResult {
+        self.handle(Input::Script(input))
+    }
+
     fn perform(&mut self, effects: Vec<Effect>) -> CheckResult {
         for effect in effects {
             match effect {
@@ -396,7 +400,10 @@ impl ScriptWorld {
         match *call {
             ScriptCall::Collect { job, code, .. } => {
                 let answer = if code == 0 { CollectAnswer::Done } else { CollectAnswer::Again };
-                return self.handle(Input::Collected { job, result: failed.map(|()| answer) });
+                return self.handle_script(ScriptInput::Collected {
+                    job,
+                    result: failed.map(|()| answer),
+                });
             }
             ScriptCall::Init(id) if self.settings.restart_mode == RestartMode::Keep => {
                 self.discard(id);
@@ -422,7 +429,7 @@ impl ScriptWorld {
             }
             ScriptCall::Init(_) | ScriptCall::Full(_) | ScriptCall::Action => {}
         }
-        self.handle(Input::ScriptReturned {
+        self.handle_script(ScriptInput::Returned {
             mirror: self.mirror,
             result: failed,
             has_pending_work: false,
@@ -482,7 +489,7 @@ impl ScriptWorld {
             2 => ChildExit::Signal(9),
             _ => ChildExit::Code(0),
         };
-        self.handle(Input::ChildExited { job, exit })
+        self.handle_script(ScriptInput::ChildExited { job, exit })
     }
 
     /// Checks that no event is blocked by an event that does not exist.

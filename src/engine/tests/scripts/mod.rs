@@ -13,7 +13,7 @@ use mirror_core::{
     effect::{Effect, ScriptCall},
     fleet::{Fleet, FleetLimits, MirrorSpec},
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId},
-    input::{ChildExit, Input, TargetLink},
+    input::{ChildExit, Input, ScriptInput, TargetLink},
     mirror::scripted::ScriptSettings,
     path::TreePath,
     time::Moment,
@@ -122,11 +122,13 @@ impl ScriptHarness {
         let called = self.scripts.call(&mut self.fleet, (mirror, "Sync1"), call, self.now);
         self.requests.extend(self.scripts.take_requests());
         let result = match called {
-            CallResult::Collected(job, result) => return Input::Collected { job, result },
+            CallResult::Collected(job, result) => {
+                return Input::Script(ScriptInput::Collected { job, result });
+            }
             CallResult::Done(result) => result,
         };
         self.failures.extend(result.as_ref().err().map(|failure| failure.message.clone()));
-        Input::ScriptReturned { mirror, result, has_pending_work: false }
+        Input::Script(ScriptInput::Returned { mirror, result, has_pending_work: false })
     }
 
     fn hear(&mut self, edit: Edit, path: &[u8]) {
@@ -147,7 +149,7 @@ impl ScriptHarness {
             panic!("{:?}", self.requests)
         };
         let job = spawn.job;
-        self.handle(Input::ChildExited { job, exit: ChildExit::Code(code) });
+        self.handle(Input::Script(ScriptInput::ChildExited { job, exit: ChildExit::Code(code) }));
     }
 
     /// Returns the lines that the script has written since the last call.

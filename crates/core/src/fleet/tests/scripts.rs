@@ -8,7 +8,7 @@ use crate::{
     effect::ScriptCall,
     filter::Filter,
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, RootGone},
-    input::{ChildExit, CollectAnswer, DirectoryListing, TargetLink},
+    input::{ChildExit, CollectAnswer, DirectoryListing, ScriptInput, TargetLink},
     job::{DirtyPath, Failure, Scope},
     log_event::{MirrorEvent, ScriptEvent},
     mirror::{
@@ -81,6 +81,10 @@ impl ScriptFleet {
         effects.iter().map(show).collect()
     }
 
+    fn handle_script(&mut self, input: ScriptInput) -> Vec<String> {
+        self.handle(Input::Script(input))
+    }
+
     fn wait(&mut self, milliseconds: u64) -> Vec<String> {
         self.now += milliseconds;
         let mut effects = Vec::new();
@@ -115,7 +119,7 @@ impl ScriptFleet {
     }
 
     fn called(&mut self, mirror: u32) -> Vec<String> {
-        self.handle(Input::ScriptReturned {
+        self.handle_script(ScriptInput::Returned {
             mirror: MirrorId(mirror),
             result: Ok(()),
             has_pending_work: false,
@@ -124,15 +128,19 @@ impl ScriptFleet {
 
     fn failed(&mut self) -> Vec<String> {
         let result = Err(Failure::new("no such field"));
-        self.handle(Input::ScriptReturned { mirror: MirrorId(0), result, has_pending_work: false })
+        self.handle_script(ScriptInput::Returned {
+            mirror: MirrorId(0),
+            result,
+            has_pending_work: false,
+        })
     }
 
     fn ended(&mut self, job: JobId, code: i32) -> Vec<String> {
-        self.handle(Input::ChildExited { job, exit: ChildExit::Code(code) })
+        self.handle_script(ScriptInput::ChildExited { job, exit: ChildExit::Code(code) })
     }
 
     fn collected(&mut self, job: JobId, answer: CollectAnswer) -> Vec<String> {
-        self.handle(Input::Collected { job, result: Ok(answer) })
+        self.handle_script(ScriptInput::Collected { job, result: Ok(answer) })
     }
 
     fn events(&mut self) -> Vec<String> {
@@ -280,7 +288,7 @@ fn a_failing_script_is_called_with_growing_backoff() {
     assert_eq!(harness.failed(), ["something failed None"]);
     harness.ended(job, 0);
     let result = Err(Failure::new("no"));
-    let shown = harness.handle(Input::Collected { job, result });
+    let shown = harness.handle_script(ScriptInput::Collected { job, result });
     assert_eq!(shown, ["Create on /a failed Some(5s)"]);
     assert_eq!(harness.events(), ["Create /a wait"]);
 }
@@ -293,7 +301,7 @@ fn a_child_that_keeps_being_killed_is_retried_with_growing_backoff() {
     for pause in [1_000..=1_000, 1_500..=2_000, 3_000..=4_000] {
         let job = harness.spawn(0);
         harness.called(0);
-        harness.handle(Input::ChildExited { job, exit: ChildExit::Signal(9) });
+        harness.handle_script(ScriptInput::ChildExited { job, exit: ChildExit::Signal(9) });
         let sleeps = harness.sleeps().unwrap();
         assert!(pause.contains(&sleeps), "{sleeps} in {pause:?}");
         assert_eq!(harness.wait(sleeps), ["action 0"]);
@@ -310,7 +318,7 @@ fn a_child_whose_collection_fails_is_retried_with_growing_backoff() {
         harness.called(0);
         harness.ended(job, 0);
         let result = Err(Failure::new("no"));
-        harness.handle(Input::Collected { job, result });
+        harness.handle_script(ScriptInput::Collected { job, result });
         harness.sleeps().unwrap()
     };
     let shown = harness.change(Edit::Create, "a");
@@ -337,7 +345,10 @@ fn the_events_of_a_killed_child_are_retried() {
     let job = harness.spawn(0);
     harness.called(0);
     let exit = ChildExit::Signal(9);
-    assert_eq!(harness.handle(Input::ChildExited { job, exit }), ["Create on /a killed by 9"]);
+    assert_eq!(
+        harness.handle_script(ScriptInput::ChildExited { job, exit }),
+        ["Create on /a killed by 9"]
+    );
     assert_eq!(harness.events(), ["Create /a wait"]);
     assert_eq!(harness.sleeps(), Some(1_000));
 }
@@ -414,7 +425,7 @@ fn one_pass_ends_when_an_init_event_fails_twice() {
         harness.called(0);
         harness.ended(job, 0);
         let result = Err(Failure::new("no"));
-        shown = harness.handle(Input::Collected { job, result });
+        shown = harness.handle_script(ScriptInput::Collected { job, result });
         assert_eq!(shown[0].split(" Some").next(), Some("Init failed"));
         harness.wait(5_000);
     }
@@ -496,7 +507,7 @@ fn failed_events_of_entries_that_vanished_unnoticed_are_dropped() {
     let list = |harness: &mut ScriptFleet, names: &[&str], is_whole| {
         let entries = names.iter().map(|it| (it.as_bytes().to_vec(), EntryKind::Other)).collect();
         let listed = DirectoryListing { entries, is_complete: is_whole };
-        harness.handle(Input::DirectoryListed {
+        harness.handle_script(ScriptInput::DirectoryListed {
             mirror: MirrorId(0),
             path: at("d"),
             listing: listed,
@@ -556,7 +567,7 @@ fn failed_paths_of_a_built_in_transfer_are_retried_alone() {
     harness.called(0);
     let dirty = DirtyPath { path: at("bad"), scope: Scope::Entry };
     let exit = ChildExit::Partial(vec![(dirty, Failure::new("no"))]);
-    let shown = harness.handle(Input::ChildExited { job, exit });
+    let shown = harness.handle_script(ScriptInput::ChildExited { job, exit });
     assert_eq!(shown.last().unwrap(), "action 0");
     let list = harness.scripted(0).queue().select(now, |_| Pick::Take);
     assert_eq!(list.len(), 2, "its script does not know yet that they are done");
@@ -588,8 +599,8 @@ fn one_pass_ends_when_a_script_leaves_its_init_event_alone() {
     // So may an alarm.
     harness.wait(1_000);
     let called =
-        Input::ScriptReturned { mirror: MirrorId(0), result: Ok(()), has_pending_work: true };
-    assert!(harness.handle(called).is_empty());
+        ScriptInput::Returned { mirror: MirrorId(0), result: Ok(()), has_pending_work: true };
+    assert!(harness.handle_script(called).is_empty());
     harness.wait(1_000);
     assert_eq!(harness.called(0), ["Report(OnepassStuck(MirrorId(0)))", "exit 255"]);
 }
@@ -782,12 +793,12 @@ fn entries_of_a_new_directory_are_queued_as_created() {
     let mut harness = ScriptFleet::live(script_settings());
     assert_eq!(harness.change(Edit::Create, "d/"), ["list /d"]);
     let entries = vec![(b"f".to_vec(), EntryKind::Other), (b"e".to_vec(), EntryKind::Directory)];
-    let listed = Input::DirectoryListed {
+    let listed = ScriptInput::DirectoryListed {
         mirror: MirrorId(0),
         path: at("d"),
         listing: DirectoryListing { entries, is_complete: true },
     };
-    assert_eq!(harness.handle(listed), ["list /d/e"]);
+    assert_eq!(harness.handle_script(listed), ["list /d/e"]);
     assert_eq!(harness.events(), ["Create /d wait", "Create /d/f block", "Create /d/e block"]);
 }
 
@@ -807,7 +818,7 @@ fn events_during_a_listing_override_it() {
     });
     let entries =
         ["gone", "a", "f"].map(|name| (name.as_bytes().to_vec(), EntryKind::Other)).into();
-    harness.handle(Input::DirectoryListed {
+    harness.handle_script(ScriptInput::DirectoryListed {
         mirror: MirrorId(0),
         path: at("d"),
         listing: DirectoryListing { entries, is_complete: true },
@@ -877,7 +888,7 @@ fn events_lost_during_a_listing_cause_another_one() {
     let mut harness = ScriptFleet::live(settings);
     let listed = |harness: &mut ScriptFleet, path, entries: &[(&[u8], EntryKind)]| {
         let entries = entries.iter().map(|(name, kind)| (name.to_vec(), *kind)).collect();
-        harness.handle(Input::DirectoryListed {
+        harness.handle_script(ScriptInput::DirectoryListed {
             mirror: MirrorId(0),
             path: at(path),
             listing: DirectoryListing { entries, is_complete: true },
@@ -957,7 +968,7 @@ fn a_source_that_is_back_restarts_the_script() {
     harness.called(0);
     let shown = harness.fs_event(FsEventKind::RootGone(RootGone::Removed));
     assert!(shown.contains(&format!("stop {}", job.0)), "{shown:?}");
-    harness.handle(Input::ChildExited { job, exit: ChildExit::Signal(15) });
+    harness.handle_script(ScriptInput::ChildExited { job, exit: ChildExit::Signal(15) });
     assert!(harness.fs_event(FsEventKind::Lost(at(""))).is_empty());
     assert_eq!(harness.sleeps(), Some(1_000));
     harness.wait(1_000);
