@@ -57,7 +57,7 @@ fn the_status_of_an_unavailable_target_has_the_reason() {
         let text = read(&status);
         // A failed first transfer is still reported as such.
         text.contains("There are 1 delays\nwait   Init \n")
-            && text.contains(": the target is away, next try at ")
+            && text.contains(": target unavailable, next try at ")
             && text.contains("exit code 12")
     });
     rsync.set_failing(false);
@@ -111,7 +111,8 @@ fn sighup_changes_the_status_file() {
     daemon.wait_until("the other file says so", || read(&other).contains(": in sync\n"));
     // The old file refers to the new one.
     let left = read(&one);
-    assert!(left.contains(&format!("From now on the status is written to {}.", other.display())));
+    let moved = format!("the status is now in {}", other.display());
+    assert!(left.contains(&moved), "{left}");
     assert!(!left.contains("in sync"), "{left}");
     assert!(!daemon.log().contains("statusFile has changed"), "{}", daemon.log());
 }

@@ -157,7 +157,7 @@ fn a_tunnel_that_never_connects_does_not_stop_the_daemon() {
     let status = sandbox.path("status");
     daemon.wait_until("the status says what it waits for", || {
         let text = fs::read_to_string(&status).unwrap_or_default();
-        text.contains("waits for its tunnel") && text.contains("Tunnel never: 0 of 1 ready")
+        text.contains("waiting for its tunnel") && text.contains("Tunnel never: 0 of 1 ready")
     });
     assert!(!sandbox.path("dst/file").exists());
     end(daemon, &[]);

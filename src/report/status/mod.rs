@@ -66,11 +66,12 @@ pub struct StatusReport<'a> {
 #[must_use]
 pub fn superseded_notice(other: Option<&Path>, clock: &Zoned) -> Vec<u8> {
     let date = clock.strftime(DATE);
-    let what = match other {
-        Some(other) => format!("written to {}", Escaped(other.as_os_str().as_bytes())),
-        None => "not written any more".into(),
+    let reason = match other {
+        Some(other) => format!("the status is now in {}", Escaped(other.as_os_str().as_bytes())),
+        None => "the status file was disabled".into(),
     };
-    format!("Lsyncd status report at {date}\n\nFrom now on the status is {what}.\n").into_bytes()
+    let notice = format!("This file is no longer updated: {reason}.");
+    format!("Lsyncd status report at {date}\n\n{notice}\n").into_bytes()
 }
 
 /// Status of one sync.
@@ -203,25 +204,25 @@ impl StatusReport<'_> {
 
     fn write_phase(&self, mirror: &Mirror, count: usize, out: &mut Vec<u8>) -> io::Result<()> {
         if mirror.target_link() == TargetLink::Down {
-            write!(out, "waits for its tunnel, ")?;
+            write!(out, "waiting for its tunnel, ")?;
         }
         match mirror.source().availability() {
             Availability::Covering => {
-                return write!(out, "its source is being watched for the first time");
+                return write!(out, "setting up watches");
             }
             Availability::Gone { reason, .. } => {
-                return write!(out, "the source is lost, {reason}");
+                return write!(out, "source unavailable: {reason}");
             }
             Availability::Covered => {}
         }
         match mirror.target() {
-            TargetState::Starting => write!(out, "the first full transfer"),
+            TargetState::Starting => write!(out, "first full transfer"),
             TargetState::Live if count == 0 && mirror.held().is_empty() => write!(out, "in sync"),
             TargetState::Live => write!(out, "live"),
             TargetState::Away(away) => {
                 let what = match away.cause {
-                    AwayCause::Target => "the target is away",
-                    AwayCause::Hook => "what follows a batch failed",
+                    AwayCause::Target => "target unavailable",
+                    AwayCause::Hook => "onSynced failed",
                 };
                 if away.until == Moment::NEVER {
                     write!(out, "{what}, waits for SIGHUP")?;
@@ -239,7 +240,7 @@ impl StatusReport<'_> {
             let Stage::BackingOff { retry_at: until, tries } = stage else { continue };
             let date = self.date(until);
             let why = mirror.reason(&dirty.path).map_or(String::new(), |why| format!(": {why}"));
-            writeln!(out, "  failed, try {tries}, the next at {date}: {}{why}", dirty.path)?;
+            writeln!(out, "  failed, try {tries}, next try at {date}: {}{why}", dirty.path)?;
         }
         write_omitted_count(out, all.saturating_sub(MAX_FAILED), "")
     }
@@ -249,7 +250,7 @@ impl StatusReport<'_> {
         let ahead = SignedDuration::try_from(moment.since(self.now)).unwrap_or(SignedDuration::MAX);
         let behind = SignedDuration::try_from(self.now.since(moment)).unwrap_or_default();
         let at = self.clock.checked_add(ahead.saturating_sub(behind));
-        at.map_or_else(|_| "the end of time".into(), |at| at.strftime(DATE).to_string())
+        at.map_or_else(|_| "never".into(), |at| at.strftime(DATE).to_string())
     }
 }
 

@@ -35,13 +35,13 @@ pub(super) fn write_entry(entry: &QueuedEvent, out: &mut Vec<u8>) -> io::Result<
 /// Writes the state in readable form. The effect of the script's work is unknown.
 pub(super) fn write_state(mirror: &ScriptedMirror, out: &mut Vec<u8>) -> io::Result<()> {
     if mirror.target_link() == TargetLink::Down {
-        write!(out, "waits for its tunnel, ")?;
+        write!(out, "waiting for its tunnel, ")?;
     }
     match mirror.source().availability() {
-        Availability::Covering => write!(out, "its source is being watched for the first time")?,
-        Availability::Gone { reason, .. } => write!(out, "the source is lost, {reason}")?,
+        Availability::Covering => write!(out, "setting up watches")?,
+        Availability::Gone { reason, .. } => write!(out, "source unavailable: {reason}")?,
         Availability::Covered if mirror.is_live() => write!(out, "live")?,
-        Availability::Covered => write!(out, "the beginning")?,
+        Availability::Covered => write!(out, "starting")?,
     }
     write!(out, ", {}", remaining_events(mirror))?;
     match mirror.queue().failed_count() {
@@ -53,9 +53,9 @@ pub(super) fn write_state(mirror: &ScriptedMirror, out: &mut Vec<u8>) -> io::Res
 /// Describes the remaining events.
 pub(super) fn remaining_events(mirror: &ScriptedMirror) -> String {
     match mirror.queue().len() {
-        0 => "all events are done".into(),
-        1 => "1 event waits or is worked on".into(),
-        count => format!("{count} events wait or are worked on"),
+        0 => "no event is pending".into(),
+        1 => "1 event is pending".into(),
+        count => format!("{count} events are pending"),
     }
 }
 
@@ -70,9 +70,9 @@ pub(super) fn write_failed<D: Display>(
         let tries = failure.tries.max(1);
         write!(out, "  failed, try {tries}, ")?;
         match entry.status() {
-            EventStatus::Active => write!(out, "tried again now")?,
-            EventStatus::Block => write!(out, "waits for another one")?,
-            EventStatus::Wait => write!(out, "the next at {}", date(entry.alarm()))?,
+            EventStatus::Active => write!(out, "retrying now")?,
+            EventStatus::Block => write!(out, "blocked by another event")?,
+            EventStatus::Wait => write!(out, "next try at {}", date(entry.alarm()))?,
         }
         writeln!(out, ": {}: {}", entry.title(), Escaped(failure.message.as_bytes()))?;
     }

@@ -172,7 +172,7 @@ fn a_persistently_failing_event_is_reported_and_blocks_no_other() {
         fs::remove_file(source.join("bad")).unwrap();
         daemon.wait_until("it goes with its file", || {
             let status = read_file(&status);
-            status.contains("all events are done") && !status.contains("failed")
+            status.contains("no event is pending") && !status.contains("failed")
         });
         terminate(daemon);
     }

@@ -100,8 +100,8 @@ fn the_blocks_of_the_original_are_reproduced_literally() {
 Lsyncd status report at Mon Nov  2 20:04:05 2026
 
 Syncs:
-Sync1 -> /dst/: the first full transfer, 1 not on the target, oldest change at Mon Nov  2 20:03:55 2026
-Sync2 -> /dst/: the first full transfer, 1 not on the target, oldest change at Mon Nov  2 20:03:55 2026
+Sync1 -> /dst/: first full transfer, 1 not on the target, oldest change at Mon Nov  2 20:03:55 2026
+Sync2 -> /dst/: first full transfer, 1 not on the target, oldest change at Mon Nov  2 20:03:55 2026
 
 Sync1 source=/srv/www/
 There are 1 delays
@@ -170,7 +170,7 @@ fn each_state_has_a_readable_description() {
         let states = shown.split_once("Syncs:\n").unwrap().1;
         assert_eq!(states.split_once("\n\n").unwrap().0, expected.trim_end());
     };
-    let first = "its source is being watched for the first time, 1 not on the target";
+    let first = "setting up watches, 1 not on the target";
     check(&mirror(true), &format!("Sync1 -> /dst/: {first}\n"));
     let mut mirror = mirror(false);
     mirror.covered(at(1), &mut Vec::new());
@@ -181,12 +181,12 @@ fn each_state_has_a_readable_description() {
     let rest = "1 not on the target, oldest change at Mon Nov  2 20:02:55 2026";
     // The first wait is the delay of 5 seconds, and the failure is 10 seconds in the future.
     let away =
-        "the target is away, next try at Mon Nov  2 20:04:20 2026, rsync failed (exit code 12)";
+        "target unavailable, next try at Mon Nov  2 20:04:20 2026, rsync failed (exit code 12)";
     check(&mirror, &format!("Sync1 -> /dst/: {away}, {rest}\n"));
     start(&mut mirror, 120);
     let failed = DirtyPath { path: path("a"), scope: Scope::Entry };
     end(&mut mirror, Outcome::Partial(vec![(failed, failure())]), 121);
-    let next = "failed, try 1, the next at Mon Nov  2 20:04:27 2026: /a: rsync failed";
+    let next = "failed, try 1, next try at Mon Nov  2 20:04:27 2026: /a: rsync failed";
     check(&mirror, &format!("Sync1 -> /dst/: live, {rest}\n  {next}\n"));
     for (then, next) in [
         (HookFailureAction::Retry, "next try at Mon Nov  2 20:04:17 2026"),
@@ -200,14 +200,13 @@ fn each_state_has_a_readable_description() {
             107,
         );
         let shown = text(&status(vec![sync("Sync1", &mirror)]));
-        let expected = format!(
-            "Sync1 -> /dst/: what follows a batch failed, {next}, rsync failed (exit code 12), "
-        );
+        let expected =
+            format!("Sync1 -> /dst/: onSynced failed, {next}, rsync failed (exit code 12), ");
         assert!(shown.contains(&expected), "{shown}");
     }
     mirror.cannot_cover("it is not there".into(), at(130), &mut Vec::new());
     let held = text(&status(vec![sync("Sync1", &mirror)]));
-    assert!(held.contains("Sync1 -> /dst/: the source is lost, it is not there, 1 not"), "{held}");
+    assert!(held.contains("Sync1 -> /dst/: source unavailable: it is not there, 1 not"), "{held}");
 }
 
 #[test]
