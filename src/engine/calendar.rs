@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Zoned};
-use mirror_core::fs_event::MirrorId;
+use mirror_core::{fs_event::MirrorId, input::Input};
 
 use crate::config::cron::CronRule;
 
@@ -55,11 +55,6 @@ impl Calendar {
         self.entries = all.into_iter().filter(|(_, rules)| !rules.is_empty()).map(entry).collect();
     }
 
-    /// Returns true if no transfer is ever due.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Returns the time until the next entry may be due, bounded by the interval of clock checks.
     /// `None`: never.
     pub(super) fn wait(&self, now: &Zoned) -> Option<Duration> {
@@ -69,16 +64,16 @@ impl Calendar {
         Some(wait.min(CLOCK_CHECK_INTERVAL))
     }
 
-    /// Takes the mirrors that are due at `now`. A mirror that is due several times is returned
-    /// once.
-    pub(super) fn take_due(&mut self, now: Zoned) -> Vec<MirrorId> {
+    /// Returns inputs for the transfers that are due at `now`, one for each mirror, however often
+    /// it is due.
+    pub(super) fn step(&mut self, now: Zoned) -> Vec<Input> {
         if now.duration_until(&self.taken_until) > TOLERATED_STEP_BACK {
             self.entries.iter_mut().for_each(|entry| entry.schedule_after(&now));
         }
         let mut due = Vec::new();
         for entry in &mut self.entries {
             if entry.next.as_ref().is_some_and(|next| *next <= now) {
-                due.push(entry.mirror);
+                due.push(Input::FullDue(entry.mirror));
                 entry.schedule_after(&now);
             }
         }
@@ -106,18 +101,26 @@ mod tests {
         calendar
     }
 
+    fn due(calendar: &mut Calendar, now: &str) -> Vec<u32> {
+        let mirror = |input| match input {
+            Input::FullDue(MirrorId(mirror)) => mirror,
+            other => panic!("{other:?}"),
+        };
+        calendar.step(at(now)).into_iter().map(mirror).collect()
+    }
+
     #[test]
     fn each_time_is_due_once() {
         let mut calendar = calendar();
-        let none: [MirrorId; 0] = [];
-        assert_eq!(calendar.take_due(at("2026-05-01 02:59:59.9")), none);
-        assert_eq!(calendar.take_due(at("2026-05-01 03:00:00.1")), [MirrorId(0)]);
-        assert_eq!(calendar.take_due(at("2026-05-01 03:00:00.2")), none);
-        assert_eq!(calendar.take_due(at("2026-05-01 12:00:00")), [MirrorId(1)]);
-        assert_eq!(calendar.take_due(at("2026-05-01 12:00:07")), [MirrorId(1)]);
+        let none: [u32; 0] = [];
+        assert_eq!(due(&mut calendar, "2026-05-01 02:59:59.9"), none);
+        assert_eq!(due(&mut calendar, "2026-05-01 03:00:00.1"), [0]);
+        assert_eq!(due(&mut calendar, "2026-05-01 03:00:00.2"), none);
+        assert_eq!(due(&mut calendar, "2026-05-01 12:00:00"), [1]);
+        assert_eq!(due(&mut calendar, "2026-05-01 12:00:07"), [1]);
         // The machine was suspended for days.
-        assert_eq!(calendar.take_due(at("2026-05-09 00:00:00")), [MirrorId(0), MirrorId(1)]);
-        assert_eq!(calendar.take_due(at("2026-05-09 00:00:01")), none);
+        assert_eq!(due(&mut calendar, "2026-05-09 00:00:00"), [0, 1]);
+        assert_eq!(due(&mut calendar, "2026-05-09 00:00:01"), none);
     }
 
     #[test]
@@ -133,22 +136,32 @@ mod tests {
     #[test]
     fn a_small_clock_step_back_repeats_nothing_and_a_large_one_reschedules() {
         let mut calendar = calendar();
-        assert_eq!(calendar.take_due(at("2026-05-01 03:00:00")), [MirrorId(0)]);
-        assert!(calendar.take_due(at("2026-05-01 02:59:00")).is_empty());
-        assert!(calendar.take_due(at("2026-05-01 03:00:00")).is_empty());
+        assert_eq!(due(&mut calendar, "2026-05-01 03:00:00"), [0]);
+        assert!(due(&mut calendar, "2026-05-01 02:59:00").is_empty());
+        assert!(due(&mut calendar, "2026-05-01 03:00:00").is_empty());
         // The clock had been wrong by years.
-        assert!(calendar.take_due(at("2024-05-01 02:00:00")).is_empty());
-        assert_eq!(calendar.take_due(at("2024-05-01 03:00:00")), [MirrorId(0)]);
+        assert!(due(&mut calendar, "2024-05-01 02:00:00").is_empty());
+        assert_eq!(due(&mut calendar, "2024-05-01 03:00:00"), [0]);
     }
 
     #[test]
     fn rescheduling_misses_and_repeats_nothing() {
         let mut calendar = calendar();
-        assert!(calendar.take_due(at("2026-05-01 02:59:59")).is_empty());
+        assert!(due(&mut calendar, "2026-05-01 02:59:59").is_empty());
         let rules = ["0 0 3 * * *".parse().unwrap()];
         calendar.schedule([(MirrorId(7), &rules[..])]);
-        assert_eq!(calendar.take_due(at("2026-05-01 03:00:05")), [MirrorId(7)]);
+        assert_eq!(due(&mut calendar, "2026-05-01 03:00:05"), [7]);
         calendar.schedule([(MirrorId(7), &rules[..])]);
-        assert!(calendar.take_due(at("2026-05-01 03:00:06")).is_empty());
+        assert!(due(&mut calendar, "2026-05-01 03:00:06").is_empty());
+    }
+
+    #[test]
+    fn a_new_schedule_does_not_repeat_the_past() {
+        let mut calendar = Calendar::new(at("2026-05-01 02:00:00"));
+        assert!(due(&mut calendar, "2026-05-01 04:00:00").is_empty());
+        let rules = ["0 0 3 * * *".parse().unwrap()];
+        calendar.schedule([(MirrorId(7), &rules[..])]);
+        assert!(due(&mut calendar, "2026-05-01 04:00:01").is_empty());
+        assert_eq!(due(&mut calendar, "2026-05-02 03:00:00"), [7]);
     }
 }

@@ -150,7 +150,7 @@ impl Engine {
         };
         engine.bind_scripts(&ids, |_| false);
         engine.perform_requests();
-        engine.update_calendar();
+        engine.calendar.schedule(engine.registry.crontabs());
         engine.ignore_own_files();
         Ok(engine)
     }
@@ -183,11 +183,11 @@ impl Engine {
             // while scripts produce much work.
             self.receive_pending(&mut effects);
             self.jobs.start_queued();
+            self.next_inputs.extend(self.calendar.step(Zoned::now()));
             let now = self.now();
             for input in std::mem::take(&mut self.next_inputs) {
                 self.fleet.handle(input, now, &mut effects);
             }
-            self.report_due_transfers(&mut effects);
             self.call_due_alarms();
             if let Some(code) = self.script_exit_code() {
                 return code.into();
@@ -235,8 +235,7 @@ impl Engine {
     fn time_to_next_work(&self) -> Option<Duration> {
         let wakeup = self.fleet.next_wakeup().into_iter().chain(self.status_due()).min();
         let wakeup = wakeup.map(|at| at - self.now());
-        let calendar =
-            if self.calendar.is_empty() { None } else { self.calendar.wait(&Zoned::now()) };
+        let calendar = self.calendar.wait(&Zoned::now());
         let alarm = self.scripts.as_ref().and_then(Scripts::time_to_next_alarm);
         let alarm = alarm.filter(|_| self.fleet.is_running());
         wakeup.into_iter().chain(calendar).chain(alarm).chain(self.jobs.retry_wait()).min()
@@ -286,23 +285,6 @@ impl Engine {
                 self.fleet.handle(input, now, effects);
             }
         }
-    }
-
-    /// Reports full transfers that are due by the calendar to the fleet.
-    fn report_due_transfers(&mut self, effects: &mut Vec<Effect>) {
-        if self.calendar.is_empty() {
-            return;
-        }
-        let now = self.now();
-        for mirror in self.calendar.take_due(Zoned::now()) {
-            self.fleet.handle(Input::FullDue(mirror), now, effects);
-        }
-    }
-
-    fn update_calendar(&mut self) {
-        let rules =
-            self.registry.iter().map(|(id, instance)| (id, instance.config.crontab.as_slice()));
-        self.calendar.schedule(rules);
     }
 
     fn translate(&mut self, message: WatchMessage) -> Option<Input> {

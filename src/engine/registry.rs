@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mirror_core::fs_event::MirrorId;
 
 use super::sync::SyncInstance;
+use crate::config::cron::CronRule;
 
 /// The current syncs, and replaced ones that still have a running job.
 #[derive(Default)]
@@ -30,6 +31,11 @@ impl SyncRegistry {
     /// Iterates over all syncs, including replaced ones.
     pub(super) fn iter_all(&self) -> impl Iterator<Item = (MirrorId, &SyncInstance)> {
         self.instances.iter().map(|(id, instance)| (*id, instance))
+    }
+
+    /// Iterates over the crontabs of the current syncs.
+    pub(super) fn crontabs(&self) -> impl Iterator<Item = (MirrorId, &[CronRule])> {
+        self.iter().map(|(id, instance)| (id, &*instance.config.crontab))
     }
 
     pub(super) fn insert(&mut self, id: MirrorId, instance: SyncInstance) {

@@ -8,6 +8,7 @@ use std::{
     path::PathBuf,
 };
 
+use jiff::Zoned;
 use mirror_core::{
     effect::Effect,
     fleet::{MirrorSpec, Replacement},
@@ -111,10 +112,12 @@ impl Engine {
         let previous = std::mem::replace(&mut self.daemon, in_force);
         self.adopt_daemon_config(&previous);
         // Transfers that became due while the configuration was read.
-        self.report_due_transfers(effects);
+        for input in self.calendar.step(Zoned::now()) {
+            self.fleet.handle(input, self.now(), effects);
+        }
         self.replace_scripts(scripts);
         let counts = self.replace(changes, effects);
-        self.update_calendar();
+        self.calendar.schedule(self.registry.crontabs());
         log_events::log_reload(&self.log, counts);
     }
 

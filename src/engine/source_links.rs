@@ -57,7 +57,7 @@ impl Engine {
         if changes.iter().any(|change| matches!(change, SyncChange::Add(_))) {
             self.touch_status();
             self.replace(changes, effects);
-            self.update_calendar();
+            self.calendar.schedule(self.registry.crontabs());
         }
     }
 }
