@@ -57,7 +57,7 @@ pub use on_synced::OnSyncedRequest;
 use on_synced::OnSyncedSender;
 use registry::SyncRegistry;
 pub use reload::{ApplyDaemonConfig, LoadConfig, Reload};
-use status::StatusWriter;
+use status::{DaemonState, StatusAction, StatusWriter};
 use sync::{SyncContext, SyncInstance};
 use tunnels::Tunnels;
 
@@ -72,7 +72,7 @@ pub struct Engine {
     daemon: DaemonConfig,
     reload: Option<Reload>,
     calendar: Calendar,
-    status: Option<StatusWriter>,
+    status: StatusWriter,
     watch: Watcher,
     jobs: Jobs,
     receiver: Receiver<Message>,
@@ -159,7 +159,7 @@ impl Engine {
     #[must_use]
     pub fn run(mut self) -> ExitCode {
         let code = self.run_loop();
-        self.write_final_status();
+        self.write_status(true);
         // Closing the Lua state would wait for all programs that scripts read from or write to.
         std::mem::forget(self.scripts.take());
         code
@@ -175,7 +175,7 @@ impl Engine {
             if let Some(code) = self.perform(&mut effects) {
                 return code.into();
             }
-            self.update_status();
+            self.step_status();
             if self.next_inputs.is_empty() && !self.wait(&mut effects) {
                 return ExitCode::FAILURE;
             }
@@ -202,6 +202,40 @@ impl Engine {
         let text = format_args!("--- A script has called terminate({code}), ending the daemon ---");
         self.log.say(Category::Normal, text);
         Some(code)
+    }
+
+    /// Does what is due for the status file. A daemon that is shutting down writes only the final
+    /// status.
+    fn step_status(&mut self) {
+        if !self.fleet.is_running() {
+            return;
+        }
+        match self.status.step(self.now(), self.jobs.any_running()) {
+            StatusAction::Nothing => {}
+            StatusAction::RequestInventory => self.watch.list(),
+            StatusAction::Write => self.write_status(false),
+        }
+    }
+
+    fn write_status(&mut self, is_final: bool) {
+        let now = self.now();
+        let Self { fleet, registry, jobs, tunnels, .. } = self;
+        let state = DaemonState { fleet, registry, jobs, tunnels, is_final };
+        if let Err(Some(why)) = self.status.write(&state, now) {
+            self.log.say(Category::Error, why);
+        }
+    }
+
+    /// Records a change that the status may show.
+    fn touch_status(&mut self) {
+        self.status.touch(self.now());
+    }
+
+    /// Excludes the daemon's own files from the reported changes of a source.
+    fn ignore_own_files(&self) {
+        let DaemonConfig { logfile, pidfile, .. } = &self.daemon;
+        let own = [logfile, pidfile].into_iter().flatten().cloned();
+        own.chain(self.status.paths()).for_each(|path| self.watch.ignore(path));
     }
 
     fn now(&self) -> Moment {
@@ -233,7 +267,8 @@ impl Engine {
 
     /// Returns the time until the next scheduled work. `None`: nothing is scheduled.
     fn time_to_next_work(&self) -> Option<Duration> {
-        let wakeup = self.fleet.next_wakeup().into_iter().chain(self.status_due()).min();
+        let status = self.status.due(self.jobs.any_running()).filter(|_| self.fleet.is_running());
+        let wakeup = self.fleet.next_wakeup().into_iter().chain(status).min();
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar = self.calendar.wait(&Zoned::now());
         let alarm = self.scripts.as_ref().and_then(Scripts::time_to_next_alarm);
@@ -269,7 +304,7 @@ impl Engine {
             Message::DescriptorReady(fd, readiness) => self.descriptor_ready(fd, readiness),
             Message::TunnelChanged => {
                 self.touch_status();
-                for input in self.target_link_inputs() {
+                for input in self.registry.target_links() {
                     self.fleet.handle(input, now, effects);
                 }
             }
@@ -303,8 +338,7 @@ impl Engine {
             }
             WatchMessage::BarrierReached(_) | WatchMessage::RootRepointed(_) => None,
             WatchMessage::Listed(inventory) => {
-                let now = self.now();
-                self.status.as_mut()?.set_inventory(inventory, now);
+                self.status.set_inventory(inventory, self.now());
                 None
             }
         }

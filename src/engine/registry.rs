@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mirror_core::fs_event::MirrorId;
+use mirror_core::{fs_event::MirrorId, input::Input};
 
 use super::sync::SyncInstance;
 use crate::config::cron::CronRule;
@@ -36,6 +36,12 @@ impl SyncRegistry {
     /// Iterates over the crontabs of the current syncs.
     pub(super) fn crontabs(&self) -> impl Iterator<Item = (MirrorId, &[CronRule])> {
         self.iter().map(|(id, instance)| (id, &*instance.config.crontab))
+    }
+
+    /// Returns inputs with the state of the link to each target behind a tunnel.
+    pub(super) fn target_links(&self) -> Vec<Input> {
+        let tunnelled = self.iter().filter(|(_, instance)| instance.tunnel.is_some());
+        tunnelled.map(|(id, instance)| Input::TargetLink(id, instance.target_link())).collect()
     }
 
     pub(super) fn insert(&mut self, id: MirrorId, instance: SyncInstance) {

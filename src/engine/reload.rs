@@ -96,21 +96,12 @@ impl Engine {
         });
         let (daemon, changes, tunnels, scripts) = match read {
             Ok(read) => read,
-            Err(lines) => {
-                for line in lines {
-                    self.log.say(Category::Error, line);
-                }
-                let text = "reload failed: keeping the running configuration";
-                self.log.say(Category::Error, text);
-                self.tunnels.retry_now();
-                return self.fleet.retry_now(self.now(), effects);
-            }
+            Err(lines) => return self.keep_configuration(&lines, effects),
         };
         self.tunnels = tunnels;
         self.tunnels.retry_now();
         let in_force = apply(&self.daemon, &daemon);
-        let previous = std::mem::replace(&mut self.daemon, in_force);
-        self.adopt_daemon_config(&previous);
+        self.adopt_daemon_config(in_force);
         // Transfers that became due while the configuration was read.
         for input in self.calendar.step(Zoned::now()) {
             self.fleet.handle(input, self.now(), effects);
@@ -121,8 +112,19 @@ impl Engine {
         log_events::log_reload(&self.log, counts);
     }
 
-    fn adopt_daemon_config(&mut self, previous: &DaemonConfig) {
-        self.reload_status(previous);
+    /// Continues after a failed reload, which these lines explain.
+    fn keep_configuration(&mut self, lines: &[String], effects: &mut Vec<Effect>) {
+        for line in lines {
+            self.log.say(Category::Error, line);
+        }
+        self.log.say(Category::Error, "reload failed: keeping the running configuration");
+        self.tunnels.retry_now();
+        self.fleet.retry_now(self.now(), effects);
+    }
+
+    fn adopt_daemon_config(&mut self, in_force: DaemonConfig) {
+        self.daemon = in_force;
+        self.status.reload(&self.daemon, self.now());
         self.ignore_own_files();
         self.touch_status();
         self.fleet.limit_jobs(self.daemon.max_processes);

@@ -5,14 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mirror_core::{fleet::Member, time::Moment};
+use mirror_core::{
+    fleet::{Fleet, Member},
+    time::Moment,
+};
 use rustix::process::Pid;
 
-use super::{Engine, log_events, registry::SyncRegistry};
+use super::{jobs::Jobs, log_events, registry::SyncRegistry, tunnels::Tunnels};
 use crate::{
     config::DaemonConfig,
     report::{
-        self, Category,
+        self,
         status::{self, RunningProcess, StatusFile, SyncStatus, WatchSummary},
     },
     watch::Inventory,
@@ -37,7 +40,8 @@ const BUSY_INTERVAL: Duration = Duration::from_secs(1);
 /// While jobs run it is rewritten continually, otherwise once a minute as a sign of life.
 #[derive(Debug)]
 pub(super) struct StatusWriter {
-    file: StatusFile,
+    /// `None`: nothing is ever written.
+    file: Option<StatusFile>,
     interval: Duration,
     next: NextWrite,
     last_written: Moment,
@@ -57,6 +61,16 @@ enum NextWrite {
     AwaitingInventory(Moment),
 }
 
+/// State of the daemon that the status shows.
+pub(super) struct DaemonState<'a> {
+    pub(super) fleet: &'a Fleet,
+    pub(super) registry: &'a SyncRegistry,
+    pub(super) jobs: &'a Jobs,
+    pub(super) tunnels: &'a Tunnels,
+    /// True if the daemon exits after this status.
+    pub(super) is_final: bool,
+}
+
 /// Action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StatusAction {
@@ -67,18 +81,16 @@ pub(super) enum StatusAction {
 }
 
 impl StatusWriter {
-    /// Creates the status file that the settings ask for, due at `now`.
-    pub(super) fn new(daemon: &DaemonConfig, now: Moment) -> Option<Self> {
-        let file = StatusFile::new(daemon.status_file.clone()?);
-        let (interval, inventory) = (daemon.status_interval, Inventory::default());
-        Some(Self {
-            file,
-            interval,
+    /// Creates the writer that the settings ask for, due at `now`.
+    pub(super) fn new(daemon: &DaemonConfig, now: Moment) -> Self {
+        Self {
+            file: daemon.status_file.clone().map(StatusFile::new),
+            interval: daemon.status_interval,
             next: NextWrite::At(now),
             last_written: now,
             not_before: now,
-            inventory,
-        })
+            inventory: Inventory::default(),
+        }
     }
 
     /// Records a change.
@@ -88,18 +100,19 @@ impl StatusWriter {
         }
     }
 
-    /// Returns the time of the next action. It depends on whether jobs are running.
-    pub(super) fn due(&self, is_busy: bool) -> Moment {
+    /// Returns the time of the next action. It depends on whether jobs are running. `None`: never.
+    pub(super) fn due(&self, is_busy: bool) -> Option<Moment> {
+        self.file.as_ref()?;
         let most = if is_busy { BUSY_INTERVAL } else { HEARTBEAT_INTERVAL };
-        match self.next {
+        Some(match self.next {
             NextWrite::Idle => (self.last_written + most.max(self.interval)).max(self.not_before),
             NextWrite::At(at) | NextWrite::AwaitingInventory(at) => at,
-        }
+        })
     }
 
     /// Returns the action that is due at `now`. It depends on whether jobs are running.
     pub(super) fn step(&mut self, now: Moment, is_busy: bool) -> StatusAction {
-        if now < self.due(is_busy) {
+        if self.due(is_busy).is_none_or(|due| now < due) {
             return StatusAction::Nothing;
         }
         match self.next {
@@ -122,56 +135,53 @@ impl StatusWriter {
         }
     }
 
+    /// Writes the status.
+    ///
+    /// # Errors
+    ///
+    /// As [`StatusFile::write`].
+    pub(super) fn write(
+        &mut self,
+        state: &DaemonState<'_>,
+        now: Moment,
+    ) -> Result<(), Option<String>> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let began = Instant::now();
+        let written = file.write(&state.text(&self.inventory, now));
+        self.written(now, began.elapsed());
+        written
+    }
+
     /// Records that the status was written at `now`, which took `cost`.
     fn written(&mut self, now: Moment, cost: Duration) {
         self.next = NextWrite::Idle;
         self.last_written = now;
         self.not_before = now + cost * WRITE_COST_FACTOR;
     }
+
+    /// Returns the paths that are written.
+    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.file.iter().flat_map(|file| [file.path().to_owned(), file.temp_path()])
+    }
+
+    /// Applies changed settings, from `now` on.
+    pub(super) fn reload(&mut self, daemon: &DaemonConfig, now: Moment) {
+        let path = self.file.as_ref().map(StatusFile::path);
+        let is_same_path = path == daemon.status_file.as_deref();
+        if is_same_path && self.interval == daemon.status_interval {
+            return;
+        }
+        if let (false, Some(file)) = (is_same_path, &mut self.file) {
+            // The old file is outdated. An error of writing this notice has no remedy.
+            let text = status::superseded_notice(daemon.status_file.as_deref(), &report::now());
+            let _ = file.write(&text);
+        }
+        *self = Self::new(daemon, now);
+    }
 }
 
-impl Engine {
-    /// Writes the status file if it is due. A daemon that is shutting down does not write it.
-    pub(super) fn update_status(&mut self) {
-        let now = self.now();
-        let Some(status) = self.status.as_mut().filter(|_| self.fleet.is_running()) else { return };
-        match status.step(now, self.jobs.any_running()) {
-            StatusAction::Nothing => {}
-            StatusAction::RequestInventory => self.watch.list(),
-            StatusAction::Write => self.write_status(now, false),
-        }
-    }
-
-    /// Writes the final status, which marks the daemon as stopped.
-    pub(super) fn write_final_status(&mut self) {
-        self.write_status(self.now(), true);
-    }
-
-    pub(super) fn status_due(&self) -> Option<Moment> {
-        let status = self.status.as_ref().filter(|_| self.fleet.is_running());
-        status.map(|status| status.due(self.jobs.any_running()))
-    }
-
-    /// Records a change that the status may show.
-    pub(super) fn touch_status(&mut self) {
-        let now = self.now();
-        if let Some(status) = &mut self.status {
-            status.touch(now);
-        }
-    }
-
-    fn write_status(&mut self, now: Moment, is_final: bool) {
-        let began = Instant::now();
-        let Some(inventory) = self.status.as_ref().map(|status| &status.inventory) else { return };
-        let text = self.status_text(inventory, now, is_final);
-        let Some(status) = &mut self.status else { return };
-        if let Err(Some(why)) = status.file.write(&text) {
-            self.log.say(Category::Error, why);
-        }
-        status.written(now, began.elapsed());
-    }
-
-    fn status_text(&self, inventory: &Inventory, now: Moment, is_final: bool) -> Vec<u8> {
+impl DaemonState<'_> {
+    fn text(&self, inventory: &Inventory, now: Moment) -> Vec<u8> {
         let members = self.fleet.members().iter();
         let syncs = members.filter_map(|mirror| {
             let sync = &self.registry.get(mirror.id())?.config;
@@ -199,42 +209,12 @@ impl Engine {
             syncs: syncs.collect(),
             processes: processes.collect(),
             watches: WatchSummary { count: inventory.watched, listed: &inventory.listed },
-            notes: [watch_notes(inventory, &self.registry), self.tunnels.status_lines()].concat(),
-            is_final,
+            notes: [watch_notes(inventory, self.registry), self.tunnels.status_lines()].concat(),
+            is_final: self.is_final,
             now,
             clock: report::now(),
         };
         status.text()
-    }
-
-    /// Excludes the daemon's own files from the reported changes of a source.
-    pub(super) fn ignore_own_files(&self) {
-        let status = self.status.as_ref();
-        let status = status.map(|status| [status.file.path().to_owned(), status.file.temp_path()]);
-        let daemon = &self.daemon;
-        let own = [&daemon.logfile, &daemon.pidfile].into_iter().flatten().cloned();
-        for path in own.chain(status.into_iter().flatten()) {
-            if let Some(real) = real_path(&path) {
-                self.watch.ignore(real);
-            }
-            self.watch.ignore(path);
-        }
-    }
-
-    /// Applies changed settings of the status file.
-    pub(super) fn reload_status(&mut self, was: &DaemonConfig) {
-        let daemon = &self.daemon;
-        if (&was.status_file, was.status_interval) != (&daemon.status_file, daemon.status_interval)
-        {
-            if was.status_file != daemon.status_file
-                && let Some(status) = &mut self.status
-            {
-                // The old file is outdated. An error of writing this notice has no remedy.
-                let text = status::superseded_notice(daemon.status_file.as_deref(), &report::now());
-                let _ = status.file.write(&text);
-            }
-            self.status = StatusWriter::new(daemon, self.now());
-        }
     }
 }
 
@@ -248,15 +228,14 @@ fn watch_notes(inventory: &Inventory, registry: &SyncRegistry) -> Vec<String> {
     marked.chain(polled).chain(inventory.advice.clone()).collect()
 }
 
-/// Returns the path by which the kernel knows a file whose directory is reached through links.
-fn real_path(path: &std::path::Path) -> Option<PathBuf> {
-    let directory = path.parent()?.canonicalize().ok()?;
-    Some(directory.join(path.file_name()?)).filter(|real| real != path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use mirror_core::fleet::{FleetLimits, MirrorSpec};
+
     use super::*;
+    use crate::report::Log;
 
     fn at(millis: u64) -> Moment {
         Moment::new(Duration::from_millis(millis))
@@ -268,7 +247,7 @@ mod tests {
             status_interval: interval,
             ..DaemonConfig::default()
         };
-        StatusWriter::new(&daemon, Moment::ORIGIN).unwrap()
+        StatusWriter::new(&daemon, Moment::ORIGIN)
     }
 
     /// Requests, receives and writes a report at one moment.
@@ -284,14 +263,14 @@ mod tests {
     fn status_is_written_at_startup_and_an_interval_after_the_first_change() {
         let mut status = status(Duration::from_secs(2));
         write(&mut status, 0);
-        assert_eq!(status.due(false), at(60_000));
+        assert_eq!(status.due(false), Some(at(60_000)));
         status.touch(at(5500));
         status.touch(at(6000));
-        assert_eq!(status.due(false), at(7500));
+        assert_eq!(status.due(false), Some(at(7500)));
         assert_eq!(status.step(at(7499), false), StatusAction::Nothing);
         write(&mut status, 7500);
-        assert_eq!(status.due(false), at(67_500));
-        assert_eq!(status.due(true), at(9500));
+        assert_eq!(status.due(false), Some(at(67_500)));
+        assert_eq!(status.due(true), Some(at(9500)));
     }
 
     #[test]
@@ -310,7 +289,7 @@ mod tests {
         assert_eq!(status.step(at(0), false), StatusAction::RequestInventory);
         status.written(at(0), Duration::from_millis(30));
         status.touch(at(1));
-        assert_eq!(status.due(false), at(600));
+        assert_eq!(status.due(false), Some(at(600)));
     }
 
     #[test]
@@ -319,7 +298,7 @@ mod tests {
         assert_eq!(status.step(at(1), false), StatusAction::RequestInventory);
         // Changes in the meantime are part of the write.
         status.touch(at(100));
-        assert_eq!(status.due(false), at(501));
+        assert_eq!(status.due(false), Some(at(501)));
         assert_eq!(status.step(at(501), false), StatusAction::Write);
     }
 
@@ -333,7 +312,7 @@ mod tests {
             assert_eq!(status.step(at(asked + 500), false), StatusAction::Write);
             status.written(at(asked + 500), Duration::ZERO);
             status.set_inventory(late.clone(), at(asked + 700));
-            assert_eq!(status.due(false), due);
+            assert_eq!(status.due(false), Some(due));
         }
     }
 
@@ -342,21 +321,45 @@ mod tests {
         for (interval, busy) in [(0, 1), (1, 1), (10, 10)] {
             let mut status = status(Duration::from_secs(interval));
             write(&mut status, 0);
-            assert_eq!(status.due(true), at(busy * 1000));
+            assert_eq!(status.due(true), Some(at(busy * 1000)));
             assert_eq!(status.step(at(busy * 1000 - 1), true), StatusAction::Nothing);
             assert_eq!(status.step(at(busy * 1000), true), StatusAction::RequestInventory);
             status.set_inventory(Inventory::default(), at(busy * 1000));
             assert_eq!(status.step(at(busy * 1000), true), StatusAction::Write);
             status.written(at(busy * 1000), Duration::ZERO);
-            assert_eq!(status.due(false), at(busy * 1000 + 60_000));
+            assert_eq!(status.due(false), Some(at(busy * 1000 + 60_000)));
         }
         let mut rare = status(Duration::from_mins(5));
         write(&mut rare, 0);
-        assert_eq!(rare.due(false), at(300_000));
+        assert_eq!(rare.due(false), Some(at(300_000)));
     }
 
     #[test]
     fn no_status_file_is_written_without_a_path() {
-        assert!(StatusWriter::new(&DaemonConfig::default(), Moment::ORIGIN).is_none());
+        let mut status = StatusWriter::new(&DaemonConfig::default(), Moment::ORIGIN);
+        assert_eq!(status.due(true), None);
+        assert_eq!(status.step(at(120_000), true), StatusAction::Nothing);
+    }
+
+    #[test]
+    fn a_final_status_is_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status");
+        let daemon = DaemonConfig { status_file: Some(path.clone()), ..DaemonConfig::default() };
+        let mut status = StatusWriter::new(&daemon, Moment::ORIGIN);
+        let (inbox, _receiver) = super::super::inbox();
+        let jobs = Jobs::new(None, inbox, Log::default());
+        for is_final in [false, true] {
+            let state = DaemonState {
+                fleet: &Fleet::new(Vec::<MirrorSpec>::new(), FleetLimits::default()),
+                registry: &SyncRegistry::default(),
+                jobs: &jobs,
+                tunnels: &Tunnels::default(),
+                is_final,
+            };
+            status.write(&state, at(0)).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(text.contains("has stopped"), is_final, "{text}");
+        }
     }
 }

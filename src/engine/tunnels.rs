@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use mirror_core::{input::Input, tunnel::TunnelSpec};
+use mirror_core::tunnel::TunnelSpec;
 
-use super::{Engine, Inbox, Message};
+use super::{Inbox, Message};
 use crate::{exec::tunnel::TunnelHandle, report::Log};
 
 /// The running tunnels, in the order of the configuration.
@@ -58,13 +58,5 @@ impl Tunnels {
     /// Retries all failed connections at once.
     pub(super) fn retry_now(&self) {
         self.iter().for_each(TunnelHandle::hangup);
-    }
-}
-
-impl Engine {
-    /// Returns inputs with the state of the link to each target behind a tunnel.
-    pub(super) fn target_link_inputs(&self) -> Vec<Input> {
-        let tunnelled = self.registry.iter().filter(|(_, instance)| instance.tunnel.is_some());
-        tunnelled.map(|(id, instance)| Input::TargetLink(id, instance.target_link())).collect()
     }
 }

@@ -22,7 +22,7 @@ mod tests;
 use std::{
     io,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{self, Sender},
@@ -148,8 +148,11 @@ impl Watcher {
     }
 
     /// Ignores changes of the file at this absolute path from now on, because the daemon itself
-    /// writes it: log, pidfile, status file.
+    /// writes it: log, pidfile, status file. Its directory may be reached through links.
     pub fn ignore(&self, path: PathBuf) {
+        if let Some(real) = real_path(&path) {
+            self.commands.send(WatchCommand::Ignore(real));
+        }
         self.commands.send(WatchCommand::Ignore(path));
     }
 
@@ -178,4 +181,10 @@ impl Drop for Watcher {
             let _ = reader.join();
         }
     }
+}
+
+/// Returns the path by which the kernel knows a file whose directory is reached through links.
+fn real_path(path: &Path) -> Option<PathBuf> {
+    let directory = path.parent()?.canonicalize().ok()?;
+    Some(directory.join(path.file_name()?)).filter(|real| real != path)
 }
