@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Sender, channel};
 
 use super::{Engine, Inbox, Message};
+use crate::script::CallContext;
 
 /// Sends `onSynced` calls of one configuration from job threads to the engine.
 #[derive(Clone, Debug)]
@@ -43,9 +44,10 @@ impl Engine {
     /// called: the sync that replaced it transfers everything again.
     pub(super) fn call_on_synced(&mut self, request: OnSyncedRequest) {
         let OnSyncedRequest { number, generation, names, reply } = request;
-        let scripts = self.scripts.as_ref().filter(|_| generation == self.generation);
         let now = self.now();
-        let called = scripts.map(|it| it.call_on_synced(&mut self.fleet, (number, &names), now));
+        let scripts = self.scripts.as_ref().filter(|_| generation == self.generation);
+        let context = CallContext { now, fleet: &mut self.fleet };
+        let called = scripts.map(|it| it.call_on_synced(context, number, &names));
         self.perform_requests();
         // The job waits for the answer, unless it was stopped.
         let _ = reply.send(called.unwrap_or(Ok(())).map_err(|failure| failure.message));

@@ -24,8 +24,8 @@ use crate::{
     },
     report::{Category, Log},
     script::{
-        CallResult, DescriptorPoller, FdReadiness, ScriptRequest, Scripts, SpawnRequest,
-        SyncBinding,
+        CallContext, CallResult, DescriptorPoller, FdReadiness, ScriptRequest, Scripts,
+        SpawnRequest, SyncBinding,
     },
 };
 
@@ -63,7 +63,7 @@ impl Engine {
         let now = self.now();
         if let (Some(scripts), ChildExit::Signal(_) | ChildExit::Partial(_)) = (&self.scripts, exit)
         {
-            scripts.forget(&mut self.fleet, job, now);
+            scripts.forget(CallContext { fleet: &mut self.fleet, now }, job);
         }
     }
 
@@ -86,9 +86,9 @@ impl Engine {
             }));
             return;
         }
-        let sync = instance.map(|instance| &*instance.config.name);
-        let about = (mirror, sync.unwrap_or_default());
-        let called = scripts.call(&mut self.fleet, about, call, now);
+        let sync = instance.map(|instance| &*instance.config.name).unwrap_or_default();
+        let context = CallContext { fleet: &mut self.fleet, now };
+        let called = scripts.call(context, mirror, sync, call);
         self.perform_requests();
         self.next_inputs.push(Input::Script(match called {
             CallResult::Done(result) => ScriptInput::Returned {
@@ -115,7 +115,8 @@ impl Engine {
         };
         if self.fleet.is_running() {
             let now = self.now();
-            let called = scripts.call_due_alarms(&mut self.fleet, now);
+            let context = CallContext { fleet: &mut self.fleet, now };
+            let called = scripts.call_due_alarms(context);
             self.finish_call("an alarm", called);
         }
     }
@@ -125,7 +126,8 @@ impl Engine {
         let Some(scripts) = &self.scripts else { return };
         if self.fleet.is_running() {
             let now = self.now();
-            let called = scripts.call_for_descriptor(&mut self.fleet, (fd, readiness), now);
+            let context = CallContext { fleet: &mut self.fleet, now };
+            let called = scripts.call_for_descriptor(context, fd, readiness);
             let is_well = called.is_ok();
             self.finish_call("a function for a descriptor", called);
             if self.descriptors.as_ref().is_some_and(|it| it.rearm(fd, is_well)) {

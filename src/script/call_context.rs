@@ -1,7 +1,7 @@
-//! Call context: state shared between scripts and the engine during a call.
+//! Call context: what scripts share with the engine during a call.
 
 use std::{
-    cell::{Cell, Ref, RefCell, RefMut},
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     ffi::OsString,
     os::fd::RawFd,
@@ -15,7 +15,7 @@ use mirror_core::{
     queue::event_queue::EventId,
     time::Moment,
 };
-use mlua::{Error, Result};
+use mlua::{AnyUserData, Error, Lua, Result};
 
 /// Request of a script. The engine performs it after the call.
 #[derive(Debug)]
@@ -63,11 +63,21 @@ pub struct SyncBinding {
     pub insists: bool,
 }
 
-/// State shared between scripts and the engine.
+/// State of the daemon that scripts use during a call. It is borrowed for as long as the call
+/// takes.
+#[derive(Debug)]
+pub struct CallContext<'a> {
+    /// The fleet, with the queues of the scripts.
+    pub fleet: &'a mut Fleet,
+    /// Time of the call.
+    pub now: Moment,
+}
+
+/// State shared by the functions that scripts call.
 #[derive(Debug, Default)]
-pub(super) struct CallContext {
-    /// The fleet, during a call.
-    pub(super) fleet: RefCell<Option<Fleet>>,
+pub(super) struct ScriptState {
+    /// The borrowed fleet, during a call. Lua invalidates the reference at the end of the call.
+    fleet: RefCell<Option<AnyUserData>>,
     pub(super) now: Cell<Moment>,
     /// Bindings by sync number.
     pub(super) bindings: RefCell<BTreeMap<usize, SyncBinding>>,
@@ -78,7 +88,23 @@ pub(super) struct CallContext {
     pub(super) exit_code: Cell<Option<u8>>,
 }
 
-impl CallContext {
+impl ScriptState {
+    /// Makes a call, for which the functions of scripts may use the context.
+    pub(super) fn with_context<R>(
+        &self,
+        lua: &Lua,
+        CallContext { fleet, now }: CallContext<'_>,
+        call: impl FnOnce() -> Result<R>,
+    ) -> Result<R> {
+        self.now.set(now);
+        lua.scope(|scope| {
+            self.fleet.replace(Some(scope.create_any_userdata_ref_mut(fleet)?));
+            let returned = call();
+            self.fleet.take();
+            returned
+        })
+    }
+
     pub(super) fn request(&self, request: ScriptRequest) {
         self.requests.borrow_mut().push(request);
     }
@@ -96,47 +122,83 @@ impl CallContext {
 
     pub(super) fn binding(&self, number: usize) -> Result<SyncBinding> {
         let binding = self.bindings.borrow().get(&number).copied();
-        binding.ok_or_else(|| Error::runtime("this can be used while the daemon runs only"))
+        binding.ok_or_else(not_running_error)
     }
 
-    /// Borrows the fleet.
-    pub(super) fn fleet(&self) -> Result<Ref<'_, Fleet>> {
-        let not_running = || Error::runtime("this can be used while the daemon runs only");
-        Ref::filter_map(self.fleet.borrow(), Option::as_ref).map_err(|_| not_running())
+    /// Reads the fleet.
+    pub(super) fn with_fleet<R>(&self, read: impl FnOnce(&Fleet) -> R) -> Result<R> {
+        let fleet = self.fleet.borrow();
+        fleet.as_ref().ok_or_else(not_running_error)?.borrow_scoped(read)
     }
 
-    /// Borrows the fleet mutably.
-    pub(super) fn fleet_mut(&self) -> Result<RefMut<'_, Fleet>> {
+    /// Changes the fleet.
+    pub(super) fn with_fleet_mut<R>(&self, change: impl FnOnce(&mut Fleet) -> R) -> Result<R> {
         let busy = |_| Error::runtime("nothing can be changed while a list of events is made");
-        let fleet = self.fleet.try_borrow_mut().map_err(busy)?;
-        let not_running = || Error::runtime("this can be used while the daemon runs only");
-        RefMut::filter_map(fleet, Option::as_mut).map_err(|_| not_running())
+        let fleet = self.fleet.borrow();
+        fleet.as_ref().ok_or_else(not_running_error)?.borrow_mut_scoped(change).map_err(busy)
     }
 
-    /// Borrows the mirror of this sync.
-    pub(super) fn mirror(&self, number: usize) -> Result<Ref<'_, ScriptedMirror>> {
-        let binding = self.binding(number)?;
-        let mirror = Ref::filter_map(self.fleet()?, |fleet| fleet.script(binding.mirror));
-        mirror.map_err(|_| no_script_error())
+    /// Reads the mirror of this sync.
+    pub(super) fn with_mirror<R>(
+        &self,
+        number: usize,
+        read: impl FnOnce(&ScriptedMirror) -> R,
+    ) -> Result<R> {
+        let id = self.binding(number)?.mirror;
+        self.with_fleet(|fleet| fleet.script(id).map(read))?.ok_or_else(no_script_error)
+    }
+
+    /// Changes the mirror of this sync.
+    pub(super) fn with_mirror_mut<R>(
+        &self,
+        number: usize,
+        change: impl FnOnce(&mut ScriptedMirror) -> R,
+    ) -> Result<R> {
+        let id = self.binding(number)?.mirror;
+        self.with_fleet_mut(|fleet| fleet.scripted(id).map(change))?.ok_or_else(no_script_error)
     }
 
     /// Records that the script of this sync handles these events: a failure now is attributed to
     /// them.
     pub(super) fn note_accessed(&self, number: usize, ids: &[EventId]) {
         // While a list is built the mirror can't be changed, and the failing event is known.
-        if let Ok(mut mirror) = self.mirror_mut(number) {
-            mirror.set_given(ids);
-        }
+        let _ = self.with_mirror_mut(number, |mirror| mirror.set_given(ids));
     }
+}
 
-    /// Borrows the mirror of this sync mutably.
-    pub(super) fn mirror_mut(&self, number: usize) -> Result<RefMut<'_, ScriptedMirror>> {
-        let binding = self.binding(number)?;
-        let mirror = RefMut::filter_map(self.fleet_mut()?, |fleet| fleet.scripted(binding.mirror));
-        mirror.map_err(|_| no_script_error())
-    }
+fn not_running_error() -> Error {
+    Error::runtime("this can be used while the daemon runs only")
 }
 
 fn no_script_error() -> Error {
     Error::runtime("this sync has no script: its changes are not told one by one")
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_core::fleet::{FleetLimits, MirrorSpec};
+
+    use super::*;
+
+    #[test]
+    fn the_fleet_can_be_used_only_during_a_call() {
+        let (lua, state) = (Lua::new(), ScriptState::default());
+        let mut fleet = Fleet::new(Vec::<MirrorSpec>::new(), FleetLimits::default());
+        let count = || state.with_fleet(|fleet| fleet.members().len());
+        let context = CallContext { fleet: &mut fleet, now: Moment::ORIGIN };
+        assert_eq!(state.with_context(&lua, context, count).unwrap(), 0);
+        assert!(count().unwrap_err().to_string().contains("while the daemon runs only"));
+    }
+
+    #[test]
+    fn the_fleet_cannot_be_changed_while_it_is_read() {
+        let (lua, state) = (Lua::new(), ScriptState::default());
+        let mut fleet = Fleet::new(Vec::<MirrorSpec>::new(), FleetLimits::default());
+        let nested =
+            || state.with_fleet(|_| (state.with_fleet(|_| ()), state.with_fleet_mut(|_| ())));
+        let context = CallContext { fleet: &mut fleet, now: Moment::ORIGIN };
+        let (read, changed) = state.with_context(&lua, context, nested).unwrap();
+        assert!(read.is_ok());
+        assert!(changed.unwrap_err().to_string().contains("while a list of events is made"));
+    }
 }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use mirror_core::{
+    fleet::Fleet,
     fs_event::EntryKind,
     job::{Job, JobId, Rename, Scope, Work},
     mirror::scripted::{ScriptedMirror, SpawnError},
@@ -30,7 +31,7 @@ use mlua::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::call_context::{CallContext, ScriptRequest, SpawnRequest};
+use super::call_context::{ScriptRequest, ScriptState, SpawnRequest};
 
 /// Event ids of a list.
 struct EventIds(Vec<EventId>);
@@ -41,8 +42,8 @@ impl UserData for EventIds {}
 type SyncNumber = usize;
 
 /// Creates the `host` table for the Lua files of this directory.
-pub(super) fn host_table(lua: &Lua, context: &Rc<CallContext>) -> Result<Table> {
-    let host = HostFunctions { lua, context, table: lua.create_table()? };
+pub(super) fn host_table(lua: &Lua, state: &Rc<ScriptState>) -> Result<Table> {
+    let host = HostFunctions { lua, state, table: lua.create_table()? };
     host.add_queue()?;
     host.add_lists()?;
     host.add_jobs()?;
@@ -53,7 +54,7 @@ pub(super) fn host_table(lua: &Lua, context: &Rc<CallContext>) -> Result<Table> 
 
 struct HostFunctions<'a> {
     lua: &'a Lua,
-    context: &'a Rc<CallContext>,
+    state: &'a Rc<ScriptState>,
     table: Table,
 }
 
@@ -61,64 +62,67 @@ impl HostFunctions<'_> {
     fn add<A, R>(
         &self,
         name: &str,
-        act: impl Fn(&Lua, &CallContext, A) -> Result<R> + 'static,
+        act: impl Fn(&Lua, &ScriptState, A) -> Result<R> + 'static,
     ) -> Result<()>
     where
         A: mlua::FromLuaMulti,
         R: mlua::IntoLuaMulti,
     {
-        let context = Rc::clone(self.context);
-        let function = self.lua.create_function(move |lua, given: A| act(lua, &context, given))?;
+        let state = Rc::clone(self.state);
+        let function = self.lua.create_function(move |lua, given: A| act(lua, &state, given))?;
         self.table.set(name, function)
     }
 
     /// Adds functions for single events.
     fn add_queue(&self) -> Result<()> {
-        self.add("status", |_, context, (number, id): (SyncNumber, u64)| {
-            let mirror = context.mirror(number)?;
-            Ok(mirror.queue().get(EventId(id)).map(|entry| entry.status().name()))
+        self.add("status", |_, state, (number, id): (SyncNumber, u64)| {
+            let status = |it: &ScriptedMirror| Some(it.queue().get(EventId(id))?.status().name());
+            state.with_mirror(number, status)
         })?;
-        self.add("event", |lua, context, (number, id): (SyncNumber, u64)| {
-            let mirror = context.mirror(number)?;
-            let Some(entry) = mirror.queue().get(EventId(id)) else {
-                return Ok((None, None, None));
-            };
-            let (path, to) = event_paths(lua, entry)?;
-            Ok((Some(entry.etype().name()), Some(path), to))
+        self.add("event", |lua, state, (number, id): (SyncNumber, u64)| {
+            state.with_mirror(number, |mirror| {
+                let Some(entry) = mirror.queue().get(EventId(id)) else {
+                    return Ok((None, None, None));
+                };
+                let (path, to) = event_paths(lua, entry)?;
+                Ok((Some(entry.etype().name()), Some(path), to))
+            })?
         })?;
-        self.add("length", |_, context, number: SyncNumber| {
-            Ok(context.mirror(number)?.queue().len())
+        self.add("length", |_, state, number: SyncNumber| {
+            state.with_mirror(number, |mirror| mirror.queue().len())
         })?;
-        self.add("first", |_, context, number: SyncNumber| {
-            let now = context.now.get();
-            let first = context.mirror(number)?.queue().first_due(now).map(QueuedEvent::id);
+        self.add("first", |_, state, number: SyncNumber| {
+            let now = state.now.get();
+            let first = |it: &ScriptedMirror| it.queue().first_due(now).map(QueuedEvent::id);
+            let first = state.with_mirror(number, first)?;
             if let Some(id) = first {
-                context.note_accessed(number, &[id]);
+                state.note_accessed(number, &[id]);
             }
             Ok(first.map(|id| id.0))
         })?;
-        self.add("discard", |_, context, (number, id): (SyncNumber, u64)| {
-            Ok(context.mirror_mut(number)?.discard(EventId(id)).is_ok())
+        self.add("discard", |_, state, (number, id): (SyncNumber, u64)| {
+            state.with_mirror_mut(number, |mirror| mirror.discard(EventId(id)).is_ok())
         })?;
-        self.add("push_blanket", |_, context, number: SyncNumber| {
-            Ok(context.mirror_mut(number)?.push_blanket().0)
+        self.add("push_blanket", |_, state, number: SyncNumber| {
+            state.with_mirror_mut(number, |mirror| mirror.push_blanket().0)
         })?;
-        self.add("push_full", |_, context, (number, path): (SyncNumber, LuaString)| {
+        self.add("push_full", |_, state, (number, path): (SyncNumber, LuaString)| {
             let Some(path) = tree_path(&path.as_bytes()) else {
                 return Err(Error::runtime("createFullEvent takes a path below the source"));
             };
-            let binding = context.binding(number)?;
-            if let Some(mirror) = context.fleet_mut()?.scripted(binding.mirror) {
-                return Ok(Some(mirror.push_full(path).0));
+            let id = state.binding(number)?.mirror;
+            let push = |fleet: &mut Fleet| Some(fleet.scripted(id)?.push_full(path).0);
+            let pushed = state.with_fleet_mut(push)?;
+            if pushed.is_none() {
+                state.request(ScriptRequest::Full(id));
             }
-            context.request(ScriptRequest::Full(binding.mirror));
-            Ok(None)
+            Ok(pushed)
         })?;
-        self.add("refilter", |_, context, number: SyncNumber| {
+        self.add("refilter", |_, state, number: SyncNumber| {
             // While the file is being loaded the sync has not been read yet.
-            if context.binding(number).is_ok() {
-                context.mirror(number)?;
-                context.request_refilter(number);
+            if state.binding(number).is_ok() {
+                state.with_mirror(number, |_| ())?;
+                state.request_refilter(number);
             }
             Ok(())
         })
@@ -126,13 +130,14 @@ impl HostFunctions<'_> {
 
     /// Adds functions for lists of events.
     fn add_lists(&self) -> Result<()> {
-        self.add("select", |lua, context, (number, test): (SyncNumber, Option<Function>)| {
-            let selected = select(&*context.mirror(number)?, test.as_ref(), context.now.get());
+        self.add("select", |lua, state, (number, test): (SyncNumber, Option<Function>)| {
+            let now = state.now.get();
+            let selected = state.with_mirror(number, |it| select(it, test.as_ref(), now))?;
             let ids = selected.map_err(|(id, error)| {
-                context.note_accessed(number, &[id]);
+                state.note_accessed(number, &[id]);
                 error
             })?;
-            context.note_accessed(number, &ids);
+            state.note_accessed(number, &ids);
             lua.create_userdata(EventIds(ids))
         })?;
         self.add("size", |_, _, ids: AnyUserData| Ok(ids.borrow::<EventIds>()?.0.len()))?;
@@ -140,52 +145,52 @@ impl HostFunctions<'_> {
             let ids = ids.borrow::<EventIds>()?;
             ids.0.iter().try_for_each(|id| act.call::<()>(id.0))
         })?;
-        self.add("paths", |lua, context, (number, ids): (SyncNumber, AnyUserData)| {
-            let (mirror, ids) = (context.mirror(number)?, ids.borrow::<EventIds>()?);
+        self.add("paths", |lua, state, (number, ids): (SyncNumber, AnyUserData)| {
+            let ids = ids.borrow::<EventIds>()?;
             let found = lua.create_table()?;
-            for entry in ids.0.iter().filter_map(|id| mirror.queue().get(*id)) {
-                let (path, to) = event_paths(lua, entry)?;
-                found.raw_push(path)?;
-                to.map_or(Ok(()), |to| found.raw_push(to))?;
-            }
-            Ok(found)
+            state.with_mirror(number, |mirror| {
+                for entry in ids.0.iter().filter_map(|id| mirror.queue().get(*id)) {
+                    let (path, to) = event_paths(lua, entry)?;
+                    found.raw_push(path)?;
+                    to.map_or(Ok(()), |to| found.raw_push(to))?;
+                }
+                Ok(found)
+            })?
         })
     }
 
     fn add_jobs(&self) -> Result<()> {
         type SpawnArgs = (SyncNumber, Value, LuaString, Vec<LuaString>, Option<LuaString>);
-        self.add("spawn", |_, context, (number, events, program, args, stdin): SpawnArgs| {
-            let job = start_job(context, number, &ids_of(&events)?)?;
+        self.add("spawn", |_, state, (number, events, program, args, stdin): SpawnArgs| {
+            let job = start_job(state, number, &ids_of(&events)?)?;
             Ok(job.map(|job| {
                 let program = OsString::from_vec(program.as_bytes().to_vec());
                 let args = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
                 let stdin = stdin.map(|text| text.as_bytes().to_vec());
                 let stdin = stdin.filter(|text| !text.is_empty());
-                context.request(ScriptRequest::Spawn(SpawnRequest { job, program, args, stdin }));
+                state.request(ScriptRequest::Spawn(SpawnRequest { job, program, args, stdin }));
                 job.0
             }))
         })?;
-        self.add(
-            "transfer",
-            |_, context, (number, events, is_full): (SyncNumber, Value, bool)| {
-                let ids = ids_of(&events)?;
-                let work = work_for_events(&*context.mirror(number)?, &ids, is_full);
-                let job = start_job(context, number, &ids)?;
-                let mirror = context.binding(number)?.mirror;
-                Ok(job.map(|id| {
-                    context.request(ScriptRequest::Transfer(Job { id, mirror, work }));
-                    id.0
-                }))
-            },
-        )?;
-        self.add("insists", |_, context, number: SyncNumber| Ok(context.binding(number)?.insists))?;
-        self.add("running", |_, context, ()| {
-            let fleet = context.fleet()?;
-            Ok(fleet.members().iter().map(|member| member.jobs().len()).sum::<usize>())
+        self.add("transfer", |_, state, (number, events, is_full): (SyncNumber, Value, bool)| {
+            let ids = ids_of(&events)?;
+            let work = state.with_mirror(number, |it| work_for_events(it, &ids, is_full))?;
+            let job = start_job(state, number, &ids)?;
+            let mirror = state.binding(number)?.mirror;
+            Ok(job.map(|id| {
+                state.request(ScriptRequest::Transfer(Job { id, mirror, work }));
+                id.0
+            }))
         })?;
-        self.add("ends", |_, context, ()| Ok(context.exit_code.get().is_some()))?;
-        self.add("exit", |lua, context, code: i64| -> Result<()> {
-            context.exit_code.set(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
+        self.add("insists", |_, state, number: SyncNumber| Ok(state.binding(number)?.insists))?;
+        self.add("running", |_, state, ()| {
+            state.with_fleet(|fleet| {
+                fleet.members().iter().map(|member| member.jobs().len()).sum::<usize>()
+            })
+        })?;
+        self.add("ends", |_, state, ()| Ok(state.exit_code.get().is_some()))?;
+        self.add("exit", |lua, state, code: i64| -> Result<()> {
+            state.exit_code.set(Some(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
             Err(exit_error(lua))
         })
     }
@@ -194,16 +199,16 @@ impl HostFunctions<'_> {
         self.table.set("ticks_per_second", ticks_per_second())?;
         #[expect(clippy::cast_precision_loss, reason = "exact for millions of years")]
         self.add("ticks", |_, _, ()| Ok(ticks() as f64))?;
-        self.add("wake_at", |_, context, at: Option<f64>| {
-            context.next_alarm.set(at);
+        self.add("wake_at", |_, state, at: Option<f64>| {
+            state.next_alarm.set(at);
             Ok(())
         })?;
-        self.add("observe", |_, context, (fd, read, write): (RawFd, bool, bool)| {
-            context.request(ScriptRequest::Observe { fd, read, write });
+        self.add("observe", |_, state, (fd, read, write): (RawFd, bool, bool)| {
+            state.request(ScriptRequest::Observe { fd, read, write });
             Ok(())
         })?;
-        self.add("forget", |_, context, fd: RawFd| {
-            context.request(ScriptRequest::Forget(fd));
+        self.add("forget", |_, state, fd: RawFd| {
+            state.request(ScriptRequest::Forget(fd));
             Ok(())
         })
     }
@@ -251,12 +256,13 @@ fn ids_of(events: &Value) -> Result<Vec<EventId>> {
 
 /// Starts a job for these events. If that is not possible, returns a word with the reason.
 fn start_job(
-    context: &CallContext,
+    state: &ScriptState,
     number: SyncNumber,
     ids: &[EventId],
 ) -> Result<std::result::Result<JobId, &'static str>> {
-    let mirror = context.binding(number)?.mirror;
-    Ok(context.fleet_mut()?.spawn(mirror, ids).map_err(|why| match why {
+    let mirror = state.binding(number)?.mirror;
+    let spawned = state.with_fleet_mut(|fleet| fleet.spawn(mirror, ids))?;
+    Ok(spawned.map_err(|why| match why {
         SpawnError::NotNow => "now",
         SpawnError::TooMany => "many",
         SpawnError::Event(_) => "status",

@@ -24,12 +24,10 @@ use std::{
 
 use mirror_core::{
     effect::ScriptCall,
-    fleet::{Fleet, FleetLimits, MirrorSpec},
     fs_event::MirrorId,
     input::CollectAnswer,
     job::{Failure, JobId},
     path::Escaped,
-    time::Moment,
 };
 use mirror_platform::clock::{ticks, ticks_per_second};
 use mlua::{
@@ -38,10 +36,10 @@ use mlua::{
 
 use crate::{config::SyncConfig, report::Log};
 
-pub use call_context::{ScriptRequest, SpawnRequest, SyncBinding};
+pub use call_context::{CallContext, ScriptRequest, SpawnRequest, SyncBinding};
 pub use descriptors::{DescriptorPoller, FdReadiness};
 
-use call_context::CallContext;
+use call_context::ScriptState;
 use programs::PopenPrograms;
 use watchdog::Watchdog;
 
@@ -65,7 +63,7 @@ pub type RereadSync = Box<dyn Fn(usize) -> Result<SyncConfig, String>>;
 /// The scripts of one configuration.
 pub struct Scripts {
     lua: Lua,
-    context: Rc<CallContext>,
+    state: Rc<ScriptState>,
     host: Table,
     /// The functions of `runtime.lua` that are called from Rust.
     functions: Rc<RefCell<Option<Table>>>,
@@ -84,7 +82,7 @@ impl Drop for Scripts {
 
 impl fmt::Debug for Scripts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scripts").field("context", &self.context).finish_non_exhaustive()
+        f.debug_struct("Scripts").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
@@ -105,14 +103,14 @@ impl Scripts {
     /// If memory is exhausted.
     pub fn new(lua: &Lua) -> LuaResult<Self> {
         lua.set_memory_limit(MAX_LUA_MEMORY)?;
-        let context = Rc::new(CallContext::default());
-        let host = host::host_table(lua, &context)?;
+        let state = Rc::new(ScriptState::default());
+        let host = host::host_table(lua, &state)?;
         let (functions, sync_numbers) = (Rc::default(), BTreeMap::new());
         socket::add_searcher(lua)?;
         let (watchdog, programs) = (Rc::default(), PopenPrograms::track(lua)?);
         Ok(Self {
             lua: lua.clone(),
-            context,
+            state,
             host,
             functions,
             sync_numbers,
@@ -184,7 +182,7 @@ impl Scripts {
     /// Returns true if an alarm or a request is pending.
     #[must_use]
     pub fn has_pending_callbacks(&self) -> bool {
-        self.context.next_alarm.get().is_some() || !self.context.requests.borrow().is_empty()
+        self.state.next_alarm.get().is_some() || !self.state.requests.borrow().is_empty()
     }
 
     /// Returns true if a program started by Lua is running. It is terminated together with these
@@ -197,49 +195,49 @@ impl Scripts {
     /// Binds the sync of this number to its mirror.
     pub fn bind(&mut self, number: usize, binding: SyncBinding) {
         self.sync_numbers.insert(binding.mirror, number);
-        self.context.bindings.borrow_mut().insert(number, binding);
+        self.state.bindings.borrow_mut().insert(number, binding);
     }
 
     /// Returns the mirror of the sync of this number.
     #[must_use]
     pub fn mirror(&self, number: usize) -> Option<MirrorId> {
-        self.context.binding(number).ok().map(|binding| binding.mirror)
+        self.state.binding(number).ok().map(|binding| binding.mirror)
     }
 
     /// Takes the requests of scripts, in their order.
     #[must_use]
     pub fn take_requests(&self) -> Vec<ScriptRequest> {
-        self.context.requests.take()
+        self.state.requests.take()
     }
 
     /// Returns the exit code that a script has requested.
     #[must_use]
     pub fn exit_code(&self) -> Option<u8> {
-        self.context.exit_code.get()
+        self.state.exit_code.get()
     }
 
     /// Returns the time until the next alarm.
     #[must_use]
     pub fn time_to_next_alarm(&self) -> Option<Duration> {
         #[expect(clippy::cast_precision_loss, reason = "exact for millions of years")]
-        let left = self.context.next_alarm.get()? - ticks() as f64;
+        let left = self.state.next_alarm.get()? - ticks() as f64;
         let seconds = (left / f64::from(ticks_per_second())).max(0.0);
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     }
 
     /// Drops the state of a child whose exit is not passed to its script.
-    pub fn forget(&self, fleet: &mut Fleet, job: JobId, now: Moment) {
+    pub fn forget(&self, context: CallContext<'_>, job: JobId) {
         // The function only removes a table entry: it can't fail.
-        let _ = self.call_function::<()>((fleet, now), "", "forget", job.0);
+        let _ = self.call_function::<()>(context, "", "forget", job.0);
     }
 
-    /// Calls the script of a mirror, whose sync has this name.
+    /// Calls the script of a mirror, whose sync has the name `sync`.
     pub fn call(
         &self,
-        fleet: &mut Fleet,
-        (mirror, sync): (MirrorId, &str),
+        context: CallContext<'_>,
+        mirror: MirrorId,
+        sync: &str,
         call: &ScriptCall,
-        now: Moment,
     ) -> CallResult {
         // A mirror that is called always has a number.
         let number = self.sync_numbers.get(&mirror).copied().unwrap_or_default();
@@ -249,12 +247,11 @@ impl Scripts {
             ScriptCall::Action => ("action", None),
             ScriptCall::Collect { job, code, .. } => {
                 let (title, args) = (format!("collect of {sync}"), (number, job.0, *code));
-                let result = self.call_function((fleet, now), &title, "collect", args);
+                let result = self.call_function(context, &title, "collect", args);
                 return CallResult::Collected(*job, result.map(collect_answer));
             }
         };
-        let result =
-            self.call_function((fleet, now), &format!("{name} of {sync}"), name, (number, id));
+        let result = self.call_function(context, &format!("{name} of {sync}"), name, (number, id));
         CallResult::Done(result.map(|_: Value| ()))
     }
 
@@ -263,8 +260,8 @@ impl Scripts {
     /// # Errors
     ///
     /// The errors of those that failed. The others were called all the same.
-    pub fn call_due_alarms(&self, fleet: &mut Fleet, now: Moment) -> Result<(), Failure> {
-        let failed: Option<LuaString> = self.call_function((fleet, now), "an alarm", "ring", ())?;
+    pub fn call_due_alarms(&self, context: CallContext<'_>) -> Result<(), Failure> {
+        let failed: Option<LuaString> = self.call_function(context, "an alarm", "ring", ())?;
         failed.map_or(Ok(()), |why| Err(Failure::new(escape_lines(&why.as_bytes()))))
     }
 
@@ -275,16 +272,14 @@ impl Scripts {
     /// The error of one of them.
     pub fn call_for_descriptor(
         &self,
-        fleet: &mut Fleet,
-        (fd, readiness): (RawFd, FdReadiness),
-        now: Moment,
+        CallContext { fleet, now }: CallContext<'_>,
+        fd: RawFd,
+        readiness: FdReadiness,
     ) -> Result<(), Failure> {
-        let title = "a function for a descriptor";
-        if readiness.read {
-            self.call_function::<()>((fleet, now), title, "ready", (fd, "ready"))?;
-        }
-        if readiness.write {
-            self.call_function::<()>((fleet, now), title, "ready", (fd, "writey"))?;
+        let kinds = [(readiness.read, "ready"), (readiness.write, "writey")];
+        for (_, kind) in kinds.into_iter().filter(|(is_ready, _)| *is_ready) {
+            let context = CallContext { fleet: &mut *fleet, now };
+            self.call_function::<()>(context, "a function for a descriptor", "ready", (fd, kind))?;
         }
         Ok(())
     }
@@ -296,30 +291,22 @@ impl Scripts {
     /// The error of the function.
     pub fn call_on_synced(
         &self,
-        fleet: &mut Fleet,
-        (number, names): (usize, &[u8]),
-        now: Moment,
+        context: CallContext<'_>,
+        number: usize,
+        names: &[u8],
     ) -> Result<(), Failure> {
         let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
         let names = names.map(|name| self.lua.create_string(name)).collect::<LuaResult<Vec<_>>>();
         let names = names.map_err(|error| Failure::new(error_text(&error)))?;
-        let result = self.call_function::<Option<LuaString>>(
-            (fleet, now),
-            "onSynced",
-            "synced",
-            (number, names),
-        );
-        match result? {
-            None => Ok(()),
-            Some(why) => Err(Failure::new(escape_lines(&why.as_bytes()))),
-        }
+        let failed: Option<LuaString> =
+            self.call_function(context, "onSynced", "synced", (number, names))?;
+        failed.map_or(Ok(()), |why| Err(Failure::new(escape_lines(&why.as_bytes()))))
     }
 
-    /// Calls one of the functions of `runtime.lua`, and lends it the fleet. `title` is the name of
-    /// the call for messages.
+    /// Calls one of the functions of `runtime.lua`. `title` is the name of the call for messages.
     fn call_function<R: FromLuaMulti>(
         &self,
-        (fleet, now): (&mut Fleet, Moment),
+        context: CallContext<'_>,
         title: &str,
         name: &str,
         args: impl IntoLuaMulti,
@@ -332,15 +319,9 @@ impl Scripts {
         let Some(Ok(function)) = function else {
             return Err(Failure::new(format!("there is no function {name}")));
         };
-        let empty_fleet = Fleet::new(Vec::<MirrorSpec>::new(), FleetLimits::default());
-        self.context.fleet.replace(Some(std::mem::replace(fleet, empty_fleet)));
-        self.context.now.set(now);
         self.watchdog.enter(title);
-        let returned = function.call::<R>(args);
+        let returned = self.state.with_context(&self.lua, context, || function.call::<R>(args));
         self.watchdog.leave();
-        if let Some(back) = self.context.fleet.take() {
-            *fleet = back;
-        }
         returned.map_err(|error| {
             if self.lua.used_memory() > MAX_LUA_MEMORY / 2 {
                 // A call that ran out of memory left it full, and the next call would find none. A

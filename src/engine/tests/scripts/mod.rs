@@ -14,6 +14,7 @@ use mirror_core::{
     fleet::{Fleet, FleetLimits, MirrorSpec},
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId},
     input::{ChildExit, Input, ScriptInput, TargetLink},
+    job::Failure,
     mirror::scripted::ScriptSettings,
     path::TreePath,
     time::Moment,
@@ -25,7 +26,7 @@ use crate::{
     config::Overrides,
     frontend::lua::{self, LoadPurpose, LoadRequest},
     report::{Log, LogFilter},
-    script::{CallResult, ScriptRequest, Scripts, SyncBinding},
+    script::{CallContext, CallResult, ScriptRequest, Scripts, SyncBinding},
 };
 
 /// A script, its mirror and its requests. The script reports by `say`.
@@ -119,7 +120,8 @@ impl ScriptHarness {
     }
 
     fn call(&mut self, mirror: MirrorId, call: &ScriptCall) -> Input {
-        let called = self.scripts.call(&mut self.fleet, (mirror, "Sync1"), call, self.now);
+        let context = CallContext { fleet: &mut self.fleet, now: self.now };
+        let called = self.scripts.call(context, mirror, "Sync1", call);
         self.requests.extend(self.scripts.take_requests());
         let result = match called {
             CallResult::Collected(job, result) => {
@@ -129,6 +131,11 @@ impl ScriptHarness {
         };
         self.failures.extend(result.as_ref().err().map(|failure| failure.message.clone()));
         Input::Script(ScriptInput::Returned { mirror, result, has_pending_work: false })
+    }
+
+    fn call_due_alarms(&mut self) -> Result<(), Failure> {
+        let context = CallContext { fleet: &mut self.fleet, now: self.now };
+        self.scripts.call_due_alarms(context)
     }
 
     fn hear(&mut self, edit: Edit, path: &[u8]) {
@@ -266,7 +273,7 @@ fn nothing_is_called_after_terminate() {
            end }",
     );
     harness.hear(Edit::Create, b"a");
-    assert!(harness.scripts.call_due_alarms(&mut harness.fleet, harness.now).is_err());
+    assert!(harness.call_due_alarms().is_err());
     assert_eq!(harness.scripts.exit_code(), Some(7));
     harness.wait(10);
     assert_eq!(harness.output(), ["a", "alarm 1"]);
@@ -327,7 +334,7 @@ fn script_errors_escape_control_characters() {
     harness.hear(Edit::Create, b"a\x1b[31m");
     assert!(harness.failures[0].contains("conf.lua:11: a\\u{1b}[31m\n"), "{:?}", harness.failures);
     harness.wait(10);
-    let rung = harness.scripts.call_due_alarms(&mut harness.fleet, harness.now).unwrap_err();
+    let rung = harness.call_due_alarms().unwrap_err();
     assert!(rung.message.contains("conf.lua:10: \\u{1b}[1Aa\\u{1b}[31m\n"), "{rung:?}");
 }
 
@@ -387,7 +394,7 @@ fn a_self_renewing_alarm_leaves_time_for_other_work() {
     harness.wait(60);
     let (start, mut calls) = (Instant::now(), 0);
     while calls < 5 {
-        harness.scripts.call_due_alarms(&mut harness.fleet, harness.now).unwrap();
+        harness.call_due_alarms().unwrap();
         calls += harness.output().len();
     }
     // Four hundredths of a second, minus the granularity of the clocks.
@@ -411,7 +418,7 @@ fn alarms_scale_almost_linearly() {
         let began = of_this_thread();
         harness.hear(Edit::Create, b"f");
         harness.wait(60);
-        harness.scripts.call_due_alarms(&mut harness.fleet, harness.now).unwrap();
+        harness.call_due_alarms().unwrap();
         assert_eq!(harness.output(), [format!("{count} 0")]);
         of_this_thread().saturating_sub(began)
     };
