@@ -5,6 +5,7 @@
 mod calendar;
 mod inbox;
 mod jobs;
+mod listing;
 mod log_events;
 mod on_synced;
 mod registry;
@@ -32,7 +33,7 @@ use std::{
 use jiff::Zoned;
 
 use mirror_core::{
-    effect::Effect,
+    effect::{Effect, ScriptCall},
     fleet::{Fleet, FleetLimits},
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId},
     input::{Input, ScriptInput, Signal},
@@ -42,21 +43,22 @@ use mirror_core::{
 };
 
 use crate::{
-    config::{Config, DaemonConfig},
+    config::{Config, DaemonConfig, SyncConfig},
     frontend::Loaded,
     report::{Category, Log},
-    script::{DescriptorPoller, Scripts},
-    watch::{WatchMessage, WatchTree, Watcher},
+    script::CallContext,
+    watch::{WatchMessage, Watcher},
 };
 
 use crate::exec::{source_root::Succession, ssh::SshConnections};
 use calendar::Calendar;
 pub use inbox::{Inbox, Message, inbox};
 use jobs::Jobs;
+use listing::list_directory;
 pub use on_synced::OnSyncedRequest;
-use on_synced::OnSyncedSender;
 use registry::SyncRegistry;
 pub use reload::{ApplyDaemonConfig, LoadConfig, Reload};
+use scripts::{ScriptEffect, ScriptRunner};
 use status::{DaemonState, StatusAction, StatusWriter};
 use sync::{SyncContext, SyncInstance};
 use tunnels::Tunnels;
@@ -82,11 +84,7 @@ pub struct Engine {
     /// are dropped first.
     connections: Arc<SshConnections>,
     tunnels: Tunnels,
-    scripts: Option<Scripts>,
-    /// Number of reloads so far.
-    generation: u64,
-    /// Descriptors that scripts observe; started with the first one.
-    descriptors: Option<DescriptorPoller>,
+    scripts: ScriptRunner,
     inbox: Inbox,
     log: Log,
     started: Instant,
@@ -107,16 +105,15 @@ impl Engine {
     ) -> Result<Self, String> {
         let Loaded { config: Config { daemon, syncs, tunnels }, scripts, .. } = loaded;
         let (inbox, receiver) = channel;
-        let scripts = Self::install_scripts(scripts, &inbox, &log)?;
+        let scripts = ScriptRunner::new(scripts, inbox.clone(), log.clone())?;
         let connections = Arc::new(SshConnections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
-        let on_synced = OnSyncedSender { inbox: inbox.clone(), generation: 0 };
         let (connections_of, base_dir) = (&connections, base_dir());
         let context = SyncContext {
             base_dir,
             connections: connections_of,
             tunnels: &tunnels,
-            on_synced,
+            on_synced: scripts.on_synced_sender(),
             log: &log,
         };
         let instances = syncs.into_iter().map(|sync| SyncInstance::new(sync, &context));
@@ -142,14 +139,11 @@ impl Engine {
             connections,
             tunnels,
             scripts,
-            generation: 0,
-            descriptors: None,
             inbox,
             log,
             started: Instant::now(),
         };
         engine.bind_scripts(&ids, |_| false);
-        engine.perform_requests();
         engine.calendar.schedule(engine.registry.crontabs());
         engine.ignore_own_files();
         Ok(engine)
@@ -160,8 +154,7 @@ impl Engine {
     pub fn run(mut self) -> ExitCode {
         let code = self.run_loop();
         self.write_status(true);
-        // Closing the Lua state would wait for all programs that scripts read from or write to.
-        std::mem::forget(self.scripts.take());
+        self.scripts.abandon();
         code
     }
 
@@ -188,20 +181,12 @@ impl Engine {
             for input in std::mem::take(&mut self.next_inputs) {
                 self.fleet.handle(input, now, &mut effects);
             }
-            self.call_due_alarms();
-            if let Some(code) = self.script_exit_code() {
+            self.call_scripts(ScriptRunner::step);
+            if let Some(code) = self.scripts.exit_code() {
                 return code.into();
             }
             self.fleet.advance(now, &mut effects);
         }
-    }
-
-    /// Returns the exit code that a script requested, and logs the request.
-    fn script_exit_code(&self) -> Option<u8> {
-        let code = self.scripts.as_ref()?.exit_code()?;
-        let text = format_args!("--- A script has called terminate({code}), ending the daemon ---");
-        self.log.say(Category::Normal, text);
-        Some(code)
     }
 
     /// Does what is due for the status file. A daemon that is shutting down writes only the final
@@ -271,8 +256,7 @@ impl Engine {
         let wakeup = self.fleet.next_wakeup().into_iter().chain(status).min();
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar = self.calendar.wait(&Zoned::now());
-        let alarm = self.scripts.as_ref().and_then(Scripts::time_to_next_alarm);
-        let alarm = alarm.filter(|_| self.fleet.is_running());
+        let alarm = self.scripts.time_to_next_alarm().filter(|_| self.fleet.is_running());
         wakeup.into_iter().chain(calendar).chain(alarm).chain(self.jobs.retry_wait()).min()
     }
 
@@ -300,8 +284,14 @@ impl Engine {
                 self.reload(effects);
             }
             Message::ChildChanged => self.touch_status(),
-            Message::OnSynced(request) => self.call_on_synced(request),
-            Message::DescriptorReady(fd, readiness) => self.descriptor_ready(fd, readiness),
+            Message::OnSynced(request) => {
+                self.call_scripts(|scripts, context| scripts.call_on_synced(context, request));
+            }
+            Message::DescriptorReady(fd, readiness) => {
+                self.call_scripts(|scripts, context| {
+                    scripts.descriptor_ready(context, fd, readiness)
+                });
+            }
             Message::TunnelChanged => {
                 self.touch_status();
                 for input in self.registry.target_links() {
@@ -315,7 +305,8 @@ impl Engine {
                 }
                 if let Input::Script(ScriptInput::ChildExited { job, exit }) = &input {
                     self.jobs.job_ended(*job);
-                    self.child_ended(*job, exit);
+                    let context = CallContext { fleet: &mut self.fleet, now };
+                    self.scripts.child_exited(context, *job, exit);
                 }
                 self.fleet.handle(input, now, effects);
             }
@@ -351,20 +342,9 @@ impl Engine {
             self.registry.get(id).ok_or_else(|| String::from("there is no such sync"))?;
         let succession = instance.source.pin()?;
         log_events::log_source_change(&self.log, instance, &succession);
-        let filter = Arc::clone(&instance.config.filter);
-        let script = instance.config.script.as_ref();
-        let only_root = script.is_some_and(|script| !script.subdirectories);
         let given = &instance.config.source_as_given;
         let may_have_links = !self.daemon.onepass && given != instance.source.path();
-        let tree = WatchTree {
-            mirror: id,
-            root: instance.source.path().to_owned(),
-            skip: Arc::new(move |path: &TreePath| {
-                (only_root && !path.is_root()) || filter.prunes(path)
-            }),
-            exact: script.map(|script| script.writes),
-        };
-        self.watch.cover(tree, may_have_links.then(|| given.clone()));
+        self.watch.cover(instance.watch_tree(id), may_have_links.then(|| given.clone()));
         Ok(succession)
     }
 
@@ -387,6 +367,68 @@ impl Engine {
         }
     }
 
+    /// Binds the scripts to these mirrors, the ones of the syncs in their order.
+    fn bind_scripts(&mut self, mirrors: &[MirrorId], starts_late: impl Fn(MirrorId) -> bool) {
+        self.scripts.bind(mirrors, &self.registry, starts_late);
+        // The requests that were made while the files ran.
+        self.call_scripts(|scripts, _| scripts.take_effects());
+    }
+
+    /// Calls the script of a mirror.
+    fn call_script(&mut self, mirror: MirrorId, call: &ScriptCall) {
+        let context = CallContext { now: self.now(), fleet: &mut self.fleet };
+        if let Some(instance) = self.registry.get(mirror) {
+            let effects = self.scripts.call(context, mirror, instance, call);
+            self.perform_script_effects(effects);
+        }
+    }
+
+    /// Calls scripts, and performs the effects that they request.
+    fn call_scripts(
+        &mut self,
+        call: impl FnOnce(&mut ScriptRunner, CallContext<'_>) -> Vec<ScriptEffect>,
+    ) {
+        let context = CallContext { now: self.now(), fleet: &mut self.fleet };
+        let effects = call(&mut self.scripts, context);
+        self.perform_script_effects(effects);
+    }
+
+    fn perform_script_effects(&mut self, effects: Vec<ScriptEffect>) {
+        for effect in effects {
+            match effect {
+                ScriptEffect::Input(input) => self.next_inputs.push(input),
+                ScriptEffect::Spawn(process) => self.jobs.start_child(process),
+                ScriptEffect::Transfer(job) => {
+                    // A sync without a built-in target was refused when it requested the transfer.
+                    if let Some(executor) = self.registry.executor(job.mirror) {
+                        self.jobs.start_transfer(job, executor, self.log.clone());
+                    }
+                }
+                ScriptEffect::Reconfigure(mirror, sync) => self.reconfigure(mirror, *sync),
+            }
+        }
+    }
+
+    /// Continues a sync with the configuration that its script has changed. A new filter applies to
+    /// later changes.
+    fn reconfigure(&mut self, mirror: MirrorId, sync: Result<SyncConfig, String>) {
+        let on_synced = self.scripts.on_synced_sender();
+        let Self { registry, tunnels, connections, log, .. } = self;
+        let context = SyncContext { base_dir: base_dir(), connections, tunnels, on_synced, log };
+        let Some(instance) = registry.get_mut(mirror) else { return };
+        match sync.and_then(|sync| instance.set_config(sync, &context)) {
+            Ok(()) => {
+                let filter = Arc::clone(&instance.config.filter);
+                if let Some(mirror) = self.fleet.scripted(mirror) {
+                    mirror.set_filter(filter);
+                }
+            }
+            Err(why) => {
+                self.log.say(Category::Error, format_args!("{}: {why}", instance.config.name));
+            }
+        }
+    }
+
     /// Performs effects. Returns the exit code if one of them ends the process.
     fn perform(&mut self, effects: &mut Vec<Effect>) -> Option<u8> {
         for effect in effects.drain(..) {
@@ -396,19 +438,22 @@ impl Engine {
                 }
                 Effect::Uncover(mirror) => self.watch.uncover(mirror),
                 Effect::Start(job) => {
-                    let instance = self.registry.get(job.mirror);
-                    if let Some(executor) = instance.and_then(|instance| instance.executor.as_ref())
-                    {
-                        self.jobs.start(job, Arc::clone(executor));
+                    if let Some(executor) = self.registry.executor(job.mirror) {
+                        self.jobs.start(job, executor);
                     }
                 }
                 Effect::CallScript(mirror, call) => {
                     self.call_script(mirror, &call);
-                    if let Some(code) = self.script_exit_code() {
+                    if let Some(code) = self.scripts.exit_code() {
                         return Some(code);
                     }
                 }
-                Effect::ListDirectory { mirror, path } => self.list_directory(mirror, path),
+                Effect::ListDirectory { mirror, path } => {
+                    if let Some(instance) = self.registry.get(mirror) {
+                        let (inbox, log) = (self.inbox.clone(), self.log.clone());
+                        list_directory(instance, mirror, path, inbox, log);
+                    }
+                }
                 Effect::Stop(job) => self.jobs.stop(job),
                 Effect::Forget(mirror) => self.registry.remove(mirror),
                 Effect::Report(event) => {

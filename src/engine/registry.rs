@@ -1,11 +1,11 @@
 //! Registry of the syncs by mirror id.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mirror_core::{fs_event::MirrorId, input::Input};
 
 use super::sync::SyncInstance;
-use crate::config::cron::CronRule;
+use crate::{config::cron::CronRule, exec::Executor};
 
 /// The current syncs, and replaced ones that still have a running job.
 #[derive(Default)]
@@ -31,6 +31,11 @@ impl SyncRegistry {
     /// Iterates over all syncs, including replaced ones.
     pub(super) fn iter_all(&self) -> impl Iterator<Item = (MirrorId, &SyncInstance)> {
         self.instances.iter().map(|(id, instance)| (*id, instance))
+    }
+
+    /// Returns the executor of a mirror. `None` if only a script handles its events.
+    pub(super) fn executor(&self, id: MirrorId) -> Option<Arc<dyn Executor>> {
+        self.get(id)?.executor.clone()
     }
 
     /// Iterates over the crontabs of the current syncs.

@@ -20,7 +20,6 @@ use mirror_core::{
 use super::{
     Engine, base_dir,
     log_events::{self, ReloadCounts},
-    on_synced::OnSyncedSender,
     registry::SyncRegistry,
     source_links::keep_or_follow_source,
     sync::{SyncContext, SyncInstance, source_rules},
@@ -30,7 +29,6 @@ use crate::{
     config::{DaemonConfig, SyncConfig},
     frontend::Loaded,
     report::Category,
-    script::Scripts,
 };
 
 /// Builds the instance of a sync, optionally as the continuation of a running one.
@@ -69,21 +67,19 @@ impl Engine {
         let Some(Reload { load, apply }) = &mut self.reload else { return };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.reset_failures();
-        let on_synced =
-            OnSyncedSender { inbox: self.inbox.clone(), generation: self.generation + 1 };
         let read = load().and_then(|Loaded { mut config, scripts, .. }| {
             for sync in &mut config.syncs {
                 keep_or_follow_source(sync, &self.registry, &self.log);
             }
             let Self { tunnels, inbox, log, connections, .. } = self;
-            let scripts = Self::install_scripts(scripts, inbox, log).map_err(|why| vec![why])?;
+            let scripts = self.scripts.next(scripts).map_err(|why| vec![why])?;
             let tunnels = Tunnels::start(&config.tunnels, tunnels, inbox, log);
             let tunnels = tunnels.map_err(|why| vec![why])?;
             let context = SyncContext {
                 base_dir: base_dir(),
                 connections,
                 tunnels: &tunnels,
-                on_synced,
+                on_synced: scripts.on_synced_sender(),
                 log,
             };
             let build = |sync, before: Option<&SyncInstance>| match before {
@@ -106,7 +102,7 @@ impl Engine {
         for input in self.calendar.step(Zoned::now()) {
             self.fleet.handle(input, self.now(), effects);
         }
-        self.replace_scripts(scripts);
+        self.scripts = scripts;
         let counts = self.replace(changes, effects);
         self.calendar.schedule(self.registry.crontabs());
         log_events::log_reload(&self.log, counts);
@@ -129,13 +125,6 @@ impl Engine {
         self.touch_status();
         self.fleet.limit_jobs(self.daemon.max_processes);
         self.jobs.set_limit(self.daemon.max_processes);
-    }
-
-    /// Replaces the scripts. Alarms and observed descriptors of the previous ones end with them.
-    fn replace_scripts(&mut self, scripts: Option<Scripts>) {
-        self.descriptors = None;
-        self.scripts = scripts;
-        self.generation += 1;
     }
 
     /// Replaces the mirrors by these, in this order, and logs the changes.
@@ -177,7 +166,6 @@ impl Engine {
             }
         }
         self.bind_scripts(&ids, |mirror| !kept.contains(&mirror));
-        self.perform_requests();
         self.registry.set_order(ids);
         counts
     }

@@ -1,27 +1,28 @@
-//! User scripts: calls them and performs their requests.
+//! Runs the user scripts of a configuration.
 
-use std::{io, os::fd::RawFd, sync::Arc, thread};
+use std::{os::fd::RawFd, time::Duration};
 
 use mirror_core::{
     effect::ScriptCall,
-    fs_event::{EntryKind, MirrorId},
-    input::{ChildExit, DirectoryListing, Input, ScriptInput},
+    fs_event::MirrorId,
+    input::{ChildExit, Input, ScriptInput},
     job::{Failure, Job, JobId, Outcome},
-    path::TreePath,
     plan::command::CommandLine,
 };
 
 use rustix::process::Signal;
 
-use super::{Engine, Inbox, Message, base_dir, jobs::ScriptProcess, sync::SyncContext};
-use mirror_platform::entries::ReadBuffer;
-use rustix::fs::FileType;
+use super::{
+    Inbox, Message, base_dir,
+    jobs::ScriptProcess,
+    on_synced::{OnSyncedRequest, OnSyncedSender},
+    registry::SyncRegistry,
+    sync::SyncInstance,
+};
 
 use crate::{
-    exec::{
-        process::child::{ChildOutput, ChildProgram},
-        source_root::{SourceRoot, is_gone},
-    },
+    config::SyncConfig,
+    exec::process::child::{ChildOutput, ChildProgram},
     report::{Category, Log},
     script::{
         CallContext, CallResult, DescriptorPoller, FdReadiness, ScriptRequest, Scripts,
@@ -29,192 +30,242 @@ use crate::{
     },
 };
 
-impl Engine {
+/// The scripts of one configuration, if it has any.
+///
+/// A call returns the effects that it requested. They are performed before the next call.
+pub(super) struct ScriptRunner {
+    /// Descriptors that scripts observe; started with the first one.
+    descriptors: Option<DescriptorPoller>,
+    scripts: Option<Scripts>,
+    /// Number of reloads before this configuration.
+    generation: u64,
+    inbox: Inbox,
+    log: Log,
+}
+
+/// Effect that a script has requested, for the engine to perform.
+#[derive(Debug)]
+pub(super) enum ScriptEffect {
+    /// Pass an input to the fleet, in the next turn.
+    Input(Input),
+    /// Start a child process.
+    Spawn(ScriptProcess),
+    /// Transfer changes to the built-in target.
+    Transfer(Job),
+    /// Continue a sync with another configuration. The error explains why that can't be run.
+    Reconfigure(MirrorId, Box<Result<SyncConfig, String>>),
+}
+
+impl ScriptRunner {
+    /// Creates the runner of the first configuration, and installs the watchdog of its scripts.
+    ///
+    /// # Errors
+    ///
+    /// If memory is exhausted: a message for the user.
+    pub(super) fn new(scripts: Option<Scripts>, inbox: Inbox, log: Log) -> Result<Self, String> {
+        Self { descriptors: None, scripts: None, generation: 0, inbox, log }.install(scripts)
+    }
+
+    /// Creates the runner of the next configuration. Alarms and observed descriptors end with the
+    /// previous one.
+    ///
+    /// # Errors
+    ///
+    /// As for the first one.
+    pub(super) fn next(&self, scripts: Option<Scripts>) -> Result<Self, String> {
+        let (inbox, log) = (self.inbox.clone(), self.log.clone());
+        let generation = self.generation + 1;
+        Self { descriptors: None, scripts: None, generation, inbox, log }.install(scripts)
+    }
+
+    fn install(mut self, mut scripts: Option<Scripts>) -> Result<Self, String> {
+        if let Some(scripts) = &mut scripts {
+            let watched = scripts.install_watchdog(self.log.clone(), self.inbox.exit_flag());
+            watched.map_err(|error| format!("cannot run scripts: {error}"))?;
+        }
+        self.scripts = scripts;
+        Ok(self)
+    }
+
     /// Binds the syncs of the configuration to these mirrors, in order. A script whose mirror
     /// starts late, as after a reload, retries a failed startup, since no user is watching.
-    pub(super) fn bind_scripts(
+    pub(super) fn bind(
         &mut self,
         mirrors: &[MirrorId],
+        registry: &SyncRegistry,
         starts_late: impl Fn(MirrorId) -> bool,
     ) {
         let Some(scripts) = &mut self.scripts else { return };
         for (number, &mirror) in (1..).zip(mirrors) {
             let insists =
-                self.registry.get(mirror).is_some_and(|instance| instance.config.retries_startup());
+                registry.get(mirror).is_some_and(|instance| instance.config.retries_startup());
             scripts.bind(number, SyncBinding { mirror, insists: insists || starts_late(mirror) });
         }
     }
 
-    /// Installs the watchdog of new scripts.
-    pub(super) fn install_scripts(
-        scripts: Option<Scripts>,
-        inbox: &Inbox,
-        log: &Log,
-    ) -> Result<Option<Scripts>, String> {
-        let Some(mut scripts) = scripts else { return Ok(None) };
-        let watched = scripts.install_watchdog(log.clone(), inbox.exit_flag());
-        watched.map_err(|error| format!("cannot run scripts: {error}"))?;
-        Ok(Some(scripts))
+    /// Returns a sender of `onSynced` calls of this configuration.
+    pub(super) fn on_synced_sender(&self) -> OnSyncedSender {
+        OnSyncedSender { inbox: self.inbox.clone(), generation: self.generation }
     }
 
-    /// Handles the exit of a child. A script that is not called for it drops its state of the
-    /// child.
-    pub(super) fn child_ended(&mut self, job: JobId, exit: &ChildExit) {
-        let now = self.now();
-        if let (Some(scripts), ChildExit::Signal(_) | ChildExit::Partial(_)) = (&self.scripts, exit)
-        {
-            scripts.forget(CallContext { fleet: &mut self.fleet, now }, job);
+    /// Returns the exit code that a script has requested, and logs the request.
+    pub(super) fn exit_code(&self) -> Option<u8> {
+        let code = self.scripts.as_ref()?.exit_code()?;
+        let text = format_args!("--- A script has called terminate({code}), ending the daemon ---");
+        self.log.say(Category::Normal, text);
+        Some(code)
+    }
+
+    /// Ends without closing the Lua state, which would wait for all programs that scripts read from
+    /// or write to.
+    pub(super) fn abandon(self) {
+        std::mem::forget(self.scripts);
+    }
+
+    /// Returns the time until the next alarm.
+    pub(super) fn time_to_next_alarm(&self) -> Option<Duration> {
+        self.scripts.as_ref().and_then(Scripts::time_to_next_alarm)
+    }
+
+    /// Calls the alarms that are due.
+    pub(super) fn step(&mut self, context: CallContext<'_>) -> Vec<ScriptEffect> {
+        let is_due = self.time_to_next_alarm().is_some_and(|wait| wait.is_zero());
+        match &self.scripts {
+            Some(scripts) if is_due && context.fleet.is_running() => {
+                let called = scripts.call_due_alarms(context);
+                self.finish_call("an alarm", called)
+            }
+            Some(_) | None => Vec::new(),
         }
     }
 
     /// Calls the script of a mirror.
-    pub(super) fn call_script(&mut self, mirror: MirrorId, call: &ScriptCall) {
-        let Some(scripts) = &self.scripts else { return };
-        let now = self.now();
-        let instance = self.registry.get(mirror);
+    pub(super) fn call(
+        &mut self,
+        context: CallContext<'_>,
+        mirror: MirrorId,
+        instance: &SyncInstance,
+        call: &ScriptCall,
+    ) -> Vec<ScriptEffect> {
+        let Some(scripts) = &self.scripts else { return Vec::new() };
+        let is_collect = matches!(call, ScriptCall::Collect { .. });
         // The due event may be the deletion of files on a disk that was unmounted.
-        if let Some(Err(Outcome::SourceGone(Failure { message, .. }))) = instance
-            .filter(|_| !matches!(call, ScriptCall::Collect { .. }))
-            .map(|it| it.source.open())
-        {
-            self.next_inputs.push(Input::CannotCover { mirror, reason: message });
-            let has_pending_work = self.has_pending_callbacks();
-            self.next_inputs.push(Input::Script(ScriptInput::Returned {
-                mirror,
-                result: Ok(()),
-                has_pending_work,
-            }));
-            return;
+        if !is_collect && let Err(Outcome::SourceGone(failure)) = instance.source.open() {
+            let gone = Input::CannotCover { mirror, reason: failure.message };
+            return [gone, self.returned(mirror, Ok(()))].map(ScriptEffect::Input).into();
         }
-        let sync = instance.map(|instance| &*instance.config.name).unwrap_or_default();
-        let context = CallContext { fleet: &mut self.fleet, now };
-        let called = scripts.call(context, mirror, sync, call);
-        self.perform_requests();
-        self.next_inputs.push(Input::Script(match called {
-            CallResult::Done(result) => ScriptInput::Returned {
-                mirror,
-                result,
-                has_pending_work: self.has_pending_callbacks(),
-            },
-            CallResult::Collected(job, result) => ScriptInput::Collected { job, result },
+        let called = scripts.call(context, mirror, &instance.config.name, call);
+        let mut effects = self.take_effects();
+        effects.push(ScriptEffect::Input(match called {
+            CallResult::Done(result) => self.returned(mirror, result),
+            CallResult::Collected(job, result) => {
+                Input::Script(ScriptInput::Collected { job, result })
+            }
         }));
+        effects
     }
 
-    /// Returns true if a script waits for an alarm or a descriptor.
-    fn has_pending_callbacks(&self) -> bool {
-        self.scripts.as_ref().is_some_and(Scripts::has_pending_callbacks)
-            || self.descriptors.as_ref().is_some_and(|it| !it.is_empty())
-    }
-
-    pub(super) fn call_due_alarms(&mut self) {
-        let is_due = |wait: std::time::Duration| wait.is_zero();
-        let Some(scripts) =
-            self.scripts.as_ref().filter(|it| it.time_to_next_alarm().is_some_and(is_due))
-        else {
-            return;
-        };
-        if self.fleet.is_running() {
-            let now = self.now();
-            let context = CallContext { fleet: &mut self.fleet, now };
-            let called = scripts.call_due_alarms(context);
-            self.finish_call("an alarm", called);
-        }
+    fn returned(&self, mirror: MirrorId, result: Result<(), Failure>) -> Input {
+        // The script may wait for an alarm or a descriptor.
+        let has_pending_work = self.scripts.as_ref().is_some_and(Scripts::has_pending_callbacks)
+            || self.descriptors.as_ref().is_some_and(|it| !it.is_empty());
+        Input::Script(ScriptInput::Returned { mirror, result, has_pending_work })
     }
 
     /// Calls the functions for a descriptor that is ready.
-    pub(super) fn descriptor_ready(&mut self, fd: RawFd, readiness: FdReadiness) {
-        let Some(scripts) = &self.scripts else { return };
-        if self.fleet.is_running() {
-            let now = self.now();
-            let context = CallContext { fleet: &mut self.fleet, now };
-            let called = scripts.call_for_descriptor(context, fd, readiness);
-            let is_well = called.is_ok();
-            self.finish_call("a function for a descriptor", called);
-            if self.descriptors.as_ref().is_some_and(|it| it.rearm(fd, is_well)) {
-                let text = "is at its end, and its function neither closes nor forgets it: from now \
-                            on that is called once a second";
-                self.log
-                    .say(Category::Warn, format_args!("observefd({fd}): the descriptor {text}"));
-            }
+    pub(super) fn descriptor_ready(
+        &mut self,
+        context: CallContext<'_>,
+        fd: RawFd,
+        readiness: FdReadiness,
+    ) -> Vec<ScriptEffect> {
+        let Some(scripts) = self.scripts.as_ref().filter(|_| context.fleet.is_running()) else {
+            return Vec::new();
+        };
+        let called = scripts.call_for_descriptor(context, fd, readiness);
+        let is_well = called.is_ok();
+        let effects = self.finish_call("a function for a descriptor", called);
+        if self.descriptors.as_ref().is_some_and(|it| it.rearm(fd, is_well)) {
+            let text = "is at its end, and its function neither closes nor forgets it: from now on \
+                        that is called once a second";
+            self.log.say(Category::Warn, format_args!("observefd({fd}): the descriptor {text}"));
+        }
+        effects
+    }
+
+    /// Calls `onSynced` for a completed batch. A function of a previous configuration is not
+    /// called: the sync that replaced it transfers everything again.
+    pub(super) fn call_on_synced(
+        &mut self,
+        context: CallContext<'_>,
+        request: OnSyncedRequest,
+    ) -> Vec<ScriptEffect> {
+        let OnSyncedRequest { number, generation, names, reply } = request;
+        let scripts = self.scripts.as_ref().filter(|_| generation == self.generation);
+        let called = scripts.map_or(Ok(()), |it| it.call_on_synced(context, number, &names));
+        // The job waits for the answer, unless it was stopped.
+        let _ = reply.send(called.map_err(|failure| failure.message));
+        self.take_effects()
+    }
+
+    /// Handles the exit of a child. A script that is not called for it drops its state of the
+    /// child.
+    pub(super) fn child_exited(&self, context: CallContext<'_>, job: JobId, exit: &ChildExit) {
+        if let (Some(scripts), ChildExit::Signal(_) | ChildExit::Partial(_)) = (&self.scripts, exit)
+        {
+            scripts.forget(context, job);
         }
     }
 
-    fn finish_call(&mut self, name: &str, result: Result<(), Failure>) {
+    fn finish_call(&mut self, name: &str, result: Result<(), Failure>) -> Vec<ScriptEffect> {
         // A script that requested an exit has not failed.
         let is_running = self.scripts.as_ref().is_some_and(|scripts| scripts.exit_code().is_none());
         if let (true, Err(failure)) = (is_running, result) {
             self.log.say(Category::Error, format_args!("{name}: {}", failure.message));
         }
-        self.perform_requests();
+        self.take_effects()
     }
 
-    /// Performs the requests of scripts. At startup these are the requests made while the files
-    /// ran.
-    pub(super) fn perform_requests(&mut self) {
-        let requests = self.scripts.as_ref().map(Scripts::take_requests);
-        for request in requests.into_iter().flatten() {
-            match request {
-                ScriptRequest::Spawn(spawn) => self.start_script_child(spawn),
-                ScriptRequest::Transfer(job) => self.start_script_transfer(job),
-                ScriptRequest::Full(mirror) => self.next_inputs.push(Input::FullDue(mirror)),
-                ScriptRequest::Refilter(number) => self.reload_filter(number),
-                ScriptRequest::Observe { fd, read, write } => {
-                    self.observe(fd, FdReadiness { read, write });
-                }
-                ScriptRequest::Forget(fd) => {
-                    if let Some(descriptors) = &self.descriptors {
-                        descriptors.forget(fd);
-                    }
-                }
+    /// Takes the requested effects. At startup these are the ones requested while the files ran.
+    pub(super) fn take_effects(&mut self) -> Vec<ScriptEffect> {
+        let requests = self.scripts.as_ref().map(Scripts::take_requests).unwrap_or_default();
+        requests.into_iter().filter_map(|request| self.effect_of(request)).collect()
+    }
+
+    /// Returns the effect of a request. The descriptors are handled here.
+    fn effect_of(&mut self, request: ScriptRequest) -> Option<ScriptEffect> {
+        match request {
+            ScriptRequest::Spawn(spawn) => Some(ScriptEffect::Spawn(self.child(spawn))),
+            ScriptRequest::Transfer(job) => Some(ScriptEffect::Transfer(job)),
+            ScriptRequest::Full(mirror) => Some(ScriptEffect::Input(Input::FullDue(mirror))),
+            ScriptRequest::Refilter(number) => {
+                let scripts = self.scripts.as_ref()?;
+                let mirror = scripts.mirror(number)?;
+                Some(ScriptEffect::Reconfigure(mirror, Box::new(scripts.reread(number))))
+            }
+            ScriptRequest::Observe { fd, read, write } => {
+                self.observe(fd, FdReadiness { read, write });
+                None
+            }
+            ScriptRequest::Forget(fd) => {
+                self.descriptors.as_ref()?.forget(fd);
+                None
             }
         }
     }
 
-    fn start_script_child(&mut self, request: SpawnRequest) {
+    fn child(&self, request: SpawnRequest) -> ScriptProcess {
         let SpawnRequest { job, program, args, stdin } = request;
-        let output = ChildOutput::Inherit(self.log.clone());
         let program = ChildProgram {
             binary: program,
             working_dir: base_dir(),
             environment: Vec::new(),
-            output,
+            output: ChildOutput::Inherit(self.log.clone()),
             parent_death_signal: Signal::TERM,
             inherited: None,
         };
         let call = CommandLine { args, stdin };
-        self.jobs.start_child(ScriptProcess { job, program, call, log: self.log.clone() });
-    }
-
-    fn start_script_transfer(&mut self, job: Job) {
-        let instance = self.registry.get(job.mirror);
-        let executor = instance.and_then(|instance| instance.executor.as_ref().map(Arc::clone));
-        // A sync without a built-in target was refused when it requested the transfer.
-        if let Some(executor) = executor {
-            self.jobs.start_transfer(job, executor, self.log.clone());
-        }
-    }
-
-    /// Reloads the filter of a sync after a script has changed its exclusions. It applies to later
-    /// changes.
-    fn reload_filter(&mut self, number: usize) {
-        let Some(scripts) = &self.scripts else { return };
-        let Some(mirror) = scripts.mirror(number) else { return };
-        let sync = scripts.reread(number);
-        let on_synced = self.on_synced_sender();
-        let Self { registry, tunnels, connections, log, .. } = self;
-        let context = SyncContext { base_dir: base_dir(), connections, tunnels, on_synced, log };
-        let Some(instance) = registry.get_mut(mirror) else { return };
-        match sync.and_then(|sync| instance.set_config(sync, &context)) {
-            Ok(()) => {
-                let filter = Arc::clone(&instance.config.filter);
-                if let Some(mirror) = self.fleet.scripted(mirror) {
-                    mirror.set_filter(filter);
-                }
-            }
-            Err(why) => {
-                self.log.say(Category::Error, format_args!("{}: {why}", instance.config.name));
-            }
-        }
+        ScriptProcess { job, program, call, log: self.log.clone() }
     }
 
     fn observe(&mut self, fd: RawFd, wanted: FdReadiness) {
@@ -233,43 +284,4 @@ impl Engine {
             self.log.say(Category::Error, format_args!("observefd({fd}): {error}"));
         }
     }
-
-    /// Lists a directory on a thread of its own, since the disk may be slow.
-    pub(super) fn list_directory(&self, mirror: MirrorId, path: TreePath) {
-        let Some(instance) = self.registry.get(mirror) else { return };
-        let (source, inbox) = (Arc::clone(&instance.source), self.inbox.clone());
-        let (name, log) = (instance.config.name.clone(), self.log.clone());
-        let read = move || {
-            let (entries, read) = read_entries(&source, &path);
-            if let Err(error) = &read {
-                log.say(Category::Error, format_args!("{name}: cannot list {path}: {error}"));
-            }
-            let listing = DirectoryListing { entries, is_complete: matches!(read, Ok(true)) };
-            let answer = ScriptInput::DirectoryListed { mirror, path, listing };
-            inbox.send(Message::Input(Input::Script(answer)));
-        };
-        let _ = thread::Builder::new().name("list".into()).spawn(read);
-    }
-}
-
-/// Reads the entries of a source directory as far as possible, and returns true if its source was
-/// present. A missing directory has no entries: an event of its own reports its deletion.
-fn read_entries(
-    source: &SourceRoot,
-    path: &TreePath,
-) -> (Vec<(Vec<u8>, EntryKind)>, io::Result<bool>) {
-    let mut entries = Vec::new();
-    let Ok(dir) = source.open().map(|root| root.open_below(path.as_bytes())) else {
-        return (entries, Ok(false));
-    };
-    let read = dir.and_then(|dir| {
-        dir.read(&mut ReadBuffer::new(), |entry| {
-            let is_directory = entry.file_type == FileType::Directory;
-            let kind = if is_directory { EntryKind::Directory } else { EntryKind::Other };
-            entries.push((entry.name.to_vec(), kind));
-            Ok(())
-        })
-    });
-    let read = read.map(|()| true);
-    (entries, read.or_else(|error| if is_gone(&error) { Ok(true) } else { Err(error) }))
 }

@@ -43,7 +43,7 @@ impl Engine {
         if self.daemon.onepass || !self.fleet.is_running() {
             return;
         }
-        let on_synced = self.on_synced_sender();
+        let on_synced = self.scripts.on_synced_sender();
         let Self { registry, tunnels, connections, log, .. } = self;
         let context = SyncContext { base_dir: base_dir(), connections, tunnels, on_synced, log };
         let mode = self.daemon.mode;

@@ -9,9 +9,10 @@ use std::{
 
 use mirror_core::{
     fleet::MirrorSpec,
+    fs_event::MirrorId,
     input::TargetLink,
     mirror::{Connection, Insist, MirrorSettings, scripted::ScriptSettings},
-    path::Escaped,
+    path::{Escaped, TreePath},
     plan::{
         options::TransferPhase,
         target::{Target, TargetPath},
@@ -33,6 +34,7 @@ use crate::{
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
     },
     report::Log,
+    watch::WatchTree,
 };
 
 /// Context shared by all syncs of a configuration.
@@ -191,6 +193,21 @@ impl SyncInstance {
             max_jobs: sync.max_processes,
             connection: self.connection.clone(),
         })
+    }
+
+    /// Returns the tree to watch for this mirror.
+    pub(super) fn watch_tree(&self, mirror: MirrorId) -> WatchTree {
+        let filter = Arc::clone(&self.config.filter);
+        let script = self.config.script.as_ref();
+        let only_root = script.is_some_and(|script| !script.subdirectories);
+        WatchTree {
+            mirror,
+            root: self.source.path().to_owned(),
+            skip: Arc::new(move |path: &TreePath| {
+                (only_root && !path.is_root()) || filter.prunes(path)
+            }),
+            exact: script.map(|script| script.writes),
+        }
     }
 
     /// Returns the state of the link to the target.
