@@ -15,6 +15,7 @@ mod scripts;
 mod source_links;
 mod status;
 mod sync;
+mod sync_changes;
 #[cfg(test)]
 mod tests;
 mod tunnels;

@@ -9,13 +9,12 @@ use std::{
     sync::Arc,
 };
 
-use mirror_core::{effect::Effect, fs_event::MirrorId, path::Escaped};
+use mirror_core::{fs_event::MirrorId, path::Escaped};
 
 use super::{
-    Engine, base_dir,
     registry::SyncRegistry,
-    reload::{SyncChange, accepts_any_source},
     sync::{SyncContext, SyncInstance},
+    sync_changes::{SyncChange, accepts_any_source},
 };
 use crate::{
     config::{SyncConfig, TargetBase, check_target},
@@ -35,31 +34,21 @@ enum SourceResolution {
     DirectoryReplaced(PathBuf),
 }
 
-impl Engine {
-    /// Resolves the source paths of these mirrors again. Where one has been redirected, a new
-    /// mirror replaces the current one, as after `SIGHUP`.
-    pub(super) fn update_sources(&mut self, mirrors: &[MirrorId], effects: &mut Vec<Effect>) {
-        // A one-pass run mirrors what existed when it started.
-        if self.daemon.onepass || !self.fleet.is_running() {
-            return;
-        }
-        let on_synced = self.scripts.on_synced_sender();
-        let Self { registry, tunnels, connections, log, .. } = self;
-        let context = SyncContext { base_dir: base_dir(), connections, tunnels, on_synced, log };
-        let mode = self.daemon.mode;
-        let change = |(id, instance): (MirrorId, &SyncInstance)| {
-            let replacement =
-                mirrors.contains(&id).then(|| redirected(instance, mode, &context)).flatten();
-            let kept = || SyncChange::Keep(id, instance.config.name.clone());
-            replacement.map_or_else(kept, |replacement| SyncChange::Add(Box::new(replacement)))
-        };
-        let changes: Vec<_> = registry.iter().map(change).collect();
-        if changes.iter().any(|change| matches!(change, SyncChange::Add(_))) {
-            self.touch_status();
-            self.replace(changes, effects);
-            self.calendar.schedule(self.registry.crontabs());
-        }
-    }
+/// Resolves the source paths of these mirrors again, and returns the change of each sync. A sync
+/// whose path has been redirected is added again, with the other source.
+pub(super) fn redirected_syncs(
+    mirrors: &[MirrorId],
+    registry: &SyncRegistry,
+    mode: RunMode,
+    context: &SyncContext<'_>,
+) -> Vec<SyncChange> {
+    let change = |(id, instance): (MirrorId, &SyncInstance)| {
+        let replacement =
+            mirrors.contains(&id).then(|| redirected(instance, mode, context)).flatten();
+        let kept = || SyncChange::Keep(id, instance.config.name.clone());
+        replacement.map_or_else(kept, |replacement| SyncChange::Add(Box::new(replacement)))
+    };
+    registry.iter().map(change).collect()
 }
 
 /// Returns the replacement of this mirror if its source path has been redirected. A redirection
