@@ -1,6 +1,6 @@
 //! Startup sequence: from the command line to the running engine, in the required order.
 
-use std::{ffi::OsString, io, process::ExitCode, sync::mpsc::Receiver};
+use std::{ffi::OsString, io, process::ExitCode};
 
 use mirror_core::fleet::EXIT_FAILURE;
 use mirror_platform::reaper::reap_as_init;
@@ -8,7 +8,7 @@ use mirror_platform::reaper::reap_as_init;
 use crate::{
     config::{self, DaemonConfig},
     daemon::{self, PendingSignals, ProcessOptions},
-    engine::{Engine, Inbox, LoadConfig, Message, Reload, inbox},
+    engine::{Engine, Inbox, LoadConfig, Message, MessageChannel, Reload},
     frontend::{Loaded, cli, load::Loader, lua},
     report::{Category, Log, SyslogIdentity},
     watch::{Preference, Watcher},
@@ -52,22 +52,22 @@ fn try_run(args: &[OsString], pending: PendingSignals) -> Result<ExitCode, ExitC
     let DaemonConfig { mode, logfile, pidfile, .. } = config.daemon.clone();
     let _guard = daemon::start(ProcessOptions { mode, logfile, pidfile }, &pending, &log)?;
     lua::log_warnings(&initial.warnings, &log);
-    let (inbox, receiver) = inbox();
-    let signals = inbox.clone();
+    let channel = MessageChannel::default();
+    let signals = channel.inbox.clone();
     daemon::watch_signals(pending, log.clone(), move |signal| signals.signal(signal))
         .map_err(|error| failed(cannot("handle signals", &error)))?;
     // The command line can't change: without a file there is nothing to reload.
     let load = loader.has_files().then(|| Box::new(move || loader.reload()) as LoadConfig);
-    Ok(engine(initial, load, &log, (inbox, receiver)).map_err(failed)?.run())
+    Ok(engine(initial, load, &log, channel).map_err(failed)?.run())
 }
 
 fn engine(
     loaded: Loaded,
     load: Option<LoadConfig>,
     log: &Log,
-    channel: (Inbox, Receiver<Message>),
+    channel: MessageChannel,
 ) -> Result<Engine, String> {
-    let watch = start_watch(&loaded.config.daemon, log, channel.0.clone())?;
+    let watch = start_watch(&loaded.config.daemon, log, channel.inbox.clone())?;
     let reload = load.map(|load| {
         let log = log.clone();
         Reload { load, apply: Box::new(move |was, wanted| apply_daemon_config(&log, was, wanted)) }

@@ -64,9 +64,18 @@ impl Inbox {
     }
 }
 
-/// Creates the two halves of the engine's message channel.
-#[must_use]
-pub fn inbox() -> (Inbox, Receiver<Message>) {
-    let (sender, receiver) = channel();
-    (Inbox { sender, exit_requested: Arc::default() }, receiver)
+/// The two halves of the engine's message channel.
+#[derive(Debug)]
+pub struct MessageChannel {
+    /// Sending half.
+    pub inbox: Inbox,
+    /// Receiving half, for the engine.
+    pub receiver: Receiver<Message>,
+}
+
+impl Default for MessageChannel {
+    fn default() -> Self {
+        let (sender, receiver) = channel();
+        Self { inbox: Inbox { sender, exit_requested: Arc::default() }, receiver }
+    }
 }

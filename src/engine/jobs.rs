@@ -357,7 +357,7 @@ impl Drop for Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::inbox;
+    use crate::engine::MessageChannel;
     use crate::exec::process::child::ChildOutput;
     use mirror_core::{fs_event::MirrorId, job::Work, path::TreePath};
 
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn jobs_over_the_limit_wait_in_order_and_can_be_stopped() {
-        let (inbox, receiver) = inbox();
+        let MessageChannel { inbox, receiver } = MessageChannel::default();
         let mut jobs = Jobs::new(None, inbox, Log::default());
         jobs.capacity = 1;
         let next = || loop {
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_panicking_job_still_replies() {
-        let (inbox, receiver) = inbox();
+        let MessageChannel { inbox, receiver } = MessageChannel::default();
         let mut jobs = Jobs::new(None, inbox, Log::default());
         let job = Job { id: JobId(7), mirror: MirrorId(0), work: Work::full() };
         jobs.start(job, Arc::new(PanickingExecutor));
@@ -462,7 +462,7 @@ mod tests {
     #[test]
     fn script_children_wait_for_capacity_in_order() {
         let dirty = tempfile::tempdir().unwrap();
-        let (inbox, receiver) = inbox();
+        let MessageChannel { inbox, receiver } = MessageChannel::default();
         let mut jobs = Jobs::new(Some(1), inbox, Log::default());
         let spawn = |jobs: &mut Jobs, number: u64| {
             let script = format!("echo {number} >> said; until [ -e go ]; do sleep 0.01; done");

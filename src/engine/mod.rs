@@ -53,7 +53,7 @@ use crate::{
 
 use crate::exec::{source_root::Succession, ssh::SshConnections};
 use calendar::Calendar;
-pub use inbox::{Inbox, Message, inbox};
+pub use inbox::{Inbox, Message, MessageChannel};
 use jobs::Jobs;
 use listing::list_directory;
 pub use on_synced::OnSyncedRequest;
@@ -92,7 +92,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Creates an engine for a loaded configuration. Both halves of `channel` belong together.
+    /// Creates an engine for a loaded configuration.
     ///
     /// # Errors
     ///
@@ -101,11 +101,11 @@ impl Engine {
         loaded: Loaded,
         reload: Option<Reload>,
         watch: Watcher,
-        channel: (Inbox, Receiver<Message>),
+        channel: MessageChannel,
         log: Log,
     ) -> Result<Self, String> {
         let Loaded { config: Config { daemon, syncs, tunnels }, scripts, .. } = loaded;
-        let (inbox, receiver) = channel;
+        let MessageChannel { inbox, receiver } = channel;
         let scripts = ScriptRunner::new(scripts, inbox.clone(), log.clone())?;
         let connections = Arc::new(SshConnections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;

@@ -285,3 +285,71 @@ impl ScriptRunner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread};
+
+    use mirror_core::{
+        fleet::{Fleet, FleetLimits, MirrorSpec},
+        time::Moment,
+    };
+
+    use super::{super::MessageChannel, *};
+    use crate::{
+        config::Overrides,
+        frontend::lua::{self, LoadPurpose, LoadRequest},
+    };
+
+    /// Creates the runner of a configuration file with one sync.
+    fn runner(channel: &MessageChannel, text: &str) -> ScriptRunner {
+        let dir = tempfile::tempdir().unwrap();
+        let start_dir = dir.path().canonicalize().unwrap();
+        let file = start_dir.join("conf.lua");
+        let sync = "sync{ default.direct, source = '.', target = '/nonexistent' }";
+        fs::write(&file, format!("{sync} {text}")).unwrap();
+        let request = LoadRequest {
+            scripts: Vec::new(),
+            file: Some(file),
+            overrides: Overrides::default(),
+            start_dir,
+            purpose: LoadPurpose::Run,
+        };
+        let scripts = lua::load(&request, &Log::default()).unwrap().scripts;
+        ScriptRunner::new(scripts, channel.inbox.clone(), Log::default()).unwrap()
+    }
+
+    fn empty_fleet() -> Fleet {
+        Fleet::new(Vec::<MirrorSpec>::new(), FleetLimits::default())
+    }
+
+    #[test]
+    fn a_due_alarm_is_called_unless_the_daemon_shuts_down() {
+        let channel = MessageChannel::default();
+        for (shuts_down, code) in [(false, Some(7)), (true, None)] {
+            let mut runner = runner(&channel, "alarm(now(), function() terminate(7) end)");
+            let mut fleet = empty_fleet();
+            if shuts_down {
+                let signal = Input::Signal(mirror_core::input::Signal::Terminate);
+                fleet.handle(signal, Moment::ORIGIN, &mut Vec::new());
+            }
+            assert_eq!(runner.time_to_next_alarm(), Some(Duration::ZERO));
+            let context = CallContext { fleet: &mut fleet, now: Moment::ORIGIN };
+            assert!(runner.step(context).is_empty());
+            assert_eq!(runner.exit_code(), code);
+        }
+    }
+
+    #[test]
+    fn on_synced_of_a_previous_configuration_is_answered_without_a_call() {
+        let channel = MessageChannel::default();
+        let first = runner(&channel, "");
+        let call = first.on_synced_sender().blocking_call(1);
+        let mut next = first.next(None).unwrap();
+        let job = thread::spawn(move || call(b"a\0".to_vec()));
+        let Ok(Message::OnSynced(request)) = channel.receiver.recv() else { panic!("no request") };
+        let context = CallContext { fleet: &mut empty_fleet(), now: Moment::ORIGIN };
+        assert!(next.call_on_synced(context, request).is_empty());
+        assert_eq!(job.join().unwrap(), Ok(()));
+    }
+}

@@ -234,7 +234,7 @@ mod tests {
 
     use mirror_core::fleet::{FleetLimits, MirrorSpec};
 
-    use super::*;
+    use super::{super::MessageChannel, *};
     use crate::report::Log;
 
     fn at(millis: u64) -> Moment {
@@ -347,8 +347,7 @@ mod tests {
         let path = dir.path().join("status");
         let daemon = DaemonConfig { status_file: Some(path.clone()), ..DaemonConfig::default() };
         let mut status = StatusWriter::new(&daemon, Moment::ORIGIN);
-        let (inbox, _receiver) = super::super::inbox();
-        let jobs = Jobs::new(None, inbox, Log::default());
+        let jobs = Jobs::new(None, MessageChannel::default().inbox, Log::default());
         for is_final in [false, true] {
             let state = DaemonState {
                 fleet: &Fleet::new(Vec::<MirrorSpec>::new(), FleetLimits::default()),

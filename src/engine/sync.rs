@@ -81,7 +81,7 @@ impl SyncInstance {
     /// If the target is invalid: a message for the user.
     pub(super) fn new(sync: SyncConfig, context: &SyncContext<'_>) -> Result<Self, String> {
         let source = Arc::new(SourceRoot::with_rules(sync.source.clone(), source_rules(&sync)));
-        Self::build(sync, (source, LearnedState::default()), context)
+        Self::build(sync, source, LearnedState::default(), context)
     }
 
     /// Creates the instance that continues this one with other settings.
@@ -95,7 +95,7 @@ impl SyncInstance {
         context: &SyncContext<'_>,
     ) -> Result<Self, String> {
         let learned = self.learned_for(&sync);
-        Self::build(sync, (Arc::clone(&self.source), learned), context)
+        Self::build(sync, Arc::clone(&self.source), learned, context)
     }
 
     /// Returns the learned state if it also holds for this configuration.
@@ -120,7 +120,8 @@ impl SyncInstance {
 
     fn build(
         sync: SyncConfig,
-        (source, learned): (Arc<SourceRoot>, LearnedState),
+        source: Arc<SourceRoot>,
+        learned: LearnedState,
         context: &SyncContext<'_>,
     ) -> Result<Self, String> {
         let SyncContext { log, tunnels, .. } = context;
@@ -130,7 +131,7 @@ impl SyncInstance {
             SyncKind::Script => None,
             SyncKind::Rsync | SyncKind::Rsyncssh => {
                 if let Some(tunnel) = tunnel.as_ref().filter(|_| depends_on_route(&sync)) {
-                    Some(Arc::new(via_tunnel(tunnel, &sync, (&source, &learned.rsync), context)))
+                    Some(Arc::new(via_tunnel(tunnel, &sync, &source, &learned.rsync, context)))
                 } else {
                     let backend = rsync_backend(&sync, &source, &learned.rsync, context)?;
                     connection = backend.connection;
@@ -249,7 +250,8 @@ fn depends_on_route(sync: &SyncConfig) -> bool {
 fn via_tunnel(
     tunnel: &Arc<TunnelHandle>,
     sync: &SyncConfig,
-    (source, known): (&Arc<SourceRoot>, &SharedRsyncState),
+    source: &Arc<SourceRoot>,
+    known: &SharedRsyncState,
     context: &SyncContext<'_>,
 ) -> ViaTunnel {
     let (sync, source, known) = (sync.clone(), Arc::clone(source), Arc::clone(known));
@@ -327,7 +329,7 @@ fn rsync_config(
     let shared = is_shared.then_some(&***connections);
     let shell = target.host().map(|host| RemoteShell::for_host(host, &mut options, shared, log));
     let renames =
-        shell.as_ref().and_then(|shell| remote_renames(sync, &target, shell, (connections, log)));
+        shell.as_ref().and_then(|shell| remote_renames(sync, &target, shell, connections, log));
     let (remote_shell, master) =
         shell.map(|shell| (shell.rsync_rsh, shell.master)).unwrap_or_default();
     Ok(rsync::RsyncConfig {
@@ -398,7 +400,8 @@ fn remote_renames(
     sync: &SyncConfig,
     target: &Target,
     shell: &RemoteShell,
-    (connections, log): (&SshConnections, &Log),
+    connections: &SshConnections,
+    log: &Log,
 ) -> Option<rsync::ShellRenames> {
     // Such as `sudo chroot /srv rsync`.
     let changes_remote_root =

@@ -99,7 +99,7 @@ impl RunningEngine {
         let log = Log::new(filter);
         log.begin(RunMode::Foreground, Some(dir.path("log")), "--- Startup ---").unwrap();
         log.leave_terminal();
-        let (inbox, receiver) = inbox();
+        let MessageChannel { inbox, receiver } = MessageChannel::default();
         let (setup, to_engine, loads) = (setup(syncs), inbox.clone(), QueuedLoads::default());
         let read = Arc::clone(&loads);
         // The callbacks of the engine need not be `Send`.
@@ -114,7 +114,8 @@ impl RunningEngine {
             let wake = Box::new(move || sender.send(Message::Watch));
             let watch = Watcher::start(Preference::Inotify, log.clone(), wake).unwrap();
             let wanted = loaded(setup);
-            let engine = Engine::new(wanted, Some(reload), watch, (to_engine, receiver), log);
+            let channel = MessageChannel { inbox: to_engine, receiver };
+            let engine = Engine::new(wanted, Some(reload), watch, channel, log);
             let _ = engine.unwrap().run();
         };
         let thread = Some(thread::spawn(run));
