@@ -2,7 +2,7 @@
 
 pub mod direct;
 pub mod hook;
-pub mod linked_inode;
+pub mod inode;
 pub mod nested_mounts;
 pub mod process;
 pub mod rsync;

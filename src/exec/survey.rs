@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, io};
 
-use super::linked_inode::LinkedInode;
+use super::inode::{LinkedInode, entry_kind, file_type};
 use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
@@ -149,13 +149,9 @@ pub fn survey(
 pub fn is_empty_source(root: &Dir, filter: &Filter) -> io::Result<bool> {
     let mut found = false;
     let read = root.read(&mut ReadBuffer::new(), |entry| {
-        let kind = match entry.file_type {
-            FileType::Directory => EntryKind::Directory,
-            _ => EntryKind::Other,
-        };
         let excluded = || {
             let path = TreePath::new(entry.name);
-            path.is_some_and(|path| filter.excludes_entry(&path, kind))
+            path.is_some_and(|path| filter.excludes_entry(&path, entry_kind(entry.file_type)))
         };
         found = !is_system_entry(entry.name) && !excluded();
         if found { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
@@ -390,7 +386,7 @@ fn kind_of(dir: &Dir, name: &[u8]) -> io::Result<EntryKind> {
 }
 
 pub(super) fn entry_type(stat: &Stat) -> EntryType {
-    match FileType::from_raw_mode(stat.stx_mode.into()) {
+    match file_type(stat) {
         FileType::Directory => EntryType::Directory,
         FileType::Symlink => EntryType::Symlink,
         FileType::RegularFile => EntryType::File,

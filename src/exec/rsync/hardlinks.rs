@@ -21,13 +21,10 @@ use mirror_platform::{dir::Dir, entries::ReadBuffer};
 use rustix::fs::FileType;
 
 use super::{
-    call_paths::CallPaths,
-    deletion_guard::GuardedTransfer,
-    link_groups::{HardLinkId, LinkGroups},
-    run::RsyncRun,
+    call_paths::CallPaths, deletion_guard::GuardedTransfer, link_groups::LinkGroups, run::RsyncRun,
 };
 use crate::exec::{
-    linked_inode::LinkedInode,
+    inode::{Inode, LinkedInode},
     process::cancel::CancelToken,
     survey::{Survey, SurveyedEntry, stat_at},
 };
@@ -47,9 +44,9 @@ pub(super) struct RsyncLinkIndex {
 
 #[derive(Debug, Default)]
 struct RsyncLinkNames {
-    names: HashMap<HardLinkId, BTreeSet<TreePath>>,
+    names: HashMap<Inode, BTreeSet<TreePath>>,
     /// Files with names outside of the source: their link count at the last search.
-    outside: HashMap<HardLinkId, u32>,
+    outside: HashMap<Inode, u32>,
     count: usize,
     /// Earliest time of the next search.
     next_search: Option<Instant>,
@@ -137,7 +134,7 @@ impl RsyncLinkIndex {
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (path, file) in &linked {
-            known.add(file.file(), path);
+            known.add(file.inode, path);
         }
         let mut found = known.alive(search, &linked);
         let missing = known.missing(&found, &linked);
@@ -146,7 +143,7 @@ impl RsyncLinkIndex {
             known.search(search, &missing);
             found = known.alive(search, &linked);
             for file in known.missing(&found, &linked) {
-                known.outside.insert(file.file(), file.link_count);
+                known.outside.insert(file.inode, file.link_count);
             }
         }
         drop(known);
@@ -164,7 +161,7 @@ impl RsyncLinkIndex {
 }
 
 impl RsyncLinkNames {
-    fn add(&mut self, file: HardLinkId, path: &TreePath) {
+    fn add(&mut self, file: Inode, path: &TreePath) {
         if self.count >= MAX_NAMES {
             *self = Self { next_search: self.next_search, ..Self::default() };
         }
@@ -179,7 +176,7 @@ impl RsyncLinkNames {
         search: LinkSearch<'_>,
         linked: &[(&TreePath, LinkedInode)],
     ) -> Vec<SurveyedEntry> {
-        let files: BTreeSet<HardLinkId> = linked.iter().map(|(_, file)| file.file()).collect();
+        let files: BTreeSet<Inode> = linked.iter().map(|(_, file)| file.inode).collect();
         let mut alive = Vec::new();
         for file in files {
             let Some(names) = self.names.get_mut(&file) else { continue };
@@ -188,7 +185,7 @@ impl RsyncLinkNames {
                 let entry = stat_at(search.root, path).ok().flatten();
                 let entry = entry.and_then(|stat| SurveyedEntry::linked(path, &stat));
                 let entry = entry
-                    .filter(|entry| entry.linked.is_some_and(|linked| linked.file() == file))
+                    .filter(|entry| entry.linked.is_some_and(|linked| linked.inode == file))
                     .filter(|_| !search.filter.excludes(path, EntryKind::Other));
                 let is_alive = entry.is_some();
                 alive.extend(entry);
@@ -205,25 +202,25 @@ impl RsyncLinkNames {
         found: &[SurveyedEntry],
         linked: &[(&TreePath, LinkedInode)],
     ) -> Vec<LinkedInode> {
-        let mut counts: HashMap<HardLinkId, u32> = HashMap::new();
+        let mut counts: HashMap<Inode, u32> = HashMap::new();
         for file in found.iter().filter_map(|entry| entry.linked) {
-            *counts.entry(file.file()).or_default() += 1;
+            *counts.entry(file.inode).or_default() += 1;
         }
         let files: BTreeSet<LinkedInode> = linked.iter().map(|(_, file)| *file).collect();
         let is_missing = |file: &LinkedInode| {
-            let known = counts.get(&file.file()).copied().unwrap_or_default();
-            known < file.link_count && self.outside.get(&file.file()) != Some(&file.link_count)
+            let known = counts.get(&file.inode).copied().unwrap_or_default();
+            known < file.link_count && self.outside.get(&file.inode) != Some(&file.link_count)
         };
         files.into_iter().filter(is_missing).collect()
     }
 
     fn search(&mut self, search: LinkSearch<'_>, missing: &[LinkedInode]) {
         let start = Instant::now();
-        let numbers: BTreeSet<u64> = missing.iter().map(|file| file.inode).collect();
-        let files: BTreeSet<HardLinkId> = missing.iter().map(|file| file.file()).collect();
+        let numbers: BTreeSet<u64> = missing.iter().map(|file| file.inode.number()).collect();
+        let files: BTreeSet<Inode> = missing.iter().map(|file| file.inode).collect();
         let each = |entry: SurveyedEntry| {
-            if let Some(file) = entry.linked.filter(|file| files.contains(&file.file())) {
-                self.add(file.file(), &entry.path);
+            if let Some(file) = entry.linked.filter(|file| files.contains(&file.inode)) {
+                self.add(file.inode, &entry.path);
             }
         };
         walk(search, vec![TreePath::root()], |inode| numbers.contains(&inode), each);

@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use mirror_core::{job::Scope, path::TreePath, queue::PathSet};
 
-use crate::exec::survey::SurveyedEntry;
-
-/// Device and inode number.
-pub(super) type HardLinkId = ((u32, u32), u64);
+use crate::exec::{inode::Inode, survey::SurveyedEntry};
 
 /// The names of hard-linked files in one job, which must be transferred together.
 ///
@@ -15,14 +12,14 @@ pub(super) type HardLinkId = ((u32, u32), u64);
 /// separate calls. So the names in each call are noted, and split files are joined at the end.
 #[derive(Debug, Default)]
 pub(super) struct LinkGroups {
-    names: Vec<(TreePath, HardLinkId)>,
-    split: BTreeSet<HardLinkId>,
+    names: Vec<(TreePath, Inode)>,
+    split: BTreeSet<Inode>,
 }
 
 impl LinkGroups {
     /// Collects the hard-linked files among these entries.
     pub(super) fn new<'e>(entries: impl Iterator<Item = &'e SurveyedEntry>) -> Self {
-        let linked = entries.filter_map(|entry| Some((entry.path.clone(), entry.linked?.file())));
+        let linked = entries.filter_map(|entry| Some((entry.path.clone(), entry.linked?.inode)));
         Self { names: linked.collect(), split: BTreeSet::new() }
     }
 

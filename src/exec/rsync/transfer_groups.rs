@@ -148,12 +148,12 @@ impl TransferGroups {
             written.contains(&entry.path) || trees.clone().any(|tree| tree.contains(&entry.path))
         };
         let linked = entries.iter().chain(in_trees).filter(is_written);
-        let files: BTreeSet<_> = linked.filter_map(|entry| Some(entry.linked?.file())).collect();
+        let files: BTreeSet<_> = linked.filter_map(|entry| Some(entry.linked?.inode)).collect();
         if files.is_empty() {
             return;
         }
         let is_of_them =
-            |entry: &&SurveyedEntry| entry.linked.is_some_and(|it| files.contains(&it.file()));
+            |entry: &&SurveyedEntry| entry.linked.is_some_and(|it| files.contains(&it.inode));
         let also: BTreeSet<&TreePath> =
             entries.iter().filter(is_of_them).map(|entry| &entry.path).collect();
         self.written.extend(self.compared.extract_if(.., |path| also.contains(path)));

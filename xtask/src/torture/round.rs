@@ -111,7 +111,7 @@ impl<'a> Round<'a> {
         history: &'a ChangeHistory,
     ) -> Result<Self, RoundError> {
         let setup = RoundSetup::create(plan, scratch)?;
-        let config = setup.config(plan, plan.delay, environment, scratch)?;
+        let config = setup.config(plan, plan.delay, environment.sshd, scratch)?;
         fs::write(scratch.path("run/config.lua")?.path(), config)?;
         if plan.watch_limit == WatchLimit::Few && !can_limit_watches() {
             let reason = format!("{plan}: there can be no user namespace with its own limit here");
@@ -218,7 +218,7 @@ impl<'a> Round<'a> {
     /// Has it reload its configuration, which may have changed.
     fn reload(&mut self) -> io::Result<()> {
         let delay = self.random.pick(&[self.plan.delay, Some("0.2"), Some("0.5")]);
-        let config = self.setup.config(self.plan, delay, self.environment, self.scratch)?;
+        let config = self.setup.config(self.plan, delay, self.environment.sshd, self.scratch)?;
         let path = self.scratch.path("run/config.lua")?;
         let new = self.scratch.path("run/config.new")?;
         fs::write(new.path(), config)?;

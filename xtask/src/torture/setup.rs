@@ -12,7 +12,6 @@ use super::{
     compare::CompareOptions,
     mutator::{INNER, PATTERNS, RECREATED_DIR},
     plan::{DeletionBudget, Disturbance, RoundPlan, SyncLayout, TargetKind},
-    round::RoundEnvironment,
     snapshot::MirrorFidelity,
 };
 use crate::bench::{
@@ -122,7 +121,7 @@ impl RoundSetup {
         &self,
         plan: &RoundPlan,
         delay: Option<&str>,
-        environment: &RoundEnvironment<'_>,
+        sshd: Option<&Sshd>,
         scratch: &ScratchDir,
     ) -> io::Result<String> {
         let mut text = format!(
@@ -133,7 +132,7 @@ impl RoundSetup {
             if plan.disturbance == Disturbance::Pauses { "insist = true" } else { "" },
         );
         for pair in &self.pairs {
-            let _ = write!(text, "sync{{ {}", pair.sync_options(plan, environment.sshd)?);
+            let _ = write!(text, "sync{{ {}", pair.sync_options(plan, sshd)?);
             if let Some(delay) = delay {
                 let _ = write!(text, ", delay = {delay}");
             }

@@ -2,12 +2,23 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::{options::is_in_root, rsync::UnwantedKind};
+use super::options::is_in_root;
 use crate::{
     job::{DirtyPath, Scope},
     path::{TreePath, directories_above},
     queue::PathSet,
 };
+
+/// The kind of entry that the target must not have under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UnwantedKind {
+    /// Any entry.
+    Any,
+    /// A directory. Any other entry of this name is excluded.
+    Directory,
+    /// Anything but a directory. A directory of this name is excluded.
+    NonDirectory,
+}
 
 /// Returns the list for `--from0 --files-from=-`. The leading slash is needed: even there a name
 /// that begins with `#` or `;` is a comment.

@@ -15,6 +15,8 @@ use super::{
 };
 use crate::path::TreePath;
 
+pub use super::patterns::UnwantedKind;
+
 /// Limit for deleting entries that the source lacks, where the policy deletes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletions {
@@ -57,17 +59,6 @@ pub struct TransferPaths<'a> {
     pub missing: &'a [TreePath],
     /// Entries that are neither sent nor deleted.
     pub hidden: &'a [TreePath],
-}
-
-/// The kind of entry that the target must not have under a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum UnwantedKind {
-    /// Any entry.
-    Any,
-    /// A directory. Any other entry of this name is excluded.
-    Directory,
-    /// Anything but a directory. A directory of this name is excluded.
-    NonDirectory,
 }
 
 /// Call of rsync.

@@ -10,7 +10,6 @@ mod limits;
 mod observed;
 mod open_files;
 mod path_set;
-mod path_set_iter;
 mod pending;
 mod rename_hints;
 mod status;
@@ -27,6 +26,5 @@ pub use limits::{MAX_FAILED, MAX_PATHS, MAX_PER_DIRECTORY, MAX_RENAME_HINTS, Que
 pub use observed::ObservedChanges;
 pub(crate) use open_files::OpenFiles;
 pub use open_files::{MAX_OPEN_FILES, OpenWait};
-pub use path_set::{Inserted, PathSet};
-pub use path_set_iter::PathSetIter;
+pub use path_set::{Inserted, PathSet, PathSetIter};
 pub use status::{QueueCounts, Stage};

@@ -4,6 +4,8 @@
 //! costs the same in a full directory as in an empty one. Nothing here recurses: a path may have
 //! many thousand components.
 
+mod iter;
+
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::{fmt, hash::BuildHasher as _, mem};
 
@@ -12,8 +14,10 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use crate::{
     job::{DirtyPath, Scope},
     path::TreePath,
-    queue::{path_set_iter::PathSetIter, steps::step},
+    queue::steps::step,
 };
+
+pub use iter::PathSetIter;
 
 /// A set of paths with scopes.
 ///
@@ -39,11 +43,11 @@ pub struct PathSet {
 
 /// A node of a [`PathSet`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NodeId(u32);
+struct NodeId(u32);
 
 impl NodeId {
     /// The root. It is nobody's child or sibling, so in these fields it means "none".
-    pub(super) const ROOT: Self = Self(0);
+    const ROOT: Self = Self(0);
 }
 
 #[derive(Clone, Default)]
@@ -341,17 +345,17 @@ impl PathSet {
     }
 
     /// The scope of this node in the set.
-    pub(super) fn scope(&self, id: NodeId) -> Option<Scope> {
+    fn scope(&self, id: NodeId) -> Option<Scope> {
         self.node(id).scope
     }
 
     /// The name of this node in its directory; empty for the root.
-    pub(super) fn name(&self, id: NodeId) -> &[u8] {
+    fn name(&self, id: NodeId) -> &[u8] {
         &self.node(id).name
     }
 
     /// The children of this node, unordered.
-    pub(super) fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+    fn children(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
         core::iter::successors(self.first_child(id), |&child| some(self.node(child).sibling))
     }
 
@@ -475,15 +479,6 @@ impl PartialEq for PathSet {
 }
 
 impl Eq for PathSet {}
-
-impl<'a> IntoIterator for &'a PathSet {
-    type Item = DirtyPath;
-    type IntoIter = PathSetIter<'a>;
-
-    fn into_iter(self) -> PathSetIter<'a> {
-        self.iter()
-    }
-}
 
 impl<P: core::borrow::Borrow<DirtyPath>> FromIterator<P> for PathSet {
     fn from_iter<I: IntoIterator<Item = P>>(paths: I) -> Self {

@@ -3,14 +3,8 @@
 use alloc::{vec, vec::Vec};
 use core::iter::FusedIterator;
 
-use crate::{
-    job::DirtyPath,
-    path::TreePath,
-    queue::{
-        path_set::{NodeId, PathSet},
-        steps::step,
-    },
-};
+use super::{NodeId, PathSet};
+use crate::{job::DirtyPath, path::TreePath, queue::steps::step};
 
 /// The paths of a [`PathSet`]: a directory before its entries, siblings in the order of their
 /// bytes.
@@ -70,3 +64,12 @@ impl Iterator for PathSetIter<'_> {
 impl ExactSizeIterator for PathSetIter<'_> {}
 
 impl FusedIterator for PathSetIter<'_> {}
+
+impl<'a> IntoIterator for &'a PathSet {
+    type Item = DirtyPath;
+    type IntoIter = PathSetIter<'a>;
+
+    fn into_iter(self) -> PathSetIter<'a> {
+        self.iter()
+    }
+}

@@ -1,0 +1,50 @@
+//! Identity and type of a file, from its metadata.
+
+use mirror_core::fs_event::EntryKind;
+use mirror_platform::dir::{Stat, device};
+use rustix::fs::FileType;
+
+/// Identity of a file: device and inode number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Inode {
+    device: (u32, u32),
+    number: u64,
+}
+
+impl Inode {
+    pub(super) const fn of(stat: &Stat) -> Self {
+        Self { device: device(stat), number: stat.stx_ino }
+    }
+
+    /// Returns the inode number. A file on another device may have it too.
+    pub(super) const fn number(self) -> u64 {
+        self.number
+    }
+}
+
+/// File with several names, of any type: `cp -al` also links symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkedInode {
+    pub(super) inode: Inode,
+    /// Number of hard links.
+    pub(super) link_count: u32,
+}
+
+impl LinkedInode {
+    /// Returns `None` for a file with a single name.
+    pub(super) fn of(stat: &Stat) -> Option<Self> {
+        let is_directory = file_type(stat) == FileType::Directory;
+        (!is_directory && stat.stx_nlink > 1)
+            .then(|| Self { inode: Inode::of(stat), link_count: stat.stx_nlink })
+    }
+}
+
+/// Returns the type of an entry.
+pub(super) fn file_type(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.stx_mode.into())
+}
+
+/// Returns the kind by which filter rules distinguish entries.
+pub(super) fn entry_kind(file_type: FileType) -> EntryKind {
+    if file_type == FileType::Directory { EntryKind::Directory } else { EntryKind::Other }
+}
