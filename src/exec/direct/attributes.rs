@@ -8,14 +8,16 @@ use rustix::{fs::FileType, io::Errno};
 use super::{
     copy_job::CopyJob,
     error::{self, EntryError},
-    options,
     warnings::WarningTopic,
 };
+use crate::exec::inode::file_type;
 
 const SET_USER: u32 = 0o4000;
 const SET_GROUP: u32 = 0o2000;
 const MODE: u32 = 0o7777;
 const OTHERS: u32 = 0o077;
+/// Mode bits that a umask affects.
+const PERMISSIONS: u32 = 0o777;
 const CAPABILITY: &[u8] = b"security.capability";
 
 /// Entry on both sides.
@@ -47,9 +49,34 @@ pub(super) fn copy(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<(), Entry
     AttributePlan::new(job, sides)?.apply(job, sides)
 }
 
-/// Returns the type of an entry.
-pub(super) fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.stx_mode.into())
+/// Returns the metadata of the source, with the attributes that the target is to have.
+fn wanted_stat(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Stat {
+    let ((_, source), (_, target)) = (sides.source, sides.target);
+    let options = job.options();
+    let mut wanted = *source;
+    let kind = u32::from(source.stx_mode) & !MODE;
+    let mut mode = u32::from(source.stx_mode) & MODE;
+    if let Some(chmod) = &options.chmod
+        && file_type(source) != FileType::Symlink
+    {
+        mode =
+            chmod.apply(mode, file_type(source) == FileType::Directory, job.executor.umask) & MODE;
+    }
+    if !options.perms {
+        mode = if sides.is_new {
+            mode & PERMISSIONS & !job.executor.umask
+        } else {
+            u32::from(target.stx_mode) & MODE
+        };
+    }
+    wanted.stx_mode = u16::try_from(kind | mode).unwrap_or(source.stx_mode);
+    if !options.owner {
+        wanted.stx_uid = target.stx_uid;
+    }
+    if !options.group {
+        wanted.stx_gid = target.stx_gid;
+    }
+    wanted
 }
 
 /// Returns true if the attributes of the source, set on the present target file, would give
@@ -60,7 +87,7 @@ pub(super) fn grants_rights(job: &CopyJob<'_>, sides: EntrySides<'_>) -> bool {
     if !job.capabilities().keeps_owners {
         return false;
     }
-    let (source, target) = (options::wanted_stat(job, sides), sides.target.1);
+    let (source, target) = (wanted_stat(job, sides), sides.target.1);
     let bits = u32::from(source.stx_mode) & !u32::from(target.stx_mode) & (SET_USER | SET_GROUP);
     source.stx_uid != target.stx_uid || bits != 0
 }
@@ -68,7 +95,7 @@ pub(super) fn grants_rights(job: &CopyJob<'_>, sides: EntrySides<'_>) -> bool {
 /// Removes access from a target directory that its source does not grant, before anything is
 /// written to it. Access that it lacks is granted at the end, where failures are reported as well.
 pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {
-    let source = options::wanted_stat(job, sides);
+    let source = wanted_stat(job, sides);
     let (to, target) = sides.target;
     let (wanted, mode) = (u32::from(source.stx_mode) & MODE, u32::from(target.stx_mode) & MODE);
     let is_others = job.capabilities().keeps_owners
@@ -92,7 +119,7 @@ pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {
 impl AttributePlan {
     /// Compares both sides.
     pub(super) fn new(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<Self, EntryError> {
-        let (source, target) = (&options::wanted_stat(job, sides), sides.target.1);
+        let (source, target) = (&wanted_stat(job, sides), sides.target.1);
         let mut plan = Self {
             // Only root can change the owner.
             owner: (job.executor.privileged && source.stx_uid != target.stx_uid)
@@ -110,7 +137,7 @@ impl AttributePlan {
         {
             plan.mode = Some(wanted);
         }
-        let times = job.executor.settings.options.times;
+        let times = job.options().times;
         if times && (sides.is_new || !job.granularity().same_time(source, target)) {
             plan.modified = Some((source.stx_mtime.tv_sec, source.stx_mtime.tv_nsec));
         }
@@ -195,7 +222,7 @@ impl AttributePlan {
         job: &CopyJob<'_>,
         sides: EntrySides<'_>,
     ) -> Result<(), EntryError> {
-        let source = &options::wanted_stat(job, sides);
+        let source = &wanted_stat(job, sides);
         let (to, target) = sides.target;
         if self.changes_owner() && !self.chown(job, to)? {
             (self.owner, self.group) = (None, None);
@@ -240,7 +267,7 @@ impl AttributePlan {
         job: &CopyJob<'_>,
         sides: EntrySides<'_>,
     ) -> Result<(), EntryError> {
-        let source = &options::wanted_stat(job, sides);
+        let source = &wanted_stat(job, sides);
         let (to, target) = sides.target;
         let mode = u32::from(target.stx_mode) & MODE;
         let changes = !self.set.is_empty() || !self.remove.is_empty();

@@ -14,24 +14,26 @@ use mirror_core::{
     guard::MaxDelete,
     job::{DirtyPath, Failure, HeldDeletions, HoldReason, Outcome, Scope},
     path::TreePath,
+    plan::direct::DirectOptions,
     queue::ObservedChanges,
 };
 use mirror_platform::dir::{Dir, Stat, device};
 
 use super::{
-    super::{process::cancel::CancelToken, source_root::DirKey, survey::is_empty_source},
+    super::{
+        inode::Inode, process::cancel::CancelToken, source_root::DirKey, survey::is_empty_source,
+    },
     DirectExecutor,
+    applied_renames::AppliedRenames,
     capabilities::TargetCapabilities,
     deletions::{CountedDeletions, Deletion, DeletionClass},
-    dir_cache::DirCache,
     error::EntryError,
-    hardlink_search::HardlinkSearch,
+    hardlink_search::{HardlinkSearch, SearchedTree},
     options, path_text,
-    renames::AppliedRenames,
     timestamps::TimestampGranularity,
     warnings::WarningTopic,
 };
-use crate::report::Category;
+use crate::{exec::lock, report::Category};
 
 /// Maximum number of failed paths that are reported one by one. Further failures are reported as
 /// their parent directories, and after as many of those, as the root.
@@ -53,7 +55,7 @@ pub(super) struct CopyJob<'a> {
     /// True if anything is, or was, mounted inside the source.
     has_mounts: bool,
     /// Search for the names of files with hard links.
-    pub(super) hardlink_search: HardlinkSearch,
+    hardlink_search: HardlinkSearch,
     /// Deletions that no event reported.
     pub(super) unseen: CountedDeletions,
     /// Deletions that an event reported, if there is a budget for them.
@@ -64,8 +66,6 @@ pub(super) struct CopyJob<'a> {
     pub(super) tally: Tally,
     /// Paths that are processed at the end.
     pub(super) deferred: DeferredPaths,
-    /// Recently opened directories.
-    pub(super) dir_cache: DirCache,
     source_device: (u32, u32),
     target_id: Option<DirKey>,
     is_source_empty: OnceLock<bool>,
@@ -145,7 +145,7 @@ impl DeferredPaths {
 
     /// Defers the entry at `path`. Returns false if it has to be processed now.
     pub(super) fn defer(&self, path: &TreePath) -> bool {
-        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paths = lock(&self.paths);
         let waits = !self.is_closed.load(Ordering::Relaxed) && paths.len() < Self::MAX_PATHS;
         if waits {
             paths.push(path.clone());
@@ -155,7 +155,7 @@ impl DeferredPaths {
 
     /// Takes the deferred paths. From now on nothing is deferred.
     pub(super) fn take(&self) -> Vec<TreePath> {
-        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paths = lock(&self.paths);
         self.is_closed.store(true, Ordering::Relaxed);
         std::mem::take(&mut *paths)
     }
@@ -201,7 +201,6 @@ impl<'a> CopyJob<'a> {
             applied_renames: AppliedRenames::default(),
             tally: Tally::default(),
             deferred: DeferredPaths::default(),
-            dir_cache: DirCache::default(),
             source_device,
             target_id,
             is_source_empty: OnceLock::new(),
@@ -266,13 +265,13 @@ impl<'a> CopyJob<'a> {
     }
 
     fn outcome(&self) -> MutexGuard<'_, PartialOutcome> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.outcome)
     }
 
     /// Returns true if the entry is excluded because it is on a different file system than the root
     /// of the source.
     pub(super) fn is_on_other_device(&self, stat: &Stat) -> bool {
-        self.executor.settings.options.one_file_system && device(stat) != self.source_device
+        self.options().one_file_system && device(stat) != self.source_device
     }
 
     /// Returns true if the content may differ although size and time are equal.
@@ -287,6 +286,21 @@ impl<'a> CopyJob<'a> {
 
     pub(super) fn filter(&self) -> &Filter {
         &self.executor.settings.filter
+    }
+
+    /// Returns the options given in rsync's syntax.
+    pub(super) fn options(&self) -> &DirectOptions {
+        &self.executor.settings.options
+    }
+
+    /// Returns the names that the source has for a file with several hard links now.
+    pub(super) fn search_names(&self, inode: Inode) -> Vec<TreePath> {
+        let tree = SearchedTree {
+            root: &self.source,
+            filter: self.filter(),
+            should_continue: &|| self.should_continue(),
+        };
+        self.hardlink_search.names(tree, inode)
     }
 
     /// Decides on the deletion of a target entry that the source lacks.
@@ -313,8 +327,7 @@ impl<'a> CopyJob<'a> {
 
     /// Returns true if the target entry at this path must not be deleted.
     fn protects(&self, path: &TreePath, kind: EntryKind) -> bool {
-        options::is_backup(&self.executor.settings.options, path, kind)
-            || self.filter().protects(path, kind)
+        options::is_backup(self.options(), path, kind) || self.filter().protects(path, kind)
     }
 
     /// Returns true if an entry is kept although its ancestor `removed` is deleted.
@@ -324,21 +337,19 @@ impl<'a> CopyJob<'a> {
         path: &TreePath,
         kind: EntryKind,
     ) -> bool {
-        options::is_backup(&self.executor.settings.options, path, kind)
+        options::is_backup(self.options(), path, kind)
             || self.filter().protects_in_removed(removed, path, kind)
             || self.is_unmounted(path)
     }
 
     /// Returns true if no entry below a removed directory can be protected.
     pub(super) fn protects_nothing(&self) -> bool {
-        self.filter().is_empty()
-            && self.executor.settings.options.backup.is_none()
-            && !self.has_mounts
+        self.filter().is_empty() && self.options().backup.is_none() && !self.has_mounts
     }
 
     /// Takes one deletion of the `max-delete` quota. Returns false if the quota is used up.
     pub(super) fn take_deletion_quota(&self) -> bool {
-        let Some(max) = self.executor.settings.options.max_delete else { return true };
+        let Some(max) = self.options().max_delete else { return true };
         let may = self.tally.quota_used.fetch_add(1, Ordering::Relaxed) < max;
         if !may {
             let text = "the most that max-delete allows is deleted: the rest stays";

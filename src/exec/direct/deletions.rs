@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -14,6 +14,8 @@ use mirror_core::{
     path::TreePath,
     queue::PathSet,
 };
+
+use crate::exec::lock;
 
 /// Maximum number of names that are kept. Beyond it only the count is known, and the trees are
 /// compared once more to delete them.
@@ -102,7 +104,7 @@ impl CountedDeletions {
     }
 
     fn list(&self) -> MutexGuard<'_, DeletionList> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.list)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Cache of recently opened directories. Their subdirectories are opened without resolving a long
 //! path.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use mirror_core::path::TreePath;
 
-use super::{dir_node::DirNode, directory::DirPair};
+use super::{dir_node::DirNode, dir_pair::DirPair};
+use crate::exec::lock;
 
 /// Number of cached directories. Each one takes two file descriptors.
 const CAPACITY: usize = 8;
@@ -50,6 +51,6 @@ impl DirCache {
     }
 
     fn dirs(&self) -> MutexGuard<'_, Vec<CachedDir>> {
-        self.dirs.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.dirs)
     }
 }

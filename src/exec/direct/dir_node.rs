@@ -7,7 +7,7 @@ use std::sync::{
 
 use mirror_core::path::TreePath;
 
-use super::hardlinks::Inode;
+use crate::exec::inode::Inode;
 
 /// Directory with unfinished work. Its attributes are set after the last of its tasks, because each
 /// change in it updates its modification time, and its final mode may forbid changes.
@@ -22,10 +22,17 @@ pub(super) struct DirNode {
     pub(super) created: bool,
     /// Number of attempts to open it that found something else.
     pub(super) tries: usize,
-    /// Inodes of both directories, source first, once opened.
-    pub(super) inodes: OnceLock<(Inode, Inode)>,
+    /// Inodes of both directories, once opened.
+    pub(super) inodes: OnceLock<DirInodes>,
     /// Number of unfinished tasks.
     pending: AtomicUsize,
+}
+
+/// Inodes of a directory on both sides.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DirInodes {
+    pub(super) source: Inode,
+    pub(super) target: Inode,
 }
 
 impl DirNode {

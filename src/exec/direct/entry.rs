@@ -1,9 +1,8 @@
 //! Comparison of one entry, and its creation, update or removal at the target.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-};
+mod hardlinks;
+
+use std::{io, os::fd::AsFd};
 
 use mirror_core::{
     fs_event::EntryKind,
@@ -21,41 +20,21 @@ use rustix::{
 };
 
 use super::{
-    attributes::{self, AttributePlan, EntrySides, file_type},
+    attributes::{self, AttributePlan, EntrySides},
+    backup::link_to_backup,
     deletions::{Deletion, DeletionClass},
-    directory::{DirContext, DirTask, Item, entry_kind, missing_as_none},
+    dir_context::{DirContext, DirTask, Item, SourceEntry},
     error::{self, EntryError, target_errno},
-    file, hardlinks, options,
+    file, options,
     remove::{Removed, count, remove},
-    temp_file::{self, TempEntry},
+    temp_file::{self, EntryName, TempEntry},
     timestamps::{quick_check, same_size_and_time},
     warnings::WarningTopic,
 };
+use crate::exec::inode::{entry_kind, file_type};
 
 /// Number of attempts for an entry that keeps changing its type.
 const MAX_TRIES: usize = 3;
-
-/// Entry that the source has.
-pub(super) struct SourceEntry<'a> {
-    /// Path below the root.
-    pub(super) path: &'a TreePath,
-    /// Name: the last component of the path.
-    pub(super) name: &'a [u8],
-    /// Metadata of the source.
-    pub(super) source: Stat,
-    /// Metadata of the target, if it has the entry.
-    pub(super) target: Option<Stat>,
-    /// Open file of the source, if it was opened already.
-    pub(super) file: Option<OwnedFd>,
-}
-
-impl SourceEntry<'_> {
-    /// Returns true if the target has nothing under the name, or a directory, which is removed
-    /// first.
-    pub(super) fn is_new(&self) -> bool {
-        self.target.as_ref().is_none_or(|stat| file_type(stat) == FileType::Directory)
-    }
-}
 
 impl DirContext<'_> {
     /// Syncs an entry from the source and records a failure.
@@ -96,7 +75,7 @@ impl DirContext<'_> {
             return target.map_or(Ok(()), |target| self.delete_extraneous(path, &target));
         };
         self.job.tally.count_mirrored(target.is_some());
-        if options::is_skipped(self.job, &source, target.as_ref()) {
+        if options::is_skipped(self.job.options(), &source, target.as_ref()) {
             return Ok(());
         }
         let entry = SourceEntry { path, name, source, target, file };
@@ -258,7 +237,7 @@ impl DirContext<'_> {
         entry: &SourceEntry<'_>,
         target: &Stat,
     ) -> Result<bool, EntryError> {
-        self.same_content_at(entry, target, (&self.pair.target, entry.name))
+        self.same_content_at(entry, target, self.target_name(entry.name))
     }
 
     /// Like [`same_content`](Self::same_content), for another name at the target.
@@ -266,7 +245,7 @@ impl DirContext<'_> {
         &self,
         entry: &SourceEntry<'_>,
         target: &Stat,
-        (dir, name): (&Dir, &[u8]),
+        at: EntryName<'_>,
     ) -> Result<bool, EntryError> {
         let source = &entry.source;
         if file_type(source) != file_type(target) {
@@ -279,18 +258,17 @@ impl DirContext<'_> {
             {
                 false
             }
-            FileType::RegularFile
-                if options::compares_content(&self.job.executor.settings.options) =>
-            {
-                source.stx_size == target.stx_size && file::same_bytes(self, entry, (dir, name))?
+            FileType::RegularFile if options::compares_content(self.job.options()) => {
+                source.stx_size == target.stx_size && file::same_bytes(self, entry, at)?
             }
             FileType::RegularFile if self.job.is_written(entry.path) => {
                 same_size_and_time(self.job.granularity(), source, target)
-                    && file::same_bytes(self, entry, (dir, name))?
+                    && file::same_bytes(self, entry, at)?
             }
             FileType::RegularFile => quick_check(self.job.granularity(), source, target),
             FileType::Symlink => {
-                let target_link = read_link(dir, name).map_err(error::target_error("read"))?;
+                let target_link =
+                    read_link(at.dir, at.name).map_err(error::target_error("read"))?;
                 read_link(&self.pair.source, entry.name).map_err(error::source_error("read"))?
                     == target_link
             }
@@ -336,6 +314,11 @@ impl DirContext<'_> {
         if kept { Err(EntryError::Blocked) } else { Ok(()) }
     }
 
+    /// Makes a backup of a target entry that is about to be replaced.
+    fn back_up(&self, path: &TreePath, target: Option<&Stat>) -> Result<(), EntryError> {
+        target.map_or(Ok(()), |target| link_to_backup(self.job, &self.pair.target, path, target))
+    }
+
     fn make_symlink(&self, entry: &SourceEntry<'_>) -> Result<(), EntryError> {
         let link = read_link(&self.pair.source, entry.name).map_err(error::source_error("read"))?;
         let create = |name: &[u8]| fs::symlinkat(&*link, &self.pair.target, name);
@@ -376,4 +359,13 @@ impl DirContext<'_> {
 /// Returns the target of a symbolic link.
 fn read_link(dir: &Dir, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(fs::readlinkat(dir, name, Vec::new())?.into_bytes())
+}
+
+/// Maps the error "no such entry" to `None`.
+fn missing_as_none<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use mirror_platform::{
     copy_file::{FileCopy, FileCopyError},
-    dir::{Dir, Stat},
+    dir::Stat,
     metadata::FileRef,
 };
 use rustix::{
@@ -16,13 +16,13 @@ use rustix::{
 };
 
 use super::{
-    attributes::{self, EntrySides, file_type},
-    directory::DirContext,
-    entry::SourceEntry,
+    attributes::{self, EntrySides},
+    dir_context::{DirContext, SourceEntry},
     error::{self, EntryError},
-    temp_file::TempFile,
+    temp_file::{EntryName, TempFile},
     timestamps::{mtime, nanoseconds},
 };
+use crate::exec::inode::file_type;
 
 /// Number of attempts to copy a file that changes during the copy.
 const MAX_TRIES: usize = 3;
@@ -148,10 +148,12 @@ fn copy_content(
 pub(super) fn same_bytes(
     ctx: &DirContext<'_>,
     entry: &SourceEntry<'_>,
-    (dir, name): (&Dir, &[u8]),
+    at: EntryName<'_>,
 ) -> Result<bool, EntryError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(target_file) = fs::openat(dir, name, flags, Mode::empty()) else { return Ok(false) };
+    let Ok(target_file) = fs::openat(at.dir, at.name, flags, Mode::empty()) else {
+        return Ok(false);
+    };
     let source_file = open(ctx, entry.name).map_err(error::source_error("open"))?;
     let size = entry.source.stx_size;
     match mirror_platform::copy_file::same_content(

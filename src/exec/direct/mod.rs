@@ -8,19 +8,27 @@
 //! paths into tasks for the `pool`, `directory` lists and compares a directory, `entry` copies,
 //! links or removes each entry, and `attributes` sets the attributes of the entry. The attributes
 //! of the directory itself are set after all tasks in it.
+//!
+//! The modules are layers: the facts about the target (`capabilities`, `state`), the job that all
+//! threads share (`copy_job`), the work on one entry or open directory (`attributes`, `backup`,
+//! `remove`, `dir_pair`), the context of a directory (`dir_context`), and the walk.
 
+mod applied_renames;
 mod attributes;
+mod backup;
 mod capabilities;
 mod copy_job;
 mod deletions;
 mod dir_cache;
+mod dir_context;
 mod dir_node;
+mod dir_pair;
 mod directory;
 mod entry;
 mod error;
 mod file;
+mod hardlink_index;
 mod hardlink_search;
-mod hardlinks;
 mod options;
 mod pool;
 mod remove;

@@ -5,6 +5,8 @@ use std::{
     thread,
 };
 
+use crate::exec::lock;
+
 /// Stack of tasks shared by the worker threads.
 ///
 /// The task that was pushed last is taken first. A tree is thus walked depth-first, and few
@@ -59,7 +61,7 @@ impl<T: Send> WorkPool<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Returns a task while the caller works alone; `None` if there is none, or enough to share.

@@ -11,13 +11,11 @@ use mirror_platform::{
 use rustix::fs::{AtFlags, FileType, unlinkat};
 
 use super::{
-    attributes::file_type,
+    backup::{BackedUp, move_to_backup},
     copy_job::CopyJob,
-    directory::entry_kind,
     error::{self, EntryError, is_absent},
-    hardlinks::Inode,
-    options::{self, BackedUp},
 };
+use crate::exec::inode::{Inode, entry_kind, file_type};
 
 /// Result of the removal of a tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +86,7 @@ fn unlink(job: &CopyJob<'_>, dir: &Dir, path: &TreePath) -> io::Result<Unlinked>
     if !job.take_deletion_quota() {
         return Ok(Unlinked::Kept);
     }
-    let removed = match options::move_to_backup(job, dir, path) {
+    let removed = match move_to_backup(job, dir, path) {
         Ok(BackedUp::Beside) => Ok(Unlinked::BackedUp),
         Ok(BackedUp::Elsewhere) => Ok(Unlinked::Removed),
         Ok(BackedUp::No) => match unlinkat(dir, name, AtFlags::empty()) {

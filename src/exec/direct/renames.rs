@@ -1,7 +1,7 @@
 //! Renames at the target that save copies. All of them are hints: both names are compared
 //! afterwards like any other path.
 
-use std::{collections::BTreeMap, io, sync::OnceLock};
+use std::{collections::BTreeMap, io};
 
 use mirror_core::{
     fs_event::EntryKind,
@@ -12,35 +12,8 @@ use mirror_core::{
 use mirror_platform::dir::{Dir, Stat};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 
-use super::{
-    attributes::file_type, copy_job::CopyJob, directory::entry_kind, remove::count, temp_file,
-    timestamps::TimestampGranularity,
-};
-
-/// Outcome of the rename hints at the target.
-#[derive(Debug, Default)]
-pub(super) struct AppliedRenames {
-    /// Each new name, and whether the hint was applied: whether the target has there what it had
-    /// under the old name.
-    names: OnceLock<BTreeMap<TreePath, bool>>,
-}
-
-impl AppliedRenames {
-    /// Returns true if the entry at `path` arrived by an applied rename.
-    pub(super) fn contains(&self, path: &TreePath) -> bool {
-        let Some(names) = self.names.get() else { return false };
-        let mut here = path.clone();
-        loop {
-            if let Some(is_repeated) = names.get(&here) {
-                return *is_repeated;
-            }
-            if here.is_root() {
-                return false;
-            }
-            here.pop();
-        }
-    }
-}
+use super::{copy_job::CopyJob, remove::count, temp_file, timestamps::TimestampGranularity};
+use crate::exec::inode::{entry_kind, file_type};
 
 /// Applies the hints that are still valid. Returns the paths that have to be synced because of it.
 pub(super) fn apply(job: &CopyJob<'_>, renames: &[Rename]) -> Vec<DirtyPath> {
@@ -61,7 +34,7 @@ pub(super) fn apply(job: &CopyJob<'_>, renames: &[Rename]) -> Vec<DirtyPath> {
             }
         }
     }
-    let _ = job.applied_renames.names.set(applied);
+    job.applied_renames.set(applied);
     made
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use mirror_core::path::TreePath;
@@ -11,9 +11,9 @@ use mirror_platform::dir::Dir;
 
 use super::{
     super::target_identity::TargetIdentity, capabilities::TargetCapabilities,
-    hardlinks::HardlinkIndex, path_text, warnings::Warnings,
+    hardlink_index::HardlinkIndex, path_text, warnings::Warnings,
 };
-use crate::report::Log;
+use crate::{exec::lock, report::Log};
 
 /// Maximum number of directories that are remembered as free of stale temporary files.
 const MAX_SWEPT: usize = 65_536;
@@ -71,8 +71,4 @@ impl DirectState {
         }
         swept.insert(path.clone())
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,10 +13,11 @@ use mirror_platform::dir::Dir;
 use super::{
     copy_job::CopyJob,
     deletions::DeletionClass,
+    dir_context::{DirTask, Item},
     dir_node::DirNode,
-    directory::{self, DirPair, DirTask, Item},
+    dir_pair::DirPair,
+    directory::run_tasks,
     error::EntryError,
-    pool::WorkPool,
     renames,
 };
 
@@ -52,7 +53,7 @@ pub(super) fn batch(job: &CopyJob<'_>, paths: &PathSet, renames: &[Rename]) {
 /// so that none arrives before its target, and counted deletions. If the target had no space for
 /// something, the deletions are made first and the failed paths are retried.
 fn run(job: &CopyJob<'_>, paths: Option<&PathSet>, all: impl Fn() -> Vec<DirTask>) {
-    work(job, all());
+    run_tasks(job, all());
     job.tally.close();
     let has_space_failures = job.has_space_failures();
     if has_space_failures {
@@ -85,7 +86,7 @@ fn delete_counted(job: &CopyJob<'_>, paths: Option<&PathSet>, all: &impl Fn() ->
             job.counted_deletions(class).permit();
             run_for(job, as_trees(found.names.into_keys()));
             if found.more {
-                work(job, all());
+                run_tasks(job, all());
             }
             continue;
         }
@@ -106,7 +107,7 @@ fn run_for(job: &CopyJob<'_>, paths: Vec<DirtyPath>) {
     for dirty in paths {
         add(&mut groups, dirty);
     }
-    work(job, tasks(resolve_dirs(job, groups)));
+    run_tasks(job, tasks(resolve_dirs(job, groups)));
 }
 
 fn tasks(groups: PathsByDir) -> Vec<DirTask> {
@@ -115,11 +116,6 @@ fn tasks(groups: PathsByDir) -> Vec<DirTask> {
         DirTask::Entries(DirNode::new(path), names.into_iter().map(item).collect())
     });
     tasks.collect()
-}
-
-fn work(job: &CopyJob<'_>, tasks: Vec<DirTask>) {
-    let workers = job.executor.settings.workers.get();
-    WorkPool::run(workers, tasks, &|pool, task| directory::run_task(job, pool, task));
 }
 
 /// Adds a path to the group of its parent directory. The root becomes a directory without names:

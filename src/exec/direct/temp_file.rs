@@ -21,7 +21,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{attributes::file_type, hardlinks::Inode, state::lock};
+use crate::exec::{
+    inode::{Inode, file_type},
+    lock,
+};
 
 /// Separator between the final name and the unique part of a temporary name.
 const INFIX: &[u8] = b".lsyncd-";
@@ -205,6 +208,22 @@ impl Drop for TempEntry<'_> {
     }
 }
 
+/// Name in an open directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EntryName<'a> {
+    /// Directory that contains the entry.
+    pub(super) dir: &'a Dir,
+    /// File name.
+    pub(super) name: &'a [u8],
+}
+
+/// Links a file to another name, replacing what has it.
+pub(super) fn link(from: EntryName<'_>, to: EntryName<'_>) -> io::Result<()> {
+    let create = |name: &[u8]| fs::linkat(from.dir, from.name, to.dir, name, AtFlags::empty());
+    let (temporary, ()) = TempEntry::new(to.dir, to.name, create)?;
+    temporary.publish(to.name)
+}
+
 /// File at the target that does not have its final name yet.
 #[derive(Debug)]
 pub(super) struct TempFile<'a> {
@@ -286,11 +305,15 @@ impl<'a> TempFile<'a> {
             }
             return temporary.publish(name);
         }
-        let direct =
-            if self.replaces { Err(Errno::EXIST) } else { link(&self.file, self.dir, name) };
+        let direct = if self.replaces {
+            Err(Errno::EXIST)
+        } else {
+            link_unnamed(&self.file, self.dir, name)
+        };
         match direct {
             Err(Errno::EXIST) => {
-                let made = TempEntry::new(self.dir, name, |name| link(&self.file, self.dir, name));
+                let made =
+                    TempEntry::new(self.dir, name, |name| link_unnamed(&self.file, self.dir, name));
                 made?.0.publish(name)
             }
             done => Ok(done?),
@@ -305,7 +328,7 @@ impl AsFd for TempFile<'_> {
 }
 
 /// Links an unnamed file to a name.
-fn link(file: &OwnedFd, dir: &Dir, name: &[u8]) -> Result<(), Errno> {
+fn link_unnamed(file: &OwnedFd, dir: &Dir, name: &[u8]) -> Result<(), Errno> {
     match fs::linkat(file, c"", dir, name, AtFlags::EMPTY_PATH) {
         // Linux < 6.10 requires CAP_DAC_READ_SEARCH for AT_EMPTY_PATH, but not for this path.
         Err(Errno::NOENT) => {

@@ -2,10 +2,12 @@
 
 use std::{
     num::NonZeroU64,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
+
+use crate::exec::lock;
 
 /// Interval between two checks for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -37,7 +39,7 @@ impl Throttle {
         let nanoseconds =
             u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.get());
         let cost = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = lock(&self.next);
         let now = Instant::now();
         let start = next.map_or(now, |next| next.max(now));
         *next = Some(start + cost);

@@ -1,9 +1,8 @@
 //! Warnings that are logged once, not for each of a million files.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Mutex};
+
+use crate::exec::lock;
 
 /// Subject of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,11 +30,11 @@ pub(super) struct Warnings {
 impl Warnings {
     /// Marks a warning as logged. Returns true if it was not logged before.
     pub(super) fn mark_given(&self, topic: WarningTopic) -> bool {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).insert(topic)
+        lock(&self.given).insert(topic)
     }
 
     /// Rearms a warning after its cause is gone.
     pub(super) fn rearm(&self, topic: WarningTopic) {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(&topic);
+        lock(&self.given).remove(&topic);
     }
 }

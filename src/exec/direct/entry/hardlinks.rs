@@ -1,128 +1,23 @@
 //! Hard links within the tree: a file with several names in the source has them at the target too.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    os::fd::AsFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{io, os::fd::AsFd, sync::Arc};
 
-use hashbrown::HashMap;
 use mirror_core::{
     job::{DirtyPath, Scope},
     path::TreePath,
 };
-use mirror_platform::{
-    dir::{Dir, Stat, device},
-    metadata::FileRef,
-};
-use rustix::fs::{AtFlags, linkat};
+use mirror_platform::{dir::Stat, metadata::FileRef};
 
-use super::{
+use super::super::{
     copy_job::CopyJob,
-    directory::{DirContext, DirPair, Item},
-    entry::SourceEntry,
+    dir_context::{DirContext, Item, SourceEntry},
+    dir_pair::DirPair,
     error::{self, EntryError},
+    hardlink_index::{LinkNames, LinkedFile},
     options,
-    temp_file::TempEntry,
+    temp_file::{EntryName, link},
 };
-
-type LinkNames = BTreeSet<TreePath>;
-
-/// Source file with several names.
-#[derive(Debug, Default)]
-struct LinkedFile {
-    names: LinkNames,
-    /// Name that the present full pass has synced, and the inode at the target.
-    done: Option<(TreePath, Inode)>,
-}
-
-/// Index of the known names of files with hard links. Outdated names are dropped when they are
-/// used.
-#[derive(Debug, Default)]
-pub(super) struct HardlinkIndex {
-    table: Mutex<HardlinkTable>,
-}
-
-#[derive(Debug, Default)]
-struct HardlinkTable {
-    files: HashMap<Inode, Arc<Mutex<LinkedFile>>>,
-    /// Files with additional names outside of the tree: their link count when the whole tree was
-    /// searched.
-    outside_links: HashMap<Inode, u32>,
-    by_name: HashMap<TreePath, Inode>,
-}
-
-/// Identity of a file: device and inode number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Inode {
-    device: (u32, u32),
-    number: u64,
-}
-
-impl Inode {
-    pub(super) const fn of(stat: &Stat) -> Self {
-        Self { device: device(stat), number: stat.stx_ino }
-    }
-
-    /// Returns true if the file has this inode number. A file on another device may have it too.
-    pub(super) const fn has_number(self, number: u64) -> bool {
-        self.number == number
-    }
-}
-
-impl HardlinkIndex {
-    /// Forgets all names, before a full pass.
-    pub(super) fn clear(&self) {
-        *self.table() = HardlinkTable::default();
-    }
-
-    fn table(&self) -> MutexGuard<'_, HardlinkTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the record of a file. A thread that holds its lock takes no other lock but that of
-    /// the table.
-    fn file(&self, inode: Inode) -> Arc<Mutex<LinkedFile>> {
-        Arc::clone(self.table().files.entry(inode).or_default())
-    }
-
-    /// Searches the source for the names of a file, if fewer names are `known` than its link count.
-    fn search(&self, job: &CopyJob<'_>, stat: &Stat, known: usize) -> Vec<TreePath> {
-        let (inode, links) = (Inode::of(stat), stat.stx_nlink);
-        let searched = self.table().outside_links.get(&inode) == Some(&links);
-        if searched || known >= links as usize {
-            return Vec::new();
-        }
-        let names = job.hardlink_search.names(job, inode);
-        if names.len() < links as usize {
-            self.table().outside_links.insert(inode, links);
-        }
-        names
-    }
-
-    fn record<'a>(&self, inode: Inode, names: impl IntoIterator<Item = &'a TreePath>) {
-        let mut table = self.table();
-        table.by_name.extend(names.into_iter().map(|name| (name.clone(), inode)));
-    }
-
-    /// Records that `path` now belongs to the inode `now`, or to nothing. Returns the other names
-    /// of the file that it belonged to.
-    fn detach(&self, path: &TreePath, now: Option<Inode>) -> LinkNames {
-        let mut table = self.table();
-        let file = table.by_name.get(path).copied().filter(|file| Some(*file) != now);
-        let file = file.and_then(|file| {
-            table.by_name.remove(path);
-            table.files.get(&file).cloned()
-        });
-        drop(table);
-        file.map_or_else(LinkNames::new, |file| {
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.names.remove(path);
-            file.names.clone()
-        })
-    }
-}
+use crate::exec::{inode::Inode, lock};
 
 /// Syncs the other names of the file that `path` belonged to before. The file may have been written
 /// under this name, and no event reports its other names.
@@ -165,7 +60,7 @@ pub(super) fn copy(ctx: &DirContext<'_>, entry: &SourceEntry<'_>) -> Result<(), 
     let inode = Inode::of(&entry.source);
     let file = links.file(inode);
     // Held during the work: two threads with two names of one file would copy it twice.
-    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut file = lock(&file);
     file.names.insert(entry.path.clone());
     links.record(inode, [entry.path]);
     if ctx.job.is_full() {
@@ -293,7 +188,21 @@ fn find_all_names(ctx: &DirContext<'_>, entry: &SourceEntry<'_>, file: &mut Link
     let beside = ctx.pair.names_of_inode(stat.stx_ino);
     file.names.extend(beside.iter().filter_map(|name| ctx.path.join(name)));
     file.names.retain(|name| name == entry.path || is_name_of(ctx.job, name, stat));
-    file.names.extend(ctx.job.executor.state.hardlinks.search(ctx.job, stat, file.names.len()));
+    file.names.extend(search_names(ctx.job, stat, file.names.len()));
+}
+
+/// Searches the source for the names of a file, if fewer names are `known` than its link count.
+fn search_names(job: &CopyJob<'_>, stat: &Stat, known: usize) -> Vec<TreePath> {
+    let (inode, link_count) = (Inode::of(stat), stat.stx_nlink);
+    let index = &job.executor.state.hardlinks;
+    if known >= link_count as usize || index.has_outside_links(inode, link_count) {
+        return Vec::new();
+    }
+    let names = job.search_names(inode);
+    if names.len() < link_count as usize {
+        index.set_outside_links(inode, link_count);
+    }
+    names
 }
 
 /// Links all names of a file to one file at the target.
@@ -330,7 +239,9 @@ fn is_name_of(job: &CopyJob<'_>, path: &TreePath, stat: &Stat) -> bool {
 fn other_name(ctx: &DirContext<'_>, entry: &SourceEntry<'_>, path: &TreePath) -> Option<OtherName> {
     let (dir, name) = (ctx.job.target.open_below(path.parent()?.as_bytes()).ok()?, path.name()?);
     let target = dir.stat(name).ok();
-    let same = |stat: &Stat| ctx.same_content_at(entry, stat, (&dir, name)).unwrap_or(false);
+    let same = |stat: &Stat| {
+        ctx.same_content_at(entry, stat, EntryName { dir: &dir, name }).unwrap_or(false)
+    };
     Some(OtherName { path: path.clone(), current: target.as_ref().is_some_and(same), target })
 }
 
@@ -369,14 +280,10 @@ fn link_to_best(
 fn link_from(ctx: &DirContext<'_>, from: &TreePath, entry: &SourceEntry<'_>) -> io::Result<()> {
     let parent = from.parent().unwrap_or_default();
     let dir = ctx.job.target.open_below(parent.as_bytes())?;
-    link((&dir, from.name().unwrap_or_default()), (&ctx.pair.target, entry.name))
-}
-
-/// Links a file to another name, replacing what has it.
-pub(super) fn link(from: (&Dir, &[u8]), to: (&Dir, &[u8])) -> io::Result<()> {
-    let create = |name: &[u8]| linkat(from.0, from.1, to.0, name, AtFlags::empty());
-    let (temporary, ()) = TempEntry::new(to.0, to.1, create)?;
-    temporary.publish(to.1)
+    link(
+        EntryName { dir: &dir, name: from.name().unwrap_or_default() },
+        ctx.target_name(entry.name),
+    )
 }
 
 /// Links the name at `path` to the file that `entry` has at the target.
@@ -392,12 +299,12 @@ fn relink(
         pair => Arc::new(pair?),
     };
     let target = pair.target.stat(name).ok();
-    if options::is_skipped(ctx.job, &entry.source, target.as_ref()) {
+    if options::is_skipped(ctx.job.options(), &entry.source, target.as_ref()) {
         return Ok(());
     }
     let other = DirContext { path: &parent, pair: &pair, ..*ctx };
     other.back_up(path, target.as_ref())?;
-    if link((&ctx.pair.target, entry.name), (&pair.target, name)).is_err() {
+    if link(ctx.target_name(entry.name), other.target_name(name)).is_err() {
         let ctx = other;
         let target = pair.target.stat(name).ok();
         let source = pair.source.stat(name).map_err(error::source_error("look at"))?;
