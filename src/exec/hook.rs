@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     ffi::OsString,
     os::unix::ffi::OsStrExt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use mirror_core::{
@@ -15,7 +15,7 @@ use mirror_core::{
 };
 
 use super::{
-    Executor,
+    Executor, lock,
     process::cancel::CancelToken,
     process::{child::ChildProgram, end::ProcessExit},
 };
@@ -81,7 +81,7 @@ impl Executor for WithHook {
 
 impl WithHook {
     fn call(&self, paths: Vec<u8>, cancel: &CancelToken) -> Result<(), Failure> {
-        let _serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+        let _serial = lock(&self.serial);
         let failed =
             |code, what: String| Err(Failure { code, message: format!("onSynced: {what}") });
         let (program, args) = match &self.action {

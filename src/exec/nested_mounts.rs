@@ -10,7 +10,7 @@ use std::{
     io,
     os::unix::ffi::OsStrExt,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use mirror_core::{fs_event::EntryKind, guard::ReplacedSource, job::Rename, path::TreePath};
@@ -21,7 +21,7 @@ use mirror_platform::{
     mounts::MountTable,
 };
 
-use super::survey::kind_at;
+use super::{lock, survey::kind_at};
 
 /// Paths below which nothing may be deleted at the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -230,7 +230,7 @@ impl NestedMounts {
     }
 
     fn records(&self) -> MutexGuard<'_, MountRecords> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.records)
     }
 }
 

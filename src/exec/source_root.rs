@@ -5,7 +5,7 @@ use std::{
     fmt, io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use mirror_core::{
@@ -19,7 +19,10 @@ use mirror_platform::{
 };
 use rustix::io::Errno;
 
-use super::nested_mounts::{NestedMounts, ProtectedPaths};
+use super::{
+    lock,
+    nested_mounts::{NestedMounts, ProtectedPaths},
+};
 use crate::report::{Category, Log};
 
 /// Root of a source.
@@ -311,7 +314,7 @@ impl SourceRoot {
     }
 
     fn pin_state(&self) -> MutexGuard<'_, PinState> {
-        self.pin_state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pin_state)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use mirror_core::{
@@ -19,6 +19,7 @@ use mirror_core::{
 use mirror_platform::identity::{DirIdentity, FileSystem, InodeIdentity};
 
 use super::{
+    lock,
     source_root::is_gone,
     trusted_path::{self, TrustedOpenError},
 };
@@ -240,7 +241,7 @@ impl TargetIdentity {
     }
 
     fn record(&self) -> MutexGuard<'_, TargetRecord> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.record)
     }
 }
 

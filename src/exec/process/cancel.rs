@@ -4,7 +4,7 @@ use std::{
     fmt, io,
     os::fd::OwnedFd,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -16,6 +16,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
+
+use crate::exec::lock;
 
 /// Time between SIGTERM and SIGKILL. rsync uses it to keep partially transferred files.
 const KILL_AFTER: Duration = Duration::from_secs(10);
@@ -95,7 +97,7 @@ impl CancelToken {
 
     /// Cancels the job: its child receives SIGTERM, and later SIGKILL if it is still running.
     pub fn cancel(&self) {
-        let child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = lock(&self.shared.child);
         self.shared.cancelled.store(true, Ordering::Relaxed);
         if let Some(child) = &*child {
             terminate(&child.handle, KILL_AFTER);
@@ -105,7 +107,7 @@ impl CancelToken {
     /// Returns the worker child and its start time, in ticks of `times(2)`.
     #[must_use]
     pub fn child(&self) -> Option<(Pid, u64)> {
-        let child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = lock(&self.shared.child);
         child.as_ref().map(|child| (child.pid, child.started))
     }
 
@@ -117,7 +119,7 @@ impl CancelToken {
     /// Those of `pidfd_open(2)`.
     pub fn register_child(&self, pid: Pid) -> io::Result<RegisteredChild<'_>> {
         let fd = pidfd_open(pid, PidfdFlags::empty())?;
-        let mut child = self.shared.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = lock(&self.shared.child);
         if self.is_cancelled() {
             terminate(&fd, KILL_AFTER);
         }
@@ -158,7 +160,7 @@ pub struct RegisteredChild<'a> {
 
 impl Drop for RegisteredChild<'_> {
     fn drop(&mut self) {
-        *self.cancel.shared.child.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.cancel.shared.child) = None;
         self.cancel.shared.notify();
     }
 }

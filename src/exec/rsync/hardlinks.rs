@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::exec::{
     inode::{Inode, LinkedInode},
+    lock,
     process::cancel::CancelToken,
     survey::{Survey, SurveyedEntry, stat_at},
 };
@@ -132,7 +133,7 @@ impl RsyncLinkIndex {
         if linked.is_empty() {
             return Vec::new();
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         for (path, file) in &linked {
             known.add(file.inode, path);
         }

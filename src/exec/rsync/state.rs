@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use mirror_core::{
@@ -18,7 +18,7 @@ use super::{
     target_lock::TargetLock,
 };
 use crate::{
-    exec::{direct::timestamp_granularity, target_identity::TargetIdentity},
+    exec::{direct::timestamp_granularity, lock, target_identity::TargetIdentity},
     report::Log,
 };
 
@@ -102,7 +102,7 @@ impl RsyncState {
     }
 
     fn measurements(&self) -> MutexGuard<'_, TargetMeasurements> {
-        self.measurements.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.measurements)
     }
 }
 

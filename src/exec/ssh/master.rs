@@ -28,7 +28,7 @@ use super::{
     socket_dir::is_private,
 };
 use crate::{
-    exec::process::cancel::CancelToken,
+    exec::{lock, process::cancel::CancelToken},
     report::{Category, Log},
 };
 
@@ -241,7 +241,7 @@ impl ControlMaster {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

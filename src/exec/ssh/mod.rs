@@ -21,7 +21,7 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -32,7 +32,7 @@ pub use sharing::ConnectionChoice;
 pub use shell::{SshShell, UnsettledRenames};
 
 use crate::{
-    exec::process::cancel::CancelToken,
+    exec::{lock, process::cancel::CancelToken},
     report::{Category, Log},
 };
 use channel::SshRoute;
@@ -180,10 +180,6 @@ fn is_sharing_option(arg: &[u8]) -> bool {
     let arg = arg.to_ascii_lowercase();
     let arg = arg.strip_prefix(b"-o").unwrap_or(&arg).trim_ascii_start();
     arg.starts_with(b"-s") || arg.starts_with(b"-m") || arg.starts_with(b"control")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Creates the directory of sockets. Logs a warning if that is impossible.

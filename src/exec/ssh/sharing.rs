@@ -18,10 +18,10 @@ use mirror_core::{
 
 use rustix::process::Signal;
 
-use super::{ControlMaster, SshConnections, channel::SshRoute, lock};
+use super::{ControlMaster, SshConnections, channel::SshRoute};
 use crate::{
     exec::{
-        Executor,
+        Executor, lock,
         process::{
             cancel::CancelToken,
             child::{ChildOutput, ChildProgram, StdStream},

@@ -1,7 +1,7 @@
 //! The shell on another machine that all syncs to this machine share.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use super::channel::{
     ChannelBroken, ChannelOpenError, FenceToken, RemoteRename, RenameResult, ShellChannel, SshRoute,
 };
 use crate::{
-    exec::process::cancel::CancelToken,
+    exec::{lock, process::cancel::CancelToken},
     report::{Category, Log},
 };
 
@@ -151,6 +151,6 @@ impl SshShell {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

@@ -16,7 +16,7 @@ use std::{
     },
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -35,7 +35,10 @@ use rustix::{
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
 };
 
-use crate::report::{Category, Log};
+use crate::{
+    exec::lock,
+    report::{Category, Log},
+};
 
 /// Interval of the check for a listener on the port of a program that was started.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -151,10 +154,6 @@ impl Drop for TunnelHandle {
             let _ = thread.join();
         }
     }
-}
-
-fn lock(status: &Mutex<TunnelStatus>) -> MutexGuard<'_, TunnelStatus> {
-    status.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Local endpoint of a tunnel program, for one transfer.

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use mirror_core::job::{Failure, Job, Outcome};
 
 use super::{
-    super::{Executor, process::cancel::CancelToken},
+    super::{Executor, lock, process::cancel::CancelToken},
     TunnelEndpoint, TunnelHandle,
 };
 
@@ -45,7 +45,7 @@ impl ViaTunnel {
     /// Returns the executor of an endpoint. It is cached, so that facts about the target serve the
     /// next job, too.
     fn executor(&self, endpoint: TunnelEndpoint) -> Result<Arc<dyn Executor>, String> {
-        let mut executors = self.executors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut executors = lock(&self.executors);
         if let Some(executor) = executors.get(&endpoint) {
             return Ok(Arc::clone(executor));
         }
