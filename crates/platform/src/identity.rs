@@ -184,18 +184,18 @@ impl FileSystem {
     pub fn of(directory: impl AsFd) -> io::Result<Self> {
         let directory = directory.as_fd();
         let stat = statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-        let device = device(&stat);
+        let (major, minor) = device(&stat);
         let magic = magic_of(directory)?;
         let uuid = uuid_of(directory);
-        let fsid = fsid_of(directory)?.filter(|&fsid| fsid != encode_device(device));
+        let fsid = fsid_of(directory)?.filter(|&fsid| fsid != encode_device(major, minor));
         let volume = if NAMED_BY_SERVER.contains(&magic) {
             mount_source(stat.stx_mnt_id)
         } else if uuid.is_none() && fsid.is_none() {
-            volume_name(device)
+            volume_name(major, minor)
         } else {
             None
         };
-        Ok(Self { magic, uuid, fsid, volume, device })
+        Ok(Self { magic, uuid, fsid, volume, device: (major, minor) })
     }
 
     /// Returns true if both are the same file system. Compares the device numbers if nothing else
@@ -238,7 +238,7 @@ fn fsid_of(directory: BorrowedFd<'_>) -> io::Result<Option<u64>> {
 }
 
 /// Encodes a device number as file systems without a better identity store it in `f_fsid`.
-const fn encode_device((major, minor): (u32, u32)) -> u64 {
+const fn encode_device(major: u32, minor: u32) -> u64 {
     ((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)) as u64
 }
 
@@ -267,7 +267,7 @@ fn mount_source(mount: u64) -> Option<OsString> {
 }
 
 /// Returns the name that udev gives to the volume on this block device.
-fn volume_name((major, minor): (u32, u32)) -> Option<OsString> {
+fn volume_name(major: u32, minor: u32) -> Option<OsString> {
     let device = makedev(major, minor);
     let is_it = |name: &OsStr| {
         let found = fs::metadata(Path::new(BY_UUID_DIR).join(name));
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn device_numbers_are_encoded_as_in_f_fsid() {
-        assert_eq!(encode_device((7, 0)), 0x700);
-        assert_eq!(encode_device((8, 0x1_23)), 0x10_0823);
+        assert_eq!(encode_device(7, 0), 0x700);
+        assert_eq!(encode_device(8, 0x1_23), 0x10_0823);
     }
 }

@@ -33,9 +33,23 @@ const MONTHS: &str = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC";
 const WEEKDAYS: &str = "SUN MON TUE WED THU FRI SAT";
 const DAYS_OF_MONTHS: [u8; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// The fields: their first and last numbers, and the names of the numbers.
-const FIELDS: [(u8, u8, &str); 6] =
-    [(0, 59, ""), (0, 59, ""), (0, 23, ""), (1, 31, ""), (1, 12, MONTHS), (0, 7, WEEKDAYS)];
+/// Field of a rule.
+#[derive(Clone, Copy)]
+struct FieldRange {
+    first: u8,
+    last: u8,
+    /// The names of the numbers, from the first one on.
+    names: &'static str,
+}
+
+const FIELDS: [FieldRange; 6] = [
+    FieldRange { first: 0, last: 59, names: "" },
+    FieldRange { first: 0, last: 59, names: "" },
+    FieldRange { first: 0, last: 23, names: "" },
+    FieldRange { first: 1, last: 31, names: "" },
+    FieldRange { first: 1, last: 12, names: MONTHS },
+    FieldRange { first: 0, last: 7, names: WEEKDAYS },
+];
 
 /// Returns the tokens.
 #[must_use]
@@ -211,8 +225,8 @@ fn has(list: &[u8], number: i8) -> bool {
 }
 
 /// Returns the numbers of one part of a field. `None` if it is invalid.
-fn numbers(part: &str, field: (u8, u8, &str)) -> Option<Vec<u8>> {
-    let (first, last, _) = field;
+fn numbers(part: &str, field: FieldRange) -> Option<Vec<u8>> {
+    let FieldRange { first, last, .. } = field;
     let (range, step) = part.split_once('/').unwrap_or((part, ""));
     let has_step = part.contains('/');
     let step = if has_step { digits(step)? } else { 1 };
@@ -229,7 +243,8 @@ fn numbers(part: &str, field: (u8, u8, &str)) -> Option<Vec<u8>> {
 }
 
 /// Returns the number that a text or a name stands for.
-fn value(text: &str, (first, last, names): (u8, u8, &str)) -> Option<u8> {
+fn value(text: &str, field: FieldRange) -> Option<u8> {
+    let FieldRange { first, last, names } = field;
     let mut words = names.split_whitespace().zip(first..);
     let value = match words.find(|(name, _)| name.eq_ignore_ascii_case(text)) {
         Some((_, value)) => value,

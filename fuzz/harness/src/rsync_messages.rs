@@ -227,18 +227,20 @@ fn check_messages(path: &TreePath) {
     for (head, form, tail, meaning) in MESSAGES {
         let name = shown_name(form, directory, path);
         let line = escape(&[head.as_bytes(), &name, tail.as_bytes()].concat(), eight_bit);
-        check_meaning(check_line(parser, &line), (meaning, form, path), &line);
+        check_meaning(check_line(parser, &line), meaning, form, path, &line);
     }
     let name = shown_name(Temporary, directory, path);
     let line = [b"rsync: [receiver] rename ", &*name, b" -> \"", path.as_bytes(), b"\": Is (21)"];
     let line = escape(&line.concat(), eight_bit);
-    check_meaning(check_line(parser, &line), (Write, NameForm::Target, path), &line);
+    check_meaning(check_line(parser, &line), Write, NameForm::Target, path, &line);
 }
 
 /// Checks that a path is among the candidates, or that the parser says that it does not know.
 fn check_meaning(
     diagnostic: Diagnostic,
-    (meaning, form, path): (MessageMeaning, NameForm, &TreePath),
+    meaning: MessageMeaning,
+    form: NameForm,
+    path: &TreePath,
     line: &[u8],
 ) {
     // The name of a temporary file does not have all of a long name.

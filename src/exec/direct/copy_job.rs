@@ -12,7 +12,7 @@ use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
     guard::MaxDelete,
-    job::{DirtyPath, Failure, HeldDeletions, HoldReason, Outcome, Scope},
+    job::{DirtyPath, Failure, HeldDeletions, HoldReason, Outcome, Scope, Work},
     path::TreePath,
     plan::direct::DirectOptions,
     queue::ObservedChanges,
@@ -179,20 +179,25 @@ enum FailureCause {
 }
 
 impl<'a> CopyJob<'a> {
-    /// Creates a job for the roots of source and target.
+    /// Creates a job for the open roots of source and target.
     pub(super) fn new(
         executor: &'a DirectExecutor,
-        (source, target): (Dir, Dir),
-        (observed, delete): (&'a ObservedChanges, bool),
+        work: &'a Work,
+        source: Dir,
+        target: Dir,
         cancel: &'a CancelToken,
     ) -> Self {
+        let delete = match work {
+            Work::Full { .. } => executor.settings.delete.startup,
+            Work::Batch { .. } | Work::Large { .. } => executor.settings.delete.running,
+        };
         let target_id = target.stat(b"").ok().map(|stat| DirKey::of(&stat));
         let source_device = source.stat(b"").map(|stat| device(&stat)).unwrap_or_default();
         Self {
             executor,
             source,
             target,
-            observed,
+            observed: work.observed(),
             delete,
             has_mounts: executor.source.has_mounts(),
             hardlink_search: HardlinkSearch::default(),
@@ -231,10 +236,10 @@ impl<'a> CopyJob<'a> {
         if error.is_silent() {
             return;
         }
-        let roots =
-            (path_text(self.executor.source.path()), path_text(&self.executor.settings.target));
+        let source = path_text(self.executor.source.path());
+        let target = path_text(&self.executor.settings.target);
         let path = if dirty.path.is_root() { String::new() } else { dirty.path.to_string() };
-        let failure = Failure::new(error.message((&roots.0, &roots.1), &path));
+        let failure = Failure::new(error.message(&source, &target, &path));
         let mut outcome = self.outcome();
         if error.remedy().is_some() {
             self.aborted.store(true, Ordering::Relaxed);

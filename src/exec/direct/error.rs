@@ -100,8 +100,7 @@ impl EntryError {
     }
 
     /// Returns the message about the entry at `path`, which begins with a slash.
-    pub(super) fn message(&self, roots: (&str, &str), path: &str) -> String {
-        let (source, target) = roots;
+    pub(super) fn message(&self, source: &str, target: &str, path: &str) -> String {
         match self {
             Self::Changed | Self::Busy => {
                 format!("cannot copy {source}{path}: it changes while it is copied")

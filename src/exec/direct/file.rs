@@ -96,9 +96,7 @@ fn copy_to_temp<'a>(
         false => TempFile::replacing,
     };
     let temp = create(&pair.target, entry.name).map_err(error::target_error("write"))?;
-    let sparse = before.stx_blocks.saturating_mul(BLOCK) < before.stx_size;
-    let size = before.stx_size;
-    let holes = copy_content(ctx, file, &temp, (size, sparse))?;
+    let holes = copy_content(ctx, file, &before, &temp)?;
     // The same for all files that are created in one directory.
     let empty = match pair.new_file.get() {
         Some(stat) => *stat,
@@ -128,9 +126,11 @@ fn copy_to_temp<'a>(
 fn copy_content(
     ctx: &DirContext<'_>,
     file: &OwnedFd,
+    stat: &Stat,
     temp: &TempFile<'_>,
-    (size, sparse): (u64, bool),
 ) -> Result<bool, FileCopyError> {
+    let size = stat.stx_size;
+    let sparse = stat.stx_blocks.saturating_mul(BLOCK) < size;
     let (from, to) = (file.as_fd(), temp.as_fd());
     let go_on = || ctx.job.should_continue();
     match &ctx.job.executor.throttle {

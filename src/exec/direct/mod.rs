@@ -214,17 +214,13 @@ impl Executor for DirectExecutor {
             Err(outcome) => return outcome,
         };
         self.state.probe(&target, self.privileged);
-        let delete = match job.work {
-            Work::Full { .. } => self.settings.delete.startup,
-            Work::Batch { .. } | Work::Large { .. } => self.settings.delete.running,
-        };
-        let observed = Arc::clone(job.work.observed());
-        let copy_job = CopyJob::new(self, (source, target), (&observed, delete), cancel);
+        let copy_job = CopyJob::new(self, &job.work, source, target, cancel);
         match &job.work {
             Work::Full { .. } => tasks::full(&copy_job),
             Work::Batch { paths, renames, .. } => {
                 // A rename deletes the old name and whatever has the new name.
-                let is_free = delete && !options::may_protect_target(&self.settings.options);
+                let is_free =
+                    copy_job.delete && !options::may_protect_target(&self.settings.options);
                 let renames = if self.settings.renames && is_free { renames } else { &[][..] };
                 tasks::batch(&copy_job, paths, renames);
             }

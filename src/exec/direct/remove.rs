@@ -222,7 +222,7 @@ impl<'a> Removal<'a> {
         listed.map_err(error::target_error("list"))?;
         let mut level = RemovalLevel { inode: Inode::of(&stat), below: Vec::new(), kept: false };
         for (name, kind) in entries {
-            self.remove_entry(&dir, (name, kind), &mut level);
+            self.remove_entry(&dir, name, kind, &mut level);
         }
         Ok((dir, level))
     }
@@ -231,7 +231,8 @@ impl<'a> Removal<'a> {
     fn remove_entry(
         &mut self,
         dir: &Dir,
-        (name, kind): (Box<[u8]>, EntryKind),
+        name: Box<[u8]>,
+        kind: EntryKind,
         level: &mut RemovalLevel,
     ) {
         if self.may_protect_target(&name, kind) {

@@ -143,27 +143,17 @@ impl ChildProgram {
         self.run_routed(limit, call, cancel, router)
     }
 
-    /// Like [`run_with_output`](Self::run_with_output). Where the call counts deletions, only those
-    /// lines of stdout for which `on_line` returns true reach the log. `on_line` can set `kill_at`,
-    /// the time at which the child is killed together with all its descendants.
-    pub fn run_filtered(
+    /// Like [`run_with_output`](Self::run_with_output), with a filter before the log.
+    pub(in crate::exec) fn run_filtered(
         &self,
-        (limit, kill_at): (ChildLimit, &Cell<Option<Instant>>),
+        limit: ChildLimit,
         call: &CommandLine,
         cancel: &CancelToken,
-        on_line: &mut dyn FnMut(StdStream, &[u8]) -> bool,
+        filter: OutputFilter<'_>,
     ) -> ProcessExit {
-        self.run_routed(
-            limit,
-            call,
-            cancel,
-            OutputRouter {
-                log: self.output.log(),
-                on_line,
-                filters_stdout: call.counts_deletions(),
-                kill_at,
-            },
-        )
+        let OutputFilter { on_line, filters_stdout, kill_at } = filter;
+        let log = self.output.log();
+        self.run_routed(limit, call, cancel, OutputRouter { log, on_line, filters_stdout, kill_at })
     }
 
     fn run_routed(
@@ -178,7 +168,7 @@ impl ChildProgram {
             Err(error) => return ProcessExit::NotStarted(error),
         };
         let input = call.stdin.as_deref().unwrap_or_default();
-        match supervise(&mut child, (input, limit), cancel, &mut router) {
+        match supervise(&mut child, input, limit, cancel, &mut router) {
             Ok(end) => end,
             Err(error) => {
                 // Fails only if the child has exited by itself.
@@ -288,6 +278,16 @@ impl<'a> SpawnBackoff<'a> {
     }
 }
 
+/// Filter for the lines of a child's output.
+pub(in crate::exec) struct OutputFilter<'a> {
+    /// Receives each line, without the line feed.
+    pub(in crate::exec) on_line: &'a mut dyn FnMut(StdStream, &[u8]) -> bool,
+    /// True if only those lines of stdout for which `on_line` returns true reach the log.
+    pub(in crate::exec) filters_stdout: bool,
+    /// Time at which the child is killed together with all its descendants. `on_line` can set it.
+    pub(in crate::exec) kill_at: &'a Cell<Option<Instant>>,
+}
+
 /// Destinations of a child's output.
 struct OutputRouter<'a> {
     /// Receives a copy of everything.
@@ -369,7 +369,8 @@ impl OutputRouter<'_> {
 /// background keeps stderr open.
 fn supervise(
     child: &mut Child,
-    (input, limit): (&[u8], ChildLimit),
+    input: &[u8],
+    limit: ChildLimit,
     cancel: &CancelToken,
     router: &mut OutputRouter<'_>,
 ) -> io::Result<ProcessExit> {
@@ -393,7 +394,7 @@ fn supervise(
         let kill_at = router.kill_at.get().filter(|_| !is_deadlocked);
         let limit_at = until.or(detector.as_ref().map(StallDetector::next_poll));
         let next = limit_at.into_iter().chain(kill_at).min();
-        if poll_child(&ended, &stdin, (&stdout, &stderr), next)? {
+        if poll_child(&ended, &stdin, &stdout, &stderr, next)? {
             break;
         }
         stdin.write();
@@ -429,7 +430,8 @@ fn supervise(
 fn poll_child(
     ended: &OwnedFd,
     stdin: &StdinWriter<'_>,
-    (stdout, stderr): (&LineReader<ChildStdout>, &LineReader<ChildStderr>),
+    stdout: &LineReader<ChildStdout>,
+    stderr: &LineReader<ChildStderr>,
     until: Option<Instant>,
 ) -> io::Result<bool> {
     let mut fds = vec![PollFd::new(ended, PollFlags::IN)];
@@ -525,8 +527,9 @@ mod tests {
             true
         };
         let cancel = CancelToken::default();
-        let limit = (ChildLimit::Unlimited, &kill_at);
-        let end = program.run_filtered(limit, &call, &cancel, &mut on_line);
+        let filter =
+            OutputFilter { on_line: &mut on_line, filters_stdout: false, kill_at: &kill_at };
+        let end = program.run_filtered(ChildLimit::Unlimited, &call, &cancel, filter);
         assert!(matches!(end, ProcessExit::Deadlocked), "{end:?}");
         // The reaper of orphans may not have waited for the process yet.
         let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.unwrap()));
@@ -551,10 +554,7 @@ mod tests {
             inherited: None,
         };
         let script = b"echo one; echo two >&2; printf three";
-        let call = CommandLine {
-            args: vec![b"-c".to_vec(), script.to_vec(), b"-n".to_vec()],
-            stdin: None,
-        };
+        let call = CommandLine { args: vec![b"-c".to_vec(), script.to_vec()], stdin: None };
         let mut lines = Vec::new();
         let mut on_line = |stream, line: &[u8]| {
             let text = String::from_utf8_lossy(line);
@@ -562,8 +562,9 @@ mod tests {
             line != b"one"
         };
         let (kill_at, cancel) = (Cell::new(None), CancelToken::default());
-        let limit = (ChildLimit::Unlimited, &kill_at);
-        let end = program.run_filtered(limit, &call, &cancel, &mut on_line);
+        let filter =
+            OutputFilter { on_line: &mut on_line, filters_stdout: true, kill_at: &kill_at };
+        let end = program.run_filtered(ChildLimit::Unlimited, &call, &cancel, filter);
         assert!(matches!(end, ProcessExit::Exited(0)), "{end:?}");
         lines.sort();
         assert_eq!(lines, ["Err two", "Out one", "Out three"]);

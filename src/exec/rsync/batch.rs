@@ -121,8 +121,7 @@ impl RsyncRun<'_> {
         let Some(shell) = self.executor.renames.as_ref().filter(|_| !renames.is_empty()) else {
             return Ok(Vec::new());
         };
-        let (created, names) =
-            shell.apply(self.root, renames, (&self.executor.log, self.cancel))?;
+        let (created, names) = shell.apply(self.root, renames, &self.executor.log, self.cancel)?;
         for DirtyPath { path, scope } in created {
             paths.insert(&path, scope);
         }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     exec::process::{
-        child::{ChildProgram, SpawnBackoff},
+        child::{ChildProgram, OutputFilter, SpawnBackoff},
         end::{ChildLimit, ProcessExit},
     },
     report::{Category, StdStream},
@@ -161,10 +161,12 @@ impl RsyncRun<'_> {
                 StdoutLine::Other => true,
             }
         };
-        let limit = (self.executor.stall_limit.run_limit(), &kill_at);
+        let limit = self.executor.stall_limit.run_limit();
+        let filters_stdout = call.counts_deletions();
+        let filter = OutputFilter { on_line: &mut on_line, filters_stdout, kill_at: &kill_at };
         let inherited = self.target_lock.clone();
         let program = ChildProgram { inherited, ..self.executor.program.clone() };
-        let end = program.run_filtered(limit, call, self.cancel, &mut on_line);
+        let end = program.run_filtered(limit, call, self.cancel, filter);
         (end, report)
     }
 

@@ -156,8 +156,8 @@ impl RsyncRun<'_> {
             return self.delete(transfer, count);
         }
         match listed {
-            Some(listed) => self.hold_listed(transfer, (count, total), listed),
-            None => self.hold(transfer, (count, total))?,
+            Some(listed) => self.hold_listed(transfer, count, total, listed),
+            None => self.hold(transfer, count, total)?,
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl RsyncRun<'_> {
             return self.run_unguarded(transfer, Deletions::Allowed);
         }
         self.run_without_deletions(transfer)?;
-        self.hold_listed(transfer, (count, total), listed);
+        self.hold_listed(transfer, count, total, listed);
         Ok(())
     }
 
@@ -384,10 +384,11 @@ impl RsyncRun<'_> {
     fn hold(
         &mut self,
         transfer: &GuardedTransfer<'_>,
-        count: (u64, Option<u64>),
+        count: u64,
+        total: Option<u64>,
     ) -> Result<(), Outcome> {
         let listed = self.list_deletions(transfer)?;
-        self.hold_listed(transfer, count, listed);
+        self.hold_listed(transfer, count, total, listed);
         Ok(())
     }
 
@@ -406,13 +407,14 @@ impl RsyncRun<'_> {
              --max-delete={bound}: raise that to have them made"
         );
         self.executor.log.say(Category::Warn, message);
-        self.hold(transfer, (count, None))
+        self.hold(transfer, count, None)
     }
 
     fn hold_listed(
         &mut self,
         transfer: &GuardedTransfer<'_>,
-        (count, of): (u64, Option<u64>),
+        count: u64,
+        total: Option<u64>,
         listed: CallReport,
     ) {
         self.executor.state.holds_deletions.set(true);
@@ -424,13 +426,7 @@ impl RsyncRun<'_> {
         if paths.len() > MAX_HELD_PATHS {
             paths = vec![DirtyPath::root_tree()];
         }
-        self.held.push(HeldDeletions {
-            paths,
-            count,
-            total: of,
-            names,
-            reason: transfer.hold_reason,
-        });
+        self.held.push(HeldDeletions { paths, count, total, names, reason: transfer.hold_reason });
     }
 
     /// Makes the deletions by rules where a list is not supported, and transfers the rest.

@@ -47,7 +47,8 @@ impl ShellRenames {
         &self,
         root: &Dir,
         renames: &[Rename],
-        (log, cancel): (&Log, &CancelToken),
+        log: &Log,
+        cancel: &CancelToken,
     ) -> Result<(Vec<DirtyPath>, Vec<TreePath>), Outcome> {
         let hints = coalesce_renames(renames);
         let renames = feasible_renames(&hints, |path| entry_type_at(root, path));

@@ -36,7 +36,7 @@ use crate::{
     report::{Category, Log},
 };
 use channel::SshRoute;
-use sharing::{ProbeTiming, UserSharing};
+use sharing::{ProbeTiming, SharingQuery, UserSharing};
 use socket_dir::SocketDir;
 
 /// Options that detect an unreachable host: one that does not accept a connection, or does not
@@ -125,7 +125,8 @@ impl SshConnections {
         let route = master.route();
         let generation = self.generation.load(Ordering::Relaxed);
         let sharing = Arc::clone(lock(&self.user_sharing).entry(route.clone()).or_default());
-        sharing.is_shared_by_user((route, generation), self.probe_timing, cancel, log)
+        let query = SharingQuery { route, generation, timing: self.probe_timing };
+        sharing.is_shared_by_user(query, cancel, log)
     }
 
     /// Clears all backoffs, and makes ssh's configuration be queried again.

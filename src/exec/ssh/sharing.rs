@@ -64,6 +64,15 @@ struct SharingProbe {
     generation: u64,
 }
 
+/// Query of the user's ssh configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharingQuery<'a> {
+    pub(super) route: &'a SshRoute,
+    /// Answers of an earlier generation are outdated.
+    pub(super) generation: u64,
+    pub(super) timing: ProbeTiming,
+}
+
 impl UserSharing {
     /// Returns true if the user's ssh configuration sets `ControlPath` for this route. Such
     /// connections may be open already, and may be the only way to the host.
@@ -71,11 +80,11 @@ impl UserSharing {
     /// Concurrent queries of the same route wait for this answer. `None` if the job was cancelled.
     pub(super) fn is_shared_by_user(
         &self,
-        (route, generation): (&SshRoute, u64),
-        timing: ProbeTiming,
+        query: SharingQuery<'_>,
         cancel: &CancelToken,
         log: &Log,
     ) -> Option<bool> {
+        let SharingQuery { route, generation, timing } = query;
         let mut probe = lock(&self.probe);
         let is_current = |probe: &SharingProbe| {
             probe.generation == generation

@@ -133,7 +133,10 @@ impl PreludeHost {
             "unknown_default",
             lua.create_function(|_, name: String| Ok(unknown_default_hint(&name)))?,
         )?;
-        table.set("getinfo", lua.create_function(getinfo)?)?;
+        table.set(
+            "getinfo",
+            lua.create_function(|lua, (what, _): (Value, Value)| getinfo(lua, what))?,
+        )?;
         self.add_reporting_functions(lua, &table)?;
         self.add_abort_functions(lua, &table)?;
         self.add_directory_functions(lua, &table)?;
@@ -358,7 +361,7 @@ fn unknown_name_hint(table: &str, name: &Value, base: Option<SyncBase>) -> Optio
 }
 
 /// Implements `debug.getinfo`, by which configuration files find their own path.
-fn getinfo(lua: &Lua, (what, _): (Value, Value)) -> Result<Option<Table>> {
+fn getinfo(lua: &Lua, what: Value) -> Result<Option<Table>> {
     let table = lua.create_table()?;
     let level = match what {
         Value::Function(function) => return function_info(&table, &function).map(|()| Some(table)),

@@ -134,7 +134,7 @@ fn reread(prelude: Table, request: LoadRequest, config: Config) -> RereadSync {
         let syncs: Table = prelude.get("syncs").map_err(why)?;
         let entry: Table = syncs.get(number).map_err(why)?;
         let insist = config.syncs.iter().any(|sync| sync.insist);
-        let read = read_sync(&config, &request, (&entry, number), insist);
+        let read = read_sync(&config, &request, SyncEntry { table: &entry, number, insist });
         read.map(|(sync, _)| sync).map_err(|error| match error {
             SettingError::Lua(why) | SettingError::Fatal(why) => why,
         })
@@ -204,7 +204,12 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
         if entry.get("has_failed").unwrap_or_default() {
             continue;
         }
-        match read_or_report(host, &loaded.config, request, (&entry, number), insist) {
+        match read_or_report(
+            host,
+            &loaded.config,
+            request,
+            SyncEntry { table: &entry, number, insist },
+        ) {
             Ok((sync, warnings)) => {
                 let position: String = entry.get("place").unwrap_or_default();
                 loaded.positions.add(&sync.name, &position);
@@ -219,20 +224,29 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
     if errors.is_empty() { Ok(loaded) } else { Err(ConfigError::Invalid(errors)) }
 }
 
+/// Sync that the prelude has collected.
+#[derive(Clone, Copy)]
+struct SyncEntry<'a> {
+    table: &'a Table,
+    /// Number of the sync, from 1 on.
+    number: usize,
+    /// True if a failed first transfer is retried.
+    insist: bool,
+}
+
 /// Reads a sync. After an error the setting is removed and the rest is read again, so that all
 /// errors are found.
 fn read_or_report(
     host: &PreludeHost,
     config: &Config,
     request: &LoadRequest,
-    (entry, number): (&Table, usize),
-    insist: bool,
+    entry: SyncEntry<'_>,
 ) -> Result<(SyncConfig, Vec<String>), Vec<String>> {
-    let position: String = entry.get("place").unwrap_or_default();
+    let position: String = entry.table.get("place").unwrap_or_default();
     let mut lines = Vec::new();
     let mut removed = Vec::new();
     loop {
-        let error = match read_sync(config, request, (entry, number), insist) {
+        let error = match read_sync(config, request, entry) {
             Ok(read) if lines.is_empty() => return Ok(read),
             Ok(_) => return Err(lines),
             Err(error) => error,
@@ -244,7 +258,9 @@ fn read_or_report(
             return Err(lines);
         }
         lines.extend(error_lines);
-        let Some(key) = key.filter(|key| remove_setting(entry, key)) else { return Err(lines) };
+        let Some(key) = key.filter(|key| remove_setting(entry.table, key)) else {
+            return Err(lines);
+        };
         removed.push(key);
     }
 }
@@ -306,9 +322,9 @@ fn remove_setting(entry: &Table, key: &str) -> bool {
 fn read_sync(
     config: &Config,
     request: &LoadRequest,
-    (entry, number): (&Table, usize),
-    insist: bool,
+    entry: SyncEntry<'_>,
 ) -> Result<(SyncConfig, Vec<String>), SettingError> {
+    let SyncEntry { table: entry, number, insist } = entry;
     let lua_error = |error: mlua::Error| SettingError::Lua(error.to_string());
     let table: Table = entry.get("config").map_err(lua_error)?;
     let base: String = entry.get("base").map_err(lua_error)?;

@@ -17,7 +17,7 @@ use mirror_core::{
     path::Escaped,
     plan::{
         args::{RsyncArg, RsyncArgParser},
-        direct::{DirectTranslation, ExtraRule, IgnoredOption},
+        direct::{DirectTranslation, IgnoredOption},
         options::{DeletePolicy, ListForm, RsyncOptions},
     },
     queue::{Debounce, OpenWait},
@@ -71,8 +71,9 @@ impl SyncReader<'_> {
         let (kind, target) = self.target(fields)?;
         // A script of its own may use these names in any way.
         let ours = if kind == SyncKind::Script { Fields::EMPTY } else { fields };
-        let RsyncInvocation { args, direct, binary } = RsyncInvocation::read(ours, kind)?;
-        let patterns = self.patterns(fields, kind, &source, (&args.options, &direct.rules))?;
+        let invocation = RsyncInvocation::read(ours, kind)?;
+        let patterns = self.patterns(fields, kind, &source, &invocation)?;
+        let RsyncInvocation { args, direct, binary } = invocation;
         let delete = delete(ours);
         refuse_remove_source_files(kind, delete, &args.options)?;
         let name = self.name(fields)?;
@@ -114,7 +115,7 @@ impl SyncReader<'_> {
             tunnel: super::tunnel::for_sync(fields, self.tunnels)?,
         };
         let mut warnings = [args.warnings, ignored_option_warnings(&direct.ignored)?].concat();
-        warnings.append(&mut doubtful_values((fields, self.base), ours, (&sync.binary, kind))?);
+        warnings.append(&mut doubtful_values(fields, self.base, ours, &sync.binary, kind)?);
         Ok((sync, warnings))
     }
 
@@ -123,9 +124,10 @@ impl SyncReader<'_> {
         fields: Fields<'_>,
         kind: SyncKind,
         source: &Path,
-        (options, extra): (&RsyncOptions, &[ExtraRule]),
+        invocation: &RsyncInvocation,
     ) -> Result<SyncPatterns, SettingError> {
-        let delete_excluded = options.delete_excluded;
+        let delete_excluded = invocation.args.options.delete_excluded;
+        let extra = &invocation.direct.rules;
         let context = PatternContext { start_dir: self.start_dir, source, delete_excluded, extra };
         let patterns = SyncPatterns::read(fields, context)?;
         if kind == SyncKind::Direct {

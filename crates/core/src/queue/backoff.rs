@@ -41,6 +41,15 @@ pub(super) struct FailedPaths {
     next_retry: Option<Moment>,
 }
 
+/// The paths of a batch that are not transferred yet.
+#[derive(Debug)]
+pub(super) struct Unsettled<'a> {
+    /// The large files that were split off: their result is unknown.
+    pub(super) large: &'a BTreeSet<TreePath>,
+    /// The paths that failed.
+    pub(super) failed: Vec<DirtyPath>,
+}
+
 impl FailedPaths {
     /// Returns true if this path is backing off, and absorbs the new mark.
     ///
@@ -93,17 +102,17 @@ impl FailedPaths {
         self.update_next_retry();
     }
 
-    /// Notes the result of `batch`: these paths failed at `now`, the large files that were split
-    /// off are undecided, and the others have recovered.
+    /// Notes the result of `batch` at `now`: all but the `unsettled` paths have recovered.
     ///
     /// The failures may stand for changes since `since`: it is unknown which paths are that old.
     pub(super) fn settle(
         &mut self,
         batch: &PathSet,
-        (large, failed): (&BTreeSet<TreePath>, Vec<DirtyPath>),
+        unsettled: Unsettled<'_>,
         since: Stamp,
         now: Moment,
     ) {
+        let Unsettled { large, failed } = unsettled;
         // A path of the batch that is backing off was merged from smaller ones during the flight,
         // and may have been marked since.
         let on_their_way = |path: &TreePath, failed: &mut FailedPath| {

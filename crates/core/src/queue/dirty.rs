@@ -15,7 +15,7 @@ use crate::{
     path::TreePath,
     queue::{
         Batch, Debounce, PathSet, QueueLimits, Settled,
-        backoff::FailedPaths,
+        backoff::{FailedPaths, Unsettled},
         large_files::LargeFiles,
         observed::{ObservedChanges, RecentChanges},
         pending::{Collapsed, PendingSet, Span, Stamp},
@@ -231,7 +231,7 @@ impl DirtySet {
         }
         self.recent.add(observed, now);
         let since = span.first.unwrap_or(Stamp { seq: self.seq, at: now });
-        self.failed.settle(&paths, (&large, failed), since, now);
+        self.failed.settle(&paths, Unsettled { large: &large, failed }, since, now);
         self.failed.bound(self.limits.failed, now);
         self.queue_large(large, since);
         self.readmit(deferred);

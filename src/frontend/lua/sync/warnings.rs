@@ -18,9 +18,11 @@ use crate::config::SyncKind;
 /// Returns warnings about doubtful values. `ours` is empty for a script of its own, which may use
 /// these names in any way.
 pub(super) fn doubtful_values(
-    (fields, base): (Fields<'_>, SyncBase),
+    fields: Fields<'_>,
+    base: SyncBase,
     ours: Fields<'_>,
-    (binary, kind): (&OsStr, SyncKind),
+    binary: &OsStr,
+    kind: SyncKind,
 ) -> Result<Vec<String>, SettingError> {
     let warnings = delete_warning(ours).into_iter().chain(binary_warning(ours, binary, kind));
     let warnings = warnings.chain(switch_warnings(fields, base)?).chain(exit_code_warnings(ours));

@@ -37,7 +37,15 @@ impl ScriptBench {
         let (Self::Lists(number) | Self::Commands(number)) = self;
         let workload = Workload::Create(number);
         workload.prepare(source.path())?;
-        let mut running = self.start(bench, tool, (&scratch, &source, &names))?;
+        let file = scratch.path("script.lua")?;
+        fs::write(file.path(), self.configuration(&source, &names))?;
+        let mut command = match tool {
+            Tool::Ours => Command::new(&bench.ours),
+            Tool::Original => Command::new("lsyncd"),
+            _ => return Err(io::Error::other("it knows no scripts")),
+        };
+        command.arg("-nodaemon").arg(file.path());
+        let mut running = start(&command, &scratch, &source, &names)?;
         let before = running.usage()?;
         let mut missing: HashSet<String> =
             workload.expected_changes().keys().map(|path| format!("/{}", path.display())).collect();
@@ -64,36 +72,6 @@ impl ScriptBench {
         ]))
     }
 
-    fn start(
-        self,
-        bench: &BenchEnv,
-        tool: Tool,
-        (scratch, source, names): (&ScratchDir, &ScratchPath, &ScratchPath),
-    ) -> io::Result<MeteredProcess> {
-        let file = scratch.path("script.lua")?;
-        fs::write(file.path(), self.configuration(source, names))?;
-        let mut command = match tool {
-            Tool::Ours => Command::new(&bench.ours),
-            Tool::Original => Command::new("lsyncd"),
-            _ => return Err(io::Error::other("it knows no scripts")),
-        };
-        command.arg("-nodaemon").arg(file.path());
-        let mut running = MeteredProcess::start(&command, &scratch.path("output")?)?;
-        let marker = source.path().join(MARKER);
-        let mut polls = 0;
-        running.wait_until("a marker arrives", |_| {
-            polls += 1;
-            // Not continuously, because a script may handle each write as a change.
-            if polls % 500 == 1 {
-                let _ = fs::remove_file(&marker);
-                let _ = fs::write(&marker, "");
-            }
-            fs::read_to_string(names.path()).is_ok_and(|names| names.contains(MARKER))
-        })?;
-        running.wait_without_children()?;
-        Ok(running)
-    }
-
     fn configuration(self, source: &ScratchPath, names: &ScratchPath) -> String {
         let (source, names) = (source.path().display(), names.path().display());
         let action = match self {
@@ -108,4 +86,27 @@ impl ScriptBench {
         };
         format!("sync{{ source = '{source}', delay = 0, {action} }}\n")
     }
+}
+
+/// Starts a daemon and waits until it handles changes.
+fn start(
+    command: &Command,
+    scratch: &ScratchDir,
+    source: &ScratchPath,
+    names: &ScratchPath,
+) -> io::Result<MeteredProcess> {
+    let mut running = MeteredProcess::start(command, &scratch.path("output")?)?;
+    let marker = source.path().join(MARKER);
+    let mut polls = 0;
+    running.wait_until("a marker arrives", |_| {
+        polls += 1;
+        // Not continuously, because a script may handle each write as a change.
+        if polls % 500 == 1 {
+            let _ = fs::remove_file(&marker);
+            let _ = fs::write(&marker, "");
+        }
+        fs::read_to_string(names.path()).is_ok_and(|names| names.contains(MARKER))
+    })?;
+    running.wait_without_children()?;
+    Ok(running)
 }

@@ -47,45 +47,46 @@ impl StartupBench {
                 Self::Empty(_) => copy_all(&source, &target),
             })?,
             Tool::RsyncArchive => timed(|| run(rsync_archive(&source, &target)))?,
-            _ => self.measure_daemon(bench, tool, &scratch, (&source, &target))?,
+            _ => {
+                let (mode, our_args) = match self {
+                    Self::Equal(_, args) => (BenchMode::Rsync, args),
+                    Self::Empty(_) => (BenchMode::Direct, [].as_slice()),
+                };
+                let spec = DaemonSpec {
+                    mode,
+                    source: &source,
+                    targets: std::slice::from_ref(&target),
+                    delay: None,
+                    exclude: None,
+                    our_args,
+                    programs: None,
+                };
+                measure_daemon(bench, tool, &spec, &scratch)?
+            }
         };
         verify(source.path(), target.path())?;
         Ok(sample)
     }
+}
 
-    fn measure_daemon(
-        self,
-        bench: &BenchEnv,
-        tool: Tool,
-        scratch: &ScratchDir,
-        (source, target): (&ScratchPath, &ScratchPath),
-    ) -> io::Result<Sample> {
-        let (mode, our_args) = match self {
-            Self::Equal(_, args) => (BenchMode::Rsync, args),
-            Self::Empty(_) => (BenchMode::Direct, [].as_slice()),
-        };
-        let targets = std::slice::from_ref(target);
-        let spec = DaemonSpec {
-            mode,
-            source,
-            targets,
-            delay: None,
-            exclude: None,
-            our_args,
-            programs: None,
-        };
-        let started = Instant::now();
-        let mut running = tool::start(tool, &bench.ours, &spec, scratch)?;
-        wait_live(tool, &mut running, source, targets)?;
-        let wall = started.elapsed().as_secs_f64();
-        let used = running.usage()?;
-        Ok(Sample::from([
-            (Metric::Wall, wall),
-            (Metric::OwnCpu, used.own),
-            (Metric::AllCpu, used.own + used.children),
-            (Metric::Memory, running.peak_memory()?),
-        ]))
-    }
+/// Measures the time until the daemon is live.
+fn measure_daemon(
+    bench: &BenchEnv,
+    tool: Tool,
+    spec: &DaemonSpec<'_>,
+    scratch: &ScratchDir,
+) -> io::Result<Sample> {
+    let started = Instant::now();
+    let mut running = tool::start(tool, &bench.ours, spec, scratch)?;
+    wait_live(tool, &mut running, spec.source, spec.targets)?;
+    let wall = started.elapsed().as_secs_f64();
+    let used = running.usage()?;
+    Ok(Sample::from([
+        (Metric::Wall, wall),
+        (Metric::OwnCpu, used.own),
+        (Metric::AllCpu, used.own + used.children),
+        (Metric::Memory, running.peak_memory()?),
+    ]))
 }
 
 fn rsync_archive(source: &ScratchPath, target: &ScratchPath) -> Command {

@@ -134,7 +134,8 @@ impl EventIndex {
     ) -> Option<QueuePosition> {
         let mut newest = self.barriers.range(..before).next_back().copied();
         for (path, class) in ends(new) {
-            newest = newest.max(self.newest_at(path, (new.etype, class), before, coupling));
+            let roles = blocking_roles(new.etype, class, coupling);
+            newest = newest.max(self.newest_at(path, roles, before));
             if new.kind == EntryKind::Directory {
                 let node = self.nodes.get(path);
                 newest =
@@ -185,31 +186,32 @@ impl EventIndex {
         found
     }
 
-    /// The newest event of exactly this name.
+    /// The newest event of exactly this name in one of these roles.
     fn newest_at(
         &self,
         path: &TreePath,
-        (etype, class): (Etype, NameRole),
+        roles: &[NameRole],
         before: QueuePosition,
-        coupling: Coupling,
     ) -> Option<QueuePosition> {
         let node = self.nodes.get(path)?;
-        let classes: &[NameRole] = match (coupling, class, etype) {
-            (Coupling::Tight, ..) | (Coupling::Loose, NameRole::Directory | NameRole::From, _) => {
-                &ALL
-            }
-            // Two moves to one name are independent.
-            (Coupling::Loose, NameRole::To, _) => {
-                &[NameRole::Directory, NameRole::Delete, NameRole::Plain, NameRole::From]
-            }
-            (Coupling::Loose, _, Etype::Create) => {
-                &[NameRole::Directory, NameRole::Delete, NameRole::From, NameRole::To]
-            }
-            (Coupling::Loose, NameRole::Delete | NameRole::Plain, _) => {
-                &[NameRole::Directory, NameRole::From, NameRole::To]
-            }
-        };
-        classes.iter().filter_map(|&class| node.newest(class, before)).max()
+        roles.iter().filter_map(|&role| node.newest(role, before)).max()
+    }
+}
+
+/// Returns the roles of a name in which an older event blocks a new one that has it as `role`.
+const fn blocking_roles(etype: Etype, role: NameRole, coupling: Coupling) -> &'static [NameRole] {
+    match (coupling, role, etype) {
+        (Coupling::Tight, ..) | (Coupling::Loose, NameRole::Directory | NameRole::From, _) => &ALL,
+        // Two moves to one name are independent.
+        (Coupling::Loose, NameRole::To, _) => {
+            &[NameRole::Directory, NameRole::Delete, NameRole::Plain, NameRole::From]
+        }
+        (Coupling::Loose, _, Etype::Create) => {
+            &[NameRole::Directory, NameRole::Delete, NameRole::From, NameRole::To]
+        }
+        (Coupling::Loose, NameRole::Delete | NameRole::Plain, _) => {
+            &[NameRole::Directory, NameRole::From, NameRole::To]
+        }
     }
 }
 

@@ -39,7 +39,11 @@ struct EventEnd<'a> {
     kind: EntryKind,
 }
 
-impl EventEnd<'_> {
+impl<'a> EventEnd<'a> {
+    const fn new(subject: &EventSubject, path: &'a TreePath) -> Self {
+        Self { path, kind: subject.kind }
+    }
+
     fn is(self, other: Self) -> bool {
         self.path == other.path
     }
@@ -73,16 +77,15 @@ pub(super) fn relation(old: &EventSubject, new: &EventSubject, coupling: Couplin
     if old.etype.is_barrier() || new.etype.is_barrier() {
         return Relation::Stack;
     }
-    let end = |subject: &EventSubject, path| EventEnd { path, kind: subject.kind };
-    let (from, at) = (end(old, &old.path), end(new, &new.path));
     match (&old.to, &new.to) {
-        (None, None) => same_or_near(from, at, (old.etype, new.etype), coupling),
-        (Some(to), None) => behind_move((from, end(old, to)), at, new.etype),
+        (None, None) => same_or_near(old, new, coupling),
+        (Some(to), None) => behind_move(old, EventEnd::new(old, to), new),
         (old_to, Some(to)) => {
-            let to = end(new, to);
+            let (from, at) = (EventEnd::new(old, &old.path), EventEnd::new(new, &new.path));
+            let to = EventEnd::new(new, to);
             let mut meets = from.meets(at) || from.meets(to);
             if let Some(old_to) = old_to {
-                let old_to = end(old, old_to);
+                let old_to = EventEnd::new(old, old_to);
                 meets |= old_to.meets(at) || old_to.nests(to) || old_to.binds(to, coupling);
             }
             if meets { Relation::Split } else { Relation::None }
@@ -90,31 +93,26 @@ pub(super) fn relation(old: &EventSubject, new: &EventSubject, coupling: Couplin
     }
 }
 
-fn same_or_near(
-    old: EventEnd<'_>,
-    new: EventEnd<'_>,
-    etypes: (Etype, Etype),
-    coupling: Coupling,
-) -> Relation {
+/// Returns the relation of two events that are no moves.
+fn same_or_near(old: &EventSubject, new: &EventSubject, coupling: Coupling) -> Relation {
+    let (was, at) = (EventEnd::new(old, &old.path), EventEnd::new(new, &new.path));
     let is_file = old.kind == EntryKind::Other && new.kind == EntryKind::Other;
-    if old.is(new) && is_file && etypes == (Etype::Delete, Etype::Create) {
+    if was.is(at) && is_file && (old.etype, new.etype) == (Etype::Delete, Etype::Create) {
         return Relation::Replace;
     }
-    if old.nests(new) || old.binds(new, coupling) { Relation::Stack } else { Relation::None }
+    if was.nests(at) || was.binds(at, coupling) { Relation::Stack } else { Relation::None }
 }
 
-fn behind_move(
-    (from, to): (EventEnd<'_>, EventEnd<'_>),
-    new: EventEnd<'_>,
-    etype: Etype,
-) -> Relation {
-    if from.meets(new) {
+/// Returns the relation of an event that is no move to the earlier move `old`, which leads `to`.
+fn behind_move(old: &EventSubject, to: EventEnd<'_>, new: &EventSubject) -> Relation {
+    let (from, at) = (EventEnd::new(old, &old.path), EventEnd::new(new, &new.path));
+    if from.meets(at) {
         return Relation::Stack;
     }
-    let is_other = matches!(etype, Etype::Create | Etype::Delete);
-    if to.is(new) && is_other {
+    let is_other = matches!(new.etype, Etype::Create | Etype::Delete);
+    if to.is(at) && is_other {
         Relation::ToDelete
-    } else if to.meets(new) {
+    } else if to.meets(at) {
         Relation::Stack
     } else {
         Relation::None
