@@ -7,10 +7,9 @@ use mirror_core::{
     job::HookFailureAction,
     path::{Escaped, TreePath},
     plan::{
-        command::CommandLine,
         exit::ExitCodes,
         options::{DeletePolicy, TransferPhase},
-        rsync::{Deletions, QuickCheck, RsyncPlan, TransferPaths, UnwantedKind},
+        rsync::{Deletions, QuickCheck, RsyncCall, RsyncPlan, TransferPaths, UnwantedKind},
         target::Target,
     },
     queue::Debounce,
@@ -181,11 +180,11 @@ fn rsync_command_lines(text: &mut String, sync: &SyncConfig) {
     let plan = RsyncPlan::new(sync.rsync.clone(), sync.source.as_os_str().as_bytes(), target);
     let name = |name: &[u8]| -> Vec<TreePath> { TreePath::new(name).into_iter().collect() };
     let (changed, gone) = (name(b"CHANGED"), name(b"GONE"));
-    let mut append = |when: &str, call: &CommandLine| {
+    let mut append = |when: &str, call: &RsyncCall| {
         let _ = writeln!(
             text,
             "  {when}\n    {}",
-            shell_line::command_line(sync.binary.as_bytes(), call)
+            shell_line::command_line(sync.binary.as_bytes(), call.command_line())
         );
     };
     let limit = match sync.max_delete {
@@ -211,7 +210,7 @@ fn rsync_command_lines(text: &mut String, sync: &SyncConfig) {
             );
         }
     }
-    let existing = |call: CommandLine| plan.requiring_target(&call).unwrap_or(call);
+    let existing = |call: RsyncCall| plan.requiring_target(&call).unwrap_or(call);
     let parts = TransferPaths { entries: &changed, missing: &gone, ..TransferPaths::default() };
     let list = plan.partial(&parts, Deletions::Allowed, QuickCheck::Never);
     append("for what changed or is gone", &existing(list));

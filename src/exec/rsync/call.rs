@@ -8,7 +8,7 @@ use std::{
 use mirror_core::{
     job::{Failure, Outcome},
     path::{Escaped, TreePath},
-    plan::{command::CommandLine, exit::ExitClass, stderr::StderrParser},
+    plan::{exit::ExitClass, rsync::RsyncCall, stderr::StderrParser},
 };
 
 use rustix::io::Errno;
@@ -44,7 +44,7 @@ impl RsyncRun<'_> {
     /// Makes a call that deletes nothing by itself.
     pub(super) fn call_without_deletions(
         &mut self,
-        call: &CommandLine,
+        call: &RsyncCall,
         call_paths: CallPaths<'_>,
     ) -> Result<(), Outcome> {
         let (end, report) = self.call(call, call_paths)?;
@@ -55,7 +55,7 @@ impl RsyncRun<'_> {
     /// target is missing.
     pub(super) fn call(
         &self,
-        call: &CommandLine,
+        call: &RsyncCall,
         call_paths: CallPaths<'_>,
     ) -> Result<(ProcessExit, CallReport), Outcome> {
         let state = &self.executor.state;
@@ -63,7 +63,7 @@ impl RsyncRun<'_> {
             return self.call_supported(call, call_paths);
         }
         let plan = &self.executor.plan;
-        let make = |call: &CommandLine| self.call_supported(call, call_paths);
+        let make = |call: &RsyncCall| self.call_supported(call, call_paths);
         let (end, report) = state.capabilities.existing_target.call(plan, call, make)?;
         if report.refusal == Some(RemoteRefusal::MissingTarget)
             && !matches!(end, ProcessExit::Exited(0))
@@ -77,7 +77,7 @@ impl RsyncRun<'_> {
     /// Makes a call, without the options that the remote side refuses and that are dispensable.
     fn call_supported(
         &self,
-        call: &CommandLine,
+        call: &RsyncCall,
         call_paths: CallPaths<'_>,
     ) -> Result<(ProcessExit, CallReport), Outcome> {
         let modify_window = &self.executor.state.capabilities.modify_window;
@@ -98,7 +98,7 @@ impl RsyncRun<'_> {
 
     fn call_once(
         &self,
-        call: &CommandLine,
+        call: &RsyncCall,
         call_paths: CallPaths<'_>,
     ) -> Result<(ProcessExit, CallReport), Outcome> {
         let stopped = || Outcome::Retry(Failure::new("rsync was stopped"));
@@ -135,11 +135,7 @@ impl RsyncRun<'_> {
     }
 
     /// Runs rsync and parses its output. Passes on the part of stdout that the user asked for.
-    fn run_rsync(
-        &self,
-        call: &CommandLine,
-        call_paths: CallPaths<'_>,
-    ) -> (ProcessExit, CallReport) {
+    fn run_rsync(&self, call: &RsyncCall, call_paths: CallPaths<'_>) -> (ProcessExit, CallReport) {
         let plan = &self.executor.plan;
         let names = StderrParser { source: plan.source(), target: plan.target() };
         let exists = |path: &TreePath| path.is_root() || self.root.stat(path.as_bytes()).is_ok();
@@ -166,7 +162,7 @@ impl RsyncRun<'_> {
         let filter = OutputFilter { on_line: &mut on_line, filters_stdout, kill_at: &kill_at };
         let inherited = self.target_lock.clone();
         let program = ChildProgram { inherited, ..self.executor.program.clone() };
-        let end = program.run_filtered(limit, call, self.cancel, filter);
+        let end = program.run_filtered(limit, call.command_line(), self.cancel, filter);
         (end, report)
     }
 
@@ -230,13 +226,14 @@ impl RsyncRun<'_> {
         }
     }
 
-    fn log_call(&self, call: &CommandLine) {
+    fn log_call(&self, call: &RsyncCall) {
         let category = Category::Debug("Exec");
         if !self.executor.log.wants(category) {
             return;
         }
-        let mut message = self.executor.program.format_command(call);
-        if let Some(stdin) = &call.stdin {
+        let command_line = call.command_line();
+        let mut message = self.executor.program.format_command(command_line);
+        if let Some(stdin) = &command_line.stdin {
             let names = stdin.split(|&b| b == 0).filter(|name| !name.is_empty());
             message += " [<]";
             append_capped(&mut message, names.map(|name| Escaped(name).to_string()));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mirror_core::{
     job::Outcome,
-    plan::{command::CommandLine, rsync::RsyncPlan},
+    plan::rsync::{RsyncCall, RsyncPlan},
 };
 
 use super::call_report::CallReport;
@@ -60,8 +60,8 @@ impl ExistingTargetForm {
     pub(super) fn call(
         &self,
         plan: &RsyncPlan,
-        call: &CommandLine,
-        make: impl Fn(&CommandLine) -> Result<(ProcessExit, CallReport), Outcome>,
+        call: &RsyncCall,
+        make: impl Fn(&RsyncCall) -> Result<(ProcessExit, CallReport), Outcome>,
     ) -> Result<(ProcessExit, CallReport), Outcome> {
         let existing =
             plan.requiring_target(call).filter(|_| !self.refused.load(Ordering::Relaxed));

@@ -7,9 +7,8 @@ use mirror_core::{
     job::{DirtyPath, HeldDeletions, HoldReason, Outcome, Scope},
     path::{Escaped, TreePath},
     plan::{
-        command::CommandLine,
         options::TransferPhase,
-        rsync::{Deletions, QuickCheck, TransferPaths, UnwantedKind},
+        rsync::{Deletions, QuickCheck, RsyncCall, TransferPaths, UnwantedKind},
     },
 };
 
@@ -63,7 +62,7 @@ pub(super) struct GuardedTransfer<'s> {
     /// The paths.
     pub(super) call_paths: CallPaths<'s>,
     /// Builds the call with this kind of deletions that leaves these paths alone.
-    pub(super) build_call: &'s dyn Fn(Deletions, &[TreePath]) -> CommandLine,
+    pub(super) build_call: &'s dyn Fn(Deletions, &[TreePath]) -> RsyncCall,
     /// The deletion budget.
     pub(super) budget: MaxDelete,
     /// True if the transfer deletes anything.
@@ -78,7 +77,7 @@ impl RsyncExecutor {
         &'p self,
         parts: &'p TransferPaths<'p>,
         quick_check: QuickCheck,
-    ) -> impl Fn(Deletions, &[TreePath]) -> CommandLine + 'p {
+    ) -> impl Fn(Deletions, &[TreePath]) -> RsyncCall + 'p {
         move |deletions, hidden| {
             if hidden.is_empty() {
                 return self.plan.partial(parts, deletions, quick_check);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use mirror_core::{
     job::{DirtyPath, Failure, Scope},
     path::TreePath,
-    plan::{command::CommandLine, options::TransferPhase},
+    plan::{options::TransferPhase, rsync::RsyncCall},
 };
 
 use super::run::RsyncRun;
@@ -25,7 +25,7 @@ const UNMOUNTED_SOURCE: &str =
 impl RsyncRun<'_> {
     /// Returns the call with rules that protect what was unmounted in the source, or is mounted in
     /// the target, from deletion.
-    pub(super) fn with_protected_mounts<'c>(&self, call: &'c CommandLine) -> Cow<'c, CommandLine> {
+    pub(super) fn with_protected_mounts<'c>(&self, call: &'c RsyncCall) -> Cow<'c, RsyncCall> {
         let (absent, mounted) = (self.absent(), self.mounted_in_target());
         if absent.is_empty() && mounted.is_empty() {
             return Cow::Borrowed(call);

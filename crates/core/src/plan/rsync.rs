@@ -3,19 +3,22 @@
 //! The arguments were verified with 3.1.3 to 3.5.0. Source and target are always the last two
 //! arguments: wrapper scripts rely on it.
 
+mod call;
+
 use alloc::{vec, vec::Vec};
 use core::time::Duration;
 
 use super::{
-    command::CommandLine,
     options::{ExcludeRules, ListForm, RsyncOptions, TransferPhase},
-    patterns::{anchored, escaped, files_from_list, include_patterns, removal_rules},
+    patterns::{anchored, files_from_list, include_patterns, removal_rules},
     target::Target,
     timeouts::{self, timeout_args},
 };
 use crate::path::TreePath;
 
 pub use super::patterns::UnwantedKind;
+pub use call::RsyncCall;
+use call::{IGNORE_TIMES, NANOSECOND_WINDOW};
 
 /// Limit for deleting entries that the source lacks, where the policy deletes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,61 +64,6 @@ pub struct TransferPaths<'a> {
     pub hidden: &'a [TreePath],
 }
 
-/// Call of rsync.
-impl CommandLine {
-    /// Returns the same call of rsync with rules, before all others, that protect these paths and
-    /// everything below them from deletion, even if a directory above is deleted.
-    #[must_use]
-    pub fn protecting<'a>(mut self, paths: impl IntoIterator<Item = &'a TreePath>) -> Self {
-        self.prepend_rules(b"P", paths);
-        self
-    }
-
-    /// Returns the same call of rsync with rules, before all others, that keep these paths and
-    /// everything below them from being sent.
-    #[must_use]
-    pub fn hiding<'a>(mut self, paths: impl IntoIterator<Item = &'a TreePath>) -> Self {
-        self.prepend_rules(b"H", paths);
-        self
-    }
-
-    fn prepend_rules<'a>(&mut self, rule: &[u8], paths: impl IntoIterator<Item = &'a TreePath>) {
-        let rule = |path| [b"--filter=", rule, b" ", &escaped(path), b"/***"].concat();
-        self.args.splice(0..0, paths.into_iter().map(rule));
-    }
-
-    /// Returns the same call of rsync without the comparison of nanoseconds, which the other side
-    /// has to support and `rrsync` does not. Listed entries are then sent regardless of their time;
-    /// in a tree, whole seconds are compared.
-    #[must_use]
-    pub fn without_window(mut self) -> Self {
-        let is_tree = self.args.iter().any(|arg| arg == b"-r");
-        if let Some(at) = self.args.iter().position(|arg| arg == NANOSECOND_WINDOW) {
-            self.args.remove(at);
-            if !is_tree && !self.args.iter().any(|arg| arg == IGNORE_TIMES) {
-                self.args.insert(at, IGNORE_TIMES.to_vec());
-            }
-        }
-        self
-    }
-
-    /// Returns true if the daemon needs the standard output of this call of rsync, to count
-    /// deletions.
-    #[must_use]
-    pub fn counts_deletions(&self) -> bool {
-        self.args.iter().any(|arg| arg == b"--max-delete=0" || arg == b"-n")
-    }
-
-    /// Returns true if this call of rsync deletes entries that the source lacks.
-    #[must_use]
-    pub fn deletes(&self) -> bool {
-        self.args.iter().any(|arg| arg.starts_with(b"--del"))
-    }
-}
-
-/// Compares times by nanoseconds.
-const NANOSECOND_WINDOW: &[u8] = b"--modify-window=-1";
-
 /// Prefix of the lines that rsync prints for [`RsyncPlan::probe_times`], before `%i` of rsync(1).
 pub const TIME_PROBE_PREFIX: &[u8] = b"same? ";
 
@@ -126,9 +74,6 @@ const DELETE_MISSING: &[u8] = b"--delete-missing-args";
 
 /// rsync parses a number of 32 bits.
 const MAX_DELETIONS: u64 = 2_000_000_000;
-
-/// Compares no times.
-const IGNORE_TIMES: &[u8] = b"--ignore-times";
 
 /// The calls of rsync for one mirror.
 #[derive(Clone, Debug)]
@@ -177,7 +122,7 @@ impl RsyncPlan {
         deletions: Deletions,
         check: QuickCheck,
         hidden: &[TreePath],
-    ) -> CommandLine {
+    ) -> RsyncCall {
         let may_delete = deletions != Deletions::Withheld;
         let deletes = may_delete && self.options.delete.applies(phase);
         let deletes_excluded = may_delete && self.options.deletes_excluded(phase);
@@ -192,7 +137,7 @@ impl RsyncPlan {
             args.add_deletion_limit(deletions);
         }
         args.add(b"-r");
-        self.command_line(args, stdin)
+        self.call(args, stdin)
     }
 
     /// Plans the transfer of these paths, and the deletion of missing ones.
@@ -207,7 +152,7 @@ impl RsyncPlan {
         paths: &TransferPaths<'_>,
         deletions: Deletions,
         check: QuickCheck,
-    ) -> CommandLine {
+    ) -> RsyncCall {
         let may_delete =
             self.options.delete.applies(TransferPhase::Running) && deletions != Deletions::Withheld;
         let mut args = ArgList::default();
@@ -232,7 +177,7 @@ impl RsyncPlan {
         let missing_option =
             if missing.is_empty() { &b"--ignore-missing-args"[..] } else { DELETE_MISSING };
         args.add(missing_option);
-        self.command_line(
+        self.call(
             args,
             Some(files_from_list(paths.entries.iter().chain(paths.trees).chain(missing))),
         )
@@ -246,7 +191,7 @@ impl RsyncPlan {
     /// the deletions of a list: 3.4.3, and Debian's (3.2.7-1+deb12u6, 3.4.1+ds1-5+deb13u4) and
     /// Ubuntu's versions with its patch.
     #[must_use]
-    pub fn removal(&self, names: &[(TreePath, UnwantedKind)], deletions: Deletions) -> CommandLine {
+    pub fn removal(&self, names: &[(TreePath, UnwantedKind)], deletions: Deletions) -> RsyncCall {
         let mut args = ArgList::default();
         args.add(b"--from0");
         args.add(b"--filter=. -");
@@ -260,7 +205,7 @@ impl RsyncPlan {
             args.add(b"--delete");
             args.add_deletion_limit(deletions);
         }
-        self.command_line(args, Some(removal_rules(names)))
+        self.call(args, Some(removal_rules(names)))
     }
 
     /// Returns true if [`probe_times`](Self::probe_times) yields useful information. For a local
@@ -278,7 +223,7 @@ impl RsyncPlan {
     /// Plans a check that these files have exactly the same times on the target as below `source`.
     /// Sends nothing, and prints a line with [`TIME_PROBE_PREFIX`] for each existing file.
     #[must_use]
-    pub fn probe_times(&self, files: &[TreePath], source: &[u8]) -> CommandLine {
+    pub fn probe_times(&self, files: &[TreePath], source: &[u8]) -> RsyncCall {
         let mut args = self.base_args();
         args.0.append(&mut self.quick_check_args(QuickCheck::Nanoseconds));
         for arg in [&b"-n"[..], b"--existing", b"--info=none", b"-ii", TIME_PROBE_FORMAT] {
@@ -289,37 +234,35 @@ impl RsyncPlan {
         }
         args.add(&with_slash(source));
         args.add(self.target.as_arg());
-        CommandLine { args: args.0, stdin: Some(files_from_list(files)) }
+        RsyncCall::new(args.0, Some(files_from_list(files)))
     }
 
     /// Plans the transfer of the attributes of the root alone. In a list, `.` would transfer all
     /// entries of the root.
     #[must_use]
-    pub fn root_attributes(&self) -> CommandLine {
+    pub fn root_attributes(&self) -> RsyncCall {
         let mut args = self.base_args();
         args.0.append(&mut self.quick_check_args(QuickCheck::Nanoseconds));
         args.add(b"-d");
         args.add(b"--exclude=/*");
         if !self.target.is_module() || self.options.form != ListForm::FilesFrom {
-            return self.command_line(args, None);
+            return self.call(args, None);
         }
         // Without a list, a daemon creates a missing directory for the root alone even where its
         // name ends in `/.`, and nobody would notice that the target was gone.
         args.add(b"--from0");
         args.add(b"--files-from=-");
-        self.command_line(args, Some(b".\0".to_vec()))
+        self.call(args, Some(b".\0".to_vec()))
     }
 
     /// Returns the same call for a target that is known to exist. It fails with
     /// [`Diagnostic::TargetMissing`](super::stderr::Diagnostic::TargetMissing) otherwise. `None` if
     /// this can't be expressed, and for programs that expect the calls of the original.
     #[must_use]
-    pub fn requiring_target(&self, call: &CommandLine) -> Option<CommandLine> {
+    pub fn requiring_target(&self, call: &RsyncCall) -> Option<RsyncCall> {
         let arg =
             self.target.existing_arg().filter(|_| self.options.form == ListForm::FilesFrom)?;
-        let mut call = call.clone();
-        *call.args.last_mut()? = arg;
-        Some(call)
+        Some(call.clone().with_target(arg))
     }
 
     /// Plans a partial transfer as a list of filter rules, in the order of the original.
@@ -332,7 +275,7 @@ impl RsyncPlan {
         paths: &TransferPaths<'_>,
         deletions: Deletions,
         check: QuickCheck,
-    ) -> CommandLine {
+    ) -> RsyncCall {
         let deletes =
             self.options.delete.applies(TransferPhase::Running) && deletions != Deletions::Withheld;
         let below: Vec<_> = paths.trees.iter().chain(paths.missing).cloned().collect();
@@ -351,7 +294,7 @@ impl RsyncPlan {
         } else {
             args.add(b"--exclude=*");
         }
-        self.command_line(args, Some(include_patterns(paths.entries, &below, has_rules)))
+        self.call(args, Some(include_patterns(paths.entries, &below, has_rules)))
     }
 
     /// Returns the arguments for the quick check, unless the user set the modify window.
@@ -383,10 +326,10 @@ impl RsyncPlan {
         args
     }
 
-    fn command_line(&self, mut args: ArgList, stdin: Option<Vec<u8>>) -> CommandLine {
+    fn call(&self, mut args: ArgList, stdin: Option<Vec<u8>>) -> RsyncCall {
         args.add(&self.source);
         args.add(self.target.as_arg());
-        CommandLine { args: args.0, stdin }
+        RsyncCall::new(args.0, stdin)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
         options::{DeletePolicy, ExcludeRules, ListForm, RsyncOptions, TransferPhase},
         target::Target,
     },
-    CommandLine, Deletions, QuickCheck, RsyncPlan, TransferPaths, UnwantedKind,
+    Deletions, QuickCheck, RsyncCall, RsyncPlan, TransferPaths, UnwantedKind,
 };
 use crate::path::TreePath;
 
@@ -24,8 +24,9 @@ fn bytes(texts: &[&str]) -> Vec<Vec<u8>> {
 }
 
 /// Formats a call as `[arg] [arg] < stdin`, with a NUL as `|`.
-fn text(call: &CommandLine) -> String {
+fn text(call: &RsyncCall) -> String {
     let word = |word: &Vec<u8>| format!("[{}]", String::from_utf8(word.clone()).unwrap());
+    let call = call.command_line();
     let mut text = call.args.iter().map(word).collect::<Vec<_>>().join(" ");
     if let Some(stdin) = &call.stdin {
         text += " < ";

@@ -1,0 +1,87 @@
+//! One call of rsync.
+
+use alloc::vec::Vec;
+
+use crate::{
+    path::TreePath,
+    plan::{command::CommandLine, patterns::escaped},
+};
+
+/// Compares times by nanoseconds.
+pub(super) const NANOSECOND_WINDOW: &[u8] = b"--modify-window=-1";
+
+/// Compares no times.
+pub(super) const IGNORE_TIMES: &[u8] = b"--ignore-times";
+
+/// Call of rsync. [`RsyncPlan`](super::RsyncPlan) makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RsyncCall {
+    command: CommandLine,
+}
+
+impl RsyncCall {
+    pub(super) const fn new(args: Vec<Vec<u8>>, stdin: Option<Vec<u8>>) -> Self {
+        Self { command: CommandLine { args, stdin } }
+    }
+
+    /// Returns the command line.
+    #[must_use]
+    pub const fn command_line(&self) -> &CommandLine {
+        &self.command
+    }
+
+    /// Returns the same call with another target.
+    pub(super) fn with_target(mut self, target: Vec<u8>) -> Self {
+        self.command.args.pop();
+        self.command.args.push(target);
+        self
+    }
+
+    /// Returns the same call with rules, before all others, that protect these paths and everything
+    /// below them from deletion, even if a directory above is deleted.
+    #[must_use]
+    pub fn protecting<'a>(mut self, paths: impl IntoIterator<Item = &'a TreePath>) -> Self {
+        self.prepend_rules(b"P", paths);
+        self
+    }
+
+    /// Returns the same call with rules, before all others, that keep these paths and everything
+    /// below them from being sent.
+    #[must_use]
+    pub fn hiding<'a>(mut self, paths: impl IntoIterator<Item = &'a TreePath>) -> Self {
+        self.prepend_rules(b"H", paths);
+        self
+    }
+
+    fn prepend_rules<'a>(&mut self, rule: &[u8], paths: impl IntoIterator<Item = &'a TreePath>) {
+        let rule = |path| [b"--filter=", rule, b" ", &escaped(path), b"/***"].concat();
+        self.command.args.splice(0..0, paths.into_iter().map(rule));
+    }
+
+    /// Returns the same call without the comparison of nanoseconds, which the other side has to
+    /// support and `rrsync` does not. Listed entries are then sent regardless of their time; in a
+    /// tree, whole seconds are compared.
+    #[must_use]
+    pub fn without_window(mut self) -> Self {
+        let is_tree = self.command.args.iter().any(|arg| arg == b"-r");
+        if let Some(at) = self.command.args.iter().position(|arg| arg == NANOSECOND_WINDOW) {
+            self.command.args.remove(at);
+            if !is_tree && !self.command.args.iter().any(|arg| arg == IGNORE_TIMES) {
+                self.command.args.insert(at, IGNORE_TIMES.to_vec());
+            }
+        }
+        self
+    }
+
+    /// Returns true if the daemon needs the standard output of this call, to count deletions.
+    #[must_use]
+    pub fn counts_deletions(&self) -> bool {
+        self.command.args.iter().any(|arg| arg == b"--max-delete=0" || arg == b"-n")
+    }
+
+    /// Returns true if this call deletes entries that the source lacks.
+    #[must_use]
+    pub fn deletes(&self) -> bool {
+        self.command.args.iter().any(|arg| arg.starts_with(b"--del"))
+    }
+}
