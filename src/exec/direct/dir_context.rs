@@ -31,12 +31,14 @@ pub(super) struct Item {
     pub(super) absent: bool,
     /// True if the source lists it as a regular file.
     pub(super) is_file: bool,
+    /// Number of attempts to open it as a directory that found something else.
+    pub(super) tries: u8,
 }
 
 impl Item {
     /// Creates an item of which only the name is known.
-    pub(super) fn new(name: &[u8], scope: Scope) -> Self {
-        Self { name: name.into(), scope, absent: false, is_file: false }
+    pub(super) fn new(name: impl Into<Box<[u8]>>, scope: Scope) -> Self {
+        Self { name: name.into(), scope, absent: false, is_file: false, tries: 0 }
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct DirNode {
     /// True if this job created the directory, so that it was empty.
     pub(super) created: bool,
     /// Number of attempts to open it that found something else.
-    pub(super) tries: usize,
+    pub(super) tries: u8,
     /// Inodes of both directories, once opened.
     pub(super) inodes: OnceLock<DirInodes>,
     /// Number of unfinished tasks.
@@ -42,17 +42,12 @@ impl DirNode {
     }
 
     /// Creates a node for the subdirectory `name` with one task. It counts as a task of this node.
-    pub(super) fn child(
-        self: &Arc<Self>,
-        name: TreePath,
-        created: bool,
-        tries: usize,
-    ) -> Arc<Self> {
+    pub(super) fn child(self: &Arc<Self>, name: TreePath, created: bool, tries: u8) -> Arc<Self> {
         self.add(1);
         Self::with(Some(Arc::clone(self)), name, created, tries)
     }
 
-    fn with(parent: Option<Arc<Self>>, path: TreePath, created: bool, tries: usize) -> Arc<Self> {
+    fn with(parent: Option<Arc<Self>>, path: TreePath, created: bool, tries: u8) -> Arc<Self> {
         let (inodes, pending) = (OnceLock::new(), AtomicUsize::new(1));
         Arc::new(Self { parent, path, created, tries, inodes, pending })
     }

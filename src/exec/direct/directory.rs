@@ -25,7 +25,7 @@ use super::{
 /// Number of entries of one directory that form a task of their own.
 const CHUNK: usize = 256;
 /// Number of retries for a directory that turns out to be something else.
-const MAX_TRIES: usize = 3;
+const MAX_TRIES: u8 = 3;
 
 /// Runs the tasks of a job, and the tasks that they lead to, until none are left.
 pub(super) fn run_tasks(job: &CopyJob<'_>, tasks: Vec<DirTask>) {
@@ -115,7 +115,8 @@ impl TaskRunner<'_> {
         {
             let (job, pool) = (self.job, self.pool);
             let ctx = DirContext { job, pool, node: parent, path: &above, pair: &pair };
-            return ctx.sync_entry(&Item::new(name, Scope::Tree));
+            let tries = node.tries + 1;
+            return ctx.sync_entry(&Item { tries, ..Item::new(name, Scope::Tree) });
         }
         self.job.record_failure(DirtyPath { path: path.clone(), scope: Scope::Tree }, error);
     }
@@ -199,7 +200,7 @@ impl DirContext<'_> {
             if !self.job.should_continue() {
                 return;
             }
-            self.sync_entry(&Item { name, scope: Scope::Tree, absent: false, is_file: false });
+            self.sync_entry(&Item::new(name, Scope::Tree));
         }
     }
 
@@ -250,5 +251,38 @@ impl DirContext<'_> {
             }
             self.sync_entry(item);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::atomic::{AtomicU8, Ordering},
+    };
+
+    use mirror_core::job::Work;
+    use mirror_platform::dir::Dir;
+
+    use super::{super::tests::CopierFixture, *};
+    use crate::exec::process::cancel::CancelToken;
+
+    #[test]
+    fn attempts_to_open_a_directory_are_limited() {
+        let CopierFixture { executor, source, target, .. } = &CopierFixture::new();
+        fs::create_dir(source.join("d")).unwrap();
+        let [source, target] = [source, target].map(|root| Dir::open(root).unwrap());
+        let (work, cancel, dir_cache) = (Work::full(), CancelToken::default(), DirCache::default());
+        let job = &CopyJob::new(executor, &work, source, target, &cancel);
+        let node = DirNode::new(TreePath::root());
+        let node = node.child(TreePath::new(b"d").unwrap(), false, 0);
+        let attempts = AtomicU8::new(0);
+        WorkPool::run(1, vec![DirTask::All(node)], &|pool, task| {
+            let DirTask::All(node) = task else { return };
+            assert!(attempts.fetch_add(1, Ordering::Relaxed) < 100, "it is tried for ever");
+            let runner = TaskRunner { job, pool, dir_cache: &dir_cache };
+            runner.sync_from_parent(&node, &node.path(), &EntryError::Changed);
+        });
+        assert_eq!(attempts.into_inner(), 1 + MAX_TRIES);
     }
 }

@@ -80,7 +80,7 @@ impl DirContext<'_> {
         }
         let entry = SourceEntry { path, name, source, target, file };
         if file_type(&source) == FileType::Directory {
-            return self.sync_directory(&entry, item.scope);
+            return self.sync_directory(&entry, item);
         }
         if source.stx_nlink <= 1 {
             return self.sync_single(&entry);
@@ -158,7 +158,7 @@ impl DirContext<'_> {
         listed.is_ok() && !is_listed
     }
 
-    fn sync_directory(&self, entry: &SourceEntry<'_>, scope: Scope) -> Result<(), EntryError> {
+    fn sync_directory(&self, entry: &SourceEntry<'_>, item: &Item) -> Result<(), EntryError> {
         if self.job.is_target(&entry.source) {
             let text = "the target lies in the source: it is not copied into itself";
             self.job.warn_once(WarningTopic::TargetInSource, text);
@@ -166,12 +166,12 @@ impl DirContext<'_> {
         }
         let target = entry.target.as_ref();
         let existing_dir = target.filter(|stat| file_type(stat) == FileType::Directory);
-        match (existing_dir, scope) {
-            (Some(target), _) if !self.descends(entry, scope) => {
+        match existing_dir {
+            Some(target) if !self.descends(entry, item.scope) => {
                 return attributes::copy(self.job, self.sides(entry, target));
             }
-            (Some(_), _) => {}
-            (None, _) => {
+            Some(_) => {}
+            None => {
                 if target.is_some() {
                     self.back_up(entry.path, target)?;
                     match fs::unlinkat(&self.pair.target, entry.name, AtFlags::empty()) {
@@ -190,7 +190,7 @@ impl DirContext<'_> {
             return attributes::copy(self.job, self.sides(entry, &stat));
         }
         if let Some(name) = TreePath::new(entry.name) {
-            let node = self.node.child(name, existing_dir.is_none(), 0);
+            let node = self.node.child(name, existing_dir.is_none(), item.tries);
             self.pool.push([DirTask::All(node)]);
         }
         Ok(())

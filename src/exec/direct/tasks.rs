@@ -112,7 +112,7 @@ fn run_for(job: &CopyJob<'_>, paths: Vec<DirtyPath>) {
 
 fn tasks(groups: PathsByDir) -> Vec<DirTask> {
     let tasks = groups.into_iter().rev().map(|(path, names)| {
-        let item = |(name, scope): (Box<[u8]>, _)| Item::new(&name, scope);
+        let item = |(name, scope): (Box<[u8]>, _)| Item::new(name, scope);
         DirTask::Entries(DirNode::new(path), names.into_iter().map(item).collect())
     });
     tasks.collect()

@@ -45,17 +45,17 @@ use crate::{
 const ALWAYS: DeletePhases = DeletePhases { startup: true, running: true };
 
 /// Source, target and executor in a temporary directory.
-struct CopierFixture {
-    executor: DirectExecutor,
-    source: PathBuf,
-    target: PathBuf,
+pub(super) struct CopierFixture {
+    pub(super) executor: DirectExecutor,
+    pub(super) source: PathBuf,
+    pub(super) target: PathBuf,
     /// Removed on drop.
     _temp: TempDir,
 }
 
 impl CopierFixture {
     /// Creates two empty directories.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(ALWAYS)
     }
 
