@@ -11,6 +11,7 @@ mod prose;
 mod report;
 mod rules;
 mod source;
+mod tuples;
 
 use std::{fs, io, path::Path};
 
@@ -59,6 +60,7 @@ fn check(sources: &[SourceFile]) -> Vec<String> {
         names::aliases,
         prose::interrogative_summaries,
         prose::wide_comments,
+        tuples::problems,
     ];
     let of_one = sources.iter().flat_map(|source| rules.iter().flat_map(move |rule| rule(source)));
     of_one.chain(names::problems(sources)).collect()
