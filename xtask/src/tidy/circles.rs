@@ -17,8 +17,10 @@ struct Imports<'a> {
 /// The names that lead from the root of a crate to a module, the root's directory first.
 type ModulePath = Vec<String>;
 
-/// Returns one line for each group of files that import each other, directly or over others.
-pub(super) fn circles(sources: &[SourceFile]) -> Vec<String> {
+/// Rule: no files import each other, directly or over others.
+///
+/// Returns one line for each such group.
+pub(super) fn problems(sources: &[SourceFile]) -> Vec<String> {
     let code: Vec<&SourceFile> = sources.iter().filter(|source| !source.is_test(1)).collect();
     let imports = Imports::of(&code);
     let groups = imports.groups();
@@ -163,7 +165,7 @@ mod tests {
 
     fn check(files: &[(&str, &str)], expected: &[&str]) {
         let files = files.iter().map(|(path, text)| ((*path).into(), (*text).into())).collect();
-        assert_eq!(circles(&source::all(files)), expected);
+        assert_eq!(problems(&source::all(files)), expected);
     }
 
     #[test]

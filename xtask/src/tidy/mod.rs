@@ -63,7 +63,7 @@ fn check(sources: &[SourceFile]) -> Vec<String> {
         tuples::problems,
     ];
     let of_one = sources.iter().flat_map(|source| rules.iter().flat_map(move |rule| rule(source)));
-    of_one.chain(names::problems(sources)).collect()
+    of_one.chain(names::problems(sources)).chain(circles::problems(sources)).collect()
 }
 
 /// Checks the width of the documents: those in the root of the workspace and below `docs`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{circles, names, prose, source::SourceFile};
+use super::{names, prose, source::SourceFile};
 
 /// Measures of the sources of the workspace.
 #[derive(Debug)]
@@ -15,7 +15,6 @@ pub(super) struct Report {
     types_with_several_meanings: usize,
     summaries: usize,
     interrogative_summaries: usize,
-    circles: Vec<String>,
     lines_of_code: usize,
     lines_of_tests: usize,
 }
@@ -38,7 +37,6 @@ impl Report {
                 .iter()
                 .map(|source| prose::interrogative_summaries(source).len())
                 .sum(),
-            circles: circles::circles(sources),
             lines_of_code,
             lines_of_tests: all_lines - lines_of_code,
         }
@@ -59,10 +57,6 @@ impl fmt::Display for Report {
             "doc summaries:     {}, {} of them interrogative",
             self.summaries, self.interrogative_summaries
         )?;
-        writeln!(f, "import circles:    {}", self.circles.len())?;
-        for circle in &self.circles {
-            writeln!(f, "  {circle}")?;
-        }
         // A ratio for people: a few digits are enough.
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 lines")]
         let ratio = self.lines_of_tests as f64 / self.lines_of_code.max(1) as f64;
@@ -151,7 +145,6 @@ mod tests {
                         functions, lines:  1; median 3, p90 3, max 3\n\
                         type names:        1, 1 of them with several meanings\n\
                         doc summaries:     2, 1 of them interrogative\n\
-                        import circles:    0\n\
                         test : code:       5 : 6 lines, 0.83";
         assert_eq!(report, expected);
     }
