@@ -68,7 +68,9 @@ pub fn mismatch(
         (_, CaseOutcome::NotRun(reason)) => Some(format!("{program}: no jail: {reason}")),
         (ExpectedOutcome::Fail, CaseOutcome::Passed(_)) => Some(match case.expectation {
             Expectation::NotYet(_) => format!("{program}: it passes: remove `not-yet`"),
-            _ => format!("{program}: it passes there, too: write `expect both`"),
+            Expectation::Both | Expectation::Ours(_) => {
+                format!("{program}: it passes there, too: write `expect both`")
+            }
         }),
     }
 }
@@ -82,7 +84,9 @@ pub fn unknown_differences<'a>(case: &'a Case, known_differences: &str) -> Vec<&
         .collect();
     let named = case.reasons().filter_map(|reason| match reason {
         DifferenceReason::KnownDifference(row) => Some(&**row),
-        _ => None,
+        DifferenceReason::OriginalBug(_)
+        | DifferenceReason::Issue(_)
+        | DifferenceReason::OriginalLacks(_) => None,
     });
     named.filter(|row| !first_cells.contains(row)).collect()
 }

@@ -56,7 +56,10 @@ impl Executor for WithHook {
         let failed = match &outcome {
             Outcome::Done => &[][..],
             Outcome::Partial(failed) | Outcome::Split { failed, .. } => failed,
-            _ => return outcome,
+            Outcome::Retry(_)
+            | Outcome::Fatal(..)
+            | Outcome::HookFailed { .. }
+            | Outcome::SourceGone(_) => return outcome,
         };
         let left = if let Outcome::Split { large, .. } = &outcome { large } else { &[][..] };
         let paths = transferred_paths(&job.work, failed, left);
@@ -95,7 +98,11 @@ impl WithHook {
         match end {
             ProcessExit::Exited(0) => Ok(()),
             ProcessExit::Exited(code) => failed(Some(code), what),
-            _ => failed(None, what),
+            ProcessExit::Killed(_)
+            | ProcessExit::Stalled(_)
+            | ProcessExit::Deadlocked
+            | ProcessExit::NotStarted(_)
+            | ProcessExit::WaitFailed(_) => failed(None, what),
         }
     }
 }

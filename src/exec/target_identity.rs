@@ -108,12 +108,16 @@ impl TargetIdentity {
                 !own.is_none_or(|own| self.current_id().is_ok_and(|it| own.is_same(&it)));
             record.last_observed = Some(now.clone());
         }
-        let how = match (now, &record.instance) {
-            (ObservedTarget::Missing, _) if record.was_present => "disappeared",
-            (ObservedTarget::Present(now), Some(was)) if now != was => {
+        let how = match now {
+            ObservedTarget::Missing if record.was_present => "disappeared",
+            ObservedTarget::Present(now)
+                if record.instance.as_ref().is_some_and(|was| was != now) =>
+            {
                 "is another directory than before"
             }
-            _ => return Ok(()),
+            ObservedTarget::Unknown | ObservedTarget::Missing | ObservedTarget::Present(_) => {
+                return Ok(());
+            }
         };
         if let Some(point) = record.mounted_on.as_ref().filter(|point| !is_mount_point(point)) {
             let (name, point) = (&self.name, Escaped(point.as_os_str().as_encoded_bytes()));

@@ -89,7 +89,7 @@ impl ObservedPhase {
     fn remaining_pause(self, now: Instant) -> Option<Duration> {
         match self {
             Self::PausedUntil(until) if until > now => Some(until - now),
-            _ => None,
+            Self::PausedUntil(_) | Self::Polled | Self::Reported => None,
         }
     }
 }

@@ -84,12 +84,12 @@ impl Backends {
         let is_shared = self.assignments.values().any(|assignment| {
             assignment.tree.root == tree.root && assignment.kind == BackendKind::Fanotify
         });
-        let wants_fanotify = match self.preference {
-            _ if tree.exact.is_some() => false,
-            Preference::Auto => is_shared,
-            Preference::Inotify => false,
-            Preference::Fanotify => true,
-        };
+        let wants_fanotify = tree.exact.is_none()
+            && match self.preference {
+                Preference::Auto => is_shared,
+                Preference::Inotify => false,
+                Preference::Fanotify => true,
+            };
         let mut assignment = Assignment {
             tree: tree.clone(),
             kind: BackendKind::Inotify,

@@ -105,11 +105,9 @@ impl OutboxState {
     /// Replaces the queued events of a mirror by a rescan of its whole tree.
     fn replace_by_rescan(&mut self, mirror: MirrorId) {
         self.queued.insert(mirror, None);
-        self.messages.retain(|message| match message {
-            WatchMessage::Event(event) => {
-                event.mirror != mirror || matches!(event.kind, FsEventKind::RootGone(_))
-            }
-            _ => true,
+        self.messages.retain(|message| {
+            let WatchMessage::Event(event) = message else { return true };
+            event.mirror != mirror || matches!(event.kind, FsEventKind::RootGone(_))
         });
         let kind = FsEventKind::Lost(TreePath::root());
         self.messages.push(WatchMessage::Event(FsEvent { mirror, kind }));

@@ -168,9 +168,8 @@ impl RootMonitor {
                 *watch == event.watch && name == Some(event.name)
             })
         };
-        let is_relevant = |event: InotifyEvent<'_>| match event.kind {
-            InotifyEventKind::Ignored => false,
-            _ => event.name.is_empty() || matters(&event),
+        let is_relevant = |event: InotifyEvent<'_>| {
+            event.kind != InotifyEventKind::Ignored && (event.name.is_empty() || matters(&event))
         };
         let mut is_any_relevant = false;
         while let Ok(Some(mut events)) = inotify.read(buffer) {

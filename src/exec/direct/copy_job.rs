@@ -316,7 +316,7 @@ impl<'a> CopyJob<'a> {
         if self.observed.is_deleted(path) {
             return match self.executor.settings.max_delete_seen {
                 MaxDelete::Unlimited => Deletion::Now,
-                _ => self.seen.decide(DeletionClass::Seen),
+                MaxDelete::Share(_) | MaxDelete::Count(_) => self.seen.decide(DeletionClass::Seen),
             };
         }
         self.unseen.decide(DeletionClass::Unseen)

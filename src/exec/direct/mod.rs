@@ -232,7 +232,7 @@ impl Executor for DirectExecutor {
             return gone;
         }
         match outcome {
-            outcome @ (Outcome::Done | Outcome::Partial(_) | Outcome::Split { .. }) => {
+            Outcome::Done | Outcome::Partial(_) | Outcome::Split { .. } => {
                 if let Err(outcome) = self.target_identity.check_after(&before, all) {
                     return outcome;
                 }
@@ -241,7 +241,10 @@ impl Executor for DirectExecutor {
                 }
                 outcome
             }
-            outcome => outcome,
+            Outcome::Retry(_)
+            | Outcome::Fatal(..)
+            | Outcome::HookFailed { .. }
+            | Outcome::SourceGone(_) => outcome,
         }
     }
 }

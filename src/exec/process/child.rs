@@ -208,7 +208,9 @@ impl ChildProgram {
             ChildOutput::Null | ChildOutput::Log(_) => Stdio::piped(),
             ChildOutput::Inherit(log) => match log.child_output() {
                 report::ChildStdio::Forward => Stdio::piped(),
-                output => output.stream(),
+                output @ (report::ChildStdio::Inherit
+                | report::ChildStdio::Append(_)
+                | report::ChildStdio::Null) => output.stream(),
             },
         };
         let stdin = if call.stdin.is_some() { Stdio::piped() } else { Stdio::null() };

@@ -67,18 +67,17 @@ impl ExistingTargetForm {
             plan.requiring_target(call).filter(|_| !self.refused.load(Ordering::Relaxed));
         let Some(existing) = existing else { return make(call) };
         let (end, report) = make(&existing)?;
-        match end {
-            ProcessExit::Exited(0) => self.accepted.store(true, Ordering::Relaxed),
-            ProcessExit::Exited(EXIT_STREAM_IO)
-                if report.refusal.is_none() && !self.accepted.load(Ordering::Relaxed) =>
-            {
-                let (end, report) = make(call)?;
-                if matches!(end, ProcessExit::Exited(0)) {
-                    self.refused.store(true, Ordering::Relaxed);
-                }
-                return Ok((end, report));
+        if matches!(end, ProcessExit::Exited(0)) {
+            self.accepted.store(true, Ordering::Relaxed);
+        } else if matches!(end, ProcessExit::Exited(EXIT_STREAM_IO))
+            && report.refusal.is_none()
+            && !self.accepted.load(Ordering::Relaxed)
+        {
+            let (end, report) = make(call)?;
+            if matches!(end, ProcessExit::Exited(0)) {
+                self.refused.store(true, Ordering::Relaxed);
             }
-            _ => {}
+            return Ok((end, report));
         }
         Ok((end, report))
     }

@@ -109,7 +109,11 @@ impl TransferGroups {
             EntryType::Directory => &mut self.directories,
             EntryType::Symlink if evidence.replaces(path) => &mut self.replacing_links,
             // A deleted path was recreated, even if that event is still pending.
-            _ if evidence.is_written(path) || evidence.is_deleted(path) => &mut self.written,
+            EntryType::Symlink | EntryType::File | EntryType::Other
+                if evidence.is_written(path) || evidence.is_deleted(path) =>
+            {
+                &mut self.written
+            }
             EntryType::Symlink | EntryType::File | EntryType::Other => &mut self.compared,
         };
         list.push(path.clone());

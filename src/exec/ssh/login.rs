@@ -88,8 +88,7 @@ fn run(program: &ChildProgram, call: &CommandLine, cancel: &CancelToken) -> Stri
             last_line = Some(remedy.unwrap_or(text));
         }
     };
-    match program.run_with_output(ChildLimit::Unlimited, call, cancel, &mut on_line) {
-        end @ ProcessExit::Exited(_) => last_line.unwrap_or_else(|| end.describe(&name)),
-        end => end.describe(&name),
-    }
+    let end = program.run_with_output(ChildLimit::Unlimited, call, cancel, &mut on_line);
+    let reason = last_line.filter(|_| matches!(end, ProcessExit::Exited(_)));
+    reason.unwrap_or_else(|| end.describe(&name))
 }

@@ -181,15 +181,15 @@ fn query_user_control_path(
         let value = value.filter(|value| !value.is_empty() && *value != b"none");
         path = path.take().or(value.map(|value| Escaped(value).to_string()));
     };
-    match program.run_with_output(
-        ChildLimit::Deadline(deadline),
-        &CommandLine { args, stdin: None },
-        cancel,
-        &mut on_line,
-    ) {
-        ProcessExit::Exited(0) => Ok(path),
+    let call = CommandLine { args, stdin: None };
+    let limit = ChildLimit::Deadline(deadline);
+    let end = program.run_with_output(limit, &call, cancel, &mut on_line);
+    if matches!(end, ProcessExit::Exited(0)) {
+        Ok(path)
+    } else if Instant::now() < deadline {
         // The connection itself will report the reason.
-        _ if Instant::now() < deadline => Ok(None),
-        _ => Err(()),
+        Ok(None)
+    } else {
+        Err(())
     }
 }

@@ -153,7 +153,7 @@ impl<K: Kernel> InotifyBackend<K> {
                 self.walk_appeared(child, WalkPurpose::Create(self.dirs.ticket(child)), drained);
             }
             Examined::Known(child) => self.report_when_watched(entry, child, drained),
-            arrived => {
+            arrived @ (Examined::Unwatchable | Examined::Absent | Examined::Unreachable) => {
                 self.update_location(child, arrived);
                 self.report(entry, Edit::Create, EntryKind::Directory, drained);
             }
@@ -172,7 +172,11 @@ impl<K: Kernel> InotifyBackend<K> {
                     self.dirs.child_or_new(parent, &name, DirState::Pending);
                 }
             }
-            _ => {}
+            Examined::New(_)
+            | Examined::Known(_)
+            | Examined::Unwatchable
+            | Examined::Absent
+            | Examined::Unreachable => {}
         }
     }
 
@@ -321,7 +325,7 @@ impl<K: Kernel> InotifyBackend<K> {
                     self.walk_appeared(new, WalkPurpose::Rescan(self.dirs.ticket(new)), drained);
                 }
                 Examined::Known(node) => self.refilter_below(node, drained),
-                _ => {}
+                Examined::Unwatchable | Examined::Absent | Examined::Unreachable => {}
             }
         }
     }
@@ -447,18 +451,20 @@ impl<K: Kernel> InotifyBackend<K> {
             match self.dirs.state(node) {
                 DirState::Skipped | DirState::Polled => {
                     if let Examined::New(new) = self.examine(node, drained) {
-                        self.walk_appeared(
-                            new,
-                            WalkPurpose::Create(self.dirs.ticket(new)),
-                            drained,
-                        );
+                        let purpose = WalkPurpose::Create(self.dirs.ticket(new));
+                        self.walk_appeared(new, purpose, drained);
                     }
                 }
                 DirState::Watched | DirState::WatchedByName if !self.is_wanted(node) => {
                     self.stop_watching_below(node);
                     self.dirs.set_state(node, DirState::Skipped);
                 }
-                _ => {}
+                DirState::Ancestor
+                | DirState::Pending
+                | DirState::Watched
+                | DirState::WatchedByName
+                | DirState::Unreadable
+                | DirState::Unmounted => {}
             }
         }
     }

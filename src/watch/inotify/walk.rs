@@ -87,7 +87,11 @@ impl DirWalk {
             WalkPurpose::Create(meant) | WalkPurpose::Rescan(meant) if *meant == old => {
                 *meant = new;
             }
-            _ => {}
+            WalkPurpose::Cover(_)
+            | WalkPurpose::Create(_)
+            | WalkPurpose::Rescan(_)
+            | WalkPurpose::RescanAll
+            | WalkPurpose::Verify => {}
         }
     }
 }
@@ -168,7 +172,11 @@ impl<K: Kernel> InotifyBackend<K> {
             Examined::Known(moved) if moved != node => {
                 walk.discovered.push(self.dirs.ticket(moved));
             }
-            _ => {}
+            Examined::New(_)
+            | Examined::Known(_)
+            | Examined::Unwatchable
+            | Examined::Absent
+            | Examined::Unreachable => {}
         }
         if let Examined::New(here) | Examined::Known(here) = watched {
             walk.retarget(location, self.dirs.ticket(here));

@@ -42,6 +42,9 @@ impl Mirror {
 
     fn on_change(&mut self, change: &Change, now: Moment) {
         let Change { edit, kind, path } = change;
+        if self.ignores(path, *kind, *edit) {
+            return;
+        }
         // A directory that was created, renamed or deleted may hold anything by now, and may have
         // done so before. A change of its attributes does not affect its entries.
         let scope = match (kind, edit) {
@@ -51,7 +54,6 @@ impl Mirror {
             }
         };
         match edit {
-            _ if self.ignores(path, *kind, *edit) => {}
             // The attributes are transferred together with the content.
             Edit::Attrib if self.open.holds(path) => {}
             Edit::Attrib => self.queue.mark(path, scope, now),

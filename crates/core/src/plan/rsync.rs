@@ -5,7 +5,7 @@
 
 mod call;
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{
@@ -301,14 +301,15 @@ impl RsyncPlan {
     ///
     /// Times of directories are compared even if no files count as equal.
     fn quick_check_args(&self, check: QuickCheck) -> Vec<Vec<u8>> {
-        let mut args = match check {
-            _ if self.options.sets_modify_window() => Vec::new(),
-            QuickCheck::Nanoseconds | QuickCheck::Never => vec![NANOSECOND_WINDOW.to_vec()],
+        let window = match check {
+            QuickCheck::Nanoseconds | QuickCheck::Never => Some(NANOSECOND_WINDOW.to_vec()),
             QuickCheck::Within(seconds) => {
-                vec![alloc::format!("--modify-window={seconds}").into_bytes()]
+                Some(alloc::format!("--modify-window={seconds}").into_bytes())
             }
-            QuickCheck::Seconds => Vec::new(),
+            QuickCheck::Seconds => None,
         };
+        let is_ours = !self.options.sets_modify_window();
+        let mut args: Vec<_> = window.into_iter().filter(|_| is_ours).collect();
         if check == QuickCheck::Never {
             args.push(IGNORE_TIMES.to_vec());
         }

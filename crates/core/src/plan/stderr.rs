@@ -252,8 +252,10 @@ impl StderrParser<'_> {
                 }
             }
         }
+        if paths.is_empty() {
+            return Diagnostic::Unlocated;
+        }
         match role {
-            _ if paths.is_empty() => Diagnostic::Unlocated,
             Vanished => Diagnostic::Vanished(paths),
             Blocked => Diagnostic::BlockedByDirectory(paths),
             NotEmpty => Diagnostic::NotEmpty(paths),

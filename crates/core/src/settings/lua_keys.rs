@@ -40,7 +40,7 @@ pub fn line_of_key(text: &[u8], line: usize, path: &str) -> Option<usize> {
             LuaToken::Sign(b'{') => depth += 1,
             LuaToken::Sign(b'}') if depth == 1 => return None,
             LuaToken::Sign(b'}') => depth -= 1,
-            _ => {}
+            LuaToken::Sign(_) | LuaToken::Name(_) | LuaToken::Text(_) | LuaToken::Other => {}
         }
         before = Some(*token);
     }
@@ -68,7 +68,7 @@ pub fn duplicate_keys(text: &[u8]) -> Vec<DuplicateKey> {
                 open.push(OpenBlock::Other);
             }
             LuaToken::Sign(b'}' | b')') | LuaToken::Name(b"end" | b"until") => drop(open.pop()),
-            _ => {}
+            LuaToken::Sign(_) | LuaToken::Name(_) | LuaToken::Text(_) | LuaToken::Other => {}
         }
         before = Some(*token);
     }
@@ -91,7 +91,7 @@ fn key(tokens: &[(LuaToken<'_>, usize)]) -> Option<String> {
             let LuaToken::Text(name) = tokens.next()? else { return None };
             matches!(tokens.next()?, LuaToken::Sign(b']')).then_some(name)?
         }
-        _ => return None,
+        LuaToken::Sign(_) | LuaToken::Text(_) | LuaToken::Other => return None,
     };
     let is_key = matches!(tokens.next()?, LuaToken::Sign(b'='));
     is_key.then(|| String::from_utf8_lossy(name).into_owned())

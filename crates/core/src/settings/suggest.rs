@@ -122,7 +122,11 @@ fn owning_table(table: SettingsTable, name: &str, base: Option<SyncBase>) -> Opt
         SettingsTable::Rsync | SettingsTable::Ssh if is_of(SettingsTable::Sync) => {
             Some("sync{ .. }, beside this table")
         }
-        _ => None,
+        SettingsTable::Settings
+        | SettingsTable::Sync
+        | SettingsTable::Rsync
+        | SettingsTable::Ssh
+        | SettingsTable::Tunnel => None,
     }
 }
 

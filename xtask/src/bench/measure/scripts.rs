@@ -42,7 +42,9 @@ impl ScriptBench {
         let mut command = match tool {
             Tool::Ours => Command::new(&bench.ours),
             Tool::Original => Command::new("lsyncd"),
-            _ => return Err(io::Error::other("it knows no scripts")),
+            Tool::Floor | Tool::RsyncArchive | Tool::Watchman | Tool::InotifyLoop => {
+                return Err(io::Error::other("it knows no scripts"));
+            }
         };
         command.arg("-nodaemon").arg(file.path());
         let mut running = start(&command, &scratch, &source, &names)?;

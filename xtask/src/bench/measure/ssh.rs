@@ -159,7 +159,9 @@ impl SshFixture {
         let mut command = match tool {
             Tool::Ours => Command::new(&bench.ours),
             Tool::Original => Command::new("lsyncd"),
-            _ => return Err(io::Error::other("it knows no such target")),
+            Tool::Floor | Tool::RsyncArchive | Tool::Watchman | Tool::InotifyLoop => {
+                return Err(io::Error::other("it knows no such target"));
+            }
         };
         command.arg("-nodaemon").arg(file.path());
         let mut running = MeteredProcess::start(&command, &self.scratch.path("output")?)?;

@@ -47,7 +47,7 @@ impl StartupBench {
                 Self::Empty(_) => copy_all(&source, &target),
             })?,
             Tool::RsyncArchive => timed(|| run(rsync_archive(&source, &target)))?,
-            _ => {
+            Tool::Original | Tool::Ours | Tool::Watchman | Tool::InotifyLoop => {
                 let (mode, our_args) = match self {
                     Self::Equal(_, args) => (BenchMode::Rsync, args),
                     Self::Empty(_) => (BenchMode::Direct, [].as_slice()),

@@ -145,7 +145,7 @@ impl ScriptedMirror {
                 self.clear_idle();
                 self.update_init();
             }
-            Ok(answer) => {
+            Ok(answer @ (CollectAnswer::Again | CollectAnswer::Die)) => {
                 let about = self.describe(&events);
                 let message = format!("exit code {}", code.unwrap_or_default());
                 // The init event is retried at the interval that the user chose, as by the

@@ -42,7 +42,11 @@ impl ScriptedMirror {
             FsEventKind::RootGone(gone) => {
                 return self.lose_source(gone.description().into(), now, effects);
             }
-            _ if self.has_pending_resync() => return,
+            FsEventKind::Changed(_) | FsEventKind::Renamed { .. } | FsEventKind::Lost(_)
+                if self.has_pending_resync() =>
+            {
+                return;
+            }
             FsEventKind::Changed(change) => self.on_change(&change, now, effects),
             FsEventKind::Renamed { from, to, kind } => {
                 let deleted = Change { edit: Edit::Delete, kind, path: from };
@@ -98,7 +102,8 @@ impl ScriptedMirror {
                 self.queue.push(change, now);
                 self.list(path, effects);
             }
-            _ => self.queue.push(change, now),
+            (EntryKind::Directory, Edit::Write | Edit::Attrib | Edit::Delete)
+            | (EntryKind::Other, _) => self.queue.push(change, now),
         }
     }
 

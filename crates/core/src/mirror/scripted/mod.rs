@@ -433,7 +433,13 @@ impl SyncMember for ScriptedMirror {
         let call = match etype {
             Etype::Init => ScriptCall::Init(head),
             Etype::Full if self.settings.has_full => ScriptCall::Full(head),
-            _ => ScriptCall::Action,
+            Etype::Full
+            | Etype::Attrib
+            | Etype::Create
+            | Etype::Modify
+            | Etype::Delete
+            | Etype::Move
+            | Etype::Blanket => ScriptCall::Action,
         };
         self.call = Some(PendingCall {
             head,

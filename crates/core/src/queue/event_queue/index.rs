@@ -80,7 +80,7 @@ impl EventIndex {
             Etype::Init | Etype::Blanket => {
                 self.barriers.insert(position);
             }
-            _ => {
+            Etype::Attrib | Etype::Create | Etype::Modify | Etype::Delete | Etype::Move => {
                 for (path, class) in ends(subject) {
                     self.node(path).here.insert((class, position));
                     for_each_ancestor(path, |above| {
@@ -224,7 +224,12 @@ fn ends(subject: &EventSubject) -> impl Iterator<Item = (&TreePath, NameRole)> {
     let here = match subject.etype {
         Etype::Move => NameRole::From,
         Etype::Delete => NameRole::Delete,
-        _ => NameRole::Plain,
+        Etype::Attrib
+        | Etype::Create
+        | Etype::Modify
+        | Etype::Init
+        | Etype::Blanket
+        | Etype::Full => NameRole::Plain,
     };
     let to = subject.to.iter().map(move |to| (to, class(NameRole::To)));
     core::iter::once((&subject.path, class(here))).chain(to)

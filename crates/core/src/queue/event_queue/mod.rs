@@ -372,7 +372,9 @@ impl EventQueue {
     pub fn discard(&mut self, id: EventId) -> Result<(), EventRefusal> {
         match self.get(id).ok_or(EventRefusal::Gone)?.status {
             EventStatus::Wait => self.settle(&[id], EventOutcome::Done),
-            status => return Err(EventRefusal::InStatus(status)),
+            status @ (EventStatus::Block | EventStatus::Active) => {
+                return Err(EventRefusal::InStatus(status));
+            }
         }
         Ok(())
     }
