@@ -19,6 +19,7 @@
 //!
 //! `xtask/src/tidy/layers.rs` lists which module may use which.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::wildcard_enum_match_arm, reason = "tests name what they expect"))]
 
 pub mod config;
 

@@ -175,12 +175,10 @@ fn is_this_machine(machine: &[u8]) -> bool {
 fn normalised(path: &[u8]) -> PathBuf {
     let mut normalised = PathBuf::new();
     for part in Path::new(OsStr::from_bytes(path)).components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir if normalised.file_name().is_some() => {
-                normalised.pop();
-            }
-            other => normalised.push(other),
+        if part == Component::ParentDir && normalised.file_name().is_some() {
+            normalised.pop();
+        } else if part != Component::CurDir {
+            normalised.push(part);
         }
     }
     normalised

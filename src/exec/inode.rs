@@ -39,9 +39,47 @@ impl LinkedInode {
     }
 }
 
+/// Type of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryType {
+    /// Directory.
+    Directory,
+    /// Symbolic link.
+    Symlink,
+    /// Regular file.
+    File,
+    /// Fifo, socket or device.
+    Other,
+}
+
+impl EntryType {
+    /// Returns the kind by which filter rules distinguish entries.
+    #[must_use]
+    pub const fn kind(self) -> EntryKind {
+        match self {
+            Self::Directory => EntryKind::Directory,
+            Self::Symlink | Self::File | Self::Other => EntryKind::Other,
+        }
+    }
+}
+
 /// Returns the type of an entry.
 pub(super) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.stx_mode.into())
+}
+
+/// Returns the type of an entry, as far as programs distinguish types.
+pub(super) fn entry_type(stat: &Stat) -> EntryType {
+    match file_type(stat) {
+        FileType::Directory => EntryType::Directory,
+        FileType::Symlink => EntryType::Symlink,
+        FileType::RegularFile => EntryType::File,
+        FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => EntryType::Other,
+    }
 }
 
 /// Returns the kind by which filter rules distinguish entries.

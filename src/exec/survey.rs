@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, io};
 
-use super::inode::{LinkedInode, entry_kind, file_type};
+use super::inode::{EntryType, LinkedInode, entry_kind, entry_type};
 use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
@@ -17,7 +17,7 @@ use mirror_platform::{
     dir::{Dir, Stat, device},
     entries::ReadBuffer,
 };
-use rustix::{fs::FileType, io::Errno};
+use rustix::io::Errno;
 
 /// State of the paths of a batch.
 ///
@@ -59,30 +59,6 @@ impl SurveyedEntry {
     pub(super) fn linked(path: &TreePath, stat: &Stat) -> Option<Self> {
         let linked = Some(LinkedInode::of(stat)?);
         Some(Self { path: path.clone(), entry_type: entry_type(stat), size: stat.stx_size, linked })
-    }
-}
-
-/// Type of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryType {
-    /// Directory.
-    Directory,
-    /// Symbolic link.
-    Symlink,
-    /// Regular file.
-    File,
-    /// Fifo, socket or device.
-    Other,
-}
-
-impl EntryType {
-    /// Returns the kind by which filter rules distinguish entries.
-    #[must_use]
-    pub const fn kind(self) -> EntryKind {
-        match self {
-            Self::Directory => EntryKind::Directory,
-            Self::Symlink | Self::File | Self::Other => EntryKind::Other,
-        }
     }
 }
 
@@ -383,15 +359,6 @@ pub(super) fn stat_at(root: &Dir, path: &TreePath) -> io::Result<Option<Stat>> {
 
 fn kind_of(dir: &Dir, name: &[u8]) -> io::Result<EntryKind> {
     Ok(entry_type(&dir.stat(name)?).kind())
-}
-
-pub(super) fn entry_type(stat: &Stat) -> EntryType {
-    match file_type(stat) {
-        FileType::Directory => EntryType::Directory,
-        FileType::Symlink => EntryType::Symlink,
-        FileType::RegularFile => EntryType::File,
-        _ => EntryType::Other,
-    }
 }
 
 /// Returns true if there certainly is no entry. A name that is too long for the file system cannot

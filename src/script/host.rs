@@ -215,9 +215,9 @@ impl HostFunctions<'_> {
 
     fn add_utilities(&self) -> Result<()> {
         self.add("escaped", |_, _, text: LuaString| Ok(Escaped(&text.as_bytes()).to_string()))?;
-        self.add("traced", |lua, _, why: Value| match why {
-            Value::Error(error) => lua.create_string(error.to_string().trim_end()),
-            why => lua.traceback(Some(&why.to_string()?), 1),
+        self.add("traced", |lua, _, why: Value| match why.as_error() {
+            Some(error) => lua.create_string(error.to_string().trim_end()),
+            None => lua.traceback(Some(&why.to_string()?), 1),
         })?;
         self.add("free_port", |_, _, ()| {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
@@ -247,11 +247,11 @@ fn exit_error(lua: &Lua) -> Error {
 
 /// Returns the ids of an event or a list.
 fn ids_of(events: &Value) -> Result<Vec<EventId>> {
-    match events {
-        Value::Integer(id) => Ok(vec![EventId(id.cast_unsigned())]),
-        Value::UserData(ids) => Ok(ids.borrow::<EventIds>()?.0.clone()),
-        _ => Err(Error::runtime("no event")),
+    if let Value::Integer(id) = events {
+        return Ok(vec![EventId(id.cast_unsigned())]);
     }
+    let Value::UserData(ids) = events else { return Err(Error::runtime("no event")) };
+    Ok(ids.borrow::<EventIds>()?.0.clone())
 }
 
 /// Starts a job for these events. If that is not possible, returns a word with the reason.

@@ -248,7 +248,7 @@ impl Scripts {
             ScriptCall::Collect { job, code, .. } => {
                 let (title, args) = (format!("collect of {sync}"), (number, job.0, *code));
                 let result = self.call_function(context, &title, "collect", args);
-                return CallResult::Collected(*job, result.map(collect_answer));
+                return CallResult::Collected(*job, result.map(|answer| collect_answer(&answer)));
             }
         };
         let result = self.call_function(context, &format!("{name} of {sync}"), name, (number, id));
@@ -333,15 +333,16 @@ impl Scripts {
     }
 }
 
-fn collect_answer(answer: Value) -> CollectAnswer {
-    match answer {
-        Value::String(text) if text.as_bytes() == b"again" => CollectAnswer::Again,
-        Value::String(text) if text.as_bytes() == b"die" => CollectAnswer::Die,
+fn collect_answer(answer: &Value) -> CollectAnswer {
+    match answer.as_string().map(LuaString::as_bytes).as_deref() {
+        Some(b"again") => CollectAnswer::Again,
+        Some(b"die") => CollectAnswer::Die,
         _ => CollectAnswer::Done,
     }
 }
 
 /// Returns the text of a Lua error with its traceback.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of Lua are many")]
 fn error_text(error: &Error) -> String {
     match error {
         Error::RuntimeError(text) => escape_lines(text.as_bytes()),

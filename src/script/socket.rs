@@ -116,14 +116,15 @@ enum ReceiveAmount {
 
 impl ReceiveAmount {
     fn of(pattern: &Value) -> Option<Self> {
-        match pattern {
-            Value::Nil => Some(Self::Line),
-            Value::Integer(count) => usize::try_from(*count).ok().map(Self::Bytes),
-            Value::String(text) => match &*text.as_bytes() {
-                b"*l" | b"l" => Some(Self::Line),
-                b"*a" | b"a" => Some(Self::All),
-                _ => None,
-            },
+        if let Value::Integer(count) = pattern {
+            return usize::try_from(*count).ok().map(Self::Bytes);
+        }
+        if pattern.is_nil() {
+            return Some(Self::Line);
+        }
+        match &*pattern.as_string()?.as_bytes() {
+            b"*l" | b"l" => Some(Self::Line),
+            b"*a" | b"a" => Some(Self::All),
             _ => None,
         }
     }
@@ -252,6 +253,7 @@ fn failed(lua: &Lua, error: &io::Error, part: &[u8]) -> Result<MultiValue> {
 }
 
 /// Returns the error message that scripts compare with.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of the system are many")]
 fn error_message(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timeout".into(),

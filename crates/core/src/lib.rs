@@ -30,6 +30,7 @@
 //! | [`tunnel`] | the restart policy of tunnels |
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::wildcard_enum_match_arm, reason = "tests name what they expect"))]
 
 extern crate alloc;
 #[cfg(test)]

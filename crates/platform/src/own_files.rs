@@ -175,12 +175,15 @@ fn read_trusted_link(dir: &OwnedFd, name: &OsStr, links: &mut usize) -> io::Resu
 fn check_trusted(file: &Stat, parent: &Stat) -> io::Result<()> {
     let others_write = !is_trusted(parent.st_uid) || parent.st_mode & 0o022 != 0;
     let is_foreign = !is_trusted(file.st_uid);
-    let reason = match FileType::from_raw_mode(file.st_mode) {
-        FileType::RegularFile if others_write && file.st_nlink > 1 => "it has another name",
-        FileType::RegularFile if is_foreign && parent.st_mode & 0o002 != 0 => "it is not ours",
-        FileType::RegularFile => return Ok(()),
-        _ if others_write && is_foreign => "it is no regular file",
-        _ => return Ok(()),
+    let is_regular = FileType::from_raw_mode(file.st_mode) == FileType::RegularFile;
+    let reason = if is_regular && others_write && file.st_nlink > 1 {
+        "it has another name"
+    } else if is_regular && is_foreign && parent.st_mode & 0o002 != 0 {
+        "it is not ours"
+    } else if !is_regular && others_write && is_foreign {
+        "it is no regular file"
+    } else {
+        return Ok(());
     };
     Err(untrusted(reason))
 }

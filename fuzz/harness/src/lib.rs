@@ -4,6 +4,7 @@
 //! violated. Two fuzzers call it: cargo-fuzz, by a file in `fuzz/fuzz_targets`, and the [`runner`],
 //! which runs on stable Rust in tests and in `cargo xtask fuzz`. [`targets`] lists them all.
 #![forbid(unsafe_code)]
+#![allow(clippy::wildcard_enum_match_arm, reason = "tests name what they expect")]
 
 pub mod cron_rules;
 pub mod filter_rules;

@@ -31,7 +31,7 @@ use super::{
     timestamps::{quick_check, same_size_and_time},
     warnings::WarningTopic,
 };
-use crate::exec::inode::{entry_kind, file_type};
+use crate::exec::inode::{EntryType, entry_kind, entry_type, file_type};
 
 /// Number of attempts for an entry that keeps changing its type.
 const MAX_TRIES: usize = 3;
@@ -222,10 +222,10 @@ impl DirContext<'_> {
         }
         self.remove_conflicting_dir(entry)?;
         self.back_up(entry.path, entry.target.as_ref())?;
-        match file_type(&entry.source) {
-            FileType::RegularFile => file::copy(self, entry),
-            FileType::Symlink => self.make_symlink(entry),
-            _ => self.make_special(entry),
+        match entry_type(&entry.source) {
+            EntryType::File => file::copy(self, entry),
+            EntryType::Symlink => self.make_symlink(entry),
+            EntryType::Directory | EntryType::Other => self.make_special(entry),
         }
     }
 
@@ -252,27 +252,25 @@ impl DirContext<'_> {
             return Ok(false);
         }
         let device = |stat: &Stat| (stat.stx_rdev_major, stat.stx_rdev_minor);
-        Ok(match file_type(source) {
-            FileType::RegularFile
-                if attributes::grants_rights(self.job, self.sides(entry, target)) =>
-            {
+        Ok(match entry_type(source) {
+            EntryType::File if attributes::grants_rights(self.job, self.sides(entry, target)) => {
                 false
             }
-            FileType::RegularFile if options::compares_content(self.job.options()) => {
+            EntryType::File if options::compares_content(self.job.options()) => {
                 source.stx_size == target.stx_size && file::same_bytes(self, entry, at)?
             }
-            FileType::RegularFile if self.job.is_written(entry.path) => {
+            EntryType::File if self.job.is_written(entry.path) => {
                 same_size_and_time(self.job.granularity(), source, target)
                     && file::same_bytes(self, entry, at)?
             }
-            FileType::RegularFile => quick_check(self.job.granularity(), source, target),
-            FileType::Symlink => {
+            EntryType::File => quick_check(self.job.granularity(), source, target),
+            EntryType::Symlink => {
                 let target_link =
                     read_link(at.dir, at.name).map_err(error::target_error("read"))?;
                 read_link(&self.pair.source, entry.name).map_err(error::source_error("read"))?
                     == target_link
             }
-            _ => device(source) == device(target),
+            EntryType::Directory | EntryType::Other => device(source) == device(target),
         })
     }
 
@@ -301,7 +299,7 @@ impl DirContext<'_> {
         };
         let kept = match self.job.deletion(entry.path, EntryKind::Directory) {
             Deletion::Now => remove(self.job, &self.pair.target, entry.path, target)?.kept,
-            _ if empty()? => false,
+            Deletion::Never | Deletion::TooLate | Deletion::Later(_) if empty()? => false,
             Deletion::Never => true,
             Deletion::TooLate => return Err(EntryError::Unseen),
             Deletion::Later(class) => {

@@ -13,7 +13,7 @@ use mirror_platform::dir::{Dir, Stat};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 
 use super::{copy_job::CopyJob, remove::count, temp_file, timestamps::TimestampGranularity};
-use crate::exec::inode::{entry_kind, file_type};
+use crate::exec::inode::{EntryType, entry_kind, entry_type, file_type};
 
 /// Applies the hints that are still valid. Returns the paths that have to be synced because of it.
 pub(super) fn apply(job: &CopyJob<'_>, renames: &[Rename]) -> Vec<DirtyPath> {
@@ -76,8 +76,8 @@ fn apply_one(
         RenameEnd::new(job, &hint.to).ok()?
     };
     let wanted = to.source.filter(|stat| file_type(stat) == file_type(&moved))?;
-    let flags = match file_type(&moved) {
-        FileType::Directory => {
+    let flags = match entry_type(&moved) {
+        EntryType::Directory => {
             let flags = directory_flags(&from, &to, is_swap)?;
             let ends = [(&from, &hint.from), (&to, &hint.to)];
             if ends.into_iter().any(|(end, path)| end.holds_protected(job, path)) {
@@ -85,8 +85,8 @@ fn apply_one(
             }
             flags
         }
-        FileType::RegularFile => file_flags(job.granularity(), &from, &to, &wanted)?,
-        _ => return None,
+        EntryType::File => file_flags(job.granularity(), &from, &to, &wanted)?,
+        EntryType::Symlink | EntryType::Other => return None,
     };
     renameat_with(&from.dir, from.name, &to.dir, to.name, flags).ok()?;
     Some(if flags == RenameFlags::EXCHANGE { RenameStep::Exchanged } else { RenameStep::Renamed })

@@ -22,7 +22,7 @@ use rustix::{
 };
 
 use crate::exec::{
-    inode::{Inode, file_type},
+    inode::{EntryType, Inode, entry_type, file_type},
     lock,
 };
 
@@ -73,13 +73,13 @@ pub(super) fn is_unfinished(dir: &Dir, name: &[u8]) -> bool {
 /// recognised by its mark, on file systems with extended attributes.
 pub(super) fn is_stale_temp(dir: &Dir, name: &[u8]) -> bool {
     let Ok(stat) = dir.stat(name) else { return false };
-    match file_type(&stat) {
-        FileType::Directory => false,
-        FileType::RegularFile => match FileRef::Named(dir.as_fd(), name).xattr(UNFINISHED) {
+    match entry_type(&stat) {
+        EntryType::Directory => false,
+        EntryType::File => match FileRef::Named(dir.as_fd(), name).xattr(UNFINISHED) {
             Ok(_) => true,
             Err(error) => Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP),
         },
-        _ => true,
+        EntryType::Symlink | EntryType::Other => true,
     }
 }
 

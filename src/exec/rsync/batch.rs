@@ -18,7 +18,10 @@ use super::{
     transfer_groups::{ChangeEvidence, TransferGroups, changed_since},
 };
 use crate::{
-    exec::survey::{EntryType, Survey, SurveyedEntry, is_empty_source, survey},
+    exec::{
+        inode::EntryType,
+        survey::{Survey, SurveyedEntry, is_empty_source, survey},
+    },
     report::Category,
 };
 

@@ -244,22 +244,17 @@ fn walk(
         // An unreadable directory cannot be sent either.
         let _ = directory.read(&mut buffer, |listed| {
             let Some(path) = path.join(listed.name) else { return Ok(()) };
-            match listed.file_type {
-                FileType::Directory
-                    if !search.filter.excludes_entry(&path, EntryKind::Directory) =>
-                {
+            if listed.file_type == FileType::Directory {
+                if !search.filter.excludes_entry(&path, EntryKind::Directory) {
                     directories.push(path);
                 }
-                FileType::Directory => {}
-                _ if wanted(listed.inode) => {
-                    let stat = directory.stat(listed.name).ok();
-                    let entry = stat.and_then(|stat| SurveyedEntry::linked(&path, &stat));
-                    let excluded = || search.filter.excludes_entry(&path, EntryKind::Other);
-                    if let Some(entry) = entry.filter(|_| !excluded()) {
-                        each(entry);
-                    }
+            } else if wanted(listed.inode) {
+                let stat = directory.stat(listed.name).ok();
+                let entry = stat.and_then(|stat| SurveyedEntry::linked(&path, &stat));
+                let excluded = || search.filter.excludes_entry(&path, EntryKind::Other);
+                if let Some(entry) = entry.filter(|_| !excluded()) {
+                    each(entry);
                 }
-                _ => {}
             }
             Ok(())
         });

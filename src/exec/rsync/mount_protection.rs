@@ -10,8 +10,9 @@ use mirror_core::{
 
 use super::run::RsyncRun;
 use crate::exec::{
+    inode::EntryType,
     nested_mounts::ProtectedPaths,
-    survey::{EntryType, Survey, SurveyedEntry},
+    survey::{Survey, SurveyedEntry},
 };
 
 /// Reason for which a name that is missing in the source stays on the target.

@@ -16,9 +16,10 @@ use mirror_platform::dir::Dir;
 use super::transfer_log::MAX_LOGGED_NAMES;
 use crate::{
     exec::{
+        inode::EntryType,
         process::cancel::CancelToken,
         ssh::{RemoteRename, RemoteRenameKind, RenameResult, SshShell, UnsettledRenames},
-        survey::{EntryType, entry_type_at},
+        survey::entry_type_at,
     },
     report::{Category, Log},
 };

@@ -140,27 +140,20 @@ impl RsyncRun<'_> {
                     return Err(io::ErrorKind::FileTooLarge.into());
                 }
                 let Some(path) = path.join(listed.name) else { return Ok(()) };
-                match listed.file_type {
-                    FileType::Directory
-                        if directories.len() < MAX_DIRS
-                            && !self
-                                .executor
-                                .filter
-                                .excludes_entry(&path, EntryKind::Directory) =>
-                    {
+                let excludes = |kind| self.executor.filter.excludes_entry(&path, kind);
+                if listed.file_type == FileType::Directory {
+                    if directories.len() < MAX_DIRS && !excludes(EntryKind::Directory) {
                         directories.push_back(path);
                     }
-                    FileType::RegularFile
-                        if of_it < MAX_FILES_PER_DIR
-                            && !self.executor.filter.excludes_entry(&path, EntryKind::Other) =>
-                    {
-                        let time = directory.stat(listed.name).map(|stat| stat.stx_mtime);
-                        if let Some(time) = time.ok().filter(|time| time.tv_nsec != 0) {
-                            of_it += 1;
-                            found.push((path, time.tv_sec));
-                        }
+                } else if listed.file_type == FileType::RegularFile
+                    && of_it < MAX_FILES_PER_DIR
+                    && !excludes(EntryKind::Other)
+                {
+                    let time = directory.stat(listed.name).map(|stat| stat.stx_mtime);
+                    if let Some(time) = time.ok().filter(|time| time.tv_nsec != 0) {
+                        of_it += 1;
+                        found.push((path, time.tv_sec));
                     }
-                    _ => {}
                 }
                 Ok(())
             });

@@ -8,7 +8,10 @@ use std::{
 use mirror_core::{job::Scope, path::TreePath, plan::rsync::UnwantedKind, queue::ObservedChanges};
 use mirror_platform::dir::Dir;
 
-use crate::exec::survey::{EntryType, Survey, SurveyedEntry, entry_type_at, stat_at};
+use crate::exec::{
+    inode::EntryType,
+    survey::{Survey, SurveyedEntry, entry_type_at, stat_at},
+};
 
 /// Observed changes of a batch, and the paths among them that were renamed on the target.
 #[derive(Clone, Copy, Debug)]

@@ -69,6 +69,7 @@ impl From<String> for SettingError {
 }
 
 /// Returns the message of a Lua error without the traceback.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of Lua are many")]
 pub(super) fn lua_message(error: &Error) -> String {
     let text = match error {
         Error::SyntaxError { message, .. } | Error::RuntimeError(message) => message.clone(),

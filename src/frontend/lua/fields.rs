@@ -2,6 +2,7 @@
 //!
 //! Values are converted as leniently as in the original: numbers as texts, texts as numbers,
 //! anything as a switch.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the types of Lua are many")]
 
 use mirror_core::path::Escaped;
 use mlua::{Table, Value};

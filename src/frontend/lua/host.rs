@@ -363,11 +363,13 @@ fn unknown_name_hint(table: &str, name: &Value, base: Option<SyncBase>) -> Optio
 /// Implements `debug.getinfo`, by which configuration files find their own path.
 fn getinfo(lua: &Lua, what: Value) -> Result<Option<Table>> {
     let table = lua.create_table()?;
-    let level = match what {
-        Value::Function(function) => return function_info(&table, &function).map(|()| Some(table)),
-        Value::Integer(level) => usize::try_from(level).unwrap_or(usize::MAX),
-        _ => return Err(Error::runtime("getinfo takes a level or a function")),
+    if let Value::Function(function) = what {
+        return function_info(&table, &function).map(|()| Some(table));
+    }
+    let Value::Integer(level) = what else {
+        return Err(Error::runtime("getinfo takes a level or a function"));
     };
+    let level = usize::try_from(level).unwrap_or(usize::MAX);
     let found = lua.inspect_stack(level, |frame| {
         let source = frame.source();
         table.set("source", source.source.as_deref())?;

@@ -136,10 +136,7 @@ fn unnamed_ssh_option_warning(ssh: Fields<'_>) -> Result<Option<String>, String>
 
 /// Returns the list `_extra`. A text is ignored, as in the original.
 fn extra_args(fields: Fields<'_>) -> Result<Vec<Vec<u8>>, String> {
-    match fields.value("_extra") {
-        Value::Table(_) => fields.texts("_extra"),
-        _ => Ok(Vec::new()),
-    }
+    if fields.value("_extra").is_table() { fields.texts("_extra") } else { Ok(Vec::new()) }
 }
 
 /// Returns `--rsh` with the options of ssh, if there are any. rsync splits it at blanks and

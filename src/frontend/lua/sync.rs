@@ -24,7 +24,7 @@ use mirror_core::{
     settings::{self, SettingsTable, SyncBase, ValueType},
     tunnel,
 };
-use mlua::{Table, Value};
+use mlua::{LuaString, Table, Value};
 
 use super::{
     error::SettingError,
@@ -260,17 +260,15 @@ fn max_processes(fields: Fields<'_>, kind: SyncKind) -> Result<usize, SettingErr
 /// Reads a limit of deletions: a share, a number, or `false` for no limit. `None` if it is not set.
 fn deletion_limit(fields: Fields<'_>, name: &str) -> Result<Option<MaxDelete>, SettingError> {
     let value = fields.value(name);
-    let (given, named) = match &value {
-        Value::Nil => return Ok(None),
-        Value::Boolean(false) => (Some(MaxDelete::Unlimited), "false".to_owned()),
-        Value::Boolean(true) => (None, "true".to_owned()),
-        value => match text(value) {
-            Some(text) if matches!(value, Value::String(_)) => {
-                (MaxDelete::parse(&text), quoted(&text))
-            }
-            Some(text) => (MaxDelete::parse(&text), Escaped(&text).to_string()),
-            None => (None, format!("a {}", value.type_name())),
-        },
+    if value.is_nil() {
+        return Ok(None);
+    }
+    let (given, named) = match (value.as_boolean(), text(&value)) {
+        (Some(false), _) => (Some(MaxDelete::Unlimited), "false".to_owned()),
+        (Some(true), _) => (None, "true".to_owned()),
+        (None, Some(text)) if value.is_string() => (MaxDelete::parse(&text), quoted(&text)),
+        (None, Some(text)) => (MaxDelete::parse(&text), Escaped(&text).to_string()),
+        (None, None) => (None, format!("a {}", value.type_name())),
     };
     match given {
         Some(limit) => Ok(Some(limit)),
@@ -367,13 +365,13 @@ fn list_form(fields: Fields<'_>) -> Result<ListForm, SettingError> {
 
 /// Reads the deletion policy. Only these values delete: a text such as `"false"` does not.
 fn delete(fields: Fields<'_>) -> DeletePolicy {
-    match fields.value("delete") {
-        Value::Boolean(true) => DeletePolicy::Always,
-        Value::String(text) => match &*text.as_bytes() {
-            b"startup" => DeletePolicy::Startup,
-            b"running" => DeletePolicy::Running,
-            _ => DeletePolicy::Never,
-        },
+    let value = fields.value("delete");
+    if value.as_boolean() == Some(true) {
+        return DeletePolicy::Always;
+    }
+    match value.as_string().map(LuaString::as_bytes).as_deref() {
+        Some(b"startup") => DeletePolicy::Startup,
+        Some(b"running") => DeletePolicy::Running,
         _ => DeletePolicy::Never,
     }
 }

@@ -100,10 +100,11 @@ fn plan(fields: Fields<'_>) -> Result<TunnelSpec, String> {
 }
 
 fn command(fields: Fields<'_>) -> Result<Vec<Vec<u8>>, String> {
-    let args = match fields.value("command") {
-        Value::String(text) => split_words(&text.as_bytes())
-            .map_err(|quote| format!("command lacks the second {}", char::from(quote)))?,
-        _ => fields.texts("command")?,
+    let args = if let Value::String(text) = fields.value("command") {
+        split_words(&text.as_bytes())
+            .map_err(|quote| format!("command lacks the second {}", char::from(quote)))?
+    } else {
+        fields.texts("command")?
     };
     if args.first().is_none_or(Vec::is_empty) {
         return Err("a tunnel needs a command".into());

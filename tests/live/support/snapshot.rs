@@ -158,7 +158,11 @@ impl SnapshotReader {
                     let link = rustix::fs::readlinkat(directory, &name, Vec::new())?;
                     self.add(&path, &status, link.into_bytes(), BTreeMap::new());
                 }
-                _ => self.add(&path, &status, Vec::new(), BTreeMap::new()),
+                FileType::Fifo
+                | FileType::Socket
+                | FileType::CharacterDevice
+                | FileType::BlockDevice
+                | FileType::Unknown => self.add(&path, &status, Vec::new(), BTreeMap::new()),
             }
         }
         Ok(())

@@ -32,14 +32,15 @@ pub(super) fn doubtful_values(
 /// Warns of unknown values of `delete`: a text such as `"false"` only happens to have the intended
 /// effect.
 fn delete_warning(fields: Fields<'_>) -> Option<String> {
-    let named = match fields.value("delete") {
-        Value::Nil | Value::Boolean(_) => return None,
-        Value::String(text) if matches!(&*text.as_bytes(), b"startup" | b"running") => return None,
-        Value::String(text) => quoted(&text.as_bytes()),
-        value => text(&value).map_or_else(
-            || format!("a {}", value.type_name()),
-            |number| Escaped(&number).to_string(),
-        ),
+    let value = fields.value("delete");
+    if value.is_nil() || value.is_boolean() {
+        return None;
+    }
+    let named = match text(&value) {
+        Some(number) if !value.is_string() => Escaped(&number).to_string(),
+        Some(text) if matches!(&*text, b"startup" | b"running") => return None,
+        Some(text) => quoted(&text),
+        None => format!("a {}", value.type_name()),
     };
     Some(format!(
         "delete = {named} deletes nothing, as all but true, \"startup\" and \"running\": write \
@@ -53,11 +54,12 @@ fn function_warnings(fields: Fields<'_>) -> impl Iterator<Item = String> {
         settings::of(SettingsTable::Sync).filter(|it| it.value_type == ValueType::Function);
     functions.filter_map(move |it| {
         let name = it.name;
-        let value = match fields.value(name) {
-            Value::Nil | Value::Function(_) | Value::Boolean(false) => return None,
-            value => type_name(&value),
-        };
-        Some(format!("{name} must be a function, not a {value}: it fails when it is called"))
+        let value = fields.value(name);
+        let is_valid = matches!(value, Value::Nil | Value::Function(_) | Value::Boolean(false));
+        let given = type_name(&value);
+        (!is_valid).then(|| {
+            format!("{name} must be a function, not a {given}: it fails when it is called")
+        })
     })
 }
 
