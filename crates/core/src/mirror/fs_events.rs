@@ -66,7 +66,7 @@ impl Mirror {
                     Debounce::Quiet { .. } => now,
                 };
                 self.queue.mark_written(path, scope, since);
-                self.recount_reappeared(path, scope, now);
+                self.recount_changed(path, scope, now);
             }
             Edit::Delete => {
                 // The file may exist again: a backend that merges events reports both.
@@ -74,6 +74,7 @@ impl Mirror {
                     self.queue.mark_written(&path, Scope::Entry, now);
                 }
                 self.queue.mark_deleted(path, scope, now);
+                self.recount_changed(path, scope, now);
             }
         }
     }
@@ -104,7 +105,7 @@ impl Mirror {
         let is_one = !filter.excludes(from, kind)
             && !filter.excludes(to, kind)
             && (scope == Scope::Entry || filter.decides_equally_below(from, to));
-        self.recount_reappeared(to, scope, now);
+        self.recount_changed(to, scope, now);
         let is_counted = self.recount_held_below(from, now);
         if is_one && is_counted {
             return self.queue.mark_counted_rename(from, to, kind, now);

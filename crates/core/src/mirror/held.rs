@@ -1,6 +1,6 @@
 //! Deletions held for an operator.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{
     Mirror,
@@ -17,19 +17,32 @@ use crate::{
     time::Moment,
 };
 
+/// Deletions that a job has counted and not made.
+#[derive(Debug)]
+pub(super) struct CountedDeletions {
+    /// The paths that the job has compared.
+    pub(super) paths: Arc<PathSet>,
+    /// The deletions beyond the budget.
+    pub(super) held: Vec<HeldDeletions>,
+}
+
 impl Mirror {
-    /// Updates the deletions that are held in these paths, which were compared.
+    /// Updates the deletions that are held, after a job has counted them.
+    ///
+    /// Some may have been observed since the job began: they are made by the next batch, and the
+    /// others are counted again with it.
     pub(super) fn update_held(
         &mut self,
         purpose: JobPurpose,
-        paths: &PathSet,
-        held: Vec<HeldDeletions>,
+        counted: CountedDeletions,
+        now: Moment,
         effects: &mut Vec<Effect>,
     ) {
         // A job that deletes nothing has counted nothing.
         if self.deletes_at_startup_only() && purpose != JobPurpose::Startup {
             return;
         }
+        let CountedDeletions { paths, mut held } = counted;
         let was_held = !self.held.is_empty();
         let counted = |dirty: &DirtyPath| paths.covers(&dirty.path, dirty.scope);
         let all_counted = |it: &mut HeldDeletions| it.paths.iter().all(counted);
@@ -37,11 +50,25 @@ impl Mirror {
         for it in &mut self.held {
             it.paths.retain(|dirty| !counted(dirty));
         }
+        let is_observed = |name: &TreePath| self.queue.is_deletion_pending(name);
+        let outdated = held.iter().filter(|it| it.names.iter().any(is_observed));
+        let outdated: Vec<_> = outdated.flat_map(|it| it.paths.clone()).collect();
+        held.retain(|it| it.count > it.names.len() as u64 || !it.names.iter().all(is_observed));
+        self.compare_again(outdated, now);
         self.held.extend(held.iter().cloned());
         if !held.is_empty() && held != before {
             self.report(MirrorEvent::Deletions(DeletionEvent::Held(held)), effects);
         } else if was_held && self.held.is_empty() {
             self.report(MirrorEvent::Deletions(DeletionEvent::NoneHeld), effects);
+        }
+    }
+
+    fn compare_again(&mut self, paths: Vec<DirtyPath>, now: Moment) {
+        if !paths.is_empty() && self.deletes_at_startup_only() {
+            return self.restart(now);
+        }
+        for DirtyPath { path, scope } in paths {
+            self.queue.mark(&path, scope, now);
         }
     }
 
@@ -65,18 +92,13 @@ impl Mirror {
         }
     }
 
-    /// Counts the held deletions again that include this path, because it was created again.
-    pub(super) fn recount_reappeared(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+    /// Counts the held deletions again that include this path, because it was created again, or
+    /// because its deletion was observed after all.
+    pub(super) fn recount_changed(&mut self, path: &TreePath, scope: Scope, now: Moment) {
         let is_it = |name: &TreePath| name == path || scope == Scope::Tree && path.contains(name);
-        let is_back = |held: &&HeldDeletions| held.names.iter().any(is_it);
-        let paths = self.held.iter().filter(is_back).flat_map(|held| held.paths.clone());
-        let paths: Vec<DirtyPath> = paths.collect();
-        if !paths.is_empty() && self.deletes_at_startup_only() {
-            return self.restart(now);
-        }
-        for DirtyPath { path, scope } in paths {
-            self.queue.mark(&path, scope, now);
-        }
+        let is_changed = |held: &&HeldDeletions| held.names.iter().any(is_it);
+        let paths = self.held.iter().filter(is_changed).flat_map(|held| held.paths.clone());
+        self.compare_again(paths.collect(), now);
     }
 
     /// Prepares a rename of `from`. Returns true if deletions are held below it: those were not

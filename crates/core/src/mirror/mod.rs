@@ -18,6 +18,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use failure::{FailedJob, FailureReasons};
+use held::CountedDeletions;
 pub use retry::MAX_RETRY_WAIT;
 use retry::RetryBackoff;
 use running_job::{JobPurpose, RunningJob};
@@ -196,7 +197,7 @@ impl Mirror {
             }
             Outcome::HookFailed { failure, action, held } => {
                 // The target was compared nevertheless.
-                self.update_held(purpose, &paths, held, effects);
+                self.update_held(purpose, CountedDeletions { paths, held }, now, effects);
                 self.report_success(purpose, 0, effects);
                 self.pause_after_hook(failure, action, now, effects);
                 return DaemonAction::Continue;
@@ -216,7 +217,10 @@ impl Mirror {
             self.failure_reasons.note(&failed, &self.queue);
             self.report(MirrorEvent::PathsFailed(failed), effects);
         }
-        self.update_held(purpose, &paths, held, effects);
+        if self.target == TargetState::Starting {
+            self.target = TargetState::Live;
+        }
+        self.update_held(purpose, CountedDeletions { paths, held }, now, effects);
         self.succeed(purpose, code, effects);
         DaemonAction::Continue
     }
@@ -227,9 +231,6 @@ impl Mirror {
         if self.running.is_empty() && !matches!(self.target, TargetState::Away(_)) {
             self.retry.reset();
             self.last_failure = None;
-        }
-        if self.target == TargetState::Starting {
-            self.target = TargetState::Live;
         }
         self.report_success(purpose, code, effects);
     }

@@ -46,7 +46,8 @@ struct GuardedWorld {
 /// A running job.
 struct SimCopier {
     renames: VecDeque<Rename>,
-    todo: VecDeque<DirtyPath>,
+    /// Paths to compare, each with the path of the batch that it belongs to.
+    todo: VecDeque<(DirtyPath, DirtyPath)>,
     observed: Arc<ObservedChanges>,
     /// Destinations of the renames that the job repeated.
     renamed: Vec<TreePath>,
@@ -72,7 +73,7 @@ impl SimCopier {
         let seed = if let JobFault::Partly(seed) = fault { seed } else { 0 };
         Self {
             renames,
-            todo,
+            todo: todo.into_iter().map(|dirty| (dirty.clone(), dirty)).collect(),
             observed: Arc::clone(job.work.observed()),
             renamed: Vec::new(),
             budget,
@@ -103,8 +104,8 @@ impl SimCopier {
             if is != should && repeat_rename(&hint, source, target) {
                 self.renamed.push(hint.to);
             }
-        } else if let Some(dirty) = self.todo.pop_front() {
-            self.transfer(dirty, source, target);
+        } else if let Some((dirty, compared)) = self.todo.pop_front() {
+            self.transfer(dirty, &compared, source, target);
         } else {
             let failed = self.failed.drain(..).map(|dirty| (dirty, failure())).collect();
             let held = core::mem::take(&mut self.held);
@@ -116,7 +117,13 @@ impl SimCopier {
         None
     }
 
-    fn transfer(&mut self, dirty: DirtyPath, source: &SimTree, target: &mut SimTree) {
+    fn transfer(
+        &mut self,
+        dirty: DirtyPath,
+        compared: &DirtyPath,
+        source: &SimTree,
+        target: &mut SimTree,
+    ) {
         if matches!(self.fault, JobFault::Partly(_)) && self.failing.once_in(3) {
             self.failed.push(dirty);
             return;
@@ -125,21 +132,21 @@ impl SimCopier {
         let path = source.survey(dirty.path);
         let Some(node) = source.get(&path) else {
             if target.get(&path).is_some() {
-                self.delete(&path, &path, target);
+                self.delete(&path, compared, target);
             }
             return;
         };
         let mut top = TreePath::root();
         for name in path.components() {
             // A non-directory in place of a directory would have to be deleted.
-            if !target.is_dir(&top) && !self.clear_path(&top, target) {
+            if !target.is_dir(&top) && !self.clear_path(&top, compared, target) {
                 return;
             }
             top.push(name).unwrap();
         }
         copy_parents(&path, source, target);
         let is_dir = matches!(node, SimNode::Directory { .. });
-        if target.is_dir(&path) && !is_dir && !self.clear_path(&path, target) {
+        if target.is_dir(&path) && !is_dir && !self.clear_path(&path, compared, target) {
             return;
         }
         let is_equal = target.get(&path).is_some_and(|it| visible_part(it) == visible_part(node));
@@ -150,7 +157,8 @@ impl SimCopier {
             let mut below = [source.children(&path), target.children(&path)].concat();
             below.sort();
             below.dedup();
-            self.todo.extend(below.into_iter().map(|path| DirtyPath { path, scope }));
+            let below = below.into_iter().map(|path| DirtyPath { path, scope });
+            self.todo.extend(below.map(|dirty| (dirty, compared.clone())));
         }
     }
 
@@ -159,24 +167,25 @@ impl SimCopier {
     }
 
     /// Returns false if the entry at `path` has to stay.
-    fn clear_path(&mut self, path: &TreePath, target: &mut SimTree) -> bool {
-        target.get(path).is_none() || self.delete(path, path, target)
+    fn clear_path(&mut self, path: &TreePath, compared: &DirtyPath, target: &mut SimTree) -> bool {
+        target.get(path).is_none() || self.delete(path, compared, target)
     }
 
-    fn delete(&mut self, path: &TreePath, dirty: &TreePath, target: &mut SimTree) -> bool {
-        let count = target.paths().filter(|it| path.contains(it)).count() as u64;
+    /// Like the executors, it knows of a held deletion only in which of the compared paths it is.
+    fn delete(&mut self, path: &TreePath, compared: &DirtyPath, target: &mut SimTree) -> bool {
+        let names: Vec<_> = target.paths().filter(|it| path.contains(it)).cloned().collect();
+        let count = names.len() as u64;
         let allowed = self.observed.is_deleted(path) || self.budget.allows(count, None);
         if allowed {
             target.remove(path);
+        } else if let Some(held) = self.held.iter_mut().find(|it| it.paths.contains(compared)) {
+            held.names.extend(names);
+            held.names.sort();
+            held.names.dedup();
+            held.count = held.names.len() as u64;
         } else {
-            let dirty = DirtyPath { path: dirty.clone(), scope: Scope::Entry };
-            self.held.push(HeldDeletions {
-                paths: Vec::from([dirty]),
-                count,
-                total: None,
-                names: Vec::new(),
-                reason: HoldReason::Budget,
-            });
+            let (paths, reason) = (Vec::from([compared.clone()]), HoldReason::Budget);
+            self.held.push(HeldDeletions { paths, count, total: None, names, reason });
         }
         allowed
     }
@@ -316,7 +325,10 @@ impl GuardedWorld {
                     if verdict != DaemonAction::Continue {
                         return Err("the daemon ended".into());
                     }
-                    if let Some(held) = held.iter().find(|it| !self.mirror.held().contains(it)) {
+                    let is_known = |it: &&HeldDeletions| self.mirror.held().contains(it);
+                    let mut forgotten = held.iter().filter(|it| !is_known(it));
+                    let is_compared_again = self.mirror.delays().next().is_some();
+                    if let Some(held) = forgotten.next().filter(|_| !is_compared_again) {
                         return Err(format!("it was forgotten that this is held: {held:?}"));
                     }
                     self.perform(effects);
@@ -350,8 +362,8 @@ impl GuardedWorld {
     /// Checks that `part` of each node is equal at both sides, except for held deletions.
     fn check_equal(&self, part: fn(SimNode) -> SimNode) -> CheckResult {
         let held = |path: &TreePath| {
-            let mut paths = self.mirror.held().iter().flat_map(|it| &it.paths).map(|it| &it.path);
-            paths.any(|dirty| dirty.contains(path))
+            let mut names = self.mirror.held().iter().flat_map(|it| &it.names);
+            names.any(|name| name.contains(path) || path.contains(name))
         };
         let both = self.source.paths().chain(self.target.paths());
         let mut different = both.filter(|path| {

@@ -20,6 +20,14 @@ impl DirtySet {
         self.bound_observed();
     }
 
+    /// Returns true if the deletion of this name, or of a directory above it, was observed and is
+    /// not settled.
+    #[must_use]
+    pub fn is_deletion_pending(&self, path: &TreePath) -> bool {
+        let in_flight = self.in_flight.iter().map(|flight| &*flight.observed);
+        in_flight.chain([&self.observed]).any(|observed| observed.is_deleted(path))
+    }
+
     /// Forgets the observed deletions: the source may not have been whole.
     pub fn forget_deletions(&mut self) {
         self.observed.forget_deletions();
