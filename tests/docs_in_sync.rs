@@ -44,47 +44,47 @@ fn the_page_lists_every_setting() {
 
 fn rows(table: SettingsTable) -> String {
     let last = match table {
-        SettingsTable::Rsync => " | rsync's word",
+        SettingsTable::Rsync => " | rsync option",
         SettingsTable::Sync => " | for",
         SettingsTable::Settings | SettingsTable::Ssh | SettingsTable::Tunnel => "",
     };
-    let mut text = format!("| name | takes | default | what it does{last} |\n");
+    let mut text = format!("| name | type | default | meaning{last} |\n");
     text += if last.is_empty() { "|---|---|---|---|\n" } else { "|---|---|---|---|---|\n" };
     for setting in settings::of(table) {
         let default = match setting.default {
             "" => String::new(),
             default => format!("`{default}`"),
         };
-        let takes = takes(setting.value_type);
+        let value_type = type_cell(setting.value_type);
         let last = last_cell(setting);
-        writeln!(text, "| `{}` | {takes} | {default} | {}{last} |", setting.name, setting.doc)
+        writeln!(text, "| `{}` | {value_type} | {default} | {}{last} |", setting.name, setting.doc)
             .unwrap();
     }
     text
 }
 
-fn takes(takes: ValueType) -> String {
-    let words = match takes {
-        ValueType::Flag => "a flag",
-        ValueType::Number(least) => return format!("a number, at least {least}"),
-        ValueType::Text => "a text",
+fn type_cell(value_type: ValueType) -> String {
+    let text = match value_type {
+        ValueType::Flag => "flag",
+        ValueType::Number(least) => return format!("number, at least {least}"),
+        ValueType::Text => "string",
         ValueType::OneOf(choices) => {
             let choices: Vec<String> =
                 choices.iter().map(|choice| format!("`\"{choice}\"`")).collect();
             return choices.join(", ");
         }
-        ValueType::Path => "a path",
-        ValueType::List => "a list of texts",
-        ValueType::Patterns | ValueType::Command => "a text or a list of texts",
-        ValueType::CommandOrFunction => "a text, a list of texts or a function",
-        ValueType::Budget => "a share such as `\"50%\"`, a number, or `false` for any",
+        ValueType::Path => "path",
+        ValueType::List => "list of strings",
+        ValueType::Patterns | ValueType::Command => "string or list of strings",
+        ValueType::CommandOrFunction => "string, list of strings or function",
+        ValueType::Budget => "share such as `\"50%\"`, number, or `false` for no limit",
         ValueType::Delete => "`true`, `false`, `\"startup\"`, `\"running\"`",
-        ValueType::Table => "a table",
-        ValueType::Codes => "a table from codes to `\"ok\"`, `\"again\"`, `\"die\"`",
-        ValueType::Function => "a function",
-        ValueType::FlagOrFunction => "a flag or a function",
+        ValueType::Table => "table",
+        ValueType::Codes => "table from exit codes to `\"ok\"`, `\"again\"`, `\"die\"`",
+        ValueType::Function => "function",
+        ValueType::FlagOrFunction => "flag or function",
     };
-    words.into()
+    text.into()
 }
 
 fn last_cell(setting: &Setting) -> String {
@@ -92,8 +92,8 @@ fn last_cell(setting: &Setting) -> String {
         (SettingScope::Rsync, RsyncArgForm::Short(letter)) => {
             format!(" | `-{}`", char::from(letter))
         }
-        (SettingScope::Rsync, RsyncArgForm::Long(word)) => format!(" | `{word}`"),
-        (SettingScope::Rsync, RsyncArgForm::Value(word)) => format!(" | `{word}..`"),
+        (SettingScope::Rsync, RsyncArgForm::Long(option)) => format!(" | `{option}`"),
+        (SettingScope::Rsync, RsyncArgForm::Value(option)) => format!(" | `{option}..`"),
         (SettingScope::Rsync, RsyncArgForm::None) => " | ".into(),
         (SettingScope::Sync(bases), _) if bases.len() == 4 => " | all".into(),
         (SettingScope::Sync(bases), _) => {

@@ -75,17 +75,17 @@ pub enum SyncBase {
 pub enum ValueType {
     /// Any value that is true in Lua enables it.
     Flag,
-    /// A number of at least this value, or a text that spells one.
+    /// A number of at least this value, or a string that spells one.
     Number(u32),
-    /// A text or a number.
+    /// A string or a number.
     Text,
-    /// One of these texts.
+    /// One of these strings.
     OneOf(&'static [&'static str]),
     /// A path.
     Path,
-    /// A list of texts.
+    /// A list of strings.
     List,
-    /// A text or a list of texts.
+    /// A string or a list of strings.
     Patterns,
     /// A limit for deletions: a share such as `"50%"`, a number, or `false` for no limit.
     Budget,
@@ -97,11 +97,11 @@ pub enum ValueType {
     Codes,
     /// A function of the user.
     Function,
-    /// A switch, or a function that replaces the switched behaviour.
+    /// A flag, or a function that replaces its behaviour.
     FlagOrFunction,
-    /// A shell command as a text, or a program and its arguments as a list.
+    /// A shell command as a string, or a program and its arguments as a list.
     Command,
-    /// A shell command as a text, a program and its arguments as a list, or a function.
+    /// A shell command as a string, a program and its arguments as a list, or a function.
     CommandOrFunction,
 }
 
