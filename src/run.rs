@@ -32,7 +32,7 @@ fn run_with_reaper(args: &[OsString], signals: PendingSignals) -> Result<ExitCod
         Ok(None) => {}
         Ok(Some(code)) => return Err(code.into()),
         Err(error) => {
-            let text = format_args!("nobody waits for programs that others leave behind: {error}");
+            let text = format_args!("cannot reap orphaned processes: {error}");
             Log::default().say(Category::Warn, text);
         }
     }
@@ -84,7 +84,7 @@ fn apply_daemon_config(log: &Log, was: &DaemonConfig, wanted: &DaemonConfig) -> 
         ("watch", was.watch != wanted.watch),
     ] {
         if changed {
-            let text = format!("{name} has changed: that takes effect when lsyncd is restarted");
+            let text = format!("{name} has changed: restart lsyncd to apply it");
             log.say(Category::Warn, text);
         }
     }

@@ -269,7 +269,7 @@ fn command_line_errors_go_to_stderr(directory: &TestDirectory) {
         ),
         (
             "-nodaemon -rsync src /",
-            "Error: the target '/' is the root directory of this machine: all of it would go\n",
+            "Error: the target '/' is the root directory of this machine, which would be erased\n",
         ),
     ] {
         let output = directory.output(args);
@@ -481,7 +481,7 @@ fn a_daemon_without_any_log_warns(directory: &TestDirectory) {
     let output = directory.output("-pidfile pid -rsync src host:dst");
     assert_eq!(output.status.code(), Some(0));
     let _daemon = DetachedProcess(directory.pid("pid"));
-    let warned = text(&output.stdout).contains("nobody listens at /dev/log");
+    let warned = text(&output.stdout).contains("no listener at /dev/log");
     let is_there =
         |path| std::os::unix::net::UnixDatagram::unbound().unwrap().connect(path).is_ok();
     assert_eq!(warned, !is_there("/dev/log"), "{}", text(&output.stdout));

@@ -37,7 +37,7 @@ pub(super) fn daemon(text: &mut String, daemon: &DaemonConfig) {
     }));
     lines.extend(daemon.max_processes.map(|most| ("maxProcesses", most.to_string())));
     if daemon.onepass {
-        lines.push(("onepass", "ends when all is transferred".into()));
+        lines.push(("onepass", "exits once everything is transferred".into()));
     }
     let watch = match daemon.watch {
         WatchBackend::Auto => "auto",
@@ -46,8 +46,8 @@ pub(super) fn daemon(text: &mut String, daemon: &DaemonConfig) {
     };
     lines.push(("watch", watch.into()));
     let mode = match daemon.mode {
-        RunMode::Daemon => "a daemon in the background",
-        RunMode::Foreground => "stays in the foreground",
+        RunMode::Daemon => "runs in the background",
+        RunMode::Foreground => "runs in the foreground",
     };
     section(text, &format!("lsyncd: {mode}"), &lines);
     text.push('\n');
@@ -87,7 +87,7 @@ pub(super) fn sync(text: &mut String, sync: &SyncConfig) {
     lines.extend(sync.hook.as_ref().map(|hook| ("onSynced", hook_description(hook))));
     lines.extend(sync.crontab.iter().map(|rule| ("crontab", rule.to_string())));
     if sync.exit_codes != ExitCodes::rsync() {
-        lines.push(("exitcodes", "of the configuration".into()));
+        lines.push(("exitcodes", "user-defined".into()));
     }
     let listed = |name: &'static str, texts: &[Vec<u8>]| -> Vec<(&str, String)> {
         texts.iter().map(|text| (name, Escaped(text).to_string())).collect()
@@ -106,15 +106,11 @@ pub(super) fn sync(text: &mut String, sync: &SyncConfig) {
 /// Formats the limits of deletions.
 fn deletion_limits(sync: &SyncConfig) -> String {
     let of = |limit: MaxDelete| match limit {
-        MaxDelete::Unlimited => "any number".to_owned(),
+        MaxDelete::Unlimited => "no limit".to_owned(),
         MaxDelete::Share(percent) => format!("{percent}% of the target"),
         MaxDelete::Count(most) => most.to_string(),
     };
-    format!(
-        "{} that nobody saw happen, {} that were seen",
-        of(sync.max_delete),
-        of(sync.max_delete_seen)
-    )
+    format!("{} if unseen, {} if seen", of(sync.max_delete), of(sync.max_delete_seen))
 }
 
 /// Lists the settings of the source and of file times that differ from the default.
@@ -128,7 +124,7 @@ fn source(sync: &SyncConfig) -> Vec<(&'static str, String)> {
     let window = sync.modify_window.map(|window| window.as_secs_f64());
     lines.extend(window.map(|seconds| ("modifyWindow", format!("{seconds} s"))));
     if sync.durable {
-        lines.push(("durable", "each file and its directory are synced".into()));
+        lines.push(("durable", "each file and its directory are flushed to disk".into()));
     }
     lines
 }
@@ -140,10 +136,14 @@ fn script(script: &ScriptConfig) -> Vec<(&'static str, String)> {
     if script.max_jobs > 1 {
         lines.push(("maxProcesses", script.max_jobs.to_string()));
     }
-    let moves = if script.wants_renames { "are told" } else { "are told as a delete and a create" };
+    let moves = if script.wants_renames {
+        "reported as moves"
+    } else {
+        "reported as a deletion and a creation"
+    };
     lines.push(("moves", moves.to_owned()));
     if !script.subdirectories {
-        lines.push(("subdirs", "nothing is told of what is below the directories".to_owned()));
+        lines.push(("subdirs", "events below subdirectories are not reported".to_owned()));
     }
     lines
 }
@@ -156,11 +156,11 @@ fn hook_description(hook: &Hook) -> String {
         }
     };
     let then = match hook.on_failure {
-        None => "a warning if it fails",
-        Some(HookFailureAction::Retry) => "again if it fails",
-        Some(HookFailureAction::Hold) => "nothing more if it fails",
+        None => "warn",
+        Some(HookFailureAction::Retry) => "retry",
+        Some(HookFailureAction::Hold) => "hold",
     };
-    format!("{called}, {then}")
+    format!("{called}; on failure: {then}")
 }
 
 fn section(text: &mut String, title: &str, lines: &[(&str, String)]) {
@@ -174,7 +174,7 @@ fn section(text: &mut String, title: &str, lines: &[(&str, String)]) {
 fn rsync_command_lines(text: &mut String, sync: &SyncConfig) {
     let Ok(target) = Target::new(sync.target.as_bytes()) else { return };
     if sync.kind == SyncKind::Direct {
-        *text += "  carried out by this program, without others\n";
+        *text += "  copied by lsyncd itself, without rsync\n";
         return;
     }
     let plan = RsyncPlan::new(sync.rsync.clone(), sync.source.as_os_str().as_bytes(), target);
@@ -196,28 +196,25 @@ fn rsync_command_lines(text: &mut String, sync: &SyncConfig) {
         if sync.modify_window.is_none() && plan.needs_time_probe() {
             let probe = plan.probe_times(&name(b"SOME"), plan.source());
             append(
-                "before the start, to find out whether fractions of seconds are kept there",
+                "before the startup, to detect the precision of file times on the target",
                 &probe,
             );
         }
-        append("at the start", &plan.full(TransferPhase::Startup, limit, equal, &[]));
+        append("at the startup", &plan.full(TransferPhase::Startup, limit, equal, &[]));
         if sync.delete.applies(TransferPhase::Startup) && limit != Deletions::Allowed {
             let with_deletions =
                 &plan.full(TransferPhase::Startup, Deletions::AtMost(1), equal, &[]);
-            append(
-                "then, if something (here one entry) has to be deleted, and may be",
-                with_deletions,
-            );
+            append("then, if deletions are due and within the limit (here one)", with_deletions);
         }
     }
     let existing = |call: RsyncCall| plan.requiring_target(&call).unwrap_or(call);
     let parts = TransferPaths { entries: &changed, missing: &gone, ..TransferPaths::default() };
     let list = plan.partial(&parts, Deletions::Allowed, QuickCheck::Never);
-    append("for what changed or is gone", &existing(list));
+    append("for changed and deleted entries", &existing(list));
     let parts = TransferPaths { trees: &name(b"NEW"), ..TransferPaths::default() };
     append("for new directories", &existing(plan.partial(&parts, limit, QuickCheck::Never)));
     if sync.delete.applies(TransferPhase::Running) {
-        let when = "for what is gone, where the other side refuses it in that list";
+        let when = "for deleted entries, if the rsync on the target refuses them in that list";
         let gone: Vec<_> = gone.into_iter().map(|path| (path, UnwantedKind::Any)).collect();
         append(when, &existing(plan.removal(&gone, Deletions::Allowed)));
     }
@@ -239,7 +236,7 @@ const fn delete(policy: DeletePolicy) -> &'static str {
     match policy {
         DeletePolicy::Never => "never",
         DeletePolicy::Always => "always",
-        DeletePolicy::Startup => "at the start only",
-        DeletePolicy::Running => "after the start only",
+        DeletePolicy::Startup => "only at the startup",
+        DeletePolicy::Running => "only after the startup",
     }
 }

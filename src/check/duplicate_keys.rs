@@ -13,8 +13,8 @@ pub(super) fn warnings(file: &Path) -> Vec<String> {
         let lua_keys::DuplicateKey { key, first, again } = duplicate;
         let (file, key) = (shown(file), Escaped(key.as_bytes()));
         format!(
-            "{file}:{again}: {key} is written again, it stands in line {first} already: the last \
-             one wins"
+            "{file}:{again}: duplicate key {key}, first set in line {first}: the last one takes \
+             effect"
         )
     });
     found.collect()

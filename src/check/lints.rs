@@ -94,8 +94,8 @@ fn duplicate_names(syncs: &[SyncConfig]) -> Vec<String> {
         .into_iter()
         .map(|name| {
             format!(
-                "{name}: several syncs have the name {name}: the log and the status can't tell \
-                 which is meant"
+                "{name}: several syncs have this name: the log and the status file cannot \
+                 distinguish them"
             )
         })
         .collect()
@@ -242,11 +242,9 @@ fn targets(located: &[LocatedSync<'_>]) -> Vec<String> {
         }
     }
     // A target in its source that is given as a path is already refused.
-    found.extend(
-        located.iter().filter(|sync| sync.writes_into_own_source()).map(|sync| {
-            format!("{}: its target lies in its source: endless sync loop", sync.name())
-        }),
-    );
+    found.extend(located.iter().filter(|sync| sync.writes_into_own_source()).map(|sync| {
+        format!("{}: its target is inside its source: endless sync loop", sync.name())
+    }));
     found.extend(cycles(located));
     found
 }
@@ -265,8 +263,8 @@ fn cycles(located: &[LocatedSync<'_>]) -> Vec<String> {
     let warnings = cycles.filter(|cycle| cycle.len() > 2).map(|cycle| {
         let names = names_of(cycle.iter().filter_map(|&at| Some(located.get(at)?.sync)));
         format!(
-            "{names}: each writes what the next one mirrors, and the last one what the first \
-                 does: endless sync loop"
+            "{names}: each writes into the source of the next one, and the last into that of the \
+             first: endless sync loop"
         )
     });
     warnings.collect()
@@ -310,8 +308,8 @@ fn misread_target(sync: &SyncConfig) -> Option<String> {
     let host = Escaped(host);
     if rest.starts_with(b"//") && !shown.0.contains(&b'@') {
         return Some(format!(
-            "{name}: to rsync, the target '{shown}' is a directory on the machine {host}: write \
-             HOST:DIRECTORY for ssh, or rsync://HOST/MODULE for a daemon of rsync"
+            "{name}: rsync reads the target '{shown}' as a directory on the host {host}: write \
+             HOST:DIRECTORY for ssh, or rsync://HOST/MODULE for an rsync daemon"
         ));
     }
     let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -323,8 +321,8 @@ fn misread_target(sync: &SyncConfig) -> Option<String> {
             format!("rsync = {{ rsh = \"ssh -p {port}\" }}")
         };
         format!(
-            "{name}: the target '{shown}' is a directory that begins with {port}: on the machine \
-             {host}; if a port is meant, write {write}"
+            "{name}: rsync reads the target '{shown}' as a directory that begins with '{port}:' on \
+             the host {host}; if {port} is a port, write {write}"
         )
     })
 }
@@ -334,9 +332,9 @@ fn collision(one: &LocatedSync<'_>, two: &LocatedSync<'_>) -> Option<String> {
     if one.has_same_target(two) {
         let target = Escaped(one.sync.target.as_bytes());
         let effect = if one.deletes() || two.deletes() {
-            "what the one brings the other deletes"
+            "each deletes the other's files"
         } else {
-            "of files with one name the last one wins"
+            "each overwrites the other's files"
         };
         return Some(format!("{names} have the same target {target}: {effect}"));
     }
@@ -344,8 +342,8 @@ fn collision(one: &LocatedSync<'_>, two: &LocatedSync<'_>) -> Option<String> {
         if let Some(below) = outer.deletes_in(inner) {
             let target = Escaped(outer.sync.target.as_bytes());
             return Some(format!(
-                "{}: its target lies in the target {target} of {}, which deletes what its own \
-                 source does not have: exclude {below} there",
+                "{}: its target is inside the target {target} of {}, which would delete it: \
+                 exclude {below} there",
                 inner.name(),
                 outer.name()
             ));
@@ -367,13 +365,13 @@ fn daemon_files(daemon: &DaemonConfig, syncs: &[SyncConfig]) -> Vec<String> {
         let Some(path) = path else { continue };
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
         if !directory.is_dir() {
-            found.push(format!("{name}: there is no directory {}", shown(&directory)));
+            found.push(format!("{name}: no such directory: {}", shown(&directory)));
         } else if path.is_dir() {
             found.push(format!("{name}: {} is a directory: name a file in it", shown(path)));
         }
         found.extend(syncs.iter().filter(|sync| mirrors(sync, path)).map(|sync| {
             let (path, source) = (shown(path), shown(&sync.source));
-            format!("{name}: {path} lies in the source {source}, and is mirrored with it")
+            format!("{name}: {path} is inside the source {source}, and is mirrored with it")
         }));
     }
     found
@@ -400,14 +398,14 @@ fn remote_targets(syncs: &[SyncConfig]) -> Vec<String> {
     let without_insist = names(&|sync| sync.init && !sync.retries_startup());
     let without_delay = without_delay.map(|names| {
         format!(
-            "{names}: the target is on another machine, and delay is 0: each change is a \
-             transfer of its own; leave delay out, or set it to 1"
+            "{names}: the target is remote and delay is 0, so each change causes a transfer of its \
+             own: remove delay, or set it to 1"
         )
     });
     let without_insist = without_insist.map(|names| {
         format!(
-            "{names}: the target is on another machine, and insist is not set: if it can't be \
-             reached at the start, the daemon ends"
+            "{names}: the target is remote and insist is not set: the daemon exits if the target \
+             is unreachable at the startup"
         )
     });
     without_delay.into_iter().chain(without_insist).collect()

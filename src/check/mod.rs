@@ -81,7 +81,7 @@ impl CheckReport {
                 if sync.tunnel.is_some() {
                     let target = Escaped(sync.target.as_bytes());
                     let name = &sync.name;
-                    let text = format!("{name}: its tunnel is not up, so {target} was not tried");
+                    let text = format!("{name}: target {target} not tried: its tunnel is not up");
                     let _ = writeln!(report.text, "{text}");
                 } else {
                     report.errors.extend(programs::try_target(sync, start_dir).err());

@@ -56,8 +56,8 @@ pub(super) fn misread(sync: &SyncConfig) -> Vec<String> {
     let warnings = patterns.filter(|rest| !rest.is_empty()).map(|rest| {
         let rest = Escaped(rest);
         format!(
-            "{}: the pattern !{rest} leaves out the name \"!{rest}\": it brings nothing back, as it \
-             would for git; write filter = {{ \"+ {rest}\" }}, which comes before all patterns",
+            "{}: the pattern !{rest} excludes the name \"!{rest}\", and includes nothing as it \
+             would for git: write filter = {{ \"+ {rest}\" }}, which precedes all patterns",
             sync.name
         )
     });
@@ -74,13 +74,13 @@ fn pattern_of_rule(rule: &[u8]) -> Option<&[u8]> {
 
 fn never_matches_because(pattern: &[u8], source: &Path) -> Option<String> {
     if let Some(below) = relative_to_source(pattern, source) {
-        return Some(format!("patterns count from the source: write {}", Escaped(&below)));
+        return Some(format!("patterns are relative to the source: write {}", Escaped(&below)));
     }
     if let Some(rest) = pattern.strip_prefix(b"./") {
-        return Some(format!("no name is a dot: write /{}", Escaped(rest)));
+        return Some(format!("no path begins with a dot component: write /{}", Escaped(rest)));
     }
     if Pattern::new(pattern, PatternRoot::Mirror).never_matches() {
-        return Some("no path is like that".into());
+        return Some("no path has this form".into());
     }
     None
 }
@@ -106,13 +106,13 @@ mod tests {
     fn never_matching_patterns_are_reported_with_a_fix() {
         let source = Path::new("/nonexistent/www");
         for (pattern, why) in [
-            ("/nonexistent/www/cache", "patterns count from the source: write /cache"),
-            ("/nonexistent/www", "patterns count from the source: write /*"),
-            ("./cache", "no name is a dot: write /cache"),
-            ("a/../b", "no path is like that"),
-            ("a//b", "no path is like that"),
-            ("/", "no path is like that"),
-            ("[a", "no path is like that"),
+            ("/nonexistent/www/cache", "patterns are relative to the source: write /cache"),
+            ("/nonexistent/www", "patterns are relative to the source: write /*"),
+            ("./cache", "no path begins with a dot component: write /cache"),
+            ("a/../b", "no path has this form"),
+            ("a//b", "no path has this form"),
+            ("/", "no path has this form"),
+            ("[a", "no path has this form"),
         ] {
             assert_eq!(
                 never_matches_because(pattern.as_bytes(), source).as_deref(),

@@ -47,7 +47,7 @@ pub(super) fn rsync_warning(binary: &OsStr) -> Option<String> {
     (version < MIN_VERSION).then(|| {
         let (major, minor) = version;
         let (major_min, minor_min) = MIN_VERSION;
-        format!("{named} is version {major}.{minor}: at least {major_min}.{minor_min} is needed")
+        format!("{named} is version {major}.{minor}: {major_min}.{minor_min} or later is required")
     })
 }
 
@@ -107,8 +107,8 @@ fn try_directory(sync: &SyncConfig, start_dir: &Path) -> Result<(), String> {
     let above = path.ancestors().find_map(|above| fs::metadata(above).ok());
     match above {
         Some(found) if found.is_dir() => Ok(()),
-        Some(_) => Err("something on the way is not a directory".into()),
-        None => Err("nothing of it is there".into()),
+        Some(_) => Err("a component of its path is not a directory".into()),
+        None => Err("no component of its path exists".into()),
     }
 }
 
@@ -132,7 +132,7 @@ fn try_rsync(sync: &SyncConfig, start_dir: &Path) -> Result<(), String> {
         .spawn();
     let mut child = child.map_err(|error| error.to_string())?;
     if !wait_with_timeout(&mut child).map_err(|error| error.to_string())? {
-        return Err(format!("no answer in {} seconds", TARGET_TIMEOUT.as_secs()));
+        return Err(format!("no answer within {} s", TARGET_TIMEOUT.as_secs()));
     }
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     if output.status.success() {

@@ -48,13 +48,13 @@ fn table_warning(sync: &SyncConfig, arg: RsyncArg<'_>) -> Option<String> {
 fn extra_warning(sync: &SyncConfig, arg: RsyncArg<'_>) -> Option<String> {
     match arg {
         RsyncArg::Operand(arg) => Some(format!(
-            "\"{}\" in rsync._extra is no option: to rsync it is one more source, and the target may \
-             become another",
+            "\"{}\" in rsync._extra is not an option: rsync reads it as another source, and may \
+             write to another target",
             Escaped(arg)
         )),
         RsyncArg::Option { name, arg, .. } if name.contains(&b' ') => Some(format!(
-            "\"{}\" in rsync._extra is one word with a blank in it: write each word as a text of its \
-             own, or --NAME=VALUE",
+            "\"{}\" in rsync._extra is a single argument with a blank in it: write a string for \
+             each argument, or --NAME=VALUE",
             Escaped(arg)
         )),
         RsyncArg::Option { name, arg, value } => {
@@ -79,7 +79,7 @@ fn value_warning(name: &[u8], value: Option<&[u8]>, named: &str) -> Option<Strin
     };
     (!is_number).then(|| {
         let value = Escaped(value);
-        format!("{named}: rsync takes a number there, and not \"{value}\": it would end at once")
+        format!("{named}: rsync requires a number, not \"{value}\", and would exit at once")
     })
 }
 
@@ -87,19 +87,19 @@ fn value_warning(name: &[u8], value: Option<&[u8]>, named: &str) -> Option<Strin
 fn option_warning(sync: &SyncConfig, name: &[u8], named: &str) -> Option<String> {
     let why = match name {
         b"append" | b"append-verify" => {
-            "a file that becomes shorter, or is replaced by another one as logs are when they are \
-             rotated, is never transferred right"
+            "a file that is truncated or replaced, such as a rotated log, is never transferred \
+             correctly"
                 .into()
         }
         b"copy-links" | b"copy-unsafe-links" => return link_warning(sync, named),
-        b"relative" => "all of the source's path is made in the target, and what is deleted there \
-                        is looked for elsewhere"
+        b"relative" => "the full path of the source is created in the target, and deletions are \
+                        made under another path"
             .into(),
         b"dry-run" | b"list-only" => "nothing is transferred".into(),
-        b"no-recursive" => "what is in directories is not transferred".into(),
-        b"files-from" => "it takes the place of the list by which a batch names its files".into(),
+        b"no-recursive" => "the content of directories is not transferred".into(),
+        b"files-from" => "it replaces the list of the paths of a batch".into(),
         _ if is_deletion(name) && sync.delete == DeletePolicy::Never => {
-            "it deletes, though delete is false".into()
+            "it deletes although delete is false".into()
         }
         _ => return None,
     };
@@ -115,7 +115,7 @@ fn is_deletion(name: &[u8]) -> bool {
 fn link_warning(sync: &SyncConfig, named: &str) -> Option<String> {
     let link = find_link_out_of_source(sync)?;
     Some(format!(
-        "{named}: the link {} leads out of the source, and what changes there is seen by the next \
+        "{named}: the link {} leads out of the source: changes there are transferred by the next \
          full transfer only",
         shown(&link)
     ))
@@ -169,11 +169,13 @@ mod tests {
             sync.rsync.long.push(b"--append-verify".to_vec());
         });
         assert_eq!(table_warning[0], "Sync1: rsync.dry_run: nothing is transferred");
-        assert!(table_warning[1].starts_with("Sync1: rsync.append_verify: a file that becomes"));
+        assert!(
+            table_warning[1].starts_with("Sync1: rsync.append_verify: a file that is truncated")
+        );
         let keeps = |sync: &mut SyncConfig| sync.delete = DeletePolicy::Never;
         assert_eq!(
             found(&["--delete-after"], keeps),
-            ["Sync1: \"--delete-after\" in rsync._extra: it deletes, though delete is false"]
+            ["Sync1: \"--delete-after\" in rsync._extra: it deletes although delete is false"]
         );
     }
 
@@ -188,7 +190,10 @@ mod tests {
         let starts = ["rsync.timeout: ", "rsync.bwlimit: ", "\"--max-size\" in rsync._extra: "];
         assert_eq!(table_warning.len(), starts.len(), "{table_warning:?}");
         for (found, start) in table_warning.iter().zip(starts) {
-            assert!(found.starts_with(&format!("Sync1: {start}rsync takes a number")), "{found}");
+            assert!(
+                found.starts_with(&format!("Sync1: {start}rsync requires a number")),
+                "{found}"
+            );
         }
     }
 
@@ -196,9 +201,12 @@ mod tests {
     fn joined_arguments_cause_warnings() {
         for arg in ["--exclude *.tmp", "-a -v", "--bwlimit 100"] {
             let found = found(&[arg], |_| ());
-            assert!(found.iter().any(|text| text.contains("one word with a blank")), "{arg}");
+            assert!(
+                found.iter().any(|text| text.contains("a single argument with a blank")),
+                "{arg}"
+            );
         }
-        assert!(found(&["*.tmp"], |_| ())[0].contains("is no option"));
+        assert!(found(&["*.tmp"], |_| ())[0].contains("is not an option"));
     }
 
     #[test]

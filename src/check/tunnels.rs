@@ -20,7 +20,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         let has = |name: &[u8]| plan.command.iter().any(|arg| contains(arg, name));
         found.extend(misspelled(&has).map(|text| format!("tunnel {}: {text}", plan.name)));
         if plan.pool && !has(PORT) {
-            let text = "a pool whose command has no ^localport: all of its programs are the same";
+            let text = "the command of a pool lacks ^localport: all of its programs are identical";
             found.push(format!("tunnel {}: {text}", plan.name));
         }
         if !config.syncs.iter().any(|sync| sync.tunnel.as_ref() == Some(plan)) {
@@ -37,7 +37,7 @@ fn sync_warnings(sync: &SyncConfig) -> Vec<String> {
     };
     let is_pool = sync.tunnel.as_ref().is_some_and(|plan| plan.pool);
     let port = (has(PORT) && !is_pool)
-        .then(|| "^localport stands for nothing without a tunnel of the mode \"pool\"".into());
+        .then(|| "^localport has no value without a tunnel of mode \"pool\"".into());
     misspelled(&has).chain(port).map(|text| format!("{}: {text}", sync.name)).collect()
 }
 
@@ -91,12 +91,12 @@ mod tests {
         };
         check("h::m/", None, &[]);
         check("rsync://^localhost:^localport/m/", Some(plan("ssh ^localport", true)), &[]);
-        let nothing = "Sync1: ^localport stands for nothing without a tunnel of the mode \"pool\"";
+        let nothing = "Sync1: ^localport has no value without a tunnel of mode \"pool\"";
         check("rsync://h:^localport/m/", Some(plan("ssh", false)), &[nothing]);
         check("rsync://h:^localport/m/", None, &[nothing]);
         let misspelled = "Sync1: ${localport} is not replaced: write ^localport";
         let same =
-            "tunnel T: a pool whose command has no ^localport: all of its programs are the same";
+            "tunnel T: the command of a pool lacks ^localport: all of its programs are identical";
         check("rsync://h:${localport}/m/", Some(plan("ssh", true)), &[misspelled, same]);
         assert_eq!(description(&plan("ssh -N", true)), "T, 2 of ssh -N");
     }

@@ -28,9 +28,9 @@ fn warning_for_limit(limit: usize, config: &Config, can_mark: fn(&Path) -> bool)
         let count = directories(&sync.source, &sync.filter, left + 1);
         let Some(rest) = left.checked_sub(count) else {
             return Some(format!(
-                "{} has more directories than fs.inotify.max_user_watches = {limit} lets be \
-                 watched: what is left would be polled; raise it with sysctl, or run as root, so \
-                 that a file system can be watched as a whole",
+                "{} has more directories than fs.inotify.max_user_watches = {limit} allows: the \
+                 others would be polled; raise the limit with sysctl, or run as root to use \
+                 fanotify",
                 shown(&sync.source)
             ));
         };

@@ -85,16 +85,16 @@ impl fmt::Display for CronError {
         match self {
             Self::FieldCount(rule, count) => write!(
                 f,
-                "crontab rule \"{rule}\" has {count} fields and needs 6: \
-                 second minute hour day-of-month month day-of-week"
+                "crontab rule \"{rule}\" has {count} fields instead of 6: second minute hour \
+                 day-of-month month day-of-week"
             ),
             Self::InvalidField(rule, part, name, (min, max)) => write!(
                 f,
-                "crontab rule \"{rule}\": \"{part}\" is no {name}: \
-                 give *, numbers from {min} to {max}, ranges or steps"
+                "crontab rule \"{rule}\": \"{part}\" is not a valid {name}: use *, numbers from \
+                 {min} to {max}, ranges or steps"
             ),
             Self::NeverDue(rule) => {
-                write!(f, "crontab rule \"{rule}\" names a day that never comes")
+                write!(f, "crontab rule \"{rule}\" selects a date that does not exist")
             }
         }
     }
@@ -373,17 +373,17 @@ mod tests {
     #[test]
     fn invalid_rules_are_reported() {
         for (rule, why) in [
-            ("* * * * *", "has 5 fields and needs 6"),
-            ("60 * * * * *", "\"60\" is no second: give *, numbers from 0 to 59"),
-            ("* * 24 * * *", "\"24\" is no hour"),
-            ("* * * 0 * *", "\"0\" is no day of month"),
-            ("* * * * FOO *", "\"FOO\" is no month"),
-            ("* * * * * 8", "\"8\" is no day of week"),
-            ("* * 5-3 * * *", "\"5-3\" is no hour"),
-            ("* */0 * * * *", "\"*/0\" is no minute"),
-            ("1,,2 * * * * *", "\"\" is no second"),
-            ("+1 * * * * *", "\"+1\" is no second"),
-            ("* * * 30 FEB *", "names a day that never comes"),
+            ("* * * * *", "has 5 fields instead of 6"),
+            ("60 * * * * *", "\"60\" is not a valid second: use *, numbers from 0 to 59"),
+            ("* * 24 * * *", "\"24\" is not a valid hour"),
+            ("* * * 0 * *", "\"0\" is not a valid day of month"),
+            ("* * * * FOO *", "\"FOO\" is not a valid month"),
+            ("* * * * * 8", "\"8\" is not a valid day of week"),
+            ("* * 5-3 * * *", "\"5-3\" is not a valid hour"),
+            ("* */0 * * * *", "\"*/0\" is not a valid minute"),
+            ("1,,2 * * * * *", "\"\" is not a valid second"),
+            ("+1 * * * * *", "\"+1\" is not a valid second"),
+            ("* * * 30 FEB *", "selects a date that does not exist"),
         ] {
             let error = rule.parse::<CronRule>().unwrap_err().to_string();
             assert!(error.contains(why), "{rule}: {error}");

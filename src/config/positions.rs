@@ -92,7 +92,7 @@ mod tests {
             ("Sync1 and Sync2 have the same target /t/", Some(3)),
             ("Sync10: delete", Some(9)),
             ("Sync2: delete", None),
-            ("logfile: there is no directory", None),
+            ("logfile: no such directory", None),
         ] {
             let expected = match line {
                 Some(line) => format!("{named}:{line}: {warning}"),

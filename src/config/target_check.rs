@@ -50,8 +50,8 @@ pub fn check_target(
         return match kind {
             SyncKind::Rsync | SyncKind::Rsyncssh | SyncKind::Script => check_remote(source, target),
             SyncKind::Direct => Err(format!(
-                "the target '{named}' is not on this machine: direct needs a directory here; \
-                 use rsync, or write './{named}' for a directory of that name"
+                "the target '{named}' is remote: -direct requires a local directory; use rsync, or \
+                 write './{named}' for a directory of that name"
             )),
         };
     }
@@ -62,7 +62,7 @@ pub fn check_target(
     refuse_conflict(source, target, &top.join(target), filters)?;
     let is_doubtful = base.mode == RunMode::Daemon && !target.as_bytes().starts_with(b"/");
     Ok(is_doubtful.then(|| {
-        format!("the target '{named}' is relative: a daemon works in /, so it is '/{named}'")
+        format!("the target '{named}' is relative: a daemon runs in /, so it means '/{named}'")
     }))
 }
 
@@ -73,7 +73,7 @@ fn check_remote(source: &Path, target: &OsStr) -> Result<Option<String>, String>
     if parsed.is_module() {
         return if module(parsed.as_arg()).is_empty() {
             Err(format!(
-                "the target '{named}' names no module of the rsync daemon: write \
+                "the target '{named}' lacks the module of an rsync daemon: write \
                  rsync://HOST/MODULE/DIRECTORY"
             ))
         } else {
@@ -88,13 +88,13 @@ fn check_remote(source: &Path, target: &OsStr) -> Result<Option<String>, String>
     let is_top = is_top(path);
     if is_absolute && is_top && source != Path::new("/") {
         return Err(format!(
-            "the target '{named}' is the root directory of the other machine: all of it would go"
+            "the target '{named}' is the root directory of the remote host, which would be erased"
         ));
     }
     Ok((!is_absolute && is_top).then(|| {
         format!(
-            "the target '{named}' is the whole home directory of the account on the other machine: \
-             what the source does not have is deleted there; name a directory in it"
+            "the target '{named}' is the home directory on the remote host: everything that the \
+             source does not have is deleted there; name a directory in it"
         )
     }))
 }
@@ -137,21 +137,20 @@ fn refuse_conflict(
     let found = target_path::conflict(source, path);
     let (source_text, target) =
         (Escaped(source.as_os_str().as_bytes()), Escaped(target.as_bytes()));
-    let found = found.map_err(|error| format!("cannot look up the target '{target}': {error}"))?;
+    let found = found.map_err(|error| format!("cannot resolve the target '{target}': {error}"))?;
     let why: &dyn fmt::Display = match found {
         None => return Ok(()),
         Some(TargetConflict::InSource) if is_left_out(source, path, filters) => return Ok(()),
         Some(TargetConflict::IsRoot) => {
-            &"is the root directory of this machine: all of it would go"
+            &"is the root directory of this machine, which would be erased"
         }
         Some(TargetConflict::IsSource) => {
             &format_args!("is the same directory as its source '{source_text}'")
         }
         Some(TargetConflict::InSource) => &format_args!(
-            "lies inside its source '{source_text}', and no exclude leaves it out: it would have \
-             to hold itself"
+            "is inside its source '{source_text}' and not excluded: it would be copied into itself"
         ),
-        Some(TargetConflict::HoldsSource) => &format_args!("holds its source '{source_text}'"),
+        Some(TargetConflict::HoldsSource) => &format_args!("contains its source '{source_text}'"),
     };
     Err(format!("the target '{target}' {why}"))
 }
@@ -200,7 +199,7 @@ mod tests {
             "[::1]:/",
         ] {
             let why = check("/srv", target).unwrap_err();
-            assert!(why.contains("is the root directory of the other machine"), "{target}: {why}");
+            assert!(why.contains("is the root directory of the remote host"), "{target}: {why}");
             assert_eq!(check("/", target), Ok(None), "{target}");
         }
         for target in ["host:/etc", "host:/../srv", "host:/etc/../srv/.", "host:srv", "host::m"] {
@@ -214,7 +213,7 @@ mod tests {
             ["host:", "host:~", "host:~/", "host:.", "host:./", "host:~ann", "host:a/..", "host:.."]
         {
             let warning = check("/srv", target).unwrap().unwrap_or_default();
-            assert!(warning.contains("is the whole home directory"), "{target}: {warning}");
+            assert!(warning.contains("is the home directory"), "{target}: {warning}");
         }
         for target in ["host:~/a", "host:a", "host:~ann/a", "host:./a"] {
             assert_eq!(check("/srv", target), Ok(None), "{target}");
@@ -225,7 +224,7 @@ mod tests {
     fn daemon_target_needs_a_module() {
         for target in ["rsync://host/", "rsync://host", "RSYNC://host:873//", "host::", "host::/"] {
             let why = check("/srv", target).unwrap_err();
-            assert!(why.contains("names no module"), "{target}: {why}");
+            assert!(why.contains("lacks the module"), "{target}: {why}");
         }
         for target in ["rsync://host/m", "rsync://me@host:873/m/", "host::m/", "host::m/x"] {
             assert_eq!(check("/srv", target), Ok(None), "{target}");

@@ -79,8 +79,8 @@ pub fn start(
     let mut pidfile = pidfile.map_err(|error| failed(error.to_string()))?;
     if options.mode == RunMode::Daemon {
         if !log.has_detached_sink() {
-            let text = "there is no logfile, and nobody listens at /dev/log: \
-                        from now on nobody hears of what goes wrong";
+            let text = "there is no logfile and no listener at /dev/log: errors will not be \
+                        reported";
             log.say(Category::Warn, text);
         }
         let (parent, child) = io::pipe().map_err(|error| cannot("become a daemon", error))?;
@@ -129,7 +129,7 @@ fn raise_descriptor_limit(log: &Log) {
     }
     let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log.say(Category::Warn, format_args!("cannot raise the number of open files: {error}"));
+        log.say(Category::Warn, format_args!("cannot raise the limit of open files: {error}"));
     }
 }
 

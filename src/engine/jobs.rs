@@ -181,7 +181,7 @@ impl Jobs {
                 let (queued_job, error) = *failed;
                 if self.retry_at.is_none() {
                     let text =
-                        format_args!("no thread for a job yet: {error}; it waits for its turn");
+                        format_args!("cannot start a thread for a job yet: {error}; retrying");
                     self.log.say(Category::Warn, text);
                 }
                 self.queued.insert(at, queued_job);

@@ -48,7 +48,7 @@ impl RemoteShell {
                 let (host, program) =
                     (Escaped(host), Escaped(command.first().map_or(b"", |it| it)));
                 let text = format!(
-                    "each transfer to {host} by {program} has a connection of its own: {why}"
+                    "each transfer to {host} by {program} opens a connection of its own: {why}"
                 );
                 log.say(Category::Normal, text);
             }
@@ -58,7 +58,7 @@ impl RemoteShell {
             return Self { command, rsync_rsh: None, master: None };
         }
         if environment.is_some() {
-            log_unshared("that is what RSYNC_RSH says");
+            log_unshared("RSYNC_RSH is set");
         }
         let mut extra_args: Vec<_> = keep_alive().collect();
         let connections = connections.filter(|_| environment.is_none());

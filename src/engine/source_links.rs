@@ -119,7 +119,7 @@ pub(super) fn keep_or_follow_source(sync: &mut SyncConfig, registry: &SyncRegist
             return;
         }
         SourceResolution::DirectoryReplaced(now) => {
-            let why = "a directory in its path is a symbolic link now";
+            let why = "its path contains a new symbolic link";
             log_refused(log, &before.config, &now, why);
         }
     }
@@ -145,13 +145,13 @@ fn resolve(instance: &SyncInstance) -> SourceResolution {
 
 fn log_followed(log: &Log, sync: &SyncConfig, now: &Path) {
     let [given, was, now] = [&*sync.source_as_given, &*sync.source, now].map(text);
-    let what = format_args!("leads to {now} now, and no more to {was}: it is followed");
+    let what = format_args!("now leads to {now} instead of {was}: it is followed");
     log.say(Category::Warn, format_args!("source {given} {what} ({})", sync.name));
 }
 
 fn log_refused(log: &Log, sync: &SyncConfig, now: &Path, why: &str) {
     let [given, now] = [&*sync.source_as_given, now].map(text);
-    let what = format_args!("leads to {now}, and stays where it was: {why}");
+    let what = format_args!("now leads to {now}, but stays where it was: {why}");
     log.say(Category::Warn, format_args!("source {given} {what} ({})", sync.name));
 }
 

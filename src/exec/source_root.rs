@@ -170,7 +170,7 @@ impl SourceRoot {
         let dir = self.open_path().map_err(|error| format!("cannot open {path}: {error}"))?;
         self.check_marker(&dir)?;
         let now = PinnedRoot::of(&dir, &self.path);
-        let now = now.map_err(|error| format!("cannot look at {path}: {error}"))?;
+        let now = now.map_err(|error| format!("cannot stat {path}: {error}"))?;
         let found = self.pin_state().pin(now)?;
         self.refresh_mounts(&dir);
         Ok(found)
@@ -196,10 +196,10 @@ impl SourceRoot {
         };
         self.check_marker(&dir).map_err(gone)?;
         let now = DirIdentity::of(&dir);
-        let now = now.map_err(|error| gone(format!("cannot look at {path}: {error}")))?;
+        let now = now.map_err(|error| gone(format!("cannot stat {path}: {error}")))?;
         if self.pin_state().pinned.as_ref().is_some_and(|pinned| pinned.instance != now) {
             return Err(gone(format!(
-                "{path} is not the directory it was: it was replaced or unmounted"
+                "{path} is another directory than before: it was replaced or unmounted"
             )));
         }
         self.refresh_mounts(&dir);
@@ -223,8 +223,8 @@ impl SourceRoot {
             log.say(
                 Category::Warn,
                 format_args!(
-                    "what was mounted on {root}{path} is not mounted any more: the target keeps what \
-                     it has of that, until it is mounted again or lsyncd is restarted"
+                    "the file system on {root}{path} was unmounted: the target keeps its files \
+                     until it is mounted again or lsyncd is restarted"
                 ),
             );
         }
@@ -241,7 +241,7 @@ impl SourceRoot {
             log.say(
                 Category::Warn,
                 format_args!(
-                    "source {given} leads to {now} now, and no more to {path}: SIGHUP follows it"
+                    "source {given} now leads to {now} instead of {path}: send SIGHUP to follow it"
                 ),
             );
         }
@@ -304,7 +304,7 @@ impl SourceRoot {
         dir.stat(marker.as_bytes()).map(drop).map_err(|error| {
             let (path, marker) = (self.path.as_os_str().as_bytes(), marker.as_bytes());
             let (path, marker) = (Escaped(path), Escaped(marker));
-            format!("the marker {marker} is not in {path}: {error}")
+            format!("cannot find the marker {marker} in {path}: {error}")
         })
     }
 
@@ -326,7 +326,7 @@ impl PinState {
             Some(Ok(found)) => found,
             Some(Err(why)) => self.accept_change(&now, &why).ok_or_else(|| {
                 format!(
-                    "{why}; mount the right one, or accept what is there now with replacedSource = \
+                    "{why}; mount the right one, or accept the present one with replacedSource = \
                      \"accept\" and SIGHUP, or with a restart"
                 )
             })?,
@@ -398,10 +398,10 @@ impl fmt::Display for MountChange {
         let text = |path: &Path| Escaped(path.as_os_str().as_bytes()).to_string();
         match self {
             Self::Unmounted(point) => {
-                write!(f, "nothing is mounted on {} any more", text(point))
+                write!(f, "no file system is mounted on {} any more", text(point))
             }
             Self::Covered(point) => {
-                write!(f, "something is mounted on {} that was not there before", text(point))
+                write!(f, "a file system was mounted on {}", text(point))
             }
             Self::OtherFileSystem(Some(point)) => {
                 write!(f, "another file system than before is mounted on {}", text(point))
@@ -413,7 +413,7 @@ impl fmt::Display for MountChange {
             Self::Elsewhere { was, is } => {
                 write!(
                     f,
-                    "it lies in the mount on {}, and before in that on {}",
+                    "it is in the mount on {} now, and was in that on {}",
                     text(is),
                     text(was)
                 )
@@ -429,8 +429,8 @@ struct LinkInPath;
 impl fmt::Display for LinkInPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "a symbolic link is in its way that was not there before, and is not followed; restart \
-             lsyncd if it is right",
+            "its path contains a new symbolic link, which is not followed; restart lsyncd to \
+             accept it",
         )
     }
 }
@@ -514,7 +514,7 @@ mod tests {
         fixture.finds(&Succession::First);
         fs::rename(fixture.at("s"), fixture.at("old")).unwrap();
         symlink("old", fixture.at("s")).unwrap();
-        fixture.refuses("a symbolic link is in its way");
+        fixture.refuses("its path contains a new symbolic link");
         fs::remove_file(fixture.at("s")).unwrap();
         fs::rename(fixture.at("old"), fixture.at("s")).unwrap();
         fixture.finds(&Succession::Same);
@@ -526,7 +526,7 @@ mod tests {
         let Some(mounted) = TestMount::bind(&fixture.at("disk"), &fixture.at("s")) else { return };
         fixture.finds(&Succession::First);
         drop(mounted);
-        fixture.refuses("nothing is mounted on");
+        fixture.refuses("no file system is mounted on");
         let other = TestMount::bind(&fixture.at("other"), &fixture.at("s")).unwrap();
         fixture.refuses("another directory than before is mounted");
         drop(other);
@@ -549,7 +549,7 @@ mod tests {
         assert_eq!(source.pin(), Ok(Succession::First));
         drop(mounted);
         let refused = source.pin().unwrap_err();
-        assert!(refused.starts_with("nothing is mounted on"), "{refused}");
+        assert!(refused.starts_with("no file system is mounted on"), "{refused}");
         // While the file system is mounted, the directory can be replaced as anywhere.
         let _mounted = TestMount::bind(&fixture.at("disk"), &fixture.at("s")).unwrap();
         fs::remove_dir(fixture.at("s/data")).unwrap();
@@ -558,7 +558,7 @@ mod tests {
         // Something new is mounted on it.
         let _above = TestMount::bind(&fixture.at("other"), &fixture.at("s/data"));
         let refused = source.pin().unwrap_err();
-        assert!(refused.starts_with("something is mounted on"), "{refused}");
+        assert!(refused.starts_with("a file system was mounted on"), "{refused}");
     }
 
     #[test]
@@ -567,7 +567,7 @@ mod tests {
         let Some(first) = TestMount::tmpfs(&fixture.at("s")) else { return };
         fixture.finds(&Succession::First);
         drop(first);
-        fixture.refuses("nothing is mounted on");
+        fixture.refuses("no file system is mounted on");
         let second = TestMount::tmpfs(&fixture.at("s")).unwrap();
         fixture.finds(&Succession::Snapshot);
         drop(second);
@@ -588,7 +588,7 @@ mod tests {
             let Some(first) = mount(&images[0]) else { return };
             fixture.finds(&Succession::First);
             drop(first);
-            fixture.refuses("nothing is mounted on");
+            fixture.refuses("no file system is mounted on");
             // The second image often gets the loop device of the first one, and vice versa.
             let second = mount(&images[1]).unwrap();
             if kind == "ext4" {
@@ -609,7 +609,7 @@ mod tests {
         let rules = SourceRules { marker: Some(".mounted".into()), ..SourceRules::default() };
         let source = SourceRoot::with_rules(fixture.at("s"), rules);
         let refused = source.pin().unwrap_err();
-        assert!(refused.starts_with("the marker .mounted is not in "), "{refused}");
+        assert!(refused.starts_with("cannot find the marker .mounted in "), "{refused}");
         symlink("nowhere", fixture.at("s/.mounted")).unwrap();
         assert_eq!(source.pin(), Ok(Succession::First));
         assert!(source.open().is_ok());
@@ -683,7 +683,7 @@ mod tests {
         let Some(_disk) = TestMount::bind(&fixture.at("disk"), &fixture.at("disk")) else { return };
         for replaced in [ReplacedSource::Wait, ReplacedSource::Budget] {
             let refused = follows(&one, at("disk"), replaced).unwrap_err();
-            assert!(refused.starts_with("it lies in the mount on "), "{refused}");
+            assert!(refused.starts_with("it is in the mount on "), "{refused}");
         }
         // One mount in place of another.
         let _other = TestMount::bind(&fixture.at("other"), &fixture.at("other")).unwrap();

@@ -369,7 +369,7 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 fn stat_failure(path: &TreePath, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot look at {path}: {error}"))
+    Failure::new(format!("cannot stat {path}: {error}"))
 }
 
 impl Survey {

@@ -122,8 +122,8 @@ impl TargetIdentity {
         if let Some(point) = record.mounted_on.as_ref().filter(|point| !is_mount_point(point)) {
             let (name, point) = (&self.name, Escaped(point.as_os_str().as_encoded_bytes()));
             return Err(Outcome::Retry(Failure::new(format!(
-                "nothing is mounted on {point} any more, where the target {name} was: mount it, or \
-                 restart lsyncd to mirror to what is there now"
+                "no file system is mounted on {point} any more, where the target {name} was: mount \
+                 it, or restart lsyncd to use the present directory"
             ))));
         }
         self.require_full_sync(record, how);
@@ -233,7 +233,7 @@ impl TargetIdentity {
             Err(TrustedOpenError::System(error)) if is_gone(&error) => Ok(ObservedTarget::Missing),
             Err(TrustedOpenError::System(_)) => Ok(ObservedTarget::Unknown),
             Err(planted @ TrustedOpenError::UntrustedLink(_)) => {
-                let why = format!("the target {} is not written: {planted}", self.name);
+                let why = format!("the target {} is not written to: {planted}", self.name);
                 Err(Outcome::Retry(Failure::new(why)))
             }
         }

@@ -43,9 +43,9 @@ impl fmt::Display for TrustedOpenError {
                 let link = Escaped(link.as_os_str().as_bytes());
                 write!(
                     f,
-                    "{link} is a symbolic link that a less trusted user can put there: it is not \
-                     followed; remove it, or let only root or the user of lsyncd own it and write \
-                     in its directory"
+                    "{link} is a symbolic link that a less trusted user could have created, and is \
+                     not followed: remove it, or let only root or the user of lsyncd own it and \
+                     write to its directory"
                 )
             }
             Self::System(error) => error.fmt(f),

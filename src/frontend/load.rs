@@ -246,7 +246,7 @@ impl Loader {
 }
 
 fn exit_request_message(code: u8) -> String {
-    format!("the configuration asked to end with code {code}")
+    format!("the configuration requested exit code {code}")
 }
 
 /// Returns true if the file system of a directory can be watched as a whole.

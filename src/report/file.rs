@@ -179,7 +179,10 @@ mod tests {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let source = LogFile::new(path.clone()).check_writable().unwrap_err();
         let text = LogFileError { path, source }.to_string();
-        assert!(text.contains("]! log is a link, and others may have put it there"), "{text}");
+        assert!(
+            text.contains("]! log is a symbolic link, and another user could have created it"),
+            "{text}"
+        );
         assert!(!dir.path().join("victim").exists());
     }
 }

@@ -59,7 +59,7 @@ impl StreamState {
             self.is_truncated = false;
         }
         if !self.is_truncated && self.lost_count > 0 {
-            let notice = format!("{} times nobody has read what was said here\n", self.lost_count);
+            let notice = format!("{} writes dropped: the reader was too slow\n", self.lost_count);
             if self.write_chunks(to, notice.as_bytes()) {
                 self.lost_count = 0;
             }
@@ -129,7 +129,7 @@ mod tests {
             length += more;
         }
         let text = String::from_utf8(read[..length].to_vec()).unwrap();
-        let notice = format!("\n{lost} times nobody has read what was said here\nagain\n");
+        let notice = format!("\n{lost} writes dropped: the reader was too slow\nagain\n");
         assert!(text.ends_with(&notice), "{:?}", &text[text.len() - 100..]);
     }
 

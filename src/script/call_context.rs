@@ -133,7 +133,8 @@ impl ScriptState {
 
     /// Changes the fleet.
     pub(super) fn with_fleet_mut<R>(&self, change: impl FnOnce(&mut Fleet) -> R) -> Result<R> {
-        let busy = |_| Error::runtime("nothing can be changed while a list of events is made");
+        let busy =
+            |_| Error::runtime("the queue cannot be changed while a list of events is built");
         let fleet = self.fleet.borrow();
         fleet.as_ref().ok_or_else(not_running_error)?.borrow_mut_scoped(change).map_err(busy)
     }
@@ -167,11 +168,11 @@ impl ScriptState {
 }
 
 fn not_running_error() -> Error {
-    Error::runtime("this can be used while the daemon runs only")
+    Error::runtime("this can only be used while the daemon runs")
 }
 
 fn no_script_error() -> Error {
-    Error::runtime("this sync has no script: its changes are not told one by one")
+    Error::runtime("this sync has no script: its events are not available")
 }
 
 #[cfg(test)]

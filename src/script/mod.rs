@@ -346,9 +346,7 @@ fn collect_answer(answer: &Value) -> CollectAnswer {
 fn error_text(error: &Error) -> String {
     match error {
         Error::RuntimeError(text) => escape_lines(text.as_bytes()),
-        Error::MemoryError(_) => {
-            "the scripts need more memory than they may have: 1 GiB".to_owned()
-        }
+        Error::MemoryError(_) => "the scripts exceed their memory limit of 1 GiB".to_owned(),
         other => escape_lines(other.to_string().as_bytes()),
     }
 }

@@ -111,7 +111,7 @@ impl Watchdog {
         {
             // The hook applies to the running coroutine, and to those created later.
             Rc::clone(self).check_every(ABORT_INTERVAL, lua)?;
-            return Err(Error::runtime("ended, since the daemon is asked to end"));
+            return Err(Error::runtime("stopped, since the daemon exits"));
         }
         Ok(VmState::Continue)
     }
@@ -198,7 +198,7 @@ mod tests {
         for code in codes {
             let (lua, _watchdog) = stuck_call(true);
             let error = lua.load(code).exec().unwrap_err();
-            assert!(error.to_string().contains("the daemon is asked to end"), "{error}");
+            assert!(error.to_string().contains("the daemon exits"), "{error}");
         }
     }
 

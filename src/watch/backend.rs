@@ -163,7 +163,7 @@ pub(super) struct Unwatched {
 /// Returns the warning for an unmount at this absolute path in a tree.
 pub(super) fn unmounted_warning(path: &[u8]) -> String {
     let path = Escaped(path);
-    format!("{path} was unmounted: what the targets have of it stays until it is mounted again")
+    format!("{path} was unmounted: the targets keep its files until it is mounted again")
 }
 
 /// Returns the part of the absolute path `path` below `root`, without leading or trailing slash.

@@ -249,7 +249,7 @@ impl Backends {
         for (name, error) in broken {
             drained
                 .warnings
-                .push(format!("cannot read the events of {name}: {error}: starting anew"));
+                .push(format!("cannot read the events of {name}: {error}: restarting it"));
             self.restart_backend(name, drained);
         }
         status
@@ -279,7 +279,7 @@ impl Backends {
 }
 
 fn fanotify_unavailable(tree: &WatchTree, error: &io::Error) -> String {
-    format!("as fanotify is not possible on {}: {error}", filesystem_name(&tree.root))
+    format!("as fanotify is unavailable on {}: {error}", filesystem_name(&tree.root))
 }
 
 /// Known file systems: magic number, name, and true if other machines or programs may change the

@@ -100,7 +100,7 @@ impl FanotifyBackend {
         let handle = FileHandle::of(&dir)?;
         let resolved = path_of(&file_handle::open(&dir, handle.as_bytes())?)?;
         if resolved != path.as_os_str().as_bytes() {
-            return Err(io::Error::other("a directory is not found by its handle"));
+            return Err(io::Error::other("a directory cannot be opened by its handle"));
         }
         Ok(MountView {
             path: path.into(),

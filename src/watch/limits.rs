@@ -76,7 +76,7 @@ impl KernelLimit {
         let name = self.sysctl(namespace);
         let Some(current) = current else {
             return format!(
-                "raise {name}; what it is now can't be seen, as /proc is not mounted or not whole"
+                "raise {name}; its value is unknown, as /proc is not mounted or incomplete"
             );
         };
         let wanted = self.recommended().max(current.saturating_mul(2));
@@ -110,9 +110,9 @@ pub(super) fn explain_no_instance(error: io::Error) -> io::Error {
     // The process limit of open files causes the same error.
     let is_process_full = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).is_err();
     let advice = if is_process_full {
-        "this process may open no more files: see ulimit -n".into()
+        "the limit of open files is reached: see ulimit -n".into()
     } else {
-        format!("there can be no other inotify instance: {}", KernelLimit::Instances.advice())
+        format!("the limit of inotify instances is reached: {}", KernelLimit::Instances.advice())
     };
     io::Error::new(error.kind(), advice)
 }
@@ -122,7 +122,7 @@ pub(super) fn explain_no_mounts(error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::NotFound {
         return error;
     }
-    let text = format!("/proc/self/mountinfo: {error}: /proc has to be mounted");
+    let text = format!("/proc/self/mountinfo: {error}: /proc must be mounted");
     io::Error::new(error.kind(), text)
 }
 
@@ -172,9 +172,7 @@ mod tests {
         let limit = explain_no_instance(io::Error::from(Errno::MFILE)).to_string();
         assert!(limit.contains("max_user_instances") || limit.contains("max_inotify_instances"));
         assert!(
-            explain_no_mounts(io::Error::from(Errno::NOENT))
-                .to_string()
-                .contains("/proc has to be")
+            explain_no_mounts(io::Error::from(Errno::NOENT)).to_string().contains("/proc must be")
         );
     }
 }

@@ -341,8 +341,10 @@ impl WatchReader {
                     kind: FsEventKind::RootGone(gone),
                 }));
             } else {
-                let why =
-                    format!("the source went while it was being watched: {}", gone.description());
+                let why = format!(
+                    "the source disappeared while it was being watched: {}",
+                    gone.description()
+                );
                 self.messages.push(WatchMessage::CannotCover { mirror, why });
             }
         }

@@ -1,9 +1,9 @@
 -- expect: exit 0
--- expect: output "-R" in rsync._extra: all of the source's path is made in the target
--- expect: output "--exclude *.tmp" in rsync._extra is one word with a blank in it
--- expect: output rsync.append: a file that becomes shorter
--- expect: output the pattern !keep leaves out the name "!keep"
--- expect: output several syncs have the name twice
+-- expect: output "-R" in rsync._extra: the full path of the source is created in the target
+-- expect: output "--exclude *.tmp" in rsync._extra is a single argument with a blank in it
+-- expect: output rsync.append: a file that is truncated
+-- expect: output the pattern !keep excludes the name "!keep"
+-- expect: output twice: several syncs have this name
 -- expect: not live, these words break it
 
 sync {

@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: output exitcodes of the configuration
+-- expect: output exitcodes user-defined
 
 sync {
     default.rsync,

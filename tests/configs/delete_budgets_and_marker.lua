@@ -1,10 +1,10 @@
 -- Limits of deletions, and requirements of the source.
 -- mkdir: www/.mounted
 -- expect: exit 0
--- expect: output maxDelete 10% of the target that nobody saw happen, 1000 that were seen
+-- expect: output maxDelete 10% of the target if unseen, 1000 if seen
 -- expect: output replacedSource budget
 -- expect: output marker   .mounted
--- expect: output durable  each file and its directory are synced
+-- expect: output durable  each file and its directory are flushed to disk
 -- expect: live 143
 
 sync {

@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: output delete   at the start only
--- expect: output delete   after the start only
+-- expect: output delete   only at the startup
+-- expect: output delete   only after the startup
 -- expect: output delete   never
 -- expect: command rsync --delete -lts --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ /srv/place/copies/startup/
 -- expect: command rsync -lts --modify-window=-1 -r /srv/place/www/ /srv/place/copies/running/

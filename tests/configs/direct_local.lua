@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: output carried out by this program, without others
+-- expect: output copied by lsyncd itself, without rsync
 -- expect: excluded scratch.tmp
 
 settings {

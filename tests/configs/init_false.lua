@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: not live, what is there at the start is never transferred
 -- expect: output init     none
--- expect: no-output at the start
+-- expect: no-output at the startup
 
 sync {
     default.rsync,

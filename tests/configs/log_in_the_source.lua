@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: output logfile: /srv/place/www/logs/lsyncd.log lies in the source /srv/place/www, and is mirrored with it
--- expect: output statusFile: there is no directory /srv/place/nowhere
+-- expect: output logfile: /srv/place/www/logs/lsyncd.log is inside the source /srv/place/www, and is mirrored with it
+-- expect: output statusFile: no such directory: /srv/place/nowhere
 -- mkdir: www/logs
 
 settings {

@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: output lsyncd: stays in the foreground
+-- expect: output lsyncd: runs in the foreground
 -- expect: output insist   yes
 -- expect: output delete   never
 -- expect: command rsync -ltspz --modify-window=-1 -r /srv/place/www/ /srv/place/mirror/

@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: output the pattern /srv/place/www/cache never matches: patterns count from the source: write /cache
--- expect: output the pattern ./scratch.tmp never matches: no name is a dot: write /scratch.tmp
+-- expect: output the pattern /srv/place/www/cache never matches: patterns are relative to the source: write /cache
+-- expect: output the pattern ./scratch.tmp never matches: no path begins with a dot component: write /scratch.tmp
 -- expect: no-output pattern .git
 
 sync {

@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: output crontab rule "30 3 * * *" has 5 fields and needs 6
+-- expect: output crontab rule "30 3 * * *" has 5 fields instead of 6
 
 sync {
     default.rsync,

@@ -1,6 +1,6 @@
 -- expect: exit 255
 -- expect: output Parameter "rsync.delete" unknown.
--- expect: output Hint: write delete beside rsync, not in it
+-- expect: output Hint: write delete next to rsync, not in it
 
 sync {
     default.rsync,

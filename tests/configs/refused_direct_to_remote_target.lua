@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: output the target 'web.example.net:/srv/www/' is not on this machine
+-- expect: output the target 'web.example.net:/srv/www/' is remote
 
 sync {
     default.direct,

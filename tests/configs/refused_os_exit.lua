@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: output the configuration asked to end with code 0
+-- expect: output the configuration requested exit code 0
 
 if not os.getenv("SITE_THAT_IS_NOT_SET") then
     print("nothing to do")

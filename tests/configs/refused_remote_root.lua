@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: output the target 'backup.example.net:/./' is the root directory of the other machine
+-- expect: output the target 'backup.example.net:/./' is the root directory of the remote host
 
 sync {
     default.rsyncssh,

@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: output default.direct can't do what rsync.dry_run, "--safe-links" in rsync._extra says (nor rsync.compress)
+-- expect: output default.direct does not support rsync.dry_run, "--safe-links" in rsync._extra (nor rsync.compress)
 
 sync {
     default.direct,

@@ -1,6 +1,6 @@
 -- expect: exit 255
 -- expect: output Parameter "target" unknown.
--- expect: output Hint: default.rsyncssh has host and targetdir in its place.
+-- expect: output Hint: default.rsyncssh has host and targetdir instead.
 
 sync {
     default.rsyncssh,

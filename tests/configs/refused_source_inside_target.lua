@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: output holds its source '/srv/place/home/ann'
+-- expect: output contains its source '/srv/place/home/ann'
 -- mkdir: home/ann
 
 sync {

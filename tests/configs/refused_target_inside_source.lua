@@ -1,5 +1,5 @@
 -- expect: exit 255
--- expect: output lies inside its source '/srv/place/www'
+-- expect: output is inside its source '/srv/place/www'
 
 sync {
     default.rsync,

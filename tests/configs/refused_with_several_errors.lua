@@ -2,7 +2,7 @@
 -- expect: exit 255
 -- expect: output refused_with_several_errors.lua:11: setting "lofgile" unknown. Did you mean "logfile"?
 -- expect: output refused_with_several_errors.lua:19: Parameter "insist" unknown.
--- expect: output It belongs into settings{ .. }.
+-- expect: output It belongs in settings{ .. }.
 -- expect: output refused_with_several_errors.lua:21: Parameter "rsync.bwlimt" unknown.
 -- expect: output refused_with_several_errors.lua:18: delay must be a number and >= 0
 -- expect: output Cannot access source directory: /srv/place/nowhere

@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: not live, it would write below the root directory
--- expect: output the target 'mirror/' is relative: a daemon works in /, so it is '/mirror/'
+-- expect: output the target 'mirror/' is relative: a daemon runs in /, so it means '/mirror/'
 
 sync {
     default.rsync,

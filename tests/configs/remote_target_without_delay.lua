@@ -1,5 +1,5 @@
 -- expect: exit 0
--- expect: output Sync1: the target is on another machine, and delay is 0
+-- expect: output Sync1: the target is remote and delay is 0
 
 settings { insist = true }
 

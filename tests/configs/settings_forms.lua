@@ -1,6 +1,6 @@
 -- expect: exit 0
 -- expect: live 143
--- expect: output lsyncd: stays in the foreground
+-- expect: output lsyncd: runs in the foreground
 -- expect: output logfile  /srv/place/var/second.log
 -- expect: output statusFile /srv/place/var/status, every 4 s
 -- expect: output insist   yes

@@ -2,8 +2,8 @@
 -- expect: exit 0
 -- expect: live 143
 -- expect: creates var/started
--- expect: output not carried out for a check: os.execute("mkdir -p /srv/place/copies")
--- expect: output not carried out for a check: io.open("/srv/place/var/started")
+-- expect: output not executed by -check: os.execute("mkdir -p /srv/place/copies")
+-- expect: output not executed by -check: io.open("/srv/place/var/started")
 
 os.execute("mkdir -p /srv/place/copies")
 

@@ -1,7 +1,7 @@
 -- expect: exit 0
 -- expect: output Sync1: default.rsyncssh
 -- expect: output Sync2: default.rsync
--- expect: output Sync1: the target is on another machine
+-- expect: output Sync1: the target is remote
 
 local source = "/srv/place/www"
 

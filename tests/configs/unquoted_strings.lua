@@ -1,5 +1,5 @@
 -- expect: exit 0
--- expect: output unquoted_strings.lua:13: there is no global startup, so this is nil; if a text is meant, write "startup"
+-- expect: output unquoted_strings.lua:13: the global startup is undefined, so this is nil; if a string is meant, write "startup"
 -- expect: output Sync2: delete = "false" deletes nothing
 -- expect: output delete   never
 -- expect: live 143

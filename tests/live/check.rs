@@ -171,6 +171,6 @@ fn a_target_behind_a_tunnel_is_not_tried() {
     fs::write(&config, text).unwrap();
     let (code, text) = run(&sandbox, &["-check", "-try", config.to_str().unwrap()]);
     assert_eq!(code, 0, "{text}");
-    let message = "its tunnel is not up, so rsync://^localhost:^localport/m/ was not tried";
+    let message = "target rsync://^localhost:^localport/m/ not tried: its tunnel is not up";
     assert!(text.contains(message), "{text}");
 }

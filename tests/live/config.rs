@@ -188,8 +188,8 @@ fn an_invalid_file_is_ignored_at_sighup() {
     for (text, why) in [
         ("sync{ = }", "Error: error loading "),
         ("settings{ foo = 1 }", "setting \"foo\" unknown."),
-        ("sync{ default.direct, source = '@/b', target = '@/b/in' }", "lies inside its source"),
-        ("os.exit(3)", "the configuration asked to end with code 3"),
+        ("sync{ default.direct, source = '@/b', target = '@/b/in' }", "is inside its source"),
+        ("os.exit(3)", "the configuration requested exit code 3"),
         ("", "Nothing to watch!"),
     ] {
         sandbox.write_config(text);
@@ -259,9 +259,9 @@ fn a_check_prints_the_configuration_and_changes_nothing() {
              --max-delete=0 --stats -r {}/ host:dst/\n",
             source.display()
         ),
-        "conf.lua:6: delay is written again, it stands in line 6 already".into(),
-        "not carried out for a check: os.execute(\"touch ".into(),
-        "Sync3: the target is on another machine, and insist is not set".into(),
+        "conf.lua:6: duplicate key delay, first set in line 6".into(),
+        "not executed by -check: os.execute(\"touch ".into(),
+        "Sync3: the target is remote and insist is not set".into(),
         "\nOK\n".into(),
     ] {
         assert!(output.contains(&line), "{line:?} is missing: {output}");

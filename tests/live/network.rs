@@ -431,7 +431,7 @@ fn a_receiver_without_delete_missing_args_is_remembered() {
     }
     let asked = fs::read_to_string(&calls).unwrap().lines().count();
     assert_eq!(asked, 1, "it is remembered: {}", mirror.daemon.log());
-    assert_eq!(mirror.daemon.log().matches("can't delete by a list").count(), 1);
+    assert_eq!(mirror.daemon.log().matches("cannot delete listed paths").count(), 1);
 }
 
 /// The waits between retries grow, and a success resets them.

@@ -121,7 +121,7 @@ fn a_rejected_key_is_reported_with_target_and_remedy() {
     daemon.wait_until("the rejected key is reported", || {
         let log = daemon.log();
         log.lines().any(|line| {
-            line.contains(&start) && line.contains(": have the key in authorized_keys there")
+            line.contains(&start) && line.contains(": add the public key to authorized_keys there")
         })
     });
     assert!(!daemon.log().contains("\\r"), "{}", daemon.log());

@@ -108,7 +108,7 @@ fn an_unmounted_target_is_waited_for(mode: TransferMode) {
         let live = LiveMirror::start_with(sandbox, mode, &[]);
         drop(disk);
         fs::write(live.source_path("file"), "").unwrap();
-        live.daemon.wait_for_log("nothing is mounted on");
+        live.daemon.wait_for_log("no file system is mounted on");
         assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
         let _disk = MountedTmpfs::mount(&live.sandbox, &target, 4 << 20);
         live.daemon.signal(Signal::HUP);

@@ -104,9 +104,9 @@ impl RootGone {
     pub const fn description(self) -> &'static str {
         match self {
             Self::Removed => "it was removed or renamed",
-            Self::Replaced => "another directory stands in its place",
+            Self::Replaced => "another directory is in its place",
             Self::Unmounted => "its file system was unmounted",
-            Self::Symlinked => "its path leads through a symbolic link now",
+            Self::Symlinked => "its path contains a new symbolic link",
         }
     }
 }

@@ -22,7 +22,7 @@ pub enum ForkSide {
 /// because a lock held by another thread would stay locked in the child for ever.
 pub fn fork() -> io::Result<ForkSide> {
     let threads = fs::read_dir("/proc/self/task").map_err(|error| {
-        let text = format!("/proc/self/task: {error}: /proc has to be mounted");
+        let text = format!("/proc/self/task: {error}: /proc must be mounted");
         io::Error::new(error.kind(), text)
     })?;
     if threads.count() != 1 {

@@ -165,7 +165,7 @@ fn read_trusted_link(dir: &OwnedFd, name: &OsStr, links: &mut usize) -> io::Resu
     // can rename them, too, but a link of ours is hard to obtain.
     let is_open = parent.st_mode & 0o002 != 0 && parent.st_mode & 0o1000 == 0;
     if !is_trusted(link.st_uid) || !is_trusted(parent.st_uid) || is_open {
-        return Err(untrusted(&format!("{} is a link", name.display())));
+        return Err(untrusted(&format!("{} is a symbolic link", name.display())));
     }
     let to = fs::readlinkat(dir, name, Vec::new())?.into_bytes();
     Ok(OsString::from_vec(to).into())
@@ -177,11 +177,11 @@ fn check_trusted(file: &Stat, parent: &Stat) -> io::Result<()> {
     let is_foreign = !is_trusted(file.st_uid);
     let is_regular = FileType::from_raw_mode(file.st_mode) == FileType::RegularFile;
     let reason = if is_regular && others_write && file.st_nlink > 1 {
-        "it has another name"
+        "it has several hard links"
     } else if is_regular && is_foreign && parent.st_mode & 0o002 != 0 {
-        "it is not ours"
+        "it belongs to another user"
     } else if !is_regular && others_write && is_foreign {
-        "it is no regular file"
+        "it is not a regular file"
     } else {
         return Ok(());
     };
@@ -200,7 +200,10 @@ fn is_on_procfs(dir: impl AsFd) -> io::Result<bool> {
 fn untrusted(reason: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::PermissionDenied,
-        format!("{reason}, and others may have put it there: use a directory of your own"),
+        format!(
+            "{reason}, and another user could have created it: use a directory that only you \
+                 can write to"
+        ),
     )
 }
 
@@ -274,7 +277,10 @@ mod tests {
             assert_eq!(all.each_ref().map(|path| append(path).is_ok()), right, "{mode:o}");
         }
         let message = append(&all[2]).unwrap_err().to_string();
-        assert!(message.starts_with("it has another name, and others may"), "{message}");
+        assert!(
+            message.starts_with("it has several hard links, and another user could"),
+            "{message}"
+        );
     }
 
     #[test]

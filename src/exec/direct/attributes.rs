@@ -251,7 +251,7 @@ impl AttributePlan {
             Ok(()) => Ok(true),
             Err(error) if is_not_permitted(&error) => {
                 if job.executor.privileged {
-                    let text = "not all owners can be set on the target: it goes on without them";
+                    let text = "not all owners can be set on the target: continuing without them";
                     job.warn_once(WarningTopic::Owner, text);
                 }
                 Ok(false)
@@ -308,7 +308,7 @@ fn tolerate_unsupported(
             if is_not_permitted(&error)
                 || Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP) =>
         {
-            let text = "not all extended attributes and ACLs can be set on the target: it goes on \
+            let text = "not all extended attributes and ACLs can be set on the target: continuing \
                         without them";
             job.warn_once(WarningTopic::Attributes, text);
             Ok(())

@@ -47,7 +47,7 @@ pub(super) fn link_to_backup(
     path: &TreePath,
     target: &Stat,
 ) -> Result<(), EntryError> {
-    let write = error::target_error("make a backup of");
+    let write = error::target_error("back up");
     let Some(location) = BackupLocation::of(job, path).map_err(&write)? else { return Ok(()) };
     if file_type(target) == FileType::Directory {
         return Ok(());

@@ -357,7 +357,7 @@ impl<'a> CopyJob<'a> {
         let Some(max) = self.options().max_delete else { return true };
         let may = self.tally.quota_used.fetch_add(1, Ordering::Relaxed) < max;
         if !may {
-            let text = "the most that max-delete allows is deleted: the rest stays";
+            let text = "the limit of max-delete is reached: the other deletions are skipped";
             self.warn_once(WarningTopic::MaxDelete, text);
         }
         may
@@ -380,8 +380,7 @@ impl<'a> CopyJob<'a> {
     fn is_source_empty(&self) -> bool {
         let is_empty = *self.is_source_empty.get_or_init(|| self.find_source_empty());
         if is_empty {
-            let text =
-                "the source is empty: nothing is deleted here until there is something in it";
+            let text = "the source is empty: nothing is deleted on the target until it has entries";
             self.warn_once(WarningTopic::EmptySource, text);
         }
         is_empty
@@ -450,7 +449,7 @@ impl<'a> CopyJob<'a> {
             return Outcome::Retry(failure);
         }
         if self.cancel.is_cancelled() {
-            return Outcome::Retry(Failure::new("it was asked to stop"));
+            return Outcome::Retry(Failure::new("the job was stopped"));
         }
         let failed = outcome.failed_paths.into_iter();
         let failed: Vec<_> = failed.map(|(dirty, (failure, _))| (dirty, failure)).collect();

@@ -94,11 +94,11 @@ impl DirPair {
         };
         let no_default_acl = has_none(b"system.posix_acl_default");
         let is_plain = has_none(b"system.posix_acl_access");
-        let stat = source.stat(b"").map_err(error::source_error("look at"))?;
+        let stat = source.stat(b"").map_err(error::source_error("stat"))?;
         if job.is_on_other_device(&stat) {
             return Err(EntryError::OtherDevice);
         }
-        let target_stat = target.stat(b"").map_err(error::target_error("look at"))?;
+        let target_stat = target.stat(b"").map_err(error::target_error("stat"))?;
         let (from, to) = (FileRef::Open(source.as_fd()), FileRef::Open(target.as_fd()));
         let sides = EntrySides {
             source: (from, &stat),
@@ -129,8 +129,8 @@ impl DirPair {
 
     /// Copies the attributes of the source directory to the target directory.
     pub(super) fn copy_attributes(&self, job: &CopyJob<'_>) -> Result<(), EntryError> {
-        let source = self.source.stat(b"").map_err(error::source_error("look at"))?;
-        let target = self.target.stat(b"").map_err(error::target_error("look at"))?;
+        let source = self.source.stat(b"").map_err(error::source_error("stat"))?;
+        let target = self.target.stat(b"").map_err(error::target_error("stat"))?;
         let (from, to) = (FileRef::Open(self.source.as_fd()), FileRef::Open(self.target.as_fd()));
         let (source, target) = ((from, &source), (to, &target));
         attributes::copy(job, EntrySides { source, target, is_new: false, no_xattrs: false })?;

@@ -62,10 +62,10 @@ impl DirContext<'_> {
             Some(file) => file::stat(file).map(Some),
             None => missing_as_none(self.pair.source.stat(name)),
         };
-        let source = source.map_err(error::source_error("look at"))?;
+        let source = source.map_err(error::source_error("stat"))?;
         hardlinks::sync_former_names(self, path, source.as_ref());
         let target = if absent { Ok(None) } else { missing_as_none(self.pair.target.stat(name)) };
-        let target = target.map_err(error::target_error("look at"))?;
+        let target = target.map_err(error::target_error("stat"))?;
         let is_mirrored =
             |source: &Stat| !self.job.filter().excludes_entry(path, entry_kind(file_type(source)));
         if temp_file::is_temp_name(name) && self.is_temp_of_copier(name, source.is_some()) {
@@ -160,7 +160,7 @@ impl DirContext<'_> {
 
     fn sync_directory(&self, entry: &SourceEntry<'_>, item: &Item) -> Result<(), EntryError> {
         if self.job.is_target(&entry.source) {
-            let text = "the target lies in the source: it is not copied into itself";
+            let text = "the target is inside the source: it is not copied into itself";
             self.job.warn_once(WarningTopic::TargetInSource, text);
             return Ok(());
         }
@@ -186,7 +186,7 @@ impl DirContext<'_> {
             }
         }
         if self.job.is_on_other_device(&entry.source) {
-            let stat = self.pair.target.stat(entry.name).map_err(error::target_error("look at"))?;
+            let stat = self.pair.target.stat(entry.name).map_err(error::target_error("stat"))?;
             return attributes::copy(self.job, self.sides(entry, &stat));
         }
         if let Some(name) = TreePath::new(entry.name) {
@@ -334,8 +334,8 @@ impl DirContext<'_> {
         match TempEntry::new(&self.pair.target, entry.name, create) {
             Ok((temporary, ())) => self.publish(entry, temporary),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let text = "devices and special files can't be made without the rights for it: \
-                            they are left out";
+                let text = "devices and special files cannot be created without privileges: they \
+                            are skipped";
                 self.job.warn_once(WarningTopic::Special, text);
                 Ok(())
             }
@@ -345,8 +345,7 @@ impl DirContext<'_> {
 
     /// Sets the attributes of a new entry, then renames it to its name.
     fn publish(&self, entry: &SourceEntry<'_>, temporary: TempEntry<'_>) -> Result<(), EntryError> {
-        let stat =
-            self.pair.target.stat(temporary.name()).map_err(error::target_error("look at"))?;
+        let stat = self.pair.target.stat(temporary.name()).map_err(error::target_error("stat"))?;
         let to = FileRef::Named(self.pair.target.as_fd(), temporary.name());
         let sides = EntrySides { target: (to, &stat), is_new: true, ..self.sides(entry, &stat) };
         attributes::copy(self.job, sides)?;

@@ -69,7 +69,7 @@ impl EntryError {
     pub(super) fn remedy(&self) -> Option<&'static str> {
         let Self::Target(_, error) = self else { return None };
         match Errno::from_io_error(error)? {
-            Errno::ROFS => Some("mount it for writing"),
+            Errno::ROFS => Some("remount it read-write"),
             Errno::STALE | Errno::NOTCONN | Errno::NODEV | Errno::NXIO | Errno::HOSTDOWN => {
                 Some("mount it again")
             }
@@ -83,7 +83,7 @@ impl EntryError {
         match Errno::from_io_error(error)? {
             Errno::NOSPC => Some("free some space there"),
             Errno::DQUOT => Some("free some space there, or raise the quota"),
-            Errno::FBIG => Some("its file system, or the limit of the daemon, takes no such file"),
+            Errno::FBIG => Some("it is larger than its file system or the daemon allows"),
             _ => None,
         }
     }
@@ -103,9 +103,9 @@ impl EntryError {
     pub(super) fn message(&self, source: &str, target: &str, path: &str) -> String {
         match self {
             Self::Changed | Self::Busy => {
-                format!("cannot copy {source}{path}: it changes while it is copied")
+                format!("cannot copy {source}{path}: it changed during the copy")
             }
-            Self::Cancelled | Self::Deferred | Self::OtherDevice => "it was asked to stop".into(),
+            Self::Cancelled | Self::Deferred | Self::OtherDevice => "the job was stopped".into(),
             Self::Source(action, error) => {
                 format!("cannot {action} {source}{path}: {}", os_message(error))
             }
@@ -118,15 +118,17 @@ impl EntryError {
                 format!("cannot {action} {target}{path}: {}{remedy}", os_message(error))
             }
             Self::Blocked => format!(
-                "cannot replace {target}{path}: it is a directory that holds what is not to be deleted"
+                "cannot replace {target}{path}: it is a directory with entries that must not be \
+                 deleted"
             ),
             Self::Unseen => {
                 format!(
-                    "{source}{path} is missing, and nobody saw it go: {target}{path} stays for now"
+                    "{source}{path} is missing without a reported deletion: {target}{path} is kept \
+                     for now"
                 )
             }
             Self::Mounted => {
-                format!("cannot remove {target}{path}: something is mounted there: unmount it")
+                format!("cannot remove {target}{path}: a file system is mounted there: unmount it")
             }
         }
     }

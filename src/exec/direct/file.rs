@@ -85,7 +85,7 @@ fn copy_to_temp<'a>(
         (file, entry.source)
     } else {
         reopened = open(ctx, entry.name).map_err(error::source_error("open"))?;
-        (&reopened, stat(&reopened).map_err(error::source_error("look at"))?)
+        (&reopened, stat(&reopened).map_err(error::source_error("stat"))?)
     };
     if file_type(&before) != FileType::RegularFile {
         return Err(EntryError::Changed);
@@ -100,7 +100,7 @@ fn copy_to_temp<'a>(
     // The same for all files that are created in one directory.
     let empty = match pair.new_file.get() {
         Some(stat) => *stat,
-        None => temp.stat().map_err(error::target_error("look at"))?,
+        None => temp.stat().map_err(error::target_error("stat"))?,
     };
     let empty = pair.new_file.get_or_init(|| empty);
     let sides = EntrySides {
@@ -118,7 +118,7 @@ fn copy_to_temp<'a>(
     if ctx.job.executor.settings.durable {
         temp.sync().map_err(error::target_error("write"))?;
     }
-    let after = stat(file).map_err(error::source_error("look at"))?;
+    let after = stat(file).map_err(error::source_error("stat"))?;
     Ok((temp, Stability::of(&before, &after)))
 }
 

@@ -187,7 +187,7 @@ impl DirectExecutor {
             let why = match refused {
                 TrustedOpenError::System(error) if error.kind() == io::ErrorKind::NotFound => {
                     format!(
-                        "{}: make the directory that it lies in, or mount what belongs there",
+                        "{}: create its parent directory, or mount its file system",
                         error::os_message(&error)
                     )
                 }

@@ -206,7 +206,7 @@ impl<'a> Removal<'a> {
             }
         };
         let dir = parent.open_below(name).map_err(absent)?;
-        let stat = dir.stat(b"").map_err(error::target_error("look at"))?;
+        let stat = dir.stat(b"").map_err(error::target_error("stat"))?;
         if stat.stx_mnt_id != self.mount {
             return Err(EntryError::Mounted);
         }

@@ -197,7 +197,7 @@ impl ChildProgram {
             }
             if let Some(log) = self.output.log().filter(|_| backoff.is_first_wait()) {
                 let name = Escaped(self.binary.as_bytes());
-                let text = format_args!("cannot start {name} yet: {error}; it waits for its turn");
+                let text = format_args!("cannot start {name} yet: {error}; retrying");
                 log.say(Category::Warn, text);
             }
         }

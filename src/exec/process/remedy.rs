@@ -7,23 +7,23 @@ const REMEDIES: &[(&str, &str)] = &[
         "write rsync = { protect_args = false } for rrsync",
     ),
     ("No space left on device", "the target is full: free space there"),
-    ("Disk quota exceeded", "the quota of the target is used up: raise it or free space"),
-    ("Read-only file system", "the target is read-only: mount it for writing"),
-    ("filename overflows max-path", "rsync can't take such a long path: mirror it with -direct"),
+    ("Disk quota exceeded", "the quota on the target is exceeded: raise it or free space"),
+    ("Read-only file system", "the target is read-only: remount it read-write"),
+    ("filename overflows max-path", "the path is too long for rsync: use default.direct"),
     (
         "Host key verification failed",
-        "see whether it is the right host, and put its key into known_hosts of the user that runs this",
+        "verify the host key, and add it to known_hosts of the daemon's user",
     ),
     ("auth failed on module", "compare password_file with the secrets file of the module"),
     (
         "@ERROR: Unknown module",
-        "put that module into rsyncd.conf there, or see whether it lets this host in",
+        "add the module to rsyncd.conf there, or check whether it allows this host",
     ),
-    ("@ERROR: chdir failed", "make the path of the module, or mount what belongs there"),
+    ("@ERROR: chdir failed", "create the path of the module, or mount its file system"),
     (
         "is your shell clean?",
-        "the login prints something: what is run there at a login without a terminal, such as .bashrc, \
-         has to be silent",
+        "the remote shell prints text: its startup files, such as .bashrc, must be silent without \
+         a terminal",
     ),
     ("rsync: command not found", "install rsync there, or set rsync.rsync_path"),
     ("rsync: not found", "install rsync there, or set rsync.rsync_path"),
@@ -31,15 +31,16 @@ const REMEDIES: &[(&str, &str)] = &[
 
 /// Remedy for a refused ssh login.
 const LOGIN_REMEDY: &str =
-    "have the key in authorized_keys there, and here in a file without a passphrase or in an agent";
+    "add the public key to authorized_keys there; the private key needs an agent or no passphrase";
 
 /// Remedy for a target that cannot be created.
-const MKDIR_REMEDY: &str = "make the directory above the target, or see whether its disk is mounted; with \
-                      rsync = { _extra = {\"--mkpath\"} } rsync makes it";
+const MKDIR_REMEDY: &str = "create the parent directory of the target, or mount its disk; with \
+                            rsync = { _extra = {\"--mkpath\"} } rsync creates it";
 
 /// Remedy for timestamps that cannot be set on files of another user.
-const SET_TIMES_REMEDY: &str = "only its owner may set a time: write to the target as its owner, or leave times out \
-                     with rsync = { omit_dir_times = true } or times = false";
+const SET_TIMES_REMEDY: &str = "only the owner of a file may set its time: write to the target as \
+                                its owner, or omit times with rsync = { omit_dir_times = true } or \
+                                times = false";
 
 /// Returns the remedy for this diagnostic.
 pub(in crate::exec) fn remedy(line: &[u8]) -> Option<&'static str> {
@@ -97,9 +98,9 @@ mod tests {
             assert_eq!(said(line), "", "{line}");
         }
         let shell = "protocol version mismatch -- is your shell clean?";
-        assert!(said(shell).starts_with("the login prints something"));
+        assert!(said(shell).starts_with("the remote shell prints text"));
         let parent = "rsync: [Receiver] mkdir \"/a/b\" failed: No such file or directory (2)";
-        assert!(said(parent).starts_with("make the directory above the target"));
+        assert!(said(parent).starts_with("create the parent directory of the target"));
         let full = "rsync: [receiver] write failed on \"/dst/a\": No space left on device (28)";
         assert!(said(full).starts_with("the target is full"));
     }

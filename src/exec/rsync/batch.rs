@@ -343,7 +343,7 @@ impl RsyncRun<'_> {
         let (switched, links): (Vec<_>, Vec<_>) =
             links.iter().cloned().partition(|path| changed_since(self.root, path, self.started));
         self.failed.extend(switched.into_iter().map(|path| {
-            let why = format!("{path} was switched while its batch was transferred");
+            let why = format!("{path} was repointed during the transfer of its batch");
             (DirtyPath { path, scope: Scope::Entry }, Failure::new(why))
         }));
         let (replaced, others): (Vec<_>, Vec<_>) =
@@ -425,7 +425,7 @@ impl RsyncRun<'_> {
             let fits = source + path.as_bytes().len() < PATH_MAX;
             if !fits {
                 let why = format!(
-                    "cannot mirror {path}: rsync can't take such a long path: mirror it with -direct"
+                    "cannot mirror {path}: the path is too long for rsync: use default.direct"
                 );
                 failed.push((DirtyPath { path: path.clone(), scope }, Failure::new(why)));
             }

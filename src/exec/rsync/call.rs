@@ -69,7 +69,7 @@ impl RsyncRun<'_> {
             && !matches!(end, ProcessExit::Exited(0))
         {
             state.target_identity.mark_missing();
-            return Err(Outcome::Retry(report.failure(None, "the target is gone")));
+            return Err(Outcome::Retry(report.failure(None, "the target does not exist")));
         }
         Ok((end, report))
     }
@@ -91,7 +91,7 @@ impl RsyncRun<'_> {
         }
         modify_window.set_missing();
         let target = Escaped(self.executor.plan.target().as_arg());
-        let message = format!("{target} is behind rrsync: times are compared by whole seconds");
+        let message = format!("{target} is behind rrsync: times are compared in whole seconds");
         self.executor.log.say(Category::Normal, message);
         self.call_once(&narrower, call_paths)
     }
@@ -122,7 +122,7 @@ impl RsyncRun<'_> {
                 break (end, report);
             }
             if backoff.is_first_wait() {
-                let text = format_args!("{shortage}: it waits for its turn");
+                let text = format_args!("{shortage}; retrying");
                 self.executor.log.say(Category::Warn, text);
             }
         };
@@ -219,8 +219,8 @@ impl RsyncRun<'_> {
         if !self.executor.state.capabilities.delete_missing_args.set_missing() {
             let target = Escaped(self.executor.plan.target().as_arg());
             let message = format!(
-                "the rsync at {target} can't delete by a list (3.4.3, and older versions with its \
-                 security patch): deleting in a slower way; update rsync there"
+                "the rsync at {target} cannot delete listed paths (3.4.3, and older versions with \
+                 its security patch): using a slower method; update rsync there"
             );
             self.executor.log.say(Category::Warn, message);
         }

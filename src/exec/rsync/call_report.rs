@@ -322,7 +322,7 @@ impl CallReport {
             return call_paths.dirty_paths().map(|dirty| (dirty, failure.clone())).collect();
         }
         if nothing_said {
-            let failure = self.failure(Some(code), "rsync did only a part and did not say which");
+            let failure = self.failure(Some(code), "partial transfer, but rsync named no path");
             return call_paths.dirty_paths().map(|dirty| (dirty, failure.clone())).collect();
         }
         let below = call_paths.dirty_paths().filter_map(|dirty| {
@@ -508,8 +508,7 @@ mod tests {
             ),
             (
                 "@ERROR: Unknown module 'www'",
-                "put that module into rsyncd.conf there, or see \
-              whether it lets this host in",
+                "add the module to rsyncd.conf there, or check whether it allows this host",
             ),
         ] {
             let target = Target::new(b"/dst").unwrap();

@@ -171,7 +171,7 @@ impl RsyncRun<'_> {
         }
         self.failed.extend(report.blocked_failures());
         if report.over_limit.is_some() {
-            let failure = report.failure(None, "more is missing now than was counted");
+            let failure = report.failure(None, "more entries are missing now than were counted");
             self.failed
                 .extend(transfer.call_paths.dirty_paths().map(|dirty| (dirty, failure.clone())));
         }
@@ -283,7 +283,7 @@ impl RsyncRun<'_> {
             }
             let unreadable = paths_to_hide(&report);
             if has_hidden_unreadable || unreadable.is_empty() {
-                let failure = report.failure(None, "what is gone may not be deleted");
+                let failure = report.failure(None, "deletions may have been skipped");
                 self.failed.extend(
                     transfer.call_paths.dirty_paths().map(|dirty| (dirty, failure.clone())),
                 );
@@ -402,8 +402,8 @@ impl RsyncRun<'_> {
         let target = Escaped(self.executor.plan.target().as_arg());
         let bound = self.executor.plan.options.max_delete().unwrap_or_default();
         let message = format!(
-            "{count} deletions at {target} are left out since rsync is called with \
-             --max-delete={bound}: raise that to have them made"
+            "{count} deletions at {target} skipped: rsync is called with --max-delete={bound}; \
+             raise that limit to make them"
         );
         self.executor.log.say(Category::Warn, message);
         self.hold(transfer, count, None)

@@ -16,12 +16,11 @@ use crate::exec::{
 };
 
 /// Reason for which a name that is missing in the source stays on the target.
-const TARGET_MOUNT: &str =
-    "something is mounted there at the target: nothing is deleted through it";
+const TARGET_MOUNT: &str = "a file system is mounted there on the target: nothing is deleted in it";
 
 /// Reason for which a directory on the target cannot be replaced.
 const UNMOUNTED_SOURCE: &str =
-    "the target keeps what was mounted there in the source, and is not now";
+    "a file system was unmounted there in the source: the target keeps its files";
 
 impl RsyncRun<'_> {
     /// Returns the call with rules that protect what was unmounted in the source, or is mounted in

@@ -81,13 +81,14 @@ impl RsyncRun<'_> {
         let two = self.count_truncated(&files, &paths, 2)?;
         let (quick_check, what) = match (whole, two) {
             (0, 0) => return Ok(()),
-            (whole, two) if two > whole => (QuickCheck::Within(1), "two seconds"),
+            (whole, two) if two > whole => (QuickCheck::Within(1), "units of two seconds"),
             _ => (QuickCheck::Seconds, "whole seconds"),
         };
         self.executor.state.set_quick_check(quick_check);
         let target = Escaped(self.executor.plan.target().as_arg());
         let message = format!(
-            "{target} keeps times by {what}: they are compared so, as modifyWindow would have it"
+            "{target} stores times in {what}: they are compared with that precision, as with \
+             modifyWindow"
         );
         self.executor.log.say(Category::Normal, message);
         Ok(())

@@ -287,13 +287,13 @@ impl ShellChannel {
             return Err("the job was stopped".into());
         }
         if Instant::now() >= deadline {
-            return Err("it says nothing".into());
+            return Err("it does not respond".into());
         }
         self.wait().map_err(|error| format!("cannot wait: {error}"))?;
         self.write();
         self.read();
         match self.stdout.pipe() {
-            None if self.replies.is_empty() => Err("it ended".into()),
+            None if self.replies.is_empty() => Err("it exited".into()),
             _ => Ok(()),
         }
     }

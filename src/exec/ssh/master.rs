@@ -215,7 +215,7 @@ impl ControlMaster {
             let is_over = began.elapsed() >= LOGIN_TIMEOUT;
             if is_over || cancel.is_cancelled_while_waiting(began) {
                 login.cancel();
-                let why = if is_over { "the login takes too long" } else { "the job was stopped" };
+                let why = if is_over { "the login timed out" } else { "the job was stopped" };
                 return Err(why.into());
             }
             thread::sleep(LOGIN_POLL_INTERVAL);

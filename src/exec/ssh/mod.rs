@@ -188,7 +188,7 @@ fn create_socket_dir(log: &Log) -> Option<SocketDir> {
     let sockets = SocketDir::new();
     if let Err(error) = &sockets {
         let text =
-            format!("connections of ssh can't be shared: no place for their sockets: {error}");
+            format!("ssh connections cannot be shared: no directory for their sockets: {error}");
         log.say(Category::Warn, text);
     }
     sockets.ok()

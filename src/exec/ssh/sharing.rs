@@ -112,7 +112,7 @@ impl UserSharing {
             (Some(_), Some(SharingProbe { is_shared: true, .. })) => {}
             (Some(path), _) => {
                 let text = format!(
-                    "connections to {host} are shared as the configuration of ssh says: ControlPath {path}"
+                    "connections to {host} are shared by the ssh configuration: ControlPath {path}"
                 );
                 log.say(Category::Normal, text);
             }
@@ -120,8 +120,8 @@ impl UserSharing {
                 if timed_out.is_some() && before.is_none_or(|it| it.timed_out.is_none()) =>
             {
                 let text = format!(
-                    "ssh -G {host} does not say in time how it is set up: until it does, \
-                     connections are shared as if its configuration shared none"
+                    "ssh -G {host} did not answer in time: until it does, connections are shared \
+                     as without a ControlPath in the ssh configuration"
                 );
                 log.say(Category::Warn, text);
             }

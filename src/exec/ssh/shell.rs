@@ -139,7 +139,8 @@ impl SshShell {
     fn unavailable(&self, why: &str, code: i32) -> State {
         let host = Escaped(self.route.host.as_encoded_bytes());
         let text = format!(
-            "no shell at {host} ({why}): what is renamed here is sent and deleted there instead"
+            "no shell at {host} ({why}): renamed entries are transferred again and deleted under \
+             their old names"
         );
         self.log.say(Category::Normal, text);
         State::Unavailable { retry_at: Instant::now() + NO_SHELL_RETRY, code: Some(code) }

@@ -338,7 +338,7 @@ impl TunnelSupervisor {
                 (Some(code), _) => format!("it exited with code {code}"),
                 (None, signal) => format!("it was killed by signal {}", signal.unwrap_or_default()),
             },
-            Err(error) => format!("it can't be followed: {error}"),
+            Err(error) => format!("it cannot be supervised: {error}"),
         };
         self.report_exit(slot, &what);
     }

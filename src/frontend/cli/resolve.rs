@@ -125,7 +125,7 @@ fn remote_shell(args: &OsStr) -> Result<Vec<u8>, EarlyExit> {
     let mut all = vec![b"ssh".to_vec()];
     let args = ssh::split_words(args.as_bytes()).map_err(|quote| {
         let (args, quote) = (Escaped(args.as_bytes()), char::from(quote));
-        EarlyExit::invalid(format!("missing the second {quote} in -sshopts [{args}]"))
+        EarlyExit::invalid(format!("unterminated {quote} in -sshopts [{args}]"))
     })?;
     all.extend(args);
     Ok(ssh::rsh_arg(&all))
@@ -240,7 +240,7 @@ mod tests {
                 assert_eq!(found, expected);
                 let warnings = &resolved.warnings;
                 assert!(
-                    warnings.len() == 1 && warnings[0].contains("'host:' is the whole home"),
+                    warnings.len() == 1 && warnings[0].contains("'host:' is the home directory"),
                     "{warnings:?}"
                 );
             },
@@ -253,9 +253,8 @@ mod tests {
             let warnings = resolved.unwrap().warnings;
             assert_eq!(
                 warnings,
-                [
-                    "the target 'somewhere/x' is relative: a daemon works in /, so it is '/somewhere/x'"
-                ]
+                ["the target 'somewhere/x' is relative: a daemon runs in /, so it means \
+                     '/somewhere/x'"]
             );
         });
     }
@@ -320,7 +319,8 @@ mod tests {
             };
             let root = |target: &str| {
                 format!(
-                    "the target '{target}' is the root directory of this machine: all of it would go"
+                    "the target '{target}' is the root directory of this machine, which would be \
+                     erased"
                 )
             };
             check("-nodaemon", "''", "the target for the source '@/src' is empty");
@@ -329,7 +329,7 @@ mod tests {
             }
             // A daemon works in the root.
             check("", ".", &root("."));
-            check("-nodaemon", ".", "the target '.' holds its source '@/src'");
+            check("-nodaemon", ".", "the target '.' contains its source '@/src'");
             check(
                 "-nodaemon",
                 "link",
@@ -338,14 +338,16 @@ mod tests {
             check(
                 "-nodaemon",
                 "src/x",
-                "the target 'src/x' lies inside its source '@/src', and no exclude leaves it out: it would have to hold itself",
+                "the target 'src/x' is inside its source '@/src' and not excluded: it would be \
+                 copied into itself",
             );
             check(
                 "",
                 "@/src/x",
-                "the target '@/src/x' lies inside its source '@/src', and no exclude leaves it out: it would have to hold itself",
+                "the target '@/src/x' is inside its source '@/src' and not excluded: it would be \
+                 copied into itself",
             );
-            check("", "@", "the target '@' holds its source '@/src'");
+            check("", "@", "the target '@' contains its source '@/src'");
         }
     }
 
@@ -353,8 +355,8 @@ mod tests {
     fn direct_refuses_remote_targets() {
         refused(
             "-direct src host:x",
-            &["the target 'host:x' is not on this machine: direct needs a directory here; \
-               use rsync, or write './host:x' for a directory of that name"],
+            &["the target 'host:x' is remote: -direct requires a local directory; use rsync, or \
+               write './host:x' for a directory of that name"],
         );
     }
 
@@ -376,7 +378,7 @@ mod tests {
         );
         assert_eq!(syncs[0].rsync.long, [b"--rsh=ssh -p 22 -o 'A=b c'".to_vec()]);
         for (sshopts, host, directory, why) in [
-            ("'", "h", "x", "missing the second ' in -sshopts [']"),
+            ("'", "h", "x", "unterminated ' in -sshopts [']"),
             ("", "", "x", "the host of -rsyncssh is empty"),
             ("", "h", "", "the target directory of -rsyncssh is empty"),
         ] {

@@ -15,9 +15,7 @@ impl SkippedEffects {
 
     fn record(&self, function: &str, argument: Option<&Value>) {
         let argument = argument.and_then(|value| value.to_string().ok()).unwrap_or_default();
-        self.0
-            .borrow_mut()
-            .push(format!("not carried out for a check: {function}(\"{argument}\")"));
+        self.0.borrow_mut().push(format!("not executed by -check: {function}(\"{argument}\")"));
     }
 }
 

@@ -19,7 +19,8 @@ pub(super) fn exit_codes(fields: Fields<'_>, name: &str) -> Result<ExitCodes, Se
     for pair in table.pairs::<Value, Value>() {
         let (code, class) = pair.map_err(|error| error.to_string())?;
         let (Value::Integer(code), Some(class)) = (&code, text(&class)) else { continue };
-        let code = i32::try_from(*code).map_err(|_| format!("{name}: {code} is no exit code"))?;
+        let code =
+            i32::try_from(*code).map_err(|_| format!("{name}: {code} is not an exit code"))?;
         given.push((code, class));
     }
     given.sort_unstable();
@@ -55,7 +56,7 @@ pub(super) fn exit_code_warnings(fields: Fields<'_>) -> Vec<String> {
             let is_number = !key.is_empty() && key.iter().all(u8::is_ascii_digit);
             let write = if is_number { format!("[{}]", Escaped(&key)) } else { "[23], say".into() };
             warnings.push(format!(
-                "{name} has the key {}, which is no number and means nothing: write {write}",
+                "{name} has the key {}, which is not a number and has no effect: write {write}",
                 quoted(&key)
             ));
         }

@@ -47,7 +47,8 @@ impl<'a> Fields<'a> {
         };
         let name = [self.path, name].concat();
         Some(format!(
-            "{name} = {named} is on, as all but false and nil: write {name} = false or {name} = true"
+            "{name} = {named} is on, as any value except false and nil: write {name} = false or \
+             {name} = true"
         ))
     }
 
@@ -55,7 +56,9 @@ impl<'a> Fields<'a> {
     pub(super) fn text(self, name: &str) -> Result<Option<Vec<u8>>, String> {
         match self.value(name) {
             Value::Nil | Value::Boolean(false) => Ok(None),
-            value => text(&value).map(Some).ok_or_else(|| self.type_error(name, "a text", &value)),
+            value => {
+                text(&value).map(Some).ok_or_else(|| self.type_error(name, "a string", &value))
+            }
         }
     }
 
@@ -115,7 +118,7 @@ impl<'a> Fields<'a> {
             let item = item.unwrap_or(Value::Nil);
             text(&item).ok_or_else(|| {
                 format!(
-                    "{}{name} must be a list of texts, not of a {}",
+                    "{}{name} must be a list of strings, not of a {}",
                     self.path,
                     type_name(&item)
                 )
@@ -223,7 +226,7 @@ mod tests {
             assert_eq!(fields.texts("a"), Ok(vec![b"x".to_vec(), b"2".to_vec()]));
             assert_eq!(fields.texts("b"), Ok(vec![b"x".to_vec()]));
             assert_eq!(fields.texts("e"), Ok(vec![b"x".to_vec()]));
-            let why = "rsync.c must be a list of texts, not of a table";
+            let why = "rsync.c must be a list of strings, not of a table";
             assert_eq!(fields.texts("c"), Err(why.into()));
             assert_eq!(fields.texts("d"), Err("type for rsync.d must be table or string".into()));
         });
@@ -235,7 +238,8 @@ mod tests {
             let warning = |name| fields.switch_warning(name);
             assert_eq!(
                 warning("a").unwrap(),
-                "rsync.a = \"No\" is on, as all but false and nil: write rsync.a = false or rsync.a = true"
+                "rsync.a = \"No\" is on, as any value except false and nil: write rsync.a = false \
+                 or rsync.a = true"
             );
             for (name, is_odd) in
                 [("b", true), ("c", true), ("d", false), ("e", false), ("f", false), ("g", true)]

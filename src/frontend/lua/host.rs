@@ -190,7 +190,8 @@ impl PreludeHost {
     fn warn_of_missing_global(&self, position: &str, name: &str) {
         let is_in_file = position.contains(['/', '.']);
         let text = format!(
-            "{position}there is no global {name}, so this is nil; if a text is meant, write \"{name}\""
+            "{position}the global {name} is undefined, so this is nil; if a string is meant, write \
+             \"{name}\""
         );
         let mut warnings = self.warnings.borrow_mut();
         if is_in_file && !warnings.contains(&text) {
@@ -232,7 +233,9 @@ impl PreludeHost {
         let position = self.key_position(position, "source");
         let Some(text) = lua.coerce_string(source.clone())? else {
             let kind = source.type_name();
-            self.errors.borrow_mut().push(format!("{position}source must be a text, not a {kind}"));
+            self.errors
+                .borrow_mut()
+                .push(format!("{position}source must be a string, not a {kind}"));
             return Ok(None);
         };
         let bytes = text.as_bytes();
@@ -241,7 +244,7 @@ impl PreludeHost {
             Ok(path) => return with_slash(lua, &path).map(Some),
             Err(SourceError(lines)) => lines,
         };
-        lines.push(format!("{position}the source can't be used"));
+        lines.push(format!("{position}the source cannot be used"));
         if let Some(path) = awaited_source(&self.start_dir, source) {
             // `insist` may be set later in the file.
             self.missing_source_errors.borrow_mut().extend(lines);
@@ -355,7 +358,7 @@ fn unknown_name_hint(table: &str, name: &Value, base: Option<SyncBase>) -> Optio
     Some(match settings::hint(names, &name, base) {
         Some(NameHint::DidYouMean(other)) if other != name => format!(" Did you mean \"{other}\"?"),
         Some(NameHint::Instead(what)) => format!(" Hint: {what}."),
-        Some(NameHint::BelongsIn(position)) => format!(" It belongs into {position}."),
+        Some(NameHint::BelongsIn(position)) => format!(" It belongs in {position}."),
         Some(NameHint::DidYouMean(_)) | None => String::new(),
     })
 }

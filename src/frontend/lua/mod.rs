@@ -302,7 +302,7 @@ fn format_error(
         }
         (SettingError::Lua(why), None) => vec![format!("{position}{why}")],
         // The original prints just the first line.
-        (SettingError::Fatal(why), _) => vec![why, format!("{position}{what} can't be used")],
+        (SettingError::Fatal(why), _) => vec![why, format!("{position}{what} cannot be used")],
     }
 }
 
@@ -349,8 +349,8 @@ fn read_sync(
     let has_action: bool = entry.get("acts").unwrap_or_default();
     if base == settings::SyncBase::Own && !has_action && !has_startup && sync::is_idle(&table) {
         warnings.push(
-            "source is watched, and nothing is done: write default.rsync, default.rsyncssh or \
-             default.direct in front, or functions such as onCreate"
+            "source is watched without an action: write default.rsync, default.rsyncssh or \
+             default.direct first, or functions such as onCreate"
                 .into(),
         );
     }

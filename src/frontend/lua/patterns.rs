@@ -133,8 +133,8 @@ pub(super) fn refuse_per_directory(sync: &SyncConfig, extra: &Filter) -> Result<
         (None, None) => return Ok(()),
     };
     Err(SettingError::Lua(format!(
-        "{setting} has the merge rule {}, whose files in each directory are read at a start only, and \
-         not for what changes later: write the patterns into exclude, excludeFrom or filter",
+        "{setting} has the merge rule {}, whose per-directory files would apply to full transfers \
+         only: write the patterns into exclude, excludeFrom or filter",
         quoted(&rule)
     )))
 }

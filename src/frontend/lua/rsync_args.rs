@@ -127,8 +127,8 @@ fn unnamed_ssh_option_warning(ssh: Fields<'_>) -> Result<Option<String>, String>
     let listed = options.raw_get::<Option<String>>(1).unwrap_or_default();
     Ok(listed.map(|option| {
         format!(
-            "ssh.options has {} without a name: it is taken as a whole option; write \
-             options = {{ NAME = \"VALUE\" }}",
+            "ssh.options has {} without a name: it is used as a complete option; write options = \
+             {{ NAME = \"VALUE\" }}",
             quoted(option.as_bytes())
         )
     }))
@@ -153,7 +153,7 @@ fn remote_shell(ssh: Fields<'_>) -> Result<Option<Vec<u8>>, String> {
             let (is_listed, name, value) =
                 (matches!(name, Value::Integer(_)), text(&name), text(&value));
             let (Some(name), Some(value)) = (name, value) else {
-                return Err("ssh.options must be a table of texts".into());
+                return Err("ssh.options must be a table of strings".into());
             };
             // An entry of a list is a complete option: "Compression=yes".
             pairs.push(if is_listed { value } else { [name, b"=".to_vec(), value].concat() });

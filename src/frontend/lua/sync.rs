@@ -291,7 +291,7 @@ fn marker(fields: Fields<'_>) -> Result<Option<OsString>, SettingError> {
     if matches!(&*name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0) {
         let name = quoted(&name);
         return Err(SettingError::Lua(format!(
-            "marker must be one name in the source, not {name}"
+            "marker must be a single name in the source, not {name}"
         )));
     }
     Ok(Some(OsString::from_vec(name)))
@@ -319,7 +319,8 @@ fn direct(
 fn refuse_undecided(filter: &Filter) -> Result<(), SettingError> {
     let Some(rule) = filter.undecided() else { return Ok(()) };
     Err(SettingError::Lua(format!(
-        "default.direct can't follow the filter rule {}: use default.rsync, or write its patterns here",
+        "default.direct does not support the filter rule {}: use default.rsync, or write its \
+         patterns here",
         quoted(&rule)
     )))
 }
@@ -338,8 +339,8 @@ fn ignored_option_warnings(ignored: &[IgnoredOption]) -> Result<Vec<String>, Set
         let and =
             if idle.is_empty() { String::new() } else { format!(" (nor {})", idle.join(", ")) };
         return Err(SettingError::Lua(format!(
-            "default.direct can't do what {refused} says{and}, and without it something of the target \
-             could be lost: use default.rsync, or leave it out"
+            "default.direct does not support {refused}{and}, and files of the target could be lost \
+             without it: use default.rsync, or remove it"
         )));
     }
     Ok(idle.into_iter().map(|name| format!("{name} has no effect in default.direct")).collect())
@@ -403,9 +404,9 @@ fn refuse_remove_source_files(
         return Ok(());
     }
     Err(SettingError::Lua(
-        "rsync._extra has --remove-source-files while delete is on: what is sent is removed from \
+        "rsync._extra has --remove-source-files while delete is on: sent files are removed from \
          the source, and then deleted on the target; write delete = false (and no --delete in \
-         rsync._extra), or leave it out"
+         rsync._extra), or remove it"
             .into(),
     ))
 }

@@ -27,7 +27,10 @@ pub(super) fn read(declared: &Table, host: &PreludeHost) -> (Vec<TunnelSpec>, Ve
             if names.insert(plan.name.clone()) {
                 Ok(plan)
             } else {
-                Err(format!("name {} is that of another tunnel, too", quoted(plan.name.as_bytes())))
+                Err(format!(
+                    "name {} is already used by another tunnel",
+                    quoted(plan.name.as_bytes())
+                ))
             }
         });
         plans.push(plan.unwrap_or_else(|why| {
@@ -66,7 +69,7 @@ pub(super) fn for_sync(
     let plan = number.and_then(|number| plans.get(number.checked_sub(1)?));
     match plan {
         Some(plan) => Ok(Some(plan.clone())),
-        None => Err("tunnel has to be made by tunnel{ .. }".into()),
+        None => Err("tunnel must be created by tunnel{ .. }".into()),
     }
 }
 
@@ -102,7 +105,7 @@ fn plan(fields: Fields<'_>) -> Result<TunnelSpec, String> {
 fn command(fields: Fields<'_>) -> Result<Vec<Vec<u8>>, String> {
     let args = if let Value::String(text) = fields.value("command") {
         split_words(&text.as_bytes())
-            .map_err(|quote| format!("command lacks the second {}", char::from(quote)))?
+            .map_err(|quote| format!("command lacks the closing {}", char::from(quote)))?
     } else {
         fields.texts("command")?
     };

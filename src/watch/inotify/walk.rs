@@ -434,7 +434,7 @@ impl<K: Kernel> InotifyBackend<K> {
         let state = root.map(|root| self.dirs.state(root));
         if !matches!(state, Some(DirState::Watched | DirState::WatchedByName | DirState::Polled)) {
             // Not even the root could be read; the reason is among the warnings.
-            let error = io::Error::other("its root can't be watched");
+            let error = io::Error::other("its root cannot be watched");
             return drained.failed.push((mirror, error));
         }
         self.mirrors.set_covered(mirror);

@@ -23,7 +23,7 @@ impl WatchReader {
                 self.log.say(Category::Warn, watch_limit_warning(&display));
             }
         } else {
-            let message = format!("cannot watch {display}: {error}: it is polled");
+            let message = format!("cannot watch {display}: {error}: polling it");
             self.log.say(Category::Warn, message);
         }
         self.poll_below(tree, path);
@@ -74,7 +74,7 @@ impl WatchReader {
 fn watch_limit_warning(path: &str) -> String {
     let advice = KernelLimit::Watches.advice();
     format!(
-        "cannot watch {path}, and maybe others: {advice}; until the next start what is not \
-         watched is polled"
+        "cannot watch {path}, and maybe others: {advice}; unwatched directories are polled until \
+         the next start"
     )
 }

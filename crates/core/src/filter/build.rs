@@ -258,5 +258,5 @@ fn trim_slashes(root: &[u8]) -> Box<[u8]> {
 
 /// Reader for pattern lists, in which no line can merge a file.
 fn no_file(_: &[u8]) -> Result<Vec<u8>, String> {
-    Err("files can be merged by filter rules only".into())
+    Err("only filter rules can merge files".into())
 }

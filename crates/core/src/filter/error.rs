@@ -80,10 +80,10 @@ impl fmt::Display for RuleErrorKind {
             }
             Self::NoPattern => f.write_str("expected a pattern or a file name after the rule"),
             Self::Trailing => f.write_str("expected nothing after this rule"),
-            Self::SidesTwice => f.write_str(
-                "the rule that merges this file says already for which side its rules are",
-            ),
-            Self::Nul => f.write_str("a rule can't hold a NUL byte"),
+            Self::SidesTwice => {
+                f.write_str("the rule that merges this file already sets the side of its rules")
+            }
+            Self::Nul => f.write_str("a rule cannot contain a NUL byte"),
             Self::TooLong => f.write_str("expected a pattern of less than 4096 bytes"),
             Self::TooDeep => f.write_str("merged files are nested too deeply"),
             Self::Unreadable(why) => write!(f, "cannot read the file: {why}"),

@@ -323,7 +323,7 @@ impl DirectTranslation {
         let named = origin.named(name, text);
         // rsync does not know it, and the user expects it to exclude something.
         if name.contains(' ') {
-            let name = format!("{named} (one word with a blank in it)");
+            let name = format!("{named} (a single argument with a blank in it)");
             self.ignored.push(IgnoredOption { name, protects: true });
             return Ok(());
         }
@@ -336,7 +336,7 @@ impl DirectTranslation {
         }
         let wrong = || {
             let value = Escaped(value.unwrap_or_default());
-            format!("{named} has no use for the value \"{value}\"")
+            format!("{named} does not accept the value \"{value}\"")
         };
         if let Some(key) = self.options.take(name, value).map_err(|InvalidValue| wrong())? {
             self.ignore_unless_supported(key, named);
@@ -620,9 +620,9 @@ mod tests {
     #[test]
     fn invalid_values_are_reported() {
         for (arg, why) in [
-            ("--max-size=x", "\"--max-size=x\" in rsync._extra has no use for the value \"x\""),
-            ("--chmod=z", "\"--chmod=z\" in rsync._extra has no use for the value \"z\""),
-            ("--max-delete=", "\"--max-delete=\" in rsync._extra has no use for the value \"\""),
+            ("--max-size=x", "\"--max-size=x\" in rsync._extra does not accept the value \"x\""),
+            ("--chmod=z", "\"--chmod=z\" in rsync._extra does not accept the value \"z\""),
+            ("--max-delete=", "\"--max-delete=\" in rsync._extra does not accept the value \"\""),
         ] {
             assert_eq!(DirectTranslation::translate(&rsync("lts", &[arg], &[])), Err(why.into()));
         }

@@ -12,7 +12,7 @@ use crate::{
 ///
 /// It can't be copied, and only [`DirtySet::settle`](crate::queue::DirtySet::settle) consumes it.
 /// So no batch is settled twice, and one that is forgotten is a warning of the compiler.
-#[must_use = "a batch that is not settled blocks its places for ever"]
+#[must_use = "a batch that is not settled blocks its paths for ever"]
 #[derive(Debug)]
 pub struct Batch {
     pub(super) number: u64,

@@ -213,7 +213,7 @@ mod tests {
             (SettingsTable::Sync, "nodaemon", "settings{ .. }"),
             (SettingsTable::Sync, "bwlimit", "rsync = { .. }"),
             (SettingsTable::Settings, "source", "sync{ .. }"),
-            (SettingsTable::Rsync, "crontab", "sync{ .. }, beside this table"),
+            (SettingsTable::Rsync, "crontab", "sync{ .. }, next to this table"),
         ] {
             check(table, name, Some(BelongsIn(owner)));
         }

@@ -19,7 +19,7 @@ pub enum NameHint {
 const KNOWN_MISTAKES: [(SettingsTable, &str, &str); 17] = [
     (SettingsTable::Settings, "delay", "write delay in each sync{}, or -delay on the command line"),
     (SettingsTable::Settings, "log", "write -log CATEGORY on the command line"),
-    (SettingsTable::Settings, "monitor", "how changes are noticed is chosen with -watch"),
+    (SettingsTable::Settings, "monitor", "select the watch backend with -watch"),
     (SettingsTable::Settings, "stubborn", "write insist = true"),
     (SettingsTable::Settings, "exclude", "write exclude in each sync{}"),
     (SettingsTable::Settings, "rsync", "write rsync = {..} in each sync{}"),
@@ -49,16 +49,16 @@ const KNOWN_MISTAKES: [(SettingsTable, &str, &str); 17] = [
         "targetdir",
         "targetdir belongs to default.rsyncssh; for default.rsync write target = \"host:dir\"",
     ),
-    (SettingsTable::Sync, "target", "default.rsyncssh has host and targetdir in its place"),
+    (SettingsTable::Sync, "target", "default.rsyncssh has host and targetdir instead"),
     (
         SettingsTable::Rsync,
         "delete",
-        "write delete beside rsync, not in it: sync{ .., delete = true, rsync = {..} }",
+        "write delete next to rsync, not in it: sync{ .., delete = true, rsync = {..} }",
     ),
     (
         SettingsTable::Rsync,
         "exclude",
-        "write exclude beside rsync, not in it: sync{ .., exclude = {..} }",
+        "write exclude next to rsync, not in it: sync{ .., exclude = {..} }",
     ),
     (
         SettingsTable::Rsync,
@@ -69,12 +69,11 @@ const KNOWN_MISTAKES: [(SettingsTable, &str, &str); 17] = [
 ];
 
 /// Hint for a name in a script's sync, which has no options of rsync.
-const SCRIPT_HINT: &str = "a script calls rsync by itself, so this sync has no options of rsync; to use \
-    the name in the script, let it pass with checkgauge = { default.checkgauge, NAME = true }";
+const SCRIPT_HINT: &str = "a script calls rsync itself, so this sync has no rsync options; to use the \
+    name in the script, allow it with checkgauge = { default.checkgauge, NAME = true }";
 
 /// Hint for a name that only rsync may know.
-const RSYNC_HINT: &str =
-    "what has no name here is written as a word of rsync: _extra = { \"--NAME=VALUE\" }";
+const RSYNC_HINT: &str = "write other options as arguments of rsync: _extra = { \"--NAME=VALUE\" }";
 
 /// Names for the options of rsync.
 const RSYNC_OPTIONS: [&str; 4] = ["rsync", "rsyncOps", "rsyncOpts", "rsyncOptions"];
@@ -120,7 +119,7 @@ fn owning_table(table: SettingsTable, name: &str, base: Option<SyncBase>) -> Opt
             Some("ssh = { .. }")
         }
         SettingsTable::Rsync | SettingsTable::Ssh if is_of(SettingsTable::Sync) => {
-            Some("sync{ .. }, beside this table")
+            Some("sync{ .. }, next to this table")
         }
         SettingsTable::Settings
         | SettingsTable::Sync

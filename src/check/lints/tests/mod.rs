@@ -29,20 +29,20 @@ fn shared_target_causes_a_warning() {
     let two = |one: &str, two: &str| [sync(1, a, one), sync(2, b, two)];
     assert_eq!(
         warnings(&two("/t/", "/x/../t/")),
-        ["Sync1 and Sync2 have the same target /t/: what the one brings the other deletes"]
+        ["Sync1 and Sync2 have the same target /t/: each deletes the other's files"]
     );
     assert_eq!(warnings(&two("h:/t/", "h:/t/")).len(), 1);
     assert_eq!(warnings(&two("h:/t/", "h:/u/")), [""; 0]);
     let keep = two("/t/", "/t/").map(|sync| SyncConfig { delete: DeletePolicy::Never, ..sync });
-    assert!(warnings(&keep)[0].ends_with("of files with one name the last one wins"));
+    assert!(warnings(&keep)[0].ends_with("each overwrites the other's files"));
 }
 
 #[test]
 fn nested_target_causes_a_warning_unless_excluded() {
     let (a, b) = (Path::new("/nonexistent/a"), Path::new("/nonexistent/b"));
     let (outer, inner) = (sync(1, a, "/t/"), sync(2, b, "/t/in/"));
-    let expected = "Sync2: its target lies in the target /t/ of Sync1, which deletes what its own \
-                    source does not have: exclude /in there";
+    let expected = "Sync2: its target is inside the target /t/ of Sync1, which would delete it: \
+                    exclude /in there";
     assert_eq!(warnings(&[outer.clone(), inner.clone()]), [expected]);
     assert_eq!(warnings(&[inner.clone(), outer.clone()]), [expected]);
     assert_eq!(warnings(&[excluding("/in", outer.clone()), inner.clone()]), [""; 0]);
@@ -63,7 +63,9 @@ fn mutual_mirrors_cause_a_warning_and_chains_do_not() {
 fn target_in_its_source_via_localhost_causes_a_warning() {
     let a = Path::new("/nonexistent/a");
     let warnings = |target| warnings(&[sync(1, a, target)]);
-    assert!(warnings("localhost:/nonexistent/a/in/")[0].contains("its target lies in its source"));
+    assert!(
+        warnings("localhost:/nonexistent/a/in/")[0].contains("its target is inside its source")
+    );
     for target in ["h:/nonexistent/a/in/", "localhost:/nonexistent/", "localhost:in/"] {
         assert_eq!(warnings(target), [""; 0], "{target}");
     }
@@ -80,8 +82,8 @@ fn longer_cycle_is_reported_once_unless_excluded() {
         [first, unrelated, last, sync(2, b, "/nonexistent/c/")]
     };
     let found = warnings(&cycle(false));
-    let expected = "Sync1, Sync2, Sync3: each writes what the next one mirrors, and the last one \
-                    what the first does: endless sync loop";
+    let expected = "Sync1, Sync2, Sync3: each writes into the source of the next one, and the last \
+                    into that of the first: endless sync loop";
     assert_eq!(found, [expected]);
     assert_eq!(warnings(&cycle(true)), [""; 0]);
     let [a, b] = ["/nonexistent/a", "/nonexistent/b"].map(Path::new);
@@ -120,7 +122,7 @@ fn remote_targets_are_compared() {
 fn misread_targets_cause_warnings() {
     let a = Path::new("/nonexistent/a");
     for (target, expected) in [
-        ("ssh://h/x/", "a directory on the machine ssh"),
+        ("ssh://h/x/", "a directory on the host ssh"),
         ("u@h:2222:/x/", "rsync = { rsh = \"ssh -p 2222\" }"),
         ("rsync://h:873/x/", ""),
         ("h:/x:1:/", ""),
@@ -153,7 +155,7 @@ fn unwritable_or_mirrored_daemon_files_cause_warnings() {
     assert_eq!(warnings(source.join("log"), excluding("/log", one.clone())), [""; 0]);
     assert_eq!(
         warnings("/nonexistent/log".into(), one),
-        ["logfile: there is no directory /nonexistent"]
+        ["logfile: no such directory: /nonexistent"]
     );
     let outside = tempfile::tempdir().unwrap();
     let warnings = warnings(outside.path().to_owned(), sync(1, &source, "/t/"));

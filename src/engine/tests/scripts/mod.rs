@@ -442,7 +442,7 @@ fn memory_is_reclaimed_after_an_out_of_memory_error() {
     );
     harness.hear(Edit::Create, b"a");
     harness.wait(60);
-    assert_eq!(harness.failures, ["the scripts need more memory than they may have: 1 GiB"]);
+    assert_eq!(harness.failures, ["the scripts exceed their memory limit of 1 GiB"]);
     harness.wait(60);
     assert_eq!(harness.output(), ["a"]);
 }

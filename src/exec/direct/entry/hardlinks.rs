@@ -38,7 +38,7 @@ pub(super) fn sync_former_names(ctx: &DirContext<'_>, path: &TreePath, source: O
 /// Sets the modification time of a directory after a link was created in it. The job may have no
 /// other task that does so.
 fn set_time(pair: &DirPair) -> Result<(), EntryError> {
-    let stat = pair.source.stat(b"").map_err(error::source_error("look at"))?;
+    let stat = pair.source.stat(b"").map_err(error::source_error("stat"))?;
     FileRef::Open(pair.target.as_fd())
         .set_modified(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec)
         .map_err(error::target_error("set the time of"))
@@ -72,7 +72,7 @@ pub(super) fn copy(ctx: &DirContext<'_>, entry: &SourceEntry<'_>) -> Result<(), 
     };
     if let Some(own) = own.filter(|own| own.stx_nlink == entry.source.stx_nlink) {
         ctx.sync_single(entry)?;
-        let now = ctx.pair.target.stat(entry.name).map_err(error::target_error("look at"))?;
+        let now = ctx.pair.target.stat(entry.name).map_err(error::target_error("stat"))?;
         if Inode::of(&now) == Inode::of(own) {
             return Ok(());
         }
@@ -105,7 +105,7 @@ fn sync_in_full_pass(
         if !ctx.job.is_written(entry.path) {
             return Ok(());
         }
-        let stat = ctx.pair.target.stat(entry.name).map_err(error::target_error("look at"))?;
+        let stat = ctx.pair.target.stat(entry.name).map_err(error::target_error("stat"))?;
         if ctx.same_content(entry, &stat)? {
             return Ok(());
         }
@@ -113,7 +113,7 @@ fn sync_in_full_pass(
     }
     let target = ctx.pair.target.stat(entry.name).ok();
     ctx.sync_single(&SourceEntry { target, file: None, ..*entry })?;
-    let stat = ctx.pair.target.stat(entry.name).map_err(error::target_error("look at"))?;
+    let stat = ctx.pair.target.stat(entry.name).map_err(error::target_error("stat"))?;
     file.done = Some((entry.path.clone(), Inode::of(&stat)));
     done.map_or(Ok(()), |before| relink_others(ctx, entry, &file.names, before))
 }
@@ -214,7 +214,7 @@ fn unify(
     if !link_to_best(ctx, entry, others)? {
         ctx.sync_single(entry)?;
     }
-    let now = ctx.pair.target.stat(entry.name).map_err(error::target_error("look at"))?;
+    let now = ctx.pair.target.stat(entry.name).map_err(error::target_error("stat"))?;
     for other in others {
         if other.target.as_ref().map(Inode::of) != Some(Inode::of(&now)) {
             relink(ctx, entry, &other.path)?;
@@ -307,7 +307,7 @@ fn relink(
     if link(ctx.target_name(entry.name), other.target_name(name)).is_err() {
         let ctx = other;
         let target = pair.target.stat(name).ok();
-        let source = pair.source.stat(name).map_err(error::source_error("look at"))?;
+        let source = pair.source.stat(name).map_err(error::source_error("stat"))?;
         ctx.sync_single(&SourceEntry { path, name, source, target, file: None })?;
     }
     set_time(&pair)

@@ -173,7 +173,7 @@ fn an_unreported_deletion_above_the_dirty_paths_is_compared_again() {
     let failed = failures(mirror.batch_observed("d0/f0", "d0/f0", ""));
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].0, "/d0");
-    assert!(failed[0].1.contains("nobody saw it go"), "{failed:?}");
+    assert!(failed[0].1.contains("without a reported deletion"), "{failed:?}");
     assert_eq!(mirror.batch_observed("d0/", "d0", ""), Outcome::Done);
     mirror.assert_same();
 }

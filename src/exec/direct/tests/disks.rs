@@ -114,7 +114,7 @@ fn a_read_only_target_aborts_the_job() {
     disk.remount("ro");
     fs::write(mirror.source("file"), b"changed it").unwrap();
     let why = again(mirror.batch("file"));
-    assert!(why.ends_with("target/file: Read-only file system: mount it for writing"), "{why}");
+    assert!(why.ends_with("target/file: Read-only file system: remount it read-write"), "{why}");
     fs::remove_file(mirror.source("gone")).unwrap();
     let why = again(mirror.batch_observed("gone", "gone", ""));
     assert!(why.contains("cannot remove ") && why.contains("Read-only"), "{why}");
@@ -208,7 +208,7 @@ fn a_file_system_mounted_in_the_target_is_not_deleted() {
     fs::write(mirror.target("old/disk/precious"), b"").unwrap();
     let failures = failures(mirror.full());
     assert_eq!(failures.len(), 1, "{failures:?}");
-    assert!(failures[0].1.contains("target/old: something is mounted there"), "{failures:?}");
+    assert!(failures[0].1.contains("target/old: a file system is mounted there"), "{failures:?}");
     assert!(fs::exists(mirror.target("old/disk/precious")).unwrap());
     assert!(!fs::exists(mirror.target("old/file")).unwrap());
 }
@@ -244,7 +244,7 @@ fn an_unmounted_target_is_retried_and_fully_synced() {
         assert_eq!(run(Work::full()), Outcome::Done);
         drop(disk);
         let why = again(batch());
-        assert!(why.starts_with("nothing is mounted on "), "{why}");
+        assert!(why.starts_with("no file system is mounted on "), "{why}");
         assert_eq!(fs::read_dir(&mirror.target).unwrap().count(), 0);
         // It has the same device and inode numbers, but another mount ID.
         let _disk = Disk::mount(&mirror.target, "size=10m").unwrap();

@@ -149,7 +149,7 @@ fn a_file_written_during_the_copy_is_copied_consistently_or_not_at_all() {
                 let outcome = mirror.batch("file");
                 if outcome != Outcome::Done {
                     let failures = failures(outcome);
-                    assert!(failures[0].1.ends_with("it changes while it is copied"));
+                    assert!(failures[0].1.ends_with("it changed during the copy"));
                     assert!(fs::read(mirror.target("file")).ok() == before, "it was touched");
                 }
                 let names: Vec<_> = fs::read_dir(&mirror.target).unwrap().collect();

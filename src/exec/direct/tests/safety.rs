@@ -115,7 +115,7 @@ fn without_deletion_only_empty_directories_are_replaced() {
     let failures = failures(mirror.full());
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].0, "/full");
-    assert!(failures[0].1.ends_with("it is a directory that holds what is not to be deleted"));
+    assert!(failures[0].1.ends_with("it is a directory with entries that must not be deleted"));
     assert!(fs::exists(mirror.target("full/precious")).unwrap());
     assert_eq!(fs::read(mirror.target("empty")).unwrap(), b"content");
 }
@@ -263,7 +263,7 @@ fn the_root_of_the_target_is_created_if_its_parent_exists() {
     let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
     let Outcome::Retry(failure) = executor.run(&mut job, &CancelToken::default()) else { panic!() };
     assert!(
-        failure.message.contains("no/parent: No such file or directory: make"),
+        failure.message.contains("no/parent: No such file or directory: create"),
         "{}",
         failure.message
     );

@@ -369,7 +369,7 @@ fn a_path_too_long_for_rsync_fails_alone() {
     let outcome = fixture.batch(&[path.as_bytes(), b"a"]);
     assert_eq!(failed_paths(&outcome), [format!("{path} Entry")]);
     let Outcome::Partial(failed) = outcome else { panic!() };
-    assert!(failed[0].1.message.ends_with("mirror it with -direct"));
+    assert!(failed[0].1.message.ends_with("use default.direct"));
     assert!(fixture.target("a").exists());
     // A full transfer: the too long path fails, and stale files are deleted all the same.
     fs::write(fixture.target("stale"), "").unwrap();

@@ -43,8 +43,8 @@ fn delete_warning(fields: Fields<'_>) -> Option<String> {
         None => format!("a {}", value.type_name()),
     };
     Some(format!(
-        "delete = {named} deletes nothing, as all but true, \"startup\" and \"running\": write \
-         delete = false or delete = true"
+        "delete = {named} deletes nothing, as any value except true, \"startup\" and \"running\": \
+         write delete = false or delete = true"
     ))
 }
 
@@ -93,8 +93,8 @@ fn binary_warning(fields: Fields<'_>, binary: &OsStr, kind: SyncKind) -> Option<
     (calls_it && !is_rsync && fields.value("listForm").is_nil()).then(|| {
         let binary = Escaped(binary.as_bytes());
         format!(
-            "rsync.binary is {binary}: it gets the names of a batch by --files-from; if it expects \
-             filter rules, as 2.x gives them, write listForm = \"filter\", else listForm = \
+            "rsync.binary is {binary}: it gets the paths of a batch by --files-from; if it expects \
+             filter rules, as from 2.x, write listForm = \"filter\", else listForm = \
              \"files-from\""
         )
     })

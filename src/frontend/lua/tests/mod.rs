@@ -262,9 +262,9 @@ fn source_requirements_are_read_from_the_sync() {
             "replacedSource='x'",
             "replacedSource must be \"wait\", \"accept\" or \"budget\", not \"x\"",
         ),
-        ("marker=''", "marker must be one name in the source, not \"\""),
-        ("marker='a/b'", "marker must be one name in the source, not \"a/b\""),
-        ("marker='..'", "marker must be one name in the source, not \"..\""),
+        ("marker=''", "marker must be a single name in the source, not \"\""),
+        ("marker='a/b'", "marker must be a single name in the source, not \"a/b\""),
+        ("marker='..'", "marker must be a single name in the source, not \"..\""),
         ("modifyWindow=-1", "modifyWindow must be a number and >= 0"),
     ] {
         let text = format!("sync{{ default.rsync, source='@/src', target='h:', {text} }}");
@@ -401,17 +401,17 @@ fn direct_warns_of_ignored_options_and_refuses_protective_ones() {
     };
     refused(
         "dry_run = true, _extra = { '--safe-links' }",
-        "default.direct can't do what rsync.dry_run, \"--safe-links\" in rsync._extra says, and \
-         without it something of the target could be lost: use default.rsync, or leave it out",
+        "default.direct does not support rsync.dry_run, \"--safe-links\" in rsync._extra, and files \
+         of the target could be lost without it: use default.rsync, or remove it",
     );
     refused(
         "_extra = { '-f: .rules' }",
-        "default.direct can't follow the filter rule \": .rules\": use default.rsync, or write its \
-         patterns here",
+        "default.direct does not support the filter rule \": .rules\": use default.rsync, or write \
+         its patterns here",
     );
     refused(
         "_extra = { '--max-size=x' }",
-        "\"--max-size=x\" in rsync._extra has no use for the value \"x\"",
+        "\"--max-size=x\" in rsync._extra does not accept the value \"x\"",
     );
 }
 
@@ -444,8 +444,8 @@ fn per_directory_rules_are_refused() {
         for base in ["rsync, target = 'h:'", "rsyncssh, host = 'h', targetdir = 'd'"] {
             let text = format!("\nsync{{ default.{base}, source = '@/src', {more} }}");
             let why = format!(
-                "{dir}, whose files in each directory are read at a start only, and not for what \
-                 changes later: write the patterns into exclude, excludeFrom or filter"
+                "{dir}, whose per-directory files would apply to full transfers only: write the \
+                 patterns into exclude, excludeFrom or filter"
             );
             fails(&text, &format!("@/conf.lua:2: {why}"));
         }
@@ -461,7 +461,7 @@ fn original_errors_are_kept_verbatim() {
         &[
             "failure getting absolute path of [no]",
             "Cannot access source directory: no",
-            "@/conf.lua:1: the source can't be used",
+            "@/conf.lua:1: the source cannot be used",
         ],
     );
     refused(&format!("sync{{{a}, action=false}}"), &["@/conf.lua:1: no actions specified."]);
@@ -479,8 +479,9 @@ fn original_errors_are_kept_verbatim() {
     fails("settings{'foo'}", "@/conf.lua:1: setting \"foo\" unknown.");
     fails(
         &format!("sync{{{a}, rsync={{foo=1}}}}"),
-        "@/conf.lua:1: Parameter \"rsync.foo\" unknown. ( if this is not a typo add it to checkgauge ) \
-         Hint: what has no name here is written as a word of rsync: _extra = { \"--NAME=VALUE\" }.",
+        "@/conf.lua:1: Parameter \"rsync.foo\" unknown. ( if this is not a typo add it to \
+         checkgauge ) Hint: write other options as arguments of rsync: _extra = { \"--NAME=VALUE\" \
+         }.",
     );
     fails(&format!("sync{{{a}, rsync=1}}"), "@/conf.lua:1: Parameter \"rsync\" must be a table.");
     fails(&format!("sync{{{a}, delay=-1}}"), "@/conf.lua:1: delay must be a number and >= 0");
@@ -496,7 +497,7 @@ fn original_errors_are_kept_verbatim() {
         &format!("sync{{{a}, excludeFrom='/no'}}"),
         &[
             "Cannot open exclude file \"/no\": /no: No such file or directory",
-            "@/conf.lua:1: excludeFrom can't be used",
+            "@/conf.lua:1: excludeFrom cannot be used",
         ],
     );
 }
@@ -688,7 +689,7 @@ fn check_has_no_side_effects() {
     let loaded = fixture.load().unwrap();
     assert_eq!(loaded.config.syncs.len(), 1);
     assert_eq!(loaded.warnings.len(), 4, "{:?}", loaded.warnings);
-    assert!(loaded.warnings[0].starts_with("not carried out for a check: os.execute(\"touch "));
+    assert!(loaded.warnings[0].starts_with("not executed by -check: os.execute(\"touch "));
     let mut names: Vec<_> =
         fs::read_dir(fixture.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
@@ -785,22 +786,22 @@ const WRONG: &str = "settings{
 #[test]
 fn all_setting_errors_are_reported_with_their_lines() {
     let expected = [
-        (2, "logfile must be a text, not a table"),
+        (2, "logfile must be a string, not a table"),
         (3, "statusInterval must be a number and >= 0"),
-        (8, "logident must be a text, not a table"),
+        (8, "logident must be a string, not a table"),
         (4, "maxDelays must be a number"),
         (4, "maxProcesses must be a number"),
         (6, "watch must be auto, inotify or fanotify, not 'dnotify'"),
         (0, "'Foo' not a valid inotfiyMode."),
-        (5, "inotifyMode can't be used"),
+        (5, "inotifyMode cannot be used"),
         (11, "mode must be \"command\" or \"pool\", not \"y\""),
         (13, "tunnel.retryDelay must be a number and >= 0"),
-        (18, "rsync.bwlimit must be a text, not a table"),
+        (18, "rsync.bwlimit must be a string, not a table"),
         (15, "delay must be a number and >= 0"),
         (16, "maxDelete must be a share such as \"50%\", a number, or false, not \"y\""),
         (23, "Sync: Sync2 - crontab rule 1 is not valid: "),
         (25, "replacedSource must be \"wait\", \"accept\" or \"budget\", not \"yes\""),
-        (24, "marker must be a text, not a table"),
+        (24, "marker must be a string, not a table"),
     ];
     let lines = ConfigFixture::new(WRONG.as_bytes()).error_lines();
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
@@ -815,7 +816,7 @@ fn all_setting_errors_are_reported_with_their_lines() {
 fn invalid_target_is_reported_once() {
     fails(
         "sync{ default.rsync, source='@/src', target={'h:', 'i:'} }",
-        "@/conf.lua:1: target must be a text, not a table",
+        "@/conf.lua:1: target must be a string, not a table",
     );
 }
 
@@ -836,8 +837,8 @@ fn idle_scripts_and_non_functions_cause_warnings() {
     };
     assert_eq!(
         warnings(""),
-        ["@/conf.lua:1: Sync1: source is watched, and nothing is done: write default.rsync, \
-          default.rsyncssh or default.direct in front, or functions such as onCreate"]
+        ["@/conf.lua:1: Sync1: source is watched without an action: write default.rsync, \
+          default.rsyncssh or default.direct first, or functions such as onCreate"]
     );
     for rest in [
         "onCreate = 'true'",
@@ -865,8 +866,8 @@ fn text_exit_codes_cause_warnings() {
     let start_dir = fixture.request.start_dir.to_str().unwrap();
     let warnings = fixture.load().unwrap().warnings.concat().replace(start_dir, "@");
     for says in [
-        "@/conf.lua:2: Sync1: exitcodes has the key \"23\", which is no number and means nothing: \
-         write [23]",
+        "@/conf.lua:2: Sync1: exitcodes has the key \"23\", which is not a number and has no \
+         effect: write [23]",
         "the key \"foo\"",
     ] {
         assert!(warnings.contains(says), "{warnings}");
@@ -908,7 +909,7 @@ fn settings_are_validated_while_loading() {
     }
     refused(
         &format!("settings{{ inotifyMode = 'Foo' }} sync{{ {a} }}"),
-        &["'Foo' not a valid inotfiyMode.", "@/conf.lua:1: inotifyMode can't be used"],
+        &["'Foo' not a valid inotfiyMode.", "@/conf.lua:1: inotifyMode cannot be used"],
     );
     for (value, why) in [
         ("'foo'", "Logging facility 'foo' unknown."),
@@ -917,7 +918,7 @@ fn settings_are_validated_while_loading() {
     ] {
         refused(
             &format!("settings{{ logfacility = {value} }} sync{{ {a} }}"),
-            &[why, "@/conf.lua:1: logfacility can't be used"],
+            &[why, "@/conf.lua:1: logfacility cannot be used"],
         );
     }
     let few = sync("maxProcesses = 0, maxDelays = 0.5, delay = 1");
@@ -996,8 +997,8 @@ fn undefined_global_causes_a_warning_with_its_line() {
     };
     assert_eq!(
         warnings("local x = 1\nlocal y = { delete = running }"),
-        ["@/conf.lua:2: there is no global running, so this is nil; if a text is meant, write \
-          \"running\""]
+        ["@/conf.lua:2: the global running is undefined, so this is nil; if a string is meant, \
+          write \"running\""]
     );
     for text in [
         "local x = jit or setfenv or _NOTHING",
@@ -1031,7 +1032,7 @@ fn all_errors_are_reported_at_once_with_their_lines() {
             "@/conf.lua:23: source missing from sync.",
             "failure getting absolute path of [no]",
             "Cannot access source directory: no",
-            "@/conf.lua:15: the source can't be used",
+            "@/conf.lua:15: the source cannot be used",
             "error preparing @/conf.lua: @/conf.lua:10: maxDelete must be a share such as \"50%\", a \
              number, or false, not \"x\"",
             "error preparing @/conf.lua: @/conf.lua:20: delay must be a number and >= 0",
@@ -1052,11 +1053,11 @@ fn misplaced_names_get_a_hint() {
     };
     fails(
         &format!("sync{{ {a}, insist = true }}"),
-        &unknown("insist", " It belongs into settings{ .. }."),
+        &unknown("insist", " It belongs in settings{ .. }."),
     );
     fails(
         &format!("sync{{ {a}, compress = true }}"),
-        &unknown("compress", " It belongs into rsync = { .. }."),
+        &unknown("compress", " It belongs in rsync = { .. }."),
     );
     let Err(ConfigError::Invalid(lines)) =
         ConfigFixture::new(b"sync{ source='@/src', onCreate='true', rsyncOpts = '-a' }").load()
@@ -1174,7 +1175,7 @@ fn any_rule_can_exclude_a_target_in_its_source() {
         else {
             panic!("it is taken")
         };
-        assert!(lines[0].contains("lies inside its source"), "{lines:?}");
+        assert!(lines[0].contains("is inside its source"), "{lines:?}");
     }
     // A script may use its target in any way.
     says(&text("default.rsync", "action = function() end"));
