@@ -7,7 +7,8 @@ use crate::time::Moment;
 /// The rule for the time at which pending paths are due. All are due together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Debounce {
-    /// An explicit `delay`, as the original counts it (lsyncd-behaviour.md 7.5, 17.1).
+    /// An explicit `delay`, counted from the oldest pending change as by the original (section
+    /// "Delays and completion" of `docs/original-behaviour.md`).
     FixedDelay {
         /// The age of the oldest mark at which the paths are due.
         delay: Duration,

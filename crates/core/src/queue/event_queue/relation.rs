@@ -1,4 +1,5 @@
-//! Relations between events, as in the original (lsyncd-behaviour.md 7.5).
+//! Relations between events, as in the original (section "Events" of
+//! `docs/original-behaviour.md`).
 //!
 //! One difference: a name is the same for a directory and a file. Otherwise the delete of a
 //! directory could be processed after the create of the file that took its name.
