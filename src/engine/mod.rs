@@ -328,7 +328,9 @@ impl Engine {
             WatchMessage::CannotCover { mirror, why } => {
                 Some(Input::CannotCover { mirror, reason: why })
             }
-            WatchMessage::BarrierReached(_) | WatchMessage::RootRepointed(_) => None,
+            #[cfg(test)]
+            WatchMessage::BarrierReached(_) => None,
+            WatchMessage::RootRepointed(_) => None,
             WatchMessage::Listed(inventory) => {
                 self.status.set_inventory(inventory, self.now());
                 None

@@ -80,7 +80,7 @@ impl SyncInstance {
     ///
     /// If the target is invalid: a message for the user.
     pub(super) fn new(sync: SyncConfig, context: &SyncContext<'_>) -> Result<Self, String> {
-        let source = Arc::new(SourceRoot::with_rules(sync.source.clone(), source_rules(&sync)));
+        let source = Arc::new(SourceRoot::new(sync.source.clone(), source_rules(&sync)));
         Self::build(sync, source, LearnedState::default(), context)
     }
 
@@ -156,7 +156,7 @@ impl SyncInstance {
                 };
                 let (source, learned) = (Arc::clone(&source), Arc::clone(&learned.direct));
                 let log = (*log).clone();
-                Some(Arc::new(direct::DirectExecutor::with_state(source, settings, learned, log)))
+                Some(Arc::new(direct::DirectExecutor::new(source, settings, learned, log)))
             }
         };
         let executor = executor.map(|executor| match &sync.hook {

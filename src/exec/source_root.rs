@@ -117,13 +117,7 @@ impl DirKey {
 impl SourceRoot {
     /// Creates a root at a canonical, absolute path, not pinned yet.
     #[must_use]
-    pub fn new(path: PathBuf) -> Self {
-        Self::with_rules(path, SourceRules::default())
-    }
-
-    /// Creates a root with rules; see [`new`](Self::new).
-    #[must_use]
-    pub fn with_rules(path: PathBuf, rules: SourceRules) -> Self {
+    pub fn new(path: PathBuf, rules: SourceRules) -> Self {
         let pin_state = PinState { rules, ..PinState::default() };
         Self { path, pin_state: Mutex::new(pin_state), mounts: NestedMounts::default() }
     }
@@ -468,7 +462,7 @@ mod tests {
                 fs::create_dir(path.join(name)).unwrap();
             }
             let rules = SourceRules { replaced, ..SourceRules::default() };
-            Self { dir, source: SourceRoot::with_rules(path.join("s"), rules) }
+            Self { dir, source: SourceRoot::new(path.join("s"), rules) }
         }
 
         fn at(&self, name: &str) -> PathBuf {
@@ -544,7 +538,7 @@ mod tests {
         for name in ["s/data", "disk/data"] {
             fs::create_dir(fixture.at(name)).unwrap();
         }
-        let source = SourceRoot::new(fixture.at("s/data"));
+        let source = SourceRoot::new(fixture.at("s/data"), SourceRules::default());
         let Some(mounted) = TestMount::bind(&fixture.at("disk"), &fixture.at("s")) else { return };
         assert_eq!(source.pin(), Ok(Succession::First));
         drop(mounted);
@@ -607,7 +601,7 @@ mod tests {
     fn a_source_without_its_marker_is_missing() {
         let fixture = SourceFixture::new(ReplacedSource::Wait);
         let rules = SourceRules { marker: Some(".mounted".into()), ..SourceRules::default() };
-        let source = SourceRoot::with_rules(fixture.at("s"), rules);
+        let source = SourceRoot::new(fixture.at("s"), rules);
         let refused = source.pin().unwrap_err();
         assert!(refused.starts_with("cannot find the marker .mounted in "), "{refused}");
         symlink("nowhere", fixture.at("s/.mounted")).unwrap();
@@ -623,10 +617,13 @@ mod tests {
         let Some(mounted) = TestMount::tmpfs(&fixture.at("s")) else { return };
         fixture.finds(&Succession::First);
         drop(mounted);
-        let successor = SourceRoot::new(fixture.at("s"));
+        let successor = SourceRoot::new(fixture.at("s"), SourceRules::default());
         successor.inherit(&fixture.source);
         assert!(successor.pin().is_err());
-        assert_eq!(SourceRoot::new(fixture.at("s")).pin(), Ok(Succession::First));
+        assert_eq!(
+            SourceRoot::new(fixture.at("s"), SourceRules::default()).pin(),
+            Ok(Succession::First)
+        );
         // Accepted once by a person.
         successor.accept();
         assert_eq!(successor.pin(), Ok(Succession::Accepted));
@@ -670,7 +667,7 @@ mod tests {
     #[test]
     fn a_name_that_leads_to_another_mount_is_not_accepted() {
         let fixture = SourceFixture::new(ReplacedSource::Wait);
-        let at = |path: &str| SourceRoot::new(fixture.at(path));
+        let at = |path: &str| SourceRoot::new(fixture.at(path), SourceRules::default());
         let follows = |one: &SourceRoot, next: SourceRoot, replaced| {
             next.set_rules(SourceRules { replaced, ..SourceRules::default() });
             next.inherit(one);

@@ -62,19 +62,6 @@ impl SurveyedEntry {
     }
 }
 
-impl Survey {
-    /// Returns true if there is nothing to do.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-            && self.trees.is_empty()
-            && self.gone.is_empty()
-            && self.unwanted.is_empty()
-            && self.root.is_none()
-            && self.unreadable.is_empty()
-    }
-}
-
 /// Surveys `paths` below `root` without following symbolic links. `observed` are the changes
 /// reported for them.
 ///

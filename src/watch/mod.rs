@@ -86,8 +86,9 @@ pub struct Inventory {
 pub const MAX_LISTED: usize = 10_000;
 
 /// Identifies a request to report everything that has happened before it.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Barrier(pub u64);
+pub struct Barrier(u64);
 
 /// Watches trees until it is dropped.
 #[derive(Debug)]
@@ -157,7 +158,8 @@ impl Watcher {
     }
 
     /// Requests [`WatchMessage::BarrierReached`] after everything that has happened up to now.
-    pub fn drain(&self, barrier: Barrier) {
+    #[cfg(test)]
+    fn drain(&self, barrier: Barrier) {
         self.commands.send(WatchCommand::Drain(barrier));
     }
 

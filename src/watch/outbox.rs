@@ -10,7 +10,7 @@ use mirror_core::{
     path::TreePath,
 };
 
-use super::{Barrier, Coverage, Inventory};
+use super::{Coverage, Inventory};
 
 /// Maximum number of queued events of one mirror: about one second of a storm, and 20 MB.
 const MAX_EVENTS: usize = 200_000;
@@ -37,7 +37,8 @@ pub enum WatchMessage {
     /// The configured path of the root leads, or has led, to another directory than before.
     RootRepointed(MirrorId),
     /// Everything that happened before the barrier was requested has been reported.
-    BarrierReached(Barrier),
+    #[cfg(test)]
+    BarrierReached(super::Barrier),
     /// Answer to [`Watcher::list`](super::Watcher::list).
     Listed(Inventory),
 }
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn too_many_events_become_a_rescan() {
         let outbox = outbox(2);
-        let drained = WatchMessage::BarrierReached(Barrier(1));
+        let drained = WatchMessage::BarrierReached(super::super::Barrier(1));
         let gone = WatchMessage::Event(FsEvent {
             mirror: MirrorId(0),
             kind: FsEventKind::RootGone(RootGone::Removed),

@@ -28,7 +28,7 @@ use rustix::{
 };
 
 use super::{
-    Barrier, CommandSender, Inventory, MAX_LISTED, Preference, WatchMessage,
+    CommandSender, Inventory, MAX_LISTED, Preference, WatchMessage,
     backend::{DrainStatus, Drained, WatchTree, strip_root},
     backends::{Backends, is_remote},
     limits::KernelLimit,
@@ -57,7 +57,8 @@ pub(super) enum WatchCommand {
     Cover(WatchTree, Option<PathBuf>),
     Uncover(MirrorId),
     Ignore(PathBuf),
-    Drain(Barrier),
+    #[cfg(test)]
+    Drain(super::Barrier),
     List,
     Polled(Vec<PollReport>),
     Stop,
@@ -204,6 +205,7 @@ impl WatchReader {
                         self.update_ignored(mirror);
                     }
                 }
+                #[cfg(test)]
                 WatchCommand::Drain(barrier) => self.drain_to_barrier(barrier),
                 WatchCommand::List => self.messages.push(WatchMessage::Listed(self.inventory())),
                 WatchCommand::Polled(reports) => self.on_poll_reports(reports),
@@ -308,7 +310,8 @@ impl WatchReader {
     }
 
     /// Reports everything that has happened up to now, and then the barrier.
-    fn drain_to_barrier(&mut self, barrier: Barrier) {
+    #[cfg(test)]
+    fn drain_to_barrier(&mut self, barrier: super::Barrier) {
         // Twice, because the second half of a rename may be queued while the first is read.
         for _ in 0..2 {
             while self.backends.drain(&mut self.drained) == DrainStatus::More {}

@@ -145,16 +145,10 @@ pub struct DirectExecutor {
 }
 
 impl DirectExecutor {
-    /// Creates an executor with an empty state.
-    #[must_use]
-    pub fn new(source: Arc<SourceRoot>, settings: DirectSettings, log: Log) -> Self {
-        Self::with_state(source, settings, Arc::default(), log)
-    }
-
-    /// Creates an executor that reuses the `state` of an earlier one for the same source and
+    /// Creates an executor. It can reuse the `state` of an earlier one for the same source and
     /// target.
     #[must_use]
-    pub fn with_state(
+    pub fn new(
         source: Arc<SourceRoot>,
         settings: DirectSettings,
         state: Arc<DirectState>,
@@ -172,12 +166,6 @@ impl DirectExecutor {
             umask: umask(),
             target_identity,
         }
-    }
-
-    /// Returns the state, to be handed to the next executor for the same source and target.
-    #[must_use]
-    pub fn state(&self) -> Arc<DirectState> {
-        Arc::clone(&self.state)
     }
 
     fn open_target(&self) -> Result<Dir, Outcome> {

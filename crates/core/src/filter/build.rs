@@ -150,20 +150,6 @@ impl Builder {
         )
     }
 
-    /// Adds the rules in the contents of a file as rsync's `--filter='. FILE'` does.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::rule`].
-    pub fn filter_from(
-        &mut self,
-        contents: &[u8],
-        read: &mut MergeFileReader,
-    ) -> Result<(), RuleError> {
-        let (modifiers, syntax) = (&RuleModifiers::default(), RuleSyntax::Rules);
-        self.add_lines(contents, MergeContext { name: None, modifiers, syntax, depth: 0 }, read)
-    }
-
     /// Compiles the rules.
     #[must_use]
     pub fn build(self) -> Filter {

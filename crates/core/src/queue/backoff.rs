@@ -9,7 +9,7 @@ use core::time::Duration;
 use crate::{
     job::{DirtyPath, Scope},
     path::TreePath,
-    queue::{PathSet, pending::Stamp},
+    queue::PathSet,
     time::Moment,
 };
 
@@ -25,8 +25,8 @@ pub(super) struct FailedPath {
     pub(super) scope: Scope,
     /// The number of failures in a row.
     pub(super) tries: u32,
-    /// The oldest change that it stands for.
-    stamp: Stamp,
+    /// The time of the oldest change that it stands for.
+    oldest: Moment,
     /// The end of its backoff. `None`: it waits or is in flight again, with the other paths.
     pub(super) retry_at: Option<Moment>,
     /// The earliest retry after a new mark.
@@ -109,7 +109,7 @@ impl FailedPaths {
         &mut self,
         batch: &PathSet,
         unsettled: Unsettled<'_>,
-        since: Stamp,
+        since: Moment,
         now: Moment,
     ) {
         let Unsettled { large, failed } = unsettled;
@@ -131,11 +131,11 @@ impl FailedPaths {
         let failed: Vec<_> = failed.collect();
         // A failure that is a part of a former one, or includes it, is as old as that was.
         let parts = before.iter().filter(|(path, last)| all.overlaps(path, last.scope));
-        let since = parts.map(|(_, last)| last.stamp).fold(since, Stamp::oldest);
+        let since = parts.map(|(_, last)| last.oldest).fold(since, Moment::min);
         for (last, DirtyPath { path, scope }) in failed {
-            let (tries, stamp) = last.map_or((0, since), |last| (last.tries, last.stamp));
-            let stamp = stamp.oldest(since);
-            self.add(path, FailedPath::new(scope, tries.saturating_add(1), stamp, now));
+            let (tries, oldest) = last.map_or((0, since), |last| (last.tries, last.oldest));
+            let oldest = oldest.min(since);
+            self.add(path, FailedPath::new(scope, tries.saturating_add(1), oldest, now));
         }
         self.update_next_retry();
     }
@@ -159,15 +159,15 @@ impl FailedPaths {
             if top == path && is_itself {
                 self.add(path, failed);
             } else {
-                self.add(top, FailedPath::new(Scope::Tree, failed.tries, failed.stamp, now));
+                self.add(top, FailedPath::new(Scope::Tree, failed.tries, failed.oldest, now));
             }
         }
         self.update_next_retry();
     }
 
-    /// The oldest change that these paths stand for.
-    pub(super) fn oldest(&self) -> Option<Stamp> {
-        self.paths.values().map(|failed| failed.stamp).reduce(Stamp::oldest)
+    /// The time of the oldest change that these paths stand for.
+    pub(super) fn oldest(&self) -> Option<Moment> {
+        self.paths.values().map(|failed| failed.oldest).min()
     }
 
     /// All paths, backing off or not.
@@ -191,9 +191,9 @@ impl FailedPaths {
 }
 
 impl FailedPath {
-    fn new(scope: Scope, tries: u32, stamp: Stamp, now: Moment) -> Self {
+    fn new(scope: Scope, tries: u32, oldest: Moment, now: Moment) -> Self {
         let earliest_retry = now + FIRST_BACKOFF;
-        Self { scope, tries, stamp, retry_at: Some(now + backoff_after(tries)), earliest_retry }
+        Self { scope, tries, oldest, retry_at: Some(now + backoff_after(tries)), earliest_retry }
     }
 
     /// Merges two failures of the same path.
@@ -201,7 +201,7 @@ impl FailedPath {
         Self {
             scope: self.scope.max(other.scope),
             tries: self.tries.max(other.tries),
-            stamp: self.stamp.oldest(other.stamp),
+            oldest: self.oldest.min(other.oldest),
             retry_at: self.retry_at.max(other.retry_at),
             earliest_retry: self.earliest_retry.max(other.earliest_retry),
         }

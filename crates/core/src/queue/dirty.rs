@@ -18,16 +18,12 @@ use crate::{
         backoff::{FailedPaths, Unsettled},
         large_files::LargeFiles,
         observed::{ObservedChanges, RecentChanges},
-        pending::{Collapsed, PendingSet, Span, Stamp},
+        pending::{Collapsed, PendingSet, Span},
         rename_hints::RenameHints,
         status::{QueueCounts, Stage},
     },
     time::Moment,
 };
-
-/// The number of a mark, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Seq(pub(super) u64);
 
 /// The dirty paths of one mirror.
 ///
@@ -47,8 +43,6 @@ pub struct Seq(pub(super) u64);
 pub struct DirtySet {
     debounce: Debounce,
     limits: QueueLimits,
-    /// The last mark.
-    seq: Seq,
     /// The number of batches so far.
     batches: u64,
     waiting: PendingSet,
@@ -112,7 +106,7 @@ impl DirtySet {
 
     /// Marks a path that may have changed at `now`.
     pub fn mark(&mut self, path: &TreePath, scope: Scope, now: Moment) {
-        let span = Span::mark(self.stamp(now));
+        let span = Span::mark(now);
         if !self.failed.absorb(path, scope) {
             self.admit(&DirtyPath { path: path.clone(), scope }, span);
         }
@@ -120,7 +114,7 @@ impl DirtySet {
 
     /// Marks a path, ends its backoff, and makes all waiting paths due at once.
     pub fn mark_due(&mut self, path: &TreePath, scope: Scope, now: Moment) {
-        let span = Span::due_now(self.stamp(now));
+        let span = Span::due_now(now);
         self.admit(&DirtyPath { path: path.clone(), scope }, span);
     }
 
@@ -230,33 +224,22 @@ impl DirtySet {
             self.observed.append(observed.restrict(&left.collect()));
         }
         self.recent.add(observed, now);
-        let since = span.first.unwrap_or(Stamp { seq: self.seq, at: now });
+        let since = span.first.unwrap_or(now);
         self.failed.settle(&paths, Unsettled { large: &large, failed }, since, now);
         self.failed.bound(self.limits.failed, now);
         self.queue_large(large, since);
         self.readmit(deferred);
     }
 
-    /// A barrier after all marks so far.
-    #[must_use]
-    pub const fn current_mark(&self) -> Seq {
-        self.seq
-    }
-
-    /// Returns true if everything marked up to this barrier is on the target.
-    ///
-    /// It may return false for somewhat longer than needed where batches overlap, but never true
-    /// too early.
-    #[must_use]
-    pub fn is_settled(&self, barrier: Seq) -> bool {
-        self.oldest_stamp().is_none_or(|first| first.seq > barrier)
-    }
-
     /// The time of the oldest change that is not known to be on the target. `None`: the target has
     /// everything.
     #[must_use]
     pub fn oldest(&self) -> Option<Moment> {
-        self.oldest_stamp().map(|first| first.at)
+        let in_flight = self.in_flight.iter();
+        let in_flight =
+            in_flight.flat_map(|flight| [flight.span.first, flight.deferred.span.first]);
+        let pending_sets = in_flight.chain([self.waiting.span.first]).flatten();
+        pending_sets.chain(self.failed.oldest()).chain(self.large.oldest()).min()
     }
 
     /// The number of paths that could be taken now, if they were due.
@@ -283,8 +266,8 @@ impl DirtySet {
     }
 
     /// The approximate memory use in bytes.
-    #[must_use]
-    pub fn memory(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
         let in_flight = self.in_flight.iter();
         let in_flight = in_flight.map(|it| it.paths.memory() + it.deferred.paths.memory());
         self.waiting.paths.memory() + self.observed.memory() + in_flight.sum::<usize>()
@@ -338,13 +321,8 @@ impl DirtySet {
         if self.failed.absorb(to, scope) {
             return self.mark(from, scope, now);
         }
-        let span = Span::mark(self.stamp(now));
+        let span = Span::mark(now);
         self.admit_rename(Rename { from: from.clone(), to: to.clone() }, scope, span);
-    }
-
-    fn stamp(&mut self, now: Moment) -> Stamp {
-        self.seq.0 += 1;
-        Stamp { seq: self.seq, at: now }
     }
 
     /// The batch in flight that a path has to wait for.
@@ -451,7 +429,7 @@ impl DirtySet {
     }
 
     /// Lets files wait for jobs of their own. Beyond the limit their directories are marked.
-    fn queue_large(&mut self, files: BTreeSet<TreePath>, since: Stamp) {
+    fn queue_large(&mut self, files: BTreeSet<TreePath>, since: Moment) {
         for path in files {
             match path.parent() {
                 Some(path) if self.large.len() >= self.limits.failed => {
@@ -460,14 +438,5 @@ impl DirtySet {
                 _ => self.large.add(path, since),
             }
         }
-    }
-
-    /// The oldest change that is not known to be on the target.
-    fn oldest_stamp(&self) -> Option<Stamp> {
-        let in_flight = self.in_flight.iter();
-        let in_flight =
-            in_flight.flat_map(|flight| [flight.span.first, flight.deferred.span.first]);
-        let pending_sets = in_flight.chain([self.waiting.span.first]).flatten();
-        pending_sets.chain(self.failed.oldest()).chain(self.large.oldest()).reduce(Stamp::oldest)
     }
 }

@@ -5,20 +5,21 @@ use alloc::collections::BTreeMap;
 use crate::{
     job::{DirtyPath, Scope},
     path::TreePath,
-    queue::{PathSet, pending::Stamp},
+    queue::PathSet,
+    time::Moment,
 };
 
-/// Files that were split off a batch and wait for a job of their own, each with the oldest change
-/// that it stands for.
+/// Files that were split off a batch and wait for a job of their own, each with the time of
+/// the oldest change that it stands for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LargeFiles {
-    files: BTreeMap<TreePath, Stamp>,
+    files: BTreeMap<TreePath, Moment>,
 }
 
 impl LargeFiles {
     /// Adds a file.
-    pub(super) fn add(&mut self, file: TreePath, since: Stamp) {
-        self.files.entry(file).and_modify(|stamp| *stamp = stamp.oldest(since)).or_insert(since);
+    pub(super) fn add(&mut self, file: TreePath, since: Moment) {
+        self.files.entry(file).and_modify(|oldest| *oldest = since.min(*oldest)).or_insert(since);
     }
 
     /// Returns true if this path is one of the files, whose job transfers its new changes, too.
@@ -27,15 +28,15 @@ impl LargeFiles {
     }
 
     /// Removes one file.
-    pub(super) fn take(&mut self, file: &TreePath) -> Option<Stamp> {
+    pub(super) fn take(&mut self, file: &TreePath) -> Option<Moment> {
         self.files.remove(file)
     }
 
-    /// Removes the files that are transferred with these paths anyway, and returns the oldest
-    /// change among them.
-    pub(super) fn take_within(&mut self, paths: &PathSet) -> Option<Stamp> {
-        let within = |file: &TreePath, _: &mut Stamp| paths.covers(file, Scope::Entry);
-        self.files.extract_if(.., within).map(|(_, stamp)| stamp).reduce(Stamp::oldest)
+    /// Removes the files that are transferred with these paths anyway, and returns the time of
+    /// their oldest change.
+    pub(super) fn take_within(&mut self, paths: &PathSet) -> Option<Moment> {
+        let within = |file: &TreePath, _: &mut Moment| paths.covers(file, Scope::Entry);
+        self.files.extract_if(.., within).map(|(_, since)| since).min()
     }
 
     /// The number of files.
@@ -43,9 +44,9 @@ impl LargeFiles {
         self.files.len()
     }
 
-    /// The oldest change that these files stand for.
-    pub(super) fn oldest(&self) -> Option<Stamp> {
-        self.files.values().copied().reduce(Stamp::oldest)
+    /// The time of the oldest change that these files stand for.
+    pub(super) fn oldest(&self) -> Option<Moment> {
+        self.files.values().copied().min()
     }
 
     /// The files, in the order of their names.

@@ -21,7 +21,7 @@ mod tests;
 pub use backoff::{FIRST_BACKOFF, MAX_BACKOFF};
 pub use batch::{Batch, Settled};
 pub use debounce::Debounce;
-pub use dirty::{DirtySet, Seq};
+pub use dirty::DirtySet;
 pub use limits::{MAX_FAILED, MAX_PATHS, MAX_PER_DIRECTORY, MAX_RENAME_HINTS, QueueLimits};
 pub use observed::ObservedChanges;
 pub(crate) use open_files::OpenFiles;

@@ -244,6 +244,7 @@ impl ObservedChanges {
     }
 
     /// The approximate memory use in bytes.
+    #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         let sets = [&self.written, &self.renamed_to, &self.deleted, &self.renamed_from];
         sets.into_iter().map(PathSet::memory).sum()

@@ -254,8 +254,8 @@ impl PathSet {
     }
 
     /// The approximate memory use in bytes.
-    #[must_use]
-    pub fn memory(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
         /// The approximate overhead of an allocator for a short name.
         const ALLOCATION: usize = 16;
         /// A slot of the hash table and its control byte.

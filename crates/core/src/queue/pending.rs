@@ -3,30 +3,16 @@
 use crate::{
     job::{DirtyPath, Rename, Scope},
     path::TreePath,
-    queue::{Debounce, Inserted, PathSet, QueueLimits, Seq, rename_hints::RenameHints},
+    queue::{Debounce, Inserted, PathSet, QueueLimits, rename_hints::RenameHints},
     time::Moment,
 };
-
-/// The number and time of a mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) seq: Seq,
-    pub(super) at: Moment,
-}
-
-impl Stamp {
-    /// The older of two stamps.
-    pub(super) fn oldest(self, other: Self) -> Self {
-        Self { seq: self.seq.min(other.seq), at: self.at.min(other.at) }
-    }
-}
 
 /// The time span of a set of marks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Span {
-    /// The first mark. `None` if the set contains only paths whose backoff has ended: their age is
-    /// kept with their failure.
-    pub(super) first: Option<Stamp>,
+    /// The time of the first mark. `None` if the set contains only paths whose backoff has ended:
+    /// their age is kept with their failure.
+    pub(super) first: Option<Moment>,
     /// The time of the last mark.
     newest: Moment,
     /// Since when the set is due regardless of the debounce.
@@ -35,13 +21,13 @@ pub(super) struct Span {
 
 impl Span {
     /// The span of one mark.
-    pub(super) const fn mark(stamp: Stamp) -> Self {
-        Self { first: Some(stamp), newest: stamp.at, due_since: None }
+    pub(super) const fn mark(at: Moment) -> Self {
+        Self { first: Some(at), newest: at, due_since: None }
     }
 
     /// The span of one mark that is due at once.
-    pub(super) const fn due_now(stamp: Stamp) -> Self {
-        Self { first: Some(stamp), newest: stamp.at, due_since: Some(stamp.at) }
+    pub(super) const fn due_now(at: Moment) -> Self {
+        Self { first: Some(at), newest: at, due_since: Some(at) }
     }
 
     /// The span of a path whose backoff ended at `now`.
@@ -50,7 +36,7 @@ impl Span {
     }
 
     pub(super) fn join(&mut self, other: Self) {
-        self.first = self.first.into_iter().chain(other.first).reduce(Stamp::oldest);
+        self.first = self.first.into_iter().chain(other.first).min();
         self.newest = self.newest.max(other.newest);
         self.due_since = self.due_since.into_iter().chain(other.due_since).min();
     }
@@ -129,8 +115,7 @@ impl PendingSet {
             return None;
         }
         let span = self.span;
-        let debounced =
-            span.first.map(|first| debounce.due(first.at, span.newest, self.paths.len()));
+        let debounced = span.first.map(|first| debounce.due(first, span.newest, self.paths.len()));
         debounced.into_iter().chain(span.due_since).min()
     }
 }

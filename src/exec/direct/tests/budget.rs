@@ -1,6 +1,6 @@
 //! Deletions that no event reported are counted before any is made.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use mirror_core::{
     guard::MaxDelete,
@@ -150,7 +150,7 @@ fn excluded_target_entries_are_kept_and_not_counted() {
     let mut mirror = mirror();
     let mut filter = mirror_core::filter::Filter::builder();
     filter.exclude(b"*.own").unwrap();
-    mirror.executor.settings.filter = std::sync::Arc::new(filter.build());
+    mirror.executor.settings.filter = Arc::new(filter.build());
     mirror.executor.settings.max_delete = MaxDelete::Count(0);
     fs::create_dir_all(mirror.target("d0/x")).unwrap();
     for n in 0..30 {
@@ -217,9 +217,9 @@ fn a_change_of_settings_keeps_the_state() {
         max_delete: MaxDelete::Share(10),
         ..mirror.executor.settings.clone()
     };
-    let (source, state) = (std::sync::Arc::clone(&mirror.executor.source), mirror.executor.state());
-    mirror.executor =
-        super::DirectExecutor::with_state(source, settings, state, super::Log::default());
+    let source = Arc::clone(&mirror.executor.source);
+    let state = Arc::clone(&mirror.executor.state);
+    mirror.executor = super::DirectExecutor::new(source, settings, state, super::Log::default());
     lose(&mirror, 2);
     let all = held(mirror.batch("d0/ d1/"));
     assert_eq!((all[0].count, all[0].total), (11, Some(110)));

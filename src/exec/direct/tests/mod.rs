@@ -38,7 +38,11 @@ use tempfile::TempDir;
 
 use super::{DeletePhases, DirectExecutor, DirectSettings};
 use crate::{
-    exec::{Executor, process::cancel::CancelToken, source_root::SourceRoot},
+    exec::{
+        Executor,
+        process::cancel::CancelToken,
+        source_root::{SourceRoot, SourceRules},
+    },
     report::Log,
 };
 
@@ -125,7 +129,7 @@ impl CopierFixture {
 }
 
 fn executor(source: &Path, target: &Path, delete: DeletePhases) -> DirectExecutor {
-    let root = Arc::new(SourceRoot::new(source.canonicalize().unwrap()));
+    let root = Arc::new(SourceRoot::new(source.canonicalize().unwrap(), SourceRules::default()));
     root.pin().unwrap();
     let filter = Arc::new(Filter::default());
     let workers = NonZeroUsize::new(3).unwrap();
@@ -141,7 +145,7 @@ fn executor(source: &Path, target: &Path, delete: DeletePhases) -> DirectExecuto
         options: DirectOptions::default(),
         workers,
     };
-    DirectExecutor::new(root, settings, Log::default())
+    DirectExecutor::new(root, settings, Arc::default(), Log::default())
 }
 
 /// Returns reported deletions and writes.

@@ -199,7 +199,12 @@ fn bwlimit_limits_the_speed() {
     let options = DirectOptions { bwlimit, ..DirectOptions::default() };
     let settings = super::DirectSettings { options, ..mirror.executor.settings.clone() };
     let source = std::sync::Arc::clone(&mirror.executor.source);
-    mirror.executor = super::DirectExecutor::new(source, settings, super::Log::default());
+    mirror.executor = super::DirectExecutor::new(
+        source,
+        settings,
+        std::sync::Arc::default(),
+        super::Log::default(),
+    );
     fs::write(mirror.source("file"), vec![7; 60_000]).unwrap();
     let start = Instant::now();
     mirror.assert_mirrored();

@@ -242,7 +242,7 @@ fn stale_temp_files_are_removed_by_partial_jobs_where_they_can_exist() {
     state.assume(capabilities);
     let settings = mirror.executor.settings.clone();
     let source = Arc::clone(&mirror.executor.source);
-    let executor = DirectExecutor::with_state(source, settings, Arc::new(state), Log::default());
+    let executor = DirectExecutor::new(source, settings, Arc::new(state), Log::default());
     let left = left_over(&mirror.target("d"));
     fs::write(mirror.source("d/new"), b"").unwrap();
     let work = super::work(&[super::dirty_path("d/new")], &[]);

@@ -31,6 +31,7 @@ use mirror_core::{
 use tempfile::TempDir;
 
 use super::*;
+use crate::exec::source_root::SourceRules;
 
 /// A source, a target, and an executor between them.
 struct RsyncFixture {
@@ -54,7 +55,7 @@ impl RsyncFixture {
         let source = dir.path().canonicalize().unwrap().join("src");
         fs::create_dir(&source).unwrap();
         fs::create_dir(dir.path().join("dst")).unwrap();
-        let root = Arc::new(SourceRoot::new(source));
+        let root = Arc::new(SourceRoot::new(source, SourceRules::default()));
         root.pin().unwrap();
         Self {
             dir,

@@ -15,6 +15,7 @@ fn kind(text: &str) -> EntryKind {
 fn read(name: &[u8]) -> Result<Vec<u8>, String> {
     match name {
         b"mixed" => Ok(b"# a comment\n; another\n\n+ keep.o\r\n- *.o\n".to_vec()),
+        b"rules" => Ok(b"#c\n- a\n\nP b c\r\n. mixed\n".to_vec()),
         b"names" => Ok(b"one two\nthree".to_vec()),
         b"cvs" => Ok(b"lost ! #kept\n;odd".to_vec()),
         b"hides" => Ok(b"H x".to_vec()),
@@ -160,7 +161,7 @@ fn exclude_files_are_parsed_as_by_rsync() {
 #[test]
 fn rule_files_are_parsed_as_by_rsync() {
     let mut builder = Filter::builder();
-    builder.filter_from(b"#c\n- a\n\nP b c\r\n. mixed\n", &mut read).unwrap();
+    builder.rule(b". rules", &mut read).unwrap();
     assert_eq!(rewritten(&builder.build()), "- a\n-r b c\n+ keep.o\n- *.o");
 }
 

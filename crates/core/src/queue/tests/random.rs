@@ -28,8 +28,6 @@ struct QueueHistory {
     marks: usize,
     /// The batches so far: the number of marks before, the paths, and whether it is in flight.
     batches: Vec<(usize, PathSet, bool)>,
-    /// The number of marks before each barrier.
-    barriers: Vec<usize>,
 }
 
 /// The observed change of a mark.
@@ -64,7 +62,6 @@ impl QueueHistory {
             kinds: Vec::new(),
             marks: 0,
             batches: Vec::new(),
-            barriers: Vec::new(),
         }
     }
 
@@ -132,7 +129,7 @@ impl QueueHistory {
             }
             10..14 => QueueStep::Take,
             14 => QueueStep::Flush,
-            15 => QueueStep::Barrier,
+            15 => QueueStep::Oldest,
             _ => self.settlement().unwrap_or(QueueStep::Take),
         }
     }
@@ -186,7 +183,6 @@ impl QueueHistory {
                 }
                 self.open = open;
             }
-            QueueStep::Barrier => self.barriers.push(self.marks),
             _ => {}
         }
     }
@@ -241,16 +237,6 @@ impl QueueHistory {
             assert!(known, "{path} was lost:\n{}", self.script);
             let oldest = queue.oldest().expect("a change is not on the target");
             assert!(oldest <= at(*time), "{path} is older than {oldest}:\n{}", self.script);
-        }
-        for (at, marks) in self.barriers.clone().iter().enumerate() {
-            let settled =
-                self.real.play(&QueueStep::IsSettled(at + 1), super::script::at(self.now));
-            assert_eq!(
-                settled,
-                self.reference.play(&QueueStep::IsSettled(at + 1), super::script::at(self.now))
-            );
-            let open = self.open.iter().any(|(mark, ..)| mark <= marks);
-            assert!(settled == "no" || !open, "barrier {} fell early:\n{}", at + 1, self.script);
         }
     }
 

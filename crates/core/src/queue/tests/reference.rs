@@ -1,11 +1,7 @@
 //! A reference implementation with the same rules, as simple as possible: flat lists, and every
 //! question answered by a complete scan.
 
-use alloc::{
-    format,
-    string::{String, ToString as _},
-    vec::Vec,
-};
+use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 
 use super::script::{QueueStep, StepRunner, written, written_batch, written_moment};
@@ -77,18 +73,15 @@ fn collapse(paths: &mut Vec<DirtyPath>, at_most: usize, per_directory: usize) {
     }
 }
 
-/// A mark: its number and its time.
-type ReferenceMark = (usize, Moment);
-
-fn older(one: Option<ReferenceMark>, other: Option<ReferenceMark>) -> Option<ReferenceMark> {
-    one.into_iter().chain(other).reduce(|one, other| (one.0.min(other.0), one.1.min(other.1)))
+fn older(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    one.into_iter().chain(other).min()
 }
 
 #[derive(Clone, Debug, Default)]
 struct ReferencePending {
     paths: Vec<DirtyPath>,
     hints: Vec<Rename>,
-    first: Option<ReferenceMark>,
+    first: Option<Moment>,
     newest: Option<Moment>,
     due_since: Option<Moment>,
 }
@@ -96,9 +89,15 @@ struct ReferencePending {
 /// The time span of marks, and the end of a backoff.
 #[derive(Clone, Copy, Default)]
 struct ReferenceSpan {
-    first: Option<ReferenceMark>,
+    first: Option<Moment>,
     newest: Option<Moment>,
     due_since: Option<Moment>,
+}
+
+impl ReferenceSpan {
+    fn mark(now: Moment) -> Self {
+        Self { first: Some(now), newest: Some(now), due_since: None }
+    }
 }
 
 impl ReferencePending {
@@ -146,7 +145,7 @@ struct ReferenceInFlight {
 struct ReferenceFailed {
     dirty: DirtyPath,
     tries: u32,
-    mark: ReferenceMark,
+    mark: Moment,
     at: Moment,
     retry_at: Option<Moment>,
 }
@@ -156,22 +155,15 @@ struct ReferenceFailed {
 pub(super) struct ReferenceQueue {
     debounce: Debounce,
     limits: QueueLimits,
-    marks: usize,
     batches: usize,
     waiting: ReferencePending,
     in_flight: Vec<ReferenceInFlight>,
     failed: Vec<ReferenceFailed>,
-    barriers: Vec<usize>,
 }
 
 impl ReferenceQueue {
     pub(super) fn new(debounce: Debounce, limits: QueueLimits) -> Self {
         Self { debounce, limits, ..Self::default() }
-    }
-
-    fn when(&mut self, now: Moment) -> ReferenceSpan {
-        self.marks += 1;
-        ReferenceSpan { first: Some((self.marks, now)), newest: Some(now), due_since: None }
     }
 
     /// Returns true if the path is backing off; then the backoff is cut down to a second.
@@ -259,7 +251,7 @@ impl ReferenceQueue {
         if paths.is_empty() {
             return None;
         }
-        let paced = first.map(|(_, oldest)| match self.debounce {
+        let paced = first.map(|oldest| match self.debounce {
             Debounce::FixedDelay { max_waiting, .. } if paths.len() >= max_waiting => oldest,
             Debounce::FixedDelay { delay, .. } => oldest + delay,
             Debounce::Quiet { quiet, max_wait } => (newest.unwrap() + quiet).min(oldest + max_wait),
@@ -334,7 +326,7 @@ impl ReferenceQueue {
         }
         before.retain(|it| failed.iter().any(|one| overlaps(one, &it.dirty)));
         for (dirty, last) in failed.iter().zip(last) {
-            let first = taken.first.unwrap_or((self.marks, now));
+            let first = taken.first.unwrap_or(now);
             let tries = last.as_ref().map_or(0, |last| last.tries);
             let marks = before.iter().chain(&last).map(|it| Some(it.mark));
             let mark = marks.fold(Some(first), older);
@@ -345,7 +337,7 @@ impl ReferenceQueue {
         }
     }
 
-    fn fail(&mut self, dirty: &DirtyPath, tries: u32, mark: ReferenceMark, now: Moment) {
+    fn fail(&mut self, dirty: &DirtyPath, tries: u32, mark: Moment, now: Moment) {
         let rest = (1_u64 << (tries - 1).min(20)).min(300);
         let retry_at = Some(now + Duration::from_secs(rest));
         self.add_failed(ReferenceFailed { dirty: dirty.clone(), tries, mark, at: now, retry_at });
@@ -381,7 +373,7 @@ impl ReferenceQueue {
         }
     }
 
-    fn first(&self) -> Option<ReferenceMark> {
+    fn first(&self) -> Option<Moment> {
         let in_flight = self.in_flight.iter().flat_map(|it| [it.taken.first, it.deferred.first]);
         let failed = self.failed.iter().map(|it| Some(it.mark));
         in_flight.chain([self.waiting.first]).chain(failed).fold(None, older)
@@ -399,17 +391,17 @@ impl StepRunner for ReferenceQueue {
     fn play(&mut self, step: &QueueStep, now: Moment) -> String {
         match step {
             QueueStep::Mark(dirty) | QueueStep::Write(dirty) | QueueStep::Remove(dirty) => {
-                let when = self.when(now);
+                let when = ReferenceSpan::mark(now);
                 if !self.absorbs_mark(dirty) {
                     self.put(self.blocker(dirty), dirty, when);
                 }
             }
             QueueStep::Urgent(dirty) => {
-                let when = ReferenceSpan { due_since: Some(now), ..self.when(now) };
+                let when = ReferenceSpan { due_since: Some(now), ..ReferenceSpan::mark(now) };
                 self.put(self.blocker(dirty), dirty, when);
             }
             QueueStep::Move { from, to } => {
-                let when = self.when(now);
+                let when = ReferenceSpan::mark(now);
                 let ends = [from.clone(), to.clone()];
                 if let Some(at) = ends.iter().position(|end| self.absorbs_mark(end)) {
                     return self.play(&QueueStep::Mark(ends[1 - at].clone()), now);
@@ -438,13 +430,8 @@ impl StepRunner for ReferenceQueue {
                 sort(&mut paths);
                 return written(&paths);
             }
-            QueueStep::Oldest => return written_moment(self.first().map(|(_, at)| at)),
-            QueueStep::Barrier | QueueStep::Observed(_) => self.barriers.push(self.marks),
-            QueueStep::IsSettled(barrier) => {
-                let barrier = self.barriers[barrier - 1];
-                let settled = self.first().is_none_or(|(mark, _)| mark > barrier);
-                return if settled { "yes" } else { "no" }.to_string();
-            }
+            QueueStep::Oldest => return written_moment(self.first()),
+            QueueStep::Observed(_) => {}
         }
         String::new()
     }

@@ -317,7 +317,6 @@ fn a_tree_in_a_batch_includes_failed_paths_below_it() {
 fn a_failed_part_is_as_old_as_its_batch() {
     check(
         "0    mark /d/
-         1    barrier
          10   take -> /d/
          11   mark /e
          21   take -> /e
@@ -325,10 +324,9 @@ fn a_failed_part_is_as_old_as_its_batch() {
          23   settle 1 except /d/x /d/y/
          23   counts -> 0 0 0 2
          23   oldest -> 0
-         23   settled 1 -> no
          1023 take -> /d/x /d/y/
          1024 settle 3 all
-         1024 settled 1 -> yes",
+         1024 oldest -> none",
     );
 }
 
@@ -336,14 +334,12 @@ fn a_failed_part_is_as_old_as_its_batch() {
 fn a_failed_tree_is_as_old_as_a_former_failure_in_it() {
     check(
         "0    mark /d/a
-         0    barrier
          10   take -> /d/a
          10   settle 1 except /d/a
          500  mark /d/
          510  take -> /d/
          510  settle 2 except /d/
-         510  oldest -> 0
-         510  settled 1 -> no",
+         510  oldest -> 0",
     );
 }
 
@@ -376,26 +372,6 @@ fn a_retried_path_of_an_undecided_batch_stays_due() {
          1011 take -> /a
          1011 settle 3 except /a
          1011 due -> 3011",
-    );
-}
-
-#[test]
-fn a_barrier_is_reached_when_all_earlier_marks_are_settled() {
-    check(
-        "0  barrier
-         0  settled 1 -> yes
-         0  mark /a
-         0  barrier
-         10 take -> /a
-         11 mark /a
-         11 barrier
-         12 settled 2 -> no
-         12 settle 1 all
-         12 settled 2 -> yes
-         12 settled 3 -> no
-         21 take -> /a
-         22 settle 2 all
-         22 settled 3 -> yes",
     );
 }
 

@@ -15,12 +15,12 @@ use crate::{
     job::{DirtyPath, Rename, Scope},
     path::TreePath,
     queue::{
-        Batch, Debounce, DirtySet, ObservedChanges, PathSet, QueueCounts, QueueLimits, Seq, Settled,
+        Batch, Debounce, DirtySet, ObservedChanges, PathSet, QueueCounts, QueueLimits, Settled,
     },
     time::Moment,
 };
 
-/// An operation on a queue. Batches and barriers are numbered in their order, from 1.
+/// An operation on a queue. Batches are numbered in their order, from 1.
 #[derive(Clone, Debug)]
 pub(super) enum QueueStep {
     Mark(DirtyPath),
@@ -35,8 +35,6 @@ pub(super) enum QueueStep {
     QueueCounts,
     Waiting,
     Oldest,
-    Barrier,
-    IsSettled(usize),
     Observed(usize),
 }
 
@@ -110,8 +108,6 @@ impl fmt::Display for QueueStep {
             Self::QueueCounts => f.write_str("counts"),
             Self::Waiting => f.write_str("waiting"),
             Self::Oldest => f.write_str("oldest"),
-            Self::Barrier => f.write_str("barrier"),
-            Self::IsSettled(barrier) => write!(f, "settled {barrier}"),
             Self::Observed(batch) => write!(f, "observed {batch}"),
         }
     }
@@ -141,8 +137,6 @@ impl FromStr for QueueStep {
             ["counts"] => Self::QueueCounts,
             ["waiting"] => Self::Waiting,
             ["oldest"] => Self::Oldest,
-            ["barrier"] => Self::Barrier,
-            ["settled", barrier] => Self::IsSettled(barrier.parse().unwrap()),
             _ => return Err(format!("no step: {text}")),
         })
     }
@@ -166,13 +160,12 @@ fn written_observed(observed: &ObservedChanges) -> String {
 pub(super) struct RealQueue {
     pub(super) queue: DirtySet,
     batches: Vec<Option<Batch>>,
-    barriers: Vec<Seq>,
 }
 
 impl RealQueue {
     pub(super) fn new(debounce: Debounce, limits: QueueLimits) -> Self {
         let queue = DirtySet::with_limits(debounce, limits);
-        Self { queue, batches: Vec::new(), barriers: Vec::new() }
+        Self { queue, batches: Vec::new() }
     }
 
     /// The changes observed in a batch in flight.
@@ -231,11 +224,6 @@ impl StepRunner for RealQueue {
                 );
             }
             QueueStep::Oldest => return written_moment(self.queue.oldest()),
-            QueueStep::Barrier => self.barriers.push(self.queue.current_mark()),
-            QueueStep::IsSettled(barrier) => {
-                let settled = self.queue.is_settled(self.barriers[barrier - 1]);
-                return if settled { "yes" } else { "no" }.into();
-            }
         }
         String::new()
     }
