@@ -19,39 +19,39 @@ const USAGE: &str = "\
 USAGE:
   from a configuration file:
     lsyncd [OPTIONS] CONFIG-FILE
-  by rsync, to whatever rsync takes as a target:
+  by rsync, to any target that rsync accepts:
     lsyncd [OPTIONS] -rsync SOURCE TARGET
-  by rsync, to a directory behind ssh:
+  by rsync over ssh, with renames on the target:
     lsyncd [OPTIONS] -rsyncssh SOURCE HOST TARGETDIR
   to another directory of this machine, without rsync:
     lsyncd [OPTIONS] -direct SOURCE TARGET
-  The last three can be given several times, and mixed.
+  The last three can be repeated and mixed.
 ";
 
 const OPTIONS: &str = "\
 OPTIONS: (one dash or two)
-  -check                say what would be done and what looks wrong, and do nothing;
-                        with -check=strict a warning ends it with 1
-  -delay SECONDS        how long to gather changes; without it a change goes out
-                        after a short quiet time
-  -exclude PATTERN      leave out what matches, with rsync's meaning; repeatable
-  -help, -h             this text
-  -insist               keep trying if a startup fails
-  -log all              show everything
-  -log scarce           show errors and warnings only
-  -log CATEGORY         show this category too, such as Exec; repeatable
+  -check                print every setting, rsync call and warning, and exit;
+                        with -check=strict, exit with 1 if there are warnings
+  -delay SECONDS        transfer changes after this time; without it, a change is
+                        transferred after a short quiet time
+  -exclude PATTERN      exclude what matches this rsync pattern; repeatable
+  -help, -h             print this text
+  -insist               retry a failed startup instead of exiting
+  -log all              log all categories
+  -log scarce           log errors and warnings only
+  -log CATEGORY         log this category, too, such as Exec; repeatable
   -logfile FILE         append to FILE; a daemon without one uses syslog
-  -maxDelete BUDGET     the most deletions that nobody saw happen: a share such as
-                        50% (the default), a number, or false for any
-  -monitor NAME         taken for the sake of old command lines; alone it lists the names
+  -maxDelete BUDGET     limit of deletions that no event reported: a share such as
+                        50% (the default), a number, or false for no limit
+  -monitor NAME         accepted for compatibility; alone it lists the names
   -nodaemon             stay in the foreground
-  -onepass              end once all targets are equal to their sources
+  -onepass              exit once all targets equal their sources
   -pidfile FILE         write the process id to FILE, and lock it
   -script FILE          run a Lua file first; repeatable
-  -sshopts WORDS        more words for the ssh of -rsyncssh
-  -try                  as -check, and reach each target
+  -sshopts ARGS         additional arguments of ssh for -rsyncssh
+  -try                  like -check, and contact each target
   -version, -V          print the version
-  -watch HOW            auto (the best for a source), inotify or fanotify
+  -watch BACKEND        auto (selects by the source), inotify or fanotify
 ";
 
 const END: &str = "\
@@ -59,5 +59,5 @@ LICENSE:
   GPL version 2, or any later version.
 
 SEE:
-  man lsyncd
+  docs/configuration.md
 ";
