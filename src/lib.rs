@@ -1,8 +1,8 @@
 //! The Lsyncd daemon: watches source trees and keeps their mirrors up to date.
 //!
 //! [`mirror_core`] makes the decisions, as a state machine without I/O. This package does the rest:
-//! it watches, transfers, runs scripts, and writes log and status. A write passes [`watch`],
-//! [`engine`], [`mirror_core::fleet`], [`engine`] again, and [`exec`]; `docs/tour.md` follows it.
+//! it watches, transfers, runs scripts, and writes log and status. A write passes `watch`,
+//! `engine`, [`mirror_core::fleet`], `engine` again, and `exec`; `docs/tour.md` follows it.
 //!
 //! | module | contents |
 //! |---|---|
@@ -11,29 +11,24 @@
 //! | [`config`] | the configuration: validated, comparable, independent of its source |
 //! | [`frontend`] | the sources of a configuration: command line and Lua files |
 //! | [`check`] | `-check`: validates and describes a configuration, with warnings |
-//! | [`engine`] | the event loop: owns the fleet and performs its effects |
-//! | [`watch`] | inotify, fanotify, polling; reports file system events |
-//! | [`exec`] | executors: rsync, the built-in copier, ssh connections, tunnels, child processes |
-//! | [`script`] | user scripts in Lua |
+//! | `engine` | the event loop: owns the fleet and performs its effects |
+//! | `watch` | inotify, fanotify, polling; reports file system events |
+//! | `exec` | executors: rsync, the built-in copier, ssh connections, tunnels, child processes |
+//! | `script` | user scripts in Lua |
 //! | [`report`] | log, syslog and status file |
 //!
 //! `xtask/src/tidy/layers.rs` lists which module may use which.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::wildcard_enum_match_arm, reason = "tests name what they expect"))]
 
-pub mod config;
-
 pub mod check;
-pub mod frontend;
-pub mod run;
-pub mod script;
-
-pub mod watch;
-
-pub mod engine;
-
-pub mod exec;
-
-pub mod report;
-
+pub mod config;
 pub mod daemon;
+pub mod frontend;
+pub mod report;
+pub mod run;
+
+mod engine;
+mod exec;
+mod script;
+mod watch;

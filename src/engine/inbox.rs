@@ -19,7 +19,7 @@ use crate::script::FdReadiness;
 
 /// Message to the engine.
 #[derive(Debug)]
-pub enum Message {
+pub(crate) enum Message {
     /// The watcher has messages. It is sent once until they are taken.
     Watch,
     /// An input that is passed to the fleet.
@@ -38,7 +38,7 @@ pub enum Message {
 
 /// Sending half of the engine's message channel; clone one per producer.
 #[derive(Clone, Debug)]
-pub struct Inbox {
+pub(crate) struct Inbox {
     sender: Sender<Message>,
     /// True once an exit was requested. Running scripts read it, since they can't receive messages.
     exit_requested: Arc<AtomicBool>,
@@ -47,12 +47,12 @@ pub struct Inbox {
 impl Inbox {
     /// Sends a message. A closed channel is ignored: the engine has exited and no longer needs the
     /// message.
-    pub fn send(&self, message: Message) {
+    pub(crate) fn send(&self, message: Message) {
         let _ = self.sender.send(message);
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         if signal != Signal::Hangup {
             self.exit_requested.store(true, Ordering::Relaxed);
         }
@@ -66,7 +66,7 @@ impl Inbox {
 
 /// The two halves of the engine's message channel.
 #[derive(Debug)]
-pub struct MessageChannel {
+pub(crate) struct MessageChannel {
     /// Sending half.
     pub inbox: Inbox,
     /// Receiving half, for the engine.

@@ -53,12 +53,11 @@ use crate::{
 
 use crate::exec::{source_root::Succession, ssh::SshConnections};
 use calendar::Calendar;
-pub use inbox::{Inbox, Message, MessageChannel};
+pub(crate) use inbox::{Inbox, Message, MessageChannel};
 use jobs::Jobs;
 use listing::list_directory;
-pub use on_synced::OnSyncedRequest;
 use registry::SyncRegistry;
-pub use reload::{ApplyDaemonConfig, LoadConfig, Reload};
+pub(crate) use reload::{LoadConfig, Reload};
 use scripts::{ScriptEffect, ScriptRunner};
 use status::{DaemonState, StatusAction, StatusWriter};
 use sync::{SyncContext, SyncInstance};
@@ -68,7 +67,7 @@ use tunnels::Tunnels;
 const MAX_MESSAGES_PER_TURN: usize = 1024;
 
 /// The engine: owns the fleet, and connects it with watcher, jobs, scripts and status.
-pub struct Engine {
+pub(crate) struct Engine {
     fleet: Fleet,
     registry: SyncRegistry,
     /// Process settings in force.
@@ -97,7 +96,7 @@ impl Engine {
     /// # Errors
     ///
     /// If one of the syncs can't be run: a message for the user.
-    pub fn new(
+    pub(crate) fn new(
         loaded: Loaded,
         reload: Option<Reload>,
         watch: Watcher,
@@ -152,7 +151,7 @@ impl Engine {
 
     /// Runs until the fleet or a script requests an exit. Returns the exit code.
     #[must_use]
-    pub fn run(mut self) -> ExitCode {
+    pub(crate) fn run(mut self) -> ExitCode {
         let code = self.run_loop();
         self.write_status(true);
         self.scripts.abandon();

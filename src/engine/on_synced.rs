@@ -13,7 +13,7 @@ pub(super) struct OnSyncedSender {
 
 /// Request to call a user function for a completed batch.
 #[derive(Debug)]
-pub struct OnSyncedRequest {
+pub(crate) struct OnSyncedRequest {
     pub(super) number: usize,
     /// Generation of the configuration that the sync belongs to.
     pub(super) generation: u64,

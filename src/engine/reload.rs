@@ -17,14 +17,14 @@ use super::{
 use crate::{config::DaemonConfig, frontend::Loaded, report::Category};
 
 /// Loads the configuration again. The error holds the lines that explain it.
-pub type LoadConfig = Box<dyn FnMut() -> Result<Loaded, Vec<String>>>;
+pub(crate) type LoadConfig = Box<dyn FnMut() -> Result<Loaded, Vec<String>>>;
 
 /// Applies new process settings as far as they can change at runtime. It is given the settings in
 /// force and the wanted ones, and returns those in force afterwards.
-pub type ApplyDaemonConfig = Box<dyn FnMut(&DaemonConfig, &DaemonConfig) -> DaemonConfig>;
+pub(crate) type ApplyDaemonConfig = Box<dyn FnMut(&DaemonConfig, &DaemonConfig) -> DaemonConfig>;
 
 /// Callbacks for a configuration reload.
-pub struct Reload {
+pub(crate) struct Reload {
     /// Loads the configuration.
     pub load: LoadConfig,
     /// Applies new process settings.

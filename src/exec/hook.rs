@@ -27,7 +27,7 @@ use crate::report::{Category, Log};
 ///
 /// The next batch of the mirror waits for the hook, so a slow hook is called once for all changes
 /// that arrived meanwhile. Calls are serialised where several jobs of the mirror run at once.
-pub struct WithHook {
+pub(crate) struct WithHook {
     /// The executor of the jobs.
     pub inner: Arc<dyn Executor>,
     /// Program or function to call.
@@ -43,7 +43,7 @@ pub struct WithHook {
 }
 
 /// Program or function that a hook calls.
-pub enum HookAction {
+pub(crate) enum HookAction {
     /// A program, with these arguments.
     Program(ChildProgram, Vec<OsString>),
     /// Calls the function and waits for its return.

@@ -6,7 +6,7 @@ use rustix::fs::FileType;
 
 /// Identity of a file: device and inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Inode {
+pub(crate) struct Inode {
     device: (u32, u32),
     number: u64,
 }
@@ -24,7 +24,7 @@ impl Inode {
 
 /// File with several names, of any type: `cp -al` also links symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkedInode {
+pub(crate) struct LinkedInode {
     pub(super) inode: Inode,
     /// Number of hard links.
     pub(super) link_count: u32,
@@ -41,7 +41,7 @@ impl LinkedInode {
 
 /// Type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryType {
+pub(crate) enum EntryType {
     /// Directory.
     Directory,
     /// Symbolic link.
@@ -55,7 +55,7 @@ pub enum EntryType {
 impl EntryType {
     /// Returns the kind by which filter rules distinguish entries.
     #[must_use]
-    pub const fn kind(self) -> EntryKind {
+    pub(crate) const fn kind(self) -> EntryKind {
         match self {
             Self::Directory => EntryKind::Directory,
             Self::Symlink | Self::File | Self::Other => EntryKind::Other,

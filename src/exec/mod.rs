@@ -1,19 +1,19 @@
 //! Job executors.
 
-pub mod direct;
-pub mod hook;
-pub mod inode;
-pub mod nested_mounts;
-pub mod process;
-pub mod rsync;
-pub mod source_root;
-pub mod ssh;
-pub mod survey;
+pub(crate) mod direct;
+pub(crate) mod hook;
+pub(crate) mod inode;
+pub(crate) mod nested_mounts;
+pub(crate) mod process;
+pub(crate) mod rsync;
+pub(crate) mod source_root;
+pub(crate) mod ssh;
+pub(crate) mod survey;
 mod target_identity;
 #[cfg(test)]
 mod test_mounts;
-pub mod trusted_path;
-pub mod tunnel;
+pub(crate) mod trusted_path;
+pub(crate) mod tunnel;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,7 @@ use mirror_core::job::{Job, Outcome};
 use process::cancel::CancelToken;
 
 /// Executor for the jobs of one mirror.
-pub trait Executor: Send + Sync {
+pub(crate) trait Executor: Send + Sync {
     /// Runs `job` on the calling thread, a worker of the engine, and returns its outcome. If the
     /// target needs more than the job asks for, `job` is extended accordingly.
     ///

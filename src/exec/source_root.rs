@@ -30,7 +30,7 @@ use crate::report::{Category, Log};
 /// An executor opens it for each job, so that an unmounted, removed or replaced root is detected
 /// before anything is deleted at the target.
 #[derive(Debug)]
-pub struct SourceRoot {
+pub(crate) struct SourceRoot {
     path: PathBuf,
     pin_state: Mutex<PinState>,
     mounts: NestedMounts,
@@ -49,7 +49,7 @@ struct PinState {
 
 /// Configured rules for a source.
 #[derive(Clone, Debug, Default)]
-pub struct SourceRules {
+pub(crate) struct SourceRules {
     /// Name of a file that must exist in the root.
     pub marker: Option<OsString>,
     /// Reaction to another file system in place of the source.
@@ -70,7 +70,7 @@ struct PinnedRoot {
 
 /// Relation of the directory at the path of a source to the directory pinned before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Succession {
+pub(crate) enum Succession {
     /// Nothing was pinned before.
     First,
     /// It is the same directory.
@@ -100,7 +100,7 @@ enum MountChange {
 
 /// Identity of a directory among those that exist at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DirKey {
+pub(crate) struct DirKey {
     device: (u32, u32),
     inode: u64,
     mount: u64,
@@ -109,7 +109,7 @@ pub struct DirKey {
 impl DirKey {
     /// Returns the identity of the directory that `stat` describes.
     #[must_use]
-    pub const fn of(stat: &Stat) -> Self {
+    pub(crate) const fn of(stat: &Stat) -> Self {
         Self { device: device(stat), inode: stat.stx_ino, mount: stat.stx_mnt_id }
     }
 }
@@ -117,19 +117,19 @@ impl DirKey {
 impl SourceRoot {
     /// Creates a root at a canonical, absolute path, not pinned yet.
     #[must_use]
-    pub fn new(path: PathBuf, rules: SourceRules) -> Self {
+    pub(crate) fn new(path: PathBuf, rules: SourceRules) -> Self {
         let pin_state = PinState { rules, ..PinState::default() };
         Self { path, pin_state: Mutex::new(pin_state), mounts: NestedMounts::default() }
     }
 
     /// Replaces the rules.
-    pub fn set_rules(&self, rules: SourceRules) {
+    pub(crate) fn set_rules(&self, rules: SourceRules) {
         self.pin_state().rules = rules;
     }
 
     /// Accepts the present directory as the source, and unmounted file systems inside it as
     /// deleted. Later changes are not covered.
-    pub fn accept(&self) {
+    pub(crate) fn accept(&self) {
         let now = self.open_path().and_then(|dir| PinnedRoot::of(&dir, &self.path)).ok();
         self.pin_state().accepted = now;
         self.mounts.accept();
@@ -137,13 +137,13 @@ impl SourceRoot {
 
     /// Returns the path, without a trailing slash.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Inherits the pinned directory of `other`, a root for the same path: only a directory that
     /// could follow it can be pinned.
-    pub fn inherit(&self, other: &Self) {
+    pub(crate) fn inherit(&self, other: &Self) {
         let pinned = other.pin_state().pinned.clone();
         self.pin_state().pinned = pinned;
         self.mounts.inherit(&other.mounts);
@@ -159,7 +159,7 @@ impl SourceRoot {
     /// # Errors
     ///
     /// A message if there is no such directory, or if it lacks the marker.
-    pub fn pin(&self) -> Result<Succession, String> {
+    pub(crate) fn pin(&self) -> Result<Succession, String> {
         let path = Escaped(self.path.as_os_str().as_bytes());
         let dir = self.open_path().map_err(|error| format!("cannot open {path}: {error}"))?;
         self.check_marker(&dir)?;
@@ -176,7 +176,7 @@ impl SourceRoot {
     ///
     /// The outcome for the job: [`Outcome::SourceGone`], or [`Outcome::Retry`] if the state cannot
     /// be determined.
-    pub fn open(&self) -> Result<Dir, Outcome> {
+    pub(crate) fn open(&self) -> Result<Dir, Outcome> {
         let path = Escaped(self.path.as_os_str().as_bytes());
         let gone = |why: String| Outcome::SourceGone(Failure::new(why));
         let dir = match self.open_path() {
@@ -243,14 +243,14 @@ impl SourceRoot {
 
     /// Records whether the configured name leads to another directory. Returns true if it does and
     /// did not before.
-    pub fn has_newly_moved(&self, is_moved: bool) -> bool {
+    pub(crate) fn has_newly_moved(&self, is_moved: bool) -> bool {
         let was_moved = std::mem::replace(&mut self.pin_state().is_moved, is_moved);
         is_moved && !was_moved
     }
 
     /// Returns true if a directory was pinned, by this root or by its predecessor.
     #[must_use]
-    pub fn was_pinned(&self) -> bool {
+    pub(crate) fn was_pinned(&self) -> bool {
         self.pin_state().pinned.is_some()
     }
 

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 /// duplicates. No path is below one of `gone`, and none of `entries` is also in `trees`. The root
 /// is in none of the lists. Nothing excluded is in `entries`, `trees` or `gone`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Existing entries. For a directory, only the directory itself is meant, not its entries.
     pub entries: Vec<SurveyedEntry>,
     /// Existing directories with everything below them.
@@ -43,7 +43,7 @@ pub struct Survey {
 
 /// Existing entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SurveyedEntry {
+pub(crate) struct SurveyedEntry {
     /// Path below the root.
     pub path: TreePath,
     /// Type of the entry.
@@ -77,7 +77,7 @@ impl SurveyedEntry {
 ///
 /// One directory is open at a time, each one once, and each path costs one `statx(2)`.
 #[must_use]
-pub fn survey(
+pub(crate) fn survey(
     root: &Dir,
     paths: &PathSet,
     observed: &ObservedChanges,
@@ -109,7 +109,7 @@ pub fn survey(
 /// # Errors
 ///
 /// If the listing fails before it returns an entry of the source's own.
-pub fn is_empty_source(root: &Dir, filter: &Filter) -> io::Result<bool> {
+pub(crate) fn is_empty_source(root: &Dir, filter: &Filter) -> io::Result<bool> {
     let mut found = false;
     let read = root.read(&mut ReadBuffer::new(), |entry| {
         let excluded = || {

@@ -29,7 +29,7 @@ const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 
 /// Reason why a path was not opened.
 #[derive(Debug)]
-pub enum TrustedOpenError {
+pub(crate) enum TrustedOpenError {
     /// A less trusted user could have planted this link.
     UntrustedLink(PathBuf),
     /// A system call failed.
@@ -103,7 +103,7 @@ pub(super) fn open_path(path: &Path) -> Result<OwnedFd, TrustedOpenError> {
 /// # Errors
 ///
 /// As `open`.
-pub fn canonical(path: &Path) -> Result<PathBuf, TrustedOpenError> {
+pub(crate) fn canonical(path: &Path) -> Result<PathBuf, TrustedOpenError> {
     let found = open_path(path)?;
     Ok(fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd()))?)
 }

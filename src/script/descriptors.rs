@@ -38,7 +38,7 @@ const EOF_WARN_COUNT: u32 = 8;
 
 /// Polls descriptors on a thread. A readiness is reported once until [`rearm`](Self::rearm).
 #[derive(Debug)]
-pub struct DescriptorPoller {
+pub(crate) struct DescriptorPoller {
     shared: Arc<PollerState>,
     thread: Option<JoinHandle<()>>,
 }
@@ -111,7 +111,7 @@ impl DescriptorPoller {
     /// # Errors
     ///
     /// As `eventfd(2)`, or if the thread can't be started.
-    pub fn start(report: impl Fn(RawFd, FdReadiness) + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(report: impl Fn(RawFd, FdReadiness) + Send + 'static) -> io::Result<Self> {
         let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(PollerState { set: Mutex::default(), wakeup });
         let polled_state = Arc::clone(&shared);
@@ -130,7 +130,7 @@ impl DescriptorPoller {
     /// # Errors
     ///
     /// If there is no such descriptor.
-    pub fn observe(&self, fd: RawFd, wanted: FdReadiness) -> io::Result<()> {
+    pub(crate) fn observe(&self, fd: RawFd, wanted: FdReadiness) -> io::Result<()> {
         let copy = Arc::new(duplicate(fd)?);
         self.shared.set().observed.insert(
             fd,
@@ -144,8 +144,7 @@ impl DescriptorPoller {
     /// closed meanwhile is forgotten: the copy would keep the peer waiting, and be ready forever.
     ///
     /// Returns true, once, if the descriptor was left at end of file often enough to warn about it.
-    #[expect(clippy::must_use_candidate, reason = "what it is called for is done anyway")]
-    pub fn rearm(&self, fd: RawFd, is_well: bool) -> bool {
+    pub(crate) fn rearm(&self, fd: RawFd, is_well: bool) -> bool {
         let mut set = self.shared.set();
         let mut is_left = false;
         if let Some(observed) = set.observed.get_mut(&fd) {
@@ -166,12 +165,12 @@ impl DescriptorPoller {
 
     /// Returns true if no descriptor is observed.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.shared.set().observed.is_empty()
     }
 
     /// Stops reporting this descriptor.
-    pub fn forget(&self, fd: RawFd) {
+    pub(crate) fn forget(&self, fd: RawFd) {
         self.shared.set().observed.remove(&fd);
         self.shared.wake();
     }

@@ -36,8 +36,8 @@ use mlua::{
 
 use crate::{config::SyncConfig, report::Log};
 
-pub use call_context::{CallContext, ScriptRequest, SpawnRequest, SyncBinding};
-pub use descriptors::{DescriptorPoller, FdReadiness};
+pub(crate) use call_context::{CallContext, ScriptRequest, SpawnRequest, SyncBinding};
+pub(crate) use descriptors::{DescriptorPoller, FdReadiness};
 
 use call_context::ScriptState;
 use programs::PopenPrograms;
@@ -58,7 +58,7 @@ const FILES: [(&str, &str); 6] = [
 const MAX_LUA_MEMORY: usize = 1 << 30;
 
 /// Reads the sync of this number again. The error explains why it can't be run any more.
-pub type RereadSync = Box<dyn Fn(usize) -> Result<SyncConfig, String>>;
+pub(crate) type RereadSync = Box<dyn Fn(usize) -> Result<SyncConfig, String>>;
 
 /// The scripts of one configuration.
 pub struct Scripts {

@@ -11,11 +11,11 @@ use super::limits::KernelLimit;
 
 /// Predicate that returns true for a directory if nothing at or below it is wanted. If it holds for
 /// a directory, it must hold for all directories below.
-pub type SkipFn = Arc<dyn Fn(&TreePath) -> bool + Send + Sync>;
+pub(crate) type SkipFn = Arc<dyn Fn(&TreePath) -> bool + Send + Sync>;
 
 /// A tree to be covered.
 #[derive(Clone)]
-pub struct WatchTree {
+pub(crate) struct WatchTree {
     /// The mirror of this tree.
     pub mirror: MirrorId,
     /// The source directory: absolute and without symbolic links.

@@ -34,15 +34,15 @@ use mirror_core::fs_event::MirrorId;
 use rustix::event::EventfdFlags;
 
 use crate::report::Log;
-pub use backend::{SkipFn, WatchTree};
-pub use outbox::WatchMessage;
+pub(crate) use backend::WatchTree;
+pub(crate) use outbox::WatchMessage;
 
 use outbox::Outbox;
 use reader::{ReaderChannels, WatchCommand, WatchReader};
 
 /// Preferred watch backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Preference {
+pub(crate) enum Preference {
     /// The backend that suits a tree best.
     #[default]
     Auto,
@@ -54,7 +54,7 @@ pub enum Preference {
 
 /// Coverage of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coverage {
+pub(crate) struct Coverage {
     /// Name of the backend.
     pub backend: &'static str,
     /// Reason for the backend, for the log: `inotify: 120 directories`.
@@ -67,7 +67,7 @@ pub struct Coverage {
 
 /// Current watches, for the status.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     /// Number of individually watched directories.
     pub watched: usize,
     /// At most [`MAX_LISTED`] of them: the watch descriptor, and the absolute path without a
@@ -83,16 +83,16 @@ pub struct Inventory {
 
 /// Maximum number of individually listed directories: a listing must not delay the reading of
 /// events.
-pub const MAX_LISTED: usize = 10_000;
+pub(crate) const MAX_LISTED: usize = 10_000;
 
 /// Identifies a request to report everything that has happened before it.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Barrier(u64);
+pub(crate) struct Barrier(u64);
 
 /// Watches trees until it is dropped.
 #[derive(Debug)]
-pub struct Watcher {
+pub(crate) struct Watcher {
     commands: CommandSender,
     outbox: Arc<Outbox>,
     reader: Option<JoinHandle<()>>,
@@ -123,7 +123,11 @@ impl Watcher {
     ///
     /// If no inotify instance or thread can be created, or `/proc` is not mounted. The message says
     /// what to do about it.
-    pub fn start(preference: Preference, log: Log, wake: Box<dyn Fn() + Send>) -> io::Result<Self> {
+    pub(crate) fn start(
+        preference: Preference,
+        log: Log,
+        wake: Box<dyn Fn() + Send>,
+    ) -> io::Result<Self> {
         let wakeup = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (sender, inbox) = mpsc::channel();
         let commands = CommandSender { sender, wakeup: Arc::new(wakeup) };
@@ -139,18 +143,18 @@ impl Watcher {
     /// [`WatchMessage::Covered`] or [`WatchMessage::CannotCover`]. `given` is another path of its
     /// root, with symbolic links in it: if that is changed to lead to another directory,
     /// [`WatchMessage::RootRepointed`] reports it.
-    pub fn cover(&self, tree: WatchTree, given: Option<PathBuf>) {
+    pub(crate) fn cover(&self, tree: WatchTree, given: Option<PathBuf>) {
         self.commands.send(WatchCommand::Cover(tree, given));
     }
 
     /// Stops covering a mirror. Events that were already read may still be delivered.
-    pub fn uncover(&self, mirror: MirrorId) {
+    pub(crate) fn uncover(&self, mirror: MirrorId) {
         self.commands.send(WatchCommand::Uncover(mirror));
     }
 
     /// Ignores changes of the file at this absolute path from now on, because the daemon itself
     /// writes it: log, pidfile, status file. Its directory may be reached through links.
-    pub fn ignore(&self, path: PathBuf) {
+    pub(crate) fn ignore(&self, path: PathBuf) {
         if let Some(real) = real_path(&path) {
             self.commands.send(WatchCommand::Ignore(real));
         }
@@ -164,13 +168,13 @@ impl Watcher {
     }
 
     /// Requests a [`WatchMessage::Listed`] with the current watches.
-    pub fn list(&self) {
+    pub(crate) fn list(&self) {
         self.commands.send(WatchCommand::List);
     }
 
     /// Takes all messages, in order.
     #[must_use]
-    pub fn take(&self) -> Vec<WatchMessage> {
+    pub(crate) fn take(&self) -> Vec<WatchMessage> {
         self.outbox.take()
     }
 }

@@ -17,7 +17,7 @@ const MAX_EVENTS: usize = 200_000;
 
 /// Message of the watcher to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WatchMessage {
+pub(crate) enum WatchMessage {
     /// A file system event.
     Event(FsEvent),
     /// From here on, all changes of the mirror are reported.

@@ -73,14 +73,14 @@ use crate::report::Log;
 use copy_job::CopyJob;
 use throttle::Throttle;
 
-pub use state::DirectState;
+pub(crate) use state::DirectState;
 
 /// Maximum default number of copy threads. More threads only wait for the same disk.
 const MAX_WORKERS: usize = 8;
 
 /// Phases in which extraneous entries are deleted from the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeletePhases {
+pub(crate) struct DeletePhases {
     /// During full transfers.
     pub startup: bool,
     /// During the transfers of single changes.
@@ -89,7 +89,7 @@ pub struct DeletePhases {
 
 /// Settings of a [`DirectExecutor`].
 #[derive(Clone, Debug)]
-pub struct DirectSettings {
+pub(crate) struct DirectSettings {
     /// Root of the target. It is created if its parent exists.
     pub target: PathBuf,
     /// Filter rules: excluded paths are neither copied nor deleted.
@@ -120,7 +120,7 @@ pub(super) fn timestamp_granularity(target: &Dir) -> u64 {
 
 /// Returns the number of processors, limited to a range of 2 to 8.
 #[must_use]
-pub fn default_workers() -> NonZeroUsize {
+pub(crate) fn default_workers() -> NonZeroUsize {
     const LEAST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
     let processors = thread::available_parallelism().unwrap_or(LEAST);
     NonZeroUsize::new(MAX_WORKERS).map_or(LEAST, |most| processors.clamp(LEAST, most))
@@ -131,7 +131,7 @@ pub fn default_workers() -> NonZeroUsize {
 /// It runs one job at a time: two concurrent jobs for the same paths would remove each other's
 /// temporary files.
 #[derive(Debug)]
-pub struct DirectExecutor {
+pub(crate) struct DirectExecutor {
     source: Arc<SourceRoot>,
     settings: DirectSettings,
     log: Log,
@@ -148,7 +148,7 @@ impl DirectExecutor {
     /// Creates an executor. It can reuse the `state` of an earlier one for the same source and
     /// target.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         source: Arc<SourceRoot>,
         settings: DirectSettings,
         state: Arc<DirectState>,

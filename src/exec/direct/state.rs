@@ -20,7 +20,7 @@ const MAX_SWEPT: usize = 65_536;
 
 /// Facts about a source and its target. They survive a change of settings.
 #[derive(Debug, Default)]
-pub struct DirectState {
+pub(crate) struct DirectState {
     pub(super) hardlinks: HardlinkIndex,
     pub(super) warnings: Warnings,
     target_identity: OnceLock<Arc<TargetIdentity>>,

@@ -27,7 +27,7 @@ const MAX_WAIT_AT_SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// Cancels a running job from another thread.
 #[derive(Clone, Debug, Default)]
-pub struct CancelToken {
+pub(crate) struct CancelToken {
     shared: Arc<CancelState>,
 }
 
@@ -70,33 +70,33 @@ impl CancelToken {
     /// Creates a token that calls `on_child`, on the job's thread, when a worker child starts or
     /// exits.
     #[must_use]
-    pub fn with_child_listener(on_child: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn with_child_listener(on_child: impl Fn() + Send + Sync + 'static) -> Self {
         let on_child: Option<Box<dyn Fn() + Send + Sync>> = Some(Box::new(on_child));
         Self { shared: Arc::new(CancelState { on_child, ..CancelState::default() }) }
     }
 
     /// Returns true if the job must end. A job without a child checks this between its steps.
     #[must_use]
-    pub fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.shared.cancelled.load(Ordering::Relaxed)
     }
 
     /// Announces the shutdown of the daemon: running work continues, and waits before the start of
     /// work become short.
-    pub fn announce_shutdown(&self) {
+    pub(crate) fn announce_shutdown(&self) {
         self.shared.shutting_down.store(true, Ordering::Relaxed);
     }
 
     /// Returns true if the job must end, or if a shutdown was announced and the job has waited
     /// since `began` for longer than it may during a shutdown.
     #[must_use]
-    pub fn is_cancelled_while_waiting(&self, began: Instant) -> bool {
+    pub(crate) fn is_cancelled_while_waiting(&self, began: Instant) -> bool {
         let is_shutting_down = self.shared.shutting_down.load(Ordering::Relaxed);
         self.is_cancelled() || is_shutting_down && began.elapsed() >= MAX_WAIT_AT_SHUTDOWN
     }
 
     /// Cancels the job: its child receives SIGTERM, and later SIGKILL if it is still running.
-    pub fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         let child = lock(&self.shared.child);
         self.shared.cancelled.store(true, Ordering::Relaxed);
         if let Some(child) = &*child {
@@ -106,7 +106,7 @@ impl CancelToken {
 
     /// Returns the worker child and its start time, in ticks of `times(2)`.
     #[must_use]
-    pub fn child(&self) -> Option<(Pid, u64)> {
+    pub(crate) fn child(&self) -> Option<(Pid, u64)> {
         let child = lock(&self.shared.child);
         child.as_ref().map(|child| (child.pid, child.started))
     }
@@ -117,7 +117,7 @@ impl CancelToken {
     /// # Errors
     ///
     /// Those of `pidfd_open(2)`.
-    pub fn register_child(&self, pid: Pid) -> io::Result<RegisteredChild<'_>> {
+    pub(crate) fn register_child(&self, pid: Pid) -> io::Result<RegisteredChild<'_>> {
         let fd = pidfd_open(pid, PidfdFlags::empty())?;
         let mut child = lock(&self.shared.child);
         if self.is_cancelled() {
@@ -154,7 +154,7 @@ fn exits_within(child: &OwnedFd, grace: Duration) -> bool {
 /// Guard of a registration: the child receives the signals of [`CancelToken::cancel`] while the
 /// guard lives.
 #[derive(Debug)]
-pub struct RegisteredChild<'a> {
+pub(crate) struct RegisteredChild<'a> {
     cancel: &'a CancelToken,
 }
 

@@ -28,7 +28,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open},
 };
 
-pub use crate::report::StdStream;
+pub(crate) use crate::report::StdStream;
 use crate::{
     exec::process::{
         cancel::CancelToken,
@@ -41,7 +41,7 @@ use crate::{
 
 /// Destination of a child's stdout and stderr. Diagnostics are parsed in any case.
 #[derive(Clone, Debug)]
-pub enum ChildOutput {
+pub(crate) enum ChildOutput {
     /// The current destination of this log. The daemon reads a pipe and copies it, so that a slow
     /// reader of the log does not block the child.
     Log(Log),
@@ -63,7 +63,7 @@ impl ChildOutput {
 
 /// A program with its working directory, environment and output destination.
 #[derive(Clone, Debug)]
-pub struct ChildProgram {
+pub(crate) struct ChildProgram {
     /// Looked up in `PATH` if it contains no slash.
     pub binary: OsString,
     /// Base of relative paths. The working directory of the daemon can differ for a moment, during
@@ -82,7 +82,7 @@ pub struct ChildProgram {
 impl ChildProgram {
     /// Formats the command line for the log, each argument in brackets.
     #[must_use]
-    pub fn format_command(&self, call: &CommandLine) -> String {
+    pub(crate) fn format_command(&self, call: &CommandLine) -> String {
         let mut line = Escaped(self.binary.as_bytes()).to_string();
         for arg in &call.args {
             // Writing to a `String` never fails.
@@ -92,7 +92,7 @@ impl ChildProgram {
     }
 
     /// Runs the program and passes each line of its stderr, without the line feed, to `read`.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         call: &CommandLine,
         cancel: &CancelToken,
@@ -102,7 +102,7 @@ impl ChildProgram {
     }
 
     /// Like [`run`](Self::run), and kills the program when `limit` is exceeded.
-    pub fn run_with_limit(
+    pub(crate) fn run_with_limit(
         &self,
         limit: ChildLimit,
         call: &CommandLine,
@@ -122,7 +122,7 @@ impl ChildProgram {
     ///
     /// The calling thread must outlive the child: the parent-death signal is bound to the thread,
     /// and its exit would kill the child. The same signal ends the child if this process is killed.
-    pub fn run_with_output(
+    pub(crate) fn run_with_output(
         &self,
         limit: ChildLimit,
         call: &CommandLine,

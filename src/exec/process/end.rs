@@ -7,7 +7,7 @@ use std::{
 
 /// Reason for which a child process is no longer running.
 #[derive(Debug)]
-pub enum ProcessExit {
+pub(crate) enum ProcessExit {
     /// Exited with this code.
     Exited(i32),
     /// Terminated by this signal.
@@ -25,7 +25,7 @@ pub enum ProcessExit {
 impl ProcessExit {
     /// Describes the end of `program` in a sentence for the log.
     #[must_use]
-    pub fn describe(&self, program: &str) -> String {
+    pub(crate) fn describe(&self, program: &str) -> String {
         match self {
             Self::Exited(code) => format!("{program} exited with code {code}"),
             Self::Killed(signal) => format!("{program} was killed by signal {signal}"),
@@ -41,7 +41,7 @@ impl ProcessExit {
 
 /// Limit on the running time of a child.
 #[derive(Clone, Copy, Debug)]
-pub enum ChildLimit {
+pub(crate) enum ChildLimit {
     /// No limit.
     Unlimited,
     /// The child is killed at this time.

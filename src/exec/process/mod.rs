@@ -1,8 +1,8 @@
 //! Child processes: started, watched, cancelled.
 
-pub mod cancel;
-pub mod child;
-pub mod end;
+pub(crate) mod cancel;
+pub(crate) mod child;
+pub(crate) mod end;
 pub(super) mod pipe;
 pub(super) mod remedy;
 pub(super) mod stall;

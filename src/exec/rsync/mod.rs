@@ -48,9 +48,9 @@ use super::{
     ssh::ControlMaster,
 };
 use crate::report::Log;
-pub use renames::ShellRenames;
+pub(crate) use renames::ShellRenames;
 use run::RsyncRun;
-pub use state::RsyncState;
+pub(crate) use state::RsyncState;
 
 /// Stands in for `--timeout` with a local target, where all rsync processes are visible: if none of
 /// them does anything for twice this time, and none waits for a disk, they wait for each other.
@@ -59,7 +59,7 @@ const LOCAL_STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Configuration of an [`RsyncExecutor`].
 #[derive(Debug)]
-pub struct RsyncConfig {
+pub(crate) struct RsyncConfig {
     /// The source.
     pub root: Arc<SourceRoot>,
     /// The target.
@@ -102,7 +102,7 @@ pub struct RsyncConfig {
 
 /// Mirrors one source to one target with rsync.
 #[derive(Debug)]
-pub struct RsyncExecutor {
+pub(crate) struct RsyncExecutor {
     root: Arc<SourceRoot>,
     plan: RsyncPlan,
     filter: Arc<Filter>,
@@ -123,7 +123,7 @@ pub struct RsyncExecutor {
 impl RsyncExecutor {
     /// Creates an executor. Starts nothing.
     #[must_use]
-    pub fn new(config: RsyncConfig) -> Self {
+    pub(crate) fn new(config: RsyncConfig) -> Self {
         let source = config.root.path().as_os_str().as_bytes();
         // `--rsh` among the arguments of a call takes precedence.
         let remote_shell = config.remote_shell.into_iter().map(|it| ("RSYNC_RSH".into(), it));
@@ -163,7 +163,7 @@ impl RsyncExecutor {
 
     /// Returns the facts about the target known so far.
     #[must_use]
-    pub const fn state(&self) -> &Arc<RsyncState> {
+    pub(crate) const fn state(&self) -> &Arc<RsyncState> {
         &self.state
     }
 

@@ -26,7 +26,7 @@ use crate::{
 
 /// Makes renames at a remote target.
 #[derive(Debug)]
-pub struct ShellRenames {
+pub(crate) struct ShellRenames {
     /// The shell that makes them.
     pub shell: Arc<SshShell>,
     /// The target on that machine. A relative path counts from the shell's initial directory.

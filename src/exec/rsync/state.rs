@@ -25,7 +25,7 @@ use crate::{
 /// Facts about a target and its rsync. A new executor for the same source and target, with other
 /// settings, takes them over.
 #[derive(Debug)]
-pub struct RsyncState {
+pub(crate) struct RsyncState {
     /// Identity of the target: is it still the directory that received the whole source?
     pub(super) target_identity: TargetIdentity,
     /// Capabilities of the remote side.
@@ -54,7 +54,7 @@ struct TargetMeasurements {
 impl RsyncState {
     /// Creates an empty state. Relative targets count from `directory`.
     #[must_use]
-    pub fn new(target: &Target, directory: &Path, log: Log) -> Self {
+    pub(crate) fn new(target: &Target, directory: &Path, log: Log) -> Self {
         let path = target.local().map(|path| directory.join(OsStr::from_bytes(path)));
         Self {
             target_identity: TargetIdentity::new(

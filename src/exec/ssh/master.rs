@@ -61,7 +61,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The shared connection to one host.
 #[derive(Debug)]
-pub struct ControlMaster {
+pub(crate) struct ControlMaster {
     route: SshRoute,
     socket: PathBuf,
     /// Base of relative paths in the user's arguments.
@@ -92,7 +92,7 @@ struct LoginFailure {
 
 /// Slot of a job in a shared connection, released on drop.
 #[derive(Debug)]
-pub struct MasterSlot<'a> {
+pub(crate) struct MasterSlot<'a> {
     master: &'a ControlMaster,
 }
 
@@ -109,7 +109,7 @@ impl ControlMaster {
     /// # Errors
     ///
     /// The reason for which the host is unreachable.
-    pub fn acquire_slot(&self, cancel: &CancelToken) -> Result<MasterSlot<'_>, String> {
+    pub(crate) fn acquire_slot(&self, cancel: &CancelToken) -> Result<MasterSlot<'_>, String> {
         let asked = Instant::now();
         let mut state = self.lock();
         while state.opening || (state.sessions >= MAX_SESSIONS && asked.elapsed() < MAX_SLOT_WAIT) {
@@ -231,7 +231,7 @@ impl ControlMaster {
 
     /// Returns the arguments, placed behind the user's, with which ssh uses this connection.
     #[must_use]
-    pub fn args(&self) -> [Vec<u8>; 4] {
+    pub(crate) fn args(&self) -> [Vec<u8>; 4] {
         let path = control_path(&self.socket).into_encoded_bytes();
         [b"-o".to_vec(), b"ControlMaster=no".to_vec(), b"-o".to_vec(), path]
     }

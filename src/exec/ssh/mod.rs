@@ -26,10 +26,10 @@ use std::{
     },
 };
 
-pub use channel::{RemoteRename, RemoteRenameKind, RenameResult};
-pub use master::ControlMaster;
-pub use sharing::ConnectionChoice;
-pub use shell::{SshShell, UnsettledRenames};
+pub(crate) use channel::{RemoteRename, RemoteRenameKind, RenameResult};
+pub(crate) use master::ControlMaster;
+pub(crate) use sharing::ConnectionChoice;
+pub(crate) use shell::{SshShell, UnsettledRenames};
 
 use crate::{
     exec::{lock, process::cancel::CancelToken},
@@ -45,7 +45,7 @@ const KEEP_ALIVE: [&str; 2] = ["ServerAliveInterval=15", "ConnectTimeout=30"];
 
 /// The ssh connections of this process. Dropping this ends them.
 #[derive(Debug)]
-pub struct SshConnections {
+pub(crate) struct SshConnections {
     /// True if programs that connect to one host share a connection.
     shared: bool,
     /// Directory of the sockets, created with the first sync that needs it. `None` if it cannot be
@@ -66,7 +66,7 @@ pub struct SshConnections {
 impl SshConnections {
     /// Creates an empty set of connections.
     #[must_use]
-    pub const fn new(shared: bool) -> Self {
+    pub(crate) const fn new(shared: bool) -> Self {
         Self {
             shared,
             socket_dir: OnceLock::new(),
@@ -82,7 +82,7 @@ impl SshConnections {
     /// sharing is disabled, if the user's arguments configure it, or if there is no directory for
     /// sockets. The user's ssh configuration is not queried: see [`ConnectionChoice`].
     #[must_use]
-    pub fn master(
+    pub(crate) fn master(
         &self,
         command: &[Vec<u8>],
         host: &[u8],
@@ -110,7 +110,7 @@ impl SshConnections {
 
     /// Returns true if programs that connect to one host are to share a connection.
     #[must_use]
-    pub const fn are_shared(&self) -> bool {
+    pub(crate) const fn are_shared(&self) -> bool {
         self.shared
     }
 
@@ -130,7 +130,7 @@ impl SshConnections {
     }
 
     /// Clears all backoffs, and makes ssh's configuration be queried again.
-    pub fn reset_failures(&self) {
+    pub(crate) fn reset_failures(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
         lock(&self.masters).0.iter().for_each(|master| master.forget_failures());
     }
@@ -138,7 +138,12 @@ impl SshConnections {
     /// Returns the shell at `host`, reached by `command`: ssh with all its arguments. `None` if ssh
     /// would not take it for a host.
     #[must_use]
-    pub fn shell(&self, command: &[Vec<u8>], host: &[u8], log: &Log) -> Option<Arc<SshShell>> {
+    pub(crate) fn shell(
+        &self,
+        command: &[Vec<u8>],
+        host: &[u8],
+        log: &Log,
+    ) -> Option<Arc<SshShell>> {
         let mut command = command.to_vec();
         if is_ssh(&command) {
             // The daemon has no user to ask for a password, no display and no terminal.
@@ -165,13 +170,13 @@ impl Drop for SshConnections {
 
 /// Returns true if the program of a command line is ssh by name.
 #[must_use]
-pub fn is_ssh(command: &[Vec<u8>]) -> bool {
+pub(crate) fn is_ssh(command: &[Vec<u8>]) -> bool {
     let program = command.first().map(|program| Path::new(OsStr::from_bytes(program)));
     program.and_then(Path::file_name) == Some(OsStr::new("ssh"))
 }
 
 /// Returns the arguments, placed behind the user's, with which ssh detects an unreachable host.
-pub fn keep_alive() -> impl Iterator<Item = Vec<u8>> {
+pub(crate) fn keep_alive() -> impl Iterator<Item = Vec<u8>> {
     KEEP_ALIVE.iter().flat_map(|option| [b"-o".to_vec(), option.as_bytes().to_vec()])
 }
 

@@ -134,7 +134,7 @@ impl UserSharing {
 /// Executor that runs jobs through the daemon's shared connection to a host, or through one that
 /// the user's ssh configuration shares.
 #[derive(Debug)]
-pub struct ConnectionChoice<E> {
+pub(crate) struct ConnectionChoice<E> {
     /// The connections of this process.
     pub connections: Arc<SshConnections>,
     /// The shared connection to this host.

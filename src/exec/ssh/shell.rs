@@ -23,7 +23,7 @@ const NO_SHELL_RETRY: Duration = Duration::from_hours(1);
 
 /// A shell on another machine, opened on first use and reopened after it was lost.
 #[derive(Debug)]
-pub struct SshShell {
+pub(crate) struct SshShell {
     route: SshRoute,
     state: Mutex<State>,
     log: Log,
@@ -46,7 +46,7 @@ enum State {
 
 /// Error: earlier renames on the remote machine could not be fenced off.
 #[derive(Debug)]
-pub struct UnsettledRenames(pub String);
+pub(crate) struct UnsettledRenames(pub String);
 
 impl SshShell {
     pub(super) fn new(route: SshRoute, log: Log) -> Self {
@@ -59,7 +59,7 @@ impl SshShell {
     /// # Errors
     ///
     /// If the host is unreachable: then the target must not be changed yet.
-    pub fn settle(&self, cancel: &CancelToken) -> Result<(), UnsettledRenames> {
+    pub(crate) fn settle(&self, cancel: &CancelToken) -> Result<(), UnsettledRenames> {
         let mut state = self.lock();
         let State::Lost(token) = &*state else { return Ok(()) };
         match ShellChannel::open(&self.route, Some(token), cancel) {
@@ -77,7 +77,7 @@ impl SshShell {
     /// # Errors
     ///
     /// If it is unknown which renames were made, or are still to be made.
-    pub fn rename(
+    pub(crate) fn rename(
         &self,
         directory: &[u8],
         renames: &[RemoteRename],
@@ -132,7 +132,7 @@ impl SshShell {
 
     /// Returns the exit code of ssh, if it is the reason for which there is no shell.
     #[must_use]
-    pub fn exit_code(&self) -> Option<i32> {
+    pub(crate) fn exit_code(&self) -> Option<i32> {
         if let State::Unavailable { code, .. } = *self.lock() { code } else { None }
     }
 

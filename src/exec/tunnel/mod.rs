@@ -3,7 +3,7 @@
 //! [`mirror_core::tunnel`] decides about the start of programs. Here one thread for each tunnel
 //! starts them, and one thread for each program waits for its exit.
 
-pub mod via;
+pub(crate) mod via;
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,7 @@ const KILL_AFTER: Duration = Duration::from_secs(1);
 
 /// Readiness of a tunnel's programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TunnelStatus {
+pub(crate) struct TunnelStatus {
     /// The ports of the ready programs; `None` for programs without a port.
     ready: Vec<Option<u16>>,
 }
@@ -56,14 +56,14 @@ pub struct TunnelStatus {
 impl TunnelStatus {
     /// Returns the number of ready programs.
     #[must_use]
-    pub const fn ready(&self) -> usize {
+    pub(crate) const fn ready(&self) -> usize {
         self.ready.len()
     }
 }
 
 /// A running tunnel. Dropping it ends its programs.
 #[derive(Debug)]
-pub struct TunnelHandle {
+pub(crate) struct TunnelHandle {
     plan: TunnelSpec,
     status: Arc<Mutex<TunnelStatus>>,
     next: AtomicUsize,
@@ -89,7 +89,7 @@ impl TunnelHandle {
     /// # Errors
     ///
     /// If the thread cannot be started.
-    pub fn start(
+    pub(crate) fn start(
         plan: TunnelSpec,
         log: Log,
         on_change: impl Fn() + Send + 'static,
@@ -115,31 +115,31 @@ impl TunnelHandle {
 
     /// Returns the definition of the tunnel.
     #[must_use]
-    pub const fn plan(&self) -> &TunnelSpec {
+    pub(crate) const fn plan(&self) -> &TunnelSpec {
         &self.plan
     }
 
     /// Returns the current readiness.
     #[must_use]
-    pub fn status(&self) -> TunnelStatus {
+    pub(crate) fn status(&self) -> TunnelStatus {
         lock(&self.status).clone()
     }
 
     /// Returns true if at least one program is ready.
     #[must_use]
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         lock(&self.status).ready() > 0
     }
 
     /// Retries programs that are down without waiting for their backoff.
-    pub fn hangup(&self) {
+    pub(crate) fn hangup(&self) {
         // The thread exits only when it receives `Shutdown`.
         let _ = self.requests.send(TunnelMessage::Hangup);
     }
 
     /// Returns the endpoint for one transfer, each program in turn. `None` if no program is ready.
     #[must_use]
-    pub fn next_endpoint(&self) -> Option<TunnelEndpoint> {
+    pub(crate) fn next_endpoint(&self) -> Option<TunnelEndpoint> {
         let status = lock(&self.status);
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         let port = *status.ready.get(next.checked_rem(status.ready.len())?)?;
@@ -158,7 +158,7 @@ impl Drop for TunnelHandle {
 
 /// Local endpoint of a tunnel program, for one transfer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TunnelEndpoint {
+pub(crate) struct TunnelEndpoint {
     localhost: Vec<u8>,
     port: Option<u16>,
 }
@@ -166,14 +166,14 @@ pub struct TunnelEndpoint {
 impl TunnelEndpoint {
     /// Returns true if the text contains placeholders of an endpoint.
     #[must_use]
-    pub fn has_placeholders(text: &[u8]) -> bool {
+    pub(crate) fn has_placeholders(text: &[u8]) -> bool {
         let has = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
         has(b"^localport") || has(b"^localhost")
     }
 
     /// Returns the text with the placeholders replaced.
     #[must_use]
-    pub fn substitute(&self, text: &[u8]) -> Vec<u8> {
+    pub(crate) fn substitute(&self, text: &[u8]) -> Vec<u8> {
         let text = replace_all(text, b"^localhost", &self.localhost);
         match self.port {
             Some(port) => replace_all(&text, b"^localport", port.to_string().as_bytes()),

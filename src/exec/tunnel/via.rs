@@ -20,7 +20,7 @@ const MAX_ENDPOINTS: usize = 64;
 type ExecutorFactory = dyn Fn(&TunnelEndpoint) -> Result<Arc<dyn Executor>, String> + Send + Sync;
 
 /// Executor that runs each job through the next endpoint of a tunnel.
-pub struct ViaTunnel {
+pub(crate) struct ViaTunnel {
     tunnel: Arc<TunnelHandle>,
     factory: Box<ExecutorFactory>,
     executors: Mutex<BTreeMap<TunnelEndpoint, Arc<dyn Executor>>>,
@@ -35,7 +35,7 @@ impl fmt::Debug for ViaTunnel {
 impl ViaTunnel {
     /// Creates an executor for this tunnel.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         tunnel: Arc<TunnelHandle>,
         create: impl Fn(&TunnelEndpoint) -> Result<Arc<dyn Executor>, String> + Send + Sync + 'static,
     ) -> Self {
