@@ -17,9 +17,9 @@ use crate::{
     time::Moment,
 };
 
-/// Deletions that a job has counted and not made.
+/// Paths in which a job has counted the deletions.
 #[derive(Debug)]
-pub(super) struct CountedDeletions {
+pub(super) struct CountedPaths {
     /// The paths that the job has compared.
     pub(super) paths: Arc<PathSet>,
     /// The deletions beyond the budget.
@@ -34,7 +34,7 @@ impl Mirror {
     pub(super) fn update_held(
         &mut self,
         purpose: JobPurpose,
-        counted: CountedDeletions,
+        counted: CountedPaths,
         now: Moment,
         effects: &mut Vec<Effect>,
     ) {
@@ -42,7 +42,7 @@ impl Mirror {
         if self.deletes_at_startup_only() && purpose != JobPurpose::Startup {
             return;
         }
-        let CountedDeletions { paths, mut held } = counted;
+        let CountedPaths { paths, mut held } = counted;
         let was_held = !self.held.is_empty();
         let counted = |dirty: &DirtyPath| paths.covers(&dirty.path, dirty.scope);
         let all_counted = |it: &mut HeldDeletions| it.paths.iter().all(counted);

@@ -18,7 +18,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use failure::{FailedJob, FailureReasons};
-use held::CountedDeletions;
+use held::CountedPaths;
 pub use retry::MAX_RETRY_WAIT;
 use retry::RetryBackoff;
 use running_job::{JobPurpose, RunningJob};
@@ -197,7 +197,7 @@ impl Mirror {
             }
             Outcome::HookFailed { failure, action, held } => {
                 // The target was compared nevertheless.
-                self.update_held(purpose, CountedDeletions { paths, held }, now, effects);
+                self.update_held(purpose, CountedPaths { paths, held }, now, effects);
                 self.report_success(purpose, 0, effects);
                 self.pause_after_hook(failure, action, now, effects);
                 return DaemonAction::Continue;
@@ -220,7 +220,7 @@ impl Mirror {
         if self.target == TargetState::Starting {
             self.target = TargetState::Live;
         }
-        self.update_held(purpose, CountedDeletions { paths, held }, now, effects);
+        self.update_held(purpose, CountedPaths { paths, held }, now, effects);
         self.succeed(purpose, code, effects);
         DaemonAction::Continue
     }
