@@ -1,6 +1,6 @@
 //! Observed changes: facts that a comparison of source and target does not reveal.
 
-use core::time::Duration;
+use core::{mem, time::Duration};
 
 use crate::{
     job::{DirtyPath, Scope},
@@ -38,7 +38,10 @@ const MAX_REBASED: usize = 1_000;
 /// and the rename is reported only later.
 #[derive(Debug, Default)]
 pub(super) struct RecentChanges {
+    /// Those of the batches from `since` on.
     observed: ObservedChanges,
+    /// Those of the batches in the window before.
+    previous: ObservedChanges,
     since: Moment,
 }
 
@@ -52,9 +55,12 @@ const MAX_RECENT: usize = 10_000;
 impl RecentChanges {
     /// Adds the changes of a batch that was settled at `now`.
     pub(super) fn add(&mut self, observed: ObservedChanges, now: Moment) {
-        let is_old = self.since + RECENT_WINDOW < now;
-        if is_old || self.observed.len() + observed.len() > MAX_RECENT {
-            *self = Self { observed: ObservedChanges::default(), since: now };
+        if self.since + RECENT_WINDOW < now {
+            self.previous = mem::take(&mut self.observed);
+            self.since = now;
+        }
+        if self.previous.len() + self.observed.len() + observed.len() > MAX_RECENT {
+            *self = Self::default();
         }
         if observed.len() <= MAX_RECENT {
             self.observed.append(observed);
@@ -64,15 +70,21 @@ impl RecentChanges {
     /// See [`ObservedChanges::forget_deletions`].
     pub(super) fn forget_deletions(&mut self) {
         self.observed.forget_deletions();
+        self.previous.forget_deletions();
     }
 
     /// The changes that concern the new name of a rename.
     pub(super) fn rebased(&self, from: &TreePath, to: &DirtyPath) -> ObservedChanges {
-        let mut rebased = self.observed.written_rebased(from, to);
+        let windows = [&self.previous, &self.observed];
         // The deletion of `from` itself is done, and says nothing of the entry that has the name
         // now.
-        if to.scope == Scope::Tree && !self.observed.is_deleted(from) {
-            rebased.deleted = self.observed.deleted_rebased(from, to);
+        let is_deleted = windows.iter().any(|observed| observed.is_deleted(from));
+        let mut rebased = ObservedChanges::default();
+        for observed in windows {
+            rebased.append(observed.written_rebased(from, to));
+            if to.scope == Scope::Tree && !is_deleted {
+                rebased.deleted.append(observed.deleted_rebased(from, to));
+            }
         }
         rebased
     }
@@ -261,6 +273,105 @@ mod tests {
 
     fn dirty(path: &str) -> DirtyPath {
         DirtyPath { path: TreePath::new(path.as_bytes()).unwrap(), scope: Scope::Tree }
+    }
+
+    fn written(path: &str) -> ObservedChanges {
+        let mut observed = ObservedChanges::default();
+        observed.add_written(&dirty(path));
+        observed
+    }
+
+    fn at(millis: u64) -> Moment {
+        Moment::new(Duration::from_millis(millis))
+    }
+
+    /// Returns true if a write to `a` is still known when `a` turns out to be called `b`.
+    fn is_recent(recent: &RecentChanges) -> bool {
+        recent.rebased(&dirty("a").path, &dirty("b")).is_written(&dirty("b").path, || false)
+    }
+
+    #[test]
+    fn settled_changes_stay_known_for_ten_seconds() {
+        let mut recent = RecentChanges::default();
+        recent.add(written("a"), at(9_999));
+        assert!(is_recent(&recent));
+        recent.add(written("other"), at(10_001));
+        recent.add(written("other"), at(19_999));
+        assert!(is_recent(&recent));
+        recent.add(written("other"), at(20_002));
+        assert!(!is_recent(&recent));
+        recent.add(written("a"), at(20_003));
+        assert!(is_recent(&recent));
+    }
+
+    #[test]
+    fn settled_changes_are_bounded() {
+        let many = |count: usize| {
+            let path = |n| TreePath::new(std::format!("many/{n}").as_bytes()).unwrap();
+            let paths = (0..count).map(|n| DirtyPath { path: path(n), scope: Scope::Entry });
+            ObservedChanges { written: paths.collect(), ..ObservedChanges::default() }
+        };
+        for (settled, is_kept) in [
+            (&[MAX_RECENT - 1][..], true),
+            (&[MAX_RECENT], false),
+            (&[MAX_RECENT + 1], false),
+            (&[1, MAX_RECENT - 1], false),
+        ] {
+            let mut recent = RecentChanges::default();
+            recent.add(written("a"), at(9_000));
+            // The limit includes those of the window before.
+            for count in settled {
+                recent.add(many(*count), at(11_000));
+            }
+            assert_eq!(is_recent(&recent), is_kept, "{settled:?}");
+            let last = settled.last().unwrap();
+            let kept = recent.observed.len();
+            assert_eq!(kept, if *last > MAX_RECENT { 0 } else { *last }, "{settled:?}");
+            assert!(recent.observed.len() + recent.previous.len() <= MAX_RECENT);
+        }
+    }
+
+    #[test]
+    fn forgotten_deletions_have_to_be_counted() {
+        let mut observed = written("old/in");
+        observed.add_renamed_from(&dirty("old"));
+        observed.add_deleted(&dirty("gone"));
+        let mut recent = RecentChanges::default();
+        recent.add(observed.clone(), at(0));
+        recent.add(observed.clone(), at(11_000));
+        observed.forget_deletions();
+        recent.forget_deletions();
+        for observed in [&observed, &recent.observed, &recent.previous] {
+            assert!(!observed.is_deleted(&dirty("gone").path));
+            assert!(!observed.is_deleted(&dirty("old").path) && observed.renamed_from.is_empty());
+            assert!(observed.is_written(&dirty("old/in").path, || false), "a write stays known");
+        }
+    }
+
+    #[test]
+    fn a_repeated_rename_is_no_write() {
+        let mut observed = ObservedChanges::default();
+        observed.add_renamed_to(&dirty("new"));
+        assert!(!observed.is_written(&dirty("new").path, || true));
+        assert!(observed.is_written(&dirty("new").path, || false));
+    }
+
+    #[test]
+    fn each_kind_of_observed_change_counts() {
+        let mut observed = ObservedChanges::default();
+        assert!(observed.is_empty());
+        observed.add_written(&dirty("written"));
+        assert!(!observed.is_empty());
+        observed.add_renamed_to(&dirty("new"));
+        observed.add_deleted(&dirty("gone"));
+        observed.add_renamed_from(&dirty("old"));
+        assert_eq!(observed.len(), 5, "an old name is also a deleted one");
+        let empty = ObservedChanges::default();
+        for dirty in [dirty("written"), dirty("new"), dirty("gone")] {
+            let path = dirty.path.clone();
+            assert_eq!(observed.paths().filter(|it| it.path == path).count(), 1);
+        }
+        assert!(observed.memory() > empty.memory());
     }
 
     #[test]
