@@ -244,7 +244,7 @@ impl EventQueue {
                 }
                 return false;
             }
-            Relation::None | Relation::Stack | Relation::Replace | Relation::ToDelete => {
+            Relation::Stack | Relation::Replace | Relation::ToDelete => {
                 self.append_delayed(new, now, Some(position));
             }
         }

@@ -7,11 +7,9 @@
 use super::event::{Etype, EventSubject};
 use crate::{fs_event::EntryKind, path::TreePath};
 
-/// The relation of a new event to an old one.
+/// The consequence of a new event for the newest old one that is related to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relation {
-    /// None.
-    None,
     /// It is blocked by the old one.
     Stack,
     /// It replaces the old one.
@@ -70,52 +68,32 @@ impl<'a> EventEnd<'a> {
     }
 }
 
-/// The relation of `new` to the earlier `old`.
+/// The relation of `new` to `old`, which the index found as the newest related one.
 pub(super) fn relation(old: &EventSubject, new: &EventSubject, coupling: Coupling) -> Relation {
-    if old.etype == Etype::Full || new.etype == Etype::Full {
-        return Relation::None;
-    }
-    if old.etype.is_barrier() || new.etype.is_barrier() {
+    if old.etype.is_barrier() {
         return Relation::Stack;
     }
+    let (from, at) = (EventEnd::new(old, &old.path), EventEnd::new(new, &new.path));
     match (&old.to, &new.to) {
-        (None, None) => same_or_near(old, new, coupling),
-        (Some(to), None) => behind_move(old, EventEnd::new(old, to), new),
+        (None, None) => {
+            let is_file = old.kind == EntryKind::Other && new.kind == EntryKind::Other;
+            let is_recreated = (old.etype, new.etype) == (Etype::Delete, Etype::Create);
+            if from.is(at) && is_file && is_recreated { Relation::Replace } else { Relation::Stack }
+        }
+        (Some(to), None) => {
+            let is_other = matches!(new.etype, Etype::Create | Etype::Delete);
+            let is_end_only = EventEnd::new(old, to).is(at) && !from.meets(at);
+            if is_end_only && is_other { Relation::ToDelete } else { Relation::Stack }
+        }
         (old_to, Some(to)) => {
-            let (from, at) = (EventEnd::new(old, &old.path), EventEnd::new(new, &new.path));
             let to = EventEnd::new(new, to);
             let mut meets = from.meets(at) || from.meets(to);
             if let Some(old_to) = old_to {
                 let old_to = EventEnd::new(old, old_to);
                 meets |= old_to.meets(at) || old_to.nests(to) || old_to.binds(to, coupling);
             }
-            if meets { Relation::Split } else { Relation::None }
+            // A failed move to the same name blocks the new one, even if they are independent.
+            if meets { Relation::Split } else { Relation::Stack }
         }
-    }
-}
-
-/// Returns the relation of two events that are no moves.
-fn same_or_near(old: &EventSubject, new: &EventSubject, coupling: Coupling) -> Relation {
-    let (was, at) = (EventEnd::new(old, &old.path), EventEnd::new(new, &new.path));
-    let is_file = old.kind == EntryKind::Other && new.kind == EntryKind::Other;
-    if was.is(at) && is_file && (old.etype, new.etype) == (Etype::Delete, Etype::Create) {
-        return Relation::Replace;
-    }
-    if was.nests(at) || was.binds(at, coupling) { Relation::Stack } else { Relation::None }
-}
-
-/// Returns the relation of an event that is no move to the earlier move `old`, which leads `to`.
-fn behind_move(old: &EventSubject, to: EventEnd<'_>, new: &EventSubject) -> Relation {
-    let (from, at) = (EventEnd::new(old, &old.path), EventEnd::new(new, &new.path));
-    if from.meets(at) {
-        return Relation::Stack;
-    }
-    let is_other = matches!(new.etype, Etype::Create | Etype::Delete);
-    if to.is(at) && is_other {
-        Relation::ToDelete
-    } else if to.meets(at) {
-        Relation::Stack
-    } else {
-        Relation::None
     }
 }
