@@ -217,8 +217,7 @@ impl DirtySet {
                 return;
             }
         };
-        let is_whole = failed.is_empty() && large.is_empty();
-        if !is_whole && !observed.is_empty() {
+        if !failed.is_empty() || !large.is_empty() {
             let file = |path: &TreePath| DirtyPath { path: path.clone(), scope: Scope::Entry };
             let left = failed.iter().cloned().chain(large.iter().map(file));
             self.observed.append(observed.restrict(&left.collect()));
@@ -380,7 +379,7 @@ impl DirtySet {
 
     fn readmit(&mut self, pending: PendingSet) {
         if self.in_flight.is_empty() {
-            let _ = self.waiting.append_older(pending, &self.limits);
+            self.waiting.append_older(pending, &self.limits);
             return;
         }
         for hint in pending.hints.iter() {

@@ -86,7 +86,7 @@ impl PendingSet {
     }
 
     /// Adds all of `other`, whose marks are older.
-    pub(super) fn append_older(&mut self, mut other: Self, limits: &QueueLimits) -> Collapsed {
+    pub(super) fn append_older(&mut self, mut other: Self, limits: &QueueLimits) {
         for hint in self.hints.iter() {
             other.add_hint(hint.clone(), limits);
         }
@@ -95,13 +95,9 @@ impl PendingSet {
             core::mem::swap(&mut self.paths, &mut other.paths);
         }
         self.span.join(other.span);
-        let mut collapsed = Collapsed::No;
         for dirty in &other.paths {
-            if self.add(&dirty, Span::default(), limits) == Collapsed::Yes {
-                collapsed = Collapsed::Yes;
-            }
+            let _ = self.add(&dirty, Span::default(), limits);
         }
-        collapsed
     }
 
     /// The scope in which this end of a hint is covered.
