@@ -176,6 +176,12 @@ mod tests {
     }
 
     #[test]
+    fn the_message_about_an_invalid_budget_names_setting_and_value() {
+        let message = invalid_max_delete("maxDelete", "many");
+        assert!(message.starts_with("maxDelete must be ") && message.ends_with("not many"));
+    }
+
+    #[test]
     fn each_replaced_source_policy_has_a_name() {
         for name in ReplacedSource::NAMES {
             assert_eq!(ReplacedSource::named(name.as_bytes()).unwrap().name(), *name);

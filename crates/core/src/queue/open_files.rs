@@ -209,6 +209,19 @@ mod tests {
     }
 
     #[test]
+    fn a_new_delay_applies_to_open_files() {
+        let mut open = OpenFiles::new(OpenWait::default());
+        assert!(open.write(&at("a"), after(0)));
+        let millis = Duration::from_millis;
+        open.set_wait(OpenWait { quiet: millis(300), max_wait: millis(500) });
+        assert_eq!(open.next_due(), Some(after(300)));
+        assert!(open.write(&at("a"), after(290)));
+        assert_eq!(open.next_due(), Some(after(500)));
+        assert_eq!(open.close(&at("a")), Some(after(0)));
+        assert_eq!(open.next_due(), None);
+    }
+
+    #[test]
     fn no_file_is_held_back_without_a_delay_or_beyond_the_limit() {
         let mut open = OpenFiles::new(OpenWait::NONE);
         assert!(!open.write(&at("a"), after(0)));

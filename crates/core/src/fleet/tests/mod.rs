@@ -327,6 +327,67 @@ fn all_paths_with_held_deletions_are_recounted() {
 }
 
 #[test]
+fn held_deletions_that_were_observed_stay_observed() {
+    for (reason, held, is_observed) in [
+        (HoldReason::Seen, "d", true),
+        (HoldReason::Budget, "d", false),
+        // Not everything below the root was observed.
+        (HoldReason::Seen, "", false),
+    ] {
+        let mut fleet = fleet(1, Insist::Yes, FleetLimits::default());
+        let (now, mut effects) = (Moment::ORIGIN, Vec::new());
+        fleet.begin(&mut effects);
+        send(&mut fleet, &["covered", "0"], now, &mut effects);
+        let paths = vec![DirtyPath { path: at(held), scope: Scope::Tree }];
+        let held = HeldDeletions { paths, count: 20, total: None, names: vec![], reason };
+        let outcome = Outcome::Split { large: vec![], failed: vec![], held: vec![held] };
+        fleet.advance(now, &mut effects);
+        fleet.handle(Input::JobEnded { job: JobId(0), outcome }, now, &mut effects);
+        send(&mut fleet, &["replace", "0!"], now, &mut effects);
+        fleet.advance(now, &mut effects);
+        let recount = effects.iter().find_map(|effect| match effect {
+            Effect::Start(crate::job::Job { work: Work::Batch { observed, .. }, .. }) => {
+                Some(observed)
+            }
+            _ => None,
+        });
+        let recount = recount.unwrap();
+        assert_eq!(recount.is_deleted(&at("d")), is_observed, "{reason:?}");
+    }
+}
+
+#[test]
+fn changes_of_excluded_entries_are_ignored() {
+    let mut rules = Filter::builder();
+    rules.exclude(b"/no").unwrap();
+    rules.exclude(b"/no-directory/").unwrap();
+    let filter = Arc::new(rules.build());
+    let fleet = Fleet::new(
+        vec![MirrorSettings { filter, init: false, ..settings(Insist::No) }],
+        FleetLimits::default(),
+    );
+    play(
+        fleet,
+        "0    begin               -> cover 0
+         0    covered 0
+         0    0 write /no
+         0    0 writing /no
+         0    0 chmod /no
+         0    0 rm /no
+         0    0 mkdir /no
+         0    0 lost /no
+         0    0 chmod-dir /no-directory
+         0    0 chmod-dir /no/below
+         20000
+         20000 0 write /no-directory
+         20100                    -> start 0 /no-directory
+         20100 job 0 done         -> BatchFinished
+         20200 0 mkdir /no-directory
+         20300                    -> start 0 /no-directory/**",
+    );
+}
+
+#[test]
 fn one_pass_with_held_deletions_fails() {
     play(
         fleet(1, Insist::No, FleetLimits { onepass: true, ..FleetLimits::default() }),

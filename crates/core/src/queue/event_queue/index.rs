@@ -244,3 +244,29 @@ fn for_each_ancestor(path: &TreePath, mut act: impl FnMut(TreePath)) {
         act(path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removed_events_leave_no_name() {
+        let path = |text: &str| TreePath::new(text.as_bytes()).unwrap();
+        let mut index = EventIndex::default();
+        let events = [(Etype::Create, None), (Etype::Move, Some(path("d/e/g")))];
+        let events = events.map(|(etype, to)| EventSubject {
+            etype,
+            path: path("d/f"),
+            kind: EntryKind::Other,
+            to,
+        });
+        for (at, subject) in (1..).zip(&events) {
+            index.add(QueuePosition(at), subject);
+        }
+        assert_eq!(index.nodes.len(), 5, "/, /d, /d/f, /d/e and /d/e/g");
+        index.remove(QueuePosition(2), &events[1]);
+        assert_eq!(index.nodes.len(), 3, "/, /d and /d/f");
+        index.remove(QueuePosition(1), &events[0]);
+        assert!(index.nodes.is_empty());
+    }
+}

@@ -1,6 +1,6 @@
 //! Random histories with large files.
 
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{collections::BTreeSet, string::String, vec, vec::Vec};
 use core::{fmt::Write as _, time::Duration};
 
 use crate::{
@@ -47,7 +47,9 @@ impl LargeFileHistory {
                 self.take(batch);
             }
             6 => {
+                let is_ready = self.queue.has_large();
                 let batch = self.queue.take_large();
+                assert_eq!(batch.is_some(), is_ready, "{}", self.script);
                 self.take(batch);
             }
             7 => {
@@ -107,5 +109,79 @@ fn an_empty_queue_has_no_oldest_change() {
             let LargeFileHistory { queue, script, .. } = &history;
             assert!(!queue.is_empty() || queue.oldest().is_none(), "seed {seed}:\n{script}");
         }
+    }
+}
+
+fn at(millis: u64) -> Moment {
+    Moment::new(Duration::from_millis(millis))
+}
+
+/// A queue in which the batch of `/d/` is settled except for large files of these names.
+fn with_large(names: &[&[u8]]) -> DirtySet {
+    let debounce = Debounce::FixedDelay { delay: Duration::from_millis(10), max_waiting: 6 };
+    let mut queue =
+        DirtySet::with_limits(debounce, QueueLimits { failed: 4, ..QueueLimits::default() });
+    let directory = TreePath::new(b"/d").unwrap();
+    queue.mark(&directory, Scope::Tree, at(0));
+    let batch = queue.take_due(at(10)).unwrap();
+    assert!(!batch.is_large());
+    let large = names.iter().map(|name| directory.join(name).unwrap()).collect();
+    queue.settle_with_large(batch, Settled::All, large, at(20));
+    queue
+}
+
+#[test]
+fn a_large_file_counts_until_its_own_job_is_done() {
+    let mut queue = with_large(&[b"a"]);
+    let path = TreePath::new(b"/d/a").unwrap();
+    assert_eq!((queue.counts().waiting, queue.oldest()), (1, Some(at(0))));
+    // Its job transfers its new changes, too.
+    queue.mark(&path, Scope::Entry, at(30));
+    assert_eq!((queue.counts().waiting, queue.waiting()), (1, 0));
+    let batch = queue.take_large().unwrap();
+    assert!(batch.is_large());
+    assert_eq!((queue.counts().in_flight, queue.oldest()), (1, Some(at(0))));
+    queue.settle(batch, Settled::All, at(40));
+    assert!(queue.is_empty() && queue.oldest().is_none());
+}
+
+#[test]
+fn a_large_file_is_transferred_with_its_directory_if_that_is_marked() {
+    let mut queue = with_large(&[b"a"]);
+    queue.mark(&TreePath::new(b"/d").unwrap(), Scope::Tree, at(30));
+    assert!(!queue.has_large());
+    let batch = queue.take_due(at(40)).unwrap();
+    assert_eq!(queue.counts().total(), 1);
+    assert_eq!(queue.oldest(), Some(at(0)));
+    queue.settle(batch, Settled::All, at(50));
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn beyond_the_limit_of_large_files_their_directory_is_compared_again() {
+    for (names, directories) in
+        [(&[b"a", b"b", b"c", b"e"][..], 0), (&[b"a", b"b", b"c", b"e", b"f"], 1)]
+    {
+        let names: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+        let queue = with_large(&names);
+        assert_eq!((queue.waiting(), queue.counts().waiting), (directories, 4 + directories));
+        assert_eq!(queue.next_due(), (directories > 0).then(|| at(0)));
+    }
+}
+
+#[test]
+fn changes_observed_at_a_large_file_are_known_to_its_own_job() {
+    let [file, other] = ["/d/a", "/d/b"].map(|path| TreePath::new(path.as_bytes()).unwrap());
+    for failed in [vec![], vec![DirtyPath { path: other.clone(), scope: Scope::Entry }]] {
+        let mut queue = DirtySet::new(Debounce::default());
+        queue.mark_written(&file, Scope::Entry, at(0));
+        queue.mark_written(&other, Scope::Entry, at(0));
+        let batch = queue.take_due(at(1_000)).unwrap();
+        let large = BTreeSet::from([file.clone()]);
+        queue.settle_with_large(batch, Settled::Except(failed), large, at(1_000));
+        let batch = queue.take_large().unwrap();
+        assert!(batch.observed().is_written(&file, || false));
+        assert!(!batch.observed().is_written(&other, || false));
+        queue.settle(batch, Settled::All, at(1_000));
     }
 }

@@ -247,3 +247,50 @@ fn the_path_set_agrees_with_a_naive_list() {
         }
     }
 }
+
+#[test]
+fn a_set_of_one_entry_covers_only_that() {
+    let set = PathSet::entry(&path("/d"));
+    assert!(set.covers(&path("/d"), Scope::Entry) && set.len() == 1);
+    assert!(!set.covers(&path("/d"), Scope::Tree) && !set.covers(&path("/"), Scope::Entry));
+}
+
+#[test]
+fn paths_below_a_name_are_listed_up_to_a_limit() {
+    let set: PathSet = paths("/d/a /d/b/ /d/b2 /e").iter().collect();
+    for (most, count) in [(0, None), (2, None), (3, Some(3)), (4, Some(3))] {
+        assert_eq!(set.within(&path("/d"), most).map(|below| below.len()), count, "{most}");
+    }
+    assert_eq!(set.within(&path("/d/b/x"), 0), Some(paths("/d/b/x/")));
+    assert_eq!(set.within(&path("/other"), 0), Some(Vec::new()));
+}
+
+#[test]
+fn dropped_names_take_no_memory() {
+    let mut set = PathSet::new();
+    let name = "x".repeat(10_000);
+    set.insert(&path(&["/d/", &name].concat()), Scope::Entry);
+    set.insert(&path(&["/e/", &name].concat()), Scope::Entry);
+    assert!((20_000..21_000).contains(&set.memory()));
+    set.insert(&path("/d"), Scope::Tree);
+    assert!((10_000..11_000).contains(&set.memory()));
+}
+
+#[test]
+fn sets_are_equal_if_their_paths_are() {
+    assert_eq!(set("/a /b/"), set("/b/ /b/c /a"));
+    for other in ["", "/a", "/a /b", "/a /c/", "/a /b/ /c"] {
+        assert_ne!(set("/a /b/"), set(other), "{other}");
+    }
+}
+
+#[test]
+fn an_iterator_knows_how_many_paths_are_left() {
+    let set = set("/a /b/c/ /b/d /e/");
+    let mut iter = set.iter();
+    for left in (0..4).rev() {
+        assert!(iter.next().is_some());
+        assert_eq!(iter.size_hint(), (left, Some(left)));
+    }
+    assert_eq!((iter.next(), iter.next()), (None, None));
+}

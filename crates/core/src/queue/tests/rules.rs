@@ -1,10 +1,13 @@
 //! The rules of the queue, a script each.
 
-use alloc::string::String;
+use alloc::{format, string::String, vec::Vec};
 use core::{fmt::Write as _, time::Duration};
 
-use super::script::{RealQueue, play};
-use crate::queue::{Debounce, QueueLimits};
+use super::script::{RealQueue, at, path, play};
+use crate::{
+    job::Scope,
+    queue::{Debounce, DirtySet, QueueLimits, Settled},
+};
 
 /// A delay of 10 ms, or five paths at once; small limits.
 fn check(script: &str) {
@@ -561,4 +564,110 @@ fn too_many_observed_names_become_their_directory() {
          10 take -> /d/ /x
          10 observed 1 -> written /x, deleted /d/",
     );
+}
+
+#[test]
+fn settled_changes_are_known_under_the_new_name_of_their_directory() {
+    check(
+        "0  write /d/a
+         0  remove /d/b
+         10 take -> /d/a /d/b
+         11 settle 1 all
+         12 move /d/ /e/
+         22 take -> /d/ /e/ | /d=>/e
+         22 observed 2 -> written /e/a, renamed /e/, deleted /d/ /e/b",
+    );
+}
+
+#[test]
+fn the_settled_deletion_of_a_name_says_nothing_of_its_successor() {
+    // A directory that replaced a deleted one.
+    check(
+        "0  remove /d/
+         10 take -> /d/
+         11 settle 1 all
+         12 move /d/ /e/
+         22 take -> /d/ /e/ | /d=>/e
+         22 observed 2 -> renamed /e/, deleted /d/",
+    );
+    // A file in place of a directory.
+    check(
+        "0  remove /d/a
+         10 take -> /d/a
+         11 settle 1 all
+         12 move /d /e
+         22 take -> /d /e | /d=>/e
+         22 observed 2 -> renamed /e, deleted /d",
+    );
+}
+
+#[test]
+fn forgotten_deletions_are_not_observed_at_any_stage() {
+    let mut real = RealQueue::new(Debounce::default(), QueueLimits::default());
+    play(
+        &mut real,
+        "0    remove /settled/a
+         100  take -> /settled/a
+         100  settle 1 all
+         200  remove /flies
+         300  take -> /flies
+         310  remove /waits",
+    );
+    real.queue.forget_deletions();
+    play(
+        &mut real,
+        "310  settle 2 except /flies
+         320  move /settled/ /new/
+         420  take -> /new/ /settled/ /waits | /settled=>/new
+         420  observed 3 -> renamed /new/, deleted /settled/
+         430  settle 3 all
+         1310 take -> /flies
+         1310 observed 4 ->",
+    );
+}
+
+#[test]
+fn a_failure_that_is_not_merged_keeps_its_backoff() {
+    for alone in ["/f", "/f/"] {
+        check(&format!(
+            "0    mark {alone}
+             10   take -> {alone}
+             10   settle 1 except {alone}
+             20   mark /d/a
+             20   mark /d/b
+             20   mark /d/c
+             20   mark /d/e
+             30   take -> /d/a /d/b /d/c /d/e
+             40   settle 2 except /d/a /d/b /d/c /d/e
+             40   counts -> 0 0 0 2
+             1010 take -> {alone}
+             1010 settle 3 all
+             1039 take ->
+             1040 take -> /d/",
+        ));
+    }
+}
+
+#[test]
+fn the_memory_of_a_queue_includes_paths_at_every_stage() {
+    const NAMES: usize = 100 * 300;
+    let mut queue = DirtySet::new(Debounce::default());
+    let paths: Vec<_> = (0..100).map(|n| path(&format!("{n:0300}"))).collect();
+    let is_about = |queue: &DirtySet, sets: usize| {
+        let memory = queue.memory();
+        assert!((sets * NAMES..=sets * NAMES * 4 / 3).contains(&memory), "{memory} for {sets}");
+    };
+    for path in &paths {
+        queue.mark(path, Scope::Entry, at(0));
+    }
+    is_about(&queue, 1);
+    let batch = queue.take_due(at(2_000)).unwrap();
+    is_about(&queue, 1);
+    for path in &paths {
+        queue.mark_written(path, Scope::Entry, at(2_000));
+    }
+    // Deferred and observed.
+    is_about(&queue, 3);
+    queue.settle(batch, Settled::All, at(2_000));
+    is_about(&queue, 2);
 }

@@ -298,6 +298,8 @@ fn requested_output_is_recognized() {
         (&["-vz"], true, false),
         (&["--stats"], true, true),
         (&["--info=progress2,stats1"], true, true),
+        (&["--info=progress2"], true, false),
+        (&["--files-from=stats"], false, false),
         (&["--out-format=%n"], true, false),
     ] {
         let options = options(extra);
@@ -305,6 +307,7 @@ fn requested_output_is_recognized() {
     }
     assert_eq!(options(&["--max-delete", "5"]).max_delete(), Some(5));
     assert_eq!(options(&["--max-delete=x"]).max_delete(), None);
+    assert_eq!(options(&["--max-deleted", "5"]).max_delete(), None);
     assert!(
         options(&["-aHx"]).keeps_hard_links() && !options(&["-ax", "--rsh=H"]).keeps_hard_links()
     );
@@ -339,4 +342,19 @@ fn only_remote_targets_need_a_time_probe() {
     assert!(!has_to(b"host:dst", |it| it.short.retain(|letter| *letter != b't')));
     assert!(!has_to(b"host:dst", |it| it.extra.push(b"--modify-window=1".to_vec())));
     assert!(!has_to(b"host:dst", |it| it.form = ListForm::Filter));
+}
+
+#[test]
+fn the_attributes_of_the_root_are_transferred_with_its_entries() {
+    for (form, listed, transfers) in [
+        (ListForm::FilesFrom, &[][..], false),
+        (ListForm::FilesFrom, &["a/b"], false),
+        (ListForm::FilesFrom, &["a/b", "a"], true),
+        (ListForm::FilesFrom, &[""], true),
+        (ListForm::Filter, &[], false),
+        (ListForm::Filter, &["a/b"], true),
+    ] {
+        let options = RsyncOptions { form, ..RsyncOptions::default() };
+        assert_eq!(options.transfers_root(&paths(listed)), transfers, "{form:?} {listed:?}");
+    }
 }

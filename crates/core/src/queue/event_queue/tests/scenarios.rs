@@ -91,6 +91,8 @@ fn queues_equal_the_observed_ones_of_the_original() {
         ("Move a c, Move c e", "Delete a, Delete c (block), Create e"),
         // mv a c; mv b c
         ("Move a c, Move b c", "Move a c, Move b c"),
+        // mv a/ c; mv b/ c
+        ("Move a/ c/, Move b/ c/", "Delete a/, Delete b/, Create c/ (block)"),
         // mv d D; echo >> D/f
         ("Move d/ D/, Modify D/f", "Move d/ D/, Modify D/f (block)"),
         // echo >> d/f; mv d D
@@ -286,8 +288,10 @@ fn fail_first(queue: &mut EventQueue, seconds: u64) -> EventId {
 fn a_failed_event_blocks_only_its_dependents() {
     let mut queue = queue();
     push(&mut queue, "Create d/, Create d/f, Create g, Modify g, Create h", 0);
+    assert_eq!((queue.failed_count(), queue.has_only_retries()), (0, false));
     fail_first(&mut queue, 10);
     fail_first(&mut queue, 10);
+    assert_eq!((queue.failed_count(), queue.has_only_retries()), (2, false), "h");
     let left = "Create d/, Create d/f (block), Create g, Modify g (block), Create h";
     assert_eq!(show(&queue), left);
     assert_eq!(queue.first_due(at(10)).unwrap().title(), "Create on /h");
@@ -363,6 +367,7 @@ fn an_event_that_failed_once_is_retried_even_if_its_entry_is_deleted() {
     let mut queue = queue();
     push(&mut queue, "Create a", 0);
     fail_first(&mut queue, 10);
+    assert!(queue.has_only_retries());
     push(&mut queue, "Delete a", 10);
     assert_eq!(show(&queue), "Create a, Delete a (block)");
     assert_eq!(queue.next_due(), Some(at(11)));
@@ -409,6 +414,8 @@ fn events_known_to_have_failed_are_retried_alone() {
     queue.settle(&list[2..], EventOutcome::Done);
     assert_eq!(queue.select(at(11), |_| Pick::Take), list[..1]);
     assert_eq!(queue.failed().map(|(_, failure)| failure.tries).collect::<Vec<_>>(), [1, 1]);
+    queue.reset_tries(&list[..1]);
+    assert_eq!(queue.failed().map(|(_, failure)| failure.tries).collect::<Vec<_>>(), [0, 1]);
     queue.retry_now();
     assert_eq!(queue.select(at(11), |_| Pick::Take), list[..2]);
 }
@@ -431,6 +438,7 @@ fn clear_drops_all_events_and_ids_are_not_reused() {
     let mut queue = queue();
     push(&mut queue, "Create a", 0);
     let old = queue.iter().next().unwrap().id();
+    assert!(!queue.is_empty());
     queue.clear();
     assert!(queue.is_empty() && queue.next_due().is_none());
     push(&mut queue, "Create a", 0);
@@ -438,4 +446,65 @@ fn clear_drops_all_events_and_ids_are_not_reused() {
     queue.settle(&[old], EventOutcome::Done);
     assert_eq!(queue.len(), 1);
     assert_eq!(queue.iter().next().unwrap().etype(), Etype::Create);
+}
+
+#[test]
+fn suspects_are_tried_in_lists_half_as_long_each_time() {
+    let mut queue = queue();
+    push(&mut queue, "Create a, Create b, Create c, Create d, Create e, Create f, Create g", 0);
+    // The first time, the cause may lie outside of the events.
+    for (now, length) in (10..).zip([7, 7, 3, 1]) {
+        let list = queue.select(at(now), |_| Pick::Take);
+        assert_eq!(list.len(), length);
+        assert_eq!(queue.activate(&list), Ok(()));
+        queue.settle(&list, failed(now, 1));
+    }
+}
+
+#[test]
+fn a_running_event_is_not_given_up_with_its_blocker() {
+    let mut queue = queue();
+    push(&mut queue, "Create d/, Create d/f", 0);
+    let list = queue.select(at(10), |_| Pick::Take);
+    assert_eq!(queue.activate(&list), Ok(()));
+    queue.settle(&list[..1], failed(10, 1));
+    assert_eq!(fail_first(&mut queue, 11), list[0]);
+    queue.drop_missing(&TreePath::root(), |_| false, at(12));
+    assert_eq!(show(&queue), "Create d/f (active)");
+    queue.settle(&list[1..], failed(12, 1));
+    fail_first(&mut queue, 13);
+    assert_eq!(show(&queue), "Create d/f");
+}
+
+#[test]
+fn a_failed_event_of_the_root_does_not_block_a_blanket_event() {
+    let mut queue = queue();
+    push(&mut queue, "Attrib /", 0);
+    let id = first(&queue, 10);
+    assert_eq!(queue.activate(&[id]), Ok(()));
+    queue.push_blanket();
+    queue.settle(&[id], failed(10, 1));
+    assert_eq!(show(&queue), "Attrib, Blanket");
+}
+
+#[test]
+fn the_title_of_an_event_tells_directories_apart() {
+    let mut queue = queue();
+    push(&mut queue, "Attrib /, Create d/, Create d, Move d/ e/, Move f g", 0);
+    queue.push_init();
+    queue.push_full(TreePath::root());
+    let titles: Vec<_> = queue.iter().map(QueuedEvent::title).collect();
+    let split = ["Delete on /d/", "Create on /e/", "Delete on /f", "Create on /g"];
+    let (first, rest) = titles.split_at(3);
+    assert_eq!(first, ["Attrib on /", "Create on /d/", "Create on /d"]);
+    assert_eq!(rest, [&split[..], &["Init", "Full on /"]].concat());
+}
+
+#[test]
+fn a_failed_move_blocks_a_later_move_to_its_name() {
+    let mut queue = queue();
+    push(&mut queue, "Move a c", 0);
+    fail_first(&mut queue, 10);
+    push(&mut queue, "Move b c", 10);
+    assert_eq!(show(&queue), "Move a c, Move b c (block)");
 }
