@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `tidy` and `bench`.
+//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `mutants`, `tidy` and `bench`.
 //!
 //! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod fuzz;
+mod mutants;
 mod test;
 mod tidy;
 mod torture;
@@ -24,6 +25,9 @@ usage: cargo xtask TASK
                       --seed S --rounds 1 repeats the round of seed S
   fuzz [TARGET ..] [--minutes N] [--seed N]
                       runs mutated inputs through parsers that read foreign bytes (fuzz/README.md)
+  mutants [ARGUMENT ..]
+                      tests mutants of core's queue and guard with cargo-mutants, and passes it the
+                      arguments (docs/mutants.md)
   tidy [--report]     checks licences, layers, names, prose, `unsafe`, the length of files and more;
                       --report prints the measures of the sources instead
   bench [ROW ..] [--runs N] [--json FILE] [--directory DIRECTORY]
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "torture" => torture::run(&rest),
         "fuzz" => fuzz::run(&rest),
+        "mutants" => mutants::run(&rest),
         "tidy" => tidy::run(&rest),
         "bench" => bench::run(&rest),
         _ => Err(vec![USAGE.to_owned()]),
