@@ -188,7 +188,7 @@ mod tests {
         let count = || state.with_fleet(|fleet| fleet.members().len());
         let context = CallContext { fleet: &mut fleet, now: Moment::ORIGIN };
         assert_eq!(state.with_context(&lua, context, count).unwrap(), 0);
-        assert!(count().unwrap_err().to_string().contains("while the daemon runs only"));
+        assert!(count().unwrap_err().to_string().contains("only be used while the daemon runs"));
     }
 
     #[test]
@@ -200,6 +200,6 @@ mod tests {
         let context = CallContext { fleet: &mut fleet, now: Moment::ORIGIN };
         let (read, changed) = state.with_context(&lua, context, nested).unwrap();
         assert!(read.is_ok());
-        assert!(changed.unwrap_err().to_string().contains("while a list of events is made"));
+        assert!(changed.unwrap_err().to_string().contains("while a list of events is built"));
     }
 }
