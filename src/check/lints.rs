@@ -26,7 +26,6 @@ use crate::{
     report::RunMode,
 };
 
-/// Returns all warnings.
 pub(super) fn warnings(input: CheckInput<'_>) -> Vec<String> {
     let Config { daemon, syncs, .. } = input.config;
     let mut found = at_start(input.config, input.files, input.start_dir);
@@ -107,7 +106,6 @@ struct LocatedSync<'a> {
     target: TargetLocation,
 }
 
-/// Location of a target.
 enum TargetLocation {
     /// Path on this machine.
     Local(PathBuf),

@@ -28,7 +28,6 @@ const CRITICAL_EXIT_CODE: &str = "Critical exitcode.";
 /// Maximum number of failed paths that are listed; the others are counted.
 const MAX_LISTED: usize = 20;
 
-/// Logs an event.
 pub(super) fn log_event(log: &Log, registry: &SyncRegistry, event: &LogEvent) {
     match event {
         LogEvent::Mirror(id, event) => {

@@ -376,7 +376,6 @@ impl Engine {
         self.call_scripts(|scripts, _| scripts.take_effects());
     }
 
-    /// Calls the script of a mirror.
     fn call_script(&mut self, mirror: MirrorId, call: &ScriptCall) {
         let context = CallContext { now: self.now(), fleet: &mut self.fleet };
         if let Some(instance) = self.registry.get(mirror) {

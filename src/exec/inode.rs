@@ -39,7 +39,6 @@ impl LinkedInode {
     }
 }
 
-/// Type of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryType {
     /// Directory.

@@ -83,7 +83,6 @@ pub(crate) enum Succession {
     Accepted,
 }
 
-/// Change of mounts.
 #[derive(Debug)]
 enum MountChange {
     /// Nothing is mounted here any more.

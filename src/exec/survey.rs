@@ -46,7 +46,6 @@ pub(crate) struct Survey {
 pub(crate) struct SurveyedEntry {
     /// Path below the root.
     pub path: TreePath,
-    /// Type of the entry.
     pub entry_type: EntryType,
     /// Size in bytes.
     pub size: u64,

@@ -44,7 +44,6 @@ pub enum ScriptRequest {
 /// Child process that a script requests.
 #[derive(Debug)]
 pub struct SpawnRequest {
-    /// Its job id.
     pub job: JobId,
     /// Program, looked up in `PATH` if it has no slash.
     pub program: OsString,
@@ -57,7 +56,6 @@ pub struct SpawnRequest {
 /// Binding of a sync in the configuration file to its mirror.
 #[derive(Clone, Copy, Debug)]
 pub struct SyncBinding {
-    /// The mirror.
     pub mirror: MirrorId,
     /// True if a failed startup is retried.
     pub insists: bool,

@@ -85,7 +85,6 @@ impl ObservedPhase {
         }
     }
 
-    /// Returns the remaining pause.
     fn remaining_pause(self, now: Instant) -> Option<Duration> {
         match self {
             Self::PausedUntil(until) if until > now => Some(until - now),

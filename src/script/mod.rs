@@ -86,7 +86,6 @@ impl fmt::Debug for Scripts {
     }
 }
 
-/// Result of a call.
 #[derive(Debug)]
 pub enum CallResult {
     /// A function for a due event has returned.

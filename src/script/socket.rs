@@ -75,7 +75,6 @@ pub(super) fn module(lua: &Lua) -> Result<Table> {
     Ok(table)
 }
 
-/// Returns the `dns` table.
 fn dns(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
     table.set(

@@ -210,7 +210,6 @@ impl Backends {
             .map(|(&mirror, _)| mirror)
     }
 
-    /// Returns the tree of a mirror.
     pub(super) fn tree(&self, mirror: MirrorId) -> Option<&WatchTree> {
         self.assignments.get(&mirror).map(|assignment| &assignment.tree)
     }

@@ -55,7 +55,6 @@ const MAX_READS: usize = 256;
 /// Maximum number of cached directories.
 const MAX_CACHED: usize = 8192;
 
-/// The fanotify backend.
 #[derive(Debug)]
 pub(super) struct FanotifyBackend {
     group: FanotifyGroup,

@@ -4,7 +4,6 @@ use std::io;
 
 use rustix::{event::EventfdFlags, io::Errno};
 
-/// A limit of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KernelLimit {
     /// Number of inotify watches per user.

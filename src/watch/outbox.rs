@@ -24,12 +24,10 @@ pub(crate) enum WatchMessage {
     Covered {
         /// The covered mirror.
         mirror: MirrorId,
-        /// The coverage.
         coverage: Coverage,
     },
     /// The mirror can't be covered.
     CannotCover {
-        /// The mirror.
         mirror: MirrorId,
         /// Reason, as a sentence without a full stop.
         why: String,

@@ -178,7 +178,6 @@ impl RootMonitor {
         is_any_relevant
     }
 
-    /// Checks all roots.
     pub(super) fn check(&mut self) -> RootChanges {
         self.read_events();
         let mut changes = RootChanges::default();

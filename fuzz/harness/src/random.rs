@@ -13,7 +13,6 @@ impl FuzzRng {
         Self(seed.rotate_left(32).wrapping_mul(STEP) ^ execution.wrapping_mul(STEP))
     }
 
-    /// Returns the next number.
     pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         let mut number = self.0;
@@ -38,7 +37,6 @@ impl FuzzRng {
         self.next().to_le_bytes()[0]
     }
 
-    /// Returns one of `items`.
     pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.below(items.len()))
     }

@@ -31,7 +31,6 @@ const MAX_TEMPORARY_NAME: usize = 246;
 const TARGETS: [(&str, &str); 4] =
     [("/dst", "/dst/"), ("host:to", "/srv/u/to/"), ("host:/dst", "/dst/"), ("host::mod/x", "/x/")];
 
-/// Meaning of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MessageMeaning {
     Read,

@@ -322,7 +322,6 @@ impl<'a> CopyJob<'a> {
         self.unseen.decide(DeletionClass::Unseen)
     }
 
-    /// Returns the counted deletions of a class.
     pub(super) const fn counted_deletions(&self, class: DeletionClass) -> &CountedDeletions {
         match class {
             DeletionClass::Seen => &self.seen,

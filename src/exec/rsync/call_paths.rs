@@ -11,7 +11,6 @@ use mirror_core::{
     plan::rsync::TransferPaths,
 };
 
-/// The paths of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CallPaths<'a> {
     /// Entries; of directories, only the directories themselves.

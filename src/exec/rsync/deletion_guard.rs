@@ -59,7 +59,6 @@ impl DeletionTerms {
 /// A transfer with deletions, made by several calls of one form.
 #[derive(Clone, Copy)]
 pub(super) struct GuardedTransfer<'s> {
-    /// The paths.
     pub(super) call_paths: CallPaths<'s>,
     /// Builds the call with this kind of deletions that leaves these paths alone.
     pub(super) build_call: &'s dyn Fn(Deletions, &[TreePath]) -> RsyncCall,

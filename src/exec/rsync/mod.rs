@@ -60,9 +60,7 @@ const LOCAL_STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Configuration of an [`RsyncExecutor`].
 #[derive(Debug)]
 pub(crate) struct RsyncConfig {
-    /// The source.
     pub root: Arc<SourceRoot>,
-    /// The target.
     pub target: Target,
     /// The rsync options of the user.
     pub options: RsyncOptions,

@@ -28,7 +28,6 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct SshLogin {
     cancel: CancelToken,
-    /// Reason of its exit.
     exit_reason: Arc<OnceLock<String>>,
 }
 

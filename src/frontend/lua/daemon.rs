@@ -71,7 +71,6 @@ pub(super) fn switch_warnings(values: &Table) -> impl Iterator<Item = (&'static 
     })
 }
 
-/// Errors of settings.
 struct InvalidSettings(Vec<(&'static str, SettingError)>);
 
 impl InvalidSettings {

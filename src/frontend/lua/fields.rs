@@ -127,7 +127,6 @@ impl<'a> Fields<'a> {
         items.collect()
     }
 
-    /// Returns the table of this name.
     pub(super) fn table(self, name: &str) -> Result<Option<Table>, String> {
         match self.value(name) {
             Value::Nil | Value::Boolean(false) => Ok(None),

@@ -141,7 +141,6 @@ fn reread(prelude: Table, request: LoadRequest, config: Config) -> RereadSync {
     })
 }
 
-/// Runs one file.
 fn run(lua: &Lua, host: &PreludeHost, file: &Path) -> Result<(), ConfigError> {
     let named = Escaped(file.as_os_str().as_bytes()).to_string();
     let text = fs::read(file).map_err(|error| {

@@ -143,7 +143,6 @@ pub(in crate::watch) struct DirId {
     pub(in crate::watch) mount: u64,
 }
 
-/// The real kernel.
 #[derive(Debug)]
 pub(in crate::watch) struct RealKernel {
     inotify: Inotify,

@@ -72,7 +72,6 @@ struct EntryAt<'a> {
     name: &'a [u8],
 }
 
-/// The inotify backend.
 #[derive(Debug)]
 pub(super) struct InotifyBackend<K: Kernel = RealKernel> {
     kernel: K,

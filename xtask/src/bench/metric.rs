@@ -109,11 +109,9 @@ pub(crate) enum MetricLimit {
 pub(crate) struct MetricBound {
     /// The limited metric.
     pub(crate) metric: Metric,
-    /// Its limit.
     pub(crate) limit: MetricLimit,
 }
 
-/// The result for a bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BoundResult {
     /// The limited metric.

@@ -160,7 +160,6 @@ impl MeteredProcess {
         let _ = kill_process(self.pid(), signal);
     }
 
-    /// Returns true if it has exited.
     pub(crate) fn has_exited(&self) -> bool {
         self.exit_reason().is_some()
     }

@@ -18,7 +18,6 @@ use super::{
     workload::Workload,
 };
 
-/// A row.
 #[derive(Debug)]
 pub(crate) struct BenchRow {
     /// The name on the command line.

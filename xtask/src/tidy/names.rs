@@ -16,7 +16,6 @@ const OWN_ROOTS: [&str; 6] = ["crate", "super", "self", "mirror_core", "mirror_p
 /// A definition of a type.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Definition<'a> {
-    /// The file.
     source: &'a SourceFile,
     /// The line, from 1 on.
     line: usize,

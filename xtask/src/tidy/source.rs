@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-/// A source file.
 #[derive(Debug)]
 pub(super) struct SourceFile {
     /// The path from the root of the workspace.
@@ -15,7 +14,6 @@ pub(super) struct SourceFile {
     test_lines: BTreeSet<usize>,
 }
 
-/// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SourceToken {
     /// An identifier or number, `::`, or one other character.

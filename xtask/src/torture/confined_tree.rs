@@ -119,7 +119,6 @@ impl ConfinedEntry {
         Ok(mkdirat(&self.directory, &self.name, Mode::from_raw_mode(0o755))?)
     }
 
-    /// Creates a fifo.
     pub(crate) fn create_fifo(&self) -> io::Result<()> {
         let mode = Mode::from_raw_mode(0o600);
         Ok(mknodat(&self.directory, &self.name, FileType::Fifo, mode, 0)?)

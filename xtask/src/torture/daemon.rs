@@ -154,7 +154,6 @@ impl<'a> TortureDaemon<'a> {
         text
     }
 
-    /// Returns the directory of the logs.
     pub(crate) fn log_directory(&self) -> PathBuf {
         self.scratch.path("run").map_or_else(|_| PathBuf::new(), |it| it.path().to_owned())
     }

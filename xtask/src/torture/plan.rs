@@ -70,7 +70,6 @@ pub(crate) enum WatchLimit {
     Few,
 }
 
-/// One round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RoundPlan {
     /// The seed that determines everything else.
@@ -171,7 +170,6 @@ impl RoundPlan {
         }
     }
 
-    /// Returns the number of syncs.
     pub(crate) fn syncs(&self) -> usize {
         if self.layout == SyncLayout::Single { 1 } else { 2 }
     }

@@ -10,7 +10,6 @@ impl TortureRng {
         Self(seed)
     }
 
-    /// Returns the next number.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut number = self.0;
@@ -39,7 +38,6 @@ impl TortureRng {
         *all.get(index).expect("there is something to choose from")
     }
 
-    /// Returns this number of bytes.
     pub(crate) fn bytes(&mut self, length: u64) -> Vec<u8> {
         (0..length.div_ceil(8))
             .flat_map(|_| self.next().to_ne_bytes())

@@ -157,7 +157,6 @@ impl Glob {
         }
     }
 
-    /// Returns true if all of `text` matches.
     pub(super) fn matches(&self, text: GlobText) -> bool {
         self.run(text) == GlobOutcome::Match
     }

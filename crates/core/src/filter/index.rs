@@ -15,7 +15,6 @@ use crate::fs_event::EntryKind;
 pub(super) struct RuleHit {
     /// Its position in the rule list.
     pub(super) number: usize,
-    /// Its action.
     pub(super) action: RuleAction,
 }
 

@@ -147,7 +147,6 @@ impl RuleModifiers {
 }
 
 impl FilterRule {
-    /// Creates a rule with modifiers.
     pub(super) fn new(action: RuleAction, modifiers: RuleModifiers, pattern: &[u8]) -> Self {
         let base = if modifiers.has(b'/') { PatternRoot::FileSystem } else { PatternRoot::Mirror };
         Self { action, modifiers, pattern: Pattern::new(pattern, base) }

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chmod(Vec<ChmodClause>);
 
-/// One clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ChmodClause {
     /// `Some(true)`: directories only; `Some(false)`: everything but directories.

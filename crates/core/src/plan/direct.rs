@@ -400,7 +400,6 @@ impl OptionOrigin {
     }
 }
 
-/// An invalid value.
 struct InvalidValue;
 
 impl DirectOptions {

@@ -46,7 +46,6 @@ pub(super) struct FailedPaths {
 pub(super) struct Unsettled<'a> {
     /// The large files that were split off: their result is unknown.
     pub(super) large: &'a BTreeSet<TreePath>,
-    /// The paths that failed.
     pub(super) failed: Vec<DirtyPath>,
 }
 

@@ -17,7 +17,6 @@ pub(super) struct LargeFiles {
 }
 
 impl LargeFiles {
-    /// Adds a file.
     pub(super) fn add(&mut self, file: TreePath, since: Moment) {
         self.files.entry(file).and_modify(|oldest| *oldest = since.min(*oldest)).or_insert(since);
     }

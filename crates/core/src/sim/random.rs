@@ -29,7 +29,6 @@ impl SimRng {
         self.below(n) == 0
     }
 
-    /// Returns one of `choices`.
     pub(crate) fn pick<T: Clone>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())].clone()
     }

@@ -13,7 +13,6 @@ use crate::sim::{
     worker::JobFault,
 };
 
-/// One step of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ScenarioStep {
     /// Changes the source.

@@ -83,7 +83,6 @@ fn sync(reader: &mut InputReader<'_>) -> String {
     format!("sync{{ {base}, {shared}source = {source}, {target}, {fields} }}\n")
 }
 
-/// Returns the fields of a table.
 fn fields(reader: &mut InputReader<'_>, table: SettingsTable) -> String {
     let mut fields = Vec::new();
     for _ in 0..reader.below(MAX_SETTINGS) {

@@ -54,7 +54,6 @@ impl ConfigFixture {
         load(&self.request, &Log::default())
     }
 
-    /// Returns the lines of the error.
     fn error_lines(&self) -> Vec<String> {
         let start_dir = self.request.start_dir.to_str().unwrap();
         match self.load() {

@@ -71,7 +71,6 @@ impl SimModel {
 /// A directory that a mirror wants.
 struct WantedDir {
     inode: usize,
-    /// Path in the tree.
     below: TreePath,
     /// Full path without the leading slash.
     path: Vec<u8>,

@@ -266,7 +266,6 @@ fn quiet_harness(directories: &[(&str, &'static str)]) -> SimHarness {
     )
 }
 
-/// Returns the inode at that path.
 fn inode_at(fs: &SimFileSystem, path: &str) -> usize {
     fs.find(path.as_bytes()).unwrap()
 }

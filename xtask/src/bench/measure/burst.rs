@@ -25,7 +25,6 @@ pub(crate) struct BurstBench {
     pub(crate) workload: Workload,
     pub(crate) mode: BenchMode,
     pub(crate) floor: BurstFloor,
-    /// Number of targets.
     pub(crate) targets: usize,
     /// True if the target is unavailable during the changes.
     pub(crate) unavailable: bool,

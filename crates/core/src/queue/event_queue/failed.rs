@@ -56,7 +56,6 @@ pub(super) enum ListClass {
 /// The failed events of a queue.
 #[derive(Debug)]
 pub(super) struct FailedEvents {
-    /// Their index.
     pub(super) index: EventIndex,
     count: usize,
     /// The most suspects in one list.

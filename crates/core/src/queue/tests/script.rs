@@ -156,7 +156,6 @@ fn written_observed(observed: &ObservedChanges) -> String {
     sets.map(show).collect::<Vec<_>>().join(", ")
 }
 
-/// The real queue.
 pub(super) struct RealQueue {
     pub(super) queue: DirtySet,
     batches: Vec<Option<Batch>>,
