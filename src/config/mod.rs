@@ -37,11 +37,6 @@ pub use positions::SyncPositions;
 pub use source::{SourceError, awaited_source, canonical_source};
 pub use target_check::{TargetBase, check_target};
 
-/// Debounce of a sync without a delay: changes are sent once no new one came for `quiet`, and at
-/// the latest after `max_wait`. See `docs/decisions/0004-debounce.md`.
-pub const DEFAULT_DEBOUNCE: Debounce =
-    Debounce::Quiet { quiet: Duration::from_millis(100), max_wait: Duration::from_secs(1) };
-
 /// Number of pending changes that are sent regardless of the delay: the default of `maxDelays`.
 pub const DEFAULT_MAX_DELAYS: usize = 1000;
 
@@ -238,7 +233,7 @@ impl SyncConfig {
             source_as_given: source.clone(),
             source,
             target,
-            debounce: DEFAULT_DEBOUNCE,
+            debounce: Debounce::DEFAULT,
             open_wait: OpenWait::default(),
             insist: false,
             init: true,

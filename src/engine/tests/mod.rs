@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{DEFAULT_DEBOUNCE, SyncConfig, SyncKind, SyncPositions, target_path::with_slash},
+    config::{SyncConfig, SyncKind, SyncPositions, target_path::with_slash},
     report::{LogFilter, RunMode},
     watch::Preference,
 };
@@ -221,7 +221,7 @@ fn reload_keeps_the_pending_changes_of_a_changed_sync() {
     running.wait_for_log(" is watched: ");
     running.dir.write("a/new");
     running.reload(Ok(setup([SyncConfig {
-        debounce: DEFAULT_DEBOUNCE,
+        debounce: Debounce::DEFAULT,
         delete: DeletePolicy::Never,
         ..a
     }])));

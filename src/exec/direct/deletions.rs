@@ -1,5 +1,5 @@
-//! Counted deletions: deletions that no event reported are counted before the first one is made,
-//! and held if they exceed the budget.
+//! Deletions that are counted before the first one is made: unseen ones, and observed ones if
+//! `maxDeleteSeen` limits them.
 
 use std::{
     collections::BTreeMap,

@@ -251,7 +251,7 @@ impl RsyncRun<'_> {
         self.call_observed(&parts, QuickCheck::Never, true)
     }
 
-    /// Makes a call that includes observed deletions if `seen` is true. Entries blocked by a
+    /// Makes a call, with the observed deletions if that is asked for. Entries blocked by a
     /// directory that may not be deleted are transferred by a second call, whose deletions are
     /// counted.
     fn call_observed(

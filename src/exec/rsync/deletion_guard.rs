@@ -60,13 +60,14 @@ impl DeletionTerms {
 #[derive(Clone, Copy)]
 pub(super) struct GuardedTransfer<'s> {
     pub(super) call_paths: CallPaths<'s>,
-    /// Builds the call with this kind of deletions that leaves these paths alone.
+    /// Builds the call for a deletion mode; the given paths are hidden from rsync.
     pub(super) build_call: &'s dyn Fn(Deletions, &[TreePath]) -> RsyncCall,
     /// The deletion budget.
     pub(super) budget: MaxDelete,
     /// True if the transfer deletes anything.
     pub(super) deletes: bool,
-    /// Reason recorded for held deletions: observed ones have another budget.
+    /// Reason to record if the deletions are held. It differs, like the budget, between unseen and
+    /// observed ones.
     pub(super) hold_reason: HoldReason,
 }
 

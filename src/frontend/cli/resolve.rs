@@ -20,9 +20,9 @@ use mirror_core::{
 use super::args::{EarlyExit, Invocation, SyncArgs};
 use crate::{
     config::{
-        Config, DEFAULT_DEBOUNCE, DEFAULT_MAX_DELAYS, DaemonConfig, Exclusions, SyncConfig,
-        SyncKind, TargetBase, absolute, awaited_source, canonical_source, check_target,
-        delay_from_secs, target_path::with_slash,
+        Config, DEFAULT_MAX_DELAYS, DaemonConfig, Exclusions, SyncConfig, SyncKind, TargetBase,
+        absolute, awaited_source, canonical_source, check_target, delay_from_secs,
+        target_path::with_slash,
     },
     report::RunMode,
 };
@@ -154,7 +154,7 @@ fn check_monitor(name: Option<&OsStr>) -> Result<(), EarlyExit> {
 }
 
 fn debounce(seconds: Option<f64>) -> Result<Debounce, EarlyExit> {
-    let Some(seconds) = seconds else { return Ok(DEFAULT_DEBOUNCE) };
+    let Some(seconds) = seconds else { return Ok(Debounce::DEFAULT) };
     if seconds < 0.0 {
         return Err(EarlyExit::invalid("delay must be a number and >= 0"));
     }

@@ -35,8 +35,7 @@ use super::{
     rsync_args::RsyncArgs,
 };
 use crate::config::{
-    self, DEFAULT_DEBOUNCE, DEFAULT_MAX_DELAYS, ScriptConfig, SyncConfig, SyncKind, cron::CronRule,
-    target_path,
+    self, DEFAULT_MAX_DELAYS, ScriptConfig, SyncConfig, SyncKind, cron::CronRule, target_path,
 };
 use warnings::doubtful_values;
 
@@ -246,7 +245,7 @@ fn source(fields: Fields<'_>) -> Result<PathBuf, SettingError> {
 
 fn debounce(fields: Fields<'_>) -> Result<Debounce, SettingError> {
     let max_waiting = fields.at_least_one("maxDelays")?.unwrap_or(DEFAULT_MAX_DELAYS);
-    let Some(seconds) = fields.number("delay", 0.0)? else { return Ok(DEFAULT_DEBOUNCE) };
+    let Some(seconds) = fields.number("delay", 0.0)? else { return Ok(Debounce::DEFAULT) };
     let delay = config::delay_from_secs(seconds);
     Ok(Debounce::FixedDelay { delay, max_waiting })
 }

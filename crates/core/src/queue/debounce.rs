@@ -24,14 +24,18 @@ pub enum Debounce {
     },
 }
 
-/// The default without an explicit delay: 100 ms of quiet, at most one second.
 impl Default for Debounce {
     fn default() -> Self {
-        Self::Quiet { quiet: Duration::from_millis(100), max_wait: Duration::from_secs(1) }
+        Self::DEFAULT
     }
 }
 
 impl Debounce {
+    /// The debounce of a sync without a delay: 100 ms without a further change, at most one second
+    /// after the first. See `docs/decisions/0004-debounce.md`.
+    pub const DEFAULT: Self =
+        Self::Quiet { quiet: Duration::from_millis(100), max_wait: Duration::from_secs(1) };
+
     /// The time at which `waiting` paths are due, with the oldest mark at `oldest` and the newest
     /// at `newest`.
     #[must_use]

@@ -106,7 +106,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(ALL, "delay", Number(0), "seconds from the oldest change to the transfer of all pending changes; without it, changes are transferred after 0.1 s without a further one, at the latest after 1 s"),
     sync(BUILT_IN, "openQuiet", Number(0), "seconds without a write after which a file that is still open for writing is transferred; a closed file does not wait. Without effect if inotifyMode counts each write").or("1"),
     sync(BUILT_IN, "openMaxWait", Number(0), "seconds after its first write at which an open file is transferred at the latest; with 0, open files do not wait").or("10"),
-    sync(ALL, "maxDelays", Number(0), "number of pending changes at which all of them are transferred at once; less than 1 means 1").or("1000"),
+    sync(ALL, "maxDelays", Number(0), "number of pending changes at which all of them are transferred at once; less than 1 means 1. A sync with a built-in target uses it only together with delay").or("1000"),
     sync(ALL, "maxProcesses", Number(0), "maximum number of concurrent transfers of this sync; less than 1 means 1. default.direct makes one transfer, with several threads").or("1"),
     sync(BUILT_IN, "delete", Delete, "deletes entries of the target that the source does not have: always, never, only at the startup, or only after it").or("true"),
     sync(BUILT_IN, "maxDelete", Budget, "maximum of unseen deletions, those that no event reported: a share of the entries of the target, which applies from 10 deletions on, or a number. Beyond it they are held, and all of them while the source is empty").or("\"50%\""),

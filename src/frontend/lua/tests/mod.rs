@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{DEFAULT_DEBOUNCE, DEFAULT_MAX_DELAYS, SyncKind, WatchBackend},
+    config::{DEFAULT_MAX_DELAYS, SyncKind, WatchBackend},
     report::RunMode,
 };
 
@@ -97,7 +97,7 @@ fn plain_sync_has_the_defaults() {
     assert_eq!((&*sync.name, sync.kind), ("Sync1", SyncKind::Rsync));
     assert!(sync.source.ends_with("src") && sync.source.is_absolute());
     assert_eq!(sync.target, "host:dst/");
-    assert_eq!(sync.debounce, DEFAULT_DEBOUNCE);
+    assert_eq!(sync.debounce, Debounce::DEFAULT);
     assert!(sync.init && !sync.insist && sync.filter.is_empty());
     assert_eq!(sync.delete, DeletePolicy::Always);
     assert_eq!(sync.rsync.short, b"lts");
@@ -189,7 +189,7 @@ fn merged_table_controls_merging() {
     assert_eq!(config.syncs[0].rsync.short, b"lts");
     assert_eq!(
         (&config.syncs[1].target, config.syncs[1].debounce),
-        (&"h:2/".into(), DEFAULT_DEBOUNCE)
+        (&"h:2/".into(), Debounce::DEFAULT)
     );
 }
 
@@ -1098,7 +1098,7 @@ fn defaults_expose_original_values_without_inheritance() {
          assert(type(default.rsyncssh.ssh._extra) == 'table' and default.delay == nil)
          sync{ default.rsync, source='@/src', target='h:t' }",
     );
-    assert_eq!(sync("").debounce, DEFAULT_DEBOUNCE);
+    assert_eq!(sync("").debounce, Debounce::DEFAULT);
     let delay = Duration::from_secs(3);
     let config =
         says("default.rsync.delay = 3 sync{ default.rsync, source='@/src', target='h:t' }");
