@@ -13,7 +13,7 @@ use crate::{
     log_event::{DeletionEvent, MirrorEvent},
     path::TreePath,
     plan::options::TransferPhase,
-    queue::PathSet,
+    queue::{DirtySet, PathSet},
     time::Moment,
 };
 
@@ -25,6 +25,9 @@ pub(super) struct CountedPaths {
     /// The deletions beyond the budget.
     pub(super) held: Vec<HeldDeletions>,
 }
+
+/// Way to mark a path of the queue.
+type MarkFn = fn(&mut DirtySet, &TreePath, Scope, Moment);
 
 impl Mirror {
     /// Updates the deletions that are held, after a job has counted them.
@@ -52,9 +55,9 @@ impl Mirror {
         }
         let is_observed = |name: &TreePath| self.queue.is_deletion_pending(name);
         let outdated = held.iter().filter(|it| it.names.iter().any(is_observed));
-        let outdated: Vec<_> = outdated.flat_map(|it| it.paths.clone()).collect();
+        let outdated: Vec<_> = outdated.cloned().collect();
         held.retain(|it| it.count > it.names.len() as u64 || !it.names.iter().all(is_observed));
-        self.compare_again(outdated, now);
+        self.compare_again(&outdated, DirtySet::mark, now);
         self.held.extend(held.iter().cloned());
         if !held.is_empty() && held != before {
             self.report(MirrorEvent::Deletions(DeletionEvent::Held(held)), effects);
@@ -63,33 +66,9 @@ impl Mirror {
         }
     }
 
-    fn compare_again(&mut self, paths: Vec<DirtyPath>, now: Moment) {
-        if !paths.is_empty() && self.deletes_at_startup_only() {
-            return self.restart(now);
-        }
-        for DirtyPath { path, scope } in paths {
-            self.queue.mark(&path, scope, now);
-        }
-    }
-
     /// Counts the held deletions again, and makes those that the budget allows.
     pub(super) fn recount(&mut self, now: Moment) {
-        if self.held.is_empty() {
-            return;
-        }
-        if self.deletes_at_startup_only() {
-            return self.restart(now);
-        }
-        for held in &self.held {
-            for DirtyPath { path, scope } in &held.paths {
-                // As long as the source was whole, observed deletions stay valid. But not
-                // everything below the root was observed.
-                if held.reason == HoldReason::Seen && !path.is_root() {
-                    self.queue.mark_deleted(path, *scope, now);
-                }
-                self.queue.mark_due(path, *scope, now);
-            }
-        }
+        self.compare_again(&self.held.clone(), DirtySet::mark_due, now);
     }
 
     /// Counts the held deletions again that include this path, because it was created again, or
@@ -97,8 +76,28 @@ impl Mirror {
     pub(super) fn recount_changed(&mut self, path: &TreePath, scope: Scope, now: Moment) {
         let is_it = |name: &TreePath| name == path || scope == Scope::Tree && path.contains(name);
         let is_changed = |held: &&HeldDeletions| held.names.iter().any(is_it);
-        let paths = self.held.iter().filter(is_changed).flat_map(|held| held.paths.clone());
-        self.compare_again(paths.collect(), now);
+        let held: Vec<_> = self.held.iter().filter(is_changed).cloned().collect();
+        self.compare_again(&held, DirtySet::mark, now);
+    }
+
+    fn compare_again(&mut self, held: &[HeldDeletions], mark: MarkFn, now: Moment) {
+        if !held.is_empty() && self.deletes_at_startup_only() {
+            return self.restart(now);
+        }
+        self.mark_held(held, mark, now);
+    }
+
+    /// Marks the paths of held deletions. As long as the source was whole, observed deletions stay
+    /// observed. But not everything below the root was.
+    fn mark_held(&mut self, held: &[HeldDeletions], mark: MarkFn, now: Moment) {
+        for HeldDeletions { paths, reason, .. } in held {
+            for DirtyPath { path, scope } in paths {
+                if *reason == HoldReason::Seen && !path.is_root() {
+                    self.queue.mark_deleted(path, *scope, now);
+                }
+                mark(&mut self.queue, path, *scope, now);
+            }
+        }
     }
 
     /// Prepares a rename of `from`. Returns true if deletions are held below it: those were not
@@ -111,13 +110,10 @@ impl Mirror {
             held.paths.iter().any(|dirty| is_below(&dirty.path))
                 || names.clone().any(is_below) && !names.any(|name| name.contains(from))
         };
-        let paths = self.held.iter().filter(is_of_it).flat_map(|held| held.paths.clone());
-        let paths: Vec<DirtyPath> = paths.collect();
+        let held: Vec<_> = self.held.iter().filter(is_of_it).cloned().collect();
         // If the rename is repeated, they have another name on the target now.
-        for DirtyPath { path, scope } in &paths {
-            self.queue.mark(path, *scope, now);
-        }
-        !paths.is_empty()
+        self.mark_held(&held, DirtySet::mark, now);
+        !held.is_empty()
     }
 
     /// Repeats the first transfer, because only that deletes.

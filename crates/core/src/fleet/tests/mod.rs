@@ -21,11 +21,8 @@ use crate::{
     mirror::{Insist, MirrorSettings},
     path::TreePath,
     plan::options::DeletePolicy,
-    queue::{Debounce, OpenWait},
+    queue::{Debounce, ObservedChanges, OpenWait, PathSet},
 };
-
-const QUIET: Debounce =
-    Debounce::Quiet { quiet: Duration::from_millis(100), max_wait: Duration::from_secs(1) };
 
 /// Plays a script on a fleet of one mirror that insists.
 fn check(script: &str) {
@@ -40,7 +37,7 @@ fn settings(insist: Insist) -> MirrorSettings {
     let (filter, max_jobs, connection) = (Arc::default(), 1, None);
     let open_wait = OpenWait::default();
     MirrorSettings {
-        debounce: QUIET,
+        debounce: Debounce::DEFAULT,
         open_wait,
         delete: DeletePolicy::Always,
         init: true,
@@ -326,33 +323,43 @@ fn all_paths_with_held_deletions_are_recounted() {
     );
 }
 
+/// Returns the paths and the observed changes of the first batch that is not a first transfer.
+fn started_batch(effects: &[Effect]) -> (&PathSet, &ObservedChanges) {
+    let mut batches = effects.iter().filter_map(|effect| match effect {
+        Effect::Start(crate::job::Job { work: Work::Batch { paths, observed, .. }, .. }) => {
+            Some((&**paths, &**observed))
+        }
+        _ => None,
+    });
+    batches.next().unwrap()
+}
+
 #[test]
 fn held_deletions_that_were_observed_stay_observed() {
-    for (reason, held, is_observed) in [
+    let cases = [
         (HoldReason::Seen, "d", true),
         (HoldReason::Budget, "d", false),
         // Not everything below the root was observed.
         (HoldReason::Seen, "", false),
-    ] {
+    ];
+    // Another budget, and changes of a name that is held.
+    let recounts: [&[&str]; 3] = [&["replace", "0!"], &["0", "write", "d/x"], &["0", "rm", "d/x"]];
+    for ((reason, held, is_observed), recount) in
+        cases.into_iter().flat_map(|case| recounts.map(|recount| (case, recount)))
+    {
         let mut fleet = fleet(1, Insist::Yes, FleetLimits::default());
         let (now, mut effects) = (Moment::ORIGIN, Vec::new());
         fleet.begin(&mut effects);
         send(&mut fleet, &["covered", "0"], now, &mut effects);
         let paths = vec![DirtyPath { path: at(held), scope: Scope::Tree }];
-        let held = HeldDeletions { paths, count: 20, total: None, names: vec![], reason };
+        let held = HeldDeletions { paths, count: 20, total: None, names: vec![at("d/x")], reason };
         let outcome = Outcome::Split { large: vec![], failed: vec![], held: vec![held] };
         fleet.advance(now, &mut effects);
         fleet.handle(Input::JobEnded { job: JobId(0), outcome }, now, &mut effects);
-        send(&mut fleet, &["replace", "0!"], now, &mut effects);
-        fleet.advance(now, &mut effects);
-        let recount = effects.iter().find_map(|effect| match effect {
-            Effect::Start(crate::job::Job { work: Work::Batch { observed, .. }, .. }) => {
-                Some(observed)
-            }
-            _ => None,
-        });
-        let recount = recount.unwrap();
-        assert_eq!(recount.is_deleted(&at("d")), is_observed, "{reason:?}");
+        send(&mut fleet, recount, now, &mut effects);
+        fleet.advance(now + Duration::from_secs(1), &mut effects);
+        let (_, observed) = started_batch(&effects);
+        assert_eq!(observed.is_deleted(&at("d")), is_observed, "{reason:?} {recount:?}");
     }
 }
 
@@ -762,15 +769,29 @@ fn held_deletions_do_not_follow_a_rename_of_their_directory() {
         send(&mut fleet, words, time(millis), &mut effects);
         fleet.advance(time(millis), &mut effects);
     }
-    let batch = effects.iter().find_map(|effect| match effect {
-        Effect::Start(crate::job::Job { work: Work::Batch { paths, observed, .. }, .. }) => {
-            Some((paths, observed))
-        }
-        _ => None,
-    });
-    let (paths, observed) = batch.unwrap();
+    let (paths, observed) = started_batch(&effects);
     assert!(paths.covers(&at("held"), Scope::Tree));
     assert!(!observed.is_deleted(&at("held")) && observed.is_deleted(&at("other")));
+}
+
+#[test]
+fn held_deletions_that_were_observed_stay_observed_under_a_new_name() {
+    for (reason, is_observed) in [(HoldReason::Seen, true), (HoldReason::Budget, false)] {
+        let mut fleet = fleet(1, Insist::Yes, FleetLimits::default());
+        let (now, mut effects) = (Moment::ORIGIN, Vec::new());
+        fleet.begin(&mut effects);
+        send(&mut fleet, &["covered", "0"], now, &mut effects);
+        let paths = vec![DirtyPath { path: at("old/d"), scope: Scope::Tree }];
+        let names = vec![at("old/d/x")];
+        let held = HeldDeletions { paths, count: 20, total: None, names, reason };
+        let outcome = Outcome::Split { large: vec![], failed: vec![], held: vec![held] };
+        fleet.advance(now, &mut effects);
+        fleet.handle(Input::JobEnded { job: JobId(0), outcome }, now, &mut effects);
+        send(&mut fleet, &["0", "mv-dir", "old", "new"], now, &mut effects);
+        fleet.advance(now + Duration::from_secs(1), &mut effects);
+        let (_, observed) = started_batch(&effects);
+        assert_eq!(observed.is_deleted(&at("new/d")), is_observed, "{reason:?}");
+    }
 }
 
 #[test]
