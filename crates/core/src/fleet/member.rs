@@ -53,6 +53,38 @@ impl Member {
         }
     }
 
+    /// The mirror, if its target is built in.
+    pub(super) fn built_in(&self) -> Option<&Mirror> {
+        match self {
+            Self::BuiltIn(mirror) => Some(mirror),
+            Self::Scripted(_) => None,
+        }
+    }
+
+    /// As [`built_in`](Self::built_in), to be changed.
+    pub(super) fn built_in_mut(&mut self) -> Option<&mut Mirror> {
+        match self {
+            Self::BuiltIn(mirror) => Some(mirror),
+            Self::Scripted(_) => None,
+        }
+    }
+
+    /// The mirror, if it is scripted.
+    pub(super) fn scripted(&self) -> Option<&ScriptedMirror> {
+        match self {
+            Self::BuiltIn(_) => None,
+            Self::Scripted(mirror) => Some(mirror),
+        }
+    }
+
+    /// As [`scripted`](Self::scripted), to be changed.
+    pub(super) fn scripted_mut(&mut self) -> Option<&mut ScriptedMirror> {
+        match self {
+            Self::BuiltIn(_) => None,
+            Self::Scripted(mirror) => Some(mirror),
+        }
+    }
+
     /// Inherits the events that the predecessor, of the same kind, has not processed.
     pub(super) fn inherit(&mut self, other: &Self, now: Moment, effects: &mut Vec<Effect>) {
         match (self, other) {
@@ -66,7 +98,7 @@ impl Member {
 
     /// Applies new settings. Those of a scripted mirror never change.
     pub(super) fn changed(mut self, settings: MirrorSettings, recount: bool, now: Moment) -> Self {
-        if let Self::BuiltIn(mirror) = &mut self {
+        if let Some(mirror) = self.built_in_mut() {
             mirror.change(settings, recount, now);
         }
         self

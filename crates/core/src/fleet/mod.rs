@@ -114,10 +114,7 @@ impl Fleet {
 
     /// The mirrors with a built-in target.
     pub fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
-        self.mirrors.iter().filter_map(|member| match member {
-            Member::BuiltIn(mirror) => Some(&**mirror),
-            Member::Scripted(_) => None,
-        })
+        self.mirrors.iter().filter_map(Member::built_in)
     }
 
     /// Starts all mirrors.
@@ -162,23 +159,21 @@ impl Fleet {
 
     fn with_member(&mut self, id: MirrorId, act: impl FnOnce(&mut Member)) {
         // Late inputs of a replaced mirror are ignored.
-        let index = self.indices.get(&id);
-        if let Some(mirror) = index.and_then(|&index| self.mirrors.get_mut(index)) {
+        if let Some(mirror) = self.member_mut(id) {
             act(mirror);
         }
+    }
+
+    fn member_mut(&mut self, id: MirrorId) -> Option<&mut Member> {
+        self.mirrors.get_mut(*self.indices.get(&id)?)
     }
 
     fn job_ended(&mut self, job: JobId, outcome: Outcome, now: Moment, effects: &mut Vec<Effect>) {
         if self.retiring_job_ended(job, effects) {
             return;
         }
-        let mut built = self.mirrors.iter_mut().filter_map(|member| match member {
-            Member::BuiltIn(mirror) => Some(mirror),
-            Member::Scripted(_) => None,
-        });
-        let Some(mirror) = built.find(|mirror| mirror.jobs().contains(&job)) else {
-            return;
-        };
+        let mut mirrors = self.mirrors.iter_mut().filter_map(Member::built_in_mut);
+        let Some(mirror) = mirrors.find(|mirror| mirror.has_job(job)) else { return };
         // The outcome of a job that was asked to stop is no failure.
         let stopping = matches!(self.phase, FleetPhase::Stopping { .. });
         let mut job_effects = Vec::new();

@@ -74,7 +74,7 @@ impl Fleet {
     fn try_again(&mut self, failed: &BTreeSet<MirrorId>, now: Moment, effects: &mut Vec<Effect>) {
         let mut waiting = BTreeSet::new();
         for member in &mut self.mirrors {
-            if let Member::BuiltIn(mirror) = member
+            if let Some(mirror) = member.built_in_mut()
                 && failed.contains(&mirror.id())
                 && mirror.retry_failed(now)
             {
@@ -125,11 +125,8 @@ fn missing_paths(mirror: &Mirror) -> (Vec<TreePath>, usize) {
 
 /// Returns true if the mirror can't continue without an operator.
 fn needs_operator(member: &Member) -> bool {
-    let is_on_hold = match member {
-        Member::BuiltIn(mirror) => {
-            matches!(mirror.target(), TargetState::Away(away) if away.until == Moment::NEVER)
-        }
-        Member::Scripted(_) => false,
-    };
+    let is_on_hold = member.built_in().is_some_and(
+        |mirror| matches!(mirror.target(), TargetState::Away(away) if away.until == Moment::NEVER),
+    );
     is_on_hold || member.source().is_gone()
 }

@@ -23,19 +23,13 @@ use crate::{
 impl Fleet {
     /// The scripted mirror of this id, for use by the script during a call.
     pub fn scripted(&mut self, id: MirrorId) -> Option<&mut ScriptedMirror> {
-        match self.mirrors.get_mut(*self.indices.get(&id)?)? {
-            Member::Scripted(mirror) => Some(mirror),
-            Member::BuiltIn(_) => None,
-        }
+        self.member_mut(id)?.scripted_mut()
     }
 
     /// The scripted mirror of this id, read-only.
     #[must_use]
     pub fn script(&self, id: MirrorId) -> Option<&ScriptedMirror> {
-        match self.mirrors.get(*self.indices.get(&id)?)? {
-            Member::Scripted(mirror) => Some(mirror),
-            Member::BuiltIn(_) => None,
-        }
+        self.mirrors.get(*self.indices.get(&id)?)?.scripted()
     }
 
     /// Registers a child that the script is about to start for these events. Returns the id of the
@@ -123,7 +117,7 @@ impl Fleet {
     /// Ends a one-pass run with failure if nothing is left but scripts that leave their init event
     /// alone and have no other pending work: nothing would ever end it.
     fn exit_if_stuck(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let stuck = |it: &&Member| matches!(it, Member::Scripted(mirror) if mirror.is_stuck(now));
+        let stuck = |it: &&Member| it.scripted().is_some_and(|mirror| mirror.is_stuck(now));
         let is_over = self.retiring.is_empty()
             && self.mirrors.iter().all(|it| is_over(it, false) || stuck(&it));
         if !self.limits.onepass || self.phase != FleetPhase::Running || !is_over {
@@ -137,10 +131,7 @@ impl Fleet {
 
     /// The mirror whose script started this job.
     fn job_owner(&mut self, job: JobId) -> Option<&mut ScriptedMirror> {
-        let scripted = self.mirrors.iter_mut().filter_map(|member| match member {
-            Member::Scripted(mirror) => Some(mirror),
-            Member::BuiltIn(_) => None,
-        });
-        scripted.map(|mirror| &mut **mirror).find(|mirror| mirror.has(job))
+        let mut scripted = self.mirrors.iter_mut().filter_map(Member::scripted_mut);
+        scripted.find(|mirror| mirror.has_job(job))
     }
 }

@@ -3,7 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::{
-    Mirror,
+    Mirror, SyncMember,
     running_job::JobPurpose,
     target::{ResumePoint, TargetState},
 };

@@ -37,7 +37,7 @@ use crate::{
     job::{
         Failure, HeldDeletions, HoldReason, HookFailureAction, Job, JobId, Outcome, Scope, Work,
     },
-    log_event::{BatchEvent, FullEvent, LogEvent, MirrorEvent, StartupEvent},
+    log_event::{BatchEvent, FullEvent, MirrorEvent, StartupEvent},
     path::TreePath,
     queue::{Batch, Debounce, DirtySet, OpenFiles, Settled},
     time::Moment,
@@ -52,7 +52,6 @@ const PARTIAL_TRANSFER: i32 = 23;
 /// One sync.
 #[derive(Debug)]
 pub struct Mirror {
-    id: MirrorId,
     settings: MirrorSettings,
     source: SourceState,
     target: TargetState,
@@ -87,7 +86,6 @@ impl Mirror {
             Debounce::Quiet { .. } => FIRST_RETRY,
         };
         Self {
-            id,
             source: SourceState::new(id),
             target: if settings.init { TargetState::Starting } else { TargetState::Live },
             queue: DirtySet::new(settings.debounce),
@@ -288,17 +286,9 @@ impl Mirror {
         self.report(event, effects);
         DaemonAction::Continue
     }
-
-    fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Report(LogEvent::Mirror(self.id, event)));
-    }
 }
 
 impl SyncMember for Mirror {
-    fn id(&self) -> MirrorId {
-        self.id
-    }
-
     fn source(&self) -> &SourceState {
         &self.source
     }
@@ -407,7 +397,7 @@ impl SyncMember for Mirror {
         } else {
             (JobPurpose::of(&batch), batch.work())
         };
-        effects.push(Effect::Start(Job { id: job, mirror: self.id, work }));
+        effects.push(Effect::Start(Job { id: job, mirror: self.id(), work }));
         self.running.push(RunningJob { job, batch, purpose, link_lost: false });
         true
     }

@@ -60,6 +60,12 @@ impl SourceState {
         Self { mirror, availability: Availability::Covering }
     }
 
+    /// The mirror of this source.
+    #[must_use]
+    pub const fn mirror(&self) -> MirrorId {
+        self.mirror
+    }
+
     /// The availability.
     #[must_use]
     pub const fn availability(&self) -> &Availability {
@@ -153,7 +159,8 @@ impl SourceState {
         }
     }
 
-    fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
+    /// Reports an event of the mirror.
+    pub(super) fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
         effects.push(Effect::Report(LogEvent::Mirror(self.mirror, event)));
     }
 }

@@ -8,14 +8,12 @@ use crate::{
     fs_event::{FsEventKind, MirrorId},
     input::TargetLink,
     job::JobId,
+    log_event::MirrorEvent,
     time::Moment,
 };
 
 /// A mirror as a member of a fleet. The provided methods are the same for all kinds.
 pub trait SyncMember {
-    /// The id of the mirror.
-    fn id(&self) -> MirrorId;
-
     /// The state of the source.
     fn source(&self) -> &SourceState;
 
@@ -61,6 +59,21 @@ pub trait SyncMember {
     /// The time at which [`advance`](Self::advance) may next have work, depending on whether it may
     /// start a job or call a script. `None`: not before the next input.
     fn next_wakeup(&self, may_start: bool) -> Option<Moment>;
+
+    /// The id of the mirror.
+    fn id(&self) -> MirrorId {
+        self.source().mirror()
+    }
+
+    /// Returns true if this is one of the running jobs.
+    fn has_job(&self, job: JobId) -> bool {
+        self.jobs().contains(&job)
+    }
+
+    /// Reports an event of the mirror.
+    fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
+        self.source().report(event, effects);
+    }
 
     /// Returns true if a job runs or a script is being called.
     fn is_busy(&self) -> bool {

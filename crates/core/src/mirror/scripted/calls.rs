@@ -9,7 +9,7 @@ use crate::{
     input::{ChildExit, CollectAnswer},
     job::{DirtyPath, Failure, JobId},
     log_event::{MirrorEvent, ScriptEvent},
-    mirror::{DaemonAction, FIRST_RETRY},
+    mirror::{DaemonAction, FIRST_RETRY, SyncMember},
     queue::event_queue::{
         Blame, EventId, EventOutcome, EventRefusal, EventStatus, FailedAttempt, QueuedEvent,
     },
@@ -109,7 +109,7 @@ impl ScriptedMirror {
                 child.code = Some(code);
                 let events = child.events.clone();
                 effects
-                    .push(Effect::CallScript(self.id, ScriptCall::Collect { job, events, code }));
+                    .push(Effect::CallScript(self.id(), ScriptCall::Collect { job, events, code }));
             }
             ChildExit::Signal(signal) => {
                 let Some(child) = self.jobs.remove(&job) else { return };

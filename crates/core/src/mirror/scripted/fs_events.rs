@@ -172,7 +172,7 @@ impl ScriptedMirror {
         }
         self.probes.remove(path);
         self.listings.request(path);
-        effects.push(Effect::ListDirectory { mirror: self.id, path: path.clone() });
+        effects.push(Effect::ListDirectory { mirror: self.id(), path: path.clone() });
     }
 
     /// Requests a listing only to find out which entries are gone.
@@ -180,7 +180,7 @@ impl ScriptedMirror {
         if !self.listings.is_pending(path) {
             self.probes.insert(path.clone());
             self.listings.request(path);
-            effects.push(Effect::ListDirectory { mirror: self.id, path: path.clone() });
+            effects.push(Effect::ListDirectory { mirror: self.id(), path: path.clone() });
         }
     }
 

@@ -36,7 +36,6 @@ use crate::{
     fs_event::{FsEventKind, MirrorId},
     input::TargetLink,
     job::JobId,
-    log_event::{LogEvent, MirrorEvent},
     path::TreePath,
     queue::event_queue::{
         Coupling, Etype, EventId, EventQueue, EventQueueSettings, EventRefusal, QueuedEvent,
@@ -95,7 +94,6 @@ pub enum RestartMode {
 /// One scripted sync.
 #[derive(Debug)]
 pub struct ScriptedMirror {
-    id: MirrorId,
     settings: ScriptSettings,
     source: SourceState,
     phase: ScriptPhase,
@@ -158,7 +156,6 @@ impl ScriptedMirror {
         let coupling = if settings.max_jobs > 1 { Coupling::Tight } else { Coupling::Loose };
         let ScriptSettings { delay, max_delays, .. } = settings;
         Self {
-            id,
             source: SourceState::new(id),
             phase: ScriptPhase::Restarting { mode: settings.restart_mode, init: None },
             queue: EventQueue::new(EventQueueSettings { delay, max_delays, coupling }),
@@ -185,11 +182,6 @@ impl ScriptedMirror {
     #[must_use]
     pub const fn queue(&self) -> &EventQueue {
         &self.queue
-    }
-
-    /// Returns true if this job belongs to the mirror.
-    pub(crate) fn has(&self, job: JobId) -> bool {
-        self.jobs.contains_key(&job)
     }
 
     /// Restarts once nothing runs any more.
@@ -336,17 +328,9 @@ impl ScriptedMirror {
             self.idle.since = None;
         }
     }
-
-    fn report(&self, event: MirrorEvent, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Report(LogEvent::Mirror(self.id, event)));
-    }
 }
 
 impl SyncMember for ScriptedMirror {
-    fn id(&self) -> MirrorId {
-        self.id
-    }
-
     fn source(&self) -> &SourceState {
         &self.source
     }
@@ -448,7 +432,7 @@ impl SyncMember for ScriptedMirror {
             has_acted: false,
             has_spawned: false,
         });
-        effects.push(Effect::CallScript(self.id, call));
+        effects.push(Effect::CallScript(self.id(), call));
         true
     }
 
