@@ -93,75 +93,6 @@ impl Default for DirectOptions {
     }
 }
 
-/// The settings of [`DirectOptions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DirectOptionKey {
-    /// [`DirectOptions::update`]
-    Update,
-    /// [`DirectOptions::existing`]
-    Existing,
-    /// [`DirectOptions::ignore_existing`]
-    IgnoreExisting,
-    /// [`DirectOptions::links`]
-    Links,
-    /// [`DirectOptions::max_size`] and [`DirectOptions::min_size`]
-    Size,
-    /// [`DirectOptions::max_delete`]
-    MaxDelete,
-    /// [`DirectOptions::backup`]
-    Backup,
-    /// [`DirectOptions::one_file_system`]
-    OneFileSystem,
-    /// [`DirectOptions::bwlimit`]
-    Bwlimit,
-    /// [`DirectOptions::chmod`]
-    Chmod,
-    /// [`DirectOptions::checksum`]
-    Checksum,
-    /// [`DirectOptions::ignore_times`]
-    IgnoreTimes,
-    /// [`DirectOptions::perms`], [`DirectOptions::owner`], [`DirectOptions::group`] and
-    /// [`DirectOptions::times`]
-    Attributes,
-}
-
-/// Settings that the copier supports. Of the others, those that protect something are rejected, and
-/// the rest cause a warning.
-pub const SUPPORTED: &[DirectOptionKey] = &[
-    DirectOptionKey::Update,
-    DirectOptionKey::Existing,
-    DirectOptionKey::IgnoreExisting,
-    DirectOptionKey::Links,
-    DirectOptionKey::Size,
-    DirectOptionKey::MaxDelete,
-    DirectOptionKey::Backup,
-    DirectOptionKey::OneFileSystem,
-    DirectOptionKey::Bwlimit,
-    DirectOptionKey::Chmod,
-    DirectOptionKey::Checksum,
-    DirectOptionKey::IgnoreTimes,
-    DirectOptionKey::Attributes,
-];
-
-impl DirectOptionKey {
-    /// Returns true if ignoring the option could lose entries of the target.
-    const fn protects(self) -> bool {
-        match self {
-            Self::Update
-            | Self::Existing
-            | Self::IgnoreExisting
-            | Self::Links
-            | Self::Size
-            | Self::MaxDelete
-            | Self::Backup
-            | Self::OneFileSystem => true,
-            Self::Bwlimit | Self::Chmod | Self::Checksum | Self::IgnoreTimes | Self::Attributes => {
-                false
-            }
-        }
-    }
-}
-
 /// A rule in the user's rsync options. These rules precede all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExtraRule {
@@ -269,14 +200,8 @@ impl DirectTranslation {
             .filter(|arg| arg.len() > 1)
             .chain(rsync.long.iter().map(Vec::as_slice))
             .collect();
-        if !rsync.short.contains(&b'l') {
-            let key = off(&mut translation.options.links, DirectOptionKey::Links);
-            translation.ignore_unless_supported(key, "rsync.links = false".into());
-        }
-        if !rsync.short.contains(&b't') {
-            let key = off(&mut translation.options.times, DirectOptionKey::Attributes);
-            translation.ignore_unless_supported(key, "rsync.times = false".into());
-        }
+        translation.options.links = rsync.short.contains(&b'l');
+        translation.options.times = rsync.short.contains(&b't');
         let mut backup = BackupArgs::default();
         for arg in RsyncArgParser::new(&keys) {
             translation.take(arg, OptionOrigin::Table, &mut backup)?;
@@ -291,19 +216,11 @@ impl DirectTranslation {
 
     /// Switches off an option by its name in the table; no argument of rsync expresses this.
     pub fn switch_off(&mut self, name: &str) {
-        let switch = match name {
-            "perms" => &mut self.options.perms,
-            "owner" => &mut self.options.owner,
-            "group" => &mut self.options.group,
-            _ => return,
-        };
-        let key = off(switch, DirectOptionKey::Attributes);
-        self.ignore_unless_supported(key, format!("rsync.{name} = false"));
-    }
-
-    fn ignore_unless_supported(&mut self, key: DirectOptionKey, name: String) {
-        if !SUPPORTED.contains(&key) {
-            self.ignored.push(IgnoredOption { name, protects: key.protects() });
+        match name {
+            "perms" => self.options.perms = false,
+            "owner" => self.options.owner = false,
+            "group" => self.options.group = false,
+            _ => {}
         }
     }
 
@@ -328,19 +245,14 @@ impl DirectTranslation {
             return Ok(());
         }
         if self.take_rule(name, value) || backup.take(name, value) {
-            let is_backup = matches!(name, "backup" | "backup-dir" | "suffix");
-            if is_backup {
-                self.ignore_unless_supported(DirectOptionKey::Backup, named);
-            }
             return Ok(());
         }
         let wrong = || {
             let value = Escaped(value.unwrap_or_default());
             format!("{named} does not accept the value \"{value}\"")
         };
-        if let Some(key) = self.options.take(name, value).map_err(|InvalidValue| wrong())? {
-            self.ignore_unless_supported(key, named);
-        } else if !is_irrelevant(name) {
+        let is_known = self.options.take(name, value).map_err(|InvalidValue| wrong())?;
+        if !is_known && !is_irrelevant(name) {
             let protects = PROTECTING.contains(&name);
             self.ignored.push(IgnoredOption { name: named, protects });
         }
@@ -403,60 +315,36 @@ impl OptionOrigin {
 struct InvalidValue;
 
 impl DirectOptions {
-    /// Applies an option and returns its key. `None` if the option is unknown.
-    fn take(
-        &mut self,
-        name: &str,
-        value: Option<&[u8]>,
-    ) -> Result<Option<DirectOptionKey>, InvalidValue> {
+    /// Applies an option. Returns false if it is unknown.
+    fn take(&mut self, name: &str, value: Option<&[u8]>) -> Result<bool, InvalidValue> {
         let bytes = |unit| parse_size(value.unwrap_or_default(), unit).ok_or(InvalidValue);
-        Ok(Some(match name {
-            "update" => on(&mut self.update, DirectOptionKey::Update),
-            "existing" => on(&mut self.existing, DirectOptionKey::Existing),
-            "ignore-existing" => on(&mut self.ignore_existing, DirectOptionKey::IgnoreExisting),
-            "one-file-system" => on(&mut self.one_file_system, DirectOptionKey::OneFileSystem),
-            "no-one-file-system" => off(&mut self.one_file_system, DirectOptionKey::OneFileSystem),
-            "checksum" => on(&mut self.checksum, DirectOptionKey::Checksum),
-            "no-checksum" => off(&mut self.checksum, DirectOptionKey::Checksum),
-            "ignore-times" => on(&mut self.ignore_times, DirectOptionKey::IgnoreTimes),
-            "no-links" => off(&mut self.links, DirectOptionKey::Links),
-            "no-perms" => off(&mut self.perms, DirectOptionKey::Attributes),
-            "no-owner" => off(&mut self.owner, DirectOptionKey::Attributes),
-            "no-group" => off(&mut self.group, DirectOptionKey::Attributes),
-            "no-times" => off(&mut self.times, DirectOptionKey::Attributes),
-            "max-size" => {
-                self.max_size = Some(bytes(b'b')?);
-                DirectOptionKey::Size
-            }
-            "min-size" => {
-                self.min_size = Some(bytes(b'b')?);
-                DirectOptionKey::Size
-            }
+        match name {
+            "update" => self.update = true,
+            "existing" => self.existing = true,
+            "ignore-existing" => self.ignore_existing = true,
+            "one-file-system" => self.one_file_system = true,
+            "no-one-file-system" => self.one_file_system = false,
+            "checksum" => self.checksum = true,
+            "no-checksum" => self.checksum = false,
+            "ignore-times" => self.ignore_times = true,
+            "no-links" => self.links = false,
+            "no-perms" => self.perms = false,
+            "no-owner" => self.owner = false,
+            "no-group" => self.group = false,
+            "no-times" => self.times = false,
+            "max-size" => self.max_size = Some(bytes(b'b')?),
+            "min-size" => self.min_size = Some(bytes(b'b')?),
             "max-delete" => {
                 self.max_delete = Some(count(value.unwrap_or_default()).ok_or(InvalidValue)?);
-                DirectOptionKey::MaxDelete
             }
-            "bwlimit" => {
-                self.bwlimit = NonZeroU64::new(bytes(b'k')?);
-                DirectOptionKey::Bwlimit
-            }
+            "bwlimit" => self.bwlimit = NonZeroU64::new(bytes(b'k')?),
             "chmod" => {
                 self.chmod = Some(Chmod::parse(value.unwrap_or_default()).ok_or(InvalidValue)?);
-                DirectOptionKey::Chmod
             }
-            _ => return Ok(None),
-        }))
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
-}
-
-const fn on(switch: &mut bool, key: DirectOptionKey) -> DirectOptionKey {
-    *switch = true;
-    key
-}
-
-const fn off(switch: &mut bool, key: DirectOptionKey) -> DirectOptionKey {
-    *switch = false;
-    key
 }
 
 /// Parses `--max-delete`. With a negative number rsync deletes nothing.
@@ -606,13 +494,8 @@ mod tests {
                 ("x".into(), true),
             ]
         );
-        for key in [DirectOptionKey::Update, DirectOptionKey::Chmod] {
-            let (short, extra) = match key {
-                DirectOptionKey::Update => ("ltsu", &[][..]),
-                _ => ("lts", &["--chmod=F600"][..]),
-            };
-            let is_told = !ignored(short, extra, &[]).is_empty();
-            assert_eq!(is_told, !SUPPORTED.contains(&key), "{key:?}");
+        for (short, extra) in [("ltsu", &[][..]), ("lts", &["--chmod=F600"])] {
+            assert_eq!(ignored(short, extra, &[]), []);
         }
     }
 
