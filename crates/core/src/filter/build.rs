@@ -126,13 +126,7 @@ impl Builder {
     ///
     /// As [`Self::exclude`].
     pub fn exclude_from(&mut self, contents: &[u8]) -> Result<(), RuleError> {
-        let (modifiers, syntax) =
-            (&RuleModifiers::default(), RuleSyntax::Patterns(RuleAction::Exclude));
-        self.add_lines(
-            contents,
-            MergeContext { name: None, modifiers, syntax, depth: 0 },
-            &mut no_file,
-        )
+        self.add_patterns(contents, RuleAction::Exclude)
     }
 
     /// Adds the patterns in the contents of a file as rsync's `--include-from` does.
@@ -141,13 +135,13 @@ impl Builder {
     ///
     /// As [`Self::exclude`].
     pub fn include_from(&mut self, contents: &[u8]) -> Result<(), RuleError> {
-        let (modifiers, syntax) =
-            (&RuleModifiers::default(), RuleSyntax::Patterns(RuleAction::Include));
-        self.add_lines(
-            contents,
-            MergeContext { name: None, modifiers, syntax, depth: 0 },
-            &mut no_file,
-        )
+        self.add_patterns(contents, RuleAction::Include)
+    }
+
+    fn add_patterns(&mut self, contents: &[u8], action: RuleAction) -> Result<(), RuleError> {
+        let (modifiers, syntax) = (&RuleModifiers::default(), RuleSyntax::Patterns(action));
+        let context = MergeContext { name: None, modifiers, syntax, depth: 0 };
+        self.add_lines(contents, context, &mut no_file)
     }
 
     /// Compiles the rules.

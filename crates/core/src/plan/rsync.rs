@@ -111,6 +111,11 @@ impl RsyncPlan {
         timeouts::io_timeout(&self.options, &self.target)
     }
 
+    /// Returns true if a call in this phase deletes what is missing.
+    fn deletes(&self, phase: TransferPhase, deletions: Deletions) -> bool {
+        deletions != Deletions::Withheld && self.options.delete.applies(phase)
+    }
+
     /// Plans a full transfer. `hidden` entries are neither sent nor deleted.
     ///
     /// Unlike the original it has no `--ignore-errors`, with which rsync deletes entries that it
@@ -123,9 +128,9 @@ impl RsyncPlan {
         check: QuickCheck,
         hidden: &[TreePath],
     ) -> RsyncCall {
-        let may_delete = deletions != Deletions::Withheld;
-        let deletes = may_delete && self.options.delete.applies(phase);
-        let deletes_excluded = may_delete && self.options.deletes_excluded(phase);
+        let deletes = self.deletes(phase, deletions);
+        let deletes_excluded =
+            deletions != Deletions::Withheld && self.options.deletes_excluded(phase);
         let mut args = ArgList::default();
         args.add_hidden(hidden);
         let stdin = args.add_rules_from_stdin(&self.options.rules);
@@ -153,8 +158,7 @@ impl RsyncPlan {
         deletions: Deletions,
         check: QuickCheck,
     ) -> RsyncCall {
-        let may_delete =
-            self.options.delete.applies(TransferPhase::Running) && deletions != Deletions::Withheld;
+        let may_delete = self.deletes(TransferPhase::Running, deletions);
         let mut args = ArgList::default();
         args.add_hidden(paths.hidden);
         if self.options.form == ListForm::Filter {
@@ -200,8 +204,7 @@ impl RsyncPlan {
         // A deletion changes the time of its directory, often within the second that it has.
         args.0.append(&mut self.quick_check_args(QuickCheck::Nanoseconds));
         args.add(b"-r");
-        let deletes = self.options.delete.applies(TransferPhase::Running);
-        if deletes && deletions != Deletions::Withheld {
+        if self.deletes(TransferPhase::Running, deletions) {
             args.add(b"--delete");
             args.add_deletion_limit(deletions);
         }
@@ -276,8 +279,7 @@ impl RsyncPlan {
         deletions: Deletions,
         check: QuickCheck,
     ) -> RsyncCall {
-        let deletes =
-            self.options.delete.applies(TransferPhase::Running) && deletions != Deletions::Withheld;
+        let deletes = self.deletes(TransferPhase::Running, deletions);
         let below: Vec<_> = paths.trees.iter().chain(paths.missing).cloned().collect();
         let has_rules = self.options.rules != ExcludeRules::None && !below.is_empty();
         args.0.append(&mut self.base_args().0);
