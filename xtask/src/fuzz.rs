@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: runs the fuzz targets of `fuzz/harness` on stable Rust.
 
-use std::{env, ffi::OsString, process::Command};
+use crate::build::cargo;
 
 /// Builds the fuzzer, optimized and with all checks, and runs it.
 ///
@@ -11,8 +11,7 @@ use std::{env, ffi::OsString, process::Command};
 ///
 /// Returns the reason if there was a finding, or if the fuzzer could not be run.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let status = Command::new(cargo)
+    let status = cargo()
         .args(["run", "--quiet", "--profile", "fuzz", "--package", "fuzz-harness", "--"])
         .args(arguments)
         .status()

@@ -108,7 +108,7 @@ fn measure_row(row: &BenchRow, bench: &BenchEnv, runs: usize) -> RowResults {
 }
 
 fn is_installed(tool: Tool) -> bool {
-    let missing = tool.required_program().filter(|program| tool::find(program).is_none());
+    let missing = tool.required_program().filter(|program| build::find_program(program).is_none());
     if let Some(program) = missing {
         println!("not compared with {}: there is no {program}", tool.name());
     }

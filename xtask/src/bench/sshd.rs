@@ -19,8 +19,8 @@ use std::{
 use super::{
     process::MeteredProcess,
     scratch::{ScratchDir, ScratchPath},
-    tool::find,
 };
+use crate::build::find_program;
 
 /// A running server, which is stopped on drop.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Sshd {
         fs::write(file("config"), settings)?;
         // As root it needs this directory, which may not exist.
         let _ = fs::create_dir("/run/sshd");
-        let program = find("sshd").unwrap_or_else(|| "/usr/sbin/sshd".into());
+        let program = find_program("sshd").unwrap_or_else(|| "/usr/sbin/sshd".into());
         let mut command = Command::new(program);
         command.args(["-D", "-e", "-f", &file("config")]);
         let mut server = MeteredProcess::start(&command, &scratch.path("sshd/log")?)?;

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -40,6 +40,21 @@ impl Tool {
             Self::Ours => "ours",
             Self::Watchman => "watchman",
             Self::InotifyLoop => "inotifywait",
+        }
+    }
+
+    /// Returns the command of a Lsyncd, ours or the original.
+    ///
+    /// # Errors
+    ///
+    /// If the tool is none.
+    pub(crate) fn lsyncd(self, ours: &Path) -> io::Result<Command> {
+        match self {
+            Self::Ours => Ok(Command::new(ours)),
+            Self::Original => Ok(Command::new("lsyncd")),
+            Self::Floor | Self::RsyncArchive | Self::Watchman | Self::InotifyLoop => {
+                Err(io::Error::other(format!("{} is no Lsyncd", self.name())))
+            }
         }
     }
 
@@ -226,14 +241,6 @@ fn send_to_watchman(socket: &Path, request: &str) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!("watchman answers {text}")))
-}
-
-/// Finds the program `name` in `PATH`.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|program| program.is_file())
 }
 
 fn path_with(directory: &Path) -> io::Result<OsString> {

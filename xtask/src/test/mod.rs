@@ -5,11 +5,11 @@ mod transcript;
 
 use std::{
     env,
-    ffi::OsString,
     io::{self, BufRead, BufReader, Write},
-    process::{Command, ExitStatus, Stdio},
+    process::{ExitStatus, Stdio},
 };
 
+use crate::build::cargo;
 use transcript::Transcript;
 
 /// Installs missing programs, runs the tests, and reports the skipped ones.
@@ -45,8 +45,7 @@ fn verdict(status: ExitStatus, skipped: usize, strict: bool) -> Result<(), Vec<S
 /// Runs `cargo test` and prints its output, except that of tests that passed: of those only the
 /// `skipped:` lines are printed.
 fn cargo_test(arguments: &[String]) -> io::Result<(ExitStatus, Transcript)> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut child = Command::new(cargo)
+    let mut child = cargo()
         .args(["test", "--workspace", "--no-fail-fast"])
         .args(arguments)
         .args(["--", "--show-output"])

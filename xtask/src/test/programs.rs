@@ -1,10 +1,8 @@
 //! Finds the programs that tests need, and installs missing ones where possible.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::process::{Command, Stdio};
+
+use crate::build::find_program;
 
 /// A program and its package.
 struct RequiredProgram {
@@ -53,16 +51,7 @@ pub(crate) fn install_missing() -> Vec<String> {
 }
 
 fn is_installed(program: &RequiredProgram) -> bool {
-    find(program.name).is_some()
-}
-
-/// Finds `name` in `PATH` or among the system's daemons.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain([Path::new("/usr/sbin").to_owned(), Path::new("/sbin").to_owned()])
-        .map(|directory| directory.join(name))
-        .find(|candidate| candidate.is_file())
+    find_program(program.name).is_some()
 }
 
 /// Installs the packages.
@@ -74,7 +63,7 @@ fn install(programs: &[&RequiredProgram]) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("not root, so nothing was installed".to_owned());
     }
-    if find("apt-get").is_none() {
+    if find_program("apt-get").is_none() {
         return Err("no apt-get, so nothing was installed".to_owned());
     }
     let packages: Vec<&str> = programs.iter().map(|program| program.debian_package).collect();

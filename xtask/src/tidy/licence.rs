@@ -1,6 +1,8 @@
 //! Checks the licences of all dependencies.
 
-use std::{env, ffi::OsString, path::Path, process::Command};
+use std::path::Path;
+
+use crate::build::cargo;
 
 /// Licences that are compatible with a program under GPL-2.0-or-later.
 ///
@@ -29,9 +31,8 @@ const COMPATIBLE: [&str; 16] = [
 /// Returns a problem for each package of the lock file whose licence is not on the list, or for the
 /// failure to list them.
 pub(super) fn problems(top: &Path) -> Vec<String> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     // Cargo queries its registry only for packages that were never built here.
-    let output = Command::new(cargo)
+    let output = cargo()
         .args(["tree", "--locked", "--workspace", "--all-features", "--prefix", "none"])
         .args(["--edges", "normal,build,dev", "--format", "{p}|{l}"])
         .current_dir(top)

@@ -15,6 +15,7 @@ mod tuples;
 
 use std::{fs, io, path::Path};
 
+use crate::build::workspace;
 use report::Report;
 use source::SourceFile;
 
@@ -28,7 +29,7 @@ const DIRECTORIES: [&str; 8] =
 ///
 /// Returns one line for each problem.
 pub(crate) fn run(words: &[String]) -> Result<(), Vec<String>> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let top = workspace();
     let files = read_all(top).map_err(|error| vec![format!("cannot read the sources: {error}")])?;
     let sources = source::all(files);
     match words {
@@ -115,8 +116,7 @@ mod tests {
 
     #[test]
     fn the_sources_of_this_workspace_are_found() {
-        let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let files = read_all(top).unwrap();
+        let files = read_all(workspace()).unwrap();
         for name in ["src/lib.rs", "crates/platform/src/lib.rs", "xtask/src/tidy/mod.rs"] {
             assert!(files.iter().any(|(path, _)| path == name), "{name}");
         }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{names, prose, source::SourceFile};
+use super::{
+    names, prose,
+    source::{self, SourceFile},
+};
 
 /// Measures of the sources of the workspace.
 #[derive(Debug)]
@@ -114,18 +117,9 @@ fn functions(source: &SourceFile) -> Vec<usize> {
         .filter_map(|(index, _)| {
             let body = tokens.get(index..)?;
             let first = body.first()?.line;
-            let mut depth = 0_usize;
-            for token in body {
-                match &*token.text {
-                    "{" => depth += 1,
-                    "}" if depth == 1 => return Some(token.line - first + 1),
-                    "}" => depth -= 1,
-                    // A declaration without a body.
-                    ";" if depth == 0 => return None,
-                    _ => {}
-                }
-            }
-            None
+            let last = body.get(source::end_of_item(body))?;
+            // A declaration has no body.
+            (last.text == "}").then(|| last.line - first + 1)
         })
         .collect()
 }
@@ -136,13 +130,13 @@ mod tests {
 
     #[test]
     fn the_measures_of_a_small_workspace() {
-        let text = "//! A module.\n/// Whether.\nfn a() {\n    if b {}\n}\ntrait T { fn c(); }\n\
+        let text = "//! A module.\n/// Whether.\nfn a() {\n    if b {}\n}\ntrait T { fn c(); fn e(a: [u8; 2]) {} }\n\
                     #[cfg(test)]\nmod tests {\n fn d() {}\n}\n";
         let files =
             vec![("src/a.rs".into(), text.into()), ("tests/b.rs".into(), "struct T;\n".into())];
         let report = Report::of(&source::all(files)).to_string();
         let expected = "files, lines:      1; median 6, p90 6, max 6\n\
-                        functions, lines:  1; median 3, p90 3, max 3\n\
+                        functions, lines:  2; median 3, p90 3, max 3\n\
                         type names:        1, 1 of them with several meanings\n\
                         doc summaries:     2, 1 of them interrogative\n\
                         test : code:       5 : 6 lines, 0.83";

@@ -112,7 +112,7 @@ fn test_items(tokens: &[SourceToken]) -> impl Iterator<Item = TestItem> {
 }
 
 /// Returns the index of the last token of an item: the `;`, or the `}` of its body.
-fn end_of_item(tokens: &[SourceToken]) -> usize {
+pub(super) fn end_of_item(tokens: &[SourceToken]) -> usize {
     let mut depth = 0_usize;
     for (index, token) in tokens.iter().enumerate() {
         match &*token.text {

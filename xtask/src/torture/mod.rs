@@ -31,7 +31,7 @@ use plan::{RoundPlan, RoundStorage, TargetKind};
 use round::{RoundEnvironment, RoundError};
 
 use crate::{
-    bench::{scratch::ScratchDir, sshd::Sshd, tool::find},
+    bench::{scratch::ScratchDir, sshd::Sshd},
     build::{self, BuildProfile},
 };
 
@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
             None
         }
     };
-    let has_rsync = find("rsync").is_some();
+    let has_rsync = build::find_program("rsync").is_some();
     if !has_rsync {
         results.skip("all kinds with rsync: it is missing".into());
     }

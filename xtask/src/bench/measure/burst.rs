@@ -9,14 +9,17 @@ use std::{
 };
 
 use super::{BenchEnv, copy_all, rsync, timed, wait_for_arrival, wait_live};
-use crate::bench::{
-    arrival::{ArrivalCheck, ExpectedChanges, verify},
-    floor,
-    metric::{Metric, Sample},
-    process::MeteredProcess,
-    scratch::{ScratchDir, ScratchPath},
-    tool::{self, BenchMode, DaemonSpec, RSYNC_OPTIONS, Tool},
-    workload::Workload,
+use crate::{
+    bench::{
+        arrival::{ArrivalCheck, ExpectedChanges, verify},
+        floor,
+        metric::{Metric, Sample},
+        process::MeteredProcess,
+        scratch::{ScratchDir, ScratchPath},
+        tool::{self, BenchMode, DaemonSpec, RSYNC_OPTIONS, Tool},
+        workload::Workload,
+    },
+    build::find_program,
 };
 
 /// A burst of changes.
@@ -245,7 +248,7 @@ impl GatedRsync {
             attempted: scratch.path("attempted")?,
             passed: scratch.path("passed")?,
         };
-        let real = tool::find("rsync").ok_or_else(|| io::Error::other("no rsync"))?;
+        let real = find_program("rsync").ok_or_else(|| io::Error::other("no rsync"))?;
         let script = format!(
             "#!/bin/sh\n\
              if [ -e '{closed}' ]; then : > '{attempted}'; exit 12; fi\n\
@@ -280,7 +283,7 @@ mod tests {
 
     #[test]
     fn rsync_fails_while_the_gate_is_closed() {
-        if tool::find("rsync").is_none() {
+        if find_program("rsync").is_none() {
             println!("skipped: this needs rsync");
             return;
         }

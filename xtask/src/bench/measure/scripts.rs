@@ -39,13 +39,7 @@ impl ScriptBench {
         workload.prepare(source.path())?;
         let file = scratch.path("script.lua")?;
         fs::write(file.path(), self.configuration(&source, &names))?;
-        let mut command = match tool {
-            Tool::Ours => Command::new(&bench.ours),
-            Tool::Original => Command::new("lsyncd"),
-            Tool::Floor | Tool::RsyncArchive | Tool::Watchman | Tool::InotifyLoop => {
-                return Err(io::Error::other("it knows no scripts"));
-            }
-        };
+        let mut command = tool.lsyncd(&bench.ours)?;
         command.arg("-nodaemon").arg(file.path());
         let mut running = start(&command, &scratch, &source, &names)?;
         let before = running.usage()?;

@@ -156,13 +156,7 @@ impl SshFixture {
     ) -> io::Result<MeteredProcess> {
         let file = self.scratch.path("ssh.lua")?;
         fs::write(file.path(), self.configuration(default, tool, delay))?;
-        let mut command = match tool {
-            Tool::Ours => Command::new(&bench.ours),
-            Tool::Original => Command::new("lsyncd"),
-            Tool::Floor | Tool::RsyncArchive | Tool::Watchman | Tool::InotifyLoop => {
-                return Err(io::Error::other("it knows no such target"));
-            }
-        };
+        let mut command = tool.lsyncd(&bench.ours)?;
         command.arg("-nodaemon").arg(file.path());
         let mut running = MeteredProcess::start(&command, &self.scratch.path("output")?)?;
         wait_live(tool, &mut running, &self.source, std::slice::from_ref(&self.target))?;
