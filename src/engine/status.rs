@@ -194,7 +194,7 @@ impl DaemonState<'_> {
                 mirror: mirror.into(),
                 held: match mirror {
                     Member::BuiltIn(mirror) => {
-                        mirror.held().iter().map(log_events::describe_held).collect()
+                        mirror.held().map(log_events::describe_held).collect()
                     }
                     Member::Scripted(_) => Vec::new(),
                 },

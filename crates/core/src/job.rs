@@ -154,6 +154,12 @@ pub enum HoldReason {
 impl HeldDeletions {
     /// The most names that are kept of held deletions.
     pub const MAX_NAMES: usize = 10;
+
+    /// Returns true if [`names`](Self::names) certainly lists each of them, or a directory above.
+    #[must_use]
+    pub const fn lists_all(&self) -> bool {
+        self.names.len() < Self::MAX_NAMES
+    }
 }
 
 /// Consequence of a failed hook, the user's program that runs after a batch.

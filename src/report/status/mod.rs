@@ -185,7 +185,7 @@ impl StatusReport<'_> {
             self.write_phase(mirror, count, out)?;
         }
         if !sync.held.is_empty() {
-            let deletions: u64 = mirror.held().iter().map(|held| held.count).sum();
+            let deletions: u64 = mirror.held().map(|held| held.count).sum();
             write!(out, ", {deletions} deletions held")?;
         }
         if count > 0 {
@@ -217,7 +217,9 @@ impl StatusReport<'_> {
         }
         match mirror.target() {
             TargetState::Starting => write!(out, "first full transfer"),
-            TargetState::Live if count == 0 && mirror.held().is_empty() => write!(out, "in sync"),
+            TargetState::Live if count == 0 && mirror.held().next().is_none() => {
+                write!(out, "in sync")
+            }
             TargetState::Live => write!(out, "live"),
             TargetState::Away(away) => {
                 let what = match away.cause {

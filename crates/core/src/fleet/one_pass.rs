@@ -105,7 +105,7 @@ pub(super) fn is_over(member: &Member, is_second: bool) -> bool {
 /// Returns true if a part of the source is known to be missing on the target.
 fn has_failed(mirror: &Mirror) -> bool {
     let is_away = matches!(mirror.target(), TargetState::Away(_));
-    is_away || !mirror.held().is_empty() || mirror.queue().backing_off().next().is_some()
+    is_away || mirror.held().next().is_some() || mirror.queue().backing_off().next().is_some()
 }
 
 /// The first paths that are not on the target, and their number.

@@ -6,7 +6,7 @@ use super::{Mirror, SyncMember};
 use crate::{
     effect::Effect,
     fs_event::{Change, Edit, EntryKind, FsEventKind},
-    job::Scope,
+    job::{HoldReason, Scope},
     log_event::{MirrorEvent, SourceEvent},
     path::TreePath,
     queue::Debounce,
@@ -35,6 +35,7 @@ impl Mirror {
     /// transferred: the first transfer compares sizes and times only, which do not reveal them.
     pub(crate) fn inherit(&mut self, other: &Self, now: Moment) {
         self.queue.inherit(&other.queue, now);
+        self.inherit_held(other);
         for path in other.open.paths() {
             self.queue.mark_written(path, Scope::Entry, now);
         }
@@ -105,19 +106,26 @@ impl Mirror {
         let is_one = !filter.excludes(from, kind)
             && !filter.excludes(to, kind)
             && (scope == Scope::Entry || filter.decides_equally_below(from, to));
-        self.recount_changed(to, scope, now);
-        let is_counted = self.recount_held_below(from, now);
-        if is_one && is_counted {
-            return self.queue.mark_counted_rename(from, to, kind, now);
+        for path in [from, to] {
+            self.recount_changed(path, scope, now);
         }
+        let held_below = self.recount_held_below(from, scope, now);
+        let is_deletion_observed = held_below.is_none_or(|reason| reason == HoldReason::Seen);
         if is_one {
-            return self.queue.mark_rename(from, to, kind, now);
+            match held_below {
+                None => self.queue.mark_rename(from, to, kind, now),
+                Some(_) => self.queue.mark_counted_rename(from, to, kind, now),
+            }
+            if held_below == Some(HoldReason::Seen) {
+                self.queue.mark_deleted(from, scope, now);
+            }
+            return;
         }
         if !self.ignores(from, kind, Edit::Delete) {
-            if is_counted {
-                self.queue.mark(from, scope, now);
-            } else {
+            if is_deletion_observed {
                 self.queue.mark_deleted(from, scope, now);
+            } else {
+                self.queue.mark(from, scope, now);
             }
         }
         if !self.ignores(to, kind, Edit::Create) {

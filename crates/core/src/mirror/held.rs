@@ -1,6 +1,7 @@
 //! Deletions held for an operator.
 
 use alloc::{sync::Arc, vec::Vec};
+use core::time::Duration;
 
 use super::{
     Mirror, SyncMember,
@@ -26,10 +27,27 @@ pub(super) struct CountedPaths {
     pub(super) held: Vec<HeldDeletions>,
 }
 
+/// Deletions held for an operator, as a job has counted them.
+#[derive(Clone, Debug)]
+pub(super) struct HeldGroup {
+    deletions: HeldDeletions,
+    /// The end of the first job that has counted them.
+    since: Moment,
+}
+
+/// The time after the end of a job until which the event of a rename that happened during the job
+/// may arrive: what the job has found missing below the old name follows from that rename.
+pub(crate) const RENAME_EVENT_DELAY: Duration = Duration::from_secs(2);
+
 /// Way to mark a path of the queue.
 type MarkFn = fn(&mut DirtySet, &TreePath, Scope, Moment);
 
 impl Mirror {
+    /// Deletions beyond the budget. The target keeps the entries.
+    pub fn held(&self) -> impl Iterator<Item = &HeldDeletions> {
+        self.held.iter().map(|group| &group.deletions)
+    }
+
     /// Updates the deletions that are held, after a job has counted them.
     ///
     /// Some may have been observed since the job began: they are made by the next batch, and the
@@ -48,27 +66,58 @@ impl Mirror {
         let CountedPaths { paths, mut held } = counted;
         let was_held = !self.held.is_empty();
         let counted = |dirty: &DirtyPath| paths.covers(&dirty.path, dirty.scope);
-        let all_counted = |it: &mut HeldDeletions| it.paths.iter().all(counted);
+        let all_counted = |it: &mut HeldGroup| it.deletions.paths.iter().all(counted);
         let before: Vec<_> = self.held.extract_if(.., all_counted).collect();
         for it in &mut self.held {
-            it.paths.retain(|dirty| !counted(dirty));
+            it.deletions.paths.retain(|dirty| !counted(dirty));
         }
         let is_observed = |name: &TreePath| self.queue.is_deletion_pending(name);
-        let outdated = held.iter().filter(|it| it.names.iter().any(is_observed));
+        let unobserved = held.iter().filter(|it| it.reason != HoldReason::Seen);
+        let outdated = unobserved.filter(|it| it.names.iter().any(is_observed));
         let outdated: Vec<_> = outdated.cloned().collect();
-        held.retain(|it| it.count > it.names.len() as u64 || !it.names.iter().all(is_observed));
+        held.retain(|it| it.reason == HoldReason::Seen || !self.is_pending(it));
         self.compare_again(&outdated, DirtySet::mark, now);
-        self.held.extend(held.iter().cloned());
-        if !held.is_empty() && held != before {
+        let since = |deletions: &HeldDeletions| {
+            let is_it = |it: &&HeldGroup| it.deletions.paths == deletions.paths;
+            before.iter().find(is_it).map_or(now, |it| it.since)
+        };
+        let groups = held.iter().map(|it| HeldGroup { deletions: it.clone(), since: since(it) });
+        self.held.extend(groups);
+        let is_unchanged = held.iter().eq(before.iter().map(|it| &it.deletions));
+        if !held.is_empty() && !is_unchanged {
             self.report(MirrorEvent::Deletions(DeletionEvent::Held(held)), effects);
         } else if was_held && self.held.is_empty() {
             self.report(MirrorEvent::Deletions(DeletionEvent::NoneHeld), effects);
         }
     }
 
+    /// Returns true if a job may find deletions that were observed and are held. It may find them
+    /// anywhere: if a directory above its paths is missing, it finds that.
+    pub(super) fn has_observed_held(&self) -> bool {
+        self.held().any(|it| it.reason == HoldReason::Seen)
+    }
+
+    /// Inherits the held deletions of `other`, a mirror of the same source and target, that were
+    /// observed: otherwise the first transfer would count them as if nobody had seen them.
+    pub(super) fn inherit_held(&mut self, other: &Self) {
+        let is_observed = |it: &&HeldGroup| it.deletions.reason == HoldReason::Seen;
+        self.held.extend(other.held.iter().filter(is_observed).cloned());
+    }
+
+    /// Handles the loss of the source: observed deletions that are held may be anywhere when it is
+    /// back, and are counted again with all others.
+    pub(super) fn suspend_held(&mut self) {
+        for HeldGroup { deletions, .. } in &mut self.held {
+            if deletions.reason == HoldReason::Seen {
+                deletions.paths = Vec::from([DirtyPath::root_tree()]);
+            }
+        }
+    }
+
     /// Counts the held deletions again, and makes those that the budget allows.
     pub(super) fn recount(&mut self, now: Moment) {
-        self.compare_again(&self.held.clone(), DirtySet::mark_due, now);
+        let held: Vec<_> = self.held().cloned().collect();
+        self.compare_again(&held, DirtySet::mark_due, now);
     }
 
     /// Counts the held deletions again that include this path, because it was created again, or
@@ -76,8 +125,13 @@ impl Mirror {
     pub(super) fn recount_changed(&mut self, path: &TreePath, scope: Scope, now: Moment) {
         let is_it = |name: &TreePath| name == path || scope == Scope::Tree && path.contains(name);
         let is_changed = |held: &&HeldDeletions| held.names.iter().any(is_it);
-        let held: Vec<_> = self.held.iter().filter(is_changed).cloned().collect();
+        let held: Vec<_> = self.held().filter(is_changed).cloned().collect();
         self.compare_again(&held, DirtySet::mark, now);
+    }
+
+    /// Returns true if all of them were observed after all, and are made by the next batch.
+    fn is_pending(&self, held: &HeldDeletions) -> bool {
+        held.lists_all() && held.names.iter().all(|name| self.queue.is_deletion_pending(name))
     }
 
     fn compare_again(&mut self, held: &[HeldDeletions], mark: MarkFn, now: Moment) {
@@ -100,20 +154,41 @@ impl Mirror {
         }
     }
 
-    /// Prepares a rename of `from`. Returns true if deletions are held below it: those were not
-    /// observed, so they do not follow from the deletion of the old name. A held deletion of `from`
-    /// itself is this rename.
-    pub(super) fn recount_held_below(&mut self, from: &TreePath, now: Moment) -> bool {
-        let is_below = |path: &TreePath| path != from && from.contains(path);
-        let is_of_it = |held: &&HeldDeletions| {
-            let mut names = held.names.iter();
-            held.paths.iter().any(|dirty| is_below(&dirty.path))
-                || names.clone().any(is_below) && !names.any(|name| name.contains(from))
+    /// Prepares a rename of the directory or file `from`. Returns the reason for which deletions are
+    /// held there, if any: they do not follow from the deletion of the old name, which has to be
+    /// counted, too.
+    pub(super) fn recount_held_below(
+        &mut self,
+        from: &TreePath,
+        scope: Scope,
+        now: Moment,
+    ) -> Option<HoldReason> {
+        let other = self.held.iter().filter(|group| !self.is_rename(group, from, now));
+        let other = other.map(|group| &group.deletions);
+        let held: Vec<_> = other.clone().filter(|it| is_listed(it, from)).cloned().collect();
+        // Not all names are listed.
+        let may_include = |held: &HeldDeletions| {
+            scope == Scope::Tree
+                && !held.lists_all()
+                && held.paths.iter().any(|dirty| dirty.path.contains(from))
         };
-        let held: Vec<_> = self.held.iter().filter(is_of_it).cloned().collect();
+        let reasons = other.filter(|it| is_listed(it, from) || may_include(it));
+        let mut reasons = reasons.map(|it| it.reason);
+        let first = reasons.next();
+        let reason = reasons.find(|reason| *reason != HoldReason::Seen).or(first);
         // If the rename is repeated, they have another name on the target now.
         self.mark_held(&held, DirtySet::mark, now);
-        !held.is_empty()
+        reason
+    }
+
+    /// Returns true if this rename explains the held deletions: that of `from` itself, or what was
+    /// counted just now. Observed deletions have another explanation.
+    fn is_rename(&self, group: &HeldGroup, from: &TreePath, now: Moment) -> bool {
+        let HeldGroup { deletions, since } = group;
+        deletions.reason != HoldReason::Seen
+            && (deletions.names.iter().any(|name| name.contains(from))
+                || now < *since + RENAME_EVENT_DELAY
+                || self.is_pending(deletions))
     }
 
     /// Repeats the first transfer, because only that deletes.
@@ -130,4 +205,14 @@ impl Mirror {
         let delete = self.settings.delete;
         delete.applies(TransferPhase::Startup) && !delete.applies(TransferPhase::Running)
     }
+}
+
+/// Returns true if a path or name of held deletions is below `from`, or, if they were observed, is
+/// `from` or above: the entry that is renamed now is another one then.
+fn is_listed(held: &HeldDeletions, from: &TreePath) -> bool {
+    let is_seen = held.reason == HoldReason::Seen;
+    let is_it =
+        |path: &TreePath| path != from && from.contains(path) || is_seen && path.contains(from);
+    let paths = held.paths.iter().map(|dirty| &dirty.path);
+    paths.filter(|path| !path.is_root()).chain(&held.names).any(is_it)
 }

@@ -18,7 +18,9 @@ use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use failure::{FailedJob, FailureReasons};
-use held::CountedPaths;
+#[cfg(test)]
+pub(crate) use held::RENAME_EVENT_DELAY;
+use held::{CountedPaths, HeldGroup};
 pub use retry::MAX_RETRY_WAIT;
 use retry::RetryBackoff;
 use running_job::{JobPurpose, RunningJob};
@@ -34,9 +36,7 @@ use crate::{
     effect::Effect,
     fs_event::{FsEventKind, MirrorId},
     input::TargetLink,
-    job::{
-        Failure, HeldDeletions, HoldReason, HookFailureAction, Job, JobId, Outcome, Scope, Work,
-    },
+    job::{Failure, HookFailureAction, Job, JobId, Outcome, Scope},
     log_event::{BatchEvent, FullEvent, MirrorEvent, StartupEvent},
     path::TreePath,
     queue::{Batch, Debounce, DirtySet, OpenFiles, Settled},
@@ -63,7 +63,7 @@ pub struct Mirror {
     /// The failure of the last job, if it failed.
     last_failure: Option<Failure>,
     /// Deletions held for an operator.
-    held: Vec<HeldDeletions>,
+    held: Vec<HeldGroup>,
     failure_reasons: FailureReasons,
 }
 
@@ -115,12 +115,6 @@ impl Mirror {
     #[must_use]
     pub const fn queue(&self) -> &DirtySet {
         &self.queue
-    }
-
-    /// Deletions beyond the budget. The target keeps the entries.
-    #[must_use]
-    pub fn held(&self) -> &[HeldDeletions] {
-        &self.held
     }
 
     /// The link to the target.
@@ -330,9 +324,7 @@ impl SyncMember for Mirror {
         // Deletions observed while the source disappears are no proof that somebody deleted
         // something.
         self.queue.forget_deletions();
-        for held in self.held.iter_mut().filter(|held| held.reason == HoldReason::Seen) {
-            held.reason = HoldReason::Budget;
-        }
+        self.suspend_held();
     }
 
     fn set_target_link(&mut self, link: TargetLink, now: Moment, effects: &mut Vec<Effect>) {
@@ -392,10 +384,11 @@ impl SyncMember for Mirror {
         let is_startup = self.target == TargetState::Starting;
         let batch = if is_startup { self.queue.take_all(now) } else { self.take_next(now) };
         let Some(batch) = batch else { return false };
+        let includes_held = self.has_observed_held();
         let (purpose, work) = if is_startup {
-            (JobPurpose::Startup, Work::Full { observed: Arc::clone(batch.observed()) })
+            (JobPurpose::Startup, batch.full_work(includes_held))
         } else {
-            (JobPurpose::of(&batch), batch.work())
+            (JobPurpose::of(&batch), batch.work(includes_held))
         };
         effects.push(Effect::Start(Job { id: job, mirror: self.id(), work }));
         self.running.push(RunningJob { job, batch, purpose, link_lost: false });

@@ -48,14 +48,28 @@ impl Batch {
         self.large.is_some()
     }
 
-    /// The batch as work for an executor.
+    /// The batch as work for an executor. `may_include_held`: see [`ObservedChanges`].
     #[must_use]
-    pub fn work(&self) -> Work {
-        let observed = Arc::clone(&self.observed);
+    pub fn work(&self, may_include_held: bool) -> Work {
+        let observed = self.observed_by_job(may_include_held);
         if let Some(file) = &self.large {
             return Work::Large { path: file.clone(), observed };
         }
         Work::Batch { paths: Arc::clone(&self.paths), observed, renames: Arc::clone(&self.renames) }
+    }
+
+    /// The batch as the first full transfer of a mirror.
+    #[must_use]
+    pub fn full_work(&self, may_include_held: bool) -> Work {
+        Work::Full { observed: self.observed_by_job(may_include_held) }
+    }
+
+    fn observed_by_job(&self, may_include_held: bool) -> Arc<ObservedChanges> {
+        let mut observed = Arc::clone(&self.observed);
+        if may_include_held {
+            Arc::make_mut(&mut observed).may_include_held = true;
+        }
+        observed
     }
 }
 

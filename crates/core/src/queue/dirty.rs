@@ -120,8 +120,13 @@ impl DirtySet {
 
     /// Marks both names of a rename at `now`, and keeps the rename as a hint.
     pub fn mark_rename(&mut self, from: &TreePath, to: &TreePath, kind: EntryKind, now: Moment) {
+        let includes_deletion = self.overlaps_pending_deletion(from);
         self.mark_counted_rename(from, to, kind, now);
-        self.observed.add_renamed_from(&dirty_path(from, kind));
+        if includes_deletion {
+            self.observed.add_deleted(&dirty_path(from, kind));
+        } else {
+            self.observed.add_renamed_from(&dirty_path(from, kind));
+        }
         self.bound_observed();
     }
 

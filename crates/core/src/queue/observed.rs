@@ -26,6 +26,9 @@ pub struct ObservedChanges {
     pub deleted: PathSet,
     /// The deleted names whose entry has another name in the source now: a rename is no deletion.
     pub renamed_from: PathSet,
+    /// True in a job that may find deletions that were observed earlier and are held: deletions
+    /// that are not observed are then made only if the budgets for both kinds allow them.
+    pub may_include_held: bool,
 }
 
 /// The most paths below the old name of a rename that are copied one by one to the new name. With
@@ -113,6 +116,16 @@ impl ObservedChanges {
         self.deleted.has_at_or_above(path)
     }
 
+    /// Returns true if a deletion at, above or below this path was observed that is no rename.
+    pub(super) fn overlaps_deletion(&self, path: &TreePath) -> bool {
+        let is_rename = |path: &TreePath| self.renamed_from.has_at_or_above(path);
+        self.deleted.has_at_or_above(path) && !is_rename(path)
+            || self
+                .deleted
+                .within(path, MAX_REBASED)
+                .is_none_or(|below| below.iter().any(|dirty| !is_rename(&dirty.path)))
+    }
+
     /// Notes a write.
     pub(super) fn add_written(&mut self, dirty: &DirtyPath) {
         self.written.insert(&dirty.path, dirty.scope);
@@ -121,10 +134,11 @@ impl ObservedChanges {
     /// Notes a deletion.
     pub(super) fn add_deleted(&mut self, dirty: &DirtyPath) {
         self.deleted.insert(&dirty.path, dirty.scope);
-        // A renamed entry may be deleted with it, and it is not known which.
+        // A renamed entry may be deleted with it, and it is not known which; or it is another entry
+        // that has the old name of a renamed one.
         let may_include_renamed = self.renamed_to.covers(&dirty.path, Scope::Entry)
             || self.renamed_to.within(&dirty.path, 0).is_none();
-        if may_include_renamed {
+        if may_include_renamed || self.renamed_from.overlaps(&dirty.path, Scope::Tree) {
             self.renamed_from = PathSet::new();
         }
     }
@@ -216,6 +230,7 @@ impl ObservedChanges {
             renamed_to: self.renamed_to.take_within(paths),
             deleted: self.deleted.take_within(paths),
             renamed_from: self.renamed_from.take_within(paths),
+            ..Self::default()
         };
         taken.append(self.covering(paths));
         taken
@@ -244,6 +259,7 @@ impl ObservedChanges {
             renamed_to: of(&|it| self.renamed_to.covers(&it.path, it.scope)),
             deleted: of(&|it| self.deleted.has_at_or_above(&it.path)),
             renamed_from: of(&|it| self.renamed_from.has_at_or_above(&it.path)),
+            ..Self::default()
         }
     }
 

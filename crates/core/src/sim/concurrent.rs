@@ -116,7 +116,7 @@ impl ConcurrentWorld {
                 }
             }
             let fault = if self.faults.is_empty() { JobFault::None } else { self.faults.remove(0) };
-            let worker = SimWorker::new(&batch.work(), fault, true);
+            let worker = SimWorker::new(&batch.work(false), fault, true);
             self.jobs.push((batch, worker));
         }
         Ok(())

@@ -323,6 +323,15 @@ fn all_paths_with_held_deletions_are_recounted() {
     );
 }
 
+/// Returns the observed changes of the first transfer that was started.
+fn started_full(effects: &[Effect]) -> &ObservedChanges {
+    let mut transfers = effects.iter().filter_map(|effect| match effect {
+        Effect::Start(crate::job::Job { work: Work::Full { observed }, .. }) => Some(&**observed),
+        _ => None,
+    });
+    transfers.next().unwrap()
+}
+
 /// Returns the paths and the observed changes of the first batch that is not a first transfer.
 fn started_batch(effects: &[Effect]) -> (&PathSet, &ObservedChanges) {
     let mut batches = effects.iter().filter_map(|effect| match effect {
@@ -761,9 +770,9 @@ fn held_deletions_do_not_follow_a_rename_of_their_directory() {
     let lines: [(u64, &[&str]); 5] = [
         (0, &["covered", "0"]),
         (10, &["job", "0", "held", "20", "/"]),
-        (20, &["0", "mv-dir", "held", "away"]),
-        (20, &["0", "mv-dir", "other", "new"]),
-        (500, &[]),
+        (2_010, &["0", "mv-dir", "held", "away"]),
+        (2_010, &["0", "mv-dir", "other", "new"]),
+        (2_500, &[]),
     ];
     for (millis, words) in lines {
         send(&mut fleet, words, time(millis), &mut effects);
@@ -774,23 +783,88 @@ fn held_deletions_do_not_follow_a_rename_of_their_directory() {
     assert!(!observed.is_deleted(&at("held")) && observed.is_deleted(&at("other")));
 }
 
+/// A fleet of one mirror whose first transfer has held deletions in the tree `path`.
+fn fleet_with_held(path: &str, names: &[&str], reason: HoldReason) -> (Fleet, Vec<Effect>) {
+    let mut fleet = fleet(1, Insist::Yes, FleetLimits::default());
+    let (now, mut effects) = (Moment::ORIGIN, Vec::new());
+    fleet.begin(&mut effects);
+    send(&mut fleet, &["covered", "0"], now, &mut effects);
+    let paths = vec![DirtyPath { path: at(path), scope: Scope::Tree }];
+    let names = names.iter().map(|name| at(name)).collect();
+    let held = HeldDeletions { paths, count: 20, total: None, names, reason };
+    let outcome = Outcome::Split { large: vec![], failed: vec![], held: vec![held] };
+    fleet.advance(now, &mut effects);
+    fleet.handle(Input::JobEnded { job: JobId(0), outcome }, now, &mut effects);
+    (fleet, effects)
+}
+
 #[test]
 fn held_deletions_that_were_observed_stay_observed_under_a_new_name() {
     for (reason, is_observed) in [(HoldReason::Seen, true), (HoldReason::Budget, false)] {
-        let mut fleet = fleet(1, Insist::Yes, FleetLimits::default());
-        let (now, mut effects) = (Moment::ORIGIN, Vec::new());
-        fleet.begin(&mut effects);
-        send(&mut fleet, &["covered", "0"], now, &mut effects);
-        let paths = vec![DirtyPath { path: at("old/d"), scope: Scope::Tree }];
-        let names = vec![at("old/d/x")];
-        let held = HeldDeletions { paths, count: 20, total: None, names, reason };
-        let outcome = Outcome::Split { large: vec![], failed: vec![], held: vec![held] };
-        fleet.advance(now, &mut effects);
-        fleet.handle(Input::JobEnded { job: JobId(0), outcome }, now, &mut effects);
-        send(&mut fleet, &["0", "mv-dir", "old", "new"], now, &mut effects);
-        fleet.advance(now + Duration::from_secs(1), &mut effects);
+        let (mut fleet, mut effects) = fleet_with_held("old/d", &["old/d/x"], reason);
+        let later = Moment::new(Duration::from_secs(3));
+        send(&mut fleet, &["0", "mv-dir", "old", "new"], later, &mut effects);
+        fleet.advance(later + Duration::from_secs(1), &mut effects);
         let (_, observed) = started_batch(&effects);
         assert_eq!(observed.is_deleted(&at("new/d")), is_observed, "{reason:?}");
+        // So the old name is counted with them.
+        assert_eq!(observed.is_deleted(&at("old")), is_observed, "{reason:?}");
+        assert!(observed.renamed_from.is_empty(), "{reason:?}");
+        assert_eq!(observed.may_include_held, is_observed, "{reason:?}");
+    }
+}
+
+#[test]
+fn a_rename_counts_if_unlisted_deletions_may_be_held_below() {
+    let many: Vec<_> = (0..10).map(|number| format!("a/{number}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    for (names, is_counted) in [(&*many, true), (&many[..9], false)] {
+        let (mut fleet, mut effects) = fleet_with_held("", names, HoldReason::Budget);
+        let later = Moment::new(Duration::from_secs(3));
+        send(&mut fleet, &["0", "mv-dir", "old", "new"], later, &mut effects);
+        fleet.advance(later + Duration::from_secs(1), &mut effects);
+        let (_, observed) = started_batch(&effects);
+        assert_eq!(observed.renamed_from.is_empty(), is_counted);
+        assert_eq!(observed.is_deleted(&at("old")), !is_counted);
+    }
+}
+
+#[test]
+fn a_rename_explains_what_a_job_found_missing_just_before_its_event() {
+    for (millis, is_explained) in [(1_999, true), (2_000, false)] {
+        let (mut fleet, mut effects) = fleet_with_held("old", &["old/x"], HoldReason::Budget);
+        let later = Moment::new(Duration::from_millis(millis));
+        send(&mut fleet, &["0", "mv-dir", "old", "new"], later, &mut effects);
+        fleet.advance(later + Duration::from_secs(1), &mut effects);
+        let (_, observed) = started_batch(&effects);
+        assert_eq!(observed.is_deleted(&at("old/x")), is_explained, "{millis}");
+    }
+}
+
+#[test]
+fn a_full_transfer_does_not_release_observed_deletions() {
+    for (reason, is_bound) in [(HoldReason::Seen, true), (HoldReason::Budget, false)] {
+        for how in [&["full", "0"][..], &["0", "unmounted"]] {
+            let (mut fleet, mut effects) = fleet_with_held("d", &["d/x"], reason);
+            let later = Moment::new(Duration::from_secs(1));
+            send(&mut fleet, how, later, &mut effects);
+            send(&mut fleet, &["covered", "0"], later, &mut effects);
+            fleet.advance(later + Duration::from_secs(100), &mut effects);
+            let (paths, observed) = started_batch(&effects);
+            assert!(paths.covers(&TreePath::root(), Scope::Tree), "{how:?}");
+            assert_eq!(observed.may_include_held, is_bound, "{how:?}");
+        }
+        let (mut fleet, mut effects) = fleet_with_held("d", &["d/x"], reason);
+        let successor = Replacement::Add {
+            spec: settings(Insist::Always).into(),
+            after: vec![MirrorId(0)],
+            predecessor: Some(MirrorId(0)),
+        };
+        effects.clear();
+        let names = fleet.replace(vec![successor], Moment::ORIGIN, &mut effects);
+        fleet.handle(Input::Covered(names[0]), Moment::ORIGIN, &mut effects);
+        fleet.advance(Moment::ORIGIN, &mut effects);
+        assert_eq!(started_full(&effects).may_include_held, is_bound, "{reason:?}");
     }
 }
 
@@ -850,11 +924,7 @@ fn a_successor_inherits_observed_changes() {
     fleet.handle(Input::Covered(names[0]), time(550), &mut effects);
     fleet.advance(time(550), &mut effects);
     assert!(!is_watched(&effects));
-    let full = effects.iter().find_map(|effect| match effect {
-        Effect::Start(crate::job::Job { work: Work::Full { observed }, .. }) => Some(observed),
-        _ => None,
-    });
-    let full = full.unwrap();
+    let full = started_full(&effects);
     for name in ["in-flight", "waits", "open", "meanwhile"] {
         assert!(full.is_written(&at(name), || false), "{name}");
     }
