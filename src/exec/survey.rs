@@ -343,6 +343,15 @@ pub(super) fn stat_at(root: &Dir, path: &TreePath) -> io::Result<Option<Stat>> {
     }
 }
 
+/// Returns true unless there certainly is no entry at a path below `root`.
+pub(super) fn may_exist(root: &Dir, path: &TreePath) -> bool {
+    match stat_at(root, path) {
+        Ok(found) => found.is_some(),
+        // An ancestor is a file or a symbolic link.
+        Err(error) => Errno::from_io_error(&error) != Some(Errno::NOTDIR),
+    }
+}
+
 fn kind_of(dir: &Dir, name: &[u8]) -> io::Result<EntryKind> {
     Ok(entry_type(&dir.stat(name)?).kind())
 }

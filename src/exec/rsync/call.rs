@@ -20,9 +20,12 @@ use super::{
     transfer_log::append_capped,
 };
 use crate::{
-    exec::process::{
-        child::{ChildProgram, OutputFilter, SpawnBackoff},
-        end::{ChildLimit, ProcessExit},
+    exec::{
+        process::{
+            child::{ChildProgram, OutputFilter, SpawnBackoff},
+            end::{ChildLimit, ProcessExit},
+        },
+        survey::may_exist,
     },
     report::{Category, StdStream},
 };
@@ -138,7 +141,7 @@ impl RsyncRun<'_> {
     fn run_rsync(&self, call: &RsyncCall, call_paths: CallPaths<'_>) -> (ProcessExit, CallReport) {
         let plan = &self.executor.plan;
         let names = StderrParser { source: plan.source(), target: plan.target() };
-        let exists = |path: &TreePath| path.is_root() || self.root.stat(path.as_bytes()).is_ok();
+        let exists = |path: &TreePath| may_exist(self.root, path);
         let owners = CallPathIndex::new(call_paths, &exists);
         let mut report = CallReport::default();
         let (kill_at, keeps_links) = (Cell::new(None), plan.options.keeps_hard_links());

@@ -136,6 +136,21 @@ fn paths_can_be_longer_than_path_max() {
     let found = survey(&root, &places, &ObservedChanges::default(), &Filter::default(), false);
     assert_eq!(entries(&found), [deep.clone()]);
     assert_eq!(found.gone, [deep.join(b"x").unwrap()]);
+    assert!(may_exist(&root, &deep));
+    assert!(!may_exist(&root, &deep.join(b"x").unwrap()));
+}
+
+#[test]
+fn an_entry_may_exist_unless_it_is_certainly_absent() {
+    let place = tree("f\nreal/\nreal/x\nl -> real\nloose -> nowhere");
+    let root = Dir::open(place.path()).unwrap();
+    for mark in ["", "f", "real", "real/x", "l", "loose"] {
+        assert!(may_exist(&root, &path(mark)), "{mark}");
+    }
+    for mark in ["g", "f/x", "real/y", "l/x", "loose/x", "g/x"] {
+        assert!(!may_exist(&root, &path(mark)), "{mark}");
+    }
+    assert!(!may_exist(&root, &path([b'o'; 256])));
 }
 
 #[test]
@@ -153,6 +168,8 @@ fn unreadable_paths_are_not_missing() {
         assert_eq!(unreadable, ["/shut/a", "/shut/b/c"]);
         assert!(found.unreadable[0].1.message.contains("Permission denied"), "{found:?}");
         assert_eq!(found.gone, [path("open/x")]);
+        let root = Dir::open(Path::new(&place)).unwrap();
+        assert!(may_exist(&root, &path("shut/a")) && !may_exist(&root, &path("open/x")));
         return;
     }
     let place = tree("shut/\nshut/a\nopen/");
