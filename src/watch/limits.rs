@@ -4,6 +4,9 @@ use std::io;
 
 use rustix::{event::EventfdFlags, io::Errno};
 
+/// Greatest value of the limits per user, and their default in a user namespace.
+const MAX_VALUE: u64 = i32::MAX as u64;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KernelLimit {
     /// Number of inotify watches per user.
@@ -78,9 +81,15 @@ impl KernelLimit {
                 "raise {name}; its value is unknown, as /proc is not mounted or incomplete"
             );
         };
-        let wanted = self.recommended().max(current.saturating_mul(2));
+        let wanted = self.recommended().max(current.saturating_mul(2)).min(MAX_VALUE);
         let host = Self::sysctl(self, Namespace::Initial);
         let beyond = match namespace {
+            Namespace::User if current >= MAX_VALUE => {
+                return format!(
+                    "{name} is unlimited here: raise {host} of the machine, outside of the \
+                     container"
+                );
+            }
             Namespace::User => format!(" (if that does not help, {host} outside of the container)"),
             Namespace::Initial | Namespace::Unknown => String::new(),
         };
@@ -109,7 +118,7 @@ pub(super) fn explain_no_instance(error: io::Error) -> io::Error {
     // The process limit of open files causes the same error.
     let is_process_full = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).is_err();
     let advice = if is_process_full {
-        "the limit of open files is reached: see ulimit -n".into()
+        "the limit of open files is reached: raise ulimit -n, or LimitNOFILE of the service".into()
     } else {
         format!("the limit of inotify instances is reached: {}", KernelLimit::Instances.advice())
     };
@@ -142,6 +151,14 @@ mod tests {
              user.max_inotify_watches=2000000 (if that does not help, fs.inotify.max_user_watches \
              outside of the container)"
         );
+        let unlimited = KernelLimit::Watches.advice_for(Namespace::User, Some(MAX_VALUE));
+        assert_eq!(
+            unlimited,
+            "user.max_inotify_watches is unlimited here: raise fs.inotify.max_user_watches of the \
+             machine, outside of the container"
+        );
+        let text = KernelLimit::Watches.advice_for(Namespace::Initial, Some(MAX_VALUE - 1));
+        assert!(text.ends_with("max_user_watches=2147483647"), "{text}");
         let text = KernelLimit::Instances.advice_for(Namespace::Unknown, None);
         assert!(text.starts_with("raise fs.inotify.max_user_instances;"), "{text}");
         assert!(text.contains("/proc is not mounted"), "{text}");

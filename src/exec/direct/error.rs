@@ -81,9 +81,11 @@ impl EntryError {
     fn space_remedy(&self) -> Option<&'static str> {
         let Self::Target(_, error) = self else { return None };
         match Errno::from_io_error(error)? {
-            Errno::NOSPC => Some("free some space there"),
-            Errno::DQUOT => Some("free some space there, or raise the quota"),
-            Errno::FBIG => Some("it is larger than its file system or the daemon allows"),
+            Errno::NOSPC => Some("free space or inodes there"),
+            Errno::DQUOT => Some("free space there, or raise the quota"),
+            Errno::FBIG => {
+                Some("the file is larger than the file system or ulimit -f of the daemon allows")
+            }
             _ => None,
         }
     }

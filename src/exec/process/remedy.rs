@@ -6,10 +6,13 @@ const REMEDIES: &[(&str, &str)] = &[
         "option -s has been disabled on this server",
         "write rsync = { protect_args = false } for rrsync",
     ),
-    ("No space left on device", "the target is full: free space there"),
+    ("No space left on device", "the target is full: free space or inodes there"),
     ("Disk quota exceeded", "the quota on the target is exceeded: raise it or free space"),
     ("Read-only file system", "the target is read-only: remount it read-write"),
-    ("filename overflows max-path", "the path is too long for rsync: use default.direct"),
+    (
+        "filename overflows max-path",
+        "the path is too long for rsync: shorten it, or use default.direct for a local target",
+    ),
     (
         "Host key verification failed",
         "verify the host key, and add it to known_hosts of the daemon's user",
@@ -33,14 +36,14 @@ const REMEDIES: &[(&str, &str)] = &[
 const LOGIN_REMEDY: &str =
     "add the public key to authorized_keys there; the private key needs an agent or no passphrase";
 
-/// Remedy for a target that cannot be created.
+/// Remedy for a target that cannot be created. A directory inside it that vanished needs none.
 const MKDIR_REMEDY: &str = "create the parent directory of the target, or mount its disk; with \
                             rsync = { _extra = {\"--mkpath\"} } rsync creates it";
 
 /// Remedy for timestamps that cannot be set on files of another user.
 const SET_TIMES_REMEDY: &str = "only the owner of a file may set its time: write to the target as \
-                                its owner, or omit times with rsync = { omit_dir_times = true } or \
-                                times = false";
+                                the owner, or set rsync = { omit_dir_times = true } for \
+                                directories, or rsync = { times = false } for everything";
 
 /// Returns the remedy for this diagnostic.
 pub(in crate::exec) fn remedy(line: &[u8]) -> Option<&'static str> {
@@ -48,7 +51,8 @@ pub(in crate::exec) fn remedy(line: &[u8]) -> Option<&'static str> {
     if is_login_refusal(line) {
         return Some(LOGIN_REMEDY);
     }
-    if says("mkdir \"") && says("failed: No such file or directory (2)") {
+    let creates_target = says("mkdir \"") && !says("recv_generator: mkdir \"");
+    if creates_target && says("failed: No such file or directory (2)") {
         return Some(MKDIR_REMEDY);
     }
     if says("failed to set times on \"") && says("\": Operation not permitted (1)") {
@@ -101,6 +105,8 @@ mod tests {
         assert!(said(shell).starts_with("the remote shell prints text"));
         let parent = "rsync: [Receiver] mkdir \"/a/b\" failed: No such file or directory (2)";
         assert!(said(parent).starts_with("create the parent directory of the target"));
+        let inside = "rsync: [generator] recv_generator: mkdir \"/a/b\" failed: No such file or directory (2)";
+        assert_eq!(said(inside), "");
         let full = "rsync: [receiver] write failed on \"/dst/a\": No space left on device (28)";
         assert!(said(full).starts_with("the target is full"));
     }

@@ -425,7 +425,8 @@ impl RsyncRun<'_> {
             let fits = source + path.as_bytes().len() < PATH_MAX;
             if !fits {
                 let why = format!(
-                    "cannot mirror {path}: the path is too long for rsync: use default.direct"
+                    "cannot mirror {path}: the path is too long for rsync: shorten it, or use \
+                     default.direct for a local target"
                 );
                 failed.push((DirtyPath { path: path.clone(), scope }, Failure::new(why)));
             }

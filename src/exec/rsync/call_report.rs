@@ -504,7 +504,7 @@ mod tests {
         for (line, remedy) in [
             (
                 r#"rsync: [receiver] write failed on "/dst/a": No space left on device (28)"#,
-                "the target is full: free space there",
+                "the target is full: free space or inodes there",
             ),
             (
                 "@ERROR: Unknown module 'www'",

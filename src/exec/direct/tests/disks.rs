@@ -60,7 +60,10 @@ fn a_full_disk_is_reported_and_used_again_once_there_is_space() {
     let [(path, why)] = &failed[..] else { panic!("{failed:?}") };
     assert_eq!(path, "/large");
     assert!(why.starts_with("cannot write "), "{why}");
-    assert!(why.ends_with("target/large: No space left on device: free some space there"), "{why}");
+    assert!(
+        why.ends_with("target/large: No space left on device: free space or inodes there"),
+        "{why}"
+    );
     assert_eq!(fs::read_dir(&mirror.target).unwrap().count(), 0, "a part of it is left");
     // The others of the same job are copied. They are empty and need no space: a process that
     // another test forks can hold the space of the failed copy for a moment.
