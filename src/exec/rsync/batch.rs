@@ -1,7 +1,7 @@
 //! The steps of one job, and their order.
 
 use mirror_core::{
-    job::{DirtyPath, Failure, HoldReason, Outcome, Rename, Scope},
+    job::{DirtyPath, Failure, Outcome, Rename, Scope},
     path::{Escaped, TreePath},
     plan::{
         options::{ListForm, TransferPhase},
@@ -75,9 +75,8 @@ impl RsyncRun<'_> {
         self.run_guarded(&GuardedTransfer {
             call_paths: CallPaths::root(Scope::Tree),
             build_call: &|deletions, hidden| plan.full(phase, deletions, quick_check, hidden),
-            budget: self.executor.budget(),
             deletes: plan.options.delete.applies(phase) || plan.options.deletes_excluded(phase),
-            hold_reason: HoldReason::Budget,
+            terms: self.unobserved_terms(),
         })
     }
 
@@ -265,14 +264,11 @@ impl RsyncRun<'_> {
         }
         self.link_groups.note_call(parts.entries, parts.trees);
         let build_call = self.executor.call_builder(parts, quick_check);
-        let (budget, deletes) = (self.executor.max_delete_seen, observed_deletions);
-        let call_paths = CallPaths::of_transfer(parts);
         let transfer = GuardedTransfer {
-            call_paths,
+            call_paths: CallPaths::of_transfer(parts),
             build_call: &build_call,
-            budget,
-            deletes,
-            hold_reason: HoldReason::Seen,
+            deletes: observed_deletions,
+            terms: self.observed_terms(),
         };
         if observed_deletions || !self.executor.plan.options.delete.applies(TransferPhase::Running)
         {
@@ -306,9 +302,8 @@ impl RsyncRun<'_> {
         self.run_guarded(&GuardedTransfer {
             call_paths: CallPaths::of_transfer(parts),
             build_call: &build_call,
-            budget: self.executor.budget(),
             deletes: self.executor.plan.options.delete.applies(TransferPhase::Running),
-            hold_reason: HoldReason::Budget,
+            terms: self.unobserved_terms(),
         })
     }
 

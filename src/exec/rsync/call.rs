@@ -83,8 +83,8 @@ impl RsyncRun<'_> {
         call: &RsyncCall,
         call_paths: CallPaths<'_>,
     ) -> Result<(ProcessExit, CallReport), Outcome> {
-        let modify_window = &self.executor.state.capabilities.modify_window;
-        if modify_window.is_missing() {
+        let lacks_modify_window = &self.executor.state.capabilities.lacks_modify_window;
+        if lacks_modify_window.is_set() {
             return self.call_once(&call.clone().without_window(), call_paths);
         }
         let (end, report) = self.call_once(call, call_paths)?;
@@ -92,7 +92,7 @@ impl RsyncRun<'_> {
         if report.refusal != Some(RemoteRefusal::ModifyWindow) || narrower == *call {
             return Ok((end, report));
         }
-        modify_window.set_missing();
+        lacks_modify_window.set(true);
         let target = Escaped(self.executor.plan.target().as_arg());
         let message = format!("{target} is behind rrsync: times are compared in whole seconds");
         self.executor.log.say(Category::Normal, message);
@@ -219,7 +219,7 @@ impl RsyncRun<'_> {
     }
 
     pub(super) fn warn_no_delete_missing_args(&self) {
-        if !self.executor.state.capabilities.delete_missing_args.set_missing() {
+        if !self.executor.state.capabilities.lacks_delete_missing_args.set(true) {
             let target = Escaped(self.executor.plan.target().as_arg());
             let message = format!(
                 "the rsync at {target} cannot delete listed paths (3.4.3, and older versions with \

@@ -1,46 +1,27 @@
 //! Capabilities of the remote side: assumed until it refuses a call.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use mirror_core::{
     job::Outcome,
     plan::rsync::{RsyncCall, RsyncPlan},
 };
 
-use super::call_report::CallReport;
+use super::{call_report::CallReport, flag::Flag};
 use crate::exec::process::end::ProcessExit;
 
 /// `RERR_STREAMIO` of rsync: the remote side closed the connection.
 const EXIT_STREAM_IO: i32 = 12;
 
-/// Capabilities of the remote side of a target.
+/// Capabilities that a call has shown to be missing on the remote side of a target.
 #[derive(Debug, Default)]
 pub(super) struct RemoteCapabilities {
-    /// `--delete-missing-args`: deletions by a list of paths.
-    pub(super) delete_missing_args: Capability,
-    /// `--modify-window`, an option that `rrsync` does not know.
-    pub(super) modify_window: Capability,
-    /// `--max-delete`: a limit on deletions.
-    pub(super) max_delete: Capability,
+    /// No deletions by a list of paths: `--delete-missing-args`.
+    pub(super) lacks_delete_missing_args: Flag,
+    /// No `--modify-window`, an option that `rrsync` does not know.
+    pub(super) lacks_modify_window: Flag,
+    /// No limit on deletions: `--max-delete`.
+    pub(super) lacks_max_delete: Flag,
     /// Calls that require an existing target.
     pub(super) existing_target: ExistingTargetForm,
-}
-
-/// A capability that is assumed until a call proves that it is missing.
-#[derive(Debug, Default)]
-pub(super) struct Capability {
-    missing: AtomicBool,
-}
-
-impl Capability {
-    pub(super) fn is_missing(&self) -> bool {
-        self.missing.load(Ordering::Relaxed)
-    }
-
-    /// Marks the capability as missing. Returns true if it was marked before.
-    pub(super) fn set_missing(&self) -> bool {
-        self.missing.swap(true, Ordering::Relaxed)
-    }
 }
 
 /// Support for calls that require an existing target.
@@ -50,9 +31,9 @@ impl Capability {
 #[derive(Debug, Default)]
 pub(super) struct ExistingTargetForm {
     /// Such a call succeeded.
-    accepted: AtomicBool,
+    accepted: Flag,
     /// Such a call failed, and succeeded with the usual argument.
-    refused: AtomicBool,
+    refused: Flag,
 }
 
 impl ExistingTargetForm {
@@ -63,19 +44,20 @@ impl ExistingTargetForm {
         call: &RsyncCall,
         make: impl Fn(&RsyncCall) -> Result<(ProcessExit, CallReport), Outcome>,
     ) -> Result<(ProcessExit, CallReport), Outcome> {
-        let existing =
-            plan.requiring_target(call).filter(|_| !self.refused.load(Ordering::Relaxed));
-        let Some(existing) = existing else { return make(call) };
+        if self.refused.is_set() {
+            return make(call);
+        }
+        let Some(existing) = plan.requiring_target(call) else { return make(call) };
         let (end, report) = make(&existing)?;
         if matches!(end, ProcessExit::Exited(0)) {
-            self.accepted.store(true, Ordering::Relaxed);
+            self.accepted.set(true);
         } else if matches!(end, ProcessExit::Exited(EXIT_STREAM_IO))
             && report.refusal.is_none()
-            && !self.accepted.load(Ordering::Relaxed)
+            && !self.accepted.is_set()
         {
             let (end, report) = make(call)?;
             if matches!(end, ProcessExit::Exited(0)) {
-                self.refused.store(true, Ordering::Relaxed);
+                self.refused.set(true);
             }
             return Ok((end, report));
         }

@@ -54,6 +54,10 @@ impl DeletionTerms {
     /// Terms for old names that have their new names on the target: that is no deletion.
     pub(super) const RENAMED: Self =
         Self { budget: MaxDelete::Unlimited, hold_reason: HoldReason::Seen };
+
+    /// Terms for unobserved deletions while the source is empty.
+    const EMPTY_SOURCE: Self =
+        Self { budget: MaxDelete::Count(0), hold_reason: HoldReason::EmptySource };
 }
 
 /// A transfer with deletions, made by several calls of one form.
@@ -62,13 +66,10 @@ pub(super) struct GuardedTransfer<'s> {
     pub(super) call_paths: CallPaths<'s>,
     /// Builds the call for a deletion mode; the given paths are hidden from rsync.
     pub(super) build_call: &'s dyn Fn(Deletions, &[TreePath]) -> RsyncCall,
-    /// The deletion budget.
-    pub(super) budget: MaxDelete,
     /// True if the transfer deletes anything.
     pub(super) deletes: bool,
-    /// Reason to record if the deletions are held. It differs, like the budget, between unseen and
-    /// observed ones.
-    pub(super) hold_reason: HoldReason,
+    /// Terms of its deletions. They differ between unseen and observed ones.
+    pub(super) terms: DeletionTerms,
 }
 
 impl RsyncExecutor {
@@ -98,11 +99,6 @@ impl RsyncExecutor {
             self.plan.partial(&parts, deletions, quick_check)
         }
     }
-
-    /// Returns the budget of unobserved deletions.
-    pub(super) fn budget(&self) -> MaxDelete {
-        self.state.target_identity.budget(self.max_delete)
-    }
 }
 
 impl RsyncRun<'_> {
@@ -115,17 +111,17 @@ impl RsyncRun<'_> {
             return self.run_unguarded(transfer, Deletions::Withheld);
         }
         let transfer = &self.with_empty_source_held(transfer);
-        if transfer.budget == MaxDelete::Unlimited {
+        if transfer.terms.budget == MaxDelete::Unlimited {
             return self.run_unguarded(transfer, Deletions::Allowed);
         }
-        if self.executor.state.capabilities.max_delete.is_missing() {
+        if self.executor.state.capabilities.lacks_max_delete.is_set() {
             return self.run_guarded_by_listing(transfer);
         }
         let report = self.run_calls(transfer, Deletions::AtMost(0))?;
         match report.refusal {
             Some(RemoteRefusal::DeleteMissingArgs) => return self.delete_by_rules(transfer),
             Some(RemoteRefusal::MaxDelete) => {
-                self.executor.state.capabilities.max_delete.set_missing();
+                self.executor.state.capabilities.lacks_max_delete.set(true);
                 return self.run_guarded_by_listing(transfer);
             }
             _ => {}
@@ -147,11 +143,11 @@ impl RsyncRun<'_> {
             self.clear_held(transfer);
             return Ok(());
         }
-        if transfer.budget.allows(count, total) {
+        if transfer.terms.budget.allows(count, total) {
             return self.delete(transfer, count);
         }
         let total = self.recount_target(transfer, total)?;
-        if transfer.budget.allows(count, total) {
+        if transfer.terms.budget.allows(count, total) {
             return self.delete(transfer, count);
         }
         match listed {
@@ -185,10 +181,10 @@ impl RsyncRun<'_> {
         let listed = self.run_calls(transfer, Deletions::DryRun)?;
         let count = listed.deletions.0;
         let mut total = self.target_entry_count(transfer, &listed, count);
-        if !transfer.budget.allows(count, total) {
+        if !transfer.terms.budget.allows(count, total) {
             total = self.recount_target(transfer, total)?;
         }
-        if transfer.budget.allows(count, total) {
+        if transfer.terms.budget.allows(count, total) {
             self.clear_held(transfer);
             return self.run_unguarded(transfer, Deletions::Allowed);
         }
@@ -226,11 +222,10 @@ impl RsyncRun<'_> {
     /// Returns the transfer with a budget of zero if the source is empty: nobody sees whether that
     /// is meant.
     fn with_empty_source_held<'a>(&self, transfer: &GuardedTransfer<'a>) -> GuardedTransfer<'a> {
-        if transfer.hold_reason == HoldReason::Seen || !self.is_source_empty() {
+        if transfer.terms.hold_reason == HoldReason::Seen || !self.is_source_empty() {
             return *transfer;
         }
-        let (budget, hold_reason) = (MaxDelete::Count(0), HoldReason::EmptySource);
-        GuardedTransfer { budget, hold_reason, ..*transfer }
+        GuardedTransfer { terms: DeletionTerms::EMPTY_SOURCE, ..*transfer }
     }
 
     /// Repeats a call until everything transferable is transferred.
@@ -308,7 +303,7 @@ impl RsyncRun<'_> {
                 let listed = self.list_deletions(transfer)?;
                 let count = listed.deletions.0;
                 let total = self.target_entry_count(transfer, &listed, count);
-                if count == 0 || !transfer.budget.allows(count, total) {
+                if count == 0 || !transfer.terms.budget.allows(count, total) {
                     return Ok(());
                 }
                 let user_limit = self.executor.plan.options.max_delete();
@@ -321,7 +316,7 @@ impl RsyncRun<'_> {
                 return Ok(());
             }
         };
-        if self.executor.state.capabilities.max_delete.is_missing() {
+        if self.executor.state.capabilities.lacks_max_delete.is_set() {
             return Ok(());
         }
         self.call(&(transfer.build_call)(only, &[]), transfer.call_paths).map(drop)
@@ -339,7 +334,7 @@ impl RsyncRun<'_> {
             return self.executor.state.entry_count();
         }
         let total = report.target_entry_count().map(|held| held.saturating_add(count));
-        let stays = if transfer.budget.allows(count, total) { 0 } else { count };
+        let stays = if transfer.terms.budget.allows(count, total) { 0 } else { count };
         if let Some(files) = report.source_entry_count() {
             self.executor.state.set_entry_count(files.saturating_add(stays));
         }
@@ -353,7 +348,7 @@ impl RsyncRun<'_> {
         transfer: &GuardedTransfer<'_>,
         total: Option<u64>,
     ) -> Result<Option<u64>, Outcome> {
-        let is_share = matches!(transfer.budget, MaxDelete::Share(_));
+        let is_share = matches!(transfer.terms.budget, MaxDelete::Share(_));
         if transfer.call_paths.root.is_some() || !is_share {
             return Ok(total);
         }
@@ -425,7 +420,13 @@ impl RsyncRun<'_> {
         if paths.len() > MAX_HELD_PATHS {
             paths = vec![DirtyPath::root_tree()];
         }
-        self.held.push(HeldDeletions { paths, count, total, names, reason: transfer.hold_reason });
+        self.held.push(HeldDeletions {
+            paths,
+            count,
+            total,
+            names,
+            reason: transfer.terms.hold_reason,
+        });
     }
 
     /// Makes the deletions by rules where a list is not supported, and transfers the rest.
@@ -433,8 +434,7 @@ impl RsyncRun<'_> {
         self.warn_no_delete_missing_args();
         let CallPaths { entries, trees, missing, .. } = transfer.call_paths;
         let names: Vec<_> = missing.iter().map(|path| (path.clone(), UnwantedKind::Any)).collect();
-        let GuardedTransfer { budget, hold_reason, .. } = *transfer;
-        self.delete_paths(&names, DeletionTerms { budget, hold_reason })?;
+        self.delete_paths(&names, transfer.terms)?;
         if entries.is_empty() && trees.is_empty() {
             return Ok(());
         }

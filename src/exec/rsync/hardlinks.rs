@@ -11,11 +11,7 @@ use std::{
 
 use hashbrown::HashMap;
 use mirror_core::{
-    filter::Filter,
-    fs_event::EntryKind,
-    job::{HoldReason, Outcome},
-    path::TreePath,
-    plan::rsync::TransferPaths,
+    filter::Filter, fs_event::EntryKind, job::Outcome, path::TreePath, plan::rsync::TransferPaths,
 };
 use mirror_platform::{dir::Dir, entries::ReadBuffer};
 use rustix::fs::FileType;
@@ -106,14 +102,12 @@ impl RsyncRun<'_> {
         }
         let parts = TransferPaths { entries: &names, ..TransferPaths::default() };
         let build_call = self.executor.call_builder(&parts, self.executor.quick_check());
-        let (call_paths, budget) = (CallPaths::of_transfer(&parts), self.executor.budget());
         // The first call with the blocked name has reported it.
         self.run_without_deletions(&GuardedTransfer {
-            call_paths,
+            call_paths: CallPaths::of_transfer(&parts),
             build_call: &build_call,
-            budget,
             deletes: false,
-            hold_reason: HoldReason::Seen,
+            terms: self.observed_terms(),
         })
         .map(drop)
     }

@@ -25,7 +25,8 @@ impl RsyncRun<'_> {
 
     /// Returns the terms for deletions that nobody saw happen.
     pub(super) fn unobserved_terms(&self) -> DeletionTerms {
-        DeletionTerms { budget: self.executor.budget(), hold_reason: HoldReason::Budget }
+        let budget = self.executor.state.target_identity.budget(self.executor.max_delete);
+        DeletionTerms { budget, hold_reason: HoldReason::Budget }
     }
 
     /// Deletes files under names whose type on the target is unwanted.
@@ -48,7 +49,6 @@ impl RsyncRun<'_> {
             self.call_without_deletions(&plan.root_attributes(), CallPaths::root(Scope::Entry))?;
         }
         let missing: Vec<TreePath> = names.iter().map(|(path, _)| path.clone()).collect();
-        let DeletionTerms { budget, hold_reason } = terms;
         let build_call = |deletions, hidden: &[TreePath]| {
             let names: Vec<_> =
                 names.iter().filter(|(path, _)| !hidden.contains(path)).cloned().collect();
@@ -58,9 +58,8 @@ impl RsyncRun<'_> {
         self.run_guarded(&GuardedTransfer {
             call_paths,
             build_call: &build_call,
-            budget,
             deletes: true,
-            hold_reason,
+            terms,
         })
     }
 
@@ -88,13 +87,11 @@ impl RsyncRun<'_> {
         let parts = TransferPaths { missing: &missing, ..TransferPaths::default() };
         let build_call = self.executor.call_builder(&parts, QuickCheck::Never);
         let deletes = self.executor.plan.options.delete.applies(TransferPhase::Running);
-        let DeletionTerms { budget, hold_reason } = DeletionTerms::RENAMED;
         self.run_guarded(&GuardedTransfer {
             call_paths: CallPaths::of_transfer(&parts),
             build_call: &build_call,
-            budget,
             deletes,
-            hold_reason,
+            terms: DeletionTerms::RENAMED,
         })
     }
 
@@ -105,7 +102,7 @@ impl RsyncRun<'_> {
         missing: &[TreePath],
         terms: DeletionTerms,
     ) -> Result<Vec<TreePath>, Outcome> {
-        if !self.executor.state.capabilities.delete_missing_args.is_missing() {
+        if !self.executor.state.capabilities.lacks_delete_missing_args.is_set() {
             return Ok(missing.to_vec());
         }
         let names: Vec<_> = missing.iter().map(|path| (path.clone(), UnwantedKind::Any)).collect();

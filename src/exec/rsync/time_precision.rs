@@ -48,7 +48,7 @@ impl RsyncExecutor {
     fn needs_time_precision(&self) -> bool {
         self.modify_window.is_none()
             && self.plan.needs_time_probe()
-            && !self.state.capabilities.modify_window.is_missing()
+            && !self.state.capabilities.lacks_modify_window.is_set()
             && self.state.quick_check().is_none()
     }
 }
@@ -73,7 +73,8 @@ impl RsyncRun<'_> {
         if same > 0 {
             self.executor.state.set_quick_check(QuickCheck::Nanoseconds);
         }
-        if same > 0 || others == 0 || self.executor.state.capabilities.modify_window.is_missing() {
+        if same > 0 || others == 0 || self.executor.state.capabilities.lacks_modify_window.is_set()
+        {
             return Ok(());
         }
         let whole = self.count_truncated(&files, &paths, 1)?;
