@@ -38,6 +38,8 @@ pub(super) struct RsyncRun<'a> {
 
 impl<'a> RsyncRun<'a> {
     pub(super) fn new(executor: &'a RsyncExecutor, cancel: &'a CancelToken, root: &'a Dir) -> Self {
+        let state = &executor.state;
+        let lock = |path| state.target_lock.acquire(path, cancel, &executor.log);
         Self {
             executor,
             cancel,
@@ -49,7 +51,7 @@ impl<'a> RsyncRun<'a> {
             is_full: false,
             includes_large: false,
             started: SystemTime::now(),
-            target_lock: executor.state.target_lock.acquire(cancel, &executor.log),
+            target_lock: state.target_identity.path().and_then(lock),
             target: OnceCell::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, MutexGuard},
 };
 
@@ -38,8 +38,6 @@ pub(crate) struct RsyncState {
     pub(super) links: RsyncLinkIndex,
     /// Lock that all processes of a transfer hold.
     pub(super) target_lock: TargetLock,
-    /// The path of a local target.
-    path: Option<PathBuf>,
     measurements: Mutex<TargetMeasurements>,
 }
 
@@ -57,24 +55,19 @@ impl RsyncState {
     pub(crate) fn new(target: &Target, directory: &Path, log: Log) -> Self {
         let path = target.local().map(|path| directory.join(OsStr::from_bytes(path)));
         Self {
-            target_identity: TargetIdentity::new(
-                Escaped(target.as_arg()).to_string(),
-                path.clone(),
-                log,
-            ),
+            target_identity: TargetIdentity::new(Escaped(target.as_arg()).to_string(), path, log),
             capabilities: RemoteCapabilities::default(),
             holds_deletions: Flag::default(),
             warned_empty: Flag::default(),
             links: RsyncLinkIndex::default(),
-            target_lock: TargetLock::new(path.clone()),
-            path,
+            target_lock: TargetLock::default(),
             measurements: Mutex::default(),
         }
     }
 
     /// Opens the target, if it is local and readable.
     pub(super) fn open_local(&self) -> Option<Dir> {
-        Dir::open(self.path.as_deref()?).ok()
+        Dir::open(self.target_identity.path()?).ok()
     }
 
     /// Returns the number of entries in the target.

@@ -9,7 +9,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::PathBuf,
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -36,24 +36,22 @@ const MAX_WAIT: Duration = Duration::from_secs(10);
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The lock of one target. It is shared by the transfers of this daemon.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct TargetLock {
-    /// Absolute path of the target, if it is local.
-    path: Option<PathBuf>,
     /// Set when the first transfer has waited for those before it.
     has_waited: Flag,
 }
 
 impl TargetLock {
-    pub(super) fn new(path: Option<PathBuf>) -> Self {
-        Self { path, has_waited: Flag::default() }
-    }
-
-    /// Returns the lock for the processes of a transfer, or `None` if there is no local target, or
-    /// its file system has no locks. Before the first transfer it waits for processes that still
-    /// write to the target, for at most [`MAX_WAIT`].
-    pub(super) fn acquire(&self, cancel: &CancelToken, log: &Log) -> Option<Arc<OwnedFd>> {
-        let path = self.path.as_deref()?;
+    /// Returns the lock for the processes of a transfer to the local target at `path`, or `None` if
+    /// it cannot be opened, or its file system has no locks. Before the first transfer it waits for
+    /// processes that still write to the target, for at most [`MAX_WAIT`].
+    pub(super) fn acquire(
+        &self,
+        path: &Path,
+        cancel: &CancelToken,
+        log: &Log,
+    ) -> Option<Arc<OwnedFd>> {
         let directory = Dir::open(path).ok()?.as_fd().try_clone_to_owned().ok()?;
         if !self.has_waited.set(true) {
             let name = Escaped(path.as_os_str().as_bytes());
@@ -90,26 +88,25 @@ mod tests {
     #[test]
     fn the_first_transfer_waits_for_earlier_processes_and_later_ones_share_the_lock() {
         let directory = tempfile::tempdir().unwrap();
-        let lock = || TargetLock::new(Some(directory.path().to_owned()));
-        let (ours, cancel) = (lock(), CancelToken::default());
-        let earlier = ours.acquire(&cancel, &Log::default()).unwrap();
-        drop(ours.acquire(&cancel, &Log::default()).unwrap());
+        let (ours, cancel, log) = (TargetLock::default(), CancelToken::default(), Log::default());
+        let earlier = ours.acquire(directory.path(), &cancel, &log).unwrap();
+        drop(ours.acquire(directory.path(), &cancel, &log).unwrap());
         let open = Dir::open(directory.path()).unwrap().as_fd().try_clone_to_owned().unwrap();
         // It lets go as soon as somebody waits for it.
         let mut earlier = Some(earlier);
         wait_for_writers(&open, &cancel, || drop(earlier.take()));
         assert!(earlier.is_none(), "nobody waited");
         cancel.cancel();
-        assert!(lock().acquire(&cancel, &Log::default()).is_none(), "shared with a writer");
+        let first = || TargetLock::default().acquire(directory.path(), &cancel, &log);
+        assert!(first().is_none(), "shared with a writer");
         drop(open);
-        assert!(lock().acquire(&cancel, &Log::default()).is_some());
+        assert!(first().is_some());
     }
 
     #[test]
-    fn a_remote_or_missing_target_has_no_lock() {
-        let cancel = CancelToken::default();
-        assert!(TargetLock::new(None).acquire(&cancel, &Log::default()).is_none());
-        let missing = TargetLock::new(Some("/nonexistent/target".into()));
-        assert!(missing.acquire(&cancel, &Log::default()).is_none());
+    fn a_missing_target_has_no_lock() {
+        let missing = Path::new("/nonexistent/target");
+        let lock = TargetLock::default();
+        assert!(lock.acquire(missing, &CancelToken::default(), &Log::default()).is_none());
     }
 }
