@@ -3,6 +3,7 @@
 pub(crate) mod direct;
 pub(crate) mod hook;
 pub(crate) mod inode;
+mod lookup;
 pub(crate) mod nested_mounts;
 pub(crate) mod process;
 pub(crate) mod rsync;

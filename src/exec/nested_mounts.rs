@@ -13,7 +13,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use mirror_core::{fs_event::EntryKind, guard::ReplacedSource, job::Rename, path::TreePath};
+use mirror_core::{guard::ReplacedSource, job::Rename, path::TreePath};
 use mirror_platform::{
     dir::Dir,
     entries::ReadBuffer,
@@ -21,7 +21,7 @@ use mirror_platform::{
     mounts::MountTable,
 };
 
-use super::{lock, survey::kind_at};
+use super::{inode::EntryType, lock, lookup::entry_type_at};
 
 /// Paths below which nothing may be deleted at the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,8 +74,9 @@ impl ProtectedPaths {
     #[must_use]
     pub(crate) fn of_target(target: &Path, source: &Dir) -> Self {
         let Ok(target) = target.canonicalize() else { return Self::default() };
-        let is_missing =
-            |path: &TreePath| !matches!(kind_at(source, path), Ok(Some(EntryKind::Directory)));
+        let is_missing = |path: &TreePath| {
+            !matches!(entry_type_at(source, path), Ok(Some(EntryType::Directory)))
+        };
         mounted_below(&target).into_iter().filter(is_missing).collect()
     }
 }

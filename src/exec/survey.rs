@@ -4,7 +4,10 @@
 
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, io};
 
-use super::inode::{EntryType, LinkedInode, entry_kind, entry_type};
+use super::{
+    inode::{EntryType, LinkedInode, entry_kind, entry_type},
+    lookup::{is_missing, stat_at},
+};
 use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
@@ -17,7 +20,6 @@ use mirror_platform::{
     dir::{Dir, Stat, device},
     entries::ReadBuffer,
 };
-use rustix::io::Errno;
 
 /// State of the paths of a batch.
 ///
@@ -322,45 +324,8 @@ fn walk(root: &Dir, path: &TreePath) -> Result<Dir, Obstacle> {
     Ok(dir)
 }
 
-/// Returns the type of the entry at a path below `root`; `None` if there certainly is none.
-pub(super) fn entry_type_at(root: &Dir, path: &TreePath) -> io::Result<Option<EntryType>> {
-    Ok(stat_at(root, path)?.as_ref().map(entry_type))
-}
-
-/// Returns the kind of the entry at a path below `root`; `None` if there certainly is none.
-pub(super) fn kind_at(root: &Dir, path: &TreePath) -> io::Result<Option<EntryKind>> {
-    Ok(entry_type_at(root, path)?.map(EntryType::kind))
-}
-
-/// Returns the metadata of the entry at a path below `root`; `None` if there certainly is none.
-pub(super) fn stat_at(root: &Dir, path: &TreePath) -> io::Result<Option<Stat>> {
-    let parent = path.parent().unwrap_or_default();
-    let found = root.open_below_for_lookup(parent.as_bytes());
-    match found.and_then(|dir| dir.stat(path.name().unwrap_or_default())) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(error) if is_missing(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Returns true unless there certainly is no entry at a path below `root`.
-pub(super) fn may_exist(root: &Dir, path: &TreePath) -> bool {
-    match stat_at(root, path) {
-        Ok(found) => found.is_some(),
-        // An ancestor is a file or a symbolic link.
-        Err(error) => Errno::from_io_error(&error) != Some(Errno::NOTDIR),
-    }
-}
-
 fn kind_of(dir: &Dir, name: &[u8]) -> io::Result<EntryKind> {
     Ok(entry_type(&dir.stat(name)?).kind())
-}
-
-/// Returns true if there certainly is no entry. A name that is too long for the file system cannot
-/// exist.
-fn is_missing(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(code, Some(Errno::NOENT | Errno::NAMETOOLONG))
 }
 
 fn stat_failure(path: &TreePath, error: &io::Error) -> Failure {

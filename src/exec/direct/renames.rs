@@ -13,7 +13,10 @@ use mirror_platform::dir::{Dir, Stat};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 
 use super::{copy_job::CopyJob, remove::count, temp_file, timestamps::TimestampGranularity};
-use crate::exec::inode::{EntryType, entry_kind, entry_type, file_type};
+use crate::exec::{
+    inode::{EntryType, entry_kind, entry_type, file_type},
+    lookup::stat_at,
+};
 
 /// Applies the hints that are still valid. Returns the paths that have to be synced because of it.
 pub(super) fn apply(job: &CopyJob<'_>, renames: &[Rename]) -> Vec<DirtyPath> {
@@ -71,7 +74,7 @@ fn apply_one(
         end
     } else {
         // Checked before parent directories are created: the source must have the new name.
-        source_stat(job, &hint.to).ok()?;
+        stat_at(&job.source, &hint.to).ok()??;
         made.push(make_parents(job, &hint.to)?);
         RenameEnd::new(job, &hint.to).ok()?
     };
@@ -147,7 +150,7 @@ impl<'a> RenameEnd<'a> {
         let (parent, name) = path.parent().zip(path.name()).ok_or_else(absent)?;
         let dir = job.target.open_below(parent.as_bytes())?;
         let target = dir.stat(name).ok();
-        Ok(Self { name, dir, source: source_stat(job, path).ok(), target })
+        Ok(Self { name, dir, source: stat_at(&job.source, path).ok().flatten(), target })
     }
 
     /// Returns true if the target directory contains excluded entries, which must stay in place.
@@ -157,11 +160,6 @@ impl<'a> RenameEnd<'a> {
         };
         count(job, &self.dir, path, stat).is_ok_and(|counted| counted.kept)
     }
-}
-
-fn source_stat(job: &CopyJob<'_>, path: &TreePath) -> io::Result<Stat> {
-    let parent = path.parent().unwrap_or_default();
-    job.source.open_below(parent.as_bytes())?.stat(path.name().unwrap_or_default())
 }
 
 /// Creates the missing parent directories of `path`. Returns the topmost one, which has to be

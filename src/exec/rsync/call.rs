@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     exec::{
+        lookup::may_exist,
         process::{
             child::{ChildProgram, OutputFilter, SpawnBackoff},
             end::{ChildLimit, ProcessExit},
         },
-        survey::may_exist,
     },
     report::{Category, StdStream},
 };

@@ -22,8 +22,9 @@ use super::{
 use crate::exec::{
     inode::{Inode, LinkedInode},
     lock,
+    lookup::stat_at,
     process::cancel::CancelToken,
-    survey::{Survey, SurveyedEntry, stat_at},
+    survey::{Survey, SurveyedEntry},
 };
 
 /// Limit on recorded names.

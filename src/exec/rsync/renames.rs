@@ -17,9 +17,9 @@ use super::transfer_log::MAX_LOGGED_NAMES;
 use crate::{
     exec::{
         inode::EntryType,
+        lookup::entry_type_at,
         process::cancel::CancelToken,
         ssh::{RemoteRename, RemoteRenameKind, RenameResult, SshShell, UnsettledRenames},
-        survey::entry_type_at,
     },
     report::{Category, Log},
 };

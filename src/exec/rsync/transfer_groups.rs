@@ -10,7 +10,8 @@ use mirror_platform::dir::Dir;
 
 use crate::exec::{
     inode::EntryType,
-    survey::{Survey, SurveyedEntry, entry_type_at, stat_at},
+    lookup::{entry_type_at, stat_at},
+    survey::{Survey, SurveyedEntry},
 };
 
 /// Observed changes of a batch, and the paths among them that were renamed on the target.

@@ -17,7 +17,7 @@ use super::super::{
     options,
     temp_file::{EntryName, link},
 };
-use crate::exec::{inode::Inode, lock};
+use crate::exec::{inode::Inode, lock, lookup::stat_at};
 
 /// Syncs the other names of the file that `path` belonged to before. The file may have been written
 /// under this name, and no event reports its other names.
@@ -225,14 +225,12 @@ fn unify(
 
 /// Returns the metadata of the target entry at `path`.
 fn target_stat(job: &CopyJob<'_>, path: &TreePath) -> Option<Stat> {
-    let dir = job.target.open_below(path.parent()?.as_bytes()).ok()?;
-    dir.stat(path.name()?).ok()
+    stat_at(&job.target, path).ok().flatten()
 }
 
 fn is_name_of(job: &CopyJob<'_>, path: &TreePath, stat: &Stat) -> bool {
-    let (Some(parent), Some(name)) = (path.parent(), path.name()) else { return false };
-    let found = job.source.open_below(parent.as_bytes()).and_then(|dir| dir.stat(name));
-    found.is_ok_and(|found| Inode::of(&found) == Inode::of(stat))
+    let found = stat_at(&job.source, path).ok().flatten();
+    found.is_some_and(|found| Inode::of(&found) == Inode::of(stat))
 }
 
 /// Returns the state of another name at the target; `None` if its directory is missing.

@@ -11,6 +11,7 @@ use rustix::fs::Mode;
 use tempfile::TempDir;
 
 use super::*;
+use crate::exec::lookup::may_exist;
 
 fn path(text: impl AsRef<[u8]>) -> TreePath {
     TreePath::new(text.as_ref()).unwrap()
