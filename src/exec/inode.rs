@@ -1,7 +1,7 @@
 //! Identity and type of a file, from its metadata.
 
 use mirror_core::fs_event::EntryKind;
-use mirror_platform::dir::{Stat, device};
+use mirror_platform::dir::{Stat, device, file_type};
 use rustix::fs::FileType;
 
 /// Identity of a file: device and inode number.
@@ -39,6 +39,7 @@ impl LinkedInode {
     }
 }
 
+/// Type of an entry, as far as programs distinguish types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryType {
     /// Directory.
@@ -52,6 +53,11 @@ pub(crate) enum EntryType {
 }
 
 impl EntryType {
+    /// Returns the type of the entry with this metadata.
+    pub(super) fn of(stat: &Stat) -> Self {
+        file_type(stat).into()
+    }
+
     /// Returns the kind by which filter rules distinguish entries.
     #[must_use]
     pub(crate) const fn kind(self) -> EntryKind {
@@ -62,26 +68,17 @@ impl EntryType {
     }
 }
 
-/// Returns the type of an entry.
-pub(super) fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.stx_mode.into())
-}
-
-/// Returns the type of an entry, as far as programs distinguish types.
-pub(super) fn entry_type(stat: &Stat) -> EntryType {
-    match file_type(stat) {
-        FileType::Directory => EntryType::Directory,
-        FileType::Symlink => EntryType::Symlink,
-        FileType::RegularFile => EntryType::File,
-        FileType::Fifo
-        | FileType::Socket
-        | FileType::CharacterDevice
-        | FileType::BlockDevice
-        | FileType::Unknown => EntryType::Other,
+impl From<FileType> for EntryType {
+    fn from(file_type: FileType) -> Self {
+        match file_type {
+            FileType::Directory => Self::Directory,
+            FileType::Symlink => Self::Symlink,
+            FileType::RegularFile => Self::File,
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => Self::Other,
+        }
     }
-}
-
-/// Returns the kind by which filter rules distinguish entries.
-pub(super) fn entry_kind(file_type: FileType) -> EntryKind {
-    if file_type == FileType::Directory { EntryKind::Directory } else { EntryKind::Other }
 }

@@ -7,7 +7,7 @@ use mirror_core::path::TreePath;
 use mirror_platform::dir::{Dir, Stat};
 use rustix::io::Errno;
 
-use super::inode::{EntryType, entry_type};
+use super::inode::EntryType;
 
 /// Returns the metadata of the entry at a path below `root`; `None` if there certainly is none.
 pub(super) fn stat_at(root: &Dir, path: &TreePath) -> io::Result<Option<Stat>> {
@@ -22,7 +22,7 @@ pub(super) fn stat_at(root: &Dir, path: &TreePath) -> io::Result<Option<Stat>> {
 
 /// Returns the type of the entry at a path below `root`; `None` if there certainly is none.
 pub(super) fn entry_type_at(root: &Dir, path: &TreePath) -> io::Result<Option<EntryType>> {
-    Ok(stat_at(root, path)?.as_ref().map(entry_type))
+    Ok(stat_at(root, path)?.as_ref().map(EntryType::of))
 }
 
 /// Returns true unless there certainly is no entry at a path below `root`.

@@ -5,7 +5,7 @@
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, io};
 
 use super::{
-    inode::{EntryType, LinkedInode, entry_kind, entry_type},
+    inode::{EntryType, LinkedInode},
     lookup::{is_missing, stat_at},
 };
 use mirror_core::{
@@ -59,7 +59,12 @@ impl SurveyedEntry {
     /// Creates the entry at `path` if it has other names.
     pub(super) fn linked(path: &TreePath, stat: &Stat) -> Option<Self> {
         let linked = Some(LinkedInode::of(stat)?);
-        Some(Self { path: path.clone(), entry_type: entry_type(stat), size: stat.stx_size, linked })
+        Some(Self {
+            path: path.clone(),
+            entry_type: EntryType::of(stat),
+            size: stat.stx_size,
+            linked,
+        })
     }
 }
 
@@ -115,7 +120,9 @@ pub(crate) fn is_empty_source(root: &Dir, filter: &Filter) -> io::Result<bool> {
     let read = root.read(&mut ReadBuffer::new(), |entry| {
         let excluded = || {
             let path = TreePath::new(entry.name);
-            path.is_some_and(|path| filter.excludes_entry(&path, entry_kind(entry.file_type)))
+            path.is_some_and(|path| {
+                filter.excludes_entry(&path, EntryType::from(entry.file_type).kind())
+            })
         };
         found = !is_system_entry(entry.name) && !excluded();
         if found { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
@@ -255,7 +262,7 @@ impl Surveyor<'_> {
 
     /// Adds an existing entry.
     fn add(&mut self, path: TreePath, scope: Scope, stat: &Stat) {
-        let entry_type = entry_type(stat);
+        let entry_type = EntryType::of(stat);
         if self.filter.excludes(&path, entry_type.kind()) {
             self.add_unwanted(path, entry_type.kind());
         } else if entry_type == EntryType::Directory
@@ -325,7 +332,7 @@ fn walk(root: &Dir, path: &TreePath) -> Result<Dir, Obstacle> {
 }
 
 fn kind_of(dir: &Dir, name: &[u8]) -> io::Result<EntryKind> {
-    Ok(entry_type(&dir.stat(name)?).kind())
+    Ok(EntryType::of(&dir.stat(name)?).kind())
 }
 
 fn stat_failure(path: &TreePath, error: &io::Error) -> Failure {

@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::dir::Dir;
+use crate::dir::{Dir, file_type};
 
 /// Size of a [`ReadBuffer`] in bytes: some hundred names per system call.
 const BUFFER_SIZE: usize = 32 * 1024;
@@ -89,7 +89,7 @@ impl Dir {
             return Ok(Some(listed));
         }
         match self.stat(name) {
-            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.stx_mode.into()))),
+            Ok(stat) => Ok(Some(file_type(&stat))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -2,7 +2,10 @@
 
 use std::{ffi::CString, io};
 
-use mirror_platform::{dir::Stat, metadata::FileRef};
+use mirror_platform::{
+    dir::{Stat, file_type},
+    metadata::FileRef,
+};
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
@@ -10,7 +13,6 @@ use super::{
     error::{self, EntryError},
     warnings::WarningTopic,
 };
-use crate::exec::inode::file_type;
 
 const SET_USER: u32 = 0o4000;
 const SET_GROUP: u32 = 0o2000;

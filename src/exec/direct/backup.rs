@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path};
 
 use mirror_core::{path::TreePath, plan::direct::BackupOptions};
-use mirror_platform::dir::{Dir, Stat};
+use mirror_platform::dir::{Dir, Stat, file_type};
 use rustix::{
     fs::{FileType, Mode, mkdirat, renameat},
     io::Errno,
@@ -14,7 +14,6 @@ use super::{
     error::{self, EntryError},
     temp_file::{EntryName, link},
 };
-use crate::exec::inode::file_type;
 
 /// Location of a new backup.
 #[derive(Clone, Copy, PartialEq, Eq)]

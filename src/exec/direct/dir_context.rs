@@ -3,13 +3,12 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use mirror_core::{job::Scope, path::TreePath};
-use mirror_platform::dir::Stat;
+use mirror_platform::dir::{Stat, file_type};
 use rustix::fs::FileType;
 
 use super::{
     copy_job::CopyJob, dir_node::DirNode, dir_pair::DirPair, pool::WorkPool, temp_file::EntryName,
 };
-use crate::exec::inode::file_type;
 
 /// Task in a directory.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use mirror_core::{
     path::TreePath,
 };
 use mirror_platform::{
-    dir::{Dir, Stat},
+    dir::{Dir, Stat, file_type},
     entries::ReadBuffer,
     metadata::FileRef,
 };
@@ -31,7 +31,7 @@ use super::{
     timestamps::{quick_check, same_size_and_time},
     warnings::WarningTopic,
 };
-use crate::exec::inode::{EntryType, entry_kind, entry_type, file_type};
+use crate::exec::inode::EntryType;
 
 /// Number of attempts for an entry that keeps changing its type.
 const MAX_TRIES: usize = 3;
@@ -67,7 +67,7 @@ impl DirContext<'_> {
         let target = if absent { Ok(None) } else { missing_as_none(self.pair.target.stat(name)) };
         let target = target.map_err(error::target_error("stat"))?;
         let is_mirrored =
-            |source: &Stat| !self.job.filter().excludes_entry(path, entry_kind(file_type(source)));
+            |source: &Stat| !self.job.filter().excludes_entry(path, EntryType::of(source).kind());
         if temp_file::is_temp_name(name) && self.is_temp_of_copier(name, source.is_some()) {
             return Ok(());
         }
@@ -118,7 +118,7 @@ impl DirContext<'_> {
 
     /// Deletes an entry that the source lacks or excludes, or counts it for later.
     fn delete_extraneous(&self, path: &TreePath, target: &Stat) -> Result<(), EntryError> {
-        match self.job.deletion(path, entry_kind(file_type(target))) {
+        match self.job.deletion(path, EntryType::of(target).kind()) {
             Deletion::Never => Ok(()),
             Deletion::TooLate => Err(EntryError::Unseen),
             Deletion::Later(class) => self.count_deletion(path, target, class).map(drop),
@@ -222,7 +222,7 @@ impl DirContext<'_> {
         }
         self.remove_conflicting_dir(entry)?;
         self.back_up(entry.path, entry.target.as_ref())?;
-        match entry_type(&entry.source) {
+        match EntryType::of(&entry.source) {
             EntryType::File => file::copy(self, entry),
             EntryType::Symlink => self.make_symlink(entry),
             EntryType::Directory | EntryType::Other => self.make_special(entry),
@@ -252,7 +252,7 @@ impl DirContext<'_> {
             return Ok(false);
         }
         let device = |stat: &Stat| (stat.stx_rdev_major, stat.stx_rdev_minor);
-        Ok(match entry_type(source) {
+        Ok(match EntryType::of(source) {
             EntryType::File if attributes::grants_rights(self.job, self.sides(entry, target)) => {
                 false
             }

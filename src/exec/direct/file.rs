@@ -7,7 +7,7 @@ use std::{
 
 use mirror_platform::{
     copy_file::{FileCopy, FileCopyError},
-    dir::Stat,
+    dir::{Stat, file_type},
     metadata::FileRef,
 };
 use rustix::{
@@ -22,7 +22,6 @@ use super::{
     temp_file::{EntryName, TempFile},
     timestamps::{mtime, nanoseconds},
 };
-use crate::exec::inode::file_type;
 
 /// Number of attempts to copy a file that changes during the copy.
 const MAX_TRIES: usize = 3;

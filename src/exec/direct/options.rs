@@ -5,11 +5,10 @@ use mirror_core::{
     path::TreePath,
     plan::direct::{BackupOptions, DirectOptions},
 };
-use mirror_platform::dir::Stat;
+use mirror_platform::dir::{Stat, file_type};
 use rustix::fs::FileType;
 
 use super::timestamps::mtime;
-use crate::exec::inode::file_type;
 
 /// Returns true if an option may protect target entries that a rename would replace.
 pub(super) const fn may_protect_target(options: &DirectOptions) -> bool {

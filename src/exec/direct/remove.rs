@@ -4,7 +4,7 @@ use std::{io, os::fd::AsFd};
 
 use mirror_core::{fs_event::EntryKind, path::TreePath};
 use mirror_platform::{
-    dir::{Dir, Stat},
+    dir::{Dir, Stat, file_type},
     entries::ReadBuffer,
     metadata::FileRef,
 };
@@ -15,7 +15,7 @@ use super::{
     copy_job::CopyJob,
     error::{self, EntryError, is_absent},
 };
-use crate::exec::inode::{Inode, entry_kind, file_type};
+use crate::exec::inode::{EntryType, Inode};
 
 /// Result of the removal of a tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl<'a> Removal<'a> {
         }
         let mut entries = Vec::new();
         let listed = dir.read(&mut self.buffer, |entry| {
-            entries.push((Box::from(entry.name), entry_kind(entry.file_type)));
+            entries.push((Box::from(entry.name), EntryType::from(entry.file_type).kind()));
             Ok(())
         });
         listed.map_err(error::target_error("list"))?;

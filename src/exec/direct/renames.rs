@@ -9,14 +9,11 @@ use mirror_core::{
     path::TreePath,
     plan::renames::coalesce_renames,
 };
-use mirror_platform::dir::{Dir, Stat};
+use mirror_platform::dir::{Dir, Stat, file_type};
 use rustix::fs::{FileType, Mode, RenameFlags, mkdirat, renameat_with};
 
 use super::{copy_job::CopyJob, remove::count, temp_file, timestamps::TimestampGranularity};
-use crate::exec::{
-    inode::{EntryType, entry_kind, entry_type, file_type},
-    lookup::stat_at,
-};
+use crate::exec::{inode::EntryType, lookup::stat_at};
 
 /// Applies the hints that are still valid. Returns the paths that have to be synced because of it.
 pub(super) fn apply(job: &CopyJob<'_>, renames: &[Rename]) -> Vec<DirtyPath> {
@@ -65,7 +62,7 @@ fn apply_one(
 ) -> Option<RenameStep> {
     let from = RenameEnd::new(job, &hint.from).ok()?;
     let moved = from.target?;
-    let kind = entry_kind(file_type(&moved));
+    let kind = EntryType::of(&moved).kind();
     let ends = [&hint.from, &hint.to];
     if ends.into_iter().any(|path| is_not_mirrored(job, path, kind)) {
         return None;
@@ -79,7 +76,7 @@ fn apply_one(
         RenameEnd::new(job, &hint.to).ok()?
     };
     let wanted = to.source.filter(|stat| file_type(stat) == file_type(&moved))?;
-    let flags = match entry_type(&moved) {
+    let flags = match EntryType::of(&moved) {
         EntryType::Directory => {
             let flags = directory_flags(&from, &to, is_swap)?;
             let ends = [(&from, &hint.from), (&to, &hint.to)];

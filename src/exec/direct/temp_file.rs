@@ -13,7 +13,7 @@ use std::{
 };
 
 use mirror_platform::{
-    dir::{Dir, Stat},
+    dir::{Dir, Stat, file_type},
     metadata::FileRef,
 };
 use rustix::{
@@ -22,7 +22,7 @@ use rustix::{
 };
 
 use crate::exec::{
-    inode::{EntryType, Inode, entry_type, file_type},
+    inode::{EntryType, Inode},
     lock,
 };
 
@@ -73,7 +73,7 @@ pub(super) fn is_unfinished(dir: &Dir, name: &[u8]) -> bool {
 /// recognised by its mark, on file systems with extended attributes.
 pub(super) fn is_stale_temp(dir: &Dir, name: &[u8]) -> bool {
     let Ok(stat) = dir.stat(name) else { return false };
-    match entry_type(&stat) {
+    match EntryType::of(&stat) {
         EntryType::Directory => false,
         EntryType::File => match FileRef::Named(dir.as_fd(), name).xattr(UNFINISHED) {
             Ok(_) => true,
