@@ -1,6 +1,7 @@
 //! Job executors.
 
 pub(crate) mod direct;
+mod hardlink_walk;
 pub(crate) mod hook;
 pub(crate) mod inode;
 mod lookup;

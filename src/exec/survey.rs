@@ -57,14 +57,9 @@ pub(crate) struct SurveyedEntry {
 
 impl SurveyedEntry {
     /// Creates the entry at `path` if it has other names.
-    pub(super) fn linked(path: &TreePath, stat: &Stat) -> Option<Self> {
+    pub(super) fn linked(path: TreePath, stat: &Stat) -> Option<Self> {
         let linked = Some(LinkedInode::of(stat)?);
-        Some(Self {
-            path: path.clone(),
-            entry_type: EntryType::of(stat),
-            size: stat.stx_size,
-            linked,
-        })
+        Some(Self { path, entry_type: EntryType::of(stat), size: stat.stx_size, linked })
     }
 }
 

@@ -28,12 +28,15 @@ use super::{
     capabilities::TargetCapabilities,
     deletions::{CountedDeletions, Deletion, DeletionClass},
     error::EntryError,
-    hardlink_search::{HardlinkSearch, SearchedTree},
+    hardlink_search::HardlinkSearch,
     options, path_text,
     timestamps::TimestampGranularity,
     warnings::WarningTopic,
 };
-use crate::{exec::lock, report::Category};
+use crate::{
+    exec::{hardlink_walk::HardlinkWalk, lock},
+    report::Category,
+};
 
 /// Maximum number of failed paths that are reported one by one. Further failures are reported as
 /// their parent directories, and after as many of those, as the root.
@@ -300,12 +303,12 @@ impl<'a> CopyJob<'a> {
 
     /// Returns the names that the source has for a file with several hard links now.
     pub(super) fn search_names(&self, inode: Inode) -> Vec<TreePath> {
-        let tree = SearchedTree {
+        let walk = HardlinkWalk {
             root: &self.source,
             filter: self.filter(),
             should_continue: &|| self.should_continue(),
         };
-        self.hardlink_search.names(tree, inode)
+        self.hardlink_search.names(walk, inode)
     }
 
     /// Decides on the deletion of a target entry that the source lacks.

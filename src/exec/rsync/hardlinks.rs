@@ -10,20 +10,16 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use mirror_core::{
-    filter::Filter, fs_event::EntryKind, job::Outcome, path::TreePath, plan::rsync::TransferPaths,
-};
-use mirror_platform::{dir::Dir, entries::ReadBuffer};
-use rustix::fs::FileType;
+use mirror_core::{fs_event::EntryKind, job::Outcome, path::TreePath, plan::rsync::TransferPaths};
 
 use super::{
     call_paths::CallPaths, deletion_guard::GuardedTransfer, link_groups::LinkGroups, run::RsyncRun,
 };
 use crate::exec::{
+    hardlink_walk::HardlinkWalk,
     inode::{Inode, LinkedInode},
     lock,
     lookup::stat_at,
-    process::cancel::CancelToken,
     survey::{Survey, SurveyedEntry},
 };
 
@@ -50,14 +46,6 @@ struct RsyncLinkNames {
     next_search: Option<Instant>,
 }
 
-/// Root, filter and cancellation of a search for names.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LinkSearch<'a> {
-    pub(super) root: &'a Dir,
-    pub(super) filter: &'a Filter,
-    pub(super) cancel: &'a CancelToken,
-}
-
 impl RsyncRun<'_> {
     /// Starts to track these hard-linked files, if links are preserved.
     pub(super) fn track_link_groups<'e>(
@@ -72,7 +60,16 @@ impl RsyncRun<'_> {
     /// Returns the hard-linked files in the trees, if links are preserved.
     pub(super) fn linked_in_trees(&self, found: &Survey) -> Vec<SurveyedEntry> {
         let together = self.executor.plan.options.keeps_hard_links();
-        if together { RsyncLinkIndex::within(self.link_search(), &found.trees) } else { Vec::new() }
+        if !together {
+            return Vec::new();
+        }
+        let mut names = Vec::new();
+        self.hardlink_walk(&|| !self.cancel.is_cancelled()).run(
+            found.trees.clone(),
+            |_| true,
+            |path, stat| names.extend(SurveyedEntry::linked(path, stat)),
+        );
+        names
     }
 
     /// Returns the other names of the surveyed hard-linked files: each of them has changed, too.
@@ -83,14 +80,15 @@ impl RsyncRun<'_> {
     ) -> Vec<SurveyedEntry> {
         let together = self.executor.plan.options.keeps_hard_links();
         let entries: Vec<SurveyedEntry> = found.entries.iter().chain(in_trees).cloned().collect();
-        let mut others =
-            self.executor.state.links.other_names(self.link_search(), &entries, together);
+        let should_continue = || !self.cancel.is_cancelled();
+        let walk = self.hardlink_walk(&should_continue);
+        let mut others = self.executor.state.links.other_names(walk, &entries, together);
         others.retain(|entry| !found.trees.iter().any(|tree| tree.contains(&entry.path)));
         others
     }
 
-    fn link_search(&self) -> LinkSearch<'_> {
-        LinkSearch { root: self.root, filter: &self.executor.filter, cancel: self.cancel }
+    fn hardlink_walk<'w>(&'w self, should_continue: &'w dyn Fn() -> bool) -> HardlinkWalk<'w> {
+        HardlinkWalk { root: self.root, filter: &self.executor.filter, should_continue }
     }
 
     /// Links the names that were transferred by separate calls. Each has its content by now, or has
@@ -119,7 +117,7 @@ impl RsyncLinkIndex {
     /// cost, since the names must be transferred together.
     pub(super) fn other_names(
         &self,
-        search: LinkSearch<'_>,
+        walk: HardlinkWalk<'_>,
         entries: &[SurveyedEntry],
         all: bool,
     ) -> Vec<SurveyedEntry> {
@@ -132,12 +130,12 @@ impl RsyncLinkIndex {
         for (path, file) in &linked {
             known.add(file.inode, path);
         }
-        let mut found = known.alive(search, &linked);
+        let mut found = known.alive(walk, &linked);
         let missing = known.missing(&found, &linked);
         let may = all || known.next_search.is_none_or(|next| next <= Instant::now());
         if !missing.is_empty() && may {
-            known.search(search, &missing);
-            found = known.alive(search, &linked);
+            known.search(walk, &missing);
+            found = known.alive(walk, &linked);
             for file in known.missing(&found, &linked) {
                 known.outside.insert(file.inode, file.link_count);
             }
@@ -145,13 +143,6 @@ impl RsyncLinkIndex {
         drop(known);
         let listed: BTreeSet<&TreePath> = entries.iter().map(|entry| &entry.path).collect();
         found.retain(|entry| !listed.contains(&entry.path));
-        found
-    }
-
-    /// Returns the hard-linked files below `trees`.
-    pub(super) fn within(search: LinkSearch<'_>, trees: &[TreePath]) -> Vec<SurveyedEntry> {
-        let mut found = Vec::new();
-        walk(search, trees.to_vec(), |_| true, |entry| found.push(entry));
         found
     }
 }
@@ -169,7 +160,7 @@ impl RsyncLinkNames {
     /// Returns the current names of these files, and forgets stale ones.
     fn alive(
         &mut self,
-        search: LinkSearch<'_>,
+        walk: HardlinkWalk<'_>,
         linked: &[(&TreePath, LinkedInode)],
     ) -> Vec<SurveyedEntry> {
         let files: BTreeSet<Inode> = linked.iter().map(|(_, file)| file.inode).collect();
@@ -178,11 +169,11 @@ impl RsyncLinkNames {
             let Some(names) = self.names.get_mut(&file) else { continue };
             let before = names.len();
             names.retain(|path| {
-                let entry = stat_at(search.root, path).ok().flatten();
-                let entry = entry.and_then(|stat| SurveyedEntry::linked(path, &stat));
+                let entry = stat_at(walk.root, path).ok().flatten();
+                let entry = entry.and_then(|stat| SurveyedEntry::linked(path.clone(), &stat));
                 let entry = entry
                     .filter(|entry| entry.linked.is_some_and(|linked| linked.inode == file))
-                    .filter(|_| !search.filter.excludes(path, EntryKind::Other));
+                    .filter(|_| !walk.filter.excludes(path, EntryKind::Other));
                 let is_alive = entry.is_some();
                 alive.extend(entry);
                 is_alive
@@ -210,48 +201,21 @@ impl RsyncLinkNames {
         files.into_iter().filter(is_missing).collect()
     }
 
-    fn search(&mut self, search: LinkSearch<'_>, missing: &[LinkedInode]) {
+    fn search(&mut self, walk: HardlinkWalk<'_>, missing: &[LinkedInode]) {
         let start = Instant::now();
         let numbers: BTreeSet<u64> = missing.iter().map(|file| file.inode.number()).collect();
         let files: BTreeSet<Inode> = missing.iter().map(|file| file.inode).collect();
-        let each = |entry: SurveyedEntry| {
-            if let Some(file) = entry.linked.filter(|file| files.contains(&file.inode)) {
-                self.add(file.inode, &entry.path);
-            }
-        };
-        walk(search, vec![TreePath::root()], |inode| numbers.contains(&inode), each);
+        walk.run(
+            vec![TreePath::root()],
+            |number| numbers.contains(&number),
+            |path, stat| {
+                let inode = Inode::of(stat);
+                if files.contains(&inode) {
+                    self.add(inode, &path);
+                }
+            },
+        );
         let took: Duration = start.elapsed();
         self.next_search = Some(Instant::now() + took * SEARCH_PAUSE_FACTOR);
-    }
-}
-
-/// Passes each hard-linked file below `directories` whose inode number is wanted to `each`. The
-/// directory lists the inode numbers, so that no other file is touched.
-fn walk(
-    search: LinkSearch<'_>,
-    mut directories: Vec<TreePath>,
-    wanted: impl Fn(u64) -> bool,
-    mut each: impl FnMut(SurveyedEntry),
-) {
-    let mut buffer = ReadBuffer::new();
-    while let Some(path) = directories.pop().filter(|_| !search.cancel.is_cancelled()) {
-        let Ok(directory) = search.root.open_below(path.as_bytes()) else { continue };
-        // An unreadable directory cannot be sent either.
-        let _ = directory.read(&mut buffer, |listed| {
-            let Some(path) = path.join(listed.name) else { return Ok(()) };
-            if listed.file_type == FileType::Directory {
-                if !search.filter.excludes_entry(&path, EntryKind::Directory) {
-                    directories.push(path);
-                }
-            } else if wanted(listed.inode) {
-                let stat = directory.stat(listed.name).ok();
-                let entry = stat.and_then(|stat| SurveyedEntry::linked(&path, &stat));
-                let excluded = || search.filter.excludes_entry(&path, EntryKind::Other);
-                if let Some(entry) = entry.filter(|_| !excluded()) {
-                    each(entry);
-                }
-            }
-            Ok(())
-        });
     }
 }
