@@ -23,8 +23,10 @@ use crate::{
     exec::{
         lookup::may_exist,
         process::{
-            child::{ChildProgram, OutputFilter, SpawnBackoff},
+            backoff::SpawnBackoff,
+            child::ChildProgram,
             end::{ChildLimit, ProcessExit},
+            output::OutputFilter,
         },
     },
     report::{Category, StdStream},

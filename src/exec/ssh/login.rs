@@ -17,11 +17,11 @@ use super::channel::SshRoute;
 use crate::{
     exec::process::{
         cancel::CancelToken,
-        child::{ChildOutput, ChildProgram, StdStream},
+        child::{ChildOutput, ChildProgram},
         end::{ChildLimit, ProcessExit},
         remedy::remedy,
     },
-    report::Log,
+    report::{Log, StdStream},
 };
 
 /// An ssh process supervised by a thread of its own, until it is cancelled or this process ends.

@@ -24,11 +24,11 @@ use crate::{
         Executor, lock,
         process::{
             cancel::CancelToken,
-            child::{ChildOutput, ChildProgram, StdStream},
+            child::{ChildOutput, ChildProgram},
             end::{ChildLimit, ProcessExit},
         },
     },
-    report::{Category, Log},
+    report::{Category, Log, StdStream},
 };
 
 /// Timing of the query of the user's ssh configuration.
