@@ -22,13 +22,18 @@ const OTHERS: u32 = 0o077;
 const PERMISSIONS: u32 = 0o777;
 const CAPABILITY: &[u8] = b"security.capability";
 
+/// Entry on one side.
+#[derive(Clone, Copy)]
+pub(super) struct EntrySide<'a> {
+    pub(super) file: FileRef<'a>,
+    pub(super) stat: &'a Stat,
+}
+
 /// Entry on both sides.
 #[derive(Clone, Copy)]
 pub(super) struct EntrySides<'a> {
-    /// Handle and metadata of the source.
-    pub(super) source: (FileRef<'a>, &'a Stat),
-    /// Handle and metadata of the target.
-    pub(super) target: (FileRef<'a>, &'a Stat),
+    pub(super) source: EntrySide<'a>,
+    pub(super) target: EntrySide<'a>,
     /// True if the target was just created, so that its modification time is arbitrary.
     pub(super) is_new: bool,
     /// True if the target is known to have no extended attributes, so that they need not be read.
@@ -53,7 +58,7 @@ pub(super) fn copy(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<(), Entry
 
 /// Returns the metadata of the source, with the attributes that the target is to have.
 fn wanted_stat(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Stat {
-    let ((_, source), (_, target)) = (sides.source, sides.target);
+    let (source, target) = (sides.source.stat, sides.target.stat);
     let options = job.options();
     let mut wanted = *source;
     let kind = u32::from(source.stx_mode) & !MODE;
@@ -89,7 +94,7 @@ pub(super) fn grants_rights(job: &CopyJob<'_>, sides: EntrySides<'_>) -> bool {
     if !job.capabilities().keeps_owners {
         return false;
     }
-    let (source, target) = (wanted_stat(job, sides), sides.target.1);
+    let (source, target) = (wanted_stat(job, sides), sides.target.stat);
     let bits = u32::from(source.stx_mode) & !u32::from(target.stx_mode) & (SET_USER | SET_GROUP);
     source.stx_uid != target.stx_uid || bits != 0
 }
@@ -98,7 +103,7 @@ pub(super) fn grants_rights(job: &CopyJob<'_>, sides: EntrySides<'_>) -> bool {
 /// written to it. Access that it lacks is granted at the end, where failures are reported as well.
 pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {
     let source = wanted_stat(job, sides);
-    let (to, target) = sides.target;
+    let EntrySide { file: to, stat: target } = sides.target;
     let (wanted, mode) = (u32::from(source.stx_mode) & MODE, u32::from(target.stx_mode) & MODE);
     let is_others = job.capabilities().keeps_owners
         && (source.stx_uid, source.stx_gid) != (target.stx_uid, target.stx_gid);
@@ -121,7 +126,7 @@ pub(super) fn tighten(job: &CopyJob<'_>, sides: EntrySides<'_>) {
 impl AttributePlan {
     /// Compares both sides.
     pub(super) fn new(job: &CopyJob<'_>, sides: EntrySides<'_>) -> Result<Self, EntryError> {
-        let (source, target) = (&wanted_stat(job, sides), sides.target.1);
+        let (source, target) = (&wanted_stat(job, sides), sides.target.stat);
         let mut plan = Self {
             // Only root can change the owner.
             owner: (job.executor.privileged && source.stx_uid != target.stx_uid)
@@ -190,7 +195,7 @@ impl AttributePlan {
         job: &CopyJob<'_>,
         sides: EntrySides<'_>,
     ) -> Result<(), EntryError> {
-        let ((from, _), (to, _)) = (sides.source, sides.target);
+        let (from, to) = (sides.source.file, sides.target.file);
         let privileged = job.executor.privileged;
         let read = error::source_error("read the extended attributes of");
         let wanted = mirrored_xattrs(from.xattr_names().map_err(&read)?, privileged);
@@ -225,7 +230,7 @@ impl AttributePlan {
         sides: EntrySides<'_>,
     ) -> Result<(), EntryError> {
         let source = &wanted_stat(job, sides);
-        let (to, target) = sides.target;
+        let EntrySide { file: to, stat: target } = sides.target;
         if self.changes_owner() && !self.chown(job, to)? {
             (self.owner, self.group) = (None, None);
             self.mode = self.mode.map(|_| self.mode_for(source, target));
@@ -270,7 +275,7 @@ impl AttributePlan {
         sides: EntrySides<'_>,
     ) -> Result<(), EntryError> {
         let source = &wanted_stat(job, sides);
-        let (to, target) = sides.target;
+        let EntrySide { file: to, stat: target } = sides.target;
         let mode = u32::from(target.stx_mode) & MODE;
         let changes = !self.set.is_empty() || !self.remove.is_empty();
         let is_link = file_type(source) == FileType::Symlink;

@@ -12,7 +12,7 @@ use mirror_platform::{
 use rustix::fs::fsync;
 
 use super::{
-    attributes::{self, EntrySides},
+    attributes::{self, EntrySide, EntrySides},
     copy_job::CopyJob,
     dir_node::DirInodes,
     error::{self, EntryError, is_absent},
@@ -101,8 +101,8 @@ impl DirPair {
         let target_stat = target.stat(b"").map_err(error::target_error("stat"))?;
         let (from, to) = (FileRef::Open(source.as_fd()), FileRef::Open(target.as_fd()));
         let sides = EntrySides {
-            source: (from, &stat),
-            target: (to, &target_stat),
+            source: EntrySide { file: from, stat: &stat },
+            target: EntrySide { file: to, stat: &target_stat },
             is_new: false,
             no_xattrs: is_plain,
         };
@@ -132,7 +132,8 @@ impl DirPair {
         let source = self.source.stat(b"").map_err(error::source_error("stat"))?;
         let target = self.target.stat(b"").map_err(error::target_error("stat"))?;
         let (from, to) = (FileRef::Open(self.source.as_fd()), FileRef::Open(self.target.as_fd()));
-        let (source, target) = ((from, &source), (to, &target));
+        let source = EntrySide { file: from, stat: &source };
+        let target = EntrySide { file: to, stat: &target };
         attributes::copy(job, EntrySides { source, target, is_new: false, no_xattrs: false })?;
         if job.executor.settings.durable {
             fsync(&self.target).map_err(error::target_errno("write"))?;

@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use super::{
-    attributes::{self, AttributePlan, EntrySides},
+    attributes::{self, AttributePlan, EntrySide, EntrySides},
     backup::link_to_backup,
     deletions::{Deletion, DeletionClass},
     dir_context::{DirContext, DirTask, Item, SourceEntry},
@@ -279,8 +279,8 @@ impl DirContext<'_> {
         let from = FileRef::Named(self.pair.source.as_fd(), entry.name);
         let to = FileRef::Named(self.pair.target.as_fd(), entry.name);
         EntrySides {
-            source: (from, &entry.source),
-            target: (to, target),
+            source: EntrySide { file: from, stat: &entry.source },
+            target: EntrySide { file: to, stat: target },
             is_new: false,
             no_xattrs: false,
         }
@@ -347,7 +347,8 @@ impl DirContext<'_> {
     fn publish(&self, entry: &SourceEntry<'_>, temporary: TempEntry<'_>) -> Result<(), EntryError> {
         let stat = self.pair.target.stat(temporary.name()).map_err(error::target_error("stat"))?;
         let to = FileRef::Named(self.pair.target.as_fd(), temporary.name());
-        let sides = EntrySides { target: (to, &stat), is_new: true, ..self.sides(entry, &stat) };
+        let target = EntrySide { file: to, stat: &stat };
+        let sides = EntrySides { target, is_new: true, ..self.sides(entry, &stat) };
         attributes::copy(self.job, sides)?;
         temporary.publish(entry.name).map_err(error::target_error("make"))
     }

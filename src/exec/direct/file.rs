@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use super::{
-    attributes::{self, EntrySides},
+    attributes::{self, EntrySide, EntrySides},
     dir_context::{DirContext, SourceEntry},
     error::{self, EntryError},
     temp_file::{EntryName, TempFile},
@@ -103,8 +103,8 @@ fn copy_to_temp<'a>(
     };
     let empty = pair.new_file.get_or_init(|| empty);
     let sides = EntrySides {
-        source: (FileRef::Open(file.as_fd()), &before),
-        target: (FileRef::Open(temp.as_fd()), empty),
+        source: EntrySide { file: FileRef::Open(file.as_fd()), stat: &before },
+        target: EntrySide { file: FileRef::Open(temp.as_fd()), stat: empty },
         is_new: true,
         no_xattrs: pair.no_default_acl,
     };

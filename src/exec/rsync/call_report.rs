@@ -42,6 +42,40 @@ impl RemoteRefusal {
     }
 }
 
+/// Deletions that a dry run reported.
+#[derive(Debug, Default)]
+pub(super) struct ListedDeletions {
+    pub(super) count: u64,
+    /// The first paths.
+    pub(super) names: Vec<TreePath>,
+    /// The paths of the call that contain them.
+    pub(super) call_paths: BTreeSet<DirtyPath>,
+    /// Hashes of their paths: with `-H`, rsync can report a path twice.
+    hashes: HashSet<u64>,
+}
+
+impl ListedDeletions {
+    /// Adds a path as rsync prints it.
+    fn add(&mut self, text: &[u8], owners: &CallPathIndex<'_>) {
+        if !self.hashes.insert(HASHER.hash_one(text)) {
+            return;
+        }
+        self.count += 1;
+        let Some(path) = TreePath::new(&unescape(text)) else { return };
+        self.call_paths.extend(owners.covering_path(&path));
+        if self.names.len() < HeldDeletions::MAX_NAMES {
+            self.names.push(path);
+        }
+    }
+}
+
+/// Numbers of files of equal size, by their times.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TimeMatches {
+    pub(super) equal: u64,
+    pub(super) different: u64,
+}
+
 /// Parsed output of one rsync call.
 #[derive(Debug, Default)]
 pub(super) struct CallReport {
@@ -61,17 +95,13 @@ pub(super) struct CallReport {
     file_count: Option<u64>,
     /// Number of those that the target did not have.
     created_count: Option<u64>,
-    /// Number of deletions that a dry run reported, and the first paths.
-    pub(super) deletions: (u64, Vec<TreePath>),
-    /// The paths of the call that contain them.
-    pub(super) deletion_paths: BTreeSet<DirtyPath>,
-    /// Hashes of their paths: with `-H`, rsync can report a path twice.
-    deletion_hashes: HashSet<u64>,
+    /// Deletions that a dry run reported.
+    pub(super) deletions: ListedDeletions,
     /// Some blocked paths were left out of the call, so that the content of the blocking
     /// directories was not counted.
     pub(super) is_incomplete: bool,
-    /// Number of files of equal size with equal times, and with different times.
-    pub(super) time_matches: (u64, u64),
+    /// Comparison of the times of files of equal size.
+    pub(super) time_matches: TimeMatches,
     /// The first diagnostic that names no path of the call.
     unattributed: Option<String>,
     /// The first relevant line of stderr.
@@ -159,15 +189,7 @@ impl CallReport {
         line: &[u8],
     ) {
         if let Some(rest) = line.strip_prefix(DELETED) {
-            if !self.deletion_hashes.insert(HASHER.hash_one(rest)) {
-                return;
-            }
-            self.deletions.0 += 1;
-            let Some(path) = TreePath::new(&unescape(rest)) else { return };
-            self.deletion_paths.extend(owners.covering_path(&path));
-            if self.deletions.1.len() < HeldDeletions::MAX_NAMES {
-                self.deletions.1.push(path);
-            }
+            self.deletions.add(rest, owners);
         } else if let Some(rest) = line.strip_prefix(FILES) {
             self.file_count = parse_grouped_number(rest);
         } else if let Some(rest) = line.strip_prefix(CREATED) {
@@ -187,8 +209,8 @@ impl CallReport {
     fn add_time_match(&mut self, differs: &[u8]) {
         let [_, b'f', _, _, time, ..] = differs else { return };
         match time {
-            b'.' | b' ' => self.time_matches.0 += 1,
-            b't' => self.time_matches.1 += 1,
+            b'.' | b' ' => self.time_matches.equal += 1,
+            b't' => self.time_matches.different += 1,
             _ => {}
         }
     }

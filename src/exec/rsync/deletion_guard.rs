@@ -15,7 +15,7 @@ use mirror_core::{
 use super::{
     RsyncExecutor,
     call_paths::CallPaths,
-    call_report::{CallReport, RemoteRefusal},
+    call_report::{CallReport, ListedDeletions, RemoteRefusal},
     run::RsyncRun,
 };
 use crate::{exec::process::end::ProcessExit, report::Category};
@@ -132,7 +132,7 @@ impl RsyncRun<'_> {
         let listed = if is_unsure { Some(self.list_deletions(transfer)?) } else { None };
         // A directory that is to be replaced is not listed itself.
         let replaced = report.blocked.len() as u64;
-        let count = match listed.as_ref().map(|listed| listed.deletions.0) {
+        let count = match listed.as_ref().map(|listed| listed.deletions.count) {
             None => report.would_delete(),
             Some(0) => 0,
             Some(listed) => listed.saturating_add(replaced),
@@ -151,7 +151,7 @@ impl RsyncRun<'_> {
             return self.delete(transfer, count);
         }
         match listed {
-            Some(listed) => self.hold_listed(transfer, count, total, listed),
+            Some(listed) => self.hold_listed(transfer, count, total, listed.deletions),
             None => self.hold(transfer, count, total)?,
         }
         Ok(())
@@ -179,7 +179,7 @@ impl RsyncRun<'_> {
     /// dry run lists the deletions.
     fn run_guarded_by_listing(&mut self, transfer: &GuardedTransfer<'_>) -> Result<(), Outcome> {
         let listed = self.run_calls(transfer, Deletions::DryRun)?;
-        let count = listed.deletions.0;
+        let count = listed.deletions.count;
         let mut total = self.target_entry_count(transfer, &listed, count);
         if !transfer.terms.budget.allows(count, total) {
             total = self.recount_target(transfer, total)?;
@@ -189,7 +189,7 @@ impl RsyncRun<'_> {
             return self.run_unguarded(transfer, Deletions::Allowed);
         }
         self.run_without_deletions(transfer)?;
-        self.hold_listed(transfer, count, total, listed);
+        self.hold_listed(transfer, count, total, listed.deletions);
         Ok(())
     }
 
@@ -301,7 +301,7 @@ impl RsyncRun<'_> {
             ),
             Deletions::AtMost(0) => {
                 let listed = self.list_deletions(transfer)?;
-                let count = listed.deletions.0;
+                let count = listed.deletions.count;
                 let total = self.target_entry_count(transfer, &listed, count);
                 if count == 0 || !transfer.terms.budget.allows(count, total) {
                     return Ok(());
@@ -359,7 +359,8 @@ impl RsyncRun<'_> {
             &[],
         );
         let listed = self.call(&call, CallPaths::root(Scope::Tree))?.1;
-        let held = listed.target_entry_count().map(|held| held.saturating_add(listed.deletions.0));
+        let held =
+            listed.target_entry_count().map(|held| held.saturating_add(listed.deletions.count));
         held.inspect(|&held| self.executor.state.set_entry_count(held));
         Ok(held.or(total))
     }
@@ -382,7 +383,7 @@ impl RsyncRun<'_> {
         total: Option<u64>,
     ) -> Result<(), Outcome> {
         let listed = self.list_deletions(transfer)?;
-        self.hold_listed(transfer, count, total, listed);
+        self.hold_listed(transfer, count, total, listed.deletions);
         Ok(())
     }
 
@@ -409,11 +410,11 @@ impl RsyncRun<'_> {
         transfer: &GuardedTransfer<'_>,
         count: u64,
         total: Option<u64>,
-        listed: CallReport,
+        listed: ListedDeletions,
     ) {
         self.executor.state.holds_deletions.set(true);
-        let CallReport { deletions: (_, names), deletion_paths, .. } = listed;
-        let mut paths: Vec<DirtyPath> = deletion_paths.into_iter().collect();
+        let ListedDeletions { names, call_paths, .. } = listed;
+        let mut paths: Vec<DirtyPath> = call_paths.into_iter().collect();
         if paths.is_empty() {
             paths.extend(transfer.call_paths.dirty_paths());
         }

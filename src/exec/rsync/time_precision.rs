@@ -27,7 +27,7 @@ use mirror_core::{
 use mirror_platform::entries::ReadBuffer;
 use rustix::fs::FileType;
 
-use super::{RsyncExecutor, call_paths::CallPaths, run::RsyncRun};
+use super::{RsyncExecutor, call_paths::CallPaths, call_report::TimeMatches, run::RsyncRun};
 use crate::{exec::process::end::ProcessExit, report::Category};
 
 /// Limit on sampled files.
@@ -69,11 +69,14 @@ impl RsyncRun<'_> {
             return Ok(());
         }
         let paths: Vec<TreePath> = files.iter().map(|(path, _)| path.clone()).collect();
-        let (same, others) = self.compare_times(&paths, self.executor.plan.source())?;
-        if same > 0 {
+        let TimeMatches { equal, different } =
+            self.compare_times(&paths, self.executor.plan.source())?;
+        if equal > 0 {
             self.executor.state.set_quick_check(QuickCheck::Nanoseconds);
         }
-        if same > 0 || others == 0 || self.executor.state.capabilities.lacks_modify_window.is_set()
+        if equal > 0
+            || different == 0
+            || self.executor.state.capabilities.lacks_modify_window.is_set()
         {
             return Ok(());
         }
@@ -112,16 +115,16 @@ impl RsyncRun<'_> {
                 return Ok(0);
             }
         }
-        Ok(self.compare_times(paths, references.path().as_os_str().as_bytes())?.0)
+        Ok(self.compare_times(paths, references.path().as_os_str().as_bytes())?.equal)
     }
 
-    /// Returns the number of these files with the same time at the target as below `source`, and
-    /// the number of those with another.
-    fn compare_times(&self, files: &[TreePath], source: &[u8]) -> Result<(u64, u64), Outcome> {
+    /// Compares the times of these files at the target with those below `source`.
+    fn compare_times(&self, files: &[TreePath], source: &[u8]) -> Result<TimeMatches, Outcome> {
         let call = self.executor.plan.probe_times(files, source);
         let call_paths = CallPaths { entries: files, ..CallPaths::default() };
         let (end, report) = self.call(&call, call_paths)?;
-        Ok(if matches!(end, ProcessExit::Exited(0)) { report.time_matches } else { (0, 0) })
+        let is_complete = matches!(end, ProcessExit::Exited(0));
+        Ok(if is_complete { report.time_matches } else { TimeMatches::default() })
     }
 
     /// Returns some source files with fractional times, each with its time in whole seconds.
