@@ -6,7 +6,7 @@ use rustix::fs::FileType;
 
 /// Identity of a file: device and inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Inode {
+pub(super) struct Inode {
     device: (u32, u32),
     number: u64,
 }
@@ -24,7 +24,7 @@ impl Inode {
 
 /// File with several names, of any type: `cp -al` also links symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LinkedInode {
+pub(super) struct LinkedInode {
     pub(super) inode: Inode,
     /// Number of hard links.
     pub(super) link_count: u32,
@@ -41,10 +41,8 @@ impl LinkedInode {
 
 /// Type of an entry, as far as programs distinguish types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryType {
-    /// Directory.
+pub(super) enum EntryType {
     Directory,
-    /// Symbolic link.
     Symlink,
     /// Regular file.
     File,
@@ -60,7 +58,7 @@ impl EntryType {
 
     /// Returns the kind by which filter rules distinguish entries.
     #[must_use]
-    pub(crate) const fn kind(self) -> EntryKind {
+    pub(super) const fn kind(self) -> EntryKind {
         match self {
             Self::Directory => EntryKind::Directory,
             Self::Symlink | Self::File | Self::Other => EntryKind::Other,

@@ -3,14 +3,14 @@
 pub(crate) mod direct;
 mod hardlink_walk;
 pub(crate) mod hook;
-pub(crate) mod inode;
+mod inode;
 mod lookup;
-pub(crate) mod nested_mounts;
+mod nested_mounts;
 pub(crate) mod process;
 pub(crate) mod rsync;
 pub(crate) mod source_root;
 pub(crate) mod ssh;
-pub(crate) mod survey;
+mod survey;
 mod target_identity;
 #[cfg(test)]
 mod test_mounts;

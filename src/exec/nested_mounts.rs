@@ -25,7 +25,7 @@ use super::{inode::EntryType, lock, lookup::entry_type_at};
 
 /// Paths below which nothing may be deleted at the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProtectedPaths {
+pub(super) struct ProtectedPaths {
     paths: BTreeSet<TreePath>,
     bare_mount_points: BTreeSet<TreePath>,
 }
@@ -33,38 +33,38 @@ pub(crate) struct ProtectedPaths {
 impl ProtectedPaths {
     /// Returns true if there are no such paths.
     #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.paths.is_empty()
     }
 
     /// Returns the paths. Each one protects everything below it.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &TreePath> {
+    pub(super) fn paths(&self) -> impl Iterator<Item = &TreePath> {
         self.paths.iter()
     }
 
     /// Returns the protected paths where the source has an empty directory that the target has too.
     /// Only the attributes of the mount point differ there, and those of the mounted file system
     /// are kept.
-    pub(crate) fn bare_mount_points(&self) -> impl Iterator<Item = &TreePath> {
+    pub(super) fn bare_mount_points(&self) -> impl Iterator<Item = &TreePath> {
         self.bare_mount_points.iter()
     }
 
     /// Returns true if `path` is one of the [bare mount points](Self::bare_mount_points).
     #[must_use]
-    pub(crate) fn is_bare_mount_point(&self, path: &TreePath) -> bool {
+    pub(super) fn is_bare_mount_point(&self, path: &TreePath) -> bool {
         self.bare_mount_points.contains(path)
     }
 
     /// Returns true if `path` is protected: if it is one of the paths, or is below one.
     #[must_use]
-    pub(crate) fn protects(&self, path: &TreePath) -> bool {
+    pub(super) fn protects(&self, path: &TreePath) -> bool {
         self.paths.iter().any(|protected| protected.contains(path))
     }
 
     /// Returns true if a protected path is `path` or is below it, so that `path` cannot be deleted
     /// as a whole.
     #[must_use]
-    pub(crate) fn has_below(&self, path: &TreePath) -> bool {
+    pub(super) fn has_below(&self, path: &TreePath) -> bool {
         self.paths.iter().any(|protected| path.contains(protected))
     }
 
@@ -72,7 +72,7 @@ impl ProtectedPaths {
     /// `source` has no directory: the deletion of extraneous entries must not include a mounted
     /// file system.
     #[must_use]
-    pub(crate) fn of_target(target: &Path, source: &Dir) -> Self {
+    pub(super) fn of_target(target: &Path, source: &Dir) -> Self {
         let Ok(target) = target.canonicalize() else { return Self::default() };
         let is_missing = |path: &TreePath| {
             !matches!(entry_type_at(source, path), Ok(Some(EntryType::Directory)))

@@ -99,7 +99,7 @@ enum MountChange {
 
 /// Identity of a directory among those that exist at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DirKey {
+pub(super) struct DirKey {
     device: (u32, u32),
     inode: u64,
     mount: u64,
@@ -108,7 +108,7 @@ pub(crate) struct DirKey {
 impl DirKey {
     /// Returns the identity of the directory that `stat` describes.
     #[must_use]
-    pub(crate) const fn of(stat: &Stat) -> Self {
+    pub(super) const fn of(stat: &Stat) -> Self {
         Self { device: device(stat), inode: stat.stx_ino, mount: stat.stx_mnt_id }
     }
 }

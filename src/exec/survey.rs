@@ -27,32 +27,32 @@ use mirror_platform::{
 /// duplicates. No path is below one of `gone`, and none of `entries` is also in `trees`. The root
 /// is in none of the lists. Nothing excluded is in `entries`, `trees` or `gone`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Survey {
+pub(super) struct Survey {
     /// Existing entries. For a directory, only the directory itself is meant, not its entries.
-    pub entries: Vec<SurveyedEntry>,
+    pub(super) entries: Vec<SurveyedEntry>,
     /// Existing directories with everything below them.
-    pub trees: Vec<TreePath>,
+    pub(super) trees: Vec<TreePath>,
     /// Topmost missing paths.
-    pub gone: Vec<TreePath>,
+    pub(super) gone: Vec<TreePath>,
     /// Names under which the target may have an entry of one kind that has to be deleted. Entries
     /// of the other kind are excluded.
-    pub unwanted: Vec<(TreePath, UnwantedKind)>,
+    pub(super) unwanted: Vec<(TreePath, UnwantedKind)>,
     /// Scope of the root, if the root is dirty.
-    pub root: Option<Scope>,
+    pub(super) root: Option<Scope>,
     /// Paths whose state cannot be determined. They do not count as missing.
-    pub unreadable: Vec<(DirtyPath, Failure)>,
+    pub(super) unreadable: Vec<(DirtyPath, Failure)>,
 }
 
 /// Existing entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SurveyedEntry {
+pub(super) struct SurveyedEntry {
     /// Path below the root.
-    pub path: TreePath,
-    pub entry_type: EntryType,
+    pub(super) path: TreePath,
+    pub(super) entry_type: EntryType,
     /// Size in bytes.
-    pub size: u64,
+    pub(super) size: u64,
     /// Inode, if the file has other names.
-    pub linked: Option<LinkedInode>,
+    pub(super) linked: Option<LinkedInode>,
 }
 
 impl SurveyedEntry {
@@ -78,7 +78,7 @@ impl SurveyedEntry {
 ///
 /// One directory is open at a time, each one once, and each path costs one `statx(2)`.
 #[must_use]
-pub(crate) fn survey(
+pub(super) fn survey(
     root: &Dir,
     paths: &PathSet,
     observed: &ObservedChanges,
@@ -110,7 +110,7 @@ pub(crate) fn survey(
 /// # Errors
 ///
 /// If the listing fails before it returns an entry of the source's own.
-pub(crate) fn is_empty_source(root: &Dir, filter: &Filter) -> io::Result<bool> {
+pub(super) fn is_empty_source(root: &Dir, filter: &Filter) -> io::Result<bool> {
     let mut found = false;
     let read = root.read(&mut ReadBuffer::new(), |entry| {
         let excluded = || {

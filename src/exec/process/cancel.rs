@@ -77,7 +77,7 @@ impl CancelToken {
 
     /// Returns true if the job must end. A job without a child checks this between its steps.
     #[must_use]
-    pub(crate) fn is_cancelled(&self) -> bool {
+    pub(in crate::exec) fn is_cancelled(&self) -> bool {
         self.shared.cancelled.load(Ordering::Relaxed)
     }
 
@@ -90,7 +90,7 @@ impl CancelToken {
     /// Returns true if the job must end, or if a shutdown was announced and the job has waited
     /// since `began` for longer than it may during a shutdown.
     #[must_use]
-    pub(crate) fn is_cancelled_while_waiting(&self, began: Instant) -> bool {
+    pub(in crate::exec) fn is_cancelled_while_waiting(&self, began: Instant) -> bool {
         let is_shutting_down = self.shared.shutting_down.load(Ordering::Relaxed);
         self.is_cancelled() || is_shutting_down && began.elapsed() >= MAX_WAIT_AT_SHUTDOWN
     }
@@ -117,7 +117,7 @@ impl CancelToken {
     /// # Errors
     ///
     /// Those of `pidfd_open(2)`.
-    pub(crate) fn register_child(&self, pid: Pid) -> io::Result<RegisteredChild<'_>> {
+    pub(in crate::exec) fn register_child(&self, pid: Pid) -> io::Result<RegisteredChild<'_>> {
         let fd = pidfd_open(pid, PidfdFlags::empty())?;
         let mut child = lock(&self.shared.child);
         if self.is_cancelled() {
@@ -154,7 +154,7 @@ fn exits_within(child: &OwnedFd, grace: Duration) -> bool {
 /// Guard of a registration: the child receives the signals of [`CancelToken::cancel`] while the
 /// guard lives.
 #[derive(Debug)]
-pub(crate) struct RegisteredChild<'a> {
+pub(in crate::exec) struct RegisteredChild<'a> {
     cancel: &'a CancelToken,
 }
 

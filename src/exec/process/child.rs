@@ -100,7 +100,7 @@ impl ChildProgram {
     }
 
     /// Like [`run`](Self::run), and kills the program when `limit` is exceeded.
-    pub(crate) fn run_with_limit(
+    pub(in crate::exec) fn run_with_limit(
         &self,
         limit: ChildLimit,
         call: &CommandLine,
@@ -120,7 +120,7 @@ impl ChildProgram {
     ///
     /// The calling thread must outlive the child: the parent-death signal is bound to the thread,
     /// and its exit would kill the child. The same signal ends the child if this process is killed.
-    pub(crate) fn run_with_output(
+    pub(in crate::exec) fn run_with_output(
         &self,
         limit: ChildLimit,
         call: &CommandLine,

@@ -41,7 +41,7 @@ impl ProcessExit {
 
 /// Limit on the running time of a child.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum ChildLimit {
+pub(in crate::exec) enum ChildLimit {
     /// No limit.
     Unlimited,
     /// The child is killed at this time.

@@ -71,7 +71,7 @@ impl SshRoute {
 
 /// A rename at the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RemoteRename {
+pub(in crate::exec) struct RemoteRename {
     /// Expected file type.
     pub kind: RemoteRenameKind,
     /// The old name, a path below the target.
@@ -82,7 +82,7 @@ pub(crate) struct RemoteRename {
 
 /// File type of a rename.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RemoteRenameKind {
+pub(in crate::exec) enum RemoteRenameKind {
     /// A directory, renamed to a free name.
     Directory,
     /// Anything else, renamed to a name that is not a directory.
@@ -93,7 +93,7 @@ pub(crate) enum RemoteRenameKind {
 
 /// Result of a rename at the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RenameResult {
+pub(in crate::exec) struct RenameResult {
     /// True if the rename was made. If false, it does not apply there.
     pub renamed: bool,
     /// Number of path components of the first directory that was created for the rename.

@@ -92,7 +92,7 @@ struct LoginFailure {
 
 /// Slot of a job in a shared connection, released on drop.
 #[derive(Debug)]
-pub(crate) struct MasterSlot<'a> {
+pub(in crate::exec) struct MasterSlot<'a> {
     master: &'a ControlMaster,
 }
 
@@ -109,7 +109,10 @@ impl ControlMaster {
     /// # Errors
     ///
     /// The reason for which the host is unreachable.
-    pub(crate) fn acquire_slot(&self, cancel: &CancelToken) -> Result<MasterSlot<'_>, String> {
+    pub(in crate::exec) fn acquire_slot(
+        &self,
+        cancel: &CancelToken,
+    ) -> Result<MasterSlot<'_>, String> {
         let asked = Instant::now();
         let mut state = self.lock();
         while state.opening || (state.sessions >= MAX_SESSIONS && asked.elapsed() < MAX_SLOT_WAIT) {

@@ -26,10 +26,11 @@ use std::{
     },
 };
 
-pub(crate) use channel::{RemoteRename, RemoteRenameKind, RenameResult};
+pub(super) use channel::{RemoteRename, RemoteRenameKind, RenameResult};
 pub(crate) use master::ControlMaster;
 pub(crate) use sharing::ConnectionChoice;
-pub(crate) use shell::{SshShell, UnsettledRenames};
+pub(crate) use shell::SshShell;
+pub(super) use shell::UnsettledRenames;
 
 use crate::{
     exec::{lock, process::cancel::CancelToken},

@@ -46,7 +46,7 @@ enum State {
 
 /// Error: earlier renames on the remote machine could not be fenced off.
 #[derive(Debug)]
-pub(crate) struct UnsettledRenames(pub String);
+pub(in crate::exec) struct UnsettledRenames(pub String);
 
 impl SshShell {
     pub(super) fn new(route: SshRoute, log: Log) -> Self {
@@ -59,7 +59,7 @@ impl SshShell {
     /// # Errors
     ///
     /// If the host is unreachable: then the target must not be changed yet.
-    pub(crate) fn settle(&self, cancel: &CancelToken) -> Result<(), UnsettledRenames> {
+    pub(in crate::exec) fn settle(&self, cancel: &CancelToken) -> Result<(), UnsettledRenames> {
         let mut state = self.lock();
         let State::Lost(token) = &*state else { return Ok(()) };
         match ShellChannel::open(&self.route, Some(token), cancel) {
@@ -77,7 +77,7 @@ impl SshShell {
     /// # Errors
     ///
     /// If it is unknown which renames were made, or are still to be made.
-    pub(crate) fn rename(
+    pub(in crate::exec) fn rename(
         &self,
         directory: &[u8],
         renames: &[RemoteRename],

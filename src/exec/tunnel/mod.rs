@@ -139,7 +139,7 @@ impl TunnelHandle {
 
     /// Returns the endpoint for one transfer, each program in turn. `None` if no program is ready.
     #[must_use]
-    pub(crate) fn next_endpoint(&self) -> Option<TunnelEndpoint> {
+    fn next_endpoint(&self) -> Option<TunnelEndpoint> {
         let status = lock(&self.status);
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         let port = *status.ready.get(next.checked_rem(status.ready.len())?)?;
