@@ -378,10 +378,8 @@ impl Engine {
 
     fn call_script(&mut self, mirror: MirrorId, call: &ScriptCall) {
         let context = CallContext { now: self.now(), fleet: &mut self.fleet };
-        if let Some(instance) = self.registry.get(mirror) {
-            let effects = self.scripts.call(context, mirror, instance, call);
-            self.perform_script_effects(effects);
-        }
+        let effects = self.scripts.call(context, mirror, self.registry.get(mirror), call);
+        self.perform_script_effects(effects);
     }
 
     /// Calls scripts, and performs the effects that they request.

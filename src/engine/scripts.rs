@@ -139,15 +139,25 @@ impl ScriptRunner {
         }
     }
 
-    /// Calls the script of a mirror.
+    /// Calls the script of a mirror. A script that is gone is not called, but the call is answered.
     pub(super) fn call(
         &mut self,
         context: CallContext<'_>,
         mirror: MirrorId,
-        instance: &SyncInstance,
+        instance: Option<&SyncInstance>,
         call: &ScriptCall,
     ) -> Vec<ScriptEffect> {
-        let Some(scripts) = &self.scripts else { return Vec::new() };
+        let (Some(scripts), Some(instance)) = (&self.scripts, instance) else {
+            let failure = Failure::new("its script has ended");
+            return vec![ScriptEffect::Input(match call {
+                ScriptCall::Init(_) | ScriptCall::Full(_) | ScriptCall::Action => {
+                    self.returned(mirror, Err(failure))
+                }
+                ScriptCall::Collect { job, .. } => {
+                    Input::Script(ScriptInput::Collected { job: *job, result: Err(failure) })
+                }
+            })];
+        };
         let is_collect = matches!(call, ScriptCall::Collect { .. });
         // The due event may be the deletion of files on a disk that was unmounted.
         if !is_collect && let Err(Outcome::SourceGone(failure)) = instance.source.open() {
@@ -337,6 +347,40 @@ mod tests {
             let context = CallContext { fleet: &mut fleet, now: Moment::ORIGIN };
             assert!(runner.step(context).is_empty());
             assert_eq!(runner.exit_code(), code);
+        }
+    }
+
+    #[test]
+    fn a_call_of_a_script_that_is_gone_is_answered() {
+        let channel = MessageChannel::default();
+        let with_scripts = runner(&channel, "alarm(now() + 1000, print)");
+        assert!(with_scripts.scripts.is_some());
+        // A reload to a configuration without scripts in the turn in which a child exits.
+        let without_scripts = with_scripts.next(None).unwrap();
+        let collect = ScriptCall::Collect { job: JobId(4), events: Vec::new(), code: 0 };
+        for mut runner in [with_scripts, without_scripts] {
+            let mut answer = |call| {
+                let mut fleet = empty_fleet();
+                let context = CallContext { fleet: &mut fleet, now: Moment::ORIGIN };
+                runner.call(context, MirrorId(3), None, call)
+            };
+            let answered = answer(&collect);
+            let [ScriptEffect::Input(Input::Script(ScriptInput::Collected { job, result }))] =
+                &answered[..]
+            else {
+                panic!("{answered:?}")
+            };
+            assert!(*job == JobId(4) && result.is_err(), "{result:?}");
+            let answered = answer(&ScriptCall::Action);
+            let [
+                ScriptEffect::Input(Input::Script(ScriptInput::Returned {
+                    mirror, result, ..
+                })),
+            ] = &answered[..]
+            else {
+                panic!("{answered:?}")
+            };
+            assert!(*mirror == MirrorId(3) && result.is_err(), "{result:?}");
         }
     }
 
