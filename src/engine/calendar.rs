@@ -41,11 +41,16 @@ impl Calendar {
         Self { entries: Vec::new(), taken_until: now }
     }
 
-    /// Replaces the schedule. Nothing is missed, and nothing that was already taken is due again.
+    /// Replaces the schedule at `now`. Nothing is missed, and nothing that was already taken is due
+    /// again.
     pub(super) fn schedule<'a>(
         &mut self,
         all: impl IntoIterator<Item = (MirrorId, &'a [CronRule])>,
+        now: Zoned,
     ) {
+        if self.entries.is_empty() {
+            self.taken_until = now;
+        }
         let taken_until = &self.taken_until;
         let entry = |(mirror, rules): (MirrorId, &[CronRule])| {
             let mut entry = CalendarEntry { mirror, rules: rules.to_vec(), next: None };
@@ -56,17 +61,22 @@ impl Calendar {
     }
 
     /// Returns the time until the next entry may be due, bounded by the interval of clock checks.
-    /// `None`: never.
-    pub(super) fn wait(&self, now: &Zoned) -> Option<Duration> {
+    /// `None`: never. The clock is read only if there are entries, since each turn of the engine
+    /// asks.
+    pub(super) fn wait(&self, clock: impl FnOnce() -> Zoned) -> Option<Duration> {
         let next = self.entries.iter().filter_map(|entry| entry.next.as_ref()).min()?;
         // The difference is negative if an entry is already due.
-        let wait = Duration::try_from(now.duration_until(next)).unwrap_or_default();
+        let wait = Duration::try_from(clock().duration_until(next)).unwrap_or_default();
         Some(wait.min(CLOCK_CHECK_INTERVAL))
     }
 
-    /// Returns inputs for the transfers that are due at `now`, one for each mirror, however often
-    /// it is due.
-    pub(super) fn step(&mut self, now: Zoned) -> Vec<Input> {
+    /// Returns inputs for the transfers that are due now, one for each mirror, however often it is
+    /// due. The clock is read only if there are entries.
+    pub(super) fn step(&mut self, clock: impl FnOnce() -> Zoned) -> Vec<Input> {
+        if self.entries.is_empty() {
+            return Vec::new();
+        }
+        let now = clock();
         if now.duration_until(&self.taken_until) > TOLERATED_STEP_BACK {
             self.entries.iter_mut().for_each(|entry| entry.schedule_after(&now));
         }
@@ -97,7 +107,8 @@ mod tests {
         let rules = |texts: &[&str]| texts.iter().map(|it| it.parse().unwrap()).collect::<Vec<_>>();
         let all = [rules(&["0 0 3 * * *"]), rules(&["0 0 12 * * *", "5 0 12 * * *"]), rules(&[])];
         let mut calendar = Calendar::new(at("2026-05-01 02:00:00"));
-        calendar.schedule((0..).map(MirrorId).zip(all.iter().map(Vec::as_slice)));
+        let all = (0..).map(MirrorId).zip(all.iter().map(Vec::as_slice));
+        calendar.schedule(all, at("2026-05-01 02:00:00"));
         calendar
     }
 
@@ -106,7 +117,7 @@ mod tests {
             Input::FullDue(MirrorId(mirror)) => mirror,
             other => panic!("{other:?}"),
         };
-        calendar.step(at(now)).into_iter().map(mirror).collect()
+        calendar.step(|| at(now)).into_iter().map(mirror).collect()
     }
 
     #[test]
@@ -126,11 +137,18 @@ mod tests {
     #[test]
     fn wait_is_bounded_by_the_clock_check_interval() {
         let calendar = calendar();
-        assert_eq!(calendar.wait(&at("2026-05-01 02:00:00")), Some(CLOCK_CHECK_INTERVAL));
-        let wait = calendar.wait(&at("2026-05-01 02:59:58.5"));
-        assert_eq!(wait, Some(Duration::from_millis(1500)));
-        assert_eq!(calendar.wait(&at("2026-05-01 04:00:00")), Some(Duration::ZERO));
-        assert_eq!(Calendar::new(at("2026-05-01 02:00:00")).wait(&at("2026-05-01 02:00:00")), None);
+        let wait = |now| calendar.wait(|| at(now));
+        assert_eq!(wait("2026-05-01 02:00:00"), Some(CLOCK_CHECK_INTERVAL));
+        assert_eq!(wait("2026-05-01 02:59:58.5"), Some(Duration::from_millis(1500)));
+        assert_eq!(wait("2026-05-01 04:00:00"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_empty_calendar_does_not_read_the_clock() {
+        let mut calendar = Calendar::new(at("2026-05-01 02:00:00"));
+        let clock = || panic!("the clock was read");
+        assert_eq!(calendar.wait(clock), None);
+        assert!(calendar.step(clock).is_empty());
     }
 
     #[test]
@@ -149,9 +167,9 @@ mod tests {
         let mut calendar = calendar();
         assert!(due(&mut calendar, "2026-05-01 02:59:59").is_empty());
         let rules = ["0 0 3 * * *".parse().unwrap()];
-        calendar.schedule([(MirrorId(7), &rules[..])]);
+        calendar.schedule([(MirrorId(7), &rules[..])], at("2026-05-01 03:00:04"));
         assert_eq!(due(&mut calendar, "2026-05-01 03:00:05"), [7]);
-        calendar.schedule([(MirrorId(7), &rules[..])]);
+        calendar.schedule([(MirrorId(7), &rules[..])], at("2026-05-01 03:00:05"));
         assert!(due(&mut calendar, "2026-05-01 03:00:06").is_empty());
     }
 
@@ -160,7 +178,7 @@ mod tests {
         let mut calendar = Calendar::new(at("2026-05-01 02:00:00"));
         assert!(due(&mut calendar, "2026-05-01 04:00:00").is_empty());
         let rules = ["0 0 3 * * *".parse().unwrap()];
-        calendar.schedule([(MirrorId(7), &rules[..])]);
+        calendar.schedule([(MirrorId(7), &rules[..])], at("2026-05-01 04:00:00"));
         assert!(due(&mut calendar, "2026-05-01 04:00:01").is_empty());
         assert_eq!(due(&mut calendar, "2026-05-02 03:00:00"), [7]);
     }

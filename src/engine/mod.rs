@@ -144,7 +144,7 @@ impl Engine {
             started: Instant::now(),
         };
         engine.bind_scripts(&ids, |_| false);
-        engine.calendar.schedule(engine.registry.crontabs());
+        engine.calendar.schedule(engine.registry.crontabs(), Zoned::now());
         engine.ignore_own_files();
         Ok(engine)
     }
@@ -176,7 +176,7 @@ impl Engine {
             // while scripts produce much work.
             self.receive_pending(&mut effects);
             self.jobs.start_queued();
-            self.next_inputs.extend(self.calendar.step(Zoned::now()));
+            self.next_inputs.extend(self.calendar.step(Zoned::now));
             let now = self.now();
             for input in std::mem::take(&mut self.next_inputs) {
                 self.fleet.handle(input, now, &mut effects);
@@ -255,7 +255,7 @@ impl Engine {
         let status = self.status.due(self.jobs.any_running()).filter(|_| self.fleet.is_running());
         let wakeup = self.fleet.next_wakeup().into_iter().chain(status).min();
         let wakeup = wakeup.map(|at| at - self.now());
-        let calendar = self.calendar.wait(&Zoned::now());
+        let calendar = self.calendar.wait(Zoned::now);
         let alarm = self.scripts.time_to_next_alarm().filter(|_| self.fleet.is_running());
         wakeup.into_iter().chain(calendar).chain(alarm).chain(self.jobs.retry_wait()).min()
     }

@@ -71,7 +71,7 @@ impl Engine {
         let in_force = apply(&self.daemon, &daemon);
         self.adopt_daemon_config(in_force);
         // Transfers that became due while the configuration was read.
-        for input in self.calendar.step(Zoned::now()) {
+        for input in self.calendar.step(Zoned::now) {
             self.fleet.handle(input, self.now(), effects);
         }
         self.scripts = scripts;
@@ -147,7 +147,7 @@ impl Engine {
         }
         self.bind_scripts(&ids, |mirror| !kept.contains(&mirror));
         self.registry.set_order(ids);
-        self.calendar.schedule(self.registry.crontabs());
+        self.calendar.schedule(self.registry.crontabs(), Zoned::now());
         counts
     }
 }
