@@ -50,7 +50,7 @@ pub fn check_target(
         return match kind {
             SyncKind::Rsync | SyncKind::Rsyncssh | SyncKind::Script => check_remote(source, target),
             SyncKind::Direct => Err(format!(
-                "the target '{named}' is remote: -direct requires a local directory; use rsync, or \
+                "the target '{named}' is remote: direct requires a local directory; use rsync, or \
                  write './{named}' for a directory of that name"
             )),
         };

@@ -355,7 +355,7 @@ mod tests {
     fn direct_refuses_remote_targets() {
         refused(
             "-direct src host:x",
-            &["the target 'host:x' is remote: -direct requires a local directory; use rsync, or \
+            &["the target 'host:x' is remote: direct requires a local directory; use rsync, or \
                write './host:x' for a directory of that name"],
         );
     }
