@@ -38,7 +38,7 @@ const PROCESSES_PER_JOB: u64 = 6;
 const RESERVED_FILES: u64 = 56;
 
 /// Pause before the next attempt after a thread could not be started.
-const THREAD_RETRY_DELAY: Duration = Duration::from_millis(200);
+pub(super) const THREAD_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Running and queued jobs. The fleet limits how many it starts. Children that a script starts at
 /// any time count against that limit, and wait here until there is capacity.
@@ -169,7 +169,7 @@ impl Jobs {
 
     /// Starts queued jobs while there is capacity.
     pub(super) fn start_queued(&mut self) {
-        if self.queued.is_empty() || self.retry_wait().is_some() {
+        if self.queued.is_empty() || self.retry_wait().is_some_and(|wait| !wait.is_zero()) {
             return;
         }
         self.retry_at = None;
@@ -197,9 +197,8 @@ impl Jobs {
 
     /// Returns the time until queued jobs can be started. `None` if that depends on running jobs.
     pub(super) fn retry_wait(&self) -> Option<Duration> {
-        let pause = self.retry_at.filter(|_| !self.queued.is_empty())?;
-        let pause = pause.saturating_duration_since(Instant::now());
-        (!pause.is_zero()).then_some(pause)
+        let retry_at = self.retry_at.filter(|_| !self.queued.is_empty())?;
+        Some(retry_at.saturating_duration_since(Instant::now()))
     }
 
     /// Runs a job on a thread. If the work panics, `abandoned` is sent: a job can fail, but it
@@ -396,6 +395,8 @@ mod tests {
         );
         assert!(jobs.running.is_empty() && jobs.retry_wait().is_some());
         jobs.retry_at = Some(Instant::now());
+        // The engine must not sleep if the pause ends right before it asks.
+        assert_eq!(jobs.retry_wait(), Some(Duration::ZERO));
         jobs.start_queued();
         assert_eq!(next(), (4, Outcome::Done));
         assert_eq!(jobs.retry_wait(), None);

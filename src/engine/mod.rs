@@ -55,7 +55,7 @@ use crate::exec::{source_root::Succession, ssh::SshConnections};
 use calendar::Calendar;
 pub(crate) use inbox::{Inbox, Message, MessageChannel};
 use jobs::Jobs;
-use listing::list_directory;
+use listing::DirectoryLister;
 use registry::SyncRegistry;
 pub(crate) use reload::{LoadConfig, Reload};
 use scripts::{ScriptEffect, ScriptRunner};
@@ -77,6 +77,7 @@ pub(crate) struct Engine {
     status: StatusWriter,
     watch: Watcher,
     jobs: Jobs,
+    lister: DirectoryLister,
     receiver: Receiver<Message>,
     /// Inputs that resulted from performing effects, for the next turn.
     next_inputs: Vec<Input>,
@@ -134,6 +135,7 @@ impl Engine {
             status,
             watch,
             jobs: Jobs::new(limits.max_jobs, inbox.clone(), log.clone()),
+            lister: DirectoryLister::new(inbox.clone(), log.clone()),
             receiver,
             next_inputs: Vec::new(),
             connections,
@@ -176,6 +178,7 @@ impl Engine {
             // while scripts produce much work.
             self.receive_pending(&mut effects);
             self.jobs.start_queued();
+            self.lister.start_waiting();
             self.next_inputs.extend(self.calendar.step(Zoned::now));
             let now = self.now();
             for input in std::mem::take(&mut self.next_inputs) {
@@ -257,7 +260,8 @@ impl Engine {
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar = self.calendar.wait(Zoned::now);
         let alarm = self.scripts.time_to_next_alarm().filter(|_| self.fleet.is_running());
-        wakeup.into_iter().chain(calendar).chain(alarm).chain(self.jobs.retry_wait()).min()
+        let threads = self.jobs.retry_wait().into_iter().chain(self.lister.retry_wait());
+        wakeup.into_iter().chain(calendar).chain(alarm).chain(threads).min()
     }
 
     fn handle_message(&mut self, message: Message, effects: &mut Vec<Effect>) {
@@ -449,8 +453,7 @@ impl Engine {
                 }
                 Effect::ListDirectory { mirror, path } => {
                     if let Some(instance) = self.registry.get(mirror) {
-                        let (inbox, log) = (self.inbox.clone(), self.log.clone());
-                        list_directory(instance, mirror, path, inbox, log);
+                        self.lister.list(instance, mirror, path);
                     }
                 }
                 Effect::Stop(job) => self.jobs.stop(job),
