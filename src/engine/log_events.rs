@@ -191,8 +191,8 @@ fn log_mirror_event(log: &Log, instance: &SyncInstance, event: &MirrorEvent) {
         MirrorEvent::Batch(event) => log_batch_event(log, instance, event),
         MirrorEvent::HookFailed(failure, Some(wait)) => log_retry(log, instance, failure, *wait),
         MirrorEvent::HookFailed(failure, None) => {
-            let text = format!("{}; {} waits for SIGHUP", failure.message, instance.config.name);
-            log.say(Category::Error, text);
+            let end = format!("; {} waits for SIGHUP", instance.config.name);
+            log.say(Category::Error, end_first_line(&failure.message, &end));
         }
         MirrorEvent::PathsFailed(failed) => log_failed_paths(log, instance, failed),
         MirrorEvent::Deletions(event) => log_deletion_event(log, instance, event),
@@ -460,11 +460,17 @@ fn sync_label(instance: &SyncInstance) -> String {
 }
 
 fn log_retry(log: &Log, instance: &SyncInstance, failure: &Failure, wait: Duration) {
-    // Lua errors have several lines.
-    let (first, rest) = failure.message.split_once('\n').unwrap_or((&failure.message, ""));
-    let label = sync_label(instance);
-    let text = format!("{label}: {first}; retrying in {:.1} s", wait.as_secs_f64());
-    log.say(Category::Warn, if rest.is_empty() { text } else { format!("{text}\n{rest}") });
+    let end = format!("; retrying in {:.1} s", wait.as_secs_f64());
+    let text = end_first_line(&failure.message, &end);
+    log.say(Category::Warn, format_args!("{}: {text}", sync_label(instance)));
+}
+
+/// Appends `end` to the first line of an error. Those of Lua have several lines.
+fn end_first_line(message: &str, end: &str) -> String {
+    match message.split_once('\n') {
+        Some((first, rest)) => format!("{first}{end}\n{rest}"),
+        None => format!("{message}{end}"),
+    }
 }
 
 fn log_failed_paths(log: &Log, instance: &SyncInstance, failed: &[(DirtyPath, Failure)]) {

@@ -237,11 +237,14 @@ impl LogOutput {
         }
     }
 
-    fn write(&mut self, category: Category, text: &str) {
-        if self.stage == LogStage::Attached {
-            self.write_terminal(LogMessage { category, text });
+    /// Writes each line of a message, such as the traceback of a script, with date and category.
+    fn write(&mut self, category: Category, message: &str) {
+        for text in message.split('\n') {
+            if self.stage == LogStage::Attached {
+                self.write_terminal(LogMessage { category, text });
+            }
+            self.write_sink(category, text);
         }
-        self.write_sink(category, text);
     }
 
     fn write_terminal(&mut self, message: LogMessage<'_>) {
@@ -315,6 +318,18 @@ mod tests {
     fn texts(file: &str) -> Vec<&str> {
         let date = "Mon Nov  2 22:04:05 2026 ".len();
         file.lines().map(|line| &line[date..]).collect()
+    }
+
+    #[test]
+    fn each_line_of_a_message_has_date_and_category() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = detached(path.clone());
+        log.say(Category::Error, "no\nstack traceback:\n\tconf.lua:1: in function 'f'");
+        let file = fs::read_to_string(path).unwrap();
+        let expected =
+            ["Error: no", "Error: stack traceback:", "Error: \tconf.lua:1: in function 'f'"];
+        assert_eq!(texts(&file)[1..], expected, "{file}");
     }
 
     #[test]

@@ -241,7 +241,8 @@ impl StatusReport<'_> {
         for (dirty, stage) in mirror.queue().backing_off().take(MAX_FAILED) {
             let Stage::BackingOff { retry_at: until, tries } = stage else { continue };
             let date = self.date(until);
-            let why = mirror.reason(&dirty.path).map_or(String::new(), |why| format!(": {why}"));
+            let why = mirror.reason(&dirty.path);
+            let why = why.map_or(String::new(), |why| format!(": {}", first_line(why)));
             writeln!(out, "  failed, try {tries}, next try at {date}: {}{why}", dirty.path)?;
         }
         write_omitted_count(out, all.saturating_sub(MAX_FAILED), "")
@@ -299,9 +300,14 @@ impl WatchSummary<'_> {
 }
 
 fn write_failure(trouble: Option<&Failure>, out: &mut Vec<u8>) -> io::Result<()> {
-    let Some(Failure { code, message: why }) = trouble else { return Ok(()) };
-    write!(out, ", {why}")?;
+    let Some(Failure { code, message }) = trouble else { return Ok(()) };
+    write!(out, ", {}", first_line(message))?;
     code.map_or(Ok(()), |code| write!(out, " (exit code {code})"))
+}
+
+/// Returns the first line of an error. The others are the traceback of a script, which is logged.
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or_default()
 }
 
 fn write_lines(lines: &[Vec<u8>], out: &mut Vec<u8>) -> io::Result<()> {

@@ -210,6 +210,20 @@ fn each_state_has_a_readable_description() {
 }
 
 #[test]
+fn an_error_of_a_script_is_one_line() {
+    let mut mirror = mirror(false);
+    mirror.covered(at(1), &mut Vec::new());
+    change(&mut mirror, "a", EntryKind::Other, 30);
+    start(&mut mirror, 40);
+    let failure = Failure::new("onSynced: conf.lua:3: no\nstack traceback:\n\t[C]: in 'error'");
+    let action = HookFailureAction::Hold;
+    end(&mut mirror, Outcome::HookFailed { failure, action, held: vec![] }, 41);
+    let shown = text(&status(vec![sync("Sync1", &mirror)]));
+    assert!(shown.contains(", waits for SIGHUP, onSynced: conf.lua:3: no, "), "{shown}");
+    assert!(!shown.contains("traceback"), "{shown}");
+}
+
+#[test]
 fn held_deletions_and_a_stopped_daemon_are_shown() {
     let mut mirror = mirror(true);
     mirror.covered(at(1), &mut Vec::new());
