@@ -65,7 +65,7 @@ fn the_status_file_reports_each_state() {
     has("Filtering:\n- *.tmp\nFrom excludes:\nx*\n\n\nInotify watching 2 directories\n  ");
     has("\n\nRunning processes: 1\n  pid=");
     has(": @/src/in/\n");
-    has("Sync1 -> @/dst/: first full transfer, 1 not on the target, oldest change ");
+    has("Sync1 -> @/dst/: starting, first full transfer is running, oldest change ");
     rsync.set_hanging(false);
     daemon.wait_live();
     has("There are 0 delays\n");

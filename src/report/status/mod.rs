@@ -22,7 +22,7 @@ use mirror_core::{
     input::TargetLink,
     job::{Failure, Scope},
     mirror::{
-        Availability, AwayCause, Delay, DelayKind, Mirror, SyncMember, TargetState,
+        Availability, AwayCause, Backlog, Delay, DelayKind, Mirror, SyncMember, TargetState,
         scripted::ScriptedMirror,
     },
     path::Escaped,
@@ -177,20 +177,17 @@ impl StatusReport<'_> {
                 return script::write_failed(mirror, |moment| self.date(moment), out);
             }
         };
-        let count = mirror.delay_count();
         write!(out, "{name} -> {target}: ")?;
         if self.is_final {
             write!(out, "stopped")?;
         } else {
-            self.write_phase(mirror, count, out)?;
+            self.write_phase(mirror, out)?;
         }
         if !sync.held.is_empty() {
             let deletions: u64 = mirror.held().map(|held| held.count).sum();
             write!(out, ", {deletions} deletions held")?;
         }
-        if count > 0 {
-            write!(out, ", {count} not on the target")?;
-        }
+        self.write_backlog(mirror.backlog(), out)?;
         if mirror.open_count() > 0 {
             write!(out, ", {} being written", mirror.open_count())?;
         }
@@ -202,7 +199,7 @@ impl StatusReport<'_> {
         self.write_failed(mirror, out)
     }
 
-    fn write_phase(&self, mirror: &Mirror, count: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    fn write_phase(&self, mirror: &Mirror, out: &mut Vec<u8>) -> io::Result<()> {
         if mirror.target_link() == TargetLink::Down {
             write!(out, "waiting for its tunnel, ")?;
         }
@@ -216,8 +213,10 @@ impl StatusReport<'_> {
             Availability::Covered => {}
         }
         match mirror.target() {
-            TargetState::Starting => write!(out, "first full transfer"),
-            TargetState::Live if count == 0 && mirror.held().next().is_none() => {
+            TargetState::Starting => write!(out, "starting"),
+            TargetState::Live
+                if mirror.backlog() == Backlog::Nothing && mirror.held().next().is_none() =>
+            {
                 write!(out, "in sync")
             }
             TargetState::Live => write!(out, "live"),
@@ -233,6 +232,19 @@ impl StatusReport<'_> {
                 }
                 write_failure(mirror.last_failure(), out)
             }
+        }
+    }
+
+    fn write_backlog(&self, backlog: Backlog, out: &mut Vec<u8>) -> io::Result<()> {
+        match backlog {
+            Backlog::Nothing => Ok(()),
+            Backlog::FullTransfer { is_first, is_running } => {
+                let first = if is_first { "first " } else { "" };
+                let stage = if is_running && !self.is_final { "is running" } else { "is due" };
+                write!(out, ", {first}full transfer {stage}")
+            }
+            Backlog::Paths(count) => write!(out, ", {count} not on the target"),
+            Backlog::AfterHook(count) => write!(out, ", {count} waiting for the next call"),
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) use running_job::{large_files, settlement};
 pub use settings::{Connection, Insist, MirrorSettings};
 use source::CoverageStart;
 pub use source::{Availability, SourceCheck, SourceState};
-pub use status::{Delay, DelayKind};
+pub use status::{Backlog, Delay, DelayKind};
 pub use sync_member::SyncMember;
 pub use target::{Away, AwayCause, ResumePoint, TargetState};
 

@@ -1,6 +1,6 @@
 //! The status of a mirror.
 
-use super::{JobPurpose, Mirror, ResumePoint, RunningJob};
+use super::{AwayCause, JobPurpose, Mirror, ResumePoint, RunningJob, TargetState};
 use crate::{
     job::{DirtyPath, Failure, Scope},
     path::TreePath,
@@ -28,8 +28,46 @@ pub enum DelayKind {
     Path(DirtyPath),
 }
 
+/// The differences that remain, as far as they can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backlog {
+    /// None is known.
+    Nothing,
+    /// Those that a full transfer finds: their number is unknown.
+    FullTransfer {
+        /// True until the first one has succeeded.
+        is_first: bool,
+        /// True if it is running, false if it is due.
+        is_running: bool,
+    },
+    /// So many paths, which are not known to be on the target.
+    Paths(usize),
+    /// So many paths that wait for the next call of the hook. They are on the target, except for
+    /// later changes.
+    AfterHook(usize),
+}
+
 /// Differences that are not known to be transferred.
 impl Mirror {
+    /// Returns what remains to be transferred.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        let is_first = self.is_starting();
+        if is_first || self.queue.covers_root() {
+            let is_running = self.running.iter().any(|running| running.purpose.is_full());
+            return Backlog::FullTransfer { is_first, is_running };
+        }
+        match (self.delay_count(), self.target) {
+            (0, _) => Backlog::Nothing,
+            (count, TargetState::Away(away)) if away.cause == AwayCause::Hook => {
+                Backlog::AfterHook(count)
+            }
+            (count, TargetState::Starting | TargetState::Live | TargetState::Away(_)) => {
+                Backlog::Paths(count)
+            }
+        }
+    }
+
     /// The number of delays.
     #[must_use]
     pub fn delay_count(&self) -> usize {
@@ -102,7 +140,7 @@ mod tests {
     use crate::{
         fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId, RootGone},
         input::TargetLink,
-        job::{JobId, Outcome},
+        job::{HookFailureAction, JobId, Outcome},
         mirror::{Insist, MirrorSettings, SyncMember},
         path::TreePath,
         queue::{Debounce, OpenWait},
@@ -205,6 +243,33 @@ mod tests {
         mirror.end(Outcome::Done);
         assert_eq!(mirror.0.last_failure(), None);
         mirror.expect(&[]);
+    }
+
+    #[test]
+    fn paths_are_counted_except_during_a_full_transfer() {
+        let full = |is_first, is_running| Backlog::FullTransfer { is_first, is_running };
+        let mut mirror = TestMirror::new(true);
+        assert_eq!(mirror.0.backlog(), full(true, false));
+        mirror.cover();
+        mirror.advance();
+        mirror.write("a", EntryKind::Other);
+        assert_eq!(mirror.0.backlog(), full(true, true));
+        mirror.end(Outcome::Done);
+        assert_eq!(mirror.0.backlog(), Backlog::Paths(1));
+        mirror.advance();
+        assert_eq!(mirror.0.backlog(), Backlog::Paths(1));
+        mirror.end(Outcome::Done);
+        assert_eq!(mirror.0.backlog(), Backlog::Nothing);
+        mirror.0.full_due(mirror.now(), &mut Vec::new());
+        assert_eq!(mirror.0.backlog(), full(false, false));
+        mirror.advance();
+        assert_eq!(mirror.0.backlog(), full(false, true));
+        mirror.end(Outcome::Done);
+        mirror.write("a", EntryKind::Other);
+        mirror.advance();
+        let action = HookFailureAction::Retry;
+        mirror.end(Outcome::HookFailed { failure: failure(), action, held: Vec::new() });
+        assert_eq!(mirror.0.backlog(), Backlog::AfterHook(1));
     }
 
     #[test]

@@ -100,8 +100,8 @@ fn the_blocks_of_the_original_are_reproduced_literally() {
 Lsyncd status report at Mon Nov  2 20:04:05 2026
 
 Syncs:
-Sync1 -> /dst/: first full transfer, 1 not on the target, oldest change at Mon Nov  2 20:03:55 2026
-Sync2 -> /dst/: first full transfer, 1 not on the target, oldest change at Mon Nov  2 20:03:55 2026
+Sync1 -> /dst/: starting, first full transfer is running, oldest change at Mon Nov  2 20:03:55 2026
+Sync2 -> /dst/: starting, first full transfer is running, oldest change at Mon Nov  2 20:03:55 2026
 
 Sync1 source=/srv/www/
 There are 1 delays
@@ -170,7 +170,7 @@ fn each_state_has_a_readable_description() {
         let states = shown.split_once("Syncs:\n").unwrap().1;
         assert_eq!(states.split_once("\n\n").unwrap().0, expected.trim_end());
     };
-    let first = "setting up watches, 1 not on the target";
+    let first = "setting up watches, first full transfer is due";
     check(&mirror(true), &format!("Sync1 -> /dst/: {first}\n"));
     let mut mirror = mirror(false);
     mirror.covered(at(1), &mut Vec::new());
@@ -203,6 +203,8 @@ fn each_state_has_a_readable_description() {
         let expected =
             format!("Sync1 -> /dst/: onSynced failed, {next}, rsync failed (exit code 12), ");
         assert!(shown.contains(&expected), "{shown}");
+        // The path is on the target.
+        assert!(shown.contains(", 1 waiting for the next call, oldest change at "), "{shown}");
     }
     mirror.cannot_cover("it is not there".into(), at(130), &mut Vec::new());
     let held = text(&status(vec![sync("Sync1", &mirror)]));
