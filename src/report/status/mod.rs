@@ -22,8 +22,8 @@ use mirror_core::{
     input::TargetLink,
     job::{Failure, Scope},
     mirror::{
-        Availability, AwayCause, Backlog, Delay, DelayKind, Mirror, SyncMember, TargetState,
-        scripted::ScriptedMirror,
+        Availability, AwayCause, Backlog, Delay, DelayKind, Mirror, SourceState, SyncMember,
+        TargetState, scripted::ScriptedMirror,
     },
     path::Escaped,
     queue::Stage,
@@ -174,7 +174,8 @@ impl StatusReport<'_> {
                 } else {
                     script::write_state(mirror, out)?;
                 }
-                return script::write_failed(mirror, |moment| self.date(moment), out);
+                let next_try = |at| self.next_try(mirror.source(), mirror.target_link(), at);
+                return script::write_failed(mirror, self.is_final, next_try, out);
             }
         };
         write!(out, "{name} -> {target}: ")?;
@@ -191,8 +192,8 @@ impl StatusReport<'_> {
         if mirror.open_count() > 0 {
             write!(out, ", {} being written", mirror.open_count())?;
         }
-        if let Some(oldest) = mirror.oldest() {
-            write!(out, ", oldest change at {}", self.date(oldest))?;
+        if let Some(oldest) = mirror.oldest().and_then(|oldest| self.date(oldest)) {
+            write!(out, ", oldest change at {oldest}")?;
         }
         writeln!(out)?;
         sync.held.iter().try_for_each(|held| writeln!(out, "  {held}"))?;
@@ -225,10 +226,11 @@ impl StatusReport<'_> {
                     AwayCause::Target => "target unavailable",
                     AwayCause::Hook => "onSynced failed",
                 };
-                if away.until == Moment::NEVER {
-                    write!(out, "{what}, waits for SIGHUP")?;
-                } else {
-                    write!(out, "{what}, next try at {}", self.date(away.until))?;
+                write!(out, "{what}")?;
+                // That it waits for a tunnel is written already.
+                if mirror.target_link() == TargetLink::Up || away.until == Moment::NEVER {
+                    let next = self.next_try(mirror.source(), TargetLink::Up, away.until);
+                    write!(out, ", {next}")?;
                 }
                 write_failure(mirror.last_failure(), out)
             }
@@ -252,20 +254,39 @@ impl StatusReport<'_> {
         let all = mirror.queue().counts().backing_off;
         for (dirty, stage) in mirror.queue().backing_off().take(MAX_FAILED) {
             let Stage::BackingOff { retry_at: until, tries } = stage else { continue };
-            let date = self.date(until);
+            // Nothing is tried while the target is paused.
+            let until = match mirror.target() {
+                TargetState::Away(away) => until.max(away.until),
+                TargetState::Starting | TargetState::Live => until,
+            };
+            let next_try = self.next_try(mirror.source(), mirror.target_link(), until);
+            let next_try = if self.is_final { String::new() } else { format!(", {next_try}") };
             let why = mirror.reason(&dirty.path);
             let why = why.map_or(String::new(), |why| format!(": {}", first_line(why)));
-            writeln!(out, "  failed, try {tries}, next try at {date}: {}{why}", dirty.path)?;
+            writeln!(out, "  failed, try {tries}{next_try}: {}{why}", dirty.path)?;
         }
         write_omitted_count(out, all.saturating_sub(MAX_FAILED), "")
     }
 
-    /// Formats a moment as a date.
-    fn date(&self, moment: Moment) -> impl std::fmt::Display {
+    /// Describes the next try of a target or path, at this time or when it is possible again. If
+    /// the calendar ends before, only an operator can cause one.
+    fn next_try(&self, source: &SourceState, link: TargetLink, at: Moment) -> String {
+        let Some(date) = self.date(at) else { return "waits for SIGHUP".into() };
+        match (source.availability(), link) {
+            (Availability::Covering | Availability::Gone { .. }, _) => {
+                "waits for its source".into()
+            }
+            (Availability::Covered, TargetLink::Down) => "waits for its tunnel".into(),
+            (Availability::Covered, TargetLink::Up) => format!("next try at {date}"),
+        }
+    }
+
+    /// Formats a moment as a date. `None` if the calendar ends before.
+    fn date(&self, moment: Moment) -> Option<String> {
         let ahead = SignedDuration::try_from(moment.since(self.now)).unwrap_or(SignedDuration::MAX);
         let behind = SignedDuration::try_from(self.now.since(moment)).unwrap_or_default();
-        let at = self.clock.checked_add(ahead.saturating_sub(behind));
-        at.map_or_else(|_| "never".into(), |at| at.strftime(DATE).to_string())
+        let at = self.clock.checked_add(ahead.saturating_sub(behind)).ok()?;
+        Some(at.strftime(DATE).to_string())
     }
 }
 

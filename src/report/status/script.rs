@@ -1,9 +1,6 @@
 //! Status of a sync with a script: its events as the original lists them.
 
-use std::{
-    fmt::Display,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use mirror_core::{
     fs_event::EntryKind,
@@ -60,19 +57,21 @@ pub(super) fn remaining_events(mirror: &ScriptedMirror) -> String {
 }
 
 /// Writes the failed events, with the reason and the time of the next attempt.
-pub(super) fn write_failed<D: Display>(
+pub(super) fn write_failed(
     mirror: &ScriptedMirror,
-    date: impl Fn(Moment) -> D,
+    is_final: bool,
+    next_try: impl Fn(Moment) -> String,
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
     let queue = mirror.queue();
     for (entry, failure) in queue.failed().take(MAX_FAILED) {
         let tries = failure.tries.max(1);
-        write!(out, "  failed, try {tries}, ")?;
+        write!(out, "  failed, try {tries}")?;
         match entry.status() {
-            EventStatus::Active => write!(out, "retrying now")?,
-            EventStatus::Block => write!(out, "blocked by another event")?,
-            EventStatus::Wait => write!(out, "next try at {}", date(entry.alarm()))?,
+            EventStatus::Active | EventStatus::Block | EventStatus::Wait if is_final => {}
+            EventStatus::Active => write!(out, ", retrying now")?,
+            EventStatus::Block => write!(out, ", blocked by another event")?,
+            EventStatus::Wait => write!(out, ", {}", next_try(entry.alarm()))?,
         }
         writeln!(out, ": {}: {}", entry.title(), Escaped(failure.message.as_bytes()))?;
     }

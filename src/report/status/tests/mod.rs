@@ -211,6 +211,44 @@ fn each_state_has_a_readable_description() {
     assert!(held.contains("Sync1 -> /dst/: source unavailable: it is not there, 1 not"), "{held}");
 }
 
+/// A mirror in which the path `a` failed at the second 101.
+fn mirror_with_failed_path() -> Mirror {
+    let mut mirror = mirror(false);
+    mirror.covered(at(1), &mut Vec::new());
+    change(&mut mirror, "a", EntryKind::Other, 30);
+    start(&mut mirror, 40);
+    let failed = DirtyPath { path: path("a"), scope: Scope::Entry };
+    end(&mut mirror, Outcome::Partial(vec![(failed, failure())]), 101);
+    mirror
+}
+
+#[test]
+fn a_failed_path_has_a_next_try_only_if_one_follows() {
+    let check = |mirror: &Mirror, is_final, expected: &str| {
+        let shown = text(&StatusReport { is_final, ..status(vec![sync("Sync1", mirror)]) });
+        let line = format!("  failed, try 1{expected}: /a: rsync failed\n");
+        assert!(shown.contains(&line), "{line}{shown}");
+    };
+    check(&mirror_with_failed_path(), false, ", next try at Mon Nov  2 20:04:07 2026");
+    check(&mirror_with_failed_path(), true, "");
+    // The target is paused for a longer time, or until an operator resumes it.
+    for (action, expected) in [
+        (HookFailureAction::Retry, ", next try at Mon Nov  2 20:04:10 2026"),
+        (HookFailureAction::Hold, ", waits for SIGHUP"),
+    ] {
+        let mut mirror = mirror_with_failed_path();
+        change(&mut mirror, "b", EntryKind::Other, 90);
+        start(&mut mirror, 100);
+        end(&mut mirror, Outcome::HookFailed { failure: failure(), action, held: vec![] }, 100);
+        check(&mirror, false, expected);
+    }
+    let mut mirror = mirror_with_failed_path();
+    mirror.set_target_link(TargetLink::Down, at(110), &mut Vec::new());
+    check(&mirror, false, ", waits for its tunnel");
+    mirror.cannot_cover("it is not there".into(), at(110), &mut Vec::new());
+    check(&mirror, false, ", waits for its source");
+}
+
 #[test]
 fn an_error_of_a_script_is_one_line() {
     let mut mirror = mirror(false);
