@@ -331,8 +331,6 @@ impl Engine {
             WatchMessage::CannotCover { mirror, why } => {
                 Some(Input::CannotCover { mirror, reason: why })
             }
-            #[cfg(test)]
-            WatchMessage::BarrierReached(_) => None,
             WatchMessage::RootRepointed(_) => None,
             WatchMessage::Listed(inventory) => {
                 self.status.set_inventory(inventory, self.now());

@@ -85,11 +85,6 @@ pub(crate) struct Inventory {
 /// events.
 pub(crate) const MAX_LISTED: usize = 10_000;
 
-/// Identifies a request to report everything that has happened before it.
-#[cfg(test)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Barrier(u64);
-
 /// Watches trees until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -159,12 +154,6 @@ impl Watcher {
             self.commands.send(WatchCommand::Ignore(real));
         }
         self.commands.send(WatchCommand::Ignore(path));
-    }
-
-    /// Requests [`WatchMessage::BarrierReached`] after everything that has happened up to now.
-    #[cfg(test)]
-    fn drain(&self, barrier: Barrier) {
-        self.commands.send(WatchCommand::Drain(barrier));
     }
 
     /// Requests a [`WatchMessage::Listed`] with the current watches.

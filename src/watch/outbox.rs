@@ -34,9 +34,6 @@ pub(crate) enum WatchMessage {
     },
     /// The configured path of the root leads, or has led, to another directory than before.
     RootRepointed(MirrorId),
-    /// Everything that happened before the barrier was requested has been reported.
-    #[cfg(test)]
-    BarrierReached(super::Barrier),
     /// Answer to [`Watcher::list`](super::Watcher::list).
     Listed(Inventory),
 }
@@ -140,15 +137,15 @@ mod tests {
     #[test]
     fn too_many_events_become_a_rescan() {
         let outbox = outbox(2);
-        let drained = WatchMessage::BarrierReached(super::super::Barrier(1));
+        let listed = WatchMessage::Listed(Inventory::default());
         let gone = WatchMessage::Event(FsEvent {
             mirror: MirrorId(0),
             kind: FsEventKind::RootGone(RootGone::Removed),
         });
-        let first = [lost(0, "a"), drained.clone(), lost(1, "b"), lost(0, "c"), lost(0, "d")];
+        let first = [lost(0, "a"), listed.clone(), lost(1, "b"), lost(0, "c"), lost(0, "d")];
         assert!(outbox.put(first));
         assert!(!outbox.put([lost(0, "e"), gone.clone(), lost(1, "f")]));
-        assert_eq!(outbox.take(), [drained, lost(1, "b"), lost(0, ""), gone, lost(1, "f")]);
+        assert_eq!(outbox.take(), [listed, lost(1, "b"), lost(0, ""), gone, lost(1, "f")]);
         assert!(outbox.put([lost(0, "a")]));
         assert_eq!(outbox.take(), [lost(0, "a")]);
     }

@@ -57,8 +57,9 @@ pub(super) enum WatchCommand {
     Cover(WatchTree, Option<PathBuf>),
     Uncover(MirrorId),
     Ignore(PathBuf),
+    /// Publish everything that has happened up to now, and then answer.
     #[cfg(test)]
-    Drain(super::Barrier),
+    Drain(Sender<()>),
     List,
     Polled(Vec<PollReport>),
     Stop,
@@ -206,7 +207,11 @@ impl WatchReader {
                     }
                 }
                 #[cfg(test)]
-                WatchCommand::Drain(barrier) => self.drain_to_barrier(barrier),
+                WatchCommand::Drain(answer) => {
+                    self.publish_all();
+                    // The receiver may have given up.
+                    let _ = answer.send(());
+                }
                 WatchCommand::List => self.messages.push(WatchMessage::Listed(self.inventory())),
                 WatchCommand::Polled(reports) => self.on_poll_reports(reports),
             }
@@ -309,9 +314,9 @@ impl WatchReader {
         }
     }
 
-    /// Reports everything that has happened up to now, and then the barrier.
+    /// Publishes everything that has happened up to now.
     #[cfg(test)]
-    fn drain_to_barrier(&mut self, barrier: super::Barrier) {
+    fn publish_all(&mut self) {
         // Twice, because the second half of a rename may be queued while the first is read.
         for _ in 0..2 {
             while self.backends.drain(&mut self.drained) == DrainStatus::More {}
@@ -320,7 +325,6 @@ impl WatchReader {
         self.backends.all().for_each(|backend| backend.flush_pending(&mut self.drained));
         while self.backends.advance(&mut self.drained) {}
         self.publish();
-        self.messages.push(WatchMessage::BarrierReached(barrier));
     }
 
     fn check_roots(&mut self) {

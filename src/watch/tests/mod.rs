@@ -30,7 +30,6 @@ struct WatchFixture {
     watcher: Watcher,
     woken: mpsc::Receiver<()>,
     temp_dir: tempfile::TempDir,
-    last_barrier: u64,
 }
 
 impl WatchFixture {
@@ -41,7 +40,7 @@ impl WatchFixture {
             let _ = wake.send(());
         });
         let watcher = Watcher::start(preference, Log::default(), wake).unwrap();
-        Self { watcher, woken, temp_dir: tempfile::tempdir().unwrap(), last_barrier: 0 }
+        Self { watcher, woken, temp_dir: tempfile::tempdir().unwrap() }
     }
 
     fn with_backends(backends: Backends) -> Self {
@@ -102,12 +101,11 @@ impl WatchFixture {
     }
 
     /// Returns the events of everything that has happened up to now.
-    fn events(&mut self) -> Vec<(u32, FsEventKind)> {
-        self.last_barrier += 1;
-        let barrier = Barrier(self.last_barrier);
-        self.watcher.drain(barrier);
-        let messages = self.wait_for(|message| *message == WatchMessage::BarrierReached(barrier));
-        assert_eq!(messages.last(), Some(&WatchMessage::BarrierReached(barrier)));
+    fn events(&self) -> Vec<(u32, FsEventKind)> {
+        let (answer, answered) = mpsc::channel();
+        self.watcher.commands.send(WatchCommand::Drain(answer));
+        answered.recv_timeout(TIMEOUT).unwrap();
+        let messages = self.watcher.take();
         messages
             .into_iter()
             .filter_map(|message| match message {
@@ -156,7 +154,7 @@ fn a_change_is_reported_without_a_request() {
 #[test]
 fn a_rename_between_mirrors_is_a_deletion_and_a_creation() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         fixture.cover(fixture.tree(0, "a"));
         fixture.cover(fixture.tree(1, "b"));
         fs::create_dir_all(fixture.path("a/d/e")).unwrap();
@@ -183,7 +181,7 @@ fn a_rename_between_mirrors_is_a_deletion_and_a_creation() {
 #[test]
 fn a_directory_moved_out_is_no_longer_watched() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         fixture.cover(fixture.tree(0, "a"));
         fs::create_dir_all(fixture.path("a/d/e")).unwrap();
         fixture.events();
@@ -198,7 +196,7 @@ fn a_directory_moved_out_is_no_longer_watched() {
 #[test]
 fn nested_and_shared_roots_all_get_events() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         for (mirror, root) in [(0, "a"), (1, "a/b"), (2, "a/b")] {
             fixture.cover(fixture.tree(mirror, root));
         }
@@ -217,7 +215,7 @@ fn nested_and_shared_roots_all_get_events() {
 
 #[test]
 fn own_files_are_not_reported() {
-    let mut fixture = WatchFixture::new(Preference::Auto);
+    let fixture = WatchFixture::new(Preference::Auto);
     fixture.watcher.ignore(fixture.path("a/log"));
     fixture.cover(fixture.tree(0, "a"));
     fixture.watcher.ignore(fixture.path("a/d/status"));
@@ -231,7 +229,7 @@ fn own_files_are_not_reported() {
 #[test]
 fn a_skipped_directory_is_not_reported() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         let mut tree = fixture.tree(0, "a");
         fs::create_dir_all(fixture.path("a/skip/d")).unwrap();
         tree.skip = Arc::new(|path| path.as_bytes().starts_with(b"skip"));
@@ -251,7 +249,7 @@ fn a_skipped_directory_is_not_reported() {
 #[test]
 fn a_lost_root_is_reported_and_can_be_covered_again() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         fixture.cover(fixture.tree(0, "a"));
         fs::rename(fixture.path("a"), fixture.path("b")).unwrap();
         fixture.wait_for(|message| is_root_gone(message, RootGone::Removed));
@@ -282,7 +280,7 @@ fn large_trees_switch_to_fanotify() {
         return report_skipped("fanotify", &error);
     }
     let backends = Backends::with_limits(Preference::Auto, 5, InotifyLimits::default()).unwrap();
-    let mut fixture = WatchFixture::with_backends(backends);
+    let fixture = WatchFixture::with_backends(backends);
     (0..4).for_each(|n| fs::create_dir_all(fixture.path(&format!("small/{n}"))).unwrap());
     (0..400).for_each(|n| fs::create_dir_all(fixture.path(&format!("large/{n}"))).unwrap());
     let small = fixture.cover(fixture.tree(0, "small"));
@@ -381,7 +379,7 @@ fn an_unmounted_root_is_gone() {
 #[test]
 fn an_unmount_below_a_root_is_not_reported_as_deletion() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         let tree = fixture.tree(0, "a");
         let Some(mounted) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
         fs::create_dir(fixture.path("a/m/d")).unwrap();
@@ -416,7 +414,7 @@ fn an_unmount_below_a_root_is_not_reported_as_deletion() {
 #[test]
 fn a_populated_mount_in_a_tree_is_reported_and_watched() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         let tree = fixture.tree(0, "a");
         for name in ["a/m/hidden", "full/x/deep"] {
             fs::create_dir_all(fixture.path(name)).unwrap();
@@ -440,7 +438,7 @@ fn a_populated_mount_in_a_tree_is_reported_and_watched() {
 fn a_mount_below_a_renamed_directory_is_still_watched() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
         for before in [true, false] {
-            let mut fixture = WatchFixture::new(preference);
+            let fixture = WatchFixture::new(preference);
             let tree = fixture.tree(0, "a");
             let point = fixture.path("a/r/m");
             fs::create_dir_all(&point).unwrap();
@@ -491,7 +489,7 @@ fn a_mount_is_reported_although_a_root_is_added_meanwhile() {
 #[test]
 fn a_bind_mounted_root_gets_events_under_its_own_path() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         fs::create_dir_all(fixture.path("real/d")).unwrap();
         fs::create_dir_all(fixture.path("elsewhere")).unwrap();
         let Some(_bound) = TempMount::bind(&fixture.path("real"), &fixture.path("bound")) else {
@@ -511,7 +509,7 @@ fn a_bind_mounted_root_gets_events_under_its_own_path() {
 fn names_of_any_bytes_and_paths_of_any_length_are_reported() {
     use std::os::unix::ffi::OsStrExt;
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         fixture.cover(fixture.tree(0, "a"));
         for name in [&b"\xff\n -"[..], &[b'n'; 255]] {
             fs::create_dir(fixture.path("a").join(std::ffi::OsStr::from_bytes(name))).unwrap();
@@ -551,7 +549,7 @@ fn names_of_any_bytes_and_paths_of_any_length_are_reported() {
 #[test]
 fn many_changes_are_all_reported() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
-        let mut fixture = WatchFixture::new(preference);
+        let fixture = WatchFixture::new(preference);
         fixture.cover(fixture.tree(0, "a"));
         let mut names = std::collections::BTreeSet::new();
         for n in 0..20_000 {
@@ -570,7 +568,7 @@ fn many_changes_are_all_reported() {
 
 #[test]
 fn exact_mirrors_get_writes_and_closes_as_requested() {
-    let mut fixture = WatchFixture::new(Preference::Fanotify);
+    let fixture = WatchFixture::new(Preference::Fanotify);
     for (mirror, writes) in
         [(0, WriteDetection::OnClose), (1, WriteDetection::OnModify), (2, WriteDetection::Both)]
     {
@@ -585,7 +583,7 @@ fn exact_mirrors_get_writes_and_closes_as_requested() {
         fs::write(fixture.path(root).join("f"), "").unwrap();
         files.push(fs::File::options().append(true).open(fixture.path(root).join("f")).unwrap());
     }
-    let modified = |fixture: &mut WatchFixture| {
+    let modified = |fixture: &WatchFixture| {
         let mut counts = [0; 4];
         for (mirror, kind) in fixture.events() {
             if matches!(kind, FsEventKind::Changed(Change { edit: Edit::Modify | Edit::Write, .. }))
@@ -595,15 +593,15 @@ fn exact_mirrors_get_writes_and_closes_as_requested() {
         }
         counts
     };
-    modified(&mut fixture);
+    modified(&fixture);
     for file in &mut files {
         file.write_all(b"x").unwrap();
     }
-    let [closed, written, both, merged] = modified(&mut fixture);
+    let [closed, written, both, merged] = modified(&fixture);
     assert_eq!((closed, written, both), (0, 1, 1));
     assert!(merged > 0);
     drop(files);
-    let [closed, written, both, _] = modified(&mut fixture);
+    let [closed, written, both, _] = modified(&fixture);
     assert_eq!((closed, written, both), (1, 0, 1));
 }
 
