@@ -83,7 +83,7 @@ impl<K: Kernel> InotifyBackend<K> {
             | InotifyEventKind::MoveSelf
             | InotifyEventKind::Overflow => {}
             InotifyEventKind::Unknown => {
-                self.walk_appeared(node, WalkPurpose::Rescan(self.dirs.ticket(node)), drained);
+                self.walk_appeared(node, WalkPurpose::Rescan, drained);
             }
         }
     }
@@ -105,7 +105,7 @@ impl<K: Kernel> InotifyBackend<K> {
             matches!(self.dirs.state(child), DirState::Unreadable | DirState::Polled)
         }) && let Examined::New(child) = self.examine(child, drained)
         {
-            self.walk_appeared(child, WalkPurpose::Rescan(self.dirs.ticket(child)), drained);
+            self.walk_appeared(child, WalkPurpose::Rescan, drained);
         }
     }
 
@@ -150,7 +150,7 @@ impl<K: Kernel> InotifyBackend<K> {
     fn on_arrival(&mut self, entry: EntryAt<'_>, child: u32, drained: &mut Drained) {
         match self.examine(child, drained) {
             Examined::New(child) => {
-                self.walk_appeared(child, WalkPurpose::Create(self.dirs.ticket(child)), drained);
+                self.walk_appeared(child, WalkPurpose::Create, drained);
             }
             Examined::Known(child) => self.report_when_watched(entry, child, drained),
             arrived @ (Examined::Unwatchable | Examined::Absent | Examined::Unreachable) => {
@@ -185,7 +185,7 @@ impl<K: Kernel> InotifyBackend<K> {
         if self.is_fully_watched(child) {
             return self.report(entry, Edit::Create, EntryKind::Directory, drained);
         }
-        self.walk_appeared(child, WalkPurpose::Create(self.dirs.ticket(child)), drained);
+        self.walk_appeared(child, WalkPurpose::Create, drained);
     }
 
     /// Returns true if no walk has work left below a directory. If one has, and the directory
@@ -280,13 +280,9 @@ impl<K: Kernel> InotifyBackend<K> {
         }
         self.report_move(pending, entry, drained);
         match arrived {
-            Examined::New(node) => {
-                self.walk_appeared(node, WalkPurpose::Rescan(self.dirs.ticket(node)), drained);
-            }
-            Examined::Known(node) => {
-                if pending.disturbed || !self.is_fully_watched(node) {
-                    self.walk_appeared(node, WalkPurpose::Rescan(self.dirs.ticket(node)), drained);
-                }
+            Examined::Known(node) if !pending.disturbed && self.is_fully_watched(node) => {}
+            Examined::New(node) | Examined::Known(node) => {
+                self.walk_appeared(node, WalkPurpose::Rescan, drained);
             }
             Examined::Unwatchable | Examined::Absent | Examined::Unreachable => {}
         }
@@ -322,7 +318,7 @@ impl<K: Kernel> InotifyBackend<K> {
             }
             match self.examine_or_limbo(node, drained) {
                 Examined::New(new) => {
-                    self.walk_appeared(new, WalkPurpose::Rescan(self.dirs.ticket(new)), drained);
+                    self.walk_appeared(new, WalkPurpose::Rescan, drained);
                 }
                 Examined::Known(node) => self.refilter_below(node, drained),
                 Examined::Unwatchable | Examined::Absent | Examined::Unreachable => {}
@@ -346,7 +342,7 @@ impl<K: Kernel> InotifyBackend<K> {
         let ticket = self.dirs.ticket(old);
         // Later arrivals are reported by events of their own.
         if let Examined::New(node) = self.examine_or_limbo(old, drained) {
-            self.walk_appeared(node, WalkPurpose::Rescan(self.dirs.ticket(node)), drained);
+            self.walk_appeared(node, WalkPurpose::Rescan, drained);
         }
         let old = self.dirs.resolve(ticket)?;
         (self.dirs.parent(old) == Some(LIMBO)).then_some(old)
@@ -451,18 +447,14 @@ impl<K: Kernel> InotifyBackend<K> {
             match self.dirs.state(node) {
                 DirState::Skipped | DirState::Polled => {
                     if let Examined::New(new) = self.examine(node, drained) {
-                        let purpose = WalkPurpose::Create(self.dirs.ticket(new));
-                        self.walk_appeared(new, purpose, drained);
+                        self.walk_appeared(new, WalkPurpose::Create, drained);
                     }
                 }
-                DirState::Watched | DirState::WatchedByName if !self.is_wanted(node) => {
-                    self.stop_watching_below(node);
-                    self.dirs.set_state(node, DirState::Skipped);
+                DirState::Watched | DirState::WatchedByName => {
+                    self.skip_if_unwanted(node);
                 }
                 DirState::Ancestor
                 | DirState::Pending
-                | DirState::Watched
-                | DirState::WatchedByName
                 | DirState::Unreadable
                 | DirState::Unmounted => {}
             }

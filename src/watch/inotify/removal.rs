@@ -52,6 +52,16 @@ impl<K: Kernel> InotifyBackend<K> {
         self.release_watch(node);
     }
 
+    /// Stops watching a directory that no mirror wants. Returns false if one does.
+    pub(super) fn skip_if_unwanted(&mut self, node: u32) -> bool {
+        let is_unwanted = !self.is_wanted(node);
+        if is_unwanted {
+            self.stop_watching_below(node);
+            self.dirs.set_state(node, DirState::Skipped);
+        }
+        is_unwanted
+    }
+
     /// Removes what is no longer wanted at and below `top`, and ancestors that are no longer
     /// needed.
     pub(super) fn prune(&mut self, top: u32) {

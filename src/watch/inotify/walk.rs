@@ -151,9 +151,7 @@ impl<K: Kernel> InotifyBackend<K> {
             walk.remaining.extend(dirs.children(node).map(|child| dirs.ticket(child)));
             return;
         }
-        if !self.is_wanted(node) {
-            self.stop_watching_below(node);
-            self.dirs.set_state(node, DirState::Skipped);
+        if self.skip_if_unwanted(node) {
             return;
         }
         let dir = match self.open(node, held, walk.verify) {
@@ -191,9 +189,7 @@ impl<K: Kernel> InotifyBackend<K> {
 
     /// Examines the location of a directory, and watches the directory that is there.
     pub(super) fn examine(&mut self, node: u32, drained: &mut Drained) -> Examined {
-        if !self.is_wanted(node) {
-            self.stop_watching_below(node);
-            self.dirs.set_state(node, DirState::Skipped);
+        if self.skip_if_unwanted(node) {
             return Examined::Unwatchable;
         }
         match self.open(node, &mut None, false) {
@@ -332,9 +328,8 @@ impl<K: Kernel> InotifyBackend<K> {
             self.rereads.remove(&self.dirs.ticket(node));
             return;
         };
-        if !self.is_wanted(node) {
-            self.stop_watching_below(node);
-            return self.dirs.set_state(node, DirState::Skipped);
+        if self.skip_if_unwanted(node) {
+            return;
         }
         let Some(dir) = self.open_by_watch(node, watch, false) else { return };
         let Self { kernel, dirs, entries, .. } = self;
@@ -387,9 +382,16 @@ impl<K: Kernel> InotifyBackend<K> {
 
 /// Completion of walks.
 impl<K: Kernel> InotifyBackend<K> {
-    /// Walks a directory that has appeared; it is reported when everything below it is watched.
-    pub(super) fn walk_appeared(&mut self, node: u32, purpose: WalkPurpose, drained: &mut Drained) {
-        let mut walk = DirWalk::new(self.dirs.ticket(node), purpose);
+    /// Walks a directory that has appeared, for a purpose that concerns it: it is reported when
+    /// everything below it is watched.
+    pub(super) fn walk_appeared(
+        &mut self,
+        node: u32,
+        purpose: fn(Ticket) -> WalkPurpose,
+        drained: &mut Drained,
+    ) {
+        let ticket = self.dirs.ticket(node);
+        let mut walk = DirWalk::new(ticket, purpose(ticket));
         while walk.read < self.limits.eager_dirs {
             if self.step(&mut walk, drained) {
                 return self.finish(&walk, drained);
