@@ -21,6 +21,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::wildcard_enum_match_arm, reason = "tests name what they expect"))]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub mod check;
 pub mod config;
 pub mod daemon;
@@ -32,3 +34,8 @@ mod engine;
 mod exec;
 mod script;
 mod watch;
+
+/// Locks a mutex, even if a thread panicked while it held the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

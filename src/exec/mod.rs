@@ -17,10 +17,9 @@ mod test_mounts;
 pub(crate) mod trusted_path;
 pub(crate) mod tunnel;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use mirror_core::job::{Job, Outcome};
 
+use crate::lock;
 use process::cancel::CancelToken;
 
 /// Executor for the jobs of one mirror.
@@ -31,9 +30,4 @@ pub(crate) trait Executor: Send + Sync {
     /// There is no error: every failure, from a missing program to a full disk, is an [`Outcome`].
     /// The job ends early, with [`Outcome::Retry`], when `cancel` is triggered.
     fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome;
-}
-
-/// Locks a mutex, even if a thread panicked while it held the lock.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,6 +18,7 @@ use super::{
     terminal::{StdStream, Terminal, to_stderr},
     text::{self, LogMessage},
 };
+use crate::lock;
 
 /// Log of the daemon. It is cheap to clone, usable from every thread, and writes each line
 /// atomically.
@@ -202,7 +203,7 @@ impl Log {
     }
 
     fn output(&self) -> MutexGuard<'_, LogOutput> {
-        self.shared.output.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.output)
     }
 }
 

@@ -1,10 +1,6 @@
 //! Output for people and monitoring: log, syslog and status file.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, io, sync::Mutex};
 
 mod file;
 pub mod filter;
@@ -15,6 +11,7 @@ mod syslog;
 mod terminal;
 mod text;
 
+use crate::lock;
 pub use file::LogFileError;
 pub use filter::LogFilter;
 pub use log::{ChildStdio, Log, RunMode};
@@ -53,7 +50,7 @@ impl Category {
             "Warn" => Self::Warn,
             "Error" => Self::Error,
             name => {
-                let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut names = lock(&NAMES);
                 let known = names.get(name).copied();
                 let name = known.unwrap_or_else(|| String::leak(name.to_owned()));
                 names.insert(name);

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     os::fd::{OwnedFd, RawFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -16,9 +16,11 @@ use rustix::{
     io::ioctl_fionread,
 };
 
+use crate::lock;
+
 /// Kinds of readiness of a descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FdReadiness {
+pub(crate) struct FdReadiness {
     /// Data or end of file can be read.
     pub read: bool,
     /// Data can be written.
@@ -95,7 +97,7 @@ impl ObservedPhase {
 
 impl PollerState {
     fn set(&self) -> MutexGuard<'_, ObservedSet> {
-        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.set)
     }
 
     fn wake(&self) {

@@ -13,7 +13,10 @@ use std::{
 
 use mlua::{Error, HookTriggers, Lua, Result, VmState};
 
-use crate::report::{Category, Log};
+use crate::{
+    lock,
+    report::{Category, Log},
+};
 
 /// Duration from which a call is reported when it has returned.
 const SLOW_CALL: Duration = Duration::from_secs(1);
@@ -126,7 +129,7 @@ impl Drop for Watchdog {
 
 impl WatchdogState {
     fn call(&self) -> MutexGuard<'_, WatchedCall> {
-        self.call.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.call)
     }
 
     fn enter(&self, name: &str, began: Instant) {

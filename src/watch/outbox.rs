@@ -1,9 +1,6 @@
 //! List of messages to the engine, which takes them all at once.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use mirror_core::{
     fs_event::{FsEvent, FsEventKind, MirrorId},
@@ -11,6 +8,7 @@ use mirror_core::{
 };
 
 use super::{Coverage, Inventory};
+use crate::lock;
 
 /// Maximum number of queued events of one mirror: about one second of a storm, and 20 MB.
 const MAX_EVENTS: usize = 200_000;
@@ -62,7 +60,7 @@ impl Outbox {
 
     /// Takes all messages.
     pub(super) fn take(&self) -> Vec<WatchMessage> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         std::mem::take(&mut *state).messages
     }
 
@@ -70,7 +68,7 @@ impl Outbox {
     /// must be woken.
     #[must_use]
     pub(super) fn put(&self, messages: impl IntoIterator<Item = WatchMessage>) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let was_empty = state.messages.is_empty();
         for message in messages {
             state.put(message, self.limit);

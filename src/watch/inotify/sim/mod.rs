@@ -12,7 +12,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use mirror_core::{fs_event::MirrorId, path::TreePath};
@@ -24,6 +24,7 @@ use super::{
     },
     InotifyBackend, InotifyLimits,
 };
+use crate::lock;
 use check::SimModel;
 use file_system::SimFileSystem;
 use kernel::SimKernel;
@@ -112,7 +113,7 @@ impl SimHarness {
 
     /// Returns the log of everything that happened.
     fn log(&self) -> String {
-        let fs = self.fs.lock().unwrap_or_else(PoisonError::into_inner);
+        let fs = lock(&self.fs);
         fs.log.as_deref().unwrap_or_default().join("\n")
     }
 
