@@ -19,7 +19,7 @@ use mlua::{AnyUserData, Error, Lua, Result};
 
 /// Request of a script. The engine performs it after the call.
 #[derive(Debug)]
-pub enum ScriptRequest {
+pub(crate) enum ScriptRequest {
     /// Start a child process.
     Spawn(SpawnRequest),
     /// Transfer changes to the built-in target.
@@ -43,7 +43,7 @@ pub enum ScriptRequest {
 
 /// Child process that a script requests.
 #[derive(Debug)]
-pub struct SpawnRequest {
+pub(crate) struct SpawnRequest {
     pub job: JobId,
     /// Program, looked up in `PATH` if it has no slash.
     pub program: OsString,
@@ -55,7 +55,7 @@ pub struct SpawnRequest {
 
 /// Binding of a sync in the configuration file to its mirror.
 #[derive(Clone, Copy, Debug)]
-pub struct SyncBinding {
+pub(crate) struct SyncBinding {
     pub mirror: MirrorId,
     /// True if a failed startup is retried.
     pub insists: bool,
@@ -64,7 +64,7 @@ pub struct SyncBinding {
 /// State of the daemon that scripts use during a call. It is borrowed for as long as the call
 /// takes.
 #[derive(Debug)]
-pub struct CallContext<'a> {
+pub(crate) struct CallContext<'a> {
     /// The fleet, with the queues of the scripts.
     pub fleet: &'a mut Fleet,
     /// Time of the call.

@@ -87,7 +87,7 @@ impl fmt::Debug for Scripts {
 }
 
 #[derive(Debug)]
-pub enum CallResult {
+pub(crate) enum CallResult {
     /// A function for a due event has returned.
     Done(Result<(), Failure>),
     /// The decision about the exit of a child.
@@ -100,7 +100,7 @@ impl Scripts {
     /// # Errors
     ///
     /// If memory is exhausted.
-    pub fn new(lua: &Lua) -> LuaResult<Self> {
+    pub(crate) fn new(lua: &Lua) -> LuaResult<Self> {
         lua.set_memory_limit(MAX_LUA_MEMORY)?;
         let state = Rc::new(ScriptState::default());
         let host = host::host_table(lua, &state)?;
@@ -125,7 +125,7 @@ impl Scripts {
     /// # Errors
     ///
     /// If memory is exhausted.
-    pub fn runtime_loader(&self) -> LuaResult<Function> {
+    pub(crate) fn runtime_loader(&self) -> LuaResult<Function> {
         let chunk = self.lua.create_function(|lua, name: String| {
             let found = FILES.iter().find(|(file, _)| *file == name);
             let (_, text) = found.ok_or_else(|| Error::runtime("no such file"))?;
@@ -146,7 +146,7 @@ impl Scripts {
     /// # Errors
     ///
     /// If there is none.
-    pub fn exit_function(&self) -> LuaResult<Function> {
+    pub(crate) fn exit_function(&self) -> LuaResult<Function> {
         self.host.get("exit")
     }
 
@@ -156,13 +156,17 @@ impl Scripts {
     /// # Errors
     ///
     /// If memory is exhausted.
-    pub fn install_watchdog(&mut self, log: Log, exit_requested: Arc<AtomicBool>) -> LuaResult<()> {
+    pub(crate) fn install_watchdog(
+        &mut self,
+        log: Log,
+        exit_requested: Arc<AtomicBool>,
+    ) -> LuaResult<()> {
         self.watchdog = Watchdog::install(&self.lua, log, exit_requested)?;
         Ok(())
     }
 
     /// Sets the function that reads a sync again after a script has changed its exclusions.
-    pub fn set_reread(&mut self, reread: RereadSync) {
+    pub(crate) fn set_reread(&mut self, reread: RereadSync) {
         self.reread = Some(reread);
     }
 
@@ -171,7 +175,7 @@ impl Scripts {
     /// # Errors
     ///
     /// If it can't be run any more: the reason.
-    pub fn reread(&self, number: usize) -> Result<SyncConfig, String> {
+    pub(crate) fn reread(&self, number: usize) -> Result<SyncConfig, String> {
         match &self.reread {
             Some(reread) => reread(number),
             None => Err("it cannot be read again".into()),
@@ -180,44 +184,44 @@ impl Scripts {
 
     /// Returns true if an alarm or a request is pending.
     #[must_use]
-    pub fn has_pending_callbacks(&self) -> bool {
+    pub(crate) fn has_pending_callbacks(&self) -> bool {
         self.state.next_alarm.get().is_some() || !self.state.requests.borrow().is_empty()
     }
 
     /// Returns true if a program started by Lua is running. It is terminated together with these
     /// scripts.
     #[must_use]
-    pub fn has_programs(&self) -> bool {
+    pub(crate) fn has_programs(&self) -> bool {
         self.programs.any_running()
     }
 
     /// Binds the sync of this number to its mirror.
-    pub fn bind(&mut self, number: usize, binding: SyncBinding) {
+    pub(crate) fn bind(&mut self, number: usize, binding: SyncBinding) {
         self.sync_numbers.insert(binding.mirror, number);
         self.state.bindings.borrow_mut().insert(number, binding);
     }
 
     /// Returns the mirror of the sync of this number.
     #[must_use]
-    pub fn mirror(&self, number: usize) -> Option<MirrorId> {
+    pub(crate) fn mirror(&self, number: usize) -> Option<MirrorId> {
         self.state.binding(number).ok().map(|binding| binding.mirror)
     }
 
     /// Takes the requests of scripts, in their order.
     #[must_use]
-    pub fn take_requests(&self) -> Vec<ScriptRequest> {
+    pub(crate) fn take_requests(&self) -> Vec<ScriptRequest> {
         self.state.requests.take()
     }
 
     /// Returns the exit code that a script has requested.
     #[must_use]
-    pub fn exit_code(&self) -> Option<u8> {
+    pub(crate) fn exit_code(&self) -> Option<u8> {
         self.state.exit_code.get()
     }
 
     /// Returns the time until the next alarm.
     #[must_use]
-    pub fn time_to_next_alarm(&self) -> Option<Duration> {
+    pub(crate) fn time_to_next_alarm(&self) -> Option<Duration> {
         #[expect(clippy::cast_precision_loss, reason = "exact for millions of years")]
         let left = self.state.next_alarm.get()? - ticks() as f64;
         let seconds = (left / f64::from(ticks_per_second())).max(0.0);
@@ -225,13 +229,13 @@ impl Scripts {
     }
 
     /// Drops the state of a child whose exit is not passed to its script.
-    pub fn forget(&self, context: CallContext<'_>, job: JobId) {
+    pub(crate) fn forget(&self, context: CallContext<'_>, job: JobId) {
         // The function only removes a table entry: it can't fail.
         let _ = self.call_function::<()>(context, "", "forget", job.0);
     }
 
     /// Calls the script of a mirror, whose sync has the name `sync`.
-    pub fn call(
+    pub(crate) fn call(
         &self,
         context: CallContext<'_>,
         mirror: MirrorId,
@@ -259,7 +263,7 @@ impl Scripts {
     /// # Errors
     ///
     /// The errors of those that failed. The others were called all the same.
-    pub fn call_due_alarms(&self, context: CallContext<'_>) -> Result<(), Failure> {
+    pub(crate) fn call_due_alarms(&self, context: CallContext<'_>) -> Result<(), Failure> {
         let failed: Option<LuaString> = self.call_function(context, "an alarm", "ring", ())?;
         failed.map_or(Ok(()), |why| Err(Failure::new(escape_lines(&why.as_bytes()))))
     }
@@ -269,7 +273,7 @@ impl Scripts {
     /// # Errors
     ///
     /// The error of one of them.
-    pub fn call_for_descriptor(
+    pub(crate) fn call_for_descriptor(
         &self,
         CallContext { fleet, now }: CallContext<'_>,
         fd: RawFd,
@@ -288,7 +292,7 @@ impl Scripts {
     /// # Errors
     ///
     /// The error of the function.
-    pub fn call_on_synced(
+    pub(crate) fn call_on_synced(
         &self,
         context: CallContext<'_>,
         number: usize,
