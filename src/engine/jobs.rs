@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     os::unix::ffi::OsStrExt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +24,7 @@ use crate::{
         Executor,
         process::{cancel::CancelToken, child::ChildProgram, end::ProcessExit},
     },
+    lock,
     report::{Category, Log},
 };
 
@@ -77,7 +78,6 @@ pub(super) struct ScriptProcess {
     pub(super) job: JobId,
     pub(super) program: ChildProgram,
     pub(super) call: CommandLine,
-    pub(super) log: Log,
 }
 
 impl Jobs {
@@ -121,7 +121,8 @@ impl Jobs {
 
     /// Starts a child of a script as soon as there is capacity, in the order of requests.
     pub(super) fn start_child(&mut self, process: ScriptProcess) {
-        let ScriptProcess { job, program, call, log } = process;
+        let ScriptProcess { job, program, call } = process;
+        let log = self.log.clone();
         self.enqueue_child(job, move |cancel| {
             log.say(Category::Debug("Exec"), program.format_command(&call));
             match program.run(&call, cancel, &mut |_| ()) {
@@ -146,7 +147,8 @@ impl Jobs {
 
     /// Runs a transfer to a built-in target for a script, in the same queue. Its result is reported
     /// as that of a child.
-    pub(super) fn start_transfer(&mut self, job: Job, executor: Arc<dyn Executor>, log: Log) {
+    pub(super) fn start_transfer(&mut self, job: Job, executor: Arc<dyn Executor>) {
+        let log = self.log.clone();
         self.enqueue_child(job.id, move |cancel| run_as_child(&job, &*executor, cancel, &log));
     }
 
@@ -263,7 +265,7 @@ impl Jobs {
 }
 
 fn take_job(slot: &Mutex<Option<QueuedJob>>) -> Option<QueuedJob> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(slot).take()
 }
 
 /// Exit code of a child that could not be started, as in the original.
@@ -478,12 +480,11 @@ mod tests {
                     inherited: None,
                 },
                 call: CommandLine { args: vec![b"-c".to_vec(), script.into_bytes()], stdin: None },
-                log: Log::default(),
             });
         };
         (1..=3).for_each(|number| spawn(&mut jobs, number));
         let job = Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() };
-        jobs.start_transfer(job, Arc::new(DoneExecutor), Log::default());
+        jobs.start_transfer(job, Arc::new(DoneExecutor));
         let next = || loop {
             let Message::Input(input) = receiver.recv().unwrap() else { continue };
             if let Input::Script(ScriptInput::ChildExited { job, exit }) = input {

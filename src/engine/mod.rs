@@ -185,7 +185,7 @@ impl Engine {
                 self.fleet.handle(input, now, &mut effects);
             }
             self.call_scripts(ScriptRunner::step);
-            if let Some(code) = self.scripts.exit_code() {
+            if let Some(code) = self.script_exit() {
                 return code.into();
             }
             self.fleet.advance(now, &mut effects);
@@ -384,6 +384,14 @@ impl Engine {
         self.perform_script_effects(effects);
     }
 
+    /// Logs the exit that a script has requested, and returns its code.
+    fn script_exit(&self) -> Option<u8> {
+        let code = self.scripts.exit_code()?;
+        let text = format_args!("--- A script has called terminate({code}), ending the daemon ---");
+        self.log.say(Category::Normal, text);
+        Some(code)
+    }
+
     /// Calls scripts, and performs the effects that they request.
     fn call_scripts(
         &mut self,
@@ -402,7 +410,7 @@ impl Engine {
                 ScriptEffect::Transfer(job) => {
                     // A sync without a built-in target was refused when it requested the transfer.
                     if let Some(executor) = self.registry.executor(job.mirror) {
-                        self.jobs.start_transfer(job, executor, self.log.clone());
+                        self.jobs.start_transfer(job, executor);
                     }
                 }
                 ScriptEffect::Reconfigure(mirror, sync) => self.reconfigure(mirror, *sync),
@@ -445,7 +453,7 @@ impl Engine {
                 }
                 Effect::CallScript(mirror, call) => {
                     self.call_script(mirror, &call);
-                    if let Some(code) = self.scripts.exit_code() {
+                    if let Some(code) = self.script_exit() {
                         return Some(code);
                     }
                 }

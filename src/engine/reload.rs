@@ -21,7 +21,7 @@ pub(crate) type LoadConfig = Box<dyn FnMut() -> Result<Loaded, Vec<String>>>;
 
 /// Applies new process settings as far as they can change at runtime. It is given the settings in
 /// force and the wanted ones, and returns those in force afterwards.
-pub(crate) type ApplyDaemonConfig = Box<dyn FnMut(&DaemonConfig, &DaemonConfig) -> DaemonConfig>;
+type ApplyDaemonConfig = Box<dyn FnMut(&DaemonConfig, &DaemonConfig) -> DaemonConfig>;
 
 /// Callbacks for a configuration reload.
 pub(crate) struct Reload {
@@ -119,8 +119,7 @@ impl Engine {
     fn replace(&mut self, changes: Vec<SyncChange>, effects: &mut Vec<Effect>) -> ReloadCounts {
         let kept: BTreeSet<MirrorId> = changes.iter().filter_map(SyncChange::kept_mirror).collect();
         let stopped = self.registry.iter().count() - kept.len();
-        let updated =
-            changes.iter().filter(|change| matches!(change, SyncChange::Update(..))).count();
+        let updated = changes.iter().filter_map(SyncChange::updated).count();
         let (unchanged, started) = (kept.len() - updated, changes.len() - kept.len());
         let counts = ReloadCounts { unchanged, updated, started, stopped };
         let removed = self.registry.iter().filter(|(id, _)| !kept.contains(id));

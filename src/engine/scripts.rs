@@ -63,7 +63,7 @@ impl ScriptRunner {
     ///
     /// If memory is exhausted: a message for the user.
     pub(super) fn new(scripts: Option<Scripts>, inbox: Inbox, log: Log) -> Result<Self, String> {
-        Self { descriptors: None, scripts: None, generation: 0, inbox, log }.install(scripts)
+        Self::of_generation(0, scripts, inbox, log)
     }
 
     /// Creates the runner of the next configuration. Alarms and observed descriptors end with the
@@ -73,18 +73,20 @@ impl ScriptRunner {
     ///
     /// As for the first one.
     pub(super) fn next(&self, scripts: Option<Scripts>) -> Result<Self, String> {
-        let (inbox, log) = (self.inbox.clone(), self.log.clone());
-        let generation = self.generation + 1;
-        Self { descriptors: None, scripts: None, generation, inbox, log }.install(scripts)
+        Self::of_generation(self.generation + 1, scripts, self.inbox.clone(), self.log.clone())
     }
 
-    fn install(mut self, mut scripts: Option<Scripts>) -> Result<Self, String> {
+    fn of_generation(
+        generation: u64,
+        mut scripts: Option<Scripts>,
+        inbox: Inbox,
+        log: Log,
+    ) -> Result<Self, String> {
         if let Some(scripts) = &mut scripts {
-            let watched = scripts.install_watchdog(self.log.clone(), self.inbox.exit_flag());
+            let watched = scripts.install_watchdog(log.clone(), inbox.exit_flag());
             watched.map_err(|error| format!("cannot run scripts: {error}"))?;
         }
-        self.scripts = scripts;
-        Ok(self)
+        Ok(Self { descriptors: None, scripts, generation, inbox, log })
     }
 
     /// Binds the syncs of the configuration to these mirrors, in order. A script whose mirror
@@ -108,12 +110,9 @@ impl ScriptRunner {
         OnSyncedSender { inbox: self.inbox.clone(), generation: self.generation }
     }
 
-    /// Returns the exit code that a script has requested, and logs the request.
+    /// Returns the exit code that a script has requested.
     pub(super) fn exit_code(&self) -> Option<u8> {
-        let code = self.scripts.as_ref()?.exit_code()?;
-        let text = format_args!("--- A script has called terminate({code}), ending the daemon ---");
-        self.log.say(Category::Normal, text);
-        Some(code)
+        self.scripts.as_ref()?.exit_code()
     }
 
     /// Ends without closing the Lua state, which would wait for all programs that scripts read from
@@ -213,9 +212,10 @@ impl ScriptRunner {
         let OnSyncedRequest { number, generation, names, reply } = request;
         let scripts = self.scripts.as_ref().filter(|_| generation == self.generation);
         let called = scripts.map_or(Ok(()), |it| it.call_on_synced(context, number, &names));
+        let effects = self.take_effects();
         // The job waits for the answer, unless it was stopped.
         let _ = reply.send(called.map_err(|failure| failure.message));
-        self.take_effects()
+        effects
     }
 
     /// Handles the exit of a child. A script that is not called for it drops its state of the
@@ -229,8 +229,7 @@ impl ScriptRunner {
 
     fn finish_call(&mut self, name: &str, result: Result<(), Failure>) -> Vec<ScriptEffect> {
         // A script that requested an exit has not failed.
-        let is_running = self.scripts.as_ref().is_some_and(|scripts| scripts.exit_code().is_none());
-        if let (true, Err(failure)) = (is_running, result) {
+        if let (None, Err(failure)) = (self.exit_code(), result) {
             self.log.say(Category::Error, format_args!("{name}: {}", failure.message));
         }
         self.take_effects()
@@ -275,7 +274,7 @@ impl ScriptRunner {
             inherited: None,
         };
         let call = CommandLine { args, stdin };
-        ScriptProcess { job, program, call, log: self.log.clone() }
+        ScriptProcess { job, program, call }
     }
 
     fn observe(&mut self, fd: RawFd, wanted: FdReadiness) {
