@@ -142,8 +142,11 @@ impl TargetLocation {
 
     /// Parses a module of an rsync daemon: `rsync://HOST:PORT/MODULE/PATH` or `HOST::MODULE/PATH`.
     fn in_module(target: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(strip_url(target).unwrap_or(target));
-        let separator = if strip_url(target).is_some() { "/" } else { "::" };
+        let (target, separator) = match strip_url(target) {
+            Some(target) => (target, "/"),
+            None => (target, "::"),
+        };
+        let text = String::from_utf8_lossy(target);
         let parts = text.split_once(separator);
         let Some((host, path)) = parts else { return Self::Unknown };
         let host = host.rsplit('@').next().unwrap_or(host).to_ascii_lowercase();

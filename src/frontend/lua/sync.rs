@@ -114,7 +114,7 @@ impl SyncReader<'_> {
             tunnel: super::tunnel::for_sync(fields, self.tunnels)?,
         };
         let mut warnings = [args.warnings, ignored_option_warnings(&direct.ignored)?].concat();
-        warnings.append(&mut doubtful_values(fields, self.base, ours, &sync.binary, kind)?);
+        warnings.append(&mut doubtful_values(&sync, self.base, fields, ours)?);
         Ok((sync, warnings))
     }
 

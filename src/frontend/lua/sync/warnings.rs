@@ -13,18 +13,17 @@ use super::super::{
     exit_codes::exit_code_warnings,
     fields::{Fields, quoted, text, type_name},
 };
-use crate::config::SyncKind;
+use crate::config::{SyncConfig, SyncKind};
 
-/// Returns warnings about doubtful values. `ours` is empty for a script of its own, which may use
-/// these names in any way.
+/// Returns warnings about doubtful values of a sync. `ours` is empty for a script of its own, which
+/// may use these names in any way.
 pub(super) fn doubtful_values(
-    fields: Fields<'_>,
+    sync: &SyncConfig,
     base: SyncBase,
+    fields: Fields<'_>,
     ours: Fields<'_>,
-    binary: &OsStr,
-    kind: SyncKind,
 ) -> Result<Vec<String>, SettingError> {
-    let warnings = delete_warning(ours).into_iter().chain(binary_warning(ours, binary, kind));
+    let warnings = delete_warning(ours).into_iter().chain(binary_warning(sync, ours));
     let warnings = warnings.chain(switch_warnings(fields, base)?).chain(exit_code_warnings(ours));
     Ok(warnings.chain(function_warnings(fields)).collect())
 }
@@ -84,7 +83,8 @@ fn switch_warnings(fields: Fields<'_>, base: SyncBase) -> Result<Vec<String>, Se
 }
 
 /// Warns of a replacement for rsync that is never run, or that may expect the original's arguments.
-fn binary_warning(fields: Fields<'_>, binary: &OsStr, kind: SyncKind) -> Option<String> {
+fn binary_warning(sync: &SyncConfig, fields: Fields<'_>) -> Option<String> {
+    let (binary, kind) = (&*sync.binary, sync.kind);
     let is_rsync = Path::new(binary).file_name() == Some(OsStr::new("rsync"));
     if kind == SyncKind::Direct && !is_rsync {
         return Some("rsync.binary has no effect in default.direct".into());
