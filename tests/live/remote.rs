@@ -147,13 +147,7 @@ fn share_connections_false_logs_in_each_time() {
 
 #[test]
 fn crontab_runs_a_full_transfer_over_ssh() {
-    needs!(
-        TransferMode::Rsync.requirement(),
-        Requirement::Root,
-        Requirement::Program("sshd"),
-        Requirement::Program("ssh"),
-        Requirement::Program("ssh-keygen"),
-    );
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
     let source = sandbox.create_dir("src");
     fs::write(source.join("before"), "").unwrap();

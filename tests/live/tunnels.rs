@@ -13,18 +13,6 @@ use crate::support::{
     TransferMode, exit_code, free_port, needs,
 };
 
-macro_rules! needs_ssh {
-    () => {
-        needs!(
-            TransferMode::Rsync.requirement(),
-            Requirement::Root,
-            Requirement::Program("sshd"),
-            Requirement::Program("ssh"),
-            Requirement::Program("ssh-keygen"),
-        )
-    };
-}
-
 /// An rsync daemon for `dst`, and an ssh server as tunnel endpoint.
 struct TunnelFixture {
     source: PathBuf,
@@ -71,7 +59,7 @@ fn end(mut daemon: TestDaemon, programs: &[PathBuf]) {
 
 #[test]
 fn a_sync_waits_for_its_tunnel_and_resumes() {
-    needs_ssh!();
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
     let fixture = TunnelFixture::new(&sandbox);
     let port = free_port();
@@ -103,7 +91,7 @@ fn a_sync_waits_for_its_tunnel_and_resumes() {
 
 #[test]
 fn transfers_use_the_tunnels_of_a_pool_in_turn() {
-    needs_ssh!();
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
     let fixture = TunnelFixture::new(&sandbox);
     let command = fixture.command("^localport", "pids");
@@ -165,7 +153,7 @@ fn a_tunnel_that_never_connects_does_not_stop_the_daemon() {
 
 #[test]
 fn a_reload_keeps_unchanged_tunnels_and_replaces_others() {
-    needs_ssh!();
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
     let fixture = TunnelFixture::new(&sandbox);
     let text = |second: &str| {
@@ -201,7 +189,7 @@ fn a_reload_keeps_unchanged_tunnels_and_replaces_others() {
 /// Syncs through the same tunnel share one connection and the result of an attempt.
 #[test]
 fn syncs_through_a_pool_share_one_attempt_per_tunnel() {
-    needs_ssh!();
+    needs!(Requirement::Ssh);
     let sandbox = Sandbox::new();
     let source = sandbox.create_dir("src");
     fs::write(source.join("file"), "").unwrap();

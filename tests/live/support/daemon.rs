@@ -17,6 +17,9 @@ use super::{
 /// Number of log lines that a failing test prints.
 const SHOWN_LINES: usize = 80;
 
+/// Number of polls over which a state must be the same to count as unchanged.
+const QUIET_POLLS: usize = 120;
+
 /// Builder of a daemon.
 #[must_use = "nothing runs before `start`"]
 #[derive(Debug)]
@@ -201,6 +204,24 @@ impl TestDaemon {
     #[track_caller]
     pub(crate) fn wait_until(&self, description: &str, condition: impl FnMut() -> bool) {
         wait_until(description, || self.last_lines(), condition);
+    }
+
+    /// Waits until `state` is the same over many polls, and returns it. `None` is no state to end
+    /// with.
+    #[track_caller]
+    pub(crate) fn wait_until_unchanged<T: PartialEq>(
+        &self,
+        description: &str,
+        mut state: impl FnMut() -> Option<T>,
+    ) -> T {
+        let (mut last, mut polls) = (None, 0);
+        self.wait_until(description, || {
+            let seen = state();
+            polls = if seen.is_some() && seen == last { polls + 1 } else { 0 };
+            last = seen;
+            polls >= QUIET_POLLS
+        });
+        last.expect("only a state ends it")
     }
 
     /// Waits until its output contains `text`.
