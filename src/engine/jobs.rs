@@ -11,7 +11,7 @@ use std::{
 
 use mirror_core::{
     input::{ChildExit, Input, ScriptInput},
-    job::{DirtyPath, Failure, Job, JobId, Outcome, Scope, Work},
+    job::{DirtyPath, Failure, Job, JobEnd, JobId, Outcome, Scope, Work},
     path::Escaped,
     plan::command::CommandLine,
     queue::PathSet,
@@ -102,15 +102,15 @@ impl Jobs {
     /// Starts a job as soon as there is capacity. The result always arrives through the inbox.
     pub(super) fn start(&mut self, mut job: Job, executor: Arc<dyn Executor>) {
         let id = job.id;
-        let ended = move |outcome| Input::JobEnded { job: id, outcome };
-        let again = |why| ended(Outcome::Retry(Failure::new(why)));
+        let again = |why| Input::JobEnded(JobEnd::new(id, Outcome::Retry(Failure::new(why))));
         self.queued.push_back(QueuedJob {
             job: id,
             task: Box::new(move |cancel| {
                 let outcome = executor.run(&mut job, cancel);
+                let is_full = job.work.is_full();
                 // Shared state of the job must be released before its batch is settled.
                 drop(job);
-                ended(outcome)
+                Input::JobEnded(JobEnd { job: id, outcome, is_full })
             }),
             if_abandoned: again("internal error: job thread failed to start or panicked"),
             if_stopped: again("the job was stopped"),
@@ -376,7 +376,9 @@ mod tests {
         let mut jobs = Jobs::new(None, inbox, Log::default());
         jobs.capacity = 1;
         let next = || loop {
-            if let Message::Input(Input::JobEnded { job, outcome }) = receiver.recv().unwrap() {
+            if let Message::Input(Input::JobEnded(JobEnd { job, outcome, .. })) =
+                receiver.recv().unwrap()
+            {
                 return (job.0, outcome);
             }
         };
@@ -410,7 +412,8 @@ mod tests {
         let mut jobs = Jobs::new(None, inbox, Log::default());
         let job = Job { id: JobId(7), mirror: MirrorId(0), work: Work::full() };
         jobs.start(job, Arc::new(PanickingExecutor));
-        let Message::Input(Input::JobEnded { job, outcome }) = receiver.recv().unwrap() else {
+        let Message::Input(Input::JobEnded(JobEnd { job, outcome, .. })) = receiver.recv().unwrap()
+        else {
             panic!("no end of a job");
         };
         assert_eq!(job, JobId(7));

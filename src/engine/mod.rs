@@ -10,6 +10,7 @@ mod log_events;
 mod on_synced;
 mod registry;
 mod reload;
+mod reload_log;
 mod remote_shell;
 mod scripts;
 mod source_links;
@@ -304,8 +305,8 @@ impl Engine {
             }
             Message::Input(input) => {
                 self.touch_status();
-                if let Input::JobEnded { job, .. } = &input {
-                    self.jobs.job_ended(*job);
+                if let Input::JobEnded(end) = &input {
+                    self.jobs.job_ended(end.job);
                 }
                 if let Input::Script(ScriptInput::ChildExited { job, exit }) = &input {
                     self.jobs.job_ended(*job);

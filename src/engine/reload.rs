@@ -8,7 +8,7 @@ use mirror_core::{effect::Effect, fs_event::MirrorId};
 
 use super::{
     Engine, base_dir,
-    log_events::{self, ReloadCounts},
+    reload_log::{self, ReloadCounts},
     source_links::{keep_or_follow_source, redirected_syncs},
     sync::{SyncContext, SyncInstance},
     sync_changes::{SyncChange, sync_changes},
@@ -76,7 +76,7 @@ impl Engine {
         }
         self.scripts = scripts;
         let counts = self.replace(changes, effects);
-        log_events::log_reload(&self.log, counts);
+        reload_log::log_reload(&self.log, counts);
     }
 
     /// Continues after a failed reload, which these lines explain.
@@ -125,10 +125,10 @@ impl Engine {
         let removed = self.registry.iter().filter(|(id, _)| !kept.contains(id));
         let removed = removed.map(|(_, instance)| &instance.config).collect();
         let added: Vec<_> = changes.iter().filter_map(SyncChange::added).collect();
-        log_events::log_replaced_syncs(&self.log, removed, &added);
+        reload_log::log_replaced_syncs(&self.log, removed, &added);
         for (id, config) in changes.iter().filter_map(SyncChange::updated) {
             if let Some(previous) = self.registry.get(id) {
-                log_events::log_updated_sync(&self.log, &previous.config, config);
+                reload_log::log_updated_sync(&self.log, &previous.config, config);
             }
         }
         let replacement = |change: &SyncChange| change.replacement(&self.registry, &kept);

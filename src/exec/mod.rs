@@ -1,6 +1,7 @@
 //! Job executors.
 
 pub(crate) mod direct;
+mod flag;
 mod hardlink_walk;
 pub(crate) mod hook;
 mod inode;

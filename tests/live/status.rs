@@ -55,7 +55,7 @@ fn the_status_of_an_unavailable_target_has_the_reason() {
         let text = read(&status);
         // A failed first transfer is still reported as such.
         text.contains("There are 1 delays\nwait   Init \n")
-            && text.contains(": target unavailable, next try at ")
+            && text.contains(": transfer failed, next try at ")
             && text.contains("exit code 12")
     });
     rsync.set_failing(false);

@@ -1,12 +1,12 @@
 //! Targets that are full, read-only or unavailable.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use rustix::process::Signal;
 
 use crate::support::{
-    LiveMirror, MountedTmpfs, Requirement, Sandbox, TransferMode, free_port, in_both_modes, needs,
-    with_private_mounts,
+    LiveMirror, MountedTmpfs, Requirement, Sandbox, TestDaemon, TransferMode, free_port,
+    in_both_modes, needs, with_private_mounts,
 };
 
 in_both_modes!(
@@ -16,7 +16,100 @@ in_both_modes!(
     a_replaced_target_is_fully_resynced,
     an_unmounted_target_is_waited_for,
     held_deletions_are_carried_out_once_permitted,
+    observed_deletions_stay_held_through_renames_and_full_transfers,
+    deletions_are_held_no_longer_when_the_target_is_replaced,
 );
+
+/// A daemon whose configuration file can be rewritten, with deletions of a hundred entries.
+struct HeldDeletionTest {
+    sandbox: Sandbox,
+    source: PathBuf,
+    target: PathBuf,
+    kind: &'static str,
+}
+
+impl HeldDeletionTest {
+    fn new(mode: TransferMode) -> Self {
+        let sandbox = Sandbox::new();
+        let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+        for number in 0..40 {
+            for directory in ["big/in", "other"] {
+                fs::create_dir_all(source.join(directory)).unwrap();
+                fs::write(source.join(format!("{directory}/{number}")), "").unwrap();
+            }
+        }
+        fs::write(source.join("big/beside"), "").unwrap();
+        let kind = if mode == TransferMode::Direct { "direct" } else { "rsync" };
+        Self { sandbox, source, target, kind }
+    }
+
+    fn config(&self, settings: &str) -> String {
+        let kind = self.kind;
+        format!(
+            "settings{{ statusFile = '@/status', statusInterval = 0 }}
+             sync{{ default.{kind}, source = '@/source', target = '@/target', {settings} }}"
+        )
+    }
+
+    fn reload(&self, daemon: &TestDaemon, settings: &str) {
+        self.sandbox.write_config(&self.config(settings));
+        daemon.signal(Signal::HUP);
+    }
+
+    fn status(&self) -> String {
+        fs::read_to_string(self.sandbox.path("status")).unwrap_or_default()
+    }
+
+    fn listed(&self, directory: &str) -> usize {
+        fs::read_dir(self.target.join(directory)).map_or(0, Iterator::count)
+    }
+}
+
+fn observed_deletions_stay_held_through_renames_and_full_transfers(mode: TransferMode) {
+    needs!(mode.requirement());
+    let test = HeldDeletionTest::new(mode);
+    let daemon = test.sandbox.daemon().config(&test.config("maxDeleteSeen = 30"), 1).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &test.source, &test.target);
+    fs::remove_dir_all(test.source.join("big/in")).unwrap();
+    daemon.wait_until("they are held", || test.status().contains("41 deletions held"));
+    fs::rename(test.source.join("big"), test.source.join("huge")).unwrap();
+    let kept = || test.listed("big/in") + test.listed("huge/in");
+    let arrived = test.target.join("huge/beside");
+    daemon.wait_until("the new name arrives", || arrived.exists());
+    daemon.wait_until("they are held again", || {
+        let status = test.status();
+        status.contains("deletions held") && !status.contains("not on the target")
+    });
+    assert_eq!(kept(), 40, "{}", daemon.log());
+    // Other rules replace the sync: everything is compared.
+    fs::write(test.source.join("later"), "").unwrap();
+    test.reload(&daemon, "maxDeleteSeen = 30, exclude = { 'later' }");
+    daemon.wait_for_log("begins anew");
+    daemon.wait_until("everything is compared", || {
+        daemon.log().matches("Startup of").count() > 1 && test.status().contains("deletions held")
+    });
+    assert_eq!(kept(), 40, "{}", daemon.log());
+    test.reload(&daemon, "maxDeleteSeen = 100, exclude = { 'later' }");
+    daemon.wait_until("they are made", || kept() == 0);
+    daemon.wait_for_log("no deletions are held any more: they were released");
+}
+
+fn deletions_are_held_no_longer_when_the_target_is_replaced(mode: TransferMode) {
+    needs!(mode.requirement());
+    let test = HeldDeletionTest::new(mode);
+    let daemon = test.sandbox.daemon().config(&test.config("maxDeleteSeen = 30"), 1).start();
+    daemon.wait_live();
+    daemon.wait_mirrored(mode, &test.source, &test.target);
+    fs::remove_dir_all(test.source.join("big/in")).unwrap();
+    daemon.wait_until("they are held", || test.status().contains("41 deletions held"));
+    fs::rename(&test.target, test.sandbox.path("aside")).unwrap();
+    fs::create_dir(&test.target).unwrap();
+    fs::write(test.source.join("new"), "").unwrap();
+    daemon.wait_mirrored(mode, &test.source, &test.target);
+    daemon.wait_until("none are held", || test.status().contains("in sync"));
+    daemon.wait_for_log("no deletions are held any more");
+}
 
 /// Holds deletions of several batches, with several paths in one of them, observed and unobserved.
 fn held_deletions_are_carried_out_once_permitted(mode: TransferMode) {
@@ -62,7 +155,7 @@ fn held_deletions_are_carried_out_once_permitted(mode: TransferMode) {
     sandbox.write_config(&text("maxDelete = false, maxDeleteSeen = false"));
     daemon.signal(Signal::HUP);
     daemon.wait_mirrored(mode, &source, &target);
-    daemon.wait_for_log("no deletions are held");
+    daemon.wait_for_log("no deletions are held any more: they were released");
 }
 
 fn a_deleted_target_is_fully_resynced(mode: TransferMode) {

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::{fmt, str};
 
+use crate::job::HoldReason;
+
 /// The deletion budget, `maxDelete`: the most deletions without an operator's consent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxDelete {
@@ -69,6 +71,65 @@ impl fmt::Display for MaxDelete {
             Self::Count(most) => write!(f, "{most}"),
             Self::Unlimited => f.write_str("false"),
         }
+    }
+}
+
+/// The budgets that have to allow some deletions, each with the reason to hold what exceeds it.
+#[derive(Clone, Copy, Debug)]
+pub struct DeletionTerms {
+    budget: MaxDelete,
+    reason: HoldReason,
+    /// The budget for observed deletions, if these may be among them.
+    observed: MaxDelete,
+}
+
+impl DeletionTerms {
+    /// Terms of one budget.
+    #[must_use]
+    pub const fn new(budget: MaxDelete, reason: HoldReason) -> Self {
+        Self { budget, reason, observed: MaxDelete::Unlimited }
+    }
+
+    /// These terms for deletions among which may be observed ones that are held: `budget`, the one
+    /// for observed deletions, has to allow them as well.
+    #[must_use]
+    pub const fn with_observed(self, budget: MaxDelete) -> Self {
+        Self { observed: budget, ..self }
+    }
+
+    /// The reason to hold deletions that exceed the first budget.
+    #[must_use]
+    pub const fn reason(&self) -> HoldReason {
+        self.reason
+    }
+
+    /// Returns true if there is no limit.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        [self.budget, self.observed] == [MaxDelete::Unlimited; 2]
+    }
+
+    /// Returns true if a limit depends on the number of entries on the target.
+    #[must_use]
+    pub const fn needs_total(&self) -> bool {
+        matches!(self.budget, MaxDelete::Share(_)) || matches!(self.observed, MaxDelete::Share(_))
+    }
+
+    /// The reason to hold `count` deletions on a target that holds `total` entries before the first
+    /// of them. `None` if they are allowed.
+    #[must_use]
+    pub fn reason_to_hold(&self, count: u64, total: Option<u64>) -> Option<HoldReason> {
+        if !self.budget.allows(count, total) {
+            return Some(self.reason);
+        }
+        (!self.observed.allows(count, total)).then_some(HoldReason::Seen)
+    }
+
+    /// Returns true if `count` deletions may be made on a target that holds `total` entries before
+    /// the first of them.
+    #[must_use]
+    pub fn allows(&self, count: u64, total: Option<u64>) -> bool {
+        self.reason_to_hold(count, total).is_none()
     }
 }
 
@@ -153,6 +214,25 @@ mod tests {
             }
         }
         assert!(MaxDelete::Unlimited.allows(u64::MAX, None));
+    }
+
+    #[test]
+    fn terms_with_held_observed_deletions_need_both_budgets() {
+        let terms = DeletionTerms::new(MaxDelete::Count(20), HoldReason::Budget);
+        assert!(terms.allows(20, None) && !terms.allows(21, None) && !terms.needs_total());
+        let both = terms.with_observed(MaxDelete::default());
+        assert!(both.needs_total() && !both.is_unlimited());
+        for (count, total, reason) in [
+            (10, Some(20), None),
+            (10, Some(19), Some(HoldReason::Seen)),
+            (10, None, Some(HoldReason::Seen)),
+            (21, Some(100), Some(HoldReason::Budget)),
+        ] {
+            assert_eq!(both.reason_to_hold(count, total), reason, "{count} of {total:?}");
+        }
+        let unlimited = DeletionTerms::new(MaxDelete::Unlimited, HoldReason::Budget);
+        assert!(unlimited.is_unlimited());
+        assert!(!unlimited.with_observed(MaxDelete::Count(0)).is_unlimited());
     }
 
     #[test]

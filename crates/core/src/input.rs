@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 
 use crate::{
     fs_event::{EntryKind, FsEvent, MirrorId},
-    job::{DirtyPath, Failure, JobId, Outcome},
+    job::{DirtyPath, Failure, JobEnd, JobId},
     path::TreePath,
 };
 
@@ -26,12 +26,7 @@ pub enum Input {
     /// A change was reported in a tree.
     FsEvent(FsEvent),
     /// A job has ended.
-    JobEnded {
-        /// The job.
-        job: JobId,
-        /// Its outcome.
-        outcome: Outcome,
-    },
+    JobEnded(JobEnd),
     /// An input of a script.
     Script(ScriptInput),
     /// The scheduled time for a full transfer of this mirror has arrived.

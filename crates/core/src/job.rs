@@ -65,6 +65,16 @@ impl Work {
         Self::Batch { paths, observed, renames: Arc::new([]) }
     }
 
+    /// Returns true if it covers the whole tree.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::Batch { paths, .. } => paths.covers(&TreePath::root(), Scope::Tree),
+            Self::Large { .. } => false,
+        }
+    }
+
     /// The changes observed at the paths of this work.
     #[must_use]
     pub const fn observed(&self) -> &Arc<ObservedChanges> {
@@ -83,6 +93,26 @@ pub struct Rename {
     pub from: TreePath,
     /// The new name.
     pub to: TreePath,
+}
+
+/// The end of a job.
+#[derive(Clone, Debug)]
+pub struct JobEnd {
+    /// The job.
+    pub job: JobId,
+    /// Its outcome.
+    pub outcome: Outcome,
+    /// True if the executor has compared the whole tree, whatever the job asked for: the target
+    /// was lost or replaced.
+    pub is_full: bool,
+}
+
+impl JobEnd {
+    /// The end of a job that compared what it was asked to.
+    #[must_use]
+    pub const fn new(job: JobId, outcome: Outcome) -> Self {
+        Self { job, outcome, is_full: false }
+    }
 }
 
 /// The outcome of a job.

@@ -46,6 +46,8 @@ pub enum MirrorEvent {
     /// The hook that runs after a batch failed. The batch is retried after this time; without one,
     /// only on request.
     HookFailed(Failure, Option<Duration>),
+    /// A job has succeeded, after the one before had failed.
+    Recovered,
     /// These paths failed and are retried later.
     PathsFailed(Vec<(DirtyPath, Failure)>),
     /// An event of the deletions beyond the budget.
@@ -99,7 +101,17 @@ pub enum DeletionEvent {
     /// These were not made.
     Held(Vec<HeldDeletions>),
     /// None are held any more.
-    NoneHeld,
+    NoneHeld(HoldEnd),
+}
+
+/// Reasons why deletions are held no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// An operator has changed the budget.
+    Released,
+    /// The entries are in the source again, or their deletion was observed, or the target was
+    /// replaced.
+    Obsolete,
 }
 
 /// An event of a script.

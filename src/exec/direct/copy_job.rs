@@ -11,7 +11,7 @@ use std::{
 use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
-    guard::MaxDelete,
+    guard::{DeletionTerms, MaxDelete},
     job::{DirtyPath, Failure, HeldDeletions, HoldReason, Outcome, Scope, Work},
     path::TreePath,
     plan::direct::DirectOptions,
@@ -256,6 +256,9 @@ impl<'a> CopyJob<'a> {
 
     /// Records deletions that exceed the budget.
     pub(super) fn hold_deletions(&self, held: Vec<HeldDeletions>) {
+        if held.iter().any(|it| it.reason == HoldReason::Seen) {
+            self.executor.state.holds_observed.set(true);
+        }
         self.outcome().held.extend(held);
     }
 
@@ -315,6 +318,10 @@ impl<'a> CopyJob<'a> {
     pub(super) fn deletion(&self, path: &TreePath, kind: EntryKind) -> Deletion {
         if !self.delete || self.protects(path, kind) || self.is_unmounted(path) {
             return Deletion::Never;
+        }
+        // A rename is no deletion.
+        if self.observed.renamed_from.has_at_or_above(path) {
+            return Deletion::Now;
         }
         if self.observed.is_deleted(path) {
             return match self.executor.settings.max_delete_seen {
@@ -402,13 +409,21 @@ impl<'a> CopyJob<'a> {
         if self.is_full() { Some(self.tally.before()) } else { self.executor.state.entry_count() }
     }
 
-    /// Returns the budget for unseen deletions, and the reason why further ones are held.
-    pub(super) fn budget(&self) -> (MaxDelete, HoldReason) {
+    /// Returns the terms for counted deletions.
+    pub(super) fn terms(&self, class: DeletionClass) -> DeletionTerms {
+        let observed = self.executor.settings.max_delete_seen;
+        if class == DeletionClass::Seen {
+            return DeletionTerms::new(observed, HoldReason::Seen);
+        }
         if self.is_source_empty() {
-            return (MaxDelete::Count(0), HoldReason::EmptySource);
+            return DeletionTerms::new(MaxDelete::Count(0), HoldReason::EmptySource);
         }
         let budget = self.executor.target_identity.budget(self.executor.settings.max_delete);
-        (budget, HoldReason::Budget)
+        let terms = DeletionTerms::new(budget, HoldReason::Budget);
+        if self.executor.state.holds_observed.is_set() {
+            return terms.with_observed(observed);
+        }
+        terms
     }
 
     /// Counts entries whose deletion is held: the target still has them.

@@ -13,7 +13,10 @@ use super::{
     super::target_identity::TargetIdentity, capabilities::TargetCapabilities,
     hardlink_index::HardlinkIndex, path_text, warnings::Warnings,
 };
-use crate::{exec::lock, report::Log};
+use crate::{
+    exec::{flag::Flag, lock},
+    report::Log,
+};
 
 /// Maximum number of directories that are remembered as free of stale temporary files.
 const MAX_SWEPT: usize = 65_536;
@@ -23,6 +26,8 @@ const MAX_SWEPT: usize = 65_536;
 pub(crate) struct DirectState {
     pub(super) hardlinks: HardlinkIndex,
     pub(super) warnings: Warnings,
+    /// Observed deletions are held, or were when the last job began.
+    pub(super) holds_observed: Flag,
     target_identity: OnceLock<Arc<TargetIdentity>>,
     capabilities: OnceLock<TargetCapabilities>,
     entry_count: Mutex<Option<u64>>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_core::{
     fs_event::EntryKind,
-    job::{DirtyPath, HoldReason, Rename, Scope},
+    job::{DirtyPath, Rename, Scope},
     path::TreePath,
     queue::PathSet,
 };
@@ -71,8 +71,7 @@ fn run(job: &CopyJob<'_>, paths: Option<&PathSet>, all: impl Fn() -> Vec<DirTask
 /// Makes the counted deletions, or holds them if they exceed the budget.
 fn delete_counted(job: &CopyJob<'_>, paths: Option<&PathSet>, all: &impl Fn() -> Vec<DirTask>) {
     let total = job.target_entry_count();
-    let seen = (job.executor.settings.max_delete_seen, HoldReason::Seen);
-    for class in [DeletionClass::Unseen, DeletionClass::Seen] {
+    for class in [DeletionClass::Seen, DeletionClass::Unseen] {
         let mut found = job.counted_deletions(class).close();
         let total = match paths {
             Some(_) => total,
@@ -81,15 +80,14 @@ fn delete_counted(job: &CopyJob<'_>, paths: Option<&PathSet>, all: &impl Fn() ->
         if found.count == 0 || !job.should_continue() {
             continue;
         }
-        let (budget, why) = if class == DeletionClass::Seen { seen } else { job.budget() };
-        if budget.allows(found.count, total) {
+        let Some(why) = job.terms(class).reason_to_hold(found.count, total) else {
             job.counted_deletions(class).permit();
             run_for(job, as_trees(found.names.into_keys()));
             if found.more {
                 run_tasks(job, all());
             }
             continue;
-        }
+        };
         for path in paths.map(|paths| found.split_off_others(paths)).unwrap_or_default() {
             job.record_failure(DirtyPath { path, scope: Scope::Tree }, &EntryError::Unseen);
         }

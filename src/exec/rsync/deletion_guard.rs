@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mirror_core::{
-    guard::MaxDelete,
+    guard::{DeletionTerms, MaxDelete},
     job::{DirtyPath, HeldDeletions, HoldReason, Outcome, Scope},
     path::{Escaped, TreePath},
     plan::{
@@ -43,22 +43,13 @@ const MAX_HELD_PATHS: usize = 1000;
 /// Limit on repetitions of a call without the files that it could not write.
 const MAX_HIDING_RETRIES: usize = 16;
 
-/// The budget of a deletion, and the reason to hold what exceeds it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DeletionTerms {
-    pub(super) budget: MaxDelete,
-    pub(super) hold_reason: HoldReason,
-}
+/// Terms for old names that have their new names on the target: that is no deletion.
+pub(super) const RENAMED: DeletionTerms =
+    DeletionTerms::new(MaxDelete::Unlimited, HoldReason::Seen);
 
-impl DeletionTerms {
-    /// Terms for old names that have their new names on the target: that is no deletion.
-    pub(super) const RENAMED: Self =
-        Self { budget: MaxDelete::Unlimited, hold_reason: HoldReason::Seen };
-
-    /// Terms for unobserved deletions while the source is empty.
-    const EMPTY_SOURCE: Self =
-        Self { budget: MaxDelete::Count(0), hold_reason: HoldReason::EmptySource };
-}
+/// Terms for unobserved deletions while the source is empty.
+const EMPTY_SOURCE: DeletionTerms =
+    DeletionTerms::new(MaxDelete::Count(0), HoldReason::EmptySource);
 
 /// A transfer with deletions, made by several calls of one form.
 #[derive(Clone, Copy)]
@@ -111,7 +102,7 @@ impl RsyncRun<'_> {
             return self.run_unguarded(transfer, Deletions::Withheld);
         }
         let transfer = &self.with_empty_source_held(transfer);
-        if transfer.terms.budget == MaxDelete::Unlimited {
+        if transfer.terms.is_unlimited() {
             return self.run_unguarded(transfer, Deletions::Allowed);
         }
         if self.executor.state.capabilities.lacks_max_delete.is_set() {
@@ -143,11 +134,11 @@ impl RsyncRun<'_> {
             self.clear_held(transfer);
             return Ok(());
         }
-        if transfer.terms.budget.allows(count, total) {
+        if transfer.terms.allows(count, total) {
             return self.delete(transfer, count);
         }
         let total = self.recount_target(transfer, total)?;
-        if transfer.terms.budget.allows(count, total) {
+        if transfer.terms.allows(count, total) {
             return self.delete(transfer, count);
         }
         match listed {
@@ -181,10 +172,10 @@ impl RsyncRun<'_> {
         let listed = self.run_calls(transfer, Deletions::DryRun)?;
         let count = listed.deletions.count;
         let mut total = self.target_entry_count(transfer, &listed, count);
-        if !transfer.terms.budget.allows(count, total) {
+        if !transfer.terms.allows(count, total) {
             total = self.recount_target(transfer, total)?;
         }
-        if transfer.terms.budget.allows(count, total) {
+        if transfer.terms.allows(count, total) {
             self.clear_held(transfer);
             return self.run_unguarded(transfer, Deletions::Allowed);
         }
@@ -222,10 +213,10 @@ impl RsyncRun<'_> {
     /// Returns the transfer with a budget of zero if the source is empty: nobody sees whether that
     /// is meant.
     fn with_empty_source_held<'a>(&self, transfer: &GuardedTransfer<'a>) -> GuardedTransfer<'a> {
-        if transfer.terms.hold_reason == HoldReason::Seen || !self.is_source_empty() {
+        if transfer.terms.reason() == HoldReason::Seen || !self.is_source_empty() {
             return *transfer;
         }
-        GuardedTransfer { terms: DeletionTerms::EMPTY_SOURCE, ..*transfer }
+        GuardedTransfer { terms: EMPTY_SOURCE, ..*transfer }
     }
 
     /// Repeats a call until everything transferable is transferred.
@@ -303,7 +294,7 @@ impl RsyncRun<'_> {
                 let listed = self.list_deletions(transfer)?;
                 let count = listed.deletions.count;
                 let total = self.target_entry_count(transfer, &listed, count);
-                if count == 0 || !transfer.terms.budget.allows(count, total) {
+                if count == 0 || !transfer.terms.allows(count, total) {
                     return Ok(());
                 }
                 let user_limit = self.executor.plan.options.max_delete();
@@ -334,7 +325,7 @@ impl RsyncRun<'_> {
             return self.executor.state.entry_count();
         }
         let total = report.target_entry_count().map(|held| held.saturating_add(count));
-        let stays = if transfer.terms.budget.allows(count, total) { 0 } else { count };
+        let stays = if transfer.terms.allows(count, total) { 0 } else { count };
         if let Some(files) = report.source_entry_count() {
             self.executor.state.set_entry_count(files.saturating_add(stays));
         }
@@ -348,7 +339,7 @@ impl RsyncRun<'_> {
         transfer: &GuardedTransfer<'_>,
         total: Option<u64>,
     ) -> Result<Option<u64>, Outcome> {
-        let is_share = matches!(transfer.terms.budget, MaxDelete::Share(_));
+        let is_share = transfer.terms.needs_total();
         if transfer.call_paths.root.is_some() || !is_share {
             return Ok(total);
         }
@@ -412,7 +403,13 @@ impl RsyncRun<'_> {
         total: Option<u64>,
         listed: ListedDeletions,
     ) {
+        // Those beyond the user's own limit exceed no budget.
+        let reason =
+            transfer.terms.reason_to_hold(count, total).unwrap_or_else(|| transfer.terms.reason());
         self.executor.state.holds_deletions.set(true);
+        if reason == HoldReason::Seen {
+            self.executor.state.holds_observed.set(true);
+        }
         let ListedDeletions { names, call_paths, .. } = listed;
         let mut paths: Vec<DirtyPath> = call_paths.into_iter().collect();
         if paths.is_empty() {
@@ -421,13 +418,11 @@ impl RsyncRun<'_> {
         if paths.len() > MAX_HELD_PATHS {
             paths = vec![DirtyPath::root_tree()];
         }
-        self.held.push(HeldDeletions {
-            paths,
-            count,
-            total,
-            names,
-            reason: transfer.terms.hold_reason,
-        });
+        if transfer.call_paths.root.is_some() {
+            // All others are among them.
+            self.held.clear();
+        }
+        self.held.push(HeldDeletions { paths, count, total, names, reason });
     }
 
     /// Makes the deletions by rules where a list is not supported, and transfers the rest.

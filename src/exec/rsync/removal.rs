@@ -1,7 +1,7 @@
 //! Deletions that cannot be requested by a list of paths.
 
 use mirror_core::{
-    guard::MaxDelete,
+    guard::{DeletionTerms, MaxDelete},
     job::{HoldReason, Outcome, Scope},
     path::TreePath,
     plan::{
@@ -12,7 +12,7 @@ use mirror_core::{
 
 use super::{
     call_paths::CallPaths,
-    deletion_guard::{DeletionTerms, GuardedTransfer},
+    deletion_guard::{GuardedTransfer, RENAMED},
     run::RsyncRun,
     transfer_groups::{ChangeEvidence, TransferGroups},
 };
@@ -20,13 +20,17 @@ use super::{
 impl RsyncRun<'_> {
     /// Returns the terms for deletions that the watcher reported.
     pub(super) fn observed_terms(&self) -> DeletionTerms {
-        DeletionTerms { budget: self.executor.max_delete_seen, hold_reason: HoldReason::Seen }
+        DeletionTerms::new(self.executor.max_delete_seen, HoldReason::Seen)
     }
 
     /// Returns the terms for deletions that nobody saw happen.
     pub(super) fn unobserved_terms(&self) -> DeletionTerms {
         let budget = self.executor.state.target_identity.budget(self.executor.max_delete);
-        DeletionTerms { budget, hold_reason: HoldReason::Budget }
+        let terms = DeletionTerms::new(budget, HoldReason::Budget);
+        if self.executor.state.holds_observed.is_set() {
+            return terms.with_observed(self.executor.max_delete_seen);
+        }
+        terms
     }
 
     /// Deletes files under names whose type on the target is unwanted.
@@ -80,7 +84,7 @@ impl RsyncRun<'_> {
 
     /// Deletes the old names of files that have their new names on the target by now.
     pub(super) fn delete_renamed(&mut self, old_names: &[TreePath]) -> Result<(), Outcome> {
-        let missing = self.deletable_by_list(old_names, DeletionTerms::RENAMED)?;
+        let missing = self.deletable_by_list(old_names, RENAMED)?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -91,7 +95,7 @@ impl RsyncRun<'_> {
             call_paths: CallPaths::of_transfer(&parts),
             build_call: &build_call,
             deletes,
-            terms: DeletionTerms::RENAMED,
+            terms: RENAMED,
         })
     }
 

@@ -22,7 +22,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::flag::Flag;
+use crate::exec::flag::Flag;
 use crate::{
     exec::process::cancel::CancelToken,
     report::{Category, Log},

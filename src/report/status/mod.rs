@@ -223,7 +223,7 @@ impl StatusReport<'_> {
             TargetState::Live => write!(out, "live"),
             TargetState::Away(away) => {
                 let what = match away.cause {
-                    AwayCause::Target => "target unavailable",
+                    AwayCause::Target => "transfer failed",
                     AwayCause::Hook => "onSynced failed",
                 };
                 write!(out, "{what}")?;

@@ -14,7 +14,7 @@ use crate::{
     effect::Effect,
     fs_event::{FsEvent, MirrorId},
     input::{Input, Signal},
-    job::{JobId, Outcome},
+    job::{JobEnd, JobId},
     log_event::LogEvent,
     mirror::{DaemonAction, Mirror, SyncMember},
     time::Moment,
@@ -139,7 +139,7 @@ impl Fleet {
                 self.with_member(id, |mirror| mirror.set_target_link(link, now, effects));
             }
             Input::FsEvent(event) => self.on_fs_event(event, now, effects),
-            Input::JobEnded { job, outcome } => self.job_ended(job, outcome, now, effects),
+            Input::JobEnded(end) => self.job_ended(end, now, effects),
             Input::Script(input) => self.handle_script(input, now, effects),
             Input::FullDue(id) => self.with_member(id, |mirror| mirror.full_due(now, effects)),
             Input::Signal(signal) => self.signal(signal, now, effects),
@@ -168,16 +168,16 @@ impl Fleet {
         self.mirrors.get_mut(*self.indices.get(&id)?)
     }
 
-    fn job_ended(&mut self, job: JobId, outcome: Outcome, now: Moment, effects: &mut Vec<Effect>) {
-        if self.retiring_job_ended(job, effects) {
+    fn job_ended(&mut self, end: JobEnd, now: Moment, effects: &mut Vec<Effect>) {
+        if self.retiring_job_ended(end.job, effects) {
             return;
         }
         let mut mirrors = self.mirrors.iter_mut().filter_map(Member::built_in_mut);
-        let Some(mirror) = mirrors.find(|mirror| mirror.has_job(job)) else { return };
+        let Some(mirror) = mirrors.find(|mirror| mirror.has_job(end.job)) else { return };
         // The outcome of a job that was asked to stop is no failure.
         let stopping = matches!(self.phase, FleetPhase::Stopping { .. });
         let mut job_effects = Vec::new();
-        let action = mirror.job_ended(job, outcome, now, &mut job_effects);
+        let action = mirror.job_ended(end, now, &mut job_effects);
         if stopping {
             return;
         }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     effect::Effect,
     job::{DirtyPath, HeldDeletions, HoldReason, Scope},
-    log_event::{DeletionEvent, MirrorEvent},
+    log_event::{DeletionEvent, HoldEnd, MirrorEvent},
     path::TreePath,
     plan::options::TransferPhase,
     queue::{DirtySet, PathSet},
@@ -85,9 +85,12 @@ impl Mirror {
         self.held.extend(groups);
         let is_unchanged = held.iter().eq(before.iter().map(|it| &it.deletions));
         if !held.is_empty() && !is_unchanged {
+            self.is_released = false;
             self.report(MirrorEvent::Deletions(DeletionEvent::Held(held)), effects);
         } else if was_held && self.held.is_empty() {
-            self.report(MirrorEvent::Deletions(DeletionEvent::NoneHeld), effects);
+            let end = if self.is_released { HoldEnd::Released } else { HoldEnd::Obsolete };
+            self.is_released = false;
+            self.report(MirrorEvent::Deletions(DeletionEvent::NoneHeld(end)), effects);
         }
     }
 
@@ -117,6 +120,7 @@ impl Mirror {
     /// Counts the held deletions again, and makes those that the budget allows.
     pub(super) fn recount(&mut self, now: Moment) {
         let held: Vec<_> = self.held().cloned().collect();
+        self.is_released = !held.is_empty();
         self.compare_again(&held, DirtySet::mark_due, now);
     }
 
@@ -154,9 +158,9 @@ impl Mirror {
         }
     }
 
-    /// Prepares a rename of the directory or file `from`. Returns the reason for which deletions are
-    /// held there, if any: they do not follow from the deletion of the old name, which has to be
-    /// counted, too.
+    /// Prepares a rename of the directory or file `from`. Returns the reason for which deletions
+    /// are held there, if any: they do not follow from the deletion of the old name, which has to
+    /// be counted, too.
     pub(super) fn recount_held_below(
         &mut self,
         from: &TreePath,

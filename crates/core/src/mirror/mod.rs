@@ -14,7 +14,7 @@ mod status;
 mod sync_member;
 mod target;
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use failure::{FailedJob, FailureReasons};
@@ -36,7 +36,7 @@ use crate::{
     effect::Effect,
     fs_event::{FsEventKind, MirrorId},
     input::TargetLink,
-    job::{Failure, HookFailureAction, Job, JobId, Outcome, Scope},
+    job::{DirtyPath, Failure, HookFailureAction, Job, JobEnd, JobId, Outcome, Scope},
     log_event::{BatchEvent, FullEvent, MirrorEvent, StartupEvent},
     path::TreePath,
     queue::{Batch, Debounce, DirtySet, OpenFiles, Settled},
@@ -64,6 +64,8 @@ pub struct Mirror {
     last_failure: Option<Failure>,
     /// Deletions held for an operator.
     held: Vec<HeldGroup>,
+    /// True if an operator has changed the budget since the deletions were held.
+    is_released: bool,
     failure_reasons: FailureReasons,
 }
 
@@ -94,6 +96,7 @@ impl Mirror {
             retry: RetryBackoff::new(first, u64::from(id.0) + 1),
             last_failure: None,
             held: Vec::new(),
+            is_released: false,
             failure_reasons: FailureReasons::default(),
             settings,
         }
@@ -158,11 +161,11 @@ impl Mirror {
     /// Handles the end of a job.
     pub fn job_ended(
         &mut self,
-        job: JobId,
-        outcome: Outcome,
+        end: JobEnd,
         now: Moment,
         effects: &mut Vec<Effect>,
     ) -> DaemonAction {
+        let JobEnd { job, outcome, is_full } = end;
         let Some(at) = self.running.iter().position(|running| running.job == job) else {
             return DaemonAction::Continue;
         };
@@ -172,7 +175,7 @@ impl Mirror {
             return DaemonAction::Continue;
         }
         let purpose = running.purpose;
-        let paths = Arc::clone(running.batch.paths());
+        let paths = running.compared_paths(is_full);
         self.queue.settle_with_large(
             running.batch,
             settlement(&outcome),
@@ -202,19 +205,23 @@ impl Mirror {
                 return self.fail(FailedJob { purpose, failure, reason }, now, effects);
             }
         };
-        // A failure outside of rsync is a partial transfer, too.
-        let code =
-            failed.first().map_or(0, |(_, failure)| failure.code.unwrap_or(PARTIAL_TRANSFER));
-        if !failed.is_empty() {
-            self.failure_reasons.note(&failed, &self.queue);
-            self.report(MirrorEvent::PathsFailed(failed), effects);
-        }
         if self.target == TargetState::Starting {
             self.target = TargetState::Live;
         }
+        let code = self.note_failed(failed, effects);
         self.update_held(purpose, CountedPaths { paths, held }, now, effects);
         self.succeed(purpose, code, effects);
         DaemonAction::Continue
+    }
+
+    /// Notes the paths that a job has failed on. Returns the exit code of the job.
+    fn note_failed(&mut self, failed: Vec<(DirtyPath, Failure)>, effects: &mut Vec<Effect>) -> i32 {
+        let Some((_, first)) = failed.first() else { return 0 };
+        // A failure outside of rsync is a partial transfer, too.
+        let code = first.code.unwrap_or(PARTIAL_TRANSFER);
+        self.failure_reasons.note(&failed, &self.queue);
+        self.report(MirrorEvent::PathsFailed(failed), effects);
+        code
     }
 
     fn succeed(&mut self, purpose: JobPurpose, code: i32, effects: &mut Vec<Effect>) {
@@ -222,7 +229,9 @@ impl Mirror {
         // failure would be retried without a pause.
         if self.running.is_empty() && !matches!(self.target, TargetState::Away(_)) {
             self.retry.reset();
-            self.last_failure = None;
+            if self.last_failure.take().is_some() {
+                self.report(MirrorEvent::Recovered, effects);
+            }
         }
         self.report_success(purpose, code, effects);
     }

@@ -1,11 +1,11 @@
 //! The running jobs of a mirror.
 
-use alloc::collections::BTreeSet;
+use alloc::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    job::{JobId, Outcome, Scope},
+    job::{DirtyPath, JobId, Outcome, Scope},
     path::TreePath,
-    queue::{Batch, Settled},
+    queue::{Batch, PathSet, Settled},
 };
 
 /// A job that runs, with its batch.
@@ -19,6 +19,14 @@ pub(super) struct RunningJob {
 }
 
 impl RunningJob {
+    /// The paths that it has compared: all if `is_full`.
+    pub(super) fn compared_paths(&self, is_full: bool) -> Arc<PathSet> {
+        if is_full {
+            return Arc::new([DirtyPath::root_tree()].iter().collect());
+        }
+        Arc::clone(self.batch.paths())
+    }
+
     /// Returns true if this outcome proves nothing about the target or its changes.
     pub(super) const fn is_inconclusive(&self, outcome: &Outcome) -> bool {
         let failed =

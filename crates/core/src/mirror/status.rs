@@ -140,7 +140,7 @@ mod tests {
     use crate::{
         fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId, RootGone},
         input::TargetLink,
-        job::{HookFailureAction, JobId, Outcome},
+        job::{HookFailureAction, JobEnd, JobId, Outcome},
         mirror::{Insist, MirrorSettings, SyncMember},
         path::TreePath,
         queue::{Debounce, OpenWait},
@@ -191,7 +191,7 @@ mod tests {
 
         fn end(&mut self, outcome: Outcome) {
             let job = self.0.jobs()[0];
-            let _ = self.0.job_ended(job, outcome, self.now(), &mut Vec::new());
+            let _ = self.0.job_ended(JobEnd::new(job, outcome), self.now(), &mut Vec::new());
         }
 
         fn write(&mut self, path: &str, kind: EntryKind) {

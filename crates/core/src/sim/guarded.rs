@@ -12,7 +12,7 @@ use crate::{
     fs_event::{Edit, FsEventKind, MirrorId, RootGone},
     guard::MaxDelete,
     input::TargetLink,
-    job::{DirtyPath, HeldDeletions, HoldReason, Job, JobId, Outcome, Rename, Scope},
+    job::{DirtyPath, HeldDeletions, HoldReason, Job, JobEnd, JobId, Outcome, Rename, Scope},
     mirror::{DaemonAction, Insist, Mirror, MirrorSettings, RENAME_EVENT_DELAY, SyncMember},
     path::TreePath,
     queue::{Debounce, ObservedChanges, PathSet},
@@ -412,7 +412,8 @@ impl GuardedWorld {
                     let mut effects = Vec::new();
                     let held = held(&outcome).to_vec();
                     self.has_unlisted |= held.iter().any(|it| !it.lists_all());
-                    let verdict = self.mirror.job_ended(job, outcome, self.now, &mut effects);
+                    let verdict =
+                        self.mirror.job_ended(JobEnd::new(job, outcome), self.now, &mut effects);
                     if verdict != DaemonAction::Continue {
                         return Err("the daemon ended".into());
                     }

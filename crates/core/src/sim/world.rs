@@ -15,7 +15,7 @@ use crate::{
     fleet::{Fleet, FleetLimits, Replacement},
     fs_event::{FsEvent, FsEventKind, MirrorId, RootGone},
     input::{Input, Signal, TargetLink},
-    job::{DirtyPath, Failure, Job, JobId, Outcome, Work},
+    job::{DirtyPath, Failure, Job, JobEnd, JobId, Outcome, Work},
     mirror::{Insist, Mirror, MirrorSettings, SyncMember},
     queue::{Debounce, PathSet},
     sim::{
@@ -289,7 +289,7 @@ impl FleetWorld {
             let ids: Vec<_> = self.sims[at].jobs.iter().map(|it| it.id).collect();
             for job in ids {
                 if let Some(outcome) = self.work_on(at, job)? {
-                    self.handle(Input::JobEnded { job, outcome })?;
+                    self.handle(Input::JobEnded(JobEnd::new(job, outcome)))?;
                 }
             }
         }

@@ -4,10 +4,11 @@ use std::{fs, sync::Arc};
 
 use mirror_core::{
     guard::MaxDelete,
-    job::{DirtyPath, HeldDeletions, Outcome},
+    job::{DirtyPath, HeldDeletions, HoldReason, Outcome, Work},
+    queue::{ObservedChanges, PathSet},
 };
 
-use super::{CopierFixture, DeletePhases, failures};
+use super::{CopierFixture, DeletePhases, dirty_path, failures, observed_changes};
 
 /// Creates a mirror of a hundred files in ten directories, with the default budget.
 fn mirror() -> CopierFixture {
@@ -107,6 +108,49 @@ fn reported_deletions_can_have_a_budget_of_their_own() {
     assert_eq!(count(&mirror), 10);
     mirror.executor.settings.max_delete_seen = MaxDelete::Unlimited;
     assert_eq!(mirror.batch_observed(gone, gone, ""), Outcome::Done);
+    mirror.assert_same();
+}
+
+#[test]
+fn observed_deletions_that_are_held_bind_unobserved_ones() {
+    let mut mirror = mirror();
+    lose(&mirror, 4);
+    mirror.executor.settings.max_delete_seen = MaxDelete::Count(20);
+    let held = |outcome| {
+        let all = held(outcome);
+        let count: u64 = all.iter().map(|it| it.count).sum();
+        (count, all.iter().all(|it| it.reason == HoldReason::Seen))
+    };
+    let gone = "d0 d1 d2";
+    assert_eq!(held(mirror.batch_observed(gone, gone, "")), (33, true));
+    let observed = ObservedChanges { may_include_held: true, ..ObservedChanges::default() };
+    let observed = Arc::new(observed);
+    for work in [Work::Full { observed: Arc::clone(&observed) }, Work::full_batch(observed)] {
+        assert_eq!(held(mirror.run(work)), (44, true));
+    }
+    assert_eq!(count(&mirror), 10);
+    // Where they are known they are counted apart.
+    let gone = observed_changes(gone, "");
+    assert_eq!(held(mirror.run(Work::full_batch(gone))), (33, true));
+    assert_eq!(count(&mirror), 9);
+    mirror.assert_mirrored();
+}
+
+#[test]
+fn a_rename_that_is_not_repeated_is_no_deletion() {
+    let mut mirror = mirror();
+    mirror.executor.settings.max_delete_seen = MaxDelete::Count(5);
+    fs::rename(mirror.source("d0"), mirror.source("new")).unwrap();
+    let set = |name| [dirty_path(name)].iter().collect::<PathSet>();
+    let observed = ObservedChanges {
+        renamed_to: set("new/"),
+        deleted: set("d0/"),
+        renamed_from: set("d0/"),
+        ..ObservedChanges::default()
+    };
+    let paths = Arc::new(["d0/", "new/"].map(dirty_path).iter().collect());
+    let work = Work::Batch { paths, observed: Arc::new(observed), renames: Arc::new([]) };
+    assert_eq!(mirror.run(work), Outcome::Done);
     mirror.assert_same();
 }
 

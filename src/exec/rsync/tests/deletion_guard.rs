@@ -258,6 +258,34 @@ fn a_budget_of_observed_deletions_holds_them() {
 }
 
 #[test]
+fn observed_deletions_that_are_held_bind_unobserved_ones() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+    fixture.max_delete_seen = MaxDelete::Count(20);
+    for number in 0..100 {
+        fixture.write_on_both(&format!("kept/{number}"));
+    }
+    fixture.stale("a", 30);
+    let seen = |outcome: Outcome| {
+        let held = held(&outcome);
+        assert!(held.iter().all(|it| it.reason == HoldReason::Seen), "{held:?}");
+        held.iter().map(|it| it.count).sum::<u64>()
+    };
+    assert_eq!(seen(fixture.run(observed(&[b"a"]))), 31);
+    let may_include =
+        || Arc::new(ObservedChanges { may_include_held: true, ..ObservedChanges::default() });
+    assert_eq!(seen(fixture.run(Work::Full { observed: may_include() })), 31);
+    let Work::Batch { paths, renames, .. } = batch(&[b"a", b"kept/"]) else { panic!() };
+    let work = Work::Batch { paths, observed: may_include(), renames };
+    assert_eq!(seen(fixture.run(work)), 31);
+    // Those of one job count for its other deletions, and are counted once.
+    let gone = Arc::clone(observed(&[b"a"]).observed());
+    assert_eq!(seen(fixture.run(Work::full_batch(gone))), 31);
+    assert_eq!(fixture.listed("a"), 30);
+    assert_eq!(fixture.full(), Outcome::Done);
+    assert!(!fixture.target("a").exists());
+}
+
+#[test]
 fn a_share_refers_to_the_current_entry_count() {
     let Some(fixture) = RsyncFixture::with_rsync() else { return };
     fixture.write_on_both("kept");

@@ -6,7 +6,9 @@ use jiff::tz::TimeZone;
 use mirror_core::{
     fs_event::{Change, Edit, EntryKind, FsEventKind, MirrorId},
     input::TargetLink,
-    job::{DirtyPath, Failure, HeldDeletions, HoldReason, HookFailureAction, JobId, Outcome},
+    job::{
+        DirtyPath, Failure, HeldDeletions, HoldReason, HookFailureAction, JobEnd, JobId, Outcome,
+    },
     mirror::{Insist, MirrorSettings},
     path::TreePath,
     queue::{Debounce, OpenWait},
@@ -52,7 +54,7 @@ fn start(mirror: &mut Mirror, second: u64) {
 
 fn end(mirror: &mut Mirror, outcome: Outcome, second: u64) {
     let job = mirror.jobs()[0];
-    let _ = mirror.job_ended(job, outcome, at(second), &mut Vec::new());
+    let _ = mirror.job_ended(JobEnd::new(job, outcome), at(second), &mut Vec::new());
 }
 
 fn failure() -> Failure {
@@ -180,8 +182,7 @@ fn each_state_has_a_readable_description() {
     end(&mut mirror, Outcome::Retry(failure()), 110);
     let rest = "1 not on the target, oldest change at Mon Nov  2 20:02:55 2026";
     // The first wait is the delay of 5 seconds, and the failure is 10 seconds in the future.
-    let away =
-        "target unavailable, next try at Mon Nov  2 20:04:20 2026, rsync failed (exit code 12)";
+    let away = "transfer failed, next try at Mon Nov  2 20:04:20 2026, rsync failed (exit code 12)";
     check(&mirror, &format!("Sync1 -> /dst/: {away}, {rest}\n"));
     start(&mut mirror, 120);
     let failed = DirtyPath { path: path("a"), scope: Scope::Entry };

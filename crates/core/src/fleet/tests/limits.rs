@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 
-use super::{super::*, play, settings};
+use super::{super::*, Outcome, play, settings};
 use crate::mirror::{Insist, MirrorSettings};
 
 /// A fleet of one mirror with `max_jobs` jobs and without an initial full transfer.
@@ -185,11 +185,7 @@ fn a_full_connection_does_not_delay_other_mirrors() {
     assert_eq!(fleet.next_wakeup(), None, "nobody wakes up for what has no room");
     for (job, next) in [(5, "8"), (0, "9"), (1, "")] {
         effects.clear();
-        fleet.handle(
-            Input::JobEnded { job: JobId(job), outcome: Outcome::Done },
-            now,
-            &mut effects,
-        );
+        fleet.handle(Input::JobEnded(JobEnd::new(JobId(job), Outcome::Done)), now, &mut effects);
         fleet.advance(now, &mut effects);
         assert_eq!(started(&effects), next);
     }

@@ -15,9 +15,12 @@ use crate::{
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, RootGone},
     input::TargetLink,
     job::{
-        DirtyPath, Failure, FatalReason, HeldDeletions, HoldReason, HookFailureAction, Scope, Work,
+        DirtyPath, Failure, FatalReason, HeldDeletions, HoldReason, HookFailureAction, JobEnd,
+        Outcome, Scope, Work,
     },
-    log_event::{BatchEvent, DeletionEvent, FullEvent, MirrorEvent, SourceEvent, StartupEvent},
+    log_event::{
+        BatchEvent, DeletionEvent, FullEvent, HoldEnd, MirrorEvent, SourceEvent, StartupEvent,
+    },
     mirror::{Insist, MirrorSettings},
     path::TreePath,
     plan::options::DeletePolicy,
@@ -87,7 +90,7 @@ fn send(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
             return;
         }
         ["job", n, how @ ..] => {
-            Input::JobEnded { job: JobId(n.parse().unwrap()), outcome: outcome(how) }
+            Input::JobEnded(JobEnd::new(JobId(n.parse().unwrap()), outcome(how)))
         }
         [n, event @ ..] => {
             Input::FsEvent(FsEvent { mirror: MirrorId(n.parse().unwrap()), kind: fs_event(event) })
@@ -227,11 +230,13 @@ fn show_event(event: &MirrorEvent) -> String {
         MirrorEvent::Batch(BatchEvent::Fatal(_)) => "batch fatal".into(),
         MirrorEvent::HookFailed(_, Some(wait)) => format!("hook again in {}", wait.as_millis()),
         MirrorEvent::HookFailed(_, None) => "hook holds".into(),
+        MirrorEvent::Recovered => "recovered".into(),
         MirrorEvent::PathsFailed(failed) => format!("{} failed", failed.len()),
         MirrorEvent::Deletions(DeletionEvent::Held(held)) => {
             format!("{} held", held.iter().map(|it| it.count).sum::<u64>())
         }
-        MirrorEvent::Deletions(DeletionEvent::NoneHeld) => "nothing held".into(),
+        MirrorEvent::Deletions(DeletionEvent::NoneHeld(HoldEnd::Released)) => "released".into(),
+        MirrorEvent::Deletions(DeletionEvent::NoneHeld(HoldEnd::Obsolete)) => "nothing held".into(),
         MirrorEvent::Script(event) => format!("{event:?}"),
         MirrorEvent::Source(SourceEvent::EventsLost(path)) => format!("lost {path}"),
         MirrorEvent::Source(SourceEvent::Gone(reason)) => format!("gone: {reason}"),
@@ -301,7 +306,7 @@ fn held_deletions_are_recounted_with_a_new_budget() {
          12000 replace 0!     -> start 0 //**
          12000 job 3 held 20 / -> FullFinished
          13000 replace 0!     -> start 0 //**
-         13000 job 4 done     -> nothing held, FullFinished",
+         13000 job 4 done     -> released, FullFinished",
     );
 }
 
@@ -319,7 +324,7 @@ fn all_paths_with_held_deletions_are_recounted() {
          11000                -> start 0 /b/**
          11000 job 2 done     -> BatchFinished
          12000 replace 0!     -> start 0 /a/**+/c/**
-         12000 job 3 done     -> nothing held, BatchFinished",
+         12000 job 3 done     -> released, BatchFinished",
     );
 }
 
@@ -364,7 +369,7 @@ fn held_deletions_that_were_observed_stay_observed() {
         let held = HeldDeletions { paths, count: 20, total: None, names: vec![at("d/x")], reason };
         let outcome = Outcome::Split { large: vec![], failed: vec![], held: vec![held] };
         fleet.advance(now, &mut effects);
-        fleet.handle(Input::JobEnded { job: JobId(0), outcome }, now, &mut effects);
+        fleet.handle(Input::JobEnded(JobEnd::new(JobId(0), outcome)), now, &mut effects);
         send(&mut fleet, recount, now, &mut effects);
         fleet.advance(now + Duration::from_secs(1), &mut effects);
         let (_, observed) = started_batch(&effects);
@@ -452,7 +457,7 @@ fn a_batch_is_repeated_until_its_hook_succeeds() {
          1000 0 write /b
          900000
          900000 hup            -> Hangup, start 0 //**
-         900000 job 2 done     -> FullFinished",
+         900000 job 2 done     -> recovered, FullFinished",
     );
 }
 
@@ -464,9 +469,9 @@ fn held_deletions_survive_a_failed_hook() {
          0    covered 0                   -> start 0 all
          0    job 0 hook retry held 20 /  -> 20 held, StartupFinished, hook again in 1000
          1000                             -> start 0 //**
-         1000 job 1 held 20 /             -> FullFinished
+         1000 job 1 held 20 /             -> recovered, FullFinished
          2000 replace 0!                  -> start 0 //**
-         2000 job 2 hook hold             -> nothing held, FullFinished, hook holds",
+         2000 job 2 hook hold             -> released, FullFinished, hook holds",
     );
     play(
         fleet(1, Insist::No, FleetLimits { onepass: true, ..FleetLimits::default() }),
@@ -565,7 +570,7 @@ fn an_unreachable_target_is_retried_with_growing_backoff() {
          1200              -> start 0 /a+/b
          1300 job 2 fatal  -> retry in 1630
          2000 hup          -> Hangup, start 0 /a+/b
-         2100 job 3 done   -> BatchFinished",
+         2100 job 3 done   -> recovered, BatchFinished",
     );
 }
 
@@ -647,7 +652,7 @@ fn without_init_a_covered_mirror_is_live() {
          101                 -> start 0 /a
          110  job 0 unknown  -> retry in 1000
          1110                -> start 0 /a
-         1120 job 1 done     -> BatchFinished
+         1120 job 1 done     -> recovered, BatchFinished
          2000 0 unmounted    -> uncover 0, gone: its file system was unmounted
          3000                -> cover 0
          3010 covered 0      -> SourceBack, start 0 //**
@@ -681,7 +686,7 @@ fn a_scheduled_full_transfer_includes_all_waiting_paths() {
          160  job 3 again -> retry all in 1000
          200  full 0      -> FullDue
          1160             -> start 0 //**
-         1170 job 4 done  -> FullFinished
+         1170 job 4 done  -> recovered, FullFinished
          9000",
     );
 }
@@ -696,7 +701,7 @@ fn a_scheduled_full_transfer_is_not_added_to_the_first_one() {
          9    job 0 again -> retry startup in 1000
          10   full 0      -> FullDue
          1009             -> start 0 all
-         1010 job 1 done  -> StartupFinished
+         1010 job 1 done  -> recovered, StartupFinished
          9000",
     );
 }
@@ -794,7 +799,7 @@ fn fleet_with_held(path: &str, names: &[&str], reason: HoldReason) -> (Fleet, Ve
     let held = HeldDeletions { paths, count: 20, total: None, names, reason };
     let outcome = Outcome::Split { large: vec![], failed: vec![], held: vec![held] };
     fleet.advance(now, &mut effects);
-    fleet.handle(Input::JobEnded { job: JobId(0), outcome }, now, &mut effects);
+    fleet.handle(Input::JobEnded(JobEnd::new(JobId(0), outcome)), now, &mut effects);
     (fleet, effects)
 }
 
@@ -812,6 +817,19 @@ fn held_deletions_that_were_observed_stay_observed_under_a_new_name() {
         assert!(observed.renamed_from.is_empty(), "{reason:?}");
         assert_eq!(observed.may_include_held, is_observed, "{reason:?}");
     }
+}
+
+#[test]
+fn a_job_that_compared_a_replaced_target_as_a_whole_ends_older_holds() {
+    let (mut fleet, mut effects) = fleet_with_held("d", &["d/x"], HoldReason::Seen);
+    let now = Moment::new(Duration::from_secs(1));
+    send(&mut fleet, &["0", "write", "new"], now, &mut effects);
+    fleet.advance(now + Duration::from_secs(1), &mut effects);
+    effects.clear();
+    let end = JobEnd { is_full: true, ..JobEnd::new(JobId(1), Outcome::Done) };
+    fleet.handle(Input::JobEnded(end), now, &mut effects);
+    let shown: Vec<_> = effects.iter().map(show).collect();
+    assert_eq!(shown, ["nothing held", "BatchFinished"]);
 }
 
 #[test]
@@ -886,7 +904,7 @@ fn held_startup_deletions_are_released_by_another_startup() {
          200  replace 0?      -> start 0 all
          210  job 2 held 20 / -> StartupFinished
          300  0 write /held/1 -> start 0 all
-         310  job 3 done      -> nothing held, StartupFinished",
+         310  job 3 done      -> released, StartupFinished",
     );
 }
 

@@ -28,8 +28,8 @@ impl DirtySet {
         in_flight.chain([&self.observed]).any(|observed| observed.is_deleted(path))
     }
 
-    /// Returns true if a deletion at, above or below this path was observed that is no rename and is
-    /// not settled.
+    /// Returns true if a deletion at, above or below this path was observed that is no rename and
+    /// is not settled.
     pub(super) fn overlaps_pending_deletion(&self, path: &TreePath) -> bool {
         let in_flight = self.in_flight.iter().map(|flight| &*flight.observed);
         in_flight.chain([&self.observed]).any(|observed| observed.overlaps_deletion(path))
