@@ -840,6 +840,61 @@ fn lost_events_cause_a_full_event_or_a_listing() {
 }
 
 #[test]
+fn a_full_event_for_lost_events_replaces_older_events_below_it() {
+    let settings = || ScriptSettings { delay: Duration::ZERO, ..script_settings() };
+    let lost_d = || FsEventKind::Lost(at("d"));
+    let moved =
+        |from, to| FsEventKind::Renamed { from: at(from), to: at(to), kind: EntryKind::Directory };
+    // Otherwise the full event would bring an entry that the older event then deletes.
+    let mut harness = ScriptFleet::live(settings());
+    harness.change(Edit::Delete, "d/a");
+    harness.failed();
+    harness.change(Edit::Delete, "e");
+    harness.fs_event(lost_d());
+    assert_eq!(harness.events(), ["Delete /e wait", "Full /d wait"]);
+    // The same if it is being processed, and fails.
+    let mut harness = ScriptFleet::live(settings());
+    harness.change(Edit::Delete, "d/a");
+    let job = harness.spawn(0);
+    harness.called(0);
+    harness.fs_event(lost_d());
+    assert_eq!(harness.events(), ["Delete /d/a active", "Full /d wait"]);
+    harness.ended(job, 1);
+    harness.collected(job, CollectAnswer::Again);
+    assert_eq!(harness.events(), ["Full /d wait"]);
+    // Another entry may have the old name of a move.
+    for (from, to, left) in [
+        ("d/a", "e", vec!["Full /d wait", "Create /e wait"]),
+        ("e", "d/a", vec!["Delete /e wait", "Full /d wait"]),
+        ("d/a", "d/e", vec!["Full /d wait"]),
+    ] {
+        let mut harness = ScriptFleet::live(settings());
+        harness.fs_event(moved(from, to));
+        harness.failed();
+        let shown = harness.fs_event(lost_d());
+        assert_eq!(harness.events(), left, "{from} {to}");
+        let is_listed = shown.contains(&String::from("list /e"));
+        assert_eq!(is_listed, to == "e", "{from} {to}: {shown:?}");
+    }
+}
+
+#[test]
+fn a_move_that_fails_beside_a_full_event_becomes_a_delete_and_a_create() {
+    let mut harness =
+        ScriptFleet::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });
+    harness.fs_event(FsEventKind::Renamed { from: at("a"), to: at("b"), kind: EntryKind::Other });
+    let job = harness.spawn(0);
+    harness.called(0);
+    harness.change(Edit::Create, "a");
+    harness.handle(Input::FullDue(MirrorId(0)));
+    harness.ended(job, 1);
+    harness.collected(job, CollectAnswer::Again);
+    // The full event brings another file of the old name, which must not be moved.
+    let left = ["Delete /a wait", "Create /a block", "Full / wait", "Create /b wait"];
+    assert_eq!(harness.events(), left);
+}
+
+#[test]
 fn events_lost_in_the_root_cause_an_init_once_nothing_runs() {
     let mut harness =
         ScriptFleet::live(ScriptSettings { delay: Duration::ZERO, ..script_settings() });

@@ -1,6 +1,6 @@
 //! Translates file system events into Lsyncd queue events.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{collections::BTreeSet, vec, vec::Vec};
 
 use super::{
     MAX_EVENTS, RestartMode, ScriptPhase, ScriptedMirror, SourceCoverage, listings::ListingAnswer,
@@ -12,7 +12,7 @@ use crate::{
     log_event::{MirrorEvent, SourceEvent},
     mirror::SyncMember,
     path::{TreePath, is_name},
-    queue::event_queue::{Etype, QueuedEvent},
+    queue::event_queue::{Etype, FailureRule, QueuedEvent},
     time::Moment,
 };
 
@@ -65,9 +65,14 @@ impl ScriptedMirror {
         for event in other.queue.iter() {
             if event.etype() == Etype::Full {
                 self.queue.push_full(event.path().clone());
-            } else if let Some(event) = fs_event_of(event) {
-                self.enqueue(event, now, effects);
+            } else {
+                for event in fs_events_of(event, other.queue.failure_rule(event.id())) {
+                    self.enqueue(event, now, effects);
+                }
             }
+        }
+        for directory in other.queue.unlisted() {
+            self.list(directory, effects);
         }
         for directory in other.listings.directories() {
             if !other.probes.contains(&directory) && !self.listings.is_pending(&directory) {
@@ -149,7 +154,8 @@ impl ScriptedMirror {
     /// Queues what exists below `directory`, because events may have been lost.
     pub(super) fn resync(&mut self, directory: &TreePath, effects: &mut Vec<Effect>) {
         if self.settings.has_full {
-            self.queue.push_full(directory.clone());
+            self.queue.push_full_for_lost(directory);
+            self.list_created(effects);
         } else {
             self.listings.mark_stale(directory);
             self.list(directory, effects);
@@ -173,6 +179,13 @@ impl ScriptedMirror {
         self.probes.remove(path);
         self.listings.request(path);
         effects.push(Effect::ListDirectory { mirror: self.id(), path: path.clone() });
+    }
+
+    /// Lists directories whose creation is queued without that of their entries.
+    pub(super) fn list_created(&mut self, effects: &mut Vec<Effect>) {
+        for directory in self.queue.take_unlisted() {
+            self.list(&directory, effects);
+        }
     }
 
     /// Requests a listing only to find out which entries are gone.
@@ -229,18 +242,33 @@ impl ScriptedMirror {
     }
 }
 
-/// The file system event that led to this queue event.
-fn fs_event_of(event: &QueuedEvent) -> Option<FsEventKind> {
+/// The file system events that led to this queue event, as far as they are repeated if it fails.
+fn fs_events_of(event: &QueuedEvent, rule: FailureRule) -> Vec<FsEventKind> {
     let (path, kind) = (event.path().clone(), event.kind());
-    let edit = match event.etype() {
-        Etype::Attrib => Edit::Attrib,
-        Etype::Create => Edit::Create,
-        Etype::Modify => Edit::Modify,
-        Etype::Delete => Edit::Delete,
-        Etype::Move => {
-            return Some(FsEventKind::Renamed { from: path, to: event.to()?.clone(), kind });
-        }
-        Etype::Init | Etype::Blanket | Etype::Full => return None,
+    let changed = |edit, path: &TreePath| {
+        let path = path.clone();
+        FsEventKind::Changed(Change { edit, kind, path })
     };
-    Some(FsEventKind::Changed(Change { edit, kind, path }))
+    let edit = match (event.etype(), event.to()) {
+        (Etype::Attrib, _) => Edit::Attrib,
+        (Etype::Create, _) => Edit::Create,
+        (Etype::Modify, _) => Edit::Modify,
+        (Etype::Delete, _) => Edit::Delete,
+        (Etype::Move, Some(to)) => {
+            let deleted = changed(Edit::Delete, &path);
+            let created = changed(Edit::Create, to);
+            return match rule {
+                FailureRule::Retry => {
+                    vec![FsEventKind::Renamed { from: path, to: to.clone(), kind }]
+                }
+                FailureRule::Split => vec![deleted, created],
+                FailureRule::Replaced => vec![created],
+            };
+        }
+        (Etype::Move, None) | (Etype::Init | Etype::Blanket | Etype::Full, _) => return vec![],
+    };
+    match rule {
+        FailureRule::Retry | FailureRule::Split => vec![changed(edit, &path)],
+        FailureRule::Replaced => vec![],
+    }
 }

@@ -396,6 +396,7 @@ impl SyncMember for ScriptedMirror {
 
     fn advance(&mut self, job: Option<JobId>, now: Moment, effects: &mut Vec<Effect>) -> bool {
         self.source.advance(now, effects);
+        self.list_created(effects);
         if !self.source.is_covered() {
             return false;
         }

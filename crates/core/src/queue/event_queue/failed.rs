@@ -147,6 +147,9 @@ impl EventQueue {
 
     fn back_off(&mut self, id: EventId, is_alone: bool, attempt: &FailedAttempt) {
         let Some(&position) = self.positions.get(&id) else { return };
+        if self.apply_failure_rule(position, attempt.now) {
+            return;
+        }
         if self.has_failed(id) && self.is_obsolete(position) {
             return self.drop_event(position, attempt.now);
         }
@@ -181,6 +184,9 @@ impl EventQueue {
     pub fn release(&mut self, ids: &[EventId], now: Moment) {
         for id in ids {
             let Some(&position) = self.positions.get(id) else { continue };
+            if self.apply_failure_rule(position, now) {
+                continue;
+            }
             let Some(slot) = self.slots.get_mut(&position) else { continue };
             (slot.event.alarm, slot.has_own_alarm) = (now, true);
             let (subject, blocker) = (slot.event.subject.clone(), slot.blocker);
@@ -233,7 +239,7 @@ impl EventQueue {
     }
 
     /// Returns true if a later event says that the entry it would transfer is gone.
-    fn is_obsolete(&self, position: QueuePosition) -> bool {
+    pub(super) fn is_obsolete(&self, position: QueuePosition) -> bool {
         let Some(slot) = self.slots.get(&position) else { return false };
         let event = &slot.event;
         let path = match event.to() {
@@ -249,7 +255,7 @@ impl EventQueue {
     }
 
     /// Drops an event whose entry is gone; a move becomes the delete of its old name.
-    fn drop_event(&mut self, position: QueuePosition, now: Moment) {
+    pub(super) fn drop_event(&mut self, position: QueuePosition, now: Moment) {
         let Some(slot) = self.slots.get_mut(&position) else { return };
         let QueuedEvent { id, subject, .. } = slot.event.clone();
         if subject.etype != Etype::Move {

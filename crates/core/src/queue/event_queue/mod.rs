@@ -14,9 +14,11 @@
 //! - A failed event blocks only its dependents (`failed`).
 //! - The next wake-up is the time at which an event can be started, not the earliest of all alarms.
 //! - In a long queue no event waits for its delay, but failed ones still back off.
+//! - An event that is processed after a newer full event does not undo that (`full`).
 
 mod event;
 mod failed;
+mod full;
 mod index;
 mod relation;
 mod selection;
@@ -33,6 +35,7 @@ use core::time::Duration;
 
 pub use event::{Etype, EventFailure, EventId, EventStatus, QueuedEvent};
 pub use failed::{Blame, FailedAttempt};
+pub(crate) use full::FailureRule;
 pub use relation::Coupling;
 pub use selection::Pick;
 
@@ -59,6 +62,8 @@ pub struct EventQueue {
     failed_events: FailedEvents,
     timers: EventTimers,
     next: u64,
+    /// Directories that a split move created.
+    unlisted: Vec<TreePath>,
 }
 
 /// A position in the queue, between earlier and later events.
@@ -83,6 +88,8 @@ struct EventSlot {
     has_own_alarm: bool,
     /// True if it is not retried after a failure, because its entry is gone.
     is_last_try: bool,
+    /// The consequence of its failure while it is active.
+    failure_rule: FailureRule,
     /// The event that blocks it, or blocked it when both were activated together.
     blocker: Option<QueuePosition>,
     /// The events that it blocks.
@@ -120,6 +127,7 @@ impl EventQueue {
             failed_events: FailedEvents::default(),
             timers: EventTimers::default(),
             next: 1,
+            unlisted: Vec::new(),
         }
     }
 
@@ -197,11 +205,6 @@ impl EventQueue {
         self.push_at_once(Etype::Blanket, TreePath::root())
     }
 
-    /// Adds a full event for everything at and below `path`.
-    pub fn push_full(&mut self, path: TreePath) -> EventId {
-        self.push_at_once(Etype::Full, path)
-    }
-
     fn push_at_once(&mut self, etype: Etype, path: TreePath) -> EventId {
         let subject = EventSubject { etype, path, kind: EntryKind::Directory, to: None };
         self.append(subject, Moment::ORIGIN, None)
@@ -276,9 +279,14 @@ impl EventQueue {
         self.next += 1;
         self.index.add(position, &subject);
         let event = QueuedEvent { id, subject, status: EventStatus::Wait, alarm, failure: None };
-        let (has_own_alarm, is_last_try) = (false, false);
-        let slot =
-            EventSlot { event, has_own_alarm, is_last_try, blocker: None, blocked: Vec::new() };
+        let slot = EventSlot {
+            event,
+            has_own_alarm: false,
+            is_last_try: false,
+            failure_rule: FailureRule::Retry,
+            blocker: None,
+            blocked: Vec::new(),
+        };
         self.slots.insert(position, slot);
         self.positions.insert(id, position);
         self.wait_for(position, blocker);
@@ -314,6 +322,7 @@ impl EventQueue {
         self.index.add(position, &subject);
         self.positions.remove(&slot.event.id);
         slot.is_last_try = false;
+        slot.failure_rule = FailureRule::Retry;
         slot.event.id = EventId(self.next);
         slot.event.subject = subject;
         self.positions.insert(slot.event.id, position);

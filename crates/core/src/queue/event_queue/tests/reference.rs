@@ -10,7 +10,8 @@ use core::time::Duration;
 
 use crate::{
     queue::event_queue::{
-        Coupling, Etype, EventQueueSettings, failed::backoff_after, index::QueuePosition,
+        Coupling, Etype, EventQueueSettings, FailureRule, failed::backoff_after,
+        index::QueuePosition,
     },
     time::Moment,
 };
@@ -35,6 +36,8 @@ pub(super) struct Item {
     failed: Option<(u32, bool, Moment)>,
     /// True if it is not retried after a failure.
     is_last_try: bool,
+    /// The consequence of a failure.
+    rule: FailureRule,
 }
 
 pub(super) struct ReferenceEventQueue {
@@ -82,8 +85,59 @@ impl ReferenceEventQueue {
     }
 
     pub(super) fn push_at_once(&mut self, etype: Etype, path: &str) {
+        let has_full = self.items.iter().any(|item| item.etype == Etype::Full);
         self.append((etype, path, None), Moment::ORIGIN, None);
-        self.items.last_mut().unwrap().has_arrived = false;
+        let item = self.items.last_mut().unwrap();
+        (item.alarm, item.has_arrived) = (Moment::ORIGIN, false);
+        if etype == Etype::Full && !has_full {
+            let moves = self.items.iter().filter(|item| item.to.is_some());
+            for id in moves.map(|item| item.id).collect::<Vec<_>>() {
+                self.split_waiting(id);
+            }
+        }
+    }
+
+    /// Splits a move beside a full event: at once, or when it fails.
+    fn split_waiting(&mut self, id: u64) {
+        // The create of another move may have replaced it.
+        let Some(item) = self.items.iter_mut().find(|item| item.id == id) else { return };
+        if item.status == "active" {
+            item.rule = FailureRule::Split;
+        } else if item.failed.is_some() {
+            self.split(id, Moment::ORIGIN);
+        } else {
+            let to = item.to.clone().unwrap();
+            let from = item.from.clone();
+            let at = self.items.iter().position(|item| item.id == id).unwrap();
+            let is_over = self.is_over(at);
+            self.exchange(at, Etype::Delete, &from, Moment::ORIGIN);
+            if !is_over {
+                self.push(Etype::Create, &to, None, Moment::ORIGIN);
+            }
+        }
+    }
+
+    /// Splits a move that has failed.
+    fn split(&mut self, id: u64, now: Moment) {
+        let at = self.items.iter().position(|item| item.id == id).unwrap();
+        let to = self.items[at].to.clone().unwrap();
+        let is_over = self.is_over(at);
+        self.drop_all(&[id], now);
+        if !is_over {
+            self.push(Etype::Create, &to, None, now);
+        }
+    }
+
+    /// Returns true if a later event says that the entry is gone.
+    fn is_over(&self, at: usize) -> bool {
+        let it = &self.items[at];
+        let path = it.to.as_ref().unwrap_or(&it.from);
+        let is_end = |item: &Item| {
+            let is_above =
+                same(&item.from, path) || item.from.ends_with('/') && is_below(path, &item.from);
+            item.etype == Etype::Delete && is_above && brings_below(it, path)
+        };
+        it.is_last_try || self.items[at + 1..].iter().any(is_end)
     }
 
     fn append(
@@ -92,6 +146,9 @@ impl ReferenceEventQueue {
         alarm: Moment,
         blocker: Option<usize>,
     ) {
+        let waits = |it: &&Item| it.has_arrived && it.status != "active";
+        let last = self.items.iter().filter(waits).map(|it| it.alarm).max();
+        let alarm = alarm.max(last.unwrap_or(alarm));
         self.items.push(Item {
             id: self.next,
             turn: self.next,
@@ -105,6 +162,7 @@ impl ReferenceEventQueue {
             blocker: blocker.map(|at| self.items[at].id),
             failed: None,
             is_last_try: false,
+            rule: FailureRule::Retry,
         });
         self.next += 1;
     }
@@ -118,7 +176,7 @@ impl ReferenceEventQueue {
             item.blocker = Some(self.next);
         }
         let item = &mut self.items[at];
-        item.is_last_try = false;
+        (item.is_last_try, item.rule) = (false, FailureRule::Retry);
         (item.id, item.etype, item.from, item.to) = (self.next, etype, from.into(), None);
         self.next += 1;
     }
@@ -333,17 +391,12 @@ impl ReferenceEventQueue {
         }
         for id in ids {
             let Some(at) = self.items.iter().position(|item| item.id == *id) else { continue };
-            let is_end = |item: &&Item| {
-                let it = &self.items[at];
-                let path = it.to.as_ref().unwrap_or(&it.from);
-                let is_above = same(&item.from, path)
-                    || item.from.ends_with('/') && is_below(path, &item.from);
-                item.etype == Etype::Delete && is_above && brings_below(it, path)
-            };
+            if self.items[at].rule == FailureRule::Split {
+                self.split(*id, now);
+                continue;
+            }
             let has_failed = self.items[at].failed.is_some();
-            let is_over =
-                self.items[at].is_last_try || self.items[at + 1..].iter().any(|item| is_end(&item));
-            if has_failed && is_over {
+            if has_failed && self.is_over(at) {
                 self.drop_all(&[*id], now);
                 continue;
             }

@@ -508,3 +508,27 @@ fn a_failed_move_blocks_a_later_move_to_its_name() {
     push(&mut queue, "Move b c", 10);
     assert_eq!(show(&queue), "Move a c, Move b c (block)");
 }
+
+#[test]
+fn moves_before_a_full_event_become_deletes_and_creates() {
+    let rows = [
+        ("Move a c", "Delete a, Full, Create c"),
+        ("Move a c, Create a", "Delete a, Create a (block), Full, Create c"),
+        ("Move d/ e/", "Delete d/, Full, Create e/"),
+        // The new name is gone again.
+        ("Move a c, Modify c, Delete c", "Delete a, Modify c (block), Delete c (block), Full"),
+        ("Move a d/c, Delete d/", "Delete a, Delete d/ (block), Full"),
+    ];
+    for (events, wanted) in rows {
+        for is_failed in [false, true] {
+            let mut queue = queue();
+            push(&mut queue, events, 0);
+            if is_failed {
+                fail_first(&mut queue, 10);
+            }
+            queue.push_full(TreePath::root());
+            let seen = show(&queue);
+            assert_eq!(seen, wanted, "{events}, failed: {is_failed}");
+        }
+    }
+}
