@@ -579,6 +579,25 @@ fn failed_paths_of_a_built_in_transfer_are_retried_alone() {
 }
 
 #[test]
+fn one_pass_includes_a_full_event_that_replaces_earlier_ones() {
+    let limits = FleetLimits { max_jobs: None, onepass: true };
+    let mut harness = ScriptFleet::new(vec![script_settings().into()], limits);
+    harness.handle(Input::Covered(MirrorId(0)));
+    let job = harness.spawn(0);
+    harness.called(0);
+    harness.change(Edit::Create, "d/a");
+    harness.ended(job, 0);
+    assert!(harness.collected(job, CollectAnswer::Done).is_empty());
+    harness.fs_event(FsEventKind::Lost(at("d")));
+    assert_eq!(harness.events(), ["Full /d wait"]);
+    assert_eq!(harness.failed(), ["Full on /d/ failed Some(1s)"]);
+    assert_eq!(harness.wait(1_000).len(), 1);
+    let full = harness.first(0);
+    assert_eq!(harness.scripted(0).discard(full), Ok(()));
+    assert_eq!(harness.called(0), ["Report(OnepassDone)", "exit 0"]);
+}
+
+#[test]
 fn one_pass_ends_when_a_script_leaves_its_init_event_alone() {
     let limits = FleetLimits { max_jobs: None, onepass: true };
     let mut harness = ScriptFleet::new(vec![script_settings().into(); 2], limits);

@@ -194,7 +194,7 @@ impl ScriptedMirror {
                 self.fail(&met, attempt(&failure.message, pause, now), effects);
             }
         }
-        self.queue.release(&rest, now);
+        self.replace_events(|queue| queue.release(&rest, now));
         self.clear_idle();
         self.update_init();
     }
@@ -218,7 +218,7 @@ impl ScriptedMirror {
         if self.failures > MANY_FAILURES {
             self.paused_until = Some(attempt.now + FIRST_RETRY);
         }
-        self.queue.settle(ids, EventOutcome::Failed(attempt));
+        self.replace_events(|queue| queue.settle(ids, EventOutcome::Failed(attempt)));
         if let [id] = ids {
             self.probe_if_gone(*id, effects);
         }

@@ -154,7 +154,7 @@ impl ScriptedMirror {
     /// Queues what exists below `directory`, because events may have been lost.
     pub(super) fn resync(&mut self, directory: &TreePath, effects: &mut Vec<Effect>) {
         if self.settings.has_full {
-            self.queue.push_full_for_lost(directory);
+            self.replace_events(|queue| queue.push_full_for_lost(directory));
             self.list_created(effects);
         } else {
             self.listings.mark_stale(directory);

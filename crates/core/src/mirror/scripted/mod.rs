@@ -317,7 +317,7 @@ impl ScriptedMirror {
     /// Adds a full event for everything at and below `path`.
     pub fn push_full(&mut self, path: TreePath) -> EventId {
         self.clear_idle();
-        self.queue.push_full(path)
+        self.replace_events(|queue| queue.push_full(path))
     }
 
     fn note_action(&mut self) {

@@ -3,7 +3,11 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{ScriptedMirror, phase::ScriptPhase};
-use crate::{job::Failure, mirror::SyncMember, queue::event_queue::EventStatus};
+use crate::{
+    job::Failure,
+    mirror::SyncMember,
+    queue::event_queue::{EventQueue, EventStatus},
+};
 
 /// The number of tries of an event in a one-pass run.
 const ONE_PASS_TRIES: u32 = 2;
@@ -21,6 +25,21 @@ pub(crate) enum OnePassStatus {
 }
 
 impl ScriptedMirror {
+    /// Changes the queue so that new events may take the place of earlier ones. If a one-pass run
+    /// has any left, the new events belong to it, too.
+    pub(super) fn replace_events<T>(&mut self, change: impl FnOnce(&mut EventQueue) -> T) -> T {
+        let end = self.queue.mark();
+        let is_left = match self.phase {
+            ScriptPhase::Live { mark } => self.queue.before(mark).next().is_some(),
+            ScriptPhase::Restarting { .. } | ScriptPhase::Starting { .. } => false,
+        };
+        let result = change(&mut self.queue);
+        if is_left && self.queue.mark() != end {
+            self.phase = ScriptPhase::Live { mark: self.queue.mark() };
+        }
+        result
+    }
+
     /// The progress of a one-pass run, which comprises the init event and everything queued before
     /// that was done: later events may arrive for ever.
     pub(crate) fn one_pass(&self) -> OnePassStatus {
