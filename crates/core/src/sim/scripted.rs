@@ -8,7 +8,7 @@
 //! Another mirror may replace the current one, and yet another one that. The target becomes equal
 //! to the source both if the script has a startup function and if it receives the pending events of
 //! its predecessor. An entry may be left over only if its deletion was not observed and neither a
-//! startup nor a full event covers it.
+//! startup nor a full event covers it. Events are lost everywhere, or below one directory.
 //!
 //! The events of one name may fail each time, as long as entries of that name exist. Then
 //! everything that does not depend on that name becomes equal, and everything does once they are
@@ -20,7 +20,7 @@ use core::{mem, ops::Range, panic::AssertUnwindSafe, time::Duration};
 use crate::{
     effect::{Effect, ScriptCall},
     fleet::{Fleet, FleetLimits, Replacement},
-    fs_event::{EntryKind, FsEvent, FsEventKind, MirrorId, RootGone},
+    fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId, RootGone},
     input::{ChildExit, CollectAnswer, DirectoryListing, Input, ScriptInput, Signal, TargetLink},
     job::{Failure, JobId},
     mirror::{
@@ -57,6 +57,8 @@ struct ScriptWorld {
     lists: Vec<(MirrorId, TreePath)>,
     children: Vec<SimChild>,
     losses: LossState,
+    /// True if events below a directory were lost.
+    has_partial_loss: bool,
     /// Random failures of the user's functions and of the machine.
     failing: SimRng,
     is_failing: bool,
@@ -136,6 +138,26 @@ impl ScriptAction {
     }
 }
 
+/// Returns the event without what it says about entries below `top`.
+fn lose_below(top: &TreePath, event: FsEventKind) -> Vec<FsEventKind> {
+    let is_below = |path: &TreePath| top.contains(path) && (path != top || top.is_root());
+    let changed = |edit, kind, path| FsEventKind::Changed(Change { edit, kind, path });
+    let lost = FsEventKind::Lost(top.clone());
+    match event {
+        FsEventKind::Changed(Change { ref path, .. }) if is_below(path) => vec![lost],
+        FsEventKind::Renamed { from, to, kind } => match (is_below(&from), is_below(&to)) {
+            (true, true) => vec![lost],
+            (true, false) => vec![lost, changed(Edit::Create, kind, to)],
+            (false, true) => vec![changed(Edit::Delete, kind, from), lost],
+            (false, false) => vec![FsEventKind::Renamed { from, to, kind }],
+        },
+        FsEventKind::Lost(path) if is_below(&path) => vec![lost],
+        event @ (FsEventKind::Changed(_) | FsEventKind::Lost(_) | FsEventKind::RootGone(_)) => {
+            vec![event]
+        }
+    }
+}
+
 fn has(path: &TreePath, name: &[u8]) -> bool {
     path.components().any(|it| it == name)
 }
@@ -199,6 +221,7 @@ impl ScriptWorld {
             lists: Vec::new(),
             children: Vec::new(),
             losses: random.pick(&[LossState::Never, LossState::NotYet]),
+            has_partial_loss: false,
             take_mode: random.pick(&[TakeMode::Lists, TakeMode::OneByOne]),
             is_failing: true,
             failing_name: random.once_in(2).then_some(FAILING_NAME),
@@ -249,6 +272,11 @@ impl ScriptWorld {
             | ScenarioStep::TargetLink(_) => {}
             ScenarioStep::Mount => self.is_mounted = true,
             ScenarioStep::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
+            ScenarioStep::Full if self.failing.once_in(2) => {
+                let seed = self.failing.below(1_000) as u64;
+                let path = self.any_directory(&mut SimRng::new(seed));
+                self.fleet.scripted(self.mirror).unwrap().push_full(path);
+            }
             ScenarioStep::Full => return self.handle(Input::FullDue(self.mirror)),
             ScenarioStep::Replace(_) => return self.replace(),
         }
@@ -267,23 +295,39 @@ impl ScriptWorld {
         self.pending.extend(self.watched.iter().map(notice));
     }
 
-    /// Sometimes replaces the pending events by a report of their loss.
+    /// Sometimes replaces the pending events, or those below a directory, by a report of a loss.
     fn overflow(&mut self, random: &mut SimRng) {
         if self.losses == LossState::Never || !random.once_in(4) {
             return;
         }
-        for input in &mut self.pending {
-            if let Input::FsEvent(FsEvent { kind: event, .. }) = input
-                && !matches!(event, FsEventKind::RootGone(_))
-            {
-                *event = FsEventKind::Lost(TreePath::root());
-                self.losses = LossState::Some;
+        let top = if random.once_in(2) { TreePath::root() } else { self.any_directory(random) };
+        let mut seen = Vec::new();
+        for input in mem::take(&mut self.pending) {
+            match input {
+                Input::FsEvent(FsEvent { mirror, kind }) => {
+                    let left = lose_below(&top, kind).into_iter();
+                    seen.extend(left.map(|kind| Input::FsEvent(FsEvent { mirror, kind })));
+                }
+                other => seen.push(other),
             }
         }
-        self.pending.dedup_by(|one, other| match (one, other) {
-            (Input::FsEvent(one), Input::FsEvent(other)) => one == other,
+        let lost = FsEventKind::Lost(top.clone());
+        let is_lost = |it: &Input| matches!(it, Input::FsEvent(event) if event.kind == lost);
+        if seen.iter().any(is_lost) {
+            self.losses = LossState::Some;
+            self.has_partial_loss |= !top.is_root();
+        }
+        seen.dedup_by(|one, other| match (one, other) {
+            (Input::FsEvent(one), Input::FsEvent(other)) => one == other && one.kind == lost,
             _ => false,
         });
+        self.pending = seen;
+    }
+
+    /// Returns a random directory.
+    fn any_directory(&self, random: &mut SimRng) -> TreePath {
+        let all: Vec<_> = self.source.paths().filter(|path| self.source.is_dir(path)).collect();
+        all[random.below(all.len())].clone()
     }
 
     /// Sets up some of the pending watches, or reports their failure.
@@ -575,7 +619,11 @@ impl ScriptWorld {
     /// Checks that the target equals the source, except where it may differ.
     fn check(&self, may_differ: impl Fn(&Self, &TreePath) -> bool) -> CheckResult {
         let ScriptSettings { restart_mode: anew, has_full: full, .. } = self.settings;
-        let may_stay = anew == RestartMode::Keep && !full && self.losses == LossState::Some;
+        let has_loss = match anew {
+            RestartMode::Keep => self.losses == LossState::Some,
+            RestartMode::Clear => self.has_partial_loss,
+        };
+        let may_stay = has_loss && !full;
         let is_wrong = |it: &&TreePath| {
             let (is, should) = (self.target.get(it), self.source.get(it));
             // Scripts receive no events about the root itself.
