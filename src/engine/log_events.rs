@@ -143,10 +143,10 @@ pub(super) fn describe_held(held: &HeldDeletions) -> String {
     let first =
         if names.is_empty() { String::new() } else { format!(" ({}{more})", names.join(", ")) };
     let (what, setting) = match reason {
-        HoldReason::Budget => {
+        HoldReason::Unobserved => {
             ("are missing in the source, and nobody saw them being deleted", "maxDelete")
         }
-        HoldReason::Seen => ("were deleted in the source", "maxDeleteSeen"),
+        HoldReason::Observed => ("were deleted in the source", "maxDeleteSeen"),
         HoldReason::EmptySource => {
             return format!(
                 "the source was empty, as it is when its disk is not mounted: deletions held of \

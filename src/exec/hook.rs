@@ -249,7 +249,7 @@ mod tests {
             count: 12,
             total: None,
             names: vec![],
-            reason: HoldReason::Budget,
+            reason: HoldReason::Unobserved,
         }];
         let outcome = Outcome::Split { large: vec![], failed: vec![], held: deletions.clone() };
         let ended = run((at.path(), "exit 3"), ("all", outcome), Some(HookFailureAction::Retry));

@@ -130,7 +130,7 @@ impl TargetIdentity {
         Ok(())
     }
 
-    /// Returns the budget for unseen deletions, given the configured `budget`.
+    /// Returns the budget for unobserved deletions, given the configured `budget`.
     ///
     /// The budget is zero if somebody has replaced the directory that this mirror has filled: the
     /// entries of the foreign directory were never in the source. It is restored when the

@@ -122,7 +122,7 @@ impl DeletionTerms {
         if !self.budget.allows(count, total) {
             return Some(self.reason);
         }
-        (!self.observed.allows(count, total)).then_some(HoldReason::Seen)
+        (!self.observed.allows(count, total)).then_some(HoldReason::Observed)
     }
 
     /// Returns true if `count` deletions may be made on a target that holds `total` entries before
@@ -218,19 +218,19 @@ mod tests {
 
     #[test]
     fn terms_with_held_observed_deletions_need_both_budgets() {
-        let terms = DeletionTerms::new(MaxDelete::Count(20), HoldReason::Budget);
+        let terms = DeletionTerms::new(MaxDelete::Count(20), HoldReason::Unobserved);
         assert!(terms.allows(20, None) && !terms.allows(21, None) && !terms.needs_total());
         let both = terms.with_observed(MaxDelete::default());
         assert!(both.needs_total() && !both.is_unlimited());
         for (count, total, reason) in [
             (10, Some(20), None),
-            (10, Some(19), Some(HoldReason::Seen)),
-            (10, None, Some(HoldReason::Seen)),
-            (21, Some(100), Some(HoldReason::Budget)),
+            (10, Some(19), Some(HoldReason::Observed)),
+            (10, None, Some(HoldReason::Observed)),
+            (21, Some(100), Some(HoldReason::Unobserved)),
         ] {
             assert_eq!(both.reason_to_hold(count, total), reason, "{count} of {total:?}");
         }
-        let unlimited = DeletionTerms::new(MaxDelete::Unlimited, HoldReason::Budget);
+        let unlimited = DeletionTerms::new(MaxDelete::Unlimited, HoldReason::Unobserved);
         assert!(unlimited.is_unlimited());
         assert!(!unlimited.with_observed(MaxDelete::Count(0)).is_unlimited());
     }

@@ -174,9 +174,9 @@ pub struct HeldDeletions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldReason {
     /// They were not observed at the source, and exceed the budget for such deletions.
-    Budget,
+    Unobserved,
     /// They were observed at the source, and exceed the budget for such deletions.
-    Seen,
+    Observed,
     /// The source is empty, as with an unmounted disk: no budget allows any deletion then.
     EmptySource,
 }

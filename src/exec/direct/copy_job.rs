@@ -60,9 +60,9 @@ pub(super) struct CopyJob<'a> {
     /// Search for the names of files with hard links.
     hardlink_search: HardlinkSearch,
     /// Deletions that no event reported.
-    pub(super) unseen: CountedDeletions,
+    pub(super) unobserved_deletions: CountedDeletions,
     /// Deletions that an event reported, if there is a budget for them.
-    pub(super) seen: CountedDeletions,
+    pub(super) observed_deletions: CountedDeletions,
     /// Rename hints that were applied at the target.
     pub(super) applied_renames: AppliedRenames,
     /// Number of processed entries.
@@ -204,8 +204,8 @@ impl<'a> CopyJob<'a> {
             delete,
             has_mounts: executor.source.has_mounts(),
             hardlink_search: HardlinkSearch::default(),
-            unseen: CountedDeletions::default(),
-            seen: CountedDeletions::default(),
+            unobserved_deletions: CountedDeletions::default(),
+            observed_deletions: CountedDeletions::default(),
             applied_renames: AppliedRenames::default(),
             tally: Tally::default(),
             deferred: DeferredPaths::default(),
@@ -256,7 +256,7 @@ impl<'a> CopyJob<'a> {
 
     /// Records deletions that exceed the budget.
     pub(super) fn hold_deletions(&self, held: Vec<HeldDeletions>) {
-        if held.iter().any(|it| it.reason == HoldReason::Seen) {
+        if held.iter().any(|it| it.reason == HoldReason::Observed) {
             self.executor.state.holds_observed.set(true);
         }
         self.outcome().held.extend(held);
@@ -326,16 +326,18 @@ impl<'a> CopyJob<'a> {
         if self.observed.is_deleted(path) {
             return match self.executor.settings.max_delete_seen {
                 MaxDelete::Unlimited => Deletion::Now,
-                MaxDelete::Share(_) | MaxDelete::Count(_) => self.seen.decide(DeletionClass::Seen),
+                MaxDelete::Share(_) | MaxDelete::Count(_) => {
+                    self.observed_deletions.decide(DeletionClass::Observed)
+                }
             };
         }
-        self.unseen.decide(DeletionClass::Unseen)
+        self.unobserved_deletions.decide(DeletionClass::Unobserved)
     }
 
     pub(super) const fn counted_deletions(&self, class: DeletionClass) -> &CountedDeletions {
         match class {
-            DeletionClass::Seen => &self.seen,
-            DeletionClass::Unseen => &self.unseen,
+            DeletionClass::Observed => &self.observed_deletions,
+            DeletionClass::Unobserved => &self.unobserved_deletions,
         }
     }
 
@@ -412,14 +414,14 @@ impl<'a> CopyJob<'a> {
     /// Returns the terms for counted deletions.
     pub(super) fn terms(&self, class: DeletionClass) -> DeletionTerms {
         let observed = self.executor.settings.max_delete_seen;
-        if class == DeletionClass::Seen {
-            return DeletionTerms::new(observed, HoldReason::Seen);
+        if class == DeletionClass::Observed {
+            return DeletionTerms::new(observed, HoldReason::Observed);
         }
         if self.is_source_empty() {
             return DeletionTerms::new(MaxDelete::Count(0), HoldReason::EmptySource);
         }
         let budget = self.executor.target_identity.budget(self.executor.settings.max_delete);
-        let terms = DeletionTerms::new(budget, HoldReason::Budget);
+        let terms = DeletionTerms::new(budget, HoldReason::Unobserved);
         if self.executor.state.holds_observed.is_set() {
             return terms.with_observed(observed);
         }

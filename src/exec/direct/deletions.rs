@@ -1,4 +1,4 @@
-//! Deletions that are counted before the first one is made: unseen ones, and observed ones if
+//! Deletions that are counted before the first one is made: unobserved ones, and observed ones if
 //! `maxDeleteSeen` limits them.
 
 use std::{
@@ -45,9 +45,9 @@ pub(super) enum Deletion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DeletionClass {
     /// A watch event reported it.
-    Seen,
+    Observed,
     /// No event reported it.
-    Unseen,
+    Unobserved,
 }
 
 /// Deletions that are counted before they are made.
@@ -183,17 +183,20 @@ mod tests {
     }
 
     fn found(names: &[(&str, u64)]) -> DeletionList {
-        let unseen = CountedDeletions::default();
+        let unobserved = CountedDeletions::default();
         for (name, count) in names {
-            unseen.add(&path(name), *count);
+            unobserved.add(&path(name), *count);
             // Counted only once.
-            unseen.add(&path(name), *count);
+            unobserved.add(&path(name), *count);
         }
-        assert_eq!(unseen.decide(DeletionClass::Unseen), Deletion::Later(DeletionClass::Unseen));
-        let found = unseen.close();
-        assert_eq!(unseen.decide(DeletionClass::Unseen), Deletion::TooLate);
-        unseen.permit();
-        assert_eq!(unseen.decide(DeletionClass::Unseen), Deletion::Now);
+        assert_eq!(
+            unobserved.decide(DeletionClass::Unobserved),
+            Deletion::Later(DeletionClass::Unobserved)
+        );
+        let found = unobserved.close();
+        assert_eq!(unobserved.decide(DeletionClass::Unobserved), Deletion::TooLate);
+        unobserved.permit();
+        assert_eq!(unobserved.decide(DeletionClass::Unobserved), Deletion::Now);
         found
     }
 
@@ -204,13 +207,13 @@ mod tests {
         let names = [("a/1", 3), ("a/2/x", 1), ("b/c", 5), ("d", 7)];
         let mut some = found(&names);
         assert_eq!(some.split_off_others(&paths), [path("d")]);
-        let held = some.held(Some(&paths), Some(100), HoldReason::Budget);
+        let held = some.held(Some(&paths), Some(100), HoldReason::Unobserved);
         let reported: Vec<_> = held
             .iter()
             .map(|it| (it.paths[0].path.to_string(), it.count, it.names.len()))
             .collect();
         assert_eq!(reported, [("/a".to_owned(), 4, 2), ("/b/c".to_owned(), 5, 1)]);
-        let all = found(&names).held(None, None, HoldReason::Budget);
+        let all = found(&names).held(None, None, HoldReason::Unobserved);
         assert_eq!(
             (all.len(), all[0].count, all[0].paths == [DirtyPath::root_tree()]),
             (1, 16, true)
@@ -219,13 +222,13 @@ mod tests {
 
     #[test]
     fn names_are_limited_and_the_count_is_exact() {
-        let unseen = CountedDeletions::default();
+        let unobserved = CountedDeletions::default();
         for n in 0..MAX_NAMES + 10 {
-            unseen.add(&path(&n.to_string()), 2);
+            unobserved.add(&path(&n.to_string()), 2);
         }
-        let found = unseen.close();
+        let found = unobserved.close();
         assert!(found.more && found.names.len() == MAX_NAMES);
-        let held = found.held(None, None, HoldReason::Budget);
+        let held = found.held(None, None, HoldReason::Unobserved);
         assert_eq!(held[0].count, 2 * (MAX_NAMES as u64 + 10));
         assert_eq!(held[0].names.len(), HeldDeletions::MAX_NAMES);
     }

@@ -120,7 +120,7 @@ impl DirContext<'_> {
     fn delete_extraneous(&self, path: &TreePath, target: &Stat) -> Result<(), EntryError> {
         match self.job.deletion(path, EntryType::of(target).kind()) {
             Deletion::Never => Ok(()),
-            Deletion::TooLate => Err(EntryError::Unseen),
+            Deletion::TooLate => Err(EntryError::Unobserved),
             Deletion::Later(class) => self.count_deletion(path, target, class).map(drop),
             Deletion::Now if self.is_case_alias(path) => Ok(()),
             Deletion::Now => remove(self.job, &self.pair.target, path, target).map(drop),
@@ -301,7 +301,7 @@ impl DirContext<'_> {
             Deletion::Now => remove(self.job, &self.pair.target, entry.path, target)?.kept,
             Deletion::Never | Deletion::TooLate | Deletion::Later(_) if empty()? => false,
             Deletion::Never => true,
-            Deletion::TooLate => return Err(EntryError::Unseen),
+            Deletion::TooLate => return Err(EntryError::Unobserved),
             Deletion::Later(class) => {
                 if !self.count_deletion(entry.path, target, class)?.kept {
                     return Err(EntryError::Deferred);

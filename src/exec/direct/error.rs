@@ -26,7 +26,7 @@ pub(super) enum EntryError {
     /// it.
     Deferred,
     /// The deletion was not reported by an event, and was found too late to be counted.
-    Unseen,
+    Unobserved,
     /// The entry is on an excluded file system.
     OtherDevice,
 }
@@ -123,7 +123,7 @@ impl EntryError {
                 "cannot replace {target}{path}: it is a directory with entries that must not be \
                  deleted"
             ),
-            Self::Unseen => {
+            Self::Unobserved => {
                 format!(
                     "{source}{path} is missing without a reported deletion: {target}{path} is kept \
                      for now"

@@ -71,7 +71,7 @@ fn run(job: &CopyJob<'_>, paths: Option<&PathSet>, all: impl Fn() -> Vec<DirTask
 /// Makes the counted deletions, or holds them if they exceed the budget.
 fn delete_counted(job: &CopyJob<'_>, paths: Option<&PathSet>, all: &impl Fn() -> Vec<DirTask>) {
     let total = job.target_entry_count();
-    for class in [DeletionClass::Seen, DeletionClass::Unseen] {
+    for class in [DeletionClass::Observed, DeletionClass::Unobserved] {
         let mut found = job.counted_deletions(class).close();
         let total = match paths {
             Some(_) => total,
@@ -89,7 +89,7 @@ fn delete_counted(job: &CopyJob<'_>, paths: Option<&PathSet>, all: &impl Fn() ->
             continue;
         };
         for path in paths.map(|paths| found.split_off_others(paths)).unwrap_or_default() {
-            job.record_failure(DirtyPath { path, scope: Scope::Tree }, &EntryError::Unseen);
+            job.record_failure(DirtyPath { path, scope: Scope::Tree }, &EntryError::Unobserved);
         }
         job.count_kept(found.count);
         job.hold_deletions(found.held(paths, total, why));

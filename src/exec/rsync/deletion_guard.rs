@@ -45,7 +45,7 @@ const MAX_HIDING_RETRIES: usize = 16;
 
 /// Terms for old names that have their new names on the target: that is no deletion.
 pub(super) const RENAMED: DeletionTerms =
-    DeletionTerms::new(MaxDelete::Unlimited, HoldReason::Seen);
+    DeletionTerms::new(MaxDelete::Unlimited, HoldReason::Observed);
 
 /// Terms for unobserved deletions while the source is empty.
 const EMPTY_SOURCE: DeletionTerms =
@@ -59,7 +59,7 @@ pub(super) struct GuardedTransfer<'s> {
     pub(super) build_call: &'s dyn Fn(Deletions, &[TreePath]) -> RsyncCall,
     /// True if the transfer deletes anything.
     pub(super) deletes: bool,
-    /// Terms of its deletions. They differ between unseen and observed ones.
+    /// Terms of its deletions. They differ between unobserved and observed ones.
     pub(super) terms: DeletionTerms,
 }
 
@@ -213,7 +213,7 @@ impl RsyncRun<'_> {
     /// Returns the transfer with a budget of zero if the source is empty: nobody sees whether that
     /// is meant.
     fn with_empty_source_held<'a>(&self, transfer: &GuardedTransfer<'a>) -> GuardedTransfer<'a> {
-        if transfer.terms.reason() == HoldReason::Seen || !self.is_source_empty() {
+        if transfer.terms.reason() == HoldReason::Observed || !self.is_source_empty() {
             return *transfer;
         }
         GuardedTransfer { terms: EMPTY_SOURCE, ..*transfer }
@@ -407,7 +407,7 @@ impl RsyncRun<'_> {
         let reason =
             transfer.terms.reason_to_hold(count, total).unwrap_or_else(|| transfer.terms.reason());
         self.executor.state.holds_deletions.set(true);
-        if reason == HoldReason::Seen {
+        if reason == HoldReason::Observed {
             self.executor.state.holds_observed.set(true);
         }
         let ListedDeletions { names, call_paths, .. } = listed;

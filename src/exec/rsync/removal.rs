@@ -20,13 +20,13 @@ use super::{
 impl RsyncRun<'_> {
     /// Returns the terms for deletions that the watcher reported.
     pub(super) fn observed_terms(&self) -> DeletionTerms {
-        DeletionTerms::new(self.executor.max_delete_seen, HoldReason::Seen)
+        DeletionTerms::new(self.executor.max_delete_seen, HoldReason::Observed)
     }
 
     /// Returns the terms for deletions that nobody saw happen.
     pub(super) fn unobserved_terms(&self) -> DeletionTerms {
         let budget = self.executor.state.target_identity.budget(self.executor.max_delete);
-        let terms = DeletionTerms::new(budget, HoldReason::Budget);
+        let terms = DeletionTerms::new(budget, HoldReason::Unobserved);
         if self.executor.state.holds_observed.is_set() {
             return terms.with_observed(self.executor.max_delete_seen);
         }

@@ -72,10 +72,10 @@ impl Mirror {
             it.deletions.paths.retain(|dirty| !counted(dirty));
         }
         let is_observed = |name: &TreePath| self.queue.is_deletion_pending(name);
-        let unobserved = held.iter().filter(|it| it.reason != HoldReason::Seen);
+        let unobserved = held.iter().filter(|it| it.reason != HoldReason::Observed);
         let outdated = unobserved.filter(|it| it.names.iter().any(is_observed));
         let outdated: Vec<_> = outdated.cloned().collect();
-        held.retain(|it| it.reason == HoldReason::Seen || !self.is_pending(it));
+        held.retain(|it| it.reason == HoldReason::Observed || !self.is_pending(it));
         self.compare_again(&outdated, DirtySet::mark, now);
         let since = |deletions: &HeldDeletions| {
             let is_it = |it: &&HeldGroup| it.deletions.paths == deletions.paths;
@@ -97,13 +97,13 @@ impl Mirror {
     /// Returns true if a job may find deletions that were observed and are held. It may find them
     /// anywhere: if a directory above its paths is missing, it finds that.
     pub(super) fn has_observed_held(&self) -> bool {
-        self.held().any(|it| it.reason == HoldReason::Seen)
+        self.held().any(|it| it.reason == HoldReason::Observed)
     }
 
     /// Inherits the held deletions of `other`, a mirror of the same source and target, that were
     /// observed: otherwise the first transfer would count them as if nobody had seen them.
     pub(super) fn inherit_held(&mut self, other: &Self) {
-        let is_observed = |it: &&HeldGroup| it.deletions.reason == HoldReason::Seen;
+        let is_observed = |it: &&HeldGroup| it.deletions.reason == HoldReason::Observed;
         self.held.extend(other.held.iter().filter(is_observed).cloned());
     }
 
@@ -111,7 +111,7 @@ impl Mirror {
     /// back, and are counted again with all others.
     pub(super) fn suspend_held(&mut self) {
         for HeldGroup { deletions, .. } in &mut self.held {
-            if deletions.reason == HoldReason::Seen {
+            if deletions.reason == HoldReason::Observed {
                 deletions.paths = Vec::from([DirtyPath::root_tree()]);
             }
         }
@@ -150,7 +150,7 @@ impl Mirror {
     fn mark_held(&mut self, held: &[HeldDeletions], mark: MarkFn, now: Moment) {
         for HeldDeletions { paths, reason, .. } in held {
             for DirtyPath { path, scope } in paths {
-                if *reason == HoldReason::Seen && !path.is_root() {
+                if *reason == HoldReason::Observed && !path.is_root() {
                     self.queue.mark_deleted(path, *scope, now);
                 }
                 mark(&mut self.queue, path, *scope, now);
@@ -179,7 +179,7 @@ impl Mirror {
         let reasons = other.filter(|it| is_listed(it, from) || may_include(it));
         let mut reasons = reasons.map(|it| it.reason);
         let first = reasons.next();
-        let reason = reasons.find(|reason| *reason != HoldReason::Seen).or(first);
+        let reason = reasons.find(|reason| *reason != HoldReason::Observed).or(first);
         // If the rename is repeated, they have another name on the target now.
         self.mark_held(&held, DirtySet::mark, now);
         reason
@@ -189,7 +189,7 @@ impl Mirror {
     /// counted just now. Observed deletions have another explanation.
     fn is_rename(&self, group: &HeldGroup, from: &TreePath, now: Moment) -> bool {
         let HeldGroup { deletions, since } = group;
-        deletions.reason != HoldReason::Seen
+        deletions.reason != HoldReason::Observed
             && (deletions.names.iter().any(|name| name.contains(from))
                 || now < *since + RENAME_EVENT_DELAY
                 || self.is_pending(deletions))
@@ -214,7 +214,7 @@ impl Mirror {
 /// Returns true if a path or name of held deletions is below `from`, or, if they were observed, is
 /// `from` or above: the entry that is renamed now is another one then.
 fn is_listed(held: &HeldDeletions, from: &TreePath) -> bool {
-    let is_seen = held.reason == HoldReason::Seen;
+    let is_seen = held.reason == HoldReason::Observed;
     let is_it =
         |path: &TreePath| path != from && from.contains(path) || is_seen && path.contains(from);
     let paths = held.paths.iter().map(|dirty| &dirty.path);

@@ -225,7 +225,7 @@ impl SimCopier {
             target.remove(path);
             return true;
         };
-        if reason == HoldReason::Seen {
+        if reason == HoldReason::Observed {
             self.holds_observed.set(true);
         }
         let is_it = |it: &&mut HeldDeletions| it.reason == reason && it.paths.contains(compared);
@@ -248,12 +248,12 @@ impl SimCopier {
             return None;
         }
         if self.observed.is_deleted(path) {
-            return (!is_allowed(observed)).then_some(HoldReason::Seen);
+            return (!is_allowed(observed)).then_some(HoldReason::Observed);
         }
         if !is_allowed(unobserved) {
-            return Some(HoldReason::Budget);
+            return Some(HoldReason::Unobserved);
         }
-        (self.holds_observed.get() && !is_allowed(observed)).then_some(HoldReason::Seen)
+        (self.holds_observed.get() && !is_allowed(observed)).then_some(HoldReason::Observed)
     }
 }
 
@@ -465,8 +465,8 @@ impl GuardedWorld {
                 self.moved.contains(path)
                     || self.has_new_name(path)
                     || match deletions.reason {
-                        HoldReason::Seen => self.budgets.observed == MaxDelete::Unlimited,
-                        HoldReason::Budget | HoldReason::EmptySource => {
+                        HoldReason::Observed => self.budgets.observed == MaxDelete::Unlimited,
+                        HoldReason::Unobserved | HoldReason::EmptySource => {
                             self.budgets.unobserved == MaxDelete::Unlimited
                                 || self.was_observed(path, *since)
                         }

@@ -119,7 +119,7 @@ fn observed_deletions_that_are_held_bind_unobserved_ones() {
     let held = |outcome| {
         let all = held(outcome);
         let count: u64 = all.iter().map(|it| it.count).sum();
-        (count, all.iter().all(|it| it.reason == HoldReason::Seen))
+        (count, all.iter().all(|it| it.reason == HoldReason::Observed))
     };
     let gone = "d0 d1 d2";
     assert_eq!(held(mirror.batch_observed(gone, gone, "")), (33, true));

@@ -267,7 +267,7 @@ fn observed_deletions_that_are_held_bind_unobserved_ones() {
     fixture.stale("a", 30);
     let seen = |outcome: Outcome| {
         let held = held(&outcome);
-        assert!(held.iter().all(|it| it.reason == HoldReason::Seen), "{held:?}");
+        assert!(held.iter().all(|it| it.reason == HoldReason::Observed), "{held:?}");
         held.iter().map(|it| it.count).sum::<u64>()
     };
     assert_eq!(seen(fixture.run(observed(&[b"a"]))), 31);
@@ -344,7 +344,7 @@ fn all_paths_of_a_call_are_held() {
     }
     let outcome = fixture.run(observed(&[b"a", b"b", b"c"]));
     let [held] = held(&outcome) else { panic!("{outcome:?}") };
-    assert_eq!((held.count, held.reason), (33, HoldReason::Seen));
+    assert_eq!((held.count, held.reason), (33, HoldReason::Observed));
     let mut paths: Vec<_> = held.paths.iter().map(|place| place.path.to_string()).collect();
     paths.sort();
     assert_eq!(paths, ["/a", "/b", "/c"]);

@@ -275,7 +275,7 @@ fn held_deletions_and_a_stopped_daemon_are_shown() {
         count: 12,
         total: Some(20),
         names: vec![path("a")],
-        reason: HoldReason::Budget,
+        reason: HoldReason::Unobserved,
     };
     end(&mut mirror, Outcome::Split { large: vec![], failed: vec![], held: vec![held] }, 3);
     let sync = || SyncStatus { held: vec!["set maxDelete".into()], ..sync("Sync1", &mirror) };

@@ -148,7 +148,7 @@ fn outcome(words: &[&str]) -> Outcome {
             let tree = |path: &&str| DirtyPath { path: at(path), scope: Scope::Tree };
             let paths = paths.iter().map(tree).collect();
             let (count, total) = (count.parse().unwrap(), None);
-            let reason = HoldReason::Budget;
+            let reason = HoldReason::Unobserved;
             let held =
                 vec![HeldDeletions { paths, count, total, names: vec![at("held/1")], reason }];
             Outcome::Split { large: vec![], failed: vec![], held }
@@ -351,10 +351,10 @@ fn started_batch(effects: &[Effect]) -> (&PathSet, &ObservedChanges) {
 #[test]
 fn held_deletions_that_were_observed_stay_observed() {
     let cases = [
-        (HoldReason::Seen, "d", true),
-        (HoldReason::Budget, "d", false),
+        (HoldReason::Observed, "d", true),
+        (HoldReason::Unobserved, "d", false),
         // Not everything below the root was observed.
-        (HoldReason::Seen, "", false),
+        (HoldReason::Observed, "", false),
     ];
     // Another budget, and changes of a name that is held.
     let recounts: [&[&str]; 3] = [&["replace", "0!"], &["0", "write", "d/x"], &["0", "rm", "d/x"]];
@@ -805,7 +805,7 @@ fn fleet_with_held(path: &str, names: &[&str], reason: HoldReason) -> (Fleet, Ve
 
 #[test]
 fn held_deletions_that_were_observed_stay_observed_under_a_new_name() {
-    for (reason, is_observed) in [(HoldReason::Seen, true), (HoldReason::Budget, false)] {
+    for (reason, is_observed) in [(HoldReason::Observed, true), (HoldReason::Unobserved, false)] {
         let (mut fleet, mut effects) = fleet_with_held("old/d", &["old/d/x"], reason);
         let later = Moment::new(Duration::from_secs(3));
         send(&mut fleet, &["0", "mv-dir", "old", "new"], later, &mut effects);
@@ -821,7 +821,7 @@ fn held_deletions_that_were_observed_stay_observed_under_a_new_name() {
 
 #[test]
 fn a_job_that_compared_a_replaced_target_as_a_whole_ends_older_holds() {
-    let (mut fleet, mut effects) = fleet_with_held("d", &["d/x"], HoldReason::Seen);
+    let (mut fleet, mut effects) = fleet_with_held("d", &["d/x"], HoldReason::Observed);
     let now = Moment::new(Duration::from_secs(1));
     send(&mut fleet, &["0", "write", "new"], now, &mut effects);
     fleet.advance(now + Duration::from_secs(1), &mut effects);
@@ -837,7 +837,7 @@ fn a_rename_counts_if_unlisted_deletions_may_be_held_below() {
     let many: Vec<_> = (0..10).map(|number| format!("a/{number}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     for (names, is_counted) in [(&*many, true), (&many[..9], false)] {
-        let (mut fleet, mut effects) = fleet_with_held("", names, HoldReason::Budget);
+        let (mut fleet, mut effects) = fleet_with_held("", names, HoldReason::Unobserved);
         let later = Moment::new(Duration::from_secs(3));
         send(&mut fleet, &["0", "mv-dir", "old", "new"], later, &mut effects);
         fleet.advance(later + Duration::from_secs(1), &mut effects);
@@ -850,7 +850,7 @@ fn a_rename_counts_if_unlisted_deletions_may_be_held_below() {
 #[test]
 fn a_rename_explains_what_a_job_found_missing_just_before_its_event() {
     for (millis, is_explained) in [(1_999, true), (2_000, false)] {
-        let (mut fleet, mut effects) = fleet_with_held("old", &["old/x"], HoldReason::Budget);
+        let (mut fleet, mut effects) = fleet_with_held("old", &["old/x"], HoldReason::Unobserved);
         let later = Moment::new(Duration::from_millis(millis));
         send(&mut fleet, &["0", "mv-dir", "old", "new"], later, &mut effects);
         fleet.advance(later + Duration::from_secs(1), &mut effects);
@@ -861,7 +861,7 @@ fn a_rename_explains_what_a_job_found_missing_just_before_its_event() {
 
 #[test]
 fn a_full_transfer_does_not_release_observed_deletions() {
-    for (reason, is_bound) in [(HoldReason::Seen, true), (HoldReason::Budget, false)] {
+    for (reason, is_bound) in [(HoldReason::Observed, true), (HoldReason::Unobserved, false)] {
         for how in [&["full", "0"][..], &["0", "unmounted"]] {
             let (mut fleet, mut effects) = fleet_with_held("d", &["d/x"], reason);
             let later = Moment::new(Duration::from_secs(1));
