@@ -124,6 +124,8 @@ pub(super) struct Drained {
     pub(super) overflows: Vec<KernelLimit>,
     /// Warnings for the log.
     pub(super) warnings: Vec<String>,
+    /// Details for the log, in a category of their own.
+    pub(super) details: Vec<String>,
 }
 
 impl Drained {
@@ -135,6 +137,7 @@ impl Drained {
             && self.unwatched.is_empty()
             && self.overflows.is_empty()
             && self.warnings.is_empty()
+            && self.details.is_empty()
     }
 
     /// Adds an event.

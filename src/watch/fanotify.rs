@@ -1,9 +1,16 @@
 //! fanotify backend: one mark for a whole file system, regardless of the number of directories.
 //!
 //! An event identifies a directory by its handle. The current path of the directory is looked up
-//! and cached until any directory is renamed or removed. The kernel merges queued events, so they
-//! only say where to look.
+//! and cached until any directory is renamed. The kernel merges queued events, so they only say
+//! where to look.
+//!
+//! Only a certain answer is cached. If the kernel does not find a directory, it was probably
+//! deleted, which its parent reports. It is looked up once more after a few milliseconds, and is
+//! rescanned if it exists. If the kernel can't answer, all mirrors are rescanned.
 
+mod drops;
+mod location;
+mod lookup;
 mod translation;
 mod view;
 
@@ -11,7 +18,7 @@ use std::{
     ffi::OsStr,
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -19,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mirror_core::{
     fs_event::{Edit, EntryKind, FsEventKind, MirrorId},
     path::TreePath,
@@ -27,18 +34,16 @@ use mirror_core::{
 use mirror_platform::{
     dir::{Dir, device},
     fanotify::{FanotifyEntry, FanotifyEvent, FanotifyGroup, FanotifyQueue, MIN_BUFFER_SIZE},
-    file_handle::{self, FileHandle},
+    file_handle::FileHandle,
     mounts::MountTable,
-};
-use rustix::{
-    fs::{Mode, OFlags},
-    io::Errno,
 };
 
 use super::{
     backend::{Backend, DrainStatus, Drained, Unwatched, WatchTree, strip_root, unmounted_warning},
     limits::KernelLimit,
 };
+use drops::{DropCounts, DropReason};
+use location::Location;
 use translation::{ResolvedDir, ResolvedEntry, edits, report_change, report_move};
 use view::MountView;
 
@@ -52,15 +57,22 @@ const MAX_DRAIN_TIME: Duration = Duration::from_millis(100);
 /// Maximum number of reads per drain.
 const MAX_READS: usize = 256;
 
-/// Maximum number of cached directories.
-const MAX_CACHED: usize = 8192;
+/// Lookup of a handle through a mount; tests replace it.
+type LocateFn = fn(&Dir, &[u8]) -> io::Result<Location>;
 
 #[derive(Debug)]
 pub(super) struct FanotifyBackend {
     group: FanotifyGroup,
+    locate: LocateFn,
     mirrors: Vec<FanotifyMirror>,
     views: Vec<MountView>,
+    /// Certain answers, by the key of the directory.
     cache: HashMap<Box<[u8]>, Arc<ResolvedDir>>,
+    /// The keys of directories that were not found, and are to be looked up again.
+    missing: HashSet<Box<[u8]>>,
+    dropped: DropCounts,
+    /// True if this drain has reported a rescan of all mirrors.
+    is_all_lost: bool,
     /// Mount points that have appeared below roots.
     mounted: Vec<Vec<u8>>,
     buffer: Vec<u8>,
@@ -83,9 +95,13 @@ impl FanotifyBackend {
     pub(super) fn new(queue: FanotifyQueue) -> io::Result<Self> {
         Ok(Self {
             group: FanotifyGroup::new(queue)?,
+            locate: location::locate,
             mirrors: Vec::new(),
             views: Vec::new(),
             cache: HashMap::new(),
+            missing: HashSet::new(),
+            dropped: DropCounts::default(),
+            is_all_lost: false,
             mounted: Vec::new(),
             buffer: vec![0; BUFFER_SIZE.max(MIN_BUFFER_SIZE)],
         })
@@ -97,8 +113,8 @@ impl FanotifyBackend {
         let stat = dir.stat(b"")?;
         self.group.mark(&dir)?;
         let handle = FileHandle::of(&dir)?;
-        let resolved = path_of(&file_handle::open(&dir, handle.as_bytes())?)?;
-        if resolved != path.as_os_str().as_bytes() {
+        let location = location::locate(&dir, handle.as_bytes())?;
+        if location != Location::At(path.as_os_str().as_bytes().into()) {
             return Err(io::Error::other("a directory cannot be opened by its handle"));
         }
         Ok(MountView {
@@ -145,79 +161,15 @@ impl FanotifyBackend {
         self.cache.clear();
     }
 
-    /// Looks up the current paths of a directory.
-    fn resolve(&mut self, entry: &FanotifyEntry<'_>, drained: &mut Drained) -> Arc<ResolvedDir> {
-        if let Some(known) = self.cache.get(entry.key()) {
-            return known.clone();
-        }
-        let (mut known, mut is_sure) = (ResolvedDir::default(), true);
-        for at in 0..self.views.len() {
-            match self.path_in_view(at, entry.handle()) {
-                Ok(Some((path, is_approximate))) => {
-                    known.is_approximate |= is_approximate;
-                    self.add_paths(&path, &mut known);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    drained.warnings.push(format!("fanotify: events lost ({error}): rescanning"));
-                    self.report_all_lost(drained);
-                    is_sure = false;
-                }
-            }
-        }
-        let known = Arc::new(known);
-        // The other paths are unknown: the next event looks them up again.
-        if !is_sure {
-            return known;
-        }
-        if self.cache.len() >= MAX_CACHED {
-            self.cache.clear();
-        }
-        self.cache.insert(entry.key().into(), known.clone());
-        known
-    }
-
-    /// Returns the path of a directory through a view, or of its nearest ancestor that the kernel
-    /// can name; the flag is true in the latter case. `None` if the view does not contain it.
-    fn path_in_view(&mut self, view: usize, handle: &[u8]) -> io::Result<Option<(Vec<u8>, bool)>> {
-        let Some(view) = self.views.get_mut(view) else { return Ok(None) };
-        let Some(mount) = view.open() else { return Ok(None) };
-        let fd = match file_handle::open(mount, handle) {
-            Ok(fd) => fd,
-            // Deleted, which its parent reports. Or it belongs to another file system.
-            Err(error)
-                if matches!(
-                    Errno::from_io_error(&error),
-                    Some(Errno::STALE | Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP)
-                ) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        match path_of(&fd) {
-            // Through a bind mount the kernel reports "/" for everything outside of it.
-            Ok(path) if path == b"/" && !is_process_root(&fd) => Ok(None),
-            Ok(path) => Ok(Some((path, false))),
-            Err(error) if is_too_long(&error) => Ok(Some((nearest_path(fd)?, true))),
-            Err(error) => Err(error),
+    /// Reports a rescan of all mirrors, because of an error of the kernel.
+    fn report_all_lost(&mut self, error: &str, drained: &mut Drained) {
+        if !std::mem::replace(&mut self.is_all_lost, true) {
+            drained.warnings.push(format!("fanotify: events lost ({error}): rescanning"));
+            self.rescan_all(drained);
         }
     }
 
-    fn add_paths(&self, path: &[u8], known: &mut ResolvedDir) {
-        for mirror in self.mirrors.iter().filter(|mirror| mirror.is_covered) {
-            let root = mirror.tree.root.as_os_str().as_bytes();
-            let Some(path) = strip_root(root, path).and_then(TreePath::new) else { continue };
-            if path.is_root() || !(mirror.tree.skip)(&path) {
-                let in_mirror = (mirror.tree.mirror, path);
-                if !known.paths.contains(&in_mirror) {
-                    known.paths.push(in_mirror);
-                }
-            }
-        }
-    }
-
-    fn report_all_lost(&self, drained: &mut Drained) {
+    fn rescan_all(&self, drained: &mut Drained) {
         for mirror in self.mirrors.iter().filter(|mirror| mirror.is_covered) {
             drained.push(mirror.tree.mirror, FsEventKind::Lost(TreePath::root()));
         }
@@ -226,6 +178,11 @@ impl FanotifyBackend {
 
 /// Handling of mounts while the tree is watched.
 impl FanotifyBackend {
+    /// Closes the mounts, which an open descriptor keeps from being unmounted.
+    fn close_views(&mut self) {
+        self.views.iter_mut().for_each(|view| view.open = None);
+    }
+
     fn cover_mount(&mut self, point: &[u8], drained: &mut Drained) {
         let result = self.view(Path::new(OsStr::from_bytes(point)));
         for mirror in &mut self.mirrors {
@@ -253,12 +210,13 @@ impl FanotifyBackend {
             drained.overflows.push(KernelLimit::FanotifyQueue);
             // The lost events may include renames.
             self.cache.clear();
-            return self.report_all_lost(drained);
+            return self.rescan_all(drained);
         }
-        // Without a name the event is about an inode, and the change was also reported by name.
-        let Some(entry) = event.entry else { return };
-        if event.mask.is_directory && (event.mask.rename || event.mask.delete) {
-            self.invalidate_paths(&entry, event.renamed_to.as_ref());
+        let Some(entry) = event.entry.filter(|_| !is_incomplete(event)) else {
+            return self.handle_nameless(event, drained);
+        };
+        if event.mask.is_directory {
+            self.invalidate_paths(&entry, event);
         }
         let kind = if event.mask.is_directory { EntryKind::Directory } else { EntryKind::Other };
         let here = self.resolve(&entry, drained);
@@ -276,18 +234,44 @@ impl FanotifyBackend {
         }
     }
 
-    /// Invalidates cached paths after a directory was renamed or removed: those of directories
-    /// below it may be wrong.
+    /// Handles an event without a name.
     ///
-    /// Changes outside of all mirrors can't bring anything into a mirror.
-    fn invalidate_paths(&mut self, from: &FanotifyEntry<'_>, to: Option<&FanotifyEntry<'_>>) {
+    /// The change of a link count has none: it is also reported by name. Content that is changed by
+    /// a handle, as a server of NFS does, may have none either. In any other event the kernel could
+    /// not encode the handle of a directory.
+    fn handle_nameless(&mut self, event: &FanotifyEvent<'_>, drained: &mut Drained) {
+        let mask = event.mask;
+        if event.object.is_none() || mask.create || mask.delete || mask.rename {
+            self.cache.clear();
+            return self.report_all_lost("an event without a directory", drained);
+        }
+        self.dropped.add(DropReason::Nameless);
+    }
+
+    /// Invalidates the cached paths that a change of a directory affects.
+    fn invalidate_paths(&mut self, from: &FanotifyEntry<'_>, event: &FanotifyEvent<'_>) {
+        if event.mask.delete {
+            // Nothing is below it any more, so only the directory itself is affected.
+            match event.object {
+                Some(key) => drop(self.cache.remove(key)),
+                None => self.cache.clear(),
+            }
+        }
+        // Directories below a renamed one have other paths. A change outside of all mirrors can't
+        // bring anything into a mirror.
         let is_outside = |entry: &FanotifyEntry<'_>| {
             self.cache.get(entry.key()).is_some_and(|known| known.paths.is_empty())
         };
-        if !(is_outside(from) && to.is_none_or(is_outside)) {
+        let is_all_outside = is_outside(from) && event.renamed_to.as_ref().is_none_or(is_outside);
+        if event.mask.rename && !is_all_outside {
             self.cache.clear();
         }
     }
+}
+
+/// Returns true if it lacks the new name of a renamed entry.
+fn is_incomplete(event: &FanotifyEvent<'_>) -> bool {
+    event.mask.rename && event.renamed_to.is_none()
 }
 
 impl AsFd for FanotifyBackend {
@@ -318,6 +302,7 @@ impl Backend for FanotifyBackend {
     }
 
     fn drain(&mut self, drained: &mut Drained) -> io::Result<DrainStatus> {
+        self.is_all_lost = false;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut result = Ok(DrainStatus::More);
         let until = Instant::now() + MAX_DRAIN_TIME;
@@ -338,7 +323,8 @@ impl Backend for FanotifyBackend {
             }
         }
         self.buffer = buffer;
-        self.views.iter_mut().for_each(|view| view.open = None);
+        self.close_views();
+        drained.details.extend(self.dropped.take_report());
         result
     }
 
@@ -355,10 +341,13 @@ impl Backend for FanotifyBackend {
     }
 
     fn has_pending(&self) -> bool {
-        false
+        !self.missing.is_empty()
     }
 
-    fn flush_pending(&mut self, _drained: &mut Drained) {}
+    fn flush_pending(&mut self, drained: &mut Drained) {
+        self.verify_missing(drained);
+        self.close_views();
+    }
 
     fn on_mounted(&mut self, directory: &[u8]) {
         self.mounted.push(directory.into());
@@ -385,44 +374,5 @@ impl Backend for FanotifyBackend {
     }
 }
 
-fn is_too_long(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::NAMETOOLONG)
-}
-
-/// Returns the path of the nearest ancestor of `below` whose path is not too long.
-///
-/// In a deep tree each event needs this, and each lookup costs as much as a maximum-length path.
-/// Therefore the step is doubled until a path fits, and then halved.
-fn nearest_path(mut below: OwnedFd) -> io::Result<Vec<u8>> {
-    const LONGEST_STEP: usize = 1024;
-    let (mut step, mut is_growing) = (1, true);
-    loop {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let above = rustix::fs::openat(&below, "../".repeat(step), flags, Mode::empty())?;
-        match path_of(&above) {
-            Ok(path) if step == 1 => return Ok(path),
-            Ok(_) => {
-                is_growing = false;
-                step /= 2;
-            }
-            Err(error) if is_too_long(&error) => {
-                below = above;
-                step = if is_growing { (step * 2).min(LONGEST_STEP) } else { (step / 2).max(1) };
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Returns the path of an open directory, as the kernel currently sees it.
-fn path_of(fd: &OwnedFd) -> io::Result<Vec<u8>> {
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    Ok(rustix::fs::readlink(link, Vec::new())?.into_bytes())
-}
-
-/// Returns true if it is the root directory of this process.
-fn is_process_root(fd: &OwnedFd) -> bool {
-    let top = rustix::fs::stat("/").map(|stat| (stat.st_dev, stat.st_ino));
-    let this = rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-    this.is_ok() && this == top
-}
+#[cfg(test)]
+mod tests;

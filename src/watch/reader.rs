@@ -372,6 +372,9 @@ impl WatchReader {
         for warning in drained.warnings.drain(..) {
             self.log.say(Category::Warn, warning);
         }
+        for detail in drained.details.drain(..) {
+            self.log.say(Category::Debug("Watch"), detail);
+        }
         for unwatched in drained.unwatched.drain(..) {
             self.on_unwatched(unwatched);
         }

@@ -25,6 +25,7 @@ const REPORT_DIR_FID: u32 = 0x400;
 const REPORT_NAME: u32 = 0x800;
 const REPORT_TARGET_FID: u32 = 0x1000;
 const RENAME: u64 = 0x1000_0000;
+const INFO_OBJECT: u8 = 1;
 const INFO_DIRECTORY_AND_NAME: u8 = 2;
 const INFO_OLD_DIRECTORY_AND_NAME: u8 = 10;
 const INFO_NEW_DIRECTORY_AND_NAME: u8 = 12;
@@ -133,14 +134,25 @@ impl<'a> FanotifyEntry<'a> {
     /// Returns the handle of the directory, for [`file_handle::open`].
     #[must_use]
     pub fn handle(&self) -> &'a [u8] {
-        self.key.get(FSID_SIZE..).unwrap_or_default()
+        handle_of(self.key)
     }
 
     fn parse(record: &'a [u8]) -> Option<Self> {
-        let end = FSID_SIZE + file_handle::length(record.get(FSID_SIZE..)?)?;
-        let name = record.get(end..)?.split(|&b| b == 0).next()?;
-        Some(Self { key: record.get(..end)?, name })
+        let key = parse_key(record)?;
+        let name = record.get(key.len()..)?.split(|&b| b == 0).next()?;
+        Some(Self { key, name })
     }
+}
+
+/// Returns the key at the start of a record.
+fn parse_key(record: &[u8]) -> Option<&[u8]> {
+    record.get(..FSID_SIZE + file_handle::length(record.get(FSID_SIZE..)?)?)
+}
+
+/// Returns the handle in a key, see [`FanotifyEntry::key`].
+#[must_use]
+pub fn handle_of(key: &[u8]) -> &[u8] {
+    key.get(FSID_SIZE..).unwrap_or_default()
 }
 
 /// An event, or several merged ones. The kernel merges an event into an earlier one of the same
@@ -154,6 +166,9 @@ pub struct FanotifyEvent<'a> {
     pub entry: Option<FanotifyEntry<'a>>,
     /// The new name, if the entry was renamed.
     pub renamed_to: Option<FanotifyEntry<'a>>,
+    /// The key of the entry itself, if it was created, deleted or renamed; see
+    /// [`FanotifyEntry::key`].
+    pub object: Option<&'a [u8]>,
 }
 
 /// Kinds of changes in an event: one or more of these.
@@ -216,12 +231,13 @@ impl<'a> Iterator for FanotifyEvents<'a> {
         let mask = u64::from_ne_bytes(*self.rest.get(8..)?.first_chunk()?);
         let mut records = self.rest.get(HEADER_SIZE..length)?;
         self.rest = self.rest.get(length..)?;
-        let mut event =
-            FanotifyEvent { mask: FanotifyMask::of(mask), entry: None, renamed_to: None };
+        let mask = FanotifyMask::of(mask);
+        let mut event = FanotifyEvent { mask, entry: None, renamed_to: None, object: None };
         while let Some(&[kind, _, low, high]) = records.first_chunk() {
             let size = usize::from(u16::from_ne_bytes([low, high]));
             let Some(record) = records.get(4..size) else { break };
             match kind {
+                INFO_OBJECT => event.object = parse_key(record),
                 INFO_DIRECTORY_AND_NAME | INFO_OLD_DIRECTORY_AND_NAME => {
                     event.entry = FanotifyEntry::parse(record);
                 }
@@ -254,6 +270,7 @@ mod tests {
         fs::rename(place.path().join("d"), place.path().join("e")).unwrap();
         let here = FileHandle::of(&dir).unwrap();
         let mut seen = Vec::new();
+        let moved = FileHandle::of(Dir::open(&place.path().join("e")).unwrap()).unwrap();
         let mut buffer = vec![0; 64 * 1024];
         while let Some(events) = group.read(&mut buffer).unwrap() {
             // The mark reports the whole file system, in which other tests work.
@@ -262,6 +279,7 @@ mod tests {
                 let name = |entry: Option<FanotifyEntry<'_>>| entry.map(|e| e.name.to_vec());
                 seen.push((event.mask.rename, name(event.entry), name(event.renamed_to)));
                 assert!(event.mask.is_directory);
+                assert_eq!(event.object.map(handle_of), Some(moved.as_bytes()));
             }
         }
         let (d, e) = (Some(b"d".to_vec()), Some(b"e".to_vec()));

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn only_delete_events_report_deletions() {
         let edits = |mask: FanotifyMask| -> Vec<Edit> {
-            edits(&FanotifyEvent { mask, entry: None, renamed_to: None }).collect()
+            edits(&FanotifyEvent { mask, entry: None, renamed_to: None, object: None }).collect()
         };
         let none = FanotifyMask::default();
         assert_eq!(edits(FanotifyMask { create: true, modify: true, ..none }), [Edit::Create]);

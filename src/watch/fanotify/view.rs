@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -17,7 +18,7 @@ pub(super) struct MountView {
     pub(super) mount: u64,
     pub(super) device: (u32, u32),
     pub(super) open: Option<Dir>,
-    /// True if it is no longer mounted.
+    /// True if it is no longer mounted, or hidden by another mount.
     pub(super) is_gone: bool,
 }
 
@@ -29,34 +30,43 @@ impl Clone for MountView {
 }
 
 impl MountView {
-    /// Returns the directory, if it is still mounted.
-    pub(super) fn open(&mut self) -> Option<&Dir> {
+    /// Returns the directory. `None` if it is no longer mounted, or hidden by another mount.
+    ///
+    /// # Errors
+    ///
+    /// If it is mounted, as far as is known, and can't be opened now.
+    pub(super) fn open(&mut self) -> io::Result<Option<&Dir>> {
         if self.open.is_none() && !self.is_gone {
-            self.open = self.open_at(&self.path);
-        }
-        if self.open.is_none() && !self.is_gone {
-            let found = self.find_moved();
+            // A directory above it may have been renamed.
+            let found = match self.open_at(&self.path) {
+                Ok(Some(dir)) => Some((self.path.clone(), dir)),
+                Ok(None) | Err(_) => self.find_moved()?,
+            };
             self.is_gone = found.is_none();
             self.open = found.map(|(path, dir)| {
                 self.path = path;
                 dir
             });
         }
-        self.open.as_ref()
+        Ok(self.open.as_ref())
     }
 
-    /// If another mount is there by now, the root monitor reports that the root is gone.
-    fn open_at(&self, path: &Path) -> Option<Dir> {
-        let dir = Dir::open(path).ok()?;
-        dir.stat(b"").is_ok_and(|stat| stat.stx_mnt_id == self.mount).then_some(dir)
+    /// Opens the mount at a path. `None` if another mount is there by now; if that hides a root,
+    /// the root monitor reports that it is gone.
+    fn open_at(&self, path: &Path) -> io::Result<Option<Dir>> {
+        let dir = Dir::open(path)?;
+        let mount = dir.stat(b"")?.stx_mnt_id;
+        Ok((mount == self.mount).then_some(dir))
     }
 
-    /// Finds the mount after a directory above it was renamed.
-    fn find_moved(&self) -> Option<(PathBuf, Dir)> {
-        let mounts = MountTable::open().and_then(|mut table| table.read()).ok()?;
-        let mount = mounts.into_iter().find(|mount| mount.id == self.mount)?;
+    /// Finds the mount by its id.
+    fn find_moved(&self) -> io::Result<Option<(PathBuf, Dir)>> {
+        let mounts = MountTable::open()?.read()?;
+        let Some(mount) = mounts.into_iter().find(|mount| mount.id == self.mount) else {
+            return Ok(None);
+        };
         let path = PathBuf::from(OsStr::from_bytes(&mount.point));
         let dir = self.open_at(&path)?;
-        Some((path, dir))
+        Ok(dir.map(|dir| (path, dir)))
     }
 }

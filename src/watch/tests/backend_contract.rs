@@ -466,6 +466,25 @@ mod fanotify_contract {
     }
 
     #[test]
+    fn a_mount_that_cannot_be_opened_for_a_while_causes_a_rescan() {
+        use std::os::unix::fs::PermissionsExt;
+        let Some(backend) = backend() else { return };
+        let temp = temp_tree();
+        let root = temp.path().join("in");
+        let Some(_mounted) = super::super::TempMount::tmpfs(&root) else { return };
+        fs::create_dir(root.join("a")).unwrap();
+        let mut harness = BackendHarness::new(backend);
+        harness.cover(0, &root);
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o000)).unwrap();
+        harness.check();
+        fs::write(root.join("a/f"), "").unwrap();
+        without_capabilities(|| harness.backend.drain(&mut harness.drained)).unwrap();
+        harness.check();
+        fs::write(root.join("a/g"), "").unwrap();
+        harness.check();
+    }
+
+    #[test]
     fn concurrent_changes_converge() {
         let Some(backend) = backend() else { return };
         converge_concurrently(backend, 40);
