@@ -371,6 +371,12 @@ impl Backend for FanotifyBackend {
             mirror.views.retain(|view| view.path != path || view.path == mirror.tree.root);
         }
         self.update_views();
+        // It may have hidden another mount, whose view and mark are gone now. Without the table
+        // that is unknown, and the path is taken for a mount.
+        let table = MountTable::open().and_then(|mut table| table.read());
+        if table.map_or(true, |table| table.iter().any(|mount| mount.point == directory)) {
+            self.mounted.push(directory.into());
+        }
     }
 }
 

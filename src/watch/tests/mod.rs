@@ -472,6 +472,30 @@ fn a_mount_below_a_renamed_directory_is_still_watched() {
 }
 
 #[test]
+fn a_mount_that_was_hidden_by_another_is_watched_again() {
+    for preference in [Preference::Inotify, Preference::Fanotify] {
+        let fixture = WatchFixture::new(preference);
+        let tree = fixture.tree(0, "a");
+        let Some(_lower) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
+        fs::create_dir(fixture.path("a/m/d")).unwrap();
+        fixture.cover(tree);
+        let lost = WatchMessage::Event(FsEvent {
+            mirror: MirrorId(0),
+            kind: FsEventKind::Lost(path("m")),
+        });
+        let Some(upper) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
+        fixture.wait_for(|message| *message == lost);
+        upper.unmount();
+        fixture.wait_for(|message| *message == lost);
+        // What is visible again may be reported a second time.
+        fixture.events();
+        fs::create_dir(fixture.path("a/m/d/e")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "m/d/e"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
+    }
+}
+
+#[test]
 fn a_mount_is_reported_although_a_root_is_added_meanwhile() {
     let temp_dir = tempfile::tempdir().unwrap();
     let root = fs::canonicalize(temp_dir.path()).unwrap();
