@@ -154,6 +154,21 @@ impl<'a> TortureDaemon<'a> {
         text
     }
 
+    /// Returns its threads, and the kernel function in which each of them waits.
+    pub(crate) fn threads(&self) -> String {
+        let Ok(running) = self.running() else { return String::new() };
+        let tasks = format!("/proc/{}/task", running.pid());
+        let read = |task: &Path, file: &str| {
+            fs::read_to_string(task.join(file)).unwrap_or_default().trim_end().to_owned()
+        };
+        let mut text = String::new();
+        for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
+            let task = task.path();
+            let _ = writeln!(text, "{}: {}", read(&task, "comm"), read(&task, "wchan"));
+        }
+        text
+    }
+
     pub(crate) fn log_directory(&self) -> PathBuf {
         self.scratch.path("run").map_or_else(|_| PathBuf::new(), |it| it.path().to_owned())
     }

@@ -1,9 +1,10 @@
 //! One round: bursts of changes, each followed by a comparison of all trees.
 
 use std::{
+    ffi::OsStr,
     fs::{self, Permissions},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -30,6 +31,8 @@ const SYNC_TIMEOUT: Duration = Duration::from_mins(2);
 const GRACE: Duration = Duration::from_secs(6);
 /// The same where most directories are polled.
 const GRACE_OF_POLLING: Duration = Duration::from_secs(40);
+/// Time that late changes, and a further one, get to arrive after a fault.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval between two polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(40);
 /// Number of differences in a report.
@@ -330,12 +333,45 @@ impl<'a> Round<'a> {
     }
 
     fn evidence(&self) -> String {
+        let (status, threads) = (self.daemon.status(), self.daemon.threads());
+        let probe = self.probe();
         format!(
-            "-- status --\n{}\n{}logs: {}\n",
-            self.daemon.status(),
+            "-- status --\n{status}\n-- threads --\n{threads}-- probe --\n{probe}\n{}logs: {}\n",
             self.daemon.log_tail(),
             self.daemon.log_directory().display(),
         )
+    }
+
+    /// Distinguishes events that are late, those that are lost, and a directory of which no event
+    /// is reported any more.
+    fn probe(&self) -> String {
+        if self.daemon.failure().is_some() {
+            return "none, since the daemon is gone".into();
+        }
+        let start = Instant::now();
+        while start.elapsed() < PROBE_TIMEOUT && !self.differences().is_empty() {
+            thread::sleep(POLL_INTERVAL * 5);
+        }
+        let found = self.differences();
+        let waited = start.elapsed().as_secs_f64();
+        let late = format!("{} differences after {waited:.1} s more", found.len());
+        let Some((number, (path, _))) = found.first() else { return late };
+        let Some(pair) = self.setup.pairs.get(*number) else { return late };
+        let path = Path::new(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
+        let is_dir = |path: &&Path| pair.source.path().join(path).is_dir();
+        let directory = path.ancestors().skip(1).find(is_dir).unwrap_or(Path::new(""));
+        let file = directory.join("probe");
+        if let Err(error) = fs::write(pair.source.path().join(&file), "new") {
+            return format!("{late}; {}: {error}", file.display());
+        }
+        let target = pair.target.path().join(&file);
+        let start = Instant::now();
+        while start.elapsed() < PROBE_TIMEOUT && !target.exists() {
+            thread::sleep(POLL_INTERVAL);
+        }
+        let arrived = if target.exists() { "arrives" } else { "does not arrive" };
+        let left = self.differences().len();
+        format!("{late}; {} is created and {arrived}; then {left} differences", file.display())
     }
 }
 
