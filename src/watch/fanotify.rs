@@ -350,7 +350,9 @@ impl Backend for FanotifyBackend {
     }
 
     fn on_mounted(&mut self, directory: &[u8]) {
-        self.mounted.push(directory.into());
+        if !self.mounted.iter().any(|point| point == directory) {
+            self.mounted.push(directory.into());
+        }
     }
 
     fn on_unmounted(&mut self, directory: &[u8], drained: &mut Drained) {
@@ -375,7 +377,7 @@ impl Backend for FanotifyBackend {
         // that is unknown, and the path is taken for a mount.
         let table = MountTable::open().and_then(|mut table| table.read());
         if table.map_or(true, |table| table.iter().any(|mount| mount.point == directory)) {
-            self.mounted.push(directory.into());
+            self.on_mounted(directory);
         }
     }
 }

@@ -38,9 +38,18 @@ pub(super) struct RootMonitor {
     inotify: Inotify,
     mounts: MountTable,
     /// Mounts below roots, by mount id.
-    known_mounts: BTreeMap<u64, Vec<u8>>,
+    known_mounts: BTreeMap<u64, KnownMount>,
     roots: Vec<MonitoredRoot>,
     buffer: Vec<u8>,
+}
+
+/// A mount below a root.
+#[derive(Debug)]
+struct KnownMount {
+    point: Vec<u8>,
+    /// Identity of its root, since the mount id may be reused for the next mount. `None` if it is
+    /// unknown.
+    identity: Option<DirIdentity>,
 }
 
 #[derive(Debug)]
@@ -200,24 +209,59 @@ impl RootMonitor {
         for (mirror, _) in &changes.gone {
             self.remove(*mirror);
         }
-        let now = self.below_roots(&table);
-        let before = std::mem::replace(&mut self.known_mounts, now);
-        let new = self.known_mounts.iter().filter(|(id, _)| !before.contains_key(id));
-        changes.mounted = new.map(|(_, point)| point.clone()).collect();
-        let old = before.iter().filter(|(id, _)| !self.known_mounts.contains_key(id));
-        changes.unmounted = old.map(|(_, point)| point.clone()).collect();
+        let mut before = std::mem::take(&mut self.known_mounts);
+        let mut now = self.below_roots(&table);
+        for (id, mount) in &mut now {
+            match before.remove(id) {
+                Some(known) if known.is_replaced_by(mount) => {
+                    changes.unmounted.push(known.point);
+                    changes.mounted.push(mount.point.clone());
+                }
+                Some(known) => mount.identity = mount.identity.take().or(known.identity),
+                None => changes.mounted.push(mount.point.clone()),
+            }
+        }
+        changes.unmounted.extend(before.into_values().map(|mount| mount.point));
+        self.known_mounts = now;
         changes
     }
 
-    fn below_roots(&self, table: &[MountInfo]) -> BTreeMap<u64, Vec<u8>> {
+    fn below_roots(&self, table: &[MountInfo]) -> BTreeMap<u64, KnownMount> {
         let is_below = |mount: &&MountInfo| {
             self.roots.iter().any(|root| {
                 let root = root.path.as_os_str().as_bytes();
                 strip_root(root, &mount.point).is_some_and(|path| !path.is_empty())
             })
         };
-        table.iter().filter(is_below).map(|mount| (mount.id, mount.point.clone())).collect()
+        let mut below: BTreeMap<u64, KnownMount> = BTreeMap::new();
+        for mount in table.iter().filter(is_below) {
+            // It hides those that were mounted there before.
+            let hidden = below.values_mut().filter(|other| other.point == mount.point);
+            hidden.for_each(|other| other.identity = None);
+            let identity = if is_blocking(&mount.fs_type) { None } else { identity(&mount.point) };
+            below.insert(mount.id, KnownMount { point: mount.point.clone(), identity });
+        }
+        below
     }
+}
+
+impl KnownMount {
+    fn is_replaced_by(&self, other: &Self) -> bool {
+        self.identity.is_some() && other.identity.is_some() && self.identity != other.identity
+    }
+}
+
+/// Returns true if opening a directory of this type of file system may take as long as a server or
+/// a program does not answer.
+fn is_blocking(fs_type: &[u8]) -> bool {
+    const TYPES: [&[u8]; 9] =
+        [b"nfs", b"cifs", b"smb", b"fuse", b"9p", b"ceph", b"afs", b"autofs", b"vboxsf"];
+    TYPES.iter().any(|prefix| fs_type.starts_with(prefix))
+}
+
+fn identity(point: &[u8]) -> Option<DirIdentity> {
+    let directory = Dir::open_path_no_symlinks(Path::new(OsStr::from_bytes(point))).ok()?;
+    DirIdentity::of_mount(directory).ok()
 }
 
 impl MonitoredRoot {

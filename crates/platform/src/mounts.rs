@@ -19,6 +19,8 @@ pub struct MountInfo {
     pub id: u64,
     /// Absolute path of the mount point.
     pub point: Vec<u8>,
+    /// Type of the file system, such as `ext4`.
+    pub fs_type: Vec<u8>,
     /// Source of the mount: a device, the export of a server, or an arbitrary word.
     pub source: Vec<u8>,
 }
@@ -59,7 +61,8 @@ fn parse(line: &[u8]) -> Option<MountInfo> {
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let point = unescape(fields.nth(3)?);
     fields.find(|field| *field == b"-")?;
-    Some(MountInfo { id, point, source: unescape(fields.nth(1)?) })
+    let fs_type = unescape(fields.next()?);
+    Some(MountInfo { id, point, fs_type, source: unescape(fields.next()?) })
 }
 
 /// Decodes spaces, tabs, newlines and backslashes, which are written as `\` with three octal
@@ -91,7 +94,8 @@ mod tests {
     fn escaped_mount_points_are_decoded() {
         let line = b"36 35 98:0 /mnt1 /a\\040b\\134c/\xff rw,noatime master:1 - ext3 /dev/root rw";
         let (point, source) = (b"/a b\\c/\xff".to_vec(), b"/dev/root".to_vec());
-        assert_eq!(parse(line), Some(MountInfo { id: 36, point, source }));
+        let fs_type = b"ext3".to_vec();
+        assert_eq!(parse(line), Some(MountInfo { id: 36, point, fs_type, source }));
         assert_eq!(parse(b""), None);
     }
 

@@ -511,6 +511,49 @@ fn a_mount_is_reported_although_a_root_is_added_meanwhile() {
 }
 
 #[test]
+fn a_mount_that_is_replaced_at_once_is_reported_and_watched() {
+    for preference in [Preference::Inotify, Preference::Fanotify] {
+        let fixture = WatchFixture::new(preference);
+        let tree = fixture.tree(0, "a");
+        let Some(first) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
+        fixture.cover(tree);
+        first.unmount();
+        // It gets the mount id of the first one, unless another test takes that.
+        let Some(_second) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
+        fs::create_dir(fixture.path("a/m/early")).unwrap();
+        let lost = WatchMessage::Event(FsEvent {
+            mirror: MirrorId(0),
+            kind: FsEventKind::Lost(path("m")),
+        });
+        fixture.wait_for(|message| *message == lost);
+        fixture.events();
+        fs::create_dir(fixture.path("a/m/late")).unwrap();
+        let expected = [(0, changed(Edit::Create, EntryKind::Directory, "m/late"))];
+        assert_eq!(fixture.events(), expected, "{preference:?}");
+    }
+}
+
+#[test]
+fn a_replaced_mount_is_reported_although_it_has_the_same_id() {
+    let temp_dir = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(temp_dir.path()).unwrap();
+    let mut monitor = root_monitor::RootMonitor::new().unwrap();
+    let Some(first) = TempMount::tmpfs(&root.join("m")) else { return };
+    monitor.add(MirrorId(0), &root, None).unwrap();
+    let point = first.0.as_os_str().as_encoded_bytes().to_vec();
+    for _ in 0..20 {
+        first.unmount();
+        let Some(second) = TempMount::tmpfs(&first.0) else { return };
+        let changes = monitor.check();
+        assert_eq!(
+            (changes.unmounted, changes.mounted),
+            (vec![point.clone()], vec![point.clone()])
+        );
+        std::mem::forget(second);
+    }
+}
+
+#[test]
 fn a_bind_mounted_root_gets_events_under_its_own_path() {
     for preference in [Preference::Inotify, Preference::Fanotify] {
         let fixture = WatchFixture::new(preference);
