@@ -154,6 +154,11 @@ impl ConfinedEntry {
         Ok(renameat_with(&self.directory, &self.name, &to.directory, &to.name, flags)?)
     }
 
+    /// The number of its inode.
+    pub(crate) fn inode(&self) -> io::Result<u64> {
+        Ok(statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino)
+    }
+
     /// Deletes an entry that is not a directory.
     pub(crate) fn unlink(&self) -> io::Result<()> {
         Ok(unlinkat(&self.directory, &self.name, AtFlags::empty())?)

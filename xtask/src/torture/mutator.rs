@@ -1,6 +1,7 @@
 //! Random changes of a source.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     io::{self, Write},
     os::unix::{ffi::OsStrExt, fs::FileExt},
@@ -50,6 +51,8 @@ pub(crate) struct TreeMutator<'a> {
     outside: ConfinedTree,
     canary: PathBuf,
     parked: Vec<PathBuf>,
+    /// The inodes of files that got a second name.
+    linked: BTreeSet<u64>,
     number: u64,
 }
 
@@ -73,6 +76,7 @@ impl<'a> TreeMutator<'a> {
             outside: ConfinedTree::open(outside)?,
             canary: canary.to_owned(),
             parked: Vec::new(),
+            linked: BTreeSet::new(),
             number,
         })
     }
@@ -242,7 +246,13 @@ impl<'a> TreeMutator<'a> {
     fn link(&mut self, entry: &ConfinedEntry, path: PathBuf) -> io::Result<MutationRecord> {
         let other = self.random_path();
         entry.hard_link(&self.source.entry(&other)?)?;
+        self.linked.insert(entry.inode()?);
         Ok(("linked", vec![path, other]))
+    }
+
+    /// The inodes of files that got a second name.
+    pub(crate) const fn linked(&self) -> &BTreeSet<u64> {
+        &self.linked
     }
 
     fn remove(&mut self, entry: &ConfinedEntry, path: PathBuf) -> io::Result<MutationRecord> {

@@ -1,17 +1,24 @@
 //! One round: bursts of changes, each followed by a comparison of all trees.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     fs::{self, Permissions},
     io,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirEntryExt, PermissionsExt},
+    },
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat},
+    process::Signal,
+};
 
 use super::{
     compare::{Difference, differences},
@@ -172,7 +179,9 @@ impl<'a> Round<'a> {
             stop.store(true, Ordering::Relaxed);
             result
         })?;
-        Ok(())
+        let linked: BTreeSet<u64> =
+            mutators.iter().flat_map(|mutator| mutator.linked().iter().copied()).collect();
+        Ok(touch(&source, &linked)?)
     }
 
     fn disturb(&mut self, source: &Path) -> io::Result<()> {
@@ -383,6 +392,23 @@ fn flood(source: &Path) -> io::Result<()> {
         for file in &files {
             let mode = if number % 2 == 0 { 0o600 } else { 0o644 };
             fs::set_permissions(file, Permissions::from_mode(mode))?;
+        }
+    }
+    Ok(())
+}
+
+/// Touches the files of these inodes. A write through a name that was removed before the daemon
+/// looked reveals nothing of the other names: `docs/configuration.md` says so.
+fn touch(directory: &Path, inodes: &BTreeSet<u64>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let stat = entry.metadata()?;
+        if stat.is_dir() {
+            touch(&entry.path(), inodes)?;
+        } else if stat.is_file() && inodes.contains(&entry.ino()) {
+            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+            let times = Timestamps { last_access: now, last_modification: now };
+            utimensat(CWD, entry.path(), &times, AtFlags::SYMLINK_NOFOLLOW)?;
         }
     }
     Ok(())
