@@ -1,11 +1,15 @@
--- Does something every so often while changes come in: here it tells how many there were.
+-- Runs a command at a fixed interval, with the number of changes since its previous run.
 --
--- What to learn from it: alarms, which call a function once at a given time; a blanket event, by which an
--- alarm gets to start a program; and state of your own, in variables beside the sync.
---
--- To try it:    SOURCE=/tmp/watched INTERVAL=5 lsyncd -nodaemon examples/alarm.lua
--- To change:    SOURCE; INTERVAL in seconds; COMMAND, which is for the shell: $1 is the number of changes
---               since it was called before.
+-- Shows:
+--   - alarms, which call a function once at a given time
+--   - a blanket event, which allows an alarm to start a program
+--   - state in local variables next to the sync
+-- Try:
+--   SOURCE=/tmp/watched INTERVAL=5 lsyncd -nodaemon examples/alarm.lua
+-- Settings (environment variables):
+--   SOURCE    directory to watch
+--   INTERVAL  seconds between two runs
+--   COMMAND   shell command; $1 is the number of changes since the previous run
 
 local source = os.getenv("SOURCE") or "/tmp/watched"
 local interval = tonumber(os.getenv("INTERVAL") or 60)
@@ -13,7 +17,7 @@ local command = os.getenv("COMMAND") or 'echo "$1 changes"'
 
 local changes = 0
 
--- Called by the alarm, with the time at which it was due and what was given with it.
+-- Handles an alarm. The arguments are the time at which it was due and the extra value.
 local function ring(due, inlet)
     inlet.createBlanketEvent()
     alarm(due + interval, ring, inlet)
@@ -24,7 +28,7 @@ local has_begun = false
 sync {
     source = source,
 
-    -- Also when events got lost and all begins anew: one alarm is enough.
+    -- Also called after lost events. Only the first call starts the alarm.
     init = function(event)
         if not has_begun then ring(now(), event.inlet) end
         has_begun = true

@@ -1,27 +1,36 @@
--- Uploads what changes, many files by one call, with a program that reads their names.
+-- Uploads changed files in batches, with a program that reads a list of file names.
 --
--- What to learn from it: an action of your own that takes many events at once; names on the standard
--- input of a program, where there may be any number of them; exit codes with a meaning; settings of
--- your own that are checked; and a layer that several syncs can share.
---
--- To try it:    SOURCE=/tmp/watched TARGET=remote:bucket lsyncd -nodaemon examples/batch-upload.lua
--- To change:    the words of the three calls, and what the exit codes mean. SOURCE, TARGET, DELAY; UPLOADER
---               for the program; SEPARATOR=nul if it wants a NUL behind each name, which stands any name,
---               rather than a new line.
--- It needs:     rclone, with a remote place that `rclone config` made; or any other program.
+-- Shows:
+--   - a custom action that takes many events at once
+--   - file names on standard input, where their number is not limited
+--   - classes of exit codes
+--   - a custom setting, and its validation
+--   - a layer that several syncs can share
+-- Try:
+--   SOURCE=/tmp/watched TARGET=remote:bucket lsyncd -nodaemon examples/batch-upload.lua
+-- Settings (environment variables):
+--   SOURCE     directory to upload
+--   TARGET     destination, as the uploader expects it
+--   DELAY      seconds from the first change to the upload
+--   UPLOADER   program to call
+--   SEPARATOR  "nul" if the uploader expects NUL-terminated names instead of lines; otherwise,
+--              changed files with a line break in their name are skipped
+-- Requires: rclone with a remote that `rclone config` has set up. For another uploader, adapt the
+-- arguments of the calls and the exit codes.
 
 local source = os.getenv("SOURCE") or "/tmp/watched"
 local target = os.getenv("TARGET") or "remote:bucket"
 local separator = os.getenv("SEPARATOR") == "nul" and "\0" or "\n"
 
--- What can be said of a name in a list of lines.
+-- Returns true if the list can contain the name: a list of lines permits no line breaks in names.
 local function fits(path)
     if separator == "\0" or not path:find("\n", 1, true) then return true end
     log("Warn", "a name with a line break is left out: ", path)
     return false
 end
 
--- Directories as such are nothing on the other side.
+-- Returns true for events that need no upload: the target stores neither directories nor
+-- attributes.
 local function is_nothing(event)
     return event.isdir and event.etype ~= "Delete" or event.etype == "Attrib"
 end
@@ -29,11 +38,11 @@ end
 local upload = {
     delay = tonumber(os.getenv("DELAY") or 5),
 
-    -- Of rclone: 5 may pass, 1 is of a kind that it does not know, 3 and 4 are what is not there, and 9
-    -- is nothing to be done.
+    -- rclone returns 1 for uncategorized errors, 3 and 4 for a missing directory or file, 5 for
+    -- temporary errors, and 9 if there was nothing to transfer.
     exitcodes = { [0] = "ok", [1] = "again", [3] = "ok", [4] = "ok", [5] = "again", [9] = "ok" },
 
-    -- The settings that a sync with this layer may have, beside the usual ones.
+    -- Allows the setting "uploader" in addition to the standard ones.
     checkgauge = { default.checkgauge, uploader = true },
 
     prepare = function(config, level)
@@ -42,7 +51,7 @@ local upload = {
         if not config.target then error("the target is missing", level) end
     end,
 
-    -- All of the source at the start.
+    -- Uploads the whole source at startup.
     init = function(event)
         local config = event.config
         spawn(event, config.uploader, "copy", config.source, config.target)
@@ -59,7 +68,8 @@ local upload = {
             spawn(first, config.uploader, "purge", config.target .. "/" .. first.pathname)
             return
         end
-        -- What was written and what was deleted are two calls, in the order in which it happened.
+        -- Uploads and deletions need separate calls. A list ends where the other kind begins, so
+        -- their order is preserved.
         local is_delete = first.etype == "Delete"
         local events = inlet.getEvents(function(event)
             if event.isdir and event.etype == "Delete" then return "break" end

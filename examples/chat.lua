@@ -1,12 +1,19 @@
--- Tells a channel of IRC what changes.
+-- Announces changes in an IRC channel.
 --
--- What to learn from it: a connection of one's own. The module "socket" makes it, observefd calls a function
--- whenever there is something to read, so that the daemon never waits for the other side, and an alarm makes
--- it anew after it broke.
---
--- To try it:    SOURCE=/tmp/watched HOST=localhost CHANNEL=#changes lsyncd -nodaemon examples/chat.lua
--- To change:    what is said. SOURCE, HOST, PORT, NICK, CHANNEL; RETRY, the seconds until it connects again.
--- It needs:     a server that wants no encryption.
+-- Shows:
+--   - a TCP connection of the module "socket"
+--   - observefd, which calls a function when data is available, so that reading never blocks the
+--     daemon
+--   - an alarm that reconnects after a failure
+-- Try:
+--   SOURCE=/tmp/watched HOST=localhost CHANNEL=#changes lsyncd -nodaemon examples/chat.lua
+-- Settings (environment variables):
+--   SOURCE      directory to watch
+--   HOST, PORT  address of the server
+--   NICK        nickname
+--   CHANNEL     channel to join
+--   RETRY       seconds until a reconnect
+-- Requires: an IRC server that accepts unencrypted connections.
 
 local socket = require "socket"
 
@@ -21,7 +28,8 @@ local is_in_channel = false
 
 local function send(...) connection:send(table.concat({ ... }, " ") .. "\r\n") end
 
--- What may be said in one line, whatever is in a name.
+-- Sends a message. Control characters are replaced and the length is limited, so any file name fits
+-- into one line.
 local function tell(text)
     if is_in_channel then send("PRIVMSG", channel, ":" .. text:gsub("%c", "?"):sub(1, 400)) end
 end
@@ -35,7 +43,7 @@ local function answer(line)
     end
 end
 
--- What has come of a line that is not complete.
+-- The received part of an incomplete line.
 local begun = ""
 
 local connect
@@ -80,7 +88,7 @@ local has_begun = false
 sync {
     source = os.getenv("SOURCE") or "/tmp/watched",
 
-    -- Also when events got lost and all begins anew.
+    -- Also called after lost events.
     init = function(event)
         if has_begun then tell("something has changed") else connect() end
         has_begun = true

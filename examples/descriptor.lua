@@ -1,19 +1,27 @@
--- Takes orders through a descriptor, and answers: a console for a daemon, or its way into a chat.
+-- Reads commands from a file descriptor and answers them: a console for the daemon.
 --
--- What to learn from it: observefd, which calls a function whenever something can be read, so that the
--- daemon never waits for it; and orders that become events, so that they stand in line with the changes.
---
--- To try it:    SOURCE=/tmp/watched TARGET=/tmp/mirror lsyncd -nodaemon examples/descriptor.lua
---               and then type  changes,  full,  say hello,  or  stop.
--- To change:    the orders. SOURCE, TARGET; DESCRIPTOR is the number of one that the daemon was started with,
---               a terminal, a pipe or a fifo; ANSWERS is the file in which the answers are written.
--- It needs:     rsync.
+-- Shows:
+--   - observefd, which calls a function when data is available, so that reading never blocks the
+--     daemon
+--   - a command that becomes an event, and is therefore processed in order with the changes
+-- Try:
+--   SOURCE=/tmp/watched TARGET=/tmp/mirror lsyncd -nodaemon examples/descriptor.lua
+--   Then enter one of these commands:
+--     changes   prints the number of transferred changes
+--     full      requests a full transfer
+--     say TEXT  prints the text, in order with the changes
+--     stop      stops reading commands
+-- Settings (environment variables):
+--   SOURCE, TARGET  directory to mirror, and its destination
+--   DESCRIPTOR      number of an inherited descriptor: a terminal, a pipe or a FIFO
+--   ANSWERS         file to which the answers are appended
+-- Requires: rsync.
 
 local descriptor = tonumber(os.getenv("DESCRIPTOR") or 0)
 local orders = assert(io.open("/dev/fd/" .. descriptor))
 local answers = assert(io.open(os.getenv("ANSWERS") or "/dev/fd/1", "a"))
 
--- What was read shall not wait in a buffer of Lua, where nobody is told of it.
+-- Disables read buffering: observefd does not report input that is already in a buffer of Lua.
 orders:setvbuf("no")
 answers:setvbuf("line")
 
@@ -55,7 +63,7 @@ local commands = {
         inlet.createFullEvent("/")
         answer("full")
     end,
-    -- After all that is under way, and before all that comes later.
+    -- Answered after everything in progress, and before all later changes.
     say = function(text) inlet.createBlanketEvent().text = text end,
     stop = function()
         answer("stopped")
@@ -71,7 +79,7 @@ end
 
 local line = ""
 
--- One byte at a time: to wait for the rest of a line would hold up all mirrors.
+-- Reads one byte per call: waiting for the rest of a line would block all syncs.
 observefd(descriptor, function()
     local byte = orders:read(1)
     if byte == "\n" then

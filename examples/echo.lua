@@ -1,11 +1,15 @@
--- Tells each event by a program of its own.
+-- Runs one command per event, which prints the event.
 --
--- The least that a script can be, and the way to see what a sync is told: texts in the place of functions,
--- in which words with a ^ stand for what the event is about. Nothing is copied.
---
--- To try it:    SOURCE=/tmp/watched lsyncd -nodaemon examples/echo.lua
--- To change:    the commands. A text that begins with a slash is a program with its words, any other one
---               is for the shell. ECHO is the program that is called.
+-- Shows:
+--   - the simplest kind of script: a command for each type of event, in which ^variables stand for
+--     properties of the event
+--   - which events a sync receives; nothing is copied
+-- Try:
+--   SOURCE=/tmp/watched lsyncd -nodaemon examples/echo.lua
+-- Settings (environment variables):
+--   SOURCE  directory to watch
+--   ECHO    program to call. A command that begins with a slash is a program with its arguments;
+--           any other command is run by the shell
 
 local source = os.getenv("SOURCE") or "/tmp/watched"
 local echo = os.getenv("ECHO") or "/bin/echo"
@@ -17,6 +21,6 @@ sync {
     onModify  = echo .. " modify ^path",
     onAttrib  = echo .. " attrib ^path",
     onDelete  = echo .. " delete ^path",
-    -- Without it a move is told as a deletion and a creation.
+    -- Without onMove, a rename is reported as a deletion and a creation.
     onMove    = echo .. " move ^o.path ^d.path",
 }

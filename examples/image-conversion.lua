@@ -1,28 +1,32 @@
--- Keeps each image of a directory in several formats: who saves photo.png finds photo.jpg beside it, and
--- the other way round.
+-- Keeps each image of a directory in several formats: when photo.png is saved, photo.jpg is created
+-- next to it, and vice versa. Images that exist at startup are not converted.
 --
--- What to learn from it: an action of your own, which takes many events at once and knows which of them are
--- about one file; and how a script works in the very tree that it watches. What a program is about to
--- write is excluded before it starts; else one image would be made from the other without an end.
--- Images that are there at the start are left as they are.
---
--- To try it:    SOURCE=/tmp/images lsyncd -nodaemon examples/image-conversion.lua
--- To change:    the formats. SOURCE; DELAY; SUBDIRS=no for the directory alone; CONVERT, which is called with
---               the image that is there and the one that is to be made.
--- It needs:     ImageMagick, or any other program for CONVERT.
+-- Shows:
+--   - a custom action that takes many events at once, and converts a file once for all its events
+--   - a script that writes to the tree it watches. Each output file is excluded before the
+--     conversion starts; otherwise the two formats would trigger each other in an endless loop
+-- Try:
+--   SOURCE=/tmp/images lsyncd -nodaemon examples/image-conversion.lua
+-- Settings (environment variables):
+--   SOURCE   directory with the images
+--   DELAY    seconds from a change to the conversion
+--   SUBDIRS  "no" to ignore subdirectories
+--   CONVERT  program to call with the input file and the output file
+-- Requires: ImageMagick, or another program for CONVERT.
 
 local source = os.getenv("SOURCE") or "/tmp/images"
 local convert = os.getenv("CONVERT") or "convert"
 
 local formats = { "png", "jpg" }
 
--- How many images are converted by one call of the shell.
+-- Maximum number of images per shell process.
 local most = 50
 
--- How long after that news of what it wrote may come, in seconds.
+-- Seconds after a conversion during which events of its output files may still arrive.
 local aftermath = 2
 
--- The images that belong to the one that an event is about; nothing if there is none.
+-- Returns the paths of the image in the other formats, or nil if the event is not about a new or
+-- modified image.
 local function siblings(event)
     if event.isdir or event.etype ~= "Create" and event.etype ~= "Modify" then return nil end
     local stem, suffix = event.path:match("^(.*[^/])%.(%w+)$")
@@ -34,7 +38,7 @@ local function siblings(event)
     return paths
 end
 
--- The pattern that means this path and no other.
+-- Returns the exclude pattern that matches only this path.
 local function exactly(path)
     if path:find("[%[*?]") then path = path:gsub("[%[*?\\]", "\\%0") end
     return "/" .. path
@@ -42,7 +46,7 @@ end
 
 local inlet
 
--- How many have excluded a path and not yet released it.
+-- Reference counts of the excluded paths: the number of conversions that have not released them.
 local holders = {}
 
 local function hold(path)
@@ -57,13 +61,13 @@ local function release(path)
     inlet.rmExclude(exactly(path))
 end
 
--- What is being made.
+-- Output files of the running conversion.
 local making = {}
 
 inlet = sync {
     source  = source,
     subdirs = os.getenv("SUBDIRS") ~= "no",
-    -- So that what comes of one saving is one conversion.
+    -- Combines all events of one save into one conversion.
     delay   = tonumber(os.getenv("DELAY") or 1),
 
     action = function()
@@ -88,7 +92,7 @@ inlet = sync {
             return true
         end)
         for _, path in ipairs(making) do hold(path) end
-        -- What can't be converted leaves the others as they are.
+        -- A failed conversion does not affect the others.
         spawnShell(events, [[
             cd "$1" && convert=$2 && shift 2 || exit
             while [ $# -gt 0 ]; do

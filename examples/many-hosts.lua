@@ -1,20 +1,25 @@
--- Mirrors one tree to many hosts, most of them alike.
+-- Mirrors one directory to many hosts with mostly the same settings.
 --
--- What to learn from it: a configuration file is a program. A loop makes the syncs, a layer holds what they
--- have in common, and a table says what is different at some of them. Each host has its own troubles:
--- one that is away costs the others nothing.
---
--- To try it:    SOURCE=/srv/www HOSTS="web1 web2 web3" lsyncd -nodaemon examples/many-hosts.lua
--- To change:    the layer and the table. SOURCE; HOSTS; TARGET, in which HOST stands for the name of the host.
--- It needs:     rsync, and ssh with a key that asks for nothing.
+-- Shows:
+--   - a configuration file is a program: a loop creates the syncs, a layer holds the common
+--     settings, and a table holds the settings of individual hosts
+--   - independent failures: an unreachable host does not delay the others
+-- Try:
+--   SOURCE=/srv/www HOSTS="web1 web2 web3" lsyncd -nodaemon examples/many-hosts.lua
+-- Settings (environment variables):
+--   SOURCE  directory to mirror
+--   HOSTS   host names, separated by blanks
+--   TARGET  destination; HOST in it is replaced by the host name
+--   DELAY   seconds from the first change to the transfer
+-- Requires: rsync, and an ssh login without a prompt.
 
 local hosts = os.getenv("HOSTS") or "web1 web2 web3"
 local target = os.getenv("TARGET") or "HOST:/srv/www"
 
 settings {
-    -- A host that is down at the start is tried again, rather than ending the daemon.
+    -- Retries a host that is unreachable at startup instead of exiting.
     insist = true,
-    -- So many transfers at once, of all syncs together.
+    -- Maximum number of concurrent transfers of all syncs.
     maxProcesses = 4,
 }
 
@@ -26,7 +31,8 @@ local web = {
     rsync   = { archive = true, compress = true },
 }
 
--- What a host has of its own. A list is added to that of the layer, all else takes its place.
+-- Settings of individual hosts. Lists are joined with those of the layer, tables are merged, and
+-- other values take precedence.
 local special = {
     web3 = { exclude = { "/drafts/" }, rsync = { bwlimit = 5000 } },
 }

@@ -1,12 +1,16 @@
--- Mirrors by rsync, and does something with the names of what has just arrived.
+-- Mirrors with rsync, and runs a command with the names of the transferred files.
 --
--- What to learn from it: onSynced, with which most scripts that wrap rsync can be left unwritten. The command
--- gets the paths on its standard input, each with a NUL behind it.
---
--- To try it:    SOURCE=/srv/www TARGET=web1:/srv/www lsyncd -nodaemon examples/on-synced.lua
--- To change:    SOURCE, TARGET, DELAY, and COMMAND, which is for the shell. $LSYNCD_SYNC, $LSYNCD_SOURCE and
---               $LSYNCD_TARGET are in its environment.
--- It needs:     rsync.
+-- Shows:
+--   - onSynced, which makes most scripts that wrap rsync unnecessary. The command reads the paths
+--     from its standard input, each terminated by a NUL
+-- Try:
+--   SOURCE=/srv/www TARGET=web1:/srv/www lsyncd -nodaemon examples/on-synced.lua
+-- Settings (environment variables):
+--   SOURCE, TARGET  directory to mirror, and its destination
+--   DELAY           seconds from the first change to the transfer
+--   COMMAND         shell command, with $LSYNCD_SYNC, $LSYNCD_SOURCE and $LSYNCD_TARGET in its
+--                   environment
+-- Requires: rsync.
 
 sync {
     default.rsync,
@@ -14,6 +18,6 @@ sync {
     target   = os.getenv("TARGET") or "web1:/srv/www",
     delay    = tonumber(os.getenv("DELAY") or 5),
     onSynced = os.getenv("COMMAND") or [[xargs -0 -n 1 echo arrived: | logger -t "$LSYNCD_SYNC"]],
-    -- If it fails, the batch and it are made once more, later and later.
+    -- If the command fails, the batch and the command are retried with growing backoff.
     onSyncedFailure = "retry",
 }

@@ -1,24 +1,29 @@
--- Mirrors by rsync, and runs a command whenever a transfer is done.
+-- Mirrors with rsync, and runs a command after each transfer.
 --
--- What to learn from it: how to wrap a default. What this script does not do itself, it leaves to the
--- functions of default.rsync. The command has an event of its own, a blanket, which keeps all later
--- changes waiting until it is over; a flag on it says whose it is.
+-- Shows:
+--   - how to wrap a default: events that the script does not handle itself are passed to the
+--     functions of default.rsync
+--   - a blanket event for the command, which blocks all later changes until the command has exited;
+--     a flag in the event identifies it
+-- Try:
+--   SOURCE=/tmp/watched TARGET=/tmp/mirror COMMAND='echo "$1 was transferred"' \
+--     lsyncd -nodaemon examples/post-command.lua
+-- Settings (environment variables):
+--   SOURCE, TARGET  directory to mirror, and its destination
+--   DELAY           seconds from the first change to the transfer
+--   COMMAND         shell command; $1 is the source, $2 the target
+-- Requires: rsync.
 --
--- To try it:    SOURCE=/tmp/watched TARGET=/tmp/mirror COMMAND='echo "$1 was transferred"' \
---               lsyncd -nodaemon examples/post-command.lua
--- To change:    SOURCE, TARGET, DELAY, and COMMAND, which is for the shell: $1 is the source, $2 the target.
--- It needs:     rsync.
---
--- The setting onSynced does as much without a script; see on-synced.lua.
+-- The setting onSynced does the same without a script; see on-synced.lua.
 
--- An rsync sync with a command.
+-- Creates an rsync sync that runs a command after each transfer.
 local function commanded(settings)
     local inlet
 
     local layer = {
         default.rsync,
 
-        -- A setting of our own, beside those of default.rsync.
+        -- Allows the setting "command" in addition to those of default.rsync.
         checkgauge = { command = true },
 
         action = function()
@@ -29,7 +34,7 @@ local function commanded(settings)
             spawnShell(event, event.config.command, event.source, event.target)
         end,
 
-        -- For the first transfer, for each batch, and for the command.
+        -- Called after the first transfer, after each batch, and after the command.
         collect = function(agent, exitcode)
             if not agent.isList and agent.etype == "Blanket" then
                 if exitcode == 0 then return "ok" end

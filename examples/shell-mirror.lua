@@ -1,18 +1,23 @@
--- Mirrors a tree on this machine by cp, mv and rm.
+-- Mirrors a local directory with cp, mv and rm.
 --
--- Each event is worked off by a command of the shell. What to learn from it: names are arguments of the
--- shell, so they are safe whatever is in them; and an event only says where to look. By the time a command
--- runs, a file may be gone, be another one, or have moved on. So each command looks at what is there now,
--- and whatever changes afterwards is told by an event that comes later.
+-- Shows:
+--   - a shell command for each event, with the names as arguments: they are safe, whatever
+--     characters they contain
+--   - an event is only a hint. When its command runs, the file may have been deleted, replaced or
+--     renamed again. Each command therefore checks the current state; any later change causes
+--     another event
+-- Try:
+--   SOURCE=/tmp/watched TARGET=/tmp/mirror lsyncd -nodaemon examples/shell-mirror.lua
+-- Settings (environment variables):
+--   SOURCE, TARGET  directory to mirror, and its destination; both must exist
+--   DELAY           seconds from an event to its command
+-- Requires: GNU cp and find.
 --
--- To try it:    SOURCE=/tmp/watched TARGET=/tmp/mirror lsyncd -nodaemon examples/shell-mirror.lua
--- To change:    the functions of the shell, for example to compress what is copied. SOURCE, TARGET (both
---               have to exist), and DELAY, the seconds that an event waits.
--- It needs:     cp and find of GNU.
---
--- For a plain mirror take default.direct: it needs no program, and holds much more.
+-- For a plain mirror, use default.direct: it needs no other program and is more robust. To process
+-- the files, for example to compress them, change the shell functions.
 
--- $1 is the source, $2 the target, $3 a name below both, $4 where that was moved to.
+-- The arguments are the source, the target, a path relative to both, and its new path if it was
+-- renamed.
 local functions = [[
     source=${1%/} target=${2%/} name=$3 to=$4
 
@@ -21,15 +26,16 @@ local functions = [[
     is_other() { exists "$1" && ! is_directory "$1"; }
     has_parent() { [ -d "${1%/*}" ]; }
 
-    # There is no news from behind a link: what this was told of has been a directory.
+    # Returns true if a parent directory has become a symbolic link. Events are not reported through
+    # links, so this one is outdated.
     is_past() {
         case $1 in */*) ;; *) return 1 ;; esac
         set -- "${1%/*}"
         [ -L "$source/$1" ] || [ -L "$target/$1" ] || is_past "$1"
     }
 
-    # What has vanished meanwhile is told by another event, and so is a directory that is to come first.
-    # A file may have several names on the target: it is replaced, not written to.
+    # A file that has vanished meanwhile and a missing parent directory have events of their own.
+    # The target may have hard links to the file, so it is replaced, not overwritten.
     copy() {
         is_past "$1" && return
         is_other "$source/$1" && has_parent "$target/$1" || return 0
@@ -37,7 +43,7 @@ local functions = [[
         cp -aT --remove-destination "$source/$1" "$target/$1" || ! exists "$source/$1"
     }
 
-    # What is in a directory has events of its own.
+    # The entries of a directory have events of their own.
     make() {
         is_past "$1" && return
         is_directory "$source/$1" || return 0
@@ -45,7 +51,7 @@ local functions = [[
         mkdir -p "$target/$1" && chmod --reference="$source/$1" "$target/$1"
     }
 
-    # If there is a file of this name again, it is told of, and so is all that is in a directory.
+    # If the path exists again, later events report it, and everything in it if it is a directory.
     delete() {
         is_past "$1" && return
         if is_other "$target/$1" && ! exists "$source/$1"; then rm "$target/$1"; fi
@@ -55,15 +61,15 @@ local functions = [[
         if is_directory "$target/$1"; then rm -rf "$target/$1"; fi
     }
 
-    # What can be seen of a tree without reading its files.
+    # Prints the metadata of a tree, without reading its files.
     glance() (
         exec 2>/dev/null
         cd "$1" || return
         find . -type d -printf "%y %m %P\n" -o -printf "%y %m %s %T@ %l %P\n" | LC_ALL=C sort
     )
 
-    # A copy may have been made just after the move, of another file with the name of old. So what was
-    # renamed on the target may not be what was renamed in the source.
+    # An earlier copy may have run after the rename in the source, and copied a new file of the old
+    # name. The renamed entry is therefore compared with the source, or copied again.
     move() {
         is_past "$2" && return
         if exists "$target/$1" && ! is_past "$1" && has_parent "$target/$2"; then
@@ -79,7 +85,7 @@ local functions = [[
         fi
     }
 
-    # What only the target has stays, unless it is in the way.
+    # Entries that only the target has are kept, unless they conflict with an entry of the source.
     start() {
         cd "$target" && find . -mindepth 1 -exec sh -c '
             for name; do
@@ -93,7 +99,7 @@ local functions = [[
     }
 ]]
 
--- Calls one of the functions of the shell for an event.
+-- Calls one of the shell functions for an event.
 local function run(call, event, to)
     spawnShell(
         event, functions .. call,
@@ -107,9 +113,9 @@ sync {
     source    = os.getenv("SOURCE") or "/tmp/watched",
     target    = os.getenv("TARGET") or "/tmp/mirror",
     delay     = tonumber(os.getenv("DELAY") or 1),
-    -- What a command does depends on those before it.
+    -- The effect of a command depends on the previous ones.
     maxProcesses = 1,
-    -- What could not be copied is tried again.
+    -- Retries failed commands.
     exitcodes = { [0] = "ok", [1] = "again" },
 
     onStartup = function(event) run("start", event) end,
@@ -119,6 +125,6 @@ sync {
     onDelete  = function(event)
         run(event.isdir and 'delete_directory "$name"' or 'delete "$name"', event)
     end,
-    -- Without it a move is told as a deletion and a creation.
+    -- Without onMove, a rename is reported as a deletion and a creation.
     onMove    = function(from, to) run('move "$name" "$to"', from, to) end,
 }

@@ -1,12 +1,19 @@
--- Mirrors to an rsync daemon that only ssh can reach, through several connections.
+-- Mirrors to an rsync daemon that is reachable only through ssh, over several connections.
 --
--- What to learn from it: a pool of tunnels. Each of them is an ssh that forwards a port of its own; the daemon
--- keeps them running, transfers take them in turn, and while there is none, changes wait.
---
--- To try it:    SOURCE=/srv/www HOST=me@backup TARGET=www lsyncd -nodaemon examples/tunnel.lua
--- To change:    SOURCE; HOST, and PORT, on which the rsync daemon listens there; TARGET, a module and what
---               is below it; TUNNELS, how many; SSH, with further words.
--- It needs:     rsync and ssh, with a key that asks for nothing.
+-- Shows:
+--   - a pool of tunnels. Each one is an ssh process that forwards its own local port. The daemon
+--     restarts them when they exit, transfers use them in turn, and changes wait while all are down
+-- Try:
+--   SOURCE=/srv/www HOST=me@backup TARGET=www lsyncd -nodaemon examples/tunnel.lua
+-- Settings (environment variables):
+--   SOURCE   directory to mirror
+--   HOST     host to log in to
+--   PORT     port of the rsync daemon on that host
+--   TARGET   module of the rsync daemon, optionally followed by a path
+--   TUNNELS  number of tunnels
+--   SSH      ssh command, optionally with options
+--   DELAY    seconds from the first change to the transfer
+-- Requires: rsync, and an ssh login without a prompt.
 
 local host = os.getenv("HOST") or "me@backup"
 local port = os.getenv("PORT") or "873"
@@ -15,7 +22,7 @@ local ssh = os.getenv("SSH") or "ssh"
 local through = tunnel {
     mode     = "pool",
     parallel = tonumber(os.getenv("TUNNELS") or 2),
-    -- It ends when it can't forward, and is started again.
+    -- ssh exits if it cannot forward the port, and is then restarted.
     command  = ssh .. " -N -o ExitOnForwardFailure=yes -L ^localport:localhost:" .. port .. " " .. host,
 }
 
