@@ -238,14 +238,22 @@ impl LogOutput {
         }
     }
 
-    /// Writes each line of a message, such as the traceback of a script, with date and category.
+    /// Writes a message: a problem, such as the traceback of a script, with date and category
+    /// before each line, and a list as the original writes it.
     fn write(&mut self, category: Category, message: &str) {
-        for text in message.split('\n') {
-            if self.stage == LogStage::Attached {
-                self.write_terminal(LogMessage { category, text });
+        match category {
+            Category::Warn | Category::Error => {
+                message.split('\n').for_each(|line| self.write_text(category, line));
             }
-            self.write_sink(category, text);
+            Category::Normal | Category::Debug(_) => self.write_text(category, message),
         }
+    }
+
+    fn write_text(&mut self, category: Category, text: &str) {
+        if self.stage == LogStage::Attached {
+            self.write_terminal(LogMessage { category, text });
+        }
+        self.write_sink(category, text);
     }
 
     fn write_terminal(&mut self, message: LogMessage<'_>) {
@@ -322,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_of_a_message_has_date_and_category() {
+    fn each_line_of_an_error_has_date_and_category() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let log = detached(path.clone());
@@ -331,6 +339,9 @@ mod tests {
         let expected =
             ["Error: no", "Error: stack traceback:", "Error: \tconf.lua:1: in function 'f'"];
         assert_eq!(texts(&file)[1..], expected, "{file}");
+        // Lists are those of the original.
+        log.say(Category::Normal, "list\n*.o");
+        assert!(fs::read_to_string(dir.path().join("log")).unwrap().ends_with("list\n*.o\n"));
     }
 
     #[test]
