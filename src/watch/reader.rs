@@ -39,7 +39,11 @@ use super::{
 };
 use crate::report::{Category, Log};
 
-/// Minimum pause between two drains.
+/// Pause after the first drain of a burst. A single change has several events, and the last of
+/// them, the close, follows its first one within this time.
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+
+/// Minimum pause between two further drains.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// Maximum pause between two drains.
@@ -287,11 +291,7 @@ impl WatchReader {
     fn drain(&mut self) {
         self.drained.kernel_events = 0;
         let ready = self.backends.drain(&mut self.drained);
-        self.pause = match (self.drained.kernel_events, self.pause) {
-            (0, _) if ready == DrainStatus::Empty => None,
-            (BUSY_EVENTS.., Some(pause)) => Some(MAX_PAUSE.min(pause + MIN_PAUSE)),
-            _ => Some(MIN_PAUSE),
-        };
+        self.pause = next_pause(self.pause, self.drained.kernel_events, ready);
         self.flush_overdue();
     }
 
@@ -450,4 +450,37 @@ fn timespec(duration: Duration) -> Option<Timespec> {
 
 fn display_root(tree: &WatchTree) -> String {
     Escaped(tree.root.as_os_str().as_bytes()).to_string()
+}
+
+/// The pause after a drain of this number of kernel events. `None`: until the next event.
+fn next_pause(before: Option<Duration>, events: usize, status: DrainStatus) -> Option<Duration> {
+    match (events, before) {
+        (0, _) if status == DrainStatus::Empty => None,
+        (_, None) => Some(FIRST_PAUSE),
+        (BUSY_EVENTS.., Some(pause)) => Some(MAX_PAUSE.min(pause + MIN_PAUSE)),
+        (_, Some(_)) => Some(MIN_PAUSE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_a_burst_and_end_with_it() {
+        let mut pause = None;
+        let mut next = |events| {
+            let status = if events == 0 { DrainStatus::Empty } else { DrainStatus::More };
+            pause = next_pause(pause, events, status);
+            pause
+        };
+        assert_eq!(next(1), Some(FIRST_PAUSE));
+        assert_eq!(next(1), Some(MIN_PAUSE));
+        assert!(next(BUSY_EVENTS) > Some(MIN_PAUSE));
+        for _ in 0..10 {
+            next(BUSY_EVENTS);
+        }
+        assert_eq!(next(BUSY_EVENTS), Some(MAX_PAUSE));
+        assert_eq!((next(1), next(0)), (Some(MIN_PAUSE), None));
+    }
 }
