@@ -110,19 +110,19 @@ impl Mirror {
             self.recount_changed(path, scope, now);
         }
         let held_below = self.recount_held_below(from, scope, now);
-        let is_deletion_observed = held_below.is_none_or(|reason| reason == HoldReason::Observed);
         if is_one {
-            match held_below {
+            return match held_below {
                 None => self.queue.mark_rename(from, to, kind, now),
-                Some(_) => self.queue.mark_counted_rename(from, to, kind, now),
-            }
-            if held_below == Some(HoldReason::Observed) {
-                self.queue.mark_deleted(from, scope, now);
-            }
-            return;
+                Some(HoldReason::Observed) => {
+                    self.queue.mark_deleting_rename(from, to, kind, now);
+                }
+                Some(HoldReason::Unobserved | HoldReason::EmptySource) => {
+                    self.queue.mark_counted_rename(from, to, kind, now);
+                }
+            };
         }
         if !self.ignores(from, kind, Edit::Delete) {
-            if is_deletion_observed {
+            if held_below.is_none_or(|reason| reason == HoldReason::Observed) {
                 self.queue.mark_deleted(from, scope, now);
             } else {
                 self.queue.mark(from, scope, now);

@@ -120,13 +120,25 @@ impl DirtySet {
 
     /// Marks both names of a rename at `now`, and keeps the rename as a hint.
     pub fn mark_rename(&mut self, from: &TreePath, to: &TreePath, kind: EntryKind, now: Moment) {
-        let includes_deletion = self.overlaps_pending_deletion(from);
-        self.mark_counted_rename(from, to, kind, now);
-        if includes_deletion {
-            self.observed.add_deleted(&dirty_path(from, kind));
-        } else {
-            self.observed.add_renamed_from(&dirty_path(from, kind));
+        if self.overlaps_pending_deletion(from) {
+            return self.mark_deleting_rename(from, to, kind, now);
         }
+        self.mark_counted_rename(from, to, kind, now);
+        self.observed.add_renamed_from(&dirty_path(from, kind));
+        self.bound_observed();
+    }
+
+    /// Like [`mark_rename`](Self::mark_rename), but observed deletions may be at the old name: if
+    /// the rename is not repeated on the target, the old name counts as one of them.
+    pub fn mark_deleting_rename(
+        &mut self,
+        from: &TreePath,
+        to: &TreePath,
+        kind: EntryKind,
+        now: Moment,
+    ) {
+        self.mark_counted_rename(from, to, kind, now);
+        self.observed.add_deleted(&dirty_path(from, kind));
         self.bound_observed();
     }
 

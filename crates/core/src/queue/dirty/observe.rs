@@ -3,7 +3,7 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use super::DirtySet;
-use crate::{job::DirtyPath, path::TreePath, time::Moment};
+use crate::{job::DirtyPath, path::TreePath, queue::ObservedChanges, time::Moment};
 
 impl DirtySet {
     /// Inherits the changes observed at unsettled paths of `other`, the queue of another mirror of
@@ -24,15 +24,18 @@ impl DirtySet {
     /// not settled.
     #[must_use]
     pub fn is_deletion_pending(&self, path: &TreePath) -> bool {
-        let in_flight = self.in_flight.iter().map(|flight| &*flight.observed);
-        in_flight.chain([&self.observed]).any(|observed| observed.is_deleted(path))
+        self.pending_changes().any(|observed| observed.is_deleted(path))
     }
 
     /// Returns true if a deletion at, above or below this path was observed that is no rename and
     /// is not settled.
     pub(super) fn overlaps_pending_deletion(&self, path: &TreePath) -> bool {
-        let in_flight = self.in_flight.iter().map(|flight| &*flight.observed);
-        in_flight.chain([&self.observed]).any(|observed| observed.overlaps_deletion(path))
+        self.pending_changes().any(|observed| observed.overlaps_deletion(path))
+    }
+
+    /// The observed changes that are not settled.
+    fn pending_changes(&self) -> impl Iterator<Item = &ObservedChanges> {
+        self.in_flight.iter().map(|flight| &*flight.observed).chain([&self.observed])
     }
 
     /// Forgets the observed deletions: the source may not have been whole.
@@ -46,9 +49,7 @@ impl DirtySet {
 
     /// Copies the changes observed under the old name to the new one.
     pub(super) fn observe_rename(&mut self, from: &TreePath, to: &DirtyPath) {
-        let in_flight = self.in_flight.iter().map(|flight| &*flight.observed);
-        let observed = in_flight.chain([&self.observed]);
-        let observed = observed.map(|observed| observed.rebased(from, to));
+        let observed = self.pending_changes().map(|observed| observed.rebased(from, to));
         let rebased: Vec<_> = observed.chain([self.recent.rebased(from, to)]).collect();
         self.observed.add_renamed_to(to);
         for observed in rebased {
