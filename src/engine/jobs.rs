@@ -6,7 +6,7 @@ use std::{
     os::unix::ffi::OsStrExt,
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mirror_core::{
@@ -18,7 +18,7 @@ use mirror_core::{
 };
 use rustix::process::{Pid, Resource, Signal, getrlimit};
 
-use super::{Inbox, Message, log_events};
+use super::{Inbox, Message, log_events, thread_retry::ThreadRetry};
 use crate::{
     exec::{
         Executor,
@@ -38,9 +38,6 @@ const PROCESSES_PER_JOB: u64 = 6;
 /// Number of descriptors reserved for everything else.
 const RESERVED_FILES: u64 = 56;
 
-/// Pause before the next attempt after a thread could not be started.
-pub(super) const THREAD_RETRY_DELAY: Duration = Duration::from_millis(200);
-
 /// Running and queued jobs. The fleet limits how many it starts. Children that a script starts at
 /// any time count against that limit, and wait here until there is capacity.
 ///
@@ -53,7 +50,7 @@ pub(super) struct Jobs {
     running: HashMap<JobId, CancelToken>,
     queued: VecDeque<QueuedJob>,
     /// Nothing is started before this time.
-    retry_at: Option<Instant>,
+    thread_retry: ThreadRetry,
     log: Log,
 }
 
@@ -90,7 +87,8 @@ impl Jobs {
         let capacity =
             capacity.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX).max(1);
         let (running, queued) = (HashMap::new(), VecDeque::new());
-        Self { inbox, max_running, capacity, running, queued, retry_at: None, log }
+        let thread_retry = ThreadRetry::default();
+        Self { inbox, max_running, capacity, running, queued, thread_retry, log }
     }
 
     /// Changes the limit of concurrent jobs.
@@ -171,23 +169,19 @@ impl Jobs {
 
     /// Starts queued jobs while there is capacity.
     pub(super) fn start_queued(&mut self) {
-        if self.queued.is_empty() || self.retry_wait().is_some_and(|wait| !wait.is_zero()) {
+        if self.queued.is_empty() || !self.thread_retry.may_start() {
             return;
         }
-        self.retry_at = None;
         while self.running.len() < self.capacity
             && let Some(at) = self.queued.iter().position(|it| self.may_start(it))
             && let Some(next) = self.queued.remove(at)
         {
             if let Err(failed) = self.run(next) {
                 let (queued_job, error) = *failed;
-                if self.retry_at.is_none() {
-                    let text =
-                        format_args!("cannot start a thread for a job yet: {error}; retrying");
-                    self.log.say(Category::Warn, text);
-                }
+                let text = format_args!("cannot start a thread for a job yet: {error}; retrying");
+                self.log.say(Category::Warn, text);
                 self.queued.insert(at, queued_job);
-                self.retry_at = Some(Instant::now() + THREAD_RETRY_DELAY);
+                self.thread_retry.pause();
                 return;
             }
         }
@@ -199,8 +193,7 @@ impl Jobs {
 
     /// Returns the time until queued jobs can be started. `None` if that depends on running jobs.
     pub(super) fn retry_wait(&self) -> Option<Duration> {
-        let retry_at = self.retry_at.filter(|_| !self.queued.is_empty())?;
-        Some(retry_at.saturating_duration_since(Instant::now()))
+        self.thread_retry.wait().filter(|_| !self.queued.is_empty())
     }
 
     /// Runs a job on a thread. If the work panics, `abandoned` is sent: a job can fail, but it
@@ -392,13 +385,13 @@ mod tests {
         assert_eq!(next(), (3, Outcome::Done));
         // Simulates a shortage of threads.
         jobs.job_ended(JobId(3));
-        jobs.retry_at = Some(Instant::now() + Duration::from_mins(10));
+        jobs.thread_retry.pause_for(Duration::from_mins(10));
         jobs.start(
             Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() },
             Arc::new(DoneExecutor),
         );
         assert!(jobs.running.is_empty() && jobs.retry_wait().is_some());
-        jobs.retry_at = Some(Instant::now());
+        jobs.thread_retry.pause_for(Duration::ZERO);
         // The engine must not sleep if the pause ends right before it asks.
         assert_eq!(jobs.retry_wait(), Some(Duration::ZERO));
         jobs.start_queued();

@@ -1,12 +1,6 @@
 //! Directory listings for scripts.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
 use mirror_core::{
     fs_event::{EntryKind, MirrorId},
@@ -16,7 +10,7 @@ use mirror_core::{
 use mirror_platform::entries::ReadBuffer;
 use rustix::fs::FileType;
 
-use super::{Inbox, Message, jobs::THREAD_RETRY_DELAY, sync::SyncInstance};
+use super::{Inbox, Message, sync::SyncInstance, thread_retry::ThreadRetry};
 use crate::{
     exec::source_root::{SourceRoot, is_gone},
     report::{Category, Log},
@@ -29,8 +23,7 @@ type ListingTask = Box<dyn FnOnce() + Send>;
 /// requests wait here while the process lacks threads.
 pub(super) struct DirectoryLister {
     waiting: VecDeque<ListingRequest>,
-    /// Nothing is started before this time.
-    retry_at: Option<Instant>,
+    thread_retry: ThreadRetry,
     start_thread: fn(ListingTask) -> io::Result<()>,
     inbox: Inbox,
     log: Log,
@@ -47,8 +40,8 @@ struct ListingRequest {
 
 impl DirectoryLister {
     pub(super) fn new(inbox: Inbox, log: Log) -> Self {
-        let (waiting, retry_at) = (VecDeque::new(), None);
-        Self { waiting, retry_at, start_thread, inbox, log }
+        let (waiting, thread_retry) = (VecDeque::new(), ThreadRetry::default());
+        Self { waiting, thread_retry, start_thread, inbox, log }
     }
 
     /// Lists a directory of a source as soon as there is a thread. The listing arrives through the
@@ -65,10 +58,9 @@ impl DirectoryLister {
 
     /// Starts the listings that wait, unless threads could not be started a moment ago.
     pub(super) fn start_waiting(&mut self) {
-        if self.retry_wait().is_some_and(|wait| !wait.is_zero()) {
+        if self.waiting.is_empty() || !self.thread_retry.may_start() {
             return;
         }
-        self.retry_at = None;
         while let Some(request) = self.waiting.front().cloned() {
             let (inbox, log) = (self.inbox.clone(), self.log.clone());
             if let Err(error) = (self.start_thread)(Box::new(move || request.answer(&inbox, &log)))
@@ -76,7 +68,7 @@ impl DirectoryLister {
                 let text =
                     format_args!("cannot start a thread for a listing yet: {error}; retrying");
                 self.log.say(Category::Warn, text);
-                self.retry_at = Some(Instant::now() + THREAD_RETRY_DELAY);
+                self.thread_retry.pause();
                 return;
             }
             self.waiting.pop_front();
@@ -85,8 +77,7 @@ impl DirectoryLister {
 
     /// Returns the time until waiting listings can be started. `None` if none waits.
     pub(super) fn retry_wait(&self) -> Option<Duration> {
-        let retry_at = self.retry_at.filter(|_| !self.waiting.is_empty())?;
-        Some(retry_at.saturating_duration_since(Instant::now()))
+        self.thread_retry.wait().filter(|_| !self.waiting.is_empty())
     }
 }
 
@@ -151,7 +142,7 @@ mod tests {
         assert!(lister.retry_wait().is_some());
         // Threads are available again, and the pause is over.
         lister.start_thread = start_thread;
-        lister.retry_at = Some(Instant::now());
+        lister.thread_retry.pause_for(Duration::ZERO);
         assert_eq!(lister.retry_wait(), Some(Duration::ZERO));
         lister.start_waiting();
         let Ok(Message::Input(Input::Script(answer))) = receiver.recv() else {

@@ -19,6 +19,7 @@ mod sync;
 mod sync_changes;
 #[cfg(test)]
 mod tests;
+mod thread_retry;
 mod tunnels;
 
 use std::{
