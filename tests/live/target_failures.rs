@@ -1,6 +1,9 @@
 //! Targets that are full, read-only or unavailable.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rustix::process::Signal;
 
@@ -20,35 +23,44 @@ in_both_modes!(
     deletions_are_held_no_longer_when_the_target_is_replaced,
 );
 
-/// A daemon whose configuration file can be rewritten, with deletions of a hundred entries.
+/// A mirror whose configuration can be changed while its daemon runs.
 struct HeldDeletionTest {
     sandbox: Sandbox,
     source: PathBuf,
     target: PathBuf,
-    kind: &'static str,
+    mode: TransferMode,
 }
 
 impl HeldDeletionTest {
     fn new(mode: TransferMode) -> Self {
         let sandbox = Sandbox::new();
         let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
-        for number in 0..40 {
-            for directory in ["big/in", "other"] {
-                fs::create_dir_all(source.join(directory)).unwrap();
-                fs::write(source.join(format!("{directory}/{number}")), "").unwrap();
-            }
-        }
-        fs::write(source.join("big/beside"), "").unwrap();
-        let kind = if mode == TransferMode::Direct { "direct" } else { "rsync" };
-        Self { sandbox, source, target, kind }
+        Self { sandbox, source, target, mode }
     }
 
     fn config(&self, settings: &str) -> String {
-        let kind = self.kind;
+        let kind = if self.mode == TransferMode::Direct { "direct" } else { "rsync" };
         format!(
             "settings{{ statusFile = '@/status', statusInterval = 0 }}
              sync{{ default.{kind}, source = '@/source', target = '@/target', {settings} }}"
         )
+    }
+
+    fn start(&self, settings: &str) -> TestDaemon {
+        let daemon = self.sandbox.daemon().config(&self.config(settings), 1).start();
+        daemon.wait_live();
+        daemon.wait_mirrored(self.mode, &self.source, &self.target);
+        daemon
+    }
+
+    /// Starts the daemon, and deletes a directory whose deletion is held.
+    fn start_and_hold(&self) -> TestDaemon {
+        fill(&self.source, &["big/in", "other"], 40);
+        fs::write(self.source.join("big/beside"), "").unwrap();
+        let daemon = self.start("maxDeleteSeen = 30");
+        fs::remove_dir_all(self.source.join("big/in")).unwrap();
+        daemon.wait_until("they are held", || self.status().contains("41 deletions held"));
+        daemon
     }
 
     fn reload(&self, daemon: &TestDaemon, settings: &str) {
@@ -65,14 +77,18 @@ impl HeldDeletionTest {
     }
 }
 
+/// Creates directories with this number of files each.
+fn fill(top: &Path, directories: &[&str], files: usize) {
+    for name in directories {
+        fs::create_dir_all(top.join(name)).unwrap();
+        (0..files).for_each(|n| fs::write(top.join(format!("{name}/{n}")), "").unwrap());
+    }
+}
+
 fn observed_deletions_stay_held_through_renames_and_full_transfers(mode: TransferMode) {
     needs!(mode.requirement());
     let test = HeldDeletionTest::new(mode);
-    let daemon = test.sandbox.daemon().config(&test.config("maxDeleteSeen = 30"), 1).start();
-    daemon.wait_live();
-    daemon.wait_mirrored(mode, &test.source, &test.target);
-    fs::remove_dir_all(test.source.join("big/in")).unwrap();
-    daemon.wait_until("they are held", || test.status().contains("41 deletions held"));
+    let daemon = test.start_and_hold();
     fs::rename(test.source.join("big"), test.source.join("huge")).unwrap();
     let kept = || test.listed("big/in") + test.listed("huge/in");
     let arrived = test.target.join("huge/beside");
@@ -98,11 +114,7 @@ fn observed_deletions_stay_held_through_renames_and_full_transfers(mode: Transfe
 fn deletions_are_held_no_longer_when_the_target_is_replaced(mode: TransferMode) {
     needs!(mode.requirement());
     let test = HeldDeletionTest::new(mode);
-    let daemon = test.sandbox.daemon().config(&test.config("maxDeleteSeen = 30"), 1).start();
-    daemon.wait_live();
-    daemon.wait_mirrored(mode, &test.source, &test.target);
-    fs::remove_dir_all(test.source.join("big/in")).unwrap();
-    daemon.wait_until("they are held", || test.status().contains("41 deletions held"));
+    let daemon = test.start_and_hold();
     fs::rename(&test.target, test.sandbox.path("aside")).unwrap();
     fs::create_dir(&test.target).unwrap();
     fs::write(test.source.join("new"), "").unwrap();
@@ -114,47 +126,26 @@ fn deletions_are_held_no_longer_when_the_target_is_replaced(mode: TransferMode) 
 /// Holds deletions of several batches, with several paths in one of them, observed and unobserved.
 fn held_deletions_are_carried_out_once_permitted(mode: TransferMode) {
     needs!(mode.requirement());
-    let sandbox = Sandbox::new();
-    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
-    let fill = |directory: &std::path::Path, names: &[&str]| {
-        for name in names {
-            fs::create_dir_all(directory.join(name)).unwrap();
-            (0..10).for_each(|n| fs::write(directory.join(format!("{name}/{n}")), "").unwrap());
-        }
-    };
-    fill(&source, &["a", "b", "c", "d"]);
-    let text = |budgets: &str| {
-        let kind = if mode == TransferMode::Direct { "direct" } else { "rsync" };
-        format!(
-            "settings{{ statusFile = '@/status', statusInterval = 0 }}
-             sync{{ default.{kind}, source = '@/source', target = '@/target', {budgets} }}"
-        )
-    };
-    let held = "maxDelete = 5, maxDeleteSeen = 5";
-    let daemon = sandbox.daemon().config(&text(held), 1).start();
-    daemon.wait_live();
-    daemon.wait_mirrored(mode, &source, &target);
-    let is_held = |number: u64| {
-        let status = fs::read_to_string(sandbox.path("status")).unwrap_or_default();
-        status.contains(&format!("{number} deletions held"))
-    };
+    let test = HeldDeletionTest::new(mode);
+    fill(&test.source, &["a", "b", "c", "d"], 10);
+    let daemon = test.start("maxDelete = 5, maxDeleteSeen = 5");
+    let is_held = |number: u64| test.status().contains(&format!("{number} deletions held"));
     for name in ["a", "b"] {
-        fs::remove_dir_all(source.join(name)).unwrap();
+        fs::remove_dir_all(test.source.join(name)).unwrap();
     }
     daemon.wait_until("two are held", || is_held(22));
-    fs::remove_dir_all(source.join("c")).unwrap();
+    fs::remove_dir_all(test.source.join("c")).unwrap();
     daemon.wait_until("three are held", || is_held(33));
     // Unobserved deletions are counted when the new directory is scanned.
-    fill(&target, &["x", "y"]);
-    let aside = sandbox.create_dir("aside");
+    fill(&test.target, &["x", "y"], 10);
+    let aside = test.sandbox.create_dir("aside");
     for name in ["x", "y"] {
         fs::create_dir(aside.join(name)).unwrap();
-        fs::rename(aside.join(name), source.join(name)).unwrap();
+        fs::rename(aside.join(name), test.source.join(name)).unwrap();
     }
     daemon.wait_until("all are held", || is_held(53));
-    sandbox.write_config(&text("maxDelete = false, maxDeleteSeen = false"));
-    daemon.signal(Signal::HUP);
-    daemon.wait_mirrored(mode, &source, &target);
+    test.reload(&daemon, "maxDelete = false, maxDeleteSeen = false");
+    daemon.wait_mirrored(mode, &test.source, &test.target);
     daemon.wait_for_log("no deletions are held any more: they were released");
 }
 

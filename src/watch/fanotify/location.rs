@@ -1,6 +1,7 @@
 //! Lookup of the current path of a directory by its handle.
 
 use std::{
+    ffi::OsStr,
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
@@ -14,7 +15,6 @@ use rustix::{
     fs::{Mode, OFlags},
     io::Errno,
 };
-use std::ffi::OsStr;
 
 /// Suffix of the path of a directory without a name, in `/proc/self/fd`.
 const DELETED: &[u8] = b" (deleted)";

@@ -1,13 +1,12 @@
 //! Lookup of the paths of a directory in the mirrors, and what is remembered of it.
 
-use std::{io, sync::Arc};
+use std::{io, os::unix::ffi::OsStrExt, sync::Arc};
 
 use mirror_core::{
     fs_event::FsEventKind,
     path::{Escaped, TreePath},
 };
 use mirror_platform::fanotify::{FanotifyEntry, handle_of};
-use std::os::unix::ffi::OsStrExt;
 
 use super::{
     super::backend::{Drained, strip_root},

@@ -129,6 +129,12 @@ fn is_root_gone(message: &WatchMessage, how: RootGone) -> bool {
         == WatchMessage::Event(FsEvent { mirror: MirrorId(0), kind: FsEventKind::RootGone(how) })
 }
 
+/// The message that events at a path of mirror 0 were lost.
+fn lost_message(name: &str) -> WatchMessage {
+    let kind = FsEventKind::Lost(path(name));
+    WatchMessage::Event(FsEvent { mirror: MirrorId(0), kind })
+}
+
 /// Reports a skipped test, because `error` means missing privileges; fails if `CI` is set.
 fn report_skipped(what: &str, error: &io::Error) {
     assert!(std::env::var_os("CI").is_none(), "{what}: {error}");
@@ -388,10 +394,7 @@ fn an_unmount_below_a_root_is_not_reported_as_deletion() {
         let expected = [(0, changed(Edit::Create, EntryKind::Directory, "m/d/e"))];
         assert_eq!(fixture.events(), expected, "{preference:?}");
         mounted.unmount();
-        let lost = WatchMessage::Event(FsEvent {
-            mirror: MirrorId(0),
-            kind: FsEventKind::Lost(path("m")),
-        });
+        let lost = lost_message("m");
         fixture.wait_for(|message| *message == lost);
         assert_eq!(fixture.events(), [], "{preference:?}");
         // Its sibling on the other file system is still watched.
@@ -423,10 +426,7 @@ fn a_populated_mount_in_a_tree_is_reported_and_watched() {
         let Some(_mounted) = TempMount::bind(&fixture.path("full"), &fixture.path("a/m")) else {
             return;
         };
-        let lost = WatchMessage::Event(FsEvent {
-            mirror: MirrorId(0),
-            kind: FsEventKind::Lost(path("m")),
-        });
+        let lost = lost_message("m");
         fixture.wait_for(|message| *message == lost);
         fs::create_dir(fixture.path("a/m/x/deep/new")).unwrap();
         let expected = [(0, changed(Edit::Create, EntryKind::Directory, "m/x/deep/new"))];
@@ -447,10 +447,7 @@ fn a_mount_below_a_renamed_directory_is_still_watched() {
             fixture.cover(tree);
             if mounted.is_none() {
                 mounted = Some(mount());
-                let lost = WatchMessage::Event(FsEvent {
-                    mirror: MirrorId(0),
-                    kind: FsEventKind::Lost(path("r/m")),
-                });
+                let lost = lost_message("r/m");
                 if mounted.as_ref().is_some_and(Option::is_some) {
                     fixture.wait_for(|message| *message == lost);
                 }
@@ -479,10 +476,7 @@ fn a_mount_that_was_hidden_by_another_is_watched_again() {
         let Some(_lower) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
         fs::create_dir(fixture.path("a/m/d")).unwrap();
         fixture.cover(tree);
-        let lost = WatchMessage::Event(FsEvent {
-            mirror: MirrorId(0),
-            kind: FsEventKind::Lost(path("m")),
-        });
+        let lost = lost_message("m");
         let Some(upper) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
         fixture.wait_for(|message| *message == lost);
         upper.unmount();
@@ -521,10 +515,7 @@ fn a_mount_that_is_replaced_at_once_is_reported_and_watched() {
         // It gets the mount id of the first one, unless another test takes that.
         let Some(_second) = TempMount::tmpfs(&fixture.path("a/m")) else { return };
         fs::create_dir(fixture.path("a/m/early")).unwrap();
-        let lost = WatchMessage::Event(FsEvent {
-            mirror: MirrorId(0),
-            kind: FsEventKind::Lost(path("m")),
-        });
+        let lost = lost_message("m");
         fixture.wait_for(|message| *message == lost);
         fixture.events();
         fs::create_dir(fixture.path("a/m/late")).unwrap();
