@@ -1,12 +1,12 @@
 //! Job executors.
 
 pub(crate) mod direct;
-mod flag;
 mod hardlink_walk;
 pub(crate) mod hook;
 mod inode;
 mod lookup;
 mod nested_mounts;
+mod observed_holds;
 pub(crate) mod process;
 pub(crate) mod rsync;
 pub(crate) mod source_root;

@@ -84,10 +84,23 @@ pub struct DeletionTerms {
 }
 
 impl DeletionTerms {
-    /// Terms of one budget.
-    #[must_use]
-    pub const fn new(budget: MaxDelete, reason: HoldReason) -> Self {
+    /// Terms for unobserved deletions while the source is empty: none is made.
+    pub const EMPTY_SOURCE: Self = Self::new(MaxDelete::Count(0), HoldReason::EmptySource);
+
+    const fn new(budget: MaxDelete, reason: HoldReason) -> Self {
         Self { budget, reason, observed: MaxDelete::Unlimited }
+    }
+
+    /// Terms for observed deletions: `maxDeleteSeen`.
+    #[must_use]
+    pub const fn observed(budget: MaxDelete) -> Self {
+        Self::new(budget, HoldReason::Observed)
+    }
+
+    /// Terms for unobserved deletions: `maxDelete`.
+    #[must_use]
+    pub const fn unobserved(budget: MaxDelete) -> Self {
+        Self::new(budget, HoldReason::Unobserved)
     }
 
     /// These terms for deletions among which may be observed ones that are held: `budget`, the one
@@ -218,7 +231,7 @@ mod tests {
 
     #[test]
     fn terms_with_held_observed_deletions_need_both_budgets() {
-        let terms = DeletionTerms::new(MaxDelete::Count(20), HoldReason::Unobserved);
+        let terms = DeletionTerms::unobserved(MaxDelete::Count(20));
         assert!(terms.allows(20, None) && !terms.allows(21, None) && !terms.needs_total());
         let both = terms.with_observed(MaxDelete::default());
         assert!(both.needs_total() && !both.is_unlimited());
@@ -230,7 +243,7 @@ mod tests {
         ] {
             assert_eq!(both.reason_to_hold(count, total), reason, "{count} of {total:?}");
         }
-        let unlimited = DeletionTerms::new(MaxDelete::Unlimited, HoldReason::Unobserved);
+        let unlimited = DeletionTerms::unobserved(MaxDelete::Unlimited);
         assert!(unlimited.is_unlimited());
         assert!(!unlimited.with_observed(MaxDelete::Count(0)).is_unlimited());
     }

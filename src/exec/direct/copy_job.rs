@@ -12,7 +12,7 @@ use mirror_core::{
     filter::Filter,
     fs_event::EntryKind,
     guard::{DeletionTerms, MaxDelete},
-    job::{DirtyPath, Failure, HeldDeletions, HoldReason, Outcome, Scope, Work},
+    job::{DirtyPath, Failure, HeldDeletions, Outcome, Scope, Work},
     path::TreePath,
     plan::direct::DirectOptions,
     queue::ObservedChanges,
@@ -256,8 +256,8 @@ impl<'a> CopyJob<'a> {
 
     /// Records deletions that exceed the budget.
     pub(super) fn hold_deletions(&self, held: Vec<HeldDeletions>) {
-        if held.iter().any(|it| it.reason == HoldReason::Observed) {
-            self.executor.state.holds_observed.set(true);
+        for deletions in &held {
+            self.executor.state.observed_holds.note(deletions.reason);
         }
         self.outcome().held.extend(held);
     }
@@ -415,17 +415,13 @@ impl<'a> CopyJob<'a> {
     pub(super) fn terms(&self, class: DeletionClass) -> DeletionTerms {
         let observed = self.executor.settings.max_delete_seen;
         if class == DeletionClass::Observed {
-            return DeletionTerms::new(observed, HoldReason::Observed);
+            return DeletionTerms::observed(observed);
         }
         if self.is_source_empty() {
-            return DeletionTerms::new(MaxDelete::Count(0), HoldReason::EmptySource);
+            return DeletionTerms::EMPTY_SOURCE;
         }
         let budget = self.executor.target_identity.budget(self.executor.settings.max_delete);
-        let terms = DeletionTerms::new(budget, HoldReason::Unobserved);
-        if self.executor.state.holds_observed.is_set() {
-            return terms.with_observed(observed);
-        }
-        terms
+        self.executor.state.observed_holds.terms(budget, observed)
     }
 
     /// Counts entries whose deletion is held: the target still has them.

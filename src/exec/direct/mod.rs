@@ -202,7 +202,7 @@ impl Executor for DirectExecutor {
             Err(outcome) => return outcome,
         };
         self.state.probe(&target, self.privileged);
-        self.state.holds_observed.set(job.work.observed().may_include_held);
+        self.state.observed_holds.begin(&job.work);
         let copy_job = CopyJob::new(self, &job.work, source, target, cancel);
         match &job.work {
             Work::Full { .. } => tasks::full(&copy_job),

@@ -14,7 +14,7 @@ use super::{
     hardlink_index::HardlinkIndex, path_text, warnings::Warnings,
 };
 use crate::{
-    exec::{flag::Flag, lock},
+    exec::{lock, observed_holds::ObservedHolds},
     report::Log,
 };
 
@@ -26,8 +26,7 @@ const MAX_SWEPT: usize = 65_536;
 pub(crate) struct DirectState {
     pub(super) hardlinks: HardlinkIndex,
     pub(super) warnings: Warnings,
-    /// Observed deletions are held, or were when the last job began.
-    pub(super) holds_observed: Flag,
+    pub(super) observed_holds: ObservedHolds,
     target_identity: OnceLock<Arc<TargetIdentity>>,
     capabilities: OnceLock<TargetCapabilities>,
     entry_count: Mutex<Option<u64>>,

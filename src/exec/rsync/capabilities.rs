@@ -5,8 +5,8 @@ use mirror_core::{
     plan::rsync::{RsyncCall, RsyncPlan},
 };
 
-use super::call_report::CallReport;
-use crate::exec::{flag::Flag, process::end::ProcessExit};
+use super::{call_report::CallReport, flag::Flag};
+use crate::exec::process::end::ProcessExit;
 
 /// `RERR_STREAMIO` of rsync: the remote side closed the connection.
 const EXIT_STREAM_IO: i32 = 12;

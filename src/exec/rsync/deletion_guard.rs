@@ -44,12 +44,7 @@ const MAX_HELD_PATHS: usize = 1000;
 const MAX_HIDING_RETRIES: usize = 16;
 
 /// Terms for old names that have their new names on the target: that is no deletion.
-pub(super) const RENAMED: DeletionTerms =
-    DeletionTerms::new(MaxDelete::Unlimited, HoldReason::Observed);
-
-/// Terms for unobserved deletions while the source is empty.
-const EMPTY_SOURCE: DeletionTerms =
-    DeletionTerms::new(MaxDelete::Count(0), HoldReason::EmptySource);
+pub(super) const RENAMED: DeletionTerms = DeletionTerms::observed(MaxDelete::Unlimited);
 
 /// A transfer with deletions, made by several calls of one form.
 #[derive(Clone, Copy)]
@@ -216,7 +211,7 @@ impl RsyncRun<'_> {
         if transfer.terms.reason() == HoldReason::Observed || !self.is_source_empty() {
             return *transfer;
         }
-        GuardedTransfer { terms: EMPTY_SOURCE, ..*transfer }
+        GuardedTransfer { terms: DeletionTerms::EMPTY_SOURCE, ..*transfer }
     }
 
     /// Repeats a call until everything transferable is transferred.
@@ -407,9 +402,7 @@ impl RsyncRun<'_> {
         let reason =
             transfer.terms.reason_to_hold(count, total).unwrap_or_else(|| transfer.terms.reason());
         self.executor.state.holds_deletions.set(true);
-        if reason == HoldReason::Observed {
-            self.executor.state.holds_observed.set(true);
-        }
+        self.executor.state.observed_holds.note(reason);
         let ListedDeletions { names, call_paths, .. } = listed;
         let mut paths: Vec<DirtyPath> = call_paths.into_iter().collect();
         if paths.is_empty() {

@@ -9,6 +9,7 @@ mod call_paths;
 mod call_report;
 mod capabilities;
 mod deletion_guard;
+mod flag;
 mod hardlinks;
 mod link_groups;
 mod mount_protection;
@@ -246,7 +247,7 @@ impl Executor for RsyncExecutor {
         if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(cancel)) {
             return outcome;
         }
-        self.state.holds_observed.set(job.work.observed().may_include_held);
+        self.state.observed_holds.begin(&job.work);
         let mut run = RsyncRun::new(self, cancel, &root);
         let mut done = self.attempt(&mut run, &mut job.work);
         if !run.is_full() && self.state.target_identity.needs_full_sync() {

@@ -2,7 +2,7 @@
 
 use mirror_core::{
     guard::{DeletionTerms, MaxDelete},
-    job::{HoldReason, Outcome, Scope},
+    job::{Outcome, Scope},
     path::TreePath,
     plan::{
         options::TransferPhase,
@@ -20,17 +20,14 @@ use super::{
 impl RsyncRun<'_> {
     /// Returns the terms for deletions that the watcher reported.
     pub(super) fn observed_terms(&self) -> DeletionTerms {
-        DeletionTerms::new(self.executor.max_delete_seen, HoldReason::Observed)
+        DeletionTerms::observed(self.executor.max_delete_seen)
     }
 
     /// Returns the terms for deletions that nobody saw happen.
     pub(super) fn unobserved_terms(&self) -> DeletionTerms {
-        let budget = self.executor.state.target_identity.budget(self.executor.max_delete);
-        let terms = DeletionTerms::new(budget, HoldReason::Unobserved);
-        if self.executor.state.holds_observed.is_set() {
-            return terms.with_observed(self.executor.max_delete_seen);
-        }
-        terms
+        let state = &self.executor.state;
+        let budget = state.target_identity.budget(self.executor.max_delete);
+        state.observed_holds.terms(budget, self.executor.max_delete_seen)
     }
 
     /// Deletes files under names whose type on the target is unwanted.

@@ -13,9 +13,15 @@ use mirror_core::{
 };
 use mirror_platform::dir::Dir;
 
-use super::{capabilities::RemoteCapabilities, hardlinks::RsyncLinkIndex, target_lock::TargetLock};
+use super::{
+    capabilities::RemoteCapabilities, flag::Flag, hardlinks::RsyncLinkIndex,
+    target_lock::TargetLock,
+};
 use crate::{
-    exec::{direct::timestamp_granularity, flag::Flag, lock, target_identity::TargetIdentity},
+    exec::{
+        direct::timestamp_granularity, lock, observed_holds::ObservedHolds,
+        target_identity::TargetIdentity,
+    },
     report::Log,
 };
 
@@ -29,8 +35,7 @@ pub(crate) struct RsyncState {
     pub(super) capabilities: RemoteCapabilities,
     /// Deletions are held: the target has entries that the source does not have.
     pub(super) holds_deletions: Flag,
-    /// Observed deletions are held, or were when the last job began.
-    pub(super) holds_observed: Flag,
+    pub(super) observed_holds: ObservedHolds,
     /// The warning about an empty source was logged.
     pub(super) warned_empty: Flag,
     /// Known names of files with several names.
@@ -57,7 +62,7 @@ impl RsyncState {
             target_identity: TargetIdentity::new(Escaped(target.as_arg()).to_string(), path, log),
             capabilities: RemoteCapabilities::default(),
             holds_deletions: Flag::default(),
-            holds_observed: Flag::default(),
+            observed_holds: ObservedHolds::default(),
             warned_empty: Flag::default(),
             links: RsyncLinkIndex::default(),
             target_lock: TargetLock::default(),

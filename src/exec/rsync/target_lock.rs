@@ -22,7 +22,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::exec::flag::Flag;
+use super::flag::Flag;
 use crate::{
     exec::process::cancel::CancelToken,
     report::{Category, Log},

@@ -4,25 +4,29 @@
 //! The conditions are worse than in [`world`](super::world): files of different content look equal,
 //! and a missing entry counts as temporarily invisible unless its deletion was observed.
 
-use alloc::{collections::VecDeque, format, rc::Rc, string::ToString as _, sync::Arc, vec::Vec};
-use core::{cell::Cell, ops::Range};
+mod copier;
+
+use alloc::{format, string::ToString as _, sync::Arc, vec::Vec};
+use core::ops::Range;
+
+use copier::{SimBudgets, SimCopier, SimGuard, visible_part};
 
 use crate::{
     effect::Effect,
     fs_event::{Edit, FsEventKind, MirrorId, RootGone},
     guard::MaxDelete,
     input::TargetLink,
-    job::{DirtyPath, HeldDeletions, HoldReason, Job, JobEnd, JobId, Outcome, Rename, Scope},
+    job::{DirtyPath, HeldDeletions, HoldReason, JobEnd, JobId, Outcome, Rename, Scope},
     mirror::{DaemonAction, Insist, Mirror, MirrorSettings, RENAME_EVENT_DELAY, SyncMember},
     path::TreePath,
-    queue::{Debounce, ObservedChanges, PathSet},
+    queue::Debounce,
     sim::{
         CheckResult,
         lossy_source::{Loss, LossySource},
         random::SimRng,
         scenario::{Scenario, ScenarioStep},
         tree::{SimNode, SimTree},
-        worker::{JobFault, copy_parents, failure, hook_failed, repeat_rename, steps},
+        worker::JobFault,
     },
     time::Moment,
 };
@@ -36,11 +40,9 @@ struct GuardedWorld {
     target: SimTree,
     lossy_source: LossySource,
     jobs: Vec<(JobId, SimCopier)>,
-    /// True if a job knows of observed deletions that are held.
-    holds_observed: Rc<Cell<bool>>,
     next_job: u64,
     faults: Vec<JobFault>,
-    budgets: SimBudgets,
+    guard: SimGuard,
     /// Paths whose deletion was reported to the mirror.
     reported_gone: Vec<TreePath>,
     /// Paths of which a deletion was reported that was no rename.
@@ -56,207 +58,6 @@ struct GuardedWorld {
     has_unlisted: bool,
 }
 
-/// The budgets for deletions.
-#[derive(Clone, Copy)]
-struct SimBudgets {
-    unobserved: MaxDelete,
-    observed: MaxDelete,
-}
-
-impl SimBudgets {
-    const UNLIMITED: Self =
-        Self { unobserved: MaxDelete::Unlimited, observed: MaxDelete::Unlimited };
-    /// No deletion that was not observed.
-    const OBSERVED_ONLY: Self = Self { unobserved: MaxDelete::Count(0), ..Self::UNLIMITED };
-    /// No deletion that was observed.
-    const UNOBSERVED_ONLY: Self = Self { observed: MaxDelete::Count(0), ..Self::UNLIMITED };
-}
-
-/// The most names that the simulated executor lists of held deletions: fewer than the real ones,
-/// so that often some are not listed.
-const MAX_LISTED: usize = 2;
-
-/// A running job.
-struct SimCopier {
-    renames: VecDeque<Rename>,
-    /// Paths to compare, each with the path of the batch that it belongs to.
-    todo: VecDeque<(DirtyPath, DirtyPath)>,
-    observed: Arc<ObservedChanges>,
-    /// Destinations of the renames that the job repeated.
-    renamed: Vec<TreePath>,
-    budgets: SimBudgets,
-    /// As in the world: another job may hold them meanwhile.
-    holds_observed: Rc<Cell<bool>>,
-    /// The paths of the job.
-    paths: PathSet,
-    /// Held deletions with all their names.
-    held: Vec<HeldDeletions>,
-    failed: Vec<DirtyPath>,
-    fault: JobFault,
-    failing: SimRng,
-    steps: usize,
-}
-
-/// Returns the part of a node that a comparison of size and time sees.
-fn visible_part(node: SimNode) -> SimNode {
-    match node {
-        SimNode::File { content, mode } => SimNode::File { content: content % 3, mode },
-        other => other,
-    }
-}
-
-impl SimCopier {
-    fn new(job: &Job, world: &GuardedWorld, fault: JobFault) -> Self {
-        let (renames, todo) = steps(&job.work);
-        let seed = if let JobFault::Partly(seed) = fault { seed } else { 0 };
-        Self {
-            paths: todo.iter().cloned().collect(),
-            renames,
-            todo: todo.into_iter().map(|dirty| (dirty.clone(), dirty)).collect(),
-            observed: Arc::clone(job.work.observed()),
-            renamed: Vec::new(),
-            budgets: world.budgets,
-            holds_observed: Rc::clone(&world.holds_observed),
-            held: Vec::new(),
-            failed: Vec::new(),
-            fault,
-            failing: SimRng::new(seed),
-            steps: 0,
-        }
-    }
-
-    fn step(&mut self, source: Option<&SimTree>, target: &mut SimTree) -> Option<Outcome> {
-        let Some(source) = source else { return Some(Outcome::SourceGone(failure())) };
-        match self.fault {
-            JobFault::Again(steps) | JobFault::Fatal(steps) if steps <= self.steps => {
-                return Some(Outcome::Retry(failure()));
-            }
-            JobFault::None
-            | JobFault::Partly(_)
-            | JobFault::Again(_)
-            | JobFault::Fatal(_)
-            | JobFault::Hook => {}
-        }
-        self.steps += 1;
-        if let Some(hint) = self.renames.pop_front() {
-            // The entry that the rename would replace may be the wanted one.
-            let [is, should] = [&*target, source].map(|tree| tree.get(&hint.to).map(visible_part));
-            if is != should && repeat_rename(&hint, source, target) {
-                self.renamed.push(hint.to);
-            }
-        } else if let Some((dirty, compared)) = self.todo.pop_front() {
-            self.transfer(dirty, &compared, source, target);
-        } else {
-            let failed = self.failed.drain(..).map(|dirty| (dirty, failure())).collect();
-            let mut held = self.held.clone();
-            for names in held.iter_mut().map(|it| &mut it.names) {
-                if names.len() > MAX_LISTED {
-                    names.truncate(MAX_LISTED);
-                    names.resize(HeldDeletions::MAX_NAMES, names[0].clone());
-                }
-            }
-            if self.fault == JobFault::Hook {
-                return Some(hook_failed(held));
-            }
-            return Some(Outcome::Split { large: Vec::new(), failed, held });
-        }
-        None
-    }
-
-    fn transfer(
-        &mut self,
-        dirty: DirtyPath,
-        compared: &DirtyPath,
-        source: &SimTree,
-        target: &mut SimTree,
-    ) {
-        if matches!(self.fault, JobFault::Partly(_)) && self.failing.once_in(3) {
-            self.failed.push(dirty);
-            return;
-        }
-        let scope = dirty.scope;
-        let path = source.survey(dirty.path);
-        let Some(node) = source.get(&path) else {
-            if target.get(&path).is_some() {
-                self.delete(&path, compared, target);
-            }
-            return;
-        };
-        let mut top = TreePath::root();
-        for name in path.components() {
-            // A non-directory in place of a directory would have to be deleted.
-            if !target.is_dir(&top) && !self.clear_path(&top, compared, target) {
-                return;
-            }
-            top.push(name).unwrap();
-        }
-        copy_parents(&path, source, target);
-        let is_dir = matches!(node, SimNode::Directory { .. });
-        if target.is_dir(&path) && !is_dir && !self.clear_path(&path, compared, target) {
-            return;
-        }
-        let is_equal = target.get(&path).is_some_and(|it| visible_part(it) == visible_part(node));
-        if !is_equal || self.is_written(&path) {
-            target.put(&path, node);
-        }
-        if is_dir && scope == Scope::Tree {
-            let mut below = [source.children(&path), target.children(&path)].concat();
-            below.sort();
-            below.dedup();
-            let below = below.into_iter().map(|path| DirtyPath { path, scope });
-            self.todo.extend(below.map(|dirty| (dirty, compared.clone())));
-        }
-    }
-
-    fn is_written(&self, path: &TreePath) -> bool {
-        self.observed.is_written(path, || self.renamed.iter().any(|to| to.contains(path)))
-    }
-
-    /// Returns false if the entry at `path` has to stay.
-    fn clear_path(&mut self, path: &TreePath, compared: &DirtyPath, target: &mut SimTree) -> bool {
-        target.get(path).is_none() || self.delete(path, compared, target)
-    }
-
-    /// Like the executors, it knows of a held deletion only in which of the compared paths it is.
-    fn delete(&mut self, path: &TreePath, compared: &DirtyPath, target: &mut SimTree) -> bool {
-        let names: Vec<_> = target.paths().filter(|it| path.contains(it)).cloned().collect();
-        let count = names.len() as u64;
-        let Some(reason) = self.reason_to_hold(path, count) else {
-            target.remove(path);
-            return true;
-        };
-        if reason == HoldReason::Observed {
-            self.holds_observed.set(true);
-        }
-        let is_it = |it: &&mut HeldDeletions| it.reason == reason && it.paths.contains(compared);
-        if let Some(held) = self.held.iter_mut().find(is_it) {
-            held.names.extend(names);
-            held.names.sort();
-            held.names.dedup();
-            held.count = held.names.len() as u64;
-        } else {
-            let paths = Vec::from([compared.clone()]);
-            self.held.push(HeldDeletions { paths, count, total: None, names, reason });
-        }
-        false
-    }
-
-    fn reason_to_hold(&self, path: &TreePath, count: u64) -> Option<HoldReason> {
-        let SimBudgets { unobserved, observed } = self.budgets;
-        let is_allowed = |budget: MaxDelete| budget.allows(count, None);
-        if self.observed.renamed_from.has_at_or_above(path) {
-            return None;
-        }
-        if self.observed.is_deleted(path) {
-            return (!is_allowed(observed)).then_some(HoldReason::Observed);
-        }
-        if !is_allowed(unobserved) {
-            return Some(HoldReason::Unobserved);
-        }
-        (self.holds_observed.get() && !is_allowed(observed)).then_some(HoldReason::Observed)
-    }
-}
-
 impl GuardedWorld {
     fn new(loss: Loss, budgets: SimBudgets) -> Self {
         let settings = settings(Debounce::default());
@@ -268,10 +69,9 @@ impl GuardedWorld {
             target: SimTree::new(),
             lossy_source: LossySource::new(loss),
             jobs: Vec::new(),
-            holds_observed: Rc::default(),
             next_job: 0,
             faults: Vec::new(),
-            budgets,
+            guard: SimGuard::new(budgets),
             reported_gone: Vec::new(),
             deleted: Vec::new(),
             moved: Vec::new(),
@@ -357,8 +157,8 @@ impl GuardedWorld {
                 Effect::Start(job) => {
                     let fault =
                         if self.faults.is_empty() { JobFault::None } else { self.faults.remove(0) };
-                    self.holds_observed.set(job.work.observed().may_include_held);
-                    self.jobs.push((job.id, SimCopier::new(&job, self, fault)));
+                    self.guard.holds_observed.set(job.work.observed().may_include_held);
+                    self.jobs.push((job.id, SimCopier::new(&job, &self.guard, fault)));
                 }
                 Effect::Stop(stopped) => {
                     for (job, copier) in &mut self.jobs {
@@ -433,7 +233,7 @@ impl GuardedWorld {
 
     /// Checks that, without a budget, only entries were deleted whose deletion was reported.
     fn check_deletions(&self, before: &SimTree) -> CheckResult {
-        if self.budgets.unobserved == MaxDelete::Unlimited {
+        if self.guard.budgets.unobserved == MaxDelete::Unlimited {
             return Ok(());
         }
         let mut went = before.paths().filter(|path| self.target.get(path).is_none());
@@ -465,9 +265,9 @@ impl GuardedWorld {
                 self.moved.contains(path)
                     || self.has_new_name(path)
                     || match deletions.reason {
-                        HoldReason::Observed => self.budgets.observed == MaxDelete::Unlimited,
+                        HoldReason::Observed => self.guard.budgets.observed == MaxDelete::Unlimited,
                         HoldReason::Unobserved | HoldReason::EmptySource => {
-                            self.budgets.unobserved == MaxDelete::Unlimited
+                            self.guard.budgets.unobserved == MaxDelete::Unlimited
                                 || self.was_observed(path, *since)
                         }
                     }
@@ -583,7 +383,7 @@ fn play(scenario: &Scenario, loss: Loss, budgets: SimBudgets) -> CheckResult {
         }
         return world.check_equal(|node| node);
     }
-    world.budgets = SimBudgets::UNLIMITED;
+    world.guard.budgets = SimBudgets::UNLIMITED;
     world.with(|mirror, now, _| mirror.change(settings(Debounce::default()), true, now));
     world.end()?;
     if world.mirror.held().next().is_none() { Ok(()) } else { Err("it is still held".into()) }
