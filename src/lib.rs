@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`run`] | the startup sequence, from the command line to the running engine |
 //! | [`daemon`] | the process: detaching, pidfile, signals |
+//! | [`control`] | control of a running daemon: the protocol of its sockets
 //! | [`config`] | the configuration: validated, comparable, independent of its source |
 //! | [`frontend`] | the sources of a configuration: command line and Lua files |
 //! | [`check`] | `-check`: validates and describes a configuration, with warnings |
@@ -25,6 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub mod check;
 pub mod config;
+pub mod control;
 pub mod daemon;
 pub mod frontend;
 pub mod report;

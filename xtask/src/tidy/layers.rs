@@ -12,9 +12,11 @@ struct LayerRule {
 }
 
 /// All modules except those that may use everything ([`TOP`]).
-const TABLE: [LayerRule; 8] = [
+const TABLE: [LayerRule; 10] = [
     LayerRule { module: "config", modules: &["report"], packages: &["mirror_core"] },
     LayerRule { module: "check", modules: &["config", "report"], packages: &["mirror_core"] },
+    LayerRule { module: "control", modules: &["report"], packages: &["mirror_core"] },
+    LayerRule { module: "ctl", modules: &["control", "report"], packages: &["mirror_core"] },
     LayerRule {
         module: "frontend",
         modules: &["check", "config", "report", "script"],

@@ -1,0 +1,8 @@
+//! Control of a running daemon: the protocol of its sockets, and its documents.
+//!
+//! `docs/control-protocol.md` describes the protocol for other programs.
+
+pub mod frame;
+pub mod location;
+pub mod request;
+pub mod status;
