@@ -4,5 +4,6 @@
 
 pub mod frame;
 pub mod location;
+pub mod metrics;
 pub mod request;
 pub mod status;
