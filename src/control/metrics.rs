@@ -12,7 +12,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A metric: all its samples have this name.
 #[derive(Clone, Copy, Debug)]
-pub struct Metric {
+pub struct ControlMetric {
     /// Name.
     pub name: &'static str,
     /// Type: it determines how the samples may be used.
@@ -46,7 +46,7 @@ impl MetricKind {
 }
 
 /// All metrics, in the order of the text.
-pub const METRICS: [Metric; 22] = [
+pub const METRICS: [ControlMetric; 22] = [
     gauge("lsyncd_up", "1 if the daemon answers, 0 if not.", |_, out| out.sample(&[], 1)),
     gauge("lsyncd_build_info", "Always 1. The label is the version of the daemon.", |doc, out| {
         out.sample(&[("version", &doc.daemon.version)], 1);
@@ -143,16 +143,16 @@ pub const METRICS: [Metric; 22] = [
 /// Function that writes the samples of a metric.
 type SampleWriter = fn(&StatusDocument, &mut Exposition);
 
-const fn gauge(name: &'static str, help: &'static str, samples: SampleWriter) -> Metric {
-    Metric { name, kind: MetricKind::Gauge, help, samples }
+const fn gauge(name: &'static str, help: &'static str, samples: SampleWriter) -> ControlMetric {
+    ControlMetric { name, kind: MetricKind::Gauge, help, samples }
 }
 
-const fn counter(name: &'static str, help: &'static str, samples: SampleWriter) -> Metric {
-    Metric { name, kind: MetricKind::Counter, help, samples }
+const fn counter(name: &'static str, help: &'static str, samples: SampleWriter) -> ControlMetric {
+    ControlMetric { name, kind: MetricKind::Counter, help, samples }
 }
 
-const fn histogram(name: &'static str, help: &'static str, samples: SampleWriter) -> Metric {
-    Metric { name, kind: MetricKind::Histogram, help, samples }
+const fn histogram(name: &'static str, help: &'static str, samples: SampleWriter) -> ControlMetric {
+    ControlMetric { name, kind: MetricKind::Histogram, help, samples }
 }
 
 /// Returns the metrics of a daemon that answered with this document.
@@ -177,8 +177,8 @@ pub fn exposition_without_daemon() -> String {
     format!("{}{} 0\n", heading(up), up.name)
 }
 
-fn heading(metric: &Metric) -> String {
-    let Metric { name, kind, help, .. } = metric;
+fn heading(metric: &ControlMetric) -> String {
+    let ControlMetric { name, kind, help, .. } = metric;
     format!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.name())
 }
 
