@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::{
+    flush::FlushEnd,
     fs_event::MirrorId,
     job::{Job, JobId},
     log_event::LogEvent,
@@ -42,6 +43,8 @@ pub enum Effect {
     Stop(JobId),
     /// Forget this mirror: it was replaced, and none of its jobs runs any more.
     Forget(MirrorId),
+    /// Answer an [`Input::Flush`](crate::input::Input::Flush).
+    Flushed(FlushEnd),
     /// Report an event to log and status.
     Report(LogEvent),
     /// Exit the process with this code.

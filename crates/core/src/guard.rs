@@ -74,6 +74,26 @@ impl fmt::Display for MaxDelete {
     }
 }
 
+/// Numbers of deletions that an operator has accepted as they were counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcceptedDeletions {
+    /// Of those that were observed at the source.
+    pub observed: u64,
+    /// Of those that were not, also while the source is empty.
+    pub unobserved: u64,
+}
+
+impl AcceptedDeletions {
+    /// Adds `count` deletions that were held for this reason.
+    pub const fn add(&mut self, reason: HoldReason, count: u64) {
+        let number = match reason {
+            HoldReason::Observed => &mut self.observed,
+            HoldReason::Unobserved | HoldReason::EmptySource => &mut self.unobserved,
+        };
+        *number = number.saturating_add(count);
+    }
+}
+
 /// The budgets that have to allow some deletions, each with the reason to hold what exceeds it.
 #[derive(Clone, Copy, Debug)]
 pub struct DeletionTerms {
@@ -81,6 +101,7 @@ pub struct DeletionTerms {
     reason: HoldReason,
     /// The budget for observed deletions, if these may be among them.
     observed: MaxDelete,
+    accepted: AcceptedDeletions,
 }
 
 impl DeletionTerms {
@@ -88,7 +109,8 @@ impl DeletionTerms {
     pub const EMPTY_SOURCE: Self = Self::new(MaxDelete::Count(0), HoldReason::EmptySource);
 
     const fn new(budget: MaxDelete, reason: HoldReason) -> Self {
-        Self { budget, reason, observed: MaxDelete::Unlimited }
+        let accepted = AcceptedDeletions { observed: 0, unobserved: 0 };
+        Self { budget, reason, observed: MaxDelete::Unlimited, accepted }
     }
 
     /// Terms for observed deletions: `maxDeleteSeen`.
@@ -108,6 +130,12 @@ impl DeletionTerms {
     #[must_use]
     pub const fn with_observed(self, budget: MaxDelete) -> Self {
         Self { observed: budget, ..self }
+    }
+
+    /// These terms after an operator has accepted some deletions.
+    #[must_use]
+    pub const fn accepting(self, accepted: AcceptedDeletions) -> Self {
+        Self { accepted, ..self }
     }
 
     /// The reason to hold deletions that exceed the first budget.
@@ -132,10 +160,13 @@ impl DeletionTerms {
     /// of them. `None` if they are allowed.
     #[must_use]
     pub fn reason_to_hold(&self, count: u64, total: Option<u64>) -> Option<HoldReason> {
-        if !self.budget.allows(count, total) {
+        let AcceptedDeletions { observed, unobserved } = self.accepted;
+        let accepted = if self.reason == HoldReason::Observed { observed } else { unobserved };
+        if count > accepted && !self.budget.allows(count, total) {
             return Some(self.reason);
         }
-        (!self.observed.allows(count, total)).then_some(HoldReason::Observed)
+        let is_held = count > observed && !self.observed.allows(count, total);
+        is_held.then_some(HoldReason::Observed)
     }
 
     /// Returns true if `count` deletions may be made on a target that holds `total` entries before
@@ -246,6 +277,23 @@ mod tests {
         let unlimited = DeletionTerms::unobserved(MaxDelete::Unlimited);
         assert!(unlimited.is_unlimited());
         assert!(!unlimited.with_observed(MaxDelete::Count(0)).is_unlimited());
+    }
+
+    #[test]
+    fn accepted_deletions_are_allowed_up_to_their_number() {
+        let accepted = AcceptedDeletions { observed: 3, unobserved: 5 };
+        for (terms, most) in [
+            (DeletionTerms::EMPTY_SOURCE, 5),
+            (DeletionTerms::unobserved(MaxDelete::Count(0)), 5),
+            (DeletionTerms::observed(MaxDelete::Count(0)), 3),
+            (DeletionTerms::unobserved(MaxDelete::Count(9)).with_observed(MaxDelete::Count(0)), 3),
+        ] {
+            let terms = terms.accepting(accepted);
+            assert!(
+                terms.allows(most, Some(100)) && !terms.allows(most + 1, Some(100)),
+                "{terms:?}"
+            );
+        }
     }
 
     #[test]

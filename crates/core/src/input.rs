@@ -3,6 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use crate::{
+    flush::FlushRequest,
     fs_event::{EntryKind, FsEvent, MirrorId},
     job::{DirtyPath, Failure, JobEnd, JobId},
     path::TreePath,
@@ -31,6 +32,17 @@ pub enum Input {
     Script(ScriptInput),
     /// The scheduled time for a full transfer of this mirror has arrived.
     FullDue(MirrorId),
+    /// An operator asks for a transfer of everything at and below this path.
+    Resync(MirrorId, TreePath),
+    /// An operator asks to retry at once everything of this mirror that is backing off.
+    Retry(MirrorId),
+    /// An operator accepts what this mirror is held for.
+    Release(MirrorId),
+    /// An operator pauses or resumes this mirror.
+    SetPaused(MirrorId, bool),
+    /// An operator asks for a flush. The answer is an
+    /// [`Effect::Flushed`](crate::effect::Effect::Flushed).
+    Flush(FlushRequest),
     /// The daemon received a signal.
     Signal(Signal),
 }

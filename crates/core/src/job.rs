@@ -6,6 +6,7 @@ use crate::{
     fs_event::MirrorId,
     path::TreePath,
     queue::{ObservedChanges, PathSet},
+    time::Moment,
 };
 
 /// The id of a job, unique during the run of the daemon.
@@ -21,6 +22,16 @@ pub struct Job {
     pub mirror: MirrorId,
     /// The work to do.
     pub work: Work,
+    /// The time of the oldest change that it transfers, if one is known.
+    pub oldest: Option<Moment>,
+}
+
+impl Job {
+    /// A job whose changes have no known age.
+    #[must_use]
+    pub const fn new(id: JobId, mirror: MirrorId, work: Work) -> Self {
+        Self { id, mirror, work, oldest: None }
+    }
 }
 
 /// Work for an executor.

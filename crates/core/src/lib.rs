@@ -25,6 +25,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`path`], [`time`] | paths below a root; time as an argument |
+//! | [`flush`] | requests to flush, and their answers |
 //! | [`guard`] | deletion budgets, and the policy for a replaced source |
 //! | [`settings`] | the table of all settings of a configuration file |
 //! | [`tunnel`] | the restart policy of tunnels |
@@ -41,6 +42,7 @@ pub mod time;
 
 pub mod settings;
 
+pub mod flush;
 pub mod fs_event;
 
 pub mod input;

@@ -119,6 +119,33 @@ impl Filter {
             .any(|(path, kind)| self.hidden.decide(path, kind) == RuleDecision::Excluded)
     }
 
+    /// Returns the rule that excludes an entry, in rsync's form, and the path that it matches: that
+    /// of the entry, or of a directory above. `None` if it is not excluded.
+    ///
+    /// It compiles the rules several times: it is for people, not for each entry.
+    #[must_use]
+    pub fn excluded_by(&self, path: &TreePath, kind: EntryKind) -> Option<(Vec<u8>, TreePath)> {
+        let is_excluded = |(path, kind): &(&[u8], EntryKind)| {
+            self.hidden.decide(path, *kind) == RuleDecision::Excluded
+        };
+        let (matched, kind) = levels(path, kind).find(is_excluded)?;
+        let [source, _] = &self.roots;
+        let scope = TableScope {
+            side: TransferSide::Sender,
+            root: source.as_deref(),
+            delete_excluded: self.delete_excluded,
+            in_removed: false,
+        };
+        let is_unmatched = |count: &usize| {
+            let first = self.items.get(..*count).unwrap_or_default();
+            RuleTable::new(first, scope).decide(matched, kind) == RuleDecision::Unmatched
+        };
+        // The first rule that matches decides.
+        let counts: Vec<usize> = (1..=self.items.len()).collect();
+        let rule = self.items.get(counts.partition_point(is_unmatched))?;
+        Some((rule.to_rsync(), TreePath::new(matched)?))
+    }
+
     /// Returns true if an entry is excluded, assuming that its directory is not.
     ///
     /// For a top-down tree walk: the ancestors are not checked again.

@@ -1,6 +1,7 @@
 //! All mirrors of a daemon: their shared limits, their replacement and their shutdown.
 
 mod concurrency;
+mod flush;
 mod handover;
 mod member;
 mod one_pass;
@@ -22,6 +23,7 @@ use crate::{
 
 use concurrency::Concurrency;
 pub use concurrency::MAX_JOBS_PER_CONNECTION;
+use flush::Flush;
 use handover::Handover;
 pub use member::{Member, MirrorSpec};
 use one_pass::OnePassState;
@@ -52,6 +54,7 @@ pub struct Fleet {
     limits: FleetLimits,
     phase: FleetPhase,
     one_pass: OnePassState,
+    flushes: Vec<Flush>,
     next_mirror: u32,
     next_job: u64,
     /// The indices of the mirrors in the order in which they may start a job: the one that started
@@ -97,6 +100,7 @@ impl Fleet {
             limits,
             phase: FleetPhase::Running,
             one_pass: OnePassState::First,
+            flushes: Vec::new(),
             next_mirror: 0,
             next_job: 0,
             start_order: Vec::new(),
@@ -142,6 +146,15 @@ impl Fleet {
             Input::JobEnded(end) => self.job_ended(end, now, effects),
             Input::Script(input) => self.handle_script(input, now, effects),
             Input::FullDue(id) => self.with_member(id, |mirror| mirror.full_due(now, effects)),
+            Input::Resync(id, path) => {
+                self.with_member(id, |mirror| mirror.resync(&path, now, effects));
+            }
+            Input::Retry(id) => self.with_member(id, |mirror| mirror.retry_now(now, effects)),
+            Input::Release(id) => self.with_member(id, |mirror| mirror.release(now, effects)),
+            Input::SetPaused(id, is_paused) => {
+                self.with_member(id, |mirror| mirror.set_paused(is_paused));
+            }
+            Input::Flush(request) => self.begin_flush(request, now),
             Input::Signal(signal) => self.signal(signal, now, effects),
         }
     }
@@ -162,6 +175,12 @@ impl Fleet {
         if let Some(mirror) = self.member_mut(id) {
             act(mirror);
         }
+    }
+
+    /// The mirror of this id.
+    #[must_use]
+    pub fn member(&self, id: MirrorId) -> Option<&Member> {
+        self.mirrors.get(*self.indices.get(&id)?)
     }
 
     fn member_mut(&mut self, id: MirrorId) -> Option<&mut Member> {
@@ -242,6 +261,11 @@ impl Fleet {
     /// The time of the next call of [`advance`](Self::advance). `None`: not before the next input.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Moment> {
+        let next = self.next_work();
+        next.into_iter().chain(self.next_flush_end()).min()
+    }
+
+    fn next_work(&self) -> Option<Moment> {
         match self.phase {
             FleetPhase::Running => {
                 let concurrency = self.concurrency();
@@ -278,6 +302,7 @@ impl Fleet {
             self.start_jobs(now, effects);
             self.end_onepass(now, effects);
         }
+        self.end_flushes(now, effects);
         match self.phase {
             FleetPhase::Draining { code, .. } | FleetPhase::Stopping { code, .. }
                 if self.running_jobs() == 0 =>

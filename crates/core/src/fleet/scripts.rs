@@ -16,7 +16,7 @@ use crate::{
         DaemonAction, SyncMember,
         scripted::{OnePassStatus, ScriptedMirror, SpawnError},
     },
-    queue::event_queue::EventId,
+    queue::{PathSet, event_queue::EventId},
     time::Moment,
 };
 
@@ -30,6 +30,13 @@ impl Fleet {
     #[must_use]
     pub fn script(&self, id: MirrorId) -> Option<&ScriptedMirror> {
         self.mirrors.get(*self.indices.get(&id)?)?.scripted()
+    }
+
+    /// The mirror of a child of a script, and the paths of its events.
+    #[must_use]
+    pub fn script_job(&self, job: JobId) -> Option<(MirrorId, PathSet)> {
+        let mut scripted = self.mirrors.iter().filter_map(Member::scripted);
+        scripted.find_map(|mirror| Some((mirror.id(), mirror.job_paths(job)?)))
     }
 
     /// Registers a child that the script is about to start for these events. Returns the id of the

@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     effect::Effect,
+    guard::AcceptedDeletions,
     job::{DirtyPath, HeldDeletions, HoldReason, Scope},
     log_event::{DeletionEvent, HoldEnd, MirrorEvent},
     path::TreePath,
     plan::options::TransferPhase,
-    queue::{DirtySet, PathSet},
+    queue::{DirtySet, HeldBefore, PathSet},
     time::Moment,
 };
 
@@ -33,6 +34,8 @@ pub(super) struct HeldGroup {
     deletions: HeldDeletions,
     /// The end of the first job that has counted them.
     since: Moment,
+    /// True if an operator has accepted them, as they were counted.
+    is_accepted: bool,
 }
 
 /// The time after the end of a job until which the event of a rename that happened during the job
@@ -81,7 +84,11 @@ impl Mirror {
             let is_it = |it: &&HeldGroup| it.deletions.paths == deletions.paths;
             before.iter().find(is_it).map_or(now, |it| it.since)
         };
-        let groups = held.iter().map(|it| HeldGroup { deletions: it.clone(), since: since(it) });
+        let groups = held.iter().map(|it| HeldGroup {
+            deletions: it.clone(),
+            since: since(it),
+            is_accepted: false,
+        });
         self.held.extend(groups);
         let is_unchanged = held.iter().eq(before.iter().map(|it| &it.deletions));
         if !held.is_empty() && !is_unchanged {
@@ -96,21 +103,42 @@ impl Mirror {
 
     /// Returns true if a job may find deletions that were observed and are held. It may find them
     /// anywhere: if a directory above its paths is missing, it finds that.
-    pub(super) fn has_observed_held(&self) -> bool {
+    fn has_observed_held(&self) -> bool {
         self.held().any(|it| it.reason == HoldReason::Observed)
+    }
+
+    /// Returns the held deletions that concern a job for these paths, or for everything.
+    pub(super) fn held_before(&self, paths: &PathSet, is_full: bool) -> HeldBefore {
+        let is_counted = |dirty: &DirtyPath| is_full || paths.covers(&dirty.path, dirty.scope);
+        let mut accepted = AcceptedDeletions::default();
+        for HeldGroup { deletions, .. } in self.held.iter().filter(|group| group.is_accepted) {
+            if deletions.paths.iter().all(is_counted) {
+                accepted.add(deletions.reason, deletions.count);
+            }
+        }
+        HeldBefore { may_include_held: self.has_observed_held(), accepted }
+    }
+
+    /// Accepts the held deletions, as they were counted, and makes them.
+    pub(super) fn accept_held(&mut self, now: Moment) {
+        self.held.iter_mut().for_each(|group| group.is_accepted = true);
+        self.recount(now);
     }
 
     /// Inherits the held deletions of `other`, a mirror of the same source and target, that were
     /// observed: otherwise the first transfer would count them as if nobody had seen them.
     pub(super) fn inherit_held(&mut self, other: &Self) {
         let is_observed = |it: &&HeldGroup| it.deletions.reason == HoldReason::Observed;
-        self.held.extend(other.held.iter().filter(is_observed).cloned());
+        let observed = other.held.iter().filter(is_observed).cloned();
+        self.held.extend(observed.map(|group| HeldGroup { is_accepted: false, ..group }));
     }
 
     /// Handles the loss of the source: observed deletions that are held may be anywhere when it is
     /// back, and are counted again with all others.
     pub(super) fn suspend_held(&mut self) {
-        for HeldGroup { deletions, .. } in &mut self.held {
+        for HeldGroup { deletions, is_accepted, .. } in &mut self.held {
+            // What was accepted was counted before.
+            *is_accepted = false;
             if deletions.reason == HoldReason::Observed {
                 deletions.paths = Vec::from([DirtyPath::root_tree()]);
             }
@@ -188,7 +216,7 @@ impl Mirror {
     /// Returns true if this rename explains the held deletions: that of `from` itself, or what was
     /// counted just now. Observed deletions have another explanation.
     fn is_rename(&self, group: &HeldGroup, from: &TreePath, now: Moment) -> bool {
-        let HeldGroup { deletions, since } = group;
+        let HeldGroup { deletions, since, .. } = group;
         deletions.reason != HoldReason::Observed
             && (deletions.names.iter().any(|name| name.contains(from))
                 || now < *since + RENAME_EVENT_DELAY

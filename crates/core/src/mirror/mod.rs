@@ -3,6 +3,7 @@
 //! A mirror only decides; it neither watches nor copies. Events are its input, effects its output.
 
 mod failure;
+mod flush;
 mod fs_events;
 mod held;
 mod retry;
@@ -18,6 +19,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use failure::{FailedJob, FailureReasons};
+pub use flush::{FlushMark, FlushProgress};
 #[cfg(test)]
 pub(crate) use held::RENAME_EVENT_DELAY;
 use held::{CountedPaths, HeldGroup};
@@ -67,6 +69,8 @@ pub struct Mirror {
     /// True if an operator has changed the budget since the deletions were held.
     is_released: bool,
     failure_reasons: FailureReasons,
+    /// True if an operator has paused it: no job is started.
+    is_paused: bool,
 }
 
 /// Consequence of the end of a job for the daemon.
@@ -98,6 +102,7 @@ impl Mirror {
             held: Vec::new(),
             is_released: false,
             failure_reasons: FailureReasons::default(),
+            is_paused: false,
             settings,
         }
     }
@@ -141,7 +146,7 @@ impl Mirror {
     /// full one, because the queue has nothing else to dispatch then.
     fn has_room(&self) -> bool {
         let most = if self.target == TargetState::Starting { 1 } else { self.settings.max_jobs };
-        self.running.len() < most && self.settings.target_link == TargetLink::Up
+        self.running.len() < most && self.settings.target_link == TargetLink::Up && !self.is_paused
     }
 
     /// Returns true if a large file may start: one job is reserved for the small ones.
@@ -373,6 +378,37 @@ impl SyncMember for Mirror {
         }
     }
 
+    fn resync(&mut self, path: &TreePath, now: Moment, _: &mut Vec<Effect>) {
+        if !path.is_root() {
+            return self.queue.mark_due(path, Scope::Tree, now);
+        }
+        if !self.running.iter().any(|running| running.purpose.is_full()) {
+            self.queue.mark_due(path, Scope::Tree, now);
+        }
+    }
+
+    fn release(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.accept_held(now);
+        self.retry_now(now, effects);
+    }
+
+    fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    fn begin_flush(&mut self, path: TreePath, now: Moment) -> FlushMark {
+        self.make_due(now);
+        FlushMark::new(path, now)
+    }
+
+    fn flush_progress(&self, mark: &mut FlushMark, now: Moment) -> FlushProgress {
+        self.progress(mark, now)
+    }
+
     fn retry_now(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.retry.reset();
         self.queue.retry_now(now);
@@ -393,13 +429,14 @@ impl SyncMember for Mirror {
         let is_startup = self.target == TargetState::Starting;
         let batch = if is_startup { self.queue.take_all(now) } else { self.take_next(now) };
         let Some(batch) = batch else { return false };
-        let includes_held = self.has_observed_held();
+        let held = self.held_before(batch.paths(), is_startup);
         let (purpose, work) = if is_startup {
-            (JobPurpose::Startup, batch.full_work(includes_held))
+            (JobPurpose::Startup, batch.full_work(held))
         } else {
-            (JobPurpose::of(&batch), batch.work(includes_held))
+            (JobPurpose::of(&batch), batch.work(held))
         };
-        effects.push(Effect::Start(Job { id: job, mirror: self.id(), work }));
+        let oldest = batch.oldest();
+        effects.push(Effect::Start(Job { id: job, mirror: self.id(), work, oldest }));
         self.running.push(RunningJob { job, batch, purpose, link_lost: false });
         true
     }

@@ -117,7 +117,7 @@ impl Mirror {
     }
 
     /// Returns true if the first full transfer is not done yet.
-    fn is_starting(&self) -> bool {
+    pub(super) fn is_starting(&self) -> bool {
         self.target.resume_point() == ResumePoint::Starting
     }
 

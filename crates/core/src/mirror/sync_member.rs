@@ -2,13 +2,14 @@
 
 use alloc::{string::String, vec::Vec};
 
-use super::{Connection, SourceState};
+use super::{Connection, FlushMark, FlushProgress, SourceState};
 use crate::{
     effect::Effect,
     fs_event::{FsEventKind, MirrorId},
     input::TargetLink,
     job::JobId,
     log_event::MirrorEvent,
+    path::TreePath,
     time::Moment,
 };
 
@@ -48,6 +49,25 @@ pub trait SyncMember {
 
     /// Schedules a full transfer. One that is due or runs is not repeated.
     fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>);
+
+    /// Transfers everything at and below `path` again, because an operator asks for it.
+    fn resync(&mut self, path: &TreePath, now: Moment, effects: &mut Vec<Effect>);
+
+    /// Accepts what is held for an operator.
+    fn release(&mut self, now: Moment, effects: &mut Vec<Effect>);
+
+    /// Returns true if an operator has paused it.
+    fn is_paused(&self) -> bool;
+
+    /// Pauses or resumes it. While it is paused, no job is started and no script is called for
+    /// events. Running jobs end.
+    fn set_paused(&mut self, is_paused: bool);
+
+    /// Makes everything due at once that is pending, and returns a mark for what a flush waits for.
+    fn begin_flush(&mut self, path: TreePath, now: Moment) -> FlushMark;
+
+    /// The progress of a flush since this mark.
+    fn flush_progress(&self, mark: &mut FlushMark, now: Moment) -> FlushProgress;
 
     /// Retries at once everything that is backing off.
     fn retry_now(&mut self, now: Moment, effects: &mut Vec<Effect>);

@@ -169,6 +169,12 @@ impl FailedPaths {
         self.paths.values().map(|failed| failed.oldest).min()
     }
 
+    /// Like [`oldest`](Self::oldest), of the paths that are not backing off.
+    pub(super) fn oldest_retried(&self) -> Option<Moment> {
+        let retried = self.paths.values().filter(|failed| failed.retry_at.is_none());
+        retried.map(|failed| failed.oldest).min()
+    }
+
     /// All paths, backing off or not.
     pub(super) fn iter(&self) -> impl Iterator<Item = (DirtyPath, &FailedPath)> {
         self.paths

@@ -3,9 +3,11 @@
 use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
+    guard::AcceptedDeletions,
     job::{DirtyPath, Rename, Work},
     path::TreePath,
     queue::{ObservedChanges, PathSet},
+    time::Moment,
 };
 
 /// Dirty paths that are dispatched together and settled together.
@@ -21,6 +23,8 @@ pub struct Batch {
     pub(super) renames: Arc<[Rename]>,
     /// The file, if it is dispatched alone because of its size.
     pub(super) large: Option<TreePath>,
+    /// The time of its oldest change.
+    pub(super) oldest: Option<Moment>,
 }
 
 impl Batch {
@@ -42,16 +46,22 @@ impl Batch {
         &self.renames
     }
 
+    /// The time of its oldest change. `None` if all of it is retried after failures.
+    #[must_use]
+    pub const fn oldest(&self) -> Option<Moment> {
+        self.oldest
+    }
+
     /// Returns true if it is one large file.
     #[must_use]
     pub const fn is_large(&self) -> bool {
         self.large.is_some()
     }
 
-    /// The batch as work for an executor. `may_include_held`: see [`ObservedChanges`].
+    /// The batch as work for an executor.
     #[must_use]
-    pub fn work(&self, may_include_held: bool) -> Work {
-        let observed = self.observed_by_job(may_include_held);
+    pub fn work(&self, held: HeldBefore) -> Work {
+        let observed = self.observed_by_job(held);
         if let Some(file) = &self.large {
             return Work::Large { path: file.clone(), observed };
         }
@@ -60,17 +70,28 @@ impl Batch {
 
     /// The batch as the first full transfer of a mirror.
     #[must_use]
-    pub fn full_work(&self, may_include_held: bool) -> Work {
-        Work::Full { observed: self.observed_by_job(may_include_held) }
+    pub fn full_work(&self, held: HeldBefore) -> Work {
+        Work::Full { observed: self.observed_by_job(held) }
     }
 
-    fn observed_by_job(&self, may_include_held: bool) -> Arc<ObservedChanges> {
+    fn observed_by_job(&self, held: HeldBefore) -> Arc<ObservedChanges> {
         let mut observed = Arc::clone(&self.observed);
-        if may_include_held {
-            Arc::make_mut(&mut observed).may_include_held = true;
+        if held != HeldBefore::default() {
+            let HeldBefore { may_include_held, accepted } = held;
+            let changes = Arc::make_mut(&mut observed);
+            (changes.may_include_held, changes.accepted) = (may_include_held, accepted);
         }
         observed
     }
+}
+
+/// Deletions that are held when a job begins, as far as they concern it: see [`ObservedChanges`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldBefore {
+    /// True if it may find deletions that were observed.
+    pub may_include_held: bool,
+    /// Those that an operator has accepted.
+    pub accepted: AcceptedDeletions,
 }
 
 /// The result of a batch.

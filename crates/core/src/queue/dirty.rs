@@ -202,6 +202,12 @@ impl DirtySet {
         }
     }
 
+    /// Makes all waiting and deferred paths due at once, and those that deferred paths wait for.
+    pub fn make_due(&mut self, now: Moment) {
+        let deferred = self.in_flight.iter_mut().map(|flight| &mut flight.deferred);
+        deferred.chain([&mut self.waiting]).for_each(|pending| pending.make_due(now));
+    }
+
     /// Settles a batch, and releases the paths that it deferred.
     pub fn settle(&mut self, batch: Batch, settled: Settled, now: Moment) {
         self.settle_with_large(batch, settled, BTreeSet::new(), now);
@@ -251,11 +257,33 @@ impl DirtySet {
     /// everything.
     #[must_use]
     pub fn oldest(&self) -> Option<Moment> {
+        self.oldest_fresh().into_iter().chain(self.failed.oldest()).min()
+    }
+
+    /// The time of the oldest change that waits or is in flight, also after a failure.
+    #[must_use]
+    pub fn oldest_moving(&self) -> Option<Moment> {
+        self.oldest_fresh().into_iter().chain(self.failed.oldest_retried()).min()
+    }
+
+    /// The time of the oldest change that has not failed.
+    fn oldest_fresh(&self) -> Option<Moment> {
         let in_flight = self.in_flight.iter();
         let in_flight =
             in_flight.flat_map(|flight| [flight.span.first, flight.deferred.span.first]);
         let pending_sets = in_flight.chain([self.waiting.span.first]).flatten();
-        pending_sets.chain(self.failed.oldest()).chain(self.large.oldest()).min()
+        pending_sets.chain(self.large.oldest()).min()
+    }
+
+    /// Returns true if something at or below `path` waits or is in flight.
+    #[must_use]
+    pub fn moves_within(&self, path: &TreePath) -> bool {
+        let in_flight = self.in_flight.iter();
+        let mut sets = in_flight
+            .flat_map(|flight| [&*flight.paths, &flight.deferred.paths])
+            .chain([&self.waiting.paths]);
+        sets.any(|set| set.overlaps(path, Scope::Tree))
+            || self.large.iter().any(|large| path.contains(large))
     }
 
     /// The number of paths that could be taken now, if they were due.
@@ -433,7 +461,8 @@ impl DirtySet {
             span: pending.span,
             deferred: PendingSet::default(),
         });
-        Batch { number, paths, observed, renames, large }
+        let oldest = pending.span.first;
+        Batch { number, paths, observed, renames, large, oldest }
     }
 
     fn next_large(&self) -> Option<&TreePath> {

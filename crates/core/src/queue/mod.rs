@@ -19,7 +19,7 @@ mod steps;
 mod tests;
 
 pub use backoff::{FIRST_BACKOFF, MAX_BACKOFF};
-pub use batch::{Batch, Settled};
+pub use batch::{Batch, HeldBefore, Settled};
 pub use debounce::Debounce;
 pub use dirty::DirtySet;
 pub use limits::{MAX_FAILED, MAX_PATHS, MAX_PER_DIRECTORY, MAX_RENAME_HINTS, QueueLimits};

@@ -3,6 +3,7 @@
 use core::{mem, time::Duration};
 
 use crate::{
+    guard::AcceptedDeletions,
     job::{DirtyPath, Scope},
     path::TreePath,
     queue::PathSet,
@@ -29,6 +30,8 @@ pub struct ObservedChanges {
     /// True in a job that may find deletions that were observed earlier and are held: deletions
     /// that are not observed are then made only if the budgets for both kinds allow them.
     pub may_include_held: bool,
+    /// Deletions that an operator has accepted: the job may make as many, whatever the budgets are.
+    pub accepted: AcceptedDeletions,
 }
 
 /// The most paths below the old name of a rename that are copied one by one to the new name. With

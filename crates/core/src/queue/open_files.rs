@@ -133,6 +133,18 @@ impl OpenFiles {
         held
     }
 
+    /// Returns true if a file at or below `path` is held back.
+    pub(crate) fn has_within(&self, path: &TreePath) -> bool {
+        path.is_root() && self.len() > 0 || !self.within(path).is_empty()
+    }
+
+    /// Takes all files, with the times of their first writes.
+    pub(crate) fn take_all(&mut self) -> Vec<(TreePath, Moment)> {
+        self.due.clear();
+        let files = core::mem::take(&mut self.files);
+        files.into_iter().map(|(path, file)| (path, file.first)).collect()
+    }
+
     fn within(&self, path: &TreePath) -> Vec<TreePath> {
         // In the order of their bytes, the paths below a path follow it soon, and begin with it.
         let after = self.files.range(path..).map(|(it, _)| it);

@@ -105,6 +105,13 @@ impl PendingSet {
         if self.paths.covers(path, Scope::Tree) { Scope::Tree } else { Scope::Entry }
     }
 
+    /// Makes the set due at once.
+    pub(super) fn make_due(&mut self, now: Moment) {
+        if !self.paths.is_empty() {
+            self.span.join(Span::retry(now));
+        }
+    }
+
     /// The time at which the set is due. `None` if it is empty.
     pub(super) fn due(&self, debounce: Debounce) -> Option<Moment> {
         if self.paths.is_empty() {

@@ -97,6 +97,8 @@ pub const SETTINGS: &[Setting] = &[
     global("maxProcesses", Number(0), "", "maximum number of concurrent transfers of all syncs; less than 1 means 1"),
     global("maxDelays", Number(0), "", "overrides maxDelays of the syncs that follow"),
     global("watch", OneOf(&["auto", "inotify", "fanotify"]), "\"auto\"", "watch backend"),
+    global("socket", Path, "", "control socket for lsyncctl, readable by its owner only; \"\" for none. By default in $RUNTIME_DIRECTORY, beside the pidfile, or in $XDG_RUNTIME_DIR/lsyncd"),
+    global("socketGroup", Text, "", "group that may read the state by a second, read-only socket: with the suffix .status.sock beside the control socket"),
     global("shareConnections", Flag, "true", "uses one ssh connection for all syncs to a host, except those with an rsh of their own"),
     sync(ALL, "name", Text, "name in the status file and in log messages").or("\"Sync1\""),
     sync(ALL, "source", Path, "directory to mirror"),

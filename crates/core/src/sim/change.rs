@@ -32,7 +32,7 @@ pub(crate) enum TreeChange {
     Swap(TreePath, TreePath),
 }
 
-fn path(random: &mut SimRng) -> TreePath {
+pub(crate) fn path(random: &mut SimRng) -> TreePath {
     let mut path = TreePath::root();
     for _ in 0..=random.below(3) {
         path.push(random.pick(&[b"a", b"b", b"c"])).unwrap();
@@ -200,9 +200,14 @@ impl fmt::Display for TreeChange {
     }
 }
 
+/// Parses a path.
+pub(crate) fn parse_path(text: &str) -> TreePath {
+    TreePath::new(text.as_bytes()).unwrap()
+}
+
 /// Parses a change. Returns `None` if the words are not one.
 pub(crate) fn parse(words: &[&str]) -> Option<TreeChange> {
-    let path = |text: &str| TreePath::new(text.as_bytes()).unwrap();
+    let path = parse_path;
     let number = |text: &str| text.parse().unwrap();
     Some(match *words {
         ["write", it, content] => TreeChange::Write(path(it), number(content)),

@@ -12,7 +12,7 @@ use crate::{
     job::Scope,
     mirror::{large_files, settlement},
     path::TreePath,
-    queue::{Batch, Debounce, DirtySet, QueueLimits},
+    queue::{Batch, Debounce, DirtySet, HeldBefore, QueueLimits},
     sim::{
         lossy_source::{Loss, LossySource},
         random::SimRng,
@@ -80,7 +80,9 @@ impl ConcurrentWorld {
             | ScenarioStep::Accept
             | ScenarioStep::TargetLink(_)
             | ScenarioStep::Full
-            | ScenarioStep::Replace(_) => {}
+            | ScenarioStep::Replace(_)
+            | ScenarioStep::Flush(..)
+            | ScenarioStep::Pause(_) => {}
         }
         self.check_sync_claims()
     }
@@ -116,7 +118,7 @@ impl ConcurrentWorld {
                 }
             }
             let fault = if self.faults.is_empty() { JobFault::None } else { self.faults.remove(0) };
-            let worker = SimWorker::new(&batch.work(false), fault, true);
+            let worker = SimWorker::new(&batch.work(HeldBefore::default()), fault, true);
             self.jobs.push((batch, worker));
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::sim::{lossy_source::Loss, scenario::Scenario, world::play};
 /// Returns the failure of a scenario, including panics.
 fn wrong(scenario: &Scenario, loss: Loss) -> Option<String> {
     match std::panic::catch_unwind(AssertUnwindSafe(|| play(scenario, loss))) {
-        Ok(Ok(())) => None,
+        Ok(Ok(_)) => None,
         Ok(Err(why)) => Some(why),
         Err(_) => Some("it panicked".into()),
     }
@@ -33,6 +33,14 @@ fn check(seeds: Range<u64>) {
         let why = wrong(&scenario, Loss::Reported);
         assert!(why.is_none(), "history {seed}: {}", shortest(scenario, Loss::Reported));
     }
+}
+
+#[test]
+fn a_flush_is_complete_only_if_the_target_has_everything() {
+    let flushes = |seed| play(&Scenario::random(seed), Loss::Reported).unwrap();
+    let complete: usize = (0..1_000).map(flushes).sum();
+    // Each is checked when it is answered.
+    assert!(complete > 500, "{complete}");
 }
 
 /// Replays a scenario that a failing test printed.

@@ -111,7 +111,9 @@ impl GuardedWorld {
             | ScenarioStep::Exchange(_)
             | ScenarioStep::Accept
             | ScenarioStep::TargetLink(_)
-            | ScenarioStep::Replace(_) => {}
+            | ScenarioStep::Replace(_)
+            | ScenarioStep::Flush(..)
+            | ScenarioStep::Pause(_) => {}
         }
         self.check_sync_claims()
     }

@@ -7,6 +7,7 @@
 mod change;
 mod concurrent;
 mod converge;
+mod flush;
 mod guarded;
 mod lossy_source;
 pub(crate) mod random;

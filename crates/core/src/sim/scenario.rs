@@ -6,11 +6,14 @@ use alloc::{
 };
 use core::{fmt, time::Duration};
 
-use crate::sim::{
-    change::{self, TreeChange},
-    random::SimRng,
-    tree::SimTree,
-    worker::JobFault,
+use crate::{
+    path::TreePath,
+    sim::{
+        change::{self, TreeChange},
+        random::SimRng,
+        tree::SimTree,
+        worker::JobFault,
+    },
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +47,10 @@ pub(crate) enum ScenarioStep {
     Full,
     /// Replaces some mirrors, chosen by this seed.
     Replace(u64),
+    /// Requests a flush of this path, with patience for this time, after all events are reported.
+    Flush(TreePath, Duration),
+    /// An operator pauses or resumes all mirrors.
+    Pause(bool),
 }
 
 /// A list of steps and the parameters of its world.
@@ -123,7 +130,7 @@ impl ScenarioStep {
     fn random(tree: &SimTree, random: &mut SimRng) -> Self {
         let seed = u64::try_from(random.below(1_000_000)).unwrap();
         let steps = random.below(8);
-        match random.below(33) {
+        match random.below(36) {
             0..16 => Self::Change(TreeChange::random(tree, random)),
             16..21 => Self::Deliver(seed),
             21..25 => {
@@ -142,6 +149,11 @@ impl ScenarioStep {
                 Self::Fault(JobFault::Hook),
             ]),
             31 => Self::TargetLink(random.once_in(2)),
+            32 | 33 => {
+                let path = if random.once_in(2) { TreePath::root() } else { change::path(random) };
+                Self::Flush(path, Duration::from_millis(random.pick(&[0, 500, 20_000])))
+            }
+            34 => Self::Pause(random.once_in(3)),
             _ if random.once_in(2) => Self::Unmount,
             _ => match seed % 8 {
                 0 => Self::Disk(1),
@@ -173,6 +185,11 @@ impl ScenarioStep {
             ["target", "down"] => Self::TargetLink(false),
             ["hup"] => Self::Hangup,
             ["full"] => Self::Full,
+            ["flush", path, wait] => {
+                Self::Flush(change::parse_path(path), Duration::from_millis(wait.parse().unwrap()))
+            }
+            ["pause"] => Self::Pause(true),
+            ["resume"] => Self::Pause(false),
             ["replace", seed] => Self::Replace(seed.parse().unwrap()),
             _ => match change::parse(&words) {
                 Some(change) => Self::Change(change),
@@ -204,6 +221,9 @@ impl fmt::Display for ScenarioStep {
             Self::Hangup => f.write_str("hup"),
             Self::Full => f.write_str("full"),
             Self::Replace(seed) => write!(f, "replace {seed}"),
+            Self::Flush(path, wait) => write!(f, "flush {path} {}", wait.as_millis()),
+            Self::Pause(true) => f.write_str("pause"),
+            Self::Pause(false) => f.write_str("resume"),
         }
     }
 }

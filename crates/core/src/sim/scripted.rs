@@ -20,6 +20,7 @@ use core::{mem, ops::Range, panic::AssertUnwindSafe, time::Duration};
 use crate::{
     effect::{Effect, ScriptCall},
     fleet::{Fleet, FleetLimits, Replacement},
+    flush::{FlushPath, FlushRequest},
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId, RootGone},
     input::{ChildExit, CollectAnswer, DirectoryListing, Input, ScriptInput, Signal, TargetLink},
     job::{Failure, JobId},
@@ -32,6 +33,7 @@ use crate::{
     sim::{
         CheckResult,
         change::TreeChange,
+        flush::SimFlushes,
         random::SimRng,
         scenario::{Scenario, ScenarioStep},
         tree::SimTree,
@@ -56,6 +58,7 @@ struct ScriptWorld {
     /// Pending directory listings.
     lists: Vec<(MirrorId, TreePath)>,
     children: Vec<SimChild>,
+    flushes: SimFlushes,
     losses: LossState,
     /// True if events below a directory were lost.
     has_partial_loss: bool,
@@ -220,6 +223,7 @@ impl ScriptWorld {
             pending: Vec::new(),
             lists: Vec::new(),
             children: Vec::new(),
+            flushes: SimFlushes::default(),
             losses: random.pick(&[LossState::Never, LossState::NotYet]),
             has_partial_loss: false,
             take_mode: random.pick(&[TakeMode::Lists, TakeMode::OneByOne]),
@@ -230,6 +234,7 @@ impl ScriptWorld {
     }
 
     fn step(&mut self, step: &ScenarioStep) -> CheckResult {
+        let may_lose = self.losses != LossState::Never;
         match step {
             // A swap is reported as two renames, one over the other: a script that repeats them
             // loses one of the entries, here as with the original.
@@ -252,16 +257,18 @@ impl ScriptWorld {
                     self.work()?;
                 }
             }
-            ScenarioStep::Unmount | ScenarioStep::Disk(_) if self.losses != LossState::Never => {
+            ScenarioStep::Unmount | ScenarioStep::Disk(_) if may_lose => {
                 self.is_mounted = false;
                 self.lose_watches(RootGone::Unmounted);
             }
-            ScenarioStep::Exchange(seed) if self.losses != LossState::Never && self.is_mounted => {
-                let random = &mut SimRng::new(*seed);
-                for _ in 0..random.below(6) {
-                    TreeChange::random(&self.source, random).apply(&mut self.source);
-                }
-                self.lose_watches(RootGone::Replaced);
+            ScenarioStep::Exchange(seed) if may_lose && self.is_mounted => self.exchange(*seed),
+            ScenarioStep::Mount => self.is_mounted = true,
+            ScenarioStep::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
+            ScenarioStep::Full => return self.full(),
+            ScenarioStep::Replace(_) => return self.replace(),
+            ScenarioStep::Flush(path, wait) if !may_lose => return self.flush(path, *wait),
+            ScenarioStep::Pause(is_paused) => {
+                return self.handle(Input::SetPaused(self.mirror, *is_paused));
             }
             ScenarioStep::Change(_)
             | ScenarioStep::Unmount
@@ -269,17 +276,29 @@ impl ScriptWorld {
             | ScenarioStep::Exchange(_)
             | ScenarioStep::Accept
             | ScenarioStep::Fault(_)
-            | ScenarioStep::TargetLink(_) => {}
-            ScenarioStep::Mount => self.is_mounted = true,
-            ScenarioStep::Hangup => return self.handle(Input::Signal(Signal::Hangup)),
-            ScenarioStep::Full if self.failing.once_in(2) => {
-                let seed = self.failing.below(1_000) as u64;
-                let path = self.any_directory(&mut SimRng::new(seed));
-                self.fleet.scripted(self.mirror).unwrap().push_full(path);
-            }
-            ScenarioStep::Full => return self.handle(Input::FullDue(self.mirror)),
-            ScenarioStep::Replace(_) => return self.replace(),
+            | ScenarioStep::TargetLink(_)
+            | ScenarioStep::Flush(..) => {}
         }
+        Ok(())
+    }
+
+    /// Replaces the source by another directory, derived from it.
+    fn exchange(&mut self, seed: u64) {
+        let random = &mut SimRng::new(seed);
+        for _ in 0..random.below(6) {
+            TreeChange::random(&self.source, random).apply(&mut self.source);
+        }
+        self.lose_watches(RootGone::Replaced);
+    }
+
+    /// Queues a full event, of all or of a directory.
+    fn full(&mut self) -> CheckResult {
+        if !self.failing.once_in(2) {
+            return self.handle(Input::FullDue(self.mirror));
+        }
+        let seed = self.failing.below(1_000) as u64;
+        let path = self.any_directory(&mut SimRng::new(seed));
+        self.fleet.scripted(self.mirror).unwrap().push_full(path);
         Ok(())
     }
 
@@ -361,6 +380,17 @@ impl ScriptWorld {
         })
     }
 
+    /// Requests a flush, after everything is reported.
+    fn flush(&mut self, path: &TreePath, wait: Duration) -> CheckResult {
+        self.watch(|| true);
+        self.deliver()?;
+        let (mirror, path) = (self.mirror, path.clone());
+        let id = self.flushes.begin(mirror, path.clone(), &self.source);
+        let until = (!wait.is_zero()).then(|| self.now + wait);
+        let paths = vec![FlushPath { mirror, path }];
+        self.handle(Input::Flush(FlushRequest { id, paths, until }))
+    }
+
     /// Replaces the current mirror.
     fn replace(&mut self) -> CheckResult {
         let old = self.mirror;
@@ -428,6 +458,10 @@ impl ScriptWorld {
                     if self.children.iter().any(|child| child.mirror == mirror) {
                         return Err(format!("mirror {} was dismissed too soon", mirror.0));
                     }
+                }
+                Effect::Flushed(end) => {
+                    self.flushes.note(&self.source);
+                    self.flushes.end(&end, |flush| flush.check_unchanged(&self.target))?;
                 }
                 Effect::Report(_) => {}
                 other => return Err(format!("nobody asked for {other:?}")),
@@ -563,9 +597,10 @@ impl ScriptWorld {
 
     /// Runs until nothing is left to do. Then the target must equal the source, except for
     /// unreported changes.
-    fn end(mut self) -> CheckResult {
+    fn end(&mut self) -> CheckResult {
         self.is_failing = false;
         self.is_mounted = true;
+        self.handle(Input::SetPaused(self.mirror, false))?;
         self.settle()?;
         if let Some(name) = self.failing_name {
             self.check(|world, path| {
@@ -587,6 +622,9 @@ impl ScriptWorld {
             let left = mirror.queue().iter().collect::<Vec<_>>();
             return Err(format!("in the end it is {:?}: {left:?}", mirror.source()));
         }
+        if !self.flushes.is_empty() {
+            return Err("in the end a flush is not answered".into());
+        }
         self.check(|_, _| false)
     }
 
@@ -602,7 +640,8 @@ impl ScriptWorld {
             self.check_queue()?;
             let is_told =
                 self.pending.is_empty() && self.covering.is_empty() && self.lists.is_empty();
-            let has_failed = self.fleet.script(self.mirror).unwrap().queue().failed_count() > 0;
+            let mirror = self.fleet.script(self.mirror).unwrap();
+            let has_failed = mirror.is_live() && mirror.queue().failed_count() > 0;
             let is_idle = is_told && self.children.is_empty();
             if is_idle && has_failed && self.only_failing_events_left() {
                 break;
@@ -638,7 +677,8 @@ impl ScriptWorld {
     }
 }
 
-fn play(scenario: &Scenario, seed: u64) -> CheckResult {
+/// Plays a scenario. Returns the number of successful flushes.
+fn play(scenario: &Scenario, seed: u64) -> Result<usize, String> {
     let mut world = ScriptWorld::new(seed);
     let mut effects = Vec::new();
     world.fleet.begin(&mut effects);
@@ -647,9 +687,11 @@ fn play(scenario: &Scenario, seed: u64) -> CheckResult {
     world.deliver()?;
     for step in &scenario.steps {
         world.step(step).map_err(|why| format!("{step}: {why}"))?;
+        world.flushes.note(&world.source);
         world.check_queue()?;
     }
-    world.end()
+    world.end()?;
+    Ok(world.flushes.complete)
 }
 
 fn wrong(scenario: &Scenario, seed: u64) -> Option<String> {
@@ -682,6 +724,13 @@ fn check(seeds: Range<u64>) {
 #[test]
 fn script_targets_converge_to_their_source() {
     check(0..5_000);
+}
+
+#[test]
+fn a_flush_of_a_script_is_complete_only_if_its_target_has_everything() {
+    let complete: usize = (0..1_000).map(|seed| play(&history(seed), seed).unwrap()).sum();
+    // Each is checked when it is answered.
+    assert!(complete > 200, "{complete}");
 }
 
 #[test]

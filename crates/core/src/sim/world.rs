@@ -13,14 +13,17 @@ use core::{mem, time::Duration};
 use crate::{
     effect::Effect,
     fleet::{Fleet, FleetLimits, Replacement},
+    flush::{FlushPath, FlushRequest},
     fs_event::{FsEvent, FsEventKind, MirrorId, RootGone},
     input::{Input, Signal, TargetLink},
     job::{DirtyPath, Failure, Job, JobEnd, JobId, Outcome, Work},
     mirror::{Insist, Mirror, MirrorSettings, SyncMember},
+    path::TreePath,
     queue::{Debounce, PathSet},
     sim::{
         CheckResult,
         change::TreeChange,
+        flush::SimFlushes,
         lossy_source::{Loss, LossySource},
         random::SimRng,
         scenario::{Scenario, ScenarioStep},
@@ -53,6 +56,7 @@ pub(crate) struct FleetWorld {
     jobs_per_mirror: usize,
     /// Faults of the next jobs.
     faults: Vec<JobFault>,
+    flushes: SimFlushes,
 }
 
 /// State of one mirror and of its predecessors.
@@ -77,21 +81,24 @@ struct SimJob {
     worker: SimWorker,
 }
 
-/// Plays a scenario to its end, then runs until everything is quiet.
+/// Plays a scenario to its end, then runs until everything is quiet. Returns the number of
+/// successful flushes.
 ///
 /// # Errors
 ///
 /// If an invariant was violated, or a target does not equal its source in the end.
-pub(crate) fn play(scenario: &Scenario, loss: Loss) -> CheckResult {
+pub(crate) fn play(scenario: &Scenario, loss: Loss) -> Result<usize, String> {
     let mut world = FleetWorld::new(scenario, loss);
     let mut effects = Vec::new();
     world.fleet.begin(&mut effects);
     world.perform(effects)?;
     for step in &scenario.steps {
         world.step(step).map_err(|why| format!("{step}: {why}"))?;
+        world.flushes.note(&world.disks[world.accepted]);
         world.check_sync_claims().map_err(|why| format!("{step}: {why}"))?;
     }
-    world.end()
+    world.end()?;
+    Ok(world.flushes.complete)
 }
 
 /// Returns settings with which no failure stops a mirror.
@@ -136,6 +143,7 @@ impl FleetWorld {
             targets_up: true,
             jobs_per_mirror: scenario.jobs_per_mirror,
             faults: Vec::new(),
+            flushes: SimFlushes::default(),
         }
     }
 
@@ -170,8 +178,27 @@ impl FleetWorld {
                 }
             }
             ScenarioStep::Replace(seed) => return self.replace(&mut SimRng::new(*seed)),
+            ScenarioStep::Flush(path, wait) => return self.flush(path, *wait),
+            ScenarioStep::Pause(is_paused) => return self.set_paused(*is_paused),
         }
         Ok(())
+    }
+
+    fn flush(&mut self, path: &TreePath, wait: Duration) -> CheckResult {
+        self.deliver(&mut SimRng::new(1))?;
+        let until = (!wait.is_zero()).then(|| self.now + wait);
+        for at in 0..self.sims.len() {
+            let (mirror, path) = (self.sims[at].mirror, path.clone());
+            let id = self.flushes.begin(mirror, path.clone(), &self.disks[self.accepted]);
+            let paths = vec![FlushPath { mirror, path }];
+            self.handle(Input::Flush(FlushRequest { id, paths, until }))?;
+        }
+        Ok(())
+    }
+
+    fn set_paused(&mut self, is_paused: bool) -> CheckResult {
+        (0..self.sims.len())
+            .try_for_each(|at| self.handle(Input::SetPaused(self.sims[at].mirror, is_paused)))
     }
 
     /// Replaces some of the mirrors, and rotates their order.
@@ -336,6 +363,15 @@ impl FleetWorld {
                 Effect::CallScript(..) | Effect::ListDirectory { .. } => {
                     return Err("there is no script here".into());
                 }
+                Effect::Flushed(end) => {
+                    let mirror = self.flushes.mirror(end.id).ok_or("an answer without a flush")?;
+                    // It may have been replaced.
+                    let sim = self.sims.iter().find(|sim| sim.mirror == mirror);
+                    let target = sim.map(|sim| &sim.target);
+                    self.flushes.end(&end, |flush| {
+                        target.map_or(Err("its mirror is gone".into()), |it| flush.check(it))
+                    })?;
+                }
                 Effect::Report(_) => {}
                 Effect::Exit(code) => return Err(format!("the daemon ended with {code}")),
             }
@@ -366,7 +402,11 @@ impl FleetWorld {
         }
         let fault = if self.faults.is_empty() { JobFault::None } else { self.faults.remove(0) };
         let (jobs_per_mirror, generation) = (self.jobs_per_mirror, self.generation);
+        let is_paused = self.fleet.mirrors().any(|it| it.id() == job.mirror && it.is_paused());
         let sim = self.sim(job.mirror);
+        if is_paused {
+            return Err(format!("job {} began although it is paused", job.id.0));
+        }
         if !sim.is_covered {
             return Err(format!("job {} began without a source", job.id.0));
         }
@@ -416,10 +456,11 @@ impl FleetWorld {
     }
 
     /// Runs until nothing is left to do. Then the targets must equal the source.
-    fn end(mut self) -> CheckResult {
+    fn end(&mut self) -> CheckResult {
         self.faults.clear();
         self.mount(Some(self.accepted), RootGone::Replaced);
         self.set_target_link(true)?;
+        self.set_paused(false)?;
         self.deliver(&mut SimRng::new(0))?;
         for _ in 0..1_000 {
             while self.sims.iter().any(|sim| !sim.jobs.is_empty()) {
@@ -435,6 +476,9 @@ impl FleetWorld {
     }
 
     fn check_quiet(&self) -> CheckResult {
+        if !self.flushes.is_empty() {
+            return Err("in the end a flush is not answered".into());
+        }
         for mirror in self.fleet.mirrors() {
             let sim = &self.sims[self.index_of(mirror.id())];
             if sim.target != *self.source() {

@@ -193,6 +193,7 @@ fn show(effect: &Effect) -> String {
         Effect::Stop(job) => format!("stop {}", job.0),
         Effect::Forget(mirror) => format!("forget {}", mirror.0),
         Effect::CallScript(..) | Effect::ListDirectory { .. } => format!("{effect:?}"),
+        Effect::Flushed(end) => format!("flushed {} {:?}", end.id, end.obstacles),
         Effect::Exit(code) => format!("exit {code}"),
         Effect::Report(LogEvent::Mirror(_, event)) => show_event(event),
         Effect::Report(event) => format!("{event:?}"),

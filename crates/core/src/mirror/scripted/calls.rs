@@ -7,11 +7,15 @@ use super::{IDLE_WAIT, IdleBackoff, RECALL_PAUSE, ScriptedMirror};
 use crate::{
     effect::{Effect, ScriptCall},
     input::{ChildExit, CollectAnswer},
-    job::{DirtyPath, Failure, JobId},
+    job::{DirtyPath, Failure, JobId, Scope},
     log_event::{MirrorEvent, ScriptEvent},
     mirror::{DaemonAction, FIRST_RETRY, SyncMember},
-    queue::event_queue::{
-        Blame, EventId, EventOutcome, EventRefusal, EventStatus, FailedAttempt, QueuedEvent,
+    queue::{
+        PathSet,
+        event_queue::{
+            Blame, Etype, EventId, EventOutcome, EventRefusal, EventStatus, FailedAttempt,
+            QueuedEvent,
+        },
     },
     time::Moment,
 };
@@ -233,6 +237,20 @@ impl ScriptedMirror {
         if let Some(parent) = parent.filter(|_| event.failure().is_some_and(|it| it.tries > 1)) {
             self.probe(&parent, effects);
         }
+    }
+
+    /// The paths of the events that a child works on. `None` if it is no child of this mirror.
+    #[must_use]
+    pub fn job_paths(&self, job: JobId) -> Option<PathSet> {
+        let events = self.jobs.get(&job)?.events.iter().filter_map(|id| self.queue.get(*id));
+        let dirty = |event: &QueuedEvent| {
+            let is_tree = event.etype().is_barrier() || event.etype() == Etype::Full;
+            let scope = if is_tree { Scope::Tree } else { Scope::Entry };
+            let path = event.to().unwrap_or_else(|| event.path()).clone();
+            DirtyPath { path, scope }
+        };
+        let dirty: Vec<_> = events.map(dirty).collect();
+        Some(dirty.iter().collect())
     }
 
     fn succeed(&mut self) {

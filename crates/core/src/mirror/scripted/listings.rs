@@ -60,6 +60,11 @@ impl PendingListings {
         names.filter_map(TreePath::new)
     }
 
+    /// Returns true if no listing is outstanding.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Returns true if a listing of this directory is outstanding.
     pub(super) fn is_pending(&self, directory: &TreePath) -> bool {
         self.pending.contains_key(&key(directory))

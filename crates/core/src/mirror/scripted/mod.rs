@@ -10,6 +10,7 @@
 //! otherwise in the same way.
 
 mod calls;
+mod flush;
 mod fs_events;
 mod listings;
 mod one_pass;
@@ -29,7 +30,7 @@ use calls::ScriptChild;
 use listings::PendingListings;
 use phase::ScriptPhase;
 
-use super::{Connection, SourceState, SyncMember};
+use super::{Connection, FlushMark, FlushProgress, SourceState, SyncMember};
 use crate::{
     effect::{Effect, ScriptCall},
     filter::Filter,
@@ -113,6 +114,8 @@ pub struct ScriptedMirror {
     listings: PendingListings,
     /// The directories that are listed only to find out which entries are gone.
     probes: BTreeSet<TreePath>,
+    /// True if an operator has paused it: the script is not called for events.
+    is_paused: bool,
 }
 
 /// Completeness of watching so far, by this mirror or its predecessors.
@@ -168,6 +171,7 @@ impl ScriptedMirror {
             idle: IdleBackoff::default(),
             listings: PendingListings::default(),
             probes: BTreeSet::new(),
+            is_paused: false,
             settings,
         }
     }
@@ -242,7 +246,8 @@ impl ScriptedMirror {
 
     fn may_call(&self) -> bool {
         let has_room = self.jobs.len() < self.settings.max_jobs;
-        self.call.is_none() && has_room && self.settings.target_link == TargetLink::Up
+        let may_run = self.settings.target_link == TargetLink::Up && !self.is_paused;
+        self.call.is_none() && has_room && may_run
     }
 
     /// Returns true if the queue has overflowed and all of it but failures is done.
@@ -387,6 +392,37 @@ impl SyncMember for ScriptedMirror {
 
     fn full_due(&mut self, _: Moment, _: &mut Vec<Effect>) {
         self.push_full(TreePath::root());
+    }
+
+    fn resync(&mut self, path: &TreePath, _: Moment, effects: &mut Vec<Effect>) {
+        if path.is_root() {
+            self.push_full(TreePath::root());
+        } else {
+            self.resync(path, effects);
+            self.clear_idle();
+        }
+    }
+
+    fn release(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        self.retry_now(now, effects);
+    }
+
+    fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.clear_idle();
+    }
+
+    fn begin_flush(&mut self, path: TreePath, now: Moment) -> FlushMark {
+        self.make_due();
+        FlushMark::new(path, now)
+    }
+
+    fn flush_progress(&self, mark: &mut FlushMark, now: Moment) -> FlushProgress {
+        self.progress(mark, now)
     }
 
     fn retry_now(&mut self, _: Moment, effects: &mut Vec<Effect>) {

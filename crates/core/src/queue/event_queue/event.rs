@@ -110,6 +110,7 @@ pub struct QueuedEvent {
     pub(super) subject: EventSubject,
     pub(super) status: EventStatus,
     pub(super) alarm: Moment,
+    pub(super) queued: Moment,
     pub(super) failure: Option<EventFailure>,
 }
 
@@ -183,6 +184,12 @@ impl QueuedEvent {
     #[must_use]
     pub const fn failure(&self) -> Option<&EventFailure> {
         self.failure.as_ref()
+    }
+
+    /// The time at which its change was reported. [`Moment::ORIGIN`] if it stands for no change.
+    #[must_use]
+    pub const fn queued(&self) -> Moment {
+        self.queued
     }
 
     /// The time at which it is due; [`Moment::ORIGIN`] if it is due at once.

@@ -62,6 +62,8 @@ pub struct EventQueue {
     failed_events: FailedEvents,
     timers: EventTimers,
     next: u64,
+    /// All events before this position are due.
+    due_until: QueuePosition,
     /// Directories that a split move created.
     unlisted: Vec<TreePath>,
 }
@@ -127,6 +129,7 @@ impl EventQueue {
             failed_events: FailedEvents::default(),
             timers: EventTimers::default(),
             next: 1,
+            due_until: QueuePosition(0),
             unlisted: Vec::new(),
         }
     }
@@ -147,6 +150,12 @@ impl EventQueue {
     #[must_use]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &QueuedEvent> {
         self.slots.values().map(|slot| &slot.event)
+    }
+
+    /// The time at which the oldest change was reported.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Moment> {
+        self.iter().map(QueuedEvent::queued).find(|queued| *queued != Moment::ORIGIN)
     }
 
     /// The current end of the queue.
@@ -175,6 +184,11 @@ impl EventQueue {
 
     fn slot(&self, id: EventId) -> Option<&EventSlot> {
         self.slots.get(self.positions.get(&id)?)
+    }
+
+    /// Makes all new events due at once, up to the present end of the queue.
+    pub fn make_due(&mut self) {
+        self.due_until = QueuePosition(self.next);
     }
 
     /// Adds a change of one entry.
@@ -266,7 +280,11 @@ impl EventQueue {
         blocker: Option<QueuePosition>,
     ) {
         let alarm = self.timers.add_arrival(QueuePosition(self.next), now + self.settings.delay);
+        let position = QueuePosition(self.next);
         self.append(subject, alarm, blocker);
+        if let Some(slot) = self.slots.get_mut(&position) {
+            slot.event.queued = now;
+        }
     }
 
     fn append(
@@ -278,7 +296,8 @@ impl EventQueue {
         let (id, position) = (EventId(self.next), QueuePosition(self.next));
         self.next += 1;
         self.index.add(position, &subject);
-        let event = QueuedEvent { id, subject, status: EventStatus::Wait, alarm, failure: None };
+        let (status, queued) = (EventStatus::Wait, Moment::ORIGIN);
+        let event = QueuedEvent { id, subject, status, alarm, queued, failure: None };
         let slot = EventSlot {
             event,
             has_own_alarm: false,

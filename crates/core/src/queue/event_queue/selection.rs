@@ -26,7 +26,8 @@ impl EventQueue {
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
         let ready = |position: &QueuePosition| {
-            if self.is_over_limit() { Moment::ORIGIN } else { self.timers.ready_at(*position) }
+            let is_due = self.is_over_limit() || *position < self.due_until;
+            if is_due { Moment::ORIGIN } else { self.timers.ready_at(*position) }
         };
         let waiting = self.waiting.first().map(ready);
         let retries = self.timers.first_retry().map(|(alarm, _)| alarm);
@@ -36,12 +37,15 @@ impl EventQueue {
     /// The oldest event that is due and not blocked.
     #[must_use]
     pub fn first_due(&self, now: Moment) -> Option<&QueuedEvent> {
-        let end =
-            if self.is_over_limit() { QueuePosition::END } else { self.timers.first_not_due(now) };
+        let end = if self.is_over_limit() { QueuePosition::END } else { self.first_not_due(now) };
         let waiting = self.waiting.first().filter(|position| **position < end).copied();
         let retries = self.timers.first_retry().filter(|&(alarm, _)| alarm <= now);
         let position = waiting.into_iter().chain(retries.map(|(_, position)| position)).min()?;
         self.slots.get(&position).map(|slot| &slot.event)
+    }
+
+    fn first_not_due(&self, now: Moment) -> QueuePosition {
+        self.timers.first_not_due(now).max(self.due_until)
     }
 
     /// Returns true if the queue is so long that no event waits for its delay.

@@ -1,0 +1,159 @@
+//! Flushes that wait: first for the watcher, then for the fleet.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mirror_core::{
+    fleet::{FlushEnd, FlushPath, FlushRequest},
+    fs_event::MirrorId,
+    input::Input,
+    mirror::Obstacle,
+    time::Moment,
+};
+
+use super::{answer, labels};
+use crate::{
+    control::{
+        frame::{ErrorKind, RequestError},
+        request::{FlushResult, Selection, SyncObstacle},
+        server::AnswerSender,
+    },
+    engine::Engine,
+};
+
+/// Maximum number of flushes that wait.
+const MAX_FLUSHES: usize = 256;
+
+/// Flushes that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct PendingFlushes {
+    next: u64,
+    pending: BTreeMap<u64, PendingFlush>,
+}
+
+#[derive(Debug)]
+struct PendingFlush {
+    reply: AnswerSender,
+    /// The names of its syncs: a reload may remove one.
+    names: BTreeMap<MirrorId, String>,
+    /// What is left to be asked for, until the watcher has reported all earlier changes.
+    request: Option<FlushRequest>,
+}
+
+impl Engine {
+    pub(super) fn begin_flush(
+        &mut self,
+        selection: &Selection,
+        timeout: Option<f64>,
+        reply: AnswerSender,
+    ) {
+        match self.flush_request(selection, timeout) {
+            Ok(request) => {
+                let id = request.id;
+                let all = labels(&self.registry);
+                let names = request.paths.iter().map(|it| it.mirror);
+                let names = names.map(|id| (id, all.get(&id).cloned().unwrap_or_default()));
+                let names = names.collect();
+                let pending = PendingFlush { reply, names, request: Some(request) };
+                self.control.flushes.pending.insert(id, pending);
+                self.watch.barrier(id);
+            }
+            Err(error) => answer::<FlushResult>(reply, Err(error)),
+        }
+    }
+
+    fn flush_request(
+        &mut self,
+        selection: &Selection,
+        timeout: Option<f64>,
+    ) -> Result<FlushRequest, RequestError> {
+        if self.control.flushes.pending.len() >= MAX_FLUSHES {
+            return Err(RequestError::new(ErrorKind::Busy, "too many flushes are waiting"));
+        }
+        let timeout = timeout.map(Duration::try_from_secs_f64).transpose().map_err(|error| {
+            RequestError::new(ErrorKind::InvalidRequest, format!("invalid timeout: {error}"))
+        })?;
+        let selected = self.select(selection)?;
+        let paths = selected.into_iter().map(|(mirror, path)| FlushPath { mirror, path });
+        let flushes = &mut self.control.flushes;
+        flushes.next += 1;
+        let id = flushes.next;
+        let until = timeout.map(|timeout| self.now() + timeout);
+        Ok(FlushRequest { id, paths: paths.collect(), until })
+    }
+
+    /// Handles that the watcher has reported everything that happened before a flush.
+    pub(in crate::engine) fn barrier_passed(&mut self, id: u64) -> Option<Input> {
+        self.control.flushes.pending.get_mut(&id)?.request.take().map(Input::Flush)
+    }
+
+    /// Answers the flushes whose time is over although the watcher has not caught up.
+    pub(in crate::engine) fn end_overdue_flushes(&mut self) {
+        let now = self.now();
+        let is_overdue = |flush: &PendingFlush| flush.until().is_some_and(|until| until <= now);
+        let pending = &mut self.control.flushes.pending;
+        let overdue: Vec<_> = pending.extract_if(.., |_, flush| is_overdue(flush)).collect();
+        for (_, PendingFlush { reply, names, .. }) in overdue {
+            let message = "the changes before the request have not been read yet";
+            let obstacle = |sync: &String| SyncObstacle { sync: sync.clone(), message: message.into() };
+            let obstacles = names.values().map(obstacle).collect();
+            let syncs = names.into_values().collect();
+            answer(reply, Ok(FlushResult { is_complete: false, syncs, obstacles }));
+        }
+    }
+
+    /// Returns the time at which [`end_overdue_flushes`](Self::end_overdue_flushes) is due.
+    pub(in crate::engine) fn next_flush_end(&self) -> Option<Moment> {
+        self.control.flushes.pending.values().filter_map(PendingFlush::until).min()
+    }
+
+    /// Answers a flush.
+    pub(in crate::engine) fn end_flush(&mut self, end: FlushEnd) {
+        let Some(flush) = self.control.flushes.pending.remove(&end.id) else { return };
+        let PendingFlush { reply, names, .. } = flush;
+        let present = labels(&self.registry);
+        let obstacles = end.obstacles.into_iter().map(|(id, obstacle)| {
+            let name = names.get(&id).or_else(|| present.get(&id));
+            SyncObstacle { sync: name.cloned().unwrap_or_default(), message: describe(&obstacle) }
+        });
+        let obstacles: Vec<_> = obstacles.collect();
+        let syncs = names.into_values().collect();
+        answer(reply, Ok(FlushResult { is_complete: obstacles.is_empty(), syncs, obstacles }));
+    }
+}
+
+impl PendingFlush {
+    /// The end of its time, while it waits for the watcher.
+    fn until(&self) -> Option<Moment> {
+        self.request.as_ref()?.until
+    }
+}
+
+/// Describes an obstacle, as a sentence without a full stop.
+fn describe(obstacle: &Obstacle) -> String {
+    let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    match obstacle {
+        Obstacle::Unfinished(None) => "a full transfer is not finished".into(),
+        Obstacle::Unfinished(Some(1)) => "1 path is not on the target yet".into(),
+        Obstacle::Unfinished(Some(count)) => format!("{count} paths are not on the target yet"),
+        Obstacle::SettingUp => "the watches are being set up".into(),
+        Obstacle::SourceGone(why) => format!("source unavailable: {why}"),
+        Obstacle::LinkDown => "the tunnel to the target is down".into(),
+        Obstacle::TransferFailed(why) => {
+            format!("the last transfer failed, and is retried: {}", first_line(why))
+        }
+        Obstacle::PathsFailed { count, first, reason } => {
+            let reason = reason.as_ref().map_or(String::new(), |why| format!(": {}", first_line(why)));
+            match count {
+                1 => format!("1 path fails: {first}{reason}"),
+                _ => format!("{count} paths fail, such as {first}{reason}"),
+            }
+        }
+        Obstacle::HookFailed(why) => {
+            format!("onSynced failed, and the sync waits for an operator: {}", first_line(why))
+        }
+        Obstacle::DeletionsHeld(count) => format!("{count} deletions are held for an operator"),
+        Obstacle::Paused => "the sync is paused".into(),
+        Obstacle::Removed => "the sync was removed from the configuration".into(),
+        Obstacle::Exiting => "the daemon is exiting".into(),
+    }
+}

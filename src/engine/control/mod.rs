@@ -1,0 +1,328 @@
+//! Control of the running daemon: carries out the requests of `lsyncctl`.
+
+mod activity;
+mod clock;
+mod explain;
+mod flush;
+mod report;
+mod selection;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mirror_core::{
+    effect::Effect,
+    fs_event::MirrorId,
+    input::{Input, ScriptInput, Signal},
+    path::TreePath,
+};
+
+use super::{Engine, Inbox, Message, ReloadFailure};
+use crate::{
+    control::{
+        frame::{Answer, ErrorKind, RequestError},
+        metrics,
+        request::{HistoryDocument, Request, Selection, SyncNames, TextResult},
+        server::{AnswerSender, ControlRequest, RequestHandler},
+        status::ReloadReport,
+    },
+    report::{Category, LogFilter},
+    watch::Coverage,
+};
+use activity::Activity;
+use clock::WallClock;
+use flush::PendingFlushes;
+use selection::labels;
+
+/// Number of batches of each sync in a history, unless another one is requested.
+const DEFAULT_HISTORY: usize = 20;
+
+/// Facts about the process that never change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DaemonFacts {
+    /// Start, in seconds since the epoch.
+    pub(crate) started: f64,
+    /// The configuration files, escaped.
+    pub(crate) config_files: Vec<String>,
+}
+
+/// State that only requests need.
+#[derive(Debug, Default)]
+pub(super) struct ControlState {
+    facts: DaemonFacts,
+    config_hash: String,
+    reload: Option<ReloadReport>,
+    activity: Activity,
+    coverage: BTreeMap<MirrorId, Coverage>,
+    flushes: PendingFlushes,
+    /// Mirrors whose state may have changed in this turn.
+    touched: BTreeSet<MirrorId>,
+}
+
+/// Returns the handler that passes requests to the engine.
+pub(crate) fn request_handler(inbox: Inbox) -> RequestHandler {
+    std::sync::Arc::new(move |request| inbox.send(Message::Control(request)))
+}
+
+impl ControlState {
+    /// Notes a message of the watcher about the coverage of a mirror.
+    pub(super) fn covered(&mut self, mirror: MirrorId, coverage: Coverage) {
+        self.coverage.insert(mirror, coverage);
+    }
+
+    /// Notes that a mirror does not exist any more.
+    pub(super) fn forget(&mut self, mirror: MirrorId) {
+        self.coverage.remove(&mirror);
+    }
+}
+
+/// Records of what happens.
+impl Engine {
+    /// Sets what never changes, and the hash of the configuration.
+    pub(crate) fn set_facts(&mut self, facts: DaemonFacts, config_hash: String) {
+        self.control.facts = facts;
+        self.control.config_hash = config_hash;
+        self.update_control_syncs();
+    }
+
+    /// Continues the records after the syncs were replaced.
+    pub(super) fn update_control_syncs(&mut self) {
+        let labels = labels(&self.registry);
+        self.control.touched.extend(labels.keys());
+        self.control.activity.set_syncs(labels.into_iter());
+    }
+
+    /// Notes an input, before it is handled.
+    pub(super) fn note_input(&mut self, input: &Input) {
+        let clock = || WallClock::new(self.now());
+        let mirror = match input {
+            Input::Covered(id)
+            | Input::CannotCover { mirror: id, .. }
+            | Input::TargetLink(id, _)
+            | Input::FullDue(id)
+            | Input::Resync(id, _)
+            | Input::Retry(id)
+            | Input::Release(id)
+            | Input::SetPaused(id, _) => Some(*id),
+            Input::FsEvent(event) => Some(event.mirror),
+            Input::JobEnded(end) => {
+                let clock = clock();
+                self.control.activity.job_ended(end, &clock)
+            }
+            Input::Script(ScriptInput::ChildExited { job, exit }) => {
+                let clock = clock();
+                self.control.activity.child_exited(*job, exit, &clock)
+            }
+            Input::Script(
+                ScriptInput::Returned { mirror, .. } | ScriptInput::DirectoryListed { mirror, .. },
+            ) => Some(*mirror),
+            Input::Script(ScriptInput::Collected { .. }) | Input::Flush(_) | Input::Signal(_) => {
+                None
+            }
+        };
+        self.control.touched.extend(mirror);
+    }
+
+    /// Notes an effect, before it is performed.
+    pub(super) fn note_effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Start(job) => {
+                let clock = WallClock::new(self.now());
+                self.control.activity.job_started(job, &clock);
+                self.control.touched.insert(job.mirror);
+            }
+            Effect::Cover(id) | Effect::Uncover(id) | Effect::CallScript(id, _) => {
+                self.control.touched.insert(*id);
+            }
+            Effect::Forget(id) => self.control.forget(*id),
+            Effect::ListDirectory { .. }
+            | Effect::Stop(_)
+            | Effect::Flushed(_)
+            | Effect::Report(_)
+            | Effect::Exit(_) => {}
+        }
+    }
+
+    /// Notes the start of a child of a script.
+    pub(super) fn note_child(&mut self, job: mirror_core::job::JobId) {
+        if let Some((mirror, paths)) = self.fleet.script_job(job) {
+            let clock = WallClock::new(self.now());
+            self.control.activity.child_started(job, mirror, paths, &clock);
+        }
+    }
+
+    /// Notes the states of the mirrors that this turn has concerned.
+    pub(super) fn note_states(&mut self) {
+        if self.control.touched.is_empty() {
+            return;
+        }
+        let clock = WallClock::new(self.now());
+        for id in std::mem::take(&mut self.control.touched) {
+            let Some(member) = self.fleet.member(id) else { continue };
+            let state = report::state_of(&self.fleet, member);
+            self.control.activity.set_state(id, state, &clock);
+        }
+    }
+
+    /// Notes the result of a reload.
+    pub(super) fn note_reload(&mut self, result: Result<String, &ReloadFailure>) {
+        let time = WallClock::new(self.now()).now();
+        match result {
+            Ok(hash) => {
+                self.control.config_hash = hash;
+                self.control.reload = Some(ReloadReport { time, error: None });
+            }
+            Err(ReloadFailure(lines)) => {
+                let error = Some(lines.join("\n"));
+                self.control.reload = Some(ReloadReport { time, error });
+            }
+        }
+    }
+}
+
+/// Requests.
+impl Engine {
+    /// Carries out a request, or begins to.
+    pub(super) fn control(&mut self, request: ControlRequest, effects: &mut Vec<Effect>) {
+        let ControlRequest { request, reply } = request;
+        match request {
+            Request::Status(selection) => {
+                let selected = self.select_mirrors(&selection);
+                answer(reply, selected.map(|mirrors| self.status_document(&mirrors)));
+            }
+            Request::Metrics => {
+                let all: Vec<_> = self.registry.iter().map(|(id, _)| id).collect();
+                let text = metrics::prometheus(Some(&self.status_document(&all)));
+                answer(reply, Ok(TextResult { text }));
+            }
+            Request::History { selection, limit } => {
+                let limit = limit.unwrap_or(DEFAULT_HISTORY);
+                let batches = self
+                    .select_mirrors(&selection)
+                    .map(|mirrors| self.control.activity.recent(&mirrors, limit));
+                answer(reply, batches.map(|batches| HistoryDocument { batches }));
+            }
+            Request::Explain { path } => answer(reply, self.explain(&path)),
+            Request::Flush { selection, timeout } => self.begin_flush(&selection, timeout, reply),
+            Request::Verify(selection) => self.verify(&selection, reply),
+            Request::Pause(selection) => {
+                self.apply(&selection, reply, effects, |id, _| Input::SetPaused(id, true));
+            }
+            Request::Resume(selection) => {
+                self.apply(&selection, reply, effects, |id, _| Input::SetPaused(id, false));
+            }
+            Request::Resync(selection) => {
+                self.apply(&selection, reply, effects, Input::Resync);
+            }
+            Request::Retry(selection) => {
+                self.connections.reset_failures();
+                self.tunnels.retry_now();
+                self.apply(&selection, reply, effects, |id, _| Input::Retry(id));
+            }
+            Request::Release(selection) => self.release(&selection, reply, effects),
+            Request::Reload => answer(reply, self.reload_on_request(effects)),
+            Request::Log { level } => answer(reply, self.set_log_level(&level)),
+            Request::Stop => {
+                self.inbox.signal(Signal::Terminate);
+                answer(reply, Ok(TextResult { text: "the daemon exits".into() }));
+            }
+        }
+    }
+
+    /// Handles an input for each selected mirror, and answers with their names.
+    fn apply(
+        &mut self,
+        selection: &Selection,
+        reply: AnswerSender,
+        effects: &mut Vec<Effect>,
+        input: impl Fn(MirrorId, TreePath) -> Input,
+    ) {
+        let selected = match self.select(selection) {
+            Ok(selected) => selected,
+            Err(error) => return answer::<SyncNames>(reply, Err(error)),
+        };
+        let labels = labels(&self.registry);
+        let names = selected.iter().filter_map(|(id, _)| labels.get(id).cloned()).collect();
+        for (id, path) in selected {
+            self.handle_input(input(id, path), effects);
+        }
+        answer(reply, Ok(SyncNames { syncs: names }));
+    }
+
+    /// Releases what is held for an operator. Syncs that are not held are left as they are.
+    fn release(
+        &mut self,
+        selection: &Selection,
+        reply: AnswerSender,
+        effects: &mut Vec<Effect>,
+    ) {
+        let selected = match self.select_mirrors(selection) {
+            Ok(selected) => selected,
+            Err(error) => return answer::<SyncNames>(reply, Err(error)),
+        };
+        let labels = labels(&self.registry);
+        let mut names = Vec::new();
+        for id in selected {
+            let is_replaced =
+                self.registry.get(id).is_some_and(|instance| instance.source.is_replaced());
+            let is_held = self.fleet.member(id).is_some_and(report::is_held);
+            if !is_replaced && !is_held {
+                continue;
+            }
+            if let Some(instance) = self.registry.get(id).filter(|_| is_replaced) {
+                instance.source.accept();
+            }
+            self.handle_input(Input::Release(id), effects);
+            names.extend(labels.get(&id).cloned());
+        }
+        if names.is_empty() {
+            let error = RequestError::new(ErrorKind::NotApplicable, "no such sync is held");
+            return answer::<SyncNames>(reply, Err(error));
+        }
+        answer(reply, Ok(SyncNames { syncs: names }));
+    }
+
+    fn handle_input(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        self.touch_status();
+        self.note_input(&input);
+        self.fleet.handle(input, self.now(), effects);
+    }
+
+    fn reload_on_request(
+        &mut self,
+        effects: &mut Vec<Effect>,
+    ) -> Result<TextResult, RequestError> {
+        if self.reload.is_none() {
+            let text = "the command line configures this daemon: there is no file to reload";
+            return Err(RequestError::new(ErrorKind::NotApplicable, text));
+        }
+        if !self.fleet.is_running() {
+            return Err(RequestError::new(ErrorKind::Exiting, "the daemon is exiting"));
+        }
+        match self.reload(effects) {
+            Ok(lines) => Ok(TextResult { text: lines.join("\n") }),
+            Err(ReloadFailure(lines)) => {
+                Err(RequestError::new(ErrorKind::Failed, lines.join("\n")))
+            }
+        }
+    }
+
+    fn set_log_level(&mut self, level: &str) -> Result<TextResult, RequestError> {
+        let mut filter = LogFilter::default();
+        if level != "normal" && filter.add(level.as_bytes()).is_err() {
+            let text = "the level is normal, scarce, all, or a category, which begins with a \
+                        capital letter";
+            return Err(RequestError::new(ErrorKind::InvalidRequest, text));
+        }
+        self.log.set_filter(filter);
+        self.log.say(Category::Normal, format_args!("log level {level}, by request"));
+        Ok(TextResult { text: format!("log level {level}") })
+    }
+}
+
+/// Answers a request.
+fn answer<T: serde::Serialize>(reply: AnswerSender, result: Result<T, RequestError>) {
+    match result {
+        Ok(result) => reply.send(&Answer::Ok(result)),
+        Err(error) => reply.send(&Answer::<T>::Error(error)),
+    }
+}

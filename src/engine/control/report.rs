@@ -1,0 +1,299 @@
+//! The status document of the running daemon.
+
+use std::{fs, os::unix::ffi::OsStrExt, process};
+
+use mirror_core::{
+    fleet::{Fleet, Member},
+    fs_event::MirrorId,
+    input::TargetLink,
+    job::{HeldDeletions, HoldReason},
+    mirror::{
+        Availability, Away, Backlog, DelayKind, Mirror, SyncMember, TargetState,
+        scripted::ScriptedMirror,
+    },
+    path::Escaped,
+    queue::{
+        Stage,
+        event_queue::{EventStatus, QueuedEvent},
+    },
+    time::Moment,
+};
+
+use super::{ControlState, clock::WallClock, labels};
+use crate::{
+    config::{SyncConfig, SyncKind},
+    control::status::{
+        DaemonReport, FailedPathReport, HeldReport, PendingReport, StatusDocument, SyncReport,
+        SyncState,
+    },
+    engine::{Engine, log_events},
+};
+
+/// Maximum number of names that are listed of each kind.
+const MAX_NAMES: usize = 20;
+
+/// The kernel's limit of inotify watches for a user: inotify(7).
+const WATCH_LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
+
+/// What the document says of the state of a mirror.
+#[derive(Clone, Debug, Default)]
+struct StateDetails {
+    message: Option<String>,
+    next_try: Option<Moment>,
+}
+
+/// Returns the state of a mirror.
+pub(super) fn state_of(fleet: &Fleet, member: &Member) -> SyncState {
+    if !fleet.is_running() {
+        return SyncState::Stopped;
+    }
+    if member.is_paused() {
+        return SyncState::Paused;
+    }
+    match member.source().availability() {
+        Availability::Gone { .. } => return SyncState::SourceUnavailable,
+        Availability::Covering => return SyncState::SettingUp,
+        Availability::Covered => {}
+    }
+    match member {
+        Member::BuiltIn(mirror) => state_of_built_in(mirror),
+        Member::Scripted(mirror) => state_of_script(mirror),
+    }
+}
+
+fn state_of_built_in(mirror: &Mirror) -> SyncState {
+    let away = match mirror.target() {
+        TargetState::Away(away) => Some(away),
+        TargetState::Starting | TargetState::Live => None,
+    };
+    let is_on_hold = away.is_some_and(|away| away.until == Moment::NEVER);
+    if is_on_hold || mirror.held().next().is_some() {
+        return SyncState::Held;
+    }
+    if mirror.target_link() == TargetLink::Down {
+        return SyncState::NoTunnel;
+    }
+    if away.is_some() {
+        return SyncState::Retrying;
+    }
+    match mirror.backlog() {
+        Backlog::FullTransfer { .. } => SyncState::FullTransfer,
+        _ if mirror.queue().backing_off().next().is_some() => SyncState::Failing,
+        Backlog::Nothing => SyncState::InSync,
+        Backlog::Paths(_) | Backlog::AfterHook(_) => SyncState::Pending,
+    }
+}
+
+fn state_of_script(mirror: &ScriptedMirror) -> SyncState {
+    if mirror.target_link() == TargetLink::Down {
+        SyncState::NoTunnel
+    } else if !mirror.is_live() {
+        SyncState::FullTransfer
+    } else if mirror.queue().failed_count() > 0 {
+        SyncState::Failing
+    } else if mirror.queue().is_empty() && !mirror.is_busy() {
+        SyncState::InSync
+    } else {
+        SyncState::Pending
+    }
+}
+
+impl Engine {
+    /// Returns the status of these mirrors.
+    pub(super) fn status_document(&self, mirrors: &[MirrorId]) -> StatusDocument {
+        let clock = WallClock::new(self.now());
+        let labels = labels(&self.registry);
+        let selected = self.fleet.members().iter().filter(|it| mirrors.contains(&it.id()));
+        let syncs = selected.filter_map(|member| {
+            let config = &self.registry.get(member.id())?.config;
+            let name = labels.get(&member.id()).cloned().unwrap_or_default();
+            Some(self.sync_report(member, SyncReport { name, ..describe(config) }, &clock))
+        });
+        StatusDocument { time: clock.now(), daemon: self.daemon_report(), syncs: syncs.collect() }
+    }
+
+    fn daemon_report(&self) -> DaemonReport {
+        let ControlState { facts, reload, .. } = &self.control;
+        let counters = self.watch.counters();
+        let limit = fs::read_to_string(WATCH_LIMIT).ok();
+        DaemonReport {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: process::id(),
+            started: facts.started,
+            is_exiting: !self.fleet.is_running(),
+            config_files: facts.config_files.clone(),
+            config_hash: self.control.config_hash.clone(),
+            reload: reload.clone(),
+            watches: counters.watches(),
+            watch_limit: limit.and_then(|limit| limit.trim().parse().ok()),
+            polled_directories: counters.polled(),
+            overflows: counters.overflows(),
+            processes: self.jobs.children().len() as u64,
+        }
+    }
+
+    fn sync_report(&self, member: &Member, base: SyncReport, clock: &WallClock) -> SyncReport {
+        let id = member.id();
+        let state = state_of(&self.fleet, member);
+        let activity = self.control.activity.sync(id).cloned().unwrap_or_default();
+        let since = activity.state.filter(|(known, _)| *known == state);
+        let (details, oldest) = match member {
+            Member::BuiltIn(mirror) => (built_in_details(mirror), mirror.oldest()),
+            Member::Scripted(mirror) => (StateDetails::default(), mirror.queue().oldest()),
+        };
+        let message = match member.source().availability() {
+            Availability::Gone { reason, .. } => Some(reason.clone()),
+            Availability::Covering | Availability::Covered => details.message,
+        };
+        let (pending, failed) = match member {
+            Member::BuiltIn(mirror) => (pending_paths(mirror), failed_paths(mirror, clock)),
+            Member::Scripted(mirror) => (pending_events(mirror), failed_events(mirror, clock)),
+        };
+        let held = match member {
+            Member::BuiltIn(mirror) => mirror.held().map(held_report).collect(),
+            Member::Scripted(_) => Vec::new(),
+        };
+        let instance = self.registry.get(id);
+        let coverage = self.control.coverage.get(&id);
+        let last_failure = match member {
+            Member::BuiltIn(mirror) => mirror.last_failure().map(|it| it.message.clone()),
+            Member::Scripted(_) => None,
+        };
+        SyncReport {
+            state,
+            since: since.map_or(clock.now(), |(_, since)| since),
+            message,
+            oldest_change: oldest.map(|oldest| clock.age(oldest)),
+            pending,
+            failed,
+            held,
+            is_paused: member.is_paused(),
+            next_try: details.next_try.and_then(|at| clock.at(at)),
+            last_success: activity.last_success,
+            last_exit: activity.last_exit,
+            last_failure,
+            watcher: coverage.map_or_else(String::new, |coverage| coverage.reason.clone()),
+            polled_directories: coverage.map_or(0, |coverage| coverage.polled as u64),
+            connection: instance.and_then(|instance| {
+                let tunnel = instance.tunnel.as_ref()?;
+                let is_up = instance.target_link() == TargetLink::Up;
+                let (name, state) = (&tunnel.plan().name, if is_up { "up" } else { "down" });
+                Some(format!("tunnel {name}: {state}"))
+            }),
+            totals: activity.totals,
+            ..base
+        }
+    }
+}
+
+/// Returns a report of a sync with its configuration only.
+fn describe(config: &SyncConfig) -> SyncReport {
+    let kind = match config.kind {
+        SyncKind::Script => "script",
+        _ if config.script.is_some() => "script",
+        SyncKind::Rsync => "rsync",
+        SyncKind::Rsyncssh => "rsyncssh",
+        SyncKind::Direct => "direct",
+    };
+    SyncReport {
+        name: String::new(),
+        kind: kind.into(),
+        source: Escaped(config.source.as_os_str().as_bytes()).to_string(),
+        target: Escaped(config.target.as_bytes()).to_string(),
+        state: SyncState::Stopped,
+        since: 0.0,
+        message: None,
+        oldest_change: None,
+        pending: PendingReport::default(),
+        failed: Vec::new(),
+        held: Vec::new(),
+        is_paused: false,
+        next_try: None,
+        last_success: None,
+        last_exit: None,
+        last_failure: None,
+        watcher: String::new(),
+        polled_directories: 0,
+        connection: None,
+        totals: crate::control::status::Totals::default(),
+    }
+}
+
+fn built_in_details(mirror: &Mirror) -> StateDetails {
+    let TargetState::Away(Away { until, .. }) = mirror.target() else {
+        return StateDetails::default();
+    };
+    let message = mirror.last_failure().map(|failure| failure.message.clone());
+    StateDetails { message, next_try: Some(until) }
+}
+
+fn pending_paths(mirror: &Mirror) -> PendingReport {
+    let counts = mirror.queue().counts();
+    let name = |kind| match kind {
+        DelayKind::Init | DelayKind::Full => "/".to_owned(),
+        DelayKind::Path(dirty) => dirty.path.to_string(),
+    };
+    let moving = mirror.delays().filter(|it| !matches!(it.stage, Stage::BackingOff { .. }));
+    PendingReport {
+        waiting: (counts.waiting + counts.deferred) as u64,
+        in_flight: counts.in_flight as u64,
+        open: mirror.open_count() as u64,
+        failed: counts.backing_off as u64,
+        names: moving.take(MAX_NAMES).map(|delay| name(delay.kind)).collect(),
+    }
+}
+
+fn failed_paths(mirror: &Mirror, clock: &WallClock) -> Vec<FailedPathReport> {
+    let report = |(dirty, stage): (mirror_core::job::DirtyPath, Stage)| {
+        let Stage::BackingOff { retry_at, tries } = stage else { return None };
+        Some(FailedPathReport {
+            path: dirty.path.to_string(),
+            reason: mirror.reason(&dirty.path).map(ToOwned::to_owned),
+            tries,
+            next_try: clock.at(retry_at),
+        })
+    };
+    mirror.queue().backing_off().take(MAX_NAMES).filter_map(report).collect()
+}
+
+fn pending_events(mirror: &ScriptedMirror) -> PendingReport {
+    let queue = mirror.queue();
+    let active = queue.iter().filter(|event| event.status() == EventStatus::Active).count();
+    let failed = queue.failed_count();
+    let moving = queue.iter().filter(|event| event.failure().is_none());
+    PendingReport {
+        waiting: queue.len().saturating_sub(active + failed) as u64,
+        in_flight: active as u64,
+        open: 0,
+        failed: failed as u64,
+        names: moving.take(MAX_NAMES).map(QueuedEvent::title).collect(),
+    }
+}
+
+fn failed_events(mirror: &ScriptedMirror, clock: &WallClock) -> Vec<FailedPathReport> {
+    let report = |event: &QueuedEvent| {
+        let failure = event.failure()?;
+        Some(FailedPathReport {
+            path: event.title(),
+            reason: Some(failure.message.to_string()),
+            tries: failure.tries,
+            next_try: clock.at(event.alarm()),
+        })
+    };
+    mirror.queue().iter().filter_map(report).take(MAX_NAMES).collect()
+}
+
+fn held_report(held: &HeldDeletions) -> HeldReport {
+    let reason = match held.reason {
+        HoldReason::Unobserved => "unobserved",
+        HoldReason::Observed => "observed",
+        HoldReason::EmptySource => "empty_source",
+    };
+    HeldReport {
+        count: held.count,
+        total: held.total,
+        reason: reason.into(),
+        message: log_events::describe_held(held),
+        names: held.names.iter().map(ToString::to_string).collect(),
+    }
+}
