@@ -202,6 +202,11 @@ impl Backends {
         self.inotify.list(limit)
     }
 
+    /// Number of inotify watches.
+    pub(super) fn watch_count(&self) -> usize {
+        self.inotify.list(0).0
+    }
+
     /// Returns the mirrors that fanotify covers.
     pub(super) fn marked(&self) -> impl Iterator<Item = MirrorId> {
         let assignments = self.assignments.iter();

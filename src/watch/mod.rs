@@ -6,6 +6,7 @@
 
 mod backend;
 mod backends;
+mod counters;
 mod fanotify;
 mod inotify;
 mod limits;
@@ -35,6 +36,7 @@ use rustix::event::EventfdFlags;
 
 use crate::report::Log;
 pub(crate) use backend::WatchTree;
+pub(crate) use counters::WatchCounters;
 pub(crate) use outbox::WatchMessage;
 
 use outbox::Outbox;
@@ -90,6 +92,7 @@ pub(crate) const MAX_LISTED: usize = 10_000;
 pub(crate) struct Watcher {
     commands: CommandSender,
     outbox: Arc<Outbox>,
+    counters: Arc<WatchCounters>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -127,11 +130,17 @@ impl Watcher {
         let (sender, inbox) = mpsc::channel();
         let commands = CommandSender { sender, wakeup: Arc::new(wakeup) };
         let outbox = Arc::new(Outbox::new());
-        let channels =
-            ReaderChannels { commands: commands.clone(), inbox, outbox: outbox.clone(), wake };
+        let counters = Arc::new(WatchCounters::default());
+        let channels = ReaderChannels {
+            commands: commands.clone(),
+            inbox,
+            outbox: outbox.clone(),
+            counters: counters.clone(),
+            wake,
+        };
         let reader = WatchReader::new(preference, log, channels)?;
         let reader = thread::Builder::new().name("watch".into()).spawn(move || reader.run())?;
-        Ok(Self { commands, outbox, reader: Some(reader) })
+        Ok(Self { commands, outbox, counters, reader: Some(reader) })
     }
 
     /// Starts to cover a tree, instead of the one that was covered for that mirror. The result is
@@ -159,6 +168,17 @@ impl Watcher {
     /// Requests a [`WatchMessage::Listed`] with the current watches.
     pub(crate) fn list(&self) {
         self.commands.send(WatchCommand::List);
+    }
+
+    /// Returns the counters.
+    pub(crate) fn counters(&self) -> &WatchCounters {
+        &self.counters
+    }
+
+    /// Requests a [`WatchMessage::Barrier`] with this number, after everything that has happened up
+    /// to now.
+    pub(crate) fn barrier(&self, id: u64) {
+        self.commands.send(WatchCommand::Barrier(id));
     }
 
     /// Takes all messages, in order.

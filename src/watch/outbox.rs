@@ -34,6 +34,9 @@ pub(crate) enum WatchMessage {
     RootRepointed(MirrorId),
     /// Answer to [`Watcher::list`](super::Watcher::list).
     Listed(Inventory),
+    /// Answer to [`Watcher::barrier`](super::Watcher::barrier): everything that happened before the
+    /// request was reported.
+    Barrier(u64),
 }
 
 /// Bounded list of messages.
@@ -99,12 +102,15 @@ impl OutboxState {
     /// Replaces the queued events of a mirror by a rescan of its whole tree.
     fn replace_by_rescan(&mut self, mirror: MirrorId) {
         self.queued.insert(mirror, None);
-        self.messages.retain(|message| {
-            let WatchMessage::Event(event) = message else { return true };
-            event.mirror != mirror || matches!(event.kind, FsEventKind::RootGone(_))
-        });
+        let is_replaced = |message: &WatchMessage| {
+            let WatchMessage::Event(event) = message else { return false };
+            event.mirror == mirror && !matches!(event.kind, FsEventKind::RootGone(_))
+        };
+        // In the place of the first one: a barrier may follow it.
+        let first = self.messages.iter().position(is_replaced).unwrap_or(self.messages.len());
+        self.messages.retain(|message| !is_replaced(message));
         let kind = FsEventKind::Lost(TreePath::root());
-        self.messages.push(WatchMessage::Event(FsEvent { mirror, kind }));
+        self.messages.insert(first, WatchMessage::Event(FsEvent { mirror, kind }));
     }
 }
 
@@ -143,8 +149,11 @@ mod tests {
         let first = [lost(0, "a"), listed.clone(), lost(1, "b"), lost(0, "c"), lost(0, "d")];
         assert!(outbox.put(first));
         assert!(!outbox.put([lost(0, "e"), gone.clone(), lost(1, "f")]));
-        assert_eq!(outbox.take(), [listed, lost(1, "b"), lost(0, ""), gone, lost(1, "f")]);
+        assert_eq!(outbox.take(), [lost(0, ""), listed, lost(1, "b"), gone, lost(1, "f")]);
         assert!(outbox.put([lost(0, "a")]));
         assert_eq!(outbox.take(), [lost(0, "a")]);
+        // What was reported before a barrier stays before it.
+        assert!(outbox.put([lost(0, "a"), WatchMessage::Barrier(1), lost(0, "b"), lost(0, "c")]));
+        assert_eq!(outbox.take(), [lost(0, ""), WatchMessage::Barrier(1)]);
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum PollCommand {
     Add(WatchTree, TreePath),
     /// Stops polling for the mirror.
     Remove(MirrorId),
+    /// Polls everything now, and reports [`PollReport::Barrier`] after the changes.
+    Barrier(u64),
 }
 
 /// Report of the polling thread.
@@ -42,6 +44,8 @@ pub(super) enum PollReport {
     Ready(MirrorId, TreePath, usize),
     /// The entries of this directory have changed.
     Changed(MirrorId, TreePath),
+    /// All changes before this request were reported.
+    Barrier(u64),
 }
 
 /// The polled directories and their last known state.
@@ -107,6 +111,11 @@ impl Poller {
             PollCommand::Remove(mirror) => {
                 self.subtrees.retain(|subtree| subtree.tree.mirror != mirror);
                 Vec::new()
+            }
+            PollCommand::Barrier(id) => {
+                let mut reports = self.round();
+                reports.push(PollReport::Barrier(id));
+                reports
             }
             PollCommand::Add(tree, top) => {
                 let mirror = tree.mirror;

@@ -4,6 +4,7 @@
 //! arriving, it pauses some milliseconds between two drains, which costs a fifth of the time of
 //! reading each event at once. Without events it sleeps.
 
+mod drain;
 mod polling;
 
 use std::{
@@ -28,7 +29,7 @@ use rustix::{
 };
 
 use super::{
-    CommandSender, Inventory, MAX_LISTED, Preference, WatchMessage,
+    CommandSender, Inventory, MAX_LISTED, Preference, WatchCounters, WatchMessage,
     backend::{DrainStatus, Drained, WatchTree, strip_root},
     backends::{Backends, is_remote},
     limits::KernelLimit,
@@ -38,6 +39,7 @@ use super::{
     root_monitor::RootMonitor,
 };
 use crate::report::{Category, Log};
+use drain::PendingBarrier;
 
 /// Pause after the first drain of a burst. A single change has several events, and the last of
 /// them, the close, follows its first one within this time.
@@ -61,9 +63,8 @@ pub(super) enum WatchCommand {
     Cover(WatchTree, Option<PathBuf>),
     Uncover(MirrorId),
     Ignore(PathBuf),
-    /// Publish everything that has happened up to now, and then answer.
-    #[cfg(test)]
-    Drain(Sender<()>),
+    /// Publish everything that has happened up to now, and then [`WatchMessage::Barrier`].
+    Barrier(u64),
     List,
     Polled(Vec<PollReport>),
     Stop,
@@ -77,6 +78,7 @@ pub(super) struct WatchReader {
     commands: CommandSender,
     inbox: Receiver<WatchCommand>,
     outbox: Arc<Outbox>,
+    counters: Arc<WatchCounters>,
     wake: Box<dyn Fn() + Send>,
     poller: Option<Sender<PollCommand>>,
     mirrors: BTreeMap<MirrorId, CoverProgress>,
@@ -84,6 +86,7 @@ pub(super) struct WatchReader {
     ignored: Vec<PathBuf>,
     drained: Drained,
     messages: Vec<WatchMessage>,
+    barriers: Vec<PendingBarrier>,
     /// Pause before the next drain; `None` if there are no events.
     pause: Option<Duration>,
     /// True if the backends have work left.
@@ -99,6 +102,7 @@ pub(super) struct ReaderChannels {
     pub(super) commands: CommandSender,
     pub(super) inbox: Receiver<WatchCommand>,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) counters: Arc<WatchCounters>,
     /// Wakes the engine when the outbox is no longer empty.
     pub(super) wake: Box<dyn Fn() + Send>,
 }
@@ -123,7 +127,7 @@ impl WatchReader {
         log: Log,
         channels: ReaderChannels,
     ) -> io::Result<Self> {
-        let ReaderChannels { commands, inbox, outbox, wake } = channels;
+        let ReaderChannels { commands, inbox, outbox, counters, wake } = channels;
         Ok(Self {
             backends: Backends::new(preference)?,
             root_monitor: RootMonitor::new()?,
@@ -131,12 +135,14 @@ impl WatchReader {
             commands,
             inbox,
             outbox,
+            counters,
             wake,
             poller: None,
             mirrors: BTreeMap::new(),
             ignored: Vec::new(),
             drained: Drained::default(),
             messages: Vec::new(),
+            barriers: Vec::new(),
             pause: None,
             has_work: false,
             flush_at: None,
@@ -161,8 +167,9 @@ impl WatchReader {
             if !self.handle_commands() {
                 return;
             }
-            self.drain();
+            let status = self.drain();
             self.has_work = self.backends.advance(&mut self.drained);
+            self.advance_barriers(status);
             self.publish();
         }
     }
@@ -170,7 +177,7 @@ impl WatchReader {
     /// Waits for events, commands and pauses.
     fn wait(&self) -> Readiness {
         let pause = self.pause.or_else(|| self.flush_at.map(|_| MIN_PAUSE));
-        if self.has_work {
+        if self.has_work || self.has_barrier() {
             return self.poll(Some(Duration::ZERO));
         }
         let Some(pause) = pause else { return self.poll(None) };
@@ -210,12 +217,7 @@ impl WatchReader {
                         self.update_ignored(mirror);
                     }
                 }
-                #[cfg(test)]
-                WatchCommand::Drain(answer) => {
-                    self.publish_all();
-                    // The receiver may have given up.
-                    let _ = answer.send(());
-                }
+                WatchCommand::Barrier(id) => self.begin_barrier(id),
                 WatchCommand::List => self.messages.push(WatchMessage::Listed(self.inventory())),
                 WatchCommand::Polled(reports) => self.on_poll_reports(reports),
             }
@@ -288,11 +290,12 @@ impl WatchReader {
     }
 
     /// Drains once, and computes the following pause.
-    fn drain(&mut self) {
+    fn drain(&mut self) -> DrainStatus {
         self.drained.kernel_events = 0;
         let ready = self.backends.drain(&mut self.drained);
         self.pause = next_pause(self.pause, self.drained.kernel_events, ready);
         self.flush_overdue();
+        ready
     }
 
     /// Reports pending halves of renames after their timeout.
@@ -312,19 +315,6 @@ impl WatchReader {
             }
             Some(_) => {}
         }
-    }
-
-    /// Publishes everything that has happened up to now.
-    #[cfg(test)]
-    fn publish_all(&mut self) {
-        // Twice, because the second half of a rename may be queued while the first is read.
-        for _ in 0..2 {
-            while self.backends.drain(&mut self.drained) == DrainStatus::More {}
-            while self.backends.advance(&mut self.drained) {}
-        }
-        self.backends.all().for_each(|backend| backend.flush_pending(&mut self.drained));
-        while self.backends.advance(&mut self.drained) {}
-        self.publish();
     }
 
     fn check_roots(&mut self) {
@@ -363,6 +353,7 @@ impl WatchReader {
             return;
         }
         let mut drained = std::mem::take(&mut self.drained);
+        self.counters.add_overflows(drained.overflows.len());
         drained.overflows.dedup();
         for limit in drained.overflows.drain(..) {
             let [line, more] = limit.overflow_lines();
@@ -400,6 +391,8 @@ impl WatchReader {
         }
         self.messages = messages;
         self.report_covered();
+        let polled = self.mirrors.values().map(|mirror| mirror.polled).sum();
+        self.counters.set_watches(self.backends.watch_count(), polled);
         // Reuse the memory.
         self.drained = drained;
         if self.outbox.put(self.messages.drain(..)) {

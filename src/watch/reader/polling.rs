@@ -54,7 +54,13 @@ impl WatchReader {
 
     pub(super) fn on_poll_reports(&mut self, reports: Vec<PollReport>) {
         for report in reports {
-            let (PollReport::Ready(id, path, _) | PollReport::Changed(id, path)) = &report;
+            let (id, path) = match &report {
+                PollReport::Ready(id, path, _) | PollReport::Changed(id, path) => (id, path),
+                PollReport::Barrier(id) => {
+                    self.barrier_polled(*id);
+                    continue;
+                }
+            };
             let Some(mirror) = self.mirrors.get_mut(id) else { continue };
             if let PollReport::Ready(_, _, count) = report {
                 mirror.pending_subtrees = mirror.pending_subtrees.saturating_sub(1);

@@ -49,17 +49,23 @@ impl WatchFixture {
         let (sender, inbox) = mpsc::channel();
         let commands = CommandSender { sender, wakeup: Arc::new(wakeup) };
         let outbox = Arc::new(Outbox::new());
+        let counters = Arc::new(WatchCounters::default());
         let (wake, woken) = mpsc::channel();
         let wake = Box::new(move || {
             // The receiver is gone once the test has seen what it needs.
             let _ = wake.send(());
         });
-        let channels =
-            ReaderChannels { commands: commands.clone(), inbox, outbox: outbox.clone(), wake };
+        let channels = ReaderChannels {
+            commands: commands.clone(),
+            inbox,
+            outbox: outbox.clone(),
+            counters: counters.clone(),
+            wake,
+        };
         let reader = WatchReader::new(Preference::Auto, Log::default(), channels);
         let reader = reader.unwrap().with_backends(backends);
         let reader = Some(thread::spawn(move || reader.run()));
-        fixture.watcher = Watcher { commands, outbox, reader };
+        fixture.watcher = Watcher { commands, outbox, counters, reader };
         fixture.woken = woken;
         fixture
     }
@@ -102,10 +108,8 @@ impl WatchFixture {
 
     /// Returns the events of everything that has happened up to now.
     fn events(&self) -> Vec<(u32, FsEventKind)> {
-        let (answer, answered) = mpsc::channel();
-        self.watcher.commands.send(WatchCommand::Drain(answer));
-        answered.recv_timeout(TIMEOUT).unwrap();
-        let messages = self.watcher.take();
+        self.watcher.barrier(7);
+        let messages = self.wait_for(|message| *message == WatchMessage::Barrier(7));
         messages
             .into_iter()
             .filter_map(|message| match message {
