@@ -1,14 +1,28 @@
 //! Startup sequence: from the command line to the running engine, in the required order.
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    process::{self, ExitCode},
+};
 
-use mirror_core::fleet::EXIT_FAILURE;
+use jiff::Timestamp;
+use mirror_core::{fleet::EXIT_FAILURE, path::Escaped};
 use mirror_platform::reaper::reap_as_init;
 
 use crate::{
-    config::{self, DaemonConfig},
+    config::{self, DaemonConfig, SocketSetting},
+    control::{
+        location::{SocketHints, read_only_socket},
+        server::{ControlSocket, SocketSpec, group_id},
+    },
     daemon::{self, PendingSignals, ProcessOptions},
-    engine::{Engine, Inbox, LoadConfig, Message, MessageChannel, Reload},
+    engine::{
+        DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel, Reload, request_handler,
+    },
     frontend::{Loaded, cli, load::Loader, lua},
     report::{Category, Log, SyslogIdentity},
     watch::{Preference, Watcher},
@@ -56,9 +70,68 @@ fn try_run(args: &[OsString], pending: PendingSignals) -> Result<ExitCode, ExitC
     let signals = channel.inbox.clone();
     daemon::watch_signals(pending, log.clone(), move |signal| signals.signal(signal))
         .map_err(|error| failed(cannot("handle signals", &error)))?;
+    let sockets = control_sockets(&config.daemon, &channel.inbox, &log).map_err(failed)?;
+    let facts = daemon_facts(&loader);
     // The command line can't change: without a file there is nothing to reload.
     let load = loader.has_files().then(|| Box::new(move || loader.reload()) as LoadConfig);
-    Ok(engine(initial, load, &log, channel).map_err(failed)?.run())
+    let hash = initial.hash.clone();
+    let mut engine = engine(initial, load, &log, channel).map_err(failed)?;
+    engine.set_facts(facts, hash);
+    let own = sockets.iter().map(|socket| socket.path().to_owned());
+    engine.ignore_files(own);
+    Ok(engine.run())
+}
+
+/// Facts about this process for its status.
+fn daemon_facts(loader: &Loader) -> DaemonFacts {
+    let files = loader.files();
+    let shown = |file: &PathBuf| Escaped(file.as_os_str().as_bytes()).to_string();
+    let started = Timestamp::now().as_duration().as_secs_f64();
+    DaemonFacts { started, config_files: files.iter().map(shown).collect() }
+}
+
+/// Creates the sockets, which exist until they are dropped. A failure at a default path is logged.
+///
+/// # Errors
+///
+/// If one that the configuration names can't be created: a message for the user.
+fn control_sockets(
+    daemon: &DaemonConfig,
+    inbox: &Inbox,
+    log: &Log,
+) -> Result<Vec<ControlSocket>, String> {
+    let (path, is_default) = match &daemon.socket {
+        SocketSetting::Off => return Ok(Vec::new()),
+        SocketSetting::At(path) => (path.clone(), false),
+        SocketSetting::Default => {
+            let hints = SocketHints {
+                runtime_directory: env::var_os("RUNTIME_DIRECTORY"),
+                user_directory: env::var_os("XDG_RUNTIME_DIR"),
+                pidfile: daemon.pidfile.clone(),
+                pid: process::id(),
+            };
+            let Some(path) = hints.control_socket() else { return Ok(Vec::new()) };
+            (path, true)
+        }
+    };
+    let create = || {
+        let mut specs = Vec::new();
+        if let Some(name) = &daemon.socket_group {
+            let group = group_id(name).map_err(|error| format!("socketGroup: {error}"))?;
+            let path = read_only_socket(&path);
+            specs.push(SocketSpec { path, group: Some(group), is_read_only: true });
+        }
+        specs.push(SocketSpec { path: path.clone(), group: None, is_read_only: false });
+        let serve = |spec: &SocketSpec| ControlSocket::serve(spec, request_handler(inbox.clone()));
+        specs.iter().map(serve).collect::<Result<Vec<_>, String>>()
+    };
+    match create() {
+        Err(error) if is_default => {
+            log.say(Category::Warn, format_args!("{error}; lsyncctl cannot reach this daemon"));
+            Ok(Vec::new())
+        }
+        result => result,
+    }
 }
 
 fn engine(
@@ -82,6 +155,8 @@ fn apply_daemon_config(log: &Log, was: &DaemonConfig, wanted: &DaemonConfig) -> 
         ("nodaemon", was.mode != wanted.mode),
         ("pidfile", was.pidfile != wanted.pidfile),
         ("watch", was.watch != wanted.watch),
+        ("socket", was.socket != wanted.socket),
+        ("socketGroup", was.socket_group != wanted.socket_group),
     ] {
         if changed {
             let text = format!("{name} has changed: restart lsyncd to apply it");

@@ -17,7 +17,10 @@ use mirror_core::{
 
 use super::{shell_line, shown, tunnels};
 use crate::{
-    config::{DaemonConfig, Hook, HookCall, ScriptConfig, SyncConfig, SyncKind, WatchBackend},
+    config::{
+        DaemonConfig, Hook, HookCall, ScriptConfig, SocketSetting, SyncConfig, SyncKind,
+        WatchBackend,
+    },
     report::RunMode,
 };
 
@@ -35,6 +38,12 @@ pub(super) fn daemon(text: &mut String, daemon: &DaemonConfig) {
         let seconds = daemon.status_interval.as_secs_f64();
         ("statusFile", format!("{}, every {seconds} s", shown(path)))
     }));
+    match &daemon.socket {
+        SocketSetting::Default => {}
+        SocketSetting::Off => lines.push(("socket", "none".into())),
+        SocketSetting::At(path) => lines.push(("socket", shown(path))),
+    }
+    lines.extend(daemon.socket_group.as_ref().map(|group| ("socketGroup", group.clone())));
     lines.extend(daemon.max_processes.map(|most| ("maxProcesses", most.to_string())));
     if daemon.onepass {
         lines.push(("onepass", "exits once everything is transferred".into()));

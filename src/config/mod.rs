@@ -81,6 +81,10 @@ pub struct DaemonConfig {
     pub status_file: Option<PathBuf>,
     /// Interval between two writes of the status file while something happens.
     pub status_interval: Duration,
+    /// Control socket.
+    pub socket: SocketSetting,
+    /// Group that may connect to the read-only socket, by name or number.
+    pub socket_group: Option<String>,
     /// Syslog facility, one of those that `report` knows.
     pub log_facility: String,
     /// Syslog identity.
@@ -105,6 +109,8 @@ impl Default for DaemonConfig {
             pidfile: None,
             status_file: None,
             status_interval: Duration::from_secs(10),
+            socket: SocketSetting::Default,
+            socket_group: None,
             log_facility: "user".into(),
             log_ident: "lsyncd".into(),
             onepass: false,
@@ -114,6 +120,18 @@ impl Default for DaemonConfig {
             share_connections: true,
         }
     }
+}
+
+/// Choice of the control socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SocketSetting {
+    /// At the default place, if there is one.
+    #[default]
+    Default,
+    /// None.
+    Off,
+    /// At this absolute path.
+    At(PathBuf),
 }
 
 /// Options of the command line that take precedence over a configuration file.

@@ -6,4 +6,5 @@ pub mod frame;
 pub mod location;
 pub mod metrics;
 pub mod request;
+pub mod server;
 pub mod status;

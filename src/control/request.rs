@@ -113,7 +113,7 @@ impl ByteText {
     pub fn new(bytes: &[u8]) -> Self {
         match str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Hex { hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() },
+            Err(_) => Self::Hex { hex: hex_digits(bytes) },
         }
     }
 
@@ -134,6 +134,11 @@ impl ByteText {
             }
         }
     }
+}
+
+fn hex_digits(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl From<&OsStr> for ByteText {

@@ -6,7 +6,7 @@
 use std::{
     ffi::{CStr, CString},
     fs, io,
-    io::{Read as _, Write as _},
+    io::Write as _,
     os::{
         fd::OwnedFd,
         unix::{
@@ -180,7 +180,9 @@ fn listen(spec: &SocketSpec) -> io::Result<UnixListener> {
 
 fn bind(socket: &OwnedFd, temp: &Path, spec: &SocketSpec) -> io::Result<()> {
     let address = SocketAddrUnix::new(temp).map_err(|_| {
-        io::Error::other("its path is too long for a socket; set socket in settings to a shorter one")
+        io::Error::other(
+            "its path is too long for a socket; set socket in settings to a shorter one",
+        )
     })?;
     rustix::net::bind(socket, &address)?;
     rustix::net::listen(socket, 16)?;
@@ -268,7 +270,7 @@ impl Client {
     fn serve(mut self) -> io::Result<()> {
         self.stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
         self.stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-        let mut lines = LineReader::default();
+        let mut lines = RequestReader::default();
         loop {
             let Some(line) = lines.next(&mut self.stream)? else { return Ok(()) };
             let answer = match line.as_deref().map_err(Clone::clone).and_then(RequestFrame::parse) {
@@ -313,11 +315,11 @@ impl Client {
 
 /// Reader of bounded lines.
 #[derive(Debug, Default)]
-struct LineReader {
+struct RequestReader {
     buffer: Vec<u8>,
 }
 
-impl LineReader {
+impl RequestReader {
     /// Reads a line, or an error if it is too long. `None`: there is none any more.
     fn next(
         &mut self,
@@ -392,8 +394,11 @@ mod tests {
         let mut stream = fixture.connect();
         let ask = |request| to_line(&RequestFrame::new(request));
         let pause = Request::Pause(Selection { sync: Some("a".into()), path: None });
-        stream.write_all(&[ask(Request::Metrics), ask(pause), ask(Request::Stop)].concat()).unwrap();
-        let lines: Vec<String> = BufReader::new(stream).lines().take(3).map(Result::unwrap).collect();
+        stream
+            .write_all(&[ask(Request::Metrics), ask(pause), ask(Request::Stop)].concat())
+            .unwrap();
+        let lines: Vec<String> =
+            BufReader::new(stream).lines().take(3).map(Result::unwrap).collect();
         assert_eq!(lines[0], r#"{"ok":{"command":"metrics"}}"#);
         assert_eq!(lines[1], r#"{"ok":{"command":"pause","sync":"a"}}"#);
         // A request that is dropped is answered, too.

@@ -15,7 +15,7 @@ use mirror_core::{
 };
 
 use super::on_synced::OnSyncedRequest;
-use crate::script::FdReadiness;
+use crate::{control::server::ControlRequest, script::FdReadiness};
 
 /// Message to the engine.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) enum Message {
     DescriptorReady(RawFd, FdReadiness),
     /// A job requests a call of `onSynced` for a completed batch.
     OnSynced(OnSyncedRequest),
+    /// A request of a client of the control socket.
+    Control(ControlRequest),
     /// The source path of this mirror may resolve to another directory.
     SourcePathChanged(MirrorId),
 }

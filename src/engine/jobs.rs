@@ -376,7 +376,7 @@ mod tests {
             }
         };
         for id in [1, 2, 3].map(JobId) {
-            jobs.start(Job { id, mirror: MirrorId(0), work: Work::full() }, Arc::new(DoneExecutor));
+            jobs.start(Job::new(id, MirrorId(0), Work::full()), Arc::new(DoneExecutor));
         }
         assert_eq!(next(), (1, Outcome::Done));
         jobs.stop(JobId(2));
@@ -386,10 +386,7 @@ mod tests {
         // Simulates a shortage of threads.
         jobs.job_ended(JobId(3));
         jobs.thread_retry.pause_for(Duration::from_mins(10));
-        jobs.start(
-            Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() },
-            Arc::new(DoneExecutor),
-        );
+        jobs.start(Job::new(JobId(4), MirrorId(0), Work::full()), Arc::new(DoneExecutor));
         assert!(jobs.running.is_empty() && jobs.retry_wait().is_some());
         jobs.thread_retry.pause_for(Duration::ZERO);
         // The engine must not sleep if the pause ends right before it asks.
@@ -403,7 +400,7 @@ mod tests {
     fn a_panicking_job_still_replies() {
         let MessageChannel { inbox, receiver } = MessageChannel::default();
         let mut jobs = Jobs::new(None, inbox, Log::default());
-        let job = Job { id: JobId(7), mirror: MirrorId(0), work: Work::full() };
+        let job = Job::new(JobId(7), MirrorId(0), Work::full());
         jobs.start(job, Arc::new(PanickingExecutor));
         let Message::Input(Input::JobEnded(JobEnd { job, outcome, .. })) = receiver.recv().unwrap()
         else {
@@ -440,7 +437,7 @@ mod tests {
             let asked = set(b"b/x", Scope::Entry);
             let (observed, moves) = (Arc::default(), Arc::default());
             let work = Work::Batch { paths: Arc::new(asked.clone()), observed, renames: moves };
-            let job = Job { id: JobId(1), mirror: MirrorId(0), work };
+            let job = Job::new(JobId(1), MirrorId(0), work);
             let executor = FailingAncestorExecutor(fails, Mutex::default());
             let end = run_as_child(&job, &executor, &CancelToken::default(), &Log::default());
             assert_eq!(end == ChildExit::Code(0), exit, "{fails}: {end:?}");
@@ -479,7 +476,7 @@ mod tests {
             });
         };
         (1..=3).for_each(|number| spawn(&mut jobs, number));
-        let job = Job { id: JobId(4), mirror: MirrorId(0), work: Work::full() };
+        let job = Job::new(JobId(4), MirrorId(0), Work::full());
         jobs.start_transfer(job, Arc::new(DoneExecutor));
         let next = || loop {
             let Message::Input(input) = receiver.recv().unwrap() else { continue };

@@ -3,10 +3,12 @@
 //! The engine's thread owns the fleet, so there is no lock. The fleet makes all decisions.
 
 mod calendar;
+mod control;
 mod inbox;
 mod jobs;
 mod listing;
 mod log_events;
+mod messages;
 mod on_synced;
 mod registry;
 mod reload;
@@ -39,7 +41,7 @@ use mirror_core::{
     effect::{Effect, ScriptCall},
     fleet::{Fleet, FleetLimits},
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, MirrorId},
-    input::{Input, ScriptInput, Signal},
+    input::Input,
     log_event::LogEvent,
     path::TreePath,
     time::Moment,
@@ -50,15 +52,18 @@ use crate::{
     frontend::Loaded,
     report::{Category, Log},
     script::CallContext,
-    watch::{WatchMessage, Watcher},
+    watch::Watcher,
 };
 
 use crate::exec::{source_root::Succession, ssh::SshConnections};
 use calendar::Calendar;
+use control::ControlState;
+pub(crate) use control::{DaemonFacts, request_handler};
 pub(crate) use inbox::{Inbox, Message, MessageChannel};
 use jobs::Jobs;
 use listing::DirectoryLister;
 use registry::SyncRegistry;
+use reload::ReloadFailure;
 pub(crate) use reload::{LoadConfig, Reload};
 use scripts::{ScriptEffect, ScriptRunner};
 use status::{DaemonState, StatusAction, StatusWriter};
@@ -77,6 +82,7 @@ pub(crate) struct Engine {
     reload: Option<Reload>,
     calendar: Calendar,
     status: StatusWriter,
+    control: ControlState,
     watch: Watcher,
     jobs: Jobs,
     lister: DirectoryLister,
@@ -135,6 +141,7 @@ impl Engine {
             reload,
             calendar: Calendar::new(Zoned::now()),
             status,
+            control: ControlState::default(),
             watch,
             jobs: Jobs::new(limits.max_jobs, inbox.clone(), log.clone()),
             lister: DirectoryLister::new(inbox.clone(), log.clone()),
@@ -184,6 +191,7 @@ impl Engine {
             self.next_inputs.extend(self.calendar.step(Zoned::now));
             let now = self.now();
             for input in std::mem::take(&mut self.next_inputs) {
+                self.note_input(&input);
                 self.fleet.handle(input, now, &mut effects);
             }
             self.call_scripts(ScriptRunner::step);
@@ -191,6 +199,8 @@ impl Engine {
                 return code.into();
             }
             self.fleet.advance(now, &mut effects);
+            self.end_overdue_flushes();
+            self.note_states();
         }
     }
 
@@ -221,11 +231,16 @@ impl Engine {
         self.status.touch(self.now());
     }
 
+    /// Excludes these files from the reported changes of a source.
+    pub(crate) fn ignore_files(&self, files: impl Iterator<Item = PathBuf>) {
+        files.for_each(|path| self.watch.ignore(path));
+    }
+
     /// Excludes the daemon's own files from the reported changes of a source.
     fn ignore_own_files(&self) {
         let DaemonConfig { logfile, pidfile, .. } = &self.daemon;
         let own = [logfile, pidfile].into_iter().flatten().cloned();
-        own.chain(self.status.paths()).for_each(|path| self.watch.ignore(path));
+        self.ignore_files(own.chain(self.status.paths()));
     }
 
     fn now(&self) -> Moment {
@@ -258,87 +273,13 @@ impl Engine {
     /// Returns the time until the next scheduled work. `None`: nothing is scheduled.
     fn time_to_next_work(&self) -> Option<Duration> {
         let status = self.status.due(self.jobs.any_running()).filter(|_| self.fleet.is_running());
-        let wakeup = self.fleet.next_wakeup().into_iter().chain(status).min();
+        let flush = self.next_flush_end();
+        let wakeup = self.fleet.next_wakeup().into_iter().chain(status).chain(flush).min();
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar = self.calendar.wait(Zoned::now);
         let alarm = self.scripts.time_to_next_alarm().filter(|_| self.fleet.is_running());
         let threads = self.jobs.retry_wait().into_iter().chain(self.lister.retry_wait());
         wakeup.into_iter().chain(calendar).chain(alarm).chain(threads).min()
-    }
-
-    fn handle_message(&mut self, message: Message, effects: &mut Vec<Effect>) {
-        let now = self.now();
-        match message {
-            Message::Watch => {
-                let mut changed = Vec::new();
-                for message in self.watch.take() {
-                    if let WatchMessage::RootRepointed(mirror) = message {
-                        changed.push(mirror);
-                    } else if let Some(input) = self.translate(message) {
-                        self.touch_status();
-                        self.fleet.handle(input, now, effects);
-                    }
-                }
-                if !changed.is_empty() {
-                    self.update_sources(&changed, effects);
-                }
-            }
-            Message::SourcePathChanged(mirror) => self.update_sources(&[mirror], effects),
-            Message::Input(Input::Signal(Signal::Hangup))
-                if self.reload.is_some() && self.fleet.is_running() =>
-            {
-                self.reload(effects);
-            }
-            Message::ChildChanged => self.touch_status(),
-            Message::OnSynced(request) => {
-                self.call_scripts(|scripts, context| scripts.call_on_synced(context, request));
-            }
-            Message::DescriptorReady(fd, readiness) => {
-                self.call_scripts(|scripts, context| {
-                    scripts.descriptor_ready(context, fd, readiness)
-                });
-            }
-            Message::TunnelChanged => {
-                self.touch_status();
-                for input in self.registry.target_links() {
-                    self.fleet.handle(input, now, effects);
-                }
-            }
-            Message::Input(input) => {
-                self.touch_status();
-                if let Input::JobEnded(end) = &input {
-                    self.jobs.job_ended(end.job);
-                }
-                if let Input::Script(ScriptInput::ChildExited { job, exit }) = &input {
-                    self.jobs.job_ended(*job);
-                    let context = CallContext { fleet: &mut self.fleet, now };
-                    self.scripts.child_exited(context, *job, exit);
-                }
-                self.fleet.handle(input, now, effects);
-            }
-        }
-    }
-
-    fn translate(&mut self, message: WatchMessage) -> Option<Input> {
-        match message {
-            WatchMessage::Event(notice) => Some(Input::FsEvent(notice)),
-            WatchMessage::Covered { mirror, coverage } => {
-                if let Some(instance) = self.registry.get(mirror) {
-                    let source = instance.source_text();
-                    let text = format_args!("{source} is watched: {}", coverage.reason);
-                    self.log.say(Category::Debug("Inotify"), text);
-                }
-                Some(Input::Covered(mirror))
-            }
-            WatchMessage::CannotCover { mirror, why } => {
-                Some(Input::CannotCover { mirror, reason: why })
-            }
-            WatchMessage::RootRepointed(_) => None,
-            WatchMessage::Listed(inventory) => {
-                self.status.set_inventory(inventory, self.now());
-                None
-            }
-        }
     }
 
     /// Pins the root of a mirror and starts watching it, in this order: the watched directory is
@@ -408,8 +349,12 @@ impl Engine {
         for effect in effects {
             match effect {
                 ScriptEffect::Input(input) => self.next_inputs.push(input),
-                ScriptEffect::Spawn(process) => self.jobs.start_child(process),
+                ScriptEffect::Spawn(process) => {
+                    self.note_child(process.job);
+                    self.jobs.start_child(process);
+                }
                 ScriptEffect::Transfer(job) => {
+                    self.note_child(job.id);
                     // A sync without a built-in target was refused when it requested the transfer.
                     if let Some(executor) = self.registry.executor(job.mirror) {
                         self.jobs.start_transfer(job, executor);
@@ -443,6 +388,7 @@ impl Engine {
     /// Performs effects. Returns the exit code if one of them ends the process.
     fn perform(&mut self, effects: &mut Vec<Effect>) -> Option<u8> {
         for effect in effects.drain(..) {
+            self.note_effect(&effect);
             match effect {
                 Effect::Cover(mirror) => {
                     self.start_covering(mirror);
@@ -472,6 +418,7 @@ impl Engine {
                     }
                     log_events::log_event(&self.log, &self.registry, &event);
                 }
+                Effect::Flushed(end) => self.end_flush(end),
                 Effect::Exit(code) => return Some(code),
             }
         }

@@ -23,6 +23,10 @@ pub(crate) type LoadConfig = Box<dyn FnMut() -> Result<Loaded, Vec<String>>>;
 /// force and the wanted ones, and returns those in force afterwards.
 type ApplyDaemonConfig = Box<dyn FnMut(&DaemonConfig, &DaemonConfig) -> DaemonConfig>;
 
+/// The lines that explain a failed reload.
+#[derive(Debug)]
+pub(super) struct ReloadFailure(pub(super) Vec<String>);
+
 /// Callbacks for a configuration reload.
 pub(crate) struct Reload {
     /// Loads the configuration.
@@ -35,11 +39,16 @@ impl Engine {
     /// Reloads the configuration after `SIGHUP`.
     ///
     /// An invalid configuration changes nothing. In any case all pending retries are made at once.
-    pub(super) fn reload(&mut self, effects: &mut Vec<Effect>) {
-        let Some(Reload { load, apply }) = &mut self.reload else { return };
+    ///
+    /// Returns lines about the result.
+    pub(super) fn reload(
+        &mut self,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Vec<String>, ReloadFailure> {
+        let Some(Reload { load, apply }) = &mut self.reload else { return Ok(Vec::new()) };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.reset_failures();
-        let read = load().and_then(|Loaded { mut config, scripts, .. }| {
+        let read = load().and_then(|Loaded { mut config, scripts, hash, .. }| {
             for sync in &mut config.syncs {
                 keep_or_follow_source(sync, &self.registry, &self.log);
             }
@@ -60,11 +69,16 @@ impl Engine {
             };
             let changes = sync_changes(&self.registry, config.syncs, &build);
             let changes = changes.map_err(|why| vec![why])?;
-            Ok((config.daemon, changes, tunnels, scripts))
+            Ok((config.daemon, changes, tunnels, scripts, hash))
         });
-        let (daemon, changes, tunnels, scripts) = match read {
+        let (daemon, changes, tunnels, scripts, hash) = match read {
             Ok(read) => read,
-            Err(lines) => return self.keep_configuration(&lines, effects),
+            Err(lines) => {
+                self.keep_configuration(&lines, effects);
+                let failure = ReloadFailure(lines);
+                self.note_reload(Err(&failure));
+                return Err(failure);
+            }
         };
         self.tunnels = tunnels;
         self.tunnels.retry_now();
@@ -76,7 +90,8 @@ impl Engine {
         }
         self.scripts = scripts;
         let counts = self.replace(changes, effects);
-        reload_log::log_reload(&self.log, counts);
+        self.note_reload(Ok(hash));
+        Ok(reload_log::log_reload(&self.log, counts))
     }
 
     /// Continues after a failed reload, which these lines explain.
@@ -136,6 +151,7 @@ impl Engine {
         for change in &changes {
             change.inherit_accepted_source(&self.registry);
         }
+        let paused = self.paused_syncs();
         let ids = self.fleet.replace(replacements, self.now(), effects);
         for (change, id) in changes.into_iter().zip(&ids) {
             match change {
@@ -146,6 +162,8 @@ impl Engine {
         }
         self.bind_scripts(&ids, |mirror| !kept.contains(&mirror));
         self.registry.set_order(ids);
+        self.update_control_syncs();
+        self.pause_again(&paused, effects);
         self.calendar.schedule(self.registry.crontabs(), Zoned::now());
         counts
     }

@@ -18,21 +18,24 @@ pub(super) struct ReloadCounts {
     pub(super) stopped: usize,
 }
 
-/// Logs the result of a reload. Zero counts are omitted.
-pub(super) fn log_reload(log: &Log, counts: ReloadCounts) {
+/// Logs the result of a reload, and returns its lines. Zero counts are omitted.
+pub(super) fn log_reload(log: &Log, counts: ReloadCounts) -> Vec<String> {
     let what = [
         (counts.unchanged, "kept as it is", "kept as they are"),
         (counts.updated, "kept with other settings", "kept with other settings"),
         (counts.started, "new or changed: it starts", "new or changed: they start"),
         (counts.stopped, "gone or changed: it ends", "gone or changed: they end"),
     ];
-    for (count, one, many) in what {
-        match count {
-            0 => {}
-            1 => log.say(Category::Normal, format_args!("1 sync is {one}")),
-            _ => log.say(Category::Normal, format_args!("{count} syncs are {many}")),
-        }
+    let line = |(count, one, many)| match count {
+        0 => None,
+        1 => Some(format!("1 sync is {one}")),
+        _ => Some(format!("{count} syncs are {many}")),
+    };
+    let lines: Vec<_> = what.into_iter().filter_map(line).collect();
+    for line in &lines {
+        log.say(Category::Normal, line);
     }
+    lines
 }
 
 /// Logs the syncs that a reload stops and starts: first those that are replaced.

@@ -191,7 +191,7 @@ mod tests {
             let places: PathSet = places.split(' ').map(place).collect::<Vec<_>>().iter().collect();
             Work::Batch { paths: Arc::new(places), observed: Arc::default(), renames: Arc::new([]) }
         };
-        hook.run(&mut Job { id: JobId(0), mirror: MirrorId(0), work }, &CancelToken::default())
+        hook.run(&mut Job::new(JobId(0), MirrorId(0), work), &CancelToken::default())
     }
 
     fn read(place: &TempDir) -> Option<String> {

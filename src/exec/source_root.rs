@@ -134,6 +134,17 @@ impl SourceRoot {
         self.mounts.accept();
     }
 
+    /// Returns true if another file system or directory is mounted at the path, which an operator
+    /// may accept. An empty mount point is none.
+    pub(crate) fn is_replaced(&self) -> bool {
+        let Ok(now) = self.open_path().and_then(|dir| PinnedRoot::of(&dir, &self.path)) else {
+            return false;
+        };
+        let state = self.pin_state();
+        let change = state.pinned.as_ref().and_then(|pinned| pinned.compare(&now).err());
+        change.is_some_and(|change| change.is_other_mount())
+    }
+
     /// Returns the path, without a trailing slash.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
@@ -334,16 +345,20 @@ impl PinState {
         if self.accepted.as_ref().is_some_and(is_it) {
             return Some(Succession::Accepted);
         }
-        let is_mounted = match why {
-            MountChange::OtherFileSystem(Some(_)) | MountChange::OtherDirectory(_) => true,
-            // One mount replaced another one.
-            MountChange::Elsewhere { was, is } => was.parent().is_some() && is.parent().is_some(),
-            MountChange::OtherFileSystem(None)
-            | MountChange::Unmounted(_)
-            | MountChange::Covered(_) => false,
-        };
-        let is_right = is_mounted && self.rules.replaced == ReplacedSource::Budget;
+        let is_right = why.is_other_mount() && self.rules.replaced == ReplacedSource::Budget;
         is_right.then_some(Succession::Snapshot)
+    }
+}
+
+impl MountChange {
+    /// Returns true if something else is mounted now than before.
+    fn is_other_mount(&self) -> bool {
+        match self {
+            Self::OtherFileSystem(Some(_)) | Self::OtherDirectory(_) => true,
+            // One mount replaced another one.
+            Self::Elsewhere { was, is } => was.parent().is_some() && is.parent().is_some(),
+            Self::OtherFileSystem(None) | Self::Unmounted(_) | Self::Covered(_) => false,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use mirror_platform::{
 
 use crate::{
     check::{self, CheckInput, CheckReport},
-    config::{Overrides, SyncPositions, WatchBackend, absolute},
+    config::{Config, Overrides, SyncPositions, WatchBackend, absolute},
     frontend::{
         Loaded,
         cli::{CheckMode, EarlyExit, Invocation, ResolvedArgs},
@@ -26,6 +27,19 @@ use crate::{
     },
     report::{Category, Log, RunMode},
 };
+
+/// Returns a hash of a configuration and the content of its files: monitoring sees by it whether
+/// all hosts run the same one.
+fn config_hash(config: &Config, files: &[PathBuf]) -> String {
+    // Its keys are fixed, so the hash depends on the version of the program only.
+    let mut hasher = DefaultHasher::new();
+    format!("{config:?}").hash(&mut hasher);
+    for file in files {
+        // One that can't be read any more was read a moment ago.
+        fs::read(file).unwrap_or_default().hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
 
 /// Exit code of a failed start: `exit(-1)`.
 const FAILURE: u8 = 255;
@@ -95,7 +109,8 @@ impl Loader {
     }
 
     /// Returns the paths of the files that are run.
-    fn files(&self) -> Vec<PathBuf> {
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
         let invocation = &self.invocation;
         invocation
             .scripts
@@ -185,7 +200,8 @@ impl Loader {
                 self.no_sync_message(),
             ]));
         }
-        Ok(Loaded { config, warnings, positions, scripts })
+        let hash = config_hash(&config, &self.files());
+        Ok(Loaded { config, warnings, positions, scripts, hash })
     }
 
     /// Returns an example of a sync, for a file without one.

@@ -21,4 +21,6 @@ pub struct Loaded {
     pub positions: SyncPositions,
     /// Scripts of the user; also present if a program runs that the file has started.
     pub scripts: Option<Scripts>,
+    /// Hash of the configuration and its files, in hexadecimal digits.
+    pub hash: String,
 }

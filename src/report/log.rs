@@ -6,7 +6,7 @@ use std::{
     io, mem,
     path::PathBuf,
     process::Stdio,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Instant,
 };
 
@@ -36,7 +36,7 @@ pub struct Log {
 
 #[derive(Default)]
 struct LogState {
-    filter: LogFilter,
+    filter: RwLock<LogFilter>,
     output: Mutex<LogOutput>,
 }
 
@@ -102,6 +102,7 @@ impl Log {
     /// Creates a log that writes the messages selected by `filter`.
     #[must_use]
     pub fn new(filter: LogFilter) -> Self {
+        let filter = RwLock::new(filter);
         Self { shared: Arc::new(LogState { filter, output: Mutex::default() }) }
     }
 
@@ -116,7 +117,12 @@ impl Log {
     /// expensive message.
     #[must_use]
     pub fn wants(&self, category: Category) -> bool {
-        self.shared.filter.wants(category)
+        self.shared.filter.read().unwrap_or_else(PoisonError::into_inner).wants(category)
+    }
+
+    /// Replaces the selection of messages.
+    pub fn set_filter(&self, filter: LogFilter) {
+        *self.shared.filter.write().unwrap_or_else(PoisonError::into_inner) = filter;
     }
 
     /// Writes `greeting` to all sinks of the mode: the terminal, and the logfile (an absolute path)

@@ -178,7 +178,7 @@ impl HostFunctions<'_> {
             let job = start_job(state, number, &ids)?;
             let mirror = state.binding(number)?.mirror;
             Ok(job.map(|id| {
-                state.request(ScriptRequest::Transfer(Job { id, mirror, work }));
+                state.request(ScriptRequest::Transfer(Job::new(id, mirror, work)));
                 id.0
             }))
         })?;

@@ -189,7 +189,9 @@ impl Activity {
         sync.last_exit = end.code.or(sync.last_exit);
         if is_done {
             sync.last_success = Some(now);
-            lag.into_iter().for_each(|lag| sync.totals.lag.add(lag));
+            if let Some(lag) = lag {
+                sync.totals.lag.add(lag);
+            }
         }
         self.batches += 1;
         let record = BatchRecord {
@@ -259,13 +261,13 @@ impl Activity {
 fn batch_end(outcome: &Outcome) -> BatchEnd {
     match outcome {
         Outcome::Done => BatchEnd { outcome: "done", code: Some(0), message: None },
-        Outcome::Partial(failed) => partial_end(failed),
         Outcome::Split { failed, .. } if failed.is_empty() => {
             BatchEnd { outcome: "done", code: Some(0), message: None }
         }
-        Outcome::Split { failed, .. } => partial_end(failed),
-        Outcome::Retry(failure) | Outcome::SourceGone(failure) => failed_end("failed", failure),
-        Outcome::Fatal(failure, _) => failed_end("failed", failure),
+        Outcome::Partial(failed) | Outcome::Split { failed, .. } => partial_end(failed),
+        Outcome::Retry(failure) | Outcome::SourceGone(failure) | Outcome::Fatal(failure, _) => {
+            failed_end("failed", failure)
+        }
         Outcome::HookFailed { failure, .. } => failed_end("hook_failed", failure),
     }
 }
@@ -278,6 +280,7 @@ fn partial_end(failed: &[(DirtyPath, Failure)]) -> BatchEnd {
     let first = failed.first();
     let more = failed.len().saturating_sub(1);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let message = first.map(|(dirty, failure)| format!("{}: {}{more}", dirty.path, failure.message));
+    let message =
+        first.map(|(dirty, failure)| format!("{}: {}{more}", dirty.path, failure.message));
     BatchEnd { outcome: "partial", code: first.and_then(|(_, it)| it.code), message }
 }

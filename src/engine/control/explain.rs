@@ -6,7 +6,7 @@ use mirror_core::{
     fleet::Member,
     fs_event::{EntryKind, MirrorId},
     job::Scope,
-    mirror::{DelayKind, Mirror, SyncMember},
+    mirror::{DelayKind, Mirror},
     path::{Escaped, TreePath},
     queue::{
         Stage,
@@ -23,7 +23,7 @@ use crate::{
         frame::{ErrorKind, RequestError},
         request::{ByteText, ExplainDocument, PathExplanation},
     },
-    engine::{Engine, sync::SyncInstance},
+    engine::Engine,
 };
 
 /// Number of batches that are listed for a path.
@@ -37,19 +37,23 @@ impl Engine {
         let path = absolute_path(path)?;
         let labels = labels(&self.registry);
         // A file system that hangs would stop the engine: only what is in a source is looked at.
-        let in_sources = self.registry.iter().filter_map(|(id, instance)| {
-            Some((id, instance, path_in(&instance.config, &path)?))
-        });
+        let in_sources = self
+            .registry
+            .iter()
+            .filter_map(|(id, instance)| Some((id, instance, path_in(&instance.config, &path)?)));
         let in_sources: Vec<_> = in_sources.collect();
         let Some((_, first, below)) = in_sources.first() else {
             let text = format!("no sync has a source with the path {}", Escaped(&path));
             return Err(RequestError::new(ErrorKind::NoSuchSync, text));
         };
-        let entry = first.config.source.join(Path::new(std::ffi::OsStr::from_bytes(below.as_bytes())));
+        let entry =
+            first.config.source.join(Path::new(std::ffi::OsStr::from_bytes(below.as_bytes())));
         let kind = entry_type(&entry);
-        let syncs = in_sources.iter().filter_map(|(id, instance, path)| {
-            let name = labels.get(id).cloned().unwrap_or_default();
-            self.explain_in_sync(*id, instance, path, kind, name)
+        let entry_kind = if kind == "directory" { EntryKind::Directory } else { EntryKind::Other };
+        let syncs = in_sources.iter().filter_map(|(id, _, path)| {
+            let explanation = self.explain_in_sync(*id, path, entry_kind)?;
+            let sync = labels.get(id).cloned().unwrap_or_default();
+            Some(PathExplanation { sync, ..explanation })
         });
         Ok(ExplainDocument {
             path: Escaped(&path).to_string(),
@@ -61,13 +65,10 @@ impl Engine {
     fn explain_in_sync(
         &self,
         id: MirrorId,
-        instance: &SyncInstance,
         path: &TreePath,
-        kind: &str,
-        sync: String,
+        kind: EntryKind,
     ) -> Option<PathExplanation> {
-        let member = self.fleet.member(id)?;
-        let kind = if kind == "directory" { EntryKind::Directory } else { EntryKind::Other };
+        let (member, instance) = (self.fleet.member(id)?, self.registry.get(id)?);
         let excluded_by = instance.config.filter.excluded_by(path, kind).map(|(rule, matched)| {
             let rule = Escaped(&rule).to_string();
             if matched == *path { rule } else { format!("{rule}, which matches {matched}") }
@@ -86,7 +87,7 @@ impl Engine {
             }
         };
         Some(PathExplanation {
-            sync,
+            sync: String::new(),
             target: Escaped(instance.config.target.as_bytes()).to_string(),
             watched,
             excluded_by,
@@ -143,7 +144,8 @@ fn stage_of_events<'a>(
 ) -> StageText {
     let concerns = |event: &QueuedEvent| {
         let mut names = std::iter::once(event.path()).chain(event.to());
-        names.any(|name| name == path || name.contains(path) && event.kind() == EntryKind::Directory)
+        names
+            .any(|name| name == path || name.contains(path) && event.kind() == EntryKind::Directory)
     };
     let Some(event) = events.find(|event| concerns(event)) else {
         return if is_live { ("in_sync", None) } else { ("unknown", None) };

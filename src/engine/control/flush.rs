@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use mirror_core::{
-    fleet::{FlushEnd, FlushPath, FlushRequest},
+    flush::{FlushEnd, FlushObstacle, FlushPath, FlushRequest},
     fs_event::MirrorId,
     input::Input,
-    mirror::Obstacle,
     time::Moment,
 };
 
@@ -35,7 +34,7 @@ struct PendingFlush {
     reply: AnswerSender,
     /// The names of its syncs: a reload may remove one.
     names: BTreeMap<MirrorId, String>,
-    /// What is left to be asked for, until the watcher has reported all earlier changes.
+    /// The request to the fleet, until the watcher has reported all earlier changes.
     request: Option<FlushRequest>,
 }
 
@@ -94,7 +93,8 @@ impl Engine {
         let overdue: Vec<_> = pending.extract_if(.., |_, flush| is_overdue(flush)).collect();
         for (_, PendingFlush { reply, names, .. }) in overdue {
             let message = "the changes before the request have not been read yet";
-            let obstacle = |sync: &String| SyncObstacle { sync: sync.clone(), message: message.into() };
+            let obstacle =
+                |sync: &String| SyncObstacle { sync: sync.clone(), message: message.into() };
             let obstacles = names.values().map(obstacle).collect();
             let syncs = names.into_values().collect();
             answer(reply, Ok(FlushResult { is_complete: false, syncs, obstacles }));
@@ -129,31 +129,36 @@ impl PendingFlush {
 }
 
 /// Describes an obstacle, as a sentence without a full stop.
-fn describe(obstacle: &Obstacle) -> String {
+fn describe(obstacle: &FlushObstacle) -> String {
     let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
     match obstacle {
-        Obstacle::Unfinished(None) => "a full transfer is not finished".into(),
-        Obstacle::Unfinished(Some(1)) => "1 path is not on the target yet".into(),
-        Obstacle::Unfinished(Some(count)) => format!("{count} paths are not on the target yet"),
-        Obstacle::SettingUp => "the watches are being set up".into(),
-        Obstacle::SourceGone(why) => format!("source unavailable: {why}"),
-        Obstacle::LinkDown => "the tunnel to the target is down".into(),
-        Obstacle::TransferFailed(why) => {
+        FlushObstacle::Unfinished(None) => "a full transfer is not finished".into(),
+        FlushObstacle::Unfinished(Some(1)) => "1 path is not on the target yet".into(),
+        FlushObstacle::Unfinished(Some(count)) => {
+            format!("{count} paths are not on the target yet")
+        }
+        FlushObstacle::SettingUp => "the watches are being set up".into(),
+        FlushObstacle::SourceGone(why) => format!("source unavailable: {why}"),
+        FlushObstacle::LinkDown => "the tunnel to the target is down".into(),
+        FlushObstacle::TransferFailed(why) => {
             format!("the last transfer failed, and is retried: {}", first_line(why))
         }
-        Obstacle::PathsFailed { count, first, reason } => {
-            let reason = reason.as_ref().map_or(String::new(), |why| format!(": {}", first_line(why)));
+        FlushObstacle::PathsFailed { count, first, reason } => {
+            let reason =
+                reason.as_ref().map_or(String::new(), |why| format!(": {}", first_line(why)));
             match count {
                 1 => format!("1 path fails: {first}{reason}"),
                 _ => format!("{count} paths fail, such as {first}{reason}"),
             }
         }
-        Obstacle::HookFailed(why) => {
+        FlushObstacle::HookFailed(why) => {
             format!("onSynced failed, and the sync waits for an operator: {}", first_line(why))
         }
-        Obstacle::DeletionsHeld(count) => format!("{count} deletions are held for an operator"),
-        Obstacle::Paused => "the sync is paused".into(),
-        Obstacle::Removed => "the sync was removed from the configuration".into(),
-        Obstacle::Exiting => "the daemon is exiting".into(),
+        FlushObstacle::DeletionsHeld(count) => {
+            format!("{count} deletions are held for an operator")
+        }
+        FlushObstacle::Paused => "the sync is paused".into(),
+        FlushObstacle::Removed => "the sync was removed from the configuration".into(),
+        FlushObstacle::Exiting => "the daemon is exiting".into(),
     }
 }

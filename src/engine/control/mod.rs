@@ -91,6 +91,23 @@ impl Engine {
         self.control.activity.set_syncs(labels.into_iter());
     }
 
+    /// The names of the syncs that are paused.
+    pub(super) fn paused_syncs(&self) -> BTreeSet<String> {
+        let paused = labels(&self.registry)
+            .into_iter()
+            .filter(|(id, _)| self.fleet.member(*id).is_some_and(|member| member.is_paused()));
+        paused.map(|(_, name)| name).collect()
+    }
+
+    /// Pauses the syncs of these names, before they start anything.
+    pub(super) fn pause_again(&mut self, names: &BTreeSet<String>, effects: &mut Vec<Effect>) {
+        for (id, name) in labels(&self.registry) {
+            if names.contains(&name) {
+                self.fleet.handle(Input::SetPaused(id, true), self.now(), effects);
+            }
+        }
+    }
+
     /// Notes an input, before it is handled.
     pub(super) fn note_input(&mut self, input: &Input) {
         let clock = || WallClock::new(self.now());
@@ -191,7 +208,7 @@ impl Engine {
             }
             Request::Metrics => {
                 let all: Vec<_> = self.registry.iter().map(|(id, _)| id).collect();
-                let text = metrics::prometheus(Some(&self.status_document(&all)));
+                let text = metrics::exposition(&self.status_document(&all));
                 answer(reply, Ok(TextResult { text }));
             }
             Request::History { selection, limit } => {
@@ -203,7 +220,10 @@ impl Engine {
             }
             Request::Explain { path } => answer(reply, self.explain(&path)),
             Request::Flush { selection, timeout } => self.begin_flush(&selection, timeout, reply),
-            Request::Verify(selection) => self.verify(&selection, reply),
+            Request::Verify(_) => {
+                let text = "verify is not available";
+                answer::<()>(reply, Err(RequestError::new(ErrorKind::NotApplicable, text)));
+            }
             Request::Pause(selection) => {
                 self.apply(&selection, reply, effects, |id, _| Input::SetPaused(id, true));
             }
@@ -249,12 +269,7 @@ impl Engine {
     }
 
     /// Releases what is held for an operator. Syncs that are not held are left as they are.
-    fn release(
-        &mut self,
-        selection: &Selection,
-        reply: AnswerSender,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn release(&mut self, selection: &Selection, reply: AnswerSender, effects: &mut Vec<Effect>) {
         let selected = match self.select_mirrors(selection) {
             Ok(selected) => selected,
             Err(error) => return answer::<SyncNames>(reply, Err(error)),
@@ -281,16 +296,14 @@ impl Engine {
         answer(reply, Ok(SyncNames { syncs: names }));
     }
 
-    fn handle_input(&mut self, input: Input, effects: &mut Vec<Effect>) {
+    /// Notes an input and handles it.
+    pub(super) fn handle_input(&mut self, input: Input, effects: &mut Vec<Effect>) {
         self.touch_status();
         self.note_input(&input);
         self.fleet.handle(input, self.now(), effects);
     }
 
-    fn reload_on_request(
-        &mut self,
-        effects: &mut Vec<Effect>,
-    ) -> Result<TextResult, RequestError> {
+    fn reload_on_request(&mut self, effects: &mut Vec<Effect>) -> Result<TextResult, RequestError> {
         if self.reload.is_none() {
             let text = "the command line configures this daemon: there is no file to reload";
             return Err(RequestError::new(ErrorKind::NotApplicable, text));

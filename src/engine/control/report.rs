@@ -35,11 +35,19 @@ const MAX_NAMES: usize = 20;
 /// The kernel's limit of inotify watches for a user: inotify(7).
 const WATCH_LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
 
-/// What the document says of the state of a mirror.
+/// Details of a state.
 #[derive(Clone, Debug, Default)]
 struct StateDetails {
     message: Option<String>,
     next_try: Option<Moment>,
+}
+
+/// Returns true if a mirror waits for an operator.
+pub(super) fn is_held(member: &Member) -> bool {
+    let Member::BuiltIn(mirror) = member else { return false };
+    let is_on_hold =
+        matches!(mirror.target(), TargetState::Away(away) if away.until == Moment::NEVER);
+    is_on_hold || mirror.held().next().is_some()
 }
 
 /// Returns the state of a mirror.
@@ -56,24 +64,17 @@ pub(super) fn state_of(fleet: &Fleet, member: &Member) -> SyncState {
         Availability::Covered => {}
     }
     match member {
+        Member::BuiltIn(_) if is_held(member) => SyncState::Held,
         Member::BuiltIn(mirror) => state_of_built_in(mirror),
         Member::Scripted(mirror) => state_of_script(mirror),
     }
 }
 
 fn state_of_built_in(mirror: &Mirror) -> SyncState {
-    let away = match mirror.target() {
-        TargetState::Away(away) => Some(away),
-        TargetState::Starting | TargetState::Live => None,
-    };
-    let is_on_hold = away.is_some_and(|away| away.until == Moment::NEVER);
-    if is_on_hold || mirror.held().next().is_some() {
-        return SyncState::Held;
-    }
     if mirror.target_link() == TargetLink::Down {
         return SyncState::NoTunnel;
     }
-    if away.is_some() {
+    if matches!(mirror.target(), TargetState::Away(_)) {
         return SyncState::Retrying;
     }
     match mirror.backlog() {

@@ -131,7 +131,11 @@ pub(super) fn path_in(config: &SyncConfig, path: &[u8]) -> Option<TreePath> {
     sources.into_iter().find_map(|source| {
         let source = source.as_os_str().as_bytes();
         let rest = path.strip_prefix(source.strip_suffix(b"/").unwrap_or(source))?;
-        if rest.is_empty() { Some(TreePath::root()) } else { TreePath::new(rest.strip_prefix(b"/")?) }
+        if rest.is_empty() {
+            Some(TreePath::root())
+        } else {
+            TreePath::new(rest.strip_prefix(b"/")?)
+        }
     })
 }
 
@@ -154,7 +158,8 @@ mod tests {
 
     #[test]
     fn default_names_are_replaced_by_targets() {
-        for (name, numbered) in [("Sync1", true), ("Sync", false), ("Syncs", false), ("web", false)] {
+        for (name, numbered) in [("Sync1", true), ("Sync", false), ("Syncs", false), ("web", false)]
+        {
             assert_eq!(is_numbered(name), numbered, "{name}");
         }
     }

@@ -15,6 +15,8 @@ use std::{
 use mirror_core::{plan::options::DeletePolicy, queue::Debounce};
 use tempfile::TempDir;
 
+use mirror_core::input::Signal;
+
 use super::*;
 use crate::{
     config::{SyncConfig, SyncKind, SyncPositions, target_path::with_slash},
@@ -32,6 +34,7 @@ fn loaded(setup: Config) -> Loaded {
         warnings: Vec::new(),
         positions: SyncPositions::default(),
         scripts: None,
+        hash: String::new(),
     }
 }
 

@@ -414,14 +414,15 @@ impl<'a> CopyJob<'a> {
     /// Returns the terms for counted deletions.
     pub(super) fn terms(&self, class: DeletionClass) -> DeletionTerms {
         let observed = self.executor.settings.max_delete_seen;
-        if class == DeletionClass::Observed {
-            return DeletionTerms::observed(observed);
-        }
-        if self.is_source_empty() {
-            return DeletionTerms::EMPTY_SOURCE;
-        }
-        let budget = self.executor.target_identity.budget(self.executor.settings.max_delete);
-        self.executor.state.observed_holds.terms(budget, observed)
+        let terms = if class == DeletionClass::Observed {
+            DeletionTerms::observed(observed)
+        } else if self.is_source_empty() {
+            DeletionTerms::EMPTY_SOURCE
+        } else {
+            let budget = self.executor.target_identity.budget(self.executor.settings.max_delete);
+            self.executor.state.observed_holds.terms(budget, observed)
+        };
+        terms.accepting(self.observed.accepted)
     }
 
     /// Counts entries whose deletion is held: the target still has them.

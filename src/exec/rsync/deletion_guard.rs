@@ -211,7 +211,8 @@ impl RsyncRun<'_> {
         if transfer.terms.reason() == HoldReason::Observed || !self.is_source_empty() {
             return *transfer;
         }
-        GuardedTransfer { terms: DeletionTerms::EMPTY_SOURCE, ..*transfer }
+        let terms = self.after_acceptance(DeletionTerms::EMPTY_SOURCE);
+        GuardedTransfer { terms, ..*transfer }
     }
 
     /// Repeats a call until everything transferable is transferred.

@@ -185,6 +185,7 @@ impl RsyncExecutor {
     fn attempt(&self, run: &mut RsyncRun<'_>, work: &mut Work) -> Result<(), Outcome> {
         let target_identity = &self.state.target_identity;
         let before = target_identity.check_before(work)?;
+        run.accept_deletions(work.observed().accepted);
         let left = self.root.vacated_paths();
         if let Work::Batch { paths, .. } = work
             && !left.is_empty()

@@ -20,14 +20,15 @@ use super::{
 impl RsyncRun<'_> {
     /// Returns the terms for deletions that the watcher reported.
     pub(super) fn observed_terms(&self) -> DeletionTerms {
-        DeletionTerms::observed(self.executor.max_delete_seen)
+        self.after_acceptance(DeletionTerms::observed(self.executor.max_delete_seen))
     }
 
     /// Returns the terms for deletions that nobody saw happen.
     pub(super) fn unobserved_terms(&self) -> DeletionTerms {
         let state = &self.executor.state;
         let budget = state.target_identity.budget(self.executor.max_delete);
-        state.observed_holds.terms(budget, self.executor.max_delete_seen)
+        let terms = state.observed_holds.terms(budget, self.executor.max_delete_seen);
+        self.after_acceptance(terms)
     }
 
     /// Deletes files under names whose type on the target is unwanted.

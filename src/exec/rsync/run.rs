@@ -3,6 +3,7 @@
 use std::{cell::OnceCell, os::fd::OwnedFd, sync::Arc, time::SystemTime};
 
 use mirror_core::{
+    guard::{AcceptedDeletions, DeletionTerms},
     job::{DirtyPath, Failure, HeldDeletions, Outcome},
     path::TreePath,
 };
@@ -17,6 +18,8 @@ pub(super) struct RsyncRun<'a> {
     pub(super) cancel: &'a CancelToken,
     pub(super) root: &'a Dir,
     pub(super) failed: Vec<(DirtyPath, Failure)>,
+    /// Deletions that an operator has accepted.
+    accepted: AcceptedDeletions,
     /// Deletions that are held back.
     pub(super) held: Vec<HeldDeletions>,
     /// The hard-linked files of the job, and those whose names were split between calls.
@@ -45,6 +48,7 @@ impl<'a> RsyncRun<'a> {
             cancel,
             root,
             failed: Vec::new(),
+            accepted: AcceptedDeletions::default(),
             held: Vec::new(),
             link_groups: LinkGroups::default(),
             large_files: Vec::new(),
@@ -54,6 +58,16 @@ impl<'a> RsyncRun<'a> {
             target_lock: state.target_identity.path().and_then(lock),
             target: OnceCell::new(),
         }
+    }
+
+    /// Sets the deletions that an operator has accepted.
+    pub(super) const fn accept_deletions(&mut self, accepted: AcceptedDeletions) {
+        self.accepted = accepted;
+    }
+
+    /// Returns these terms after the operator's decision.
+    pub(super) const fn after_acceptance(&self, terms: DeletionTerms) -> DeletionTerms {
+        terms.accepting(self.accepted)
     }
 
     /// Returns true if the whole source was transferred.

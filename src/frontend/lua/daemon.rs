@@ -15,7 +15,7 @@ use super::{
     fields::{Fields, text},
 };
 use crate::{
-    config::{DaemonConfig, WatchBackend, absolute},
+    config::{DaemonConfig, SocketSetting, WatchBackend, absolute},
     report::{RunMode, is_facility},
 };
 
@@ -34,6 +34,12 @@ pub(super) fn daemon(
     let logfile = path("logfile", &overrides.logfile);
     let pidfile = path("pidfile", &overrides.pidfile);
     let status_file = path("statusFile", &None);
+    let socket = match errors.value_or_record("socket", fields.text("socket")) {
+        None => SocketSetting::Default,
+        Some(path) if path.is_empty() => SocketSetting::Off,
+        Some(path) => SocketSetting::At(absolute(start_dir, OsStr::from_bytes(&path))),
+    };
+    let socket_group = errors.value_or_record("socketGroup", fields.text("socketGroup"));
     let interval = errors.value_or_record("statusInterval", fields.number("statusInterval", 0.0));
     let ident = errors.value_or_record("logident", fields.text("logident"));
     // It is validated here only: each sync inherits it.
@@ -48,6 +54,8 @@ pub(super) fn daemon(
         status_interval: interval.map_or(default.status_interval, |seconds| {
             Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
         }),
+        socket,
+        socket_group: socket_group.map(|group| Escaped(&group).to_string()),
         log_facility: errors
             .value_or_record("logfacility", facility(fields))
             .unwrap_or(default.log_facility),

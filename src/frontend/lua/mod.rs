@@ -196,7 +196,7 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
     let config = Config { daemon, syncs: Vec::new(), tunnels };
     let files = request.scripts.iter().chain(&request.file).cloned().collect();
     let positions = SyncPositions::new(&request.start_dir, files);
-    let mut loaded = Loaded { config, warnings, positions, scripts: None };
+    let mut loaded = Loaded { config, warnings, positions, scripts: None, hash: String::new() };
     let syncs: Table = prelude.get("syncs").map_err(|error| internal_error(&error))?;
     for (entry, number) in syncs.sequence_values::<Table>().zip(1..) {
         let entry = entry.map_err(|error| internal_error(&error))?;

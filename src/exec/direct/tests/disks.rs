@@ -133,10 +133,12 @@ fn an_unmounted_source_deletes_nothing() {
     let Some(disk) = Disk::mount(&mirror.source, "size=10m") else { return };
     fs::write(mirror.source("file"), b"content").unwrap();
     let executor = executor(&mirror.source, &mirror.target, ALWAYS);
-    let job = |work| mirror_core::job::Job {
-        id: mirror_core::job::JobId(1),
-        mirror: mirror_core::fs_event::MirrorId(0),
-        work,
+    let job = |work| {
+        mirror_core::job::Job::new(
+            mirror_core::job::JobId(1),
+            mirror_core::fs_event::MirrorId(0),
+            work,
+        )
     };
     assert_eq!(executor.run(&mut job(Work::full()), &CancelToken::default()), Outcome::Done);
     drop(disk);
@@ -243,7 +245,7 @@ fn an_unmounted_target_is_retried_and_fully_synced() {
         let executor = executor(&mirror.source, &target, ALWAYS);
         let run = |work| {
             let (id, mirror) = (mirror_core::job::JobId(1), mirror_core::fs_event::MirrorId(0));
-            executor.run(&mut mirror_core::job::Job { id, mirror, work }, &CancelToken::default())
+            executor.run(&mut mirror_core::job::Job::new(id, mirror, work), &CancelToken::default())
         };
         let batch = || run(super::work(&[super::dirty_path("file")], &[]));
         assert_eq!(run(Work::full()), Outcome::Done);

@@ -110,7 +110,7 @@ impl CopierFixture {
     }
 
     fn run(&self, work: Work) -> Outcome {
-        let mut job = Job { id: JobId(1), mirror: MirrorId(0), work };
+        let mut job = Job::new(JobId(1), MirrorId(0), work);
         self.executor.run(&mut job, &CancelToken::default())
     }
 

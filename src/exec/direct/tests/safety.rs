@@ -246,7 +246,7 @@ fn stale_temp_files_are_removed_by_partial_jobs_where_they_can_exist() {
     let left = left_over(&mirror.target("d"));
     fs::write(mirror.source("d/new"), b"").unwrap();
     let work = super::work(&[super::dirty_path("d/new")], &[]);
-    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work };
+    let mut job = Job::new(JobId(1), MirrorId(0), work);
     assert_eq!(executor.run(&mut job, &CancelToken::default()), Outcome::Done);
     assert!(!fs::exists(mirror.target("d").join(left)).unwrap());
     mirror.assert_same();
@@ -260,7 +260,7 @@ fn the_root_of_the_target_is_created_if_its_parent_exists() {
     fs::remove_dir(&mirror.target).unwrap();
     mirror.assert_mirrored();
     let executor = super::executor(&mirror.source, &mirror.target("no/parent"), ALWAYS);
-    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
+    let mut job = Job::new(JobId(1), MirrorId(0), Work::full());
     let Outcome::Retry(failure) = executor.run(&mut job, &CancelToken::default()) else { panic!() };
     assert!(
         failure.message.contains("no/parent: No such file or directory: create"),
@@ -276,7 +276,7 @@ fn a_target_in_its_source_is_not_copied_into_itself() {
     fs::write(mirror.source("file"), b"").unwrap();
     fs::create_dir(mirror.source("inside")).unwrap();
     let executor = super::executor(&mirror.source, &mirror.source("inside"), ALWAYS);
-    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
+    let mut job = Job::new(JobId(1), MirrorId(0), Work::full());
     assert_eq!(executor.run(&mut job, &CancelToken::default()), Outcome::Done);
     assert_eq!(names(&mirror.source("inside")), ["file"]);
 }
@@ -285,8 +285,7 @@ fn a_target_in_its_source_is_not_copied_into_itself() {
 fn a_cancelled_job_copies_nothing() {
     let mirror = CopierFixture::new();
     fs::write(mirror.source("file"), b"").unwrap();
-    let (mut job, stop) =
-        (Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() }, CancelToken::default());
+    let (mut job, stop) = (Job::new(JobId(1), MirrorId(0), Work::full()), CancelToken::default());
     stop.cancel();
     assert!(matches!(mirror.executor.run(&mut job, &stop), Outcome::Retry(_)));
     assert!(names(&mirror.target).is_empty());
@@ -316,7 +315,7 @@ fn a_cancelled_copy_of_a_large_file_leaves_nothing() {
             stop.cancel();
         })
     };
-    let mut job = Job { id: JobId(1), mirror: MirrorId(0), work: Work::full() };
+    let mut job = Job::new(JobId(1), MirrorId(0), Work::full());
     let outcome = mirror.executor.run(&mut job, &stop);
     asker.join().unwrap();
     match outcome {

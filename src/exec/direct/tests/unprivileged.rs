@@ -148,11 +148,11 @@ fn a_read_only_target_is_reported_for_each_path() {
             "/etc".as_ref(),
             super::DeletePhases { startup: false, running: false },
         );
-        let mut job = mirror_core::job::Job {
-            id: mirror_core::job::JobId(1),
-            mirror: mirror_core::fs_event::MirrorId(0),
-            work: super::work(&[super::dirty_path("one"), super::dirty_path("two")], &[]),
-        };
+        let mut job = mirror_core::job::Job::new(
+            mirror_core::job::JobId(1),
+            mirror_core::fs_event::MirrorId(0),
+            super::work(&[super::dirty_path("one"), super::dirty_path("two")], &[]),
+        );
         let outcome = crate::exec::Executor::run(
             &executor,
             &mut job,
@@ -181,11 +181,11 @@ fn without_root_devices_are_skipped_and_owners_are_not_copied() {
     mirror.assert_mirrored();
     // The devices in `/dev` belong to root and are visible to everybody.
     let executor = super::executor("/dev".as_ref(), &mirror.target, super::ALWAYS);
-    let mut job = mirror_core::job::Job {
-        id: mirror_core::job::JobId(1),
-        mirror: mirror_core::fs_event::MirrorId(0),
-        work: super::work(&[super::dirty_path("null")], &[]),
-    };
+    let mut job = mirror_core::job::Job::new(
+        mirror_core::job::JobId(1),
+        mirror_core::fs_event::MirrorId(0),
+        super::work(&[super::dirty_path("null")], &[]),
+    );
     let outcome = crate::exec::Executor::run(
         &executor,
         &mut job,

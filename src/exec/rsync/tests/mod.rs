@@ -198,7 +198,7 @@ echo >>"$PLACE/calls"
 exec rsync "$@""#;
 
 fn job(work: Work) -> Job {
-    Job { id: JobId(1), mirror: MirrorId(1), work }
+    Job::new(JobId(1), MirrorId(1), work)
 }
 
 /// Returns a batch: `a/b` is an entry, `a/b/` a tree.

@@ -1,0 +1,94 @@
+//! Handling of messages: they become inputs of the fleet.
+
+use mirror_core::{
+    effect::Effect,
+    input::{Input, ScriptInput, Signal},
+};
+
+use super::{Engine, Message};
+use crate::{report::Category, script::CallContext, watch::WatchMessage};
+
+impl Engine {
+    /// Handles one message.
+    pub(super) fn handle_message(&mut self, message: Message, effects: &mut Vec<Effect>) {
+        let now = self.now();
+        match message {
+            Message::Watch => self.take_watch_messages(effects),
+            Message::SourcePathChanged(mirror) => self.update_sources(&[mirror], effects),
+            Message::Input(Input::Signal(Signal::Hangup))
+                if self.reload.is_some() && self.fleet.is_running() =>
+            {
+                // The log has the reason of a failure.
+                let _ = self.reload(effects);
+            }
+            Message::Control(request) => self.control(request, effects),
+            Message::ChildChanged => self.touch_status(),
+            Message::OnSynced(request) => {
+                self.call_scripts(|scripts, context| scripts.call_on_synced(context, request));
+            }
+            Message::DescriptorReady(fd, readiness) => {
+                self.call_scripts(|scripts, context| {
+                    scripts.descriptor_ready(context, fd, readiness)
+                });
+            }
+            Message::TunnelChanged => {
+                self.touch_status();
+                for input in self.registry.target_links() {
+                    self.note_input(&input);
+                    self.fleet.handle(input, now, effects);
+                }
+            }
+            Message::Input(input) => {
+                self.touch_status();
+                self.note_input(&input);
+                if let Input::JobEnded(end) = &input {
+                    self.jobs.job_ended(end.job);
+                }
+                if let Input::Script(ScriptInput::ChildExited { job, exit }) = &input {
+                    self.jobs.job_ended(*job);
+                    let context = CallContext { fleet: &mut self.fleet, now };
+                    self.scripts.child_exited(context, *job, exit);
+                }
+                self.fleet.handle(input, now, effects);
+            }
+        }
+    }
+
+    fn take_watch_messages(&mut self, effects: &mut Vec<Effect>) {
+        let mut changed = Vec::new();
+        for message in self.watch.take() {
+            if let WatchMessage::RootRepointed(mirror) = message {
+                changed.push(mirror);
+            } else if let Some(input) = self.translate(message) {
+                self.handle_input(input, effects);
+            }
+        }
+        if !changed.is_empty() {
+            self.update_sources(&changed, effects);
+        }
+    }
+
+    fn translate(&mut self, message: WatchMessage) -> Option<Input> {
+        match message {
+            WatchMessage::Event(notice) => Some(Input::FsEvent(notice)),
+            WatchMessage::Covered { mirror, coverage } => {
+                if let Some(instance) = self.registry.get(mirror) {
+                    let source = instance.source_text();
+                    let text = format_args!("{source} is watched: {}", coverage.reason);
+                    self.log.say(Category::Debug("Inotify"), text);
+                }
+                self.control.covered(mirror, coverage);
+                Some(Input::Covered(mirror))
+            }
+            WatchMessage::CannotCover { mirror, why } => {
+                Some(Input::CannotCover { mirror, reason: why })
+            }
+            WatchMessage::RootRepointed(_) => None,
+            WatchMessage::Barrier(id) => self.barrier_passed(id),
+            WatchMessage::Listed(inventory) => {
+                self.status.set_inventory(inventory, self.now());
+                None
+            }
+        }
+    }
+}
