@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests name what they expect")]
 
+pub mod control_requests;
 pub mod cron_rules;
 pub mod filter_rules;
 pub mod kernel_events;

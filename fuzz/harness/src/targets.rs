@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cron_rules, filter_rules, kernel_events, lua_config, rsync_messages, shell_quoting};
+use crate::{
+    control_requests, cron_rules, filter_rules, kernel_events, lua_config, rsync_messages,
+    shell_quoting,
+};
 
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +28,7 @@ pub struct FuzzTarget {
 }
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 6] = [
+pub const TARGETS: [FuzzTarget; 7] = [
     FuzzTarget {
         name: "kernel_events",
         run: kernel_events::run,
@@ -52,6 +55,13 @@ pub const TARGETS: [FuzzTarget; 6] = [
         run: shell_quoting::run,
         dictionary: shell_quoting::dictionary,
         max_length: 1024,
+        more_seeds: None,
+    },
+    FuzzTarget {
+        name: "control_requests",
+        run: control_requests::run,
+        dictionary: control_requests::dictionary,
+        max_length: 4096,
         more_seeds: None,
     },
     FuzzTarget {

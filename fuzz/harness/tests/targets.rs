@@ -43,3 +43,8 @@ fn cron_rules_hold_their_invariants() {
 fn lua_config_holds_its_invariants() {
     check("lua_config", 200);
 }
+
+#[test]
+fn control_requests_hold_their_invariants() {
+    check("control_requests", 3000);
+}

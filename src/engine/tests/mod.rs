@@ -12,10 +12,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use mirror_core::{plan::options::DeletePolicy, queue::Debounce};
+use mirror_core::{input::Signal, plan::options::DeletePolicy, queue::Debounce};
 use tempfile::TempDir;
-
-use mirror_core::input::Signal;
 
 use super::*;
 use crate::{

@@ -32,7 +32,9 @@ pub(crate) struct DaemonBuilder<'a> {
 
 impl<'a> DaemonBuilder<'a> {
     pub(super) fn new(sandbox: &'a Sandbox) -> Self {
-        let command = own_group(Path::new(env!("CARGO_BIN_EXE_lsyncd")));
+        let mut command = own_group(Path::new(env!("CARGO_BIN_EXE_lsyncd")));
+        // Without the default places of a control socket.
+        command.env_remove("XDG_RUNTIME_DIR").env_remove("RUNTIME_DIRECTORY");
         Self { sandbox, command, syncs: 0, detaches: false }
     }
 
