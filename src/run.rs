@@ -19,12 +19,12 @@ use crate::{
         location::{SocketHints, read_only_socket},
         server::{ControlSocket, SocketSpec, group_id},
     },
-    daemon::{self, PendingSignals, ProcessOptions},
+    daemon::{self, PendingSignals, ProcessOptions, ServiceManager},
     engine::{
         DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel, Reload, request_handler,
     },
     frontend::{Loaded, cli, load::Loader, lua},
-    report::{Category, Log, SyslogIdentity},
+    report::{Category, Log, RunMode, SyslogIdentity},
     watch::{Preference, Watcher},
 };
 
@@ -42,6 +42,12 @@ pub fn run(args: &[OsString]) -> ExitCode {
 
 /// Runs the daemon, or lets a child run it if this process is the init process of a container.
 fn run_with_reaper(args: &[OsString], signals: PendingSignals) -> Result<ExitCode, ExitCode> {
+    // Before any child exists: none may notify the service manager in the name of the daemon.
+    let manager = ServiceManager::from_environment().unwrap_or_else(|error| {
+        let text = format_args!("cannot notify the service manager: {error}");
+        Log::default().say(Category::Warn, text);
+        None
+    });
     match reap_as_init() {
         Ok(None) => {}
         Ok(Some(code)) => return Err(code.into()),
@@ -50,10 +56,14 @@ fn run_with_reaper(args: &[OsString], signals: PendingSignals) -> Result<ExitCod
             Log::default().say(Category::Warn, text);
         }
     }
-    try_run(args, signals)
+    try_run(args, signals, manager)
 }
 
-fn try_run(args: &[OsString], pending: PendingSignals) -> Result<ExitCode, ExitCode> {
+fn try_run(
+    args: &[OsString],
+    pending: PendingSignals,
+    manager: Option<ServiceManager>,
+) -> Result<ExitCode, ExitCode> {
     let (invocation, log) = cli::read(args)?;
     let loader = Loader::new(invocation, log.clone());
     let initial = loader.start()?;
@@ -75,7 +85,9 @@ fn try_run(args: &[OsString], pending: PendingSignals) -> Result<ExitCode, ExitC
     // The command line can't change: without a file there is nothing to reload.
     let load = loader.has_files().then(|| Box::new(move || loader.reload()) as LoadConfig);
     let hash = initial.hash.clone();
-    let mut engine = engine(initial, load, &log, channel).map_err(failed)?;
+    // The service manager knows the process that it has started, which a daemon is not.
+    let manager = manager.filter(|_| mode == RunMode::Foreground);
+    let mut engine = engine(initial, load, &log, channel).map_err(failed)?.notifying(manager);
     engine.set_facts(facts, hash);
     let own = sockets.iter().map(|socket| socket.path().to_owned());
     engine.ignore_files(own);

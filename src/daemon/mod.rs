@@ -1,6 +1,7 @@
-//! Daemon process setup: detaching, pidfile, signals.
+//! Daemon process setup: detaching, pidfile, signals, and notifications to the service manager.
 
 mod detach;
+mod notify;
 mod pidfile;
 mod signals;
 
@@ -15,6 +16,7 @@ use mirror_core::path::Escaped;
 use mirror_platform::fork::{ForkSide, fork};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub use notify::{ServiceManager, ServiceNotification};
 pub use pidfile::{Pidfile, PidfileError};
 pub use signals::{PendingSignals, hold_signals, watch_signals};
 

@@ -15,11 +15,8 @@ impl Engine {
         match message {
             Message::Watch => self.take_watch_messages(effects),
             Message::SourcePathChanged(mirror) => self.update_sources(&[mirror], effects),
-            Message::Input(Input::Signal(Signal::Hangup))
-                if self.reload.is_some() && self.fleet.is_running() =>
-            {
-                // The log has the reason of a failure.
-                let _ = self.reload(effects);
+            Message::Input(Input::Signal(Signal::Hangup)) if self.fleet.is_running() => {
+                self.on_hangup(effects);
             }
             Message::Control(request) => self.control(request, effects),
             Message::ChildChanged => self.touch_status(),

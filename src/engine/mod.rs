@@ -15,6 +15,7 @@ mod reload;
 mod reload_log;
 mod remote_shell;
 mod scripts;
+mod service;
 mod source_links;
 mod status;
 mod sync;
@@ -66,6 +67,7 @@ use registry::SyncRegistry;
 use reload::ReloadFailure;
 pub(crate) use reload::{LoadConfig, Reload};
 use scripts::{ScriptEffect, ScriptRunner};
+use service::ServiceNotifier;
 use status::{DaemonState, StatusAction, StatusWriter};
 use sync::{SyncContext, SyncInstance};
 use tunnels::Tunnels;
@@ -83,6 +85,7 @@ pub(crate) struct Engine {
     calendar: Calendar,
     status: StatusWriter,
     control: ControlState,
+    service: ServiceNotifier,
     watch: Watcher,
     jobs: Jobs,
     lister: DirectoryLister,
@@ -142,6 +145,7 @@ impl Engine {
             calendar: Calendar::new(Zoned::now()),
             status,
             control: ControlState::default(),
+            service: ServiceNotifier::default(),
             watch,
             jobs: Jobs::new(limits.max_jobs, inbox.clone(), log.clone()),
             lister: DirectoryLister::new(inbox.clone(), log.clone()),
@@ -164,6 +168,7 @@ impl Engine {
     #[must_use]
     pub(crate) fn run(mut self) -> ExitCode {
         let code = self.run_loop();
+        self.service.stopping();
         self.write_status(true);
         self.scripts.abandon();
         code
@@ -180,6 +185,7 @@ impl Engine {
                 return code.into();
             }
             self.step_status();
+            self.service.step(&self.fleet, self.now(), self.jobs.any_running());
             if self.next_inputs.is_empty() && !self.wait(&mut effects) {
                 return ExitCode::FAILURE;
             }
@@ -229,6 +235,7 @@ impl Engine {
     /// Records a change that the status may show.
     fn touch_status(&mut self) {
         self.status.touch(self.now());
+        self.service.touch();
     }
 
     /// Excludes these files from the reported changes of a source.
@@ -274,7 +281,9 @@ impl Engine {
     fn time_to_next_work(&self) -> Option<Duration> {
         let status = self.status.due(self.jobs.any_running()).filter(|_| self.fleet.is_running());
         let flush = self.next_flush_end();
-        let wakeup = self.fleet.next_wakeup().into_iter().chain(status).chain(flush).min();
+        let service = self.service.due(self.jobs.any_running());
+        let requested = flush.into_iter().chain(service);
+        let wakeup = self.fleet.next_wakeup().into_iter().chain(status).chain(requested).min();
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar = self.calendar.wait(Zoned::now);
         let alarm = self.scripts.time_to_next_alarm().filter(|_| self.fleet.is_running());

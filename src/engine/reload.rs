@@ -4,7 +4,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Zoned;
-use mirror_core::{effect::Effect, fs_event::MirrorId};
+use mirror_core::{
+    effect::Effect,
+    fs_event::MirrorId,
+    input::{Input, Signal},
+};
 
 use super::{
     Engine, base_dir,
@@ -36,6 +40,19 @@ pub(crate) struct Reload {
 }
 
 impl Engine {
+    /// Handles `SIGHUP`: reloads the configuration, or retries everything if there is no file.
+    pub(super) fn on_hangup(&mut self, effects: &mut Vec<Effect>) {
+        self.service.reloading();
+        if self.reload.is_some() {
+            // The log has the reason of a failure.
+            let _ = self.reload(effects);
+        } else {
+            self.touch_status();
+            self.fleet.handle(Input::Signal(Signal::Hangup), self.now(), effects);
+        }
+        self.service.reloaded();
+    }
+
     /// Reloads the configuration after `SIGHUP`.
     ///
     /// An invalid configuration changes nothing. In any case all pending retries are made at once.

@@ -46,6 +46,8 @@ mod rsync_modules;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]
+mod service_manager;
+#[cfg(test)]
 mod source_loss;
 #[cfg(test)]
 mod ssh_renames;

@@ -21,11 +21,7 @@ pub enum ForkSide {
 /// As `fork(2)`. Fails also if this process has more than one thread, or their number is unknown,
 /// because a lock held by another thread would stay locked in the child for ever.
 pub fn fork() -> io::Result<ForkSide> {
-    let threads = fs::read_dir("/proc/self/task").map_err(|error| {
-        let text = format!("/proc/self/task: {error}: /proc must be mounted");
-        io::Error::new(error.kind(), text)
-    })?;
-    if threads.count() != 1 {
+    if count_threads()? != 1 {
         return Err(io::Error::other("cannot fork: the process has more than one thread"));
     }
     // SAFETY: this is the only thread, so no other can have left memory or a lock half changed, and
@@ -37,6 +33,19 @@ pub fn fork() -> io::Result<ForkSide> {
         }
         ForkResult::Child => Ok(ForkSide::Child),
     }
+}
+
+/// Returns the number of threads of this process.
+///
+/// # Errors
+///
+/// If `/proc` is not mounted.
+pub(crate) fn count_threads() -> io::Result<usize> {
+    let threads = fs::read_dir("/proc/self/task").map_err(|error| {
+        let text = format!("/proc/self/task: {error}: /proc must be mounted");
+        io::Error::new(error.kind(), text)
+    })?;
+    Ok(threads.count())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! | [`own_files`], [`lock`] | log, pidfile and status file, opened safely; file locks |
 //! | [`child`], [`fork`], [`reaper`], [`signal`] | child processes, detaching, init duty, signals |
 //! | [`clock`], [`descriptor`] | the clock of `times(2)`, descriptors given by number |
+//! | [`environment`] | variables that children must not inherit |
 //! | [`thread_cwd`] | the working directory of a single thread |
 //! | `mapping` | file mappings, with the feature `mapping` |
 
@@ -22,6 +23,7 @@ pub mod copy_file;
 pub mod descriptor;
 pub mod dir;
 pub mod entries;
+pub mod environment;
 pub mod fanotify;
 pub mod file_handle;
 pub mod fork;

@@ -311,7 +311,10 @@ impl Engine {
         if !self.fleet.is_running() {
             return Err(RequestError::new(ErrorKind::Exiting, "the daemon is exiting"));
         }
-        match self.reload(effects) {
+        self.service.reloading();
+        let result = self.reload(effects);
+        self.service.reloaded();
+        match result {
             Ok(lines) => Ok(TextResult { text: lines.join("\n") }),
             Err(ReloadFailure(lines)) => {
                 Err(RequestError::new(ErrorKind::Failed, lines.join("\n")))
