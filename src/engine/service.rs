@@ -254,7 +254,7 @@ impl SyncSummary {
                 Self::TargetAway
             }
             Member::Scripted(mirror) if !mirror.jobs().is_empty() => Self::Transferring,
-            Member::Scripted(mirror) if mirror.is_live() && mirror.queue().len() == 0 => Self::Idle,
+            Member::Scripted(mirror) if mirror.is_live() && mirror.queue().is_empty() => Self::Idle,
             Member::Scripted(_) => Self::Pending,
         }
     }
@@ -423,7 +423,7 @@ mod tests {
 
     #[test]
     fn the_watchdog_is_notified_twice_within_its_limit() {
-        let mut test = NotifierTest::new(Some(Duration::from_secs(60)));
+        let mut test = NotifierTest::new(Some(Duration::from_mins(1)));
         test.handle(Input::Covered(MirrorId(0)), 0);
         let first = ["WATCHDOG=1", "READY=1", "STATUS=1 sync: 1 in sync"];
         test.expect(0, &first, Some(30));

@@ -89,6 +89,10 @@ impl Loader {
             }
             ConfigError::Exit(code) => ExitCode::from(code),
             ConfigError::Invalid(lines) => self.fail(&lines),
+            ConfigError::MissingSource(lines) => {
+                self.fail(&lines);
+                ExitCode::from(FAILURE)
+            }
         })?;
         if purpose == LoadPurpose::Check {
             return Err(self.check(&loaded));
@@ -120,11 +124,12 @@ impl Loader {
             .collect()
     }
 
+    /// Prints errors of the configuration, and returns the exit code for them.
     fn fail(&self, lines: &[String]) -> ExitCode {
         for line in lines {
             self.log.say(Category::Error, line);
         }
-        ExitCode::from(FAILURE)
+        ExitCode::from(self.invocation.config_exit_code.unwrap_or(FAILURE))
     }
 
     fn check(&self, loaded: &Loaded) -> ExitCode {
@@ -167,7 +172,7 @@ impl Loader {
         }
         let mut loaded = loaded.map_err(|error| match error {
             ConfigError::Exit(code) => vec![exit_request_message(code)],
-            ConfigError::Invalid(lines) => lines,
+            ConfigError::Invalid(lines) | ConfigError::MissingSource(lines) => lines,
         })?;
         loaded.warnings = self.warnings(&loaded);
         lua::log_warnings(&loaded.warnings, &self.log);
@@ -274,6 +279,7 @@ fn can_watch_file_system(directory: &Path) -> bool {
 fn config_error(exit: EarlyExit) -> ConfigError {
     match exit {
         EarlyExit::Invalid(lines) => ConfigError::Invalid(lines),
+        EarlyExit::MissingSource(lines) => ConfigError::MissingSource(lines),
         // The arguments were parsed before, and requested none of these.
         EarlyExit::Help | EarlyExit::NoSync | EarlyExit::Version | EarlyExit::Monitors => {
             ConfigError::Exit(FAILURE)

@@ -68,6 +68,55 @@ fn a_source_that_is_missing_or_not_a_directory_is_refused(mode: TransferMode) {
     assert!(target.join("kept").exists());
 }
 
+#[test]
+fn an_invalid_configuration_has_its_own_exit_code_on_request() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.create_dir("src");
+    let at = |name: &str| sandbox.path(name).to_str().unwrap().to_owned();
+    let file = |text: &str| {
+        sandbox.write_config(text);
+        at("conf.lua")
+    };
+    let exit_of = |args: &[&str]| {
+        let daemon = env!("CARGO_BIN_EXE_lsyncd");
+        let output = Command::new(daemon).args(args).stdin(Stdio::null()).output().unwrap();
+        exit_code(output.status)
+    };
+    let (source, target) = (source.to_str().unwrap(), at("dst"));
+    let invalid: [&[&str]; 8] = [
+        &["-nosuchoption"],
+        &[],
+        &["-delay", "x", "-direct", source, &target],
+        &["-direct", source, source],
+        &["-direct", &at("conf.lua"), &target],
+        &[&at("absent.lua")],
+        &[&file("sync{ default.direct, source = '@/src', target = '@/dst', dealy = 1 }")],
+        &["-check", &at("conf.lua")],
+    ];
+    for args in invalid {
+        assert_eq!(exit_of(args), 255, "{args:?}");
+        assert_eq!(exit_of(&[&["-configExitCode", "78"], args].concat()), 78, "{args:?}");
+    }
+    assert_eq!(exit_of(&["-configExitCode", "78", "-configExitCode", "x"]), 78);
+    assert_eq!(exit_of(&["-configExitCode", "x"]), 255);
+
+    // These can change without a change of the configuration.
+    let missing = "sync{ default.direct, source = '@/missing', target = '@/dst' }";
+    let pidfile = at("none/pid");
+    let others: [&[&str]; 3] = [
+        &[&file(missing)],
+        &["-nodaemon", "-direct", &at("missing"), &target],
+        &["-nodaemon", "-pidfile", &pidfile, "-direct", source, &target],
+    ];
+    for args in others {
+        assert_eq!(exit_of(&[&["-configExitCode", "78"], args].concat()), 255, "{args:?}");
+    }
+    let both = format!("{missing} sync{{ default.direct, source = '@/src' }}");
+    assert_eq!(exit_of(&["-configExitCode", "78", &file(&both)]), 78);
+    let own = "os.exit(3)";
+    assert_eq!(exit_of(&["-configExitCode", "78", &file(own)]), 3);
+}
+
 /// Runs the daemon with targets that would delete the whole machine if they were not refused.
 ///
 /// **Safety.** The daemon runs in a chroot inside the sandbox, in a private mount namespace. Its

@@ -113,7 +113,8 @@ impl ConfigSandbox {
                 assert!(one.config == other.config, "loaded differently: {:?}", one.config);
                 self.check_loaded(&one);
             }
-            (Err(ConfigError::Invalid(lines)), Err(ConfigError::Invalid(again))) => {
+            (Err(ConfigError::Invalid(lines)), Err(ConfigError::Invalid(again)))
+            | (Err(ConfigError::MissingSource(lines)), Err(ConfigError::MissingSource(again))) => {
                 assert_eq!(lines, again, "refused differently the second time");
                 check_lines(&lines);
             }

@@ -52,6 +52,8 @@ pub struct Invocation {
     pub check: CheckMode,
     /// `-check=strict`: a warning is a failure.
     pub strict: bool,
+    /// `-configExitCode`: exit code of an invalid configuration.
+    pub config_exit_code: Option<u8>,
 }
 
 /// Kind of check to run instead of the daemon.
@@ -107,6 +109,8 @@ pub enum EarlyExit {
     Monitors,
     /// The command line is invalid, for these reasons: lines for people.
     Invalid(Vec<String>),
+    /// A source is missing, which can change at any time: lines for people.
+    MissingSource(Vec<String>),
 }
 
 impl EarlyExit {
@@ -167,6 +171,7 @@ impl Invocation {
         match arguments.name {
             b"delay" => self.delay = Some(seconds(&arguments.one()?)?),
             b"maxDelete" => self.max_delete = Some(max_delete(&arguments.one()?)?),
+            b"configExitCode" => self.config_exit_code = Some(config_exit_code(&arguments.one()?)?),
             // The first pass has parsed it.
             b"log" => drop(arguments.one()?),
             b"logfile" => self.logfile = Some(arguments.one()?),
@@ -272,6 +277,26 @@ fn log_categories(args: &[OsString]) -> Result<LogFilter, EarlyExit> {
     Ok(filter)
 }
 
+/// Finds the exit code for an invalid configuration. The rest of the command line may be invalid,
+/// and the option may be the argument of another one.
+pub(super) fn find_config_exit_code(args: &[OsString]) -> Option<u8> {
+    let mut values = args.windows(2).filter_map(|pair| match pair {
+        [option, value] if option_name(option) == Some(b"configExitCode") => {
+            config_exit_code(value).ok()
+        }
+        _ => None,
+    });
+    values.next_back()
+}
+
+fn config_exit_code(arg: &OsStr) -> Result<u8, EarlyExit> {
+    let code = arg.to_str().and_then(|text| text.parse().ok()).filter(|&code| code > 0);
+    code.ok_or_else(|| {
+        let arg = Escaped(arg.as_bytes());
+        EarlyExit::invalid(format!("configExitCode must be a number from 1 to 255, not '{arg}'"))
+    })
+}
+
 fn seconds(arg: &OsStr) -> Result<f64, EarlyExit> {
     lua_number::parse(arg.as_bytes()).ok_or_else(|| {
         let arg = Escaped(arg.as_bytes());
@@ -356,6 +381,7 @@ mod tests {
             adds(&format!("{dash}exclude 1 {dash}exclude 2"), |i| {
                 i.excludes = vec!["1".into(), "2".into()];
             });
+            adds(&format!("{dash}configExitCode 78"), |i| i.config_exit_code = Some(78));
             adds(&format!("{dash}watch inotify"), |i| i.watch = WatchBackend::Inotify);
             adds(&format!("{dash}log Exec"), |i| i.filter.add(b"Exec").unwrap());
         }
@@ -444,6 +470,13 @@ mod tests {
             "-maxDelete many",
             "maxDelete must be a share such as \"50%\", a number, or false, not 'many'",
         );
+        for code in ["0", "256", "-1", "x", "''"] {
+            let shown = code.replace("''", "");
+            invalid(
+                &format!("-configExitCode {code}"),
+                &format!("configExitCode must be a number from 1 to 255, not '{shown}'"),
+            );
+        }
         invalid("-watch poll", "watch must be auto, inotify or fanotify, not 'poll'");
         invalid("a b", "There can only be one config file in the command line.");
         invalid("a ''", "There can only be one config file in the command line.");

@@ -32,6 +32,8 @@ const OPTIONS: &str = "\
 OPTIONS: (one dash or two)
   -check                print every setting, rsync call and warning, and exit;
                         with -check=strict, exit with 1 if there are warnings
+  -configExitCode N     exit with N instead of 255 if the command line or the
+                        configuration is invalid
   -delay SECONDS        transfer changes after this time; without it, a change is
                         transferred after a short quiet time
   -exclude PATTERN      exclude what matches this rsync pattern; repeatable

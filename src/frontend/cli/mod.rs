@@ -29,13 +29,14 @@ const FAILURE: u8 = 255;
 ///
 /// The exit code, if there is nothing to run. Everything is printed by then.
 pub fn read(args: &[OsString]) -> Result<(Invocation, Log), ExitCode> {
-    let invocation = Invocation::parse(args).map_err(|exit| print_exit(&exit))?;
+    let failure = args::find_config_exit_code(args).unwrap_or(FAILURE);
+    let invocation = Invocation::parse(args).map_err(|exit| print_exit(&exit, failure))?;
     let log = Log::new(invocation.filter.clone());
     Ok((invocation, log))
 }
 
-/// Prints the reason for an early exit.
-fn print_exit(exit: &EarlyExit) -> ExitCode {
+/// Prints the reason for an early exit, and returns the exit code. `failure` is that of an error.
+fn print_exit(exit: &EarlyExit, failure: u8) -> ExitCode {
     match exit {
         EarlyExit::Help => {
             print(&help::text());
@@ -47,14 +48,14 @@ fn print_exit(exit: &EarlyExit) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         EarlyExit::Monitors => print(help::MONITORS),
-        EarlyExit::Invalid(reasons) => {
+        EarlyExit::Invalid(reasons) | EarlyExit::MissingSource(reasons) => {
             let log = Log::default();
             for reason in reasons {
                 log.say(Category::Error, reason);
             }
         }
     }
-    ExitCode::from(FAILURE)
+    ExitCode::from(failure)
 }
 
 fn print(text: &str) {

@@ -101,9 +101,10 @@ fn resolve_source(
     source: &OsStr,
     start_dir: &Path,
 ) -> Result<PathBuf, EarlyExit> {
-    canonical_source(start_dir, source).or_else(|bad| {
-        let awaited = awaited_source(start_dir, source).filter(|_| invocation.insist);
-        awaited.ok_or(EarlyExit::Invalid(bad.0))
+    canonical_source(start_dir, source).or_else(|bad| match awaited_source(start_dir, source) {
+        Some(awaited) if invocation.insist => Ok(awaited),
+        Some(_) => Err(EarlyExit::MissingSource(bad.0)),
+        None => Err(EarlyExit::Invalid(bad.0)),
     })
 }
 
@@ -213,7 +214,11 @@ mod tests {
         resolved(args, |top, resolved| {
             let at = top.to_str().unwrap();
             let lines = lines.iter().map(|line| line.replace('@', at)).collect();
-            assert_eq!(resolved, Err(EarlyExit::Invalid(lines)), "{args}");
+            let error = match resolved {
+                Err(EarlyExit::MissingSource(missing)) => Err(EarlyExit::Invalid(missing)),
+                other => other,
+            };
+            assert_eq!(error, Err(EarlyExit::Invalid(lines)), "{args}");
         });
     }
 

@@ -7,6 +7,9 @@ use mlua::Error;
 pub enum ConfigError {
     /// The configuration is invalid, for these reasons: lines for people.
     Invalid(Vec<String>),
+    /// The configuration is valid, but a source is missing, which can change at any time: lines for
+    /// people.
+    MissingSource(Vec<String>),
     /// The file itself called `os.exit` with this code.
     Exit(u8),
 }

@@ -88,7 +88,8 @@ pub fn load(request: &LoadRequest, log: &Log) -> Result<Loaded, ConfigError> {
     let mut loaded = match read {
         Ok(loaded) if recorded.is_empty() => loaded,
         Ok(_) => return Err(ConfigError::Invalid(recorded)),
-        Err(ConfigError::Invalid(lines)) => {
+        Err(missing @ ConfigError::MissingSource(_)) if recorded.is_empty() => return Err(missing),
+        Err(ConfigError::Invalid(lines) | ConfigError::MissingSource(lines)) => {
             return Err(ConfigError::Invalid([recorded, lines].concat()));
         }
         Err(exit @ ConfigError::Exit(_)) => return Err(exit),
@@ -189,7 +190,9 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
     let warnings = switches.collect();
     let insist = daemon::insist(&values, request);
     // With `insist` a sync waits for its source to appear.
-    errors.extend(host.take_missing_source_errors().into_iter().filter(|_| !insist));
+    let missing = host.take_missing_source_errors();
+    let missing_lines = if insist { 0 } else { missing.len() };
+    errors.extend(missing.into_iter().take(missing_lines));
     let declared: Table = prelude.get("tunnels").map_err(|error| internal_error(&error))?;
     let (tunnels, tunnel_errors) = tunnel::read(&declared, host);
     errors.extend(tunnel_errors);
@@ -220,7 +223,11 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
             Err(lines) => errors.extend(lines),
         }
     }
-    if errors.is_empty() { Ok(loaded) } else { Err(ConfigError::Invalid(errors)) }
+    match errors.len() {
+        0 => Ok(loaded),
+        count if count == missing_lines => Err(ConfigError::MissingSource(errors)),
+        _ => Err(ConfigError::Invalid(errors)),
+    }
 }
 
 /// Sync that the prelude has collected.

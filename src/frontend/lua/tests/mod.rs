@@ -57,7 +57,7 @@ impl ConfigFixture {
     fn error_lines(&self) -> Vec<String> {
         let start_dir = self.request.start_dir.to_str().unwrap();
         match self.load() {
-            Err(ConfigError::Invalid(lines)) => {
+            Err(ConfigError::Invalid(lines) | ConfigError::MissingSource(lines)) => {
                 lines.iter().map(|line| line.replace(start_dir, "@")).collect()
             }
             other => panic!("not refused: {other:?}"),
