@@ -48,6 +48,8 @@ mod scripts;
 #[cfg(test)]
 mod service_manager;
 #[cfg(test)]
+mod service_units;
+#[cfg(test)]
 mod source_loss;
 #[cfg(test)]
 mod ssh_renames;

@@ -11,7 +11,7 @@ struct RequiredProgram {
     needed_for: &'static str,
 }
 
-const PROGRAMS: [RequiredProgram; 5] = [
+const PROGRAMS: [RequiredProgram; 6] = [
     RequiredProgram {
         name: "rsync",
         debian_package: "rsync",
@@ -24,6 +24,11 @@ const PROGRAMS: [RequiredProgram; 5] = [
     },
     RequiredProgram { name: "setfacl", debian_package: "acl", needed_for: "access control lists" },
     RequiredProgram { name: "setfattr", debian_package: "attr", needed_for: "extended attributes" },
+    RequiredProgram {
+        name: "systemd-analyze",
+        debian_package: "systemd",
+        needed_for: "units for systemd",
+    },
     RequiredProgram {
         name: "lsyncd",
         debian_package: "lsyncd",
