@@ -1,10 +1,11 @@
-//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `mutants`, `tidy` and `bench`.
+//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `mutants`, `tidy`, `bench` and `deb`.
 //!
 //! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod build;
+mod deb;
 mod fuzz;
 mod mutants;
 mod test;
@@ -16,8 +17,13 @@ use std::{env, ffi::OsString, process::ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
-  test [ARGUMENT ..]  installs required programs, runs all tests and counts the skipped ones;
-                      passes the arguments to `cargo test`. With CI=true a skipped test is a failure
+  test [--all] [ARGUMENT ..]
+                      installs required programs, runs all tests and counts the skipped ones;
+                      passes the arguments to `cargo test`. With CI=true a skipped test is a failure.
+                      --all also tries the packages
+  deb [--debug] [--try]
+                      builds the Debian package in target/deb; --try installs, starts, upgrades and
+                      purges it in a minimal system
   torture [--minutes N] [--seed S] [--rounds N] [--jobs N] [--keep-going] [--only TEXT]
           [--binary PROGRAM] [--directory DIRECTORY]
                       stress test: random changes while our daemon is stopped, killed and flooded,
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
     }
     let result = match task.as_str() {
         "test" => test::run(&rest),
+        "deb" => deb::run(&rest),
         "torture" => torture::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "mutants" => mutants::run(&rest),

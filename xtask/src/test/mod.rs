@@ -22,13 +22,37 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
     for missing in programs::install_missing() {
         println!("cannot be tested here: {missing}");
     }
-    let (status, transcript) = cargo_test(arguments)
+    let (all, arguments): (Vec<&String>, Vec<&String>) =
+        arguments.iter().partition(|argument| *argument == "--all");
+    let (status, transcript) = cargo_test(&arguments)
         .map_err(|error| vec![format!("cargo test could not be run: {error}")])?;
-    println!("\n{} passed, {} skipped", transcript.passed(), transcript.skipped().len());
-    for skipped in transcript.skipped() {
+    let mut skipped = transcript.skipped().to_vec();
+    let mut problems = Vec::new();
+    if !all.is_empty() {
+        try_packages(&mut skipped, &mut problems);
+    }
+    println!("\n{} passed, {} skipped", transcript.passed(), skipped.len());
+    for skipped in &skipped {
         println!("  {skipped}");
     }
-    verdict(status, transcript.skipped().len(), env::var_os("CI").is_some_and(|ci| ci == "true"))
+    let strict = env::var_os("CI").is_some_and(|ci| ci == "true");
+    problems.extend(verdict(status, skipped.len(), strict).err().into_iter().flatten());
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// A trial of what is built for users. It returns the reason if it is impossible here.
+type PackageTrial = fn() -> Result<Option<String>, String>;
+
+/// Tries everything that is built for users.
+fn try_packages(skipped: &mut Vec<String>, problems: &mut Vec<String>) {
+    let trials: [(&str, PackageTrial); 1] = [("deb", crate::deb::test)];
+    for (name, trial) in trials {
+        match trial() {
+            Ok(None) => println!("{name}: ok"),
+            Ok(Some(missing)) => skipped.push(format!("skipped: {missing} ({name})")),
+            Err(why) => problems.push(format!("{name}: {why}")),
+        }
+    }
 }
 
 fn verdict(status: ExitStatus, skipped: usize, strict: bool) -> Result<(), Vec<String>> {
@@ -44,7 +68,7 @@ fn verdict(status: ExitStatus, skipped: usize, strict: bool) -> Result<(), Vec<S
 
 /// Runs `cargo test` and prints its output, except that of tests that passed: of those only the
 /// `skipped:` lines are printed.
-fn cargo_test(arguments: &[String]) -> io::Result<(ExitStatus, Transcript)> {
+fn cargo_test(arguments: &[&String]) -> io::Result<(ExitStatus, Transcript)> {
     let mut child = cargo()
         .args(["test", "--workspace", "--no-fail-fast"])
         .args(arguments)
