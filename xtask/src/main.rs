@@ -1,4 +1,5 @@
-//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `mutants`, `tidy`, `bench` and `deb`.
+//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `mutants`, `tidy`, `bench`, `deb` and
+//! `dist`.
 //!
 //! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
@@ -6,6 +7,7 @@
 mod bench;
 mod build;
 mod deb;
+mod dist;
 mod fuzz;
 mod mutants;
 mod test;
@@ -29,6 +31,9 @@ usage: cargo xtask TASK
                       stress test: random changes while our daemon is stopped, killed and flooded,
                       then a comparison. --only selects rounds by their description;
                       --seed S --rounds 1 repeats the round of seed S
+  dist [--debug] [--try]
+                      builds an archive with static programs in target/dist; --try runs the daemon
+                      in an empty root
   fuzz [TARGET ..] [--minutes N] [--seed N]
                       runs mutated inputs through parsers that read foreign bytes (fuzz/README.md)
   mutants [ARGUMENT ..]
@@ -54,6 +59,7 @@ fn main() -> ExitCode {
     }
     let result = match task.as_str() {
         "test" => test::run(&rest),
+        "dist" => dist::run(&rest),
         "deb" => deb::run(&rest),
         "torture" => torture::run(&rest),
         "fuzz" => fuzz::run(&rest),

@@ -13,7 +13,7 @@ use std::{
 
 use crate::build::{self, BuildProfile, find_program, run_command, target_dir};
 use control::Control;
-use stage::PackageTree;
+pub(crate) use stage::PackageTree;
 
 /// Name of the package. That of Debian's package of the original differs, so that neither replaces
 /// the other in an upgrade.
@@ -88,7 +88,8 @@ fn build_package(programs: &[PathBuf], directory: &Path, version: &str) -> Resul
     let stage = PackageTree::new()?;
     stage.add_programs(programs)?;
     stage.add_units(programs)?;
-    stage.add_documents(version)?;
+    stage.add_documents()?;
+    stage.add_changelog(version)?;
     stage.add_configuration()?;
     for missing in stage.add_assets(&target_dir().join("assets"))? {
         eprintln!("warning: the package has no {missing}: run `cargo xtask assets` before");

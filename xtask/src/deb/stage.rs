@@ -23,7 +23,7 @@ const DOCUMENTS: [&str; 6] = [
 ];
 
 /// A temporary tree with the files of a package.
-pub(super) struct PackageTree {
+pub(crate) struct PackageTree {
     directory: TempDir,
 }
 
@@ -54,14 +54,14 @@ const COMPLETIONS: [AssetKind; 3] = [
 ];
 
 impl PackageTree {
-    pub(super) fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let permissions = mode(0o755);
         let directory = tempfile::Builder::new().prefix("deb-").permissions(permissions).tempdir();
         let directory = directory.map_err(|error| format!("cannot stage: {error}"))?;
         Ok(Self { directory })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
@@ -89,7 +89,7 @@ impl PackageTree {
     }
 
     /// Adds the programs without their debug information.
-    pub(super) fn add_programs(&self, programs: &[PathBuf]) -> Result<(), String> {
+    pub(crate) fn add_programs(&self, programs: &[PathBuf]) -> Result<(), String> {
         for program in programs {
             let to = format!("usr/bin/{}", file_name(program));
             self.copy(program, &to, 0o755)?;
@@ -102,7 +102,7 @@ impl PackageTree {
     }
 
     /// Adds the units of the programs that the package has.
-    pub(super) fn add_units(&self, programs: &[PathBuf]) -> Result<(), String> {
+    pub(crate) fn add_units(&self, programs: &[PathBuf]) -> Result<(), String> {
         let dist = workspace().join("dist");
         let system = "usr/lib/systemd/system";
         for unit in ["lsyncd.service", "lsyncd@.service"] {
@@ -125,8 +125,8 @@ impl PackageTree {
         self.copy(&debian.join("logrotate"), "etc/logrotate.d/lsyncd", 0o644)
     }
 
-    /// Adds documents, examples, the copyright and the changelogs.
-    pub(super) fn add_documents(&self, version: &str) -> Result<(), String> {
+    /// Adds documents, examples, the copyright and the changelog.
+    pub(crate) fn add_documents(&self) -> Result<(), String> {
         let top = workspace();
         let doc = |name: &str| format!("usr/share/doc/{PACKAGE}/{name}");
         self.copy(&top.join("dist/debian/copyright"), &doc("copyright"), 0o644)?;
@@ -138,14 +138,19 @@ impl PackageTree {
             self.copy(&file, &doc(&format!("examples/{}", file_name(&file))), 0o644)?;
         }
         self.copy(&top.join("CHANGELOG.md"), &doc("changelog"), 0o644)?;
-        self.compress(&doc("changelog"))?;
+        self.compress(&doc("changelog"))
+    }
+
+    /// Adds the changelog in Debian's format.
+    pub(super) fn add_changelog(&self, version: &str) -> Result<(), String> {
+        let path = format!("usr/share/doc/{PACKAGE}/changelog.Debian");
         let entry = changelog::text(version)?;
-        self.write(&doc("changelog.Debian"), &entry)?;
-        self.compress(&doc("changelog.Debian"))
+        self.write(&path, &entry)?;
+        self.compress(&path)
     }
 
     /// Adds the generated man pages and completions. Returns the kinds that are missing.
-    pub(super) fn add_assets(&self, assets: &Path) -> Result<Vec<&'static str>, String> {
+    pub(crate) fn add_assets(&self, assets: &Path) -> Result<Vec<&'static str>, String> {
         let mut missing = Vec::new();
         let pages = list(&assets.join("man")).unwrap_or_default();
         for page in &pages {

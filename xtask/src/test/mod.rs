@@ -45,7 +45,8 @@ type PackageTrial = fn() -> Result<Option<String>, String>;
 
 /// Tries everything that is built for users.
 fn try_packages(skipped: &mut Vec<String>, problems: &mut Vec<String>) {
-    let trials: [(&str, PackageTrial); 1] = [("deb", crate::deb::test)];
+    let trials: [(&str, PackageTrial); 2] =
+        [("deb", crate::deb::test), ("dist", crate::dist::test)];
     for (name, trial) in trials {
         match trial() {
             Ok(None) => println!("{name}: ok"),
