@@ -14,6 +14,8 @@ mod check;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod container;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod excludes;
