@@ -117,6 +117,24 @@ fn an_idle_daemon_notifies_its_watchdog_in_time() {
 }
 
 #[test]
+fn an_idle_daemon_does_not_wake_up_for_its_status() {
+    needs!(Requirement::Root);
+    let sandbox = Sandbox::new();
+    let manager = TestServiceManager::new(&sandbox);
+    sandbox.create_dir("src");
+    let daemon = start(&sandbox, &manager, ONE_SYNC, 1);
+    manager.wait_for_status(&daemon, "1 sync: 1 in sync");
+    let pid = daemon.pid().as_raw_nonzero();
+    // The first thread is that of the engine.
+    let status = format!("/proc/{pid}/task/{pid}/status");
+    daemon.wait_until_unchanged("the engine sleeps", || {
+        let status = fs::read_to_string(&status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:"));
+        Some(line?.to_owned())
+    });
+}
+
+#[test]
 fn programs_do_not_inherit_the_socket() {
     needs!(Requirement::Root);
     let sandbox = Sandbox::new();
