@@ -1,12 +1,8 @@
 //! A trial of the package in a minimal system, which is created for it.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
-use crate::build::{find_program, output_of, run_command};
+use crate::build::{find_program, output_of, run_command, target_dir};
 
 /// Programs that the trial needs.
 const PROGRAMS: [&str; 5] = ["debootstrap", "unshare", "chroot", "apt-get", "dpkg-deb"];
@@ -63,15 +59,13 @@ fn bootstrap(root: &Path) -> Result<(), String> {
     let mut command = Command::new("debootstrap");
     command.args(["--variant=minbase", "--merged-usr"]);
     // Downloaded packages are kept for the next trial.
-    let cache = cache_dir();
-    fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+    let cache = target_dir().join("deb/cache");
+    let cache = fs::create_dir_all(&cache)
+        .and_then(|()| cache.canonicalize())
+        .map_err(|error| format!("{}: {error}", cache.display()))?;
     command.arg(format!("--cache-dir={}", cache.display()));
     command.arg(codename).arg(root).arg(archive).env_remove("TMPDIR");
     output_of(command).map(drop)
-}
-
-fn cache_dir() -> PathBuf {
-    env::temp_dir().join("lsyncd-deb-trial-packages")
 }
 
 /// Returns the first archive of a release.
