@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`run`] | the startup sequence, from the command line to the running engine |
 //! | [`daemon`] | the process: detaching, pidfile, signals |
-//! | [`control`] | control of a running daemon: the protocol of its sockets
+//! | [`control`] | control of a running daemon: the protocol of its sockets, and its client |
+//! | [`ctl`] | `lsyncctl`, the administrator's tool for a running daemon |
 //! | [`config`] | the configuration: validated, comparable, independent of its source |
 //! | [`frontend`] | the sources of a configuration: command line and Lua files |
 //! | [`check`] | `-check`: validates and describes a configuration, with warnings |
@@ -27,6 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub mod check;
 pub mod config;
 pub mod control;
+pub mod ctl;
 pub mod daemon;
 pub mod frontend;
 pub mod report;
