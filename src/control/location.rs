@@ -56,13 +56,19 @@ pub fn read_only_socket(control: &Path) -> PathBuf {
     control.with_extension(READ_ONLY_SUFFIX)
 }
 
+/// The directories in which [`find_sockets`] looks.
+#[must_use]
+pub fn search_directories(user_directory: Option<&Path>) -> Vec<PathBuf> {
+    let user = user_directory.filter(|it| it.is_absolute()).map(|it| it.join("lsyncd"));
+    SYSTEM_DIRECTORIES.iter().map(PathBuf::from).chain(user).collect()
+}
+
 /// Finds the sockets at the default places, for a client without `--socket`. Some may be left over
 /// from daemons that died.
 #[must_use]
 pub fn find_sockets(user_directory: Option<&Path>) -> Vec<PathBuf> {
-    let user = user_directory.filter(|it| it.is_absolute()).map(|it| it.join("lsyncd"));
     let mut found = Vec::new();
-    for directory in SYSTEM_DIRECTORIES.iter().map(PathBuf::from).chain(user) {
+    for directory in search_directories(user_directory) {
         // A directory that is missing or private has no socket for us.
         found.extend(sockets_in(&directory).unwrap_or_default());
     }

@@ -2,6 +2,8 @@
 //!
 //! `docs/control-protocol.md` describes the protocol for other programs.
 
+pub mod client;
+pub mod client_error;
 pub mod frame;
 pub mod location;
 pub mod metrics;
