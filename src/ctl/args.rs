@@ -2,7 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Command, Parser, Subcommand, ValueEnum};
+use clap_complete::{Shell, generate};
 
 use crate::control::location::SOCKET_VARIABLE;
 
@@ -72,6 +73,8 @@ pub enum CtlCommand {
     Metrics,
     /// List the latest transfers
     History(HistoryArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
 }
 
 /// A selection of syncs.
@@ -155,6 +158,43 @@ pub struct HistoryArgs {
     /// Maximum number of transfers of each sync
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
+}
+
+/// Arguments of `completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: CompletionShell,
+}
+
+/// A shell with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompletionShell {
+    /// Completions in `bash`.
+    #[value(help = None)]
+    Bash,
+    /// Completions in `zsh`.
+    #[value(help = None)]
+    Zsh,
+    /// Completions in `fish`.
+    #[value(help = None)]
+    Fish,
+}
+
+impl CompletionShell {
+    /// Returns the completions of a command.
+    #[must_use]
+    pub fn script(self, mut command: Command) -> Vec<u8> {
+        let shell = match self {
+            Self::Bash => Shell::Bash,
+            Self::Zsh => Shell::Zsh,
+            Self::Fish => Shell::Fish,
+        };
+        let name = command.get_name().to_owned();
+        let mut script = Vec::new();
+        generate(shell, &mut command, name, &mut script);
+        script
+    }
 }
 
 /// Parses a number of seconds.
