@@ -135,7 +135,9 @@ fn write_several(daemons: &[FoundDaemon], f: &mut fmt::Formatter<'_>) -> fmt::Re
 }
 
 fn write_refusal(error: &RequestError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let message = Escaped(error.message.as_bytes());
+    // Errors of a configuration are several lines.
+    let lines = error.message.lines().map(|line| Escaped(line.as_bytes()).to_string());
+    let message = lines.collect::<Vec<_>>().join("\n");
     match error.kind {
         ErrorKind::UnsupportedVersion => {
             write!(f, "lsyncd speaks another version of the protocol than this lsyncctl, which ")?;

@@ -111,7 +111,7 @@ fn change(options: &CtlOptions, request: &Request, done: &str) -> Result<Severit
 fn reload(options: &CtlOptions) -> Result<Severity, CtlFailure> {
     match print_text(options, &Request::Reload) {
         Err(CtlFailure::Client(ClientError::Refused(error))) if error.kind == ErrorKind::Failed => {
-            eprintln!("lsyncctl: {}", ClientError::Refused(error));
+            super::print_failure(&ClientError::Refused(error).into());
             Ok(Severity::Warning)
         }
         result => result,

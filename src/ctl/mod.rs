@@ -42,7 +42,13 @@ fn report(args: &CtlArgs, failure: &CtlFailure) -> Severity {
     if matches!(&args.command, CtlCommand::Status(status) if status.nagios) {
         output::print(&status::plugin_failure(failure));
     } else {
-        eprintln!("lsyncctl: {failure}");
+        print_failure(failure);
     }
     failure.severity()
+}
+
+/// Prints a failure to stderr.
+fn print_failure(failure: &CtlFailure) {
+    let lines: Vec<String> = text::clean_lines(&failure.to_string()).collect();
+    eprintln!("lsyncctl: {}", lines.join("\n"));
 }
