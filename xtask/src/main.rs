@@ -1,9 +1,10 @@
-//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `mutants`, `tidy`, `bench`, `deb` and
-//! `dist`.
+//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `mutants`, `tidy`, `assets`, `bench`,
+//! `deb` and `dist`.
 //!
 //! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
 
+mod assets;
 mod bench;
 mod build;
 mod deb;
@@ -41,6 +42,7 @@ usage: cargo xtask TASK
                       arguments (docs/mutants.md)
   tidy [--report]     checks licences, layers, names, prose, `unsafe`, the length of files and more;
                       --report prints the measures of the sources instead
+  assets              writes manual pages and completions into target/assets
   bench [ROW ..] [--runs N] [--json FILE] [--directory DIRECTORY]
                       compares our daemon with the original, its competitors and the floor,
                       in temporary directories below DIRECTORY (default: /dev/shm)";
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(&rest),
         "mutants" => mutants::run(&rest),
         "tidy" => tidy::run(&rest),
+        "assets" => assets::run(&rest),
         "bench" => bench::run(&rest),
         _ => Err(vec![USAGE.to_owned()]),
     };

@@ -12,7 +12,7 @@ use std::{
 use crate::report::{Category, Log};
 
 pub mod args;
-mod help;
+pub mod help;
 mod lua_number;
 pub mod resolve;
 
