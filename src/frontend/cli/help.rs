@@ -73,6 +73,7 @@ pub const OPTIONS: [OptionHelp; 20] = [
     option(
         &["-configExitCode"],
         "N",
+        OptionCompletion::Text,
         "exit with N instead of 255 if the command line or the configuration is invalid",
     ),
     option(
