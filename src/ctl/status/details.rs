@@ -1,6 +1,6 @@
 //! Lines below the table: the reasons of problems, and with `-v` everything else.
 
-use super::{health, tint};
+use super::{StatusView, health, tint};
 use crate::{
     control::status::{FailedPathReport, HeldReport, SyncReport, Totals},
     ctl::{
@@ -14,8 +14,9 @@ use crate::{
 const SHOWN_NAMES: usize = 5;
 
 /// Returns the lines about a sync. Without `-v` there are none if it is in a good state.
-pub(super) fn lines(now: f64, sync: &SyncReport, is_verbose: bool) -> Vec<TintedLine> {
-    let severity = health::sync_severity(sync, None);
+pub(super) fn lines(now: f64, sync: &SyncReport, view: StatusView) -> Vec<TintedLine> {
+    let StatusView { max_age, is_verbose } = view;
+    let severity = health::sync_severity(sync, max_age);
     let is_quiet = severity == Severity::Ok && sync.message.is_none();
     if is_quiet && !is_verbose {
         return Vec::new();
@@ -31,6 +32,10 @@ pub(super) fn lines(now: f64, sync: &SyncReport, is_verbose: bool) -> Vec<Tinted
             TintedText::plain(&message),
         ]),
     ];
+    if health::age_severity(sync, max_age) != Severity::Ok {
+        let age = text::duration(sync.oldest_change.unwrap_or_default());
+        lines.push(TintedLine::plain(&format!("  oldest change: {age}, above the limit")));
+    }
     let limit = if is_verbose { usize::MAX } else { SHOWN_NAMES };
     lines.extend(problems(now, sync, limit).iter().map(|line| TintedLine::plain(line)));
     if is_verbose {

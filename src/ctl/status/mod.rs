@@ -58,7 +58,7 @@ impl StatusView {
             lines.extend(table.lines(style));
         }
         for sync in &document.syncs {
-            lines.extend(details::lines(document.time, sync, self.is_verbose));
+            lines.extend(details::lines(document.time, sync, self));
         }
         lines
     }

@@ -232,6 +232,15 @@ fn an_old_change_is_a_warning_and_then_critical() {
 }
 
 #[test]
+fn the_limit_of_the_age_is_told_where_it_is_exceeded() {
+    let sync = SyncReport { oldest_change: Some(90.0), ..sync("a", SyncState::Pending) };
+    let view = StatusView { max_age: Some(Duration::from_mins(1)), is_verbose: false };
+    let style = OutputStyle::default();
+    let text = style.lines(&view.lines(&document(vec![sync]), style));
+    assert!(text.ends_with("\na: pending\n  oldest change: 1m30s, above the limit\n"), "{text}");
+}
+
+#[test]
 fn plugins_print_a_line_with_performance_data() {
     let good = document(vec![sync("web", SyncState::InSync)]);
     let expected = "LSYNCD OK - 1 sync in a good state | syncs=1;;;0 problems=0;;;0 \
