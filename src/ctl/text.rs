@@ -61,12 +61,13 @@ pub(super) fn cut(text: &str, limit: usize) -> &str {
     text
 }
 
-/// Returns a duration in at most two units, such as `3m20s`.
+/// Returns a duration in at most two units, such as `3m20s`, or as a fraction.
 pub(super) fn duration(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
     let whole = seconds.max(0.0) as u64;
     let (minutes, hours, days) = (whole / 60, whole / 3600, whole / 86_400);
     match (days, hours, minutes) {
+        (0, 0, 0) if seconds < 0.0995 => format!("{:.0}ms", seconds.max(0.0) * 1000.0),
         (0, 0, 0) if seconds < 9.95 => format!("{:.1}s", seconds.max(0.0)),
         (0, 0, 0) => format!("{whole}s"),
         (0, 0, _) => format!("{minutes}m{:02}s", whole % 60),
@@ -136,7 +137,9 @@ mod tests {
     #[test]
     fn durations_have_two_units() {
         for (seconds, text) in [
-            (-1.0, "0.0s"),
+            (-1.0, "0ms"),
+            (0.0123, "12ms"),
+            (0.0996, "0.1s"),
             (0.24, "0.2s"),
             (9.96, "9s"),
             (59.9, "59s"),

@@ -24,6 +24,8 @@ mod lifecycle;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod lsyncctl;
+#[cfg(test)]
 mod multiple_syncs;
 #[cfg(test)]
 mod network;

@@ -4,6 +4,7 @@ use std::{
     fs::{self, Permissions},
     os::unix::{fs::PermissionsExt, net::UnixListener, process::CommandExt},
     path::Path,
+    process::Command,
 };
 
 use lsyncd::control::{location::find_sockets, status::SyncState};
@@ -70,11 +71,14 @@ fn a_closed_socket_names_those_who_may_use_it() {
     let daemon = FakeDaemon::start(Reaction::ok(status(Vec::new())));
     let directory = daemon.directory.path();
     fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
-    // The program may be where only root may look.
+    // The program may be where only root may look. It is copied by another process: a child of
+    // another test could inherit a descriptor that is open for writing, and a program that is open
+    // for writing cannot be run.
     let program = directory.join("lsyncctl");
-    fs::copy(env!("CARGO_BIN_EXE_lsyncctl"), &program).unwrap();
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_lsyncctl")).arg(&program).status();
+    assert!(copied.unwrap().success());
     let run_as_nobody = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(&program);
+        let mut command = Command::new(&program);
         command.args(arguments).arg("--socket").arg(&daemon.socket);
         command.uid(65_534).gid(65_534).current_dir("/");
         finish(command)
@@ -95,7 +99,7 @@ fn a_closed_socket_names_those_who_may_use_it() {
     let hidden = directory.join("hidden");
     fs::create_dir(&hidden).unwrap();
     fs::set_permissions(&hidden, Permissions::from_mode(0o700)).unwrap();
-    let mut command = std::process::Command::new(&program);
+    let mut command = Command::new(&program);
     command.arg("status").arg("--socket").arg(hidden.join("lsyncd.sock"));
     command.uid(65_534).gid(65_534).current_dir("/");
     finish(command).fails(3, "hidden is open only to root, the user root");
