@@ -45,8 +45,11 @@ const TABLE: [LayerRule; 10] = [
     },
 ];
 
-/// The modules that may use all others. Only `lib.rs` and the binaries use them.
+/// The modules that may use all others except [`TOOL`]. Only `lib.rs` and the binaries use them.
 const TOP: [&str; 2] = ["engine", "run"];
+
+/// The module of the tool, which the daemon does not use.
+const TOOL: &str = "ctl";
 
 /// The packages of the workspace.
 const PACKAGES: [&str; 3] = ["mirror_core", "mirror_platform", "lsyncd"];
@@ -78,7 +81,7 @@ pub(super) fn problems(source: &SourceFile) -> Vec<String> {
         ["src", path @ ..] => {
             let module = SourceModule::of(path);
             if TOP.contains(&&*module.name) {
-                return Vec::new();
+                return uses_of_tool(source, module.depth);
             }
             let Some(row) = TABLE.iter().find(|row| row.module == module.name) else {
                 let message =
@@ -98,6 +101,17 @@ pub(super) fn problems(source: &SourceFile) -> Vec<String> {
     });
     bad.map(|mention| source.problem(mention.line, &format!("must not use `{}`", mention.name)))
         .collect()
+}
+
+/// Reports uses of the module of the tool `lsyncctl`: its HTTP library is not for the daemon.
+fn uses_of_tool(source: &SourceFile, depth: usize) -> Vec<String> {
+    let is_use = |mention: &PathMention| match mention.root {
+        PathRoot::Package => false,
+        PathRoot::Crate => mention.name == TOOL,
+        PathRoot::Above(levels) => levels >= depth && mention.name == TOOL,
+    };
+    let uses = mentions(&source.tokens).into_iter().filter(is_use);
+    uses.map(|mention| source.problem(mention.line, &format!("must not use `{TOOL}`"))).collect()
 }
 
 /// The module of the daemon that a file belongs to.
@@ -269,6 +283,13 @@ mod tests {
         {
             check(path, "use crate::{exec, watch};\nuse lsyncd::frontend::cli;", &[]);
         }
+    }
+
+    #[test]
+    fn the_daemon_does_not_use_the_tool() {
+        check("src/run.rs", "use crate::{ctl::serve, exec};", &["1: must not use `ctl`"]);
+        check("src/engine/a.rs", "super::super::ctl::run()", &["1: must not use `ctl`"]);
+        check("src/bin/lsyncctl.rs", "lsyncd::ctl::run()", &[]);
     }
 
     #[test]
