@@ -34,6 +34,17 @@ const PROGRAMS: [RequiredProgram; 6] = [
         debian_package: "lsyncd",
         needed_for: "all that is compared with it",
     },
+    RequiredProgram { name: "chromium", debian_package: "chromium", needed_for: "the status page" },
+    RequiredProgram {
+        name: "chromedriver",
+        debian_package: "chromium-driver",
+        needed_for: "the status page",
+    },
+    RequiredProgram {
+        name: "promtool",
+        debian_package: "prometheus",
+        needed_for: "metrics and alerts",
+    },
 ];
 
 /// Installs missing programs if permitted, and returns a line for each that is still missing.

@@ -313,6 +313,7 @@ addRow.count = 0;
 function toggle(row) {
   row.panel.hidden = !row.panel.hidden;
   row.button.setAttribute("aria-expanded", String(!row.panel.hidden));
+  if (row.history && row.history.error) row.history = null;
   if (!row.panel.hidden) loadHistory(row);
   render();
 }
@@ -409,9 +410,10 @@ function updatePanel(row, sync) {
   const isMarked = !marked.isCollapsed && row.panel.contains(marked.anchorNode);
   if (row.panelKey === key || isMarked && !stale) return;
   row.panelKey = key;
-  const parts = [actions(row, sync, stale), facts(sync, stale), chartSection(sync)];
-  if (!stale) parts.push(heldSection(row, sync), failedSection(sync), pendingSection(sync));
-  parts.push(historySection(row));
+  const present = stale ? []
+    : [heldSection(row, sync), failedSection(sync), pendingSection(sync)];
+  const parts = [actions(row, sync, stale), ...present, facts(sync, stale), chartSection(sync),
+    historySection(row)];
   replaceKeepingFocus(row.panel, parts.filter(Boolean));
 }
 
@@ -555,7 +557,7 @@ function historySection(row) {
     const paths = batch.is_full ? "everything"
       : batch.names.length ? batch.names.join(", ") + more : many(batch.paths, "path", "paths");
     const why = batch.message ? `: ${batch.message}` : "";
-    return [["", clock(batch.started)], ["path", paths],
+    return [["", clock(batch.started)], [batch.names.length ? "path names" : "path", paths],
       [batch.outcome === "done" ? "" : "path bad", outcome + code + why],
       ["number", duration(batch.duration)], ["number", batch.lag === null ? "" : duration(batch.lag)],
       ["number", batch.sent_bytes === null ? "" : bytes(batch.sent_bytes)]];
@@ -591,9 +593,10 @@ async function loadHistory(row) {
   row.loading = true;
   try {
     const answer = await fetch(`history.json?limit=20&sync=${encodeURIComponent(row.name)}`);
-    row.history = answer.ok ? await answer.json() : { error: (await answer.text()).trim() };
+    if (answer.ok) row.history = await answer.json();
+    else row.history ??= { error: (await answer.text()).trim() };
   } catch {
-    row.history = { error: "cannot be loaded: the server does not answer" };
+    row.history ??= { error: "cannot be loaded: the server does not answer" };
   }
   row.loading = false;
   render();
