@@ -1,6 +1,6 @@
 //! The command line of `lsyncctl`. Completions and the man page are made from it.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Command, Parser, Subcommand, ValueEnum};
 use clap_complete::{Shell, generate};
@@ -73,6 +73,8 @@ pub enum CtlCommand {
     Metrics,
     /// List the latest transfers
     History(HistoryArgs),
+    /// Serve a status page, metrics and documents over HTTP
+    Serve(ServeArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
 }
@@ -158,6 +160,24 @@ pub struct HistoryArgs {
     /// Maximum number of transfers of each sync
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
+}
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8730")]
+    pub listen: SocketAddr,
+    /// Name by which browsers may address the server, besides addresses and localhost; repeatable
+    #[arg(long, value_name = "NAME", value_hint = clap::ValueHint::Hostname)]
+    pub allow_host: Vec<String>,
+    /// Permit to pause, resume, flush, retry, resync and release, to whoever has the token
+    #[arg(long)]
+    pub control: bool,
+    /// File with the token, for its owner only; without it a token is made and printed
+    #[arg(long, value_name = "FILE", requires = "control")]
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Arguments of `completions`.

@@ -7,7 +7,7 @@ use super::{
     connection::ChosenDaemon,
     failure::{CtlFailure, Severity},
     output::{self, OutputStyle},
-    records, selection,
+    records, selection, serving,
     status::{self, StatusView},
     stop, text, watch,
 };
@@ -62,6 +62,7 @@ pub(super) fn run(args: &CtlArgs) -> Result<Severity, CtlFailure> {
             ChosenDaemon::find(options)?.show(&request, text)?;
             Ok(Severity::Ok)
         }
+        CtlCommand::Serve(args) => serving::run(options, args),
         CtlCommand::Completions(args) => {
             output::print_bytes(&args.shell.script(CtlArgs::command()));
             Ok(Severity::Ok)

@@ -1,8 +1,8 @@
 //! `lsyncctl`: shows and controls a running daemon.
 //!
 //! [`args`] has the command line, `commands` carries it out. `status` renders the state, `watch`
-//! shows it live, [`serve`] does so over HTTP; `output`, `table` and `text` make lines that are safe
-//! for a terminal.
+//! shows it live, [`serve`] does so over HTTP; `output`, `table` and `text` make lines that are
+//! safe for a terminal.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -16,6 +16,7 @@ mod output;
 mod records;
 mod selection;
 pub mod serve;
+mod serving;
 mod status;
 mod stop;
 mod table;

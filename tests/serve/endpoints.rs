@@ -12,7 +12,7 @@ use lsyncd::{
 
 use crate::{
     example::{batch, document, sync},
-    fake_daemon::{FakeDaemon, wait_until},
+    fake_daemon::{ScriptedDaemon, wait_until},
     http::{EventStream, HttpAnswer, connect, get, request, send},
     server::{Place, TOKEN},
 };
@@ -92,7 +92,7 @@ fn a_daemon_that_is_gone_is_reported_and_its_return_too() {
 fn the_control_socket_is_asked_only_with_control() {
     let place = Place::new();
     let control = place.control();
-    let _daemon = FakeDaemon::new(one(), &[(&control, false)]);
+    let _daemon = ScriptedDaemon::new(one(), &[(&control, false)]);
     let server = place.serve();
     assert_eq!(get(server.address(), "/healthz").status, 503);
     let server = place.serve_control();

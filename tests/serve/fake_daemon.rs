@@ -32,25 +32,25 @@ struct Script {
 }
 
 /// A daemon at one or two sockets. It ends when it is dropped.
-pub(crate) struct FakeDaemon {
+pub(crate) struct ScriptedDaemon {
     script: Arc<(Mutex<Script>, Condvar)>,
-    sockets: Vec<FakeSocket>,
+    sockets: Vec<ScriptedSocket>,
 }
 
-struct FakeSocket {
+struct ScriptedSocket {
     path: PathBuf,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl FakeDaemon {
+impl ScriptedDaemon {
     /// A daemon with these sockets, each with its right: true if it only shows.
     pub(crate) fn new(document: StatusDocument, sockets: &[(&Path, bool)]) -> Self {
         let script = Script { document, batches: Vec::new(), requests: Vec::new() };
         let script = Arc::new((Mutex::new(script), Condvar::new()));
         let sockets = sockets
             .iter()
-            .map(|(path, is_read_only)| FakeSocket::new(path, *is_read_only, &script))
+            .map(|(path, is_read_only)| ScriptedSocket::new(path, *is_read_only, &script))
             .collect();
         Self { script, sockets }
     }
@@ -87,7 +87,7 @@ impl FakeDaemon {
     }
 }
 
-impl FakeSocket {
+impl ScriptedSocket {
     fn new(path: &Path, is_read_only: bool, script: &Arc<(Mutex<Script>, Condvar)>) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let ends = Arc::new(AtomicBool::new(false));
@@ -104,7 +104,7 @@ impl FakeSocket {
     }
 }
 
-impl Drop for FakeSocket {
+impl Drop for ScriptedSocket {
     fn drop(&mut self) {
         self.ends.store(true, Ordering::SeqCst);
         drop(UnixStream::connect(&self.path));

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod browser;
+mod command;
 mod endpoints;
 mod example;
 mod fake_daemon;

@@ -12,7 +12,7 @@ use lsyncd::{
     ctl::serve::{ControlAccess, ServeOptions, Server, Token},
 };
 
-use crate::fake_daemon::FakeDaemon;
+use crate::fake_daemon::ScriptedDaemon;
 
 /// The token of servers with control.
 pub(crate) const TOKEN: &str = "a-token-of-some-length";
@@ -45,9 +45,9 @@ impl Place {
     }
 
     /// Starts a daemon with both sockets.
-    pub(crate) fn daemon(&self, document: StatusDocument) -> FakeDaemon {
+    pub(crate) fn daemon(&self, document: StatusDocument) -> ScriptedDaemon {
         let (control, status) = (self.control(), self.status());
-        FakeDaemon::new(document, &[(&control, false), (&status, true)])
+        ScriptedDaemon::new(document, &[(&control, false), (&status, true)])
     }
 
     /// Starts a server that only shows.

@@ -112,3 +112,87 @@ fn max(a: Option<f64>, b: Option<f64>) -> Option<f64> {
         (a, b) => a.or(b),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::status::{PendingReport, SyncState, Totals};
+
+    fn sync(name: &str, lag: f64) -> SyncReport {
+        SyncReport {
+            name: name.to_owned(),
+            kind: "rsync".to_owned(),
+            source: "/s".to_owned(),
+            target: "/t".to_owned(),
+            state: SyncState::Pending,
+            since: 0.0,
+            message: None,
+            oldest_change: Some(lag),
+            pending: PendingReport::default(),
+            failed: Vec::new(),
+            held: Vec::new(),
+            is_paused: false,
+            next_try: None,
+            last_success: None,
+            last_exit: None,
+            last_failure: None,
+            watcher: "inotify".to_owned(),
+            polled_directories: 0,
+            connection: None,
+            totals: Totals::default(),
+        }
+    }
+
+    fn points(history: &LagHistory, name: &str) -> Vec<Option<f64>> {
+        let curves = history.chart().syncs;
+        curves.into_iter().find(|curve| curve.sync == name).unwrap().points
+    }
+
+    fn add(history: &mut LagHistory, seconds: u64, lag: f64) {
+        history.add(Duration::from_secs(seconds), &[sync("a", lag)]);
+    }
+
+    #[test]
+    fn a_point_is_the_largest_lag_of_its_interval() {
+        let mut history = LagHistory::default();
+        add(&mut history, 1, 2.0);
+        add(&mut history, 4, 5.0);
+        add(&mut history, 9, 1.0);
+        add(&mut history, 170, 3.0004);
+        assert_eq!(points(&history, "a"), [Some(5.0)]);
+        add(&mut history, 185, 1.0004);
+        assert_eq!(points(&history, "a"), [Some(5.0), Some(1.0)]);
+    }
+
+    #[test]
+    fn time_without_an_answer_is_unknown() {
+        let mut history = LagHistory::default();
+        add(&mut history, 0, 1.0);
+        for seconds in (10..540).step_by(10) {
+            history.advance(Duration::from_secs(seconds));
+        }
+        add(&mut history, 540, 2.0);
+        assert_eq!(points(&history, "a"), [Some(1.0), None, None, Some(2.0)]);
+        // As after a suspend: the clock jumps.
+        add(&mut history, 540 + 400, 3.0);
+        assert_eq!(points(&history, "a"), [Some(1.0), None, None, Some(2.0), None, Some(3.0)]);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut history = LagHistory::default();
+        for hour in 0..100 {
+            add(&mut history, hour * 3600, 1.0);
+        }
+        assert_eq!(history.syncs["a"].len(), SAMPLES);
+        assert!(points(&history, "a").len() <= SAMPLES / SAMPLES_PER_POINT + 1);
+        add(&mut history, u64::MAX, 1.0);
+        assert_eq!(history.syncs["a"].len(), SAMPLES);
+        let many: Vec<SyncReport> =
+            (0..2 * MAX_SYNCS).map(|number| sync(&number.to_string(), 1.0)).collect();
+        history.add(Duration::MAX, &many);
+        assert_eq!(history.syncs.len(), MAX_SYNCS);
+        history.add(Duration::MAX, &[]);
+        assert!(history.syncs.is_empty());
+    }
+}

@@ -41,7 +41,7 @@ use connections::accept_all;
 pub use control::ControlAccess;
 use feed::Feed;
 use hosts::HostPolicy;
-pub use link::{DaemonLink, LinkError};
+use link::DaemonLink;
 use router::Router;
 pub use token::{Token, TokenError};
 

@@ -1,6 +1,6 @@
 //! The endpoints.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Method, Request as HttpRequest, StatusCode, body::Incoming, header};
@@ -12,11 +12,12 @@ use super::{
     events,
     feed::Feed,
     hosts::HostPolicy,
-    link::{DaemonLink, LinkError},
+    link::DaemonLink,
     progress::Progress,
     reply::{self, HttpReply},
 };
 use crate::control::{
+    client_error::ClientError,
     metrics,
     request::{HistoryDocument, Request, Selection},
 };
@@ -185,8 +186,8 @@ impl Router {
         link: DaemonLink,
         request: Request,
         timeout: Duration,
-    ) -> Result<T, LinkError> {
-        let ended = || LinkError::NoAnswer("the server ends".to_owned());
+    ) -> Result<T, ClientError> {
+        let ended = || ClientError::Closed(PathBuf::new());
         // The semaphore is never closed.
         let slot = Arc::clone(&self.daemon_requests).acquire_owned().await;
         let slot = slot.map_err(|_| ended())?;
@@ -200,11 +201,11 @@ impl Router {
 }
 
 /// Returns the answer of the daemon.
-fn answered<T: serde::Serialize>(result: Result<T, LinkError>) -> HttpReply {
+fn answered<T: serde::Serialize>(result: Result<T, ClientError>) -> HttpReply {
     match result {
         Ok(value) => reply::json(StatusCode::OK, &value),
-        Err(LinkError::Refused(error)) => reply::text(StatusCode::CONFLICT, &error.message),
-        Err(LinkError::NoAnswer(reason)) => reply::text(StatusCode::BAD_GATEWAY, &reason),
+        Err(ClientError::Refused(error)) => reply::text(StatusCode::CONFLICT, &error.message),
+        Err(error) => reply::text(StatusCode::BAD_GATEWAY, &error.to_string()),
     }
 }
 
