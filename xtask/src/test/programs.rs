@@ -11,7 +11,7 @@ struct RequiredProgram {
     needed_for: &'static str,
 }
 
-const PROGRAMS: [RequiredProgram; 6] = [
+const PROGRAMS: [RequiredProgram; 9] = [
     RequiredProgram {
         name: "rsync",
         debian_package: "rsync",
