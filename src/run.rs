@@ -19,7 +19,7 @@ use crate::{
         location::{SocketHints, read_only_socket},
         server::{ControlSocket, SocketSpec, group_id},
     },
-    daemon::{self, PendingSignals, ProcessOptions, ServiceManager},
+    daemon::{self, CaughtSignal, PendingSignals, ProcessOptions, ServiceManager},
     engine::{
         DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel, Reload, request_handler,
     },
@@ -78,8 +78,11 @@ fn try_run(
     lua::log_warnings(&initial.warnings, &log);
     let channel = MessageChannel::default();
     let signals = channel.inbox.clone();
-    daemon::watch_signals(pending, log.clone(), move |signal| signals.signal(signal))
-        .map_err(|error| failed(cannot("handle signals", &error)))?;
+    daemon::watch_signals(pending, log.clone(), move |caught| match caught {
+        CaughtSignal::Fleet(signal) => signals.signal(signal),
+        CaughtSignal::LogState => signals.send(Message::LogState),
+    })
+    .map_err(|error| failed(cannot("handle signals", &error)))?;
     let sockets = control_sockets(&config.daemon, &channel.inbox, &log).map_err(failed)?;
     let facts = daemon_facts(&loader);
     // The command line can't change: without a file there is nothing to reload.

@@ -21,7 +21,7 @@ use std::{
 
 use lsyncd::{
     config::DaemonConfig,
-    daemon::{self, PendingSignals, ProcessOptions},
+    daemon::{self, CaughtSignal, PendingSignals, ProcessOptions},
     frontend::{cli, load::Loader},
     report::{Category, Log},
 };
@@ -106,8 +106,9 @@ fn run_daemon() -> Result<ExitCode, ExitCode> {
 /// Logs what the tests check, and waits for a signal to exit.
 fn wait(pending: PendingSignals, log: &Log) -> io::Result<Signal> {
     let (sender, signals) = mpsc::channel();
-    daemon::watch_signals(pending, Log::default(), move |signal| {
-        let _ = sender.send(signal);
+    daemon::watch_signals(pending, Log::default(), move |caught| match caught {
+        CaughtSignal::Fleet(signal) => drop(sender.send(signal)),
+        CaughtSignal::LogState => {}
     })?;
     log.say(Category::Warn, format_args!("works in {}", env::current_dir()?.display()));
     for stream in 0..3 {

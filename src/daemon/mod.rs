@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub use notify::{ServiceManager, ServiceNotification};
 pub use pidfile::{Pidfile, PidfileError};
-pub use signals::{PendingSignals, hold_signals, watch_signals};
+pub use signals::{CaughtSignal, PendingSignals, hold_signals, watch_signals};
 
 use crate::report::{Category, Log, RunMode};
 

@@ -25,6 +25,15 @@ use crate::report::{Category, Log};
 /// more.
 const FORCED_EXIT_DELAY: Duration = GRACE.saturating_add(STOP_GRACE).saturating_add(STOP_GRACE);
 
+/// A signal that was caught, by its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaughtSignal {
+    /// A signal that the fleet handles.
+    Fleet(Signal),
+    /// SIGUSR1: write the state into the log.
+    LogState,
+}
+
 /// Signals that were caught and are not yet delivered.
 #[derive(Debug)]
 pub struct PendingSignals(Signals);
@@ -32,7 +41,7 @@ pub struct PendingSignals(Signals);
 /// Installs the first signal handlers. It must be the first action of the process: afterwards no
 /// signal kills it that is not meant to.
 ///
-/// SIGHUP is queued for [`watch_signals`]. Termination signals still kill the process at once until
+/// SIGHUP and SIGUSR1 are queued for [`watch_signals`]. Termination signals still kill the process at once until
 /// [`catch_termination`](PendingSignals::catch_termination), since reading a configuration may take
 /// forever.
 ///
@@ -40,11 +49,9 @@ pub struct PendingSignals(Signals);
 ///
 /// If a handler can't be installed.
 pub fn hold_signals() -> io::Result<PendingSignals> {
-    let signals = Signals::new([SIGHUP])?;
-    // These signals have no meaning here, and their sender does not intend to kill the process.
-    for signal in [SIGUSR1, SIGUSR2] {
-        flag::register(signal, Arc::<AtomicBool>::default())?;
-    }
+    let signals = Signals::new([SIGHUP, SIGUSR1])?;
+    // It has no meaning here, and its sender does not intend to kill the process.
+    flag::register(SIGUSR2, Arc::<AtomicBool>::default())?;
     ignore_sigxfsz()?;
     unblock_all_signals()?;
     Ok(PendingSignals(signals))
@@ -76,13 +83,16 @@ impl PendingSignals {
 pub fn watch_signals(
     PendingSignals(mut signals): PendingSignals,
     log: Log,
-    mut deliver: impl FnMut(Signal) + Send + 'static,
+    mut deliver: impl FnMut(CaughtSignal) + Send + 'static,
 ) -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever().filter_map(signal_of) {
             deliver(signal);
-            if signal != Signal::Hangup {
-                force_exit_later(log.clone(), signal);
+            match signal {
+                CaughtSignal::Fleet(Signal::Hangup) | CaughtSignal::LogState => {}
+                CaughtSignal::Fleet(end @ (Signal::Terminate | Signal::Interrupt)) => {
+                    force_exit_later(log.clone(), end);
+                }
             }
         }
     })?;
@@ -103,11 +113,13 @@ fn force_exit_later(log: Log, signal: Signal) {
     let _ = thread::Builder::new().name("end".into()).spawn(force_exit);
 }
 
-const fn signal_of(number: i32) -> Option<Signal> {
-    match number {
-        SIGHUP => Some(Signal::Hangup),
-        SIGINT => Some(Signal::Interrupt),
-        SIGTERM => Some(Signal::Terminate),
-        _ => None,
-    }
+const fn signal_of(number: i32) -> Option<CaughtSignal> {
+    let of_fleet = match number {
+        SIGHUP => Signal::Hangup,
+        SIGINT => Signal::Interrupt,
+        SIGTERM => Signal::Terminate,
+        SIGUSR1 => return Some(CaughtSignal::LogState),
+        _ => return None,
+    };
+    Some(CaughtSignal::Fleet(of_fleet))
 }

@@ -34,6 +34,8 @@ pub(crate) enum Message {
     OnSynced(OnSyncedRequest),
     /// A request of a client of the control socket.
     Control(ControlRequest),
+    /// An operator asks for the state in the log.
+    LogState,
     /// The source path of this mirror may resolve to another directory.
     SourcePathChanged(MirrorId),
 }

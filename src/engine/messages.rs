@@ -19,6 +19,7 @@ impl Engine {
                 self.on_hangup(effects);
             }
             Message::Control(request) => self.control(request, effects),
+            Message::LogState => self.request_state_log(),
             Message::ChildChanged => self.touch_status(),
             Message::OnSynced(request) => {
                 self.call_scripts(|scripts, context| scripts.call_on_synced(context, request));

@@ -17,6 +17,7 @@ mod remote_shell;
 mod scripts;
 mod service;
 mod source_links;
+mod state_log;
 mod status;
 mod sync;
 mod sync_changes;
@@ -220,6 +221,7 @@ impl Engine {
             StatusAction::Nothing => {}
             StatusAction::RequestInventory => self.watch.list(),
             StatusAction::Write => self.write_status(false),
+            StatusAction::Log => self.log_state(),
         }
     }
 

@@ -47,6 +47,9 @@ pub(super) struct StatusWriter {
     last_written: Moment,
     /// Earliest time of the next write.
     not_before: Moment,
+    /// Time at which the state is logged, if that was requested: after the report of the watcher,
+    /// or without it.
+    log_at: Option<Moment>,
     /// Last report of the watcher.
     inventory: Inventory,
 }
@@ -78,6 +81,8 @@ pub(super) enum StatusAction {
     /// Ask the watcher for its watches.
     RequestInventory,
     Write,
+    /// Write the state into the log.
+    Log,
 }
 
 impl StatusWriter {
@@ -89,6 +94,7 @@ impl StatusWriter {
             next: NextWrite::At(now),
             last_written: now,
             not_before: now,
+            log_at: None,
             inventory: Inventory::default(),
         }
     }
@@ -102,6 +108,11 @@ impl StatusWriter {
 
     /// Returns the time of the next action. It depends on whether jobs are running. `None`: never.
     pub(super) fn due(&self, is_busy: bool) -> Option<Moment> {
+        self.write_due(is_busy).into_iter().chain(self.log_at).min()
+    }
+
+    /// Returns the time of the next action for the file.
+    fn write_due(&self, is_busy: bool) -> Option<Moment> {
         self.file.as_ref()?;
         let most = if is_busy { BUSY_INTERVAL } else { HEARTBEAT_INTERVAL };
         Some(match self.next {
@@ -112,7 +123,11 @@ impl StatusWriter {
 
     /// Returns the action that is due at `now`. It depends on whether jobs are running.
     pub(super) fn step(&mut self, now: Moment, is_busy: bool) -> StatusAction {
-        if self.due(is_busy).is_none_or(|due| now < due) {
+        if self.log_at.is_some_and(|at| at <= now) {
+            self.log_at = None;
+            return StatusAction::Log;
+        }
+        if self.write_due(is_busy).is_none_or(|due| now < due) {
             return StatusAction::Nothing;
         }
         match self.next {
@@ -124,9 +139,20 @@ impl StatusWriter {
         }
     }
 
+    /// Requests [`StatusAction::Log`] for the time of the report of the watcher.
+    pub(super) fn request_log(&mut self, now: Moment) {
+        self.log_at.get_or_insert(now + INVENTORY_TIMEOUT);
+    }
+
+    /// Returns the last report of the watcher.
+    pub(super) const fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
     /// Stores the report of the watcher.
     pub(super) fn set_inventory(&mut self, inventory: Inventory, now: Moment) {
         let was = std::mem::replace(&mut self.inventory, inventory);
+        self.log_at = self.log_at.map(|_| now);
         match &mut self.next {
             NextWrite::AwaitingInventory(until) => *until = now,
             // A status that was written without this report is corrected.
@@ -176,12 +202,21 @@ impl StatusWriter {
             let text = status::superseded_notice(daemon.status_file.as_deref(), &report::now());
             let _ = file.write(&text);
         }
-        *self = Self::new(daemon, now);
+        *self = Self { log_at: self.log_at, ..Self::new(daemon, now) };
     }
 }
 
 impl DaemonState<'_> {
     fn text(&self, inventory: &Inventory, now: Moment) -> Vec<u8> {
+        self.report(inventory, now).text()
+    }
+
+    /// Returns the state at `now`, with these watches.
+    pub(super) fn report<'s>(
+        &'s self,
+        inventory: &'s Inventory,
+        now: Moment,
+    ) -> status::StatusReport<'s> {
         let members = self.fleet.members().iter();
         let syncs = members.filter_map(|mirror| {
             let sync = &self.registry.get(mirror.id())?.config;
@@ -205,7 +240,7 @@ impl DaemonState<'_> {
             started,
         };
         let processes = self.jobs.children().into_iter().map(process);
-        let status = status::StatusReport {
+        status::StatusReport {
             syncs: syncs.collect(),
             processes: processes.collect(),
             watches: WatchSummary { count: inventory.watched, listed: &inventory.listed },
@@ -213,8 +248,7 @@ impl DaemonState<'_> {
             is_final: self.is_final,
             now,
             clock: report::now(),
-        };
-        status.text()
+        }
     }
 }
 
@@ -332,6 +366,23 @@ mod tests {
         let mut rare = status(Duration::from_mins(5));
         write(&mut rare, 0);
         assert_eq!(rare.due(false), Some(at(300_000)));
+    }
+
+    #[test]
+    fn a_requested_log_waits_for_the_inventory_until_the_timeout() {
+        for status_file in [None, Some("/nonexistent/status".into())] {
+            let daemon = DaemonConfig { status_file, ..DaemonConfig::default() };
+            let mut status = StatusWriter::new(&daemon, at(60_000));
+            status.request_log(at(100));
+            status.request_log(at(200));
+            assert_eq!(status.due(false), Some(at(600)));
+            assert_eq!(status.step(at(599), false), StatusAction::Nothing);
+            assert_eq!(status.step(at(600), false), StatusAction::Log);
+            assert_eq!(status.step(at(601), false), StatusAction::Nothing);
+            status.request_log(at(700));
+            status.set_inventory(Inventory::default(), at(800));
+            assert_eq!(status.step(at(800), false), StatusAction::Log);
+        }
     }
 
     #[test]

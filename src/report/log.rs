@@ -113,6 +113,12 @@ impl Log {
         }
     }
 
+    /// Writes the answer to a request of an operator, even if messages of its category are not
+    /// enabled.
+    pub fn answer(&self, message: impl Display) {
+        self.output().say(Category::Normal, &message.to_string());
+    }
+
     /// Returns true if messages of this category are enabled. Check it before formatting an
     /// expensive message.
     #[must_use]

@@ -92,6 +92,36 @@ fn the_status_is_updated_during_a_transfer_and_at_the_end() {
 }
 
 #[test]
+fn sigusr1_writes_the_state_into_the_log() {
+    needs!(TransferMode::Rsync.requirement());
+    let sandbox = Sandbox::new();
+    sandbox.create_dir("src");
+    let rsync = FakeRsync::new(&sandbox);
+    rsync.set_hanging(true);
+    let text = "sync{ default.rsync, name = 'one', source = '@/src', target = '@/dst', delay = 0 }";
+    let daemon = sandbox.daemon().config(text, 1).args(["-log", "scarce"]);
+    let daemon = daemon.env("PATH", rsync.search_path()).start();
+    daemon.wait_until("it runs", || rsync.hanging_process().is_some());
+    daemon.signal(Signal::USR1);
+    daemon.wait_for_log("Normal: Running processes: 1, with pid ");
+    let (log, target) = (daemon.log(), sandbox.path("dst"));
+    let state =
+        format!("Normal: one -> {}/: starting, first full transfer is running", target.display());
+    for line in
+        ["--- USR1 signal, state of the syncs ---", &state, "Inotify watching 1 directories"]
+    {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+    // Once it is idle, the next signal wakes it.
+    rsync.set_hanging(false);
+    let done = format!("Normal: one -> {}/: in sync\n", target.display());
+    daemon.wait_until("it says so", || {
+        daemon.signal(Signal::USR1);
+        daemon.log().contains(&done)
+    });
+}
+
+#[test]
 fn sighup_changes_the_status_file() {
     let sandbox = Sandbox::new();
     sandbox.create_dir("src");

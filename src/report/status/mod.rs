@@ -139,6 +139,28 @@ impl StatusReport<'_> {
         text
     }
 
+    /// Formats the status for the log: without the single delays, filters and watches.
+    #[must_use]
+    pub fn log_lines(&self) -> Vec<String> {
+        let mut text = Vec::new();
+        // Writing to memory can't fail.
+        let _ = self.write_short(&mut text);
+        String::from_utf8_lossy(&text).lines().map(ToOwned::to_owned).collect()
+    }
+
+    fn write_short(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.syncs.iter().try_for_each(|sync| self.write_state(sync, out))?;
+        writeln!(out, "Inotify watching {} directories", self.watches.count)?;
+        for note in &self.notes {
+            writeln!(out, "{note}")?;
+        }
+        write!(out, "Running processes: {}", self.processes.len())?;
+        for (at, process) in self.processes.iter().enumerate() {
+            write!(out, "{}{}", if at == 0 { ", with pid " } else { ", " }, process.pid)?;
+        }
+        writeln!(out)
+    }
+
     fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         writeln!(out, "Lsyncd status report at {}\n", self.clock.strftime(DATE))?;
         if self.is_final {

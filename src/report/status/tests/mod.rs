@@ -127,6 +127,15 @@ Running processes: 1
   pid=77 type=1 started=1719592765.000000
 ";
     assert_eq!(text(&status), expected);
+    status.syncs.pop();
+    status.processes.push(RunningProcess { pid: 78, started: 0 });
+    let short = [
+        "Sync1 -> /dst/: starting, first full transfer is running, oldest change at Mon Nov  2 \
+         20:03:55 2026",
+        "Inotify watching 2 directories",
+        "Running processes: 2, with pid 77, 78",
+    ];
+    assert_eq!(status.log_lines(), short);
 }
 
 #[test]
