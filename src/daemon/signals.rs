@@ -41,9 +41,9 @@ pub struct PendingSignals(Signals);
 /// Installs the first signal handlers. It must be the first action of the process: afterwards no
 /// signal kills it that is not meant to.
 ///
-/// SIGHUP and SIGUSR1 are queued for [`watch_signals`]. Termination signals still kill the process at once until
-/// [`catch_termination`](PendingSignals::catch_termination), since reading a configuration may take
-/// forever.
+/// SIGHUP and SIGUSR1 are queued for [`watch_signals`]. Termination signals still kill the process
+/// at once until [`catch_termination`](PendingSignals::catch_termination), since reading a
+/// configuration may take forever.
 ///
 /// # Errors
 ///

@@ -13,6 +13,7 @@ use std::{
 use super::{
     Category, LogFileError, LogFilter, SyslogIdentity,
     file::LogFile,
+    journal::JournalStreams,
     repeat::{RepeatFilter, RepeatVerdict},
     syslog::Syslog,
     terminal::{StdStream, Terminal, to_stderr},
@@ -238,7 +239,9 @@ impl Drop for LogState {
 impl LogOutput {
     fn say(&mut self, category: Category, text: &str) {
         if self.stage == LogStage::Starting {
-            return to_stderr(&LogMessage { category, text }.plain());
+            let message = LogMessage { category, text };
+            let is_journal = JournalStreams::of_process().contains(StdStream::Err);
+            return to_stderr(&if is_journal { message.for_journal() } else { message.plain() });
         }
         if let RepeatVerdict::Write(repeated) =
             self.repeat.check_message(category, text, Instant::now())
@@ -253,12 +256,8 @@ impl LogOutput {
     /// Writes a message: a problem, such as the traceback of a script, with date and category
     /// before each line, and a list as the original writes it.
     fn write(&mut self, category: Category, message: &str) {
-        match category {
-            Category::Warn | Category::Error => {
-                message.split('\n').for_each(|line| self.write_text(category, line));
-            }
-            Category::Normal | Category::Debug(_) => self.write_text(category, message),
-        }
+        let message = LogMessage { category, text: message };
+        message.parts().for_each(|part| self.write_text(category, part.text));
     }
 
     fn write_text(&mut self, category: Category, text: &str) {
@@ -273,7 +272,12 @@ impl LogOutput {
             Category::Error => StdStream::Err,
             Category::Normal | Category::Warn | Category::Debug(_) => StdStream::Out,
         };
-        self.terminal.write(stream, message.with_clock(&text::now()).as_bytes());
+        let text = if JournalStreams::of_process().contains(stream) {
+            message.for_journal()
+        } else {
+            message.with_clock(&text::now())
+        };
+        self.terminal.write(stream, text.as_bytes());
     }
 
     /// Writes to the logfile, or to syslog in a daemon that has none.

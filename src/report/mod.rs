@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, io, sync::Mutex};
 
 mod file;
 pub mod filter;
+mod journal;
 mod log;
 mod repeat;
 pub mod status;

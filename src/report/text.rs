@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
-use super::Category;
+use super::{Category, journal};
 
 /// Date format of `ctime(3)`.
 pub(super) const DATE: &str = "%a %b %e %H:%M:%S %Y";
@@ -16,7 +16,29 @@ pub(super) struct LogMessage<'a> {
     pub(super) text: &'a str,
 }
 
-impl LogMessage<'_> {
+impl<'a> LogMessage<'a> {
+    /// Returns the messages of one line each that a problem is written as, such as the traceback of
+    /// a script. Other messages, such as a list, are written as one, as the original does.
+    pub(super) fn parts(self) -> impl Iterator<Item = Self> {
+        let is_split = match self.category {
+            Category::Warn | Category::Error => true,
+            Category::Normal | Category::Debug(_) => false,
+        };
+        let parts = self.text.split(move |char| is_split && char == '\n');
+        parts.map(move |text: &'a str| Self { text, ..self })
+    }
+
+    /// Formats the message for the journal: each line with its priority, and without a date, since
+    /// the journal adds that itself.
+    pub(super) fn for_journal(&self) -> String {
+        let (priority, name) = (journal::priority(self.category), self.category.name());
+        let lines = self.text.split('\n').enumerate().map(|(at, line)| match at {
+            0 => format!("<{priority}>{name}: {line}\n"),
+            _ => format!("<{priority}>{line}\n"),
+        });
+        lines.collect()
+    }
+
     /// Formats the message for stderr before the daemon runs.
     pub(super) fn plain(&self) -> String {
         format!("{}: {}\n", self.category.name(), self.text)
@@ -60,5 +82,20 @@ mod tests {
         assert_eq!(message.with_clock(&now), "22:04:05 Exec: a b\n");
         assert_eq!(message.with_date(&now), "Mon Nov  2 22:04:05 2026 Exec: a b\n");
         assert_eq!(message.for_syslog(), "Exec, a b");
+        assert_eq!(message.for_journal(), "<7>Exec: a b\n");
+    }
+
+    #[test]
+    fn each_line_of_the_journal_has_a_priority() {
+        let format = |category, text| LogMessage { category, text }.for_journal();
+        assert_eq!(format(Category::Error, "no\n\nwhy"), "<3>Error: no\n<3>\n<3>why\n");
+        assert_eq!(format(Category::Warn, "w"), "<4>Warn: w\n");
+        assert_eq!(format(Category::Normal, "list\n/a"), "<6>Normal: list\n<6>/a\n");
+    }
+
+    #[test]
+    fn only_problems_are_split_into_lines() {
+        let parts = |category| LogMessage { category, text: "a\nb" }.parts().count();
+        assert_eq!([Category::Error, Category::Normal].map(parts), [2, 1]);
     }
 }
