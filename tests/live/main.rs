@@ -23,6 +23,7 @@ mod excludes;
 mod lifecycle;
 #[cfg(test)]
 mod links;
+#[cfg(test)]
 mod log_output;
 #[cfg(test)]
 mod lsyncctl;
