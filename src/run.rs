@@ -73,6 +73,7 @@ fn try_run(
         ExitCode::from(EXIT_FAILURE)
     };
     log.set_syslog_identity(syslog_identity(&config.daemon));
+    log.set_format(config.daemon.log_format);
     let DaemonConfig { mode, logfile, pidfile, .. } = config.daemon.clone();
     let _guard = daemon::start(ProcessOptions { mode, logfile, pidfile }, &pending, &log)?;
     lua::log_warnings(&initial.warnings, &log);
@@ -178,7 +179,9 @@ fn apply_daemon_config(log: &Log, was: &DaemonConfig, wanted: &DaemonConfig) -> 
             log.say(Category::Warn, text);
         }
     }
+    log.set_format(wanted.log_format);
     let mut in_force = DaemonConfig {
+        log_format: wanted.log_format,
         max_processes: wanted.max_processes,
         status_file: wanted.status_file.clone(),
         status_interval: wanted.status_interval,
@@ -230,6 +233,7 @@ mod tests {
             log_facility: "cron".into(),
             logfile: Some(dir.path().join("log")),
             status_file: Some("/run/status".into()),
+            log_format: crate::report::LogFormat::Json,
             ..DaemonConfig::default()
         };
         let wanted = DaemonConfig { onepass: true, ..changed.clone() };

@@ -21,7 +21,7 @@ use crate::{
         DaemonConfig, Hook, HookCall, ScriptConfig, SocketSetting, SyncConfig, SyncKind,
         WatchBackend,
     },
-    report::RunMode,
+    report::{LogFormat, RunMode},
 };
 
 /// Appends the settings of the whole process.
@@ -30,6 +30,9 @@ pub(super) fn daemon(text: &mut String, daemon: &DaemonConfig) {
     let paths = [("logfile", &daemon.logfile), ("pidfile", &daemon.pidfile)];
     for (name, path) in paths {
         lines.extend(path.as_deref().map(|path| (name, shown(path))));
+    }
+    if daemon.log_format != LogFormat::default() {
+        lines.push(("logFormat", daemon.log_format.name().into()));
     }
     if daemon.mode == RunMode::Daemon && daemon.logfile.is_none() {
         lines.push(("syslog", format!("{} as {}", daemon.log_facility, daemon.log_ident)));

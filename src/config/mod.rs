@@ -31,7 +31,7 @@ use mirror_core::{
     tunnel,
 };
 
-use crate::report::RunMode;
+use crate::report::{LogFormat, RunMode};
 
 pub use positions::SyncPositions;
 pub use source::{SourceError, awaited_source, canonical_source};
@@ -85,6 +85,8 @@ pub struct DaemonConfig {
     pub socket: SocketSetting,
     /// Group that may connect to the read-only socket, by name or number.
     pub socket_group: Option<String>,
+    /// Format of the log file and of the terminal.
+    pub log_format: LogFormat,
     /// Syslog facility, one of those that `report` knows.
     pub log_facility: String,
     /// Syslog identity.
@@ -111,6 +113,7 @@ impl Default for DaemonConfig {
             status_interval: Duration::from_secs(10),
             socket: SocketSetting::Default,
             socket_group: None,
+            log_format: LogFormat::Text,
             log_facility: "user".into(),
             log_ident: "lsyncd".into(),
             onepass: false,
@@ -151,6 +154,8 @@ pub struct Overrides {
     pub logfile: Option<PathBuf>,
     /// Absolute path of the pid file.
     pub pidfile: Option<PathBuf>,
+    /// Format of the log file and of the terminal.
+    pub log_format: Option<LogFormat>,
     /// Watch backend.
     pub watch: Option<WatchBackend>,
 }

@@ -31,7 +31,7 @@ pub(super) fn log_event(log: &Log, registry: &SyncRegistry, event: &LogEvent) {
     match event {
         LogEvent::Mirror(id, event) => {
             if let Some(instance) = registry.get(*id) {
-                log_mirror_event(log, instance, event);
+                log_mirror_event(&log.for_sync(&instance.config.name), instance, event);
             }
         }
         LogEvent::Draining(signal, jobs) => {
@@ -67,7 +67,7 @@ pub(super) fn log_event(log: &Log, registry: &SyncRegistry, event: &LogEvent) {
         }
         LogEvent::OnepassLeft(id, names, count) => {
             if let Some(instance) = registry.get(*id) {
-                log_onepass_failure(log, instance, names, *count);
+                log_onepass_failure(&log.for_sync(&instance.config.name), instance, names, *count);
             }
         }
         LogEvent::OnepassDone => log.say(Category::Normal, "onepass config set, exiting"),
@@ -305,6 +305,7 @@ fn log_source_event(log: &Log, instance: &SyncInstance, event: &SourceEvent) {
 /// Logs that the source is another directory than before.
 pub(super) fn log_source_change(log: &Log, instance: &SyncInstance, found: &Succession) {
     let (source, name) = (instance.source_text(), &instance.config.name);
+    let log = log.for_sync(name);
     let what = match found {
         Succession::First | Succession::Same => return,
         Succession::Replaced => "was replaced on its file system",

@@ -38,6 +38,7 @@ use crate::{
 };
 
 /// Context shared by all syncs of a configuration.
+#[derive(Clone)]
 pub(super) struct SyncContext<'a> {
     /// Base of relative target paths, whatever the working directory is later.
     pub(super) base_dir: PathBuf,
@@ -124,6 +125,7 @@ impl SyncInstance {
         learned: LearnedState,
         context: &SyncContext<'_>,
     ) -> Result<Self, String> {
+        let context = &SyncContext { log: &context.log.for_sync(&sync.name), ..context.clone() };
         let SyncContext { log, tunnels, .. } = context;
         let tunnel = sync.tunnel.as_ref().and_then(|spec| tunnels.get(spec));
         let mut connection = None;
@@ -327,9 +329,12 @@ fn rsync_config(
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
     let shared = is_shared.then_some(&***connections);
-    let shell = target.host().map(|host| RemoteShell::for_host(host, &mut options, shared, log));
+    // Several syncs may use one connection.
+    let ssh_log = &log.for_all_syncs();
+    let shell =
+        target.host().map(|host| RemoteShell::for_host(host, &mut options, shared, ssh_log));
     let renames =
-        shell.as_ref().and_then(|shell| remote_renames(sync, &target, shell, connections, log));
+        shell.as_ref().and_then(|shell| remote_renames(sync, &target, shell, connections, ssh_log));
     let (remote_shell, master) =
         shell.map(|shell| (shell.rsync_rsh, shell.master)).unwrap_or_default();
     Ok(rsync::RsyncConfig {

@@ -261,6 +261,7 @@ impl Loader {
             onepass: invocation.onepass,
             logfile: path(&invocation.logfile),
             pidfile: path(&invocation.pidfile),
+            log_format: invocation.log_format,
             watch: (invocation.watch != WatchBackend::Auto).then_some(invocation.watch),
         }
     }

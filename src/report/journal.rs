@@ -4,7 +4,7 @@ use std::{env, ffi::OsStr, sync::LazyLock};
 
 use rustix::{fs::fstat, stdio};
 
-use super::{Category, terminal::StdStream};
+use super::{Category, stream::StdStream};
 
 /// The standard streams that the journal reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,21 +3,16 @@
 use std::{
     fmt::{self, Display},
     fs::File,
-    io, mem,
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Instant,
 };
 
 use super::{
-    Category, LogFileError, LogFilter, SyslogIdentity,
-    file::LogFile,
-    journal::JournalStreams,
-    repeat::{RepeatFilter, RepeatVerdict},
-    syslog::Syslog,
-    terminal::{StdStream, Terminal, to_stderr},
-    text::{self, LogMessage},
+    Category, LogFileError, LogFilter, LogFormat, SyslogIdentity,
+    sinks::{LogSinks, LogStage, open_log_file},
+    stream::StdStream,
+    text::LogMessage,
 };
 use crate::lock;
 
@@ -33,12 +28,14 @@ use crate::lock;
 #[derive(Clone, Default)]
 pub struct Log {
     shared: Arc<LogState>,
+    /// Name of the sync that the messages of this handle are about.
+    sync: Option<Arc<str>>,
 }
 
 #[derive(Default)]
 struct LogState {
     filter: RwLock<LogFilter>,
-    output: Mutex<LogOutput>,
+    sinks: Mutex<LogSinks>,
 }
 
 /// Mode in which the process runs.
@@ -76,48 +73,38 @@ impl ChildStdio {
     }
 }
 
-#[derive(Debug, Default)]
-struct LogOutput {
-    stage: LogStage,
-    mode: RunMode,
-    file: Option<LogFile>,
-    is_file_failing: bool,
-    syslog: Syslog,
-    terminal: Terminal,
-    repeat: RepeatFilter,
-}
-
-/// Progress of the startup.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum LogStage {
-    /// All messages are written to stderr, unchanged.
-    #[default]
-    Starting,
-    /// Messages are written to the terminal and to the sinks of the mode.
-    Attached,
-    /// Messages are written to the sinks of the mode only.
-    Detached,
-}
-
 impl Log {
     /// Creates a log that writes the messages selected by `filter`.
     #[must_use]
     pub fn new(filter: LogFilter) -> Self {
         let filter = RwLock::new(filter);
-        Self { shared: Arc::new(LogState { filter, output: Mutex::default() }) }
+        let shared = Arc::new(LogState { filter, sinks: Mutex::default() });
+        Self { shared, sync: None }
+    }
+
+    /// Returns a handle for messages about the sync of this name. Lines in JSON have the name.
+    #[must_use]
+    pub fn for_sync(&self, name: &str) -> Self {
+        Self { shared: Arc::clone(&self.shared), sync: Some(name.into()) }
+    }
+
+    /// Returns a handle for messages about no single sync.
+    #[must_use]
+    pub fn for_all_syncs(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), sync: None }
     }
 
     /// Writes a message.
     pub fn say(&self, category: Category, message: impl Display) {
         if self.wants(category) {
-            self.output().say(category, &message.to_string());
+            self.sinks().say(self.message(category, &message.to_string()));
         }
     }
 
     /// Writes the answer to a request of an operator, even if messages of its category are not
     /// enabled.
     pub fn answer(&self, message: impl Display) {
-        self.output().say(Category::Normal, &message.to_string());
+        self.sinks().say(self.message(Category::Normal, &message.to_string()));
     }
 
     /// Returns true if messages of this category are enabled. Check it before formatting an
@@ -144,24 +131,37 @@ impl Log {
         logfile: Option<PathBuf>,
         greeting: &str,
     ) -> Result<(), LogFileError> {
-        let mut output = self.output();
-        output.mode = mode;
-        output.stage = LogStage::Attached;
+        let greeting = self.message(Category::Normal, greeting);
+        let mut sinks = self.sinks();
+        sinks.mode = mode;
+        sinks.stage = LogStage::Attached;
         if self.wants(Category::Normal) {
-            output.write_terminal(LogMessage { category: Category::Normal, text: greeting });
+            sinks.write_terminal(greeting);
         }
         if let Some(path) = logfile {
-            output.file = Some(open_log_file(path)?);
+            sinks.file = Some(open_log_file(path)?);
         }
         if self.wants(Category::Normal) {
-            output.write_sink(Category::Normal, greeting);
+            sinks.write_sink(greeting);
         }
         Ok(())
     }
 
     /// Sets facility and name for syslog messages.
     pub fn set_syslog_identity(&self, identity: SyslogIdentity) {
-        self.output().syslog.identity = identity;
+        self.sinks().syslog.identity = identity;
+    }
+
+    /// Sets the format of the logfile and of the terminal. Programs that already write to the
+    /// logfile by themselves continue to write text.
+    pub fn set_format(&self, format: LogFormat) {
+        self.sinks().set_format(format);
+    }
+
+    /// Returns true if the output of children has to be forwarded in whole lines.
+    #[must_use]
+    pub fn takes_lines(&self) -> bool {
+        self.sinks().format() == LogFormat::Json
     }
 
     /// Switches to another logfile, an absolute path.
@@ -171,42 +171,42 @@ impl Log {
     /// If it can't be opened. The previous one stays in use then.
     pub fn change_file(&self, logfile: Option<PathBuf>) -> Result<(), LogFileError> {
         let file = logfile.map(open_log_file).transpose()?;
-        let mut output = self.output();
-        output.file = file;
-        output.is_file_failing = false;
+        let mut sinks = self.sinks();
+        sinks.file = file;
+        sinks.is_file_failing = false;
         Ok(())
     }
 
     /// Returns true if messages have a sink after the terminal is left.
     #[must_use]
     pub fn has_detached_sink(&self) -> bool {
-        let mut output = self.output();
-        output.file.is_some() || output.syslog.is_reachable()
+        let mut sinks = self.sinks();
+        sinks.file.is_some() || sinks.syslog.is_reachable()
     }
 
     /// Forwards whole lines that a child has written to this stream.
     pub fn forward(&self, stream: StdStream, lines: &[u8]) {
-        let mut output = self.output();
-        match (output.stage, &mut output.file) {
-            (LogStage::Starting | LogStage::Attached, _) => output.terminal.write(stream, lines),
-            (LogStage::Detached, None) => {}
-            // A full disk under the log must not stop mirroring.
-            (LogStage::Detached, Some(file)) => drop(file.append(lines)),
-        }
+        self.sinks().forward(stream, lines, self.sync.as_deref());
     }
 
     /// Stops writing to the terminal.
     pub fn leave_terminal(&self) {
-        self.output().stage = LogStage::Detached;
+        self.sinks().stage = LogStage::Detached;
     }
 
     /// Returns the destination for the output of child processes.
     #[must_use]
     pub fn child_output(&self) -> ChildStdio {
-        let mut output = self.output();
-        match (output.stage, &mut output.file) {
-            (LogStage::Starting | LogStage::Attached, _) => ChildStdio::Inherit,
+        let mut sinks = self.sinks();
+        let is_json = sinks.format() == LogFormat::Json;
+        match (sinks.stage, &mut sinks.file) {
             (LogStage::Detached, None) => ChildStdio::Null,
+            (LogStage::Starting | LogStage::Attached, _) | (LogStage::Detached, Some(_))
+                if is_json =>
+            {
+                ChildStdio::Forward
+            }
+            (LogStage::Starting | LogStage::Attached, _) => ChildStdio::Inherit,
             (LogStage::Detached, Some(file)) => match file.duplicate() {
                 Ok(Some(file)) => ChildStdio::Append(file),
                 Ok(None) => ChildStdio::Forward,
@@ -215,8 +215,12 @@ impl Log {
         }
     }
 
-    fn output(&self) -> MutexGuard<'_, LogOutput> {
-        lock(&self.shared.output)
+    fn message<'a>(&'a self, category: Category, text: &'a str) -> LogMessage<'a> {
+        LogMessage { category, text, sync: self.sync.as_deref() }
+    }
+
+    fn sinks(&self) -> MutexGuard<'_, LogSinks> {
+        lock(&self.shared.sinks)
     }
 }
 
@@ -229,101 +233,7 @@ impl fmt::Debug for Log {
 /// Writes the last repeat count when the last handle is dropped.
 impl Drop for LogState {
     fn drop(&mut self) {
-        let output = self.output.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(repeated) = output.repeat.take() {
-            output.write(repeated.category, &repeated.text());
-        }
-    }
-}
-
-impl LogOutput {
-    fn say(&mut self, category: Category, text: &str) {
-        if self.stage == LogStage::Starting {
-            let message = LogMessage { category, text };
-            let is_journal = JournalStreams::of_process().contains(StdStream::Err);
-            return to_stderr(&if is_journal { message.for_journal() } else { message.plain() });
-        }
-        if let RepeatVerdict::Write(repeated) =
-            self.repeat.check_message(category, text, Instant::now())
-        {
-            if let Some(repeated) = repeated {
-                self.write(repeated.category, &repeated.text());
-            }
-            self.write(category, text);
-        }
-    }
-
-    /// Writes a message: a problem, such as the traceback of a script, with date and category
-    /// before each line, and a list as the original writes it.
-    fn write(&mut self, category: Category, message: &str) {
-        let message = LogMessage { category, text: message };
-        message.parts().for_each(|part| self.write_text(category, part.text));
-    }
-
-    fn write_text(&mut self, category: Category, text: &str) {
-        if self.stage == LogStage::Attached {
-            self.write_terminal(LogMessage { category, text });
-        }
-        self.write_sink(category, text);
-    }
-
-    fn write_terminal(&mut self, message: LogMessage<'_>) {
-        let stream = match message.category {
-            Category::Error => StdStream::Err,
-            Category::Normal | Category::Warn | Category::Debug(_) => StdStream::Out,
-        };
-        let text = if JournalStreams::of_process().contains(stream) {
-            message.for_journal()
-        } else {
-            message.with_clock(&text::now())
-        };
-        self.terminal.write(stream, text.as_bytes());
-    }
-
-    /// Writes to the logfile, or to syslog in a daemon that has none.
-    fn write_sink(&mut self, category: Category, text: &str) {
-        let message = LogMessage { category, text };
-        match &mut self.file {
-            None if self.mode == RunMode::Foreground => {}
-            None => self.syslog.send(message),
-            Some(file) => {
-                let appended = file.append(message.with_date(&text::now()).as_bytes());
-                self.handle_append_result(message, appended);
-            }
-        }
-    }
-
-    /// Handles a failed append: the message is written to another sink, and the error is reported
-    /// once until the logfile works again.
-    fn handle_append_result(&mut self, message: LogMessage<'_>, appended: io::Result<()>) {
-        let Err(source) = appended else {
-            self.is_file_failing = false;
-            return;
-        };
-        if !mem::replace(&mut self.is_file_failing, true)
-            && let Some(file) = &self.file
-        {
-            let error = LogFileError { path: file.path().to_owned(), source };
-            let text = format!("{error} ({})", error.source);
-            let message = LogMessage { category: Category::Error, text: &text };
-            match self.mode {
-                RunMode::Daemon => self.syslog.send(message),
-                RunMode::Foreground => self.write_terminal(message),
-            }
-        }
-        // In the foreground the message has already been written to the terminal.
-        if self.mode == RunMode::Daemon {
-            self.syslog.send(message);
-        }
-    }
-}
-
-/// Opens the logfile at this path.
-fn open_log_file(path: PathBuf) -> Result<LogFile, LogFileError> {
-    let mut file = LogFile::new(path);
-    match file.check_writable() {
-        Ok(()) => Ok(file),
-        Err(source) => Err(LogFileError { path: file.path().to_owned(), source }),
+        self.sinks.get_mut().unwrap_or_else(PoisonError::into_inner).finish();
     }
 }
 
@@ -421,10 +331,10 @@ mod tests {
         fs::create_dir(&path).unwrap();
         log.say(Category::Normal, "one");
         log.say(Category::Normal, "two");
-        assert!(log.output().is_file_failing);
+        assert!(log.sinks().is_file_failing);
         fs::remove_dir(&path).unwrap();
         log.say(Category::Normal, "three");
-        assert!(!log.output().is_file_failing);
+        assert!(!log.sinks().is_file_failing);
         assert_eq!(texts(&fs::read_to_string(&path).unwrap()), ["Normal: three"]);
     }
 

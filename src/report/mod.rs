@@ -5,9 +5,12 @@ use std::{collections::BTreeSet, io, sync::Mutex};
 mod file;
 pub mod filter;
 mod journal;
+mod json;
 mod log;
 mod repeat;
+mod sinks;
 pub mod status;
+mod stream;
 mod syslog;
 mod terminal;
 mod text;
@@ -15,9 +18,10 @@ mod text;
 use crate::lock;
 pub use file::LogFileError;
 pub use filter::LogFilter;
+pub use json::LogFormat;
 pub use log::{ChildStdio, Log, RunMode};
+pub use stream::StdStream;
 pub use syslog::{SyslogIdentity, is_facility};
-pub use terminal::StdStream;
 pub(crate) use text::now;
 
 /// Returns the text of an error as the C library words it, without the number.

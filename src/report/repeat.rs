@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Category;
+use super::{Category, text::LogMessage};
 
 /// Time during which a message is only counted after it was written.
 const REPEAT_WINDOW: Duration = Duration::from_mins(1);
@@ -40,6 +40,11 @@ pub(super) struct RepeatCount {
 impl RepeatCount {
     pub(super) fn text(&self) -> String {
         format!("last message repeated {} times", self.count)
+    }
+
+    /// Returns the message with its text.
+    pub(super) const fn message<'a>(&self, text: &'a str) -> LogMessage<'a> {
+        LogMessage { category: self.category, text, sync: None }
     }
 }
 

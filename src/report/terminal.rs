@@ -5,6 +5,12 @@
 
 use std::{io, os::fd::BorrowedFd, time::Duration};
 
+use super::{
+    Category,
+    json::{self, LogFormat},
+    stream::StdStream,
+    text::{self, LogMessage},
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -17,20 +23,13 @@ const CHUNK_SIZE: usize = 4096;
 /// Time limit for a reader. One that exceeded it is not waited for again.
 const READER_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A standard output stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StdStream {
-    /// stdout.
-    Out,
-    /// stderr.
-    Err,
-}
-
 /// The two output streams of the terminal, or of its replacement.
 #[derive(Debug, Default)]
 pub(super) struct Terminal {
     out: StreamState,
     err: StreamState,
+    /// Formats a notice of the daemon itself.
+    format: LogFormat,
 }
 
 /// State of one output stream and its reader.
@@ -47,24 +46,34 @@ impl Terminal {
     /// read again.
     pub(super) fn write(&mut self, stream: StdStream, text: &[u8]) {
         match stream {
-            StdStream::Out => self.out.write(stdio::stdout(), text),
-            StdStream::Err => self.err.write(stdio::stderr(), text),
+            StdStream::Out => self.out.write(stdio::stdout(), text, self.format),
+            StdStream::Err => self.err.write(stdio::stderr(), text, self.format),
         }
+    }
+
+    /// Sets the format of the notices of lost text.
+    pub(super) const fn set_format(&mut self, format: LogFormat) {
+        self.format = format;
     }
 }
 
 impl StreamState {
-    fn write(&mut self, to: BorrowedFd<'_>, text: &[u8]) {
+    fn write(&mut self, to: BorrowedFd<'_>, lines: &[u8], format: LogFormat) {
         if self.is_truncated && self.write_chunks(to, b"\n") {
             self.is_truncated = false;
         }
         if !self.is_truncated && self.lost_count > 0 {
-            let notice = format!("{} writes dropped: the reader was too slow\n", self.lost_count);
+            let notice = format!("{} writes dropped: the reader was too slow", self.lost_count);
+            let message = LogMessage { category: Category::Warn, text: &notice, sync: None };
+            let notice = match format {
+                LogFormat::Text => notice + "\n",
+                LogFormat::Json => json::message_line(message, &text::now()),
+            };
             if self.write_chunks(to, notice.as_bytes()) {
                 self.lost_count = 0;
             }
         }
-        if self.is_truncated || self.lost_count > 0 || !self.write_chunks(to, text) {
+        if self.is_truncated || self.lost_count > 0 || !self.write_chunks(to, lines) {
             self.lost_count += 1;
         }
     }
@@ -116,13 +125,13 @@ mod tests {
         let began = Instant::now();
         // More than a pipe holds, unless pages are very large.
         for _ in 0..1000 {
-            state.write(writer.as_fd(), &line);
+            state.write(writer.as_fd(), &line, LogFormat::Text);
         }
         assert!(state.lost_count > 100 && began.elapsed() < Duration::from_mins(1), "{state:?}");
         let lost = state.lost_count;
         let mut read = vec![0; 5 << 20];
         let mut length = pipe.read(&mut read).unwrap();
-        state.write(writer.as_fd(), b"again\n");
+        state.write(writer.as_fd(), b"again\n", LogFormat::Text);
         assert_eq!(state.lost_count, 0);
         drop(writer);
         while let more @ 1.. = pipe.read(&mut read[length..]).unwrap() {
@@ -138,7 +147,7 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let mut gone = StreamState::default();
-        gone.write(writer.as_fd(), b"line\n");
+        gone.write(writer.as_fd(), b"line\n", LogFormat::Text);
         assert_eq!((gone.lost_count, gone.is_stuck), (0, false));
     }
 }

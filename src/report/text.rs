@@ -14,6 +14,8 @@ pub(super) const DATE: &str = "%a %b %e %H:%M:%S %Y";
 pub(super) struct LogMessage<'a> {
     pub(super) category: Category,
     pub(super) text: &'a str,
+    /// Name of the sync that it is about.
+    pub(super) sync: Option<&'a str>,
 }
 
 impl<'a> LogMessage<'a> {
@@ -77,7 +79,7 @@ mod tests {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let moment: Timestamp = "2026-11-02T20:04:05.9Z".parse().unwrap();
         let now = moment.to_zoned(zone);
-        let message = LogMessage { category: Category::Debug("Exec"), text: "a b" };
+        let message = LogMessage { category: Category::Debug("Exec"), text: "a b", sync: None };
         assert_eq!(message.plain(), "Exec: a b\n");
         assert_eq!(message.with_clock(&now), "22:04:05 Exec: a b\n");
         assert_eq!(message.with_date(&now), "Mon Nov  2 22:04:05 2026 Exec: a b\n");
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn each_line_of_the_journal_has_a_priority() {
-        let format = |category, text| LogMessage { category, text }.for_journal();
+        let format = |category, text| LogMessage { category, text, sync: None }.for_journal();
         assert_eq!(format(Category::Error, "no\n\nwhy"), "<3>Error: no\n<3>\n<3>why\n");
         assert_eq!(format(Category::Warn, "w"), "<4>Warn: w\n");
         assert_eq!(format(Category::Normal, "list\n/a"), "<6>Normal: list\n<6>/a\n");
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn only_problems_are_split_into_lines() {
-        let parts = |category| LogMessage { category, text: "a\nb" }.parts().count();
+        let parts = |category| LogMessage { category, text: "a\nb", sync: None }.parts().count();
         assert_eq!([Category::Error, Category::Normal].map(parts), [2, 1]);
     }
 }

@@ -1,14 +1,17 @@
 //! Lines of the log on the terminal, in a pipe and in the journal.
 
 use std::{
+    ffi::OsStr,
+    fs,
     io::{self, Read},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
     process::{Command, Stdio},
 };
 
-use rustix::fs::fstat;
+use rustix::{fs::fstat, process::Signal};
+use serde_json::Value;
 
-use crate::support::Sandbox;
+use crate::support::{Sandbox, TransferMode, needs};
 
 /// Returns a command for one pass of a sync of this sandbox, with these further arguments.
 fn one_pass(sandbox: &Sandbox, args: &[&str]) -> Command {
@@ -49,4 +52,70 @@ fn lines_for_the_journal_have_a_priority_and_no_date() {
     assert!(early.starts_with("<3>Error: "), "{early}");
     let pipe = output(&sandbox, &[], |device, inode| format!("{device}:{}", inode + 1));
     assert!(pipe.contains(" Normal: --- Startup ---\n") && !pipe.contains('<'), "{pipe}");
+}
+
+/// Parses each line as a JSON object.
+fn objects(text: &str) -> Vec<Value> {
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"));
+    text.lines().map(parse).inspect(|line: &Value| assert!(line.is_object())).collect()
+}
+
+#[test]
+fn each_line_of_a_log_in_json_is_an_object_whatever_the_names_are() {
+    needs!(TransferMode::Rsync.requirement());
+    let sandbox = Sandbox::new();
+    let source = sandbox.create_dir("source");
+    let target = sandbox.create_dir("target");
+    let logfile = sandbox.path("file.log");
+    let daemon = sandbox.daemon().mirror(TransferMode::Rsync, &source, &target);
+    let args = ["-logFormat", "json", "-log", "all", "-delay", "0", "-logfile"];
+    let daemon = daemon.args(args).args([&logfile]).start();
+    daemon.wait_live();
+    let odd = OsStr::from_bytes(b"\xff\x1b[1m\n\"\\");
+    fs::write(source.join(odd), "").unwrap();
+    daemon.wait_until("a change is mirrored", || target.join(odd).exists());
+    daemon.wait_for_log("Finished a list");
+    for text in [daemon.log(), fs::read_to_string(&logfile).unwrap()] {
+        let lines = objects(&text);
+        let list = "Calling rsync with filter-list of new/modified files/dirs\n/\\xff";
+        let is_list = |line: &&Value| line["message"].as_str().unwrap().starts_with(list);
+        let line = lines.iter().find(is_list).unwrap();
+        assert_eq!(line["level"], "info");
+        assert_eq!((&line["category"], &line["sync"]), (&"Normal".into(), &"Sync1".into()));
+        let time = line["time"].as_str().unwrap();
+        assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+        assert!(lines.iter().any(|line| line["level"] == "debug"), "{text}");
+    }
+}
+
+#[test]
+fn sighup_changes_the_format_of_the_log() {
+    let sandbox = Sandbox::new();
+    sandbox.create_dir("source");
+    let text = |format: &str| {
+        format!(
+            "settings{{ logFormat = '{format}' }}
+             sync{{ default.direct, source = '@/source', target = '@/target' }}"
+        )
+    };
+    let daemon = sandbox.daemon().config(&text("text"), 1).start();
+    daemon.wait_live();
+    let before = daemon.log().len();
+    sandbox.write_config(&text("json"));
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("\"message\":\"1 sync is kept as it is\"");
+    let log = daemon.log();
+    let after = log[before..].split_once("resetting ---\n").unwrap().1;
+    assert!(!objects(after).is_empty(), "{log}");
+}
+
+#[test]
+fn a_rejected_command_line_is_reported_in_the_format_of_the_log() {
+    let sandbox = Sandbox::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lsyncd"));
+    command.args(["-logFormat", "json", "-direct", "none", "target"]).current_dir(sandbox.top());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(255));
+    let lines = objects(&String::from_utf8(output.stderr).unwrap());
+    assert_eq!(lines[0]["level"], "error", "{lines:?}");
 }

@@ -40,15 +40,16 @@ impl OutputRouter<'_> {
                 log.forward(stream, text);
             }
         };
+        let by_line = *filters_stdout || log.is_some_and(Log::takes_lines);
         let mut selected = Vec::new();
         let mut stdout_line = |line: &[u8]| {
-            if on_line(StdStream::Out, line) && *filters_stdout {
+            if (on_line(StdStream::Out, line) || !*filters_stdout) && by_line {
                 selected.extend_from_slice(line);
                 selected.push(b'\n');
             }
         };
         let raw = |bytes: &[u8]| {
-            if !*filters_stdout {
+            if !by_line {
                 forward(StdStream::Out, bytes);
             }
         };
@@ -73,9 +74,8 @@ impl OutputRouter<'_> {
     ) {
         let Self { log, filter: OutputFilter { on_line, filters_stdout, .. } } = self;
         stdout.finish(&mut |line| {
-            if on_line(StdStream::Out, line)
-                && *filters_stdout
-                && let Some(log) = log
+            if (on_line(StdStream::Out, line) || !*filters_stdout)
+                && let Some(log) = log.filter(|log| *filters_stdout || log.takes_lines())
             {
                 log.forward(StdStream::Out, &[line, b"\n"].concat());
             }

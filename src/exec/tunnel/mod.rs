@@ -3,6 +3,7 @@
 //! [`mirror_core::tunnel`] decides about the start of programs. Here one thread for each tunnel
 //! starts them, and one thread for each program waits for its exit.
 
+mod output;
 pub(crate) mod via;
 
 use std::{
@@ -37,7 +38,7 @@ use rustix::{
 
 use crate::{
     exec::lock,
-    report::{Category, Log},
+    report::{Category, ChildStdio, Log},
 };
 
 /// Interval of the check for a listener on the port of a program that was started.
@@ -281,18 +282,24 @@ impl TunnelSupervisor {
             self.plan.command.iter().map(|arg| OsString::from_vec(endpoint.substitute(arg)));
         let program = args.next().ok_or(io::ErrorKind::InvalidInput)?;
         self.log.say(Category::Debug("Tunnel"), format!("{}: starting it", self.plan.name));
-        let output = self.log.child_output();
+        let streams = self.log.child_output();
         let mut command = Command::new(program);
         // The parent-death signal is bound to this thread, which outlives all programs.
         signal_on_thread_exit(&mut command, Signal::TERM);
-        let child = command
+        let is_forwarded = matches!(streams, ChildStdio::Forward);
+        let stream = || if is_forwarded { Stdio::piped() } else { streams.stream() };
+        let mut child = command
             .args(args)
             // A process group of its own, so that its descendants end with it.
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(output.stream())
-            .stderr(output.stream())
+            .stdout(stream())
+            .stderr(stream())
             .spawn()?;
+        if let Err(error) = output::forward(&mut child, &self.log) {
+            let text = format!("tunnel {}: its output is lost: {error}", self.plan.name);
+            self.log.say(Category::Warn, text);
+        }
         Ok(TunnelProcess { child, port })
     }
 

@@ -12,7 +12,10 @@ use mirror_core::{
 };
 
 use super::lua_number;
-use crate::{config::WatchBackend, report::LogFilter};
+use crate::{
+    config::WatchBackend,
+    report::{LogFilter, LogFormat},
+};
 
 /// Parsed command line. Nothing is resolved or checked against the disk.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -28,6 +31,8 @@ pub struct Invocation {
     pub insist: bool,
     /// `-logfile`.
     pub logfile: Option<OsString>,
+    /// `-logFormat`.
+    pub log_format: Option<LogFormat>,
     /// `-monitor`: an event monitor by the original's name.
     pub monitor: Option<OsString>,
     /// `-nodaemon`: stay in the foreground.
@@ -175,6 +180,7 @@ impl Invocation {
             // The first pass has parsed it.
             b"log" => drop(arguments.one()?),
             b"logfile" => self.logfile = Some(arguments.one()?),
+            b"logFormat" => self.log_format = Some(log_format(&arguments.one()?)?),
             b"pidfile" => self.pidfile = Some(arguments.one()?),
             b"script" => self.scripts.push(arguments.one()?),
             b"sshopts" => self.sshopts = Some(arguments.one()?),
@@ -311,6 +317,13 @@ fn max_delete(arg: &OsStr) -> Result<MaxDelete, EarlyExit> {
     })
 }
 
+fn log_format(arg: &OsStr) -> Result<LogFormat, EarlyExit> {
+    LogFormat::named(arg.as_bytes()).ok_or_else(|| {
+        let other = Escaped(arg.as_bytes());
+        EarlyExit::invalid(format!("logFormat must be text or json, not '{other}'"))
+    })
+}
+
 fn watch(arg: &OsStr) -> Result<WatchBackend, EarlyExit> {
     match arg.as_bytes() {
         b"auto" => Ok(WatchBackend::Auto),
@@ -370,6 +383,7 @@ mod tests {
             adds(&format!("{dash}delay 0x10"), |i| i.delay = Some(16.0));
             adds(&format!("{dash}delay -1"), |i| i.delay = Some(-1.0));
             adds(&format!("{dash}logfile f"), |i| i.logfile = Some("f".into()));
+            adds(&format!("{dash}logFormat json"), |i| i.log_format = Some(LogFormat::Json));
             adds(&format!("{dash}maxDelete 10%"), |i| i.max_delete = Some(MaxDelete::Share(10)));
             adds(&format!("{dash}maxDelete false"), |i| i.max_delete = Some(MaxDelete::Unlimited));
             adds(&format!("{dash}pidfile f"), |i| i.pidfile = Some("f".into()));

@@ -64,7 +64,7 @@ pub const SYNC_OPTIONS: [OptionHelp; 3] = [
 ];
 
 /// All other options. One with several forms is listed for each form.
-pub const OPTIONS: [OptionHelp; 20] = [
+pub const OPTIONS: [OptionHelp; 21] = [
     switch(
         &["-check"],
         "print every setting, rsync call and warning, and exit; with -check=strict, exit with 1 if \
@@ -99,6 +99,12 @@ pub const OPTIONS: [OptionHelp; 20] = [
         "FILE",
         OptionCompletion::File,
         "append to FILE; a daemon without one uses syslog",
+    ),
+    option(
+        &["-logFormat"],
+        "FORMAT",
+        OptionCompletion::Words(&["text", "json"]),
+        "text (the default), or json: one object a line",
     ),
     option(
         &["-maxDelete"],

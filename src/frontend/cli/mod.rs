@@ -32,6 +32,7 @@ pub fn read(args: &[OsString]) -> Result<(Invocation, Log), ExitCode> {
     let failure = args::find_config_exit_code(args).unwrap_or(FAILURE);
     let invocation = Invocation::parse(args).map_err(|exit| print_exit(&exit, failure))?;
     let log = Log::new(invocation.filter.clone());
+    log.set_format(invocation.log_format.unwrap_or_default());
     Ok((invocation, log))
 }
 

@@ -137,6 +137,7 @@ fn daemon(invocation: &Invocation, start_dir: &Path) -> DaemonConfig {
         mode: if invocation.nodaemon { RunMode::Foreground } else { RunMode::Daemon },
         logfile: invocation.logfile.as_deref().map(|path| absolute(start_dir, path)),
         pidfile: invocation.pidfile.as_deref().map(|path| absolute(start_dir, path)),
+        log_format: invocation.log_format.unwrap_or_default(),
         onepass: invocation.onepass,
         watch: invocation.watch,
         ..DaemonConfig::default()

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{DaemonConfig, SocketSetting, WatchBackend, absolute},
-    report::{RunMode, is_facility},
+    report::{LogFormat, RunMode, is_facility},
 };
 
 /// Reads the settings. Returns the errors with the names of the settings.
@@ -56,6 +56,9 @@ pub(super) fn daemon(
         }),
         socket,
         socket_group: socket_group.map(|group| Escaped(&group).to_string()),
+        log_format: errors
+            .value_or_record("logFormat", log_format(fields, request))
+            .unwrap_or_default(),
         log_facility: errors
             .value_or_record("logfacility", facility(fields))
             .unwrap_or(default.log_facility),
@@ -141,6 +144,17 @@ fn watch(fields: Fields<'_>, request: &LoadRequest) -> Result<Option<WatchBacken
         Some(b"fanotify") => WatchBackend::Fanotify,
         _ => WatchBackend::Auto,
     }))
+}
+
+fn log_format(
+    fields: Fields<'_>,
+    request: &LoadRequest,
+) -> Result<Option<LogFormat>, SettingError> {
+    check_choice(fields, "logFormat", |given| {
+        SettingError::Lua(format!("logFormat must be text or json, not '{given}'"))
+    })?;
+    let given = fields.text("logFormat")?.as_deref().and_then(LogFormat::named);
+    Ok(request.overrides.log_format.or(given))
 }
 
 fn check_choice(

@@ -84,6 +84,7 @@ impl Setting {
 /// All settings. The arguments for rsync have this order, which is the original's.
 pub const SETTINGS: &[Setting] = &[
     global("logfile", Path, "", "log file, in addition to the terminal in the foreground; reopened after a rotation"),
+    global("logFormat", OneOf(&["text", "json"]), "\"text\"", "format of the log file and of the terminal: the lines of the original, or one JSON object a line"),
     global("pidfile", Path, "", "file that holds the process id; locked while the daemon runs"),
     global("nodaemon", Flag, "false", "stays in the foreground"),
     global("onepass", Flag, "false", "exits when all syncs have made their first transfer: with 0 if everything was transferred, with 255 if paths failed twice or deletions are held"),

@@ -109,7 +109,7 @@ fn plain_sync_has_the_defaults() {
 fn settings_are_gathered_from_calls_and_assignments() {
     let daemon = says(
         "settings{ logfile='log', 'nodaemon', statusInterval='3', maxProcesses=4 }
-         settings{ statusFile='run/s', logfacility='daemon', logident='x' }
+         settings{ statusFile='run/s', logfacility='daemon', logident='x', logFormat='json' }
          settings.onepass = 1
          assert(settings('statusInterval') == '3' and settings.onepass == 1)
          sync{ default.rsync, source='@/src', target='h:' }",
@@ -121,6 +121,7 @@ fn settings_are_gathered_from_calls_and_assignments() {
     assert!(status.is_absolute() && status.ends_with("run/s"), "{}", status.display());
     assert_eq!(daemon.status_interval, Duration::from_secs(3));
     assert_eq!((daemon.log_facility, daemon.log_ident), ("daemon".into(), "x".into()));
+    assert_eq!(daemon.log_format, crate::report::LogFormat::Json);
     assert_eq!((daemon.max_processes, daemon.onepass), (Some(4), true));
     assert_eq!(daemon.watch, WatchBackend::Auto);
 }
@@ -132,6 +133,7 @@ fn command_line_overrides_the_file() {
           sync{ default.rsync, source='@/src', target='h:', delay=5, maxDelete=false }",
     );
     fixture.request.overrides = Overrides {
+        log_format: None,
         delay: Some(0.5),
         max_delete: Some(MaxDelete::Count(7)),
         insist: true,
@@ -760,7 +762,7 @@ const WRONG: &str = "settings{
             statusIntervall = 'often',
             maxProcesses = 'many', maxDelays = 'lots',
             inotifyMode = 'Foo',
-            watch = 'dnotify',
+            watch = 'dnotify', logFormat = 'xml',
         }
         settings.logident = {}
         local t = tunnel{
@@ -789,6 +791,7 @@ fn all_setting_errors_are_reported_with_their_lines() {
         (3, "statusInterval must be a number and >= 0"),
         (8, "logident must be a string, not a table"),
         (4, "maxDelays must be a number"),
+        (6, "logFormat must be text or json, not 'xml'"),
         (4, "maxProcesses must be a number"),
         (6, "watch must be auto, inotify or fanotify, not 'dnotify'"),
         (0, "'Foo' not a valid inotfiyMode."),
