@@ -119,3 +119,24 @@ fn a_rejected_command_line_is_reported_in_the_format_of_the_log() {
     let lines = objects(&String::from_utf8(output.stderr).unwrap());
     assert_eq!(lines[0]["level"], "error", "{lines:?}");
 }
+
+#[test]
+fn a_large_batch_is_counted_unless_all_names_are_wanted() {
+    needs!(TransferMode::Rsync.requirement());
+    for (categories, listed) in [(&[][..], 100), (&["-log", "Names"], 150)] {
+        let sandbox = Sandbox::new();
+        let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+        let daemon = sandbox.daemon().mirror(TransferMode::Rsync, &source, &target);
+        let daemon = daemon.args(["-delay", "1"]).args(categories).start();
+        daemon.wait_live();
+        daemon.while_stopped(|| {
+            for number in 0..150 {
+                fs::write(source.join(format!("file{number}")), "").unwrap();
+            }
+        });
+        daemon.wait_for_log("Finished a list after exitcode: 0");
+        let log = daemon.log();
+        assert_eq!(log.matches("\n/file").count(), listed, "{log}");
+        assert_eq!(log.contains("\n... and 50 more\n"), listed == 100, "{log}");
+    }
+}

@@ -17,7 +17,7 @@ use super::{
     call_paths::{CallPathIndex, CallPaths},
     call_report::{CallReport, RemoteRefusal, StdoutLine},
     run::RsyncRun,
-    transfer_log::append_capped,
+    transfer_log::{append_capped, max_logged_names},
 };
 use crate::{
     exec::{
@@ -241,7 +241,11 @@ impl RsyncRun<'_> {
         if let Some(stdin) = &command_line.stdin {
             let names = stdin.split(|&b| b == 0).filter(|name| !name.is_empty());
             message += " [<]";
-            append_capped(&mut message, names.map(|name| Escaped(name).to_string()));
+            append_capped(
+                &mut message,
+                names.map(|name| Escaped(name).to_string()),
+                max_logged_names(&self.executor.log),
+            );
         }
         self.executor.log.say(category, message);
     }

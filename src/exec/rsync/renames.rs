@@ -13,7 +13,7 @@ use mirror_core::{
 };
 use mirror_platform::dir::Dir;
 
-use super::transfer_log::MAX_LOGGED_NAMES;
+use super::transfer_log::max_logged_names;
 use crate::{
     exec::{
         inode::EntryType,
@@ -129,9 +129,9 @@ fn log_renames<'a>(log: &Log, renames: impl Iterator<Item = (&'a RemoteRename, &
     if !log.wants(Category::Normal) {
         return;
     }
-    let mut more = 0_usize;
+    let (mut more, most) = (0_usize, max_logged_names(log));
     for (number, (rename, _)) in renames.filter(|(_, done)| done.renamed).enumerate() {
-        if number < MAX_LOGGED_NAMES {
+        if number < most {
             let (from, to) = (Escaped(&rename.from), Escaped(&rename.to));
             log.say(Category::Normal, format_args!("Moving {from} -> {to}"));
         } else {

@@ -8,10 +8,18 @@ use mirror_core::{
 };
 
 use super::run::RsyncRun;
-use crate::{exec::survey::Survey, report::Category};
+use crate::{
+    exec::survey::Survey,
+    report::{Category, Log},
+};
 
-/// Limit on the names in one log message.
-pub(super) const MAX_LOGGED_NAMES: usize = 100;
+/// Limit on the names in one log message, where the category of all names is not enabled.
+const MAX_LOGGED_NAMES: usize = 100;
+
+/// Returns the limit on the names in one log message.
+pub(super) fn max_logged_names(log: &Log) -> usize {
+    if log.wants(Category::Debug("Names")) { usize::MAX } else { MAX_LOGGED_NAMES }
+}
 
 impl RsyncRun<'_> {
     pub(super) fn log_full(&self) {
@@ -27,7 +35,8 @@ impl RsyncRun<'_> {
             ExcludeRules::Filters(rules) => (" filtering", rules),
         };
         message += what;
-        append_capped(&mut message, rules.iter().map(|rule| Escaped(rule).to_string()));
+        let rules = rules.iter().map(|rule| Escaped(rule).to_string());
+        append_capped(&mut message, rules, max_logged_names(&self.executor.log));
         self.executor.log.say(Category::Normal, message);
     }
 
@@ -44,16 +53,21 @@ impl RsyncRun<'_> {
             return;
         }
         let mut message = "Calling rsync with filter-list of new/modified files/dirs".to_owned();
-        append_capped(&mut message, names.map(ToString::to_string));
+        let most = max_logged_names(&self.executor.log);
+        append_capped(&mut message, names.map(ToString::to_string), most);
         self.executor.log.say(Category::Normal, message);
     }
 }
 
-/// Appends names, one per line, up to the number that a person reads.
-pub(super) fn append_capped(message: &mut String, names: impl Iterator<Item = String>) {
+/// Appends names, one per line, up to the number `most`.
+pub(super) fn append_capped(
+    message: &mut String,
+    names: impl Iterator<Item = String>,
+    most: usize,
+) {
     let mut more = 0_usize;
     for (number, name) in names.enumerate() {
-        if number < MAX_LOGGED_NAMES {
+        if number < most {
             message.push('\n');
             message.push_str(&name);
         } else {
@@ -74,7 +88,8 @@ mod tests {
     fn a_long_list_of_names_is_truncated_and_counted() {
         let message = |number: usize| {
             let mut message = "names:".to_owned();
-            append_capped(&mut message, (0..number).map(|name| name.to_string()));
+            let names = (0..number).map(|name| name.to_string());
+            append_capped(&mut message, names, MAX_LOGGED_NAMES);
             message
         };
         assert_eq!(message(0), "names:");
