@@ -95,7 +95,9 @@ fn try_run(
     engine.set_facts(facts, hash);
     let own = sockets.iter().map(|socket| socket.path().to_owned());
     engine.ignore_files(own);
-    Ok(engine.run())
+    let code = engine.run();
+    log.close_progress();
+    Ok(code)
 }
 
 /// Facts about this process for its status.

@@ -6,10 +6,13 @@ use std::{
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    thread,
 };
 
 use super::{
     Category, LogFileError, LogFilter, LogFormat, SyslogIdentity,
+    meter::TransferMeter,
+    progress::REDRAW_INTERVAL,
     sinks::{LogSinks, LogStage, open_log_file},
     stream::StdStream,
     text::LogMessage,
@@ -194,6 +197,38 @@ impl Log {
         self.sinks().stage = LogStage::Detached;
     }
 
+    /// Shows the progress of a transfer until the result is dropped. `None` where there is no
+    /// terminal for it. `meter` counts what is transferred.
+    #[must_use]
+    pub fn show_progress(&self, meter: &Arc<TransferMeter>) -> Option<ShownProgress> {
+        let mut sinks = self.sinks();
+        if !sinks.can_show_progress() {
+            return None;
+        }
+        let id = sinks.show_progress(self.sync.as_deref().unwrap_or("transfer"), meter);
+        if sinks.needs_progress_thread() {
+            let state = Arc::downgrade(&self.shared);
+            let redraw = move || {
+                loop {
+                    thread::sleep(REDRAW_INTERVAL);
+                    let Some(state) = state.upgrade() else { return };
+                    if !lock(&state.sinks).redraw_progress() {
+                        return;
+                    }
+                }
+            };
+            // Without a thread, nothing is drawn.
+            let _ = thread::Builder::new().name("progress".into()).spawn(redraw);
+        }
+        drop(sinks);
+        Some(ShownProgress { log: self.clone(), id })
+    }
+
+    /// Erases the progress, and shows none any more: the process ends.
+    pub fn close_progress(&self) {
+        self.sinks().close_progress();
+    }
+
     /// Returns the destination for the output of child processes.
     #[must_use]
     pub fn child_output(&self) -> ChildStdio {
@@ -221,6 +256,19 @@ impl Log {
 
     fn sinks(&self) -> MutexGuard<'_, LogSinks> {
         lock(&self.shared.sinks)
+    }
+}
+
+/// Progress of a transfer on the terminal, until it is dropped.
+#[derive(Debug)]
+pub struct ShownProgress {
+    log: Log,
+    id: u64,
+}
+
+impl Drop for ShownProgress {
+    fn drop(&mut self) {
+        self.log.sinks().hide_progress(self.id);
     }
 }
 

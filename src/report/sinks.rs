@@ -1,14 +1,17 @@
 //! Sinks of the log: terminal, logfile and syslog.
 
-use std::{io, mem, path::PathBuf, time::Instant};
+use std::{io, mem, path::PathBuf, sync::Arc, time::Instant};
 
 use super::{
     Category, LogFileError, RunMode,
     file::LogFile,
     journal::JournalStreams,
     json::{self, LogFormat},
+    meter::TransferMeter,
+    progress::ProgressLine,
     repeat::{RepeatFilter, RepeatVerdict},
     stream::StdStream,
+    style::TerminalStyle,
     syslog::Syslog,
     terminal::{Terminal, to_stderr},
     text::{self, LogMessage},
@@ -24,6 +27,7 @@ pub(super) struct LogSinks {
     pub(super) syslog: Syslog,
     format: LogFormat,
     terminal: Terminal,
+    progress: ProgressLine,
     repeat: RepeatFilter,
 }
 
@@ -42,7 +46,15 @@ pub(super) enum LogStage {
 impl LogSinks {
     pub(super) fn say(&mut self, message: LogMessage<'_>) {
         if self.stage == LogStage::Starting {
-            return to_stderr(&self.format_for(StdStream::Err, message, |message| message.plain()));
+            let stream = StdStream::Err;
+            let as_text = |message: LogMessage<'_>| {
+                if TerminalStyle::of_process().has_colours(stream) {
+                    message.coloured(None)
+                } else {
+                    message.plain()
+                }
+            };
+            return to_stderr(&self.format_for(stream, message, as_text));
         }
         let LogMessage { category, text, .. } = message;
         if let RepeatVerdict::Write(repeated) =
@@ -82,11 +94,51 @@ impl LogSinks {
             }
         };
         match (self.stage, &mut self.file) {
-            (LogStage::Starting | LogStage::Attached, _) => self.terminal.write(stream, lines),
+            (LogStage::Starting | LogStage::Attached, _) => {
+                self.progress.erase(&mut self.terminal);
+                self.terminal.write(stream, lines);
+            }
             (LogStage::Detached, None) => {}
             // A full disk under the log must not stop mirroring.
             (LogStage::Detached, Some(file)) => drop(file.append(lines)),
         }
+    }
+
+    /// Returns true if progress can be shown: in the foreground, on a terminal.
+    pub(super) fn can_show_progress(&self) -> bool {
+        let is_text = match self.format {
+            LogFormat::Text => true,
+            LogFormat::Json => false,
+        };
+        let is_attached = self.stage == LogStage::Attached && self.mode == RunMode::Foreground;
+        is_text && is_attached && TerminalStyle::of_process().redraws && !self.progress.is_closed
+    }
+
+    /// Shows the progress of a transfer, and returns its number.
+    pub(super) fn show_progress(&mut self, name: &str, meter: &Arc<TransferMeter>) -> u64 {
+        self.progress.add(name, meter, Instant::now())
+    }
+
+    /// Hides the progress of a transfer.
+    pub(super) fn hide_progress(&mut self, id: u64) {
+        self.progress.remove(id, &mut self.terminal);
+    }
+
+    /// Erases the progress for good.
+    pub(super) fn close_progress(&mut self) {
+        self.progress.erase(&mut self.terminal);
+        self.progress.is_closed = true;
+    }
+
+    /// Returns true if a thread has to be started that redraws the progress.
+    pub(super) fn needs_progress_thread(&mut self) -> bool {
+        !std::mem::replace(&mut self.progress.has_thread, true)
+    }
+
+    /// Redraws the progress. Returns false if there is none: its thread ends.
+    pub(super) fn redraw_progress(&mut self) -> bool {
+        self.progress.has_thread = self.progress.draw(&mut self.terminal, Instant::now());
+        self.progress.has_thread
     }
 
     fn write(&mut self, message: LogMessage<'_>) {
@@ -103,9 +155,14 @@ impl LogSinks {
         };
         let now = text::now();
         let as_text = |message: LogMessage<'_>| -> String {
-            message.parts().map(|part| part.with_clock(&now)).collect()
+            let has_colours = TerminalStyle::of_process().has_colours(stream);
+            let format = |part: LogMessage<'_>| {
+                if has_colours { part.coloured(Some(&now)) } else { part.with_clock(&now) }
+            };
+            message.parts().map(format).collect()
         };
         let line = self.format_for(stream, message, as_text);
+        self.progress.erase(&mut self.terminal);
         self.terminal.write(stream, line.as_bytes());
     }
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
-use super::{Category, journal};
+use super::{Category, journal, style};
 
 /// Date format of `ctime(3)`.
 pub(super) const DATE: &str = "%a %b %e %H:%M:%S %Y";
@@ -51,6 +51,18 @@ impl<'a> LogMessage<'a> {
         format!("{} {}", now.strftime("%H:%M:%S"), self.plain())
     }
 
+    /// Formats the message for a terminal that has colours, with that of its category. The time is
+    /// omitted before the daemon runs.
+    pub(super) fn coloured(&self, clock: Option<&Zoned>) -> String {
+        let name = self.category.name();
+        let name = match style::colour(self.category) {
+            Some(colour) => format!("{colour}{name}{}", style::NORMAL),
+            None => name.to_owned(),
+        };
+        let clock = clock.map_or(String::new(), |now| format!("{} ", now.strftime("%H:%M:%S")));
+        format!("{clock}{name}: {}\n", self.text)
+    }
+
     /// Formats the message for the logfile.
     pub(super) fn with_date(&self, now: &Zoned) -> String {
         format!("{} {}", now.strftime(DATE), self.plain())
@@ -82,6 +94,7 @@ mod tests {
         let message = LogMessage { category: Category::Debug("Exec"), text: "a b", sync: None };
         assert_eq!(message.plain(), "Exec: a b\n");
         assert_eq!(message.with_clock(&now), "22:04:05 Exec: a b\n");
+        assert_eq!(message.coloured(Some(&now)), "22:04:05 \x1b[2mExec\x1b[0m: a b\n");
         assert_eq!(message.with_date(&now), "Mon Nov  2 22:04:05 2026 Exec: a b\n");
         assert_eq!(message.for_syslog(), "Exec, a b");
         assert_eq!(message.for_journal(), "<7>Exec: a b\n");

@@ -8,10 +8,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustix::{fs::fstat, process::Signal};
+use rustix::{
+    fs::fstat,
+    process::Signal,
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
 use serde_json::Value;
 
-use crate::support::{Sandbox, TransferMode, needs};
+use crate::support::{Sandbox, TransferMode, in_both_modes, needs};
 
 /// Returns a command for one pass of a sync of this sandbox, with these further arguments.
 fn one_pass(sandbox: &Sandbox, args: &[&str]) -> Command {
@@ -139,4 +143,68 @@ fn a_large_batch_is_counted_unless_all_names_are_wanted() {
         assert_eq!(log.matches("\n/file").count(), listed, "{log}");
         assert_eq!(log.contains("\n... and 50 more\n"), listed == 100, "{log}");
     }
+}
+
+/// Runs one pass of a slow sync on a terminal, and returns what the terminal gets.
+fn on_terminal(mode: TransferMode, environment: &[(&str, &str)]) -> String {
+    let sandbox = Sandbox::new();
+    let source = sandbox.create_dir("source");
+    fs::write(source.join("file"), vec![7; 1_500_000]).unwrap();
+    // The value of `delete` causes a warning.
+    let kind = mode.option().trim_start_matches('-');
+    let text = format!(
+        "sync{{ default.{kind}, source = 'source', target = 'target', delete = 'false',
+             rsync = {{ bwlimit = 1000 }} }}"
+    );
+    fs::write(sandbox.path("conf.lua"), text).unwrap();
+    let controller =
+        openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&controller).unwrap();
+    unlockpt(&controller).unwrap();
+    let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = fs::File::options().read(true).write(true).open(name).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lsyncd"));
+    command.args(["-nodaemon", "-onepass", "conf.lua"]).current_dir(sandbox.top());
+    command.env("TERM", "xterm").env_remove("NO_COLOR").envs(environment.iter().copied());
+    command.stdin(Stdio::null()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut output = Vec::new();
+    // Once no process has the terminal open, reading fails.
+    let _ = fs::File::from(controller).read_to_end(&mut output);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    String::from_utf8(output).unwrap()
+}
+
+in_both_modes!(a_terminal_gets_progress_and_colours);
+
+fn a_terminal_gets_progress_and_colours(mode: TransferMode) {
+    let text = on_terminal(mode, &[]);
+    assert!(text.contains(" \u{1b}[33mWarn\u{1b}[0m: "), "{text:?}");
+    let progress = "\r\u{1b}[2KSync1: ";
+    assert!(text.contains(progress), "{text:?}");
+    let is_under_way = |line: &str| line.contains(" MB, ") || line.contains(" kB, ");
+    assert!(text.split(progress).skip(1).any(is_under_way), "{text:?}");
+    // The line is erased before the next message, and at the end.
+    let messages = text.split("\r\n").filter(|line| line.contains("Normal: "));
+    for line in messages {
+        let last = line.rsplit("\u{1b}[2K").next().unwrap();
+        assert!(!last.contains("B/s"), "{line:?}");
+    }
+    assert!(text.ends_with("\r\n"), "{text:?}");
+    // rsync's own progress is not in the log.
+    assert!(!text.contains("xfr#"), "{text:?}");
+    let plain = on_terminal(mode, &[("NO_COLOR", "1")]);
+    assert!(plain.contains(" Warn: ") && !plain.contains("\u{1b}[33m"), "{plain:?}");
+    let dumb = on_terminal(mode, &[("TERM", "dumb")]);
+    assert!(!dumb.contains('\u{1b}') && !dumb.contains("B/s"), "{dumb:?}");
+}
+
+#[test]
+fn a_pipe_gets_neither_progress_nor_colours() {
+    let sandbox = Sandbox::new();
+    sandbox.create_dir("source");
+    fs::write(sandbox.path("source/file"), "x").unwrap();
+    let text = output(&sandbox, &[], |_, _| String::new());
+    assert!(text.contains("Normal: ") && !text.contains('\u{1b}'), "{text}");
 }

@@ -1,6 +1,7 @@
 //! Copy of a regular file.
 
 use std::{
+    cell::Cell,
     io,
     os::fd::{AsFd, OwnedFd},
 };
@@ -47,6 +48,7 @@ pub(super) fn copy(ctx: &DirContext<'_>, entry: &SourceEntry<'_>) -> Result<(), 
             temp.publish(entry.name).map_err(error::target_error("write"))?;
         }
         if stability == Stability::Unchanged {
+            ctx.job.executor.state.meter.add(1, entry.source.stx_size);
             return Ok(());
         }
     }
@@ -132,14 +134,26 @@ fn copy_content(
     let sparse = stat.stx_blocks.saturating_mul(BLOCK) < size;
     let (from, to) = (file.as_fd(), temp.as_fd());
     let go_on = || ctx.job.should_continue();
-    match &ctx.job.executor.throttle {
-        None => FileCopy { from, to, size, sparse, chunk_size: None }.run(&|_| go_on()),
+    let (meter, pending) = (&ctx.job.executor.state.meter, Cell::new(0_u64));
+    let count = |bytes: u64| {
+        meter.add_pending(bytes);
+        pending.set(pending.get() + bytes);
+    };
+    let copied = match &ctx.job.executor.throttle {
+        None => FileCopy { from, to, size, sparse, chunk_size: None }.run(&|bytes| {
+            count(bytes);
+            go_on()
+        }),
         Some(throttle) => {
             let piece = Some(throttle.chunk_size());
-            FileCopy { from, to, size, sparse, chunk_size: piece }
-                .run(&|bytes| throttle.wait(bytes, &go_on))
+            FileCopy { from, to, size, sparse, chunk_size: piece }.run(&|bytes| {
+                count(bytes);
+                throttle.wait(bytes, &go_on)
+            })
         }
-    }
+    };
+    meter.end_pending(pending.get());
+    copied
 }
 
 /// Returns true if the file under a target name has the same content. Both are read. An unreadable

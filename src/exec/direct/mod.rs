@@ -204,6 +204,10 @@ impl Executor for DirectExecutor {
         self.state.probe(&target, self.privileged);
         self.state.observed_holds.begin(&job.work);
         let copy_job = CopyJob::new(self, &job.work, source, target, cancel);
+        let progress = match &job.work {
+            Work::Full { .. } => self.log.show_progress(&self.state.meter),
+            Work::Batch { .. } | Work::Large { .. } => None,
+        };
         match &job.work {
             Work::Full { .. } => tasks::full(&copy_job),
             Work::Batch { paths, renames, .. } => {
@@ -215,6 +219,7 @@ impl Executor for DirectExecutor {
             }
             Work::Large { path, .. } => tasks::batch(&copy_job, &PathSet::entry(path), &[]),
         }
+        drop(progress);
         let all = copy_job.is_full();
         let outcome = copy_job.into_outcome();
         if let Err(gone @ Outcome::SourceGone(_)) = self.source.open() {

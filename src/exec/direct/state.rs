@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     exec::{lock, observed_holds::ObservedHolds},
-    report::Log,
+    report::{Log, TransferMeter},
 };
 
 /// Maximum number of directories that are remembered as free of stale temporary files.
@@ -27,6 +27,8 @@ pub(crate) struct DirectState {
     pub(super) hardlinks: HardlinkIndex,
     pub(super) warnings: Warnings,
     pub(super) observed_holds: ObservedHolds,
+    /// Counters of what was copied.
+    pub(crate) meter: Arc<TransferMeter>,
     target_identity: OnceLock<Arc<TargetIdentity>>,
     capabilities: OnceLock<TargetCapabilities>,
     entry_count: Mutex<Option<u64>>,

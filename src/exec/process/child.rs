@@ -132,8 +132,12 @@ impl ChildProgram {
             true
         };
         let kill_at = Cell::new(None);
-        let filter =
-            OutputFilter { on_line: &mut on_line, filters_stdout: false, kill_at: &kill_at };
+        let filter = OutputFilter {
+            on_line: &mut on_line,
+            filters_stdout: false,
+            splits_returns: false,
+            kill_at: &kill_at,
+        };
         self.run_filtered(limit, call, cancel, filter)
     }
 
@@ -227,6 +231,7 @@ fn supervise(
     let ended = backoff.retry(|| Ok(pidfd_open(pid, PidfdFlags::empty())?))?;
     let mut stdin = StdinWriter::new(child.stdin.take(), input)?;
     let mut stdout = LineReader::new(child.stdout.take())?;
+    stdout.splits_returns = router.filter.splits_returns;
     let mut stderr = LineReader::new(child.stderr.take())?;
     let (mut until, mut detector) = match limit {
         ChildLimit::Unlimited => (None, None),

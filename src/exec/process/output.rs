@@ -16,6 +16,8 @@ pub(in crate::exec) struct OutputFilter<'a> {
     /// True if only those lines of stdout for which `on_line` returns true reach the log. Otherwise
     /// stdout is copied to the log unchanged.
     pub(in crate::exec) filters_stdout: bool,
+    /// True if a carriage return ends a line of stdout, too.
+    pub(in crate::exec) splits_returns: bool,
     /// Time at which the child is killed together with all its descendants. `on_line` can set it.
     pub(in crate::exec) kill_at: &'a Cell<Option<Instant>>,
 }

@@ -13,6 +13,8 @@ use rustix::io::ioctl_fionbio;
 pub(in crate::exec) struct LineReader<P> {
     pipe: Option<P>,
     line: Vec<u8>,
+    /// True if a carriage return ends a line, too.
+    pub(super) splits_returns: bool,
 }
 
 impl<P: Read + AsFd> LineReader<P> {
@@ -26,7 +28,7 @@ impl<P: Read + AsFd> LineReader<P> {
     /// Creates a reader of `pipe` and makes the pipe non-blocking.
     pub(in crate::exec) fn new(pipe: Option<P>) -> io::Result<Self> {
         pipe.iter().try_for_each(set_nonblocking)?;
-        Ok(Self { pipe, line: Vec::new() })
+        Ok(Self { pipe, line: Vec::new(), splits_returns: false })
     }
 
     /// Returns the pipe, or `None` after its end.
@@ -60,8 +62,10 @@ impl<P: Read + AsFd> LineReader<P> {
     }
 
     fn split_lines(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(&[u8])) {
-        for part in bytes.split_inclusive(|&b| b == b'\n') {
-            let text = part.strip_suffix(b"\n").unwrap_or(part);
+        let splits_returns = self.splits_returns;
+        let is_end = |byte: &u8| *byte == b'\n' || splits_returns && *byte == b'\r';
+        for part in bytes.split_inclusive(is_end) {
+            let text = part.split_last().filter(|(last, _)| is_end(last)).map_or(part, |it| it.1);
             let room = Self::MAX_LINE.saturating_sub(self.line.len());
             self.line.extend_from_slice(text.get(..room).unwrap_or(text));
             if text.len() < part.len() {

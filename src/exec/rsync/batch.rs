@@ -36,6 +36,9 @@ impl RsyncRun<'_> {
         observed: &ObservedChanges,
     ) -> Result<(), Outcome> {
         self.set_full();
+        if !self.executor.plan.options.shows_progress() {
+            self.progress = self.executor.log.show_progress(&self.executor.state.meter);
+        }
         let evidence = ChangeEvidence { observed, renamed: &[] };
         self.transfer_observed(evidence)?;
         self.compare_all(phase, evidence)

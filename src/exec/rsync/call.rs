@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::{
     call_paths::{CallPathIndex, CallPaths},
     call_report::{CallReport, RemoteRefusal, StdoutLine},
+    progress::ProgressReader,
     run::RsyncRun,
     transfer_log::{append_capped, max_logged_names},
 };
@@ -112,7 +113,11 @@ impl RsyncRun<'_> {
         }
         // RACE: rsync opens the target by its name; the check afterwards detects a replaced target.
         self.executor.state.target_identity.check_path()?;
-        let call = &*self.with_protected_mounts(call);
+        let mut call = self.with_protected_mounts(call).into_owned();
+        if self.progress.is_some() && !call.is_dry_run() {
+            call = call.with_progress();
+        }
+        let call = &call;
         self.log_call(call);
         let mut backoff = SpawnBackoff::new(self.cancel, ChildLimit::Unlimited);
         let (end, report) = loop {
@@ -147,7 +152,12 @@ impl RsyncRun<'_> {
         let owners = CallPathIndex::new(call_paths, &exists);
         let mut report = CallReport::default();
         let (kill_at, keeps_links) = (Cell::new(None), plan.options.keeps_hard_links());
+        let shows_progress = call.shows_progress();
+        let mut progress = ProgressReader::new(&self.executor.state.meter, shows_progress);
         let mut on_line = |stream, line: &[u8]| {
+            if stream == StdStream::Out && progress.read(line) {
+                return false;
+            }
             match stream {
                 StdStream::Err => report.read_stderr(&names, &owners, line),
                 StdStream::Out => report.read_stdout(&names, &owners, line),
@@ -163,11 +173,18 @@ impl RsyncRun<'_> {
             }
         };
         let limit = self.executor.stall_limit.run_limit();
-        let filters_stdout = call.counts_deletions();
-        let filter = OutputFilter { on_line: &mut on_line, filters_stdout, kill_at: &kill_at };
+        let filter = OutputFilter {
+            on_line: &mut on_line,
+            filters_stdout: call.counts_deletions() || shows_progress,
+            splits_returns: shows_progress,
+            kill_at: &kill_at,
+        };
         let inherited = self.target_lock.clone();
         let program = ChildProgram { inherited, ..self.executor.program.clone() };
         let end = program.run_filtered(limit, call.command_line(), self.cancel, filter);
+        if !call.is_dry_run() {
+            progress.finish();
+        }
         (end, report)
     }
 

@@ -13,6 +13,7 @@ mod flag;
 mod hardlinks;
 mod link_groups;
 mod mount_protection;
+mod progress;
 mod removal;
 mod renames;
 mod run;

@@ -10,7 +10,7 @@ use mirror_core::{
 use mirror_platform::dir::Dir;
 
 use super::{RsyncExecutor, link_groups::LinkGroups};
-use crate::exec::process::cancel::CancelToken;
+use crate::{exec::process::cancel::CancelToken, report::ShownProgress};
 
 /// A running job.
 pub(super) struct RsyncRun<'a> {
@@ -35,6 +35,8 @@ pub(super) struct RsyncRun<'a> {
     pub(super) started: SystemTime,
     /// Lock of a local target, inherited by all processes of the job.
     pub(super) target_lock: Option<Arc<OwnedFd>>,
+    /// Progress on the terminal.
+    pub(super) progress: Option<ShownProgress>,
     /// The target directory, if it is on this machine.
     target: OnceCell<Option<Dir>>,
 }
@@ -56,6 +58,7 @@ impl<'a> RsyncRun<'a> {
             includes_large: false,
             started: SystemTime::now(),
             target_lock: state.target_identity.path().and_then(lock),
+            progress: None,
             target: OnceCell::new(),
         }
     }

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::Path,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use mirror_core::{
@@ -22,7 +22,7 @@ use crate::{
         direct::timestamp_granularity, lock, observed_holds::ObservedHolds,
         target_identity::TargetIdentity,
     },
-    report::Log,
+    report::{Log, TransferMeter},
 };
 
 /// Facts about a target and its rsync. A new executor for the same source and target, with other
@@ -36,6 +36,8 @@ pub(crate) struct RsyncState {
     /// Deletions are held: the target has entries that the source does not have.
     pub(super) holds_deletions: Flag,
     pub(super) observed_holds: ObservedHolds,
+    /// Counters of what was transferred, as far as rsync reports it.
+    pub(crate) meter: Arc<TransferMeter>,
     /// The warning about an empty source was logged.
     pub(super) warned_empty: Flag,
     /// Known names of files with several names.
@@ -63,6 +65,7 @@ impl RsyncState {
             capabilities: RemoteCapabilities::default(),
             holds_deletions: Flag::default(),
             observed_holds: ObservedHolds::default(),
+            meter: Arc::default(),
             warned_empty: Flag::default(),
             links: RsyncLinkIndex::default(),
             target_lock: TargetLock::default(),

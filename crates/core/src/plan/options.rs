@@ -203,6 +203,17 @@ impl RsyncOptions {
         })
     }
 
+    /// Returns true if the user wants another report of the progress, or no output.
+    #[must_use]
+    pub fn shows_progress(&self) -> bool {
+        let is_other = |arg: &[u8]| {
+            let has = |part: &[u8]| arg.windows(part.len()).any(|it| it == part);
+            let is_short = arg.starts_with(b"-") && !arg.starts_with(b"--");
+            has(b"progress") || arg == b"--quiet" || is_short && (has(b"P") || has(b"q"))
+        };
+        self.short.iter().any(|b| b"Pq".contains(b)) || self.args().any(|arg| is_other(arg))
+    }
+
     /// Iterates over the user's own arguments and the long options.
     pub(super) fn args(&self) -> impl Iterator<Item = &Vec<u8>> {
         self.extra.iter().chain(&self.long)

@@ -10,6 +10,9 @@ use crate::{
 /// Compares times by nanoseconds.
 pub(super) const NANOSECOND_WINDOW: &[u8] = b"--modify-window=-1";
 
+/// Reports the progress of the whole transfer.
+const PROGRESS: &[u8] = b"--info=progress2";
+
 /// Compares no times.
 pub(super) const IGNORE_TIMES: &[u8] = b"--ignore-times";
 
@@ -77,6 +80,25 @@ impl RsyncCall {
     #[must_use]
     pub fn counts_deletions(&self) -> bool {
         self.command.args.iter().any(|arg| arg == b"--max-delete=0" || arg == b"-n")
+    }
+
+    /// Returns true if this call changes nothing.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.command.args.iter().any(|arg| arg == b"-n")
+    }
+
+    /// Returns the same call with a report of its progress.
+    #[must_use]
+    pub fn with_progress(mut self) -> Self {
+        self.command.args.insert(0, PROGRESS.to_vec());
+        self
+    }
+
+    /// Returns true if this call reports its progress to the daemon.
+    #[must_use]
+    pub fn shows_progress(&self) -> bool {
+        self.command.args.first().is_some_and(|arg| arg == PROGRESS)
     }
 
     /// Returns true if this call deletes entries that the source lacks.

@@ -44,7 +44,12 @@ fn a_deadlocked_child_is_killed_with_its_descendants() {
         true
     };
     let cancel = CancelToken::default();
-    let filter = OutputFilter { on_line: &mut on_line, filters_stdout: false, kill_at: &kill_at };
+    let filter = OutputFilter {
+        on_line: &mut on_line,
+        filters_stdout: false,
+        splits_returns: false,
+        kill_at: &kill_at,
+    };
     let end = program.run_filtered(ChildLimit::Unlimited, &call, &cancel, filter);
     assert!(matches!(end, ProcessExit::Deadlocked), "{end:?}");
     // The reaper of orphans may not have waited for the process yet.
@@ -78,7 +83,12 @@ fn only_selected_lines_of_stdout_reach_the_log() {
         line != b"one"
     };
     let (kill_at, cancel) = (Cell::new(None), CancelToken::default());
-    let filter = OutputFilter { on_line: &mut on_line, filters_stdout: true, kill_at: &kill_at };
+    let filter = OutputFilter {
+        on_line: &mut on_line,
+        filters_stdout: true,
+        splits_returns: false,
+        kill_at: &kill_at,
+    };
     let end = program.run_filtered(ChildLimit::Unlimited, &call, &cancel, filter);
     assert!(matches!(end, ProcessExit::Exited(0)), "{end:?}");
     lines.sort();
