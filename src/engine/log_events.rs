@@ -370,7 +370,7 @@ fn route(instance: &SyncInstance) -> String {
 }
 
 /// Formats the sync that an error belongs to: several may fail at the same time.
-fn sync_label(instance: &SyncInstance) -> String {
+pub(super) fn sync_label(instance: &SyncInstance) -> String {
     let (name, target) = (&instance.config.name, instance.target_text());
     if target.is_empty() { name.clone() } else { format!("{name} -> {target}") }
 }

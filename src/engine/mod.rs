@@ -170,6 +170,7 @@ impl Engine {
     pub(crate) fn run(mut self) -> ExitCode {
         let code = self.run_loop();
         self.service.stopping();
+        self.log_onepass_summary();
         self.write_status(true);
         self.scripts.abandon();
         code

@@ -33,7 +33,7 @@ use crate::{
         ssh::{ConnectionChoice, SshConnections},
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
     },
-    report::Log,
+    report::{Log, TransferMeter},
     watch::WatchTree,
 };
 
@@ -166,6 +166,17 @@ impl SyncInstance {
             None => executor,
         });
         Ok(Self { config: sync, source, executor, learned, tunnel, connection })
+    }
+
+    /// Returns the counters of what was transferred. `None` if only a script knows.
+    pub(super) fn meter(&self) -> Option<&TransferMeter> {
+        match self.config.kind {
+            SyncKind::Direct => Some(&self.learned.direct.meter),
+            SyncKind::Rsync | SyncKind::Rsyncssh => {
+                self.learned.rsync.get().map(|state| &*state.meter)
+            }
+            SyncKind::Script => None,
+        }
     }
 
     /// Returns the settings that the core needs.

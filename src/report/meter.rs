@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::lock;
@@ -18,6 +18,10 @@ pub struct TransferMeter {
     /// Bytes of files that are not complete yet.
     pending: AtomicU64,
     call: Mutex<Option<CallProgress>>,
+    /// True if a program has transferred files without telling their number.
+    is_incomplete: AtomicBool,
+    /// Duration of all jobs, in milliseconds.
+    busy_millis: AtomicU64,
 }
 
 /// Progress of a running program, as it reports it.
@@ -50,6 +54,22 @@ impl TransferMeter {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Records that the number of transferred files is not known completely.
+    pub fn mark_incomplete(&self) {
+        self.is_incomplete.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts the time of a job until the result is dropped.
+    pub fn time_job(&self) -> impl Drop + use<'_> {
+        JobTimer { meter: self, started: Instant::now() }
+    }
+
+    /// Returns the duration of all jobs that have ended.
+    #[must_use]
+    pub fn busy(&self) -> Duration {
+        Duration::from_millis(self.busy_millis.load(Ordering::Relaxed))
+    }
+
     /// Sets the progress of the running program. `None`: it has ended.
     pub fn set_call(&self, progress: Option<CallProgress>) {
         *lock(&self.call) = progress;
@@ -61,7 +81,13 @@ impl TransferMeter {
         *lock(&self.call)
     }
 
-    /// Returns the complete files and their bytes.
+    /// Returns the complete files and their bytes. `None` if they are not known completely.
+    #[must_use]
+    pub fn known_totals(&self) -> Option<TransferTotals> {
+        (!self.is_incomplete.load(Ordering::Relaxed)).then(|| self.totals())
+    }
+
+    /// Returns the complete files and their bytes, as far as they are known.
     #[must_use]
     pub fn totals(&self) -> TransferTotals {
         TransferTotals {
@@ -77,6 +103,19 @@ impl TransferMeter {
         let call = self.call().unwrap_or_default();
         let pending = self.pending.load(Ordering::Relaxed);
         TransferTotals { files: files + call.files, bytes: bytes + call.bytes + pending }
+    }
+}
+
+/// Counter of the time of one job.
+struct JobTimer<'a> {
+    meter: &'a TransferMeter,
+    started: Instant,
+}
+
+impl Drop for JobTimer<'_> {
+    fn drop(&mut self) {
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.meter.busy_millis.fetch_add(millis, Ordering::Relaxed);
     }
 }
 

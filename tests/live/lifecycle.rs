@@ -35,13 +35,16 @@ fn onepass_exits_once_everything_is_in_sync(mode: TransferMode) {
     let sandbox = Sandbox::new();
     let source = sandbox.create_dir("source");
     let targets = ["one", "two"].map(|name| sandbox.create_dir(name));
-    fs::write(source.join("file"), "").unwrap();
+    fs::write(source.join("file"), vec![1; 1500]).unwrap();
     let start = sandbox.daemon().args(["-onepass"]);
     let start = targets.iter().fold(start, |start, target| start.mirror(mode, &source, target));
     let mut daemon = start.start();
     assert_eq!(exit_code(daemon.wait_exit()), 0, "{}", daemon.log());
-    for target in targets {
-        daemon.wait_mirrored(mode, &source, &target);
+    for (number, target) in targets.iter().enumerate() {
+        daemon.wait_mirrored(mode, &source, target);
+        let target = target.display();
+        let summary = format!("Sync{} -> {target}/: transferred, 1 file, 1.5 kB, in ", number + 1);
+        assert!(daemon.log().contains(&summary), "{summary}: {}", daemon.log());
     }
 }
 
@@ -119,6 +122,7 @@ fn onepass_fails_after_a_partial_transfer() {
     let mut daemon = start.env("PATH", rsync.search_path()).start();
     assert_eq!(exit_code(daemon.wait_exit()), 255);
     let log = daemon.log();
+    assert!(log.contains(": transferred except for 1 failed paths, in "), "{log}");
     assert!(
         log.contains("Sync1 -> ") && log.contains(": not on the target after this pass: /"),
         "{log}"
@@ -137,6 +141,7 @@ fn onepass_fails_if_only_the_source_is_empty(mode: TransferMode) {
     assert_eq!(exit_code(daemon.wait_exit()), 255);
     let log = daemon.log();
     assert!(log.contains("deletions held of 1 of "), "{log}");
+    assert!(log.contains(": transferred, 1 deletions held, 0 files, 0 B, in "), "{log}");
     assert!(target.join("precious").exists());
 }
 

@@ -189,6 +189,7 @@ impl DirectExecutor {
 
 impl Executor for DirectExecutor {
     fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome {
+        let _timer = self.state.meter.time_job();
         let source = match self.source.open_for(&job.work, &self.log) {
             Ok(source) => source,
             Err(outcome) => return outcome,

@@ -183,7 +183,7 @@ impl RsyncRun<'_> {
         let program = ChildProgram { inherited, ..self.executor.program.clone() };
         let end = program.run_filtered(limit, call.command_line(), self.cancel, filter);
         if !call.is_dry_run() {
-            progress.finish();
+            progress.finish(call.transfers_no_files());
         }
         (end, report)
     }

@@ -234,6 +234,7 @@ impl RsyncExecutor {
 
 impl Executor for RsyncExecutor {
     fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome {
+        let _timer = self.state.meter.time_job();
         // An open source keeps its file system from being unmounted.
         // RACE: rsync opens the source by its name. If another directory takes that name between
         // this check and rsync's open, rsync mirrors that directory; the check afterwards detects

@@ -66,9 +66,13 @@ impl<'a> ProgressReader<'a> {
         true
     }
 
-    /// Counts what the call has transferred.
-    pub(super) fn finish(self) {
+    /// Counts what the call has transferred. Without statistics that is unknown, unless it
+    /// `transfers_no_files`.
+    pub(super) fn finish(self, transfers_no_files: bool) {
         self.meter.set_call(None);
+        if self.files.is_none() && !transfers_no_files && !self.is_shown {
+            self.meter.mark_incomplete();
+        }
         self.meter
             .add(self.files.unwrap_or(self.last.files), self.bytes.unwrap_or(self.last.bytes));
     }
@@ -110,7 +114,7 @@ mod tests {
         for other in ["file", "", "a 1% b c", "1 2% 3MB/x 0:00:00", "deleting 1% 2 3 4"] {
             assert!(!reader.read(other.as_bytes()), "{other}");
         }
-        reader.finish();
+        reader.finish(true);
         assert_eq!(meter.totals(), TransferTotals { files: 3, bytes: 9_000_000 });
         assert_eq!(meter.call(), None);
         let hidden = &mut ProgressReader::new(&meter, false);
@@ -128,7 +132,11 @@ mod tests {
         ] {
             assert!(!reader.read(line.as_bytes()));
         }
-        reader.finish();
+        reader.finish(true);
         assert_eq!(meter.totals(), TransferTotals { files: 1002, bytes: 9_000_005 });
+        ProgressReader::new(&meter, true).finish(false);
+        assert!(meter.known_totals().is_some());
+        ProgressReader::new(&meter, false).finish(false);
+        assert_eq!(meter.known_totals(), None);
     }
 }

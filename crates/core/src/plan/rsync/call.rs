@@ -88,6 +88,16 @@ impl RsyncCall {
         self.command.args.iter().any(|arg| arg == b"-n")
     }
 
+    /// Returns true if the call transfers no files: it follows one that does, and only deletes, or
+    /// it is about the root alone.
+    #[must_use]
+    pub fn transfers_no_files(&self) -> bool {
+        let has = |is_it: &dyn Fn(&[u8]) -> bool| self.command.args.iter().any(|arg| is_it(arg));
+        let only_deletes =
+            has(&|arg| arg.starts_with(b"--max-delete=")) && !has(&|arg| arg == b"--stats");
+        only_deletes || has(&|arg| arg == b"-d")
+    }
+
     /// Returns the same call with a report of its progress.
     #[must_use]
     pub fn with_progress(mut self) -> Self {
