@@ -187,6 +187,26 @@ impl DirectExecutor {
     }
 }
 
+impl DirectExecutor {
+    fn copy(&self, copy_job: &CopyJob<'_>, work: &Work) {
+        match work {
+            Work::Full { .. } => {
+                let progress = self.log.show_progress(&self.state.meter);
+                tasks::full(copy_job);
+                drop(progress);
+            }
+            Work::Batch { paths, renames, .. } => {
+                // A rename deletes the old name and whatever has the new name.
+                let is_free =
+                    copy_job.delete && !options::may_protect_target(&self.settings.options);
+                let renames = if self.settings.renames && is_free { renames } else { &[][..] };
+                tasks::batch(copy_job, paths, renames);
+            }
+            Work::Large { path, .. } => tasks::batch(copy_job, &PathSet::entry(path), &[]),
+        }
+    }
+}
+
 impl Executor for DirectExecutor {
     fn run(&self, job: &mut Job, cancel: &CancelToken) -> Outcome {
         let _timer = self.state.meter.time_job();
@@ -205,22 +225,7 @@ impl Executor for DirectExecutor {
         self.state.probe(&target, self.privileged);
         self.state.observed_holds.begin(&job.work);
         let copy_job = CopyJob::new(self, &job.work, source, target, cancel);
-        let progress = match &job.work {
-            Work::Full { .. } => self.log.show_progress(&self.state.meter),
-            Work::Batch { .. } | Work::Large { .. } => None,
-        };
-        match &job.work {
-            Work::Full { .. } => tasks::full(&copy_job),
-            Work::Batch { paths, renames, .. } => {
-                // A rename deletes the old name and whatever has the new name.
-                let is_free =
-                    copy_job.delete && !options::may_protect_target(&self.settings.options);
-                let renames = if self.settings.renames && is_free { renames } else { &[][..] };
-                tasks::batch(&copy_job, paths, renames);
-            }
-            Work::Large { path, .. } => tasks::batch(&copy_job, &PathSet::entry(path), &[]),
-        }
-        drop(progress);
+        self.copy(&copy_job, &job.work);
         let all = copy_job.is_full();
         let outcome = copy_job.into_outcome();
         if let Err(gone @ Outcome::SourceGone(_)) = self.source.open() {
