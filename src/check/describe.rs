@@ -26,6 +26,21 @@ use crate::{
 
 /// Appends the settings of the whole process.
 pub(super) fn daemon(text: &mut String, daemon: &DaemonConfig) {
+    section(text, &daemon_title(daemon), &daemon_settings(daemon));
+    text.push('\n');
+}
+
+/// Returns the title of the whole process.
+pub(super) fn daemon_title(daemon: &DaemonConfig) -> String {
+    let mode = match daemon.mode {
+        RunMode::Daemon => "runs in the background",
+        RunMode::Foreground => "runs in the foreground",
+    };
+    format!("lsyncd: {mode}")
+}
+
+/// Returns the settings of the whole process.
+pub(super) fn daemon_settings(daemon: &DaemonConfig) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let paths = [("logfile", &daemon.logfile), ("pidfile", &daemon.pidfile)];
     for (name, path) in paths {
@@ -57,22 +72,33 @@ pub(super) fn daemon(text: &mut String, daemon: &DaemonConfig) {
         WatchBackend::Fanotify => "fanotify",
     };
     lines.push(("watch", watch.into()));
-    let mode = match daemon.mode {
-        RunMode::Daemon => "runs in the background",
-        RunMode::Foreground => "runs in the foreground",
-    };
-    section(text, &format!("lsyncd: {mode}"), &lines);
-    text.push('\n');
+    lines
 }
 
 /// Appends one sync and its rsync command lines.
 pub(super) fn sync(text: &mut String, sync: &SyncConfig) {
+    section(text, &format!("{}: {}", sync.name, kind(sync)), &settings(sync));
+    if sync.script.is_none() {
+        rsync_command_lines(text, sync);
+    }
+    text.push('\n');
+}
+
+/// Returns the name of the kind of a sync.
+pub(super) fn kind(sync: &SyncConfig) -> String {
     let kind = match sync.kind {
         SyncKind::Rsync => "default.rsync",
         SyncKind::Rsyncssh => "default.rsyncssh",
         SyncKind::Direct => "default.direct",
         SyncKind::Script => "a script",
     };
+    let suffix =
+        if sync.script.is_some() && sync.kind != SyncKind::Script { ", with a script" } else { "" };
+    format!("{kind}{suffix}")
+}
+
+/// Returns the settings of a sync, with their names.
+pub(super) fn settings(sync: &SyncConfig) -> Vec<(&'static str, String)> {
     let mut lines = vec![("source", format!("{}/", shown(&sync.source).trim_end_matches('/')))];
     // A script needs no target.
     if !sync.target.is_empty() {
@@ -101,18 +127,12 @@ pub(super) fn sync(text: &mut String, sync: &SyncConfig) {
     if sync.exit_codes != ExitCodes::rsync() {
         lines.push(("exitcodes", "user-defined".into()));
     }
-    let listed = |name: &'static str, texts: &[Vec<u8>]| -> Vec<(&str, String)> {
+    let listed = |name: &'static str, texts: &[Vec<u8>]| -> Vec<(&'static str, String)> {
         texts.iter().map(|text| (name, Escaped(text).to_string())).collect()
     };
     lines.extend(listed("filter", &sync.exclusions.filters));
     lines.extend(listed("exclude", &sync.exclusions.excludes));
-    let suffix =
-        if sync.script.is_some() && sync.kind != SyncKind::Script { ", with a script" } else { "" };
-    section(text, &format!("{}: {kind}{suffix}", sync.name), &lines);
-    if sync.script.is_none() {
-        rsync_command_lines(text, sync);
-    }
-    text.push('\n');
+    lines
 }
 
 /// Formats the limits of deletions.

@@ -10,6 +10,7 @@ mod patterns;
 mod programs;
 mod rsync_options;
 pub mod shell_line;
+mod summary;
 mod tunnels;
 mod watch_limit;
 
@@ -39,6 +40,8 @@ pub struct CheckInput<'a> {
     pub positions: &'a SyncPositions,
     /// Warnings found while loading.
     pub warnings: &'a [String],
+    /// True to describe all settings and rsync calls.
+    pub is_verbose: bool,
     /// True if the targets are to be contacted.
     pub contact_targets: bool,
     /// Returns true if the file system of a directory can be watched as a whole.
@@ -61,9 +64,15 @@ impl CheckReport {
     #[must_use]
     pub fn new(input: CheckInput<'_>) -> Self {
         let mut report = Self::default();
-        describe::daemon(&mut report.text, &input.config.daemon);
-        for sync in &input.config.syncs {
-            describe::sync(&mut report.text, sync);
+        let Config { daemon, syncs, .. } = input.config;
+        if input.is_verbose {
+            describe::daemon(&mut report.text, daemon);
+            for sync in syncs {
+                describe::sync(&mut report.text, sync);
+            }
+        } else {
+            summary::daemon(&mut report.text, daemon);
+            summary::syncs(&mut report.text, syncs);
         }
         let found =
             lints::warnings(input).into_iter().map(|text| input.positions.with_position(text));
@@ -71,6 +80,10 @@ impl CheckReport {
             report.warnings += 1;
             // Writing to a `String` cannot fail.
             let _ = writeln!(report.text, "Warning: {warning}");
+        }
+        if let count @ 1.. = report.warnings {
+            let noun = if count == 1 { "warning" } else { "warnings" };
+            let _ = writeln!(report.text, "{count} {noun}");
         }
         if input.contact_targets {
             let start_dir = match input.config.daemon.mode {

@@ -144,6 +144,7 @@ impl Loader {
             start_dir,
             positions,
             warnings,
+            is_verbose: invocation.verbose,
             contact_targets,
             can_watch_file_system,
         });

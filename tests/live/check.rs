@@ -30,7 +30,7 @@ fn a_check_of_the_command_line_starts_and_writes_nothing() {
     let sandbox = Sandbox::new();
     sandbox.create_dir("source");
     fs::write(sandbox.path("source/file"), "").unwrap();
-    let args = "-check -pidfile pid -logfile log -delay 3 -rsync source /nowhere/a -direct source \
+    let args = "-check -v -pidfile pid -logfile log -delay 3 -rsync source /nowhere/a -direct source \
                  /nowhere/b";
     let args: Vec<&str> = args.split(' ').collect();
     let (code, text) = run(&sandbox, &args);
@@ -40,6 +40,34 @@ fn a_check_of_the_command_line_starts_and_writes_nothing() {
     }
     let names: Vec<_> = fs::read_dir(sandbox.top()).unwrap().collect();
     assert_eq!(names.len(), 1, "{names:?}");
+    let short: Vec<_> = args.iter().copied().filter(|arg| *arg != "-v").collect();
+    let (code, short) = run(&sandbox, &short);
+    let source = sandbox.path("source");
+    for (name, kind, target) in [("Sync1", "rsync", "a"), ("Sync2", "direct", "b")] {
+        let line = format!(
+            "{name}: default.{kind} {}/ -> /nowhere/{target}/ (delay 3 s, or 1000 changes)\n",
+            source.display()
+        );
+        assert!(code == 0 && short.contains(&line), "{line:?} is not in: {short}");
+    }
+    assert!(!short.contains("--max-delete") && short.ends_with("OK\n"), "{short}");
+}
+
+#[test]
+fn a_check_folds_equal_syncs_and_counts_its_warnings() {
+    needs!(TransferMode::Rsync.requirement());
+    let sandbox = Sandbox::new();
+    sandbox.create_dir("source");
+    let text = "for number = 1, 9 do
+            sync{ default.rsync, source = 'source', target = 'h' .. number .. ':/t',
+                  delete = 'false' }
+        end";
+    fs::write(sandbox.path("conf.lua"), text).unwrap();
+    let (code, text) = run(&sandbox, &["-check", "conf.lua"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("\n  and 8 more like it, to h2:/t/ … h9:/t/\n"), "{text}");
+    let warnings = text.matches("Warning: ").count();
+    assert!(warnings > 1 && text.ends_with(&format!("\n{warnings} warnings\nOK\n")), "{text}");
 }
 
 #[test]

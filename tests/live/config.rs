@@ -249,7 +249,7 @@ fn a_check_prints_the_configuration_and_changes_nothing() {
                 rsync = {{ archive = true, rsh = 'ssh -p 22' }} }}",
         two("two")
     );
-    let mut daemon = sandbox.daemon().args(["-check"]).config(&text, 3).start();
+    let mut daemon = sandbox.daemon().args(["-check", "-v"]).config(&text, 3).start();
     assert_eq!(exit_code(daemon.wait_exit()), 0, "{}", daemon.log());
     let source = sandbox.path("a");
     let output = daemon.log();

@@ -55,6 +55,8 @@ pub struct Invocation {
     pub watch: WatchBackend,
     /// `-check` and `-try`.
     pub check: CheckMode,
+    /// `-v`: a check prints all settings and calls.
+    pub verbose: bool,
     /// `-check=strict`: a warning is a failure.
     pub strict: bool,
     /// `-configExitCode`: exit code of an invalid configuration.
@@ -165,6 +167,7 @@ impl Invocation {
             b"insist" => &mut self.insist,
             b"nodaemon" => &mut self.nodaemon,
             b"onepass" => &mut self.onepass,
+            b"v" => &mut self.verbose,
             _ => return false,
         };
         *switch = true;
@@ -379,6 +382,7 @@ mod tests {
                 (i.check, i.strict) = (CheckMode::Online, true);
             });
             adds(&format!("{dash}try"), |i| i.check = CheckMode::Online);
+            adds(&format!("{dash}v"), |i| i.verbose = true);
             adds(&format!("{dash}onepass"), |i| i.onepass = true);
             adds(&format!("{dash}delay 0x10"), |i| i.delay = Some(16.0));
             adds(&format!("{dash}delay -1"), |i| i.delay = Some(-1.0));

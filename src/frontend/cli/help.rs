@@ -64,11 +64,11 @@ pub const SYNC_OPTIONS: [OptionHelp; 3] = [
 ];
 
 /// All other options. One with several forms is listed for each form.
-pub const OPTIONS: [OptionHelp; 21] = [
+pub const OPTIONS: [OptionHelp; 22] = [
     switch(
         &["-check"],
-        "print every setting, rsync call and warning, and exit; with -check=strict, exit with 1 if \
-         there are warnings",
+        "print the syncs and all warnings, and exit; with -check=strict, exit with 1 if there are \
+         warnings",
     ),
     option(
         &["-configExitCode"],
@@ -135,6 +135,7 @@ pub const OPTIONS: [OptionHelp; 21] = [
         "additional arguments of ssh for -rsyncssh",
     ),
     switch(&["-try"], "like -check, and contact each target"),
+    switch(&["-v"], "with -check: print every setting and rsync call"),
     switch(&["-version", "-V"], "print the version"),
     option(
         &["-watch"],

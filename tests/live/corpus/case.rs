@@ -105,7 +105,7 @@ impl ConfigCase {
     fn check(&self) -> CheckOutput {
         let before = listing(self.sandbox.top());
         let output = Command::new(env!("CARGO_BIN_EXE_lsyncd"))
-            .arg("-check")
+            .args(["-check", "-v"])
             .arg(&self.file)
             .current_dir(self.sandbox.top())
             .envs(self.variables())
