@@ -21,7 +21,7 @@ use crate::{
     },
     daemon::{self, CaughtSignal, PendingSignals, ProcessOptions, ServiceManager},
     engine::{
-        DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel, Reload, request_handler,
+        self, DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel, Reload, request_handler,
     },
     frontend::{Loaded, cli, load::Loader, lua},
     report::{Category, Log, RunMode, SyslogIdentity},
@@ -65,7 +65,7 @@ fn try_run(
     manager: Option<ServiceManager>,
 ) -> Result<ExitCode, ExitCode> {
     let (invocation, log) = cli::read(args)?;
-    let loader = Loader::new(invocation, log.clone());
+    let loader = Loader::new(invocation, log.clone()).with_try(engine::describe_first_transfer);
     let initial = loader.start()?;
     let config = &initial.config;
     let failed = |why: String| {

@@ -23,9 +23,13 @@ use std::{
 use mirror_core::path::Escaped;
 
 use crate::{
-    config::{Config, SyncPositions},
+    config::{Config, SyncConfig, SyncKind, SyncPositions},
     report::RunMode,
 };
+
+/// Describes what the first transfer of a sync would do, with relative targets in a directory. An
+/// error is the reason for which source and target cannot be compared.
+pub type TrySync = fn(&SyncConfig, &Path) -> Result<String, String>;
 
 /// Configuration to check, with its context.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,8 @@ pub struct CheckInput<'a> {
     pub is_verbose: bool,
     /// True if the targets are to be contacted.
     pub contact_targets: bool,
+    /// Describes what the first transfer of a sync would do, once its target was reached.
+    pub try_sync: Option<TrySync>,
     /// Returns true if the file system of a directory can be watched as a whole.
     pub can_watch_file_system: fn(&Path) -> bool,
 }
@@ -97,7 +103,10 @@ impl CheckReport {
                     let text = format!("{name}: target {target} not tried: its tunnel is not up");
                     let _ = writeln!(report.text, "{text}");
                 } else {
-                    report.errors.extend(programs::try_target(sync, start_dir).err());
+                    match try_target(sync, start_dir, input.try_sync) {
+                        Ok(text) => report.text += &text,
+                        Err(why) => report.errors.push(why),
+                    }
                 }
             }
         }
@@ -106,6 +115,22 @@ impl CheckReport {
         }
         report
     }
+}
+
+/// Contacts the target of a sync, and describes what its first transfer would do. Changes nothing.
+fn try_target(
+    sync: &SyncConfig,
+    start_dir: &Path,
+    try_sync: Option<TrySync>,
+) -> Result<String, String> {
+    programs::try_target(sync, start_dir)?;
+    let Some(try_sync) = try_sync.filter(|_| sync.kind != SyncKind::Script) else {
+        return Ok(String::new());
+    };
+    let (name, target) = (&sync.name, Escaped(sync.target.as_bytes()));
+    let differences = try_sync(sync, start_dir)
+        .map_err(|why| format!("{name}: cannot compare the target {target}: {why}"))?;
+    Ok(format!("{name}: target {target} reached\n{differences}"))
 }
 
 /// Returns the warnings that are cheap to find. The daemon logs them when it starts.

@@ -4,6 +4,7 @@
 
 mod calendar;
 mod control;
+mod dry_run;
 mod inbox;
 mod jobs;
 mod listing;
@@ -61,6 +62,7 @@ use crate::exec::{source_root::Succession, ssh::SshConnections};
 use calendar::Calendar;
 use control::ControlState;
 pub(crate) use control::{DaemonFacts, request_handler};
+pub(crate) use dry_run::describe_first_transfer;
 pub(crate) use inbox::{Inbox, Message, MessageChannel};
 use jobs::Jobs;
 use listing::DirectoryLister;

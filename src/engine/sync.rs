@@ -141,21 +141,7 @@ impl SyncInstance {
                 }
             }
             SyncKind::Direct => {
-                let settings = direct::DirectSettings {
-                    target: context.base_dir.join(&sync.target),
-                    filter: Arc::clone(&sync.filter),
-                    delete: direct::DeletePhases {
-                        startup: sync.delete.applies(TransferPhase::Startup),
-                        running: sync.delete.applies(TransferPhase::Running),
-                    },
-                    renames: sync.renames,
-                    max_delete: sync.max_delete,
-                    max_delete_seen: sync.max_delete_seen,
-                    modify_window: sync.modify_window,
-                    durable: sync.durable,
-                    options: sync.direct.clone(),
-                    workers: direct::default_workers(),
-                };
+                let settings = direct_settings(&sync, context);
                 let (source, learned) = (Arc::clone(&source), Arc::clone(&learned.direct));
                 let log = (*log).clone();
                 Some(Arc::new(direct::DirectExecutor::new(source, settings, learned, log)))
@@ -330,8 +316,30 @@ fn continue_rsync_executor(
     executor
 }
 
+/// Builds the settings of the built-in copier.
+pub(super) fn direct_settings(
+    sync: &SyncConfig,
+    context: &SyncContext<'_>,
+) -> direct::DirectSettings {
+    direct::DirectSettings {
+        target: context.base_dir.join(&sync.target),
+        filter: Arc::clone(&sync.filter),
+        delete: direct::DeletePhases {
+            startup: sync.delete.applies(TransferPhase::Startup),
+            running: sync.delete.applies(TransferPhase::Running),
+        },
+        renames: sync.renames,
+        max_delete: sync.max_delete,
+        max_delete_seen: sync.max_delete_seen,
+        modify_window: sync.modify_window,
+        durable: sync.durable,
+        options: sync.direct.clone(),
+        workers: direct::default_workers(),
+    }
+}
+
 /// Builds the rsync configuration, through a shared connection if `is_shared`.
-fn rsync_config(
+pub(super) fn rsync_config(
     sync: &SyncConfig,
     source: &Arc<SourceRoot>,
     SyncContext { base_dir, connections, log, .. }: &SyncContext<'_>,

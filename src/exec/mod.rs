@@ -1,6 +1,7 @@
 //! Job executors.
 
 pub(crate) mod direct;
+pub(crate) mod dry_run;
 mod hardlink_walk;
 pub(crate) mod hook;
 mod inode;

@@ -18,7 +18,7 @@ use mirror_platform::{
 };
 
 use crate::{
-    check::{self, CheckInput, CheckReport},
+    check::{self, CheckInput, CheckReport, TrySync},
     config::{Config, Overrides, SyncPositions, WatchBackend, absolute},
     frontend::{
         Loaded,
@@ -55,6 +55,8 @@ pub struct Loader {
     /// too.
     start_dir: PathBuf,
     log: Log,
+    /// Describes what the first transfer of a sync would do, for `-try`.
+    try_sync: Option<TrySync>,
 }
 
 impl Loader {
@@ -62,7 +64,13 @@ impl Loader {
     #[must_use]
     pub fn new(invocation: Invocation, log: Log) -> Self {
         let start_dir = env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
-        Self { invocation, start_dir, log }
+        Self { invocation, start_dir, log, try_sync: None }
+    }
+
+    /// Sets the function that describes for `-try` what the first transfer of a sync would do.
+    #[must_use]
+    pub fn with_try(self, try_sync: TrySync) -> Self {
+        Self { try_sync: Some(try_sync), ..self }
     }
 
     /// Returns true if there are files that may have changed at the next load.
@@ -146,6 +154,7 @@ impl Loader {
             warnings,
             is_verbose: invocation.verbose,
             contact_targets,
+            try_sync: self.try_sync,
             can_watch_file_system,
         });
         // A closed stdout is the caller's choice.

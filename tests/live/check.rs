@@ -2,20 +2,28 @@
 
 use std::{
     fs,
-    path::Path,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use crate::support::{Requirement, Sandbox, TestServer, TransferMode, exit_code, free_port, needs};
+use crate::support::{
+    Requirement, Sandbox, TestServer, TransferMode, exit_code, free_port, in_both_modes, needs,
+};
 
 /// Runs the daemon with these arguments, and returns its exit code and output.
 fn run(sandbox: &Sandbox, args: &[&str]) -> (i32, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_lsyncd"))
-        .args(args)
-        .current_dir(sandbox.top())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    output_of(&mut command(sandbox, args))
+}
+
+fn command(sandbox: &Sandbox, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lsyncd"));
+    command.args(args).current_dir(sandbox.top()).stdin(Stdio::null());
+    command
+}
+
+fn output_of(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     (exit_code(output.status), text)
 }
@@ -155,6 +163,135 @@ fn a_try_contacts_a_target_and_changes_nothing() {
     assert!(text.ends_with("OK\n"), "{text}");
     let names: Vec<_> = fs::read_dir(&target).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["kept"]);
+}
+
+/// Creates a source and a target that differ, and returns the target and what `-try` says of it.
+fn differing_target(sandbox: &Sandbox, name: &str) -> (PathBuf, String) {
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir(name));
+    for (path, content) in [("same", "same"), ("changed", "long"), ("new\nname", "12345")] {
+        fs::write(source.join(path), content).unwrap();
+    }
+    let copied = Command::new("cp").arg("-a").arg(source.join("same")).arg(&target).status();
+    assert!(copied.unwrap().success());
+    fs::write(target.join("changed"), "c").unwrap();
+    fs::create_dir(target.join("gone")).unwrap();
+    fs::write(target.join("gone/file"), "").unwrap();
+    let lines = [
+        " reached",
+        "  would send 2 entries:",
+        "    /changed",
+        "    /new\\nname",
+        "  9 B of files",
+        "  would delete 2 entries:",
+    ];
+    (target, lines.join("\n"))
+}
+
+#[track_caller]
+fn assert_tried(sandbox: &Sandbox, target: &Path, sync: [&str; 2], expected: &str) {
+    assert_tried_by(
+        sandbox,
+        target,
+        &mut command(sandbox, &["-try", sync[0], "source", sync[1]]),
+        expected,
+    );
+}
+
+#[track_caller]
+fn assert_tried_by(sandbox: &Sandbox, target: &Path, command: &mut Command, expected: &str) {
+    let (before, of_source) = (TreeTimes::of(target), TreeTimes::of(&sandbox.path("source")));
+    let (code, text) = output_of(command);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(expected), "{expected} is not in: {text}");
+    for name in ["/gone", "/gone/file"] {
+        assert!(text.lines().any(|line| line == format!("    {name}")), "{name}: {text}");
+    }
+    assert!(!text.contains("/same") && text.ends_with("OK\n"), "{text}");
+    assert_eq!(TreeTimes::of(target), before, "the target has changed");
+    assert_eq!(TreeTimes::of(&sandbox.path("source")), of_source, "the source has changed");
+}
+
+/// Names, sizes and times of a tree.
+#[derive(Debug, PartialEq)]
+struct TreeTimes(Vec<(PathBuf, u64, i64, i64)>);
+
+impl TreeTimes {
+    fn of(top: &Path) -> Self {
+        let (mut found, mut directories) = (Vec::new(), vec![top.to_owned()]);
+        while let Some(directory) = directories.pop() {
+            let stat = fs::metadata(&directory).unwrap();
+            found.push((directory.clone(), 0, stat.mtime(), stat.mtime_nsec()));
+            for entry in fs::read_dir(&directory).unwrap() {
+                let path = entry.unwrap().path();
+                let stat = fs::symlink_metadata(&path).unwrap();
+                if stat.is_dir() {
+                    directories.push(path);
+                } else {
+                    found.push((path, stat.len(), stat.mtime(), stat.mtime_nsec()));
+                }
+            }
+        }
+        found.sort();
+        Self(found)
+    }
+}
+
+in_both_modes!(a_try_tells_what_the_first_transfer_would_do);
+
+fn a_try_tells_what_the_first_transfer_would_do(mode: TransferMode) {
+    needs!(mode.requirement());
+    let sandbox = Sandbox::new();
+    let (target, expected) = differing_target(&sandbox, "target");
+    let arg = target.to_str().unwrap();
+    assert_tried(&sandbox, &target, [mode.option(), arg], &expected);
+    // A target that the first transfer would create.
+    let missing = sandbox.path("missing");
+    let (code, text) = run(&sandbox, &["-try", mode.option(), "source", missing.to_str().unwrap()]);
+    assert!(code == 0 && text.contains("    /same\n"), "{text}");
+    assert!(!text.contains("would delete") && !missing.exists(), "{text}");
+}
+
+#[test]
+fn a_try_of_a_module_tells_what_the_first_transfer_would_do() {
+    needs!(TransferMode::Rsync.requirement(), Requirement::Root);
+    let sandbox = Sandbox::new();
+    let (target, expected) = differing_target(&sandbox, "target");
+    let server = TestServer::rsync(&sandbox, &target);
+    let url = format!("rsync://127.0.0.1:{}/mirror", server.port());
+    assert_tried(&sandbox, &target, ["-rsync", &url], &expected);
+}
+
+#[test]
+fn a_try_over_ssh_tells_what_the_first_transfer_would_do() {
+    needs!(Requirement::Ssh);
+    let sandbox = Sandbox::new();
+    let (target, expected) = differing_target(&sandbox, "target with blank");
+    let server = TestServer::ssh(&sandbox);
+    let to = format!("root@127.0.0.1:{}", target.display());
+    let mut command = command(&sandbox, &["-try", "-rsync", "source", &to]);
+    command.env("RSYNC_RSH", server.remote_shell());
+    assert_tried_by(&sandbox, &target, &mut command, &expected);
+}
+
+#[test]
+fn a_try_of_equal_trees_has_nothing_to_transfer() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.create_dir("source");
+    fs::create_dir(source.join("sub")).unwrap();
+    fs::write(source.join("sub/file"), "x").unwrap();
+    std::os::unix::fs::symlink("sub", source.join("link")).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(&source).arg(sandbox.path("target")).status();
+    assert!(copied.unwrap().success());
+    let target = sandbox.path("target");
+    let target = target.to_str().unwrap();
+    let (code, text) = run(&sandbox, &["-try", "-direct", "source", target]);
+    assert!(code == 0 && text.contains(" reached\n  nothing to transfer\n"), "{text}");
+    // Excluded entries are neither sent nor deleted.
+    fs::write(source.join("a.tmp"), "").unwrap();
+    fs::write(sandbox.path("target/b.tmp"), "").unwrap();
+    let excluding = ["-try", "-exclude", "*.tmp", "-direct", "source", target];
+    let (code, text) = run(&sandbox, &excluding);
+    assert!(code == 0 && text.contains("  nothing to transfer\n"), "{text}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod dir_context;
 mod dir_node;
 mod dir_pair;
 mod directory;
+mod dry_run;
 mod entry;
 mod error;
 mod file;

@@ -9,6 +9,7 @@ mod call_paths;
 mod call_report;
 mod capabilities;
 mod deletion_guard;
+mod dry_run;
 mod flag;
 mod hardlinks;
 mod link_groups;

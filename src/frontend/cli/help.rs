@@ -134,7 +134,7 @@ pub const OPTIONS: [OptionHelp; 22] = [
         OptionCompletion::Text,
         "additional arguments of ssh for -rsyncssh",
     ),
-    switch(&["-try"], "like -check, and contact each target"),
+    switch(&["-try"], "like -check, and print for each target what the first transfer would send and delete"),
     switch(&["-v"], "with -check: print every setting and rsync call"),
     switch(&["-version", "-V"], "print the version"),
     option(
@@ -242,9 +242,9 @@ mod tests {
     fn the_help_lists_each_option() {
         let text = text();
         let part = "
-  -check                print every setting, rsync call and warning, and exit; with
+  -check                print the syncs and all warnings, and exit; with
                         -check=strict, exit with 1 if there are warnings
-  -delay SECONDS        transfer";
+  -configExitCode N     exit";
         assert!(text.contains(part), "{text}");
         for option in SYNC_OPTIONS.iter().chain(&OPTIONS) {
             assert!(text.contains(&option.names.join(", ")));

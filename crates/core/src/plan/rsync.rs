@@ -17,7 +17,7 @@ use super::{
 use crate::path::TreePath;
 
 pub use super::patterns::UnwantedKind;
-pub use call::RsyncCall;
+pub use call::{CHANGE_PREFIX, RsyncCall};
 use call::{IGNORE_TIMES, NANOSECOND_WINDOW};
 
 /// Limit for deleting entries that the source lacks, where the policy deletes them.

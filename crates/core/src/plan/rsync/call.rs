@@ -10,6 +10,9 @@ use crate::{
 /// Compares times by nanoseconds.
 pub(super) const NANOSECOND_WINDOW: &[u8] = b"--modify-window=-1";
 
+/// Prefix of the lines that rsync prints for [`RsyncCall::listing_changes`].
+pub const CHANGE_PREFIX: &[u8] = b"drift ";
+
 /// Reports the progress of the whole transfer.
 const PROGRESS: &[u8] = b"--info=progress2";
 
@@ -96,6 +99,18 @@ impl RsyncCall {
         let only_deletes =
             has(&|arg| arg.starts_with(b"--max-delete=")) && !has(&|arg| arg == b"--stats");
         only_deletes || has(&|arg| arg == b"-d")
+    }
+
+    /// Returns the same call as a dry run that prints a line with [`CHANGE_PREFIX`] and `%i %n` of
+    /// rsync(1) for each change, and statistics.
+    #[must_use]
+    pub fn listing_changes(mut self) -> Self {
+        // After the user's options, so that none of them changes the output.
+        let at = self.command.args.len().saturating_sub(2);
+        let format = [b"--out-format=", CHANGE_PREFIX, b"%i %n"].concat();
+        let args = [&b"-n"[..], b"-i", b"--info=none,del,stats2", &format].map(<[u8]>::to_vec);
+        self.command.args.splice(at..at, args);
+        self
     }
 
     /// Returns the same call with a report of its progress.
