@@ -21,7 +21,8 @@ use crate::{
     },
     daemon::{self, CaughtSignal, PendingSignals, ProcessOptions, ServiceManager},
     engine::{
-        self, DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel, Reload, request_handler,
+        self, DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel, Reload,
+        request_handler,
     },
     frontend::{Loaded, cli, load::Loader, lua},
     report::{Category, Log, RunMode, SyslogIdentity},

@@ -134,7 +134,10 @@ pub const OPTIONS: [OptionHelp; 22] = [
         OptionCompletion::Text,
         "additional arguments of ssh for -rsyncssh",
     ),
-    switch(&["-try"], "like -check, and print for each target what the first transfer would send and delete"),
+    switch(
+        &["-try"],
+        "like -check, and print for each target what the first transfer would send and delete",
+    ),
     switch(&["-v"], "with -check: print every setting and rsync call"),
     switch(&["-version", "-V"], "print the version"),
     option(
