@@ -15,8 +15,8 @@ const READ_ONLY_SUFFIX: &str = "status.sock";
 /// Environment variable with the socket of the daemon that a client talks to.
 pub const SOCKET_VARIABLE: &str = "LSYNCD_SOCKET";
 
-/// Directories in which a client looks for sockets if it has no runtime directory of its own.
-const SYSTEM_DIRECTORIES: [&str; 2] = ["/run", "/run/lsyncd"];
+/// Runtime directory of the system.
+const SYSTEM_DIRECTORY: &str = "/run";
 
 /// Paths and environment that determine the default socket of a daemon.
 #[derive(Clone, Debug, Default)]
@@ -56,11 +56,11 @@ pub fn read_only_socket(control: &Path) -> PathBuf {
     control.with_extension(READ_ONLY_SUFFIX)
 }
 
-/// The directories in which [`find_sockets`] looks.
+/// The runtime directories in which [`find_sockets`] looks for sockets and directories of ours.
 #[must_use]
 pub fn search_directories(user_directory: Option<&Path>) -> Vec<PathBuf> {
-    let user = user_directory.filter(|it| it.is_absolute()).map(|it| it.join("lsyncd"));
-    SYSTEM_DIRECTORIES.iter().map(PathBuf::from).chain(user).collect()
+    let user = user_directory.filter(|it| it.is_absolute()).map(Path::to_owned);
+    [PathBuf::from(SYSTEM_DIRECTORY)].into_iter().chain(user).collect()
 }
 
 /// Finds the sockets at the default places, for a client without `--socket`. Some may be left over
@@ -76,31 +76,32 @@ pub fn find_sockets(user_directory: Option<&Path>) -> Vec<PathBuf> {
     found
 }
 
+/// Returns the sockets of ours in a runtime directory, and in its directories of ours: each instance
+/// of a template unit has one.
 fn sockets_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let is_ours = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let is_control = |name: String| name.ends_with(SUFFIX) && !name.ends_with(READ_ONLY_SUFFIX);
-        // In a directory that is not ours, only what bears our name.
-        let is_named = directory.ends_with("lsyncd")
-            || path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("lsyncd"));
-        is_named && name.is_some_and(is_control)
-    };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if is_ours(&path) {
-            paths.push(path);
-        } else if directory.ends_with("lsyncd") && path.is_dir() {
-            // The instances of a template unit have a directory each.
-            paths.extend(sockets_in_instance(&path));
+    let mut found = Vec::new();
+    for path in entries(directory)?.into_iter().filter(|path| name_of(path).starts_with("lsyncd")) {
+        if path.is_dir() {
+            let sockets = entries(&path).unwrap_or_default();
+            found.extend(sockets.into_iter().filter(|path| is_control_socket(path)));
+        } else if is_control_socket(&path) {
+            found.push(path);
         }
     }
-    Ok(paths)
+    Ok(found)
 }
 
-fn sockets_in_instance(directory: &Path) -> Option<PathBuf> {
-    let socket = directory.join("lsyncd").with_extension(SUFFIX);
-    socket.exists().then_some(socket)
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+fn is_control_socket(path: &Path) -> bool {
+    let name = name_of(path);
+    name.ends_with(&format!(".{SUFFIX}")) && !name.ends_with(READ_ONLY_SUFFIX)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -126,13 +127,23 @@ mod tests {
     #[test]
     fn sockets_of_a_user_and_of_instances_are_found() {
         let dir = tempfile::tempdir().unwrap();
-        let ours = dir.path().join("lsyncd");
-        fs::create_dir_all(ours.join("web")).unwrap();
-        for name in ["7.sock", "7.status.sock", "other", "web/lsyncd.sock"] {
-            fs::write(ours.join(name), "").unwrap();
+        let ours = ["lsyncd", "lsyncd-web", "other"];
+        ours.iter().for_each(|name| fs::create_dir(dir.path().join(name)).unwrap());
+        for name in [
+            "lsyncd/7.sock",
+            "lsyncd/7.status.sock",
+            "lsyncd/other",
+            "lsyncd-web/lsyncd.sock",
+            "other/lsyncd.sock",
+            "lsyncd.sock",
+            "sshd.sock",
+        ] {
+            fs::write(dir.path().join(name), "").unwrap();
         }
-        let found = find_sockets(Some(dir.path()));
-        let found: Vec<_> = found.iter().filter_map(|it| it.strip_prefix(&ours).ok()).collect();
-        assert_eq!(found, [Path::new("7.sock"), Path::new("web/lsyncd.sock")]);
+        let found = sockets_in(dir.path()).unwrap();
+        let mut found: Vec<_> =
+            found.iter().filter_map(|it| it.strip_prefix(dir.path()).ok()?.to_str()).collect();
+        found.sort_unstable();
+        assert_eq!(found, ["lsyncd-web/lsyncd.sock", "lsyncd.sock", "lsyncd/7.sock"]);
     }
 }
