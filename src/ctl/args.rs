@@ -166,7 +166,7 @@ pub struct HistoryArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
     /// Address and port to listen on
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8730")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9783")]
     pub listen: SocketAddr,
     /// Name by which browsers may address the server, besides addresses and localhost; repeatable
     #[arg(long, value_name = "NAME", value_hint = clap::ValueHint::Hostname)]

@@ -1,6 +1,11 @@
 //! The command `serve`: its options, and what it prints.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use mirror_core::path::Escaped;
 
 use super::{
     args::{CtlOptions, ServeArgs},
@@ -20,6 +25,13 @@ pub(super) fn run(options: &CtlOptions, args: &ServeArgs) -> Result<Severity, Ct
     let socket = status_socket(&control);
     let access = control_access(&control, args)?;
     let is_control = access.is_some();
+    if !is_control && control.exists() && !socket.exists() {
+        eprintln!(
+            "lsyncctl: the daemon has no read-only socket {}: set socketGroup in its settings, or \
+             start with --control",
+            Escaped(socket.as_os_str().as_bytes())
+        );
+    }
     let options = ServeOptions {
         listen: args.listen,
         socket,

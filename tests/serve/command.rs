@@ -15,13 +15,24 @@ use lsyncd::control::{
 
 use crate::{
     example::{document, sync},
+    fake_daemon::{ScriptedDaemon, wait_until},
     http::{get, request},
     server::{Place, TOKEN},
 };
 
-/// A running program. It ends when it is dropped.
+/// A process that ends when it is dropped.
+struct EndedOnDrop(Child);
+
+impl Drop for EndedOnDrop {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// A running program.
 struct ServingTool {
-    child: Child,
+    _process: EndedOnDrop,
     lines: Vec<String>,
     address: SocketAddr,
 }
@@ -47,17 +58,10 @@ impl ServingTool {
             let address = line.strip_prefix("http://").and_then(|it| it.split('/').next());
             if let Some(address) = address {
                 let address = address.parse().unwrap();
-                return Self { child, lines, address };
+                return Self { _process: EndedOnDrop(child), lines, address };
             }
         }
         panic!("it did not start: {lines:?}");
-    }
-}
-
-impl Drop for ServingTool {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 }
 
@@ -105,6 +109,55 @@ fn a_token_that_others_may_read_is_refused() {
     let text = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(2), "{text}");
     assert!(text.contains(&file) && text.contains("chmod 600"), "{text}");
+}
+
+#[test]
+fn a_missing_read_only_socket_is_reported_with_the_setting() {
+    let place = Place::new();
+    let control = place.control();
+    let _daemon = ScriptedDaemon::new(document(Vec::new()), &[(&control, false)]);
+    let mut child =
+        command(&control, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let _process = EndedOnDrop(child);
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.contains("lsyncd.status.sock: set socketGroup"), "{line}");
+}
+
+#[test]
+fn a_real_daemon_is_shown() {
+    let place = Place::new();
+    for name in ["source", "target"] {
+        fs::create_dir(place.path(name)).unwrap();
+    }
+    place.file("source/file", "content");
+    let group = rustix::process::getegid().as_raw();
+    let config = format!(
+        "settings{{ nodaemon = true, socket = {:?}, socketGroup = \"{group}\" }}
+         sync{{ default.direct, name = \"web\", source = {:?}, target = {:?} }}",
+        place.control(),
+        place.path("source"),
+        place.path("target")
+    );
+    let config = place.file("lsyncd.conf.lua", &config);
+    let daemon = Command::new(env!("CARGO_BIN_EXE_lsyncd"))
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _daemon = EndedOnDrop(daemon);
+    let tool = ServingTool::start(&place.control(), &[]);
+    let in_sync = |line: &str| {
+        line.starts_with("lsyncd_sync_state{sync=\"web\",")
+            && line.ends_with(",state=\"in_sync\"} 1")
+    };
+    wait_until("the first transfer", || get(tool.address, "/metrics").body.lines().any(in_sync));
+    assert_eq!(fs::read_to_string(place.path("target/file")).unwrap(), "content");
+    wait_until("a batch in the history", || {
+        let batches = get(tool.address, "/history.json?sync=web").json()["batches"].take();
+        batches.as_array().is_some_and(|batches| !batches.is_empty())
+    });
 }
 
 #[test]

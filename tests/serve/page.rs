@@ -359,7 +359,7 @@ fn details_and_commands_of_a_sync() {
     assert_clean(&browser);
 }
 
-/// Makes the pictures of the documentation: `PICTURES=docs/images cargo test --test serve picture`.
+/// Makes the picture of the documentation: `PICTURES=docs/images cargo test --test serve picture`.
 #[test]
 fn the_picture_of_the_documentation_can_be_made() {
     let browser = browser!();
@@ -379,19 +379,6 @@ fn the_picture_of_the_documentation_can_be_made() {
     let directory = env::var_os("PICTURES").map_or_else(|| keep.path().to_owned(), PathBuf::from);
     let path = directory.join("page.png");
     browser.picture(&path);
-    if env::var_os("PICTURES").is_some() {
-        browser.prefer("dark");
-        browser.resize(390, 1900);
-        browser.click(".row");
-        browser.wait("document.querySelector('[data-key=history]')");
-        browser.picture(&directory.join("tmp-phone-dark.png"));
-        browser.prefer("light");
-        browser.resize(1120, 1500);
-        browser.picture(&directory.join("tmp-open.png"));
-        daemon.stop();
-        browser.wait_for_text("#verdict", "State unknown");
-        browser.picture(&directory.join("tmp-stale.png"));
-    }
     let size = path.metadata().unwrap().len();
     assert!((10_000..200_000).contains(&size), "{size}");
     assert_clean(&browser);

@@ -37,9 +37,14 @@ impl Place {
         self.directory.path().join("lsyncd.status.sock")
     }
 
+    /// A path in this directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// A file of this directory.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.directory.path().join(name);
+        let path = self.path(name);
         fs::write(&path, text).unwrap();
         path
     }

@@ -99,13 +99,13 @@ mod tests {
         let check = |origin, host, expected| {
             assert_eq!(policy.permits_origin(origin, host), expected, "{origin} at {host}");
         };
-        check("http://127.0.0.1:8730", "127.0.0.1:8730", true);
-        check("http://127.0.0.1:8731", "127.0.0.1:8730", false);
-        check("http://localhost:8730", "127.0.0.1:8730", false);
-        check("https://mirror.example.com", "127.0.0.1:8730", true);
+        check("http://127.0.0.1:9783", "127.0.0.1:9783", true);
+        check("http://127.0.0.1:8731", "127.0.0.1:9783", false);
+        check("http://localhost:9783", "127.0.0.1:9783", false);
+        check("https://mirror.example.com", "127.0.0.1:9783", true);
         check("https://mirror.example.com:8443", "mirror.example.com:8443", true);
-        check("https://evil.example", "127.0.0.1:8730", false);
-        check("null", "127.0.0.1:8730", false);
-        check("file://127.0.0.1:8730", "127.0.0.1:8730", false);
+        check("https://evil.example", "127.0.0.1:9783", false);
+        check("null", "127.0.0.1:9783", false);
+        check("file://127.0.0.1:9783", "127.0.0.1:9783", false);
     }
 }
