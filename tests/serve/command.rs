@@ -46,19 +46,20 @@ fn command(socket: &Path, arguments: &[&str]) -> Command {
 
 impl ServingTool {
     fn start(socket: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(socket, arguments)
+        let child = command(socket, arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let mut process = EndedOnDrop(child);
         let mut lines = Vec::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        for line in BufReader::new(process.0.stdout.take().unwrap()).lines() {
             lines.push(line.unwrap());
             let line = lines.last().unwrap();
             let address = line.strip_prefix("http://").and_then(|it| it.split('/').next());
             if let Some(address) = address {
                 let address = address.parse().unwrap();
-                return Self { _process: EndedOnDrop(child), lines, address };
+                return Self { _process: process, lines, address };
             }
         }
         panic!("it did not start: {lines:?}");

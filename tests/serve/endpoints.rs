@@ -288,7 +288,7 @@ fn requests_have_a_limited_size() {
     let long = format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(100_000));
     let status = send(server.address(), long.as_bytes()).status;
     assert!(status == 414 || status == 431, "{status}");
-    let fields: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
+    let fields = "x-field: y\r\n".repeat(200);
     let many = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n");
     assert_eq!(send(server.address(), many.as_bytes()).status, 431);
     assert_eq!(send(server.address(), b"nonsense\r\n\r\n").status, 400);

@@ -302,6 +302,17 @@ fn the_page_is_legible_on_each_screen_in_light_and_dark() {
     assert_clean(&browser);
 }
 
+/// Shows the details of one sync, and no others.
+fn open_only(browser: &Browser, name: &str) {
+    browser
+        .run("document.querySelectorAll('.row[aria-expanded=true]').forEach((it) => it.click())");
+    browser.run(&format!(
+        "[...document.querySelectorAll('.row')].find((it) => \
+         it.querySelector('.name b').textContent === '{name}').click()"
+    ));
+    browser.wait("document.querySelector('.panel:not([hidden])')");
+}
+
 #[test]
 fn details_and_commands_of_a_sync() {
     let browser = browser!();
@@ -311,17 +322,7 @@ fn details_and_commands_of_a_sync() {
     let server = place.serve_control();
     browser.open(server.address());
     browser.wait_for_text("#verdict", "2 of 8 syncs need attention");
-    let open = |name: &str| {
-        browser.run(
-            "document.querySelectorAll('.row[aria-expanded=true]').forEach((it) => it.click())",
-        );
-        browser.run(&format!(
-            "[...document.querySelectorAll('.row')].find((it) => \
-             it.querySelector('.name b').textContent === '{name}').click()"
-        ));
-        browser.wait("document.querySelector('.panel:not([hidden])')");
-    };
-    open("homes");
+    open_only(&browser, "homes");
     browser.wait("document.querySelector('[data-key=history]')");
     let panel = browser.text(".panel:not([hidden])");
     for text in ["ines/.cache/lock", "permission denied", "in 1 min", "ines/notes.txt", "48 kB"] {
@@ -344,7 +345,7 @@ fn details_and_commands_of_a_sync() {
     browser.wait("document.querySelector('.actions [role=status]')?.textContent === 'retry: done'");
     assert_eq!(daemon.next_request(), Request::Retry(homes));
 
-    open("invoices");
+    open_only(&browser, "invoices");
     browser.click("[data-key='held names']");
     assert!(browser.text(".panel:not([hidden])").contains("and 2\u{2009}728 more"));
     daemon.next_request();
