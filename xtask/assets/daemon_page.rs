@@ -34,7 +34,8 @@ const AFTER_OPTIONS: [PageSection; 3] = [
         title: "EXIT STATUS",
         paragraphs: &[
             "0 for success and for the help, 143 after SIGTERM and 130 after SIGINT, 255 for all \
-             failures. With -check=strict, 1 if there are warnings.",
+             failures. With -check=strict, 1 if there are warnings. -configExitCode replaces 255 \
+             if the command line or the configuration is invalid.",
         ],
     },
     PageSection {

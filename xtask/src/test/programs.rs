@@ -11,7 +11,7 @@ struct RequiredProgram {
     needed_for: &'static str,
 }
 
-const PROGRAMS: [RequiredProgram; 9] = [
+const PROGRAMS: [RequiredProgram; 10] = [
     RequiredProgram {
         name: "rsync",
         debian_package: "rsync",
@@ -28,6 +28,11 @@ const PROGRAMS: [RequiredProgram; 9] = [
         name: "systemd-analyze",
         debian_package: "systemd",
         needed_for: "units for systemd",
+    },
+    RequiredProgram {
+        name: "groff",
+        debian_package: "groff-base",
+        needed_for: "checks of the manual pages",
     },
     RequiredProgram {
         name: "lsyncd",
