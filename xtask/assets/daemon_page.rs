@@ -27,6 +27,7 @@ const AFTER_OPTIONS: [PageSection; 3] = [
         paragraphs: &[
             "SIGHUP reloads the configuration file and reopens the log file. Only syncs that \
              changed are replaced, and an invalid file changes nothing.",
+            "SIGUSR1 writes the state into the log.",
             "SIGTERM and SIGINT end the daemon.",
         ],
     },
