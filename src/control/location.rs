@@ -76,8 +76,8 @@ pub fn find_sockets(user_directory: Option<&Path>) -> Vec<PathBuf> {
     found
 }
 
-/// Returns the sockets of ours in a runtime directory, and in its directories of ours: each instance
-/// of a template unit has one.
+/// Returns our sockets in a runtime directory, and in our directories there: each instance of a
+/// template unit has one.
 fn sockets_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in entries(directory)?.into_iter().filter(|path| name_of(path).starts_with("lsyncd")) {
@@ -128,7 +128,9 @@ mod tests {
     fn sockets_of_a_user_and_of_instances_are_found() {
         let dir = tempfile::tempdir().unwrap();
         let ours = ["lsyncd", "lsyncd-web", "other"];
-        ours.iter().for_each(|name| fs::create_dir(dir.path().join(name)).unwrap());
+        for name in ours {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
         for name in [
             "lsyncd/7.sock",
             "lsyncd/7.status.sock",

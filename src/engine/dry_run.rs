@@ -19,7 +19,7 @@ use crate::{
 
 /// Compares the target of a sync with its source. Relative targets count from `base_dir`. `None`
 /// if only a script knows what its target is.
-fn dry_run(sync: &SyncConfig, base_dir: &Path) -> Option<Result<Drift, String>> {
+pub(super) fn dry_run(sync: &SyncConfig, base_dir: &Path) -> Option<Result<Drift, String>> {
     // Renames, and shared connections, would only be needed by a transfer.
     let sync = &SyncConfig { renames: false, hook: None, ..sync.clone() };
     let (tunnels, log) = (Tunnels::default(), Log::default());

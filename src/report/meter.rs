@@ -15,6 +15,7 @@ use crate::lock;
 pub struct TransferMeter {
     files: AtomicU64,
     bytes: AtomicU64,
+    deleted: AtomicU64,
     /// Bytes of files that are not complete yet.
     pending: AtomicU64,
     call: Mutex<Option<CallProgress>>,
@@ -52,6 +53,17 @@ impl TransferMeter {
     pub fn add(&self, files: u64, bytes: u64) {
         self.files.fetch_add(files, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts deletions on the target.
+    pub fn add_deleted(&self, count: u64) {
+        self.deleted.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Returns the number of deletions on the target, as far as it is known.
+    #[must_use]
+    pub fn deleted(&self) -> u64 {
+        self.deleted.load(Ordering::Relaxed)
     }
 
     /// Records that the number of transferred files is not known completely.

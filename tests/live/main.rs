@@ -20,6 +20,8 @@ mod corpus;
 #[cfg(test)]
 mod excludes;
 #[cfg(test)]
+mod flush;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod links;

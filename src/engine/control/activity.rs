@@ -55,6 +55,27 @@ pub(super) struct SyncActivity {
     pub(super) last_exit: Option<i32>,
     /// State, and its start in seconds since the epoch.
     pub(super) state: Option<(SyncState, f64)>,
+    /// The numbers of its target at the end of the last batch.
+    last_counted: TransferCounts,
+}
+
+/// Numbers of a target, as far as they are known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TransferCounts {
+    /// Sent bytes.
+    pub(super) sent: u64,
+    /// Deletions.
+    pub(super) deleted: u64,
+}
+
+impl TransferCounts {
+    /// The difference since `before`. A new target begins with zero.
+    const fn since(self, before: Self) -> Self {
+        Self {
+            sent: self.sent.saturating_sub(before.sent),
+            deleted: self.deleted.saturating_sub(before.deleted),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -150,9 +171,27 @@ impl Activity {
         self.running.insert(job, RunningBatch::new(mirror, Arc::new(paths), clock));
     }
 
-    /// Notes the end of a job. Returns its mirror.
-    pub(super) fn job_ended(&mut self, end: &JobEnd, clock: &WallClock) -> Option<MirrorId> {
-        self.ended(end.job, batch_end(&end.outcome), clock)
+    /// Notes the end of a job. `counts` are the present numbers of the target of a mirror. Returns
+    /// its mirror.
+    pub(super) fn job_ended(
+        &mut self,
+        end: &JobEnd,
+        counts: impl FnOnce(MirrorId) -> Option<TransferCounts>,
+        clock: &WallClock,
+    ) -> Option<MirrorId> {
+        let mirror = self.ended(end.job, batch_end(&end.outcome), clock)?;
+        if let Some(sync) = self.syncs.get_mut(&mirror)
+            && let Some(counts) = counts(mirror)
+        {
+            let since = counts.since(std::mem::replace(&mut sync.last_counted, counts));
+            sync.totals.sent_bytes += since.sent;
+            sync.totals.deleted += since.deleted;
+            if let Some(last) = self.recent.back_mut() {
+                (last.record.sent_bytes, last.record.deleted) =
+                    (Some(since.sent), Some(since.deleted));
+            }
+        }
+        Some(mirror)
     }
 
     /// Notes the exit of a child of a script. Returns its mirror.

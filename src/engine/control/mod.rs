@@ -6,8 +6,12 @@ mod explain;
 mod flush;
 mod report;
 mod selection;
+mod verify;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use mirror_core::{
     effect::Effect,
@@ -28,7 +32,7 @@ use crate::{
     report::{Category, LogFilter},
     watch::Coverage,
 };
-use activity::Activity;
+use activity::{Activity, TransferCounts};
 use clock::WallClock;
 use flush::PendingFlushes;
 use selection::labels;
@@ -54,13 +58,15 @@ pub(super) struct ControlState {
     activity: Activity,
     coverage: BTreeMap<MirrorId, Coverage>,
     flushes: PendingFlushes,
+    /// True while a verification runs.
+    is_verifying: Arc<AtomicBool>,
     /// Mirrors whose state may have changed in this turn.
     touched: BTreeSet<MirrorId>,
 }
 
 /// Returns the handler that passes requests to the engine.
 pub(crate) fn request_handler(inbox: Inbox) -> RequestHandler {
-    std::sync::Arc::new(move |request| inbox.send(Message::Control(request)))
+    Arc::new(move |request| inbox.send(Message::Control(request)))
 }
 
 impl ControlState {
@@ -123,7 +129,13 @@ impl Engine {
             Input::FsEvent(event) => Some(event.mirror),
             Input::JobEnded(end) => {
                 let clock = clock();
-                self.control.activity.job_ended(end, &clock)
+                let Self { control, registry, .. } = self;
+                let counts = |id| {
+                    let meter = registry.get(id)?.meter()?;
+                    let sent = meter.totals().bytes;
+                    Some(TransferCounts { sent, deleted: meter.deleted() })
+                };
+                control.activity.job_ended(end, counts, &clock)
             }
             Input::Script(ScriptInput::ChildExited { job, exit }) => {
                 let clock = clock();
@@ -220,10 +232,7 @@ impl Engine {
             }
             Request::Explain { path } => answer(reply, self.explain(&path)),
             Request::Flush { selection, timeout } => self.begin_flush(&selection, timeout, reply),
-            Request::Verify(_) => {
-                let text = "verify is not available";
-                answer::<()>(reply, Err(RequestError::new(ErrorKind::NotApplicable, text)));
-            }
+            Request::Verify(selection) => self.verify(&selection, reply),
             Request::Pause(selection) => {
                 self.apply(&selection, reply, effects, |id, _| Input::SetPaused(id, true));
             }

@@ -105,9 +105,9 @@ impl Tally {
         self.is_closed.store(true, Ordering::Relaxed);
     }
 
-    /// Counts entries that were removed from the target.
-    pub(super) fn count_removed(&self, count: u64) {
-        self.removed.fetch_add(count, Ordering::Relaxed);
+    /// Counts an entry that was removed from the target.
+    fn count_removed(&self) {
+        self.removed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns true if any entry was removed.
@@ -423,6 +423,12 @@ impl<'a> CopyJob<'a> {
             self.executor.state.observed_holds.terms(budget, observed)
         };
         terms.accepting(self.observed.accepted)
+    }
+
+    /// Counts an entry that was removed from the target.
+    pub(super) fn count_removed(&self) {
+        self.tally.count_removed();
+        self.executor.state.meter.add_deleted(1);
     }
 
     /// Counts entries whose deletion is held: the target still has them.

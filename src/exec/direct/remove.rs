@@ -97,7 +97,7 @@ fn unlink(job: &CopyJob<'_>, dir: &Dir, path: &TreePath) -> io::Result<Unlinked>
     };
     match removed {
         Ok(how) => {
-            job.tally.count_removed(1);
+            job.count_removed();
             Ok(how)
         }
         Err(error) if is_absent(&error) => Ok(Unlinked::Missing),
@@ -287,7 +287,7 @@ impl<'a> Removal<'a> {
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) => {
                 self.count += 1;
-                self.job.tally.count_removed(1);
+                self.job.count_removed();
                 true
             }
             Err(error) if is_absent(&error.into()) => true,

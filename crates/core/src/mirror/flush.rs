@@ -8,7 +8,7 @@ use crate::{
     input::TargetLink,
     job::{DirtyPath, Scope},
     path::TreePath,
-    queue::event_queue::QueueMark,
+    queue::{Stage, event_queue::QueueMark},
     time::Moment,
 };
 
@@ -89,9 +89,9 @@ impl Mirror {
             return FlushProgress::Waiting(FlushObstacle::Unfinished(self.pending_count()));
         }
         if is_old(self.queue.oldest())
-            && let Some(obstacle) = self.failed_obstacle(&mark.path)
+            && let Some(progress) = self.failed_progress(&mark.path)
         {
-            return FlushProgress::Blocked(obstacle);
+            return progress;
         }
         let is_held = |path: &TreePath| path.contains(&mark.path) || mark.path.contains(path);
         let held = self.held().filter(|held| held.paths.iter().any(|it| is_held(&it.path)));
@@ -127,14 +127,23 @@ impl Mirror {
         })
     }
 
-    /// The failing paths at and below `path`.
-    fn failed_obstacle(&self, path: &TreePath) -> Option<FlushObstacle> {
+    /// The progress if paths at and below `path` fail. A first failure is no obstacle: a file that
+    /// vanishes during a transfer fails, too, and is settled by the retry.
+    fn failed_progress(&self, path: &TreePath) -> Option<FlushProgress> {
         let is_within = |dirty: &DirtyPath| {
             path.contains(&dirty.path) || dirty.scope == Scope::Tree && dirty.path.contains(path)
         };
-        let mut failed = self.queue.backing_off().map(|(dirty, _)| dirty).filter(is_within);
-        let first = failed.next()?;
-        let reason = self.reason(&first.path).map(String::from);
-        Some(FlushObstacle::PathsFailed { count: 1 + failed.count(), first: first.path, reason })
+        let mut failed = self.queue.backing_off().filter(|(dirty, _)| is_within(dirty)).peekable();
+        let (DirtyPath { path: first, .. }, _) = failed.peek()?.clone();
+        let (mut count, mut is_first_failure) = (0, false);
+        for (_, stage) in failed {
+            count += 1;
+            is_first_failure |= matches!(stage, Stage::BackingOff { tries: 1, .. });
+        }
+        if is_first_failure {
+            return Some(FlushProgress::Waiting(FlushObstacle::Unfinished(Some(count))));
+        }
+        let reason = self.reason(&first).map(String::from);
+        Some(FlushProgress::Blocked(FlushObstacle::PathsFailed { count, first, reason }))
     }
 }

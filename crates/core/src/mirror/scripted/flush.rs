@@ -56,7 +56,10 @@ impl ScriptedMirror {
         let is_stuck = |event: &QueuedEvent| match event.status() {
             EventStatus::Active => false,
             EventStatus::Block => true,
-            EventStatus::Wait => event.failure().is_some() && event.alarm() > now,
+            // A first failure may be settled by the retry.
+            EventStatus::Wait => {
+                event.failure().is_some_and(|it| it.tries > 1) && event.alarm() > now
+            }
         };
         match events().find(|event| event.failure().is_some()) {
             Some(first) if events().all(is_stuck) => {
