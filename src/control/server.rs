@@ -4,6 +4,7 @@
 //! stops reading or writing keeps only its thread, and only for a while.
 
 use std::{
+    collections::BTreeMap,
     ffi::{CStr, CString},
     fs, io,
     io::Write as _,
@@ -17,18 +18,18 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mirror_core::path::Escaped;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Gid, Mode},
+    fs::{AtFlags, CWD, Gid, Mode},
+    io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
 
@@ -36,9 +37,17 @@ use super::{
     frame::{Answer, ErrorKind, MAX_REQUEST, RequestError, RequestFrame, to_line},
     request::Request,
 };
+use crate::lock;
 
 /// Maximum number of clients of one socket.
 const MAX_CLIENTS: usize = 32;
+
+/// Maximum number of clients of one user at a read-only socket: none of them can keep the others
+/// out.
+const MAX_CLIENTS_OF_USER: usize = 8;
+
+/// Minimum time between two requests of a client of a read-only socket.
+const READ_ONLY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Time after which a client that does nothing is disconnected.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -57,6 +66,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub struct ControlRequest {
     /// The request.
     pub request: Request,
+    /// The user id of the client.
+    pub user: Option<u32>,
     /// Takes the answer.
     pub reply: AnswerSender,
 }
@@ -118,7 +129,7 @@ impl ControlSocket {
     pub fn serve(spec: &SocketSpec, handler: RequestHandler) -> Result<Self, String> {
         let shown = Escaped(spec.path.as_os_str().as_bytes()).to_string();
         let failed = |error: io::Error| format!("cannot create the socket {shown}: {error}");
-        if UnixStream::connect(&spec.path).is_ok() {
+        if is_served(&spec.path) {
             return Err(format!(
                 "cannot create the socket {shown}: another daemon serves it; set socket in \
                  settings to another path"
@@ -147,6 +158,15 @@ impl Drop for ControlSocket {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Returns true if somebody listens at this path. It never blocks.
+fn is_served(path: &Path) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let (Ok(socket), Ok(address)) = (socket, SocketAddrUnix::new(path)) else { return false };
+    // EAGAIN: too many clients are waiting, unix(7).
+    matches!(rustix::net::connect(&socket, &address), Ok(()) | Err(Errno::AGAIN))
 }
 
 /// Creates the socket under another name and renames it: nobody else can connect before it has its
@@ -187,7 +207,8 @@ fn bind(socket: &OwnedFd, temp: &Path, spec: &SocketSpec) -> io::Result<()> {
     rustix::net::bind(socket, &address)?;
     rustix::net::listen(socket, 16)?;
     if let Some(group) = spec.group {
-        rustix::fs::chown(temp, None, Some(Gid::from_raw(group)))?;
+        let no_link = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(CWD, temp, None, Some(Gid::from_raw(group)), no_link)?;
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
         rustix::fs::chmod(temp, mode)?;
     }
@@ -212,14 +233,17 @@ pub fn group_id(name: &str) -> io::Result<u32> {
 }
 
 fn accept_clients(listener: &UnixListener, is_read_only: bool, handler: &RequestHandler) {
-    let clients = Arc::new(AtomicUsize::new(0));
+    let clients = Arc::new(ClientCounts::default());
+    let per_user = if is_read_only { MAX_CLIENTS_OF_USER } else { MAX_CLIENTS };
     loop {
         let Ok((stream, _)) = listener.accept() else {
             thread::sleep(ACCEPT_PAUSE);
             continue;
         };
-        let slot = ClientSlot::take(&clients);
-        let client = Client { stream, is_read_only, handler: Arc::clone(handler) };
+        // Without an answer all such clients count as one user.
+        let user = rustix::net::sockopt::socket_peercred(&stream).ok().map(|it| it.uid.as_raw());
+        let slot = ClientSlot::take(&clients, user, per_user);
+        let client = Client { stream, user, is_read_only, handler: Arc::clone(handler) };
         let Some(slot) = slot else {
             client.refuse();
             continue;
@@ -233,25 +257,44 @@ fn accept_clients(listener: &UnixListener, is_read_only: bool, handler: &Request
     }
 }
 
+/// Numbers of clients by user.
+type ClientCounts = Mutex<BTreeMap<Option<u32>, usize>>;
+
 /// The place of one client among all.
-struct ClientSlot(Arc<AtomicUsize>);
+struct ClientSlot {
+    clients: Arc<ClientCounts>,
+    user: Option<u32>,
+}
 
 impl ClientSlot {
-    fn take(clients: &Arc<AtomicUsize>) -> Option<Self> {
-        let slot = Self(Arc::clone(clients));
-        (clients.fetch_add(1, Ordering::Relaxed) < MAX_CLIENTS).then_some(slot)
+    fn take(clients: &Arc<ClientCounts>, user: Option<u32>, per_user: usize) -> Option<Self> {
+        let mut counts = lock(clients);
+        let is_full = counts.values().sum::<usize>() >= MAX_CLIENTS;
+        let count = counts.entry(user).or_default();
+        if is_full || *count >= per_user {
+            return None;
+        }
+        *count += 1;
+        Some(Self { clients: Arc::clone(clients), user })
     }
 }
 
 impl Drop for ClientSlot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = lock(&self.clients);
+        if let Some(count) = counts.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.user);
+            }
+        }
     }
 }
 
 /// A client.
 struct Client {
     stream: UnixStream,
+    user: Option<u32>,
     is_read_only: bool,
     handler: RequestHandler,
 }
@@ -271,8 +314,13 @@ impl Client {
         self.stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
         self.stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let mut lines = RequestReader::default();
+        let mut last: Option<Instant> = None;
         loop {
             let Some(line) = lines.next(&mut self.stream)? else { return Ok(()) };
+            if let Some(since) = last.filter(|_| self.is_read_only).map(|last| last.elapsed()) {
+                thread::sleep(READ_ONLY_INTERVAL.saturating_sub(since));
+            }
+            last = Some(Instant::now());
             let answer = match line.as_deref().map_err(Clone::clone).and_then(RequestFrame::parse) {
                 Err(error) => to_line(&Answer::<()>::Error(error)),
                 Ok(request) if self.is_read_only && !request.is_read_only() => {
@@ -294,7 +342,11 @@ impl Client {
     /// Passes a request on and waits for its answer. `None` if the client is gone.
     fn ask(&self, request: Request) -> Option<Vec<u8>> {
         let (sender, answer): (_, Receiver<Vec<u8>>) = channel();
-        (self.handler)(ControlRequest { request, reply: AnswerSender(Some(sender)) });
+        (self.handler)(ControlRequest {
+            request,
+            user: self.user,
+            reply: AnswerSender(Some(sender)),
+        });
         loop {
             match answer.recv_timeout(HANGUP_CHECK_INTERVAL) {
                 Ok(answer) => return Some(answer),
@@ -365,7 +417,7 @@ mod tests {
         fn new(is_read_only: bool) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("sub/control.sock");
-            let handler: RequestHandler = Arc::new(|ControlRequest { request, reply }| {
+            let handler: RequestHandler = Arc::new(|ControlRequest { request, reply, .. }| {
                 if request != Request::Stop {
                     reply.send(&Answer::Ok(request));
                 }
@@ -460,6 +512,22 @@ mod tests {
         let error = ControlSocket::serve(&long, Arc::new(|_| ())).unwrap_err();
         assert!(error.contains("too long"), "{error}");
         drop(socket);
+    }
+
+    #[test]
+    fn one_user_cannot_take_all_places_of_a_read_only_socket() {
+        let fixture = Fixture::new(true);
+        let ask = to_line(&RequestFrame::new(Request::Metrics));
+        let clients: Vec<_> = (0..MAX_CLIENTS_OF_USER)
+            .map(|_| {
+                let mut client = BufReader::new(fixture.connect());
+                client.get_mut().write_all(&ask).unwrap();
+                client.read_line(&mut String::new()).unwrap();
+                client
+            })
+            .collect();
+        assert!(fixture.ask(b"").contains("busy"));
+        drop(clients);
     }
 
     #[test]

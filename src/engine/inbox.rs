@@ -14,7 +14,7 @@ use mirror_core::{
     input::{Input, Signal},
 };
 
-use super::on_synced::OnSyncedRequest;
+use super::{control::PathLookup, on_synced::OnSyncedRequest};
 use crate::{control::server::ControlRequest, script::FdReadiness};
 
 /// Message to the engine.
@@ -32,6 +32,8 @@ pub(crate) enum Message {
     DescriptorReady(RawFd, FdReadiness),
     /// A job requests a call of `onSynced` for a completed batch.
     OnSynced(OnSyncedRequest),
+    /// The type of a path that a client asks about.
+    PathFound(PathLookup),
     /// A request of a client of the control socket.
     Control(ControlRequest),
     /// An operator asks for the state in the log.

@@ -150,16 +150,16 @@ pub(super) fn describe_held(held: &HeldDeletions) -> String {
         HoldReason::EmptySource => {
             return format!(
                 "the source was empty, as it is when its disk is not mounted: deletions held of \
-                 {count}{of_total} entries of the target{at}{first}. If that is right, delete them there \
-                 by hand; or, once something is in the source, set another maxDelete in this sync \
+                 {count}{of_total} entries of the target{at}{first}. If that is right, use lsyncctl \
+                 release; or, once something is in the source, set another maxDelete in this sync \
                  and send SIGHUP"
             );
         }
     };
     format!(
-        "{count}{of_total} entries of the target{at} {what}: deletions held{first}. To make them, set \
-         {setting} = false in this sync (or a number of at least {count}) and send SIGHUP; to keep \
-         them, bring them back to the source"
+        "{count}{of_total} entries of the target{at} {what}: deletions held{first}. To make them, use \
+         lsyncctl release, or set {setting} = false in this sync (or a number of at least {count}) and \
+         send SIGHUP; to keep them, bring them back to the source"
     )
 }
 

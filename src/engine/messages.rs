@@ -18,6 +18,7 @@ impl Engine {
             Message::Input(Input::Signal(Signal::Hangup)) if self.fleet.is_running() => {
                 self.on_hangup(effects);
             }
+            Message::PathFound(lookup) => self.explain(lookup),
             Message::Control(request) => self.control(request, effects),
             Message::LogState => self.request_state_log(),
             Message::ChildChanged => self.touch_status(),

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::{
+    assets,
     build::{self, BuildProfile, find_program, output_of, run_command, target_dir},
     deb::PackageTree,
 };
@@ -65,8 +66,9 @@ fn perform(options: DistOptions) -> Result<(), String> {
     tree.add_programs(&programs)?;
     tree.add_units(&programs)?;
     tree.add_documents()?;
-    for missing in tree.add_assets(&target_dir().join("assets"))? {
-        eprintln!("warning: the archive has no {missing}: run `cargo xtask assets` before");
+    let missing = tree.add_assets(&assets::generate()?)?;
+    if !missing.is_empty() {
+        return Err(format!("the archive would have no {}", missing.join(", no ")));
     }
     let machine = output_of({
         let mut uname = Command::new("uname");

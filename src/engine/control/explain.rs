@@ -1,6 +1,6 @@
 //! Explanation of the treatment of one path.
 
-use std::{fs, os::unix::ffi::OsStrExt, path::Path};
+use std::{os::unix::ffi::OsStrExt, path::Path, thread};
 
 use mirror_core::{
     fleet::Member,
@@ -14,16 +14,20 @@ use mirror_core::{
     },
 };
 
+use mirror_platform::dir::Dir;
+use rustix::fs::FileType;
+
 use super::{
-    labels,
+    answer, labels,
     selection::{absolute_path, path_in},
 };
 use crate::{
     control::{
         frame::{ErrorKind, RequestError},
         request::{ByteText, ExplainDocument, PathExplanation},
+        server::AnswerSender,
     },
-    engine::Engine,
+    engine::{Engine, Message, sync::SyncInstance},
 };
 
 /// Number of batches that are listed for a path.
@@ -32,34 +36,52 @@ const MAX_BATCHES: usize = 5;
 /// The stage of a path, and the reason of a failure or hold.
 type StageText = (&'static str, Option<String>);
 
+/// A path whose type was looked up.
+#[derive(Debug)]
+pub(crate) struct PathLookup {
+    path: Vec<u8>,
+    /// The type of the entry at the source.
+    kind: &'static str,
+    reply: AnswerSender,
+}
+
 impl Engine {
-    pub(super) fn explain(&self, path: &ByteText) -> Result<ExplainDocument, RequestError> {
-        let path = absolute_path(path)?;
-        let labels = labels(&self.registry);
-        // A file system that hangs would stop the engine: only what is in a source is looked at.
-        let in_sources = self
-            .registry
-            .iter()
-            .filter_map(|(id, instance)| Some((id, instance, path_in(&instance.config, &path)?)));
-        let in_sources: Vec<_> = in_sources.collect();
-        let Some((_, first, below)) = in_sources.first() else {
-            let text = format!("no sync has a source with the path {}", Escaped(&path));
-            return Err(RequestError::new(ErrorKind::NoSuchSync, text));
+    /// Looks up the type of a path, on a thread of its own: a file system that hangs must not stop
+    /// the engine. The answer follows with [`Message::PathFound`].
+    pub(super) fn look_up(&self, path: &ByteText, reply: AnswerSender) {
+        let path = match absolute_path(path) {
+            Ok(path) => path,
+            Err(error) => return answer::<ExplainDocument>(reply, Err(error)),
         };
-        let entry =
-            first.config.source.join(Path::new(std::ffi::OsStr::from_bytes(below.as_bytes())));
-        let kind = entry_type(&entry);
+        let in_source = |(_, instance): (MirrorId, &SyncInstance)| {
+            Some((instance.config.source.clone(), path_in(&instance.config, &path)?))
+        };
+        let Some((source, below)) = self.registry.iter().find_map(in_source) else {
+            let text = format!("no sync has a source with the path {}", Escaped(&path));
+            let error = RequestError::new(ErrorKind::NoSuchSync, text);
+            return answer::<ExplainDocument>(reply, Err(error));
+        };
+        let inbox = self.inbox.clone();
+        // Without a thread the request is answered as one that was dropped.
+        let _ = thread::Builder::new().name("explain".into()).spawn(move || {
+            let kind = entry_type(&source, &below);
+            inbox.send(Message::PathFound(PathLookup { path, kind, reply }));
+        });
+    }
+
+    /// Explains a path whose type is known.
+    pub(in crate::engine) fn explain(&self, lookup: PathLookup) {
+        let PathLookup { path, kind, reply } = lookup;
+        let labels = labels(&self.registry);
         let entry_kind = if kind == "directory" { EntryKind::Directory } else { EntryKind::Other };
-        let syncs = in_sources.iter().filter_map(|(id, _, path)| {
-            let explanation = self.explain_in_sync(*id, path, entry_kind)?;
-            let sync = labels.get(id).cloned().unwrap_or_default();
+        let syncs = self.registry.iter().filter_map(|(id, instance)| {
+            let path = path_in(&instance.config, &path)?;
+            let explanation = self.explain_in_sync(id, &path, entry_kind)?;
+            let sync = labels.get(&id).cloned().unwrap_or_default();
             Some(PathExplanation { sync, ..explanation })
         });
-        Ok(ExplainDocument {
-            path: Escaped(&path).to_string(),
-            kind: kind.to_owned(),
-            syncs: syncs.collect(),
-        })
+        let (path, kind) = (Escaped(&path).to_string(), kind.to_owned());
+        answer(reply, Ok(ExplainDocument { path, kind, syncs: syncs.collect() }));
     }
 
     fn explain_in_sync(
@@ -98,12 +120,20 @@ impl Engine {
     }
 }
 
-/// Returns the type of an entry at the source.
-fn entry_type(path: &Path) -> &'static str {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => "file",
-        Ok(found) if found.is_dir() => "directory",
-        Ok(found) if found.is_symlink() => "link",
+/// Returns the type of an entry at the source. No link in its path is followed: what lies outside
+/// of the source concerns nobody.
+fn entry_type(source: &Path, below: &TreePath) -> &'static str {
+    let found = Dir::open_no_symlinks(source).and_then(|root| match below.parent() {
+        None => root.stat(b""),
+        Some(parent) => {
+            let parent = root.open_below(parent.as_bytes())?;
+            parent.stat(below.name().unwrap_or_default())
+        }
+    });
+    match found.map(|found| FileType::from_raw_mode(found.stx_mode.into())) {
+        Ok(FileType::RegularFile) => "file",
+        Ok(FileType::Directory) => "directory",
+        Ok(FileType::Symlink) => "link",
         Ok(_) => "other",
         Err(_) => "missing",
     }

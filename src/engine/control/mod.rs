@@ -17,7 +17,7 @@ use mirror_core::{
     effect::Effect,
     fs_event::MirrorId,
     input::{Input, ScriptInput, Signal},
-    path::TreePath,
+    path::{Escaped, TreePath},
 };
 
 use super::{Engine, Inbox, Message, ReloadFailure};
@@ -25,7 +25,7 @@ use crate::{
     control::{
         frame::{Answer, ErrorKind, RequestError},
         metrics,
-        request::{HistoryDocument, Request, Selection, SyncNames, TextResult},
+        request::{ByteText, HistoryDocument, Request, Selection, SyncNames, TextResult},
         server::{AnswerSender, ControlRequest, RequestHandler},
         status::ReloadReport,
     },
@@ -34,6 +34,7 @@ use crate::{
 };
 use activity::{Activity, TransferCounts};
 use clock::WallClock;
+pub(super) use explain::PathLookup;
 use flush::PendingFlushes;
 use selection::labels;
 
@@ -212,7 +213,12 @@ impl Engine {
 impl Engine {
     /// Carries out a request, or begins to.
     pub(super) fn control(&mut self, request: ControlRequest, effects: &mut Vec<Effect>) {
-        let ControlRequest { request, reply } = request;
+        let ControlRequest { request, user, reply } = request;
+        if let Some(what) = describe_request(&request) {
+            let user = user.map_or_else(|| "unknown".into(), |user| user.to_string());
+            let text = format_args!("request of user {user}: {what}");
+            self.log.say(Category::Normal, text);
+        }
         match request {
             Request::Status(selection) => {
                 let selected = self.select_mirrors(&selection);
@@ -230,7 +236,7 @@ impl Engine {
                     .map(|mirrors| self.control.activity.recent(&mirrors, limit));
                 answer(reply, batches.map(|batches| HistoryDocument { batches }));
             }
-            Request::Explain { path } => answer(reply, self.explain(&path)),
+            Request::Explain { path } => self.look_up(&path, reply),
             Request::Flush { selection, timeout } => self.begin_flush(&selection, timeout, reply),
             Request::Verify(selection) => self.verify(&selection, reply),
             Request::Pause(selection) => {
@@ -339,9 +345,32 @@ impl Engine {
             return Err(RequestError::new(ErrorKind::InvalidRequest, text));
         }
         self.log.set_filter(filter);
-        self.log.say(Category::Normal, format_args!("log level {level}, by request"));
         Ok(TextResult { text: format!("log level {level}") })
     }
+}
+
+/// Describes a request that changes something, for the log. `None`: it changes nothing.
+fn describe_request(request: &Request) -> Option<String> {
+    let (name, selection) = match request {
+        Request::Status(_)
+        | Request::Metrics
+        | Request::History { .. }
+        | Request::Explain { .. }
+        | Request::Verify(_)
+        | Request::Flush { .. } => return None,
+        Request::Pause(selection) => ("pause", selection),
+        Request::Resume(selection) => ("resume", selection),
+        Request::Resync(selection) => ("resync", selection),
+        Request::Release(selection) => ("release", selection),
+        Request::Retry(selection) => ("retry", selection),
+        Request::Reload => return Some("reload".into()),
+        Request::Log { level } => return Some(format!("log {}", Escaped(level.as_bytes()))),
+        Request::Stop => return Some("stop".into()),
+    };
+    let Selection { sync, path } = selection;
+    let path = path.as_ref().and_then(ByteText::bytes);
+    let what = sync.as_ref().map(String::as_bytes).or(path.as_deref());
+    Some(what.map_or_else(|| name.to_owned(), |what| format!("{name} {}", Escaped(what))))
 }
 
 /// Answers a request.

@@ -11,7 +11,10 @@ use std::{
     process::Command,
 };
 
-use crate::build::{self, BuildProfile, find_program, run_command, target_dir};
+use crate::{
+    assets,
+    build::{self, BuildProfile, find_program, run_command, target_dir},
+};
 use control::Control;
 pub(crate) use stage::PackageTree;
 
@@ -91,8 +94,9 @@ fn build_package(programs: &[PathBuf], directory: &Path, version: &str) -> Resul
     stage.add_documents()?;
     stage.add_changelog(version)?;
     stage.add_configuration()?;
-    for missing in stage.add_assets(&target_dir().join("assets"))? {
-        eprintln!("warning: the package has no {missing}: run `cargo xtask assets` before");
+    let missing = stage.add_assets(&assets::generate()?)?;
+    if !missing.is_empty() {
+        return Err(format!("the package would have no {}", missing.join(", no ")));
     }
     let control = Control { version, depends: control::depends(programs)?, stage: &stage };
     control.write()?;
