@@ -117,7 +117,7 @@ fn log_deletion_event(log: &Log, instance: &SyncInstance, event: &DeletionEvent)
         }
         DeletionEvent::NoneHeld(end) => {
             let why = match end {
-                HoldEnd::Released => "they were released by the new budget",
+                HoldEnd::Released => "they were released",
                 HoldEnd::Obsolete => {
                     "their entries are in the source again, or were deleted there after all"
                 }

@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     filter::Filter,
     fs_event::{Change, Edit, EntryKind, FsEvent, FsEventKind, RootGone},
+    guard::AcceptedDeletions,
     input::TargetLink,
     job::{
         DirtyPath, Failure, FatalReason, HeldDeletions, HoldReason, HookFailureAction, JobEnd,
@@ -858,6 +859,53 @@ fn a_rename_explains_what_a_job_found_missing_just_before_its_event() {
         let (_, observed) = started_batch(&effects);
         assert_eq!(observed.is_deleted(&at("old/x")), is_explained, "{millis}");
     }
+}
+
+#[test]
+fn released_deletions_are_accepted_once_as_they_were_counted() {
+    for reason in [HoldReason::Observed, HoldReason::Unobserved, HoldReason::EmptySource] {
+        let (mut fleet, mut effects) = fleet_with_held("d", &["d/x"], reason);
+        effects.clear();
+        fleet.handle(Input::Release(MirrorId(0)), Moment::ORIGIN, &mut effects);
+        fleet.advance(Moment::ORIGIN, &mut effects);
+        let mut accepted = AcceptedDeletions::default();
+        accepted.add(reason, 20);
+        assert_eq!(started_batch(&effects).1.accepted, accepted, "{reason:?}");
+        // The job has not run: the next one may make them, too.
+        let failed = Outcome::Retry(Failure::new("no"));
+        fleet.handle(Input::JobEnded(JobEnd::new(JobId(1), failed)), Moment::ORIGIN, &mut effects);
+        effects.clear();
+        fleet.advance(Moment::new(Duration::from_mins(10)), &mut effects);
+        assert_eq!(started_batch(&effects).1.accepted, accepted, "{reason:?}");
+        // After it has run, a later one may not.
+        let held = HeldDeletions {
+            paths: vec![DirtyPath { path: at("d"), scope: Scope::Tree }],
+            count: 21,
+            total: None,
+            names: vec![at("d/x")],
+            reason,
+        };
+        let outcome = Outcome::Split { large: vec![], failed: vec![], held: vec![held] };
+        let now = Moment::new(Duration::from_mins(11));
+        fleet.handle(Input::JobEnded(JobEnd::new(JobId(2), outcome)), now, &mut effects);
+        effects.clear();
+        send(&mut fleet, &["full", "0"], now, &mut effects);
+        fleet.advance(now, &mut effects);
+        assert_eq!(started_batch(&effects).1.accepted, AcceptedDeletions::default(), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_source_that_is_lost_ends_the_acceptance_of_deletions() {
+    let (mut fleet, mut effects) = fleet_with_held("d", &["d/x"], HoldReason::Observed);
+    fleet.handle(Input::Release(MirrorId(0)), Moment::ORIGIN, &mut effects);
+    send(&mut fleet, &["0", "unmounted"], Moment::ORIGIN, &mut effects);
+    send(&mut fleet, &["covered", "0"], Moment::ORIGIN, &mut effects);
+    effects.clear();
+    fleet.advance(Moment::new(Duration::from_mins(10)), &mut effects);
+    let (_, observed) = started_batch(&effects);
+    assert!(observed.may_include_held);
+    assert_eq!(observed.accepted, AcceptedDeletions::default());
 }
 
 #[test]
