@@ -16,6 +16,8 @@
 -- examples, both in /usr/share/doc/lsyncd-rs.
 
 settings{
-    logfile    = "/var/log/lsyncd/lsyncd.log",
-    statusFile = "/run/lsyncd/status",
+    logfile     = "/var/log/lsyncd/lsyncd.log",
+    statusFile  = "/run/lsyncd/status",
+    -- Members of this group may read the state, as lsyncctl-serve.service does.
+    socketGroup = "lsyncd",
 }
