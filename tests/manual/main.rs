@@ -38,11 +38,17 @@ macro_rules! pages {
 pages! {
     quick_start: "quick-start.md",
     installation: "install.md",
+    modes: "modes.md",
     configuration: "configuration.md",
+    filters: "filters.md",
     scripts: "scripts.md",
+    remote_targets: "remote.md",
+    deploying_a_web_site: "deploy.md",
+    operating: "operating.md",
     the_control_tool: "lsyncctl.md",
     monitoring: "monitoring.md",
     known_differences: "known-differences.md",
+    comparison: "comparison.md",
     log_messages: "log-messages.md",
 }
 

@@ -16,11 +16,12 @@ use super::{blocks, transcript};
 
 /// Beginnings of the paths in the manual that are in the sandbox.
 const DIRECTORIES: [&str; 7] =
-    ["/srv/", "/mnt/", "/backup/", "/etc/", "/run/lsyncd", "/var/", "/data/"];
+    ["/srv/", "/mnt/", "/backup/", "/etc/", "/run/lsyncd", "/var/", "/hosts/"];
 /// Hosts of the manual, which are directories of the sandbox.
 const HOSTS: [&str; 4] = ["web1:/", "web2:/", "web3:/", "backup:/"];
 /// Programs that would change this machine, or reach another one.
-const HARMLESS: [&str; 6] = ["systemctl", "ssh", "logger", "mail", "journalctl", "nginx"];
+const HARMLESS: [&str; 7] =
+    ["systemctl", "ssh", "logger", "mail", "journalctl", "nginx", "stunnel"];
 /// Commands that only show something, and can be repeated until they show it.
 const QUERIES: [&str; 7] = [
     "lsyncctl status",
