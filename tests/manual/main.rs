@@ -47,9 +47,12 @@ pages! {
     operating: "operating.md",
     the_control_tool: "lsyncctl.md",
     monitoring: "monitoring.md",
+    migrating: "migrating.md",
     known_differences: "known-differences.md",
     comparison: "comparison.md",
+    troubleshooting: "troubleshooting.md",
     log_messages: "log-messages.md",
+    questions_and_answers: "faq.md",
 }
 
 /// The directory of the manual.
@@ -139,6 +142,20 @@ fn every_link_leads_to_a_file_and_a_heading() {
         problems.extend(links::problems(&docs().join(name), &text));
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_messages_of_the_symptoms_are_documented() {
+    let read = |name: &str| fs::read_to_string(docs().join(name)).unwrap();
+    let (page, messages) = (read("troubleshooting.md"), read("log-messages.md"));
+    let symptoms = page.split("\n## ").find(|it| it.starts_with("The ten")).unwrap();
+    let rows: Vec<&str> = symptoms.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let cell = row.split('|').nth(2).unwrap().trim();
+        let message = cell.trim_matches('`');
+        assert!(cell == "none" || messages.contains(message), "{message}");
+    }
 }
 
 #[test]
