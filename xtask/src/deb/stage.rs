@@ -13,13 +13,26 @@ use super::{PACKAGE, changelog};
 use crate::build::{has_name, run_command, workspace};
 
 /// Documents for users.
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 19] = [
+    "SUMMARY.md",
+    "comparison.md",
     "configuration.md",
+    "deploy.md",
+    "faq.md",
+    "filters.md",
     "install.md",
     "known-differences.md",
     "log-messages.md",
+    "lsyncctl.md",
+    "migrating.md",
+    "modes.md",
+    "monitoring.md",
+    "operating.md",
+    "quick-start.md",
+    "remote.md",
     "scripts.md",
     "threat-model.md",
+    "troubleshooting.md",
 ];
 
 /// A temporary tree with the files of a package.
