@@ -76,10 +76,12 @@ impl ManualSession {
         }
         let programs = top.join("bin");
         fs::create_dir(&programs).unwrap();
-        for name in HARMLESS {
-            // Links, since a program that was just written may be busy.
-            std::os::unix::fs::symlink("/bin/true", programs.join(name)).unwrap();
-        }
+        // Written by another process: a child of another test could inherit a descriptor that is
+        // open for writing, and a program that is open for writing cannot be run.
+        let write = "for name; do echo '#!/bin/sh' > \"$name\" && chmod 755 \"$name\"; done";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", write, "sh"]).args(HARMLESS).current_dir(&programs);
+        assert!(shell.status().unwrap().success());
         for program in [env!("CARGO_BIN_EXE_lsyncd"), env!("CARGO_BIN_EXE_lsyncctl")] {
             let name = Path::new(program).file_name().unwrap();
             std::os::unix::fs::symlink(program, programs.join(name)).unwrap();
