@@ -46,7 +46,7 @@ impl MetricKind {
 }
 
 /// All metrics, in the order of the text.
-pub const METRICS: [ControlMetric; 22] = [
+pub const METRICS: [ControlMetric; 23] = [
     gauge("lsyncd_up", "1 if the daemon answers, 0 if not.", |_, out| out.sample(&[], 1)),
     gauge("lsyncd_build_info", "Always 1. The label is the version of the daemon.", |doc, out| {
         out.sample(&[("version", &doc.daemon.version)], 1);
@@ -124,6 +124,9 @@ pub const METRICS: [ControlMetric; 22] = [
             }
         },
     ),
+    counter("lsyncd_sent_files_total", "Files sent to the target, as far as known.", |doc, out| {
+        out.per_sync(doc, |sync| Some(sync.totals.sent_files));
+    }),
     counter("lsyncd_sent_bytes_total", "Bytes sent to the target, as far as known.", |doc, out| {
         out.per_sync(doc, |sync| Some(sync.totals.sent_bytes));
     }),
@@ -405,9 +408,11 @@ mod tests {
         one.last_success = Some(1999.5);
         one.totals.transfers = [("0".to_owned(), 8), ("23".to_owned(), 1)].into();
         one.totals.sent_bytes = 4096;
+        one.totals.sent_files = 7;
         let text = exposition(&document(vec![one, sync("b", SyncState::InSync)]));
         check(&text, "lsyncd_pending_paths{sync=\"a\",target=\"/t\"} 5");
         check(&text, "lsyncd_pending_paths{sync=\"b\",target=\"/t\"} 0");
+        check(&text, "lsyncd_sent_files_total{sync=\"a\",target=\"/t\"} 7");
         check(&text, "lsyncd_failed_paths{sync=\"a\",target=\"/t\"} 1");
         check(&text, "lsyncd_held{sync=\"a\",target=\"/t\"} 11");
         check(&text, "lsyncd_last_success_timestamp_seconds{sync=\"a\",target=\"/t\"} 1999.5");

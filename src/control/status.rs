@@ -213,6 +213,9 @@ pub struct HeldReport {
 pub struct Totals {
     /// Transfers by the exit code of their program, `done` and `failed` if there was none.
     pub transfers: BTreeMap<String, u64>,
+    /// Sent files, as far as they are known.
+    #[serde(default)]
+    pub sent_files: u64,
     /// Sent bytes, as far as they are known.
     pub sent_bytes: u64,
     /// Deletions on the target, as far as they are known.

@@ -208,6 +208,44 @@ fn a_verification_counts_the_differences_and_changes_nothing(mode: TransferMode)
 }
 
 #[test]
+fn metrics_follow_a_target_that_goes_and_returns() {
+    let sandbox = Sandbox::new();
+    let (source, _) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let programs = FakeRsync::new(&sandbox);
+    let config = "settings{ socket = '@/control.sock', nodaemon = true, insist = true }\n\
+                  sync{ default.rsync, name = 'web', source = '@/source', target = '@/target/', \
+                  rsync = { _extra = { '--stats' } } }";
+    let daemon = sandbox.daemon().config(config, 1).env("PATH", programs.search_path()).start();
+    daemon.wait_live();
+    let target = sandbox.path("target/");
+    let labels = format!("sync=\\\"web\\\",target=\\\"{}\\\"", target.display());
+    let metrics = || ask(&sandbox.path("control.sock"), r#"{"version":1,"command":"metrics"}"#);
+    let is_in = |state: &str| {
+        let line = format!("lsyncd_sync_state{{{labels},state=\\\"{state}\\\"}} 1\\n");
+        metrics().contains(&line)
+    };
+    let has = |name: &str, value: &str| {
+        metrics().contains(&format!("lsyncd_{name}{{{labels}}} {value}\\n"))
+    };
+    daemon.wait_until("the sync is in sync", || is_in("in_sync"));
+    assert!(has("pending_paths", "0"), "{}", metrics());
+    programs.set_failing(true);
+    fs::write(source.join("a"), "12345").unwrap();
+    daemon.wait_until("the target is retried", || is_in("retrying"));
+    assert!(has("pending_paths", "1"), "{}", metrics());
+    assert!(metrics().contains("lsyncd_oldest_change_seconds{sync"));
+    programs.set_failing(false);
+    let retry = r#"{"version":1,"command":"retry"}"#;
+    daemon.wait_until("the sync is in sync again", || {
+        ask(&sandbox.path("control.sock"), retry);
+        is_in("in_sync")
+    });
+    assert!(has("pending_paths", "0") && has("failed_paths", "0"), "{}", metrics());
+    // With statistics, rsync tells what it has sent.
+    assert!(has("sent_bytes_total", "5") && has("sent_files_total", "1"), "{}", metrics());
+}
+
+#[test]
 fn a_flush_of_a_script_waits_for_its_programs() {
     let sandbox = Sandbox::new();
     let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));

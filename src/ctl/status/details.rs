@@ -123,7 +123,9 @@ fn facts(now: f64, sync: &SyncReport) -> Vec<String> {
 fn totals(totals: &Totals) -> Option<String> {
     let transfers = totals.transfers.iter().map(|(code, count)| format!("{count} with {code}"));
     let transfers = transfers.collect::<Vec<_>>().join(", ");
-    let (sent, deleted) = (text::size(totals.sent_bytes), totals.deleted);
-    let text = format!("  transfers: {transfers}; sent {sent}, deleted {deleted}");
+    let Totals { sent_files, deleted, .. } = totals;
+    let size = text::size(totals.sent_bytes);
+    let text =
+        format!("  transfers: {transfers}; sent {sent_files} files, {size}, deleted {deleted}");
     (!transfers.is_empty()).then_some(text)
 }

@@ -62,6 +62,8 @@ pub(super) struct SyncActivity {
 /// Numbers of a target, as far as they are known.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TransferCounts {
+    /// Sent files.
+    pub(super) files: u64,
     /// Sent bytes.
     pub(super) sent: u64,
     /// Deletions.
@@ -72,6 +74,7 @@ impl TransferCounts {
     /// The difference since `before`. A new target begins with zero.
     const fn since(self, before: Self) -> Self {
         Self {
+            files: self.files.saturating_sub(before.files),
             sent: self.sent.saturating_sub(before.sent),
             deleted: self.deleted.saturating_sub(before.deleted),
         }
@@ -184,6 +187,7 @@ impl Activity {
             && let Some(counts) = counts(mirror)
         {
             let since = counts.since(std::mem::replace(&mut sync.last_counted, counts));
+            sync.totals.sent_files += since.files;
             sync.totals.sent_bytes += since.sent;
             sync.totals.deleted += since.deleted;
             if let Some(last) = self.recent.back_mut() {

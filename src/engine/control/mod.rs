@@ -29,7 +29,7 @@ use crate::{
         server::{AnswerSender, ControlRequest, RequestHandler},
         status::ReloadReport,
     },
-    report::{Category, LogFilter},
+    report::{Category, LogFilter, TransferTotals},
     watch::Coverage,
 };
 use activity::{Activity, TransferCounts};
@@ -133,8 +133,8 @@ impl Engine {
                 let Self { control, registry, .. } = self;
                 let counts = |id| {
                     let meter = registry.get(id)?.meter()?;
-                    let sent = meter.totals().bytes;
-                    Some(TransferCounts { sent, deleted: meter.deleted() })
+                    let TransferTotals { files, bytes: sent } = meter.totals();
+                    Some(TransferCounts { files, sent, deleted: meter.deleted() })
                 };
                 control.activity.job_ended(end, counts, &clock)
             }

@@ -464,9 +464,10 @@ function facts(sync, stale) {
   }
   add("Last success", sync.last_success === null ? "none yet" : clock(sync.last_success));
   add("Watched by", sync.watcher);
-  const { transfers, sent_bytes, deleted } = sync.totals;
+  const { transfers, sent_files, sent_bytes, deleted } = sync.totals;
   const total = Object.values(transfers).reduce((sum, it) => sum + it, 0);
-  add("Since the start", `${many(total, "transfer", "transfers")}, ${bytes(sent_bytes)} sent, `
+  add("Since the start", `${many(total, "transfer", "transfers")}, ${many(sent_files, "file", "files")} and `
+    + `${bytes(sent_bytes)} sent, `
     + many(deleted, "deletion", "deletions"));
   return list;
 }
