@@ -46,17 +46,21 @@ fn write_all(directory: &Path) -> io::Result<()> {
         }
         fs::create_dir_all(directory)?;
     }
+    // A shell finds completions by these names.
+    for shell in ["bash", "zsh", "fish"] {
+        fs::create_dir(completions.join(shell))?;
+    }
     clap_mangen::generate_to(CtlArgs::command(), &pages)?;
     fs::write(pages.join("lsyncd.1"), daemon_page::page())?;
     fs::write(pages.join("lsyncd.conf.5"), settings_page::page())?;
     for (shell, name) in [
-        (CompletionShell::Bash, "lsyncctl.bash"),
-        (CompletionShell::Zsh, "_lsyncctl"),
-        (CompletionShell::Fish, "lsyncctl.fish"),
+        (CompletionShell::Bash, "bash/lsyncctl"),
+        (CompletionShell::Zsh, "zsh/_lsyncctl"),
+        (CompletionShell::Fish, "fish/lsyncctl.fish"),
     ] {
         fs::write(completions.join(name), shell.script(CtlArgs::command()))?;
     }
-    fs::write(completions.join("lsyncd.bash"), completions::bash())?;
-    fs::write(completions.join("_lsyncd"), completions::zsh())?;
-    fs::write(completions.join("lsyncd.fish"), completions::fish())
+    fs::write(completions.join("bash/lsyncd"), completions::bash())?;
+    fs::write(completions.join("zsh/_lsyncd"), completions::zsh())?;
+    fs::write(completions.join("fish/lsyncd.fish"), completions::fish())
 }

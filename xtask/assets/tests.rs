@@ -1,7 +1,6 @@
 //! The assets are complete, and the programs that read them accept them.
 
 use std::{
-    ffi::OsStr,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -37,7 +36,7 @@ fn each_command_and_option_of_lsyncctl_is_documented_and_completed() {
     let assets = assets();
     let mut command = CtlArgs::command();
     command.build();
-    let completions = ["lsyncctl.bash", "_lsyncctl", "lsyncctl.fish"]
+    let completions = ["bash/lsyncctl", "zsh/_lsyncctl", "fish/lsyncctl.fish"]
         .map(|name| read(&assets, &format!("completions/{name}")));
     let overview = page(&assets, "lsyncctl.1");
     let commands = command.get_subcommands().filter(|it| !it.is_hide_set());
@@ -63,7 +62,7 @@ fn each_command_and_option_of_lsyncctl_is_documented_and_completed() {
 fn each_option_of_lsyncd_is_documented_and_completed() {
     let assets = assets();
     let page = page(&assets, "lsyncd.1");
-    let completions = ["lsyncd.bash", "_lsyncd", "lsyncd.fish"]
+    let completions = ["bash/lsyncd", "zsh/_lsyncd", "fish/lsyncd.fish"]
         .map(|name| read(&assets, &format!("completions/{name}")));
     for option in SYNC_OPTIONS.iter().chain(&OPTIONS) {
         assert!(page.contains(option.text), "{}", option.text);
@@ -120,16 +119,13 @@ fn pages_have_no_warnings() {
 fn shells_accept_their_completions() {
     let assets = assets();
     let mut checked = 0;
-    for entry in fs::read_dir(assets.path().join("completions")).unwrap() {
-        let path = entry.unwrap().path();
-        let (program, arguments) = match path.extension().and_then(OsStr::to_str) {
-            Some("bash") => ("bash", ["-n"]),
-            Some("fish") => ("fish", ["-n"]),
-            _ => ("zsh", ["-n"]),
-        };
-        if let Some(warnings) = check(program, &arguments, &path) {
-            assert_eq!(warnings, "", "{}", path.display());
-            checked += 1;
+    for shell in ["bash", "zsh", "fish"] {
+        for entry in fs::read_dir(assets.path().join("completions").join(shell)).unwrap() {
+            let path = entry.unwrap().path();
+            if let Some(warnings) = check(shell, &["-n"], &path) {
+                assert_eq!(warnings, "", "{}", path.display());
+                checked += 1;
+            }
         }
     }
     // Everybody has bash; zsh and fish are checked where they are installed.
@@ -142,7 +138,7 @@ fn completed(assets: &TempDir, words: &[&str]) -> Vec<String> {
                   compopt() { :; }; _lsyncd; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let output = Command::new("bash")
         .args(["-c", script, "bash"])
-        .arg(assets.path().join("completions/lsyncd.bash"))
+        .arg(assets.path().join("completions/bash/lsyncd"))
         .args(words)
         .current_dir(assets.path())
         .output()
