@@ -1,6 +1,8 @@
 //! Frames of the protocol: one JSON object per line, in both directions.
 
+use mirror_core::path::Escaped;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use super::request::Request;
 
@@ -10,6 +12,9 @@ pub const VERSION: u32 = 1;
 
 /// Maximum length of a request in bytes, with its newline.
 pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// All fields of requests.
+const FIELDS: [&str; 7] = ["version", "command", "sync", "path", "limit", "timeout", "level"];
 
 /// A request with the version of its protocol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +51,12 @@ impl RequestFrame {
         if version != VERSION {
             let text = format!("version {version} is not supported, only version {VERSION}");
             return Err(RequestError::new(ErrorKind::UnsupportedVersion, text));
+        }
+        let fields: Map<String, Value> = serde_json::from_slice(line).map_err(invalid)?;
+        // A misspelled selection would select everything.
+        if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+            let text = format!("unknown field {}", Escaped(unknown.as_bytes()));
+            return Err(RequestError::new(ErrorKind::InvalidRequest, text));
         }
         let frame: Self = serde_json::from_slice(line).map_err(invalid)?;
         Ok(frame.request)

@@ -6,13 +6,13 @@
 use std::{
     collections::BTreeMap,
     ffi::{CStr, CString},
-    fs, io,
+    fmt, fs, io,
     io::Write as _,
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
-            fs::MetadataExt,
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt},
             net::{UnixListener, UnixStream},
         },
     },
@@ -28,7 +28,7 @@ use std::{
 use mirror_core::path::Escaped;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{AtFlags, CWD, Gid, Mode},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags},
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
@@ -46,7 +46,7 @@ const MAX_CLIENTS: usize = 32;
 /// out.
 const MAX_CLIENTS_OF_USER: usize = 8;
 
-/// Minimum time between two requests of a client of a read-only socket.
+/// Minimum time between two requests of one user to a read-only socket.
 const READ_ONLY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Time after which a client that does nothing is disconnected.
@@ -72,19 +72,42 @@ pub struct ControlRequest {
     pub reply: AnswerSender,
 }
 
-/// Sender of one answer, as a line. Dropped unused, it answers with an error: a request can fail,
-/// but its client can't wait for ever.
+/// Makes the line of an answer, on the thread of the client.
+type AnswerLine = Box<dyn FnOnce() -> Vec<u8> + Send>;
+
+/// Sender of one answer. Dropped unused, it answers with an error: a request can fail, but its
+/// client can't wait for ever.
 #[derive(Debug)]
-pub struct AnswerSender(Option<Sender<Vec<u8>>>);
+pub struct AnswerSender {
+    sender: Option<Sender<AnswerLine>>,
+    hangup: Arc<HangupHook>,
+}
+
+/// Function to call when the client does not wait for its answer any more.
+#[derive(Default)]
+struct HangupHook(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl AnswerSender {
     /// Answers the request.
-    pub fn send<T: serde::Serialize>(mut self, answer: &Answer<T>) {
-        self.send_line(to_line(answer));
+    pub fn send<T: serde::Serialize + Send + 'static>(self, answer: Answer<T>) {
+        self.send_with(move || answer);
     }
 
-    fn send_line(&mut self, line: Vec<u8>) {
-        if let Some(sender) = self.0.take() {
+    /// Answers the request with what `make` returns on the thread of the client.
+    pub fn send_with<T: serde::Serialize>(
+        mut self,
+        make: impl FnOnce() -> Answer<T> + Send + 'static,
+    ) {
+        self.send_line(Box::new(move || to_line(&make())));
+    }
+
+    /// Sets a function to call if the client hangs up before the answer.
+    pub fn on_hangup(&self, hook: impl FnOnce() + Send + 'static) {
+        *lock(&self.hangup.0) = Some(Box::new(hook));
+    }
+
+    fn send_line(&mut self, line: AnswerLine) {
+        if let Some(sender) = self.sender.take() {
             // The client may be gone.
             let _ = sender.send(line);
         }
@@ -94,7 +117,13 @@ impl AnswerSender {
 impl Drop for AnswerSender {
     fn drop(&mut self) {
         let error = RequestError::new(ErrorKind::Exiting, "the daemon exits without an answer");
-        self.send_line(to_line(&Answer::<()>::Error(error)));
+        self.send_line(Box::new(move || to_line(&Answer::<()>::Error(error))));
+    }
+}
+
+impl fmt::Debug for HangupHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HangupHook").finish_non_exhaustive()
     }
 }
 
@@ -133,6 +162,13 @@ impl ControlSocket {
             return Err(format!(
                 "cannot create the socket {shown}: another daemon serves it; set socket in \
                  settings to another path"
+            ));
+        }
+        let is_other = |found: fs::Metadata| !found.file_type().is_socket() && !found.is_symlink();
+        if fs::symlink_metadata(&spec.path).is_ok_and(is_other) {
+            return Err(format!(
+                "cannot create the socket {shown}: something else is there; set socket in settings \
+                 to another path"
             ));
         }
         let listener = listen(spec).map_err(failed)?;
@@ -175,8 +211,9 @@ fn listen(spec: &SocketSpec) -> io::Result<UnixListener> {
     if let Some(directory) = spec.path.parent()
         && !directory.exists()
     {
-        fs::create_dir(directory)?;
-        fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        // A group has to reach its socket.
+        let mode = if spec.group.is_some() { 0o755 } else { 0o700 };
+        fs::DirBuilder::new().mode(mode).create(directory)?;
     }
     let mut temp = spec.path.clone().into_os_string();
     temp.push(format!(".{}", std::process::id()));
@@ -207,12 +244,24 @@ fn bind(socket: &OwnedFd, temp: &Path, spec: &SocketSpec) -> io::Result<()> {
     rustix::net::bind(socket, &address)?;
     rustix::net::listen(socket, 16)?;
     if let Some(group) = spec.group {
-        let no_link = AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(CWD, temp, None, Some(Gid::from_raw(group)), no_link)?;
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
-        rustix::fs::chmod(temp, mode)?;
+        open_to_group(temp, group)?;
     }
     fs::rename(temp, &spec.path)
+}
+
+/// Lets a group connect to a socket. Whatever else may have its name by now stays as it is.
+fn open_to_group(path: &Path, group: u32) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    let found = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(io::Error::other("something else has taken its place"));
+    }
+    let group = Some(Gid::from_raw(group));
+    rustix::fs::chownat(&file, "", None, group, AtFlags::EMPTY_PATH)?;
+    // Not by its descriptor, which is for the path only: open(2).
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
+    Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)?)
 }
 
 /// Returns the id of a group of this name, or of this number.
@@ -251,14 +300,24 @@ fn accept_clients(listener: &UnixListener, is_read_only: bool, handler: &Request
         // Without a thread the client is disconnected.
         let _ = thread::Builder::new().name("control-client".into()).spawn(move || {
             // A client that is gone needs nothing more.
-            let _ = client.serve();
-            drop(slot);
+            let _ = client.serve(&slot);
         });
     }
 }
 
-/// Numbers of clients by user.
-type ClientCounts = Mutex<BTreeMap<Option<u32>, usize>>;
+/// Maximum number of users whose last request is remembered.
+const MAX_USERS: usize = 256;
+
+/// The clients by user.
+type ClientCounts = Mutex<BTreeMap<Option<u32>, UserClients>>;
+
+/// The clients of one user.
+#[derive(Debug, Default)]
+struct UserClients {
+    count: usize,
+    /// The earliest time of the next request to a read-only socket.
+    next: Option<Instant>,
+}
 
 /// The place of one client among all.
 struct ClientSlot {
@@ -268,25 +327,34 @@ struct ClientSlot {
 
 impl ClientSlot {
     fn take(clients: &Arc<ClientCounts>, user: Option<u32>, per_user: usize) -> Option<Self> {
-        let mut counts = lock(clients);
-        let is_full = counts.values().sum::<usize>() >= MAX_CLIENTS;
-        let count = counts.entry(user).or_default();
-        if is_full || *count >= per_user {
+        let mut users = lock(clients);
+        if users.len() >= MAX_USERS {
+            users.retain(|_, it| it.count > 0);
+        }
+        let is_full = users.values().map(|it| it.count).sum::<usize>() >= MAX_CLIENTS;
+        let clients_of_user = users.entry(user).or_default();
+        if is_full || clients_of_user.count >= per_user {
             return None;
         }
-        *count += 1;
+        clients_of_user.count += 1;
         Some(Self { clients: Arc::clone(clients), user })
+    }
+
+    /// Returns the time until the user may send the next request, and reserves it.
+    fn wait_for_turn(&self) -> Duration {
+        let now = Instant::now();
+        let mut users = lock(&self.clients);
+        let next = &mut users.entry(self.user).or_default().next;
+        let turn = next.unwrap_or(now).max(now);
+        *next = Some(turn + READ_ONLY_INTERVAL);
+        turn - now
     }
 }
 
 impl Drop for ClientSlot {
     fn drop(&mut self) {
-        let mut counts = lock(&self.clients);
-        if let Some(count) = counts.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.user);
-            }
+        if let Some(clients) = lock(&self.clients).get_mut(&self.user) {
+            clients.count = clients.count.saturating_sub(1);
         }
     }
 }
@@ -310,17 +378,15 @@ impl Client {
     }
 
     /// Answers the requests of the client, one after the other, until it disconnects.
-    fn serve(mut self) -> io::Result<()> {
+    fn serve(mut self, slot: &ClientSlot) -> io::Result<()> {
         self.stream.set_read_timeout(Some(IDLE_TIMEOUT))?;
         self.stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let mut lines = RequestReader::default();
-        let mut last: Option<Instant> = None;
         loop {
             let Some(line) = lines.next(&mut self.stream)? else { return Ok(()) };
-            if let Some(since) = last.filter(|_| self.is_read_only).map(|last| last.elapsed()) {
-                thread::sleep(READ_ONLY_INTERVAL.saturating_sub(since));
+            if self.is_read_only {
+                thread::sleep(slot.wait_for_turn());
             }
-            last = Some(Instant::now());
             let answer = match line.as_deref().map_err(Clone::clone).and_then(RequestFrame::parse) {
                 Err(error) => to_line(&Answer::<()>::Error(error)),
                 Ok(request) if self.is_read_only && !request.is_read_only() => {
@@ -341,17 +407,23 @@ impl Client {
 
     /// Passes a request on and waits for its answer. `None` if the client is gone.
     fn ask(&self, request: Request) -> Option<Vec<u8>> {
-        let (sender, answer): (_, Receiver<Vec<u8>>) = channel();
+        let (sender, answer): (_, Receiver<AnswerLine>) = channel();
+        let hangup = Arc::new(HangupHook::default());
         (self.handler)(ControlRequest {
             request,
             user: self.user,
-            reply: AnswerSender(Some(sender)),
+            reply: AnswerSender { sender: Some(sender), hangup: Arc::clone(&hangup) },
         });
         loop {
             match answer.recv_timeout(HANGUP_CHECK_INTERVAL) {
-                Ok(answer) => return Some(answer),
+                Ok(line) => return Some(line()),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) if self.has_hung_up() => return None,
+                Err(RecvTimeoutError::Timeout) if self.has_hung_up() => {
+                    if let Some(hook) = lock(&hangup.0).take() {
+                        hook();
+                    }
+                    return None;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -419,7 +491,7 @@ mod tests {
             let path = dir.path().join("sub/control.sock");
             let handler: RequestHandler = Arc::new(|ControlRequest { request, reply, .. }| {
                 if request != Request::Stop {
-                    reply.send(&Answer::Ok(request));
+                    reply.send(Answer::Ok(request));
                 }
             });
             let spec = SocketSpec { path, group: None, is_read_only };
@@ -466,6 +538,7 @@ mod tests {
             (b"{}\n", "invalid_request"),
             (b"{\"version\":2,\"command\":\"new\"}\n", "unsupported_version"),
             (b"{\"version\":1,\"command\":\"new\"}\n", "invalid_request"),
+            (b"{\"version\":1,\"command\":\"metrics\",\"sycn\":\"a\"}\n", "invalid_request"),
             (&vec![b'x'; MAX_REQUEST + 1], "invalid_request"),
         ] {
             let answer = fixture.ask(line);
@@ -508,6 +581,11 @@ mod tests {
         let socket = ControlSocket::serve(&spec, Arc::new(|_| ())).unwrap();
         let mode = fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o660);
+        let other = SocketSpec { path: dir.path().join("precious"), ..spec.clone() };
+        fs::write(&other.path, "x").unwrap();
+        let error = ControlSocket::serve(&other, Arc::new(|_| ())).unwrap_err();
+        assert!(error.contains("something else is there"), "{error}");
+        assert_eq!(fs::read(&other.path).unwrap(), b"x");
         let long = SocketSpec { path: dir.path().join("x".repeat(120)), ..spec };
         let error = ControlSocket::serve(&long, Arc::new(|_| ())).unwrap_err();
         assert!(error.contains("too long"), "{error}");

@@ -37,7 +37,7 @@ pub struct CtlOptions {
     /// Print the result as one JSON document
     #[arg(long, global = true)]
     pub json: bool,
-    /// Maximum time for an answer; `flush` and `verify` have no limit
+    /// Maximum time for an answer; `verify`, and `flush` without `--timeout`, have no limit
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     pub answer_timeout: Option<Duration>,
 }

@@ -11,6 +11,9 @@ use crate::control::{
     request::Request,
 };
 
+/// Time for the answer of a flush after its own time limit.
+const FLUSH_GRACE: Duration = Duration::from_secs(10);
+
 /// The daemon that the commands talk to.
 #[derive(Clone, Debug)]
 pub(super) struct ChosenDaemon {
@@ -66,6 +69,10 @@ impl ChosenDaemon {
     }
 
     fn timeout(&self, request: &Request) -> Option<Duration> {
+        if let Request::Flush { timeout: Some(seconds), .. } = request {
+            let limit = Duration::try_from_secs_f64(*seconds).unwrap_or(Duration::MAX);
+            return Some(limit.saturating_add(self.answer_timeout.unwrap_or(FLUSH_GRACE)));
+        }
         let default = default_timeout(request)?;
         Some(self.answer_timeout.unwrap_or(default))
     }

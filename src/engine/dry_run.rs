@@ -19,7 +19,11 @@ use crate::{
 
 /// Compares the target of a sync with its source. Relative targets count from `base_dir`. `None`
 /// if only a script knows what its target is.
-pub(super) fn dry_run(sync: &SyncConfig, base_dir: &Path) -> Option<Result<Drift, String>> {
+pub(super) fn dry_run(
+    sync: &SyncConfig,
+    base_dir: &Path,
+    cancel: &CancelToken,
+) -> Option<Result<Drift, String>> {
     // Renames, and shared connections, would only be needed by a transfer.
     let sync = &SyncConfig { renames: false, hook: None, ..sync.clone() };
     let (tunnels, log) = (Tunnels::default(), Log::default());
@@ -35,12 +39,11 @@ pub(super) fn dry_run(sync: &SyncConfig, base_dir: &Path) -> Option<Result<Drift
     if let Err(why) = source.pin() {
         return Some(Err(why));
     }
-    let cancel = CancelToken::default();
     match sync.kind {
         SyncKind::Script => None,
         SyncKind::Rsync | SyncKind::Rsyncssh => {
             let config = rsync_config(sync, &source, &context, false);
-            Some(config.map(|config| RsyncExecutor::new(config).dry_run(&cancel)))
+            Some(config.map(|config| RsyncExecutor::new(config).dry_run(cancel)))
         }
         SyncKind::Direct => {
             let settings = direct_settings(sync, &context);
@@ -58,7 +61,9 @@ pub(crate) fn describe_first_transfer(
     sync: &SyncConfig,
     base_dir: &Path,
 ) -> Result<String, String> {
-    let Some(drift) = dry_run(sync, base_dir) else { return Ok(String::new()) };
+    let Some(drift) = dry_run(sync, base_dir, &CancelToken::default()) else {
+        return Ok(String::new());
+    };
     let drift = drift?;
     drift.reached.clone()?;
     Ok(drift.describe(&size_text(drift.bytes)))

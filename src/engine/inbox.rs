@@ -34,6 +34,8 @@ pub(crate) enum Message {
     OnSynced(OnSyncedRequest),
     /// The type of a path that a client asks about.
     PathFound(PathLookup),
+    /// The client of this flush does not wait any more.
+    FlushAbandoned(u64),
     /// A request of a client of the control socket.
     Control(ControlRequest),
     /// An operator asks for the state in the log.

@@ -18,8 +18,9 @@ impl Engine {
             Message::Input(Input::Signal(Signal::Hangup)) if self.fleet.is_running() => {
                 self.on_hangup(effects);
             }
+            Message::FlushAbandoned(id) => self.abandon_flush(id),
             Message::PathFound(lookup) => self.explain(lookup),
-            Message::Control(request) => self.control(request, effects),
+            Message::Control(request) => self.queue_request(request),
             Message::LogState => self.request_state_log(),
             Message::ChildChanged => self.touch_status(),
             Message::OnSynced(request) => {

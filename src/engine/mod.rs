@@ -190,12 +190,14 @@ impl Engine {
             }
             self.step_status();
             self.service.step(&self.fleet, self.now(), self.jobs.any_running());
-            if self.next_inputs.is_empty() && !self.wait(&mut effects) {
+            let has_work = !self.next_inputs.is_empty() || self.has_requests();
+            if !has_work && !self.wait(&mut effects) {
                 return ExitCode::FAILURE;
             }
             // Messages are received in each turn, so that signals and child exits are handled also
             // while scripts produce much work.
             self.receive_pending(&mut effects);
+            self.carry_out_requests(&mut effects);
             self.jobs.start_queued();
             self.lister.start_waiting();
             self.next_inputs.extend(self.calendar.step(Zoned::now));

@@ -208,6 +208,34 @@ fn a_verification_counts_the_differences_and_changes_nothing(mode: TransferMode)
 }
 
 #[test]
+fn a_patient_flush_retries_each_second_whatever_failed_before() {
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    let programs = FakeRsync::new(&sandbox);
+    let config = "settings{ socket = '@/control.sock', nodaemon = true, insist = true }\n\
+                  sync{ default.rsync, source = '@/source', target = '@/target/' }";
+    let daemon = sandbox.daemon().config(config, 1).env("PATH", programs.search_path()).start();
+    daemon.wait_live();
+    programs.set_failing(true);
+    fs::write(source.join("a"), "a").unwrap();
+    let socket = sandbox.path("control.sock");
+    let flush =
+        |fields: &str| ask(&socket, &format!(r#"{{"version":1,"command":"flush"{fields}}}"#));
+    for _ in 0..8 {
+        assert!(flush("").contains("the last transfer failed"));
+    }
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| flush(r#","timeout":30"#));
+        let retries = || daemon.log().matches("retrying").count();
+        let before = retries();
+        daemon.wait_until("three retries during the flush", || retries() >= before + 3);
+        programs.set_failing(false);
+        assert!(waiting.join().unwrap().contains(r#""is_complete":true"#));
+    });
+    assert_eq!(fs::read_to_string(target.join("a")).unwrap(), "a");
+}
+
+#[test]
 fn metrics_follow_a_target_that_goes_and_returns() {
     let sandbox = Sandbox::new();
     let (source, _) = (sandbox.create_dir("source"), sandbox.create_dir("target"));

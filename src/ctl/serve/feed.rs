@@ -34,6 +34,9 @@ const WATCHED_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum time for an answer of the daemon.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Minimum time between two requests, however many clients ask.
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Maximum age of a state that is used without another request.
 const FRESH: Duration = Duration::from_millis(500);
 
@@ -239,6 +242,7 @@ fn ask_repeatedly(
         drop(history);
         let next = publish.borrow().next(result);
         publish.send_replace(Arc::new(next));
+        thread::sleep(MIN_INTERVAL);
         let is_watched = shared.viewers.load(Ordering::Relaxed) > 0;
         let interval = if is_watched { WATCHED_INTERVAL } else { lag_history::SAMPLE };
         match woken.recv_timeout(interval) {

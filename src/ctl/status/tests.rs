@@ -173,7 +173,7 @@ web: pending
   connection: open
   last exit code: 0
   open files: 2 wait for their writers
-  transfers: 4 with 0, 1 with 23; sent 2.0 KiB, deleted 5
+  transfers: 4 with 0, 1 with 23; sent 0 files, 2.0 KiB, deleted 5
   pending: /a
 ";
     assert_eq!(details, expected);

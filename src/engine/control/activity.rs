@@ -68,6 +68,8 @@ pub(super) struct TransferCounts {
     pub(super) sent: u64,
     /// Deletions.
     pub(super) deleted: u64,
+    /// True if they are known for each batch.
+    pub(super) is_exact: bool,
 }
 
 impl TransferCounts {
@@ -77,6 +79,7 @@ impl TransferCounts {
             files: self.files.saturating_sub(before.files),
             sent: self.sent.saturating_sub(before.sent),
             deleted: self.deleted.saturating_sub(before.deleted),
+            is_exact: self.is_exact,
         }
     }
 }
@@ -191,8 +194,11 @@ impl Activity {
             sync.totals.sent_bytes += since.sent;
             sync.totals.deleted += since.deleted;
             if let Some(last) = self.recent.back_mut() {
-                (last.record.sent_bytes, last.record.deleted) =
-                    (Some(since.sent), Some(since.deleted));
+                let is_known = counts.is_exact || since.files + since.sent + since.deleted > 0;
+                if is_known {
+                    (last.record.sent_bytes, last.record.deleted) =
+                        (Some(since.sent), Some(since.deleted));
+                }
             }
         }
         Some(mirror)

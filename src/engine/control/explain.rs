@@ -5,7 +5,7 @@ use std::{os::unix::ffi::OsStrExt, path::Path, thread};
 use mirror_core::{
     fleet::Member,
     fs_event::{EntryKind, MirrorId},
-    job::Scope,
+    job::{HeldDeletions, Scope},
     mirror::{DelayKind, Mirror},
     path::{Escaped, TreePath},
     queue::{
@@ -73,7 +73,11 @@ impl Engine {
     pub(in crate::engine) fn explain(&self, lookup: PathLookup) {
         let PathLookup { path, kind, reply } = lookup;
         let labels = labels(&self.registry);
-        let entry_kind = if kind == "directory" { EntryKind::Directory } else { EntryKind::Other };
+        let entry_kind = match kind {
+            "missing" => None,
+            "directory" => Some(EntryKind::Directory),
+            _ => Some(EntryKind::Other),
+        };
         let syncs = self.registry.iter().filter_map(|(id, instance)| {
             let path = path_in(&instance.config, &path)?;
             let explanation = self.explain_in_sync(id, &path, entry_kind)?;
@@ -88,13 +92,15 @@ impl Engine {
         &self,
         id: MirrorId,
         path: &TreePath,
-        kind: EntryKind,
+        kind: Option<EntryKind>,
     ) -> Option<PathExplanation> {
         let (member, instance) = (self.fleet.member(id)?, self.registry.get(id)?);
-        let excluded_by = instance.config.filter.excluded_by(path, kind).map(|(rule, matched)| {
-            let rule = Escaped(&rule).to_string();
-            if matched == *path { rule } else { format!("{rule}, which matches {matched}") }
-        });
+        let entry_kind = kind.unwrap_or(EntryKind::Other);
+        let excluded_by =
+            instance.config.filter.excluded_by(path, entry_kind).map(|(rule, matched)| {
+                let rule = Escaped(&rule).to_string();
+                if matched == *path { rule } else { format!("{rule}, which matches {matched}") }
+            });
         let coverage = self.control.coverage.get(&id).filter(|_| member.source().is_covered());
         let watched = match coverage {
             None => "not watched now".into(),
@@ -103,7 +109,7 @@ impl Engine {
         };
         let (stage, message) = match (member, &excluded_by) {
             (_, Some(_)) => ("excluded", None),
-            (Member::BuiltIn(mirror), None) => stage_of(mirror, path),
+            (Member::BuiltIn(mirror), None) => stage_of(mirror, path, kind.is_none()),
             (Member::Scripted(mirror), None) => {
                 stage_of_events(mirror.queue().iter(), path, mirror.is_live())
             }
@@ -139,10 +145,17 @@ fn entry_type(source: &Path, below: &TreePath) -> &'static str {
     }
 }
 
-fn stage_of(mirror: &Mirror, path: &TreePath) -> StageText {
+fn stage_of(mirror: &Mirror, path: &TreePath, is_missing: bool) -> StageText {
     let held = |name: &TreePath| name.contains(path);
     if mirror.held().any(|it| it.names.iter().any(held)) {
         return ("held", Some("its deletion is held for an operator".into()));
+    }
+    let may_be_held = |held: &&HeldDeletions| {
+        !held.lists_all() && held.paths.iter().any(|dirty| dirty.path.contains(path))
+    };
+    if is_missing && let Some(held) = mirror.held().find(may_be_held) {
+        let text = format!("{} deletions are held; this may be one of them", held.count);
+        return ("held", Some(text));
     }
     let concerns = |kind: &DelayKind| match kind {
         DelayKind::Init | DelayKind::Full => true,

@@ -16,7 +16,7 @@ use crate::{
         request::{FlushResult, Selection, SyncObstacle},
         server::AnswerSender,
     },
-    engine::Engine,
+    engine::{Engine, Message},
 };
 
 /// Maximum number of flushes that wait.
@@ -52,6 +52,8 @@ impl Engine {
                 let names = request.paths.iter().map(|it| it.mirror);
                 let names = names.map(|id| (id, all.get(&id).cloned().unwrap_or_default()));
                 let names = names.collect();
+                let inbox = self.inbox.clone();
+                reply.on_hangup(move || inbox.send(Message::FlushAbandoned(id)));
                 let pending = PendingFlush { reply, names, request: Some(request) };
                 self.control.flushes.pending.insert(id, pending);
                 self.watch.barrier(id);
@@ -104,6 +106,12 @@ impl Engine {
     /// Returns the time at which [`end_overdue_flushes`](Self::end_overdue_flushes) is due.
     pub(in crate::engine) fn next_flush_end(&self) -> Option<Moment> {
         self.control.flushes.pending.values().filter_map(PendingFlush::until).min()
+    }
+
+    /// Drops a flush whose client does not wait any more.
+    pub(in crate::engine) fn abandon_flush(&mut self, id: u64) {
+        self.control.flushes.pending.remove(&id);
+        self.fleet.cancel_flush(id);
     }
 
     /// Answers a flush.

@@ -9,8 +9,9 @@ mod selection;
 mod verify;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
 use mirror_core::{
@@ -22,6 +23,7 @@ use mirror_core::{
 
 use super::{Engine, Inbox, Message, ReloadFailure};
 use crate::{
+    config::SyncKind,
     control::{
         frame::{Answer, ErrorKind, RequestError},
         metrics,
@@ -41,6 +43,9 @@ use selection::labels;
 /// Number of batches of each sync in a history, unless another one is requested.
 const DEFAULT_HISTORY: usize = 20;
 
+/// Time in each turn of the loop for requests.
+const MAX_REQUEST_TIME: Duration = Duration::from_millis(2);
+
 /// Facts about the process that never change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DaemonFacts {
@@ -59,6 +64,8 @@ pub(super) struct ControlState {
     activity: Activity,
     coverage: BTreeMap<MirrorId, Coverage>,
     flushes: PendingFlushes,
+    /// Requests that were not carried out yet.
+    requests: VecDeque<ControlRequest>,
     /// True while a verification runs.
     is_verifying: Arc<AtomicBool>,
     /// Mirrors whose state may have changed in this turn.
@@ -132,9 +139,11 @@ impl Engine {
                 let clock = clock();
                 let Self { control, registry, .. } = self;
                 let counts = |id| {
-                    let meter = registry.get(id)?.meter()?;
+                    let instance = registry.get(id)?;
+                    let meter = instance.meter()?;
+                    let is_exact = instance.config.kind == SyncKind::Direct;
                     let TransferTotals { files, bytes: sent } = meter.totals();
-                    Some(TransferCounts { files, sent, deleted: meter.deleted() })
+                    Some(TransferCounts { files, sent, deleted: meter.deleted(), is_exact })
                 };
                 control.activity.job_ended(end, counts, &clock)
             }
@@ -211,8 +220,29 @@ impl Engine {
 
 /// Requests.
 impl Engine {
+    /// Queues a request.
+    pub(super) fn queue_request(&mut self, request: ControlRequest) {
+        self.control.requests.push_back(request);
+    }
+
+    /// Returns true if a request waits.
+    pub(super) fn has_requests(&self) -> bool {
+        !self.control.requests.is_empty()
+    }
+
+    /// Carries out requests for a short time, at least one: clients must not delay the mirrors.
+    pub(super) fn carry_out_requests(&mut self, effects: &mut Vec<Effect>) {
+        let began = Instant::now();
+        while let Some(request) = self.control.requests.pop_front() {
+            self.control(request, effects);
+            if began.elapsed() > MAX_REQUEST_TIME {
+                return;
+            }
+        }
+    }
+
     /// Carries out a request, or begins to.
-    pub(super) fn control(&mut self, request: ControlRequest, effects: &mut Vec<Effect>) {
+    fn control(&mut self, request: ControlRequest, effects: &mut Vec<Effect>) {
         let ControlRequest { request, user, reply } = request;
         if let Some(what) = describe_request(&request) {
             let user = user.map_or_else(|| "unknown".into(), |user| user.to_string());
@@ -226,8 +256,10 @@ impl Engine {
             }
             Request::Metrics => {
                 let all: Vec<_> = self.registry.iter().map(|(id, _)| id).collect();
-                let text = metrics::exposition(&self.status_document(&all));
-                answer(reply, Ok(TextResult { text }));
+                let document = self.status_document(&all);
+                reply.send_with(move || {
+                    Answer::Ok(TextResult { text: metrics::exposition(&document) })
+                });
             }
             Request::History { selection, limit } => {
                 let limit = limit.unwrap_or(DEFAULT_HISTORY);
@@ -374,9 +406,12 @@ fn describe_request(request: &Request) -> Option<String> {
 }
 
 /// Answers a request.
-fn answer<T: serde::Serialize>(reply: AnswerSender, result: Result<T, RequestError>) {
+fn answer<T: serde::Serialize + Send + 'static>(
+    reply: AnswerSender,
+    result: Result<T, RequestError>,
+) {
     match result {
-        Ok(result) => reply.send(&Answer::Ok(result)),
-        Err(error) => reply.send(&Answer::<T>::Error(error)),
+        Ok(result) => reply.send(Answer::Ok(result)),
+        Err(error) => reply.send(Answer::<T>::Error(error)),
     }
 }

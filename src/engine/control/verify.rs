@@ -13,14 +13,14 @@ use mirror_core::path::Escaped;
 
 use super::{answer, labels};
 use crate::{
-    config::SyncConfig,
+    config::{SyncConfig, SyncKind},
     control::{
         frame::{ErrorKind, RequestError},
         request::{Selection, SyncDrift, VerifyDocument},
         server::AnswerSender,
     },
     engine::{Engine, base_dir, dry_run::dry_run},
-    exec::dry_run::Drift,
+    exec::{dry_run::Drift, process::cancel::CancelToken},
 };
 
 /// A running verification; ends when it is dropped.
@@ -45,17 +45,25 @@ impl Engine {
             let name = labels.get(id).cloned().unwrap_or_default();
             Some((name, self.registry.get(*id)?.config.clone()))
         });
-        let syncs: Vec<(String, SyncConfig)> = syncs.collect();
+        let mut syncs: Vec<(String, SyncConfig)> = syncs.collect();
+        // A script alone knows its target. Such a sync is no error unless it was named.
+        let can_compare = |(_, sync): &(String, SyncConfig)| sync.kind != SyncKind::Script;
+        if selection.sync.is_none() && syncs.iter().any(can_compare) {
+            syncs.retain(can_compare);
+        }
         if self.control.is_verifying.swap(true, Ordering::Relaxed) {
             let error = RequestError::new(ErrorKind::Busy, "a verification is running already");
             return answer::<VerifyDocument>(reply, Err(error));
         }
+        let cancel = CancelToken::default();
+        let stop = cancel.clone();
+        reply.on_hangup(move || stop.cancel());
         let running = Verification(Arc::clone(&self.control.is_verifying));
         let base_dir = base_dir();
         // Without a thread the request is answered as one that was dropped.
         let _ = thread::Builder::new().name("verify".into()).spawn(move || {
             let syncs = syncs.iter().map(|(name, sync)| {
-                let found = dry_run(sync, &base_dir);
+                let found = dry_run(sync, &base_dir, &cancel);
                 drift_of(name, sync, found)
             });
             let document = VerifyDocument { syncs: syncs.collect() };

@@ -4,6 +4,7 @@
 //! when it is on the targets, or when something is in the way that does not pass by itself.
 
 use alloc::{collections::BTreeMap, vec::Vec};
+use core::time::Duration;
 
 use super::Fleet;
 use crate::{
@@ -14,11 +15,16 @@ use crate::{
     time::Moment,
 };
 
+/// The interval of retries while a flush is patient.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A request that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Flush {
     id: u64,
     until: Option<Moment>,
+    /// The next retry of what is in the way. `None`: nothing is, or nobody is patient.
+    retry_at: Option<Moment>,
     marks: BTreeMap<MirrorId, Vec<FlushMark>>,
     obstacles: Vec<(MirrorId, FlushObstacle)>,
 }
@@ -29,6 +35,8 @@ impl Flush {
     fn update(&mut self, fleet: &mut Fleet, now: Moment) -> bool {
         let is_over = self.until.is_none_or(|until| until <= now);
         let is_running = fleet.is_running();
+        let is_retry_due = self.retry_at.is_some_and(|at| at <= now);
+        let mut is_blocked = false;
         let Self { marks, obstacles, .. } = self;
         marks.retain(|&id, marks| {
             marks.retain_mut(|mark| {
@@ -47,12 +55,24 @@ impl Flush {
                         obstacles.push((id, obstacle));
                         false
                     }
-                    FlushProgress::Blocked(_) | FlushProgress::Waiting(_) => true,
+                    FlushProgress::Blocked(_) => {
+                        is_blocked = true;
+                        if let Some(member) = fleet.member_mut(id).filter(|_| is_retry_due) {
+                            member.retry_for_flush(now);
+                        }
+                        true
+                    }
+                    FlushProgress::Waiting(_) => true,
                 }
             });
             !marks.is_empty()
         });
-        marks.is_empty()
+        if !is_blocked {
+            self.retry_at = None;
+        } else if is_retry_due || self.retry_at.is_none() {
+            self.retry_at = Some(now + RETRY_INTERVAL);
+        }
+        self.marks.is_empty()
     }
 }
 
@@ -60,7 +80,8 @@ impl Fleet {
     /// Begins a flush. Call it after the watcher has reported all earlier changes.
     pub(super) fn begin_flush(&mut self, request: FlushRequest, now: Moment) {
         let FlushRequest { id, paths, until } = request;
-        let mut flush = Flush { id, until, marks: BTreeMap::new(), obstacles: Vec::new() };
+        let mut flush =
+            Flush { id, until, retry_at: None, marks: BTreeMap::new(), obstacles: Vec::new() };
         for FlushPath { mirror, path } in paths {
             match self.member_mut(mirror) {
                 Some(member) => {
@@ -109,8 +130,13 @@ impl Fleet {
         }
     }
 
-    /// The time at which the patience of a flush ends.
-    pub(super) fn next_flush_end(&self) -> Option<Moment> {
-        self.flushes.iter().filter_map(|flush| flush.until).min()
+    /// Drops a flush whose answer nobody waits for any more.
+    pub fn cancel_flush(&mut self, id: u64) {
+        self.flushes.retain(|flush| flush.id != id);
+    }
+
+    /// The time at which the patience of a flush ends, or something is retried for it.
+    pub(super) fn next_flush_step(&self) -> Option<Moment> {
+        self.flushes.iter().flat_map(|flush| [flush.until, flush.retry_at]).flatten().min()
     }
 }

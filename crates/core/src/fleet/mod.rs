@@ -262,7 +262,7 @@ impl Fleet {
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Moment> {
         let next = self.next_work();
-        next.into_iter().chain(self.next_flush_end()).min()
+        next.into_iter().chain(self.next_flush_step()).min()
     }
 
     fn next_work(&self) -> Option<Moment> {

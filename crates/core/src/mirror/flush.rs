@@ -58,6 +58,8 @@ impl Mirror {
         for (path, since) in self.open.take_all() {
             self.queue.mark_written(&path, Scope::Entry, since);
         }
+        // What an operator asks for says nothing about the target.
+        self.retry.reset();
         self.queue.retry_now(now);
         self.queue.make_due(now);
         if let TargetState::Away(away) = &mut self.target

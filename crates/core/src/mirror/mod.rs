@@ -405,6 +405,10 @@ impl SyncMember for Mirror {
         FlushMark::new(path, now)
     }
 
+    fn retry_for_flush(&mut self, now: Moment) {
+        self.make_due(now);
+    }
+
     fn flush_progress(&self, mark: &mut FlushMark, now: Moment) -> FlushProgress {
         self.progress(mark, now)
     }

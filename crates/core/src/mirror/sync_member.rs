@@ -66,6 +66,9 @@ pub trait SyncMember {
     /// Makes everything due at once that is pending, and returns a mark for what a flush waits for.
     fn begin_flush(&mut self, path: TreePath, now: Moment) -> FlushMark;
 
+    /// Retries at once what a flush waits for, without a longer backoff afterwards.
+    fn retry_for_flush(&mut self, now: Moment);
+
     /// The progress of a flush since this mark.
     fn flush_progress(&self, mark: &mut FlushMark, now: Moment) -> FlushProgress;
 

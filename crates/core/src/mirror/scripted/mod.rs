@@ -421,6 +421,10 @@ impl SyncMember for ScriptedMirror {
         FlushMark::new(path, now)
     }
 
+    fn retry_for_flush(&mut self, _: Moment) {
+        self.make_due();
+    }
+
     fn flush_progress(&self, mark: &mut FlushMark, now: Moment) -> FlushProgress {
         self.progress(mark, now)
     }
