@@ -727,6 +727,21 @@ fn script_targets_converge_to_their_source() {
 }
 
 #[test]
+fn a_listing_after_a_loss_is_repeated_by_the_successor() {
+    let scenario = Scenario::parse(
+        "mirrors 1 jobs any per-mirror 1 init false
+         mkdir /b
+         write /b/b 589
+         move-out /b/b
+         deliver 558359
+         write /b/b 386
+         deliver 517322
+         replace 459748",
+    );
+    assert_eq!(wrong(&scenario, 459_748), None);
+}
+
+#[test]
 fn a_flush_of_a_script_is_complete_only_if_its_target_has_everything() {
     let complete: usize = (0..1_000).map(|seed| play(&history(seed), seed).unwrap()).sum();
     // Each is checked when it is answered.

@@ -75,7 +75,10 @@ impl ScriptedMirror {
             self.list(directory, effects);
         }
         for directory in other.listings.directories() {
-            if !other.probes.contains(&directory) && !self.listings.is_pending(&directory) {
+            if !other.probes.contains(&directory) {
+                // Its own listing was requested before the inherited events, which are older than
+                // what the other one is about to tell.
+                self.listings.mark_stale(&directory);
                 self.list(&directory, effects);
             }
         }
