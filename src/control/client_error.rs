@@ -11,7 +11,10 @@ use std::{
 use mirror_core::path::Escaped;
 use nix::unistd::{Gid, Group, Uid, User};
 
-use super::frame::{ErrorKind, RequestError, VERSION};
+use super::{
+    frame::{ErrorKind, RequestError, VERSION},
+    location::control_socket_of,
+};
 use crate::report::os_error_text;
 
 /// Failure of a client: no connection, no valid answer, or a refused request.
@@ -67,6 +70,11 @@ pub struct FoundDaemon {
     pub config_files: Vec<String>,
 }
 
+/// Returns true if a read-only socket is missing while the control socket is there.
+fn has_control_socket(missing: &Path) -> bool {
+    control_socket_of(missing).is_some_and(|control| control.exists())
+}
+
 impl Error for ClientError {}
 
 impl fmt::Display for ClientError {
@@ -77,6 +85,11 @@ impl fmt::Display for ClientError {
                 let places = places.join(", ");
                 write!(f, "no running lsyncd was found: there is no socket in {places}; ")?;
                 f.write_str("start lsyncd, or name its socket with --socket")
+            }
+            Self::NoSocket(socket) if has_control_socket(socket) => {
+                let socket = escaped(socket);
+                write!(f, "the lsyncd here has no read-only socket: {socket} does not exist; ")?;
+                f.write_str("set socketGroup in its settings to a group of yours")
             }
             Self::NoSocket(socket) => {
                 let socket = escaped(socket);

@@ -56,6 +56,13 @@ pub fn read_only_socket(control: &Path) -> PathBuf {
     control.with_extension(READ_ONLY_SUFFIX)
 }
 
+/// The control socket that belongs to a read-only one. `None`: it is none by its name.
+#[must_use]
+pub fn control_socket_of(read_only: &Path) -> Option<PathBuf> {
+    let name = read_only.file_name()?.to_str()?.strip_suffix(READ_ONLY_SUFFIX)?;
+    Some(read_only.with_file_name(format!("{name}{SUFFIX}")))
+}
+
 /// The runtime directories in which [`find_sockets`] looks for sockets and directories of ours.
 #[must_use]
 pub fn search_directories(user_directory: Option<&Path>) -> Vec<PathBuf> {
@@ -119,7 +126,10 @@ mod tests {
         let service = SocketHints { runtime_directory: Some("/run/x:/run/y".into()), ..pidfile };
         let control = service.control_socket().unwrap();
         assert_eq!(control, Path::new("/run/x/lsyncd.sock"));
-        assert_eq!(read_only_socket(&control), Path::new("/run/x/lsyncd.status.sock"));
+        let read_only = read_only_socket(&control);
+        assert_eq!(read_only, Path::new("/run/x/lsyncd.status.sock"));
+        assert_eq!(control_socket_of(&read_only).unwrap(), control);
+        assert_eq!(control_socket_of(&control), None);
         let relative = SocketHints { user_directory: Some("run".into()), ..hints };
         assert_eq!(relative.control_socket(), None);
     }

@@ -34,7 +34,7 @@ pub(super) fn run(args: &CtlArgs) -> Result<Severity, CtlFailure> {
         CtlCommand::Pause(args) => change(options, &Request::Pause(args.resolve()?), "paused"),
         CtlCommand::Resume(args) => change(options, &Request::Resume(args.resolve()?), "resumed"),
         CtlCommand::Resync(args) => {
-            change(options, &Request::Resync(args.resolve()?), "full transfer started")
+            change(options, &Request::Resync(args.resolve()?), "transfer requested")
         }
         CtlCommand::Release(args) => change(options, &Request::Release(whole(args)), "released"),
         CtlCommand::Retry(args) => change(options, &Request::Retry(whole(args)), "retried"),

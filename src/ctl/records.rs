@@ -29,10 +29,9 @@ const HISTORY: [Column; 9] = [
 /// Returns the text of a flush: a line for each sync or obstacle.
 pub(super) fn flushed(result: &FlushResult) -> String {
     let mut text = String::new();
-    if result.is_complete {
-        for name in &result.syncs {
-            let _ = writeln!(text, "{}: complete", clean(name));
-        }
+    let is_blocked = |name: &String| result.obstacles.iter().any(|it| it.sync == *name);
+    for name in result.syncs.iter().filter(|name| !is_blocked(name)) {
+        let _ = writeln!(text, "{}: complete", clean(name));
     }
     for obstacle in &result.obstacles {
         let _ = writeln!(text, "{}: {}", clean(&obstacle.sync), clean(&obstacle.message));

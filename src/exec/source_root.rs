@@ -330,8 +330,8 @@ impl PinState {
             Some(Ok(found)) => found,
             Some(Err(why)) => self.accept_change(&now, &why).ok_or_else(|| {
                 format!(
-                    "{why}; mount the right one, or accept the present one with replacedSource = \
-                     \"accept\" and SIGHUP, or with a restart"
+                    "{why}; mount the right one, or accept the present one with lsyncctl release, \
+                     with replacedSource = \"accept\" and SIGHUP, or with a restart"
                 )
             })?,
         };

@@ -101,7 +101,7 @@ fn the_commands_control_a_running_sync(mode: TransferMode) {
     assert_eq!(fs::read_to_string(&target).unwrap(), "22");
 
     fs::remove_file(&target).unwrap();
-    assert_eq!(ctl(&sandbox, 0, &["resync", "./src"]), "web: full transfer started\n");
+    assert_eq!(ctl(&sandbox, 0, &["resync", "./src"]), "web: transfer requested\n");
     ctl(&sandbox, 0, &["flush"]);
     assert_eq!(fs::read_to_string(&target).unwrap(), "22");
     assert_eq!(ctl(&sandbox, 0, &["retry"]), "web: retried\n");

@@ -49,7 +49,7 @@ fn a_change_prints_the_syncs_that_it_concerned() {
         names(&["web"]),
         (0, "web: resumed\n"),
     );
-    let text = "web: full transfer started\n";
+    let text = "web: transfer requested\n";
     check(&["resync", "/a"], &Request::Resync(of_path("/a")), names(&["web"]), (0, text));
     check(&["release", "a"], &Request::Release(of_sync("a")), names(&["a"]), (0, "a: released\n"));
     let nothing = "nothing to do: it applies to no sync\n";

@@ -19,6 +19,7 @@ use rustix::fs::FileType;
 
 use super::{
     answer, labels,
+    report::watcher_text,
     selection::{absolute_path, path_in},
 };
 use crate::{
@@ -105,7 +106,7 @@ impl Engine {
         let watched = match coverage {
             None => "not watched now".into(),
             Some(_) if excluded_by.is_some() => "excluded: changes are ignored".into(),
-            Some(coverage) => coverage.reason.clone(),
+            Some(coverage) => watcher_text(coverage),
         };
         let (stage, message) = match (member, &excluded_by) {
             (_, Some(_)) => ("excluded", None),
@@ -113,6 +114,11 @@ impl Engine {
             (Member::Scripted(mirror), None) => {
                 stage_of_events(mirror.queue().iter(), path, mirror.is_live())
             }
+        };
+        let is_waiting = matches!(stage, "waiting" | "deferred" | "failed");
+        let message = match message {
+            None if is_waiting && member.is_paused() => Some("the sync is paused".into()),
+            message => message,
         };
         Some(PathExplanation {
             sync: String::new(),

@@ -27,6 +27,7 @@ use crate::{
         SyncState,
     },
     engine::{Engine, log_events},
+    watch::Coverage,
 };
 
 /// Maximum number of names that are listed of each kind.
@@ -173,7 +174,7 @@ impl Engine {
             last_success: activity.last_success,
             last_exit: activity.last_exit,
             last_failure,
-            watcher: coverage.map_or_else(String::new, |coverage| coverage.reason.clone()),
+            watcher: coverage.map_or_else(String::new, watcher_text),
             polled_directories: coverage.map_or(0, |coverage| coverage.polled as u64),
             connection: instance.and_then(|instance| {
                 let tunnel = instance.tunnel.as_ref()?;
@@ -184,6 +185,17 @@ impl Engine {
             totals: activity.totals,
             ..base
         }
+    }
+}
+
+/// Describes the coverage of a source. Its number of directories is that of the start.
+pub(super) fn watcher_text(coverage: &Coverage) -> String {
+    let Coverage { backend, reason, directories, .. } = coverage;
+    let noun = if *directories == 1 { "directory" } else { "directories" };
+    let counted = format!("{backend}: {directories} {noun}");
+    match reason.strip_prefix(&counted) {
+        Some(rest) => format!("{backend}{rest}"),
+        None => reason.clone(),
     }
 }
 
