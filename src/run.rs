@@ -21,8 +21,8 @@ use crate::{
     },
     daemon::{self, CaughtSignal, PendingSignals, ProcessOptions, ServiceManager},
     engine::{
-        self, DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel, Reload,
-        request_handler,
+        self, ConfigOrigin, DaemonFacts, Engine, Inbox, LoadConfig, Message, MessageChannel,
+        Reload, request_handler,
     },
     frontend::{Loaded, cli, load::Loader, lua},
     report::{Category, Log, RunMode, SyslogIdentity},
@@ -89,11 +89,11 @@ fn try_run(
     let facts = daemon_facts(&loader);
     // The command line can't change: without a file there is nothing to reload.
     let load = loader.has_files().then(|| Box::new(move || loader.reload()) as LoadConfig);
-    let hash = initial.hash.clone();
+    let origin = ConfigOrigin { hash: initial.hash.clone(), positions: initial.positions.clone() };
     // The service manager knows the process that it has started, which a daemon is not.
     let manager = manager.filter(|_| mode == RunMode::Foreground);
     let mut engine = engine(initial, load, &log, channel).map_err(failed)?.notifying(manager);
-    engine.set_facts(facts, hash);
+    engine.set_facts(facts, origin);
     let own = sockets.iter().map(|socket| socket.path().to_owned());
     engine.ignore_files(own);
     let code = engine.run();

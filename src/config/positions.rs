@@ -46,6 +46,16 @@ impl SyncPositions {
         Some(format!("{name}:{line}: "))
     }
 
+    /// Returns the position of the first of these keys in the declaration of a sync, such as
+    /// `conf.lua:7`, or else that of the declaration. `None` if no file declares it.
+    #[must_use]
+    pub fn of_key(&self, sync: &str, keys: &[&str]) -> Option<String> {
+        let (_, position) = self.syncs.iter().find(|(name, _)| name == sync)?;
+        let found = keys.iter().find_map(|key| self.key_position(position, key));
+        let position = found.unwrap_or_else(|| position.clone());
+        position.strip_suffix(": ").map(str::to_owned)
+    }
+
     /// Prefixes a warning that begins with the name of a sync with the position of the setting it
     /// mentions.
     #[must_use]
@@ -70,6 +80,17 @@ impl SyncPositions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_found_in_the_declaration_of_its_sync() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.lua"), "sync{\n source = 1,\n exclude = 2,\n}\n").unwrap();
+        let mut positions = SyncPositions::new(dir.path(), vec!["a.lua".into()]);
+        positions.add("web", "a.lua:1: ");
+        assert_eq!(positions.of_key("web", &["filter", "exclude"]).unwrap(), "a.lua:3");
+        assert_eq!(positions.of_key("web", &["filter"]).unwrap(), "a.lua:1");
+        assert_eq!(positions.of_key("other", &["exclude"]), None);
+    }
 
     #[test]
     fn warning_gets_the_line_of_its_setting() {

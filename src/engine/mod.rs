@@ -61,7 +61,7 @@ use crate::{
 use crate::exec::{source_root::Succession, ssh::SshConnections};
 use calendar::Calendar;
 use control::ControlState;
-pub(crate) use control::{DaemonFacts, request_handler};
+pub(crate) use control::{ConfigOrigin, DaemonFacts, request_handler};
 pub(crate) use dry_run::describe_first_transfer;
 pub(crate) use inbox::{Inbox, Message, MessageChannel};
 use jobs::Jobs;

@@ -11,7 +11,7 @@ use mirror_core::{
 };
 
 use super::{
-    Engine, base_dir,
+    ConfigOrigin, Engine, base_dir,
     reload_log::{self, ReloadCounts},
     source_links::{keep_or_follow_source, redirected_syncs},
     sync::{SyncContext, SyncInstance},
@@ -65,7 +65,7 @@ impl Engine {
         let Some(Reload { load, apply }) = &mut self.reload else { return Ok(Vec::new()) };
         self.log.say(Category::Normal, "--- HUP signal, resetting ---");
         self.connections.reset_failures();
-        let read = load().and_then(|Loaded { mut config, scripts, hash, .. }| {
+        let read = load().and_then(|Loaded { mut config, scripts, hash, positions, .. }| {
             for sync in &mut config.syncs {
                 keep_or_follow_source(sync, &self.registry, &self.log);
             }
@@ -86,9 +86,10 @@ impl Engine {
             };
             let changes = sync_changes(&self.registry, config.syncs, &build);
             let changes = changes.map_err(|why| vec![why])?;
-            Ok((config.daemon, changes, tunnels, scripts, hash))
+            let origin = ConfigOrigin { hash, positions };
+            Ok((config.daemon, changes, tunnels, scripts, origin))
         });
-        let (daemon, changes, tunnels, scripts, hash) = match read {
+        let (daemon, changes, tunnels, scripts, origin) = match read {
             Ok(read) => read,
             Err(lines) => {
                 self.keep_configuration(&lines, effects);
@@ -107,7 +108,7 @@ impl Engine {
         }
         self.scripts = scripts;
         let counts = self.replace(changes, effects);
-        self.note_reload(Ok(hash));
+        self.note_reload(Ok(origin));
         Ok(reload_log::log_reload(&self.log, counts))
     }
 

@@ -23,6 +23,7 @@ use super::{
     selection::{absolute_path, path_in},
 };
 use crate::{
+    config::SyncConfig,
     control::{
         frame::{ErrorKind, RequestError},
         request::{ByteText, ExplainDocument, PathExplanation},
@@ -97,11 +98,14 @@ impl Engine {
     ) -> Option<PathExplanation> {
         let (member, instance) = (self.fleet.member(id)?, self.registry.get(id)?);
         let entry_kind = kind.unwrap_or(EntryKind::Other);
-        let excluded_by =
-            instance.config.filter.excluded_by(path, entry_kind).map(|(rule, matched)| {
-                let rule = Escaped(&rule).to_string();
-                if matched == *path { rule } else { format!("{rule}, which matches {matched}") }
-            });
+        let excluded_by = instance.config.filter.excluded_by(path, entry_kind);
+        let excluded_by = excluded_by.map(|(rule, matched)| {
+            let matches =
+                if matched == *path { String::new() } else { format!(", which matches {matched}") };
+            let position = self.position_of_rule(&instance.config, &rule);
+            let position = position.map_or_else(String::new, |position| format!(" ({position})"));
+            format!("{}{matches}{position}", Escaped(&rule))
+        });
         let coverage = self.control.coverage.get(&id).filter(|_| member.source().is_covered());
         let watched = match coverage {
             None => "not watched now".into(),
@@ -129,6 +133,19 @@ impl Engine {
             message,
             batches: self.control.activity.batches_of(id, path, MAX_BATCHES),
         })
+    }
+}
+
+impl Engine {
+    /// Returns the position of the setting with a rule, such as `conf.lua:7`.
+    fn position_of_rule(&self, sync: &SyncConfig, rule: &[u8]) -> Option<String> {
+        let is_filter = sync.exclusions.filters.iter().any(|filter| filter == rule);
+        let keys = if is_filter {
+            ["filter", "filterFrom", "exclude", "excludeFrom"]
+        } else {
+            ["exclude", "excludeFrom", "filter", "filterFrom"]
+        };
+        self.control.origin.positions.of_key(&sync.name, &keys)
     }
 }
 

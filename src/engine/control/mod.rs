@@ -23,7 +23,7 @@ use mirror_core::{
 
 use super::{Engine, Inbox, Message, ReloadFailure};
 use crate::{
-    config::SyncKind,
+    config::{SyncKind, SyncPositions},
     control::{
         frame::{Answer, ErrorKind, RequestError},
         metrics,
@@ -55,11 +55,20 @@ pub(crate) struct DaemonFacts {
     pub(crate) config_files: Vec<String>,
 }
 
+/// Origin of the configuration in force.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConfigOrigin {
+    /// Hash of the configuration and its files.
+    pub(crate) hash: String,
+    /// Positions of the syncs.
+    pub(crate) positions: SyncPositions,
+}
+
 /// State that only requests need.
 #[derive(Debug, Default)]
 pub(super) struct ControlState {
     facts: DaemonFacts,
-    config_hash: String,
+    origin: ConfigOrigin,
     reload: Option<ReloadReport>,
     activity: Activity,
     coverage: BTreeMap<MirrorId, Coverage>,
@@ -92,9 +101,9 @@ impl ControlState {
 /// Records of what happens.
 impl Engine {
     /// Sets what never changes, and the hash of the configuration.
-    pub(crate) fn set_facts(&mut self, facts: DaemonFacts, config_hash: String) {
+    pub(crate) fn set_facts(&mut self, facts: DaemonFacts, origin: ConfigOrigin) {
         self.control.facts = facts;
-        self.control.config_hash = config_hash;
+        self.control.origin = origin;
         self.update_control_syncs();
     }
 
@@ -203,11 +212,11 @@ impl Engine {
     }
 
     /// Notes the result of a reload.
-    pub(super) fn note_reload(&mut self, result: Result<String, &ReloadFailure>) {
+    pub(super) fn note_reload(&mut self, result: Result<ConfigOrigin, &ReloadFailure>) {
         let time = WallClock::new(self.now()).now();
         match result {
-            Ok(hash) => {
-                self.control.config_hash = hash;
+            Ok(origin) => {
+                self.control.origin = origin;
                 self.control.reload = Some(ReloadReport { time, error: None });
             }
             Err(ReloadFailure(lines)) => {

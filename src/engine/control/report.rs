@@ -124,7 +124,7 @@ impl Engine {
             started: facts.started,
             is_exiting: !self.fleet.is_running(),
             config_files: facts.config_files.clone(),
-            config_hash: self.control.config_hash.clone(),
+            config_hash: self.control.origin.hash.clone(),
             reload: reload.clone(),
             watches: counters.watches(),
             watch_limit: limit.and_then(|limit| limit.trim().parse().ok()),
