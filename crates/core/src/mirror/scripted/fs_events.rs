@@ -75,10 +75,14 @@ impl ScriptedMirror {
             self.list(directory, effects);
         }
         for directory in other.listings.directories() {
-            if !other.probes.contains(&directory) {
-                // Its own listing was requested before the inherited events, which are older than
-                // what the other one is about to tell.
+            if other.probes.contains(&directory) {
+                continue;
+            }
+            if self.listings.is_pending(&directory) {
+                // It was requested before the inherited events, which are older than what the other
+                // one is about to tell: it is repeated.
                 self.listings.mark_stale(&directory);
+            } else {
                 self.list(&directory, effects);
             }
         }
