@@ -360,6 +360,45 @@ fn details_and_commands_of_a_sync() {
     assert_clean(&browser);
 }
 
+#[test]
+fn a_change_of_the_state_leaves_the_buttons_in_place() {
+    let browser = browser!();
+    let place = Place::new();
+    let state = |path: &str, reason: &str, names: &[&str]| {
+        let mut homes = sync("homes", SyncState::Failing);
+        homes.failed = vec![failing(path, reason)];
+        homes.held = vec![held(3, names)];
+        homes.last_failure = Some(reason.to_owned());
+        document(vec![homes])
+    };
+    let daemon = place.daemon(state("a", "no space", &["gone"]));
+    daemon.set_batches(vec![batch(1, "homes", &["a"])]);
+    let server = place.serve_control();
+    browser.open(server.address());
+    browser.type_into("#token", TOKEN);
+    browser.click("#unlock button");
+    open_only(&browser, "homes");
+    browser.wait("document.querySelector('[data-key=history]')");
+    browser.run("document.querySelector('[data-key=retry]').focus()");
+    let replaced = "return window.before.filter((it) => !it.isConnected).map((it) => it.innerText)";
+    let none = Value::Array(Vec::new());
+
+    // What has begun on a button must end on the same one, or nothing is clicked.
+    browser.run("window.before = [...document.querySelectorAll('.panel button, .panel summary')]");
+    daemon.set(state("b", "permission denied", &["gone"]));
+    browser.wait("document.querySelector('[data-key=failing]').innerText.includes('denied')");
+    assert_eq!(browser.run(replaced), none);
+    assert_eq!(browser.run("return window.before.length"), 6);
+    assert_eq!(browser.run("return document.activeElement.dataset.key"), "retry");
+
+    daemon.set(state("b", "permission denied", &["gone", "also gone"]));
+    browser.wait("document.querySelector('.panel').textContent.includes('and 1 more')");
+    browser.run("window.before = window.before.filter((it) => it.dataset.key !== 'release')");
+    browser.run("window.before = window.before.filter((it) => it.tagName !== 'SUMMARY')");
+    assert_eq!(browser.run(replaced), none);
+    assert_clean(&browser);
+}
+
 /// Makes the picture of the documentation: `PICTURES=docs/images cargo test --test serve picture`.
 #[test]
 fn the_picture_of_the_documentation_can_be_made() {

@@ -275,11 +275,7 @@ function renderList() {
     updateRow(row, sync);
     return row.item;
   });
-  const shown = new Set(wanted);
-  for (const item of [...list.children]) if (!shown.has(item)) item.remove();
-  wanted.forEach((item, at) => {
-    if (list.children[at] !== item) list.insertBefore(item, list.children[at] || null);
-  });
+  arrange(list, wanted);
   if (focused !== document.activeElement && list.contains(focused)) focused.focus();
   const empty = $("empty");
   empty.hidden = syncs.length > 0 || !known.status || present.size === 0;
@@ -292,7 +288,7 @@ function addRow(name) {
   const row = { item, button, name, shape: draw("path", {}), label: make("b"), since: make("small"),
     title: make("b"), route: make("small"), why: make("small", "why"), lag: make("span"),
     waiting: make("small"), spark: make("span", "spark"), panel: make("div", "panel"),
-    history: null, message: make("span"), panelKey: "", sparkKey: "" };
+    history: null, message: make("span"), parts: new Map(), sparkKey: "" };
   row.message.setAttribute("role", "status");
   const icon = draw("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, row.shape);
   button.append(make("span", "state", icon, row.label, row.since),
@@ -402,31 +398,58 @@ function lagSummary(points) {
 
 function updatePanel(row, sync) {
   const stale = isStale();
-  const counts = sync.next_try !== null || sync.failed.some((it) => it.next_try !== null);
-  const key = JSON.stringify([sync, row.history, row.sparkKey, stale, token !== null,
-    counts && !stale ? Math.floor(daemonNow()) : 0]);
   // Marked text stays marked.
   const marked = getSelection();
   const isMarked = !marked.isCollapsed && row.panel.contains(marked.anchorNode);
-  if (row.panelKey === key || isMarked && !stale) return;
-  row.panelKey = key;
-  const present = stale ? []
-    : [heldSection(row, sync), failedSection(sync), pendingSection(sync)];
-  const parts = [actions(row, sync, stale), ...present, facts(sync, stale), chartSection(sync),
-    historySection(row)];
+  if (isMarked && !stale) return;
+  const controls = token !== null;
+  const counts = sync.next_try !== null || sync.failed.some((it) => it.next_try !== null);
+  const second = counts && !stale ? Math.floor(daemonNow()) : 0;
+  const { failed, held, pending } = sync;
+  const present = stale ? [] : [
+    kept(row, "held", [held, sync.state, sync.message, sync.target, controls],
+      () => heldSection(row, sync)),
+    kept(row, "failed", [failed, pending.failed, second], () => failedSection(sync)),
+    kept(row, "pending", pending, () => pendingSection(sync)),
+  ];
+  const parts = [
+    kept(row, "actions", [controls, sync.is_paused, stale], () => actions(row, sync, stale)),
+    ...present,
+    kept(row, "facts", [sync, stale, second], () => facts(sync, stale)),
+    kept(row, "chart", row.sparkKey, () => chartSection(sync)),
+    kept(row, "history", row.history, () => historySection(row)),
+  ];
   replaceKeepingFocus(row.panel, parts.filter(Boolean));
+}
+
+// A part of the panel: as it stands, unless something that it shows has changed. A click that has
+// begun on a button must end on the same one.
+function kept(row, name, shown, build) {
+  const key = JSON.stringify(shown);
+  if (row.parts.get(name)?.key !== key) row.parts.set(name, { key, node: build() });
+  return row.parts.get(name).node;
 }
 
 // Replaces the content, and puts the focus and scrolling back.
 function replaceKeepingFocus(panel, parts) {
   const focused = panel.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-  const scrolled = [...panel.querySelectorAll(".scroll")].map((it) => it.scrollLeft);
-  panel.replaceChildren(...parts);
-  panel.querySelectorAll(".scroll").forEach((it, at) => { it.scrollLeft = scrolled[at] || 0; });
-  if (focused) {
+  const tables = () => [...panel.querySelectorAll(".scroll")];
+  const scrolled = new Map(tables().map((it) => [it.dataset.key, it.scrollLeft]));
+  arrange(panel, parts);
+  for (const it of tables()) it.scrollLeft = scrolled.get(it.dataset.key) || 0;
+  if (focused && !panel.contains(document.activeElement)) {
     const again = [...panel.querySelectorAll("[data-key]")].find((it) => it.dataset.key === focused);
     if (again) again.focus();
   }
+}
+
+// Gives an element these children, without touching those that are in place.
+function arrange(parent, children) {
+  const wanted = new Set(children);
+  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
+  children.forEach((child, at) => {
+    if (parent.children[at] !== child) parent.insertBefore(child, parent.children[at] || null);
+  });
 }
 
 function section(title, ...content) {
