@@ -118,6 +118,10 @@ impl Drop for ScriptedSocket {
 fn answer(stream: &UnixStream, is_read_only: bool, script: &(Mutex<Script>, Condvar)) {
     let mut line = Vec::new();
     BufReader::new(stream).read_until(b'\n', &mut line).unwrap();
+    if line.is_empty() {
+        // A client was ended before it has asked.
+        return;
+    }
     let request = RequestFrame::parse(&line).unwrap();
     let mut script_now = script.0.lock().unwrap();
     if request != Request::Status(Selection::default()) {
