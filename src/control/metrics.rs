@@ -97,7 +97,7 @@ pub const METRICS: [ControlMetric; 23] = [
         out.per_sync(doc, |sync| Some(sync.pending.failed));
     }),
     gauge("lsyncd_held", "Deletions that wait for an operator.", |doc, out| {
-        out.per_sync(doc, |sync| Some(sync.held.iter().map(|held| held.count).sum::<u64>()));
+        out.per_sync(doc, |sync| Some(sync.held_count()));
     }),
     gauge(
         "lsyncd_last_success_timestamp_seconds",
@@ -275,7 +275,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::status::{DaemonReport, HeldReport, PendingReport, ReloadReport, Totals},
+        super::status::{DaemonReport, HeldReport, PendingReport, ReloadReport},
         *,
     };
 
@@ -301,28 +301,8 @@ mod tests {
     }
 
     fn sync(name: &str, state: SyncState) -> SyncReport {
-        SyncReport {
-            name: name.to_owned(),
-            kind: "rsync".to_owned(),
-            source: "/s".to_owned(),
-            target: "/t".to_owned(),
-            state,
-            since: 1500.0,
-            message: None,
-            oldest_change: None,
-            pending: PendingReport::default(),
-            failed: Vec::new(),
-            held: Vec::new(),
-            is_paused: false,
-            next_try: None,
-            last_success: None,
-            last_exit: None,
-            last_failure: None,
-            watcher: "inotify".to_owned(),
-            polled_directories: 0,
-            connection: None,
-            totals: Totals::default(),
-        }
+        let base = SyncReport::new(name.to_owned(), "rsync", "/s".to_owned(), "/t".to_owned());
+        SyncReport { state, since: 1500.0, watcher: "inotify".to_owned(), ..base }
     }
 
     /// Checks that the text has this line.

@@ -102,6 +102,41 @@ pub struct SyncReport {
     pub totals: Totals,
 }
 
+impl SyncReport {
+    /// A report with the configuration only: the sync has done nothing yet, and is stopped.
+    #[must_use]
+    pub fn new(name: String, kind: &str, source: String, target: String) -> Self {
+        Self {
+            name,
+            kind: kind.to_owned(),
+            source,
+            target,
+            state: SyncState::Stopped,
+            since: 0.0,
+            message: None,
+            oldest_change: None,
+            pending: PendingReport::default(),
+            failed: Vec::new(),
+            held: Vec::new(),
+            is_paused: false,
+            next_try: None,
+            last_success: None,
+            last_exit: None,
+            last_failure: None,
+            watcher: String::new(),
+            polled_directories: 0,
+            connection: None,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Number of deletions that are held.
+    #[must_use]
+    pub fn held_count(&self) -> u64 {
+        self.held.iter().map(|held| held.count).sum()
+    }
+}
+
 /// States of a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

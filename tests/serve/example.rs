@@ -39,32 +39,21 @@ pub(crate) fn document(syncs: Vec<SyncReport>) -> StatusDocument {
 
 /// A sync in a state, without anything else to say.
 pub(crate) fn sync(name: &str, state: SyncState) -> SyncReport {
+    let (source, target) = (format!("/srv/{name}"), format!("backup:/mirror/{name}"));
     SyncReport {
-        name: name.to_owned(),
-        kind: "rsync".to_owned(),
-        source: format!("/srv/{name}"),
-        target: format!("backup:/mirror/{name}"),
         state,
         since: now() - 7260.0,
-        message: None,
-        oldest_change: None,
-        pending: PendingReport::default(),
-        failed: Vec::new(),
-        held: Vec::new(),
         is_paused: state == SyncState::Paused,
-        next_try: None,
         last_success: Some(now() - 40.0),
         last_exit: Some(0),
-        last_failure: None,
         watcher: "inotify, 1,204 directories".to_owned(),
-        polled_directories: 0,
-        connection: None,
         totals: Totals {
             transfers: [("0".to_owned(), 2118), ("23".to_owned(), 3)].into(),
             sent_bytes: 8_412_000_000,
             deleted: 311,
             ..Totals::default()
         },
+        ..SyncReport::new(name.to_owned(), "rsync", source, target)
     }
 }
 

@@ -116,31 +116,11 @@ fn max(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::status::{PendingReport, SyncState, Totals};
+    use crate::control::status::SyncState;
 
     fn sync(name: &str, lag: f64) -> SyncReport {
-        SyncReport {
-            name: name.to_owned(),
-            kind: "rsync".to_owned(),
-            source: "/s".to_owned(),
-            target: "/t".to_owned(),
-            state: SyncState::Pending,
-            since: 0.0,
-            message: None,
-            oldest_change: Some(lag),
-            pending: PendingReport::default(),
-            failed: Vec::new(),
-            held: Vec::new(),
-            is_paused: false,
-            next_try: None,
-            last_success: None,
-            last_exit: None,
-            last_failure: None,
-            watcher: "inotify".to_owned(),
-            polled_directories: 0,
-            connection: None,
-            totals: Totals::default(),
-        }
+        let base = SyncReport::new(name.to_owned(), "rsync", "/s".to_owned(), "/t".to_owned());
+        SyncReport { state: SyncState::Pending, oldest_change: Some(lag), ..base }
     }
 
     fn points(history: &LagHistory, name: &str) -> Vec<Option<f64>> {

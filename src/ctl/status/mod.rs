@@ -70,7 +70,6 @@ impl StatusView {
         };
         let age = |seconds: Option<f64>| seconds.map_or("-".to_owned(), text::duration);
         let state = sync.state.name().replace('_', " ");
-        let held: u64 = sync.held.iter().map(|held| held.count).sum();
         let last_success = sync.last_success.map(|time| now - time);
         vec![
             TintedText::plain(&sync.name),
@@ -80,7 +79,7 @@ impl StatusView {
             number(sync.pending.waiting, Tint::Plain),
             number(sync.pending.in_flight, Tint::Plain),
             number(health::failed_paths(sync), Tint::Warning),
-            number(held, Tint::Critical),
+            number(sync.held_count(), Tint::Critical),
             TintedText::plain(&last_success.map_or("-".to_owned(), text::duration)),
             TintedText::plain(&sync.target),
         ]

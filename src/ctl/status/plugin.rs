@@ -55,7 +55,7 @@ fn problem_line(sync: &SyncReport, max_age: Option<Duration>) -> String {
     if let Some(message) = &sync.message {
         let _ = write!(line, ": {message}");
     }
-    let held: u64 = sync.held.iter().map(|held| held.count).sum();
+    let held = sync.held_count();
     if held > 0 {
         let _ = write!(line, ", {} held", text::count(held, "deletion", "deletions"));
     }
@@ -89,7 +89,7 @@ fn performance_data(document: &StatusDocument, max_age: Option<Duration>) -> Str
         sum(|sync| sync.pending.waiting),
         sum(|sync| sync.pending.in_flight),
         sum(health::failed_paths),
-        sum(|sync| sync.held.iter().map(|held| held.count).sum()),
+        sum(SyncReport::held_count),
     )
 }
 

@@ -30,27 +30,14 @@ fn daemon() -> DaemonReport {
 }
 
 fn sync(name: &str, state: SyncState) -> SyncReport {
+    let (source, target) = ("/srv/www".into(), "backup:/srv/www".into());
     SyncReport {
-        name: name.into(),
-        kind: "rsync".into(),
-        source: "/srv/www".into(),
-        target: "backup:/srv/www".into(),
         state,
         since: NOW - 200.0,
-        message: None,
-        oldest_change: None,
-        pending: PendingReport::default(),
-        failed: Vec::new(),
-        held: Vec::new(),
-        is_paused: false,
-        next_try: None,
         last_success: Some(NOW - 5.0),
         last_exit: Some(0),
-        last_failure: None,
         watcher: "inotify, complete".into(),
-        polled_directories: 0,
-        connection: None,
-        totals: Totals::default(),
+        ..SyncReport::new(name.into(), "rsync", source, target)
     }
 }
 

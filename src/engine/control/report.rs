@@ -36,13 +36,6 @@ const MAX_NAMES: usize = 20;
 /// The kernel's limit of inotify watches for a user: inotify(7).
 const WATCH_LIMIT: &str = "/proc/sys/fs/inotify/max_user_watches";
 
-/// Details of a state.
-#[derive(Clone, Debug, Default)]
-struct StateDetails {
-    message: Option<String>,
-    next_try: Option<Moment>,
-}
-
 /// Returns true if a mirror waits for an operator.
 pub(super) fn is_held(member: &Member) -> bool {
     let Member::BuiltIn(mirror) = member else { return false };
@@ -105,11 +98,9 @@ impl Engine {
     pub(super) fn status_document(&self, mirrors: &[MirrorId]) -> StatusDocument {
         let clock = WallClock::new(self.now());
         let labels = labels(&self.registry);
-        let selected = self.fleet.members().iter().filter(|it| mirrors.contains(&it.id()));
-        let syncs = selected.filter_map(|member| {
-            let config = &self.registry.get(member.id())?.config;
-            let name = labels.get(&member.id()).cloned().unwrap_or_default();
-            Some(self.sync_report(member, SyncReport { name, ..describe(config) }, &clock))
+        let syncs = mirrors.iter().filter_map(|id| {
+            let name = labels.get(id).cloned().unwrap_or_default();
+            self.sync_report(*id, name, &clock)
         });
         StatusDocument { time: clock.now(), daemon: self.daemon_report(), syncs: syncs.collect() }
     }
@@ -134,57 +125,38 @@ impl Engine {
         }
     }
 
-    fn sync_report(&self, member: &Member, base: SyncReport, clock: &WallClock) -> SyncReport {
-        let id = member.id();
+    fn sync_report(&self, id: MirrorId, name: String, clock: &WallClock) -> Option<SyncReport> {
+        let (member, instance) = (self.fleet.member(id)?, self.registry.get(id)?);
+        let base = describe(&instance.config, name);
+        let report = match member {
+            Member::BuiltIn(mirror) => report_of_built_in(mirror, base, clock),
+            Member::Scripted(mirror) => report_of_script(mirror, base, clock),
+        };
         let state = state_of(&self.fleet, member);
         let activity = self.control.activity.sync(id).cloned().unwrap_or_default();
         let since = activity.state.filter(|(known, _)| *known == state);
-        let (details, oldest) = match member {
-            Member::BuiltIn(mirror) => (built_in_details(mirror), mirror.oldest()),
-            Member::Scripted(mirror) => (StateDetails::default(), mirror.queue().oldest()),
-        };
         let message = match member.source().availability() {
             Availability::Gone { reason, .. } => Some(reason.clone()),
-            Availability::Covering | Availability::Covered => details.message,
+            Availability::Covering | Availability::Covered => report.message,
         };
-        let (pending, failed) = match member {
-            Member::BuiltIn(mirror) => (pending_paths(mirror), failed_paths(mirror, clock)),
-            Member::Scripted(mirror) => (pending_events(mirror), failed_events(mirror, clock)),
-        };
-        let held = match member {
-            Member::BuiltIn(mirror) => mirror.held().map(held_report).collect(),
-            Member::Scripted(_) => Vec::new(),
-        };
-        let instance = self.registry.get(id);
         let coverage = self.control.coverage.get(&id);
-        let last_failure = match member {
-            Member::BuiltIn(mirror) => mirror.last_failure().map(|it| it.message.clone()),
-            Member::Scripted(_) => None,
-        };
-        SyncReport {
+        let tunnel = instance.tunnel.as_ref().map(|tunnel| {
+            let is_up = instance.target_link() == TargetLink::Up;
+            format!("tunnel {}: {}", tunnel.plan().name, if is_up { "up" } else { "down" })
+        });
+        Some(SyncReport {
             state,
             since: since.map_or(clock.now(), |(_, since)| since),
             message,
-            oldest_change: oldest.map(|oldest| clock.age(oldest)),
-            pending,
-            failed,
-            held,
             is_paused: member.is_paused(),
-            next_try: details.next_try.and_then(|at| clock.at(at)),
             last_success: activity.last_success,
             last_exit: activity.last_exit,
-            last_failure,
             watcher: coverage.map_or_else(String::new, watcher_text),
             polled_directories: coverage.map_or(0, |coverage| coverage.polled as u64),
-            connection: instance.and_then(|instance| {
-                let tunnel = instance.tunnel.as_ref()?;
-                let is_up = instance.target_link() == TargetLink::Up;
-                let (name, state) = (&tunnel.plan().name, if is_up { "up" } else { "down" });
-                Some(format!("tunnel {name}: {state}"))
-            }),
+            connection: tunnel,
             totals: activity.totals,
-            ..base
-        }
+            ..report
+        })
     }
 }
 
@@ -200,7 +172,7 @@ pub(super) fn watcher_text(coverage: &Coverage) -> String {
 }
 
 /// Returns a report of a sync with its configuration only.
-fn describe(config: &SyncConfig) -> SyncReport {
+fn describe(config: &SyncConfig, name: String) -> SyncReport {
     let kind = match config.kind {
         SyncKind::Script => "script",
         _ if config.script.is_some() => "script",
@@ -208,36 +180,36 @@ fn describe(config: &SyncConfig) -> SyncReport {
         SyncKind::Rsyncssh => "rsyncssh",
         SyncKind::Direct => "direct",
     };
+    let source = Escaped(config.source.as_os_str().as_bytes()).to_string();
+    SyncReport::new(name, kind, source, Escaped(config.target.as_bytes()).to_string())
+}
+
+/// Adds what a mirror knows. The message is that of a target that is retried or held.
+fn report_of_built_in(mirror: &Mirror, base: SyncReport, clock: &WallClock) -> SyncReport {
+    let last_failure = mirror.last_failure().map(|failure| failure.message.clone());
+    let (message, next_try) = match mirror.target() {
+        TargetState::Away(Away { until, .. }) => (last_failure.clone(), clock.at(until)),
+        TargetState::Starting | TargetState::Live => (None, None),
+    };
     SyncReport {
-        name: String::new(),
-        kind: kind.into(),
-        source: Escaped(config.source.as_os_str().as_bytes()).to_string(),
-        target: Escaped(config.target.as_bytes()).to_string(),
-        state: SyncState::Stopped,
-        since: 0.0,
-        message: None,
-        oldest_change: None,
-        pending: PendingReport::default(),
-        failed: Vec::new(),
-        held: Vec::new(),
-        is_paused: false,
-        next_try: None,
-        last_success: None,
-        last_exit: None,
-        last_failure: None,
-        watcher: String::new(),
-        polled_directories: 0,
-        connection: None,
-        totals: crate::control::status::Totals::default(),
+        message,
+        oldest_change: mirror.oldest().map(|oldest| clock.age(oldest)),
+        pending: pending_paths(mirror),
+        failed: failed_paths(mirror, clock),
+        held: mirror.held().map(held_report).collect(),
+        next_try,
+        last_failure,
+        ..base
     }
 }
 
-fn built_in_details(mirror: &Mirror) -> StateDetails {
-    let TargetState::Away(Away { until, .. }) = mirror.target() else {
-        return StateDetails::default();
-    };
-    let message = mirror.last_failure().map(|failure| failure.message.clone());
-    StateDetails { message, next_try: Some(until) }
+fn report_of_script(mirror: &ScriptedMirror, base: SyncReport, clock: &WallClock) -> SyncReport {
+    SyncReport {
+        oldest_change: mirror.queue().oldest().map(|oldest| clock.age(oldest)),
+        pending: pending_events(mirror),
+        failed: failed_events(mirror, clock),
+        ..base
+    }
 }
 
 fn pending_paths(mirror: &Mirror) -> PendingReport {
