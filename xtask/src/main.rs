@@ -1,5 +1,5 @@
-//! Developer tasks: `cargo xtask test`, `torture`, `fuzz`, `mutants`, `tidy`, `assets`, `bench`,
-//! `deb` and `dist`.
+//! Developer tasks: `cargo xtask test`, `torture`, `damage`, `fuzz`, `mutants`, `tidy`, `assets`,
+//! `bench`, `deb` and `dist`.
 //!
 //! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@
 mod assets;
 mod bench;
 mod build;
+mod damage;
 mod deb;
 mod dist;
 mod fuzz;
@@ -32,6 +33,11 @@ usage: cargo xtask TASK
                       stress test: random changes while our daemon is stopped, killed and flooded,
                       then a comparison. --only selects rounds by their description;
                       --seed S --rounds 1 repeats the round of seed S
+  damage [--kind KIND] [--fault FAULT] [--load LOAD] [--short] [--jobs N] [--seed S] [--write]
+         [--binary PROGRAM] [--old-rsync PROGRAM] [--directory DIRECTORY]
+                      lets each fault happen to each kind of sync under each load, and checks what
+                      is left (docs/reliability.md). The filters can be repeated; --short runs each
+                      fault once; --write writes the table
   dist [--debug] [--try]
                       builds an archive with static programs in target/dist; --try runs the daemon
                       in an empty root
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
         "dist" => dist::run(&rest),
         "deb" => deb::run(&rest),
         "torture" => torture::run(&rest),
+        "damage" => damage::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "mutants" => mutants::run(&rest),
         "tidy" => tidy::run(&rest),

@@ -16,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Pid;
+
 use super::{
     process::MeteredProcess,
     scratch::{ScratchDir, ScratchPath},
@@ -27,7 +29,7 @@ use crate::build::find_program;
 pub(crate) struct Sshd {
     /// Declared before the server, so that connections are closed first.
     link: SlowLink,
-    _server: MeteredProcess,
+    server: MeteredProcess,
     directory: ScratchPath,
     user: String,
 }
@@ -67,7 +69,12 @@ impl Sshd {
         let link = SlowLink::new(port, delay)?;
         let user = Command::new("id").arg("-un").stdin(Stdio::null()).output()?.stdout;
         let user = String::from_utf8_lossy(&user).trim().to_owned();
-        Ok(Self { link, _server: server, directory, user })
+        Ok(Self { link, server, directory, user })
+    }
+
+    /// Returns the process of the server.
+    pub(crate) fn pid(&self) -> Pid {
+        self.server.pid()
     }
 
     /// Returns the user and the host.
@@ -77,9 +84,14 @@ impl Sshd {
 
     /// Returns the arguments for ssh.
     pub(crate) fn ssh_args(&self) -> Vec<String> {
+        self.ssh_args_for(self.port())
+    }
+
+    /// Returns the arguments for ssh to a port that leads to this server.
+    pub(crate) fn ssh_args_for(&self, port: u16) -> Vec<String> {
         let options = Self::OPTIONS.map(|(name, value)| format!("-o{name}={value}"));
         let key = self.key().display().to_string();
-        let port = self.port().to_string();
+        let port = port.to_string();
         ["-i".into(), key, "-p".into(), port].into_iter().chain(options).collect()
     }
 

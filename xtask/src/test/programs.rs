@@ -11,7 +11,7 @@ struct RequiredProgram {
     needed_for: &'static str,
 }
 
-const PROGRAMS: [RequiredProgram; 10] = [
+const PROGRAMS: [RequiredProgram; 11] = [
     RequiredProgram {
         name: "rsync",
         debian_package: "rsync",
@@ -38,6 +38,11 @@ const PROGRAMS: [RequiredProgram; 10] = [
         name: "lsyncd",
         debian_package: "lsyncd",
         needed_for: "all that is compared with it",
+    },
+    RequiredProgram {
+        name: "faketime",
+        debian_package: "faketime",
+        needed_for: "clocks that step",
     },
     RequiredProgram { name: "chromium", debian_package: "chromium", needed_for: "the status page" },
     RequiredProgram {

@@ -25,14 +25,33 @@ const MAX_DESCRIPTORS: usize = 400;
 const MAX_MEMORY: f64 = 500.0;
 const MAX_ZOMBIES: usize = 3;
 
+/// The circumstances in which a daemon is started.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DaemonLaunch {
+    /// The words before the program.
+    pub(crate) prefix: Vec<String>,
+    /// Additional variables of its environment.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
 /// A daemon and its predecessors.
 #[derive(Debug)]
 pub(crate) struct TortureDaemon<'a> {
     program: &'a Path,
     scratch: &'a ScratchDir,
-    watch_limit: WatchLimit,
+    launch: DaemonLaunch,
     /// The last one runs. The others are kept until the end, so that their PIDs are not reused.
     runs: Vec<MeteredProcess>,
+}
+
+impl From<WatchLimit> for DaemonLaunch {
+    fn from(limit: WatchLimit) -> Self {
+        let prefix = match limit {
+            WatchLimit::Unlimited => Vec::new(),
+            WatchLimit::Few => in_few_watches(),
+        };
+        Self { prefix, environment: Vec::new() }
+    }
 }
 
 impl<'a> TortureDaemon<'a> {
@@ -40,21 +59,20 @@ impl<'a> TortureDaemon<'a> {
     pub(crate) fn start(
         program: &'a Path,
         scratch: &'a ScratchDir,
-        watch_limit: WatchLimit,
+        launch: DaemonLaunch,
     ) -> io::Result<Self> {
-        let mut daemon = Self { program, scratch, watch_limit, runs: Vec::new() };
+        let mut daemon = Self { program, scratch, launch, runs: Vec::new() };
         daemon.start_process()?;
         Ok(daemon)
     }
 
-    fn start_process(&mut self) -> io::Result<()> {
-        let mut command = match self.watch_limit {
-            WatchLimit::Unlimited => Command::new(self.program),
-            WatchLimit::Few => with_few_watches(self.program),
-        };
+    /// Starts it again, after its end.
+    pub(crate) fn start_process(&mut self) -> io::Result<()> {
+        let mut command = command_of(&self.launch.prefix, self.program);
         command.args(["-nodaemon", "-log", "all"]).arg(self.scratch.path("run/config.lua")?.path());
         // The user's ssh configuration must not affect it.
         command.env("HOME", self.scratch.path("run")?.path());
+        command.envs(self.launch.environment.iter().map(|(name, value)| (name, value)));
         let log = self.scratch.path(&format!("run/log{}", self.runs.len()))?;
         self.runs.push(MeteredProcess::start(&command, &log)?);
         Ok(())
@@ -99,6 +117,12 @@ impl<'a> TortureDaemon<'a> {
 
     /// Terminates it by a signal, and starts it again.
     pub(crate) fn restart(&mut self, signal: Signal) -> io::Result<()> {
+        self.terminate(signal)?;
+        self.start_process()
+    }
+
+    /// Terminates it by a signal.
+    pub(crate) fn terminate(&self, signal: Signal) -> io::Result<()> {
         let running = self.running()?;
         running.signal(signal);
         let signalled = Instant::now();
@@ -108,7 +132,12 @@ impl<'a> TortureDaemon<'a> {
             }
             thread::sleep(Duration::from_millis(2));
         }
-        self.start_process()
+        Ok(())
+    }
+
+    /// Returns its process, which may have exited.
+    pub(crate) fn pid(&self) -> io::Result<Pid> {
+        Ok(self.running()?.pid())
     }
 
     /// Stops one of the programs that it runs for a while, or kills it.
@@ -176,15 +205,24 @@ impl<'a> TortureDaemon<'a> {
 
 /// Returns true if [`WatchLimit::Few`] is possible on this machine.
 pub(crate) fn can_limit_watches() -> bool {
-    with_few_watches(Path::new("true")).status().is_ok_and(|status| status.success())
+    let mut command = command_of(&in_few_watches(), Path::new("true"));
+    command.status().is_ok_and(|status| status.success())
 }
 
-/// Returns a command that runs a program in a user namespace with a limit of watches.
-fn with_few_watches(program: &Path) -> Command {
+/// The words that run a program in a user namespace of its own.
+pub(crate) const IN_NAMESPACE: [&str; 3] = ["unshare", "--user", "--map-root-user"];
+
+/// Returns the words that run a program in a user namespace with a limit of watches.
+fn in_few_watches() -> Vec<String> {
     let script =
         format!("echo {FEW_WATCHES} >/proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\"");
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "sh", "-c", &script]).arg(program);
+    IN_NAMESPACE.into_iter().chain(["sh", "-c", &*script]).map(str::to_owned).collect()
+}
+
+fn command_of(prefix: &[String], program: &Path) -> Command {
+    let Some((first, rest)) = prefix.split_first() else { return Command::new(program) };
+    let mut command = Command::new(first);
+    command.args(rest).arg(program);
     command
 }
 

@@ -4,17 +4,17 @@
 //! the daemon reports that everything is in sync, all trees are compared. The seed does not
 //! determine the scheduling of threads, so a fault may need several runs of its seed to recur.
 
-mod compare;
+pub(crate) mod compare;
 mod confined_tree;
-mod daemon;
-mod history;
-mod mutator;
-mod plan;
-mod random;
-mod round;
-mod setup;
+pub(crate) mod daemon;
+pub(crate) mod history;
+pub(crate) mod mutator;
+pub(crate) mod plan;
+pub(crate) mod random;
+pub(crate) mod round;
+pub(crate) mod setup;
 #[path = "../../../tests/live/support/snapshot.rs"]
-mod snapshot;
+pub(crate) mod snapshot;
 
 use std::{
     env,

@@ -127,7 +127,7 @@ impl<'a> Round<'a> {
             let reason = format!("{plan}: there can be no user namespace with its own limit here");
             return Err(RoundError::Skipped(reason));
         }
-        let daemon = TortureDaemon::start(environment.program, scratch, plan.watch_limit)?;
+        let daemon = TortureDaemon::start(environment.program, scratch, plan.watch_limit.into())?;
         let random = TortureRng::new(plan.seed ^ 0xdead);
         Ok(Self { plan, environment, scratch, history, setup, daemon, random })
     }
@@ -385,7 +385,7 @@ impl<'a> Round<'a> {
 }
 
 /// Overflows inotify's queue. It alternates between files because equal consecutive events merge.
-fn flood(source: &Path) -> io::Result<()> {
+pub(crate) fn flood(source: &Path) -> io::Result<()> {
     let files = ["flood", "and flow"].map(|name| source.join(name));
     files.iter().try_for_each(|file| fs::write(file, "water"))?;
     for number in 0..OVERFLOW {

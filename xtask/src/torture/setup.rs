@@ -176,13 +176,11 @@ impl SyncPair {
             }
             TargetKind::Ssh => {
                 let sshd = sshd.ok_or_else(|| io::Error::other("there is no ssh server"))?;
-                let args: Vec<String> =
-                    sshd.ssh_args().iter().map(|arg| format!("[[{arg}]]")).collect();
                 format!(
                     "default.rsyncssh, {source}, host = '{}', targetdir = [[{target}]], {rsync}, \
-                     ssh = {{ _extra = {{ '-F', 'none', {} }} }}",
+                     {}",
                     sshd.host(),
-                    args.join(", "),
+                    ssh_setting(&sshd.ssh_args()),
                 )
             }
         })
@@ -198,6 +196,12 @@ impl SyncPair {
     }
 }
 
+/// Returns the setting `ssh` with these arguments, which rules out the user's own configuration.
+pub(crate) fn ssh_setting(args: &[String]) -> String {
+    let args: Vec<String> = args.iter().map(|arg| format!("[[{arg}]]")).collect();
+    format!("ssh = {{ _extra = {{ '-F', 'none', {} }} }}", args.join(", "))
+}
+
 fn compare_options(plan: &RoundPlan, kind: TargetKind) -> CompareOptions {
     let all = kind == TargetKind::Direct || plan.archive;
     let fidelity = MirrorFidelity {
@@ -210,7 +214,7 @@ fn compare_options(plan: &RoundPlan, kind: TargetKind) -> CompareOptions {
 }
 
 /// Starts an rsync daemon that serves `target` as the module `mirror`, and returns its port.
-fn serve(
+pub(crate) fn serve(
     scratch: &ScratchDir,
     target: &ScratchPath,
     number: usize,

@@ -1,0 +1,103 @@
+//! Requests over the control socket of the daemon.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// The interval in which a waiting read looks at the clock.
+const READ_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub(crate) struct DamageControl {
+    stream: BufReader<UnixStream>,
+}
+
+impl DamageControl {
+    /// Connects to the socket.
+    pub(crate) fn connect(socket: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(READ_INTERVAL))?;
+        stream.set_write_timeout(Some(READ_INTERVAL))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Sends a command with further fields, such as `,"timeout":5`, and returns the answer. It ends
+    /// early with an error once `is_over` returns true.
+    pub(crate) fn ask(
+        &mut self,
+        command: &str,
+        fields: &str,
+        mut is_over: impl FnMut() -> bool,
+    ) -> io::Result<String> {
+        let line = format!("{{\"version\":1,\"command\":\"{command}\"{fields}}}\n");
+        self.stream.get_mut().write_all(line.as_bytes())?;
+        let mut answer = Vec::new();
+        loop {
+            match self.stream.read_until(b'\n', &mut answer) {
+                Ok(_) if answer.ends_with(b"\n") => {
+                    return Ok(String::from_utf8_lossy(&answer).trim_end().to_owned());
+                }
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            if is_over() {
+                return Err(io::Error::other(format!("no answer to {command}")));
+            }
+        }
+    }
+}
+
+/// Sends one command over a connection of its own.
+pub(crate) fn ask(
+    socket: &Path,
+    command: &str,
+    fields: &str,
+    timeout: Duration,
+) -> io::Result<String> {
+    let until = Instant::now() + timeout;
+    DamageControl::connect(socket)?.ask(command, fields, || Instant::now() > until)
+}
+
+/// The part of a status document that matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DamageStatus {
+    /// The state of the only sync.
+    pub(crate) state: String,
+    /// True if the document names no change that is not known to be on the target.
+    pub(crate) is_without_change: bool,
+}
+
+impl DamageStatus {
+    /// Finds the fields of the only sync. A string of the document cannot contain them, because
+    /// its quotation marks are escaped.
+    pub(crate) fn parse(answer: &str) -> Option<Self> {
+        let (_, rest) = answer.split_once("\"state\":\"")?;
+        let state = rest.split('"').next()?.to_owned();
+        Some(Self { state, is_without_change: answer.contains("\"oldest_change\":null") })
+    }
+
+    /// Returns true if it says that the target has everything.
+    pub(crate) fn is_in_sync(&self) -> bool {
+        self.state == "in_sync" && self.is_without_change
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_in_sync_only_without_pending_change() {
+        let parse = |text: &str| DamageStatus::parse(text).unwrap();
+        let names = r#"{"ok":{"syncs":[{"name":"\"state\":\"x","state":"in_sync","#;
+        assert!(parse(&format!("{names}\"oldest_change\":null}}]}}}}")).is_in_sync());
+        assert!(!parse(&format!("{names}\"oldest_change\":1.5}}]}}}}")).is_in_sync());
+        assert_eq!(parse("\"state\":\"held\",\"oldest_change\":null").state, "held");
+        assert_eq!(DamageStatus::parse(r#"{"error":{"kind":"exiting"}}"#), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! Asks for the status all the time, and compares each answer with the target.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    control::{DamageControl, DamageStatus},
+    facts::FactBook,
+};
+
+/// Interval between two requests.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The answers so far.
+#[derive(Debug)]
+pub(crate) struct StatusWatch<'a> {
+    socket: PathBuf,
+    book: &'a FactBook,
+    /// The age of a change from which on it must be known: the kernel reports it, the watcher reads
+    /// it and the engine takes it, on a busy machine.
+    grace: Duration,
+    answers: Mutex<StatusAnswers>,
+}
+
+#[derive(Debug, Default)]
+struct StatusAnswers {
+    last: Option<DamageStatus>,
+    /// The number of answers with each state.
+    states: BTreeMap<String, usize>,
+    failures: usize,
+    lie: Option<String>,
+}
+
+impl<'a> StatusWatch<'a> {
+    pub(crate) fn new(socket: &Path, book: &'a FactBook, grace: Duration) -> Self {
+        Self { socket: socket.to_owned(), book, grace, answers: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StatusAnswers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks until `stop` is set.
+    pub(crate) fn run(&self, stop: &AtomicBool) {
+        let mut connection = None;
+        while !stop.load(Ordering::Relaxed) {
+            if connection.is_none() {
+                connection = DamageControl::connect(&self.socket).ok();
+            }
+            let asked = Instant::now();
+            let is_over = || stop.load(Ordering::Relaxed);
+            // The connection is kept: a daemon without a free descriptor accepts no new one.
+            let answer = connection.as_mut().map(|it| it.ask("status", "", is_over));
+            if let Some(status) =
+                answer.and_then(Result::ok).as_deref().and_then(DamageStatus::parse)
+            {
+                self.note(status, asked);
+            } else {
+                connection = None;
+                let mut answers = self.lock();
+                answers.failures += 1;
+                answers.last = None;
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    fn note(&self, status: DamageStatus, asked: Instant) {
+        let lie = status
+            .is_in_sync()
+            .then(|| self.book.missing(asked.checked_sub(self.grace)?))
+            .flatten()
+            .map(|missing| format!("the status was in_sync, but {missing}"));
+        let mut answers = self.lock();
+        *answers.states.entry(status.state.clone()).or_default() += 1;
+        answers.last = Some(status);
+        if answers.lie.is_none() {
+            answers.lie = lie;
+        }
+    }
+
+    /// Returns true if the last answer was that everything is in sync.
+    pub(crate) fn is_in_sync(&self) -> bool {
+        self.lock().last.as_ref().is_some_and(DamageStatus::is_in_sync)
+    }
+
+    /// Returns the first wrong answer.
+    pub(crate) fn lie(&self) -> Option<String> {
+        self.lock().lie.clone()
+    }
+
+    /// Returns the states so far, each with the number of answers.
+    pub(crate) fn summary(&self) -> String {
+        let answers = self.lock();
+        let states: Vec<String> =
+            answers.states.iter().map(|(state, count)| format!("{state} {count}")).collect();
+        format!("{}, no answer {}", states.join(", "), answers.failures)
+    }
+}
