@@ -20,7 +20,7 @@ use rustix::{
 use crate::exec::lock;
 
 /// Time between SIGTERM and SIGKILL. rsync uses it to keep partially transferred files.
-const KILL_AFTER: Duration = Duration::from_secs(10);
+pub(super) const KILL_AFTER: Duration = Duration::from_secs(10);
 
 /// Longest wait of a job before its start, such as for a login, during shutdown.
 const MAX_WAIT_AT_SHUTDOWN: Duration = Duration::from_secs(2);
@@ -130,9 +130,9 @@ impl CancelToken {
     }
 }
 
-/// Terminates a child with SIGTERM, and with SIGKILL after `grace`: a job that never ends would
+/// Terminates a process with SIGTERM, and with SIGKILL after `grace`: a job that never ends would
 /// block the jobs queued behind it.
-fn terminate(child: &OwnedFd, grace: Duration) {
+pub(super) fn terminate(child: &OwnedFd, grace: Duration) {
     // Fails only if the child has exited by itself.
     let _ = pidfd_send_signal(child, Signal::TERM);
     let Ok(child) = child.try_clone() else { return };

@@ -15,9 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use super::end::{ChildLimit, ProcessExit};
+use super::{
+    cancel::{KILL_AFTER, terminate},
+    end::{ChildLimit, ProcessExit},
+};
 
 /// Number of consecutive samples without progress that count as a stall; two samples are taken in
 /// the time of `--timeout`. Samples are counted instead of time, since no child makes progress
@@ -158,11 +161,16 @@ impl StallDetector {
     }
 }
 
-/// Kills a child and all its descendants, such as an ssh that would keep waiting.
+/// Kills a child, and terminates all its descendants, such as an ssh that would keep waiting. The
+/// receiving process of a local rsync removes its temporary file when it is terminated.
 pub(in crate::exec) fn kill_tree(child: Pid) {
-    for pid in [child].into_iter().chain(descendants(child)) {
-        // Fails only for a process that has exited by itself.
-        let _ = kill_process(pid, Signal::KILL);
+    let descendants = descendants(child);
+    // Both fail only for a process that has exited by itself.
+    let _ = kill_process(child, Signal::KILL);
+    for pid in descendants {
+        if let Ok(descendant) = pidfd_open(pid, PidfdFlags::empty()) {
+            terminate(&descendant, KILL_AFTER);
+        }
     }
 }
 

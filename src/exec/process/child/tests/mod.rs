@@ -1,5 +1,7 @@
 use std::{thread, time::Duration};
 
+use rustix::event::Timespec;
+
 use super::*;
 
 fn shell(output: ChildOutput) -> ChildProgram {
@@ -178,6 +180,23 @@ fn a_stalled_rsync_is_killed_with_its_wrapper() {
     let interval = Duration::from_millis(10);
     let end = run_as_rsync("sleep 600; :", interval);
     assert!(matches!(end, ProcessExit::Stalled(it) if it == 4 * interval), "{end:?}");
+}
+
+/// A local rsync consists of several processes; the one that writes removes its temporary file when
+/// it is terminated.
+#[test]
+fn the_processes_of_a_stalled_rsync_can_clean_up() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("fifo");
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let fifo = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let script = format!("trap \"echo removed >{}; exit\" TERM; sleep 600 & wait", path.display());
+    let end = run_as_rsync(&script, Duration::from_millis(10));
+    assert!(matches!(end, ProcessExit::Stalled(_)), "{end:?}");
+    let mut ready = [PollFd::new(&fifo, PollFlags::IN)];
+    let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
+    assert_eq!(poll(&mut ready, Some(&limit)).unwrap(), 1, "it was killed before");
 }
 
 #[test]
