@@ -23,6 +23,7 @@ const REMEDIES: &[(&str, &str)] = &[
         "add the module to rsyncd.conf there, or check whether it allows this host",
     ),
     ("@ERROR: chdir failed", "create the path of the module, or mount its file system"),
+    ("@ERROR: chroot failed", "create the path of the module, or mount its file system"),
     (
         "is your shell clean?",
         "the remote shell prints text: its startup files, such as .bashrc, must be silent without \

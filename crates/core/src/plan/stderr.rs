@@ -425,6 +425,8 @@ fn reports_missing_target(line: &[u8]) -> bool {
         let makes_it = text.starts_with(b"mkdir \"") && contains(text, b"/.\" ");
         makes_it || text.starts_with(b"change_dir#3 ") && text.ends_with(b" (2)")
     }) || line == b"@ERROR: chdir failed"
+        // With `use chroot`.
+        || line == b"@ERROR: chroot failed"
         || rrsync_error(line)
             .is_some_and(|why| why.starts_with(b"Restricted directory does not exist"))
         || line.starts_with(b"FileNotFoundError: [Errno 2] ")

@@ -51,6 +51,7 @@ const MESSAGES: &[(&str, &str)] = &[
     (r#"rsync: [Receiver] change_dir#3 "/dst" failed: Permission denied (13)"#, "Unlocated"),
     (r#"rsync: [Receiver] mkdir "/a/dst" failed: No such file or directory (2)"#, "Unlocated"),
     ("@ERROR: chdir failed", "TargetMissing"),
+    ("@ERROR: chroot failed", "TargetMissing"),
     ("/usr/bin/rrsync error: Restricted directory does not exist!", "TargetMissing"),
     ("FileNotFoundError: [Errno 2] No such file or directory: '/dst'", "TargetMissing"),
     (r#"rsync: [sender] opendir "/src/d" failed: Permission denied (13)"#, "unread /d"),
