@@ -21,7 +21,7 @@ use mirror_core::{
     fs_event::WriteDetection,
     guard::{MaxDelete, ReplacedSource},
     job::HookFailureAction,
-    mirror::scripted::RestartMode,
+    mirror::scripted::{FullHandling, RestartMode},
     plan::{
         direct::DirectOptions,
         exit::ExitCodes,
@@ -311,8 +311,8 @@ pub struct ScriptConfig {
     pub max_jobs: usize,
     /// True to deliver moves as single events.
     pub wants_renames: bool,
-    /// True if the script has a function for full transfers.
-    pub has_full: bool,
+    /// The treatment of full transfers.
+    pub full: FullHandling,
     /// Treatment of pending events when the script is restarted.
     pub restart_mode: RestartMode,
     /// True to deliver events below the subdirectories of the source.

@@ -175,7 +175,7 @@ impl SyncInstance {
                 max_jobs: script.max_jobs,
                 wants_renames: script.wants_renames,
                 subdirectories: script.subdirectories,
-                has_full: script.has_full,
+                full: script.full,
                 restart_mode: script.restart_mode,
                 filter: Arc::clone(&sync.filter),
                 target_link: self.target_link(),

@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mirror_core::{path::Escaped, settings};
+use mirror_core::{mirror::scripted::RestartMode, path::Escaped, settings};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::{
@@ -337,13 +337,15 @@ fn read_sync(
     let base = host::parse_base(&base).ok_or_else(|| SettingError::Lua("no such base".into()))?;
     let (start_dir, tunnels) = (&*request.start_dir, &*config.tunnels);
     let has_script = entry.get("has_script").map_err(lua_error)?;
-    let has_startup = entry.get("begins").map_err(lua_error)?;
+    let has_startup: bool = entry.get("begins").map_err(lua_error)?;
+    let has_action: bool = entry.get("acts").unwrap_or_default();
     let (writes, max_delete) = (config.daemon.writes, request.overrides.max_delete);
     let reader = SyncReader {
         table: &table,
         base,
         has_script,
-        has_startup,
+        restart_mode: if has_startup { RestartMode::Clear } else { RestartMode::Keep },
+        has_action,
         number,
         start_dir,
         insist,
@@ -352,7 +354,6 @@ fn read_sync(
         tunnels,
     };
     let (sync, mut warnings) = reader.read()?;
-    let has_action: bool = entry.get("acts").unwrap_or_default();
     if base == settings::SyncBase::Own && !has_action && !has_startup && sync::is_idle(&table) {
         warnings.push(
             "source is watched without an action: write default.rsync, default.rsyncssh or \

@@ -13,7 +13,7 @@ use mirror_core::{
     filter::Filter,
     fs_event::WriteDetection,
     guard::{self, MaxDelete, ReplacedSource},
-    mirror::scripted::RestartMode,
+    mirror::scripted::{FullHandling, RestartMode},
     path::Escaped,
     plan::{
         args::{RsyncArg, RsyncArgParser},
@@ -45,8 +45,10 @@ pub(super) struct SyncReader<'a> {
     pub(super) base: SyncBase,
     /// True if functions of the user handle the events.
     pub(super) has_script: bool,
-    /// True if the user has a function for the startup.
-    pub(super) has_startup: bool,
+    /// `Clear` if the user has a function for the startup.
+    pub(super) restart_mode: RestartMode,
+    /// True if it has an action of its own.
+    pub(super) has_action: bool,
     /// Number of the sync, from 1.
     pub(super) number: usize,
     pub(super) start_dir: &'a Path,
@@ -145,14 +147,22 @@ impl SyncReader<'_> {
             // It handles a batch at once: larger batches are better.
             (None, _) => Duration::from_secs(1),
         };
+        let is_function = |name| matches!(fields.value(name), Value::Function(_));
+        let full = if is_function("full") {
+            FullHandling::Function
+        } else if self.has_action || self.base != SyncBase::Own || is_function("onFull") {
+            FullHandling::Action
+        } else {
+            FullHandling::Ignored
+        };
         Ok(Some(ScriptConfig {
             number: self.number,
             delay,
             max_delays: fields.at_least_one("maxDelays")?.unwrap_or(DEFAULT_MAX_DELAYS),
             max_jobs: fields.at_least_one("maxProcesses")?.unwrap_or(1),
             wants_renames: fields.is_on("onMove"),
-            has_full: matches!(fields.value("full"), Value::Function(_)),
-            restart_mode: if self.has_startup { RestartMode::Clear } else { RestartMode::Keep },
+            full,
+            restart_mode: self.restart_mode,
             subdirectories: !matches!(fields.value("subdirs"), Value::Boolean(false)),
             writes: self.writes,
         }))

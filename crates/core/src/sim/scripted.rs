@@ -26,7 +26,7 @@ use crate::{
     job::{Failure, JobId},
     mirror::{
         SyncMember,
-        scripted::{RestartMode, ScriptSettings, SpawnError},
+        scripted::{FullHandling, RestartMode, ScriptSettings, SpawnError},
     },
     path::TreePath,
     queue::event_queue::{Etype, EventId, EventStatus, Pick, QueuedEvent},
@@ -204,7 +204,11 @@ impl ScriptWorld {
             max_jobs,
             wants_renames: random.once_in(2),
             subdirectories: true,
-            has_full: max_jobs == 1 && random.once_in(2),
+            full: if max_jobs == 1 && random.once_in(2) {
+                FullHandling::Function
+            } else {
+                FullHandling::Action
+            },
             restart_mode: random.pick(&[RestartMode::Clear, RestartMode::Keep]),
             filter: alloc::sync::Arc::default(),
             target_link: TargetLink::Up,
@@ -657,12 +661,12 @@ impl ScriptWorld {
 
     /// Checks that the target equals the source, except where it may differ.
     fn check(&self, may_differ: impl Fn(&Self, &TreePath) -> bool) -> CheckResult {
-        let ScriptSettings { restart_mode: anew, has_full: full, .. } = self.settings;
+        let ScriptSettings { restart_mode: anew, full, .. } = self.settings;
         let has_loss = match anew {
             RestartMode::Keep => self.losses == LossState::Some,
             RestartMode::Clear => self.has_partial_loss,
         };
-        let may_stay = has_loss && !full;
+        let may_stay = has_loss && full != FullHandling::Function;
         let is_wrong = |it: &&TreePath| {
             let (is, should) = (self.target.get(it), self.source.get(it));
             // Scripts receive no events about the root itself.

@@ -78,7 +78,7 @@ impl ScriptHarness {
             max_delays: script.max_delays,
             max_jobs: script.max_jobs,
             wants_renames: script.wants_renames,
-            has_full: script.has_full,
+            full: script.full,
             restart_mode: script.restart_mode,
             filter: sync.filter.clone(),
             subdirectories: script.subdirectories,

@@ -6,7 +6,7 @@ use mirror_core::{
     fs_event::WriteDetection,
     guard::{MaxDelete, ReplacedSource},
     job::FatalReason,
-    mirror::scripted::RestartMode,
+    mirror::scripted::{FullHandling, RestartMode},
     plan::{
         exit::ExitClass,
         options::{DeletePolicy, ExcludeRules},
@@ -570,15 +570,28 @@ fn single_functions_of_a_default_can_be_reused() {
 }
 
 #[test]
+fn functions_decide_about_full_transfers() {
+    for (text, full) in [
+        ("full=function() end", FullHandling::Function),
+        ("onFull=function() end", FullHandling::Action),
+        ("action=function() end", FullHandling::Action),
+        ("onFull='echo', onCreate='echo'", FullHandling::Ignored),
+        ("onStartup='echo'", FullHandling::Ignored),
+    ] {
+        let config = says(&format!("sync{{source='@/src', {text}}}"));
+        let script = config.syncs[0].script.as_ref();
+        assert_eq!(script.map(|it| it.full), Some(full), "{text}");
+    }
+}
+
+#[test]
 fn own_functions_make_a_scripted_sync() {
     for text in ["init = function() end", "collect = function() end", "action = function() end"] {
         let config = says(&format!("sync{{default.rsync, source='@/src', target='h:', {text}}}"));
         let sync = &config.syncs[0];
-        let script = sync
-            .script
-            .as_ref()
-            .map(|script| (script.number, script.wants_renames, script.has_full));
-        assert_eq!((sync.kind, script), (SyncKind::Rsync, Some((1, false, true))), "{text}");
+        let script = sync.script.as_ref().map(|it| (it.number, it.wants_renames, it.full));
+        let expected = (1, false, FullHandling::Function);
+        assert_eq!((sync.kind, script), (SyncKind::Rsync, Some(expected)), "{text}");
         assert!(
             sync.script.as_ref().is_some_and(|script| script.restart_mode == RestartMode::Clear),
             "{text}"
@@ -609,7 +622,8 @@ fn own_functions_make_a_scripted_sync() {
     let config = says("sync{source='@/src', onCreate='echo', onMove='mv', delay=2, subdirs=false}");
     let script = config.syncs[0].script.clone().unwrap();
     assert_eq!(config.syncs[0].kind, SyncKind::Script);
-    assert!(script.wants_renames && !script.has_full && !script.subdirectories);
+    assert!(script.wants_renames && !script.subdirectories);
+    assert_eq!(script.full, FullHandling::Ignored);
     assert_eq!(script.delay, Duration::from_secs(2));
     // A script of its own may use these names in any way.
     says(

@@ -1,6 +1,6 @@
 //! Scripted mirrors in a fleet: the calls of a script and the handling of their results.
 
-use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
+use alloc::{borrow::ToOwned, format, string::String, sync::Arc, vec, vec::Vec};
 use core::time::Duration;
 
 use super::{super::*, at, settings, show_event};
@@ -14,7 +14,8 @@ use crate::{
     mirror::{
         Insist, MirrorSettings,
         scripted::{
-            INIT_IDLE_LIMIT, MAX_EVENTS, RestartMode, ScriptSettings, ScriptedMirror, SpawnError,
+            FullHandling, INIT_IDLE_LIMIT, MAX_EVENTS, RestartMode, ScriptSettings, ScriptedMirror,
+            SpawnError,
         },
     },
     queue::event_queue::{EventId, EventRefusal, EventStatus, Pick, QueuedEvent},
@@ -34,7 +35,7 @@ fn script_settings() -> ScriptSettings {
         max_delays: 1_000,
         max_jobs: 1,
         wants_renames: true,
-        has_full: true,
+        full: FullHandling::Function,
         restart_mode: RestartMode::Clear,
         filter,
         subdirectories: true,
@@ -726,8 +727,11 @@ fn a_replaced_script_mirror_is_forgotten_when_its_children_have_exited() {
 
 #[test]
 fn a_predecessor_is_watched_until_the_last_successor_is() {
-    let settings =
-        || ScriptSettings { restart_mode: RestartMode::Keep, has_full: false, ..script_settings() };
+    let settings = || ScriptSettings {
+        restart_mode: RestartMode::Keep,
+        full: FullHandling::Action,
+        ..script_settings()
+    };
     let mut harness = ScriptFleet::live(settings());
     // One directory has a pending listing.
     harness.fs_event(FsEventKind::Lost(at("d")));
@@ -854,7 +858,8 @@ fn lost_events_cause_a_full_event_or_a_listing() {
     let shown = harness.fs_event(FsEventKind::Lost(at("d")));
     assert_eq!(shown[0], "lost /d");
     assert!(shown[1].starts_with("full 0"), "{shown:?}");
-    let mut harness = ScriptFleet::live(ScriptSettings { has_full: false, ..script_settings() });
+    let mut harness =
+        ScriptFleet::live(ScriptSettings { full: FullHandling::Action, ..script_settings() });
     assert_eq!(harness.fs_event(FsEventKind::Lost(at("d"))), ["list /d", "lost /d"]);
 }
 
@@ -930,11 +935,33 @@ fn events_lost_in_the_root_cause_an_init_once_nothing_runs() {
 }
 
 #[test]
+fn an_operators_resync_transfers_all_in_the_way_of_the_script() {
+    let resync = |settings: ScriptSettings| {
+        let mut harness = ScriptFleet::live(ScriptSettings { delay: Duration::ZERO, ..settings });
+        let shown = harness.handle(Input::Resync(MirrorId(0), at("")));
+        (shown, harness.events())
+    };
+    let (shown, events) = resync(script_settings());
+    assert!(shown[0].starts_with("full 0"), "{shown:?}");
+    assert_eq!(events, ["Full / wait"]);
+    // `onFull` is called by the default action.
+    let (shown, events) =
+        resync(ScriptSettings { full: FullHandling::Action, ..script_settings() });
+    assert_eq!((shown, events), (vec!["action 0".to_owned()], vec!["Full / wait".to_owned()]));
+    let without = || ScriptSettings { full: FullHandling::Ignored, ..script_settings() };
+    let (shown, events) = resync(without());
+    assert!(shown[0].starts_with("init 0"), "{shown:?}");
+    assert_eq!(events, ["Init / wait"]);
+    let (shown, _) = resync(ScriptSettings { restart_mode: RestartMode::Keep, ..without() });
+    assert_eq!(shown, ["list /"]);
+}
+
+#[test]
 fn without_an_init_function_a_restart_keeps_events() {
     let mut harness = ScriptFleet::live(ScriptSettings {
         delay: Duration::ZERO,
         restart_mode: RestartMode::Keep,
-        has_full: false,
+        full: FullHandling::Action,
         ..script_settings()
     });
     harness.change(Edit::Create, "a");
@@ -957,8 +984,11 @@ fn without_an_init_function_a_restart_keeps_events() {
 
 #[test]
 fn events_lost_during_a_listing_cause_another_one() {
-    let settings =
-        ScriptSettings { restart_mode: RestartMode::Keep, has_full: false, ..script_settings() };
+    let settings = ScriptSettings {
+        restart_mode: RestartMode::Keep,
+        full: FullHandling::Action,
+        ..script_settings()
+    };
     let mut harness = ScriptFleet::live(settings);
     let listed = |harness: &mut ScriptFleet, path, entries: &[(&[u8], EntryKind)]| {
         let entries = entries.iter().map(|(name, kind)| (name.to_vec(), *kind)).collect();
@@ -990,7 +1020,7 @@ fn lost_events_are_listed_without_subdirectories_too() {
     let mut harness = ScriptFleet::live(ScriptSettings {
         subdirectories: false,
         restart_mode: RestartMode::Keep,
-        has_full: false,
+        full: FullHandling::Action,
         ..script_settings()
     });
     assert_eq!(harness.fs_event(FsEventKind::Lost(at(""))), ["list /", "lost /"]);
@@ -1013,7 +1043,7 @@ fn without_init_a_queue_overflow_is_drained_and_then_listed() {
     let mut harness = ScriptFleet::live(ScriptSettings {
         delay: Duration::ZERO,
         restart_mode: RestartMode::Keep,
-        has_full: false,
+        full: FullHandling::Action,
         ..script_settings()
     });
     harness.handle(Input::TargetLink(MirrorId(0), TargetLink::Down));
@@ -1054,8 +1084,11 @@ fn a_source_that_is_back_restarts_the_script() {
 
 #[test]
 fn without_init_a_source_that_is_back_is_listed() {
-    let listing =
-        || ScriptSettings { restart_mode: RestartMode::Keep, has_full: false, ..script_settings() };
+    let listing = || ScriptSettings {
+        restart_mode: RestartMode::Keep,
+        full: FullHandling::Action,
+        ..script_settings()
+    };
     let comes_back = |settings, means: &str| {
         let mut harness = ScriptFleet::live(settings);
         harness.fs_event(FsEventKind::RootGone(RootGone::Unmounted));
@@ -1065,7 +1098,7 @@ fn without_init_a_source_that_is_back_is_listed() {
         assert!(shown.iter().any(|it| it.starts_with(means)), "{shown:?}");
     };
     comes_back(listing(), "list /");
-    comes_back(ScriptSettings { has_full: true, ..listing() }, "full 0");
+    comes_back(ScriptSettings { full: FullHandling::Function, ..listing() }, "full 0");
     // A source that was never watched has missed nothing.
     let mut harness = ScriptFleet::new(vec![listing().into()], FleetLimits::default());
     let why = String::from("it is not mounted");
@@ -1077,8 +1110,11 @@ fn without_init_a_source_that_is_back_is_listed() {
 #[test]
 fn events_lost_before_a_handover_are_listed_for_the_successor() {
     type Happens<'a> = &'a dyn Fn(&mut ScriptFleet);
-    let settings =
-        || ScriptSettings { restart_mode: RestartMode::Keep, has_full: false, ..script_settings() };
+    let settings = || ScriptSettings {
+        restart_mode: RestartMode::Keep,
+        full: FullHandling::Action,
+        ..script_settings()
+    };
     let tell_gone = |harness: &mut ScriptFleet| {
         _ = harness.fs_event(FsEventKind::RootGone(RootGone::Unmounted));
     };
@@ -1111,7 +1147,8 @@ fn a_scheduled_full_event_calls_its_function() {
     let mut harness = ScriptFleet::live(script_settings());
     let shown = harness.handle(Input::FullDue(MirrorId(0)));
     assert!(shown[0].starts_with("full 0"), "{shown:?}");
-    let mut harness = ScriptFleet::live(ScriptSettings { has_full: false, ..script_settings() });
+    let mut harness =
+        ScriptFleet::live(ScriptSettings { full: FullHandling::Action, ..script_settings() });
     assert_eq!(harness.handle(Input::FullDue(MirrorId(0))), ["action 0"]);
 }
 

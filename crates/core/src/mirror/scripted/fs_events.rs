@@ -3,7 +3,8 @@
 use alloc::{collections::BTreeSet, vec, vec::Vec};
 
 use super::{
-    MAX_EVENTS, RestartMode, ScriptPhase, ScriptedMirror, SourceCoverage, listings::ListingAnswer,
+    FullHandling, MAX_EVENTS, RestartMode, ScriptPhase, ScriptedMirror, SourceCoverage,
+    listings::ListingAnswer,
 };
 use crate::{
     effect::Effect,
@@ -160,7 +161,7 @@ impl ScriptedMirror {
 
     /// Queues what exists below `directory`, because events may have been lost.
     pub(super) fn resync(&mut self, directory: &TreePath, effects: &mut Vec<Effect>) {
-        if self.settings.has_full {
+        if self.settings.full == FullHandling::Function {
             self.replace_events(|queue| queue.push_full_for_lost(directory));
             self.list_created(effects);
         } else {

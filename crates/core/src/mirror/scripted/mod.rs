@@ -58,6 +58,17 @@ pub const INIT_IDLE_LIMIT: Duration = Duration::from_secs(10);
 /// adds an event each time would be called without a pause.
 pub const RECALL_PAUSE: Duration = Duration::from_millis(10);
 
+/// The part of a script that handles full events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullHandling {
+    /// None.
+    Ignored,
+    /// The action, with `onFull`.
+    Action,
+    /// A function for them, which also transfers a part of the source.
+    Function,
+}
+
 /// Settings of a scripted mirror.
 #[derive(Clone, Debug)]
 pub struct ScriptSettings {
@@ -69,8 +80,8 @@ pub struct ScriptSettings {
     pub max_jobs: usize,
     /// True if the script handles moves. Otherwise each is a delete and a create.
     pub wants_renames: bool,
-    /// True if the script has a function for full events.
-    pub has_full: bool,
+    /// The treatment of full events.
+    pub full: FullHandling,
     /// The treatment of queued events when the mirror restarts.
     pub restart_mode: RestartMode,
     /// The rules that exclude entries.
@@ -395,8 +406,11 @@ impl SyncMember for ScriptedMirror {
     }
 
     fn resync(&mut self, path: &TreePath, _: Moment, effects: &mut Vec<Effect>) {
-        if path.is_root() {
+        if path.is_root() && self.settings.full != FullHandling::Ignored {
             self.push_full(TreePath::root());
+        } else if path.is_root() && self.settings.restart_mode == RestartMode::Clear {
+            // Its startup is its only full transfer.
+            self.restart(RestartMode::Clear);
         } else {
             self.resync(path, effects);
             self.clear_idle();
@@ -457,7 +471,7 @@ impl SyncMember for ScriptedMirror {
         let (head, etype) = (head.id(), head.etype());
         let call = match etype {
             Etype::Init => ScriptCall::Init(head),
-            Etype::Full if self.settings.has_full => ScriptCall::Full(head),
+            Etype::Full if self.settings.full == FullHandling::Function => ScriptCall::Full(head),
             Etype::Full
             | Etype::Attrib
             | Etype::Create
