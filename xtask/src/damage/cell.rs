@@ -322,6 +322,9 @@ impl DamageRun<'_> {
         self.flush()?;
         self.compare()?;
         self.wait("the status is in sync", |this| this.watch.is_in_sync())?;
+        if self.setup.cell.fault == DamageFault::QueueOverflow && !self.watch.has_overflowed() {
+            return Err("the fault had no effect: the queue has not overflowed".into());
+        }
         self.check_sentinels()?;
         if let Some(lie) = self.watch.lie() {
             return Err(lie);

@@ -70,6 +70,8 @@ pub(crate) struct DamageStatus {
     pub(crate) state: String,
     /// True if the document names no change that is not known to be on the target.
     pub(crate) is_without_change: bool,
+    /// True if the kernel's queue has overflowed.
+    pub(crate) has_overflowed: bool,
 }
 
 impl DamageStatus {
@@ -78,7 +80,12 @@ impl DamageStatus {
     pub(crate) fn parse(answer: &str) -> Option<Self> {
         let (_, rest) = answer.split_once("\"state\":\"")?;
         let state = rest.split('"').next()?.to_owned();
-        Some(Self { state, is_without_change: answer.contains("\"oldest_change\":null") })
+        let overflows = answer.split_once("\"overflows\":");
+        Some(Self {
+            state,
+            is_without_change: answer.contains("\"oldest_change\":null"),
+            has_overflowed: overflows.is_some_and(|(_, number)| !number.starts_with('0')),
+        })
     }
 
     /// Returns true if it says that the target has everything.
@@ -97,7 +104,9 @@ mod tests {
         let names = r#"{"ok":{"syncs":[{"name":"\"state\":\"x","state":"in_sync","#;
         assert!(parse(&format!("{names}\"oldest_change\":null}}]}}}}")).is_in_sync());
         assert!(!parse(&format!("{names}\"oldest_change\":1.5}}]}}}}")).is_in_sync());
-        assert_eq!(parse("\"state\":\"held\",\"oldest_change\":null").state, "held");
+        let held = parse("\"overflows\":1},\"state\":\"held\",\"oldest_change\":null");
+        assert_eq!((&*held.state, held.has_overflowed), ("held", true));
+        assert!(!parse("\"overflows\":0},\"state\":\"held\"").has_overflowed);
         assert_eq!(DamageStatus::parse(r#"{"error":{"kind":"exiting"}}"#), None);
     }
 }

@@ -81,6 +81,7 @@ impl<'a> FaultInForce<'a> {
             }
             DamageFault::QueueOverflow => {
                 daemon.signal(Signal::STOP);
+                wait_until_stopped(daemon.pid()?)?;
                 flood(&setup.origin.join("churn"))?;
             }
             DamageFault::WatchLimit => limit_watches(daemon.pid()?, 1)?,
@@ -156,6 +157,22 @@ pub(crate) fn use_rsync(setup: &DamageSetup, program: &Path) -> io::Result<()> {
 
 fn set_network(setup: &DamageSetup, condition: NetworkCondition) {
     setup.network.iter().for_each(|network| network.set(condition));
+}
+
+/// Waits until no thread of a process runs any more.
+fn wait_until_stopped(process: Pid) -> io::Result<()> {
+    let start = Instant::now();
+    let is_stopped = |task: &fs::DirEntry| {
+        let state = fs::read_to_string(task.path().join("stat"));
+        state.is_ok_and(|text| text.contains(") T "))
+    };
+    while start.elapsed() < TIMEOUT {
+        if fs::read_dir(format!("/proc/{process}/task"))?.flatten().all(|it| is_stopped(&it)) {
+            return Ok(());
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    Err(io::Error::other("the daemon does not stop"))
 }
 
 /// Kills a few children, one after the other.

@@ -258,12 +258,13 @@ impl DamageSetup {
 }
 
 /// Returns the settings of a mirror by shell commands. Each command looks at the present state,
-/// since a later event reports any later change.
+/// since a later event reports any later change. Its rsync has the real clock: its limit of the rate
+/// would sleep until the clock is where it was before a step back.
 fn script(is_big: bool) -> String {
     let copy = if is_big {
-        format!("rsync -a --bwlimit={BIG_RATE} ^sourcePathname ^targetPathname")
+        format!("env -u LD_PRELOAD rsync -a --bwlimit={BIG_RATE} ^sourcePathname ^targetPathname")
     } else {
-        "cp -aT --remove-destination ^sourcePathname ^targetPathname".to_owned()
+        "cp -aT ^sourcePathname ^targetPathname".to_owned()
     };
     format!(
         "delay = 0, exitcodes = (function() local codes = {{ [0] = 'ok' }} \

@@ -92,6 +92,11 @@ impl<'a> StatusWatch<'a> {
         self.lock().last.as_ref().is_some_and(DamageStatus::is_in_sync)
     }
 
+    /// Returns true if the last answer was that the kernel's queue has overflowed.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.lock().last.as_ref().is_some_and(|status| status.has_overflowed)
+    }
+
     /// Returns the first wrong answer.
     pub(crate) fn lie(&self) -> Option<String> {
         self.lock().lie.clone()
