@@ -136,6 +136,7 @@ impl RsyncRun<'_> {
                 self.executor.log.say(Category::Warn, text);
             }
         };
+        self.note_abandoned(&end, call_paths);
         self.executor.state.target_identity.check_path()?;
         self.executor.stall_limit.record(&end);
         if self.cancel.is_cancelled() && !matches!(end, ProcessExit::Exited(0)) {

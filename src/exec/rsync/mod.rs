@@ -3,6 +3,7 @@
 //! [`mirror_core::plan::rsync`] builds the arguments. This module decides about the order of the
 //! calls and the meaning of their exit codes.
 
+mod abandoned;
 mod batch;
 mod call;
 mod call_paths;
@@ -187,6 +188,7 @@ impl RsyncExecutor {
     fn attempt(&self, run: &mut RsyncRun<'_>, work: &mut Work) -> Result<(), Outcome> {
         let target_identity = &self.state.target_identity;
         let before = target_identity.check_before(work)?;
+        run.remove_abandoned();
         run.accept_deletions(work.observed().accepted);
         let left = self.root.vacated_paths();
         if let Work::Batch { paths, .. } = work

@@ -9,8 +9,15 @@ use mirror_core::{
 };
 use mirror_platform::dir::Dir;
 
-use super::{RsyncExecutor, link_groups::LinkGroups};
-use crate::{exec::process::cancel::CancelToken, report::ShownProgress};
+use super::{RsyncExecutor, call_paths::CallPaths, link_groups::LinkGroups};
+use crate::{
+    exec::process::{cancel::CancelToken, end::ProcessExit},
+    report::{Category, ShownProgress},
+};
+
+/// The exit codes of an rsync whose processes came to their end: success, partial transfers,
+/// vanished files, and the limit of deletions.
+const FINISHED: [i32; 4] = [0, 23, 24, 25];
 
 /// A running job.
 pub(super) struct RsyncRun<'a> {
@@ -95,6 +102,25 @@ impl<'a> RsyncRun<'a> {
             (true, true) => Outcome::Done,
             (false, true) => Outcome::Partial(failed),
             (_, false) => Outcome::Split { large, failed, held },
+        }
+    }
+
+    /// Removes the temporary files that an earlier rsync has left on a local target. All of its
+    /// processes have ended, since they held the lock of the target.
+    pub(super) fn remove_abandoned(&self) {
+        let Some(target) = self.target() else { return };
+        for path in self.executor.state.abandoned.remove(self.root, target) {
+            let text =
+                format_args!("removed the temporary file {path} of an rsync that was killed");
+            self.executor.log.say(Category::Debug("Exec"), text);
+        }
+    }
+
+    /// Notes that a call may have left a temporary file.
+    pub(super) fn note_abandoned(&self, end: &ProcessExit, call_paths: CallPaths<'_>) {
+        let is_finished = matches!(end, ProcessExit::Exited(code) if FINISHED.contains(code));
+        if !is_finished && self.target().is_some() {
+            self.executor.state.abandoned.note(self.started, call_paths.dirty_paths());
         }
     }
 

@@ -14,8 +14,8 @@ use mirror_core::{
 use mirror_platform::dir::Dir;
 
 use super::{
-    capabilities::RemoteCapabilities, flag::Flag, hardlinks::RsyncLinkIndex,
-    target_lock::TargetLock,
+    abandoned::AbandonedFiles, capabilities::RemoteCapabilities, flag::Flag,
+    hardlinks::RsyncLinkIndex, target_lock::TargetLock,
 };
 use crate::{
     exec::{
@@ -38,6 +38,8 @@ pub(crate) struct RsyncState {
     pub(super) observed_holds: ObservedHolds,
     /// Counters of what was transferred, as far as rsync reports it.
     pub(crate) meter: Arc<TransferMeter>,
+    /// Temporary files that calls may have left.
+    pub(super) abandoned: AbandonedFiles,
     /// The warning about an empty source was logged.
     pub(super) warned_empty: Flag,
     /// Known names of files with several names.
@@ -66,6 +68,7 @@ impl RsyncState {
             holds_deletions: Flag::default(),
             observed_holds: ObservedHolds::default(),
             meter: Arc::default(),
+            abandoned: AbandonedFiles::default(),
             warned_empty: Flag::default(),
             links: RsyncLinkIndex::default(),
             target_lock: TargetLock::default(),

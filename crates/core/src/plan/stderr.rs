@@ -441,7 +441,8 @@ fn relative_path(name: &[u8]) -> Option<TreePath> {
 /// doubles neither a dot at the start of a name nor one at its end (`get_tmpname` in receiver.c).
 /// It also cuts off long names, so the right path may be missing. Callers keep the temporary path
 /// as a candidate, since a regular file may have such a name.
-fn final_names(temporary: &TreePath) -> Vec<TreePath> {
+#[must_use]
+pub fn final_names(temporary: &TreePath) -> Vec<TreePath> {
     let parts = || {
         let name = temporary_core(temporary.name()?)?;
         Some((name, temporary.parent()?))

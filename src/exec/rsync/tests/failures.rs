@@ -272,6 +272,37 @@ fn user_exit_codes_override_the_table() {
 }
 
 #[test]
+fn temporary_files_of_a_killed_receiver_are_removed() {
+    let Some(mut fixture) = RsyncFixture::with_rsync() else { return };
+    for name in ["a", "d/.b", "t/u/c"] {
+        fs::create_dir_all(fixture.source(name).parent().unwrap()).unwrap();
+        fs::create_dir_all(fixture.target(name).parent().unwrap()).unwrap();
+        fs::write(fixture.source(name), name).unwrap();
+    }
+    // A name that looks like a temporary one is only that if the source lacks it, and has the file.
+    fs::write(fixture.source(".a.source"), "").unwrap();
+    fixture.use_script(
+        "cd \"$PLACE/dst\";
+         touch .a.abcDEF d/.b.ghiJK1 t/u/.c.000000 .a.source .other.abcDEF .a.abc; exit 12",
+    );
+    let executor = fixture.executor();
+    let run = || {
+        let mut job = job(batch(&[b"a", b"d/.b", b"t/"]));
+        executor.run(&mut job, &CancelToken::default())
+    };
+    assert_eq!(again(&run()).code, Some(12));
+    assert!(fixture.target(".a.abcDEF").exists());
+    fixture.use_script("exec rsync \"$@\"");
+    assert_eq!(run(), Outcome::Done);
+    for gone in [".a.abcDEF", "d/.b.ghiJK1", "t/u/.c.000000"] {
+        assert!(!fixture.target(gone).exists(), "{gone}");
+    }
+    for kept in ["a", "d/.b", "t/u/c", ".a.source", ".other.abcDEF", ".a.abc"] {
+        assert!(fixture.target(kept).exists(), "{kept}");
+    }
+}
+
+#[test]
 fn vanished_files_are_retried() {
     let mut fixture = RsyncFixture::new();
     for name in ["a", "b"] {
