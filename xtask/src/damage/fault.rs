@@ -23,9 +23,9 @@ use super::{
     process_limit::ProcessLimit,
     setup::{DamageSetup, KEPT},
 };
-use crate::{
-    bench::usage,
-    torture::{daemon::TortureDaemon, round::flood},
+use crate::torture::{
+    daemon::{TortureDaemon, descendants},
+    round::flood,
 };
 
 /// Number of children that are killed.
@@ -180,7 +180,11 @@ fn kill_children(daemon: Pid) -> io::Result<()> {
     let start = Instant::now();
     let mut killed = Vec::new();
     while killed.len() < KILLS && start.elapsed() < TIMEOUT {
-        let children = usage::children(daemon.as_raw_nonzero().get().cast_unsigned());
+        let mut children = descendants(daemon.as_raw_nonzero().get().cast_unsigned());
+        // A child of its own first, then one that the child has started: a local rsync has several.
+        if !killed.is_empty() {
+            children.reverse();
+        }
         let new = children.into_iter().find(|child| !killed.contains(child));
         match new.and_then(|child| Pid::from_raw(child.cast_signed())) {
             Some(child) => {

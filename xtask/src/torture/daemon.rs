@@ -227,7 +227,7 @@ fn command_of(prefix: &[String], program: &Path) -> Command {
 }
 
 /// Returns the descendants of a process.
-fn descendants(pid: u32) -> Vec<u32> {
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let mut pending = vec![pid];
     while let Some(next) = pending.pop() {

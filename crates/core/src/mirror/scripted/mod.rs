@@ -28,6 +28,7 @@ pub(crate) use one_pass::OnePassStatus;
 
 use calls::ScriptChild;
 use listings::PendingListings;
+pub use phase::RestartMode;
 use phase::ScriptPhase;
 
 use super::{Connection, FlushMark, FlushProgress, SourceState, SyncMember};
@@ -92,15 +93,6 @@ pub struct ScriptSettings {
     pub target_link: TargetLink,
     /// The connection of the script's transfers. `None` if each has its own, or none.
     pub connection: Option<Connection>,
-}
-
-/// Treatment of queued events at a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RestartMode {
-    /// They are kept: the script has no init function, so nothing makes up for them.
-    Keep,
-    /// They are dropped, and so are those that arrive until then.
-    Clear,
 }
 
 /// One scripted sync.

@@ -1,7 +1,15 @@
 //! Progress of a scripted mirror from its init event to the later ones.
 
-use super::RestartMode;
 use crate::queue::event_queue::{EventId, QueueMark};
+
+/// Treatment of queued events at a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RestartMode {
+    /// They are kept: the script has no init function, so nothing makes up for them.
+    Keep,
+    /// They are dropped, and so are those that arrive until then.
+    Clear,
+}
 
 /// The phase of a scripted mirror. While the source is gone, it says what follows when that is
 /// back.
