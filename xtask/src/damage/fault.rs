@@ -23,9 +23,12 @@ use super::{
     process_limit::ProcessLimit,
     setup::{DamageSetup, KEPT},
 };
-use crate::torture::{
-    daemon::{TortureDaemon, descendants},
-    round::flood,
+use crate::{
+    bench::usage,
+    torture::{
+        daemon::{TortureDaemon, descendants},
+        round::flood,
+    },
 };
 
 /// Number of children that are killed.
@@ -65,7 +68,11 @@ impl<'a> FaultInForce<'a> {
         let mut undo = FaultUndo::Nothing;
         match setup.cell.fault {
             DamageFault::Killed => daemon.terminate(Signal::KILL)?,
-            DamageFault::ChildKilled => kill_children(daemon.pid()?)?,
+            DamageFault::ChildKilled => {
+                // What the programs of a script leave is up to the script.
+                let kills_inner = setup.cell.kind != DamageKind::Script;
+                kill_children(daemon.pid()?, kills_inner)?;
+            }
             DamageFault::ConnectionCut => {
                 set_network(setup, NetworkCondition::Refusing);
                 setup.network.iter().for_each(TestNetwork::cut);
@@ -175,14 +182,16 @@ fn wait_until_stopped(process: Pid) -> io::Result<()> {
     Err(io::Error::other("the daemon does not stop"))
 }
 
-/// Kills a few children, one after the other.
-fn kill_children(daemon: Pid) -> io::Result<()> {
+/// Kills a few children, one after the other; with `kills_inner` also those of a child.
+fn kill_children(daemon: Pid, kills_inner: bool) -> io::Result<()> {
     let start = Instant::now();
     let mut killed = Vec::new();
     while killed.len() < KILLS && start.elapsed() < TIMEOUT {
-        let mut children = descendants(daemon.as_raw_nonzero().get().cast_unsigned());
+        let number = daemon.as_raw_nonzero().get().cast_unsigned();
+        let mut children = usage::children(number);
         // A child of its own first, then one that the child has started: a local rsync has several.
-        if !killed.is_empty() {
+        if kills_inner && !killed.is_empty() {
+            children = descendants(number);
             children.reverse();
         }
         let new = children.into_iter().find(|child| !killed.contains(child));

@@ -24,6 +24,10 @@ use crate::torture::{
 const CHURN_INTERVAL: Duration = Duration::from_millis(15);
 /// The same for a script, which starts a program for each.
 const SCRIPT_INTERVAL: Duration = Duration::from_millis(60);
+/// Number of changes before a pause.
+const BURST: u64 = 16;
+/// Length of the pause.
+const PAUSE: Duration = Duration::from_millis(700);
 /// The same beside a big file.
 const BIG_INTERVAL: Duration = Duration::from_millis(300);
 /// The size of a big file. Each version is a little larger.
@@ -64,7 +68,9 @@ impl DamageDriver<'_> {
             if !is_script {
                 mutator.mutate();
             }
-            thread::sleep(interval);
+            // In between, the daemon gets in sync, and says so.
+            let is_pause = number.is_multiple_of(BURST);
+            thread::sleep(if is_pause { PAUSE } else { interval });
         }
         Ok(())
     }
