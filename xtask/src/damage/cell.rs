@@ -322,8 +322,8 @@ impl DamageRun<'_> {
         self.flush()?;
         self.compare()?;
         self.wait("the status is in sync", |this| this.watch.is_in_sync())?;
-        if self.setup.cell.fault == DamageFault::QueueOverflow && !self.watch.has_overflowed() {
-            return Err("the fault had no effect: the queue has not overflowed".into());
+        if let Some(why) = self.watch.missed_effect(self.setup.cell.fault) {
+            return Err(format!("the fault had no effect: {why}"));
         }
         self.check_sentinels()?;
         if let Some(lie) = self.watch.lie() {

@@ -72,6 +72,8 @@ pub(crate) struct DamageStatus {
     pub(crate) is_without_change: bool,
     /// True if the kernel's queue has overflowed.
     pub(crate) has_overflowed: bool,
+    /// True if directories are polled, because they can't be watched.
+    pub(crate) is_polling: bool,
 }
 
 impl DamageStatus {
@@ -80,11 +82,16 @@ impl DamageStatus {
     pub(crate) fn parse(answer: &str) -> Option<Self> {
         let (_, rest) = answer.split_once("\"state\":\"")?;
         let state = rest.split('"').next()?.to_owned();
-        let overflows = answer.split_once("\"overflows\":");
+        // The first field of a name is that of the daemon.
+        let is_positive = |name: &str| {
+            let field = format!("\"{name}\":");
+            answer.split_once(&field).is_some_and(|(_, number)| !number.starts_with('0'))
+        };
         Some(Self {
             state,
             is_without_change: answer.contains("\"oldest_change\":null"),
-            has_overflowed: overflows.is_some_and(|(_, number)| !number.starts_with('0')),
+            has_overflowed: is_positive("overflows"),
+            is_polling: is_positive("polled_directories"),
         })
     }
 
@@ -106,7 +113,8 @@ mod tests {
         assert!(!parse(&format!("{names}\"oldest_change\":1.5}}]}}}}")).is_in_sync());
         let held = parse("\"overflows\":1},\"state\":\"held\",\"oldest_change\":null");
         assert_eq!((&*held.state, held.has_overflowed), ("held", true));
-        assert!(!parse("\"overflows\":0},\"state\":\"held\"").has_overflowed);
+        let none = parse("\"polled_directories\":0,\"overflows\":0},\"state\":\"held\"");
+        assert!(!none.has_overflowed && !none.is_polling);
         assert_eq!(DamageStatus::parse(r#"{"error":{"kind":"exiting"}}"#), None);
     }
 }

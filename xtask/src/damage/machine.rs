@@ -58,16 +58,10 @@ impl DamageMachine {
     /// Returns why a cell cannot run here.
     pub(crate) fn obstacle(&self, cell: DamageCell) -> Option<SkipReason> {
         let DamageCell { kind, fault, .. } = cell;
-        let impossible =
-            |is_so: bool, text: &str| is_so.then(|| SkipReason::Impossible(text.to_owned()));
         let all = [
             (fault == DamageFault::StateDiskFull, Some(no_state_directory())),
             (fault == DamageFault::OldRsync, self.old_rsync.clone()),
             (fault == DamageFault::NoProcesses, self.process_limit.clone()),
-            (
-                fault == DamageFault::WatchLimit,
-                impossible(kind.needs_ssh(), "ssh can't log in from the namespace of the limit"),
-            ),
             (fault == DamageFault::WatchLimit, self.watch_limit.clone()),
             (fault == DamageFault::ClockStep, self.clock.clone()),
             (fault.needs_mounts(), self.mounts.clone()),

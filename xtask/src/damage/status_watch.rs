@@ -14,6 +14,7 @@ use std::{
 use super::{
     control::{DamageControl, DamageStatus},
     facts::FactBook,
+    matrix::DamageFault,
 };
 
 /// Interval between two requests.
@@ -36,6 +37,8 @@ struct StatusAnswers {
     /// The number of answers with each state.
     states: BTreeMap<String, usize>,
     failures: usize,
+    has_overflowed: bool,
+    has_polled: bool,
     lie: Option<String>,
 }
 
@@ -81,6 +84,8 @@ impl<'a> StatusWatch<'a> {
             .map(|missing| format!("the status was in_sync, but {missing}"));
         let mut answers = self.lock();
         *answers.states.entry(status.state.clone()).or_default() += 1;
+        answers.has_overflowed |= status.has_overflowed;
+        answers.has_polled |= status.is_polling;
         answers.last = Some(status);
         if answers.lie.is_none() {
             answers.lie = lie;
@@ -92,9 +97,14 @@ impl<'a> StatusWatch<'a> {
         self.lock().last.as_ref().is_some_and(DamageStatus::is_in_sync)
     }
 
-    /// Returns true if the last answer was that the kernel's queue has overflowed.
-    pub(crate) fn has_overflowed(&self) -> bool {
-        self.lock().last.as_ref().is_some_and(|status| status.has_overflowed)
+    /// Returns a message if a fault had no effect, as far as the answers show it.
+    pub(crate) fn missed_effect(&self, fault: DamageFault) -> Option<&'static str> {
+        let answers = self.lock();
+        if fault == DamageFault::QueueOverflow && !answers.has_overflowed {
+            return Some("the queue has not overflowed");
+        }
+        let is_unlimited = fault == DamageFault::WatchLimit && !answers.has_polled;
+        is_unlimited.then_some("all directories could be watched")
     }
 
     /// Returns the first wrong answer.

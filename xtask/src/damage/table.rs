@@ -41,11 +41,17 @@ fn machine(options: &DamageOptions) -> String {
     let kernel = output("uname", &["-r"]);
     let kernel = kernel.split('-').next().unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let rsync = output("rsync", &["--version"]);
-    let rsync = rsync.split_whitespace().nth(2).unwrap_or("none").to_owned();
+    let version = |program: &str| {
+        let line = output(program, &["--version"]);
+        line.split_whitespace().nth(2).unwrap_or("unknown").to_owned()
+    };
+    let rsync = version("rsync");
+    let old = options.old_rsync.as_ref().map_or_else(String::new, |program| {
+        format!(" (the old one: {})", version(&program.display().to_string()))
+    });
     format!(
-        "{}, Linux {kernel}, {cores} cores, file systems in memory (tmpfs), rsync {rsync}, debug \
-         build, {} cells at once, seed {}:\n",
+        "{}, Linux {kernel}, {cores} cores, file systems in memory (tmpfs), rsync {rsync}{old}, \
+         debug build, {} cells at once, seed {}:\n",
         output("date", &["-u", "+%Y-%m-%d"]),
         options.jobs,
         options.seed
