@@ -120,3 +120,28 @@ impl<'a> StatusWatch<'a> {
         format!("{}, no answer {}", states.join(", "), answers.failures)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::facts::FactState;
+
+    #[test]
+    fn only_an_answer_that_everything_is_in_sync_can_be_a_lie() {
+        let target = tempfile::tempdir().unwrap();
+        let book = FactBook::new(target.path());
+        book.change("file", &[FactState::Length(3)], || Ok(())).unwrap();
+        let lie_of = |state: &str, oldest: &str, grace: Duration| {
+            let watch = StatusWatch::new(Path::new("/socket"), &book, grace);
+            let answer = format!("\"state\":\"{state}\",\"oldest_change\":{oldest}");
+            watch.note(DamageStatus::parse(&answer).unwrap(), Instant::now());
+            watch.lie()
+        };
+        assert!(lie_of("in_sync", "null", Duration::ZERO).is_some());
+        assert_eq!(lie_of("pending", "null", Duration::ZERO), None);
+        assert_eq!(lie_of("in_sync", "0.1", Duration::ZERO), None);
+        assert_eq!(lie_of("in_sync", "null", Duration::from_hours(1)), None, "it is too young");
+        std::fs::write(target.path().join("file"), "abc").unwrap();
+        assert_eq!(lie_of("in_sync", "null", Duration::ZERO), None);
+    }
+}
