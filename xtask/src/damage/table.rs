@@ -50,7 +50,7 @@ fn machine(options: &DamageOptions) -> String {
         format!(" (the old one: {})", version(&program.display().to_string()))
     });
     format!(
-        "{}, Linux {kernel}, {cores} cores, file systems in memory (tmpfs), rsync {rsync}{old}, \
+        "{}, Linux {kernel}, {cores} cores, file systems in memory (tmpfs),\nrsync {rsync}{old}, \
          debug build, {} cells at once, seed {}:\n",
         output("date", &["-u", "+%Y-%m-%d"]),
         options.jobs,
