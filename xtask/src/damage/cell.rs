@@ -18,7 +18,7 @@ use super::{
     load::DamageDriver,
     matrix::{DamageCell, DamageFault, DamageKind, DamageLoad},
     sentinels::TargetSentinels,
-    setup::{DamageSetup, enter_mount_namespace},
+    setup::{DamageSetup, enter_mount_namespace, unmount_all},
     status_watch::StatusWatch,
 };
 use crate::{
@@ -86,6 +86,8 @@ fn run_in_thread(cell: DamageCell, environment: &DamageEnvironment<'_>) -> Resul
     let result = DamageSetup::create(cell, environment.seed, &scratch, environment.may_mount)
         .map_err(|error| format!("the setup failed: {error}"))
         .and_then(|setup| run_with(&setup, environment, &scratch, &mut report));
+    let unmounted = unmount_all(&scratch).map_err(|error| error.to_string());
+    let result = result.and_then(|states| unmounted.map(|()| states));
     result.map_err(|fault| {
         let directory = scratch.keep().display().to_string();
         let seed = environment.seed;

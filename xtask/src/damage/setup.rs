@@ -8,7 +8,9 @@ use std::{
 };
 
 use rustix::{
-    mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change},
+    mount::{
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+    },
     process::Pid,
 };
 
@@ -70,6 +72,15 @@ pub(crate) struct DamageSetup {
 pub(crate) fn enter_mount_namespace() -> io::Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
     Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+}
+
+/// Unmounts what [`DamageSetup::create`] has mounted, so that the directory can be deleted.
+pub(crate) fn unmount_all(scratch: &ScratchDir) -> io::Result<()> {
+    for name in ["disk", "run/log-disk"] {
+        // Most of them are not mounted. What is mounted inside is detached as well.
+        let _ = unmount(scratch.path(name)?.path(), UnmountFlags::DETACH);
+    }
+    Ok(())
 }
 
 fn mount_tmpfs(at: &Path, size: Option<u64>) -> io::Result<()> {
