@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -19,8 +19,10 @@ pub struct TransferMeter {
     /// Bytes of files that are not complete yet.
     pending: AtomicU64,
     call: Mutex<Option<CallProgress>>,
-    /// True if a program has transferred files without telling their number.
-    is_incomplete: AtomicBool,
+    /// Calls of programs that transferred files without telling their number.
+    uncounted_transfers: AtomicU64,
+    /// Calls of programs that deleted without telling the number.
+    uncounted_deletions: AtomicU64,
     /// Duration of all jobs, in milliseconds.
     busy_millis: AtomicU64,
 }
@@ -66,9 +68,26 @@ impl TransferMeter {
         self.deleted.load(Ordering::Relaxed)
     }
 
-    /// Records that the number of transferred files is not known completely.
-    pub fn mark_incomplete(&self) {
-        self.is_incomplete.store(true, Ordering::Relaxed);
+    /// Records a call whose number of transferred files is not known.
+    pub fn add_uncounted_transfer(&self) {
+        self.uncounted_transfers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of calls whose number of transferred files is not known.
+    #[must_use]
+    pub fn uncounted_transfers(&self) -> u64 {
+        self.uncounted_transfers.load(Ordering::Relaxed)
+    }
+
+    /// Records a call whose number of deletions is not known.
+    pub fn add_uncounted_deletion(&self) {
+        self.uncounted_deletions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of calls whose number of deletions is not known.
+    #[must_use]
+    pub fn uncounted_deletions(&self) -> u64 {
+        self.uncounted_deletions.load(Ordering::Relaxed)
     }
 
     /// Counts the time of a job until the result is dropped.
@@ -96,7 +115,7 @@ impl TransferMeter {
     /// Returns the complete files and their bytes. `None` if they are not known completely.
     #[must_use]
     pub fn known_totals(&self) -> Option<TransferTotals> {
-        (!self.is_incomplete.load(Ordering::Relaxed)).then(|| self.totals())
+        (self.uncounted_transfers() == 0).then(|| self.totals())
     }
 
     /// Returns the complete files and their bytes, as far as they are known.

@@ -241,8 +241,7 @@ fn metrics_follow_a_target_that_goes_and_returns() {
     let (source, _) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
     let programs = FakeRsync::new(&sandbox);
     let config = "settings{ socket = '@/control.sock', nodaemon = true, insist = true }\n\
-                  sync{ default.rsync, name = 'web', source = '@/source', target = '@/target/', \
-                  rsync = { _extra = { '--stats' } } }";
+                  sync{ default.rsync, name = 'web', source = '@/source', target = '@/target/' }";
     let daemon = sandbox.daemon().config(config, 1).env("PATH", programs.search_path()).start();
     daemon.wait_live();
     let target = sandbox.path("target/");
@@ -269,7 +268,7 @@ fn metrics_follow_a_target_that_goes_and_returns() {
         is_in("in_sync")
     });
     assert!(has("pending_paths", "0") && has("failed_paths", "0"), "{}", metrics());
-    // With statistics, rsync tells what it has sent.
+    // rsync tells what it has sent.
     assert!(has("sent_bytes_total", "5") && has("sent_files_total", "1"), "{}", metrics());
 }
 

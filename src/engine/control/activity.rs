@@ -68,8 +68,10 @@ pub(super) struct TransferCounts {
     pub(super) sent: u64,
     /// Deletions.
     pub(super) deleted: u64,
-    /// True if they are known for each batch.
-    pub(super) is_exact: bool,
+    /// Calls whose sent files are not known.
+    pub(super) unknown_sent: u64,
+    /// Calls whose deletions are not known.
+    pub(super) unknown_deleted: u64,
 }
 
 impl TransferCounts {
@@ -79,7 +81,8 @@ impl TransferCounts {
             files: self.files.saturating_sub(before.files),
             sent: self.sent.saturating_sub(before.sent),
             deleted: self.deleted.saturating_sub(before.deleted),
-            is_exact: self.is_exact,
+            unknown_sent: self.unknown_sent.saturating_sub(before.unknown_sent),
+            unknown_deleted: self.unknown_deleted.saturating_sub(before.unknown_deleted),
         }
     }
 }
@@ -194,11 +197,10 @@ impl Activity {
             sync.totals.sent_bytes += since.sent;
             sync.totals.deleted += since.deleted;
             if let Some(last) = self.recent.back_mut() {
-                let is_known = counts.is_exact || since.files + since.sent + since.deleted > 0;
-                if is_known {
-                    (last.record.sent_bytes, last.record.deleted) =
-                        (Some(since.sent), Some(since.deleted));
-                }
+                let is_sent_known = since.unknown_sent == 0 || since.files > 0;
+                let is_deleted_known = since.unknown_deleted == 0 || since.deleted > 0;
+                last.record.sent_bytes = is_sent_known.then_some(since.sent);
+                last.record.deleted = is_deleted_known.then_some(since.deleted);
             }
         }
         Some(mirror)

@@ -23,7 +23,7 @@ use mirror_core::{
 
 use super::{Engine, Inbox, Message, ReloadFailure};
 use crate::{
-    config::{SyncKind, SyncPositions},
+    config::SyncPositions,
     control::{
         frame::{Answer, ErrorKind, RequestError},
         metrics,
@@ -150,9 +150,14 @@ impl Engine {
                 let counts = |id| {
                     let instance = registry.get(id)?;
                     let meter = instance.meter()?;
-                    let is_exact = instance.config.kind == SyncKind::Direct;
                     let TransferTotals { files, bytes: sent } = meter.totals();
-                    Some(TransferCounts { files, sent, deleted: meter.deleted(), is_exact })
+                    Some(TransferCounts {
+                        files,
+                        sent,
+                        deleted: meter.deleted(),
+                        unknown_sent: meter.uncounted_transfers(),
+                        unknown_deleted: meter.uncounted_deletions(),
+                    })
                 };
                 control.activity.job_ended(end, counts, &clock)
             }

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::{
     call_paths::{CallPathIndex, CallPaths},
     call_report::{CallReport, RemoteRefusal, StdoutLine},
-    progress::ProgressReader,
+    progress::{PossibleChanges, ProgressReader},
     run::RsyncRun,
     transfer_log::{append_capped, max_logged_names},
 };
@@ -155,6 +155,7 @@ impl RsyncRun<'_> {
         let (kill_at, keeps_links) = (Cell::new(None), plan.options.keeps_hard_links());
         let shows_progress = call.shows_progress();
         let mut progress = ProgressReader::new(&self.executor.state.meter, shows_progress);
+        let mut is_after_stats = false;
         let mut on_line = |stream, line: &[u8]| {
             if stream == StdStream::Out && progress.read(line) {
                 return false;
@@ -166,17 +167,23 @@ impl RsyncRun<'_> {
             if keeps_links && !report.blocked.is_empty() {
                 kill_at.set(Some(Instant::now() + DEADLOCK_TIMEOUT));
             }
-            match StdoutLine::classify(line) {
+            let class = StdoutLine::classify(line);
+            // rsync separates the statistics from the summary.
+            let is_separator = line.is_empty() && is_after_stats && !plan.options.prints_stats();
+            is_after_stats = class == StdoutLine::Stats;
+            match class {
                 StdoutLine::Internal => false,
                 StdoutLine::Stats => plan.options.prints_stats(),
-                StdoutLine::Summary => plan.options.is_verbose(),
+                StdoutLine::Summary => plan.options.prints_summary() && !is_separator,
                 StdoutLine::Other => true,
             }
         };
         let limit = self.executor.stall_limit.run_limit();
         let filter = OutputFilter {
             on_line: &mut on_line,
-            filters_stdout: call.counts_deletions() || shows_progress,
+            filters_stdout: call.counts_deletions()
+                || shows_progress
+                || plan.options.has_own_stats(),
             splits_returns: shows_progress,
             kill_at: &kill_at,
         };
@@ -184,7 +191,9 @@ impl RsyncRun<'_> {
         let program = ChildProgram { inherited, ..self.executor.program.clone() };
         let end = program.run_filtered(limit, call.command_line(), self.cancel, filter);
         if !call.is_dry_run() {
-            progress.finish(call.transfers_no_files());
+            // The user's own limit on deletions does not mean that nothing is transferred.
+            let transfers = !call.transfers_no_files() || plan.options.max_delete().is_some();
+            progress.finish(PossibleChanges { transfers, deletes: !call.deletes_nothing() });
         }
         (end, report)
     }

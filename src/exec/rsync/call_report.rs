@@ -95,6 +95,8 @@ pub(super) struct CallReport {
     file_count: Option<u64>,
     /// Number of those that the target did not have.
     created_count: Option<u64>,
+    /// Number of deletions, if the call has told it.
+    pub(super) deleted_count: Option<u64>,
     /// Deletions that a dry run reported.
     pub(super) deletions: ListedDeletions,
     /// Some blocked paths were left out of the call, so that the content of the blocking
@@ -194,6 +196,8 @@ impl CallReport {
             self.file_count = parse_grouped_number(rest);
         } else if let Some(rest) = line.strip_prefix(CREATED) {
             self.created_count = parse_grouped_number(rest);
+        } else if let Some(rest) = line.strip_prefix(DELETED_COUNT) {
+            self.deleted_count = parse_grouped_number(rest);
         } else if let Some(rest) = line.strip_prefix(TIME_PROBE_PREFIX) {
             self.add_time_match(rest);
         } else if line.starts_with(NOT_EMPTY) {
@@ -398,6 +402,9 @@ const FILES: &[u8] = b"Number of files: ";
 
 const CREATED: &[u8] = b"Number of created files: ";
 
+/// Prefix of the line with the number of deletions.
+pub(super) const DELETED_COUNT: &[u8] = b"Number of deleted files: ";
+
 /// Class of a line of stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StdoutLine {
@@ -416,7 +423,7 @@ impl StdoutLine {
         const NUMBERS: [&[u8]; 14] = [
             FILES,
             CREATED,
-            b"Number of deleted files: ",
+            DELETED_COUNT,
             b"Number of regular files transferred: ",
             b"Number of files transferred: ",
             b"Total file size: ",

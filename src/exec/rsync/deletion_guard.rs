@@ -151,7 +151,9 @@ impl RsyncRun<'_> {
         if report.over_limit.is_some() && most < count {
             return self.hold_over_user_limit(transfer, &report);
         }
-        self.executor.state.meter.add_deleted(most);
+        if report.deleted_count.is_none() {
+            self.executor.state.meter.add_deleted(most);
+        }
         self.failed.extend(report.blocked_failures());
         if report.over_limit.is_some() {
             let failure = report.failure(None, "more entries are missing now than were counted");

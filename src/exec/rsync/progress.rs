@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mirror_core::plan::stderr::parse_grouped_number;
 
+use super::call_report::DELETED_COUNT;
 use crate::report::{CallProgress, TransferMeter};
 
 /// Reader of the numbers of one call.
@@ -17,12 +18,23 @@ pub(super) struct ProgressReader<'a> {
     is_scanning: bool,
     files: Option<u64>,
     bytes: Option<u64>,
+    deleted: Option<u64>,
+}
+
+/// Kinds of changes that a call without statistics can make.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PossibleChanges {
+    /// It can transfer files.
+    pub(super) transfers: bool,
+    /// It can delete.
+    pub(super) deletes: bool,
 }
 
 impl<'a> ProgressReader<'a> {
     pub(super) fn new(meter: &'a TransferMeter, is_shown: bool) -> Self {
         let last = CallProgress::default();
-        Self { meter, is_shown, last, is_scanning: false, files: None, bytes: None }
+        let (files, bytes, deleted) = (None, None, None);
+        Self { meter, is_shown, last, is_scanning: false, files, bytes, deleted }
     }
 
     /// Reads a line of stdout. Returns true for a line of the progress, which nobody else needs.
@@ -38,6 +50,7 @@ impl<'a> ProgressReader<'a> {
             [&b"Number of regular files transferred: "[..], b"Number of files transferred: "];
         self.files = after(&files).or(self.files);
         self.bytes = after(&[b"Total transferred file size: "]).or(self.bytes);
+        self.deleted = after(&[DELETED_COUNT]).or(self.deleted);
         false
     }
 
@@ -66,15 +79,19 @@ impl<'a> ProgressReader<'a> {
         true
     }
 
-    /// Counts what the call has transferred. Without statistics that is unknown, unless it
-    /// `transfers_no_files`.
-    pub(super) fn finish(self, transfers_no_files: bool) {
+    /// Counts what the call has transferred and deleted. Without statistics that is unknown,
+    /// unless nothing was `possible`.
+    pub(super) fn finish(self, possible: PossibleChanges) {
         self.meter.set_call(None);
-        if self.files.is_none() && !transfers_no_files && !self.is_shown {
-            self.meter.mark_incomplete();
+        if self.files.is_none() && possible.transfers && !self.is_shown {
+            self.meter.add_uncounted_transfer();
+        }
+        if self.deleted.is_none() && possible.deletes {
+            self.meter.add_uncounted_deletion();
         }
         self.meter
             .add(self.files.unwrap_or(self.last.files), self.bytes.unwrap_or(self.last.bytes));
+        self.meter.add_deleted(self.deleted.unwrap_or_default());
     }
 }
 
@@ -91,6 +108,9 @@ fn parse_time(text: &[u8]) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::report::TransferTotals;
+
+    const NOTHING: PossibleChanges = PossibleChanges { transfers: false, deletes: false };
+    const EVERYTHING: PossibleChanges = PossibleChanges { transfers: true, deletes: true };
 
     #[test]
     fn lines_of_the_progress_are_recognized() {
@@ -114,7 +134,7 @@ mod tests {
         for other in ["file", "", "a 1% b c", "1 2% 3MB/x 0:00:00", "deleting 1% 2 3 4"] {
             assert!(!reader.read(other.as_bytes()), "{other}");
         }
-        reader.finish(true);
+        reader.finish(NOTHING);
         assert_eq!(meter.totals(), TransferTotals { files: 3, bytes: 9_000_000 });
         assert_eq!(meter.call(), None);
         let hidden = &mut ProgressReader::new(&meter, false);
@@ -129,14 +149,19 @@ mod tests {
         for line in [
             "Number of regular files transferred: 1,002",
             "Total transferred file size: 9,000,005 bytes",
+            "Number of deleted files: 1,007 (reg: 1,000, dir: 7)",
         ] {
             assert!(!reader.read(line.as_bytes()));
         }
-        reader.finish(true);
+        reader.finish(EVERYTHING);
         assert_eq!(meter.totals(), TransferTotals { files: 1002, bytes: 9_000_005 });
-        ProgressReader::new(&meter, true).finish(false);
+        assert_eq!((meter.deleted(), meter.uncounted_deletions()), (1007, 0));
+        ProgressReader::new(&meter, true).finish(PossibleChanges { deletes: false, ..EVERYTHING });
         assert!(meter.known_totals().is_some());
-        ProgressReader::new(&meter, false).finish(false);
+        ProgressReader::new(&meter, false).finish(EVERYTHING);
         assert_eq!(meter.known_totals(), None);
+        assert_eq!((meter.uncounted_transfers(), meter.uncounted_deletions()), (1, 1));
+        ProgressReader::new(&meter, false).finish(NOTHING);
+        assert_eq!((meter.uncounted_transfers(), meter.uncounted_deletions()), (1, 1));
     }
 }

@@ -173,34 +173,39 @@ impl RsyncOptions {
         switches.last().unwrap_or_else(|| self.short.contains(&letter))
     }
 
-    /// Returns true if the user wants more output of rsync than its diagnostics.
+    /// Returns the level of output that the user wants: the number of `-v`.
+    fn verbosity(&self) -> usize {
+        let args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
+        let is_it = |arg: &RsyncArg<'_>| matches!(arg, RsyncArg::Option { name: b"verbose", .. });
+        let in_short = self.short.iter().filter(|&&letter| letter == b'v').count();
+        in_short + RsyncArgParser::new(&args).filter(is_it).count()
+    }
+
+    /// Returns true if the user's arguments ask for the short summary at the end of a call.
     #[must_use]
-    pub fn is_verbose(&self) -> bool {
-        const LONG: [&[u8]; 8] = [
-            b"--verbose",
-            b"--info",
-            b"--debug",
-            b"--progress",
-            b"--itemize",
-            b"--out-format",
-            b"--log-format",
-            b"--stats",
-        ];
-        let in_short = |letters: &[u8]| letters.iter().any(|b| b"viP".contains(b));
-        in_short(&self.short)
-            || self.args().any(|arg| {
-                LONG.iter().any(|long| arg.starts_with(long))
-                    || matches!(arg.as_slice(), [b'-', b, ..] if *b != b'-' && in_short(arg))
-            })
+    pub fn prints_summary(&self) -> bool {
+        self.prints_stats() || self.verbosity() > 0
     }
 
     /// Returns true if the user wants transfer statistics.
     #[must_use]
     pub fn prints_stats(&self) -> bool {
+        let is_it = |word: &[u8]| word.starts_with(b"stats") || word.starts_with(b"all");
         self.args().any(|arg| {
-            arg == b"--stats"
-                || arg.starts_with(b"--info=") && arg.windows(5).any(|it| it == b"stats")
+            let words = arg.strip_prefix(b"--info=");
+            arg == b"--stats" || words.is_some_and(|it| it.split(|&b| b == b',').any(is_it))
         })
+    }
+
+    /// Returns true if calls print statistics for the daemon only: not beside the user's own
+    /// output of the progress or of details, which would change, and not for programs that expect
+    /// the calls of the original.
+    #[must_use]
+    pub fn has_own_stats(&self) -> bool {
+        self.form == ListForm::FilesFrom
+            && !self.prints_stats()
+            && !self.shows_progress()
+            && self.verbosity() < 2
     }
 
     /// Returns true if the user wants another report of the progress, or no output.

@@ -141,6 +141,7 @@ impl RsyncPlan {
         if deletes || deletes_excluded {
             args.add_deletion_limit(deletions);
         }
+        self.add_stats(&mut args);
         args.add(b"-r");
         self.call(args, stdin)
     }
@@ -174,6 +175,7 @@ impl RsyncPlan {
             args.add(b"--delete");
             args.add_deletion_limit(deletions);
         }
+        self.add_stats(&mut args);
         args.add(b"--from0");
         args.add(b"--files-from=-");
         let missing = if may_delete { paths.missing } else { &[] };
@@ -208,6 +210,7 @@ impl RsyncPlan {
             args.add(b"--delete");
             args.add_deletion_limit(deletions);
         }
+        self.add_stats(&mut args);
         self.call(args, Some(removal_rules(names)))
     }
 
@@ -327,6 +330,14 @@ impl RsyncPlan {
         args.0.extend(self.options.args().cloned());
         timeout_args(&self.options, &self.target).for_each(|arg| args.add(arg));
         args
+    }
+
+    /// Adds statistics for the daemon, unless the call prints them anyway.
+    ///
+    /// Not `--info=stats2`, which the other side has to know, too.
+    fn add_stats(&self, args: &mut ArgList) {
+        let prints_stats = args.0.iter().any(|arg| arg == b"--stats" || arg == b"-n");
+        args.add_if(self.options.has_own_stats() && !prints_stats, b"--stats");
     }
 
     fn call(&self, mut args: ArgList, stdin: Option<Vec<u8>>) -> RsyncCall {

@@ -12,8 +12,8 @@ fn a_batch_is_one_call() {
     fixture.write_on_both("d/f");
     fs::write(fixture.source("d/f"), "new").unwrap();
     assert_eq!(fixture.batch(&[b"d/f"]), Outcome::Done);
-    let list = "[-lts] [--modify-window=-1] [--from0] [--files-from=-] [--ignore-missing-args] \
-                [/src/] [/dst/] ";
+    let list = "[-lts] [--modify-window=-1] [--stats] [--from0] [--files-from=-] \
+                [--ignore-missing-args] [/src/] [/dst/] ";
     assert_eq!(fixture.calls(), [list]);
     fs::write(fixture.source("top"), "new").unwrap();
     fs::create_dir(fixture.source("e")).unwrap();
@@ -35,7 +35,7 @@ fn a_batch_is_one_call() {
     };
     let observed = Arc::new(observed);
     assert_eq!(fixture.run(Work::Batch { paths, observed, renames }), Outcome::Done);
-    let all = "[-r] [-lts] [--modify-window=-1] [--ignore-times] [--delete] [--from0] \
+    let all = "[-r] [-lts] [--modify-window=-1] [--ignore-times] [--delete] [--stats] [--from0] \
                [--files-from=-] [--delete-missing-args] [/src/] [/dst/] ";
     let calls = fixture.calls();
     assert_eq!(calls[2], all);
@@ -96,8 +96,10 @@ fn a_marked_root_is_a_tree_or_an_entry() {
     assert_eq!(fixture.batch(&[b"/"]), Outcome::Done);
     fixture.assert_equal();
     let all = |most| {
-        let bound = if most == 0 { "[--max-delete=0] [--stats]" } else { "[--max-delete=1]" };
-        format!("[--delete] [-lts] [--modify-window=-1] {bound} [-r] [/src/] [/dst/] ")
+        format!(
+            "[--delete] [-lts] [--modify-window=-1] [--max-delete={most}] [--stats] [-r] [/src/] \
+             [/dst/] "
+        )
     };
     assert_eq!(fixture.calls(), [ROOT.to_owned(), all(0), all(1)]);
     // An equal tree takes one call.

@@ -6,6 +6,7 @@ mod content;
 mod deletion_guard;
 mod failures;
 mod mounts;
+mod statistics;
 mod time_precision;
 
 use std::{

@@ -95,10 +95,9 @@ impl RsyncCall {
     /// it is about the root alone.
     #[must_use]
     pub fn transfers_no_files(&self) -> bool {
-        let has = |is_it: &dyn Fn(&[u8]) -> bool| self.command.args.iter().any(|arg| is_it(arg));
-        let only_deletes =
-            has(&|arg| arg.starts_with(b"--max-delete=")) && !has(&|arg| arg == b"--stats");
-        only_deletes || has(&|arg| arg == b"-d")
+        let limits = self.command.args.iter().filter(|arg| arg.starts_with(b"--max-delete="));
+        let only_deletes = limits.last().is_some_and(|limit| limit != b"--max-delete=0");
+        only_deletes || self.command.args.iter().any(|arg| arg == b"-d")
     }
 
     /// Returns the same call as a dry run that prints a line with [`CHANGE_PREFIX`] and `%i %n` of
@@ -130,5 +129,12 @@ impl RsyncCall {
     #[must_use]
     pub fn deletes(&self) -> bool {
         self.command.args.iter().any(|arg| arg.starts_with(b"--del"))
+    }
+
+    /// Returns true if this call may delete nothing: it only counts what it would delete.
+    #[must_use]
+    pub fn deletes_nothing(&self) -> bool {
+        let limits = self.command.args.iter().filter(|arg| arg.starts_with(b"--max-delete="));
+        !self.deletes() || limits.last().is_some_and(|limit| limit == b"--max-delete=0")
     }
 }

@@ -49,19 +49,22 @@ fn list(plan: &RsyncPlan, entries: &[&str], gone: &[&str], deletions: Deletions)
 fn a_full_transfer_matches_the_original_except_ignore_errors() {
     let full = |options| full(&plan(options), TransferPhase::Startup, Deletions::Allowed);
     let default = RsyncOptions::default();
-    assert_eq!(full(default.clone()), "[--delete] [-lts] [-r] [/src/] [/dst/]");
+    assert_eq!(full(default.clone()), "[--delete] [-lts] [--stats] [-r] [/src/] [/dst/]");
     let rules = ExcludeRules::Excludes(bytes(&["*.tmp", "/x"]));
     assert_eq!(
         full(RsyncOptions { rules, ..default.clone() }),
-        "[--exclude-from=-] [--delete] [-lts] [-r] [/src/] [/dst/] < *.tmp\n/x"
+        "[--exclude-from=-] [--delete] [-lts] [--stats] [-r] [/src/] [/dst/] < *.tmp\n/x"
     );
     let rules = ExcludeRules::Filters(bytes(&["+ a", "- b"]));
     assert_eq!(
         full(RsyncOptions { rules, delete_excluded: true, ..default.clone() }),
-        "[--filter=. -] [--delete] [--delete-excluded] [-lts] [-r] [/src/] [/dst/] < + a\n- b"
+        "[--filter=. -] [--delete] [--delete-excluded] [-lts] [--stats] [-r] [/src/] [/dst/] < + a\n- b"
     );
     let delete = DeletePolicy::Running;
-    assert_eq!(full(RsyncOptions { delete, ..default.clone() }), "[-lts] [-r] [/src/] [/dst/]");
+    assert_eq!(
+        full(RsyncOptions { delete, ..default.clone() }),
+        "[-lts] [--stats] [-r] [/src/] [/dst/]"
+    );
     let short = Vec::new();
     let extra = bytes(&["--stats"]);
     let long = bytes(&["--bwlimit=1"]);
@@ -77,7 +80,7 @@ fn a_rule_with_a_line_feed_is_a_separate_argument() {
     let plan = plan(RsyncOptions { rules, ..RsyncOptions::default() });
     assert_eq!(
         full(&plan, TransferPhase::Startup, Deletions::Allowed),
-        "[--filter=- a\nb] [--filter=- c] [--delete] [-lts] [-r] [/src/] [/dst/]"
+        "[--filter=- a\nb] [--filter=- c] [--delete] [-lts] [--stats] [-r] [/src/] [/dst/]"
     );
 }
 
@@ -95,9 +98,9 @@ fn the_quick_check_is_an_argument_unless_the_user_sets_it() {
         (QuickCheck::Within(1), "[--modify-window=1] ", ""),
         (QuickCheck::Never, "[--modify-window=-1] [--ignore-times] ", "[--ignore-times] "),
     ] {
-        let expected = format!("[-lts] {word}[-r] [/src/] [/dst/]");
+        let expected = format!("[-lts] {word}[--stats] [-r] [/src/] [/dst/]");
         assert_eq!(words(&default, equal), expected);
-        let expected = format!("[-lts] [--modify-window=2] {beside}[-r] [/src/] [/dst/]");
+        let expected = format!("[-lts] [--modify-window=2] {beside}[--stats] [-r] [/src/] [/dst/]");
         assert_eq!(words(&by_user, equal), expected);
     }
 }
@@ -112,11 +115,14 @@ fn deletion_limits_become_arguments() {
     let tail = "[-r] [/src/] [/dst/]";
     for (deletions, words) in [
         (Deletions::AtMost(0), "[--max-delete=0] [--stats] "),
-        (Deletions::AtMost(12), "[--max-delete=12] "),
-        (Deletions::AtMost(u64::MAX), "[--max-delete=2000000000] "),
-        (Deletions::WithoutTransfer(3), "[--max-delete=3] [--existing] [--ignore-existing] "),
+        (Deletions::AtMost(12), "[--max-delete=12] [--stats] "),
+        (Deletions::AtMost(u64::MAX), "[--max-delete=2000000000] [--stats] "),
+        (
+            Deletions::WithoutTransfer(3),
+            "[--max-delete=3] [--existing] [--ignore-existing] [--stats] ",
+        ),
         (Deletions::DryRun, "[-n] [--info=none,del,stats2] [--out-format=%o %n] "),
-        (Deletions::Allowed, ""),
+        (Deletions::Allowed, "[--stats] "),
     ] {
         assert_eq!(full(deletions), format!("{head}{words}{tail}"));
     }
@@ -131,7 +137,7 @@ fn withheld_deletions_override_every_policy() {
     let plan = plan(options);
     assert_eq!(
         full(&plan, TransferPhase::Startup, Deletions::Withheld),
-        "[-lts] [-r] [/src/] [/dst/]"
+        "[-lts] [--stats] [-r] [/src/] [/dst/]"
     );
     let trees = paths(&["d"]);
     let parts = TransferPaths { trees: &trees, missing: &trees, ..TransferPaths::default() };
@@ -147,7 +153,7 @@ fn hidden_paths_precede_the_rules_of_the_user() {
     assert_eq!(
         text(&plan.full(TransferPhase::Startup, Deletions::Allowed, QuickCheck::Seconds, &hidden)),
         "[--filter=H /a b] [--filter=P /a b] [--filter=H /w\\*\\\\] [--filter=P /w\\*\\\\] \
-         [--exclude-from=-] [--delete] [-lts] [-r] [/src/] [/dst/] < x"
+         [--exclude-from=-] [--delete] [-lts] [--stats] [-r] [/src/] [/dst/] < x"
     );
 }
 
@@ -161,10 +167,10 @@ fn a_list_contains_existing_and_missing_paths() {
     // The rules keep excluded entries in a missing directory.
     assert_eq!(
         list(DeletePolicy::Always),
-        "[--exclude=x] [-lts] [--modify-window=-1] [--ignore-times] [--delete] [--from0] [--files-from=-] \
+        "[--exclude=x] [-lts] [--modify-window=-1] [--ignore-times] [--delete] [--stats] [--from0] [--files-from=-] \
          [--delete-missing-args] [/src/] [/dst/] < /./#a|/d/b*|/./gone|"
     );
-    let without = "[-lts] [--modify-window=-1] [--ignore-times] [--from0] [--files-from=-] [--ignore-missing-args] \
+    let without = "[-lts] [--modify-window=-1] [--ignore-times] [--stats] [--from0] [--files-from=-] [--ignore-missing-args] \
                    [/src/] [/dst/] < /./#a|/d/b*|";
     assert_eq!(list(DeletePolicy::Never), without);
     assert_eq!(list(DeletePolicy::Startup), without);
@@ -192,7 +198,7 @@ fn trees_are_transferred_in_one_call_with_rules_as_arguments() {
     assert_eq!(
         text(&plan.partial(&parts, Deletions::Allowed, QuickCheck::Never)),
         "[--filter=H /a/shut] [--filter=P /a/shut] [--exclude=*.o] [-r] [-lts] \
-         [--modify-window=-1] [--ignore-times] [--delete] [--from0] [--files-from=-] [--delete-missing-args] \
+         [--modify-window=-1] [--ignore-times] [--delete] [--stats] [--from0] [--files-from=-] [--delete-missing-args] \
          [/src/] [/dst/] < /./f|/./a|/b/c|/./gone|"
     );
 }
@@ -243,7 +249,7 @@ fn a_removal_deletes_its_names_only() {
     assert_eq!(
         text(&plan.removal(&names, Deletions::AtMost(3))),
         "[--from0] [--filter=. -] [--filter=+ */] [--filter=- *] [-lts] [--modify-window=-1] [-r] \
-         [--delete] [--max-delete=3] [/src/] [/dst/] < \
+         [--delete] [--max-delete=3] [--stats] [/src/] [/dst/] < \
          S /d/|P /d/|S /d/e/|P /d/e/|\
          H /d/e/x]|R /d/e/x]|\
          H /d/w\\*|R /d/w\\*/|P /d/w\\*|\
@@ -292,19 +298,27 @@ fn in_a_batch_by_rules_user_rules_apply_inside_directories_only() {
 #[test]
 fn requested_output_is_recognized() {
     let options = |extra: &[&str]| RsyncOptions { extra: bytes(extra), ..RsyncOptions::default() };
-    for (extra, tells, numbers) in [
-        (&[][..], false, false),
-        (&["--bwlimit=3", "-z"], false, false),
-        (&["-vz"], true, false),
-        (&["--stats"], true, true),
-        (&["--info=progress2,stats1"], true, true),
-        (&["--info=progress2"], true, false),
-        (&["--files-from=stats"], false, false),
-        (&["--out-format=%n"], true, false),
+    for (extra, summary, numbers, own) in [
+        (&[][..], false, false, true),
+        (&["--bwlimit=3", "-z"], false, false, true),
+        (&["-vz"], true, false, true),
+        // rsync would print statistics of its memory, too.
+        (&["-vz", "--verbose"], true, false, false),
+        (&["--stats"], true, true, false),
+        (&["--info=progress2,stats1"], true, true, false),
+        (&["--info=ALL", "--info=all0"], true, true, false),
+        (&["--info=progress2"], false, false, false),
+        (&["-P"], false, false, false),
+        (&["-q"], false, false, false),
+        (&["--files-from=stats"], false, false, true),
+        (&["--out-format=%n", "-i"], false, false, true),
     ] {
         let options = options(extra);
-        assert_eq!((options.is_verbose(), options.prints_stats()), (tells, numbers), "{extra:?}");
+        let found = (options.prints_summary(), options.prints_stats(), options.has_own_stats());
+        assert_eq!(found, (summary, numbers, own), "{extra:?}");
     }
+    let by_rules = RsyncOptions { form: ListForm::Filter, ..RsyncOptions::default() };
+    assert!(!by_rules.has_own_stats());
     assert_eq!(options(&["--max-delete", "5"]).max_delete(), Some(5));
     assert_eq!(options(&["--max-delete=x"]).max_delete(), None);
     assert_eq!(options(&["--max-deleted", "5"]).max_delete(), None);
