@@ -1,6 +1,7 @@
 //! Positions of the syncs in their configuration files.
 
 use std::{
+    collections::HashMap,
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -15,7 +16,12 @@ pub struct SyncPositions {
     files: Vec<PathBuf>,
     /// Names and positions.
     syncs: Vec<(String, String)>,
+    /// Rules of each sync that come from files of rules, by its name.
+    rules: HashMap<String, RulePositions>,
 }
+
+/// Positions of rules in files of rules: `/etc/lsyncd/excludes:12`.
+pub type RulePositions = HashMap<Vec<u8>, String>;
 
 /// Number of words of a warning that are tried as the name of a key.
 const MAX_WORDS: usize = 16;
@@ -24,12 +30,24 @@ impl SyncPositions {
     /// Creates an empty list for these files, whose relative paths count from `start_dir`.
     #[must_use]
     pub fn new(start_dir: &Path, files: Vec<PathBuf>) -> Self {
-        Self { start_dir: start_dir.to_owned(), files, syncs: Vec::new() }
+        Self { start_dir: start_dir.to_owned(), files, ..Self::default() }
     }
 
     /// Adds the position of a sync.
     pub fn add(&mut self, name: &str, position: &str) {
         self.syncs.push((name.to_owned(), position.to_owned()));
+    }
+
+    /// Adds the rules of a sync that come from files of rules.
+    pub fn add_rules(&mut self, name: &str, rules: RulePositions) {
+        self.rules.insert(name.to_owned(), rules);
+    }
+
+    /// Returns the position of a rule of this sync in a file of rules, such as
+    /// `/etc/lsyncd/excludes:12`. `None` if it does not come from such a file.
+    #[must_use]
+    pub fn of_rule(&self, sync: &str, rule: &[u8]) -> Option<String> {
+        self.rules.get(sync)?.get(rule).cloned()
     }
 
     /// Returns the position of a key in the call at `position`. `None` if the key is not part of

@@ -74,8 +74,9 @@ fn the_commands_control_a_running_sync(mode: TransferMode) {
     let kind = mode.option().trim_start_matches('-');
     let sync = format!(
         "sync{{ default.{kind}, name = 'web', source = '@/src', target = '@/dst', \
-         exclude = {{ '*.tmp' }} }}"
+         exclude = {{ '*.tmp' }}, excludeFrom = '@/excl' }}"
     );
+    fs::write(sandbox.path("excl"), "# rules\n*.bak\n").unwrap();
     let daemon = sandbox.daemon().config(&format!("{SOCKET}{sync}"), 1).start();
     daemon.wait_live();
     let target = sandbox.path("dst/a");
@@ -88,6 +89,8 @@ fn the_commands_control_a_running_sync(mode: TransferMode) {
     assert_has(&ctl(&sandbox, 0, &["status", "--json"]), &["\"state\":\"in_sync\""]);
     assert_has(&ctl(&sandbox, 0, &["explain", "src/a"]), &["src/a (file)\n\nweb: in sync\n"]);
     assert_has(&ctl(&sandbox, 0, &["explain", "src/b.tmp"]), &["excluded by: ", "*.tmp"]);
+    let line = format!("excluded by: - *.bak ({}:2)\n", sandbox.path("excl").display());
+    assert_has(&ctl(&sandbox, 0, &["explain", "src/b.bak"]), &[&line]);
     assert_has(&ctl(&sandbox, 0, &["history"]), &["done", "/a\n"]);
     assert_has(&ctl(&sandbox, 0, &["metrics"]), &["\nlsyncd_up 1\n"]);
 

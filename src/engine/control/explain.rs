@@ -137,7 +137,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// Returns the position of the setting with a rule, such as `conf.lua:7`.
+    /// Returns the position of a rule in a file of rules, or that of the setting with the rule,
+    /// such as `conf.lua:7`.
     fn position_of_rule(&self, sync: &SyncConfig, rule: &[u8]) -> Option<String> {
         let is_filter = sync.exclusions.filters.iter().any(|filter| filter == rule);
         let keys = if is_filter {
@@ -145,7 +146,8 @@ impl Engine {
         } else {
             ["exclude", "excludeFrom", "filter", "filterFrom"]
         };
-        self.control.origin.positions.of_key(&sync.name, &keys)
+        let positions = &self.control.origin.positions;
+        positions.of_rule(&sync.name, rule).or_else(|| positions.of_key(&sync.name, &keys))
     }
 }
 

@@ -30,6 +30,7 @@ use crate::{
     report::{Category, Log, os_error_text},
     script::{RereadSync, Scripts},
 };
+use fields::Fields;
 use host::PreludeHost;
 use sync::SyncReader;
 
@@ -215,6 +216,9 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
             Ok((sync, warnings)) => {
                 let position: String = entry.get("place").unwrap_or_default();
                 loaded.positions.add(&sync.name, &position);
+                let table: Table = entry.get("config").map_err(|error| internal_error(&error))?;
+                let rules = patterns::rule_positions(Fields::new(&table, ""), &request.start_dir);
+                loaded.positions.add_rules(&sync.name, rules);
                 let named = warnings.into_iter().map(|warning| format!("{}: {warning}", sync.name));
                 let located = named.map(|warning| loaded.positions.with_position(warning));
                 loaded.warnings.extend(located);

@@ -1,6 +1,7 @@
 //! Reader of `filter`, `exclude`, `filterFrom` and `excludeFrom`.
 
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     fs, io,
     os::unix::ffi::OsStrExt,
@@ -22,7 +23,7 @@ use super::{
     fields::{Fields, quoted},
 };
 use crate::{
-    config::{Exclusions, SyncConfig},
+    config::{Exclusions, RulePositions, SyncConfig},
     report::os_error_text,
 };
 
@@ -185,6 +186,39 @@ fn filters(fields: Fields<'_>, start_dir: &Path) -> Result<Vec<Vec<u8>>, Setting
     Ok(filters)
 }
 
+/// Returns the rules that come from the files of `filterFrom` and `excludeFrom`, each as the filter
+/// formats it, with the file and its line. If a rule is there twice, or in the configuration, too,
+/// the first one decides.
+pub(super) fn rule_positions(fields: Fields<'_>, start_dir: &Path) -> RulePositions {
+    let mut seen = HashSet::new();
+    let mut positions = RulePositions::new();
+    for [setting, from] in [["filter", "filterFrom"], ["exclude", "excludeFrom"]] {
+        let rules_of = |text: &[u8]| -> Vec<Vec<u8>> {
+            let mut builder = Builder::new();
+            let added = match setting {
+                "filter" => add_rule(&mut builder, text, start_dir).is_ok(),
+                _ => builder.exclude(text).is_ok(),
+            };
+            if added { builder.build().to_rsync_rules().collect() } else { Vec::new() }
+        };
+        for text in fields.texts(setting).unwrap_or_default() {
+            seen.extend(rules_of(if setting == "filter" { trimmed(&text) } else { &text }));
+        }
+        let Ok(Some(name)) = fields.text(from) else { continue };
+        let path = start_dir.join(OsStr::from_bytes(&name));
+        let text = fs::read(&path).unwrap_or_default();
+        let path = Escaped(path.as_os_str().as_bytes()).to_string();
+        for (number, line) in lines(&text).filter(|(_, line)| !line.starts_with(b"#")) {
+            for rule in rules_of(line) {
+                if seen.insert(rule.clone()) {
+                    positions.insert(rule, format!("{path}:{number}"));
+                }
+            }
+        }
+    }
+    positions
+}
+
 /// Reads the exclude patterns without duplicates. The first match decides, so a duplicate has no
 /// effect.
 fn excludes(fields: Fields<'_>, start_dir: &Path) -> Result<Vec<Vec<u8>>, SettingError> {
@@ -194,7 +228,7 @@ fn excludes(fields: Fields<'_>, start_dir: &Path) -> Result<Vec<Vec<u8>>, Settin
         let is_pattern = |line: &&[u8]| !line.starts_with(b"#") && !line.starts_with(b";");
         excludes.extend(lines(&text).map(|(_, line)| line).filter(is_pattern).map(<[u8]>::to_vec));
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     excludes.retain(|pattern| seen.insert(pattern.clone()));
     Ok(excludes)
 }

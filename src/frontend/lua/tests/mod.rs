@@ -336,6 +336,16 @@ fn patterns_come_from_lists_and_files() {
     assert_eq!(one.rsync.rules, ExcludeRules::Excludes(texts(&["a", "*.o", "b c "])));
     assert_eq!(two.exclusions.filters, texts(&["+ /x", "-/y", "- z"]));
     assert_eq!(two.rsync.rules, ExcludeRules::Filters(texts(&["+ /x", "- /y", "- z", "- .git"])));
+    let positions = fixture.load().unwrap().positions;
+    let position = |sync, rule: &[u8]| {
+        let found = positions.of_rule(sync, rule)?;
+        Some(found.strip_prefix(start_dir.to_str().unwrap())?.to_owned())
+    };
+    assert_eq!(position("Sync1", b"- b  c ").as_deref(), None);
+    assert_eq!(position("Sync1", b"- b c ").as_deref(), Some("/ex:4"));
+    assert_eq!(position("Sync2", b"- z").as_deref(), Some("/fi:2"));
+    // The configuration itself has these.
+    assert_eq!((position("Sync1", b"- *.o"), position("Sync2", b"+ /x")), (None, None));
     // In a list of patterns these would be a comment and a rule.
     assert_eq!(three.rsync.rules, ExcludeRules::Filters(texts(&["- #x", "- y"])));
 }
