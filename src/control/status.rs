@@ -96,7 +96,7 @@ pub struct SyncReport {
     pub watcher: String,
     /// Number of directories of the source that are polled.
     pub polled_directories: u64,
-    /// State of the tunnel or the ssh connection, if there is one.
+    /// State of the tunnel and of the shared ssh connection, for people. `None`: there is neither.
     pub connection: Option<String>,
     /// Counters since the start of the daemon.
     pub totals: Totals,

@@ -30,7 +30,7 @@ use crate::{
         process::child::{ChildOutput, ChildProgram},
         rsync,
         source_root::{SourceRoot, SourceRules},
-        ssh::{ConnectionChoice, SshConnections},
+        ssh::{ConnectionChoice, ControlMaster, SshConnections},
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
     },
     report::{Log, TransferMeter},
@@ -70,8 +70,8 @@ pub(super) struct SyncInstance {
     learned: LearnedState,
     /// Tunnel to its target.
     pub(super) tunnel: Option<Arc<TunnelHandle>>,
-    /// Connection that it shares with other syncs.
-    connection: Option<Connection>,
+    /// Shared ssh connection to its target.
+    pub(super) master: Option<Arc<ControlMaster>>,
 }
 
 impl SyncInstance {
@@ -128,7 +128,7 @@ impl SyncInstance {
         let context = &SyncContext { log: &context.log.for_sync(&sync.name), ..context.clone() };
         let SyncContext { log, tunnels, .. } = context;
         let tunnel = sync.tunnel.as_ref().and_then(|spec| tunnels.get(spec));
-        let mut connection = None;
+        let mut master = None;
         let executor: Option<Arc<dyn Executor>> = match sync.kind {
             SyncKind::Script => None,
             SyncKind::Rsync | SyncKind::Rsyncssh => {
@@ -136,7 +136,7 @@ impl SyncInstance {
                     Some(Arc::new(via_tunnel(tunnel, &sync, &source, &learned.rsync, context)))
                 } else {
                     let backend = rsync_backend(&sync, &source, &learned.rsync, context)?;
-                    connection = backend.connection;
+                    master = backend.master;
                     Some(backend.executor)
                 }
             }
@@ -151,7 +151,7 @@ impl SyncInstance {
             Some(hook) => Arc::new(with_hook(executor, &sync, hook, context)) as Arc<dyn Executor>,
             None => executor,
         });
-        Ok(Self { config: sync, source, executor, learned, tunnel, connection })
+        Ok(Self { config: sync, source, executor, learned, tunnel, master })
     }
 
     /// Returns the counters of what was transferred. `None` if only a script knows.
@@ -179,7 +179,7 @@ impl SyncInstance {
                 restart_mode: script.restart_mode,
                 filter: Arc::clone(&sync.filter),
                 target_link: self.target_link(),
-                connection: self.connection.clone(),
+                connection: self.connection(),
             });
         }
         MirrorSpec::BuiltIn(MirrorSettings {
@@ -191,7 +191,7 @@ impl SyncInstance {
             filter: Arc::clone(&sync.filter),
             target_link: self.target_link(),
             max_jobs: sync.max_processes,
-            connection: self.connection.clone(),
+            connection: self.connection(),
         })
     }
 
@@ -208,6 +208,11 @@ impl SyncInstance {
             }),
             exact: script.map(|script| script.writes),
         }
+    }
+
+    /// Returns the connection that it shares with other syncs.
+    fn connection(&self) -> Option<Connection> {
+        self.master.as_ref().map(|master| master.args().concat().into())
     }
 
     /// Returns the state of the link to the target.
@@ -277,7 +282,7 @@ fn via_tunnel(
 struct RsyncBackend {
     executor: Arc<dyn Executor>,
     /// The shared connection, if there is one.
-    connection: Option<Connection>,
+    master: Option<Arc<ControlMaster>>,
 }
 
 /// Builds the rsync executor of a sync. Where a connection may be shared, the jobs find out whether
@@ -293,15 +298,15 @@ fn rsync_backend(
     let master = config.master.clone();
     let via_master = continue_rsync_executor(config, known);
     let Some(master) = master else {
-        return Ok(RsyncBackend { executor: Arc::new(via_master), connection: None });
+        return Ok(RsyncBackend { executor: Arc::new(via_master), master: None });
     };
     let config = rsync_config(sync, source, context, false)?;
     let via_user_config = continue_rsync_executor(config, known);
-    let connection = Some(master.args().concat().into());
+    let shared = Some(Arc::clone(&master));
     let (connections, log) = (Arc::clone(context.connections), context.log.clone());
     let executor =
         Arc::new(ConnectionChoice { connections, master, via_master, via_user_config, log });
-    Ok(RsyncBackend { executor, connection })
+    Ok(RsyncBackend { executor, master: shared })
 }
 
 /// Creates an executor that continues with the `known` state of its target.

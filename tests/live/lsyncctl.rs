@@ -5,7 +5,8 @@ use std::{fs, path::Path, process::Command};
 use rustix::process::Signal;
 
 use crate::support::{
-    FakeRsync, Sandbox, TestDaemon, TransferMode, exit_code, in_both_modes, needs,
+    FakeRsync, Requirement, Sandbox, TestDaemon, TestServer, TransferMode, exit_code,
+    in_both_modes, needs,
 };
 
 in_both_modes!(the_commands_control_a_running_sync);
@@ -208,4 +209,23 @@ fn a_killed_daemon_is_told_from_a_running_one() {
     let daemon = sandbox.daemon().config(&text, 1).start();
     daemon.wait_live();
     ctl(&sandbox, 0, &["status"]);
+}
+
+#[test]
+fn the_status_has_the_shared_ssh_connection() {
+    needs!(Requirement::Ssh);
+    let sandbox = Sandbox::new();
+    let source = sandbox.create_dir("src");
+    let server = TestServer::ssh(&sandbox);
+    let config = format!("{SOCKET}{}", server.rsyncssh_config("name = 'web'"));
+    let daemon = sandbox.daemon().config(&config, 1).start();
+    daemon.wait_live();
+    let status = ["status", "-v", "web"];
+    let open = good("connection: ssh root@127.0.0.1: connected since 2");
+    wait_for(&sandbox, &daemon, &open, &status);
+    server.cut_connections();
+    let ended = "connection: ssh root@127.0.0.1: not connected: it has ended, the next transfer";
+    wait_for(&sandbox, &daemon, &good(ended), &status);
+    fs::write(source.join("file"), "").unwrap();
+    wait_for(&sandbox, &daemon, &open, &status);
 }

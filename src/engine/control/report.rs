@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::ffi::OsStrExt, process};
 
+use jiff::{Timestamp, tz::TimeZone};
 use mirror_core::{
     fleet::{Fleet, Member},
     fs_event::MirrorId,
@@ -26,7 +27,8 @@ use crate::{
         DaemonReport, FailedPathReport, HeldReport, PendingReport, StatusDocument, SyncReport,
         SyncState,
     },
-    engine::{Engine, log_events},
+    engine::{Engine, log_events, sync::SyncInstance},
+    exec::ssh::ConnectionStatus,
     watch::Coverage,
 };
 
@@ -140,10 +142,6 @@ impl Engine {
             Availability::Covering | Availability::Covered => report.message,
         };
         let coverage = self.control.coverage.get(&id);
-        let tunnel = instance.tunnel.as_ref().map(|tunnel| {
-            let is_up = instance.target_link() == TargetLink::Up;
-            format!("tunnel {}: {}", tunnel.plan().name, if is_up { "up" } else { "down" })
-        });
         Some(SyncReport {
             state,
             since: since.map_or(clock.now(), |(_, since)| since),
@@ -153,10 +151,43 @@ impl Engine {
             last_exit: activity.last_exit,
             watcher: coverage.map_or_else(String::new, watcher_text),
             polled_directories: coverage.map_or(0, |coverage| coverage.polled as u64),
-            connection: tunnel,
+            connection: self.connection_text(instance),
             totals: activity.totals,
             ..report
         })
+    }
+}
+
+impl Engine {
+    /// Describes the tunnel and the shared ssh connection of a sync.
+    fn connection_text(&self, instance: &SyncInstance) -> Option<String> {
+        let tunnel = instance.tunnel.as_ref().map(|tunnel| {
+            let is_up = instance.target_link() == TargetLink::Up;
+            format!("tunnel {}: {}", tunnel.plan().name, if is_up { "up" } else { "down" })
+        });
+        let ssh = instance.master.as_ref().map(|master| {
+            let status = self.connections.status(master);
+            format!("ssh {}: {}", master.host(), connection_status_text(&status))
+        });
+        let parts: Vec<String> = tunnel.into_iter().chain(ssh).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+fn connection_status_text(status: &ConnectionStatus) -> String {
+    match status {
+        ConnectionStatus::Unused => "not connected: no transfer has needed it yet".into(),
+        ConnectionStatus::Connecting => "connecting".into(),
+        ConnectionStatus::Open(since) => match Timestamp::try_from(*since) {
+            Ok(since) => {
+                let since = since.to_zoned(TimeZone::system());
+                format!("connected since {}", since.strftime("%Y-%m-%d %H:%M:%S"))
+            }
+            Err(_) => "connected".into(),
+        },
+        ConnectionStatus::Ended => "not connected: it has ended, the next transfer opens it".into(),
+        ConnectionStatus::Failed(why) => format!("not connected: {why}"),
+        ConnectionStatus::SharedByUser => "shared by the ssh configuration".into(),
     }
 }
 

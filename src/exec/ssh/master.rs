@@ -15,11 +15,14 @@ use std::{
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use mirror_core::path::Escaped;
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 
 use super::{
     channel::SshRoute,
@@ -80,6 +83,25 @@ struct State {
     failed: Option<LoginFailure>,
     /// The ssh process that holds the connection, if known.
     process: Option<OwnedFd>,
+    /// Time of the last successful login, unless one has failed since then.
+    connected: Option<SystemTime>,
+}
+
+/// State of a shared connection, as far as it is known without asking ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionStatus {
+    /// No job has needed it so far.
+    Unused,
+    /// A job logs in.
+    Connecting,
+    /// Open since this time.
+    Open(SystemTime),
+    /// It has ended; the next job opens it again.
+    Ended,
+    /// The last login failed for this reason.
+    Failed(String),
+    /// The user's ssh configuration shares connections of its own.
+    SharedByUser,
 }
 
 /// The last login failed.
@@ -89,6 +111,10 @@ struct LoginFailure {
     backoff: Duration,
     why: String,
 }
+
+/// True if the connection was opened by a new login.
+#[derive(Clone, Copy, Debug)]
+struct NewLogin(bool);
 
 /// Slot of a job in a shared connection, released on drop.
 #[derive(Debug)]
@@ -133,10 +159,15 @@ impl ControlMaster {
         let opened = self.open_if_needed(&mut process, cancel);
         state = self.lock();
         state.opening = false;
+        state.connected = match (&opened, &process) {
+            (Ok(NewLogin(false)), Some(_)) => state.connected.or_else(|| Some(SystemTime::now())),
+            (Ok(NewLogin(true)), Some(_)) => Some(SystemTime::now()),
+            (_, None) | (Err(_), _) => None,
+        };
         state.process = process;
         let before = state.failed.take();
         match &opened {
-            Ok(()) => state.sessions += 1,
+            Ok(_) => state.sessions += 1,
             // A cancelled login says nothing about the host.
             Err(_) if cancel.is_cancelled_while_waiting(asked) => {}
             Err(why) => {
@@ -147,12 +178,27 @@ impl ControlMaster {
         }
         drop(state);
         self.changed.notify_all();
-        opened.map(|()| MasterSlot { master: self })
+        opened.map(|_| MasterSlot { master: self })
     }
 
     /// Returns the command and host of the connection.
     pub(super) const fn route(&self) -> &SshRoute {
         &self.route
+    }
+
+    /// Returns the state of the connection. Does not block.
+    pub(super) fn status(&self) -> ConnectionStatus {
+        let state = self.lock();
+        match (&state.failed, state.connected) {
+            (Some(failed), _) => ConnectionStatus::Failed(failed.why.clone()),
+            // The open connection may be in the middle of a check.
+            (None, Some(_)) if state.process.as_ref().is_some_and(has_exited) => {
+                ConnectionStatus::Ended
+            }
+            (None, Some(since)) => ConnectionStatus::Open(since),
+            (None, None) if state.opening => ConnectionStatus::Connecting,
+            (None, None) => ConnectionStatus::Unused,
+        }
     }
 
     /// Clears the backoff: the next job tries at once.
@@ -164,12 +210,12 @@ impl ControlMaster {
         &self,
         process: &mut Option<OwnedFd>,
         cancel: &CancelToken,
-    ) -> Result<(), String> {
+    ) -> Result<NewLogin, String> {
         match check(&self.socket, MUX_TIMEOUT) {
-            MuxStatus::Alive(_) if process.is_some() => return Ok(()),
+            MuxStatus::Alive(_) if process.is_some() => return Ok(NewLogin(false)),
             MuxStatus::Alive(pid) => {
                 *process = pidfd_open(pid, PidfdFlags::empty()).ok();
-                return Ok(());
+                return Ok(NewLogin(false));
             }
             MuxStatus::Unresponsive => {
                 let text =
@@ -189,13 +235,13 @@ impl ControlMaster {
         let _ = directory.map(|it| fs::DirBuilder::new().mode(0o700).create(it));
         if !directory.is_some_and(is_private) {
             // Without a master, each ssh opens a connection of its own.
-            return Ok(());
+            return Ok(NewLogin(false));
         }
         self.open(cancel)?;
         if let MuxStatus::Alive(pid) = check(&self.socket, MUX_TIMEOUT) {
             *process = pidfd_open(pid, PidfdFlags::empty()).ok();
         }
-        Ok(())
+        Ok(NewLogin(true))
     }
 
     /// Logs in, and returns once the connection is open.
@@ -239,7 +285,8 @@ impl ControlMaster {
         [b"-o".to_vec(), b"ControlMaster=no".to_vec(), b"-o".to_vec(), path]
     }
 
-    fn host(&self) -> impl Display {
+    /// Returns the host, for messages.
+    pub(crate) fn host(&self) -> impl Display {
         Escaped(self.route.host.as_bytes())
     }
 
@@ -253,6 +300,11 @@ impl Drop for MasterSlot<'_> {
         self.master.lock().sessions -= 1;
         self.master.changed.notify_all();
     }
+}
+
+fn has_exited(process: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 fn signal(process: &OwnedFd, signal: Signal) {

@@ -27,7 +27,7 @@ use std::{
 };
 
 pub(super) use channel::{RemoteRename, RemoteRenameKind, RenameResult};
-pub(crate) use master::ControlMaster;
+pub(crate) use master::{ConnectionStatus, ControlMaster};
 pub(crate) use sharing::ConnectionChoice;
 pub(crate) use shell::SshShell;
 pub(super) use shell::UnsettledRenames;
@@ -128,6 +128,15 @@ impl SshConnections {
         let sharing = Arc::clone(lock(&self.user_sharing).entry(route.clone()).or_default());
         let query = SharingQuery { route, generation, timing: self.probe_timing };
         sharing.is_shared_by_user(query, cancel, log)
+    }
+
+    /// Returns the state of a connection, as far as it is known. Does not block.
+    pub(crate) fn status(&self, master: &ControlMaster) -> ConnectionStatus {
+        let sharing = lock(&self.user_sharing).get(master.route()).map(Arc::clone);
+        if sharing.is_some_and(|sharing| sharing.is_known_as_shared()) {
+            return ConnectionStatus::SharedByUser;
+        }
+        master.status()
     }
 
     /// Clears all backoffs, and makes ssh's configuration be queried again.

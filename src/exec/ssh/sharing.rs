@@ -74,6 +74,13 @@ pub(super) struct SharingQuery<'a> {
 }
 
 impl UserSharing {
+    /// Returns true if the last answer was that the user's ssh configuration sets `ControlPath`.
+    /// Does not wait for a running query.
+    pub(super) fn is_known_as_shared(&self) -> bool {
+        let probe = self.probe.try_lock();
+        probe.is_ok_and(|probe| probe.is_some_and(|probe| probe.is_shared))
+    }
+
     /// Returns true if the user's ssh configuration sets `ControlPath` for this route. Such
     /// connections may be open already, and may be the only way to the host.
     ///

@@ -90,7 +90,9 @@ fn concurrent_jobs_make_one_login_attempt() {
     });
     let tries = || fs::read_to_string(place.path().join("tries")).unwrap().lines().count();
     assert_eq!(tries(), 1);
+    assert_eq!(connections.status(&master), ConnectionStatus::Failed("no".into()));
     master.forget_failures();
+    assert_eq!(connections.status(&master), ConnectionStatus::Unused);
     assert!(master.acquire_slot(&CancelToken::default()).is_err());
     assert_eq!(tries(), 2);
 }
