@@ -207,6 +207,10 @@ pub struct PendingReport {
     pub waiting: u64,
     /// Paths that are being transferred.
     pub in_flight: u64,
+    /// Bytes that the running batch has sent so far. `None`: no batch runs, or its program does not
+    /// tell.
+    #[serde(default)]
+    pub in_flight_bytes: Option<u64>,
     /// Files that are being written and wait for their writer.
     pub open: u64,
     /// Failing paths.

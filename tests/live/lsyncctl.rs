@@ -229,3 +229,17 @@ fn the_status_has_the_shared_ssh_connection() {
     fs::write(source.join("file"), "").unwrap();
     wait_for(&sandbox, &daemon, &open, &status);
 }
+
+#[test]
+fn the_status_has_the_bytes_of_the_running_transfer() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.create_dir("src");
+    let sync = "sync{ default.direct, name = 'web', source = '@/src', target = '@/dst', \
+                rsync = { bwlimit = 1 } }";
+    let daemon = sandbox.daemon().config(&format!("{SOCKET}{sync}"), 1).start();
+    daemon.wait_live();
+    assert!(ctl(&sandbox, 0, &["status", "--json"]).contains("\"in_flight_bytes\":null"));
+    fs::write(source.join("large"), vec![b'x'; 1 << 20]).unwrap();
+    wait_for(&sandbox, &daemon, &good("running transfer: "), &["status", "-v", "web"]);
+    wait_for(&sandbox, &daemon, &good(" KiB sent so far"), &["status", "-v", "web"]);
+}

@@ -113,6 +113,7 @@ pub(crate) fn realistic() -> StatusDocument {
     media.pending = PendingReport {
         waiting: 12,
         in_flight: 31,
+        in_flight_bytes: None,
         open: 2,
         failed: 0,
         names: vec!["2026/11/harbour-0412.raw".to_owned(), "2026/11/harbour-0413.raw".to_owned()],

@@ -115,6 +115,9 @@ fn facts(now: f64, sync: &SyncReport) -> Vec<String> {
     if sync.pending.open > 0 {
         lines.push(format!("  open files: {} wait for their writers", sync.pending.open));
     }
+    if let Some(bytes) = sync.pending.in_flight_bytes {
+        lines.push(format!("  running transfer: {} sent so far", text::size(bytes)));
+    }
     lines.extend(totals(&sync.totals));
     lines.extend(sync.pending.names.iter().map(|name| format!("  pending: {name}")));
     lines

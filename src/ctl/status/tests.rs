@@ -67,6 +67,7 @@ fn failing() -> SyncReport {
         pending: PendingReport {
             waiting: 8,
             in_flight: 1,
+            in_flight_bytes: None,
             open: 2,
             failed: 8,
             names: vec!["/w".into()],
@@ -149,6 +150,7 @@ fn verbose_shows_all_details() {
     };
     sync.pending.names = vec!["/a".into()];
     sync.pending.open = 2;
+    sync.pending.in_flight_bytes = Some(4096);
     let found = text(&document(vec![sync]), None, true);
     let (_, details) = found.split_once("\n\n").unwrap();
     let expected = "\
@@ -160,6 +162,7 @@ web: pending
   connection: open
   last exit code: 0
   open files: 2 wait for their writers
+  running transfer: 4.0 KiB sent so far
   transfers: 4 with 0, 1 with 23; sent 0 files, 2.0 KiB, deleted 5
   pending: /a
 ";

@@ -147,6 +147,12 @@ impl Activity {
         self.syncs.get(&mirror)
     }
 
+    /// Returns the bytes that a sync had sent before its running batch. `None`: no batch runs.
+    pub(super) fn sent_before_batch(&self, mirror: MirrorId) -> Option<u64> {
+        let is_running = self.running.values().any(|batch| batch.mirror == mirror);
+        self.syncs.get(&mirror).filter(|_| is_running).map(|sync| sync.last_counted.sent)
+    }
+
     /// Notes the state of a sync.
     pub(super) fn set_state(&mut self, mirror: MirrorId, state: SyncState, clock: &WallClock) {
         let Some(sync) = self.syncs.get_mut(&mirror) else { return };

@@ -142,8 +142,11 @@ impl Engine {
             Availability::Covering | Availability::Covered => report.message,
         };
         let coverage = self.control.coverage.get(&id);
+        let pending =
+            PendingReport { in_flight_bytes: self.bytes_of_batch(id, instance), ..report.pending };
         Some(SyncReport {
             state,
+            pending,
             since: since.map_or(clock.now(), |(_, since)| since),
             message,
             is_paused: member.is_paused(),
@@ -159,6 +162,15 @@ impl Engine {
 }
 
 impl Engine {
+    /// Returns the bytes that the running batch of a sync has sent so far, if they are known: rsync
+    /// tells them on a terminal only.
+    fn bytes_of_batch(&self, id: MirrorId, instance: &SyncInstance) -> Option<u64> {
+        let before = self.control.activity.sent_before_batch(id)?;
+        let meter = instance.meter()?;
+        let is_known = instance.config.kind == SyncKind::Direct || meter.call().is_some();
+        is_known.then(|| meter.so_far().bytes.saturating_sub(before))
+    }
+
     /// Describes the tunnel and the shared ssh connection of a sync.
     fn connection_text(&self, instance: &SyncInstance) -> Option<String> {
         let tunnel = instance.tunnel.as_ref().map(|tunnel| {
@@ -253,6 +265,7 @@ fn pending_paths(mirror: &Mirror) -> PendingReport {
     PendingReport {
         waiting: (counts.waiting + counts.deferred) as u64,
         in_flight: counts.in_flight as u64,
+        in_flight_bytes: None,
         open: mirror.open_count() as u64,
         failed: counts.backing_off as u64,
         names: moving.take(MAX_NAMES).map(|delay| name(delay.kind)).collect(),
@@ -280,6 +293,7 @@ fn pending_events(mirror: &ScriptedMirror) -> PendingReport {
     PendingReport {
         waiting: queue.len().saturating_sub(active + failed) as u64,
         in_flight: active as u64,
+        in_flight_bytes: None,
         open: 0,
         failed: failed as u64,
         names: moving.take(MAX_NAMES).map(QueuedEvent::title).collect(),
