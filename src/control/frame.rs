@@ -14,7 +14,11 @@ pub const VERSION: u32 = 1;
 pub const MAX_REQUEST: usize = 64 * 1024;
 
 /// All fields of requests.
-const FIELDS: [&str; 7] = ["version", "command", "sync", "path", "limit", "timeout", "level"];
+const FIELDS: [&str; 8] =
+    ["version", "command", "sync", "path", "also", "limit", "timeout", "level"];
+
+/// The fields of a selection.
+const SELECTION_FIELDS: [&str; 2] = ["sync", "path"];
 
 /// A request with the version of its protocol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,13 +58,23 @@ impl RequestFrame {
         }
         let fields: Map<String, Value> = serde_json::from_slice(line).map_err(invalid)?;
         // A misspelled selection would select everything.
-        if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+        if let Some(unknown) = unknown_field(&fields) {
             let text = format!("unknown field {}", Escaped(unknown.as_bytes()));
             return Err(RequestError::new(ErrorKind::InvalidRequest, text));
         }
         let frame: Self = serde_json::from_slice(line).map_err(invalid)?;
         Ok(frame.request)
     }
+}
+
+/// Returns the first field that a request does not have. `also` would be ignored by other commands.
+fn unknown_field(fields: &Map<String, Value>) -> Option<&str> {
+    let is_flush = fields.get("command").is_some_and(|command| command == "flush");
+    let is_known = |name: &str| FIELDS.contains(&name) && (is_flush || name != "also");
+    let also = fields.get("also").and_then(Value::as_array).into_iter().flatten();
+    let nested = also.filter_map(Value::as_object).flat_map(Map::keys);
+    let mut nested = nested.filter(|name| !SELECTION_FIELDS.contains(&name.as_str()));
+    fields.keys().find(|name| !is_known(name)).or_else(|| nested.next()).map(String::as_str)
 }
 
 /// The answer to a request.
@@ -131,4 +145,25 @@ pub fn to_line<T: Serialize>(value: &T) -> Vec<u8> {
 /// If it is none with such a result.
 pub fn parse_answer<T: DeserializeOwned>(line: &[u8]) -> Result<Answer<T>, String> {
     serde_json::from_slice(line).map_err(|error| format!("invalid answer: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_refused_at_each_level() {
+        for (request, unknown) in [
+            (r#"{"version":1,"command":"flush","also":[{"sync":"a"},{"path":"/b"}]}"#, None),
+            (r#"{"version":1,"command":"flush","also":[{"snyc":"a"}]}"#, Some("snyc")),
+            (r#"{"version":1,"command":"pause","also":[{"sync":"a"}]}"#, Some("also")),
+            (r#"{"version":1,"command":"pause","snyc":"a"}"#, Some("snyc")),
+        ] {
+            let found = RequestFrame::parse(request.as_bytes()).map(drop);
+            let expected = unknown.map(|name| {
+                RequestError::new(ErrorKind::InvalidRequest, format!("unknown field {name}"))
+            });
+            assert_eq!(found, expected.map_or(Ok(()), Err), "{request}");
+        }
+    }
 }

@@ -35,6 +35,9 @@ pub enum Request {
         /// The syncs. With a path, only what concerns it is waited for.
         #[serde(flatten)]
         selection: Selection,
+        /// Further selections.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also: Vec<Selection>,
         /// Maximum waiting time in seconds. While it lasts, failures are retried. Without it the
         /// answer comes at the first obstacle that does not pass by itself.
         #[serde(default)]

@@ -120,9 +120,10 @@ pub struct StatusArgs {
 /// Arguments of `flush`.
 #[derive(Clone, Debug, Args)]
 pub struct FlushArgs {
-    /// The syncs.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
+    /// Names or targets of syncs, or paths in their sources, which begin with `/`, `./` or `../`;
+    /// all syncs without any
+    #[arg(value_name = "SYNC|PATH", value_hint = clap::ValueHint::AnyPath)]
+    pub selections: Vec<OsString>,
     /// Keep on retrying failures for this time; without it, the first obstacle ends the command
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<Duration>,

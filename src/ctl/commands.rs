@@ -88,8 +88,11 @@ fn show_status(options: &CtlOptions, args: &StatusArgs) -> Result<Severity, CtlF
 }
 
 fn flush(options: &CtlOptions, args: &FlushArgs) -> Result<Severity, CtlFailure> {
+    let selections = args.selections.iter().map(|argument| selection::resolve(argument));
+    let mut selections = selections.collect::<Result<Vec<Selection>, CtlFailure>>()?.into_iter();
     let request = Request::Flush {
-        selection: args.selection.resolve()?,
+        selection: selections.next().unwrap_or_default(),
+        also: selections.collect(),
         timeout: args.timeout.map(|timeout| timeout.as_secs_f64()),
     };
     let result: FlushResult = ChosenDaemon::find(options)?.show(&request, records::flushed)?;

@@ -19,19 +19,24 @@ impl SelectionArgs {
     ///
     /// If a sync's name is not UTF-8, or the working directory is unknown.
     pub(super) fn resolve(&self) -> Result<Selection, CtlFailure> {
-        match &self.selection {
-            None => Ok(Selection::default()),
-            Some(argument) if is_path(argument) => {
-                let path = absolute(Path::new(argument))?;
-                Ok(Selection { path: Some(path), sync: None })
-            }
-            Some(argument) => match argument.to_str() {
-                Some(name) => Ok(Selection { sync: Some(name.to_owned()), path: None }),
-                None => Err(CtlFailure::Usage(
-                    "names of syncs are UTF-8; a path begins with /, ./ or ../".to_owned(),
-                )),
-            },
-        }
+        self.selection.as_deref().map_or_else(|| Ok(Selection::default()), resolve)
+    }
+}
+
+/// Returns the selection that an argument stands for.
+///
+/// # Errors
+///
+/// As for [`SelectionArgs`].
+pub(super) fn resolve(argument: &OsStr) -> Result<Selection, CtlFailure> {
+    if is_path(argument) {
+        return Ok(Selection { path: Some(absolute(Path::new(argument))?), sync: None });
+    }
+    match argument.to_str() {
+        Some(name) => Ok(Selection { sync: Some(name.to_owned()), path: None }),
+        None => Err(CtlFailure::Usage(
+            "names of syncs are UTF-8; a path begins with /, ./ or ../".to_owned(),
+        )),
     }
 }
 

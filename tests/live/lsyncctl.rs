@@ -84,6 +84,8 @@ fn the_commands_control_a_running_sync(mode: TransferMode) {
     fs::write(source.join("a"), "1").unwrap();
     assert_eq!(ctl(&sandbox, 0, &["flush"]), "web: complete\n");
     assert_eq!(fs::read_to_string(&target).unwrap(), "1");
+    assert_eq!(ctl(&sandbox, 0, &["flush", "./src/a", "web", "./src"]), "web: complete\n");
+    assert_has(&ctl(&sandbox, 3, &["flush", "web", "other"]), &["no sync has the name"]);
     wait_for(&sandbox, &daemon, &good("in sync"), &["status", "web"]);
     wait_for(&sandbox, &daemon, &good("LSYNCD OK - 1 sync"), &["status", "--nagios"]);
     assert_has(&ctl(&sandbox, 0, &["status", "-v", "./src"]), &["src\n", "watched by: "]);

@@ -59,7 +59,8 @@ fn a_change_prints_the_syncs_that_it_concerned() {
 
 #[test]
 fn a_flush_fails_at_obstacles() {
-    let request = |timeout| Request::Flush { selection: of_path("/s/a"), timeout };
+    let request =
+        |timeout| Request::Flush { selection: of_path("/s/a"), also: Vec::new(), timeout };
     let syncs = vec!["web".to_owned()];
     let complete = FlushResult { is_complete: true, syncs: syncs.clone(), obstacles: Vec::new() };
     check(&["flush", "/s/a"], &request(None), &complete, (0, "web: complete\n"));
@@ -67,6 +68,10 @@ fn a_flush_fails_at_obstacles() {
     let blocked = FlushResult { is_complete: false, syncs, obstacles };
     let arguments = ["flush", "/s/a", "--timeout", "2.5"];
     check(&arguments, &request(Some(2.5)), &blocked, (1, "web: it is paused\n"));
+    let also = vec![of_sync("web"), of_path("/s/b")];
+    let several = Request::Flush { selection: of_path("/s/a"), also, timeout: None };
+    let text = (0, "web: complete\n");
+    check(&["flush", "/s/a", "web", "/s/b"], &several, &complete, text);
 }
 
 #[test]

@@ -161,7 +161,11 @@ fn commands_reach_the_daemon() {
     check("release", body, Request::Release(named("web")));
     check("retry", body, Request::Retry(named("web")));
     check("pause", r#"{"all":true}"#, Request::Pause(Selection::default()));
-    check("flush", body, Request::Flush { selection: named("web"), timeout: Some(15.0) });
+    check(
+        "flush",
+        body,
+        Request::Flush { selection: named("web"), also: Vec::new(), timeout: Some(15.0) },
+    );
     let refused = command(server.address(), "pause", r#"{"sync":"other"}"#);
     assert_eq!((refused.status, refused.body.as_str()), (409, "there is no such sync\n"));
 }

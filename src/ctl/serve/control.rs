@@ -109,7 +109,7 @@ pub(super) async fn parse(
         "resync" => Request::Resync(selection),
         "release" => Request::Release(selection),
         "retry" => Request::Retry(selection),
-        "flush" => Request::Flush { selection, timeout: Some(FLUSH_SECONDS) },
+        "flush" => Request::Flush { selection, also: Vec::new(), timeout: Some(FLUSH_SECONDS) },
         _ => return Err(refused(StatusCode::NOT_FOUND, "there is no such command")),
     })
 }

@@ -41,11 +41,11 @@ struct PendingFlush {
 impl Engine {
     pub(super) fn begin_flush(
         &mut self,
-        selection: &Selection,
+        selections: &[Selection],
         timeout: Option<f64>,
         reply: AnswerSender,
     ) {
-        match self.flush_request(selection, timeout) {
+        match self.flush_request(selections, timeout) {
             Ok(request) => {
                 let id = request.id;
                 let all = labels(&self.registry);
@@ -64,7 +64,7 @@ impl Engine {
 
     fn flush_request(
         &mut self,
-        selection: &Selection,
+        selections: &[Selection],
         timeout: Option<f64>,
     ) -> Result<FlushRequest, RequestError> {
         if self.control.flushes.pending.len() >= MAX_FLUSHES {
@@ -73,13 +73,16 @@ impl Engine {
         let timeout = timeout.map(Duration::try_from_secs_f64).transpose().map_err(|error| {
             RequestError::new(ErrorKind::InvalidRequest, format!("invalid timeout: {error}"))
         })?;
-        let selected = self.select(selection)?;
-        let paths = selected.into_iter().map(|(mirror, path)| FlushPath { mirror, path });
+        let mut paths = Vec::new();
+        for selection in selections {
+            let selected = self.select(selection)?;
+            paths.extend(selected.into_iter().map(|(mirror, path)| FlushPath { mirror, path }));
+        }
         let flushes = &mut self.control.flushes;
         flushes.next += 1;
         let id = flushes.next;
         let until = timeout.map(|timeout| self.now() + timeout);
-        Ok(FlushRequest { id, paths: paths.collect(), until })
+        Ok(FlushRequest { id, paths, until })
     }
 
     /// Handles that the watcher has reported everything that happened before a flush.
@@ -123,7 +126,9 @@ impl Engine {
             let name = names.get(&id).or_else(|| present.get(&id));
             SyncObstacle { sync: name.cloned().unwrap_or_default(), message: describe(&obstacle) }
         });
-        let obstacles: Vec<_> = obstacles.collect();
+        let mut obstacles: Vec<_> = obstacles.collect();
+        // Several paths of one sync can have the same one.
+        obstacles.dedup();
         let syncs = names.into_values().collect();
         answer(reply, Ok(FlushResult { is_complete: obstacles.is_empty(), syncs, obstacles }));
     }

@@ -283,7 +283,10 @@ impl Engine {
                 answer(reply, batches.map(|batches| HistoryDocument { batches }));
             }
             Request::Explain { path } => self.look_up(&path, reply),
-            Request::Flush { selection, timeout } => self.begin_flush(&selection, timeout, reply),
+            Request::Flush { selection, mut also, timeout } => {
+                also.insert(0, selection);
+                self.begin_flush(&also, timeout, reply);
+            }
             Request::Verify(selection) => self.verify(&selection, reply),
             Request::Pause(selection) => {
                 self.apply(&selection, reply, effects, |id, _| Input::SetPaused(id, true));
