@@ -233,8 +233,16 @@ fn open_to_group(path: &Path, group: u32) -> io::Result<()> {
     if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
         return Err(io::Error::other("something else has taken its place"));
     }
-    let group = Some(Gid::from_raw(group));
-    rustix::fs::chownat(&file, "", None, group, AtFlags::EMPTY_PATH)?;
+    if found.st_gid != group {
+        let group = Some(Gid::from_raw(group));
+        rustix::fs::chownat(&file, "", None, group, AtFlags::EMPTY_PATH).map_err(|error| {
+            io::Error::other(format!(
+                "it cannot be given to the group of socketGroup: {}; run the daemon with that \
+                 group, by Group= in its unit",
+                io::Error::from(error)
+            ))
+        })?;
+    }
     // Not by its descriptor, which is for the path only: open(2).
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP;
     Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)?)

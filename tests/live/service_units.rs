@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::support::{
-    Requirement, Sandbox, TestServer, TransferMode, differences, exit_code, needs,
+    Requirement, Sandbox, TestServer, TransferMode, differences, exit_code, needs, wait_until,
 };
 
 /// A unit and the greatest permitted exposure, in tenths. `None`: a unit of a user's manager.
@@ -138,4 +138,42 @@ fn one_capability_suffices_for_remote_targets() {
     let url = format!("rsync://127.0.0.1:{}/mirror", server.port());
     run_one_pass("lsyncd@.service", &["-rsync", source.to_str().unwrap(), &url]);
     assert_eq!(fs::read(target.join("private/file")).unwrap(), b"content");
+}
+
+#[test]
+fn a_daemon_with_the_group_of_its_socket_needs_no_capability_for_it() {
+    needs!(Requirement::Root, Requirement::Program("setpriv"));
+    let sandbox = Sandbox::new();
+    let [source, _] = ["src", "dst"].map(|name| sandbox.create_dir(name));
+    // The daemon has to reach the directories with the rights of their owner only.
+    let top = sandbox.top().display();
+    let file = sandbox.path("conf.lua");
+    for (group, is_member) in [(54321, true), (54322, false)] {
+        let text = format!(
+            "settings{{ nodaemon = true, socket = '{top}/s.sock', socketGroup = '54321' }}\n\
+             sync{{ default.direct, source = '{}', target = '{top}/dst' }}",
+            source.display()
+        );
+        fs::write(&file, text).unwrap();
+        let log = sandbox.path("log");
+        let mut daemon = Command::new("setpriv")
+            .args(["--inh-caps=-all", "--no-new-privs", &capabilities("lsyncd@.service")])
+            .args(["--clear-groups", &format!("--regid={group}")])
+            .arg(env!("CARGO_BIN_EXE_lsyncd"))
+            .arg(&file)
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let read_log = || fs::read_to_string(&log).unwrap();
+        let socket = sandbox.path("s.status.sock");
+        let is_ready = || fs::metadata(&socket).is_ok_and(|it| it.gid() == 54321);
+        if is_member {
+            wait_until("the socket has its group", read_log, is_ready);
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+        } else {
+            assert!(!daemon.wait().unwrap().success());
+            assert!(read_log().contains("by Group= in its unit"), "{}", read_log());
+        }
+    }
 }
