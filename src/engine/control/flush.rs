@@ -41,7 +41,7 @@ struct PendingFlush {
 impl Engine {
     pub(super) fn begin_flush(
         &mut self,
-        selections: &[Selection],
+        selections: Vec<Selection>,
         timeout: Option<f64>,
         reply: AnswerSender,
     ) {
@@ -64,7 +64,7 @@ impl Engine {
 
     fn flush_request(
         &mut self,
-        selections: &[Selection],
+        selections: Vec<Selection>,
         timeout: Option<f64>,
     ) -> Result<FlushRequest, RequestError> {
         if self.control.flushes.pending.len() >= MAX_FLUSHES {
@@ -75,7 +75,7 @@ impl Engine {
         })?;
         let mut paths = Vec::new();
         for selection in selections {
-            let selected = self.select(selection)?;
+            let selected = self.select(&selection)?;
             paths.extend(selected.into_iter().map(|(mirror, path)| FlushPath { mirror, path }));
         }
         let flushes = &mut self.control.flushes;

@@ -276,16 +276,11 @@ impl Engine {
                 });
             }
             Request::History { selection, limit } => {
-                let limit = limit.unwrap_or(DEFAULT_HISTORY);
-                let batches = self
-                    .select_mirrors(&selection)
-                    .map(|mirrors| self.control.activity.recent(&mirrors, limit));
-                answer(reply, batches.map(|batches| HistoryDocument { batches }));
+                answer(reply, self.history(&selection, limit.unwrap_or(DEFAULT_HISTORY)));
             }
             Request::Explain { path } => self.look_up(&path, reply),
-            Request::Flush { selection, mut also, timeout } => {
-                also.insert(0, selection);
-                self.begin_flush(&also, timeout, reply);
+            Request::Flush { selection, also, timeout } => {
+                self.begin_flush([vec![selection], also].concat(), timeout, reply);
             }
             Request::Verify(selection) => self.verify(&selection, reply),
             Request::Pause(selection) => {
@@ -310,6 +305,15 @@ impl Engine {
                 answer(reply, Ok(TextResult { text: "the daemon exits".into() }));
             }
         }
+    }
+
+    fn history(
+        &self,
+        selection: &Selection,
+        limit: usize,
+    ) -> Result<HistoryDocument, RequestError> {
+        let mirrors = self.select_mirrors(selection)?;
+        Ok(HistoryDocument { batches: self.control.activity.recent(&mirrors, limit) })
     }
 
     /// Handles an input for each selected mirror, and answers with their names.

@@ -25,7 +25,10 @@ use mirror_core::{mirror::scripted::RestartMode, path::Escaped, settings};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::{
-    config::{Config, Overrides, SyncConfig, SyncKind, SyncPositions, TargetBase, check_target},
+    config::{
+        Config, Overrides, RulePositions, SyncConfig, SyncKind, SyncPositions, TargetBase,
+        check_target,
+    },
     frontend::Loaded,
     report::{Category, Log, os_error_text},
     script::{RereadSync, Scripts},
@@ -216,9 +219,7 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
             Ok((sync, warnings)) => {
                 let position: String = entry.get("place").unwrap_or_default();
                 loaded.positions.add(&sync.name, &position);
-                let table: Table = entry.get("config").map_err(|error| internal_error(&error))?;
-                let rules = patterns::rule_positions(Fields::new(&table, ""), &request.start_dir);
-                loaded.positions.add_rules(&sync.name, rules);
+                loaded.positions.add_rules(&sync.name, rule_positions(&entry, request));
                 let named = warnings.into_iter().map(|warning| format!("{}: {warning}", sync.name));
                 let located = named.map(|warning| loaded.positions.with_position(warning));
                 loaded.warnings.extend(located);
@@ -232,6 +233,13 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
         count if count == missing_lines => Err(ConfigError::MissingSource(errors)),
         _ => Err(ConfigError::Invalid(errors)),
     }
+}
+
+/// Returns the positions of the rules of a sync that come from files of rules.
+fn rule_positions(entry: &Table, request: &LoadRequest) -> RulePositions {
+    let table = entry.get::<Table>("config").ok();
+    let fields = table.as_ref().map_or(Fields::EMPTY, |table| Fields::new(table, ""));
+    patterns::rule_positions(fields, &request.start_dir)
 }
 
 /// Sync that the prelude has collected.

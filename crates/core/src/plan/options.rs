@@ -177,7 +177,7 @@ impl RsyncOptions {
     fn verbosity(&self) -> usize {
         let args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
         let is_it = |arg: &RsyncArg<'_>| matches!(arg, RsyncArg::Option { name: b"verbose", .. });
-        let in_short = self.short.iter().filter(|&&letter| letter == b'v').count();
+        let in_short: usize = self.short.iter().map(|letter| usize::from(*letter == b'v')).sum();
         in_short + RsyncArgParser::new(&args).filter(is_it).count()
     }
 

@@ -95,8 +95,7 @@ impl RsyncCall {
     /// it is about the root alone.
     #[must_use]
     pub fn transfers_no_files(&self) -> bool {
-        let limits = self.command.args.iter().filter(|arg| arg.starts_with(b"--max-delete="));
-        let only_deletes = limits.last().is_some_and(|limit| limit != b"--max-delete=0");
+        let only_deletes = self.deletion_limit().is_some_and(|limit| limit != b"--max-delete=0");
         only_deletes || self.command.args.iter().any(|arg| arg == b"-d")
     }
 
@@ -134,7 +133,12 @@ impl RsyncCall {
     /// Returns true if this call may delete nothing: it only counts what it would delete.
     #[must_use]
     pub fn deletes_nothing(&self) -> bool {
-        let limits = self.command.args.iter().filter(|arg| arg.starts_with(b"--max-delete="));
-        !self.deletes() || limits.last().is_some_and(|limit| limit == b"--max-delete=0")
+        !self.deletes() || self.deletion_limit().is_some_and(|limit| limit == b"--max-delete=0")
+    }
+
+    /// Returns the limit on deletions that applies: the last one.
+    fn deletion_limit(&self) -> Option<&[u8]> {
+        let args = self.command.args.iter().map(Vec::as_slice);
+        args.rev().find(|arg| arg.starts_with(b"--max-delete="))
     }
 }
