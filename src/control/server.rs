@@ -20,12 +20,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc::Sender},
     thread,
+    time::{Duration, Instant},
 };
 
 use mirror_core::path::Escaped;
 use nix::unistd::Group;
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags},
+    fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags},
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType},
 };
@@ -36,6 +37,12 @@ use super::{
 };
 use crate::lock;
 use clients::accept_clients;
+
+/// Longest wait for other daemons that create a socket in the same directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Interval of the attempts to lock a directory.
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// A request with the way of its answer.
 #[derive(Debug)]
@@ -134,6 +141,9 @@ impl ControlSocket {
     pub fn serve(spec: &SocketSpec, handler: RequestHandler) -> Result<Self, String> {
         let shown = Escaped(spec.path.as_os_str().as_bytes()).to_string();
         let failed = |error: io::Error| format!("cannot create the socket {shown}: {error}");
+        create_directory(spec).map_err(failed)?;
+        // Until the socket is there, for daemons that start at the same time.
+        let _lock = lock_directory(&spec.path).map_err(failed)?;
         if is_served(&spec.path) {
             return Err(format!(
                 "cannot create the socket {shown}: another daemon serves it; set socket in \
@@ -181,16 +191,39 @@ fn is_served(path: &Path) -> bool {
     matches!(rustix::net::connect(&socket, &address), Ok(()) | Err(Errno::AGAIN))
 }
 
+/// Creates the directory of a socket.
+fn create_directory(spec: &SocketSpec) -> io::Result<()> {
+    let Some(directory) = spec.path.parent().filter(|directory| !directory.exists()) else {
+        return Ok(());
+    };
+    // A group has to reach its socket.
+    let mode = if spec.group.is_some() { 0o755 } else { 0o700 };
+    match fs::DirBuilder::new().mode(mode).create(directory) {
+        // RACE: another daemon has created it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Locks the directory of a socket, for the moment in which the socket is created: flock(2). The
+/// kernel releases the lock of a process that dies.
+fn lock_directory(socket: &Path) -> io::Result<fs::File> {
+    let directory = fs::File::open(socket.parent().unwrap_or(Path::new("/")))?;
+    let began = Instant::now();
+    loop {
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if began.elapsed() < LOCK_TIMEOUT => thread::sleep(LOCK_POLL),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(io::Error::other("another process has locked its directory"));
+            }
+            result => return result.map(|()| directory).map_err(Into::into),
+        }
+    }
+}
+
 /// Creates the socket under another name and renames it: nobody else can connect before it has its
 /// mode and group, and one that was left over is replaced.
 fn listen(spec: &SocketSpec) -> io::Result<UnixListener> {
-    if let Some(directory) = spec.path.parent()
-        && !directory.exists()
-    {
-        // A group has to reach its socket.
-        let mode = if spec.group.is_some() { 0o755 } else { 0o700 };
-        fs::DirBuilder::new().mode(mode).create(directory)?;
-    }
     let mut temp = spec.path.clone().into_os_string();
     temp.push(format!(".{}", std::process::id()));
     let temp = PathBuf::from(temp);

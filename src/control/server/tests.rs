@@ -156,3 +156,29 @@ fn too_many_clients_are_refused() {
     // The place of a client is free as soon as its thread has noticed the end.
     while fixture.ask(&ask).contains("busy") {}
 }
+
+#[test]
+fn of_daemons_that_start_at_once_only_one_gets_the_path() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let spec = SocketSpec {
+            path: dir.path().join(format!("{round}/s.sock")),
+            group: None,
+            is_read_only: false,
+        };
+        let all = std::sync::Barrier::new(8);
+        let handler: RequestHandler = Arc::new(|_| ());
+        let sockets: Vec<_> = thread::scope(|scope| {
+            let serve = || {
+                all.wait();
+                ControlSocket::serve(&spec, Arc::clone(&handler))
+            };
+            let daemons: Vec<_> = (0..8).map(|_| scope.spawn(serve)).collect();
+            daemons.into_iter().map(|daemon| daemon.join().unwrap()).collect()
+        });
+        let refused = sockets.iter().filter_map(|socket| socket.as_ref().err());
+        assert!(refused.clone().all(|why| why.contains("another daemon serves it")), "{sockets:?}");
+        assert_eq!(refused.count(), 7, "{sockets:?}");
+        assert!(is_served(&spec.path));
+    }
+}
