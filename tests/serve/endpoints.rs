@@ -1,6 +1,9 @@
 //! The endpoints over HTTP.
 
-use std::net::SocketAddr;
+use std::{
+    io::{ErrorKind, Read},
+    net::SocketAddr,
+};
 
 use lsyncd::{
     control::{
@@ -283,6 +286,24 @@ fn viewers_are_limited_and_do_not_hinder_others() {
     assert_eq!(get(address, "/healthz").status, 200);
     viewers.clear();
     wait_until("a free place", || EventStream::open(address).status == 200);
+}
+
+#[test]
+fn idle_connections_give_way_to_requests() {
+    let place = Place::new();
+    let _daemon = place.daemon(one());
+    let server = place.serve();
+    let address = server.address();
+    let mut idle: Vec<_> = (0..80).map(|_| connect(address)).collect();
+    assert_eq!(get(address, "/healthz").status, 200);
+    // The oldest ones only were closed, before their time was over.
+    assert_eq!(idle[0].read(&mut [0]).unwrap(), 0);
+    idle[79].set_nonblocking(true).unwrap();
+    idle[60].set_nonblocking(true).unwrap();
+    for number in [60, 79] {
+        let found = idle[number].read(&mut [0]).unwrap_err();
+        assert_eq!(found.kind(), ErrorKind::WouldBlock, "{number}");
+    }
 }
 
 #[test]

@@ -1,18 +1,27 @@
 //! The listening socket, and the limits of connections.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::AbortHandle,
     time,
 };
 
 use super::{progress::Progress, router::Router};
+use crate::lock;
 
-/// Maximum number of connections. Further ones wait in the queue of the kernel.
+/// Maximum number of connections. For a further one, the oldest without a request is closed; if all
+/// have one, it waits.
 const MAX_CONNECTIONS: usize = 64;
 
 /// Maximum time for the header of a request.
@@ -27,22 +36,51 @@ const MAX_HEADER: usize = 16 * 1024;
 /// Maximum number of header fields.
 const MAX_FIELDS: usize = 64;
 
+/// Connections that have not sent the header of a request, by their numbers.
+#[derive(Clone, Debug, Default)]
+struct IdleConnections(Arc<Mutex<BTreeMap<u64, AbortHandle>>>);
+
+impl IdleConnections {
+    fn add(&self, number: u64, task: AbortHandle) {
+        lock(&self.0).insert(number, task);
+    }
+
+    fn remove(&self, number: u64) {
+        lock(&self.0).remove(&number);
+    }
+
+    /// Closes the oldest connection.
+    fn close_oldest(&self) {
+        if let Some((_, task)) = lock(&self.0).pop_first() {
+            task.abort();
+        }
+    }
+}
+
 /// Accepts connections until the runtime ends.
 pub(super) async fn accept_all(listener: TcpListener, router: Arc<Router>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
+    let idle = IdleConnections::default();
+    for number in 0.. {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                pause_after(&error).await;
+                continue;
+            }
+        };
+        if slots.available_permits() == 0 {
+            idle.close_oldest();
+        }
         // The semaphore is never closed.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let router = Arc::clone(&router);
-                tokio::spawn(async move {
-                    serve_one(stream, router).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => pause_after(&error).await,
-        }
+        let (router, idle_here) = (Arc::clone(&router), idle.clone());
+        let task = tokio::spawn(async move {
+            serve_one(stream, router, move || idle_here.remove(number)).await;
+            drop(slot);
+        });
+        // The task has not begun: the runtime has a single thread.
+        idle.add(number, task.abort_handle());
     }
 }
 
@@ -56,11 +94,13 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-/// Serves the single request of a connection.
-async fn serve_one(stream: TcpStream, router: Arc<Router>) {
+/// Serves the single request of a connection. Calls `stop_idling` when its header is there, and at
+/// the end.
+async fn serve_one(stream: TcpStream, router: Arc<Router>, stop_idling: impl Fn() + Sync) {
     let progress = Progress::new();
     let of_service = progress.clone();
-    let service = service_fn(move |request| {
+    let service = service_fn(|request| {
+        stop_idling();
         let router = Arc::clone(&router);
         let progress = of_service.clone();
         async move { Ok::<_, Infallible>(router.answer(request, progress).await) }
@@ -76,7 +116,8 @@ async fn serve_one(stream: TcpStream, router: Arc<Router>) {
     // An error is that of the client: it left, or sent something invalid and was told so.
     while time::timeout(CHECK, connection.as_mut()).await.is_err() {
         if progress.is_stalled() {
-            return;
+            break;
         }
     }
+    stop_idling();
 }
