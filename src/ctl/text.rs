@@ -1,6 +1,7 @@
 //! Text for a terminal: nothing that the daemon reports can control it.
 
 use jiff::Timestamp;
+use mirror_core::path::controls_display;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::report::now;
@@ -13,10 +14,10 @@ const ELLIPSIS: &str = "…";
 pub(super) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_harmless(c) {
-            clean.push(c);
-        } else {
+        if controls_display(c) {
             clean.extend(c.escape_default());
+        } else {
+            clean.push(c);
         }
     }
     clean
@@ -25,11 +26,6 @@ pub(super) fn clean(text: &str) -> String {
 /// Returns the lines of a text, each one clean.
 pub(super) fn clean_lines(text: &str) -> impl Iterator<Item = String> {
     text.lines().map(clean)
-}
-
-fn is_harmless(c: char) -> bool {
-    let changes_direction = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !changes_direction && !matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Returns the width of a clean text in columns of the terminal.

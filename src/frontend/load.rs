@@ -224,7 +224,7 @@ impl Loader {
         let files: Vec<String> = self
             .files()
             .iter()
-            .map(|file| Escaped(file.as_os_str().as_bytes()).to_string())
+            .map(|file| format!("{:#}", Escaped(file.as_os_str().as_bytes())))
             .collect();
         format!(
             "{} has no sync{{}}: write for example sync{{ default.rsync, source = \"/srv/www\", \

@@ -144,17 +144,22 @@ impl TreePath {
     }
 }
 
-/// Displays the bytes of a name as text. Unprintable characters are escaped, so that a name can
-/// neither break a log line nor send control sequences to a terminal.
+/// Displays the bytes of a name as text. Control characters and changes of the writing direction are
+/// escaped, so that a name can neither break a log line nor send control sequences to a terminal,
+/// nor look like another name.
+///
+/// The alternate form `{:#}` leaves the writing direction alone: for documents that programs read.
 #[derive(Clone, Copy)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_escaped: fn(char) -> bool =
+            if f.alternate() { char::is_control } else { controls_display };
         for chunk in self.0.utf8_chunks() {
             // Fast path: nearly all names need no escaping, and a status lists thousands of them.
-            if chunk.valid().chars().any(char::is_control) {
-                escape_controls(chunk.valid(), f)?;
+            if chunk.valid().chars().any(is_escaped) {
+                escape(chunk.valid(), is_escaped, f)?;
             } else {
                 f.write_str(chunk.valid())?;
             }
@@ -166,10 +171,21 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Writes `text` with its control characters escaped.
-fn escape_controls(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Returns true for control characters, and for those that change the writing direction or end a
+/// line: Unicode Standard Annex 9, 2.
+#[must_use]
+pub fn controls_display(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// Writes `text` with these characters escaped.
+fn escape(text: &str, is_escaped: fn(char) -> bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for c in text.chars() {
-        if c.is_control() {
+        if is_escaped(c) {
             write!(f, "{}", c.escape_default())?;
         } else {
             f.write_char(c)?;
@@ -180,7 +196,8 @@ fn escape_controls(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 impl fmt::Display for TreePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}", Escaped(&self.0))
+        f.write_char('/')?;
+        fmt::Display::fmt(&Escaped(&self.0), f)
     }
 }
 
@@ -246,5 +263,14 @@ mod tests {
     fn escaped_text_is_one_line_and_keeps_every_byte() {
         let odd = TreePath::new(b"a\nb/\xfc\x1b[0m").unwrap();
         assert_eq!(odd.to_string(), "/a\\nb/\\xfc\\u{1b}[0m");
+    }
+
+    #[test]
+    fn changes_of_direction_are_escaped_for_people_only() {
+        let odd = path("gnp.\u{202e}exe\u{2066}\u{200f}\u{2028}\u{7}.\u{e9}");
+        let text = "/gnp.\\u{202e}exe\\u{2066}\\u{200f}\\u{2028}\\u{7}.\u{e9}";
+        assert_eq!(odd.to_string(), text);
+        let exact = "/gnp.\u{202e}exe\u{2066}\u{200f}\u{2028}\\u{7}.\u{e9}";
+        assert_eq!(alloc::format!("{odd:#}"), exact);
     }
 }

@@ -117,7 +117,7 @@ struct BatchEnd {
 
 impl RunningBatch {
     fn new(mirror: MirrorId, paths: Arc<PathSet>, clock: &WallClock) -> Self {
-        let names = paths.iter().take(MAX_NAMES).map(|dirty| dirty.path.to_string());
+        let names = paths.iter().take(MAX_NAMES).map(|dirty| format!("{:#}", dirty.path));
         Self {
             mirror,
             started: clock.now(),

@@ -86,7 +86,7 @@ impl Engine {
             let sync = labels.get(&id).cloned().unwrap_or_default();
             Some(PathExplanation { sync, ..explanation })
         });
-        let (path, kind) = (Escaped(&path).to_string(), kind.to_owned());
+        let (path, kind) = (format!("{:#}", Escaped(&path)), kind.to_owned());
         answer(reply, Ok(ExplainDocument { path, kind, syncs: syncs.collect() }));
     }
 
@@ -126,7 +126,7 @@ impl Engine {
         };
         Some(PathExplanation {
             sync: String::new(),
-            target: Escaped(instance.config.target.as_bytes()).to_string(),
+            target: format!("{:#}", Escaped(instance.config.target.as_bytes())),
             watched,
             excluded_by,
             stage: stage.to_owned(),

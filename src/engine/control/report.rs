@@ -223,8 +223,9 @@ fn describe(config: &SyncConfig, name: String) -> SyncReport {
         SyncKind::Rsyncssh => "rsyncssh",
         SyncKind::Direct => "direct",
     };
-    let source = Escaped(config.source.as_os_str().as_bytes()).to_string();
-    SyncReport::new(name, kind, source, Escaped(config.target.as_bytes()).to_string())
+    let paths = [config.source.as_os_str(), &config.target];
+    let [source, target] = paths.map(|path| format!("{:#}", Escaped(path.as_bytes())));
+    SyncReport::new(name, kind, source, target)
 }
 
 /// Adds what a mirror knows. The message is that of a target that is retried or held.
@@ -259,7 +260,7 @@ fn pending_paths(mirror: &Mirror) -> PendingReport {
     let counts = mirror.queue().counts();
     let name = |kind| match kind {
         DelayKind::Init | DelayKind::Full => "/".to_owned(),
-        DelayKind::Path(dirty) => dirty.path.to_string(),
+        DelayKind::Path(dirty) => format!("{:#}", dirty.path),
     };
     let moving = mirror.delays().filter(|it| !matches!(it.stage, Stage::BackingOff { .. }));
     PendingReport {
@@ -276,7 +277,7 @@ fn failed_paths(mirror: &Mirror, clock: &WallClock) -> Vec<FailedPathReport> {
     let report = |(dirty, stage): (mirror_core::job::DirtyPath, Stage)| {
         let Stage::BackingOff { retry_at, tries } = stage else { return None };
         Some(FailedPathReport {
-            path: dirty.path.to_string(),
+            path: format!("{:#}", dirty.path),
             reason: mirror.reason(&dirty.path).map(ToOwned::to_owned),
             tries,
             next_try: clock.at(retry_at),
@@ -324,6 +325,6 @@ fn held_report(held: &HeldDeletions) -> HeldReport {
         total: held.total,
         reason: reason.into(),
         message: log_events::describe_held(held),
-        names: held.names.iter().map(ToString::to_string).collect(),
+        names: held.names.iter().map(|name| format!("{name:#}")).collect(),
     }
 }

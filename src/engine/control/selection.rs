@@ -30,7 +30,7 @@ pub(super) fn labels(registry: &SyncRegistry) -> BTreeMap<MirrorId, String> {
         let sync = &instance.config;
         let mut label = base(sync);
         if uses.get(&label).is_some_and(|count| *count > 1) {
-            label = format!("{label} from {}", Escaped(sync.source.as_os_str().as_bytes()));
+            label = format!("{label} from {:#}", Escaped(sync.source.as_os_str().as_bytes()));
         }
         let count = known.entry(label.clone()).or_default();
         *count += 1;
@@ -51,7 +51,7 @@ fn is_numbered(name: &str) -> bool {
 fn target_text(sync: &SyncConfig) -> String {
     let target = sync.target.as_bytes();
     let shown = target.strip_suffix(b"/").filter(|it| !it.is_empty()).unwrap_or(target);
-    if shown.is_empty() { sync.name.clone() } else { Escaped(shown).to_string() }
+    if shown.is_empty() { sync.name.clone() } else { format!("{:#}", Escaped(shown)) }
 }
 
 impl Engine {

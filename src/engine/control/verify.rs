@@ -75,7 +75,7 @@ impl Engine {
 
 /// Converts the result of a comparison. `None`: only a script knows its target.
 fn drift_of(name: &str, sync: &SyncConfig, found: Option<Result<Drift, String>>) -> SyncDrift {
-    let target = Escaped(sync.target.as_bytes()).to_string();
+    let target = format!("{:#}", Escaped(sync.target.as_bytes()));
     let mut result = SyncDrift {
         sync: name.to_owned(),
         target,
@@ -94,7 +94,7 @@ fn drift_of(name: &str, sync: &SyncConfig, found: Option<Result<Drift, String>>)
             }
             (result.different, result.extra) = (would_send.count, would_delete.count);
             let names = would_send.first.iter().chain(&would_delete.first);
-            result.names = names.map(ToString::to_string).collect();
+            result.names = names.map(|name| format!("{name:#}")).collect();
         }
     }
     result

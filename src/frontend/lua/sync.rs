@@ -192,7 +192,9 @@ impl SyncReader<'_> {
 
     fn name(&self, fields: Fields<'_>) -> Result<String, SettingError> {
         let name = fields.text("name")?;
-        Ok(name.map_or_else(|| format!("Sync{}", self.number), |name| Escaped(&name).to_string()))
+        // Requests select it by this name.
+        Ok(name
+            .map_or_else(|| format!("Sync{}", self.number), |name| format!("{:#}", Escaped(&name))))
     }
 
     fn target(&self, fields: Fields<'_>) -> Result<(SyncKind, OsString), SettingError> {
