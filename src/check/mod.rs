@@ -124,10 +124,12 @@ fn try_target(
     try_sync: Option<TrySync>,
 ) -> Result<String, String> {
     programs::try_target(sync, start_dir)?;
-    let Some(try_sync) = try_sync.filter(|_| sync.kind != SyncKind::Script) else {
-        return Ok(String::new());
-    };
     let (name, target) = (&sync.name, Escaped(sync.target.as_bytes()));
+    if sync.kind == SyncKind::Script {
+        let why = "only its functions know what they transfer";
+        return Ok(format!("{name}: target {target} not tried: {why}\n"));
+    }
+    let Some(try_sync) = try_sync else { return Ok(String::new()) };
     let differences = try_sync(sync, start_dir)
         .map_err(|why| format!("{name}: cannot compare the target {target}: {why}"))?;
     Ok(format!("{name}: target {target} reached\n{differences}"))

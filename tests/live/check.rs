@@ -339,3 +339,16 @@ fn a_target_behind_a_tunnel_is_not_tried() {
     let message = "target rsync://^localhost:^localport/m/ not tried: its tunnel is not up";
     assert!(text.contains(message), "{text}");
 }
+
+#[test]
+fn a_sync_with_functions_only_is_not_tried() {
+    let sandbox = Sandbox::new();
+    sandbox.create_dir("source");
+    let config = sandbox.path("config.lua");
+    let text = "sync{ source = 'source', target = 'host:dst', onCreate = 'cp ^source ^target' }";
+    fs::write(&config, text).unwrap();
+    let (code, text) = run(&sandbox, &["-check", "-try", config.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    let message = "target host:dst not tried: only its functions know what they transfer\n";
+    assert!(text.contains(message), "{text}");
+}
