@@ -92,6 +92,9 @@ pub struct SyncReport {
     pub last_exit: Option<i32>,
     /// Failure of the last transfer. `None`: it succeeded.
     pub last_failure: Option<String>,
+    /// Failure of the last call of `onSynced`. `None`: it succeeded, or there was none.
+    #[serde(default)]
+    pub hook_failure: Option<String>,
     /// Watching of the source, for people: backend and coverage.
     pub watcher: String,
     /// Number of directories of the source that are polled.
@@ -123,6 +126,7 @@ impl SyncReport {
             last_success: None,
             last_exit: None,
             last_failure: None,
+            hook_failure: None,
             watcher: String::new(),
             polled_directories: 0,
             connection: None,

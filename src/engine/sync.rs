@@ -26,7 +26,7 @@ use crate::{
     config::{Hook, HookCall, SyncConfig, SyncKind},
     exec::{
         Executor, direct,
-        hook::{HookAction, WithHook},
+        hook::{HookAction, LastHookFailure, WithHook},
         process::child::{ChildOutput, ChildProgram},
         rsync,
         source_root::{SourceRoot, SourceRules},
@@ -72,6 +72,8 @@ pub(super) struct SyncInstance {
     pub(super) tunnel: Option<Arc<TunnelHandle>>,
     /// Shared ssh connection to its target.
     pub(super) master: Option<Arc<ControlMaster>>,
+    /// Failure of the last call of `onSynced`.
+    pub(super) hook_failure: LastHookFailure,
 }
 
 impl SyncInstance {
@@ -147,11 +149,16 @@ impl SyncInstance {
                 Some(Arc::new(direct::DirectExecutor::new(source, settings, learned, log)))
             }
         };
+        let hook_failure = LastHookFailure::default();
         let executor = executor.map(|executor| match &sync.hook {
-            Some(hook) => Arc::new(with_hook(executor, &sync, hook, context)) as Arc<dyn Executor>,
+            Some(hook) => {
+                let last_failure = Arc::clone(&hook_failure);
+                let hooked = with_hook(executor, &sync, hook, context);
+                Arc::new(WithHook { last_failure, ..hooked }) as Arc<dyn Executor>
+            }
             None => executor,
         });
-        Ok(Self { config: sync, source, executor, learned, tunnel, master })
+        Ok(Self { config: sync, source, executor, learned, tunnel, master, hook_failure })
     }
 
     /// Returns the counters of what was transferred. `None` if only a script knows.
@@ -401,7 +408,8 @@ fn with_hook(
     let (on_failure, log) = (hook.on_failure, log.clone());
     let [source, target] = [sync.source.as_os_str(), &sync.target].map(|it| Escaped(it.as_bytes()));
     let sync_name = format!("{source} -> {target}");
-    WithHook { inner, action, on_failure, log, sync_name, serial: Mutex::default() }
+    let (serial, last_failure) = (Mutex::default(), LastHookFailure::default());
+    WithHook { inner, action, on_failure, log, sync_name, serial, last_failure }
 }
 
 fn hook_program(sync: &SyncConfig, binary: OsString, log: &Log) -> ChildProgram {

@@ -40,7 +40,12 @@ pub(crate) struct WithHook {
     pub sync_name: String,
     /// Held during a call: one job calls the hook at a time.
     pub serial: Mutex<()>,
+    /// Failure of the last call.
+    pub last_failure: LastHookFailure,
 }
+
+/// Failure of the last call of a hook, for the status. `None` after a success.
+pub(crate) type LastHookFailure = Arc<Mutex<Option<String>>>;
 
 /// Program or function that a hook calls.
 pub(crate) enum HookAction {
@@ -66,7 +71,9 @@ impl Executor for WithHook {
         if paths.is_empty() {
             return outcome;
         }
-        match (self.call(paths, cancel), self.on_failure) {
+        let result = self.call(paths, cancel);
+        *lock(&self.last_failure) = result.as_ref().err().map(|failure| failure.message.clone());
+        match (result, self.on_failure) {
             (Ok(()), _) => outcome,
             (Err(failure), Some(then)) => {
                 let held =
@@ -182,6 +189,7 @@ mod tests {
             log: Log::default(),
             sync_name: "Sync1".into(),
             serial: Mutex::default(),
+            last_failure: Arc::default(),
         };
         let work = if places == "all" {
             Work::full()

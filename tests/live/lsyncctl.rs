@@ -245,3 +245,17 @@ fn the_status_has_the_bytes_of_the_running_transfer() {
     wait_for(&sandbox, &daemon, &good("running transfer: "), &["status", "-v", "web"]);
     wait_for(&sandbox, &daemon, &good(" KiB sent so far"), &["status", "-v", "web"]);
 }
+
+#[test]
+fn the_status_has_a_failed_hook_that_is_a_warning() {
+    let sandbox = Sandbox::new();
+    let source = sandbox.create_dir("src");
+    let sync = "sync{ default.direct, name = 'web', source = '@/src', target = '@/dst', \
+                onSynced = 'test -e @/dst/ready' }";
+    let daemon = sandbox.daemon().config(&format!("{SOCKET}{sync}"), 1).start();
+    let failure = good("web: in sync\n  last failure of onSynced: sh exited with code 1\n");
+    wait_for(&sandbox, &daemon, &failure, &["status", "-v", "web"]);
+    fs::write(source.join("ready"), "").unwrap();
+    ctl(&sandbox, 0, &["flush"]);
+    assert_has(&ctl(&sandbox, 0, &["status", "--json"]), &["\"hook_failure\":null"]);
+}

@@ -45,6 +45,7 @@ pub(crate) fn sync(name: &str, state: SyncState) -> SyncReport {
         last_success: Some(NOW - 12.0),
         last_exit: Some(0),
         last_failure: None,
+        hook_failure: None,
         watcher: "inotify".into(),
         polled_directories: 0,
         connection: None,

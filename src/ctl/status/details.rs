@@ -54,6 +54,9 @@ fn problems(now: f64, sync: &SyncReport, limit: usize) -> Vec<String> {
     {
         lines.push(format!("  last failure: {failure}"));
     }
+    if let Some(failure) = sync.hook_failure.as_ref().filter(|it| is_new(it, sync)) {
+        lines.push(format!("  last failure of {failure}"));
+    }
     if let Some(time) = sync.next_try {
         lines.push(format!("  next try: in {}", text::duration(time - now)));
     }
@@ -67,6 +70,12 @@ fn problems(now: f64, sync: &SyncReport, limit: usize) -> Vec<String> {
         lines.push(format!("  failing: {}", text::count(more, "more path", "more paths")));
     }
     lines
+}
+
+/// Returns true if the failure of a hook is not that of the transfer as well.
+fn is_new(failure: &str, sync: &SyncReport) -> bool {
+    let known = [&sync.message, &sync.last_failure];
+    !known.into_iter().flatten().any(|text| text.contains(failure))
 }
 
 fn held_lines(held: &HeldReport, limit: usize) -> Vec<String> {

@@ -150,11 +150,13 @@ fn verbose_shows_all_details() {
     };
     sync.pending.names = vec!["/a".into()];
     sync.pending.open = 2;
+    sync.hook_failure = Some("onSynced: sh exited with code 3".into());
     sync.pending.in_flight_bytes = Some(4096);
     let found = text(&document(vec![sync]), None, true);
     let (_, details) = found.split_once("\n\n").unwrap();
     let expected = "\
 web: pending
+  last failure of onSynced: sh exited with code 3
   source: /srv/www
   target: backup:/srv/www (rsync)
   watched by: inotify, complete

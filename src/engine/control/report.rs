@@ -29,6 +29,7 @@ use crate::{
     },
     engine::{Engine, log_events, sync::SyncInstance},
     exec::ssh::ConnectionStatus,
+    lock,
     watch::Coverage,
 };
 
@@ -155,6 +156,7 @@ impl Engine {
             watcher: coverage.map_or_else(String::new, watcher_text),
             polled_directories: coverage.map_or(0, |coverage| coverage.polled as u64),
             connection: self.connection_text(instance),
+            hook_failure: lock(&instance.hook_failure).clone(),
             totals: activity.totals,
             ..report
         })

@@ -483,6 +483,9 @@ function facts(sync, stale) {
     if (sync.is_paused && sync.state !== "paused") add("Paused", "by an operator");
     if (sync.next_try !== null) add("Next try", inFuture(sync.next_try));
     if (sync.last_failure) add("Last failure", sync.last_failure, true);
+    if (sync.hook_failure && sync.hook_failure !== sync.last_failure) {
+      add("Last failure of onSynced", sync.hook_failure.replace(/^onSynced: /, ""), true);
+    }
     if (sync.connection) add("Connection", sync.connection);
   }
   add("Last success", sync.last_success === null ? "none yet" : clock(sync.last_success));
