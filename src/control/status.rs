@@ -185,6 +185,12 @@ impl SyncState {
         Self::Stopped,
     ];
 
+    /// The name for people: `in sync`.
+    #[must_use]
+    pub fn words(self) -> String {
+        self.name().replace('_', " ")
+    }
+
     /// The name in the document and in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -15,7 +15,7 @@ use crate::control::{
     client_error::ClientError,
     frame::ErrorKind,
     request::{
-        ExplainDocument, FlushResult, HistoryDocument, Request, Selection, SyncNames, TextResult,
+        ExplainDocument, FlushResult, HistoryDocument, Request, Selection, SyncNames,
         VerifyDocument,
     },
     status::StatusDocument,
@@ -123,10 +123,7 @@ fn reload(options: &CtlOptions) -> Result<Severity, CtlFailure> {
 }
 
 fn print_text(options: &CtlOptions, request: &Request) -> Result<Severity, CtlFailure> {
-    let text = |result: &TextResult| -> String {
-        text::clean_lines(&result.text).map(|line| line + "\n").collect()
-    };
-    ChosenDaemon::find(options)?.show(request, text)?;
+    ChosenDaemon::find(options)?.show(request, records::result_text)?;
     Ok(Severity::Ok)
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::control::request::{
     BatchRecord, ExplainDocument, FlushResult, HistoryDocument, PathExplanation, SyncDrift,
-    VerifyDocument,
+    TextResult, VerifyDocument,
 };
 
 /// The columns of the history.
@@ -25,6 +25,11 @@ const HISTORY: [Column; 9] = [
     Column { title: "PATHS", form: ColumnForm::Number, rank: 2 },
     Column { title: "FIRST PATH OR REASON", form: ColumnForm::Name, rank: 3 },
 ];
+
+/// Returns the lines of a text of the daemon.
+pub(super) fn result_text(result: &TextResult) -> String {
+    text::clean_lines(&result.text).map(|line| line + "\n").collect()
+}
 
 /// Returns the text of a flush: a line for each sync or obstacle.
 pub(super) fn flushed(result: &FlushResult) -> String {

@@ -13,7 +13,10 @@ use super::{
     output,
     serve::{ControlAccess, ServeOptions, Server, Token},
 };
-use crate::control::{client::find_daemon, location::read_only_socket};
+use crate::control::{
+    client::find_daemon,
+    location::{control_socket_of, read_only_socket},
+};
 
 /// Serves until the process is ended.
 ///
@@ -54,8 +57,7 @@ pub(super) fn run(options: &CtlOptions, args: &ServeArgs) -> Result<Severity, Ct
 
 /// The read-only socket of a daemon, of which either socket was given.
 fn status_socket(given: &Path) -> PathBuf {
-    let is_read_only = given.to_string_lossy().ends_with(".status.sock");
-    if is_read_only { given.to_owned() } else { read_only_socket(given) }
+    if control_socket_of(given).is_some() { given.to_owned() } else { read_only_socket(given) }
 }
 
 /// Reads or makes the token. A new one is printed.

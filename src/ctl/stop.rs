@@ -12,12 +12,13 @@ use super::{
     args::{CtlOptions, StopArgs},
     connection::ChosenDaemon,
     failure::{CtlFailure, Severity},
+    records,
 };
 use crate::{
     control::{
         client::ControlClient,
         client_error::ClientError,
-        request::{Request, Selection, TextResult},
+        request::{Request, Selection},
         status::StatusDocument,
     },
     report::os_error_text,
@@ -34,10 +35,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) fn run(options: &CtlOptions, args: &StopArgs) -> Result<Severity, CtlFailure> {
     let daemon = ChosenDaemon::find(options)?;
     let process = if args.no_wait { None } else { process(&daemon) };
-    let text = |result: &TextResult| {
-        super::text::clean_lines(&result.text).map(|line| line + "\n").collect()
-    };
-    let _: TextResult = daemon.show(&Request::Stop, text)?;
+    daemon.show(&Request::Stop, records::result_text)?;
     if args.no_wait {
         return Ok(Severity::Ok);
     }
@@ -53,8 +51,8 @@ pub(super) fn run(options: &CtlOptions, args: &StopArgs) -> Result<Severity, Ctl
 /// Returns a descriptor of the daemon's process. `None` if it runs in another namespace: then its
 /// process id means nothing here.
 fn process(daemon: &ChosenDaemon) -> Option<OwnedFd> {
-    let none = Selection { sync: None, path: None };
-    let document: StatusDocument = daemon.ask(&Request::Status(none)).ok()?;
+    let all = Selection::default();
+    let document: StatusDocument = daemon.ask(&Request::Status(all)).ok()?;
     let peer = ControlClient::connect(&daemon.socket).ok()?.peer()?;
     let is_here =
         u32::try_from(peer.as_raw_nonzero().get()).is_ok_and(|pid| pid == document.daemon.pid);

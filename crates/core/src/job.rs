@@ -255,6 +255,12 @@ impl DirtyPath {
     pub const fn root_tree() -> Self {
         Self { path: TreePath::root(), scope: Scope::Tree }
     }
+
+    /// Returns true if it covers this path: the entry itself, or all below it.
+    #[must_use]
+    pub fn covers(&self, path: &TreePath) -> bool {
+        self.path == *path || self.scope == Scope::Tree && self.path.contains(path)
+    }
 }
 
 /// The extent of a comparison.

@@ -21,7 +21,7 @@ pub(super) fn lines(now: f64, sync: &SyncReport, view: StatusView) -> Vec<Tinted
     if is_quiet && !is_verbose {
         return Vec::new();
     }
-    let state = sync.state.name().replace('_', " ");
+    let state = sync.state.words();
     let message = sync.message.as_ref().map_or(String::new(), |message| format!(": {message}"));
     let mut lines = vec![
         TintedLine::default(),

@@ -69,7 +69,7 @@ impl StatusView {
             TintedText::new(&number.to_string(), tint)
         };
         let age = |seconds: Option<f64>| seconds.map_or("-".to_owned(), text::duration);
-        let state = sync.state.name().replace('_', " ");
+        let state = sync.state.words();
         let last_success = sync.last_success.map(|time| now - time);
         vec![
             TintedText::plain(&sync.name),

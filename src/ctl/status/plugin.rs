@@ -51,7 +51,7 @@ pub(in crate::ctl) fn plugin_failure(failure: &CtlFailure) -> String {
 }
 
 fn problem_line(sync: &SyncReport, max_age: Option<Duration>) -> String {
-    let mut line = format!("{}: {}", sync.name, sync.state.name().replace('_', " "));
+    let mut line = format!("{}: {}", sync.name, sync.state.words());
     if let Some(message) = &sync.message {
         let _ = write!(line, ": {message}");
     }

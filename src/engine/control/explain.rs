@@ -5,7 +5,7 @@ use std::{os::unix::ffi::OsStrExt, path::Path, thread};
 use mirror_core::{
     fleet::Member,
     fs_event::{EntryKind, MirrorId},
-    job::{HeldDeletions, Scope},
+    job::HeldDeletions,
     mirror::{DelayKind, Mirror},
     path::{Escaped, TreePath},
     queue::{
@@ -184,9 +184,7 @@ fn stage_of(mirror: &Mirror, path: &TreePath, is_missing: bool) -> StageText {
     }
     let concerns = |kind: &DelayKind| match kind {
         DelayKind::Init | DelayKind::Full => true,
-        DelayKind::Path(dirty) => {
-            dirty.path == *path || dirty.scope == Scope::Tree && dirty.path.contains(path)
-        }
+        DelayKind::Path(dirty) => dirty.covers(path),
     };
     let delay = mirror.delays().find(|delay| concerns(&delay.kind));
     match delay.map(|delay| (delay.stage, delay.kind)) {

@@ -17,6 +17,7 @@ use crate::{
         server::AnswerSender,
     },
     engine::{Engine, Message},
+    report::status::first_line,
 };
 
 /// Maximum number of flushes that wait.
@@ -143,7 +144,6 @@ impl PendingFlush {
 
 /// Describes an obstacle, as a sentence without a full stop.
 fn describe(obstacle: &FlushObstacle) -> String {
-    let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
     match obstacle {
         FlushObstacle::Unfinished(None) => "a full transfer is not finished".into(),
         FlushObstacle::Unfinished(Some(1)) => "1 path is not on the target yet".into(),

@@ -100,7 +100,7 @@ impl ControlState {
 
 /// Records of what happens.
 impl Engine {
-    /// Sets what never changes, and the hash of the configuration.
+    /// Sets what never changes, and the origin of the configuration.
     pub(crate) fn set_facts(&mut self, facts: DaemonFacts, origin: ConfigOrigin) {
         self.control.facts = facts;
         self.control.origin = origin;

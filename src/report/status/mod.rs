@@ -361,7 +361,8 @@ fn write_failure(trouble: Option<&Failure>, out: &mut Vec<u8>) -> io::Result<()>
 }
 
 /// Returns the first line of an error. The others are the traceback of a script, which is logged.
-fn first_line(message: &str) -> &str {
+#[must_use]
+pub fn first_line(message: &str) -> &str {
     message.lines().next().unwrap_or_default()
 }
 

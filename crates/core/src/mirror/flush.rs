@@ -132,9 +132,7 @@ impl Mirror {
     /// The progress if paths at and below `path` fail. A first failure is no obstacle: a file that
     /// vanishes during a transfer fails, too, and is settled by the retry.
     fn failed_progress(&self, path: &TreePath) -> Option<FlushProgress> {
-        let is_within = |dirty: &DirtyPath| {
-            path.contains(&dirty.path) || dirty.scope == Scope::Tree && dirty.path.contains(path)
-        };
+        let is_within = |dirty: &DirtyPath| path.contains(&dirty.path) || dirty.covers(path);
         let mut failed = self.queue.backing_off().filter(|(dirty, _)| is_within(dirty)).peekable();
         let (DirtyPath { path: first, .. }, _) = failed.peek()?.clone();
         let (mut count, mut is_first_failure) = (0, false);

@@ -30,6 +30,27 @@ pub(crate) enum JobFault {
     Hook,
 }
 
+impl JobFault {
+    /// Returns the outcome of a job that ends after this number of steps. `None`: it goes on.
+    pub(crate) fn outcome_after(self, steps: usize) -> Option<Outcome> {
+        match self {
+            Self::Again(limit) if limit <= steps => Some(Outcome::Retry(failure())),
+            Self::Fatal(limit) if limit <= steps => {
+                Some(Outcome::Fatal(failure(), FatalReason::Unknown))
+            }
+            Self::None | Self::Partly(_) | Self::Again(_) | Self::Fatal(_) | Self::Hook => None,
+        }
+    }
+
+    /// Returns the seed by which the failing steps are chosen.
+    pub(crate) const fn seed(self) -> u64 {
+        match self {
+            Self::Partly(seed) => seed,
+            Self::None | Self::Again(_) | Self::Fatal(_) | Self::Hook => 0,
+        }
+    }
+}
+
 /// A running job.
 #[derive(Clone, Debug)]
 pub(crate) struct SimWorker {
@@ -55,9 +76,8 @@ impl SimWorker {
     /// Creates a worker. If `splits`, it skips the large files of a batch.
     pub(crate) fn new(work: &Work, fault: JobFault, splits: bool) -> Self {
         let (renames, todo) = steps(work);
-        let seed = if let JobFault::Partly(seed) = fault { seed } else { 0 };
         let splits = splits && matches!(work, Work::Batch { .. });
-        let failing = SimRng::new(seed);
+        let failing = SimRng::new(fault.seed());
         Self { renames, todo, fault, failing, steps: 0, failed: vec![], splits, large: vec![] }
     }
 
@@ -70,18 +90,8 @@ impl SimWorker {
         let Some(source) = trees.source else {
             return Ok(Some(Outcome::SourceGone(failure())));
         };
-        match self.fault {
-            JobFault::Again(steps) if steps <= self.steps => {
-                return Ok(Some(Outcome::Retry(failure())));
-            }
-            JobFault::Fatal(steps) if steps <= self.steps => {
-                return Ok(Some(Outcome::Fatal(failure(), FatalReason::Unknown)));
-            }
-            JobFault::None
-            | JobFault::Partly(_)
-            | JobFault::Again(_)
-            | JobFault::Fatal(_)
-            | JobFault::Hook => {}
+        if let Some(outcome) = self.fault.outcome_after(self.steps) {
+            return Ok(Some(outcome));
         }
         self.steps += 1;
         let before = trees.target.clone();

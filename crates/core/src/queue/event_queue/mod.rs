@@ -83,6 +83,18 @@ pub struct EventQueueSettings {
     pub coupling: Coupling,
 }
 
+/// Times of a new event.
+#[derive(Clone, Copy, Debug)]
+struct EventTimes {
+    alarm: Moment,
+    queued: Moment,
+}
+
+impl EventTimes {
+    /// Due at once, and no change that was reported.
+    const DUE: Self = Self { alarm: Moment::ORIGIN, queued: Moment::ORIGIN };
+}
+
 #[derive(Debug)]
 struct EventSlot {
     event: QueuedEvent,
@@ -221,7 +233,7 @@ impl EventQueue {
 
     fn push_at_once(&mut self, etype: Etype, path: TreePath) -> EventId {
         let subject = EventSubject { etype, path, kind: EntryKind::Directory, to: None };
-        self.append(subject, Moment::ORIGIN, None)
+        self.append(subject, EventTimes::DUE, None)
     }
 
     /// Inserts a new event according to its relation to the newest related one. Returns true if it
@@ -280,23 +292,19 @@ impl EventQueue {
         blocker: Option<QueuePosition>,
     ) {
         let alarm = self.timers.add_arrival(QueuePosition(self.next), now + self.settings.delay);
-        let position = QueuePosition(self.next);
-        self.append(subject, alarm, blocker);
-        if let Some(slot) = self.slots.get_mut(&position) {
-            slot.event.queued = now;
-        }
+        self.append(subject, EventTimes { alarm, queued: now }, blocker);
     }
 
     fn append(
         &mut self,
         subject: EventSubject,
-        alarm: Moment,
+        times: EventTimes,
         blocker: Option<QueuePosition>,
     ) -> EventId {
         let (id, position) = (EventId(self.next), QueuePosition(self.next));
         self.next += 1;
         self.index.add(position, &subject);
-        let (status, queued) = (EventStatus::Wait, Moment::ORIGIN);
+        let (status, EventTimes { alarm, queued }) = (EventStatus::Wait, times);
         let event = QueuedEvent { id, subject, status, alarm, queued, failure: None };
         let slot = EventSlot {
             event,

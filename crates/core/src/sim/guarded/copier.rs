@@ -91,7 +91,6 @@ pub(super) fn visible_part(node: SimNode) -> SimNode {
 impl SimCopier {
     pub(super) fn new(job: &Job, guard: &SimGuard, fault: JobFault) -> Self {
         let (renames, todo) = steps(&job.work);
-        let seed = if let JobFault::Partly(seed) = fault { seed } else { 0 };
         Self {
             paths: todo.iter().cloned().collect(),
             renames,
@@ -102,7 +101,7 @@ impl SimCopier {
             held: Vec::new(),
             failed: Vec::new(),
             fault,
-            failing: SimRng::new(seed),
+            failing: SimRng::new(fault.seed()),
             steps: 0,
         }
     }
@@ -113,15 +112,9 @@ impl SimCopier {
         target: &mut SimTree,
     ) -> Option<Outcome> {
         let Some(source) = source else { return Some(Outcome::SourceGone(failure())) };
-        match self.fault {
-            JobFault::Again(steps) | JobFault::Fatal(steps) if steps <= self.steps => {
-                return Some(Outcome::Retry(failure()));
-            }
-            JobFault::None
-            | JobFault::Partly(_)
-            | JobFault::Again(_)
-            | JobFault::Fatal(_)
-            | JobFault::Hook => {}
+        if self.fault.outcome_after(self.steps).is_some() {
+            // The mirror goes on after it.
+            return Some(Outcome::Retry(failure()));
         }
         self.steps += 1;
         if let Some(hint) = self.renames.pop_front() {
