@@ -144,9 +144,9 @@ impl TreePath {
     }
 }
 
-/// Displays the bytes of a name as text. Control characters and changes of the writing direction are
-/// escaped, so that a name can neither break a log line nor send control sequences to a terminal,
-/// nor look like another name.
+/// Displays the bytes of a name as text. Control characters and changes of the writing direction
+/// are escaped, so that a name can neither break a log line nor send control sequences to a
+/// terminal, nor look like another name.
 ///
 /// The alternate form `{:#}` leaves the writing direction alone: for documents that programs read.
 #[derive(Clone, Copy)]
