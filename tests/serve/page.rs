@@ -375,6 +375,7 @@ fn a_change_of_the_state_leaves_the_buttons_in_place() {
     daemon.set_batches(vec![batch(1, "homes", &["a"])]);
     let server = place.serve_control();
     browser.open(server.address());
+    browser.wait("document.querySelector('#token').offsetParent !== null");
     browser.type_into("#token", TOKEN);
     browser.click("#unlock button");
     open_only(&browser, "homes");
