@@ -37,6 +37,7 @@ pub mod run;
 mod engine;
 mod exec;
 mod script;
+mod snapshot;
 mod watch;
 
 /// Locks a mutex, even if a thread panicked while it held the lock.

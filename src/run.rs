@@ -174,6 +174,7 @@ fn apply_daemon_config(log: &Log, was: &DaemonConfig, wanted: &DaemonConfig) -> 
         ("nodaemon", was.mode != wanted.mode),
         ("pidfile", was.pidfile != wanted.pidfile),
         ("watch", was.watch != wanted.watch),
+        ("stateDir", was.state_dir != wanted.state_dir),
         ("socket", was.socket != wanted.socket),
         ("socketGroup", was.socket_group != wanted.socket_group),
     ] {

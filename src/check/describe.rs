@@ -56,6 +56,7 @@ pub(super) fn daemon_settings(daemon: &DaemonConfig) -> Vec<(&'static str, Strin
         let seconds = daemon.status_interval.as_secs_f64();
         ("statusFile", format!("{}, every {seconds} s", shown(path)))
     }));
+    lines.extend(daemon.state_dir.as_deref().map(|path| ("stateDir", shown(path))));
     match &daemon.socket {
         SocketSetting::Default => {}
         SocketSetting::Off => lines.push(("socket", "none".into())),

@@ -81,6 +81,12 @@ pub struct DaemonConfig {
     pub status_file: Option<PathBuf>,
     /// Interval between two writes of the status file while something happens.
     pub status_interval: Duration,
+    /// Absolute path of the directory for snapshots of the sources.
+    pub state_dir: Option<PathBuf>,
+    /// Minimum time between two snapshots of a source.
+    pub state_interval: Duration,
+    /// True to start with full transfers, whatever the snapshots say.
+    pub full: bool,
     /// Control socket.
     pub socket: SocketSetting,
     /// Group that may connect to the read-only socket, by name or number.
@@ -111,6 +117,9 @@ impl Default for DaemonConfig {
             pidfile: None,
             status_file: None,
             status_interval: Duration::from_secs(10),
+            state_dir: None,
+            state_interval: Duration::from_mins(2),
+            full: false,
             socket: SocketSetting::Default,
             socket_group: None,
             log_format: LogFormat::Text,
@@ -138,6 +147,7 @@ pub enum SocketSetting {
 }
 
 /// Options of the command line that take precedence over a configuration file.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// Delay in seconds, for every sync.
@@ -150,6 +160,10 @@ pub struct Overrides {
     pub nodaemon: bool,
     /// True to exit after the startup of all syncs.
     pub onepass: bool,
+    /// Absolute path of the directory for snapshots.
+    pub state_dir: Option<PathBuf>,
+    /// True to start with full transfers.
+    pub full: bool,
     /// Absolute path of the log file.
     pub logfile: Option<PathBuf>,
     /// Absolute path of the pid file.
@@ -210,6 +224,9 @@ pub struct SyncConfig {
     /// File name that must exist in the source; the sync waits for it. It is a single name, not
     /// empty and neither `.` nor `..`.
     pub marker: Option<OsString>,
+    /// True if nothing but this sync changes the target, so that a snapshot is believed without a
+    /// look at it.
+    pub trust_target: bool,
     /// Difference of modification times that counts as equal. `None`: detected from the target.
     pub modify_window: Option<Duration>,
     /// True to sync each file and its directory to disk. Only for direct.
@@ -265,6 +282,7 @@ impl SyncConfig {
             max_delete_seen: MaxDelete::Unlimited,
             replaced_source: ReplacedSource::default(),
             marker: None,
+            trust_target: false,
             modify_window: None,
             durable: false,
             direct: DirectOptions::default(),

@@ -32,6 +32,7 @@ pub(super) fn dry_run(
         base_dir: base_dir.to_owned(),
         connections: &connections,
         tunnels: &tunnels,
+        has_snapshots: false,
         on_synced: OnSyncedSender { inbox: MessageChannel::default().inbox, generation: 0 },
         log: &log,
     };

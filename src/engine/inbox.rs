@@ -14,7 +14,7 @@ use mirror_core::{
     input::{Input, Signal},
 };
 
-use super::{control::PathLookup, on_synced::OnSyncedRequest};
+use super::{SnapshotMessage, control::PathLookup, on_synced::OnSyncedRequest};
 use crate::{control::server::ControlRequest, script::FdReadiness};
 
 /// Message to the engine.
@@ -34,6 +34,8 @@ pub(crate) enum Message {
     OnSynced(OnSyncedRequest),
     /// The type of a path that a client asks about.
     PathFound(PathLookup),
+    /// A thread has worked on the snapshot of a source.
+    Snapshot(Box<SnapshotMessage>),
     /// The client of this flush does not wait any more.
     FlushAbandoned(u64),
     /// A request of a client of the control socket.

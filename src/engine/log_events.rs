@@ -198,9 +198,26 @@ fn log_batch_event(log: &Log, instance: &SyncInstance, event: &BatchEvent) {
     }
 }
 
+/// Describes the number of paths that a first transfer is reduced to.
+fn differences_text(count: usize) -> String {
+    match count {
+        0 => "nothing has changed since the last snapshot".into(),
+        1 => "1 path may have changed since the last snapshot".into(),
+        _ => format!("{count} paths may have changed since the last snapshot"),
+    }
+}
+
 fn log_startup_event(log: &Log, instance: &SyncInstance, event: &StartupEvent) {
     let route = route(instance);
     match event {
+        StartupEvent::Full(reason) => {
+            let text = format!("Startup of {route}: everything is transferred: {reason}");
+            log.say(Category::Normal, text);
+        }
+        StartupEvent::Reduced(count) => {
+            let text = format!("Startup of {route}: {}", differences_text(*count));
+            log.say(Category::Normal, text);
+        }
         StartupEvent::Finished(code) => {
             let end = match instance.config.kind {
                 SyncKind::Rsync => format_args!("."),
@@ -224,25 +241,30 @@ fn log_startup_event(log: &Log, instance: &SyncInstance, event: &StartupEvent) {
             log.say(Category::Error, text);
         }
         StartupEvent::Fatal(failure, grounds) => {
-            log.say(Category::Error, &failure.message);
-            let code = exit_code(failure);
-            match (grounds, instance.config.kind) {
-                (FatalReason::Unknown, _) => {
-                    let text = format!("Unknown exitcode \"{code}\" on startup of {route}.");
-                    log.say(Category::Error, text);
-                    log.say(Category::Error, CRITICAL_EXIT_CODE);
-                }
-                (FatalReason::User | FatalReason::Program, SyncKind::Rsync) => {
-                    log.say(Category::Error, format_args!("Failure on startup of {route}."));
-                }
-                (
-                    FatalReason::User | FatalReason::Program,
-                    SyncKind::Rsyncssh | SyncKind::Direct | SyncKind::Script,
-                ) => {
-                    log.say(Category::Error, format_args!("Failure on startup of {route}: {code}"));
-                    log.say(Category::Error, CRITICAL_EXIT_CODE);
-                }
-            }
+            log_fatal_startup(log, instance, failure, *grounds);
+        }
+    }
+}
+
+fn log_fatal_startup(log: &Log, instance: &SyncInstance, failure: &Failure, grounds: FatalReason) {
+    let route = route(instance);
+    log.say(Category::Error, &failure.message);
+    let code = exit_code(failure);
+    match (grounds, instance.config.kind) {
+        (FatalReason::Unknown, _) => {
+            let text = format!("Unknown exitcode \"{code}\" on startup of {route}.");
+            log.say(Category::Error, text);
+            log.say(Category::Error, CRITICAL_EXIT_CODE);
+        }
+        (FatalReason::User | FatalReason::Program, SyncKind::Rsync) => {
+            log.say(Category::Error, format_args!("Failure on startup of {route}."));
+        }
+        (
+            FatalReason::User | FatalReason::Program,
+            SyncKind::Rsyncssh | SyncKind::Direct | SyncKind::Script,
+        ) => {
+            log.say(Category::Error, format_args!("Failure on startup of {route}: {code}"));
+            log.say(Category::Error, CRITICAL_EXIT_CODE);
         }
     }
 }

@@ -19,6 +19,7 @@ impl Engine {
                 self.on_hangup(effects);
             }
             Message::FlushAbandoned(id) => self.abandon_flush(id),
+            Message::Snapshot(message) => self.handle_snapshot(*message),
             Message::PathFound(lookup) => self.explain(lookup),
             Message::Control(request) => self.queue_request(request),
             Message::LogState => self.request_state_log(),
@@ -84,6 +85,7 @@ impl Engine {
                 Some(Input::CannotCover { mirror, reason: why })
             }
             WatchMessage::RootRepointed(_) => None,
+            WatchMessage::Barrier(id) if self.snapshot_barrier_passed(id) => None,
             WatchMessage::Barrier(id) => self.barrier_passed(id),
             WatchMessage::Listed(inventory) => {
                 self.status.set_inventory(inventory, self.now());

@@ -17,6 +17,7 @@ mod reload_log;
 mod remote_shell;
 mod scripts;
 mod service;
+mod snapshots;
 mod source_links;
 mod state_log;
 mod status;
@@ -71,6 +72,8 @@ use reload::ReloadFailure;
 pub(crate) use reload::{LoadConfig, Reload};
 use scripts::{ScriptEffect, ScriptRunner};
 use service::ServiceNotifier;
+pub(crate) use snapshots::SnapshotMessage;
+use snapshots::Snapshots;
 use status::{DaemonState, StatusAction, StatusWriter};
 use sync::{SyncContext, SyncInstance};
 use tunnels::Tunnels;
@@ -89,6 +92,8 @@ pub(crate) struct Engine {
     status: StatusWriter,
     control: ControlState,
     service: ServiceNotifier,
+    /// Snapshots of the sources, if there are any.
+    snapshots: Option<Snapshots>,
     watch: Watcher,
     jobs: Jobs,
     lister: DirectoryLister,
@@ -121,6 +126,7 @@ impl Engine {
         let Loaded { config: Config { daemon, syncs, tunnels }, scripts, .. } = loaded;
         let MessageChannel { inbox, receiver } = channel;
         let scripts = ScriptRunner::new(scripts, inbox.clone(), log.clone())?;
+        let snapshots = Snapshots::open(&daemon, &inbox, &log)?;
         let connections = Arc::new(SshConnections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
         let (connections_of, base_dir) = (&connections, base_dir());
@@ -129,6 +135,7 @@ impl Engine {
             connections: connections_of,
             tunnels: &tunnels,
             on_synced: scripts.on_synced_sender(),
+            has_snapshots: snapshots.is_some(),
             log: &log,
         };
         let instances = syncs.into_iter().map(|sync| SyncInstance::new(sync, &context));
@@ -149,6 +156,7 @@ impl Engine {
             status,
             control: ControlState::default(),
             service: ServiceNotifier::default(),
+            snapshots,
             watch,
             jobs: Jobs::new(limits.max_jobs, inbox.clone(), log.clone()),
             lister: DirectoryLister::new(inbox.clone(), log.clone()),
@@ -173,6 +181,7 @@ impl Engine {
         let code = self.run_loop();
         self.service.stopping();
         self.log_onepass_summary();
+        self.write_last_snapshots();
         self.write_status(true);
         self.scripts.abandon();
         code
@@ -189,6 +198,7 @@ impl Engine {
                 return code.into();
             }
             self.step_status();
+            self.step_snapshots();
             self.service.step(&self.fleet, self.now(), self.jobs.any_running());
             let has_work = !self.next_inputs.is_empty() || self.has_requests();
             if !has_work && !self.wait(&mut effects) {
@@ -289,7 +299,8 @@ impl Engine {
         let status = self.status.due(self.jobs.any_running()).filter(|_| self.fleet.is_running());
         let flush = self.next_flush_end();
         let service = self.service.due(self.jobs.any_running());
-        let requested = flush.into_iter().chain(service);
+        let snapshot = self.next_snapshot().filter(|_| self.fleet.is_running());
+        let requested = flush.into_iter().chain(service).chain(snapshot);
         let wakeup = self.fleet.next_wakeup().into_iter().chain(status).chain(requested).min();
         let wakeup = wakeup.map(|at| at - self.now());
         let calendar = self.calendar.wait(Zoned::now);
@@ -385,8 +396,15 @@ impl Engine {
     /// later changes.
     fn reconfigure(&mut self, mirror: MirrorId, sync: Result<SyncConfig, String>) {
         let on_synced = self.scripts.on_synced_sender();
-        let Self { registry, tunnels, connections, log, .. } = self;
-        let context = SyncContext { base_dir: base_dir(), connections, tunnels, on_synced, log };
+        let Self { registry, tunnels, connections, log, snapshots, .. } = self;
+        let context = SyncContext {
+            base_dir: base_dir(),
+            connections,
+            tunnels,
+            on_synced,
+            has_snapshots: snapshots.is_some(),
+            log,
+        };
         let Some(instance) = registry.get_mut(mirror) else { return };
         match sync.and_then(|sync| instance.set_config(sync, &context)) {
             Ok(()) => {
@@ -410,7 +428,9 @@ impl Engine {
                     self.start_covering(mirror);
                 }
                 Effect::Uncover(mirror) => self.watch.uncover(mirror),
+                Effect::Compare(mirror) => self.request_comparison(mirror),
                 Effect::Start(job) => {
+                    self.note_snapshot_job(&job);
                     if let Some(executor) = self.registry.executor(job.mirror) {
                         self.jobs.start(job, executor);
                     }

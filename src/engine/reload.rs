@@ -78,6 +78,7 @@ impl Engine {
                 connections,
                 tunnels: &tunnels,
                 on_synced: scripts.on_synced_sender(),
+                has_snapshots: self.snapshots.is_some(),
                 log,
             };
             let build = |sync, before: Option<&SyncInstance>| match before {
@@ -140,7 +141,14 @@ impl Engine {
         }
         let on_synced = self.scripts.on_synced_sender();
         let Self { registry, tunnels, connections, log, .. } = self;
-        let context = SyncContext { base_dir: base_dir(), connections, tunnels, on_synced, log };
+        let context = SyncContext {
+            base_dir: base_dir(),
+            connections,
+            tunnels,
+            on_synced,
+            has_snapshots: self.snapshots.is_some(),
+            log,
+        };
         let changes = redirected_syncs(mirrors, registry, self.daemon.mode, &context);
         if changes.iter().any(|change| change.added().is_some()) {
             self.touch_status();

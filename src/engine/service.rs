@@ -338,6 +338,7 @@ mod tests {
     impl NotifierTest {
         fn new(watchdog: Option<Duration>) -> Self {
             let settings = MirrorSettings {
+                has_snapshots: false,
                 delete: DeletePolicy::Always,
                 debounce: Debounce::DEFAULT,
                 open_wait: OpenWait::NONE,

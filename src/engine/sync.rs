@@ -21,7 +21,12 @@ use mirror_core::{
 
 use rustix::process::Signal;
 
-use super::{on_synced::OnSyncedSender, remote_shell::RemoteShell, tunnels::Tunnels};
+use super::{
+    on_synced::OnSyncedSender,
+    remote_shell::RemoteShell,
+    snapshots::{SnapshotTarget, settings_hash},
+    tunnels::Tunnels,
+};
 use crate::{
     config::{Hook, HookCall, SyncConfig, SyncKind},
     exec::{
@@ -31,6 +36,7 @@ use crate::{
         rsync,
         source_root::{SourceRoot, SourceRules},
         ssh::{ConnectionChoice, ControlMaster, SshConnections},
+        target_identity::TargetIdentity,
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
     },
     report::{Log, TransferMeter},
@@ -47,6 +53,8 @@ pub(super) struct SyncContext<'a> {
     pub(super) tunnels: &'a Tunnels,
     /// Sender of `onSynced` calls.
     pub(super) on_synced: OnSyncedSender,
+    /// True if sources have snapshots.
+    pub(super) has_snapshots: bool,
     pub(super) log: &'a Log,
 }
 
@@ -74,6 +82,8 @@ pub(super) struct SyncInstance {
     pub(super) master: Option<Arc<ControlMaster>>,
     /// Failure of the last call of `onSynced`.
     pub(super) hook_failure: LastHookFailure,
+    /// True if its source has snapshots.
+    pub(super) has_snapshots: bool,
 }
 
 impl SyncInstance {
@@ -158,7 +168,9 @@ impl SyncInstance {
             }
             None => executor,
         });
-        Ok(Self { config: sync, source, executor, learned, tunnel, master, hook_failure })
+        let has_snapshots = context.has_snapshots && sync.init && executor.is_some();
+        let config = sync;
+        Ok(Self { config, source, executor, learned, tunnel, master, hook_failure, has_snapshots })
     }
 
     /// Returns the counters of what was transferred. `None` if only a script knows.
@@ -169,6 +181,57 @@ impl SyncInstance {
                 self.learned.rsync.get().map(|state| &*state.meter)
             }
             SyncKind::Script => None,
+        }
+    }
+
+    /// Returns what is known of the target itself. `None` if it depends on a tunnel, or only a
+    /// script knows it.
+    pub(super) fn identity(&self) -> Option<Arc<TargetIdentity>> {
+        match self.config.kind {
+            SyncKind::Direct => self.learned.direct.known_target(),
+            SyncKind::Rsync | SyncKind::Rsyncssh => {
+                self.learned.rsync.get().map(|state| Arc::clone(&state.target_identity))
+            }
+            SyncKind::Script => None,
+        }
+    }
+
+    /// Continues as if the last transfer had been made in this run. `entries` is the number of
+    /// entries on the target, if known.
+    pub(super) fn resume(&self, entries: Option<u64>) {
+        if let Some(identity) = self.identity() {
+            identity.resume();
+        }
+        let Some(entries) = entries else { return };
+        match self.config.kind {
+            SyncKind::Direct => self.learned.direct.set_entry_count(entries),
+            SyncKind::Rsync | SyncKind::Rsyncssh => {
+                if let Some(state) = self.learned.rsync.get() {
+                    state.set_entry_count(entries);
+                }
+            }
+            SyncKind::Script => {}
+        }
+    }
+
+    /// Returns the number of entries on the target, if known.
+    fn entry_count(&self) -> Option<u64> {
+        match self.config.kind {
+            SyncKind::Direct => self.learned.direct.entry_count(),
+            SyncKind::Rsync | SyncKind::Rsyncssh => self.learned.rsync.get()?.entry_count(),
+            SyncKind::Script => None,
+        }
+    }
+
+    /// Returns the target for a snapshot.
+    pub(super) fn snapshot_target(&self, mirror: MirrorId) -> SnapshotTarget {
+        SnapshotTarget {
+            mirror,
+            name: self.target_text(),
+            settings: settings_hash(&self.config),
+            is_trusted: self.config.trust_target,
+            identity: self.identity(),
+            entries: self.entry_count(),
         }
     }
 
@@ -194,6 +257,7 @@ impl SyncInstance {
             open_wait: sync.open_wait,
             delete: sync.delete,
             init: sync.init,
+            has_snapshots: self.has_snapshots,
             insist: if sync.retries_startup() { Insist::Yes } else { Insist::No },
             filter: Arc::clone(&sync.filter),
             target_link: self.target_link(),
@@ -279,6 +343,7 @@ fn via_tunnel(
             connections: &connections,
             tunnels: &Tunnels::default(),
             on_synced: on_synced.clone(),
+            has_snapshots: false,
             log: &log,
         };
         Ok(rsync_backend(&sync, &source, &known, &context)?.executor)

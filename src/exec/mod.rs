@@ -13,7 +13,8 @@ pub(crate) mod rsync;
 pub(crate) mod source_root;
 pub(crate) mod ssh;
 mod survey;
-mod target_identity;
+pub(crate) mod target_identity;
+pub(crate) mod target_mark;
 #[cfg(test)]
 mod test_mounts;
 pub(crate) mod trusted_path;

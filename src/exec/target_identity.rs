@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -27,7 +27,7 @@ use crate::report::{Category, Log};
 
 /// Identity of a target, as observed before and after its jobs.
 #[derive(Debug)]
-pub(super) struct TargetIdentity {
+pub(crate) struct TargetIdentity {
     /// Name of the target in messages.
     name: String,
     /// Path of the target, if it is on this machine.
@@ -198,6 +198,32 @@ impl TargetIdentity {
             };
         }
         Ok(())
+    }
+
+    /// Checks that this is the directory of the last full sync, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// A message if it is not.
+    pub(super) fn check_instance(&self, directory: impl AsFd) -> Result<(), String> {
+        let now = DirIdentity::of(directory).map_err(|error| error.to_string())?;
+        match &self.record().instance {
+            Some(was) if *was != now => Err("it is another directory than before".into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Records the present directory as that of the last full sync.
+    pub(super) fn adopt_resumed(&self) {
+        let now = self.observe();
+        let own = self.current_id().ok();
+        let mut record = self.record();
+        record.was_present = true;
+        record.own_directory = own;
+        if let Ok(ObservedTarget::Present(now)) = now {
+            record.mounted_on = self.path.as_deref().and_then(mount_point);
+            record.instance = Some(now);
+        }
     }
 
     /// Returns true if the target existed at the end of a successful job.

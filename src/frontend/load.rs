@@ -269,6 +269,8 @@ impl Loader {
             insist: invocation.insist,
             nodaemon: invocation.nodaemon,
             onepass: invocation.onepass,
+            state_dir: path(&invocation.state_dir),
+            full: invocation.full,
             logfile: path(&invocation.logfile),
             pidfile: path(&invocation.pidfile),
             log_format: invocation.log_format,

@@ -58,6 +58,8 @@ mod service_manager;
 #[cfg(test)]
 mod service_units;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod source_loss;
 #[cfg(test)]
 mod ssh_renames;

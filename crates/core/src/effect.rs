@@ -24,6 +24,9 @@ pub enum Effect {
     Cover(MirrorId),
     /// Stop watching the tree of this mirror.
     Uncover(MirrorId),
+    /// Compare the source of this mirror, which is watched now, with its last snapshot. The answer
+    /// is an [`Input::Compared`](crate::input::Input::Compared).
+    Compare(MirrorId),
     /// Start a job. Its end is reported as an [`Input::JobEnded`](crate::input::Input::JobEnded).
     Start(Job),
     /// Call the script of this mirror. During the call the script queries the mirror through

@@ -7,6 +7,7 @@ use crate::{
     fs_event::{EntryKind, FsEvent, MirrorId},
     job::{DirtyPath, Failure, JobEnd, JobId},
     path::TreePath,
+    snapshot::SourceComparison,
 };
 
 /// An input to the fleet.
@@ -22,6 +23,8 @@ pub enum Input {
         /// The reason, as a sentence without a full stop.
         reason: String,
     },
+    /// The answer to [`Effect::Compare`](crate::effect::Effect::Compare).
+    Compared(MirrorId, SourceComparison),
     /// The link to the target of this mirror came up or went down.
     TargetLink(MirrorId, TargetLink),
     /// A change was reported in a tree.

@@ -27,6 +27,7 @@
 //! | [`path`], [`time`] | paths below a root; time as an argument |
 //! | [`flush`] | requests to flush, and their answers |
 //! | [`guard`] | deletion budgets, and the policy for a replaced source |
+//! | [`snapshot`] | records of directories, by which a restart finds what changed |
 //! | [`settings`] | the table of all settings of a configuration file |
 //! | [`tunnel`] | the restart policy of tunnels |
 #![no_std]
@@ -58,6 +59,7 @@ pub mod log_event;
 
 pub mod fleet;
 pub mod mirror;
+pub mod snapshot;
 
 pub mod tunnel;
 

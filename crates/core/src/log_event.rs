@@ -61,6 +61,10 @@ pub enum MirrorEvent {
 /// An event of the first full transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartupEvent {
+    /// Everything is transferred, although the source has snapshots: the reason.
+    Full(String),
+    /// Only this number of paths is transferred: everything else is as in the last snapshot.
+    Reduced(usize),
     /// It finished with this exit code: 0 unless a part of it failed.
     Finished(i32),
     /// It failed and is retried after this time.

@@ -9,6 +9,7 @@ use std::{
     os::{
         fd::{AsFd, BorrowedFd},
         linux::fs::MetadataExt,
+        unix::ffi::OsStrExt,
     },
     path::Path,
 };
@@ -159,6 +160,21 @@ impl InodeIdentity {
     }
 }
 
+impl InodeIdentity {
+    /// Returns the identity as text, to be stored. `None` if it is not reliable: without birth time
+    /// and handle, another directory may have the same number later.
+    #[must_use]
+    pub fn stable_text(&self) -> Option<String> {
+        let Self { number, birth, handle } = self;
+        let handle = handle.as_ref().map(|handle| hex(handle.as_bytes()));
+        if *number == 0 || birth.is_none() && handle.is_none() {
+            return None;
+        }
+        let (seconds, nanoseconds) = birth.unwrap_or_default();
+        Some(format!("{number} {seconds}.{nanoseconds:09} {}", handle.unwrap_or_default()))
+    }
+}
+
 /// Identity of a file system, independent of its device and its mounts.
 #[derive(Clone, Debug)]
 pub struct FileSystem {
@@ -198,6 +214,27 @@ impl FileSystem {
         Ok(Self { magic, uuid, fsid, volume, device: (major, minor) })
     }
 
+    /// Returns true if it is on another machine, or may be, whose clock sets the times of files.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        NAMED_BY_SERVER.contains(&self.magic)
+    }
+
+    /// Returns the identity as text, to be stored. It contains the device number only if nothing
+    /// else is known.
+    #[must_use]
+    pub fn stable_text(&self) -> String {
+        let Self { magic, uuid, fsid, volume, device: (major, minor) } = self;
+        let by_uuid = uuid.map(|uuid| format!("uuid {}", hex(&uuid)));
+        let by_fsid = || fsid.map(|fsid| format!("fsid {fsid:016x}"));
+        let by_volume = || {
+            let name = volume.as_ref()?.as_bytes();
+            Some(format!("volume {}", hex(name)))
+        };
+        let name = by_uuid.or_else(by_fsid).or_else(by_volume);
+        format!("{magic:x} {}", name.unwrap_or_else(|| format!("device {major}:{minor}")))
+    }
+
     /// Returns true if both are the same file system. Compares the device numbers if nothing else
     /// is known of both.
     #[must_use]
@@ -216,6 +253,11 @@ impl FileSystem {
     pub fn is_same_part(&self, other: &Self) -> bool {
         self.is_same(other) && both_equal(self.fsid.as_ref(), other.fsid.as_ref()) != Some(false)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 /// Compares two optional values. `None` if one of them is unknown.

@@ -138,6 +138,7 @@ impl Engine {
             Input::Covered(id)
             | Input::CannotCover { mirror: id, .. }
             | Input::TargetLink(id, _)
+            | Input::Compared(id, _)
             | Input::FullDue(id)
             | Input::Resync(id, _)
             | Input::Retry(id)
@@ -183,7 +184,10 @@ impl Engine {
                 self.control.activity.job_started(job, &clock);
                 self.control.touched.insert(job.mirror);
             }
-            Effect::Cover(id) | Effect::Uncover(id) | Effect::CallScript(id, _) => {
+            Effect::Cover(id)
+            | Effect::Uncover(id)
+            | Effect::Compare(id)
+            | Effect::CallScript(id, _) => {
                 self.control.touched.insert(*id);
             }
             Effect::Forget(id) => self.control.forget(*id),

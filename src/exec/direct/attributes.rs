@@ -9,6 +9,7 @@ use mirror_platform::{
 use rustix::{fs::FileType, io::Errno};
 
 use super::{
+    super::target_mark::MARK_ATTRIBUTE,
     copy_job::CopyJob,
     error::{self, EntryError},
     warnings::WarningTopic,
@@ -292,7 +293,7 @@ impl AttributePlan {
 fn mirrored_xattrs(names: Vec<CString>, privileged: bool) -> Vec<CString> {
     let travels = |name: &CString| {
         let name = name.as_bytes();
-        name.starts_with(b"user.")
+        name.starts_with(b"user.") && name != MARK_ATTRIBUTE.to_bytes()
             || name == b"system.posix_acl_access"
             || name == b"system.posix_acl_default"
             || privileged

@@ -42,6 +42,11 @@ impl DirectState {
         Arc::clone(self.target_identity.get_or_init(|| Arc::new(new())))
     }
 
+    /// Returns the identity record of the target directory, if there is an executor.
+    pub(crate) fn known_target(&self) -> Option<Arc<TargetIdentity>> {
+        self.target_identity.get().cloned()
+    }
+
     /// Probes the capabilities of the target's file system, once.
     pub(super) fn probe(&self, target: &Dir, privileged: bool) {
         self.capabilities.get_or_init(|| TargetCapabilities::probe(target, privileged));
@@ -59,12 +64,12 @@ impl DirectState {
     }
 
     /// Returns the number of entries at the target, if known.
-    pub(super) fn entry_count(&self) -> Option<u64> {
+    pub(crate) fn entry_count(&self) -> Option<u64> {
         *lock(&self.entry_count)
     }
 
     /// Sets the number of entries at the target.
-    pub(super) fn set_entry_count(&self, total: u64) {
+    pub(crate) fn set_entry_count(&self, total: u64) {
         *lock(&self.entry_count) = Some(total);
     }
 

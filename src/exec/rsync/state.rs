@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct RsyncState {
     /// Identity of the target: is it still the directory that received the whole source?
-    pub(super) target_identity: TargetIdentity,
+    pub(crate) target_identity: Arc<TargetIdentity>,
     /// Capabilities of the remote side.
     pub(super) capabilities: RemoteCapabilities,
     /// Deletions are held: the target has entries that the source does not have.
@@ -63,7 +63,11 @@ impl RsyncState {
     pub(crate) fn new(target: &Target, directory: &Path, log: Log) -> Self {
         let path = target.local().map(|path| directory.join(OsStr::from_bytes(path)));
         Self {
-            target_identity: TargetIdentity::new(Escaped(target.as_arg()).to_string(), path, log),
+            target_identity: Arc::new(TargetIdentity::new(
+                Escaped(target.as_arg()).to_string(),
+                path,
+                log,
+            )),
             capabilities: RemoteCapabilities::default(),
             holds_deletions: Flag::default(),
             observed_holds: ObservedHolds::default(),
@@ -82,11 +86,12 @@ impl RsyncState {
     }
 
     /// Returns the number of entries in the target.
-    pub(super) fn entry_count(&self) -> Option<u64> {
+    pub(crate) fn entry_count(&self) -> Option<u64> {
         self.measurements().entry_count
     }
 
-    pub(super) fn set_entry_count(&self, total: u64) {
+    /// Sets the number of entries in the target.
+    pub(crate) fn set_entry_count(&self, total: u64) {
         self.measurements().entry_count = Some(total);
     }
 

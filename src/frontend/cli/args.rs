@@ -39,6 +39,10 @@ pub struct Invocation {
     pub nodaemon: bool,
     /// `-onepass`: exit after the startup of all syncs.
     pub onepass: bool,
+    /// `-stateDir`.
+    pub state_dir: Option<OsString>,
+    /// `-full`: start with full transfers.
+    pub full: bool,
     /// `-pidfile`.
     pub pidfile: Option<OsString>,
     /// `-script`: Lua files, in their order.
@@ -167,6 +171,7 @@ impl Invocation {
             b"insist" => &mut self.insist,
             b"nodaemon" => &mut self.nodaemon,
             b"onepass" => &mut self.onepass,
+            b"full" => &mut self.full,
             b"v" => &mut self.verbose,
             _ => return false,
         };
@@ -185,6 +190,7 @@ impl Invocation {
             b"logfile" => self.logfile = Some(arguments.one()?),
             b"logFormat" => self.log_format = Some(log_format(&arguments.one()?)?),
             b"pidfile" => self.pidfile = Some(arguments.one()?),
+            b"stateDir" => self.state_dir = Some(arguments.one()?),
             b"script" => self.scripts.push(arguments.one()?),
             b"sshopts" => self.sshopts = Some(arguments.one()?),
             b"exclude" => self.excludes.push(arguments.one()?),
@@ -384,6 +390,7 @@ mod tests {
             adds(&format!("{dash}try"), |i| i.check = CheckMode::Online);
             adds(&format!("{dash}v"), |i| i.verbose = true);
             adds(&format!("{dash}onepass"), |i| i.onepass = true);
+            adds(&format!("{dash}full"), |i| i.full = true);
             adds(&format!("{dash}delay 0x10"), |i| i.delay = Some(16.0));
             adds(&format!("{dash}delay -1"), |i| i.delay = Some(-1.0));
             adds(&format!("{dash}logfile f"), |i| i.logfile = Some("f".into()));
@@ -391,6 +398,7 @@ mod tests {
             adds(&format!("{dash}maxDelete 10%"), |i| i.max_delete = Some(MaxDelete::Share(10)));
             adds(&format!("{dash}maxDelete false"), |i| i.max_delete = Some(MaxDelete::Unlimited));
             adds(&format!("{dash}pidfile f"), |i| i.pidfile = Some("f".into()));
+            adds(&format!("{dash}stateDir d"), |i| i.state_dir = Some("d".into()));
             adds(&format!("{dash}monitor m"), |i| i.monitor = Some("m".into()));
             adds(&format!("{dash}sshopts s"), |i| i.sshopts = Some("s".into()));
             adds(&format!("{dash}script 1 {dash}script 2"), |i| {

@@ -64,7 +64,7 @@ pub const SYNC_OPTIONS: [OptionHelp; 3] = [
 ];
 
 /// All other options. One with several forms is listed for each form.
-pub const OPTIONS: [OptionHelp; 22] = [
+pub const OPTIONS: [OptionHelp; 24] = [
     switch(
         &["-check"],
         "print the syncs and all warnings, and exit; with -check=strict, exit with 1 if there are \
@@ -89,6 +89,7 @@ pub const OPTIONS: [OptionHelp; 22] = [
         OptionCompletion::Text,
         "exclude what matches this rsync pattern; repeatable",
     ),
+    switch(&["-full"], "start with full transfers, whatever the snapshots in stateDir say"),
     switch(&["-help", "-h"], "print this text"),
     switch(&["-insist"], "retry a failed startup instead of exiting"),
     option(&["-log"], "all", LOG_LEVELS, "log all categories"),
@@ -133,6 +134,12 @@ pub const OPTIONS: [OptionHelp; 22] = [
         "ARGS",
         OptionCompletion::Text,
         "additional arguments of ssh for -rsyncssh",
+    ),
+    option(
+        &["-stateDir"],
+        "DIR",
+        OptionCompletion::File,
+        "keep snapshots in DIR, so that a restart transfers only what has changed",
     ),
     switch(
         &["-try"],

@@ -139,6 +139,8 @@ fn daemon(invocation: &Invocation, start_dir: &Path) -> DaemonConfig {
         pidfile: invocation.pidfile.as_deref().map(|path| absolute(start_dir, path)),
         log_format: invocation.log_format.unwrap_or_default(),
         onepass: invocation.onepass,
+        state_dir: invocation.state_dir.as_deref().map(|path| absolute(start_dir, path)),
+        full: invocation.full,
         watch: invocation.watch,
         ..DaemonConfig::default()
     }

@@ -34,26 +34,29 @@ pub(super) fn daemon(
     let logfile = path("logfile", &overrides.logfile);
     let pidfile = path("pidfile", &overrides.pidfile);
     let status_file = path("statusFile", &None);
+    let state_dir = path("stateDir", &overrides.state_dir);
     let socket = match errors.value_or_record("socket", fields.text("socket")) {
         None => SocketSetting::Default,
         Some(path) if path.is_empty() => SocketSetting::Off,
         Some(path) => SocketSetting::At(absolute(start_dir, OsStr::from_bytes(&path))),
     };
     let socket_group = errors.value_or_record("socketGroup", fields.text("socketGroup"));
-    let interval = errors.value_or_record("statusInterval", fields.number("statusInterval", 0.0));
     let ident = errors.value_or_record("logident", fields.text("logident"));
     // It is validated here only: each sync inherits it.
     errors.value_or_record("maxDelays", fields.at_least_one("maxDelays"));
     let foreground = overrides.nodaemon || fields.is_on("nodaemon");
     let default = DaemonConfig::default();
+    let status_interval = errors.interval("statusInterval", fields, default.status_interval);
+    let state_interval = errors.interval("stateInterval", fields, default.state_interval);
     let daemon = DaemonConfig {
         mode: if foreground { RunMode::Foreground } else { RunMode::Daemon },
         logfile,
         pidfile,
         status_file,
-        status_interval: interval.map_or(default.status_interval, |seconds| {
-            Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
-        }),
+        status_interval,
+        state_dir,
+        state_interval,
+        full: overrides.full,
         socket,
         socket_group: socket_group.map(|group| Escaped(&group).to_string()),
         log_format: errors
@@ -85,6 +88,13 @@ pub(super) fn switch_warnings(values: &Table) -> impl Iterator<Item = (&'static 
 struct InvalidSettings(Vec<(&'static str, SettingError)>);
 
 impl InvalidSettings {
+    /// Returns the value of a setting in seconds.
+    fn interval(&mut self, name: &'static str, fields: Fields<'_>, default: Duration) -> Duration {
+        let seconds = self.value_or_record(name, fields.number(name, 0.0));
+        let interval = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        seconds.map_or(default, interval)
+    }
+
     /// Returns the value of a setting. An error is recorded.
     fn value_or_record<T>(
         &mut self,

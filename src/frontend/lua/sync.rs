@@ -75,9 +75,8 @@ impl SyncReader<'_> {
         let invocation = RsyncInvocation::read(ours, kind)?;
         let patterns = self.patterns(fields, kind, &source, &invocation)?;
         let RsyncInvocation { args, direct, binary } = invocation;
-        let delete = delete(ours);
+        let (delete, name) = (delete(ours), self.name(fields)?);
         refuse_remove_source_files(kind, delete, &args.options)?;
-        let name = self.name(fields)?;
         let sync = SyncConfig {
             crontab: crontab(fields, &name)?,
             name,
@@ -92,6 +91,7 @@ impl SyncReader<'_> {
             max_delete_seen: deletion_limit(ours, "maxDeleteSeen")?.unwrap_or(MaxDelete::Unlimited),
             replaced_source: replaced_source(fields)?,
             marker: marker(fields)?,
+            trust_target: ours.is_on("trustTarget"),
             modify_window: ours.number("modifyWindow", 0.0)?.map(config::delay_from_secs),
             durable: ours.is_on("durable"),
             direct: direct.options,
@@ -115,9 +115,9 @@ impl SyncReader<'_> {
             script: self.script(fields)?,
             tunnel: super::tunnel::for_sync(fields, self.tunnels)?,
         };
-        let mut warnings = [args.warnings, ignored_option_warnings(&direct.ignored)?].concat();
-        warnings.append(&mut doubtful_values(&sync, self.base, fields, ours)?);
-        Ok((sync, warnings))
+        let doubtful = doubtful_values(&sync, self.base, fields, ours)?;
+        let ignored = ignored_option_warnings(&direct.ignored)?;
+        Ok((sync, [args.warnings, ignored, doubtful].concat()))
     }
 
     fn patterns(

@@ -228,7 +228,9 @@ fn attributes(file: &OwnedFd) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     };
     let mut found = BTreeMap::new();
     names.truncate(length);
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    // The mark of a target is never mirrored.
+    let is_mirrored = |name: &&[u8]| !name.is_empty() && *name != b"user.lsyncd.mark";
+    for name in names.split(|byte| *byte == 0).filter(is_mirrored) {
         let mut value = vec![0_u8; 1 << 16];
         let length = rustix::fs::fgetxattr(file, name, &mut value[..])?;
         value.truncate(length);

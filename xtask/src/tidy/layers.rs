@@ -12,7 +12,7 @@ struct LayerRule {
 }
 
 /// All modules except those that may use everything ([`TOP`]).
-const TABLE: [LayerRule; 10] = [
+const TABLE: [LayerRule; 11] = [
     LayerRule { module: "config", modules: &["report"], packages: &["mirror_core"] },
     LayerRule { module: "check", modules: &["config", "report"], packages: &["mirror_core"] },
     LayerRule { module: "control", modules: &["report"], packages: &["mirror_core"] },
@@ -34,6 +34,11 @@ const TABLE: [LayerRule; 10] = [
     },
     LayerRule {
         module: "exec",
+        modules: &["report"],
+        packages: &["mirror_core", "mirror_platform"],
+    },
+    LayerRule {
+        module: "snapshot",
         modules: &["report"],
         packages: &["mirror_core", "mirror_platform"],
     },

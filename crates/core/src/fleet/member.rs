@@ -54,7 +54,8 @@ impl Member {
     }
 
     /// The mirror, if its target is built in.
-    pub(super) fn built_in(&self) -> Option<&Mirror> {
+    #[must_use]
+    pub fn built_in(&self) -> Option<&Mirror> {
         match self {
             Self::BuiltIn(mirror) => Some(mirror),
             Self::Scripted(_) => None,

@@ -121,6 +121,11 @@ impl Fleet {
         self.mirrors.iter().filter_map(Member::built_in)
     }
 
+    /// The mirror of this id with a built-in target, to take what a snapshot needs.
+    pub fn mirror_mut(&mut self, id: MirrorId) -> Option<&mut Mirror> {
+        self.member_mut(id).and_then(Member::built_in_mut)
+    }
+
     /// Starts all mirrors.
     pub fn begin(&mut self, effects: &mut Vec<Effect>) {
         for mirror in &mut self.mirrors {
@@ -138,6 +143,11 @@ impl Fleet {
             Input::CannotCover { mirror, reason } => {
                 self.end_handover(mirror, effects);
                 self.with_member(mirror, |mirror| mirror.cannot_cover(reason, now, effects));
+            }
+            Input::Compared(id, comparison) => {
+                if let Some(mirror) = self.member_mut(id).and_then(Member::built_in_mut) {
+                    mirror.compared(comparison, now, effects);
+                }
             }
             Input::TargetLink(id, link) => {
                 self.with_member(id, |mirror| mirror.set_target_link(link, now, effects));

@@ -84,7 +84,7 @@ impl Mirror {
     ///
     /// When an entry is created or deleted, the target may have an entry of the other kind under
     /// this name, which is not excluded.
-    fn ignores(&self, path: &TreePath, kind: EntryKind, edit: Edit) -> bool {
+    pub(super) fn ignores(&self, path: &TreePath, kind: EntryKind, edit: Edit) -> bool {
         let excludes = |kind| self.settings.filter.excludes(path, kind);
         match edit {
             Edit::Create | Edit::Write | Edit::Delete => {

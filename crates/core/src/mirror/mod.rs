@@ -2,6 +2,7 @@
 //!
 //! A mirror only decides; it neither watches nor copies. Events are its input, effects its output.
 
+mod comparison;
 mod failure;
 mod flush;
 mod fs_events;
@@ -27,6 +28,7 @@ pub use retry::MAX_RETRY_WAIT;
 use retry::RetryBackoff;
 use running_job::{JobPurpose, RunningJob};
 pub(crate) use running_job::{large_files, settlement};
+use settings::FirstTransfer;
 pub use settings::{Connection, Insist, MirrorSettings};
 use source::CoverageStart;
 pub use source::{Availability, SourceCheck, SourceState};
@@ -57,6 +59,7 @@ pub struct Mirror {
     settings: MirrorSettings,
     source: SourceState,
     target: TargetState,
+    first: FirstTransfer,
     queue: DirtySet,
     /// Files that are kept out of the queue because they are being written.
     open: OpenFiles,
@@ -94,7 +97,8 @@ impl Mirror {
         Self {
             source: SourceState::new(id),
             target: if settings.init { TargetState::Starting } else { TargetState::Live },
-            queue: DirtySet::new(settings.debounce),
+            first: settings.first_transfer(),
+            queue: DirtySet::new(settings.debounce).tracking(settings.has_snapshots),
             open: OpenFiles::new(settings.open_wait),
             running: Vec::new(),
             retry: RetryBackoff::new(first, u64::from(id.0) + 1),
@@ -146,7 +150,15 @@ impl Mirror {
     /// full one, because the queue has nothing else to dispatch then.
     fn has_room(&self) -> bool {
         let most = if self.target == TargetState::Starting { 1 } else { self.settings.max_jobs };
-        self.running.len() < most && self.settings.target_link == TargetLink::Up && !self.is_paused
+        self.running.len() < most
+            && self.settings.target_link == TargetLink::Up
+            && !self.is_paused
+            && !self.awaits_comparison()
+    }
+
+    /// Returns true if the extent of the first transfer is not known yet.
+    fn awaits_comparison(&self) -> bool {
+        self.first == FirstTransfer::Unknown && self.target == TargetState::Starting
     }
 
     /// Returns true if a large file may start: one job is reserved for the small ones.
@@ -323,6 +335,9 @@ impl SyncMember for Mirror {
         match self.source.covered(effects) {
             None => {}
             Some(CoverageStart::First) if self.target == TargetState::Live => {}
+            Some(CoverageStart::First) if self.awaits_comparison() => {
+                effects.push(Effect::Compare(self.id()));
+            }
             Some(CoverageStart::First | CoverageStart::Resumed) => {
                 self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
             }
@@ -330,6 +345,7 @@ impl SyncMember for Mirror {
     }
 
     fn suspend(&mut self, effects: &mut Vec<Effect>) {
+        self.first = FirstTransfer::Full;
         self.target.resume();
         for running in &mut self.running {
             running.purpose = JobPurpose::Obsolete;
@@ -373,7 +389,7 @@ impl SyncMember for Mirror {
 
     fn full_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
         self.report(MirrorEvent::Full(FullEvent::Due), effects);
-        if !self.running.iter().any(|running| running.purpose.is_full()) {
+        if !self.running.iter().any(RunningJob::is_full) {
             self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
         }
     }
@@ -382,7 +398,7 @@ impl SyncMember for Mirror {
         if !path.is_root() {
             return self.queue.mark_due(path, Scope::Tree, now);
         }
-        if !self.running.iter().any(|running| running.purpose.is_full()) {
+        if !self.running.iter().any(RunningJob::is_full) {
             self.queue.mark_due(path, Scope::Tree, now);
         }
     }
@@ -433,12 +449,10 @@ impl SyncMember for Mirror {
         let is_startup = self.target == TargetState::Starting;
         let batch = if is_startup { self.queue.take_all(now) } else { self.take_next(now) };
         let Some(batch) = batch else { return false };
-        let held = self.held_before(batch.paths(), is_startup);
-        let (purpose, work) = if is_startup {
-            (JobPurpose::Startup, batch.full_work(held))
-        } else {
-            (JobPurpose::of(&batch), batch.work(held))
-        };
+        let is_full = batch.covers_root();
+        let held = self.held_before(batch.paths(), is_full);
+        let purpose = if is_startup { JobPurpose::Startup } else { JobPurpose::of(&batch) };
+        let work = if is_startup && is_full { batch.full_work(held) } else { batch.work(held) };
         let oldest = batch.oldest();
         effects.push(Effect::Start(Job { id: job, mirror: self.id(), work, oldest }));
         self.running.push(RunningJob { job, batch, purpose, link_lost: false });

@@ -3,7 +3,7 @@
 use alloc::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    job::{DirtyPath, JobId, Outcome, Scope},
+    job::{DirtyPath, JobId, Outcome},
     path::TreePath,
     queue::{Batch, PathSet, Settled},
 };
@@ -27,6 +27,11 @@ impl RunningJob {
         Arc::clone(self.batch.paths())
     }
 
+    /// Returns true if it compares everything.
+    pub(super) fn is_full(&self) -> bool {
+        self.purpose != JobPurpose::Obsolete && self.batch.covers_root()
+    }
+
     /// Returns true if this outcome proves nothing about the target or its changes.
     pub(super) const fn is_inconclusive(&self, outcome: &Outcome) -> bool {
         let failed =
@@ -38,7 +43,7 @@ impl RunningJob {
 /// The purpose of a running job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JobPurpose {
-    /// The first full transfer.
+    /// The first transfer: everything, or the differences from the last snapshot.
     Startup,
     /// A later full transfer.
     Full,
@@ -51,12 +56,7 @@ pub(super) enum JobPurpose {
 impl JobPurpose {
     /// The purpose of a batch of a live mirror.
     pub(super) fn of(batch: &Batch) -> Self {
-        let all = batch.paths().covers(&TreePath::root(), Scope::Tree);
-        if all { Self::Full } else { Self::Changes }
-    }
-
-    pub(super) const fn is_full(self) -> bool {
-        matches!(self, Self::Startup | Self::Full)
+        if batch.covers_root() { Self::Full } else { Self::Changes }
     }
 }
 

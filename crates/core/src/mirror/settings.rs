@@ -18,6 +18,9 @@ pub struct MirrorSettings {
     pub open_wait: OpenWait,
     /// True if the mirror begins with a full transfer.
     pub init: bool,
+    /// True if that is reduced to the differences between the source and its last snapshot, where
+    /// this is possible.
+    pub has_snapshots: bool,
     /// The deletions that its jobs make.
     pub delete: DeletePolicy,
     /// The consequence of a failed first transfer for the daemon.
@@ -30,6 +33,29 @@ pub struct MirrorSettings {
     pub max_jobs: usize,
     /// The connection of its jobs. `None` if each has its own, or none.
     pub connection: Option<Connection>,
+}
+
+impl MirrorSettings {
+    /// The extent of the first transfer, as far as it is known before the source is watched.
+    pub(super) fn first_transfer(&self) -> FirstTransfer {
+        // With another policy the first transfer deletes what later ones do not.
+        if self.init && self.has_snapshots && self.delete != DeletePolicy::Startup {
+            FirstTransfer::Unknown
+        } else {
+            FirstTransfer::Full
+        }
+    }
+}
+
+/// The extent of the first transfer of a mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FirstTransfer {
+    /// The source is still to be compared with its last snapshot.
+    Unknown,
+    /// The differences from that snapshot.
+    Differences,
+    /// Everything.
+    Full,
 }
 
 /// The name of a connection that the jobs of several mirrors share.

@@ -54,7 +54,7 @@ impl Mirror {
     pub fn backlog(&self) -> Backlog {
         let is_first = self.is_starting();
         if is_first || self.queue.covers_root() {
-            let is_running = self.running.iter().any(|running| running.purpose.is_full());
+            let is_running = self.running.iter().any(RunningJob::is_full);
             return Backlog::FullTransfer { is_first, is_running };
         }
         match (self.delay_count(), self.target) {
@@ -161,6 +161,7 @@ mod tests {
                 debounce,
                 open_wait: OpenWait::NONE,
                 init,
+                has_snapshots: false,
                 insist,
                 filter,
                 target_link: TargetLink::Up,

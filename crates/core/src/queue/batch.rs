@@ -4,7 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
     guard::AcceptedDeletions,
-    job::{DirtyPath, Rename, Work},
+    job::{DirtyPath, Rename, Scope, Work},
     path::TreePath,
     queue::{ObservedChanges, PathSet},
     time::Moment,
@@ -32,6 +32,12 @@ impl Batch {
     #[must_use]
     pub const fn paths(&self) -> &Arc<PathSet> {
         &self.paths
+    }
+
+    /// Returns true if it contains the tree of the root.
+    #[must_use]
+    pub fn covers_root(&self) -> bool {
+        self.paths.covers(&TreePath::root(), Scope::Tree)
     }
 
     /// The changes observed at the paths.

@@ -5,6 +5,7 @@
 //! `docs/architecture.md`).
 
 mod observe;
+mod touched;
 
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::mem;
@@ -57,6 +58,8 @@ pub struct DirtySet {
     in_flight: Vec<InFlight>,
     failed: FailedPaths,
     large: LargeFiles,
+    /// The paths that were reported to change since the last snapshot, if there are snapshots.
+    touched: Option<PendingSet>,
 }
 
 /// A batch that is not settled yet.
@@ -106,6 +109,7 @@ impl DirtySet {
 
     /// Marks a path that may have changed at `now`.
     pub fn mark(&mut self, path: &TreePath, scope: Scope, now: Moment) {
+        self.touch(path, scope);
         let span = Span::mark(now);
         if !self.failed.absorb(path, scope) {
             self.admit(&DirtyPath { path: path.clone(), scope }, span);
@@ -359,6 +363,8 @@ fn dirty_path(path: &TreePath, kind: EntryKind) -> DirtyPath {
 /// Transitions between the sets.
 impl DirtySet {
     fn put_rename(&mut self, from: &TreePath, to: &TreePath, scope: Scope, now: Moment) {
+        self.touch(from, scope);
+        self.touch(to, scope);
         if self.failed.absorb(from, scope) {
             return self.mark(to, scope, now);
         }

@@ -359,6 +359,7 @@ fn settings(pace: Debounce) -> MirrorSettings {
         open_wait: crate::queue::OpenWait::default(),
         delete: crate::plan::options::DeletePolicy::Always,
         init: true,
+        has_snapshots: false,
         insist: Insist::Always,
         filter,
         target_link: gate,

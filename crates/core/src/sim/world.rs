@@ -110,6 +110,7 @@ fn settings(init: bool, max_jobs: usize) -> MirrorSettings {
         open_wait,
         delete: crate::plan::options::DeletePolicy::Always,
         init,
+        has_snapshots: false,
         insist: Insist::Always,
         filter,
         target_link: TargetLink::Up,
@@ -360,8 +361,8 @@ impl FleetWorld {
                         return Err(format!("mirror {} was dismissed too soon", mirror.0));
                     }
                 }
-                Effect::CallScript(..) | Effect::ListDirectory { .. } => {
-                    return Err("there is no script here".into());
+                Effect::CallScript(..) | Effect::ListDirectory { .. } | Effect::Compare(_) => {
+                    return Err("there is neither a script nor a snapshot here".into());
                 }
                 Effect::Flushed(end) => {
                     let mirror = self.flushes.mirror(end.id).ok_or("an answer without a flush")?;

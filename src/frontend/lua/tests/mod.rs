@@ -133,6 +133,8 @@ fn command_line_overrides_the_file() {
           sync{ default.rsync, source='@/src', target='h:', delay=5, maxDelete=false }",
     );
     fixture.request.overrides = Overrides {
+        state_dir: Some("/s".into()),
+        full: true,
         log_format: None,
         delay: Some(0.5),
         max_delete: Some(MaxDelete::Count(7)),
@@ -146,6 +148,7 @@ fn command_line_overrides_the_file() {
     let Config { daemon, syncs, .. } = fixture.load().unwrap().config;
     assert_eq!(daemon.logfile, Some("/b".into()));
     assert_eq!(daemon.pidfile, Some("/c".into()));
+    assert_eq!((daemon.state_dir, daemon.full), (Some("/s".into()), true));
     assert!(
         daemon.onepass
             && daemon.mode == RunMode::Foreground

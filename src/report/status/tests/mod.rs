@@ -20,6 +20,7 @@ fn mirror(init: bool) -> Mirror {
     let pace = Debounce::FixedDelay { delay: Duration::from_secs(5), max_waiting: 1_000_000 };
     let (insist, filter) = (Insist::Yes, Arc::default());
     let settings = MirrorSettings {
+        has_snapshots: false,
         debounce: pace,
         open_wait: OpenWait::default(),
         delete: mirror_core::plan::options::DeletePolicy::Always,

@@ -5,6 +5,7 @@
 
 mod limits;
 mod scripts;
+mod snapshots;
 
 use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 use core::time::Duration;
@@ -45,6 +46,7 @@ fn settings(insist: Insist) -> MirrorSettings {
         open_wait,
         delete: DeletePolicy::Always,
         init: true,
+        has_snapshots: false,
         insist,
         filter,
         target_link: TargetLink::Up,
@@ -76,6 +78,9 @@ fn send(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
     let input = match words {
         [] => return,
         ["begin"] => return fleet.begin(effects),
+        ["compared", n, how @ ..] => {
+            Input::Compared(MirrorId(n.parse().unwrap()), snapshots::comparison(how))
+        }
         ["covered", n] => Input::Covered(MirrorId(n.parse().unwrap())),
         ["cannot", n, reason] => Input::CannotCover {
             mirror: MirrorId(n.parse().unwrap()),
@@ -190,6 +195,7 @@ fn show(effect: &Effect) -> String {
     match effect {
         Effect::Cover(mirror) => format!("cover {}", mirror.0),
         Effect::Uncover(mirror) => format!("uncover {}", mirror.0),
+        Effect::Compare(mirror) => format!("compare {}", mirror.0),
         Effect::Start(job) => format!("start {} {}", job.mirror.0, show_work(&job.work)),
         Effect::Stop(job) => format!("stop {}", job.0),
         Effect::Forget(mirror) => format!("forget {}", mirror.0),
@@ -249,6 +255,8 @@ fn show_event(event: &MirrorEvent) -> String {
 
 fn show_startup_event(event: &StartupEvent) -> String {
     match event {
+        StartupEvent::Full(reason) => format!("full: {reason}"),
+        StartupEvent::Reduced(count) => format!("reduced to {count}"),
         StartupEvent::Finished(code) => show_finished("Startup", *code),
         StartupEvent::Retry(_, wait) => format!("retry startup in {}", wait.as_millis()),
         StartupEvent::GivenUp(_) => "given up".into(),

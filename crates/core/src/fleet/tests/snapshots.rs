@@ -1,0 +1,150 @@
+//! First transfers that are reduced to the differences from a snapshot.
+
+use super::*;
+use crate::snapshot::{DifferenceKind, SourceComparison, SourceDifference, Unconfirmed};
+
+fn with_snapshots() -> Fleet {
+    let settings = MirrorSettings { has_snapshots: true, ..settings(Insist::Yes) };
+    Fleet::new(vec![settings], FleetLimits::default())
+}
+
+/// Parses a comparison: `unknown`, or differences: `w:` written, `m:` missing, `c:` to be compared;
+/// `/**` for a tree.
+pub(super) fn comparison(words: &[&str]) -> SourceComparison {
+    if words == ["unknown"] {
+        return SourceComparison::Unknown("unknown".into());
+    }
+    let differences = words.iter().map(|word| {
+        let (kind, path) = word.split_once(':').unwrap();
+        let kind = match kind {
+            "w" => DifferenceKind::Written,
+            "m" => DifferenceKind::Missing,
+            "c" => DifferenceKind::Compared,
+            other => panic!("{other}"),
+        };
+        let (path, scope) = match path.strip_suffix("/**") {
+            Some(path) => (path, Scope::Tree),
+            None => (path, Scope::Entry),
+        };
+        SourceDifference { dirty: DirtyPath { path: at(path), scope }, kind }
+    });
+    SourceComparison::Differences(differences.collect())
+}
+
+#[test]
+fn only_differences_are_transferred() {
+    play(
+        with_snapshots(),
+        "0 begin                          -> cover 0
+         0 covered 0                      -> compare 0
+         5 0 write a                      ->
+         900                              ->
+         1000 compared 0 w:/b m:/c/** c:/e -> reduced to 4, start 0 /a+/b+/c/**+/e
+         1100 job 0 but /c                -> 1 failed, StartupFinished(12)
+         1200 0 write a                   ->
+         1300                             -> start 0 /a",
+    );
+}
+
+#[test]
+fn nothing_is_transferred_without_differences() {
+    let script = "0 begin                     -> cover 0
+         0 covered 0                      -> compare 0
+         0 compared 0                     -> reduced to 0, StartupFinished
+         0 compared 0 w:/late             ->
+         9 0 write a                      ->
+         109                              -> start 0 /a";
+    play(with_snapshots(), script);
+    let mut fleet = with_snapshots();
+    assert_eq!(fleet.mirror_mut(MirrorId(0)).unwrap().unconfirmed(), Unconfirmed::Everything);
+    let mut effects = Vec::new();
+    for words in [&["begin"][..], &["covered", "0"], &["compared", "0"]] {
+        send(&mut fleet, words, Moment::ORIGIN, &mut effects);
+    }
+    let mirror = fleet.mirror_mut(MirrorId(0)).unwrap();
+    assert_eq!(mirror.unconfirmed(), Unconfirmed::Paths(vec![]));
+    assert!(!mirror.is_touched());
+}
+
+#[test]
+fn an_unknown_target_gets_everything() {
+    play(
+        with_snapshots(),
+        "0 begin                          -> cover 0
+         0 covered 0                      -> compare 0
+         0 compared 0 unknown             -> full: unknown, start 0 all
+         9 job 0 done                     -> StartupFinished",
+    );
+    play(
+        with_snapshots(),
+        "0 begin                          -> cover 0
+         0 covered 0                      -> compare 0
+         0 0 lost /                       -> lost /
+         0 compared 0 w:/a                -> full: events of the source were lost meanwhile, start 0 all",
+    );
+}
+
+#[test]
+fn a_source_that_is_lost_during_the_comparison_is_transferred() {
+    play(
+        with_snapshots(),
+        "0 begin                          -> cover 0
+         0 covered 0                      -> compare 0
+         0 0 unmounted                    -> uncover 0, gone: its file system was unmounted
+         5 compared 0                     ->
+         1000                             -> cover 0
+         1000 covered 0                   -> SourceBack, start 0 all
+         1001 compared 0                  ->",
+    );
+}
+
+#[test]
+fn a_failed_reduced_transfer_is_retried_as_such() {
+    play(
+        with_snapshots(),
+        "0 begin                          -> cover 0
+         0 covered 0                      -> compare 0
+         0 compared 0 w:/a                -> reduced to 1, start 0 /a
+         9 job 0 again                    -> retry startup in 1000
+         500 0 write b                    ->
+         1009                             -> start 0 /a+/b
+         1010 full 0                      -> FullDue
+         1020 job 1 done                     -> recovered, StartupFinished, start 0 //**",
+    );
+}
+
+#[test]
+fn what_is_not_on_the_target_is_unconfirmed() {
+    let mut fleet = with_snapshots();
+    let mut effects = Vec::new();
+    let mut at_millis = |fleet: &mut Fleet, millis, words: &[&str]| {
+        let now = Moment::new(Duration::from_millis(millis));
+        send(fleet, words, now, &mut effects);
+        fleet.advance(now, &mut effects);
+    };
+    at_millis(&mut fleet, 0, &["begin"]);
+    at_millis(&mut fleet, 0, &["covered", "0"]);
+    at_millis(&mut fleet, 0, &["compared", "0"]);
+    at_millis(&mut fleet, 1, &["0", "write", "in-flight"]);
+    at_millis(&mut fleet, 200, &[]);
+    at_millis(&mut fleet, 201, &["0", "writing", "open"]);
+    at_millis(&mut fleet, 202, &["0", "mv", "old", "waiting"]);
+    let mirror = fleet.mirror_mut(MirrorId(0)).unwrap();
+    let Unconfirmed::Paths(paths) = mirror.unconfirmed() else { panic!() };
+    let shown = |paths: &mut dyn Iterator<Item = DirtyPath>| {
+        let mut shown: Vec<_> = paths.map(|dirty| format!("{}", dirty.path)).collect();
+        shown.sort();
+        shown.join(" ")
+    };
+    assert_eq!(shown(&mut paths.into_iter().map(|it| it.dirty)), "/in-flight /old /open /waiting");
+    assert_eq!(shown(&mut mirror.take_touched().iter()), "/in-flight /old /waiting");
+    assert!(!mirror.is_touched());
+    at_millis(&mut fleet, 300, &["job", "0", "done"]);
+    at_millis(&mut fleet, 400, &[]);
+    at_millis(&mut fleet, 401, &["job", "1", "held", "9", "gone"]);
+    at_millis(&mut fleet, 5000, &[]);
+    at_millis(&mut fleet, 5001, &["job", "2", "but", "open"]);
+    let mirror = fleet.mirror_mut(MirrorId(0)).unwrap();
+    let Unconfirmed::Paths(paths) = mirror.unconfirmed() else { panic!() };
+    assert_eq!(shown(&mut paths.into_iter().map(|it| it.dirty)), "/gone /open");
+}

@@ -1,0 +1,218 @@
+//! Decides whether a target is as the last snapshot describes it.
+
+use std::{
+    fs,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use mirror_core::{
+    fs_event::MirrorId,
+    job::DirtyPath,
+    path::Escaped,
+    snapshot::{SourceComparison, SourceDifference, Unconfirmed},
+};
+use mirror_platform::{dir::Dir, identity::FileSystem};
+
+use crate::{
+    config::SyncConfig,
+    exec::{
+        target_identity::TargetIdentity,
+        target_mark::{TargetMark, directory_identity},
+    },
+    snapshot::{Footer, JournalEntry, LastSnapshot, StoredPath, StoredTarget, text_hash},
+};
+
+/// Target of a mirror, for a snapshot.
+#[derive(Clone)]
+pub(in crate::engine) struct SnapshotTarget {
+    pub(in crate::engine) mirror: MirrorId,
+    /// Name, which is the same under all settings.
+    pub(in crate::engine) name: String,
+    /// Hash of the settings that change what the target holds.
+    pub(in crate::engine) settings: String,
+    /// True if the user says that nothing else changes the target.
+    pub(in crate::engine) is_trusted: bool,
+    pub(in crate::engine) identity: Option<Arc<TargetIdentity>>,
+    /// Number of entries on the target, if known.
+    pub(in crate::engine) entries: Option<u64>,
+}
+
+/// Facts about the present, against which a snapshot is checked.
+#[derive(Clone, Debug)]
+pub(super) struct PresentFacts {
+    /// Identity of the root of the source.
+    pub(super) root: String,
+    pub(super) boot: String,
+    /// Seconds since 1970.
+    pub(super) now: u64,
+}
+
+impl PresentFacts {
+    /// Reads the facts for this source.
+    ///
+    /// # Errors
+    ///
+    /// The reason why there can be no snapshot of it.
+    pub(super) fn of(root: &Dir) -> Result<Self, String> {
+        let file_system = FileSystem::of(root).map_err(|error| error.to_string())?;
+        if file_system.is_remote() {
+            return Err("the source is on a network file system".into());
+        }
+        let root = directory_identity(root).map_err(|why| format!("the source: {why}"))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        Ok(Self { root, boot: boot_id()?, now })
+    }
+}
+
+/// Returns the identity of this boot of the machine.
+///
+/// # Errors
+///
+/// A message if the kernel does not tell.
+pub(super) fn boot_id() -> Result<String, String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().into()).map_err(|error| format!("cannot read the boot id: {error}"))
+}
+
+/// Decides what a target lacks.
+pub(super) fn decide(
+    last: &Result<LastSnapshot, String>,
+    target: &SnapshotTarget,
+    facts: &PresentFacts,
+) -> SourceComparison {
+    match differences(last, target, facts) {
+        Ok(differences) => SourceComparison::Differences(differences),
+        Err(reason) => SourceComparison::Unknown(reason),
+    }
+}
+
+fn differences(
+    last: &Result<LastSnapshot, String>,
+    target: &SnapshotTarget,
+    facts: &PresentFacts,
+) -> Result<Vec<SourceDifference>, String> {
+    let last = last.as_ref().map_err(String::clone)?;
+    check_footer(last, facts)?;
+    let mut states = last.footer.targets.iter();
+    let state = states.find(|state| state.target == target.name);
+    let state = state.ok_or("the target is not in the snapshot")?;
+    if state.settings != target.settings {
+        return Err("the settings of the sync have changed".into());
+    }
+    let unconfirmed = state.unconfirmed.as_ref().ok_or("the target was not complete")?;
+    check_mark(state, target)?;
+    let changed = last.differences.as_ref().ok_or("most of the source has changed")?;
+    let mut all = changed.clone();
+    for stored in unconfirmed {
+        all.push(stored.difference().ok_or("the snapshot is damaged")?);
+    }
+    for entry in &last.journal {
+        if let JournalEntry::Tree { target: name, path } = entry
+            && *name == target.name
+        {
+            all.push(path.difference().ok_or("the snapshot is damaged")?);
+        }
+    }
+    let is_everything = |it: &SourceDifference| it.dirty == DirtyPath::root_tree();
+    if all.iter().any(is_everything) {
+        return Err("the last full transfer was not finished".into());
+    }
+    Ok(all)
+}
+
+/// Checks what concerns all targets of the source.
+fn check_footer(last: &LastSnapshot, facts: &PresentFacts) -> Result<(), String> {
+    let Footer { program, root, boot, is_final, taken, .. } = &last.footer;
+    if program != env!("CARGO_PKG_VERSION") {
+        return Err(format!("the snapshot is from version {}", Escaped(program.as_bytes())));
+    }
+    if *root != facts.root {
+        return Err("the source is another directory than before".into());
+    }
+    if *taken > facts.now {
+        return Err("the clock is behind the time of the snapshot".into());
+    }
+    let (mut is_closed, mut boot) = (*is_final, boot);
+    for entry in &last.journal {
+        match entry {
+            JournalEntry::Opened { boot: opened } => (is_closed, boot) = (false, opened),
+            JournalEntry::Closed => is_closed = true,
+            JournalEntry::Tree { .. } => {}
+        }
+    }
+    if !is_closed && *boot != facts.boot {
+        return Err("the machine was restarted while lsyncd was running".into());
+    }
+    Ok(())
+}
+
+/// Checks that the target is the one that the snapshot describes, and no newer one.
+fn check_mark(state: &StoredTarget, target: &SnapshotTarget) -> Result<(), String> {
+    let found = target.identity.as_ref().and_then(|identity| identity.read_mark());
+    match found {
+        None if target.is_trusted => Ok(()),
+        None => Err("it is unknown whether the target was changed by others: \
+                     trustTarget = true says that it was not"
+            .into()),
+        Some(Err(why)) => Err(format!("the target can't be checked: {why}")),
+        Some(Ok(TargetMark { identity, .. })) if Some(&identity) != state.identity.as_ref() => {
+            Err("the target is another directory than before".into())
+        }
+        Some(Ok(_)) if target.is_trusted => Ok(()),
+        Some(Ok(TargetMark { mark: None, .. })) => Err("the target has lost its mark".into()),
+        Some(Ok(TargetMark { mark: Some(mark), .. })) if state.marks.contains(&mark) => Ok(()),
+        Some(Ok(_)) => Err("the target is newer than the snapshot".into()),
+    }
+}
+
+/// Returns the state of a target for a new snapshot with this mark.
+pub(super) fn target_state(
+    target: &SnapshotTarget,
+    unconfirmed: Unconfirmed,
+    previous: Option<&Footer>,
+    mark: &str,
+) -> StoredTarget {
+    let mut known = previous.into_iter().flat_map(|footer| &footer.targets);
+    let known = known.find(|state| state.target == target.name);
+    let on_target = known.and_then(|state| state.marks.last());
+    StoredTarget {
+        target: target.name.clone(),
+        settings: target.settings.clone(),
+        identity: None,
+        entries: target.entries,
+        marks: on_target.into_iter().cloned().chain([mark.to_owned()]).collect(),
+        unconfirmed: match unconfirmed {
+            Unconfirmed::Everything => None,
+            Unconfirmed::Paths(paths) => Some(paths.iter().map(StoredPath::new).collect()),
+        },
+    }
+}
+
+/// Returns the hash of the settings that change what a target holds.
+pub(in crate::engine) fn settings_hash(sync: &SyncConfig) -> String {
+    let default =
+        SyncConfig::new(String::new(), sync.kind, sync.source.clone(), sync.target.clone());
+    let relevant = SyncConfig {
+        name: String::new(),
+        source_as_given: sync.source.clone(),
+        debounce: default.debounce,
+        open_wait: default.open_wait,
+        insist: default.insist,
+        max_delete: default.max_delete,
+        max_delete_seen: default.max_delete_seen,
+        replaced_source: default.replaced_source,
+        marker: default.marker,
+        trust_target: default.trust_target,
+        exit_codes: default.exit_codes,
+        ssh_exit_codes: default.ssh_exit_codes,
+        batch_size_limit: default.batch_size_limit,
+        max_processes: default.max_processes,
+        crontab: default.crontab,
+        hook: default.hook,
+        tunnel: default.tunnel,
+        script: default.script,
+        ..sync.clone()
+    };
+    text_hash(format!("{relevant:?}").as_bytes())
+}

@@ -1,0 +1,335 @@
+//! Flow of snapshots through the engine.
+
+use std::{io, mem, path::Path, sync::Arc};
+
+use mirror_core::{
+    fleet::Member,
+    fs_event::MirrorId,
+    input::Input,
+    job::Job,
+    mirror::{Availability, Mirror},
+    path::TreePath,
+    queue::PathSet,
+    snapshot::{SourceComparison, Unconfirmed},
+    time::Moment,
+};
+
+use super::{
+    SnapshotPhase, WRITE_RATIO,
+    decision::{self, PresentFacts, SnapshotTarget},
+    work::{self, Compared, ReadSource, SnapshotMessage, SnapshotResult},
+};
+use crate::{
+    engine::{Engine, sync::SyncInstance},
+    snapshot::{self, Footer, JournalEntry, NewRecords, PreparedSnapshot},
+};
+
+/// Number from which barriers of the watcher belong to snapshots.
+const FIRST_BARRIER: u64 = 1 << 63;
+
+impl Engine {
+    /// Handles that a mirror asks for a comparison of its source with the last snapshot.
+    pub(in crate::engine) fn request_comparison(&mut self, mirror: MirrorId) {
+        let (Some(snapshots), Some(instance)) = (&mut self.snapshots, self.registry.get(mirror))
+        else {
+            return self.answer_comparison(mirror, "there is no stateDir");
+        };
+        let source = snapshots.source_mut(instance.source.path());
+        if source.is_compared {
+            // It was added or replaced by a reload.
+            return self.answer_comparison(mirror, "the sync is new");
+        }
+        source.waiting.push(mirror);
+    }
+
+    fn answer_comparison(&mut self, mirror: MirrorId, reason: &str) {
+        let unknown = SourceComparison::Unknown(reason.into());
+        self.next_inputs.push(Input::Compared(mirror, unknown));
+    }
+
+    /// Notes that a job begins, before it changes the target.
+    pub(in crate::engine) fn note_snapshot_job(&mut self, job: &Job) {
+        let Self { snapshots, registry, .. } = self;
+        let Some((snapshots, instance)) = snapshots.as_mut().zip(registry.get(job.mirror)) else {
+            return;
+        };
+        if instance.has_snapshots {
+            snapshots.note_job(instance.source.path(), &instance.target_text(), job);
+        }
+    }
+
+    /// Does what is due for the snapshots.
+    pub(in crate::engine) fn step_snapshots(&mut self) {
+        let Some(snapshots) = &self.snapshots else { return };
+        if !self.fleet.is_running() {
+            return;
+        }
+        let sources: Vec<_> = snapshots.sources.keys().cloned().collect();
+        for source in sources {
+            self.start_comparison(&source);
+            if self.snapshot_due(&source).is_some_and(|due| due <= self.now()) {
+                self.start_snapshot(&source);
+            }
+        }
+    }
+
+    /// Returns the time at which [`step_snapshots`](Self::step_snapshots) is due.
+    pub(in crate::engine) fn next_snapshot(&self) -> Option<Moment> {
+        let sources = self.snapshots.as_ref()?.sources.keys();
+        sources.filter_map(|source| self.snapshot_due(source)).min()
+    }
+
+    /// Returns the time of the next snapshot of a source. `None`: not before the next change, or
+    /// while jobs run.
+    fn snapshot_due(&self, path: &Path) -> Option<Moment> {
+        let source = self.snapshots.as_ref()?.sources.get(path)?;
+        let is_due = source.has_changed && source.is_compared;
+        let is_idle = matches!(source.phase, SnapshotPhase::Idle);
+        let mirrors = || self.members_of(path).filter_map(|(id, _)| self.fleet.member(id));
+        let mut built_in = mirrors().filter_map(Member::built_in);
+        (is_due
+            && is_idle
+            && !mirrors().any(|it| it.is_busy())
+            && built_in.any(Mirror::has_known_target))
+        .then_some(source.next_write)
+    }
+
+    /// Iterates over the syncs of this source that have snapshots.
+    pub(super) fn members_of(
+        &self,
+        path: &Path,
+    ) -> impl Iterator<Item = (MirrorId, &SyncInstance)> {
+        let is_member = move |it: &SyncInstance| it.has_snapshots && it.source.path() == path;
+        self.registry.iter().filter(move |(_, instance)| is_member(instance))
+    }
+
+    /// Returns the targets of this source.
+    pub(super) fn snapshot_targets(&self, path: &Path) -> Vec<SnapshotTarget> {
+        self.members_of(path).map(|(id, instance)| instance.snapshot_target(id)).collect()
+    }
+
+    /// Returns what a thread needs to read this source. `None` if no sync has it.
+    pub(super) fn read_source(&self, path: &Path) -> Option<ReadSource> {
+        let (_, first) = self.members_of(path).next()?;
+        let skips: Vec<_> =
+            self.members_of(path).map(|(id, instance)| instance.watch_tree(id).skip).collect();
+        let skip = Arc::new(move |path: &TreePath| skips.iter().all(|skip| skip(path)));
+        Some(ReadSource { root: Arc::clone(&first.source), skip })
+    }
+
+    /// Compares a source as soon as all of its mirrors are watched or can't be.
+    fn start_comparison(&mut self, path: &Path) {
+        let is_covering = |id| {
+            let member = self.fleet.member(id);
+            member.is_some_and(|it| *it.source().availability() == Availability::Covering)
+        };
+        let is_ready = !self.members_of(path).any(|(id, _)| is_covering(id));
+        let (targets, read) = (self.snapshot_targets(path), self.read_source(path));
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let (is_full, thread) = (snapshots.is_full, snapshots.thread(path));
+        let source = snapshots.source_mut(path);
+        if !is_ready || source.waiting.is_empty() {
+            return;
+        }
+        let waiting = mem::take(&mut source.waiting);
+        source.is_compared = true;
+        source.phase = SnapshotPhase::Comparing;
+        let targets: Vec<_> =
+            targets.into_iter().filter(|target| waiting.contains(&target.mirror)).collect();
+        let started = match read {
+            None => Err(io::ErrorKind::NotFound.into()),
+            Some(read) => thread.start(move |thread| {
+                SnapshotResult::Compared(thread.compare(&read, &targets, is_full))
+            }),
+        };
+        if let Err(error) = started {
+            source.phase = SnapshotPhase::Idle;
+            let reason = format!("the source can't be compared: {error}");
+            for mirror in waiting {
+                self.answer_comparison(mirror, &reason);
+            }
+        }
+    }
+
+    /// Handles the result of a thread.
+    pub(in crate::engine) fn handle_snapshot(&mut self, message: SnapshotMessage) {
+        let SnapshotMessage { source: path, result } = message;
+        match result {
+            SnapshotResult::Compared(compared) => self.end_comparison(&path, compared),
+            SnapshotResult::Read(Ok(new)) => self.wait_for_watcher(&path, new),
+            SnapshotResult::Read(Err(error)) | SnapshotResult::Prepared(Err(error)) => {
+                self.fail_snapshot(&path, &error);
+            }
+            SnapshotResult::Prepared(Ok((prepared, footer))) => {
+                self.commit_snapshot(&path, prepared, footer);
+            }
+            SnapshotResult::Marked => {
+                if let Some(snapshots) = &mut self.snapshots {
+                    snapshots.source_mut(&path).phase = SnapshotPhase::Idle;
+                }
+            }
+        }
+    }
+
+    fn end_comparison(&mut self, path: &Path, compared: Result<Compared, String>) {
+        let (now, targets) = (self.now(), self.snapshot_targets(path));
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let (boot, log) = (snapshots.boot.clone(), snapshots.log.clone());
+        let source = snapshots.source_mut(path);
+        source.phase = SnapshotPhase::Idle;
+        let Compared { answers, new, footer } = match compared {
+            Ok(compared) => compared,
+            Err(reason) => {
+                source.fail(now);
+                let mirrors = targets.into_iter().map(|target| target.mirror);
+                mirrors.for_each(|mirror| self.answer_comparison(mirror, &reason));
+                return;
+            }
+        };
+        source.touch(&new.unsettled);
+        source.note(&[JournalEntry::Opened { boot }], &log);
+        let is_unchanged = |comparison: &SourceComparison| matches!(comparison, SourceComparison::Differences(all) if all.is_empty());
+        source.footer.clone_from(&footer);
+        // The present snapshot is as good as a new one, if nothing has changed.
+        if !answers.iter().all(|(_, comparison)| is_unchanged(comparison)) {
+            source.fresh = Some(new);
+            source.has_changed = true;
+        }
+        for (mirror, comparison) in answers {
+            if let SourceComparison::Differences(_) = comparison
+                && let Some(instance) = self.registry.get(mirror)
+            {
+                let name = instance.target_text();
+                let mut states = footer.iter().flat_map(|footer| &footer.targets);
+                let state = states.find(|state| state.target == name);
+                instance.resume(state.and_then(|state| state.entries));
+            }
+            self.next_inputs.push(Input::Compared(mirror, comparison));
+        }
+    }
+
+    /// Starts the next snapshot of a source.
+    fn start_snapshot(&mut self, path: &Path) {
+        let now = self.now();
+        self.take_touched(path);
+        let read = self.read_source(path);
+        let Some((snapshots, read)) = self.snapshots.as_mut().zip(read) else { return };
+        let thread = snapshots.thread(path);
+        let source = snapshots.source_mut(path);
+        let Some(touched) = source.begin(now) else { return self.start_barrier(path) };
+        let started =
+            thread.start(move |thread| SnapshotResult::Read(thread.read(&read, &touched)));
+        if let Err(error) = started {
+            self.fail_snapshot(path, &error);
+        }
+    }
+
+    /// Takes what was reported to change since the last snapshot.
+    pub(super) fn take_touched(&mut self, path: &Path) {
+        let mirrors: Vec<_> = self.members_of(path).map(|(id, _)| id).collect();
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let source = snapshots.source_mut(path);
+        for mirror in mirrors {
+            let touched = self.fleet.mirror_mut(mirror).map(Mirror::take_touched);
+            source.touch(&touched.unwrap_or_default());
+        }
+    }
+
+    fn wait_for_watcher(&mut self, path: &Path, new: NewRecords) {
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let source = snapshots.source_mut(path);
+        source.touch(&new.unsettled);
+        source.has_changed |= !new.unsettled.is_empty();
+        source.phase = SnapshotPhase::AtBarrier(new);
+        self.start_barrier(path);
+    }
+
+    fn start_barrier(&mut self, path: &Path) {
+        let Some(snapshots) = &mut self.snapshots else { return };
+        snapshots.next_barrier += 1;
+        snapshots.barriers.insert(snapshots.next_barrier, path.to_owned());
+        self.watch.barrier(FIRST_BARRIER + snapshots.next_barrier);
+    }
+
+    /// Handles a barrier. Returns false if it is not one of the snapshots.
+    pub(in crate::engine) fn snapshot_barrier_passed(&mut self, id: u64) -> bool {
+        let Some(id) = id.checked_sub(FIRST_BARRIER) else { return false };
+        let path = self.snapshots.as_mut().and_then(|snapshots| snapshots.barriers.remove(&id));
+        if let Some(path) = path {
+            self.write_snapshot(&path);
+        }
+        true
+    }
+
+    fn write_snapshot(&mut self, path: &Path) {
+        let targets = self.snapshot_targets(path);
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let thread = snapshots.thread(path);
+        let source = snapshots.source_mut(path);
+        let SnapshotPhase::AtBarrier(new) = mem::replace(&mut source.phase, SnapshotPhase::Writing)
+        else {
+            return;
+        };
+        let started = self.footer(path, &new, false).and_then(|footer| {
+            thread.start(move |_| SnapshotResult::Prepared(work::prepare(new, footer, &targets)))
+        });
+        if let Err(error) = started {
+            self.fail_snapshot(path, &error);
+        }
+    }
+
+    /// Returns the footer of a new snapshot: the present state of all targets.
+    pub(super) fn footer(
+        &self,
+        path: &Path,
+        new: &NewRecords,
+        is_final: bool,
+    ) -> io::Result<Footer> {
+        let read = self.read_source(path).ok_or(io::ErrorKind::NotFound)?;
+        let root = work::open(&read).map_err(io::Error::other)?;
+        let PresentFacts { root, boot, now } = PresentFacts::of(&root).map_err(io::Error::other)?;
+        let mark = snapshot::new_mark()?;
+        let snapshots = self.snapshots.as_ref();
+        let previous = snapshots.and_then(|it| it.sources.get(path)?.footer.as_ref());
+        let state = |target: SnapshotTarget| {
+            let mirror = self.fleet.member(target.mirror).and_then(|it| it.built_in());
+            let unconfirmed = mirror.map_or(Unconfirmed::Everything, Mirror::unconfirmed);
+            decision::target_state(&target, unconfirmed, previous, &mark)
+        };
+        let targets = self.snapshot_targets(path).into_iter().map(state).collect();
+        let (program, directories) = (env!("CARGO_PKG_VERSION").into(), new.directories);
+        Ok(Footer { program, root, boot, is_final, taken: now, directories, mark, targets })
+    }
+
+    fn commit_snapshot(&mut self, path: &Path, prepared: PreparedSnapshot, footer: Footer) {
+        let (now, targets) = (self.now(), self.snapshot_targets(path));
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let (thread, interval) = (snapshots.thread(path), snapshots.interval);
+        let source = snapshots.source_mut(path);
+        if let Err(error) = prepared.commit(&source.journal) {
+            return self.fail_snapshot(path, &error);
+        }
+        let mark = footer.mark.clone();
+        source.reading = PathSet::new();
+        source.footer = Some(footer);
+        source.is_failing = false;
+        source.next_write = now + interval.max((now - source.since) * WRITE_RATIO);
+        source.phase = SnapshotPhase::Marking;
+        let started = thread.start(move |_| {
+            work::mark(&targets, &mark);
+            SnapshotResult::Marked
+        });
+        if started.is_err() {
+            // The targets keep the mark of the snapshot before, which the new one accepts.
+            source.phase = SnapshotPhase::Idle;
+        }
+    }
+
+    fn fail_snapshot(&mut self, path: &Path, why: &io::Error) {
+        let now = self.now();
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let retry = now + snapshots.interval;
+        snapshots.source_mut(path).fail(retry);
+        snapshots.report_failure(path, why);
+    }
+}

@@ -1,0 +1,142 @@
+//! Last snapshots, at the end of the daemon.
+
+use std::{
+    io, mem,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use mirror_core::input::Input;
+
+use super::{SnapshotPhase, work};
+use crate::{
+    engine::{Engine, Message},
+    snapshot::{Footer, JournalEntry, NewRecords},
+    watch::WatchMessage,
+};
+
+/// Maximum time for the last snapshots of all sources.
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// Maximum time to wait for the watcher.
+const MAX_BARRIER: Duration = Duration::from_secs(2);
+
+/// Number of the barrier before the last snapshots.
+const LAST_BARRIER: u64 = u64::MAX;
+
+/// Records for the last snapshot of a source.
+enum LastRecords {
+    /// The present snapshot is up to date.
+    Unchanged,
+    /// These records.
+    New(NewRecords),
+}
+
+impl Engine {
+    /// Writes the last snapshots. Without one, the next start compares more.
+    pub(in crate::engine) fn write_last_snapshots(&mut self) {
+        let Some(snapshots) = &mut self.snapshots else { return };
+        // Threads that still work on a snapshot have nothing to say any more.
+        snapshots.is_cancelled.store(true, Ordering::Relaxed);
+        snapshots.is_cancelled = Arc::default();
+        let until = Instant::now() + MAX_TIME;
+        let sources: Vec<_> = snapshots.sources.keys().cloned().collect();
+        let read = |source: PathBuf| (self.read_last(&source, until), source);
+        let records: Vec<_> = sources.into_iter().map(read).collect();
+        if !self.wait_for_last_events() {
+            return;
+        }
+        for (records, source) in records {
+            let written = records.and_then(|records| self.write_last(&source, records, until));
+            if let (Err(error), Some(snapshots)) = (written, &mut self.snapshots) {
+                snapshots.report_failure(&source, &error);
+            }
+        }
+    }
+
+    /// Reads what has changed since the present snapshot.
+    fn read_last(&mut self, path: &Path, until: Instant) -> io::Result<LastRecords> {
+        self.take_touched(path);
+        let read = self.read_source(path).ok_or(io::ErrorKind::NotFound)?;
+        let snapshots = self.snapshots.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let mut thread = snapshots.thread(path);
+        thread.until = Some(until);
+        let source = snapshots.source_mut(path);
+        if !matches!(source.phase, SnapshotPhase::Idle | SnapshotPhase::Marking) {
+            // It was interrupted.
+            source.fail(source.next_write);
+        }
+        if !source.has_changed && source.touched.is_empty() && source.fresh.is_none() {
+            return Ok(LastRecords::Unchanged);
+        }
+        if let Some(new) = source.fresh.take() {
+            return Ok(LastRecords::New(new));
+        }
+        let touched = mem::take(&mut source.touched);
+        thread.read(&read, &touched).map(LastRecords::New)
+    }
+
+    /// Waits until the watcher has reported everything that happened up to now. Returns false if
+    /// that takes too long.
+    fn wait_for_last_events(&mut self) -> bool {
+        let until = Instant::now() + MAX_BARRIER;
+        self.watch.barrier(LAST_BARRIER);
+        loop {
+            match self.receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Message::Watch) => {}
+                Ok(_) => continue,
+                Err(_) => return false,
+            }
+            for message in self.watch.take() {
+                match message {
+                    WatchMessage::Barrier(LAST_BARRIER) => return true,
+                    WatchMessage::Event(event) => {
+                        let now = self.now();
+                        self.fleet.handle(Input::FsEvent(event), now, &mut Vec::new());
+                    }
+                    WatchMessage::Barrier(_)
+                    | WatchMessage::Covered { .. }
+                    | WatchMessage::CannotCover { .. }
+                    | WatchMessage::RootRepointed(_)
+                    | WatchMessage::Listed(_) => {}
+                }
+            }
+        }
+    }
+
+    fn write_last(&mut self, path: &Path, records: LastRecords, until: Instant) -> io::Result<()> {
+        let new = match records {
+            LastRecords::New(new) => new,
+            LastRecords::Unchanged => {
+                let Some(snapshots) = &mut self.snapshots else { return Ok(()) };
+                let log = snapshots.log.clone();
+                let source = snapshots.source_mut(path);
+                if source.footer.is_some() {
+                    source.note(&[JournalEntry::Closed], &log);
+                }
+                return Ok(());
+            }
+        };
+        let footer = self.footer(path, &new, true)?;
+        if footer.targets.iter().all(|target| target.unconfirmed.is_none()) {
+            // The present one is not worse.
+            return Ok(());
+        }
+        let targets = self.snapshot_targets(path);
+        let (sender, receiver) = mpsc::channel();
+        // A target may be on a file system that does not answer.
+        thread::Builder::new().name("snapshot".into()).spawn(move || {
+            let written = work::prepare(new, footer, &targets).and_then(|(prepared, footer)| {
+                let Footer { mark, .. } = footer;
+                prepared.commit(&[])?;
+                work::mark(&targets, &mark);
+                Ok(())
+            });
+            let _ = sender.send(written);
+        })?;
+        let wait = until.saturating_duration_since(Instant::now());
+        receiver.recv_timeout(wait).map_err(|_| io::ErrorKind::TimedOut)?
+    }
+}

@@ -1,0 +1,277 @@
+//! Snapshots of the sources: compared at the start, written from time to time and at the end.
+//!
+//! A new snapshot is made in this order. Each step may be interrupted by the death of the process:
+//! the previous snapshot stays valid until the new one has its name.
+//!
+//! 1. Take what was reported to change since the last snapshot, and read it again (on a thread).
+//! 2. Wait until the watcher has reported everything that happened before.
+//! 3. Ask each mirror what is not known to be on its target.
+//! 4. Write all that (on a thread), and rename the new file.
+//! 5. Mark the targets (on a thread).
+
+mod decision;
+mod flow;
+mod last;
+mod work;
+
+use std::{
+    collections::BTreeMap,
+    fmt, io, mem,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use mirror_core::{
+    fs_event::MirrorId,
+    job::{DirtyPath, Job, Scope, Work},
+    path::{Escaped, TreePath},
+    queue::PathSet,
+    snapshot::{DifferenceKind, SourceDifference},
+    time::Moment,
+};
+
+use super::Inbox;
+use crate::{
+    config::DaemonConfig,
+    report::{Category, Log},
+    snapshot::{self, Footer, JournalEntry, NewRecords, StateDir, StoredPath},
+};
+use decision::boot_id;
+pub(super) use decision::{SnapshotTarget, settings_hash};
+pub(crate) use work::SnapshotMessage;
+use work::SnapshotThread;
+
+/// Maximum number of trees of one batch that are noted one by one.
+const MAX_NOTED: usize = 1000;
+
+/// A snapshot is not written more often than so many times the duration of the last write.
+const WRITE_RATIO: u32 = 50;
+
+/// Snapshots of all sources of a daemon.
+pub(super) struct Snapshots {
+    state_dir: StateDir,
+    /// Minimum time between two snapshots of a source.
+    interval: Duration,
+    /// True if the start is to transfer everything.
+    is_full: bool,
+    sources: BTreeMap<PathBuf, SourceSnapshots>,
+    /// Sources that wait for a barrier of the watcher.
+    barriers: BTreeMap<u64, PathBuf>,
+    next_barrier: u64,
+    is_cancelled: Arc<AtomicBool>,
+    boot: String,
+    inbox: Inbox,
+    log: Log,
+}
+
+/// Snapshots of one source.
+struct SourceSnapshots {
+    file: PathBuf,
+    /// Mirrors that wait for a comparison.
+    waiting: Vec<MirrorId>,
+    /// True if there was one: later mirrors get everything.
+    is_compared: bool,
+    phase: SnapshotPhase,
+    /// Start of the present write.
+    since: Moment,
+    /// Paths to be read again for the next snapshot.
+    touched: PathSet,
+    /// Paths that are read again for the present one.
+    reading: PathSet,
+    /// Entries of the journal since the present write began.
+    journal: Vec<JournalEntry>,
+    /// Footer of the present snapshot.
+    footer: Option<Footer>,
+    /// Records that were read and not written yet.
+    fresh: Option<NewRecords>,
+    /// True if the present snapshot is outdated.
+    has_changed: bool,
+    next_write: Moment,
+    /// True while the snapshots of this source fail.
+    is_failing: bool,
+}
+
+/// Progress of a snapshot.
+enum SnapshotPhase {
+    Idle,
+    /// A thread compares the source with the last snapshot.
+    Comparing,
+    /// A thread reads what was touched.
+    Reading,
+    /// The watcher catches up.
+    AtBarrier(NewRecords),
+    /// A thread writes it.
+    Writing,
+    /// A thread marks the targets.
+    Marking,
+}
+
+impl fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshots").field("state_dir", &self.state_dir).finish_non_exhaustive()
+    }
+}
+
+impl Snapshots {
+    /// Opens the directory of the snapshots. `None` if there are to be none.
+    ///
+    /// # Errors
+    ///
+    /// A message for the user.
+    pub(super) fn open(
+        daemon: &DaemonConfig,
+        inbox: &Inbox,
+        log: &Log,
+    ) -> Result<Option<Self>, String> {
+        let Some(path) = &daemon.state_dir else { return Ok(None) };
+        Ok(Some(Self {
+            state_dir: StateDir::open(path)?,
+            interval: daemon.state_interval,
+            is_full: daemon.full,
+            sources: BTreeMap::new(),
+            barriers: BTreeMap::new(),
+            next_barrier: 0,
+            is_cancelled: Arc::default(),
+            boot: boot_id()?,
+            inbox: inbox.clone(),
+            log: log.clone(),
+        }))
+    }
+
+    fn source_mut(&mut self, path: &Path) -> &mut SourceSnapshots {
+        let file = self.state_dir.snapshot_of(path);
+        self.sources.entry(path.to_owned()).or_insert_with(|| SourceSnapshots::new(file))
+    }
+
+    fn thread(&self, path: &Path) -> SnapshotThread {
+        SnapshotThread {
+            source: path.to_owned(),
+            file: self.state_dir.snapshot_of(path),
+            is_cancelled: Arc::clone(&self.is_cancelled),
+            until: None,
+            inbox: self.inbox.clone(),
+        }
+    }
+
+    /// Notes that a job begins, before it changes the target: see [`JournalEntry::Tree`].
+    fn note_job(&mut self, path: &Path, target: &str, job: &Job) {
+        let log = self.log.clone();
+        let source = self.source_mut(path);
+        source.has_changed = true;
+        let entry = |dirty| {
+            let changed = SourceDifference { dirty, kind: DifferenceKind::Written };
+            JournalEntry::Tree { target: target.into(), path: StoredPath::new(&changed) }
+        };
+        let entries: Vec<_> = changed_trees(&job.work).into_iter().map(entry).collect();
+        source.note(&entries, &log);
+    }
+
+    /// Reports a failure once, until the snapshots of this source succeed again.
+    fn report_failure(&mut self, path: &Path, why: &dyn fmt::Display) {
+        let source = self.source_mut(path);
+        if !mem::replace(&mut source.is_failing, true) {
+            let shown = Escaped(path.as_os_str().as_bytes());
+            let text = format!("cannot write the snapshot of {shown}: {why}");
+            self.log.say(Category::Warn, text);
+        }
+    }
+}
+
+impl SourceSnapshots {
+    fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            waiting: Vec::new(),
+            is_compared: false,
+            phase: SnapshotPhase::Idle,
+            since: Moment::ORIGIN,
+            touched: PathSet::new(),
+            reading: PathSet::new(),
+            journal: Vec::new(),
+            footer: None,
+            fresh: None,
+            has_changed: false,
+            next_write: Moment::ORIGIN,
+            is_failing: false,
+        }
+    }
+
+    /// Appends entries to the journal of the present snapshot, and of the one that is being made.
+    /// If that is not possible, the present snapshot is removed, since it is wrong without them.
+    fn note(&mut self, entries: &[JournalEntry], log: &Log) {
+        if entries.is_empty() {
+            return;
+        }
+        self.journal.extend_from_slice(entries);
+        if let Err(error) = snapshot::append_journal(&self.file, entries) {
+            self.discard(&error, log);
+        }
+    }
+
+    /// Removes the present snapshot.
+    fn discard(&mut self, why: &io::Error, log: &Log) {
+        self.footer = None;
+        let shown = Escaped(self.file.as_os_str().as_bytes()).to_string();
+        let removed = snapshot::invalidate(&self.file);
+        let text = match removed {
+            Ok(()) => format!("the snapshot {shown} was removed, since it can't be kept: {why}"),
+            Err(error) => format!(
+                "the snapshot {shown} is wrong from now on, and can't be removed: {error}: remove \
+                 it before the next start"
+            ),
+        };
+        log.say(Category::Warn, text);
+    }
+
+    /// Begins the next snapshot. Returns what is to be read, or `None` if the records are there.
+    fn begin(&mut self, now: Moment) -> Option<PathSet> {
+        self.since = now;
+        self.has_changed = false;
+        self.journal.clear();
+        if let Some(new) = self.fresh.take() {
+            // They are older than what was touched since: that stays for the next snapshot.
+            self.has_changed = !self.touched.is_empty();
+            self.reading = [DirtyPath::root_tree()].iter().collect();
+            self.phase = SnapshotPhase::AtBarrier(new);
+            return None;
+        }
+        self.reading = mem::take(&mut self.touched);
+        self.phase = SnapshotPhase::Reading;
+        Some(self.reading.clone())
+    }
+
+    /// Ends a snapshot that failed. The next one has to read all of this again.
+    fn fail(&mut self, retry: Moment) {
+        self.phase = SnapshotPhase::Idle;
+        let reading = mem::take(&mut self.reading);
+        self.touch(&reading);
+        self.has_changed = true;
+        self.next_write = retry;
+    }
+
+    fn touch(&mut self, paths: &PathSet) {
+        /// Beyond this number of paths the whole source is read again.
+        const MAX: usize = 50_000;
+        for DirtyPath { path, scope } in paths {
+            self.touched.insert(&path, scope);
+        }
+        if self.touched.len() > MAX {
+            self.touched.insert(&TreePath::root(), Scope::Tree);
+        }
+    }
+}
+
+/// Returns the trees that a job may change on its target.
+fn changed_trees(work: &Work) -> Vec<DirtyPath> {
+    match work {
+        Work::Full { .. } => vec![DirtyPath::root_tree()],
+        Work::Large { .. } => Vec::new(),
+        Work::Batch { paths, .. } => {
+            let trees = paths.iter().filter(|dirty| dirty.scope == Scope::Tree);
+            let trees: Vec<_> = trees.take(MAX_NOTED + 1).collect();
+            if trees.len() > MAX_NOTED { vec![DirtyPath::root_tree()] } else { trees }
+        }
+    }
+}

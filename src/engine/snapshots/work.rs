@@ -1,0 +1,191 @@
+//! Work of snapshots that is done by threads.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use mirror_core::{fs_event::MirrorId, job::Outcome, queue::PathSet, snapshot::SourceComparison};
+
+use mirror_platform::dir::Dir;
+
+use super::decision::{self, PresentFacts, SnapshotTarget};
+use crate::{
+    engine::{Inbox, Message},
+    exec::source_root::SourceRoot,
+    snapshot::{
+        self, Footer, LastSnapshot, NewRecords, PreparedSnapshot, SnapshotSource, UnwantedFn,
+    },
+};
+
+/// Message of a thread about the snapshot of a source.
+#[derive(Debug)]
+pub(crate) struct SnapshotMessage {
+    pub(super) source: PathBuf,
+    pub(super) result: SnapshotResult,
+}
+
+/// Result of a thread.
+#[derive(Debug)]
+pub(super) enum SnapshotResult {
+    /// The source was compared.
+    Compared(Result<Compared, String>),
+    /// The touched directories were read.
+    Read(io::Result<NewRecords>),
+    /// The snapshot was written, without its final name.
+    Prepared(io::Result<(PreparedSnapshot, Footer)>),
+    /// The targets were marked.
+    Marked,
+}
+
+/// Result of a comparison for all mirrors of a source.
+#[derive(Debug)]
+pub(super) struct Compared {
+    pub(super) answers: Vec<(MirrorId, SourceComparison)>,
+    pub(super) new: NewRecords,
+    /// Footer of the present snapshot, if it is readable.
+    pub(super) footer: Option<Footer>,
+}
+
+/// Thread for the snapshot of a source.
+pub(super) struct SnapshotThread {
+    pub(super) source: PathBuf,
+    pub(super) file: PathBuf,
+    pub(super) is_cancelled: Arc<AtomicBool>,
+    /// Time after which the work is given up.
+    pub(super) until: Option<Instant>,
+    pub(super) inbox: Inbox,
+}
+
+/// Source of a snapshot, as the engine knows it.
+#[derive(Clone)]
+pub(super) struct ReadSource {
+    pub(super) root: Arc<SourceRoot>,
+    /// Directories that no sync wants.
+    pub(super) skip: Arc<UnwantedFn>,
+}
+
+impl SnapshotThread {
+    /// Does the work on a thread of its own, and sends the result.
+    ///
+    /// # Errors
+    ///
+    /// As `pthread_create(3)`.
+    pub(super) fn start(
+        self,
+        work: impl FnOnce(&Self) -> SnapshotResult + Send + 'static,
+    ) -> io::Result<()> {
+        let run = move || {
+            let result = work(&self);
+            let Self { source, inbox, .. } = self;
+            inbox.send(Message::Snapshot(Box::new(SnapshotMessage { source, result })));
+        };
+        thread::Builder::new().name("snapshot".into()).spawn(run).map(drop)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+            || self.until.is_some_and(|until| until <= Instant::now())
+    }
+
+    /// Compares the source with its last snapshot, for these targets. If `is_full`, the answer is
+    /// that everything is unknown.
+    pub(super) fn compare(
+        &self,
+        read: &ReadSource,
+        targets: &[SnapshotTarget],
+        is_full: bool,
+    ) -> Result<Compared, String> {
+        let root = open(read)?;
+        let facts = PresentFacts::of(&root)?;
+        let is_cancelled = || self.is_cancelled();
+        let (file, skip) = (&*self.file, &*read.skip);
+        let source = SnapshotSource { file, root: &root, skip, is_cancelled: &is_cancelled };
+        let compared = snapshot::compare(&source).map_err(|error| error.to_string())?;
+        let last = compared.last;
+        let answer = |target: &SnapshotTarget| {
+            let comparison = if is_full {
+                SourceComparison::Unknown("the command line asks for it".into())
+            } else {
+                decision::decide(&last, target, &facts)
+            };
+            (target.mirror, comparison)
+        };
+        let answers = targets.iter().map(answer).collect();
+        let footer = last.ok().map(|LastSnapshot { footer, .. }| footer);
+        Ok(Compared { answers, new: compared.new, footer })
+    }
+
+    /// Reads what was touched since the last snapshot, or everything if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`snapshot::refresh`].
+    pub(super) fn read(&self, read: &ReadSource, touched: &PathSet) -> io::Result<NewRecords> {
+        let root = open(read).map_err(io::Error::other)?;
+        PresentFacts::of(&root).map_err(io::Error::other)?;
+        let is_cancelled = || self.is_cancelled();
+        let (file, skip) = (&*self.file, &*read.skip);
+        let source = SnapshotSource { file, root: &root, skip, is_cancelled: &is_cancelled };
+        match snapshot::refresh(&source, touched) {
+            Err(error) if is_unusable(&error) => Ok(snapshot::compare(&source)?.new),
+            result => result,
+        }
+    }
+}
+
+/// Returns true if there is no snapshot, or none that can be read.
+fn is_unusable(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
+    kinds.contains(&error.kind())
+}
+
+/// Opens the root of a source.
+///
+/// # Errors
+///
+/// The reason why it is not available.
+pub(super) fn open(read: &ReadSource) -> Result<Dir, String> {
+    read.root.open().map_err(|outcome| match outcome {
+        Outcome::SourceGone(failure) | Outcome::Retry(failure) => failure.message,
+        Outcome::Done
+        | Outcome::Partial(_)
+        | Outcome::Split { .. }
+        | Outcome::Fatal(..)
+        | Outcome::HookFailed { .. } => "the source is not available".into(),
+    })
+}
+
+/// Writes a snapshot under a temporary name. A target that can't be identified counts as unknown.
+///
+/// # Errors
+///
+/// As [`SnapshotWriter::prepare`](snapshot::SnapshotWriter::prepare).
+pub(super) fn prepare(
+    new: NewRecords,
+    mut footer: Footer,
+    targets: &[SnapshotTarget],
+) -> io::Result<(PreparedSnapshot, Footer)> {
+    for state in &mut footer.targets {
+        let target = targets.iter().find(|target| target.name == state.target);
+        match target.and_then(|target| target.identity.as_ref()?.read_mark()) {
+            None => {}
+            Some(Ok(found)) => state.identity = Some(found.identity),
+            Some(Err(_)) => state.unconfirmed = None,
+        }
+    }
+    Ok((new.writer.prepare(&footer)?, footer))
+}
+
+/// Marks the targets. Where that fails, the next start finds no mark, and transfers everything.
+pub(super) fn mark(targets: &[SnapshotTarget], mark: &str) {
+    for identity in targets.iter().filter_map(|target| target.identity.as_ref()) {
+        let _ = identity.write_mark(mark);
+    }
+}

@@ -1,0 +1,84 @@
+//! Mark on a target: tells whether the target is as the last snapshot describes it.
+//!
+//! If source and snapshot are restored from a backup together, they agree, but the target is newer.
+//! So each snapshot has a mark of its own, which the target has, too: as an extended attribute of
+//! its directory, since a file would be deleted as one that the source lacks.
+
+use std::{os::fd::AsFd, path::Path};
+
+use mirror_platform::{
+    dir::Dir,
+    identity::{DirIdentity, FileSystem},
+    metadata::FileRef,
+};
+
+use super::{
+    target_identity::TargetIdentity,
+    trusted_path::{self, TrustedOpenError},
+};
+
+/// Name of the extended attribute, which is never mirrored.
+pub(crate) const MARK_ATTRIBUTE: &std::ffi::CStr = c"user.lsyncd.mark";
+
+/// Mark that was read from a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TargetMark {
+    /// Identity of the directory: stable across mounts and restarts.
+    pub identity: String,
+    /// The mark, if there is one.
+    pub mark: Option<String>,
+}
+
+impl TargetIdentity {
+    /// Reads the mark of a local target. `None`: the target is on another machine.
+    ///
+    /// # Errors
+    ///
+    /// A message if the target can't be opened or identified.
+    pub(crate) fn read_mark(&self) -> Option<Result<TargetMark, String>> {
+        let path = self.path()?;
+        Some(open(path).and_then(|directory| {
+            self.check_instance(&directory)?;
+            let identity = directory_identity(&directory)?;
+            let mark = FileRef::Open(directory.as_fd()).xattr(MARK_ATTRIBUTE).ok();
+            Ok(TargetMark { identity, mark: mark.and_then(|mark| String::from_utf8(mark).ok()) })
+        }))
+    }
+
+    /// Sets the mark of a local target. Does nothing for one on another machine.
+    ///
+    /// # Errors
+    ///
+    /// A message if the target can't be opened or does not store it.
+    pub(crate) fn write_mark(&self, mark: &str) -> Result<(), String> {
+        let Some(path) = self.path() else { return Ok(()) };
+        let directory = open(path)?;
+        let directory = FileRef::Open(directory.as_fd());
+        directory.set_xattr(MARK_ATTRIBUTE, mark.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    /// Continues as if this process had made the last transfer, because a snapshot says that the
+    /// target has everything.
+    pub(crate) fn resume(&self) {
+        self.adopt_resumed();
+    }
+}
+
+fn open(path: &Path) -> Result<Dir, String> {
+    let open = || Ok(trusted_path::readable(trusted_path::open_path(path)?)?);
+    open().map_err(|error: TrustedOpenError| error.to_string())
+}
+
+/// Returns the identity of a directory, independent of where its file system is mounted.
+///
+/// # Errors
+///
+/// A message if it has no reliable identity.
+pub(crate) fn directory_identity(directory: impl AsFd) -> Result<String, String> {
+    let directory = directory.as_fd();
+    let read = || Ok((FileSystem::of(directory)?, DirIdentity::of(directory)?));
+    let (file_system, found) = read().map_err(|error: std::io::Error| error.to_string())?;
+    let unknown = "its file system does not identify directories";
+    let inode = found.inode().stable_text().ok_or(unknown)?;
+    Ok(format!("{} {inode}", file_system.stable_text()))
+}

@@ -1,0 +1,468 @@
+//! Snapshot file: records of directories, then what is known of each target, then a journal.
+//!
+//! | part | contents |
+//! |---|---|
+//! | head | [`MAGIC`], the key of the stamps, lengths of the parts, a checksum of all |
+//! | records | `mirror_core::snapshot`, one for each directory |
+//! | footer | [`Footer`] as JSON |
+//! | journal | entries that were appended later, each with a checksum |
+//!
+//! A new file is written beside the old one, synced and renamed, so a snapshot is either complete
+//! or not there. The journal is only appended to: see [`JournalEntry`].
+
+use std::{
+    fs::{self, File},
+    hash::Hasher,
+    io::{self, BufReader, BufWriter, Read, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use mirror_core::{
+    job::{DirtyPath, Scope},
+    path::TreePath,
+    snapshot::{DifferenceKind, DirRecord, SourceDifference},
+};
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
+
+use super::{
+    records::{LENGTH, RecordIndex},
+    stamp::StampKey,
+};
+
+/// First bytes of each snapshot file of this format.
+const MAGIC: &[u8; 16] = b"lsyncd snapshot\x01";
+
+/// Size of a buffer for reading or writing in bytes.
+const BUFFER: usize = 256 << 10;
+
+/// Size of the head in bytes.
+const HEAD: usize = 56;
+
+/// Suffix of temporary files.
+pub(super) const TEMP_SUFFIX: &str = "new";
+
+/// Number of the next temporary file.
+static NEXT_TEMP: AtomicU64 = AtomicU64::new(0);
+
+/// Mode of the files: names are nobody else's business.
+const MODE: u32 = 0o600;
+
+/// Facts of a snapshot about the source and its targets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Footer {
+    /// Version of the program: the settings of a target are compared as this version describes
+    /// them.
+    pub program: String,
+    /// Identity of the root of the source.
+    pub root: String,
+    /// Identity of this boot of the machine. After a crash of the machine, the source may be as it
+    /// was before the last changes.
+    pub boot: String,
+    /// True if it was written at the end of a daemon, so that no target was changed after it.
+    pub is_final: bool,
+    /// Time in seconds since 1970.
+    pub taken: u64,
+    /// Number of recorded directories.
+    pub directories: u64,
+    /// Mark that the targets get.
+    pub mark: String,
+    /// Targets.
+    pub targets: Vec<StoredTarget>,
+}
+
+/// State of one target at the time of a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredTarget {
+    /// Name of the target: it is the same under all settings.
+    pub target: String,
+    /// Hash of the settings that change what the target holds.
+    pub settings: String,
+    /// Identity of its directory, if that is on this machine.
+    pub identity: Option<String>,
+    /// Number of entries on the target, if known. Deletions are limited by a share of it.
+    pub entries: Option<u64>,
+    /// Marks that the target may have: the one of the snapshot before, and the one of this
+    /// snapshot.
+    pub marks: Vec<String>,
+    /// Paths that are not known to be on the target. `None`: possibly all.
+    pub unconfirmed: Option<Vec<StoredPath>>,
+}
+
+/// Path with its scope, as a snapshot stores it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredPath {
+    /// Bytes of the path, in hexadecimal digits.
+    pub path: String,
+    /// True for everything below the path, too.
+    pub is_tree: bool,
+    /// True if equal size and time prove nothing.
+    pub is_written: bool,
+}
+
+/// Entry of the journal, which follows a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum JournalEntry {
+    /// A daemon has begun to use the snapshot.
+    Opened {
+        /// Identity of the boot of the machine.
+        boot: String,
+    },
+    /// The daemon has ended. No target was changed after it.
+    Closed,
+    /// A transfer has changed a tree of a target since the snapshot.
+    ///
+    /// A directory that was renamed and renamed back has the same entries with the same stamps, but
+    /// the target may have followed only one of the renames. Files need no entry: their change time
+    /// tells.
+    Tree {
+        /// Name of the target, as in [`StoredTarget::target`].
+        target: String,
+        /// The tree.
+        path: StoredPath,
+    },
+}
+
+/// Snapshot that was read and checked.
+#[derive(Debug)]
+pub(crate) struct StoredSnapshot {
+    pub(crate) footer: Footer,
+    pub(crate) records: RecordIndex,
+    pub(crate) journal: Vec<JournalEntry>,
+}
+
+/// Reads the snapshot at a path. `None` if there is none.
+///
+/// # Errors
+///
+/// A message if it can't be read or is damaged.
+pub(crate) fn read(path: &Path) -> Result<Option<StoredSnapshot>, String> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut bytes = Vec::new();
+    let size = file.metadata().map_or(0, |found| found.len());
+    bytes.reserve_exact(usize::try_from(size).unwrap_or(0));
+    file.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    decode(bytes).map(Some).ok_or_else(|| "it is damaged".into())
+}
+
+/// Decodes a file. `None` if it is damaged or of another format.
+fn decode(mut bytes: Vec<u8>) -> Option<StoredSnapshot> {
+    let head = Head::decode(bytes.first_chunk()?)?;
+    let start = HEAD.checked_add(head.records)?;
+    let end = start.checked_add(head.footer)?;
+    let mut checksum = Checksum::new(head.key);
+    checksum.write(bytes.get(HEAD..end)?);
+    if checksum.of(&head) != head.checksum {
+        return None;
+    }
+    let journal = decode_journal(bytes.get(end..)?)?;
+    let footer = serde_json::from_slice(bytes.get(start..end)?).ok()?;
+    bytes.truncate(start);
+    bytes.drain(..HEAD);
+    let records = RecordIndex::new(bytes, head.key).ok()?;
+    Some(StoredSnapshot { footer, records, journal })
+}
+
+/// Head of a file.
+struct Head {
+    key: StampKey,
+    /// Number of bytes of the records.
+    records: usize,
+    /// Number of bytes of the footer.
+    footer: usize,
+    checksum: u64,
+}
+
+impl Head {
+    fn decode(bytes: &[u8; HEAD]) -> Option<Self> {
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (&key, rest) = rest.split_first_chunk()?;
+        let (&records, rest) = rest.split_first_chunk()?;
+        let (&footer, rest) = rest.split_first_chunk()?;
+        let length = |bytes| usize::try_from(u64::from_le_bytes(bytes)).ok();
+        Some(Self {
+            key: StampKey(key),
+            records: length(records)?,
+            footer: length(footer)?,
+            checksum: u64::from_le_bytes(*rest.first_chunk()?),
+        })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let numbers = [self.records as u64, self.footer as u64, self.checksum];
+        let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
+        MAGIC.iter().copied().chain(self.key.0).chain(numbers).collect()
+    }
+}
+
+/// Checksum of a file, which is computed while it is written.
+#[derive(Debug)]
+struct Checksum(SipHasher13);
+
+impl Checksum {
+    fn new(key: StampKey) -> Self {
+        let mut hasher = SipHasher13::new();
+        hasher.write(&key.0);
+        Self(hasher)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    fn of(&self, head: &Head) -> u64 {
+        let mut hasher = self.0;
+        hasher.write_u64(head.records as u64);
+        hasher.write_u64(head.footer as u64);
+        hasher.finish()
+    }
+}
+
+/// Reader of the records of a snapshot, one after the other.
+pub(super) struct RecordReader {
+    file: BufReader<File>,
+    head: Head,
+    checksum: Checksum,
+    /// Number of bytes of the records that are left.
+    left: usize,
+    record: Vec<u8>,
+}
+
+/// Record in its encoded form.
+pub(super) struct EncodedRecord<'a> {
+    pub(super) path: TreePath,
+    /// With its length.
+    pub(super) bytes: &'a [u8],
+}
+
+impl RecordReader {
+    /// Opens the snapshot at a path.
+    ///
+    /// # Errors
+    ///
+    /// As `open(2)` and `read(2)`; and if it is damaged.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut file = BufReader::with_capacity(BUFFER, File::open(path)?);
+        let mut head = [0; HEAD];
+        file.read_exact(&mut head)?;
+        let head = Head::decode(&head).ok_or_else(damaged)?;
+        let checksum = Checksum::new(head.key);
+        Ok(Self { file, left: head.records, head, checksum, record: Vec::new() })
+    }
+
+    /// Returns the key of the stamps.
+    pub(super) const fn key(&self) -> StampKey {
+        self.head.key
+    }
+
+    /// Reads the next record. After the last one it checks the whole file.
+    ///
+    /// # Errors
+    ///
+    /// As `read(2)`; and if the file is damaged.
+    pub(super) fn next_record(&mut self) -> io::Result<Option<EncodedRecord<'_>>> {
+        let Self { file, head, checksum, left, record } = self;
+        if *left == 0 {
+            record.resize(head.footer, 0);
+            file.read_exact(record)?;
+            checksum.write(record);
+            return if checksum.of(head) == head.checksum { Ok(None) } else { Err(damaged()) };
+        }
+        let mut length = [0; LENGTH];
+        file.read_exact(&mut length)?;
+        let size = LENGTH + usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+        *left = left.checked_sub(size).ok_or_else(damaged)?;
+        record.clear();
+        record.extend_from_slice(&length);
+        record.resize(size, 0);
+        file.read_exact(record.get_mut(LENGTH..).unwrap_or_default())?;
+        checksum.write(record);
+        let path = DirRecord::path_of(record.get(LENGTH..).unwrap_or_default());
+        let path = path.ok().and_then(TreePath::new).ok_or_else(damaged)?;
+        Ok(Some(EncodedRecord { path, bytes: record }))
+    }
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is damaged")
+}
+
+/// Writer of a new snapshot, in a temporary file.
+#[derive(Debug)]
+pub(crate) struct SnapshotWriter {
+    path: PathBuf,
+    temp: TempSnapshot,
+    file: BufWriter<File>,
+    key: StampKey,
+    records: usize,
+    checksum: Checksum,
+}
+
+/// Temporary file, which is removed unless it gets its final name.
+#[derive(Debug)]
+struct TempSnapshot(Option<PathBuf>);
+
+impl Drop for TempSnapshot {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // It is replaced by the next snapshot otherwise.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl SnapshotWriter {
+    /// Starts a snapshot that will replace the one at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As `open(2)` and `write(2)`.
+    pub(super) fn create(path: &Path, key: StampKey) -> io::Result<Self> {
+        // A thread that was told to give up may still use its own file.
+        let number = NEXT_TEMP.fetch_add(1, Ordering::Relaxed);
+        let temp = path.with_extension(format!("{number}.{TEMP_SUFFIX}"));
+        let mut options = File::options();
+        let file = options.write(true).create_new(true).mode(MODE).open(&temp)?;
+        let temp = TempSnapshot(Some(temp));
+        let mut file = BufWriter::with_capacity(BUFFER, file);
+        file.write_all(&[0; HEAD])?;
+        let (path, checksum) = (path.to_owned(), Checksum::new(key));
+        Ok(Self { path, temp, file, key, records: 0, checksum })
+    }
+
+    /// Returns the key of the stamps.
+    pub(super) const fn key(&self) -> StampKey {
+        self.key
+    }
+
+    /// Appends encoded records.
+    ///
+    /// # Errors
+    ///
+    /// As `write(2)`.
+    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        self.records += records.len();
+        self.checksum.write(records);
+        self.file.write_all(records)
+    }
+
+    /// Completes the snapshot under its temporary name.
+    ///
+    /// # Errors
+    ///
+    /// As `write(2)` and `fsync(2)`.
+    pub(crate) fn prepare(mut self, footer: &Footer) -> io::Result<PreparedSnapshot> {
+        let footer = serde_json::to_vec(footer)?;
+        self.checksum.write(&footer);
+        self.file.write_all(&footer)?;
+        let Self { path, temp, file, key, records, checksum } = self;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut head = Head { key, records, footer: footer.len(), checksum: 0 };
+        head.checksum = checksum.of(&head);
+        file.write_all_at(&head.encode(), 0)?;
+        file.sync_all()?;
+        Ok(PreparedSnapshot { path, temp, file })
+    }
+}
+
+/// Snapshot that is complete, and does not have its final name yet.
+#[derive(Debug)]
+pub(crate) struct PreparedSnapshot {
+    path: PathBuf,
+    temp: TempSnapshot,
+    file: File,
+}
+
+impl PreparedSnapshot {
+    /// Replaces the previous snapshot. The journal holds what has happened since the footer was
+    /// made.
+    ///
+    /// # Errors
+    ///
+    /// As `write(2)` and `rename(2)`: the previous one is still there.
+    pub(crate) fn commit(mut self, journal: &[JournalEntry]) -> io::Result<()> {
+        self.file.write_all(&encode_journal(journal)?)?;
+        if let Some(from) = &self.temp.0 {
+            fs::rename(from, &self.path)?;
+        }
+        self.temp.0 = None;
+        Ok(())
+    }
+}
+
+/// Appends entries to the journal of the snapshot at a path. Does nothing if there is none.
+///
+/// # Errors
+///
+/// As `open(2)` and `write(2)`. The snapshot must not be used then: see [`invalidate`].
+pub(crate) fn append_journal(path: &Path, entries: &[JournalEntry]) -> io::Result<()> {
+    let mut file = match File::options().append(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    file.write_all(&encode_journal(entries)?)
+}
+
+/// Removes the snapshot at a path: the next start transfers everything.
+///
+/// # Errors
+///
+/// As `unlink(2)`.
+pub(crate) fn invalidate(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Encodes each entry as a line: its checksum, and the entry as JSON.
+fn encode_journal(entries: &[JournalEntry]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        let text = serde_json::to_string(entry)?;
+        writeln!(bytes, "{:016x} {text}", SipHasher13::new().hash(text.as_bytes()))?;
+    }
+    Ok(bytes)
+}
+
+/// Decodes a journal. `None` if it is damaged.
+fn decode_journal(bytes: &[u8]) -> Option<Vec<JournalEntry>> {
+    let decode = |line: &[u8]| {
+        let line = str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+        let (checksum, text) = line.split_once(' ')?;
+        let is_right = checksum == format!("{:016x}", SipHasher13::new().hash(text.as_bytes()));
+        serde_json::from_str(text).ok().filter(|_| is_right)
+    };
+    bytes.split_inclusive(|&byte| byte == b'\n').map(decode).collect()
+}
+
+impl StoredPath {
+    /// Stores a path.
+    pub(crate) fn new(difference: &SourceDifference) -> Self {
+        let SourceDifference { dirty, kind } = difference;
+        let digits = dirty.path.as_bytes().iter().map(|byte| format!("{byte:02x}"));
+        Self {
+            path: digits.collect::<Vec<_>>().concat(),
+            is_tree: dirty.scope == Scope::Tree,
+            is_written: *kind == DifferenceKind::Written,
+        }
+    }
+
+    /// Returns the path. `None` if it is damaged.
+    pub(crate) fn difference(&self) -> Option<SourceDifference> {
+        let digits = self.path.as_bytes().chunks(2);
+        let byte = |pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+        let bytes: Vec<u8> = digits.map(byte).collect::<Option<_>>()?;
+        let scope = if self.is_tree { Scope::Tree } else { Scope::Entry };
+        let kind = if self.is_written { DifferenceKind::Written } else { DifferenceKind::Compared };
+        let dirty = DirtyPath { path: TreePath::new(&bytes)?, scope };
+        Some(SourceDifference { dirty, kind })
+    }
+}

@@ -1,0 +1,243 @@
+//! Snapshots of a source: a restart compares the source with the last one, and transfers only the
+//! differences.
+//!
+//! A snapshot records the entries of each directory, and for each target the paths that were not
+//! known to be there. An entry whose record still matches has not changed since, so it is on the
+//! target. Therefore a snapshot may be old without being wrong.
+//! See `docs/decisions/0024-snapshots.md`.
+
+mod file;
+mod records;
+mod stamp;
+mod walk;
+
+use std::{
+    fs::{self, DirBuilder, File},
+    hash::Hasher,
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use mirror_core::{
+    job::{DirtyPath, Scope},
+    path::Escaped,
+    queue::PathSet,
+    snapshot::SourceDifference,
+};
+use mirror_platform::dir::Dir;
+use rustix::process::geteuid;
+use siphasher::sip::SipHasher13;
+
+pub(crate) use file::{
+    Footer, JournalEntry, PreparedSnapshot, SnapshotWriter, StoredPath, StoredTarget,
+    append_journal, invalidate,
+};
+use records::RecordIndex;
+use stamp::StampKey;
+pub(crate) use walk::UnwantedFn;
+use walk::{Findings, SourceWalk};
+
+/// Directory of the snapshots of one daemon: `stateDir`.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+    /// Held while the daemon runs, so that no other one uses the directory.
+    _lock: File,
+}
+
+impl StateDir {
+    /// Opens or creates a directory, and locks it.
+    ///
+    /// # Errors
+    ///
+    /// A message for the user if that is not possible, if another daemon uses it, or if other users
+    /// could change its files.
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
+        let shown = Escaped(path.as_os_str().as_bytes());
+        let failed = |error: &dyn std::fmt::Display| format!("stateDir {shown}: {error}");
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(path).map_err(|error| failed(&error))?;
+        let found = fs::metadata(path).map_err(|error| failed(&error))?;
+        if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+            let why = "other users could change its files: let the user of lsyncd own it, and \
+                       nobody else write to it";
+            return Err(failed(&why));
+        }
+        let mut options = File::options();
+        let lock = options.create(true).truncate(false).write(true).open(path.join("lock"));
+        let lock = lock.map_err(|error| failed(&error))?;
+        match lock.try_lock() {
+            Ok(()) => {
+                remove_temporary_files(path).map_err(|error| failed(&error))?;
+                Ok(Self { path: path.to_owned(), _lock: lock })
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(failed(&"another daemon uses it: each one needs a directory of its own"))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(failed(&error)),
+        }
+    }
+
+    /// Returns the path of the snapshot of this source.
+    pub(crate) fn snapshot_of(&self, source: &Path) -> PathBuf {
+        let name = text_hash(source.as_os_str().as_bytes());
+        self.path.join(name).with_extension("snapshot")
+    }
+}
+
+/// Removes what a killed daemon has left behind.
+fn remove_temporary_files(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == file::TEMP_SUFFIX) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns a hash that is the same in each run, in hexadecimal digits.
+pub(crate) fn text_hash(bytes: &[u8]) -> String {
+    let mut hasher = SipHasher13::new();
+    hasher.write(bytes);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Creates a mark that no other snapshot has.
+///
+/// # Errors
+///
+/// As `read(2)` of `/dev/urandom`.
+pub(crate) fn new_mark() -> io::Result<String> {
+    let StampKey(key) = StampKey::random()?;
+    Ok(text_hash(&key))
+}
+
+/// Source of a snapshot.
+pub(crate) struct SnapshotSource<'a> {
+    /// Path of the snapshot.
+    pub(crate) file: &'a Path,
+    /// Root of the source.
+    pub(crate) root: &'a Dir,
+    /// Directories that no sync wants.
+    pub(crate) skip: &'a UnwantedFn,
+    /// Returns true if the work is to be given up.
+    pub(crate) is_cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Result of comparing a source with its last snapshot.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    /// Last snapshot and the differences from it, or the reason why there is none to compare with.
+    pub(crate) last: Result<LastSnapshot, String>,
+    /// New snapshot, which is not complete yet.
+    pub(crate) new: NewRecords,
+}
+
+/// Last snapshot, as far as it is needed after the comparison.
+#[derive(Debug)]
+pub(crate) struct LastSnapshot {
+    pub(crate) footer: Footer,
+    pub(crate) journal: Vec<JournalEntry>,
+    /// Differences between the recorded and the present source. `None`: too many.
+    pub(crate) differences: Option<Vec<SourceDifference>>,
+}
+
+/// Records of a snapshot that is not complete yet.
+#[derive(Debug)]
+pub(crate) struct NewRecords {
+    pub(crate) writer: Box<SnapshotWriter>,
+    /// Directories to be read again for the next snapshot.
+    pub(crate) unsettled: PathSet,
+    pub(crate) directories: u64,
+}
+
+/// Reads the whole source, and compares it with its last snapshot.
+///
+/// # Errors
+///
+/// If the records can't be written, or with [`io::ErrorKind::Interrupted`] if it was cancelled.
+pub(crate) fn compare(source: &SnapshotSource<'_>) -> io::Result<Comparison> {
+    let last = file::read(source.file);
+    let (old, key) = match &last {
+        Ok(Some(snapshot)) => (Some(&snapshot.records), snapshot.records.key()),
+        Ok(None) | Err(_) => (None, StampKey::random()?),
+    };
+    let writer = Mutex::new(SnapshotWriter::create(source.file, key)?);
+    let everything = [DirtyPath::root_tree()].iter().collect();
+    let found = source.walk(old, &writer, &everything)?;
+    let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let new = NewRecords {
+        writer: Box::new(writer),
+        unsettled: found.unsettled,
+        directories: found.directories,
+    };
+    let differences = (!found.has_too_many).then_some(found.differences);
+    let last = match last {
+        Ok(Some(file::StoredSnapshot { footer, journal, records: _ })) => {
+            Ok(LastSnapshot { footer, journal, differences })
+        }
+        Ok(None) => Err("there is no snapshot yet".into()),
+        Err(why) => Err(format!("its snapshot can't be used: {why}")),
+    };
+    Ok(Comparison { last, new })
+}
+
+/// Reads what was touched since the last snapshot, and takes all other records from that.
+///
+/// # Errors
+///
+/// As [`compare`]; and if there is no last snapshot, or it is damaged.
+pub(crate) fn refresh(source: &SnapshotSource<'_>, touched: &PathSet) -> io::Result<NewRecords> {
+    let mut last = file::RecordReader::open(source.file)?;
+    let key = last.key();
+    let mut writer = SnapshotWriter::create(source.file, key)?;
+    let reread = to_be_read(touched);
+    let mut directories = 0;
+    while let Some(record) = last.next_record()? {
+        if !reread.covers(&record.path, Scope::Entry) {
+            directories += 1;
+            writer.append(record.bytes)?;
+        }
+    }
+    let writer = Mutex::new(writer);
+    let found = source.walk(None, &writer, &reread)?;
+    let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(NewRecords {
+        writer: Box::new(writer),
+        unsettled: found.unsettled,
+        directories: directories + found.directories,
+    })
+}
+
+/// Returns the directories whose records change with these paths: the path itself may be a
+/// directory, and the record of its parent names it.
+fn to_be_read(touched: &PathSet) -> PathSet {
+    let mut directories = PathSet::new();
+    for DirtyPath { path, scope } in touched {
+        directories.insert(&path.parent().unwrap_or_default(), Scope::Entry);
+        directories.insert(&path, scope);
+    }
+    directories
+}
+
+impl SnapshotSource<'_> {
+    /// Walks through a part of the source. The records go to the writer.
+    fn walk(
+        &self,
+        old: Option<&RecordIndex>,
+        writer: &Mutex<SnapshotWriter>,
+        paths: &PathSet,
+    ) -> io::Result<Findings> {
+        let lock = || writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = lock().key();
+        let Self { root, skip, is_cancelled, .. } = *self;
+        let sink = &|records: &[u8]| lock().append(records);
+        SourceWalk { root, key, skip, old, sink, is_cancelled }.run(paths)
+    }
+}

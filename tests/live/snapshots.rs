@@ -1,0 +1,283 @@
+//! Restarts with a snapshot of the source.
+
+use std::{
+    fs::{self, File, FileTimes},
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::process::Signal;
+
+use crate::support::{LiveChurn, Sandbox, TestDaemon, TransferMode, in_both_modes};
+
+in_both_modes!(
+    only_differences_are_transferred_after_a_restart,
+    a_target_is_compared_as_a_whole_if_it_may_have_changed,
+    other_settings_cause_a_full_transfer,
+    a_damaged_snapshot_is_not_believed,
+    a_directory_that_was_renamed_and_renamed_back_is_transferred,
+    pending_changes_are_transferred_after_a_kill,
+    random_histories_with_restarts_converge,
+);
+
+const NOTHING: &str = "nothing has changed since the last snapshot";
+const EVERYTHING: &str = "everything is transferred: ";
+
+/// A source, its target, and the daemons that mirror it one after the other.
+struct Restarts {
+    sandbox: Sandbox,
+    mode: TransferMode,
+    source: PathBuf,
+    target: PathBuf,
+    /// More settings of the sync.
+    more: String,
+}
+
+impl Restarts {
+    fn new(mode: TransferMode) -> Self {
+        let sandbox = Sandbox::new();
+        let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+        for directory in ["a/b", "c/d/e", "empty"] {
+            fs::create_dir_all(source.join(directory)).unwrap();
+        }
+        for number in 0..20 {
+            let directory = ["a", "a/b", "c", "c/d", "c/d/e"][number % 5];
+            fs::write(source.join(directory).join(format!("file{number}")), "content").unwrap();
+        }
+        Self { sandbox, mode, source, target, more: String::new() }
+    }
+
+    /// Starts a daemon that takes a snapshot as soon as possible.
+    fn start(&self, args: &[&str]) -> TestDaemon {
+        let kind = self.mode.option().trim_start_matches('-');
+        let config = format!(
+            "settings{{ stateDir = '@/state', stateInterval = 0, socket = '' }}\n\
+             sync{{ default.{kind}, source = '@/source', target = '@/target', {} }}",
+            self.more
+        );
+        let daemon = self.sandbox.daemon().config(&config, 1).args(args).start();
+        daemon.wait_live();
+        daemon
+    }
+
+    fn snapshot(&self) -> PathBuf {
+        let entries = fs::read_dir(self.sandbox.path("state")).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        paths.find(|path| path.extension().is_some_and(|it| it == "snapshot")).unwrap()
+    }
+
+    /// Ends a daemon, whose last snapshot knows everything: see [`settle`](Self::settle).
+    fn stop(&self, mut daemon: TestDaemon) {
+        self.settle(&daemon);
+        daemon.signal(Signal::TERM);
+        daemon.wait_exit();
+    }
+
+    fn kill(mut daemon: TestDaemon) {
+        daemon.signal(Signal::KILL);
+        daemon.wait_exit();
+    }
+
+    /// Waits until all entries of the source are older than the grain of the clock, as a snapshot
+    /// sees it.
+    fn settle(&self, daemon: &TestDaemon) {
+        let is_young = |path: &Path| {
+            let changed = fs::symlink_metadata(path).map_or(0, |found| found.ctime());
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            changed + 2 > i64::try_from(now).unwrap()
+        };
+        daemon.wait_until("the source is old enough", || !any(&self.source, &is_young));
+    }
+
+    /// Waits until a snapshot says that the target has everything.
+    fn wait_for_snapshot(&self, daemon: &TestDaemon) {
+        daemon.wait_mirrored(self.mode, &self.source, &self.target);
+        daemon.wait_until("a complete snapshot", || {
+            let found = fs::read(self.snapshot()).unwrap();
+            let text = String::from_utf8_lossy(&found);
+            // The journal of changes since then is empty.
+            text.ends_with(r#""unconfirmed":[]}]}"#)
+        });
+    }
+
+    /// Runs a first daemon until everything is transferred.
+    fn fill(&self) {
+        let daemon = self.start(&[]);
+        daemon.wait_mirrored(self.mode, &self.source, &self.target);
+        self.stop(daemon);
+    }
+
+    /// Starts a daemon, which must give this reason for transferring everything, or less.
+    #[track_caller]
+    fn expect(&self, text: &str) -> TestDaemon {
+        self.expect_with(&[], text)
+    }
+
+    #[track_caller]
+    fn expect_with(&self, args: &[&str], text: &str) -> TestDaemon {
+        let daemon = self.start(args);
+        let log = daemon.log();
+        assert!(log.contains(text), "no {text:?} in {log}");
+        daemon.wait_mirrored(self.mode, &self.source, &self.target);
+        daemon
+    }
+}
+
+/// Returns true if the predicate holds for an entry at or below this path.
+fn any(path: &Path, predicate: &dyn Fn(&Path) -> bool) -> bool {
+    let is_directory = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+    let mut below = is_directory.then(|| fs::read_dir(path)).into_iter().flatten().flatten();
+    predicate(path) || below.any(|entry| any(&entry.unwrap().path(), predicate))
+}
+
+fn only_differences_are_transferred_after_a_restart(mode: TransferMode) {
+    let restarts = Restarts::new(mode);
+    restarts.stop(restarts.expect("everything is transferred: there is no snapshot yet"));
+    // A difference at the target shows that nothing looks there.
+    let surplus = restarts.target.join("empty/surplus");
+    let empty = fs::metadata(restarts.source.join("empty")).unwrap();
+    fs::write(&surplus, "").unwrap();
+    let daemon = restarts.start(&[]);
+    assert!(daemon.log().contains(NOTHING), "{}", daemon.log());
+    restarts.stop(daemon);
+    let at = |name: &str| restarts.source.join(name);
+    fs::write(at("a/file0"), "changed").unwrap();
+    fs::remove_file(at("a/b/file1")).unwrap();
+    fs::rename(at("c/d"), at("c/renamed")).unwrap();
+    fs::create_dir_all(at("new/deep/er")).unwrap();
+    fs::write(at("new/deep/er/file"), "").unwrap();
+    // Equal size and time prove nothing.
+    let time = fs::metadata(at("c/file2")).unwrap().modified().unwrap();
+    fs::write(at("c/file2"), "CONTENT").unwrap();
+    let file = File::options().write(true).open(at("c/file2")).unwrap();
+    file.set_times(FileTimes::new().set_modified(time)).unwrap();
+    let daemon = restarts.start(&[]);
+    assert!(daemon.log().contains("paths may have changed since"), "{}", daemon.log());
+    assert!(surplus.exists(), "this directory has not changed");
+    fs::remove_file(&surplus).unwrap();
+    let directory = File::open(restarts.target.join("empty")).unwrap();
+    directory.set_times(FileTimes::new().set_modified(empty.modified().unwrap())).unwrap();
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    assert_eq!(fs::read(restarts.target.join("c/file2")).unwrap(), b"CONTENT");
+    restarts.stop(daemon);
+    restarts.stop(restarts.expect(NOTHING));
+}
+
+fn a_target_is_compared_as_a_whole_if_it_may_have_changed(mode: TransferMode) {
+    let restarts = Restarts::new(mode);
+    restarts.fill();
+    // What is asked for.
+    restarts.stop(restarts.expect_with(&["-full"], "the command line asks for it"));
+    // A source and a snapshot that were restored from a backup together.
+    let (snapshot, old) = (restarts.snapshot(), restarts.sandbox.path("old"));
+    fs::copy(&snapshot, &old).unwrap();
+    let daemon = restarts.expect(NOTHING);
+    fs::write(restarts.source.join("a/new"), "").unwrap();
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    restarts.stop(daemon);
+    fs::copy(&old, &snapshot).unwrap();
+    restarts.stop(restarts.expect("the target is newer than the snapshot"));
+    // A directory with the same content.
+    let moved = restarts.sandbox.path("moved");
+    fs::rename(&restarts.target, &moved).unwrap();
+    fs::create_dir(&restarts.target).unwrap();
+    restarts.stop(restarts.expect("the target is another directory than before"));
+    fs::remove_dir_all(&restarts.target).unwrap();
+    restarts.stop(restarts.expect("the target can't be checked: "));
+}
+
+fn other_settings_cause_a_full_transfer(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    restarts.fill();
+    restarts.more = "delay = 0, crontab = '0 0 0 1 1 *'".into();
+    restarts.stop(restarts.expect(NOTHING));
+    restarts.more = "exclude = 'empty'".into();
+    let daemon = restarts.start(&[]);
+    assert!(daemon.log().contains("the settings of the sync have changed"), "{}", daemon.log());
+    // With these settings, the target has something else than with the previous ones.
+    Restarts::kill(daemon);
+    restarts.more.clear();
+    restarts.stop(restarts.expect(EVERYTHING));
+}
+
+fn a_damaged_snapshot_is_not_believed(mode: TransferMode) {
+    let restarts = Restarts::new(mode);
+    restarts.fill();
+    let snapshot = restarts.snapshot();
+    let length = usize::try_from(fs::metadata(&snapshot).unwrap().len()).unwrap();
+    for at in [0, 20, 40, length / 2, length - 30] {
+        let file = File::options().read(true).write(true).open(&snapshot).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at as u64).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], at as u64).unwrap();
+        restarts.stop(restarts.expect("its snapshot can't be used: it is damaged"));
+        restarts.stop(restarts.expect(NOTHING));
+    }
+    File::options().write(true).open(&snapshot).unwrap().set_len(100).unwrap();
+    restarts.stop(restarts.expect("its snapshot can't be used: it is damaged"));
+    fs::remove_file(&snapshot).unwrap();
+    restarts.stop(restarts.expect("there is no snapshot yet"));
+}
+
+/// The directory has the same entries with the same times as in the snapshot, but the target has
+/// followed the first rename.
+fn a_directory_that_was_renamed_and_renamed_back_is_transferred(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    restarts.more = "maxDelete = false".into();
+    restarts.fill();
+    let daemon = restarts.expect(NOTHING);
+    let rename = |from: &str, to: &str| {
+        fs::rename(restarts.source.join(from), restarts.source.join(to)).unwrap();
+    };
+    rename("c", "renamed");
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    Restarts::kill(daemon);
+    rename("renamed", "c");
+    restarts.stop(restarts.expect("may have changed since the last snapshot"));
+}
+
+fn pending_changes_are_transferred_after_a_kill(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    restarts.more = "delay = 1000".into();
+    restarts.fill();
+    let daemon = restarts.start(&["-log", "Inotify"]);
+    daemon.wait_watched();
+    fs::write(restarts.source.join("a/file0"), "changed").unwrap();
+    fs::remove_file(restarts.source.join("a/b/file1")).unwrap();
+    Restarts::kill(daemon);
+    restarts.stop(restarts.expect("may have changed since the last snapshot"));
+    let daemon = restarts.start(&["-log", "Inotify"]);
+    daemon.wait_watched();
+    fs::write(restarts.source.join("a/file0"), "changed again").unwrap();
+    // The last snapshot knows that it was not transferred.
+    restarts.stop(daemon);
+    restarts.stop(restarts.expect("may have changed since the last snapshot"));
+}
+
+/// Number of restarts of each history.
+const RESTARTS: usize = 12;
+
+fn random_histories_with_restarts_converge(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    restarts.more = "maxDelete = false".into();
+    let rounds = std::env::var("LSYNCD_TEST_RESTARTS").map_or(RESTARTS, |it| it.parse().unwrap());
+    let seed = std::env::var("LSYNCD_TEST_SEED").map_or(5, |it| it.parse().unwrap());
+    let mut churn = LiveChurn::new(&restarts.source, seed);
+    for round in 0..rounds {
+        churn.change(30);
+        let daemon = restarts.start(&[]);
+        churn.change(20 + 10 * (round % 3));
+        match churn.below(4) {
+            0 => daemon.wait_mirrored(mode, &restarts.source, &restarts.target),
+            1 => restarts.wait_for_snapshot(&daemon),
+            _ => {}
+        }
+        let number = usize::try_from(churn.below(30)).unwrap();
+        churn.change(number);
+        if churn.below(3) == 0 { restarts.stop(daemon) } else { Restarts::kill(daemon) }
+    }
+    let daemon = restarts.start(&[]);
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    restarts.stop(daemon);
+}
