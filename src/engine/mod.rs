@@ -7,6 +7,7 @@ mod control;
 mod dry_run;
 mod inbox;
 mod jobs;
+mod learned;
 mod listing;
 mod log_events;
 mod messages;

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
 };
 
 use mirror_core::{
@@ -22,6 +22,7 @@ use mirror_core::{
 use rustix::process::Signal;
 
 use super::{
+    learned::{LearnedState, SharedRsyncState},
     on_synced::OnSyncedSender,
     remote_shell::RemoteShell,
     snapshots::{SnapshotTarget, settings_hash},
@@ -36,7 +37,6 @@ use crate::{
         rsync,
         source_root::{SourceRoot, SourceRules},
         ssh::{ConnectionChoice, ControlMaster, SshConnections},
-        target_identity::TargetIdentity,
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
     },
     report::{Log, TransferMeter},
@@ -56,17 +56,6 @@ pub(super) struct SyncContext<'a> {
     /// True if sources have snapshots.
     pub(super) has_snapshots: bool,
     pub(super) log: &'a Log,
-}
-
-/// State that an rsync executor has learned of its target, set once there is an executor. All
-/// routes through a tunnel lead to one target.
-type SharedRsyncState = Arc<OnceLock<Arc<rsync::RsyncState>>>;
-
-/// State that executors have learned of a source and a target.
-#[derive(Clone, Default)]
-struct LearnedState {
-    direct: Arc<direct::DirectState>,
-    rsync: SharedRsyncState,
 }
 
 /// One sync as the engine runs it.
@@ -175,52 +164,13 @@ impl SyncInstance {
 
     /// Returns the counters of what was transferred. `None` if only a script knows.
     pub(super) fn meter(&self) -> Option<&TransferMeter> {
-        match self.config.kind {
-            SyncKind::Direct => Some(&self.learned.direct.meter),
-            SyncKind::Rsync | SyncKind::Rsyncssh => {
-                self.learned.rsync.get().map(|state| &*state.meter)
-            }
-            SyncKind::Script => None,
-        }
-    }
-
-    /// Returns what is known of the target itself. `None` if it depends on a tunnel, or only a
-    /// script knows it.
-    pub(super) fn identity(&self) -> Option<Arc<TargetIdentity>> {
-        match self.config.kind {
-            SyncKind::Direct => self.learned.direct.known_target(),
-            SyncKind::Rsync | SyncKind::Rsyncssh => {
-                self.learned.rsync.get().map(|state| Arc::clone(&state.target_identity))
-            }
-            SyncKind::Script => None,
-        }
+        self.learned.meter(self.config.kind)
     }
 
     /// Continues as if the last transfer had been made in this run. `entries` is the number of
     /// entries on the target, if known.
     pub(super) fn resume(&self, entries: Option<u64>) {
-        if let Some(identity) = self.identity() {
-            identity.resume();
-        }
-        let Some(entries) = entries else { return };
-        match self.config.kind {
-            SyncKind::Direct => self.learned.direct.set_entry_count(entries),
-            SyncKind::Rsync | SyncKind::Rsyncssh => {
-                if let Some(state) = self.learned.rsync.get() {
-                    state.set_entry_count(entries);
-                }
-            }
-            SyncKind::Script => {}
-        }
-    }
-
-    /// Returns the number of entries on the target, if known.
-    fn entry_count(&self) -> Option<u64> {
-        match self.config.kind {
-            SyncKind::Direct => self.learned.direct.entry_count(),
-            SyncKind::Rsync | SyncKind::Rsyncssh => self.learned.rsync.get()?.entry_count(),
-            SyncKind::Script => None,
-        }
+        self.learned.resume(self.config.kind, entries);
     }
 
     /// Returns the target for a snapshot.
@@ -230,8 +180,8 @@ impl SyncInstance {
             name: self.target_text(),
             settings: settings_hash(&self.config),
             is_trusted: self.config.trust_target,
-            identity: self.identity(),
-            entries: self.entry_count(),
+            identity: self.learned.target_identity(self.config.kind),
+            entries: self.learned.entry_count(self.config.kind),
         }
     }
 
