@@ -127,7 +127,7 @@ impl Engine {
         let Loaded { config: Config { daemon, syncs, tunnels }, scripts, .. } = loaded;
         let MessageChannel { inbox, receiver } = channel;
         let scripts = ScriptRunner::new(scripts, inbox.clone(), log.clone())?;
-        let snapshots = Snapshots::open(&daemon, &inbox, &log)?;
+        let snapshots = Snapshots::open(&daemon, &inbox, &log);
         let connections = Arc::new(SshConnections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
         let (connections_of, base_dir) = (&connections, base_dir());

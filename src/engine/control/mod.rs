@@ -217,6 +217,7 @@ impl Engine {
             let Some(member) = self.fleet.member(id) else { continue };
             let state = report::state_of(&self.fleet, member);
             self.control.activity.set_state(id, state, &clock);
+            self.touch_snapshots(id);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Flow of snapshots through the engine.
 
-use std::{io, mem, path::Path, sync::Arc};
+use std::{io, mem, path::Path, sync::Arc, time::Duration};
 
 use mirror_core::{
     fleet::Member,
@@ -15,7 +15,7 @@ use mirror_core::{
 };
 
 use super::{
-    SnapshotPhase, WRITE_RATIO,
+    SnapshotPhase, SourceSnapshots, WRITE_RATIO,
     decision::{self, PresentFacts, SnapshotTarget},
     work::{self, Compared, ReadSource, SnapshotMessage, SnapshotResult},
 };
@@ -23,6 +23,9 @@ use crate::{
     engine::{Engine, sync::SyncInstance},
     snapshot::{self, Footer, JournalEntry, NewRecords, PreparedSnapshot},
 };
+
+/// While jobs run, a snapshot waits for this number of intervals.
+const BUSY_FACTOR: u32 = 10;
 
 /// Number from which barriers of the watcher belong to snapshots.
 const FIRST_BARRIER: u64 = 1 << 63;
@@ -58,40 +61,59 @@ impl Engine {
         }
     }
 
+    /// Notes that the state of this mirror may have changed.
+    pub(in crate::engine) fn touch_snapshots(&mut self, mirror: MirrorId) {
+        if let (Some(snapshots), Some(instance)) = (&mut self.snapshots, self.registry.get(mirror))
+            && instance.has_snapshots
+        {
+            snapshots.attention.insert(instance.source.path().to_owned());
+        }
+    }
+
     /// Does what is due for the snapshots.
     pub(in crate::engine) fn step_snapshots(&mut self) {
-        let Some(snapshots) = &self.snapshots else { return };
-        if !self.fleet.is_running() {
-            return;
-        }
-        let sources: Vec<_> = snapshots.sources.keys().cloned().collect();
-        for source in sources {
-            self.start_comparison(&source);
-            if self.snapshot_due(&source).is_some_and(|due| due <= self.now()) {
-                self.start_snapshot(&source);
+        let (now, is_running) = (self.now(), self.fleet.is_running());
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let mut sources = mem::take(&mut snapshots.attention);
+        let is_due = |source: &SourceSnapshots| source.wakeup.is_some_and(|at| at <= now);
+        let due = snapshots.sources.iter().filter(|(_, source)| is_due(source));
+        sources.extend(due.map(|(path, _)| path.clone()));
+        for path in sources.into_iter().filter(|_| is_running) {
+            self.start_comparison(&path);
+            let due = self.snapshot_due(&path);
+            if due.is_some_and(|due| due <= now) {
+                self.start_snapshot(&path);
+            }
+            if let Some(snapshots) = &mut self.snapshots {
+                snapshots.source_mut(&path).wakeup = due.filter(|&due| due > now);
             }
         }
     }
 
     /// Returns the time at which [`step_snapshots`](Self::step_snapshots) is due.
     pub(in crate::engine) fn next_snapshot(&self) -> Option<Moment> {
-        let sources = self.snapshots.as_ref()?.sources.keys();
-        sources.filter_map(|source| self.snapshot_due(source)).min()
+        let snapshots = self.snapshots.as_ref()?;
+        if !snapshots.attention.is_empty() {
+            return Some(Moment::ORIGIN);
+        }
+        snapshots.sources.values().filter_map(|source| source.wakeup).min()
     }
 
-    /// Returns the time of the next snapshot of a source. `None`: not before the next change, or
-    /// while jobs run.
+    /// Returns the time of the next snapshot of a source. `None`: not before the next change. While
+    /// jobs run, it is later.
     fn snapshot_due(&self, path: &Path) -> Option<Moment> {
-        let source = self.snapshots.as_ref()?.sources.get(path)?;
-        let is_due = source.has_changed && source.is_compared;
+        let snapshots = self.snapshots.as_ref()?;
+        let source = snapshots.sources.get(path)?;
+        let is_outdated = source.has_changed && source.is_compared;
         let is_idle = matches!(source.phase, SnapshotPhase::Idle);
         let mirrors = || self.members_of(path).filter_map(|(id, _)| self.fleet.member(id));
         let mut built_in = mirrors().filter_map(Member::built_in);
-        (is_due
-            && is_idle
-            && !mirrors().any(|it| it.is_busy())
-            && built_in.any(Mirror::has_known_target))
-        .then_some(source.next_write)
+        if !is_outdated || !is_idle || !built_in.any(Mirror::has_known_target) {
+            return None;
+        }
+        let is_busy = mirrors().any(|mirror| mirror.is_busy());
+        let wait = if is_busy { snapshots.interval * BUSY_FACTOR } else { Duration::ZERO };
+        Some(source.next_write + wait)
     }
 
     /// Iterates over the syncs of this source that have snapshots.
@@ -154,6 +176,9 @@ impl Engine {
     /// Handles the result of a thread.
     pub(in crate::engine) fn handle_snapshot(&mut self, message: SnapshotMessage) {
         let SnapshotMessage { source: path, result } = message;
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.attention.insert(path.clone());
+        }
         match result {
             SnapshotResult::Compared(compared) => self.end_comparison(&path, compared),
             SnapshotResult::Read(Ok(new)) => self.wait_for_watcher(&path, new),

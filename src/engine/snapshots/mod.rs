@@ -15,7 +15,7 @@ mod last;
 mod work;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io, mem,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -57,6 +57,8 @@ pub(super) struct Snapshots {
     /// True if the start is to transfer everything.
     is_full: bool,
     sources: BTreeMap<PathBuf, SourceSnapshots>,
+    /// Sources whose state has changed, to be looked at.
+    attention: BTreeSet<PathBuf>,
     /// Sources that wait for a barrier of the watcher.
     barriers: BTreeMap<u64, PathBuf>,
     next_barrier: u64,
@@ -89,6 +91,8 @@ struct SourceSnapshots {
     /// True if the present snapshot is outdated.
     has_changed: bool,
     next_write: Moment,
+    /// Time at which the source is to be looked at again.
+    wakeup: Option<Moment>,
     /// True while the snapshots of this source fail.
     is_failing: bool,
 }
@@ -115,29 +119,27 @@ impl fmt::Debug for Snapshots {
 }
 
 impl Snapshots {
-    /// Opens the directory of the snapshots. `None` if there are to be none.
-    ///
-    /// # Errors
-    ///
-    /// A message for the user.
-    pub(super) fn open(
-        daemon: &DaemonConfig,
-        inbox: &Inbox,
-        log: &Log,
-    ) -> Result<Option<Self>, String> {
-        let Some(path) = &daemon.state_dir else { return Ok(None) };
-        Ok(Some(Self {
-            state_dir: StateDir::open(path)?,
+    /// Opens the directory of the snapshots. `None` if there are to be none, or if it can't be
+    /// used, which is logged: mirroring is more important than a fast restart.
+    pub(super) fn open(daemon: &DaemonConfig, inbox: &Inbox, log: &Log) -> Option<Self> {
+        let path = daemon.state_dir.as_ref()?;
+        let opened = StateDir::open(path).and_then(|state_dir| Ok((state_dir, boot_id()?)));
+        let (state_dir, boot) = opened
+            .map_err(|why| log.say(Category::Warn, format!("there are no snapshots: {why}")))
+            .ok()?;
+        Some(Self {
+            state_dir,
             interval: daemon.state_interval,
             is_full: daemon.full,
             sources: BTreeMap::new(),
+            attention: BTreeSet::new(),
             barriers: BTreeMap::new(),
             next_barrier: 0,
             is_cancelled: Arc::default(),
-            boot: boot_id()?,
+            boot,
             inbox: inbox.clone(),
             log: log.clone(),
-        }))
+        })
     }
 
     fn source_mut(&mut self, path: &Path) -> &mut SourceSnapshots {
@@ -194,6 +196,7 @@ impl SourceSnapshots {
             fresh: None,
             has_changed: false,
             next_write: Moment::ORIGIN,
+            wakeup: None,
             is_failing: false,
         }
     }
@@ -204,7 +207,12 @@ impl SourceSnapshots {
         if entries.is_empty() {
             return;
         }
-        self.journal.extend_from_slice(entries);
+        match self.phase {
+            SnapshotPhase::Reading | SnapshotPhase::AtBarrier(_) | SnapshotPhase::Writing => {
+                self.journal.extend_from_slice(entries);
+            }
+            SnapshotPhase::Idle | SnapshotPhase::Comparing | SnapshotPhase::Marking => {}
+        }
         if let Err(error) = snapshot::append_journal(&self.file, entries) {
             self.discard(&error, log);
         }
