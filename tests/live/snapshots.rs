@@ -9,7 +9,9 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{LiveChurn, Sandbox, TestDaemon, TransferMode, in_both_modes};
+use crate::support::{
+    LiveChurn, Requirement, Sandbox, TestDaemon, TestServer, TransferMode, in_both_modes, needs,
+};
 
 in_both_modes!(
     only_differences_are_transferred_after_a_restart,
@@ -32,12 +34,14 @@ struct Restarts {
     target: PathBuf,
     /// More settings of the sync.
     more: String,
+    /// The sync, if it does not go to the target directly.
+    remote: Option<String>,
 }
 
 impl Restarts {
     fn new(mode: TransferMode) -> Self {
         let sandbox = Sandbox::new();
-        let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+        let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("served/target"));
         for directory in ["a/b", "c/d/e", "empty"] {
             fs::create_dir_all(source.join(directory)).unwrap();
         }
@@ -45,17 +49,21 @@ impl Restarts {
             let directory = ["a", "a/b", "c", "c/d", "c/d/e"][number % 5];
             fs::write(source.join(directory).join(format!("file{number}")), "content").unwrap();
         }
-        Self { sandbox, mode, source, target, more: String::new() }
+        Self { sandbox, mode, source, target, more: String::new(), remote: None }
     }
 
     /// Starts a daemon that takes a snapshot as soon as possible.
     fn start(&self, args: &[&str]) -> TestDaemon {
         let kind = self.mode.option().trim_start_matches('-');
-        let config = format!(
-            "settings{{ stateDir = '@/state', stateInterval = 0, socket = '' }}\n\
-             sync{{ default.{kind}, source = '@/source', target = '@/target', {} }}",
-            self.more
-        );
+        let local = || {
+            format!(
+                "default.{kind}, source = '@/source', target = '@/served/target', {}",
+                self.more
+            )
+        };
+        let sync = self.remote.clone().unwrap_or_else(local);
+        let settings = "settings{ stateDir = '@/state', stateInterval = 0, socket = '' }";
+        let config = format!("{settings}\nsync{{ {sync} }}");
         let daemon = self.sandbox.daemon().config(&config, 1).args(args).start();
         daemon.wait_live();
         daemon
@@ -253,6 +261,60 @@ fn pending_changes_are_transferred_after_a_kill(mode: TransferMode) {
     // The last snapshot knows that it was not transferred.
     restarts.stop(daemon);
     restarts.stop(restarts.expect("may have changed since the last snapshot"));
+}
+
+/// A target on another machine can't be asked.
+fn check_remote(mut restarts: Restarts, sync: &str) {
+    restarts.remote = Some(sync.into());
+    restarts.fill();
+    restarts.stop(restarts.expect("trustTarget = true says that it was not"));
+    restarts.remote = Some(format!("{sync}, trustTarget = true"));
+    restarts.stop(restarts.expect(NOTHING));
+    fs::write(restarts.source.join("a/file0"), "changed").unwrap();
+    fs::rename(restarts.source.join("a/b"), restarts.source.join("bb")).unwrap();
+    restarts.stop(restarts.expect("paths may have changed since the last snapshot"));
+    // If it is missing nevertheless, the next change finds that.
+    fs::remove_dir_all(&restarts.target).unwrap();
+    let daemon = restarts.start(&[]);
+    assert!(daemon.log().contains(NOTHING), "{}", daemon.log());
+    fs::create_dir(&restarts.target).unwrap();
+    restarts.stop(daemon);
+    fs::remove_dir(&restarts.target).unwrap();
+    let daemon = restarts.start(&[]);
+    fs::write(restarts.source.join("new"), "").unwrap();
+    daemon.wait_mirrored(restarts.mode, &restarts.source, &restarts.target);
+    restarts.stop(daemon);
+}
+
+#[test]
+fn a_module_of_an_rsync_daemon_is_trusted_on_request() {
+    needs!(TransferMode::Rsync.requirement(), Requirement::Root);
+    let restarts = Restarts::new(TransferMode::Rsync);
+    // The module is a directory, and the target is one in it.
+    let server = TestServer::rsync(&restarts.sandbox, &restarts.sandbox.path("served"));
+    let port = server.port();
+    check_remote(
+        restarts,
+        &format!(
+            "default.rsync, source = '@/source', target = 'rsync://127.0.0.1:{port}/mirror/target'"
+        ),
+    );
+}
+
+#[test]
+fn a_target_over_ssh_is_trusted_on_request() {
+    needs!(
+        TransferMode::Rsync.requirement(),
+        Requirement::Root,
+        Requirement::Program("sshd"),
+        Requirement::Program("ssh"),
+    );
+    let restarts = Restarts::new(TransferMode::Rsync);
+    let server = TestServer::ssh(&restarts.sandbox);
+    let sync = server.rsyncssh_config("");
+    let sync = sync.strip_prefix("sync{").unwrap().trim().trim_end_matches([' ', ',', '}']);
+    let sync = sync.replace("@/src", "@/source").replace("@/dst", "@/served/target");
+    check_remote(restarts, &sync);
 }
 
 /// Number of restarts of each history.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, sync::SyncInstance},
-    snapshot::{self, Footer, JournalEntry, NewRecords, PreparedSnapshot},
+    snapshot::{self, Footer, JournalEntry, NewRecords, PreparedSnapshot, StoredTarget},
 };
 
 /// While jobs run, a snapshot waits for this number of intervals.
@@ -66,7 +66,10 @@ impl Engine {
         if let (Some(snapshots), Some(instance)) = (&mut self.snapshots, self.registry.get(mirror))
             && instance.has_snapshots
         {
-            snapshots.attention.insert(instance.source.path().to_owned());
+            let path = instance.source.path();
+            snapshots.attention.insert(path.to_owned());
+            // The end of a job changes what is known of the target.
+            snapshots.source_mut(path).has_changed = true;
         }
     }
 
@@ -233,10 +236,44 @@ impl Engine {
         }
     }
 
+    /// Returns true if the present snapshot knows what a new one would know.
+    pub(super) fn is_current(&self, path: &Path) -> bool {
+        let source = self.snapshots.as_ref().and_then(|it| it.sources.get(path));
+        let Some((source, footer)) = source.and_then(|it| Some((it, it.footer.as_ref()?))) else {
+            return false;
+        };
+        let states =
+            self.snapshot_targets(path).into_iter().map(|it| self.target_state(path, &it, ""));
+        let is_equal = |(one, other): (&StoredTarget, &StoredTarget)| {
+            (&one.target, &one.settings, &one.unconfirmed)
+                == (&other.target, &other.settings, &other.unconfirmed)
+        };
+        let states: Vec<_> = states.collect();
+        source.touched.is_empty()
+            && source.fresh.is_none()
+            && states.len() == footer.targets.len()
+            && states.iter().zip(&footer.targets).all(is_equal)
+    }
+
+    /// Returns the present state of a target, for a snapshot with this mark.
+    fn target_state(&self, path: &Path, target: &SnapshotTarget, mark: &str) -> StoredTarget {
+        let mirror = self.fleet.member(target.mirror).and_then(Member::built_in);
+        let unconfirmed = mirror.map_or(Unconfirmed::Everything, Mirror::unconfirmed);
+        let snapshots = self.snapshots.as_ref();
+        let previous = snapshots.and_then(|it| it.sources.get(path)?.footer.as_ref());
+        decision::target_state(target, unconfirmed, previous, mark)
+    }
+
     /// Starts the next snapshot of a source.
     fn start_snapshot(&mut self, path: &Path) {
         let now = self.now();
         self.take_touched(path);
+        if self.is_current(path) {
+            if let Some(snapshots) = &mut self.snapshots {
+                snapshots.source_mut(path).has_changed = false;
+            }
+            return;
+        }
         let read = self.read_source(path);
         let Some((snapshots, read)) = self.snapshots.as_mut().zip(read) else { return };
         let thread = snapshots.thread(path);
@@ -314,14 +351,8 @@ impl Engine {
         let root = work::open(&read).map_err(io::Error::other)?;
         let PresentFacts { root, boot, now } = PresentFacts::of(&root).map_err(io::Error::other)?;
         let mark = snapshot::new_mark()?;
-        let snapshots = self.snapshots.as_ref();
-        let previous = snapshots.and_then(|it| it.sources.get(path)?.footer.as_ref());
-        let state = |target: SnapshotTarget| {
-            let mirror = self.fleet.member(target.mirror).and_then(|it| it.built_in());
-            let unconfirmed = mirror.map_or(Unconfirmed::Everything, Mirror::unconfirmed);
-            decision::target_state(&target, unconfirmed, previous, &mark)
-        };
-        let targets = self.snapshot_targets(path).into_iter().map(state).collect();
+        let targets = self.snapshot_targets(path).into_iter();
+        let targets = targets.map(|target| self.target_state(path, &target, &mark)).collect();
         let (program, directories) = (env!("CARGO_PKG_VERSION").into(), new.directories);
         Ok(Footer { program, root, boot, is_final, taken: now, directories, mark, targets })
     }

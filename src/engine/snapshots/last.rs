@@ -59,7 +59,6 @@ impl Engine {
     /// Reads what has changed since the present snapshot.
     fn read_last(&mut self, path: &Path, until: Instant) -> io::Result<LastRecords> {
         self.take_touched(path);
-        let read = self.read_source(path).ok_or(io::ErrorKind::NotFound)?;
         let snapshots = self.snapshots.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let mut thread = snapshots.thread(path);
         thread.until = Some(until);
@@ -68,13 +67,15 @@ impl Engine {
             // It was interrupted.
             source.fail(source.next_write);
         }
-        if !source.has_changed && source.touched.is_empty() && source.fresh.is_none() {
-            return Ok(LastRecords::Unchanged);
-        }
         if let Some(new) = source.fresh.take() {
             return Ok(LastRecords::New(new));
         }
-        let touched = mem::take(&mut source.touched);
+        if self.is_current(path) {
+            return Ok(LastRecords::Unchanged);
+        }
+        let read = self.read_source(path).ok_or(io::ErrorKind::NotFound)?;
+        let snapshots = self.snapshots.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let touched = mem::take(&mut snapshots.source_mut(path).touched);
         thread.read(&read, &touched).map(LastRecords::New)
     }
 
