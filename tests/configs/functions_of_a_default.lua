@@ -3,7 +3,7 @@
 -- expect: live 143
 -- expect: output Sync1: default.rsync
 -- expect: output delete   never
--- expect: command rsync -ltsp --modify-window=-1 -r /srv/place/www/ /srv/place/mirror/
+-- expect: command rsync -ltsp --modify-window=-1 --stats -r /srv/place/www/ /srv/place/mirror/
 
 local mirror = {
     action     = default.rsync.action,

@@ -2,7 +2,7 @@
 -- expect: live 143
 -- expect: output delay    0.4 s
 -- expect: output delete   never
--- expect: command rsync -lspu --modify-window=-1 -r /srv/place/home/ /srv/place/copies/home/
+-- expect: command rsync -lspu --modify-window=-1 --stats -r /srv/place/home/ /srv/place/copies/home/
 -- mkdir: copies
 
 default.rsync.delete       = false

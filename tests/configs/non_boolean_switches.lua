@@ -3,7 +3,7 @@
 -- expect: output lsyncd: runs in the foreground
 -- expect: output insist   yes
 -- expect: output delete   never
--- expect: command rsync -ltspz --modify-window=-1 -r /srv/place/www/ /srv/place/mirror/
+-- expect: command rsync -ltspz --modify-window=-1 --stats -r /srv/place/www/ /srv/place/mirror/
 
 settings {
     nodaemon = "true",

@@ -4,7 +4,7 @@
 -- expect: output target   web-c.example.net:/var/www/html/
 -- expect: output Sync1, Sync2, Sync3: the target is remote and insist is not set
 -- expect: command rsync --exclude-from=- --delete -ltspgozD --timeout=300 --modify-window=-1 --max-delete=0 --stats -r /srv/place/www/ web-a.example.net:/var/www/html/
--- expect: command rsync '--exclude=*.tmp' --exclude=.git --exclude=/cache/ -ltspgozD --timeout=300 --modify-window=-1 --ignore-times --delete --from0 --files-from=- --delete-missing-args /srv/place/www/ web-b.example.net:/var/www/html/.
+-- expect: command rsync '--exclude=*.tmp' --exclude=.git --exclude=/cache/ -ltspgozD --timeout=300 --modify-window=-1 --ignore-times --delete --stats --from0 --files-from=- --delete-missing-args /srv/place/www/ web-b.example.net:/var/www/html/.
 
 local webservers = {
     "web-a.example.net",

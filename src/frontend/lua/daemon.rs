@@ -41,13 +41,13 @@ pub(super) fn daemon(
         Some(path) => SocketSetting::At(absolute(start_dir, OsStr::from_bytes(&path))),
     };
     let socket_group = errors.value_or_record("socketGroup", fields.text("socketGroup"));
+    let default = DaemonConfig::default();
+    let status_interval = errors.interval("statusInterval", fields, default.status_interval);
+    let state_interval = errors.interval("stateInterval", fields, default.state_interval);
     let ident = errors.value_or_record("logident", fields.text("logident"));
     // It is validated here only: each sync inherits it.
     errors.value_or_record("maxDelays", fields.at_least_one("maxDelays"));
     let foreground = overrides.nodaemon || fields.is_on("nodaemon");
-    let default = DaemonConfig::default();
-    let status_interval = errors.interval("statusInterval", fields, default.status_interval);
-    let state_interval = errors.interval("stateInterval", fields, default.state_interval);
     let daemon = DaemonConfig {
         mode: if foreground { RunMode::Foreground } else { RunMode::Daemon },
         logfile,
