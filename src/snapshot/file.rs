@@ -19,15 +19,12 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use mirror_core::{
-    job::{DirtyPath, Scope},
-    path::TreePath,
-    snapshot::{DifferenceKind, DirRecord, SourceDifference},
-};
+use mirror_core::{path::TreePath, snapshot::DirRecord};
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 use super::{
+    journal::{JournalEntry, StoredPath, decode_journal, encode_journal, open_file},
     records::{LENGTH, RecordIndex},
     stamp::StampKey,
 };
@@ -40,6 +37,9 @@ const BUFFER: usize = 256 << 10;
 
 /// Size of the head in bytes.
 const HEAD: usize = 56;
+
+/// Maximum size of a believable journal in bytes.
+const MAX_JOURNAL: usize = 1 << 30;
 
 /// Suffix of temporary files.
 pub(super) const TEMP_SUFFIX: &str = "new";
@@ -91,40 +91,6 @@ pub(crate) struct StoredTarget {
     pub unconfirmed: Option<Vec<StoredPath>>,
 }
 
-/// Path with its scope, as a snapshot stores it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoredPath {
-    /// Bytes of the path, in hexadecimal digits.
-    pub path: String,
-    /// True for everything below the path, too.
-    pub is_tree: bool,
-    /// True if equal size and time prove nothing.
-    pub is_written: bool,
-}
-
-/// Entry of the journal, which follows a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum JournalEntry {
-    /// A daemon has begun to use the snapshot.
-    Opened {
-        /// Identity of the boot of the machine.
-        boot: String,
-    },
-    /// The daemon has ended. No target was changed after it.
-    Closed,
-    /// A transfer has changed a tree of a target since the snapshot.
-    ///
-    /// A directory that was renamed and renamed back has the same entries with the same stamps, but
-    /// the target may have followed only one of the renames. Files need no entry: their change time
-    /// tells.
-    Tree {
-        /// Name of the target, as in [`StoredTarget::target`].
-        target: String,
-        /// The tree.
-        path: StoredPath,
-    },
-}
-
 /// Snapshot that was read and checked.
 #[derive(Debug)]
 pub(crate) struct StoredSnapshot {
@@ -139,16 +105,23 @@ pub(crate) struct StoredSnapshot {
 ///
 /// A message if it can't be read or is damaged.
 pub(crate) fn read(path: &Path) -> Result<Option<StoredSnapshot>, String> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
+    let read = || {
+        let (mut file, size) = open_file(path, File::options().read(true))?;
+        // A huge file is not read unless its head is right.
+        let mut head = [0; HEAD];
+        file.read_exact(&mut head)?;
+        Head::decode(&head).filter(|head| head.fits(size)).ok_or_else(damaged)?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size)?;
+        bytes.extend_from_slice(&head);
+        file.read_to_end(&mut bytes)?;
+        Ok::<_, io::Error>(bytes)
     };
-    let mut bytes = Vec::new();
-    let size = file.metadata().map_or(0, |found| found.len());
-    bytes.reserve_exact(usize::try_from(size).unwrap_or(0));
-    file.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    decode(bytes).map(Some).ok_or_else(|| "it is damaged".into())
+    match read() {
+        Ok(bytes) => decode(bytes).map(Some).ok_or_else(|| "it is damaged".into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Decodes a file. `None` if it is damaged or of another format.
@@ -192,6 +165,12 @@ impl Head {
             footer: length(footer)?,
             checksum: u64::from_le_bytes(*rest.first_chunk()?),
         })
+    }
+
+    /// Returns true if the parts are within a file of this size.
+    const fn fits(&self, size: usize) -> bool {
+        let parts = self.records.saturating_add(self.footer);
+        parts.saturating_add(HEAD) <= size && size - parts - HEAD <= MAX_JOURNAL
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -248,10 +227,11 @@ impl RecordReader {
     ///
     /// As `open(2)` and `read(2)`; and if it is damaged.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = BufReader::with_capacity(BUFFER, File::open(path)?);
+        let (file, size) = open_file(path, File::options().read(true))?;
+        let mut file = BufReader::with_capacity(BUFFER, file);
         let mut head = [0; HEAD];
         file.read_exact(&mut head)?;
-        let head = Head::decode(&head).ok_or_else(damaged)?;
+        let head = Head::decode(&head).filter(|head| head.fits(size)).ok_or_else(damaged)?;
         let checksum = Checksum::new(head.key);
         Ok(Self { file, left: head.records, head, checksum, record: Vec::new() })
     }
@@ -276,7 +256,8 @@ impl RecordReader {
         }
         let mut length = [0; LENGTH];
         file.read_exact(&mut length)?;
-        let size = LENGTH + usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+        let size = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+        let size = size.saturating_add(LENGTH);
         *left = left.checked_sub(size).ok_or_else(damaged)?;
         record.clear();
         record.extend_from_slice(&length);
@@ -396,20 +377,6 @@ impl PreparedSnapshot {
     }
 }
 
-/// Appends entries to the journal of the snapshot at a path. Does nothing if there is none.
-///
-/// # Errors
-///
-/// As `open(2)` and `write(2)`. The snapshot must not be used then: see [`invalidate`].
-pub(crate) fn append_journal(path: &Path, entries: &[JournalEntry]) -> io::Result<()> {
-    let mut file = match File::options().append(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    file.write_all(&encode_journal(entries)?)
-}
-
 /// Removes the snapshot at a path: the next start transfers everything.
 ///
 /// # Errors
@@ -419,50 +386,5 @@ pub(crate) fn invalidate(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
-    }
-}
-
-/// Encodes each entry as a line: its checksum, and the entry as JSON.
-fn encode_journal(entries: &[JournalEntry]) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for entry in entries {
-        let text = serde_json::to_string(entry)?;
-        writeln!(bytes, "{:016x} {text}", SipHasher13::new().hash(text.as_bytes()))?;
-    }
-    Ok(bytes)
-}
-
-/// Decodes a journal. `None` if it is damaged.
-fn decode_journal(bytes: &[u8]) -> Option<Vec<JournalEntry>> {
-    let decode = |line: &[u8]| {
-        let line = str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
-        let (checksum, text) = line.split_once(' ')?;
-        let is_right = checksum == format!("{:016x}", SipHasher13::new().hash(text.as_bytes()));
-        serde_json::from_str(text).ok().filter(|_| is_right)
-    };
-    bytes.split_inclusive(|&byte| byte == b'\n').map(decode).collect()
-}
-
-impl StoredPath {
-    /// Stores a path.
-    pub(crate) fn new(difference: &SourceDifference) -> Self {
-        let SourceDifference { dirty, kind } = difference;
-        let digits = dirty.path.as_bytes().iter().map(|byte| format!("{byte:02x}"));
-        Self {
-            path: digits.collect::<Vec<_>>().concat(),
-            is_tree: dirty.scope == Scope::Tree,
-            is_written: *kind == DifferenceKind::Written,
-        }
-    }
-
-    /// Returns the path. `None` if it is damaged.
-    pub(crate) fn difference(&self) -> Option<SourceDifference> {
-        let digits = self.path.as_bytes().chunks(2);
-        let byte = |pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-        let bytes: Vec<u8> = digits.map(byte).collect::<Option<_>>()?;
-        let scope = if self.is_tree { Scope::Tree } else { Scope::Entry };
-        let kind = if self.is_written { DifferenceKind::Written } else { DifferenceKind::Compared };
-        let dirty = DirtyPath { path: TreePath::new(&bytes)?, scope };
-        Some(SourceDifference { dirty, kind })
     }
 }

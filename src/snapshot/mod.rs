@@ -7,6 +7,7 @@
 //! See `docs/decisions/0024-snapshots.md`.
 
 mod file;
+mod journal;
 mod records;
 mod stamp;
 mod walk;
@@ -33,10 +34,8 @@ use mirror_platform::dir::Dir;
 use rustix::process::geteuid;
 use siphasher::sip::SipHasher13;
 
-pub(crate) use file::{
-    Footer, JournalEntry, PreparedSnapshot, SnapshotWriter, StoredPath, StoredTarget,
-    append_journal, invalidate,
-};
+pub(crate) use file::{Footer, PreparedSnapshot, SnapshotWriter, StoredTarget, invalidate};
+pub(crate) use journal::{JournalEntry, StoredPath, append_journal};
 use records::RecordIndex;
 use stamp::StampKey;
 pub(crate) use walk::UnwantedFn;

@@ -2,12 +2,15 @@
 
 use std::{
     fs::{self, File, FileTimes},
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::{FileExt, MetadataExt, symlink},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::Signal,
+};
 
 use crate::support::{
     LiveChurn, Requirement, Sandbox, TestDaemon, TestServer, TransferMode, in_both_modes, needs,
@@ -20,6 +23,11 @@ in_both_modes!(
     a_damaged_snapshot_is_not_believed,
     a_directory_that_was_renamed_and_renamed_back_is_transferred,
     pending_changes_are_transferred_after_a_kill,
+    a_rename_before_the_first_snapshot_is_not_forgotten,
+    a_rename_before_a_reload_is_not_forgotten,
+    a_rename_while_the_source_was_lost_is_not_forgotten,
+    a_new_file_that_is_deleted_between_two_runs_is_deleted,
+    a_snapshot_that_is_no_file_does_no_harm,
     random_histories_with_restarts_converge,
 );
 
@@ -36,6 +44,8 @@ struct Restarts {
     more: String,
     /// The sync, if it does not go to the target directly.
     remote: Option<String>,
+    /// Minimum time between two snapshots in seconds.
+    interval: u32,
 }
 
 impl Restarts {
@@ -49,24 +59,53 @@ impl Restarts {
             let directory = ["a", "a/b", "c", "c/d", "c/d/e"][number % 5];
             fs::write(source.join(directory).join(format!("file{number}")), "content").unwrap();
         }
-        Self { sandbox, mode, source, target, more: String::new(), remote: None }
+        let (remote, interval) = (None, 0);
+        Self { sandbox, mode, source, target, more: String::new(), remote, interval }
     }
 
     /// Starts a daemon that takes a snapshot as soon as possible.
     fn start(&self, args: &[&str]) -> TestDaemon {
-        let kind = self.mode.option().trim_start_matches('-');
-        let local = || {
-            format!(
-                "default.{kind}, source = '@/source', target = '@/served/target', {}",
-                self.more
-            )
-        };
-        let sync = self.remote.clone().unwrap_or_else(local);
-        let settings = "settings{ stateDir = '@/state', stateInterval = 0, socket = '' }";
-        let config = format!("{settings}\nsync{{ {sync} }}");
-        let daemon = self.sandbox.daemon().config(&config, 1).args(args).start();
+        let daemon = self.start_without_waiting(args);
         daemon.wait_live();
         daemon
+    }
+
+    fn start_without_waiting(&self, args: &[&str]) -> TestDaemon {
+        self.sandbox.daemon().config(&self.config(), 1).args(args).start()
+    }
+
+    fn config(&self) -> String {
+        let (kind, interval, more) =
+            (self.mode.option().trim_start_matches('-'), self.interval, &self.more);
+        let local =
+            || format!("default.{kind}, source = '@/source', target = '@/served/target', {more}");
+        let sync = self.remote.clone().unwrap_or_else(local);
+        format!(
+            "settings{{ stateDir = '@/state', stateInterval = {interval}, socket = '' }}\n\
+             sync{{ {sync} }}"
+        )
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.source.join(from), self.source.join(to)).unwrap();
+    }
+
+    /// Waits until the first snapshot of a daemon is written. The next one has to wait.
+    fn spend_first_snapshot(&self, daemon: &TestDaemon) {
+        let inode = || fs::metadata(self.snapshot()).map(|found| found.ino()).unwrap();
+        let before = inode();
+        fs::write(self.source.join("a/spent"), "").unwrap();
+        daemon.wait_mirrored(self.mode, &self.source, &self.target);
+        daemon.wait_until("a new snapshot", || inode() != before);
+        self.settle(daemon);
+    }
+
+    /// Renames a directory back that the target has under its new name, and starts again.
+    fn expect_renamed_back(&self, from: &str, to: &str) {
+        self.rename(from, to);
+        let daemon = self.start(&[]);
+        daemon.wait_mirrored(self.mode, &self.source, &self.target);
+        self.stop(daemon);
     }
 
     fn snapshot(&self) -> PathBuf {
@@ -107,6 +146,12 @@ impl Restarts {
             // The journal of changes since then is empty.
             text.ends_with(r#""unconfirmed":[]}]}"#)
         });
+    }
+
+    fn wait_for_any_snapshot(&self, daemon: &TestDaemon) {
+        daemon.wait_mirrored(self.mode, &self.source, &self.target);
+        let is_snapshot = |path: &Path| path.extension().is_some_and(|it| it == "snapshot");
+        daemon.wait_until("a snapshot", || any(&self.sandbox.path("state"), &is_snapshot));
     }
 
     /// Runs a first daemon until everything is transferred.
@@ -315,6 +360,96 @@ fn a_target_over_ssh_is_trusted_on_request() {
     let sync = sync.strip_prefix("sync{").unwrap().trim().trim_end_matches([' ', ',', '}']);
     let sync = sync.replace("@/src", "@/source").replace("@/dst", "@/served/target");
     check_remote(restarts, &sync);
+}
+
+/// The records of the first comparison have the old name, and the target never had it.
+fn a_rename_before_the_first_snapshot_is_not_forgotten(mode: TransferMode) {
+    let restarts =
+        Restarts { more: "maxDelete = false".into(), interval: 1000, ..Restarts::new(mode) };
+    fs::remove_dir(&restarts.target).unwrap();
+    fs::write(&restarts.target, "").unwrap();
+    let daemon = restarts.start_without_waiting(&["-insist"]);
+    daemon.wait_for_log("Retry");
+    restarts.settle(&daemon);
+    restarts.rename("c", "renamed");
+    fs::remove_file(&restarts.target).unwrap();
+    fs::create_dir(&restarts.target).unwrap();
+    restarts.wait_for_any_snapshot(&daemon);
+    Restarts::kill(daemon);
+    restarts.expect_renamed_back("renamed", "c");
+}
+
+/// The mirror that has seen the rename is replaced by another one.
+fn a_rename_before_a_reload_is_not_forgotten(mode: TransferMode) {
+    let mut restarts =
+        Restarts { more: "maxDelete = false".into(), interval: 1000, ..Restarts::new(mode) };
+    restarts.fill();
+    let daemon = restarts.expect(NOTHING);
+    restarts.spend_first_snapshot(&daemon);
+    restarts.rename("c", "renamed");
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    restarts.more += ", exclude = 'excluded'";
+    restarts.sandbox.write_config(&restarts.config());
+    daemon.signal(Signal::HUP);
+    daemon.wait_for_log("the sync is new");
+    daemon.wait_until("the new sync is live", || daemon.log().matches("finished").count() == 2);
+    restarts.stop(daemon);
+    restarts.expect_renamed_back("renamed", "c");
+}
+
+/// Nobody has seen the rename.
+fn a_rename_while_the_source_was_lost_is_not_forgotten(mode: TransferMode) {
+    let restarts =
+        Restarts { more: "maxDelete = false".into(), interval: 1000, ..Restarts::new(mode) };
+    restarts.fill();
+    let daemon = restarts.expect(NOTHING);
+    restarts.spend_first_snapshot(&daemon);
+    let away = restarts.sandbox.path("away");
+    fs::rename(&restarts.source, &away).unwrap();
+    daemon.wait_for_log("sync suspended, target left untouched");
+    fs::rename(away.join("c"), away.join("renamed")).unwrap();
+    fs::rename(&away, &restarts.source).unwrap();
+    daemon.wait_until("the rename is mirrored", || restarts.target.join("renamed/d").exists());
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    restarts.stop(daemon);
+    restarts.expect_renamed_back("renamed", "c");
+}
+
+/// No snapshot has recorded the file, but the target has it.
+fn a_new_file_that_is_deleted_between_two_runs_is_deleted(mode: TransferMode) {
+    let restarts = Restarts { interval: 1000, ..Restarts::new(mode) };
+    restarts.fill();
+    let daemon = restarts.expect(NOTHING);
+    restarts.spend_first_snapshot(&daemon);
+    let new = restarts.source.join("a/b/new");
+    fs::write(&new, "").unwrap();
+    daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+    Restarts::kill(daemon);
+    fs::remove_file(&new).unwrap();
+    restarts.stop(restarts.expect("may have changed since the last snapshot"));
+}
+
+fn a_snapshot_that_is_no_file_does_no_harm(mode: TransferMode) {
+    let restarts = Restarts::new(mode);
+    restarts.fill();
+    let snapshot = restarts.snapshot();
+    let kinds: [(&str, &dyn Fn()); 4] = [
+        ("a FIFO", &|| mknodat(CWD, &snapshot, FileType::Fifo, Mode::RUSR, 0).unwrap()),
+        ("a link to a device", &|| symlink("/dev/zero", &snapshot).unwrap()),
+        ("a huge file", &|| File::create(&snapshot).unwrap().set_len(1 << 42).unwrap()),
+        ("a directory", &|| fs::create_dir(&snapshot).unwrap()),
+    ];
+    for (name, create) in kinds {
+        fs::remove_file(&snapshot).unwrap();
+        create();
+        let daemon = restarts.expect("its snapshot can't be used: ");
+        fs::rename(restarts.source.join("a"), restarts.source.join(name)).unwrap();
+        daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+        fs::rename(restarts.source.join(name), restarts.source.join("a")).unwrap();
+        daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+        restarts.stop(daemon);
+        assert!(name == "a directory" || snapshot.metadata().unwrap().len() < 1 << 20, "{name}");
+    }
 }
 
 /// Number of restarts of each history.

@@ -108,10 +108,12 @@ fn differences(
         all.push(stored.difference().ok_or("the snapshot is damaged")?);
     }
     for entry in &last.journal {
-        if let JournalEntry::Tree { target: name, path } = entry
+        if let JournalEntry::Changed { target: name, paths } = entry
             && *name == target.name
         {
-            all.push(path.difference().ok_or("the snapshot is damaged")?);
+            for stored in paths {
+                all.push(stored.difference().ok_or("the snapshot is damaged")?);
+            }
         }
     }
     let is_everything = |it: &SourceDifference| it.dirty == DirtyPath::root_tree();
@@ -138,7 +140,7 @@ fn check_footer(last: &LastSnapshot, facts: &PresentFacts) -> Result<(), String>
         match entry {
             JournalEntry::Opened { boot: opened } => (is_closed, boot) = (false, opened),
             JournalEntry::Closed => is_closed = true,
-            JournalEntry::Tree { .. } => {}
+            JournalEntry::Changed { .. } => {}
         }
     }
     if !is_closed && *boot != facts.boot {

@@ -6,7 +6,7 @@ use mirror_core::{
     fleet::Member,
     fs_event::MirrorId,
     input::Input,
-    job::Job,
+    job::{Job, Scope},
     mirror::{Availability, Mirror},
     path::TreePath,
     queue::PathSet,
@@ -39,7 +39,8 @@ impl Engine {
         };
         let source = snapshots.source_mut(instance.source.path());
         if source.is_compared {
-            // It was added or replaced by a reload.
+            // It was added or replaced by a reload. Until now, nobody has watched for it.
+            source.touched.insert(&TreePath::root(), Scope::Tree);
             return self.answer_comparison(mirror, "the sync is new");
         }
         source.waiting.push(mirror);
@@ -274,11 +275,11 @@ impl Engine {
             }
             return;
         }
-        let read = self.read_source(path);
+        let (targets, read) = (self.snapshot_targets(path), self.read_source(path));
         let Some((snapshots, read)) = self.snapshots.as_mut().zip(read) else { return };
         let thread = snapshots.thread(path);
         let source = snapshots.source_mut(path);
-        let Some(touched) = source.begin(now) else { return self.start_barrier(path) };
+        let Some(touched) = source.begin(now, &targets) else { return self.start_barrier(path) };
         let started =
             thread.start(move |thread| SnapshotResult::Read(thread.read(&read, &touched)));
         if let Err(error) = started {
@@ -368,7 +369,7 @@ impl Engine {
         let mark = footer.mark.clone();
         source.reading = PathSet::new();
         source.footer = Some(footer);
-        source.is_failing = false;
+        (source.is_failing, source.is_wrong) = (false, false);
         source.next_write = now + interval.max((now - source.since) * WRITE_RATIO);
         source.phase = SnapshotPhase::Marking;
         let started = thread.start(move |_| {

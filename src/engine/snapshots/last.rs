@@ -30,8 +30,8 @@ const LAST_BARRIER: u64 = u64::MAX;
 enum LastRecords {
     /// The present snapshot is up to date.
     Unchanged,
-    /// These records.
-    New(NewRecords),
+    /// These records, and a journal of what they may not contain.
+    New(NewRecords, Vec<JournalEntry>),
 }
 
 impl Engine {
@@ -42,7 +42,9 @@ impl Engine {
         snapshots.is_cancelled.store(true, Ordering::Relaxed);
         snapshots.is_cancelled = Arc::default();
         let until = Instant::now() + MAX_TIME;
-        let sources: Vec<_> = snapshots.sources.keys().cloned().collect();
+        let mut sources: Vec<_> = snapshots.sources.keys().cloned().collect();
+        // A reload may have removed the last sync of a source.
+        sources.retain(|source| self.members_of(source).next().is_some());
         let read = |source: PathBuf| (self.read_last(&source, until), source);
         let records: Vec<_> = sources.into_iter().map(read).collect();
         if !self.wait_for_last_events() {
@@ -59,6 +61,7 @@ impl Engine {
     /// Reads what has changed since the present snapshot.
     fn read_last(&mut self, path: &Path, until: Instant) -> io::Result<LastRecords> {
         self.take_touched(path);
+        let targets = self.snapshot_targets(path);
         let snapshots = self.snapshots.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let mut thread = snapshots.thread(path);
         thread.until = Some(until);
@@ -68,7 +71,7 @@ impl Engine {
             source.fail(source.next_write);
         }
         if let Some(new) = source.fresh.take() {
-            return Ok(LastRecords::New(new));
+            return Ok(LastRecords::New(new, source.touched_entries(&targets)));
         }
         if self.is_current(path) {
             return Ok(LastRecords::Unchanged);
@@ -76,7 +79,7 @@ impl Engine {
         let read = self.read_source(path).ok_or(io::ErrorKind::NotFound)?;
         let snapshots = self.snapshots.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let touched = mem::take(&mut snapshots.source_mut(path).touched);
-        thread.read(&read, &touched).map(LastRecords::New)
+        thread.read(&read, &touched).map(|new| LastRecords::New(new, Vec::new()))
     }
 
     /// Waits until the watcher has reported everything that happened up to now. Returns false if
@@ -108,8 +111,8 @@ impl Engine {
     }
 
     fn write_last(&mut self, path: &Path, records: LastRecords, until: Instant) -> io::Result<()> {
-        let new = match records {
-            LastRecords::New(new) => new,
+        let (new, journal) = match records {
+            LastRecords::New(new, journal) => (new, journal),
             LastRecords::Unchanged => {
                 let Some(snapshots) = &mut self.snapshots else { return Ok(()) };
                 let log = snapshots.log.clone();
@@ -131,7 +134,7 @@ impl Engine {
         thread::Builder::new().name("snapshot".into()).spawn(move || {
             let written = work::prepare(new, footer, &targets).and_then(|(prepared, footer)| {
                 let Footer { mark, .. } = footer;
-                prepared.commit(&[])?;
+                prepared.commit(&journal)?;
                 work::mark(&targets, &mark);
                 Ok(())
             });

@@ -43,8 +43,8 @@ pub(super) use decision::{SnapshotTarget, settings_hash};
 pub(crate) use work::SnapshotMessage;
 use work::SnapshotThread;
 
-/// Maximum number of trees of one batch that are noted one by one.
-const MAX_NOTED: usize = 1000;
+/// Maximum number of changed paths that the journal of a snapshot names one by one.
+const MAX_NOTED: usize = 50_000;
 
 /// A snapshot is not written more often than so many times the duration of the last write.
 const WRITE_RATIO: u32 = 50;
@@ -69,6 +69,7 @@ pub(super) struct Snapshots {
 }
 
 /// Snapshots of one source.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct SourceSnapshots {
     file: PathBuf,
     /// Mirrors that wait for a comparison.
@@ -84,6 +85,8 @@ struct SourceSnapshots {
     reading: PathSet,
     /// Entries of the journal since the present write began.
     journal: Vec<JournalEntry>,
+    /// Number of paths that were noted in this time.
+    noted: usize,
     /// Footer of the present snapshot.
     footer: Option<Footer>,
     /// Records that were read and not written yet.
@@ -95,6 +98,8 @@ struct SourceSnapshots {
     wakeup: Option<Moment>,
     /// True while the snapshots of this source fail.
     is_failing: bool,
+    /// True if the present snapshot is wrong, and can't be removed.
+    is_wrong: bool,
 }
 
 /// Progress of a snapshot.
@@ -157,17 +162,12 @@ impl Snapshots {
         }
     }
 
-    /// Notes that a job begins, before it changes the target: see [`JournalEntry::Tree`].
+    /// Notes that a job begins, before it changes the target: see [`JournalEntry::Changed`].
     fn note_job(&mut self, path: &Path, target: &str, job: &Job) {
         let log = self.log.clone();
         let source = self.source_mut(path);
         source.has_changed = true;
-        let entry = |dirty| {
-            let changed = SourceDifference { dirty, kind: DifferenceKind::Written };
-            JournalEntry::Tree { target: target.into(), path: StoredPath::new(&changed) }
-        };
-        let entries: Vec<_> = changed_trees(&job.work).into_iter().map(entry).collect();
-        source.note(&entries, &log);
+        source.note_changes(target, &job_paths(&job.work), &log);
     }
 
     /// Reports a failure once, until the snapshots of this source succeed again.
@@ -192,12 +192,26 @@ impl SourceSnapshots {
             touched: PathSet::new(),
             reading: PathSet::new(),
             journal: Vec::new(),
+            noted: 0,
             footer: None,
             fresh: None,
             has_changed: false,
             next_write: Moment::ORIGIN,
             wakeup: None,
             is_failing: false,
+            is_wrong: false,
+        }
+    }
+
+    /// Notes what a target may change from now on. Beyond a number of paths, that is everything.
+    fn note_changes(&mut self, target: &str, paths: &PathSet, log: &Log) {
+        self.noted = self.noted.saturating_add(paths.len());
+        if self.noted <= MAX_NOTED {
+            return self.note(&[changed_entry(target, paths)], log);
+        }
+        let entry = changed_entry(target, &[DirtyPath::root_tree()].iter().collect());
+        if !self.journal.contains(&entry) {
+            self.note(&[entry], log);
         }
     }
 
@@ -207,12 +221,7 @@ impl SourceSnapshots {
         if entries.is_empty() {
             return;
         }
-        match self.phase {
-            SnapshotPhase::Reading | SnapshotPhase::AtBarrier(_) | SnapshotPhase::Writing => {
-                self.journal.extend_from_slice(entries);
-            }
-            SnapshotPhase::Idle | SnapshotPhase::Comparing | SnapshotPhase::Marking => {}
-        }
+        self.journal.extend_from_slice(entries);
         if let Err(error) = snapshot::append_journal(&self.file, entries) {
             self.discard(&error, log);
         }
@@ -223,6 +232,10 @@ impl SourceSnapshots {
         self.footer = None;
         let shown = Escaped(self.file.as_os_str().as_bytes()).to_string();
         let removed = snapshot::invalidate(&self.file);
+        if mem::replace(&mut self.is_wrong, removed.is_err()) && removed.is_err() {
+            // It was reported.
+            return;
+        }
         let text = match removed {
             Ok(()) => format!("the snapshot {shown} was removed, since it can't be kept: {why}"),
             Err(error) => format!(
@@ -233,14 +246,17 @@ impl SourceSnapshots {
         log.say(Category::Warn, text);
     }
 
-    /// Begins the next snapshot. Returns what is to be read, or `None` if the records are there.
-    fn begin(&mut self, now: Moment) -> Option<PathSet> {
+    /// Begins the next snapshot for these targets. Returns what is to be read, or `None` if the
+    /// records are there.
+    fn begin(&mut self, now: Moment, targets: &[SnapshotTarget]) -> Option<PathSet> {
         self.since = now;
         self.has_changed = false;
         self.journal.clear();
+        self.noted = 0;
         if let Some(new) = self.fresh.take() {
             // They are older than what was touched since: that stays for the next snapshot.
             self.has_changed = !self.touched.is_empty();
+            self.journal = self.touched_entries(targets);
             self.reading = [DirtyPath::root_tree()].iter().collect();
             self.phase = SnapshotPhase::AtBarrier(new);
             return None;
@@ -248,6 +264,14 @@ impl SourceSnapshots {
         self.reading = mem::take(&mut self.touched);
         self.phase = SnapshotPhase::Reading;
         Some(self.reading.clone())
+    }
+
+    /// Returns entries of the journal for what was touched since the records were read.
+    fn touched_entries(&self, targets: &[SnapshotTarget]) -> Vec<JournalEntry> {
+        if self.touched.is_empty() {
+            return Vec::new();
+        }
+        targets.iter().map(|target| changed_entry(&target.name, &self.touched)).collect()
     }
 
     /// Ends a snapshot that failed. The next one has to read all of this again.
@@ -271,15 +295,19 @@ impl SourceSnapshots {
     }
 }
 
-/// Returns the trees that a job may change on its target.
-fn changed_trees(work: &Work) -> Vec<DirtyPath> {
+/// Returns the paths that a job may change on its target.
+fn job_paths(work: &Work) -> PathSet {
     match work {
-        Work::Full { .. } => vec![DirtyPath::root_tree()],
-        Work::Large { .. } => Vec::new(),
-        Work::Batch { paths, .. } => {
-            let trees = paths.iter().filter(|dirty| dirty.scope == Scope::Tree);
-            let trees: Vec<_> = trees.take(MAX_NOTED + 1).collect();
-            if trees.len() > MAX_NOTED { vec![DirtyPath::root_tree()] } else { trees }
+        Work::Full { .. } => [DirtyPath::root_tree()].iter().collect(),
+        Work::Large { path, .. } => {
+            [DirtyPath { path: path.clone(), scope: Scope::Entry }].iter().collect()
         }
+        Work::Batch { paths, .. } => PathSet::clone(paths),
     }
+}
+
+fn changed_entry(target: &str, paths: &PathSet) -> JournalEntry {
+    let kind = DifferenceKind::Written;
+    let paths = paths.iter().map(|dirty| StoredPath::new(&SourceDifference { dirty, kind }));
+    JournalEntry::Changed { target: target.into(), paths: paths.collect() }
 }

@@ -338,7 +338,11 @@ impl SyncMember for Mirror {
             Some(CoverageStart::First) if self.awaits_comparison() => {
                 effects.push(Effect::Compare(self.id()));
             }
-            Some(CoverageStart::First | CoverageStart::Resumed) => {
+            Some(start) => {
+                if start == CoverageStart::Resumed {
+                    // Nobody has seen what changed meanwhile.
+                    self.queue.touch(&TreePath::root(), Scope::Tree);
+                }
                 self.queue.mark_due(&TreePath::root(), Scope::Tree, now);
             }
         }

@@ -31,7 +31,8 @@ impl DirtySet {
         self.touched.as_ref().is_some_and(|touched| !touched.paths.is_empty())
     }
 
-    pub(super) fn touch(&mut self, path: &TreePath, scope: Scope) {
+    /// Notes a path whose changes were possibly not reported.
+    pub fn touch(&mut self, path: &TreePath, scope: Scope) {
         if let Some(touched) = &mut self.touched {
             let dirty = DirtyPath { path: path.clone(), scope };
             let _ = touched.add(&dirty, Span::default(), &self.limits);
