@@ -148,3 +148,23 @@ fn what_is_not_on_the_target_is_unconfirmed() {
     let Unconfirmed::Paths(paths) = mirror.unconfirmed() else { panic!() };
     assert_eq!(shown(&mut paths.into_iter().map(|it| it.dirty)), "/gone /open");
 }
+
+#[test]
+fn a_source_that_is_back_is_read_again() {
+    let mut fleet = with_snapshots();
+    let mut effects = Vec::new();
+    let all: [&[&str]; 6] = [
+        &["begin"],
+        &["covered", "0"],
+        &["compared", "0"],
+        &["0", "unmounted"],
+        &["cannot", "0", "gone"],
+        &["covered", "0"],
+    ];
+    for (second, words) in (0..).zip(all) {
+        assert!(!fleet.mirror_mut(MirrorId(0)).unwrap().is_touched(), "{words:?}");
+        send(&mut fleet, words, Moment::new(Duration::from_secs(second)), &mut effects);
+    }
+    let touched = fleet.mirror_mut(MirrorId(0)).unwrap().take_touched();
+    assert!(touched.covers(&TreePath::root(), Scope::Tree));
+}
