@@ -4,7 +4,7 @@
 //! The conditions are worse than in [`world`](super::world): files of different content look equal,
 //! and a missing entry counts as temporarily invisible unless its deletion was observed.
 
-mod copier;
+pub(super) mod copier;
 
 use alloc::{format, string::ToString as _, sync::Arc, vec::Vec};
 use core::ops::Range;

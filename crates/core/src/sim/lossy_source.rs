@@ -38,6 +38,11 @@ impl LossySource {
         self.pending.extend(events);
     }
 
+    /// Takes the recorded events of another source of the same tree, which are later ones.
+    pub(crate) fn append(&mut self, later: &mut Self) {
+        self.pending.append(&mut later.pending);
+    }
+
     /// Discards the recorded events.
     pub(crate) fn clear(&mut self) {
         self.pending.clear();

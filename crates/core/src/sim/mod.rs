@@ -11,6 +11,7 @@ mod flush;
 mod guarded;
 mod lossy_source;
 pub(crate) mod random;
+mod restarts;
 mod scenario;
 mod scripted;
 mod tree;

@@ -107,23 +107,30 @@ impl Scenario {
     }
 
     /// Shrinks a scenario for which `fails` returns true: no part of the result can be left out.
-    pub(crate) fn shorten(mut self, fails: impl Fn(&Self) -> bool) -> Self {
-        let mut part = self.steps.len().div_ceil(2);
-        while part > 0 {
-            let mut at = 0;
-            while at < self.steps.len() {
-                let mut shorter = self.clone();
-                shorter.steps.drain(at..(at + part).min(self.steps.len()));
-                if fails(&shorter) {
-                    self = shorter;
-                } else {
-                    at += part;
-                }
-            }
-            part /= 2;
-        }
-        self
+    pub(crate) fn shorten(self, fails: impl Fn(&Self) -> bool) -> Self {
+        let with = |steps: &[ScenarioStep]| Self { steps: steps.to_vec(), ..self.clone() };
+        let steps = shorten(self.steps.clone(), |steps| fails(&with(steps)));
+        Self { steps, ..self }
     }
+}
+
+/// Shrinks a list of steps for which `fails` returns true: no part of the result can be left out.
+pub(crate) fn shorten<T: Clone>(mut steps: Vec<T>, fails: impl Fn(&[T]) -> bool) -> Vec<T> {
+    let mut part = steps.len().div_ceil(2);
+    while part > 0 {
+        let mut at = 0;
+        while at < steps.len() {
+            let mut shorter = steps.clone();
+            shorter.drain(at..(at + part).min(steps.len()));
+            if fails(&shorter) {
+                steps = shorter;
+            } else {
+                at += part;
+            }
+        }
+        part /= 2;
+    }
+    steps
 }
 
 impl ScenarioStep {
@@ -165,7 +172,7 @@ impl ScenarioStep {
         }
     }
 
-    fn parse(line: &str) -> Self {
+    pub(crate) fn parse(line: &str) -> Self {
         let words: Vec<_> = line.split_whitespace().collect();
         match *words {
             ["deliver", seed] => Self::Deliver(seed.parse().unwrap()),

@@ -1,6 +1,11 @@
 //! An executor that takes equal size and time for equal content, and that holds deletions.
 
-use alloc::{collections::VecDeque, rc::Rc, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    vec::Vec,
+};
 use core::cell::Cell;
 
 use crate::{
@@ -17,32 +22,32 @@ use crate::{
 
 /// The budgets for deletions.
 #[derive(Clone, Copy)]
-pub(super) struct SimBudgets {
-    pub(super) unobserved: MaxDelete,
-    pub(super) observed: MaxDelete,
+pub(in crate::sim) struct SimBudgets {
+    pub(in crate::sim) unobserved: MaxDelete,
+    pub(in crate::sim) observed: MaxDelete,
 }
 
 impl SimBudgets {
-    pub(super) const UNLIMITED: Self =
+    pub(in crate::sim) const UNLIMITED: Self =
         Self { unobserved: MaxDelete::Unlimited, observed: MaxDelete::Unlimited };
     /// No deletion that was not observed.
-    pub(super) const OBSERVED_ONLY: Self =
+    pub(in crate::sim) const OBSERVED_ONLY: Self =
         Self { unobserved: MaxDelete::Count(0), ..Self::UNLIMITED };
     /// No deletion that was observed.
-    pub(super) const UNOBSERVED_ONLY: Self =
+    pub(in crate::sim) const UNOBSERVED_ONLY: Self =
         Self { observed: MaxDelete::Count(0), ..Self::UNLIMITED };
 }
 
 /// The budgets, and what the jobs know of held deletions.
 #[derive(Clone)]
-pub(super) struct SimGuard {
-    pub(super) budgets: SimBudgets,
+pub(in crate::sim) struct SimGuard {
+    pub(in crate::sim) budgets: SimBudgets,
     /// True if a job knows of observed deletions that are held.
-    pub(super) holds_observed: Rc<Cell<bool>>,
+    pub(in crate::sim) holds_observed: Rc<Cell<bool>>,
 }
 
 impl SimGuard {
-    pub(super) fn new(budgets: SimBudgets) -> Self {
+    pub(in crate::sim) fn new(budgets: SimBudgets) -> Self {
         Self { budgets, holds_observed: Rc::default() }
     }
 
@@ -62,26 +67,27 @@ impl SimGuard {
 const MAX_LISTED: usize = 2;
 
 /// A running job.
-pub(super) struct SimCopier {
+pub(in crate::sim) struct SimCopier {
     renames: VecDeque<Rename>,
     /// Paths to compare, each with the path of the batch that it belongs to.
     todo: VecDeque<(DirtyPath, DirtyPath)>,
     observed: Arc<ObservedChanges>,
-    /// Destinations of the renames that the job repeated.
-    renamed: Vec<TreePath>,
+    /// Destinations of the renames, and whether the target has there what it had under the old
+    /// name.
+    renamed: BTreeMap<TreePath, bool>,
     guard: SimGuard,
     /// The paths of the job.
-    pub(super) paths: PathSet,
+    pub(in crate::sim) paths: PathSet,
     /// Held deletions with all their names.
-    pub(super) held: Vec<HeldDeletions>,
+    pub(in crate::sim) held: Vec<HeldDeletions>,
     failed: Vec<DirtyPath>,
-    pub(super) fault: JobFault,
+    pub(in crate::sim) fault: JobFault,
     failing: SimRng,
     steps: usize,
 }
 
 /// Returns the part of a node that a comparison of size and time sees.
-pub(super) fn visible_part(node: SimNode) -> SimNode {
+pub(in crate::sim) fn visible_part(node: SimNode) -> SimNode {
     match node {
         SimNode::File { content, mode } => SimNode::File { content: content % 3, mode },
         other => other,
@@ -89,14 +95,14 @@ pub(super) fn visible_part(node: SimNode) -> SimNode {
 }
 
 impl SimCopier {
-    pub(super) fn new(job: &Job, guard: &SimGuard, fault: JobFault) -> Self {
+    pub(in crate::sim) fn new(job: &Job, guard: &SimGuard, fault: JobFault) -> Self {
         let (renames, todo) = steps(&job.work);
         Self {
             paths: todo.iter().cloned().collect(),
             renames,
             todo: todo.into_iter().map(|dirty| (dirty.clone(), dirty)).collect(),
             observed: Arc::clone(job.work.observed()),
-            renamed: Vec::new(),
+            renamed: BTreeMap::new(),
             guard: guard.clone(),
             held: Vec::new(),
             failed: Vec::new(),
@@ -106,7 +112,7 @@ impl SimCopier {
         }
     }
 
-    pub(super) fn step(
+    pub(in crate::sim) fn step(
         &mut self,
         source: Option<&SimTree>,
         target: &mut SimTree,
@@ -120,9 +126,10 @@ impl SimCopier {
         if let Some(hint) = self.renames.pop_front() {
             // The entry that the rename would replace may be the wanted one.
             let [is, should] = [&*target, source].map(|tree| tree.get(&hint.to).map(visible_part));
-            if is != should && repeat_rename(&hint, source, target) {
-                self.renamed.push(hint.to);
-            }
+            let is_repeated = is != should && repeat_rename(&hint, source, target);
+            let Rename { from, to } = hint;
+            self.renamed.retain(|path, _| !from.contains(path) && !to.contains(path));
+            self.renamed.insert(to, is_repeated);
         } else if let Some((dirty, compared)) = self.todo.pop_front() {
             self.transfer(dirty, &compared, source, target);
         } else {
@@ -188,7 +195,10 @@ impl SimCopier {
     }
 
     fn is_written(&self, path: &TreePath) -> bool {
-        self.observed.is_written(path, || self.renamed.iter().any(|to| to.contains(path)))
+        self.observed.is_written(path, || {
+            let mut above = self.renamed.iter().filter(|(to, _)| to.contains(path));
+            above.next_back().is_some_and(|(_, is_repeated)| *is_repeated)
+        })
     }
 
     /// Returns false if the entry at `path` has to stay.
