@@ -125,7 +125,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<StoredSnapshot>, String> {
 }
 
 /// Decodes a file. `None` if it is damaged or of another format.
-fn decode(mut bytes: Vec<u8>) -> Option<StoredSnapshot> {
+pub(super) fn decode(mut bytes: Vec<u8>) -> Option<StoredSnapshot> {
     let head = Head::decode(bytes.first_chunk()?)?;
     let start = HEAD.checked_add(head.records)?;
     let end = start.checked_add(head.footer)?;

@@ -70,7 +70,8 @@ pub(super) fn open_file(path: &Path, options: &mut OpenOptions) -> io::Result<(F
 ///
 /// # Errors
 ///
-/// As `open(2)` and `write(2)`. The snapshot must not be used then: see [`invalidate`](super::invalidate).
+/// As `open(2)` and `write(2)`. The snapshot must not be used then: see
+/// [`invalidate`](super::invalidate).
 pub(crate) fn append_journal(path: &Path, entries: &[JournalEntry]) -> io::Result<()> {
     let (mut file, _) = match open_file(path, File::options().append(true)) {
         Ok(opened) => opened,

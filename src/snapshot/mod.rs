@@ -240,3 +240,6 @@ impl SnapshotSource<'_> {
         SourceWalk { root, key, skip, old, sink, is_cancelled }.run(paths)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ in_both_modes!(
     a_rename_before_a_reload_is_not_forgotten,
     a_rename_while_the_source_was_lost_is_not_forgotten,
     a_new_file_that_is_deleted_between_two_runs_is_deleted,
+    a_source_that_is_exchanged_twice_is_transferred,
     a_snapshot_that_is_no_file_does_no_harm,
     random_histories_with_restarts_converge,
 );
@@ -386,7 +387,7 @@ fn a_rename_before_a_reload_is_not_forgotten(mode: TransferMode) {
     restarts.fill();
     let daemon = restarts.expect(NOTHING);
     restarts.spend_first_snapshot(&daemon);
-    restarts.rename("c", "renamed");
+    restarts.rename("c/d", "c/renamed");
     daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
     restarts.more += ", exclude = 'excluded'";
     restarts.sandbox.write_config(&restarts.config());
@@ -394,7 +395,7 @@ fn a_rename_before_a_reload_is_not_forgotten(mode: TransferMode) {
     daemon.wait_for_log("the sync is new");
     daemon.wait_until("the new sync is live", || daemon.log().matches("finished").count() == 2);
     restarts.stop(daemon);
-    restarts.expect_renamed_back("renamed", "c");
+    restarts.expect_renamed_back("c/renamed", "c/d");
 }
 
 /// Nobody has seen the rename.
@@ -407,12 +408,12 @@ fn a_rename_while_the_source_was_lost_is_not_forgotten(mode: TransferMode) {
     let away = restarts.sandbox.path("away");
     fs::rename(&restarts.source, &away).unwrap();
     daemon.wait_for_log("sync suspended, target left untouched");
-    fs::rename(away.join("c"), away.join("renamed")).unwrap();
+    fs::rename(away.join("c/d"), away.join("c/renamed")).unwrap();
     fs::rename(&away, &restarts.source).unwrap();
-    daemon.wait_until("the rename is mirrored", || restarts.target.join("renamed/d").exists());
+    daemon.wait_until("the rename is mirrored", || restarts.target.join("c/renamed/e").exists());
     daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
     restarts.stop(daemon);
-    restarts.expect_renamed_back("renamed", "c");
+    restarts.expect_renamed_back("c/renamed", "c/d");
 }
 
 /// No snapshot has recorded the file, but the target has it.
@@ -427,6 +428,35 @@ fn a_new_file_that_is_deleted_between_two_runs_is_deleted(mode: TransferMode) {
     Restarts::kill(daemon);
     fs::remove_file(&new).unwrap();
     restarts.stop(restarts.expect("may have changed since the last snapshot"));
+}
+
+/// The snapshot of the first source is still right, but the target has another one meanwhile.
+fn a_source_that_is_exchanged_twice_is_transferred(mode: TransferMode) {
+    let more = "maxDelete = false, rsync = { bwlimit = '10' }".into();
+    let restarts = Restarts { more, ..Restarts::new(mode) };
+    let (one, two) = (restarts.sandbox.path("one"), restarts.sandbox.create_dir("two"));
+    let link = |to: &Path| {
+        let _ = fs::remove_file(&restarts.source);
+        symlink(to, &restarts.source).unwrap();
+    };
+    fs::rename(&restarts.source, &one).unwrap();
+    for number in 0..200 {
+        fs::write(two.join(format!("other{number}")), vec![b'x'; 20 << 10]).unwrap();
+    }
+    link(&one);
+    let daemon = restarts.start(&[]);
+    daemon.wait_mirrored(mode, &one, &restarts.target);
+    restarts.settle(&daemon);
+    restarts.stop(daemon);
+    link(&two);
+    let daemon = restarts.start_without_waiting(&[]);
+    let is_other = |path: &Path| path.to_string_lossy().contains("/other");
+    daemon.wait_until("a first change", || any(&restarts.target, &is_other));
+    Restarts::kill(daemon);
+    link(&one);
+    let daemon = restarts.start(&[]);
+    daemon.wait_mirrored(mode, &one, &restarts.target);
+    restarts.stop(daemon);
 }
 
 fn a_snapshot_that_is_no_file_does_no_harm(mode: TransferMode) {

@@ -30,6 +30,9 @@ const BUSY_FACTOR: u32 = 10;
 /// Number from which barriers of the watcher belong to snapshots.
 const FIRST_BARRIER: u64 = 1 << 63;
 
+/// Reason for a full transfer of a sync that a reload has added or replaced.
+const NEW_SYNC: &str = "the sync is new";
+
 impl Engine {
     /// Handles that a mirror asks for a comparison of its source with the last snapshot.
     pub(in crate::engine) fn request_comparison(&mut self, mirror: MirrorId) {
@@ -37,11 +40,17 @@ impl Engine {
         else {
             return self.answer_comparison(mirror, "there is no stateDir");
         };
-        let source = snapshots.source_mut(instance.source.path());
+        let path = instance.source.path();
+        let source = snapshots.source_mut(path);
         if source.is_compared {
             // It was added or replaced by a reload. Until now, nobody has watched for it.
             source.touched.insert(&TreePath::root(), Scope::Tree);
-            return self.answer_comparison(mirror, "the sync is new");
+            let (thread, target) = (snapshots.thread(path), instance.snapshot_target(mirror));
+            let started = thread.start(move |_| {
+                work::outdate_mark(&target);
+                SnapshotResult::Outdated(mirror)
+            });
+            return started.unwrap_or_else(|_| self.answer_comparison(mirror, NEW_SYNC));
         }
         source.waiting.push(mirror);
     }
@@ -184,6 +193,7 @@ impl Engine {
             snapshots.attention.insert(path.clone());
         }
         match result {
+            SnapshotResult::Outdated(mirror) => self.answer_comparison(mirror, NEW_SYNC),
             SnapshotResult::Compared(compared) => self.end_comparison(&path, compared),
             SnapshotResult::Read(Ok(new)) => self.wait_for_watcher(&path, new),
             SnapshotResult::Read(Err(error)) | SnapshotResult::Prepared(Err(error)) => {

@@ -18,7 +18,7 @@ use mirror_platform::dir::Dir;
 use super::decision::{self, PresentFacts, SnapshotTarget};
 use crate::{
     engine::{Inbox, Message},
-    exec::source_root::SourceRoot,
+    exec::{source_root::SourceRoot, target_mark::TargetMark},
     snapshot::{
         self, Footer, LastSnapshot, NewRecords, PreparedSnapshot, SnapshotSource, UnwantedFn,
     },
@@ -34,6 +34,8 @@ pub(crate) struct SnapshotMessage {
 /// Result of a thread.
 #[derive(Debug)]
 pub(super) enum SnapshotResult {
+    /// The target of this mirror has no valid mark any more.
+    Outdated(MirrorId),
     /// The source was compared.
     Compared(Result<Compared, String>),
     /// The touched directories were read.
@@ -115,6 +117,9 @@ impl SnapshotThread {
             } else {
                 decision::decide(&last, target, &facts)
             };
+            if let SourceComparison::Unknown(_) = comparison {
+                outdate_mark(target);
+            }
             (target.mirror, comparison)
         };
         let answers = targets.iter().map(answer).collect();
@@ -181,6 +186,17 @@ pub(super) fn prepare(
         }
     }
     Ok((new.writer.prepare(&footer)?, footer))
+}
+
+/// Replaces the mark of a target before it is changed without regard to the snapshot that has this
+/// mark. That may be one of another source, from which it was filled before.
+pub(super) fn outdate_mark(target: &SnapshotTarget) {
+    let Some(identity) = &target.identity else { return };
+    let found = identity.read_mark();
+    if let Some(Ok(TargetMark { mark: Some(_), .. })) = found {
+        // A target that can't be marked can't be changed either.
+        let _ = identity.write_mark("outdated");
+    }
 }
 
 /// Marks the targets. Where that fails, the next start finds no mark, and transfers everything.
