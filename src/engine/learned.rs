@@ -56,6 +56,7 @@ impl LearnedState {
         if let Some(identity) = self.target_identity(kind) {
             identity.resume();
         }
+        self.direct.resume();
         let Some(entries) = entries else { return };
         match kind {
             SyncKind::Direct => self.direct.set_entry_count(entries),

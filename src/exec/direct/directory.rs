@@ -204,12 +204,14 @@ impl DirContext<'_> {
         }
     }
 
-    /// Removes temporary files that an interrupted process left in this directory, on file systems
-    /// where that can happen: a directory of which only some entries changed is not listed
-    /// otherwise. Runs once for each directory.
+    /// Removes temporary files that an interrupted process left in this directory: a directory of
+    /// which only some entries changed is not listed otherwise. On most file systems, a file has a
+    /// temporary name only just before it replaces another one, so that a process has to be killed
+    /// at this moment. Runs once for each directory.
     fn remove_stale_temps(&self) {
-        if !self.job.capabilities().names_temp_files
-            || !self.job.executor.state.mark_swept(self.path)
+        let state = &self.job.executor.state;
+        if !(self.job.capabilities().names_temp_files || state.is_resumed())
+            || !state.mark_swept(self.path)
         {
             return;
         }
@@ -224,8 +226,9 @@ impl DirContext<'_> {
         });
         // If the directory cannot be listed, nothing is known to be stale.
         for name in names.into_iter().filter(|_| listed.is_ok()) {
-            if self.pair.source.stat(&name).is_err() {
-                self.remove_stale_temp(&name);
+            if self.pair.source.stat(&name).is_err() && !self.remove_stale_temp(&name) {
+                // A complete file has no mark any more. It is deleted as what the source lacks.
+                self.sync_entry(&Item::new(name, Scope::Tree));
             }
         }
     }

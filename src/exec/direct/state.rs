@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     path::Path,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use mirror_core::path::TreePath;
@@ -33,6 +36,7 @@ pub(crate) struct DirectState {
     capabilities: OnceLock<TargetCapabilities>,
     entry_count: Mutex<Option<u64>>,
     swept: Mutex<BTreeSet<TreePath>>,
+    is_resumed: AtomicBool,
 }
 
 impl DirectState {
@@ -71,6 +75,17 @@ impl DirectState {
     /// Sets the number of entries at the target.
     pub(crate) fn set_entry_count(&self, total: u64) {
         *lock(&self.entry_count) = Some(total);
+    }
+
+    /// Notes that this run begins without a full transfer, which would remove stale temporary files
+    /// of the last run.
+    pub(crate) fn resume(&self) {
+        self.is_resumed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if this run began without a full transfer.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.is_resumed.load(Ordering::Relaxed)
     }
 
     /// Marks a directory as free of stale temporary files. Returns true if it was not marked

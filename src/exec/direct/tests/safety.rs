@@ -252,6 +252,22 @@ fn stale_temp_files_are_removed_by_partial_jobs_where_they_can_exist() {
     mirror.assert_same();
 }
 
+/// A process was killed between linking a complete file and renaming it over the old one.
+#[test]
+fn a_complete_temp_file_is_removed_if_there_was_no_full_transfer() {
+    let mirror = CopierFixture::new();
+    fs::create_dir(mirror.source("d")).unwrap();
+    mirror.assert_mirrored();
+    let left = format!("d/{}", left_over(&mirror.target("d")));
+    fs::remove_file(mirror.target(&left)).unwrap();
+    fs::write(mirror.target(&left), "complete").unwrap();
+    mirror.executor.state.resume();
+    fs::write(mirror.source("d/new"), b"").unwrap();
+    assert_eq!(mirror.batch("d/new"), Outcome::Done);
+    assert!(!fs::exists(mirror.target(&left)).unwrap());
+    mirror.assert_same();
+}
+
 #[test]
 fn the_root_of_the_target_is_created_if_its_parent_exists() {
     let mirror = CopierFixture::new();
