@@ -5,6 +5,7 @@ use std::{
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::SystemTime,
 };
 
 use mirror_core::{
@@ -17,6 +18,7 @@ use mirror_core::{
         options::TransferPhase,
         target::{Target, TargetPath},
     },
+    snapshot::SourceDifference,
 };
 
 use rustix::process::Signal;
@@ -167,9 +169,18 @@ impl SyncInstance {
         self.learned.meter(self.config.kind)
     }
 
-    /// Continues as if the last transfer had been made in this run. `entries` is the number of
-    /// entries on the target, if known.
-    pub(super) fn resume(&self, entries: Option<u64>) {
+    /// Continues as if the last transfer had been made in this run, since a snapshot that was taken
+    /// at `since` tells the differences. `entries` is the number of entries on the target, if known.
+    pub(super) fn resume(
+        &self,
+        since: SystemTime,
+        differences: &[SourceDifference],
+        entries: Option<u64>,
+    ) {
+        if let Some(state) = self.learned.rsync.get() {
+            let paths = differences.iter().map(|difference| difference.dirty.clone());
+            state.note_abandoned(since, paths);
+        }
         self.learned.resume(self.config.kind, entries);
     }
 

@@ -430,6 +430,17 @@ fn a_new_file_that_is_deleted_between_two_runs_is_deleted(mode: TransferMode) {
     restarts.stop(restarts.expect("may have changed since the last snapshot"));
 }
 
+/// No path names the temporary file. The unit tests of the built-in copier have the same.
+#[test]
+fn a_temporary_file_of_a_killed_rsync_is_removed() {
+    needs!(TransferMode::Rsync.requirement());
+    let restarts = Restarts::new(TransferMode::Rsync);
+    restarts.fill();
+    fs::write(restarts.target.join("a/b/.file1.aBcDeF"), "part").unwrap();
+    fs::write(restarts.source.join("a/b/file1"), "changed").unwrap();
+    restarts.stop(restarts.expect("may have changed since the last snapshot"));
+}
+
 /// The snapshot of the first source is still right, but the target has another one meanwhile.
 fn a_source_that_is_exchanged_twice_is_transferred(mode: TransferMode) {
     let more = "maxDelete = false, rsync = { bwlimit = '10' }".into();

@@ -1,6 +1,11 @@
 //! Flow of snapshots through the engine.
 
-use std::{io, mem, path::Path, sync::Arc, time::Duration};
+use std::{
+    io, mem,
+    path::Path,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use mirror_core::{
     fleet::Member,
@@ -235,13 +240,15 @@ impl Engine {
             source.has_changed = true;
         }
         for (mirror, comparison) in answers {
-            if let SourceComparison::Differences(_) = comparison
+            if let SourceComparison::Differences(differences) = &comparison
                 && let Some(instance) = self.registry.get(mirror)
             {
                 let name = instance.target_text();
                 let mut states = footer.iter().flat_map(|footer| &footer.targets);
                 let state = states.find(|state| state.target == name);
-                instance.resume(state.and_then(|state| state.entries));
+                let taken = footer.as_ref().map_or(0, |footer| footer.taken);
+                let since = UNIX_EPOCH + Duration::from_secs(taken);
+                instance.resume(since, differences, state.and_then(|state| state.entries));
             }
             self.next_inputs.push(Input::Compared(mirror, comparison));
         }

@@ -5,9 +5,11 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
+    time::SystemTime,
 };
 
 use mirror_core::{
+    job::DirtyPath,
     path::Escaped,
     plan::{rsync::QuickCheck, target::Target},
 };
@@ -88,6 +90,12 @@ impl RsyncState {
     /// Returns the number of entries in the target.
     pub(crate) fn entry_count(&self) -> Option<u64> {
         self.measurements().entry_count
+    }
+
+    /// Notes that an rsync of an earlier run may have left temporary files for these paths since
+    /// that time.
+    pub(crate) fn note_abandoned(&self, since: SystemTime, paths: impl Iterator<Item = DirtyPath>) {
+        self.abandoned.note(since, paths);
     }
 
     /// Sets the number of entries in the target.
