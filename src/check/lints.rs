@@ -378,11 +378,32 @@ fn daemon_files(daemon: &DaemonConfig, syncs: &[SyncConfig]) -> Vec<String> {
     found
 }
 
+/// Returns the errors of a `stateDir` that is mirrored: each snapshot would cause a transfer, and
+/// each transfer a snapshot.
+pub(super) fn mirrored_state(config: &Config) -> Vec<String> {
+    let Some(path) = &config.daemon.state_dir else { return Vec::new() };
+    let mirroring = config.syncs.iter().filter(|sync| contains(sync, path, EntryKind::Directory));
+    let errors = mirroring.map(|sync| {
+        let (path, source) = (shown(path), shown(&sync.source));
+        format!(
+            "stateDir: {path} is inside the source {source} of {}, and would be mirrored with it: \
+             name another directory, or exclude it there",
+            sync.name
+        )
+    });
+    errors.collect()
+}
+
 fn mirrors(sync: &SyncConfig, path: &Path) -> bool {
+    contains(sync, path, EntryKind::Other)
+}
+
+/// Returns true if a path is in the source of this sync, and not excluded.
+fn contains(sync: &SyncConfig, path: &Path, kind: EntryKind) -> bool {
     let Ok(resolved) = target_path::resolve(path) else { return false };
     let Ok(below) = resolved.strip_prefix(&sync.source) else { return false };
     let below = TreePath::new(below.as_os_str().as_bytes());
-    below.is_some_and(|below| !sync.filter.excludes(&below, EntryKind::Other))
+    below.is_some_and(|below| !sync.filter.excludes(&below, kind))
 }
 
 /// Warns of settings that are unsuitable for remote targets only.

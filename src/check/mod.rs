@@ -135,6 +135,12 @@ fn try_target(
     Ok(format!("{name}: target {target} reached\n{differences}"))
 }
 
+/// Returns the errors that concern settings of the daemon and of its syncs together.
+#[must_use]
+pub fn errors(config: &Config) -> Vec<String> {
+    lints::mirrored_state(config)
+}
+
 /// Returns the warnings that are cheap to find. The daemon logs them when it starts.
 #[must_use]
 pub fn warnings_at_start(

@@ -215,6 +215,10 @@ impl Loader {
                 self.no_sync_message(),
             ]));
         }
+        let errors = check::errors(&config);
+        if !errors.is_empty() {
+            return Err(ConfigError::Invalid(errors));
+        }
         let hash = config_hash(&config, &self.files());
         Ok(Loaded { config, warnings, positions, scripts, hash })
     }

@@ -163,6 +163,23 @@ fn unwritable_or_mirrored_daemon_files_cause_warnings() {
 }
 
 #[test]
+fn a_mirrored_state_directory_is_an_error() {
+    let temp_dir = tempfile::tempdir().unwrap();
+    let source = temp_dir.path().canonicalize().unwrap();
+    let one = sync(1, &source, "/t/");
+    let errors = |state_dir: &Path, sync: SyncConfig| {
+        let state_dir = Some(state_dir.to_owned());
+        let daemon = DaemonConfig { state_dir, ..DaemonConfig::default() };
+        mirrored_state(&Config { daemon, syncs: vec![sync], tunnels: Vec::new() })
+    };
+    let inside = source.join("not/yet");
+    assert!(errors(&inside, one.clone())[0].contains("would be mirrored"));
+    assert!(errors(&source, one.clone())[0].contains("would be mirrored"));
+    assert_eq!(errors(&inside, excluding("/not/", one.clone())), [""; 0]);
+    assert_eq!(errors(Path::new("/nonexistent"), one), [""; 0]);
+}
+
+#[test]
 fn remote_target_warnings_name_all_syncs() {
     let a = Path::new("/nonexistent/a");
     let without_insist = |number, target| SyncConfig { insist: false, ..sync(number, a, target) };
