@@ -443,8 +443,8 @@ fn a_temporary_file_of_a_killed_rsync_is_removed() {
 
 /// The snapshot of the first source is still right, but the target has another one meanwhile.
 fn a_source_that_is_exchanged_twice_is_transferred(mode: TransferMode) {
-    let more = "maxDelete = false, rsync = { bwlimit = '10' }".into();
-    let restarts = Restarts { more, ..Restarts::new(mode) };
+    let slowly = "maxDelete = false, rsync = { bwlimit = '10' }".into();
+    let restarts = Restarts { more: slowly, ..Restarts::new(mode) };
     let (one, two) = (restarts.sandbox.path("one"), restarts.sandbox.create_dir("two"));
     let link = |to: &Path| {
         let _ = fs::remove_file(&restarts.source);

@@ -20,7 +20,7 @@ use mirror_core::{
 };
 
 use super::{
-    SnapshotPhase, SourceSnapshots, WRITE_RATIO,
+    SnapshotHealth, SnapshotPhase, SourceSnapshots, WRITE_RATIO,
     decision::{self, PresentFacts, SnapshotTarget},
     work::{self, Compared, ReadSource, SnapshotMessage, SnapshotResult},
 };
@@ -386,7 +386,7 @@ impl Engine {
         let mark = footer.mark.clone();
         source.reading = PathSet::new();
         source.footer = Some(footer);
-        (source.is_failing, source.is_wrong) = (false, false);
+        source.health = SnapshotHealth::Good;
         source.next_write = now + interval.max((now - source.since) * WRITE_RATIO);
         source.phase = SnapshotPhase::Marking;
         let started = thread.start(move |_| {

@@ -69,7 +69,6 @@ pub(super) struct Snapshots {
 }
 
 /// Snapshots of one source.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct SourceSnapshots {
     file: PathBuf,
     /// Mirrors that wait for a comparison.
@@ -96,10 +95,17 @@ struct SourceSnapshots {
     next_write: Moment,
     /// Time at which the source is to be looked at again.
     wakeup: Option<Moment>,
-    /// True while the snapshots of this source fail.
-    is_failing: bool,
-    /// True if the present snapshot is wrong, and can't be removed.
-    is_wrong: bool,
+    health: SnapshotHealth,
+}
+
+/// Condition of the snapshots of a source. Each failure is reported once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SnapshotHealth {
+    Good,
+    /// New ones can't be written.
+    Failing,
+    /// The present one is wrong, and can't be removed.
+    Wrong,
 }
 
 /// Progress of a snapshot.
@@ -173,7 +179,8 @@ impl Snapshots {
     /// Reports a failure once, until the snapshots of this source succeed again.
     fn report_failure(&mut self, path: &Path, why: &dyn fmt::Display) {
         let source = self.source_mut(path);
-        if !mem::replace(&mut source.is_failing, true) {
+        if source.health == SnapshotHealth::Good {
+            source.health = SnapshotHealth::Failing;
             let shown = Escaped(path.as_os_str().as_bytes());
             let text = format!("cannot write the snapshot of {shown}: {why}");
             self.log.say(Category::Warn, text);
@@ -198,8 +205,7 @@ impl SourceSnapshots {
             has_changed: false,
             next_write: Moment::ORIGIN,
             wakeup: None,
-            is_failing: false,
-            is_wrong: false,
+            health: SnapshotHealth::Good,
         }
     }
 
@@ -232,8 +238,9 @@ impl SourceSnapshots {
         self.footer = None;
         let shown = Escaped(self.file.as_os_str().as_bytes()).to_string();
         let removed = snapshot::invalidate(&self.file);
-        if mem::replace(&mut self.is_wrong, removed.is_err()) && removed.is_err() {
-            // It was reported.
+        if removed.is_err()
+            && mem::replace(&mut self.health, SnapshotHealth::Wrong) == SnapshotHealth::Wrong
+        {
             return;
         }
         let text = match removed {

@@ -38,8 +38,9 @@ pub struct MirrorSettings {
 impl MirrorSettings {
     /// The extent of the first transfer, as far as it is known before the source is watched.
     pub(super) fn first_transfer(&self) -> FirstTransfer {
-        // With another policy the first transfer deletes what later ones do not.
-        if self.init && self.has_snapshots && self.delete != DeletePolicy::Startup {
+        // With other policies the first transfer deletes what later ones do not, or the reverse.
+        let deletes_equally = matches!(self.delete, DeletePolicy::Always | DeletePolicy::Never);
+        if self.init && self.has_snapshots && deletes_equally {
             FirstTransfer::Unknown
         } else {
             FirstTransfer::Full

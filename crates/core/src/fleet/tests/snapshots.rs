@@ -66,6 +66,19 @@ fn nothing_is_transferred_without_differences() {
     assert!(!mirror.is_touched());
 }
 
+/// The first transfer deletes what later ones do not, or the reverse.
+#[test]
+fn a_first_transfer_that_deletes_otherwise_is_not_reduced() {
+    for delete in [DeletePolicy::Startup, DeletePolicy::Running] {
+        let settings = MirrorSettings { has_snapshots: true, delete, ..settings(Insist::Yes) };
+        play(
+            Fleet::new(vec![settings], FleetLimits::default()),
+            "0 begin                          -> cover 0
+             0 covered 0                      -> start 0 all",
+        );
+    }
+}
+
 #[test]
 fn an_unknown_target_gets_everything() {
     play(
