@@ -170,7 +170,8 @@ impl SyncInstance {
     }
 
     /// Continues as if the last transfer had been made in this run, since a snapshot that was taken
-    /// at `since` tells the differences. `entries` is the number of entries on the target, if known.
+    /// at `since` tells the differences. `entries` is the number of entries on the target, if
+    /// known.
     pub(super) fn resume(
         &self,
         since: SystemTime,

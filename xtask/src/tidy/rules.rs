@@ -9,7 +9,8 @@ const MAX_LINES: usize = 500;
 const UNSAFE_PACKAGE: &str = "crates/platform/";
 
 /// Test files that may sleep: path, number of calls, reason.
-const ALLOWED_SLEEPS: [(&str, usize, &str); 3] = [
+const ALLOWED_SLEEPS: [(&str, usize, &str); 4] = [
+    ("src/snapshot/tests.rs", 1, "interval between two polls of a condition"),
     ("tests/live/support/wait.rs", 1, "interval between two polls of a condition"),
     ("tests/process_lifecycle.rs", 1, "interval between two polls of a condition"),
     ("tests/live/lifecycle.rs", 1, "absence of activity takes time to observe"),
