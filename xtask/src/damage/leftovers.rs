@@ -66,7 +66,13 @@ mod tests {
         let mark = format!("test of {}", std::process::id());
         assert_eq!(remaining(&mark, &[]), Vec::<String>::new());
         let mut child = Command::new("sleep").arg("600").env(VARIABLE, &mark).spawn().unwrap();
-        let found = remaining(&mark, &[]);
+        // Its environment is visible a moment after its creation.
+        let found = loop {
+            let found = remaining(&mark, &[]);
+            if !found.is_empty() || child.try_wait().unwrap().is_some() {
+                break found;
+            }
+        };
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(found, [format!("{} sleep 600", child.id())]);

@@ -99,7 +99,7 @@ impl DamageResults {
         for (reason, cells) in &reasons {
             let faults: BTreeSet<&str> = cells.iter().map(|cell| cell.fault.name()).collect();
             let faults: Vec<&str> = faults.into_iter().collect();
-            println!("skipped: {} cells of {}: {}", cells.len(), faults.join(", "), reason.text());
+            println!("not run: {} cells of {}: {}", cells.len(), faults.join(", "), reason.text());
         }
         let mut problems = Vec::new();
         for outcome in self.lock().values() {
