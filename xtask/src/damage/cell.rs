@@ -230,6 +230,10 @@ impl DamageRun<'_> {
         }
         if cell.fault == DamageFault::WatchLimit {
             self.change("facts/unwatched/directory/file")?;
+            // Otherwise the limit may be gone before the daemon gets to the directory.
+            self.wait("a directory is polled", |this| {
+                this.watch.missed_effect(cell.fault).is_none()
+            })?;
         }
         fault.end(&mut self.daemon).map_err(|error| format!("the fault cannot end: {error}"))?;
         self.administer()?;
