@@ -264,8 +264,8 @@ impl RecordReader {
         record.resize(size, 0);
         file.read_exact(record.get_mut(LENGTH..).unwrap_or_default())?;
         checksum.write(record);
-        let path = DirRecord::path_of(record.get(LENGTH..).unwrap_or_default());
-        let path = path.ok().and_then(TreePath::new).ok_or_else(damaged)?;
+        let found = DirRecord::peek(record.get(LENGTH..).unwrap_or_default());
+        let path = found.ok().and_then(|it| TreePath::new(it.path)).ok_or_else(damaged)?;
         Ok(Some(EncodedRecord { path, bytes: record }))
     }
 }

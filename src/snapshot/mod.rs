@@ -28,12 +28,13 @@ use mirror_core::{
     job::{DirtyPath, Scope},
     path::Escaped,
     queue::PathSet,
-    snapshot::SourceDifference,
+    snapshot::{SourceDifference, directories_to_read},
 };
 use mirror_platform::dir::Dir;
 use rustix::process::geteuid;
 use siphasher::sip::SipHasher13;
 
+use crate::lock;
 pub(crate) use file::{Footer, PreparedSnapshot, SnapshotWriter, StoredTarget, invalidate};
 pub(crate) use journal::{JournalEntry, StoredPath, append_journal};
 use records::RecordIndex;
@@ -167,10 +168,9 @@ pub(crate) fn compare(source: &SnapshotSource<'_>) -> io::Result<Comparison> {
         Ok(Some(snapshot)) => (Some(&snapshot.records), snapshot.records.key()),
         Ok(None) | Err(_) => (None, StampKey::random()?),
     };
-    let writer = Mutex::new(SnapshotWriter::create(source.file, key)?);
+    let writer = SnapshotWriter::create(source.file, key)?;
     let everything = [DirtyPath::root_tree()].iter().collect();
-    let found = source.walk(old, &writer, &everything)?;
-    let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (writer, found) = source.walk(writer, old, &everything)?;
     let new = NewRecords {
         writer: Box::new(writer),
         unsettled: found.unsettled,
@@ -196,7 +196,7 @@ pub(crate) fn refresh(source: &SnapshotSource<'_>, touched: &PathSet) -> io::Res
     let mut last = file::RecordReader::open(source.file)?;
     let key = last.key();
     let mut writer = SnapshotWriter::create(source.file, key)?;
-    let reread = to_be_read(touched);
+    let reread = directories_to_read(touched);
     let mut directories = 0;
     while let Some(record) = last.next_record()? {
         if !reread.covers(&record.path, Scope::Entry) {
@@ -204,9 +204,7 @@ pub(crate) fn refresh(source: &SnapshotSource<'_>, touched: &PathSet) -> io::Res
             writer.append(record.bytes)?;
         }
     }
-    let writer = Mutex::new(writer);
-    let found = source.walk(None, &writer, &reread)?;
-    let writer = writer.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (writer, found) = source.walk(writer, None, &reread)?;
     Ok(NewRecords {
         writer: Box::new(writer),
         unsettled: found.unsettled,
@@ -214,30 +212,19 @@ pub(crate) fn refresh(source: &SnapshotSource<'_>, touched: &PathSet) -> io::Res
     })
 }
 
-/// Returns the directories whose records change with these paths: the path itself may be a
-/// directory, and the record of its parent names it.
-fn to_be_read(touched: &PathSet) -> PathSet {
-    let mut directories = PathSet::new();
-    for DirtyPath { path, scope } in touched {
-        directories.insert(&path.parent().unwrap_or_default(), Scope::Entry);
-        directories.insert(&path, scope);
-    }
-    directories
-}
-
 impl SnapshotSource<'_> {
-    /// Walks through a part of the source. The records go to the writer.
+    /// Walks through a part of the source. The records go to the writer, which is returned.
     fn walk(
         &self,
+        writer: SnapshotWriter,
         old: Option<&RecordIndex>,
-        writer: &Mutex<SnapshotWriter>,
         paths: &PathSet,
-    ) -> io::Result<Findings> {
-        let lock = || writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = lock().key();
+    ) -> io::Result<(SnapshotWriter, Findings)> {
+        let (key, writer) = (writer.key(), Mutex::new(writer));
         let Self { root, skip, is_cancelled, .. } = *self;
-        let sink = &|records: &[u8]| lock().append(records);
-        SourceWalk { root, key, skip, old, sink, is_cancelled }.run(paths)
+        let sink = &|records: &[u8]| lock(&writer).append(records);
+        let found = SourceWalk { root, key, skip, old, sink, is_cancelled }.run(paths)?;
+        Ok((writer.into_inner().unwrap_or_else(PoisonError::into_inner), found))
     }
 }
 

@@ -61,11 +61,12 @@ impl RecordIndex {
     pub(super) fn get(&self, path: &[u8]) -> Option<DirRecord<'_>> {
         let is_it = |&at: &usize| path_at(&self.bytes, at) == path;
         let at = *self.offsets.find(self.key.hash(path), is_it)?;
-        DirRecord::decode(self.bytes.get(at..)?).ok().map(|(record, _)| record)
+        DirRecord::peek(self.bytes.get(at..)?).ok()
     }
 }
 
 /// Returns the path of the record at this offset.
 fn path_at(bytes: &[u8], at: usize) -> &[u8] {
-    DirRecord::path_of(bytes.get(at..).unwrap_or_default()).unwrap_or_default()
+    let record = DirRecord::peek(bytes.get(at..).unwrap_or_default());
+    record.map(|record| record.path).unwrap_or_default()
 }

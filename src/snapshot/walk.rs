@@ -4,7 +4,7 @@
 use std::{
     io,
     num::NonZero,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, PoisonError},
     thread,
 };
 
@@ -13,7 +13,7 @@ use mirror_core::{
     job::{DirtyPath, Scope},
     path::TreePath,
     queue::PathSet,
-    snapshot::{DifferenceKind, DirListing, EntryChange, EntryRecord, SourceDifference, Stamp},
+    snapshot::{DifferenceKind, DirListing, EntryRecord, SourceDifference, Stamp},
 };
 use mirror_platform::{
     dir::{Dir, Stat},
@@ -25,6 +25,7 @@ use super::{
     records::{RecordIndex, append_record},
     stamp::{SettledBefore, StampKey},
 };
+use crate::lock;
 
 /// Maximum number of threads.
 const MAX_WORKERS: usize = 4;
@@ -190,8 +191,7 @@ impl SourceWalk<'_> {
     /// Handles a directory without a record. If it had one, it may have been deleted.
     fn note_unknown(&self, task: &Task, state: &mut WorkerState) {
         if task.compares && self.old.is_some() {
-            let unknown = difference(&task.path, Scope::Tree, DifferenceKind::Written);
-            state.findings.add_all(vec![unknown]);
+            state.findings.add_all(vec![unknown_below(&task.path)]);
         }
     }
 
@@ -236,18 +236,18 @@ impl SourceWalk<'_> {
         if task.compares
             && let Some(old) = self.old
         {
-            let found = compare(old, task, listing, own).unwrap_or_else(|| {
-                // Everything below it is unknown, too.
-                vec![difference(&task.path, Scope::Tree, DifferenceKind::Written)]
-            });
-            let unknown: PathSet = found.iter().map(|it| it.dirty.clone()).collect();
-            for below in subdirectories {
-                below.compares = !unknown.covers(&below.path, Scope::Tree);
+            let record = old.get(task.path.as_bytes());
+            let found = record.and_then(|it| listing.differences(&task.path, own, &it).ok());
+            let found = found.unwrap_or_else(|| vec![unknown_below(&task.path)]);
+            if !found.is_empty() {
+                let unknown: PathSet = found.iter().map(|it| it.dirty.clone()).collect();
+                for below in subdirectories {
+                    below.compares = !unknown.covers(&below.path, Scope::Tree);
+                }
+                findings.add_all(found);
             }
-            findings.add_all(found);
         }
-        let is_unsettled = |stamp: Stamp| !stamp.proves_equal(stamp);
-        if is_unsettled(own) || listing.iter().any(|entry| is_unsettled(entry.stamp)) {
+        if !own.is_settled() || !listing.is_settled() {
             findings.add_unsettled(&task.path);
         }
         findings.directories += 1;
@@ -255,40 +255,9 @@ impl SourceWalk<'_> {
     }
 }
 
-fn difference(path: &TreePath, scope: Scope, kind: DifferenceKind) -> SourceDifference {
-    SourceDifference { dirty: DirtyPath { path: path.clone(), scope }, kind }
-}
-
-/// Compares a directory with its record. `None` if there is none.
-fn compare(
-    old: &RecordIndex,
-    task: &Task,
-    listing: &DirListing,
-    own: Stamp,
-) -> Option<Vec<SourceDifference>> {
-    let record = old.get(task.path.as_bytes())?;
-    let mut found = Vec::new();
-    if !own.proves_equal(record.own) {
-        found.push(difference(&task.path, Scope::Entry, DifferenceKind::Compared));
-    }
-    let scope = |kind| match kind {
-        EntryKind::Directory => Scope::Tree,
-        EntryKind::Other => Scope::Entry,
-    };
-    let each = |change: EntryChange<'_>| {
-        let (name, scope, kind) = match change {
-            EntryChange::Changed { entry, was } => {
-                let scope = was.map_or(scope(entry.kind), |was| scope(was).max(scope(entry.kind)));
-                (entry.name, scope, DifferenceKind::Written)
-            }
-            EntryChange::Missing(was) => (was.name, scope(was.kind), DifferenceKind::Missing),
-        };
-        if let Some(path) = task.path.join(name) {
-            found.push(difference(&path, scope, kind));
-        }
-    };
-    listing.changes(&record, each).ok()?;
-    Some(found)
+/// A directory below which everything may have been written.
+fn unknown_below(path: &TreePath) -> SourceDifference {
+    SourceDifference::new(path.clone(), Scope::Tree, DifferenceKind::Written)
 }
 
 impl Findings {
@@ -312,9 +281,7 @@ impl Findings {
     fn append(&mut self, other: Self) {
         self.has_too_many |= other.has_too_many;
         self.add_all(other.differences);
-        for DirtyPath { path, scope } in &other.unsettled {
-            self.unsettled.insert(&path, scope);
-        }
+        self.unsettled.append(other.unsettled);
         self.directories += other.directories;
     }
 }
@@ -352,8 +319,4 @@ impl TaskQueue {
         lock(&self.tasks).error = Some(error);
         self.changed.notify_all();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -86,6 +86,16 @@ impl Work {
         }
     }
 
+    /// The paths that it may change on the target.
+    #[must_use]
+    pub fn paths(&self) -> PathSet {
+        match self {
+            Self::Full { .. } => [DirtyPath::root_tree()].iter().collect(),
+            Self::Batch { paths, .. } => PathSet::clone(paths),
+            Self::Large { path, .. } => PathSet::entry(path),
+        }
+    }
+
     /// The changes observed at the paths of this work.
     #[must_use]
     pub const fn observed(&self) -> &Arc<ObservedChanges> {

@@ -10,7 +10,12 @@
 use alloc::{string::String, vec::Vec};
 use core::{cmp::Ordering, ops::Range};
 
-use crate::{fs_event::EntryKind, job::DirtyPath};
+use crate::{
+    fs_event::EntryKind,
+    job::{DirtyPath, Scope},
+    path::TreePath,
+    queue::PathSet,
+};
 
 /// A hash of the metadata of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +32,16 @@ impl Stamp {
         Self(if hash == 0 { 1 } else { hash })
     }
 
+    /// Returns true if it can prove anything.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        self != Self::UNSETTLED
+    }
+
     /// Returns true if an entry with the one stamp has not changed since it had the other.
     #[must_use]
     pub fn proves_equal(self, other: Self) -> bool {
-        self == other && self != Self::UNSETTLED
+        self == other && self.is_settled()
     }
 }
 
@@ -73,7 +84,8 @@ impl DirListing {
         self.entries.push(ListedEntry { name: start..self.names.len(), kind, stamp });
     }
 
-    /// Sorts the entries, which [`encode`](Self::encode) and [`changes`](Self::changes) need.
+    /// Sorts the entries, which [`encode`](Self::encode) and [`differences`](Self::differences)
+    /// need.
     pub fn sort(&mut self) {
         let names = &self.names;
         self.entries
@@ -120,13 +132,48 @@ impl DirListing {
         }
     }
 
-    /// Calls `each` for each difference between `old` and these entries, which must be sorted. The
-    /// attributes of the directory itself are not compared.
+    /// The differences between the record of the directory at `path` and these entries, which must
+    /// be sorted. `own` is the present stamp of the directory itself.
     ///
     /// # Errors
     ///
     /// [`DamagedRecord`] if the record can't be decoded.
-    pub fn changes(
+    pub fn differences(
+        &self,
+        path: &TreePath,
+        own: Stamp,
+        old: &DirRecord<'_>,
+    ) -> Result<Vec<SourceDifference>, DamagedRecord> {
+        let mut found = Vec::new();
+        if !own.proves_equal(old.own) {
+            found.push(SourceDifference::new(path.clone(), Scope::Entry, DifferenceKind::Compared));
+        }
+        let scope = |kind| match kind {
+            EntryKind::Directory => Scope::Tree,
+            EntryKind::Other => Scope::Entry,
+        };
+        self.changes(old, |change| {
+            let (name, scope, kind) = match change {
+                EntryChange::Changed { entry, was } => {
+                    let scope =
+                        was.map_or(scope(entry.kind), |was| scope(was).max(scope(entry.kind)));
+                    (entry.name, scope, DifferenceKind::Written)
+                }
+                EntryChange::Missing(was) => (was.name, scope(was.kind), DifferenceKind::Missing),
+            };
+            found.extend(path.join(name).map(|path| SourceDifference::new(path, scope, kind)));
+        })?;
+        Ok(found)
+    }
+
+    /// Returns true if all stamps prove something.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.entries.iter().all(|entry| entry.stamp.is_settled())
+    }
+
+    /// Calls `each` for each entry that differs from `old`.
+    fn changes(
         &self,
         old: &DirRecord<'_>,
         mut each: impl FnMut(EntryChange<'_>),
@@ -152,7 +199,7 @@ impl DirListing {
 
 /// A difference between a record and the present entries of its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryChange<'a> {
+enum EntryChange<'a> {
     /// An entry that has changed, or may have.
     Changed {
         /// The present entry.
@@ -186,28 +233,27 @@ impl<'a> DirRecord<'a> {
     ///
     /// [`DamagedRecord`] if it can't be decoded.
     pub fn decode(bytes: &'a [u8]) -> Result<(Self, usize), DamagedRecord> {
+        let mut record = Self::peek(bytes)?;
+        let mut entries = record.entries();
+        while entries.next_entry()?.is_some() {}
+        let left = entries.rest.len();
+        record.entries = record.entries.get(..record.entries.len() - left).ok_or(DamagedRecord)?;
+        Ok((record, bytes.len() - left))
+    }
+
+    /// Decodes the record at the beginning of `bytes`, except for its entries: they are checked as
+    /// they are read.
+    ///
+    /// # Errors
+    ///
+    /// [`DamagedRecord`] if it can't be decoded.
+    pub fn peek(bytes: &'a [u8]) -> Result<Self, DamagedRecord> {
         let mut rest = bytes;
         let length = take_number(&mut rest)?;
         let path = take(&mut rest, length)?;
         let own = take_stamp(&mut rest)?;
         let count = take_number(&mut rest)?;
-        let mut record = DirRecord { path, own, entries: rest, count };
-        let mut entries = record.entries();
-        while entries.next_entry()?.is_some() {}
-        let left = entries.rest.len();
-        record.entries = rest.get(..rest.len() - left).ok_or(DamagedRecord)?;
-        Ok((record, bytes.len() - left))
-    }
-
-    /// The path of the record at the beginning of `bytes`, which are not checked further.
-    ///
-    /// # Errors
-    ///
-    /// [`DamagedRecord`] if it can't be decoded.
-    pub fn path_of(bytes: &'a [u8]) -> Result<&'a [u8], DamagedRecord> {
-        let mut rest = bytes;
-        let length = take_number(&mut rest)?;
-        take(&mut rest, length)
+        Ok(DirRecord { path, own, entries: rest, count })
     }
 
     /// The entries, in the order of their names.
@@ -310,6 +356,32 @@ pub struct SourceDifference {
     pub dirty: DirtyPath,
     /// The kind of the difference.
     pub kind: DifferenceKind,
+}
+
+impl SourceDifference {
+    /// A difference at this path.
+    #[must_use]
+    pub const fn new(path: TreePath, scope: Scope, kind: DifferenceKind) -> Self {
+        Self { dirty: DirtyPath { path, scope }, kind }
+    }
+
+    /// Returns true if everything may differ.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        self.dirty == DirtyPath::root_tree()
+    }
+}
+
+/// Returns the directories whose records change with these paths: each path may be a directory, and
+/// the record of its parent names it.
+#[must_use]
+pub fn directories_to_read(touched: &PathSet) -> PathSet {
+    let mut directories = PathSet::new();
+    for DirtyPath { path, scope } in touched {
+        directories.insert(&path.parent().unwrap_or_default(), Scope::Entry);
+        directories.insert(&path, scope);
+    }
+    directories
 }
 
 /// The kind of a [`SourceDifference`].

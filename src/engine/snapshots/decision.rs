@@ -8,7 +8,6 @@ use std::{
 
 use mirror_core::{
     fs_event::MirrorId,
-    job::DirtyPath,
     path::Escaped,
     snapshot::{SourceComparison, SourceDifference, Unconfirmed},
 };
@@ -116,8 +115,7 @@ fn differences(
             }
         }
     }
-    let is_everything = |it: &SourceDifference| it.dirty == DirtyPath::root_tree();
-    if all.iter().any(is_everything) {
+    if all.iter().any(SourceDifference::is_everything) {
         return Err("the last full transfer was not finished".into());
     }
     Ok(all)

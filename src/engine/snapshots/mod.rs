@@ -25,7 +25,7 @@ use std::{
 
 use mirror_core::{
     fs_event::MirrorId,
-    job::{DirtyPath, Job, Scope, Work},
+    job::{DirtyPath, Job, Scope},
     path::{Escaped, TreePath},
     queue::PathSet,
     snapshot::{DifferenceKind, SourceDifference},
@@ -173,7 +173,7 @@ impl Snapshots {
         let log = self.log.clone();
         let source = self.source_mut(path);
         source.has_changed = true;
-        source.note_changes(target, &job_paths(&job.work), &log);
+        source.note_changes(target, &job.work.paths(), &log);
     }
 
     /// Reports a failure once, until the snapshots of this source succeed again.
@@ -302,19 +302,10 @@ impl SourceSnapshots {
     }
 }
 
-/// Returns the paths that a job may change on its target.
-fn job_paths(work: &Work) -> PathSet {
-    match work {
-        Work::Full { .. } => [DirtyPath::root_tree()].iter().collect(),
-        Work::Large { path, .. } => {
-            [DirtyPath { path: path.clone(), scope: Scope::Entry }].iter().collect()
-        }
-        Work::Batch { paths, .. } => PathSet::clone(paths),
-    }
-}
-
 fn changed_entry(target: &str, paths: &PathSet) -> JournalEntry {
-    let kind = DifferenceKind::Written;
-    let paths = paths.iter().map(|dirty| StoredPath::new(&SourceDifference { dirty, kind }));
+    let written = |DirtyPath { path, scope }| {
+        StoredPath::new(&SourceDifference::new(path, scope, DifferenceKind::Written))
+    };
+    let paths = paths.iter().map(written);
     JournalEntry::Changed { target: target.into(), paths: paths.collect() }
 }

@@ -100,8 +100,7 @@ impl Mirror {
         let held = self.held().flat_map(|held| held.paths.iter().cloned());
         let held = held.map(|dirty| SourceDifference { dirty, kind: DifferenceKind::Compared });
         let paths: Vec<_> = pending.chain(held).take(MAX_UNCONFIRMED + 1).collect();
-        let is_root = |it: &SourceDifference| it.dirty == DirtyPath::root_tree();
-        if paths.len() > MAX_UNCONFIRMED || paths.iter().any(is_root) {
+        if paths.len() > MAX_UNCONFIRMED || paths.iter().any(SourceDifference::is_everything) {
             return Unconfirmed::Everything;
         }
         Unconfirmed::Paths(paths)

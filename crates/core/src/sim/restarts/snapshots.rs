@@ -5,15 +5,14 @@ use core::mem;
 
 use crate::{
     fleet::Fleet,
-    job::{DirtyPath, Job, Scope, Work},
+    job::{DirtyPath, Job, Scope},
     mirror::{Mirror, SyncMember},
-    path::TreePath,
     queue::PathSet,
     sim::{
         random::SimRng,
         restarts::{
             disk::SourceDisk,
-            walk::{SimRecords, SimWalk, written},
+            walk::{SimRecords, SimWalk},
         },
     },
     snapshot::{DifferenceKind, SourceComparison, SourceDifference, Unconfirmed},
@@ -104,12 +103,13 @@ impl SimSnapshots {
         if self.omission == Omission::Journal {
             return;
         }
-        let entries = changed_paths(&job.work).into_iter();
-        let entries = entries.filter(|it| match it.dirty.scope {
+        let paths = job.work.paths();
+        let noted = paths.iter().filter(|dirty| match dirty.scope {
             Scope::Entry => self.omission != Omission::JournalOfEntries,
-            Scope::Tree => self.omission != Omission::JournalOfTrees || it.dirty.path.is_root(),
+            Scope::Tree => self.omission != Omission::JournalOfTrees || dirty.path.is_root(),
         });
-        let entries: Vec<_> = entries.map(|it| (at, it)).collect();
+        let kind = DifferenceKind::Written;
+        let entries: Vec<_> = noted.map(|dirty| (at, SourceDifference { dirty, kind })).collect();
         if self.omission != Omission::RecentJournal {
             self.journal.extend_from_slice(&entries);
         }
@@ -259,9 +259,7 @@ impl SimSnapshots {
     }
 
     fn touch(&mut self, paths: &PathSet) {
-        for DirtyPath { path, scope } in paths {
-            self.touched.insert(&path, scope);
-        }
+        self.touched.append(paths.clone());
     }
 
     /// Executes a part of the walk that is going on.
@@ -279,25 +277,6 @@ impl SimSnapshots {
             SimPhase::Idle | SimPhase::AtBarrier(_) | SimPhase::Writing(_) => WalkEnd::None,
         }
     }
-}
-
-/// Returns what a job may change on its target, for the journal.
-fn changed_paths(work: &Work) -> Vec<SourceDifference> {
-    match work {
-        Work::Full { .. } => vec![written(&TreePath::root(), Scope::Tree)],
-        Work::Large { .. } => vec![],
-        Work::Batch { paths, .. } => paths.iter().map(journaled).collect(),
-    }
-}
-
-/// A directory may have been renamed and renamed back, so everything in it may differ although all
-/// stamps are as before. An entry may have been created and deleted.
-fn journaled(dirty: DirtyPath) -> SourceDifference {
-    let kind = match dirty.scope {
-        Scope::Tree => DifferenceKind::Written,
-        Scope::Entry => DifferenceKind::Compared,
-    };
-    SourceDifference { dirty, kind }
 }
 
 /// Begins to read what was touched, or everything if there is no snapshot.
@@ -319,7 +298,7 @@ fn decide(
     };
     let journal = stored.journal.iter().filter(|(at, _)| *at == target).map(|(_, tree)| tree);
     let all: Vec<_> = differences.iter().chain(unconfirmed).chain(journal).cloned().collect();
-    if all.iter().any(|it| it.dirty.path == TreePath::root() && it.dirty.scope == Scope::Tree) {
+    if all.iter().any(SourceDifference::is_everything) {
         return SourceComparison::Unknown("the last full transfer was not finished".into());
     }
     SourceComparison::Differences(all)

@@ -14,7 +14,8 @@ use crate::{
     queue::PathSet,
     sim::{random::SimRng, restarts::disk::SourceDisk},
     snapshot::{
-        DifferenceKind, DirListing, DirRecord, EntryChange, EntryRecord, SourceDifference, Stamp,
+        DifferenceKind, DirListing, DirRecord, EntryRecord, SourceDifference, Stamp,
+        directories_to_read,
     },
     time::Moment,
 };
@@ -79,11 +80,7 @@ impl SimWalk {
 
     /// Begins to read what was touched. All other records are taken from the last snapshot.
     pub(super) fn refresh(touched: &PathSet, last: &SimRecords) -> Self {
-        let mut reread = PathSet::new();
-        for DirtyPath { path, scope } in touched {
-            reread.insert(&path.parent().unwrap_or_default(), Scope::Entry);
-            reread.insert(&path, scope);
-        }
+        let reread = directories_to_read(touched);
         let kept = last.iter().filter(|(path, _)| !reread.covers(path, Scope::Entry));
         let kept = kept.map(|(path, record)| (path.clone(), record.clone())).collect();
         Self::new(&reread, None, kept)
@@ -106,7 +103,7 @@ impl SimWalk {
         let inode = disk.inode(&task.path).filter(|_| disk.tree().is_dir(&task.path));
         let Some(inode) = inode else {
             if task.compares && self.old.is_some() {
-                self.differences.push(written(&task.path, Scope::Tree));
+                self.differences.push(unknown_below(&task.path));
             }
             return;
         };
@@ -152,8 +149,11 @@ impl SimWalk {
         let mut below: VecDeque<_> = below.filter(|_| task.is_tree).collect();
         let mut unknown = PathSet::new();
         if let Some(old) = self.old.as_ref().filter(|_| task.compares) {
-            let found = compare(old, &task.path, listing, *own);
-            let found = found.unwrap_or_else(|| vec![written(&task.path, Scope::Tree)]);
+            let record = old.get(&task.path).map(|bytes| DirRecord::decode(bytes).unwrap().0);
+            let found = record.map_or_else(
+                || vec![unknown_below(&task.path)],
+                |record| listing.differences(&task.path, *own, &record).unwrap(),
+            );
             unknown = found.iter().map(|it| it.dirty.clone()).collect();
             self.differences.extend(found);
         }
@@ -161,8 +161,7 @@ impl SimWalk {
             let compares = task.compares && !unknown.covers(&path, Scope::Tree);
             self.tasks.push(WalkTask { path, is_tree: true, compares });
         }
-        let is_unsettled = |stamp: Stamp| !stamp.proves_equal(stamp);
-        if is_unsettled(*own) || listing.iter().any(|entry| is_unsettled(entry.stamp)) {
+        if !own.is_settled() || !listing.is_settled() {
             self.unsettled.insert(&task.path, Scope::Entry);
         }
         let mut record = vec![];
@@ -171,41 +170,7 @@ impl SimWalk {
     }
 }
 
-/// Returns a path below which anything may have been written.
-pub(super) fn written(path: &TreePath, scope: Scope) -> SourceDifference {
-    difference(path, scope, DifferenceKind::Written)
-}
-
-fn difference(path: &TreePath, scope: Scope, kind: DifferenceKind) -> SourceDifference {
-    SourceDifference { dirty: DirtyPath { path: path.clone(), scope }, kind }
-}
-
-/// Compares a directory with its record. `None` if there is none.
-fn compare(
-    old: &SimRecords,
-    path: &TreePath,
-    listing: &DirListing,
-    own: Stamp,
-) -> Option<Vec<SourceDifference>> {
-    let (record, _) = DirRecord::decode(old.get(path)?).unwrap();
-    let mut found = vec![];
-    if !own.proves_equal(record.own) {
-        found.push(difference(path, Scope::Entry, DifferenceKind::Compared));
-    }
-    let scope = |kind| match kind {
-        EntryKind::Directory => Scope::Tree,
-        EntryKind::Other => Scope::Entry,
-    };
-    let each = |change: EntryChange<'_>| {
-        let (name, scope, kind) = match change {
-            EntryChange::Changed { entry, was } => {
-                let scope = was.map_or(scope(entry.kind), |was| scope(was).max(scope(entry.kind)));
-                (entry.name, scope, DifferenceKind::Written)
-            }
-            EntryChange::Missing(was) => (was.name, scope(was.kind), DifferenceKind::Missing),
-        };
-        found.push(difference(&path.join(name).unwrap(), scope, kind));
-    };
-    listing.changes(&record, each).unwrap();
-    Some(found)
+/// A directory below which everything may have been written.
+fn unknown_below(path: &TreePath) -> SourceDifference {
+    SourceDifference::new(path.clone(), Scope::Tree, DifferenceKind::Written)
 }
