@@ -213,8 +213,9 @@ impl TargetIdentity {
         }
     }
 
-    /// Records the present directory as that of the last full sync.
-    pub(super) fn adopt_resumed(&self) {
+    /// Records the present directory as that of the last full sync, because a snapshot says that
+    /// the target has everything.
+    pub(crate) fn resume(&self) {
         let now = self.observe();
         let own = self.current_id().ok();
         let mut record = self.record();

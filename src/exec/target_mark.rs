@@ -56,12 +56,6 @@ impl TargetIdentity {
         let directory = FileRef::Open(directory.as_fd());
         directory.set_xattr(MARK_ATTRIBUTE, mark.as_bytes()).map_err(|error| error.to_string())
     }
-
-    /// Continues as if this process had made the last transfer, because a snapshot says that the
-    /// target has everything.
-    pub(crate) fn resume(&self) {
-        self.adopt_resumed();
-    }
 }
 
 fn open(path: &Path) -> Result<Dir, String> {

@@ -159,23 +159,24 @@ impl Engine {
 
     /// Compares a source as soon as all of its mirrors are watched or can't be.
     fn start_comparison(&mut self, path: &Path) {
+        let source = self.snapshots.as_ref().and_then(|snapshots| snapshots.sources.get(path));
         let is_covering = |id| {
             let member = self.fleet.member(id);
             member.is_some_and(|it| *it.source().availability() == Availability::Covering)
         };
-        let is_ready = !self.members_of(path).any(|(id, _)| is_covering(id));
-        let (targets, read) = (self.snapshot_targets(path), self.read_source(path));
+        if source.is_none_or(|source| source.waiting.is_empty())
+            || self.members_of(path).any(|(id, _)| is_covering(id))
+        {
+            return;
+        }
+        let (mut targets, read) = (self.snapshot_targets(path), self.read_source(path));
         let Some(snapshots) = &mut self.snapshots else { return };
         let (is_full, thread) = (snapshots.is_full, snapshots.thread(path));
         let source = snapshots.source_mut(path);
-        if !is_ready || source.waiting.is_empty() {
-            return;
-        }
         let waiting = mem::take(&mut source.waiting);
         source.is_compared = true;
         source.phase = SnapshotPhase::Comparing;
-        let targets: Vec<_> =
-            targets.into_iter().filter(|target| waiting.contains(&target.mirror)).collect();
+        targets.retain(|target| waiting.contains(&target.mirror));
         let started = match read {
             None => Err(io::ErrorKind::NotFound.into()),
             Some(read) => thread.start(move |thread| {
@@ -230,12 +231,12 @@ impl Engine {
                 return;
             }
         };
-        source.touch(&new.unsettled);
+        source.touch(new.unsettled.clone());
         source.note(&[JournalEntry::Opened { boot }], &log);
-        let is_unchanged = |comparison: &SourceComparison| matches!(comparison, SourceComparison::Differences(all) if all.is_empty());
+        let unchanged = SourceComparison::Differences(Vec::new());
         source.footer.clone_from(&footer);
         // The present snapshot is as good as a new one, if nothing has changed.
-        if !answers.iter().all(|(_, comparison)| is_unchanged(comparison)) {
+        if answers.iter().any(|(_, comparison)| *comparison != unchanged) {
             source.fresh = Some(new);
             source.has_changed = true;
         }
@@ -311,14 +312,14 @@ impl Engine {
         let source = snapshots.source_mut(path);
         for mirror in mirrors {
             let touched = self.fleet.mirror_mut(mirror).map(Mirror::take_touched);
-            source.touch(&touched.unwrap_or_default());
+            source.touch(touched.unwrap_or_default());
         }
     }
 
     fn wait_for_watcher(&mut self, path: &Path, new: NewRecords) {
         let Some(snapshots) = &mut self.snapshots else { return };
         let source = snapshots.source_mut(path);
-        source.touch(&new.unsettled);
+        source.touch(new.unsettled.clone());
         source.has_changed |= !new.unsettled.is_empty();
         source.phase = SnapshotPhase::AtBarrier(new);
         self.start_barrier(path);

@@ -154,8 +154,9 @@ impl Snapshots {
     }
 
     fn source_mut(&mut self, path: &Path) -> &mut SourceSnapshots {
-        let file = self.state_dir.snapshot_of(path);
-        self.sources.entry(path.to_owned()).or_insert_with(|| SourceSnapshots::new(file))
+        let Self { state_dir, sources, .. } = self;
+        let new = || SourceSnapshots::new(state_dir.snapshot_of(path));
+        sources.entry(path.to_owned()).or_insert_with(new)
     }
 
     fn thread(&self, path: &Path) -> SnapshotThread {
@@ -171,9 +172,7 @@ impl Snapshots {
     /// Notes that a job begins, before it changes the target: see [`JournalEntry::Changed`].
     fn note_job(&mut self, path: &Path, target: &str, job: &Job) {
         let log = self.log.clone();
-        let source = self.source_mut(path);
-        source.has_changed = true;
-        source.note_changes(target, &job.work.paths(), &log);
+        self.source_mut(path).note_changes(target, &job.work.paths(), &log);
     }
 
     /// Reports a failure once, until the snapshots of this source succeed again.
@@ -285,17 +284,15 @@ impl SourceSnapshots {
     fn fail(&mut self, retry: Moment) {
         self.phase = SnapshotPhase::Idle;
         let reading = mem::take(&mut self.reading);
-        self.touch(&reading);
+        self.touch(reading);
         self.has_changed = true;
         self.next_write = retry;
     }
 
-    fn touch(&mut self, paths: &PathSet) {
+    fn touch(&mut self, paths: PathSet) {
         /// Beyond this number of paths the whole source is read again.
         const MAX: usize = 50_000;
-        for DirtyPath { path, scope } in paths {
-            self.touched.insert(&path, scope);
-        }
+        self.touched.append(paths);
         if self.touched.len() > MAX {
             self.touched.insert(&TreePath::root(), Scope::Tree);
         }

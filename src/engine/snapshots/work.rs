@@ -12,7 +12,6 @@ use std::{
 };
 
 use mirror_core::{fs_event::MirrorId, job::Outcome, queue::PathSet, snapshot::SourceComparison};
-
 use mirror_platform::dir::Dir;
 
 use super::decision::{self, PresentFacts, SnapshotTarget};
@@ -96,6 +95,16 @@ impl SnapshotThread {
             || self.until.is_some_and(|until| until <= Instant::now())
     }
 
+    fn with_source<T>(
+        &self,
+        read: &ReadSource,
+        root: &Dir,
+        act: impl FnOnce(&SnapshotSource<'_>) -> T,
+    ) -> T {
+        let is_cancelled = &|| self.is_cancelled();
+        act(&SnapshotSource { file: &self.file, root, skip: &*read.skip, is_cancelled })
+    }
+
     /// Compares the source with its last snapshot, for these targets. If `is_full`, the answer is
     /// that everything is unknown.
     pub(super) fn compare(
@@ -106,10 +115,8 @@ impl SnapshotThread {
     ) -> Result<Compared, String> {
         let root = open(read)?;
         let facts = PresentFacts::of(&root)?;
-        let is_cancelled = || self.is_cancelled();
-        let (file, skip) = (&*self.file, &*read.skip);
-        let source = SnapshotSource { file, root: &root, skip, is_cancelled: &is_cancelled };
-        let compared = snapshot::compare(&source).map_err(|error| error.to_string())?;
+        let compared = self.with_source(read, &root, snapshot::compare);
+        let compared = compared.map_err(|error| error.to_string())?;
         let last = compared.last;
         let answer = |target: &SnapshotTarget| {
             let comparison = if is_full {
@@ -135,13 +142,10 @@ impl SnapshotThread {
     pub(super) fn read(&self, read: &ReadSource, touched: &PathSet) -> io::Result<NewRecords> {
         let root = open(read).map_err(io::Error::other)?;
         PresentFacts::of(&root).map_err(io::Error::other)?;
-        let is_cancelled = || self.is_cancelled();
-        let (file, skip) = (&*self.file, &*read.skip);
-        let source = SnapshotSource { file, root: &root, skip, is_cancelled: &is_cancelled };
-        match snapshot::refresh(&source, touched) {
-            Err(error) if is_unusable(&error) => Ok(snapshot::compare(&source)?.new),
+        self.with_source(read, &root, |source| match snapshot::refresh(source, touched) {
+            Err(error) if is_unusable(&error) => Ok(snapshot::compare(source)?.new),
             result => result,
-        }
+        })
     }
 }
 

@@ -111,11 +111,4 @@ impl Mirror {
     pub fn take_touched(&mut self) -> PathSet {
         self.queue.take_touched()
     }
-
-    /// Returns true if something was reported to change since the last
-    /// [`take_touched`](Self::take_touched).
-    #[must_use]
-    pub fn is_touched(&self) -> bool {
-        self.queue.is_touched()
-    }
 }

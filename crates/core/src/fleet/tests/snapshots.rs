@@ -63,7 +63,7 @@ fn nothing_is_transferred_without_differences() {
     }
     let mirror = fleet.mirror_mut(MirrorId(0)).unwrap();
     assert_eq!(mirror.unconfirmed(), Unconfirmed::Paths(vec![]));
-    assert!(!mirror.is_touched());
+    assert!(mirror.take_touched().is_empty());
 }
 
 /// The first transfer deletes what later ones do not, or the reverse.
@@ -151,7 +151,7 @@ fn what_is_not_on_the_target_is_unconfirmed() {
     };
     assert_eq!(shown(&mut paths.into_iter().map(|it| it.dirty)), "/in-flight /old /open /waiting");
     assert_eq!(shown(&mut mirror.take_touched().iter()), "/in-flight /old /waiting");
-    assert!(!mirror.is_touched());
+    assert!(mirror.take_touched().is_empty());
     at_millis(&mut fleet, 300, &["job", "0", "done"]);
     at_millis(&mut fleet, 400, &[]);
     at_millis(&mut fleet, 401, &["job", "1", "held", "9", "gone"]);
@@ -175,7 +175,7 @@ fn a_source_that_is_back_is_read_again() {
         &["covered", "0"],
     ];
     for (second, words) in (0..).zip(all) {
-        assert!(!fleet.mirror_mut(MirrorId(0)).unwrap().is_touched(), "{words:?}");
+        assert!(fleet.mirror_mut(MirrorId(0)).unwrap().take_touched().is_empty(), "{words:?}");
         send(&mut fleet, words, Moment::new(Duration::from_secs(second)), &mut effects);
     }
     let touched = fleet.mirror_mut(MirrorId(0)).unwrap().take_touched();

@@ -24,13 +24,6 @@ impl DirtySet {
         self.touched.as_mut().map(mem::take).unwrap_or_default().paths
     }
 
-    /// Returns true if something was reported to change since the last
-    /// [`take_touched`](Self::take_touched).
-    #[must_use]
-    pub fn is_touched(&self) -> bool {
-        self.touched.as_ref().is_some_and(|touched| !touched.paths.is_empty())
-    }
-
     /// Notes a path whose changes were possibly not reported.
     pub fn touch(&mut self, path: &TreePath, scope: Scope) {
         if let Some(touched) = &mut self.touched {
