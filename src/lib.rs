@@ -16,6 +16,7 @@
 //! | `engine` | the event loop: owns the fleet and performs its effects |
 //! | `watch` | inotify, fanotify, polling; reports file system events |
 //! | `exec` | executors: rsync, the built-in copier, ssh connections, tunnels, child processes |
+//! | `snapshot` | what a source was like, so that a restart transfers only the differences |
 //! | `script` | user scripts in Lua |
 //! | [`report`] | log, syslog and status file |
 //!
@@ -23,7 +24,11 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::wildcard_enum_match_arm, reason = "tests name what they expect"))]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    fs::File,
+    io::{self, Read},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 pub mod check;
 pub mod config;
@@ -43,4 +48,17 @@ mod watch;
 /// Locks a mutex, even if a thread panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns random bytes that nobody can guess.
+fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Formats bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }

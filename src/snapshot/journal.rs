@@ -16,6 +16,8 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
+use crate::hex;
+
 /// Path with its scope, as a snapshot stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredPath {
@@ -109,9 +111,8 @@ impl StoredPath {
     /// Stores a path.
     pub(crate) fn new(difference: &SourceDifference) -> Self {
         let SourceDifference { dirty, kind } = difference;
-        let digits = dirty.path.as_bytes().iter().map(|byte| format!("{byte:02x}"));
         Self {
-            path: digits.collect::<Vec<_>>().concat(),
+            path: hex(dirty.path.as_bytes()),
             is_tree: dirty.scope == Scope::Tree,
             is_written: *kind == DifferenceKind::Written,
         }

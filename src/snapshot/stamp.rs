@@ -2,13 +2,15 @@
 
 use std::{
     hash::Hasher,
-    io::{self, Read},
+    io,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use mirror_core::snapshot::Stamp;
 use mirror_platform::dir::Stat;
 use siphasher::sip::SipHasher13;
+
+use crate::random_bytes;
 
 /// Age from which a time proves that later changes get another one: the clock of a local file
 /// system has a grain of at most 10 ms, and the clock of this process the same source.
@@ -25,9 +27,7 @@ impl StampKey {
     ///
     /// As `open(2)` and `read(2)` of `/dev/urandom`.
     pub(crate) fn random() -> io::Result<Self> {
-        let mut key = [0; 16];
-        std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
-        Ok(Self(key))
+        Ok(Self(random_bytes()?))
     }
 
     fn hasher(self) -> SipHasher13 {

@@ -1,12 +1,14 @@
 //! The secret that permits control.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     fs::File,
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
+
+use crate::{hex, random_bytes};
 
 /// Minimum length of a token in a file.
 const MIN_LENGTH: usize = 16;
@@ -79,14 +81,7 @@ impl Token {
     ///
     /// If the system has no random numbers.
     pub fn random() -> io::Result<Self> {
-        let mut bytes = [0; 32];
-        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        let mut text = String::new();
-        for byte in bytes {
-            // Writing into a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        Ok(Self(text))
+        Ok(Self(hex(&random_bytes::<32>()?)))
     }
 
     /// The secret text.
