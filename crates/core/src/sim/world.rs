@@ -28,6 +28,7 @@ use crate::{
         random::SimRng,
         scenario::{Scenario, ScenarioStep},
         tree::SimTree,
+        wake_until,
         worker::{JobFault, SimWorker, TreePair, steps},
     },
     time::Moment,
@@ -294,14 +295,9 @@ impl FleetWorld {
 
     fn wait(&mut self, wait: Duration) -> CheckResult {
         let end = self.now + wait;
-        for _ in 0..1_000 {
-            let Some(at) = self.fleet.next_wakeup().filter(|&at| at <= end) else {
-                self.now = end;
-                return Ok(());
-            };
-            self.wake_up(at)?;
-        }
-        Err("it wakes up all the time".into())
+        wake_until(self, end, |world| world.fleet.next_wakeup(), Self::wake_up)?;
+        self.now = end;
+        Ok(())
     }
 
     fn wake_up(&mut self, at: Moment) -> CheckResult {

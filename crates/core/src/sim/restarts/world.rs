@@ -32,6 +32,7 @@ use crate::{
         },
         scenario::ScenarioStep,
         tree::{SimNode, SimTree},
+        wake_until,
         worker::JobFault,
     },
     snapshot::SourceComparison,
@@ -395,15 +396,9 @@ impl RestartWorld {
 
     fn wait(&mut self, wait: Duration) -> CheckResult {
         let end = self.now + wait;
-        for _ in 0..1_000 {
-            let next = self.daemon.as_ref().and_then(|daemon| daemon.fleet.next_wakeup());
-            let Some(at) = next.filter(|&at| at <= end) else {
-                self.now = end;
-                return Ok(());
-            };
-            self.wake_up(at)?;
-        }
-        Err("it wakes up all the time".into())
+        wake_until(self, end, |world| world.daemon.as_ref()?.fleet.next_wakeup(), Self::wake_up)?;
+        self.now = end;
+        Ok(())
     }
 
     fn wake_up(&mut self, at: Moment) -> CheckResult {
