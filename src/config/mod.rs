@@ -33,7 +33,7 @@ use mirror_core::{
 
 use crate::report::{LogFormat, RunMode};
 
-pub use positions::{RulePositions, SyncPositions};
+pub use positions::{RuleSource, RuleSources, SyncPositions};
 pub use source::{SourceError, awaited_source, canonical_source};
 pub use target_check::{TargetBase, check_target};
 

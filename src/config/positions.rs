@@ -16,12 +16,32 @@ pub struct SyncPositions {
     files: Vec<PathBuf>,
     /// Names and positions.
     syncs: Vec<(String, String)>,
-    /// Rules of each sync that come from files of rules, by its name.
-    rules: HashMap<String, RulePositions>,
+    /// Sources of the rules of the syncs that name files of rules.
+    rules: HashMap<String, RuleSources>,
 }
 
-/// Positions of rules in files of rules: `/etc/lsyncd/excludes:12`.
-pub type RulePositions = HashMap<Vec<u8>, String>;
+/// Settings from which the rules of a sync come, in the order in which they apply.
+#[derive(Clone, Debug)]
+pub struct RuleSources {
+    /// Directory from which relative paths in rules count.
+    pub start_dir: PathBuf,
+    /// `filter` with `filterFrom`.
+    pub filters: RuleSource,
+    /// `exclude` with `excludeFrom`.
+    pub excludes: RuleSource,
+    /// Finds a rule in the files, as [`SyncPositions::of_rule`] returns it. It is called on request
+    /// only, since it compiles the rules one by one.
+    pub find: fn(&Self, rule: &[u8]) -> Option<String>,
+}
+
+/// Setting with rules, and the file that contains more of them.
+#[derive(Clone, Debug)]
+pub struct RuleSource {
+    /// Rules in the configuration.
+    pub listed: Vec<Vec<u8>>,
+    /// Absolute path of the file.
+    pub file: Option<PathBuf>,
+}
 
 /// Number of words of a warning that are tried as the name of a key.
 const MAX_WORDS: usize = 16;
@@ -38,16 +58,19 @@ impl SyncPositions {
         self.syncs.push((name.to_owned(), position.to_owned()));
     }
 
-    /// Adds the rules of a sync that come from files of rules.
-    pub fn add_rules(&mut self, name: &str, rules: RulePositions) {
-        self.rules.insert(name.to_owned(), rules);
+    /// Adds the sources of the rules of a sync.
+    pub fn add_rules(&mut self, name: &str, rules: RuleSources) {
+        if rules.filters.file.is_some() || rules.excludes.file.is_some() {
+            self.rules.insert(name.to_owned(), rules);
+        }
     }
 
     /// Returns the position of a rule of this sync in a file of rules, such as
     /// `/etc/lsyncd/excludes:12`. `None` if it does not come from such a file.
     #[must_use]
     pub fn of_rule(&self, sync: &str, rule: &[u8]) -> Option<String> {
-        self.rules.get(sync)?.get(rule).cloned()
+        let sources = self.rules.get(sync)?;
+        (sources.find)(sources, rule)
     }
 
     /// Returns the position of a key in the call at `position`. `None` if the key is not part of

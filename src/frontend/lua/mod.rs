@@ -26,7 +26,7 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 
 use crate::{
     config::{
-        Config, Overrides, RulePositions, SyncConfig, SyncKind, SyncPositions, TargetBase,
+        Config, Overrides, RuleSources, SyncConfig, SyncKind, SyncPositions, TargetBase,
         check_target,
     },
     frontend::Loaded,
@@ -219,7 +219,7 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
             Ok((sync, warnings)) => {
                 let position: String = entry.get("place").unwrap_or_default();
                 loaded.positions.add(&sync.name, &position);
-                loaded.positions.add_rules(&sync.name, rule_positions(&entry, request));
+                loaded.positions.add_rules(&sync.name, rule_sources(&entry, request));
                 let named = warnings.into_iter().map(|warning| format!("{}: {warning}", sync.name));
                 let located = named.map(|warning| loaded.positions.with_position(warning));
                 loaded.warnings.extend(located);
@@ -235,11 +235,11 @@ fn read(host: &PreludeHost, prelude: &Table, request: &LoadRequest) -> Result<Lo
     }
 }
 
-/// Returns the positions of the rules of a sync that come from files of rules.
-fn rule_positions(entry: &Table, request: &LoadRequest) -> RulePositions {
+/// Returns the sources of the rules of a sync.
+fn rule_sources(entry: &Table, request: &LoadRequest) -> RuleSources {
     let table = entry.get::<Table>("config").ok();
     let fields = table.as_ref().map_or(Fields::EMPTY, |table| Fields::new(table, ""));
-    patterns::rule_positions(fields, &request.start_dir)
+    patterns::rule_sources(fields, &request.start_dir)
 }
 
 /// Sync that the prelude has collected.

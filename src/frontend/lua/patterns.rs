@@ -23,7 +23,7 @@ use super::{
     fields::{Fields, quoted},
 };
 use crate::{
-    config::{Exclusions, RulePositions, SyncConfig},
+    config::{Exclusions, RuleSource, RuleSources, SyncConfig},
     report::os_error_text,
 };
 
@@ -186,37 +186,47 @@ fn filters(fields: Fields<'_>, start_dir: &Path) -> Result<Vec<Vec<u8>>, Setting
     Ok(filters)
 }
 
-/// Returns the rules that come from the files of `filterFrom` and `excludeFrom`, each as the filter
-/// formats it, with the file and its line. If a rule is there twice, or in the configuration, too,
-/// the first one decides.
-pub(super) fn rule_positions(fields: Fields<'_>, start_dir: &Path) -> RulePositions {
-    let mut seen = HashSet::new();
-    let mut positions = RulePositions::new();
-    for [setting, from] in [["filter", "filterFrom"], ["exclude", "excludeFrom"]] {
-        let rules_of = |text: &[u8]| -> Vec<Vec<u8>> {
+/// Returns the sources of the rules of a sync.
+pub(super) fn rule_sources(fields: Fields<'_>, start_dir: &Path) -> RuleSources {
+    let source = |setting, from| RuleSource {
+        listed: fields.texts(setting).unwrap_or_default(),
+        file: match fields.text(from) {
+            Ok(Some(name)) => Some(start_dir.join(OsStr::from_bytes(&name))),
+            Ok(None) | Err(_) => None,
+        },
+    };
+    RuleSources {
+        start_dir: start_dir.to_owned(),
+        filters: source("filter", "filterFrom"),
+        excludes: source("exclude", "excludeFrom"),
+        find: find_rule,
+    }
+}
+
+/// Finds a rule, as the filter formats it, in the files of rules. If it is there twice, or in the
+/// configuration, too, the first one decides.
+fn find_rule(sources: &RuleSources, rule: &[u8]) -> Option<String> {
+    for (source, is_filter) in [(&sources.filters, true), (&sources.excludes, false)] {
+        let is_it = |text: &[u8]| {
             let mut builder = Builder::new();
-            let added = match setting {
-                "filter" => add_rule(&mut builder, text, start_dir).is_ok(),
-                _ => builder.exclude(text).is_ok(),
+            let added = if is_filter {
+                add_rule(&mut builder, text, &sources.start_dir).is_ok()
+            } else {
+                builder.exclude(text).is_ok()
             };
-            if added { builder.build().to_rsync_rules().collect() } else { Vec::new() }
+            added && builder.build().to_rsync_rules().any(|it| it == rule)
         };
-        for text in fields.texts(setting).unwrap_or_default() {
-            seen.extend(rules_of(if setting == "filter" { trimmed(&text) } else { &text }));
+        if source.listed.iter().any(|text| is_it(if is_filter { trimmed(text) } else { text })) {
+            return None;
         }
-        let Ok(Some(name)) = fields.text(from) else { continue };
-        let path = start_dir.join(OsStr::from_bytes(&name));
-        let text = fs::read(&path).unwrap_or_default();
-        let path = Escaped(path.as_os_str().as_bytes()).to_string();
-        for (number, line) in lines(&text).filter(|(_, line)| !line.starts_with(b"#")) {
-            for rule in rules_of(line) {
-                if seen.insert(rule.clone()) {
-                    positions.insert(rule, format!("{path}:{number}"));
-                }
-            }
+        let Some(path) = &source.file else { continue };
+        let text = fs::read(path).unwrap_or_default();
+        let mut rules = lines(&text).filter(|(_, line)| !line.starts_with(b"#"));
+        if let Some((number, _)) = rules.find(|(_, line)| is_it(line)) {
+            return Some(format!("{}:{number}", Escaped(path.as_os_str().as_bytes())));
         }
     }
-    positions
+    None
 }
 
 /// Reads the exclude patterns without duplicates. The first match decides, so a duplicate has no
