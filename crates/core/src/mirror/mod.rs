@@ -172,7 +172,11 @@ impl Mirror {
             self.queue.mark_written(&path, Scope::Entry, since);
         }
         let batch = self.queue.take_due(now);
-        if batch.is_none() && self.has_room_for_large() { self.queue.take_large() } else { batch }
+        if batch.is_none() && self.has_room_for_large() {
+            self.queue.take_large(now)
+        } else {
+            batch
+        }
     }
 
     /// Handles the end of a job.

@@ -15,7 +15,8 @@ pub enum Debounce {
         /// With this many pending paths, they are due at once.
         max_waiting: usize,
     },
-    /// A single change is due soon, a burst of changes is due together.
+    /// A burst of changes is due together. A change that is expected to come alone is due at
+    /// once.
     Quiet {
         /// The time without a mark after which the paths are due.
         quiet: Duration,
@@ -45,5 +46,47 @@ impl Debounce {
             Self::FixedDelay { delay, .. } => oldest + delay,
             Self::Quiet { quiet, max_wait } => (newest + quiet).min(oldest + max_wait),
         }
+    }
+}
+
+/// The time for which a change that is expected to come alone waits for others: a program that
+/// replaces a file causes several events within it.
+const LONE_WAIT: Duration = Duration::from_millis(5);
+
+/// The time without a mark after which a change is expected to come alone, whatever came before.
+const CALM: Duration = Duration::from_mins(1);
+
+/// Distinguishes changes that come alone from bursts, by the last ones.
+///
+/// A *spell* is a series of marks without a quiet time in it. The first mark of a spell is expected
+/// to be the only one if the last spell was a lone change, or after a calm minute.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spell {
+    first: Moment,
+    last: Moment,
+    /// True if marks came later than the first batch of the spell could take them.
+    is_burst: bool,
+}
+
+impl Default for Spell {
+    /// Nothing is known before the first mark.
+    fn default() -> Self {
+        Self { first: Moment::ORIGIN, last: Moment::ORIGIN, is_burst: true }
+    }
+}
+
+impl Spell {
+    /// Notes a mark. Returns the time at which it is due if it is expected to come alone.
+    pub(super) fn mark(&mut self, debounce: Debounce, now: Moment) -> Option<Moment> {
+        let Debounce::Quiet { quiet, .. } = debounce else { return None };
+        let pause = now.since(self.last);
+        self.last = self.last.max(now);
+        if pause < quiet {
+            self.is_burst |= now > self.first + LONE_WAIT;
+            return None;
+        }
+        let is_lone = !self.is_burst || pause >= CALM;
+        (self.first, self.is_burst) = (now, false);
+        is_lone.then(|| now + LONE_WAIT)
     }
 }

@@ -4,6 +4,7 @@
 //! batch takes, and a burst of changes in one directory becomes one path in the end (law 3 of
 //! `docs/architecture.md`).
 
+mod admission;
 mod observe;
 mod touched;
 
@@ -12,14 +13,16 @@ use core::mem;
 
 use crate::{
     fs_event::EntryKind,
-    job::{DirtyPath, Rename, Scope},
+    job::{DirtyPath, Scope},
     path::TreePath,
     queue::{
         Batch, Debounce, PathSet, QueueLimits, Settled,
         backoff::{FailedPaths, Unsettled},
+        debounce::Spell,
+        hot_paths::HotPaths,
         large_files::LargeFiles,
         observed::{ObservedChanges, RecentChanges},
-        pending::{Collapsed, PendingSet, Span},
+        pending::{PendingSet, Span},
         rename_hints::RenameHints,
         status::{QueueCounts, Stage},
     },
@@ -38,19 +41,22 @@ use crate::{
 /// 4. No path starves: a path that would touch a deferred one is deferred with it.
 ///
 /// A mark costs O(depth of its path) for each batch in flight, and one more for the set that it
-/// joins. Memory is bounded by [`QueueLimits`], for the waiting paths and for those deferred by
-/// each batch.
+/// joins. Memory is bounded by [`QueueLimits`], for the waiting paths, the hot ones and for those
+/// deferred by each batch.
 #[derive(Debug, Default)]
 pub struct DirtySet {
     debounce: Debounce,
     limits: QueueLimits,
     /// The number of batches so far.
     batches: u64,
+    spell: Spell,
     waiting: PendingSet,
+    /// Those that wait apart from the others, because they change again and again.
+    hot: HotPaths,
     /// The changes observed at paths that are not in flight.
     ///
-    /// **Invariant.** Each of its paths is covered by a waiting, deferred or failed path or by a
-    /// large file, and leaves with that.
+    /// **Invariant.** Each of its paths is covered by a waiting, hot, deferred or failed path or by
+    /// a large file, and leaves with that.
     observed: ObservedChanges,
     /// The maximum number of its names, if that is more than the limit.
     observed_limit: usize,
@@ -70,6 +76,7 @@ struct InFlight {
     observed: Arc<ObservedChanges>,
     hints: RenameHints,
     span: Span,
+    started: Moment,
     /// The paths that were marked since then and have to wait for this batch.
     deferred: PendingSet,
 }
@@ -110,7 +117,7 @@ impl DirtySet {
     /// Marks a path that may have changed at `now`.
     pub fn mark(&mut self, path: &TreePath, scope: Scope, now: Moment) {
         self.touch(path, scope);
-        let span = Span::mark(now);
+        let span = self.span_of_mark(now);
         if !self.failed.absorb(path, scope) {
             self.admit(&DirtyPath { path: path.clone(), scope }, span);
         }
@@ -165,7 +172,8 @@ impl DirtySet {
     /// the next mark or settlement.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
-        self.waiting.due(self.debounce).into_iter().chain(self.failed.next_retry()).min()
+        let pending = self.waiting.due(self.debounce).into_iter();
+        pending.chain(self.hot.due(self.debounce)).chain(self.failed.next_retry()).min()
     }
 
     /// Takes all waiting paths, if they are due at `now`. Deferred paths are not waiting.
@@ -173,8 +181,11 @@ impl DirtySet {
         for dirty in self.failed.take_due(now) {
             self.admit(&dirty, Span::retry(now));
         }
+        if self.hot.due(self.debounce).is_some_and(|due| due <= now) {
+            self.release_hot(now);
+        }
         self.waiting.due(self.debounce).filter(|&due| due <= now)?;
-        self.take()
+        self.take(now)
     }
 
     /// Returns true if a large file can be taken. One that touches waiting paths can't.
@@ -184,19 +195,20 @@ impl DirtySet {
     }
 
     /// Takes a large file.
-    pub fn take_large(&mut self) -> Option<Batch> {
+    pub fn take_large(&mut self, now: Moment) -> Option<Batch> {
         let path = self.next_large()?.clone();
         let since = self.large.take(&path)?;
         let mut pending = PendingSet::default();
         let dirty = DirtyPath { path: path.clone(), scope: Scope::Entry };
         let _ = pending.add(&dirty, Span::mark(since), &self.limits);
-        Some(self.dispatch(pending, Some(path)))
+        Some(self.dispatch(pending, Some(path), now))
     }
 
     /// Takes all waiting and failed paths, due or not.
     pub fn take_all(&mut self, now: Moment) -> Option<Batch> {
         self.retry_now(now);
-        self.take()
+        self.release_hot(now);
+        self.take(now)
     }
 
     /// Ends the backoff of all failed paths: they wait with the others.
@@ -209,7 +221,8 @@ impl DirtySet {
     /// Makes all waiting and deferred paths due at once, and those that deferred paths wait for.
     pub fn make_due(&mut self, now: Moment) {
         let deferred = self.in_flight.iter_mut().map(|flight| &mut flight.deferred);
-        deferred.chain([&mut self.waiting]).for_each(|pending| pending.make_due(now));
+        let waiting = [&mut self.waiting, &mut self.hot.pending];
+        deferred.chain(waiting).for_each(|pending| pending.make_due(now));
     }
 
     /// Settles a batch, and releases the paths that it deferred.
@@ -232,7 +245,9 @@ impl DirtySet {
             return;
         };
         drop(batch);
-        let InFlight { paths, observed, hints, span, deferred, .. } = self.in_flight.remove(at);
+        let InFlight { paths, observed, hints, span, started, deferred, .. } =
+            self.in_flight.remove(at);
+        self.hot.ended(&paths, now.since(started), now);
         let observed = Arc::unwrap_or_clone(observed);
         let failed = match settled {
             Settled::All => Vec::new(),
@@ -275,7 +290,8 @@ impl DirtySet {
         let in_flight = self.in_flight.iter();
         let in_flight =
             in_flight.flat_map(|flight| [flight.span.first, flight.deferred.span.first]);
-        let pending_sets = in_flight.chain([self.waiting.span.first]).flatten();
+        let waiting = [self.waiting.span.first, self.hot.pending.span.first];
+        let pending_sets = in_flight.chain(waiting).flatten();
         pending_sets.chain(self.large.oldest()).min()
     }
 
@@ -285,7 +301,7 @@ impl DirtySet {
         let in_flight = self.in_flight.iter();
         let mut sets = in_flight
             .flat_map(|flight| [&*flight.paths, &flight.deferred.paths])
-            .chain([&self.waiting.paths]);
+            .chain([&self.waiting.paths, &self.hot.pending.paths]);
         sets.any(|set| set.overlaps(path, Scope::Tree))
             || self.large.iter().any(|large| path.contains(large))
     }
@@ -306,7 +322,7 @@ impl DirtySet {
     #[must_use]
     pub fn counts(&self) -> QueueCounts {
         QueueCounts {
-            waiting: self.waiting() + self.large.len(),
+            waiting: self.waiting() + self.hot.pending.paths.len() + self.large.len(),
             deferred: self.in_flight.iter().map(|flight| flight.deferred.paths.len()).sum(),
             in_flight: self.in_flight.iter().map(|flight| flight.paths.len()).sum(),
             backing_off: self.backing_off().count(),
@@ -318,7 +334,8 @@ impl DirtySet {
     pub(super) fn memory(&self) -> usize {
         let in_flight = self.in_flight.iter();
         let in_flight = in_flight.map(|it| it.paths.memory() + it.deferred.paths.memory());
-        self.waiting.paths.memory() + self.observed.memory() + in_flight.sum::<usize>()
+        let waiting = self.waiting.paths.memory() + self.hot.pending.paths.memory();
+        waiting + self.observed.memory() + in_flight.sum::<usize>()
     }
 
     /// Returns true if the tree of the root is waiting or in flight.
@@ -334,7 +351,8 @@ impl DirtySet {
     pub fn iter(&self) -> impl Iterator<Item = (DirtyPath, Stage)> {
         let large =
             self.large.iter().map(|path| DirtyPath { path: path.clone(), scope: Scope::Entry });
-        let waiting = self.waiting.paths.iter().chain(large).map(|dirty| (dirty, Stage::Waiting));
+        let waiting = self.waiting.paths.iter().chain(self.hot.pending.paths.iter());
+        let waiting = waiting.chain(large).map(|dirty| (dirty, Stage::Waiting));
         let in_flight = self.in_flight.iter().flat_map(|flight| {
             let deferred = flight.deferred.paths.iter().map(|dirty| (dirty, Stage::Deferred));
             flight.paths.iter().map(|dirty| (dirty, Stage::InFlight)).chain(deferred)
@@ -362,86 +380,7 @@ fn dirty_path(path: &TreePath, kind: EntryKind) -> DirtyPath {
 
 /// Transitions between the sets.
 impl DirtySet {
-    fn put_rename(&mut self, from: &TreePath, to: &TreePath, scope: Scope, now: Moment) {
-        self.touch(from, scope);
-        self.touch(to, scope);
-        if self.failed.absorb(from, scope) {
-            return self.mark(to, scope, now);
-        }
-        if self.failed.absorb(to, scope) {
-            return self.mark(from, scope, now);
-        }
-        let span = Span::mark(now);
-        self.admit_rename(Rename { from: from.clone(), to: to.clone() }, scope, span);
-    }
-
-    /// The batch in flight that a path has to wait for.
-    fn blocker(&self, dirty: &DirtyPath) -> Option<usize> {
-        let DirtyPath { path, scope } = dirty;
-        let mut in_flight = self.in_flight.iter();
-        // A path that joins a deferred one can't repeatedly get ahead of it.
-        in_flight
-            .clone()
-            .position(|flight| flight.deferred.paths.covers(path, *scope))
-            .or_else(|| in_flight.position(|flight| flight.paths.overlaps(path, *scope)))
-    }
-
-    fn admit(&mut self, dirty: &DirtyPath, span: Span) {
-        if !self.large.covers(dirty) {
-            self.put(self.blocker(dirty), dirty, span);
-        }
-    }
-
-    /// Both ends are put into the same set, so that they are dispatched together.
-    fn admit_rename(&mut self, hint: Rename, scope: Scope, span: Span) {
-        let from = DirtyPath { path: hint.from.clone(), scope };
-        let to = DirtyPath { path: hint.to.clone(), scope };
-        let blocker = self.blocker(&from).or_else(|| self.blocker(&to));
-        self.put(blocker, &from, span);
-        self.put(blocker, &to, span);
-        let limits = self.limits;
-        let pending = self.pending_mut(blocker);
-        if pending.paths.covers(&from.path, scope) && pending.paths.covers(&to.path, scope) {
-            pending.add_hint(hint, &limits);
-        }
-    }
-
-    fn pending_mut(&mut self, blocker: Option<usize>) -> &mut PendingSet {
-        let flight = blocker.and_then(|at| self.in_flight.get_mut(at));
-        flight.map_or(&mut self.waiting, |flight| &mut flight.deferred)
-    }
-
-    fn put(&mut self, blocker: Option<usize>, dirty: &DirtyPath, span: Span) {
-        let limits = self.limits;
-        let collapsed = self.pending_mut(blocker).add(dirty, span, &limits);
-        if collapsed == Collapsed::Yes && blocker.is_none() {
-            self.defer_overlapping();
-        }
-    }
-
-    /// Restores the first invariant after waiting paths were replaced by larger ones, which may
-    /// touch a batch in flight.
-    fn defer_overlapping(&mut self) {
-        if !self.in_flight.is_empty() {
-            let waiting = mem::take(&mut self.waiting);
-            self.readmit(waiting);
-        }
-    }
-
-    fn readmit(&mut self, pending: PendingSet) {
-        if self.in_flight.is_empty() {
-            self.waiting.append_older(pending, &self.limits);
-            return;
-        }
-        for hint in pending.hints.iter() {
-            self.admit_rename(hint.clone(), pending.scope_of(&hint.from), pending.span);
-        }
-        for dirty in &pending.paths {
-            self.admit(&dirty, pending.span);
-        }
-    }
-
-    fn take(&mut self) -> Option<Batch> {
+    fn take(&mut self, now: Moment) -> Option<Batch> {
         if self.waiting.paths.is_empty() {
             return None;
         }
@@ -449,11 +388,15 @@ impl DirtySet {
         if let Some(since) = self.large.take_within(&pending.paths) {
             pending.span.join(Span::mark(since));
         }
-        Some(self.dispatch(pending, None))
+        Some(self.dispatch(pending, None, now))
     }
 
-    fn dispatch(&mut self, pending: PendingSet, large: Option<TreePath>) -> Batch {
+    fn dispatch(&mut self, pending: PendingSet, large: Option<TreePath>, now: Moment) -> Batch {
         self.failed.clear_backoff(&pending.paths);
+        // The batch that split a large file off counts as its run.
+        if large.is_none() {
+            self.hot.started(&pending.paths, pending.span.first);
+        }
         let renames = pending.hints.share();
         let observed = Arc::new(self.observed.take_within(&pending.paths));
         let paths = Arc::new(pending.paths);
@@ -465,6 +408,7 @@ impl DirtySet {
             observed: Arc::clone(&observed),
             hints: pending.hints,
             span: pending.span,
+            started: now,
             deferred: PendingSet::default(),
         });
         let oldest = pending.span.first;

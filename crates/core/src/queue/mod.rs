@@ -5,6 +5,7 @@ mod batch;
 mod debounce;
 mod dirty;
 pub mod event_queue;
+mod hot_paths;
 mod large_files;
 mod limits;
 mod observed;

@@ -15,6 +15,8 @@ pub(super) struct Span {
     pub(super) first: Option<Moment>,
     /// The time of the last mark.
     newest: Moment,
+    /// The time at which a change is due that is expected to come alone.
+    lone_due: Option<Moment>,
     /// Since when the set is due regardless of the debounce.
     due_since: Option<Moment>,
 }
@@ -22,22 +24,38 @@ pub(super) struct Span {
 impl Span {
     /// The span of one mark.
     pub(super) const fn mark(at: Moment) -> Self {
-        Self { first: Some(at), newest: at, due_since: None }
+        Self::lone(at, None)
     }
 
     /// The span of one mark that is due at once.
     pub(super) const fn due_now(at: Moment) -> Self {
-        Self { first: Some(at), newest: at, due_since: Some(at) }
+        Self { due_since: Some(at), ..Self::mark(at) }
     }
 
     /// The span of a path whose backoff ended at `now`.
     pub(super) const fn retry(now: Moment) -> Self {
-        Self { first: None, newest: Moment::ORIGIN, due_since: Some(now) }
+        Self { first: None, newest: Moment::ORIGIN, lone_due: None, due_since: Some(now) }
+    }
+
+    /// The span of a mark that is expected to come alone if it is due at `due`.
+    pub(super) const fn lone(at: Moment, due: Option<Moment>) -> Self {
+        Self { first: Some(at), newest: at, lone_due: due, due_since: None }
+    }
+
+    /// Returns true if it does not wait for the debounce.
+    pub(super) const fn is_urgent(self) -> bool {
+        self.due_since.is_some()
+    }
+
+    /// The time of the last mark.
+    pub(super) const fn newest(self) -> Moment {
+        self.newest
     }
 
     pub(super) fn join(&mut self, other: Self) {
         self.first = self.first.into_iter().chain(other.first).min();
         self.newest = self.newest.max(other.newest);
+        self.lone_due = self.lone_due.into_iter().chain(other.lone_due).min();
         self.due_since = self.due_since.into_iter().chain(other.due_since).min();
     }
 }
@@ -114,11 +132,19 @@ impl PendingSet {
 
     /// The time at which the set is due. `None` if it is empty.
     pub(super) fn due(&self, debounce: Debounce) -> Option<Moment> {
+        self.due_after(debounce, Moment::ORIGIN)
+    }
+
+    /// Like [`due`](Self::due), but not before `earliest`, except for what does not wait for the
+    /// debounce.
+    pub(super) fn due_after(&self, debounce: Debounce, earliest: Moment) -> Option<Moment> {
         if self.paths.is_empty() {
             return None;
         }
         let span = self.span;
         let debounced = span.first.map(|first| debounce.due(first, span.newest, self.paths.len()));
+        let debounced = debounced.into_iter().chain(span.lone_due).min();
+        let debounced = debounced.map(|due| due.max(earliest));
         debounced.into_iter().chain(span.due_since).min()
     }
 }

@@ -108,7 +108,7 @@ impl ConcurrentWorld {
 
     fn start_jobs(&mut self) -> Result<(), String> {
         while self.jobs.len() < MAX_JOBS {
-            let batch = self.queue.take_due(self.now).or_else(|| self.queue.take_large());
+            let batch = self.queue.take_due(self.now).or_else(|| self.queue.take_large(self.now));
             let Some(batch) = batch else { break };
             for (other, _) in &self.jobs {
                 for dirty in batch.paths().iter() {

@@ -62,8 +62,9 @@ impl DirtySet {
         if self.observed.len() <= self.observed_limit.max(self.limits.paths) {
             return;
         }
-        let Self { observed, waiting, in_flight, .. } = self;
-        let pending_sets = in_flight.iter().map(|flight| &flight.deferred).chain([&*waiting]);
+        let Self { observed, waiting, hot, in_flight, .. } = self;
+        let deferred = in_flight.iter().map(|flight| &flight.deferred);
+        let pending_sets = deferred.chain([&*waiting, &hot.pending]);
         observed.widen(|path| pending_sets.clone().find_map(|pending| pending.paths.tree_of(path)));
         self.observed_limit = 2 * self.observed.len();
     }

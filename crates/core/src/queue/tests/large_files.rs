@@ -48,7 +48,7 @@ impl LargeFileHistory {
             }
             6 => {
                 let is_ready = self.queue.has_large();
-                let batch = self.queue.take_large();
+                let batch = self.queue.take_large(self.now);
                 assert_eq!(batch.is_some(), is_ready, "{}", self.script);
                 self.take(batch);
             }
@@ -138,7 +138,7 @@ fn a_large_file_counts_until_its_own_job_is_done() {
     // Its job transfers its new changes, too.
     queue.mark(&path, Scope::Entry, at(30));
     assert_eq!((queue.counts().waiting, queue.waiting()), (1, 0));
-    let batch = queue.take_large().unwrap();
+    let batch = queue.take_large(at(30)).unwrap();
     assert!(batch.is_large());
     assert_eq!((queue.counts().in_flight, queue.oldest()), (1, Some(at(0))));
     queue.settle(batch, Settled::All, at(40));
@@ -179,7 +179,7 @@ fn changes_observed_at_a_large_file_are_known_to_its_own_job() {
         let batch = queue.take_due(at(1_000)).unwrap();
         let large = BTreeSet::from([file.clone()]);
         queue.settle_with_large(batch, Settled::Except(failed), large, at(1_000));
-        let batch = queue.take_large().unwrap();
+        let batch = queue.take_large(at(1_000)).unwrap();
         assert!(batch.observed().is_written(&file, || false));
         assert!(!batch.observed().is_written(&other, || false));
         queue.settle(batch, Settled::All, at(1_000));

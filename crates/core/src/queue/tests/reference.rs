@@ -4,7 +4,7 @@
 use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 
-use super::script::{QueueStep, StepRunner, written, written_batch, written_moment};
+use super::script::{QueueStep, StepRunner, at, written, written_batch, written_moment};
 use crate::{
     job::{DirtyPath, Rename, Scope},
     path::TreePath,
@@ -83,7 +83,9 @@ struct ReferencePending {
     hints: Vec<Rename>,
     first: Option<Moment>,
     newest: Option<Moment>,
+    lone_due: Option<Moment>,
     due_since: Option<Moment>,
+    started: Moment,
 }
 
 /// The time span of marks, and the end of a backoff.
@@ -91,24 +93,27 @@ struct ReferencePending {
 struct ReferenceSpan {
     first: Option<Moment>,
     newest: Option<Moment>,
+    lone_due: Option<Moment>,
     due_since: Option<Moment>,
 }
 
 impl ReferenceSpan {
     fn mark(now: Moment) -> Self {
-        Self { first: Some(now), newest: Some(now), due_since: None }
+        Self { first: Some(now), newest: Some(now), ..Self::default() }
     }
 }
 
 impl ReferencePending {
     fn when(&self) -> ReferenceSpan {
-        ReferenceSpan { first: self.first, newest: self.newest, due_since: self.due_since }
+        let Self { first, newest, lone_due, due_since, .. } = *self;
+        ReferenceSpan { first, newest, lone_due, due_since }
     }
 
     fn add(&mut self, it: &DirtyPath, when: ReferenceSpan, limits: &QueueLimits) -> bool {
         self.first = older(self.first, when.first);
         self.newest = self.newest.max(when.newest);
-        self.due_since = self.due_since.into_iter().chain(when.due_since).min();
+        self.lone_due = older(self.lone_due, when.lone_due);
+        self.due_since = older(self.due_since, when.due_since);
         let mut collapsed = false;
         insert(&mut self.paths, it);
         while let Some(path) = crowded(&self.paths, limits.per_directory) {
@@ -131,6 +136,64 @@ impl ReferencePending {
 
     fn covers(&self, it: &DirtyPath) -> bool {
         self.paths.iter().any(|other| covers(other, it))
+    }
+}
+
+/// The paths that change again and again.
+#[derive(Debug, Default)]
+struct ReferenceHot {
+    /// Each with its runs in a row, and the end of the last one if it is not in flight.
+    runs: Vec<(TreePath, u32, Option<Moment>)>,
+    pending: ReferencePending,
+    pause: u64,
+    earliest: Moment,
+}
+
+/// The time for which a lone change waits.
+const LONE: Duration = Duration::from_millis(5);
+
+/// The time after a run in which a change continues the row.
+const ROW: Duration = Duration::from_secs(2);
+
+impl ReferenceHot {
+    fn holds(&self, it: &DirtyPath, when: ReferenceSpan) -> bool {
+        let is_hot = |(path, runs, ended): &(TreePath, u32, Option<Moment>)| {
+            it.scope == Scope::Entry
+                && *path == it.path
+                && *runs >= 2
+                && ended.is_none_or(|ended| when.newest.unwrap() <= ended + ROW)
+        };
+        when.due_since.is_none() && (self.runs.iter().any(is_hot) || self.pending.covers(it))
+    }
+
+    fn start(&mut self, taken: &ReferencePending) {
+        for it in taken.paths.iter().filter(|it| it.scope == Scope::Entry) {
+            let (mut runs, at) = (1, self.runs.iter().position(|(path, ..)| *path == it.path));
+            if let Some((_, last, ended)) = at.map(|at| self.runs.remove(at))
+                && taken.first.is_none_or(|first| ended.is_none_or(|ended| first <= ended + ROW))
+            {
+                runs += last;
+            }
+            self.runs.push((it.path.clone(), runs, None));
+        }
+    }
+
+    fn end(&mut self, taken: &ReferencePending, now: Moment) {
+        let mut had_hot = false;
+        for (path, runs, ended) in &mut self.runs {
+            let it = DirtyPath { path: path.clone(), scope: Scope::Entry };
+            if taken.paths.contains(&it) {
+                *ended = Some(now);
+                had_hot |= *runs >= 2;
+            }
+        }
+        if had_hot {
+            let is_next = self.pause > 0 && now <= self.earliest + ROW;
+            self.pause = if is_next { 1_000.min(2 * self.pause) } else { 250 };
+            let long = 60_000.min(3 * u64::try_from((now - taken.started).as_millis()).unwrap());
+            let pause = Duration::from_millis(self.pause.max(long));
+            self.earliest = self.earliest.max(now + pause);
+        }
     }
 }
 
@@ -157,6 +220,9 @@ pub(super) struct ReferenceQueue {
     limits: QueueLimits,
     batches: usize,
     waiting: ReferencePending,
+    hot: ReferenceHot,
+    /// The first and the last mark of the spell, and whether it is a burst.
+    spell: Option<(Moment, Moment, bool)>,
     in_flight: Vec<ReferenceInFlight>,
     failed: Vec<ReferenceFailed>,
 }
@@ -184,9 +250,37 @@ impl ReferenceQueue {
         deferred.or_else(|| self.in_flight.iter().position(touches))
     }
 
-    fn put(&mut self, blocker: Option<usize>, it: &DirtyPath, when: ReferenceSpan) {
-        if let Some(at) = blocker {
+    /// The span of a mark.
+    fn mark(&mut self, now: Moment) -> ReferenceSpan {
+        let mut when = ReferenceSpan::mark(now);
+        if let Debounce::Quiet { quiet, .. } = self.debounce {
+            let (first, last, is_burst) = self.spell.unwrap_or((at(0), at(0), true));
+            if now < last + quiet {
+                self.spell = Some((first, now, is_burst || now > first + LONE));
+            } else {
+                self.spell = Some((now, now, false));
+                if !is_burst || now >= last + Duration::from_mins(1) {
+                    when.lone_due = Some(now + LONE);
+                }
+            }
+        }
+        when
+    }
+
+    /// The place of a path: among the deferred ones of a batch, or else among the hot ones if true.
+    fn place(&self, it: &DirtyPath, when: ReferenceSpan) -> (Option<usize>, bool) {
+        let is_hot = !self.waiting.covers(it) && self.hot.holds(it, when);
+        match self.blocker(it) {
+            Some(at) => (Some(at), false),
+            None => (None, is_hot),
+        }
+    }
+
+    fn put(&mut self, place: (Option<usize>, bool), it: &DirtyPath, when: ReferenceSpan) {
+        if let (Some(at), _) = place {
             self.in_flight[at].deferred.add(it, when, &self.limits);
+        } else if place.1 {
+            self.hot.pending.add(it, when, &self.limits);
         } else if self.waiting.add(it, when, &self.limits) && !self.in_flight.is_empty() {
             let waiting = core::mem::take(&mut self.waiting);
             self.readmit(waiting);
@@ -196,12 +290,14 @@ impl ReferenceQueue {
     fn put_move(&mut self, hint: Rename, scope: Scope, when: ReferenceSpan) {
         let from = DirtyPath { path: hint.from.clone(), scope };
         let to = DirtyPath { path: hint.to.clone(), scope };
-        let blocker = self.blocker(&from).or_else(|| self.blocker(&to));
-        self.put(blocker, &from, when);
-        self.put(blocker, &to, when);
-        let group = match blocker {
-            Some(at) => &mut self.in_flight[at].deferred,
-            None => &mut self.waiting,
+        let [one, other] = [&from, &to].map(|it| self.place(it, when));
+        let place = (one.0.or(other.0), one.1 || other.1);
+        self.put(place, &from, when);
+        self.put(place, &to, when);
+        let group = match place {
+            (Some(at), _) => &mut self.in_flight[at].deferred,
+            (None, true) => &mut self.hot.pending,
+            (None, false) => &mut self.waiting,
         };
         if group.covers(&from) && group.covers(&to) {
             group.hint(hint, &self.limits);
@@ -210,7 +306,9 @@ impl ReferenceQueue {
 
     fn readmit(&mut self, mut group: ReferencePending) {
         sort(&mut group.paths);
-        if self.in_flight.is_empty() {
+        let when = group.when();
+        let is_hot = group.paths.iter().any(|it| self.hot.holds(it, when));
+        if self.in_flight.is_empty() && !is_hot {
             let waiting = core::mem::take(&mut self.waiting);
             let (hints, when) = (group.hints, waiting.when());
             let mut joined = ReferencePending { hints, paths: Vec::new(), ..group };
@@ -228,26 +326,43 @@ impl ReferenceQueue {
             sort(&mut fewer);
             joined.first = older(joined.first, when.first);
             joined.newest = joined.newest.max(when.newest);
-            joined.due_since = joined.due_since.into_iter().chain(when.due_since).min();
+            joined.lone_due = older(joined.lone_due, when.lone_due);
+            joined.due_since = older(joined.due_since, when.due_since);
             for it in fewer {
                 joined.add(&it, ReferenceSpan::default(), &self.limits);
             }
             self.waiting = joined;
             return;
         }
-        let when = group.when();
         for hint in group.hints.clone() {
             let all = DirtyPath { path: hint.from.clone(), scope: Scope::Tree };
             let scope = if group.covers(&all) { Scope::Tree } else { Scope::Entry };
             self.put_move(hint, scope, when);
         }
         for it in &group.paths {
-            self.put(self.blocker(it), it, when);
+            self.put(self.place(it, when), it, when);
         }
     }
 
     fn due(&self) -> Option<Moment> {
-        let ReferencePending { paths, first, newest, due_since, .. } = &self.waiting;
+        self.due_of(&self.waiting, at(0))
+    }
+
+    fn hot_due(&self) -> Option<Moment> {
+        self.due_of(&self.hot.pending, self.hot.earliest)
+    }
+
+    fn release_hot(&mut self, now: Moment) {
+        self.hot.earliest = now + Duration::from_millis(self.hot.pause);
+        let mut hot = core::mem::take(&mut self.hot.pending);
+        if !hot.paths.is_empty() {
+            hot.due_since = older(hot.due_since, Some(now));
+        }
+        self.readmit(hot);
+    }
+
+    fn due_of(&self, pending: &ReferencePending, earliest: Moment) -> Option<Moment> {
+        let ReferencePending { paths, first, newest, lone_due, due_since, .. } = pending;
         if paths.is_empty() {
             return None;
         }
@@ -256,7 +371,7 @@ impl ReferenceQueue {
             Debounce::FixedDelay { delay, .. } => oldest + delay,
             Debounce::Quiet { quiet, max_wait } => (newest.unwrap() + quiet).min(oldest + max_wait),
         });
-        paced.into_iter().chain(*due_since).min()
+        older(paced, *lone_due).map(|due| due.max(earliest)).into_iter().chain(*due_since).min()
     }
 
     fn take_retries(&mut self, now: Moment, all: bool) {
@@ -270,11 +385,11 @@ impl ReferenceQueue {
         }
         for it in awake {
             let when = ReferenceSpan { due_since: Some(now), ..ReferenceSpan::default() };
-            self.put(self.blocker(&it), &it, when);
+            self.put(self.place(&it, when), &it, when);
         }
     }
 
-    fn take(&mut self) -> String {
+    fn take(&mut self, now: Moment) -> String {
         if self.waiting.paths.is_empty() {
             return String::new();
         }
@@ -286,6 +401,8 @@ impl ReferenceQueue {
             }
         }
         let text = written_batch(&taken.paths, &taken.hints);
+        taken.started = now;
+        self.hot.start(&taken);
         self.batches += 1;
         self.in_flight.push(ReferenceInFlight {
             number: self.batches,
@@ -298,6 +415,7 @@ impl ReferenceQueue {
     fn settle(&mut self, number: usize, settled: &Settled, now: Moment) {
         let at = self.in_flight.iter().position(|flight| flight.number == number).unwrap();
         let ReferenceInFlight { taken, deferred, .. } = self.in_flight.remove(at);
+        self.hot.end(&taken, now);
         match settled {
             Settled::Nothing => {
                 self.readmit(deferred);
@@ -376,14 +494,25 @@ impl ReferenceQueue {
     fn first(&self) -> Option<Moment> {
         let in_flight = self.in_flight.iter().flat_map(|it| [it.taken.first, it.deferred.first]);
         let failed = self.failed.iter().map(|it| Some(it.mark));
-        in_flight.chain([self.waiting.first]).chain(failed).fold(None, older)
+        let waiting = [self.waiting.first, self.hot.pending.first];
+        in_flight.chain(waiting).chain(failed).fold(None, older)
+    }
+
+    fn waiting_paths(&self) -> Vec<DirtyPath> {
+        let mut paths = Vec::new();
+        for it in self.waiting.paths.iter().chain(&self.hot.pending.paths) {
+            insert(&mut paths, it);
+        }
+        sort(&mut paths);
+        paths
     }
 
     fn counts(&self) -> String {
         let deferred: usize = self.in_flight.iter().map(|it| it.deferred.paths.len()).sum();
         let in_flight: usize = self.in_flight.iter().map(|it| it.taken.paths.len()).sum();
         let backing_off = self.failed.iter().filter(|it| it.retry_at.is_some()).count();
-        format!("{} {deferred} {in_flight} {backing_off}", self.waiting.paths.len())
+        let waiting = self.waiting.paths.len() + self.hot.pending.paths.len();
+        format!("{waiting} {deferred} {in_flight} {backing_off}")
     }
 }
 
@@ -391,45 +520,47 @@ impl StepRunner for ReferenceQueue {
     fn play(&mut self, step: &QueueStep, now: Moment) -> String {
         match step {
             QueueStep::Mark(dirty) | QueueStep::Write(dirty) | QueueStep::Remove(dirty) => {
-                let when = ReferenceSpan::mark(now);
+                let when = self.mark(now);
                 if !self.absorbs_mark(dirty) {
-                    self.put(self.blocker(dirty), dirty, when);
+                    self.put(self.place(dirty, when), dirty, when);
                 }
             }
             QueueStep::Urgent(dirty) => {
                 let when = ReferenceSpan { due_since: Some(now), ..ReferenceSpan::mark(now) };
-                self.put(self.blocker(dirty), dirty, when);
+                self.put(self.place(dirty, when), dirty, when);
             }
             QueueStep::Move { from, to } => {
-                let when = ReferenceSpan::mark(now);
                 let ends = [from.clone(), to.clone()];
                 if let Some(at) = ends.iter().position(|end| self.absorbs_mark(end)) {
                     return self.play(&QueueStep::Mark(ends[1 - at].clone()), now);
                 }
+                let when = self.mark(now);
                 let hint = Rename { from: from.path.clone(), to: to.path.clone() };
                 self.put_move(hint, from.scope, when);
             }
             QueueStep::Take => {
                 self.take_retries(now, false);
-                if self.due().is_some_and(|due| due <= now) {
-                    return self.take();
+                let is_due = |due: Option<Moment>| due.is_some_and(|due| due <= now);
+                if is_due(self.hot_due()) {
+                    self.release_hot(now);
+                }
+                if is_due(self.due()) {
+                    return self.take(now);
                 }
             }
             QueueStep::Flush => {
                 self.take_retries(now, true);
-                return self.take();
+                self.release_hot(now);
+                return self.take(now);
             }
             QueueStep::Settle(number, settled) => self.settle(*number, settled, now),
             QueueStep::Due => {
                 let backoffs = self.failed.iter().filter_map(|it| it.retry_at);
-                return written_moment(self.due().into_iter().chain(backoffs).min());
+                let due = self.due().into_iter().chain(self.hot_due());
+                return written_moment(due.chain(backoffs).min());
             }
             QueueStep::QueueCounts => return self.counts(),
-            QueueStep::Waiting => {
-                let mut paths = self.waiting.paths.clone();
-                sort(&mut paths);
-                return written(&paths);
-            }
+            QueueStep::Waiting => return written(&self.waiting_paths()),
             QueueStep::Oldest => return written_moment(self.first()),
             QueueStep::Observed(_) => {}
         }

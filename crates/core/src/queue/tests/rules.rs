@@ -103,6 +103,182 @@ fn a_burst_is_dispatched_together_within_a_second() {
 }
 
 #[test]
+fn a_change_that_is_expected_to_come_alone_is_due_at_once() {
+    check_quiet(
+        "1000 mark /a
+         1100 take -> /a
+         1101 settle 1 all
+         1300 mark /b
+         1300 due -> 1305
+         1302 move /c /d
+         1304 take ->
+         1305 take -> /b /c /d | /c=>/d
+         1306 settle 2 all
+         1404 mark /e
+         1404 due -> 1409
+         1409 take -> /e
+         1410 settle 3 all
+         1410 mark /f
+         1410 due -> 1510
+         1509 mark /g
+         1609 take -> /f /g",
+    );
+}
+
+#[test]
+fn after_a_burst_the_next_change_waits_for_others_except_after_a_calm_minute() {
+    check_quiet(
+        "1000   mark /a
+         1006   mark /b
+         1106   take -> /a /b
+         1106   settle 1 all
+         59000  mark /c
+         59000  due -> 59100
+         59006  mark /d
+         59106  take -> /c /d
+         59106  settle 2 all
+         119006 mark /e
+         119006 due -> 119011
+         119011 take -> /e
+         119012 mark /f
+         119012 due -> 119112",
+    );
+}
+
+#[test]
+fn a_deferred_lone_change_is_due_with_the_settlement() {
+    check_quiet(
+        "100000 mark /a
+         100005 take -> /a
+         101000 mark /a
+         101000 due -> none
+         101020 settle 1 all
+         101020 due -> 101005
+         101020 take -> /a",
+    );
+}
+
+/// With a pause of 250 ms, 500 ms and 1 s after each run.
+#[test]
+fn a_path_that_changes_again_and_again_is_transferred_with_growing_pauses() {
+    check(
+        "0    write /log
+         10   take -> /log
+         11   write /log
+         20   settle 1 all
+         21   take -> /log
+         22   write /log
+         30   settle 2 all
+         30   due -> 280
+         31   mark /log
+         32   mark /other
+         42   take -> /other
+         43   settle 3 all
+         43   counts -> 1 0 0 0
+         43   oldest -> 22
+         280  take -> /log
+         280  observed 4 -> written /log
+         281  write /log
+         290  settle 4 all
+         290  due -> 790
+         790  take -> /log
+         791  write /log
+         800  settle 5 all
+         800  due -> 1800
+         1800 take -> /log
+         1801 write /log
+         1810 settle 6 all
+         2810 take -> /log
+         2820 settle 7 all
+         4821 write /log
+         4821 due -> 4831
+         4831 take -> /log",
+    );
+}
+
+#[test]
+fn the_pause_after_a_long_run_is_longer() {
+    check(
+        "0      write /big
+         10     take -> /big
+         11     write /big
+         20     settle 1 all
+         21     take -> /big
+         22     write /big
+         2021   settle 2 all
+         2021   due -> 8021
+         8021   take -> /big
+         9000   write /big
+         90000  settle 3 all
+         90000  due -> 150000",
+    );
+}
+
+#[test]
+fn hot_paths_are_transferred_together() {
+    check(
+        "0    write /a
+         0    write /b
+         10   take -> /a /b
+         11   write /a
+         20   settle 1 all
+         21   take -> /a
+         22   write /a
+         30   settle 2 all
+         40   write /b
+         50   take -> /b
+         51   write /b
+         60   settle 3 all
+         200  write /c
+         279  take -> /c
+         280  settle 4 all
+         560  take -> /a /b
+         570  settle 5 all",
+    );
+}
+
+#[test]
+fn a_flush_and_a_rescan_do_not_wait_for_a_pause() {
+    check(
+        "0   write /d/a
+         10  take -> /d/a
+         11  write /d/a
+         20  settle 1 all
+         21  take -> /d/a
+         22  write /d/a
+         30  settle 2 all
+         31  urgent /d/
+         31  take -> /d/
+         31  observed 3 -> written /d/a
+         40  settle 3 all
+         41  write /d/a
+         42  flush -> /d/a",
+    );
+}
+
+/// A file that is replaced by a new one of the same temporary name.
+#[test]
+fn a_hot_path_that_is_replaced_keeps_its_pause() {
+    check(
+        "0   write /new
+         1   move /new /a
+         10  take -> /a /new | /new=>/a
+         11  write /new
+         12  move /new /a
+         20  settle 1 all
+         20  take ->
+         21  take -> /a /new | /new=>/a
+         30  settle 2 all
+         31  write /new
+         32  move /new /a
+         32  due -> 280
+         33  move /a /b
+         34  due -> 280
+         280 take -> /a /b /new | /new=>/a /a=>/b",
+    );
+}
+
+#[test]
 fn a_mark_is_not_absorbed_by_a_batch_in_flight() {
     check(
         "0  mark /a
@@ -181,10 +357,10 @@ fn rename_hints_are_kept_in_reported_order() {
          20 move /b /a
          30 take -> /a /b | /a=>/b /b=>/a
          30 settle 2 all
-         40 move /a /b
-         40 move /c /b
-         41 move /a /b
-         50 take -> /a /b /c | /c=>/b /a=>/b",
+         2100 move /a /b
+         2100 move /c /b
+         2101 move /a /b
+         2110 take -> /a /b /c | /c=>/b /a=>/b",
     );
 }
 
@@ -503,10 +679,10 @@ fn observed_changes_stay_with_their_path_until_it_is_on_the_target() {
          1012 take -> /a /b
          1012 observed 4 -> written /a, deleted /b
          1013 settle 4 all
-         1014 mark /a
-         1014 mark /b
-         1024 take -> /a /b
-         1024 observed 5 ->",
+         3014 mark /a
+         3014 mark /b
+         3024 take -> /a /b
+         3024 observed 5 ->",
     );
 }
 
