@@ -21,11 +21,15 @@ use mirror_core::{
     fs_event::WriteDetection,
     guard::{MaxDelete, ReplacedSource},
     job::HookFailureAction,
-    mirror::scripted::{FullHandling, RestartMode},
+    mirror::{
+        MAX_REMOTE_RETRY_WAIT, MAX_RETRY_WAIT,
+        scripted::{FullHandling, RestartMode},
+    },
     plan::{
         direct::DirectOptions,
         exit::ExitCodes,
         options::{DeletePolicy, RsyncOptions},
+        target::Target,
     },
     queue::{Debounce, OpenWait},
     tunnel,
@@ -299,6 +303,18 @@ impl SyncConfig {
             hook: None,
             tunnel: None,
             script: None,
+        }
+    }
+
+    /// Returns the longest wait before a failed transfer is retried.
+    #[must_use]
+    pub fn longest_retry(&self) -> Duration {
+        let target = Target::new(self.target.as_encoded_bytes());
+        let is_local = |target: Target| target.local().is_some();
+        if self.kind == SyncKind::Direct || target.is_ok_and(is_local) {
+            MAX_RETRY_WAIT
+        } else {
+            MAX_REMOTE_RETRY_WAIT
         }
     }
 

@@ -42,6 +42,9 @@ impl Engine {
             Message::Input(input) => {
                 self.touch_status();
                 self.note_input(&input);
+                if let Input::TargetBack(_) = &input {
+                    self.connections.reset_failures();
+                }
                 if let Input::JobEnded(end) = &input {
                     self.jobs.job_ended(end.job);
                 }

@@ -24,6 +24,7 @@ mod state_log;
 mod status;
 mod sync;
 mod sync_changes;
+mod target_probes;
 #[cfg(test)]
 mod tests;
 mod thread_retry;
@@ -77,6 +78,7 @@ pub(crate) use snapshots::SnapshotMessage;
 use snapshots::Snapshots;
 use status::{DaemonState, StatusAction, StatusWriter};
 use sync::{SyncContext, SyncInstance};
+use target_probes::{TargetPlace, TargetProbes};
 use tunnels::Tunnels;
 
 /// Maximum number of messages handled before due work is done.
@@ -95,6 +97,7 @@ pub(crate) struct Engine {
     service: ServiceNotifier,
     /// Snapshots of the sources, if there are any.
     snapshots: Option<Snapshots>,
+    probes: TargetProbes,
     watch: Watcher,
     jobs: Jobs,
     lister: DirectoryLister,
@@ -130,10 +133,9 @@ impl Engine {
         let snapshots = Snapshots::open(&daemon, &inbox, &log);
         let connections = Arc::new(SshConnections::new(daemon.share_connections));
         let tunnels = Tunnels::start(&tunnels, &Tunnels::default(), &inbox, &log)?;
-        let (connections_of, base_dir) = (&connections, base_dir());
         let context = SyncContext {
-            base_dir,
-            connections: connections_of,
+            base_dir: base_dir(),
+            connections: &connections,
             tunnels: &tunnels,
             on_synced: scripts.on_synced_sender(),
             has_snapshots: snapshots.is_some(),
@@ -158,6 +160,7 @@ impl Engine {
             control: ControlState::default(),
             service: ServiceNotifier::default(),
             snapshots,
+            probes: TargetProbes::new(inbox.clone()),
             watch,
             jobs: Jobs::new(limits.max_jobs, inbox.clone(), log.clone()),
             lister: DirectoryLister::new(inbox.clone(), log.clone()),
@@ -448,11 +451,18 @@ impl Engine {
                     }
                 }
                 Effect::Stop(job) => self.jobs.stop(job),
-                Effect::Forget(mirror) => self.registry.remove(mirror),
+                Effect::Forget(mirror) => {
+                    self.registry.remove(mirror);
+                    self.probes.forget(mirror);
+                }
                 Effect::Report(event) => {
                     if matches!(event, LogEvent::Draining(..)) {
                         self.jobs.notify_exit();
                     }
+                    let registry = &self.registry;
+                    self.probes.note(&event, |mirror| {
+                        TargetPlace::of(&registry.get(mirror)?.config, &base_dir())
+                    });
                     log_events::log_event(&self.log, &self.registry, &event);
                 }
                 Effect::Flushed(end) => self.end_flush(end),

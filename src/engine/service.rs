@@ -338,6 +338,7 @@ mod tests {
     impl NotifierTest {
         fn new(watchdog: Option<Duration>) -> Self {
             let settings = MirrorSettings {
+                longest_retry: mirror_core::mirror::MAX_RETRY_WAIT,
                 has_snapshots: false,
                 delete: DeletePolicy::Always,
                 debounce: Debounce::DEFAULT,

@@ -8,8 +8,8 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    LiveMirror, MountedTmpfs, Requirement, Sandbox, TestDaemon, TransferMode, free_port,
-    in_both_modes, needs, with_private_mounts,
+    LiveMirror, MountedTmpfs, Requirement, Sandbox, TestDaemon, TestServer, TransferMode,
+    free_port, in_both_modes, needs, with_private_mounts,
 };
 
 in_both_modes!(
@@ -18,6 +18,7 @@ in_both_modes!(
     a_deleted_target_is_fully_resynced,
     a_replaced_target_is_fully_resynced,
     an_unmounted_target_is_waited_for,
+    a_target_that_is_back_is_noticed_long_before_the_retry,
     held_deletions_are_carried_out_once_permitted,
     observed_deletions_stay_held_through_renames_and_full_transfers,
     deletions_are_held_no_longer_when_the_target_is_replaced,
@@ -199,6 +200,38 @@ fn an_unmounted_target_is_waited_for(mode: TransferMode) {
         live.expect_mirrored();
         live.daemon.wait_for_log("is another directory than before");
     });
+}
+
+/// The first retry comes after the delay of the sync.
+const MINUTES: &str = "delay = 600";
+
+fn a_target_that_is_back_is_noticed_long_before_the_retry(mode: TransferMode) {
+    let test = HeldDeletionTest::new(mode);
+    fs::write(test.source.join("file"), "").unwrap();
+    fs::remove_dir(&test.target).unwrap();
+    fs::write(&test.target, "").unwrap();
+    let config = test.config(MINUTES).replace("@/target", "@/target/in");
+    let daemon = test.sandbox.daemon().config(&config, 1).args(["-insist"]).start();
+    daemon.wait_for_log("Retrying startup of");
+    fs::remove_file(&test.target).unwrap();
+    fs::create_dir(&test.target).unwrap();
+    daemon.wait_mirrored(mode, &test.source, &test.target.join("in"));
+}
+
+#[test]
+fn a_server_that_is_back_is_noticed_long_before_the_retry() {
+    needs!(TransferMode::Rsync.requirement());
+    let sandbox = Sandbox::new();
+    let (source, target) = (sandbox.create_dir("source"), sandbox.create_dir("target"));
+    fs::write(source.join("file"), "").unwrap();
+    let server = TestServer::rsync(&sandbox, &target);
+    let url = format!("rsync://127.0.0.1:{}/mirror/", server.port());
+    let server = server.stop();
+    let text = format!("sync{{ default.rsync, source = '@/source', target = '{url}', {MINUTES} }}");
+    let daemon = sandbox.daemon().config(&text, 1).args(["-insist"]).start();
+    daemon.wait_for_log("Retrying startup of");
+    let _server = server.start();
+    daemon.wait_mirrored(TransferMode::Rsync, &source, &target);
 }
 
 fn a_transfer_to_a_full_target_succeeds_once_there_is_space(mode: TransferMode) {

@@ -27,6 +27,8 @@ pub enum Input {
     Compared(MirrorId, SourceComparison),
     /// The link to the target of this mirror came up or went down.
     TargetLink(MirrorId, TargetLink),
+    /// The target of this mirror, which is away, may be back.
+    TargetBack(MirrorId),
     /// A change was reported in a tree.
     FsEvent(FsEvent),
     /// A job has ended.

@@ -142,6 +142,7 @@ impl Engine {
             | Input::FullDue(id)
             | Input::Resync(id, _)
             | Input::Retry(id)
+            | Input::TargetBack(id)
             | Input::Release(id)
             | Input::SetPaused(id, _) => Some(*id),
             Input::FsEvent(event) => Some(event.mirror),

@@ -160,6 +160,7 @@ impl Fleet {
                 self.with_member(id, |mirror| mirror.resync(&path, now, effects));
             }
             Input::Retry(id) => self.with_member(id, |mirror| mirror.retry_now(now, effects)),
+            Input::TargetBack(id) => self.with_member(id, |mirror| mirror.target_back(now)),
             Input::Release(id) => self.with_member(id, |mirror| mirror.release(now, effects)),
             Input::SetPaused(id, is_paused) => {
                 self.with_member(id, |mirror| mirror.set_paused(is_paused));

@@ -24,8 +24,8 @@ pub use flush::{FlushMark, FlushProgress};
 #[cfg(test)]
 pub(crate) use held::RENAME_EVENT_DELAY;
 use held::{CountedPaths, HeldGroup};
-pub use retry::MAX_RETRY_WAIT;
 use retry::RetryBackoff;
+pub use retry::{MAX_REMOTE_RETRY_WAIT, MAX_RETRY_WAIT};
 use running_job::{JobPurpose, RunningJob};
 pub(crate) use running_job::{large_files, settlement};
 use settings::FirstTransfer;
@@ -101,7 +101,7 @@ impl Mirror {
             queue: DirtySet::new(settings.debounce).tracking(settings.has_snapshots),
             open: OpenFiles::new(settings.open_wait),
             running: Vec::new(),
-            retry: RetryBackoff::new(first, u64::from(id.0) + 1),
+            retry: RetryBackoff::new(first, settings.longest_retry, u64::from(id.0) + 1),
             last_failure: None,
             held: Vec::new(),
             is_released: false,
@@ -444,6 +444,15 @@ impl SyncMember for Mirror {
         if let TargetState::Away(away) = &mut self.target {
             away.until = now;
         }
+    }
+
+    fn target_back(&mut self, now: Moment) {
+        if let TargetState::Away(Away { until, cause: AwayCause::Target, .. }) = &mut self.target
+            && *until != Moment::NEVER
+        {
+            *until = now.min(*until);
+        }
+        self.queue.retry_now(now);
     }
 
     fn advance(&mut self, job: Option<JobId>, now: Moment, effects: &mut Vec<Effect>) -> bool {

@@ -2,30 +2,36 @@
 
 use core::time::Duration;
 
-/// The longest wait between two tries.
+/// The longest wait between two tries of a target on this machine, where a change of its state is
+/// noticed at once.
 pub const MAX_RETRY_WAIT: Duration = Duration::from_mins(5);
+
+/// The longest wait between two tries of a target elsewhere: that it is back is to be noticed
+/// within a minute.
+pub const MAX_REMOTE_RETRY_WAIT: Duration = Duration::from_secs(50);
 
 /// Waits that double with each try, with a random part, so that many mirrors of one target do not
 /// retry simultaneously.
 #[derive(Clone, Debug)]
 pub(super) struct RetryBackoff {
     first: Duration,
+    longest: Duration,
     tries: u32,
     random: u64,
 }
 
 impl RetryBackoff {
-    /// Waits that start with `first`. Mirrors with different seeds spread.
+    /// Waits that start with `first` and grow up to `longest`. Mirrors with different seeds spread.
     #[must_use]
-    pub(super) const fn new(first: Duration, seed: u64) -> Self {
-        Self { first, tries: 0, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 }
+    pub(super) const fn new(first: Duration, longest: Duration, seed: u64) -> Self {
+        Self { first, longest, tries: 0, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 }
     }
 
     /// The wait after one more failure: first exactly `first`, then twice the previous wait, at
-    /// most [`MAX_RETRY_WAIT`], less up to a quarter of it.
+    /// most the longest one, less up to a quarter of it.
     pub(super) fn next_wait(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.tries).unwrap_or(u32::MAX);
-        let wait = self.first.saturating_mul(factor).min(MAX_RETRY_WAIT.max(self.first));
+        let wait = self.first.saturating_mul(factor).min(self.longest.max(self.first));
         let jitter = wait / 4 * self.next_percent() / 100;
         let wait = if self.tries == 0 { wait } else { wait.saturating_sub(jitter) };
         self.tries = self.tries.saturating_add(1);
@@ -53,7 +59,7 @@ mod tests {
 
     #[test]
     fn waits_double_to_a_maximum_and_restart_after_a_success() {
-        let mut retry = RetryBackoff::new(Duration::from_secs(1), 7);
+        let mut retry = RetryBackoff::new(Duration::from_secs(1), MAX_RETRY_WAIT, 7);
         assert_eq!(retry.next_wait(), Duration::from_secs(1));
         let mut full = Duration::from_secs(2);
         for _ in 0..40 {
@@ -68,7 +74,7 @@ mod tests {
     #[test]
     fn mirrors_of_one_target_spread() {
         let total = |seed| {
-            let mut retry = RetryBackoff::new(Duration::from_secs(1), seed);
+            let mut retry = RetryBackoff::new(Duration::from_secs(1), MAX_RETRY_WAIT, seed);
             (0..6).map(|_| retry.next_wait()).sum::<Duration>()
         };
         let mut waits: Vec<_> = (0..20).map(total).collect();
@@ -79,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_long_delay_is_never_shortened() {
-        let mut retry = RetryBackoff::new(Duration::from_mins(15), 1);
+        let mut retry = RetryBackoff::new(Duration::from_mins(15), MAX_RETRY_WAIT, 1);
         assert_eq!(retry.next_wait(), Duration::from_mins(15));
     }
 }

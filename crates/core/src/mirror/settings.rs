@@ -1,6 +1,7 @@
 //! Settings of a mirror with a built-in target.
 
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use crate::{
     filter::Filter,
@@ -25,6 +26,8 @@ pub struct MirrorSettings {
     pub delete: DeletePolicy,
     /// The consequence of a failed first transfer for the daemon.
     pub insist: Insist,
+    /// The longest wait before a failed job is retried.
+    pub longest_retry: Duration,
     /// The rules that exclude entries.
     pub filter: Arc<Filter>,
     /// The link to the target.

@@ -83,6 +83,10 @@ pub trait SyncMember {
     /// start a job or call a script. `None`: not before the next input.
     fn next_wakeup(&self, may_start: bool) -> Option<Moment>;
 
+    /// Handles the news that the target may be back. Unlike [`retry_now`](Self::retry_now), this
+    /// keeps the backoff. Only a script knows its target, so nothing happens to its events.
+    fn target_back(&mut self, _now: Moment) {}
+
     /// The id of the mirror.
     fn id(&self) -> MirrorId {
         self.source().mirror()

@@ -118,6 +118,21 @@ impl RsyncOptions {
         self.delete_excluded && matches!(phase, TransferPhase::Startup)
     }
 
+    /// Returns the port of the rsync daemon in the user's arguments.
+    #[must_use]
+    pub fn daemon_port(&self) -> Option<u16> {
+        let mut args = self.args();
+        let mut port = None;
+        while let Some(arg) = args.next() {
+            let value = match &**arg {
+                b"--port" => args.next().map(Vec::as_slice),
+                arg => arg.strip_prefix(b"--port="),
+            };
+            port = value.and_then(|value| str::from_utf8(value).ok()?.parse().ok()).or(port);
+        }
+        port
+    }
+
     /// Returns the maximum number of deletions per call that the user's arguments allow.
     #[must_use]
     pub fn max_delete(&self) -> Option<u64> {

@@ -49,6 +49,42 @@ pub fn remote_shell(options: &RsyncOptions) -> Option<Vec<u8>> {
     found
 }
 
+/// Returns the port of sshd in the arguments of ssh: `ssh(1)`. `None` if ssh may connect to another
+/// address than that of the host: through a proxy, or by a configuration file of the user.
+///
+/// The default configuration of ssh may do so, too: then the port of the host is not reached, or is
+/// not the one that matters.
+#[must_use]
+pub fn ssh_port(command: &[Vec<u8>]) -> Option<u16> {
+    let number = |text: &[u8]| str::from_utf8(text).ok()?.parse().ok();
+    let mut port = 22;
+    let mut args = command.iter().skip(1);
+    while let Some(arg) = args.next() {
+        let option = match &**arg {
+            b"-o" => args.next()?,
+            [b'-', b'o', option @ ..] => option,
+            b"-p" => {
+                port = number(args.next()?)?;
+                continue;
+            }
+            [b'-', b'p', value @ ..] => {
+                port = number(value)?;
+                continue;
+            }
+            [b'-', b'J' | b'F' | b'W', ..] => return None,
+            _ => continue,
+        };
+        let mut words = option.splitn(2, |byte| b"= \t".contains(byte));
+        let name = words.next()?.to_ascii_lowercase();
+        match &*name {
+            b"port" => port = number(words.next()?)?,
+            b"proxycommand" | b"proxyjump" | b"hostname" => return None,
+            _ => {}
+        }
+    }
+    Some(port)
+}
+
 /// Appends to the value that [`remote_shell`] returns.
 pub fn add_to_remote_shell(options: &mut RsyncOptions, text: &[u8]) {
     let mut args = options.extra.iter_mut().chain(&mut options.long);
@@ -125,6 +161,24 @@ mod tests {
 
     fn words(texts: &[&str]) -> Vec<Vec<u8>> {
         texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn ports_of_ssh_are_parsed() {
+        for (command, port) in [
+            ("ssh", Some(22)),
+            ("ssh -x -p 2222 -i key", Some(2222)),
+            ("ssh -p2222 -oPort=23", Some(23)),
+            ("ssh -o Port=24 -o ServerAliveInterval=15", Some(24)),
+            ("ssh -p", None),
+            ("ssh -p x", None),
+            ("ssh -J jump", None),
+            ("ssh -oProxyCommand=nc", None),
+            ("ssh -o HostName=other", None),
+        ] {
+            let words: Vec<_> = command.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            assert_eq!(ssh_port(&words), port, "{command}");
+        }
     }
 
     #[test]

@@ -10,6 +10,9 @@ use core::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target(Vec<u8>);
 
+/// The port of an rsync daemon: `rsync(1)`.
+const DAEMON_PORT: u16 = 873;
+
 /// Reason for rejecting a target. Its text is meant for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetError {
@@ -95,6 +98,20 @@ impl Target {
             Some(self.0.get(colon + 1) == Some(&b':'))
         };
         is_url(&self.0) || two_colons() == Some(true)
+    }
+
+    /// Returns the host, `user@host`, and the port of an rsync daemon. A port in the target takes
+    /// precedence over that of the option `--port`. `None` if the target is no module of a daemon.
+    #[must_use]
+    pub fn daemon_address(&self, port: Option<u16>) -> Option<(&[u8], u16)> {
+        let port = port.unwrap_or(DAEMON_PORT);
+        let Some(rest) = strip_url(&self.0) else {
+            return Some((self.0.get(..colon(&self.0)?).filter(|_| self.is_module())?, port));
+        };
+        let authority = rest.split(|&byte| byte == b'/').next()?;
+        let Some(at) = colon(authority) else { return Some((authority, port)) };
+        let (host, port) = authority.split_at_checked(at)?;
+        Some((host, str::from_utf8(port).ok()?.strip_prefix(':')?.parse().ok()?))
     }
 
     /// Returns an argument that makes rsync fail if the target is missing, instead of creating its
@@ -270,6 +287,26 @@ mod tests {
             let arg = arg.map(|arg| arg.as_bytes().to_vec());
             assert_eq!(Target::new(text.as_bytes()).unwrap().existing_arg(), arg, "{text}");
         }
+    }
+
+    #[test]
+    fn addresses_of_daemons_are_parsed() {
+        for (text, address) in [
+            ("host::mod/a:b", Some(("host", 7))),
+            ("u@[::1]::mod", Some(("u@[::1]", 7))),
+            ("rsync://host/mod", Some(("host", 7))),
+            ("rsync://u@host:12/mod:13", Some(("u@host", 12))),
+            ("RSYNC://[::1]:12/mod", Some(("[::1]", 12))),
+            ("rsync://host:x/mod", None),
+            ("host:/p", None),
+            ("host:a::b", None),
+            ("/a::b", None),
+        ] {
+            let target = Target::new(text.as_bytes()).unwrap();
+            let address = address.map(|(host, port)| (host.as_bytes(), port));
+            assert_eq!(target.daemon_address(Some(7)), address, "{text}");
+        }
+        assert_eq!(Target::new(b"h::m").unwrap().daemon_address(None), Some((&b"h"[..], 873)));
     }
 
     #[test]

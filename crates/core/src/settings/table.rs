@@ -212,7 +212,7 @@ pub const SETTINGS: &[Setting] = &[
     tunnel("mode", OneOf(&["command", "pool"]), "in a pool, each program gets a port of its own, ^localport").or("\"command\""),
     tunnel("command", Command, "tunnel program and its arguments: a list, or a string that is split at blanks"),
     tunnel("parallel", Number(1), "number of programs that run at the same time").or("1"),
-    tunnel("retryDelay", Number(0), "seconds until a program that exited before it was ready is restarted; doubled each time, up to 5 minutes").or("10"),
+    tunnel("retryDelay", Number(0), "seconds until a program that exited before it was ready is restarted; doubled each time, up to 50 seconds").or("10"),
     tunnel("readyDelay", Number(0), "seconds after which a running program counts as ready; in a pool it is ready earlier if its port accepts connections").or("5"),
     tunnel("localhost", Text, "value of ^localhost").or("\"localhost\""),
     tunnel("checkCommand", Text, "accepted, without effect"),

@@ -107,6 +107,7 @@ fn settings(init: bool, max_jobs: usize) -> MirrorSettings {
     let (pace, filter, connection) = (Debounce::default(), Arc::default(), None);
     let open_wait = crate::queue::OpenWait::default();
     MirrorSettings {
+        longest_retry: crate::mirror::MAX_RETRY_WAIT,
         debounce: pace,
         open_wait,
         delete: crate::plan::options::DeletePolicy::Always,

@@ -42,6 +42,7 @@ fn settings(insist: Insist) -> MirrorSettings {
     let (filter, max_jobs, connection) = (Arc::default(), 1, None);
     let open_wait = OpenWait::default();
     MirrorSettings {
+        longest_retry: crate::mirror::MAX_RETRY_WAIT,
         debounce: Debounce::DEFAULT,
         open_wait,
         delete: DeletePolicy::Always,
@@ -88,6 +89,7 @@ fn send(fleet: &mut Fleet, words: &[&str], now: Moment, effects: &mut Vec<Effect
         },
         ["link", n, "up"] => Input::TargetLink(MirrorId(n.parse().unwrap()), TargetLink::Up),
         ["link", n, "down"] => Input::TargetLink(MirrorId(n.parse().unwrap()), TargetLink::Down),
+        ["back", n] => Input::TargetBack(MirrorId(n.parse().unwrap())),
         ["term"] => Input::Signal(Signal::Terminate),
         ["hup"] => Input::Signal(Signal::Hangup),
         ["full", n] => Input::FullDue(MirrorId(n.parse().unwrap())),
@@ -581,6 +583,22 @@ fn an_unreachable_target_is_retried_with_growing_backoff() {
          1300 job 2 fatal  -> retry in 1630
          2000 hup          -> Hangup, start 0 /a+/b
          2100 job 3 done   -> recovered, BatchFinished",
+    );
+}
+
+#[test]
+fn a_target_that_may_be_back_is_retried_at_once_and_its_backoff_grows() {
+    check(
+        "0    begin        -> cover 0
+         0    covered 0    -> start 0 all
+         10   job 0 again  -> retry startup in 1000
+         20   back 0       -> start 0 all
+         30   back 0
+         40   job 1 again  -> retry startup in 1630
+         50   back 0       -> start 0 all
+         60   job 2 but /x -> 1 failed, recovered, StartupFinished(12)
+         70   back 0       -> start 0 /x
+         80   job 3 done   -> BatchFinished",
     );
 }
 
