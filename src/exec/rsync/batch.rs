@@ -5,7 +5,7 @@ use mirror_core::{
     path::{Escaped, TreePath},
     plan::{
         options::{ListForm, TransferPhase},
-        rsync::{QuickCheck, TransferPaths},
+        rsync::{Deletions, QuickCheck, TransferPaths},
     },
     queue::{ObservedChanges, PathSet},
 };
@@ -16,6 +16,7 @@ use super::{
     deletion_guard::GuardedTransfer,
     run::RsyncRun,
     transfer_groups::{ChangeEvidence, TransferGroups, changed_since},
+    whole_directories::ShortenedList,
 };
 use crate::{
     exec::{
@@ -266,7 +267,16 @@ impl RsyncRun<'_> {
             return Ok(());
         }
         self.link_groups.note_call(parts.entries, parts.trees);
-        let build_call = self.executor.call_builder(parts, quick_check);
+        let plan = &self.executor.plan;
+        let may_shorten = !observed_deletions && plan.options.may_list_directories();
+        let shortened = may_shorten.then(|| ShortenedList::new(self.root, parts)).flatten();
+        let build_listed = self.executor.call_builder(parts, quick_check);
+        let build_call = |deletions, hidden: &[TreePath]| match &shortened {
+            Some(short) if deletions == Deletions::Withheld && hidden.is_empty() => {
+                plan.partial(&short.paths(), deletions, quick_check)
+            }
+            _ => build_listed(deletions, hidden),
+        };
         let transfer = GuardedTransfer {
             call_paths: CallPaths::of_transfer(parts),
             build_call: &build_call,

@@ -26,6 +26,7 @@ mod tests;
 mod time_precision;
 mod transfer_groups;
 mod transfer_log;
+mod whole_directories;
 
 use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc, time::Duration};
 

@@ -163,6 +163,39 @@ impl RsyncOptions {
         self.has(b'H', b"--hard-links")
     }
 
+    /// Returns true if a list without deletions may name a directory in place of all of its
+    /// entries. No argument may delete in such a directory, or treat its entries in another way
+    /// than listed ones, and hard links need the entries themselves.
+    #[must_use]
+    pub fn may_list_directories(&self) -> bool {
+        const OTHERS: [&[u8]; 10] = [
+            b"recursive",
+            b"dirs",
+            b"relative",
+            b"files-from",
+            b"filter",
+            b"F",
+            b"cvs-exclude",
+            b"prune-empty-dirs",
+            b"remove-source-files",
+            b"remote-option",
+        ];
+        let is_other = |name: &[u8]| {
+            name.starts_with(b"delete")
+                || OTHERS.contains(&name.strip_prefix(b"no-").unwrap_or(name))
+        };
+        let short: Vec<u8> = [b"-", &*self.short].concat();
+        let mut args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
+        if !self.short.is_empty() {
+            args.push(&short);
+        }
+        let has_others = RsyncArgParser::new(&args).any(|arg| match arg {
+            RsyncArg::Option { name, .. } => is_other(name),
+            RsyncArg::Operand(_) => true,
+        });
+        self.form == ListForm::FilesFrom && !has_others && !self.keeps_hard_links()
+    }
+
     /// Returns true if modification times are preserved.
     #[must_use]
     pub fn keeps_times(&self) -> bool {

@@ -8,6 +8,7 @@ mod failures;
 mod mounts;
 mod statistics;
 mod time_precision;
+mod whole_directories;
 
 use std::{
     collections::BTreeMap,

@@ -372,3 +372,37 @@ fn the_attributes_of_the_root_are_transferred_with_its_entries() {
         assert_eq!(options.transfers_root(&paths(listed)), transfers, "{form:?} {listed:?}");
     }
 }
+
+#[test]
+fn arguments_forbid_directories_in_a_list() {
+    let extra = |args: &[&str]| RsyncOptions { extra: bytes(args), ..RsyncOptions::default() };
+    for args in [&[][..], &["-az", "--exclude=*.o", "--bwlimit", "100"], &["--rsh=ssh -p 2"]] {
+        assert!(extra(args).may_list_directories(), "{args:?}");
+    }
+    for arg in [
+        "--delete",
+        "--del",
+        "--delete-excluded",
+        "-r",
+        "--no-r",
+        "-d",
+        "--no-dirs",
+        "-R",
+        "--no-relative",
+        "-F",
+        "-f- *.o",
+        "--filter=: .rules",
+        "-C",
+        "-m",
+        "-M--delete",
+        "--remove-source-files",
+        "--remove-sent-files",
+        "-aH",
+        "operand",
+    ] {
+        assert!(!extra(&["-v", arg]).may_list_directories(), "{arg}");
+    }
+    let short = RsyncOptions { short: b"ltH".to_vec(), ..RsyncOptions::default() };
+    let by_rules = RsyncOptions { form: ListForm::Filter, ..RsyncOptions::default() };
+    assert!(!short.may_list_directories() && !by_rules.may_list_directories());
+}
