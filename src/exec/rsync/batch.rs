@@ -1,5 +1,7 @@
 //! The steps of one job, and their order.
 
+use std::borrow::Cow;
+
 use mirror_core::{
     job::{DirtyPath, Failure, Outcome, Rename, Scope},
     path::{Escaped, TreePath},
@@ -91,7 +93,7 @@ impl RsyncRun<'_> {
         observed: &ObservedChanges,
         renames: &[Rename],
     ) -> Result<(), Outcome> {
-        let mut paths = paths.clone();
+        let mut paths = Cow::Borrowed(paths);
         let new_names = self.apply_renames(&mut paths, renames)?;
         let evidence = ChangeEvidence { observed, renamed: &new_names };
         let mut found = self.survey(&paths, observed);
@@ -100,9 +102,11 @@ impl RsyncRun<'_> {
             self.transfer_observed(evidence)?;
             return self.compare_all(TransferPhase::Running, evidence);
         }
-        let inner = observed_within_trees(&paths, observed);
-        if !inner.is_empty() {
-            found.append(self.survey(&inner, observed));
+        if !found.trees.is_empty() {
+            let inner = observed_within_trees(&paths, observed);
+            if !inner.is_empty() {
+                found.append(self.survey(&inner, observed));
+            }
         }
         self.transfer(found, evidence)
     }
@@ -121,7 +125,7 @@ impl RsyncRun<'_> {
     /// Returns the names that are correct on the target now.
     fn apply_renames(
         &self,
-        paths: &mut PathSet,
+        paths: &mut Cow<'_, PathSet>,
         renames: &[Rename],
     ) -> Result<Vec<TreePath>, Outcome> {
         let Some(shell) = self.executor.renames.as_ref().filter(|_| !renames.is_empty()) else {
@@ -129,7 +133,7 @@ impl RsyncRun<'_> {
         };
         let (created, names) = shell.apply(self.root, renames, &self.executor.log, self.cancel)?;
         for DirtyPath { path, scope } in created {
-            paths.insert(&path, scope);
+            paths.to_mut().insert(&path, scope);
         }
         Ok(names)
     }
@@ -139,7 +143,9 @@ impl RsyncRun<'_> {
         let mut found = self.drop_unsupported_paths(found);
         let in_trees = self.linked_in_trees(&found);
         let entries = self.other_names(&found, &in_trees);
-        found.append(Survey { entries, ..Survey::default() });
+        if !entries.is_empty() {
+            found.append(Survey { entries, ..Survey::default() });
+        }
         self.track_link_groups(found.entries.iter().chain(&in_trees));
         let large = self.take_large(&mut found.entries);
         self.log_survey(&found);
@@ -152,17 +158,13 @@ impl RsyncRun<'_> {
         self.transfer_compared(&groups, &compared)?;
         self.delete_unwanted(&groups)?;
         self.transfer_links(&groups.replacing_links, evidence)?;
-        let mut paths = found.entries.iter().map(|entry| entry.path.clone()).collect::<Vec<_>>();
-        for SurveyedEntry { path, .. } in large {
-            self.transfer_large(&path, evidence)?;
-            paths.push(path);
+        for SurveyedEntry { path, .. } in &large {
+            self.transfer_large(path, evidence)?;
         }
         self.rejoin_split_links()?;
-        paths.extend(found.trees);
-        if deletes {
-            paths.extend(found.gone);
-        }
-        self.update_root(found.root, &paths)
+        let entries = found.entries.iter().chain(&large).map(|entry| &entry.path);
+        let gone = found.gone.iter().filter(|_| deletes);
+        self.update_root(found.root, &mut entries.chain(&found.trees).chain(gone))
     }
 
     /// Merges comparisons into the call of the changes where that costs nothing. Returns the
@@ -190,8 +192,8 @@ impl RsyncRun<'_> {
         evidence: ChangeEvidence<'_>,
     ) -> Result<(), Outcome> {
         let deletes = self.executor.plan.options.delete.applies(TransferPhase::Running);
-        let mut entries = groups.written.clone();
-        let mut trees = groups.written_trees.clone();
+        let mut entries = std::mem::take(&mut groups.written);
+        let mut trees = std::mem::take(&mut groups.written_trees);
         let has_new_content = !entries.is_empty() || !trees.is_empty();
         let quick_check =
             if has_new_content { QuickCheck::Never } else { self.executor.quick_check() };
@@ -388,7 +390,11 @@ impl RsyncRun<'_> {
 
     /// Updates the attributes of the root, if they were marked and no other call has transferred
     /// them.
-    fn update_root(&mut self, root: Option<Scope>, paths: &[TreePath]) -> Result<(), Outcome> {
+    fn update_root(
+        &mut self,
+        root: Option<Scope>,
+        paths: &mut dyn Iterator<Item = &TreePath>,
+    ) -> Result<(), Outcome> {
         let plan = &self.executor.plan;
         if root.is_none() || plan.options.transfers_root(paths) {
             return Ok(());

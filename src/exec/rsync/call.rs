@@ -268,11 +268,7 @@ impl RsyncRun<'_> {
         if let Some(stdin) = &command_line.stdin {
             let names = stdin.split(|&b| b == 0).filter(|name| !name.is_empty());
             message += " [<]";
-            append_capped(
-                &mut message,
-                names.map(|name| Escaped(name).to_string()),
-                max_logged_names(&self.executor.log),
-            );
+            append_capped(&mut message, names.map(Escaped), max_logged_names(&self.executor.log));
         }
         self.executor.log.say(category, message);
     }

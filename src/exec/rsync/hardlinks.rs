@@ -78,8 +78,12 @@ impl RsyncRun<'_> {
         found: &Survey,
         in_trees: &[SurveyedEntry],
     ) -> Vec<SurveyedEntry> {
+        let entries = || found.entries.iter().chain(in_trees);
+        if entries().all(|entry| entry.linked.is_none()) {
+            return Vec::new();
+        }
         let together = self.executor.plan.options.keeps_hard_links();
-        let entries: Vec<SurveyedEntry> = found.entries.iter().chain(in_trees).cloned().collect();
+        let entries: Vec<SurveyedEntry> = entries().cloned().collect();
         let should_continue = || !self.cancel.is_cancelled();
         let walk = self.hardlink_walk(&should_continue);
         let mut others = self.executor.state.links.other_names(walk, &entries, together);

@@ -150,6 +150,9 @@ impl TransferGroups {
         entries: &[SurveyedEntry],
         in_trees: &[SurveyedEntry],
     ) {
+        if entries.iter().chain(in_trees).all(|entry| entry.linked.is_none()) {
+            return;
+        }
         let written: BTreeSet<&TreePath> = self.written.iter().collect();
         let is_written = |entry: &&SurveyedEntry| {
             let trees = self.written_trees.iter().chain(&self.guarded_trees);

@@ -1,6 +1,6 @@
 //! Log messages about the paths that a job transfers.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use mirror_core::{
     path::{Escaped, TreePath},
@@ -35,7 +35,7 @@ impl RsyncRun<'_> {
             ExcludeRules::Filters(rules) => (" filtering", rules),
         };
         message += what;
-        let rules = rules.iter().map(|rule| Escaped(rule).to_string());
+        let rules = rules.iter().map(|rule| Escaped(rule));
         append_capped(&mut message, rules, max_logged_names(&self.executor.log));
         self.executor.log.say(Category::Normal, message);
     }
@@ -54,7 +54,7 @@ impl RsyncRun<'_> {
         }
         let mut message = "Calling rsync with filter-list of new/modified files/dirs".to_owned();
         let most = max_logged_names(&self.executor.log);
-        append_capped(&mut message, names.map(ToString::to_string), most);
+        append_capped(&mut message, names, most);
         self.executor.log.say(Category::Normal, message);
     }
 }
@@ -62,20 +62,19 @@ impl RsyncRun<'_> {
 /// Appends names, one per line, up to the number `most`.
 pub(super) fn append_capped(
     message: &mut String,
-    names: impl Iterator<Item = String>,
+    names: impl Iterator<Item = impl Display>,
     most: usize,
 ) {
     let mut more = 0_usize;
     for (number, name) in names.enumerate() {
         if number < most {
-            message.push('\n');
-            message.push_str(&name);
+            // Writing to a `String` never fails.
+            let _ = write!(message, "\n{name}");
         } else {
             more += 1;
         }
     }
     if more > 0 {
-        // Writing to a `String` never fails.
         let _ = write!(message, "\n... and {more} more");
     }
 }
@@ -88,7 +87,7 @@ mod tests {
     fn a_long_list_of_names_is_truncated_and_counted() {
         let message = |number: usize| {
             let mut message = "names:".to_owned();
-            let names = (0..number).map(|name| name.to_string());
+            let names = 0..number;
             append_capped(&mut message, names, MAX_LOGGED_NAMES);
             message
         };
