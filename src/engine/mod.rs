@@ -182,6 +182,7 @@ impl Engine {
     /// Runs until the fleet or a script requests an exit. Returns the exit code.
     #[must_use]
     pub(crate) fn run(mut self) -> ExitCode {
+        self.restore_notes();
         let code = self.run_loop();
         self.service.stopping();
         self.log_onepass_summary();
@@ -320,6 +321,7 @@ impl Engine {
             self.registry.get(id).ok_or_else(|| String::from("there is no such sync"))?;
         let succession = instance.source.pin()?;
         log_events::log_source_change(&self.log, instance, &succession);
+        instance.source.report_lost_mounts(&self.log.for_sync(&instance.config.name));
         let given = &instance.config.source_as_given;
         let may_have_links = !self.daemon.onepass && given != instance.source.path();
         self.watch.cover(instance.watch_tree(id), may_have_links.then(|| given.clone()));

@@ -2,8 +2,9 @@
 //!
 //! A file system that was unmounted inside the source leaves an empty directory, although nobody
 //! deleted its files. The target keeps what it has of that file system in every transfer of this
-//! run, until the same file system is mounted again or a person accepts the loss. Nothing is ever
-//! deleted in a file system that is mounted inside the target.
+//! run, until the same file system is mounted again or a person accepts the loss. With a `stateDir`
+//! that also holds for later runs. Nothing is ever deleted in a file system that is mounted inside
+//! the target.
 
 use std::{
     collections::BTreeSet,
@@ -17,11 +18,13 @@ use mirror_core::{guard::ReplacedSource, job::Rename, path::TreePath};
 use mirror_platform::{
     dir::Dir,
     entries::ReadBuffer,
-    identity::{DirIdentity, FileSystem},
+    identity::{DirIdentity, FileSystem, InodeIdentity},
     mounts::MountTable,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{inode::EntryType, lock, lookup::entry_type_at};
+use crate::{hex, unhex};
 
 /// Paths below which nothing may be deleted at the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,7 +116,40 @@ struct NestedMount {
     is_renamed: bool,
 }
 
+/// Mount inside a source, as it is stored for a later run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MountNote {
+    /// Bytes of the path, in hexadecimal digits.
+    path: String,
+    inode: String,
+    file_system: Option<String>,
+    /// True if the file system is not mounted any more, and the target keeps its files.
+    is_lost: bool,
+    is_renamed: bool,
+}
+
 impl NestedMount {
+    fn note(&self, is_lost: bool) -> MountNote {
+        let Self { path, instance, file_system, is_renamed } = self;
+        MountNote {
+            path: hex(path.as_bytes()),
+            inode: instance.inode().encode(),
+            file_system: file_system.as_ref().map(FileSystem::encode),
+            is_lost,
+            is_renamed: *is_renamed,
+        }
+    }
+
+    fn of_note(note: &MountNote) -> Option<Self> {
+        let inode = InodeIdentity::decode(&note.inode)?;
+        Some(Self {
+            path: TreePath::new(&unhex(&note.path)?)?,
+            instance: DirIdentity::of_earlier(inode),
+            file_system: note.file_system.as_deref().and_then(FileSystem::decode),
+            is_renamed: note.is_renamed,
+        })
+    }
+
     /// Returns true if both are the same directory of the same file system, wherever it is mounted.
     fn is_same(&self, other: &Self) -> bool {
         let (Some(one), Some(two)) = (&self.file_system, &other.file_system) else { return false };
@@ -216,12 +252,38 @@ impl NestedMounts {
         ProtectedPaths { paths: records.unmounted.iter().map(path).collect(), bare_mount_points }
     }
 
-    /// Accepts the loss of the unmounted file systems.
-    pub(super) fn accept(&self) {
+    /// Accepts the loss of the unmounted file systems. Returns their paths.
+    pub(super) fn accept(&self) -> Vec<TreePath> {
         let mut records = self.records();
-        records.unmounted.clear();
+        let unmounted = std::mem::take(&mut records.unmounted);
         records.unreported.clear();
         records.vacated.clear();
+        unmounted.into_iter().map(|it| it.path).collect()
+    }
+
+    /// Returns what a later run has to know: the mounts, and those of them that are lost.
+    pub(super) fn notes(&self) -> Vec<MountNote> {
+        let records = self.records();
+        let mounted = records.mounted.iter().map(|it| it.note(false));
+        mounted.chain(records.unmounted.iter().map(|it| it.note(true))).collect()
+    }
+
+    /// Continues with the mounts of an earlier run. What is not mounted now is found by the next
+    /// [`refresh`](Self::refresh).
+    pub(super) fn restore(&self, notes: &[MountNote], is_same_boot: bool) {
+        let mut records = self.records();
+        for note in notes {
+            let Some(mount) = NestedMount::of_note(note) else { continue };
+            if mount.file_system.as_ref().is_some_and(|it| !it.is_lasting(is_same_boot)) {
+                continue;
+            }
+            if note.is_lost {
+                records.unreported.push(mount.path.clone());
+                records.unmounted.push(mount);
+            } else {
+                records.mounted.push(mount);
+            }
+        }
     }
 
     /// Inherits the records of another instance for the same source.
@@ -324,6 +386,46 @@ mod tests {
         let successor = NestedMounts::default();
         successor.inherit(&mounts);
         assert_eq!(successor.unmounted_paths(&root), mounts.unmounted_paths(&root));
+    }
+
+    #[test]
+    fn lost_mounts_are_restored_with_their_renames() {
+        let mounts = NestedMounts::default();
+        let instance = DirIdentity::at(Path::new("/")).unwrap();
+        let file_system = FileSystem::of(Dir::open(Path::new("/proc")).unwrap()).ok();
+        let nested = NestedMount { path: at("a/m"), instance, file_system, is_renamed: false };
+        mounts.records().mounted.push(nested.clone());
+        mounts.records().unmounted.push(NestedMount { path: at("b"), is_renamed: true, ..nested });
+        let notes = mounts.notes();
+        let text = serde_json::to_string(&notes).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<MountNote>>(&text).unwrap(), notes);
+        let later = NestedMounts::default();
+        later.restore(&notes, false);
+        assert_eq!(later.notes(), notes);
+        // Nothing is mounted there.
+        let temp = tempfile::tempdir().unwrap();
+        let root = Dir::open(temp.path()).unwrap();
+        later.refresh(&root, temp.path(), ReplacedSource::Wait);
+        assert_eq!(later.unmounted_paths(&root), absent(&["a/m", "b"]));
+        assert_eq!(later.take_unreported(), [at("b"), at("a/m")]);
+        assert_eq!(later.accept().len(), 2);
+        assert!(later.notes().is_empty());
+    }
+
+    #[test]
+    fn volatile_mounts_are_forgotten_after_a_restart_of_the_machine() {
+        let note = MountNote {
+            path: hex(b"m"),
+            inode: "1 - -".into(),
+            file_system: Some("1021994 - 5 -".into()),
+            ..MountNote::default()
+        };
+        let restored = |is_same_boot| {
+            let mounts = NestedMounts::default();
+            mounts.restore(std::slice::from_ref(&note), is_same_boot);
+            mounts.notes().len()
+        };
+        assert_eq!((restored(true), restored(false)), (1, 0));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Root of a source, with a check that it is still the intended directory.
 
+mod note;
+
 use std::{
     ffi::OsString,
     fmt, io,
@@ -24,6 +26,7 @@ use super::{
     nested_mounts::{NestedMounts, ProtectedPaths},
 };
 use crate::report::{Category, Log};
+pub(crate) use note::SourceNote;
 
 /// Root of a source.
 ///
@@ -66,6 +69,8 @@ struct PinnedRoot {
     file_system: FileSystem,
     /// Mount that contains the directory: its mount point and the directory that is mounted there.
     mount: Option<(PathBuf, InodeIdentity)>,
+    /// True if it was pinned by an earlier run.
+    is_earlier: bool,
 }
 
 /// Relation of the directory at the path of a source to the directory pinned before.
@@ -131,7 +136,12 @@ impl SourceRoot {
     pub(crate) fn accept(&self) {
         let now = self.open_path().and_then(|dir| PinnedRoot::of(&dir, &self.path)).ok();
         self.pin_state().accepted = now;
-        self.mounts.accept();
+        self.accept_lost_mounts();
+    }
+
+    /// Accepts unmounted file systems inside the source as deleted. Returns their mount points.
+    pub(crate) fn accept_lost_mounts(&self) -> Vec<TreePath> {
+        self.mounts.accept()
     }
 
     /// Returns true if another file system or directory is mounted at the path, which an operator
@@ -222,17 +232,22 @@ impl SourceRoot {
             self.mounts.follow_renames(moves);
         }
         self.warn_if_moved(log);
+        self.report_lost_mounts(log);
+        Ok(dir)
+    }
+
+    /// Logs each file system that was unmounted inside the source once.
+    pub(crate) fn report_lost_mounts(&self, log: &Log) {
         for path in self.mounts.take_unreported() {
             let root = Escaped(self.path.as_os_str().as_bytes());
             log.say(
                 Category::Warn,
                 format_args!(
                     "the file system on {root}{path} was unmounted: the target keeps its files \
-                     until it is mounted again or lsyncd is restarted"
+                     until it is mounted again or released by an operator (lsyncctl release)"
                 ),
             );
         }
-        Ok(dir)
     }
 
     /// Logs once that the configured name leads to another directory, if no watch can report it.
@@ -331,7 +346,7 @@ impl PinState {
             Some(Err(why)) => self.accept_change(&now, &why).ok_or_else(|| {
                 format!(
                     "{why}; mount the right one, or accept the present one with lsyncctl release, \
-                     with replacedSource = \"accept\" and SIGHUP, or with a restart"
+                     with replacedSource = \"accept\" and SIGHUP, or by a start with -full"
                 )
             })?,
         };
@@ -369,11 +384,17 @@ impl PinnedRoot {
             Some((above.to_owned(), instance.inode().clone()))
         });
         let (instance, file_system) = (DirIdentity::of(dir)?, FileSystem::of(dir)?);
-        Ok(Self { path: path.to_owned(), instance, file_system, mount })
+        Ok(Self { path: path.to_owned(), instance, file_system, mount, is_earlier: false })
     }
 
     /// Compares the pinned directory with the one that has its path now.
     fn compare(&self, now: &Self) -> Result<Succession, MountChange> {
+        let is_same = self.instance.inode().is_same(now.instance.inode())
+            && self.file_system.is_same_part(&now.file_system);
+        if self.is_earlier && is_same {
+            // Since then the mounts may have been arranged otherwise, as by a unit of systemd.
+            return Ok(Succession::Same);
+        }
         if let (Some((was, _)), Some((is, _))) = (&self.mount, &now.mount)
             && was != is
         {
@@ -395,8 +416,6 @@ impl PinnedRoot {
         {
             return Err(MountChange::OtherDirectory(point.clone()));
         }
-        let is_same = self.instance.inode().is_same(now.instance.inode())
-            && self.file_system.is_same_part(&now.file_system);
         Ok(if is_same { Succession::Same } else { Succession::Replaced })
     }
 }
@@ -644,6 +663,43 @@ mod tests {
         successor.accept();
         let _other = TestMount::tmpfs(&fixture.at("s")).unwrap();
         assert!(successor.pin().is_err());
+    }
+
+    /// Returns a source of a later run.
+    fn later(source: &SourceRoot, rules: SourceRules) -> SourceRoot {
+        let text = serde_json::to_string(&source.note()).unwrap();
+        let later = SourceRoot::new(source.path().to_owned(), rules);
+        later.restore(&serde_json::from_str(&text).unwrap(), true);
+        later
+    }
+
+    #[test]
+    fn a_later_run_accepts_no_other_mount() {
+        let fixture = SourceFixture::new(ReplacedSource::Wait);
+        let next = |source| later(source, SourceRules::default());
+        fixture.finds(&Succession::First);
+        assert_eq!(next(&fixture.source).pin(), Ok(Succession::Same));
+        let Some(mounted) = TestMount::bind(&fixture.at("disk"), &fixture.at("s")) else { return };
+        let refused = next(&fixture.source).pin().unwrap_err();
+        assert!(refused.starts_with("a file system was mounted on "), "{refused}");
+        let source = SourceRoot::new(fixture.at("s"), SourceRules::default());
+        assert_eq!(source.pin(), Ok(Succession::First));
+        // The notes survive runs in which it is not there.
+        let unused = next(&source);
+        let source = next(&unused);
+        drop(mounted);
+        let refused = next(&source).pin().unwrap_err();
+        assert!(refused.starts_with("no file system is mounted on "), "{refused}");
+        let other = TestMount::bind(&fixture.at("other"), &fixture.at("s")).unwrap();
+        assert!(next(&source).is_replaced() && next(&source).pin().is_err());
+        let budget = SourceRules { replaced: ReplacedSource::Budget, ..SourceRules::default() };
+        assert_eq!(later(&source, budget).pin(), Ok(Succession::Snapshot));
+        drop(other);
+        let _again = TestMount::bind(&fixture.at("disk"), &fixture.at("s")).unwrap();
+        assert_eq!(next(&source).pin(), Ok(Succession::Same));
+        // The same directory, in a mount of its own.
+        let _own = TestMount::bind(&fixture.at("s"), &fixture.at("s")).unwrap();
+        assert_eq!(next(&source).pin(), Ok(Succession::Same));
     }
 
     #[test]

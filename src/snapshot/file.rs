@@ -48,7 +48,7 @@ pub(super) const TEMP_SUFFIX: &str = "new";
 static NEXT_TEMP: AtomicU64 = AtomicU64::new(0);
 
 /// Mode of the files: names are nobody else's business.
-const MODE: u32 = 0o600;
+pub(super) const MODE: u32 = 0o600;
 
 /// Facts of a snapshot about the source and its targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

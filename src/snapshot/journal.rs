@@ -13,10 +13,10 @@ use mirror_core::{
     snapshot::{DifferenceKind, SourceDifference},
 };
 use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use siphasher::sip::SipHasher13;
 
-use crate::hex;
+use crate::{hex, unhex};
 
 /// Path with its scope, as a snapshot stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,23 +88,29 @@ pub(crate) fn append_journal(path: &Path, entries: &[JournalEntry]) -> io::Resul
 
 /// Encodes each entry as a line: its checksum, and the entry as JSON.
 pub(super) fn encode_journal(entries: &[JournalEntry]) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for entry in entries {
-        let text = serde_json::to_string(entry)?;
-        writeln!(bytes, "{:016x} {text}", SipHasher13::new().hash(text.as_bytes()))?;
-    }
-    Ok(bytes)
+    let lines = entries.iter().map(encode_line).collect::<io::Result<Vec<_>>>()?;
+    Ok(lines.concat())
 }
 
 /// Decodes a journal. `None` if it is damaged.
 pub(super) fn decode_journal(bytes: &[u8]) -> Option<Vec<JournalEntry>> {
-    let decode = |line: &[u8]| {
-        let line = str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
-        let (checksum, text) = line.split_once(' ')?;
-        let is_right = checksum == format!("{:016x}", SipHasher13::new().hash(text.as_bytes()));
-        serde_json::from_str(text).ok().filter(|_| is_right)
-    };
-    bytes.split_inclusive(|&byte| byte == b'\n').map(decode).collect()
+    bytes.split_inclusive(|&byte| byte == b'\n').map(decode_line).collect()
+}
+
+/// Encodes a value as a line: its checksum, and the value as JSON.
+pub(super) fn encode_line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let text = serde_json::to_string(value)?;
+    let mut line = Vec::new();
+    writeln!(line, "{:016x} {text}", SipHasher13::new().hash(text.as_bytes()))?;
+    Ok(line)
+}
+
+/// Decodes a line. `None` if it is damaged.
+pub(super) fn decode_line<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    let line = str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    let (checksum, text) = line.split_once(' ')?;
+    let is_right = checksum == format!("{:016x}", SipHasher13::new().hash(text.as_bytes()));
+    serde_json::from_str(text).ok().filter(|_| is_right)
 }
 
 impl StoredPath {
@@ -120,9 +126,7 @@ impl StoredPath {
 
     /// Returns the path. `None` if it is damaged.
     pub(crate) fn difference(&self) -> Option<SourceDifference> {
-        let digits = self.path.as_bytes().chunks(2);
-        let byte = |pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-        let bytes: Vec<u8> = digits.map(byte).collect::<Option<_>>()?;
+        let bytes = unhex(&self.path)?;
         let scope = if self.is_tree { Scope::Tree } else { Scope::Entry };
         let kind = if self.is_written { DifferenceKind::Written } else { DifferenceKind::Compared };
         let dirty = DirtyPath { path: TreePath::new(&bytes)?, scope };

@@ -8,6 +8,7 @@
 
 mod file;
 mod journal;
+mod notes;
 mod records;
 mod stamp;
 mod walk;
@@ -37,6 +38,7 @@ use siphasher::sip::SipHasher13;
 use crate::lock;
 pub(crate) use file::{Footer, PreparedSnapshot, SnapshotWriter, StoredTarget, invalidate};
 pub(crate) use journal::{JournalEntry, StoredPath, append_journal};
+pub(crate) use notes::{read_notes, write_notes};
 use records::RecordIndex;
 use stamp::StampKey;
 pub(crate) use walk::UnwantedFn;
@@ -85,8 +87,17 @@ impl StateDir {
 
     /// Returns the path of the snapshot of this source.
     pub(crate) fn snapshot_of(&self, source: &Path) -> PathBuf {
+        self.file_of(source, "snapshot")
+    }
+
+    /// Returns the path of the notes on this source.
+    pub(crate) fn notes_of(&self, source: &Path) -> PathBuf {
+        self.file_of(source, "notes")
+    }
+
+    fn file_of(&self, source: &Path, suffix: &str) -> PathBuf {
         let name = text_hash(source.as_os_str().as_bytes());
-        self.path.join(name).with_extension("snapshot")
+        self.path.join(name).with_extension(suffix)
     }
 }
 

@@ -231,6 +231,32 @@ fn each_flipped_bit_and_each_truncation_is_refused() {
 }
 
 #[test]
+fn damaged_notes_are_refused() {
+    let scratch = TempDir::new().unwrap();
+    let file = scratch.path().join("a.notes");
+    let notes = vec!["one".to_owned(), "two".to_owned()];
+    assert_eq!(read_notes::<Vec<String>>(&file), Ok(None));
+    for notes in [&notes[..1], &notes] {
+        write_notes(&file, &notes).unwrap();
+        assert_eq!(read_notes(&file), Ok(Some(notes.to_vec())));
+    }
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    let bytes = fs::read(&file).unwrap();
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << bit;
+            fs::write(&file, bytes).unwrap();
+            assert!(read_notes::<Vec<String>>(&file).is_err(), "byte {at}, bit {bit}");
+        }
+        fs::write(&file, &bytes[..at]).unwrap();
+        assert!(read_notes::<Vec<String>>(&file).is_err(), "truncated to {at}");
+    }
+    fs::File::options().write(true).open(&file).unwrap().set_len(1 << 42).unwrap();
+    assert!(read_notes::<Vec<String>>(&file).is_err());
+}
+
+#[test]
 fn what_is_no_regular_file_is_refused() {
     let fixture = SnapshotFixture::new();
     fixture.take();

@@ -1,5 +1,7 @@
 //! Restarts with a snapshot of the source.
 
+mod notes;
+
 use std::{
     fs::{self, File, FileTimes},
     os::unix::fs::{FileExt, MetadataExt, symlink},
@@ -47,6 +49,7 @@ struct Restarts {
     remote: Option<String>,
     /// Minimum time between two snapshots in seconds.
     interval: u32,
+    socket: &'static str,
 }
 
 impl Restarts {
@@ -61,7 +64,7 @@ impl Restarts {
             fs::write(source.join(directory).join(format!("file{number}")), "content").unwrap();
         }
         let (remote, interval) = (None, 0);
-        Self { sandbox, mode, source, target, more: String::new(), remote, interval }
+        Self { sandbox, mode, source, target, more: String::new(), remote, interval, socket: "" }
     }
 
     /// Starts a daemon that takes a snapshot as soon as possible.
@@ -82,8 +85,9 @@ impl Restarts {
             || format!("default.{kind}, source = '@/source', target = '@/served/target', {more}");
         let sync = self.remote.clone().unwrap_or_else(local);
         format!(
-            "settings{{ stateDir = '@/state', stateInterval = {interval}, socket = '' }}\n\
-             sync{{ {sync} }}"
+            "settings{{ stateDir = '@/state', stateInterval = {interval}, socket = '{}' }}\n\
+             sync{{ {sync} }}",
+            self.socket,
         )
     }
 

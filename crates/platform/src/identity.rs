@@ -3,6 +3,8 @@
 //! Device numbers and mount numbers are weak identifiers: they are reused for the next file system,
 //! and a file system gets new ones each time it is mounted. Inode numbers are reused as well.
 
+mod stored;
+
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
@@ -187,7 +189,8 @@ pub struct FileSystem {
     fsid: Option<u64>,
     /// Name of the mounted volume: the export of a server, or the link in [`BY_UUID_DIR`].
     volume: Option<OsString>,
-    device: (u32, u32),
+    /// Device number, unless it is the identity of an earlier run.
+    device: Option<(u32, u32)>,
 }
 
 impl FileSystem {
@@ -211,7 +214,7 @@ impl FileSystem {
         } else {
             None
         };
-        Ok(Self { magic, uuid, fsid, volume, device: (major, minor) })
+        Ok(Self { magic, uuid, fsid, volume, device: Some((major, minor)) })
     }
 
     /// Returns true if it is on another machine, or may be, whose clock sets the times of files.
@@ -224,7 +227,8 @@ impl FileSystem {
     /// else is known.
     #[must_use]
     pub fn stable_text(&self) -> String {
-        let Self { magic, uuid, fsid, volume, device: (major, minor) } = self;
+        let Self { magic, uuid, fsid, volume, device } = self;
+        let (major, minor) = device.unwrap_or_default();
         let by_uuid = uuid.map(|uuid| format!("uuid {}", hex(&uuid)));
         let by_fsid = || fsid.map(|fsid| format!("fsid {fsid:016x}"));
         let by_volume = || {
@@ -236,13 +240,13 @@ impl FileSystem {
     }
 
     /// Returns true if both are the same file system. Compares the device numbers if nothing else
-    /// is known of both.
+    /// is known of both, and only the types if these are unknown, too.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let by_uuid = both_equal(self.uuid.as_ref(), other.uuid.as_ref());
         let by_fsid = || both_equal(self.fsid.as_ref(), other.fsid.as_ref());
         let by_volume = || both_equal(self.volume.as_ref(), other.volume.as_ref());
-        let by_device = || self.device == other.device;
+        let by_device = || both_equal(self.device.as_ref(), other.device.as_ref()) != Some(false);
         self.magic == other.magic
             && by_uuid.or_else(by_fsid).or_else(by_volume).unwrap_or_else(by_device)
     }
@@ -362,11 +366,11 @@ mod tests {
     #[test]
     fn the_first_property_known_of_both_decides() {
         let device_only =
-            FileSystem { magic: 1, uuid: None, fsid: None, volume: None, device: (7, 0) };
+            FileSystem { magic: 1, uuid: None, fsid: None, volume: None, device: Some((7, 0)) };
         let uuid = |byte| FileSystem { uuid: Some([byte; 16]), ..device_only.clone() };
         let fsid = |fsid| FileSystem { fsid: Some(fsid), ..device_only.clone() };
         let volume = |name: &str| FileSystem { volume: Some(name.into()), ..device_only.clone() };
-        let elsewhere = |it: FileSystem| FileSystem { device: (8, 1), ..it };
+        let elsewhere = |it: FileSystem| FileSystem { device: Some((8, 1)), ..it };
         assert!(
             device_only.is_same(&device_only)
                 && !device_only.is_same(&elsewhere(device_only.clone()))

@@ -354,13 +354,21 @@ impl Engine {
             let is_replaced =
                 self.registry.get(id).is_some_and(|instance| instance.source.is_replaced());
             let is_held = self.fleet.member(id).is_some_and(report::is_held);
-            if !is_replaced && !is_held {
+            // One decision at a time: what was mounted inside the source goes only if nothing else
+            // is held.
+            let source = self.registry.get(id).filter(|_| !is_replaced && !is_held);
+            let lost = source.map(|instance| instance.source.accept_lost_mounts());
+            let lost = lost.unwrap_or_default();
+            if !is_replaced && !is_held && lost.is_empty() {
                 continue;
             }
             if let Some(instance) = self.registry.get(id).filter(|_| is_replaced) {
                 instance.source.accept();
             }
             self.handle_input(Input::Release(id), effects);
+            for path in lost {
+                self.handle_input(Input::Resync(id, path), effects);
+            }
             names.extend(labels.get(&id).cloned());
         }
         if names.is_empty() {

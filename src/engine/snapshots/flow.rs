@@ -11,7 +11,7 @@ use mirror_core::{
     fleet::Member,
     fs_event::MirrorId,
     input::Input,
-    job::{Job, Scope},
+    job::{DirtyPath, Job, Scope},
     mirror::{Availability, Mirror},
     path::TreePath,
     queue::PathSet,
@@ -97,6 +97,7 @@ impl Engine {
         let due = snapshots.sources.iter().filter(|(_, source)| is_due(source));
         sources.extend(due.map(|(path, _)| path.clone()));
         for path in sources.into_iter().filter(|_| is_running) {
+            self.save_notes(&path);
             self.start_comparison(&path);
             let due = self.snapshot_due(&path);
             if due.is_some_and(|due| due <= now) {
@@ -157,6 +158,21 @@ impl Engine {
         Some(ReadSource { root: Arc::clone(&first.source), skip })
     }
 
+    /// Begins the snapshots of a source that was missing at the start, as soon as it is there: its
+    /// mirrors transfer everything, and ask for no comparison.
+    fn begin_without_comparison(&mut self, path: &Path) {
+        let is_covered = |(id, _)| self.fleet.member(id).is_some_and(|it| it.source().is_covered());
+        if !self.members_of(path).any(is_covered) {
+            return;
+        }
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let (boot, log) = (snapshots.boot.clone(), snapshots.log.clone());
+        let source = snapshots.source_mut(path);
+        source.is_compared = true;
+        source.touch([DirtyPath::root_tree()].iter().collect());
+        source.note(&[JournalEntry::Opened { boot }], &log);
+    }
+
     /// Compares a source as soon as all of its mirrors are watched or can't be.
     fn start_comparison(&mut self, path: &Path) {
         let source = self.snapshots.as_ref().and_then(|snapshots| snapshots.sources.get(path));
@@ -164,10 +180,13 @@ impl Engine {
             let member = self.fleet.member(id);
             member.is_some_and(|it| *it.source().availability() == Availability::Covering)
         };
-        if source.is_none_or(|source| source.waiting.is_empty())
+        if source.is_none_or(|source| source.is_compared)
             || self.members_of(path).any(|(id, _)| is_covering(id))
         {
             return;
+        }
+        if source.is_some_and(|source| source.waiting.is_empty()) {
+            return self.begin_without_comparison(path);
         }
         let (mut targets, read) = (self.snapshot_targets(path), self.read_source(path));
         let Some(snapshots) = &mut self.snapshots else { return };

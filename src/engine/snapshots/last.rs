@@ -37,6 +37,7 @@ enum LastRecords {
 impl Engine {
     /// Writes the last snapshots. Without one, the next start compares more.
     pub(in crate::engine) fn write_last_snapshots(&mut self) {
+        self.save_all_notes();
         let Some(snapshots) = &mut self.snapshots else { return };
         // Threads that still work on a snapshot have nothing to say any more.
         snapshots.is_cancelled.store(true, Ordering::Relaxed);
@@ -47,6 +48,8 @@ impl Engine {
         sources.retain(|source| self.members_of(source).next().is_some());
         let read = |source: PathBuf| (self.read_last(&source, until), source);
         let records: Vec<_> = sources.into_iter().map(read).collect();
+        // The mounts were read again.
+        self.save_all_notes();
         if !self.wait_for_last_events() {
             return;
         }

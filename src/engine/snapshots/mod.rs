@@ -12,6 +12,7 @@
 mod decision;
 mod flow;
 mod last;
+mod notes;
 mod work;
 
 use std::{
@@ -40,6 +41,7 @@ use crate::{
 };
 use decision::boot_id;
 pub(super) use decision::{SnapshotTarget, settings_hash};
+use notes::SourceNotes;
 pub(crate) use work::SnapshotMessage;
 use work::SnapshotThread;
 
@@ -96,6 +98,8 @@ struct SourceSnapshots {
     /// Time at which the source is to be looked at again.
     wakeup: Option<Moment>,
     health: SnapshotHealth,
+    /// Notes as they are stored, once they were read.
+    notes: Option<SourceNotes>,
 }
 
 /// Condition of the snapshots of a source. Each failure is reported once.
@@ -205,6 +209,7 @@ impl SourceSnapshots {
             next_write: Moment::ORIGIN,
             wakeup: None,
             health: SnapshotHealth::Good,
+            notes: None,
         }
     }
 

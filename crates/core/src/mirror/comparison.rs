@@ -37,6 +37,7 @@ impl Mirror {
         for difference in &differences {
             self.mark_difference(difference, now);
         }
+        self.recount_restored(now);
         if self.queue.covers_root() {
             let reason = "events of the source were lost meanwhile".into();
             return self.begin_full(reason, now, effects);

@@ -32,8 +32,8 @@ pub(super) struct CountedPaths {
 #[derive(Clone, Debug)]
 pub(super) struct HeldGroup {
     deletions: HeldDeletions,
-    /// The end of the first job that has counted them.
-    since: Moment,
+    /// The end of the first job that has counted them. `None`: in an earlier run.
+    since: Option<Moment>,
     /// True if an operator has accepted them, as they were counted.
     is_accepted: bool,
 }
@@ -82,7 +82,7 @@ impl Mirror {
         self.compare_again(&outdated, DirtySet::mark, now);
         let since = |deletions: &HeldDeletions| {
             let is_it = |it: &&HeldGroup| it.deletions.paths == deletions.paths;
-            before.iter().find(is_it).map_or(now, |it| it.since)
+            before.iter().find(is_it).and_then(|it| it.since).or(Some(now))
         };
         let groups = held.iter().map(|it| HeldGroup {
             deletions: it.clone(),
@@ -90,7 +90,8 @@ impl Mirror {
             is_accepted: false,
         });
         self.held.extend(groups);
-        let is_unchanged = held.iter().eq(before.iter().map(|it| &it.deletions));
+        let was_reported = before.iter().all(|it| it.since.is_some());
+        let is_unchanged = was_reported && held.iter().eq(before.iter().map(|it| &it.deletions));
         if !held.is_empty() && !is_unchanged {
             self.is_released = false;
             self.report(MirrorEvent::Deletions(DeletionEvent::Held(held)), effects);
@@ -131,6 +132,19 @@ impl Mirror {
         let is_observed = |it: &&HeldGroup| it.deletions.reason == HoldReason::Observed;
         let observed = other.held.iter().filter(is_observed).cloned();
         self.held.extend(observed.map(|group| HeldGroup { is_accepted: false, ..group }));
+    }
+
+    /// Marks the paths of held deletions, to be counted again. The source may not be whole any
+    /// more, so they don't count as observed.
+    pub(super) fn recount_restored(&mut self, now: Moment) {
+        let paths = self.held.iter().flat_map(|group| &group.deletions.paths);
+        paths.for_each(|DirtyPath { path, scope }| self.queue.mark(path, *scope, now));
+    }
+
+    /// Continues with the deletions that were held at the end of an earlier run.
+    pub fn restore_held(&mut self, held: Vec<HeldDeletions>) {
+        let group = |deletions| HeldGroup { deletions, since: None, is_accepted: false };
+        self.held.extend(held.into_iter().map(group));
     }
 
     /// Handles the loss of the source: observed deletions that are held may be anywhere when it is
@@ -219,7 +233,7 @@ impl Mirror {
         let HeldGroup { deletions, since, .. } = group;
         deletions.reason != HoldReason::Observed
             && (deletions.names.iter().any(|name| name.contains(from))
-                || now < *since + RENAME_EVENT_DELAY
+                || since.is_some_and(|since| now < since + RENAME_EVENT_DELAY)
                 || self.is_pending(deletions))
     }
 

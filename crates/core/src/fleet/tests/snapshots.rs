@@ -80,6 +80,31 @@ fn a_first_transfer_that_deletes_otherwise_is_not_reduced() {
 }
 
 #[test]
+fn restored_deletions_are_held_until_they_are_counted_again() {
+    let mut fleet = with_snapshots();
+    let mirror = fleet.mirror_mut(MirrorId(0)).unwrap();
+    let held = HeldDeletions {
+        paths: vec![DirtyPath { path: at("d"), scope: Scope::Tree }],
+        count: 20,
+        total: Some(30),
+        names: vec![at("d/a")],
+        reason: HoldReason::Observed,
+    };
+    mirror.restore_held(vec![held.clone()]);
+    assert_eq!(mirror.held().collect::<Vec<_>>(), [&held]);
+    let mut effects = Vec::new();
+    for words in [&["begin"][..], &["covered", "0"]] {
+        send(&mut fleet, words, Moment::ORIGIN, &mut effects);
+    }
+    assert_eq!(fleet.mirror_mut(MirrorId(0)).unwrap().held().count(), 1);
+    play(
+        fleet,
+        "0 compared 0                     -> reduced to 1, start 0 /d/**
+         9 job 0 held 20 /d               -> 20 held, StartupFinished",
+    );
+}
+
+#[test]
 fn an_unknown_target_gets_everything() {
     play(
         with_snapshots(),

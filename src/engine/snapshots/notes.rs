@@ -1,0 +1,223 @@
+//! Notes for the next run: the identity of each source, the mounts inside it, and deletions that
+//! are held. A restart continues with them as a reload does.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use mirror_core::{
+    fleet::Member,
+    fs_event::MirrorId,
+    job::{DirtyPath, HeldDeletions, HoldReason},
+    path::{Escaped, TreePath},
+    snapshot::{DifferenceKind, SourceDifference},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    engine::Engine,
+    exec::source_root::SourceNote,
+    hex,
+    report::Category,
+    snapshot::{StoredPath, read_notes, write_notes},
+    unhex,
+};
+
+/// Notes on a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SourceNotes {
+    /// Path of the source, for people.
+    source: String,
+    /// Identity of the boot of the machine.
+    boot: String,
+    syncs: Vec<SyncNote>,
+}
+
+/// Notes on one sync of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct SyncNote {
+    /// Name of the target.
+    target: String,
+    source: SourceNote,
+    #[serde(default)]
+    held: Vec<HeldNote>,
+}
+
+/// Held deletions: see [`HeldDeletions`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct HeldNote {
+    paths: Vec<StoredPath>,
+    count: u64,
+    total: Option<u64>,
+    /// Bytes of each name, in hexadecimal digits.
+    names: Vec<String>,
+    reason: HoldReasonNote,
+}
+
+/// Reason to hold deletions: see [`HoldReason`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum HoldReasonNote {
+    Unobserved,
+    Observed,
+    EmptySource,
+}
+
+impl Engine {
+    /// Continues with the notes of the last run. If a full transfer was asked for, the present
+    /// sources are accepted.
+    pub(in crate::engine) fn restore_notes(&mut self) {
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let (boot, is_full) = (snapshots.boot.clone(), snapshots.is_full);
+        for (id, instance) in self.registry.iter().filter(|(_, it)| it.has_snapshots) {
+            let path = instance.source.path();
+            let notes = snapshots.notes(path);
+            let Some(note) = notes.syncs.iter().find(|it| it.target == instance.target_text())
+            else {
+                continue;
+            };
+            if !is_full {
+                instance.source.restore(&note.source, notes.boot == boot);
+            }
+            let held: Vec<_> = note.held.iter().filter_map(HeldNote::deletions).collect();
+            if let Some(mirror) = self.fleet.mirror_mut(id) {
+                mirror.restore_held(held);
+            }
+        }
+    }
+
+    /// Stores the notes on a source, if they have changed.
+    pub(super) fn save_notes(&mut self, path: &Path) {
+        let syncs: Vec<_> =
+            self.members_of(path).filter_map(|(id, _)| self.sync_note(id)).collect();
+        let Some(snapshots) = &mut self.snapshots else { return };
+        let boot = snapshots.boot.clone();
+        let source = Escaped(path.as_os_str().as_bytes()).to_string();
+        let notes = SourceNotes { source, boot, syncs };
+        let file = snapshots.state_dir.notes_of(path);
+        let state = snapshots.source_mut(path);
+        if state.notes.as_ref() == Some(&notes) {
+            return;
+        }
+        let written = write_notes(&file, &notes);
+        state.notes = Some(notes);
+        if let Err(error) = written {
+            snapshots.report_failure(path, &error);
+        }
+    }
+
+    /// Stores the notes on all sources, at the end.
+    pub(super) fn save_all_notes(&mut self) {
+        let paths = self.registry.iter().filter(|(_, instance)| instance.has_snapshots);
+        let paths: BTreeSet<PathBuf> =
+            paths.map(|(_, instance)| instance.source.path().to_owned()).collect();
+        for path in paths {
+            self.save_notes(&path);
+        }
+    }
+
+    fn sync_note(&self, id: MirrorId) -> Option<SyncNote> {
+        let instance = self.registry.get(id)?;
+        let mirror = self.fleet.member(id).and_then(Member::built_in)?;
+        Some(SyncNote {
+            target: instance.target_text(),
+            source: instance.source.note(),
+            held: mirror.held().map(HeldNote::new).collect(),
+        })
+    }
+}
+
+impl super::Snapshots {
+    /// Returns the notes of the last run on a source. If they can't be used, which is logged, there
+    /// are none.
+    fn notes(&mut self, path: &Path) -> SourceNotes {
+        let (file, log) = (self.state_dir.notes_of(path), self.log.clone());
+        let read = || {
+            let error = match read_notes(&file) {
+                Ok(notes) => return notes.unwrap_or_default(),
+                Err(error) => error,
+            };
+            let shown = Escaped(file.as_os_str().as_bytes());
+            let text = "it is unknown which source and which deletions wait for an operator";
+            log.say(Category::Warn, format_args!("cannot use the notes {shown}: {error}: {text}"));
+            SourceNotes::default()
+        };
+        self.source_mut(path).notes.get_or_insert_with(read).clone()
+    }
+}
+
+impl HeldNote {
+    fn new(held: &HeldDeletions) -> Self {
+        let HeldDeletions { paths, count, total, names, reason } = held;
+        let path = |dirty: &DirtyPath| {
+            let dirty = dirty.clone();
+            StoredPath::new(&SourceDifference { dirty, kind: DifferenceKind::Compared })
+        };
+        Self {
+            paths: paths.iter().map(path).collect(),
+            count: *count,
+            total: *total,
+            names: names.iter().map(|name| hex(name.as_bytes())).collect(),
+            reason: match reason {
+                HoldReason::Unobserved => HoldReasonNote::Unobserved,
+                HoldReason::Observed => HoldReasonNote::Observed,
+                HoldReason::EmptySource => HoldReasonNote::EmptySource,
+            },
+        }
+    }
+
+    /// Returns the deletions. `None` if the note is damaged.
+    fn deletions(&self) -> Option<HeldDeletions> {
+        let Self { paths, count, total, names, reason } = self;
+        let paths = paths.iter().map(|path| Some(path.difference()?.dirty));
+        let names = names.iter().map(|name| TreePath::new(&unhex(name)?));
+        Some(HeldDeletions {
+            paths: paths.collect::<Option<_>>()?,
+            count: *count,
+            total: *total,
+            names: names.collect::<Option<_>>()?,
+            reason: match reason {
+                HoldReasonNote::Unobserved => HoldReason::Unobserved,
+                HoldReasonNote::Observed => HoldReason::Observed,
+                HoldReasonNote::EmptySource => HoldReason::EmptySource,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mirror_core::job::Scope;
+
+    use super::*;
+
+    #[test]
+    fn held_deletions_are_stored_as_they_are() {
+        let path = |bytes: &[u8]| TreePath::new(bytes).unwrap();
+        for reason in [HoldReason::Unobserved, HoldReason::Observed, HoldReason::EmptySource] {
+            let held = HeldDeletions {
+                paths: vec![
+                    DirtyPath::root_tree(),
+                    DirtyPath { path: path(b"a/\xff\n"), scope: Scope::Entry },
+                ],
+                count: 30,
+                total: None,
+                names: vec![path(b"a/b"), path(b"\xfe")],
+                reason,
+            };
+            let note = HeldNote::new(&held);
+            let text = serde_json::to_string(&note).unwrap();
+            let stored: HeldNote = serde_json::from_str(&text).unwrap();
+            assert_eq!(stored.deletions(), Some(held));
+        }
+        let damaged = HeldNote {
+            names: vec!["0".into()],
+            paths: Vec::new(),
+            count: 1,
+            total: None,
+            reason: HoldReasonNote::Observed,
+        };
+        assert_eq!(damaged.deletions(), None);
+    }
+}

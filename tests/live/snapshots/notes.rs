@@ -1,0 +1,246 @@
+//! Decisions of a person, made or still to be made, over a restart.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use super::{NOTHING, Restarts};
+use crate::support::{
+    MountedTmpfs, Requirement, TestDaemon, TransferMode, exit_code, in_both_modes, needs,
+    with_private_mounts,
+};
+
+in_both_modes!(
+    a_file_system_that_is_not_mounted_after_a_restart_stays_on_the_target,
+    a_lost_file_system_is_protected_without_a_snapshot,
+    deletions_that_nobody_has_seen_are_held_over_restarts,
+    deletions_that_were_seen_are_held_over_restarts,
+    another_file_system_in_place_of_the_source_waits_for_a_decision,
+    a_full_transfer_on_request_accepts_the_present_source,
+    a_source_that_was_replaced_on_its_file_system_is_transferred,
+);
+
+const UNMOUNTED: &str = "was unmounted: the target keeps its files";
+
+impl Restarts {
+    /// Returns restarts of a daemon with a control socket.
+    fn with_socket(mode: TransferMode) -> Self {
+        Self { socket: "@/control.sock", ..Self::new(mode) }
+    }
+
+    /// Calls `lsyncctl`, and returns its exit code and output.
+    fn ctl(&self, args: &[&str]) -> (i32, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_lsyncctl"))
+            .args(args)
+            .arg("--socket")
+            .arg(self.sandbox.path("control.sock"))
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (exit_code(output.status), String::from_utf8(text).unwrap())
+    }
+
+    #[track_caller]
+    fn release(&self) {
+        let (code, output) = self.ctl(&["release"]);
+        assert_eq!(code, 0, "{output}");
+    }
+
+    fn notes(&self) -> PathBuf {
+        self.snapshot().with_extension("notes")
+    }
+
+    /// Ends a daemon whose source and target differ.
+    fn end(mut daemon: TestDaemon) {
+        daemon.signal(rustix::process::Signal::TERM);
+        daemon.wait_exit();
+    }
+}
+
+fn a_file_system_that_is_not_mounted_after_a_restart_stays_on_the_target(mode: TransferMode) {
+    needs!(Requirement::Mounts);
+    with_private_mounts(move || {
+        let restarts = Restarts::with_socket(mode);
+        let point = restarts.source.join("empty");
+        let disk = MountedTmpfs::mount(&restarts.sandbox, &point, 1 << 20);
+        for name in ["one", "two", "three"] {
+            fs::write(point.join(name), name).unwrap();
+        }
+        restarts.fill();
+        drop(disk);
+        let on_target = restarts.target.join("empty/one");
+        for _ in 0..2 {
+            let daemon = restarts.start(&[]);
+            assert!(daemon.log().contains(UNMOUNTED), "{}", daemon.log());
+            fs::write(restarts.source.join("a/file0"), "changed").unwrap();
+            let changed = restarts.target.join("a/file0");
+            daemon.wait_until("a change is mirrored", || {
+                fs::read_to_string(&changed).is_ok_and(|text| text == "changed")
+            });
+            fs::write(restarts.source.join("a/file0"), "content").unwrap();
+            assert!(on_target.exists());
+            // Without a notice, as after a crash.
+            Restarts::kill(daemon);
+        }
+        let daemon = restarts.start(&[]);
+        restarts.release();
+        daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
+        assert!(!on_target.exists());
+        restarts.stop(daemon);
+        let daemon = restarts.expect(NOTHING);
+        assert!(!daemon.log().contains(UNMOUNTED), "{}", daemon.log());
+        restarts.stop(daemon);
+    });
+}
+
+/// As after a crash of the machine, or with another version of the program.
+fn a_lost_file_system_is_protected_without_a_snapshot(mode: TransferMode) {
+    needs!(Requirement::Mounts);
+    with_private_mounts(move || {
+        let restarts = Restarts::new(mode);
+        let point = restarts.source.join("empty");
+        let disk = MountedTmpfs::mount(&restarts.sandbox, &point, 1 << 20);
+        fs::write(point.join("one"), "").unwrap();
+        restarts.fill();
+        drop(disk);
+        let notes = restarts.notes();
+        fs::remove_file(restarts.snapshot()).unwrap();
+        let daemon = restarts.start(&[]);
+        assert!(daemon.log().contains("there is no snapshot yet"), "{}", daemon.log());
+        assert!(daemon.log().contains(UNMOUNTED), "{}", daemon.log());
+        assert!(restarts.target.join("empty/one").exists());
+        Restarts::end(daemon);
+        // Damaged notes are reported. What was protected stays, until everything is compared.
+        let text = fs::read_to_string(&notes).unwrap();
+        fs::write(&notes, text.replace("is_lost", "is_l0st")).unwrap();
+        let daemon = restarts.start(&[]);
+        assert!(daemon.log().contains("cannot use the notes "), "{}", daemon.log());
+        assert!(restarts.target.join("empty/one").exists());
+        Restarts::end(daemon);
+        restarts.stop(restarts.expect_with(&["-full"], "the command line asks for it"));
+    });
+}
+
+/// Somebody has deleted eight entries of the source while no daemon ran.
+fn deletions_that_nobody_has_seen_are_held_over_restarts(mode: TransferMode) {
+    let mut restarts = Restarts::with_socket(mode);
+    restarts.more = "maxDelete = 5".into();
+    restarts.fill();
+    for number in [0, 5, 10, 15, 1, 6, 11, 16] {
+        let directory = ["a", "a/b"][number % 5];
+        fs::remove_file(restarts.source.join(directory).join(format!("file{number}"))).unwrap();
+    }
+    restarts.check_held(8);
+}
+
+/// Deletions that were seen count as unseen after a restart, for which `maxDelete` would suffice.
+fn deletions_that_were_seen_are_held_over_restarts(mode: TransferMode) {
+    let mut restarts = Restarts::with_socket(mode);
+    restarts.more = "maxDelete = 50, maxDeleteSeen = 5".into();
+    restarts.fill();
+    let daemon = restarts.start(&[]);
+    fs::remove_dir_all(restarts.source.join("a")).unwrap();
+    daemon.wait_for_log("deletions");
+    restarts.wait_held(&daemon, 10);
+    Restarts::kill(daemon);
+    restarts.check_held(10);
+}
+
+impl Restarts {
+    /// Waits until the status has this number of held deletions.
+    #[track_caller]
+    fn wait_held(&self, daemon: &TestDaemon, count: u64) {
+        daemon.wait_until(&format!("{count} deletions are held"), || {
+            let (_, status) = self.ctl(&["status", "--json"]);
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            let held = status["syncs"][0]["held"].as_array().unwrap();
+            held.iter().map(|held| held["count"].as_u64().unwrap()).sum::<u64>() == count
+        });
+    }
+
+    /// Restarts in several ways. The same deletions must be held, until they are released.
+    #[track_caller]
+    fn check_held(&self, count: u64) {
+        let missing = self.target.join("a/file0");
+        for round in 0..4 {
+            let daemon = self.start(&[]);
+            self.wait_held(&daemon, count);
+            assert!(daemon.log().contains("deletions"), "{}", daemon.log());
+            assert!(missing.exists());
+            match round {
+                0 => Self::kill(daemon),
+                1 => {
+                    Self::end(daemon);
+                    fs::remove_file(self.snapshot()).unwrap();
+                }
+                _ => Self::end(daemon),
+            }
+        }
+        let daemon = self.start(&[]);
+        self.wait_held(&daemon, count);
+        self.release();
+        daemon.wait_mirrored(self.mode, &self.source, &self.target);
+        self.stop(daemon);
+        self.stop(self.expect(NOTHING));
+    }
+}
+
+fn another_file_system_in_place_of_the_source_waits_for_a_decision(mode: TransferMode) {
+    needs!(Requirement::Mounts);
+    with_private_mounts(move || {
+        let mut restarts = Restarts::with_socket(mode);
+        restarts.more = "maxDelete = false".into();
+        let source = restarts.source.clone();
+        let disk = MountedTmpfs::mount(&restarts.sandbox, &source, 1 << 20);
+        fs::write(source.join("precious"), "").unwrap();
+        restarts.fill();
+        drop(disk);
+        // The directory under the mount point has other entries.
+        let refused = |why: &str| {
+            let daemon = restarts.start_without_waiting(&[]);
+            daemon.wait_for_log(why);
+            assert!(restarts.target.join("precious").exists());
+            assert!(!restarts.target.join("a").exists());
+            daemon
+        };
+        Restarts::end(refused("no file system is mounted on"));
+        Restarts::kill(refused("no file system is mounted on"));
+        let _other = MountedTmpfs::mount(&restarts.sandbox, &source, 1 << 20);
+        fs::write(source.join("other"), "").unwrap();
+        Restarts::end(refused("another file system than before is mounted on"));
+        let daemon = refused("another file system than before is mounted on");
+        restarts.release();
+        daemon.wait_mirrored(mode, &source, &restarts.target);
+        restarts.wait_for_snapshot(&daemon);
+        restarts.stop(daemon);
+        // What was accepted is known.
+        restarts.stop(restarts.expect(NOTHING));
+    });
+}
+
+fn a_full_transfer_on_request_accepts_the_present_source(mode: TransferMode) {
+    needs!(Requirement::Mounts);
+    with_private_mounts(move || {
+        let mut restarts = Restarts::new(mode);
+        restarts.more = "maxDelete = false".into();
+        let source = restarts.source.clone();
+        let disk = MountedTmpfs::mount(&restarts.sandbox, &source, 1 << 20);
+        fs::write(source.join("old"), "").unwrap();
+        restarts.fill();
+        drop(disk);
+        let daemon = restarts.start_without_waiting(&[]);
+        daemon.wait_for_log("by a start with -full");
+        Restarts::end(daemon);
+        restarts.stop(restarts.expect_with(&["-full"], "the command line asks for it"));
+        restarts.stop(restarts.expect(NOTHING));
+    });
+}
+
+fn a_source_that_was_replaced_on_its_file_system_is_transferred(mode: TransferMode) {
+    let mut restarts = Restarts::new(mode);
+    restarts.more = "maxDelete = false".into();
+    restarts.fill();
+    fs::rename(&restarts.source, restarts.sandbox.path("old")).unwrap();
+    fs::create_dir(&restarts.source).unwrap();
+    fs::write(restarts.source.join("new"), "").unwrap();
+    restarts.stop(restarts.expect("was replaced on its file system"));
+    restarts.stop(restarts.expect(NOTHING));
+}
