@@ -21,7 +21,7 @@ use mirror_core::{
     snapshot::SourceDifference,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 use super::{
     learned::{LearnedState, SharedRsyncState},
@@ -39,6 +39,7 @@ use crate::{
         rsync,
         source_root::{SourceRoot, SourceRules},
         ssh::{ConnectionChoice, ControlMaster, SshConnections},
+        target_mark::MARK_ATTRIBUTE,
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
     },
     report::{Log, TransferMeter},
@@ -382,11 +383,15 @@ pub(super) fn direct_settings(
 pub(super) fn rsync_config(
     sync: &SyncConfig,
     source: &Arc<SourceRoot>,
-    SyncContext { base_dir, connections, log, .. }: &SyncContext<'_>,
+    SyncContext { base_dir, connections, has_snapshots, log, .. }: &SyncContext<'_>,
     is_shared: bool,
 ) -> Result<rsync::RsyncConfig, String> {
     let target = Target::new(sync.target.as_bytes()).map_err(|error| error.to_string())?;
     let mut options = sync.rsync.clone();
+    if *has_snapshots && target.local().is_some() {
+        let mark = MARK_ATTRIBUTE.to_string_lossy();
+        options.extra.extend(options.args_keeping_xattr(&mark, geteuid().is_root()));
+    }
     let shared = is_shared.then_some(&***connections);
     // Several syncs may use one connection.
     let ssh_log = &log.for_all_syncs();

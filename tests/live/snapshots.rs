@@ -6,6 +6,7 @@ use std::{
     fs::{self, File, FileTimes},
     os::unix::fs::{FileExt, MetadataExt, symlink},
     path::{Path, PathBuf},
+    process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -432,6 +433,34 @@ fn a_new_file_that_is_deleted_between_two_runs_is_deleted(mode: TransferMode) {
     Restarts::kill(daemon);
     fs::remove_file(&new).unwrap();
     restarts.stop(restarts.expect("may have changed since the last snapshot"));
+}
+
+/// rsync deletes the attributes that the source lacks, except for the mark.
+#[test]
+fn the_mark_survives_a_transfer_of_extended_attributes() {
+    needs!(TransferMode::Rsync.requirement(), Requirement::Program("setfattr"));
+    let mut restarts = Restarts::new(TransferMode::Rsync);
+    restarts.more = "rsync = { xattrs = true }".into();
+    let set = |at: &Path, args: &[&str]| {
+        assert!(Command::new("setfattr").args(args).arg(at).status().unwrap().success());
+    };
+    set(&restarts.source, &["-n", "user.one", "-v", "1"]);
+    set(&restarts.source.join("a"), &["-n", "user.two", "-v", "1"]);
+    set(&restarts.target, &["-n", "user.surplus", "-v", "1"]);
+    restarts.fill();
+    let attributes = |at: &Path| {
+        let output = Command::new("getfattr").arg("--absolute-names").arg(at).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    restarts.stop(restarts.expect(NOTHING));
+    let daemon = restarts.expect(NOTHING);
+    set(&restarts.source, &["-x", "user.one"]);
+    let at_root = || attributes(&restarts.target);
+    daemon.wait_until("an attribute is deleted", || !at_root().contains("user.one"));
+    assert!(at_root().contains("user.lsyncd.mark") && !at_root().contains("user.surplus"));
+    assert!(attributes(&restarts.target.join("a")).contains("user.two"));
+    restarts.stop(daemon);
+    restarts.stop(restarts.expect(NOTHING));
 }
 
 /// No path names the temporary file. The unit tests of the built-in copier have the same.

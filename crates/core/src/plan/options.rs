@@ -202,6 +202,40 @@ impl RsyncOptions {
         self.has(b't', b"--times") || self.has(b'a', b"--archive")
     }
 
+    /// Returns true if extended attributes are transferred by rsync's own rules: the user's rules
+    /// may select others, and rsync has other rights than this process.
+    fn has_default_xattr_rules(&self) -> bool {
+        const OTHER: [&[u8]; 6] =
+            [b"filter", b"F", b"super", b"fake-super", b"copy-as", b"remote-option"];
+        let args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
+        let is_other = |arg| matches!(arg, RsyncArg::Option { name, .. } if OTHER.contains(&name));
+        let concerns_names_only = |rule: &Vec<u8>| {
+            let modifiers = rule.split(|b| b" _".contains(b)).next().unwrap_or_default();
+            let is_short = modifiers.first().is_some_and(|kind| b"-+PHSR".contains(kind));
+            is_short && !modifiers.contains(&b'x')
+        };
+        let rules_are_ours = match &self.rules {
+            ExcludeRules::None | ExcludeRules::Excludes(_) => true,
+            ExcludeRules::Filters(rules) => rules.iter().all(concerns_names_only),
+        };
+        self.has(b'X', b"--xattrs") && rules_are_ours && !RsyncArgParser::new(&args).any(is_other)
+    }
+
+    /// Returns arguments for which rsync neither transfers nor deletes this extended attribute.
+    /// There are none if it would not do so anyway, or if they would change what else is
+    /// transferred.
+    ///
+    /// A rule for attributes turns off the selection that rsync makes without one, so that has to
+    /// be repeated: see `--xattrs` in rsync(1).
+    #[must_use]
+    pub fn args_keeping_xattr(&self, name: &str, is_root: bool) -> Vec<Vec<u8>> {
+        if self.form != ListForm::FilesFrom || !self.has_default_xattr_rules() {
+            return Vec::new();
+        }
+        let rest = if is_root { "--filter=-x system.*" } else { "--filter=-x! user.*" };
+        Vec::from([alloc::format!("--filter=-x {name}").into(), rest.into()])
+    }
+
     /// Returns true if file systems mounted in the source are not entered.
     #[must_use]
     pub fn stays_on_file_system(&self) -> bool {

@@ -46,6 +46,37 @@ fn list(plan: &RsyncPlan, entries: &[&str], gone: &[&str], deletions: Deletions)
 }
 
 #[test]
+fn an_attribute_is_kept_only_with_the_default_selection() {
+    let kept = |short: &[u8], extra: &[&str], rules: ExcludeRules| {
+        let extra = extra.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+        let options =
+            RsyncOptions { short: short.to_vec(), extra, rules, ..RsyncOptions::default() };
+        let args = options.args_keeping_xattr("user.mark", true);
+        !args.is_empty()
+    };
+    let filters = |rules: &[&str]| {
+        ExcludeRules::Filters(rules.iter().map(|rule| rule.as_bytes().to_vec()).collect())
+    };
+    assert!(kept(b"ltX", &[], ExcludeRules::None) && kept(b"lt", &["-aX"], ExcludeRules::None));
+    assert!(!kept(b"lt", &[], ExcludeRules::None));
+    assert!(!kept(b"ltX", &["--no-xattrs"], ExcludeRules::None));
+    assert!(kept(b"X", &[], ExcludeRules::Excludes(Vec::from([b"-x".to_vec()]))));
+    assert!(kept(b"X", &[], filters(&["- *.tmp", "+/_x", "P x"])));
+    for rule in ["-x user.a", "+,x a", ". file", ": .rules", "exclude,x a", "merge a", ""] {
+        assert!(!kept(b"X", &[], filters(&["- a", rule])), "{rule}");
+    }
+    for arg in ["--filter=- a", "-F", "--fake-super", "--super", "-M--fake-super"] {
+        assert!(!kept(b"X", &[arg], ExcludeRules::None), "{arg}");
+    }
+    let options = RsyncOptions { short: b"X".to_vec(), ..RsyncOptions::default() };
+    let args = |is_root| options.args_keeping_xattr("user.mark", is_root);
+    assert_eq!(args(true), [b"--filter=-x user.mark".to_vec(), b"--filter=-x system.*".to_vec()]);
+    assert_eq!(args(false), [b"--filter=-x user.mark".to_vec(), b"--filter=-x! user.*".to_vec()]);
+    let as_original = RsyncOptions { form: ListForm::Filter, ..options };
+    assert!(as_original.args_keeping_xattr("user.mark", true).is_empty());
+}
+
+#[test]
 fn a_full_transfer_matches_the_original_except_ignore_errors() {
     let full = |options| full(&plan(options), TransferPhase::Startup, Deletions::Allowed);
     let default = RsyncOptions::default();
