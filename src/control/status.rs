@@ -101,8 +101,23 @@ pub struct SyncReport {
     pub polled_directories: u64,
     /// State of the tunnel and of the shared ssh connection, for people. `None`: there is neither.
     pub connection: Option<String>,
+    /// Snapshot of the source. `None`: it has none.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotReport>,
     /// Counters since the start of the daemon.
     pub totals: Totals,
+}
+
+/// The snapshot of a source, with which a restart transfers only what has changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotReport {
+    /// Time of the present snapshot. `None`: there is none yet.
+    pub taken: Option<f64>,
+    /// Number of paths that the start has compared, because the rest was as in the last snapshot.
+    /// `None`: it did not use that.
+    pub compared_paths: Option<u64>,
+    /// Reason why the start transfers everything. `None`: it does not, or that is unknown yet.
+    pub full_reason: Option<String>,
 }
 
 impl SyncReport {
@@ -130,6 +145,7 @@ impl SyncReport {
             watcher: String::new(),
             polled_directories: 0,
             connection: None,
+            snapshot: None,
             totals: Totals::default(),
         }
     }

@@ -261,6 +261,11 @@ impl NestedMounts {
         unmounted.into_iter().map(|it| it.path).collect()
     }
 
+    /// Returns the mount points whose file systems were unmounted.
+    pub(super) fn lost(&self) -> Vec<TreePath> {
+        self.records().unmounted.iter().map(|it| it.path.clone()).collect()
+    }
+
     /// Returns what a later run has to know: the mounts, and those of them that are lost.
     pub(super) fn notes(&self) -> Vec<MountNote> {
         let records = self.records();

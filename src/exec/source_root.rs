@@ -139,6 +139,11 @@ impl SourceRoot {
         self.accept_lost_mounts();
     }
 
+    /// Returns the mount points inside the source whose file systems were unmounted.
+    pub(crate) fn lost_mounts(&self) -> Vec<TreePath> {
+        self.mounts.lost()
+    }
+
     /// Accepts unmounted file systems inside the source as deleted. Returns their mount points.
     pub(crate) fn accept_lost_mounts(&self) -> Vec<TreePath> {
         self.mounts.accept()

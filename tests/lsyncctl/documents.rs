@@ -49,6 +49,7 @@ pub(crate) fn sync(name: &str, state: SyncState) -> SyncReport {
         watcher: "inotify".into(),
         polled_directories: 0,
         connection: None,
+        snapshot: None,
         totals: Totals::default(),
     }
 }

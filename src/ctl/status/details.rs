@@ -2,7 +2,7 @@
 
 use super::{StatusView, health, tint};
 use crate::{
-    control::status::{FailedPathReport, HeldReport, SyncReport, Totals},
+    control::status::{FailedPathReport, HeldReport, SnapshotReport, SyncReport, Totals},
     ctl::{
         failure::Severity,
         output::{Tint, TintedLine, TintedText},
@@ -114,6 +114,7 @@ fn facts(now: f64, sync: &SyncReport) -> Vec<String> {
     if let Some(connection) = &sync.connection {
         lines.push(format!("  connection: {connection}"));
     }
+    lines.extend(sync.snapshot.as_ref().map(|snapshot| snapshot_line(now, snapshot)));
     if let Some(time) = sync.last_success {
         let (local, age) = (text::local_time(time), text::duration(now - time));
         lines.push(format!("  last success: {local} ({age} ago)"));
@@ -130,6 +131,19 @@ fn facts(now: f64, sync: &SyncReport) -> Vec<String> {
     lines.extend(totals(&sync.totals));
     lines.extend(sync.pending.names.iter().map(|name| format!("  pending: {name}")));
     lines
+}
+
+fn snapshot_line(now: f64, snapshot: &SnapshotReport) -> String {
+    let SnapshotReport { taken, compared_paths, full_reason } = snapshot;
+    let age = taken.map_or_else(|| "none yet".into(), |time| text::duration(now - time) + " old");
+    let start = match (compared_paths, full_reason) {
+        (Some(count), _) => {
+            format!("; the start has compared {}", text::count(*count, "path", "paths"))
+        }
+        (None, Some(reason)) => format!("; the start transfers everything: {reason}"),
+        (None, None) => String::new(),
+    };
+    format!("  snapshot: {age}{start}")
 }
 
 fn totals(totals: &Totals) -> Option<String> {

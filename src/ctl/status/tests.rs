@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     control::status::{
-        FailedPathReport, HeldReport, PendingReport, ReloadReport, SyncState, Totals,
+        FailedPathReport, HeldReport, PendingReport, ReloadReport, SnapshotReport, SyncState,
+        Totals,
     },
     ctl::failure::CtlFailure,
 };
@@ -152,6 +153,11 @@ fn verbose_shows_all_details() {
     sync.pending.open = 2;
     sync.hook_failure = Some("onSynced: sh exited with code 3".into());
     sync.pending.in_flight_bytes = Some(4096);
+    sync.snapshot = Some(SnapshotReport {
+        taken: None,
+        compared_paths: None,
+        full_reason: Some("there is no snapshot yet".into()),
+    });
     let found = text(&document(vec![sync]), None, true);
     let (_, details) = found.split_once("\n\n").unwrap();
     let expected = "\
@@ -162,6 +168,7 @@ web: pending
   watched by: inotify, complete
   polled directories: 3
   connection: open
+  snapshot: none yet; the start transfers everything: there is no snapshot yet
   last exit code: 0
   open files: 2 wait for their writers
   running transfer: 4.0 KiB sent so far

@@ -195,8 +195,8 @@ impl Engine {
             Effect::ListDirectory { .. }
             | Effect::Stop(_)
             | Effect::Flushed(_)
-            | Effect::Report(_)
             | Effect::Exit(_) => {}
+            Effect::Report(event) => self.note_snapshot_use(event),
         }
     }
 

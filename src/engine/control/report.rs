@@ -140,7 +140,9 @@ impl Engine {
         let since = activity.state.filter(|(known, _)| *known == state);
         let message = match member.source().availability() {
             Availability::Gone { reason, .. } => Some(reason.clone()),
-            Availability::Covering | Availability::Covered => report.message,
+            Availability::Covering | Availability::Covered => {
+                report.message.or_else(|| lost_mounts_text(instance))
+            }
         };
         let coverage = self.control.coverage.get(&id);
         let pending =
@@ -157,6 +159,7 @@ impl Engine {
             polled_directories: coverage.map_or(0, |coverage| coverage.polled as u64),
             connection: self.connection_text(instance),
             hook_failure: lock(&instance.hook_failure).clone(),
+            snapshot: self.snapshot_report(id),
             totals: activity.totals,
             ..report
         })
@@ -203,6 +206,16 @@ fn connection_status_text(status: &ConnectionStatus) -> String {
         ConnectionStatus::Failed(why) => format!("not connected: {why}"),
         ConnectionStatus::SharedByUser => "shared by the ssh configuration".into(),
     }
+}
+
+/// Describes the file systems that were unmounted inside a source.
+fn lost_mounts_text(instance: &SyncInstance) -> Option<String> {
+    let lost = instance.source.lost_mounts();
+    let (first, more) = lost.split_first()?;
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    Some(format!(
+        "the file system on {first:#}{more} was unmounted in the source: the target keeps its files"
+    ))
 }
 
 /// Describes the coverage of a source. Its number of directories is that of the start.

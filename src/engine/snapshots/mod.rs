@@ -13,6 +13,7 @@ mod decision;
 mod flow;
 mod last;
 mod notes;
+mod status;
 mod work;
 
 use std::{
@@ -42,6 +43,7 @@ use crate::{
 use decision::boot_id;
 pub(super) use decision::{SnapshotTarget, settings_hash};
 use notes::SourceNotes;
+use status::SnapshotUse;
 pub(crate) use work::SnapshotMessage;
 use work::SnapshotThread;
 
@@ -66,6 +68,8 @@ pub(super) struct Snapshots {
     next_barrier: u64,
     is_cancelled: Arc<AtomicBool>,
     boot: String,
+    /// Use of the last snapshot by the start of each mirror.
+    starts: BTreeMap<MirrorId, SnapshotUse>,
     inbox: Inbox,
     log: Log,
 }
@@ -152,6 +156,7 @@ impl Snapshots {
             next_barrier: 0,
             is_cancelled: Arc::default(),
             boot,
+            starts: BTreeMap::new(),
             inbox: inbox.clone(),
             log: log.clone(),
         })

@@ -16,6 +16,7 @@ in_both_modes!(
     another_file_system_in_place_of_the_source_waits_for_a_decision,
     a_full_transfer_on_request_accepts_the_present_source,
     a_source_that_was_replaced_on_its_file_system_is_transferred,
+    the_status_tells_how_the_start_used_the_snapshot,
 );
 
 const UNMOUNTED: &str = "was unmounted: the target keeps its files";
@@ -81,7 +82,10 @@ fn a_file_system_that_is_not_mounted_after_a_restart_stays_on_the_target(mode: T
             Restarts::kill(daemon);
         }
         let daemon = restarts.start(&[]);
+        let status = || restarts.ctl(&["status"]).1;
+        assert!(status().contains("on /empty was unmounted in the source"), "{}", status());
         restarts.release();
+        assert!(!status().contains("was unmounted"), "{}", status());
         daemon.wait_mirrored(mode, &restarts.source, &restarts.target);
         assert!(!on_target.exists());
         restarts.stop(daemon);
@@ -232,6 +236,25 @@ fn a_full_transfer_on_request_accepts_the_present_source(mode: TransferMode) {
         restarts.stop(restarts.expect_with(&["-full"], "the command line asks for it"));
         restarts.stop(restarts.expect(NOTHING));
     });
+}
+
+fn the_status_tells_how_the_start_used_the_snapshot(mode: TransferMode) {
+    let restarts = Restarts::with_socket(mode);
+    let status = || restarts.ctl(&["status", "-v"]).1;
+    let daemon = restarts.start(&[]);
+    let full = "the start transfers everything: there is no snapshot yet";
+    assert!(status().contains(full), "{}", status());
+    restarts.wait_for_any_snapshot(&daemon);
+    daemon.wait_until("the age", || status().contains(" old; the start transfers"));
+    restarts.stop(daemon);
+    let daemon = restarts.expect(NOTHING);
+    assert!(status().contains("the start has compared 0 paths"), "{}", status());
+    let (_, json) = restarts.ctl(&["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let snapshot = &json["syncs"][0]["snapshot"];
+    assert!(snapshot["taken"].is_number() && snapshot["full_reason"].is_null(), "{json}");
+    assert_eq!(snapshot["compared_paths"], 0, "{json}");
+    restarts.stop(daemon);
 }
 
 fn a_source_that_was_replaced_on_its_file_system_is_transferred(mode: TransferMode) {
