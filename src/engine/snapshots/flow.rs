@@ -12,7 +12,7 @@ use mirror_core::{
     fs_event::MirrorId,
     input::Input,
     job::{DirtyPath, Job, Scope},
-    mirror::{Availability, Mirror},
+    mirror::{Availability, Mirror, SyncMember},
     path::TreePath,
     queue::PathSet,
     snapshot::{SourceComparison, Unconfirmed},
@@ -161,8 +161,9 @@ impl Engine {
     /// Begins the snapshots of a source that was missing at the start, as soon as it is there: its
     /// mirrors transfer everything, and ask for no comparison.
     fn begin_without_comparison(&mut self, path: &Path) {
-        let is_covered = |(id, _)| self.fleet.member(id).is_some_and(|it| it.source().is_covered());
-        if !self.members_of(path).any(is_covered) {
+        let mirror = |(id, _)| self.fleet.member(id).and_then(Member::built_in);
+        let is_begun = |it: &Mirror| it.source().is_covered() && it.uses_snapshots();
+        if !self.members_of(path).filter_map(mirror).any(is_begun) {
             return;
         }
         let Some(snapshots) = &mut self.snapshots else { return };

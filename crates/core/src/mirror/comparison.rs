@@ -80,6 +80,12 @@ impl Mirror {
         }
     }
 
+    /// Returns true if a start of this mirror can be reduced to the differences from a snapshot.
+    #[must_use]
+    pub fn uses_snapshots(&self) -> bool {
+        self.settings.first_transfer() == FirstTransfer::Unknown
+    }
+
     /// Returns true if it is known what the target lacks: not everything has to be transferred.
     #[must_use]
     pub fn has_known_target(&self) -> bool {
