@@ -20,7 +20,7 @@ use mirror_core::{
 };
 
 use super::{
-    SnapshotHealth, SnapshotPhase, SourceSnapshots, WRITE_RATIO,
+    SnapshotHealth, SnapshotPhase, SourceSnapshots,
     decision::{self, PresentFacts, SnapshotTarget},
     work::{self, Compared, ReadSource, SnapshotMessage, SnapshotResult},
 };
@@ -408,7 +408,7 @@ impl Engine {
         source.reading = PathSet::new();
         source.footer = Some(footer);
         source.health = SnapshotHealth::Good;
-        source.next_write = now + interval.max((now - source.since) * WRITE_RATIO);
+        source.next_write = source.next_after_success(now, interval);
         source.phase = SnapshotPhase::Marking;
         let started = thread.start(move |_| {
             work::mark(&targets, &mark);
@@ -423,8 +423,10 @@ impl Engine {
     fn fail_snapshot(&mut self, path: &Path, why: &io::Error) {
         let now = self.now();
         let Some(snapshots) = &mut self.snapshots else { return };
-        let retry = now + snapshots.interval;
-        snapshots.source_mut(path).fail(retry);
+        let interval = snapshots.interval;
+        let source = snapshots.source_mut(path);
+        let retry = source.next_after_failure(now, interval);
+        source.fail(retry);
         snapshots.report_failure(path, why);
     }
 }

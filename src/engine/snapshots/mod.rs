@@ -53,6 +53,9 @@ const MAX_NOTED: usize = 50_000;
 /// A snapshot is not written more often than so many times the duration of the last write.
 const WRITE_RATIO: u32 = 50;
 
+/// A snapshot that failed is not tried again before this time. The disk may be full.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
 /// Snapshots of all sources of a daemon.
 pub(super) struct Snapshots {
     state_dir: StateDir,
@@ -299,6 +302,16 @@ impl SourceSnapshots {
         self.next_write = retry;
     }
 
+    /// Returns the time of the next snapshot, for one that has succeeded at this time.
+    fn next_after_success(&self, now: Moment, interval: Duration) -> Moment {
+        now + interval.max((now - self.since) * WRITE_RATIO)
+    }
+
+    /// Returns the time of the next try, for a snapshot that has failed at this time.
+    fn next_after_failure(&self, now: Moment, interval: Duration) -> Moment {
+        self.next_after_success(now, interval.max(RETRY_PAUSE))
+    }
+
     fn touch(&mut self, paths: PathSet) {
         /// Beyond this number of paths the whole source is read again.
         const MAX: usize = 50_000;
@@ -315,4 +328,23 @@ fn changed_entry(target: &str, paths: &PathSet) -> JournalEntry {
     };
     let paths = paths.iter().map(written);
     JournalEntry::Changed { target: target.into(), paths: paths.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_does_not_cause_one_try_after_the_other() {
+        let mut source = SourceSnapshots::new("/state/a.snapshot".into());
+        let second = Duration::from_secs(1);
+        source.since = Moment::ORIGIN + second;
+        let now = source.since;
+        assert_eq!(source.next_after_success(now, Duration::ZERO), now);
+        assert_eq!(source.next_after_failure(now, Duration::ZERO), now + RETRY_PAUSE);
+        assert_eq!(source.next_after_failure(now, second * 120), now + second * 120);
+        // To read the source again may take long.
+        let late = now + second * 10;
+        assert_eq!(source.next_after_failure(late, Duration::ZERO), late + second * 500);
+    }
 }

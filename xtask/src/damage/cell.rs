@@ -12,13 +12,15 @@ use rustix::process::Signal;
 
 use super::{
     control,
+    disk::enter_mount_namespace,
     facts::FactBook,
     fault::{FaultInForce, clock_library, use_rsync},
     leftovers::{VARIABLE, wait_for_none},
     load::DamageDriver,
     matrix::{DamageCell, DamageFault, DamageKind, DamageLoad},
     sentinels::TargetSentinels,
-    setup::{DamageSetup, enter_mount_namespace, unmount_all},
+    setup::{DamageSetup, unmount_all},
+    state_disk,
     status_watch::StatusWatch,
 };
 use crate::{
@@ -48,6 +50,8 @@ const IDLE_FAULT_TIME: Duration = Duration::from_millis(1500);
 const CHANGES_BEFORE: u64 = 25;
 /// Number of differences in a report.
 const SHOWN: usize = 12;
+/// The end of the message about a start with a snapshot.
+const FROM_SNAPSHOT: &str = "since the last snapshot";
 /// The obstacle in the answer to a flush that waits for an operator.
 const HELD: &str = "held";
 
@@ -235,10 +239,39 @@ impl DamageRun<'_> {
                 this.watch.missed_effect(cell.fault).is_none()
             })?;
         }
+        if cell.fault == DamageFault::StateDiskFull {
+            self.exhaust_state_disk()?;
+        }
         fault.end(&mut self.daemon).map_err(|error| format!("the fault cannot end: {error}"))?;
         self.administer()?;
         self.phases.stop_load.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Changes the source until the daemon has warned of all consequences of a full disk.
+    fn exhaust_state_disk(&self) -> Result<(), String> {
+        let mut number = 0;
+        self.wait("the daemon warns of the full disk", |this| {
+            number += 1;
+            let made = this.change(&format!("facts/unsaved/{number}"));
+            let filled = state_disk::keep_full(this.setup);
+            made.is_ok() && filled.is_ok() && state_disk::missing_warning(&this.daemon).is_none()
+        })
+    }
+
+    /// Kills the daemon once it has a snapshot again, changes the source, and starts it again.
+    fn restart_from_snapshot(&mut self) -> Result<(), String> {
+        self.wait("there is a snapshot again", |this| state_disk::has_snapshot(this.setup))?;
+        self.flush()?;
+        self.daemon.terminate(Signal::KILL).map_err(|error| error.to_string())?;
+        self.change("facts/unwatched")?;
+        self.daemon.start_process().map_err(|error| error.to_string())?;
+        self.flush()?;
+        self.compare()?;
+        if self.daemon.has_logged(FROM_SNAPSHOT) {
+            return Ok(());
+        }
+        Err("no start has used a snapshot".into())
     }
 
     /// Waits for a condition.
@@ -323,6 +356,9 @@ impl DamageRun<'_> {
 
     /// Checks everything that must hold once all changes are on the target.
     fn verify(&mut self) -> Result<(), String> {
+        if self.setup.cell.fault == DamageFault::StateDiskFull {
+            self.restart_from_snapshot()?;
+        }
         self.change("facts/last")?;
         let source = self.read(&self.setup.origin)?;
         self.flush()?;

@@ -1,8 +1,7 @@
 //! The faults: how each begins and ends.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -11,17 +10,18 @@ use std::{
 };
 
 use rustix::{
-    io::Errno,
-    mount::{MountFlags, UnmountFlags, mount_remount, unmount},
+    mount::{UnmountFlags, unmount},
     process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit},
 };
 
 use super::{
+    disk::{fill, make_read_only, make_writable},
     facts::FactBook,
     matrix::{DamageFault, DamageKind, DamageLoad},
     network::{NetworkCondition, TestNetwork},
     process_limit::ProcessLimit,
     setup::{DamageSetup, KEPT},
+    state_disk,
 };
 use crate::{
     bench::usage,
@@ -100,7 +100,7 @@ impl<'a> FaultInForce<'a> {
             }
             DamageFault::ClockStep => fs::write(setup.run_file("clock"), "+3600")?,
             DamageFault::LogDiskFull => fill(&setup.log_disk.join("filler"))?,
-            DamageFault::StateDiskFull => {}
+            DamageFault::StateDiskFull => state_disk::begin(setup)?,
             DamageFault::BadReload => {
                 fs::write(setup.run_file("config.lua"), "sync{ default.direct, source =")?;
                 daemon.signal(Signal::HUP);
@@ -129,7 +129,7 @@ impl<'a> FaultInForce<'a> {
             }
             DamageFault::TargetFull => fs::remove_file(setup.target_disk.join("filler"))?,
             DamageFault::TargetReadOnly => {
-                mount_remount(&setup.target_disk, MountFlags::BIND, "")?;
+                make_writable(&setup.target_disk)?;
             }
             DamageFault::TargetRemoved => fs::create_dir_all(&setup.target)?,
             DamageFault::SourceUnmounted => setup.mount_source()?,
@@ -138,6 +138,7 @@ impl<'a> FaultInForce<'a> {
             DamageFault::WatchLimit => limit_watches(daemon.pid()?, MANY_WATCHES)?,
             DamageFault::ClockStep => fs::write(setup.run_file("clock"), "+0")?,
             DamageFault::LogDiskFull => fs::remove_file(setup.log_disk.join("filler"))?,
+            DamageFault::StateDiskFull => state_disk::end(setup, daemon)?,
             DamageFault::BadReload => {
                 fs::write(setup.run_file("config.lua"), setup.config()?)?;
                 daemon.signal(Signal::HUP);
@@ -148,8 +149,7 @@ impl<'a> FaultInForce<'a> {
             DamageFault::ChildKilled
             | DamageFault::TargetReplaced
             | DamageFault::NoDescriptors
-            | DamageFault::NoProcesses
-            | DamageFault::StateDiskFull => {}
+            | DamageFault::NoProcesses => {}
         }
         Ok(())
     }
@@ -209,33 +209,6 @@ fn kill_children(daemon: Pid, kills_inner: bool) -> io::Result<()> {
         Err(io::Error::other("the daemon has no child to kill"))
     } else {
         Ok(())
-    }
-}
-
-/// Writes a file until the file system is full.
-fn fill(path: &Path) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    for size in [1 << 20, 1 << 12, 1] {
-        let block = vec![b'f'; size];
-        loop {
-            match file.write(&block) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Makes a mount read-only, as soon as nobody writes to it.
-fn make_read_only(at: &Path) -> io::Result<()> {
-    let start = Instant::now();
-    loop {
-        match mount_remount(at, MountFlags::BIND | MountFlags::RDONLY, "") {
-            Err(Errno::BUSY) if start.elapsed() < TIMEOUT => thread::sleep(POLL_INTERVAL),
-            result => return Ok(result?),
-        }
     }
 }
 

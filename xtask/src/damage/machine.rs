@@ -3,11 +3,10 @@
 use std::thread;
 
 use super::{
-    fault,
+    disk, fault,
     matrix::{DamageCell, DamageFault, DamageKind},
     process_limit::ProcessLimit,
     results::SkipReason,
-    setup,
 };
 use crate::{build, torture::daemon::can_limit_watches};
 
@@ -32,7 +31,7 @@ impl DamageMachine {
         let has = |name: &str| build::find_program(name).is_some();
         let may_mount = thread::scope(|scope| {
             // The namespace vanishes with the thread.
-            scope.spawn(setup::enter_mount_namespace).join().is_ok_and(|it| it.is_ok())
+            scope.spawn(disk::enter_mount_namespace).join().is_ok_and(|it| it.is_ok())
         });
         let is_root = rustix::process::geteuid().is_root();
         let has_ssh = ["sshd", "ssh", "ssh-keygen"].into_iter().all(has);
@@ -59,7 +58,6 @@ impl DamageMachine {
     pub(crate) fn obstacle(&self, cell: DamageCell) -> Option<SkipReason> {
         let DamageCell { kind, fault, .. } = cell;
         let all = [
-            (fault == DamageFault::StateDiskFull, Some(no_state_directory())),
             (fault == DamageFault::OldRsync, self.old_rsync.clone()),
             (fault == DamageFault::NoProcesses, self.process_limit.clone()),
             (fault == DamageFault::WatchLimit, self.watch_limit.clone()),
@@ -71,9 +69,4 @@ impl DamageMachine {
         ];
         all.into_iter().find_map(|(applies, obstacle)| obstacle.filter(|_| applies))
     }
-}
-
-/// Returns why the disk of the daemon's state cannot be full.
-fn no_state_directory() -> SkipReason {
-    SkipReason::Impossible("the daemon has no state directory".to_owned())
 }

@@ -48,6 +48,7 @@ pub(crate) enum DamageFault {
     /// The clock steps forward, and back again.
     ClockStep,
     LogDiskFull,
+    /// No snapshot can be written. Afterwards the daemon is started again.
     StateDiskFull,
     /// SIGHUP while the configuration file is broken.
     BadReload,
@@ -193,6 +194,7 @@ impl DamageFault {
                 | Self::SourceUnmounted
                 | Self::InnerUnmounted
                 | Self::LogDiskFull
+                | Self::StateDiskFull
         )
     }
 }
@@ -252,6 +254,8 @@ impl DamageCell {
             DamageFault::ChildKilled => self.kind != DamageKind::Direct,
             DamageFault::ConnectionCut | DamageFault::ConnectionStalled => self.kind.is_remote(),
             DamageFault::OldRsync => has_own_rsync,
+            // The source of a script has no snapshot.
+            DamageFault::StateDiskFull => self.kind != DamageKind::Script,
             DamageFault::Killed
             | DamageFault::TargetFull
             | DamageFault::TargetReadOnly
@@ -265,7 +269,6 @@ impl DamageCell {
             | DamageFault::NoProcesses
             | DamageFault::ClockStep
             | DamageFault::LogDiskFull
-            | DamageFault::StateDiskFull
             | DamageFault::BadReload => true,
         }
     }
@@ -288,10 +291,8 @@ mod tests {
             assert_eq!(cells.iter().filter(|cell| cell.fault == fault).count(), 1, "{fault:?}");
         }
         for kind in DamageKind::ALL {
-            let runs = |cell: &&DamageCell| {
-                cell.kind == kind
-                    && !matches!(cell.fault, DamageFault::StateDiskFull | DamageFault::OldRsync)
-            };
+            let runs =
+                |cell: &&DamageCell| cell.kind == kind && cell.fault != DamageFault::OldRsync;
             assert!(cells.iter().filter(runs).count() >= 1, "{kind:?}");
         }
         assert!(cells.iter().all(|cell| cell.is_meaningful()));

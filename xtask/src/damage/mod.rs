@@ -7,6 +7,7 @@
 
 mod cell;
 mod control;
+mod disk;
 mod facts;
 mod fault;
 mod leftovers;
@@ -21,6 +22,7 @@ mod process_limit;
 mod results;
 mod sentinels;
 mod setup;
+mod state_disk;
 mod status_watch;
 mod table;
 

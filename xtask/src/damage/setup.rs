@@ -1,20 +1,14 @@
 //! The directories, servers and configuration of a cell.
 
-use std::{
-    ffi::CString,
-    fmt::Write as _,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, fs, io, path::PathBuf};
 
 use rustix::{
-    mount::{
-        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
-    },
+    mount::{UnmountFlags, mount_bind, unmount},
     process::Pid,
 };
 
 use super::{
+    disk::mount_tmpfs,
     matrix::{DamageCell, DamageFault, DamageKind, DamageLoad},
     network::TestNetwork,
 };
@@ -31,7 +25,7 @@ use crate::{
 pub(crate) const KEPT: (usize, usize) = (4, 100);
 /// Size of the file system of a target that gets full.
 const SMALL_DISK: u64 = 64 << 20;
-/// Size of the file system of a log that gets full.
+/// Size of the file system of a log or of snapshots that gets full.
 const LOG_DISK: u64 = 1 << 20;
 /// Rate of transfers of a big file, in KiB a second.
 const BIG_RATE: u64 = 6000;
@@ -57,6 +51,7 @@ pub(crate) struct DamageSetup {
     /// A directory that must not change.
     pub(crate) canary: PathBuf,
     pub(crate) log_disk: PathBuf,
+    pub(crate) state_disk: PathBuf,
     run: PathBuf,
     watch: &'static str,
     pub(crate) network: Option<TestNetwork>,
@@ -64,29 +59,13 @@ pub(crate) struct DamageSetup {
     rsyncd: Option<MeteredProcess>,
 }
 
-/// Moves the calling thread, and what it starts, into a private mount namespace.
-///
-/// # Errors
-///
-/// As `unshare(2)` and `mount(2)`; commonly missing privileges.
-pub(crate) fn enter_mount_namespace() -> io::Result<()> {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
-    Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
-}
-
 /// Unmounts what [`DamageSetup::create`] has mounted, so that the directory can be deleted.
 pub(crate) fn unmount_all(scratch: &ScratchDir) -> io::Result<()> {
-    for name in ["disk", "run/log-disk"] {
+    for name in ["disk", "run/log-disk", "run/state-disk"] {
         // Most of them are not mounted. What is mounted inside is detached as well.
         let _ = unmount(scratch.path(name)?.path(), UnmountFlags::DETACH);
     }
     Ok(())
-}
-
-fn mount_tmpfs(at: &Path, size: Option<u64>) -> io::Result<()> {
-    let options = size.map_or_else(String::new, |size| format!("size={size}"));
-    let options = CString::new(options)?;
-    Ok(mount("damage", at, "tmpfs", MountFlags::empty(), options.as_c_str())?)
 }
 
 impl DamageSetup {
@@ -122,6 +101,7 @@ impl DamageSetup {
             staging: directory("disk/staging")?,
             canary: directory("disk/canary")?,
             log_disk: directory("run/log-disk")?,
+            state_disk: directory("run/state-disk")?,
             beside_target: target_disk.clone(),
             watch: if needs_inotify || is_even { "inotify" } else { "auto" },
             origin,
@@ -162,6 +142,9 @@ impl DamageSetup {
         }
         if self.cell.fault == DamageFault::LogDiskFull {
             mount_tmpfs(&self.log_disk, Some(LOG_DISK))?;
+        }
+        if self.cell.fault == DamageFault::StateDiskFull {
+            mount_tmpfs(&self.state_disk, Some(LOG_DISK))?;
         }
         Ok(())
     }
@@ -222,7 +205,15 @@ impl DamageSetup {
         if self.cell.fault == DamageFault::LogDiskFull {
             let _ = write!(text, ", logfile = [[{}]]", self.log_disk.join("log").display());
         }
-        Ok(format!("{text} }}\nsync{{ {} }}\n", self.sync_options()?))
+        if self.cell.fault == DamageFault::StateDiskFull {
+            let directory = self.state_disk.join("state");
+            let _ = write!(text, ", stateDir = [[{}]], stateInterval = 0", directory.display());
+        }
+        // A remote target can't be marked.
+        let is_trusted =
+            self.cell.fault == DamageFault::StateDiskFull && self.cell.kind.is_remote();
+        let trust = if is_trusted { ", trustTarget = true" } else { "" };
+        Ok(format!("{text} }}\nsync{{ {}{trust} }}\n", self.sync_options()?))
     }
 
     fn sync_options(&self) -> io::Result<String> {

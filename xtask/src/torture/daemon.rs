@@ -183,6 +183,11 @@ impl<'a> TortureDaemon<'a> {
         text
     }
 
+    /// Returns true if it, or a predecessor, has logged this text.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        self.runs.iter().any(|running| running.output().contains(text))
+    }
+
     /// Returns its threads, and the kernel function in which each of them waits.
     pub(crate) fn threads(&self) -> String {
         let Ok(running) = self.running() else { return String::new() };
