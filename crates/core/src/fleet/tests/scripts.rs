@@ -853,6 +853,26 @@ fn events_during_a_listing_override_it() {
 }
 
 #[test]
+fn directories_above_an_event_are_created_before_their_listing_arrives() {
+    let mut harness = ScriptFleet::live(script_settings());
+    // It was renamed with its content, which is watched already.
+    harness.change(Edit::Delete, "old/");
+    assert_eq!(harness.change(Edit::Create, "d/"), ["list /d"]);
+    assert_eq!(harness.change(Edit::Create, "d/e/f/file"), ["list /d/e", "list /d/e/f"]);
+    assert_eq!(harness.change(Edit::Create, "d/e/f/other"), [""; 0]);
+    let entries = vec![(b"e".to_vec(), EntryKind::Directory)];
+    let listed = ScriptInput::DirectoryListed {
+        mirror: MirrorId(0),
+        path: at("d"),
+        listing: DirectoryListing { entries, is_complete: true },
+    };
+    assert_eq!(harness.handle_script(listed), [""; 0]);
+    let queued = ["Delete /old wait", "Create /d wait", "Create /d/e block", "Create /d/e/f block"];
+    assert_eq!(harness.events()[..4], queued);
+    assert_eq!(harness.events()[4..], ["Create /d/e/f/file block", "Create /d/e/f/other block"]);
+}
+
+#[test]
 fn lost_events_cause_a_full_event_or_a_listing() {
     let mut harness = ScriptFleet::live(script_settings());
     let shown = harness.fs_event(FsEventKind::Lost(at("d")));

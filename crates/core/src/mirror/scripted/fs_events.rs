@@ -108,6 +108,7 @@ impl ScriptedMirror {
         if !self.concerns(path, *kind) {
             return;
         }
+        self.create_above(path, now, effects);
         match (kind, edit) {
             // There is no such queue event; the entries may have changed.
             (EntryKind::Directory, Edit::Modify) => self.list(path, effects),
@@ -137,6 +138,7 @@ impl ScriptedMirror {
             && !self.queue.has_full()
             && !self.listings.concerns(from);
         if may_move && self.concerns(from, kind) && self.concerns(to, kind) {
+            self.create_above(to, now, effects);
             let stays_whole = self.queue.push_move(from, to, kind, now);
             if kind == EntryKind::Directory && !stays_whole {
                 self.list(to, effects);
@@ -145,6 +147,20 @@ impl ScriptedMirror {
         }
         self.on_change(deleted, now, effects);
         self.on_change(created, now, effects);
+    }
+
+    /// Queues the creation of directories above a path that only an outstanding listing would
+    /// report: as by the original, a directory is created before what is in it. A directory that
+    /// was renamed with its content is watched already, so events in it arrive before the listing.
+    fn create_above(&mut self, path: &TreePath, now: Moment, effects: &mut Vec<Effect>) {
+        loop {
+            let probes = &self.probes;
+            let is_probe = |directory: &TreePath| probes.contains(directory);
+            let Some(path) = self.listings.take_unreported(path, is_probe) else { return };
+            let (edit, kind) = (Edit::Create, EntryKind::Directory);
+            // Its listing is requested, so that the next one below it is unreported as well.
+            self.on_change(&Change { edit, kind, path }, now, effects);
+        }
     }
 
     fn on_lost(&mut self, path: TreePath, effects: &mut Vec<Effect>) {

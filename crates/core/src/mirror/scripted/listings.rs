@@ -85,6 +85,34 @@ impl PendingListings {
         }
     }
 
+    /// Returns the topmost directory above this path that only an outstanding listing would report.
+    /// It counts as reported from now on. `is_ignored` tells which listings report nothing.
+    pub(super) fn take_unreported(
+        &mut self,
+        path: &TreePath,
+        is_ignored: impl Fn(&TreePath) -> bool,
+    ) -> Option<TreePath> {
+        let mut found = None;
+        let mut next = if self.pending.is_empty() { None } else { path.parent() };
+        while let Some(directory) = next {
+            next = directory.parent();
+            if let (Some(parent), Some(name)) = (&next, directory.name())
+                && !is_ignored(parent)
+                && let Some(listing) = self.pending.get(&key(parent))
+                && !listing.changed.contains(name)
+            {
+                found = Some(directory);
+            }
+        }
+        let parent = found.as_ref().and_then(TreePath::parent);
+        if let (Some(parent), Some(name)) = (parent, found.as_ref().and_then(TreePath::name))
+            && let Some(listing) = self.pending.get_mut(&key(&parent))
+        {
+            listing.changed.insert(name.to_vec());
+        }
+        found
+    }
+
     /// Notes that events were lost in this directory: earlier entries may have changed since.
     pub(super) fn mark_stale(&mut self, directory: &TreePath) {
         let start = key(directory);
@@ -173,6 +201,21 @@ mod tests {
         listings.request(&at("d/e"));
         assert_eq!(listings.complete(&at("d/e")), entries(&[]));
         assert_eq!(listings.complete(&at("da")), entries(&[]));
+    }
+
+    #[test]
+    fn directories_above_an_event_are_reported_before_their_listing() {
+        let mut listings = PendingListings::default();
+        let path = at("d/e/f/file");
+        assert_eq!(listings.take_unreported(&path, |_| false), None);
+        listings.request(&at("d"));
+        listings.request(&at("d/e"));
+        assert_eq!(listings.take_unreported(&at("d/file"), |_| false), None);
+        assert_eq!(listings.take_unreported(&path, |it| *it == at("d")), Some(at("d/e/f")));
+        assert_eq!(listings.take_unreported(&path, |_| false), Some(at("d/e")));
+        assert_eq!(listings.take_unreported(&path, |_| false), None);
+        assert_eq!(listings.complete(&at("d")), entries(&["e"]));
+        assert_eq!(listings.complete(&at("d/e")), entries(&["f"]));
     }
 
     #[test]
