@@ -1,5 +1,5 @@
-//! Developer tasks: `cargo xtask test`, `torture`, `damage`, `fuzz`, `mutants`, `tidy`, `assets`,
-//! `bench`, `deb` and `dist`.
+//! Developer tasks: `cargo xtask test`, `torture`, `damage`, `soak`, `fuzz`, `mutants`, `tidy`,
+//! `assets`, `bench`, `deb` and `dist`.
 //!
 //! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
@@ -11,7 +11,9 @@ mod damage;
 mod deb;
 mod dist;
 mod fuzz;
+mod machine;
 mod mutants;
+mod soak;
 mod test;
 mod tidy;
 mod torture;
@@ -38,6 +40,10 @@ usage: cargo xtask TASK
                       lets each fault happen to each kind of sync under each load, and checks what
                       is left (docs/reliability.md). The filters can be repeated; --short runs each
                       fault once; --write writes the table
+  soak [--minutes N] [--seed S] [--write] [--program PROGRAM] [--directory DIRECTORY]
+                      lets faults of all kinds happen to one daemon with 50 targets, and checks that
+                      they stay equal to their sources, and its memory and descriptors flat
+                      (docs/reliability.md); --write writes the figures
   dist [--debug] [--try]
                       builds an archive with static programs in target/dist; --try runs the daemon
                       in an empty root
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
         "deb" => deb::run(&rest),
         "torture" => torture::run(&rest),
         "damage" => damage::run(&rest),
+        "soak" => soak::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "mutants" => mutants::run(&rest),
         "tidy" => tidy::run(&rest),

@@ -52,7 +52,7 @@ impl Sshd {
         let file = |name: &str| directory.path().join(name).display().to_string();
         let settings = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
-             StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n",
+             StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n",
             file("host"),
             file("user.pub"),
         );

@@ -167,7 +167,7 @@ fn set_network(setup: &DamageSetup, condition: NetworkCondition) {
 }
 
 /// Waits until no thread of a process runs any more.
-fn wait_until_stopped(process: Pid) -> io::Result<()> {
+pub(crate) fn wait_until_stopped(process: Pid) -> io::Result<()> {
     let start = Instant::now();
     let is_stopped = |task: &fs::DirEntry| {
         let state = fs::read_to_string(task.path().join("stat"));
@@ -228,7 +228,7 @@ fn remove_target(setup: &DamageSetup, book: &FactBook) -> io::Result<()> {
 }
 
 /// Removes a tree into which a transfer may still write.
-fn remove_busy(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_busy(path: &Path) -> io::Result<()> {
     let start = Instant::now();
     loop {
         match fs::remove_dir_all(path) {

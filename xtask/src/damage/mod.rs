@@ -6,22 +6,22 @@
 //! the target lacked a change.
 
 mod cell;
-mod control;
-mod disk;
+pub(crate) mod control;
+pub(crate) mod disk;
 mod facts;
-mod fault;
-mod leftovers;
+pub(crate) mod fault;
+pub(crate) mod leftovers;
 mod load;
 mod machine;
-mod matrix;
+pub(crate) mod matrix;
 #[path = "../../../tests/live/support/network.rs"]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, dead_code, reason = "written for tests")]
-mod network;
+pub(crate) mod network;
 mod options;
 mod process_limit;
 mod results;
 mod sentinels;
-mod setup;
+pub(crate) mod setup;
 mod state_disk;
 mod status_watch;
 mod table;

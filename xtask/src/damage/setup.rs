@@ -262,7 +262,7 @@ impl DamageSetup {
 /// Returns the settings of a mirror by shell commands. Each command looks at the present state,
 /// since a later event reports any later change. Its rsync has the real clock: with a limit of the
 /// rate, it would sleep until the clock is where it was before a step back.
-fn script(is_big: bool) -> String {
+pub(crate) fn script(is_big: bool) -> String {
     let copy = if is_big {
         format!("env -u LD_PRELOAD rsync -a --bwlimit={BIG_RATE} ^sourcePathname ^targetPathname")
     } else {

@@ -219,30 +219,60 @@ pub(crate) fn serve(
     target: &ScratchPath,
     number: usize,
 ) -> io::Result<(MeteredProcess, u16)> {
-    let config = scratch.path(&format!("run/rsyncd{number}.conf"))?;
-    fs::write(
-        config.path(),
-        format!(
-            // Without a chroot it would rewrite the targets of symbolic links.
-            "use chroot = yes\nmunge symlinks = no\nuid = 0\ngid = 0\n\
-             [mirror]\npath = {}\nread only = no\n",
-            target.path().display()
-        ),
-    )?;
+    let name = format!("rsyncd{number}");
+    let module = RsyncModule { name: "mirror".to_owned(), directory: target.clone() };
+    write_modules(scratch, &name, &[module])?;
     let mut last = io::Error::other("no attempt");
     for _ in 0..ATTEMPTS {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut command = Command::new("rsync");
-        command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
-        command.arg(format!("--port={port}"));
-        command.arg(format!("--config={}", config.path().display()));
-        let mut server =
-            MeteredProcess::start(&command, &scratch.path(&format!("run/rsyncd{number}.log"))?)?;
-        let listens = |_: &MeteredProcess| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
-        match server.wait_until("the rsync daemon listens", listens) {
-            Ok(()) => return Ok((server, port)),
+        let port = free_port()?;
+        match start_rsyncd(scratch, &name, port) {
+            Ok(server) => return Ok((server, port)),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Returns a port that is free at the moment.
+pub(crate) fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A module of an rsync daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct RsyncModule {
+    pub(crate) name: String,
+    pub(crate) directory: ScratchPath,
+}
+
+/// Writes the configuration of an rsync daemon.
+pub(crate) fn write_modules(
+    scratch: &ScratchDir,
+    name: &str,
+    modules: &[RsyncModule],
+) -> io::Result<()> {
+    // Without a chroot it would rewrite the targets of symbolic links.
+    let mut text = "use chroot = yes\nmunge symlinks = no\nuid = 0\ngid = 0\n".to_owned();
+    for RsyncModule { name, directory } in modules {
+        let path = directory.path().display();
+        let _ = write!(text, "[{name}]\npath = {path}\nread only = no\n");
+    }
+    fs::write(scratch.path(&format!("run/{name}.conf"))?.path(), text)
+}
+
+/// Starts an rsync daemon with the configuration of this name.
+pub(crate) fn start_rsyncd(
+    scratch: &ScratchDir,
+    name: &str,
+    port: u16,
+) -> io::Result<MeteredProcess> {
+    let config = scratch.path(&format!("run/{name}.conf"))?;
+    let mut command = Command::new("rsync");
+    command.args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
+    command.arg(format!("--port={port}"));
+    command.arg(format!("--config={}", config.path().display()));
+    let mut server = MeteredProcess::start(&command, &scratch.path(&format!("run/{name}.log"))?)?;
+    let listens = |_: &MeteredProcess| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+    server.wait_until("the rsync daemon listens", listens)?;
+    Ok(server)
 }

@@ -1,0 +1,90 @@
+//! The report of a soak run, also in `docs/reliability.md`.
+
+use std::fmt::Write as _;
+
+use super::{options::SoakOptions, run::SoakResults};
+use crate::{damage::matrix::DamageKind, machine};
+
+/// The lines between which the report is.
+const MARKS: [&str; 2] = ["<!-- soak -->", "<!-- end of soak -->"];
+
+/// Replaces the report in the document.
+///
+/// # Errors
+///
+/// As [`machine::write_between`].
+pub(crate) fn write(results: &SoakResults, options: &SoakOptions) -> Result<(), String> {
+    let program = options.program.as_ref();
+    let version = program.map_or_else(String::new, |program| {
+        let line = machine::first_line(&program.display().to_string(), &["-version"]);
+        format!("{}, ", line.trim())
+    });
+    let body = format!(
+        "{},\n{version}rsync {}, {} minutes, seed {}:\n\n{}",
+        machine::description(),
+        machine::version("rsync"),
+        options.time.as_secs() / 60,
+        options.seed,
+        text(results)
+    );
+    machine::write_between(MARKS, &body)
+}
+
+/// Returns the report.
+pub(crate) fn text(results: &SoakResults) -> String {
+    let SoakResults { batches, changes, peak, .. } = results;
+    let mut text = String::from(
+        "| minute | equal after | resident | anonymous | descriptors | threads | CPU |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for checkpoint in &results.checkpoints {
+        let gauges = checkpoint.gauges;
+        let _ = writeln!(
+            text,
+            "| {} | {:.1} s | {} KiB | {} KiB | {} | {} | {:.1} s |",
+            checkpoint.minute(),
+            checkpoint.flushed.as_secs_f64(),
+            gauges.resident,
+            gauges.anonymous,
+            gauges.descriptors,
+            gauges.threads,
+            gauges.cpu
+        );
+    }
+    let _ = writeln!(
+        text,
+        "\nThe largest figures in between: {} KiB resident, {} descriptors, {} threads.",
+        peak.resident, peak.descriptors, peak.threads
+    );
+    let faults: Vec<String> =
+        results.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let _ = writeln!(text, "Faults: {}.", faults.join(", "));
+    let _ = writeln!(
+        text,
+        "{changes} changes, {} batches, of which {} failed and were repeated, and {} were \
+         forgotten by a reload before their lag was recorded.\n",
+        batches.batches, batches.failed, batches.missed
+    );
+    text.push_str(&lags(results));
+    text
+}
+
+fn lags(results: &SoakResults) -> String {
+    let mut text = String::from(
+        "| lag | batches | p50 | p99 | maximum | without fault | p50 | p99 | maximum |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    for kind in DamageKind::ALL {
+        let [all, calm] = [false, true].map(|it| results.batches.summary(kind, it));
+        let _ = write!(text, "| {} |", kind.name());
+        for lags in [all, calm] {
+            let _ = write!(
+                text,
+                " {} | {:.2} s | {:.2} s | {:.2} s |",
+                lags.count, lags.median, lags.p99, lags.maximum
+            );
+        }
+        text.push('\n');
+    }
+    text
+}
