@@ -12,6 +12,7 @@ impl Engine {
     /// Handles one message.
     pub(super) fn handle_message(&mut self, message: Message, effects: &mut Vec<Effect>) {
         let now = self.now();
+        self.freed_memory.count(1);
         match message {
             Message::Watch => self.take_watch_messages(effects),
             Message::SourcePathChanged(mirror) => self.update_sources(&[mirror], effects),
@@ -60,7 +61,9 @@ impl Engine {
 
     fn take_watch_messages(&mut self, effects: &mut Vec<Effect>) {
         let mut changed = Vec::new();
-        for message in self.watch.take() {
+        let messages = self.watch.take();
+        self.freed_memory.count(messages.len());
+        for message in messages {
             if let WatchMessage::RootRepointed(mirror) = message {
                 changed.push(mirror);
             } else if let Some(input) = self.translate(message) {

@@ -5,6 +5,7 @@
 mod calendar;
 mod control;
 mod dry_run;
+mod freed_memory;
 mod inbox;
 mod jobs;
 mod learned;
@@ -66,6 +67,7 @@ use calendar::Calendar;
 use control::ControlState;
 pub(crate) use control::{ConfigOrigin, DaemonFacts, request_handler};
 pub(crate) use dry_run::describe_first_transfer;
+use freed_memory::FreedMemory;
 pub(crate) use inbox::{Inbox, Message, MessageChannel};
 use jobs::Jobs;
 use listing::DirectoryLister;
@@ -102,6 +104,7 @@ pub(crate) struct Engine {
     jobs: Jobs,
     lister: DirectoryLister,
     receiver: Receiver<Message>,
+    freed_memory: FreedMemory,
     /// Inputs that resulted from performing effects, for the next turn.
     next_inputs: Vec<Input>,
     /// Shared ssh connections. Declared after `registry`, so that the remote shells of the syncs
@@ -149,14 +152,13 @@ impl Engine {
         let ids: Vec<_> = fleet.members().iter().map(|member| member.id()).collect();
         ids.iter().zip(instances).for_each(|(&id, instance)| registry.insert(id, instance));
         registry.set_order(ids.clone());
-        let status = StatusWriter::new(&daemon, Moment::ORIGIN);
         let mut engine = Self {
             fleet,
             registry,
+            status: StatusWriter::new(&daemon, Moment::ORIGIN),
             daemon,
             reload,
             calendar: Calendar::new(Zoned::now()),
-            status,
             control: ControlState::default(),
             service: ServiceNotifier::default(),
             snapshots,
@@ -166,6 +168,7 @@ impl Engine {
             lister: DirectoryLister::new(inbox.clone(), log.clone()),
             receiver,
             next_inputs: Vec::new(),
+            freed_memory: FreedMemory::default(),
             connections,
             tunnels,
             scripts,
@@ -206,6 +209,7 @@ impl Engine {
             self.step_snapshots();
             self.service.step(&self.fleet, self.now(), self.jobs.any_running());
             let has_work = !self.next_inputs.is_empty() || self.has_requests();
+            self.freed_memory.release(has_work || self.jobs.any_running());
             if !has_work && !self.wait(&mut effects) {
                 return ExitCode::FAILURE;
             }

@@ -105,6 +105,9 @@ pub(super) enum DrainStatus {
     More,
 }
 
+/// Number of events whose memory is kept for the next ones.
+pub(super) const KEPT_EVENTS: usize = 1024;
+
 /// Results of draining a backend.
 #[derive(Debug, Default)]
 pub(super) struct Drained {
@@ -138,6 +141,12 @@ impl Drained {
             && self.overflows.is_empty()
             && self.warnings.is_empty()
             && self.details.is_empty()
+    }
+
+    /// Frees memory that only a burst of events needs.
+    pub(super) fn shrink(&mut self) {
+        self.fs_events.shrink_to(KEPT_EVENTS);
+        self.created.shrink_to(KEPT_EVENTS);
     }
 
     /// Adds an event.
@@ -180,6 +189,19 @@ pub(super) fn strip_root<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_of_a_burst_is_freed() {
+        let mut drained = Drained::default();
+        for _ in 0..KEPT_EVENTS * 3 {
+            drained.push_created(MirrorId(0), FsEventKind::Lost(TreePath::root()));
+        }
+        drained.fs_events.clear();
+        drained.created.clear();
+        drained.shrink();
+        let kept = drained.fs_events.capacity().max(drained.created.capacity());
+        assert!(kept < KEPT_EVENTS * 2, "{kept}");
+    }
 
     #[test]
     fn strip_root_matches_whole_components() {

@@ -30,7 +30,7 @@ use rustix::{
 
 use super::{
     CommandSender, Inventory, MAX_LISTED, Preference, WatchCounters, WatchMessage,
-    backend::{DrainStatus, Drained, WatchTree, strip_root},
+    backend::{DrainStatus, Drained, KEPT_EVENTS, WatchTree, strip_root},
     backends::{Backends, is_remote},
     limits::KernelLimit,
     open_files::mark_open_files,
@@ -393,11 +393,13 @@ impl WatchReader {
         self.report_covered();
         let polled = self.mirrors.values().map(|mirror| mirror.polled).sum();
         self.counters.set_watches(self.backends.watch_count(), polled);
-        // Reuse the memory.
+        // Reuse the memory, except that of a burst.
+        drained.shrink();
         self.drained = drained;
         if self.outbox.put(self.messages.drain(..)) {
             (self.wake)();
         }
+        self.messages.shrink_to(KEPT_EVENTS);
     }
 
     fn report_covered(&mut self) {

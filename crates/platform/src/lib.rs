@@ -14,6 +14,7 @@
 //! | [`child`], [`fork`], [`reaper`], [`signal`] | child processes, detaching, init duty, signals |
 //! | [`clock`], [`descriptor`] | the clock of `times(2)`, descriptors given by number |
 //! | [`environment`] | variables that children must not inherit |
+//! | [`memory`] | memory that the allocator keeps for later |
 //! | [`thread_cwd`] | the working directory of a single thread |
 //! | `mapping` | file mappings, with the feature `mapping` |
 
@@ -33,6 +34,7 @@ pub mod leaf_dirs;
 pub mod lock;
 #[cfg(feature = "mapping")]
 pub mod mapping;
+pub mod memory;
 pub mod metadata;
 pub mod mounts;
 pub mod own_files;

@@ -43,12 +43,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
         run.join().unwrap_or_else(|_| Err("the thread of the run has panicked".into()))
     });
     let results = results.map_err(|problem| vec![problem])?;
-    println!("{}", report::text(&results));
+    let text = report::text(&results, &options);
+    println!("{text}");
     if !results.growth.is_empty() {
         return Err(results.growth);
     }
     if options.write {
-        report::write(&results, &options).map_err(|problem| vec![problem])?;
+        report::write(&text).map_err(|problem| vec![problem])?;
     }
     Ok(())
 }

@@ -13,25 +13,28 @@ const MARKS: [&str; 2] = ["<!-- soak -->", "<!-- end of soak -->"];
 /// # Errors
 ///
 /// As [`machine::write_between`].
-pub(crate) fn write(results: &SoakResults, options: &SoakOptions) -> Result<(), String> {
+pub(crate) fn write(report: &str) -> Result<(), String> {
+    machine::write_between(MARKS, report)
+}
+
+/// Returns the report.
+pub(crate) fn text(results: &SoakResults, options: &SoakOptions) -> String {
     let program = options.program.as_ref();
     let version = program.map_or_else(String::new, |program| {
         let line = machine::first_line(&program.display().to_string(), &["-version"]);
         format!("{}, ", line.trim())
     });
-    let body = format!(
+    format!(
         "{},\n{version}rsync {}, {} minutes, seed {}:\n\n{}",
         machine::description(),
         machine::version("rsync"),
         options.time.as_secs() / 60,
         options.seed,
-        text(results)
-    );
-    machine::write_between(MARKS, &body)
+        figures(results)
+    )
 }
 
-/// Returns the report.
-pub(crate) fn text(results: &SoakResults) -> String {
+fn figures(results: &SoakResults) -> String {
     let SoakResults { batches, changes, peak, .. } = results;
     let mut text = String::from(
         "| minute | equal after | resident | anonymous | descriptors | threads | CPU |\n\
@@ -76,6 +79,10 @@ fn lags(results: &SoakResults) -> String {
     );
     for kind in DamageKind::ALL {
         let [all, calm] = [false, true].map(|it| results.batches.summary(kind, it));
+        if all.count == 0 {
+            // The daemon does not know the lag of a script.
+            continue;
+        }
         let _ = write!(text, "| {} |", kind.name());
         for lags in [all, calm] {
             let _ = write!(
