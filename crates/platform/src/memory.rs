@@ -11,7 +11,8 @@ pub fn release_unused() {
     }
 }
 
-#[cfg(all(test, target_env = "gnu"))]
+#[cfg(test)]
+#[cfg(target_env = "gnu")]
 mod tests {
     use super::*;
     use std::fs;
