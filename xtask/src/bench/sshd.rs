@@ -50,9 +50,11 @@ impl Sshd {
         }
         let port = free_port()?;
         let file = |name: &str| directory.path().join(name).display().to_string();
+        // The user's start files could take long, and a killed shell could leave locks of theirs.
         let settings = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+            "SetEnv HOME={}\nListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
              StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n",
+            directory.path().display(),
             file("host"),
             file("user.pub"),
         );
