@@ -117,6 +117,8 @@ pub(super) struct CallReport {
     pub(super) shortage: Option<String>,
     /// Reason for which the remote side refuses the call.
     pub(super) refusal: Option<RemoteRefusal>,
+    /// The first diagnostic that says that the file system of the target failed.
+    broken_target: Option<String>,
     remedy: Option<&'static str>,
 }
 
@@ -229,6 +231,9 @@ impl CallReport {
     }
 
     fn add_unwritable(&mut self, line: &[u8], owned: Vec<DirtyPath>, text: impl Fn() -> String) {
+        if reports_broken_file_system(line) {
+            self.broken_target.get_or_insert_with(&text);
+        }
         for DirtyPath { path, .. } in &owned {
             if self.is_full() {
                 break;
@@ -355,7 +360,26 @@ impl CallReport {
             let why = self.failed_ancestor(&dirty.path)?;
             Some((dirty, failure(why)))
         });
-        self.attributed_failures(Some(code)).into_iter().chain(below).collect()
+        let above = self.silently_failed(call_paths);
+        let above = above.map(|(dirty, why)| (dirty, failure(why)));
+        self.attributed_failures(Some(code)).into_iter().chain(below).chain(above).collect()
+    }
+
+    /// Returns the directories whose times may be wrong although rsync has said nothing: at its end
+    /// it restores the times of directories in which it has changed something, and ignores errors
+    /// of that.
+    fn silently_failed<'a>(
+        &'a self,
+        call_paths: CallPaths<'_>,
+    ) -> impl Iterator<Item = (DirtyPath, &'a String)> {
+        let parents: BTreeSet<TreePath> = self
+            .broken_target
+            .iter()
+            .flat_map(|_| call_paths.dirty_paths().filter_map(|dirty| dirty.path.parent()))
+            .filter(|path| !self.failed.contains_key(path))
+            .collect();
+        let dirty = |path| DirtyPath { path, scope: Scope::Entry };
+        parents.into_iter().map(dirty).zip(self.broken_target.iter().cycle())
     }
 
     fn failed_ancestor(&self, path: &TreePath) -> Option<&String> {
@@ -373,6 +397,13 @@ impl CallReport {
     fn with_remedy(&self, why: &str) -> String {
         self.remedy.map_or_else(|| why.to_owned(), |remedy| format!("{why}: {remedy}"))
     }
+}
+
+/// Returns true if the file system of the target became read-only or fails, so that other changes
+/// of the call may have failed, too.
+fn reports_broken_file_system(line: &[u8]) -> bool {
+    let ends: [&[u8]; 2] = [b"Read-only file system (30)", b"Input/output error (5)"];
+    ends.iter().any(|end| line.ends_with(end))
 }
 
 /// Returns true if rsync could not start one of its processes because of a temporary shortage.
@@ -490,6 +521,20 @@ mod tests {
         let line = r#"rsync: [generator] recv_generator: mkdir "/dst/d" failed: No such file (2)"#;
         let paths = ["/d Entry", "/d/x Entry", "/d/e/y Entry", "/d/z Entry"];
         assert_eq!(failed(&[line, END], call_paths), paths);
+    }
+
+    #[test]
+    fn directories_are_retried_if_the_target_became_read_only() {
+        let (entries, gone) = (paths(&["a", "d/x"]), paths(&["e/f/z"]));
+        let call_paths = CallPaths { entries: &entries, missing: &gone, ..CallPaths::default() };
+        let fails = |error: &str| {
+            let line = format!(r#"rsync: [receiver] mkstemp "/dst/d/x" failed: {error}"#);
+            failed(&[&line, END], call_paths)
+        };
+        assert_eq!(fails("Permission denied (13)"), ["/d/x Entry"]);
+        for error in ["Read-only file system (30)", "Input/output error (5)"] {
+            assert_eq!(fails(error), ["/d/x Entry", "/ Entry", "/d Entry", "/e/f Entry"]);
+        }
     }
 
     #[test]
