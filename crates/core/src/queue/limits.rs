@@ -5,7 +5,7 @@ pub const MAX_PER_DIRECTORY: usize = 65_536;
 
 /// The most dirty paths that wait for one event; beyond it, they are replaced by at most half as
 /// many larger ones.
-pub const MAX_PATHS: usize = 262_144;
+pub const MAX_PATHS: usize = 98_304;
 
 /// The most failed paths that are remembered; beyond it, they are replaced by at most half as many
 /// larger ones. Also the most large files that wait; beyond it, their directories are dirty paths.
