@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use mirror_core::{fleet::EXIT_FAILURE, path::Escaped};
-use mirror_platform::reaper::reap_as_init;
+use mirror_platform::{memory, reaper::reap_as_init};
 
 use crate::{
     config::{self, DaemonConfig, SocketSetting},
@@ -34,6 +34,7 @@ use crate::{
 /// It must be the first action of the process: a signal that arrives earlier is not handled.
 #[must_use]
 pub fn run(args: &[OsString]) -> ExitCode {
+    memory::limit_heaps();
     let signals = daemon::hold_signals().map_err(|error| {
         Log::default().say(Category::Error, cannot("handle signals", &error));
         ExitCode::from(EXIT_FAILURE)

@@ -260,9 +260,7 @@ fn delay(debounce: Debounce) -> String {
         }
         Debounce::Quiet { quiet, max_wait } => {
             let (quiet, max_wait) = (quiet.as_secs_f64(), max_wait.as_secs_f64());
-            format!(
-                "a lone change at once, a burst {quiet} s after its last one, at most {max_wait} s"
-            )
+            format!("{quiet} s after the last change, at most {max_wait} s; a lone change at once")
         }
     }
 }

@@ -11,6 +11,17 @@ pub fn release_unused() {
     }
 }
 
+/// Limits the number of heaps of the allocator, before threads are started. The GNU C library gives
+/// threads heaps of their own, up to eight for each processor, and each of them keeps memory that
+/// was freed: `mallopt(3)`. With another C library, this does nothing.
+pub fn limit_heaps() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes two numbers. It fails for unknown ones only.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
 #[cfg(test)]
 #[cfg(target_env = "gnu")]
 mod tests {
@@ -20,6 +31,27 @@ mod tests {
     fn resident_pages() -> usize {
         let statm = fs::read_to_string("/proc/self/statm").unwrap();
         statm.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The number of heaps of threads. Each is at a multiple of 64 MiB, where it is reserved.
+    fn heaps() -> usize {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let is_heap = |line: &&str| {
+            let (start, _) = line.split_once('-').unwrap();
+            let start = usize::from_str_radix(start, 16).unwrap();
+            start.is_multiple_of(64 << 20) && line.contains(" rw-p 00000000 00:00 0")
+        };
+        maps.lines().filter(is_heap).count()
+    }
+
+    #[test]
+    fn threads_share_heaps() {
+        limit_heaps();
+        let before = heaps();
+        let threads: Vec<_> =
+            (0..16).map(|_| std::thread::spawn(|| (vec![1_u8; 1000], heaps()))).collect();
+        let kept: Vec<_> = threads.into_iter().map(|it| it.join().unwrap()).collect();
+        assert!(kept.iter().all(|(_, heaps)| *heaps <= before.max(2)), "{before}");
     }
 
     #[test]
