@@ -247,7 +247,7 @@ impl DirtySet {
         drop(batch);
         let InFlight { paths, observed, hints, span, started, deferred, .. } =
             self.in_flight.remove(at);
-        self.hot.ended(&paths, now.since(started), now);
+        self.hot.ended(&paths, started, now);
         let observed = Arc::unwrap_or_clone(observed);
         let failed = match settled {
             Settled::All => Vec::new(),

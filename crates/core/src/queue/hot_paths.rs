@@ -126,17 +126,21 @@ impl HotPaths {
         }
     }
 
-    /// Notes the end of a batch that took `duration`. If it had a hot path, a pause begins.
-    pub(super) fn ended(&mut self, paths: &PathSet, duration: Duration, now: Moment) {
+    /// Notes the end of a batch. If it had a hot path, a pause begins.
+    ///
+    /// A change waits only for batches that it found in flight: if each later one prolonged its
+    /// pause, files that change twice each could let it starve.
+    pub(super) fn ended(&mut self, paths: &PathSet, started: Moment, now: Moment) {
         let mut had_hot = false;
         self.each_within(paths, |it| {
             it.ended = now;
             had_hot |= it.runs >= HOT_RUNS;
         });
-        if had_hot {
+        let was_waiting = self.pending.span.first.is_some_and(|first| first < started);
+        if had_hot && !was_waiting {
             let is_next = now.since(self.earliest) <= ROW && !self.pause.is_zero();
             self.pause = if is_next { MAX_PAUSE.min(self.pause * 2) } else { FIRST_PAUSE };
-            let long = MAX_LONG_PAUSE.min(duration.saturating_mul(PAUSE_PER_RUN));
+            let long = MAX_LONG_PAUSE.min(now.since(started).saturating_mul(PAUSE_PER_RUN));
             self.earliest = self.earliest.max(now + self.pause.max(long));
         }
     }

@@ -187,7 +187,8 @@ impl ReferenceHot {
                 had_hot |= *runs >= 2;
             }
         }
-        if had_hot {
+        let was_waiting = self.pending.first.is_some_and(|first| first < taken.started);
+        if had_hot && !was_waiting {
             let is_next = self.pause > 0 && now <= self.earliest + ROW;
             self.pause = if is_next { 1_000.min(2 * self.pause) } else { 250 };
             let long = 60_000.min(3 * u64::try_from((now - taken.started).as_millis()).unwrap());

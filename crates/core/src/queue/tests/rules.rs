@@ -230,11 +230,48 @@ fn hot_paths_are_transferred_together() {
          51   write /b
          60   settle 3 all
          200  write /c
-         279  take -> /c
-         280  settle 4 all
-         560  take -> /a /b
-         570  settle 5 all",
+         270  take -> /c
+         271  settle 4 all
+         271  due -> 280
+         280  take -> /a /b
+         290  settle 5 all",
     );
+}
+
+/// Files that change twice each, while another one changes again and again.
+#[test]
+fn a_pause_is_not_prolonged_for_paths_that_wait_for_its_end() {
+    let second_run = |number: usize| {
+        let start = 40 + 100 * number;
+        let [first, settled] = [3 + 2 * number, 4 + 2 * number];
+        format!(
+            "{start} write /f{number}
+             {} take -> /f{number}
+             {} settle {first} all
+             {} write /f{number}
+             {} take -> /f{number}
+             {} settle {settled} all\n",
+            start + 10,
+            start + 11,
+            start + 12,
+            start + 22,
+            start + 23,
+        )
+    };
+    let others: String = [0, 1].map(second_run).concat();
+    check(&format!(
+        "0   write /log
+         10  take -> /log
+         11  write /log
+         20  settle 1 all
+         21  take -> /log
+         22  write /log
+         30  settle 2 all
+         30  due -> 280
+         {others}
+         163 due -> 280
+         280 take -> /log"
+    ));
 }
 
 #[test]
