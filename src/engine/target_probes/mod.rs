@@ -40,7 +40,7 @@ struct TargetProbe {
     tried: TriedState,
 }
 
-/// The state of the target when the last retry was requested that failed nevertheless.
+/// The last state of the target that is not worth another retry: see [`wait_for_return`].
 type TriedState = Arc<Mutex<Option<TargetObservation>>>;
 
 impl TargetProbes {
@@ -89,9 +89,10 @@ impl TargetProbes {
         let (sender, ends) = channel();
         let (inbox, state) = (self.inbox.clone(), Arc::clone(&tried));
         let run = move || {
-            let last = lock(&state).take();
-            if let Some(now) = wait_for_return(&place, last, &ends, end) {
-                *lock(&state) = Some(now);
+            let mut before = lock(&state).take();
+            let is_back = wait_for_return(&place, &mut before, &ends, end);
+            *lock(&state) = before;
+            if is_back {
                 inbox.send(Message::Input(Input::TargetBack(mirror)));
             }
         };
@@ -102,43 +103,75 @@ impl TargetProbes {
     }
 }
 
-/// Waits until a retry is worthwhile, and returns the state of the target. `None`: the backoff has
-/// ended before.
+/// Waits until a retry is worthwhile. Returns false if the backoff has ended before.
 ///
-/// Each state that looks usable is worth one try that begins after it was observed; `tried` had
-/// one.
+/// Each state that looks usable is worth one try that begins after it was observed. `before` is the
+/// state that had one, or the last that did not look usable.
 fn wait_for_return(
     place: &TargetPlace,
-    tried: Option<TargetObservation>,
+    before: &mut Option<TargetObservation>,
     ends: &Receiver<Instant>,
     mut end: Instant,
-) -> Option<TargetObservation> {
-    let mut is_first = tried.is_none();
-    let mut before = tried;
+) -> bool {
+    let mut is_first = before.is_none();
     while Instant::now() < end {
         let now = place.observe();
         let interval = now.interval();
         let is_usable = now.is_usable();
         let is_better = before.as_ref().is_none_or(|before| now.is_better_than(before));
         if is_usable && is_better && !is_first {
-            return Some(now);
+            *before = Some(now);
+            return true;
         }
         if is_usable && !is_better && !now.may_improve() {
-            return None;
+            return false;
         }
         is_first = false;
         if !is_usable {
-            before = Some(now);
+            *before = Some(now);
         }
         match ends.recv_timeout(interval) {
             Ok(later) => end = later,
-            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Disconnected) => return false,
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
-    None
+    false
 }
 
 fn lock(state: &TriedState) -> MutexGuard<'_, Option<TargetObservation>> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use mirror_core::job::Failure;
+
+    use super::*;
+    use crate::engine::MessageChannel;
+
+    #[test]
+    fn a_state_in_which_a_retry_failed_is_not_tried_again() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let place = || TargetPlace::Port { host: "127.0.0.1".into(), port };
+        let channel = MessageChannel::default();
+        let mut probes = TargetProbes::new(channel.inbox.clone());
+        let mirror = MirrorId(1);
+        let mut fail = || {
+            let wait = Duration::from_mins(1);
+            let event = BatchEvent::Retry(Failure::new("refused"), wait);
+            probes.note(&LogEvent::Mirror(mirror, MirrorEvent::Batch(event)), |_| Some(place()));
+            let state = Arc::clone(&probes.probes.get(&mirror).unwrap().tried);
+            // The thread has the other reference until it ends.
+            while Arc::strong_count(&state) > 2 {
+                thread::yield_now();
+            }
+            channel.receiver.try_recv().is_ok()
+        };
+        assert!(fail(), "it may have come back since the failure");
+        assert!(!fail() && !fail(), "nothing has changed");
+    }
 }
