@@ -97,14 +97,15 @@ impl Engine {
         let due = snapshots.sources.iter().filter(|(_, source)| is_due(source));
         sources.extend(due.map(|(path, _)| path.clone()));
         for path in sources.into_iter().filter(|_| is_running) {
-            self.save_notes(&path);
+            let notes_retry = self.save_changed_notes(&path, now);
             self.start_comparison(&path);
             let due = self.snapshot_due(&path);
             if due.is_some_and(|due| due <= now) {
                 self.start_snapshot(&path);
             }
             if let Some(snapshots) = &mut self.snapshots {
-                snapshots.source_mut(&path).wakeup = due.filter(|&due| due > now);
+                let wakeup = due.filter(|&due| due > now).into_iter().chain(notes_retry).min();
+                snapshots.source_mut(&path).wakeup = wakeup;
             }
         }
     }

@@ -107,6 +107,8 @@ struct SourceSnapshots {
     health: SnapshotHealth,
     /// Notes as they are stored, once they were read.
     notes: Option<SourceNotes>,
+    /// Time at which notes are to be stored again, after a failure.
+    notes_retry: Option<Moment>,
 }
 
 /// Condition of the snapshots of a source. Each failure is reported once.
@@ -218,6 +220,7 @@ impl SourceSnapshots {
             wakeup: None,
             health: SnapshotHealth::Good,
             notes: None,
+            notes_retry: None,
         }
     }
 

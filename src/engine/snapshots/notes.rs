@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
@@ -13,9 +14,11 @@ use mirror_core::{
     job::{DirtyPath, HeldDeletions, HoldReason},
     path::{Escaped, TreePath},
     snapshot::{DifferenceKind, SourceDifference},
+    time::Moment,
 };
 use serde::{Deserialize, Serialize};
 
+use super::{RETRY_PAUSE, Snapshots, SourceSnapshots};
 use crate::{
     engine::Engine,
     exec::source_root::SourceNote,
@@ -87,8 +90,20 @@ impl Engine {
         }
     }
 
+    /// Stores the notes on a source, if they have changed, but not too soon after a failure.
+    /// Returns the time of the next try, if they could not be stored.
+    pub(super) fn save_changed_notes(&mut self, path: &Path, now: Moment) -> Option<Moment> {
+        let source = self.snapshots.as_ref().and_then(|snapshots| snapshots.sources.get(path));
+        let retry = source.and_then(|source| source.notes_retry).filter(|&retry| retry > now);
+        if retry.is_none() {
+            self.save_notes(path, now);
+        }
+        let source = self.snapshots.as_ref().and_then(|snapshots| snapshots.sources.get(path));
+        source.and_then(|source| source.notes_retry)
+    }
+
     /// Stores the notes on a source, if they have changed.
-    pub(super) fn save_notes(&mut self, path: &Path) {
+    fn save_notes(&mut self, path: &Path, now: Moment) {
         let syncs: Vec<_> =
             self.members_of(path).filter_map(|(id, _)| self.sync_note(id)).collect();
         let Some(snapshots) = &mut self.snapshots else { return };
@@ -96,13 +111,8 @@ impl Engine {
         let source = Escaped(path.as_os_str().as_bytes()).to_string();
         let notes = SourceNotes { source, boot, syncs };
         let file = snapshots.state_dir.notes_of(path);
-        let state = snapshots.source_mut(path);
-        if state.notes.as_ref() == Some(&notes) {
-            return;
-        }
-        let written = write_notes(&file, &notes);
-        state.notes = Some(notes);
-        if let Err(error) = written {
+        let retry = now + snapshots.interval.max(RETRY_PAUSE);
+        if let Err(error) = snapshots.source_mut(path).store_notes(&file, notes, retry) {
             snapshots.report_failure(path, &error);
         }
     }
@@ -112,8 +122,9 @@ impl Engine {
         let paths = self.registry.iter().filter(|(_, instance)| instance.has_snapshots);
         let paths: BTreeSet<PathBuf> =
             paths.map(|(_, instance)| instance.source.path().to_owned()).collect();
+        let now = self.now();
         for path in paths {
-            self.save_notes(&path);
+            self.save_notes(&path, now);
         }
     }
 
@@ -128,7 +139,21 @@ impl Engine {
     }
 }
 
-impl super::Snapshots {
+impl SourceSnapshots {
+    /// Stores these notes at a path, unless they are there. If that fails, it is to be tried again
+    /// at `retry`.
+    fn store_notes(&mut self, file: &Path, notes: SourceNotes, retry: Moment) -> io::Result<()> {
+        self.notes_retry = None;
+        if self.notes.as_ref() == Some(&notes) {
+            return Ok(());
+        }
+        write_notes(file, &notes).inspect_err(|_| self.notes_retry = Some(retry))?;
+        self.notes = Some(notes);
+        Ok(())
+    }
+}
+
+impl Snapshots {
     /// Returns the notes of the last run on a source. If they can't be used, which is logged, there
     /// are none.
     fn notes(&mut self, path: &Path) -> SourceNotes {
@@ -191,6 +216,22 @@ mod tests {
     use mirror_core::job::Scope;
 
     use super::*;
+
+    #[test]
+    fn notes_that_could_not_be_stored_are_stored_later() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("state");
+        let file = directory.join("a.notes");
+        let mut source = SourceSnapshots::new(directory.join("a.snapshot"));
+        let notes = SourceNotes { source: "/s".into(), ..SourceNotes::default() };
+        let retry = Moment::ORIGIN + RETRY_PAUSE;
+        assert!(source.store_notes(&file, notes.clone(), retry).is_err());
+        assert_eq!(source.notes_retry, Some(retry));
+        std::fs::create_dir(&directory).unwrap();
+        source.store_notes(&file, notes.clone(), retry).unwrap();
+        assert_eq!(source.notes_retry, None);
+        assert_eq!(read_notes(&file), Ok(Some(notes)));
+    }
 
     #[test]
     fn held_deletions_are_stored_as_they_are() {
