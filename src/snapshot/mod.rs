@@ -31,7 +31,7 @@ use mirror_core::{
     queue::PathSet,
     snapshot::{SourceDifference, directories_to_read},
 };
-use mirror_platform::dir::Dir;
+use mirror_platform::{dir::Dir, own_files::NameInDir};
 use rustix::process::geteuid;
 use siphasher::sip::SipHasher13;
 
@@ -62,10 +62,8 @@ impl StateDir {
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let shown = Escaped(path.as_os_str().as_bytes());
         let failed = |error: &dyn std::fmt::Display| format!("stateDir {shown}: {error}");
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(path).map_err(|error| failed(&error))?;
-        let found = fs::metadata(path).map_err(|error| failed(&error))?;
-        if found.uid() != geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        let is_own = create_own_directory(path).map_err(|error| failed(&error))?;
+        if !is_own {
             let why = "other users could change its files: let the user of lsyncd own it, and \
                        nobody else write to it";
             return Err(failed(&why));
@@ -99,6 +97,32 @@ impl StateDir {
         let name = text_hash(source.as_os_str().as_bytes());
         self.path.join(name).with_extension(suffix)
     }
+}
+
+/// Creates a directory, unless it exists. Returns false if other users could change its files, or
+/// replace it.
+///
+/// # Errors
+///
+/// As `open(2)` and `mkdir(2)`; and an error without a code if another user may have planted a
+/// symbolic link in the path.
+fn create_own_directory(path: &Path) -> io::Result<bool> {
+    let check_links = |path: &Path| NameInDir::resolve(&path.join("lock")).map(drop);
+    if let Some(existing) = path.ancestors().find(|it| it.symlink_metadata().is_ok()) {
+        check_links(existing)?;
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    check_links(path)?;
+    let path = path.canonicalize()?;
+    let found = fs::metadata(&path)?;
+    let is_own = found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0;
+    for above in path.ancestors().skip(1) {
+        // The sticky bit keeps other users from renaming our directory.
+        if fs::metadata(above)?.mode() & 0o1002 == 0o002 {
+            return Ok(false);
+        }
+    }
+    Ok(is_own)
 }
 
 /// Removes what a killed daemon has left behind.

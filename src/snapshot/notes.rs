@@ -46,11 +46,17 @@ pub(crate) fn read_notes<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, 
 ///
 /// # Errors
 ///
-/// As `open(2)`, `write(2)`, `fsync(2)` and `rename(2)`: the previous ones are still there.
+/// As `unlink(2)`, `open(2)`, `write(2)`, `fsync(2)` and `rename(2)`: the previous ones are still
+/// there.
 pub(crate) fn write_notes(path: &Path, notes: &impl Serialize) -> io::Result<()> {
     let temp = path.with_extension(format!("notes.{TEMP_SUFFIX}"));
-    let mut options = File::options();
-    let mut file = options.write(true).create(true).truncate(true).mode(MODE).open(&temp)?;
+    // A failed write may have left it behind. It is not opened, so that it can't be a link.
+    if let Err(error) = fs::remove_file(&temp)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut file = File::options().write(true).create_new(true).mode(MODE).open(&temp)?;
     file.write_all(&encode_line(notes)?)?;
     file.sync_all()?;
     fs::rename(&temp, path)

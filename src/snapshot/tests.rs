@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{PermissionsExt, lchown, symlink},
     time::Duration,
 };
 
@@ -254,6 +254,46 @@ fn damaged_notes_are_refused() {
     }
     fs::File::options().write(true).open(&file).unwrap().set_len(1 << 42).unwrap();
     assert!(read_notes::<Vec<String>>(&file).is_err());
+}
+
+#[test]
+fn notes_are_not_written_through_links() {
+    let scratch = TempDir::new().unwrap();
+    let [file, victim] = ["a.notes", "victim"].map(|name| scratch.path().join(name));
+    fs::write(&victim, "precious").unwrap();
+    symlink(&victim, scratch.path().join("a.notes.new")).unwrap();
+    write_notes(&file, &"notes").unwrap();
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    assert_eq!(read_notes(&file), Ok(Some("notes".to_owned())));
+}
+
+#[test]
+fn a_state_directory_that_another_user_could_replace_is_refused() {
+    let scratch = TempDir::new().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    let set_mode =
+        |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+    for name in ["open", "sticky", "victim"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    fs::write(at("victim/file.new"), "").unwrap();
+    symlink(at("victim"), at("sticky/link")).unwrap();
+    symlink(at("sticky"), at("link")).unwrap();
+    set_mode("open", 0o777);
+    set_mode("sticky", 0o1777);
+    let refused = StateDir::open(&at("open/state")).unwrap_err();
+    assert!(refused.ends_with("nobody else write to it"), "{refused}");
+    StateDir::open(&at("link/state/of/lsyncd")).unwrap();
+    if lchown(at("sticky/link"), Some(65_534), None).is_err() {
+        println!("skipped: this needs the rights of root");
+        return;
+    }
+    for path in ["sticky/link", "link/link", "sticky/link/new"] {
+        let refused = StateDir::open(&at(path)).unwrap_err();
+        assert!(refused.contains("link is a symbolic link, and another user"), "{refused}");
+    }
+    let left: Vec<_> = fs::read_dir(at("victim")).unwrap().map(|it| it.unwrap().path()).collect();
+    assert_eq!(left, [at("victim/file.new")]);
 }
 
 #[test]
