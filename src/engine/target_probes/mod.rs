@@ -1,5 +1,5 @@
-//! Probes of targets that are away: they notice cheaply that a retry is worthwhile, long before the
-//! backoff ends.
+//! Probes of targets that are away or full: they notice cheaply that a retry is worthwhile, long
+//! before the backoff ends.
 
 mod place;
 
@@ -16,7 +16,9 @@ use std::{
 use mirror_core::{
     fs_event::MirrorId,
     input::Input,
+    job::Failure,
     log_event::{BatchEvent, FullEvent, LogEvent, MirrorEvent, StartupEvent},
+    mirror::MAX_RETRY_WAIT,
 };
 
 use super::{Inbox, Message};
@@ -26,7 +28,7 @@ pub(super) use place::TargetPlace;
 /// A shorter backoff needs no probe.
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Probes of the targets that are away, at most one for each mirror.
+/// Probes of the targets that are away or full, at most one for each mirror.
 ///
 /// Each has a thread of its own, because a dead network file system may block it for ever.
 pub(super) struct TargetProbes {
@@ -48,8 +50,8 @@ impl TargetProbes {
         Self { probes: BTreeMap::new(), inbox }
     }
 
-    /// Starts a probe if this event says that a target is away, and ends it when the target is
-    /// back. `place_of` finds the place of the target, if that is known.
+    /// Starts a probe if this event says that a target is away or full, and ends it when the target
+    /// is back. `place_of` finds the place of the target, if that is known.
     pub(super) fn note(
         &mut self,
         event: &LogEvent,
@@ -61,6 +63,13 @@ impl TargetProbes {
         | MirrorEvent::Batch(BatchEvent::Retry(_, wait)) = event
         {
             self.expect(*mirror, Instant::now() + *wait, || place_of(*mirror));
+        } else if let MirrorEvent::PathsFailed(failed) = event
+            && failed.iter().any(|(_, failure)| is_full(failure))
+        {
+            // The backoff of a path is not longer than that of a target.
+            let is_visible = |place: &TargetPlace| matches!(place, TargetPlace::Directory(_));
+            let place = || place_of(*mirror).filter(is_visible);
+            self.expect(*mirror, Instant::now() + MAX_RETRY_WAIT, place);
         } else if matches!(event, MirrorEvent::Recovered) {
             self.forget(*mirror);
         }
@@ -101,6 +110,11 @@ impl TargetProbes {
             self.probes.insert(mirror, TargetProbe { end: sender, tried });
         }
     }
+}
+
+/// Returns true if the file system of the target is full. Only some paths may not fit on it.
+fn is_full(failure: &Failure) -> bool {
+    failure.message.contains("No space left on device")
 }
 
 /// Waits until a retry is worthwhile. Returns false if the backoff has ended before.
@@ -147,10 +161,34 @@ fn lock(state: &TriedState) -> MutexGuard<'_, Option<TargetObservation>> {
 mod tests {
     use std::net::TcpListener;
 
-    use mirror_core::job::Failure;
+    use mirror_core::{
+        job::{DirtyPath, Scope},
+        path::TreePath,
+    };
 
     use super::*;
     use crate::engine::MessageChannel;
+
+    fn fails(probes: &mut TargetProbes, place: TargetPlace, why: &str) -> bool {
+        let path = DirtyPath { path: TreePath::new(b"file").unwrap(), scope: Scope::Entry };
+        let failed = MirrorEvent::PathsFailed(vec![(path, Failure::new(why))]);
+        probes.note(&LogEvent::Mirror(MirrorId(1), failed), |_| Some(place));
+        probes.probes.contains_key(&MirrorId(1))
+    }
+
+    #[test]
+    fn a_full_disk_is_probed_although_only_files_fail() {
+        let channel = MessageChannel::default();
+        let mut probes = TargetProbes::new(channel.inbox.clone());
+        let full = "write failed on \"/t/file\": No space left on device (28)";
+        let directory = || TargetPlace::Directory("/".into());
+        let remote = TargetPlace::Port { host: "127.0.0.1".into(), port: 9 };
+        assert!(!fails(&mut probes, directory(), "Permission denied (13)"));
+        assert!(!fails(&mut probes, remote, full), "it tells nothing about the disk");
+        assert!(fails(&mut probes, directory(), full));
+        let message = channel.receiver.recv_timeout(Duration::from_mins(1)).unwrap();
+        assert!(matches!(message, Message::Input(Input::TargetBack(_))), "{message:?}");
+    }
 
     #[test]
     fn a_state_in_which_a_retry_failed_is_not_tried_again() {
