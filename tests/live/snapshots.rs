@@ -352,6 +352,37 @@ fn a_module_of_an_rsync_daemon_is_trusted_on_request() {
     );
 }
 
+/// A full transfer compares sizes and times only.
+#[test]
+fn a_pending_write_of_equal_size_and_time_reaches_an_untrusted_target() {
+    needs!(TransferMode::Rsync.requirement(), Requirement::Root);
+    let mut restarts = Restarts::new(TransferMode::Rsync);
+    let server = TestServer::rsync(&restarts.sandbox, &restarts.sandbox.path("served"));
+    restarts.remote = Some(format!(
+        "default.rsync, source = '@/source', delay = 1000, \
+         target = 'rsync://127.0.0.1:{}/mirror/target'",
+        server.port()
+    ));
+    restarts.fill();
+    let reason = "trustTarget = true says that it was not";
+    let file = restarts.source.join("a/file0");
+    let written = fs::metadata(&file).unwrap().modified().unwrap();
+    let rewrite = |byte: u8| {
+        fs::write(&file, vec![byte; fs::read(&file).unwrap().len()]).unwrap();
+        fs::File::options().write(true).open(&file).unwrap().set_modified(written).unwrap();
+    };
+    let daemon = restarts.expect(reason);
+    rewrite(b'1');
+    restarts.stop(daemon);
+    let daemon = restarts.expect(reason);
+    rewrite(b'2');
+    Restarts::kill(daemon);
+    let daemon = restarts.expect(reason);
+    restarts.stop(daemon);
+    rewrite(b'3');
+    restarts.stop(restarts.expect(reason));
+}
+
 #[test]
 fn a_target_over_ssh_is_trusted_on_request() {
     needs!(

@@ -344,9 +344,22 @@ fn take_stamp(rest: &mut &[u8]) -> Result<Stamp, DamagedRecord> {
 pub enum SourceComparison {
     /// The target has everything except for what may be on these paths.
     Differences(Vec<SourceDifference>),
-    /// It is unknown what the target has: everything has to be transferred. The reason, as a
-    /// sentence without a full stop.
-    Unknown(String),
+    /// It is unknown what the target has: everything has to be transferred.
+    Unknown {
+        /// The reason, as a sentence without a full stop.
+        reason: String,
+        /// The paths that were written since the target had them, as far as this is known: equal
+        /// size and time prove nothing there.
+        written: Vec<DirtyPath>,
+    },
+}
+
+impl SourceComparison {
+    /// Nothing is known, for this reason.
+    #[must_use]
+    pub fn unknown(reason: impl Into<String>) -> Self {
+        Self::Unknown { reason: reason.into(), written: Vec::new() }
+    }
 }
 
 /// A path of the source that may differ from the target.

@@ -8,8 +8,9 @@ use std::{
 
 use mirror_core::{
     fs_event::MirrorId,
+    job::DirtyPath,
     path::Escaped,
-    snapshot::{SourceComparison, SourceDifference, Unconfirmed},
+    snapshot::{DifferenceKind, SourceComparison, SourceDifference, Unconfirmed},
 };
 use mirror_platform::{dir::Dir, identity::FileSystem};
 
@@ -82,8 +83,26 @@ pub(super) fn decide(
 ) -> SourceComparison {
     match differences(last, target, facts) {
         Ok(differences) => SourceComparison::Differences(differences),
-        Err(reason) => SourceComparison::Unknown(reason),
+        Err(reason) => {
+            let last = last.as_ref().ok().filter(|last| last.footer.root == facts.root);
+            let written = last.map_or_else(Vec::new, |last| written_since(last, &target.name));
+            SourceComparison::Unknown { reason, written }
+        }
     }
+}
+
+/// Returns the paths that were written since this target had them, as far as the snapshot tells: a
+/// full transfer would not notice them if size and time are equal.
+fn written_since(last: &LastSnapshot, target: &str) -> Vec<DirtyPath> {
+    let states = last.footer.targets.iter().filter(|state| state.target == target);
+    let unconfirmed = states.filter_map(|state| state.unconfirmed.as_ref()).flatten();
+    let in_journal = last.journal.iter().filter_map(|entry| match entry {
+        JournalEntry::Changed { target: name, paths } if name == target => Some(paths),
+        JournalEntry::Changed { .. } | JournalEntry::Opened { .. } | JournalEntry::Closed => None,
+    });
+    let stored = unconfirmed.chain(in_journal.flatten()).filter_map(StoredPath::difference);
+    let all = last.differences.iter().flatten().cloned().chain(stored);
+    all.filter(|it| it.kind == DifferenceKind::Written).map(|it| it.dirty).collect()
 }
 
 fn differences(

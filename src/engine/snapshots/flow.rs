@@ -61,7 +61,7 @@ impl Engine {
     }
 
     fn answer_comparison(&mut self, mirror: MirrorId, reason: &str) {
-        let unknown = SourceComparison::Unknown(reason.into());
+        let unknown = SourceComparison::unknown(reason);
         self.next_inputs.push(Input::Compared(mirror, unknown));
     }
 

@@ -120,11 +120,11 @@ impl SnapshotThread {
         let last = compared.last;
         let answer = |target: &SnapshotTarget| {
             let comparison = if is_full {
-                SourceComparison::Unknown("the command line asks for it".into())
+                SourceComparison::unknown("the command line asks for it")
             } else {
                 decision::decide(&last, target, &facts)
             };
-            if let SourceComparison::Unknown(_) = comparison {
+            if let SourceComparison::Unknown { .. } = comparison {
                 outdate_mark(target);
             }
             (target.mirror, comparison)

@@ -31,7 +31,13 @@ impl Mirror {
         }
         let differences = match comparison {
             SourceComparison::Differences(differences) => differences,
-            SourceComparison::Unknown(reason) => return self.begin_full(reason, now, effects),
+            SourceComparison::Unknown { reason, written } => {
+                for dirty in written {
+                    let kind = DifferenceKind::Written;
+                    self.mark_difference(&SourceDifference { dirty, kind }, now);
+                }
+                return self.begin_full(reason, now, effects);
+            }
         };
         self.first = FirstTransfer::Differences;
         for difference in &differences {

@@ -8,11 +8,12 @@ fn with_snapshots() -> Fleet {
     Fleet::new(vec![settings], FleetLimits::default())
 }
 
-/// Parses a comparison: `unknown`, or differences: `w:` written, `m:` missing, `c:` to be compared;
-/// `/**` for a tree.
+/// Parses a comparison: `unknown` with written paths, or differences: `w:` written, `m:` missing,
+/// `c:` to be compared; `/**` for a tree.
 pub(super) fn comparison(words: &[&str]) -> SourceComparison {
-    if words == ["unknown"] {
-        return SourceComparison::Unknown("unknown".into());
+    if let ["unknown", written @ ..] = words {
+        let written = written.iter().map(|path| DirtyPath { path: at(path), scope: Scope::Entry });
+        return SourceComparison::Unknown { reason: "unknown".into(), written: written.collect() };
     }
     let differences = words.iter().map(|word| {
         let (kind, path) = word.split_once(':').unwrap();
@@ -120,6 +121,19 @@ fn an_unknown_target_gets_everything() {
          0 0 lost /                       -> lost /
          0 compared 0 w:/a                -> full: events of the source were lost meanwhile, start 0 all",
     );
+}
+
+#[test]
+fn a_full_transfer_knows_what_was_written_since_the_snapshot() {
+    let mut fleet = with_snapshots();
+    let mut effects = Vec::new();
+    for words in [&["begin"][..], &["covered", "0"], &["compared", "0", "unknown", "/d/written"]] {
+        send(&mut fleet, words, Moment::ORIGIN, &mut effects);
+    }
+    fleet.advance(Moment::ORIGIN, &mut effects);
+    let observed = started_full(&effects);
+    assert!(observed.is_written(&at("/d/written"), || false));
+    assert!(!observed.is_written(&at("/d/other"), || false));
 }
 
 #[test]

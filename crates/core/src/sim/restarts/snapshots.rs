@@ -134,7 +134,7 @@ impl SimSnapshots {
     ) -> Vec<SourceComparison> {
         self.touch(&walk.unsettled);
         let answer = |at| match stored {
-            None => SourceComparison::Unknown("there is no snapshot yet".into()),
+            None => SourceComparison::unknown("there is no snapshot yet"),
             Some(stored) => decide(stored, at, &walk.differences),
         };
         let answers: Vec<_> = (0..targets).map(answer).collect();
@@ -294,12 +294,12 @@ fn decide(
     differences: &[SourceDifference],
 ) -> SourceComparison {
     let Some(unconfirmed) = &stored.unconfirmed[target] else {
-        return SourceComparison::Unknown("the target was not complete".into());
+        return SourceComparison::unknown("the target was not complete");
     };
     let journal = stored.journal.iter().filter(|(at, _)| *at == target).map(|(_, tree)| tree);
     let all: Vec<_> = differences.iter().chain(unconfirmed).chain(journal).cloned().collect();
     if all.iter().any(SourceDifference::is_everything) {
-        return SourceComparison::Unknown("the last full transfer was not finished".into());
+        return SourceComparison::unknown("the last full transfer was not finished");
     }
     SourceComparison::Differences(all)
 }

@@ -314,7 +314,7 @@ impl RestartWorld {
     fn answer(&mut self, at: usize, comparison: SourceComparison) -> CheckResult {
         match comparison {
             SourceComparison::Differences(_) => self.counts.reduced += 1,
-            SourceComparison::Unknown(_) => {
+            SourceComparison::Unknown { .. } => {
                 self.counts.full += 1;
                 let SimTarget { tree, is_compared_by_time, .. } = &mut self.targets[at];
                 *is_compared_by_time |= *tree != SimTree::new();
@@ -457,8 +457,8 @@ impl RestartWorld {
                 }
                 Effect::Uncover(mirror) => daemon.links[index(mirror)].is_watched = false,
                 Effect::Compare(mirror) if daemon.snapshots.is_compared => {
-                    let reason = "the sync is new".into();
-                    self.answer(index(mirror), SourceComparison::Unknown(reason))?;
+                    let reason = "the sync is new";
+                    self.answer(index(mirror), SourceComparison::unknown(reason))?;
                 }
                 Effect::Compare(mirror) => daemon.waiting.push(index(mirror)),
                 Effect::Start(job) => self.start_job(&job),
