@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::{
     config::SyncKind,
-    exec::{direct, rsync, target_identity::TargetIdentity},
+    exec::{direct, rsync, ssh::MarkState, target_identity::TargetIdentity},
     report::TransferMeter,
 };
 
@@ -17,6 +17,7 @@ pub(super) type SharedRsyncState = Arc<OnceLock<Arc<rsync::RsyncState>>>;
 pub(super) struct LearnedState {
     pub(super) direct: Arc<direct::DirectState>,
     pub(super) rsync: SharedRsyncState,
+    pub(super) mark: Arc<MarkState>,
 }
 
 impl LearnedState {

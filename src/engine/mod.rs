@@ -17,6 +17,7 @@ mod registry;
 mod reload;
 mod reload_log;
 mod remote_shell;
+mod remote_target;
 mod scripts;
 mod service;
 mod snapshots;

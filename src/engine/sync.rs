@@ -14,10 +14,7 @@ use mirror_core::{
     input::TargetLink,
     mirror::{Connection, Insist, MirrorSettings, scripted::ScriptSettings},
     path::{Escaped, TreePath},
-    plan::{
-        options::TransferPhase,
-        target::{Target, TargetPath},
-    },
+    plan::{options::TransferPhase, target::Target},
     snapshot::SourceDifference,
 };
 
@@ -27,6 +24,7 @@ use super::{
     learned::{LearnedState, SharedRsyncState},
     on_synced::OnSyncedSender,
     remote_shell::RemoteShell,
+    remote_target::{remote_mark, remote_renames},
     snapshots::{SnapshotTarget, settings_hash},
     tunnels::Tunnels,
 };
@@ -38,7 +36,7 @@ use crate::{
         process::child::{ChildOutput, ChildProgram},
         rsync,
         source_root::{SourceRoot, SourceRules},
-        ssh::{ConnectionChoice, ControlMaster, SshConnections},
+        ssh::{ConnectionChoice, ControlMaster, MarkRoutes, SshConnections},
         target_mark::MARK_ATTRIBUTE,
         tunnel::{TunnelEndpoint, TunnelHandle, via::ViaTunnel},
     },
@@ -72,6 +70,8 @@ pub(super) struct SyncInstance {
     pub(super) tunnel: Option<Arc<TunnelHandle>>,
     /// Shared ssh connection to its target.
     pub(super) master: Option<Arc<ControlMaster>>,
+    /// Mark of its target on another machine.
+    mark: Option<Arc<MarkRoutes>>,
     /// Failure of the last call of `onSynced`.
     pub(super) hook_failure: LastHookFailure,
     /// True if its source has snapshots.
@@ -132,15 +132,15 @@ impl SyncInstance {
         let context = &SyncContext { log: &context.log.for_sync(&sync.name), ..context.clone() };
         let SyncContext { log, tunnels, .. } = context;
         let tunnel = sync.tunnel.as_ref().and_then(|spec| tunnels.get(spec));
-        let mut master = None;
+        let (mut master, mut mark) = (None, None);
         let executor: Option<Arc<dyn Executor>> = match sync.kind {
             SyncKind::Script => None,
             SyncKind::Rsync | SyncKind::Rsyncssh => {
                 if let Some(tunnel) = tunnel.as_ref().filter(|_| depends_on_route(&sync)) {
                     Some(Arc::new(via_tunnel(tunnel, &sync, &source, &learned.rsync, context)))
                 } else {
-                    let backend = rsync_backend(&sync, &source, &learned.rsync, context)?;
-                    master = backend.master;
+                    let backend = rsync_backend(&sync, &source, &learned, context)?;
+                    (master, mark) = (backend.master, backend.mark);
                     Some(backend.executor)
                 }
             }
@@ -162,7 +162,17 @@ impl SyncInstance {
         });
         let has_snapshots = context.has_snapshots && sync.init && executor.is_some();
         let config = sync;
-        Ok(Self { config, source, executor, learned, tunnel, master, hook_failure, has_snapshots })
+        Ok(Self {
+            config,
+            source,
+            executor,
+            learned,
+            tunnel,
+            master,
+            mark,
+            hook_failure,
+            has_snapshots,
+        })
     }
 
     /// Returns the counters of what was transferred. `None` if only a script knows.
@@ -194,6 +204,7 @@ impl SyncInstance {
             settings: settings_hash(&self.config),
             is_trusted: self.config.trust_target,
             identity: self.learned.target_identity(self.config.kind),
+            remote_mark: self.mark.clone(),
             entries: self.learned.entry_count(self.config.kind),
         }
     }
@@ -293,7 +304,8 @@ fn via_tunnel(
     known: &SharedRsyncState,
     context: &SyncContext<'_>,
 ) -> ViaTunnel {
-    let (sync, source, known) = (sync.clone(), Arc::clone(source), Arc::clone(known));
+    let (sync, source) = (sync.clone(), Arc::clone(source));
+    let learned = LearnedState { rsync: Arc::clone(known), ..LearnedState::default() };
     let (base_dir, connections) = (context.base_dir.clone(), Arc::clone(context.connections));
     let (log, on_synced) = (context.log.clone(), context.on_synced.clone());
     ViaTunnel::new(Arc::clone(tunnel), move |endpoint| {
@@ -310,7 +322,7 @@ fn via_tunnel(
             has_snapshots: false,
             log: &log,
         };
-        Ok(rsync_backend(&sync, &source, &known, &context)?.executor)
+        Ok(rsync_backend(&sync, &source, &learned, &context)?.executor)
     })
 }
 
@@ -319,6 +331,8 @@ struct RsyncBackend {
     executor: Arc<dyn Executor>,
     /// The shared connection, if there is one.
     master: Option<Arc<ControlMaster>>,
+    /// The mark of a target on another machine.
+    mark: Option<Arc<MarkRoutes>>,
 }
 
 /// Builds the rsync executor of a sync. Where a connection may be shared, the jobs find out whether
@@ -327,22 +341,40 @@ struct RsyncBackend {
 fn rsync_backend(
     sync: &SyncConfig,
     source: &Arc<SourceRoot>,
-    known: &SharedRsyncState,
+    learned: &LearnedState,
     context: &SyncContext<'_>,
 ) -> Result<RsyncBackend, String> {
-    let config = rsync_config(sync, source, context, true)?;
-    let master = config.master.clone();
-    let via_master = continue_rsync_executor(config, known);
-    let Some(master) = master else {
-        return Ok(RsyncBackend { executor: Arc::new(via_master), master: None });
+    let note = (!sync.trust_target).then(|| context.log.clone());
+    let with_state = |config: &mut rsync::RsyncConfig| {
+        let mark =
+            config.mark.take().map(|mark| Arc::new(mark.with_state(&learned.mark, note.clone())));
+        config.mark.clone_from(&mark);
+        mark
     };
-    let config = rsync_config(sync, source, context, false)?;
-    let via_user_config = continue_rsync_executor(config, known);
-    let shared = Some(Arc::clone(&master));
+    let mut config = rsync_config(sync, source, context, true)?;
+    let (master, mark) = (config.master.clone(), with_state(&mut config));
+    let executor = continue_rsync_executor(config, &learned.rsync);
     let (connections, log) = (Arc::clone(context.connections), context.log.clone());
+    let routes = |via_master, via_user_config| MarkRoutes {
+        connections: Arc::downgrade(&connections),
+        master: master.clone(),
+        via_master,
+        via_user_config,
+        log: log.clone(),
+    };
+    let Some(shared) = master.clone() else {
+        let mark = mark.map(|mark| Arc::new(routes(Arc::clone(&mark), mark)));
+        return Ok(RsyncBackend { executor: Arc::new(executor), master, mark });
+    };
+    let mut config = rsync_config(sync, source, context, false)?;
+    let marks = mark.zip(with_state(&mut config));
+    let mark = marks.map(|(via_master, via_user)| Arc::new(routes(via_master, via_user)));
+    let via_user_config = continue_rsync_executor(config, &learned.rsync);
+    let (master, via_master) = (shared, executor);
+    let shared = Some(Arc::clone(&master));
     let executor =
         Arc::new(ConnectionChoice { connections, master, via_master, via_user_config, log });
-    Ok(RsyncBackend { executor, master: shared })
+    Ok(RsyncBackend { executor, master: shared, mark })
 }
 
 /// Creates an executor that continues with the `known` state of its target.
@@ -399,6 +431,8 @@ pub(super) fn rsync_config(
         target.host().map(|host| RemoteShell::for_host(host, &mut options, shared, ssh_log));
     let renames =
         shell.as_ref().and_then(|shell| remote_renames(sync, &target, shell, connections, ssh_log));
+    let mark = shell.as_ref().filter(|_| *has_snapshots && sync.init);
+    let mark = mark.and_then(|shell| remote_mark(sync, &target, shell, base_dir)).map(Arc::new);
     let (remote_shell, master) =
         shell.map(|shell| (shell.rsync_rsh, shell.master)).unwrap_or_default();
     Ok(rsync::RsyncConfig {
@@ -418,6 +452,7 @@ pub(super) fn rsync_config(
         modify_window: sync.modify_window,
         state: None,
         renames,
+        mark,
         output: ChildOutput::Log((*log).clone()),
         log: (*log).clone(),
     })
@@ -461,37 +496,4 @@ fn hook_program(sync: &SyncConfig, binary: OsString, log: &Log) -> ChildProgram 
         parent_death_signal: Signal::TERM,
         inherited: None,
     }
-}
-
-/// Returns the settings for repeating renames on the target of `default.rsyncssh`. `None` if a
-/// remote shell may see other paths than rsync does, or if nothing is to be deleted, including the
-/// old name.
-fn remote_renames(
-    sync: &SyncConfig,
-    target: &Target,
-    shell: &RemoteShell,
-    connections: &SshConnections,
-    log: &Log,
-) -> Option<rsync::ShellRenames> {
-    // Such as `sudo chroot /srv rsync`.
-    let changes_remote_root =
-        |arg: &Vec<u8>| arg.starts_with(b"--rsync-path") && arg.contains(&b' ');
-    let mut args = sync.rsync.extra.iter().chain(&sync.rsync.long);
-    let deletes = sync.delete.applies(TransferPhase::Running);
-    if sync.kind != SyncKind::Rsyncssh || !sync.renames || !deletes || args.any(changes_remote_root)
-    {
-        return None;
-    }
-    let directory = match target.path() {
-        // The home of another user, which the remote shell may resolve differently.
-        TargetPath::Relative([b'~', ..]) => return None,
-        TargetPath::Absolute(path) | TargetPath::Relative(path) => path,
-        TargetPath::Unknown => b".",
-    };
-    let shell = connections.shell(&shell.command, target.host()?, log)?;
-    Some(rsync::ShellRenames {
-        shell,
-        directory: directory.to_vec(),
-        codes: sync.ssh_exit_codes.clone(),
-    })
 }

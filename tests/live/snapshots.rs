@@ -1,6 +1,7 @@
 //! Restarts with a snapshot of the source.
 
 mod notes;
+mod over_ssh;
 
 use std::{
     fs::{self, File, FileTimes},
@@ -371,7 +372,7 @@ fn a_pending_write_of_equal_size_and_time_reaches_an_untrusted_target() {
         fs::write(&file, vec![byte; fs::read(&file).unwrap().len()]).unwrap();
         fs::File::options().write(true).open(&file).unwrap().set_modified(written).unwrap();
     };
-    let daemon = restarts.expect(reason);
+    let daemon = restarts.expect("there is no snapshot yet");
     rewrite(b'1');
     restarts.stop(daemon);
     let daemon = restarts.expect(reason);
@@ -381,22 +382,6 @@ fn a_pending_write_of_equal_size_and_time_reaches_an_untrusted_target() {
     restarts.stop(daemon);
     rewrite(b'3');
     restarts.stop(restarts.expect(reason));
-}
-
-#[test]
-fn a_target_over_ssh_is_trusted_on_request() {
-    needs!(
-        TransferMode::Rsync.requirement(),
-        Requirement::Root,
-        Requirement::Program("sshd"),
-        Requirement::Program("ssh"),
-    );
-    let restarts = Restarts::new(TransferMode::Rsync);
-    let server = TestServer::ssh(&restarts.sandbox);
-    let sync = server.rsyncssh_config("");
-    let sync = sync.strip_prefix("sync{").unwrap().trim().trim_end_matches([' ', ',', '}']);
-    let sync = sync.replace("@/src", "@/source").replace("@/dst", "@/served/target");
-    check_remote(restarts, &sync);
 }
 
 /// The records of the first comparison have the old name, and the target never had it.
@@ -508,7 +493,12 @@ fn a_temporary_file_of_a_killed_rsync_is_removed() {
 /// The snapshot of the first source is still right, but the target has another one meanwhile.
 fn a_source_that_is_exchanged_twice_is_transferred(mode: TransferMode) {
     let slowly = "maxDelete = false, rsync = { bwlimit = '10' }".into();
-    let restarts = Restarts { more: slowly, ..Restarts::new(mode) };
+    check_exchanged_source(&Restarts { more: slowly, ..Restarts::new(mode) });
+}
+
+/// Exchanges the source of a sync, which transfers slowly, and exchanges it back.
+fn check_exchanged_source(restarts: &Restarts) {
+    let mode = restarts.mode;
     let (one, two) = (restarts.sandbox.path("one"), restarts.sandbox.create_dir("two"));
     let link = |to: &Path| {
         let _ = fs::remove_file(&restarts.source);

@@ -17,6 +17,7 @@ use mirror_platform::{dir::Dir, identity::FileSystem};
 use crate::{
     config::SyncConfig,
     exec::{
+        ssh::MarkRoutes,
         target_identity::TargetIdentity,
         target_mark::{TargetMark, directory_identity},
     },
@@ -34,6 +35,8 @@ pub(in crate::engine) struct SnapshotTarget {
     /// True if the user says that nothing else changes the target.
     pub(in crate::engine) is_trusted: bool,
     pub(in crate::engine) identity: Option<Arc<TargetIdentity>>,
+    /// Mark on another machine.
+    pub(in crate::engine) remote_mark: Option<Arc<MarkRoutes>>,
     /// Number of entries on the target, if known.
     pub(in crate::engine) entries: Option<u64>,
 }
@@ -168,6 +171,14 @@ fn check_footer(last: &LastSnapshot, facts: &PresentFacts) -> Result<(), String>
 
 /// Checks that the target is the one that the snapshot describes, and no newer one.
 fn check_mark(state: &StoredTarget, target: &SnapshotTarget) -> Result<(), String> {
+    if let Some(mark) = target.remote_mark.as_ref().filter(|_| !target.is_trusted) {
+        let found = mark.read().map_err(|why| format!("the target can't be checked: {why}"))?;
+        check_found(state, found.as_ref())?;
+        if let Some(found) = found {
+            mark.resume(&found);
+        }
+        return Ok(());
+    }
     let found = target.identity.as_ref().and_then(|identity| identity.read_mark());
     match found {
         None if target.is_trusted => Ok(()),
@@ -179,9 +190,15 @@ fn check_mark(state: &StoredTarget, target: &SnapshotTarget) -> Result<(), Strin
             Err("the target is another directory than before".into())
         }
         Some(Ok(_)) if target.is_trusted => Ok(()),
-        Some(Ok(TargetMark { mark: None, .. })) => Err("the target has lost its mark".into()),
-        Some(Ok(TargetMark { mark: Some(mark), .. })) if state.marks.contains(&mark) => Ok(()),
-        Some(Ok(_)) => Err("the target is newer than the snapshot".into()),
+        Some(Ok(TargetMark { mark, .. })) => check_found(state, mark.as_ref()),
+    }
+}
+
+fn check_found(state: &StoredTarget, mark: Option<&String>) -> Result<(), String> {
+    match mark {
+        None => Err("the target has lost its mark".into()),
+        Some(mark) if state.marks.contains(mark) => Ok(()),
+        Some(_) => Err("the target is newer than the snapshot".into()),
     }
 }
 
@@ -194,13 +211,17 @@ pub(super) fn target_state(
 ) -> StoredTarget {
     let mut known = previous.into_iter().flat_map(|footer| &footer.targets);
     let known = known.find(|state| state.target == target.name);
-    let on_target = known.and_then(|state| state.marks.last());
+    let mut marks = match &target.remote_mark {
+        Some(remote) => remote.present(),
+        None => known.and_then(|state| state.marks.last()).into_iter().cloned().collect(),
+    };
+    marks.push(mark.to_owned());
     StoredTarget {
         target: target.name.clone(),
         settings: target.settings.clone(),
         identity: None,
         entries: target.entries,
-        marks: on_target.into_iter().cloned().chain([mark.to_owned()]).collect(),
+        marks,
         unconfirmed: match unconfirmed {
             Unconfirmed::Everything => None,
             Unconfirmed::Paths(paths) => Some(paths.iter().map(StoredPath::new).collect()),

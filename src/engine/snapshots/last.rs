@@ -1,9 +1,14 @@
 //! Last snapshots, at the end of the daemon.
 
 use std::{
+    convert::Infallible,
     io, mem,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -13,12 +18,16 @@ use mirror_core::input::Input;
 use super::{SnapshotPhase, work};
 use crate::{
     engine::{Engine, Message},
-    snapshot::{Footer, JournalEntry, NewRecords},
+    snapshot::{JournalEntry, NewRecords},
     watch::WatchMessage,
 };
 
 /// Maximum time for the last snapshots of all sources.
 const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// Maximum time to wait until the targets are marked. One that is not still has the mark of the
+/// snapshot before, which the last one accepts.
+const MAX_MARKING: Duration = Duration::from_secs(3);
 
 /// Maximum time to wait for the watcher.
 const MAX_BARRIER: Duration = Duration::from_secs(2);
@@ -53,11 +62,19 @@ impl Engine {
         if !self.wait_for_last_events() {
             return;
         }
+        let mut marking = Vec::new();
         for (records, source) in records {
             let written = records.and_then(|records| self.write_last(&source, records, until));
-            if let (Err(error), Some(snapshots)) = (written, &mut self.snapshots) {
-                snapshots.report_failure(&source, &error);
+            match (written, &mut self.snapshots) {
+                (Ok(marked), _) => marking.extend(marked),
+                (Err(error), Some(snapshots)) => snapshots.report_failure(&source, &error),
+                (Err(_), None) => {}
             }
+        }
+        let until = until.min(Instant::now() + MAX_MARKING);
+        for marked in marking {
+            // It ends without a message.
+            let _ = marked.recv_timeout(until.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -113,37 +130,48 @@ impl Engine {
         }
     }
 
-    fn write_last(&mut self, path: &Path, records: LastRecords, until: Instant) -> io::Result<()> {
+    /// Writes the last snapshot of a source. The receiver ends when the targets are marked.
+    fn write_last(
+        &mut self,
+        path: &Path,
+        records: LastRecords,
+        until: Instant,
+    ) -> io::Result<Option<Receiver<Infallible>>> {
         let (new, journal) = match records {
             LastRecords::New(new, journal) => (new, journal),
             LastRecords::Unchanged => {
-                let Some(snapshots) = &mut self.snapshots else { return Ok(()) };
+                let Some(snapshots) = &mut self.snapshots else { return Ok(None) };
                 let log = snapshots.log.clone();
                 let source = snapshots.source_mut(path);
                 if source.footer.is_some() {
                     source.note(&[JournalEntry::Closed], &log);
                 }
-                return Ok(());
+                return Ok(None);
             }
         };
         let footer = self.footer(path, &new, true)?;
         if footer.targets.iter().all(|target| target.unconfirmed.is_none()) {
             // The present one is not worse.
-            return Ok(());
+            return Ok(None);
         }
         let targets = self.snapshot_targets(path);
         let (sender, receiver) = mpsc::channel();
+        let (marking, marked) = mpsc::channel::<Infallible>();
         // A target may be on a file system that does not answer.
         thread::Builder::new().name("snapshot".into()).spawn(move || {
             let written = work::prepare(new, footer, &targets).and_then(|(prepared, footer)| {
-                let Footer { mark, .. } = footer;
                 prepared.commit(&journal)?;
-                work::mark(&targets, &mark);
-                Ok(())
+                Ok(footer.mark)
             });
+            let mark = written.as_ref().ok().cloned();
             let _ = sender.send(written);
+            if let Some(mark) = mark {
+                work::mark(&targets, &mark);
+            }
+            drop(marking);
         })?;
         let wait = until.saturating_duration_since(Instant::now());
-        receiver.recv_timeout(wait).map_err(|_| io::ErrorKind::TimedOut)?
+        let written = receiver.recv_timeout(wait).map_err(|_| io::ErrorKind::TimedOut)?;
+        written.map(|_| Some(marked))
     }
 }

@@ -129,7 +129,7 @@ impl SnapshotThread {
             }
             (target.mirror, comparison)
         };
-        let answers = targets.iter().map(answer).collect();
+        let answers = for_each_target(targets, answer);
         let footer = last.ok().map(|LastSnapshot { footer, .. }| footer);
         Ok(Compared { answers, new: compared.new, footer })
     }
@@ -195,6 +195,9 @@ pub(super) fn prepare(
 /// Replaces the mark of a target before it is changed without regard to the snapshot that has this
 /// mark. That may be one of another source, from which it was filled before.
 pub(super) fn outdate_mark(target: &SnapshotTarget) {
+    if let Some(mark) = &target.remote_mark {
+        return mark.outdate();
+    }
     let Some(identity) = &target.identity else { return };
     let found = identity.read_mark();
     if let Some(Ok(TargetMark { mark: Some(_), .. })) = found {
@@ -205,7 +208,36 @@ pub(super) fn outdate_mark(target: &SnapshotTarget) {
 
 /// Marks the targets. Where that fails, the next start finds no mark, and transfers everything.
 pub(super) fn mark(targets: &[SnapshotTarget], mark: &str) {
-    for identity in targets.iter().filter_map(|target| target.identity.as_ref()) {
-        let _ = identity.write_mark(mark);
-    }
+    for_each_target(targets, |target| {
+        if let Some(remote) = &target.remote_mark {
+            remote.write(mark);
+        } else if let Some(identity) = &target.identity {
+            let _ = identity.write_mark(mark);
+        }
+    });
+}
+
+/// Calls a function for each target, at the same time for those on other machines: one that does
+/// not answer delays the others no more than itself.
+fn for_each_target<'a, T: Send>(
+    targets: &'a [SnapshotTarget],
+    act: impl Fn(&SnapshotTarget) -> T + Sync,
+) -> Vec<T> {
+    thread::scope(|scope| {
+        let act = &act;
+        let start = |target: &'a SnapshotTarget| {
+            let thread = thread::Builder::new().name("mark".into());
+            let thread = target
+                .remote_mark
+                .is_some()
+                .then(|| thread.spawn_scoped(scope, move || act(target)));
+            (target, thread.and_then(Result::ok))
+        };
+        let started: Vec<_> = targets.iter().map(start).collect();
+        let end = |(target, thread): (_, Option<thread::ScopedJoinHandle<'_, T>>)| {
+            let result = thread.and_then(|thread| thread.join().ok());
+            result.unwrap_or_else(|| act(target))
+        };
+        started.into_iter().map(end).collect()
+    })
 }

@@ -38,6 +38,8 @@ struct CancelState {
     child: Mutex<Option<RunningChild>>,
     /// Called when a worker child starts or exits.
     on_child: Option<Box<dyn Fn() + Send + Sync>>,
+    /// Time from which the job counts as cancelled.
+    until: Option<Instant>,
 }
 
 impl CancelState {
@@ -50,11 +52,12 @@ impl CancelState {
 
 impl fmt::Debug for CancelState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cancelled, shutting_down, child, on_child: _ } = self;
+        let Self { cancelled, shutting_down, child, on_child: _, until } = self;
         f.debug_struct("CancelState")
             .field("cancelled", cancelled)
             .field("shutting_down", shutting_down)
             .field("child", child)
+            .field("until", until)
             .finish_non_exhaustive()
     }
 }
@@ -75,10 +78,17 @@ impl CancelToken {
         Self { shared: Arc::new(CancelState { on_child, ..CancelState::default() }) }
     }
 
+    /// Creates a token that is cancelled at this time, except for a running child.
+    #[must_use]
+    pub(in crate::exec) fn until(time: Instant) -> Self {
+        Self { shared: Arc::new(CancelState { until: Some(time), ..CancelState::default() }) }
+    }
+
     /// Returns true if the job must end. A job without a child checks this between its steps.
     #[must_use]
     pub(in crate::exec) fn is_cancelled(&self) -> bool {
         self.shared.cancelled.load(Ordering::Relaxed)
+            || self.shared.until.is_some_and(|until| until <= Instant::now())
     }
 
     /// Announces the shutdown of the daemon: running work continues, and waits before the start of

@@ -66,7 +66,7 @@ pub(in crate::exec) fn remedy(line: &[u8]) -> Option<&'static str> {
 
 /// Returns true if ssh printed this line: with the remaining authentication methods in parentheses,
 /// where other programs print an errno.
-fn is_login_refusal(line: &[u8]) -> bool {
+pub(in crate::exec) fn is_login_refusal(line: &[u8]) -> bool {
     let start = "Permission denied (";
     let Some(at) = find(line, start) else { return false };
     let rest = line.get(at + start.len()..).unwrap_or_default();

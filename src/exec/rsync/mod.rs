@@ -49,7 +49,7 @@ use super::{
     process::child::{ChildOutput, ChildProgram},
     process::stall::StallLimit,
     source_root::SourceRoot,
-    ssh::ControlMaster,
+    ssh::{ControlMaster, RemoteMark},
 };
 use crate::report::Log;
 pub(crate) use renames::ShellRenames;
@@ -96,6 +96,8 @@ pub(crate) struct RsyncConfig {
     pub state: Option<Arc<RsyncState>>,
     /// Repeats renames at the target; rsync itself has no renames.
     pub renames: Option<ShellRenames>,
+    /// Mark of a target on another machine, if snapshots need it.
+    pub mark: Option<Arc<RemoteMark>>,
     /// Destination of rsync's output.
     pub output: ChildOutput,
     /// Destination of the executor's own messages.
@@ -117,6 +119,7 @@ pub(crate) struct RsyncExecutor {
     max_delete_seen: MaxDelete,
     modify_window: Option<Duration>,
     renames: Option<ShellRenames>,
+    mark: Option<Arc<RemoteMark>>,
     log: Log,
     stall_limit: StallLimit,
     state: Arc<RsyncState>,
@@ -157,6 +160,7 @@ impl RsyncExecutor {
             max_delete_seen: config.max_delete_seen,
             modify_window: config.modify_window,
             renames: config.renames,
+            mark: config.mark,
             log: config.log,
             stall_limit,
             state,
@@ -254,12 +258,21 @@ impl Executor for RsyncExecutor {
         if let Some(Err(outcome)) = self.renames.as_ref().map(|renames| renames.settle(cancel)) {
             return outcome;
         }
+        if let Some(Err(why)) = self.mark.as_ref().map(|mark| mark.settle(cancel)) {
+            return self.connection_failed(job, why);
+        }
         self.state.observed_holds.begin(&job.work);
         let mut run = RsyncRun::new(self, cancel, &root);
         let mut done = self.attempt(&mut run, &mut job.work);
+        if self.state.target_identity.needs_full_sync() {
+            self.mark.iter().for_each(|mark| mark.detach());
+        }
         if !run.is_full() && self.state.target_identity.needs_full_sync() {
             run = RsyncRun::new(self, cancel, &root);
             done = self.attempt(&mut run, &mut job.work);
+        }
+        if done.is_ok() && run.is_full() {
+            self.mark.iter().for_each(|mark| mark.anchor(cancel));
         }
         match (done, self.root.open()) {
             (_, Err(outcome @ Outcome::SourceGone(_))) | (Err(outcome), _) => outcome,

@@ -7,6 +7,7 @@
 
 mod channel;
 mod login;
+mod mark;
 mod master;
 mod mux;
 mod sharing;
@@ -27,6 +28,7 @@ use std::{
 };
 
 pub(super) use channel::{RemoteRename, RemoteRenameKind, RenameResult};
+pub(crate) use mark::{MarkRoutes, MarkState, RemoteMark};
 pub(crate) use master::{ConnectionStatus, ControlMaster};
 pub(crate) use sharing::ConnectionChoice;
 pub(crate) use shell::SshShell;
@@ -154,12 +156,7 @@ impl SshConnections {
         host: &[u8],
         log: &Log,
     ) -> Option<Arc<SshShell>> {
-        let mut command = command.to_vec();
-        if is_ssh(&command) {
-            // The daemon has no user to ask for a password, no display and no terminal.
-            command.extend([&b"-o"[..], b"BatchMode=yes", b"-x", b"-T"].map(<[u8]>::to_vec));
-        }
-        let route = SshRoute::new(command, host)?;
+        let route = SshRoute::new(unattended(command), host)?;
         let mut shells = lock(&self.shells);
         if let Some(shell) = shells.get(&route).and_then(Weak::upgrade) {
             return Some(shell);
@@ -183,6 +180,16 @@ impl Drop for SshConnections {
 pub(crate) fn is_ssh(command: &[Vec<u8>]) -> bool {
     let program = command.first().map(|program| Path::new(OsStr::from_bytes(program)));
     program.and_then(Path::file_name) == Some(OsStr::new("ssh"))
+}
+
+/// Returns a command that asks nobody: the daemon has no user to ask for a password, no display and
+/// no terminal.
+fn unattended(command: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut command = command.to_vec();
+    if is_ssh(&command) {
+        command.extend([&b"-o"[..], b"BatchMode=yes", b"-x", b"-T"].map(<[u8]>::to_vec));
+    }
+    command
 }
 
 /// Returns the arguments, placed behind the user's, with which ssh detects an unreachable host.

@@ -85,19 +85,7 @@ impl TestServer {
         // As root, sshd needs an empty directory of this name, which may not exist.
         let _ = fs::DirBuilder::new().create("/run/sshd");
         fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
-        Self::start(&directory, |directory, port| {
-            let file = |name: &str| directory.join(name).display().to_string();
-            let settings = format!(
-                "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
-                 StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n",
-                file("host"),
-                file("user.pub"),
-            );
-            fs::write(directory.join("sshd_config"), settings).unwrap();
-            let mut command = Command::new(find_program("sshd").unwrap());
-            command.args(["-D", "-e", "-f"]).arg(directory.join("sshd_config"));
-            command
-        })
+        Self::start(&directory, ssh_daemon)
     }
 
     fn start(directory: &Path, command: impl Fn(&Path, u16) -> Command) -> Self {
@@ -133,11 +121,16 @@ impl TestServer {
         !exited
     }
 
-    /// Stops an rsync server, so that it can be restarted.
+    /// Stops it, so that it can be restarted.
     pub(crate) fn stop(mut self) -> StoppedServer {
+        self.cut_connections();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let command = rsync_daemon(&self.directory, self.own_port);
+        let is_ssh = self.directory.join("sshd_config").exists();
+        let new = if is_ssh { ssh_daemon } else { rsync_daemon };
+        let mut command = new(&self.directory, self.own_port);
+        let log = File::options().append(true).open(self.directory.join("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         StoppedServer { command, port: self.own_port, directory: self.directory.clone() }
     }
 
@@ -229,6 +222,13 @@ impl TestServer {
         )
     }
 
+    /// For an ssh server: forces no command any more, for later connections.
+    pub(crate) fn allow_commands(&self) {
+        let key = fs::read_to_string(self.directory.join("user.pub")).unwrap();
+        let key = key.split_once(" ssh-").map_or(key.clone(), |(_, key)| format!("ssh-{key}"));
+        fs::write(self.directory.join("user.pub"), key).unwrap();
+    }
+
     /// For an ssh server: forces this shell command for later connections. The requested one is in
     /// `$SSH_ORIGINAL_COMMAND`.
     pub(crate) fn force_command(&self, command: &str) {
@@ -253,6 +253,20 @@ fn module(target: &Path, lines: &str) -> String {
          [mirror]\npath = {}\nread only = no\n{lines}\n",
         target.display()
     )
+}
+
+fn ssh_daemon(directory: &Path, port: u16) -> Command {
+    let file = |name: &str| directory.join(name).display().to_string();
+    let settings = format!(
+        "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+         StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n",
+        file("host"),
+        file("user.pub"),
+    );
+    fs::write(directory.join("sshd_config"), settings).unwrap();
+    let mut command = Command::new(find_program("sshd").unwrap());
+    command.args(["-D", "-e", "-f"]).arg(directory.join("sshd_config"));
+    command
 }
 
 fn rsync_daemon(directory: &Path, port: u16) -> Command {

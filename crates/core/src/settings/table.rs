@@ -117,7 +117,7 @@ pub const SETTINGS: &[Setting] = &[
     sync(BUILT_IN, "maxDelete", Budget, "maximum of unseen deletions, those that no event reported: a share of the entries of the target, which applies from 10 deletions on, or a number. Beyond it they are held, and all of them while the source is empty").or("\"50%\""),
     sync(BUILT_IN, "maxDeleteSeen", Budget, "the same for deletions that an event reported").or("false"),
     sync(ALL, "replacedSource", OneOf(crate::guard::ReplacedSource::NAMES), "reaction to another file system in place of the source: wait for the right one, accept the new one at SIGHUP, or accept it with maxDelete as the limit").or("\"wait\""),
-    sync(BUILT_IN, "trustTarget", Flag, "believes a snapshot without a look at the target: nothing but this sync changes it, and it is never restored from a backup. Needed for targets on other machines").or("false"),
+    sync(BUILT_IN, "trustTarget", Flag, "believes a snapshot without a look at the target: nothing but this sync changes it, and it is never restored from a backup. Needed for targets on other machines that can't be marked").or("false"),
     sync(ALL, "marker", Text, "name that must exist in the source; the sync waits while it is missing"),
     sync(BUILT_IN, "modifyWindow", Number(0), "maximum difference in seconds between file times that count as equal, for targets without fractions of seconds; detected if unset"),
     sync(DIRECT, "durable", Flag, "flushes each file and its directory to disk before the next change").or("false"),

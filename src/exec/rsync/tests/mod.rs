@@ -173,6 +173,7 @@ impl RsyncFixture {
             modify_window: None,
             state: None,
             renames: None,
+            mark: None,
             output: ChildOutput::Null,
             log: Log::default(),
         })
