@@ -329,6 +329,12 @@ impl DirtySet {
         }
     }
 
+    /// The number of paths whose runs are counted.
+    #[cfg(test)]
+    pub(super) fn counted(&self) -> usize {
+        self.hot.counted()
+    }
+
     /// The approximate memory use in bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {

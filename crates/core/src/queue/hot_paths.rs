@@ -34,6 +34,9 @@ const MAX_LONG_PAUSE: Duration = Duration::from_mins(1);
 /// The most paths whose runs are counted. Many paths that change together are no hot paths.
 const MAX_COUNTED: usize = 1_024;
 
+/// The number of counts below which none is dropped.
+const MIN_COUNTED: usize = 32;
+
 /// Counts the runs of each path, and keeps the changes of hot paths apart from the others, which do
 /// not wait for them.
 ///
@@ -42,6 +45,8 @@ const MAX_COUNTED: usize = 1_024;
 pub(super) struct HotPaths {
     /// Of the paths that were dispatched lately, as entries.
     runs: BTreeMap<TreePath, RunCount>,
+    /// The number of counts at which those are dropped that no change can continue.
+    dropped_at: usize,
     /// The changes of hot paths since their last run.
     pub(super) pending: PendingSet,
     pause: Duration,
@@ -113,10 +118,11 @@ impl HotPaths {
             let runs = if first.is_none_or(|first| it.continues(first)) { it.runs } else { 0 };
             *it = RunCount { runs: runs.saturating_add(1), ended: Moment::NEVER };
         });
-        if self.runs.len() + paths.len() > MAX_COUNTED
+        if self.runs.len() + paths.len() > self.dropped_at
             && let Some(first) = first
         {
             self.runs.retain(|_, it| it.continues(first));
+            self.dropped_at = MAX_COUNTED.min(MIN_COUNTED.max(2 * (self.runs.len() + paths.len())));
         }
         if self.runs.len() + paths.len() <= MAX_COUNTED {
             for dirty in paths.iter().filter(|dirty| dirty.scope == Scope::Entry) {
@@ -143,6 +149,12 @@ impl HotPaths {
             let long = MAX_LONG_PAUSE.min(now.since(started).saturating_mul(PAUSE_PER_RUN));
             self.earliest = self.earliest.max(now + self.pause.max(long));
         }
+    }
+
+    /// The number of paths whose runs are counted.
+    #[cfg(test)]
+    pub(super) fn counted(&self) -> usize {
+        self.runs.len()
     }
 
     /// Applies `change` to the count of each entry of `paths`.

@@ -103,6 +103,18 @@ fn an_endless_burst_costs_constant_steps_and_memory() {
 }
 
 #[test]
+fn the_runs_of_paths_are_forgotten() {
+    let mut queue = DirtySet::new(Debounce::default());
+    for n in 0..1_000 {
+        let now = n * 1_000;
+        queue.mark(&TreePath::new(format!("f{n}").as_bytes()).unwrap(), Scope::Entry, at(now));
+        let batch = queue.take_all(at(now)).unwrap();
+        queue.settle(batch, Settled::All, at(now));
+        assert!(queue.counted() <= 32, "{} after {n} batches", queue.counted());
+    }
+}
+
+#[test]
 fn repeated_failures_take_bounded_memory() {
     let mut queue = DirtySet::new(Debounce::default());
     for round in 0..30 {
