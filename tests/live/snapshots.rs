@@ -372,7 +372,7 @@ fn a_pending_write_of_equal_size_and_time_reaches_an_untrusted_target() {
         fs::write(&file, vec![byte; fs::read(&file).unwrap().len()]).unwrap();
         fs::File::options().write(true).open(&file).unwrap().set_modified(written).unwrap();
     };
-    let daemon = restarts.expect("there is no snapshot yet");
+    let daemon = restarts.expect(reason);
     rewrite(b'1');
     restarts.stop(daemon);
     let daemon = restarts.expect(reason);
