@@ -30,6 +30,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use mirror_platform::hex::{hex, unhex};
+
 pub mod check;
 pub mod config;
 pub mod control;
@@ -55,18 +57,4 @@ fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Formats bytes as hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.concat()
-}
-
-/// Parses hexadecimal digits. `None` if they are none.
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let pair = |pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    let is_right =
-        digits.len().is_multiple_of(2) && digits.bytes().all(|it| it.is_ascii_hexdigit());
-    is_right.then(|| digits.as_bytes().chunks(2).map(pair).collect()).flatten()
 }

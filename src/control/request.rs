@@ -4,6 +4,8 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{hex, unhex};
+
 /// A request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -116,7 +118,7 @@ impl ByteText {
     pub fn new(bytes: &[u8]) -> Self {
         match str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Hex { hex: hex_digits(bytes) },
+            Err(_) => Self::Hex { hex: hex(bytes) },
         }
     }
 
@@ -125,23 +127,9 @@ impl ByteText {
     pub fn bytes(&self) -> Option<Vec<u8>> {
         match self {
             Self::Text(text) => Some(text.as_bytes().to_owned()),
-            Self::Hex { hex } => {
-                let digits = hex.as_bytes();
-                let (pairs, rest) = digits.as_chunks::<2>();
-                let byte = |pair: &[u8; 2]| {
-                    let is_hex = pair.iter().all(u8::is_ascii_hexdigit);
-                    let pair = str::from_utf8(pair).ok().filter(|_| is_hex)?;
-                    u8::from_str_radix(pair, 16).ok()
-                };
-                rest.is_empty().then(|| pairs.iter().map(byte).collect())?
-            }
+            Self::Hex { hex } => unhex(hex),
         }
     }
-}
-
-fn hex_digits(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 impl From<&OsStr> for ByteText {

@@ -72,7 +72,9 @@ pub(crate) fn directory_identity(directory: impl AsFd) -> Result<String, String>
     let directory = directory.as_fd();
     let read = || Ok((FileSystem::of(directory)?, DirIdentity::of(directory)?));
     let (file_system, found) = read().map_err(|error: std::io::Error| error.to_string())?;
-    let unknown = "its file system does not identify directories";
-    let inode = found.inode().stable_text().ok_or(unknown)?;
-    Ok(format!("{} {inode}", file_system.stable_text()))
+    let inode = found.inode();
+    if !inode.is_reliable() {
+        return Err("its file system does not identify directories".into());
+    }
+    Ok(format!("{} {}", file_system.stable_text(), inode.encode()))
 }

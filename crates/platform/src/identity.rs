@@ -21,7 +21,7 @@ use rustix::{
     ioctl::{Getter, Opcode, ioctl, opcode},
 };
 
-use crate::{dir::device, file_handle::FileHandle, mounts::MountTable};
+use crate::{dir::device, file_handle::FileHandle, hex::hex, mounts::MountTable};
 
 /// `STATX_MNT_ID_UNIQUE`, since Linux 6.8: a mount id that is never reused. Older kernels ignore
 /// the bit and return the reusable id.
@@ -160,20 +160,12 @@ impl InodeIdentity {
             && both_equal(self.birth.as_ref(), other.birth.as_ref()) != Some(false)
             && both_equal(self.handle.as_ref(), other.handle.as_ref()) != Some(false)
     }
-}
 
-impl InodeIdentity {
-    /// Returns the identity as text, to be stored. `None` if it is not reliable: without birth time
-    /// and handle, another directory may have the same number later.
+    /// Returns true if no later directory is taken for this one: without birth time and handle,
+    /// another one may get the same number.
     #[must_use]
-    pub fn stable_text(&self) -> Option<String> {
-        let Self { number, birth, handle } = self;
-        let handle = handle.as_ref().map(|handle| hex(handle.as_bytes()));
-        if *number == 0 || birth.is_none() && handle.is_none() {
-            return None;
-        }
-        let (seconds, nanoseconds) = birth.unwrap_or_default();
-        Some(format!("{number} {seconds}.{nanoseconds:09} {}", handle.unwrap_or_default()))
+    pub const fn is_reliable(&self) -> bool {
+        self.number != 0 && (self.birth.is_some() || self.handle.is_some())
     }
 }
 
@@ -257,11 +249,6 @@ impl FileSystem {
     pub fn is_same_part(&self, other: &Self) -> bool {
         self.is_same(other) && both_equal(self.fsid.as_ref(), other.fsid.as_ref()) != Some(false)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.concat()
 }
 
 /// Compares two optional values. `None` if one of them is unknown.

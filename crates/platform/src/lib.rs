@@ -14,6 +14,7 @@
 //! | [`child`], [`fork`], [`reaper`], [`signal`] | child processes, detaching, init duty, signals |
 //! | [`clock`], [`descriptor`] | the clock of `times(2)`, descriptors given by number |
 //! | [`environment`] | variables that children must not inherit |
+//! | [`hex`] | hexadecimal digits |
 //! | [`memory`] | memory that the allocator keeps for later |
 //! | [`thread_cwd`] | the working directory of a single thread |
 //! | `mapping` | file mappings, with the feature `mapping` |
@@ -28,6 +29,7 @@ pub mod environment;
 pub mod fanotify;
 pub mod file_handle;
 pub mod fork;
+pub mod hex;
 pub mod identity;
 pub mod inotify;
 pub mod leaf_dirs;

@@ -2,8 +2,11 @@
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt};
 
-use super::{DirIdentity, FileSystem, InodeIdentity, hex};
-use crate::file_handle::FileHandle;
+use super::{DirIdentity, FileSystem, InodeIdentity};
+use crate::{
+    file_handle::FileHandle,
+    hex::{hex, unhex},
+};
 
 /// File systems that are gone after a restart of the machine: tmpfs and ramfs (magic numbers of
 /// `statfs(2)`).
@@ -89,13 +92,6 @@ fn or_unknown(text: Option<String>) -> String {
 #[expect(clippy::option_option, reason = "an error is not an unknown value")]
 fn known<'a, T>(text: &'a str, decode: impl FnOnce(&'a str) -> Option<T>) -> Option<Option<T>> {
     if text == UNKNOWN { Some(None) } else { decode(text).map(Some) }
-}
-
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let pair = |pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    let is_digit = |digit: u8| digit.is_ascii_hexdigit();
-    let is_right = digits.len().is_multiple_of(2) && digits.bytes().all(is_digit);
-    is_right.then(|| digits.as_bytes().chunks(2).map(pair).collect()).flatten()
 }
 
 #[cfg(test)]
