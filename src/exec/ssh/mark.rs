@@ -6,9 +6,8 @@
 //! if the directory was missing.
 
 use std::{
-    collections::hash_map::RandomState,
     ffi::OsString,
-    hash::{BuildHasher, Hasher},
+    io,
     os::unix::ffi::OsStringExt,
     path::PathBuf,
     process,
@@ -16,7 +15,7 @@ use std::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use mirror_core::{
@@ -36,6 +35,7 @@ use crate::{
             remedy::is_login_refusal,
         },
     },
+    hex, random_bytes,
     report::{Category, Log, StdStream},
 };
 
@@ -85,12 +85,21 @@ impl Default for MarkState {
 
 impl MarkState {
     /// Returns a new mark that belongs to no snapshot, and forgets the present ones.
-    fn next_mark(&self) -> String {
+    ///
+    /// # Errors
+    ///
+    /// If the system has no random numbers.
+    fn next_mark(&self) -> io::Result<String> {
         let mut chain = lock(&self.chain);
         chain.present.clear();
+        let base = match chain.base.take() {
+            Some(base) => base,
+            None => hex(&random_bytes::<16>()?),
+        };
         chain.count += 1;
-        let count = chain.count;
-        format!("{}{count:x}", chain.base.get_or_insert_with(new_base))
+        let mark = format!("{base}{:x}", chain.count);
+        chain.base = Some(base);
+        Ok(mark)
     }
 
     fn set_present(&self, mark: String) {
@@ -221,7 +230,7 @@ impl RemoteMark {
     /// Writes the first mark of this run, whatever the present one is. A missing directory has
     /// none.
     fn begin(&self, cancel: &CancelToken) -> Result<(), MarkError> {
-        let mark = self.state.next_mark();
+        let mark = self.state.next_mark().map_err(|error| MarkError::Away(error.to_string()))?;
         if self.write(&mark, &[], cancel, Instant::now() + TIMEOUT)? == MarkReply::Written {
             self.state.set_present(mark);
         }
@@ -445,13 +454,6 @@ impl MarkRoutes {
             None => Err(away(no_answer())),
         }
     }
-}
-
-/// Returns the beginning of marks that no other run has.
-fn new_base() -> String {
-    let random = || RandomState::new().build_hasher().finish();
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{:x}{:016x}", time.as_nanos(), random())
 }
 
 fn no_answer() -> String {
