@@ -48,7 +48,7 @@ pub(super) const TEMP_SUFFIX: &str = "new";
 static NEXT_TEMP: AtomicU64 = AtomicU64::new(0);
 
 /// Mode of the files: names are nobody else's business.
-pub(super) const MODE: u32 = 0o600;
+const MODE: u32 = 0o600;
 
 /// Facts of a snapshot about the source and its targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -287,7 +287,36 @@ pub(crate) struct SnapshotWriter {
 
 /// Temporary file, which is removed unless it gets its final name.
 #[derive(Debug)]
-struct TempSnapshot(Option<PathBuf>);
+pub(super) struct TempSnapshot(Option<PathBuf>);
+
+impl TempSnapshot {
+    /// Creates a file that will replace the one at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As `open(2)`.
+    pub(super) fn create(path: &Path) -> io::Result<(Self, File)> {
+        // A thread that was told to give up may still use its own file.
+        let number = NEXT_TEMP.fetch_add(1, Ordering::Relaxed);
+        let temp = path.with_extension(format!("{number}.{TEMP_SUFFIX}"));
+        // Nothing is opened that exists: it could be a link.
+        let file = File::options().write(true).create_new(true).mode(MODE).open(&temp)?;
+        Ok((Self(Some(temp)), file))
+    }
+
+    /// Gives the file its final name.
+    ///
+    /// # Errors
+    ///
+    /// As `rename(2)`.
+    pub(super) fn publish(mut self, path: &Path) -> io::Result<()> {
+        if let Some(temp) = &self.0 {
+            fs::rename(temp, path)?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
 
 impl Drop for TempSnapshot {
     fn drop(&mut self) {
@@ -305,12 +334,7 @@ impl SnapshotWriter {
     ///
     /// As `open(2)` and `write(2)`.
     pub(super) fn create(path: &Path, key: StampKey) -> io::Result<Self> {
-        // A thread that was told to give up may still use its own file.
-        let number = NEXT_TEMP.fetch_add(1, Ordering::Relaxed);
-        let temp = path.with_extension(format!("{number}.{TEMP_SUFFIX}"));
-        let mut options = File::options();
-        let file = options.write(true).create_new(true).mode(MODE).open(&temp)?;
-        let temp = TempSnapshot(Some(temp));
+        let (temp, file) = TempSnapshot::create(path)?;
         let mut file = BufWriter::with_capacity(BUFFER, file);
         file.write_all(&[0; HEAD])?;
         let (path, checksum) = (path.to_owned(), Checksum::new(key));
@@ -369,11 +393,7 @@ impl PreparedSnapshot {
     /// As `write(2)` and `rename(2)`: the previous one is still there.
     pub(crate) fn commit(mut self, journal: &[JournalEntry]) -> io::Result<()> {
         self.file.write_all(&encode_journal(journal)?)?;
-        if let Some(from) = &self.temp.0 {
-            fs::rename(from, &self.path)?;
-        }
-        self.temp.0 = None;
-        Ok(())
+        self.temp.publish(&self.path)
     }
 }
 

@@ -5,16 +5,15 @@
 //! which is written as soon as something changes.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    file::{MODE, TEMP_SUFFIX},
+    file::TempSnapshot,
     journal::{decode_line, encode_line, open_file},
 };
 
@@ -46,18 +45,11 @@ pub(crate) fn read_notes<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, 
 ///
 /// # Errors
 ///
-/// As `unlink(2)`, `open(2)`, `write(2)`, `fsync(2)` and `rename(2)`: the previous ones are still
+/// As `open(2)`, `write(2)`, `fsync(2)` and `rename(2)`: the previous ones are still
 /// there.
 pub(crate) fn write_notes(path: &Path, notes: &impl Serialize) -> io::Result<()> {
-    let temp = path.with_extension(format!("notes.{TEMP_SUFFIX}"));
-    // A failed write may have left it behind. It is not opened, so that it can't be a link.
-    if let Err(error) = fs::remove_file(&temp)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = File::options().write(true).create_new(true).mode(MODE).open(&temp)?;
+    let (temp, mut file) = TempSnapshot::create(path)?;
     file.write_all(&encode_line(notes)?)?;
     file.sync_all()?;
-    fs::rename(&temp, path)
+    temp.publish(path)
 }
