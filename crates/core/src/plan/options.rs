@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::str;
+use core::str::FromStr;
 
 use super::args::{RsyncArg, RsyncArgParser};
 use crate::path::TreePath;
@@ -121,34 +122,13 @@ impl RsyncOptions {
     /// Returns the port of the rsync daemon in the user's arguments.
     #[must_use]
     pub fn daemon_port(&self) -> Option<u16> {
-        let mut args = self.args();
-        let mut port = None;
-        while let Some(arg) = args.next() {
-            let value = match &**arg {
-                b"--port" => args.next().map(Vec::as_slice),
-                arg => arg.strip_prefix(b"--port="),
-            };
-            port = value.and_then(|value| str::from_utf8(value).ok()?.parse().ok()).or(port);
-        }
-        port
+        self.last_number(b"port")
     }
 
     /// Returns the maximum number of deletions per call that the user's arguments allow.
     #[must_use]
     pub fn max_delete(&self) -> Option<u64> {
-        let mut args = self.args().peekable();
-        let mut most = None;
-        while let Some(arg) = args.next() {
-            let Some(rest) = arg.strip_prefix(b"--max-delete") else { continue };
-            let value = match rest.strip_prefix(b"=") {
-                Some(value) => Some(value),
-                None if rest.is_empty() => args.peek().map(|arg| arg.as_slice()),
-                None => None,
-            };
-            let number = value.and_then(|value| str::from_utf8(value).ok()?.parse().ok());
-            most = number.or(most);
-        }
-        most
+        self.last_number(b"max-delete")
     }
 
     /// Returns true if the user's arguments set the modify window.
@@ -185,7 +165,7 @@ impl RsyncOptions {
                 || OTHERS.contains(&name.strip_prefix(b"no-").unwrap_or(name))
         };
         let short: Vec<u8> = [b"-", &*self.short].concat();
-        let mut args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
+        let mut args = self.arg_slices();
         if !self.short.is_empty() {
             args.push(&short);
         }
@@ -207,7 +187,7 @@ impl RsyncOptions {
     fn has_default_xattr_rules(&self) -> bool {
         const OTHER: [&[u8]; 6] =
             [b"filter", b"F", b"super", b"fake-super", b"copy-as", b"remote-option"];
-        let args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
+        let args = self.arg_slices();
         let is_other = |arg| matches!(arg, RsyncArg::Option { name, .. } if OTHER.contains(&name));
         let concerns_names_only = |rule: &Vec<u8>| {
             let modifiers = rule.split(|b| b" _".contains(b)).next().unwrap_or_default();
@@ -244,8 +224,20 @@ impl RsyncOptions {
 
     /// Returns true if an option, given by letter and long name, is enabled. The last of the user's
     /// arguments that sets it decides, else the short options do.
+    /// Returns the last value of this option in the user's arguments that is a number.
+    fn last_number<T: FromStr>(&self, long: &[u8]) -> Option<T> {
+        let args = self.arg_slices();
+        let number = |arg| match arg {
+            RsyncArg::Option { name, value: Some(value), .. } if name == long => {
+                str::from_utf8(value).ok()?.parse().ok()
+            }
+            RsyncArg::Option { .. } | RsyncArg::Operand(_) => None,
+        };
+        RsyncArgParser::new(&args).filter_map(number).last()
+    }
+
     fn has(&self, letter: u8, long: &[u8]) -> bool {
-        let args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
+        let args = self.arg_slices();
         let long = long.strip_prefix(b"--").unwrap_or(long);
         let switches = RsyncArgParser::new(&args).filter_map(|arg| match arg {
             RsyncArg::Option { name, .. } if name == long => Some(true),
@@ -257,7 +249,7 @@ impl RsyncOptions {
 
     /// Returns the level of output that the user wants: the number of `-v`.
     fn verbosity(&self) -> usize {
-        let args: Vec<&[u8]> = self.args().map(Vec::as_slice).collect();
+        let args = self.arg_slices();
         let is_it = |arg: &RsyncArg<'_>| matches!(arg, RsyncArg::Option { name: b"verbose", .. });
         let in_short: usize = self.short.iter().map(|letter| usize::from(*letter == b'v')).sum();
         in_short + RsyncArgParser::new(&args).filter(is_it).count()
@@ -304,6 +296,10 @@ impl RsyncOptions {
     /// Iterates over the user's own arguments and the long options.
     pub(super) fn args(&self) -> impl Iterator<Item = &Vec<u8>> {
         self.extra.iter().chain(&self.long)
+    }
+
+    fn arg_slices(&self) -> Vec<&[u8]> {
+        self.args().map(Vec::as_slice).collect()
     }
 }
 
