@@ -97,15 +97,24 @@ pub(super) fn decide(
 /// Returns the paths that were written since this target had them, as far as the snapshot tells: a
 /// full transfer would not notice them if size and time are equal.
 fn written_since(last: &LastSnapshot, target: &str) -> Vec<DirtyPath> {
-    let states = last.footer.targets.iter().filter(|state| state.target == target);
-    let unconfirmed = states.filter_map(|state| state.unconfirmed.as_ref()).flatten();
-    let in_journal = last.journal.iter().filter_map(|entry| match entry {
+    let stored = stored_paths(last, target).filter_map(StoredPath::difference);
+    let all = last.differences.iter().flatten().cloned().chain(stored);
+    all.filter(|it| it.kind == DifferenceKind::Written).map(|it| it.dirty).collect()
+}
+
+/// Returns the paths that were not confirmed on a target when the snapshot was taken, and those
+/// that were to be changed there since.
+fn stored_paths<'a>(
+    last: &'a LastSnapshot,
+    target: &'a str,
+) -> impl Iterator<Item = &'a StoredPath> {
+    let states = last.footer.targets.iter().filter(move |state| state.target == target);
+    let unconfirmed = states.filter_map(|state| state.unconfirmed.as_ref());
+    let changed = last.journal.iter().filter_map(move |entry| match entry {
         JournalEntry::Changed { target: name, paths } if name == target => Some(paths),
         JournalEntry::Changed { .. } | JournalEntry::Opened { .. } | JournalEntry::Closed => None,
     });
-    let stored = unconfirmed.chain(in_journal.flatten()).filter_map(StoredPath::difference);
-    let all = last.differences.iter().flatten().cloned().chain(stored);
-    all.filter(|it| it.kind == DifferenceKind::Written).map(|it| it.dirty).collect()
+    unconfirmed.chain(changed).flatten()
 }
 
 fn differences(
@@ -121,21 +130,13 @@ fn differences(
     if state.settings != target.settings {
         return Err("the settings of the sync have changed".into());
     }
-    let unconfirmed = state.unconfirmed.as_ref().ok_or("the target was not complete")?;
-    check_mark(state, target)?;
-    let changed = last.differences.as_ref().ok_or("most of the source has changed")?;
-    let mut all = changed.clone();
-    for stored in unconfirmed {
-        all.push(stored.difference().ok_or("the snapshot is damaged")?);
+    if state.unconfirmed.is_none() {
+        return Err("the target was not complete".into());
     }
-    for entry in &last.journal {
-        if let JournalEntry::Changed { target: name, paths } = entry
-            && *name == target.name
-        {
-            for stored in paths {
-                all.push(stored.difference().ok_or("the snapshot is damaged")?);
-            }
-        }
+    check_mark(state, target)?;
+    let mut all = last.differences.clone().ok_or("most of the source has changed")?;
+    for stored in stored_paths(last, &target.name) {
+        all.push(stored.difference().ok_or("the snapshot is damaged")?);
     }
     if all.iter().any(SourceDifference::is_everything) {
         return Err("the last full transfer was not finished".into());
