@@ -290,7 +290,7 @@ impl DirtySet {
         let in_flight = self.in_flight.iter();
         let in_flight =
             in_flight.flat_map(|flight| [flight.span.first, flight.deferred.span.first]);
-        let waiting = [self.waiting.span.first, self.hot.pending.span.first];
+        let waiting = self.waiting_sets().map(|pending| pending.span.first);
         let pending_sets = in_flight.chain(waiting).flatten();
         pending_sets.chain(self.large.oldest()).min()
     }
@@ -301,7 +301,7 @@ impl DirtySet {
         let in_flight = self.in_flight.iter();
         let mut sets = in_flight
             .flat_map(|flight| [&*flight.paths, &flight.deferred.paths])
-            .chain([&self.waiting.paths, &self.hot.pending.paths]);
+            .chain(self.waiting_sets().map(|pending| &pending.paths));
         sets.any(|set| set.overlaps(path, Scope::Tree))
             || self.large.iter().any(|large| path.contains(large))
     }
@@ -318,11 +318,17 @@ impl DirtySet {
         self.iter().next().is_none()
     }
 
+    /// The paths that wait for no batch.
+    const fn waiting_sets(&self) -> [&PendingSet; 2] {
+        [&self.waiting, &self.hot.pending]
+    }
+
     /// The number of paths at each stage.
     #[must_use]
     pub fn counts(&self) -> QueueCounts {
+        let waiting = self.waiting_sets().map(|pending| pending.paths.len());
         QueueCounts {
-            waiting: self.waiting() + self.hot.pending.paths.len() + self.large.len(),
+            waiting: waiting.iter().sum::<usize>() + self.large.len(),
             deferred: self.in_flight.iter().map(|flight| flight.deferred.paths.len()).sum(),
             in_flight: self.in_flight.iter().map(|flight| flight.paths.len()).sum(),
             backing_off: self.backing_off().count(),
@@ -340,8 +346,8 @@ impl DirtySet {
     pub(super) fn memory(&self) -> usize {
         let in_flight = self.in_flight.iter();
         let in_flight = in_flight.map(|it| it.paths.memory() + it.deferred.paths.memory());
-        let waiting = self.waiting.paths.memory() + self.hot.pending.paths.memory();
-        waiting + self.observed.memory() + in_flight.sum::<usize>()
+        let waiting = self.waiting_sets().map(|pending| pending.paths.memory());
+        waiting.iter().sum::<usize>() + self.observed.memory() + in_flight.sum::<usize>()
     }
 
     /// Returns true if the tree of the root is waiting or in flight.
@@ -357,7 +363,7 @@ impl DirtySet {
     pub fn iter(&self) -> impl Iterator<Item = (DirtyPath, Stage)> {
         let large =
             self.large.iter().map(|path| DirtyPath { path: path.clone(), scope: Scope::Entry });
-        let waiting = self.waiting.paths.iter().chain(self.hot.pending.paths.iter());
+        let waiting = self.waiting_sets().into_iter().flat_map(|pending| pending.paths.iter());
         let waiting = waiting.chain(large).map(|dirty| (dirty, Stage::Waiting));
         let in_flight = self.in_flight.iter().flat_map(|flight| {
             let deferred = flight.deferred.paths.iter().map(|dirty| (dirty, Stage::Deferred));

@@ -45,8 +45,7 @@ impl DirtySet {
         if let Some(at) = self.blocker(dirty) {
             return WaitingPlace::Deferred(at);
         }
-        let is_waiting = self.waiting.paths.covers(&dirty.path, dirty.scope);
-        if !is_waiting && self.hot.holds(dirty, span) {
+        if self.hot.holds(dirty, span) && !self.waiting.paths.covers(&dirty.path, dirty.scope) {
             WaitingPlace::Hot
         } else {
             WaitingPlace::Waiting
