@@ -111,6 +111,9 @@ impl Engine {
     pub(super) fn update_control_syncs(&mut self) {
         let labels = labels(&self.registry);
         self.control.touched.extend(labels.keys());
+        for id in labels.keys() {
+            self.outdate_notes(*id);
+        }
         self.control.activity.set_syncs(labels.into_iter());
     }
 
@@ -175,6 +178,9 @@ impl Engine {
             }
         };
         self.control.touched.extend(mirror);
+        if let Some(mirror) = mirror.filter(|_| !matches!(input, Input::FsEvent(_))) {
+            self.outdate_notes(mirror);
+        }
     }
 
     /// Notes an effect, before it is performed.
@@ -191,7 +197,10 @@ impl Engine {
             | Effect::CallScript(id, _) => {
                 self.control.touched.insert(*id);
             }
-            Effect::Forget(id) => self.control.forget(*id),
+            Effect::Forget(id) => {
+                self.control.forget(*id);
+                self.forget_snapshot_use(*id);
+            }
             Effect::ListDirectory { .. }
             | Effect::Stop(_)
             | Effect::Flushed(_)

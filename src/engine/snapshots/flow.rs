@@ -97,14 +97,14 @@ impl Engine {
         let due = snapshots.sources.iter().filter(|(_, source)| is_due(source));
         sources.extend(due.map(|(path, _)| path.clone()));
         for path in sources.into_iter().filter(|_| is_running) {
-            let notes_retry = self.save_changed_notes(&path, now);
+            let notes_due = self.save_changed_notes(&path, now);
             self.start_comparison(&path);
             let due = self.snapshot_due(&path);
             if due.is_some_and(|due| due <= now) {
                 self.start_snapshot(&path);
             }
             if let Some(snapshots) = &mut self.snapshots {
-                let wakeup = due.filter(|&due| due > now).into_iter().chain(notes_retry).min();
+                let wakeup = due.filter(|&due| due > now).into_iter().chain(notes_due).min();
                 snapshots.source_mut(&path).wakeup = wakeup;
             }
         }
@@ -218,6 +218,8 @@ impl Engine {
         let SnapshotMessage { source: path, result } = message;
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.attention.insert(path.clone());
+            // The mounts were read again.
+            snapshots.source_mut(&path).outdate_notes();
         }
         match result {
             SnapshotResult::Outdated(mirror) => self.answer_comparison(mirror, NEW_SYNC),

@@ -107,8 +107,8 @@ struct SourceSnapshots {
     health: SnapshotHealth,
     /// Notes as they are stored, once they were read.
     notes: Option<SourceNotes>,
-    /// Time at which notes are to be stored again, after a failure.
-    notes_retry: Option<Moment>,
+    /// Time from which notes are to be stored that may have changed: later after a failure.
+    notes_due: Option<Moment>,
 }
 
 /// Condition of the snapshots of a source. Each failure is reported once.
@@ -220,7 +220,7 @@ impl SourceSnapshots {
             wakeup: None,
             health: SnapshotHealth::Good,
             notes: None,
-            notes_retry: None,
+            notes_due: None,
         }
     }
 

@@ -90,16 +90,24 @@ impl Engine {
         }
     }
 
-    /// Stores the notes on a source, if they have changed, but not too soon after a failure.
+    /// Notes that the notes on the source of this mirror may have changed. Events of the source do
+    /// not change them: what they make obsolete, a job finds.
+    pub(in crate::engine) fn outdate_notes(&mut self, mirror: MirrorId) {
+        if let (Some(snapshots), Some(instance)) = (&mut self.snapshots, self.registry.get(mirror))
+            && instance.has_snapshots
+        {
+            snapshots.source_mut(instance.source.path()).outdate_notes();
+        }
+    }
+
+    /// Stores the notes on a source, if they may have changed, but not too soon after a failure.
     /// Returns the time of the next try, if they could not be stored.
     pub(super) fn save_changed_notes(&mut self, path: &Path, now: Moment) -> Option<Moment> {
-        let source = self.snapshots.as_ref().and_then(|snapshots| snapshots.sources.get(path));
-        let retry = source.and_then(|source| source.notes_retry).filter(|&retry| retry > now);
-        if retry.is_none() {
+        let due = |it: &Self| it.snapshots.as_ref()?.sources.get(path)?.notes_due;
+        if due(self).is_some_and(|due| due <= now) {
             self.save_notes(path, now);
         }
-        let source = self.snapshots.as_ref().and_then(|snapshots| snapshots.sources.get(path));
-        source.and_then(|source| source.notes_retry)
+        due(self)
     }
 
     /// Stores the notes on a source, if they have changed.
@@ -140,14 +148,19 @@ impl Engine {
 }
 
 impl SourceSnapshots {
+    /// Notes that the notes may have changed.
+    pub(super) fn outdate_notes(&mut self) {
+        self.notes_due.get_or_insert(Moment::ORIGIN);
+    }
+
     /// Stores these notes at a path, unless they are there. If that fails, it is to be tried again
     /// at `retry`.
     fn store_notes(&mut self, file: &Path, notes: SourceNotes, retry: Moment) -> io::Result<()> {
-        self.notes_retry = None;
+        self.notes_due = None;
         if self.notes.as_ref() == Some(&notes) {
             return Ok(());
         }
-        write_notes(file, &notes).inspect_err(|_| self.notes_retry = Some(retry))?;
+        write_notes(file, &notes).inspect_err(|_| self.notes_due = Some(retry))?;
         self.notes = Some(notes);
         Ok(())
     }
@@ -226,10 +239,10 @@ mod tests {
         let notes = SourceNotes { source: "/s".into(), ..SourceNotes::default() };
         let retry = Moment::ORIGIN + RETRY_PAUSE;
         assert!(source.store_notes(&file, notes.clone(), retry).is_err());
-        assert_eq!(source.notes_retry, Some(retry));
+        assert_eq!(source.notes_due, Some(retry));
         std::fs::create_dir(&directory).unwrap();
         source.store_notes(&file, notes.clone(), retry).unwrap();
-        assert_eq!(source.notes_retry, None);
+        assert_eq!(source.notes_due, None);
         assert_eq!(read_notes(&file), Ok(Some(notes)));
     }
 

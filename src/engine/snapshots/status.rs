@@ -37,6 +37,13 @@ impl Engine {
         snapshots.starts.insert(*mirror, found);
     }
 
+    /// Forgets the start of a mirror that does not exist any more.
+    pub(in crate::engine) fn forget_snapshot_use(&mut self, mirror: MirrorId) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.starts.remove(&mirror);
+        }
+    }
+
     /// Returns the state of the snapshot for a mirror. `None` if its source has none.
     pub(in crate::engine) fn snapshot_report(&self, mirror: MirrorId) -> Option<SnapshotReport> {
         let instance = self.registry.get(mirror).filter(|instance| instance.has_snapshots)?;
