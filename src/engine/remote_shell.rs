@@ -39,8 +39,7 @@ impl RemoteShell {
         log: &Log,
     ) -> Self {
         let given = remote_shell(options);
-        let environment = || env::var_os("RSYNC_RSH").map(OsString::into_vec);
-        let environment = if given.is_none() { environment() } else { None };
+        let environment = if given.is_none() { shell_of_environment() } else { None };
         let text = given.as_ref().or(environment.as_ref()).map_or(&b"ssh"[..], Vec::as_slice);
         let mut command = split_rsh(text);
         let log_unshared = |why: &str| {
@@ -75,6 +74,17 @@ impl RemoteShell {
         };
         Self { command, rsync_rsh, master }
     }
+}
+
+fn shell_of_environment() -> Option<Vec<u8>> {
+    env::var_os("RSYNC_RSH").map(OsString::into_vec)
+}
+
+/// Returns the remote shell that rsync runs with these options of the user: the program with its
+/// arguments.
+pub(super) fn shell_command(options: &RsyncOptions) -> Vec<Vec<u8>> {
+    let text = remote_shell(options).or_else(shell_of_environment);
+    split_rsh(text.as_deref().unwrap_or(b"ssh"))
 }
 
 #[cfg(test)]

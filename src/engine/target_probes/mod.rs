@@ -6,7 +6,7 @@ mod place;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
@@ -22,6 +22,7 @@ use mirror_core::{
 };
 
 use super::{Inbox, Message};
+use crate::lock;
 use place::TargetObservation;
 pub(super) use place::TargetPlace;
 
@@ -151,10 +152,6 @@ fn wait_for_return(
         }
     }
     false
-}
-
-fn lock(state: &TriedState) -> MutexGuard<'_, Option<TargetObservation>> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

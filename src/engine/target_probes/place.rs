@@ -8,14 +8,12 @@ use std::{
     time::Duration,
 };
 
-use mirror_core::plan::{
-    ssh::{remote_shell, split_rsh, ssh_port},
-    target::Target,
-};
+use mirror_core::plan::{ssh::ssh_port, target::Target};
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
 use crate::{
     config::{SyncConfig, SyncKind},
+    engine::remote_shell::shell_command,
     exec::ssh::is_ssh,
 };
 
@@ -88,8 +86,7 @@ impl TargetPlace {
                 let (host, port) = match target.host() {
                     None => target.daemon_address(sync.rsync.daemon_port())?,
                     Some(host) => {
-                        let shell = remote_shell(&sync.rsync).unwrap_or_else(|| b"ssh".to_vec());
-                        let command = split_rsh(&shell);
+                        let command = shell_command(&sync.rsync);
                         (host, is_ssh(&command).then(|| ssh_port(&command)).flatten()?)
                     }
                 };
