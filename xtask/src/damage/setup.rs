@@ -1,6 +1,10 @@
 //! The directories, servers and configuration of a cell.
 
-use std::{fmt::Write as _, fs, io, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use rustix::{
     mount::{UnmountFlags, mount_bind, unmount},
@@ -217,44 +221,80 @@ impl DamageSetup {
     }
 
     fn sync_options(&self) -> io::Result<String> {
-        let source = format!("source = [[{}]]", self.source.display());
-        let target = self.target.display();
-        let is_big = self.cell.load == DamageLoad::Big;
+        let has_old_rsync = self.cell.fault == DamageFault::OldRsync;
+        let target = SyncTarget {
+            kind: self.cell.kind,
+            directory: &self.target,
+            module: "mirror",
+            port: self.network.as_ref().map(TestNetwork::port).unwrap_or_default(),
+            sshd: self.sshd.as_ref(),
+            rate: (self.cell.load == DamageLoad::Big).then_some(BIG_RATE),
+            rsync: has_old_rsync.then(|| self.run_file("rsync")),
+        };
+        let delay = if self.cell.kind == DamageKind::Script { "delay = 0, " } else { "" };
+        Ok(format!("source = [[{}]], {delay}{}", self.source.display(), target.settings()?))
+    }
+}
+
+/// The target of a sync.
+#[derive(Clone, Debug)]
+pub(crate) struct SyncTarget<'a> {
+    pub(crate) kind: DamageKind,
+    pub(crate) directory: &'a Path,
+    /// The name of the module at an rsync daemon.
+    pub(crate) module: &'a str,
+    /// The port of the server, if it has one.
+    pub(crate) port: u16,
+    pub(crate) sshd: Option<&'a Sshd>,
+    /// The rate of transfers in KiB a second, if it is limited.
+    pub(crate) rate: Option<u64>,
+    /// The program, if it is not the one that is found by its name.
+    pub(crate) rsync: Option<PathBuf>,
+}
+
+impl SyncTarget<'_> {
+    /// Returns the settings of a sync with this target.
+    ///
+    /// # Errors
+    ///
+    /// If its kind needs an ssh server, and it has none.
+    pub(crate) fn settings(&self) -> io::Result<String> {
+        let Self { port, module, .. } = self;
+        let directory = self.directory.display();
+        let rate = self.rate.map(|rate| format!("bwlimit = '{rate}'"));
         let mut rsync = "archive = true, timeout = 20".to_owned();
-        if is_big {
-            let _ = write!(rsync, ", bwlimit = '{BIG_RATE}'");
+        if let Some(rate) = &rate {
+            let _ = write!(rsync, ", {rate}");
         }
-        if self.cell.fault == DamageFault::OldRsync {
-            let _ = write!(rsync, ", binary = [[{}]]", self.run_file("rsync").display());
+        if let Some(program) = &self.rsync {
+            let _ = write!(rsync, ", binary = [[{}]]", program.display());
         }
-        let port = self.network.as_ref().map(TestNetwork::port).unwrap_or_default();
-        let sshd = || self.sshd.as_ref().ok_or_else(|| io::Error::other("no ssh server"));
-        Ok(match self.cell.kind {
-            DamageKind::Direct if is_big => format!(
-                "default.direct, {source}, target = [[{target}]], \
-                 rsync = {{ bwlimit = '{BIG_RATE}' }}"
-            ),
-            DamageKind::Direct => format!("default.direct, {source}, target = [[{target}]]"),
+        let sshd = || self.sshd.ok_or_else(|| io::Error::other("no ssh server"));
+        Ok(match self.kind {
+            DamageKind::Direct => {
+                let rsync = rate.map_or_else(String::new, |it| format!(", rsync = {{ {it} }}"));
+                format!("default.direct, target = [[{directory}]]{rsync}")
+            }
             DamageKind::Rsync => {
-                format!("default.rsync, {source}, target = [[{target}]], rsync = {{ {rsync} }}")
+                format!("default.rsync, target = [[{directory}]], rsync = {{ {rsync} }}")
             }
             DamageKind::Module => format!(
-                "default.rsync, {source}, target = 'rsync://127.0.0.1:{port}/mirror/', \
+                "default.rsync, target = 'rsync://127.0.0.1:{port}/{module}/', \
                  rsync = {{ {rsync} }}"
             ),
             DamageKind::RemoteShell => format!(
-                "default.rsync, {source}, target = '{}:{target}', \
+                "default.rsync, target = '{}:{directory}', \
                  rsync = {{ {rsync}, rsh = [[ssh -F none {}]] }}",
                 sshd()?.host(),
-                sshd()?.ssh_args_for(port).join(" ")
+                sshd()?.ssh_args_for(*port).join(" ")
             ),
             DamageKind::Rsyncssh => format!(
-                "default.rsyncssh, {source}, host = '{}', targetdir = [[{target}]], \
+                "default.rsyncssh, host = '{}', targetdir = [[{directory}]], \
                  rsync = {{ {rsync} }}, {}",
                 sshd()?.host(),
-                ssh_setting(&sshd()?.ssh_args_for(port))
+                ssh_setting(&sshd()?.ssh_args_for(*port))
             ),
-            DamageKind::Script => format!("{source}, target = [[{target}]], {}", script(is_big)),
+            DamageKind::Script => format!("target = [[{directory}]], {}", script(self.rate)),
         })
     }
 }
@@ -262,14 +302,15 @@ impl DamageSetup {
 /// Returns the settings of a mirror by shell commands. Each command looks at the present state,
 /// since a later event reports any later change. Its rsync has the real clock: with a limit of the
 /// rate, it would sleep until the clock is where it was before a step back.
-pub(crate) fn script(is_big: bool) -> String {
-    let copy = if is_big {
-        format!("env -u LD_PRELOAD rsync -a --bwlimit={BIG_RATE} ^sourcePathname ^targetPathname")
-    } else {
-        "cp -aT ^sourcePathname ^targetPathname".to_owned()
-    };
+fn script(rate: Option<u64>) -> String {
+    let copy = rate.map_or_else(
+        || "cp -aT ^sourcePathname ^targetPathname".to_owned(),
+        |rate| {
+            format!("env -u LD_PRELOAD rsync -a --bwlimit={rate} ^sourcePathname ^targetPathname")
+        },
+    );
     format!(
-        "delay = 0, exitcodes = (function() local codes = {{ [0] = 'ok' }} \
+        "exitcodes = (function() local codes = {{ [0] = 'ok' }} \
          for code = 1, 255 do codes[code] = 'again' end return codes end)(),\n\
          onStartup = 'rsync -a --delete ^source ^target',\n\
          onCreate = [[{bring}]],\nonModify = [[{bring}]],\nonAttrib = [[{bring}]],\n\

@@ -16,8 +16,8 @@ use rustix::{
 use super::targets::{SOURCES, SoakTarget, TARGETS};
 use crate::{
     bench::{process::MeteredProcess, scratch::ScratchDir, sshd::Sshd},
-    damage::{disk::mount_tmpfs, matrix::DamageKind, network::TestNetwork, setup::script},
-    torture::setup::{RsyncModule, free_port, ssh_setting, start_rsyncd, write_modules},
+    damage::{disk::mount_tmpfs, matrix::DamageKind, network::TestNetwork, setup::SyncTarget},
+    torture::setup::{RsyncModule, free_port, start_rsyncd, write_modules},
 };
 
 /// Size of a file system that gets full.
@@ -108,7 +108,7 @@ impl SoakSetup {
                 "sync{{ name = '{}', source = [[{}]], {}",
                 target.name(),
                 source.display(),
-                self.sync_options(target)
+                self.sync_options(target)?
             );
             if let Some(delay) = delay.filter(|_| target.number < DamageKind::ALL.len()) {
                 let _ = write!(text, ", delay = {delay}");
@@ -118,36 +118,20 @@ impl SoakSetup {
         fs::write(self.run_file("config.lua"), text)
     }
 
-    fn sync_options(&self, target: &SoakTarget) -> String {
-        let directory = target.directory.path().display();
-        let rsync = "archive = true, timeout = 20";
-        let (host, args) = (self.sshd.host(), self.sshd.ssh_args_for(self.ssh_network.port()));
-        match target.kind() {
-            DamageKind::Direct => format!("default.direct, target = [[{directory}]]"),
-            DamageKind::Rsync => {
-                format!("default.rsync, target = [[{directory}]], rsync = {{ {rsync} }}")
-            }
-            DamageKind::Module => format!(
-                "default.rsync, target = 'rsync://127.0.0.1:{}/{}/', rsync = {{ {rsync} }}",
-                self.rsyncd_port,
-                target.name()
-            ),
-            DamageKind::RemoteShell => format!(
-                "default.rsync, target = '{host}:{directory}', rsync = {{ {rsync}, rsh = [[ssh -F \
-                 none {}]] }}",
-                args.join(" ")
-            ),
-            DamageKind::Rsyncssh => format!(
-                "default.rsyncssh, host = '{host}', targetdir = [[{directory}]], rsync = {{ \
-                 {rsync} }}, {}",
-                ssh_setting(&args)
-            ),
-            DamageKind::Script => {
-                // Unlike in a cell of the damage matrix, all targets get their events at once.
-                let script = script(false).replacen("delay = 0, ", "", 1);
-                format!("target = [[{directory}]], {script}")
-            }
-        }
+    fn sync_options(&self, target: &SoakTarget) -> io::Result<String> {
+        let is_module = target.kind() == DamageKind::Module;
+        let target = SyncTarget {
+            kind: target.kind(),
+            directory: target.directory.path(),
+            module: &target.name(),
+            port: if is_module { self.rsyncd_port } else { self.ssh_network.port() },
+            sshd: Some(&self.sshd),
+            rate: None,
+            rsync: None,
+        };
+        // A script has the default delay, unlike in a cell of the damage matrix: all targets get their
+        // events at once.
+        target.settings()
     }
 }
 
