@@ -93,10 +93,10 @@ impl MeteredProcess {
     /// If it takes too long.
     pub(crate) fn wait_without_children(&mut self) -> io::Result<()> {
         self.wait_until("its children have ended", |this| {
-            let is_connection = |pid: &u32| {
+            let is_connection = |pid: &Pid| {
                 fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "ssh\n")
             };
-            usage::children(this.leader.id()).iter().all(is_connection)
+            usage::children(this.pid()).iter().all(is_connection)
         })
     }
 
@@ -111,7 +111,7 @@ impl MeteredProcess {
     ///
     /// If the program has exited.
     pub(crate) fn usage(&self) -> io::Result<ProcessUsage> {
-        ProcessUsage::of_tree(self.leader.id())
+        ProcessUsage::of_tree(self.pid())
     }
 
     /// Returns the peak memory of the program without its children, in megabytes.
@@ -120,7 +120,7 @@ impl MeteredProcess {
     ///
     /// If the program has exited.
     pub(crate) fn peak_memory(&self) -> io::Result<f64> {
-        usage::peak_memory(self.leader.id())
+        usage::peak_memory(self.pid())
     }
 
     /// Returns the number of wake-ups of its threads so far.
@@ -129,7 +129,7 @@ impl MeteredProcess {
     ///
     /// If the program has exited.
     pub(crate) fn wake_ups(&self) -> io::Result<f64> {
-        usage::wake_ups(self.leader.id())
+        usage::wake_ups(self.pid())
     }
 
     /// Stops it, but not its children.

@@ -2,6 +2,8 @@
 
 use std::{fs, io};
 
+use rustix::process::Pid;
+
 /// The length of a clock tick in `/proc/PID/stat`; Linux shows 100 ticks a second everywhere.
 const SECONDS_PER_TICK: f64 = 0.01;
 
@@ -30,7 +32,7 @@ impl ProcessUsage {
     /// # Errors
     ///
     /// If there is no such process.
-    pub(crate) fn of_tree(pid: u32) -> io::Result<Self> {
+    pub(crate) fn of_tree(pid: Pid) -> io::Result<Self> {
         let mut usage = Self::of(&pid.to_string())?;
         for child in children(pid) {
             // One that exits meanwhile is accounted to its parent.
@@ -67,7 +69,7 @@ fn parse(stat: &str) -> Option<ProcessUsage> {
 /// # Errors
 ///
 /// If there is no such process.
-pub(crate) fn peak_memory(pid: u32) -> io::Result<f64> {
+pub(crate) fn peak_memory(pid: Pid) -> io::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kilobytes = field(&status, "VmHWM:").ok_or_else(|| io::Error::other("no VmHWM"))?;
     Ok(kilobytes / 1024.0)
@@ -79,7 +81,7 @@ pub(crate) fn peak_memory(pid: u32) -> io::Result<f64> {
 /// # Errors
 ///
 /// If there is no such process.
-pub(crate) fn wake_ups(pid: u32) -> io::Result<f64> {
+pub(crate) fn wake_ups(pid: Pid) -> io::Result<f64> {
     let mut sum = 0.0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let status = fs::read_to_string(thread?.path().join("status"))?;
@@ -89,12 +91,15 @@ pub(crate) fn wake_ups(pid: u32) -> io::Result<f64> {
 }
 
 /// Returns the running children of `pid`.
-pub(crate) fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: Pid) -> Vec<Pid> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     threads
         .flatten()
         .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
-        .flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .flat_map(|list| {
+            let pids = list.split(' ').filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
+            pids.collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -116,7 +121,7 @@ mod tests {
     #[test]
     fn the_usage_of_this_process_is_readable() {
         assert!(ProcessUsage::of("self").is_ok());
-        assert!(peak_memory(std::process::id()).unwrap() > 0.0);
-        assert!(wake_ups(std::process::id()).is_ok());
+        assert!(peak_memory(rustix::process::getpid()).unwrap() > 0.0);
+        assert!(wake_ups(rustix::process::getpid()).is_ok());
     }
 }

@@ -187,19 +187,18 @@ fn kill_children(daemon: Pid, kills_inner: bool) -> io::Result<()> {
     let start = Instant::now();
     let mut killed = Vec::new();
     while killed.len() < KILLS && start.elapsed() < TIMEOUT {
-        let number = daemon.as_raw_nonzero().get().cast_unsigned();
-        let mut children = usage::children(number);
+        let mut children = usage::children(daemon);
         // A child of its own first, then one that the child has started: a local rsync has several.
         if kills_inner && !killed.is_empty() {
-            children = descendants(number);
+            children = descendants(daemon);
             children.reverse();
         }
         let new = children.into_iter().find(|child| !killed.contains(child));
-        match new.and_then(|child| Pid::from_raw(child.cast_signed())) {
+        match new {
             Some(child) => {
                 // It may have ended meanwhile.
                 if kill_process(child, Signal::KILL).is_ok() {
-                    killed.push(child.as_raw_nonzero().get().cast_unsigned());
+                    killed.push(child);
                 }
             }
             None => thread::sleep(POLL_INTERVAL),

@@ -41,7 +41,7 @@ fn remaining(mark: &str, servers: &[Pid]) -> Vec<String> {
         }
     }
     for server in servers {
-        let children = usage::children(server.as_raw_nonzero().get().cast_unsigned());
+        let children = usage::children(*server);
         let live = children.iter().map(|child| format!("/proc/{child}"));
         found.extend(live.map(|path| format!("at the target: {}", description(Path::new(&path)))));
     }

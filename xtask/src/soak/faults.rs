@@ -160,7 +160,7 @@ impl SoakFault {
             }
             Self::ConnectionStalled => setup.ssh_network.set(NetworkCondition::Stalled),
             Self::SessionsKilled => {
-                for session in descendants_of(setup.sshd_pid()) {
+                for session in descendants(setup.sshd_pid()) {
                     // It may have ended meanwhile.
                     let _ = kill_process(session, Signal::KILL);
                 }
@@ -255,22 +255,14 @@ fn move_back(target: &Path) -> io::Result<()> {
     }
 }
 
-fn descendants_of(process: Pid) -> Vec<Pid> {
-    let number = process.as_raw_nonzero().get().cast_unsigned();
-    descendants(number).into_iter().filter_map(|it| Pid::from_raw(it.cast_signed())).collect()
-}
-
 /// Kills a child of the daemon, and the processes that it has started, except those of a script.
 /// Returns the targets that are affected.
 fn kill_child(daemon: Pid) -> Vec<usize> {
-    let number = daemon.as_raw_nonzero().get().cast_unsigned();
     // The youngest one: a connection would be killed most of the time otherwise.
-    let Some(child) = usage::children(number).pop() else { return Vec::new() };
+    let Some(child) = usage::children(daemon).pop() else { return Vec::new() };
     let words = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
     let words = String::from_utf8_lossy(&words).into_owned();
-    if let Some(child) = Pid::from_raw(child.cast_signed()) {
-        let _ = kill_process(child, Signal::KILL);
-    }
+    let _ = kill_process(child, Signal::KILL);
     let names_it = |number: usize| words.contains(&SoakTarget::name_of(number));
     let named = FaultWindow::targets(names_it);
     if named.is_empty() {

@@ -93,11 +93,10 @@ impl<'a> TortureDaemon<'a> {
 
     /// Returns a message if it exceeds a resource limit.
     pub(crate) fn excessive_usage(&self) -> Option<String> {
-        let pid = self.running().ok()?.pid().as_raw_nonzero().get();
+        let pid = self.running().ok()?.pid();
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-        let memory = usage::peak_memory(pid.cast_unsigned()).unwrap_or(0.0);
-        let zombies =
-            descendants(pid.cast_unsigned()).into_iter().filter(|it| is_zombie(*it)).count();
+        let memory = usage::peak_memory(pid).unwrap_or(0.0);
+        let zombies = descendants(pid).into_iter().filter(|it| is_zombie(*it)).count();
         let too_much =
             descriptors > MAX_DESCRIPTORS || memory > MAX_MEMORY || zombies > MAX_ZOMBIES;
         too_much.then(|| {
@@ -143,10 +142,7 @@ impl<'a> TortureDaemon<'a> {
     /// Stops one of the programs that it runs for a while, or kills it.
     pub(crate) fn disturb_child(&self, random: &mut TortureRng, pause: Duration) {
         let Ok(running) = self.running() else { return };
-        let children: Vec<Pid> = descendants(running.pid().as_raw_nonzero().get().cast_unsigned())
-            .into_iter()
-            .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
-            .collect();
+        let children = descendants(running.pid());
         if children.is_empty() {
             return;
         }
@@ -232,7 +228,7 @@ fn command_of(prefix: &[String], program: &Path) -> Command {
 }
 
 /// Returns the descendants of a process.
-pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+pub(crate) fn descendants(pid: Pid) -> Vec<Pid> {
     let mut found = Vec::new();
     let mut pending = vec![pid];
     while let Some(next) = pending.pop() {
@@ -243,6 +239,6 @@ pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-fn is_zombie(pid: u32) -> bool {
+fn is_zombie(pid: Pid) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
 }
