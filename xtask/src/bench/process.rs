@@ -105,6 +105,13 @@ impl MeteredProcess {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
     }
 
+    /// Returns so many of the last lines of the output.
+    pub(crate) fn last_lines(&self, count: usize) -> String {
+        let output = self.output();
+        let lines: Vec<&str> = output.lines().collect();
+        lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n")
+    }
+
     /// Returns the usage so far.
     ///
     /// # Errors
@@ -158,6 +165,23 @@ impl MeteredProcess {
     /// Sends it a signal, but not its children. Does nothing if it has exited.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = kill_process(self.pid(), signal);
+    }
+
+    /// Terminates it by a signal, but not its children.
+    ///
+    /// # Errors
+    ///
+    /// If it has not exited after `timeout`.
+    pub(crate) fn terminate(&self, signal: Signal, timeout: Duration) -> io::Result<()> {
+        self.signal(signal);
+        let signalled = Instant::now();
+        while !self.has_exited() {
+            if signalled.elapsed() > timeout {
+                return Err(io::Error::other(format!("{signal:?} has not ended the program")));
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        Ok(())
     }
 
     pub(crate) fn has_exited(&self) -> bool {

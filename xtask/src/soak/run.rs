@@ -226,14 +226,8 @@ impl SoakRun<'_> {
 
     /// Ends the daemon, and checks that nothing is left of it.
     fn stop(&mut self) -> Result<(), String> {
-        self.daemon.signal(Signal::TERM);
-        let signalled = Instant::now();
-        while !self.daemon.has_exited() {
-            if signalled.elapsed() > EXIT_TIMEOUT {
-                return Err("SIGTERM has not ended the daemon".into());
-            }
-            thread::sleep(STEP);
-        }
+        let ended = self.daemon.terminate(Signal::TERM, EXIT_TIMEOUT);
+        ended.map_err(|error| error.to_string())?;
         let mark = self.setup.socket().display().to_string();
         let mut left = wait_for_none(&mark, &self.setup.servers());
         let state = fs::read_dir(self.setup.run_file("state")).into_iter().flatten().flatten();
@@ -250,11 +244,8 @@ impl SoakRun<'_> {
     fn evidence(&self) -> String {
         /// Number of lines of the log.
         const SHOWN: usize = 100;
-        let log = self.daemon.output();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
         let faults = self.faults.names();
-        format!("-- faults in force: {faults} --\n-- log --\n{}", tail.join("\n"))
+        format!("-- faults in force: {faults} --\n-- log --\n{}", self.daemon.last_lines(SHOWN))
     }
 
     fn results(self) -> SoakResults {

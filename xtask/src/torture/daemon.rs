@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -122,16 +122,7 @@ impl<'a> TortureDaemon<'a> {
 
     /// Terminates it by a signal.
     pub(crate) fn terminate(&self, signal: Signal) -> io::Result<()> {
-        let running = self.running()?;
-        running.signal(signal);
-        let signalled = Instant::now();
-        while !running.has_exited() {
-            if signalled.elapsed() > EXIT_TIMEOUT {
-                return Err(io::Error::other(format!("{signal:?} has not ended the daemon")));
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
+        self.running()?.terminate(signal, EXIT_TIMEOUT)
     }
 
     /// Returns its process, which may have exited.
@@ -171,10 +162,8 @@ impl<'a> TortureDaemon<'a> {
     pub(crate) fn log_tail(&self) -> String {
         let mut text = String::new();
         for running in self.runs.iter().rev().take(2).rev() {
-            let output = running.output();
-            let lines: Vec<&str> = output.lines().collect();
-            let tail = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
-            let _ = write!(text, "-- daemon {} --\n{}\n", running.pid(), tail.join("\n"));
+            let lines = running.last_lines(SHOWN);
+            let _ = write!(text, "-- daemon {} --\n{lines}\n", running.pid());
         }
         text
     }
