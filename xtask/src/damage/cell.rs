@@ -11,7 +11,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    control,
+    control::{self, is_complete, is_held},
     disk::enter_mount_namespace,
     facts::FactBook,
     fault::{FaultInForce, clock_library, use_rsync},
@@ -27,10 +27,10 @@ use crate::{
     bench::scratch::ScratchDir,
     build,
     torture::{
-        compare::{CompareOptions, differences},
+        compare::differences,
         daemon::{DaemonLaunch, IN_NAMESPACE, TortureDaemon},
         history::ChangeHistory,
-        snapshot::{MirrorFidelity, TreeSnapshot, path_text, snapshot},
+        snapshot::{TreeSnapshot, path_text, snapshot},
     },
 };
 
@@ -52,8 +52,6 @@ const CHANGES_BEFORE: u64 = 25;
 const SHOWN: usize = 12;
 /// The end of the message about a start with a snapshot.
 const FROM_SNAPSHOT: &str = "since the last snapshot";
-/// The obstacle in the answer to a flush that waits for an operator.
-const HELD: &str = "held";
 
 /// The environment of all cells.
 #[derive(Debug)]
@@ -351,7 +349,7 @@ impl DamageRun<'_> {
             }
             thread::sleep(POLL_INTERVAL);
         };
-        if answer.starts_with("{\"ok\"") { Ok(answer) } else { Err(format!("{command}: {answer}")) }
+        control::accepted(command, answer)
     }
 
     /// Checks everything that must hold once all changes are on the target.
@@ -384,10 +382,9 @@ impl DamageRun<'_> {
     /// releases them.
     fn flush(&self) -> Result<(), String> {
         let timeout = format!(",\"timeout\":{}", TIMEOUT.as_secs());
-        let is_complete = |answer: &str| answer.contains("\"is_complete\":true");
         let mut answer = self.ask("flush", &timeout)?;
         let holds_foreign = self.setup.cell.fault == DamageFault::TargetReplaced;
-        if !is_complete(&answer) && holds_foreign && answer.contains(HELD) {
+        if !is_complete(&answer) && holds_foreign && is_held(&answer) {
             if !self.setup.target.join("foreign").exists() {
                 return Err("a foreign file was deleted without consent".into());
             }
@@ -403,11 +400,7 @@ impl DamageRun<'_> {
     }
 
     fn compare(&self) -> Result<(), String> {
-        // A script copies directories without their times.
-        let is_script = self.setup.cell.kind == DamageKind::Script;
-        let fidelity =
-            MirrorFidelity { all_times: !is_script, attributes: !is_script, hard_links: false };
-        let options = CompareOptions { fidelity, excludes: false, specials: true };
+        let options = self.setup.cell.kind.compare_options();
         let (source, target) = (self.read(&self.setup.source)?, self.read(&self.setup.target)?);
         let found = differences(options, &source, &target);
         if found.is_empty() {

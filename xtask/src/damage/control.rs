@@ -63,6 +63,21 @@ pub(crate) fn ask(
     DamageControl::connect(socket)?.ask(command, fields, || Instant::now() > until)
 }
 
+/// Returns an answer that is no error, or a message about the one that is.
+pub(crate) fn accepted(command: &str, answer: String) -> Result<String, String> {
+    if answer.starts_with("{\"ok\"") { Ok(answer) } else { Err(format!("{command}: {answer}")) }
+}
+
+/// Returns true if a flush says that everything is on the targets.
+pub(crate) fn is_complete(flush: &str) -> bool {
+    flush.contains("\"is_complete\":true")
+}
+
+/// Returns true if a flush waits for a person.
+pub(crate) fn is_held(flush: &str) -> bool {
+    flush.contains("held")
+}
+
 /// The part of a status document that matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DamageStatus {

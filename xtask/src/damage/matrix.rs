@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::torture::{compare::CompareOptions, snapshot::MirrorFidelity};
+
 /// The way in which the target is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DamageKind {
@@ -99,6 +101,15 @@ impl DamageKind {
     /// Returns true if there is a connection that may fail.
     pub(crate) const fn is_remote(self) -> bool {
         matches!(self, Self::Module | Self::RemoteShell | Self::Rsyncssh)
+    }
+
+    /// Returns how a target must equal its source.
+    pub(crate) fn compare_options(self) -> CompareOptions {
+        // A script copies directories without their times.
+        let is_script = self == Self::Script;
+        let fidelity =
+            MirrorFidelity { all_times: !is_script, attributes: !is_script, hard_links: false };
+        CompareOptions { fidelity, excludes: false, specials: true }
     }
 }
 

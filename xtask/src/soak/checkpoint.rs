@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::{gauges::ProcessGauges, setup::SoakSetup, targets::SoakTarget};
 use crate::{
     bench::process::MeteredProcess,
-    damage::{control, matrix::DamageKind},
+    damage::control::{self, is_complete, is_held},
     torture::{
-        compare::{CompareOptions, differences},
-        snapshot::{MirrorFidelity, path_text, snapshot},
+        compare::differences,
+        snapshot::{path_text, snapshot},
     },
 };
 
@@ -25,8 +25,6 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Number of samples of memory and descriptors.
 const SAMPLES: usize = 10;
-/// The obstacle in the answer to a flush that waits for a person.
-const HELD: &str = "held";
 /// Number of differences in a report.
 const SHOWN: usize = 12;
 
@@ -50,7 +48,7 @@ impl Checkpoint {
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.flushed.as_secs_f64();
-        write!(f, "minute {}: equal after {seconds:.1} s, {}", self.at.as_secs() / 60, self.gauges)
+        write!(f, "minute {}: equal after {seconds:.1} s, {}", self.minute(), self.gauges)
     }
 }
 
@@ -58,7 +56,7 @@ impl fmt::Display for Checkpoint {
 pub(crate) fn ask(setup: &SoakSetup, command: &str, fields: &str) -> Result<String, String> {
     let answer = control::ask(&setup.socket(), command, fields, FLUSH_TIMEOUT * 2);
     let answer = answer.map_err(|error| format!("{command} failed: {error}"))?;
-    if answer.starts_with("{\"ok\"") { Ok(answer) } else { Err(format!("{command}: {answer}")) }
+    control::accepted(command, answer)
 }
 
 /// Waits until everything is on the targets. Where the documents say that an exchanged target needs
@@ -71,14 +69,14 @@ pub(crate) fn flush(setup: &mut SoakSetup) -> Result<(), String> {
     }
     let timeout = format!(",\"timeout\":{}", FLUSH_TIMEOUT.as_secs());
     let mut answer = ask(setup, "flush", &timeout)?;
-    if answer.contains(HELD) && !exchanged.is_empty() {
+    if is_held(&answer) && !exchanged.is_empty() {
         for number in &exchanged {
             // Not all of them hold something.
             let _ = ask(setup, "release", &selection(number));
         }
         answer = ask(setup, "flush", &timeout)?;
     }
-    if answer.contains("\"is_complete\":true") {
+    if is_complete(&answer) {
         return Ok(());
     }
     Err(format!("flush is incomplete: {answer}"))
@@ -91,7 +89,8 @@ pub(crate) fn compare(setup: &SoakSetup) -> Result<(), String> {
     for (number, source) in setup.sources.iter().enumerate() {
         let expected = read(source)?;
         for target in setup.targets.iter().filter(|target| target.source() == number) {
-            let found = differences(options(target), &expected, &read(target.directory.path())?);
+            let options = target.kind().compare_options();
+            let found = differences(options, &expected, &read(target.directory.path())?);
             let count = found.len();
             let found = found.iter().take(SHOWN);
             let lines = found.map(|(path, why)| {
@@ -104,14 +103,6 @@ pub(crate) fn compare(setup: &SoakSetup) -> Result<(), String> {
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(format!("after a flush:\n{}", wrong.join("\n"))) }
-}
-
-fn options(target: &SoakTarget) -> CompareOptions {
-    // A script copies directories without their times.
-    let is_script = target.kind() == DamageKind::Script;
-    let fidelity =
-        MirrorFidelity { all_times: !is_script, attributes: !is_script, hard_links: false };
-    CompareOptions { fidelity, excludes: false, specials: true }
 }
 
 /// Waits until all syncs say that they are in sync, and until no transfer runs.
