@@ -213,9 +213,9 @@ impl DamageSetup {
             let directory = self.state_disk.join("state");
             let _ = write!(text, ", stateDir = [[{}]], stateInterval = 0", directory.display());
         }
-        // A remote target can't be marked.
+        // A module can't be marked.
         let is_trusted =
-            self.cell.fault == DamageFault::StateDiskFull && self.cell.kind.is_remote();
+            self.cell.fault == DamageFault::StateDiskFull && self.cell.kind == DamageKind::Module;
         let trust = if is_trusted { ", trustTarget = true" } else { "" };
         Ok(format!("{text} }}\nsync{{ {}{trust} }}\n", self.sync_options()?))
     }
