@@ -122,7 +122,8 @@ impl Sshd {
     }
 }
 
-fn free_port() -> io::Result<u16> {
+/// Returns a port that is free at the moment.
+pub(crate) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

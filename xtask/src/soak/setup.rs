@@ -15,9 +15,13 @@ use rustix::{
 
 use super::targets::{SOURCES, SoakTarget, TARGETS};
 use crate::{
-    bench::{process::MeteredProcess, scratch::ScratchDir, sshd::Sshd},
+    bench::{
+        process::MeteredProcess,
+        scratch::ScratchDir,
+        sshd::{Sshd, free_port},
+    },
     damage::{disk::mount_tmpfs, matrix::DamageKind, network::TestNetwork, setup::SyncTarget},
-    torture::setup::{RsyncModule, free_port, start_rsyncd, write_modules},
+    torture::setup::{RsyncModule, start_rsyncd, write_modules},
 };
 
 /// Size of a file system that gets full.

@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs, io,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::Path,
     process::Command,
 };
@@ -17,7 +17,7 @@ use super::{
 use crate::bench::{
     process::MeteredProcess,
     scratch::{ScratchDir, ScratchPath},
-    sshd::Sshd,
+    sshd::{Sshd, free_port},
 };
 
 /// Number of stable files, more than a burst creates, so that no deletion is held.
@@ -231,11 +231,6 @@ pub(crate) fn serve(
         }
     }
     Err(last)
-}
-
-/// Returns a port that is free at the moment.
-pub(crate) fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// A module of an rsync daemon.
