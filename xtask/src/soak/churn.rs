@@ -78,8 +78,7 @@ impl SoakChurn {
         let mut random = TortureRng::new(seed ^ 0x50ac);
         while !stop.load(Ordering::Relaxed) {
             let mut trees = self.pause();
-            let count = trees.len() as u64;
-            let [one, other] = [(); 2].map(|()| usize::try_from(random.below(count)).unwrap_or(0));
+            let [one, other] = [(); 2].map(|()| random.index(trees.len()));
             let burst =
                 if random.once_in(4) { 1 + random.below(BURST) } else { 1 + random.below(6) };
             if let Some(tree) = trees.get_mut(one) {
@@ -139,19 +138,17 @@ impl ChurnTree {
     /// Returns an unused path in one of the directories.
     fn new_path(&mut self, prefix: &str, random: &mut TortureRng) -> PathBuf {
         self.next += 1;
-        let index = usize::try_from(random.below(self.directories.len() as u64)).unwrap_or(0);
+        let index = random.index(self.directories.len());
         let parent = self.directories.get(index).cloned().unwrap_or_default();
         parent.join(format!("{prefix}{}", self.next))
     }
 
     fn file(&self, random: &mut TortureRng) -> PathBuf {
-        let index = usize::try_from(random.below(self.files.len() as u64)).unwrap_or(0);
-        self.files.get(index).cloned().unwrap_or_default()
+        self.files.get(random.index(self.files.len())).cloned().unwrap_or_default()
     }
 
     fn take_file(&mut self, random: &mut TortureRng) -> PathBuf {
-        let index = usize::try_from(random.below(self.files.len() as u64)).unwrap_or(0);
-        self.files.swap_remove(index)
+        self.files.swap_remove(random.index(self.files.len()))
     }
 
     fn create(&mut self, random: &mut TortureRng) -> io::Result<()> {
@@ -202,8 +199,7 @@ impl ChurnTree {
 
     /// Returns a directory other than the root.
     fn directory(&self, random: &mut TortureRng) -> PathBuf {
-        let below_root = self.directories.len().saturating_sub(1) as u64;
-        let index = 1 + usize::try_from(random.below(below_root)).unwrap_or(0);
+        let index = 1 + random.index(self.directories.len().saturating_sub(1));
         self.directories.get(index).cloned().unwrap_or_default()
     }
 

@@ -76,7 +76,7 @@ impl SoakFault {
             23..=26 => Self::TargetFull(random.pick(&disks)),
             27..=30 => Self::TargetReadOnly(random.pick(&disks)),
             31..=33 => Self::TargetMoved(random.pick(&local)),
-            34 => Self::QueueOverflow(usize::try_from(random.below(SOURCES as u64)).unwrap_or(0)),
+            34 => Self::QueueOverflow(random.index(SOURCES)),
             35 | 36 => Self::Reload(random.once_in(2)),
             _ => Self::BadReload,
         }

@@ -28,14 +28,18 @@ impl TortureRng {
         self.below(times) == 0
     }
 
+    /// Returns an index of a list with this length, or 0 if it is empty.
+    pub(crate) fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).unwrap_or(0)
+    }
+
     /// Picks an element.
     ///
     /// # Panics
     ///
     /// If the slice is empty.
     pub(crate) fn pick<T: Copy>(&mut self, all: &[T]) -> T {
-        let index = usize::try_from(self.below(all.len() as u64)).unwrap_or(0);
-        *all.get(index).expect("there is something to choose from")
+        *all.get(self.index(all.len())).expect("there is something to choose from")
     }
 
     pub(crate) fn bytes(&mut self, length: u64) -> Vec<u8> {
