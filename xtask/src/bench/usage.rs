@@ -1,6 +1,6 @@
 //! Resource usage of processes, as the kernel accounts it.
 
-use std::{fs, io};
+use std::{fs, io, str::FromStr};
 
 use rustix::process::Pid;
 
@@ -71,7 +71,7 @@ fn parse(stat: &str) -> Option<ProcessUsage> {
 /// If there is no such process.
 pub(crate) fn peak_memory(pid: Pid) -> io::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kilobytes = field(&status, "VmHWM:").ok_or_else(|| io::Error::other("no VmHWM"))?;
+    let kilobytes: f64 = field(&status, "VmHWM:").ok_or_else(|| io::Error::other("no VmHWM"))?;
     Ok(kilobytes / 1024.0)
 }
 
@@ -103,7 +103,8 @@ pub(crate) fn children(pid: Pid) -> Vec<Pid> {
         .collect()
 }
 
-fn field(status: &str, name: &str) -> Option<f64> {
+/// Finds the number after a name in the lines of `/proc/PID/status`.
+pub(crate) fn field<T: FromStr>(status: &str, name: &str) -> Option<T> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }

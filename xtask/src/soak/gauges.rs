@@ -2,7 +2,7 @@
 
 use std::{fmt, fs, io};
 
-use crate::bench::usage::ProcessUsage;
+use crate::bench::usage::{self, ProcessUsage};
 
 /// The percentage by which a figure may differ from the first one.
 const TOLERANCE: u64 = 5;
@@ -29,9 +29,8 @@ impl ProcessGauges {
     pub(crate) fn read(process: &str) -> io::Result<Self> {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let word = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            word.ok_or_else(|| io::Error::other(format!("no {name} in {status}")))
+            let found = usage::field(&status, name);
+            found.ok_or_else(|| io::Error::other(format!("no {name} in {status}")))
         };
         Ok(Self {
             resident: field("VmRSS:")?,
