@@ -4,6 +4,7 @@
 //! Each task is a module with a function `run`; this file only dispatches.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod assets;
 mod bench;
 mod build;

@@ -28,7 +28,10 @@ use report::RowResults;
 use rows::{BenchRow, ROWS};
 use tool::Tool;
 
-use crate::build::{self, BuildProfile};
+use crate::{
+    arguments::number,
+    build::{self, BuildProfile},
+};
 
 /// Command line options.
 #[derive(Debug)]
@@ -70,10 +73,7 @@ fn parse(arguments: &[String]) -> Result<BenchOptions, String> {
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         match arg.as_str() {
-            "--runs" => {
-                let runs = value()?;
-                options.runs = runs.parse().map_err(|_| format!("{runs} is no number"))?;
-            }
+            "--runs" => options.runs = number(value()?)?,
             "--json" => options.json = Some(PathBuf::from(value()?)),
             "--directory" => options.base = PathBuf::from(value()?),
             name => options.rows.push(find_row(name)?),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::matrix::{DamageCell, DamageFault, DamageKind, DamageLoad};
+use crate::arguments::number;
 
 /// Command line options.
 #[derive(Debug, PartialEq)]
@@ -86,10 +87,6 @@ fn find<T: Copy, const N: usize>(
     all.into_iter()
         .find(|it| name_of(*it) == name)
         .ok_or_else(|| format!("{name} is none of {}", all.map(name_of).join(", ")))
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text} is no number"))
 }
 
 #[cfg(test)]

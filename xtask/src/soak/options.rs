@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::arguments::number;
+
 /// Command line options.
 #[derive(Debug)]
 pub(crate) struct SoakOptions {
@@ -32,10 +34,7 @@ impl SoakOptions {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
             match arg.as_str() {
                 "--minutes" => options.time = minutes(value()?)?,
-                "--seed" => {
-                    let seed = value()?;
-                    options.seed = seed.parse().map_err(|_| format!("{seed} is no number"))?;
-                }
+                "--seed" => options.seed = number(value()?)?,
                 "--write" => options.write = true,
                 "--program" => options.program = Some(PathBuf::from(value()?)),
                 "--directory" => options.directory = Some(PathBuf::from(value()?)),
@@ -47,7 +46,7 @@ impl SoakOptions {
 }
 
 fn minutes(text: &str) -> Result<Duration, String> {
-    let minutes: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
+    let minutes: f64 = number(text)?;
     match Duration::try_from_secs_f64(minutes * 60.0) {
         Ok(time) if minutes >= 1.0 => Ok(time),
         Ok(_) | Err(_) => Err(format!("{text} minutes: at least 1 is needed")),

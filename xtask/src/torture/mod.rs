@@ -31,6 +31,7 @@ use plan::{RoundPlan, RoundStorage, TargetKind};
 use round::{RoundEnvironment, RoundError};
 
 use crate::{
+    arguments::number,
     bench::{scratch::ScratchDir, sshd::Sshd},
     build::{self, BuildProfile},
 };
@@ -233,10 +234,6 @@ fn parse(arguments: &[String]) -> Result<TortureOptions, String> {
         }
     }
     Ok(options)
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("{text} is no number"))
 }
 
 #[cfg(test)]
