@@ -16,16 +16,13 @@ pub(crate) mod tool;
 pub(crate) mod usage;
 mod workload;
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use measure::BenchEnv;
 use metric::{Sample, medians};
 use report::RowResults;
 use rows::{BenchRow, ROWS};
+use scratch::ScratchDir;
 use tool::Tool;
 
 use crate::{
@@ -66,8 +63,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
 }
 
 fn parse(arguments: &[String]) -> Result<BenchOptions, String> {
-    let shared_memory = Path::new("/dev/shm");
-    let base = if shared_memory.is_dir() { shared_memory.to_owned() } else { env::temp_dir() };
+    let base = ScratchDir::default_base();
     let mut options = BenchOptions { rows: Vec::new(), runs: 3, json: None, base };
     let mut args = arguments.iter();
     while let Some(arg) = args.next() {
@@ -118,6 +114,7 @@ fn is_installed(tool: Tool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn args(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()

@@ -1,7 +1,7 @@
 //! The temporary directory of a measurement.
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Component, Path, PathBuf},
 };
 
@@ -27,6 +27,12 @@ pub(crate) struct ScratchDir {
 pub(crate) struct ScratchPath(PathBuf);
 
 impl ScratchDir {
+    /// Returns the directory for temporary ones: in memory, if possible.
+    pub(crate) fn default_base() -> PathBuf {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { memory.to_owned() } else { env::temp_dir() }
+    }
+
     /// Creates a directory below `base`.
     ///
     /// # Errors

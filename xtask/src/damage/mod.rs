@@ -28,7 +28,6 @@ mod table;
 
 use std::{
     env,
-    path::Path,
     sync::{Mutex, PoisonError},
     thread,
     time::Instant,
@@ -40,7 +39,10 @@ use matrix::DamageCell;
 use options::DamageOptions;
 use results::{CellOutcome, DamageResults};
 
-use crate::build::{self, BuildProfile};
+use crate::{
+    bench::scratch::ScratchDir,
+    build::{self, BuildProfile},
+};
 
 /// Runs the selected cells.
 ///
@@ -54,10 +56,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
         Some(program) => program.clone(),
         None => build::daemon(BuildProfile::Debug).map_err(|problem| vec![problem])?,
     };
-    let memory = Path::new("/dev/shm");
-    let base = options.directory.clone();
-    let base =
-        base.unwrap_or_else(|| if memory.is_dir() { memory.to_owned() } else { env::temp_dir() });
+    let base = options.directory.clone().unwrap_or_else(ScratchDir::default_base);
     let machine = DamageMachine::inspect(options.old_rsync.is_some());
     let environment = DamageEnvironment {
         program: &program,

@@ -15,7 +15,7 @@ mod run;
 mod setup;
 mod targets;
 
-use std::{env, path::Path, thread};
+use std::thread;
 
 use options::SoakOptions;
 use run::SoakResults;
@@ -55,10 +55,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
 }
 
 fn run_in_thread(options: &SoakOptions) -> Result<SoakResults, String> {
-    let memory = Path::new("/dev/shm");
-    let base = options.directory.clone();
-    let base =
-        base.unwrap_or_else(|| if memory.is_dir() { memory.to_owned() } else { env::temp_dir() });
+    let base = options.directory.clone().unwrap_or_else(ScratchDir::default_base);
     enter_mount_namespace().map_err(|error| format!("a file system can't be mounted: {error}"))?;
     let mut scratch = ScratchDir::with_prefix("soak-", &base).map_err(|error| error.to_string())?;
     let program = options.program.clone().unwrap_or_default();
