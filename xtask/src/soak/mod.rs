@@ -15,7 +15,7 @@ mod run;
 mod setup;
 mod targets;
 
-use std::thread;
+use std::{path::Path, thread};
 
 use options::SoakOptions;
 use run::SoakResults;
@@ -32,18 +32,18 @@ use crate::{
 ///
 /// Returns what is wrong, or an error of the command line. The directory is kept then.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
-    let mut options = SoakOptions::parse(arguments).map_err(|problem| vec![problem])?;
-    if options.program.is_none() {
-        let built = build::daemon(BuildProfile::Release).map_err(|problem| vec![problem])?;
-        options.program = Some(built);
-    }
+    let options = SoakOptions::parse(arguments).map_err(|problem| vec![problem])?;
+    let program = match &options.program {
+        Some(program) => program.clone(),
+        None => build::daemon(BuildProfile::Release).map_err(|problem| vec![problem])?,
+    };
     // A thread of its own, whose mounts vanish with it.
     let results = thread::scope(|scope| {
-        let run = scope.spawn(|| run_in_thread(&options));
+        let run = scope.spawn(|| run_in_thread(&options, &program));
         run.join().unwrap_or_else(|_| Err("the thread of the run has panicked".into()))
     });
     let results = results.map_err(|problem| vec![problem])?;
-    let text = report::text(&results, &options);
+    let text = report::text(&results, &options, &program);
     println!("{text}");
     if !results.growth.is_empty() {
         return Err(results.growth);
@@ -54,12 +54,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Vec<String>> {
     Ok(())
 }
 
-fn run_in_thread(options: &SoakOptions) -> Result<SoakResults, String> {
+fn run_in_thread(options: &SoakOptions, program: &Path) -> Result<SoakResults, String> {
     let base = options.directory.clone().unwrap_or_else(ScratchDir::default_base);
     enter_mount_namespace().map_err(|error| format!("a file system can't be mounted: {error}"))?;
     let mut scratch = ScratchDir::with_prefix("soak-", &base).map_err(|error| error.to_string())?;
-    let program = options.program.clone().unwrap_or_default();
-    let result = run::run(options, &program, &scratch);
+    let result = run::run(options, program, &scratch);
     if result.is_err() {
         println!("kept: {}", scratch.keep().display());
         return result;

@@ -1,6 +1,6 @@
 //! The report of a soak run, also in `docs/reliability.md`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use super::{options::SoakOptions, run::SoakResults};
 use crate::{damage::matrix::DamageKind, machine};
@@ -18,15 +18,12 @@ pub(crate) fn write(report: &str) -> Result<(), String> {
 }
 
 /// Returns the report.
-pub(crate) fn text(results: &SoakResults, options: &SoakOptions) -> String {
-    let program = options.program.as_ref();
-    let version = program.map_or_else(String::new, |program| {
-        let line = machine::first_line(&program.display().to_string(), &["-version"]);
-        format!("{}, ", line.trim())
-    });
+pub(crate) fn text(results: &SoakResults, options: &SoakOptions, program: &Path) -> String {
+    let version = machine::first_line(&program.display().to_string(), &["-version"]);
     format!(
-        "{},\n{version}rsync {}, {} minutes, seed {}:\n\n{}",
+        "{},\n{}, rsync {}, {} minutes, seed {}:\n\n{}",
         machine::description(),
+        version.trim(),
         machine::version("rsync"),
         options.time.as_secs() / 60,
         options.seed,
