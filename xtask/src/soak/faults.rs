@@ -9,9 +9,8 @@ use rustix::{
 };
 
 use super::{
-    lags::FaultWindow,
     setup::SoakSetup,
-    targets::{SOURCES, SoakTarget, TARGETS},
+    targets::{SOURCES, SoakTarget},
 };
 use crate::{
     bench::{scratch::ScratchDir, usage},
@@ -65,8 +64,8 @@ enum FaultSubject {
 impl SoakFault {
     /// Chooses a fault.
     pub(crate) fn choose(random: &mut TortureRng) -> Self {
-        let disks: Vec<usize> = (0..TARGETS).filter(|it| SoakTarget::has_disk(*it)).collect();
-        let local: Vec<usize> = (0..TARGETS).filter(|it| can_move(*it)).collect();
+        let disks = SoakTarget::numbers(SoakTarget::has_disk);
+        let local = SoakTarget::numbers(can_move);
         match random.below(40) {
             0..=9 => Self::ChildKilled,
             10..=13 => Self::ConnectionCut,
@@ -137,7 +136,7 @@ impl SoakFault {
 
     /// Returns the targets that it may affect.
     fn targets(self) -> Vec<usize> {
-        FaultWindow::targets(|number| match self {
+        SoakTarget::numbers(|number| match self {
             Self::ChildKilled => false,
             Self::ConnectionCut | Self::ConnectionStalled | Self::SessionsKilled => {
                 SoakTarget::kind_of(number).needs_ssh()
@@ -264,10 +263,10 @@ fn kill_child(daemon: Pid) -> Vec<usize> {
     let words = String::from_utf8_lossy(&words).into_owned();
     let _ = kill_process(child, Signal::KILL);
     let names_it = |number: usize| words.contains(&SoakTarget::name_of(number));
-    let named = FaultWindow::targets(names_it);
+    let named = SoakTarget::numbers(names_it);
     if named.is_empty() {
         // The connection that all of them share.
-        return FaultWindow::targets(|it| SoakTarget::kind_of(it) == DamageKind::Rsyncssh);
+        return SoakTarget::numbers(|it| SoakTarget::kind_of(it) == DamageKind::Rsyncssh);
     }
     named
 }

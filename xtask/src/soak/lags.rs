@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::targets::{SoakTarget, TARGETS};
+use super::targets::SoakTarget;
 use crate::damage::matrix::DamageKind;
 
 /// Time in seconds for which a fault has consequences after its end: retries wait longer each time.
@@ -108,13 +108,6 @@ impl BatchLog {
                 && begin <= window.end + CONSEQUENCES
                 && window.targets.contains(&lag.target)
         })
-    }
-}
-
-impl FaultWindow {
-    /// Returns the targets for which a predicate holds.
-    pub(crate) fn targets(is_affected: impl Fn(usize) -> bool) -> Vec<usize> {
-        (0..TARGETS).filter(|number| is_affected(*number)).collect()
     }
 }
 

@@ -158,7 +158,7 @@ fn disk_name(number: usize) -> String {
 
 /// Unmounts what [`SoakSetup::create`] has mounted, so that the directory can be deleted.
 pub(crate) fn unmount_all(scratch: &ScratchDir) -> io::Result<()> {
-    for number in (0..TARGETS).filter(|number| SoakTarget::has_disk(*number)) {
+    for number in SoakTarget::numbers(SoakTarget::has_disk) {
         let _ = unmount(scratch.path(&disk_name(number))?.path(), UnmountFlags::DETACH);
     }
     Ok(())

@@ -42,6 +42,11 @@ impl SoakTarget {
         number.is_multiple_of(DISK_DISTANCE) && number / DISK_DISTANCE < DamageKind::ALL.len()
     }
 
+    /// Returns the numbers for which a predicate holds.
+    pub(crate) fn numbers(is_meant: impl Fn(usize) -> bool) -> Vec<usize> {
+        (0..TARGETS).filter(|number| is_meant(*number)).collect()
+    }
+
     pub(crate) fn name(&self) -> String {
         Self::name_of(self.number)
     }
@@ -63,9 +68,9 @@ mod tests {
     #[test]
     fn each_kind_has_targets_and_one_with_a_disk() {
         for kind in DamageKind::ALL {
-            let of_kind = || (0..TARGETS).filter(|number| SoakTarget::kind_of(*number) == kind);
-            assert!(of_kind().count() >= 8, "{kind:?}");
-            assert_eq!(of_kind().filter(|number| SoakTarget::has_disk(*number)).count(), 1);
+            let of_kind = SoakTarget::numbers(|number| SoakTarget::kind_of(number) == kind);
+            assert!(of_kind.len() >= 8, "{kind:?}");
+            assert_eq!(of_kind.iter().filter(|number| SoakTarget::has_disk(**number)).count(), 1);
         }
     }
 
