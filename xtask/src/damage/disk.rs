@@ -2,7 +2,7 @@
 
 use std::{
     ffi::CString,
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     path::Path,
     thread,
@@ -18,6 +18,9 @@ use rustix::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Interval between two looks at it.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The name of the file that fills a file system.
+const FILLER: &str = "filler";
 
 /// Moves the calling thread, and what it starts, into a private mount namespace.
 ///
@@ -36,9 +39,9 @@ pub(crate) fn mount_tmpfs(at: &Path, size: Option<u64>) -> io::Result<()> {
     Ok(mount("damage", at, "tmpfs", MountFlags::empty(), options.as_c_str())?)
 }
 
-/// Appends to a file until the file system is full.
-pub(crate) fn fill(path: &Path) -> io::Result<()> {
-    let mut file = File::options().create(true).append(true).open(path)?;
+/// Appends to a file on a file system until that is full.
+pub(crate) fn fill(disk: &Path) -> io::Result<()> {
+    let mut file = File::options().create(true).append(true).open(disk.join(FILLER))?;
     for size in [1 << 20, 1 << 12, 1] {
         let block = vec![b'f'; size];
         loop {
@@ -50,6 +53,11 @@ pub(crate) fn fill(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes the file of [`fill`].
+pub(crate) fn make_space(disk: &Path) -> io::Result<()> {
+    fs::remove_file(disk.join(FILLER))
 }
 
 /// Makes a mount read-only, as soon as nobody writes to it.

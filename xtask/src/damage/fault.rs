@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use super::{
-    disk::{fill, make_read_only, make_writable},
+    disk::{fill, make_read_only, make_space, make_writable},
     facts::FactBook,
     matrix::{DamageFault, DamageKind, DamageLoad},
     network::{NetworkCondition, TestNetwork},
@@ -39,6 +39,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// The limit of watches before and after the fault.
 const MANY_WATCHES: u32 = 1 << 20;
+
+/// A configuration file that was saved too early.
+pub(crate) const BROKEN_CONFIG: &str = "sync{ default.direct, source =";
 
 /// A fault that is in force.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ impl<'a> FaultInForce<'a> {
                 setup.network.iter().for_each(TestNetwork::cut);
             }
             DamageFault::ConnectionStalled => set_network(setup, NetworkCondition::Stalled),
-            DamageFault::TargetFull => fill(&setup.target_disk.join("filler"))?,
+            DamageFault::TargetFull => fill(&setup.target_disk)?,
             DamageFault::TargetReadOnly => make_read_only(&setup.target_disk)?,
             DamageFault::TargetRemoved => remove_target(setup, book)?,
             DamageFault::TargetReplaced => replace_target(setup, book)?,
@@ -99,10 +102,10 @@ impl<'a> FaultInForce<'a> {
                 undo = FaultUndo::Processes(ProcessLimit::begin(daemon.pid()?)?);
             }
             DamageFault::ClockStep => fs::write(setup.run_file("clock"), "+3600")?,
-            DamageFault::LogDiskFull => fill(&setup.log_disk.join("filler"))?,
+            DamageFault::LogDiskFull => fill(&setup.log_disk)?,
             DamageFault::StateDiskFull => state_disk::begin(setup)?,
             DamageFault::BadReload => {
-                fs::write(setup.run_file("config.lua"), "sync{ default.direct, source =")?;
+                fs::write(setup.run_file("config.lua"), BROKEN_CONFIG)?;
                 daemon.signal(Signal::HUP);
             }
             DamageFault::OldRsync => {
@@ -127,7 +130,7 @@ impl<'a> FaultInForce<'a> {
             DamageFault::ConnectionCut | DamageFault::ConnectionStalled => {
                 set_network(setup, NetworkCondition::Normal);
             }
-            DamageFault::TargetFull => fs::remove_file(setup.target_disk.join("filler"))?,
+            DamageFault::TargetFull => make_space(&setup.target_disk)?,
             DamageFault::TargetReadOnly => {
                 make_writable(&setup.target_disk)?;
             }
@@ -137,7 +140,7 @@ impl<'a> FaultInForce<'a> {
             DamageFault::QueueOverflow => daemon.signal(Signal::CONT),
             DamageFault::WatchLimit => limit_watches(daemon.pid()?, MANY_WATCHES)?,
             DamageFault::ClockStep => fs::write(setup.run_file("clock"), "+0")?,
-            DamageFault::LogDiskFull => fs::remove_file(setup.log_disk.join("filler"))?,
+            DamageFault::LogDiskFull => make_space(&setup.log_disk)?,
             DamageFault::StateDiskFull => state_disk::end(setup, daemon)?,
             DamageFault::BadReload => {
                 fs::write(setup.run_file("config.lua"), setup.config()?)?;

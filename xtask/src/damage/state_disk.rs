@@ -7,7 +7,11 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::{control, disk::fill, setup::DamageSetup};
+use super::{
+    control,
+    disk::{fill, make_space},
+    setup::DamageSetup,
+};
 use crate::torture::daemon::TortureDaemon;
 
 /// Time limit of a condition.
@@ -25,7 +29,7 @@ pub(crate) fn begin(setup: &DamageSetup) -> io::Result<()> {
 
 /// Fills the file system again: the daemon has removed a snapshot that lacks changes.
 pub(crate) fn keep_full(setup: &DamageSetup) -> io::Result<()> {
-    fill(&setup.state_disk.join("filler"))
+    fill(&setup.state_disk)
 }
 
 /// Starts the daemon again on the full file system, which has space afterwards.
@@ -34,7 +38,7 @@ pub(crate) fn end(setup: &DamageSetup, daemon: &mut TortureDaemon<'_>) -> io::Re
     wait_until("the daemon runs again", || {
         control::ask(&setup.socket(), "status", "", TIMEOUT).is_ok()
     })?;
-    fs::remove_file(setup.state_disk.join("filler"))
+    make_space(&setup.state_disk)
 }
 
 /// Returns the first warning that the daemon has not logged.

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     bench::{scratch::ScratchDir, usage},
     damage::{
-        disk::{fill, make_read_only, make_writable},
-        fault::{remove_busy, wait_until_stopped},
+        disk::{fill, make_read_only, make_space, make_writable},
+        fault::{BROKEN_CONFIG, remove_busy, wait_until_stopped},
         matrix::DamageKind,
         network::NetworkCondition,
     },
@@ -165,7 +165,7 @@ impl SoakFault {
                 }
             }
             Self::ServerStopped => setup.stop_rsyncd(),
-            Self::TargetFull(number) => fill(&disk(setup, number)?.join("filler"))?,
+            Self::TargetFull(number) => fill(disk(setup, number)?)?,
             Self::TargetReadOnly(number) => make_read_only(disk(setup, number)?)?,
             Self::TargetMoved(number) => {
                 let target = directory(setup, number)?;
@@ -183,7 +183,7 @@ impl SoakFault {
                 kill_process(daemon, Signal::HUP)?;
             }
             Self::BadReload => {
-                fs::write(setup.run_file("config.lua"), "sync{ default.direct, source =")?;
+                fs::write(setup.run_file("config.lua"), BROKEN_CONFIG)?;
                 kill_process(daemon, Signal::HUP)?;
             }
         }
@@ -203,7 +203,7 @@ impl SoakFault {
                 Ok(())
             }
             Self::ServerStopped => setup.start_rsyncd(scratch),
-            Self::TargetFull(number) => fs::remove_file(disk(setup, number)?.join("filler")),
+            Self::TargetFull(number) => make_space(disk(setup, number)?),
             Self::TargetReadOnly(number) => make_writable(disk(setup, number)?),
             Self::TargetMoved(number) => {
                 move_back(directory(setup, number)?)?;
