@@ -133,8 +133,8 @@ impl SoakSetup {
             rate: None,
             rsync: None,
         };
-        // A script has the default delay, unlike in a cell of the damage matrix: all targets get their
-        // events at once.
+        // A script has the default delay, unlike in a cell of the damage matrix: all targets get
+        // their events at once.
         target.settings()
     }
 }
