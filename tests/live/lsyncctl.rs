@@ -16,14 +16,15 @@ const SOCKET: &str = "settings{ socket = '@/control.sock', insist = true }\n";
 
 /// Asserts the exit code of a command, and returns its output.
 #[track_caller]
-fn ctl(sandbox: &Sandbox, code: i32, arguments: &[&str]) -> String {
+pub(crate) fn ctl(sandbox: &Sandbox, code: i32, arguments: &[&str]) -> String {
     let (found, output) = call(sandbox, arguments);
     assert_eq!(found, code, "{arguments:?}: {output}");
     output
 }
 
-/// Returns the exit code of a command and its output.
-fn call(sandbox: &Sandbox, arguments: &[&str]) -> (i32, String) {
+/// Returns the exit code of a command and its output. The socket of the daemon is
+/// `@/control.sock`.
+pub(crate) fn call(sandbox: &Sandbox, arguments: &[&str]) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_lsyncctl"))
         .args(arguments)
         .arg("--socket")

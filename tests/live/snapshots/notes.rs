@@ -1,11 +1,14 @@
 //! Decisions of a person, made or still to be made, over a restart.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf};
 
 use super::{NOTHING, Restarts};
-use crate::support::{
-    MountedTmpfs, Requirement, TestDaemon, TransferMode, exit_code, in_both_modes, needs,
-    with_private_mounts,
+use crate::{
+    lsyncctl::{call, ctl},
+    support::{
+        MountedTmpfs, Requirement, TestDaemon, TransferMode, in_both_modes, needs,
+        with_private_mounts,
+    },
 };
 
 in_both_modes!(
@@ -27,22 +30,14 @@ impl Restarts {
         Self { socket: "@/control.sock", ..Self::new(mode) }
     }
 
-    /// Calls `lsyncctl`, and returns its exit code and output.
-    fn ctl(&self, args: &[&str]) -> (i32, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_lsyncctl"))
-            .args(args)
-            .arg("--socket")
-            .arg(self.sandbox.path("control.sock"))
-            .output()
-            .unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (exit_code(output.status), String::from_utf8(text).unwrap())
+    /// Calls `lsyncctl`, and returns its output.
+    fn ctl(&self, args: &[&str]) -> String {
+        call(&self.sandbox, args).1
     }
 
     #[track_caller]
     fn release(&self) {
-        let (code, output) = self.ctl(&["release"]);
-        assert_eq!(code, 0, "{output}");
+        ctl(&self.sandbox, 0, &["release"]);
     }
 
     fn notes(&self) -> PathBuf {
@@ -82,7 +77,7 @@ fn a_file_system_that_is_not_mounted_after_a_restart_stays_on_the_target(mode: T
             Restarts::kill(daemon);
         }
         let daemon = restarts.start(&[]);
-        let status = || restarts.ctl(&["status"]).1;
+        let status = || restarts.ctl(&["status"]);
         assert!(status().contains("on /empty was unmounted in the source"), "{}", status());
         restarts.release();
         assert!(!status().contains("was unmounted"), "{}", status());
@@ -153,7 +148,7 @@ impl Restarts {
     #[track_caller]
     fn wait_held(&self, daemon: &TestDaemon, count: u64) {
         daemon.wait_until(&format!("{count} deletions are held"), || {
-            let (_, status) = self.ctl(&["status", "--json"]);
+            let status = self.ctl(&["status", "--json"]);
             let status: serde_json::Value = serde_json::from_str(&status).unwrap();
             let held = status["syncs"][0]["held"].as_array().unwrap();
             held.iter().map(|held| held["count"].as_u64().unwrap()).sum::<u64>() == count
@@ -240,7 +235,7 @@ fn a_full_transfer_on_request_accepts_the_present_source(mode: TransferMode) {
 
 fn the_status_tells_how_the_start_used_the_snapshot(mode: TransferMode) {
     let restarts = Restarts::with_socket(mode);
-    let status = || restarts.ctl(&["status", "-v"]).1;
+    let status = || restarts.ctl(&["status", "-v"]);
     let daemon = restarts.start(&[]);
     let full = "the start transfers everything: there is no snapshot yet";
     assert!(status().contains(full), "{}", status());
@@ -249,7 +244,7 @@ fn the_status_tells_how_the_start_used_the_snapshot(mode: TransferMode) {
     restarts.stop(daemon);
     let daemon = restarts.expect(NOTHING);
     assert!(status().contains("the start has compared 0 paths"), "{}", status());
-    let (_, json) = restarts.ctl(&["status", "--json"]);
+    let json = restarts.ctl(&["status", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let snapshot = &json["syncs"][0]["snapshot"];
     assert!(snapshot["taken"].is_number() && snapshot["full_reason"].is_null(), "{json}");

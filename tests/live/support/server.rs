@@ -28,22 +28,23 @@ pub(crate) struct TestServer {
     /// The port for clients, which may be that of a simulated network.
     port: u16,
     directory: PathBuf,
+    /// Returns the command that starts it, in its directory and with its own port.
+    command: fn(&Path, u16) -> Command,
 }
 
 /// A stopped server, which can be restarted on the same port.
 #[derive(Debug)]
 pub(crate) struct StoppedServer {
-    command: Command,
     port: u16,
     directory: PathBuf,
+    command: fn(&Path, u16) -> Command,
 }
 
 impl StoppedServer {
     /// Starts it.
-    pub(crate) fn start(mut self) -> TestServer {
-        let child = self.command.spawn().unwrap();
-        let mut server =
-            TestServer { child, own_port: self.port, port: self.port, directory: self.directory };
+    pub(crate) fn start(self) -> TestServer {
+        let Self { port, directory, command } = self;
+        let mut server = TestServer::spawn(directory, command, port);
         assert!(server.listens(), "another process took the port");
         server
     }
@@ -88,22 +89,25 @@ impl TestServer {
         Self::start(&directory, ssh_daemon)
     }
 
-    fn start(directory: &Path, command: impl Fn(&Path, u16) -> Command) -> Self {
+    fn start(directory: &Path, command: fn(&Path, u16) -> Command) -> Self {
         for _ in 0..ATTEMPTS {
-            let port = free_port();
-            let log = File::create(directory.join("log")).unwrap();
-            let child = command(directory, port)
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().unwrap())
-                .stderr(log)
-                .spawn()
-                .unwrap();
-            let mut server = Self { child, own_port: port, port, directory: directory.to_owned() };
+            let mut server = Self::spawn(directory.to_owned(), command, free_port());
             if server.listens() {
                 return server;
             }
         }
         panic!("no server: {}", fs::read_to_string(directory.join("log")).unwrap_or_default());
+    }
+
+    fn spawn(directory: PathBuf, command: fn(&Path, u16) -> Command, port: u16) -> Self {
+        let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
+        let child = command(&directory, port)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, own_port: port, port, directory, command }
     }
 
     /// Waits until it listens. Returns false if it exits instead.
@@ -126,12 +130,8 @@ impl TestServer {
         self.cut_connections();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        let is_ssh = self.directory.join("sshd_config").exists();
-        let new = if is_ssh { ssh_daemon } else { rsync_daemon };
-        let mut command = new(&self.directory, self.own_port);
-        let log = File::options().append(true).open(self.directory.join("log")).unwrap();
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        StoppedServer { command, port: self.own_port, directory: self.directory.clone() }
+        let (port, command) = (self.own_port, self.command);
+        StoppedServer { port, directory: self.directory.clone(), command }
     }
 
     /// Returns the port for clients.
