@@ -1,7 +1,8 @@
 //! Safe wrappers of the system calls that a mirror daemon needs.
 //!
 //! This package has the only unsafe code of the program. Calls that `rustix` or `nix` already wrap
-//! are used from there.
+//! are used from there. What the systems do in different ways is in a directory for each system,
+//! whose modules have the same interface.
 //!
 //! | module | contents |
 //! |---|---|
@@ -19,27 +20,13 @@
 //! | [`thread_cwd`] | the working directory of a single thread |
 //! | `mapping` | file mappings, with the feature `mapping` |
 
-pub mod child;
-pub mod clock;
-pub mod copy_file;
 pub mod descriptor;
-pub mod dir;
-pub mod entries;
 pub mod environment;
-pub mod fanotify;
-pub mod file_handle;
-pub mod fork;
 pub mod hex;
-pub mod identity;
-pub mod inotify;
-pub mod leaf_dirs;
-pub mod lock;
-#[cfg(feature = "mapping")]
-pub mod mapping;
-pub mod memory;
-pub mod metadata;
-pub mod mounts;
+#[cfg(target_os = "linux")]
+mod linux;
 pub mod own_files;
-pub mod reaper;
 pub mod signal;
-pub mod thread_cwd;
+
+#[cfg(target_os = "linux")]
+pub use linux::*;

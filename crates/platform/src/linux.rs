@@ -1,0 +1,21 @@
+//! Linux.
+
+pub mod child;
+pub mod clock;
+pub mod copy_file;
+pub mod dir;
+pub mod entries;
+pub mod fanotify;
+pub mod file_handle;
+pub mod fork;
+pub mod identity;
+pub mod inotify;
+pub mod leaf_dirs;
+pub mod lock;
+#[cfg(feature = "mapping")]
+pub mod mapping;
+pub mod memory;
+pub mod metadata;
+pub mod mounts;
+pub mod reaper;
+pub mod thread_cwd;
