@@ -1,12 +1,8 @@
 //! `lsyncctl stop`: asks the daemon to exit, and waits for its end.
 
-use std::{io, os::fd::OwnedFd, path::Path, thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::Errno,
-    process::{PidfdFlags, pidfd_open},
-};
+use mirror_platform::process_handle::ProcessHandle;
 
 use super::{
     args::{CtlOptions, StopArgs},
@@ -40,7 +36,7 @@ pub(super) fn run(options: &CtlOptions, args: &StopArgs) -> Result<Severity, Ctl
         return Ok(Severity::Ok);
     }
     match process {
-        Some(process) => wait_for_process(&process).map_err(|error| {
+        Some(process) => process.wait().map_err(|error| {
             CtlFailure::System(format!("cannot wait for lsyncd: {}", os_error_text(&error)))
         })?,
         None => wait_for_socket(&daemon.socket)?,
@@ -48,9 +44,9 @@ pub(super) fn run(options: &CtlOptions, args: &StopArgs) -> Result<Severity, Ctl
     Ok(Severity::Ok)
 }
 
-/// Returns a descriptor of the daemon's process. `None` if it runs in another namespace: then its
+/// Returns a handle of the daemon's process. `None` if it runs in another namespace: then its
 /// process id means nothing here.
-fn process(daemon: &ChosenDaemon) -> Option<OwnedFd> {
+fn process(daemon: &ChosenDaemon) -> Option<ProcessHandle> {
     let all = Selection::default();
     let document: StatusDocument = daemon.ask(&Request::Status(all)).ok()?;
     let peer = ControlClient::connect(&daemon.socket).ok()?.peer()?;
@@ -58,17 +54,7 @@ fn process(daemon: &ChosenDaemon) -> Option<OwnedFd> {
         u32::try_from(peer.as_raw_nonzero().get()).is_ok_and(|pid| pid == document.daemon.pid);
     // RACE: the daemon may have exited since, and another process may have its id. As the id of
     // the peer is looked up right before, the kernel would have to reuse it at once.
-    is_here.then(|| pidfd_open(peer, PidfdFlags::empty()).ok())?
-}
-
-fn wait_for_process(process: &OwnedFd) -> io::Result<()> {
-    loop {
-        match poll(&mut [PollFd::new(process, PollFlags::IN)], None) {
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    is_here.then(|| ProcessHandle::open(peer).ok())?
 }
 
 /// Waits until nobody listens at the socket.

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mirror_platform::descriptor::duplicate;
+use mirror_platform::{descriptor::duplicate, waker::Waker};
 use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::fstat,
     io::ioctl_fionread,
 };
@@ -49,7 +49,7 @@ pub(crate) struct DescriptorPoller {
 struct PollerState {
     set: Mutex<ObservedSet>,
     /// Wakes the thread after the set has changed.
-    wakeup: OwnedFd,
+    waker: Waker,
 }
 
 #[derive(Debug, Default)]
@@ -99,11 +99,6 @@ impl PollerState {
     fn set(&self) -> MutexGuard<'_, ObservedSet> {
         lock(&self.set)
     }
-
-    fn wake(&self) {
-        // The counter can't overflow: it reaches 2^64 - 2 before a write blocks.
-        let _ = rustix::io::write(&self.wakeup, &1_u64.to_ne_bytes());
-    }
 }
 
 impl DescriptorPoller {
@@ -111,10 +106,10 @@ impl DescriptorPoller {
     ///
     /// # Errors
     ///
-    /// As `eventfd(2)`, or if the thread can't be started.
+    /// As [`Waker::new`], or if the thread can't be started.
     pub(crate) fn start(report: impl Fn(RawFd, FdReadiness) + Send + 'static) -> io::Result<Self> {
-        let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let shared = Arc::new(PollerState { set: Mutex::default(), wakeup });
+        let waker = Waker::new()?;
+        let shared = Arc::new(PollerState { set: Mutex::default(), waker });
         let polled_state = Arc::clone(&shared);
         let thread = thread::Builder::new().name("descriptors".into()).spawn(move || {
             while let Some(ready) = polled_state.wait() {
@@ -137,7 +132,7 @@ impl DescriptorPoller {
             fd,
             ObservedDescriptor { copy, wanted, phase: ObservedPhase::Polled, eof_count: 0 },
         );
-        self.shared.wake();
+        self.shared.waker.wake();
         Ok(())
     }
 
@@ -160,7 +155,7 @@ impl DescriptorPoller {
             }
         }
         drop(set);
-        self.shared.wake();
+        self.shared.waker.wake();
         is_left
     }
 
@@ -173,7 +168,7 @@ impl DescriptorPoller {
     /// Stops reporting this descriptor.
     pub(crate) fn forget(&self, fd: RawFd) {
         self.shared.set().observed.remove(&fd);
-        self.shared.wake();
+        self.shared.waker.wake();
     }
 }
 
@@ -206,7 +201,7 @@ impl ObservedDescriptor {
 impl Drop for DescriptorPoller {
     fn drop(&mut self) {
         self.shared.set().is_shut_down = true;
-        self.shared.wake();
+        self.shared.waker.wake();
         if let Some(thread) = self.thread.take() {
             // A panic there was reported when it happened.
             let _ = thread.join();
@@ -224,12 +219,12 @@ impl PollerState {
             }
             (set.polled(now), set.time_to_resume(now))
         };
-        let mut fds = vec![PollFd::new(&self.wakeup, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
         fds.extend(polled.iter().map(|(_, copy, wanted)| PollFd::new(&**copy, flags(*wanted))));
         let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
         // If interrupted, the caller polls again.
         let _ = poll(&mut fds, pause.as_ref());
-        let _ = rustix::io::read(&self.wakeup, &mut [0; 8]);
+        self.waker.clear();
         let mut reports = Vec::new();
         let mut set = self.set();
         for ((fd, copy, wanted), polled) in polled.iter().zip(fds.iter().skip(1)) {

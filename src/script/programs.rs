@@ -6,19 +6,14 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeSet,
-    fs,
-    os::fd::OwnedFd,
     rc::Rc,
     thread,
     time::{Duration, Instant},
 };
 
+use mirror_platform::{process_handle::ProcessHandle, processes::children_of_this_thread};
 use mlua::{Function, Lua, MultiValue, Result, Table};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
-};
+use rustix::process::{Pid, Signal};
 
 /// Time that programs may take to exit after their pipes are closed, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
@@ -34,10 +29,10 @@ const POPEN: &str = "
 /// The programs that one Lua state has started.
 #[derive(Debug, Default)]
 pub(super) struct PopenPrograms {
-    /// Descriptors of the processes, since a PID may have been reused.
-    running: RefCell<Vec<OwnedFd>>,
+    /// Handles of the processes, since a PID may have been reused.
+    running: RefCell<Vec<ProcessHandle>>,
     /// The children of this thread before a program is started.
-    before: RefCell<BTreeSet<i32>>,
+    before: RefCell<Vec<Pid>>,
 }
 
 impl PopenPrograms {
@@ -46,7 +41,7 @@ impl PopenPrograms {
         let programs = Rc::new(Self::default());
         let shared = Rc::clone(&programs);
         let before = lua.create_function(move |_, ()| {
-            shared.before.replace(children());
+            shared.before.replace(children_of_this_thread());
             Ok(())
         })?;
         let shared = Rc::clone(&programs);
@@ -64,56 +59,37 @@ impl PopenPrograms {
     fn record_started(&self) {
         let before = self.before.take();
         let mut running = self.running.borrow_mut();
-        running.retain(is_running);
-        let new = children().into_iter().filter(|child| !before.contains(child));
-        let new = new.filter_map(Pid::from_raw);
-        running.extend(new.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()));
+        running.retain(|program| !program.has_exited());
+        let new = children_of_this_thread().into_iter().filter(|child| !before.contains(child));
+        running.extend(new.filter_map(|pid| ProcessHandle::open(pid).ok()));
     }
 
     pub(super) fn any_running(&self) -> bool {
-        self.running.borrow().iter().any(is_running)
+        self.running.borrow().iter().any(|program| !program.has_exited())
     }
 
     /// Terminates programs that are still running some time after their pipes are closed: first by
     /// SIGTERM, then by SIGKILL.
     pub(super) fn terminate(&self) {
         let mut running = self.running.take();
-        running.retain(is_running);
+        running.retain(|program| !program.has_exited());
         if running.is_empty() {
             return;
         }
         let terminate = move || {
             for signal in [Signal::TERM, Signal::KILL] {
                 let until = Instant::now() + GRACE;
-                running.retain(|it| {
-                    !exits_within(it, until.saturating_duration_since(Instant::now()))
-                });
+                running
+                    .retain(|it| !it.exits_within(until.saturating_duration_since(Instant::now())));
                 for program in &running {
                     // It may have exited just now.
-                    let _ = pidfd_send_signal(program, signal);
+                    let _ = program.signal(signal);
                 }
             }
         };
         // Without a thread the only alternative is to wait for them.
         let _ = thread::Builder::new().name("programs".into()).spawn(terminate);
     }
-}
-
-/// Returns the child processes of this thread that were not reaped yet. It is empty if the kernel
-/// does not list them: proc(5), `CONFIG_PROC_CHILDREN`.
-fn children() -> BTreeSet<i32> {
-    let listed = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    listed.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
-}
-
-fn is_running(program: &OwnedFd) -> bool {
-    !exits_within(program, Duration::ZERO)
-}
-
-/// Returns true if the program exits within this time.
-fn exits_within(program: &OwnedFd, within: Duration) -> bool {
-    let Ok(within) = Timespec::try_from(within) else { return false };
-    poll(&mut [PollFd::new(program, PollFlags::IN)], Some(&within)).is_ok_and(|ended| ended > 0)
 }
 
 #[cfg(test)]
@@ -134,7 +110,7 @@ mod tests {
         assert!(!programs.any_running(), "they are no longer tracked");
         // Lua waits for its programs here.
         drop(lua);
-        let left = children();
+        let left = children_of_this_thread();
         assert!(left.is_empty(), "{left:?}");
     }
 

@@ -22,7 +22,6 @@ mod tests;
 
 use std::{
     io,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -32,7 +31,7 @@ use std::{
 };
 
 use mirror_core::fs_event::MirrorId;
-use rustix::event::EventfdFlags;
+use mirror_platform::waker::Waker;
 
 use crate::report::Log;
 pub(crate) use backend::WatchTree;
@@ -96,19 +95,18 @@ pub(crate) struct Watcher {
     reader: Option<JoinHandle<()>>,
 }
 
-/// Sender of commands to the reader: a channel, and an eventfd that wakes it up.
+/// Sender of commands to the reader: a channel, and a waker.
 #[derive(Clone, Debug)]
 struct CommandSender {
     sender: Sender<WatchCommand>,
-    wakeup: Arc<OwnedFd>,
+    waker: Arc<Waker>,
 }
 
 impl CommandSender {
     fn send(&self, command: WatchCommand) {
         // The reader is gone only while the program exits, or after a panic, which is reported.
         if self.sender.send(command).is_ok() {
-            // The eventfd can't be full: it counts to 2^64 - 2 before it blocks.
-            let _ = rustix::io::write(&*self.wakeup, &1_u64.to_ne_bytes());
+            self.waker.wake();
         }
     }
 }
@@ -126,9 +124,8 @@ impl Watcher {
         log: Log,
         wake: Box<dyn Fn() + Send>,
     ) -> io::Result<Self> {
-        let wakeup = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (sender, inbox) = mpsc::channel();
-        let commands = CommandSender { sender, wakeup: Arc::new(wakeup) };
+        let commands = CommandSender { sender, waker: Arc::new(Waker::new()?) };
         let outbox = Arc::new(Outbox::new());
         let counters = Arc::new(WatchCounters::default());
         let channels = ReaderChannels {

@@ -182,7 +182,7 @@ impl WatchReader {
         }
         let Some(pause) = pause else { return self.poll(None) };
         // Only a command interrupts a pause; kernel events can wait.
-        let mut wakeup = [PollFd::new(&*self.commands.wakeup, PollFlags::IN)];
+        let mut wakeup = [PollFd::new(&*self.commands.waker, PollFlags::IN)];
         let _ = poll(&mut wakeup, timespec(pause).as_ref());
         self.poll(Some(Duration::ZERO))
     }
@@ -190,7 +190,7 @@ impl WatchReader {
     fn poll(&self, timeout: Option<Duration>) -> Readiness {
         let (read, mount_table) = (PollFlags::IN, PollFlags::PRI | PollFlags::ERR);
         let mut fds = vec![
-            PollFd::new(&*self.commands.wakeup, read),
+            PollFd::new(&*self.commands.waker, read),
             PollFd::from_borrowed_fd(self.root_monitor.events(), read),
             PollFd::from_borrowed_fd(self.root_monitor.mounts(), mount_table),
         ];
@@ -203,8 +203,7 @@ impl WatchReader {
 
     /// Executes all pending commands. Returns false if the thread should stop.
     fn handle_commands(&mut self) -> bool {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&*self.commands.wakeup, &mut count);
+        self.commands.waker.clear();
         while let Ok(command) = self.inbox.try_recv() {
             match command {
                 WatchCommand::Stop => return false,

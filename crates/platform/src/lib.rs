@@ -13,6 +13,8 @@
 //! | [`metadata`], [`copy_file`] | attributes and content of one file |
 //! | [`own_files`], [`lock`] | log, pidfile and status file, opened safely; file locks |
 //! | [`child`], [`fork`], [`reaper`], [`signal`] | child processes, detaching, init duty, signals |
+//! | [`process_handle`], [`processes`], [`boot`] | other processes, this boot of the machine |
+//! | [`sockets`], [`waker`] | listeners, wake-ups of a thread that polls |
 //! | [`clock`], [`descriptor`] | the clock of `times(2)`, descriptors given by number |
 //! | [`environment`] | variables that children must not inherit |
 //! | [`hex`] | hexadecimal digits |
@@ -25,8 +27,18 @@ pub mod environment;
 pub mod hex;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 pub mod own_files;
+mod process_exit;
 pub mod signal;
+
+#[cfg(test)]
+mod socket_tests;
+#[cfg(test)]
+mod waker_tests;
 
 #[cfg(target_os = "linux")]
 pub use linux::*;
+#[cfg(target_os = "macos")]
+pub use macos::*;

@@ -1,5 +1,6 @@
 //! Linux.
 
+pub mod boot;
 pub mod child;
 pub mod clock;
 pub mod copy_file;
@@ -17,5 +18,9 @@ pub mod mapping;
 pub mod memory;
 pub mod metadata;
 pub mod mounts;
+pub mod process_handle;
+pub mod processes;
 pub mod reaper;
+pub mod sockets;
 pub mod thread_cwd;
+pub mod waker;

@@ -1,7 +1,6 @@
 //! Decides whether a target is as the last snapshot describes it.
 
 use std::{
-    fs,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +11,7 @@ use mirror_core::{
     path::Escaped,
     snapshot::{DifferenceKind, SourceComparison, SourceDifference, Unconfirmed},
 };
-use mirror_platform::{dir::Dir, identity::FileSystem};
+use mirror_platform::{boot, dir::Dir, identity::FileSystem};
 
 use crate::{
     config::SyncConfig,
@@ -74,8 +73,7 @@ impl PresentFacts {
 ///
 /// A message if the kernel does not tell.
 pub(super) fn boot_id() -> Result<String, String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.map(|id| id.trim().into()).map_err(|error| format!("cannot read the boot id: {error}"))
+    boot::boot_id().map_err(|error| format!("cannot read the boot id: {error}"))
 }
 
 /// Decides what a target lacks.

@@ -2,7 +2,6 @@
 
 use std::{
     fmt, io,
-    os::fd::OwnedFd,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,11 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mirror_platform::clock::ticks;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
-};
+use mirror_platform::{clock::ticks, process_handle::ProcessHandle};
+use rustix::process::{Pid, Signal};
 
 use crate::exec::lock;
 
@@ -65,7 +61,7 @@ impl fmt::Debug for CancelState {
 #[derive(Debug)]
 struct RunningChild {
     pid: Pid,
-    handle: OwnedFd,
+    handle: ProcessHandle,
     started: u64,
 }
 
@@ -126,14 +122,14 @@ impl CancelToken {
     ///
     /// # Errors
     ///
-    /// Those of `pidfd_open(2)`.
+    /// As [`ProcessHandle::open`].
     pub(in crate::exec) fn register_child(&self, pid: Pid) -> io::Result<RegisteredChild<'_>> {
-        let fd = pidfd_open(pid, PidfdFlags::empty())?;
+        let handle = ProcessHandle::open(pid)?;
         let mut child = lock(&self.shared.child);
         if self.is_cancelled() {
-            terminate(&fd, KILL_AFTER);
+            terminate(&handle, KILL_AFTER);
         }
-        *child = Some(RunningChild { pid, handle: fd, started: ticks() });
+        *child = Some(RunningChild { pid, handle, started: ticks() });
         drop(child);
         self.shared.notify();
         Ok(RegisteredChild { cancel: self })
@@ -142,23 +138,17 @@ impl CancelToken {
 
 /// Terminates a process with SIGTERM, and with SIGKILL after `grace`: a job that never ends would
 /// block the jobs queued behind it.
-pub(super) fn terminate(child: &OwnedFd, grace: Duration) {
+pub(super) fn terminate(child: &ProcessHandle, grace: Duration) {
     // Fails only if the child has exited by itself.
-    let _ = pidfd_send_signal(child, Signal::TERM);
+    let _ = child.signal(Signal::TERM);
     let Ok(child) = child.try_clone() else { return };
     let kill = move || {
-        if !exits_within(&child, grace) {
-            let _ = pidfd_send_signal(&child, Signal::KILL);
+        if !child.exits_within(grace) {
+            let _ = child.signal(Signal::KILL);
         }
     };
     // Without a thread, the child alone decides about its end.
     let _ = thread::Builder::new().name("stop".into()).spawn(kill);
-}
-
-fn exits_within(child: &OwnedFd, grace: Duration) -> bool {
-    let Ok(grace) = Timespec::try_from(grace) else { return false };
-    let mut ended = [PollFd::new(child, PollFlags::IN)];
-    poll(&mut ended, Some(&grace)).is_ok_and(|number| number > 0)
 }
 
 /// Guard of a registration: the child receives the signals of [`CancelToken::cancel`] while the
@@ -195,7 +185,7 @@ mod tests {
         let mut child = child.unwrap();
         let stdout = child.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut String::new()).unwrap();
-        let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
+        let handle = ProcessHandle::open(Pid::from_child(&child)).unwrap();
         // `wait` would close stdin, and cat would exit.
         let stdin = child.stdin.take();
         terminate(&handle, grace);

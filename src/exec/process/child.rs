@@ -20,11 +20,14 @@ use std::{
 };
 
 use mirror_core::{path::Escaped, plan::command::CommandLine};
-use mirror_platform::child::{inherit_descriptor, signal_on_thread_exit};
+use mirror_platform::{
+    child::{inherit_descriptor, signal_on_thread_exit},
+    process_handle::ProcessHandle,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, pidfd_open},
+    process::{Pid, Signal},
 };
 
 use super::{
@@ -228,7 +231,7 @@ fn supervise(
     let pid = pid.ok_or_else(|| io::Error::from(Errno::SRCH))?;
     let mut backoff = SpawnBackoff::new(cancel, limit);
     let watched = backoff.retry(|| cancel.register_child(pid))?;
-    let ended = backoff.retry(|| Ok(pidfd_open(pid, PidfdFlags::empty())?))?;
+    let ended = backoff.retry(|| ProcessHandle::open(pid))?;
     let mut stdin = StdinWriter::new(child.stdin.take(), input)?;
     let mut stdout = LineReader::new(child.stdout.take())?;
     stdout.splits_returns = router.filter.splits_returns;
@@ -279,7 +282,7 @@ fn supervise(
 
 /// Waits until a pipe is ready or the time is reached. Returns true once the child has exited.
 fn poll_child(
-    ended: &OwnedFd,
+    ended: &ProcessHandle,
     stdin: &StdinWriter<'_>,
     stdout: &LineReader<ChildStdout>,
     stderr: &LineReader<ChildStderr>,

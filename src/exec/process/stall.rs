@@ -8,14 +8,16 @@
 //! keepalives for ever.
 
 use std::{
-    fs, io,
-    path::Path,
-    str::FromStr,
+    io,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use mirror_platform::{
+    process_handle::ProcessHandle,
+    processes::{ProcessCounters, children, is_opening_fifo, program_name},
+};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     cancel::{KILL_AFTER, terminate},
@@ -32,9 +34,6 @@ const FIFO_POLL_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Number of consecutive positive checks after which the process counts as blocked.
 const MAX_FIFO_POLLS: u32 = 2;
-
-/// Kernel function in which a process sleeps that opens a FIFO without a writer: `fs/pipe.c`.
-const FIFO_OPEN_WCHAN: &str = "wait_for_partner";
 
 /// Limit on doublings of the sample count: for a `--timeout` of five minutes, up to ten hours.
 const MAX_DOUBLINGS: u32 = 6;
@@ -90,7 +89,7 @@ pub(in crate::exec) struct StallDetector {
     max_quiet: u32,
     next_sample: Instant,
     quiet_samples: u32,
-    last_counters: Option<Vec<IoCounters>>,
+    last_counters: Option<Vec<ProcessCounters>>,
     next_fifo_poll: Instant,
     fifo_polls: u32,
 }
@@ -133,11 +132,7 @@ impl StallDetector {
             return false;
         }
         self.next_fifo_poll = now + FIFO_POLL_INTERVAL;
-        let is_waiting = |pid: Pid| {
-            let path = format!("/proc/{}/wchan", pid.as_raw_nonzero());
-            fs::read_to_string(path).is_ok_and(|place| place.trim_end() == FIFO_OPEN_WCHAN)
-        };
-        let any = [self.child].into_iter().chain(descendants(self.child)).any(is_waiting);
+        let any = [self.child].into_iter().chain(descendants(self.child)).any(is_opening_fifo);
         self.fifo_polls = if any { self.fifo_polls + 1 } else { 0 };
         self.fifo_polls >= MAX_FIFO_POLLS
     }
@@ -153,7 +148,7 @@ impl StallDetector {
         let is_quiet =
             seen.as_ref().zip(self.last_counters.as_ref()).is_some_and(|(seen, last)| {
                 seen.len() == last.len()
-                    && seen.iter().zip(last).all(|(seen, last)| seen.is_quiet(last))
+                    && seen.iter().zip(last).all(|(seen, last)| is_quiet(seen, last))
             });
         self.quiet_samples = if is_quiet { self.quiet_samples + 1 } else { 0 };
         self.last_counters = seen;
@@ -168,73 +163,34 @@ pub(in crate::exec) fn kill_tree(child: Pid) {
     // Both fail only for a process that has exited by itself.
     let _ = kill_process(child, Signal::KILL);
     for pid in descendants {
-        if let Ok(descendant) = pidfd_open(pid, PidfdFlags::empty()) {
+        if let Ok(descendant) = ProcessHandle::open(pid) {
             terminate(&descendant, KILL_AFTER);
         }
     }
 }
 
-/// I/O and CPU counters of one rsync process, from `proc_pid_io(5)` and `proc_pid_stat(5)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct IoCounters {
-    pid: Pid,
-    /// In interruptible sleep, which may never end: neither waiting for a disk nor stopped.
-    sleeps: bool,
-    /// Bytes read, from any descriptor.
-    read: u64,
-    /// Bytes written.
-    written: u64,
-    /// CPU time used, in clock ticks.
-    ticks: u64,
-}
-
-impl IoCounters {
-    /// Reads the counters. Returns `None` if the process is no rsync.
-    fn of_rsync(pid: Pid) -> io::Result<Option<Self>> {
-        let proc = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
-        let program = fs::read_link(proc.join("exe"))?;
-        // The kernel appends ` (deleted)` to the name of a binary that was replaced.
-        let name = program.file_name().unwrap_or_default().as_encoded_bytes();
-        if !name.starts_with(b"rsync") {
-            return Ok(None);
-        }
-        let io = fs::read_to_string(proc.join("io"))?;
-        let stat = fs::read_to_string(proc.join("stat"))?;
-        Self::parse(pid, &io, &stat).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    fn parse(pid: Pid, io: &str, stat: &str) -> Option<Self> {
-        let bytes = |name| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        // The program name, in parentheses, can contain any character.
-        let (_, rest) = stat.rsplit_once(')')?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| u64::from_str(field).ok());
-        Some(Self {
-            pid,
-            sleeps: *fields.first()? == "S",
-            read: bytes("rchar:")?,
-            written: bytes("wchar:")?,
-            ticks: ticks(11)? + ticks(12)?,
-        })
-    }
-
-    /// Returns true if the process did nothing since `since` except for sending keepalives.
-    fn is_quiet(&self, since: &Self) -> bool {
-        let written = self.written.saturating_sub(since.written);
-        let read = self.read.saturating_sub(since.read);
-        let ticks = self.ticks.saturating_sub(since.ticks);
-        self.sleeps
-            && self.pid == since.pid
-            && written <= KEEPALIVE_BYTES
-            && read <= KEEPALIVE_BYTES
-            && ticks < KEEPALIVE_TICKS
-    }
+/// Returns true if the process did nothing since `since` except for sending keepalives.
+fn is_quiet(now: &ProcessCounters, since: &ProcessCounters) -> bool {
+    let written = now.written.saturating_sub(since.written);
+    let read = now.read.saturating_sub(since.read);
+    let ticks = now.ticks.saturating_sub(since.ticks);
+    now.sleeps
+        && now.pid == since.pid
+        && written <= KEEPALIVE_BYTES
+        && read <= KEEPALIVE_BYTES
+        && ticks < KEEPALIVE_TICKS
 }
 
 /// Reads the counters of each rsync among this process and its descendants.
-fn rsync_counters(child: Pid) -> io::Result<Vec<IoCounters>> {
-    let all = [child].into_iter().chain(descendants(child));
-    all.filter_map(|pid| IoCounters::of_rsync(pid).transpose()).collect()
+fn rsync_counters(child: Pid) -> io::Result<Vec<ProcessCounters>> {
+    let mut found = Vec::new();
+    for pid in [child].into_iter().chain(descendants(child)) {
+        // The name of a binary that was replaced has more at its end.
+        if program_name(pid)?.as_encoded_bytes().starts_with(b"rsync") {
+            found.push(ProcessCounters::of(pid)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the descendants of a process. Processes that moved to the background are not among them.
@@ -248,26 +204,9 @@ fn descendants(of: Pid) -> Vec<Pid> {
     found
 }
 
-fn children(of: Pid) -> Vec<Pid> {
-    // Neither rsync nor a shell around it has several threads.
-    let of = of.as_raw_nonzero();
-    let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
-    let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
-    pids.filter_map(Pid::from_raw).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const IO: &str = "rchar: 100\nwchar: 200\nsyscr: 7\nread_bytes: 0\n";
-
-    fn counters(io: &str, state: &str, ticks: (u64, u64)) -> Option<IoCounters> {
-        let (user, system) = ticks;
-        let stat =
-            format!("42 (a) S (b) {state} 1 42 42 0 -1 4194560 99 0 0 0 {user} {system} 0 0");
-        IoCounters::parse(Pid::from_raw(42).unwrap(), io, &stat)
-    }
 
     #[test]
     fn each_stall_doubles_the_limit_until_an_rsync_exits() {
@@ -288,34 +227,25 @@ mod tests {
     }
 
     #[test]
-    fn proc_io_and_stat_are_parsed() {
-        let seen = counters(IO, "S", (3, 4)).unwrap();
-        assert_eq!((seen.sleeps, seen.read, seen.written, seen.ticks), (true, 100, 200, 7));
-        assert!(!counters(IO, "D", (3, 4)).unwrap().sleeps);
-        assert_eq!(counters("wchar: 200\n", "S", (3, 4)), None);
-        let myself = rustix::process::getpid();
-        let of_myself = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap();
-        assert!(IoCounters::parse(myself, &of_myself("io"), &of_myself("stat")).is_some());
-    }
-
-    #[test]
     fn keepalives_alone_are_no_progress() {
-        let before = counters(IO, "S", (3, 4)).unwrap();
-        for (io, state, ticks, is_quiet) in [
-            (IO, "S", (3, 4), true),
-            ("rchar: 100\nwchar: 232\n", "S", (3, 5), true),
-            ("rchar: 132\nwchar: 232\n", "S", (3, 4), true),
-            ("rchar: 165\nwchar: 200\n", "S", (3, 4), false),
-            ("rchar: 100\nwchar: 265\n", "S", (3, 4), false),
-            (IO, "S", (4, 5), false),
-            (IO, "D", (3, 4), false),
-            (IO, "R", (3, 4), false),
-            (IO, "T", (3, 4), false),
+        let before = ProcessCounters {
+            pid: Pid::from_raw(42).unwrap(),
+            sleeps: true,
+            read: 100,
+            written: 200,
+            ticks: 7,
+        };
+        for (now, expected) in [
+            (before, true),
+            (ProcessCounters { written: 232, ticks: 8, ..before }, true),
+            (ProcessCounters { read: 132, written: 232, ..before }, true),
+            (ProcessCounters { read: 165, ..before }, false),
+            (ProcessCounters { written: 265, ..before }, false),
+            (ProcessCounters { ticks: 9, ..before }, false),
+            (ProcessCounters { sleeps: false, ..before }, false),
+            (ProcessCounters { pid: Pid::from_raw(43).unwrap(), ..before }, false),
         ] {
-            let now = counters(io, state, ticks).unwrap();
-            assert_eq!(now.is_quiet(&before), is_quiet, "{io} {state} {ticks:?}");
+            assert_eq!(is_quiet(&now, &before), expected, "{now:?}");
         }
-        let another = IoCounters { pid: Pid::from_raw(43).unwrap(), ..before };
-        assert!(!another.is_quiet(&before));
     }
 }

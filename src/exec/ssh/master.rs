@@ -8,10 +8,7 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::Display,
     fs,
-    os::{
-        fd::OwnedFd,
-        unix::{ffi::OsStrExt, fs::DirBuilderExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -19,10 +16,8 @@ use std::{
 };
 
 use mirror_core::path::Escaped;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
-};
+use mirror_platform::process_handle::ProcessHandle;
+use rustix::process::Signal;
 
 use super::{
     channel::SshRoute,
@@ -82,7 +77,7 @@ struct State {
     sessions: usize,
     failed: Option<LoginFailure>,
     /// The ssh process that holds the connection, if known.
-    process: Option<OwnedFd>,
+    process: Option<ProcessHandle>,
     /// Time of the last successful login, unless one has failed since then.
     connected: Option<SystemTime>,
 }
@@ -192,7 +187,7 @@ impl ControlMaster {
         match (&state.failed, state.connected) {
             (Some(failed), _) => ConnectionStatus::Failed(failed.why.clone()),
             // The open connection may be in the middle of a check.
-            (None, Some(_)) if state.process.as_ref().is_some_and(has_exited) => {
+            (None, Some(_)) if state.process.as_ref().is_some_and(ProcessHandle::has_exited) => {
                 ConnectionStatus::Ended
             }
             (None, Some(since)) => ConnectionStatus::Open(since),
@@ -208,13 +203,13 @@ impl ControlMaster {
 
     fn open_if_needed(
         &self,
-        process: &mut Option<OwnedFd>,
+        process: &mut Option<ProcessHandle>,
         cancel: &CancelToken,
     ) -> Result<NewLogin, String> {
         match check(&self.socket, MUX_TIMEOUT) {
             MuxStatus::Alive(_) if process.is_some() => return Ok(NewLogin(false)),
             MuxStatus::Alive(pid) => {
-                *process = pidfd_open(pid, PidfdFlags::empty()).ok();
+                *process = ProcessHandle::open(pid).ok();
                 return Ok(NewLogin(false));
             }
             MuxStatus::Unresponsive => {
@@ -239,7 +234,7 @@ impl ControlMaster {
         }
         self.open(cancel)?;
         if let MuxStatus::Alive(pid) = check(&self.socket, MUX_TIMEOUT) {
-            *process = pidfd_open(pid, PidfdFlags::empty()).ok();
+            *process = ProcessHandle::open(pid).ok();
         }
         Ok(NewLogin(true))
     }
@@ -302,14 +297,9 @@ impl Drop for MasterSlot<'_> {
     }
 }
 
-fn has_exited(process: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
-fn signal(process: &OwnedFd, signal: Signal) {
+fn signal(process: &ProcessHandle, signal: Signal) {
     // Fails only if the process has exited by itself.
-    let _ = pidfd_send_signal(process, signal);
+    let _ = process.signal(signal);
 }
 
 fn control_path(socket: &Path) -> OsString {

@@ -9,7 +9,7 @@ pub(crate) mod via;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs, io,
+    io,
     net::TcpListener,
     os::unix::{
         ffi::OsStringExt,
@@ -30,7 +30,7 @@ use mirror_core::{
     time::Moment,
     tunnel::{self, TunnelSpec},
 };
-use mirror_platform::child::signal_on_thread_exit;
+use mirror_platform::{child::signal_on_thread_exit, sockets::listening};
 use rustix::{
     io::Errno,
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
@@ -308,10 +308,11 @@ impl TunnelSupervisor {
         if !self.plan.pool || connecting.is_empty() {
             return;
         }
-        let listening = listening_ports();
+        let port_of = |slot| self.running.get(&slot).and_then(|program| program.port);
+        let ports: Vec<u16> = connecting.iter().filter_map(|&slot| port_of(slot)).collect();
+        let listening = listening(&ports);
         for slot in connecting {
-            let port = self.running.get(&slot).and_then(|program| program.port);
-            if port.is_some_and(|port| listening.contains(&port)) {
+            if port_of(slot).is_some_and(|port| listening.contains(&port)) {
                 let now = self.now();
                 self.tunnel.mark_ready(slot, now);
             }
@@ -398,27 +399,10 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// Returns the ports with a listener on this machine, from `/proc/net/tcp` (`proc_net(5)`).
-fn listening_ports() -> Vec<u16> {
-    const LISTEN: &str = "0A";
-    let mut ports = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let text = fs::read_to_string(table).unwrap_or_default();
-        for line in text.lines().skip(1) {
-            let mut fields = line.split_whitespace().skip(1);
-            let (local, state) = (fields.next(), fields.nth(1));
-            let port = local.and_then(|local| local.rsplit_once(':'));
-            let port = port.and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
-            ports.extend(port.filter(|_| state == Some(LISTEN)));
-        }
-    }
-    ports
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{path::Path, sync::mpsc};
+    use std::{fs, path::Path, sync::mpsc};
 
     /// Longer than any test program runs, on any machine.
     const LONG: Duration = Duration::from_mins(10);
@@ -525,7 +509,5 @@ mod tests {
             !TunnelEndpoint::has_placeholders(b"/a/^local")
                 && TunnelEndpoint::has_placeholders(b"h:^localport")
         );
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        assert!(listening_ports().contains(&listener.local_addr().unwrap().port()));
     }
 }

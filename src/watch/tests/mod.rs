@@ -45,9 +45,8 @@ impl WatchFixture {
 
     fn with_backends(backends: Backends) -> Self {
         let mut fixture = Self::new(Preference::Auto);
-        let wakeup = rustix::event::eventfd(0, EventfdFlags::NONBLOCK).unwrap();
         let (sender, inbox) = mpsc::channel();
-        let commands = CommandSender { sender, wakeup: Arc::new(wakeup) };
+        let commands = CommandSender { sender, waker: Arc::new(Waker::new().unwrap()) };
         let outbox = Arc::new(Outbox::new());
         let counters = Arc::new(WatchCounters::default());
         let (wake, woken) = mpsc::channel();

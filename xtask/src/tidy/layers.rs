@@ -16,7 +16,11 @@ const TABLE: [LayerRule; 11] = [
     LayerRule { module: "config", modules: &["report"], packages: &["mirror_core"] },
     LayerRule { module: "check", modules: &["config", "report"], packages: &["mirror_core"] },
     LayerRule { module: "control", modules: &["report"], packages: &["mirror_core"] },
-    LayerRule { module: "ctl", modules: &["control", "report"], packages: &["mirror_core"] },
+    LayerRule {
+        module: "ctl",
+        modules: &["control", "report"],
+        packages: &["mirror_core", "mirror_platform"],
+    },
     LayerRule {
         module: "frontend",
         modules: &["check", "config", "report", "script"],

@@ -53,6 +53,7 @@ fn check(sources: &[SourceFile]) -> Vec<String> {
     let rules = [
         layers::problems,
         rules::unsafe_elsewhere,
+        rules::system_elsewhere,
         rules::unsafe_not_forbidden,
         rules::too_long,
         rules::reminders,

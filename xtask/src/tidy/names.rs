@@ -21,6 +21,9 @@ pub(super) struct Definition<'a> {
     line: usize,
 }
 
+/// Directories with the same modules, of which a program has those of one system only.
+const SYSTEMS: [&str; 2] = ["crates/platform/src/linux/", "crates/platform/src/macos/"];
+
 /// Reports each definition whose name has a definition before it, in the order of the sources.
 pub(super) fn problems(sources: &[SourceFile]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -29,7 +32,8 @@ pub(super) fn problems(sources: &[SourceFile]) -> Vec<String> {
         if SHARED.contains(&name) {
             continue;
         }
-        problems.extend(others.iter().map(|other| {
+        let others = others.iter().filter(|other| !are_of_two_systems(first, other));
+        problems.extend(others.map(|other| {
             let text = format!(
                 "`{name}` is also defined at {}:{}: one type name has one meaning",
                 first.source.path, first.line
@@ -54,8 +58,20 @@ pub(super) fn definitions(sources: &[SourceFile]) -> BTreeMap<&str, Vec<Definiti
 
 /// Returns the number of names that stand for several types, shared ones not counted.
 pub(super) fn with_several_meanings(sources: &[SourceFile]) -> usize {
-    let all = definitions(sources);
-    all.iter().filter(|(name, of)| of.len() > 1 && !SHARED.contains(name)).count()
+    let all = definitions(sources).into_iter().filter(|(name, _)| !SHARED.contains(name));
+    let is_repeated = |of: &Vec<Definition<'_>>| {
+        let Some((first, others)) = of.split_first() else { return false };
+        others.iter().any(|other| !are_of_two_systems(first, other))
+    };
+    all.filter(|(_, of)| is_repeated(of)).count()
+}
+
+/// Returns true if the two definitions are in the same module of different systems.
+fn are_of_two_systems(one: &Definition<'_>, other: &Definition<'_>) -> bool {
+    let module = |of: &Definition<'_>| {
+        SYSTEMS.iter().find_map(|system| of.source.path.strip_prefix(system).map(str::to_owned))
+    };
+    one.source.path != other.source.path && module(one).is_some() && module(one) == module(other)
 }
 
 /// Returns the names that `tokens` define, associated types not counted.
@@ -135,6 +151,18 @@ mod tests {
             found,
             ["tests/b.rs:2: `Call` is also defined at src/a.rs:1: one type name has one meaning"]
         );
+        assert_eq!(with_several_meanings(&sources(&files)), 1);
+    }
+
+    #[test]
+    fn a_type_of_a_module_of_each_system_has_one_meaning() {
+        let [linux, macos] = SYSTEMS.map(|system| format!("{system}a.rs"));
+        let other = format!("{}b.rs", SYSTEMS[1]);
+        let files = [(&*linux, "struct Call;"), (&*macos, "struct Call;")];
+        assert_eq!(problems(&sources(&files)), [""; 0]);
+        assert_eq!(with_several_meanings(&sources(&files)), 0);
+        let files = [(&*linux, "struct Call;"), (&*other, "struct Call;")];
+        assert_eq!(problems(&sources(&files)).len(), 1);
         assert_eq!(with_several_meanings(&sources(&files)), 1);
     }
 

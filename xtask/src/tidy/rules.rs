@@ -1,12 +1,16 @@
 //! Rules about single files.
 
-use super::source::SourceFile;
+use super::source::{SourceFile, SourceToken};
 
 /// Maximum number of lines of a file, without its tests.
 const MAX_LINES: usize = 500;
 
 /// The only package that may contain `unsafe`.
 const UNSAFE_PACKAGE: &str = "crates/platform/";
+
+/// The files outside that package that may ask for the operating system: the list of the watch
+/// backends.
+const SYSTEM_FILES: [&str; 2] = ["src/watch/mod.rs", "src/watch/backends.rs"];
 
 /// Test files that may sleep: path, number of calls, reason.
 const ALLOWED_SLEEPS: [(&str, usize, &str); 4] = [
@@ -23,6 +27,25 @@ pub(super) fn unsafe_elsewhere(source: &SourceFile) -> Vec<String> {
     }
     let found = source.tokens.iter().filter(|token| token.text == "unsafe");
     found.map(|token| source.problem(token.line, "`unsafe` belongs into crates/platform")).collect()
+}
+
+/// Rule: only one package, and the list of the watch backends, asks for the operating system.
+pub(super) fn system_elsewhere(source: &SourceFile) -> Vec<String> {
+    let is_daemon = source.path.starts_with("src/") || source.path.starts_with("crates/");
+    let is_permitted =
+        source.path.starts_with(UNSAFE_PACKAGE) || SYSTEM_FILES.contains(&&*source.path);
+    if !is_daemon || is_permitted {
+        return Vec::new();
+    }
+    let asks = |words: &[SourceToken]| {
+        let [first, second] = words else { return false };
+        ["target_os", "target_vendor"].contains(&&*first.text)
+            || ["linux", "macos", "darwin"].contains(&&*first.text) && second.text == "::"
+    };
+    let found = source.tokens.windows(2).filter(|words| asks(words));
+    let found = found.filter_map(|words| Some(words.first()?.line));
+    let text = "what depends on the operating system belongs into crates/platform";
+    found.map(|line| source.problem(line, text)).collect()
 }
 
 /// Rule: the root of each other crate forbids `unsafe`.
@@ -116,6 +139,17 @@ mod tests {
         check(unsafe_elsewhere, "tests/a.rs", "unsafe fn a() {}", &[1]);
         check(unsafe_elsewhere, "crates/platform/src/a.rs", "unsafe { b }", &[]);
         check(unsafe_elsewhere, "src/a.rs", "// unsafe\n\"unsafe\" unsafe_code", &[]);
+    }
+
+    #[test]
+    fn the_operating_system_outside_of_its_package_is_reported() {
+        let text = "a\n#[cfg(target_os = \"linux\")]\nuse std::os::{fd::A, linux::fs::B};";
+        check(system_elsewhere, "src/exec/a.rs", text, &[2, 3]);
+        check(system_elsewhere, "crates/core/src/a.rs", text, &[2, 3]);
+        for permitted in ["crates/platform/src/a.rs", "src/watch/backends.rs", "tests/a.rs"] {
+            check(system_elsewhere, permitted, text, &[]);
+        }
+        check(system_elsewhere, "src/a.rs", "// linux::\nlet linux = 1;", &[]);
     }
 
     #[test]

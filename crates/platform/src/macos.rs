@@ -1,0 +1,7 @@
+//! macOS.
+
+pub mod boot;
+pub mod process_handle;
+pub mod processes;
+pub mod sockets;
+pub mod waker;

@@ -1,0 +1,90 @@
+//! Handles of running processes: `kqueue(2)` with `EVFILT_PROC`.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr,
+    sync::Arc,
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process, test_kill_process},
+};
+
+/// A process. Its descriptor is readable for `poll(2)` once the process has exited.
+#[derive(Debug)]
+pub struct ProcessHandle {
+    pid: Pid,
+    /// Shared, as a child process does not inherit it.
+    queue: Arc<OwnedFd>,
+}
+
+impl ProcessHandle {
+    /// Creates a handle of the process that has this id now.
+    ///
+    /// # Errors
+    ///
+    /// As `kqueue(2)`: `ESRCH` if there is no such process.
+    pub fn open(pid: Pid) -> io::Result<Self> {
+        // SAFETY: the call takes nothing.
+        let fd = unsafe { libc::kqueue() };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made, so nothing else owns it.
+        let queue = unsafe { OwnedFd::from_raw_fd(fd) };
+        let ident = pid.as_raw_nonzero().get().cast_unsigned() as usize;
+        match add(&queue, ident, libc::EVFILT_PROC, libc::NOTE_EXIT) {
+            Ok(()) => {}
+            // A process that has exited and was not waited for can't be added, but is there.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => {
+                test_kill_process(pid)?;
+                add(&queue, ident, libc::EVFILT_USER, 0)?;
+                add(&queue, ident, libc::EVFILT_USER, libc::NOTE_TRIGGER)?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Self { pid, queue: Arc::new(queue) })
+    }
+
+    /// Creates another handle of the same process.
+    ///
+    /// # Errors
+    ///
+    /// None on this system.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { pid: self.pid, queue: Arc::clone(&self.queue) })
+    }
+
+    /// Sends a signal.
+    ///
+    /// RACE: if another thread waits for the process between the check and the signal, the kernel
+    /// may give its id to a new process. It gives the least recently used ids first.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if the process has exited; otherwise as `kill(2)`.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        if self.has_exited() {
+            return Err(Errno::SRCH.into());
+        }
+        Ok(kill_process(self.pid, signal)?)
+    }
+}
+
+/// Adds or changes a filter. Its events are never taken from the queue, so that stays readable.
+fn add(queue: &OwnedFd, ident: usize, filter: i16, fflags: u32) -> io::Result<()> {
+    let flags = libc::EV_ADD;
+    let change = libc::kevent { ident, filter, flags, fflags, data: 0, udata: ptr::null_mut() };
+    let fd = queue.as_raw_fd();
+    // SAFETY: one change is read, and no event is written.
+    let done = unsafe { libc::kevent(fd, &raw const change, 1, ptr::null_mut(), 0, ptr::null()) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+impl AsFd for ProcessHandle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
