@@ -16,8 +16,8 @@ use std::{
 use mirror_core::fs_event::{MirrorId, RootGone};
 use mirror_platform::{
     dir::Dir,
+    dir_watch::{DirInterest, DirWatchId, DirWatches},
     identity::DirIdentity,
-    inotify::{Inotify, InotifyEvent, InotifyEventKind, WatchId, WatchInterest},
     mounts::{MountInfo, MountTable},
 };
 use rustix::io::Errno;
@@ -35,12 +35,11 @@ const MAX_ATTEMPTS: usize = 10;
 /// Monitors the roots of all mirrors.
 #[derive(Debug)]
 pub(super) struct RootMonitor {
-    inotify: Inotify,
+    directories: DirWatches,
     mounts: MountTable,
     /// Mounts below roots, by mount id.
     known_mounts: BTreeMap<u64, KnownMount>,
     roots: Vec<MonitoredRoot>,
-    buffer: Vec<u8>,
 }
 
 /// A mount below a root.
@@ -60,7 +59,7 @@ struct MonitoredRoot {
     /// Mount id of the root.
     mount: u64,
     /// Watches of the root and of its ancestors.
-    watches: Vec<WatchId>,
+    watches: Vec<DirWatchId>,
     alias: Option<RootAlias>,
 }
 
@@ -72,7 +71,7 @@ struct RootAlias {
     leads_to: PathBuf,
     /// Watches of the directories it depends on, each with the name in that directory that matters,
     /// if any.
-    watches: Vec<(WatchId, Option<OsString>)>,
+    watches: Vec<(DirWatchId, Option<OsString>)>,
 }
 
 /// Changes found by a check of the roots.
@@ -96,17 +95,16 @@ impl RootMonitor {
     /// As `inotify_init1(2)`, or if `/proc` is not mounted.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            inotify: Inotify::new().map_err(explain_no_instance)?,
+            directories: DirWatches::new().map_err(explain_no_instance)?,
             mounts: MountTable::open().map_err(explain_no_mounts)?,
             known_mounts: BTreeMap::new(),
             roots: Vec::new(),
-            buffer: vec![0; 4096],
         })
     }
 
     /// Returns the descriptor that is readable when there are events.
     pub(super) fn events(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+        self.directories.as_fd()
     }
 
     /// Returns the descriptor that has priority data when the mount table has changed.
@@ -130,10 +128,10 @@ impl RootMonitor {
         self.remove(mirror);
         let root = Dir::open_no_symlinks(path)?;
         let (identity, mount) = (DirIdentity::of(&root)?, root.stat(b"")?.stx_mnt_id);
-        let watch = |above| watch(&self.inotify, above, WatchInterest::Itself);
+        let watch = |above| watch(&mut self.directories, above, DirInterest::Itself);
         let watches = path.ancestors().filter_map(watch).collect();
         let mut alias = given.map(|given| RootAlias::new(given, path));
-        let is_repointed = alias.as_mut().is_some_and(|alias| alias.update(&self.inotify));
+        let is_repointed = alias.as_mut().is_some_and(|alias| alias.update(&mut self.directories));
         let table = self.mounts.read()?;
         // Mounts that appeared below the other roots since the last check are not reported yet.
         let before = self.below_roots(&table);
@@ -158,33 +156,24 @@ impl RootMonitor {
     }
 
     /// Removes those watches that no root needs.
-    fn unwatch(&self, watches: &HashSet<WatchId>) {
-        let needed: HashSet<WatchId> = self.roots.iter().flat_map(MonitoredRoot::watches).collect();
+    fn unwatch(&mut self, watches: &HashSet<DirWatchId>) {
+        let needed: HashSet<DirWatchId> =
+            self.roots.iter().flat_map(MonitoredRoot::watches).collect();
         for watch in watches.difference(&needed) {
-            // It fails if the directory was deleted.
-            let _ = self.inotify.unwatch(*watch);
+            self.directories.unwatch(*watch);
         }
     }
 
     /// Reads the events of the watches. Returns true if any of them may concern a root.
     pub(super) fn read_events(&mut self) -> bool {
-        let Self { inotify, roots, buffer, .. } = self;
-        let matters = |event: &InotifyEvent<'_>| {
+        let Self { directories, roots, .. } = self;
+        directories.read(|watch, name| {
             let aliases = roots.iter().filter_map(|root| root.alias.as_ref());
             let mut watches = aliases.flat_map(|alias| &alias.watches);
-            watches.any(|(watch, name)| {
-                let name = name.as_ref().map(|name| name.as_bytes());
-                *watch == event.watch && name == Some(event.name)
+            watches.any(|(of_alias, matters)| {
+                *of_alias == watch && matters.as_ref().is_some_and(|it| it.as_bytes() == name)
             })
-        };
-        let is_relevant = |event: InotifyEvent<'_>| {
-            event.kind != InotifyEventKind::Ignored && (event.name.is_empty() || matters(&event))
-        };
-        let mut is_any_relevant = false;
-        while let Ok(Some(mut events)) = inotify.read(buffer) {
-            is_any_relevant = is_any_relevant || events.any(is_relevant);
-        }
-        is_any_relevant
+        })
     }
 
     pub(super) fn check(&mut self) -> RootChanges {
@@ -192,7 +181,7 @@ impl RootMonitor {
         let mut changes = RootChanges::default();
         let before = self.roots.iter().flat_map(MonitoredRoot::watches).collect();
         for root in &mut self.roots {
-            if root.alias.as_mut().is_some_and(|alias| alias.update(&self.inotify)) {
+            if root.alias.as_mut().is_some_and(|alias| alias.update(&mut self.directories)) {
                 changes.repointed.push(root.mirror);
             }
         }
@@ -265,7 +254,7 @@ fn identity(point: &[u8]) -> Option<DirIdentity> {
 }
 
 impl MonitoredRoot {
-    fn watches(&self) -> impl Iterator<Item = WatchId> {
+    fn watches(&self) -> impl Iterator<Item = DirWatchId> {
         let of_alias = self.alias.iter().flat_map(|alias| &alias.watches);
         self.watches.iter().copied().chain(of_alias.map(|(watch, _)| *watch))
     }
@@ -294,17 +283,14 @@ impl RootAlias {
 
     /// Watches the directories of the current resolution. Returns true if the path leads to another
     /// directory than before.
-    fn update(&mut self, inotify: &Inotify) -> bool {
+    fn update(&mut self, directories: &mut DirWatches) -> bool {
         let mut resolution = PathResolution::of(&self.given);
         self.watches.clear();
         for _ in 0..MAX_ATTEMPTS {
             for step in &resolution.steps {
-                let interest = if step.name().is_some() {
-                    WatchInterest::Names
-                } else {
-                    WatchInterest::Itself
-                };
-                let watched = watch(inotify, step.directory(), interest);
+                let interest =
+                    if step.name().is_some() { DirInterest::Names } else { DirInterest::Itself };
+                let watched = watch(directories, step.directory(), interest);
                 let name = step.name().map(OsStr::to_owned);
                 self.watches.extend(watched.map(|watch| (watch, name)));
             }
@@ -326,8 +312,12 @@ impl RootAlias {
 
 /// Watches a directory. A failure is ignored, because each transfer checks the root and its path as
 /// well.
-fn watch(inotify: &Inotify, directory: &Path, interest: WatchInterest) -> Option<WatchId> {
-    inotify.watch(Dir::open(directory).ok()?, interest).ok()
+fn watch(
+    directories: &mut DirWatches,
+    directory: &Path,
+    interest: DirInterest,
+) -> Option<DirWatchId> {
+    directories.watch(&Dir::open(directory).ok()?, interest).ok()
 }
 
 #[cfg(test)]
@@ -346,8 +336,7 @@ mod tests {
         monitor.add(MIRROR, &path.join("a/b"), None).unwrap();
         assert_eq!(monitor.check(), RootChanges::default());
         change(&path);
-        let mut buffer = vec![0; 4096];
-        assert!(monitor.inotify.read(&mut buffer).unwrap().is_some(), "there is no event");
+        assert!(monitor.read_events(), "there is no event");
         monitor.check()
     }
 

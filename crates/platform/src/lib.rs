@@ -7,6 +7,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`inotify`], [`fanotify`] | kernel events, decoded from their buffers |
+//! | [`dir_watch`] | watches of a few single directories |
 //! | [`dir`], [`entries`] | open directories without following links; their entries |
 //! | [`leaf_dirs`] | directories without subdirectories, recognised by their link count |
 //! | [`file_handle`], [`identity`], [`mounts`] | file handles, identity of directories, mounts |
@@ -33,6 +34,8 @@ pub mod own_files;
 mod process_exit;
 pub mod signal;
 
+#[cfg(test)]
+mod dir_watch_tests;
 #[cfg(test)]
 mod socket_tests;
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod child;
 pub mod clock;
 pub mod copy_file;
 pub mod dir;
+pub mod dir_watch;
 pub mod entries;
 pub mod fanotify;
 pub mod file_handle;

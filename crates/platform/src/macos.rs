@@ -1,6 +1,8 @@
 //! macOS.
 
 pub mod boot;
+pub mod dir_watch;
+mod kqueue;
 pub mod process_handle;
 pub mod processes;
 pub mod sockets;

@@ -2,8 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-    ptr,
+    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
 };
 
@@ -12,12 +11,14 @@ use rustix::{
     process::{Pid, Signal, kill_process, test_kill_process},
 };
 
+use super::kqueue::{KernelQueue, QueueEvent};
+
 /// A process. Its descriptor is readable for `poll(2)` once the process has exited.
 #[derive(Debug)]
 pub struct ProcessHandle {
     pid: Pid,
     /// Shared, as a child process does not inherit it.
-    queue: Arc<OwnedFd>,
+    queue: Arc<KernelQueue>,
 }
 
 impl ProcessHandle {
@@ -27,21 +28,18 @@ impl ProcessHandle {
     ///
     /// As `kqueue(2)`: `ESRCH` if there is no such process.
     pub fn open(pid: Pid) -> io::Result<Self> {
-        // SAFETY: the call takes nothing.
-        let fd = unsafe { libc::kqueue() };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made, so nothing else owns it.
-        let queue = unsafe { OwnedFd::from_raw_fd(fd) };
+        let queue = KernelQueue::new()?;
         let ident = pid.as_raw_nonzero().get().cast_unsigned() as usize;
-        match add(&queue, ident, libc::EVFILT_PROC, libc::NOTE_EXIT) {
+        let add =
+            |filter, notes| queue.add(QueueEvent { ident, filter, flags: libc::EV_ADD, notes });
+        // The events are never taken from the queue, so that stays readable.
+        match add(libc::EVFILT_PROC, libc::NOTE_EXIT) {
             Ok(()) => {}
             // A process that has exited and was not waited for can't be added, but is there.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => {
                 test_kill_process(pid)?;
-                add(&queue, ident, libc::EVFILT_USER, 0)?;
-                add(&queue, ident, libc::EVFILT_USER, libc::NOTE_TRIGGER)?;
+                add(libc::EVFILT_USER, 0)?;
+                add(libc::EVFILT_USER, libc::NOTE_TRIGGER)?;
             }
             Err(error) => return Err(error),
         }
@@ -71,16 +69,6 @@ impl ProcessHandle {
         }
         Ok(kill_process(self.pid, signal)?)
     }
-}
-
-/// Adds or changes a filter. Its events are never taken from the queue, so that stays readable.
-fn add(queue: &OwnedFd, ident: usize, filter: i16, fflags: u32) -> io::Result<()> {
-    let flags = libc::EV_ADD;
-    let change = libc::kevent { ident, filter, flags, fflags, data: 0, udata: ptr::null_mut() };
-    let fd = queue.as_raw_fd();
-    // SAFETY: one change is read, and no event is written.
-    let done = unsafe { libc::kevent(fd, &raw const change, 1, ptr::null_mut(), 0, ptr::null()) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 impl AsFd for ProcessHandle {
