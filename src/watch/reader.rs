@@ -31,7 +31,7 @@ use rustix::{
 use super::{
     CommandSender, Inventory, MAX_LISTED, Preference, WatchCounters, WatchMessage,
     backend::{DrainStatus, Drained, KEPT_EVENTS, WatchTree, strip_root},
-    backends::{Backends, is_remote},
+    backends::{Backends, is_on_shared_file_system},
     limits::KernelLimit,
     open_files::mark_open_files,
     outbox::Outbox,
@@ -257,7 +257,7 @@ impl WatchReader {
         let root = tree.exact.is_none().then(|| tree.root.clone());
         self.mirrors.insert(mirror, CoverProgress { root, ..CoverProgress::default() });
         self.update_ignored(mirror);
-        if is_remote(&tree.root) {
+        if is_on_shared_file_system(&tree.root) {
             self.poll_below(tree.clone(), TreePath::root());
         }
         self.has_work = true;

@@ -7,6 +7,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`inotify`], [`fanotify`] | kernel events, decoded from their buffers |
+//! | [`file_system_type`] | names of file systems |
 //! | [`dir_watch`] | watches of a few single directories |
 //! | [`dir`], [`entries`] | open directories without following links; their entries |
 //! | [`leaf_dirs`] | directories without subdirectories, recognised by their link count |

@@ -9,6 +9,7 @@ pub mod dir_watch;
 pub mod entries;
 pub mod fanotify;
 pub mod file_handle;
+pub mod file_system_type;
 pub mod fork;
 pub mod identity;
 pub mod inotify;

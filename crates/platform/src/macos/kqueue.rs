@@ -15,7 +15,7 @@ pub(crate) struct KernelQueue {
 /// An event, or the registration of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueEvent {
-    /// What the event is about: a descriptor, a process id, or any number.
+    /// The subject: a descriptor, a process id, or any number.
     pub(crate) ident: usize,
     /// The filter: `EVFILT_PROC`.
     pub(crate) filter: i16,

@@ -1,0 +1,40 @@
+//! Types of file systems: statfs(2).
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    mem::MaybeUninit,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
+
+/// Type of a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSystemType {
+    /// Name, such as `apfs`. `None` if the type is not known here.
+    pub name: Option<String>,
+    /// True if other machines or programs may change the content without this kernel.
+    pub is_shared: bool,
+}
+
+impl FileSystemType {
+    /// Determines the type of the file system that holds `path`.
+    ///
+    /// # Errors
+    ///
+    /// As `statfs(2)`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let mut found = MaybeUninit::<libc::statfs>::uninit();
+        // SAFETY: the path ends in a zero, and the struct is written.
+        if unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call has succeeded.
+        let found = unsafe { found.assume_init() };
+        // SAFETY: the kernel ends the name with a zero.
+        let name = unsafe { CStr::from_ptr(found.f_fstypename.as_ptr()) };
+        let is_local = found.f_flags & libc::MNT_LOCAL.cast_unsigned() != 0;
+        Ok(Self { name: name.to_str().ok().map(Into::into), is_shared: !is_local })
+    }
+}
